@@ -1,0 +1,23 @@
+/*
+ * Text files compiled into the library: the built-in key maps
+ * (lib/plan/maps/NAME.yaml) and model descriptions (lib/model/builtin/NAME.yaml).
+ * lib/base/embed.sh writes the definitions at build time; the tables are sorted
+ * by name (byte order) and live as long as the program.
+ */
+#ifndef LNN_BASE_EMBEDDED_H
+#define LNN_BASE_EMBEDDED_H
+
+#include <stddef.h>
+
+struct embedded {
+	const char *name; /* file name without .yaml */
+	const char *text; /* file contents, followed by a NUL that len leaves out */
+	size_t len;
+};
+
+extern const struct embedded embedded_maps[];
+extern const size_t embedded_maps_count;
+extern const struct embedded embedded_models[];
+extern const size_t embedded_models_count;
+
+#endif

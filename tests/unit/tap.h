@@ -1,0 +1,152 @@
+/*
+ * The few words a C unit test needs to speak TAP. A test is a main() that makes
+ * checks and ends with `return tap_done();`, which prints the plan and returns 0
+ * if every check held. Each check returns its verdict, so that a test can stop
+ * using what turned out to be broken.
+ *
+ * Every argument is evaluated once. Descriptions are printf formats.
+ */
+#ifndef LNN_TESTS_TAP_H
+#define LNN_TESTS_TAP_H
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct tap {
+	unsigned long run;
+	unsigned long failed;
+};
+
+static struct tap tap;
+
+__attribute__((unused, format(printf, 4, 5))) static bool
+tap_check(bool good, const char *file, int line, const char *fmt, ...)
+{
+	va_list ap;
+
+	tap.run++;
+	tap.failed += !good;
+	printf("%sok %lu - ", good ? "" : "not ", tap.run);
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	putchar('\n');
+	if (!good)
+		printf("# failed at %s:%d\n", file, line);
+	fflush(stdout);
+	return good;
+}
+
+/* Further explanation below a failed check. */
+__attribute__((unused, format(printf, 1, 2))) static void
+tap_note(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("# ", stdout);
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	putchar('\n');
+}
+
+__attribute__((unused)) static bool
+tap_int(int64_t got, int64_t want, const char *file, int line, const char *what)
+{
+	bool good = tap_check(got == want, file, line, "%s", what);
+
+	if (!good)
+		tap_note("got %" PRId64 ", want %" PRId64, got, want);
+	return good;
+}
+
+__attribute__((unused)) static bool
+tap_uint(uint64_t got, uint64_t want, const char *file, int line, const char *what)
+{
+	bool good = tap_check(got == want, file, line, "%s", what);
+
+	if (!good)
+		tap_note("got %" PRIu64 " (0x%" PRIx64 "), want %" PRIu64 " (0x%" PRIx64 ")", got, got, want, want);
+	return good;
+}
+
+__attribute__((unused)) static bool
+tap_str(const char *got, const char *want, const char *file, int line, const char *what)
+{
+	bool same = got == want || (got && want && strcmp(got, want) == 0);
+
+	tap_check(same, file, line, "%s", what);
+	if (!same)
+		tap_note("got \"%s\", want \"%s\"", got ? got : "(null)", want ? want : "(null)");
+	return same;
+}
+
+__attribute__((unused)) static bool
+tap_mem(const void *got, const void *want, size_t len, const char *file, int line, const char *what)
+{
+	const unsigned char *g = got, *w = want;
+	bool same = len == 0 || (got && want && memcmp(got, want, len) == 0);
+
+	tap_check(same, file, line, "%s", what);
+	for (size_t i = 0; !same && g && w && i < len; i++) {
+		if (g[i] != w[i]) {
+			tap_note("byte %zu of %zu: got 0x%02x, want 0x%02x", i, len, g[i], w[i]);
+			break;
+		}
+	}
+	return same;
+}
+
+/* Equal within tol; NaN equals NaN, and an infinity equals itself. */
+__attribute__((unused)) static bool
+tap_near(double got, double want, double tol, const char *file, int line, const char *what)
+{
+	bool same = (isnan(got) && isnan(want)) || (isinf(got) && isinf(want) && (got > 0) == (want > 0)) ||
+		    fabs(got - want) <= tol;
+
+	tap_check(same, file, line, "%s", what);
+	if (!same)
+		tap_note("got %.17g, want %.17g within %g", got, want, tol);
+	return same;
+}
+
+/* Counts as passed, and says why it was not run. */
+__attribute__((unused)) static void
+tap_skip(const char *why)
+{
+	printf("ok %lu # SKIP %s\n", ++tap.run, why);
+}
+
+/* Gives up the whole test program, loudly. */
+__attribute__((unused, noreturn)) static void
+tap_bail(const char *why)
+{
+	printf("Bail out! %s\n", why);
+	exit(2);
+}
+
+__attribute__((unused)) static int
+tap_done(void)
+{
+	printf("1..%lu\n", tap.run);
+	fflush(stdout);
+	return tap.failed || tap.run == 0 ? 1 : 0;
+}
+
+/* ok(cond) is described by its own text; ok_msg(cond, "format", ...) by yours. */
+#define ok(cond) tap_check((cond), __FILE__, __LINE__, "%s", #cond)
+#define ok_msg(cond, ...) tap_check((cond), __FILE__, __LINE__, __VA_ARGS__)
+#define is_int(got, want, what) tap_int((got), (want), __FILE__, __LINE__, (what))
+#define is_uint(got, want, what) tap_uint((got), (want), __FILE__, __LINE__, (what))
+#define is_str(got, want, what) tap_str((got), (want), __FILE__, __LINE__, (what))
+#define is_mem(got, want, len, what) tap_mem((got), (want), (len), __FILE__, __LINE__, (what))
+#define is_near(got, want, tol, what) tap_near((got), (want), (tol), __FILE__, __LINE__, (what))
+
+#endif
