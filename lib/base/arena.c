@@ -1,0 +1,139 @@
+#include "base/arena.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+
+enum { CHUNK_MIN = 4096, CHUNK_MAX = 256 * 1024 };
+
+struct arena_chunk {
+	struct arena_chunk *next;
+	size_t used, size;
+	_Alignas(max_align_t) char data[];
+};
+
+void
+arena_init(struct arena *a)
+{
+	*a = (struct arena)ARENA_INIT;
+}
+
+void
+arena_release(struct arena *a)
+{
+	struct arena_chunk *c, *next;
+
+	for (c = a->chunks; c != NULL; c = next) {
+		next = c->next;
+		free(c);
+	}
+	arena_init(a);
+}
+
+/* A large request gets a chunk of its own behind the current one, whose rest stays in use. */
+static struct arena_chunk *
+chunk_for(struct arena *a, size_t size)
+{
+	struct arena_chunk *c;
+	size_t want = a->chunks == NULL ? CHUNK_MIN : a->chunks->size * 2;
+	bool own = size > CHUNK_MAX / 4;
+
+	if (want > CHUNK_MAX)
+		want = CHUNK_MAX;
+	if (own || want < size)
+		want = size;
+	if (want > SIZE_MAX - sizeof(*c))
+		want = SIZE_MAX - sizeof(*c);
+	c = xmalloc(sizeof(*c) + want);
+	c->used = 0;
+	c->size = want;
+	if (own && a->chunks != NULL) {
+		c->next = a->chunks->next;
+		a->chunks->next = c;
+	} else {
+		c->next = a->chunks;
+		a->chunks = c;
+	}
+	return c;
+}
+
+static void *
+take(struct arena *a, size_t size, size_t align)
+{
+	struct arena_chunk *c = a->chunks;
+	size_t at = c == NULL ? 0 : (c->used + align - 1) & ~(align - 1);
+
+	if (c == NULL || at > c->size || size > c->size - at) {
+		c = chunk_for(a, size);
+		at = 0;
+	}
+	c->used = at + size;
+	a->total += size;
+	return c->data + at;
+}
+
+void *
+arena_alloc(struct arena *a, size_t size)
+{
+	return take(a, size, size < 16 ? 8 : 16);
+}
+
+void *
+arena_bytes(struct arena *a, size_t size)
+{
+	return take(a, size, 1);
+}
+
+void *
+arena_calloc(struct arena *a, size_t n, size_t size)
+{
+	void *p;
+
+	if (size != 0 && n > SIZE_MAX / size)
+		n = SIZE_MAX / size;
+	p = arena_alloc(a, n * size);
+	memset(p, 0, n * size);
+	return p;
+}
+
+struct str
+arena_str(struct arena *a, struct str s)
+{
+	char *p = arena_bytes(a, s.len + 1);
+
+	if (s.len > 0)
+		memcpy(p, s.p, s.len);
+	p[s.len] = '\0';
+	return str_n(p, s.len);
+}
+
+char *
+arena_cstr(struct arena *a, const char *s)
+{
+	size_t n = strlen(s) + 1;
+
+	return memcpy(arena_bytes(a, n), s, n);
+}
+
+char *
+arena_printf(struct arena *a, const char *fmt, ...)
+{
+	va_list ap;
+	char *p;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(NULL, 0, fmt, ap);
+	va_end(ap);
+	p = arena_bytes(a, n < 0 ? 1 : (size_t)n + 1);
+	p[0] = '\0';
+	va_start(ap, fmt);
+	vsnprintf(p, n < 0 ? 1 : (size_t)n + 1, fmt, ap);
+	va_end(ap);
+	return p;
+}

@@ -1,0 +1,27 @@
+/*
+ * arena: memory that belongs to one struct and dies with it.
+ */
+#ifndef LNN_BASE_ARENA_H
+#define LNN_BASE_ARENA_H
+
+#include <stddef.h>
+
+#include "base/str.h"
+
+struct arena {
+	struct arena_chunk *chunks; /* newest first */
+	size_t total;               /* bytes handed out so far */
+};
+
+#define ARENA_INIT { NULL, 0 }
+
+void arena_init(struct arena *a);
+void arena_release(struct arena *a); /* frees everything ever handed out */
+void *arena_alloc(struct arena *a, size_t size); /* aligned for any type, not cleared */
+void *arena_calloc(struct arena *a, size_t n, size_t size); /* cleared; n*size is checked */
+void *arena_bytes(struct arena *a, size_t size); /* unaligned: for text */
+struct str arena_str(struct arena *a, struct str s); /* a copy, followed by a NUL that does not count */
+char *arena_cstr(struct arena *a, const char *s);
+char *arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

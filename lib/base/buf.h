@@ -1,0 +1,36 @@
+/*
+ * buf: bytes that grow. The contents are always followed by a NUL that does
+ * not count, so p can be used as a C string once something was added.
+ */
+#ifndef LNN_BASE_BUF_H
+#define LNN_BASE_BUF_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/str.h"
+
+struct buf {
+	char *p;
+	size_t len, cap;
+};
+
+#define BUF_INIT { NULL, 0, 0 }
+
+void buf_init(struct buf *b);
+void buf_release(struct buf *b); /* frees; the buf is as after buf_init */
+void buf_clear(struct buf *b);   /* empties, keeps the memory */
+char *buf_room(struct buf *b, size_t n); /* place for n more bytes behind the contents; then add to len */
+void buf_add(struct buf *b, const void *p, size_t n);
+void buf_addc(struct buf *b, char c);
+void buf_adds(struct buf *b, const char *s);
+void buf_addstr(struct buf *b, struct str s);
+void buf_addf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void buf_fill(struct buf *b, char c, size_t n);
+void buf_u64(struct buf *b, uint64_t v); /* decimal digits */
+void buf_le16(struct buf *b, uint16_t v);
+void buf_le32(struct buf *b, uint32_t v);
+void buf_le64(struct buf *b, uint64_t v);
+struct str buf_str(const struct buf *b); /* borrowed until the next change */
+
+#endif

@@ -1,0 +1,110 @@
+#include "base/err.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Writes prefix and message; a message that does not fit ends in "...". */
+static void
+fill(struct err *e, enum err_code code, const char *prefix, const char *fmt, va_list ap)
+{
+	size_t size = sizeof(e->msg), used;
+	int n;
+
+	e->code = code;
+	n = snprintf(e->msg, size, "%s", prefix);
+	used = n < 0 ? 0 : (size_t)n;
+	if (used < size) {
+		n = vsnprintf(e->msg + used, size - used, fmt, ap);
+		used += n < 0 ? 0 : (size_t)n;
+	}
+	if (used >= size)
+		memcpy(e->msg + size - 4, "...", 4);
+}
+
+void
+err_clear(struct err *e)
+{
+	e->code = ERR_NONE;
+	e->sysno = 0;
+	e->msg[0] = '\0';
+}
+
+int
+err_set(struct err *e, enum err_code code, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (e->code != ERR_NONE)
+		return -1;
+	va_start(ap, fmt);
+	fill(e, code, "", fmt, ap);
+	va_end(ap);
+	return -1;
+}
+
+int
+err_input(struct err *e, const char *file, const char *fmt, ...)
+{
+	char prefix[600];
+	va_list ap;
+
+	if (e->code != ERR_NONE)
+		return -1;
+	snprintf(prefix, sizeof(prefix), "%s: ", file);
+	va_start(ap, fmt);
+	fill(e, ERR_INPUT, prefix, fmt, ap);
+	va_end(ap);
+	return -1;
+}
+
+int
+err_at(struct err *e, const char *file, uint64_t offset, const char *fmt, ...)
+{
+	char prefix[600];
+	va_list ap;
+
+	if (e->code != ERR_NONE)
+		return -1;
+	snprintf(prefix, sizeof(prefix), "%s: at byte %llu: ", file, (unsigned long long)offset);
+	va_start(ap, fmt);
+	fill(e, ERR_INPUT, prefix, fmt, ap);
+	va_end(ap);
+	return -1;
+}
+
+int
+err_line(struct err *e, const char *file, unsigned line, unsigned column, const char *fmt, ...)
+{
+	char prefix[600];
+	va_list ap;
+
+	if (e->code != ERR_NONE)
+		return -1;
+	snprintf(prefix, sizeof(prefix), "%s:%u:%u: ", file, line, column);
+	va_start(ap, fmt);
+	fill(e, ERR_INPUT, prefix, fmt, ap);
+	va_end(ap);
+	return -1;
+}
+
+int
+err_sys(struct err *e, const char *file, const char *fmt, ...)
+{
+	char prefix[600];
+	int sysno = errno;
+	size_t used;
+	va_list ap;
+
+	if (e->code != ERR_NONE)
+		return -1;
+	snprintf(prefix, sizeof(prefix), "%s: ", file);
+	va_start(ap, fmt);
+	fill(e, ERR_SYSTEM, prefix, fmt, ap);
+	va_end(ap);
+	e->sysno = sysno;
+	used = strlen(e->msg);
+	snprintf(e->msg + used, sizeof(e->msg) - used, ": %s", strerror(sysno));
+	return -1;
+}

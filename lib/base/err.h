@@ -1,0 +1,51 @@
+/*
+ * err: why something failed.
+ *
+ * Every fallible function takes a struct err as its last argument and returns
+ * 0 or -1. The first error set wins: code that cleans up after a failure may
+ * fail again without hiding the cause.
+ */
+#ifndef LNN_BASE_ERR_H
+#define LNN_BASE_ERR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum err_code {
+	ERR_NONE = 0,
+	ERR_INPUT,  /* the input is not what it must be */
+	ERR_SYSTEM, /* a system call failed */
+	ERR_USAGE,  /* what was asked for makes no sense */
+	ERR_ANSWER, /* a negative answer (status 1), not a failure */
+};
+
+struct err {
+	enum err_code code;
+	int sysno;      /* errno of an ERR_SYSTEM */
+	char msg[1536]; /* "FILE: what is wrong", without the program's name; raw bytes of names may occur in it */
+};
+
+/* The value an err has before anything went wrong. */
+#define ERR_INIT { ERR_NONE, 0, "" }
+
+/* Makes e empty again. */
+void err_clear(struct err *e);
+
+/* Sets "MESSAGE"; returns -1. Nothing happens to an err that is set already (true of all four). */
+int err_set(struct err *e, enum err_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* Sets ERR_INPUT, "FILE: MESSAGE"; returns -1. */
+int err_input(struct err *e, const char *file, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* Sets ERR_INPUT, "FILE: at byte OFFSET: MESSAGE"; returns -1. */
+int err_at(struct err *e, const char *file, uint64_t offset, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* Sets ERR_INPUT, "FILE:LINE:COLUMN: MESSAGE" (both counted from 1); returns -1. */
+int err_line(struct err *e, const char *file, unsigned line, unsigned column, const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
+
+/* Sets ERR_SYSTEM, "FILE: MESSAGE: strerror(errno)"; returns -1. */
+int err_sys(struct err *e, const char *file, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+#endif

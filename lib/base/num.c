@@ -1,0 +1,156 @@
+#include "base/num.h"
+
+#include <locale.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool
+num_add(uint64_t a, uint64_t b, uint64_t *out)
+{
+	return !__builtin_add_overflow(a, b, out);
+}
+
+bool
+num_mul(uint64_t a, uint64_t b, uint64_t *out)
+{
+	return !__builtin_mul_overflow(a, b, out);
+}
+
+uint64_t
+num_align(uint64_t a, uint64_t align)
+{
+	return (a + align - 1) & ~(align - 1);
+}
+
+bool
+num_u64(struct str s, uint64_t *out)
+{
+	uint64_t v = 0;
+
+	if (s.len == 0)
+		return false;
+	for (size_t i = 0; i < s.len; i++) {
+		if (s.p[i] < '0' || s.p[i] > '9')
+			return false;
+		if (!num_mul(v, 10, &v) || !num_add(v, (uint64_t)(s.p[i] - '0'), &v))
+			return false;
+	}
+	*out = v;
+	return true;
+}
+
+bool
+num_i64(struct str s, int64_t *out)
+{
+	bool neg = s.len > 0 && s.p[0] == '-';
+	uint64_t v;
+
+	if (s.len > 0 && (s.p[0] == '-' || s.p[0] == '+'))
+		s = str_from(s, 1);
+	if (!num_u64(s, &v) || v > (uint64_t)INT64_MAX + neg)
+		return false;
+	*out = neg ? (int64_t)(0 - v) : (int64_t)v;
+	return true;
+}
+
+static bool
+float_chars(struct str s)
+{
+	size_t i, digits = 0;
+
+	for (i = 0; i < s.len; i++) {
+		if (s.p[i] >= '0' && s.p[i] <= '9')
+			digits++;
+		else if (strchr("+-.eE", s.p[i]) == NULL || s.p[i] == '\0')
+			return false;
+	}
+	return digits > 0;
+}
+
+bool
+num_double(struct str s, double *out)
+{
+	struct str t = s;
+	char text[400], *end;
+	bool neg = s.len > 0 && s.p[0] == '-';
+
+	if (t.len > 0 && (t.p[0] == '-' || t.p[0] == '+'))
+		t = str_from(t, 1);
+	if (str_eqc_nocase(t, "inf") || str_eqc_nocase(t, "infinity")) {
+		*out = neg ? -(double)INFINITY : (double)INFINITY;
+		return true;
+	}
+	if (str_eqc_nocase(t, "nan")) {
+		*out = (double)NAN;
+		return true;
+	}
+	if (s.len >= sizeof(text) || !float_chars(s))
+		return false;
+	memcpy(text, s.p, s.len);
+	text[s.len] = '\0';
+	*out = strtod(text, &end);
+	return *end == '\0';
+}
+
+bool
+num_size(struct str s, uint64_t *out)
+{
+	static const struct {
+		const char *suffix;
+		uint64_t factor;
+	} units[] = {
+		{ "", 1 }, { "B", 1 },
+		{ "kB", 1000 }, { "KB", 1000 }, { "MB", 1000000 }, { "GB", 1000000000 }, { "TB", 1000000000000 },
+		{ "K", 1 << 10 }, { "M", 1 << 20 }, { "G", 1 << 30 }, { "T", (uint64_t)1 << 40 },
+		{ "KiB", 1 << 10 }, { "MiB", 1 << 20 }, { "GiB", 1 << 30 }, { "TiB", (uint64_t)1 << 40 },
+	};
+	size_t digits = 0;
+	uint64_t v;
+
+	while (digits < s.len && s.p[digits] >= '0' && s.p[digits] <= '9')
+		digits++;
+	if (!num_u64(str_n(s.p, digits), &v))
+		return false;
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+		if (str_eqc(str_from(s, digits), units[i].suffix))
+			return num_mul(v, units[i].factor, out);
+	return false;
+}
+
+/* Digits and exponent of the shortest %.*e text that reads back as v. */
+static int
+shortest(double v, char *text, size_t size)
+{
+	int precision;
+
+	for (precision = 0; precision < 17; precision++) {
+		snprintf(text, size, "%.*e", precision, v);
+		if (strtod(text, NULL) == v)
+			break;
+	}
+	return precision;
+}
+
+void
+num_repr(double v, char *out)
+{
+	char text[40];
+	int precision, exponent;
+
+	if (isnan(v) || isinf(v)) {
+		strcpy(out, isnan(v) ? "nan" : v < 0 ? "-inf" : "inf");
+		return;
+	}
+	precision = shortest(v, text, sizeof(text));
+	exponent = atoi(strchr(text, 'e') + 1);
+	if (exponent < -4 || exponent >= 16) {
+		snprintf(out, 32, "%.*e", precision, v);
+		return;
+	}
+	if (precision <= exponent)
+		snprintf(out, 32, "%.1f", v);
+	else
+		snprintf(out, 32, "%.*f", precision - exponent, v);
+}

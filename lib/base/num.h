@@ -1,0 +1,33 @@
+/*
+ * num: checked arithmetic and numbers in text.
+ */
+#ifndef LNN_BASE_NUM_H
+#define LNN_BASE_NUM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/str.h"
+
+/* True and *out set unless the result does not fit. */
+bool num_add(uint64_t a, uint64_t b, uint64_t *out);
+bool num_mul(uint64_t a, uint64_t b, uint64_t *out);
+
+/* a rounded up to a multiple of align, a power of two. */
+uint64_t num_align(uint64_t a, uint64_t align);
+
+/* All of s as a number: digits only; sign for i64; Python's float syntax for double (5e-5, 1., inf, nan). */
+bool num_u64(struct str s, uint64_t *out);
+bool num_i64(struct str s, int64_t *out);
+bool num_double(struct str s, double *out);
+
+/*
+ * Sizes of the command line: 5GB, 5kB, 5MB are decimal; 5GiB, 5G, 5M, 5K are
+ * binary; a bare number is bytes.
+ */
+bool num_size(struct str s, uint64_t *out);
+
+/* Shortest decimal text that reads back as the same double, in Python's repr form; out has 32 bytes. */
+void num_repr(double v, char *out);
+
+#endif

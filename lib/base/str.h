@@ -1,0 +1,39 @@
+/*
+ * str: a counted piece of text that belongs to somebody else. Tensor names may
+ * hold any byte, NUL included, so names are never C strings.
+ */
+#ifndef LNN_BASE_STR_H
+#define LNN_BASE_STR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct str {
+	const char *p;
+	size_t len;
+};
+
+/* For printf: "%.*s", STR_ARG(s). */
+#define STR_ARG(s) (int)((s).len > 512 ? 512 : (s).len), (s).p
+
+/* Of a string literal, in initialisers too. */
+#define STR_LIT(literal) { literal, sizeof(literal) - 1 }
+
+struct str str_c(const char *s); /* of a C string */
+struct str str_n(const char *p, size_t len);
+bool str_eq(struct str a, struct str b);
+bool str_eqc(struct str a, const char *b);
+bool str_eqc_nocase(struct str a, const char *b); /* ASCII letters only */
+int str_cmp(struct str a, struct str b);          /* bytes; the shorter of equal starts first */
+bool str_starts(struct str s, struct str prefix);
+bool str_ends(struct str s, struct str suffix);
+bool str_contains(struct str s, struct str part); /* the empty part is contained */
+/* Index of the first part in s at or after from, or -1. */
+long str_find(struct str s, struct str part, size_t from);
+struct str str_from(struct str s, size_t start); /* s without its first start bytes */
+/* Natural order: runs of digits compare as numbers, so blocks.9 < blocks.10. */
+int str_cmp_natural(struct str a, struct str b);
+/* Takes the text before the first sep off *rest into *part; false when *rest has ended (p == NULL). */
+bool str_split(struct str *rest, char sep, struct str *part);
+
+#endif

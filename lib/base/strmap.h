@@ -1,0 +1,31 @@
+/*
+ * strmap: from counted strings to numbers. Iteration is not offered: whoever
+ * needs an order keeps an array beside the map.
+ */
+#ifndef LNN_BASE_STRMAP_H
+#define LNN_BASE_STRMAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/str.h"
+
+struct strmap {
+	struct strmap_slot *slots;
+	size_t count, size; /* size: 0 or a power of two */
+	uint64_t seed;
+};
+
+#define STRMAP_INIT { NULL, 0, 0, 0 }
+
+void strmap_init(struct strmap *m);
+void strmap_release(struct strmap *m);
+
+/* The key is borrowed: it must live as long as the map. Returns false, and changes nothing, if it is there already. */
+bool strmap_add(struct strmap *m, struct str key, uint64_t value);
+
+/* True and *value set if key is there; value may be NULL. */
+bool strmap_get(const struct strmap *m, struct str key, uint64_t *value);
+
+#endif

@@ -1,0 +1,263 @@
+#include "base/text.h"
+
+#include <limits.h>
+#include <string.h>
+#include <wchar.h>
+
+size_t
+utf8_len(const uint8_t *p, size_t n)
+{
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	uint32_t c;
+	size_t len, i;
+
+	if (n == 0)
+		return 0;
+	if (p[0] < 0x80)
+		return 1;
+	len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : p[0] >= 0xc2 ? 2 : 0;
+	if (len == 0 || p[0] > 0xf4 || n < len)
+		return 0;
+	c = p[0] & (0xffu >> (len + 1));
+	for (i = 1; i < len; i++) {
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (p[i] & 0x3fu);
+	}
+	if (c < least[len] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
+		return 0;
+	return len;
+}
+
+bool
+utf8_valid(struct str s)
+{
+	const uint8_t *p = (const uint8_t *)s.p;
+	size_t i = 0, n;
+
+	while (i < s.len) {
+		n = utf8_len(p + i, s.len - i);
+		if (n == 0)
+			return false;
+		i += n;
+	}
+	return true;
+}
+
+void
+utf8_put(struct buf *b, uint32_t c)
+{
+	char out[4];
+	size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4, i;
+
+	for (i = n; i-- > 1; c >>= 6)
+		out[i] = (char)(unsigned char)(0x80 | (c & 0x3f));
+	out[0] = (char)(unsigned char)(n == 1 ? c : (0xf00u >> n & 0xffu) | c);
+	buf_add(b, out, n);
+}
+
+static uint32_t
+decode(const uint8_t *p, size_t len)
+{
+	uint32_t c = len == 1 ? p[0] : p[0] & (0xffu >> (len + 1));
+
+	for (size_t i = 1; i < len; i++)
+		c = c << 6 | (p[i] & 0x3fu);
+	return c;
+}
+
+/* Would it steer a terminal: C0, DEL, C1, line separators, bidirectional controls? */
+static bool
+steers(uint32_t c)
+{
+	return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x2028 && c <= 0x202e) ||
+	       (c >= 0x2066 && c <= 0x2069) || c == 0x200e || c == 0x200f || c == 0x61c || c == 0xfeff;
+}
+
+static void
+hex(struct buf *b, const uint8_t *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		buf_addf(b, "\\x%02x", p[i]);
+}
+
+void
+text_escape(struct buf *b, struct str name)
+{
+	const uint8_t *p = (const uint8_t *)name.p;
+	size_t i = 0, n, start = 0;
+	uint32_t c;
+
+	if (name.len == 0)
+		buf_adds(b, "\\e");
+	for (; i < name.len; i += n) {
+		n = utf8_len(p + i, name.len - i);
+		c = n == 0 ? 0 : decode(p + i, n);
+		if (n > 0 && c != '\\' && !(c == '#' && i == 0) && c >= 0x20 && !(c >= 0x7f && c < 0xa0))
+			continue;
+		buf_add(b, p + start, i - start);
+		n = n == 0 ? 1 : n;
+		start = i + n;
+		if (p[i] == '\t' || p[i] == '\n' || p[i] == '\r' || p[i] == '\\' || p[i] == '#') {
+			buf_addc(b, '\\');
+			buf_addc(b, p[i] == '\t' ? 't' : p[i] == '\n' ? 'n' : p[i] == '\r' ? 'r' : name.p[i]);
+		} else {
+			hex(b, p + i, n);
+		}
+	}
+	if (name.len > 0)
+		buf_add(b, p + start, i - start);
+}
+
+static int
+hexdigit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c = (char)(c | 0x20);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool
+text_unescape(struct buf *b, struct str f)
+{
+	size_t i, hi, lo;
+
+	if (str_eqc(f, "\\e"))
+		return true;
+	for (i = 0; i < f.len; i++) {
+		if (f.p[i] != '\\') {
+			buf_addc(b, f.p[i]);
+			continue;
+		}
+		if (++i >= f.len)
+			return false;
+		switch (f.p[i]) {
+		case 't': buf_addc(b, '\t'); break;
+		case 'n': buf_addc(b, '\n'); break;
+		case 'r': buf_addc(b, '\r'); break;
+		case '\\': buf_addc(b, '\\'); break;
+		case '#': buf_addc(b, '#'); break;
+		case 'x':
+			if (i + 2 >= f.len || hexdigit(f.p[i + 1]) < 0 || hexdigit(f.p[i + 2]) < 0)
+				return false;
+			hi = (size_t)hexdigit(f.p[i + 1]);
+			lo = (size_t)hexdigit(f.p[i + 2]);
+			buf_addc(b, (char)(unsigned char)(hi << 4 | lo));
+			i += 2;
+			break;
+		default:
+			return false;
+		}
+	}
+	return true;
+}
+
+void
+text_show(struct buf *b, struct str s)
+{
+	const uint8_t *p = (const uint8_t *)s.p;
+	size_t i, n;
+
+	for (i = 0; i < s.len; i += n) {
+		n = utf8_len(p + i, s.len - i);
+		if (n > 0 && !steers(decode(p + i, n))) {
+			buf_add(b, p + i, n);
+			continue;
+		}
+		n = n == 0 ? 1 : n;
+		hex(b, p + i, n);
+	}
+}
+
+size_t
+text_width(struct str s)
+{
+	const uint8_t *p = (const uint8_t *)s.p;
+	size_t i, n, width = 0;
+	uint32_t c;
+
+	for (i = 0; i < s.len; i += n) {
+		n = utf8_len(p + i, s.len - i);
+		n = n == 0 ? 1 : n;
+		c = decode(p + i, n);
+		if ((c >= 0x300 && c < 0x370) || c == 0x200b || c == 0x200d)
+			continue;
+		width += (c >= 0x1100 && c <= 0x115f) || (c >= 0x2e80 && c <= 0xa4cf) || (c >= 0xac00 && c <= 0xd7a3) ||
+			 (c >= 0xf900 && c <= 0xfaff) || (c >= 0xfe30 && c <= 0xfe6f) || (c >= 0xff00 && c <= 0xff60) ||
+			 (c >= 0x1f300 && c <= 0x1faff) || (c >= 0x20000 && c <= 0x3fffd) ? 2 : 1;
+	}
+	return width;
+}
+
+enum { DISTANCE_MAX = 255 };
+
+static unsigned
+least3(unsigned a, unsigned b, unsigned c)
+{
+	a = a < b ? a : b;
+	return a < c ? a : c;
+}
+
+unsigned
+text_distance(struct str a, struct str b, unsigned limit)
+{
+	unsigned rows[3][DISTANCE_MAX + 1], *prev2 = rows[0], *prev = rows[1], *row = rows[2], *t, best;
+	size_t i, j, gap = a.len > b.len ? a.len - b.len : b.len - a.len;
+
+	if (gap > limit || b.len > DISTANCE_MAX)
+		return limit + 1;
+	for (j = 0; j <= b.len; j++)
+		prev[j] = prev2[j] = (unsigned)j;
+	for (i = 1; i <= a.len; i++) {
+		row[0] = best = (unsigned)i;
+		for (j = 1; j <= b.len; j++) {
+			row[j] = least3(prev[j] + 1, row[j - 1] + 1, prev[j - 1] + (a.p[i - 1] != b.p[j - 1]));
+			if (i > 1 && j > 1 && a.p[i - 1] == b.p[j - 2] && a.p[i - 2] == b.p[j - 1] &&
+			    prev2[j - 2] + 1 < row[j])
+				row[j] = prev2[j - 2] + 1;
+			best = row[j] < best ? row[j] : best;
+		}
+		if (best > limit)
+			return limit + 1;
+		t = prev2;
+		prev2 = prev;
+		prev = row;
+		row = t;
+	}
+	return prev[b.len] > limit ? limit + 1 : prev[b.len];
+}
+
+void
+nearest_init(struct nearest *n, struct str wanted)
+{
+	*n = (struct nearest){ wanted, { NULL, 0 }, UINT_MAX };
+}
+
+void
+nearest_try(struct nearest *n, struct str candidate)
+{
+	size_t len = n->wanted.len > candidate.len ? n->wanted.len : candidate.len;
+	unsigned limit = (unsigned)(len < 4 ? 1 : len < 24 ? len / 3 : 8), d, ends;
+
+	if (n->score < limit)
+		limit = n->score;
+	d = text_distance(n->wanted, candidate, limit);
+	if (d > limit)
+		d = UINT_MAX;
+	if (n->wanted.len >= 4 && candidate.len >= 4 &&
+	    (str_ends(n->wanted, candidate) || str_ends(candidate, n->wanted))) {
+		ends = 1 + (unsigned)(n->wanted.len > candidate.len ? 0 : 1);
+		d = d < ends ? d : ends;
+	}
+	if (d < n->score) {
+		n->score = d;
+		n->best = candidate;
+	}
+}
+
+bool
+nearest_found(const struct nearest *n)
+{
+	return n->score != UINT_MAX;
+}

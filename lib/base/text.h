@@ -1,0 +1,50 @@
+/*
+ * text: UTF-8, escaping, and guessing what was meant.
+ */
+#ifndef LNN_BASE_TEXT_H
+#define LNN_BASE_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/str.h"
+
+/* Length (1..4) of the valid UTF-8 sequence at p[0..n), 0 if there is none (surrogates and overlong forms are none). */
+size_t utf8_len(const uint8_t *p, size_t n);
+bool utf8_valid(struct str s);
+void utf8_put(struct buf *b, uint32_t codepoint);
+
+/*
+ * A name as a field of a tensor list: \t \n \r \\, \# for a leading #, \e for
+ * the empty name, \xHH for other control bytes (C1 included) and invalid
+ * UTF-8. A NUL comes out as \x00; callers refuse it where SPEC says so.
+ */
+void text_escape(struct buf *b, struct str name);
+
+/* The reverse; false if an escape is none of these (then *b holds what came before). */
+bool text_unescape(struct buf *b, struct str field);
+
+/* Text for a person: control bytes, bidirectional overrides and invalid UTF-8 as \xHH, all else as it is. */
+void text_show(struct buf *b, struct str s);
+
+/* Columns that UTF-8 text takes on a terminal (wide characters count 2). */
+size_t text_width(struct str s);
+
+/* Edit distance (insert, delete, replace, swap neighbours), at most limit + 1. */
+unsigned text_distance(struct str a, struct str b, unsigned limit);
+
+/*
+ * Remembers the candidate most like wanted: feed every candidate, then ask.
+ * A candidate counts if few edits turn it into wanted, or one ends in the other.
+ */
+struct nearest {
+	struct str wanted, best;
+	unsigned score; /* lower is better */
+};
+void nearest_init(struct nearest *n, struct str wanted);
+void nearest_try(struct nearest *n, struct str candidate);
+bool nearest_found(const struct nearest *n);
+
+#endif

@@ -1,0 +1,72 @@
+#include "base/xalloc.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void (*out_of_memory)(size_t size);
+
+void
+xalloc_handler(void (*handler)(size_t size))
+{
+	out_of_memory = handler;
+}
+
+static void *
+checked(void *p, size_t size)
+{
+	if (p == NULL) {
+		if (out_of_memory != NULL)
+			out_of_memory(size);
+		abort();
+	}
+	return p;
+}
+
+void *
+xmalloc(size_t size)
+{
+	return checked(malloc(size ? size : 1), size);
+}
+
+void *
+xcalloc(size_t n, size_t size)
+{
+	if (n == 0 || size == 0)
+		n = size = 1;
+	return checked(calloc(n, size), n > SIZE_MAX / size ? SIZE_MAX : n * size);
+}
+
+void *
+xreallocn(void *p, size_t n, size_t size)
+{
+	if (size != 0 && n > SIZE_MAX / size)
+		return checked(NULL, SIZE_MAX);
+	size *= n;
+	return checked(realloc(p, size ? size : 1), size);
+}
+
+char *
+xstrdup(const char *s)
+{
+	return xstrndup(s, strlen(s));
+}
+
+char *
+xstrndup(const char *s, size_t n)
+{
+	char *p = xmalloc(n + 1);
+
+	memcpy(p, s, n);
+	p[n] = '\0';
+	return p;
+}
+
+void *
+xgrow(void *p, size_t n, size_t *cap, size_t size)
+{
+	if (n < *cap)
+		return p;
+	*cap = n < 16 ? 16 : n + n / 2;
+	return xreallocn(p, *cap, size);
+}
