@@ -1,0 +1,269 @@
+# lnn-tools
+#
+#   make [WERROR=1] [SAN=address,undefined] [COV=1] [V=1]   build into $(BUILD)
+#   make deps demo        what a fresh machine needs, then a tour
+#   make check            all tests that need no Python
+#   make help             the other targets
+#
+# CC, CPPFLAGS, CFLAGS, LDFLAGS, BUILD, DESTDIR, PREFIX and PYTHON are the user's.
+
+VERSION := 0.1.0
+
+CC ?= cc
+AR ?= ar
+CFLAGS ?= -O2 -g
+PKG_CONFIG ?= pkg-config
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+MANDIR ?= $(PREFIX)/share/man
+DATADIR ?= $(PREFIX)/share
+FUZZ_SECONDS ?= 60
+
+comma := ,
+empty :=
+space := $(empty) $(empty)
+
+# A build with other instrumentation lives in a folder of its own.
+ifdef SAN
+BUILD ?= build-$(subst $(comma),-,$(SAN))
+else ifdef COV
+BUILD ?= build-cov
+else
+BUILD ?= build
+endif
+
+ifeq ($(V),)
+Q := @
+say = @printf '  %-4s %s\n' $(1) $(2)
+else
+Q :=
+say = @:
+endif
+
+# ---- what is built from what ----
+
+LIB := $(BUILD)/liblnn.a
+LIB_SRC := $(sort $(wildcard lib/*/*.c))
+MAPS := $(sort $(wildcard lib/plan/maps/*.yaml))
+MODELS := $(sort $(wildcard lib/model/builtin/*.yaml))
+GEN_SRC := $(BUILD)/gen/embedded.c
+LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/gen/embedded.o
+
+PROG_NAMES := $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard cmd/lnn-*/*.c)))))
+PROGS := $(PROG_NAMES:%=$(BUILD)/%)
+COMMON_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(sort $(wildcard cmd/common/*.c)))
+prog_obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(sort $(wildcard cmd/$(1)/*.c)))
+PROG_OBJ := $(foreach p,$(PROG_NAMES),$(call prog_obj,$(p)))
+
+UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
+UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/%)
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/fuzz/%)
+REPLAY_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/tests/replay_%)
+BATS := $(sort $(wildcard tests/bats/*.bats))
+
+ALL_OBJ := $(LIB_OBJ) $(COMMON_OBJ) $(PROG_OBJ) \
+	$(patsubst %.c,$(BUILD)/obj/%.o,$(UNIT_SRC) $(FUZZ_SRC) $(wildcard tests/fuzz/replay.c))
+
+MANS := $(sort $(wildcard man/*.[157]))
+COMPLETIONS := $(sort $(wildcard cmd/completion/*.bash cmd/completion/_* cmd/completion/*.fish))
+
+# ---- how ----
+
+PKGS := yaml-0.1 zlib libpcre2-8
+# Asked for once, and only when something is compiled: `make deps demo` installs them first.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS)))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS)))$(PKG_LIBS)
+
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes \
+	-Wmissing-prototypes -Wcast-qual -Wwrite-strings -Wundef -Wvla -Wformat=2 -Wimplicit-fallthrough
+# Sanitizer checks add paths on which gcc then warns of null pointers that cannot be there.
+WARN += $(if $(SAN)$(COV),,-Wnull-dereference)
+WARN += $(if $(WERROR),-Werror)
+
+optimised := $(filter-out -O0,$(filter -O%,$(CFLAGS)))
+fortified := $(findstring _FORTIFY_SOURCE,$(CFLAGS) $(CPPFLAGS))
+HARDEN := -fPIE -fstack-protector-strong
+HARDEN += $(if $(optimised),$(if $(fortified)$(SAN)$(COV),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2))
+
+SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+COV_FLAGS := $(if $(COV),--coverage -fprofile-update=atomic -O0)
+
+# No contraction: the same figures whatever the processor can fuse.
+BASE_CFLAGS = -std=c11 -pthread -ffp-contract=off $(WARN) $(HARDEN) \
+	-ffile-prefix-map=$(abspath $(BUILD))=build -ffile-prefix-map=$(CURDIR)=. \
+	$(SAN_FLAGS)
+BASE_CPPFLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DLNN_VERSION='"$(VERSION)"' -Ilib $(PKG_CFLAGS)
+COMPILE = $(CC) $(BASE_CPPFLAGS) $(EXTRA_INC) $(CPPFLAGS) $(BASE_CFLAGS) $(CFLAGS) $(COV_FLAGS) -MMD -MP -c -o $@ $<
+LINK = $(CC) -pthread -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SAN_FLAGS) $(EXTRA_LD) $(CFLAGS) $(COV_FLAGS) \
+	$(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(PKG_LIBS) -lm $(LDLIBS)
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: all test-programs fuzz-programs deps deps-dev demo check check-torch lint fuzz bench cov \
+	install uninstall dist clean help FORCE
+
+all: $(LIB) $(PROGS)
+
+# Every object depends on the flags it was compiled with and on the set of files.
+$(BUILD)/flags: export FLAGS_TEXT = $(COMPILE) $(LINK) $(LIB_OBJ) $(PROG_OBJ) $(COMMON_OBJ) $(MAPS) $(MODELS)
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@$(PKG_CONFIG) --exists $(PKGS) || { \
+		echo "lnn-tools is built with $(PKG_CONFIG), libyaml, zlib and PCRE2 (8 bit), and their headers:" >&2; \
+		echo "'make deps' installs them where there is apt-get" >&2; exit 1; }
+	@printf '%s\n' "$$FLAGS_TEXT" >$@.new
+	@if cmp -s $@.new $@; then rm -f $@.new; else mv $@.new $@; fi
+
+ifneq ($(filter deps,$(MAKECMDGOALS)),)
+$(BUILD)/flags: | deps
+endif
+
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(COMPILE)
+
+$(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(COMPILE)
+
+$(BUILD)/obj/cmd/%.o: private EXTRA_INC := -Icmd
+$(BUILD)/obj/tests/unit/%.o: private EXTRA_INC := -Itests/unit
+$(BUILD)/fuzz/%: private EXTRA_LD := -fsanitize=fuzzer
+
+$(GEN_SRC): lib/base/embed.sh $(MAPS) $(MODELS) $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,GEN,$@)
+	$(Q){ echo '#include "base/embedded.h"'; \
+		sh lib/base/embed.sh embedded_maps $(MAPS); \
+		sh lib/base/embed.sh embedded_models $(MODELS); } >$@
+
+$(LIB): $(LIB_OBJ)
+	$(call say,AR,$@)
+	@rm -f $@
+	$(Q)$(AR) crD $@ $(LIB_OBJ)
+
+define program
+$(BUILD)/$(1): $(call prog_obj,$(1)) $(COMMON_OBJ) $(LIB)
+	$$(call say,LD,$$@)
+	$$(Q)$$(LINK)
+endef
+$(foreach p,$(PROG_NAMES),$(eval $(call program,$(p))))
+
+$(BUILD)/tests/replay_fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(LINK)
+
+$(BUILD)/tests/test_%: $(BUILD)/obj/tests/unit/test_%.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(LINK)
+
+$(BUILD)/fuzz/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(LINK)
+
+.SECONDARY: $(ALL_OBJ)
+-include $(ALL_OBJ:.o=.d)
+
+test-programs: $(UNIT_BIN) $(REPLAY_BIN)
+fuzz-programs: $(FUZZ_BIN)
+
+# ---- what is done with it ----
+
+DEPS := build-essential pkg-config libyaml-dev zlib1g-dev libpcre2-dev bats perl python3 parallel zip unzip
+DEPS_DEV := clang clang-tidy clang-format libclang-rt-14-dev cppcheck shellcheck mandoc gcovr hyperfine \
+	valgrind strace
+
+apt_install = @if command -v apt-get >/dev/null 2>&1; then \
+		as=; test "$$(id -u)" = 0 || as=sudo; \
+		$$as env DEBIAN_FRONTEND=noninteractive sh -c \
+			'apt-get -q update && apt-get -q -y install --no-install-recommends $(1)' </dev/null; \
+	else \
+		echo "There is no apt-get here. Please install with your system's tools:" >&2; \
+		echo "$(2)" >&2; exit 1; \
+	fi
+
+deps:
+	$(call apt_install,$(DEPS),a C compiler$(comma) make$(comma) pkg-config$(comma) libyaml$(comma) zlib and \
+	PCRE2 with headers; for the tests bats 1.8$(comma) prove (Perl)$(comma) GNU parallel$(comma) zip and unzip)
+
+deps-dev: deps
+	$(call apt_install,$(DEPS_DEV),clang with clang-tidy$(comma) clang-format and libFuzzer$(comma) cppcheck$(comma) \
+	shellcheck$(comma) mandoc$(comma) gcovr$(comma) hyperfine$(comma) valgrind$(comma) strace)
+
+run_env = LNN_BUILD='$(abspath $(BUILD))' LNN_SAN='$(SAN)' V='$(V)' PYTHON='$(PYTHON)'
+
+demo: all
+	@$(run_env) tests/demo
+
+check: all test-programs
+	@$(run_env) tests/run $(UNIT_BIN) $(REPLAY_BIN) $(BATS)
+
+check-torch: all
+	@$(run_env) tests/torch/run
+
+lint:
+	@tests/lint/run
+
+fuzz:
+	$(Q)$(MAKE) CC=clang SAN=fuzzer-no-link,address,undefined BUILD=build-fuzz fuzz-programs
+	@FUZZ_SECONDS='$(FUZZ_SECONDS)' tests/fuzz/run build-fuzz/fuzz
+
+bench: all
+	@if [ -x tests/bench/run ]; then $(run_env) tests/bench/run; else echo 'there is no benchmark yet' >&2; exit 1; fi
+
+cov:
+	$(Q)$(MAKE) COV=1 BUILD=build-cov check
+	gcovr --root . --object-directory build-cov --filter lib/ --exclude-throw-branches --txt build-cov/coverage.txt \
+		--html-details build-cov/coverage.html --print-summary
+	@echo 'by file: build-cov/coverage.txt, by line: build-cov/coverage.html'
+
+install: all
+	install -d '$(DESTDIR)$(BINDIR)'
+	install -m 755 $(PROGS) '$(DESTDIR)$(BINDIR)'
+	@for page in $(MANS); do \
+		install -d '$(DESTDIR)$(MANDIR)'/man$${page##*.} && \
+		install -m 644 $$page '$(DESTDIR)$(MANDIR)'/man$${page##*.}/ || exit 1; done
+	@for file in $(COMPLETIONS); do \
+		name=$${file##*/}; \
+		case $$name in \
+		*.bash) to=bash-completion/completions; name=$${name%.bash} ;; \
+		*.fish) to=fish/vendor_completions.d ;; \
+		*) to=zsh/site-functions ;; \
+		esac; \
+		install -d '$(DESTDIR)$(DATADIR)'/$$to && \
+		install -m 644 $$file '$(DESTDIR)$(DATADIR)'/$$to/$$name || exit 1; done
+
+uninstall:
+	@for name in $(PROG_NAMES); do rm -f '$(DESTDIR)$(BINDIR)'/$$name; done
+	@for page in $(notdir $(MANS)); do rm -f '$(DESTDIR)$(MANDIR)'/man$${page##*.}/$$page; done
+	@for name in $(notdir $(COMPLETIONS)); do \
+		case $$name in \
+		*.bash) rm -f '$(DESTDIR)$(DATADIR)'/bash-completion/completions/$${name%.bash} ;; \
+		*.fish) rm -f '$(DESTDIR)$(DATADIR)'/fish/vendor_completions.d/$$name ;; \
+		*) rm -f '$(DESTDIR)$(DATADIR)'/zsh/site-functions/$$name ;; \
+		esac; done
+
+dist:
+	git archive --prefix=lnn-tools-$(VERSION)/ HEAD | gzip -9n >lnn-tools-$(VERSION).tar.gz
+	@echo lnn-tools-$(VERSION).tar.gz
+
+clean:
+	rm -rf build build-* lnn-tools-*.tar.gz
+
+help:
+	@echo 'make               build the programs (also WERROR=1, SAN=address,undefined, COV=1, V=1)'
+	@echo 'make deps          install what building and testing need (apt); deps-dev: what lint, fuzz, cov need too'
+	@echo 'make demo          a tour of the programs on a real checkpoint'
+	@echo 'make check         unit tests, command tests and the fuzz corpora'
+	@echo 'make check-torch   the same outputs in real PyTorch (PYTHON=one that has torch)'
+	@echo 'make lint          format, static analysis, manuals, layers'
+	@echo 'make fuzz          each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
+	@echo 'make bench cov     benchmarks; coverage of lib/'
+	@echo 'make install       into $$(DESTDIR)$$(PREFIX), here $(DESTDIR)$(PREFIX); uninstall'
+	@echo 'make dist clean    source tarball; remove what was built'

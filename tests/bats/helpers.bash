@@ -1,0 +1,83 @@
+# shellcheck shell=bash
+# For `load helpers` at the top of a bats file. Each test starts in an empty folder of its own with our programs
+# first in PATH and $fixtures pointing to tests/fixtures.
+
+bats_require_minimum_version 1.5.0
+
+top=$(cd "${BATS_TEST_DIRNAME:?}/../.." && pwd)
+fixtures=$top/tests/fixtures
+export top fixtures
+export PATH="${LNN_BUILD:=$top/build}:$PATH"
+export LC_ALL=C.UTF-8
+unset NO_COLOR CONFIG_DIR
+
+setup() {
+	cd "${BATS_TEST_TMPDIR:?}" || return 1
+}
+
+# What went wrong, for the person who reads the failure.
+fail() {
+	printf '%s\n' "$@" >&2
+	return 1
+}
+
+# Runs a program with standard output in $output, standard error in $stderr, its status in $status.
+try() {
+	run --separate-stderr "$@" </dev/null
+}
+
+# The same for a pipeline, which fails if any part of it does: pipe 'a | b'.
+pipe() {
+	run --separate-stderr bash -c "set -o pipefail; $1" </dev/null
+}
+
+# expect_status N
+expect_status() {
+	# shellcheck disable=SC2154
+	[ "$status" -eq "$1" ] || fail "status $status, expected $1" "stdout: $output" "stderr: $stderr"
+}
+
+# expect_out TEXT: standard output is exactly this (but for newlines at its end).
+expect_out() {
+	[ "$output" = "$1" ] || fail 'standard output differs:' "$(diff <(printf '%s\n' "$1") <(printf '%s\n' "$output"))"
+}
+
+# expect_out_has TEXT...: each stands somewhere in standard output.
+expect_out_has() {
+	local text
+	for text; do
+		[[ $output == *"$text"* ]] || fail "not on standard output: $text" "stdout: $output"
+	done
+}
+
+# expect_err_has TEXT...: each stands somewhere in standard error.
+expect_err_has() {
+	local text
+	for text; do
+		[[ $stderr == *"$text"* ]] || fail "not on standard error: $text" "stderr: $stderr"
+	done
+}
+
+expect_no_err() {
+	[ -z "$stderr" ] || fail "standard error was to be empty: $stderr"
+}
+
+# expect_refusal N PROGRAM TEXT...: status N, nothing on standard output, and one line on standard error that begins
+# with the program's name and has each text.
+expect_refusal() {
+	local want=$1 program=$2
+	shift 2
+	expect_status "$want" || return 1
+	[ -z "$output" ] || fail "standard output was to be empty: $output" || return 1
+	[ "$(printf '%s\n' "$stderr" | wc -l)" -eq 1 ] || fail "one line was expected: $stderr" || return 1
+	[[ $stderr == "$program: "* ]] || fail "does not begin with the program's name: $stderr" || return 1
+	expect_err_has "$@"
+}
+
+# expect_only NAME...: the folder holds these and nothing else; no temporary file was left behind.
+expect_only() {
+	local have want
+	have=$(find . -mindepth 1 -printf '%P\n' | sort)
+	want=$(printf '%s\n' "$@" | sort)
+	[ "$have" = "${want#$'\n'}" ] || fail 'files in the folder:' "$have" 'expected:' "$want"
+}
