@@ -1,0 +1,89 @@
+/*
+ * source: a named supply of bytes, read at absolute offsets.
+ *
+ * A regular file is read with pread. A stream (pipe, socket, terminal) is read
+ * forward: bytes stay readable from the lowest offset not yet forgotten up to
+ * wherever somebody looked, in memory up to SOURCE_WINDOW bytes and beyond
+ * that in an unlinked temporary file. So a reader that forgets what it is done
+ * with passes any amount of data in little memory, and one that must see the
+ * end first still works.
+ */
+#ifndef LNN_IO_SOURCE_H
+#define LNN_IO_SOURCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/diag.h"
+#include "base/err.h"
+
+/* A stream's bytes kept in memory before a temporary file is used. */
+#define SOURCE_WINDOW ((uint64_t)64 << 20)
+
+/* The most bytes that source_look gives at once, and the size of read requests. */
+enum { SOURCE_LOOK_MAX = 64 * 1024, SOURCE_REQUEST = 4 * 1024 * 1024 };
+
+struct source;
+
+struct source_opts {
+	const char *spool_dir;   /* for the temporary file; NULL: /tmp */
+	const struct diag *diag; /* told (verbose) what is spooled and why; may be NULL */
+};
+
+/* Opens path for reading; the error says why not. opts may be NULL. The caller closes. */
+int source_open(struct source **out, const char *path, const struct source_opts *opts, struct err *e);
+
+/* Takes over fd (closed with the source); name is what messages call it. */
+int source_fd(struct source **out, int fd, const char *name, const struct source_opts *opts, struct err *e);
+
+/* Bytes in memory, borrowed. */
+struct source *source_memory(const void *p, size_t len, const char *name);
+
+void source_close(struct source *s); /* s may be NULL */
+
+const char *source_name(const struct source *s);
+bool source_is_stream(const struct source *s);
+
+/* Is s the file with this device and inode number? */
+bool source_is_file(const struct source *s, dev_t dev, ino_t ino);
+
+/* Total size. A stream is read to its end first (what was not forgotten is kept). */
+int source_size(struct source *s, uint64_t *size, struct err *e);
+
+/*
+ * Reads n bytes at off. Fewer are ERR_INPUT "cut off ...". Reading a stream below
+ * what was forgotten is a programming error, reported as ERR_INPUT. On regular
+ * files this may be called from several threads at once.
+ */
+int source_read(struct source *s, uint64_t off, void *p, size_t n, struct err *e);
+
+/* The same, but the end of the input is no error: *got is what was there. */
+int source_read_some(struct source *s, uint64_t off, void *p, size_t n, size_t *got, struct err *e);
+
+/*
+ * Shows up to want (at most SOURCE_LOOK_MAX) bytes at off; *got < want only at the
+ * end of the input. *p is borrowed until the next call on s. One thread only.
+ */
+int source_look(struct source *s, uint64_t off, size_t want, const uint8_t **p, size_t *got, struct err *e);
+
+/* Bytes below off will not be read again. */
+void source_forget(struct source *s, uint64_t off);
+
+/* Says to diag (verbose) why a stream will have to be kept, before it is. */
+void source_explain(const struct source *s, const char *why);
+
+/* A regular file must be as it was when opened (size, times): ERR_INPUT "changed while it was read" otherwise. */
+int source_verify(struct source *s, struct err *e);
+
+/*
+ * For sink_copy only: the descriptor under s. For a regular file *pos is off and
+ * *len is unchanged; for a stream, bytes that are already buffered must have
+ * been taken: *len is 0 when off is not where the descriptor stands. For memory fd is -1.
+ * source_advance tells a stream that n bytes were taken from the descriptor.
+ */
+int source_raw(struct source *s, uint64_t off, uint64_t *len);
+void source_advance(struct source *s, uint64_t n);
+
+#endif
