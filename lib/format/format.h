@@ -1,0 +1,84 @@
+/*
+ * format: the containers. A reader recognises its container by content and fills a
+ * ckpt; a writer emits a manifest and then takes the storages' bytes in order.
+ * To add a container: one file with a const struct, one line in format.c.
+ */
+#ifndef LNN_FORMAT_FORMAT_H
+#define LNN_FORMAT_FORMAT_H
+
+#include "io/sink.h"
+#include "io/source.h"
+#include "tensor/ckpt.h"
+#include "tensor/manifest.h"
+
+enum { FORMAT_PROBE = 512 }; /* bytes a probe may look at */
+
+struct format_reader {
+	const char *name;
+	/* Does it begin like one of ours? n < FORMAT_PROBE only if the input is shorter. */
+	bool (*probe)(const uint8_t *head, size_t n);
+	/* Fills c (made by ckpt_new), sets c->ops and c->priv. After a failure ckpt_close(c) is called by the caller. */
+	int (*open)(struct ckpt *c, struct err *e);
+};
+
+/* How other files of a sharded set are opened: relative to the index. */
+struct format_opts {
+	const struct diag *diag;
+	const struct source_opts *source;
+};
+
+/*
+ * Recognises and opens the checkpoint in src (borrowed, must outlive *out). For anything else the
+ * error says what it looks like and what would help (gzip: zcat; a Git LFS pointer: git lfs pull; HTML; npz; GGUF; HDF5;
+ * torch tar; a pickle without torch's wrapper; empty input).
+ */
+int format_open(struct ckpt **out, struct source *src, const struct format_opts *opts, struct err *e);
+
+/* Does head look like a checkpoint (or like a foreign binary that format_open names) rather than text? */
+bool format_is_binary(const uint8_t *head, size_t n);
+
+/* ---- writing */
+
+struct writer;
+
+struct format_writer {
+	const char *name;      /* "torch", "safetensors" */
+	bool shares;           /* several tensors may look at one storage; strides are kept */
+	bool pickles;          /* takes a tree */
+	size_t priv_size;
+	/* Is every dtype and name sayable? Before any byte is written. */
+	int (*check)(const struct manifest *m, struct err *e);
+	int (*begin)(struct writer *w, struct err *e);                 /* what comes before the first storage */
+	int (*storage)(struct writer *w, uint32_t i, struct err *e);   /* what comes before storage i's bytes */
+	int (*stored)(struct writer *w, uint32_t i, uint32_t crc, struct err *e); /* what comes behind them */
+	int (*finish)(struct writer *w, struct err *e);
+	void (*release)(struct writer *w);
+	bool wants_crc;        /* stored() needs the CRC-32 of the bytes */
+	/* Total size of the output if it can be told beforehand, else 0; for progress and holding back. */
+	uint64_t (*hold)(struct writer *w); /* position from which bytes must wait for the end; UINT64_MAX: none. Known after begin */
+};
+
+struct writer {
+	const struct format_writer *format;
+	const struct manifest *m; /* borrowed */
+	struct sink *out;         /* borrowed */
+	uint32_t next;            /* storage to come */
+	uint64_t due;             /* sink position at which the current storage must end */
+	void *priv;
+};
+
+/* "torch" or "safetensors"; NULL if there is none of that name. */
+const struct format_writer *format_writer(const char *name);
+
+/*
+ * Emits header or data.pkl. Then, for each storage in order: writer_storage, exactly its bytes to the
+ * sink, writer_stored. At the end writer_finish. Writing another number of bytes than the manifest says is an error.
+ */
+int writer_begin(struct writer *w, const struct format_writer *f, const struct manifest *m, struct sink *out,
+	struct err *e);
+int writer_storage(struct writer *w, uint32_t i, struct err *e);
+int writer_stored(struct writer *w, uint32_t i, uint32_t crc, struct err *e);
+int writer_finish(struct writer *w, struct err *e);
+void writer_release(struct writer *w);
+
+#endif

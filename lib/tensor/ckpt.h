@@ -1,0 +1,130 @@
+/*
+ * ckpt: the index of a checkpoint: which tensors and storages it has, where their
+ * bytes are, and everything else in it. A format reader fills it (format/format.h).
+ *
+ * Bytes are asked for by storage. On a stream they must be asked for in the order
+ * of the storages (which is the order of the source) to pass in little memory;
+ * any other order works too but keeps what lies between (io/source.h).
+ */
+#ifndef LNN_TENSOR_CKPT_H
+#define LNN_TENSOR_CKPT_H
+
+#include "base/arena.h"
+#include "base/diag.h"
+#include "base/err.h"
+#include "base/strmap.h"
+#include "codec/value.h"
+#include "io/source.h"
+#include "tensor/tensor.h"
+
+struct ckpt;
+
+/* What a container offers to those who hold an open checkpoint; see the functions ckpt_* below. */
+struct ckpt_ops {
+	const char *name; /* "torch", "torch-legacy", "torchscript", "safetensors", "sharded" */
+	int (*locate)(struct ckpt *c, uint32_t storage, struct err *e);
+	int (*read)(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e);
+	int (*crc)(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct err *e);
+	int (*done)(struct ckpt *c, uint32_t storage, struct err *e);
+	int (*finish)(struct ckpt *c, struct err *e);
+	void (*close)(struct ckpt *c);
+};
+
+struct ckpt {
+	const char *file;           /* for messages; borrowed from the source */
+	const struct ckpt_ops *ops;
+	void *priv;                 /* the format's own */
+	struct source *src;         /* borrowed; of a sharded set the index file */
+	const struct diag *diag;
+	struct arena arena;         /* everything below, and names */
+
+	struct storage *storages;   /* in the order of the source */
+	uint32_t nstorages;
+	struct tensor *tensors;     /* in the order in which the index has them: LEAF_TENSOR n is tensors[n] */
+	uint32_t ntensors;
+	struct str *names;          /* of the tensors; NULL where a tree names them (torch) */
+
+	struct vtree *tree;         /* of a pickle; NULL for safetensors. LEAF_STORAGE n is storages[n] */
+	uint32_t root;              /* handle; VALUE_ABSENT without a tree */
+
+	struct str *meta_keys, *meta_values; /* safetensors: __metadata__ */
+	size_t nmeta;
+	bool big_endian;
+	const char *writer;         /* who wrote it, as far as that can be told ("torch 2.7 or later"); or NULL */
+	const char **shards;        /* file names of a sharded set */
+	uint32_t nshards;
+};
+
+/*
+ * Makes storages[storage].offset (and packed, flags) known. Always known on files; on a stream it may
+ * look ahead.
+ */
+int ckpt_locate(struct ckpt *c, uint32_t storage, struct err *e);
+
+/* Reads n bytes at off of the unpacked contents of a storage. */
+int ckpt_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e);
+
+/*
+ * The source that a located storage's bytes lie in as a plain range, for sink_copy; NULL if they
+ * must go through ckpt_read (deflated).
+ */
+struct source *ckpt_range(struct ckpt *c, uint32_t storage, uint64_t *offset);
+
+/* CRC-32 of a storage as the source states it; *known false where it states none (0 counts as none). To be asked after the bytes were read. */
+int ckpt_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct err *e);
+
+/* The storage's bytes are not needed again; a stream goes on behind it. */
+int ckpt_done(struct ckpt *c, uint32_t storage, struct err *e);
+
+/* Reads on to the end of the input and verifies it: sizes, the directory against what was seen, that a file did not change. */
+int ckpt_finish(struct ckpt *c, struct err *e);
+
+void ckpt_close(struct ckpt *c); /* frees c; not the source. May be NULL */
+
+/* For format readers. */
+struct ckpt *ckpt_new(struct source *src, const struct diag *diag);
+
+/* ---- the state dict of a checkpoint */
+
+enum sd_kind {
+	SD_TENSOR,    /* tensor is an index into the checkpoint's tensors */
+	SD_COMPOSITE, /* sparse, nested, wrapper without data...: value is the call; its parts stand as SD_PART after it */
+	SD_PART,      /* a tensor inside the composite before it: "NAME.indices"; listed, never edited alone */
+	SD_OTHER,     /* not a tensor: value */
+};
+
+struct sd_entry {
+	struct str name;
+	enum sd_kind kind;
+	uint32_t tensor; /* SD_TENSOR, SD_PART */
+	uint32_t value;  /* handle in the tree; VALUE_ABSENT for safetensors */
+};
+
+struct statedict {
+	struct ckpt *ckpt;       /* borrowed */
+	struct arena arena;
+	struct str key;          /* dotted path of the place; empty for the root */
+	struct sd_entry *entries;/* in the order of the checkpoint */
+	size_t n;
+	struct strmap by_name;   /* to index in entries */
+	uint32_t place;          /* handle of the container; VALUE_ABSENT for safetensors */
+	uint32_t metadata;       /* handle of the dict in _metadata, or VALUE_ABSENT */
+	bool ordered;            /* the place is an OrderedDict */
+};
+
+/*
+ * The state dict at key (dotted path); key NULL: the first of model, state_dict_ema, state_dict
+ * that is a dict at the root, else the root. Nested tensors get dotted names. ERR_INPUT for: no such place;
+ * a place without any tensor (listing places that have some); a name that occurs twice; a dotted path equal to another name.
+ * Other values in nested containers that hold tensors are SD_OTHER under their dotted path.
+ */
+int statedict_open(struct statedict *sd, struct ckpt *c, const char *key, struct err *e);
+void statedict_release(struct statedict *sd);
+
+/* Entry by name, or NULL. */
+const struct sd_entry *statedict_find(const struct statedict *sd, struct str name);
+
+/* Tensor of an entry (SD_TENSOR, SD_PART), else NULL. */
+const struct tensor *sd_tensor(const struct statedict *sd, const struct sd_entry *entry);
+
+#endif
