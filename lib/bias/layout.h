@@ -46,7 +46,7 @@ void layout_print(struct layout layout, char *out);
 
 bool layout_eq(struct layout a, struct layout b);
 
-/* HxW in tokens, also a single N for NxN; ERR_USAGE otherwise. */
+/* HxW in tokens; ERR_USAGE otherwise. */
 int grid_parse(struct str s, struct grid *grid, struct err *err);
 
 bool grid_eq(struct grid a, struct grid b);
