@@ -19,7 +19,11 @@
 
 struct ckpt;
 
-/* What a container offers to those who hold an open checkpoint; see the functions ckpt_* below. */
+/*
+ * What a container offers to those who hold an open checkpoint; see the functions ckpt_* below. All but name may be
+ * NULL: then storages lie at their offset as they are, their crc is that of the struct, done does nothing, finish
+ * is source_verify.
+ */
 struct ckpt_ops {
 	const char *name; /* "torch", "torch-legacy", "torchscript", "safetensors", "sharded" */
 	int (*locate)(struct ckpt *c, uint32_t storage, struct err *e);
@@ -28,6 +32,7 @@ struct ckpt_ops {
 	int (*done)(struct ckpt *c, uint32_t storage, struct err *e);
 	int (*finish)(struct ckpt *c, struct err *e);
 	void (*close)(struct ckpt *c);
+	struct source *(*range)(struct ckpt *c, uint32_t storage); /* which source; NULL: that of the ckpt */
 };
 
 struct ckpt {
@@ -89,7 +94,7 @@ struct ckpt *ckpt_new(struct source *src, const struct diag *diag);
 enum sd_kind {
 	SD_TENSOR,    /* tensor is an index into the checkpoint's tensors */
 	SD_COMPOSITE, /* sparse, nested, wrapper without data...: value is the call; its parts stand as SD_PART after it */
-	SD_PART,      /* a tensor inside the composite before it: "NAME.indices"; listed, never edited alone */
+	SD_PART,      /* a tensor inside the call before it (composite, quantised or wrapped): "NAME.indices"; listed, never edited alone */
 	SD_OTHER,     /* not a tensor: value */
 };
 

@@ -1,0 +1,94 @@
+#include "tensor/ckpt.h"
+
+#include <stdlib.h>
+
+#include "base/xalloc.h"
+
+struct ckpt *
+ckpt_new(struct source *src, const struct diag *diag)
+{
+	struct ckpt *c = xcalloc(1, sizeof(*c));
+
+	c->file = source_name(src);
+	c->src = src;
+	c->diag = diag;
+	c->root = VALUE_ABSENT;
+	arena_init(&c->arena);
+	return c;
+}
+
+void
+ckpt_close(struct ckpt *c)
+{
+	if (c == NULL)
+		return;
+	if (c->ops != NULL && c->ops->close != NULL)
+		c->ops->close(c);
+	vtree_free(c->tree);
+	arena_release(&c->arena);
+	free(c);
+}
+
+int
+ckpt_locate(struct ckpt *c, uint32_t storage, struct err *e)
+{
+	if (c->storages[storage].offset != OFFSET_UNKNOWN || c->ops->locate == NULL)
+		return 0;
+	return c->ops->locate(c, storage, e);
+}
+
+struct source *
+ckpt_range(struct ckpt *c, uint32_t storage, uint64_t *offset)
+{
+	const struct storage *s = &c->storages[storage];
+
+	if ((s->flags & STORAGE_DEFLATED) || s->offset == OFFSET_UNKNOWN)
+		return NULL;
+	*offset = s->offset;
+	return c->ops->range != NULL ? c->ops->range(c, storage) : c->src;
+}
+
+int
+ckpt_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
+{
+	const struct storage *s = &c->storages[storage];
+	struct source *src;
+	uint64_t start;
+
+	if (off > s->nbytes || n > s->nbytes - off)
+		return err_input(e, c->file, "a read beyond the end of storage %.*s", STR_ARG(s->key));
+	if (n == 0)
+		return 0;
+	if (ckpt_locate(c, storage, e) < 0)
+		return -1;
+	if (c->ops->read != NULL)
+		return c->ops->read(c, storage, off, p, n, e);
+	src = ckpt_range(c, storage, &start);
+	if (src == NULL)
+		return err_input(e, c->file, "storage %.*s cannot be read", STR_ARG(s->key));
+	return source_read(src, start + off, p, n, e);
+}
+
+int
+ckpt_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct err *e)
+{
+	const struct storage *s = &c->storages[storage];
+
+	if (c->ops->crc != NULL)
+		return c->ops->crc(c, storage, crc, known, e);
+	*crc = s->crc;
+	*known = (s->flags & STORAGE_CRC) != 0;
+	return 0;
+}
+
+int
+ckpt_done(struct ckpt *c, uint32_t storage, struct err *e)
+{
+	return c->ops->done != NULL ? c->ops->done(c, storage, e) : 0;
+}
+
+int
+ckpt_finish(struct ckpt *c, struct err *e)
+{
+	return c->ops->finish != NULL ? c->ops->finish(c, e) : source_verify(c->src, e);
+}
