@@ -30,12 +30,16 @@ struct source;
 struct source_opts {
 	const char *spool_dir;   /* for the temporary file; NULL: /tmp */
 	const struct diag *diag; /* told (verbose) what is spooled and why; may be NULL */
+	uint64_t window;         /* for tests: instead of SOURCE_WINDOW; 0 is SOURCE_WINDOW */
 };
 
 /* Opens path for reading; the error says why not. opts may be NULL. The caller closes. */
 int source_open(struct source **out, const char *path, const struct source_opts *opts, struct err *e);
 
-/* Takes over fd (closed with the source); name is what messages call it. */
+/*
+ * Takes over fd (closed with the source, also when this fails); name is what messages call it. Offset 0 of a
+ * regular file is where fd stands; where fd stands afterwards is unspecified.
+ */
 int source_fd(struct source **out, int fd, const char *name, const struct source_opts *opts, struct err *e);
 
 /* Bytes in memory, borrowed. */
@@ -63,6 +67,12 @@ int source_read(struct source *s, uint64_t off, void *p, size_t n, struct err *e
 int source_read_some(struct source *s, uint64_t off, void *p, size_t n, size_t *got, struct err *e);
 
 /*
+ * source_read, then source_forget(off + n); on a stream without the detour through its window. For whoever goes
+ * through the input once and in order.
+ */
+int source_take(struct source *s, uint64_t off, void *p, size_t n, struct err *e);
+
+/*
  * Shows up to want (at most SOURCE_LOOK_MAX) bytes at off; *got < want only at the
  * end of the input. *p is borrowed until the next call on s. One thread only.
  */
@@ -71,19 +81,28 @@ int source_look(struct source *s, uint64_t off, size_t want, const uint8_t **p, 
 /* Bytes below off will not be read again. */
 void source_forget(struct source *s, uint64_t off);
 
+/*
+ * Bytes below off will be wanted again although they are copied now, by sink_copy, which otherwise passes on what
+ * comes next in a stream without keeping it if all before it is forgotten. source_forget(s, off) ends this.
+ */
+void source_keep(struct source *s, uint64_t off);
+
 /* Says to diag (verbose) why a stream will have to be kept, before it is. */
 void source_explain(const struct source *s, const char *why);
 
-/* A regular file must be as it was when opened (size, times): ERR_INPUT "changed while it was read" otherwise. */
+/* A regular file must be as it was when opened (size, time of change): else ERR_INPUT "changed while it was read". */
 int source_verify(struct source *s, struct err *e);
 
-/*
- * For sink_copy only: the descriptor under s. For a regular file *pos is off and
- * *len is unchanged; for a stream, bytes that are already buffered must have
- * been taken: *len is 0 when off is not where the descriptor stands. For memory fd is -1.
- * source_advance tells a stream that n bytes were taken from the descriptor.
- */
-int source_raw(struct source *s, uint64_t off, uint64_t *len);
+/* For sink_copy only: where the bytes at off can be had without passing through memory. */
+struct source_raw {
+	int fd;            /* -1: nowhere, they must be read */
+	bool regular;      /* fd is read at pos; else it is a pipe, read where it stands */
+	off_t pos;
+	uint64_t buffered; /* that many bytes have to be taken first (source_take) */
+};
+
+/* A pipe's raw bytes count as forgotten: tell source_advance how many were moved. */
+int source_raw(struct source *s, uint64_t off, uint64_t len, struct source_raw *raw, struct err *e);
 void source_advance(struct source *s, uint64_t n);
 
 #endif
