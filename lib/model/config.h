@@ -1,0 +1,60 @@
+/*
+ * config: an experiment file as linnaeus's authors write it, put together from its bases.
+ *
+ * MODEL.BASE names files (a path or a list of them) that the experiment stands over; a later base stands
+ * over an earlier one, and bases have bases. Maps are merged key by key, anything else is replaced.
+ */
+#ifndef LNN_MODEL_CONFIG_H
+#define LNN_MODEL_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/str.h"
+#include "codec/yaml.h"
+#include "io/source.h"
+
+enum { CONFIG_MAX_BASES = 32 }; /* depth, and files in all */
+
+struct config {
+	struct arena arena;
+	const char *file;          /* the experiment's */
+	const struct ynode *root;  /* merged */
+};
+
+struct config_opts {
+	const char *dir;                   /* where relative bases are looked up; NULL: in the folder of the file that names them */
+	const struct source_opts *source;  /* for opening bases; may be NULL */
+};
+
+void config_init(struct config *c);
+void config_release(struct config *c);
+
+/*
+ * Reads the experiment in src (borrowed for the call) and its bases. ERR_INPUT "FILE:LINE:COLUMN: ...", or
+ * ERR_SYSTEM; a base that leads back to itself is an error. After a failure c can only be released.
+ */
+int config_load(struct config *c, struct source *src, const struct config_opts *opts, struct err *err);
+
+/* The node at a dotted path ("MODEL.ROPE_STAGES.DEPTHS"); NULL where there is none or it is null. */
+const struct ynode *config_get(const struct config *c, const char *path);
+
+/*
+ * Values at a dotted path. 1 and *out set; 0 where there is none or it is null (an empty text counts as none for
+ * config_text); -1 with "FILE:LINE:COLUMN: PATH: must be ..., not ..." where it is something else.
+ * *out borrows from c.
+ */
+int config_text(const struct config *c, const char *path, struct str *out, struct err *err);
+int config_bool(const struct config *c, const char *path, bool *out, struct err *err);
+int config_u64(const struct config *c, const char *path, uint64_t *out, struct err *err);
+int config_double(const struct config *c, const char *path, double *out, struct err *err);
+/* A list of integers >= 0; a list longer than max is an error. */
+int config_u64_list(const struct config *c, const char *path, uint64_t *out, size_t max, size_t *n, struct err *err);
+
+/* The whole of a source as text that ends before YAML_MAX_BYTES, in a. For YAML files of all kinds. */
+int config_slurp(struct source *src, struct arena *a, struct str *out, struct err *err);
+
+#endif

@@ -1,0 +1,50 @@
+/*
+ * entry: what is known of one tensor by name alone: a line of a tensor list, an
+ * entry of a model description, or a tensor of a checkpoint. A plain value;
+ * whoever made it says how long its texts live.
+ */
+#ifndef LNN_MODEL_ENTRY_H
+#define LNN_MODEL_ENTRY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/str.h"
+#include "tensor/dtype.h"
+
+enum entry_kind {
+	ENTRY_UNKNOWN, /* nobody said; see entry_is_buffer */
+	ENTRY_PARAMETER,
+	ENTRY_BUFFER,
+};
+
+enum entry_grad {
+	GRAD_UNKNOWN = -1, /* counts as true */
+	GRAD_FALSE = 0,
+	GRAD_TRUE = 1,
+};
+
+struct entry {
+	struct str name;
+	struct str layer_type;  /* class name of the module; p is NULL where it is not known */
+	const uint64_t *shape;  /* ndim sizes */
+	bool has_shape;         /* a scalar has a shape too, with ndim 0 */
+	uint8_t ndim;
+	uint8_t dtype;          /* enum dtype; DTYPE_UNKNOWN where it is not known */
+	uint8_t kind;           /* enum entry_kind */
+	int8_t requires_grad;   /* enum entry_grad */
+};
+
+/* All unknown but the name. */
+struct entry entry_named(struct str name);
+
+/*
+ * Is it a buffer? As its kind says; else integer and bool tensors are, and names that end in
+ * running_mean, running_var, num_batches_tracked or relative_position_index.
+ */
+bool entry_is_buffer(const struct entry *e);
+
+/* The number of elements; false without a shape, or where the number does not fit. */
+bool entry_numel(const struct entry *e, uint64_t *numel);
+
+#endif
