@@ -272,6 +272,14 @@ source_look(struct source *s, uint64_t off, size_t want, const uint8_t **p, size
 	return 0;
 }
 
+uint64_t
+source_ready(const struct source *s, uint64_t off)
+{
+	uint64_t end = s->kind == STREAM ? s->stream.pos : s->size;
+
+	return off < end ? end - off : 0;
+}
+
 void
 source_forget(struct source *s, uint64_t off)
 {

@@ -78,6 +78,9 @@ int source_take(struct source *s, uint64_t off, void *p, size_t n, struct err *e
  */
 int source_look(struct source *s, uint64_t off, size_t want, const uint8_t **p, size_t *got, struct err *e);
 
+/* How many bytes at off can be had without waiting for input: of a file all, of a stream what came along with the last look. */
+uint64_t source_ready(const struct source *s, uint64_t off);
+
 /* Bytes below off will not be read again. */
 void source_forget(struct source *s, uint64_t off);
 
