@@ -1,0 +1,215 @@
+#include "plan/plan.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/xalloc.h"
+
+void
+plan_init(struct plan *p, const struct diag *diag)
+{
+	*p = (struct plan){ .diag = diag };
+	arena_init(&p->arena);
+}
+
+void
+plan_release(struct plan *p)
+{
+	free(p->inputs);
+	free(p->origins);
+	free(p->entries);
+	free(p->rules);
+	free(p->misses);
+	free(p->tables);
+	arena_release(&p->arena);
+	plan_init(p, NULL);
+}
+
+/* Room for one more origin and entry; the entry is initialised and alive. */
+static struct plan_entry *
+add_entry(struct plan *p, uint32_t input, const struct sd_entry *src, struct str name)
+{
+	struct plan_entry *en;
+
+	p->origins = xgrow(p->origins, p->norigins, &p->cap_origins, sizeof(*p->origins));
+	p->entries = xgrow(p->entries, p->nentries, &p->cap_entries, sizeof(*p->entries));
+	p->origins[p->norigins] = (struct plan_origin){ .input = input, .outputs = 1, .entry = src };
+	en = &p->entries[p->nentries++];
+	*en = (struct plan_entry){ .name = name, .origin = (uint32_t)p->norigins++, .alive = true,
+				   .meta_value = VALUE_ABSENT };
+	return en;
+}
+
+static void
+add_modules(struct plan *p, uint32_t input, const struct statedict *sd)
+{
+	const struct vtree *t = sd->ckpt->tree;
+	struct plan_entry *en;
+	struct str path;
+	uint32_t key;
+
+	if (sd->metadata == VALUE_ABSENT)
+		return;
+	for (size_t i = 0; i < value_len(t, sd->metadata); i++) {
+		key = value_key(t, sd->metadata, i);
+		if (!value_is_text(t, key))
+			continue;
+		path = value_text(t, key);
+		if (path.len > 0)
+			path = str_c(arena_printf(&p->arena, "%.*s.", (int)path.len, path.p));
+		en = add_entry(p, input, NULL, path);
+		en->module = true;
+		en->meta_value = value_val(t, sd->metadata, i);
+	}
+}
+
+void
+plan_add_input(struct plan *p, struct statedict *sd, const char *label)
+{
+	size_t cap = p->cap_inputs;
+	uint32_t input = p->ninputs;
+
+	p->inputs = xgrow(p->inputs, p->ninputs, &cap, sizeof(*p->inputs));
+	p->cap_inputs = (uint32_t)cap;
+	p->inputs[p->ninputs++] = (struct plan_input){ sd, label };
+	for (size_t i = 0; i < sd->n; i++)
+		if (sd->entries[i].kind != SD_PART)
+			add_entry(p, input, &sd->entries[i], sd->entries[i].name);
+	add_modules(p, input, sd);
+}
+
+struct plan_rule *
+plan_rule_new(struct plan *p, struct str wanted, const char *fmt, ...)
+{
+	struct plan_rule *r = arena_calloc(&p->arena, 1, sizeof(*r));
+	struct buf text = BUF_INIT;
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(NULL, 0, fmt, ap);
+	va_end(ap);
+	va_start(ap, fmt);
+	vsnprintf(buf_room(&text, n < 0 ? 0 : (size_t)n), (size_t)n + 1, fmt, ap);
+	va_end(ap);
+	r->text = arena_cstr(&p->arena, text.p);
+	r->wanted = arena_str(&p->arena, wanted);
+	buf_release(&text);
+	p->rules = xgrow(p->rules, p->nrules, &p->cap_rules, sizeof(struct plan_rule *));
+	p->rules[p->nrules++] = r;
+	return r;
+}
+
+void
+plan_note(struct plan *p, struct plan_entry *en, enum plan_action action, const char *by)
+{
+	struct plan_origin *o = &p->origins[en->origin];
+	struct plan_act *act;
+
+	if (o->last != NULL && o->last->action == action && o->last->by == by)
+		return;
+	act = arena_alloc(&p->arena, sizeof(*act));
+	*act = (struct plan_act){ action, by, NULL };
+	if (o->last == NULL)
+		o->acts = act;
+	else
+		o->last->next = act;
+	o->last = act;
+}
+
+void
+plan_drop(struct plan *p, struct plan_entry *en, enum plan_action action, const char *by)
+{
+	if (!en->alive)
+		return;
+	en->alive = false;
+	p->origins[en->origin].outputs--;
+	plan_note(p, en, action, by);
+}
+
+void
+plan_rename(struct plan *p, struct plan_entry *en, struct str name, const char *by)
+{
+	if (str_eq(en->name, name))
+		return;
+	en->name = arena_str(&p->arena, name);
+	plan_note(p, en, PLAN_RENAMED, by);
+}
+
+struct plan_entry *
+plan_fan_out(struct plan *p, size_t at, struct str name, const char *by)
+{
+	struct plan_entry *en;
+
+	p->entries = xgrow(p->entries, p->nentries, &p->cap_entries, sizeof(*p->entries));
+	memmove(&p->entries[at + 2], &p->entries[at + 1], (p->nentries - at - 1) * sizeof(*p->entries));
+	p->nentries++;
+	en = &p->entries[at + 1];
+	*en = p->entries[at];
+	en->alive = true;
+	en->name = arena_str(&p->arena, name);
+	p->origins[en->origin].outputs++;
+	plan_note(p, en, PLAN_RENAMED, by);
+	return en;
+}
+
+const struct sd_entry *
+plan_source(const struct plan *p, const struct plan_entry *en)
+{
+	return p->origins[en->origin].entry;
+}
+
+const struct plan_input *
+plan_input_of(const struct plan *p, const struct plan_entry *en)
+{
+	return &p->inputs[p->origins[en->origin].input];
+}
+
+const struct tensor *
+plan_tensor(const struct plan *p, const struct plan_entry *en)
+{
+	const struct sd_entry *src = plan_source(p, en);
+
+	return src == NULL || src->kind != SD_TENSOR ? NULL : sd_tensor(plan_input_of(p, en)->sd, src);
+}
+
+void
+plan_shape(const struct plan *p, const struct plan_entry *en, enum dtype *dtype, uint64_t *shape, unsigned *ndim)
+{
+	const struct tensor *t = plan_tensor(p, en);
+
+	*ndim = 0;
+	*dtype = DTYPE_UNKNOWN;
+	if (t == NULL)
+		return;
+	*ndim = t->ndim;
+	*dtype = en->dtype != DTYPE_UNKNOWN ? (enum dtype)en->dtype : (enum dtype)t->dtype;
+	memcpy(shape, t->shape, t->ndim * sizeof(*shape));
+	if (en->table != NULL)
+		shape[0] = table_rows_out(&en->table->job);
+}
+
+const char *
+plan_file(const struct plan *p, const struct plan_entry *en)
+{
+	return plan_input_of(p, en)->sd->ckpt->file;
+}
+
+const char *
+plan_action_name(enum plan_action a)
+{
+	static const char *const names[] = {
+		[PLAN_KEPT] = "kept",
+		[PLAN_RENAMED] = "renamed",
+		[PLAN_DROPPED] = "dropped",
+		[PLAN_SKIPPED] = "skipped",
+		[PLAN_RESAMPLED] = "resampled",
+		[PLAN_CAST] = "cast",
+		[PLAN_COMPACTED] = "compacted",
+	};
+
+	return names[a];
+}
