@@ -42,7 +42,7 @@ struct ynode {
 	bool quoted;       /* scalar that is text whatever it looks like: quoted, a block scalar, or tagged !!str */
 	uint16_t height;   /* 1 for a scalar or an empty node, else 1 + the highest child's */
 	uint32_t expanded; /* nodes from here down, aliases counted as what they stand for */
-	unsigned line, column; /* of the first character, tag or anchor left out */
+	unsigned line, column; /* of the first character; an anchor or tag is part of the node */
 	const char *file;
 	struct str text;   /* scalar; valid UTF-8, may hold NUL, followed by a NUL that does not count */
 	size_t n;          /* items or pairs */
