@@ -37,9 +37,10 @@ layout_parse(struct str s, struct layout *layout, struct err *err)
 		*layout = (struct layout){ kinds[i].kind, counted ? (uint32_t)extra : kinds[i].extra };
 		return 0;
 	}
-	return err_set(err, ERR_USAGE,
-		       "\"%.*s\" is no layout: auto, first, first:N, last, last:N, grid and metaformer are (N from 1 to %d)",
-		       STR_ARG(s), EXTRA_MAX);
+	return err_set(
+		err, ERR_USAGE,
+		"\"%.*s\" is no layout: auto, first, first:N, last, last:N, grid and metaformer are (N from 1 to %d)",
+		STR_ARG(s), EXTRA_MAX);
 }
 
 void
@@ -177,8 +178,8 @@ misfit(struct layout layout, uint64_t rows, const struct grid *known, struct err
 			       "%llu rows do not fit a grid of %ux%u: expected %llu rows, or 1 or 3 more; "
 			       "give the layout (--layout)",
 			       n, known->h, known->w, cells);
-	return err_set(err, ERR_INPUT, "%llu rows do not fit a grid of %ux%u in layout %s: expected %llu rows", n, known->h,
-		       known->w, name, cells + extra);
+	return err_set(err, ERR_INPUT, "%llu rows do not fit a grid of %ux%u in layout %s: expected %llu rows", n,
+		       known->h, known->w, name, cells + extra);
 }
 
 int
@@ -202,7 +203,7 @@ width_of(const int64_t *last, uint64_t tokens)
 {
 	uint64_t k = 1;
 
-	while (k < tokens && (uint64_t)*(last - k) - (uint64_t)*last == k)
+	while (k < tokens && (uint64_t) * (last - k) - (uint64_t)*last == k)
 		k++;
 	return k;
 }
@@ -278,8 +279,7 @@ layout_from_index(const int64_t *index, size_t n, uint64_t rows, const struct gr
 		return false;
 	extra = rows - cells;
 	found.extra = (uint32_t)extra;
-	if (extra > 0 && is_grid(index, n, skip, g, (int64_t)extra) &&
-	    extras_within(index, n, skip, 0, (int64_t)extra))
+	if (extra > 0 && is_grid(index, n, skip, g, (int64_t)extra) && extras_within(index, n, skip, 0, (int64_t)extra))
 		found.kind = LAYOUT_FIRST;
 	else if (!is_grid(index, n, skip, g, 0))
 		return false;

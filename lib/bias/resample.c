@@ -117,13 +117,10 @@ taps_of(struct taps *taps, struct tap *pool, size_t i, size_t from, size_t to, e
 {
 	switch (method) {
 	case RESAMPLE_BICUBIC:
-	case RESAMPLE_BICUBIC_CORNERS:
-		return taps_cubic(taps, pool, i, from, to, method == RESAMPLE_BICUBIC_CORNERS);
-	case RESAMPLE_BICUBIC_ANTIALIAS:
-		return taps_antialias(taps, pool, i, from, to);
+	case RESAMPLE_BICUBIC_CORNERS: return taps_cubic(taps, pool, i, from, to, method == RESAMPLE_BICUBIC_CORNERS);
+	case RESAMPLE_BICUBIC_ANTIALIAS: return taps_antialias(taps, pool, i, from, to);
 	case RESAMPLE_BILINEAR:
-	case RESAMPLE_BILINEAR_CORNERS:
-		break;
+	case RESAMPLE_BILINEAR_CORNERS: break;
 	}
 	return taps_linear(taps, pool, i, from, to, method == RESAMPLE_BILINEAR_CORNERS);
 }
@@ -278,16 +275,11 @@ const char *
 resample_method_name(enum resample_method method)
 {
 	switch (method) {
-	case RESAMPLE_BICUBIC:
-		return "bicubic";
-	case RESAMPLE_BICUBIC_CORNERS:
-		return "bicubic, align_corners";
-	case RESAMPLE_BICUBIC_ANTIALIAS:
-		return "bicubic, antialias";
-	case RESAMPLE_BILINEAR:
-		return "bilinear";
-	case RESAMPLE_BILINEAR_CORNERS:
-		return "bilinear, align_corners";
+	case RESAMPLE_BICUBIC: return "bicubic";
+	case RESAMPLE_BICUBIC_CORNERS: return "bicubic, align_corners";
+	case RESAMPLE_BICUBIC_ANTIALIAS: return "bicubic, antialias";
+	case RESAMPLE_BILINEAR: return "bilinear";
+	case RESAMPLE_BILINEAR_CORNERS: return "bilinear, align_corners";
 	}
 	return "unknown";
 }

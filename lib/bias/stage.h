@@ -24,7 +24,10 @@ struct stages {
 	size_t count, cap;
 };
 
-#define STAGES_INIT { NULL, 0, 0 }
+#define STAGES_INIT        \
+	{                  \
+		NULL, 0, 0 \
+	}
 
 void stages_release(struct stages *s);
 
