@@ -1,0 +1,36 @@
+/*
+ * file: operands and -o become sources and sinks.
+ */
+#ifndef LNN_COMMON_FILE_H
+#define LNN_COMMON_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "io/sink.h"
+#include "io/source.h"
+
+/* What may be behind a name. */
+enum file_kind { FILE_TEXT, FILE_BINARY /* neither read from nor written to a terminal */ };
+
+/*
+ * Opens operand; NULL or "-" is standard input, which can be had once only. Streams spool into TMPDIR. The caller
+ * closes.
+ */
+int file_input(const char *operand, enum file_kind kind, struct source **out, struct err *e);
+
+/*
+ * Opens path for writing; NULL or "-" is standard output, which must not be one of the n inputs. Another file may be:
+ * it is replaced by sink_commit. The caller commits or aborts.
+ */
+int file_output(const char *path, enum file_kind kind, struct source *const *inputs, size_t n, struct sink **out,
+		struct err *e);
+
+/*
+ * All of a (small) text file, for YAML and the like: *text is a buf's contents. ERR_INPUT if there are more than most
+ * bytes.
+ */
+int file_text(const char *operand, uint64_t most, struct buf *text, struct err *e);
+
+#endif

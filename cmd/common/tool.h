@@ -1,0 +1,74 @@
+/*
+ * tool: what the four programs share: the name in front of messages, signals,
+ * running out of memory, exit status. Only here does anything get printed on
+ * standard error.
+ *
+ *	int
+ *	main(int argc, char **argv)
+ *	{
+ *		struct options o = OPTIONS_INIT;
+ *		struct operands operands = OPERANDS_INIT;
+ *		struct err e = ERR_INIT;
+ *
+ *		tool_start("lnn-thing");
+ *		if (option_parse(&program, argc, argv, &o, &operands, &e) < 0 || run(&o, &operands, &e) < 0)
+ *			return tool_fail(&e);
+ *		return TOOL_DONE;
+ *	}
+ */
+#ifndef LNN_COMMON_TOOL_H
+#define LNN_COMMON_TOOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/diag.h"
+#include "base/err.h"
+
+/* Exit status. */
+enum { TOOL_DONE = 0, TOOL_NO = 1, TOOL_TROUBLE = 2 };
+
+enum tool_when { WHEN_AUTO, WHEN_ALWAYS, WHEN_NEVER };
+
+/* What the shared options (option.h) said. */
+struct tool_settings {
+	bool quiet, verbose, null;
+	enum tool_when color, progress;
+	unsigned jobs;      /* -j; 1 if not given */
+	const char *output; /* -o; NULL if not given */
+	const char *key;    /* -k; NULL if not given */
+};
+
+extern struct tool_settings tool_settings;
+
+/*
+ * To be called first. Descriptors 0, 1, 2 exist from then on. INT, TERM, HUP and PIPE remove the temporary files of
+ * open sinks and end the program by that signal; so does running out of memory, with one line and status 2.
+ */
+void tool_start(const char *name);
+
+const char *tool_name(void);
+
+/* "NAME: warning: MESSAGE"; nothing with -q. */
+void tool_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* "NAME: MESSAGE", only with --verbose. */
+void tool_verbose(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* "NAME: MESSAGE": a summary; nothing with -q. */
+void tool_summary(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* For the library: warnings and remarks go the same way. */
+const struct diag *tool_diag(void);
+
+/*
+ * Prints the one line that ends the program, "NAME: MESSAGE", and gives the exit status: TOOL_NO for ERR_ANSWER
+ * (whose empty message prints nothing), else TOOL_TROUBLE. A reader of our output that went away is not worth a line:
+ * then this ends the program as SIGPIPE does.
+ */
+int tool_fail(const struct err *e);
+
+/* The same for one of several operands that is not the last word; use the worst status. */
+int tool_worst(int a, int b);
+
+#endif
