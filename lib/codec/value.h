@@ -42,7 +42,12 @@ enum value_kind {
 enum value_leaf { LEAF_NONE, LEAF_STORAGE, LEAF_TENSOR };
 
 /* How an object was made. */
-enum value_how { HOW_REDUCE, HOW_NEWOBJ, HOW_NEWOBJ_EX, HOW_OBJ };
+enum value_how {
+	HOW_REDUCE,    /* callable(*args) */
+	HOW_NEWOBJ,    /* callable.__new__(callable, *args) */
+	HOW_NEWOBJ_EX, /* callable.__new__(callable, *args, **kwargs) */
+	HOW_OBJ,       /* OBJ and INST: callable(*args) if there are args or callable is no class, else as NEWOBJ */
+};
 
 /* Absent handle. */
 #define VALUE_ABSENT UINT32_MAX
@@ -105,6 +110,7 @@ uint32_t value_new_ordered(struct vtree *t);                   /* empty OrderedD
 uint32_t value_new_global(struct vtree *t, struct str module, struct str name); /* texts are borrowed */
 uint32_t value_new_object(struct vtree *t, const struct vobject *o);
 uint32_t value_new_leaf(struct vtree *t, enum value_leaf leaf, uint32_t index);
+void value_set_leaf(struct vtree *t, uint32_t h, uint32_t index); /* renumbers a leaf */
 
 void value_append(struct vtree *t, uint32_t seq, uint32_t item);          /* LIST SET FROZENSET */
 void value_set(struct vtree *t, uint32_t dict, uint32_t key, uint32_t val); /* appends a pair, also when the key is there */
@@ -122,7 +128,8 @@ struct value_copier {
 	void *arg;
 	struct vtree *dst;
 	const struct vtree *src;
-	uint32_t *map; /* by src node; made by the first copy */
+	uint32_t *map;   /* by src node; made by the first copy, NULL before */
+	uint32_t mapped; /* entries of map, 0 before the first copy */
 };
 uint32_t value_copy(struct value_copier *c, uint32_t h, struct err *e); /* VALUE_ABSENT on failure (too deep) */
 void value_copier_release(struct value_copier *c);
