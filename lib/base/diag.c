@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stddef.h>
 
-static void
+__attribute__((format(printf, 3, 0))) static void
 say(const struct diag *d, enum diag_level level, const char *fmt, va_list ap)
 {
 	char msg[2048];

@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Writes prefix and message; a message that does not fit ends in "...". */
-static void
+__attribute__((format(printf, 4, 0))) static void
 fill(struct err *e, enum err_code code, const char *prefix, const char *fmt, va_list ap)
 {
 	size_t size = sizeof(e->msg), used;
