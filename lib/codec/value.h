@@ -71,7 +71,7 @@ void vtree_free(struct vtree *t); /* may be NULL */
 struct arena *vtree_arena(struct vtree *t);
 uint32_t vtree_count(const struct vtree *t); /* nodes so far */
 
-/* ---- asking */
+/* ---- asking. A question that does not fit the kind gets 0, "", NULL or VALUE_ABSENT; VALUE_ABSENT asks like None. */
 enum value_kind value_kind(const struct vtree *t, uint32_t h);
 bool value_bool(const struct vtree *t, uint32_t h);
 int64_t value_int(const struct vtree *t, uint32_t h);       /* VALUE_INT, VALUE_BOOL */
@@ -94,7 +94,10 @@ enum value_leaf value_leaf(const struct vtree *t, uint32_t h, uint32_t *index);
 /* The value of text key in dict d (the last if it occurs twice), or VALUE_ABSENT; also when d is no dict. */
 uint32_t value_get(const struct vtree *t, uint32_t d, struct str key);
 
-/* Follows a dotted path through dicts (text keys; int keys by their digits) and lists or tuples (by index); "" is h itself. A key that itself contains dots is found too. */
+/*
+ * Follows a dotted path through dicts (text keys; int keys by their digits) and lists or tuples (by index); "" is h
+ * itself. Keys may contain dots: at every dict the longest key that fits is tried first.
+ */
 uint32_t value_path(const struct vtree *t, uint32_t h, struct str path);
 
 /* ---- making: returns the new handle */
