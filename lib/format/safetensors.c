@@ -1,0 +1,586 @@
+/*
+ * Reads safetensors: a length, a JSON header, and tensors that tile the rest of the file. Rules: FORMATS.md, 4.2, as
+ * the reference reader has them; stricter are: a name that occurs twice, an entry that is not an object, more
+ * dimensions than torch has, and packed types whose last dimension does not fill its bytes are refused.
+ */
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cursor.h"
+#include "base/num.h"
+#include "base/strmap.h"
+#include "base/xalloc.h"
+#include "codec/json_read.h"
+#include "format/passed.h"
+#include "format/readers.h"
+
+/* The reference reader's limit. */
+#define HEADER_MAX ((uint64_t)100000000)
+
+/* A stream's header is asked for in pieces: its length is only a claim until the bytes are there. */
+enum { HEADER_PIECE = 1 << 20 };
+
+/* What an entry of the header says. */
+struct entry {
+	struct str name;
+	uint64_t begin, end;   /* in the data */
+	const uint64_t *shape; /* in items of dtype, behind it the strides; in the arena */
+	uint32_t at;           /* of its name in the header */
+	uint8_t dtype, ndim;
+};
+
+struct safetensors {
+	struct buf header; /* names point into it */
+	uint64_t data;     /* offset of the data */
+	uint64_t total;    /* size that the file must have */
+	struct passed passed;
+};
+
+struct parser {
+	struct ckpt *c;
+	struct json_reader json;
+	struct entry *entries;
+	size_t n, cap;
+	struct strmap names;
+	bool has_meta;
+	size_t meta_cap;
+	char code[16]; /* the last dtype that was looked up: the next is likely the same */
+	size_t code_len;
+	enum dtype dtype;
+};
+
+/* ---- the header */
+
+static int
+entry_fail(const struct parser *p, const struct entry *t, struct err *e, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* "FILE: at byte N: tensor NAME: ...", where N is the entry's. */
+static int
+entry_fail(const struct parser *p, const struct entry *t, struct err *e, const char *fmt, ...)
+{
+	char text[800];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	return err_at(e, p->c->file, 8 + t->at, "tensor '%.*s': %s", STR_ARG(t->name), text);
+}
+
+/* The text of the last token, to stay. */
+static struct str
+keep_text(struct parser *p)
+{
+	return p->json.borrowed ? p->json.text : arena_str(&p->c->arena, p->json.text);
+}
+
+/* Reads past a value nobody asked for, which must nevertheless be one the reference reader can represent. */
+static int
+skip_value(struct parser *p, struct err *e)
+{
+	unsigned depth = 0;
+	double v;
+
+	do {
+		switch (json_next(&p->json, e)) {
+		case JSON_ERROR: return -1;
+		case JSON_OBJECT:
+		case JSON_ARRAY: depth++; break;
+		case JSON_OBJECT_END:
+		case JSON_ARRAY_END: depth--; break;
+		case JSON_NUMBER:
+			if (num_double(p->json.text, &v) && isinf(v))
+				return json_fail(&p->json, e, "number out of range");
+			break;
+		default: break;
+		}
+	} while (depth > 0 || p->json.token == JSON_KEY);
+	return 0;
+}
+
+static int
+parse_dtype(struct parser *p, struct entry *t, struct err *e)
+{
+	struct str code;
+
+	if (json_expect(&p->json, JSON_STRING, "dtype", e) < 0)
+		return -1;
+	code = p->json.text;
+	if (p->code_len == 0 || !str_eq(code, str_n(p->code, p->code_len))) {
+		p->dtype = dtype_by_safetensors(code);
+		if (p->dtype == DTYPE_UNKNOWN)
+			return json_fail(&p->json, e, "tensor '%.*s' has the unknown dtype '%.*s'", STR_ARG(t->name),
+					 STR_ARG(code));
+		p->code_len = code.len < sizeof(p->code) ? code.len : 0;
+		memcpy(p->code, code.p, p->code_len);
+	}
+	t->dtype = (uint8_t)p->dtype;
+	return 0;
+}
+
+static int
+parse_count(struct parser *p, const char *what, uint64_t *v, struct err *e)
+{
+	if (p->json.token != JSON_NUMBER)
+		return json_fail(&p->json, e, "%s must be numbers, not %s", what, json_what(p->json.token));
+	if (!json_u64(p->json.text, v))
+		return json_fail(&p->json, e, "%s must be whole numbers from 0 to 2^64-1, not %.*s", what,
+				 STR_ARG(p->json.text));
+	return 0;
+}
+
+/* [n, n, ...] with at most max numbers. */
+static int
+parse_counts(struct parser *p, const char *what, uint64_t *v, unsigned max, unsigned *n, struct err *e)
+{
+	enum json_token token;
+
+	*n = 0;
+	if (json_expect(&p->json, JSON_ARRAY, what, e) < 0)
+		return -1;
+	while ((token = json_next(&p->json, e)) != JSON_ARRAY_END) {
+		if (token == JSON_ERROR)
+			return -1;
+		if (*n == max)
+			return json_fail(&p->json, e, "%s: more than %u numbers", what, max);
+		if (parse_count(p, what, &v[*n], e) < 0)
+			return -1;
+		++*n;
+	}
+	return 0;
+}
+
+static int
+parse_offsets(struct parser *p, struct entry *t, struct err *e)
+{
+	uint64_t v[2];
+	unsigned n;
+
+	if (parse_counts(p, "data_offsets", v, 2, &n, e) < 0)
+		return -1;
+	if (n != 2)
+		return json_fail(&p->json, e, "data_offsets: two numbers expected, not %u", n);
+	t->begin = v[0];
+	t->end = v[1];
+	return 0;
+}
+
+/* Bytes of a shape as the header counts it; multiplied in the reference reader's order, so that both overflow alike. */
+static int
+shape_bytes(const struct parser *p, const struct entry *t, const uint64_t *shape, unsigned ndim, uint64_t *bytes,
+	    struct err *e)
+{
+	const struct dtype_info *info = dtype_info(t->dtype);
+	uint64_t bits = 1;
+	bool fits = true;
+
+	for (unsigned i = 0; i < ndim && fits; i++)
+		fits = num_mul(bits, shape[i], &bits);
+	if (!fits || !num_mul(bits, info->bits / info->pack, &bits))
+		return entry_fail(p, t, e, "its size overflows");
+	if (bits % 8 != 0)
+		return entry_fail(p, t, e, "%s elements that do not fill whole bytes", info->safetensors);
+	*bytes = bits / 8;
+	return 0;
+}
+
+/* Checks and keeps the shape. */
+static int
+take_shape(struct parser *p, struct entry *t, uint64_t *shape, unsigned ndim, struct err *e)
+{
+	const struct dtype_info *info = dtype_info(t->dtype);
+	struct tensor view = { .dtype = t->dtype };
+	uint64_t bytes;
+
+	if (shape_bytes(p, t, shape, ndim, &bytes, e) < 0)
+		return -1;
+	if (t->end < t->begin)
+		return entry_fail(p, t, e, "its data ends at %" PRIu64 ", before it begins at %" PRIu64, t->end,
+				  t->begin);
+	if (t->end - t->begin != bytes)
+		return entry_fail(p, t, e, "its shape takes %" PRIu64 " bytes, its data_offsets span %" PRIu64, bytes,
+				  t->end - t->begin);
+	if (info->pack > 1) {
+		if (ndim == 0 || shape[ndim - 1] % info->pack != 0)
+			return entry_fail(p, t, e, "the last dimension of %s must be a multiple of %u", info->safetensors,
+					  info->pack);
+		shape[ndim - 1] /= info->pack;
+	}
+	tensor_set_shape(&view, &p->c->arena, shape, ndim);
+	t->shape = view.shape;
+	t->ndim = view.ndim;
+	return 0;
+}
+
+enum { FIELD_DTYPE = 1, FIELD_SHAPE = 2, FIELD_OFFSETS = 4, FIELD_ALL = 7 };
+
+static unsigned
+field_of(struct str key)
+{
+	if (str_eqc(key, "dtype"))
+		return FIELD_DTYPE;
+	if (str_eqc(key, "shape"))
+		return FIELD_SHAPE;
+	return str_eqc(key, "data_offsets") ? FIELD_OFFSETS : 0;
+}
+
+static int
+parse_fields(struct parser *p, struct entry *t, struct err *e)
+{
+	uint64_t shape[TENSOR_NDIM_MAX];
+	unsigned ndim = 0, seen = 0, field;
+	enum json_token token;
+	int r;
+
+	while ((token = json_next(&p->json, e)) == JSON_KEY) {
+		field = field_of(p->json.text);
+		if (seen & field)
+			return json_fail(&p->json, e, "tensor '%.*s': the field %.*s stands there twice", STR_ARG(t->name),
+					 STR_ARG(p->json.text));
+		seen |= field;
+		switch (field) {
+		case FIELD_DTYPE: r = parse_dtype(p, t, e); break;
+		case FIELD_SHAPE: r = parse_counts(p, "shape", shape, TENSOR_NDIM_MAX, &ndim, e); break;
+		case FIELD_OFFSETS: r = parse_offsets(p, t, e); break;
+		default: r = skip_value(p, e); break;
+		}
+		if (r < 0)
+			return -1;
+	}
+	if (token == JSON_ERROR)
+		return -1;
+	if (seen != FIELD_ALL)
+		return entry_fail(p, t, e, "the field %s is missing",
+				  !(seen & FIELD_DTYPE)	  ? "dtype"
+				  : !(seen & FIELD_SHAPE) ? "shape"
+							  : "data_offsets");
+	return take_shape(p, t, shape, ndim, e);
+}
+
+static int
+parse_tensor(struct parser *p, struct err *e)
+{
+	struct entry *t;
+	uint64_t first;
+
+	p->entries = xgrow(p->entries, p->n, &p->cap, sizeof(*p->entries));
+	t = &p->entries[p->n];
+	memset(t, 0, sizeof(*t));
+	t->name = keep_text(p);
+	t->at = (uint32_t)p->json.start;
+	if (!strmap_add(&p->names, t->name, p->n)) {
+		strmap_get(&p->names, t->name, &first);
+		return entry_fail(p, t, e, "the name occurs twice, first at byte %" PRIu64,
+				  8 + (uint64_t)p->entries[first].at);
+	}
+	if (json_expect(&p->json, JSON_OBJECT, "a tensor's entry", e) < 0 || parse_fields(p, t, e) < 0)
+		return -1;
+	p->n++;
+	return 0;
+}
+
+/* The place of a key of __metadata__; a key that occurs again overwrites. */
+static size_t
+meta_place(struct parser *p, struct strmap *seen, struct str key)
+{
+	struct ckpt *c = p->c;
+	size_t cap = p->meta_cap;
+	uint64_t i;
+
+	if (strmap_get(seen, key, &i))
+		return (size_t)i;
+	strmap_add(seen, key, c->nmeta);
+	c->meta_keys = xgrow(c->meta_keys, c->nmeta, &cap, sizeof(*c->meta_keys));
+	c->meta_values = xgrow(c->meta_values, c->nmeta, &p->meta_cap, sizeof(*c->meta_values));
+	c->meta_keys[c->nmeta] = key;
+	return c->nmeta++;
+}
+
+static int
+parse_meta(struct parser *p, struct err *e)
+{
+	struct strmap seen = STRMAP_INIT;
+	enum json_token token;
+	size_t i;
+	int r = 0;
+
+	if (p->has_meta)
+		return json_fail(&p->json, e, "__metadata__ stands there twice");
+	p->has_meta = true;
+	if (json_next(&p->json, e) == JSON_NULL)
+		return 0;
+	if (p->json.token != JSON_OBJECT)
+		return json_fail(&p->json, e, "__metadata__ must be an object, not %s", json_what(p->json.token));
+	while (r == 0 && (token = json_next(&p->json, e)) != JSON_OBJECT_END) {
+		if (token == JSON_ERROR) {
+			r = -1;
+			break;
+		}
+		i = meta_place(p, &seen, keep_text(p));
+		r = json_expect(&p->json, JSON_STRING, "a value of __metadata__", e);
+		if (r == 0)
+			p->c->meta_values[i] = keep_text(p);
+	}
+	strmap_release(&seen);
+	return r;
+}
+
+static int
+parse_header(struct parser *p, const struct buf *header, struct err *e)
+{
+	enum json_token token;
+
+	json_begin(&p->json, p->c->file, 8, header->p, header->len);
+	if (json_expect(&p->json, JSON_OBJECT, "the header", e) < 0)
+		return -1;
+	while ((token = json_next(&p->json, e)) == JSON_KEY) {
+		if ((str_eqc(p->json.text, "__metadata__") ? parse_meta(p, e) : parse_tensor(p, e)) < 0)
+			return -1;
+	}
+	return token == JSON_ERROR || json_next(&p->json, e) == JSON_ERROR ? -1 : 0;
+}
+
+/* ---- from entries to tables */
+
+/* By the data; what is equal stays in the order of the header. */
+static int
+compare(const void *a, const void *b)
+{
+	const struct entry *x = a, *y = b;
+
+	if (x->begin != y->begin)
+		return x->begin < y->begin ? -1 : 1;
+	if (x->end != y->end)
+		return x->end < y->end ? -1 : 1;
+	return x->at < y->at ? -1 : x->at > y->at;
+}
+
+static void
+sort(struct parser *p)
+{
+	for (size_t i = 1; i < p->n; i++) {
+		if (compare(&p->entries[i - 1], &p->entries[i]) > 0) {
+			qsort(p->entries, p->n, sizeof(*p->entries), compare);
+			return;
+		}
+	}
+}
+
+/* Every byte of the data belongs to exactly one tensor. *size is where the last one ends. */
+static int
+check_tiling(const struct parser *p, uint64_t *size, struct err *e)
+{
+	uint64_t at = 0;
+
+	for (size_t i = 0; i < p->n; i++) {
+		const struct entry *t = &p->entries[i];
+
+		if (t->begin > at)
+			return entry_fail(p, t, e, "a hole before it: its data begins at %" PRIu64
+					  ", what comes before ends at %" PRIu64, t->begin, at);
+		if (t->begin < at)
+			return entry_fail(p, t, e, "it overlaps '%.*s': its data begins at %" PRIu64
+					  ", that ends at %" PRIu64, STR_ARG(p->entries[i - 1].name), t->begin, at);
+		at = t->end;
+	}
+	*size = at;
+	return 0;
+}
+
+static void
+fill_tables(struct parser *p, uint64_t data)
+{
+	struct ckpt *c = p->c;
+	size_t n = p->n;
+
+	c->storages = arena_calloc(&c->arena, n, sizeof(*c->storages));
+	c->tensors = arena_calloc(&c->arena, n, sizeof(*c->tensors));
+	c->names = arena_calloc(&c->arena, n, sizeof(*c->names));
+	for (size_t i = 0; i < n; i++) {
+		const struct entry *t = &p->entries[i];
+		bool typed = dtype_info(t->dtype)->storage != NULL;
+
+		c->names[i] = t->name;
+		c->tensors[i] = (struct tensor){
+			.shape = t->shape, .stride = t->shape + t->ndim, .storage = (uint32_t)i, .wrap = VALUE_ABSENT,
+			.dtype = t->dtype, .ndim = t->ndim,
+		};
+		c->storages[i] = (struct storage){
+			.key = STR_LIT(""), .nbytes = t->end - t->begin, .packed = t->end - t->begin, .offset = data + t->begin,
+			.dtype = typed ? t->dtype : DTYPE_UINT8, .untyped = !typed,
+		};
+	}
+	c->nstorages = c->ntensors = (uint32_t)n;
+}
+
+/* ---- the file */
+
+static int
+read_header(struct ckpt *c, struct safetensors *s, struct err *e)
+{
+	struct source *src = c->src;
+	uint64_t n, size;
+	uint8_t first[8];
+	size_t piece;
+
+	if (source_read(src, 0, first, 8, e) < 0)
+		return -1;
+	n = get_le64(first);
+	if (n > HEADER_MAX)
+		return err_at(e, c->file, 0, "a safetensors header of %" PRIu64 " bytes; the limit is %" PRIu64, n, HEADER_MAX);
+	if (!source_is_stream(src)) {
+		if (source_size(src, &size, e) < 0)
+			return -1;
+		if (n > size - 8)
+			return err_input(e, c->file, "cut off: the safetensors header ends at byte %" PRIu64
+					 ", the file at byte %" PRIu64, 8 + n, size);
+	}
+	while (s->header.len < n) {
+		piece = n - s->header.len < HEADER_PIECE ? (size_t)n - s->header.len : HEADER_PIECE;
+		if (source_take(src, 8 + s->header.len, buf_room(&s->header, piece), piece, e) < 0)
+			return -1;
+		s->header.len += piece;
+	}
+	s->data = 8 + n;
+	return 0;
+}
+
+/* A file's size is checked at once, a stream's when it ends. */
+static int
+check_size(const struct ckpt *c, const struct safetensors *s, uint64_t size, struct err *e)
+{
+	if (size < s->total)
+		return err_input(e, c->file, "cut off: the tensors end at byte %" PRIu64 ", the input at byte %" PRIu64, s->total,
+				 size);
+	if (size > s->total)
+		return err_at(e, c->file, s->total, "bytes follow that belong to no tensor");
+	return 0;
+}
+
+static int
+parse(struct ckpt *c, struct safetensors *s, struct err *e)
+{
+	struct parser p = { .c = c, .names = STRMAP_INIT };
+	struct str *keys, *values;
+	uint64_t size = 0;
+	int r;
+
+	r = parse_header(&p, &s->header, e);
+	/* The metadata moves into the arena, whatever happened. */
+	keys = c->meta_keys;
+	values = c->meta_values;
+	c->meta_keys = arena_alloc(&c->arena, c->nmeta * sizeof(*keys));
+	c->meta_values = arena_alloc(&c->arena, c->nmeta * sizeof(*values));
+	if (c->nmeta > 0) {
+		memcpy(c->meta_keys, keys, c->nmeta * sizeof(*keys));
+		memcpy(c->meta_values, values, c->nmeta * sizeof(*values));
+	}
+	if (r == 0) {
+		sort(&p);
+		r = check_tiling(&p, &size, e);
+	}
+	if (r == 0 && !num_add(s->data, size, &s->total))
+		r = err_input(e, c->file, "the tensors' sizes add up to more than 2^64 bytes");
+	if (r == 0)
+		fill_tables(&p, s->data);
+	free(keys);
+	free(values);
+	free(p.entries);
+	strmap_release(&p.names);
+	json_release(&p.json);
+	return r;
+}
+
+static int
+done(struct ckpt *c, uint32_t storage, struct err *e)
+{
+	struct safetensors *s = c->priv;
+	uint32_t next = passed_mark(&s->passed, storage);
+
+	(void)e;
+	source_forget(c->src, next < c->nstorages ? c->storages[next].offset : s->total);
+	return 0;
+}
+
+static int
+finish(struct ckpt *c, struct err *e)
+{
+	struct safetensors *s = c->priv;
+	uint64_t size;
+	uint8_t more;
+	size_t got;
+
+	if (!source_is_stream(c->src))
+		return source_verify(c->src, e);
+	/* One byte too many is enough to know; only a stream that has ended is asked for its size. */
+	source_forget(c->src, s->total);
+	if (source_read_some(c->src, s->total, &more, 1, &got, e) < 0)
+		return -1;
+	size = s->total + 1;
+	if (got == 0 && source_size(c->src, &size, e) < 0)
+		return -1;
+	return check_size(c, s, size, e);
+}
+
+static void
+close_it(struct ckpt *c)
+{
+	struct safetensors *s = c->priv;
+
+	if (s == NULL)
+		return;
+	buf_release(&s->header);
+	passed_release(&s->passed);
+	free(s);
+}
+
+static const struct ckpt_ops ops = {
+	.name = "safetensors",
+	.done = done,
+	.finish = finish,
+	.close = close_it,
+};
+
+static int
+open_it(struct ckpt *c, struct err *e)
+{
+	struct safetensors *s = xcalloc(1, sizeof(*s));
+	uint64_t size;
+
+	c->ops = &ops;
+	c->priv = s;
+	if (read_header(c, s, e) < 0 || parse(c, s, e) < 0)
+		return -1;
+	if (!source_is_stream(c->src) && (source_size(c->src, &size, e) < 0 || check_size(c, s, size, e) < 0))
+		return -1;
+	passed_init(&s->passed, c->nstorages);
+	return 0;
+}
+
+/*
+ * A plausible length, then an object. A length beyond the limit is still ours if it looks like a header and not like
+ * text, so that the message says what is wrong. (The reference reader lets white space come first; so do we.)
+ */
+static bool
+probe(const uint8_t *head, size_t n)
+{
+	uint64_t len;
+	size_t i = 8;
+
+	if (n < 9)
+		return false;
+	len = get_le64(head);
+	if (len > HEADER_MAX)
+		return len >> 48 == 0 && head[8] == '{' && n > 9 && head[9] == '"';
+	while (i < n && i < 8 + len && (head[i] == ' ' || head[i] == '\t' || head[i] == '\r' || head[i] == '\n'))
+		i++;
+	return len >= 2 && i < n && i < 8 + len && head[i] == '{';
+}
+
+const struct format_reader format_safetensors = { "safetensors", probe, open_it };

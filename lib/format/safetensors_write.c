@@ -1,0 +1,307 @@
+/*
+ * Writes safetensors: a JSON header, in the reference writer's spelling (FORMATS.md, 4.4), then the tensors in the
+ * order of the manifest. The header is made twice, once to know its length, so that it need not be kept.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cursor.h"
+#include "base/num.h"
+#include "base/text.h"
+#include "base/xalloc.h"
+#include "format/readers.h"
+
+/* The reference reader's limit. */
+#define HEADER_MAX ((uint64_t)100000000)
+
+/* The header is passed on in pieces of about this size. */
+enum { PIECE = 64 * 1024 };
+
+/* Bytes that wait until the input is known to be whole: without them no reader takes the file. */
+enum { HELD = 8 };
+
+struct safetensors_out {
+	uint32_t *tensor; /* by storage: which tensor it holds */
+	uint64_t hold;    /* position in the sink from which bytes wait */
+};
+
+/* Where the header goes: counted, and with out also written. */
+struct emit {
+	struct buf text;
+	uint64_t len; /* passed on already */
+	struct sink *out;
+};
+
+static int
+emit_flush(struct emit *m, size_t least, struct err *e)
+{
+	if (m->text.len < least)
+		return 0;
+	if (m->out != NULL && m->text.len > 0 && sink_write(m->out, m->text.p, m->text.len, e) < 0)
+		return -1;
+	m->len += m->text.len;
+	buf_clear(&m->text);
+	return 0;
+}
+
+/* In quotes; only what JSON demands is escaped. */
+static void
+put_text(struct buf *b, struct str s)
+{
+	static const char short_form[] = "btn\0fr"; /* from \b on */
+	size_t plain = 0;
+
+	buf_addc(b, '"');
+	for (size_t i = 0; i < s.len; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+
+		if (c >= 0x20 && c != '"' && c != '\\')
+			continue;
+		buf_add(b, s.p + plain, i - plain);
+		plain = i + 1;
+		if (c >= 0x20)
+			buf_addf(b, "\\%c", c);
+		else if (c >= '\b' && c <= '\r' && short_form[c - '\b'] != '\0')
+			buf_addf(b, "\\%c", short_form[c - '\b']);
+		else
+			buf_addf(b, "\\u%04x", c);
+	}
+	buf_add(b, s.p + plain, s.len - plain);
+	buf_addc(b, '"');
+}
+
+static void
+put_meta(struct buf *b, const struct manifest *m)
+{
+	buf_adds(b, "\"__metadata__\":{");
+	for (size_t i = 0; i < m->nmeta; i++) {
+		if (i > 0)
+			buf_addc(b, ',');
+		put_text(b, m->meta_keys[i]);
+		buf_addc(b, ':');
+		put_text(b, m->meta_values[i]);
+	}
+	buf_addc(b, '}');
+}
+
+static void
+put_tensor(struct buf *b, struct str name, const struct tensor *t, uint64_t begin, uint64_t end)
+{
+	const struct dtype_info *info = dtype_info(t->dtype);
+
+	put_text(b, name);
+	buf_adds(b, ":{\"dtype\":\"");
+	buf_adds(b, info->safetensors);
+	buf_adds(b, "\",\"shape\":[");
+	for (unsigned i = 0; i < t->ndim; i++) {
+		if (i > 0)
+			buf_addc(b, ',');
+		buf_u64(b, i + 1u == t->ndim ? t->shape[i] * info->pack : t->shape[i]);
+	}
+	buf_adds(b, "],\"data_offsets\":[");
+	buf_u64(b, begin);
+	buf_addc(b, ',');
+	buf_u64(b, end);
+	buf_adds(b, "]}");
+}
+
+/* The header without padding. */
+static int
+put_header(struct emit *o, const struct manifest *m, const uint32_t *tensor, struct err *e)
+{
+	uint64_t at = 0;
+
+	buf_addc(&o->text, '{');
+	if (m->nmeta > 0)
+		put_meta(&o->text, m);
+	for (uint32_t i = 0; i < m->nstorages; i++) {
+		uint32_t t = tensor[i];
+
+		if (i > 0 || m->nmeta > 0)
+			buf_addc(&o->text, ',');
+		put_tensor(&o->text, m->names[t], &m->tensors[t], at, at + m->storages[i].nbytes);
+		at += m->storages[i].nbytes;
+		if (emit_flush(o, PIECE, e) < 0)
+			return -1;
+	}
+	buf_addc(&o->text, '}');
+	return emit_flush(o, 0, e);
+}
+
+/* ---- what can be said */
+
+static int
+refuse(struct str name, struct err *e, const char *why)
+{
+	return err_set(e, ERR_INPUT, "tensor '%.*s': %s", STR_ARG(name), why);
+}
+
+static int
+check_tensor(const struct manifest *m, uint32_t i, struct err *e)
+{
+	const struct tensor *t = &m->tensors[i];
+	const struct dtype_info *info = dtype_info(t->dtype);
+	struct str name = m->names[i];
+	uint64_t wide;
+
+	if (info->safetensors == NULL)
+		return err_set(e, ERR_INPUT, "tensor '%.*s': safetensors has no type for %s; --to torch keeps it",
+			       STR_ARG(name), info->name);
+	if (str_eqc(name, "__metadata__"))
+		return refuse(name, e, "safetensors keeps this name for itself; rename the tensor or use --to torch");
+	if (!utf8_valid(name))
+		return refuse(name, e, "the name is not UTF-8, which safetensors needs; rename the tensor or use --to torch");
+	if (t->storage == STORAGE_NONE)
+		return refuse(name, e, "it has no data; --to torch keeps it");
+	if (info->pack > 1 && (t->ndim == 0 || !num_mul(t->shape[t->ndim - 1], info->pack, &wide)))
+		return refuse(name, e, "its shape cannot be written as safetensors counts it");
+	if (t->offset != 0 || !tensor_contiguous(t) || tensor_nbytes(t) != m->storages[t->storage].nbytes)
+		return refuse(name, e, "safetensors takes only whole, contiguous tensors");
+	return 0;
+}
+
+/* Which tensor each storage holds; NULL with an error if it is not exactly one. The caller frees. */
+static uint32_t *
+assign(const struct manifest *m, struct err *e)
+{
+	uint32_t *tensor = xcalloc((size_t)m->nstorages + 1, sizeof(*tensor));
+	uint32_t i, s;
+
+	memset(tensor, 0xff, m->nstorages * sizeof(*tensor));
+	for (i = 0; i < m->ntensors; i++) {
+		s = m->tensors[i].storage;
+		if (s < m->nstorages && tensor[s] == UINT32_MAX) {
+			tensor[s] = i;
+			continue;
+		}
+		refuse(m->names[i], e, "safetensors cannot share data between tensors");
+		goto fail;
+	}
+	if (m->ntensors != m->nstorages) {
+		err_set(e, ERR_INPUT, "safetensors cannot hold bytes that belong to no tensor");
+		goto fail;
+	}
+	return tensor;
+fail:
+	free(tensor);
+	return NULL;
+}
+
+static int
+check(const struct manifest *m, struct err *e)
+{
+	uint32_t *tensor;
+
+	for (size_t i = 0; i < m->nmeta; i++)
+		if (!utf8_valid(m->meta_keys[i]) || !utf8_valid(m->meta_values[i]))
+			return err_set(e, ERR_INPUT, "__metadata__: '%.*s' is not UTF-8", STR_ARG(m->meta_keys[i]));
+	for (uint32_t i = 0; i < m->ntensors; i++)
+		if (check_tensor(m, i, e) < 0)
+			return -1;
+	tensor = assign(m, e);
+	free(tensor);
+	return tensor == NULL ? -1 : 0;
+}
+
+/* ---- writing */
+
+static int
+data_size(const struct manifest *m, uint64_t *size, struct err *e)
+{
+	*size = 0;
+	for (uint32_t i = 0; i < m->nstorages; i++)
+		if (!num_add(*size, m->storages[i].nbytes, size))
+			return err_set(e, ERR_INPUT, "the tensors' sizes add up to more than 2^64 bytes");
+	return 0;
+}
+
+static int
+begin(struct writer *w, struct err *e)
+{
+	struct safetensors_out *s = w->priv;
+	struct emit count = { BUF_INIT, 0, NULL }, write = { BUF_INIT, 0, w->out };
+	uint64_t data, total = 0, padded = 0;
+	uint8_t length[8];
+	int r;
+
+	s->tensor = assign(w->m, e);
+	if (s->tensor == NULL || data_size(w->m, &data, e) < 0)
+		return -1;
+	r = put_header(&count, w->m, s->tensor, e);
+	if (r == 0) {
+		padded = num_align(count.len, 8);
+		if (padded > HEADER_MAX || !num_add(8 + padded, data, &total))
+			r = err_set(e, ERR_INPUT, "the header would take %" PRIu64 " bytes; safetensors allows %" PRIu64
+				    "; --to torch has no such limit", padded, HEADER_MAX);
+	}
+	if (r == 0) {
+		/* Before the first byte: where the data is short, the header's end has to wait too. */
+		s->hold = sink_at(w->out) + total - HELD;
+		sink_hold(w->out, s->hold);
+		put_le64(length, padded);
+		buf_add(&write.text, length, sizeof(length));
+		r = put_header(&write, w->m, s->tensor, e);
+	}
+	if (r == 0) {
+		buf_fill(&write.text, ' ', padded - count.len);
+		r = emit_flush(&write, 0, e);
+	}
+	buf_release(&count.text);
+	buf_release(&write.text);
+	return r;
+}
+
+static int
+storage(struct writer *w, uint32_t i, struct err *e)
+{
+	(void)w, (void)i, (void)e;
+	return 0;
+}
+
+static int
+stored(struct writer *w, uint32_t i, uint32_t crc, struct err *e)
+{
+	(void)w, (void)i, (void)crc, (void)e;
+	return 0;
+}
+
+static int
+finish(struct writer *w, struct err *e)
+{
+	(void)w, (void)e;
+	return 0;
+}
+
+static void
+release(struct writer *w)
+{
+	struct safetensors_out *s = w->priv;
+
+	free(s->tensor);
+	s->tensor = NULL;
+}
+
+static uint64_t
+hold(struct writer *w)
+{
+	const struct safetensors_out *s = w->priv;
+
+	return s->hold;
+}
+
+const struct format_writer writer_safetensors = {
+	.name = "safetensors",
+	.shares = false,
+	.pickles = false,
+	.priv_size = sizeof(struct safetensors_out),
+	.check = check,
+	.begin = begin,
+	.storage = storage,
+	.stored = stored,
+	.finish = finish,
+	.release = release,
+	.wants_crc = false,
+	.hold = hold,
+};
