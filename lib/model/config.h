@@ -2,7 +2,8 @@
  * config: an experiment file as linnaeus's authors write it, put together from its bases.
  *
  * MODEL.BASE names files (a path or a list of them) that the experiment stands over; a later base stands
- * over an earlier one, and bases have bases. Maps are merged key by key, anything else is replaced.
+ * over an earlier one, and bases have bases. Maps are merged key by key, anything else is replaced. A base that has
+ * none of an experiment's sections stands for its MODEL section, as in linnaeus.
  */
 #ifndef LNN_MODEL_CONFIG_H
 #define LNN_MODEL_CONFIG_H
@@ -17,7 +18,7 @@
 #include "codec/yaml.h"
 #include "io/source.h"
 
-enum { CONFIG_MAX_BASES = 32 }; /* depth, and files in all */
+enum { CONFIG_MAX_FILES = 64 }; /* the experiment and its bases */
 
 struct config {
 	struct arena arena;

@@ -1,0 +1,50 @@
+#include "model/entry.h"
+
+#include <stddef.h>
+
+#include "base/num.h"
+
+struct entry
+entry_named(struct str name)
+{
+	struct entry e = { .name = name, .kind = ENTRY_UNKNOWN, .requires_grad = GRAD_UNKNOWN };
+
+	return e;
+}
+
+bool
+entry_is_buffer(const struct entry *e)
+{
+	static const struct str ends[] = {
+		STR_LIT("running_mean"),
+		STR_LIT("running_var"),
+		STR_LIT("num_batches_tracked"),
+		STR_LIT("relative_position_index"),
+	};
+	enum dtype_class class = dtype_info(e->dtype)->class;
+
+	if (e->kind != ENTRY_UNKNOWN)
+		return e->kind == ENTRY_BUFFER;
+	if (class == DTYPE_CLASS_INT || class == DTYPE_CLASS_BOOL)
+		return true;
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		if (str_ends(e->name, ends[i]))
+			return true;
+	}
+	return false;
+}
+
+bool
+entry_numel(const struct entry *e, uint64_t *numel)
+{
+	uint64_t n = 1;
+
+	if (!e->has_shape)
+		return false;
+	for (unsigned i = 0; i < e->ndim; i++) {
+		if (!num_mul(n, e->shape[i], &n))
+			return false;
+	}
+	*numel = n;
+	return true;
+}

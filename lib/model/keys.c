@@ -1,0 +1,78 @@
+#include "model/keys.h"
+
+#include <string.h>
+
+#include "base/text.h"
+
+bool
+keys_known(struct str key, const char *const *allowed)
+{
+	for (; *allowed; allowed++) {
+		if (str_eqc(key, *allowed))
+			return true;
+	}
+	return false;
+}
+
+void
+keys_suggest_one(struct buf *b, struct str best)
+{
+	buf_adds(b, "; did you mean ");
+	text_show(b, best);
+	buf_addc(b, '?');
+}
+
+void
+keys_suggest(struct buf *b, struct str wanted, const char *const *allowed)
+{
+	struct nearest near;
+
+	nearest_init(&near, wanted);
+	for (size_t i = 0; allowed[i]; i++) {
+		if (str_eqc_nocase(wanted, allowed[i])) {
+			keys_suggest_one(b, str_c(allowed[i]));
+			return;
+		}
+		nearest_try(&near, str_c(allowed[i]));
+	}
+	if (nearest_found(&near))
+		keys_suggest_one(b, near.best);
+}
+
+const char *
+keys_show(struct shown *to, struct str s)
+{
+	struct buf b = BUF_INIT;
+	size_t n;
+
+	text_show(&b, s);
+	n = b.len;
+	if (n >= sizeof(to->text)) {
+		/* Cut before a character, never within one. */
+		for (n = sizeof(to->text) - 4; n > 0 && ((unsigned char)b.p[n] & 0xc0) == 0x80; n--)
+			;
+	}
+	if (n > 0)
+		memcpy(to->text, b.p, n);
+	strcpy(to->text + n, n < b.len ? "..." : "");
+	buf_release(&b);
+	return to->text;
+}
+
+int
+keys_check(const struct ynode *map, const char *const *allowed, const char *where, struct err *err)
+{
+	for (size_t i = 0; i < map->n; i++) {
+		const struct ynode *key = map->pairs[i].key;
+		struct buf hint = BUF_INIT;
+		struct shown shown;
+
+		if (keys_known(key->text, allowed))
+			continue;
+		keys_suggest(&hint, key->text, allowed);
+		ynode_fail(key, err, "%s: unknown key in %s%s", keys_show(&shown, key->text), where, hint.len ? hint.p : "");
+		buf_release(&hint);
+		return -1;
+	}
+	return 0;
+}

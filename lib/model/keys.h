@@ -1,0 +1,32 @@
+/*
+ * keys: strict reading of YAML maps: which keys may stand in one, and what was
+ * meant by one that may not.
+ */
+#ifndef LNN_MODEL_KEYS_H
+#define LNN_MODEL_KEYS_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/str.h"
+#include "codec/yaml.h"
+
+/*
+ * Every key of map must be one of allowed (ended by NULL). Else "FILE:LINE:COLUMN: KEY: unknown key in WHERE; did you
+ * mean OTHER?" at the key.
+ */
+int keys_check(const struct ynode *map, const char *const *allowed, const char *where, struct err *err);
+
+/* Is key one of allowed? */
+bool keys_known(struct str key, const char *const *allowed);
+
+/* What to add to a message about wanted: "; did you mean X?", or nothing. Letter case does not count. */
+void keys_suggest(struct buf *b, struct str wanted, const char *const *allowed);
+void keys_suggest_one(struct buf *b, struct str best);
+
+/* Text for a message: escaped, and cut where it is very long. */
+struct shown {
+	char text[128];
+};
+const char *keys_show(struct shown *to, struct str s);
+
+#endif
