@@ -319,7 +319,7 @@ source_verify(struct source *s, struct err *e)
 int
 source_raw(struct source *s, uint64_t off, uint64_t len, struct source_raw *raw, struct err *e)
 {
-	struct source_raw none = { -1, false, -1, 0 };
+	struct source_raw none = { -1, false, false, -1, 0 };
 
 	*raw = none;
 	if (s->kind == REGULAR && off <= s->size && len <= s->size - off) {
@@ -327,10 +327,11 @@ source_raw(struct source *s, uint64_t off, uint64_t len, struct source_raw *raw,
 		raw->regular = true;
 		raw->pos = s->base + (off_t)off;
 	}
-	if (s->kind == STREAM && s->stream.pipe && stream_passes(&s->stream, off, len)) {
+	if (s->kind == STREAM && stream_passes(&s->stream, off, len)) {
 		if (stream_skip(&s->stream, off, e) < 0)
 			return -1;
-		raw->fd = s->stream.fd;
+		raw->passes = true;
+		raw->fd = s->stream.pipe ? s->stream.fd : -1;
 		raw->buffered = s->stream.pos > off ? s->stream.pos - off : 0;
 	}
 	return 0;

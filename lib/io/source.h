@@ -100,6 +100,7 @@ int source_verify(struct source *s, struct err *e);
 struct source_raw {
 	int fd;            /* -1: nowhere, they must be read */
 	bool regular;      /* fd is read at pos; else it is a pipe, read where it stands */
+	bool passes;       /* this is a stream whose bytes here need not be kept: source_take may read them */
 	off_t pos;
 	uint64_t buffered; /* that many bytes have to be taken first (source_take) */
 };
