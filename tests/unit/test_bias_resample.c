@@ -1,0 +1,289 @@
+/*
+ * Resampling. Expected values are those of RESAMPLING.md, section 4 (taken from
+ * torch and scipy), and properties every method has.
+ */
+#include "bias/resample.h"
+
+#include "tap.h"
+
+static const enum resample_method methods[] = { RESAMPLE_BICUBIC, RESAMPLE_BICUBIC_CORNERS, RESAMPLE_BICUBIC_ANTIALIAS,
+						RESAMPLE_BILINEAR, RESAMPLE_BILINEAR_CORNERS };
+#define METHODS (sizeof(methods) / sizeof(methods[0]))
+
+static const size_t sizes[][4] = { { 1, 1, 1, 1 },    { 1, 1, 7, 5 },  { 7, 5, 1, 1 },     { 3, 9, 5, 4 },
+				   { 2, 2, 3, 3 },    { 5, 5, 13, 2 }, { 27, 27, 47, 47 }, { 25, 1, 3, 1 },
+				   { 13, 7, 13, 11 }, { 40, 3, 6, 3 } };
+#define SIZES (sizeof(sizes) / sizeof(sizes[0]))
+
+/* Numbers without pattern in [-1, 1). */
+static double
+noise(uint64_t *state)
+{
+	*state = *state * 6364136223846793005u + 1442695040888963407u;
+	return (double)(int64_t)*state * 0x1p-63;
+}
+
+static double *
+table(size_t cells, size_t heads)
+{
+	double *p = malloc(cells * heads * sizeof(*p));
+
+	if (p == NULL)
+		tap_bail("no memory");
+	return p;
+}
+
+static double *
+table_noise(size_t cells, size_t heads, uint64_t seed)
+{
+	double *p = table(cells, heads);
+
+	for (size_t i = 0; i < cells * heads; i++)
+		p[i] = noise(&seed);
+	return p;
+}
+
+static void
+check_impulse(enum resample_method method, size_t n, const double *want, size_t known)
+{
+	const double x[5] = { 0, 0, 1, 0, 0 };
+	double across[9], down[9];
+	bool good = true;
+
+	resample(x, 1, 5, 1, across, 1, n, method);
+	resample(x, 5, 1, 1, down, n, 1, method);
+	for (size_t i = 0; i < n; i++) {
+		double w = want[i < known ? i : n - 1 - i];
+
+		good = good && fabs(across[i] - w) < 6e-9 && across[i] == down[i];
+	}
+	ok_msg(good, "impulse of 5 to %zu, %s", n, resample_method_name(method));
+}
+
+static void
+test_impulses(void)
+{
+	static const double b0_3[] = { -0.05555556, 1, -0.05555556 };
+	static const double b0_7[] = { 0, -0.10495627, 0.30758017, 1, 0.30758017, -0.10495627, 0 };
+	static const double b1_9[] = { 0, -0.09375, 0, 0.59375, 1, 0.59375, 0, -0.09375, 0 };
+	static const double ba_9[] = { 0, -0.03448276, -0.04365621, 0.48559671, 1 };
+
+	check_impulse(RESAMPLE_BICUBIC, 3, b0_3, 3);
+	check_impulse(RESAMPLE_BICUBIC, 7, b0_7, 7);
+	check_impulse(RESAMPLE_BICUBIC_CORNERS, 9, b1_9, 9);
+	check_impulse(RESAMPLE_BICUBIC_ANTIALIAS, 9, ba_9, 5);
+}
+
+static void
+test_matrix(void)
+{
+	static const double b0[] = { .4800738, .1638909, .1045385, .5049563, .8632997, .5730435, .0407670 };
+	static const double l0[] = { .4, .2448980, .2306122, .4857143, .7408163, .5244898, .1 };
+	double z[25], out[49];
+	bool good = true;
+
+	for (int i = 0; i < 25; i++)
+		z[i] = (7 * (i / 5) + 3 * (i % 5) + i / 5 * (i % 5)) % 11 / 10.0;
+	resample(z, 5, 5, 1, out, 7, 7, RESAMPLE_BICUBIC);
+	for (int i = 0; i < 7; i++)
+		good = good && fabs(out[7 + i] - b0[i]) < 6e-8;
+	ok_msg(good, "5x5 to 7x7, bicubic, row 1");
+	resample(z, 5, 5, 1, out, 7, 7, RESAMPLE_BILINEAR);
+	good = true;
+	for (int i = 0; i < 7; i++)
+		good = good && fabs(out[7 + i] - l0[i]) < 6e-8;
+	ok_msg(good, "5x5 to 7x7, bilinear, row 1");
+}
+
+/* By hand: 2 samples 0 and 1 to 4 (L0: coordinates -0.25, 0.25, 0.75, 1.25), to 3 (L1: 0, 0.5, 1), to 1 (L0 0.5, L1 0). */
+static void
+test_by_hand(void)
+{
+	static const double x[2] = { 0, 1 }, l0[4] = { 0, 0.25, 0.75, 1 }, l1[3] = { 0, 0.5, 1 };
+	double out[4];
+
+	resample(x, 1, 2, 1, out, 1, 4, RESAMPLE_BILINEAR);
+	is_mem(out, l0, sizeof(l0), "2 to 4, bilinear");
+	resample(x, 2, 1, 1, out, 3, 1, RESAMPLE_BILINEAR_CORNERS);
+	is_mem(out, l1, sizeof(l1), "2 to 3, bilinear with corners");
+	resample(x, 1, 2, 1, out, 1, 1, RESAMPLE_BILINEAR);
+	ok(out[0] == 0.5);
+	resample(x, 1, 2, 1, out, 1, 1, RESAMPLE_BILINEAR_CORNERS);
+	ok(out[0] == 0);
+}
+
+static void
+test_constants(enum resample_method method)
+{
+	uint64_t seed = 1;
+	bool good = true;
+
+	for (size_t s = 0; s < SIZES; s++) {
+		size_t n = sizes[s][0] * sizes[s][1], m = sizes[s][2] * sizes[s][3];
+		double value = noise(&seed), *in = table(n, 3), *out = table(m, 3);
+
+		for (size_t i = 0; i < 3 * n; i++)
+			in[i] = value;
+		resample(in, sizes[s][0], sizes[s][1], 3, out, sizes[s][2], sizes[s][3], method);
+		for (size_t i = 0; i < 3 * m; i++)
+			good = good && memcmp(&out[i], &value, sizeof(value)) == 0;
+		free(in);
+		free(out);
+	}
+	ok_msg(good, "constants stay what they are, %s", resample_method_name(method));
+}
+
+/* Whatever the numbers are: signs of zero, infinities and NaN too. */
+static void
+test_identity(enum resample_method method)
+{
+	size_t n = 13 * 6 * 5;
+	double *in = table_noise(13 * 6, 5, 2), *out = table(13 * 6, 5), *wide = table(13 * 9, 5);
+	const double odd[] = { -0.0, (double)INFINITY, (double)NAN, 0x1p-1074, 1e308 };
+	bool good = true;
+
+	resample(in, 13, 6, 5, wide, 13, 9, method);
+	for (size_t y = 0; y < 13; y++) {
+		resample(in + y * 30, 1, 6, 5, out, 1, 9, method);
+		good = good && memcmp(out, wide + y * 45, 45 * sizeof(*out)) == 0;
+	}
+	ok_msg(good, "rows are on their own when the height stays, %s", resample_method_name(method));
+	memcpy(in + 7, odd, sizeof(odd));
+	resample(in, 13, 6, 5, out, 13, 6, method);
+	is_mem(out, in, n * sizeof(*in), "equal sizes are the identity, bit for bit");
+	free(in);
+	free(out);
+	free(wide);
+}
+
+/* Every number of heads gives what each head gives alone, to the bit. */
+static void
+test_heads(enum resample_method method)
+{
+	bool good = true;
+
+	for (size_t heads = 1; heads < 20; heads += 3) {
+		double *in = table_noise(7 * 4, heads, heads), *out = table(11 * 9, heads), one[28], alone[99];
+
+		resample(in, 7, 4, heads, out, 11, 9, method);
+		for (size_t k = 0; k < heads; k++) {
+			for (size_t i = 0; i < 28; i++)
+				one[i] = in[i * heads + k];
+			resample(one, 7, 4, 1, alone, 11, 9, method);
+			for (size_t i = 0; i < 99; i++)
+				good = good && memcmp(&alone[i], &out[i * heads + k], sizeof(*out)) == 0;
+		}
+		free(in);
+		free(out);
+	}
+	ok_msg(good, "heads do not touch each other, %s", resample_method_name(method));
+}
+
+static void
+turn_round(double *p, size_t n)
+{
+	for (size_t i = 0; i < n / 2; i++) {
+		double v = p[i];
+
+		p[i] = p[n - 1 - i];
+		p[n - 1 - i] = v;
+	}
+}
+
+/* Turned by 180 degrees in and out; and transposed in and out. */
+static void
+test_symmetry(enum resample_method method)
+{
+	bool turned = true, transposed = true;
+
+	for (size_t s = 0; s < SIZES; s++) {
+		size_t h = sizes[s][0], w = sizes[s][1], H = sizes[s][2], W = sizes[s][3];
+		double *in = table_noise(h * w, 1, s), *flat = table(h * w, 1), *a = table(H * W, 1),
+		       *b = table(H * W, 1);
+
+		resample(in, h, w, 1, a, H, W, method);
+		for (size_t i = 0; i < h * w; i++)
+			flat[i % w * h + i / w] = in[i];
+		resample(flat, w, h, 1, b, W, H, method);
+		for (size_t i = 0; i < H * W; i++)
+			transposed = transposed && fabs(a[i] - b[i % W * H + i / W]) < 1e-14;
+		turn_round(in, h * w);
+		resample(in, h, w, 1, b, H, W, method);
+		turn_round(b, H * W);
+		/* With N = 1 and corners on corners the one sample is the first, not the middle. */
+		for (size_t i = 0; i < H * W && H > 1 && W > 1; i++)
+			turned = turned && fabs(a[i] - b[i]) < 1e-12;
+		free(in);
+		free(flat);
+		free(a);
+		free(b);
+	}
+	ok_msg(turned, "a turned table gives the turned result, %s", resample_method_name(method));
+	ok_msg(transposed, "a transposed table gives the transposed result, %s", resample_method_name(method));
+}
+
+/* Where ramps are reproduced in the interior: not by torch's bicubic, see RESAMPLING.md, section 4. */
+static void
+test_ramp(enum resample_method method, bool corners)
+{
+	double x[9], out[17];
+	bool good = true;
+
+	for (size_t i = 0; i < 9; i++)
+		x[i] = (double)i;
+	resample(x, 1, 9, 1, out, 1, 17, method);
+	for (size_t i = 4; i < 13; i++) {
+		double want = corners ? (double)i * 0.5 : ((double)i + 0.5) * 9 / 17 - 0.5;
+
+		good = good && fabs(out[i] - want) < 1e-14;
+	}
+	ok_msg(good, "a ramp stays one inside, %s", resample_method_name(method));
+}
+
+static void
+test_names(void)
+{
+	static const struct {
+		const char *name;
+		bool corners, antialias, good;
+		enum resample_method method;
+	} all[] = {
+		{ "bicubic", false, false, true, RESAMPLE_BICUBIC },
+		{ "bicubic", true, false, true, RESAMPLE_BICUBIC_CORNERS },
+		{ "bicubic", false, true, true, RESAMPLE_BICUBIC_ANTIALIAS },
+		{ "bicubic", true, true, false, RESAMPLE_BICUBIC },
+		{ "bilinear", false, false, true, RESAMPLE_BILINEAR },
+		{ "bilinear", true, false, true, RESAMPLE_BILINEAR_CORNERS },
+		{ "bilinear", false, true, false, RESAMPLE_BICUBIC },
+		{ "bilinear", true, true, false, RESAMPLE_BICUBIC },
+		{ "nearest", false, false, false, RESAMPLE_BICUBIC },
+		{ "", false, false, false, RESAMPLE_BICUBIC },
+	};
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		enum resample_method method = RESAMPLE_BICUBIC;
+		bool good = resample_method_by(str_c(all[i].name), all[i].corners, all[i].antialias, &method);
+
+		ok_msg(good == all[i].good && (!good || method == all[i].method), "\"%s\" corners %d antialias %d",
+		       all[i].name, all[i].corners, all[i].antialias);
+	}
+}
+
+int
+main(void)
+{
+	test_impulses();
+	test_matrix();
+	test_by_hand();
+	for (size_t i = 0; i < METHODS; i++) {
+		test_constants(methods[i]);
+		test_identity(methods[i]);
+		test_heads(methods[i]);
+		test_symmetry(methods[i]);
+	}
+	test_ramp(RESAMPLE_BICUBIC_ANTIALIAS, false);
+	test_ramp(RESAMPLE_BILINEAR, false);
+	test_ramp(RESAMPLE_BILINEAR_CORNERS, true);
+	test_names();
+	return tap_done();
+}
