@@ -24,6 +24,6 @@ unsigned pool_slots(const struct pool *p);
  * first failure (in order) ends the run: 0 or -1 with e set. p may be NULL: one after the other, slot 0.
  */
 int pool_run(struct pool *p, uint64_t n, int (*make)(void *arg, uint64_t i, unsigned slot, struct err *e),
-	int (*take)(void *arg, uint64_t i, unsigned slot, struct err *e), void *arg, struct err *e);
+	     int (*take)(void *arg, uint64_t i, unsigned slot, struct err *e), void *arg, struct err *e);
 
 #endif

@@ -38,8 +38,9 @@ add_entry(struct plan *p, uint32_t input, const struct sd_entry *src, struct str
 	p->entries = xgrow(p->entries, p->nentries, &p->cap_entries, sizeof(*p->entries));
 	p->origins[p->norigins] = (struct plan_origin){ .input = input, .outputs = 1, .entry = src };
 	en = &p->entries[p->nentries++];
-	*en = (struct plan_entry){ .name = name, .origin = (uint32_t)p->norigins++, .alive = true,
-				   .meta_value = VALUE_ABSENT };
+	*en = (struct plan_entry){
+		.name = name, .origin = (uint32_t)p->norigins++, .alive = true, .meta_value = VALUE_ABSENT
+	};
 	return en;
 }
 
@@ -202,12 +203,8 @@ const char *
 plan_action_name(enum plan_action a)
 {
 	static const char *const names[] = {
-		[PLAN_KEPT] = "kept",
-		[PLAN_RENAMED] = "renamed",
-		[PLAN_DROPPED] = "dropped",
-		[PLAN_SKIPPED] = "skipped",
-		[PLAN_RESAMPLED] = "resampled",
-		[PLAN_CAST] = "cast",
+		[PLAN_KEPT] = "kept",           [PLAN_RENAMED] = "renamed",     [PLAN_DROPPED] = "dropped",
+		[PLAN_SKIPPED] = "skipped",     [PLAN_RESAMPLED] = "resampled", [PLAN_CAST] = "cast",
 		[PLAN_COMPACTED] = "compacted",
 	};
 

@@ -30,7 +30,8 @@ enum plan_action {
 /* Something that was done to an input tensor, and the rule that did it. */
 struct plan_act {
 	enum plan_action action;
-	const char *by; /* "drop_params head.", "--rename s/a/b/", "key map metaformer: skip head*"; lives in the plan's arena */
+	const char *
+		by; /* "drop_params head.", "--rename s/a/b/", "key map metaformer: skip head*"; lives in the plan's arena */
 	struct plan_act *next;
 };
 
@@ -45,17 +46,17 @@ struct plan_origin {
 /* A resized or rearranged relative position bias table (tables.h). */
 struct plan_table {
 	struct table_job job;
-	bool deduce;        /* job.from is a guess until the index buffer has been read */
-	uint32_t index;     /* tensor (in the input's checkpoint) of its relative_position_index, or UINT32_MAX */
-	bool to_as_from;    /* job.to follows job.from when that is deduced */
-	struct str name;    /* of the table, as read */
+	bool deduce;          /* job.from is a guess until the index buffer has been read */
+	uint32_t index;       /* tensor (in the input's checkpoint) of its relative_position_index, or UINT32_MAX */
+	bool to_as_from;      /* job.to follows job.from when that is deduced */
+	struct str name;      /* of the table, as read */
 	struct layout stated; /* before deduction, for the report */
 };
 
 /* One thing that will be in the output, unless dropped. */
 struct plan_entry {
-	struct str name;          /* present name (of a module: its path and a dot) */
-	uint32_t origin;          /* index into origins */
+	struct str name; /* present name (of a module: its path and a dot) */
+	uint32_t origin; /* index into origins */
 	bool alive;
 	bool module;              /* a module of _metadata rather than a tensor or value */
 	uint8_t dtype;            /* output dtype of a tensor; DTYPE_UNKNOWN: as it is */
@@ -65,13 +66,13 @@ struct plan_entry {
 
 /* A rule of the user, the description or a key map, for the warning that it touched nothing. */
 struct plan_rule {
-	const char *text;    /* as messages show it: "--drop-params heed." */
-	uint64_t touched;    /* how many entries it changed or dropped */
-	uint64_t matched;    /* how many names, present when its step began, it matched */
-	struct str wanted;   /* the literal text in it, to find the nearest name; empty: none */
+	const char *text;  /* as messages show it: "--drop-params heed." */
+	uint64_t touched;  /* how many entries it changed or dropped */
+	uint64_t matched;  /* how many names, present when its step began, it matched */
+	struct str wanted; /* the literal text in it, to find the nearest name; empty: none */
 	struct str nearest[3];
 	unsigned nnearest;
-	bool optional;       /* from the description or a key map made for many models: reported, but never a failure of --fail-unused */
+	bool optional; /* from the description or a key map made for many models: reported, but never a failure of --fail-unused */
 };
 
 /* A name that holds a drop pattern and is kept all the same (SPEC section 4, step 4). */

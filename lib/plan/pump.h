@@ -1,0 +1,23 @@
+/*
+ * pump: the only loop that moves tensor bytes. Walks the inputs' storages in the order of the source, writes what
+ * is made of each, and ends by verifying the inputs before the output is completed.
+ */
+#ifndef LNN_PLAN_PUMP_H
+#define LNN_PLAN_PUMP_H
+
+#include "plan/seal.h"
+
+struct pump_opts {
+	struct pool *pool;                       /* may be NULL */
+	void (*tick)(void *arg, uint64_t bytes); /* input bytes done since the last call; may be NULL */
+	void *tick_arg;
+};
+
+/*
+ * Writes the sealed plan to out (not committed). *lost counts values that overflowed in a cast. After a failure what
+ * was written does not load; the caller aborts the sink.
+ */
+int plan_pump(struct plan *p, const struct sealed *s, const struct format_writer *f, struct sink *out,
+	      const struct pump_opts *o, uint64_t *lost, struct err *e);
+
+#endif

@@ -1,0 +1,190 @@
+#include "plan/seal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/strmap.h"
+#include "base/xalloc.h"
+#include "plan/seal_priv.h"
+
+uint32_t
+seal_want(struct seal *l, uint32_t input, uint32_t tensor, struct plan_entry *entry)
+{
+	const struct tensor *t = &l->p->inputs[input].sd->ckpt->tensors[tensor];
+	uint8_t to = entry != NULL && entry->dtype != DTYPE_UNKNOWN ? entry->dtype : t->dtype;
+	struct plan_table *table = entry == NULL ? NULL : entry->table;
+	uint32_t at = l->heads[input][tensor];
+	struct want *w;
+
+	for (; at != UINT32_MAX; at = l->wants[at].next) {
+		w = &l->wants[at];
+		if (w->to == to && (w->entry == NULL ? NULL : w->entry->table) == table)
+			return at;
+		if (w->to == to && w->entry != NULL && w->entry->table != NULL && table != NULL)
+			return at; /* one tensor under two names: resampled once */
+	}
+	l->wants = xgrow(l->wants, l->nwants, &l->cap_wants, sizeof(*l->wants));
+	l->wants[l->nwants] = (struct want){ input, tensor, l->heads[input][tensor], to, entry };
+	l->heads[input][tensor] = (uint32_t)l->nwants;
+	return (uint32_t)l->nwants++;
+}
+
+/* ---- checks on names */
+
+static int
+collision(const struct plan *p, const struct plan_entry *a, const struct plan_entry *b, struct err *e)
+{
+	struct str na = plan_source(p, a)->name, nb = plan_source(p, b)->name;
+
+	return err_set(e, ERR_INPUT, "%s: %.*s and %s%s%.*s would both be written as %.*s", plan_file(p, a),
+		       STR_ARG(na), plan_input_of(p, a) == plan_input_of(p, b) ? "" : plan_file(p, b),
+		       plan_input_of(p, a) == plan_input_of(p, b) ? "" : ": ", STR_ARG(nb), STR_ARG(a->name));
+}
+
+static int
+check_names(const struct plan *p, struct err *e)
+{
+	struct strmap seen = STRMAP_INIT;
+	const struct plan_entry *en;
+	uint64_t other, tensors = 0;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < p->nentries; i++) {
+		en = &p->entries[i];
+		if (!en->alive || en->module)
+			continue;
+		tensors += plan_source(p, en)->kind != SD_OTHER;
+		if (!strmap_add(&seen, en->name, i) && strmap_get(&seen, en->name, &other))
+			rc = collision(p, &p->entries[other], en, e);
+	}
+	strmap_release(&seen);
+	if (rc == 0 && tensors == 0)
+		rc = err_set(e, ERR_ANSWER, "no tensor is left to write");
+	return rc;
+}
+
+/* ---- safetensors: names and metadata instead of a tree */
+
+static int
+composite(const struct plan *p, const struct plan_entry *en, struct err *e)
+{
+	return err_input(e, plan_file(p, en),
+			 "%.*s: not a plain tensor (sparse, quantised or without data); safetensors cannot hold it; "
+			 "drop it or use --to torch",
+			 STR_ARG(en->name));
+}
+
+static int
+flat_wants(struct seal *l, struct err *e)
+{
+	uint64_t others = 0;
+	struct str example = STR_LIT("");
+	struct plan_entry *en;
+
+	for (size_t i = 0; i < l->p->nentries; i++) {
+		en = &l->p->entries[i];
+		if (!en->alive || en->module)
+			continue;
+		if (plan_source(l->p, en)->kind == SD_OTHER) {
+			example = others++ == 0 ? en->name : example;
+			plan_note(l->p, en, PLAN_DROPPED, "safetensors holds tensors only");
+			continue;
+		}
+		if (plan_source(l->p, en)->kind != SD_TENSOR)
+			return composite(l->p, en, e);
+		/* each name is a tensor of its own */
+		l->wants = xgrow(l->wants, l->nwants, &l->cap_wants, sizeof(*l->wants));
+		l->wants[l->nwants++] =
+			(struct want){ l->p->origins[en->origin].input, plan_source(l->p, en)->tensor, UINT32_MAX,
+				       en->dtype != DTYPE_UNKNOWN ? en->dtype : plan_tensor(l->p, en)->dtype, en };
+	}
+	if (others > 0)
+		diag_warn(l->p->diag,
+			  "%llu entries of the state dict are no tensors and are left out of safetensors (%.*s)",
+			  (unsigned long long)others, STR_ARG(example));
+	return 0;
+}
+
+static void
+flat_metadata(struct seal *l)
+{
+	static const struct str key = STR_LIT("format"), value = STR_LIT("pt");
+	const struct ckpt *c = l->p->inputs[0].sd->ckpt;
+
+	if (c->nmeta > 0) {
+		l->s->m.meta_keys = c->meta_keys;
+		l->s->m.meta_values = c->meta_values;
+		l->s->m.nmeta = c->nmeta;
+		return;
+	}
+	l->s->m.meta_keys = &key;
+	l->s->m.meta_values = &value;
+	l->s->m.nmeta = 1;
+}
+
+/* ---- */
+
+static void
+heads_init(struct seal *l)
+{
+	uint32_t i, n;
+
+	l->heads = xcalloc(l->p->ninputs, sizeof(*l->heads));
+	for (i = 0; i < l->p->ninputs; i++) {
+		n = l->p->inputs[i].sd->ckpt->ntensors;
+		l->heads[i] = xreallocn(NULL, n, sizeof(**l->heads));
+		memset(l->heads[i], 0xff, n * sizeof(**l->heads));
+	}
+}
+
+static void
+seal_release(struct seal *l)
+{
+	for (uint32_t i = 0; i < l->p->ninputs; i++)
+		free(l->heads[i]);
+	free(l->heads);
+	free(l->wants);
+	free(l->bares);
+}
+
+int
+plan_seal(struct plan *p, const struct seal_opts *o, struct sealed *s, struct err *e)
+{
+	struct seal l = { .p = p, .o = o, .s = s };
+	int rc;
+
+	*s = (struct sealed){ .plan = p };
+	arena_init(&s->arena);
+	heads_init(&l);
+	rc = check_names(p, e);
+	if (rc == 0 && o->writer->pickles)
+		rc = seal_tree(&l, e);
+	else if (rc == 0)
+		rc = flat_wants(&l, e);
+	if (rc == 0)
+		rc = seal_places(&l, e);
+	if (rc == 0 && !o->writer->pickles)
+		flat_metadata(&l);
+	seal_release(&l);
+	if (rc == 0)
+		rc = o->writer->check == NULL ? 0 : o->writer->check(&s->m, e);
+	return rc;
+}
+
+void
+sealed_release(struct sealed *s)
+{
+	vtree_free(s->tree);
+	arena_release(&s->arena);
+	*s = (struct sealed){ 0 };
+}
+
+uint64_t
+sealed_bytes(const struct sealed *s)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < s->m.nstorages; i++)
+		n += s->m.storages[i].nbytes;
+	return n;
+}

@@ -1,0 +1,299 @@
+#include <stdlib.h>
+
+#include "base/buf.h"
+#include "base/strmap.h"
+#include "base/xalloc.h"
+#include "plan/seal_priv.h"
+
+/* What an edit made of a tensor that stays where it stands in the first input's object. */
+enum { FATE_NONE = 0, FATE_DROP = 1, FATE_WANT = 2 };
+
+struct leaves {
+	struct seal *l;
+	uint32_t input;
+	uint32_t *fates; /* NULL, or by tensor */
+};
+
+static uint32_t
+bare_storage(struct seal *l, uint32_t input, uint32_t storage)
+{
+	for (size_t i = 0; i < l->nbares; i++)
+		if (l->bares[i].input == input && l->bares[i].storage == storage)
+			return (uint32_t)i;
+	l->bares = xgrow(l->bares, l->nbares, &l->cap_bares, sizeof(*l->bares));
+	l->bares[l->nbares] = (struct bare){ input, storage, 0 };
+	return (uint32_t)l->nbares++;
+}
+
+static uint32_t
+on_leaf(void *arg, enum value_leaf kind, uint32_t index)
+{
+	struct leaves *v = arg;
+
+	if (kind == LEAF_STORAGE)
+		return bare_storage(v->l, v->input, index);
+	if (v->fates != NULL && v->fates[index] == FATE_DROP)
+		return LEAF_DROP;
+	if (v->fates != NULL && v->fates[index] >= FATE_WANT)
+		return v->fates[index] - FATE_WANT;
+	return seal_want(v->l, v->input, index, NULL);
+}
+
+static struct str
+root_key(struct str path)
+{
+	struct str rest = path, part = path;
+
+	str_split(&rest, '.', &part);
+	return part;
+}
+
+/* ---- a state dict made anew */
+
+/* Values of an entry that is no tensor, or wraps of tensors, are copied through a copier of its input. */
+struct build {
+	struct seal *l;
+	struct leaves *leaves;
+	struct value_copier *copiers;
+};
+
+static void
+build_init(struct build *b, struct seal *l)
+{
+	uint32_t n = l->p->ninputs;
+
+	b->l = l;
+	b->leaves = xcalloc(n, sizeof(*b->leaves));
+	b->copiers = xcalloc(n, sizeof(*b->copiers));
+	for (uint32_t i = 0; i < n; i++) {
+		b->leaves[i] = (struct leaves){ l, i, NULL };
+		b->copiers[i] = (struct value_copier){
+			.leaf = on_leaf, .arg = &b->leaves[i], .dst = l->s->tree, .src = l->p->inputs[i].sd->ckpt->tree
+		};
+	}
+}
+
+static void
+build_release(struct build *b)
+{
+	for (uint32_t i = 0; i < b->l->p->ninputs; i++)
+		value_copier_release(&b->copiers[i]);
+	free(b->leaves);
+	free(b->copiers);
+}
+
+static int
+add_entry(struct build *b, uint32_t dict, struct plan_entry *en, struct err *e)
+{
+	struct vtree *t = b->l->s->tree;
+	const struct sd_entry *src = plan_source(b->l->p, en);
+	uint32_t input = b->l->p->origins[en->origin].input, val;
+
+	if (src->kind == SD_TENSOR)
+		val = value_new_leaf(t, LEAF_TENSOR, seal_want(b->l, input, src->tensor, en));
+	else
+		val = value_copy(&b->copiers[input], src->value, e);
+	if (val == VALUE_ABSENT)
+		return e->code == ERR_NONE ? 0 : -1;
+	value_set(t, dict, value_new_text(t, VALUE_STR, en->name), val);
+	return 0;
+}
+
+/* _metadata, its modules under their present paths; of two that came to one path the later stands. */
+static int
+add_modules(struct build *b, uint32_t dict, struct err *e)
+{
+	struct vtree *t = b->l->s->tree;
+	const struct plan *p = b->l->p;
+	uint32_t modules = VALUE_ABSENT, val, state;
+	struct strmap last = STRMAP_INIT;
+	const struct plan_entry *en;
+	struct str path;
+	uint64_t at;
+	size_t i;
+
+	for (i = p->nentries; i-- > 0;)
+		if (p->entries[i].module && p->entries[i].alive)
+			strmap_add(&last, p->entries[i].name, i);
+	for (i = 0; i < p->nentries; i++) {
+		en = &p->entries[i];
+		if (!en->module || !en->alive || !strmap_get(&last, en->name, &at) || at != i)
+			continue;
+		val = value_copy(&b->copiers[p->origins[en->origin].input], en->meta_value, e);
+		if (val == VALUE_ABSENT)
+			break;
+		if (modules == VALUE_ABSENT)
+			modules = value_new_ordered(t);
+		path = en->name;
+		if (path.len > 0 && path.p[path.len - 1] == '.')
+			path.len--;
+		value_set(t, modules, value_new_text(t, VALUE_STR, path), val);
+	}
+	strmap_release(&last);
+	if (i < p->nentries)
+		return -1;
+	if (modules != VALUE_ABSENT) {
+		state = value_new_seq(t, VALUE_DICT);
+		value_set(t, state, value_new_text(t, VALUE_STR, str_c("_metadata")), modules);
+		value_set_state(t, dict, state);
+	}
+	return 0;
+}
+
+static uint32_t
+state_dict(struct build *b, struct err *e)
+{
+	const struct statedict *sd = b->l->p->inputs[0].sd;
+	bool ordered = sd->ordered || sd->ckpt->tree == NULL || sd->metadata != VALUE_ABSENT;
+	uint32_t dict = ordered ? value_new_ordered(b->l->s->tree) : value_new_seq(b->l->s->tree, VALUE_DICT);
+	struct plan *p = b->l->p;
+
+	for (size_t i = 0; i < p->nentries; i++)
+		if (p->entries[i].alive && !p->entries[i].module && add_entry(b, dict, &p->entries[i], e) != 0)
+			return VALUE_ABSENT;
+	return ordered && add_modules(b, dict, e) != 0 ? VALUE_ABSENT : dict;
+}
+
+/* ---- what is carried beside it */
+
+static bool
+is_carried(struct build *b, struct str key, bool *asked)
+{
+	const struct seal_opts *o = b->l->o;
+
+	for (size_t i = 0; i < o->ncarry; i++) {
+		if (str_eq(o->carry[i], key)) {
+			asked[i] = true;
+			return true;
+		}
+	}
+	return o->carry_all;
+}
+
+/* The root entry that holds the state dict is not part of the rest; of a nested place, what lies beside it is. */
+static int
+carry_entry(struct build *b, uint32_t root, uint32_t key, uint32_t val, struct err *e)
+{
+	const struct statedict *sd = b->l->p->inputs[0].sd;
+	const struct vtree *src = sd->ckpt->tree;
+	struct vtree *t = b->l->s->tree;
+	uint32_t copied, beside, i;
+
+	if (val == sd->place)
+		return 0;
+	if (str_eq(root_key(sd->key), value_text(src, key)) && value_kind(src, val) == VALUE_DICT &&
+	    !str_eq(sd->key, value_text(src, key))) {
+		beside = value_new_seq(t, VALUE_DICT);
+		for (i = 0; i < value_len(src, val); i++)
+			if (value_is_text(src, value_key(src, val, i)) &&
+			    carry_entry(b, beside, value_key(src, val, i), value_val(src, val, i), e) != 0)
+				return -1;
+		copied = beside;
+	} else {
+		copied = value_copy(&b->copiers[0], val, e);
+	}
+	if (copied == VALUE_ABSENT)
+		return e->code == ERR_NONE ? 0 : -1;
+	value_set(t, root, value_new_text(t, VALUE_STR, value_text(src, key)), copied);
+	return 0;
+}
+
+static int
+carry(struct build *b, uint32_t root, struct err *e)
+{
+	const struct statedict *sd = b->l->p->inputs[0].sd;
+	const struct vtree *src = sd->ckpt->tree;
+	const struct seal_opts *o = b->l->o;
+	bool *asked = xcalloc(o->ncarry, sizeof(*asked));
+	uint32_t from = sd->ckpt->root, key;
+	size_t i,
+		n = src == NULL || value_kind(src, from) != VALUE_DICT || from == sd->place ? 0 : value_len(src, from);
+	int rc = 0;
+
+	for (i = 0; rc == 0 && i < n; i++) {
+		key = value_key(src, from, i);
+		if (!value_is_text(src, key) || !is_carried(b, value_text(src, key), asked))
+			continue;
+		if (str_eq(value_text(src, key), o->under) && value_val(src, from, i) != sd->place)
+			rc = err_set(e, ERR_USAGE,
+				     "%s: cannot carry %.*s: the state dict is written there; name another place with "
+				     "--under",
+				     sd->ckpt->file, STR_ARG(o->under));
+		else
+			rc = carry_entry(b, root, key, value_val(src, from, i), e);
+	}
+	for (i = 0; rc == 0 && i < o->ncarry; i++)
+		if (!asked[i])
+			rc = err_set(e, ERR_INPUT, "%s: nothing to carry: no %.*s at its root", sd->ckpt->file,
+				     STR_ARG(o->carry[i]));
+	free(asked);
+	return rc;
+}
+
+static int
+build_tree(struct build *b, struct err *e)
+{
+	struct vtree *t = b->l->s->tree;
+	uint32_t dict = state_dict(b, e), root;
+
+	if (dict == VALUE_ABSENT)
+		return -1;
+	b->l->s->m.root = dict;
+	if (b->l->o->shape != SEAL_UNDER)
+		return 0;
+	root = value_new_seq(t, VALUE_DICT);
+	value_set(t, root, value_new_text(t, VALUE_STR, b->l->o->under), dict);
+	b->l->s->m.root = root;
+	return carry(b, root, e);
+}
+
+/* ---- the first input's object, edited in place */
+
+static int
+edit_tree(struct seal *l, struct err *e)
+{
+	const struct statedict *sd = l->p->inputs[0].sd;
+	uint32_t *fates = xcalloc(sd->ckpt->ntensors, sizeof(*fates)), root, want;
+	struct leaves leaves = { l, 0, fates };
+	struct value_copier copier = { .leaf = on_leaf, .arg = &leaves, .dst = l->s->tree, .src = sd->ckpt->tree };
+	struct plan_entry *en;
+	size_t i;
+
+	for (i = 0; i < l->p->nentries; i++) {
+		en = &l->p->entries[i];
+		if (en->module || plan_source(l->p, en)->kind != SD_TENSOR)
+			continue;
+		want = en->alive ? seal_want(l, 0, plan_source(l->p, en)->tensor, en) + FATE_WANT : FATE_DROP;
+		fates[plan_source(l->p, en)->tensor] = want;
+	}
+	root = value_copy(&copier, l->o->drop_rest ? sd->place : sd->ckpt->root, e);
+	value_copier_release(&copier);
+	free(fates);
+	if (root == VALUE_ABSENT)
+		return -1;
+	l->s->m.root = root;
+	if (l->o->drop_rest && sd->key.len > 0) {
+		root = value_new_seq(l->s->tree, VALUE_DICT);
+		value_set(l->s->tree, root, value_new_text(l->s->tree, VALUE_STR, sd->key), l->s->m.root);
+		l->s->m.root = root;
+	}
+	return 0;
+}
+
+int
+seal_tree(struct seal *l, struct err *e)
+{
+	struct build b;
+	int rc;
+
+	l->s->tree = vtree_new();
+	if (l->o->shape == SEAL_IN_PLACE && l->p->inputs[0].sd->ckpt->tree != NULL) {
+		rc = edit_tree(l, e);
+	} else {
+		build_init(&b, l);
+		rc = build_tree(&b, e);
+		build_release(&b);
+	}
+	l->s->m.tree = l->s->tree;
+	return rc;
+}

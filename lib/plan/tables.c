@@ -1,0 +1,358 @@
+#include "plan/tables.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/xalloc.h"
+#include "plan/transform.h"
+#include "tensor/convert.h"
+
+/* The largest index buffer that is read: 16384 tokens, a grid of 128 x 128. */
+enum { INDEX_SIDE_MAX = 16384 };
+
+static const struct str table_part = STR_LIT("relative_position_bias_table");
+static const struct str index_part = STR_LIT("relative_position_index");
+
+/* The buffer beside the table, among all names of its input (also those that a step has dropped). */
+static uint32_t
+find_index(const struct plan *p, const struct plan_entry *en)
+{
+	const struct statedict *sd = plan_input_of(p, en)->sd;
+	struct str name = plan_source(p, en)->name;
+	const struct sd_entry *found;
+	struct buf b = BUF_INIT;
+	const char *dot;
+	long at;
+
+	at = str_find(name, table_part, 0);
+	if (at < 0) {
+		dot = memrchr(name.p, '.', name.len);
+		at = dot == NULL ? 0 : dot + 1 - name.p;
+	}
+	buf_add(&b, name.p, (size_t)at);
+	buf_addstr(&b, index_part);
+	found = statedict_find(sd, buf_str(&b));
+	buf_release(&b);
+	return found == NULL || found->kind != SD_TENSOR ? UINT32_MAX : found->tensor;
+}
+
+static int
+wrong(const struct plan *p, const struct plan_entry *en, struct err *e, const char *what)
+{
+	return err_input(e, plan_file(p, en), "%.*s: %s", STR_ARG(en->name), what);
+}
+
+/* Adds file and tensor to an error that names neither. */
+static int
+with_name(const struct plan *p, const struct plan_entry *en, const struct err *inner, struct err *e)
+{
+	if (e->code == ERR_NONE) {
+		err_set(e, inner->code, "%s: %.*s: %s", plan_file(p, en), STR_ARG(en->name), inner->msg);
+		e->sysno = inner->sysno;
+	}
+	return -1;
+}
+
+/* ---- the index buffer */
+
+static bool
+index_usable(const struct ckpt *c, uint32_t tensor)
+{
+	const struct tensor *t;
+
+	if (tensor == UINT32_MAX)
+		return false;
+	t = &c->tensors[tensor];
+	return t->storage != STORAGE_NONE && dtype_info(t->dtype)->class == DTYPE_CLASS_INT && t->ndim == 2 &&
+	       t->shape[0] == t->shape[1] && t->shape[0] > 0 && t->shape[0] <= INDEX_SIDE_MAX;
+}
+
+struct index_values {
+	int64_t *v;
+	size_t n;
+	enum dtype dtype;
+};
+
+static int
+index_take(void *arg, void *p, size_t n, struct err *e)
+{
+	struct index_values *x = arg;
+	size_t items = n / dtype_size(x->dtype);
+	double some[256];
+	size_t i, k;
+
+	(void)e;
+	for (; items > 0; items -= k) {
+		k = items < 256 ? items : 256;
+		convert_decode(x->dtype, p, k, some);
+		for (i = 0; i < k; i++)
+			x->v[x->n++] = some[i] >= -1e9 && some[i] <= 1e9 ? (int64_t)some[i] : -1;
+		p = (char *)p + k * dtype_size(x->dtype);
+	}
+	return 0;
+}
+
+/* 1: layout and grid set; 0: the buffer is that of no layout; -1: error. */
+static int
+read_index(struct ckpt *c, uint32_t tensor, uint64_t rows, const struct grid *known, struct layout *layout,
+	   struct grid *grid, struct err *e)
+{
+	const struct tensor *t = &c->tensors[tensor];
+	struct index_values x = { .dtype = t->dtype };
+	int rc = -1;
+
+	if (ckpt_locate(c, t->storage, e) != 0)
+		return -1;
+	x.v = xreallocn(NULL, (size_t)tensor_count(t), sizeof(*x.v));
+	if (gather_tensor(c, t, index_take, &x, e) == 0)
+		rc = layout_from_index(x.v, (size_t)t->shape[0], rows, known, layout, grid);
+	free(x.v);
+	return rc;
+}
+
+int
+table_resolve(struct plan *p, struct ckpt *c, struct plan_table *t, struct err *e)
+{
+	struct layout layout;
+	struct grid grid;
+	struct err inner = ERR_INIT;
+	int found;
+
+	if (!t->deduce)
+		return 0;
+	t->deduce = false;
+	found = read_index(c, t->index, table_rows_in(&t->job), &t->job.from_grid, &layout, &grid, e);
+	if (found < 0)
+		return -1;
+	if (!found || !grid_eq(grid, t->job.from_grid)) {
+		char text[LAYOUT_TEXT];
+
+		layout_print(t->job.from, text);
+		diag_warn(p->diag, "%s: %.*s: its relative_position_index is that of no known layout; taken as %s",
+			  c->file, STR_ARG(t->name), text);
+		return 0;
+	}
+	t->job.from = layout;
+	if (t->to_as_from)
+		t->job.to = layout;
+	if (table_check(&t->job, &inner) == 0)
+		return 0;
+	return err_set(e, inner.code, "%s: %.*s: %s", c->file, STR_ARG(t->name), inner.msg);
+}
+
+int
+plan_tables_resolve(struct plan *p, struct err *e)
+{
+	const struct plan_entry *en;
+
+	for (size_t i = 0; i < p->nentries; i++) {
+		en = &p->entries[i];
+		if (en->table != NULL && table_resolve(p, plan_input_of(p, en)->sd->ckpt, en->table, e) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- one table's job */
+
+/* Layout and grid of the input. */
+static int
+from_side(struct plan *p, struct plan_entry *en, const struct tables_opts *o, struct plan_table *t, struct err *e)
+{
+	struct ckpt *c = plan_input_of(p, en)->sd->ckpt;
+	uint64_t rows = plan_tensor(p, en)->shape[0];
+	struct err inner = ERR_INIT;
+	char text[LAYOUT_TEXT];
+	bool usable;
+	int found;
+
+	t->job.from = o->layout;
+	t->index = o->layout.kind == LAYOUT_AUTO ? find_index(p, en) : UINT32_MAX;
+	usable = index_usable(c, t->index);
+	if (layout_fit(&t->job.from, rows, o->from_grid, &t->job.from_grid, &inner) == 0) {
+		t->deduce = usable && t->job.from.kind != LAYOUT_GRID;
+		if (o->layout.kind == LAYOUT_AUTO && !usable && t->job.from.kind != LAYOUT_GRID) {
+			layout_print(t->job.from, text);
+			diag_warn(p->diag,
+				  "%s: %.*s: no relative_position_index beside it; layout taken as %s (--layout says "
+				  "otherwise)",
+				  c->file, STR_ARG(en->name), text);
+		}
+		return 0;
+	}
+	if (!usable)
+		return with_name(p, en, &inner, e);
+	found = read_index(c, t->index, rows, o->from_grid, &t->job.from, &t->job.from_grid, e);
+	if (found == 0)
+		return with_name(p, en, &inner, e);
+	return found < 0 ? -1 : 0;
+}
+
+/* The layout to write: the option's, else the description's, else the input's. */
+static int
+to_layout(const struct tables_opts *o, struct plan_table *t, struct err *e)
+{
+	struct err inner = ERR_INIT;
+
+	t->job.to = o->to;
+	if (o->to.kind == LAYOUT_AUTO && o->model != NULL && o->model->handling.layout.p != NULL) {
+		if (layout_parse(o->model->handling.layout, &t->job.to, &inner) != 0)
+			return o->model->handling.layout_at == NULL
+				       ? err_set(e, ERR_INPUT, "%s", inner.msg)
+				       : ynode_fail(o->model->handling.layout_at, e, "%s", inner.msg);
+	}
+	t->to_as_from = t->job.to.kind == LAYOUT_AUTO;
+	if (t->to_as_from)
+		t->job.to = t->job.from;
+	return 0;
+}
+
+/* 1: t->job.to_grid set; 0: the table is left alone (said why); -1: error. */
+static int
+to_grid(struct plan *p, const struct plan_entry *en, const struct tables_opts *o, struct plan_table *t, struct err *e)
+{
+	const struct entry *target;
+	struct err inner = ERR_INIT;
+	struct layout layout;
+	uint32_t ratio;
+	bool exact;
+
+	if (o->grid != NULL) {
+		t->job.to_grid = *o->grid;
+		return 1;
+	}
+	if (o->img_size == 0) {
+		target = o->model == NULL ? NULL : model_find(o->model, en->name);
+		if (target == NULL || !target->has_shape || target->ndim != 2) {
+			diag_warn(p->diag,
+				  "%.*s: the description has no table of that name to take the size from; left alone",
+				  STR_ARG(en->name));
+			return 0;
+		}
+		layout = t->job.to;
+		if (layout_fit(&layout, target->shape[0], NULL, &t->job.to_grid, &inner) == 0)
+			return 1;
+		err_set(e, ERR_INPUT, "%.*s: the description's shape: %s", STR_ARG(en->name), inner.msg);
+		return -1;
+	}
+	ratio = stages_ratio(o->stages, en->name);
+	if (ratio == 0) {
+		diag_warn(p->diag,
+			  "%.*s: no known stage in its name; left alone (--stage SUBSTRING=RATIO says its ratio)",
+			  STR_ARG(en->name));
+		return 0;
+	}
+	t->job.to_grid = grid_of_image(o->img_size, ratio, &exact);
+	if (!exact)
+		diag_warn(p->diag, "%.*s: image size %u is no multiple of %u; %u tokens a side", STR_ARG(en->name),
+			  o->img_size, ratio, t->job.to_grid.h);
+	return 1;
+}
+
+static int
+check_tensor(const struct plan *p, const struct plan_entry *en, struct err *e)
+{
+	const struct tensor *t = plan_tensor(p, en);
+
+	if (t == NULL)
+		return wrong(p, en, e, "a table was expected, and this is no plain tensor");
+	if (!dtype_is_float(t->dtype) || !convert_known(t->dtype))
+		return err_input(e, plan_file(p, en), "%.*s: a floating table was expected, not %s", STR_ARG(en->name),
+				 dtype_name(t->dtype));
+	if (t->ndim != 2)
+		return wrong(p, en, e, "a table of shape [rows, heads] was expected");
+	if (t->shape[0] == 0 || t->shape[1] == 0)
+		return wrong(p, en, e, "the table is empty");
+	if (tensor_count(t) > TABLE_MAX)
+		return wrong(p, en, e, "the table is larger than any relative position bias table can be");
+	return 0;
+}
+
+static int
+plan_one(struct plan *p, struct plan_entry *en, const struct tables_opts *o, struct err *e)
+{
+	struct plan_table *t = arena_calloc(&p->arena, 1, sizeof(*t));
+	struct err inner = ERR_INIT;
+	int rc;
+
+	if (check_tensor(p, en, e) != 0)
+		return -1;
+	t->name = en->name;
+	t->job.heads = (size_t)plan_tensor(p, en)->shape[1];
+	t->job.method = o->method;
+	if (from_side(p, en, o, t, e) != 0 || to_layout(o, t, e) != 0)
+		return -1;
+	rc = to_grid(p, en, o, t, e);
+	if (rc <= 0)
+		return rc;
+	if (table_check(&t->job, &inner) != 0)
+		return with_name(p, en, &inner, e);
+	t->stated = t->job.from;
+	p->tables = xgrow(p->tables, p->ntables, &p->cap_tables, sizeof(struct plan_table *));
+	p->tables[p->ntables++] = t;
+	if (t->deduce && t->to_as_from && grid_eq(t->job.from_grid, t->job.to_grid))
+		t->deduce = false; /* nothing changes, whatever the layout is */
+	if (!t->deduce && table_is_copy(&t->job))
+		return 0;
+	en->table = t;
+	plan_note(p, en, PLAN_RESAMPLED, "relative position bias");
+	return 0;
+}
+
+/* ---- all tables */
+
+static int
+is_table(const struct tables_opts *o, struct str name, struct err *e)
+{
+	if (o->match != NULL)
+		return pyre_search(o->match, name, NULL, 0, e);
+	return str_contains(name, table_part);
+}
+
+static bool
+is_resized(const struct plan *p, uint32_t input, uint32_t tensor)
+{
+	const struct plan_entry *en;
+
+	for (size_t i = 0; i < p->nentries; i++) {
+		en = &p->entries[i];
+		if (en->table != NULL && p->origins[en->origin].input == input && find_index(p, en) == tensor)
+			return true;
+	}
+	return false;
+}
+
+static void
+drop_indexes(struct plan *p, const struct tables_opts *o)
+{
+	struct plan_entry *en;
+
+	if (o->index == INDEX_KEEP)
+		return;
+	for (size_t i = 0; i < p->nentries; i++) {
+		en = &p->entries[i];
+		if (!en->alive || en->module || !str_contains(en->name, index_part) || plan_tensor(p, en) == NULL)
+			continue;
+		if (o->index == INDEX_DROP || is_resized(p, p->origins[en->origin].input, plan_source(p, en)->tensor))
+			plan_drop(p, en, PLAN_DROPPED, "relative_position_index: rebuilt by the model");
+	}
+}
+
+int
+plan_tables(struct plan *p, const struct tables_opts *o, struct err *e)
+{
+	struct plan_entry *en;
+	int found;
+
+	for (size_t i = 0; i < p->nentries; i++) {
+		en = &p->entries[i];
+		if (!en->alive || en->module || plan_source(p, en)->kind == SD_OTHER)
+			continue;
+		found = is_table(o, en->name, e);
+		if (found < 0 || (found && plan_one(p, en, o, e) != 0))
+			return -1;
+	}
+	drop_indexes(p, o);
+	return 0;
+}

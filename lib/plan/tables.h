@@ -1,0 +1,49 @@
+/*
+ * tables: the edit that finds relative position bias tables and says what they become (SPEC.md, section 5).
+ */
+#ifndef LNN_PLAN_TABLES_H
+#define LNN_PLAN_TABLES_H
+
+#include "bias/layout.h"
+#include "bias/stage.h"
+#include "bias/table.h"
+#include "codec/pyre.h"
+#include "model/model.h"
+#include "plan/plan.h"
+
+enum index_policy {
+	INDEX_KEEP,         /* relative_position_index buffers stay */
+	INDEX_DROP_RESIZED, /* those beside a table whose grid or layout changes go */
+	INDEX_DROP,         /* all go */
+};
+
+struct tables_opts {
+	const struct pyre *match;     /* which names; NULL: those that contain relative_position_bias_table */
+	const struct grid *grid;      /* new grid in tokens for every table; NULL: by image size */
+	uint32_t img_size;            /* pixels; 0: from the shapes of model */
+	const struct stages *stages;  /* the user's ratios; NULL: only the built-in ones */
+	struct layout layout;         /* of the input; LAYOUT_AUTO: from the index buffer */
+	const struct grid *from_grid; /* tables that are not square; NULL: square, or as the index buffer says */
+	struct layout to;             /* layout to write; LAYOUT_AUTO: the description's, else that of the input */
+	enum resample_method method;
+	const struct model *model; /* target: layout, and shapes if there is no size; may be NULL */
+	enum index_policy index;
+};
+
+/*
+ * Gives every table among the living entries of p its job (plan_entry.table, if anything changes; p->tables has
+ * all). Needs names and shapes only, except where a table that is not square must be understood from its index
+ * buffer. Errors name the tensor and what was expected. Tables of no known stage are left alone with a warning.
+ */
+int plan_tables(struct plan *p, const struct tables_opts *o, struct err *e);
+
+/*
+ * Settles a job that waits for its index buffer (plan_table.deduce): reads the buffer from c. Buffers that fit no
+ * layout: a warning, and the layout stays as guessed. Done once; a no-op afterwards.
+ */
+int table_resolve(struct plan *p, struct ckpt *c, struct plan_table *t, struct err *e);
+
+/* Settles all, in the order of their index buffers. */
+int plan_tables_resolve(struct plan *p, struct err *e);
+
+#endif

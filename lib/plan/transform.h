@@ -1,0 +1,55 @@
+/*
+ * transform: the bytes of one output storage, made from the storage or tensor of an input.
+ */
+#ifndef LNN_PLAN_TRANSFORM_H
+#define LNN_PLAN_TRANSFORM_H
+
+#include "base/err.h"
+#include "base/pool.h"
+#include "io/sink.h"
+#include "plan/plan.h"
+
+enum transform_kind {
+	TRANSFORM_COPY,   /* bytes [off, off + len) of the storage, as they are */
+	TRANSFORM_CAST,   /* all items of the storage from one dtype to another (or the same: byte order) */
+	TRANSFORM_GATHER, /* a tensor's elements in row-major order, cast if the dtypes differ */
+	TRANSFORM_TABLE,  /* a relative position bias table through its job */
+};
+
+struct transform {
+	uint8_t kind;     /* enum transform_kind */
+	uint8_t from, to; /* enum dtype */
+	uint32_t input, storage;
+	uint64_t off, len;           /* TRANSFORM_COPY */
+	const struct tensor *tensor; /* TRANSFORM_GATHER, _TABLE: borrowed from the input's checkpoint */
+	struct plan_table *table;    /* TRANSFORM_TABLE */
+};
+
+/* Where transforms read and write, and what they count. */
+struct transform_ctx {
+	struct plan *plan;
+	struct sink *out;
+	struct pool *pool;                       /* may be NULL */
+	uint64_t lost;                           /* finite values that became infinite or NaN in a cast or table */
+	void (*tick)(void *arg, uint64_t bytes); /* bytes of input done since the last call; may be NULL */
+	void *tick_arg;
+};
+
+/*
+ * Writes the bytes of t to ctx->out. crc NULL: nobody wants it. Else *crc is set to their CRC-32, taken from
+ * the source for a whole copied storage where the source states it.
+ */
+int transform_run(struct transform_ctx *ctx, const struct transform *t, uint32_t *crc, struct err *e);
+
+/*
+ * Elements of a tensor in row-major order, in the machine-independent form of the output (little-endian,
+ * conj and neg resolved), in pieces of at most a few MiB: for each, take(arg, bytes, n) is called in order.
+ * Reads each storage byte few times, whatever the strides are.
+ */
+int gather_tensor(struct ckpt *c, const struct tensor *t, int (*take)(void *arg, void *p, size_t n, struct err *e),
+		  void *arg, struct err *e);
+
+/* Turns n items of dtype around (each part of a complex number by itself). */
+void swap_items(void *p, uint64_t n, enum dtype t);
+
+#endif
