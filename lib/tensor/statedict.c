@@ -340,7 +340,8 @@ find_place(struct statedict *sd, const char *key, uint32_t *place, struct err *e
 	sd->key = str_c("");
 	if (key != NULL) {
 		sd->key = arena_str(&sd->arena, str_c(key));
-		*place = value_path(c->tree, c->root, sd->key);
+		if (sd->key.len > 0)
+			*place = value_path(c->tree, root != VALUE_ABSENT ? root : c->root, sd->key);
 		return *place == VALUE_ABSENT ? no_place(c, sd->key, e) : 0;
 	}
 	for (i = 0; i < 3 && root != VALUE_ABSENT; i++) {
