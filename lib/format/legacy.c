@@ -1,0 +1,400 @@
+/*
+ * Reads what torch.save wrote before 1.6: five pickles (magic number, protocol version, a description of the machine,
+ * the object, the list of storage keys), then each storage's count of elements and its bytes. All sizes follow from the
+ * pickles, so it is read forward. Facts: FORMATS.md, 3.1. The data is little-endian whatever the third pickle says.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cursor.h"
+#include "base/num.h"
+#include "base/xalloc.h"
+#include "codec/pickle.h"
+#include "format/passed.h"
+#include "format/readers.h"
+#include "format/rebuild.h"
+
+enum { PROTOCOL = 1001, COUNT_SIZE = 8, DRAIN = 1 << 16 };
+
+static const uint8_t magic[] = { 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19 };
+static const char magic_text[] = "L119547037146038801333356L\n.";
+
+struct legacy {
+	uint64_t *offset; /* of each storage's bytes; in the arena */
+	uint64_t end;     /* of the last one */
+	struct passed passed;
+};
+
+/* ---- the pickles */
+
+/* Decodes the pickle at *at, which moves behind it, into a new tree. The caller frees the tree, also after a failure. */
+static int
+decode(struct ckpt *c, uint64_t *at, struct vtree **tree, uint32_t *root, struct err *e)
+{
+	*tree = vtree_new();
+	return pickle_decode(*tree, c->src, *at, UINT64_MAX, NULL, root, at, e);
+}
+
+static bool
+is_magic(const struct vtree *t, uint32_t root)
+{
+	struct str s;
+
+	if (value_kind(t, root) != VALUE_BIGINT)
+		return false;
+	s = value_text(t, root);
+	if (s.len < sizeof(magic) || memcmp(s.p, magic, sizeof(magic)) != 0)
+		return false;
+	for (size_t i = sizeof(magic); i < s.len; i++)
+		if (s.p[i] != 0)
+			return false;
+	return true;
+}
+
+/* Magic number, protocol version and the description of the machine, of which nothing is believed. */
+static int
+read_preamble(struct ckpt *c, uint64_t *at, struct err *e)
+{
+	struct vtree *tree;
+	uint64_t start = *at, version;
+	uint32_t root;
+	int r;
+
+	r = decode(c, at, &tree, &root, e);
+	if (r == 0 && !is_magic(tree, root))
+		r = err_at(e, c->file, start, "this is not torch's magic number");
+	vtree_free(tree);
+	if (r < 0)
+		return -1;
+	start = *at;
+	r = decode(c, at, &tree, &root, e);
+	if (r == 0 && (!value_u64(tree, root, &version) || version != PROTOCOL))
+		r = err_at(e, c->file, start, "the protocol version of this torch file is not %d; nothing else is known",
+			   PROTOCOL);
+	vtree_free(tree);
+	if (r < 0)
+		return -1;
+	start = *at;
+	r = decode(c, at, &tree, &root, e);
+	if (r == 0 && value_kind(tree, root) != VALUE_DICT)
+		r = err_at(e, c->file, start, "a dict that describes the machine was expected");
+	vtree_free(tree);
+	return r;
+}
+
+/* A storage key as the persistent ids have it: text, or a number's digits in buf. */
+static bool
+key_text(const struct vtree *t, uint32_t h, struct buf *digits, struct str *key)
+{
+	uint64_t v;
+
+	if (value_is_text(t, h)) {
+		*key = value_text(t, h);
+		return true;
+	}
+	if (!value_u64(t, h, &v))
+		return false;
+	buf_clear(digits);
+	buf_u64(digits, v);
+	*key = buf_str(digits);
+	return true;
+}
+
+/* The list says in which order the storages come. place (all UINT32_MAX): by number of first use. */
+static int
+place_storages(struct ckpt *c, const struct rebuild *r, uint64_t start, const struct vtree *t, uint32_t list,
+	       uint32_t *place, struct err *e)
+{
+	struct buf digits = BUF_INIT;
+	struct str key;
+	uint64_t index;
+	size_t i, n;
+	int result = -1;
+
+	if (value_kind(t, list) != VALUE_LIST)
+		return err_at(e, c->file, start, "a list of storage keys was expected");
+	n = value_len(t, list);
+	for (i = 0; i < n; i++) {
+		if (!key_text(t, value_item(t, list, i), &digits, &key)) {
+			err_at(e, c->file, start, "entry %zu of the list of storage keys is no key", i);
+			goto out;
+		}
+		if (!strmap_get(&r->keys, key, &index)) {
+			err_at(e, c->file, start, "storage '%.*s' is listed, but nothing refers to it, so that its size is unknown",
+			       STR_ARG(key));
+			goto out;
+		}
+		if (place[index] != UINT32_MAX) {
+			err_at(e, c->file, start, "storage '%.*s' is listed twice", STR_ARG(key));
+			goto out;
+		}
+		place[index] = (uint32_t)i;
+	}
+	for (i = 0; i < c->nstorages; i++) {
+		if (place[i] == UINT32_MAX) {
+			err_at(e, c->file, start, "storage '%.*s' is missing from the list of storage keys",
+			       STR_ARG(c->storages[i].key));
+			goto out;
+		}
+	}
+	result = 0;
+out:
+	buf_release(&digits);
+	return result;
+}
+
+static int
+read_keys(struct ckpt *c, struct rebuild *r, uint64_t *at, struct err *e)
+{
+	struct vtree *tree;
+	uint64_t start = *at;
+	uint32_t *place, root;
+	int result;
+
+	result = decode(c, at, &tree, &root, e);
+	if (result == 0) {
+		place = xmalloc(((size_t)c->nstorages + 1) * sizeof(*place));
+		memset(place, 0xff, c->nstorages * sizeof(*place));
+		result = place_storages(c, r, start, tree, root, place, e);
+		if (result == 0)
+			rebuild_finish(r, place);
+		free(place);
+	}
+	vtree_free(tree);
+	return result;
+}
+
+static int
+read_object(struct ckpt *c, uint64_t *at, struct err *e)
+{
+	struct pickle_hooks hooks;
+	struct rebuild r;
+	int result;
+
+	c->tree = vtree_new();
+	rebuild_init(&r, c, true);
+	hooks = rebuild_hooks(&r);
+	result = pickle_decode(c->tree, c->src, *at, UINT64_MAX, &hooks, &c->root, at, e);
+	if (result == 0)
+		result = read_keys(c, &r, at, e);
+	rebuild_release(&r);
+	return result;
+}
+
+/* ---- the storages */
+
+static uint64_t
+storage_end(const struct ckpt *c, uint32_t i)
+{
+	const struct legacy *l = c->priv;
+
+	return l->offset[i] + c->storages[i].nbytes;
+}
+
+/* Where all that is to come after storage i begins (its count of elements). */
+static int
+place_data(struct ckpt *c, uint64_t at, struct err *e)
+{
+	struct legacy *l = c->priv;
+
+	l->offset = arena_alloc(&c->arena, ((size_t)c->nstorages + 1) * sizeof(*l->offset));
+	for (uint32_t i = 0; i < c->nstorages; i++) {
+		struct storage *s = &c->storages[i];
+
+		s->packed = s->nbytes;
+		s->offset = OFFSET_UNKNOWN;
+		if (!num_add(at, COUNT_SIZE, &l->offset[i]) || !num_add(l->offset[i], s->nbytes, &at))
+			return err_input(e, c->file, "the storages' sizes add up to more than 2^64 bytes");
+	}
+	l->end = at;
+	return 0;
+}
+
+/* Before each storage stands how many elements it has. After that its place is sure. */
+static int
+check_count(struct ckpt *c, uint32_t i, struct err *e)
+{
+	struct legacy *l = c->priv;
+	struct storage *s = &c->storages[i];
+	unsigned size = s->untyped ? 1 : dtype_size((enum dtype)s->dtype);
+	uint64_t count, want = s->nbytes / (size ? size : 1);
+	uint8_t field[COUNT_SIZE];
+
+	if (s->offset != OFFSET_UNKNOWN)
+		return 0;
+	if (source_read(c->src, l->offset[i] - COUNT_SIZE, field, sizeof(field), e) < 0)
+		return -1;
+	count = get_le64(field);
+	if (count != want)
+		return err_at(e, c->file, l->offset[i] - COUNT_SIZE,
+			      "storage '%.*s' has %" PRIu64 " elements here, %" PRIu64 " where it is referred to",
+			      STR_ARG(s->key), count, want);
+	s->offset = l->offset[i];
+	return 0;
+}
+
+static int
+check_file(struct ckpt *c, struct err *e)
+{
+	const struct legacy *l = c->priv;
+	uint64_t size;
+
+	if (source_size(c->src, &size, e) < 0)
+		return -1;
+	for (uint32_t i = 0; i < c->nstorages; i++) {
+		if (l->offset[i] > size || storage_end(c, i) > size)
+			return err_input(e, c->file,
+					 "cut off: storage '%.*s' ends at byte %" PRIu64 ", the file at byte %" PRIu64,
+					 STR_ARG(c->storages[i].key), storage_end(c, i), size);
+		if (check_count(c, i, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- what is behind them */
+
+static void
+warn_trailing(const struct ckpt *c, uint64_t at, const uint8_t *p, size_t n)
+{
+	if (format_legacy.probe(p, n))
+		diag_warn(c->diag, "%s: at byte %" PRIu64 ": another saved object follows; only the first is read", c->file, at);
+	else
+		diag_warn(c->diag, "%s: at byte %" PRIu64 ": bytes follow the last storage; they are ignored", c->file, at);
+}
+
+/* Looks behind the last storage. A stream is read to its end. */
+static int
+check_end(struct ckpt *c, struct err *e)
+{
+	const struct legacy *l = c->priv;
+	uint64_t at = l->end, size;
+	const uint8_t *p;
+	size_t got;
+
+	source_forget(c->src, at);
+	if (source_look(c->src, at, FORMAT_PROBE, &p, &got, e) < 0)
+		return -1;
+	if (got > 0)
+		warn_trailing(c, at, p, got);
+	if (!source_is_stream(c->src))
+		return 0;
+	while (got > 0) {
+		at += got;
+		source_forget(c->src, at);
+		if (source_look(c->src, at, DRAIN, &p, &got, e) < 0)
+			return -1;
+	}
+	if (source_size(c->src, &size, e) < 0)
+		return -1;
+	if (size < l->end)
+		return err_input(e, c->file, "cut off: the last storage ends at byte %" PRIu64 ", the input at byte %" PRIu64,
+				 l->end, size);
+	return 0;
+}
+
+/* ---- operations */
+
+/* On a stream: what stands before the storage need not be kept if nobody waits for it. */
+static int
+locate(struct ckpt *c, uint32_t storage, struct err *e)
+{
+	struct legacy *l = c->priv;
+
+	if (check_count(c, storage, e) < 0)
+		return -1;
+	if (l->passed.next == storage)
+		source_forget(c->src, l->offset[storage]);
+	return 0;
+}
+
+/* Checks the counts of those that go by, each when its turn comes, so that nothing is kept for that. */
+static int
+pass(struct ckpt *c, uint32_t from, uint32_t to, struct err *e)
+{
+	for (uint32_t i = from; i < to; i++) {
+		if (check_count(c, i, e) < 0)
+			return -1;
+		source_forget(c->src, storage_end(c, i));
+	}
+	if (to < c->nstorages && c->storages[to].offset != OFFSET_UNKNOWN)
+		source_forget(c->src, c->storages[to].offset);
+	return 0;
+}
+
+static int
+done(struct ckpt *c, uint32_t storage, struct err *e)
+{
+	struct legacy *l = c->priv;
+	uint32_t from = l->passed.next;
+
+	return pass(c, from, passed_mark(&l->passed, storage), e);
+}
+
+static int
+finish(struct ckpt *c, struct err *e)
+{
+	struct legacy *l = c->priv;
+
+	if (!source_is_stream(c->src))
+		return source_verify(c->src, e);
+	if (pass(c, l->passed.next, c->nstorages, e) < 0)
+		return -1;
+	return check_end(c, e);
+}
+
+static void
+close_it(struct ckpt *c)
+{
+	struct legacy *l = c->priv;
+
+	if (l == NULL)
+		return;
+	passed_release(&l->passed);
+	free(l);
+}
+
+static const struct ckpt_ops ops = {
+	.name = "torch-legacy",
+	.locate = locate,
+	.done = done,
+	.finish = finish,
+	.close = close_it,
+};
+
+static int
+open_it(struct ckpt *c, struct err *e)
+{
+	struct legacy *l = xcalloc(1, sizeof(*l));
+	uint64_t at = 0;
+
+	c->ops = &ops;
+	c->priv = l;
+	if (read_preamble(c, &at, e) < 0 || read_object(c, &at, e) < 0 || place_data(c, at, e) < 0)
+		return -1;
+	passed_init(&l->passed, c->nstorages);
+	if (source_is_stream(c->src)) {
+		source_forget(c->src, at);
+		return 0;
+	}
+	return check_file(c, e) < 0 ? -1 : check_end(c, e);
+}
+
+/* The pickled magic number: with a protocol byte and, from protocol 4 on, a frame; or as text in protocols 0 and 1. */
+static bool
+probe(const uint8_t *head, size_t n)
+{
+	size_t at = 2;
+
+	if (n >= sizeof(magic_text) - 1 && memcmp(head, magic_text, sizeof(magic_text) - 1) == 0)
+		return true;
+	if (n < 2 || head[0] != 0x80 || head[1] < 2 || head[1] > 5)
+		return false;
+	if (head[1] >= 4 && n > at && head[at] == 0x95)
+		at += 9;
+	return n > at + 2 + sizeof(magic) && head[at] == 0x8a && head[at + 1] == sizeof(magic) &&
+		memcmp(head + at + 2, magic, sizeof(magic)) == 0 && head[at + 2 + sizeof(magic)] == '.';
+}
+
+const struct format_reader format_legacy = { "torch-legacy", probe, open_it };

@@ -1,0 +1,238 @@
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/xalloc.h"
+#include "codec/json_read.h"
+#include "codec/json_write.h"
+#include "format/sharded.h"
+
+/* Of the index's text; a million names take about 100 MB. */
+#define INDEX_MAX ((uint64_t)1 << 29)
+
+enum { INDEX_PIECE = 1 << 20 };
+
+static bool
+is_space(uint8_t c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+/* An object; its first key is one of the two, or weight_map stands somewhere near. */
+bool
+shard_index_probe(const uint8_t *head, size_t n)
+{
+	static const char map[] = "\"weight_map\"", meta[] = "\"metadata\"";
+	size_t i = 0;
+
+	while (i < n && is_space(head[i]))
+		i++;
+	if (i == n || head[i++] != '{')
+		return false;
+	if (memmem(head + i, n - i, map, sizeof(map) - 1) != NULL)
+		return true;
+	while (i < n && is_space(head[i]))
+		i++;
+	return n - i >= sizeof(meta) - 1 && memcmp(head + i, meta, sizeof(meta) - 1) == 0;
+}
+
+/* The folder of the index; an error if it has none that is known. */
+static int
+find_dir(struct shard_index *x, const struct source *src, struct err *e)
+{
+	const char *name = source_name(src), *slash = strrchr(name, '/');
+	struct stat st;
+
+	if (source_is_stream(src) || stat(name, &st) < 0 || !source_is_file(src, st.st_dev, st.st_ino))
+		return err_input(e, name, "this is the index of a sharded checkpoint, whose files lie beside it: "
+				 "give the index by its path");
+	x->dir = xstrndup(name, slash ? (size_t)(slash - name) + 1 : 0);
+	return 0;
+}
+
+static int
+read_text(struct buf *text, struct source *src, struct err *e)
+{
+	uint64_t size;
+	size_t piece;
+
+	if (source_size(src, &size, e) < 0)
+		return -1;
+	if (size > INDEX_MAX)
+		return err_input(e, source_name(src), "an index of %llu bytes; the limit is %llu", (unsigned long long)size,
+				 (unsigned long long)INDEX_MAX);
+	while (text->len < size) {
+		piece = size - text->len < INDEX_PIECE ? (size_t)size - text->len : INDEX_PIECE;
+		if (source_read(src, text->len, buf_room(text, piece), piece, e) < 0)
+			return -1;
+		text->len += piece;
+	}
+	return 0;
+}
+
+struct map_parser {
+	struct shard_index *x;
+	struct json_reader json;
+	struct strmap files;
+	size_t cap, shard_cap, file_cap;
+};
+
+/* A file name without folder, not one of the names every folder has. */
+static bool
+is_plain(struct str file)
+{
+	return file.len > 0 && memchr(file.p, '/', file.len) == NULL && memchr(file.p, '\0', file.len) == NULL &&
+		!str_eqc(file, ".") && !str_eqc(file, "..");
+}
+
+/* The number of the shard whose file name is the last token. */
+static int
+file_number(struct map_parser *p, struct str name, uint32_t *number, struct err *e)
+{
+	struct shard_index *x = p->x;
+	struct str file = p->json.text;
+	uint64_t found;
+
+	if (!is_plain(file))
+		return json_fail(&p->json, e, "tensor '%.*s': the shard '%.*s' is not the name of a file beside the index",
+				 STR_ARG(name), STR_ARG(file));
+	if (strmap_get(&p->files, file, &found)) {
+		*number = (uint32_t)found;
+		return 0;
+	}
+	file = arena_str(&x->arena, file);
+	x->files = xgrow(x->files, x->nfiles, &p->file_cap, sizeof(*x->files));
+	x->files[x->nfiles] = file.p;
+	strmap_add(&p->files, file, x->nfiles);
+	*number = x->nfiles++;
+	return 0;
+}
+
+static int
+parse_map(struct map_parser *p, struct err *e)
+{
+	struct shard_index *x = p->x;
+	enum json_token token;
+	struct str name;
+
+	if (x->n > 0)
+		return json_fail(&p->json, e, "weight_map stands there twice");
+	if (json_expect(&p->json, JSON_OBJECT, "weight_map", e) < 0)
+		return -1;
+	while ((token = json_next(&p->json, e)) == JSON_KEY) {
+		name = p->json.borrowed ? p->json.text : arena_str(&x->arena, p->json.text);
+		if (x->n == UINT32_MAX - 1 || !strmap_add(&x->by_name, name, x->n))
+			return json_fail(&p->json, e, "tensor '%.*s' occurs twice in the weight_map", STR_ARG(name));
+		x->names = xgrow(x->names, x->n, &p->cap, sizeof(*x->names));
+		x->shard = xgrow(x->shard, x->n, &p->shard_cap, sizeof(*x->shard));
+		x->names[x->n] = name;
+		if (json_expect(&p->json, JSON_STRING, "the shard of a tensor", e) < 0 ||
+		    file_number(p, name, &x->shard[x->n], e) < 0)
+			return -1;
+		x->n++;
+	}
+	if (token != JSON_ERROR && x->n == 0)
+		return json_fail(&p->json, e, "the weight_map is empty");
+	return token == JSON_ERROR ? -1 : 0;
+}
+
+static int
+parse(struct map_parser *p, struct err *e)
+{
+	enum json_token token;
+
+	if (json_expect(&p->json, JSON_OBJECT, "an index", e) < 0)
+		return -1;
+	while ((token = json_next(&p->json, e)) == JSON_KEY) {
+		if ((str_eqc(p->json.text, "weight_map") ? parse_map(p, e) : json_skip(&p->json, e)) < 0)
+			return -1;
+	}
+	if (token == JSON_ERROR || json_next(&p->json, e) == JSON_ERROR)
+		return -1;
+	return p->x->n > 0 ? 0 : json_fail(&p->json, e, "there is no weight_map in this index");
+}
+
+int
+shard_index_read(struct shard_index *x, struct source *src, struct err *e)
+{
+	struct map_parser p = { .x = x, .files = STRMAP_INIT };
+	int r;
+
+	*x = (struct shard_index){ .text = BUF_INIT, .by_name = STRMAP_INIT };
+	arena_init(&x->arena);
+	if (find_dir(x, src, e) < 0 || read_text(&x->text, src, e) < 0)
+		return -1;
+	json_begin(&p.json, source_name(src), 0, x->text.p, x->text.len);
+	r = parse(&p, e);
+	json_release(&p.json);
+	strmap_release(&p.files);
+	return r;
+}
+
+void
+shard_index_release(struct shard_index *x)
+{
+	buf_release(&x->text);
+	arena_release(&x->arena);
+	strmap_release(&x->by_name);
+	free(x->names);
+	free(x->shard);
+	free(x->files);
+	free(x->dir);
+	*x = (struct shard_index){ .text = BUF_INIT, .by_name = STRMAP_INIT };
+}
+
+char *
+shard_index_path(const struct shard_index *x, uint32_t i)
+{
+	size_t dir = strlen(x->dir), file = strlen(x->files[i]);
+	char *path = xmalloc(dir + file + 1);
+
+	memcpy(path, x->dir, dir);
+	memcpy(path + dir, x->files[i], file + 1);
+	return path;
+}
+
+int
+sharded_list(struct source *src, struct arena *a, const char ***paths, uint32_t *n, struct err *e)
+{
+	struct shard_index x;
+	char *path;
+	int r;
+
+	r = shard_index_read(&x, src, e);
+	if (r == 0) {
+		*n = x.nfiles;
+		*paths = arena_calloc(a, x.nfiles, sizeof(**paths));
+		for (uint32_t i = 0; i < x.nfiles; i++) {
+			path = shard_index_path(&x, i);
+			(*paths)[i] = arena_cstr(a, path);
+			free(path);
+		}
+	}
+	shard_index_release(&x);
+	return r;
+}
+
+void
+sharded_write_index(struct buf *b, const struct str *names, const char *const *files, size_t n, uint64_t total_size)
+{
+	struct json_writer w;
+
+	json_writer_init(&w, b, true);
+	json_begin_object(&w);
+	json_key(&w, "metadata");
+	json_begin_object(&w);
+	json_key(&w, "total_size");
+	json_put_u64(&w, total_size);
+	json_end_object(&w);
+	json_key(&w, "weight_map");
+	json_begin_object(&w);
+	for (size_t i = 0; i < n; i++) {
+		json_key_str(&w, names[i]);
+		json_put_cstr(&w, files[i]);
+	}
+	json_end_object(&w);
+	json_end_object(&w);
+	json_finish(&w);
+}

@@ -1,0 +1,550 @@
+/*
+ * Reads a sharded set through its index as one checkpoint: its tensors in the order of the weight_map, its storages by
+ * shard in the order of first appearance and then as the shard has them.
+ */
+#include "format/sharded.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+#include "format/readers.h"
+#include "format/shard_files.h"
+
+struct sharded {
+	struct shard_index index;
+	struct shard_files files;
+};
+
+/* While the shards' indexes are put together. */
+struct slot {
+	uint32_t value;  /* in the tree of the set; VALUE_ABSENT: made at the end from tensor, if there is a tree */
+	uint32_t tensor; /* for shards without a tree: provisional number */
+};
+
+struct place {
+	uint32_t pos; /* in the weight_map: of the name that a tensor was reached by first */
+	uint32_t number;
+};
+
+struct build {
+	struct ckpt *c;
+	struct sharded *s;
+	struct slot *slots; /* by position in the weight_map */
+	uint32_t *order;    /* positions by shard, each shard's in the order of the map */
+	struct tensor *tensors; /* numbered as they are met */
+	struct place *places;   /* parallel */
+	struct storage *storages;
+	size_t ntensors, nstorages, cap, place_cap, storage_cap, meta_cap, left_out;
+	size_t wrapped;     /* tensors whose wrap was looked after */
+	uint32_t metadata;  /* the _metadata of the first shard that has one */
+};
+
+/* One shard on its way in. */
+struct entry {
+	struct build *b;
+	struct ckpt *sub;
+	uint32_t shard, pos;
+	uint32_t first;   /* number of its storage 0 */
+	uint32_t *number; /* by tensor of sub: its provisional number, or UINT32_MAX */
+};
+
+/* ---- tensors and storages */
+
+static uint32_t
+add_tensor(struct entry *in, uint32_t index)
+{
+	struct build *b = in->b;
+	const struct tensor *t = &in->sub->tensors[index];
+	uint64_t *shape;
+
+	if (in->number[index] != UINT32_MAX)
+		return in->number[index];
+	b->tensors = xgrow(b->tensors, b->ntensors, &b->cap, sizeof(*b->tensors));
+	b->places = xgrow(b->places, b->ntensors, &b->place_cap, sizeof(*b->places));
+	shape = arena_alloc(&b->c->arena, (2 * (size_t)t->ndim + 1) * sizeof(*shape));
+	if (t->ndim > 0) {
+		memcpy(shape, t->shape, t->ndim * sizeof(*shape));
+		memcpy(shape + t->ndim, t->stride, t->ndim * sizeof(*shape));
+	}
+	b->tensors[b->ntensors] = *t;
+	b->tensors[b->ntensors].shape = shape;
+	b->tensors[b->ntensors].stride = shape + t->ndim;
+	if (t->storage != STORAGE_NONE)
+		b->tensors[b->ntensors].storage = in->first + t->storage;
+	b->places[b->ntensors] = (struct place){ in->pos, (uint32_t)b->ntensors };
+	in->number[index] = (uint32_t)b->ntensors;
+	return (uint32_t)b->ntensors++;
+}
+
+/* The CRC that the shard states for its storage i, which is located. */
+static int
+take_crc(struct ckpt *sub, uint32_t i, struct storage *s, struct err *e)
+{
+	bool known;
+
+	if (ckpt_crc(sub, i, &s->crc, &known, e) < 0)
+		return -1;
+	s->flags = (uint8_t)((s->flags & ~STORAGE_CRC) | (known ? STORAGE_CRC : 0));
+	return 0;
+}
+
+static int
+add_storages(struct entry *in, struct err *e)
+{
+	struct build *b = in->b;
+	struct shard *shard = &b->s->files.shards[in->shard];
+
+	if (b->nstorages + in->sub->nstorages >= STORAGE_NONE)
+		return err_input(e, b->c->file, "the shards have more than 2^32 storages");
+	in->first = shard->first = (uint32_t)b->nstorages;
+	shard->count = in->sub->nstorages;
+	for (uint32_t i = 0; i < in->sub->nstorages; i++) {
+		struct storage *s;
+
+		b->storages = xgrow(b->storages, b->nstorages, &b->storage_cap, sizeof(*b->storages));
+		s = &b->storages[b->nstorages++];
+		*s = in->sub->storages[i];
+		s->key = s->key.len > 0 ? arena_str(&b->c->arena, s->key) : str_c("");
+		s->shard = in->shard;
+		if (s->offset != OFFSET_UNKNOWN && take_crc(in->sub, i, s, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- values */
+
+static uint32_t
+copy_leaf(void *arg, enum value_leaf kind, uint32_t index)
+{
+	struct entry *in = arg;
+
+	return kind == LEAF_STORAGE ? in->first + index : add_tensor(in, index);
+}
+
+/* Copies the value h into the set's tree, then the calls that the tensors it has are wrapped in. */
+static int
+copy_value(struct entry *in, struct value_copier *copier, uint32_t h, uint32_t *out, struct err *e)
+{
+	struct build *b = in->b;
+	uint32_t wrap;
+
+	*out = value_copy(copier, h, e);
+	if (*out == VALUE_ABSENT)
+		return -1;
+	for (; b->wrapped < b->ntensors; b->wrapped++) {
+		wrap = b->tensors[b->wrapped].wrap;
+		if (wrap == VALUE_ABSENT)
+			continue;
+		wrap = value_copy(copier, wrap, e);
+		if (wrap == VALUE_ABSENT)
+			return -1;
+		b->tensors[b->wrapped].wrap = wrap;
+	}
+	return 0;
+}
+
+/* Takes over what the index says is in this shard. */
+static int
+take_entries(struct entry *in, const struct statedict *sd, const uint32_t *positions, uint32_t n, struct err *e)
+{
+	struct build *b = in->b;
+	const struct shard_index *x = &b->s->index;
+	struct value_copier copier = { copy_leaf, in, b->c->tree, in->sub->tree, NULL, 0 };
+	const struct sd_entry *entry;
+	int r = 0;
+
+	for (uint32_t i = 0; i < n && r == 0; i++) {
+		in->pos = positions[i];
+		entry = statedict_find(sd, x->names[in->pos]);
+		if (entry == NULL || entry->kind == SD_PART)
+			r = err_input(e, b->c->file, "tensor '%.*s' is to be in the shard '%s', which does not have it",
+				      STR_ARG(x->names[in->pos]), x->files[in->shard]);
+		else if (in->sub->tree == NULL)
+			b->slots[in->pos].tensor = add_tensor(in, entry->tensor);
+		else
+			r = copy_value(in, &copier, entry->value, &b->slots[in->pos].value, e);
+	}
+	if (r == 0 && sd->metadata != VALUE_ABSENT && b->metadata == VALUE_ABSENT)
+		r = copy_value(in, &copier, sd->metadata, &b->metadata, e);
+	value_copier_release(&copier);
+	b->wrapped = b->ntensors;
+	return r;
+}
+
+/* No tensor of the shard may be one that the index has elsewhere or not at all. */
+static int
+check_entries(struct entry *in, const struct statedict *sd, struct err *e)
+{
+	struct build *b = in->b;
+	const struct shard_index *x = &b->s->index;
+	const char *file = x->files[in->shard];
+	uint64_t pos;
+
+	for (size_t i = 0; i < sd->n; i++) {
+		const struct sd_entry *entry = &sd->entries[i];
+		bool listed = strmap_get(&x->by_name, entry->name, &pos);
+
+		if (entry->kind == SD_PART || (listed && x->shard[pos] == in->shard))
+			continue;
+		if (entry->kind == SD_OTHER) {
+			b->left_out++;
+			continue;
+		}
+		if (listed)
+			return err_input(e, b->c->file, "tensor '%.*s' is in the shard '%s', but the index has it in '%s'",
+					 STR_ARG(entry->name), file, x->files[x->shard[pos]]);
+		return err_input(e, b->c->file, "tensor '%.*s' in the shard '%s' is not in the index", STR_ARG(entry->name),
+				 file);
+	}
+	return 0;
+}
+
+/* What a shard's __metadata__ says and none before it. */
+static void
+add_meta(struct build *b, const struct ckpt *sub)
+{
+	struct ckpt *c = b->c;
+	size_t i, k, cap;
+
+	for (i = 0; i < sub->nmeta; i++) {
+		for (k = 0; k < c->nmeta && !str_eq(c->meta_keys[k], sub->meta_keys[i]); k++)
+			;
+		if (k < c->nmeta || k == 1000)
+			continue;
+		cap = b->meta_cap;
+		c->meta_keys = xgrow(c->meta_keys, c->nmeta, &cap, sizeof(*c->meta_keys));
+		c->meta_values = xgrow(c->meta_values, c->nmeta, &b->meta_cap, sizeof(*c->meta_values));
+		c->meta_keys[c->nmeta] = arena_str(&c->arena, sub->meta_keys[i]);
+		c->meta_values[c->nmeta++] = arena_str(&c->arena, sub->meta_values[i]);
+	}
+}
+
+/* ---- shards */
+
+static int
+take_shard(struct entry *in, const uint32_t *positions, uint32_t n, struct err *e)
+{
+	struct ckpt *c = in->b->c, *sub = in->sub;
+	struct statedict sd;
+	int r;
+
+	if (sub->tree != NULL && c->tree == NULL)
+		c->tree = vtree_new();
+	c->big_endian |= sub->big_endian;
+	if (c->writer == NULL && sub->writer != NULL)
+		c->writer = arena_cstr(&c->arena, sub->writer);
+	add_meta(in->b, sub);
+	if (statedict_open(&sd, sub, NULL, e) < 0)
+		return -1;
+	in->number = xmalloc(((size_t)sub->ntensors + 1) * sizeof(*in->number));
+	memset(in->number, 0xff, sub->ntensors * sizeof(*in->number));
+	r = add_storages(in, e) < 0 || take_entries(in, &sd, positions, n, e) < 0 || check_entries(in, &sd, e) < 0;
+	free(in->number);
+	statedict_release(&sd);
+	return r ? -1 : 0;
+}
+
+/* A shard whose storages are all plain ranges at known places needs its reader no longer. */
+static bool
+needs_reader(const struct ckpt *sub)
+{
+	for (uint32_t i = 0; i < sub->nstorages; i++)
+		if (sub->storages[i].offset == OFFSET_UNKNOWN || (sub->storages[i].flags & STORAGE_DEFLATED))
+			return true;
+	return false;
+}
+
+static int
+add_shard(struct build *b, uint32_t i, const uint32_t *positions, uint32_t n, struct err *e)
+{
+	struct shard_files *files = &b->s->files;
+	struct shard *shard = &files->shards[i];
+	struct entry in = { .b = b, .shard = i };
+	struct err why = ERR_INIT;
+	int r;
+
+	if (shard_get_live(files, i, &why) < 0) {
+		err_set(e, why.code, "%s: tensor '%.*s' is in the shard '%s', which cannot be read: %s", b->c->file,
+			STR_ARG(b->s->index.names[positions[0]]), b->s->index.files[i], why.msg);
+		e->sysno = why.sysno;
+		return -1;
+	}
+	in.sub = shard->live;
+	r = take_shard(&in, positions, n, e);
+	/* The tree of a shard stays for its texts, its tables are not needed twice. */
+	if (shard->live->tree != NULL)
+		shard->index = shard->live;
+	if (!needs_reader(shard->live)) {
+		if (shard->live != shard->index)
+			ckpt_close(shard->live);
+		shard->live = NULL;
+	}
+	shard_put_live(files);
+	return r;
+}
+
+/* Positions of the weight_map by shard; begins[i] is where shard i's begin. */
+static uint32_t *
+positions_by_shard(const struct shard_index *x, uint32_t **begins)
+{
+	uint32_t *order = xmalloc(((size_t)x->n + 1) * sizeof(*order));
+	uint32_t *begin = xcalloc((size_t)x->nfiles + 2, sizeof(*begin));
+
+	/* Counted two places ahead, so that placing them moves each begin to where it belongs. */
+	for (uint32_t i = 0; i < x->n; i++)
+		begin[x->shard[i] + 2]++;
+	for (uint32_t i = 2; i < x->nfiles + 2; i++)
+		begin[i] += begin[i - 1];
+	for (uint32_t i = 0; i < x->n; i++)
+		order[begin[x->shard[i] + 1]++] = i;
+	*begins = begin;
+	return order;
+}
+
+static int
+add_shards(struct build *b, struct err *e)
+{
+	const struct shard_index *x = &b->s->index;
+	uint32_t *begin, *order = positions_by_shard(x, &begin);
+	int r = 0;
+
+	for (uint32_t i = 0; i < x->nfiles && r == 0; i++)
+		r = add_shard(b, i, order + begin[i], begin[i + 1] - begin[i], e);
+	free(order);
+	free(begin);
+	return r;
+}
+
+/* ---- putting it together */
+
+static int
+compare_places(const void *a, const void *b)
+{
+	const struct place *x = a, *y = b;
+
+	if (x->pos != y->pos)
+		return x->pos < y->pos ? -1 : 1;
+	return x->number < y->number ? -1 : x->number > y->number;
+}
+
+/* Tensors in the order of the weight_map. Returns their new numbers by the provisional ones; the caller frees. */
+static uint32_t *
+order_tensors(struct build *b)
+{
+	struct ckpt *c = b->c;
+	uint32_t *number = xmalloc((b->ntensors + 1) * sizeof(*number));
+
+	qsort(b->places, b->ntensors, sizeof(*b->places), compare_places);
+	c->tensors = arena_calloc(&c->arena, b->ntensors, sizeof(*c->tensors));
+	c->ntensors = (uint32_t)b->ntensors;
+	for (size_t i = 0; i < b->ntensors; i++) {
+		c->tensors[i] = b->tensors[b->places[i].number];
+		number[b->places[i].number] = (uint32_t)i;
+	}
+	return number;
+}
+
+static void
+take_meta(struct ckpt *c)
+{
+	struct str *keys = c->meta_keys, *values = c->meta_values;
+
+	c->meta_keys = arena_alloc(&c->arena, c->nmeta * sizeof(*keys));
+	c->meta_values = arena_alloc(&c->arena, c->nmeta * sizeof(*values));
+	if (c->nmeta > 0) {
+		memcpy(c->meta_keys, keys, c->nmeta * sizeof(*keys));
+		memcpy(c->meta_values, values, c->nmeta * sizeof(*values));
+	}
+	free(keys);
+	free(values);
+}
+
+static void
+name_tensors(struct build *b)
+{
+	struct ckpt *c = b->c;
+
+	c->names = arena_calloc(&c->arena, b->ntensors, sizeof(*c->names));
+	for (size_t i = 0; i < b->ntensors; i++)
+		c->names[i] = b->s->index.names[b->places[i].pos];
+}
+
+/* The root: names to values, as one file would have had it. */
+static void
+make_root(struct build *b, const uint32_t *number)
+{
+	const struct shard_index *x = &b->s->index;
+	struct vtree *t = b->c->tree;
+	uint32_t index, value, state, root, count = vtree_count(t);
+
+	for (uint32_t h = 0; h < count; h++)
+		if (value_leaf(t, h, &index) == LEAF_TENSOR)
+			value_set_leaf(t, h, number[index]);
+	root = value_new_ordered(t);
+	for (uint32_t i = 0; i < x->n; i++) {
+		value = b->slots[i].value;
+		if (value == VALUE_ABSENT)
+			value = value_new_leaf(t, LEAF_TENSOR, number[b->slots[i].tensor]);
+		value_set(t, root, value_new_text(t, VALUE_STR, x->names[i]), value);
+	}
+	if (b->metadata != VALUE_ABSENT) {
+		state = value_new_seq(t, VALUE_DICT);
+		value_set(t, state, value_new_text(t, VALUE_STR, str_c("_metadata")), b->metadata);
+		value_set_state(t, root, state);
+	}
+	b->c->root = root;
+}
+
+static void
+put_together(struct build *b)
+{
+	struct ckpt *c = b->c;
+	const struct shard_index *x = &b->s->index;
+	uint32_t *number = order_tensors(b);
+
+	c->storages = arena_calloc(&c->arena, b->nstorages, sizeof(*c->storages));
+	if (b->nstorages > 0)
+		memcpy(c->storages, b->storages, b->nstorages * sizeof(*c->storages));
+	c->nstorages = (uint32_t)b->nstorages;
+	c->shards = arena_calloc(&c->arena, x->nfiles, sizeof(*c->shards));
+	memcpy(c->shards, x->files, x->nfiles * sizeof(*c->shards));
+	c->nshards = x->nfiles;
+	if (c->tree != NULL)
+		make_root(b, number);
+	else
+		name_tensors(b);
+	free(number);
+	if (b->left_out > 0)
+		diag_warn(c->diag, "%s: %zu entries of the shards that are no tensors are left out, as the index does not "
+			  "list them", c->file, b->left_out);
+}
+
+static int
+build(struct ckpt *c, struct sharded *s, struct err *e)
+{
+	struct build b = { .c = c, .s = s, .metadata = VALUE_ABSENT };
+	int r;
+
+	b.slots = xmalloc((size_t)s->index.n * sizeof(*b.slots));
+	for (uint32_t i = 0; i < s->index.n; i++)
+		b.slots[i] = (struct slot){ VALUE_ABSENT, 0 };
+	r = add_shards(&b, e);
+	take_meta(c);
+	if (r == 0)
+		put_together(&b);
+	free(b.slots);
+	free(b.tensors);
+	free(b.places);
+	free(b.storages);
+	return r;
+}
+
+/* ---- operations */
+
+static int
+locate(struct ckpt *c, uint32_t storage, struct err *e)
+{
+	struct sharded *s = c->priv;
+	struct storage *to = &c->storages[storage];
+	struct shard *shard = &s->files.shards[to->shard];
+	const struct storage *from;
+	int r;
+
+	if (shard_get_live(&s->files, to->shard, e) < 0)
+		return -1;
+	r = ckpt_locate(shard->live, storage - shard->first, e);
+	if (r == 0) {
+		from = &shard->live->storages[storage - shard->first];
+		to->offset = from->offset;
+		to->packed = from->packed;
+		to->flags = from->flags;
+		r = take_crc(shard->live, storage - shard->first, to, e);
+	}
+	shard_put_live(&s->files);
+	return r;
+}
+
+static int
+read_it(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
+{
+	struct sharded *s = c->priv;
+	const struct storage *from = &c->storages[storage];
+	struct shard *shard = &s->files.shards[from->shard];
+	int r;
+
+	if (from->flags & STORAGE_DEFLATED) {
+		if (shard_get_live(&s->files, from->shard, e) < 0)
+			return -1;
+		r = ckpt_read(shard->live, storage - shard->first, off, p, n, e);
+		shard_put_live(&s->files);
+		return r;
+	}
+	if (shard_get(&s->files, from->shard, e) < 0)
+		return -1;
+	r = source_read(shard->src, from->offset + off, p, n, e);
+	shard_put(&s->files, from->shard);
+	return r;
+}
+
+/*
+ * The source stays open for the caller's next steps: it would be closed only after SHARDS_OPEN - 1 others had been
+ * opened since. NULL when it cannot be opened: then reading says why.
+ */
+static struct source *
+range(struct ckpt *c, uint32_t storage)
+{
+	struct sharded *s = c->priv;
+	struct err ignored = ERR_INIT;
+	uint32_t i = c->storages[storage].shard;
+
+	if (shard_get(&s->files, i, &ignored) < 0)
+		return NULL;
+	shard_put(&s->files, i);
+	return s->files.shards[i].src;
+}
+
+static int
+finish(struct ckpt *c, struct err *e)
+{
+	struct sharded *s = c->priv;
+
+	return source_verify(c->src, e) < 0 || shard_files_verify(&s->files, e) < 0 ? -1 : 0;
+}
+
+static void
+close_it(struct ckpt *c)
+{
+	struct sharded *s = c->priv;
+
+	if (s == NULL)
+		return;
+	shard_files_release(&s->files);
+	shard_index_release(&s->index);
+	free(s);
+}
+
+static const struct ckpt_ops ops = {
+	.name = "sharded",
+	.locate = locate,
+	.read = read_it,
+	.finish = finish,
+	.close = close_it,
+	.range = range,
+};
+
+static int
+open_it(struct ckpt *c, struct err *e)
+{
+	struct sharded *s = xcalloc(1, sizeof(*s));
+
+	c->ops = &ops;
+	c->priv = s;
+	if (shard_index_read(&s->index, c->src, e) < 0)
+		return -1;
+	shard_files_init(&s->files, &s->index, c->file, c->diag);
+	return build(c, s, e);
+}
+
+const struct format_reader format_sharded = { "sharded", shard_index_probe, open_it };

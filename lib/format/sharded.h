@@ -1,0 +1,51 @@
+/*
+ * sharded: sets of checkpoint files that belong together through an index, as Hugging Face libraries write them:
+ * {"metadata": {"total_size": N}, "weight_map": {"NAME": "FILE", ...}}, the files lying beside it. FORMATS.md, 5.1.
+ */
+#ifndef LNN_FORMAT_SHARDED_H
+#define LNN_FORMAT_SHARDED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/strmap.h"
+#include "io/source.h"
+
+struct shard_index {
+	struct buf text;       /* the JSON; names point into it */
+	struct arena arena;
+	struct str *names;     /* in the order of the weight_map */
+	uint32_t *shard;       /* parallel: which of files */
+	uint32_t n;
+	struct strmap by_name; /* to index in names */
+	const char **files;    /* in the order of first appearance; no folder in front */
+	uint32_t nfiles;
+	char *dir;             /* of the index, with a slash behind it; or "" */
+};
+
+/* Does head (of n bytes) begin like an index? */
+bool shard_index_probe(const uint8_t *head, size_t n);
+
+/*
+ * Reads the index in src, which must have been opened by its path: the shards lie beside it. Refused: a name that
+ * occurs twice, file names with a folder in them, an empty weight_map. The shards are not looked at. x is to be
+ * released in either case.
+ */
+int shard_index_read(struct shard_index *x, struct source *src, struct err *e);
+void shard_index_release(struct shard_index *x);
+
+/* Where shard i is; the caller frees. */
+char *shard_index_path(const struct shard_index *x, uint32_t i);
+
+/* The paths of the shards of the index in src, in order; in a. */
+int sharded_list(struct source *src, struct arena *a, const char ***paths, uint32_t *n, struct err *e);
+
+/* The text of an index: name i lies in files[i]. Names are UTF-8. total_size: bytes of all tensors, shared ones counted once. */
+void sharded_write_index(struct buf *b, const struct str *names, const char *const *files, size_t n,
+	uint64_t total_size);
+
+#endif
