@@ -462,6 +462,13 @@ value_new_leaf(struct vtree *t, enum value_leaf leaf, uint32_t index)
 	return h;
 }
 
+void
+value_set_leaf(struct vtree *t, uint32_t h, uint32_t index)
+{
+	if (t->nodes[h].kind == VALUE_LEAF)
+		t->nodes[h].u.few[0] = index;
+}
+
 /* Makes room for 2^log slots and, if there is one, the state behind them. */
 static void
 slots_resize(struct node *n, uint16_t log)
