@@ -33,6 +33,7 @@ struct rebuild {
 	uint32_t *leaves;   /* by storage: the handle of its leaf */
 	struct rebuild_view *views; /* legacy: leaves that begin inside their storage, by handle */
 	size_t nviews;
+	uint32_t hollow;    /* tensors made without data that still wait for it (very old files) */
 	size_t storage_cap, leaf_cap, tensor_cap, view_cap;
 };
 
@@ -46,7 +47,7 @@ struct pickle_hooks rebuild_hooks(struct rebuild *r);
  * After decoding: storage i (by first use) becomes storage place[i], a permutation of 0..nstorages-1; NULL
  * leaves the order. Arrays go into the arena of c; r may be released then.
  */
-void rebuild_finish(struct rebuild *r, const uint32_t *place);
+int rebuild_finish(struct rebuild *r, const uint32_t *place, struct err *e);
 
 /* Frees what r holds; safe at any time after rebuild_init, also after failures (c then has no storages and tensors). */
 void rebuild_release(struct rebuild *r);
