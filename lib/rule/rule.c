@@ -1,0 +1,406 @@
+#include "rule/rule.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "base/xalloc.h"
+#include "model/keys.h"
+#include "rule/type.h"
+
+static const struct rule_type *const types[] = {
+	&type_name,
+	&type_dimension,
+	&type_convolutional,
+	&type_layer_type,
+	&type_initialization,
+	&type_stage_based,
+	&type_and,
+	&type_or,
+	&type_not,
+	&type_all_except,
+};
+
+enum { NTYPES = sizeof(types) / sizeof(types[0]), KEYS_MAX = 8 };
+
+struct rules *
+rules_new(const struct rule_env *env)
+{
+	struct rules *rules = xcalloc(1, sizeof(*rules));
+
+	rules->env = *env;
+	arena_init(&rules->arena);
+	scan_init(&rules->scan);
+	return rules;
+}
+
+void
+rules_free(struct rules *rules)
+{
+	if (rules == NULL)
+		return;
+	for (const struct rule *r = rules->newest; r; r = r->next) {
+		for (size_t i = 0; i < r->nitems; i++)
+			pyre_free(r->items[i].re);
+	}
+	scan_release(&rules->scan);
+	arena_release(&rules->arena);
+	free(rules);
+}
+
+/* ---- compiling */
+
+static int
+unknown_type(const struct ynode *node, struct err *err)
+{
+	const char *names[NTYPES + 1];
+	struct buf hint = BUF_INIT;
+	struct shown shown;
+
+	for (size_t i = 0; i < NTYPES; i++)
+		names[i] = types[i]->name;
+	names[NTYPES] = NULL;
+	keys_suggest(&hint, node->text, names);
+	if (hint.len == 0) {
+		buf_adds(&hint, "; there are ");
+		for (size_t i = 0; i < NTYPES; i++)
+			buf_addf(&hint, "%s%s", i ? ", " : "", names[i]);
+	}
+	ynode_fail(node, err, "TYPE: there is no rule type '%s'%s", keys_show(&shown, node->text), hint.p);
+	buf_release(&hint);
+	return -1;
+}
+
+/* A map without TYPE: perhaps it has something that was meant to be it. */
+static int
+missing_type(const struct ynode *node, struct err *err)
+{
+	for (size_t i = 0; i < node->n; i++) {
+		const struct ynode *key = node->pairs[i].key;
+		struct shown shown;
+
+		if (str_eqc_nocase(key->text, "TYPE") || text_distance(key->text, str_c("TYPE"), 1) <= 1)
+			return ynode_fail(key, err, "%s: unknown key in a rule; did you mean TYPE?",
+					  keys_show(&shown, key->text));
+	}
+	return ynode_fail(node, err, "a rule needs a TYPE");
+}
+
+static int
+find_type(const struct ynode *node, const struct rule_type **out, struct err *err)
+{
+	const struct ynode *name;
+
+	if (node->kind != YN_MAP)
+		return ynode_fail(node, err, "a rule is a map with a TYPE, not %s", ynode_what(node));
+	name = ymap_get(node, "TYPE");
+	if (name == NULL)
+		return missing_type(node, err);
+	if (name->kind != YN_SCALAR || ynode_is_null(name))
+		return ynode_fail(name, err, "TYPE: must be the name of a rule type, not %s", ynode_what(name));
+	for (size_t i = 0; i < NTYPES; i++) {
+		if (str_eqc_nocase(name->text, types[i]->name)) {
+			*out = types[i];
+			return 0;
+		}
+	}
+	return unknown_type(name, err);
+}
+
+/* "a" or "an". */
+static const char *
+article(const struct rule_type *type)
+{
+	return strchr("aio", type->name[0]) ? "an" : "a";
+}
+
+static int
+check_keys(const struct ynode *node, const struct rule_type *type, struct err *err)
+{
+	const char *keys[KEYS_MAX] = { "TYPE", "model" };
+	struct buf where = BUF_INIT;
+	size_t n = 2;
+	int rc;
+
+	for (size_t i = 0; type->keys[i] && n < KEYS_MAX - 1; i++)
+		keys[n++] = type->keys[i];
+	keys[n] = NULL;
+	buf_addf(&where, "%s %s filter", article(type), type->name);
+	rc = keys_check(node, keys, where.p, err);
+	buf_release(&where);
+	return rc;
+}
+
+const struct rule *
+rules_compile(struct rules *rules, const struct ynode *node, struct err *err)
+{
+	const struct rule_type *type = NULL;
+	struct err own = ERR_INIT;
+	struct rule *rule;
+
+	if (find_type(node, &type, &own) == 0 && check_keys(node, type, &own) == 0) {
+		rule = arena_calloc(&rules->arena, 1, sizeof(*rule));
+		rule->type = type;
+		rule->rules = rules;
+		rule->at = node;
+		rule->next = rules->newest;
+		rule->number = rules->count++;
+		rules->newest = rule;
+		if (type->compile(rules, rule, &own) == 0)
+			return rule;
+	}
+	/* What a rule inside this one found is told already. */
+	if (rules->env.finding && own.code != ERR_ANSWER)
+		rules->env.finding(rules->env.arg, &own);
+	if (rules->env.finding)
+		err_set(err, ERR_ANSWER, "%s", own.msg);
+	else
+		err_set(err, own.code, "%s", own.msg);
+	return NULL;
+}
+
+/* "\b" between double quotes is a backspace to YAML; whoever writes it means a word boundary. */
+static int
+check_backspace(const struct ynode *node, struct err *err)
+{
+	if (node->text.len == 0 || memchr(node->text.p, '\b', node->text.len) == NULL)
+		return 0;
+	return ynode_fail(node, err, "a backspace in a pattern: that is what YAML makes of \"\\b\"; write '\\b', in single quotes");
+}
+
+int
+type_items(struct rules *rules, struct rule *rule, const char *key, enum item_class class, bool optional,
+	struct err *err)
+{
+	const struct ynode *list = ymap_get(rule->at, key);
+	struct rule_item *items;
+	struct str *texts;
+	size_t n;
+
+	if (optional && ynode_is_null(list))
+		return 0;
+	if (list == NULL)
+		return ynode_fail(rule->at, err, "%s is missing in %s %s filter", key, article(rule->type),
+				  rule->type->name);
+	if (list->kind != YN_SEQ)
+		return ynode_fail(list, err, "%s: must be a list, not %s", key, ynode_what(list));
+	if (list->n == 0)
+		return optional ? 0 : ynode_fail(list, err, "%s: is empty", key);
+	if (ynode_strings(list, key, &rules->arena, &texts, &n, err) < 0)
+		return -1;
+	items = arena_calloc(&rules->arena, rule->nitems + n, sizeof(*items));
+	if (rule->nitems)
+		memcpy(items, rule->items, rule->nitems * sizeof(*items));
+	for (size_t i = 0; i < n; i++) {
+		struct rule_item *item = &items[rule->nitems + i];
+
+		item->class = class;
+		item->text = texts[i];
+		item->at = list->items[i];
+		if (class == ITEM_PATTERN && check_backspace(item->at, err) < 0)
+			return -1;
+	}
+	rule->items = items;
+	rule->nitems += n;
+	return 0;
+}
+
+int
+type_kids(struct rules *rules, struct rule *rule, const char *key, bool list, struct err *err)
+{
+	const struct ynode *node = ymap_get(rule->at, key);
+	size_t n = 1;
+	int rc = 0;
+
+	if (node == NULL)
+		return ynode_fail(rule->at, err, "%s is missing in %s %s filter", key, article(rule->type),
+				  rule->type->name);
+	if (list) {
+		if (node->kind != YN_SEQ)
+			return ynode_fail(node, err, "%s: must be a list of rules, not %s", key, ynode_what(node));
+		if (node->n == 0)
+			return ynode_fail(node, err, "%s: is empty", key);
+		n = node->n;
+	}
+	rule->kids = arena_calloc(&rules->arena, n, sizeof(*rule->kids));
+	for (size_t i = 0; i < n; i++) {
+		const struct rule *kid = rules_compile(rules, list ? node->items[i] : node, err);
+
+		if (kid == NULL)
+			rc = -1;
+		else
+			rule->kids[rule->nkids++] = kid;
+		if (rc < 0 && rules->env.finding == NULL)
+			return -1;
+	}
+	return rc;
+}
+
+/* ---- asking */
+
+void
+subject_init(struct subject *s, struct rules *rules)
+{
+	memset(s, 0, sizeof(*s));
+	if (!rules->scan.built)
+		scan_build(&rules->scan);
+	s->rules = rules;
+	s->bits = xcalloc(scan_words(&rules->scan), sizeof(*s->bits));
+}
+
+void
+subject_release(struct subject *s)
+{
+	free(s->bits);
+	memset(s, 0, sizeof(*s));
+}
+
+void
+subject_set(struct subject *s, const struct entry *e)
+{
+	const struct model *m = s->rules->env.model;
+	const struct entry *known = NULL;
+
+	s->entry = *e;
+	s->name = e->name;
+	s->scanned = false;
+	if (e->name.len >= 7 && memcmp(e->name.p, "module.", 7) == 0)
+		s->name = str_from(e->name, 7);
+	if (m && m->n)
+		known = model_find(m, s->name);
+	if (m && m->n && known == NULL && s->name.p != e->name.p)
+		known = model_find(m, e->name);
+	if (known == NULL)
+		return;
+	if (e->layer_type.p == NULL)
+		s->entry.layer_type = known->layer_type;
+	if (e->requires_grad == GRAD_UNKNOWN)
+		s->entry.requires_grad = known->requires_grad;
+	if (e->kind == ENTRY_UNKNOWN)
+		s->entry.kind = known->kind;
+	if (e->dtype == DTYPE_UNKNOWN)
+		s->entry.dtype = known->dtype;
+	if (!e->has_shape) {
+		s->entry.has_shape = known->has_shape;
+		s->entry.shape = known->shape;
+		s->entry.ndim = known->ndim;
+	}
+}
+
+void
+rule_trace_clear(struct rule_trace *t)
+{
+	t->n = 0;
+	t->depth = 0;
+}
+
+void
+rule_trace_release(struct rule_trace *t)
+{
+	free(t->steps);
+	memset(t, 0, sizeof(*t));
+}
+
+int
+rule_match(const struct rule *rule, struct subject *s, struct rule_trace *trace, struct err *err)
+{
+	size_t item = RULE_NO_ITEM, mine;
+	int got;
+
+	if (trace == NULL)
+		return rule->type->match(rule, s, NULL, &item, err);
+	trace->steps = xgrow(trace->steps, trace->n, &trace->cap, sizeof(*trace->steps));
+	mine = trace->n++;
+	trace->steps[mine] = (struct rule_step){ rule, trace->depth, false, RULE_NO_ITEM };
+	trace->depth++;
+	got = rule->type->match(rule, s, trace, &item, err);
+	trace->depth--;
+	trace->steps[mine].matched = got == 1;
+	trace->steps[mine].item = item;
+	return got;
+}
+
+int
+type_any(const struct rule *rule, enum item_class class, struct subject *s, size_t *item, struct err *err)
+{
+	for (size_t i = 0; i < rule->nitems; i++) {
+		int got;
+
+		if (rule->items[i].class != class)
+			continue;
+		got = rule->type->holds(rule, i, s, err);
+		if (got == 1)
+			*item = i;
+		if (got != 0)
+			return got;
+	}
+	return 0;
+}
+
+static int
+need(const struct rule *rule, const char *what, const char *mend, struct err *err)
+{
+	return err_set(err, ERR_INPUT, "the %s filter at %s:%u:%u needs %s, which is not in the list%s", rule->type->name,
+		       rule->at->file, rule->at->line, rule->at->column, what, mend);
+}
+
+int
+type_need_shape(const struct rule *rule, const struct subject *s, struct err *err)
+{
+	if (s->entry.has_shape)
+		return 0;
+	return need(rule, "the shape", "; lists of lnn-ckpt-inspect have it, and -m gives that of a description", err);
+}
+
+int
+type_need_layer(const struct rule *rule, const struct subject *s, struct err *err)
+{
+	if (s->entry.layer_type.p)
+		return 0;
+	return need(rule, "the layer type", "; a description of the live model has it (-m)", err);
+}
+
+bool
+type_contained(const struct rule_item *item, struct subject *s)
+{
+	if (!s->scanned) {
+		scan_run(&s->rules->scan, s->name, s->bits);
+		s->scanned = true;
+	}
+	return scan_bit(s->bits, item->scan);
+}
+
+/* ---- telling */
+
+const struct ynode *
+rule_at(const struct rule *rule)
+{
+	return rule->at;
+}
+
+const char *
+rule_type_name(const struct rule *rule)
+{
+	return rule->type->name;
+}
+
+void
+type_put_item(struct buf *b, const struct rule_item *item)
+{
+	buf_addc(b, '\'');
+	text_show(b, item->text);
+	buf_addf(b, "' (%s:%u:%u)", item->at->file, item->at->line, item->at->column);
+}
+
+void
+rule_explain(struct buf *b, const struct rule_step *step, const struct subject *s)
+{
+	size_t at;
+
+	buf_addf(b, "%s: %s", step->rule->type->name, step->matched ? "yes" : "no");
+	at = b->len;
+	buf_adds(b, ": ");
+	step->rule->type->explain(b, step, s);
+	if (b->len == at + 2)
+		b->len = at;
+}

@@ -1,0 +1,92 @@
+/*
+ * type: what a rule type has to offer; for lib/rule only.
+ */
+#ifndef LNN_RULE_TYPE_H
+#define LNN_RULE_TYPE_H
+
+#include "codec/pyre.h"
+#include "rule/rule.h"
+#include "rule/scan.h"
+
+enum item_class { ITEM_PATTERN, ITEM_DIMENSION, ITEM_LAYER_TYPE, ITEM_STAGE };
+
+/* One thing that a rule lists. */
+struct rule_item {
+	enum item_class class;
+	struct str text;
+	const struct ynode *at;
+	uint32_t scan;            /* ITEM_PATTERN that is contained */
+	struct pyre *re;          /* ITEM_PATTERN that is a regular expression */
+	int64_t number;           /* ITEM_DIMENSION */
+	const struct model_group *stage; /* ITEM_STAGE; NULL if the description has none of that name */
+};
+
+struct rule {
+	const struct rule_type *type;
+	const struct rules *rules;
+	const struct ynode *at;
+	struct rule_item *items;
+	size_t nitems;
+	const struct rule **kids;
+	size_t nkids;
+	const struct rule *next;  /* of all rules, newest first */
+	size_t number;            /* among all rules */
+	const struct match_type *how; /* of a name rule */
+};
+
+struct rules {
+	struct rule_env env;
+	struct arena arena;
+	struct scan scan;
+	struct rule *newest;
+	size_t count;
+	bool warned;              /* that there is no reference */
+};
+
+struct rule_type {
+	const char *name;
+	const char *const *keys;  /* that it takes, ended by NULL; beside TYPE and model */
+	int (*compile)(struct rules *rules, struct rule *rule, struct err *err);
+	/* *item: which item decided, if one did. */
+	int (*match)(const struct rule *rule, struct subject *s, struct rule_trace *trace, size_t *item, struct err *err);
+	/* Does a single item hold, whatever the others do? NULL for types without items. For rule/lint.h. */
+	int (*holds)(const struct rule *rule, size_t item, struct subject *s, struct err *err);
+	/* What step says about s, without position and verdict. */
+	void (*explain)(struct buf *b, const struct rule_step *step, const struct subject *s);
+};
+
+extern const struct rule_type type_name;
+extern const struct rule_type type_dimension;
+extern const struct rule_type type_convolutional;
+extern const struct rule_type type_layer_type;
+extern const struct rule_type type_initialization;
+extern const struct rule_type type_stage_based;
+extern const struct rule_type type_and;
+extern const struct rule_type type_or;
+extern const struct rule_type type_not;
+extern const struct rule_type type_all_except;
+
+/*
+ * Adds the texts of the list at key to the rule's items. Without optional it must be there and not be empty; with it,
+ * null and [] are as good as absent.
+ */
+int type_items(struct rules *rules, struct rule *rule, const char *key, enum item_class class, bool optional,
+	struct err *err);
+
+/* Compiles node as a rule inside rule; key is where it stands, for messages. NULL on error. */
+int type_kids(struct rules *rules, struct rule *rule, const char *key, bool list, struct err *err);
+
+/* Any of the items of that class: 1, 0, -1; *item is the first. */
+int type_any(const struct rule *rule, enum item_class class, struct subject *s, size_t *item, struct err *err);
+
+/* What is asked of a subject that may lack it: the error names the rule. */
+int type_need_shape(const struct rule *rule, const struct subject *s, struct err *err);
+int type_need_layer(const struct rule *rule, const struct subject *s, struct err *err);
+
+/* Is the text of an ITEM_PATTERN contained in the subject's name? */
+bool type_contained(const struct rule_item *item, struct subject *s);
+
+/* "'TEXT' (FILE:LINE:COLUMN)" */
+void type_put_item(struct buf *b, const struct rule_item *item);
+
+#endif

@@ -1,0 +1,73 @@
+/* and, or, not, all_except: rules made of rules, asked from left to right until the verdict stands. */
+#include "rule/type.h"
+
+static int
+compile_list(struct rules *rules, struct rule *rule, struct err *err)
+{
+	return type_kids(rules, rule, "FILTERS", true, err);
+}
+
+static int
+compile_filter(struct rules *rules, struct rule *rule, struct err *err)
+{
+	return type_kids(rules, rule, "FILTER", false, err);
+}
+
+static int
+compile_except(struct rules *rules, struct rule *rule, struct err *err)
+{
+	return type_kids(rules, rule, "EXCEPT", false, err);
+}
+
+static int
+match_and(const struct rule *rule, struct subject *s, struct rule_trace *trace, size_t *item, struct err *err)
+{
+	(void)item;
+	for (size_t i = 0; i < rule->nkids; i++) {
+		int got = rule_match(rule->kids[i], s, trace, err);
+
+		if (got != 1)
+			return got;
+	}
+	return 1;
+}
+
+static int
+match_or(const struct rule *rule, struct subject *s, struct rule_trace *trace, size_t *item, struct err *err)
+{
+	(void)item;
+	for (size_t i = 0; i < rule->nkids; i++) {
+		int got = rule_match(rule->kids[i], s, trace, err);
+
+		if (got != 0)
+			return got;
+	}
+	return 0;
+}
+
+static int
+match_not(const struct rule *rule, struct subject *s, struct rule_trace *trace, size_t *item, struct err *err)
+{
+	int got = rule_match(rule->kids[0], s, trace, err);
+
+	(void)item;
+	return got < 0 ? -1 : !got;
+}
+
+/* The steps below say it all. */
+static void
+explain(struct buf *b, const struct rule_step *step, const struct subject *s)
+{
+	(void)b;
+	(void)step;
+	(void)s;
+}
+
+static const char *const list_keys[] = { "FILTERS", NULL };
+static const char *const filter_keys[] = { "FILTER", NULL };
+static const char *const except_keys[] = { "EXCEPT", NULL };
+
+const struct rule_type type_and = { "and", list_keys, compile_list, match_and, NULL, explain };
+const struct rule_type type_or = { "or", list_keys, compile_list, match_or, NULL, explain };
+const struct rule_type type_not = { "not", filter_keys, compile_filter, match_not, NULL, explain };
+const struct rule_type type_all_except = { "all_except", except_keys, compile_except, match_not, NULL, explain };
