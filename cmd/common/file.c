@@ -1,0 +1,111 @@
+#include "common/file.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/tool.h"
+
+static bool
+is_standard(const char *path)
+{
+	return path == NULL || strcmp(path, "-") == 0;
+}
+
+static int
+standard_input(enum file_kind kind, const struct source_opts *opts, struct source **out, struct err *e)
+{
+	static bool taken;
+
+	if (taken)
+		return err_set(e, ERR_USAGE, "standard input is asked for twice");
+	if (kind == FILE_BINARY && isatty(STDIN_FILENO))
+		return err_set(e, ERR_USAGE,
+			       "checkpoint bytes are not read from a terminal: name a file, or see '%s --help'",
+			       tool_name());
+	taken = true;
+	return source_fd(out, STDIN_FILENO, "standard input", opts, e);
+}
+
+int
+file_input(const char *operand, enum file_kind kind, struct source **out, struct err *e)
+{
+	const char *tmp = getenv("TMPDIR");
+	struct source_opts opts = { tmp != NULL && tmp[0] != '\0' ? tmp : NULL, tool_diag(), 0 };
+
+	*out = NULL;
+	if (is_standard(operand))
+		return standard_input(kind, &opts, out, e);
+	return source_open(out, operand, &opts, e);
+}
+
+static int
+standard_output(enum file_kind kind, struct source *const *inputs, size_t n, struct sink **out, struct err *e)
+{
+	struct stat st;
+
+	if (kind == FILE_BINARY && isatty(STDOUT_FILENO))
+		return err_set(e, ERR_USAGE, "checkpoint bytes are not written to a terminal: use '-o FILE' or a pipe");
+	if (fstat(STDOUT_FILENO, &st) == 0 && S_ISREG(st.st_mode)) {
+		for (size_t i = 0; i < n; i++) {
+			if (source_is_file(inputs[i], st.st_dev, st.st_ino))
+				return err_set(e, ERR_USAGE, "%s: input file is output file: use '-o FILE'",
+					       source_name(inputs[i]));
+		}
+	}
+	return sink_fd(out, STDOUT_FILENO, "standard output", e);
+}
+
+static bool
+is_terminal(const char *path)
+{
+	struct stat st;
+	bool is = false;
+	int fd;
+
+	if (stat(path, &st) == 0 && S_ISCHR(st.st_mode)) {
+		fd = open(path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+		is = fd >= 0 && isatty(fd);
+		if (fd >= 0)
+			close(fd);
+	}
+	return is;
+}
+
+int
+file_output(const char *path, enum file_kind kind, struct source *const *inputs, size_t n, struct sink **out,
+	    struct err *e)
+{
+	*out = NULL;
+	if (is_standard(path))
+		return standard_output(kind, inputs, n, out, e);
+	if (kind == FILE_BINARY && is_terminal(path))
+		return err_set(e, ERR_USAGE, "%s: checkpoint bytes are not written to a terminal", path);
+	return sink_file(out, path, e);
+}
+
+int
+file_text(const char *operand, uint64_t most, struct buf *text, struct err *e)
+{
+	struct source *s;
+	size_t got = 0;
+	int status;
+
+	if (file_input(operand, FILE_TEXT, &s, e) < 0)
+		return -1;
+	buf_clear(text);
+	do {
+		char *p = buf_room(text, SOURCE_LOOK_MAX);
+
+		status = source_read_some(s, text->len, p, SOURCE_LOOK_MAX, &got, e);
+		text->len += status == 0 ? got : 0;
+		source_forget(s, text->len);
+		if (status == 0 && text->len > most)
+			status = err_input(e, source_name(s), "is longer than %llu bytes: not what it should be",
+					   (unsigned long long)most);
+	} while (status == 0 && got > 0);
+	source_close(s);
+	return status;
+}

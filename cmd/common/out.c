@@ -1,0 +1,183 @@
+#include "common/out.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "common/file.h"
+#include "common/progress.h"
+#include "common/tool.h"
+
+/* Passed on in pieces of this size where nobody waits for a line. */
+#define PIECE ((size_t)64 << 10)
+
+static bool
+wants_color(bool tty)
+{
+	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+
+	if (tool_settings.color != WHEN_AUTO)
+		return tool_settings.color == WHEN_ALWAYS;
+	return tty && (no == NULL || no[0] == '\0') && term != NULL && strcmp(term, "dumb") != 0;
+}
+
+static size_t
+terminal_width(void)
+{
+	const char *columns = getenv("COLUMNS");
+	struct winsize w;
+	long n = columns != NULL ? strtol(columns, NULL, 10) : 0;
+
+	if (n > 0)
+		return (size_t)n;
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0)
+		return w.ws_col;
+	return 80;
+}
+
+int
+out_open(struct out *o, const char *path, struct source *const *inputs, size_t n, struct err *e)
+{
+	memset(o, 0, sizeof(*o));
+	buf_init(&o->buf);
+	err_clear(&o->err);
+	if (file_output(path, FILE_TEXT, inputs, n, &o->sink, e) < 0)
+		return -1;
+	o->tty = (path == NULL || strcmp(path, "-") == 0) && isatty(STDOUT_FILENO);
+	o->color = wants_color(o->tty);
+	o->width = o->tty ? terminal_width() : SIZE_MAX;
+	return 0;
+}
+
+/* Passes the buffer on to the sink. */
+static void
+pass(struct out *o)
+{
+	if (o->buf.len > 0 && o->err.code == ERR_NONE)
+		(void)sink_write(o->sink, o->buf.p, o->buf.len, &o->err);
+	buf_clear(&o->buf);
+}
+
+void
+out_flush(struct out *o)
+{
+	pass(o);
+	if (o->err.code == ERR_NONE)
+		(void)sink_flush(o->sink, &o->err);
+}
+
+/* After something was added. */
+static void
+added(struct out *o, bool line)
+{
+	if (o->tty && line) {
+		progress_hide();
+		out_flush(o);
+	} else if (o->buf.len >= PIECE) {
+		pass(o);
+	}
+}
+
+int
+out_end(struct out *o, struct err *e)
+{
+	int status;
+
+	pass(o);
+	buf_release(&o->buf);
+	if (o->err.code == ERR_NONE) {
+		status = sink_commit(o->sink, e);
+	} else {
+		if (e->code == ERR_NONE)
+			*e = o->err;
+		sink_abort(o->sink);
+		status = -1;
+	}
+	o->sink = NULL;
+	return status;
+}
+
+void
+out_abort(struct out *o)
+{
+	buf_release(&o->buf);
+	sink_abort(o->sink);
+	o->sink = NULL;
+}
+
+bool
+out_failed(const struct out *o)
+{
+	return o->err.code != ERR_NONE;
+}
+
+void
+out_write(struct out *o, const void *p, size_t n)
+{
+	buf_add(&o->buf, p, n);
+	added(o, n > 0 && memchr(p, '\n', n) != NULL);
+}
+
+void
+out_puts(struct out *o, const char *s)
+{
+	out_write(o, s, strlen(s));
+}
+
+void
+out_putc(struct out *o, char c)
+{
+	buf_addc(&o->buf, c);
+	added(o, c == '\n');
+}
+
+void
+out_printf(struct out *o, const char *fmt, ...)
+{
+	struct buf b = BUF_INIT;
+	char line[512];
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		return;
+	if ((size_t)n < sizeof(line)) {
+		out_write(o, line, (size_t)n);
+		return;
+	}
+	va_start(ap, fmt);
+	vsnprintf(buf_room(&b, (size_t)n + 1), (size_t)n + 1, fmt, ap);
+	va_end(ap);
+	out_write(o, b.p, (size_t)n);
+	buf_release(&b);
+}
+
+void
+out_show(struct out *o, struct str name)
+{
+	text_show(&o->buf, name);
+	added(o, false);
+}
+
+void
+out_field(struct out *o, struct str name)
+{
+	text_escape(&o->buf, name);
+	added(o, false);
+}
+
+void
+out_style(struct out *o, enum out_style style)
+{
+	static const char *const codes[] = { "\033[0m", "\033[1m", "\033[2m", "\033[32m", "\033[33m", "\033[31m", "\033[36m" };
+
+	if (o->color)
+		buf_adds(&o->buf, codes[style]);
+}

@@ -1,0 +1,205 @@
+#include "common/tool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "base/xalloc.h"
+#include "common/progress.h"
+#include "io/sink.h"
+
+struct tool_settings tool_settings = { .jobs = 1 };
+
+static const char *prog = "lnn-tools";
+
+const char *
+tool_name(void)
+{
+	return prog;
+}
+
+/* Ends the program by this signal, as if it had never been caught. */
+static void
+die_by(int sig)
+{
+	sigset_t set;
+
+	signal(sig, SIG_DFL);
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	raise(sig);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static void
+on_signal(int sig)
+{
+	sink_emergency();
+	die_by(sig);
+}
+
+/* Nothing here may allocate. */
+static void
+on_out_of_memory(size_t size)
+{
+	char line[160];
+	int n;
+
+	sink_emergency();
+	n = snprintf(line, sizeof(line), "%.80s: out of memory (%zu bytes were asked for)\n", prog, size);
+	if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0)
+		_exit(TOOL_TROUBLE);
+	_exit(TOOL_TROUBLE);
+}
+
+static void
+catch_signals(void)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
+	struct sigaction sa, old;
+
+	memset(&sa, 0, sizeof(sa));
+	sa.sa_handler = on_signal;
+	sigfillset(&sa.sa_mask);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		/* What a parent ignored (nohup) stays ignored, but a reader that went away always ends us quietly. */
+		if (signals[i] != SIGPIPE && sigaction(signals[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN)
+			continue;
+		sigaction(signals[i], &sa, NULL);
+	}
+	/* A file size limit is a write error like others. */
+	signal(SIGXFSZ, SIG_IGN);
+}
+
+/*
+ * A program may be started without some of the three; the next file opened would then be taken for it. What stands in
+ * fails when it is used.
+ */
+static void
+open_standard(void)
+{
+	for (int fd = 0; fd <= 2; fd++) {
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+		    open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+			_exit(TOOL_TROUBLE);
+	}
+}
+
+void
+tool_start(const char *name)
+{
+	prog = name;
+	open_standard();
+	catch_signals();
+	xalloc_handler(on_out_of_memory);
+}
+
+/* "NAME: KIND: TEXT" in one write, so that lines of several programs in a pipeline do not mix. */
+static void
+say(const char *kind, const char *text)
+{
+	struct buf line = BUF_INIT;
+
+	buf_adds(&line, prog);
+	buf_adds(&line, ": ");
+	buf_adds(&line, kind);
+	text_show(&line, str_c(text));
+	buf_addc(&line, '\n');
+	progress_hide();
+	for (size_t at = 0; at < line.len;) {
+		ssize_t n = write(STDERR_FILENO, line.p + at, line.len - at);
+
+		if (n < 0 && errno != EINTR)
+			break;
+		at += n > 0 ? (size_t)n : 0;
+	}
+	buf_release(&line);
+}
+
+__attribute__((format(printf, 2, 0))) static void
+say_format(const char *kind, const char *fmt, va_list ap)
+{
+	char text[2048];
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	say(kind, text);
+}
+
+void
+tool_warn(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (tool_settings.quiet)
+		return;
+	va_start(ap, fmt);
+	say_format("warning: ", fmt, ap);
+	va_end(ap);
+}
+
+void
+tool_verbose(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!tool_settings.verbose)
+		return;
+	va_start(ap, fmt);
+	say_format("", fmt, ap);
+	va_end(ap);
+}
+
+void
+tool_summary(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (tool_settings.quiet)
+		return;
+	va_start(ap, fmt);
+	say_format("", fmt, ap);
+	va_end(ap);
+}
+
+static void
+hear(void *arg, enum diag_level level, const char *msg)
+{
+	(void)arg;
+	if (level == DIAG_WARNING)
+		tool_warn("%s", msg);
+	else
+		tool_verbose("%s", msg);
+}
+
+const struct diag *
+tool_diag(void)
+{
+	static const struct diag diag = { hear, NULL };
+
+	return &diag;
+}
+
+int
+tool_fail(const struct err *e)
+{
+	if (e->code == ERR_SYSTEM && e->sysno == EPIPE) {
+		progress_hide();
+		sink_emergency();
+		die_by(SIGPIPE);
+	}
+	if (e->code != ERR_ANSWER || e->msg[0] != '\0')
+		say("", e->msg[0] != '\0' ? e->msg : "failed");
+	return e->code == ERR_ANSWER ? TOOL_NO : TOOL_TROUBLE;
+}
+
+int
+tool_worst(int a, int b)
+{
+	return a > b ? a : b;
+}
