@@ -214,34 +214,38 @@ collect_take(void *arg, void *p, size_t n, struct err *e)
 	return 0;
 }
 
+/* Rows that only change places keep their bits. */
+static unsigned char *
+move_table(const struct transform *t, const unsigned char *raw, size_t size)
+{
+	size_t bytes = (size_t)table_rows_out(&t->table->job) * t->table->job.heads * size;
+	unsigned char *out = xmalloc(bytes);
+
+	table_move(raw, out, t->table->job.heads * size, &t->table->job);
+	return out;
+}
+
 /* raw is the table as stored; the result, in the output's dtype, is the caller's. */
 static unsigned char *
 convert_table(struct transform_ctx *ctx, const struct transform *t, const unsigned char *raw, size_t *bytes)
 {
 	const struct table_job *job = &t->table->job;
 	size_t nin = (size_t)table_rows_in(job) * job->heads, nout = (size_t)table_rows_out(job) * job->heads;
-	size_t size = dtype_size(t->from);
+	double *in = xreallocn(NULL, nin, sizeof(*in)), *res = xreallocn(NULL, nout, sizeof(*res));
 	unsigned char *out;
-	double *in, *res;
 
+	convert_decode(t->from, raw, nin, in);
+	table_convert(in, res, job);
+	if (ctx->show != NULL)
+		ctx->show(ctx->show_arg, t->table, in, res);
 	*bytes = nout * dtype_size(t->to);
-	if (table_is_move(job)) {
-		out = xmalloc(nout * size);
-		table_move(raw, out, job->heads * size, job);
-		if (t->from == t->to)
-			return out;
-		res = xreallocn(NULL, nout, sizeof(*res));
-		convert_decode(t->from, out, nout, res);
-		free(out);
+	if (t->from == t->to && table_is_move(job)) {
+		out = move_table(t, raw, dtype_size(t->from));
 	} else {
-		in = xreallocn(NULL, nin, sizeof(*in));
-		res = xreallocn(NULL, nout, sizeof(*res));
-		convert_decode(t->from, raw, nin, in);
-		table_convert(in, res, job);
-		free(in);
+		out = xmalloc(*bytes);
+		ctx->lost += convert_encode(t->to, res, nout, out);
 	}
-	out = xmalloc(*bytes);
-	ctx->lost += convert_encode(t->to, res, nout, out);
+	free(in);
 	free(res);
 	return out;
 }

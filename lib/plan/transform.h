@@ -33,6 +33,9 @@ struct transform_ctx {
 	uint64_t lost;                           /* finite values that became infinite or NaN in a cast or table */
 	void (*tick)(void *arg, uint64_t bytes); /* bytes of input done since the last call; may be NULL */
 	void *tick_arg;
+	/* A table as it was and as it is now, [rows][heads]; may be NULL. */
+	void (*show)(void *arg, const struct plan_table *t, const double *before, const double *after);
+	void *show_arg;
 };
 
 /*

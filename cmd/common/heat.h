@@ -1,0 +1,29 @@
+/*
+ * heat: a relative position bias table as a picture in the terminal, one square for each head.
+ */
+#ifndef LNN_COMMON_HEAT_H
+#define LNN_COMMON_HEAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "plan/plan.h"
+
+struct heat {
+	struct buf text;
+	bool to_stdout; /* else standard error, as standard output has the checkpoint */
+	bool color;
+	size_t width; /* columns */
+};
+
+void heat_init(struct heat *h, bool to_stdout);
+
+/* Draws a table before and after; fits struct pump_opts.show. arg is a struct heat. */
+void heat_table(void *arg, const struct plan_table *t, const double *before, const double *after);
+
+/* Prints what was drawn unless e is set, and frees. */
+int heat_end(struct heat *h, struct err *e);
+
+#endif

@@ -1,0 +1,106 @@
+#include "interp.h"
+
+#include <stdlib.h>
+
+#include "common/emit.h"
+#include "common/heat.h"
+#include "common/models.h"
+#include "common/tool.h"
+
+/* What is open while the program runs. */
+struct work {
+	struct input in;
+	struct plan plan;
+	struct sealed sealed;
+	struct model model;
+	struct pyre *match;
+};
+
+static int
+compile_match(struct work *w, const char *pattern, struct err *e)
+{
+	struct pyre_error why;
+
+	if (pattern == NULL || pyre_compile(str_c(pattern), &w->match, &why) == 0)
+		return 0;
+	return err_set(e, ERR_USAGE, "--match %s: at byte %zu: %s", pattern, why.offset, why.reason);
+}
+
+static int
+settle(struct work *w, const struct interp *o, struct tables_opts *t, struct err *e)
+{
+	*t = (struct tables_opts){ .index = o->keep_index ? INDEX_KEEP : INDEX_DROP };
+	if (bias_settle(&o->bias, t, e) != 0 || compile_match(w, o->match, e) != 0)
+		return -1;
+	if (o->model != NULL && models_load(&w->model, &o->model, 1, e) != 0)
+		return -1;
+	if (t->grid == NULL && t->img_size == 0 && !w->model.has_state_dict)
+		return err_set(
+			e, ERR_USAGE,
+			"the new size is missing: --img-size N, --grid HxW, or -m with the shapes of the target");
+	t->match = w->match;
+	t->model = &w->model;
+	return 0;
+}
+
+static int
+edit(struct work *w, const struct tables_opts *t, struct err *e)
+{
+	plan_add_input(&w->plan, &w->in.sd, NULL);
+	if (plan_tables(&w->plan, t, e) != 0)
+		return -1;
+	if (w->plan.ntables == 0)
+		tool_warn("%s: no relative position bias table was resized; everything passes through",
+			  w->in.ckpt->file);
+	/* where it can be read in any order, a bad index buffer is found before the first byte of output */
+	return source_is_stream(w->in.src) ? 0 : plan_tables_resolve(&w->plan, e);
+}
+
+static int
+write_out(struct work *w, const struct interp *o, struct err *e)
+{
+	struct seal_opts so = { .shape = SEAL_IN_PLACE, .drop_rest = o->drop_rest };
+	struct emit m = {
+		.inputs = &w->in, .ninputs = 1, .what = "resizing", .dry_run = o->dry_run, .rehearse = o->show
+	};
+	struct heat heat;
+	int rc;
+
+	so.writer = m.writer = emit_writer(o->to, w->in.ckpt, e);
+	if (m.writer == NULL || plan_seal(&w->plan, &so, &w->sealed, e) != 0)
+		return -1;
+	if (o->show) {
+		heat_init(&heat, tool_settings.output != NULL && !o->dry_run);
+		m.show = heat_table;
+		m.show_arg = &heat;
+	}
+	rc = emit_run(&m, &w->plan, &w->sealed, e);
+	if (o->show && heat_end(&heat, rc == 0 ? e : &(struct err)ERR_INIT) != 0)
+		rc = -1;
+	free(m.output);
+	return rc;
+}
+
+int
+interp_run(const struct interp *o, const char *operand, struct err *e)
+{
+	struct work w = { 0 };
+	struct tables_opts t;
+	int rc = -1;
+
+	model_init(&w.model);
+	plan_init(&w.plan, tool_diag());
+	if (settle(&w, o, &t, e) == 0 && input_open(&w.in, operand, tool_settings.key, e) == 0 &&
+	    edit(&w, &t, e) == 0 && write_out(&w, o, e) == 0) {
+		bias_report(&w.plan);
+		if (!o->drop_rest)
+			bias_warn_rest(&w.plan);
+		rc = 0;
+	}
+	sealed_release(&w.sealed);
+	plan_release(&w.plan);
+	input_close(&w.in);
+	model_release(&w.model);
+	pyre_free(w.match);
+	return rc;
+}

@@ -1,0 +1,17 @@
+/*
+ * interp: what lnn-interp-bias does once its options are read.
+ */
+#ifndef LNN_INTERP_H
+#define LNN_INTERP_H
+
+#include "common/bias.h"
+
+struct interp {
+	struct bias_options bias;
+	const char *model, *match, *to;
+	bool keep_index, drop_rest, dry_run, show;
+};
+
+int interp_run(const struct interp *o, const char *operand, struct err *e);
+
+#endif
