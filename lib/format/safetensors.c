@@ -25,6 +25,9 @@
 /* A stream's header is asked for in pieces: its length is only a claim until the bytes are there. */
 enum { HEADER_PIECE = 1 << 20 };
 
+/* How deep the reference reader's JSON goes; a value in a tensor's entry stands two levels down. */
+enum { NESTING_MAX = 127 };
+
 /* What an entry of the header says. */
 struct entry {
 	struct str name;
@@ -85,17 +88,20 @@ static int
 skip_value(struct parser *p, struct err *e)
 {
 	unsigned depth = 0;
-	double v;
 
 	do {
 		switch (json_next(&p->json, e)) {
 		case JSON_ERROR: return -1;
 		case JSON_OBJECT:
-		case JSON_ARRAY: depth++; break;
+		case JSON_ARRAY:
+			if (++depth > NESTING_MAX - 2)
+				return json_fail(&p->json, e, "nested more than %d deep", NESTING_MAX);
+			break;
 		case JSON_OBJECT_END:
 		case JSON_ARRAY_END: depth--; break;
 		case JSON_NUMBER:
-			if (num_double(p->json.text, &v) && isinf(v))
+			/* The header ends in a NUL: the number in it need not be copied. */
+			if (isinf(strtod(p->json.text.p, NULL)))
 				return json_fail(&p->json, e, "number out of range");
 			break;
 		default: break;
