@@ -128,8 +128,13 @@ plan_pump(struct plan *p, const struct sealed *s, const struct format_writer *f,
 	struct pump u = { .plan = p, .sealed = s };
 	int rc = -1;
 
-	u.ctx = (struct transform_ctx){ .plan = p, .out = out, .pool = o->pool, .tick = o->tick,
-					.tick_arg = o->tick_arg, .show = o->show, .show_arg = o->show_arg };
+	u.ctx = (struct transform_ctx){ .plan = p,
+					.out = out,
+					.pool = o->pool,
+					.tick = o->tick,
+					.tick_arg = o->tick_arg,
+					.show = o->show,
+					.show_arg = o->show_arg };
 	if (writer_begin(&u.w, f, &s->m, out, e) == 0 && pump_all(&u, e) == 0)
 		rc = writer_finish(&u.w, e);
 	writer_release(&u.w);

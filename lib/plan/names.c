@@ -1,0 +1,137 @@
+#include "plan/edits.h"
+
+#include <stdlib.h>
+
+#include "base/strmap.h"
+#include "base/xalloc.h"
+
+/* Entries chained by name: of one name there may be several (inputs, fan-out). */
+struct chains {
+	struct strmap map;
+	size_t *next; /* by entry; SIZE_MAX ends */
+};
+
+static struct str
+input_name(const struct plan *p, size_t i)
+{
+	return plan_source(p, &p->entries[i])->name;
+}
+
+static void
+chain(struct chains *c, struct str name, size_t i)
+{
+	uint64_t first;
+
+	c->next[i] = SIZE_MAX;
+	if (strmap_add(&c->map, name, i))
+		return;
+	strmap_get(&c->map, name, &first);
+	c->next[i] = c->next[first];
+	c->next[first] = i;
+}
+
+static bool
+is_tensor(const struct plan *p, size_t i)
+{
+	return !p->entries[i].module && plan_source(p, &p->entries[i])->kind != SD_OTHER;
+}
+
+static void
+chains_init(struct chains *c, const struct plan *p, bool present)
+{
+	*c = (struct chains){ STRMAP_INIT, xreallocn(NULL, p->nentries, sizeof(*c->next)) };
+	for (size_t i = 0; i < p->nentries; i++) {
+		if (!is_tensor(p, i) || (present && !p->entries[i].alive))
+			continue;
+		chain(c, present ? p->entries[i].name : input_name(p, i), i);
+	}
+}
+
+static void
+chains_release(struct chains *c)
+{
+	strmap_release(&c->map);
+	free(c->next);
+}
+
+/* Marks the entries of a name; how many were alive is added to *alive. False if there is none. */
+static bool
+mark(const struct chains *c, const struct plan *p, struct str name, bool *listed, size_t *alive, size_t *example)
+{
+	uint64_t i;
+
+	if (!strmap_get(&c->map, name, &i))
+		return false;
+	for (; i != SIZE_MAX; i = c->next[i]) {
+		listed[i] = true;
+		*alive += p->entries[i].alive;
+		*example = i;
+	}
+	return true;
+}
+
+static int
+missing(const struct plan *p, const struct name_list *l, struct str name, struct err *e)
+{
+	struct nearest near;
+
+	nearest_init(&near, name);
+	for (size_t i = 0; i < p->nentries; i++) {
+		if (!is_tensor(p, i))
+			continue;
+		nearest_try(&near, input_name(p, i));
+		if (p->entries[i].alive)
+			nearest_try(&near, p->entries[i].name);
+	}
+	if (l->ignore_missing) {
+		diag_warn(p->diag, "%s: no tensor %.*s", l->option, STR_ARG(name));
+		return 0;
+	}
+	if (nearest_found(&near))
+		return err_set(e, ERR_INPUT, "%s: no tensor %.*s; did you mean %.*s?", l->option, STR_ARG(name),
+			       STR_ARG(near.best));
+	return err_set(e, ERR_INPUT, "%s: no tensor %.*s (--ignore-missing goes on without it)", l->option,
+		       STR_ARG(name));
+}
+
+static void
+already_gone(const struct plan *p, const struct name_list *l, struct str name, size_t entry)
+{
+	const struct plan_act *act = p->origins[p->entries[entry].origin].last;
+
+	diag_warn(p->diag, "%s: %.*s was dropped already (%s)", l->option, STR_ARG(name), act == NULL ? "?" : act->by);
+}
+
+static void
+apply(struct plan *p, const struct name_list *l, const bool *listed, const char *by)
+{
+	for (size_t i = 0; i < p->nentries; i++)
+		if (is_tensor(p, i) && p->entries[i].alive && listed[i] != l->keep)
+			plan_drop(p, &p->entries[i], PLAN_DROPPED, by);
+}
+
+int
+plan_name_list(struct plan *p, const struct name_list *l, struct err *e)
+{
+	struct chains input, present;
+	bool *listed = xcalloc(p->nentries, sizeof(*listed));
+	size_t i, alive, example = 0;
+	int rc = 0;
+
+	chains_init(&input, p, false);
+	chains_init(&present, p, true);
+	for (i = 0; rc == 0 && i < l->n; i++) {
+		alive = 0;
+		if (!mark(&input, p, l->names[i], listed, &alive, &example) &&
+		    !mark(&present, p, l->names[i], listed, &alive, &example))
+			rc = missing(p, l, l->names[i], e);
+		else if (alive == 0)
+			already_gone(p, l, l->names[i], example);
+	}
+	if (rc == 0)
+		apply(p, l, listed, arena_cstr(&p->arena, l->option));
+	chains_release(&input);
+	chains_release(&present);
+	free(listed);
+	return rc;
+}

@@ -1,0 +1,90 @@
+#include "plan/edits.h"
+
+/*
+ * What was probably meant by a rule that matched nothing: the components of the names are compared with the literal
+ * text of the rule, because a pattern is usually one or two components long.
+ */
+
+static struct str
+trim(struct str s)
+{
+	while (s.len > 0 && (s.p[s.len - 1] == '.' || s.p[s.len - 1] == '_'))
+		s.len--;
+	return s;
+}
+
+/* Tries every run of components of name that has as many as wanted. */
+static void
+try_name(struct nearest *n, struct str name, size_t components, struct str *whole)
+{
+	size_t start = 0, end, dots, i;
+	struct str run;
+
+	for (;;) {
+		for (end = start, dots = 0; end < name.len; end++)
+			if (name.p[end] == '.' && ++dots == components)
+				break;
+		run = str_n(name.p + start, end - start);
+		i = n->score;
+		nearest_try(n, run);
+		if (n->score < i)
+			*whole = name;
+		for (; start < name.len && name.p[start] != '.'; start++)
+			;
+		if (start >= name.len)
+			return;
+		start++;
+	}
+}
+
+static void
+find_nearest(struct plan *p, struct plan_rule *r)
+{
+	struct str wanted = trim(r->wanted), whole = { NULL, 0 };
+	size_t components = 1;
+	struct nearest n;
+
+	if (wanted.len == 0)
+		return;
+	for (size_t i = 0; i < wanted.len; i++)
+		components += wanted.p[i] == '.';
+	nearest_init(&n, wanted);
+	for (size_t i = 0; i < p->nentries; i++)
+		if (!p->entries[i].module)
+			try_name(&n, p->entries[i].name, components, &whole);
+	if (nearest_found(&n))
+		r->nearest[r->nnearest++] = whole;
+}
+
+size_t
+plan_unused(struct plan *p)
+{
+	struct plan_rule *r;
+	size_t failures = 0;
+
+	for (size_t i = 0; i < p->nrules; i++) {
+		r = p->rules[i];
+		if (r->matched > 0)
+			continue;
+		find_nearest(p, r);
+		failures += !r->optional;
+		if (r->nnearest > 0)
+			diag_warn(p->diag, "%s: matched nothing; the nearest name is %.*s", r->text,
+				  STR_ARG(r->nearest[0]));
+		else
+			diag_warn(p->diag, "%s: matched nothing", r->text);
+	}
+	return failures;
+}
+
+void
+plan_warn_near_misses(const struct plan *p)
+{
+	const struct plan_near_miss *m = p->misses;
+
+	if (p->nmisses == 0)
+		return;
+	diag_warn(p->diag, "%zu %s a drop pattern but not at a component boundary, and %s kept (%.*s for %s)",
+		  p->nmisses, p->nmisses == 1 ? "name contains" : "names contain", p->nmisses == 1 ? "is" : "are",
+		  STR_ARG(m->name), m->pattern);
+}
