@@ -24,10 +24,13 @@ enum {
 struct pickle_hooks {
 	/* A persistent id (the value id). */
 	int (*persid)(void *arg, struct vtree *t, uint32_t id, uint32_t *out, struct err *e);
-	/* callable(*args): called by REDUCE. off is the opcode's absolute offset. */
+	/*
+	 * callable(*args): called by REDUCE, and by NEWOBJ, which means the same for the classes that matter. off is the
+	 * opcode's absolute offset. OrderedDict, bytes, bytearray, set and frozenset are dealt with before.
+	 */
 	int (*reduce)(void *arg, struct vtree *t, uint32_t callable, uint32_t args, uint64_t off, uint32_t *out,
 		struct err *e);
-	/* BUILD on a leaf made by a hook, with its state (old FloatTensor + BUILD): 1 when dealt with. */
+	/* BUILD on a leaf made by a hook, with its state (old FloatTensor + BUILD): 1 when dealt with, 0: refused. */
 	int (*build)(void *arg, struct vtree *t, uint32_t target, uint32_t state, struct err *e);
 	void *arg;
 };

@@ -540,7 +540,5 @@ value_set_state(struct vtree *t, uint32_t dict_or_object, uint32_t state)
 struct vobject *
 value_object_mut(struct vtree *t, uint32_t h)
 {
-	struct node *n = &t->nodes[h];
-
-	return n->kind == VALUE_OBJECT ? n->u.object : NULL;
+	return h < t->count && t->nodes[h].kind == VALUE_OBJECT ? t->nodes[h].u.object : NULL;
 }

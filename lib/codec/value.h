@@ -75,7 +75,7 @@ uint32_t vtree_count(const struct vtree *t); /* nodes so far */
 enum value_kind value_kind(const struct vtree *t, uint32_t h);
 bool value_bool(const struct vtree *t, uint32_t h);
 int64_t value_int(const struct vtree *t, uint32_t h);       /* VALUE_INT, VALUE_BOOL */
-bool value_u64(const struct vtree *t, uint32_t h, uint64_t *out); /* a VALUE_INT >= 0 (bools are no integers) or a fitting BIGINT */
+bool value_u64(const struct vtree *t, uint32_t h, uint64_t *out); /* an integer >= 0 that fits, no bool */
 double value_float(const struct vtree *t, uint32_t h);
 struct str value_text(const struct vtree *t, uint32_t h);   /* STR, PYSTR, BYTES, BYTEARRAY, BIGINT */
 bool value_is_text(const struct vtree *t, uint32_t h);      /* STR or PYSTR */
@@ -105,8 +105,8 @@ uint32_t value_new_none(struct vtree *t);
 uint32_t value_new_bool(struct vtree *t, bool b);
 uint32_t value_new_int(struct vtree *t, int64_t i);
 uint32_t value_new_float(struct vtree *t, double d);
-uint32_t value_new_text(struct vtree *t, enum value_kind kind, struct str s); /* STR PYSTR BYTES BYTEARRAY BIGINT; text is borrowed */
-uint32_t value_new_tuple(struct vtree *t, const uint32_t *items, size_t n);   /* items are copied; also for PERSID with n == 1 */
+uint32_t value_new_text(struct vtree *t, enum value_kind kind, struct str s); /* text is borrowed */
+uint32_t value_new_tuple(struct vtree *t, const uint32_t *items, size_t n);   /* items are copied */
 uint32_t value_new_persid(struct vtree *t, uint32_t id);
 uint32_t value_new_seq(struct vtree *t, enum value_kind kind); /* empty LIST, SET, FROZENSET, DICT */
 uint32_t value_new_ordered(struct vtree *t);                   /* empty OrderedDict */
@@ -116,7 +116,7 @@ uint32_t value_new_leaf(struct vtree *t, enum value_leaf leaf, uint32_t index);
 void value_set_leaf(struct vtree *t, uint32_t h, uint32_t index); /* renumbers a leaf */
 
 void value_append(struct vtree *t, uint32_t seq, uint32_t item);          /* LIST SET FROZENSET */
-void value_set(struct vtree *t, uint32_t dict, uint32_t key, uint32_t val); /* appends a pair, also when the key is there */
+void value_set(struct vtree *t, uint32_t dict, uint32_t key, uint32_t val); /* a new pair, even if key is there */
 void value_set_state(struct vtree *t, uint32_t dict_or_object, uint32_t state);
 struct vobject *value_object_mut(struct vtree *t, uint32_t h);
 
