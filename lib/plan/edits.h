@@ -68,6 +68,14 @@ int plan_name_list(struct plan *p, const struct name_list *l, struct err *e);
 /* spec is s/REGEX/REPLACEMENT/[g] as after --rename; ERR_USAGE says what is wrong with it. */
 int plan_rename_regex(struct plan *p, const char *spec, struct err *e);
 
+/* ---- dtypes (cast.c) */
+
+/*
+ * Every real floating tensor of another dtype will be written as to (rounded to nearest even, once). Returns how many;
+ * tensors that cannot be cast (float4, float6) are left and warned of.
+ */
+size_t plan_cast(struct plan *p, enum dtype to);
+
 /* ---- rules that touched nothing (unused.c) */
 
 /* Fills the nearest names of rules that matched nothing, and warns of each. Returns how many such rules count for --fail-unused. */

@@ -1,0 +1,277 @@
+#include "plan/report.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+#include "codec/json_write.h"
+
+/* Entries that come from each origin. */
+struct families {
+	size_t *first, *next; /* by origin, by entry; SIZE_MAX ends */
+};
+
+static void
+families_init(struct families *f, const struct plan *p)
+{
+	f->first = xreallocn(NULL, p->norigins, sizeof(*f->first));
+	f->next = xreallocn(NULL, p->nentries, sizeof(*f->next));
+	memset(f->first, 0xff, p->norigins * sizeof(*f->first));
+	for (size_t i = p->nentries; i-- > 0;) {
+		f->next[i] = f->first[p->entries[i].origin];
+		f->first[p->entries[i].origin] = i;
+	}
+}
+
+static void
+families_release(struct families *f)
+{
+	free(f->first);
+	free(f->next);
+}
+
+void
+plan_count(const struct plan *p, struct report_counts *n)
+{
+	const struct plan_entry *en;
+	size_t i;
+
+	*n = (struct report_counts){ 0 };
+	for (i = 0; i < p->nentries; i++) {
+		en = &p->entries[i];
+		if (!en->alive || en->module)
+			continue;
+		n->resampled += en->table != NULL;
+		n->others += plan_source(p, en)->kind == SD_OTHER;
+		n->kept += en->table == NULL && plan_source(p, en)->kind != SD_OTHER;
+	}
+	for (i = 0; i < p->norigins; i++)
+		if (p->origins[i].entry != NULL && p->origins[i].outputs == 0 && p->origins[i].entry->kind != SD_OTHER)
+			n->dropped++;
+}
+
+static void
+put_action(struct json_writer *w, enum plan_action action, const char *by)
+{
+	json_begin_inline_object(w);
+	json_key(w, "action");
+	json_put_cstr(w, plan_action_name(action));
+	json_key(w, "by");
+	json_put_cstr(w, by);
+	json_end_object(w);
+}
+
+static void
+put_input(struct json_writer *w, const struct plan *p, const struct plan_origin *o, const struct families *f)
+{
+	size_t origin = (size_t)(o - p->origins), i;
+
+	json_begin_object(w);
+	json_key(w, "file");
+	json_put_cstr(w, p->inputs[o->input].sd->ckpt->file);
+	json_key(w, "name");
+	json_put_str(w, o->entry->name);
+	json_key(w, "actions");
+	json_begin_array(w);
+	if (o->acts == NULL)
+		put_action(w, PLAN_KEPT, NULL);
+	for (const struct plan_act *a = o->acts; a != NULL; a = a->next)
+		put_action(w, a->action, a->by);
+	json_end_array(w);
+	json_key(w, "outputs");
+	json_begin_inline_array(w);
+	for (i = f->first[origin]; i != SIZE_MAX; i = f->next[i])
+		if (p->entries[i].alive)
+			json_put_str(w, p->entries[i].name);
+	json_end_array(w);
+	json_end_object(w);
+}
+
+static void
+put_shape(struct json_writer *w, const uint64_t *shape, unsigned ndim)
+{
+	json_begin_inline_array(w);
+	for (unsigned i = 0; i < ndim; i++)
+		json_put_u64(w, shape[i]);
+	json_end_array(w);
+}
+
+/* dtype and shape are null for what is no plain tensor. */
+static void
+put_output(struct json_writer *w, const struct plan *p, const struct plan_entry *en)
+{
+	uint64_t shape[TENSOR_NDIM_MAX];
+	enum dtype dtype;
+	unsigned ndim;
+
+	plan_shape(p, en, &dtype, shape, &ndim);
+	json_begin_object(w);
+	json_key(w, "name");
+	json_put_str(w, en->name);
+	json_key(w, "dtype");
+	json_put_cstr(w, dtype == DTYPE_UNKNOWN ? NULL : dtype_name(dtype));
+	json_key(w, "shape");
+	if (dtype == DTYPE_UNKNOWN)
+		json_put_null(w);
+	else
+		put_shape(w, shape, ndim);
+	json_key(w, "from");
+	json_begin_inline_array(w);
+	json_put_str(w, plan_source(p, en)->name);
+	json_end_array(w);
+	json_end_object(w);
+}
+
+static void
+put_grid(struct json_writer *w, const char *key, struct grid g)
+{
+	uint64_t shape[2] = { g.h, g.w };
+
+	json_key(w, key);
+	put_shape(w, shape, 2);
+}
+
+static void
+put_layout(struct json_writer *w, const char *key, struct layout l)
+{
+	char text[LAYOUT_TEXT];
+
+	layout_print(l, text);
+	json_key(w, key);
+	json_put_cstr(w, text);
+}
+
+static void
+put_tables(struct json_writer *w, const struct plan *p)
+{
+	const struct plan_table *t;
+
+	json_key(w, "tables");
+	json_begin_array(w);
+	for (size_t i = 0; i < p->ntables; i++) {
+		t = p->tables[i];
+		json_begin_object(w);
+		json_key(w, "name");
+		json_put_str(w, t->name);
+		put_grid(w, "from_grid", t->job.from_grid);
+		put_grid(w, "to_grid", t->job.to_grid);
+		json_key(w, "heads");
+		json_put_u64(w, t->job.heads);
+		put_layout(w, "from_layout", t->job.from);
+		put_layout(w, "to_layout", t->job.to);
+		json_key(w, "method");
+		json_put_cstr(w, resample_method_name(t->job.method));
+		json_end_object(w);
+	}
+	json_end_array(w);
+}
+
+static void
+put_names(struct json_writer *w, const char *key, const struct str *names, size_t n)
+{
+	json_key(w, key);
+	json_begin_array(w);
+	for (size_t i = 0; i < n; i++)
+		json_put_str(w, names[i]);
+	json_end_array(w);
+}
+
+static void
+put_load(struct json_writer *w, const struct plan *p, const struct load_check *c)
+{
+	uint64_t shape[TENSOR_NDIM_MAX];
+	const struct plan_entry *en;
+	enum dtype dtype;
+	unsigned ndim;
+
+	json_key(w, "load");
+	if (c == NULL || !c->done) {
+		json_put_null(w);
+		return;
+	}
+	json_begin_object(w);
+	put_names(w, "missing_keys", c->missing, c->nmissing);
+	put_names(w, "unexpected_keys", c->unexpected, c->nunexpected);
+	json_key(w, "mismatched");
+	json_begin_array(w);
+	for (size_t i = 0; i < c->nmismatched; i++) {
+		en = &p->entries[c->mismatched[i].entry];
+		plan_shape(p, en, &dtype, shape, &ndim);
+		json_begin_object(w);
+		json_key(w, "name");
+		json_put_str(w, en->name);
+		json_key(w, "checkpoint_shape");
+		put_shape(w, shape, ndim);
+		json_key(w, "model_shape");
+		put_shape(w, c->mismatched[i].target->shape, c->mismatched[i].target->ndim);
+		json_end_object(w);
+	}
+	json_end_array(w);
+	json_end_object(w);
+}
+
+static void
+put_unused(struct json_writer *w, const struct plan *p)
+{
+	json_key(w, "unused_rules");
+	json_begin_array(w);
+	for (size_t i = 0; i < p->nrules; i++) {
+		if (p->rules[i]->matched > 0)
+			continue;
+		json_begin_object(w);
+		json_key(w, "rule");
+		json_put_cstr(w, p->rules[i]->text);
+		put_names(w, "nearest", p->rules[i]->nearest, p->rules[i]->nnearest);
+		json_end_object(w);
+	}
+	json_end_array(w);
+}
+
+static void
+put_misses(struct json_writer *w, const struct plan *p)
+{
+	json_key(w, "near_misses");
+	json_begin_array(w);
+	for (size_t i = 0; i < p->nmisses; i++) {
+		json_begin_inline_object(w);
+		json_key(w, "pattern");
+		json_put_cstr(w, p->misses[i].pattern);
+		json_key(w, "name");
+		json_put_str(w, p->misses[i].name);
+		json_end_object(w);
+	}
+	json_end_array(w);
+}
+
+void
+plan_report(const struct plan *p, const struct load_check *load, struct buf *out)
+{
+	struct json_writer w;
+	struct families f;
+	size_t i;
+
+	json_writer_init(&w, out, true);
+	families_init(&f, p);
+	json_begin_object(&w);
+	json_key(&w, "schema");
+	json_put_u64(&w, 1);
+	json_key(&w, "inputs");
+	json_begin_array(&w);
+	for (i = 0; i < p->norigins; i++)
+		if (p->origins[i].entry != NULL)
+			put_input(&w, p, &p->origins[i], &f);
+	json_end_array(&w);
+	json_key(&w, "outputs");
+	json_begin_array(&w);
+	for (i = 0; i < p->nentries; i++)
+		if (p->entries[i].alive && !p->entries[i].module)
+			put_output(&w, p, &p->entries[i]);
+	json_end_array(&w);
+	put_tables(&w, p);
+	put_load(&w, p, load);
+	put_unused(&w, p);
+	put_misses(&w, p);
+	json_end_object(&w);
+	json_finish(&w);
+	families_release(&f);
+}
