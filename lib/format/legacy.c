@@ -158,7 +158,7 @@ read_keys(struct ckpt *c, struct rebuild *r, uint64_t *at, struct err *e)
 		memset(place, 0xff, c->nstorages * sizeof(*place));
 		result = place_storages(c, r, start, tree, root, place, e);
 		if (result == 0)
-			rebuild_finish(r, place);
+			result = rebuild_finish(r, place, e);
 		free(place);
 	}
 	vtree_free(tree);
