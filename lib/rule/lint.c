@@ -1,0 +1,374 @@
+#include "rule/lint.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "base/xalloc.h"
+#include "model/keys.h"
+#include "rule/type.h"
+
+/* How a rule, or one of its items, fared. */
+struct fate {
+	uint64_t hits;
+	bool unknown; /* some name lacked what it needs: nothing can be said */
+};
+
+/* Names that are in exactly these groups. */
+struct overlap {
+	unsigned char *in;
+	uint64_t count;
+	struct str example;
+};
+
+struct lint {
+	struct rules *rules;
+	const struct groups *groups;
+	struct arena arena;
+	const struct rule **all;  /* by number */
+	struct fate *fates;       /* of rules, by number */
+	struct fate **items;      /* of their items */
+	bool *root_told;          /* by group: that it cannot be asked */
+	unsigned char *in;
+	uint64_t *firsts;         /* by group: names that no earlier group has */
+	struct overlap *overlaps;
+	size_t noverlaps, cap;
+	struct strmap by_groups;  /* from a set of groups to its overlap */
+	struct str *types;        /* layer types seen */
+	size_t ntypes, types_cap;
+	struct strmap by_type;
+	uint64_t names;
+};
+
+static void found(const struct rules *rules, const struct ynode *at, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void
+found(const struct rules *rules, const struct ynode *at, const char *fmt, ...)
+{
+	struct err e = ERR_INIT;
+	char what[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	ynode_fail(at, &e, "%s", what);
+	rules->env.finding(rules->env.arg, &e);
+}
+
+struct lint *
+lint_new(struct rules *rules, const struct groups *groups)
+{
+	struct lint *l = xcalloc(1, sizeof(*l));
+	size_t n = groups ? groups->n : 0;
+
+	l->rules = rules;
+	l->groups = groups;
+	arena_init(&l->arena);
+	strmap_init(&l->by_groups);
+	strmap_init(&l->by_type);
+	l->all = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->all));
+	l->fates = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->fates));
+	l->items = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->items));
+	for (const struct rule *r = rules->newest; r; r = r->next) {
+		l->all[r->number] = r;
+		l->items[r->number] = arena_calloc(&l->arena, r->nitems + 1, sizeof(**l->items));
+	}
+	l->root_told = arena_calloc(&l->arena, n + 1, sizeof(*l->root_told));
+	l->in = arena_calloc(&l->arena, n + 1, 1);
+	l->firsts = arena_calloc(&l->arena, n + 1, sizeof(*l->firsts));
+	return l;
+}
+
+void
+lint_free(struct lint *l)
+{
+	if (l == NULL)
+		return;
+	strmap_release(&l->by_groups);
+	strmap_release(&l->by_type);
+	free(l->overlaps);
+	free(l->types);
+	arena_release(&l->arena);
+	free(l);
+}
+
+/* ---- names */
+
+static void
+note_type(struct lint *l, struct str type)
+{
+	if (type.p == NULL || strmap_get(&l->by_type, type, NULL))
+		return;
+	l->types = xgrow(l->types, l->ntypes, &l->types_cap, sizeof(*l->types));
+	l->types[l->ntypes] = arena_str(&l->arena, type);
+	strmap_add(&l->by_type, l->types[l->ntypes], l->ntypes);
+	l->ntypes++;
+}
+
+static void
+note_overlap(struct lint *l, struct str name)
+{
+	struct str set = str_n((const char *)l->in, l->groups->n);
+	struct overlap *o;
+	uint64_t i;
+
+	if (!strmap_get(&l->by_groups, set, &i)) {
+		l->overlaps = xgrow(l->overlaps, l->noverlaps, &l->cap, sizeof(*l->overlaps));
+		i = l->noverlaps++;
+		o = &l->overlaps[i];
+		o->in = arena_bytes(&l->arena, set.len);
+		memcpy(o->in, set.p, set.len);
+		o->count = 0;
+		o->example = arena_str(&l->arena, name);
+		strmap_add(&l->by_groups, str_n((const char *)o->in, set.len), i);
+	}
+	l->overlaps[i].count++;
+}
+
+/* The groups as they are asked in earnest, which is where an error would end the program. */
+static void
+try_groups(struct lint *l, struct subject *s, const char *where)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < l->groups->n; i++) {
+		struct err e = ERR_INIT, told = ERR_INIT;
+		int got = rule_match(l->groups->v[i].rule, s, NULL, &e);
+
+		if (got < 0 && !l->root_told[i]) {
+			l->root_told[i] = true;
+			err_set(&told, ERR_INPUT, "%s: %s", where, e.msg);
+			l->rules->env.finding(l->rules->env.arg, &told);
+		}
+		l->in[i] = got == 1;
+		l->firsts[i] += got == 1 && count == 0;
+		count += got == 1;
+	}
+	if (count > 1)
+		note_overlap(l, s->entry.name);
+}
+
+static void
+try_rule(struct lint *l, const struct rule *r, struct subject *s)
+{
+	struct fate *fate = &l->fates[r->number];
+	struct err e = ERR_INIT;
+	int got = rule_match(r, s, NULL, &e);
+
+	fate->hits += got == 1;
+	fate->unknown = fate->unknown || got < 0;
+	for (size_t i = 0; i < r->nitems; i++) {
+		err_clear(&e);
+		got = r->type->holds(r, i, s, &e);
+		l->items[r->number][i].hits += got == 1;
+		l->items[r->number][i].unknown = l->items[r->number][i].unknown || got < 0;
+	}
+}
+
+void
+lint_name(struct lint *l, struct subject *s, const char *where)
+{
+	l->names++;
+	note_type(l, s->entry.layer_type);
+	if (l->groups)
+		try_groups(l, s, where);
+	for (size_t i = 0; i < l->rules->count; i++) {
+		if (l->all[i])
+			try_rule(l, l->all[i], s);
+	}
+}
+
+/* ---- findings */
+
+static bool
+dead(const struct fate *fate)
+{
+	return fate->hits == 0 && !fate->unknown;
+}
+
+static bool
+is_group(const struct lint *l, const struct rule *r)
+{
+	for (size_t i = 0; l->groups && i < l->groups->n; i++) {
+		if (l->groups->v[i].rule == r)
+			return true;
+	}
+	return false;
+}
+
+static void
+dead_layer_type(const struct lint *l, const struct rule_item *item)
+{
+	struct buf hint = BUF_INIT;
+	struct nearest near;
+	struct shown shown;
+
+	nearest_init(&near, item->text);
+	for (size_t i = 0; i < l->ntypes; i++)
+		nearest_try(&near, l->types[i]);
+	if (nearest_found(&near))
+		keys_suggest_one(&hint, near.best);
+	found(l->rules, item->at, "no tensor has the layer type '%s'%s", keys_show(&shown, item->text),
+	      hint.len ? hint.p : "");
+	buf_release(&hint);
+}
+
+static void
+dead_stage(const struct lint *l, const struct rule_item *item)
+{
+	const struct model *m = l->rules->env.model;
+	struct buf hint = BUF_INIT;
+	struct nearest near;
+	struct shown shown;
+
+	if (item->stage) {
+		found(l->rules, item->at, "stage '%s' has no parameter here", keys_show(&shown, item->text));
+		return;
+	}
+	nearest_init(&near, item->text);
+	for (size_t i = 0; i < m->ngroups; i++) {
+		if (m->groups[i].key.p && str_eqc(m->groups[i].category, "stages"))
+			nearest_try(&near, m->groups[i].key);
+	}
+	if (nearest_found(&near))
+		keys_suggest_one(&hint, near.best);
+	found(l->rules, item->at, "the description has no stage '%s'%s", keys_show(&shown, item->text),
+	      hint.len ? hint.p : "");
+	buf_release(&hint);
+}
+
+static void
+dead_item(const struct lint *l, const struct rule_item *item)
+{
+	struct shown shown;
+
+	switch (item->class) {
+	case ITEM_PATTERN:
+		found(l->rules, item->at, "pattern '%s' matches nothing", keys_show(&shown, item->text));
+		break;
+	case ITEM_DIMENSION:
+		found(l->rules, item->at, "no tensor has %" PRId64 " dimensions", item->number);
+		break;
+	case ITEM_LAYER_TYPE:
+		dead_layer_type(l, item);
+		break;
+	case ITEM_STAGE:
+		dead_stage(l, item);
+		break;
+	}
+}
+
+/* Have the findings about its parts said it already? */
+static bool
+parts_say_it(const struct lint *l, const struct rule *r)
+{
+	if (r->nitems > 0 && r->type != &type_convolutional)
+		return true;
+	for (size_t i = 0; i < r->nkids; i++) {
+		if (!dead(&l->fates[r->kids[i]->number]))
+			return false;
+	}
+	return r->nkids > 0 && r->type == &type_or;
+}
+
+static void
+rule_findings(struct lint *l)
+{
+	struct strmap seen;
+
+	strmap_init(&seen);
+	for (size_t n = 0; n < l->rules->count; n++) {
+		const struct rule *r = l->all[n];
+
+		/* An alias is compiled once for each place that it stands in. */
+		if (r == NULL || !strmap_add(&seen, str_n((const char *)&r->at, sizeof(r->at)), n))
+			continue;
+		for (size_t i = 0; i < r->nitems; i++) {
+			if (dead(&l->items[n][i]))
+				dead_item(l, &r->items[i]);
+		}
+		if (dead(&l->fates[n]) && !is_group(l, r) && !parts_say_it(l, r))
+			found(l->rules, r->at, "this %s filter matches nothing", r->type->name);
+	}
+	strmap_release(&seen);
+}
+
+static void
+put_groups(const struct lint *l, const unsigned char *in, size_t end, const char *last, struct buf *b)
+{
+	size_t left = 0;
+	bool first = true;
+
+	for (size_t i = 0; i < end; i++)
+		left += in[i];
+	for (size_t i = 0; i < end; i++) {
+		if (!in[i])
+			continue;
+		buf_adds(b, first ? "" : left == 1 ? last : ", ");
+		text_show(b, l->groups->v[i].name);
+		first = false;
+		left--;
+	}
+}
+
+static void
+overlap_findings(struct lint *l)
+{
+	for (size_t k = 0; k < l->noverlaps; k++) {
+		const struct overlap *o = &l->overlaps[k];
+		struct buf b = BUF_INIT;
+		struct shown shown;
+		size_t at = 0;
+
+		while (!o->in[at])
+			at++;
+		put_groups(l, o->in, l->groups->n, " and ", &b);
+		found(l->rules, l->groups->v[at].at, "%" PRIu64 " name%s in %s: %s", o->count,
+		      o->count == 1 ? " is" : "s are", b.p, keys_show(&shown, o->example));
+		buf_release(&b);
+	}
+}
+
+/* The earlier groups that have what this one has. */
+static void
+shadow_finding(struct lint *l, size_t group)
+{
+	unsigned char *by = xcalloc(l->groups->n, 1);
+	struct buf b = BUF_INIT;
+	struct shown shown;
+
+	for (size_t k = 0; k < l->noverlaps; k++) {
+		for (size_t i = 0; l->overlaps[k].in[group] && i < group; i++)
+			by[i] |= l->overlaps[k].in[i];
+	}
+	put_groups(l, by, group, " and ", &b);
+	found(l->rules, l->groups->v[group].at, "group %s is shadowed: all that it matches is in %s already",
+	      keys_show(&shown, l->groups->v[group].name), b.p);
+	buf_release(&b);
+	free(by);
+}
+
+void
+lint_finish(struct lint *l)
+{
+	if (l->names == 0)
+		return;
+	rule_findings(l);
+	for (size_t i = 0; l->groups && i < l->groups->n; i++) {
+		const struct group *g = &l->groups->v[i];
+		const struct fate *fate = &l->fates[g->rule->number];
+		struct shown shown;
+
+		if (dead(fate))
+			found(l->rules, g->at, "group %s matches nothing", keys_show(&shown, g->name));
+		else if (fate->hits > 0 && l->firsts[i] == 0)
+			shadow_finding(l, i);
+	}
+	if (l->groups)
+		overlap_findings(l);
+}

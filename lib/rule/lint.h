@@ -1,0 +1,36 @@
+/*
+ * lint: what is odd about a rule file, seen beside the names it is used on. Unlike a rule that is asked, a linter
+ * tries every rule and every single pattern on every name.
+ */
+#ifndef LNN_RULE_LINT_H
+#define LNN_RULE_LINT_H
+
+#include "base/err.h"
+#include "codec/yaml.h"
+#include "rule/groups.h"
+
+struct lint;
+
+/*
+ * Looks at all rules compiled so far; groups (may be NULL) are the ones that names are to be assigned to. Findings
+ * go to the finding of the rules' env. All is borrowed.
+ */
+struct lint *lint_new(struct rules *rules, const struct groups *groups);
+void lint_free(struct lint *l); /* may be NULL */
+
+/* Tries one parameter. where is put before what rules lack ("list.tsv:3: head.weight"). */
+void lint_name(struct lint *l, struct subject *s, const char *where);
+
+/* Tells what was found after the last name. */
+void lint_finish(struct lint *l);
+
+/* What can be said of the groups themselves; enabled false: nothing is made of them. */
+void lint_groups(const struct rules *rules, const struct groups *groups, bool enabled);
+
+/* Overrides of the learning rate by optimizer (LR_SCHEDULER.PARAMETER_GROUPS; may be NULL) against the groups. */
+void lint_overrides(const struct rules *rules, const struct groups *groups, const struct ynode *overrides);
+
+/* Keys that an override may have; ended by NULL. */
+extern const char *const override_keys[];
+
+#endif
