@@ -202,7 +202,7 @@ take_shape(struct parser *p, struct entry *t, uint64_t *shape, unsigned ndim, st
 {
 	const struct dtype_info *info = dtype_info(t->dtype);
 	struct tensor view = { .dtype = t->dtype };
-	uint64_t bytes;
+	uint64_t bytes = 0;
 
 	if (shape_bytes(p, t, shape, ndim, &bytes, e) < 0)
 		return -1;
