@@ -13,6 +13,9 @@
 /* Where the help of an option begins, and where lines end. */
 enum { HELP_COLUMN = 26, HELP_WIDTH = 79 };
 
+/* What getopt_long finds is a letter, or the id of a name above this. */
+enum { NAMED = 256 };
+
 #ifndef LNN_VERSION
 #define LNN_VERSION "unknown"
 #endif
@@ -165,7 +168,7 @@ static int
 complain(const struct program *p, int complaint, int found, const char *typed, struct err *e)
 {
 	for (const struct option_entry *o = p->entries; !is_end(o); o++) {
-		if (!is_option(o) || (o->id != found && (o->letter == 0 || o->letter != found)))
+		if (!is_option(o) || (found >= NAMED ? o->id != found - NAMED : o->letter == 0 || o->letter != found))
 			continue;
 		if (complaint == ':')
 			return err_set(e, ERR_USAGE, "option '--%s' needs an argument (%s); try '%s --help'", o->name,
@@ -233,8 +236,7 @@ make_tables(const struct program *p, struct tables *t)
 		t->longs[letters].has_arg = o->has_arg == OPTION_NOARG ? no_argument :
 					    o->has_arg == OPTION_ARG   ? required_argument :
 									 optional_argument;
-		/* Ids begin above the letters: a found option is either. */
-		t->longs[letters++].val = o->id + 256;
+		t->longs[letters++].val = o->id + NAMED;
 		if (o->letter == 0)
 			continue;
 		*s++ = (char)o->letter;
@@ -247,8 +249,8 @@ make_tables(const struct program *p, struct tables *t)
 static int
 id_of(const struct program *p, int found)
 {
-	if (found >= 256)
-		return found - 256;
+	if (found >= NAMED)
+		return found - NAMED;
 	for (const struct option_entry *o = p->entries; !is_end(o); o++) {
 		if (is_option(o) && o->letter == found)
 			return o->id;
@@ -276,7 +278,7 @@ parse(const struct program *p, const struct tables *t, int argc, char **argv, vo
 			continue;
 		}
 		if (found == '?' || found == ':')
-			return complain(p, found, optopt >= 256 ? optopt - 256 : optopt, typed, e);
+			return complain(p, found, optopt, typed, e);
 		id = id_of(p, found);
 		if ((id >= OPTION_SHARED ? apply_shared(p, id, optarg, e) : p->apply(opts, id, optarg, e)) < 0)
 			return -1;

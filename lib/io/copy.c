@@ -20,8 +20,8 @@
 /* What passes through memory goes in pieces that stay in the processor's cache. */
 #define PIECE ((size_t)256 << 10)
 
-/* The most asked of the kernel at once. */
-#define KERNEL_PIECE ((uint64_t)1 << 30)
+/* The most asked of the kernel at once; short enough for what sink_passed does. */
+#define KERNEL_PIECE ((uint64_t)64 << 20)
 
 /* Copies n bytes at *off through memory and moves *off. With take the source may forget them. */
 static int
@@ -92,6 +92,7 @@ move(struct sink *s, const struct source_raw *raw, move_fn fn, bool *works, uint
 		if (r > 0) {
 			*done += (uint64_t)r;
 			s->at += (uint64_t)r;
+			sink_passed(s, (size_t)r);
 		} else if (r == 0) {
 			break;
 		} else if (errno == EAGAIN) {

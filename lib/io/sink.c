@@ -112,6 +112,27 @@ sink_error(struct sink *s, struct err *e)
 	return err_sys(e, s->name, "write error");
 }
 
+void
+sink_passed(struct sink *s, size_t n)
+{
+	s->passed += n;
+	if (s->kind != SINK_FILE || s->passed - s->leaving < SINK_BEGIN)
+		return;
+	/* A hint: where it is not understood, fsync does it all. */
+	(void)sync_file_range(s->fd, (off_t)s->leaving, (off_t)(s->passed - s->leaving), SYNC_FILE_RANGE_WRITE);
+	s->leaving = s->passed;
+}
+
+/* Passes n bytes on. */
+static int
+pass(struct sink *s, const void *p, size_t n, struct err *e)
+{
+	if (fd_write(s->fd, p, n) < 0)
+		return sink_error(s, e);
+	sink_passed(s, n);
+	return 0;
+}
+
 /* Nothing more is written after the first failure. */
 static int
 failed_before(const struct sink *s, struct err *e)
@@ -127,9 +148,7 @@ sink_flush(struct sink *s, struct err *e)
 	if (s->failed)
 		return failed_before(s, e);
 	s->len = 0;
-	if (n > 0 && fd_write(s->fd, s->buf, n) < 0)
-		return sink_error(s, e);
-	return 0;
+	return n > 0 ? pass(s, s->buf, n, e) : 0;
 }
 
 int
@@ -159,8 +178,8 @@ sink_write(struct sink *s, const void *p, size_t n, struct err *e)
 		if (s->len == 0 && now >= SINK_BUFFER) {
 			size_t whole = now - now % SINK_BUFFER;
 
-			if (fd_write(s->fd, from, whole) < 0)
-				return sink_error(s, e);
+			if (pass(s, from, whole, e) < 0)
+				return -1;
 			from += whole;
 			now -= whole;
 			continue;
@@ -188,9 +207,7 @@ release(struct sink *s, struct err *e)
 			buf_add(s->memory, s->held.p, s->held.len);
 		return 0;
 	}
-	if (fd_write(s->fd, s->held.p, s->held.len) < 0)
-		return sink_error(s, e);
-	return 0;
+	return pass(s, s->held.p, s->held.len, e);
 }
 
 /* Where nothing can be synced (a pipe, some file systems) there is nothing to be waited for. */
