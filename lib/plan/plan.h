@@ -73,6 +73,7 @@ struct plan_rule {
 	struct str nearest[3];
 	unsigned nnearest;
 	bool optional; /* from the description or a key map made for many models: reported, but never a failure of --fail-unused */
+	bool quiet; /* of a built-in key map: that it matched nothing is no warning */
 };
 
 /* A name that holds a drop pattern and is kept all the same (SPEC section 4, step 4). */

@@ -66,8 +66,12 @@ plan_unused(struct plan *p)
 		r = p->rules[i];
 		if (r->matched > 0)
 			continue;
-		find_nearest(p, r);
 		failures += !r->optional;
+		if (r->quiet) {
+			diag_verbose(p->diag, "%s: matched nothing", r->text);
+			continue;
+		}
+		find_nearest(p, r);
 		if (r->nnearest > 0)
 			diag_warn(p->diag, "%s: matched nothing; the nearest name is %.*s", r->text,
 				  STR_ARG(r->nearest[0]));

@@ -1,0 +1,46 @@
+/*
+ * keymap: declarative maps from the tensor names of a checkpoint to those of a model, lnn-keymap(5).
+ *
+ * Rules are tried in order for each name; the first that fits decides. A rule keeps, skips, or gives one or several new
+ * names.
+ */
+#ifndef LNN_PLAN_KEYMAP_H
+#define LNN_PLAN_KEYMAP_H
+
+#include "model/config.h"
+#include "model/model.h"
+#include "plan/plan.h"
+
+struct keymap;
+
+/* What a map's variables and conditions are taken from; both may be NULL. */
+struct keymap_env {
+	const struct config *config;
+	const struct model *model;
+};
+
+/* Reads a map. ERR_INPUT "FILE:LINE:COLUMN: ...". The result is the caller's. */
+int keymap_load(struct keymap **out, const char *file, struct str text, struct err *e);
+
+/* A built-in map; an unknown name is ERR_USAGE and lists those there are. */
+int keymap_builtin(struct keymap **out, const char *name, struct err *e);
+bool keymap_is_builtin(const char *name);
+/* The YAML of a built-in map; NULL if there is none of that name. */
+const char *keymap_text(const char *name);
+
+void keymap_free(struct keymap *k); /* may be NULL */
+
+const char *keymap_name(const struct keymap *k);
+/* Names of the inputs it wants; 0: one input without a name. */
+size_t keymap_inputs(const struct keymap *k, const struct str **names);
+/* Does linnaeus's loader interpolate tables for this source? */
+bool keymap_interpolates(const struct keymap *k);
+
+/*
+ * Applies the map to the living entries of p. Inputs are recognised by their labels. With target: same_shape, mapped
+ * entries that the model lacks or has in another shape are dropped (said in the report, counted in one warning), and
+ * the entries are put into the model's order. ERR_USAGE: a description or config that is missing.
+ */
+int keymap_apply(struct keymap *k, struct plan *p, const struct keymap_env *env, struct err *e);
+
+#endif
