@@ -5,11 +5,13 @@
  * A pattern is parsed by Python's grammar and written anew for PCRE2, so what
  * Python rejects is an error here, and PCRE2's own syntax never takes effect.
  *
- * Known differences: \N{NAME} and code points that are surrogates are errors;
- * repeat counts end at 65535; group names are not normalised (NFKC); without
- * regard to case, U+0130 and U+0131 are not equal to i, and few other letters whose
- * only bond is Python's own table. A byte of the subject that is not UTF-8 matches
- * nothing, and no match spans it (Python would have refused the name).
+ * Known differences. Refused: \N{NAME}, code points that are surrogates, repeat
+ * counts above 65535, more than 200 levels of groups, and inside a lookbehind the
+ * repeating of nothing, (?<=(?:)*a), and {0} of something without a fixed width.
+ * Names of groups are compared as they are written, and any letter beyond ASCII is
+ * good for one. Under (?i) these do not match each other: i, U+0130 and U+0131;
+ * U+0390 and U+1FD3; U+03B0 and U+1FE3; U+FB05 and U+FB06. A byte of the subject that is
+ * not UTF-8 matches nothing, and no match spans it (Python has no such text).
  */
 #ifndef LNN_CODEC_PYRE_H
 #define LNN_CODEC_PYRE_H
