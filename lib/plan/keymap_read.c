@@ -232,7 +232,7 @@ declare(struct km_rule *r, const struct km_text *from, const struct ynode *at, s
 static int
 check_rule(const struct keymap *k, const struct km_rule *r, struct err *e)
 {
-	unsigned ways = (r->nfrom > 0) + (r->regex != NULL) + (r->ncontains > 0) + (r->starts.p != NULL);
+	int ways = (r->nfrom > 0) + (r->regex != NULL) + (r->ncontains > 0) + (r->starts.p != NULL);
 	size_t i;
 
 	if (ways != 1)
