@@ -1,0 +1,221 @@
+#include "format/format.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+#include "format/readers.h"
+
+/* In the order in which they are asked. */
+static const struct format_reader *const readers[] = {
+	&format_torch_zip,
+	&format_legacy,
+	&format_safetensors,
+	&format_sharded,
+};
+
+static const struct format_writer *const writers[] = {
+	&writer_torch,
+	&writer_safetensors,
+};
+
+static const struct format_reader *
+find_reader(const uint8_t *head, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(readers) / sizeof(readers[0]); i++) {
+		if (readers[i]->probe(head, n))
+			return readers[i];
+	}
+	return NULL;
+}
+
+/* ---- what else people hand to us */
+
+static const struct foreign {
+	size_t at;
+	const char *magic;
+	size_t len;
+	bool binary;
+	const char *hint;
+} foreign[] = {
+#define MAGIC(at, text, binary) at, text, sizeof(text) - 1, binary
+	{ MAGIC(0, "\x1f\x8b", true), "it is compressed by gzip: unpack it first (zcat FILE | ...)" },
+	{ MAGIC(0, "\xfd" "7zXZ", true), "it is compressed by xz: unpack it first (xzcat FILE | ...)" },
+	{ MAGIC(0, "(\xb5/\xfd", true), "it is compressed by zstd: unpack it first (zstdcat FILE | ...)" },
+	{ MAGIC(0, "BZh", true), "it is compressed by bzip2: unpack it first (bzcat FILE | ...)" },
+	{ MAGIC(0, "version https://git-lfs", false), "it is a Git LFS pointer, not the file itself: git lfs pull fetches it" },
+	{ MAGIC(0, "PK\5\6", true), "it is an empty zip, no checkpoint" },
+	{ MAGIC(0, "\x93NUMPY", true), "it is a numpy array (.npy), no checkpoint" },
+	{ MAGIC(0, "GGUF", true), "it is a GGUF file, which is not read here: use the original checkpoint" },
+	{ MAGIC(0, "\x89HDF\r\n\x1a\n", true), "it is an HDF5 file (Keras?), which is not read here" },
+	{ MAGIC(0, "PYTORCH1", true), "it is from a preview release of PyTorch, which no later one can load" },
+	{ MAGIC(257, "ustar", true), "it is a tar, perhaps of torch before 0.1.10: load and save it again with an old torch" },
+	{ MAGIC(0, "119547037146038801333356L", false), "it is a torch file in pickle protocol 0 or 1: save it again with protocol 2" },
+#undef MAGIC
+};
+
+static const struct foreign *
+find_foreign(const uint8_t *head, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++) {
+		const struct foreign *f = &foreign[i];
+
+		if (n >= f->at + f->len && memcmp(head + f->at, f->magic, f->len) == 0)
+			return f;
+	}
+	return NULL;
+}
+
+static bool
+is_pickle(const uint8_t *head, size_t n)
+{
+	return n >= 3 && head[0] == 0x80 && head[1] >= 2 && head[1] <= 5;
+}
+
+static bool
+is_html(const uint8_t *head, size_t n)
+{
+	struct str s = str_n((const char *)head, n);
+
+	while (s.len > 0 && (s.p[0] == ' ' || s.p[0] == '\n' || s.p[0] == '\r' || s.p[0] == '\t'))
+		s = str_from(s, 1);
+	if (s.len >= 14 && str_eqc_nocase(str_n(s.p, 14), "<!doctype html"))
+		return true;
+	return s.len >= 5 && str_eqc_nocase(str_n(s.p, 5), "<html");
+}
+
+static bool
+is_text(const uint8_t *head, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		if (head[i] == 0x7f || (head[i] < ' ' && head[i] != '\n' && head[i] != '\r' && head[i] != '\t' &&
+			head[i] != '\f' && head[i] != 0x1b))
+			return false;
+	}
+	return true;
+}
+
+static const char *
+hint(const uint8_t *head, size_t n)
+{
+	const struct foreign *f = find_foreign(head, n);
+
+	if (n == 0)
+		return "the input is empty (did the program before it fail?)";
+	if (f != NULL)
+		return f->hint;
+	if (is_html(head, n))
+		return "it is an HTML page, not a checkpoint (a download link that needs a login?)";
+	if (is_pickle(head, n))
+		return "it is a pickle without torch's wrapper: load it with Python's pickle and torch.save what is in it";
+	if (is_text(head, n))
+		return head[0] == '{' || head[0] == '[' ? "it is JSON or other text, no checkpoint" : "it is text, no checkpoint";
+	return "it is no checkpoint of a known format (torch zip, torch legacy, safetensors, sharded index)";
+}
+
+bool
+format_is_binary(const uint8_t *head, size_t n)
+{
+	const struct foreign *f;
+
+	if (n == 0)
+		return false;
+	f = find_foreign(head, n);
+	return find_reader(head, n) != NULL || (f != NULL && f->binary) || is_pickle(head, n) ||
+		memchr(head, '\0', n) != NULL;
+}
+
+int
+format_open(struct ckpt **out, struct source *src, const struct format_opts *opts, struct err *e)
+{
+	const struct format_reader *r;
+	struct ckpt *c;
+	const uint8_t *head;
+	size_t n;
+
+	*out = NULL;
+	if (source_look(src, 0, FORMAT_PROBE, &head, &n, e) < 0)
+		return -1;
+	r = find_reader(head, n);
+	if (r == NULL)
+		return err_input(e, source_name(src), "%s", hint(head, n));
+	c = ckpt_new(src, opts != NULL ? opts->diag : NULL);
+	if (r->open(c, e) < 0) {
+		ckpt_close(c);
+		return -1;
+	}
+	*out = c;
+	return 0;
+}
+
+/* ---- writing */
+
+const struct format_writer *
+format_writer(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(writers) / sizeof(writers[0]); i++) {
+		if (strcmp(writers[i]->name, name) == 0)
+			return writers[i];
+	}
+	return NULL;
+}
+
+int
+writer_begin(struct writer *w, const struct format_writer *f, const struct manifest *m, struct sink *out, struct err *e)
+{
+	uint64_t hold;
+
+	*w = (struct writer){ .format = f, .m = m, .out = out };
+	w->priv = xcalloc(1, f->priv_size ? f->priv_size : 1);
+	if (f->begin(w, e) < 0)
+		return -1;
+	hold = f->hold != NULL ? f->hold(w) : UINT64_MAX;
+	if (hold != UINT64_MAX)
+		sink_hold(out, hold);
+	return 0;
+}
+
+int
+writer_storage(struct writer *w, uint32_t i, struct err *e)
+{
+	if (i != w->next || i >= w->m->nstorages)
+		return err_set(e, ERR_INPUT, "%s: storage %u is not the next one", sink_name(w->out), i);
+	if (w->format->storage != NULL && w->format->storage(w, i, e) < 0)
+		return -1;
+	w->due = sink_at(w->out) + w->m->storages[i].nbytes;
+	return 0;
+}
+
+int
+writer_stored(struct writer *w, uint32_t i, uint32_t crc, struct err *e)
+{
+	if (i != w->next || sink_at(w->out) != w->due)
+		return err_set(e, ERR_INPUT, "%s: storage %u came out with another size than announced", sink_name(w->out), i);
+	w->next++;
+	return w->format->stored != NULL ? w->format->stored(w, i, crc, e) : 0;
+}
+
+int
+writer_finish(struct writer *w, struct err *e)
+{
+	if (w->next != w->m->nstorages)
+		return err_set(e, ERR_INPUT, "%s: %u storages are missing", sink_name(w->out), w->m->nstorages - w->next);
+	return w->format->finish != NULL ? w->format->finish(w, e) : 0;
+}
+
+void
+writer_release(struct writer *w)
+{
+	if (w->priv != NULL && w->format->release != NULL)
+		w->format->release(w);
+	free(w->priv);
+	w->priv = NULL;
+}

@@ -1,0 +1,190 @@
+#include "format/readers.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "codec/pickle.h"
+#include "codec/zip_write.h"
+#include "format/torch_pickle.h"
+#include "io/crc32.h"
+
+/*
+ * The records: data.pkl, byteorder, version, then the storages. That version comes before them is what
+ * tells a forward reader of ours that they come in the order of their numbers; torch sorts them as
+ * text up to 2.6, and has version behind them.
+ */
+enum { RECORD_PICKLE, RECORD_BYTEORDER, RECORD_VERSION, RECORD_STORAGES };
+
+static const char *const names[] = { "archive/data.pkl", "archive/byteorder", "archive/version" };
+#define DATA "archive/data/"
+
+struct torch_out {
+	struct zip_writer zip;
+	struct torch_pickle pickle;
+	bool started;
+	uint64_t hold;
+	uint32_t crc; /* of the pickle so far */
+};
+
+static size_t
+digits(uint32_t i)
+{
+	size_t n = 1;
+
+	while (i >= 10) {
+		i /= 10;
+		n++;
+	}
+	return n;
+}
+
+static void
+name_record(void *arg, size_t i, struct buf *name)
+{
+	(void)arg;
+	if (i < RECORD_STORAGES) {
+		buf_adds(name, names[i]);
+		return;
+	}
+	buf_adds(name, DATA);
+	buf_u64(name, i - RECORD_STORAGES);
+}
+
+static int
+check(const struct manifest *m, struct err *e)
+{
+	struct torch_pickle p;
+	int r = torch_pickle_init(&p, m, e);
+
+	torch_pickle_release(&p);
+	return r;
+}
+
+static int
+write_pickle(void *arg, const void *p, size_t n, struct err *e)
+{
+	struct torch_out *t = arg;
+
+	t->crc = crc32_add(t->crc, p, n);
+	return sink_write(t->zip.out, p, n, e);
+}
+
+static int
+put_pickle(struct writer *w, struct err *e)
+{
+	struct torch_out *t = w->priv;
+	struct pickle_leaves leaves = { torch_pickle_leaf, &t->pickle };
+
+	if (zip_record_begin(&t->zip, str_c(names[RECORD_PICKLE]), ZIP_SIZE_LATER, e) < 0 ||
+		pickle_encode(w->m->tree, w->m->root, &leaves, write_pickle, t, e) < 0)
+		return -1;
+	return zip_record_end(&t->zip, t->crc, e);
+}
+
+static int
+put_small(struct torch_out *t, const char *name, const char *text, struct err *e)
+{
+	size_t n = strlen(text);
+
+	if (zip_record_begin(&t->zip, str_c(name), n, e) < 0 || sink_write(t->zip.out, text, n, e) < 0)
+		return -1;
+	return zip_record_end(&t->zip, crc32_add(0, text, n), e);
+}
+
+/* Where the directory will begin: all sizes are known. */
+static uint64_t
+directory_at(const struct writer *w)
+{
+	const struct torch_out *t = w->priv;
+	uint64_t at = zip_writer_at(&t->zip), header, size;
+	uint32_t i;
+
+	for (i = 0; i < w->m->nstorages; i++) {
+		header = at;
+		size = w->m->storages[i].nbytes;
+		at += zip_before(header, sizeof(DATA) - 1 + digits(i), size) + size + zip_behind(header, size);
+	}
+	return t->zip.base + at;
+}
+
+static int
+begin(struct writer *w, struct err *e)
+{
+	struct torch_out *t = w->priv;
+
+	if (w->m->tree == NULL)
+		return err_set(e, ERR_USAGE, "a torch file needs an object to pickle");
+	t->started = true;
+	zip_writer_init(&t->zip, w->out);
+	if (torch_pickle_init(&t->pickle, w->m, e) < 0 || put_pickle(w, e) < 0 ||
+		put_small(t, names[RECORD_BYTEORDER], "little", e) < 0 ||
+		put_small(t, names[RECORD_VERSION], "3\n", e) < 0)
+		return -1;
+	t->hold = directory_at(w);
+	return 0;
+}
+
+static int
+storage(struct writer *w, uint32_t i, struct err *e)
+{
+	struct torch_out *t = w->priv;
+	struct buf name = BUF_INIT;
+	int r;
+
+	name_record(NULL, (size_t)RECORD_STORAGES + i, &name);
+	r = zip_record_begin(&t->zip, buf_str(&name), w->m->storages[i].nbytes, e);
+	buf_release(&name);
+	return r;
+}
+
+static int
+stored(struct writer *w, uint32_t i, uint32_t crc, struct err *e)
+{
+	struct torch_out *t = w->priv;
+
+	(void)i;
+	return zip_record_end(&t->zip, crc, e);
+}
+
+static int
+finish(struct writer *w, struct err *e)
+{
+	struct torch_out *t = w->priv;
+
+	return zip_directory(&t->zip, name_record, NULL, e);
+}
+
+static void
+release(struct writer *w)
+{
+	struct torch_out *t = w->priv;
+
+	if (!t->started)
+		return;
+	zip_writer_release(&t->zip);
+	torch_pickle_release(&t->pickle);
+}
+
+static uint64_t
+hold(struct writer *w)
+{
+	const struct torch_out *t = w->priv;
+
+	return t->hold;
+}
+
+const struct format_writer writer_torch = {
+	.name = "torch",
+	.shares = true,
+	.pickles = true,
+	.priv_size = sizeof(struct torch_out),
+	.check = check,
+	.begin = begin,
+	.storage = storage,
+	.stored = stored,
+	.finish = finish,
+	.release = release,
+	.wants_crc = true,
+	.hold = hold,
+};
