@@ -3,7 +3,8 @@
  *
  * Double precision, separable, width first and height second, as torch does it
  * for float64. Formulas: RESAMPLING.md, section 1; the letters are those there.
- * The result depends on nothing but the arguments.
+ * The result depends on nothing but the arguments, to the bit. That of B0 and
+ * B1 is torch's (on processors with AVX2), the others differ in the last places.
  */
 #ifndef LNN_BIAS_RESAMPLE_H
 #define LNN_BIAS_RESAMPLE_H
@@ -25,7 +26,8 @@ enum resample_method {
  * in is [h][w][heads], out is [H][W][heads], row-major; they do not overlap.
  * Sizes are counted in cells, not in tokens. The caller has seen to it that all
  * sizes are > 0 and that h*w*heads and H*W*heads doubles can be had. An axis
- * that keeps its length is left alone bit for bit, and so is a constant.
+ * that keeps its length is left alone bit for bit, and so is a head whose
+ * numbers are all the same (torch's is not quite).
  */
 void resample(const double *in, size_t h, size_t w, size_t heads, double *out, size_t H, size_t W,
 	      enum resample_method method);

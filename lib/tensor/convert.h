@@ -2,9 +2,10 @@
  * convert: numbers as tensors hold them (little-endian bytes, any alignment) to
  * doubles and back.
  *
- * Encoding rounds once, to nearest, ties to even; what is beyond the largest
- * finite value becomes an infinity, or NaN in the types without one (float8
- * *_fn, *fnuz), as in torch. A NaN keeps its sign and the leading bits of its
+ * Encoding rounds once, to nearest, ties to even. What is beyond the largest
+ * finite value becomes an infinity; in the types without one as in torch 2.13,
+ * namely NaN in float8 *fnuz and e8m0fnu, the largest value in float8_e4m3fn
+ * (infinities too; older torch: NaN). A NaN keeps its sign and the leading bits of its
  * payload where the type has them. The bytes do not depend on the processor.
  */
 #ifndef LNN_TENSOR_CONVERT_H
@@ -24,9 +25,9 @@ void convert_decode(enum dtype t, const void *in, size_t n, double *out);
 
 /*
  * n doubles as items of t, which is convert_known. Returns how many were lost:
- * finite values that became infinite or NaN. For integers: out of range
- * (clamped) or NaN (0); for float8_e8m0fnu also zeros (its smallest value) and
- * negative ones (their magnitude).
+ * finite values beyond the largest one, and what was clamped. For integers: out
+ * of range (clamped) or NaN (0); for float8_e8m0fnu also zeros (its smallest
+ * value) and negative ones (their magnitude).
  */
 uint64_t convert_encode(enum dtype t, const double *in, size_t n, void *out);
 

@@ -12,7 +12,7 @@
 
 enum small_kind {
 	SMALL_IEEE, /* infinities and NaNs in the highest exponent */
-	SMALL_FN,   /* no infinity; NaN is all ones */
+	SMALL_FN,   /* no infinity; NaN is all ones; what is too large becomes the largest number */
 	SMALL_FNUZ, /* no infinity, no -0; NaN is where -0 would be */
 };
 
@@ -101,8 +101,10 @@ small_encode(double v, struct small f, uint64_t *lost)
 			(size >> cut & 1)) >>
 		       cut;
 	if (code >= top) {
-		*lost += size < DOUBLE_INF;
-		return f.kind == SMALL_FNUZ ? sign : negative | top;
+		*lost += size < DOUBLE_INF || f.kind == SMALL_FN;
+		if (f.kind == SMALL_FNUZ)
+			return sign;
+		return negative | (f.kind == SMALL_FN ? top - 1 : top);
 	}
 	return f.kind == SMALL_FNUZ && code == 0 ? 0 : negative | code;
 }
