@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,7 +17,12 @@
 
 struct tool_settings tool_settings = { .jobs = 1 };
 
+/* The longest text of a message; shown, each byte may take four. */
+enum { TEXT_MAX = 2048 };
+
 static const char *prog = "lnn-tools";
+static struct buf line = BUF_INIT;
+static pthread_mutex_t line_lock = PTHREAD_MUTEX_INITIALIZER;
 
 const char *
 tool_name(void)
@@ -48,12 +54,12 @@ on_signal(int sig)
 static void
 on_out_of_memory(size_t size)
 {
-	char line[160];
+	char text[160];
 	int n;
 
 	sink_emergency();
-	n = snprintf(line, sizeof(line), "%.80s: out of memory (%zu bytes were asked for)\n", prog, size);
-	if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0)
+	n = snprintf(text, sizeof(text), "%.80s: out of memory (%zu bytes were asked for)\n", prog, size);
+	if (n > 0 && write(STDERR_FILENO, text, (size_t)n) < 0)
 		_exit(TOOL_TROUBLE);
 	_exit(TOOL_TROUBLE);
 }
@@ -98,14 +104,18 @@ tool_start(const char *name)
 	open_standard();
 	catch_signals();
 	xalloc_handler(on_out_of_memory);
+	(void)buf_room(&line, 4 * TEXT_MAX + 256);
 }
 
-/* "NAME: KIND: TEXT" in one write, so that lines of several programs in a pipeline do not mix. */
+/*
+ * "NAME: KIND: TEXT" in one write, so that lines of several programs in a pipeline do not mix. The buffer has room for
+ * every line from the start (tool_start): when the output is in its place, no lack of memory may turn up.
+ */
 static void
 say(const char *kind, const char *text)
 {
-	struct buf line = BUF_INIT;
-
+	pthread_mutex_lock(&line_lock);
+	buf_clear(&line);
 	buf_adds(&line, prog);
 	buf_adds(&line, ": ");
 	buf_adds(&line, kind);
@@ -119,13 +129,13 @@ say(const char *kind, const char *text)
 			break;
 		at += n > 0 ? (size_t)n : 0;
 	}
-	buf_release(&line);
+	pthread_mutex_unlock(&line_lock);
 }
 
 __attribute__((format(printf, 2, 0))) static void
 say_format(const char *kind, const char *fmt, va_list ap)
 {
-	char text[2048];
+	char text[TEXT_MAX];
 
 	vsnprintf(text, sizeof(text), fmt, ap);
 	say(kind, text);

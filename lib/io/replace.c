@@ -19,8 +19,9 @@
 enum { MAX_OPEN = 16, MAX_LINKS = 40, RANDOM_CHARS = 6 };
 
 struct replace {
-	char *name; /* as the user gave it */
-	char *path; /* the same, symbolic links followed */
+	char *name;   /* as the user gave it */
+	char *path;   /* the same, symbolic links followed */
+	char *folder; /* that path is in */
 	size_t slot;
 };
 
@@ -216,6 +217,7 @@ replace_open(struct replace **out, int *fd, const char *name, struct err *e)
 	r = xcalloc(1, sizeof(*r));
 	r->name = xstrdup(name);
 	r->path = path;
+	r->folder = folder_len(path) > 0 ? xstrndup(path, folder_len(path)) : xstrdup(".");
 	r->slot = slot;
 	if (exists && take_over(*fd, &st) < 0) {
 		err_sys(e, name, "cannot keep its mode");
@@ -232,6 +234,7 @@ release(struct replace *r)
 {
 	slots[r->slot].used = 0;
 	free(r->path);
+	free(r->folder);
 	free(r->name);
 	free(r);
 }
@@ -241,17 +244,14 @@ release(struct replace *r)
  * old or the new one is there after a power failure was never promised.
  */
 static void
-sync_folder(const char *path)
+sync_folder(const char *folder)
 {
-	size_t dir = folder_len(path);
-	char *folder = dir ? xstrndup(path, dir) : xstrdup(".");
 	int fd = fd_open(folder, O_RDONLY | O_DIRECTORY);
 
 	if (fd >= 0) {
 		(void)fsync(fd);
 		close(fd);
 	}
-	free(folder);
 }
 
 int
@@ -263,7 +263,7 @@ replace_commit(struct replace *r, struct err *e)
 		return -1;
 	}
 	slots[r->slot].used = 0;
-	sync_folder(r->path);
+	sync_folder(r->folder);
 	release(r);
 	return 0;
 }
