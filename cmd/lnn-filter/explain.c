@@ -1,0 +1,148 @@
+/* --explain: the verdict on each line, and how it came about. */
+#include "filter.h"
+
+#include <stdlib.h>
+
+#include "base/text.h"
+#include "base/xalloc.h"
+
+static void
+put_steps(struct filter *f, const struct rule_trace *trace, unsigned indent)
+{
+	struct buf b = BUF_INIT;
+
+	for (size_t i = 0; i < trace->n; i++) {
+		const struct rule_step *step = &trace->steps[i];
+		const struct ynode *at = rule_at(step->rule);
+
+		buf_clear(&b);
+		buf_addc(&b, '\t');
+		buf_fill(&b, ' ', 2 * (size_t)(indent + step->depth));
+		buf_addf(&b, "%s:%u:%u: ", at->file, at->line, at->column);
+		rule_explain(&b, step, &f->subject);
+		buf_addc(&b, '\n');
+		out_style(&f->out, step->matched ? STYLE_PLAIN : STYLE_DIM);
+		out_write(&f->out, b.p, b.len);
+		out_style(&f->out, STYLE_PLAIN);
+	}
+	buf_release(&b);
+}
+
+static void
+put_verdict(struct filter *f, const char *verdict, const struct item *item)
+{
+	out_style(&f->out, STYLE_BOLD);
+	out_puts(&f->out, verdict);
+	out_putc(&f->out, '\t');
+	out_style(&f->out, STYLE_PLAIN);
+	if (tool_settings.null) {
+		out_field(&f->out, item->entry->name);
+		out_putc(&f->out, '\n');
+	} else {
+		filter_put(f, item);
+	}
+}
+
+static bool
+is_passed_over(struct filter *f, const struct item *item)
+{
+	if (f->o->buffers || !entry_is_buffer(&f->subject.entry))
+		return false;
+	f->buffers++;
+	put_verdict(f, "-", item);
+	out_puts(&f->out, "\ta buffer: rules see parameters only (--buffers takes it in)\n");
+	return true;
+}
+
+static int
+explain_rule(struct filter *f, const struct item *item, struct err *e)
+{
+	struct rule_trace *trace = f->work;
+	struct err why = ERR_INIT;
+	int got;
+
+	if (is_passed_over(f, item))
+		return 0;
+	rule_trace_clear(trace);
+	got = rule_match(f->rule, &f->subject, trace, &why);
+	if (got < 0)
+		return filter_fail(item, &why, e);
+	f->hits += got == 1;
+	put_verdict(f, got ? "yes" : "no", item);
+	put_steps(f, trace, 0);
+	return 0;
+}
+
+static void
+put_group(struct filter *f, const struct group *g, bool got, struct buf *b)
+{
+	buf_clear(b);
+	buf_addc(b, '\t');
+	text_show(b, g->name);
+	buf_addf(b, ": %s\n", got ? "yes" : "no");
+	out_write(&f->out, b->p, b->len);
+}
+
+static int
+explain_groups(struct filter *f, const struct item *item, struct err *e)
+{
+	const struct groups *g = &f->groups;
+	long only = f->o->group ? groups_find(g, str_c(f->o->group)) : -1;
+	struct buf verdict = BUF_INIT, steps = BUF_INIT;
+	struct rule_trace *trace = f->work;
+	struct err why = ERR_INIT;
+	unsigned char *in;
+	size_t count;
+	int rc = 0;
+
+	if (is_passed_over(f, item))
+		return 0;
+	in = xcalloc(g->n + 1, 1);
+	if (groups_assign(g, &f->subject, f->o->first, in, &count, &why) < 0) {
+		rc = filter_fail(item, &why, e);
+		goto out;
+	}
+	for (size_t i = 0; i < g->n; i++) {
+		if (!in[i])
+			continue;
+		buf_adds(&verdict, verdict.len ? "," : "");
+		text_escape(&verdict, g->v[i].name);
+	}
+	if (count == 0)
+		buf_adds(&verdict, groups_takes_rest(&f->subject) ? "DEFAULT" : "-");
+	f->hits += count > 0 || groups_takes_rest(&f->subject);
+	put_verdict(f, verdict.p, item);
+	for (size_t i = 0; i < g->n; i++) {
+		if (only >= 0 && only != (long)i)
+			continue;
+		rule_trace_clear(trace);
+		if (rule_match(g->v[i].rule, &f->subject, trace, &why) < 0)
+			break;
+		put_group(f, &g->v[i], trace->steps[0].matched, &steps);
+		put_steps(f, trace, 1);
+		if (f->o->first && in[i])
+			break;
+	}
+	if (count == 0 && !groups_takes_rest(&f->subject))
+		out_puts(&f->out, "\trequires_grad is false: not in DEFAULT either\n");
+out:
+	free(in);
+	buf_release(&verdict);
+	buf_release(&steps);
+	return rc;
+}
+
+int
+explain_run(struct filter *f, const struct operands *operands, int *status, struct err *e)
+{
+	struct rule_trace trace = RULE_TRACE_INIT;
+	int rc;
+
+	f->work = &trace;
+	rc = filter_run(f, operands, f->form == FORM_RULE ? explain_rule : explain_groups, status, e);
+
+	if (rc == 0 && f->hits == 0)
+		*status = tool_worst(*status, TOOL_NO);
+	rule_trace_release(&trace);
+	return rc;
+}

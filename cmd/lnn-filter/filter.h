@@ -1,0 +1,93 @@
+/*
+ * filter: what the parts of lnn-filter share: options, compiled rules, and the list that goes through them.
+ */
+#ifndef LNN_FILTER_FILTER_H
+#define LNN_FILTER_FILTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/option.h"
+#include "common/out.h"
+#include "common/tool.h"
+#include "model/config.h"
+#include "model/model.h"
+#include "operand.h"
+#include "rule/groups.h"
+#include "rule/rule.h"
+
+enum mode { MODE_LINES, MODE_METADATA, MODE_EXPLAIN, MODE_INSPECT, MODE_LINT };
+
+struct options {
+	const char *config, *config_dir, *path, *expr, *reference, *group;
+	const char **models;
+	size_t nmodels, models_cap;
+	enum mode mode;
+	bool invert, count, quiet, first, buffers, allow_empty;
+	bool json, format_given, max_given;
+	uint64_t max; /* names to show in --inspect */
+};
+
+struct filter {
+	const struct options *o;
+	struct arena arena;
+	struct config config;
+	const struct ynode *experiment; /* root of the config; NULL without -c */
+	const struct ynode *node;       /* of the rule or the groups; NULL with --metadata */
+	bool whole;                     /* node is the experiment's OPTIMIZER.PARAMETER_GROUPS */
+	enum rule_form form;
+	struct model model, reference;
+	bool has_model;
+	struct rules *rules;
+	const struct rule *rule;        /* FORM_RULE */
+	struct groups groups;           /* FORM_GROUPS, or with --inspect and --lint */
+	const struct rule *exclude;     /* GradNorm's; --inspect, --lint */
+	struct subject subject;
+	struct operand first;           /* the first operand: it may be a description that rules look at */
+	struct out out;
+	uint64_t buffers;               /* passed over */
+	uint64_t hits;                  /* lines selected, assigned, ... */
+	uint64_t findings;              /* --lint */
+	void *work;                     /* of the mode that runs */
+};
+
+/* ---- setup.c */
+
+/* Finds and compiles what the options name, opens the first operand and the output. filter_release is due in any case. */
+int filter_setup(struct filter *f, const struct operands *operands, struct err *e);
+void filter_release(struct filter *f);
+
+/* Are the groups made use of? ENABLED that is absent is false in an experiment, as for linnaeus. */
+bool filter_enabled(const struct filter *f);
+
+/* The value at a dotted path of the experiment; NULL if there is none or it is null. */
+const struct ynode *filter_get(const struct filter *f, const char *path);
+
+/* ---- run.c */
+
+/*
+ * Gives every item of every operand to each, with f->subject set to it; buffers are passed over unless they are asked
+ * for. each returns 0, 1 to stop, or -1. An operand that cannot be read is told of at once and
+ * the next one taken;
+ * *status becomes the worst.
+ */
+typedef int filter_each(struct filter *f, const struct item *item, struct err *e);
+int filter_run(struct filter *f, const struct operands *operands, filter_each *each, int *status, struct err *e);
+
+/* Sets "FILE:LINE: NAME: WHY". */
+int filter_fail(const struct item *item, const struct err *why, struct err *e);
+/* "FILE:LINE: NAME" */
+void filter_where(const struct item *item, struct buf *b);
+
+/* Writes the item as it came. */
+void filter_put(struct filter *f, const struct item *item);
+
+/* ---- one for each mode; *status is set to TOOL_DONE or TOOL_NO */
+int lines_run(struct filter *f, const struct operands *operands, int *status, struct err *e);
+int metadata_run(struct filter *f, const struct operands *operands, int *status, struct err *e);
+int explain_run(struct filter *f, const struct operands *operands, int *status, struct err *e);
+int inspect_run(struct filter *f, const struct operands *operands, int *status, struct err *e);
+int lint_run(struct filter *f, const struct operands *operands, int *status, struct err *e);
+
+#endif

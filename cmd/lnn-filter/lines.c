@@ -1,0 +1,142 @@
+/* The plain filter: lines that match, or lines with their groups. */
+#include "filter.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/text.h"
+#include "base/xalloc.h"
+
+/* What groups need beside the filter. */
+struct assigning {
+	unsigned char *in;
+	uint64_t *counts;       /* by group, DEFAULT last */
+	long only;              /* -g; -1: all */
+	uint64_t several;       /* names in more than one group */
+	struct buf example;
+};
+
+static int
+rule_line(struct filter *f, const struct item *item, struct err *e)
+{
+	struct err why = ERR_INIT;
+	int got = rule_match(f->rule, &f->subject, NULL, &why);
+
+	if (got < 0)
+		return filter_fail(item, &why, e);
+	if ((got == 1) == f->o->invert)
+		return 0;
+	f->hits++;
+	if (f->o->quiet)
+		return 1;
+	if (!f->o->count)
+		filter_put(f, item);
+	return 0;
+}
+
+static void
+note_several(const struct filter *f, const struct item *item, struct assigning *a)
+{
+	bool first = true;
+
+	if (a->several++)
+		return;
+	text_show(&a->example, item->entry->name);
+	buf_adds(&a->example, " in ");
+	for (size_t i = 0; i < f->groups.n; i++) {
+		if (!a->in[i])
+			continue;
+		buf_adds(&a->example, first ? "" : ", ");
+		text_show(&a->example, f->groups.v[i].name);
+		first = false;
+	}
+}
+
+/* One assignment; 1 to stop. */
+static int
+assigned(struct filter *f, const struct item *item, struct assigning *a, size_t group)
+{
+	const struct group *g = group < f->groups.n ? &f->groups.v[group] : &f->groups.rest;
+
+	f->hits++;
+	a->counts[group]++;
+	if (f->o->quiet)
+		return 1;
+	if (f->o->count)
+		return 0;
+	if (a->only < 0) {
+		out_field(&f->out, g->name);
+		out_putc(&f->out, '\t');
+	}
+	filter_put(f, item);
+	return 0;
+}
+
+/* Does the line belong to group -g names? */
+static bool
+belongs(const struct filter *f, const struct assigning *a, size_t count)
+{
+	bool got = a->only < (long)f->groups.n ? a->in[a->only] : count == 0 && groups_takes_rest(&f->subject);
+
+	return got != f->o->invert;
+}
+
+static int
+group_line(struct filter *f, const struct item *item, struct err *e)
+{
+	struct assigning *a = f->work;
+	struct err why = ERR_INIT;
+	size_t count;
+
+	if (groups_assign(&f->groups, &f->subject, f->o->first, a->in, &count, &why) < 0)
+		return filter_fail(item, &why, e);
+	if (a->only >= 0)
+		return belongs(f, a, count) ? assigned(f, item, a, (size_t)a->only) : 0;
+	if (count > 1)
+		note_several(f, item, a);
+	for (size_t i = 0; i < f->groups.n; i++) {
+		if (a->in[i] && assigned(f, item, a, i))
+			return 1;
+	}
+	if (count == 0 && groups_takes_rest(&f->subject))
+		return assigned(f, item, a, f->groups.n);
+	return 0;
+}
+
+static void
+put_counts(struct filter *f, const struct assigning *a)
+{
+	if (f->form == FORM_RULE || a->only >= 0) {
+		out_printf(&f->out, "%" PRIu64 "\n", f->hits);
+		return;
+	}
+	for (size_t i = 0; i <= f->groups.n; i++) {
+		out_field(&f->out, i < f->groups.n ? f->groups.v[i].name : f->groups.rest.name);
+		out_printf(&f->out, "\t%" PRIu64 "\n", a->counts[i]);
+	}
+}
+
+int
+lines_run(struct filter *f, const struct operands *operands, int *status, struct err *e)
+{
+	struct assigning work = { 0 }, *a = &work;
+	int rc;
+
+	f->work = a;
+	a->only = f->o->group ? groups_find(&f->groups, str_c(f->o->group)) : -1;
+	a->in = xcalloc(f->groups.n + 1, 1);
+	a->counts = xcalloc(f->groups.n + 1, sizeof(*a->counts));
+	rc = filter_run(f, operands, f->form == FORM_RULE ? rule_line : group_line, status, e);
+	if (rc == 0 && f->o->count && !f->o->quiet)
+		put_counts(f, a);
+	if (rc == 0 && a->several)
+		tool_warn("%" PRIu64 " name%s in several groups (%s%s): two optimizers would update %s; --first-match takes the "
+			  "first", a->several, a->several == 1 ? " is" : "s are", a->example.p, a->several == 1 ? "" : ", ...",
+			  a->several == 1 ? "it" : "them");
+	if (rc == 0 && f->hits == 0)
+		*status = tool_worst(*status, TOOL_NO);
+	free(a->in);
+	free(a->counts);
+	buf_release(&a->example);
+	return rc;
+}

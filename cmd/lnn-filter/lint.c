@@ -1,0 +1,37 @@
+/* --lint: what is wrong or odd about a rule file, a line each. */
+#include "rule/lint.h"
+
+#include "filter.h"
+
+static int
+lint_line(struct filter *f, const struct item *item, struct err *e)
+{
+	struct buf where = BUF_INIT;
+
+	(void)e;
+	filter_where(item, &where);
+	lint_name(f->work, &f->subject, where.p);
+	buf_release(&where);
+	return 0;
+}
+
+int
+lint_run(struct filter *f, const struct operands *operands, int *status, struct err *e)
+{
+	const bool groups = f->form == FORM_GROUPS && f->groups.at;
+	struct lint *lint = lint_new(f->rules, groups ? &f->groups : NULL);
+	int rc;
+
+	if (groups)
+		lint_groups(f->rules, &f->groups, filter_enabled(f));
+	if (groups && f->whole)
+		lint_overrides(f->rules, &f->groups, filter_get(f, "LR_SCHEDULER.PARAMETER_GROUPS"));
+	f->work = lint;
+	rc = filter_run(f, operands, lint_line, status, e);
+	if (rc == 0)
+		lint_finish(lint);
+	if (rc == 0 && f->findings)
+		*status = tool_worst(*status, TOOL_NO);
+	lint_free(lint);
+	return rc;
+}

@@ -1,0 +1,200 @@
+#include "operand.h"
+
+#include <string.h>
+
+#include "common/file.h"
+#include "format/format.h"
+#include "model/config.h"
+#include "model/list.h"
+
+/* Is there a whole line in head that is neither blank nor a comment? */
+static bool
+has_line(struct str head)
+{
+	struct str line;
+
+	while (str_split(&head, '\n', &line)) {
+		if (head.p == NULL)
+			return false;
+		if (line.len > 0 && line.p[0] != '#' && line.p[0] != '\r')
+			return true;
+	}
+	return false;
+}
+
+/*
+ * As much of the beginning as tells what it is, and no more: a list that comes slowly is to be answered line by line.
+ */
+static int
+look(struct source *src, struct str *head, struct err *e)
+{
+	size_t want = 1, got;
+	const uint8_t *p;
+
+	for (;;) {
+		uint64_t ready;
+
+		if (source_look(src, 0, want, &p, &got, e) < 0)
+			return -1;
+		ready = source_ready(src, 0);
+		if (got < want || want == SOURCE_LOOK_MAX)
+			break;
+		if (ready > want) {
+			want = ready < SOURCE_LOOK_MAX ? (size_t)ready : SOURCE_LOOK_MAX;
+			continue;
+		}
+		if (got >= 4 && format_is_binary(p, got < FORMAT_PROBE ? got : FORMAT_PROBE))
+			break;
+		if (p[0] != '{' && p[0] >= ' ' && has_line(str_n((const char *)p, got)))
+			break;
+		want++;
+	}
+	*head = str_n((const char *)p, got);
+	return 0;
+}
+
+static int
+load_model(struct operand *x, struct err *e)
+{
+	struct arena a = ARENA_INIT;
+	struct str text;
+	int rc = config_slurp(x->src, &a, &text, e);
+
+	if (rc == 0)
+		rc = model_load_yaml(&x->model, x->file, text, e);
+	arena_release(&a);
+	if (rc == 0 && !x->model.has_state_dict)
+		return err_input(e, x->file, "a description without state_dict has no parameters to choose from; "
+					     "'-m %s' and a list would do", x->file);
+	return rc;
+}
+
+int
+operand_open(struct operand *x, const char *name, const char *key, struct err *e)
+{
+	const size_t probe = FORMAT_PROBE;
+	struct source *src;
+	struct str head;
+
+	memset(x, 0, sizeof(*x));
+	if (file_input(name, FILE_TEXT, &x->src, e) < 0)
+		return -1;
+	x->file = source_name(x->src);
+	if (look(x->src, &head, e) < 0)
+		return -1;
+	if (format_is_binary((const uint8_t *)head.p, head.len < probe ? head.len : probe) ||
+	    (head.len > 0 && head.p[0] == '{' && str_contains(head, str_c("\"weight_map\"")))) {
+		x->kind = OPERAND_CKPT;
+		src = x->src;
+		x->src = NULL;
+		return input_open_source(&x->input, src, key, e);
+	}
+	if (!model_probe(head))
+		return 0;
+	x->kind = OPERAND_MODEL;
+	model_init(&x->model);
+	return load_model(x, e);
+}
+
+void
+operand_close(struct operand *x)
+{
+	if (x->kind == OPERAND_CKPT)
+		input_close(&x->input);
+	if (x->kind == OPERAND_MODEL)
+		model_release(&x->model);
+	source_close(x->src);
+	memset(x, 0, sizeof(*x));
+}
+
+static int
+each_line(struct operand *x, const struct operand_reader *r, uint64_t *n, struct err *e)
+{
+	struct list_reader reader;
+	struct list_line line;
+	int rc;
+
+	list_open(&reader, x->src, r->null);
+	for (;;) {
+		struct item item;
+
+		if (!list_pending(&reader))
+			r->wait(r->arg);
+		rc = list_next(&reader, &line, e);
+		if (rc <= 0)
+			break;
+		++*n;
+		item = (struct item){ line.raw, &line.entry, reader.file, line.number };
+		rc = r->each(r->arg, &item, e);
+		if (rc != 0)
+			break;
+	}
+	list_release(&reader);
+	return rc;
+}
+
+/* An entry as the line that lnn-ckpt-inspect would have written. */
+static int
+give(const struct operand *x, const struct operand_reader *r, const struct entry *entry, struct buf *line, struct err *e)
+{
+	struct item item = { entry->name, entry, x->file, 0 };
+	struct err why = ERR_INIT;
+
+	buf_clear(line);
+	if (!r->null) {
+		if (list_put_fields(line, entry, &why) < 0)
+			return err_input(e, x->file, "%s", why.msg);
+		item.raw = buf_str(line);
+	} else if (entry->name.len && memchr(entry->name.p, '\0', entry->name.len)) {
+		return err_input(e, x->file, "a name holds a NUL: only JSON can say it");
+	}
+	return r->each(r->arg, &item, e);
+}
+
+static int
+each_tensor(struct operand *x, const struct operand_reader *r, uint64_t *n, struct err *e)
+{
+	const struct statedict *sd = &x->input.sd;
+	struct buf line = BUF_INIT;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < sd->n; i++) {
+		const struct tensor *t = sd_tensor(sd, &sd->entries[i]);
+		struct entry entry = entry_named(sd->entries[i].name);
+
+		if (t == NULL)
+			continue;
+		entry.dtype = t->dtype;
+		entry.has_shape = true;
+		entry.shape = t->shape;
+		entry.ndim = t->ndim;
+		++*n;
+		rc = give(x, r, &entry, &line, e);
+	}
+	buf_release(&line);
+	return rc;
+}
+
+static int
+each_entry(struct operand *x, const struct operand_reader *r, uint64_t *n, struct err *e)
+{
+	struct buf line = BUF_INIT;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < x->model.n; i++) {
+		++*n;
+		rc = give(x, r, &x->model.entries[i], &line, e);
+	}
+	buf_release(&line);
+	return rc;
+}
+
+int
+operand_each(struct operand *x, const struct operand_reader *r, uint64_t *n, struct err *e)
+{
+	switch (x->kind) {
+	case OPERAND_CKPT: return each_tensor(x, r, n, e);
+	case OPERAND_MODEL: return each_entry(x, r, n, e);
+	default: return each_line(x, r, n, e);
+	}
+}

@@ -1,0 +1,309 @@
+#include "filter.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "common/file.h"
+#include "common/models.h"
+#include "model/keys.h"
+#include "rule/lint.h"
+
+#define GROUPS_PATH "OPTIMIZER.PARAMETER_GROUPS"
+#define EXCLUDE_PATH "LOSS.GRAD_WEIGHTING.TASK.EXCLUDE_CONFIG"
+#define IGNORED_PATH "LOSS.GRAD_WEIGHTING.TASK.EXCLUDE_PATTERNS"
+
+/* What linnaeus has where EXCLUDE_CONFIG says nothing. */
+static const char exclude_default[] =
+	"{TYPE: or, FILTERS: [{TYPE: name, PATTERNS: [head]}, {TYPE: name, PATTERNS: [meta_]}]}";
+
+const struct ynode *
+filter_get(const struct filter *f, const char *path)
+{
+	return f->experiment ? config_get(&f->config, path) : NULL;
+}
+
+bool
+filter_enabled(const struct filter *f)
+{
+	return f->groups.enabled == -1 ? !f->whole : f->groups.enabled;
+}
+
+static int
+load_config(struct filter *f, struct err *e)
+{
+	const char *dir = f->o->config_dir ? f->o->config_dir : getenv("CONFIG_DIR");
+	struct config_opts opts = { dir, NULL };
+	struct source *src;
+	int rc;
+
+	if (f->o->config == NULL)
+		return 0;
+	if (file_input(f->o->config, FILE_TEXT, &src, e) < 0)
+		return -1;
+	rc = config_load(&f->config, src, &opts, e);
+	source_close(src);
+	f->experiment = f->config.root;
+	return rc;
+}
+
+/* Says which part of path is not there, and what is like it. */
+static int
+no_path(const struct ynode *root, const char *path, struct err *e)
+{
+	const struct ynode *node = root;
+	struct str rest = str_c(path), part;
+	struct buf so_far = BUF_INIT, hint = BUF_INIT;
+	struct shown shown;
+
+	while (str_split(&rest, '.', &part)) {
+		const struct ypair *pair = ymap_pair(node, part);
+
+		if (pair == NULL)
+			break;
+		node = pair->value;
+		buf_adds(&so_far, so_far.len ? "." : "");
+		buf_addstr(&so_far, part);
+	}
+	if (node->kind == YN_MAP) {
+		struct nearest near;
+
+		nearest_init(&near, part);
+		for (size_t i = 0; i < node->n; i++)
+			nearest_try(&near, node->pairs[i].key->text);
+		if (nearest_found(&near))
+			keys_suggest_one(&hint, near.best);
+	}
+	ynode_fail(node, e, "%s%sthere is no %s here%s", so_far.len ? so_far.p : "", so_far.len ? ": " : "",
+		   keys_show(&shown, part), hint.len ? hint.p : "");
+	buf_release(&so_far);
+	buf_release(&hint);
+	return -1;
+}
+
+/* The YAML node of the rule or the groups. */
+static int
+find_node(struct filter *f, struct err *e)
+{
+	const struct options *o = f->o;
+	const char *path = o->path ? o->path : GROUPS_PATH;
+	struct err form = ERR_INIT;
+	const struct ynode *rule;
+	enum rule_form ignored;
+
+	if (o->expr) {
+		if (yaml_parse(&f->arena, "-e", str_c(o->expr), &f->node, e) < 0)
+			return -1;
+		if (ynode_is_null(f->node))
+			return err_set(e, ERR_USAGE, "-e: the rule is empty");
+		return 0;
+	}
+	if (f->experiment == NULL)
+		return err_set(e, ERR_USAGE, "no rule is given: '-c CONFIG' or '-e RULE' does (see '%s --help')", tool_name());
+	if (o->path == NULL && ymap_get(f->experiment, "TYPE")) {
+		f->node = f->experiment;
+		return 0;
+	}
+	f->node = ynode_path(f->experiment, path);
+	f->whole = f->node && f->node == ynode_path(f->experiment, GROUPS_PATH);
+	/* A file that holds nothing but groups. */
+	if (o->path == NULL && f->node == NULL && rule_form(f->experiment, &ignored, &rule, &form) == 0)
+		f->node = f->experiment;
+	if (f->node == NULL)
+		return no_path(f->experiment, path, e);
+	if (ynode_is_null(f->node))
+		return ynode_fail(f->node, e, "%s: is null", path);
+	return 0;
+}
+
+static int
+load_reference(struct filter *f, struct err *e)
+{
+	if (f->o->reference == NULL)
+		return 0;
+	if (models_load(&f->reference, &f->o->reference, 1, e) < 0)
+		return -1;
+	if (!f->reference.has_state_dict)
+		return err_set(e, ERR_USAGE, "-r %s: has no state dict to compare with", f->o->reference);
+	return 0;
+}
+
+/* A finding of --lint, as soon as it is made. */
+static void
+print_finding(void *arg, const struct err *err)
+{
+	struct filter *f = arg;
+
+	f->findings++;
+	out_show(&f->out, str_c(err->msg));
+	out_putc(&f->out, '\n');
+}
+
+static int
+compile_exclude(struct filter *f, struct err *e)
+{
+	const struct ynode *node = filter_get(f, EXCLUDE_PATH), *ignored = filter_get(f, IGNORED_PATH);
+
+	if (ignored)
+		tool_warn("%s:%u:%u: EXCLUDE_PATTERNS is ignored, by linnaeus as well: EXCLUDE_CONFIG says what GradNorm leaves out",
+			  ignored->file, ignored->line, ignored->column);
+	if (node == NULL && yaml_parse(&f->arena, "default of EXCLUDE_CONFIG", str_c(exclude_default), &node, e) < 0)
+		return -1;
+	f->exclude = rules_compile(f->rules, node, e);
+	return f->exclude ? 0 : -1;
+}
+
+/* What a lone rule is called where groups are expected. */
+static struct str
+rule_title(const struct filter *f)
+{
+	const char *dot = f->o->path ? strrchr(f->o->path, '.') : NULL;
+
+	return str_c(dot ? dot + 1 : f->o->path && !f->o->expr ? f->o->path : "rule");
+}
+
+static int
+compile(struct filter *f, struct err *e)
+{
+	const struct ynode *node;
+
+	if (rule_form(f->node, &f->form, &node, e) < 0)
+		return -1;
+	if (f->form == FORM_GROUPS)
+		return groups_compile(&f->groups, f->rules, f->node, e);
+	f->rule = rules_compile(f->rules, node, e);
+	if (f->rule == NULL)
+		return -1;
+	if (f->o->mode == MODE_INSPECT)
+		groups_single(&f->groups, f->rules, rule_title(f), f->rule);
+	return 0;
+}
+
+/* Options that the rule or the groups have no use for. */
+static int
+check_form(const struct filter *f, struct err *e)
+{
+	const struct options *o = f->o;
+
+	if (f->form == FORM_RULE && o->group)
+		return err_set(e, ERR_USAGE, "-g %s: this is a single rule, not a set of groups", o->group);
+	if (f->form == FORM_RULE && o->first)
+		return err_set(e, ERR_USAGE, "--first-match: this is a single rule, not a set of groups");
+	if (f->form == FORM_GROUPS && o->invert && o->group == NULL)
+		return err_set(e, ERR_USAGE, "-v: which group is to be inverted? (-g GROUP)");
+	if (o->group && groups_find(&f->groups, str_c(o->group)) < 0) {
+		struct nearest near;
+		struct buf hint = BUF_INIT;
+
+		nearest_init(&near, str_c(o->group));
+		for (size_t i = 0; i < f->groups.n; i++)
+			nearest_try(&near, f->groups.v[i].name);
+		if (nearest_found(&near))
+			keys_suggest_one(&hint, near.best);
+		err_set(e, ERR_USAGE, "-g %s: there is no such group%s", o->group, hint.len ? hint.p : "");
+		buf_release(&hint);
+		return -1;
+	}
+	return 0;
+}
+
+static int
+setup_rules(struct filter *f, struct err *e)
+{
+	struct rule_env env = { 0 };
+	struct err own = ERR_INIT;
+
+	if (f->has_model)
+		env.model = &f->model;
+	else if (f->first.kind == OPERAND_MODEL)
+		env.model = &f->first.model;
+	env.reference = f->o->reference ? &f->reference : NULL;
+	env.diag = tool_diag();
+	if (f->o->mode == MODE_LINT) {
+		env.finding = print_finding;
+		env.arg = f;
+	}
+	f->rules = rules_new(&env);
+	if (f->o->mode == MODE_METADATA)
+		return 0;
+	if (compile(f, &own) < 0 && own.code != ERR_ANSWER) {
+		if (f->o->mode != MODE_LINT || own.code != ERR_INPUT) {
+			*e = own;
+			return -1;
+		}
+		print_finding(f, &own);
+	}
+	if (f->rule == NULL && f->form == FORM_RULE && f->o->mode != MODE_LINT)
+		return -1;
+	if (f->o->mode == MODE_INSPECT || (f->o->mode == MODE_LINT && f->whole)) {
+		err_clear(&own);
+		if (compile_exclude(f, &own) < 0 && own.code != ERR_ANSWER) {
+			*e = own;
+			return -1;
+		}
+	}
+	return check_form(f, e);
+}
+
+/* Reading a list while appending to it would never end; the shell has opened it for us. */
+static int
+check_output(const struct operands *operands, struct err *e)
+{
+	struct stat out, in;
+
+	if (tool_settings.output && strcmp(tool_settings.output, "-") != 0)
+		return 0;
+	if (fstat(STDOUT_FILENO, &out) < 0 || !S_ISREG(out.st_mode))
+		return 0;
+	for (size_t i = 0; i < operands->n || i == 0; i++) {
+		const char *name = operands->n ? operands->v[i] : "-";
+		bool standard = strcmp(name, "-") == 0;
+
+		if ((standard ? fstat(STDIN_FILENO, &in) : stat(name, &in)) == 0 && in.st_dev == out.st_dev &&
+		    in.st_ino == out.st_ino)
+			return err_set(e, ERR_USAGE, "%s: input file is output file: use '-o FILE'",
+				       standard ? "standard input" : name);
+	}
+	return 0;
+}
+
+int
+filter_setup(struct filter *f, const struct operands *operands, struct err *e)
+{
+	const struct options *o = f->o;
+
+	arena_init(&f->arena);
+	config_init(&f->config);
+	model_init(&f->model);
+	model_init(&f->reference);
+	if (load_config(f, e) < 0 || (o->mode != MODE_METADATA && find_node(f, e) < 0))
+		return -1;
+	f->has_model = o->nmodels > 0;
+	if (models_load(&f->model, o->models, o->nmodels, e) < 0 || load_reference(f, e) < 0 ||
+	    check_output(operands, e) < 0)
+		return -1;
+	if (operand_open(&f->first, operands->n ? operands->v[0] : NULL, tool_settings.key, e) < 0)
+		return -1;
+	if (out_open(&f->out, tool_settings.output, NULL, 0, e) < 0)
+		return -1;
+	if (setup_rules(f, e) < 0)
+		return -1;
+	subject_init(&f->subject, f->rules);
+	return 0;
+}
+
+void
+filter_release(struct filter *f)
+{
+	if (f->out.sink)
+		out_abort(&f->out);
+	subject_release(&f->subject);
+	rules_free(f->rules);
+	operand_close(&f->first);
+	model_release(&f->model);
+	model_release(&f->reference);
+	config_release(&f->config);
+	arena_release(&f->arena);
+}
