@@ -32,7 +32,7 @@ err_clear(struct err *e)
 }
 
 int
-err_set(struct err *e, enum err_code code, const char *fmt, ...)
+(err_set)(struct err *e, enum err_code code, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -45,7 +45,7 @@ err_set(struct err *e, enum err_code code, const char *fmt, ...)
 }
 
 int
-err_input(struct err *e, const char *file, const char *fmt, ...)
+(err_input)(struct err *e, const char *file, const char *fmt, ...)
 {
 	char prefix[600];
 	va_list ap;
@@ -60,7 +60,7 @@ err_input(struct err *e, const char *file, const char *fmt, ...)
 }
 
 int
-err_at(struct err *e, const char *file, uint64_t offset, const char *fmt, ...)
+(err_at)(struct err *e, const char *file, uint64_t offset, const char *fmt, ...)
 {
 	char prefix[600];
 	va_list ap;
@@ -75,7 +75,7 @@ err_at(struct err *e, const char *file, uint64_t offset, const char *fmt, ...)
 }
 
 int
-err_line(struct err *e, const char *file, unsigned line, unsigned column, const char *fmt, ...)
+(err_line)(struct err *e, const char *file, unsigned line, unsigned column, const char *fmt, ...)
 {
 	char prefix[600];
 	va_list ap;
@@ -90,7 +90,7 @@ err_line(struct err *e, const char *file, unsigned line, unsigned column, const 
 }
 
 int
-err_sys(struct err *e, const char *file, const char *fmt, ...)
+(err_sys)(struct err *e, const char *file, const char *fmt, ...)
 {
 	char prefix[600];
 	int sysno = errno;

@@ -48,4 +48,20 @@ int err_line(struct err *e, const char *file, unsigned line, unsigned column, co
 /* Sets ERR_SYSTEM, "FILE: MESSAGE: strerror(errno)"; returns -1. */
 int err_sys(struct err *e, const char *file, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/*
+ * That these return -1 stands here too, where compilers and analysers can see it: else they take the path on which
+ * a function failed and yet returned 0 for possible, and warn of what it did not set.
+ */
+static inline int
+err_failed(int always)
+{
+	(void)always;
+	return -1;
+}
+#define err_set(...) err_failed(err_set(__VA_ARGS__))
+#define err_input(...) err_failed(err_input(__VA_ARGS__))
+#define err_at(...) err_failed(err_at(__VA_ARGS__))
+#define err_line(...) err_failed(err_line(__VA_ARGS__))
+#define err_sys(...) err_failed(err_sys(__VA_ARGS__))
+
 #endif
