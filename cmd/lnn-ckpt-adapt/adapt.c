@@ -1,0 +1,85 @@
+#include "adapt.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/out.h"
+#include "common/tool.h"
+
+static int
+print_map(const char *name, struct err *e)
+{
+	const char *text = keymap_text(name);
+	struct keymap *none;
+	struct out out;
+
+	if (text == NULL)
+		return keymap_builtin(&none, name, e);
+	if (out_open(&out, NULL, NULL, 0, e) != 0)
+		return -1;
+	out_puts(&out, text);
+	return out_end(&out, e);
+}
+
+static int
+check_options(const struct adapt_options *o, struct err *e)
+{
+	if (o->compat && o->ddp)
+		return err_set(e, ERR_USAGE, "--ddp: linnaeus's loader cannot (--compat=linnaeus)");
+	if (o->report != NULL && strcmp(o->report, "-") == 0 &&
+	    (o->dry_run || tool_settings.output == NULL || strcmp(tool_settings.output, "-") == 0))
+		return err_set(e, ERR_USAGE, "--report -: standard output has the %s already",
+			       o->dry_run ? "list" : "checkpoint");
+	return 0;
+}
+
+/* The report is written whether the answer is yes or no, but not after trouble. */
+static int
+run(struct adapt *a, const struct operands *operands, struct err *e)
+{
+	struct err answer = ERR_INIT;
+	int rc;
+
+	if (adapt_prepare(a, operands, e) != 0 || adapt_edit(a, e) != 0)
+		return -1;
+	adapt_check(a);
+	if (adapt_prefix(a, e) != 0)
+		return -1;
+	rc = adapt_verdict(a, &answer);
+	if (rc == 0)
+		rc = adapt_write(a, &answer);
+	if ((rc == 0 || answer.code == ERR_ANSWER) && adapt_report(a, e) != 0)
+		return -1;
+	if (rc != 0)
+		*e = answer;
+	return rc;
+}
+
+int
+adapt_run(const struct adapt_options *o, const struct operands *operands, struct err *e)
+{
+	struct adapt a = { .o = o };
+	int rc;
+
+	if (o->print_map != NULL)
+		return print_map(o->print_map, e);
+	if (check_options(o, e) != 0)
+		return -1;
+	arena_init(&a.arena);
+	config_init(&a.config);
+	model_init(&a.model);
+	plan_init(&a.plan, tool_diag());
+	rc = run(&a, operands, e);
+	sealed_release(&a.sealed);
+	load_check_release(&a.load);
+	plan_release(&a.plan);
+	keymap_free(a.map);
+	for (size_t i = 0; i < a.ninputs; i++)
+		input_close(&a.inputs[i]);
+	free(a.inputs);
+	free(a.labels);
+	model_release(&a.model);
+	config_release(&a.config);
+	arena_release(&a.arena);
+	return rc;
+}

@@ -1,0 +1,259 @@
+#include "adapt.h"
+
+#include <ctype.h>
+#include <ftw.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/xalloc.h"
+#include "common/file.h"
+#include "common/models.h"
+#include "common/tool.h"
+
+/* ---- config, descriptions, key map */
+
+static int
+load_config(struct adapt *a, struct err *e)
+{
+	struct source_opts sopts = { .spool_dir = getenv("TMPDIR"), .diag = tool_diag() };
+	struct config_opts opts = { a->o->config_dir != NULL ? a->o->config_dir : getenv("CONFIG_DIR"), &sopts };
+	struct source *src;
+	int rc;
+
+	if (a->o->config == NULL)
+		return 0;
+	if (file_input(a->o->config, FILE_TEXT, &src, e) != 0)
+		return -1;
+	a->has_config = true;
+	rc = config_load(&a->config, src, &opts, e);
+	source_close(src);
+	return rc;
+}
+
+/* A text of the config; NULL where there is none. */
+static int
+setting(struct adapt *a, const char *path, const char **out, struct err *e)
+{
+	struct str s;
+	int rc = a->has_config ? config_text(&a->config, path, &s, e) : 0;
+
+	*out = rc > 0 ? arena_printf(&a->arena, "%.*s", (int)s.len, s.p) : NULL;
+	return rc < 0 ? -1 : 0;
+}
+
+static int
+load_models(struct adapt *a, struct err *e)
+{
+	const char *type;
+
+	if (a->o->models.n > 0)
+		return models_load(&a->model, a->o->models.v, a->o->models.n, e);
+	if (setting(a, "MODEL.TYPE", &type, e) != 0)
+		return -1;
+	if (type != NULL && model_is_builtin(type))
+		return model_load_builtin(&a->model, type, e);
+	return 0;
+}
+
+static int
+load_map(struct adapt *a, struct err *e)
+{
+	const char *name = a->o->source;
+	struct buf text = BUF_INIT;
+	size_t len;
+	int rc;
+
+	if (name == NULL && setting(a, "MODEL.PRETRAINED_SOURCE", &name, e) != 0)
+		return -1;
+	if (name == NULL)
+		return 0;
+	len = strlen(name);
+	if (keymap_is_builtin(name) || (strchr(name, '/') == NULL && (len < 5 || strcmp(name + len - 5, ".yaml") != 0)))
+		return keymap_builtin(&a->map, name, e);
+	rc = file_text(name, YAML_MAX_BYTES, &text, e);
+	if (rc == 0)
+		rc = keymap_load(&a->map, name, buf_str(&text), e);
+	buf_release(&text);
+	return rc;
+}
+
+/* ---- files named by the config */
+
+/* nftw has no argument for its callback. */
+static struct {
+	const char *name;
+	char *first, *second;
+} wanted;
+
+static int
+visit(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	if (type != FTW_F || strcmp(path + ftw->base, wanted.name) != 0)
+		return 0;
+	if (wanted.first == NULL) {
+		wanted.first = xstrdup(path);
+		return 0;
+	}
+	wanted.second = xstrdup(path);
+	return 1;
+}
+
+static int
+find_below(struct adapt *a, const char *dir, const char *name, const char **out, struct err *e)
+{
+	int rc = 0;
+
+	wanted.name = name;
+	wanted.first = wanted.second = NULL;
+	if (nftw(dir, visit, 32, 0) < 0)
+		rc = err_sys(e, dir, "cannot look for %s (ENV.INPUT.CACHE_DIR)", name);
+	else if (wanted.second != NULL)
+		rc = err_set(e, ERR_INPUT, "%s: two files of that name: %s and %s; give the path", name, wanted.first,
+			     wanted.second);
+	else if (wanted.first == NULL)
+		rc = err_set(e, ERR_INPUT, "%s: no such file below %s (ENV.INPUT.CACHE_DIR); nothing is downloaded",
+			     name, dir);
+	else
+		*out = arena_cstr(&a->arena, wanted.first);
+	free(wanted.first);
+	free(wanted.second);
+	return rc;
+}
+
+static int
+resolve(struct adapt *a, const char *name, const char **out, struct err *e)
+{
+	const char *dir;
+
+	*out = name;
+	if (strstr(name, "://") != NULL)
+		return err_set(e, ERR_INPUT, "%s: nothing is downloaded; fetch the file and name it", name);
+	if (strchr(name, '/') != NULL)
+		return 0;
+	if (setting(a, "ENV.INPUT.CACHE_DIR", &dir, e) != 0)
+		return -1;
+	return dir == NULL ? 0 : find_below(a, dir, name, out, e);
+}
+
+/* The checkpoint that the config names at path; ERR_USAGE with what if it names none. */
+static int
+from_config(struct adapt *a, const char *path, const char *what, const char **out, struct err *e)
+{
+	const char *name;
+
+	if (setting(a, path, &name, e) != 0)
+		return -1;
+	if (name == NULL)
+		return err_set(e, ERR_USAGE, "%s", what);
+	return resolve(a, name, out, e);
+}
+
+/* ---- inputs */
+
+static int
+open_one(struct adapt *a, const char *label, const char *operand, struct err *e)
+{
+	size_t i = a->ninputs++;
+
+	a->labels[i] = label;
+	return input_open(&a->inputs[i], operand, tool_settings.key, e);
+}
+
+/* NAME=FILE; its place in the map's inputs. */
+static int
+named(const struct str *names, size_t n, const char *option, const char **label, const char **file, struct arena *arena,
+      struct err *e)
+{
+	const char *eq = strchr(option, '=');
+	struct str name;
+
+	if (eq == NULL || eq == option)
+		return err_set(e, ERR_USAGE, "--input %s: NAME=FILE was expected", option);
+	name = str_n(option, (size_t)(eq - option));
+	*file = eq + 1;
+	for (size_t i = 0; i < n; i++) {
+		if (str_eq(names[i], name)) {
+			*label = arena_printf(arena, "%.*s", STR_ARG(name));
+			return 0;
+		}
+	}
+	return err_set(e, ERR_USAGE, "--input %s: the key map has no input of that name", option);
+}
+
+static int
+open_missing(struct adapt *a, struct str name, struct err *e)
+{
+	struct buf path = BUF_INIT;
+	const char *file, *what, *label = arena_printf(&a->arena, "%.*s", STR_ARG(name));
+	int rc;
+
+	for (size_t i = 0; i < a->ninputs; i++)
+		if (strcmp(a->labels[i], label) == 0)
+			return 0;
+	buf_adds(&path, "MODEL.PRETRAINED_");
+	for (size_t i = 0; i < name.len; i++)
+		buf_addc(&path, (char)toupper((unsigned char)name.p[i]));
+	what = arena_printf(&a->arena, "the key map %s wants --input %s=FILE", keymap_name(a->map), label);
+	rc = from_config(a, path.p, what, &file, e);
+	buf_release(&path);
+	return rc == 0 ? open_one(a, label, file, e) : -1;
+}
+
+static int
+open_named(struct adapt *a, const struct str *names, size_t n, const struct operands *operands, struct err *e)
+{
+	const char *label = NULL, *file = NULL;
+	size_t i;
+
+	if (operands->n > 0)
+		return err_set(e, ERR_USAGE, "the key map %s has several inputs: name them with --input",
+			       keymap_name(a->map));
+	for (i = 0; i < a->o->inputs.n; i++) {
+		if (named(names, n, a->o->inputs.v[i], &label, &file, &a->arena, e) != 0)
+			return -1;
+		for (size_t j = 0; j < a->ninputs; j++)
+			if (strcmp(a->labels[j], label) == 0)
+				return err_set(e, ERR_USAGE, "--input %s: given twice", label);
+		if (open_one(a, label, file, e) != 0)
+			return -1;
+	}
+	for (i = 0; i < n; i++)
+		if (open_missing(a, names[i], e) != 0)
+			return -1;
+	return 0;
+}
+
+static int
+open_single(struct adapt *a, const struct operands *operands, struct err *e)
+{
+	const char *file = operands->n > 0 ? operands->v[0] : NULL, *name;
+
+	if (a->o->inputs.n > 0)
+		return err_set(e, ERR_USAGE, "--input goes with a key map that has several inputs (-s)");
+	if (file == NULL) {
+		if (setting(a, "MODEL.PRETRAINED", &name, e) != 0 || (name != NULL && resolve(a, name, &file, e) != 0))
+			return -1;
+	}
+	return open_one(a, NULL, file, e);
+}
+
+int
+adapt_prepare(struct adapt *a, const struct operands *operands, struct err *e)
+{
+	const struct str *names = NULL;
+	size_t n;
+
+	if (load_config(a, e) != 0 || load_models(a, e) != 0 || load_map(a, e) != 0)
+		return -1;
+	n = a->map == NULL ? 0 : keymap_inputs(a->map, &names);
+	a->inputs = xcalloc(n + 1, sizeof(*a->inputs));
+	a->labels = xcalloc(n + 1, sizeof(*a->labels));
+	if ((n > 0 ? open_named(a, names, n, operands, e) : open_single(a, operands, e)) != 0)
+		return -1;
+	for (size_t i = 0; i < a->ninputs; i++)
+		plan_add_input(&a->plan, &a->inputs[i].sd, a->labels[i]);
+	return 0;
+}

@@ -1,0 +1,212 @@
+#include "adapt.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+#include "common/file.h"
+#include "common/tool.h"
+#include "model/list.h"
+#include "tensor/convert.h"
+
+/* ---- steps 2 and 3 */
+
+static int
+prefixes_and_map(struct adapt *a, struct err *e)
+{
+	struct keymap_env env = { a->has_config ? &a->config : NULL, &a->model };
+
+	plan_strip_prefixes(&a->plan, a->o->strip.v, a->o->strip.n, !a->o->compat);
+	if (a->map != NULL && keymap_apply(a->map, &a->plan, &env, e) != 0)
+		return -1;
+	if (a->o->compat)
+		plan_strip_module_once(&a->plan);
+	return 0;
+}
+
+/* ---- steps 4 and 5 */
+
+static int
+drop(struct adapt *a, const struct model_list *described, const struct strs *given, const char *key, const char *option,
+     enum drop_syntax syntax, struct err *e)
+{
+	struct drop_pattern *list = xcalloc(described->n + given->n, sizeof(*list));
+	size_t n = 0, i;
+	int rc;
+
+	for (i = 0; i < described->n; i++)
+		list[n++] = (struct drop_pattern){ described->items[i], key, syntax, false };
+	for (i = 0; i < given->n; i++)
+		list[n++] = (struct drop_pattern){ str_c(given->v[i]), option, syntax, false };
+	rc = plan_drop_patterns(&a->plan, list, n, e);
+	free(list);
+	return rc;
+}
+
+static int
+drop_all(struct adapt *a, struct err *e)
+{
+	enum drop_syntax params = a->o->compat ? DROP_LINNAEUS : DROP_COMPONENT;
+
+	if (drop(a, model_drop_params(&a->model, a->o->compat), &a->o->drop_params, "drop_params", "--drop-params",
+		 params, e) != 0)
+		return -1;
+	return drop(a, &a->model.handling.drop_buffers, &a->o->drop_buffers, "drop_buffers", "--drop-buffers",
+		    DROP_CONTAINS, e);
+}
+
+/* ---- step 6 */
+
+static int
+read_names(struct adapt *a, const char *operand, struct str **names, size_t *n, struct err *e)
+{
+	struct list_reader r;
+	struct list_line line;
+	struct source *src;
+	size_t cap = 0;
+	int rc;
+
+	*names = NULL;
+	*n = 0;
+	if (file_input(operand, FILE_TEXT, &src, e) != 0)
+		return -1;
+	list_open(&r, src, tool_settings.null);
+	while ((rc = list_next(&r, &line, e)) > 0) {
+		*names = xgrow(*names, *n, &cap, sizeof(**names));
+		(*names)[(*n)++] = arena_str(&a->arena, line.entry.name);
+	}
+	if (rc == 0 && *n == 0 && !a->o->allow_empty)
+		rc = err_input(e, source_name(src),
+			       "no name in the list; did the program before it fail? (--allow-empty)");
+	list_release(&r);
+	source_close(src);
+	return rc;
+}
+
+static int
+name_list(struct adapt *a, const char *operand, bool keep, struct err *e)
+{
+	struct name_list l = { .option = keep ? "--keep-names" : "--drop-names",
+			       .keep = keep,
+			       .ignore_missing = a->o->ignore_missing };
+	struct str *names;
+	int rc = read_names(a, operand, &names, &l.n, e);
+
+	l.names = names;
+	if (rc == 0)
+		rc = plan_name_list(&a->plan, &l, e);
+	free(names);
+	return rc;
+}
+
+static int
+name_edits(struct adapt *a, struct err *e)
+{
+	const struct name_option *n;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < a->o->nnames; i++) {
+		n = &a->o->names[i];
+		if (n->what != NAMES_RENAME)
+			rc = name_list(a, n->arg, n->what == NAMES_KEEP, e);
+	}
+	for (size_t i = 0; rc == 0 && i < a->o->nnames; i++)
+		if (a->o->names[i].what == NAMES_RENAME)
+			rc = plan_rename_regex(&a->plan, a->o->names[i].arg, e);
+	return rc;
+}
+
+/* ---- step 7 */
+
+static bool
+wants_tables(const struct adapt *a)
+{
+	if (a->o->interpolate != CHOICE_NONE)
+		return a->o->interpolate == CHOICE_YES;
+	if (a->o->compat && (a->map == NULL || !keymap_interpolates(a->map)))
+		return false;
+	return a->model.handling.interpolate_rel_pos_bias > 0;
+}
+
+static int
+image_size(struct adapt *a, struct tables_opts *t, struct err *e)
+{
+	uint64_t size;
+	int rc;
+
+	if (t->grid != NULL || t->img_size != 0 || !a->has_config)
+		return 0;
+	rc = config_u64(&a->config, "DATA.IMG_SIZE", &size, e);
+	if (rc > 0 && (size == 0 || size > 1 << 20))
+		return err_set(e, ERR_INPUT, "%s: DATA.IMG_SIZE: out of range", a->config.file);
+	if (rc > 0)
+		t->img_size = (uint32_t)size;
+	return rc < 0 ? -1 : 0;
+}
+
+static int
+tables(struct adapt *a, struct err *e)
+{
+	struct tables_opts t = { .index = INDEX_DROP_RESIZED, .model = &a->model };
+
+	if (bias_settle(&a->o->bias, &t, e) != 0 || image_size(a, &t, e) != 0)
+		return -1;
+	if (!wants_tables(a))
+		return 0;
+	if (t.grid == NULL && t.img_size == 0 && !a->model.has_state_dict) {
+		if (a->o->interpolate == CHOICE_YES)
+			return err_set(
+				e, ERR_USAGE,
+				"--interpolate: the new size is missing: --img-size N, --grid HxW, or -m with shapes");
+		tool_warn("relative position bias tables are copied as they are: --img-size N says the new size");
+		return 0;
+	}
+	if (a->o->compat && t.layout.kind == LAYOUT_AUTO)
+		t.layout = t.to = (struct layout){ LAYOUT_FIRST, 1 };
+	if (plan_tables(&a->plan, &t, e) != 0)
+		return -1;
+	for (size_t i = 0; i < a->ninputs; i++)
+		if (source_is_stream(a->inputs[i].src))
+			return 0;
+	return plan_tables_resolve(&a->plan, e);
+}
+
+static int
+cast(struct adapt *a, struct err *e)
+{
+	static const enum dtype allowed[] = { DTYPE_FLOAT64, DTYPE_FLOAT32, DTYPE_FLOAT16, DTYPE_BFLOAT16 };
+	enum dtype to;
+
+	if (a->o->dtype == NULL)
+		return 0;
+	to = dtype_by_name(str_c(a->o->dtype));
+	for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++) {
+		if (to == allowed[i]) {
+			plan_cast(&a->plan, to);
+			return 0;
+		}
+	}
+	return err_set(e, ERR_USAGE, "--dtype %s: float64, float32, float16 or bfloat16 was expected", a->o->dtype);
+}
+
+int
+adapt_edit(struct adapt *a, struct err *e)
+{
+	if (prefixes_and_map(a, e) != 0 || drop_all(a, e) != 0 || name_edits(a, e) != 0 || tables(a, e) != 0)
+		return -1;
+	return cast(a, e);
+}
+
+/* ---- step 8 */
+
+int
+adapt_prefix(struct adapt *a, struct err *e)
+{
+	if (a->o->ddp && a->model.handling.supports_module_prefix == 0)
+		return err_set(e, ERR_USAGE, "--ddp: the description says supports_module_prefix: false");
+	if (a->o->ddp)
+		plan_add_prefix(&a->plan, str_c("module."), "--ddp");
+	for (size_t i = 0; i < a->o->add_prefix.n; i++)
+		plan_add_prefix(&a->plan, str_c(a->o->add_prefix.v[i]), "--add-prefix");
+	return 0;
+}
