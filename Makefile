@@ -56,6 +56,10 @@ prog_obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(sort $(wildcard cmd/$(1)/*.c)))
 PROG_OBJ := $(foreach p,$(PROG_NAMES),$(call prog_obj,$(p)))
 
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
+# Drivers answer questions that a test in another language asks; NAME_vs_python.py asks drive_NAME.
+DRIVER_SRC := $(sort $(wildcard tests/unit/drive_*.c))
+DRIVER_BIN := $(DRIVER_SRC:tests/unit/%.c=$(BUILD)/tests/%)
+VS_PYTHON := $(sort $(wildcard tests/unit/*_vs_python.py))
 UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/%)
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/fuzz/%)
@@ -63,7 +67,7 @@ REPLAY_BIN := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/tests/replay_%)
 BATS := $(sort $(wildcard tests/bats/*.bats))
 
 ALL_OBJ := $(LIB_OBJ) $(COMMON_OBJ) $(PROG_OBJ) \
-	$(patsubst %.c,$(BUILD)/obj/%.o,$(UNIT_SRC) $(FUZZ_SRC) $(wildcard tests/fuzz/replay.c))
+	$(patsubst %.c,$(BUILD)/obj/%.o,$(UNIT_SRC) $(DRIVER_SRC) $(FUZZ_SRC) $(wildcard tests/fuzz/replay.c))
 
 MANS := $(sort $(wildcard man/*.[157]))
 COMPLETIONS := $(sort $(wildcard cmd/completion/*.bash cmd/completion/_* cmd/completion/*.fish))
@@ -157,7 +161,7 @@ $(BUILD)/tests/replay_fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/test
 	$(call say,LD,$@)
 	$(Q)$(LINK)
 
-$(BUILD)/tests/test_%: $(BUILD)/obj/tests/unit/test_%.o $(LIB)
+$(UNIT_BIN) $(DRIVER_BIN): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(LINK)
@@ -170,7 +174,7 @@ $(BUILD)/fuzz/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(LIB)
 .SECONDARY: $(ALL_OBJ)
 -include $(ALL_OBJ:.o=.d)
 
-test-programs: $(UNIT_BIN) $(REPLAY_BIN)
+test-programs: $(UNIT_BIN) $(DRIVER_BIN) $(REPLAY_BIN)
 fuzz-programs: $(FUZZ_BIN)
 
 # ---- what is done with it ----
@@ -196,15 +200,15 @@ deps-dev: deps
 	$(call apt_install,$(DEPS_DEV),clang with clang-tidy$(comma) clang-format and libFuzzer$(comma) cppcheck$(comma) \
 	shellcheck$(comma) mandoc$(comma) gcovr$(comma) hyperfine$(comma) valgrind$(comma) strace)
 
-run_env = LNN_BUILD='$(abspath $(BUILD))' LNN_SAN='$(SAN)' V='$(V)' PYTHON='$(PYTHON)'
+run_env = LNN_BUILD='$(abspath $(BUILD))' LNN_SAN='$(SAN)' V='$(V)' PYTHON='$(PYTHON)' CC='$(CC)'
 
 demo: all
 	@$(run_env) tests/demo
 
 check: all test-programs
-	@$(run_env) tests/run $(UNIT_BIN) $(REPLAY_BIN) $(BATS)
+	@$(run_env) tests/run $(UNIT_BIN) $(REPLAY_BIN) $(VS_PYTHON) $(BATS)
 
-check-torch: all
+check-torch: all $(DRIVER_BIN)
 	@$(run_env) tests/torch/run
 
 lint:
