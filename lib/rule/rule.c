@@ -263,7 +263,7 @@ subject_set(struct subject *s, const struct entry *e)
 
 	s->entry = *e;
 	s->name = e->name;
-	s->scanned = false;
+	s->scanned = s->staged = false;
 	if (e->name.len >= 7 && memcmp(e->name.p, "module.", 7) == 0)
 		s->name = str_from(e->name, 7);
 	if (m && m->n)
@@ -361,13 +361,19 @@ type_need_layer(const struct rule *rule, const struct subject *s, struct err *er
 }
 
 bool
-type_contained(const struct rule_item *item, struct subject *s)
+type_scan(struct subject *s, uint32_t id)
 {
 	if (!s->scanned) {
 		scan_run(&s->rules->scan, s->name, s->bits);
 		s->scanned = true;
 	}
-	return scan_bit(s->bits, item->scan);
+	return scan_bit(s->bits, id);
+}
+
+bool
+type_contained(const struct rule_item *item, struct subject *s)
+{
+	return type_scan(s, item->scan);
 }
 
 /* ---- telling */

@@ -54,6 +54,8 @@ struct subject {
 	const struct rules *rules;
 	uint64_t *bits;        /* rule/scan.h; found when first wanted */
 	bool scanned;
+	bool staged;
+	const struct stage_pattern *stage; /* what gives the name its stage; NULL if it has none */
 };
 
 void subject_init(struct subject *s, struct rules *rules);

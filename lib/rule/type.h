@@ -34,6 +34,13 @@ struct rule {
 	const struct match_type *how; /* of a name rule */
 };
 
+/* A pattern of a stage of the description. */
+struct stage_pattern {
+	const struct model_group *stage;
+	struct str text;
+	uint32_t scan;
+};
+
 struct rules {
 	struct rule_env env;
 	struct arena arena;
@@ -41,6 +48,8 @@ struct rules {
 	struct rule *newest;
 	size_t count;
 	bool warned;              /* that there is no reference */
+	struct stage_pattern *stages; /* once a rule asks for stages: their patterns, the last stage's first */
+	size_t nstages;
 };
 
 struct rule_type {
@@ -83,7 +92,10 @@ int type_any(const struct rule *rule, enum item_class class, struct subject *s, 
 int type_need_shape(const struct rule *rule, const struct subject *s, struct err *err);
 int type_need_layer(const struct rule *rule, const struct subject *s, struct err *err);
 
-/* Is the text of an ITEM_PATTERN contained in the subject's name? */
+/* Is the text with this id in rules->scan contained in the subject's name? */
+bool type_scan(struct subject *s, uint32_t id);
+
+/* The same of an ITEM_PATTERN. */
 bool type_contained(const struct rule_item *item, struct subject *s);
 
 /* "'TEXT' (FILE:LINE:COLUMN)" */

@@ -2,6 +2,51 @@
 #include "base/text.h"
 #include "rule/type.h"
 
+/* The patterns of all stages join the one scan of names; the last stage that has one decides. */
+static void
+take_stages(struct rules *rules)
+{
+	const struct model *m = rules->env.model;
+	size_t n = 0;
+
+	if (rules->stages)
+		return;
+	for (size_t i = 0; i < m->ngroups; i++)
+		n += m->groups[i].patterns.n;
+	rules->stages = arena_calloc(&rules->arena, n + 1, sizeof(*rules->stages));
+	for (size_t i = m->ngroups; i-- > 0;) {
+		const struct model_group *g = &m->groups[i];
+
+		if (model_stage_named(m, g->key) != g)
+			continue;
+		for (size_t k = 0; k < g->patterns.n; k++) {
+			struct stage_pattern *p = &rules->stages[rules->nstages++];
+
+			p->stage = g;
+			p->text = g->patterns.items[k];
+			p->scan = scan_add(&rules->scan, p->text);
+		}
+	}
+}
+
+static const struct stage_pattern *
+stage_of(struct subject *s)
+{
+	const struct rules *rules = s->rules;
+
+	if (s->staged)
+		return s->stage;
+	s->staged = true;
+	s->stage = NULL;
+	for (size_t i = 0; i < rules->nstages; i++) {
+		if (type_scan(s, rules->stages[i].scan)) {
+			s->stage = &rules->stages[i];
+			break;
+		}
+	}
+	return s->stage;
+}
+
 static int
 compile(struct rules *rules, struct rule *rule, struct err *err)
 {
@@ -14,49 +59,42 @@ compile(struct rules *rules, struct rule *rule, struct err *err)
 						 "parameter_groups_metadata.stages (-m)");
 	for (size_t i = 0; i < rule->nitems; i++)
 		rule->items[i].stage = model_stage_named(m, rule->items[i].text);
+	take_stages(rules);
 	return 0;
 }
 
 static int
 holds(const struct rule *rule, size_t i, struct subject *s, struct err *err)
 {
-	const struct model_group *stage = model_stage(rule->rules->env.model, s->name, NULL);
+	const struct stage_pattern *p = stage_of(s);
 
 	(void)err;
-	return stage && stage == rule->items[i].stage;
+	return p && p->stage == rule->items[i].stage;
 }
 
 static int
 match(const struct rule *rule, struct subject *s, struct rule_trace *trace, size_t *item, struct err *err)
 {
-	const struct model_group *stage = model_stage(rule->rules->env.model, s->name, NULL);
-
 	(void)trace;
-	(void)err;
-	for (size_t i = 0; stage && i < rule->nitems; i++) {
-		if (rule->items[i].stage == stage) {
-			*item = i;
-			return 1;
-		}
-	}
-	return 0;
+	return type_any(rule, ITEM_STAGE, s, item, err);
 }
 
 static void
 explain(struct buf *b, const struct rule_step *step, const struct subject *s)
 {
-	struct str pattern;
-	const struct model_group *stage = model_stage(step->rule->rules->env.model, s->name, &pattern);
+	const struct ynode *at;
 
-	if (stage == NULL) {
+	(void)step;
+	if (s->stage == NULL) {
 		buf_adds(b, "in no stage");
 		return;
 	}
+	at = s->stage->stage->patterns.at;
 	buf_adds(b, "in stage ");
-	text_show(b, stage->key);
-	buf_adds(b, ", because of '");
-	text_show(b, pattern);
-	buf_addf(b, "' (%s:%u:%u)", stage->patterns.at->file, stage->patterns.at->line, stage->patterns.at->column);
+	text_show(b, s->stage->stage->key);
+	buf_adds(b, ", as it contains '");
+	text_show(b, s->stage->text);
+	buf_addf(b, "' (%s:%u:%u)", at->file, at->line, at->column);
 }
 
 static const char *const keys[] = { "STAGES", NULL };
