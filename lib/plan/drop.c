@@ -143,7 +143,7 @@ int
 plan_drop_patterns(struct plan *p, const struct drop_pattern *patterns, size_t n, struct err *e)
 {
 	struct dropper *list = xcalloc(n, sizeof(*list));
-	size_t i, ready;
+	size_t i, ready, first = p->nrules;
 	int rc = 0;
 
 	for (ready = 0; rc == 0 && ready < n; ready++)
@@ -151,6 +151,7 @@ plan_drop_patterns(struct plan *p, const struct drop_pattern *patterns, size_t n
 	for (i = 0; rc == 0 && n > 0 && i < p->nentries; i++)
 		if (p->entries[i].alive && !p->entries[i].module)
 			rc = drop_entry(p, &p->entries[i], list, n, e);
+	plan_find_nearest(p, first);
 	for (i = 0; i < ready; i++)
 		pyre_free(list[i].re);
 	free(list);

@@ -78,7 +78,10 @@ size_t plan_cast(struct plan *p, enum dtype to);
 
 /* ---- rules that touched nothing (unused.c) */
 
-/* Fills the nearest names of rules that matched nothing, and warns of each. Returns how many such rules count for --fail-unused. */
+/* Fills the nearest names of rules, from number first on, that matched nothing: for the end of a step, while names are as they were. */
+void plan_find_nearest(struct plan *p, size_t first);
+
+/* Warns of each rule that matched nothing. Returns how many such rules count for --fail-unused. */
 size_t plan_unused(struct plan *p);
 
 /* One warning that counts the near misses, with an example. */

@@ -401,7 +401,7 @@ int
 keymap_apply(struct keymap *k, struct plan *p, const struct keymap_env *env, struct err *e)
 {
 	const char *unmapped = arena_printf(&p->arena, "key map %s: no rule for it", keymap_name(k));
-	size_t i, next;
+	size_t i, next, first = p->nrules;
 
 	if (k->same_shape && (env->model == NULL || !env->model->has_state_dict))
 		return err_set(e, ERR_USAGE, "the key map %s needs a description that lists the state dict (-m)",
@@ -414,6 +414,7 @@ keymap_apply(struct keymap *k, struct plan *p, const struct keymap_env *env, str
 		if (p->entries[i].alive && apply_one(k, p, i, unmapped, &next, e) != 0)
 			return -1;
 	}
+	plan_find_nearest(p, first);
 	if (k->same_shape) {
 		check_shapes(p, env->model);
 		order_as_model(p, env->model);

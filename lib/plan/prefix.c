@@ -44,7 +44,7 @@ void
 plan_strip_prefixes(struct plan *p, const char *const *prefixes, size_t n, bool wrappers)
 {
 	struct prefix *list = xcalloc(n + 2, sizeof(*list));
-	size_t count = 0;
+	size_t count = 0, first = p->nrules;
 
 	for (size_t i = 0; i < n; i++) {
 		list[count].text = str_c(prefixes[i]);
@@ -59,6 +59,7 @@ plan_strip_prefixes(struct plan *p, const char *const *prefixes, size_t n, bool 
 	for (size_t i = 0; i < p->nentries; i++)
 		if (p->entries[i].alive)
 			strip_entry(p, &p->entries[i], list, count);
+	plan_find_nearest(p, first);
 	free(list);
 }
 

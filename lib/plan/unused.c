@@ -38,22 +38,29 @@ try_name(struct nearest *n, struct str name, size_t components, struct str *whol
 }
 
 static void
-find_nearest(struct plan *p, struct plan_rule *r)
+find_nearest(const struct plan *p, struct plan_rule *r)
 {
 	struct str wanted = trim(r->wanted), whole = { NULL, 0 };
 	size_t components = 1;
 	struct nearest n;
 
-	if (wanted.len == 0)
+	if (wanted.len == 0 || r->matched > 0 || r->quiet)
 		return;
 	for (size_t i = 0; i < wanted.len; i++)
 		components += wanted.p[i] == '.';
 	nearest_init(&n, wanted);
 	for (size_t i = 0; i < p->nentries; i++)
-		if (!p->entries[i].module)
+		if (p->entries[i].alive && !p->entries[i].module)
 			try_name(&n, p->entries[i].name, components, &whole);
 	if (nearest_found(&n))
 		r->nearest[r->nnearest++] = whole;
+}
+
+void
+plan_find_nearest(struct plan *p, size_t first)
+{
+	for (size_t i = first; i < p->nrules; i++)
+		find_nearest(p, p->rules[i]);
 }
 
 size_t
@@ -71,7 +78,6 @@ plan_unused(struct plan *p)
 			diag_verbose(p->diag, "%s: matched nothing", r->text);
 			continue;
 		}
-		find_nearest(p, r);
 		if (r->nnearest > 0)
 			diag_warn(p->diag, "%s: matched nothing; the nearest name is %.*s", r->text,
 				  STR_ARG(r->nearest[0]));
