@@ -166,13 +166,15 @@ int
 torch_forward_other(struct torch_forward *f, struct err *e)
 {
 	struct arena *a = &f->c->arena;
-	struct str name = arena_str(a, f->local.entry.name);
+	struct str name = arena_str(a, f->local.entry.name), below;
 	char *folded = arena_bytes(a, name.len);
 	size_t i;
 
 	for (i = 0; i < name.len; i++)
 		folded[i] = name.p[i] >= 'A' && name.p[i] <= 'Z' ? (char)(name.p[i] - 'A' + 'a') : name.p[i];
-	if (!strmap_add(&f->folded, str_n(folded, name.len), f->nothers))
+	below = torch_below(*f->root, str_n(folded, name.len));
+	if (!strmap_add(&f->folded, str_n(folded, name.len), f->nothers) ||
+		(below.p != NULL && str_starts(below, str_c("data/")) && strmap_get(&f->keys, str_from(below, 5), NULL)))
 		return err_at(e, f->c->file, f->local.entry.header, "the zip has two records '%.*s' (or they differ in case "
 			"only)", STR_ARG(name));
 	f->others = xgrow(f->others, f->nothers, &f->others_cap, sizeof(*f->others));

@@ -384,7 +384,7 @@ torch_forward_open(struct ckpt *c, bool *took, const char **why, struct err *e)
 			first = str_from(torch_below(z->root, f->local.entry.name), sizeof("data/") - 1);
 		status = settle_order(f, &r, first, e);
 		c->ops = &stream_ops;
-		c->writer = f->format_version ? "torch 2.7 or later" : NULL;
+		c->writer = torch_writer(f->format_version, f->byteorder, f->version);
 		f->forgets = true;
 		torch_forward_forget(f);
 	}

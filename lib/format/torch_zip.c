@@ -45,6 +45,16 @@ torch_check_byteorder(struct ckpt *c, struct str text, bool *big, struct err *e)
 	return 0;
 }
 
+const char *
+torch_writer(bool format_version, bool byteorder, bool version_first)
+{
+	if (format_version)
+		return "torch 2.7 or later";
+	if (version_first)
+		return byteorder ? "lnn-tools" : NULL;
+	return byteorder ? "torch 2.1 to 2.6" : "torch 1.6 to 2.0";
+}
+
 struct str
 torch_below(struct str root, struct str name)
 {
@@ -114,6 +124,8 @@ struct opening {
 	struct ckpt *c;
 	struct zip_dir dir;
 	struct buf name; /* scratch */
+	uint64_t version_at;
+	bool byteorder, format_version;
 	struct err *e;
 };
 
@@ -194,12 +206,9 @@ read_marks(struct opening *o)
 	if (order != NULL && (read_small(o, order, room, &text) < 0 ||
 		torch_check_byteorder(o->c, text, &o->c->big_endian, o->e) < 0))
 		return -1;
-	if (find_c(o, ".format_version") != NULL)
-		o->c->writer = "torch 2.7 or later";
-	else if (find_c(o, ".data/serialization_id") != NULL)
-		o->c->writer = "torch 2.1 to 2.6";
-	else if (order == NULL)
-		o->c->writer = "torch 1.6 to 2.0";
+	o->version_at = version->data;
+	o->byteorder = order != NULL;
+	o->format_version = find_c(o, ".format_version") != NULL || find_c(o, ".storage_alignment") != NULL;
 	return 0;
 }
 
@@ -350,6 +359,9 @@ open_directory(struct ckpt *c, struct err *e)
 		r = read_marks(&o);
 	if (r == 0)
 		r = read_tree(&o);
+	if (r == 0)
+		c->writer = torch_writer(o.format_version, o.byteorder,
+			c->nstorages == 0 || o.version_at < c->storages[0].offset);
 	zip_release(&o.dir);
 	buf_release(&o.name);
 	return r;

@@ -24,6 +24,12 @@ struct torch_zip {
 int torch_check_version(struct ckpt *c, struct str text, struct err *e);
 int torch_check_byteorder(struct ckpt *c, struct str text, bool *big, struct err *e);
 
+/*
+ * Who wrote it, from what can be told on a pipe too: the records .format_version, byteorder, and whether version
+ * stands before the storages.
+ */
+const char *torch_writer(bool format_version, bool byteorder, bool version_first);
+
 /* Small records have at most this many bytes. */
 enum { TORCH_SMALL = 128 };
 

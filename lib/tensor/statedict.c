@@ -13,6 +13,14 @@
 
 /* ---- the tree */
 
+/* A module of a TorchScript archive: its attributes are the dict of its state. */
+static bool
+is_script(const struct vtree *t, const struct vobject *o)
+{
+	return value_kind(t, o->callable) == VALUE_GLOBAL && str_starts(value_module(t, o->callable), str_c("__torch__")) &&
+		o->state != VALUE_ABSENT && value_kind(t, o->state) == VALUE_DICT;
+}
+
 /* The container h is: itself, or the dict or list that an object of a subclass of one carries; else VALUE_ABSENT. */
 static uint32_t
 container_of(const struct vtree *t, uint32_t h)
@@ -26,6 +34,8 @@ container_of(const struct vtree *t, uint32_t h)
 		return h;
 	case VALUE_OBJECT:
 		o = value_object(t, h);
+		if (is_script(t, o))
+			return o->state;
 		return o->items != VALUE_ABSENT ? o->items : o->appended;
 	default:
 		return VALUE_ABSENT;
