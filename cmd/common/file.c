@@ -91,7 +91,7 @@ file_text(const char *operand, uint64_t most, struct buf *text, struct err *e)
 {
 	struct source *s;
 	size_t got = 0;
-	int status;
+	int status = 0;
 
 	if (file_input(operand, FILE_TEXT, &s, e) < 0)
 		return -1;

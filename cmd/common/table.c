@@ -161,6 +161,8 @@ table_print(const struct table *t, struct out *o)
 	size_t width[TABLE_COLUMNS] = { 0 };
 	bool titled = false;
 
+	if (t->ncolumns == 0)
+		return;
 	measure(t, o->width, width);
 	for (size_t i = 0; i < t->ncolumns; i++)
 		titled = titled || t->columns[i].title != NULL;

@@ -187,40 +187,40 @@ open_direct(const char *name, int *fd, struct err *e)
 }
 
 int
-replace_open(struct replace **out, int *fd, const char *name, struct err *e)
+replace_open(struct replace **out, int *fd, const char *path, struct err *e)
 {
 	struct replace *r;
 	struct stat st;
-	bool exists = stat(name, &st) == 0;
+	bool exists = stat(path, &st) == 0;
 	size_t slot;
-	char *path;
+	char *real;
 
 	*out = NULL;
 	*fd = -1;
 	if (!exists && errno != ENOENT)
-		return open_error(name, e);
+		return open_error(path, e);
 	if (exists && S_ISDIR(st.st_mode))
-		return err_input(e, name, "is a directory");
+		return err_input(e, path, "is a directory");
 	if (exists && !S_ISREG(st.st_mode))
-		return open_direct(name, fd, e);
-	if (exists && faccessat(AT_FDCWD, name, W_OK, AT_EACCESS) < 0)
-		return open_error(name, e);
-	path = exists ? realpath(name, NULL) : follow(name);
-	if (path == NULL)
-		return open_error(name, e);
-	slot = take_slot(path, exists ? 0600 : 0666, fd);
+		return open_direct(path, fd, e);
+	if (exists && faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) < 0)
+		return open_error(path, e);
+	real = exists ? realpath(path, NULL) : follow(path);
+	if (real == NULL)
+		return open_error(path, e);
+	slot = take_slot(real, exists ? 0600 : 0666, fd);
 	if (slot == MAX_OPEN) {
-		err_sys(e, name, "cannot create a temporary file beside it");
-		free(path);
+		err_sys(e, path, "cannot create a temporary file beside it");
+		free(real);
 		return -1;
 	}
 	r = xcalloc(1, sizeof(*r));
-	r->name = xstrdup(name);
-	r->path = path;
-	r->folder = folder_len(path) > 0 ? xstrndup(path, folder_len(path)) : xstrdup(".");
+	r->name = xstrdup(path);
+	r->path = real;
+	r->folder = folder_len(real) > 0 ? xstrndup(real, folder_len(real)) : xstrdup(".");
 	r->slot = slot;
 	if (exists && take_over(*fd, &st) < 0) {
-		err_sys(e, name, "cannot keep its mode");
+		err_sys(e, path, "cannot keep its mode");
 		close(*fd);
 		replace_abort(r);
 		return -1;
