@@ -20,17 +20,47 @@
 /* What passes through memory goes in pieces that stay in the processor's cache. */
 #define PIECE ((size_t)256 << 10)
 
+/* So few bytes are not worth a read of their own. */
+enum { FEW = 16 * 1024 };
+
 /* The most asked of the kernel at once; short enough for what sink_passed does. */
 #define KERNEL_PIECE ((uint64_t)64 << 20)
+
+/* Copies n bytes, a few, that others close by will follow: one read serves many. */
+static int
+copy_few(struct sink *s, struct source *src, uint64_t off, size_t n, uint32_t *crc, struct err *e)
+{
+	const uint8_t *p;
+	size_t got;
+
+	if (source_look(src, off, n, &p, &got, e) < 0)
+		return -1;
+	if (got < n) {
+		char end[FEW];
+
+		return source_read(src, off, end, n, e); /* which says what is wrong */
+	}
+	if (crc != NULL)
+		*crc = crc32_add(*crc, p, n);
+	return sink_write(s, p, n, e);
+}
 
 /* Copies n bytes at *off through memory and moves *off. With take the source may forget them. */
 static int
 copy_through(struct sink *s, struct source *src, uint64_t *off, uint64_t n, bool take, uint32_t *crc, struct err *e)
 {
 	size_t size = n < PIECE ? (size_t)n : PIECE;
-	char *p = n > 0 ? xmalloc(size) : NULL;
 	int status = 0;
+	char *p;
 
+	if (n <= FEW) {
+		status = n > 0 ? copy_few(s, src, *off, size, crc, e) : 0;
+		*off += n;
+		if (take && status == 0)
+			source_forget(src, *off);
+		return status;
+	}
+	p = xmalloc(size);
 	while (n > 0 && status == 0) {
 		size_t some = n < size ? (size_t)n : size;
 

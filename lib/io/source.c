@@ -12,8 +12,11 @@
 #include "io/fd.h"
 #include "io/stream.h"
 
-/* A look at a place of its own reads at least this much, one that goes on from the last reads SOURCE_LOOK_MAX. */
-enum { LOOK_MIN = 1024 };
+/*
+ * A look at a place of its own reads at least LOOK_MIN; one that goes on from the last, or begins at most LOOK_GAP
+ * behind it, reads SOURCE_LOOK_MAX.
+ */
+enum { LOOK_MIN = 1024, LOOK_GAP = 4096 };
 
 enum kind { REGULAR, STREAM, MEMORY };
 
@@ -238,13 +241,13 @@ source_take(struct source *s, uint64_t off, void *p, size_t n, struct err *e)
 static int
 look_regular(struct source *s, uint64_t off, size_t want, const uint8_t **p, struct err *e)
 {
-	bool inside = off >= s->look_off && off - s->look_off <= s->look_len;
+	bool near = off >= s->look_off && off - s->look_off <= s->look_len + LOOK_GAP;
 	size_t n;
 
-	if (!inside || want > s->look_len - (size_t)(off - s->look_off)) {
+	if (!near || off - s->look_off + want > s->look_len) {
 		if (s->look == NULL)
 			s->look = xmalloc(SOURCE_LOOK_MAX);
-		n = present(s, off, inside ? SOURCE_LOOK_MAX : want < LOOK_MIN ? LOOK_MIN : want);
+		n = present(s, off, near ? SOURCE_LOOK_MAX : want < LOOK_MIN ? LOOK_MIN : want);
 		s->look_len = 0;
 		if (read_regular(s, off, s->look, n, e) < 0)
 			return -1;
