@@ -43,12 +43,13 @@ torch_forward_name(const struct torch_forward *f, size_t i, struct buf *b)
 int
 torch_forward_settle(struct torch_forward *f, struct err *e)
 {
-	struct seen *s = &f->seen[f->n - 1];
 	struct zip_descriptor d;
 	struct buf name = BUF_INIT;
+	struct seen *s;
 
 	if (!f->pending)
 		return 0;
+	s = &f->seen[f->n - 1];
 	if (zip_descriptor(f->c->src, f->at, f->wide, &d, e) < 0)
 		return -1;
 	if (d.packed != s->packed || d.size != s->size) {

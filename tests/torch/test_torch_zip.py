@@ -370,6 +370,8 @@ with t.part("subclass"):
     value = {"w": mine, "p": torch.nn.Parameter(torch.rand(2)), "x": torch.rand(1)}
     value["p"].extra = [torch.ones(2)]
     torch.save(value, tmp / "a.pth")
+    value = torch.load(tmp / "a.pth", **({"weights_only": False} if new else {}))
+    t.ok(type(value["w"]) is Mine and value["w"].colour == "red", "subclass: torch reads it back")
     check_copy(tmp / "a.pth", value, "subclass and attributes", safe=False)
 
 with t.part("protocols"):
