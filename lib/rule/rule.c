@@ -407,6 +407,8 @@ rule_explain(struct buf *b, const struct rule_step *step, const struct subject *
 	at = b->len;
 	buf_adds(b, ": ");
 	step->rule->type->explain(b, step, s);
-	if (b->len == at + 2)
+	if (b->len == at + 2) {
 		b->len = at;
+		b->p[at] = '\0';
+	}
 }

@@ -1,0 +1,229 @@
+/* Tensor lists: reading lines and writing them. The lines are written out by hand from lnn-tensors(5). */
+#include "model/list.h"
+
+#include <unistd.h>
+
+#include "tap.h"
+
+/* Reads text as a list; the names, one a line, go to *names. Returns what ended it: 0 or -1. */
+static int
+read_names(const char *text, size_t len, bool null, struct buf *names, struct err *e)
+{
+	struct source *src = source_memory(text, len, "list");
+	struct list_reader r;
+	struct list_line line;
+	int rc;
+
+	list_open(&r, src, null);
+	while ((rc = list_next(&r, &line, e)) == 1) {
+		buf_addstr(names, line.entry.name);
+		buf_addf(names, "|%u\n", (unsigned)line.number);
+	}
+	list_release(&r);
+	source_close(src);
+	return rc;
+}
+
+static void
+test_lines(void)
+{
+	static const char text[] = "# a comment\n"
+				   "a.weight\tfloat32\t[3,4]\n"
+				   "\n"
+				   "  \t \n"
+				   "b\n"
+				   "\\#c\t\t[]\r\n"
+				   "\\e\n"
+				   "d\\te\\x1b\\\\\n"
+				   "last";
+	struct buf names = BUF_INIT;
+	struct err e = ERR_INIT;
+
+	ok(read_names(text, sizeof(text) - 1, false, &names, &e) == 0);
+	is_str(names.p, "a.weight|2\nb|5\n#c|6\n|7\nd\te\x1b\\|8\nlast|9\n", "names and line numbers");
+	buf_release(&names);
+}
+
+static void
+test_null(void)
+{
+	static const char text[] = "#a\0b\tc\nd\0\\e\0end";
+	struct buf names = BUF_INIT;
+	struct err e = ERR_INIT;
+
+	ok(read_names(text, sizeof(text) - 1, true, &names, &e) == 0);
+	is_str(names.p, "#a|1\nb\tc\nd|2\n\\e|3\nend|4\n", "raw names between NULs");
+	buf_release(&names);
+}
+
+static void
+test_fields(void)
+{
+	uint64_t shape[TENSOR_NDIM_MAX];
+	struct buf scratch = BUF_INIT;
+	struct err e = ERR_INIT;
+	struct entry x;
+
+	ok(list_parse(str_c("n\tbfloat16\t[2,0,7]\tkind=buffer\tx=y\tlayer_type=A\\tB\trequires_grad=false"), "f", 1, &scratch,
+		      shape, &x, &e) == 0);
+	is_int(x.dtype, DTYPE_BFLOAT16, "dtype");
+	ok(x.has_shape && x.ndim == 3 && x.shape[0] == 2 && x.shape[1] == 0 && x.shape[2] == 7);
+	is_int(x.kind, ENTRY_BUFFER, "kind");
+	is_int(x.requires_grad, GRAD_FALSE, "requires_grad");
+	ok(str_eqc(x.layer_type, "A\tB"));
+	ok(list_parse(str_c("n\tfuture16\t[]"), "f", 1, &scratch, shape, &x, &e) == 0);
+	ok_msg(x.dtype == DTYPE_UNKNOWN && x.has_shape && x.ndim == 0, "an unknown dtype is carried; a scalar has a shape");
+	ok(list_parse(str_c("n\tlayer_type=Linear"), "f", 1, &scratch, shape, &x, &e) == 0);
+	ok_msg(!x.has_shape && str_eqc(x.layer_type, "Linear"), "keys may follow the name at once");
+	ok(x.kind == ENTRY_UNKNOWN && x.requires_grad == GRAD_UNKNOWN);
+	buf_release(&scratch);
+}
+
+static void
+test_errors(void)
+{
+	static const struct {
+		const char *line, *message;
+	} cases[] = {
+		{ "n\tfloat32\t[3,x]", "f:7: [3,x]: a shape looks like [3,4]" },
+		{ "n\t[3]", "f:7: [3]: a dtype comes before the shape" },
+		{ "n\tfloat32\t[3]\tLinear", "f:7: Linear: KEY=VALUE was expected" },
+		{ "n\tfloat32\t[3]\trequires_grad=maybe", "f:7: requires_grad=maybe: requires_grad is true or false" },
+		{ "a\\qb", "f:7: a\\qb: a bad escape (known are \\t \\n \\r \\\\ \\# \\e \\xHH)" },
+		{ "\tfloat32", "f:7: the name is missing (\\e stands for the empty name)" },
+	};
+	uint64_t shape[TENSOR_NDIM_MAX];
+	struct buf scratch = BUF_INIT;
+	struct entry x;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct err e = ERR_INIT;
+
+		ok(list_parse(str_c(cases[i].line), "f", 7, &scratch, shape, &x, &e) == -1);
+		is_str(e.msg, cases[i].message, cases[i].line);
+	}
+	buf_release(&scratch);
+}
+
+/* Lines longer than the reader's block, and one longer than any may be. */
+static void
+test_long(void)
+{
+	struct buf text = BUF_INIT, names = BUF_INIT;
+	struct err e = ERR_INIT;
+
+	buf_adds(&text, "a\n");
+	buf_fill(&text, 'x', 1000000);
+	buf_adds(&text, "\nb\n");
+	ok(read_names(text.p, text.len, false, &names, &e) == 0);
+	is_uint(names.len, 4 + 1000003 + 4, "a line of a million bytes is read");
+	buf_clear(&text);
+	buf_fill(&text, 'x', (size_t)LIST_MAX_LINE + 1);
+	ok(read_names(text.p, text.len, false, &names, &e) == -1);
+	is_str(e.msg, "list:1: a line of more than 16777216 bytes is no part of a tensor list", "no line is longer than 16 MiB");
+	buf_release(&text);
+	buf_release(&names);
+}
+
+/* A pipe gives its lines as they come, one byte at a time or not. */
+static void
+test_pipe(void)
+{
+	struct source *src;
+	struct list_reader r;
+	struct list_line line;
+	struct err e = ERR_INIT;
+	int fd[2];
+
+	if (pipe(fd) < 0)
+		tap_bail("no pipe");
+	ok(source_fd(&src, fd[0], "pipe", NULL, &e) == 0);
+	list_open(&r, src, false);
+	ok(write(fd[1], "one\ntw", 6) == 6);
+	ok(list_next(&r, &line, &e) == 1 && str_eqc(line.raw, "one"));
+	ok_msg(!list_pending(&r), "half a line is not at hand");
+	ok(write(fd[1], "o\n", 2) == 2);
+	ok(list_next(&r, &line, &e) == 1 && str_eqc(line.raw, "two"));
+	close(fd[1]);
+	ok(list_next(&r, &line, &e) == 0);
+	list_release(&r);
+	source_close(src);
+}
+
+static void
+test_put(void)
+{
+	const uint64_t shape[] = { 1152, 384 };
+	struct entry x = entry_named(str_c("stage_3.0.attn.qkv.weight"));
+	struct buf b = BUF_INIT;
+	struct err e = ERR_INIT;
+
+	ok(list_put(&b, &x, false, &e) == 0);
+	is_str(b.p, "stage_3.0.attn.qkv.weight\n", "a name alone");
+	buf_clear(&b);
+	x.dtype = DTYPE_FLOAT32;
+	x.has_shape = true;
+	x.ndim = 2;
+	x.shape = shape;
+	x.layer_type = str_c("Linear");
+	ok(list_put(&b, &x, false, &e) == 0);
+	is_str(b.p, "stage_3.0.attn.qkv.weight\tfloat32\t[1152,384]\tlayer_type=Linear\n", "as in the manual");
+	buf_clear(&b);
+	x = entry_named(str_c("#\t\x01"));
+	x.kind = ENTRY_BUFFER;
+	x.requires_grad = GRAD_FALSE;
+	ok(list_put(&b, &x, false, &e) == 0);
+	is_str(b.p, "\\#\\t\\x01\t\t\tkind=buffer\trequires_grad=false\n", "escapes; fields that are not known are empty");
+	buf_clear(&b);
+	ok(list_put(&b, &x, true, &e) == 0 && b.len == 4 && b.p[3] == '\0');
+	x.name = str_n("a\0b", 3);
+	ok(list_put(&b, &x, false, &e) == -1);
+	is_str(e.msg, "the name a\\x00b holds a NUL: only JSON can say it", "a NUL in a name");
+	buf_release(&b);
+}
+
+static void
+test_buffers(void)
+{
+	static const struct {
+		const char *name;
+		enum dtype dtype;
+		enum entry_kind kind;
+		bool buffer;
+	} cases[] = {
+		{ "a.weight", DTYPE_FLOAT32, ENTRY_UNKNOWN, false },
+		{ "a.weight", DTYPE_INT64, ENTRY_UNKNOWN, true },
+		{ "a.mask", DTYPE_BOOL, ENTRY_UNKNOWN, true },
+		{ "bn.running_mean", DTYPE_FLOAT32, ENTRY_UNKNOWN, true },
+		{ "bn.running_var", DTYPE_UNKNOWN, ENTRY_UNKNOWN, true },
+		{ "bn.num_batches_tracked", DTYPE_UNKNOWN, ENTRY_UNKNOWN, true },
+		{ "x.relative_position_index", DTYPE_UNKNOWN, ENTRY_UNKNOWN, true },
+		{ "running_mean.weight", DTYPE_FLOAT32, ENTRY_UNKNOWN, false },
+		{ "bn.running_mean", DTYPE_FLOAT32, ENTRY_PARAMETER, false },
+		{ "a.weight", DTYPE_FLOAT32, ENTRY_BUFFER, true },
+		{ "a.weight", DTYPE_COMPLEX64, ENTRY_UNKNOWN, false },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct entry x = entry_named(str_c(cases[i].name));
+
+		x.dtype = (uint8_t)cases[i].dtype;
+		x.kind = (uint8_t)cases[i].kind;
+		ok_msg(entry_is_buffer(&x) == cases[i].buffer, "%s, %s, kind %d", cases[i].name, dtype_name(cases[i].dtype),
+		       (int)cases[i].kind);
+	}
+}
+
+int
+main(void)
+{
+	test_lines();
+	test_null();
+	test_fields();
+	test_errors();
+	test_long();
+	test_pipe();
+	test_put();
+	test_buffers();
+	return tap_done();
+}

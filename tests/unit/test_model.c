@@ -1,0 +1,342 @@
+/* Model descriptions and experiment files, against what lnn-model(5) and SPEC's built-in tables say. */
+#include "model/model.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "model/config.h"
+#include "tap.h"
+
+static const char sample[] =
+	"name: mFormerV0_sm\n"
+	"state_dict:\n"
+	"  - {name: stage_0.0.weight, shape: [48, 3, 3, 3], dtype: float32, layer_type: Conv2d}\n"
+	"  - {name: stage_0.1.running_mean, shape: [48], layer_type: BatchNorm2d, kind: buffer}\n"
+	"  - {name: frozen.scale, shape: [384], requires_grad: false}\n"
+	"  - {name: count, shape: [], dtype: int64}\n"
+	"parameter_groups_metadata:\n"
+	"  stages:\n"
+	"    conv_stages: [stage_0, stage_1, stage_2]\n"
+	"    transformer_stages: [stage_3, stage_4]\n"
+	"  embeddings: [cls_token]\n"
+	"pretrained_ckpt_handling_metadata:\n"
+	"  drop_buffers: [relative_position_index]\n"
+	"  drop_params: [head, meta_]\n"
+	"  interpolate_rel_pos_bias: true\n"
+	"  relative_position_bias: {layout: last}\n"
+	"  supports_module_prefix: true\n"
+	"  strict: false\n";
+
+static void
+test_sample(void)
+{
+	struct model m;
+	struct err e = ERR_INIT;
+	const struct entry *x;
+	struct str pattern;
+	struct buf out = BUF_INIT;
+
+	model_init(&m);
+	ok_msg(model_load_yaml(&m, "m.yaml", str_c(sample), &e) == 0, "reads: %s", e.msg);
+	ok(str_eqc(m.name, "mFormerV0_sm") && m.n == 4 && m.ngroups == 3);
+	x = model_find(&m, str_c("stage_0.0.weight"));
+	ok(x && x->dtype == DTYPE_FLOAT32 && x->ndim == 4 && x->shape[0] == 48 && str_eqc(x->layer_type, "Conv2d"));
+	ok(x && x->kind == ENTRY_UNKNOWN && x->requires_grad == GRAD_UNKNOWN);
+	x = model_find(&m, str_c("stage_0.1.running_mean"));
+	ok(x && x->kind == ENTRY_BUFFER && x->dtype == DTYPE_UNKNOWN);
+	x = model_find(&m, str_c("frozen.scale"));
+	ok(x && x->requires_grad == GRAD_FALSE);
+	x = model_find(&m, str_c("count"));
+	ok(x && x->has_shape && x->ndim == 0);
+	ok(model_find(&m, str_c("absent")) == NULL);
+	ok(str_eqc(m.groups[2].category, "embeddings") && m.groups[2].key.p == NULL && m.groups[2].patterns.n == 1);
+	ok(str_eqc(model_stage(&m, str_c("stage_3.0.attn"), &pattern)->key, "transformer_stages") &&
+	   str_eqc(pattern, "stage_3"));
+	ok_msg(str_eqc(model_stage(&m, str_c("stage_3.stage_0"), NULL)->key, "transformer_stages"), "the last stage wins");
+	ok(model_stage(&m, str_c("cls_token"), NULL) == NULL);
+	ok(m.handling.given && m.handling.drop_params.n == 2 && m.handling.interpolate_rel_pos_bias == 1);
+	ok(m.handling.supports_module_prefix == 1 && m.handling.strict == 0 && str_eqc(m.handling.layout, "last"));
+	ok(model_write(&m, &out, &e) == 0);
+	is_str(out.p,
+	       "name: mFormerV0_sm\n"
+	       "state_dict:\n"
+	       "  - {name: stage_0.0.weight, shape: [48, 3, 3, 3], dtype: float32, layer_type: Conv2d}\n"
+	       "  - {name: stage_0.1.running_mean, shape: [48], layer_type: BatchNorm2d, kind: buffer}\n"
+	       "  - {name: frozen.scale, shape: [384], requires_grad: false}\n"
+	       "  - {name: count, shape: [], dtype: int64, kind: buffer}\n"
+	       "parameter_groups_metadata:\n"
+	       "  stages:\n"
+	       "    conv_stages: [stage_0, stage_1, stage_2]\n"
+	       "    transformer_stages: [stage_3, stage_4]\n"
+	       "  embeddings: [cls_token]\n"
+	       "pretrained_ckpt_handling_metadata:\n"
+	       "  drop_buffers: [relative_position_index]\n"
+	       "  drop_params: [head, meta_]\n"
+	       "  interpolate_rel_pos_bias: true\n"
+	       "  relative_position_bias: {layout: last}\n"
+	       "  supports_module_prefix: true\n"
+	       "  strict: false\n",
+	       "written as it was read, but for the buffer that the dtype gives away");
+	buf_release(&out);
+	model_release(&m);
+}
+
+static void
+test_errors(void)
+{
+	static const struct {
+		const char *text, *message;
+	} cases[] = {
+		{ "[]", "m:1:1: a model description is a map with state_dict, parameter_groups_metadata or "
+			"pretrained_ckpt_handling_metadata, not a list" },
+		{ "state_dicts: []", "m:1:1: state_dicts: unknown key in a model description; did you mean state_dict?" },
+		{ "state_dict: {a: 1}", "m:1:13: state_dict: must be a list of entries, not a map" },
+		{ "state_dict:\n- {name: a, shapes: [1]}",
+		  "m:2:13: shapes: unknown key in an entry of a state dict; did you mean shape?" },
+		{ "state_dict:\n- {shape: [1]}", "m:2:3: an entry of a state dict needs a name" },
+		{ "state_dict:\n- {name: a, shape: 3}", "m:2:20: shape: must be a list of sizes, not a scalar" },
+		{ "state_dict:\n- {name: a, shape: [-1]}", "m:2:21: shape: a size is a whole number from 0 on" },
+		{ "state_dict:\n- {name: a, dtype: float23}", "m:2:20: dtype: there is no float23; did you mean float32?" },
+		{ "state_dict:\n- {name: a, kind: buf}", "m:2:19: kind: must be buffer or parameter, not buf" },
+		{ "state_dict:\n- {name: a, requires_grad: 0}", "m:2:28: requires_grad: must be true or false, not 0" },
+		{ "state_dict: [a, b, a]", "m:1:20: the name a occurs twice" },
+		{ "parameters: [a]\nbuffers: [a]", "m:2:11: the name a occurs twice" },
+		{ "parameter_groups_metadata: [a]", "m:1:28: parameter_groups_metadata: must be a map, not a list" },
+		{ "parameter_groups_metadata: {heads: {a: head}}",
+		  "m:1:40: a: must be a list of name patterns, not a scalar" },
+		{ "pretrained_ckpt_handling_metadata: {drop_param: [a]}",
+		  "m:1:37: drop_param: unknown key in pretrained_ckpt_handling_metadata; did you mean drop_params?" },
+		{ "pretrained_ckpt_handling_metadata: {strict: maybe}",
+		  "m:1:45: strict: must be true or false, not maybe" },
+		{ "pretrained_ckpt_handling_metadata: {relative_position_bias: last}",
+		  "m:1:61: relative_position_bias: must be a map such as {layout: last}, not a scalar" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct model m;
+		struct err e = ERR_INIT;
+
+		model_init(&m);
+		ok(model_load_yaml(&m, "m", str_c(cases[i].text), &e) == -1);
+		is_str(e.msg, cases[i].message, cases[i].message);
+		model_release(&m);
+	}
+}
+
+/* Each section of a later description replaces that of an earlier one. */
+static void
+test_stacking(void)
+{
+	struct model m;
+	struct err e = ERR_INIT;
+
+	model_init(&m);
+	ok(model_load_builtin(&m, "mFormerV1", &e) == 0);
+	ok_msg(model_load_yaml(&m, "live", str_c("parameters: [a, b]\nbuffers: [{name: c, shape: [2]}]"), &e) == 0, "%s", e.msg);
+	ok(m.n == 3 && m.entries[0].kind == ENTRY_PARAMETER && m.entries[2].kind == ENTRY_BUFFER);
+	ok_msg(m.ngroups == 8 && m.handling.given, "what the later one does not say stays");
+	ok(model_load_yaml(&m, "later", str_c("pretrained_ckpt_handling_metadata: {strict: true}\nstate_dict: [z]"), &e) == 0);
+	ok(m.n == 1 && model_find(&m, str_c("a")) == NULL && model_find(&m, str_c("z")));
+	ok_msg(m.handling.strict == 1 && !m.handling.drop_params.given, "a section is replaced as a whole");
+	model_release(&m);
+}
+
+static bool
+list_is(const struct model_list *list, const char *want)
+{
+	struct buf b = BUF_INIT;
+	bool same;
+
+	for (size_t i = 0; i < list->n; i++) {
+		buf_adds(&b, i ? " " : "");
+		buf_addstr(&b, list->items[i]);
+	}
+	same = strcmp(b.len ? b.p : "", want) == 0;
+	buf_release(&b);
+	return same;
+}
+
+static void
+test_builtin(void)
+{
+	struct model m;
+	struct err e = ERR_INIT;
+
+	ok(model_is_builtin("mFormerV0") && model_is_builtin("mFormerV1") && !model_is_builtin("mFormerV2"));
+	model_init(&m);
+	ok(model_load_builtin(&m, "mFormerV0", &e) == 0);
+	ok(list_is(model_drop_params(&m, false), "head meta_") && list_is(model_drop_params(&m, true), "head meta_"));
+	ok(list_is(&m.handling.drop_buffers, "relative_position_index") && m.handling.interpolate_rel_pos_bias == 1);
+	ok(str_eqc(m.handling.layout, "last") && m.ngroups == 6);
+	model_release(&m);
+	model_init(&m);
+	ok(model_load_builtin(&m, "mFormerV1", &e) == 0);
+	ok(list_is(model_drop_params(&m, false), "head. meta_ pos_embed"));
+	ok(list_is(model_drop_params(&m, true), "head. meta_ pos_embed norm. downsample_layers."));
+	ok(m.handling.drop_buffers.given && m.handling.drop_buffers.n == 0 && m.handling.interpolate_rel_pos_bias == 0);
+	ok(str_eqc(model_stage(&m, str_c("stages.2.0.attn.freqs"), NULL)->key, "rope_freqs"));
+	ok(str_eqc(model_stage(&m, str_c("downsample_layers.1.conv.weight"), NULL)->key, "convnext_stages"));
+	ok(list_is(&m.groups[7].patterns, "cl_1_fc. aggregate. final_norm."));
+	model_release(&m);
+	model_init(&m);
+	ok(model_load_builtin(&m, "nope", &e) == -1 && e.code == ERR_USAGE);
+	is_str(e.msg, "nope: there is no such built-in description; there are mFormerV0, mFormerV1", "unknown built-in");
+	model_release(&m);
+}
+
+static void
+test_probe(void)
+{
+	static const struct {
+		const char *head;
+		bool model;
+	} cases[] = {
+		{ "name: x\n", true },
+		{ "# from a live module\n\nstate_dict:\n  - a\n", true },
+		{ "{\"name\": \"x\", \"state_dict\": []}\n", true },
+		{ "{\n  \"state_dict\": []}\n", true },
+		{ "---\nfoo: 1\n", true },
+		{ "pretrained_ckpt_handling_metadata: {}", true },
+		{ "head.weight\tfloat32\t[3]\n", false },
+		{ "# comment\nname.weight\n", false },
+		{ "named: x\n", false },
+		{ "name:x\n", false },
+		{ "", false },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		ok_msg(model_probe(str_c(cases[i].head)) == cases[i].model, "case %zu is %s", i,
+		       cases[i].model ? "a description" : "a list");
+}
+
+/* ---- experiment files */
+
+static char folder[] = "/tmp/lnn-test-model-XXXXXX";
+
+static const char *
+put_file(const char *name, const char *text)
+{
+	static char path[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	f = fopen(path, "w");
+	if (f == NULL || fputs(text, f) < 0 || fclose(f) < 0)
+		tap_bail("cannot write a file");
+	return path;
+}
+
+static int
+load(struct config *c, const char *path, const char *dir, struct err *e)
+{
+	struct config_opts opts = { dir, NULL };
+	struct source *src;
+	int rc;
+
+	config_init(c);
+	if (source_open(&src, path, NULL, e) < 0)
+		return -1;
+	rc = config_load(c, src, &opts, e);
+	source_close(src);
+	return rc;
+}
+
+static void
+test_config(void)
+{
+	struct config c;
+	struct err e = ERR_INIT;
+	struct str s;
+	uint64_t n, list[4];
+	size_t count;
+	double d;
+	bool b;
+
+	put_file("a.yaml", "MODEL: {TYPE: mFormerV0, DEPTH: {A: 1, B: 2}, PRETRAINED: low}\n");
+	put_file("b.yaml", "MODEL: {DEPTH: {B: 3}, BASE: [c.yaml]}\nDATA: {IMG_SIZE: 224}\n");
+	put_file("c.yaml", "DEPTH: {C: 9}\nTYPE: under\n");
+	ok_msg(load(&c, put_file("e.yaml",
+				 "MODEL:\n  BASE: ['a.yaml', '', 'b.yaml']\n  PRETRAINED: None\n  SOURCE: ''\n"
+				 "  ROPE_STAGES: {DEPTHS: [5, 2], ROPE_MIXED: True}\n"
+				 "DATA: {IMG_SIZE: 384}\nLR: 5e-5\n"),
+		    NULL, &e) == 0,
+	       "reads: %s", e.msg);
+	ok(config_text(&c, "MODEL.TYPE", &s, &e) == 1 && str_eqc(s, "under"));
+	ok_msg(config_u64(&c, "DATA.IMG_SIZE", &n, &e) == 1 && n == 384, "the experiment is over its bases");
+	ok(config_u64(&c, "MODEL.DEPTH.A", &n, &e) == 1 && n == 1);
+	ok_msg(config_u64(&c, "MODEL.DEPTH.B", &n, &e) == 1 && n == 3, "a later base is over an earlier one");
+	ok_msg(config_u64(&c, "MODEL.DEPTH.C", &n, &e) == 1 && n == 9, "a base has a base, which is a bare MODEL section");
+	ok_msg(config_text(&c, "MODEL.PRETRAINED", &s, &e) == 0, "None is null, and over what the base has");
+	ok_msg(config_text(&c, "MODEL.SOURCE", &s, &e) == 0, "an empty text is none");
+	ok(config_text(&c, "MODEL.ABSENT.TOO", &s, &e) == 0);
+	ok(config_double(&c, "LR", &d, &e) == 1 && d == 5e-5);
+	ok(config_bool(&c, "MODEL.ROPE_STAGES.ROPE_MIXED", &b, &e) == 1 && b);
+	ok(config_u64_list(&c, "MODEL.ROPE_STAGES.DEPTHS", list, 4, &count, &e) == 1 && count == 2 && list[0] == 5 && list[1] == 2);
+	ok(config_u64(&c, "MODEL.TYPE", &n, &e) == -1);
+	ok_msg(strstr(e.msg, "/c.yaml:2:7: MODEL.TYPE: must be a whole number from 0 on, not under"), "%s", e.msg);
+	err_clear(&e);
+	ok(config_u64_list(&c, "MODEL.ROPE_STAGES.DEPTHS", list, 1, &count, &e) == -1);
+	config_release(&c);
+}
+
+static void
+test_config_errors(void)
+{
+	static const struct {
+		const char *text, *message;
+	} cases[] = {
+		{ "MODEL:\n  BASE: [self.yaml]\n", "/self.yaml:2:10: MODEL.BASE: self.yaml leads back to itself" },
+		{ "MODEL:\n  BASE: [loop.yaml]\n", "/loop.yaml:1:16: MODEL.BASE: self.yaml leads back to itself" },
+		{ "MODEL: {BASE: gone.yaml}\n", "/self.yaml:1:15: MODEL.BASE: " },
+		{ "MODEL: {BASE: {a: 1}}\n", "/self.yaml:1:15: MODEL.BASE: must be a list of files, not a map" },
+		{ "[1]\n", "/self.yaml:1:1: an experiment file is a map, not a list" },
+	};
+
+	put_file("loop.yaml", "MODEL: {BASE: [self.yaml]}\n");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct config c;
+		struct err e = ERR_INIT;
+
+		ok(load(&c, put_file("self.yaml", cases[i].text), NULL, &e) == -1);
+		ok_msg(strstr(e.msg, cases[i].message) != NULL, "%s", e.msg);
+		config_release(&c);
+	}
+}
+
+static void
+test_config_dir(void)
+{
+	struct config c;
+	struct err e = ERR_INIT;
+	char dir[300], path[400];
+	uint64_t n;
+
+	snprintf(dir, sizeof(dir), "%s/sub", folder);
+	mkdir(dir, 0700);
+	put_file("sub/base.yaml", "DATA: {IMG_SIZE: 5}\n");
+	snprintf(path, sizeof(path), "%s", put_file("d.yaml", "MODEL: {BASE: [base.yaml]}\n"));
+	ok_msg(load(&c, path, dir, &e) == 0 && config_u64(&c, "DATA.IMG_SIZE", &n, &e) == 1 && n == 5, "--config-dir %s", e.msg);
+	config_release(&c);
+	ok(load(&c, path, NULL, &e) == -1);
+	config_release(&c);
+}
+
+int
+main(void)
+{
+	char command[100];
+
+	test_sample();
+	test_errors();
+	test_stacking();
+	test_builtin();
+	test_probe();
+	if (mkdtemp(folder) == NULL)
+		tap_bail("no temporary folder");
+	test_config();
+	test_config_errors();
+	test_config_dir();
+	snprintf(command, sizeof(command), "rm -rf %s", folder);
+	ok(system(command) == 0);
+	return tap_done();
+}

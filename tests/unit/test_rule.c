@@ -1,0 +1,337 @@
+/* Rules asked about names, verdicts by hand from lnn-rules(5); the scan against a search for each text. */
+#include "rule/rule.h"
+
+#include "rule/groups.h"
+#include "rule/inspect.h"
+#include "rule/scan.h"
+#include "tap.h"
+
+/* ---- scan */
+
+static uint32_t state = 1;
+
+static uint32_t
+next_random(uint32_t below)
+{
+	state = state * 1664525 + 1013904223;
+	return (state >> 8) % below;
+}
+
+static void
+random_text(char *to, size_t len, const char *alphabet, uint32_t letters)
+{
+	for (size_t i = 0; i < len; i++)
+		to[i] = alphabet[next_random(letters)];
+}
+
+static void
+test_scan(void)
+{
+	static const char alphabet[] = "ab.\xc3\x9f";
+	static char texts[300][12], name[64];
+	bool same = true;
+
+	for (int round = 0; round < 200 && same; round++) {
+		struct scan s;
+		uint32_t ids[300];
+		size_t n = 1 + next_random(300);
+		uint64_t bits[8];
+		struct str subject;
+
+		scan_init(&s);
+		for (size_t i = 0; i < n; i++) {
+			size_t len = next_random(11);
+
+			random_text(texts[i], len, alphabet, 2 + next_random(4));
+			ids[i] = scan_add(&s, str_n(texts[i], len));
+			texts[i][11] = (char)len;
+		}
+		scan_build(&s);
+		for (int k = 0; k < 20; k++) {
+			subject = str_n(name, next_random(64));
+			random_text(name, subject.len, alphabet, 5);
+			scan_run(&s, subject, bits);
+			for (size_t i = 0; i < n; i++)
+				same = same && scan_bit(bits, ids[i]) ==
+						       str_contains(subject, str_n(texts[i], (size_t)texts[i][11]));
+		}
+		scan_release(&s);
+	}
+	ok_msg(same, "the automaton finds what searching for each text finds");
+}
+
+/* More text than the automaton takes: the rest is searched for, and no byte value is special. */
+static void
+test_scan_large(void)
+{
+	static char texts[100][200];
+	char name[600];
+	struct scan s;
+	uint32_t ids[100];
+	uint64_t bits[8];
+	bool same = true;
+
+	scan_init(&s);
+	for (size_t i = 0; i < 100; i++) {
+		for (size_t k = 0; k < 200; k++)
+			texts[i][k] = (char)next_random(256);
+		ids[i] = scan_add(&s, str_n(texts[i], 200));
+	}
+	scan_build(&s);
+	ok_msg(s.nloose > 0 && s.nloose < 100, "%zu texts did not fit", s.nloose);
+	for (size_t i = 0; i < 100; i++) {
+		random_text(name, sizeof(name), "xyz", 3);
+		memcpy(name + 100, texts[i], 200);
+		memcpy(name + 350, texts[99 - i], 200);
+		scan_run(&s, str_n(name, sizeof(name)), bits);
+		for (size_t k = 0; k < 100; k++)
+			same = same && scan_bit(bits, ids[k]) == (k == i || k == 99 - i);
+	}
+	ok_msg(same, "all are found, in the automaton or not");
+	scan_release(&s);
+}
+
+/* ---- rules */
+
+static struct entry
+make(const char *name, unsigned ndim, const char *layer)
+{
+	static const uint64_t sizes[8] = { 2, 3, 4, 5, 6, 7, 8, 9 };
+	struct entry e = entry_named(str_c(name));
+
+	e.has_shape = ndim < 8;
+	e.ndim = (uint8_t)(ndim < 8 ? ndim : 0);
+	e.shape = sizes;
+	if (layer)
+		e.layer_type = str_c(layer);
+	return e;
+}
+
+enum { NO_SHAPE = 8 };
+
+/* The verdict of the rule in yaml on e: 1, 0, -1 (message in err), -2 if it does not compile. */
+static int
+ask(const struct rule_env *env, const char *yaml, const struct entry *e, struct err *err)
+{
+	struct arena a = ARENA_INIT;
+	struct rules *rules = rules_new(env);
+	const struct ynode *node;
+	const struct rule *rule = NULL;
+	struct subject s;
+	int got = -2;
+
+	if (yaml_parse(&a, "r", str_c(yaml), &node, err) == 0)
+		rule = rules_compile(rules, node, err);
+	if (rule) {
+		subject_init(&s, rules);
+		subject_set(&s, e);
+		got = rule_match(rule, &s, NULL, err);
+		subject_release(&s);
+	}
+	rules_free(rules);
+	arena_release(&a);
+	return got;
+}
+
+static void
+test_verdicts(void)
+{
+	static const struct {
+		const char *yaml, *name, *layer;
+		unsigned ndim;
+		int want;
+	} cases[] = {
+		{ "{TYPE: name, PATTERNS: [ead]}", "head.w", NULL, 1, 1 },
+		{ "{TYPE: NAME, PATTERNS: [head], MATCH_TYPE: StartsWith}", "module.head.w", NULL, 1, 1 },
+		{ "{TYPE: name, PATTERNS: [module]}", "module.head.w", NULL, 1, 0 },
+		{ "{TYPE: name, PATTERNS: [module.], MATCH_TYPE: startswith}", "module.module.w", NULL, 1, 1 },
+		{ "{TYPE: name, PATTERNS: [x, .w], MATCH_TYPE: endswith}", "head.w", NULL, 1, 1 },
+		{ "{TYPE: name, PATTERNS: ['^h.*\\.w$'], MATCH_TYPE: regex}", "head.w", NULL, 1, 1 },
+		{ "{TYPE: name, PATTERNS: ['\\bead'], MATCH_TYPE: regex}", "head.w", NULL, 1, 0 },
+		{ "{TYPE: name, PATTERNS: ['']}", "head.w", NULL, 1, 1 },
+		{ "{TYPE: name, PATTERNS: [HEAD]}", "head.w", NULL, 1, 0 },
+		{ "{TYPE: dimension, DIMENSIONS: [1, 2]}", "a", NULL, 2, 1 },
+		{ "{TYPE: dimension, DIMENSIONS: [1, 2]}", "a", NULL, 3, 0 },
+		{ "{TYPE: dimension, DIMENSIONS: [0]}", "a", NULL, 0, 1 },
+		{ "{TYPE: convolutional}", "a", NULL, 4, 1 },
+		{ "{TYPE: convolutional}", "a", NULL, 3, 0 },
+		{ "{TYPE: convolutional, NAME_PATTERNS: [], LAYER_TYPES: null}", "a", NULL, 4, 1 },
+		{ "{TYPE: convolutional, NAME_PATTERNS: [conv]}", "a.conv.w", NULL, 4, 1 },
+		{ "{TYPE: convolutional, NAME_PATTERNS: [conv]}", "a.w", NULL, 4, 0 },
+		{ "{TYPE: convolutional, NAME_PATTERNS: [a], LAYER_TYPES: [Conv2d]}", "a.w", "Conv2d", 4, 1 },
+		{ "{TYPE: convolutional, NAME_PATTERNS: [a], LAYER_TYPES: [Conv2d]}", "a.w", "Conv1d", 4, 0 },
+		{ "{TYPE: convolutional, NAME_PATTERNS: [x], LAYER_TYPES: [Conv2d]}", "a.w", NULL, 4, 0 },
+		{ "{TYPE: convolutional, LAYER_TYPES: [Conv2d]}", "a.w", NULL, 4, -1 },
+		{ "{TYPE: convolutional, LAYER_TYPES: [Conv2d]}", "a.w", NULL, 2, 0 },
+		{ "{TYPE: layer_type, LAYER_TYPES: [Linear, Conv2d], model: '@MODEL'}", "a", "Conv2d", 1, 1 },
+		{ "{TYPE: layer_type, LAYER_TYPES: [linear]}", "a", "Linear", 1, 0 },
+		{ "{TYPE: layer_type, LAYER_TYPES: [Linear]}", "a", NULL, 1, -1 },
+		{ "{TYPE: dimension, DIMENSIONS: [1]}", "a", NULL, NO_SHAPE, -1 },
+		{ "{TYPE: initialization}", "a", NULL, NO_SHAPE, 1 },
+		{ "{TYPE: stage_based, STAGES: [convnext_stages]}", "stages.0.w", NULL, 1, 1 },
+		{ "{TYPE: stage_based, STAGES: [convnext_stages]}", "stages.2.w", NULL, 1, 0 },
+		{ "{TYPE: stage_based, STAGES: [rope_stages]}", "stages.2.freqs", NULL, 1, 0 },
+		{ "{TYPE: stage_based, STAGES: [rope_stages, rope_freqs]}", "module.stages.2.freqs", NULL, 1, 1 },
+		{ "{TYPE: stage_based, STAGES: [nope]}", "stages.2.freqs", NULL, 1, 0 },
+		{ "{TYPE: stage_based, STAGES: [rope_stages]}", "head.w", NULL, 1, 0 },
+		{ "{TYPE: and, FILTERS: [{TYPE: name, PATTERNS: [a]}, {TYPE: name, PATTERNS: [b]}]}", "ab", NULL, 1, 1 },
+		{ "{TYPE: and, FILTERS: [{TYPE: name, PATTERNS: [a]}, {TYPE: name, PATTERNS: [b]}]}", "ac", NULL, 1, 0 },
+		{ "{TYPE: or, FILTERS: [{TYPE: name, PATTERNS: [a]}, {TYPE: name, PATTERNS: [b]}]}", "cb", NULL, 1, 1 },
+		{ "{TYPE: or, FILTERS: [{TYPE: name, PATTERNS: [a]}, {TYPE: name, PATTERNS: [b]}]}", "c", NULL, 1, 0 },
+		{ "{TYPE: not, FILTER: {TYPE: name, PATTERNS: [a]}}", "a", NULL, 1, 0 },
+		{ "{TYPE: all_except, EXCEPT: {TYPE: name, PATTERNS: [a]}}", "b", NULL, 1, 1 },
+		/* What is not reached is not needed. */
+		{ "{TYPE: and, FILTERS: [{TYPE: name, PATTERNS: [x]}, {TYPE: dimension, DIMENSIONS: [1]}]}", "a", NULL, NO_SHAPE, 0 },
+		{ "{TYPE: or, FILTERS: [{TYPE: name, PATTERNS: [a]}, {TYPE: dimension, DIMENSIONS: [1]}]}", "a", NULL, NO_SHAPE, 1 },
+		{ "{TYPE: or, FILTERS: [{TYPE: dimension, DIMENSIONS: [1]}, {TYPE: name, PATTERNS: [a]}]}", "a", NULL, NO_SHAPE, -1 },
+		{ "{TYPE: not, FILTER: {TYPE: dimension, DIMENSIONS: [1]}}", "a", NULL, NO_SHAPE, -1 },
+	};
+	struct model m;
+	struct rule_env env = { .model = &m };
+	struct err e = ERR_INIT;
+
+	model_init(&m);
+	ok(model_load_builtin(&m, "mFormerV1", &e) == 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct entry x = make(cases[i].name, cases[i].ndim, cases[i].layer);
+		int got;
+
+		err_clear(&e);
+		got = ask(&env, cases[i].yaml, &x, &e);
+		if (!ok_msg(got == cases[i].want, "%s on %s: %d", cases[i].yaml, cases[i].name, cases[i].want))
+			tap_note("got %d %s", got, e.msg);
+	}
+	model_release(&m);
+}
+
+/* initialization against the names and shapes of a checkpoint; what a line lacks comes from the description. */
+static void
+test_reference(void)
+{
+	static const char init[] = "{TYPE: initialization}";
+	struct model ref, m;
+	struct rule_env env = { .reference = &ref, .model = &m };
+	struct err e = ERR_INIT;
+	struct entry x;
+
+	model_init(&ref);
+	model_init(&m);
+	ok(model_load_yaml(&ref, "ref", str_c("state_dict: [{name: a, shape: [2, 3]}, {name: module.b, shape: [2]}]"), &e) == 0);
+	ok(model_load_yaml(&m, "m", str_c("state_dict: [{name: a, shape: [2, 3], layer_type: Linear}]"), &e) == 0);
+	x = make("a", 2, NULL);
+	is_int(ask(&env, init, &x, &e), 0, "same shape");
+	x = make("a", 1, NULL);
+	is_int(ask(&env, init, &x, &e), 1, "another shape");
+	x = make("c", 1, NULL);
+	is_int(ask(&env, init, &x, &e), 1, "absent");
+	x = make("b", 1, NULL);
+	is_int(ask(&env, init, &x, &e), 0, "the checkpoint's own module. is no part of a name");
+	x = make("module.a", NO_SHAPE, NULL);
+	is_int(ask(&env, init, &x, &e), 0, "the shape comes from the description");
+	is_int(ask(&env, "{TYPE: layer_type, LAYER_TYPES: [Linear]}", &x, &e), 1, "and the layer type");
+	x = make("b", NO_SHAPE, NULL);
+	is_int(ask(&env, init, &x, &e), -1, "no shape anywhere");
+	is_str(e.msg,
+	       "the initialization filter at r:1:1 needs the shape, which is not in the list; lists of lnn-ckpt-inspect have "
+	       "it, and -m gives that of a description",
+	       "what is said then");
+	model_release(&ref);
+	model_release(&m);
+}
+
+static void
+test_trace(void)
+{
+	static const char yaml[] = "TYPE: and\nFILTERS:\n"
+				   "- {TYPE: name, PATTERNS: [x, head]}\n"
+				   "- {TYPE: not, FILTER: {TYPE: dimension, DIMENSIONS: [1]}}\n"
+				   "- {TYPE: name, PATTERNS: [never asked]}\n";
+	static const char *const want[] = {
+		"0 and: no", "1 name: yes: 'head' (r:3:30) is contained", "1 not: no", "2 dimension: yes: 1 dimension",
+	};
+	struct arena a = ARENA_INIT;
+	struct rule_env env = { 0 };
+	struct rules *rules = rules_new(&env);
+	struct rule_trace trace = RULE_TRACE_INIT;
+	struct entry x = make("head.bias", 1, NULL);
+	const struct rule *rule;
+	const struct ynode *node;
+	struct subject s;
+	struct err e = ERR_INIT;
+	struct buf b = BUF_INIT;
+
+	if (yaml_parse(&a, "r", str_c(yaml), &node, &e) < 0 || (rule = rules_compile(rules, node, &e)) == NULL)
+		tap_bail(e.msg);
+	subject_init(&s, rules);
+	subject_set(&s, &x);
+	ok(rule_match(rule, &s, &trace, &e) == 0);
+	is_uint(trace.n, 4, "steps");
+	for (size_t i = 0; i < trace.n && i < 4; i++) {
+		buf_clear(&b);
+		buf_addf(&b, "%u ", trace.steps[i].depth);
+		rule_explain(&b, &trace.steps[i], &s);
+		is_str(b.p, want[i], "step");
+	}
+	subject_release(&s);
+	rule_trace_release(&trace);
+	rules_free(rules);
+	arena_release(&a);
+	buf_release(&b);
+}
+
+/* A muon group's vectors go to adamw, frozen names not to DEFAULT, and GradNorm leaves them out. */
+static void
+test_inspection(void)
+{
+	static const char yaml[] = "M: {OPTIMIZER: Muon, LR_MULTIPLIER: 3, FILTER: {TYPE: name, PATTERNS: [a]}}\n"
+				   "B: {WEIGHT_DECAY: 0, FILTER: {TYPE: name, PATTERNS: [b]}}\n"
+				   "DEFAULT: {OPTIMIZER: sgd, WEIGHT_DECAY: 1e-2, LR_MULTIPLIER: 7}\n";
+	struct arena a = ARENA_INIT;
+	struct rule_env env = { 0 };
+	struct rules *rules = rules_new(&env);
+	const struct ynode *node, *except;
+	const struct rule *exclude;
+	struct groups g;
+	struct inspection x;
+	struct subject s;
+	struct err e = ERR_INIT;
+	struct entry list[] = { make("a.w", 2, NULL), make("a.v", 1, NULL), make("ab", 4, NULL), make("c", 1, NULL),
+				make("frozen", 1, NULL) };
+
+	list[4].requires_grad = GRAD_FALSE;
+	if (yaml_parse(&a, "g", str_c(yaml), &node, &e) < 0 ||
+	    yaml_parse(&a, "x", str_c("{TYPE: name, PATTERNS: [a.]}"), &except, &e) < 0 ||
+	    groups_compile(&g, rules, node, &e) < 0 || (exclude = rules_compile(rules, except, &e)) == NULL)
+		tap_bail(e.msg);
+	inspection_init(&x, &g, exclude);
+	subject_init(&s, rules);
+	for (size_t i = 0; i < 5; i++) {
+		subject_set(&s, &list[i]);
+		ok(inspection_add(&x, &s, false, &e) == 0);
+	}
+	is_uint(x.shares[0].names.n, 2, "M");
+	is_uint(x.shares[0].names.elements, 2 * 3 + 2 * 3 * 4 * 5, "elements of M");
+	ok(str_eqc(x.shares[1].name, "M_ADAMW") && !x.shares[1].hidden && x.shares[1].names.n == 1);
+	ok(str_eqc(x.shares[1].optimizer, "adamw") && x.shares[1].lr_multiplier == 3 && x.shares[1].weight_decay == 0.01);
+	ok(str_eqc(x.shares[2].optimizer, "sgd") && x.shares[2].weight_decay == 0 && x.shares[2].lr_multiplier == 1);
+	ok(str_eqc(x.shares[4].name, "DEFAULT") && x.shares[4].names.n == 1 && x.shares[4].lr_multiplier == 1);
+	ok(x.shares[3].hidden && x.shares[5].hidden);
+	is_uint(x.several, 1, "names in two groups");
+	ok(x.included.n == 2 && x.excluded.n == 3);
+	inspection_release(&x);
+	subject_release(&s);
+	rules_free(rules);
+	arena_release(&a);
+}
+
+int
+main(void)
+{
+	test_scan();
+	test_scan_large();
+	test_verdicts();
+	test_reference();
+	test_trace();
+	test_inspection();
+	return tap_done();
+}
