@@ -1,0 +1,123 @@
+# Every system call of the main commands fails once, in every place: tests/faults/run says what must hold then.
+
+# shellcheck disable=SC2154 # top and fixtures come from helpers
+load helpers
+
+setup_file() {
+	local flags=
+	case ${LNN_SAN-} in *address*) flags=-DNO_MALLOC ;; esac
+	export LNN_FAULT_SHIM=$BATS_FILE_TMPDIR/shim.so
+	# shellcheck disable=SC2086 # no word, or one
+	"${CC:-cc}" -O1 -shared -fPIC $flags -o "$LNN_FAULT_SHIM" "$BATS_TEST_DIRNAME/../faults/shim.c" -ldl
+}
+
+faults() {
+	"$top/tests/faults/run" "$@"
+}
+
+@test 'adapt from a file to a file' {
+	faults -o out -e 'EIO ENOSPC' -- lnn-ckpt-adapt "$fixtures/tiny.pth" -o out
+}
+
+@test 'adapt from a pipe to a file' {
+	faults -o out -e 'EIO ENOSPC' -p "$fixtures/tiny.pth" -- lnn-ckpt-adapt -o out
+}
+
+@test 'adapt from a pipe to a pipe' {
+	faults -e 'EIO EPIPE' -p "$fixtures/tiny.pth" -- lnn-ckpt-adapt
+}
+
+@test 'adapt with a report' {
+	faults -o out -- lnn-ckpt-adapt "$fixtures/tiny.pth" --report report -o out
+}
+
+@test 'adapt to safetensors, and back' {
+	faults -o out -- lnn-ckpt-adapt --to safetensors "$fixtures/tiny.pth" -o out
+	faults -o out -- lnn-ckpt-adapt --to torch "$fixtures/tiny.safetensors" -o out
+}
+
+@test 'adapt to bfloat16' {
+	faults -o out -- lnn-ckpt-adapt --dtype bfloat16 "$fixtures/tiny.pth" -o out
+}
+
+@test 'adapt a legacy stream and a deflated zip' {
+	faults -o out -- lnn-ckpt-adapt "$fixtures/legacy.pth" -o out
+	faults -o out -- lnn-ckpt-adapt "$fixtures/deflated.pth" -o out
+}
+
+@test 'interp-bias' {
+	faults -o out -e 'EIO ENOSPC' -- lnn-interp-bias --img-size 384 "$fixtures/tables.pth" -o out
+}
+
+@test 'filter' {
+	lnn-filter -e '{TYPE: name, PATTERNS: [weight]}' "$fixtures/tiny.pth" >list
+	[ -s list ]
+	faults -e 'EIO EPIPE' -- lnn-filter -e '{TYPE: name, PATTERNS: [weight]}' "$fixtures/tiny.pth"
+	faults -e 'EIO EPIPE' -p list -- lnn-filter -e '{TYPE: name, PATTERNS: [weight]}'
+}
+
+@test 'inspect' {
+	faults -e 'EIO EPIPE' -- lnn-ckpt-inspect "$fixtures/tiny.pth"
+	faults -- lnn-ckpt-inspect --stats "$fixtures/tiny.safetensors"
+	faults -- lnn-ckpt-inspect --format json "$fixtures/tiny.pth"
+}
+
+@test 'no memory' {
+	case ${LNN_SAN-} in *address*) skip 'malloc belongs to the sanitizer' ;; esac
+	faults -c malloc -s 3 -o out -- lnn-ckpt-adapt "$fixtures/tiny.pth" -o out
+	faults -c malloc -s 3 -o out -- lnn-interp-bias --img-size 384 "$fixtures/tables.pth" -o out
+	faults -c malloc -s 3 -- lnn-filter -e '{TYPE: name, PATTERNS: [weight], MATCH_TYPE: regex}' "$fixtures/tiny.pth"
+	faults -c malloc -s 3 -- lnn-ckpt-inspect "$fixtures/tiny.pth"
+}
+
+# Starts adapt on a checkpoint whose bytes stop coming, and waits until it has begun to write.
+start() {
+	local i
+	echo old >out
+	[ -p in ] || mkfifo in
+	# Background jobs of a script ignore INT; env lets this one do as it is told.
+	env --default-signal=INT lnn-ckpt-adapt -o out <in 2>err 3>&- &
+	pid=$!
+	exec 7>in
+	head -c 600000 "$fixtures/demo.pth" >&7
+	for ((i = 0; i < 200; i++)); do
+		[ -z "$(find . -name '.out.*' -size +0)" ] || return 0
+		sleep 0.05
+	done
+	fail 'no temporary file appeared'
+}
+
+@test 'a signal leaves nothing behind' {
+	local signal status
+	for signal in TERM INT HUP; do
+		start
+		kill -s $signal "$pid"
+		status=0
+		wait "$pid" || status=$?
+		exec 7>&-
+		[ "$status" -eq $((128 + $(kill -l $signal))) ] || fail "status $status after $signal"
+		[ "$(cat out)" = old ]
+		[ ! -s err ] || fail "$(cat err)"
+		expect_only err in out
+	done
+}
+
+@test 'after kill -9 the old file is there, whole' {
+	start
+	kill -s KILL "$pid"
+	wait "$pid" || true
+	exec 7>&-
+	[ "$(cat out)" = old ]
+}
+
+@test 'a stream that ends too early leaves the old file' {
+	start
+	exec 7>&-
+	status=0
+	wait "$pid" || status=$?
+	[ "$status" -eq 2 ]
+	[ "$(wc -l <err)" -eq 1 ]
+	grep -q 'cut off' err
+	[ "$(cat out)" = old ]
+	expect_only err in out
+}
