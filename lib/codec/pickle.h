@@ -46,9 +46,13 @@ int pickle_decode(struct vtree *t, struct source *src, uint64_t off, uint64_t li
 /*
  * Encodes the value root as protocol 2 (loadable with weights_only where its globals allow). Nodes that are
  * reached twice are memoised, so identity and cycles survive. leaf() writes a leaf's opcodes, ending with exactly
- * one more object on the stack; it may use pickle_put for its own memo numbers.
- * What protocol 2 cannot say is rewritten as CPython does it (bytes through _codecs encode, sets
- * through their constructors, kwargs through copyreg/functools partial).
+ * one more object on the stack. It is called twice for each leaf, and must do the same both times: the first time nothing
+ * is written, only pickle_value counts.
+ *
+ * What protocol 2 cannot say is rewritten as CPython does it: bytes through _codecs.encode, sets through their
+ * constructors, names of Python 3 under those of Python 2. Otherwise than CPython b'' is written as other bytes are
+ * (weights_only refuses bytes()), and keyword arguments of __new__ go through copyreg.__newobj_ex__ (CPython takes
+ * functools.partial and getattr, at which scanners shy). Errors: nesting over PICKLE_DEPTH_MAX, texts over 4 GiB.
  */
 struct pickle_out;
 struct pickle_leaves {

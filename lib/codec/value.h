@@ -134,7 +134,11 @@ struct value_copier {
 	uint32_t *map;   /* by src node; made by the first copy, NULL before */
 	uint32_t mapped; /* entries of map, 0 before the first copy */
 };
-uint32_t value_copy(struct value_copier *c, uint32_t h, struct err *e); /* VALUE_ABSENT on failure (too deep) */
+/*
+ * Any depth will do, so this does not fail at present; VALUE_ABSENT if it should. leaf() is called in the order of the
+ * old handles.
+ */
+uint32_t value_copy(struct value_copier *c, uint32_t h, struct err *e);
 void value_copier_release(struct value_copier *c);
 
 #endif

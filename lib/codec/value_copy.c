@@ -6,90 +6,72 @@
 #include "base/xalloc.h"
 #include "codec/value_priv.h"
 
-/* Nesting that a copy follows. */
-enum { DEPTH_MAX = 200 };
-
-/* Entries of the map: 0 not copied yet, else the new handle + 1. */
+/*
+ * What is reached is listed first, then made and filled in the order of the old
+ * handles: which of two nodes came first says something to pickle_encode.
+ *
+ * Entries of the map: 0 not reached, else the new handle + 1, or one of these.
+ */
 #define MAP_DROPPED UINT32_MAX
+#define MAP_LISTED (UINT32_MAX - 1)
 
-static uint32_t copy(struct value_copier *c, uint32_t h, unsigned depth, struct err *e);
+struct list {
+	uint32_t *p;
+	size_t n, cap;
+};
 
-/* copy, with None for what is absent or was dropped; false on failure. */
-static bool
-copy_part(struct value_copier *c, uint32_t h, unsigned depth, uint32_t *out, struct err *e)
+static void
+reach(const struct value_copier *c, struct list *l, uint32_t h)
 {
-	*out = VALUE_ABSENT;
-	if (h == VALUE_ABSENT)
-		return true;
-	*out = copy(c, h, depth, e);
-	if (*out != VALUE_ABSENT)
-		return true;
-	if (e->code != ERR_NONE)
-		return false;
-	*out = value_new_none(c->dst);
-	return true;
+	if (h >= vtree_count(c->src) || c->map[h] != 0) /* an integer in its handle, absent, or listed */
+		return;
+	c->map[h] = MAP_LISTED;
+	l->p = xgrow(l->p, l->n, &l->cap, sizeof(*l->p));
+	l->p[l->n++] = h;
 }
 
-static bool
-copy_items(struct value_copier *c, uint32_t h, uint32_t to, unsigned depth, struct err *e)
+static void
+reach_parts(const struct value_copier *c, struct list *l, uint32_t h)
 {
-	enum value_kind kind = value_kind(c->src, h);
-	uint32_t item;
+	const struct vobject *o = value_object(c->src, h);
+	size_t n = value_len(c->src, h);
+	bool dict = value_kind(c->src, h) == VALUE_DICT;
 
-	for (size_t i = 0; i < value_len(c->src, h); i++) {
-		item = copy(c, value_item(c->src, h, i), depth, e);
-		if (item == VALUE_ABSENT && e->code != ERR_NONE)
-			return false;
-		if (item == VALUE_ABSENT && kind == VALUE_LIST)
-			continue;
-		if (item == VALUE_ABSENT)
-			item = value_new_none(c->dst);
-		if (kind == VALUE_TUPLE || kind == VALUE_PERSID)
-			value_put_item(c->dst, to, i, item);
-		else
-			value_append(c->dst, to, item);
+	for (size_t i = 0; i < n; i++) {
+		reach(c, l, dict ? value_key(c->src, h, i) : value_item(c->src, h, i));
+		if (dict)
+			reach(c, l, value_val(c->src, h, i));
 	}
-	return true;
+	reach(c, l, value_state(c->src, h));
+	if (o == NULL)
+		return;
+	reach(c, l, o->callable);
+	reach(c, l, o->args);
+	reach(c, l, o->kwargs);
+	reach(c, l, o->state);
+	reach(c, l, o->appended);
+	reach(c, l, o->items);
 }
 
-static bool
-copy_pairs(struct value_copier *c, uint32_t h, uint32_t to, unsigned depth, struct err *e)
-{
-	uint32_t key, val, state;
+/* ---- making */
 
-	for (size_t i = 0; i < value_len(c->src, h); i++) {
-		val = copy(c, value_val(c->src, h, i), depth, e);
-		if (val == VALUE_ABSENT && e->code == ERR_NONE)
-			continue;
-		if (val == VALUE_ABSENT || !copy_part(c, value_key(c->src, h, i), depth, &key, e))
-			return false;
-		value_set(c->dst, to, key, val);
-	}
-	if (!copy_part(c, value_state(c->src, h), depth, &state, e))
-		return false;
-	if (state != VALUE_ABSENT)
-		value_set_state(c->dst, to, state);
-	return true;
-}
-
-static bool
-copy_object(struct value_copier *c, uint32_t h, uint32_t to, unsigned depth, struct err *e)
-{
-	const struct vobject *from = value_object(c->src, h);
-	struct vobject *o = value_object_mut(c->dst, to);
-
-	return copy_part(c, from->callable, depth, &o->callable, e) && copy_part(c, from->args, depth, &o->args, e) &&
-	       copy_part(c, from->kwargs, depth, &o->kwargs, e) && copy_part(c, from->appended, depth, &o->appended, e) &&
-	       copy_part(c, from->items, depth, &o->items, e) && copy_part(c, from->state, depth, &o->state, e);
-}
-
-/* The copy of node h without what it refers to. */
 static uint32_t
-shell(struct value_copier *c, uint32_t h)
+make_leaf(const struct value_copier *c, uint32_t h)
+{
+	uint32_t index = 0;
+	enum value_leaf kind = value_leaf(c->src, h, &index);
+
+	if (c->leaf != NULL)
+		index = c->leaf(c->arg, kind, index);
+	return index == LEAF_DROP ? VALUE_ABSENT : value_new_leaf(c->dst, kind, index);
+}
+
+/* The copy of node h without what it refers to; VALUE_ABSENT for a leaf to be dropped. */
+static uint32_t
+make(const struct value_copier *c, uint32_t h)
 {
 	enum value_kind kind = value_kind(c->src, h);
-	struct vobject none = { HOW_REDUCE, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT,
-		VALUE_ABSENT };
+	size_t n = value_len(c->src, h);
 
 	switch (kind) {
 	case VALUE_NONE: return value_new_none(c->dst);
@@ -102,89 +84,133 @@ shell(struct value_copier *c, uint32_t h)
 	case VALUE_BYTES:
 	case VALUE_BYTEARRAY: return value_new_text(c->dst, kind, value_text(c->src, h));
 	case VALUE_TUPLE:
-	case VALUE_PERSID:
-		if (value_len(c->src, h) == 0)
-			return value_new_tuple(c->dst, NULL, 0);
-		return value_new_blank(c->dst, kind, value_len(c->src, h));
-	case VALUE_DICT:
-		if (value_ordered(c->src, h))
-			return value_new_ordered(c->dst);
-		return value_new_seq(c->dst, kind);
+	case VALUE_PERSID: return n == 0 ? value_new_tuple(c->dst, NULL, 0) : value_new_blank(c->dst, kind, n);
+	case VALUE_DICT: return value_ordered(c->src, h) ? value_new_ordered(c->dst) : value_new_seq(c->dst, kind);
 	case VALUE_LIST:
 	case VALUE_SET:
 	case VALUE_FROZENSET: return value_new_seq(c->dst, kind);
 	case VALUE_GLOBAL: return value_new_global(c->dst, value_module(c->src, h), value_name(c->src, h));
-	case VALUE_OBJECT:
-		none.how = value_object(c->src, h)->how;
-		return value_new_object(c->dst, &none);
-	case VALUE_LEAF: break;
+	case VALUE_OBJECT: return value_new_object(c->dst, value_object(c->src, h));
+	case VALUE_LEAF: return make_leaf(c, h);
 	}
 	return VALUE_ABSENT;
 }
 
-static uint32_t
-copy_leaf(struct value_copier *c, uint32_t h)
-{
-	uint32_t index = 0;
-	enum value_leaf kind = value_leaf(c->src, h, &index);
+/* ---- filling */
 
-	if (c->leaf != NULL)
-		index = c->leaf(c->arg, kind, index);
-	if (index == LEAF_DROP) {
-		c->map[h] = MAP_DROPPED;
-		return VALUE_ABSENT;
-	}
-	index = value_new_leaf(c->dst, kind, index);
-	c->map[h] = index + 1;
-	return index;
+/* The copy of h; false for a dropped leaf. */
+static bool
+copied(const struct value_copier *c, uint32_t h, uint32_t *to)
+{
+	*to = h;
+	if (h >= vtree_count(c->src))
+		return true;
+	*to = c->map[h] - 1;
+	return c->map[h] != MAP_DROPPED;
 }
 
-/* VALUE_ABSENT for a dropped leaf, and on failure with e set. */
 static uint32_t
-copy(struct value_copier *c, uint32_t h, unsigned depth, struct err *e)
+copied_or_none(const struct value_copier *c, uint32_t h)
 {
 	uint32_t to;
-	bool good = true;
 
-	if (h >= vtree_count(c->src)) /* an integer in its handle */
-		return h;
-	if (c->map[h] != 0)
-		return c->map[h] == MAP_DROPPED ? VALUE_ABSENT : c->map[h] - 1;
-	if (depth == 0) {
-		err_set(e, ERR_INPUT, "objects nested more than %d deep", DEPTH_MAX);
-		return VALUE_ABSENT;
+	return copied(c, h, &to) ? to : value_new_none(c->dst);
+}
+
+static void
+fill_items(const struct value_copier *c, uint32_t h, uint32_t to)
+{
+	enum value_kind kind = value_kind(c->src, h);
+	uint32_t item;
+
+	for (size_t i = 0; i < value_len(c->src, h); i++) {
+		if (!copied(c, value_item(c->src, h, i), &item)) {
+			if (kind == VALUE_LIST)
+				continue;
+			item = value_new_none(c->dst);
+		}
+		if (kind == VALUE_TUPLE || kind == VALUE_PERSID)
+			value_put_item(c->dst, to, i, item);
+		else
+			value_append(c->dst, to, item);
 	}
-	if (value_kind(c->src, h) == VALUE_LEAF)
-		return copy_leaf(c, h);
-	to = shell(c, h);
-	c->map[h] = to + 1;
-	switch (value_kind(c->src, h)) {
-	case VALUE_TUPLE:
-	case VALUE_PERSID:
-	case VALUE_LIST:
-	case VALUE_SET:
-	case VALUE_FROZENSET: good = copy_items(c, h, to, depth - 1, e); break;
-	case VALUE_DICT: good = copy_pairs(c, h, to, depth - 1, e); break;
-	case VALUE_OBJECT: good = copy_object(c, h, to, depth - 1, e); break;
-	default: break;
-	}
-	return good ? to : VALUE_ABSENT;
+}
+
+static void
+fill_dict(const struct value_copier *c, uint32_t h, uint32_t to)
+{
+	uint32_t val, state = value_state(c->src, h);
+
+	for (size_t i = 0; i < value_len(c->src, h); i++)
+		if (copied(c, value_val(c->src, h, i), &val))
+			value_set(c->dst, to, copied_or_none(c, value_key(c->src, h, i)), val);
+	if (state != VALUE_ABSENT)
+		value_set_state(c->dst, to, copied_or_none(c, state));
+}
+
+static void
+fill_object(const struct value_copier *c, uint32_t to)
+{
+	struct vobject *o = value_object_mut(c->dst, to);
+
+	o->callable = copied_or_none(c, o->callable);
+	o->args = copied_or_none(c, o->args);
+	o->kwargs = copied_or_none(c, o->kwargs);
+	o->state = copied_or_none(c, o->state);
+	o->appended = copied_or_none(c, o->appended);
+	o->items = copied_or_none(c, o->items);
+}
+
+static void
+fill(const struct value_copier *c, uint32_t h)
+{
+	uint32_t to;
+
+	if (!copied(c, h, &to))
+		return;
+	if (value_kind(c->src, h) == VALUE_DICT)
+		fill_dict(c, h, to);
+	else if (value_kind(c->src, h) == VALUE_OBJECT)
+		fill_object(c, to);
+	else
+		fill_items(c, h, to);
+}
+
+/* ---- */
+
+static int
+by_number(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
 }
 
 uint32_t
 value_copy(struct value_copier *c, uint32_t h, struct err *e)
 {
 	uint32_t count = vtree_count(c->src), to;
+	struct list l = { NULL, 0, 0 };
 
+	(void)e;
 	if (c->map == NULL || c->mapped < count) {
 		c->map = xreallocn(c->map, count, sizeof(*c->map));
 		memset(c->map + c->mapped, 0, (count - c->mapped) * sizeof(*c->map));
 		c->mapped = count;
 	}
-	to = copy(c, h, DEPTH_MAX, e);
-	if (to == VALUE_ABSENT && e->code == ERR_NONE)
-		to = value_new_none(c->dst);
-	return to;
+	reach(c, &l, h);
+	for (size_t i = 0; i < l.n; i++)
+		reach_parts(c, &l, l.p[i]);
+	if (l.n > 0)
+		qsort(l.p, l.n, sizeof(*l.p), by_number);
+	for (size_t i = 0; i < l.n; i++) {
+		to = make(c, l.p[i]);
+		c->map[l.p[i]] = to == VALUE_ABSENT ? MAP_DROPPED : to + 1;
+	}
+	for (size_t i = 0; i < l.n; i++)
+		fill(c, l.p[i]);
+	free(l.p);
+	return copied_or_none(c, h);
 }
 
 void

@@ -197,9 +197,12 @@ copies(void)
 	is_near(value_float(u, value_get(u, n, str_c("f"))), 0.5, 0, "a float");
 
 	h = value_new_tuple(t, items, 1);
-	for (int i = 0; i < 300; i++)
+	for (int i = 0; i < 100000; i++)
 		h = value_new_tuple(t, &h, 1);
-	ok(value_copy(&c, h, &e) == VALUE_ABSENT && e.code == ERR_INPUT);
+	n = value_copy(&c, h, &e);
+	for (int i = 0; i < 100000; i++)
+		n = value_item(u, n, 0);
+	ok_msg(value_len(u, n) == 1 && value_len(u, value_item(u, n, 0)) == 3, "nested 100000 deep");
 	value_copier_release(&c);
 	vtree_free(t);
 	vtree_free(u);

@@ -1,0 +1,245 @@
+/* pickle_encode: the bytes it writes, worked out by hand from the table of opcodes; leaves; failure. */
+#include "codec/pickle.h"
+
+#include "base/buf.h"
+#include "tap.h"
+
+#define BYTES(literal) literal, sizeof(literal) - 1
+
+static int
+add(void *arg, const void *p, size_t n, struct err *e)
+{
+	(void)e;
+	buf_add(arg, p, n);
+	return 0;
+}
+
+/* What pickle_encode makes of root must be PROTO 2, these bytes, STOP. */
+static void
+writes(const struct vtree *t, uint32_t root, const struct pickle_leaves *leaves, const char *want, size_t n, const char *what)
+{
+	struct buf out = BUF_INIT;
+	struct err e = ERR_INIT;
+
+	if (pickle_encode(t, root, leaves, add, &out, &e) < 0)
+		tap_note("%s", e.msg);
+	if (!ok_msg(out.len == n + 3 && memcmp(out.p, "\x80\2", 2) == 0 && memcmp(out.p + 2, want, n) == 0 &&
+			out.p[n + 2] == '.', "%s", what)) {
+		for (size_t i = 0; i < out.len; i++)
+			printf("%s%02x", i ? " " : "# ", (unsigned char)out.p[i]);
+		putchar('\n');
+	}
+	buf_release(&out);
+}
+
+static uint32_t
+text(struct vtree *t, enum value_kind kind, const char *s, size_t n)
+{
+	return value_new_text(t, kind, str_n(s, n));
+}
+
+static void
+integers(struct vtree *t)
+{
+	static const struct {
+		int64_t v;
+		const char *bytes;
+		size_t n;
+	} all[] = {
+		{ 0, BYTES("K\0") },
+		{ 255, BYTES("K\xff") },
+		{ 256, BYTES("M\0\1") },
+		{ 65535, BYTES("M\xff\xff") },
+		{ 65536, BYTES("J\0\0\1\0") },
+		{ -1, BYTES("J\xff\xff\xff\xff") },
+		{ INT32_MAX, BYTES("J\xff\xff\xff\x7f") },
+		{ INT32_MIN, BYTES("J\0\0\0\x80") },
+		{ (int64_t)INT32_MAX + 1, BYTES("\x8a\5\0\0\0\x80\0") },
+		{ (int64_t)INT32_MIN - 1, BYTES("\x8a\5\xff\xff\xff\x7f\xff") },
+		{ INT64_MAX, BYTES("\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f") },
+		{ INT64_MIN, BYTES("\x8a\x08\0\0\0\0\0\0\0\x80") },
+	};
+	char name[32];
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		snprintf(name, sizeof(name), "%" PRId64, all[i].v);
+		writes(t, value_new_int(t, all[i].v), NULL, all[i].bytes, all[i].n, name);
+	}
+	writes(t, text(t, VALUE_BIGINT, BYTES("\0\0\0\0\0\0\0\0\1")), NULL, BYTES("\x8a\x09\0\0\0\0\0\0\0\0\1"), "2^64");
+}
+
+static void
+plain(struct vtree *t)
+{
+	uint32_t h = value_new_seq(t, VALUE_LIST), s, d;
+
+	writes(t, value_new_none(t), NULL, BYTES("N"), "None");
+	writes(t, value_new_bool(t, true), NULL, BYTES("\x88"), "True");
+	writes(t, value_new_float(t, 1), NULL, BYTES("G\x3f\xf0\0\0\0\0\0\0"), "1.0");
+	writes(t, value_new_tuple(t, NULL, 0), NULL, BYTES(")"), "()");
+	writes(t, h, NULL, BYTES("]"), "[]");
+	value_append(t, h, value_new_int(t, 1));
+	writes(t, h, NULL, BYTES("]K\1a"), "[1]");
+	value_append(t, h, h);
+	writes(t, h, NULL, BYTES("]q\0(K\1h\0e"), "a list in itself");
+	s = text(t, VALUE_STR, BYTES("\xc3\xa9"));
+	writes(t, s, NULL, BYTES("X\2\0\0\0\xc3\xa9"), "text");
+	d = value_new_seq(t, VALUE_DICT);
+	value_set(t, d, s, s);
+	writes(t, d, NULL, BYTES("}X\2\0\0\0\xc3\xa9q\0h\0s"), "a text that is there twice");
+	d = value_new_ordered(t);
+	value_set_state(t, d, value_new_seq(t, VALUE_DICT));
+	writes(t, d, NULL, BYTES("ccollections\nOrderedDict\nq\0)R}b"), "OrderedDict with a state");
+	writes(t, text(t, VALUE_PYSTR, BYTES("a")), NULL, BYTES("X\1\0\0\0a"), "a Python 2 str that is UTF-8");
+	writes(t, text(t, VALUE_PYSTR, BYTES("\xff")), NULL, BYTES("U\1\xff"), "and one that is not");
+	writes(t, text(t, VALUE_BYTES, BYTES("\xff")), NULL,
+		BYTES("c_codecs\nencode\nq\0X\2\0\0\0\xc3\xbfX\6\0\0\0latin1q\1\x86R"), "bytes");
+	writes(t, text(t, VALUE_BYTES, "", 0), NULL, BYTES("c_codecs\nencode\nq\0X\0\0\0\0X\6\0\0\0latin1q\1\x86R"),
+		"no bytes, in the way weights_only takes");
+	writes(t, text(t, VALUE_BYTEARRAY, "", 0), NULL, BYTES("c__builtin__\nbytearray\nq\0)R"), "an empty bytearray");
+	h = value_new_seq(t, VALUE_SET);
+	value_append(t, h, value_new_int(t, 1));
+	writes(t, h, NULL, BYTES("c__builtin__\nset\nq\0]K\1a\x85R"), "a set");
+	h = value_new_seq(t, VALUE_FROZENSET);
+	writes(t, h, NULL, BYTES("c__builtin__\nfrozenset\nq\0]\x85R"), "a frozenset");
+	writes(t, value_new_persid(t, s), NULL, BYTES("X\2\0\0\0\xc3\xa9Q"), "a persistent id");
+	writes(t, value_new_global(t, str_c("builtins"), str_c("range")), NULL, BYTES("c__builtin__\nxrange\nq\0"), "range");
+	writes(t, value_new_global(t, str_c("m"), str_c("A.B")), NULL,
+		BYTES("c__builtin__\ngetattr\nq\0cm\nA\nq\1X\1\0\0\0B\x86Rq\2"), "a dotted name");
+}
+
+static void
+objects(struct vtree *t)
+{
+	struct vobject o = { HOW_REDUCE, 0, 0, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT };
+	uint32_t args[2], kw = value_new_seq(t, VALUE_DICT), h;
+
+	o.callable = value_new_global(t, str_c("m"), str_c("C"));
+	args[0] = value_new_int(t, 7);
+	o.args = value_new_tuple(t, args, 1);
+	writes(t, value_new_object(t, &o), NULL, BYTES("cm\nC\nq\0K\7\x85R"), "REDUCE");
+	o.how = HOW_OBJ;
+	writes(t, value_new_object(t, &o), NULL, BYTES("cm\nC\nq\0K\7\x85R"), "OBJ with arguments is a call");
+	o.how = HOW_NEWOBJ;
+	writes(t, value_new_object(t, &o), NULL, BYTES("cm\nC\nq\0K\7\x85\x81"), "NEWOBJ");
+	o.how = HOW_NEWOBJ_EX;
+	o.kwargs = kw;
+	writes(t, value_new_object(t, &o), NULL, BYTES("cm\nC\nq\0K\7\x85\x81"), "NEWOBJ_EX without keywords");
+	value_set(t, kw, text(t, VALUE_STR, BYTES("k")), value_new_none(t));
+	writes(t, value_new_object(t, &o), NULL,
+		BYTES("ccopy_reg\n__newobj_ex__\nq\0cm\nC\nq\1K\7\x85}X\1\0\0\0kNs\x87R"), "NEWOBJ_EX");
+	o.how = HOW_OBJ;
+	o.kwargs = VALUE_ABSENT;
+	o.args = value_new_tuple(t, NULL, 0);
+	o.state = value_new_none(t);
+	o.appended = value_new_seq(t, VALUE_LIST);
+	o.items = value_new_seq(t, VALUE_DICT);
+	value_append(t, o.appended, args[0]);
+	value_set(t, o.items, args[0], args[0]);
+	h = value_new_object(t, &o);
+	writes(t, h, NULL, BYTES("(cm\nC\nq\0oK\7aK\7K\7sNb"), "OBJ, filled");
+	args[0] = args[1] = h;
+	writes(t, value_new_tuple(t, args, 2), NULL, BYTES("(cm\nC\nq\0oq\1K\7aK\7K\7sNbh\1\x86"), "an object twice");
+}
+
+static void
+batches(struct vtree *t)
+{
+	uint32_t list = value_new_seq(t, VALUE_LIST);
+	struct buf want = BUF_INIT;
+
+	buf_addc(&want, ']');
+	for (int i = 0; i < 2001; i++) {
+		value_append(t, list, value_new_none(t));
+		if (i == 0 || i == 1000)
+			buf_addc(&want, '(');
+		buf_addc(&want, 'N');
+		if (i == 999 || i == 1999)
+			buf_addc(&want, 'e');
+	}
+	buf_addc(&want, 'a');
+	writes(t, list, NULL, want.p, want.len, "2001 items in batches of 1000");
+	buf_release(&want);
+}
+
+struct leaves {
+	const struct vtree *t;
+	uint32_t inner;
+	int calls;
+};
+
+static int
+write_leaf(void *arg, struct pickle_out *o, enum value_leaf kind, uint32_t index, struct err *e)
+{
+	struct leaves *l = arg;
+
+	l->calls++;
+	if (kind != LEAF_TENSOR)
+		return err_set(e, ERR_INPUT, "no tensor");
+	pickle_global(o, "m", "f");
+	pickle_op(o, '(');
+	pickle_text(o, str_c("cpu"));
+	pickle_text_once(o, str_c("x"));
+	pickle_int(o, index == 9 ? UINT64_MAX : index);
+	if (pickle_value(o, l->inner, e) < 0)
+		return -1;
+	pickle_op(o, 't');
+	pickle_op(o, 'R');
+	return 0;
+}
+
+static int
+fail(void *arg, const void *p, size_t n, struct err *e)
+{
+	(void)p, (void)n;
+	++*(int *)arg;
+	return err_set(e, ERR_SYSTEM, "full");
+}
+
+static void
+leaves(struct vtree *t)
+{
+	uint32_t items[4], list = value_new_seq(t, VALUE_LIST), h;
+	struct leaves l = { t, list, 0 };
+	struct pickle_leaves how = { write_leaf, &l };
+	struct buf out = BUF_INIT;
+	struct err e = ERR_INIT;
+	int writes_tried = 0;
+
+	items[0] = items[2] = value_new_leaf(t, LEAF_TENSOR, 1);
+	items[1] = value_new_leaf(t, LEAF_TENSOR, 9);
+	items[3] = list;
+	h = value_new_tuple(t, items, 4);
+	writes(t, h, &how,
+		BYTES("(cm\nf\nq\0(X\3\0\0\0cpuq\1X\1\0\0\0xK\1]q\2tRq\3"
+			"h\0(h\1X\1\0\0\0x\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\0h\2tRh\3h\2t"), "leaves and what they share");
+	is_int(l.calls, 4, "each leaf is asked twice: to count, to write");
+	ok(pickle_encode(t, items[0], NULL, add, &out, &e) < 0 && e.code == ERR_INPUT);
+	err_clear(&e);
+	ok(pickle_encode(t, value_new_leaf(t, LEAF_STORAGE, 0), &how, add, &out, &e) < 0);
+	is_str(e.msg, "no tensor", "the leaf's own error");
+	err_clear(&e);
+	ok(pickle_encode(t, h, &how, fail, &writes_tried, &e) < 0);
+	is_str(e.msg, "full", "an error of writing");
+	is_int(writes_tried, 1, "nothing more is written then");
+	err_clear(&e);
+	for (int i = 0; i < 300; i++)
+		h = value_new_tuple(t, &h, 1);
+	ok(pickle_encode(t, h, &how, add, &out, &e) < 0);
+	is_str(e.msg, "objects nested more than 200 deep cannot be written", "the limit of nesting");
+	buf_release(&out);
+}
+
+int
+main(void)
+{
+	struct vtree *t = vtree_new();
+
+	integers(t);
+	plain(t);
+	objects(t);
+	batches(t);
+	leaves(t);
+	vtree_free(t);
+	return tap_done();
+}
