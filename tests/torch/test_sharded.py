@@ -1,0 +1,186 @@
+"""Sharded sets of safetensors, torch zips and legacy streams, through an index: one checkpoint comes out, as if it had
+never been split; what does not fit together is refused."""
+
+import collections
+import json
+import random
+import warnings
+import zipfile
+
+import tap
+
+torch = tap.need_torch(2, 0)
+tap.need("safetensors")
+from safetensors.torch import load_file, save_file
+
+warnings.simplefilter("ignore")
+t = tap.Tap()
+rng = random.Random(6)
+
+
+def deflate(path):
+    """Packs a torch zip again as other zip programs do."""
+    with zipfile.ZipFile(path) as z:
+        members = [(i.filename, z.read(i)) for i in z.infolist()]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as z:
+        for name, content in members:
+            z.writestr(name, content)
+
+
+def put_shard(path, kind, part):
+    if kind == "safetensors":
+        save_file({k: v.clone().contiguous() for k, v in part.items()}, path, metadata={"format": "pt", path.name: "x"})
+    elif kind == "legacy":
+        torch.save(part, path, _use_new_zipfile_serialization=False)
+    else:
+        torch.save(part, path)
+        if kind == "deflated":
+            deflate(path)
+
+
+def put_set(folder, state, kinds, shards):
+    """Deals the tensors of state out to shards; the order of the weight_map is that of state. Returns the index's path."""
+    folder.mkdir()
+    home = {k: rng.randrange(shards) for k in state}
+    names = [f"part-{i:05d}-of-{shards:05d}.bin" for i in range(shards)]
+    for i, name in enumerate(names):
+        put_shard(folder / name, kinds[i % len(kinds)], {k: v for k, v in state.items() if home[k] == i})
+    index = folder / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": {k: names[h] for k, h in home.items()}}))
+    return index
+
+
+def state_dict(n=40):
+    out = {}
+    for i in range(n):
+        dtype = rng.choice([torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool])
+        shape = [rng.randrange(1, 9) for _ in range(rng.randrange(0, 4))]
+        out[f"blocks.{i}.é" if i % 7 == 0 else f"blocks.{i}.weight"] = (torch.randn(shape) * 9).to(dtype)
+    return out
+
+
+def same_dict(a, b):
+    return list(a) == list(b) and all(tap.same(a[k], b[k]) for k in a)
+
+
+def sets():
+    kinds = {
+        "safetensors": ["safetensors"], "zips": ["zip"], "deflated zips": ["deflated"], "legacy streams": ["legacy"],
+        "all sorts": ["safetensors", "zip", "legacy", "deflated"],
+    }
+    for shards in (1, 5, 70):
+        for what, mix in kinds.items():
+            with t.part(f"{shards} {what}"):
+                state = state_dict()
+                folder = tap.scratch() / f"{shards} {what}"
+                index = put_set(folder, state, mix, shards)
+                # More files than a process may open; and names of shards that hold nothing do not occur in the index.
+                limit = 'ulimit -n 48; exec lnn-ckpt-adapt "$in" -o "$out" $opt'
+                if mix == ["safetensors"]:
+                    out = folder / "one.safetensors"
+                    tap.shell(limit, **{"in": index, "out": out, "opt": ""})
+                    got = {k: load_file(out)[k] for k in state} if load_file(out).keys() == state.keys() else {}
+                else:
+                    out = folder / "one.pth"
+                    tap.shell(limit, **{"in": index, "out": out, "opt": "--root --to torch"})
+                    got = torch.load(out, weights_only=True)
+                t.ok(same_dict(got, state), f"{shards} {what}: one checkpoint comes out, in the order of the index")
+                listed = json.loads(tap.run("lnn-ckpt-inspect", "--format=json", index).stdout)
+                t.eq([e["name"] for e in listed["tensors"]], list(state), f"{shards} {what}: listed in that order")
+
+
+def torch_things():
+    """What only torch can say survives in a set: tied and viewed tensors, quantised and sparse ones, Parameters, attributes."""
+    base = torch.arange(12.0).reshape(3, 4)
+    tagged = torch.ones(2)
+    tagged.note = "kept"
+    state = {
+        "base": base, "t": base.t(), "tied": base, "p": torch.nn.Parameter(torch.ones(2)),
+        "q": torch.quantize_per_tensor(torch.randn(2, 3), 0.1, 2, torch.quint8),
+        "sparse": torch.eye(3).to_sparse(), "c": torch.view_as_complex(torch.randn(2, 2)).conj(), "tagged": tagged,
+    }
+    folder = tap.scratch() / "things"
+    folder.mkdir()
+    map_ = {}
+    for i, part in enumerate((("base", "t", "tied", "p"), ("q", "tagged"), ("sparse", "c"))):
+        torch.save({k: state[k] for k in part}, folder / f"{i}.bin")
+        map_.update({k: f"{i}.bin" for k in part})
+    order = ["q", "base", "sparse", "tied", "tagged", "t", "c", "p"]
+    index = folder / "things.index.json"
+    index.write_text(json.dumps({"weight_map": {k: map_[k] for k in order}}))
+    out = folder / "out.pth"
+    tap.run("lnn-ckpt-adapt", index, "--root", "-o", out)
+    got = torch.load(out, weights_only=False)
+    t.eq(list(got), order, "in the order of the index")
+    for name in ("base", "t", "tied", "c", "p"):
+        t.ok(tap.same(got[name].data, state[name].data), f"{name} is the same")
+    storage = {k: got[k].untyped_storage().data_ptr() for k in ("base", "t", "tied")}
+    t.ok(len(set(storage.values())) == 1, "views and ties still share their storage")
+    t.ok(got["q"].is_quantized and torch.equal(got["q"].int_repr(), state["q"].int_repr())
+         and got["q"].q_scale() == 0.1, "the quantised tensor is whole")
+    t.ok(got["sparse"].is_sparse and torch.equal(got["sparse"].to_dense(), torch.eye(3)), "the sparse tensor is whole")
+    t.eq(getattr(got["tagged"], "note", None), "kept", "an attribute of a tensor is kept")
+    t.ok(isinstance(got["p"], torch.nn.Parameter), "a Parameter stays one")
+
+
+def parts():
+    """Tensors within tensors are numbered with all others of the set."""
+    folder = tap.scratch() / "parts"
+    folder.mkdir()
+    q = torch.quantize_per_channel(torch.randn(2, 3), torch.tensor([0.1, 0.2]), torch.tensor([0, 1]), 0, torch.qint8)
+    torch.save({"q": q, "w": torch.ones(4)}, folder / "0.bin")
+    torch.save({"s": torch.eye(3).to_sparse(), "x": torch.ones(5)}, folder / "1.bin")
+    (folder / "i.json").write_text(json.dumps({"weight_map": {"x": "1.bin", "w": "0.bin", "s": "1.bin", "q": "0.bin"}}))
+    listed = json.loads(tap.run("lnn-ckpt-inspect", "--format=json", folder / "i.json").stdout)
+    shapes = {e["name"]: (e["dtype"], e["shape"]) for e in listed["tensors"]}
+    want = {"x": ("float32", [5]), "w": ("float32", [4]), "s.indices": ("int64", [2, 3]), "s.values": ("float32", [3]),
+            "q": ("qint8", [2, 3]), "q.scales": ("float64", [2]), "q.zero_points": ("int64", [2])}
+    t.eq({k: shapes.get(k) for k in want}, want, "parts of quantised and sparse tensors are what they are")
+
+
+def metadata():
+    """_metadata of the shards is that of the set: BatchNorm's version is what load_state_dict goes by."""
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    state = net.state_dict()
+    folder = tap.scratch() / "metadata"
+    folder.mkdir()
+    map_ = {}
+    for i, prefix in enumerate(("0.", "1.")):
+        part = collections.OrderedDict((k, v) for k, v in state.items() if k.startswith(prefix))
+        part._metadata = state._metadata
+        torch.save(part, folder / f"{i}.bin")
+        map_.update({k: f"{i}.bin" for k in part})
+    (folder / "i.json").write_text(json.dumps({"weight_map": map_}))
+    tap.run("lnn-ckpt-adapt", folder / "i.json", "--root", "-o", folder / "out.pth")
+    got = torch.load(folder / "out.pth", weights_only=True)
+    t.eq(dict(got._metadata), dict(state._metadata), "_metadata survives")
+    t.ok(same_dict(got, state), "and so do the tensors")
+
+
+def refused():
+    folder = tap.scratch() / "refused"
+    state = state_dict(12)
+    index = put_set(folder, state, ["safetensors", "zip"], 2)
+    good = json.loads(index.read_text())
+    first = next(iter(state))
+    other = next(f for f in good["weight_map"].values() if f != good["weight_map"][first])
+
+    def verdict(what, map_, *words):
+        (folder / "bad.json").write_text(json.dumps({"weight_map": map_}))
+        ran = tap.run("lnn-ckpt-adapt", folder / "bad.json", "-o", folder / "out", status=2)
+        message = ran.stderr.decode()
+        t.ok(all(w in message for w in words) and len(message.splitlines()) == 1 and not (folder / "out").exists(), what)
+
+    verdict("a tensor in another shard than listed", {**good["weight_map"], first: other}, first, other)
+    verdict("a tensor in no shard", {**good["weight_map"], "none.such": other}, "none.such", other)
+    verdict("a tensor not listed", {k: v for k, v in good["weight_map"].items() if k != first}, first, good["weight_map"][first])
+    verdict("a shard that is not there", {**good["weight_map"], "x": "gone.bin"}, "'x'", "gone.bin")
+    verdict("a shard elsewhere", {**good["weight_map"], "x": "../up.bin"}, "'x'", "../up.bin")
+    ran = tap.run("lnn-ckpt-adapt", stdin=index.read_bytes(), status=2)
+    t.ok(b"give the index by its path" in ran.stderr and not ran.stdout, "an index on a pipe")
+
+
+for part in (sets, torch_things, parts, metadata, refused):
+    with t.part(part.__name__):
+        part()
+t.done()
