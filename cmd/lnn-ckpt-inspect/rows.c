@@ -1,0 +1,284 @@
+#include "rows.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+
+static int
+matches(const struct inspect *in, struct str name, bool *yes, struct err *e)
+{
+	int found = 0;
+
+	*yes = in->o->exprs.n == 0;
+	for (size_t i = 0; i < in->o->exprs.n && !*yes; i++) {
+		found = pyre_search(in->exprs[i], name, NULL, 0, e);
+		if (found < 0)
+			return -1;
+		*yes = found > 0;
+	}
+	if (in->o->exprs.n > 0 && in->o->invert)
+		*yes = !*yes;
+	return 0;
+}
+
+int
+rows_choose(struct rows *r, const struct inspect *in, const struct statedict *sd, struct err *e)
+{
+	*r = (struct rows){ .v = xcalloc(sd->n ? sd->n : 1, sizeof(*r->v)) };
+	arena_init(&r->arena);
+	for (size_t i = 0; i < sd->n; i++) {
+		const struct tensor *t = sd_tensor(sd, &sd->entries[i]);
+		bool yes;
+
+		if (t == NULL)
+			continue;
+		if (matches(in, sd->entries[i].name, &yes, e) < 0)
+			return -1;
+		if (yes)
+			r->v[r->n++] = (struct row){ sd->entries[i].name, t, tensor_count(t), tensor_nbytes(t), i, 1 };
+	}
+	return 0;
+}
+
+void
+rows_release(struct rows *r)
+{
+	free(r->v);
+	if (r->v != NULL)
+		arena_release(&r->arena);
+	*r = (struct rows){ 0 };
+}
+
+/* ---- order; equal ones stay in the order of the file */
+
+static int
+by_entry(const struct row *x, const struct row *y)
+{
+	return (x->entry > y->entry) - (x->entry < y->entry);
+}
+
+static int
+by_name(const void *a, const void *b)
+{
+	const struct row *x = a, *y = b;
+	int c = str_cmp(x->name, y->name);
+
+	return c ? c : by_entry(x, y);
+}
+
+static int
+by_nature(const void *a, const void *b)
+{
+	const struct row *x = a, *y = b;
+	int c = str_cmp_natural(x->name, y->name);
+
+	return c ? c : by_name(a, b);
+}
+
+static int
+by_size(const void *a, const void *b)
+{
+	const struct row *x = a, *y = b;
+
+	return x->nbytes != y->nbytes ? (x->nbytes < y->nbytes ? 1 : -1) : by_entry(x, y);
+}
+
+void
+rows_sort(struct rows *r, enum sort sort)
+{
+	static int (*const orders[])(const void *, const void *) = { NULL, by_name, by_nature, by_size };
+
+	if (sort != SORT_FILE)
+		qsort(r->v, r->n, sizeof(*r->v), orders[sort]);
+}
+
+/* ---- folding */
+
+/* A number among the components of a name. */
+struct digits {
+	struct str text;
+	size_t at;
+};
+
+/* The next component from *at on that is a number as it would be counted (no leading zero). */
+static bool
+next_number(struct str name, size_t *at, struct digits *d)
+{
+	while (*at < name.len) {
+		size_t start = *at, end = start;
+
+		while (end < name.len && name.p[end] >= '0' && name.p[end] <= '9')
+			end++;
+		if (end > start && (end == name.len || name.p[end] == '.') && end - start < 10 &&
+		    (name.p[start] != '0' || end == start + 1)) {
+			*d = (struct digits){ str_n(name.p + start, end - start), start };
+			*at = end + 1;
+			return true;
+		}
+		while (end < name.len && name.p[end] != '.')
+			end++;
+		*at = end + 1;
+	}
+	return false;
+}
+
+/* All rows that differ in one number are one family. */
+struct family {
+	uint64_t members;
+	uint32_t *numbers; /* of the members, when the family was chosen */
+	size_t n, cap;
+	size_t row; /* that stands for them; SIZE_MAX: not chosen */
+};
+
+struct folding {
+	struct rows *r;
+	struct arena keys;
+	struct strmap map; /* key to index in families */
+	struct family *families;
+	size_t n, cap;
+	struct buf key;
+};
+
+static uint64_t
+family_of(struct folding *f, const struct row *row, const struct digits *d)
+{
+	uint64_t i;
+	struct str key;
+
+	buf_clear(&f->key);
+	buf_add(&f->key, row->name.p, d->at);
+	buf_addc(&f->key, '\0');
+	buf_add(&f->key, row->name.p + d->at + d->text.len, row->name.len - d->at - d->text.len);
+	buf_addc(&f->key, '\0');
+	buf_adds(&f->key, dtype_name(row->t->dtype));
+	shape_put(&f->key, row->t->shape, row->t->ndim);
+	if (strmap_get(&f->map, buf_str(&f->key), &i))
+		return i;
+	key = arena_str(&f->keys, buf_str(&f->key));
+	f->families = xgrow(f->families, f->n, &f->cap, sizeof(*f->families));
+	f->families[f->n] = (struct family){ .row = SIZE_MAX };
+	strmap_add(&f->map, key, f->n);
+	return f->n++;
+}
+
+static uint32_t
+number(struct str digits)
+{
+	uint32_t v = 0;
+
+	for (size_t i = 0; i < digits.len; i++)
+		v = v * 10 + (uint32_t)(digits.p[i] - '0');
+	return v;
+}
+
+/* A row joins the largest family it could belong to. */
+static void
+join(struct folding *f, size_t i)
+{
+	struct row *row = &f->r->v[i];
+	struct family *best = NULL;
+	struct digits d, with = { .at = 0 };
+
+	for (size_t at = 0; next_number(row->name, &at, &d);) {
+		struct family *m = &f->families[family_of(f, row, &d)];
+
+		if (m->members > 1 && (best == NULL || m->members > best->members)) {
+			best = m;
+			with = d;
+		}
+	}
+	if (best == NULL)
+		return;
+	best->numbers = xgrow(best->numbers, best->n, &best->cap, sizeof(*best->numbers));
+	best->numbers[best->n++] = number(with.text);
+	if (best->row == SIZE_MAX) {
+		best->row = i;
+		return;
+	}
+	f->r->v[best->row].count++;
+	row->count = 0;
+}
+
+static int
+by_number(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* "{0..3,5}" */
+static void
+put_numbers(struct buf *b, uint32_t *v, size_t n)
+{
+	qsort(v, n, sizeof(*v), by_number);
+	buf_addc(b, '{');
+	for (size_t i = 0; i < n;) {
+		size_t end = i + 1;
+
+		while (end < n && v[end] == v[end - 1] + 1)
+			end++;
+		buf_adds(b, i ? "," : "");
+		buf_u64(b, v[i]);
+		if (end - i > 1) {
+			buf_adds(b, end - i > 2 ? ".." : ",");
+			buf_u64(b, v[end - 1]);
+		}
+		i = end;
+	}
+	buf_addc(b, '}');
+}
+
+/* The name of the row that stands for a family: where its own number is, all are. */
+static void
+rename_row(struct folding *f, struct family *m)
+{
+	struct row *row = &f->r->v[m->row];
+	struct digits d;
+
+	if (row->count < 2)
+		return;
+	for (size_t at = 0; next_number(row->name, &at, &d);) {
+		if (&f->families[family_of(f, row, &d)] != m)
+			continue;
+		buf_clear(&f->key);
+		buf_add(&f->key, row->name.p, d.at);
+		put_numbers(&f->key, m->numbers, m->n);
+		buf_add(&f->key, row->name.p + d.at + d.text.len, row->name.len - d.at - d.text.len);
+		row->name = arena_str(&f->r->arena, buf_str(&f->key));
+		return;
+	}
+}
+
+void
+rows_fold(struct rows *r)
+{
+	struct folding f = { .r = r, .keys = ARENA_INIT, .map = STRMAP_INIT, .key = BUF_INIT };
+	struct digits d;
+	size_t n = 0;
+
+	for (size_t i = 0; i < r->n; i++) {
+		for (size_t at = 0; next_number(r->v[i].name, &at, &d);) {
+			uint64_t family = family_of(&f, &r->v[i], &d);
+
+			f.families[family].members++;
+		}
+	}
+	for (size_t i = 0; i < r->n; i++)
+		join(&f, i);
+	for (size_t i = 0; i < f.n; i++) {
+		if (f.families[i].row != SIZE_MAX)
+			rename_row(&f, &f.families[i]);
+		free(f.families[i].numbers);
+	}
+	for (size_t i = 0; i < r->n; i++) {
+		if (r->v[i].count > 0)
+			r->v[n++] = r->v[i];
+	}
+	r->n = n;
+	free(f.families);
+	strmap_release(&f.map);
+	arena_release(&f.keys);
+	buf_release(&f.key);
+}
