@@ -5,11 +5,16 @@
 
 #include "base/xalloc.h"
 
+/* Small, so that probing stays in the cache; entries are touched where the hash fits. */
 struct strmap_slot {
-	const char *key; /* NULL: free */
+	uint32_t hash;
+	uint32_t entry; /* number + 1; 0: free */
+};
+
+struct strmap_entry {
+	const char *key;
 	size_t len;
 	uint64_t value;
-	uint32_t hash;
 };
 
 void
@@ -22,6 +27,7 @@ void
 strmap_release(struct strmap *m)
 {
 	free(m->slots);
+	free(m->entries);
 	strmap_init(m);
 }
 
@@ -54,39 +60,55 @@ hash(uint64_t seed, const char *p, size_t len)
 	return (uint32_t)(h ^ h >> 32);
 }
 
+/* The slot of key, or the free one where it would be. */
 static struct strmap_slot *
 slot_of(const struct strmap *m, struct str key, uint32_t h)
 {
 	size_t i = h & (m->size - 1);
+	const struct strmap_entry *entry;
 	struct strmap_slot *s;
 
 	for (;; i = (i + 1) & (m->size - 1)) {
 		s = &m->slots[i];
-		if (s->key == NULL)
+		if (s->entry == 0)
 			return s;
-		if (s->hash == h && s->len == key.len && memcmp(s->key, key.p, key.len) == 0)
+		if (s->hash != h)
+			continue;
+		entry = &m->entries[s->entry - 1];
+		if (entry->len == key.len && memcmp(entry->key, key.p, key.len) == 0)
 			return s;
 	}
 }
 
 static void
-grow(struct strmap *m)
+resize(struct strmap *m, size_t size)
 {
 	struct strmap_slot *old = m->slots;
 	size_t oldsize = m->size, i, j;
 
-	m->size = oldsize ? oldsize * 2 : 64;
+	m->size = size;
 	m->slots = xcalloc(m->size, sizeof(*m->slots));
 	if (m->seed == 0) /* the address is random where the system randomises addresses */
 		m->seed = mix((uint64_t)(uintptr_t)m->slots ^ 0xe7037ed1a0b428dbu, 0x8ebc6af09c88c6e3u) | 1;
 	for (i = 0; i < oldsize; i++) {
-		if (old[i].key == NULL)
+		if (old[i].entry == 0)
 			continue;
-		for (j = old[i].hash & (m->size - 1); m->slots[j].key != NULL; j = (j + 1) & (m->size - 1))
+		for (j = old[i].hash & (m->size - 1); m->slots[j].entry != 0; j = (j + 1) & (m->size - 1))
 			;
 		m->slots[j] = old[i];
 	}
 	free(old);
+}
+
+void
+strmap_reserve(struct strmap *m, size_t n)
+{
+	size_t size = m->size ? m->size : 64;
+
+	while (size / 4 * 3 < n)
+		size *= 2;
+	if (size > m->size)
+		resize(m, size);
 }
 
 bool
@@ -96,15 +118,16 @@ strmap_add(struct strmap *m, struct str key, uint64_t value)
 	uint32_t h;
 
 	if ((m->count + 1) * 4 > m->size * 3)
-		grow(m);
+		resize(m, m->size ? m->size * 2 : 64);
 	if (key.p == NULL)
 		key.p = "";
 	h = hash(m->seed, key.p, key.len);
 	s = slot_of(m, key, h);
-	if (s->key != NULL)
+	if (s->entry != 0)
 		return false;
-	*s = (struct strmap_slot){ key.p, key.len, value, h };
-	m->count++;
+	m->entries = xgrow(m->entries, m->count, &m->cap, sizeof(*m->entries));
+	m->entries[m->count++] = (struct strmap_entry){ key.p, key.len, value };
+	*s = (struct strmap_slot){ h, (uint32_t)m->count };
 	return true;
 }
 
@@ -118,9 +141,9 @@ strmap_get(const struct strmap *m, struct str key, uint64_t *value)
 	if (key.p == NULL)
 		key.p = "";
 	s = slot_of(m, key, hash(m->seed, key.p, key.len));
-	if (s->key == NULL)
+	if (s->entry == 0)
 		return false;
 	if (value != NULL)
-		*value = s->value;
+		*value = m->entries[s->entry - 1].value;
 	return true;
 }

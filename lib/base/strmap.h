@@ -12,15 +12,19 @@
 #include "base/str.h"
 
 struct strmap {
-	struct strmap_slot *slots;
-	size_t count, size; /* size: 0 or a power of two */
+	struct strmap_slot *slots;   /* size of them: 0 or a power of two */
+	struct strmap_entry *entries; /* count of them, in the order in which they came */
+	size_t count, cap, size;
 	uint64_t seed;
 };
 
-#define STRMAP_INIT { NULL, 0, 0, 0 }
+#define STRMAP_INIT { NULL, NULL, 0, 0, 0, 0 }
 
 void strmap_init(struct strmap *m);
 void strmap_release(struct strmap *m);
+
+/* Makes room for n keys in all; only a matter of speed. */
+void strmap_reserve(struct strmap *m, size_t n);
 
 /* The key is borrowed: it must live as long as the map. Returns false, and changes nothing, if it is there already. */
 bool strmap_add(struct strmap *m, struct str key, uint64_t value);

@@ -64,6 +64,7 @@ read_entries(struct reading *r, const struct zip_end *end)
 	uint64_t at = d->start;
 	size_t cap = 0;
 
+	strmap_reserve(&d->by_name, (size_t)end->n);
 	while (at < d->end) {
 		struct zip_entry t;
 

@@ -43,41 +43,49 @@ rebuild_release(struct rebuild *r)
 	memset(r, 0, sizeof(*r));
 }
 
-static void *
-into_arena(struct arena *a, void *p, size_t n, size_t size)
+/* Moves storage i to place[i], in place: along each cycle of the permutation. */
+static void
+permute(struct storage *s, const uint32_t *place, uint32_t n)
 {
-	void *copy = arena_alloc(a, n * size);
+	uint8_t *moved = xcalloc(n, 1);
+	uint32_t i, at;
 
-	memcpy(copy, p, n * size);
-	free(p);
-	return copy;
+	for (i = 0; i < n; i++) {
+		struct storage held = s[i], next;
+
+		if (moved[i])
+			continue;
+		at = i;
+		do {
+			at = place[at];
+			next = s[at];
+			s[at] = held;
+			held = next;
+			moved[at] = 1;
+		} while (at != i);
+	}
+	free(moved);
 }
 
 int
 rebuild_finish(struct rebuild *r, const uint32_t *place, struct err *e)
 {
 	struct ckpt *c = r->c;
-	struct storage *sorted;
 	uint32_t i;
 
 	if (r->hollow > 0)
 		return err_input(e, c->file, "%" PRIu32 " tensors of its pickle have no data", r->hollow);
-	if (c->nstorages > 0) {
-		sorted = arena_alloc(&c->arena, c->nstorages * sizeof(*sorted));
-		for (i = 0; i < c->nstorages; i++) {
-			sorted[place != NULL ? place[i] : i] = c->storages[i];
-			if (place != NULL)
-				value_set_leaf(c->tree, r->leaves[i], place[i]);
-		}
-		free(c->storages);
-		c->storages = sorted;
+	if (place != NULL) {
+		permute(c->storages, place, c->nstorages);
+		for (i = 0; i < c->nstorages; i++)
+			value_set_leaf(c->tree, r->leaves[i], place[i]);
+		for (i = 0; i < c->ntensors; i++)
+			c->tensors[i].storage = place[c->tensors[i].storage];
+		for (i = 0; i < r->nviews; i++)
+			value_set_leaf(c->tree, r->views[i].leaf, place[r->views[i].storage]);
 	}
-	for (i = 0; i < c->ntensors && place != NULL; i++)
-		c->tensors[i].storage = place[c->tensors[i].storage];
-	for (i = 0; i < r->nviews && place != NULL; i++)
-		value_set_leaf(c->tree, r->views[i].leaf, place[r->views[i].storage]);
-	if (c->ntensors > 0)
-		c->tensors = into_arena(&c->arena, c->tensors, c->ntensors, sizeof(*c->tensors));
+	c->owned[0] = c->storages;
+	c->owned[1] = c->tensors;
 	r->storage_cap = r->tensor_cap = 0;
 	return 0;
 }
@@ -151,7 +159,8 @@ storage_of(struct rebuild *r, struct vtree *t, const struct id *id, uint32_t *in
 	const struct storage *s;
 	uint64_t known;
 
-	if (strmap_get(&r->keys, id->key, &known)) {
+	if (!strmap_add(&r->keys, id->key, c->nstorages)) {
+		strmap_get(&r->keys, id->key, &known);
 		*index = (uint32_t)known;
 		s = &c->storages[known];
 		if (s->nbytes != id->nbytes || s->dtype != id->dtype || s->untyped != id->untyped)
@@ -168,7 +177,6 @@ storage_of(struct rebuild *r, struct vtree *t, const struct id *id, uint32_t *in
 		.dtype = (uint8_t)id->dtype,
 		.untyped = id->untyped };
 	r->leaves[*index] = value_new_leaf(t, LEAF_STORAGE, *index);
-	strmap_add(&r->keys, id->key, *index);
 	return 0;
 }
 

@@ -45,7 +45,7 @@ struct pickle_hooks rebuild_hooks(struct rebuild *r);
 
 /*
  * After decoding: storage i (by first use) becomes storage place[i], a permutation of 0..nstorages-1; NULL
- * leaves the order. Arrays go into the arena of c; r may be released then.
+ * leaves the order. The arrays become those of c; r may be released then.
  */
 int rebuild_finish(struct rebuild *r, const uint32_t *place, struct err *e);
 

@@ -268,17 +268,34 @@ decode(struct opening *o, struct rebuild *r)
 	return pickle_decode(o->c->tree, o->c->src, t->data, t->data + t->size, &hooks, &o->c->root, &end, o->e);
 }
 
+/* The record of a storage; torch mostly lists it behind the one before. */
+static const struct zip_entry *
+find_storage(struct opening *o, struct str key, const struct zip_entry *before)
+{
+	const struct zip_entry *next;
+	struct str below;
+
+	if (before != NULL && before + 1 < o->dir.entries + o->dir.n) {
+		next = before + 1;
+		below = torch_below(((const struct torch_zip *)o->c->priv)->root, next->name);
+		if (below.len == key.len + 5 && str_starts(below, str_c("data/")) && str_eq(str_from(below, 5), key))
+			return next;
+	}
+	return find(o, "data/", key);
+}
+
 /* Where the records of the storages are. */
 static int
 place_storages(struct opening *o)
 {
 	struct ckpt *c = o->c;
+	const struct zip_entry *t = NULL;
 	uint32_t i;
 
 	for (i = 0; i < c->nstorages; i++) {
 		struct storage *s = &c->storages[i];
-		const struct zip_entry *t = find(o, "data/", s->key);
 
+		t = find_storage(o, s->key, t);
 		if (t == NULL)
 			return err_input(o->e, c->file, "its record 'data/%.*s' is missing", STR_ARG(s->key));
 		if (t->size != s->nbytes)
@@ -307,13 +324,18 @@ by_offset(const void *a, const void *b, void *arg)
 	return (x > y) - (x < y);
 }
 
-/* place[i] of rebuild_finish, to have the storages in the order of the file. */
+/* place[i] of rebuild_finish, to have the storages in the order of the file. NULL: they are. */
 static uint32_t *
 file_order(const struct ckpt *c)
 {
-	uint32_t *sorted = xreallocn(NULL, c->nstorages, sizeof(*sorted));
-	uint32_t *place = xreallocn(NULL, c->nstorages, sizeof(*place)), i;
+	uint32_t *sorted, *place, i;
 
+	for (i = 1; i < c->nstorages && c->storages[i - 1].offset <= c->storages[i].offset; i++)
+		;
+	if (i >= c->nstorages)
+		return NULL;
+	sorted = xreallocn(NULL, c->nstorages, sizeof(*sorted));
+	place = xreallocn(NULL, c->nstorages, sizeof(*place));
 	for (i = 0; i < c->nstorages; i++)
 		sorted[i] = i;
 	qsort_r(sorted, c->nstorages, sizeof(*sorted), by_offset, c->storages);
@@ -333,6 +355,7 @@ read_tree(struct opening *o)
 
 	c->tree = vtree_new();
 	rebuild_init(&r, c, false);
+	strmap_reserve(&r.keys, o->dir.n);
 	status = decode(o, &r);
 	if (status == 0)
 		status = place_storages(o);

@@ -26,6 +26,8 @@ ckpt_close(struct ckpt *c)
 		c->ops->close(c);
 	vtree_free(c->tree);
 	arena_release(&c->arena);
+	free(c->owned[0]);
+	free(c->owned[1]);
 	free(c);
 }
 

@@ -58,6 +58,7 @@ struct ckpt {
 	const char *writer;         /* who wrote it, as far as that can be told ("torch 2.7 or later"); or NULL */
 	const char **shards;        /* file names of a sharded set */
 	uint32_t nshards;
+	void *owned[2];             /* freed at the end: arrays above that lie outside the arena */
 };
 
 /*

@@ -434,6 +434,7 @@ statedict_open(struct statedict *sd, struct ckpt *c, const char *key, struct err
 	arena_init(&sd->arena);
 	strmap_init(&sd->by_name);
 	buf_init(&w.path);
+	strmap_reserve(&sd->by_name, c->ntensors);
 	if (c->tree == NULL) {
 		r = open_flat(&w, key);
 	} else {
