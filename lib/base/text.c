@@ -56,8 +56,8 @@ utf8_put(struct buf *b, uint32_t c)
 	buf_add(b, out, n);
 }
 
-static uint32_t
-decode(const uint8_t *p, size_t len)
+uint32_t
+utf8_decode(const uint8_t *p, size_t len)
 {
 	uint32_t c = len == 1 ? p[0] : p[0] & (0xffu >> (len + 1));
 
@@ -66,9 +66,8 @@ decode(const uint8_t *p, size_t len)
 	return c;
 }
 
-/* Would it steer a terminal: C0, DEL, C1, line separators, bidirectional controls? */
-static bool
-steers(uint32_t c)
+bool
+utf8_steers(uint32_t c)
 {
 	return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x2028 && c <= 0x202e) ||
 	       (c >= 0x2066 && c <= 0x2069) || c == 0x200e || c == 0x200f || c == 0x61c || c == 0xfeff;
@@ -92,7 +91,7 @@ text_escape(struct buf *b, struct str name)
 		buf_adds(b, "\\e");
 	for (; i < name.len; i += n) {
 		n = utf8_len(p + i, name.len - i);
-		c = n == 0 ? 0 : decode(p + i, n);
+		c = n == 0 ? 0 : utf8_decode(p + i, n);
 		if (n > 0 && c != '\\' && !(c == '#' && i == 0) && c >= 0x20 && !(c >= 0x7f && c < 0xa0))
 			continue;
 		buf_add(b, p + start, i - start);
@@ -161,7 +160,7 @@ text_show(struct buf *b, struct str s)
 
 	for (i = 0; i < s.len; i += n) {
 		n = utf8_len(p + i, s.len - i);
-		if (n > 0 && !steers(decode(p + i, n))) {
+		if (n > 0 && !utf8_steers(utf8_decode(p + i, n))) {
 			buf_add(b, p + i, n);
 			continue;
 		}
@@ -180,7 +179,7 @@ text_width(struct str s)
 	for (i = 0; i < s.len; i += n) {
 		n = utf8_len(p + i, s.len - i);
 		n = n == 0 ? 1 : n;
-		c = decode(p + i, n);
+		c = utf8_decode(p + i, n);
 		if ((c >= 0x300 && c < 0x370) || c == 0x200b || c == 0x200d)
 			continue;
 		width += (c >= 0x1100 && c <= 0x115f) || (c >= 0x2e80 && c <= 0xa4cf) || (c >= 0xac00 && c <= 0xd7a3) ||

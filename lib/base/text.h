@@ -14,6 +14,8 @@
 /* Length (1..4) of the valid UTF-8 sequence at p[0..n), 0 if there is none (surrogates and overlong forms are none). */
 size_t utf8_len(const uint8_t *p, size_t n);
 bool utf8_valid(struct str s);
+uint32_t utf8_decode(const uint8_t *p, size_t len); /* of a valid sequence of that length */
+bool utf8_steers(uint32_t c); /* would it act on a terminal: controls, line separators, bidirectional controls, BOM */
 void utf8_put(struct buf *b, uint32_t codepoint);
 
 /*

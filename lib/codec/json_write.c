@@ -98,24 +98,6 @@ json_end_array(struct json_writer *w)
 	end(w, ']');
 }
 
-static uint32_t
-decode(const uint8_t *p, size_t len)
-{
-	uint32_t c = len == 1 ? p[0] : p[0] & (0xffu >> (len + 1));
-
-	for (size_t i = 1; i < len; i++)
-		c = c << 6 | (p[i] & 0x3fu);
-	return c;
-}
-
-/* Would it act on a terminal, or break a line somewhere? */
-static bool
-hostile(uint32_t c)
-{
-	return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) ||
-	       c == 0x200e || c == 0x200f || c == 0x61c || c == 0xfeff;
-}
-
 static void
 put_escape(struct buf *b, uint32_t c)
 {
@@ -138,9 +120,9 @@ json_quote(struct buf *b, struct str s)
 	buf_addc(b, '"');
 	for (i = 0; i < s.len; i += n) {
 		n = utf8_len(p + i, s.len - i);
-		c = n > 0 ? decode(p + i, n) : 0xdc00u + p[i];
+		c = n > 0 ? utf8_decode(p + i, n) : 0xdc00u + p[i];
 		n = n > 0 ? n : 1;
-		if (c != '"' && c != '\\' && !hostile(c) && (c & 0xffffff00) != 0xdc00)
+		if (c != '"' && c != '\\' && !utf8_steers(c) && (c & 0xffffff00) != 0xdc00)
 			continue;
 		buf_add(b, s.p + start, i - start);
 		put_escape(b, c);

@@ -7,7 +7,9 @@
  *
  * Known differences. Refused: \N{NAME}, code points that are surrogates, repeat
  * counts above 65535, more than 200 levels of groups, and inside a lookbehind the
- * repeating of nothing, (?<=(?:)*a), and {0} of something without a fixed width.
+ * repeating of nothing, (?<=(?:)*a). A condition (?(1)...) inside group 1 itself
+ * sees what the group last matched. (?a:...) holds at the start of a pattern too,
+ * where Python's search forgets it.
  * Names of groups are compared as they are written, and any letter beyond ASCII is
  * good for one. Under (?i) these do not match each other: i, U+0130 and U+0131;
  * U+0390 and U+1FD3; U+03B0 and U+1FE3; U+FB05 and U+FB06. A byte of the subject that is

@@ -10,7 +10,6 @@
  * no marks. \s is str.isspace(), with the separators 1C to 1F. \d is Nd.
  */
 struct category {
-	char letter;
 	const char *in, *out;
 };
 
@@ -25,17 +24,17 @@ struct category {
 	"\\p{C}\\p{M}\\p{S}\\p{Z}\\p{Pd}\\p{Ps}\\p{Pe}\\p{Pi}\\p{Pf}\\p{Po}\\x{203f}\\x{2040}\\x{2054}\\x{fe33}\\x{fe34}" \
 	"\\x{fe4d}-\\x{fe4f}\\x{ff3f}"
 
+/* In the order d, s, w. */
 static const struct category unicode[] = {
-	{ 'd', "\\p{Nd}", "\\P{Nd}" },
-	{ 's', SPACES, NO_SPACES },
-	{ 'w', WORDS, NO_WORDS },
+	{ "\\p{Nd}", "\\P{Nd}" },
+	{ SPACES, NO_SPACES },
+	{ WORDS, NO_WORDS },
 };
 
 static const struct category ascii[] = {
-	{ 'd', "0-9", "\\x{0}-\\x{2f}\\x{3a}-\\x{10ffff}" },
-	{ 's', "\\x{9}-\\x{d}\\x{20}", "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{10ffff}" },
-	{ 'w', "0-9A-Z_a-z",
-		"\\x{0}-\\x{2f}\\x{3a}-\\x{40}\\x{5b}-\\x{5e}\\x{60}\\x{7b}-\\x{10ffff}" },
+	{ "0-9", "\\x{0}-\\x{2f}\\x{3a}-\\x{10ffff}" },
+	{ "\\x{9}-\\x{d}\\x{20}", "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{10ffff}" },
+	{ "0-9A-Z_a-z", "\\x{0}-\\x{2f}\\x{3a}-\\x{40}\\x{5b}-\\x{5e}\\x{60}\\x{7b}-\\x{10ffff}" },
 };
 
 static const char *

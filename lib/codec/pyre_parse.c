@@ -120,18 +120,43 @@ parse_braces(struct pyre_parser *p, uint64_t *min, uint64_t *max)
 	return 1;
 }
 
-/* X*+ is written (?>X*): PCRE2's JIT (10.42) keeps groups that a failed X*+ has set. */
+/* Puts the item that was emitted from at on between open and shut. */
 static void
-make_atomic(struct buf *out, size_t at)
+enclose(struct buf *out, size_t at, const char *open, const char *shut)
 {
-	static const char open[] = "(?>";
 	size_t n = strlen(open);
 
 	buf_room(out, n);
 	memmove(out->p + at + n, out->p + at, out->len - at);
 	memcpy(out->p + at, open, n);
 	out->len += n;
-	buf_addc(out, ')');
+	buf_adds(out, shut);
+}
+
+/*
+ * The quantifier for the item emitted from at on. Two forms avoid faults of
+ * PCRE2 10.42: the JIT keeps groups that a failed X*+ has set, so it is written
+ * (?>X*); and what stands in X{0} misleads the search for where a match may
+ * start, so it is written as a definition, which is never entered either.
+ */
+static void
+emit_repeat(struct pyre_parser *p, size_t at, uint64_t min, uint64_t max)
+{
+	struct buf *out = &p->to->pcre;
+	bool lazy = pyre_match_token(&p->t, '?'), atomic = !lazy && pyre_match_token(&p->t, '+');
+
+	if (max == 0) {
+		enclose(out, at, "(?(DEFINE)(?:", "))");
+		return;
+	}
+	if (max == NO_END)
+		buf_addf(out, "{%llu,}", (unsigned long long)min);
+	else
+		buf_addf(out, "{%llu,%llu}", (unsigned long long)min, (unsigned long long)max);
+	if (lazy)
+		buf_addc(out, '?');
+	if (atomic)
+		enclose(out, at, "(?>", ")");
 }
 
 /*
@@ -141,7 +166,6 @@ make_atomic(struct buf *out, size_t at)
 static int
 parse_repeat(struct pyre_parser *p, char c, enum item before, size_t item_at, struct pyre_width *last)
 {
-	struct buf *out = &p->to->pcre;
 	size_t start = p->t.at - 1;
 	uint64_t min = c == '+', max = c == '?' ? 1 : NO_END;
 	int r = c == '{' ? parse_braces(p, &min, &max) : 1;
@@ -152,14 +176,7 @@ parse_repeat(struct pyre_parser *p, char c, enum item before, size_t item_at, st
 		return pyre_bad(p->t.why, start, "nothing to repeat");
 	if (before == ITEM_REPEAT)
 		return pyre_bad(p->t.why, start, "multiple repeat");
-	if (max == NO_END)
-		buf_addf(out, "{%llu,}", (unsigned long long)min);
-	else
-		buf_addf(out, "{%llu,%llu}", (unsigned long long)min, (unsigned long long)max);
-	if (pyre_match_token(&p->t, '?'))
-		buf_addc(out, '?');
-	else if (pyre_match_token(&p->t, '+'))
-		make_atomic(out, item_at);
+	emit_repeat(p, item_at, min, max);
 	last->lo = width_mul(last->lo, min);
 	last->hi = max == NO_END ? (last->hi ? PYRE_WIDE : 0) : width_mul(last->hi, max);
 	return 1;

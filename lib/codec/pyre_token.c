@@ -48,12 +48,7 @@ pyre_take(struct pyre_tokens *t)
 uint32_t
 pyre_code_point(struct str token)
 {
-	const uint8_t *p = (const uint8_t *)token.p;
-	uint32_t c = token.len == 1 ? p[0] : p[0] & (0xffu >> (token.len + 1));
-
-	for (size_t i = 1; i < token.len; i++)
-		c = c << 6 | (p[i] & 0x3fu);
-	return c;
+	return utf8_decode((const uint8_t *)token.p, token.len);
 }
 
 bool

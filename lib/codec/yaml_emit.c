@@ -33,25 +33,11 @@ plain_is_safe(struct str s)
 	return s.len > 0 && !has_meaning(s);
 }
 
-static uint32_t
-decode(const uint8_t *p, size_t len)
-{
-	uint32_t c = len == 1 ? p[0] : p[0] & (0xffu >> (len + 1));
-
-	for (size_t i = 1; i < len; i++)
-		c = c << 6 | (p[i] & 0x3fu);
-	return c;
-}
-
-/* Neither YAML's line breaks and non-printable characters nor what would turn a terminal's text around. */
+/* Neither what YAML escapes, nor what would act on a terminal, nor a space that one cannot see. */
 static bool
 shown_raw(uint32_t c)
 {
-	if (c < 0x20 || (c >= 0x7f && c < 0xa1) || c == '"' || c == '\\')
-		return false;
-	if ((c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069))
-		return false;
-	return c != 0x200e && c != 0x200f && c != 0x61c && c != 0xfeff && (c & 0xfffe) != 0xfffe;
+	return !utf8_steers(c) && c != 0xa0 && c != '"' && c != '\\' && (c & 0xfffe) != 0xfffe;
 }
 
 bool
@@ -70,7 +56,7 @@ yaml_put_scalar(struct buf *b, struct str s)
 	buf_addc(b, '"');
 	for (size_t i = 0; i < s.len; i += n) {
 		n = utf8_len(p + i, s.len - i);
-		c = decode(p + i, n);
+		c = utf8_decode(p + i, n);
 		if (shown_raw(c))
 			buf_add(b, p + i, n);
 		else if (c == '"' || c == '\\')

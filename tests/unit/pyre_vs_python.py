@@ -443,8 +443,24 @@ def random_pattern(rng):
     return damage(rng, text) if rng.random() < 0.25 else text
 
 
+def asks_itself(tree, inside=()):
+    """Is there a (?(1)...) within group 1? Python and PCRE2 differ on whether that is set meanwhile."""
+    if isinstance(tree, (tuple, list)) and tree and str(tree[0]) == "GROUPREF_EXISTS" and tree[1][0] in inside:
+        return True
+    if isinstance(tree, tuple) and len(tree) == 2 and str(tree[0]) == "SUBPATTERN" and tree[1][0] is not None:
+        inside = inside + (tree[1][0],)
+    if isinstance(tree, (tuple, list)):
+        return any(asks_itself(part, inside) for part in tree)
+    return asks_itself(tree.data, inside) if hasattr(tree, "data") else False
+
+
 def left_out(pattern):
     """What pyre.h says is different."""
+    try:
+        if "(?(" in pattern and asks_itself(re._parser.parse(pattern)):
+            return True
+    except (re.error, ValueError, OverflowError):
+        pass
     if r"\N" in pattern or "(?t" in pattern or re.search(r"\\[uU]0*[dD][89a-fA-F]", pattern):
         return True
     return bool(re.search(r"\(\?\((\+|\s|-)", pattern))
@@ -462,9 +478,19 @@ def byte_offset(subject, index):
     return len(subject[:index].encode()) if index >= 0 else -1
 
 
+def compiled(pattern):
+    """Python's own, but for a fault: re.search of (?a:\\W) takes the first character's class from the flags outside."""
+    found = re.compile(pattern)
+    if "(?a:" not in pattern and "(?u:" not in pattern:
+        return found
+    opening = re.match(r"\(\?[aimsux]+\)", pattern)
+    inner = pattern[opening.end():] if opening else pattern
+    return re.compile((opening[0] if opening else "") + "(?=)" + inner)
+
+
 def python_match(pattern, subject):
     try:
-        found = re.compile(pattern).search(subject)
+        found = compiled(pattern).search(subject)
     except (re.error, ValueError, OverflowError, RecursionError) as e:
         return "error " + str(e)
     if found is None:
@@ -475,7 +501,7 @@ def python_match(pattern, subject):
 
 def python_sub(pattern, replacement, subject, count):
     try:
-        return "text " + re.compile(pattern).sub(replacement, subject, count).encode().hex()
+        return "text " + compiled(pattern).sub(replacement, subject, count).encode().hex()
     except (re.error, ValueError, OverflowError, IndexError, RecursionError) as e:
         return "error " + str(e)
 

@@ -22,7 +22,8 @@ search(struct str pattern, struct str subject)
 	if (pyre_compile(pattern, &re, &why) != 0)
 		return "error";
 	found = pyre_search(re, subject, &span, 1, &err);
-	if (found > 0)
+	out[0] = '\0';
+	if (found > 0 && span.end > span.start)
 		snprintf(out, sizeof(out), "%.*s", (int)(span.end - span.start), subject.p + span.start);
 	pyre_free(re);
 	return found > 0 ? out : found == 0 ? "none" : "limit";
@@ -65,6 +66,9 @@ test_search(void)
 	finds("(?<=\\.)\\d+", "blocks.10", "10");
 	finds("(?>a+)ab", "aaab", "none");
 	finds("a++b", "aab", "aab");
+	finds("(?:y*+Q)|b", "xb", "b");
+	finds("((?a:(),a+?|(?=,1{,})b|){0}\\Z)++", "abc", "");
+	finds("(?<=(?:a+){0}b)c", "bc", "c");
 	finds("\\x41\\101\\u0041\\U00000041", "AAAA", "AAAA");
 	finds("(?#remark)a", "a", "a");
 	finds("a.c", "a\nc", "none");
@@ -246,6 +250,8 @@ test_sub(void)
 	replaces("a", "&\\&$1", "a", true, "&\\&$1");
 	replaces("a", "\\n\\t\\\\\\101x", "a", true, "\n\t\\Ax");
 	replaces("zz", "b", "aaa", true, "aaa");
+	replaces("(?:.|\\Ab){0}", "-", "ab", true, "-a-b-");
+	replaces("(?:((?:y)?)*+Q)|b", "[\\1]", "xb", true, "x[]");
 	replaces("\\b", "|", "ab cd", true, "|ab| |cd|");
 	replaces("(a)", "\\2", "", true, "invalid group reference 2");
 	replaces("(a)", "\\q", "", true, "bad escape \\q");
