@@ -27,6 +27,9 @@ int file_input(const char *operand, enum file_kind kind, struct source **out, st
 int file_output(const char *path, enum file_kind kind, struct source *const *inputs, size_t n, struct sink **out,
 		struct err *e);
 
+/* Writes text to path (as file_output), whole or not at all. */
+int file_write(const char *path, struct str text, struct err *e);
+
 /*
  * All of a (small) text file, for YAML and the like: *text is a buf's contents. ERR_INPUT if there are more than most
  * bytes.

@@ -1,4 +1,5 @@
 #include "adapt.h"
+#include "shards.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -55,31 +56,76 @@ run(struct adapt *a, const struct operands *operands, struct err *e)
 	return rc;
 }
 
+/* One shard of a set: what needs all names waits for --write-index. A shard that leaves nothing is done, too. */
+static int
+run_share(struct adapt *a, const struct operands *operands, struct err *e)
+{
+	struct buf path = BUF_INIT;
+	const struct format_writer *w;
+	int rc = -1;
+
+	if (adapt_prepare(a, operands, e) == 0 && adapt_edit(a, e) == 0 && adapt_prefix(a, e) == 0 &&
+	    (w = emit_writer(a->o->to, a->inputs[0].ckpt, e)) != NULL) {
+		buf_addf(&path, "%s/", a->share->dir);
+		shard_name(&path, w, a->share->number, a->share->total);
+		tool_settings.output = path.p;
+		rc = adapt_write(a, e);
+		if ((rc == 0 || e->code == ERR_ANSWER) && share_note(a, rc == 0 ? e : &(struct err)ERR_INIT) != 0)
+			rc = -1;
+	}
+	buf_release(&path);
+	return rc;
+}
+
+void
+adapt_init(struct adapt *a, const struct adapt_options *o)
+{
+	*a = (struct adapt){ .o = o };
+	arena_init(&a->arena);
+	config_init(&a->config);
+	model_init(&a->model);
+	plan_init(&a->plan, tool_diag());
+}
+
+void
+adapt_release(struct adapt *a)
+{
+	sealed_release(&a->sealed);
+	load_check_release(&a->load);
+	plan_release(&a->plan);
+	keymap_free(a->map);
+	for (size_t i = 0; i < a->ninputs; i++)
+		input_close(&a->inputs[i]);
+	free(a->inputs);
+	free(a->labels);
+	model_release(&a->model);
+	config_release(&a->config);
+	arena_release(&a->arena);
+}
+
+int
+adapt_run_one(const struct adapt_options *o, const struct operands *operands, const struct share *share, struct err *e)
+{
+	struct adapt a;
+	int rc;
+
+	adapt_init(&a, o);
+	a.share = share;
+	rc = share == NULL ? run(&a, operands, e) : run_share(&a, operands, e);
+	adapt_release(&a);
+	return rc;
+}
+
 int
 adapt_run(const struct adapt_options *o, const struct operands *operands, struct err *e)
 {
-	struct adapt a = { .o = o };
-	int rc;
-
 	if (o->print_map != NULL)
 		return print_map(o->print_map, e);
 	if (check_options(o, e) != 0)
 		return -1;
-	arena_init(&a.arena);
-	config_init(&a.config);
-	model_init(&a.model);
-	plan_init(&a.plan, tool_diag());
-	rc = run(&a, operands, e);
-	sealed_release(&a.sealed);
-	load_check_release(&a.load);
-	plan_release(&a.plan);
-	keymap_free(a.map);
-	for (size_t i = 0; i < a.ninputs; i++)
-		input_close(&a.inputs[i]);
-	free(a.inputs);
-	free(a.labels);
-	model_release(&a.model);
-	config_release(&a.config);
-	arena_release(&a.arena);
-	return rc;
+	if (o->write_index != NULL)
+		return shards_write_index(o, e);
+	if (o->shard != NULL)
+		return shards_run_share(o, operands, e);
+	return adapt_run_one(o, operands, NULL, e);
 }

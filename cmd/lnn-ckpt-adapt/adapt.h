@@ -26,7 +26,8 @@ struct name_option {
 };
 
 struct adapt_options {
-	const char *config, *config_dir, *source, *under, *to, *dtype, *report, *print_map;
+	const char *config, *config_dir, *source, *under, *to, *dtype, *report, *print_map, *shard, *write_index;
+	uint64_t max_shard_size; /* bytes; 0: not given */
 	struct strs models, inputs, strip, drop_params, drop_buffers, carry, add_prefix;
 	struct name_option *names; /* in the order given */
 	size_t nnames, cap_names;
@@ -35,9 +36,17 @@ struct adapt_options {
 	bool ddp, root, carry_all, compact, dry_run, fail_unused, drop_mismatched, ignore_missing, allow_empty, compat;
 };
 
+/* One shard of a sharded input that is adapted by itself (share.c). */
+struct share {
+	const char *dir;         /* where it goes */
+	uint32_t number, total;
+	struct strmap *elsewhere; /* all names of the set */
+};
+
 /* What is open while the program runs. */
 struct adapt {
 	const struct adapt_options *o;
+	const struct share *share; /* or NULL */
 	struct arena arena;
 	struct config config;
 	bool has_config;
@@ -53,6 +62,12 @@ struct adapt {
 
 int adapt_run(const struct adapt_options *o, const struct operands *operands, struct err *e);
 
+/* The same without looking at what else the options might ask for; share may be NULL. */
+int adapt_run_one(const struct adapt_options *o, const struct operands *operands, const struct share *share, struct err *e);
+
+void adapt_init(struct adapt *a, const struct adapt_options *o);
+void adapt_release(struct adapt *a);
+
 /* config, descriptions, key map, checkpoints (prepare.c) */
 int adapt_prepare(struct adapt *a, const struct operands *operands, struct err *e);
 
@@ -67,5 +82,8 @@ int adapt_verdict(struct adapt *a, struct err *e);
 /* Step 10, summary and report (finish.c) */
 int adapt_write(struct adapt *a, struct err *e);
 int adapt_report(struct adapt *a, struct err *e);
+
+/* Leaves word beside a shard that it is finished, and which rules matched in it (share.c) */
+int share_note(struct adapt *a, struct err *e);
 
 #endif

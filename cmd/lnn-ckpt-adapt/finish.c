@@ -1,4 +1,5 @@
 #include "adapt.h"
+#include "shards.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -109,7 +110,10 @@ seal_options(const struct adapt *a, struct seal_opts *s, struct str **carry, str
 	*carry = xcalloc(o->carry.n, sizeof(**carry));
 	for (size_t i = 0; i < o->carry.n; i++)
 		(*carry)[i] = str_c(o->carry.v[i]);
-	s->shape = o->root ? SEAL_BARE : SEAL_UNDER;
+	s->shape = o->root || ((shards_wanted(o) || a->share != NULL) && o->under == NULL && o->carry.n == 0 &&
+			       !o->carry_all)
+			   ? SEAL_BARE
+			   : SEAL_UNDER;
 	s->under = str_c(o->under == NULL ? "model" : o->under);
 	s->carry = *carry;
 	s->ncarry = o->carry.n;
@@ -139,7 +143,9 @@ say_summary(struct adapt *a, const struct emit *m, const struct seal_opts *s)
 	if (tool_settings.verbose)
 		bias_report(&a->plan);
 	tool_summary("%zu kept, %zu dropped, %zu resampled -> %s%s%.*s%s", n.kept, n.dropped, n.resampled,
-		     m->output == NULL ? "nothing (dry run)" : m->output,
+		     m->output != NULL ? m->output
+		     : a->o->dry_run   ? "nothing (dry run)"
+				       : tool_settings.output,
 		     s->writer->pickles && s->shape == SEAL_UNDER ? " under '" : "",
 		     s->writer->pickles && s->shape == SEAL_UNDER ? (int)s->under.len : 0, s->under.p,
 		     s->writer->pickles && s->shape == SEAL_UNDER ? "'" : "");
@@ -158,7 +164,9 @@ adapt_write(struct adapt *a, struct err *e)
 	m.writer = s.writer;
 	if (rc == 0 && (a->o->carry_all || a->o->carry.n > 0))
 		bias_warn_rest(&a->plan);
-	if (rc == 0)
+	if (rc == 0 && shards_wanted(a->o) && a->share == NULL && !a->o->dry_run)
+		rc = shards_write(a, &s, e);
+	else if (rc == 0)
 		rc = emit_run(&m, &a->plan, &a->sealed, e);
 	if (rc == 0)
 		say_summary(a, &m, &s);
@@ -171,20 +179,12 @@ int
 adapt_report(struct adapt *a, struct err *e)
 {
 	struct buf b = BUF_INIT;
-	struct sink *out;
 	int rc;
 
 	if (a->o->report == NULL)
 		return 0;
 	plan_report(&a->plan, &a->load, &b);
-	rc = file_output(a->o->report, FILE_TEXT, NULL, 0, &out, e);
-	if (rc == 0) {
-		rc = sink_write(out, b.p, b.len, e);
-		if (rc == 0)
-			rc = sink_commit(out, e);
-		else
-			sink_abort(out);
-	}
+	rc = file_write(a->o->report, buf_str(&b), e);
 	buf_release(&b);
 	return rc;
 }

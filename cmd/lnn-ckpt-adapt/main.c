@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "adapt.h"
+#include "base/num.h"
 #include "base/xalloc.h"
 #include "common/tool.h"
 
@@ -13,7 +14,7 @@ enum {
 	OPT_DROP_BUFFERS, OPT_DROP_NAMES, OPT_KEEP_NAMES, OPT_RENAME, OPT_IGNORE_MISSING, OPT_ALLOW_EMPTY,
 	OPT_INTERPOLATE, OPT_NO_INTERPOLATE, OPT_DDP, OPT_ADD_PREFIX, OPT_STRICT, OPT_NO_STRICT, OPT_DROP_MISMATCHED,
 	OPT_FAIL_UNUSED, OPT_ROOT, OPT_UNDER, OPT_CARRY, OPT_CARRY_ALL, OPT_TO, OPT_DTYPE, OPT_COMPACT, OPT_REPORT,
-	OPT_DRY_RUN, OPT_COMPAT,
+	OPT_DRY_RUN, OPT_COMPAT, OPT_MAX_SHARD, OPT_SHARD, OPT_WRITE_INDEX,
 };
 
 static const struct option_entry entries[] = {
@@ -56,6 +57,9 @@ static const struct option_entry entries[] = {
 	{ "carry-all", 0, OPTION_NOARG, NULL, "take all of them along", OPT_CARRY_ALL },
 	{ "dtype", 0, OPTION_ARG, "D", "float64, float32, float16 or bfloat16", OPT_DTYPE },
 	{ "compact", 0, OPTION_NOARG, NULL, "write views as tensors of their own", OPT_COMPACT },
+	{ "max-shard-size", 0, OPTION_ARG, "SIZE", "with -o DIR/: shards of at most SIZE (5GB)", OPT_MAX_SHARD },
+	{ "shard", 0, OPTION_ARG, "K/N", "adapt the Kth of N shares of an index's shards", OPT_SHARD },
+	{ "write-index", 0, OPTION_ARG, "DIR", "index and check the shards made by --shard", OPT_WRITE_INDEX },
 	{ "report", 0, OPTION_ARG, "FILE", "what became of every tensor, as JSON", OPT_REPORT },
 	{ "dry-run", 'n', OPTION_NOARG, NULL, "list what would be written", OPT_DRY_RUN },
 	{ "compat", 0, OPTION_ARG, "linnaeus", "do exactly what linnaeus's loader does", OPT_COMPAT },
@@ -123,6 +127,12 @@ apply(void *opts, int id, const char *arg, struct err *e)
 	case OPT_TO: o->to = arg; return 0;
 	case OPT_DTYPE: o->dtype = arg; return 0;
 	case OPT_REPORT: o->report = arg; return 0;
+	case OPT_SHARD: o->shard = arg; return 0;
+	case OPT_WRITE_INDEX: o->write_index = arg; return 0;
+	case OPT_MAX_SHARD:
+		if (num_size(str_c(arg), &o->max_shard_size) && o->max_shard_size > 0)
+			return 0;
+		return err_set(e, ERR_USAGE, "--max-shard-size: a size such as 5GB or 500MiB was expected, not %s", arg);
 	case OPT_COMPAT:
 		o->compat = true;
 		return strcmp(arg, "linnaeus") == 0 ? 0 : err_set(e, ERR_USAGE, "--compat: linnaeus was expected, not %s", arg);

@@ -88,7 +88,8 @@ name_list(struct adapt *a, const char *operand, bool keep, struct err *e)
 {
 	struct name_list l = { .option = keep ? "--keep-names" : "--drop-names",
 			       .keep = keep,
-			       .ignore_missing = a->o->ignore_missing };
+			       .ignore_missing = a->o->ignore_missing,
+			       .elsewhere = a->share == NULL ? NULL : a->share->elsewhere };
 	struct str *names;
 	int rc = read_names(a, operand, &names, &l.n, e);
 

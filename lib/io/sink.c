@@ -10,6 +10,7 @@
 
 #include "base/xalloc.h"
 #include "io/fd.h"
+#include "io/folder.h"
 #include "io/replace.h"
 #include "io/sink_impl.h"
 
@@ -261,4 +262,5 @@ void
 sink_emergency(void)
 {
 	replace_emergency();
+	folder_emergency();
 }

@@ -54,6 +54,7 @@ struct name_list {
 	size_t n;
 	const char *option;  /* "--drop-names" */
 	bool keep;           /* these stay and all other tensors go; else these go */
+	const struct strmap *elsewhere; /* names that need not be here: those of the other shards of a set; may be NULL */
 	bool ignore_missing; /* a name that is nowhere is a warning */
 };
 

@@ -75,6 +75,8 @@ missing(const struct plan *p, const struct name_list *l, struct str name, struct
 {
 	struct nearest near;
 
+	if (l->elsewhere != NULL && strmap_get(l->elsewhere, name, NULL))
+		return 0;
 	nearest_init(&near, name);
 	for (size_t i = 0; i < p->nentries; i++) {
 		if (!is_tensor(p, i))

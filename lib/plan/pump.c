@@ -8,6 +8,7 @@ struct pump {
 	struct writer w;
 	struct transform_ctx ctx;
 	uint32_t next; /* output storage to come */
+	const struct pump_opts *o;
 };
 
 /* Output storages made from storage s of input i. */
@@ -56,6 +57,15 @@ waiting(const struct pump *u)
 	return false;
 }
 
+/* Is no later shard in need of the storage? */
+static bool
+is_last(const struct pump *u, uint32_t input, uint32_t storage)
+{
+	uint32_t last = u->o->split == NULL ? 0 : u->o->split->last[input][storage];
+
+	return u->o->split == NULL || last == u->o->shard || (last == 0 && u->o->shard == 1);
+}
+
 static int
 pump_input(struct pump *u, uint32_t input, struct err *e)
 {
@@ -65,7 +75,11 @@ pump_input(struct pump *u, uint32_t input, struct err *e)
 	for (uint32_t s = 0; s < c->nstorages; s++) {
 		if (tables && settle(u, input, s, e) != 0)
 			return -1;
-		if (emit(u, input, s, e) != 0 || ckpt_done(c, s, e) != 0)
+		if (emit(u, input, s, e) != 0)
+			return -1;
+		if (!is_last(u, input, s))
+			continue;
+		if (ckpt_done(c, s, e) != 0)
 			return -1;
 		if (u->ctx.tick != NULL)
 			u->ctx.tick(u->ctx.tick_arg, c->storages[s].packed);
@@ -115,6 +129,8 @@ pump_all(struct pump *u, struct err *e)
 			return -1;
 	if (u->next != u->sealed->m.nstorages)
 		return err_set(e, ERR_INPUT, "storage %u of the output was not written", u->next);
+	if (u->o->split != NULL && u->o->shard < u->o->split->n)
+		return 0;
 	for (i = 0; i < u->plan->ninputs; i++)
 		if (ckpt_finish(u->plan->inputs[i].sd->ckpt, e) != 0)
 			return -1;
@@ -125,7 +141,7 @@ int
 plan_pump(struct plan *p, const struct sealed *s, const struct format_writer *f, struct sink *out,
 	  const struct pump_opts *o, uint64_t *lost, struct err *e)
 {
-	struct pump u = { .plan = p, .sealed = s };
+	struct pump u = { .plan = p, .sealed = s, .o = o };
 	int rc = -1;
 
 	u.ctx = (struct transform_ctx){ .plan = p,

@@ -8,6 +8,8 @@
 #include "plan/seal.h"
 
 struct pump_opts {
+	const struct split *split; /* the plan is written in shards, this being number shard; else NULL */
+	uint32_t shard;
 	struct pool *pool;                       /* may be NULL */
 	void (*tick)(void *arg, uint64_t bytes); /* input bytes done since the last call; may be NULL */
 	void *tick_arg;

@@ -29,6 +29,12 @@ seal_want(struct seal *l, uint32_t input, uint32_t tensor, struct plan_entry *en
 	return (uint32_t)l->nwants++;
 }
 
+bool
+seal_writes(const struct seal *l, size_t i)
+{
+	return l->p->entries[i].alive && (l->o->split == NULL || l->o->split->shard[i] == l->o->shard);
+}
+
 /* ---- checks on names */
 
 static int
@@ -83,7 +89,7 @@ flat_wants(struct seal *l, struct err *e)
 
 	for (size_t i = 0; i < l->p->nentries; i++) {
 		en = &l->p->entries[i];
-		if (!en->alive || en->module)
+		if (!seal_writes(l, i) || en->module)
 			continue;
 		if (plan_source(l->p, en)->kind == SD_OTHER) {
 			example = others++ == 0 ? en->name : example;

@@ -6,6 +6,7 @@
 
 #include "format/format.h"
 #include "plan/plan.h"
+#include "plan/split.h"
 #include "plan/transform.h"
 
 enum seal_shape {
@@ -21,8 +22,10 @@ struct seal_opts {
 	const struct str *carry; /* root entries of the first input that are taken along (SEAL_UNDER) */
 	size_t ncarry;
 	bool carry_all;
-	bool drop_rest; /* SEAL_IN_PLACE: only the state dict, at the place where it stood */
-	bool compact;   /* views of a larger storage become tensors of their own */
+	bool drop_rest;            /* SEAL_IN_PLACE: only the state dict, at the place where it stood */
+	const struct split *split; /* NULL, or: only the entries of this shard are written */
+	uint32_t shard;
+	bool compact; /* views of a larger storage become tensors of their own */
 };
 
 struct sealed {

@@ -30,6 +30,9 @@ struct seal {
 	size_t nbares, cap_bares;
 };
 
+/* Is entry i of the plan written (in this shard)? Modules are entries, too. */
+bool seal_writes(const struct seal *l, size_t i);
+
 /* The number of the output tensor for a tensor of an input; entry as in struct want. The same question gives the same number. */
 uint32_t seal_want(struct seal *l, uint32_t input, uint32_t tensor, struct plan_entry *entry);
 

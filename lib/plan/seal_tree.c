@@ -113,11 +113,11 @@ add_modules(struct build *b, uint32_t dict, struct err *e)
 	size_t i;
 
 	for (i = p->nentries; i-- > 0;)
-		if (p->entries[i].module && p->entries[i].alive)
+		if (p->entries[i].module && seal_writes(b->l, i))
 			strmap_add(&last, p->entries[i].name, i);
 	for (i = 0; i < p->nentries; i++) {
 		en = &p->entries[i];
-		if (!en->module || !en->alive || !strmap_get(&last, en->name, &at) || at != i)
+		if (!en->module || !seal_writes(b->l, i) || !strmap_get(&last, en->name, &at) || at != i)
 			continue;
 		val = value_copy(&b->copiers[p->origins[en->origin].input], en->meta_value, e);
 		if (val == VALUE_ABSENT)
@@ -149,7 +149,7 @@ state_dict(struct build *b, struct err *e)
 	struct plan *p = b->l->p;
 
 	for (size_t i = 0; i < p->nentries; i++)
-		if (p->entries[i].alive && !p->entries[i].module && add_entry(b, dict, &p->entries[i], e) != 0)
+		if (seal_writes(b->l, i) && !p->entries[i].module && add_entry(b, dict, &p->entries[i], e) != 0)
 			return VALUE_ABSENT;
 	return ordered && add_modules(b, dict, e) != 0 ? VALUE_ABSENT : dict;
 }

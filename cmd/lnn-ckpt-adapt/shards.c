@@ -1,0 +1,162 @@
+#include "shards.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/xalloc.h"
+#include "common/file.h"
+#include "common/progress.h"
+#include "common/tool.h"
+#include "format/sharded.h"
+#include "io/folder.h"
+#include "plan/split.h"
+
+/* huggingface_hub's default. */
+static const uint64_t shard_size_default = 5000000000;
+
+void
+shard_name(struct buf *b, const struct format_writer *w, uint32_t number, uint32_t total)
+{
+	buf_adds(b, w->pickles ? "pytorch_model" : "model");
+	if (total > 1)
+		buf_addf(b, "-%05u-of-%05u", number, total);
+	buf_adds(b, w->pickles ? ".bin" : ".safetensors");
+}
+
+const char *
+shard_index_name(const struct format_writer *w)
+{
+	return w->pickles ? "pytorch_model.bin.index.json" : "model.safetensors.index.json";
+}
+
+bool
+shards_wanted(const struct adapt_options *o)
+{
+	const char *out = tool_settings.output;
+
+	return o->max_shard_size != 0 || (out != NULL && out[0] != '\0' && out[strlen(out) - 1] == '/');
+}
+
+/* ---- writing */
+
+/* A sharded output under way. */
+struct shards {
+	struct adapt *a;
+	const struct seal_opts *so;
+	struct split split;
+	struct folder *folder;
+	struct pool *pool;
+	uint64_t total, lost;
+	struct buf name;    /* of the shard under way */
+	const char **files; /* by entry of the plan */
+};
+
+static int
+write_file(struct shards *s, const struct sealed *sealed, const char *path, uint32_t k, struct err *e)
+{
+	struct pump_opts po = { .pool = s->pool, .split = &s->split, .shard = k };
+	struct sink *out;
+	uint64_t lost = 0;
+
+	if (sink_file(&out, path, e) != 0)
+		return -1;
+	if (plan_pump(&s->a->plan, sealed, s->so->writer, out, &po, &lost, e) != 0) {
+		sink_abort(out);
+		return -1;
+	}
+	s->lost += lost;
+	return sink_commit(out, e);
+}
+
+static int
+write_shard(struct shards *s, uint32_t k, struct err *e)
+{
+	struct seal_opts so = *s->so;
+	struct sealed sealed;
+	struct buf path = BUF_INIT;
+	int rc;
+
+	so.split = &s->split;
+	so.shard = k;
+	buf_clear(&s->name);
+	shard_name(&s->name, so.writer, k, s->split.n);
+	buf_addf(&path, "%s/%s", folder_path(s->folder), s->name.p);
+	rc = plan_seal(&s->a->plan, &so, &sealed, e);
+	if (rc == 0)
+		rc = write_file(s, &sealed, path.p, k, e);
+	s->total += sealed_bytes(&sealed);
+	sealed_release(&sealed);
+	buf_release(&path);
+	return rc;
+}
+
+/* The index lists the tensors in the order of the plan. */
+static int
+write_index(struct shards *s, struct err *e)
+{
+	const struct plan *p = &s->a->plan;
+	struct str *names = xcalloc(p->nentries, sizeof(*names));
+	const char **files = xcalloc(p->nentries, sizeof(*files));
+	struct buf text = BUF_INIT, path = BUF_INIT;
+	size_t n = 0;
+	int rc;
+
+	for (size_t i = 0; i < p->nentries; i++) {
+		if (!p->entries[i].alive || p->entries[i].module || plan_source(p, &p->entries[i])->kind == SD_OTHER)
+			continue;
+		buf_clear(&s->name);
+		shard_name(&s->name, s->so->writer, s->split.shard[i], s->split.n);
+		names[n] = p->entries[i].name;
+		files[n++] = arena_cstr(&s->a->arena, s->name.p);
+	}
+	sharded_write_index(&text, names, files, n, s->total);
+	buf_addf(&path, "%s/%s", folder_path(s->folder), shard_index_name(s->so->writer));
+	rc = file_write(path.p, buf_str(&text), e);
+	buf_release(&text);
+	buf_release(&path);
+	free(names);
+	free(files);
+	return rc;
+}
+
+static int
+write_all(struct shards *s, struct err *e)
+{
+	for (uint32_t k = 1; k <= s->split.n; k++)
+		if (write_shard(s, k, e) != 0)
+			return -1;
+	return s->split.n > 1 ? write_index(s, e) : 0;
+}
+
+int
+shards_write(struct adapt *a, const struct seal_opts *so, struct err *e)
+{
+	struct shards s = { .a = a, .so = so };
+	int rc;
+
+	if (tool_settings.output == NULL || strcmp(tool_settings.output, "-") == 0)
+		return err_set(e, ERR_USAGE, "--max-shard-size: shards go into a folder: -o DIR/");
+	if (so->shape != SEAL_BARE)
+		return err_set(e, ERR_USAGE,
+			       "shards hold bare state dicts: --under, --carry and --carry-all do not go with them");
+	if (folder_open(&s.folder, tool_settings.output, e) != 0)
+		return -1;
+	plan_split(&a->plan, a->o->max_shard_size != 0 ? a->o->max_shard_size : shard_size_default, &s.split);
+	s.pool = pool_new(tool_settings.jobs);
+	progress_start("writing shards");
+	rc = write_all(&s, e);
+	progress_end();
+	pool_free(s.pool);
+	if (rc == 0)
+		rc = folder_commit(s.folder, e);
+	else
+		folder_abort(s.folder);
+	if (rc == 0 && s.lost > 0)
+		tool_warn("%llu values are no longer finite in the new dtype", (unsigned long long)s.lost);
+	if (rc == 0)
+		tool_verbose("%u shards, %llu bytes of tensors", s.split.n, (unsigned long long)s.total);
+	buf_release(&s.name);
+	split_release(&s.split);
+	return rc;
+}

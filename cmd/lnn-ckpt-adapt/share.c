@@ -1,0 +1,356 @@
+/*
+ * --shard K/N and --write-index: a set adapted shard by shard. Each finished shard leaves a small file beside it that
+ * says so, and which rules matched something in it; the index is only made when all are there.
+ */
+#include "shards.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/num.h"
+#include "base/xalloc.h"
+#include "common/file.h"
+#include "common/models.h"
+#include "common/tool.h"
+#include "format/sharded.h"
+
+/* ---- what a finished shard leaves */
+
+static void
+note_name(struct buf *b, uint32_t number, uint32_t total)
+{
+	buf_addf(b, ".lnn-%05u-of-%05u.rules", number, total);
+}
+
+/* A line for each rule: how many names it matched, a tab, its text. */
+int
+share_note(struct adapt *a, struct err *e)
+{
+	struct buf text = BUF_INIT, path = BUF_INIT;
+	const struct plan_rule *r;
+	int rc;
+
+	for (size_t i = 0; i < a->plan.nrules; i++) {
+		r = a->plan.rules[i];
+		if (r->quiet)
+			continue;
+		buf_u64(&text, r->matched);
+		buf_addc(&text, '\t');
+		text_escape(&text, str_c(r->text));
+		buf_addc(&text, '\n');
+	}
+	buf_addf(&path, "%s/", a->share->dir);
+	note_name(&path, a->share->number, a->share->total);
+	rc = file_write(path.p, buf_str(&text), e);
+	buf_release(&text);
+	buf_release(&path);
+	return rc;
+}
+
+/* ---- --shard */
+
+static int
+parse_share(const char *s, uint64_t *k, uint64_t *n, struct err *e)
+{
+	const char *slash = strchr(s, '/');
+
+	if (slash == NULL || !num_u64(str_n(s, (size_t)(slash - s)), k) || !num_u64(str_c(slash + 1), n) || *k < 1 ||
+	    *k > *n)
+		return err_set(e, ERR_USAGE, "--shard %s: K/N with 1 <= K <= N was expected", s);
+	return 0;
+}
+
+/* One shard through the whole program, with an output of its own. */
+static int
+run_shard(const struct adapt_options *o, const struct share *share, const char *file, struct err *e)
+{
+	const char *output = tool_settings.output;
+	const char *operand[] = { file };
+	struct operands operands = { operand, 1 };
+	int rc;
+
+	rc = adapt_run_one(o, &operands, share, e);
+	tool_settings.output = output;
+	if (rc != 0 && e->code == ERR_ANSWER) { /* nothing of this shard is left: no file, but it is done */
+		err_clear(e);
+		rc = 0;
+	}
+	return rc;
+}
+
+static void
+name_elsewhere(const struct shard_index *x, struct strmap *map)
+{
+	for (uint32_t i = 0; i < x->n; i++)
+		strmap_add(map, x->names[i], i);
+}
+
+static int
+run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, uint64_t n, struct err *e)
+{
+	struct strmap elsewhere = STRMAP_INIT;
+	struct share share = { .dir = tool_settings.output, .total = x->nfiles, .elsewhere = &elsewhere };
+	char *path;
+	int rc = 0;
+
+	name_elsewhere(x, &elsewhere);
+	for (uint32_t i = 0; rc == 0 && i < x->nfiles; i++) {
+		if (i % n != k - 1)
+			continue;
+		share.number = i + 1;
+		path = shard_index_path(x, i);
+		rc = run_shard(o, &share, path, e);
+		free(path);
+	}
+	strmap_release(&elsewhere);
+	return rc;
+}
+
+int
+shards_run_share(const struct adapt_options *o, const struct operands *operands, struct err *e)
+{
+	struct shard_index x = { 0 };
+	struct source *src;
+	uint64_t k, n;
+	int rc;
+
+	if (parse_share(o->shard, &k, &n, e) != 0)
+		return -1;
+	if (tool_settings.output == NULL || strcmp(tool_settings.output, "-") == 0)
+		return err_set(e, ERR_USAGE, "--shard: the shards go into a folder: -o DIR/");
+	if (operands->n != 1 || o->dry_run || o->report != NULL || o->max_shard_size != 0)
+		return err_set(e, ERR_USAGE,
+			       "--shard takes one index file, and neither -n, --report nor --max-shard-size");
+	if (mkdir(tool_settings.output, 0777) != 0 && access(tool_settings.output, W_OK | X_OK) != 0)
+		return err_sys(e, tool_settings.output, "cannot be made a folder of shards");
+	if (file_input(operands->v[0], FILE_BINARY, &src, e) != 0)
+		return -1;
+	rc = shard_index_read(&x, src, e);
+	if (rc == 0)
+		rc = run_all(o, &x, k, n, e);
+	shard_index_release(&x);
+	source_close(src);
+	return rc;
+}
+
+/* ---- --write-index */
+
+/* The set that lies in a folder. */
+struct set {
+	const char *dir;
+	uint32_t total;
+	bool pickles;
+	const char **files; /* by shard from 0; NULL: nothing of it was left */
+};
+
+/* How many shards there are to be, from the first note. */
+static int
+count_shards(struct set *s, struct err *e)
+{
+	unsigned number, total;
+	int len;
+	struct dirent *d;
+	DIR *dir = opendir(s->dir);
+
+	if (dir == NULL)
+		return err_sys(e, s->dir, "cannot be read");
+	while (s->total == 0 && (d = readdir(dir)) != NULL) {
+		len = 0;
+		if (sscanf(d->d_name, ".lnn-%5u-of-%5u.rules%n", &number, &total, &len) == 2 && len > 0 &&
+		    d->d_name[len] == '\0')
+			s->total = total;
+	}
+	closedir(dir);
+	return s->total > 0 ? 0
+			    : err_set(e, ERR_INPUT, "%s: no shard was finished here (lnn-ckpt-adapt --shard)", s->dir);
+}
+
+static bool
+there(const char *dir, const char *name)
+{
+	struct buf path = BUF_INIT;
+	bool is;
+
+	buf_addf(&path, "%s/%s", dir, name);
+	is = access(path.p, F_OK) == 0;
+	buf_release(&path);
+	return is;
+}
+
+static int
+find_files(struct set *s, struct adapt *a, struct err *e)
+{
+	const struct format_writer *writers[] = { format_writer("safetensors"), format_writer("torch") };
+	struct buf name = BUF_INIT;
+
+	s->files = arena_calloc(&a->arena, s->total, sizeof(*s->files));
+	for (uint32_t i = 0; i < s->total; i++) {
+		buf_clear(&name);
+		note_name(&name, i + 1, s->total);
+		if (!there(s->dir, name.p)) {
+			err_set(e, ERR_INPUT, "%s: shard %u of %u is missing; its job did not finish", s->dir, i + 1,
+				s->total);
+			break;
+		}
+		for (size_t w = 0; w < 2; w++) {
+			buf_clear(&name);
+			shard_name(&name, writers[w], i + 1, s->total);
+			if (there(s->dir, name.p)) {
+				s->files[i] = arena_cstr(&a->arena, name.p);
+				s->pickles = writers[w]->pickles;
+			}
+		}
+	}
+	buf_release(&name);
+	return e->code == ERR_NONE ? 0 : -1;
+}
+
+static int
+open_shards(struct set *s, struct adapt *a, struct err *e)
+{
+	struct buf path = BUF_INIT;
+	int rc = 0;
+
+	a->inputs = xcalloc(s->total, sizeof(*a->inputs));
+	a->labels = xcalloc(s->total, sizeof(*a->labels));
+	for (uint32_t i = 0; rc == 0 && i < s->total; i++) {
+		if (s->files[i] == NULL)
+			continue;
+		buf_clear(&path);
+		buf_addf(&path, "%s/%s", s->dir, s->files[i]);
+		a->labels[a->ninputs] = s->files[i];
+		rc = input_open(&a->inputs[a->ninputs], path.p, "", e);
+		plan_add_input(&a->plan, &a->inputs[a->ninputs].sd, s->files[i]);
+		a->ninputs++;
+	}
+	buf_release(&path);
+	return rc;
+}
+
+static int
+index_text(struct adapt *a, struct buf *text, struct err *e)
+{
+	const struct plan *p = &a->plan;
+	struct str *names = xcalloc(p->nentries, sizeof(*names));
+	const char **files = xcalloc(p->nentries, sizeof(*files));
+	struct strmap seen = STRMAP_INIT;
+	uint64_t total = 0;
+	size_t n = 0, i;
+
+	for (i = 0; i < p->nentries && e->code == ERR_NONE; i++) {
+		if (p->entries[i].module || plan_source(p, &p->entries[i])->kind == SD_OTHER)
+			continue;
+		names[n] = p->entries[i].name;
+		files[n++] = plan_input_of(p, &p->entries[i])->label;
+		if (!strmap_add(&seen, p->entries[i].name, 0))
+			err_set(e, ERR_INPUT, "%s: %.*s is in another shard, too", plan_file(p, &p->entries[i]),
+				STR_ARG(p->entries[i].name));
+	}
+	for (i = 0; i < a->ninputs; i++)
+		for (uint32_t k = 0; k < a->inputs[i].ckpt->nstorages; k++)
+			total += a->inputs[i].ckpt->storages[k].nbytes;
+	sharded_write_index(text, names, files, n, total);
+	strmap_release(&seen);
+	free(names);
+	free(files);
+	return e->code == ERR_NONE ? 0 : -1;
+}
+
+/* Adds what one shard's note says to the rules of the plan. */
+static void
+add_note(struct adapt *a, struct str text)
+{
+	struct str line, count;
+	uint64_t matched;
+	size_t i;
+
+	while (text.len > 0 && str_split(&text, '\n', &line)) {
+		if (!str_split(&line, '\t', &count) || line.p == NULL || !num_u64(count, &matched))
+			continue;
+		for (i = 0; i < a->plan.nrules && !str_eqc(line, a->plan.rules[i]->text); i++)
+			;
+		if (i == a->plan.nrules)
+			plan_rule_new(&a->plan, str_c(""), "%.*s", (int)line.len, line.p);
+		a->plan.rules[i]->matched += matched;
+	}
+}
+
+/* Reads all notes, or removes them. */
+static int
+notes(const struct set *s, struct adapt *a, bool remove, struct err *e)
+{
+	struct buf path = BUF_INIT, text = BUF_INIT;
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < s->total; i++) {
+		buf_clear(&path);
+		buf_clear(&text);
+		buf_addf(&path, "%s/", s->dir);
+		note_name(&path, i + 1, s->total);
+		if (remove) {
+			unlink(path.p);
+			continue;
+		}
+		rc = file_text(path.p, 16 << 20, &text, e);
+		if (rc == 0)
+			add_note(a, buf_str(&text));
+	}
+	buf_release(&path);
+	buf_release(&text);
+	return rc;
+}
+
+static int
+write_index(struct set *s, struct adapt *a, const struct buf *text, struct err *e)
+{
+	struct buf path = BUF_INIT;
+	int rc;
+
+	buf_addf(&path, "%s/%s", s->dir, shard_index_name(format_writer(s->pickles ? "torch" : "safetensors")));
+	rc = file_write(path.p, buf_str(text), e);
+	if (rc == 0)
+		tool_summary("%zu tensors in %zu shards -> %s", a->plan.nentries, a->ninputs, path.p);
+	buf_release(&path);
+	return rc == 0 ? notes(s, a, true, e) : -1;
+}
+
+static int
+check_and_write(struct set *s, struct adapt *a, struct err *e)
+{
+	struct buf text = BUF_INIT;
+	int rc = -1;
+
+	if (models_load(&a->model, a->o->models.v, a->o->models.n, e) == 0 && count_shards(s, e) == 0 &&
+	    find_files(s, a, e) == 0 && open_shards(s, a, e) == 0 && index_text(a, &text, e) == 0 &&
+	    notes(s, a, false, e) == 0) {
+		/* the load check looks at names as they were before --ddp and --add-prefix */
+		plan_strip_prefixes(&a->plan, a->o->strip.v, a->o->strip.n, true);
+		for (size_t i = 0; i < a->plan.nrules; i++)
+			a->plan.rules[i]->quiet = a->plan.rules[i]->quiet ||
+						  str_starts(str_c(a->plan.rules[i]->text), str_c("--strip-prefix"));
+		adapt_check(a);
+		rc = adapt_verdict(a, e);
+		if (rc == 0)
+			rc = write_index(s, a, &text, e);
+	}
+	buf_release(&text);
+	return rc;
+}
+
+int
+shards_write_index(const struct adapt_options *o, struct err *e)
+{
+	struct set s = { .dir = o->write_index };
+	struct adapt a;
+	int rc;
+
+	adapt_init(&a, o);
+	rc = check_and_write(&s, &a, e);
+	adapt_release(&a);
+	return rc;
+}
