@@ -11,6 +11,9 @@
 #include "format/readers.h"
 #include "format/shard_files.h"
 
+/* Entries of __metadata__ that a set takes over; each is compared with all. */
+enum { META_MAX = 1000 };
+
 struct sharded {
 	struct shard_index index;
 	struct shard_files files;
@@ -211,7 +214,7 @@ add_meta(struct build *b, const struct ckpt *sub)
 	for (i = 0; i < sub->nmeta; i++) {
 		for (k = 0; k < c->nmeta && !str_eq(c->meta_keys[k], sub->meta_keys[i]); k++)
 			;
-		if (k < c->nmeta || k == 1000)
+		if (k < c->nmeta || k == META_MAX)
 			continue;
 		cap = b->meta_cap;
 		c->meta_keys = xgrow(c->meta_keys, c->nmeta, &cap, sizeof(*c->meta_keys));
@@ -336,7 +339,8 @@ order_tensors(struct build *b)
 	struct ckpt *c = b->c;
 	uint32_t *number = xmalloc((b->ntensors + 1) * sizeof(*number));
 
-	qsort(b->places, b->ntensors, sizeof(*b->places), compare_places);
+	if (b->ntensors > 0)
+		qsort(b->places, b->ntensors, sizeof(*b->places), compare_places);
 	c->tensors = arena_calloc(&c->arena, b->ntensors, sizeof(*c->tensors));
 	c->ntensors = (uint32_t)b->ntensors;
 	for (size_t i = 0; i < b->ntensors; i++) {
