@@ -1,0 +1,315 @@
+"""lnn-ckpt-adapt against real PyTorch: random state dicts of every dtype and layout through every option, loaded back and
+compared name by name and bit by bit; and what load_state_dict says against what the report says."""
+
+import json
+import pathlib
+import random
+from collections import OrderedDict
+
+import tap
+
+torch = tap.need_torch(2, 3)
+t = tap.Tap()
+scratch = tap.scratch()
+
+FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
+PLAIN = FLOATS + [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool]
+EXOTIC = [torch.complex64, torch.complex128, torch.uint16, torch.uint32, torch.uint64, torch.float8_e4m3fn, torch.float8_e5m2]
+NOT_SAFETENSORS = {torch.complex128}
+
+
+def random_tensor(r, dtype):
+    shape = [r.choice([0, 1, 2, 3, 5, 7]) if r.random() < 0.2 else r.randint(1, 7) for _ in range(r.randint(0, 4))]
+    count = 1
+    for size in shape:
+        count *= size
+    if dtype.is_complex:
+        x = torch.randn(shape, dtype=dtype)
+    elif dtype.is_floating_point:
+        x = (torch.randn(shape, dtype=torch.float64) * 10 ** r.uniform(-8, 4)).to(dtype)
+    elif dtype == torch.bool:
+        x = torch.randint(0, 2, shape).bool()
+    else:
+        x = torch.randint(0, 120, shape).to(dtype)
+    return x
+
+
+def relayout(r, x):
+    """The same values in another memory layout."""
+    kind = r.randint(0, 6)
+    if kind == 0 and x.dim() >= 2:
+        order = list(range(x.dim()))
+        r.shuffle(order)
+        inverse = [order.index(i) for i in range(x.dim())]
+        return x.permute(order).contiguous().permute(inverse)
+    if kind == 1 and x.dim() == 4 and x.numel():
+        return x.contiguous(memory_format=torch.channels_last)
+    if kind == 2 and x.dim() >= 1 and x.numel():
+        big = torch.stack([x, x]).clone()
+        return big[1]
+    if kind == 3 and x.dim() >= 1 and x.numel():
+        return torch.stack([x, x], dim=-1).clone()[..., 0]
+    if kind == 4 and x.dtype in (torch.float32, torch.float64):
+        return torch._neg_view(-x) if x.numel() else x
+    if kind == 5 and x.dtype == torch.complex64:
+        return x.conj()
+    return x
+
+
+def random_state(r, dtypes):
+    state = OrderedDict()
+    for i in range(r.randint(1, 14)):
+        name = ".".join(r.choice(["stage_0", "blocks", "head", "norm", "x", "meta_a", "0", "11", "prenorm", "headroom"])
+                        for _ in range(r.randint(1, 3))) + f".w{i}"
+        state[name] = relayout(r, random_tensor(r, r.choice(dtypes)))
+    names = list(state)
+    if r.random() < 0.4:
+        state["tied.same"] = state[names[0]]
+    if r.random() < 0.4 and state[names[-1]].dim() and state[names[-1]].numel():
+        state["tied.view"] = state[names[-1]][:1]
+    return state
+
+
+def load(path, **kw):
+    return torch.load(path, weights_only=True, **kw)
+
+
+def compare(got, want, what):
+    if not t.eq(list(got), list(want), f"{what}: names"):
+        return
+    bad = [k for k in want if not tap.same(got[k], want[k])]
+    t.ok(not bad, f"{what}: bits of {len(want)} tensors")
+    for k in bad[:3]:
+        t.note(f"{k}: {got[k].dtype} {tuple(got[k].shape)} {want[k].dtype} {tuple(want[k].shape)}")
+
+
+def literal_drop(name, pattern):
+    """SPEC section 4, step 4, written anew: literal text at a component boundary."""
+    import re
+
+    end = r"(?=[._]|\Z)" if re.match(r"[A-Za-z0-9]", pattern[-1]) else ""
+    return re.search(r"(?:\A|\.)" + re.escape(pattern) + end, name) is not None
+
+
+def shares(state):
+    """Which names look at one storage."""
+    groups = {}
+    for name, x in state.items():
+        if x.numel():
+            groups.setdefault(x.untyped_storage().data_ptr(), set()).add(name)
+    return sorted(map(sorted, (g for g in groups.values() if len(g) > 1)))
+
+
+def round_trips():
+    for seed in range(24):
+        r = random.Random(seed)
+        torch.manual_seed(seed)
+        state = random_state(r, PLAIN + EXOTIC)
+        path = scratch / "in.pth"
+        where = r.choice(["model", "state_dict", None])
+        prefix = r.choice(["", "module.", "module._orig_mod."])
+        saved = OrderedDict((prefix + k, v) for k, v in state.items())
+        legacy = r.random() < 0.25 and not any(x.dtype in EXOTIC or x.is_conj() or x.is_neg() for x in state.values())
+        torch.save({where: saved, "epoch": 3} if where else saved, path, _use_new_zipfile_serialization=not legacy)
+        want_legacy = {k[len(prefix):]: v for k, v in torch.load(path, weights_only=True)[where].items()} if where else {
+            k[len(prefix):]: v for k, v in torch.load(path, weights_only=True).items()}
+        state = OrderedDict(want_legacy)
+        out = scratch / "out.pth"
+        with t.part(f"seed {seed}"):
+            tap.run("lnn-ckpt-adapt", "-q", path, "-o", out)
+            got = load(out)
+            t.eq(list(got), ["model"], f"seed {seed}: under model alone")
+            compare(got["model"], state, f"seed {seed}: no edit")
+            t.eq(shares(got["model"]), shares(state), f"seed {seed}: sharing")
+            compare(load(out, mmap=True)["model"], state, f"seed {seed}: mmap")
+            streamed = tap.run("lnn-ckpt-adapt", "-q", stdin=path.read_bytes()).stdout
+            t.ok(streamed == out.read_bytes(), f"seed {seed}: a pipe gives the same bytes as a file")
+            again = tap.run("lnn-ckpt-adapt", "-q", stdin=streamed).stdout
+            t.ok(again == streamed, f"seed {seed}: adapting again changes nothing")
+
+            pattern = r.choice(["head", "head.", "norm.", "meta_", "x", "0"])
+            left = OrderedDict((k, v) for k, v in state.items() if not literal_drop(k, pattern))
+            if left:
+                tap.run("lnn-ckpt-adapt", "-q", "--drop-params", pattern, "--root", path, "-o", out)
+                compare(load(out), left, f"seed {seed}: --drop-params {pattern}")
+            else:
+                tap.run("lnn-ckpt-adapt", "-q", "--drop-params", pattern, path, status=1)
+            tap.run("lnn-ckpt-adapt", "-q", "--ddp", "--under", "net", path, "-o", out)
+            compare(load(out)["net"], OrderedDict(("module." + k, v) for k, v in state.items()), f"seed {seed}: --ddp")
+            tap.run("lnn-ckpt-adapt", "-q", "--compact", path, "-o", out)
+            compact = load(out)["model"]
+            compare(compact, state, f"seed {seed}: --compact")
+            waste = [k for k, v in compact.items() if v.numel() and
+                     v.untyped_storage().nbytes() != v.numel() * v.element_size() and
+                     not any(k in g for g in shares(compact))]
+            t.eq(waste, [], f"seed {seed}: --compact leaves no larger storage behind a view")
+
+
+def safetensors_out():
+    safetensors = tap.need("safetensors.torch").torch
+    for seed in range(100, 112):
+        r = random.Random(seed)
+        torch.manual_seed(seed)
+        state = random_state(r, [d for d in PLAIN + EXOTIC if d not in NOT_SAFETENSORS])
+        torch.save({"model": state}, scratch / "in.pth")
+        with t.part(f"safetensors {seed}"):
+            tap.run("lnn-ckpt-adapt", "-q", "--to", "safetensors", scratch / "in.pth", "-o", scratch / "o.safetensors")
+            got = safetensors.load_file(scratch / "o.safetensors")
+            compare({k: got[k] for k in state if k in got}, state, f"safetensors {seed}")
+            t.eq(sorted(got), sorted(state), f"safetensors {seed}: no other names")
+            back = tap.run("lnn-ckpt-adapt", "-q", "--to", "torch", scratch / "o.safetensors", "-o", scratch / "b.pth")
+            back = load(scratch / "b.pth")["model"]
+            compare({k: back[k] for k in state}, state, f"safetensors {seed}: and back")
+
+
+def casts():
+    for seed in range(200, 212):
+        r = random.Random(seed)
+        torch.manual_seed(seed)
+        state = random_state(r, PLAIN)
+        state["edge"] = torch.tensor([0.0, -0.0, 1e-45, 65519.0, 65520.0, 3.4e38, float("inf"), float("nan"), 1 + 2 ** -8])
+        to = r.choice(FLOATS)
+        name = str(to).removeprefix("torch.")
+        want = OrderedDict((k, v.to(to) if v.is_floating_point() else v) for k, v in state.items())
+        torch.save(state, scratch / "in.pth")
+        with t.part(f"cast {seed}"):
+            tap.run("lnn-ckpt-adapt", "-q", "--dtype", name, "-j", 2, scratch / "in.pth", "-o", scratch / "out.pth")
+            got = load(scratch / "out.pth")["model"]
+            t.eq(list(got), list(want), f"cast {seed}: names")
+            bad = [k for k in want if got[k].dtype != want[k].dtype or not torch.equal(
+                torch.nan_to_num(got[k].double(), nan=7e77), torch.nan_to_num(want[k].double(), nan=7e77))]
+            t.eq(bad, [], f"cast {seed}: values as torch rounds them to {name}")
+            one = tap.run("lnn-ckpt-adapt", "-q", "--dtype", name, scratch / "in.pth").stdout
+            t.ok(one == (scratch / "out.pth").read_bytes(), f"cast {seed}: threads do not matter")
+
+
+class Net(torch.nn.Module):
+    def __init__(self, width, norm=True, extra=False):
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 4, 3)
+        if norm:
+            self.bn = torch.nn.BatchNorm2d(4)
+        self.head = torch.nn.Linear(4, width)
+        self.scale = torch.nn.Parameter(torch.ones(()))
+        if extra:
+            self.extra = torch.nn.Linear(2, 2)
+
+
+def said(net, state):
+    """What load_state_dict says: missing, unexpected, mismatched with both shapes."""
+    import re
+
+    try:
+        done = net.load_state_dict(state, strict=False)
+        return list(done.missing_keys), list(done.unexpected_keys), []
+    except RuntimeError as e:
+        wrong = re.findall(r"size mismatch for (\S+): copying a param with shape torch.Size\((\[.*?\])\) from checkpoint, the "
+                           r"shape in current model is torch.Size\((\[.*?\])\)", str(e))
+        ok = OrderedDict((k, v) for k, v in state.items() if k not in {w[0] for w in wrong})
+        if hasattr(state, "_metadata"):
+            ok._metadata = state._metadata
+        done = net.load_state_dict(ok, strict=False)
+        missing = [k for k in done.missing_keys if k not in {w[0] for w in wrong}]
+        return missing, list(done.unexpected_keys), [(n, json.loads(a), json.loads(b)) for n, a, b in wrong]
+
+
+def load_checks():
+    plain = Net(5).state_dict()
+    old = OrderedDict((k, v) for k, v in plain.items() if "num_batches" not in k)
+    new = old.copy()
+    new._metadata = plain._metadata
+    version1 = old.copy()
+    version1._metadata = OrderedDict((k, {"version": 1}) for k in plain._metadata)
+    cases = {
+        "same": (Net(5), plain),
+        "another head": (Net(7), plain),
+        "no norm in the model": (Net(5, norm=False), plain),
+        "no norm in the file": (Net(5), Net(5, norm=False).state_dict()),
+        "more in the model": (Net(7, extra=True), plain),
+        "no num_batches_tracked, no metadata": (Net(5), old),
+        "no num_batches_tracked, metadata of today": (Net(5), new),
+        "no num_batches_tracked, version 1": (Net(5), version1),
+        "scalar in one dimension": (Net(5), OrderedDict(plain, scale=torch.ones(1))),
+        "scalar in two elements": (Net(5), OrderedDict(plain, scale=torch.ones(2))),
+        "something that is no tensor": (Net(5), OrderedDict(plain, note="hello")),
+    }
+    for what, (net, state) in cases.items():
+        with t.part(f"load check: {what}"):
+            target = scratch / "target.pth"
+            torch.save(net.state_dict(), target)
+            torch.save(state, scratch / "in.pth")
+            done = tap.run("lnn-ckpt-adapt", "-q", "-m", target, "-n", "--report", scratch / "r.json", scratch / "in.pth",
+                           status=None)
+            report = json.loads((scratch / "r.json").read_text())["load"]
+            got = (report["missing_keys"], report["unexpected_keys"],
+                   [(m["name"], m["checkpoint_shape"], m["model_shape"]) for m in report["mismatched"]])
+            try:
+                want = said(net, state)
+            except Exception as e:  # torch itself falls over non-tensors in some releases
+                t.note(f"{what}: torch raises {type(e).__name__}: {e}")
+                tensors = OrderedDict((k, v) for k, v in state.items() if torch.is_tensor(v))
+                missing, unexpected, wrong = said(net, tensors)
+                want = (missing, unexpected + [k for k in state if k not in tensors], wrong)
+            t.eq(tuple(map(list, got)), tuple(map(list, want)), f"load check: {what}")
+            t.eq(done.returncode, 1 if want[2] else 0, f"load check: {what}: status")
+            strict = tap.run("lnn-ckpt-adapt", "-q", "--strict", "-m", target, "-n", scratch / "in.pth", status=None)
+            t.eq(strict.returncode, 1 if any(want) else 0, f"load check: {what}: status when strict")
+
+
+def carried():
+    """The rest, as pickle reads it back."""
+    import argparse
+    import collections
+    import datetime
+
+    net = Net(5)
+    opt = torch.optim.AdamW(net.parameters())
+    net(torch.ones(1)) if False else None
+    for p in net.parameters():
+        p.grad = torch.ones_like(p)
+    opt.step()
+    rest = {
+        "epoch": 7, "lr": 5e-5, "flags": (True, None, [1, 2.5, "x"]), "big": 1 << 100, "bytes": b"\x00\xff",
+        "set": {1, 2}, "config": argparse.Namespace(a=1, b=[2]), "when": datetime.datetime(2024, 5, 6),
+        "path": pathlib.PurePosixPath("/a/b"), "counts": collections.Counter("aab"), "optimizer": opt.state_dict(),
+        "default": collections.defaultdict(list, a=[1]), "dtype": torch.float16, "size": torch.Size([2, 3]),
+    }
+    for protocol in (2, 4):
+        torch.save({"model": net.state_dict(), **rest}, scratch / "in.pth", pickle_protocol=protocol)
+        with t.part(f"the rest, protocol {protocol}"):
+            done = tap.run("lnn-ckpt-adapt", "--carry-all", scratch / "in.pth", "-o", scratch / "out.pth")
+            got = torch.load(scratch / "out.pth", weights_only=False)
+            t.eq(sorted(got), sorted(["model", *rest]), f"protocol {protocol}: keys")
+            for key, want in rest.items():
+                if key == "optimizer":
+                    t.eq(got[key]["param_groups"], want["param_groups"], f"protocol {protocol}: param_groups")
+                    t.ok(all(tap.same(got[key]["state"][i][n], v) for i in want["state"] for n, v in want["state"][i].items()),
+                         f"protocol {protocol}: optimizer state")
+                else:
+                    t.eq((type(got[key]), got[key]), (type(want), want), f"protocol {protocol}: {key}")
+            t.eq(got["model"]._metadata, net.state_dict()._metadata, f"protocol {protocol}: _metadata")
+            tap.run("lnn-ckpt-adapt", "-q", "--carry", "epoch", "--carry", "optimizer", scratch / "in.pth", "-o", scratch / "o2.pth")
+            t.eq(sorted(load(scratch / "o2.pth")), ["epoch", "model", "optimizer"], f"protocol {protocol}: --carry, loadable safely")
+
+
+def names():
+    state = OrderedDict((f"blocks.{i}.{part}.weight", torch.full((2,), float(i))) for i in range(12) for part in ("a", "b"))
+    torch.save(state, scratch / "in.pth")
+    with t.part("lists and renames"):
+        keep = "\n".join(f"blocks.{i}.a.weight" for i in (10, 2))
+        out = tap.run("lnn-ckpt-adapt", "-q", "--root", "--keep-names", "-", "--rename", r"s/^blocks\.(\d+)\.(a)/layer\1_\g<2>/",
+                      scratch / "in.pth", "-o", scratch / "o.pth", stdin=keep.encode())
+        t.eq({k: v.tolist() for k, v in load(scratch / "o.pth").items()},
+             {"layer2_a.weight": [2.0, 2.0], "layer10_a.weight": [10.0, 10.0]}, "kept and renamed")
+        out = tap.run("lnn-ckpt-adapt", "--rename", "s/[ab].weight/w/", scratch / "in.pth", status=2)
+        t.ok(out.stdout == b"" and b"blocks.0.a.weight" in out.stderr and b"blocks.0.b.weight" in out.stderr,
+             "two inputs of one output name: both are named, nothing is written")
+
+
+round_trips()
+safetensors_out()
+casts()
+load_checks()
+carried()
+names()
+t.done()
