@@ -119,7 +119,26 @@ num_size(struct str s, uint64_t *out)
 	return false;
 }
 
-/* Digits and exponent of the shortest %.*e text that reads back as v. */
+/* The decimal one unit of the last digit further from zero; false if that takes another digit. */
+static bool
+step_out(char *text)
+{
+	char *p = strchr(text, 'e');
+
+	while (p-- > text) {
+		if (*p == '9')
+			*p = '0';
+		else if (*p >= '0' && *p < '9')
+			return ++*p;
+	}
+	return false;
+}
+
+/*
+ * The shortest %.*e text that reads back as v; returns its precision. Below a
+ * power of two doubles lie closer than above it, so there the nearest decimal may
+ * fail where its neighbour holds.
+ */
 static int
 shortest(double v, char *text, size_t size)
 {
@@ -127,7 +146,7 @@ shortest(double v, char *text, size_t size)
 
 	for (precision = 0; precision < 17; precision++) {
 		snprintf(text, size, "%.*e", precision, v);
-		if (strtod(text, NULL) == v)
+		if (strtod(text, NULL) == v || (step_out(text) && strtod(text, NULL) == v))
 			break;
 	}
 	return precision;
@@ -146,7 +165,7 @@ num_repr(double v, char *out)
 	precision = shortest(v, text, sizeof(text));
 	exponent = atoi(strchr(text, 'e') + 1);
 	if (exponent < -4 || exponent >= 16) {
-		snprintf(out, 32, "%.*e", precision, v);
+		strcpy(out, text);
 		return;
 	}
 	if (precision <= exponent)

@@ -11,7 +11,7 @@ static const struct str tracked = STR_LIT("num_batches_tracked");
 bool
 load_shape_fits(const uint64_t *a, unsigned na, const uint64_t *b, unsigned nb)
 {
-	return shape_eq(a, na, b, nb) || (nb == 0 && na == 1 && a[0] > 0);
+	return shape_eq(a, na, b, nb) || (nb == 0 && na == 1 && a[0] == 1);
 }
 
 bool

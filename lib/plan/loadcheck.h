@@ -32,7 +32,7 @@ struct load_check {
 void load_check(struct load_check *c, struct plan *p, const struct model *m, bool drop_mismatched);
 void load_check_release(struct load_check *c);
 
-/* Does a tensor of shape a load into one of shape b? Equal, or a scalar from one dimension (old files). */
+/* Does a tensor of shape a load into one of shape b? Equal, or a scalar from shape [1] (old files). */
 bool load_shape_fits(const uint64_t *a, unsigned na, const uint64_t *b, unsigned nb);
 
 /* The messages of load_state_dict, in its words, indented by a tab each, newline-separated. strict: missing and unexpected count. */
