@@ -19,7 +19,7 @@ int
 lint_run(struct filter *f, const struct operands *operands, int *status, struct err *e)
 {
 	const bool groups = f->form == FORM_GROUPS && f->groups.at;
-	struct lint *lint = lint_new(f->rules, groups ? &f->groups : NULL);
+	struct lint *lint = lint_new(f->rules, &f->groups, f->exclude);
 	int rc;
 
 	if (groups)

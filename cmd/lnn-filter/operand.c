@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/file.h"
+#include "common/tool.h"
 #include "format/format.h"
 #include "model/config.h"
 #include "model/list.h"
@@ -20,6 +21,28 @@ has_line(struct str head)
 			return true;
 	}
 	return false;
+}
+
+/* With -0 names may hold any byte but NUL, yet they do not begin as containers do. */
+static bool
+is_raw_list(struct str head)
+{
+	const unsigned char first = head.len ? (unsigned char)head.p[0] : 0;
+	struct str eight = str_n(head.p, head.len < 8 ? head.len : 8);
+
+	return tool_settings.null && first >= ' ' && (first < 0x80 || first >= 0xc0) &&
+	       !str_contains(eight, str_n("\0\0\0", 3)) && !str_starts(head, str_c("PK\x03\x04"));
+}
+
+static bool
+is_checkpoint(struct str head)
+{
+	size_t n = head.len < FORMAT_PROBE ? head.len : FORMAT_PROBE;
+
+	if (is_raw_list(head))
+		return false;
+	return format_is_binary((const uint8_t *)head.p, n) ||
+	       (head.len > 0 && head.p[0] == '{' && str_contains(head, str_c("\"weight_map\"")));
 }
 
 /*
@@ -43,9 +66,10 @@ look(struct source *src, struct str *head, struct err *e)
 			want = ready < SOURCE_LOOK_MAX ? (size_t)ready : SOURCE_LOOK_MAX;
 			continue;
 		}
-		if (got >= 4 && format_is_binary(p, got < FORMAT_PROBE ? got : FORMAT_PROBE))
+		*head = str_n((const char *)p, got);
+		if (got >= 8 && (is_raw_list(*head) || is_checkpoint(*head)))
 			break;
-		if (p[0] != '{' && p[0] >= ' ' && has_line(str_n((const char *)p, got)))
+		if (p[0] != '{' && p[0] >= ' ' && has_line(*head))
 			break;
 		want++;
 	}
@@ -64,15 +88,14 @@ load_model(struct operand *x, struct err *e)
 		rc = model_load_yaml(&x->model, x->file, text, e);
 	arena_release(&a);
 	if (rc == 0 && !x->model.has_state_dict)
-		return err_input(e, x->file, "a description without state_dict has no parameters to choose from; "
-					     "'-m %s' and a list would do", x->file);
+		return err_input(e, x->file, "a description without state_dict has no parameters to choose from: "
+					     "give it with -m, and a list");
 	return rc;
 }
 
 int
 operand_open(struct operand *x, const char *name, const char *key, struct err *e)
 {
-	const size_t probe = FORMAT_PROBE;
 	struct source *src;
 	struct str head;
 
@@ -82,14 +105,13 @@ operand_open(struct operand *x, const char *name, const char *key, struct err *e
 	x->file = source_name(x->src);
 	if (look(x->src, &head, e) < 0)
 		return -1;
-	if (format_is_binary((const uint8_t *)head.p, head.len < probe ? head.len : probe) ||
-	    (head.len > 0 && head.p[0] == '{' && str_contains(head, str_c("\"weight_map\"")))) {
+	if (is_checkpoint(head)) {
 		x->kind = OPERAND_CKPT;
 		src = x->src;
 		x->src = NULL;
 		return input_open_source(&x->input, src, key, e);
 	}
-	if (!model_probe(head))
+	if (memchr(head.p, '\0', head.len) || !model_probe(head))
 		return 0;
 	x->kind = OPERAND_MODEL;
 	model_init(&x->model);

@@ -51,7 +51,7 @@ load_config(struct filter *f, struct err *e)
 
 /* Says which part of path is not there, and what is like it. */
 static int
-no_path(const struct ynode *root, const char *path, struct err *e)
+no_path(const struct ynode *root, const char *path, const char *advice, struct err *e)
 {
 	const struct ynode *node = root;
 	struct str rest = str_c(path), part;
@@ -77,7 +77,7 @@ no_path(const struct ynode *root, const char *path, struct err *e)
 			keys_suggest_one(&hint, near.best);
 	}
 	ynode_fail(node, e, "%s%sthere is no %s here%s", so_far.len ? so_far.p : "", so_far.len ? ": " : "",
-		   keys_show(&shown, part), hint.len ? hint.p : "");
+		   keys_show(&shown, part), hint.len ? hint.p : advice);
 	buf_release(&so_far);
 	buf_release(&hint);
 	return -1;
@@ -112,7 +112,7 @@ find_node(struct filter *f, struct err *e)
 	if (o->path == NULL && f->node == NULL && rule_form(f->experiment, &ignored, &rule, &form) == 0)
 		f->node = f->experiment;
 	if (f->node == NULL)
-		return no_path(f->experiment, path, e);
+		return no_path(f->experiment, path, o->path ? "" : "; -p PATH says where the rule is", e);
 	if (ynode_is_null(f->node))
 		return ynode_fail(f->node, e, "%s: is null", path);
 	return 0;
@@ -176,7 +176,7 @@ compile(struct filter *f, struct err *e)
 	f->rule = rules_compile(f->rules, node, e);
 	if (f->rule == NULL)
 		return -1;
-	if (f->o->mode == MODE_INSPECT)
+	if (f->o->mode == MODE_INSPECT || f->o->mode == MODE_LINT)
 		groups_single(&f->groups, f->rules, rule_title(f), f->rule);
 	return 0;
 }

@@ -26,17 +26,24 @@ void
 keys_suggest(struct buf *b, struct str wanted, const char *const *allowed)
 {
 	struct nearest near;
+	const char *longer = NULL;
 
 	nearest_init(&near, wanted);
 	for (size_t i = 0; allowed[i]; i++) {
+		struct str key = str_c(allowed[i]);
+
 		if (str_eqc_nocase(wanted, allowed[i])) {
-			keys_suggest_one(b, str_c(allowed[i]));
+			keys_suggest_one(b, key);
 			return;
 		}
-		nearest_try(&near, str_c(allowed[i]));
+		nearest_try(&near, key);
+		if (wanted.len >= 4 && longer == NULL && str_starts(key, wanted))
+			longer = allowed[i];
 	}
 	if (nearest_found(&near))
 		keys_suggest_one(b, near.best);
+	else if (longer)
+		keys_suggest_one(b, str_c(longer));
 }
 
 const char *

@@ -44,13 +44,10 @@ rule_form(const struct ynode *node, enum rule_form *form, const struct ynode **r
 			return 0;
 	}
 	for (size_t i = 0; i < node->n; i++) {
-		struct shown shown;
-
-		if (str_eqc_nocase(node->pairs[i].key->text, "TYPE"))
-			return ynode_fail(node->pairs[i].key, err, "%s: unknown key in a rule; did you mean TYPE?",
-					  keys_show(&shown, node->pairs[i].key->text));
+		if (is_child(&node->pairs[i]))
+			return ynode_fail(node, err, "neither a rule (a map with TYPE) nor groups (maps with FILTER)");
 	}
-	return ynode_fail(node, err, "neither a rule (a map with TYPE) nor groups (maps with FILTER)");
+	return rule_without_type(node, err);
 }
 
 static int
@@ -87,12 +84,15 @@ read_rest(struct groups *g, struct err *err)
 {
 	const struct ypair *pair = ymap_pair(g->at, str_c("DEFAULT"));
 	const struct ynode *enabled = ymap_get(g->at, "ENABLED");
+	struct shown shown;
 	bool flag;
 
 	g->enabled = -1;
 	if (!ynode_is_null(enabled)) {
 		if (!ynode_bool(enabled, &flag))
-			return ynode_fail(enabled, err, "ENABLED: must be true or false, not %s", ynode_what(enabled));
+			return ynode_fail(enabled, err, "ENABLED: must be true or false, not %s",
+					  enabled->kind == YN_SCALAR ? keys_show(&shown, enabled->text) :
+								       ynode_what(enabled));
 		g->enabled = flag;
 	}
 	g->rest.name = str_c("DEFAULT");

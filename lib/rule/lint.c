@@ -27,11 +27,12 @@ struct overlap {
 struct lint {
 	struct rules *rules;
 	const struct groups *groups;
+	const struct rule *other;
 	struct arena arena;
 	const struct rule **all;  /* by number */
 	struct fate *fates;       /* of rules, by number */
 	struct fate **items;      /* of their items */
-	bool *root_told;          /* by group: that it cannot be asked */
+	bool *root_told;          /* by group, other last: that it cannot be asked */
 	unsigned char *in;
 	uint64_t *firsts;         /* by group: names that no earlier group has */
 	struct overlap *overlaps;
@@ -61,13 +62,14 @@ found(const struct rules *rules, const struct ynode *at, const char *fmt, ...)
 }
 
 struct lint *
-lint_new(struct rules *rules, const struct groups *groups)
+lint_new(struct rules *rules, const struct groups *groups, const struct rule *other)
 {
 	struct lint *l = xcalloc(1, sizeof(*l));
-	size_t n = groups ? groups->n : 0;
+	size_t n = groups->n;
 
 	l->rules = rules;
 	l->groups = groups;
+	l->other = other;
 	arena_init(&l->arena);
 	strmap_init(&l->by_groups);
 	strmap_init(&l->by_type);
@@ -75,7 +77,7 @@ lint_new(struct rules *rules, const struct groups *groups)
 	l->fates = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->fates));
 	l->items = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->items));
 	for (const struct rule *r = rules->newest; r; r = r->next) {
-		l->all[r->number] = r;
+		l->all[r->number] = r->broken ? NULL : r;
 		l->items[r->number] = arena_calloc(&l->arena, r->nitems + 1, sizeof(**l->items));
 	}
 	l->root_told = arena_calloc(&l->arena, n + 1, sizeof(*l->root_told));
@@ -130,25 +132,35 @@ note_overlap(struct lint *l, struct str name)
 	l->overlaps[i].count++;
 }
 
-/* The groups as they are asked in earnest, which is where an error would end the program. */
+/* A rule as it is asked in earnest, when an error would end the program. */
+static bool
+try_root(struct lint *l, const struct rule *rule, size_t root, struct subject *s, const char *where)
+{
+	struct err e = ERR_INIT, told = ERR_INIT;
+	int got = rule_match(rule, s, NULL, &e);
+
+	if (got < 0 && !l->root_told[root]) {
+		l->root_told[root] = true;
+		err_set(&told, ERR_INPUT, "%s: %s", where, e.msg);
+		l->rules->env.finding(l->rules->env.arg, &told);
+	}
+	return got == 1;
+}
+
 static void
 try_groups(struct lint *l, struct subject *s, const char *where)
 {
 	size_t count = 0;
 
 	for (size_t i = 0; i < l->groups->n; i++) {
-		struct err e = ERR_INIT, told = ERR_INIT;
-		int got = rule_match(l->groups->v[i].rule, s, NULL, &e);
+		bool got = try_root(l, l->groups->v[i].rule, i, s, where);
 
-		if (got < 0 && !l->root_told[i]) {
-			l->root_told[i] = true;
-			err_set(&told, ERR_INPUT, "%s: %s", where, e.msg);
-			l->rules->env.finding(l->rules->env.arg, &told);
-		}
-		l->in[i] = got == 1;
-		l->firsts[i] += got == 1 && count == 0;
-		count += got == 1;
+		l->in[i] = got;
+		l->firsts[i] += got && count == 0;
+		count += got;
 	}
+	if (l->other)
+		try_root(l, l->other, l->groups->n, s, where);
 	if (count > 1)
 		note_overlap(l, s->entry.name);
 }
@@ -175,8 +187,7 @@ lint_name(struct lint *l, struct subject *s, const char *where)
 {
 	l->names++;
 	note_type(l, s->entry.layer_type);
-	if (l->groups)
-		try_groups(l, s, where);
+	try_groups(l, s, where);
 	for (size_t i = 0; i < l->rules->count; i++) {
 		if (l->all[i])
 			try_rule(l, l->all[i], s);
@@ -194,8 +205,8 @@ dead(const struct fate *fate)
 static bool
 is_group(const struct lint *l, const struct rule *r)
 {
-	for (size_t i = 0; l->groups && i < l->groups->n; i++) {
-		if (l->groups->v[i].rule == r)
+	for (size_t i = 0; i < l->groups->n; i++) {
+		if (l->groups->v[i].rule == r && l->groups->v[i].at)
 			return true;
 	}
 	return false;
@@ -328,8 +339,8 @@ overlap_findings(struct lint *l)
 		while (!o->in[at])
 			at++;
 		put_groups(l, o->in, l->groups->n, " and ", &b);
-		found(l->rules, l->groups->v[at].at, "%" PRIu64 " name%s in %s: %s", o->count,
-		      o->count == 1 ? " is" : "s are", b.p, keys_show(&shown, o->example));
+		found(l->rules, l->groups->v[at].at, "%" PRIu64 " name%s in %s: %s%s", o->count,
+		      o->count == 1 ? " is" : "s are", b.p, keys_show(&shown, o->example), o->count == 1 ? "" : ", ...");
 		buf_release(&b);
 	}
 }
@@ -359,16 +370,17 @@ lint_finish(struct lint *l)
 	if (l->names == 0)
 		return;
 	rule_findings(l);
-	for (size_t i = 0; l->groups && i < l->groups->n; i++) {
+	for (size_t i = 0; i < l->groups->n; i++) {
 		const struct group *g = &l->groups->v[i];
 		const struct fate *fate = &l->fates[g->rule->number];
 		struct shown shown;
 
+		if (g->at == NULL)
+			continue;
 		if (dead(fate))
 			found(l->rules, g->at, "group %s matches nothing", keys_show(&shown, g->name));
 		else if (fate->hits > 0 && l->firsts[i] == 0)
 			shadow_finding(l, i);
 	}
-	if (l->groups)
-		overlap_findings(l);
+	overlap_findings(l);
 }

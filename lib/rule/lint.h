@@ -12,10 +12,10 @@
 struct lint;
 
 /*
- * Looks at all rules compiled so far; groups (may be NULL) are the ones that names are to be assigned to. Findings
- * go to the finding of the rules' env. All is borrowed.
+ * Looks at all rules compiled so far; groups are the ones that names are to be assigned to, other (may be NULL) is a
+ * rule that they are asked beside them. Findings go to the finding of the rules' env. All is borrowed.
  */
-struct lint *lint_new(struct rules *rules, const struct groups *groups);
+struct lint *lint_new(struct rules *rules, const struct groups *groups, const struct rule *other);
 void lint_free(struct lint *l); /* may be NULL */
 
 /* Tries one parameter. where is put before what rules lack ("list.tsv:3: head.weight"). */

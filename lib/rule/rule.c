@@ -71,9 +71,8 @@ unknown_type(const struct ynode *node, struct err *err)
 	return -1;
 }
 
-/* A map without TYPE: perhaps it has something that was meant to be it. */
-static int
-missing_type(const struct ynode *node, struct err *err)
+int
+rule_without_type(const struct ynode *node, struct err *err)
 {
 	for (size_t i = 0; i < node->n; i++) {
 		const struct ynode *key = node->pairs[i].key;
@@ -95,7 +94,7 @@ find_type(const struct ynode *node, const struct rule_type **out, struct err *er
 		return ynode_fail(node, err, "a rule is a map with a TYPE, not %s", ynode_what(node));
 	name = ymap_get(node, "TYPE");
 	if (name == NULL)
-		return missing_type(node, err);
+		return rule_without_type(node, err);
 	if (name->kind != YN_SCALAR || ynode_is_null(name))
 		return ynode_fail(name, err, "TYPE: must be the name of a rule type, not %s", ynode_what(name));
 	for (size_t i = 0; i < NTYPES; i++) {
@@ -148,6 +147,7 @@ rules_compile(struct rules *rules, const struct ynode *node, struct err *err)
 		rules->newest = rule;
 		if (type->compile(rules, rule, &own) == 0)
 			return rule;
+		rule->broken = true;
 	}
 	/* What a rule inside this one found is told already. */
 	if (rules->env.finding && own.code != ERR_ANSWER)

@@ -31,6 +31,7 @@ struct rule {
 	size_t nkids;
 	const struct rule *next;  /* of all rules, newest first */
 	size_t number;            /* among all rules */
+	bool broken;              /* it did not compile */
 	const struct match_type *how; /* of a name rule */
 };
 
@@ -74,6 +75,9 @@ extern const struct rule_type type_and;
 extern const struct rule_type type_or;
 extern const struct rule_type type_not;
 extern const struct rule_type type_all_except;
+
+/* Says that the map has no TYPE, or which of its keys was meant to be it; returns -1. */
+int rule_without_type(const struct ynode *node, struct err *err);
 
 /*
  * Adds the texts of the list at key to the rule's items. Without optional it must be there and not be empty; with it,
