@@ -7,6 +7,15 @@
 #include "base/xalloc.h"
 #include "plan/seal_priv.h"
 
+/* The call around a tensor, and the tensors in it (scales of a quantised one), come along. */
+static void
+want_wrap(struct seal *l, uint32_t at, uint32_t wrap)
+{
+	uint32_t copied = value_copy(&l->copiers[l->wants[at].input], wrap, &l->wrap_err);
+
+	l->wants[at].wrap = copied;
+}
+
 uint32_t
 seal_want(struct seal *l, uint32_t input, uint32_t tensor, struct plan_entry *entry)
 {
@@ -24,9 +33,12 @@ seal_want(struct seal *l, uint32_t input, uint32_t tensor, struct plan_entry *en
 			return at; /* one tensor under two names: resampled once */
 	}
 	l->wants = xgrow(l->wants, l->nwants, &l->cap_wants, sizeof(*l->wants));
-	l->wants[l->nwants] = (struct want){ input, tensor, l->heads[input][tensor], to, entry };
-	l->heads[input][tensor] = (uint32_t)l->nwants;
-	return (uint32_t)l->nwants++;
+	at = (uint32_t)l->nwants++;
+	l->wants[at] = (struct want){ input, tensor, l->heads[input][tensor], VALUE_ABSENT, to, entry };
+	l->heads[input][tensor] = at;
+	if (t->wrap != VALUE_ABSENT)
+		want_wrap(l, at, t->wrap);
+	return at;
 }
 
 bool
@@ -101,8 +113,12 @@ flat_wants(struct seal *l, struct err *e)
 		/* each name is a tensor of its own */
 		l->wants = xgrow(l->wants, l->nwants, &l->cap_wants, sizeof(*l->wants));
 		l->wants[l->nwants++] =
-			(struct want){ l->p->origins[en->origin].input, plan_source(l->p, en)->tensor, UINT32_MAX,
-				       en->dtype != DTYPE_UNKNOWN ? en->dtype : plan_tensor(l->p, en)->dtype, en };
+			(struct want){ l->p->origins[en->origin].input,
+				       plan_source(l->p, en)->tensor,
+				       UINT32_MAX,
+				       VALUE_ABSENT,
+				       en->dtype != DTYPE_UNKNOWN ? en->dtype : plan_tensor(l->p, en)->dtype,
+				       en };
 	}
 	if (others > 0)
 		diag_warn(l->p->diag,
@@ -144,8 +160,26 @@ heads_init(struct seal *l)
 }
 
 static void
+copiers_init(struct seal *l)
+{
+	l->leaves = xcalloc(l->p->ninputs, sizeof(*l->leaves));
+	l->copiers = xcalloc(l->p->ninputs, sizeof(*l->copiers));
+	for (uint32_t i = 0; i < l->p->ninputs; i++) {
+		l->leaves[i] = (struct seal_leaves){ l, i, NULL };
+		l->copiers[i] = (struct value_copier){ .leaf = seal_leaf,
+						       .arg = &l->leaves[i],
+						       .dst = l->s->tree,
+						       .src = l->p->inputs[i].sd->ckpt->tree };
+	}
+}
+
+static void
 seal_release(struct seal *l)
 {
+	for (uint32_t i = 0; i < l->p->ninputs; i++)
+		value_copier_release(&l->copiers[i]);
+	free(l->copiers);
+	free(l->leaves);
 	for (uint32_t i = 0; i < l->p->ninputs; i++)
 		free(l->heads[i]);
 	free(l->heads);
@@ -161,14 +195,19 @@ plan_seal(struct plan *p, const struct seal_opts *o, struct sealed *s, struct er
 
 	*s = (struct sealed){ .plan = p };
 	arena_init(&s->arena);
+	if (o->writer->pickles)
+		s->tree = vtree_new();
 	heads_init(&l);
+	copiers_init(&l);
 	rc = check_names(p, e);
 	if (rc == 0 && o->writer->pickles)
 		rc = seal_tree(&l, e);
 	else if (rc == 0)
 		rc = flat_wants(&l, e);
+	if (rc == 0 && l.wrap_err.code != ERR_NONE)
+		rc = err_set(e, l.wrap_err.code, "%s", l.wrap_err.msg);
 	if (rc == 0)
-		rc = seal_places(&l, e);
+		seal_places(&l);
 	if (rc == 0 && !o->writer->pickles)
 		flat_metadata(&l);
 	seal_release(&l);

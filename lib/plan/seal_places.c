@@ -259,6 +259,7 @@ place_group(struct places *pl, size_t from, size_t to)
 		out = &l->s->m.tensors[pl->all[i].want];
 		*out = *tensor_of(l, w);
 		out->dtype = w->to;
+		out->wrap = w->wrap;
 		out->storage = place_one(pl, i, from, shared);
 		if (pl->all[i].own)
 			set_own_shape(l, out, w);
@@ -362,30 +363,6 @@ arrange(struct seal *l)
 
 /* ---- */
 
-static int
-copy_wraps(struct seal *l, struct err *e)
-{
-	struct value_copier *c = xcalloc(l->p->ninputs, sizeof(*c));
-	struct tensor *out;
-	uint32_t i, input;
-	int rc = 0;
-
-	for (i = 0; rc == 0 && i < l->s->m.ntensors; i++) {
-		out = &l->s->m.tensors[i];
-		input = l->wants[i].input;
-		if (out->wrap == VALUE_ABSENT || l->s->tree == NULL)
-			continue;
-		c[input].dst = l->s->tree;
-		c[input].src = l->p->inputs[input].sd->ckpt->tree;
-		out->wrap = value_copy(&c[input], out->wrap, e);
-		rc = out->wrap == VALUE_ABSENT ? -1 : 0;
-	}
-	for (i = 0; i < l->p->ninputs; i++)
-		value_copier_release(&c[i]);
-	free(c);
-	return rc;
-}
-
 static void
 number_bares(const struct seal *l)
 {
@@ -406,8 +383,8 @@ name_all(struct seal *l)
 		l->s->m.names[i] = l->wants[i].entry->name;
 }
 
-int
-seal_places(struct seal *l, struct err *e)
+void
+seal_places(struct seal *l)
 {
 	struct places pl = { .l = l };
 	size_t i, j, most = l->nwants + l->nbares;
@@ -434,5 +411,4 @@ seal_places(struct seal *l, struct err *e)
 	free(transforms);
 	name_all(l);
 	number_bares(l);
-	return copy_wraps(l, e);
 }

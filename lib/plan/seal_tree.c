@@ -8,12 +8,6 @@
 /* What an edit made of a tensor that stays where it stands in the first input's object. */
 enum { FATE_NONE = 0, FATE_DROP = 1, FATE_WANT = 2 };
 
-struct leaves {
-	struct seal *l;
-	uint32_t input;
-	uint32_t *fates; /* NULL, or by tensor */
-};
-
 static uint32_t
 bare_storage(struct seal *l, uint32_t input, uint32_t storage)
 {
@@ -25,10 +19,10 @@ bare_storage(struct seal *l, uint32_t input, uint32_t storage)
 	return (uint32_t)l->nbares++;
 }
 
-static uint32_t
-on_leaf(void *arg, enum value_leaf kind, uint32_t index)
+uint32_t
+seal_leaf(void *arg, enum value_leaf kind, uint32_t index)
 {
-	struct leaves *v = arg;
+	struct seal_leaves *v = arg;
 
 	if (kind == LEAF_STORAGE)
 		return bare_storage(v->l, v->input, index);
@@ -50,49 +44,17 @@ root_key(struct str path)
 
 /* ---- a state dict made anew */
 
-/* Values of an entry that is no tensor, or wraps of tensors, are copied through a copier of its input. */
-struct build {
-	struct seal *l;
-	struct leaves *leaves;
-	struct value_copier *copiers;
-};
-
-static void
-build_init(struct build *b, struct seal *l)
-{
-	uint32_t n = l->p->ninputs;
-
-	b->l = l;
-	b->leaves = xcalloc(n, sizeof(*b->leaves));
-	b->copiers = xcalloc(n, sizeof(*b->copiers));
-	for (uint32_t i = 0; i < n; i++) {
-		b->leaves[i] = (struct leaves){ l, i, NULL };
-		b->copiers[i] = (struct value_copier){
-			.leaf = on_leaf, .arg = &b->leaves[i], .dst = l->s->tree, .src = l->p->inputs[i].sd->ckpt->tree
-		};
-	}
-}
-
-static void
-build_release(struct build *b)
-{
-	for (uint32_t i = 0; i < b->l->p->ninputs; i++)
-		value_copier_release(&b->copiers[i]);
-	free(b->leaves);
-	free(b->copiers);
-}
-
 static int
-add_entry(struct build *b, uint32_t dict, struct plan_entry *en, struct err *e)
+add_entry(struct seal *l, uint32_t dict, struct plan_entry *en, struct err *e)
 {
-	struct vtree *t = b->l->s->tree;
-	const struct sd_entry *src = plan_source(b->l->p, en);
-	uint32_t input = b->l->p->origins[en->origin].input, val;
+	struct vtree *t = l->s->tree;
+	const struct sd_entry *src = plan_source(l->p, en);
+	uint32_t input = l->p->origins[en->origin].input, val;
 
 	if (src->kind == SD_TENSOR)
-		val = value_new_leaf(t, LEAF_TENSOR, seal_want(b->l, input, src->tensor, en));
+		val = value_new_leaf(t, LEAF_TENSOR, seal_want(l, input, src->tensor, en));
 	else
-		val = value_copy(&b->copiers[input], src->value, e);
+		val = value_copy(&l->copiers[input], src->value, e);
 	if (val == VALUE_ABSENT)
 		return e->code == ERR_NONE ? 0 : -1;
 	value_set(t, dict, value_new_text(t, VALUE_STR, en->name), val);
@@ -101,10 +63,10 @@ add_entry(struct build *b, uint32_t dict, struct plan_entry *en, struct err *e)
 
 /* _metadata, its modules under their present paths; of two that came to one path the later stands. */
 static int
-add_modules(struct build *b, uint32_t dict, struct err *e)
+add_modules(struct seal *l, uint32_t dict, struct err *e)
 {
-	struct vtree *t = b->l->s->tree;
-	const struct plan *p = b->l->p;
+	struct vtree *t = l->s->tree;
+	const struct plan *p = l->p;
 	uint32_t modules = VALUE_ABSENT, val, state;
 	struct strmap last = STRMAP_INIT;
 	const struct plan_entry *en;
@@ -113,13 +75,13 @@ add_modules(struct build *b, uint32_t dict, struct err *e)
 	size_t i;
 
 	for (i = p->nentries; i-- > 0;)
-		if (p->entries[i].module && seal_writes(b->l, i))
+		if (p->entries[i].module && seal_writes(l, i))
 			strmap_add(&last, p->entries[i].name, i);
 	for (i = 0; i < p->nentries; i++) {
 		en = &p->entries[i];
-		if (!en->module || !seal_writes(b->l, i) || !strmap_get(&last, en->name, &at) || at != i)
+		if (!en->module || !seal_writes(l, i) || !strmap_get(&last, en->name, &at) || at != i)
 			continue;
-		val = value_copy(&b->copiers[p->origins[en->origin].input], en->meta_value, e);
+		val = value_copy(&l->copiers[p->origins[en->origin].input], en->meta_value, e);
 		if (val == VALUE_ABSENT)
 			break;
 		if (modules == VALUE_ABSENT)
@@ -141,25 +103,25 @@ add_modules(struct build *b, uint32_t dict, struct err *e)
 }
 
 static uint32_t
-state_dict(struct build *b, struct err *e)
+state_dict(struct seal *l, struct err *e)
 {
-	const struct statedict *sd = b->l->p->inputs[0].sd;
+	const struct statedict *sd = l->p->inputs[0].sd;
 	bool ordered = sd->ordered || sd->ckpt->tree == NULL || sd->metadata != VALUE_ABSENT;
-	uint32_t dict = ordered ? value_new_ordered(b->l->s->tree) : value_new_seq(b->l->s->tree, VALUE_DICT);
-	struct plan *p = b->l->p;
+	uint32_t dict = ordered ? value_new_ordered(l->s->tree) : value_new_seq(l->s->tree, VALUE_DICT);
+	struct plan *p = l->p;
 
 	for (size_t i = 0; i < p->nentries; i++)
-		if (seal_writes(b->l, i) && !p->entries[i].module && add_entry(b, dict, &p->entries[i], e) != 0)
+		if (seal_writes(l, i) && !p->entries[i].module && add_entry(l, dict, &p->entries[i], e) != 0)
 			return VALUE_ABSENT;
-	return ordered && add_modules(b, dict, e) != 0 ? VALUE_ABSENT : dict;
+	return ordered && add_modules(l, dict, e) != 0 ? VALUE_ABSENT : dict;
 }
 
 /* ---- what is carried beside it */
 
 static bool
-is_carried(struct build *b, struct str key, bool *asked)
+is_carried(struct seal *l, struct str key, bool *asked)
 {
-	const struct seal_opts *o = b->l->o;
+	const struct seal_opts *o = l->o;
 
 	for (size_t i = 0; i < o->ncarry; i++) {
 		if (str_eq(o->carry[i], key)) {
@@ -172,11 +134,11 @@ is_carried(struct build *b, struct str key, bool *asked)
 
 /* The root entry that holds the state dict is not part of the rest; of a nested place, what lies beside it is. */
 static int
-carry_entry(struct build *b, uint32_t root, uint32_t key, uint32_t val, struct err *e)
+carry_entry(struct seal *l, uint32_t root, uint32_t key, uint32_t val, struct err *e)
 {
-	const struct statedict *sd = b->l->p->inputs[0].sd;
+	const struct statedict *sd = l->p->inputs[0].sd;
 	const struct vtree *src = sd->ckpt->tree;
-	struct vtree *t = b->l->s->tree;
+	struct vtree *t = l->s->tree;
 	uint32_t copied, beside, i;
 
 	if (val == sd->place)
@@ -186,11 +148,11 @@ carry_entry(struct build *b, uint32_t root, uint32_t key, uint32_t val, struct e
 		beside = value_new_seq(t, VALUE_DICT);
 		for (i = 0; i < value_len(src, val); i++)
 			if (value_is_text(src, value_key(src, val, i)) &&
-			    carry_entry(b, beside, value_key(src, val, i), value_val(src, val, i), e) != 0)
+			    carry_entry(l, beside, value_key(src, val, i), value_val(src, val, i), e) != 0)
 				return -1;
 		copied = beside;
 	} else {
-		copied = value_copy(&b->copiers[0], val, e);
+		copied = value_copy(&l->copiers[0], val, e);
 	}
 	if (copied == VALUE_ABSENT)
 		return e->code == ERR_NONE ? 0 : -1;
@@ -199,11 +161,11 @@ carry_entry(struct build *b, uint32_t root, uint32_t key, uint32_t val, struct e
 }
 
 static int
-carry(struct build *b, uint32_t root, struct err *e)
+carry(struct seal *l, uint32_t root, struct err *e)
 {
-	const struct statedict *sd = b->l->p->inputs[0].sd;
+	const struct statedict *sd = l->p->inputs[0].sd;
 	const struct vtree *src = sd->ckpt->tree;
-	const struct seal_opts *o = b->l->o;
+	const struct seal_opts *o = l->o;
 	bool *asked = xcalloc(o->ncarry, sizeof(*asked));
 	uint32_t from = sd->ckpt->root, key;
 	size_t i,
@@ -212,7 +174,7 @@ carry(struct build *b, uint32_t root, struct err *e)
 
 	for (i = 0; rc == 0 && i < n; i++) {
 		key = value_key(src, from, i);
-		if (!value_is_text(src, key) || !is_carried(b, value_text(src, key), asked))
+		if (!value_is_text(src, key) || !is_carried(l, value_text(src, key), asked))
 			continue;
 		if (str_eq(value_text(src, key), o->under) && value_val(src, from, i) != sd->place)
 			rc = err_set(e, ERR_USAGE,
@@ -220,7 +182,7 @@ carry(struct build *b, uint32_t root, struct err *e)
 				     "--under",
 				     sd->ckpt->file, STR_ARG(o->under));
 		else
-			rc = carry_entry(b, root, key, value_val(src, from, i), e);
+			rc = carry_entry(l, root, key, value_val(src, from, i), e);
 	}
 	for (i = 0; rc == 0 && i < o->ncarry; i++)
 		if (!asked[i])
@@ -231,20 +193,20 @@ carry(struct build *b, uint32_t root, struct err *e)
 }
 
 static int
-build_tree(struct build *b, struct err *e)
+build_tree(struct seal *l, struct err *e)
 {
-	struct vtree *t = b->l->s->tree;
-	uint32_t dict = state_dict(b, e), root;
+	struct vtree *t = l->s->tree;
+	uint32_t dict = state_dict(l, e), root;
 
 	if (dict == VALUE_ABSENT)
 		return -1;
-	b->l->s->m.root = dict;
-	if (b->l->o->shape != SEAL_UNDER)
+	l->s->m.root = dict;
+	if (l->o->shape != SEAL_UNDER)
 		return 0;
 	root = value_new_seq(t, VALUE_DICT);
-	value_set(t, root, value_new_text(t, VALUE_STR, b->l->o->under), dict);
-	b->l->s->m.root = root;
-	return carry(b, root, e);
+	value_set(t, root, value_new_text(t, VALUE_STR, l->o->under), dict);
+	l->s->m.root = root;
+	return carry(l, root, e);
 }
 
 /* ---- the first input's object, edited in place */
@@ -254,8 +216,8 @@ edit_tree(struct seal *l, struct err *e)
 {
 	const struct statedict *sd = l->p->inputs[0].sd;
 	uint32_t *fates = xcalloc(sd->ckpt->ntensors, sizeof(*fates)), root, want;
-	struct leaves leaves = { l, 0, fates };
-	struct value_copier copier = { .leaf = on_leaf, .arg = &leaves, .dst = l->s->tree, .src = sd->ckpt->tree };
+	struct seal_leaves leaves = { l, 0, fates };
+	struct value_copier copier = { .leaf = seal_leaf, .arg = &leaves, .dst = l->s->tree, .src = sd->ckpt->tree };
 	struct plan_entry *en;
 	size_t i;
 
@@ -283,17 +245,8 @@ edit_tree(struct seal *l, struct err *e)
 int
 seal_tree(struct seal *l, struct err *e)
 {
-	struct build b;
-	int rc;
-
-	l->s->tree = vtree_new();
-	if (l->o->shape == SEAL_IN_PLACE && l->p->inputs[0].sd->ckpt->tree != NULL) {
-		rc = edit_tree(l, e);
-	} else {
-		build_init(&b, l);
-		rc = build_tree(&b, e);
-		build_release(&b);
-	}
 	l->s->m.tree = l->s->tree;
-	return rc;
+	if (l->o->shape == SEAL_IN_PLACE && l->p->inputs[0].sd->ckpt->tree != NULL)
+		return edit_tree(l, e);
+	return build_tree(l, e);
 }
