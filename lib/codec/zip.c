@@ -286,23 +286,41 @@ zip_find(const struct zip_dir *d, struct str name)
 	return found ? &d->entries[i] : NULL;
 }
 
+/* Goes on to the end of the input; an end record behind the one at from would be the archive's for others. */
+static int
+scan_rest(struct source *src, uint64_t from, uint64_t *size, struct err *e)
+{
+	const uint8_t *p;
+	size_t got, i;
+
+	for (*size = from;; *size += got - 3) {
+		source_forget(src, *size);
+		if (source_look(src, *size, SOURCE_LOOK_MAX, &p, &got, e) < 0)
+			return -1;
+		for (i = 0; i + 4 <= got; i++) {
+			if (get_le32(p + i) == ZIP_SIG_END)
+				return err_at(e, source_name(src), *size + i,
+					"another end record of a zip: readers would see two archives");
+		}
+		if (got < SOURCE_LOOK_MAX)
+			break;
+	}
+	*size += got;
+	return 0;
+}
+
 int
 zip_tail(struct source *src, uint64_t off, uint64_t start, uint64_t n, const struct diag *diag, struct err *e)
 {
 	struct zip_end end;
-	const uint8_t *p;
 	uint64_t size;
-	size_t got;
 
 	if (zip_end_read(src, off, &end, e) < 0)
 		return -1;
 	if (end.n != n || end.start != start || end.size != off - start)
 		return err_at(e, source_name(src), off, "the end record of the zip describes another directory than there is");
-	for (size = off, got = 1; got > 0; size += got) {
-		source_forget(src, size);
-		if (source_look(src, size, SOURCE_LOOK_MAX, &p, &got, e) < 0)
-			return -1;
-	}
+	if (scan_rest(src, end.record + 1, &size, e) < 0)
+		return -1;
 	zip_trailing(src, diag, end.end, size);
 	return 0;
 }

@@ -105,6 +105,7 @@ read_end(struct source *src, uint64_t off, bool zip64, struct zip_end *z, struct
 		return damaged(src, off, e);
 	if (get_le16(p + 8) != get_le16(p + 10) || get_le16(p + 4) > 1)
 		return err_at(e, source_name(src), off, "split zips cannot be read");
+	z->record = off;
 	z->end = off + ZIP_END + get_le16(p + 20);
 	if (!zip64) {
 		z->n = get_le16(p + 10);

@@ -14,6 +14,7 @@ struct zip_end {
 	uint64_t n;           /* entries */
 	uint64_t start, size; /* of the directory */
 	uint64_t at;          /* where the first of these records begins */
+	uint64_t record;      /* where the last of them (the end record) begins */
 	uint64_t end;         /* behind the last, comment included */
 };
 

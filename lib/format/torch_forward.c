@@ -243,7 +243,8 @@ torch_forward_add(struct torch_forward *f, uint64_t packed, uint64_t size, uint3
 	const struct zip_entry *t = &f->local.entry;
 
 	f->seen = xgrow(f->seen, f->n, &f->cap, sizeof(*f->seen));
-	f->seen[f->n++] = (struct seen){ t->header, packed, size, t->crc, storage, (uint32_t)(f->nothers - 1) };
+	f->seen[f->n++] = (struct seen){ t->header, packed, size, t->crc, storage, (uint32_t)(f->nothers - 1),
+		t->method };
 	f->at = t->data + packed;
 	f->pending = (t->flags & ZIP_FLAG_DESCRIPTOR) != 0;
 	f->wide = f->local.wide;

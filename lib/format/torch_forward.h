@@ -14,6 +14,7 @@ struct seen {
 	uint32_t crc;
 	uint32_t storage; /* STORAGE_NONE: some other record, */
 	uint32_t name;    /* whose name is this one of others */
+	uint16_t method;
 };
 
 struct torch_forward {

@@ -98,6 +98,9 @@ compare_entry(struct comparing *k, const struct zip_entry *t, uint64_t off, stru
 	if (t->size != s->size || t->packed != s->packed)
 		return err_at(e, file, off, "the zip's directory says that '%.*s' has %" PRIu64 " bytes, but it has %" PRIu64,
 			STR_ARG(t->name), t->size, s->size);
+	if (t->method != s->method)
+		return err_at(e, file, off, "the zip's directory gives record '%.*s' another packing method",
+			STR_ARG(t->name));
 	f->differing += t->crc != s->crc;
 	k->matched[i] = 1;
 	k->next = i + 1;
