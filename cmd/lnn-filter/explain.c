@@ -138,8 +138,7 @@ explain_run(struct filter *f, const struct operands *operands, int *status, stru
 	struct rule_trace trace = RULE_TRACE_INIT;
 	int rc;
 
-	f->work = &trace;
-	rc = filter_run(f, operands, f->form == FORM_RULE ? explain_rule : explain_groups, status, e);
+	rc = filter_run(f, operands, f->form == FORM_RULE ? explain_rule : explain_groups, &trace, status, e);
 
 	if (rc == 0 && f->hits == 0)
 		*status = tool_worst(*status, TOOL_NO);

@@ -49,7 +49,7 @@ struct filter {
 	uint64_t buffers;               /* passed over */
 	uint64_t hits;                  /* lines selected, assigned, ... */
 	uint64_t findings;              /* --lint */
-	void *work;                     /* of the mode that runs */
+	void *work;                     /* of the mode that runs; see filter_run */
 };
 
 /* ---- setup.c */
@@ -70,10 +70,11 @@ const struct ynode *filter_get(const struct filter *f, const char *path);
  * Gives every item of every operand to each, with f->subject set to it; buffers are passed over unless they are asked
  * for. each returns 0, 1 to stop, or -1. An operand that cannot be read is told of at once and
  * the next one taken;
- * *status becomes the worst.
+ * *status becomes the worst. work is f->work meanwhile.
  */
 typedef int filter_each(struct filter *f, const struct item *item, struct err *e);
-int filter_run(struct filter *f, const struct operands *operands, filter_each *each, int *status, struct err *e);
+int filter_run(struct filter *f, const struct operands *operands, filter_each *each, void *work, int *status,
+	struct err *e);
 
 /* Sets "FILE:LINE: NAME: WHY". */
 int filter_fail(const struct item *item, const struct err *why, struct err *e);

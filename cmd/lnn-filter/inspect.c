@@ -272,8 +272,7 @@ inspect_run(struct filter *f, const struct operands *operands, int *status, stru
 	int rc;
 
 	inspection_init(&x, &f->groups, f->exclude);
-	f->work = &x;
-	rc = filter_run(f, operands, inspect_line, status, e);
+	rc = filter_run(f, operands, inspect_line, &x, status, e);
 	if (rc == 0 && f->o->json)
 		put_json(f, &x, overrides);
 	else if (rc == 0)

@@ -122,11 +122,10 @@ lines_run(struct filter *f, const struct operands *operands, int *status, struct
 	struct assigning work = { 0 }, *a = &work;
 	int rc;
 
-	f->work = a;
 	a->only = f->o->group ? groups_find(&f->groups, str_c(f->o->group)) : -1;
 	a->in = xcalloc(f->groups.n + 1, 1);
 	a->counts = xcalloc(f->groups.n + 1, sizeof(*a->counts));
-	rc = filter_run(f, operands, f->form == FORM_RULE ? rule_line : group_line, status, e);
+	rc = filter_run(f, operands, f->form == FORM_RULE ? rule_line : group_line, &work, status, e);
 	if (rc == 0 && f->o->count && !f->o->quiet)
 		put_counts(f, a);
 	if (rc == 0 && a->several)

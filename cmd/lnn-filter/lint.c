@@ -26,8 +26,7 @@ lint_run(struct filter *f, const struct operands *operands, int *status, struct 
 		lint_groups(f->rules, &f->groups, filter_enabled(f));
 	if (groups && f->whole)
 		lint_overrides(f->rules, &f->groups, filter_get(f, "LR_SCHEDULER.PARAMETER_GROUPS"));
-	f->work = lint;
-	rc = filter_run(f, operands, lint_line, status, e);
+	rc = filter_run(f, operands, lint_line, lint, status, e);
 	if (rc == 0)
 		lint_finish(lint);
 	if (rc == 0 && f->findings)

@@ -17,7 +17,8 @@ enum {
 
 static const struct option_entry entries[] = {
 	OPTION_HEADING("The rule:"),
-	{ "config", 'c', OPTION_ARG, "FILE", "experiment file; its OPTIMIZER.PARAMETER_GROUPS if nothing else is said", OPT_CONFIG },
+	{ "config", 'c', OPTION_ARG, "FILE", "experiment file; its OPTIMIZER.PARAMETER_GROUPS if nothing else is said",
+	  OPT_CONFIG },
 	{ "path", 'p', OPTION_ARG, "PATH", "rule or groups at this dotted path of the file", OPT_PATH },
 	{ "expr", 'e', OPTION_ARG, "RULE", "rule given here, as YAML", OPT_EXPR },
 	{ "config-dir", 0, OPTION_ARG, "DIR", "where MODEL.BASE is looked up (else $CONFIG_DIR)", OPT_CONFIG_DIR },

@@ -89,8 +89,7 @@ metadata_run(struct filter *f, const struct operands *operands, int *status, str
 	tally.patterns = arena_calloc(&a, tally.model->ngroups, sizeof(*tally.patterns));
 	for (size_t i = 0; i < tally.model->ngroups; i++)
 		tally.patterns[i] = arena_calloc(&a, tally.model->groups[i].patterns.n + 1, sizeof(**tally.patterns));
-	f->work = &tally;
-	rc = filter_run(f, operands, metadata_line, status, e);
+	rc = filter_run(f, operands, metadata_line, &tally, status, e);
 	for (size_t i = 0; rc == 0 && f->o->count && !f->o->quiet && i < tally.model->ngroups; i++) {
 		put_title(f, &tally.model->groups[i]);
 		out_printf(&f->out, "%" PRIu64 "\n", tally.lines[i]);

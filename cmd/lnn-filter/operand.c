@@ -173,6 +173,22 @@ give(const struct operand *x, const struct operand_reader *r, const struct entry
 	return r->each(r->arg, &item, e);
 }
 
+/* A stream is read to its end: what is wrong there is not missed, and the program before us can finish. */
+static int
+read_out(struct operand *x, const struct operand_reader *r, struct err *e)
+{
+	struct ckpt *c = x->input.ckpt;
+
+	if (!source_is_stream(x->input.src))
+		return 0;
+	r->wait(r->arg);
+	for (uint32_t i = 0; i < c->nstorages; i++) {
+		if (ckpt_done(c, i, e) < 0)
+			return -1;
+	}
+	return ckpt_finish(c, e);
+}
+
 static int
 each_tensor(struct operand *x, const struct operand_reader *r, uint64_t *n, struct err *e)
 {
@@ -194,7 +210,7 @@ each_tensor(struct operand *x, const struct operand_reader *r, uint64_t *n, stru
 		rc = give(x, r, &entry, &line, e);
 	}
 	buf_release(&line);
-	return rc;
+	return rc == 0 ? read_out(x, r, e) : rc;
 }
 
 static int

@@ -93,13 +93,15 @@ run_operand(struct filter *f, struct operand *x, const struct operand_reader *r,
 }
 
 int
-filter_run(struct filter *f, const struct operands *operands, filter_each *each, int *status, struct err *e)
+filter_run(struct filter *f, const struct operands *operands, filter_each *each, void *work, int *status,
+	struct err *e)
 {
 	struct run run = { f, each };
 	struct operand_reader reader = { each_item, wait_for_more, &run, tool_settings.null };
 	size_t n = operands->n ? operands->n : 1;
 	int rc = 0;
 
+	f->work = work;
 	for (size_t i = 0; i < n && rc != 1; i++) {
 		struct operand other = { 0 }, *x = i ? &other : &f->first;
 		bool last = i + 1 == n;

@@ -147,8 +147,8 @@ compile_exclude(struct filter *f, struct err *e)
 	const struct ynode *node = filter_get(f, EXCLUDE_PATH), *ignored = filter_get(f, IGNORED_PATH);
 
 	if (ignored)
-		tool_warn("%s:%u:%u: EXCLUDE_PATTERNS is ignored, by linnaeus as well: EXCLUDE_CONFIG says what GradNorm leaves out",
-			  ignored->file, ignored->line, ignored->column);
+		tool_warn("%s:%u:%u: EXCLUDE_PATTERNS is ignored, by linnaeus as well: EXCLUDE_CONFIG says what GradNorm leaves "
+			  "out", ignored->file, ignored->line, ignored->column);
 	if (node == NULL && yaml_parse(&f->arena, "default of EXCLUDE_CONFIG", str_c(exclude_default), &node, e) < 0)
 		return -1;
 	f->exclude = rules_compile(f->rules, node, e);

@@ -110,7 +110,7 @@ as_experiment(struct arena *a, const struct ynode *base)
 	return map;
 }
 
-static int load_source(struct loading *l, struct source *src, const struct chain *up, const struct ynode **out,
+static int load_source(struct loading *l, struct source *src, const struct chain *chain, const struct ynode **out,
 	struct err *err);
 
 static int

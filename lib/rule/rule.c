@@ -50,7 +50,7 @@ rules_free(struct rules *rules)
 
 /* ---- compiling */
 
-static int
+static void
 unknown_type(const struct ynode *node, struct err *err)
 {
 	const char *names[NTYPES + 1];
@@ -68,7 +68,6 @@ unknown_type(const struct ynode *node, struct err *err)
 	}
 	ynode_fail(node, err, "TYPE: there is no rule type '%s'%s", keys_show(&shown, node->text), hint.p);
 	buf_release(&hint);
-	return -1;
 }
 
 int
@@ -85,25 +84,26 @@ rule_without_type(const struct ynode *node, struct err *err)
 	return ynode_fail(node, err, "a rule needs a TYPE");
 }
 
-static int
-find_type(const struct ynode *node, const struct rule_type **out, struct err *err)
+/* NULL where there is no such type. */
+static const struct rule_type *
+find_type(const struct ynode *node, struct err *err)
 {
-	const struct ynode *name;
+	const struct ynode *name = ymap_get(node, "TYPE");
 
 	if (node->kind != YN_MAP)
-		return ynode_fail(node, err, "a rule is a map with a TYPE, not %s", ynode_what(node));
-	name = ymap_get(node, "TYPE");
-	if (name == NULL)
-		return rule_without_type(node, err);
-	if (name->kind != YN_SCALAR || ynode_is_null(name))
-		return ynode_fail(name, err, "TYPE: must be the name of a rule type, not %s", ynode_what(name));
-	for (size_t i = 0; i < NTYPES; i++) {
-		if (str_eqc_nocase(name->text, types[i]->name)) {
-			*out = types[i];
-			return 0;
+		ynode_fail(node, err, "a rule is a map with a TYPE, not %s", ynode_what(node));
+	else if (name == NULL)
+		rule_without_type(node, err);
+	else if (name->kind != YN_SCALAR || ynode_is_null(name))
+		ynode_fail(name, err, "TYPE: must be the name of a rule type, not %s", ynode_what(name));
+	else {
+		for (size_t i = 0; i < NTYPES; i++) {
+			if (str_eqc_nocase(name->text, types[i]->name))
+				return types[i];
 		}
+		unknown_type(name, err);
 	}
-	return unknown_type(name, err);
+	return NULL;
 }
 
 /* "a" or "an". */
@@ -133,11 +133,11 @@ check_keys(const struct ynode *node, const struct rule_type *type, struct err *e
 const struct rule *
 rules_compile(struct rules *rules, const struct ynode *node, struct err *err)
 {
-	const struct rule_type *type = NULL;
 	struct err own = ERR_INIT;
+	const struct rule_type *type = find_type(node, &own);
 	struct rule *rule;
 
-	if (find_type(node, &type, &own) == 0 && check_keys(node, type, &own) == 0) {
+	if (type && check_keys(node, type, &own) == 0) {
 		rule = arena_calloc(&rules->arena, 1, sizeof(*rule));
 		rule->type = type;
 		rule->rules = rules;

@@ -181,9 +181,12 @@ test_verdicts(void)
 		{ "{TYPE: not, FILTER: {TYPE: name, PATTERNS: [a]}}", "a", NULL, 1, 0 },
 		{ "{TYPE: all_except, EXCEPT: {TYPE: name, PATTERNS: [a]}}", "b", NULL, 1, 1 },
 		/* What is not reached is not needed. */
-		{ "{TYPE: and, FILTERS: [{TYPE: name, PATTERNS: [x]}, {TYPE: dimension, DIMENSIONS: [1]}]}", "a", NULL, NO_SHAPE, 0 },
-		{ "{TYPE: or, FILTERS: [{TYPE: name, PATTERNS: [a]}, {TYPE: dimension, DIMENSIONS: [1]}]}", "a", NULL, NO_SHAPE, 1 },
-		{ "{TYPE: or, FILTERS: [{TYPE: dimension, DIMENSIONS: [1]}, {TYPE: name, PATTERNS: [a]}]}", "a", NULL, NO_SHAPE, -1 },
+		{ "{TYPE: and, FILTERS: [{TYPE: name, PATTERNS: [x]}, {TYPE: dimension, DIMENSIONS: [1]}]}",
+		  "a", NULL, NO_SHAPE, 0 },
+		{ "{TYPE: or, FILTERS: [{TYPE: name, PATTERNS: [a]}, {TYPE: dimension, DIMENSIONS: [1]}]}",
+		  "a", NULL, NO_SHAPE, 1 },
+		{ "{TYPE: or, FILTERS: [{TYPE: dimension, DIMENSIONS: [1]}, {TYPE: name, PATTERNS: [a]}]}",
+		  "a", NULL, NO_SHAPE, -1 },
 		{ "{TYPE: not, FILTER: {TYPE: dimension, DIMENSIONS: [1]}}", "a", NULL, NO_SHAPE, -1 },
 	};
 	struct model m;

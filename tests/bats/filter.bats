@@ -1,0 +1,127 @@
+# lnn-filter: transcripts (tests/golden/filter), the reference in Python, and how it behaves among other programs.
+
+# shellcheck disable=SC2154 # top, fixtures, output, stderr and status come from helpers and bats
+load helpers
+
+golden=$top/tests/golden/filter
+
+# Everything that the transcript shows is what happens now.
+transcript() {
+	diff "$golden/$1.txt" <("$golden/replay" "$golden/$1.txt") || fail "$1.txt differs"
+}
+
+@test "every rule type, and rules in files" { transcript rules; }
+@test "groups, DEFAULT, -g, bases, -0" { transcript groups; }
+@test "--metadata" { transcript metadata; }
+@test "--explain" { transcript explain; }
+@test "--inspect" { transcript inspect; }
+@test "--lint" { transcript lint; }
+@test "every message about a rule" { transcript errors; }
+@test "lists, descriptions, files and what is wrong with them" { transcript input; }
+@test "options that are wrong or do not go together" { transcript usage; }
+
+@test "random rules, groups and metadata mean what they mean in Python" {
+	command -v python3 >/dev/null || skip 'there is no python3'
+	try python3 "$top/tests/filter_reference.py" 150
+	expect_status 0
+	expect_out '150 rounds agree'
+}
+
+all='{TYPE: name, PATTERNS: [""]}'
+
+@test "a checkpoint as operand, or on standard input, is what lnn-ckpt-inspect lists" {
+	for f in tiny.pth tiny.safetensors legacy.pth demo.pth names.pth sharded-safetensors/model.safetensors.index.json; do
+		lnn-ckpt-inspect "$fixtures/$f" >want
+		lnn-filter --buffers -e "$all" "$fixtures/$f" >got
+		cmp want got || fail "$f as operand"
+		[[ $f == sharded* ]] && continue
+		lnn-filter --buffers -e "$all" < <(cat "$fixtures/$f") >got
+		cmp want got || fail "$f on a pipe"
+	done
+}
+
+@test "-k chooses the state dict" {
+	try lnn-filter -k optimizer --count -e "$all" "$fixtures/demo.pth"
+	[ "$status" -eq 0 ] || expect_refusal 2 lnn-filter optimizer
+	try lnn-filter -k nowhere --count -e "$all" "$fixtures/demo.pth"
+	expect_refusal 2 lnn-filter demo.pth nowhere
+}
+
+@test "names outlive a pipeline: NUL in, NUL out, through xargs" {
+	lnn-filter -0 -e '{TYPE: name, PATTERNS: [head]}' "$fixtures/demo.pth" >names
+	lnn-filter -0 --count -e "$all" <names >count
+	[ "$(cat count)" -eq "$(tr -cd '\0' <names | wc -c)" ]
+}
+
+@test "a line is answered before the next one comes" {
+	mkfifo in
+	lnn-filter -e '{TYPE: name, PATTERNS: [head]}' in >out &
+	exec 5>in
+	printf 'head.weight\n' >&5
+	for _ in $(seq 100); do
+		[ -s out ] && break
+		sleep 0.05
+	done
+	[ "$(cat out)" = head.weight ] || fail 'nothing came'
+	exec 5>&-
+	wait $!
+}
+
+@test "-q ends at the first match, however much follows" {
+	# shellcheck disable=SC2016 # for the inner shell
+	pipe 'yes cls_token | lnn-filter -q -e "{TYPE: name, PATTERNS: [cls]}"; exit ${PIPESTATUS[1]}'
+	expect_status 0
+	expect_out ''
+}
+
+@test "a reader that goes away ends it quietly" {
+	pipe 'yes cls_token | lnn-filter -e "{TYPE: name, PATTERNS: [cls]}" | head -n 1; exit 0'
+	expect_out cls_token
+	expect_no_err
+}
+
+@test "memory does not grow with the list" {
+	[ -z "${LNN_SAN-}" ] || skip 'a sanitizer takes memory of its own'
+	awk -v n=600000 -f "$top/tests/bench/make_names.awk" >names.tsv
+	# The list has 40 MiB, and most of what may be used is what regular expressions set aside.
+	pipe "ulimit -d 24576; lnn-filter -c $top/tests/bench/rules40.yaml -m mFormerV1 --first-match --count names.tsv"
+	expect_status 0
+	expect_out_has 'NO_DECAY'
+	[ "$(printf '%s\n' "$output" | awk '{ n += $2 } END { print n }')" -eq 600000 ]
+}
+
+@test "a real experiment: every parameter of the demo checkpoint gets a group, and lint says what overlaps" {
+	cat >exp.yaml <<-'END'
+		OPTIMIZER:
+		  PARAMETER_GROUPS:
+		    ENABLED: True
+		    NO_DECAY: {WEIGHT_DECAY: 0.0, FILTER: {TYPE: 'dimension', DIMENSIONS: [0, 1]}}
+		    HEADS: {FILTER: {TYPE: 'name', MATCH_TYPE: 'startswith', PATTERNS: ['head', 'meta_']}}
+	END
+	try lnn-filter -c exp.yaml --first-match --count "$fixtures/demo.pth"
+	expect_status 0
+	parameters=$(lnn-filter --count -e "$all" "$fixtures/demo.pth")
+	[ "$(printf '%s\n' "$output" | awk '{ n += $2 } END { print n }')" -eq "$parameters" ]
+	try lnn-filter -c exp.yaml --lint "$fixtures/demo.pth"
+	expect_status 1
+	expect_out_has 'names are in NO_DECAY and HEADS'
+}
+
+@test "control bytes of a hostile list do not reach a terminal" {
+	command -v script >/dev/null || skip 'there is no script(1)'
+	printf 'head\033[31m\n' >list
+	script -qec "lnn-filter -e '{TYPE: name, PATTERNS: [head]}' list" /dev/null </dev/null >shown
+	grep -qF 'head\x1b[31m' shown || fail "$(od -c shown)"
+}
+
+@test "short forms, long forms, options after operands" {
+	printf 'head\nbody\n' >list
+	want=$(lnn-filter --invert-match --count --expr='{TYPE: name, PATTERNS: [head]}' list)
+	try lnn-filter list -v --count -e '{TYPE: name, PATTERNS: [head]}'
+	expect_out "$want"
+	try lnn-filter -e '{TYPE: name, PATTERNS: [head]}' -- list
+	expect_out head
+	try lnn-filter --version
+	expect_status 0
+	[[ $output == 'lnn-filter (lnn-tools) '* ]]
+}
