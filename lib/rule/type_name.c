@@ -95,10 +95,17 @@ static int
 holds(const struct rule *rule, size_t i, struct subject *s, struct err *err)
 {
 	const struct rule_item *item = &rule->items[i];
+	struct err why = ERR_INIT;
+	struct shown shown;
+	int got;
 
 	if (rule->how->holds)
 		return rule->how->holds(item, s);
-	return pyre_search(item->re, s->name, NULL, 0, err);
+	got = pyre_search(item->re, s->name, NULL, 0, &why);
+	if (got < 0)
+		return err_set(err, ERR_INPUT, "the regular expression '%s' at %s:%u:%u needs too many steps on this name",
+			       keys_show(&shown, item->text), item->at->file, item->at->line, item->at->column);
+	return got;
 }
 
 static int
