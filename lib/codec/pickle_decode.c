@@ -176,15 +176,12 @@ pickle_pop_mark(struct pickle_machine *m, const uint32_t **items, size_t *n, str
 }
 
 int
-pickle_refuse(const struct pickle_machine *m, struct err *e, const char *fmt, ...)
+pickle_refuse(struct pickle_machine *m, struct err *e, const char *fmt, ...)
 {
-	char what[512];
 	va_list ap;
 
-	if (m->lenient)
-		return 0;
 	va_start(ap, fmt);
-	vsnprintf(what, sizeof(what), fmt, ap);
+	vsnprintf(m->passed_over, sizeof(m->passed_over), fmt, ap);
 	va_end(ap);
-	return pickle_fail(&m->in, e, "%s", what);
+	return m->lenient ? 0 : pickle_fail(&m->in, e, "%s", m->passed_over);
 }

@@ -23,6 +23,7 @@ struct pickle_machine {
 	uint32_t steps;  /* opcodes executed */
 	uint64_t copied; /* slots and bytes that rewriting a reduction as plain data has copied */
 	bool lenient;    /* what Python would refuse is passed over where the stack stays in step */
+	char passed_over[512]; /* what that was the last time, for whom it concerns to empty */
 	bool stopped;
 	uint32_t root;
 };
@@ -97,7 +98,7 @@ pickle_top(struct pickle_machine *m, uint32_t **top, struct err *e)
 int pickle_pop_mark(struct pickle_machine *m, const uint32_t **items, size_t *n, struct err *e);
 
 /* 0 when lenient, else -1 with the message set. */
-int pickle_refuse(const struct pickle_machine *m, struct err *e, const char *fmt, ...)
+int pickle_refuse(struct pickle_machine *m, struct err *e, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /* Is callable(*args) one of the reductions that denote plain data (OrderedDict, bytes, sets)? Then it is made. */

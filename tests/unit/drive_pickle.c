@@ -1,12 +1,16 @@
 /*
  * drive_pickle: for tests that know Python.
  *
- *   drive_pickle copy <PICKLES >COPIES
+ *   drive_pickle copy|scan|legacy <PICKLES >ANSWERS
  *
- * Standard input is a row of pickles, each preceded by its length (4 bytes, little-endian). Standard output is, for each,
- * the length of what pickle_encode made of what pickle_decode read, and that; or length 0xffffffff, the length
- * of the message and the message. Persistent ids come out as they went in.
+ * Standard input is a row of pickles, each preceded by its length (4 bytes, little-endian). Standard output is, for
+ * each, the length of an answer and the answer; after a failure length 0xffffffff, then the message in the same way.
+ *
+ * copy: what pickle_encode makes of what pickle_decode read. Persistent ids come out as they went in.
+ * scan, legacy: what pickle_scan says, in lines: "loads", or "refused OFFSET WHY"; "global VERDICT HOW OFFSET NUMBER MODULE
+ * NAME" for each; "end END EXTRA MORE DAMAGE".
  */
+#include <inttypes.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +19,7 @@
 #include "base/buf.h"
 #include "base/cursor.h"
 #include "codec/pickle.h"
+#include "codec/pickle_scan.h"
 
 static int
 add(void *arg, const void *p, size_t n, struct err *e)
@@ -42,6 +47,39 @@ copy(const void *p, size_t n, struct buf *out, struct err *e)
 	value_copier_release(&c);
 	vtree_free(u);
 	vtree_free(t);
+	source_close(src);
+	return status;
+}
+
+static int
+found(void *arg, const struct pickle_found *f, struct err *e)
+{
+	static const char *const how[] = { "GLOBAL", "STACK_GLOBAL", "COMPUTED", "INST" };
+
+	(void)e;
+	buf_addf(arg, "global\t%s\t%s\t%" PRIu64 "\t%u\t", pickle_verdict_text(f->verdict), how[f->ref], f->off, f->pickle);
+	buf_addstr(arg, f->module);
+	buf_addc(arg, '\t');
+	buf_addstr(arg, f->name);
+	buf_addc(arg, '\n');
+	return 0;
+}
+
+static int
+scan(const void *p, size_t n, bool legacy, struct buf *out, struct err *e)
+{
+	struct source *src = source_memory(p, n, "pickle");
+	struct buf globals = BUF_INIT;
+	struct pickle_scan s = { .found = found, .arg = &globals, .rest = true, .legacy = legacy };
+	int status = pickle_scan(&s, src, 0, n, e);
+
+	if (s.loads)
+		buf_adds(out, "loads\n");
+	else
+		buf_addf(out, "refused\t%" PRIu64 "\t%s\n", s.why_off, s.why);
+	buf_addstr(out, buf_str(&globals));
+	buf_addf(out, "end\t%" PRIu64 "\t%" PRIu64 "\t%u\t%s\n", s.end, s.extra, s.more, s.broken ? s.damage : "");
+	buf_release(&globals);
 	source_close(src);
 	return status;
 }
@@ -77,13 +115,18 @@ main(int argc, char **argv)
 {
 	struct buf in = BUF_INIT, out = BUF_INIT;
 
-	if (argc != 2 || strcmp(argv[1], "copy") != 0)
+	const char *what = argc == 2 ? argv[1] : "";
+	bool legacy = strcmp(what, "legacy") == 0;
+
+	if (strcmp(what, "copy") != 0 && strcmp(what, "scan") != 0 && !legacy)
 		return 2;
 	while (get(&in)) {
 		struct err e = ERR_INIT;
+		int status;
 
 		buf_clear(&out);
-		if (copy(in.p, in.len, &out, &e) == 0) {
+		status = what[0] == 'c' ? copy(in.p, in.len, &out, &e) : scan(in.p, in.len, legacy, &out, &e);
+		if (status == 0) {
 			put(out.p, out.len);
 			continue;
 		}
