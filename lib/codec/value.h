@@ -121,6 +121,13 @@ void value_set_state(struct vtree *t, uint32_t dict_or_object, uint32_t state);
 struct vobject *value_object_mut(struct vtree *t, uint32_t h);
 
 /*
+ * Drops all nodes that cannot be reached from the n handles at roots, which are changed to what they are
+ * now called; every other handle is void. Decoding leaves many nodes behind that tensors were made from.
+ * Texts stay where they are.
+ */
+void vtree_compact(struct vtree *t, uint32_t *const *roots, size_t n);
+
+/*
  * Copies the value h of src, with all it reaches, into dst; identity and cycles survive. Texts stay
  * borrowed from src's arena. Leaves go through leaf(), which returns the new leaf's index, or LEAF_DROP to leave it
  * out: dict pairs and list items whose value is a dropped leaf vanish, anywhere else it becomes None.

@@ -67,6 +67,21 @@ permute(struct storage *s, const uint32_t *place, uint32_t n)
 	free(moved);
 }
 
+/* The arguments of all the calls that became tensors are most of the tree. */
+static void
+compact(struct ckpt *c)
+{
+	uint32_t **roots = xreallocn(NULL, (size_t)c->ntensors + 1, sizeof(*roots)), i;
+	size_t n = 0;
+
+	roots[n++] = &c->root;
+	for (i = 0; i < c->ntensors; i++)
+		if (c->tensors[i].wrap != VALUE_ABSENT)
+			roots[n++] = &c->tensors[i].wrap;
+	vtree_compact(c->tree, roots, n);
+	free(roots);
+}
+
 int
 rebuild_finish(struct rebuild *r, const uint32_t *place, struct err *e)
 {
@@ -87,6 +102,7 @@ rebuild_finish(struct rebuild *r, const uint32_t *place, struct err *e)
 	c->owned[0] = c->storages;
 	c->owned[1] = c->tensors;
 	r->storage_cap = r->tensor_cap = 0;
+	compact(c);
 	return 0;
 }
 

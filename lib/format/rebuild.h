@@ -44,7 +44,7 @@ void rebuild_init(struct rebuild *r, struct ckpt *c, bool legacy);
 struct pickle_hooks rebuild_hooks(struct rebuild *r);
 
 /*
- * After decoding: storage i (by first use) becomes storage place[i], a permutation of 0..nstorages-1; NULL
+ * After decoding, when c->root is set: storage i (by first use) becomes storage place[i], a permutation of 0..nstorages-1; NULL
  * leaves the order. The arrays become those of c; r may be released then.
  */
 int rebuild_finish(struct rebuild *r, const uint32_t *place, struct err *e);
