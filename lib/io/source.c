@@ -238,6 +238,14 @@ source_take(struct source *s, uint64_t off, void *p, size_t n, struct err *e)
 	return read_all(s, off, p, n, true, e);
 }
 
+int
+source_next(struct source *s, uint64_t off, void *p, size_t n, struct err *e)
+{
+	bool take = s->kind == STREAM && s->stream.forgotten >= off && s->stream.keep <= off;
+
+	return read_all(s, off, p, n, take, e);
+}
+
 static int
 look_regular(struct source *s, uint64_t off, size_t want, const uint8_t **p, struct err *e)
 {

@@ -73,6 +73,12 @@ int source_read_some(struct source *s, uint64_t off, void *p, size_t n, size_t *
 int source_take(struct source *s, uint64_t off, void *p, size_t n, struct err *e);
 
 /*
+ * source_take if all below off is forgotten and source_keep does not want what is read, else source_read: for whoever
+ * goes through a part of the input in order while others may still want what stands before it.
+ */
+int source_next(struct source *s, uint64_t off, void *p, size_t n, struct err *e);
+
+/*
  * Shows up to want (at most SOURCE_LOOK_MAX) bytes at off; *got < want only at the
  * end of the input. *p is borrowed until the next call on s. One thread only.
  */

@@ -8,8 +8,19 @@ struct pump {
 	struct writer w;
 	struct transform_ctx ctx;
 	uint32_t next; /* output storage to come */
+	bool disorder; /* the output's storages are not in the order of the inputs' */
 	const struct pump_opts *o;
 };
+
+/* Is the input storage of transform i needed again after it, or another one before it? */
+static bool
+again(const struct pump *u, uint32_t i)
+{
+	const struct transform *t = &u->sealed->transforms[i], *next = t + 1;
+
+	return u->disorder || u->o->split != NULL ||
+	       (i + 1 < u->sealed->m.nstorages && next->input == t->input && next->storage == t->storage);
+}
 
 /* Output storages made from storage s of input i. */
 static int
@@ -22,6 +33,7 @@ emit(struct pump *u, uint32_t input, uint32_t storage, struct err *e)
 		t = &u->sealed->transforms[u->next];
 		if (t->input != input || t->storage != storage)
 			break;
+		u->ctx.again = again(u, u->next);
 		if (writer_storage(&u->w, u->next, e) != 0 ||
 		    transform_run(&u->ctx, t, u->w.format->wants_crc ? &crc : NULL, e) != 0 ||
 		    writer_stored(&u->w, u->next, u->w.format->wants_crc ? crc : 0, e) != 0)
@@ -122,7 +134,8 @@ pump_all(struct pump *u, struct err *e)
 {
 	uint32_t i;
 
-	if (!in_order(u->sealed) && pump_any_order(u, e) != 0)
+	u->disorder = !in_order(u->sealed);
+	if (u->disorder && pump_any_order(u, e) != 0)
 		return -1;
 	for (i = 0; i < u->plan->ninputs; i++)
 		if (pump_input(u, i, e) != 0)

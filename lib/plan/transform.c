@@ -61,6 +61,8 @@ run_copy(struct transform_ctx *ctx, const struct transform *t, uint32_t *crc, st
 	src = ckpt_range(c, t->storage, &offset);
 	if (src == NULL)
 		return copy_unpacked(ctx, t, crc, e);
+	if (ctx->again)
+		source_keep(src, offset + s->nbytes);
 	if (sink_copy(ctx->out, src, offset + t->off, t->len, stated ? NULL : crc, e) != 0)
 		return -1;
 	return stated ? ckpt_crc(c, t->storage, crc, &known, e) : 0;
@@ -72,6 +74,7 @@ struct cast {
 	struct transform_ctx *ctx;
 	const struct transform *t;
 	struct ckpt *c;
+	uint64_t first;            /* byte of the storage */
 	uint64_t items, each;      /* in all, in a piece */
 	size_t from, to;           /* item sizes */
 	unsigned char **in, **out; /* by slot */
@@ -93,7 +96,8 @@ cast_make(void *arg, uint64_t i, unsigned slot, struct err *e)
 	struct cast *k = arg;
 	uint64_t n = piece_items(k, i);
 
-	if (ckpt_read(k->c, k->t->storage, i * k->each * k->from, k->in[slot], (size_t)n * k->from, e) != 0)
+	if ((k->ctx->again ? ckpt_read : ckpt_next)(k->c, k->t->storage, k->first + i * k->each * k->from,
+						    k->in[slot], (size_t)n * k->from, e) != 0)
 		return -1;
 	if (k->c->storages[k->t->storage].flags & STORAGE_BIG_ENDIAN)
 		swap_items(k->in[slot], n, k->t->from);
@@ -113,21 +117,24 @@ cast_take(void *arg, uint64_t i, unsigned slot, struct err *e)
 	return emit(k->ctx, k->t->from == k->t->to ? k->in[slot] : k->out[slot], (size_t)n * k->to, k->crc, e);
 }
 
+/* n items that follow each other in the storage, from byte first on. */
 static int
-run_cast(struct transform_ctx *ctx, const struct transform *t, uint32_t *crc, struct err *e)
+run_cast(struct transform_ctx *ctx, const struct transform *t, uint64_t first, uint64_t n, uint32_t *crc,
+	 struct err *e)
 {
 	struct cast k = { .ctx = ctx,
 			  .t = t,
 			  .c = ckpt_of(ctx, t->input),
 			  .from = dtype_size(t->from),
 			  .to = dtype_size(t->to),
+			  .first = first,
+			  .items = n,
 			  .crc = crc };
-	const struct storage *s = &k.c->storages[t->storage];
 	struct pool *pool = ctx->pool;
 	unsigned slots, i;
 	int rc;
 
-	if (s->nbytes == 0)
+	if (n == 0)
 		return 0;
 	if (ckpt_locate(k.c, t->storage, e) != 0)
 		return -1;
@@ -135,7 +142,6 @@ run_cast(struct transform_ctx *ctx, const struct transform *t, uint32_t *crc, st
 	if (source_is_stream(k.c->src) || ckpt_range(k.c, t->storage, &(uint64_t){ 0 }) == NULL)
 		pool = NULL;
 	slots = pool_slots(pool);
-	k.items = s->nbytes / k.from;
 	k.each = PIECE / k.from;
 	k.in = xcalloc(slots, sizeof(*k.in));
 	k.out = xcalloc(slots, sizeof(*k.out));
@@ -189,6 +195,8 @@ run_gather(struct transform_ctx *ctx, const struct transform *t, uint32_t *crc, 
 	struct gathering g = { .ctx = ctx, .t = t, .crc = crc };
 	int rc;
 
+	if (tensor_contiguous(t->tensor) && !(t->tensor->flags & (TENSOR_CONJ | TENSOR_NEG)))
+		return run_cast(ctx, t, t->tensor->offset * dtype_size(t->from), tensor_count(t->tensor), crc, e);
 	if (tensor_nbytes(t->tensor) > 0 && ckpt_locate(ckpt_of(ctx, t->input), t->storage, e) != 0)
 		return -1;
 	rc = gather_tensor(ckpt_of(ctx, t->input), t->tensor, gather_take, &g, e);
@@ -278,7 +286,9 @@ transform_run(struct transform_ctx *ctx, const struct transform *t, uint32_t *cr
 		*crc = 0;
 	switch ((enum transform_kind)t->kind) {
 	case TRANSFORM_COPY: return run_copy(ctx, t, crc, e);
-	case TRANSFORM_CAST: return run_cast(ctx, t, crc, e);
+	case TRANSFORM_CAST:
+		return run_cast(ctx, t, 0, ckpt_of(ctx, t->input)->storages[t->storage].nbytes / dtype_size(t->from),
+				crc, e);
 	case TRANSFORM_GATHER: return run_gather(ctx, t, crc, e);
 	case TRANSFORM_TABLE: return run_table(ctx, t, crc, e);
 	}

@@ -30,6 +30,7 @@ struct transform_ctx {
 	struct plan *plan;
 	struct sink *out;
 	struct pool *pool;                       /* may be NULL */
+	bool again;                              /* the storage will be read again: a stream has to keep it */
 	uint64_t lost;                           /* finite values that became infinite or NaN in a cast or table */
 	void (*tick)(void *arg, uint64_t bytes); /* bytes of input done since the last call; may be NULL */
 	void *tick_arg;

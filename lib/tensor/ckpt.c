@@ -50,8 +50,8 @@ ckpt_range(struct ckpt *c, uint32_t storage, uint64_t *offset)
 	return c->ops->range != NULL ? c->ops->range(c, storage) : c->src;
 }
 
-int
-ckpt_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
+static int
+read_at(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, bool once, struct err *e)
 {
 	const struct storage *s = &c->storages[storage];
 	struct source *src;
@@ -63,12 +63,26 @@ ckpt_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, str
 		return 0;
 	if (ckpt_locate(c, storage, e) < 0)
 		return -1;
+	src = ckpt_range(c, storage, &start);
+	if (once && src != NULL && source_is_stream(src))
+		return source_next(src, start + off, p, n, e);
 	if (c->ops->read != NULL)
 		return c->ops->read(c, storage, off, p, n, e);
-	src = ckpt_range(c, storage, &start);
 	if (src == NULL)
 		return err_input(e, c->file, "storage %.*s cannot be read", STR_ARG(s->key));
 	return source_read(src, start + off, p, n, e);
+}
+
+int
+ckpt_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
+{
+	return read_at(c, storage, off, p, n, false, e);
+}
+
+int
+ckpt_next(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
+{
+	return read_at(c, storage, off, p, n, true, e);
 }
 
 int

@@ -71,6 +71,12 @@ int ckpt_locate(struct ckpt *c, uint32_t storage, struct err *e);
 int ckpt_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e);
 
 /*
+ * The same for one who goes through the storage once and in order: on a stream, what is read is not kept if nothing
+ * before it is waited for.
+ */
+int ckpt_next(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e);
+
+/*
  * The source that a located storage's bytes lie in as a plain range, for sink_copy; NULL if they
  * must go through ckpt_read (deflated).
  */
