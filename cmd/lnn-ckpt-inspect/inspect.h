@@ -50,7 +50,7 @@ struct options {
 	enum dump_as dump_as;
 	bool dump_as_given;
 	unsigned fail_on;      /* FAIL_* */
-	bool fail_on_given;
+	bool fail_on_given, tolerance_given;
 	double atol, rtol;
 	struct strs exprs, against, strip;
 };
@@ -101,7 +101,6 @@ void inspect_end(struct job *j);
 void inspect_heading(struct job *j);
 
 /* A mode returns 0 and lowers in->status (TOOL_NO: a negative answer), or -1. */
-int list_run(struct job *j, struct err *e);
 int inspect_run(const struct options *o, const struct operands *operands, struct err *e, int *status);
 
 /* Puts name, or on a terminal what cannot harm it. A name with a NUL is ERR_INPUT. */

@@ -11,6 +11,7 @@
 #include "inspect.h"
 #include "model/list.h"
 #include "model/model.h"
+#include "modes.h"
 #include "rows.h"
 
 /* With --long: by storage, which entry of the state dict looks at it first. */
@@ -138,6 +139,28 @@ put_long(struct list *l, const struct row *row)
 	}
 }
 
+/* On a terminal nothing but text, TABs and the newline; the fields of a list have no controls anyway. */
+static void
+put_shown(struct out *out, struct str line)
+{
+	struct buf b = BUF_INIT;
+	struct str field;
+
+	if (!out->tty) {
+		out_write(out, line.p, line.len);
+		return;
+	}
+	line.len--;
+	for (bool first = true; str_split(&line, '\t', &field); first = false) {
+		if (!first)
+			buf_addc(&b, '\t');
+		text_show(&b, field);
+	}
+	buf_addc(&b, '\n');
+	out_write(out, b.p, b.len);
+	buf_release(&b);
+}
+
 static int
 put_line(struct list *l, const struct row *row, struct err *e)
 {
@@ -160,7 +183,7 @@ put_line(struct list *l, const struct row *row, struct err *e)
 			put_long(l, row);
 	}
 	buf_addc(&l->line, '\n');
-	out_write(&in->out, l->line.p, l->line.len);
+	put_shown(&in->out, buf_str(&l->line));
 	return 0;
 }
 

@@ -5,6 +5,9 @@
 
 #include "base/text.h"
 #include "base/xalloc.h"
+#include "common/file.h"
+#include "format/format.h"
+#include "modes.h"
 #include "rows.h"
 
 bool
@@ -62,6 +65,27 @@ inspect_heading(struct job *j)
 	out_putc(out, '\n');
 }
 
+int
+inspect_put_name(struct job *j, struct str name, struct err *e)
+{
+	struct out *out = &j->in->out;
+	struct buf b = BUF_INIT;
+
+	if (!out->tty && name.len > 0 && memchr(name.p, '\0', name.len) != NULL) {
+		text_show(&b, name);
+		err_input(e, j->file, "the name %.200s holds a NUL: only JSON can say it", b.p);
+		buf_release(&b);
+		return -1;
+	}
+	out_style(out, STYLE_NAME);
+	if (out->tty)
+		out_show(out, name);
+	else
+		out_field(out, name);
+	out_style(out, STYLE_PLAIN);
+	return 0;
+}
+
 /* ---- one operand */
 
 /* Reads a stream to its end, so that what is wrong there is not missed and the program before us can finish. */
@@ -70,7 +94,7 @@ read_out(struct job *j, struct err *e)
 {
 	struct ckpt *c = j->input.ckpt;
 
-	if (!source_is_stream(j->input.src))
+	if (!source_is_stream(j->input.src) || j->in->o->mode == MODE_CHECK)
 		return 0;
 	out_flush(&j->in->out);
 	for (uint32_t i = 0; i < c->nstorages; i++) {
@@ -83,29 +107,66 @@ read_out(struct job *j, struct err *e)
 static int
 run_mode(struct job *j, struct err *e)
 {
-	switch (j->in->o->mode) {
-	default: return list_run(j, e);
+	static int (*const modes[])(struct job *, struct err *) = {
+		[MODE_LIST] = list_run,   [MODE_SUMMARY] = summary_run, [MODE_TREE] = tree_run,
+		[MODE_REST] = rest_run,   [MODE_GET] = get_run,         [MODE_STATS] = stats_run,
+		[MODE_CHECK] = check_run, [MODE_GLOBALS] = globals_run, [MODE_AGAINST] = against_run,
+		[MODE_DUMP] = dump_run,
+	};
+
+	return modes[j->in->o->mode](j, e);
+}
+
+/* What stands beside the tensors can be asked for without any tensor. */
+static int
+open_state_dict(struct job *j, struct err *e)
+{
+	const enum mode mode = j->in->o->mode;
+	struct err own = ERR_INIT;
+
+	if (statedict_open(&j->input.sd, j->input.ckpt, tool_settings.key, &own) == 0)
+		return 0;
+	if ((mode == MODE_REST || mode == MODE_GET) && tool_settings.key == NULL) {
+		statedict_release(&j->input.sd);
+		j->input.sd = (struct statedict){ .ckpt = NULL };
+		return 0;
 	}
+	*e = own;
+	return -1;
+}
+
+static int
+open_input(struct job *j, const char *operand, struct err *e)
+{
+	struct source_opts sopts = { .spool_dir = getenv("TMPDIR"), .diag = tool_diag() };
+	struct format_opts opts = { tool_diag(), &sopts };
+
+	if (file_input(operand, FILE_BINARY, &j->input.src, e) < 0)
+		return -1;
+	j->file = source_name(j->input.src);
+	if (j->in->o->mode == MODE_GLOBALS)
+		return 0;
+	if (format_open(&j->input.ckpt, j->input.src, &opts, e) < 0 || open_state_dict(j, e) < 0)
+		return -1;
+	if (j->input.sd.ckpt == NULL)
+		return 0;
+	if (rows_choose(&j->rows, j->in, &j->input.sd, e) < 0)
+		return -1;
+	rows_sort(&j->rows, j->in->o->sort);
+	if (j->rows.n == 0 && j->in->o->exprs.n > 0)
+		j->in->status = tool_worst(j->in->status, TOOL_NO);
+	return 0;
 }
 
 static int
 run_operand(struct inspect *in, const char *operand, struct err *e)
 {
 	struct job j = { .in = in };
-	int rc;
+	int rc = open_input(&j, operand, e);
 
-	rc = input_open(&j.input, operand, tool_settings.key, e);
-	if (rc == 0) {
-		j.file = j.input.ckpt->file;
-		rc = rows_choose(&j.rows, in, &j.input.sd, e);
-	}
-	if (rc == 0) {
-		rows_sort(&j.rows, in->o->sort);
-		if (j.rows.n == 0 && in->o->exprs.n > 0)
-			in->status = tool_worst(in->status, TOOL_NO);
-		rc = run_mode(&j, e);
-	}
 	if (rc == 0)
+		rc = run_mode(&j, e);
+	if (rc == 0 && j.input.ckpt != NULL)
 		rc = read_out(&j, e);
 	rows_release(&j.rows);
 	input_close(&j.input);
@@ -149,7 +210,8 @@ run_all(struct inspect *in, const struct operands *operands, struct err *e)
 		struct err own = ERR_INIT;
 
 		rc = run_operand(in, operands->n ? operands->v[i] : NULL, &own);
-		out_write(&in->out, in->json.out->p, in->json.out->len);
+		if (in->json.out->len > 0)
+			out_write(&in->out, in->json.out->p, in->json.out->len);
 		buf_clear(in->json.out);
 		if (out_failed(&in->out))
 			return -1;
@@ -185,6 +247,8 @@ inspect_run(const struct options *o, const struct operands *operands, struct err
 	if (rc == 0) {
 		if (settled.format == FORMAT_AUTO)
 			settled.format = in.out.tty && !tool_settings.null ? FORMAT_TABLE : FORMAT_TSV;
+		if (settled.mode == MODE_REST)
+			settled.format = FORMAT_JSON;
 		if (tool_settings.null)
 			settled.format = FORMAT_NAMES;
 		json_writer_init(&in.json, &json, settled.format == FORMAT_JSON);

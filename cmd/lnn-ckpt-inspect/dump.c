@@ -1,0 +1,241 @@
+/*
+ * --dump: the contents of one tensor.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "base/xalloc.h"
+#include "modes.h"
+#include "plan/transform.h"
+#include "tensor/convert.h"
+
+struct dump {
+	struct job *j;
+	const struct tensor *t;
+	uint64_t at;     /* elements so far */
+	uint64_t column; /* elements of a line: the last dimension */
+	struct buf text;
+};
+
+static int
+take_raw(void *arg, void *p, size_t n, struct err *e)
+{
+	struct dump *d = arg;
+
+	(void)e;
+	out_write(&d->j->in->out, p, n);
+	return out_failed(&d->j->in->out) ? -1 : 0;
+}
+
+/* ---- text: a line for each row of the last dimension */
+
+/* Text that, read and rounded to t, gives the item at p again: as short as a few tries find it. */
+static void
+put_float(struct buf *b, enum dtype t, unsigned digits, double v)
+{
+	unsigned char was[8], is[8];
+	char text[288];
+	double read;
+
+	num_repr(v, text);
+	(void)convert_encode(t, &v, 1, was);
+	for (unsigned d = digits > 3 ? digits - 3 : 1; v - v == 0 && t != DTYPE_FLOAT64 && d <= digits; d++) {
+		snprintf(text, sizeof(text), "%.*g", (int)d, v);
+		read = strtod(text, NULL);
+		(void)convert_encode(t, &read, 1, is);
+		if (memcmp(was, is, dtype_size(t)) == 0) {
+			num_repr(read, text);
+			break;
+		}
+	}
+	buf_adds(b, text);
+}
+
+static uint64_t
+bits_at(const unsigned char *p, size_t size)
+{
+	uint64_t v = 0;
+
+	for (size_t i = size; i-- > 0;)
+		v = v << 8 | p[i];
+	return v;
+}
+
+static void
+put_integer(struct buf *b, enum dtype t, const unsigned char *p)
+{
+	size_t size = dtype_size(t);
+	uint64_t v = bits_at(p, size), sign = (uint64_t)1 << (8 * size - 1);
+	bool is_signed = t == DTYPE_INT64 || t == DTYPE_INT32 || t == DTYPE_INT16 || t == DTYPE_INT8 || t == DTYPE_QINT8 ||
+			 t == DTYPE_QINT32;
+
+	if (is_signed && (v & sign) != 0) {
+		buf_addc(b, '-');
+		v = size == 8 ? -v : (sign << 1) - v;
+	}
+	buf_u64(b, v);
+}
+
+static enum dtype
+part_of(enum dtype t)
+{
+	return t == DTYPE_COMPLEX128 ? DTYPE_FLOAT64 : t == DTYPE_COMPLEX64 ? DTYPE_FLOAT32 : DTYPE_FLOAT16;
+}
+
+static void
+put_element(struct buf *b, enum dtype t, const unsigned char *p)
+{
+	const struct dtype_info *info = dtype_info(t);
+	double v[2];
+
+	switch (info->class) {
+	case DTYPE_CLASS_FLOAT:
+		if (!convert_known(t)) {
+			buf_addf(b, "0x%02x", p[0]);
+			return;
+		}
+		convert_decode(t, p, 1, v);
+		put_float(b, t, info->digits, v[0]);
+		return;
+	case DTYPE_CLASS_COMPLEX:
+		convert_decode(part_of(t), p, 2, v);
+		put_float(b, part_of(t), info->digits, v[0]);
+		if (v[1] >= 0 || v[1] != v[1])
+			buf_addc(b, '+');
+		put_float(b, part_of(t), info->digits, v[1]);
+		buf_addc(b, 'j');
+		return;
+	case DTYPE_CLASS_BOOL: buf_adds(b, p[0] ? "true" : "false"); return;
+	case DTYPE_CLASS_BITS: buf_addf(b, "0x%0*" PRIx64, (int)(2 * info->size), bits_at(p, info->size)); return;
+	default: put_integer(b, t, p);
+	}
+}
+
+static int
+take_text(void *arg, void *p, size_t n, struct err *e)
+{
+	struct dump *d = arg;
+	size_t size = dtype_size(d->t->dtype);
+
+	(void)e;
+	for (size_t i = 0; i < n; i += size) {
+		put_element(&d->text, d->t->dtype, (const unsigned char *)p + i);
+		buf_addc(&d->text, ++d->at % d->column == 0 ? '\n' : ' ');
+		if (d->text.len >= 1 << 15) {
+			out_write(&d->j->in->out, d->text.p, d->text.len);
+			buf_clear(&d->text);
+		}
+	}
+	return out_failed(&d->j->in->out) ? -1 : 0;
+}
+
+/* ---- npy, version 1.0: NumPy Enhancement Proposal 1 */
+
+static void
+npy_header(struct dump *d)
+{
+	struct buf head = BUF_INIT;
+	const struct tensor *t = d->t;
+
+	buf_addf(&head, "{'descr': '%s', 'fortran_order': False, 'shape': (", dtype_info(t->dtype)->numpy);
+	for (unsigned i = 0; i < t->ndim; i++)
+		buf_addf(&head, "%" PRIu64 "%s", t->shape[i], t->ndim == 1 ? "," : i + 1 < t->ndim ? ", " : "");
+	buf_adds(&head, "), }");
+	/* Magic, version and length take 10 bytes; the data begins at a multiple of 64. */
+	while ((10 + head.len + 1) % 64 != 0)
+		buf_addc(&head, ' ');
+	buf_addc(&head, '\n');
+	buf_add(&d->text, "\x93NUMPY\x01", 7);
+	buf_addc(&d->text, '\0');
+	buf_le16(&d->text, (uint16_t)head.len);
+	buf_addstr(&d->text, buf_str(&head));
+	out_write(&d->j->in->out, d->text.p, d->text.len);
+	buf_clear(&d->text);
+	buf_release(&head);
+}
+
+static int
+check(const struct dump *d, struct err *e)
+{
+	const struct options *o = d->j->in->o;
+	const struct dtype_info *info = dtype_info(d->t->dtype);
+
+	if (d->t->storage == STORAGE_NONE)
+		return err_input(e, d->j->file, "%s: has no data in the file (a meta tensor)", o->path);
+	if (o->dump_as == DUMP_NPY && info->numpy == NULL)
+		return err_input(e, d->j->file, "%s: numpy has no %s: use '--dump-as raw'", o->path, info->name);
+	if (o->dump_as != DUMP_RAW && info->size == 0)
+		return err_input(e, d->j->file, "%s: %s has no whole bytes: use '--dump-as raw'", o->path, info->name);
+	if (o->dump_as != DUMP_TEXT && d->j->in->out.tty)
+		return err_set(e, ERR_USAGE, "binary data is not written to a terminal: use '-o FILE' or a pipe");
+	return 0;
+}
+
+/* float6 has no items; its bytes go as they are. */
+static int
+put_bytes(struct dump *d, struct err *e)
+{
+	struct ckpt *c = d->j->input.ckpt;
+	uint64_t left = c->storages[d->t->storage].nbytes, at = 0;
+	unsigned char piece[1 << 14];
+	int rc = 0;
+
+	for (; rc == 0 && left > 0; left -= left < sizeof(piece) ? left : sizeof(piece)) {
+		size_t n = left < sizeof(piece) ? (size_t)left : sizeof(piece);
+
+		rc = ckpt_read(c, d->t->storage, at, piece, n, e);
+		if (rc == 0)
+			rc = take_raw(d, piece, n, e);
+		at += n;
+	}
+	return rc;
+}
+
+static int
+put(struct dump *d, struct err *e)
+{
+	struct ckpt *c = d->j->input.ckpt;
+	const enum dump_as as = d->j->in->o->dump_as;
+	int rc;
+
+	/* What stands before it on a stream need not be kept. */
+	for (uint32_t i = 0; source_is_stream(d->j->input.src) && i < d->t->storage; i++) {
+		if (ckpt_done(c, i, e) < 0)
+			return -1;
+	}
+	if (ckpt_locate(c, d->t->storage, e) < 0)
+		return -1;
+	if (as == DUMP_NPY)
+		npy_header(d);
+	if (dtype_size(d->t->dtype) == 0)
+		return put_bytes(d, e);
+	rc = gather_tensor(c, d->t, as == DUMP_TEXT ? take_text : take_raw, d, e);
+	out_write(&d->j->in->out, d->text.p ? d->text.p : "", d->text.len);
+	return rc;
+}
+
+int
+dump_run(struct job *j, struct err *e)
+{
+	struct dump d = { .j = j, .column = 1, .text = BUF_INIT };
+	const struct sd_entry *entry = statedict_find(&j->input.sd, str_c(j->in->o->path));
+	int rc;
+
+	if (entry == NULL)
+		return err_set(e, ERR_ANSWER, "%s: %s: there is no such tensor", j->file, j->in->o->path);
+	d.t = sd_tensor(&j->input.sd, entry);
+	if (d.t == NULL)
+		return err_input(e, j->file, "%s: is no tensor%s", j->in->o->path,
+				 entry->kind == SD_COMPOSITE ? " of one piece: dump its parts" : "");
+	if (d.t->ndim > 0 && d.t->shape[d.t->ndim - 1] > 0)
+		d.column = d.t->shape[d.t->ndim - 1];
+	rc = check(&d, e);
+	if (rc == 0)
+		rc = put(&d, e);
+	buf_release(&d.text);
+	/* What failed on the way out is told by out_end. */
+	return rc < 0 && e->code == ERR_NONE && out_failed(&j->in->out) ? 0 : rc;
+}

@@ -1,0 +1,446 @@
+/*
+ * --rest: everything that is no tensor, as JSON; --get: one scalar of it.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "base/text.h"
+#include "base/xalloc.h"
+#include "codec/pickle.h"
+#include "modes.h"
+#include "values.h"
+
+struct rest {
+	struct job *j;
+	const struct ckpt *c;
+	const struct vtree *t;
+	struct json_writer *w;
+	char **path;     /* by node: where it was first written; NULL before */
+	struct arena paths;
+	struct buf at;   /* the path of what is being written */
+	bool in_dict;    /* the tensors of the state dict are left out */
+	struct err *e;
+};
+
+static int put(struct rest *r, uint32_t h, unsigned depth);
+
+static void
+put_base64(struct buf *b, struct str s)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+	buf_addc(b, '"');
+	for (size_t i = 0; i < s.len; i += 3) {
+		uint32_t v = (uint32_t)(uint8_t)s.p[i] << 16;
+
+		v |= i + 1 < s.len ? (uint32_t)(uint8_t)s.p[i + 1] << 8 : 0;
+		v |= i + 2 < s.len ? (uint8_t)s.p[i + 2] : 0;
+		buf_addc(b, digits[v >> 18]);
+		buf_addc(b, digits[v >> 12 & 63]);
+		buf_addc(b, i + 1 < s.len ? digits[v >> 6 & 63] : '=');
+		buf_addc(b, i + 2 < s.len ? digits[v & 63] : '=');
+	}
+	buf_addc(b, '"');
+}
+
+static void
+put_bytes(struct rest *r, const char *key, struct str s)
+{
+	struct buf b = BUF_INIT;
+
+	put_base64(&b, s);
+	json_begin_inline_object(r->w);
+	json_key(r->w, key);
+	json_put_raw(r->w, buf_str(&b));
+	json_end_object(r->w);
+	buf_release(&b);
+}
+
+static void
+put_shape(struct json_writer *w, const uint64_t *v, unsigned n)
+{
+	json_begin_inline_array(w);
+	for (unsigned i = 0; i < n; i++)
+		json_put_u64(w, v[i]);
+	json_end_array(w);
+}
+
+static void
+put_leaf(struct rest *r, uint32_t h)
+{
+	const struct storage *s;
+	const struct tensor *t;
+	uint32_t index;
+	enum value_leaf leaf = value_leaf(r->t, h, &index);
+
+	json_begin_inline_object(r->w);
+	json_key(r->w, leaf == LEAF_TENSOR ? "$tensor" : "$storage");
+	json_begin_inline_object(r->w);
+	json_key(r->w, "dtype");
+	if (leaf == LEAF_TENSOR) {
+		t = &r->c->tensors[index];
+		json_put_cstr(r->w, dtype_name(t->dtype));
+		json_key(r->w, "shape");
+		put_shape(r->w, t->shape, t->ndim);
+	} else {
+		s = &r->c->storages[index];
+		json_put_cstr(r->w, s->untyped ? NULL : dtype_name(s->dtype));
+		json_key(r->w, "nbytes");
+		json_put_u64(r->w, s->nbytes);
+	}
+	json_end_object(r->w);
+	json_end_object(r->w);
+}
+
+/* One step down; part is borrowed for the call. */
+static int
+put_at(struct rest *r, struct str part, uint32_t h, unsigned depth)
+{
+	size_t len = r->at.len;
+	int rc;
+
+	if (len > 0)
+		buf_addc(&r->at, '.');
+	buf_addstr(&r->at, part);
+	rc = put(r, h, depth + 1);
+	r->at.len = len;
+	return rc;
+}
+
+static int
+put_numbered(struct rest *r, size_t i, uint32_t h, unsigned depth)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%zu", i);
+	return put_at(r, str_c(text), h, depth);
+}
+
+static int
+put_items(struct rest *r, uint32_t h, unsigned depth)
+{
+	size_t n = value_len(r->t, h);
+	bool outside = r->in_dict;
+	uint32_t index;
+	int rc = 0;
+
+	if (h == r->j->input.sd.place && r->j->input.sd.ckpt != NULL)
+		r->in_dict = true;
+	json_begin_array(r->w);
+	for (size_t i = 0; rc == 0 && i < n; i++) {
+		uint32_t item = value_item(r->t, h, i);
+
+		if (!r->in_dict || value_leaf(r->t, item, &index) != LEAF_TENSOR)
+			rc = put_numbered(r, i, item, depth);
+	}
+	json_end_array(r->w);
+	r->in_dict = outside;
+	return rc;
+}
+
+/* Can a dict be an object: its keys are text, and none looks like one of ours? */
+static bool
+plain_keys(const struct rest *r, uint32_t h)
+{
+	size_t n = value_len(r->t, h);
+
+	for (size_t i = 0; i < n; i++) {
+		struct str s = value_text(r->t, value_key(r->t, h, i));
+
+		if (value_kind(r->t, value_key(r->t, h, i)) != VALUE_STR || (s.len > 0 && s.p[0] == '$'))
+			return false;
+	}
+	return true;
+}
+
+static int
+put_pairs(struct rest *r, uint32_t h, unsigned depth)
+{
+	size_t n = value_len(r->t, h);
+	int rc = 0;
+
+	json_begin_object(r->w);
+	json_key(r->w, "$items");
+	json_begin_array(r->w);
+	for (size_t i = 0; rc == 0 && i < n; i++) {
+		json_begin_array(r->w);
+		rc = put_numbered(r, i, value_key(r->t, h, i), depth);
+		if (rc == 0)
+			rc = put_numbered(r, i, value_val(r->t, h, i), depth);
+		json_end_array(r->w);
+	}
+	json_end_array(r->w);
+	json_end_object(r->w);
+	return rc;
+}
+
+static int
+put_dict(struct rest *r, uint32_t h, unsigned depth)
+{
+	size_t n = value_len(r->t, h);
+	bool outside = r->in_dict;
+	uint32_t index;
+	int rc = 0;
+
+	if (h == r->j->input.sd.place && r->j->input.sd.ckpt != NULL)
+		r->in_dict = true;
+	if (!plain_keys(r, h)) {
+		rc = put_pairs(r, h, depth);
+		r->in_dict = outside;
+		return rc;
+	}
+	json_begin_object(r->w);
+	for (size_t i = 0; rc == 0 && i < n; i++) {
+		struct str key = value_text(r->t, value_key(r->t, h, i));
+		uint32_t val = value_val(r->t, h, i);
+
+		if (r->in_dict && value_leaf(r->t, val, &index) == LEAF_TENSOR)
+			continue;
+		json_key_str(r->w, key);
+		rc = put_at(r, key, val, depth);
+	}
+	if (rc == 0 && value_state(r->t, h) != VALUE_ABSENT) {
+		json_key(r->w, "$state");
+		rc = put_at(r, str_c("$state"), value_state(r->t, h), depth);
+	}
+	json_end_object(r->w);
+	r->in_dict = outside;
+	return rc;
+}
+
+static int
+put_wrapped(struct rest *r, const char *key, uint32_t h, unsigned depth)
+{
+	int rc;
+
+	json_begin_object(r->w);
+	json_key(r->w, key);
+	rc = put_items(r, h, depth);
+	json_end_object(r->w);
+	return rc;
+}
+
+static void
+put_global(struct rest *r, uint32_t h)
+{
+	struct buf b = BUF_INIT;
+
+	values_what(&b, r->c, h);
+	json_put_str(r->w, buf_str(&b));
+	buf_release(&b);
+}
+
+static int
+put_object(struct rest *r, uint32_t h, unsigned depth)
+{
+	const struct vobject *o = value_object(r->t, h);
+	const struct {
+		const char *key;
+		uint32_t h;
+	} parts[] = { { "args", o->args }, { "kwargs", o->kwargs }, { "state", o->state }, { "list", o->appended },
+		      { "items", o->items } };
+	int rc = 0;
+
+	json_begin_object(r->w);
+	json_key(r->w, "$global");
+	put_global(r, h);
+	for (size_t i = 0; rc == 0 && i < sizeof(parts) / sizeof(parts[0]); i++) {
+		if (parts[i].h == VALUE_ABSENT)
+			continue;
+		json_key(r->w, parts[i].key);
+		rc = put_at(r, str_c(parts[i].key), parts[i].h, depth);
+	}
+	json_end_object(r->w);
+	return rc;
+}
+
+static void
+put_int(struct rest *r, uint32_t h)
+{
+	struct buf b = BUF_INIT;
+
+	values_bigint(&b, value_text(r->t, h));
+	if (str_contains(buf_str(&b), str_c("x")))
+		json_put_str(r->w, buf_str(&b));
+	else
+		json_put_raw(r->w, buf_str(&b));
+	buf_release(&b);
+}
+
+/* What can be reached twice, or from within itself. */
+static bool
+repeats(enum value_kind kind)
+{
+	return kind == VALUE_LIST || kind == VALUE_DICT || kind == VALUE_SET || kind == VALUE_FROZENSET ||
+	       kind == VALUE_TUPLE || kind == VALUE_OBJECT;
+}
+
+static int
+put_container(struct rest *r, uint32_t h, unsigned depth)
+{
+	switch (value_kind(r->t, h)) {
+	case VALUE_LIST: return put_items(r, h, depth);
+	case VALUE_TUPLE: return put_wrapped(r, "$tuple", h, depth);
+	case VALUE_SET: return put_wrapped(r, "$set", h, depth);
+	case VALUE_FROZENSET: return put_wrapped(r, "$frozenset", h, depth);
+	case VALUE_OBJECT: return put_object(r, h, depth);
+	default: return put_dict(r, h, depth);
+	}
+}
+
+static int
+put(struct rest *r, uint32_t h, unsigned depth)
+{
+	enum value_kind kind = value_kind(r->t, h);
+
+	inspect_drain(r->j->in);
+	if (depth > PICKLE_DEPTH_MAX)
+		return err_input(r->e, r->c->file, "what is beside the tensors is nested more than %d deep", PICKLE_DEPTH_MAX);
+	if (repeats(kind) && h < vtree_count(r->t) && value_len(r->t, h) + (kind == VALUE_OBJECT) > 0) {
+		if (r->path[h] != NULL) {
+			json_begin_inline_object(r->w);
+			json_key(r->w, "$ref");
+			json_put_cstr(r->w, r->path[h]);
+			json_end_object(r->w);
+			return 0;
+		}
+		r->path[h] = arena_cstr(&r->paths, r->at.len > 0 ? r->at.p : "");
+	}
+	switch (kind) {
+	case VALUE_NONE: json_put_null(r->w); return 0;
+	case VALUE_BOOL: json_put_bool(r->w, value_bool(r->t, h)); return 0;
+	case VALUE_INT: json_put_i64(r->w, value_int(r->t, h)); return 0;
+	case VALUE_BIGINT: put_int(r, h); return 0;
+	case VALUE_FLOAT: json_put_double(r->w, value_float(r->t, h)); return 0;
+	case VALUE_STR:
+	case VALUE_PYSTR: json_put_str(r->w, value_text(r->t, h)); return 0;
+	case VALUE_BYTES: put_bytes(r, "$bytes", value_text(r->t, h)); return 0;
+	case VALUE_BYTEARRAY: put_bytes(r, "$bytearray", value_text(r->t, h)); return 0;
+	case VALUE_LEAF: put_leaf(r, h); return 0;
+	case VALUE_PERSID: return put_wrapped(r, "$persid", h, depth);
+	case VALUE_GLOBAL:
+		json_begin_inline_object(r->w);
+		json_key(r->w, "$global");
+		put_global(r, h);
+		json_end_object(r->w);
+		return 0;
+	default: return put_container(r, h, depth);
+	}
+}
+
+static void
+put_metadata(struct job *j)
+{
+	const struct ckpt *c = j->input.ckpt;
+	struct json_writer *w = &j->in->json;
+
+	json_begin_object(w);
+	if (c->nmeta > 0) {
+		json_key(w, "__metadata__");
+		json_begin_object(w);
+		for (size_t i = 0; i < c->nmeta; i++) {
+			json_key_str(w, c->meta_keys[i]);
+			json_put_str(w, c->meta_values[i]);
+		}
+		json_end_object(w);
+	}
+	json_end_object(w);
+}
+
+int
+rest_run(struct job *j, struct err *e)
+{
+	const struct ckpt *c = j->input.ckpt;
+	struct rest r = { .j = j, .c = c, .t = c->tree, .w = &j->in->json, .paths = ARENA_INIT, .at = BUF_INIT, .e = e };
+	int rc = 0;
+
+	inspect_begin(j);
+	json_key(&j->in->json, "rest");
+	if (c->tree == NULL) {
+		put_metadata(j);
+	} else {
+		r.path = xcalloc((size_t)vtree_count(c->tree) + 1, sizeof(*r.path));
+		rc = put(&r, c->root, 0);
+		free(r.path);
+	}
+	if (rc == 0)
+		inspect_end(j);
+	arena_release(&r.paths);
+	buf_release(&r.at);
+	return rc;
+}
+
+/* ---- --get */
+
+static int
+put_scalar(struct job *j, uint32_t h, struct err *e)
+{
+	const struct vtree *t = j->input.ckpt->tree;
+	struct buf b = BUF_INIT;
+	char text[32];
+	int rc = 0;
+
+	switch (value_kind(t, h)) {
+	case VALUE_NONE: buf_adds(&b, "null"); break;
+	case VALUE_BOOL: buf_adds(&b, value_bool(t, h) ? "true" : "false"); break;
+	case VALUE_INT: buf_addf(&b, "%" PRId64, value_int(t, h)); break;
+	case VALUE_BIGINT: values_bigint(&b, value_text(t, h)); break;
+	case VALUE_FLOAT:
+		num_repr(value_float(t, h), text);
+		buf_adds(&b, text);
+		break;
+	case VALUE_STR:
+	case VALUE_PYSTR:
+	case VALUE_BYTES:
+	case VALUE_BYTEARRAY: buf_addstr(&b, value_text(t, h)); break;
+	default:
+		values_what(&b, j->input.ckpt, h);
+		rc = err_input(e, j->file, "%s: is no scalar but: %s (see --rest; --dump for tensors)", j->in->o->path, b.p);
+	}
+	if (rc == 0 && j->in->out.tty)
+		out_show(&j->in->out, buf_str(&b));
+	else if (rc == 0)
+		out_write(&j->in->out, b.p, b.len);
+	if (rc == 0)
+		out_putc(&j->in->out, tool_settings.null ? '\0' : '\n');
+	buf_release(&b);
+	return rc;
+}
+
+/* A value of the __metadata__ of safetensors. */
+static bool
+get_metadata(struct job *j)
+{
+	const struct ckpt *c = j->input.ckpt;
+	struct str path = str_c(j->in->o->path), before = str_c("__metadata__.");
+
+	if (str_starts(path, before))
+		path = str_from(path, before.len);
+	for (size_t i = 0; i < c->nmeta; i++) {
+		if (!str_eq(c->meta_keys[i], path))
+			continue;
+		if (j->in->out.tty)
+			out_show(&j->in->out, c->meta_values[i]);
+		else
+			out_write(&j->in->out, c->meta_values[i].p, c->meta_values[i].len);
+		out_putc(&j->in->out, tool_settings.null ? '\0' : '\n');
+		return true;
+	}
+	return false;
+}
+
+int
+get_run(struct job *j, struct err *e)
+{
+	const struct ckpt *c = j->input.ckpt;
+	uint32_t h = c->tree ? value_path(c->tree, c->root, str_c(j->in->o->path)) : VALUE_ABSENT;
+
+	if (h != VALUE_ABSENT)
+		return put_scalar(j, h, e);
+	if (get_metadata(j))
+		return 0;
+	return err_set(e, ERR_ANSWER, "%s: %s: there is no such value", j->file, j->in->o->path);
+}

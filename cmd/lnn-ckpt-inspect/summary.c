@@ -1,0 +1,425 @@
+/*
+ * --summary: what a checkpoint is and where its bytes go.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "base/xalloc.h"
+#include "common/table.h"
+#include "modes.h"
+#include "values.h"
+
+/* More of a list than this is of no use to a person; JSON has all. */
+enum { SHOWN = 20 };
+
+struct kind {
+	uint64_t tensors, numel, nbytes;
+};
+
+/* A storage that several names look at. */
+struct tie {
+	uint32_t storage;
+	size_t entry;
+};
+
+struct summary {
+	struct job *j;
+	const struct ckpt *c;
+	struct kind all, kinds[DTYPE_COUNT];
+	struct tie *ties;      /* by storage, then entry; of shared ones only */
+	size_t nties, groups;
+	uint64_t stored, unused; /* bytes of all storages, and those outside every tensor */
+	uint64_t optimizer;    /* bytes below keys that are an optimizer's */
+	struct holding *holds; /* by key of the root; NULL if the root is the state dict */
+	size_t nkeys;
+};
+
+/* ---- finding out */
+
+static void
+count(struct summary *s)
+{
+	for (size_t i = 0; i < s->j->rows.n; i++) {
+		const struct row *row = &s->j->rows.v[i];
+		struct kind *k = &s->kinds[row->t->dtype];
+
+		k->tensors++;
+		k->numel += row->numel;
+		k->nbytes += row->nbytes;
+		s->all.tensors++;
+		s->all.numel += row->numel;
+		s->all.nbytes += row->nbytes;
+	}
+}
+
+static int
+by_storage(const void *a, const void *b)
+{
+	const struct tie *x = a, *y = b;
+
+	if (x->storage != y->storage)
+		return x->storage < y->storage ? -1 : 1;
+	return (x->entry > y->entry) - (x->entry < y->entry);
+}
+
+static void
+find_ties(struct summary *s)
+{
+	const struct rows *r = &s->j->rows;
+	size_t n = 0, kept = 0;
+
+	s->ties = xcalloc(r->n + 1, sizeof(*s->ties));
+	for (size_t i = 0; i < r->n; i++) {
+		if (r->v[i].t->storage != STORAGE_NONE && r->v[i].nbytes > 0)
+			s->ties[n++] = (struct tie){ r->v[i].t->storage, r->v[i].entry };
+	}
+	qsort(s->ties, n, sizeof(*s->ties), by_storage);
+	for (size_t i = 0, end; i < n; i = end) {
+		for (end = i + 1; end < n && s->ties[end].storage == s->ties[i].storage; end++) {
+		}
+		if (end - i < 2)
+			continue;
+		memmove(&s->ties[kept], &s->ties[i], (end - i) * sizeof(*s->ties));
+		kept += end - i;
+		s->groups++;
+	}
+	s->nties = kept;
+}
+
+struct span {
+	uint32_t storage;
+	uint64_t first, end; /* bytes */
+};
+
+static int
+by_place(const void *a, const void *b)
+{
+	const struct span *x = a, *y = b;
+
+	if (x->storage != y->storage)
+		return x->storage < y->storage ? -1 : 1;
+	return (x->first > y->first) - (x->first < y->first);
+}
+
+/* Bytes of storages that lie in no tensor's span, be the tensor in the state dict or not. */
+static void
+find_unused(struct summary *s)
+{
+	struct span *v = xcalloc((size_t)s->c->ntensors + 1, sizeof(*v));
+	uint64_t used = 0, reach = 0, first, end;
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < s->c->nstorages; i++)
+		s->stored += s->c->storages[i].nbytes;
+	for (uint32_t i = 0; i < s->c->ntensors; i++) {
+		const struct tensor *t = &s->c->tensors[i];
+		uint64_t size = dtype_size(t->dtype);
+
+		if (t->storage == STORAGE_NONE)
+			continue;
+		tensor_span(t, &first, &end);
+		/* float6 has no whole bytes; such a storage is its tensor's alone. */
+		v[n++] = size ? (struct span){ t->storage, first * size, end * size } :
+				(struct span){ t->storage, 0, s->c->storages[t->storage].nbytes };
+	}
+	qsort(v, n, sizeof(*v), by_place);
+	for (size_t i = 0; i < n; i++) {
+		if (i == 0 || v[i].storage != v[i - 1].storage)
+			reach = 0;
+		if (v[i].end <= reach)
+			continue;
+		used += v[i].end - (v[i].first > reach ? v[i].first : reach);
+		reach = v[i].end;
+	}
+	s->unused = s->stored > used ? s->stored - used : 0;
+	free(v);
+}
+
+static bool
+is_optimizer(const struct vtree *t, uint32_t key)
+{
+	return value_is_text(t, key) && str_contains(value_text(t, key), str_c("optim"));
+}
+
+/* What each key of the root holds; a thing that two hold counts for the first. */
+static void
+find_keys(struct summary *s)
+{
+	const struct vtree *t = s->c->tree;
+	uint8_t *seen;
+
+	if (t == NULL || value_kind(t, s->c->root) != VALUE_DICT || s->c->root == s->j->input.sd.place)
+		return;
+	s->nkeys = value_len(t, s->c->root);
+	s->holds = xcalloc(s->nkeys + 1, sizeof(*s->holds));
+	seen = xcalloc((size_t)vtree_count(t) + 1, 1);
+	for (size_t i = 0; i < s->nkeys; i++) {
+		values_holding(s->c, value_val(t, s->c->root, i), seen, &s->holds[i]);
+		if (is_optimizer(t, value_key(t, s->c->root, i)))
+			s->optimizer += s->holds[i].nbytes;
+	}
+	free(seen);
+}
+
+/* ---- JSON */
+
+static void
+json_kind(struct json_writer *w, const struct kind *k)
+{
+	json_key(w, "tensors");
+	json_put_u64(w, k->tensors);
+	json_key(w, "numel");
+	json_put_u64(w, k->numel);
+	json_key(w, "nbytes");
+	json_put_u64(w, k->nbytes);
+}
+
+static void
+json_keys(const struct summary *s, struct json_writer *w)
+{
+	const struct vtree *t = s->c->tree;
+	struct buf b = BUF_INIT;
+
+	json_key(w, "keys");
+	json_begin_array(w);
+	for (size_t i = 0; i < s->nkeys; i++) {
+		struct kind k = { s->holds[i].tensors, s->holds[i].numel, s->holds[i].nbytes };
+		uint32_t key = value_key(t, s->c->root, i);
+
+		buf_clear(&b);
+		json_begin_inline_object(w);
+		json_key(w, "key");
+		if (value_is_text(t, key))
+			json_put_str(w, value_text(t, key));
+		else
+			json_put_null(w);
+		json_key(w, "type");
+		values_what(&b, s->c, value_val(t, s->c->root, i));
+		json_put_str(w, buf_str(&b));
+		json_kind(w, &k);
+		json_end_object(w);
+		inspect_drain(s->j->in);
+	}
+	json_end_array(w);
+	buf_release(&b);
+}
+
+static void
+json_ties(const struct summary *s, struct json_writer *w)
+{
+	json_key(w, "shared");
+	json_begin_array(w);
+	for (size_t i = 0; i < s->nties; i++) {
+		if (i == 0 || s->ties[i].storage != s->ties[i - 1].storage)
+			json_begin_inline_array(w);
+		json_put_str(w, s->j->input.sd.entries[s->ties[i].entry].name);
+		if (i + 1 == s->nties || s->ties[i].storage != s->ties[i + 1].storage)
+			json_end_array(w);
+		inspect_drain(s->j->in);
+	}
+	json_end_array(w);
+}
+
+static void
+put_json(const struct summary *s)
+{
+	struct json_writer *w = &s->j->in->json;
+
+	inspect_begin(s->j);
+	json_key(w, "writer");
+	json_put_cstr(w, s->c->writer);
+	json_key(w, "byteorder");
+	json_put_cstr(w, s->c->big_endian ? "big" : "little");
+	json_key(w, "key");
+	json_put_str(w, s->j->input.sd.key);
+	json_kind(w, &s->all);
+	json_key(w, "dtypes");
+	json_begin_array(w);
+	for (size_t i = 0; i < DTYPE_COUNT; i++) {
+		if (s->kinds[i].tensors == 0)
+			continue;
+		json_begin_inline_object(w);
+		json_key(w, "dtype");
+		json_put_cstr(w, dtype_name((enum dtype)i));
+		json_kind(w, &s->kinds[i]);
+		json_end_object(w);
+	}
+	json_end_array(w);
+	json_keys(s, w);
+	json_ties(s, w);
+	json_key(w, "stored_bytes");
+	json_put_u64(w, s->stored);
+	json_key(w, "unused_bytes");
+	json_put_u64(w, s->unused);
+	json_key(w, "optimizer_bytes");
+	json_put_u64(w, s->optimizer);
+	if (s->c->nshards > 0) {
+		json_key(w, "shards");
+		json_begin_array(w);
+		for (uint32_t i = 0; i < s->c->nshards; i++)
+			json_put_cstr(w, s->c->shards[i]);
+		json_end_array(w);
+	}
+	inspect_end(s->j);
+}
+
+/* ---- text */
+
+static void
+label(const struct summary *s, const char *text)
+{
+	out_style(&s->j->in->out, STYLE_BOLD);
+	out_printf(&s->j->in->out, "%-12s", text);
+	out_style(&s->j->in->out, STYLE_PLAIN);
+}
+
+static void
+put_counts(struct out *out, uint64_t tensors, uint64_t numel, uint64_t nbytes)
+{
+	char elements[HUMAN_SIZE], bytes[HUMAN_SIZE];
+
+	out_printf(out, "%" PRIu64 " %s, %s elements, %s", tensors, tensors == 1 ? "tensor" : "tensors",
+		   human_count(numel, elements), human_bytes(nbytes, bytes));
+}
+
+static void
+put_keys(const struct summary *s)
+{
+	const struct vtree *t = s->c->tree;
+	struct out *out = &s->j->in->out;
+	struct buf b = BUF_INIT;
+
+	for (size_t i = 0; i < s->nkeys && i < SHOWN; i++) {
+		const struct holding *h = &s->holds[i];
+		uint32_t key = value_key(t, s->c->root, i), val = value_val(t, s->c->root, i);
+
+		label(s, i == 0 ? "holds" : "");
+		if (value_is_text(t, key))
+			out_show(out, value_text(t, key));
+		else
+			out_puts(out, "(a key that is no text)");
+		buf_clear(&b);
+		values_what(&b, s->c, val);
+		out_puts(out, ": ");
+		out_show(out, buf_str(&b));
+		if (value_len(t, val) > 0 && h->tensors == 0)
+			out_printf(out, " of %zu", value_len(t, val));
+		if (h->tensors > 0) {
+			out_puts(out, ", ");
+			put_counts(out, h->tensors, h->numel, h->nbytes);
+		}
+		out_putc(out, '\n');
+	}
+	if (s->nkeys > SHOWN) {
+		label(s, "");
+		out_printf(out, "... and %zu more\n", s->nkeys - SHOWN);
+	}
+	buf_release(&b);
+}
+
+static void
+put_ties(const struct summary *s)
+{
+	struct out *out = &s->j->in->out;
+	size_t group = 0;
+
+	for (size_t i = 0; i < s->nties; i++) {
+		bool first = i == 0 || s->ties[i].storage != s->ties[i - 1].storage;
+
+		group += first;
+		if (group > SHOWN)
+			break;
+		if (first)
+			label(s, group == 1 ? "shared" : "");
+		else
+			out_puts(out, " = ");
+		out_show(out, s->j->input.sd.entries[s->ties[i].entry].name);
+		if (i + 1 == s->nties || s->ties[i].storage != s->ties[i + 1].storage)
+			out_putc(out, '\n');
+	}
+	if (s->groups > SHOWN) {
+		label(s, "");
+		out_printf(out, "... and %zu more\n", s->groups - SHOWN);
+	}
+}
+
+static void
+put_bytes(const struct summary *s, const char *name, uint64_t n, const char *what)
+{
+	char text[HUMAN_SIZE];
+
+	label(s, name);
+	out_printf(&s->j->in->out, "%s", human_bytes(n, text));
+	if (s->stored > 0)
+		out_printf(&s->j->in->out, ", %.3g%% %s", 100.0 * (double)n / (double)s->stored, what);
+	out_putc(&s->j->in->out, '\n');
+}
+
+static void
+put_text(const struct summary *s)
+{
+	struct out *out = &s->j->in->out;
+	char text[HUMAN_SIZE];
+
+	inspect_heading(s->j);
+	label(s, "format");
+	out_puts(out, s->c->ops->name);
+	if (s->c->writer != NULL)
+		out_printf(out, ", written by %s", s->c->writer);
+	out_printf(out, ", %s-endian\n", s->c->big_endian ? "big" : "little");
+	if (s->c->nshards > 0) {
+		label(s, "shards");
+		out_printf(out, "%" PRIu32 "\n", s->c->nshards);
+	}
+	put_keys(s);
+	for (size_t i = 0; i < s->c->nmeta && i < SHOWN; i++) {
+		label(s, i == 0 ? "metadata" : "");
+		out_show(out, s->c->meta_keys[i]);
+		out_puts(out, ": ");
+		out_show(out, s->c->meta_values[i].len > 200 ? str_n(s->c->meta_values[i].p, 200) : s->c->meta_values[i]);
+		out_putc(out, '\n');
+	}
+	label(s, "state dict");
+	if (s->j->input.sd.key.len > 0)
+		out_show(out, s->j->input.sd.key);
+	else
+		out_puts(out, "(the root)");
+	out_puts(out, ": ");
+	put_counts(out, s->all.tensors, s->all.numel, s->all.nbytes);
+	out_putc(out, '\n');
+	for (size_t i = 0; i < DTYPE_COUNT; i++) {
+		if (s->kinds[i].tensors == 0)
+			continue;
+		label(s, "");
+		out_printf(out, "%s: ", dtype_name((enum dtype)i));
+		put_counts(out, s->kinds[i].tensors, s->kinds[i].numel, s->kinds[i].nbytes);
+		out_putc(out, '\n');
+	}
+	put_ties(s);
+	label(s, "stored");
+	out_printf(out, "%s in %" PRIu32 " %s\n", human_bytes(s->stored, text), s->c->nstorages,
+		   s->c->nstorages == 1 ? "storage" : "storages");
+	put_bytes(s, "unused", s->unused, "of that belongs to no tensor");
+	put_bytes(s, "optimizer", s->optimizer, "of that");
+}
+
+int
+summary_run(struct job *j, struct err *e)
+{
+	struct summary s = { .j = j, .c = j->input.ckpt };
+
+	(void)e;
+	count(&s);
+	find_ties(&s);
+	find_unused(&s);
+	find_keys(&s);
+	if (inspect_json(j->in))
+		put_json(&s);
+	else
+		put_text(&s);
+	free(s.ties);
+	free(s.holds);
+	return 0;
+}

@@ -1,0 +1,177 @@
+#include "values.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+
+/* Digits of a long integer are made at the cost of their square. */
+enum { DECIMAL_MAX = 16384 };
+
+static void
+put_hex(struct buf *b, const uint8_t *p, size_t n)
+{
+	buf_adds(b, "0x");
+	while (n > 1 && p[n - 1] == 0)
+		n--;
+	for (size_t i = n; i-- > 0;)
+		buf_addf(b, "%02x", p[i]);
+}
+
+/* p, n bytes of a magnitude, becomes 0. */
+static void
+put_decimal(struct buf *b, uint8_t *p, size_t n)
+{
+	size_t start = b->len;
+
+	do {
+		unsigned rest = 0;
+
+		for (size_t i = n; i-- > 0;) {
+			unsigned v = rest << 8 | p[i];
+
+			p[i] = (uint8_t)(v / 10);
+			rest = v % 10;
+		}
+		buf_addc(b, (char)('0' + rest));
+		while (n > 0 && p[n - 1] == 0)
+			n--;
+	} while (n > 0);
+	for (size_t i = start, k = b->len - 1; i < k; i++, k--) {
+		char c = b->p[i];
+
+		b->p[i] = b->p[k];
+		b->p[k] = c;
+	}
+}
+
+void
+values_bigint(struct buf *b, struct str bytes)
+{
+	uint8_t *p = xmalloc(bytes.len + 1);
+	bool negative = bytes.len > 0 && ((uint8_t)bytes.p[bytes.len - 1] & 0x80) != 0;
+	unsigned carry = 1;
+
+	if (bytes.len > 0)
+		memcpy(p, bytes.p, bytes.len);
+	p[bytes.len] = negative ? 0xff : 0;
+	for (size_t i = 0; negative && i <= bytes.len; i++) {
+		carry += (uint8_t)~p[i];
+		p[i] = (uint8_t)carry;
+		carry >>= 8;
+	}
+	if (negative)
+		buf_addc(b, '-');
+	if (bytes.len > DECIMAL_MAX)
+		put_hex(b, p, bytes.len + 1);
+	else
+		put_decimal(b, p, bytes.len + 1);
+	free(p);
+}
+
+/* ---- what a thing is called */
+
+static void
+put_global(struct buf *b, const struct vtree *t, uint32_t h)
+{
+	if (value_kind(t, h) != VALUE_GLOBAL) {
+		buf_adds(b, "object");
+		return;
+	}
+	buf_addstr(b, value_module(t, h));
+	buf_addc(b, '.');
+	buf_addstr(b, value_name(t, h));
+}
+
+void
+values_what(struct buf *b, const struct ckpt *c, uint32_t h)
+{
+	static const char *const names[] = {
+		[VALUE_NONE] = "None",     [VALUE_BOOL] = "bool",           [VALUE_INT] = "int",
+		[VALUE_BIGINT] = "int",    [VALUE_FLOAT] = "float",         [VALUE_STR] = "str",
+		[VALUE_PYSTR] = "str",     [VALUE_BYTES] = "bytes",         [VALUE_BYTEARRAY] = "bytearray",
+		[VALUE_TUPLE] = "tuple",   [VALUE_LIST] = "list",           [VALUE_DICT] = "dict",
+		[VALUE_SET] = "set",       [VALUE_FROZENSET] = "frozenset", [VALUE_PERSID] = "persistent id",
+	};
+	enum value_kind kind = value_kind(c->tree, h);
+	uint32_t index;
+
+	switch (kind) {
+	case VALUE_GLOBAL: put_global(b, c->tree, h); break;
+	case VALUE_OBJECT: put_global(b, c->tree, value_object(c->tree, h)->callable); break;
+	case VALUE_LEAF: buf_adds(b, value_leaf(c->tree, h, &index) == LEAF_TENSOR ? "tensor" : "storage"); break;
+	default: buf_adds(b, value_ordered(c->tree, h) ? "OrderedDict" : names[kind]);
+	}
+}
+
+/* ---- what is below */
+
+struct stack {
+	uint32_t *v;
+	size_t n, cap;
+};
+
+static void
+push(struct stack *s, uint32_t h)
+{
+	if (h == VALUE_ABSENT)
+		return;
+	s->v = xgrow(s->v, s->n, &s->cap, sizeof(*s->v));
+	s->v[s->n++] = h;
+}
+
+static void
+push_items(struct stack *s, const struct vtree *t, uint32_t h)
+{
+	const struct vobject *o;
+	size_t n = value_len(t, h);
+
+	switch (value_kind(t, h)) {
+	case VALUE_DICT:
+		for (size_t i = 0; i < n; i++)
+			push(s, value_val(t, h, i));
+		push(s, value_state(t, h));
+		break;
+	case VALUE_LIST:
+	case VALUE_TUPLE:
+	case VALUE_SET:
+	case VALUE_FROZENSET:
+		for (size_t i = 0; i < n; i++)
+			push(s, value_item(t, h, i));
+		break;
+	case VALUE_OBJECT:
+		o = value_object(t, h);
+		push(s, o->args);
+		push(s, o->kwargs);
+		push(s, o->state);
+		push(s, o->appended);
+		push(s, o->items);
+		break;
+	default: break;
+	}
+}
+
+void
+values_holding(const struct ckpt *c, uint32_t h, uint8_t *seen, struct holding *sum)
+{
+	const uint32_t nodes = vtree_count(c->tree);
+	struct stack s = { 0 };
+	uint32_t index;
+
+	push(&s, h);
+	while (s.n > 0) {
+		h = s.v[--s.n];
+		if (h >= nodes || seen[h])
+			continue;
+		seen[h] = 1;
+		if (value_leaf(c->tree, h, &index) == LEAF_TENSOR) {
+			sum->tensors++;
+			sum->numel += tensor_count(&c->tensors[index]);
+			sum->nbytes += tensor_nbytes(&c->tensors[index]);
+			push(&s, c->tensors[index].wrap);
+		} else {
+			push_items(&s, c->tree, h);
+		}
+	}
+	free(s.v);
+}

@@ -1,0 +1,185 @@
+#include "format/pickles.h"
+
+#include <string.h>
+
+#include "base/buf.h"
+#include "codec/zip.h"
+#include "format/readers.h"
+
+/* Deflate makes at most this much of a byte; what is unpacked here is at most so long. */
+enum { DEFLATE_MAX = 1032, UNPACKED_MAX = 1 << 30 };
+
+struct finding {
+	struct source *src;
+	const struct diag *diag;
+	enum pickles_kind *kind;
+	int (*each)(void *arg, struct pickle_part *part, struct err *e);
+	void *arg;
+};
+
+/* ---- zip */
+
+static bool
+is_object(struct str name)
+{
+	const char *slash = name.len > 0 ? memchr(name.p, '/', name.len) : NULL;
+
+	return slash != NULL && str_eqc_nocase(str_from(name, (size_t)(slash - name.p) + 1), "data.pkl");
+}
+
+/* Pickles of TorchScript's debug information end in _pkl. */
+static bool
+is_pickle_name(struct str name)
+{
+	return name.len >= 4 && (str_eqc_nocase(str_from(name, name.len - 4), ".pkl") ||
+				 str_eqc_nocase(str_from(name, name.len - 4), "_pkl"));
+}
+
+/* Unpacks as much as there is; a damaged record ends early. */
+static void
+unpack(const struct finding *f, const struct zip_entry *t, struct buf *b)
+{
+	struct zip_inflate *z = zip_inflate_new(f->src, t->data, t->packed, t->size, t->name);
+	struct err own = ERR_INIT;
+	size_t n;
+
+	while (b->len < t->size && b->len < UNPACKED_MAX) {
+		n = t->size - b->len < 1 << 16 ? (size_t)(t->size - b->len) : 1 << 16;
+		if (zip_inflate_read(z, buf_room(b, n), n, &own) < 0)
+			break;
+		b->len += n;
+	}
+	zip_inflate_free(z);
+}
+
+static int
+deflated(const struct finding *f, const struct zip_entry *t, struct pickle_part *part, struct err *e)
+{
+	struct buf b = BUF_INIT;
+	int rc;
+
+	if (t->size / DEFLATE_MAX > t->packed)
+		return err_at(e, source_name(f->src), t->data, "record '%.*s' cannot unpack to the size it states",
+			      STR_ARG(t->name));
+	unpack(f, t, &b);
+	part->src = source_memory(b.p, b.len, source_name(f->src));
+	part->off = 0;
+	part->limit = b.len;
+	part->unpacked = true;
+	rc = f->each(f->arg, part, e);
+	source_close(part->src);
+	buf_release(&b);
+	return rc;
+}
+
+static int
+record(const struct finding *f, const struct zip_entry *t, struct err *e)
+{
+	struct pickle_part part = { .src = f->src, .off = t->data, .limit = t->data + t->size, .object = is_object(t->name) };
+	struct buf name = BUF_INIT;
+	int rc;
+
+	buf_addstr(&name, t->name);
+	part.record = name.len > 0 ? name.p : "";
+	rc = t->method == ZIP_DEFLATED ? deflated(f, t, &part, e) : f->each(f->arg, &part, e);
+	buf_release(&name);
+	return rc;
+}
+
+/* Without a directory: the first record, which of torch's own zips is data.pkl; where it ends only its STOP says. */
+static int
+first_record(const struct finding *f, struct err *e)
+{
+	struct err own = ERR_INIT;
+	struct zip_local l;
+	struct buf name = BUF_INIT;
+	int rc = 0;
+
+	*f->kind = PICKLES_ZIP;
+	if (zip_local(f->src, 0, &l, &name, &own) == 0 && l.entry.method == ZIP_STORED && is_pickle_name(l.entry.name)) {
+		struct pickle_part part = { .src = f->src, .record = name.p, .off = l.entry.data, .limit = UINT64_MAX,
+					    .object = is_object(l.entry.name) };
+
+		rc = f->each(f->arg, &part, e);
+	}
+	buf_release(&name);
+	return rc;
+}
+
+static int
+each_record(const struct finding *f, struct err *e)
+{
+	struct err own = ERR_INIT;
+	struct zip_dir dir;
+	int rc = zip_open(&dir, f->src, f->diag, &own);
+
+	if (rc < 0) {
+		zip_release(&dir);
+		return own.code == ERR_SYSTEM ? (*e = own, -1) : first_record(f, e);
+	}
+	*f->kind = PICKLES_ZIP;
+	for (size_t i = 0; i < dir.n; i++) {
+		if (str_ends(dir.entries[i].name, str_c("/constants.pkl")))
+			*f->kind = PICKLES_SCRIPT;
+	}
+	for (size_t i = 0; rc == 0 && i < dir.n; i++) {
+		if (is_pickle_name(dir.entries[i].name))
+			rc = record(f, &dir.entries[i], e);
+	}
+	zip_release(&dir);
+	return rc;
+}
+
+/* ---- one after the other */
+
+static int
+each_legacy(const struct finding *f, struct err *e)
+{
+	static const char *const names[] = { "pickle 1 of 5", "pickle 2 of 5", "pickle 3 of 5", "pickle 4 of 5",
+					     "pickle 5 of 5" };
+	uint64_t at = 0;
+
+	*f->kind = PICKLES_LEGACY;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		struct pickle_part part = { .src = f->src, .record = names[i], .off = at, .limit = UINT64_MAX, .legacy = i == 3,
+					    .object = i == 3 };
+
+		if (f->each(f->arg, &part, e) < 0)
+			return -1;
+		if (part.end <= at)
+			break;
+		at = part.end;
+	}
+	return 0;
+}
+
+static int
+bare(const struct finding *f, struct err *e)
+{
+	struct pickle_part part = { .src = f->src, .record = "", .limit = UINT64_MAX, .object = true };
+
+	*f->kind = PICKLES_BARE;
+	if (source_size(f->src, &part.limit, e) < 0)
+		return -1;
+	return f->each(f->arg, &part, e);
+}
+
+int
+pickles_each(struct source *src, const struct diag *diag, enum pickles_kind *kind,
+	     int (*each)(void *arg, struct pickle_part *part, struct err *e), void *arg, struct err *e)
+{
+	const struct finding f = { src, diag, kind, each, arg };
+	const uint8_t *head;
+	size_t n;
+
+	if (source_look(src, 0, FORMAT_PROBE, &head, &n, e) < 0)
+		return -1;
+	*kind = PICKLES_NONE;
+	if (format_torch_zip.probe(head, n))
+		return each_record(&f, e);
+	if (format_legacy.probe(head, n))
+		return each_legacy(&f, e);
+	if (format_safetensors.probe(head, n) || format_sharded.probe(head, n))
+		return 0;
+	return bare(&f, e);
+}
