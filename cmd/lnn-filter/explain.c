@@ -58,15 +58,14 @@ static int
 explain_rule(struct filter *f, const struct item *item, struct err *e)
 {
 	struct rule_trace *trace = f->work;
-	struct err why = ERR_INIT;
 	int got;
 
 	if (is_passed_over(f, item))
 		return 0;
 	rule_trace_clear(trace);
-	got = rule_match(f->rule, &f->subject, trace, &why);
+	got = rule_match(f->rule, &f->subject, trace, &f->why);
 	if (got < 0)
-		return filter_fail(item, &why, e);
+		return filter_fail(item, &f->why, e);
 	f->hits += got == 1;
 	put_verdict(f, got ? "yes" : "no", item);
 	put_steps(f, trace, 0);
@@ -90,7 +89,6 @@ explain_groups(struct filter *f, const struct item *item, struct err *e)
 	long only = f->o->group ? groups_find(g, str_c(f->o->group)) : -1;
 	struct buf verdict = BUF_INIT, steps = BUF_INIT;
 	struct rule_trace *trace = f->work;
-	struct err why = ERR_INIT;
 	unsigned char *in;
 	size_t count;
 	int rc = 0;
@@ -98,8 +96,8 @@ explain_groups(struct filter *f, const struct item *item, struct err *e)
 	if (is_passed_over(f, item))
 		return 0;
 	in = xcalloc(g->n + 1, 1);
-	if (groups_assign(g, &f->subject, f->o->first, in, &count, &why) < 0) {
-		rc = filter_fail(item, &why, e);
+	if (groups_assign(g, &f->subject, f->o->first, in, &count, &f->why) < 0) {
+		rc = filter_fail(item, &f->why, e);
 		goto out;
 	}
 	for (size_t i = 0; i < g->n; i++) {
@@ -116,7 +114,7 @@ explain_groups(struct filter *f, const struct item *item, struct err *e)
 		if (only >= 0 && only != (long)i)
 			continue;
 		rule_trace_clear(trace);
-		if (rule_match(g->v[i].rule, &f->subject, trace, &why) < 0)
+		if (rule_match(g->v[i].rule, &f->subject, trace, &f->why) < 0)
 			break;
 		put_group(f, &g->v[i], trace->steps[0].matched, &steps);
 		put_steps(f, trace, 1);

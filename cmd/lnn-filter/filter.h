@@ -49,6 +49,7 @@ struct filter {
 	uint64_t buffers;               /* passed over */
 	uint64_t hits;                  /* lines selected, assigned, ... */
 	uint64_t findings;              /* --lint */
+	struct err why;                 /* of rules, until filter_fail has said where; empty in between */
 	void *work;                     /* of the mode that runs; see filter_run */
 };
 
@@ -76,8 +77,8 @@ typedef int filter_each(struct filter *f, const struct item *item, struct err *e
 int filter_run(struct filter *f, const struct operands *operands, filter_each *each, void *work, int *status,
 	struct err *e);
 
-/* Sets "FILE:LINE: NAME: WHY". */
-int filter_fail(const struct item *item, const struct err *why, struct err *e);
+/* Sets "FILE:LINE: NAME: WHY", and clears why. */
+int filter_fail(const struct item *item, struct err *why, struct err *e);
 /* "FILE:LINE: NAME" */
 void filter_where(const struct item *item, struct buf *b);
 

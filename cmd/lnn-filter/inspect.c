@@ -17,10 +17,9 @@
 static int
 inspect_line(struct filter *f, const struct item *item, struct err *e)
 {
-	struct err why = ERR_INIT;
 
 	f->hits++;
-	return inspection_add(f->work, &f->subject, f->o->first, &why) < 0 ? filter_fail(item, &why, e) : 0;
+	return inspection_add(f->work, &f->subject, f->o->first, &f->why) < 0 ? filter_fail(item, &f->why, e) : 0;
 }
 
 /* ---- for a person */

@@ -19,11 +19,10 @@ struct assigning {
 static int
 rule_line(struct filter *f, const struct item *item, struct err *e)
 {
-	struct err why = ERR_INIT;
-	int got = rule_match(f->rule, &f->subject, NULL, &why);
+	int got = rule_match(f->rule, &f->subject, NULL, &f->why);
 
 	if (got < 0)
-		return filter_fail(item, &why, e);
+		return filter_fail(item, &f->why, e);
 	if ((got == 1) == f->o->invert)
 		return 0;
 	f->hits++;
@@ -85,11 +84,10 @@ static int
 group_line(struct filter *f, const struct item *item, struct err *e)
 {
 	struct assigning *a = f->work;
-	struct err why = ERR_INIT;
 	size_t count;
 
-	if (groups_assign(&f->groups, &f->subject, f->o->first, a->in, &count, &why) < 0)
-		return filter_fail(item, &why, e);
+	if (groups_assign(&f->groups, &f->subject, f->o->first, a->in, &count, &f->why) < 0)
+		return filter_fail(item, &f->why, e);
 	if (a->only >= 0)
 		return belongs(f, a, count) ? assigned(f, item, a, (size_t)a->only) : 0;
 	if (count > 1)

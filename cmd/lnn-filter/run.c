@@ -16,12 +16,13 @@ filter_where(const struct item *item, struct buf *b)
 }
 
 int
-filter_fail(const struct item *item, const struct err *why, struct err *e)
+filter_fail(const struct item *item, struct err *why, struct err *e)
 {
 	struct buf b = BUF_INIT;
 
 	filter_where(item, &b);
 	err_set(e, why->code, "%s: %s", b.p, why->msg);
+	err_clear(why);
 	buf_release(&b);
 	return -1;
 }

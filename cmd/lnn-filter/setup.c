@@ -111,6 +111,11 @@ find_node(struct filter *f, struct err *e)
 	/* A file that holds nothing but groups. */
 	if (o->path == NULL && f->node == NULL && rule_form(f->experiment, &ignored, &rule, &form) == 0)
 		f->node = f->experiment;
+	/* An experiment without groups is trained all the same, and its GradNorm rule is of interest. */
+	if (f->node == NULL && o->path == NULL && (o->mode == MODE_INSPECT || o->mode == MODE_LINT)) {
+		f->whole = true;
+		return yaml_parse(&f->arena, "default of PARAMETER_GROUPS", str_c("{ENABLED: false}"), &f->node, e);
+	}
 	if (f->node == NULL)
 		return no_path(f->experiment, path, o->path ? "" : "; -p PATH says where the rule is", e);
 	if (ynode_is_null(f->node))

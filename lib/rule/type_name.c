@@ -91,21 +91,28 @@ compile(struct rules *rules, struct rule *rule, struct err *err)
 	return 0;
 }
 
+/* Apart from what is asked often: an err is large. */
 static int
-holds(const struct rule *rule, size_t i, struct subject *s, struct err *err)
+found(const struct rule_item *item, const struct subject *s, struct err *err)
 {
-	const struct rule_item *item = &rule->items[i];
-	struct err why = ERR_INIT;
+	struct err why;
 	struct shown shown;
 	int got;
 
-	if (rule->how->holds)
-		return rule->how->holds(item, s);
+	err_clear(&why);
 	got = pyre_search(item->re, s->name, NULL, 0, &why);
 	if (got < 0)
 		return err_set(err, ERR_INPUT, "the regular expression '%s' at %s:%u:%u needs too many steps on this name",
 			       keys_show(&shown, item->text), item->at->file, item->at->line, item->at->column);
 	return got;
+}
+
+static int
+holds(const struct rule *rule, size_t i, struct subject *s, struct err *err)
+{
+	const struct rule_item *item = &rule->items[i];
+
+	return rule->how->holds ? rule->how->holds(item, s) : found(item, s, err);
 }
 
 static int
