@@ -169,7 +169,7 @@ pickle_pop_mark(struct pickle_machine *m, const uint32_t **items, size_t *n, str
 		return pickle_fail(&m->in, e, "there is no mark on the stack");
 	start = m->marks[--m->marks_n];
 	m->fence = m->marks_n > 0 ? m->marks[m->marks_n - 1] : 0;
-	*items = m->stack + start;
+	*items = m->stack == NULL ? NULL : m->stack + start;
 	*n = m->depth - start;
 	m->depth = start;
 	return 0;
