@@ -1,0 +1,194 @@
+/*
+ * What the fuzz targets share. A broken promise ends the program with a line that says which, and abort().
+ */
+#ifndef LNN_TESTS_FUZZ_H
+#define LNN_TESTS_FUZZ_H
+
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/xalloc.h"
+#include "format/format.h"
+#include "io/crc32.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Contents are looked at up to this many bytes: a small file may speak of large tensors (stride 0, deflated). */
+enum { FUZZ_CONTENTS = 1 << 20, FUZZ_PIPE = 1 << 16 };
+
+static inline void
+promise(bool kept, const char *what)
+{
+	if (kept)
+		return;
+	fprintf(stderr, "broken promise: %s\n", what);
+	abort();
+}
+
+/* The bytes as they come through a pipe. size is at most FUZZ_PIPE. */
+static inline struct source *
+fuzz_pipe(const uint8_t *data, size_t size)
+{
+	struct source *src = NULL;
+	struct err e = ERR_INIT;
+	int fds[2] = { -1, -1 };
+
+	promise(size <= FUZZ_PIPE && pipe(fds) == 0, "there is a pipe");
+	promise(write(fds[1], data, size) == (ssize_t)size && close(fds[1]) == 0, "it takes the input");
+	promise(source_fd(&src, fds[0], "pipe", NULL, &e) == 0, "it can be read");
+	return src;
+}
+
+/* A failure says why in one line, success says nothing. */
+static inline void
+fuzz_judge(int rc, const struct err *e)
+{
+	promise((rc < 0) == (e->code != ERR_NONE), "a message exactly if it failed");
+	promise(rc >= 0 || (e->msg[0] != '\0' && strlen(e->msg) < sizeof(e->msg)), "the message is not empty");
+}
+
+/* ---- checkpoints, for the targets of containers */
+
+static inline uint64_t
+fuzz_contents(const struct ckpt *c)
+{
+	uint64_t total = 0;
+
+	for (uint32_t i = 0; i < c->nstorages && total <= FUZZ_CONTENTS; i++)
+		total += c->storages[i].nbytes < FUZZ_CONTENTS ? c->storages[i].nbytes : (uint64_t)FUZZ_CONTENTS + 1;
+	return total;
+}
+
+/* Every element of every tensor lies in its storage, every name is there once. */
+static inline void
+fuzz_geometry(struct ckpt *c)
+{
+	struct err e = ERR_INIT;
+
+	for (uint32_t i = 0; i < c->ntensors; i++) {
+		const struct tensor *t = &c->tensors[i];
+
+		promise(t->storage == STORAGE_NONE || t->storage < c->nstorages, "a tensor's storage exists");
+		promise(t->storage == STORAGE_NONE || tensor_check(t, c->storages[t->storage].nbytes, &e) == 0,
+			"a tensor lies in its storage");
+	}
+}
+
+static inline bool
+fuzz_statedict(struct ckpt *c, struct statedict *sd)
+{
+	struct err e = ERR_INIT;
+	int rc = statedict_open(sd, c, NULL, &e);
+
+	fuzz_judge(rc, &e);
+	for (size_t i = 0; rc == 0 && i < sd->n; i++)
+		promise(statedict_find(sd, sd->entries[i].name) == &sd->entries[i], "an entry is found by its name");
+	return rc == 0;
+}
+
+/* Reads all storages, writes them with the writer of that name to out (borrowed); the CRC of everything into *crc. */
+static inline int
+fuzz_copy(struct ckpt *c, const char *writer, struct sink *out, uint32_t *crc, struct err *e)
+{
+	struct manifest m = { .tensors = c->tensors, .ntensors = c->ntensors, .nstorages = c->nstorages, .tree = c->tree,
+		.root = c->root, .names = c->names, .meta_keys = c->meta_keys, .meta_values = c->meta_values, .nmeta = c->nmeta };
+	struct writer w = { .priv = NULL };
+	int rc;
+
+	m.storages = xcalloc(c->nstorages, sizeof(*m.storages));
+	for (uint32_t i = 0; i < c->nstorages; i++)
+		m.storages[i] = (struct manifest_storage){ c->storages[i].nbytes, c->storages[i].dtype, c->storages[i].untyped };
+	rc = format_writer(writer)->check(&m, e);
+	if (rc == 0)
+		rc = writer_begin(&w, format_writer(writer), &m, out, e);
+	*crc = c->ntensors;
+	for (uint32_t i = 0; rc == 0 && i < c->nstorages; i++) {
+		size_t n = (size_t)c->storages[i].nbytes;
+		uint8_t *p = xmalloc(n);
+		uint32_t one;
+
+		rc = ckpt_read(c, i, 0, p, n, e);
+		one = rc == 0 ? crc32_add(0, p, n) : 0;
+		if (rc == 0 && (writer_storage(&w, i, e) < 0 || sink_write(out, p, n, e) < 0 ||
+			writer_stored(&w, i, one, e) < 0 || ckpt_done(c, i, e) < 0))
+			rc = -1;
+		/* The order of storages may differ between file and pipe. */
+		*crc ^= crc32_add(crc32_add(0, c->storages[i].key.p, c->storages[i].key.len), &one, sizeof(one));
+		free(p);
+	}
+	if (rc == 0)
+		rc = ckpt_finish(c, e) < 0 || writer_finish(&w, e) < 0 ? -1 : 0;
+	if (w.format != NULL)
+		writer_release(&w);
+	free(m.storages);
+	return rc;
+}
+
+enum fuzz_answer { FUZZ_REFUSED, FUZZ_ACCEPTED, FUZZ_TOO_LARGE };
+
+/* Opens src (and closes it), reads everything, copies it to out. */
+static inline enum fuzz_answer
+fuzz_accept(struct source *src, const char *writer, struct buf *out, uint32_t *crc)
+{
+	struct err e = ERR_INIT;
+	struct statedict sd;
+	struct sink *sink = sink_memory(out, "copy");
+	struct ckpt *c = NULL;
+	enum fuzz_answer answer = FUZZ_REFUSED;
+	int rc = format_open(&c, src, NULL, &e);
+
+	fuzz_judge(rc, &e);
+	if (rc == 0) {
+		fuzz_geometry(c);
+		fuzz_statedict(c, &sd);
+		statedict_release(&sd);
+		if (fuzz_contents(c) > FUZZ_CONTENTS) {
+			answer = FUZZ_TOO_LARGE;
+		} else {
+			rc = fuzz_copy(c, writer, sink, crc, &e);
+			fuzz_judge(rc, &e);
+			answer = rc == 0 ? FUZZ_ACCEPTED : FUZZ_REFUSED;
+		}
+		ckpt_close(c);
+	}
+	source_close(src);
+	if (answer != FUZZ_ACCEPTED)
+		sink_abort(sink);
+	else
+		promise(sink_commit(sink, &e) == 0, "a sink in memory takes all");
+	return answer;
+}
+
+/*
+ * What holds for every container: what a pipe accepts a file does too, both give the same; what was accepted and
+ * written again is accepted, and written once more comes out the same.
+ */
+static inline void
+fuzz_container(const uint8_t *data, size_t size, const char *writer)
+{
+	struct buf one = BUF_INIT, two = BUF_INIT;
+	uint32_t from_file = 0, from_pipe = 0, again = 0;
+	enum fuzz_answer file = fuzz_accept(source_memory(data, size, "file"), writer, &one, &from_file), stream;
+
+	if (size <= FUZZ_PIPE) {
+		stream = fuzz_accept(fuzz_pipe(data, size), writer, &two, &from_pipe);
+		promise(stream != FUZZ_ACCEPTED || file == FUZZ_ACCEPTED, "what a pipe accepts a file does too");
+		promise(stream != FUZZ_ACCEPTED || from_file == from_pipe, "file and pipe give the same");
+		promise(file != FUZZ_ACCEPTED || stream == FUZZ_ACCEPTED, "what a file accepts a pipe does too");
+	}
+	buf_clear(&two);
+	if (file == FUZZ_ACCEPTED) {
+		promise(fuzz_accept(source_memory(one.p, one.len, "copy"), writer, &two, &again) == FUZZ_ACCEPTED,
+			"what was written is accepted");
+		promise(one.len == two.len && memcmp(one.p, two.p, one.len) == 0, "written again it comes out the same");
+	}
+	buf_release(&one);
+	buf_release(&two);
+}
+
+#endif

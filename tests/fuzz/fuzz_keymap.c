@@ -1,0 +1,91 @@
+/*
+ * Key maps: read, and applied to two inputs whose names are those of the built-in maps. What comes out has names that
+ * occur once or is refused when it is sealed.
+ */
+#include "fuzz.h"
+
+#include "model/config.h"
+#include "plan/keymap.h"
+
+static const char header[] =
+	"{\"stem.0.weight\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},"
+	"\"downsample_layers.0.0.weight\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]},"
+	"\"stages.0.1.dwconv.weight\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[2,4]},"
+	"\"stages.2.blocks.0.conv_dw.bias\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[4,5]},"
+	"\"blocks.0.attn.qkv.weight\":{\"dtype\":\"U8\",\"shape\":[1,1],\"data_offsets\":[5,6]},"
+	"\"blocks.2.mlp.fc1.bias\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[6,7]},"
+	"\"freqs\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[7,8]},"
+	"\"cls_token\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[8,9]},"
+	"\"head.fc.weight\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[9,10]}}";
+
+static const char description[] = "state_dict:\n"
+	"- {name: stem.0.weight, shape: [1]}\n"
+	"- {name: stages.2.0.attn.freqs, shape: [1]}\n"
+	"- {name: stages.2.0.attn.qkv.weight, shape: [1, 1]}\n"
+	"- {name: stages.3.1.mlp.fc1.bias, shape: [1]}\n"
+	"- {name: cls_token_1, shape: [2]}\n";
+
+static const char experiment[] = "MODEL: {ROPE_STAGES: {DEPTHS: [1, 3], ROPE_MIXED: true}, NAME: x}\n";
+
+static struct model model;
+static struct config config;
+static uint8_t bytes[8 + sizeof(header) - 1 + 10] = { (uint8_t)((sizeof(header) - 1) & 255), (sizeof(header) - 1) >> 8 };
+
+static void
+once(void)
+{
+	struct source *src = source_memory(experiment, sizeof(experiment) - 1, "exp.yaml");
+	struct err e = ERR_INIT;
+
+	memcpy(bytes + 8, header, sizeof(header) - 1);
+	model_init(&model);
+	config_init(&config);
+	promise(model_load_yaml(&model, "m.yaml", str_c(description), &e) == 0, "the description loads");
+	promise(config_load(&config, src, NULL, &e) == 0, "the experiment loads");
+	source_close(src);
+}
+
+static void
+apply(struct keymap *k, bool two, bool with_env)
+{
+	struct source *src = source_memory(bytes, sizeof(bytes), "input");
+	struct keymap_env env = { with_env ? &config : NULL, with_env ? &model : NULL };
+	struct ckpt *c = NULL;
+	struct statedict sd;
+	struct err e = ERR_INIT;
+	struct plan p;
+	const struct str *names;
+	size_t n = keymap_inputs(k, &names);
+
+	promise(format_open(&c, src, NULL, &e) == 0 && statedict_open(&sd, c, NULL, &e) == 0, "the input opens");
+	plan_init(&p, NULL);
+	plan_add_input(&p, &sd, n > 0 ? "convnext" : NULL);
+	if (two)
+		plan_add_input(&p, &sd, n > 1 ? "ropevit" : NULL);
+	fuzz_judge(keymap_apply(k, &p, &env, &e), &e);
+	for (size_t i = 0; i < p.nentries; i++)
+		promise(p.entries[i].origin < p.norigins, "an entry comes from somewhere");
+	plan_release(&p);
+	statedict_release(&sd);
+	ckpt_close(c);
+	source_close(src);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct keymap *k = NULL;
+	struct err e = ERR_INIT;
+	int rc;
+
+	if (bytes[8] == 0)
+		once();
+	rc = keymap_load(&k, "fuzz.yaml", str_n((const char *)data, size), &e);
+	fuzz_judge(rc, &e);
+	if (rc == 0) {
+		apply(k, true, true);
+		apply(k, false, false);
+		keymap_free(k);
+	}
+	return 0;
+}

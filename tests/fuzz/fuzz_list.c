@@ -1,0 +1,61 @@
+/*
+ * Tensor lists: file and pipe agree; what is read can be written, and read again it is the same. The first byte chooses
+ * between lines and records that end in NUL.
+ */
+#include "fuzz.h"
+
+#include "model/list.h"
+
+/* The list's lines as list_put writes them. How many; -1 if one is refused. */
+static long
+copy(struct source *src, bool null, struct buf *out)
+{
+	struct list_reader r;
+	struct list_line line;
+	struct err e = ERR_INIT, put = ERR_INIT;
+	uint64_t last = 0;
+	long n = 0;
+	int rc;
+
+	list_open(&r, src, null);
+	while ((rc = list_next(&r, &line, &e)) > 0) {
+		promise(line.number > last, "lines are counted");
+		last = line.number;
+		n++;
+		err_clear(&put);
+		rc = list_put(out, &line.entry, null, &put);
+		fuzz_judge(rc, &put);
+		if (rc < 0)
+			promise(memchr(line.entry.name.p, '\0', line.entry.name.len) != NULL, "only a NUL cannot be written");
+		(void)list_pending(&r);
+	}
+	fuzz_judge(rc, &e);
+	list_release(&r);
+	source_close(src);
+	return rc < 0 ? -1 : n;
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct buf one = BUF_INIT, two = BUF_INIT;
+	bool null;
+	long n;
+
+	if (size == 0)
+		return 0;
+	null = data[0] == '0';
+	data++, size--;
+	n = copy(source_memory(data, size, "list"), null, &one);
+	if (size <= FUZZ_PIPE)
+		promise(copy(fuzz_pipe(data, size), null, &two) == n && one.len == two.len &&
+			(one.len == 0 || memcmp(one.p, two.p, one.len) == 0), "file and pipe give the same");
+	buf_clear(&two);
+	if (n > 0) {
+		copy(source_memory(one.p, one.len, "again"), null, &two);
+		promise(one.len == two.len && (one.len == 0 || memcmp(one.p, two.p, one.len) == 0), "written again it comes out the same");
+	}
+	buf_release(&one);
+	buf_release(&two);
+	return 0;
+}

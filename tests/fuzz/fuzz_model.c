@@ -1,0 +1,35 @@
+/* Model descriptions: what is read can be written, and read again it is the same. */
+#include "fuzz.h"
+
+#include "model/model.h"
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct model m, again;
+	struct buf one = BUF_INIT, two = BUF_INIT;
+	struct err e = ERR_INIT;
+	int rc;
+
+	(void)model_probe(str_n((const char *)data, size));
+	model_init(&m);
+	rc = model_load_yaml(&m, "fuzz.yaml", str_n((const char *)data, size), &e);
+	fuzz_judge(rc, &e);
+	if (rc == 0) {
+		for (size_t i = 0; i < m.n; i++) {
+			promise(model_find(&m, m.entries[i].name) == &m.entries[i], "an entry is found by its name");
+			(void)model_stage(&m, m.entries[i].name, NULL);
+		}
+		promise(model_write(&m, &one, &e) == 0, "what was read can be written");
+		model_init(&again);
+		promise(model_load_yaml(&again, "again.yaml", buf_str(&one), &e) == 0, "what was written is read");
+		promise(m.n == again.n && m.ngroups == again.ngroups, "all of it");
+		promise(model_write(&again, &two, &e) == 0 && one.len == two.len && memcmp(one.p, two.p, one.len) == 0,
+			"written again it comes out the same");
+		model_release(&again);
+	}
+	model_release(&m);
+	buf_release(&one);
+	buf_release(&two);
+	return 0;
+}

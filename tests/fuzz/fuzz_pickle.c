@@ -1,0 +1,58 @@
+/*
+ * Pickles: file and pipe agree; what was decoded is encoded, decoded again and then comes out the same byte for byte.
+ * Where encoding may fail (depth, texts over 4 GiB) it says so.
+ */
+#include "fuzz.h"
+
+#include "codec/pickle.h"
+
+static int
+add(void *arg, const void *p, size_t n, struct err *e)
+{
+	(void)e;
+	buf_add(arg, p, n);
+	return 0;
+}
+
+/* Encodes what src denotes into out. 1 if it was refused, -1 if it cannot be written. */
+static int
+copy(struct source *src, struct buf *out, uint64_t *end)
+{
+	struct vtree *t = vtree_new();
+	struct err e = ERR_INIT;
+	uint32_t root = VALUE_ABSENT;
+	int rc = pickle_decode(t, src, 0, UINT64_MAX, NULL, &root, end, &e) < 0 ? 1 : 0;
+
+	fuzz_judge(-rc, &e);
+	if (rc == 0) {
+		promise(root != VALUE_ABSENT, "a pickle denotes something");
+		rc = pickle_encode(t, root, NULL, add, out, &e);
+		fuzz_judge(rc, &e);
+	}
+	vtree_free(t);
+	source_close(src);
+	return rc;
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct buf one = BUF_INIT, two = BUF_INIT;
+	uint64_t end = 0, end_pipe = 0;
+	int rc = copy(source_memory(data, size, "memory"), &one, &end);
+
+	if (size <= FUZZ_PIPE) {
+		promise(copy(fuzz_pipe(data, size), &two, &end_pipe) == rc, "file and pipe agree");
+		promise(rc != 0 || (end == end_pipe && end <= size), "they end at the same place");
+		promise(one.len == two.len && (one.len == 0 || memcmp(one.p, two.p, one.len) == 0), "file and pipe give the same");
+	}
+	if (rc == 0) {
+		buf_clear(&two);
+		promise(copy(source_memory(one.p, one.len, "again"), &two, &end) == 0, "what was encoded is decoded");
+		promise(end == one.len, "it ends where it ends");
+		promise(one.len == two.len && memcmp(one.p, two.p, one.len) == 0, "encoded again it comes out the same");
+	}
+	buf_release(&one);
+	buf_release(&two);
+	return 0;
+}

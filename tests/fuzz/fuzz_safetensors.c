@@ -1,0 +1,10 @@
+/* safetensors, from a file and through a pipe: fuzz_container in fuzz.h says what must hold. */
+#include "fuzz.h"
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	if (size >= 9 && (data[8] == '{' || strchr(" \t\r\n", data[8]) != NULL))
+		fuzz_container(data, size, "safetensors");
+	return 0;
+}

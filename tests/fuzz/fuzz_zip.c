@@ -1,0 +1,114 @@
+/*
+ * Zip archives. Through the directory: entries lie in the input and apart from each other, contents unpack to the size
+ * stated or are refused. Forward: whatever stands there, headers are read to their end or refused.
+ */
+#include "fuzz.h"
+
+#include "base/num.h"
+#include "codec/zip.h"
+
+static void
+contents(struct source *src, const struct zip_entry *en)
+{
+	struct zip_inflate *z;
+	struct err e = ERR_INIT;
+	char piece[4096];
+	uint64_t left = en->size;
+	int rc = 0;
+
+	promise(en->method == ZIP_STORED || en->method == ZIP_DEFLATED, "no other method");
+	if (en->method == ZIP_STORED) {
+		promise(en->packed == en->size, "what is stored has one size");
+		return;
+	}
+	z = zip_inflate_new(src, en->data, en->packed, en->size, en->name);
+	while (rc == 0 && left > 0 && zip_inflate_at(z) < FUZZ_CONTENTS) {
+		size_t n = left < sizeof(piece) ? (size_t)left : sizeof(piece);
+
+		rc = zip_inflate_read(z, piece, n, &e);
+		left -= n;
+		fuzz_judge(rc, &e);
+		promise(rc < 0 || zip_inflate_at(z) == en->size - left, "it gives what was asked for");
+	}
+	zip_inflate_free(z);
+}
+
+static int
+by_place(const void *a, const void *b)
+{
+	const struct zip_entry *x = a, *y = b;
+
+	return (x->header > y->header) - (x->header < y->header);
+}
+
+static void
+directory(struct source *src, size_t size)
+{
+	struct zip_dir d;
+	struct err e = ERR_INIT;
+	int rc = zip_open(&d, src, NULL, &e);
+	uint64_t end = 0;
+
+	fuzz_judge(rc, &e);
+	if (rc == 0) {
+		promise(d.start <= d.end && d.end <= size, "the directory lies in the input");
+		for (size_t i = 0; i < d.n; i++)
+			promise(zip_find(&d, d.entries[i].name) == &d.entries[i], "an entry is found by its name");
+		for (size_t i = 0; i < d.n; i++)
+			contents(src, &d.entries[i]);
+		if (d.n > 0)
+			qsort(d.entries, d.n, sizeof(*d.entries), by_place);
+		for (size_t i = 0; i < d.n; i++) {
+			promise(d.entries[i].header >= end && d.entries[i].data >= d.entries[i].header + ZIP_LOCAL, "no overlap");
+			end = d.entries[i].data + d.entries[i].packed;
+			promise(end >= d.entries[i].data && end <= d.start, "entries lie before the directory");
+		}
+	}
+	zip_release(&d);
+}
+
+static void
+forward(struct source *src)
+{
+	struct zip_local l;
+	struct zip_descriptor d;
+	struct zip_entry en;
+	struct buf name = BUF_INIT;
+	struct err e = ERR_INIT;
+	enum zip_sign sign;
+	uint64_t at = 0, n = 0, start;
+
+	while (zip_sign(src, at, &sign, &e) == 0 && sign == ZIP_SIGN_LOCAL && zip_local(src, at, &l, &name, &e) == 0) {
+		promise(l.entry.data >= at + ZIP_LOCAL, "a header goes on");
+		at = l.entry.data;
+		if (!num_add(at, l.entry.packed, &at))
+			break;
+		if ((l.entry.flags & ZIP_FLAG_DESCRIPTOR) != 0 && zip_descriptor(src, at, l.wide, &d, &e) == 0)
+			at = d.end;
+		err_clear(&e);
+	}
+	for (start = at; sign == ZIP_SIGN_CENTRAL && zip_central(src, at, &en, &name, &at, &e) == 0; n++) {
+		if (zip_sign(src, at, &sign, &e) < 0)
+			break;
+	}
+	if (e.code == ERR_NONE && n > 0)
+		fuzz_judge(zip_tail(src, at, start, n, NULL, &e), &e);
+	buf_release(&name);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct source *src;
+
+	src = source_memory(data, size, "zip");
+	directory(src, size);
+	forward(src);
+	source_close(src);
+	if (size <= FUZZ_PIPE) {
+		src = fuzz_pipe(data, size);
+		forward(src);
+		source_close(src);
+	}
+	return 0;
+}
