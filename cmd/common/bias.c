@@ -2,9 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-#include "base/xalloc.h"
 #include "common/tool.h"
 
 int
@@ -70,18 +68,6 @@ bias_report(const struct plan *p)
 	}
 }
 
-/* Marks the tensors that the state dict's entries are. */
-static bool *
-inside(const struct statedict *sd)
-{
-	bool *in = xcalloc(sd->ckpt->ntensors, sizeof(*in));
-
-	for (size_t i = 0; i < sd->n; i++)
-		if (sd->entries[i].kind == SD_TENSOR)
-			in[sd->entries[i].tensor] = true;
-	return in;
-}
-
 static const struct plan_entry *
 resized_like(const struct plan *p, const struct tensor *t)
 {
@@ -97,22 +83,18 @@ resized_like(const struct plan *p, const struct tensor *t)
 }
 
 void
-bias_warn_rest(const struct plan *p)
+bias_warn_rest(const struct plan *p, const struct sealed *s)
 {
-	const struct statedict *sd = p->inputs[0].sd;
 	const struct plan_entry *example = NULL, *en;
-	bool *in = inside(sd);
 	unsigned n = 0;
 
-	for (uint32_t i = 0; p->ntables > 0 && i < sd->ckpt->ntensors; i++) {
-		en = in[i] ? NULL : resized_like(p, &sd->ckpt->tensors[i]);
+	for (size_t i = 0; p->ntables > 0 && i < s->nrest; i++) {
+		en = resized_like(p, s->rest[i]);
 		n += en != NULL;
 		example = en != NULL ? en : example;
 	}
-	free(in);
 	if (example != NULL)
 		tool_warn("%u %s outside the state dict (optimizer, EMA copy) still %s the old shape of %.*s: resuming "
-			  "from the "
-			  "result would fail",
+			  "from the result would fail",
 			  n, n == 1 ? "tensor" : "tensors", n == 1 ? "has" : "have", STR_ARG(example->name));
 }

@@ -9,6 +9,7 @@
 
 #include "bias/stage.h"
 #include "common/option.h"
+#include "plan/seal.h"
 #include "plan/tables.h"
 
 struct bias_options {
@@ -73,6 +74,6 @@ void bias_report(const struct plan *p);
  * One warning if tensors outside the state dict (optimizer, EMA copy) that go along still have a resized table's old
  * shape: resuming from the result would fail.
  */
-void bias_warn_rest(const struct plan *p);
+void bias_warn_rest(const struct plan *p, const struct sealed *s);
 
 #endif

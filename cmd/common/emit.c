@@ -87,7 +87,8 @@ static int
 pump(struct emit *m, struct plan *p, const struct sealed *s, struct sink *out, struct err *e)
 {
 	struct meter meter = { 0, input_bytes(m) };
-	struct pump_opts o = { .tick = tick, .tick_arg = &meter, .show = m->show, .show_arg = m->show_arg };
+	struct pump_opts o = { .tick = tick, .tick_arg = &meter, .show = m->show, .show_arg = m->show_arg,
+			       .ready = m->ready, .ready_arg = m->ready_arg };
 	uint64_t lost;
 	int rc;
 
@@ -157,8 +158,13 @@ emit_run(struct emit *m, struct plan *p, const struct sealed *s, struct err *e)
 	size_t i;
 	int rc;
 
-	if (m->dry_run)
-		return (m->rehearse ? rehearse(m, p, s, e) : plan_tables_resolve(p, e)) == 0 ? list(p, e) : -1;
+	if (m->dry_run && m->rehearse)
+		return rehearse(m, p, s, e) == 0 ? list(p, e) : -1;
+	if (m->dry_run) {
+		if (plan_tables_resolve(p, e) != 0 || (m->ready != NULL && m->ready(m->ready_arg, e) != 0))
+			return -1;
+		return list(p, e);
+	}
 	sources = xcalloc(m->ninputs, sizeof(*sources));
 	for (i = 0; i < m->ninputs; i++)
 		sources[i] = m->inputs[i].src;

@@ -33,6 +33,9 @@ struct emit {
 	bool rehearse;    /* with dry_run: the bytes are made, too, and thrown away */
 	void (*show)(void *arg, const struct plan_table *t, const double *before, const double *after);
 	void *show_arg;
+	/* Called when all but the end of the output is there, so that its failure is in time; may be NULL. */
+	int (*ready)(void *arg, struct err *e);
+	void *ready_arg;
 	char *output; /* set by emit_run: the name of what was written; the caller frees it */
 };
 

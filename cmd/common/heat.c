@@ -13,7 +13,7 @@
 #include "io/sink.h"
 
 /* Cells of a grid drawn at most in one direction; larger grids are thinned. */
-enum { CELLS_MAX = 64, WIDTH_DEFAULT = 80 };
+enum { CELLS_MAX = 64, WIDTH_DEFAULT = 80, WIDTH_MIN = 10 };
 
 void
 heat_init(struct heat *h, bool to_stdout)
@@ -24,7 +24,7 @@ heat_init(struct heat *h, bool to_stdout)
 
 	*h = (struct heat){ .to_stdout = to_stdout, .width = WIDTH_DEFAULT };
 	if (ioctl(fd, TIOCGWINSZ, &ws) == 0 && ws.ws_col > 0)
-		h->width = ws.ws_col;
+		h->width = ws.ws_col < WIDTH_MIN ? WIDTH_MIN : ws.ws_col;
 	h->color = tool_settings.color == WHEN_ALWAYS;
 	if (tool_settings.color == WHEN_AUTO)
 		h->color = isatty(fd) && (no == NULL || *no == '\0') && term != NULL && strcmp(term, "dumb") != 0;

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/out.h"
 #include "common/tool.h"
@@ -22,9 +23,26 @@ print_map(const char *name, struct err *e)
 	return out_end(&out, e);
 }
 
-static int
-check_options(const struct adapt_options *o, struct err *e)
+static bool
+same_file(const char *a, const char *b)
 {
+	struct stat x, y;
+
+	if (a == NULL || b == NULL)
+		return false;
+	return strcmp(a, b) == 0 || (stat(a, &x) == 0 && stat(b, &y) == 0 && S_ISREG(x.st_mode) &&
+				     x.st_dev == y.st_dev && x.st_ino == y.st_ino);
+}
+
+static int
+check_options(const struct adapt_options *o, const struct operands *operands, struct err *e)
+{
+	if (o->report != NULL && strcmp(o->report, "-") != 0 &&
+	    (same_file(o->report, tool_settings.output) || (operands->n > 0 && same_file(o->report, operands->v[0]))))
+		return err_set(e, ERR_USAGE, "--report %s: the report would replace a checkpoint", o->report);
+	if ((o->strict == CHOICE_YES || o->drop_mismatched) && o->models.n == 0 && o->config == NULL)
+		return err_set(e, ERR_USAGE, "%s: a description (-m) must say what the model has",
+			       o->strict == CHOICE_YES ? "--strict" : "--drop-mismatched");
 	if (o->compat && o->ddp)
 		return err_set(e, ERR_USAGE, "--ddp: linnaeus's loader cannot (--compat=linnaeus)");
 	if (o->report != NULL && strcmp(o->report, "-") == 0 &&
@@ -34,7 +52,10 @@ check_options(const struct adapt_options *o, struct err *e)
 	return 0;
 }
 
-/* The report is written whether the answer is yes or no, but not after trouble. */
+/*
+ * The report is written whether the answer is yes or no, but not after trouble; where there is an output, before that is
+ * complete (adapt_write), as a report that cannot be written is trouble.
+ */
 static int
 run(struct adapt *a, const struct operands *operands, struct err *e)
 {
@@ -49,11 +70,20 @@ run(struct adapt *a, const struct operands *operands, struct err *e)
 	rc = adapt_verdict(a, &answer);
 	if (rc == 0)
 		rc = adapt_write(a, &answer);
-	if ((rc == 0 || answer.code == ERR_ANSWER) && adapt_report(a, e) != 0)
+	if (rc != 0 && answer.code == ERR_ANSWER && adapt_report(a, e) != 0)
 		return -1;
 	if (rc != 0)
 		*e = answer;
 	return rc;
+}
+
+/* The one part of the load check that a shard does for itself. */
+static bool
+drop_misfits(struct adapt *a)
+{
+	if (a->o->drop_mismatched)
+		adapt_check(a);
+	return true;
 }
 
 /* One shard of a set: what needs all names waits for --write-index. A shard that leaves nothing is done, too. */
@@ -64,7 +94,7 @@ run_share(struct adapt *a, const struct operands *operands, struct err *e)
 	const struct format_writer *w;
 	int rc = -1;
 
-	if (adapt_prepare(a, operands, e) == 0 && adapt_edit(a, e) == 0 && adapt_prefix(a, e) == 0 &&
+	if (adapt_prepare(a, operands, e) == 0 && adapt_edit(a, e) == 0 && drop_misfits(a) && adapt_prefix(a, e) == 0 &&
 	    (w = emit_writer(a->o->to, a->inputs[0].ckpt, e)) != NULL) {
 		buf_addf(&path, "%s/", a->share->dir);
 		shard_name(&path, w, a->share->number, a->share->total);
@@ -121,7 +151,7 @@ adapt_run(const struct adapt_options *o, const struct operands *operands, struct
 {
 	if (o->print_map != NULL)
 		return print_map(o->print_map, e);
-	if (check_options(o, e) != 0)
+	if (check_options(o, operands, e) != 0)
 		return -1;
 	if (o->write_index != NULL)
 		return shards_write_index(o, e);

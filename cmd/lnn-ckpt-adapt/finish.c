@@ -30,11 +30,11 @@ list_load(struct adapt *a)
 	struct str rest, line;
 	struct buf words = BUF_INIT;
 
-	load_check_words(&a->load, &a->plan, true, &words);
+	load_check_words(&a->load, &a->plan, &words);
 	rest = buf_str(&words);
 	while (rest.len > 0 && str_split(&rest, '\n', &line))
-		if (line.len > 1)
-			tool_verbose("load: %.*s", (int)line.len - 1, line.p + 1);
+		if (line.len > 0)
+			tool_verbose("load: %.*s", STR_ARG(line));
 	buf_release(&words);
 }
 
@@ -59,15 +59,12 @@ static int
 refuse(const struct adapt *a, struct err *e)
 {
 	const struct load_check *c = &a->load;
-	const struct plan_entry *en;
 
-	if (c->nmismatched > 0) {
-		en = &a->plan.entries[c->mismatched[0].entry];
+	if (c->nmismatched > 0)
 		return err_set(e, ERR_ANSWER,
 			       "the model would refuse it: size mismatch for %.*s%s (--drop-mismatched leaves such "
 			       "tensors out; --verbose lists all)",
-			       STR_ARG(en->name), c->nmismatched > 1 ? " and others" : "");
-	}
+			       STR_ARG(c->mismatched[0].target->name), c->nmismatched > 1 ? " and others" : "");
 	return err_set(e, ERR_ANSWER,
 		       "the model would refuse it (strict): %zu missing (%.*s), %zu unexpected (%.*s); --verbose "
 		       "lists all",
@@ -136,6 +133,7 @@ list_actions(const struct adapt *a)
 static void
 say_summary(struct adapt *a, const struct emit *m, const struct seal_opts *s)
 {
+	bool under = s->writer->pickles && s->shape == SEAL_UNDER && !a->o->dry_run;
 	struct report_counts n;
 
 	plan_count(&a->plan, &n);
@@ -146,15 +144,20 @@ say_summary(struct adapt *a, const struct emit *m, const struct seal_opts *s)
 		     m->output != NULL ? m->output
 		     : a->o->dry_run   ? "nothing (dry run)"
 				       : tool_settings.output,
-		     s->writer->pickles && s->shape == SEAL_UNDER ? " under '" : "",
-		     s->writer->pickles && s->shape == SEAL_UNDER ? (int)s->under.len : 0, s->under.p,
-		     s->writer->pickles && s->shape == SEAL_UNDER ? "'" : "");
+		     under ? " under '" : "", under ? (int)s->under.len : 0, s->under.p, under ? "'" : "");
+}
+
+static int
+report_in_time(void *arg, struct err *e)
+{
+	return adapt_report(arg, e);
 }
 
 int
 adapt_write(struct adapt *a, struct err *e)
 {
-	struct emit m = { .inputs = a->inputs, .ninputs = a->ninputs, .what = "adapting", .dry_run = a->o->dry_run };
+	struct emit m = { .inputs = a->inputs, .ninputs = a->ninputs, .what = "adapting", .dry_run = a->o->dry_run,
+			  .ready = report_in_time, .ready_arg = a };
 	struct str *carry = NULL;
 	struct seal_opts s;
 	int rc = seal_options(a, &s, &carry, e);
@@ -163,7 +166,7 @@ adapt_write(struct adapt *a, struct err *e)
 		rc = plan_seal(&a->plan, &s, &a->sealed, e);
 	m.writer = s.writer;
 	if (rc == 0 && (a->o->carry_all || a->o->carry.n > 0))
-		bias_warn_rest(&a->plan);
+		bias_warn_rest(&a->plan, &a->sealed);
 	if (rc == 0 && shards_wanted(a->o) && a->share == NULL && !a->o->dry_run)
 		rc = shards_write(a, &s, e);
 	else if (rc == 0)

@@ -46,31 +46,55 @@ setting(struct adapt *a, const char *path, const char **out, struct err *e)
 static int
 load_models(struct adapt *a, struct err *e)
 {
+	const struct strs *given = &a->o->models;
 	const char *type;
 
-	if (a->o->models.n > 0)
-		return models_load(&a->model, a->o->models.v, a->o->models.n, e);
 	if (setting(a, "MODEL.TYPE", &type, e) != 0)
 		return -1;
-	if (type != NULL && model_is_builtin(type))
-		return model_load_builtin(&a->model, type, e);
+	for (size_t i = 0; type != NULL && i < given->n; i++)
+		if (model_is_builtin(given->v[i]))
+			type = NULL;
+	/* what is given stands over what the experiment's type brings along */
+	if (type != NULL && model_is_builtin(type) && model_load_builtin(&a->model, type, e) != 0)
+		return -1;
+	return models_load(&a->model, given->v, given->n, e);
+}
+
+/* The key map that the config asks for: by name, or by the two checkpoints that it names. NULL if none. */
+static int
+map_of_config(struct adapt *a, const char **name, struct err *e)
+{
+	const char *convnext, *ropevit;
+
+	if (setting(a, "MODEL.PRETRAINED_SOURCE", name, e) != 0 ||
+	    setting(a, "MODEL.PRETRAINED_CONVNEXT", &convnext, e) != 0 ||
+	    setting(a, "MODEL.PRETRAINED_ROPEVIT", &ropevit, e) != 0)
+		return -1;
+	if (*name == NULL && convnext != NULL && ropevit != NULL)
+		*name = "stitched_convnext_ropevit";
 	return 0;
 }
 
+static bool
+is_file_name(const char *name)
+{
+	return strchr(name, '/') != NULL || str_ends(str_c(name), str_c(".yaml"));
+}
+
 static int
-load_map(struct adapt *a, struct err *e)
+load_map(struct adapt *a, const struct operands *operands, struct err *e)
 {
 	const char *name = a->o->source;
 	struct buf text = BUF_INIT;
-	size_t len;
 	int rc;
 
+	if (name == NULL && operands->n == 0 && map_of_config(a, &name, e) != 0)
+		return -1;
 	if (name == NULL && setting(a, "MODEL.PRETRAINED_SOURCE", &name, e) != 0)
 		return -1;
 	if (name == NULL)
 		return 0;
-	len = strlen(name);
-	if (keymap_is_builtin(name) || (strchr(name, '/') == NULL && (len < 5 || strcmp(name + len - 5, ".yaml") != 0)))
+	if (keymap_is_builtin(name) || !is_file_name(name))
 		return keymap_builtin(&a->map, name, e);
 	rc = file_text(name, YAML_MAX_BYTES, &text, e);
 	if (rc == 0)
@@ -246,7 +270,7 @@ adapt_prepare(struct adapt *a, const struct operands *operands, struct err *e)
 	const struct str *names = NULL;
 	size_t n;
 
-	if (load_config(a, e) != 0 || load_models(a, e) != 0 || load_map(a, e) != 0)
+	if (load_config(a, e) != 0 || load_models(a, e) != 0 || load_map(a, operands, e) != 0)
 		return -1;
 	n = a->map == NULL ? 0 : keymap_inputs(a->map, &names);
 	a->inputs = xcalloc(n + 1, sizeof(*a->inputs));

@@ -149,6 +149,8 @@ shards_write(struct adapt *a, const struct seal_opts *so, struct err *e)
 	progress_end();
 	pool_free(s.pool);
 	if (rc == 0)
+		rc = adapt_report(a, e);
+	if (rc == 0)
 		rc = folder_commit(s.folder, e);
 	else
 		folder_abort(s.folder);

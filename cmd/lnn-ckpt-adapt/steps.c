@@ -17,9 +17,12 @@ prefixes_and_map(struct adapt *a, struct err *e)
 	struct keymap_env env = { a->has_config ? &a->config : NULL, &a->model };
 
 	plan_strip_prefixes(&a->plan, a->o->strip.v, a->o->strip.n, !a->o->compat);
+	/* the original takes it off two inputs before it maps their names, off a single one afterwards */
+	if (a->o->compat && a->ninputs > 1)
+		plan_strip_module_once(&a->plan);
 	if (a->map != NULL && keymap_apply(a->map, &a->plan, &env, e) != 0)
 		return -1;
-	if (a->o->compat)
+	if (a->o->compat && a->ninputs == 1)
 		plan_strip_module_once(&a->plan);
 	return 0;
 }
@@ -139,7 +142,8 @@ image_size(struct adapt *a, struct tables_opts *t, struct err *e)
 		return 0;
 	rc = config_u64(&a->config, "DATA.IMG_SIZE", &size, e);
 	if (rc > 0 && (size == 0 || size > 1 << 20))
-		return err_set(e, ERR_INPUT, "%s: DATA.IMG_SIZE: out of range", a->config.file);
+		return ynode_fail(config_get(&a->config, "DATA.IMG_SIZE"), e, "DATA.IMG_SIZE: %llu is out of range",
+				  (unsigned long long)size);
 	if (rc > 0)
 		t->img_size = (uint32_t)size;
 	return rc < 0 ? -1 : 0;
@@ -148,12 +152,18 @@ image_size(struct adapt *a, struct tables_opts *t, struct err *e)
 static int
 tables(struct adapt *a, struct err *e)
 {
-	struct tables_opts t = { .index = INDEX_DROP_RESIZED, .model = &a->model };
+	struct tables_opts t = { .index = INDEX_DROP, .model = &a->model };
+	int found;
 
 	if (bias_settle(&a->o->bias, &t, e) != 0 || image_size(a, &t, e) != 0)
 		return -1;
-	if (!wants_tables(a))
+	if (!wants_tables(a)) {
+		if (a->o->interpolate == CHOICE_NONE && (a->o->bias.img_size != 0 || a->o->bias.has_grid))
+			tool_warn("%s: nothing asks for interpolation (--interpolate, or the description): tables are "
+				  "copied as they are",
+				  a->o->bias.has_grid ? "--grid" : "--img-size");
 		return 0;
+	}
 	if (t.grid == NULL && t.img_size == 0 && !a->model.has_state_dict) {
 		if (a->o->interpolate == CHOICE_YES)
 			return err_set(
@@ -163,9 +173,14 @@ tables(struct adapt *a, struct err *e)
 		return 0;
 	}
 	if (a->o->compat && t.layout.kind == LAYOUT_AUTO)
-		t.layout = t.to = (struct layout){ LAYOUT_FIRST, 1 };
-	if (plan_tables(&a->plan, &t, e) != 0)
+		t.layout = (struct layout){ LAYOUT_FIRST, 1 };
+	if (a->o->compat && t.to.kind == LAYOUT_AUTO)
+		t.to = (struct layout){ LAYOUT_FIRST, 1 };
+	found = plan_tables(&a->plan, &t, e);
+	if (found < 0)
 		return -1;
+	if (found == 0 && a->o->interpolate == CHOICE_YES)
+		tool_warn("%s: --interpolate: no relative position bias table found", a->inputs[0].ckpt->file);
 	for (size_t i = 0; i < a->ninputs; i++)
 		if (source_is_stream(a->inputs[i].src))
 			return 0;

@@ -1,6 +1,7 @@
 #include "interp.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/emit.h"
 #include "common/heat.h"
@@ -32,7 +33,7 @@ settle(struct work *w, const struct interp *o, struct tables_opts *t, struct err
 	*t = (struct tables_opts){ .index = o->keep_index ? INDEX_KEEP : INDEX_DROP };
 	if (bias_settle(&o->bias, t, e) != 0 || compile_match(w, o->match, e) != 0)
 		return -1;
-	if (o->model != NULL && models_load(&w->model, &o->model, 1, e) != 0)
+	if (models_load(&w->model, o->models.v, o->models.n, e) != 0)
 		return -1;
 	if (t->grid == NULL && t->img_size == 0 && !w->model.has_state_dict)
 		return err_set(
@@ -46,12 +47,14 @@ settle(struct work *w, const struct interp *o, struct tables_opts *t, struct err
 static int
 edit(struct work *w, const struct tables_opts *t, struct err *e)
 {
+	int found;
+
 	plan_add_input(&w->plan, &w->in.sd, NULL);
-	if (plan_tables(&w->plan, t, e) != 0)
+	found = plan_tables(&w->plan, t, e);
+	if (found < 0)
 		return -1;
-	if (w->plan.ntables == 0)
-		tool_warn("%s: no relative position bias table was resized; everything passes through",
-			  w->in.ckpt->file);
+	if (found == 0)
+		tool_warn("%s: no relative position bias table found; everything passes through", w->in.ckpt->file);
 	/* where it can be read in any order, a bad index buffer is found before the first byte of output */
 	return source_is_stream(w->in.src) ? 0 : plan_tables_resolve(&w->plan, e);
 }
@@ -70,7 +73,7 @@ write_out(struct work *w, const struct interp *o, struct err *e)
 	if (m.writer == NULL || plan_seal(&w->plan, &so, &w->sealed, e) != 0)
 		return -1;
 	if (o->show) {
-		heat_init(&heat, tool_settings.output != NULL && !o->dry_run);
+		heat_init(&heat, tool_settings.output != NULL && strcmp(tool_settings.output, "-") != 0 && !o->dry_run);
 		m.show = heat_table;
 		m.show_arg = &heat;
 	}
@@ -94,7 +97,7 @@ interp_run(const struct interp *o, const char *operand, struct err *e)
 	    edit(&w, &t, e) == 0 && write_out(&w, o, e) == 0) {
 		bias_report(&w.plan);
 		if (!o->drop_rest)
-			bias_warn_rest(&w.plan);
+			bias_warn_rest(&w.plan, &w.sealed);
 		rc = 0;
 	}
 	sealed_release(&w.sealed);

@@ -5,10 +5,12 @@
 #define LNN_INTERP_H
 
 #include "common/bias.h"
+#include "common/strs.h"
 
 struct interp {
 	struct bias_options bias;
-	const char *model, *match, *to;
+	struct strs models;
+	const char *match, *to;
 	bool keep_index, drop_rest, dry_run, show;
 };
 

@@ -40,7 +40,7 @@ apply(void *opts, int id, const char *arg, struct err *e)
 	struct interp *o = opts;
 
 	switch (id) {
-	case OPT_MODEL: o->model = arg; return 0;
+	case OPT_MODEL: strs_add(&o->models, arg); return 0;
 	case OPT_MATCH: o->match = arg; return 0;
 	case OPT_KEEP_INDEX: o->keep_index = true; return 0;
 	case OPT_DROP_REST: o->drop_rest = true; return 0;
@@ -72,6 +72,7 @@ main(int argc, char **argv)
 	    interp_run(&o, operands.n > 0 ? operands.v[0] : NULL, &e) != 0)
 		status = tool_fail(&e);
 	bias_release(&o.bias);
+	strs_release(&o.models);
 	free(operands.v);
 	return status;
 }

@@ -77,7 +77,7 @@ prepare(struct plan *p, struct dropper *d, const struct drop_pattern *pattern, s
 	d->rule = plan_rule_new(p, text, "%s %.*s", pattern->option, STR_ARG(text));
 	d->rule->optional = pattern->optional;
 	if (pattern->syntax == DROP_COMPONENT && str_starts(text, str_c("re:"))) {
-		d->rule->wanted = str_c("");
+		d->rule->wanted = plan_regex_literal(p, str_from(text, 3));
 		rc = compile(d, str_from(text, 3), e);
 	} else if (pattern->syntax == DROP_LINNAEUS) {
 		buf_addstr(&b, text);
@@ -107,10 +107,10 @@ matches(const struct dropper *d, struct str name, struct err *e)
 }
 
 static void
-near_miss(struct plan *p, const struct dropper *d, struct str name)
+near_miss(struct plan *p, const struct dropper *d, const struct plan_entry *en)
 {
 	p->misses = xgrow(p->misses, p->nmisses, &p->cap_misses, sizeof(*p->misses));
-	p->misses[p->nmisses++] = (struct plan_near_miss){ d->rule->text, name };
+	p->misses[p->nmisses++] = (struct plan_near_miss){ d->rule->text, en->name, en->origin };
 }
 
 static int
@@ -134,7 +134,7 @@ drop_entry(struct plan *p, struct plan_entry *en, const struct dropper *list, si
 		by->rule->touched++;
 		plan_drop(p, en, PLAN_DROPPED, by->rule->text);
 	} else if (near != NULL) {
-		near_miss(p, near, en->name);
+		near_miss(p, near, en);
 	}
 	return 0;
 }

@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -229,6 +230,58 @@ declare(struct km_rule *r, const struct km_text *from, const struct ynode *at, s
 	return 0;
 }
 
+static bool
+is_variable(const struct keymap *k, struct str name)
+{
+	for (size_t i = 0; i < k->nvariables; i++)
+		if (str_eq(k->variables[i].name, name))
+			return true;
+	return false;
+}
+
+/* Every name in a sum is a variable or, in a template, an index of the rule. */
+static int
+check_sum(const struct keymap *k, const struct km_rule *r, const struct km_expr *x, unsigned nindexes,
+	  const struct ynode *at, struct err *e)
+{
+	struct str name;
+	unsigned i, n;
+
+	for (n = 0; n < x->n; n++) {
+		name = x->terms[n].name;
+		for (i = 0; i < nindexes && name.p != NULL && !str_eq(r->indexes[i].name, name); i++)
+			;
+		if (name.p != NULL && i == nindexes && !is_variable(k, name))
+			return ynode_fail(at, e, "%.*s: no such variable or index", STR_ARG(name));
+	}
+	return 0;
+}
+
+static int
+check_sums(const struct keymap *k, const struct km_rule *r, struct err *e)
+{
+	const struct ynode *to = ymap_get(r->at, "to"), *range;
+	char name[8];
+	size_t i, j;
+
+	for (i = 0; i < r->nindexes; i++) {
+		if (!r->indexes[i].bounded)
+			continue;
+		snprintf(name, sizeof(name), "%.*s", STR_ARG(r->indexes[i].name));
+		range = ymap_get(r->at, name);
+		if (check_sum(k, r, &r->indexes[i].low, 0, range->items[0], e) != 0 ||
+		    check_sum(k, r, &r->indexes[i].high, 0, range->items[1], e) != 0)
+			return -1;
+	}
+	for (i = 0; r->to != NULL && i < r->nto; i++)
+		for (j = 0; j < r->to[i].n; j++)
+			if (r->to[i].pieces[j].literal.p == NULL &&
+			    check_sum(k, r, &r->to[i].pieces[j].expr, r->nindexes,
+				      to->kind == YN_SEQ ? to->items[i] : to, e) != 0)
+				return -1;
+	return 0;
+}
+
 static int
 check_rule(const struct keymap *k, const struct km_rule *r, struct err *e)
 {
@@ -243,16 +296,13 @@ check_rule(const struct keymap *k, const struct km_rule *r, struct err *e)
 		return ynode_fail(r->at, e, "a rule with to neither skips nor keeps");
 	if (r->what == KM_MAP && (r->ncontains > 0 || r->starts.p != NULL))
 		return ynode_fail(r->at, e, "contains and starts only go with skip or keep");
-	for (i = 0; r->input.p != NULL && i < k->ninputs; i++)
-		if (str_eq(k->inputs[i], r->input))
-			return 0;
-	if (r->input.p != NULL)
+	for (i = 0; r->input.p != NULL && i < k->ninputs && !str_eq(k->inputs[i], r->input); i++)
+		;
+	if (r->input.p != NULL && i == k->ninputs)
 		return ynode_fail(ymap_get(r->at, "input"), e, "%.*s: not one of the map's inputs", STR_ARG(r->input));
-	for (i = 0; r->when.p != NULL && i < k->nvariables; i++)
-		if (str_eq(k->variables[i].name, r->when))
-			return 0;
-	return r->when.p == NULL ? 0
-				 : ynode_fail(ymap_get(r->at, "when"), e, "%.*s: no such variable", STR_ARG(r->when));
+	if (r->when.p != NULL && !is_variable(k, r->when))
+		return ynode_fail(ymap_get(r->at, "when"), e, "%.*s: no such variable", STR_ARG(r->when));
+	return check_sums(k, r, e);
 }
 
 static int
@@ -328,7 +378,9 @@ static int
 read_variable(struct km_variable *v, const struct ypair *pair, struct err *e)
 {
 	static const char *const keys[] = { "config", "at", "blocks", "has", "default", NULL };
+	static const char *const texts_of[] = { "config", "blocks", "has", NULL };
 	const struct ynode *m = pair->value;
+	struct str text;
 
 	*v = (struct km_variable){ .name = pair->key->text, .at = pair->key };
 	if (!is_word(v->name))
@@ -338,6 +390,9 @@ read_variable(struct km_variable *v, const struct ypair *pair, struct err *e)
 		return ynode_fail(m, e, "a variable is a map, not %s", ynode_what(m));
 	if (keys_check(m, keys, "a variable of a key map", e) != 0)
 		return -1;
+	for (size_t i = 0; texts_of[i] != NULL; i++)
+		if (scalar(m, texts_of[i], &text, e) != 0)
+			return -1;
 	v->config = ymap_get(m, "config");
 	v->index = ymap_get(m, "at");
 	v->blocks = ymap_get(m, "blocks");

@@ -132,15 +132,8 @@ load_check_release(struct load_check *c)
 static void
 put_keys(struct buf *out, const char *what, const struct str *names, size_t n)
 {
-	if (n == 0)
-		return;
-	buf_addf(out, "\t%s key(s) in state_dict: ", what);
-	for (size_t i = 0; i < n; i++) {
-		buf_adds(out, i == 0 ? "\"" : ", \"");
-		buf_addstr(out, names[i]);
-		buf_addc(out, '"');
-	}
-	buf_adds(out, ". \n");
+	for (size_t i = 0; i < n; i++)
+		buf_addf(out, "%s key(s) in state_dict: \"%.*s\".\n", what, STR_ARG(names[i]));
 }
 
 static void
@@ -155,21 +148,20 @@ put_size(struct buf *out, const uint64_t *shape, unsigned ndim)
 }
 
 void
-load_check_words(const struct load_check *c, const struct plan *p, bool strict, struct buf *out)
+load_check_words(const struct load_check *c, const struct plan *p, struct buf *out)
 {
 	uint64_t shape[TENSOR_NDIM_MAX];
 	const struct plan_entry *en;
 	enum dtype dtype;
 	unsigned ndim;
 
-	if (strict) {
-		put_keys(out, "Missing", c->missing, c->nmissing);
-		put_keys(out, "Unexpected", c->unexpected, c->nunexpected);
-	}
+	put_keys(out, "Missing", c->missing, c->nmissing);
+	put_keys(out, "Unexpected", c->unexpected, c->nunexpected);
 	for (size_t i = 0; i < c->nmismatched; i++) {
 		en = &p->entries[c->mismatched[i].entry];
 		plan_shape(p, en, &dtype, shape, &ndim);
-		buf_addf(out, "\tsize mismatch for %.*s: copying a param with shape ", STR_ARG(en->name));
+		buf_addf(out, "size mismatch for %.*s: copying a param with shape ",
+			 STR_ARG(c->mismatched[i].target->name));
 		put_size(out, shape, ndim);
 		buf_adds(out, " from checkpoint, the shape in current model is ");
 		put_size(out, c->mismatched[i].target->shape, c->mismatched[i].target->ndim);

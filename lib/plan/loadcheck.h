@@ -35,8 +35,8 @@ void load_check_release(struct load_check *c);
 /* Does a tensor of shape a load into one of shape b? Equal, or a scalar from shape [1] (old files). */
 bool load_shape_fits(const uint64_t *a, unsigned na, const uint64_t *b, unsigned nb);
 
-/* The messages of load_state_dict, in its words, indented by a tab each, newline-separated. strict: missing and unexpected count. */
-void load_check_words(const struct load_check *c, const struct plan *p, bool strict, struct buf *out);
+/* What load_state_dict would say, in its words, a line for each name. */
+void load_check_words(const struct load_check *c, const struct plan *p, struct buf *out);
 
 /* Is a missing num_batches_tracked forgiven? (A norm layer saved before version 2 had none.) */
 bool load_forgives(struct str name, bool has_version, int64_t version);

@@ -122,6 +122,29 @@ plan_note(struct plan *p, struct plan_entry *en, enum plan_action action, const 
 }
 
 void
+plan_unnote(struct plan *p, const struct plan_entry *en, enum plan_action action)
+{
+	struct plan_origin *o = &p->origins[en->origin];
+	struct plan_act **at = &o->acts;
+
+	o->last = NULL;
+	while (*at != NULL) {
+		if ((*at)->action == action) {
+			*at = (*at)->next;
+			continue;
+		}
+		o->last = *at;
+		at = &(*at)->next;
+	}
+}
+
+bool
+plan_misses(const struct plan *p, const struct plan_near_miss *m)
+{
+	return p->origins[m->origin].outputs > 0;
+}
+
+void
 plan_drop(struct plan *p, struct plan_entry *en, enum plan_action action, const char *by)
 {
 	if (!en->alive)

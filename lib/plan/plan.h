@@ -48,6 +48,7 @@ struct plan_table {
 	struct table_job job;
 	bool deduce;          /* job.from is a guess until the index buffer has been read */
 	uint32_t index;       /* tensor (in the input's checkpoint) of its relative_position_index, or UINT32_MAX */
+	bool grid_given;      /* job.from_grid is the user's word */
 	bool to_as_from;      /* job.to follows job.from when that is deduced */
 	struct str name;      /* of the table, as read */
 	struct layout stated; /* before deduction, for the report */
@@ -79,7 +80,8 @@ struct plan_rule {
 /* A name that holds a drop pattern and is kept all the same (SPEC section 4, step 4). */
 struct plan_near_miss {
 	const char *pattern;
-	struct str name;
+	struct str name; /* when the pattern was tried */
+	size_t origin;   /* a later step may have dropped it: then it is none */
 };
 
 struct plan_input {
@@ -141,5 +143,11 @@ void plan_shape(const struct plan *p, const struct plan_entry *en, enum dtype *d
 const char *plan_file(const struct plan *p, const struct plan_entry *en);
 
 const char *plan_action_name(enum plan_action a); /* "kept", ... */
+
+/* Takes back the notes of an action. */
+void plan_unnote(struct plan *p, const struct plan_entry *en, enum plan_action action);
+
+/* Is what m names still kept? */
+bool plan_misses(const struct plan *p, const struct plan_near_miss *m);
 
 #endif

@@ -164,7 +164,8 @@ plan_pump(struct plan *p, const struct sealed *s, const struct format_writer *f,
 					.tick_arg = o->tick_arg,
 					.show = o->show,
 					.show_arg = o->show_arg };
-	if (writer_begin(&u.w, f, &s->m, out, e) == 0 && pump_all(&u, e) == 0)
+	if (writer_begin(&u.w, f, &s->m, out, e) == 0 && pump_all(&u, e) == 0 &&
+	    (o->ready == NULL || o->ready(o->ready_arg, e) == 0))
 		rc = writer_finish(&u.w, e);
 	writer_release(&u.w);
 	*lost = u.ctx.lost;

@@ -13,6 +13,8 @@ struct pump_opts {
 	struct pool *pool;                       /* may be NULL */
 	void (*tick)(void *arg, uint64_t bytes); /* input bytes done since the last call; may be NULL */
 	void *tick_arg;
+	int (*ready)(void *arg, struct err *e); /* all but the output's end is written and verified; may be NULL */
+	void *ready_arg;
 	void (*show)(void *arg, const struct plan_table *t, const double *before,
 		     const double *after); /* may be NULL */
 	void *show_arg;

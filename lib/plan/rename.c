@@ -68,10 +68,10 @@ plan_rename_regex(struct plan *p, const char *spec, struct err *e)
 	struct buf name = BUF_INIT;
 	struct plan_rule *rule;
 	struct plan_entry *en;
-	size_t count;
+	size_t count, first = p->nrules;
 	int rc = compile(&r, spec, e);
 
-	rule = rc == 0 ? plan_rule_new(p, str_c(""), "--rename %s", spec) : NULL;
+	rule = rc == 0 ? plan_rule_new(p, plan_regex_literal(p, buf_str(&r.regex)), "--rename %s", spec) : NULL;
 	for (size_t i = 0; rc == 0 && i < p->nentries; i++) {
 		en = &p->entries[i];
 		if (!en->alive)
@@ -84,6 +84,7 @@ plan_rename_regex(struct plan *p, const char *spec, struct err *e)
 			rule->matched++;
 		plan_rename(p, en, buf_str(&name), rule->text);
 	}
+	plan_find_nearest(p, first);
 	buf_release(&name);
 	buf_release(&r.regex);
 	buf_release(&r.replacement);

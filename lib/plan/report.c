@@ -34,6 +34,7 @@ void
 plan_count(const struct plan *p, struct report_counts *n)
 {
 	const struct plan_entry *en;
+	bool resampled;
 	size_t i;
 
 	*n = (struct report_counts){ 0 };
@@ -41,9 +42,10 @@ plan_count(const struct plan *p, struct report_counts *n)
 		en = &p->entries[i];
 		if (!en->alive || en->module)
 			continue;
-		n->resampled += en->table != NULL;
+		resampled = en->table != NULL && !table_is_copy(&en->table->job);
+		n->resampled += resampled;
 		n->others += plan_source(p, en)->kind == SD_OTHER;
-		n->kept += en->table == NULL && plan_source(p, en)->kind != SD_OTHER;
+		n->kept += !resampled && plan_source(p, en)->kind != SD_OTHER;
 	}
 	for (i = 0; i < p->norigins; i++)
 		if (p->origins[i].entry != NULL && p->origins[i].outputs == 0 && p->origins[i].entry->kind != SD_OTHER)
@@ -199,7 +201,7 @@ put_load(struct json_writer *w, const struct plan *p, const struct load_check *c
 		plan_shape(p, en, &dtype, shape, &ndim);
 		json_begin_object(w);
 		json_key(w, "name");
-		json_put_str(w, en->name);
+		json_put_str(w, c->mismatched[i].target->name);
 		json_key(w, "checkpoint_shape");
 		put_shape(w, shape, ndim);
 		json_key(w, "model_shape");
@@ -233,6 +235,8 @@ put_misses(struct json_writer *w, const struct plan *p)
 	json_key(w, "near_misses");
 	json_begin_array(w);
 	for (size_t i = 0; i < p->nmisses; i++) {
+		if (!plan_misses(p, &p->misses[i]))
+			continue;
 		json_begin_inline_object(w);
 		json_key(w, "pattern");
 		json_put_cstr(w, p->misses[i].pattern);

@@ -187,6 +187,20 @@ seal_release(struct seal *l)
 	free(l->bares);
 }
 
+static void
+note_rest(const struct seal *l)
+{
+	struct sealed *s = l->s;
+	const struct want *w;
+
+	s->rest = arena_calloc(&s->arena, l->nwants, sizeof(*s->rest));
+	for (size_t i = 0; i < l->nwants; i++) {
+		w = &l->wants[i];
+		if (w->entry == NULL)
+			s->rest[s->nrest++] = &l->p->inputs[w->input].sd->ckpt->tensors[w->tensor];
+	}
+}
+
 int
 plan_seal(struct plan *p, const struct seal_opts *o, struct sealed *s, struct err *e)
 {
@@ -210,6 +224,7 @@ plan_seal(struct plan *p, const struct seal_opts *o, struct sealed *s, struct er
 		seal_places(&l);
 	if (rc == 0 && !o->writer->pickles)
 		flat_metadata(&l);
+	note_rest(&l);
 	seal_release(&l);
 	if (rc == 0)
 		rc = o->writer->check == NULL ? 0 : o->writer->check(&s->m, e);

@@ -35,6 +35,8 @@ struct sealed {
 	struct vtree *tree;
 	const struct plan *plan;
 	uint64_t compacted; /* tensors that --compact freed of a larger storage */
+	const struct tensor **rest; /* tensors of the inputs that go along outside the state dict */
+	size_t nrest;
 };
 
 /*

@@ -1,4 +1,5 @@
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/buf.h"
 #include "base/strmap.h"
@@ -211,6 +212,25 @@ build_tree(struct seal *l, struct err *e)
 
 /* ---- the first input's object, edited in place */
 
+/* Dicts along a dotted path that end in inner. */
+static uint32_t
+put_below(struct vtree *t, struct str path, uint32_t inner)
+{
+	const char *dot;
+	struct str last;
+	uint32_t dict;
+
+	while (path.len > 0) {
+		dot = memrchr(path.p, '.', path.len);
+		last = dot == NULL ? path : str_from(path, (size_t)(dot - path.p) + 1);
+		path.len = dot == NULL ? 0 : (size_t)(dot - path.p);
+		dict = value_new_seq(t, VALUE_DICT);
+		value_set(t, dict, value_new_text(t, VALUE_STR, last), inner);
+		inner = dict;
+	}
+	return inner;
+}
+
 static int
 edit_tree(struct seal *l, struct err *e)
 {
@@ -233,12 +253,7 @@ edit_tree(struct seal *l, struct err *e)
 	free(fates);
 	if (root == VALUE_ABSENT)
 		return -1;
-	l->s->m.root = root;
-	if (l->o->drop_rest && sd->key.len > 0) {
-		root = value_new_seq(l->s->tree, VALUE_DICT);
-		value_set(l->s->tree, root, value_new_text(l->s->tree, VALUE_STR, sd->key), l->s->m.root);
-		l->s->m.root = root;
-	}
+	l->s->m.root = l->o->drop_rest ? put_below(l->s->tree, sd->key, root) : root;
 	return 0;
 }
 

@@ -111,9 +111,29 @@ read_index(struct ckpt *c, uint32_t tensor, uint64_t rows, const struct grid *kn
 	return rc;
 }
 
+static void
+warn_unknown(const struct plan *p, const struct ckpt *c, const struct plan_table *t)
+{
+	char text[LAYOUT_TEXT];
+
+	layout_print(t->job.from, text);
+	diag_warn(p->diag, "%s: %.*s: its relative_position_index is that of no known layout; taken as %s", c->file,
+		  STR_ARG(t->name), text);
+}
+
+/* A table that turns out to fit already was not resampled. */
+static void
+forget_copy(struct plan *p, const struct plan_table *t)
+{
+	for (size_t i = 0; table_is_copy(&t->job) && i < p->nentries; i++)
+		if (p->entries[i].table == t)
+			plan_unnote(p, &p->entries[i], PLAN_RESAMPLED);
+}
+
 int
 table_resolve(struct plan *p, struct ckpt *c, struct plan_table *t, struct err *e)
 {
+	uint64_t rows = table_rows_out(&t->job);
 	struct layout layout;
 	struct grid grid;
 	struct err inner = ERR_INIT;
@@ -125,20 +145,23 @@ table_resolve(struct plan *p, struct ckpt *c, struct plan_table *t, struct err *
 	found = read_index(c, t->index, table_rows_in(&t->job), &t->job.from_grid, &layout, &grid, e);
 	if (found < 0)
 		return -1;
-	if (!found || !grid_eq(grid, t->job.from_grid)) {
-		char text[LAYOUT_TEXT];
-
-		layout_print(t->job.from, text);
-		diag_warn(p->diag, "%s: %.*s: its relative_position_index is that of no known layout; taken as %s",
-			  c->file, STR_ARG(t->name), text);
+	if (!found || (t->grid_given && !grid_eq(grid, t->job.from_grid))) {
+		warn_unknown(p, c, t);
 		return 0;
 	}
 	t->job.from = layout;
+	t->job.from_grid = grid;
 	if (t->to_as_from)
 		t->job.to = layout;
-	if (table_check(&t->job, &inner) == 0)
-		return 0;
-	return err_set(e, inner.code, "%s: %.*s: %s", c->file, STR_ARG(t->name), inner.msg);
+	if (table_check(&t->job, &inner) != 0)
+		return err_set(e, inner.code, "%s: %.*s: %s", c->file, STR_ARG(t->name), inner.msg);
+	if (table_rows_out(&t->job) != rows) /* the output was laid out for the guess */
+		return err_set(e, ERR_INPUT,
+			       "%s: %.*s: its relative_position_index says %ux%u tokens and %u extra rows; say so with "
+			       "--from-grid and --layout",
+			       c->file, STR_ARG(t->name), grid.h, grid.w, layout.extra);
+	forget_copy(p, t);
+	return 0;
 }
 
 int
@@ -156,6 +179,14 @@ plan_tables_resolve(struct plan *p, struct err *e)
 
 /* ---- one table's job */
 
+/* A grid of the same number of cells may be no square; then the buffer has another number of tokens. */
+static bool
+doubtful(const struct ckpt *c, const struct tables_opts *o, const struct plan_table *t)
+{
+	return o->from_grid == NULL && t->job.from.kind == LAYOUT_GRID &&
+	       c->tensors[t->index].shape[0] != (uint64_t)t->job.from_grid.h * t->job.from_grid.w;
+}
+
 /* Layout and grid of the input. */
 static int
 from_side(struct plan *p, struct plan_entry *en, const struct tables_opts *o, struct plan_table *t, struct err *e)
@@ -164,13 +195,15 @@ from_side(struct plan *p, struct plan_entry *en, const struct tables_opts *o, st
 	uint64_t rows = plan_tensor(p, en)->shape[0];
 	struct err inner = ERR_INIT;
 	char text[LAYOUT_TEXT];
-	bool usable;
+	bool usable, fit;
 	int found;
 
 	t->job.from = o->layout;
 	t->index = o->layout.kind == LAYOUT_AUTO ? find_index(p, en) : UINT32_MAX;
+	t->grid_given = o->from_grid != NULL;
 	usable = index_usable(c, t->index);
-	if (layout_fit(&t->job.from, rows, o->from_grid, &t->job.from_grid, &inner) == 0) {
+	fit = layout_fit(&t->job.from, rows, o->from_grid, &t->job.from_grid, &inner) == 0;
+	if (fit && !(usable && doubtful(c, o, t))) {
 		t->deduce = usable && t->job.from.kind != LAYOUT_GRID;
 		if (o->layout.kind == LAYOUT_AUTO && !usable && t->job.from.kind != LAYOUT_GRID) {
 			layout_print(t->job.from, text);
@@ -184,7 +217,9 @@ from_side(struct plan *p, struct plan_entry *en, const struct tables_opts *o, st
 	if (!usable)
 		return with_name(p, en, &inner, e);
 	found = read_index(c, t->index, rows, o->from_grid, &t->job.from, &t->job.from_grid, e);
-	if (found == 0)
+	if (found == 0 && fit)
+		warn_unknown(p, c, t);
+	else if (found == 0)
 		return with_name(p, en, &inner, e);
 	return found < 0 ? -1 : 0;
 }
@@ -208,46 +243,62 @@ to_layout(const struct tables_opts *o, struct plan_table *t, struct err *e)
 	return 0;
 }
 
-/* 1: t->job.to_grid set; 0: the table is left alone (said why); -1: error. */
+/* The table of the same name in the description, or NULL. */
+static const struct entry *
+target_of(const struct tables_opts *o, const struct plan_entry *en)
+{
+	const struct entry *target = o->model == NULL ? NULL : model_find(o->model, en->name);
+
+	return target == NULL || !target->has_shape || target->ndim != 2 ? NULL : target;
+}
+
+/* Is nothing known of the table's new size? Says why. */
+static bool
+left_alone(const struct plan *p, const struct plan_entry *en, const struct tables_opts *o)
+{
+	if (o->grid != NULL)
+		return false;
+	if (o->img_size != 0 && stages_ratio(o->stages, en->name) == 0) {
+		diag_warn(p->diag,
+			  "%.*s: no known stage in its name; left alone (--stage SUBSTRING=RATIO says its ratio)",
+			  STR_ARG(en->name));
+		return true;
+	}
+	if (o->img_size == 0 && target_of(o, en) == NULL) {
+		diag_warn(p->diag, "%.*s: the description has no table of that name to take the size from; left alone",
+			  STR_ARG(en->name));
+		return true;
+	}
+	return false;
+}
+
 static int
 to_grid(struct plan *p, const struct plan_entry *en, const struct tables_opts *o, struct plan_table *t, struct err *e)
 {
-	const struct entry *target;
+	const struct entry *target = target_of(o, en);
 	struct err inner = ERR_INIT;
-	struct layout layout;
+	struct layout layout = t->job.to;
 	uint32_t ratio;
 	bool exact;
 
 	if (o->grid != NULL) {
 		t->job.to_grid = *o->grid;
-		return 1;
-	}
-	if (o->img_size == 0) {
-		target = o->model == NULL ? NULL : model_find(o->model, en->name);
-		if (target == NULL || !target->has_shape || target->ndim != 2) {
-			diag_warn(p->diag,
-				  "%.*s: the description has no table of that name to take the size from; left alone",
-				  STR_ARG(en->name));
-			return 0;
-		}
-		layout = t->job.to;
-		if (layout_fit(&layout, target->shape[0], NULL, &t->job.to_grid, &inner) == 0)
-			return 1;
-		err_set(e, ERR_INPUT, "%.*s: the description's shape: %s", STR_ARG(en->name), inner.msg);
-		return -1;
-	}
-	ratio = stages_ratio(o->stages, en->name);
-	if (ratio == 0) {
-		diag_warn(p->diag,
-			  "%.*s: no known stage in its name; left alone (--stage SUBSTRING=RATIO says its ratio)",
-			  STR_ARG(en->name));
 		return 0;
 	}
+	if (o->img_size == 0 && target != NULL) {
+		/* of the same rows and layout: the same grid, be it square or not */
+		if (target->shape[0] == table_rows_in(&t->job) && layout.extra == t->job.from.extra)
+			t->job.to_grid = t->job.from_grid;
+		else if (layout_fit(&layout, target->shape[0], NULL, &t->job.to_grid, &inner) != 0)
+			return err_set(e, ERR_INPUT, "%.*s: the description's shape: %s", STR_ARG(en->name), inner.msg);
+		return 0;
+	}
+	ratio = stages_ratio(o->stages, en->name);
 	t->job.to_grid = grid_of_image(o->img_size, ratio, &exact);
 	if (!exact)
 		diag_warn(p->diag, "%.*s: image size %u is no multiple of %u; %u tokens a side", STR_ARG(en->name),
 			  o->img_size, ratio, t->job.to_grid.h);
-	return 1;
+	return 0;
 }
 
 static int
@@ -263,7 +314,7 @@ check_tensor(const struct plan *p, const struct plan_entry *en, struct err *e)
 	if (t->ndim != 2)
 		return wrong(p, en, e, "a table of shape [rows, heads] was expected");
 	if (t->shape[0] == 0 || t->shape[1] == 0)
-		return wrong(p, en, e, "the table is empty");
+		return wrong(p, en, e, "an empty table; [rows, heads] with some of both was expected");
 	if (tensor_count(t) > TABLE_MAX)
 		return wrong(p, en, e, "the table is larger than any relative position bias table can be");
 	return 0;
@@ -274,25 +325,21 @@ plan_one(struct plan *p, struct plan_entry *en, const struct tables_opts *o, str
 {
 	struct plan_table *t = arena_calloc(&p->arena, 1, sizeof(*t));
 	struct err inner = ERR_INIT;
-	int rc;
 
 	if (check_tensor(p, en, e) != 0)
 		return -1;
+	if (left_alone(p, en, o))
+		return 0;
 	t->name = en->name;
 	t->job.heads = (size_t)plan_tensor(p, en)->shape[1];
 	t->job.method = o->method;
-	if (from_side(p, en, o, t, e) != 0 || to_layout(o, t, e) != 0)
+	if (from_side(p, en, o, t, e) != 0 || to_layout(o, t, e) != 0 || to_grid(p, en, o, t, e) != 0)
 		return -1;
-	rc = to_grid(p, en, o, t, e);
-	if (rc <= 0)
-		return rc;
 	if (table_check(&t->job, &inner) != 0)
 		return with_name(p, en, &inner, e);
 	t->stated = t->job.from;
 	p->tables = xgrow(p->tables, p->ntables, &p->cap_tables, sizeof(struct plan_table *));
 	p->tables[p->ntables++] = t;
-	if (t->deduce && t->to_as_from && grid_eq(t->job.from_grid, t->job.to_grid))
-		t->deduce = false; /* nothing changes, whatever the layout is */
 	if (!t->deduce && table_is_copy(&t->job))
 		return 0;
 	en->table = t;
@@ -310,19 +357,6 @@ is_table(const struct tables_opts *o, struct str name, struct err *e)
 	return str_contains(name, table_part);
 }
 
-static bool
-is_resized(const struct plan *p, uint32_t input, uint32_t tensor)
-{
-	const struct plan_entry *en;
-
-	for (size_t i = 0; i < p->nentries; i++) {
-		en = &p->entries[i];
-		if (en->table != NULL && p->origins[en->origin].input == input && find_index(p, en) == tensor)
-			return true;
-	}
-	return false;
-}
-
 static void
 drop_indexes(struct plan *p, const struct tables_opts *o)
 {
@@ -334,8 +368,7 @@ drop_indexes(struct plan *p, const struct tables_opts *o)
 		en = &p->entries[i];
 		if (!en->alive || en->module || !str_contains(en->name, index_part) || plan_tensor(p, en) == NULL)
 			continue;
-		if (o->index == INDEX_DROP || is_resized(p, p->origins[en->origin].input, plan_source(p, en)->tensor))
-			plan_drop(p, en, PLAN_DROPPED, "relative_position_index: rebuilt by the model");
+		plan_drop(p, en, PLAN_DROPPED, "relative_position_index: rebuilt by the model");
 	}
 }
 
@@ -343,6 +376,7 @@ int
 plan_tables(struct plan *p, const struct tables_opts *o, struct err *e)
 {
 	struct plan_entry *en;
+	bool any = false;
 	int found;
 
 	for (size_t i = 0; i < p->nentries; i++) {
@@ -352,7 +386,9 @@ plan_tables(struct plan *p, const struct tables_opts *o, struct err *e)
 		found = is_table(o, en->name, e);
 		if (found < 0 || (found && plan_one(p, en, o, e) != 0))
 			return -1;
+		any = any || found;
 	}
-	drop_indexes(p, o);
-	return 0;
+	if (any)
+		drop_indexes(p, o);
+	return any;
 }

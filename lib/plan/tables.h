@@ -12,9 +12,8 @@
 #include "plan/plan.h"
 
 enum index_policy {
-	INDEX_KEEP,         /* relative_position_index buffers stay */
-	INDEX_DROP_RESIZED, /* those beside a table whose grid or layout changes go */
-	INDEX_DROP,         /* all go */
+	INDEX_KEEP, /* relative_position_index buffers stay */
+	INDEX_DROP, /* they go: the model makes its own */
 };
 
 struct tables_opts {
@@ -34,6 +33,7 @@ struct tables_opts {
  * Gives every table among the living entries of p its job (plan_entry.table, if anything changes; p->tables has
  * all). Needs names and shapes only, except where a table that is not square must be understood from its index
  * buffer. Errors name the tensor and what was expected. Tables of no known stage are left alone with a warning.
+ * Returns 1 if there was a table, 0 if there was none (then nothing is dropped either), -1 after an error.
  */
 int plan_tables(struct plan *p, const struct tables_opts *o, struct err *e);
 

@@ -1,5 +1,7 @@
 #include "plan/edits.h"
 
+#include <string.h>
+
 /*
  * What was probably meant by a rule that matched nothing: the components of the names are compared with the literal
  * text of the rule, because a pattern is usually one or two components long.
@@ -11,6 +13,35 @@ trim(struct str s)
 	while (s.len > 0 && (s.p[s.len - 1] == '.' || s.p[s.len - 1] == '_'))
 		s.len--;
 	return s;
+}
+
+struct str
+plan_regex_literal(struct plan *p, struct str regex)
+{
+	char *text = arena_alloc(&p->arena, regex.len + 1);
+	struct str best = { text, 0 };
+	size_t n = 0, start = 0;
+	bool literal;
+	char c;
+
+	for (size_t i = 0; i <= regex.len; i++) {
+		c = i < regex.len ? regex.p[i] : '|';
+		literal = strchr("^$*+?{}[]()|\\", c) == NULL;
+		if (c == '\\' && i + 1 < regex.len && strchr(".-_/", regex.p[i + 1]) != NULL) {
+			c = regex.p[++i];
+			literal = true;
+		} else if (c == '\\') {
+			i++;
+		}
+		if (literal) {
+			text[n++] = c;
+			continue;
+		}
+		if (n - start > best.len)
+			best = str_n(text + start, n - start);
+		start = n;
+	}
+	return best;
 }
 
 /* Tries every run of components of name that has as many as wanted. */
@@ -90,11 +121,16 @@ plan_unused(struct plan *p)
 void
 plan_warn_near_misses(const struct plan *p)
 {
-	const struct plan_near_miss *m = p->misses;
+	const struct plan_near_miss *m = NULL;
+	size_t n = 0;
 
-	if (p->nmisses == 0)
-		return;
-	diag_warn(p->diag, "%zu %s a drop pattern but not at a component boundary, and %s kept (%.*s for %s)",
-		  p->nmisses, p->nmisses == 1 ? "name contains" : "names contain", p->nmisses == 1 ? "is" : "are",
-		  STR_ARG(m->name), m->pattern);
+	for (size_t i = p->nmisses; i-- > 0;) {
+		if (!plan_misses(p, &p->misses[i]))
+			continue;
+		m = &p->misses[i];
+		n++;
+	}
+	if (n > 0)
+		diag_warn(p->diag, "%zu %s a drop pattern but not at a component boundary, and %s kept (%.*s for %s)", n,
+			  n == 1 ? "name contains" : "names contain", n == 1 ? "is" : "are", STR_ARG(m->name), m->pattern);
 }
