@@ -45,14 +45,17 @@ static const struct foreign {
 	{ MAGIC(0, "\xfd" "7zXZ", true), "it is compressed by xz: unpack it first (xzcat FILE | ...)" },
 	{ MAGIC(0, "(\xb5/\xfd", true), "it is compressed by zstd: unpack it first (zstdcat FILE | ...)" },
 	{ MAGIC(0, "BZh", true), "it is compressed by bzip2: unpack it first (bzcat FILE | ...)" },
-	{ MAGIC(0, "version https://git-lfs", false), "it is a Git LFS pointer, not the file itself: git lfs pull fetches it" },
+	{ MAGIC(0, "version https://git-lfs", false),
+		"it is a Git LFS pointer, not the file itself: git lfs pull fetches it" },
 	{ MAGIC(0, "PK\5\6", true), "it is an empty zip, no checkpoint" },
 	{ MAGIC(0, "\x93NUMPY", true), "it is a numpy array (.npy), no checkpoint" },
 	{ MAGIC(0, "GGUF", true), "it is a GGUF file, which is not read here: use the original checkpoint" },
 	{ MAGIC(0, "\x89HDF\r\n\x1a\n", true), "it is an HDF5 file (Keras?), which is not read here" },
 	{ MAGIC(0, "PYTORCH1", true), "it is from a preview release of PyTorch, which no later one can load" },
-	{ MAGIC(257, "ustar", true), "it is a tar, perhaps of torch before 0.1.10: load and save it again with an old torch" },
-	{ MAGIC(0, "119547037146038801333356L", false), "it is a torch file in pickle protocol 0 or 1: save it again with protocol 2" },
+	{ MAGIC(257, "ustar", true),
+		"it is a tar, perhaps of torch before 0.1.10: load and save it again with an old torch" },
+	{ MAGIC(0, "119547037146038801333356L", false),
+		"it is a torch file in pickle protocol 0 or 1: save it again with protocol 2" },
 #undef MAGIC
 };
 

@@ -6,10 +6,10 @@
 
 #include "format/rebuild.h"
 
-/* Hooks of the pickle machine; arg is the struct rebuild. */
-int rebuild_reduce(void *arg, struct vtree *t, uint32_t callable, uint32_t args, uint64_t off, uint32_t *out,
+/* Hooks of the pickle machine; p is the struct rebuild. */
+int rebuild_reduce(void *p, struct vtree *t, uint32_t callable, uint32_t args, uint64_t off, uint32_t *out,
 	struct err *e);
-int rebuild_build(void *arg, struct vtree *t, uint32_t target, uint32_t state, struct err *e);
+int rebuild_build(void *p, struct vtree *t, uint32_t target, uint32_t state, struct err *e);
 
 /* Is h a storage? Its number, and at which of its elements what h means begins. */
 bool rebuild_storage(const struct rebuild *r, const struct vtree *t, uint32_t h, uint32_t *index, uint64_t *first);

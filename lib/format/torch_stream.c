@@ -84,7 +84,7 @@ compare_entry(struct comparing *k, const struct zip_entry *t, uint64_t off, stru
 	const struct seen *s = k->next < f->n ? &f->seen[k->next] : NULL;
 	size_t i;
 
-	if (s == NULL || s->header != t->header)
+	if ((s == NULL || s->header != t->header) && f->seen != NULL)
 		s = bsearch(&t->header, f->seen, f->n, sizeof(*f->seen), by_header);
 	if (s == NULL)
 		return err_at(e, file, off, "the zip's directory lists '%.*s' at byte %" PRIu64 ", where there is no record",
@@ -327,6 +327,17 @@ decode(struct torch_forward *f, struct rebuild *r, const char **why, struct err 
 	return 0;
 }
 
+/* A step over the records failed: the directory may show what they are. */
+static int
+give_up(const char **why, struct err *e)
+{
+	if (e->code != ERR_INPUT)
+		return -1;
+	err_clear(e);
+	*why = "its records are not as torch writes them, so the directory at its end must be read first";
+	return 0;
+}
+
 /* From the beginning to the first storage. *why is set when it cannot be read forward. */
 static int
 read_head(struct torch_forward *f, struct rebuild *r, const char **why, struct err *e)
@@ -336,7 +347,7 @@ read_head(struct torch_forward *f, struct rebuild *r, const char **why, struct e
 
 	for (;;) {
 		if (torch_forward_header(f, e) < 0)
-			return -1;
+			return give_up(why, e);
 		if (f->at_directory)
 			break;
 		if (f->n == 0 && set_root(f) < 0)
@@ -355,7 +366,7 @@ read_head(struct torch_forward *f, struct rebuild *r, const char **why, struct e
 		} else if (!decoded && !is_mark(what)) {
 			break;
 		} else if (torch_forward_take(f, e) < 0) {
-			return -1;
+			return give_up(why, e);
 		}
 		if (*why != NULL)
 			return 0;

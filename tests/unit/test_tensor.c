@@ -222,8 +222,10 @@ test_places(void)
 	is_str(names(root, ""), "epoch:o0 model.a.weight:t0 model.a.bias:t1 model.note:o0 state_dict_ema.e:t2",
 		"the root has dotted names");
 	is_str(names(root, "model.a.weight"), ":t0", "a tensor has the empty name");
-	is_str(names(root, "model.a"), "t.pth: there is no 'model.a' in it; its root has epoch, model, state_dict_ema", "no such place");
-	is_str(names(root, "epoch"), "t.pth: there are no tensors at 'epoch'; there are some at 'model', 'state_dict_ema' (-k PATH chooses)",
+	is_str(names(root, "model.a"),
+		"t.pth: there is no 'model.a' in it; its root has epoch, model, state_dict_ema", "no such place");
+	is_str(names(root, "epoch"),
+		"t.pth: there are no tensors at 'epoch'; there are some at 'model', 'state_dict_ema' (-k PATH chooses)",
 		"a place without tensors");
 	is_str(names(leaf(5), NULL), ":t5", "a tensor as root");
 	is_str(names(text("x"), NULL), "t.pth: there are no tensors at the root, nor anywhere else in it", "no tensors at all");
