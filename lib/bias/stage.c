@@ -49,7 +49,7 @@ ratio_in(const struct stage_rule *rules, size_t count, struct str name)
 uint32_t
 stages_ratio(const struct stages *s, struct str name)
 {
-	uint32_t ratio = ratio_in(s->rules, s->count, name);
+	uint32_t ratio = s == NULL ? 0 : ratio_in(s->rules, s->count, name);
 
 	return ratio != 0 ? ratio : ratio_in(defaults, sizeof(defaults) / sizeof(defaults[0]), name);
 }
