@@ -46,25 +46,34 @@ once(void)
 }
 
 static void
-apply(struct keymap *k, bool two, bool with_env)
+apply(const uint8_t *data, size_t size, bool both)
 {
+	struct keymap *k = NULL;
 	struct source *src = source_memory(bytes, sizeof(bytes), "input");
-	struct keymap_env env = { with_env ? &config : NULL, with_env ? &model : NULL };
+	struct keymap_env env = { both ? &config : NULL, both ? &model : NULL };
 	struct ckpt *c = NULL;
 	struct statedict sd;
 	struct err e = ERR_INIT;
 	struct plan p;
 	const struct str *names;
-	size_t n = keymap_inputs(k, &names);
+	size_t n;
+	int rc = keymap_load(&k, "fuzz.yaml", str_n((const char *)data, size), &e);
 
+	fuzz_judge(rc, &e);
+	if (rc < 0) {
+		source_close(src);
+		return;
+	}
+	n = keymap_inputs(k, &names);
 	promise(format_open(&c, src, NULL, &e) == 0 && statedict_open(&sd, c, NULL, &e) == 0, "the input opens");
 	plan_init(&p, NULL);
 	plan_add_input(&p, &sd, n > 0 ? "convnext" : NULL);
-	if (two)
+	if (both)
 		plan_add_input(&p, &sd, n > 1 ? "ropevit" : NULL);
 	fuzz_judge(keymap_apply(k, &p, &env, &e), &e);
 	for (size_t i = 0; i < p.nentries; i++)
 		promise(p.entries[i].origin < p.norigins, "an entry comes from somewhere");
+	keymap_free(k);
 	plan_release(&p);
 	statedict_release(&sd);
 	ckpt_close(c);
@@ -74,18 +83,9 @@ apply(struct keymap *k, bool two, bool with_env)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct keymap *k = NULL;
-	struct err e = ERR_INIT;
-	int rc;
-
 	if (bytes[8] == 0)
 		once();
-	rc = keymap_load(&k, "fuzz.yaml", str_n((const char *)data, size), &e);
-	fuzz_judge(rc, &e);
-	if (rc == 0) {
-		apply(k, true, true);
-		apply(k, false, false);
-		keymap_free(k);
-	}
+	apply(data, size, true);
+	apply(data, size, false);
 	return 0;
 }

@@ -19,12 +19,12 @@ found(void *arg, const struct err *e)
 }
 
 static void
-ask(struct rules *rules, const struct groups *g, const struct rule *rule)
+ask(struct rules *rules, const struct groups *g, const struct rule *rule, bool linted)
 {
 	static const char *const names[] = { "module.stage_0.0.weight", "head.taxa_L10.bias", "norm.weight",
 		"stage_3.0.attn.relative_position_bias_table", "" };
 	static const uint64_t shape[] = { 4, 3, 3, 3 };
-	struct lint *l = lint_new(rules, g, rule);
+	struct lint *l = linted ? lint_new(rules, g, rule) : NULL;
 	struct rule_trace trace = RULE_TRACE_INIT;
 	struct subject s;
 	struct err e = ERR_INIT;
@@ -56,10 +56,13 @@ ask(struct rules *rules, const struct groups *g, const struct rule *rule)
 		}
 		err_clear(&e);
 		fuzz_judge(groups_assign(g, &s, false, in, &count, &e), &e);
-		lint_name(l, &s, "fuzz");
+		if (linted)
+			lint_name(l, &s, "fuzz");
 	}
-	lint_finish(l);
-	lint_groups(rules, g, true);
+	if (linted) {
+		lint_finish(l);
+		lint_groups(rules, g, true);
+	}
 	lint_free(l);
 	subject_release(&s);
 	rule_trace_release(&trace);
@@ -91,7 +94,7 @@ try(const struct ynode *node, bool all)
 		fuzz_judge(rc, &e);
 	}
 	if (rc == 0 && (rule != NULL || form == FORM_GROUPS))
-		ask(rules, &g, rule);
+		ask(rules, &g, rule, all);
 	rules_free(rules);
 }
 
