@@ -185,6 +185,18 @@ terminal() {
 	done
 }
 
+# The whole of it is more than a pipe is read ahead.
+@test 'the same output from a file and a pipe, whatever is done with the bytes' {
+	local way
+	for way in '' --compact '--to safetensors' '--dtype bfloat16' '--to safetensors --dtype float16' '-j 3 --dtype float64'; do
+		# shellcheck disable=SC2086 # words
+		lnn-ckpt-adapt -q $way "$fixtures/demo.pth" -o a
+		# shellcheck disable=SC2086
+		head -c 1G "$fixtures/demo.pth" | lnn-ckpt-adapt -q $way -o b
+		cmp a b
+	done
+}
+
 @test '-o follows links, writes to devices and pipes, and - is standard output' {
 	mkdir sub
 	ln -s sub/target link

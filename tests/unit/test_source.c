@@ -313,6 +313,28 @@ test_take(void)
 	reap(child);
 }
 
+/* What comes next is kept only if something before it, or it itself, is still wanted. */
+static void
+test_next(void)
+{
+	struct err e = ERR_INIT;
+	char p[100];
+	pid_t child;
+	struct source *s = from_writer(4096, 0, &child);
+
+	ok_msg(source_next(s, 50, p, 100, &e) == 0 && memcmp(p, data + 50, 100) == 0, "next, nothing forgotten");
+	ok_msg(reads(s, 0, 100) && reads(s, 100, 50), "it is still there");
+	source_forget(s, 200);
+	source_keep(s, 300);
+	ok_msg(source_next(s, 200, p, 100, &e) == 0 && reads(s, 200, 100), "next, but it was to be kept");
+	source_forget(s, 300);
+	ok_msg(source_next(s, 300, p, 100, &e) == 0 && memcmp(p, data + 300, 100) == 0, "next, all before forgotten");
+	ok_msg(source_read(s, 399, p, 1, &e) == -1, "it is gone");
+	ok(reads(s, 400, SIZE - 400));
+	source_close(s);
+	reap(child);
+}
+
 static void
 test_others(void)
 {
@@ -372,6 +394,7 @@ main(void)
 	test_pipes();
 	test_forget();
 	test_take();
+	test_next();
 	test_others();
 	unlink(path);
 	ok_msg(rmdir(folder) == 0, "no spool file is left");
