@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #ifdef __SSE2__
-#include <emmintrin.h>
+#include <immintrin.h>
 #endif
 
 #include "base/xalloc.h"
@@ -21,131 +21,92 @@ moments_known(enum dtype t)
 
 /* ---- one block */
 
+#include "survey/moments_kernel.h"
 
-/* Two doubles at a time, as every x86-64 and aarch64 has them. Compilers that lack registers for it make do. */
+#ifdef __SSE2__
+#define LESSER(a, b) _mm_min_pd(a, b) /* a < b ? a : b */
+#define GREATER(a, b) _mm_max_pd(a, b)
+#else
+#define LESSER(a, b) pick((a) < (b), a, b)
+#define GREATER(a, b) pick((a) > (b), a, b)
 typedef double pair __attribute__((vector_size(16)));
 typedef int64_t pair_mask __attribute__((vector_size(16)));
 
-enum { PAIRS = LANES / 2 };
-
 static inline pair
-pair_at(const double *x)
+pick(pair_mask m, pair a, pair b)
 {
-	pair p;
-
-	memcpy(&p, x, sizeof(p));
-	return p;
-}
-
-/* Lane by lane: a where a < b, else b. */
-static inline pair
-lesser(pair a, pair b)
-{
-#ifdef __SSE2__
-	return _mm_min_pd(a, b);
-#else
-	pair_mask m = a < b;
-
 	return (pair)(((pair_mask)a & m) | ((pair_mask)b & ~m));
-#endif
 }
+#endif
+#define FOR(name) narrow_##name
+#define TARGET
+#define WIDTH 2
+#include "survey/moments_kernel.h"
 
-/* a where a > b, else b. */
-static inline pair
-greater(pair a, pair b)
-{
 #ifdef __SSE2__
-	return _mm_max_pd(a, b);
-#else
-	pair_mask m = a > b;
+#define FOR(name) wide_##name
+#define TARGET __attribute__((target("avx2")))
+#define WIDTH 4
+#define LESSER(a, b) _mm256_min_pd(a, b)
+#define GREATER(a, b) _mm256_max_pd(a, b)
+#include "survey/moments_kernel.h"
 
-	return (pair)(((pair_mask)a & m) | ((pair_mask)b & ~m));
-#endif
-}
-
-static double
-add_lanes(const pair *v)
+static bool
+is_wide(void)
 {
-	pair sum = (v[0] + v[2]) + (v[1] + v[3]);
-
-	return sum[0] + sum[1];
+	return __builtin_cpu_supports("avx2");
 }
+#else
+#define wide_sum narrow_sum
+#define wide_sum_float narrow_sum_float
+#define wide_spread narrow_spread
 
-/* Of a whole block; x - x is 0 for finite x and NaN for others, and so is the sum of these. */
+static bool
+is_wide(void)
+{
+	return false;
+}
+#endif
+
 static double
 sum_block(const double *x, bool *finite)
 {
-	pair sum[PAIRS] = { { 0 } }, bad[PAIRS] = { { 0 } }, v;
-
-	for (size_t i = 0; i < MOMENTS_BLOCK; i += LANES) {
-		for (size_t l = 0; l < PAIRS; l++) {
-			v = pair_at(x + i + 2 * l);
-			sum[l] += v;
-			bad[l] += v - v;
-		}
-	}
-	*finite = add_lanes(bad) == 0;
-	return add_lanes(sum);
+	return is_wide() ? wide_sum(x, finite) : narrow_sum(x, finite);
 }
 
-static double
-distances(const double *x, double mean)
+static struct spread
+spread_block(const double *x, double mean)
 {
-	pair sum[PAIRS] = { { 0 } }, from = { mean, mean }, v;
-
-	for (size_t i = 0; i < MOMENTS_BLOCK; i += LANES) {
-		for (size_t l = 0; l < PAIRS; l++) {
-			v = pair_at(x + i + 2 * l) - from;
-			sum[l] += v * v;
-		}
-	}
-	return add_lanes(sum);
+	return is_wide() ? wide_spread(x, mean) : narrow_spread(x, mean);
 }
 
-/* Also counts zeros. */
-static uint64_t
-extremes(const double *x, double *min, double *max)
-{
-	pair lo[PAIRS], hi[PAIRS], v;
-	pair_mask zeros[PAIRS] = { { 0 } };
-
-	for (size_t l = 0; l < PAIRS; l++)
-		lo[l] = hi[l] = pair_at(x + 2 * l);
-	for (size_t i = 0; i < MOMENTS_BLOCK; i += LANES) {
-		for (size_t l = 0; l < PAIRS; l++) {
-			v = pair_at(x + i + 2 * l);
-			lo[l] = lesser(v, lo[l]);
-			hi[l] = greater(v, hi[l]);
-			zeros[l] -= v == (pair){ 0, 0 };
-		}
-	}
-	for (size_t l = 1; l < PAIRS; l++) {
-		lo[0] = lesser(lo[l], lo[0]);
-		hi[0] = greater(hi[l], hi[0]);
-		zeros[0] += zeros[l];
-	}
-	*min = lo[0][1] < lo[0][0] ? lo[0][1] : lo[0][0];
-	*max = hi[0][1] > hi[0][0] ? hi[0][1] : hi[0][0];
-	return (uint64_t)(zeros[0][0] + zeros[0][1]);
-}
-
-/* n finite values at x, which has room for a whole block; sum is theirs. What is missing is filled up by the first. */
+/* n finite values at x, which has room for a whole block; sum is theirs. */
 static struct moments
 finite_block(double *x, size_t n, double sum)
 {
 	struct moments m = { .finite = n };
+	struct spread s;
+	double from;
 
 	if (n == 0)
 		return m;
+	m.mean = sum / (double)n;
+	/* What is missing is filled up by the first. */
 	for (size_t i = n; i < MOMENTS_BLOCK; i++)
 		x[i] = x[0];
-	m.zeros = extremes(x, &m.min, &m.max);
-	if (x[0] == 0)
-		m.zeros -= MOMENTS_BLOCK - n;
-	m.mean = sum / (double)n;
-	for (size_t i = n; i < MOMENTS_BLOCK; i++)
-		x[i] = m.mean;
-	m.m2 = distances(x, m.mean);
+	s = spread_block(x, m.mean);
+	m.min = s.min;
+	m.max = s.max;
+	m.zeros = s.zeros - (x[0] == 0 ? MOMENTS_BLOCK - n : 0);
+	m.m2 = s.m2;
+	if (n < MOMENTS_BLOCK) {
+		/* not by subtraction, which would lose digits */
+		m.m2 = 0;
+		for (size_t i = 0; i < n; i++) {
+			from = x[i] - m.mean;
+			m.m2 += from * from;
+		}
+	}
 	return m;
 }
 
@@ -217,6 +178,10 @@ block(enum dtype t, const void *p, size_t n)
 	double x[MOMENTS_BLOCK], sum;
 	bool finite;
 
+	if (t == DTYPE_FLOAT32 && n == MOMENTS_BLOCK) {
+		sum = is_wide() ? wide_sum_float(p, x, &finite) : narrow_sum_float(p, x, &finite);
+		return finite ? finite_block(x, n, sum) : mixed_block(x, n);
+	}
 	decode(t, p, n, x);
 	for (size_t i = n; i < MOMENTS_BLOCK; i++)
 		x[i] = 0;
