@@ -20,6 +20,7 @@ rebuild_init(struct rebuild *r, struct ckpt *c, bool legacy)
 	r->c = c;
 	r->legacy = legacy;
 	r->where = c->file;
+	r->class = r->callable = VALUE_ABSENT;
 	strmap_init(&r->keys);
 }
 
@@ -140,21 +141,30 @@ key_text(struct vtree *t, uint32_t h, struct str *key)
 }
 
 static int
-read_class(const struct rebuild *r, const struct vtree *t, uint32_t h, struct id *id, struct err *e)
+read_class(struct rebuild *r, const struct vtree *t, uint32_t h, struct id *id, struct err *e)
 {
 	struct str name = value_name(t, h);
 
+	if (h == r->class) {
+		id->untyped = r->class_untyped;
+		id->dtype = r->class_dtype;
+		return 0;
+	}
 	id->untyped = str_eqc(name, "UntypedStorage");
 	/* torch goes by the name alone, whatever the module. */
 	id->dtype = id->untyped ? DTYPE_UINT8 : dtype_by_storage(name);
-	if (value_kind(t, h) == VALUE_GLOBAL && id->dtype != DTYPE_UNKNOWN)
+	if (value_kind(t, h) == VALUE_GLOBAL && id->dtype != DTYPE_UNKNOWN) {
+		r->class = h;
+		r->class_untyped = id->untyped;
+		r->class_dtype = id->dtype;
 		return 0;
+	}
 	return err_input(e, r->c->file, "storage '%.*s' is of the unknown class '%.*s.%.*s'", STR_ARG(id->key),
 		STR_ARG(value_module(t, h)), STR_ARG(name));
 }
 
 static int
-read_id(const struct rebuild *r, struct vtree *t, uint32_t h, struct id *id, struct err *e)
+read_id(struct rebuild *r, struct vtree *t, uint32_t h, struct id *id, struct err *e)
 {
 	if (!key_text(t, value_item(t, h, 2), &id->key))
 		return bad_id(r, "has a storage key that is no text", e);

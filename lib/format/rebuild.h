@@ -33,6 +33,11 @@ struct rebuild {
 	uint32_t *leaves;   /* by storage: the handle of its leaf */
 	struct rebuild_view *views; /* legacy: leaves that begin inside their storage, by handle */
 	size_t nviews;
+	/* Names are compared once: Python writes a global's text once and refers to it afterwards. */
+	uint32_t class, callable; /* handles of the storage class and of the function seen last; VALUE_ABSENT */
+	enum dtype class_dtype;
+	bool class_untyped;
+	const struct rebuild_function *function;
 	uint32_t hollow;    /* tensors made without data that still wait for it (very old files) */
 	size_t storage_cap, leaf_cap, tensor_cap, view_cap;
 };

@@ -21,7 +21,7 @@ typedef int maker(struct call *c);
 
 static maker make_old, make_v2, make_v3, make_quantised, make_parameter, make_with_state, make_typed;
 
-static const struct function {
+static const struct rebuild_function {
 	const char *module, *name;
 	maker *make;
 	uint8_t min, max; /* number of arguments */
@@ -39,8 +39,8 @@ static const struct function {
 	{ "torch.nn.parameter", "Parameter", make_parameter, 1, 2 },
 };
 
-static const struct function *
-find_function(const struct vtree *t, uint32_t callable, size_t nargs)
+static const struct rebuild_function *
+find_function(const struct vtree *t, uint32_t callable)
 {
 	struct str module = value_module(t, callable), name = value_name(t, callable);
 	size_t i;
@@ -48,12 +48,18 @@ find_function(const struct vtree *t, uint32_t callable, size_t nargs)
 	if (value_kind(t, callable) != VALUE_GLOBAL || !str_starts(module, str_c("torch")))
 		return NULL;
 	for (i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {
-		const struct function *f = &functions[i];
+		const struct rebuild_function *f = &functions[i];
 
 		if (str_eqc(name, f->name) && str_eqc(module, f->module))
-			return nargs >= f->min && nargs <= f->max ? f : NULL;
+			return f;
 	}
 	return NULL;
+}
+
+static bool
+takes(const struct rebuild_function *f, size_t nargs)
+{
+	return nargs >= f->min && nargs <= f->max;
 }
 
 static int
@@ -277,13 +283,13 @@ make_with_state(struct call *c)
 static int
 make_typed(struct call *c)
 {
-	const struct function *f;
+	const struct rebuild_function *f;
 	uint32_t form[4] = { arg(c, 0), arg(c, 1), 0, arg(c, 3) }, outer = c->args;
 	int took;
 
 	c->args = arg(c, 2);
-	f = value_kind(c->t, c->args) == VALUE_TUPLE ? find_function(c->t, form[0], value_len(c->t, c->args)) : NULL;
-	if (f == NULL || f->make == make_typed)
+	f = value_kind(c->t, c->args) == VALUE_TUPLE ? find_function(c->t, form[0]) : NULL;
+	if (f == NULL || f->make == make_typed || !takes(f, value_len(c->t, c->args)))
 		return 0;
 	took = f->make(c);
 	c->args = outer;
@@ -353,12 +359,16 @@ rebuild_reduce(void *p, struct vtree *t, uint32_t callable, uint32_t args, uint6
 {
 	struct rebuild *r = p;
 	struct call c = { .r = r, .t = t, .args = args, .off = off, .e = e };
-	const struct function *f = find_function(t, callable, value_len(t, args));
+	const struct rebuild_function *f = r->function;
 	enum dtype dtype;
 	uint32_t index;
 	int took;
 
-	if (f != NULL) {
+	if (callable != r->callable) {
+		r->function = f = find_function(t, callable);
+		r->callable = callable;
+	}
+	if (f != NULL && takes(f, value_len(t, args))) {
 		took = f->make(&c);
 		if (took > 0) {
 			keep_wrap(&c, callable);
