@@ -101,7 +101,7 @@ seal_options(const struct adapt *a, struct seal_opts *s, struct str **carry, str
 		return -1;
 	if (!s->writer->pickles && (o->root || o->under != NULL || o->carry.n > 0 || o->carry_all))
 		return err_set(e, ERR_USAGE,
-			       "--root, --under, --carry and --carry-all go with torch output only (--to torch)");
+			       "--root, --under, --carry and --carry-all do not go with safetensors (--to torch)");
 	if (o->root && (o->under != NULL || o->carry.n > 0 || o->carry_all))
 		return err_set(e, ERR_USAGE, "--root leaves no room for --under, --carry and --carry-all");
 	*carry = xcalloc(o->carry.n, sizeof(**carry));

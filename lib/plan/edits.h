@@ -53,13 +53,13 @@ struct name_list {
 	const struct str *names;
 	size_t n;
 	const char *option;  /* "--drop-names" */
-	bool keep;           /* these stay and all other tensors go; else these go */
+	bool keep;           /* these stay and all else goes; else these go */
 	const struct strmap *elsewhere; /* names that need not be here: those of the other shards of a set; may be NULL */
 	bool ignore_missing; /* a name that is nowhere is a warning */
 };
 
 /*
- * A listed name means the tensors whose input name it is, else whose present name it is. ERR_INPUT with the nearest
+ * A listed name means the entries whose input name it is, else whose present (or, if dropped, last) name it is. ERR_INPUT with the nearest
  * name for one that is neither. A name that was dropped already: a warning naming the step.
  */
 int plan_name_list(struct plan *p, const struct name_list *l, struct err *e);

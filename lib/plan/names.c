@@ -30,10 +30,11 @@ chain(struct chains *c, struct str name, size_t i)
 	c->next[first] = i;
 }
 
+/* What a list may name: anything of the state dict, so that values that are no tensors can be told apart as well. */
 static bool
-is_tensor(const struct plan *p, size_t i)
+is_named(const struct plan *p, size_t i)
 {
-	return !p->entries[i].module && plan_source(p, &p->entries[i])->kind != SD_OTHER;
+	return !p->entries[i].module;
 }
 
 static void
@@ -41,7 +42,7 @@ chains_init(struct chains *c, const struct plan *p, bool present)
 {
 	*c = (struct chains){ STRMAP_INIT, xreallocn(NULL, p->nentries, sizeof(*c->next)) };
 	for (size_t i = 0; i < p->nentries; i++) {
-		if (!is_tensor(p, i) || (present && !p->entries[i].alive))
+		if (!is_named(p, i))
 			continue;
 		chain(c, present ? p->entries[i].name : input_name(p, i), i);
 	}
@@ -79,11 +80,10 @@ missing(const struct plan *p, const struct name_list *l, struct str name, struct
 		return 0;
 	nearest_init(&near, name);
 	for (size_t i = 0; i < p->nentries; i++) {
-		if (!is_tensor(p, i))
+		if (!is_named(p, i))
 			continue;
 		nearest_try(&near, input_name(p, i));
-		if (p->entries[i].alive)
-			nearest_try(&near, p->entries[i].name);
+		nearest_try(&near, p->entries[i].name);
 	}
 	if (l->ignore_missing) {
 		diag_warn(p->diag, "%s: no tensor %.*s", l->option, STR_ARG(name));
@@ -108,7 +108,7 @@ static void
 apply(struct plan *p, const struct name_list *l, const bool *listed, const char *by)
 {
 	for (size_t i = 0; i < p->nentries; i++)
-		if (is_tensor(p, i) && p->entries[i].alive && listed[i] != l->keep)
+		if (is_named(p, i) && p->entries[i].alive && listed[i] != l->keep)
 			plan_drop(p, &p->entries[i], PLAN_DROPPED, by);
 }
 

@@ -77,7 +77,7 @@ expect_refusal() {
 # expect_only NAME...: the folder holds these and nothing else; no temporary file was left behind.
 expect_only() {
 	local have want
-	have=$(find . -mindepth 1 -printf '%P\n' | sort)
+	have=$(find . -mindepth 1 ! -name 'separate-stderr-*' -printf '%P\n' | sort)
 	want=$(printf '%s\n' "$@" | sort)
 	[ "$have" = "${want#$'\n'}" ] || fail 'files in the folder:' "$have" 'expected:' "$want"
 }

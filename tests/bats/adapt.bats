@@ -1,0 +1,384 @@
+# lnn-ckpt-adapt, step by step: which names are written, and what is said of it. What a step is to do is worked out by
+# hand from the names of the fixtures, never taken from our output.
+
+# shellcheck disable=SC2154 # fixtures, output, stderr and status come from helpers and bats
+load helpers
+
+# adapt ARG...: a dry run; its names in $output, one a line.
+adapt() {
+	pipe "lnn-ckpt-adapt -n $(printf '%q ' "$@") | cut -f1"
+}
+
+# A description that lists the state dict of tiny.pth's fc layer, as YAML on standard output.
+fc_model() {
+	printf 'state_dict:\n  - {name: fc.weight, shape: [%s]}\n  - {name: fc.bias, shape: [2]}\n' "$1"
+}
+
+# What unzip finds in a torch zip: the SHA-256 of each record data/0, data/1, ... in that order.
+records() {
+	local i n
+	n=$(unzip -Z1 "$1" | grep -c /data/)
+	for ((i = 0; i < n; i++)); do
+		unzip -p "$1" "archive/data/$i" | sha256sum | cut -d' ' -f1
+	done
+}
+
+# known FIXTURE NAME...: what PyTorch found in these tensors.
+known() {
+	local name file=$fixtures/$1.json
+	shift
+	for name; do
+		grep -F "\"name\": \"$name\"" "$file" | grep -o '"sha256": "[^"]*"' | cut -d'"' -f4
+	done
+}
+
+# safetensors FILE NAME...: a file with one float32 for each name, put together by hand.
+safetensors() {
+	local file=$1 header='{' at=0 n
+	shift
+	for n; do
+		header+="\"$n\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[$at,$((at + 4))]},"
+		at=$((at + 4))
+	done
+	header=${header%,}}
+	n=$(printf '%08x' ${#header})
+	{
+		printf '%b' "\\x${n:6:2}\\x${n:4:2}\\x${n:2:2}\\x${n:0:2}\\0\\0\\0\\0"
+		printf '%s' "$header"
+		head -c $at /dev/zero
+	} >"$file"
+}
+
+@test 'step 1: the state dict is under model, state_dict_ema, state_dict, or where -k says' {
+	adapt "$fixtures/prefixed.pth"
+	expect_status 0
+	expect_out $'w\nlayers.0.weight\nlayers.0.running_mean'
+	adapt -k state_dict "$fixtures/prefixed.pth"
+	expect_out $'w\nlayers.0.weight\nlayers.0.running_mean'
+	try lnn-ckpt-adapt -k nowhere "$fixtures/prefixed.pth"
+	expect_refusal 2 lnn-ckpt-adapt 'nowhere' 'state_dict'
+	try lnn-ckpt-adapt "$fixtures/no-tensor.pth"
+	expect_refusal 2 lnn-ckpt-adapt "$fixtures/no-tensor.pth"
+	adapt "$fixtures/tensor.pth"
+	expect_status 0
+	expect_out '\e'
+}
+
+@test 'step 2: module. and _orig_mod. go as often as they stand there; --strip-prefix others' {
+	adapt --strip-prefix layers. "$fixtures/prefixed.pth"
+	expect_out $'w\n0.weight\n0.running_mean'
+	adapt --strip-prefix bn --strip-prefix . "$fixtures/tiny.pth"
+	expect_out_has $'\nweight\nbias\nrunning_mean\nrunning_var\nnum_batches_tracked\n'
+	try lnn-ckpt-adapt -n --strip-prefix modul. "$fixtures/tiny.pth"
+	expect_err_has 'warning: --strip-prefix modul.: matched nothing'
+}
+
+@test 'step 4: a drop pattern is text that begins a component, and ends one if it ends in a letter or digit' {
+	local state=$fixtures/demo.pth
+	adapt --drop-params head. "$state"
+	[[ $output != *$'\nhead.'* ]] || fail "$output"
+	expect_out_has 'meta_time_head_1.0.weight'
+	adapt --drop-params meta_ "$state"
+	[[ $output != *meta_* ]] || fail "$output"
+	expect_out_has 'head.taxa_L10.weight'
+	adapt --drop-params taxa_L1 "$state"
+	expect_out_has 'head.taxa_L10.weight'
+	expect_err_has 'warning: 2 names contain a drop pattern but not at a component boundary, and are kept (head.taxa_L10.weight for --drop-params taxa_L1)'
+	adapt --drop-params taxa "$state"
+	[[ $output != *taxa* ]] || fail "$output"
+	adapt --drop-params '^bias' --drop-params 'weight' "$fixtures/prefixed.pth"
+	expect_out $'w\nlayers.0.running_mean'
+	expect_err_has '--drop-params ^bias: matched nothing'
+	adapt --drop-params 're:\.running_(mean|var)$' "$fixtures/prefixed.pth"
+	expect_out $'w\nlayers.0.weight'
+}
+
+@test 'step 4: every example of the manual' {
+	local names='head.weight x.head.bias headroom.weight head_aux.weight heads.0.weight meta_time_head_1.0.weight norm.w prenorm.weight absolute_pos_embed'
+	# shellcheck disable=SC2086
+	safetensors named.st $names
+	adapt -q --drop-params head. named.st
+	expect_out $'headroom.weight\nhead_aux.weight\nheads.0.weight\nmeta_time_head_1.0.weight\nnorm.w\nprenorm.weight\nabsolute_pos_embed'
+	adapt -q --drop-params head named.st
+	expect_out $'headroom.weight\nheads.0.weight\nmeta_time_head_1.0.weight\nnorm.w\nprenorm.weight\nabsolute_pos_embed'
+	adapt -q --drop-params ^head named.st
+	expect_out $'x.head.bias\nheadroom.weight\nheads.0.weight\nmeta_time_head_1.0.weight\nnorm.w\nprenorm.weight\nabsolute_pos_embed'
+	adapt -q --drop-params meta_ --drop-params norm. named.st
+	expect_out $'head.weight\nx.head.bias\nheadroom.weight\nhead_aux.weight\nheads.0.weight\nprenorm.weight\nabsolute_pos_embed'
+	adapt --drop-params pos_embed named.st
+	expect_out_has absolute_pos_embed
+	expect_err_has 'warning: 1 name contains a drop pattern but not at a component boundary, and is kept (absolute_pos_embed for --drop-params pos_embed)'
+	adapt --drop-params pos_embed --drop-names <(echo absolute_pos_embed) named.st
+	[[ $stderr != *boundary* ]] || fail "a name that went later is no near miss: $stderr"
+}
+
+@test 'step 5: buffers go by what their names contain' {
+	adapt --drop-buffers running --drop-buffers atches "$fixtures/tiny.pth"
+	[[ $output != *running_* && $output != *num_batches* ]] || fail "$output"
+	expect_out_has bn.weight bn.bias
+}
+
+@test 'step 6: --drop-names and --keep-names take input names and present names' {
+	adapt --drop-names <(echo module._orig_mod.w) "$fixtures/prefixed.pth"
+	expect_out $'layers.0.weight\nlayers.0.running_mean'
+	adapt --drop-names <(echo w) "$fixtures/prefixed.pth"
+	expect_out $'layers.0.weight\nlayers.0.running_mean'
+	adapt --keep-names <(printf 'layers.0.running_mean\nw\n') "$fixtures/prefixed.pth"
+	expect_out $'w\nlayers.0.running_mean'
+	pipe "lnn-ckpt-inspect '$fixtures/names.pth' | lnn-filter -e '{TYPE: name, PATTERNS: [blocks]}' |
+		lnn-ckpt-adapt -n -q --keep-names - '$fixtures/names.pth' | cut -f1"
+	expect_status 0
+	expect_out $'blocks.10.w\nblocks.9.w'
+	pipe "printf 'new\nline\0tab\there\0' | lnn-ckpt-adapt -0 -n -q --keep-names - '$fixtures/names.pth' | tr '\0\n' '\n%'"
+	expect_out $'tab\there\nnew%line'
+	adapt --drop-params w --drop-names <(echo w) "$fixtures/prefixed.pth"
+	expect_status 0
+	expect_err_has 'warning: --drop-names: w was dropped already (--drop-params w)'
+}
+
+@test 'step 6: a listed name that is nowhere' {
+	adapt --keep-names <(echo layers.0.wieght) "$fixtures/prefixed.pth"
+	expect_refusal 2 lnn-ckpt-adapt '--keep-names: no tensor layers.0.wieght; did you mean layers.0.weight?'
+	adapt --ignore-missing --drop-names <(printf 'layers.0.wieght\nw\n') "$fixtures/prefixed.pth"
+	expect_status 0
+	expect_out $'layers.0.weight\nlayers.0.running_mean'
+	expect_err_has 'warning: --drop-names: no tensor layers.0.wieght'
+}
+
+@test 'step 6: --rename is that of sed, with regular expressions as in Python' {
+	adapt --rename 's/^layers\.(\d+)\.(?P<rest>.*)/blocks.\1.x.\g<rest>/' --rename 's/x/&y/' "$fixtures/prefixed.pth"
+	expect_out $'w\nblocks.0.&y.weight\nblocks.0.&y.running_mean'
+	adapt --rename 's/n/N/' "$fixtures/prefixed.pth"
+	expect_out $'w\nlayers.0.weight\nlayers.0.ruNning_mean'
+	adapt --rename 's/n/N/g' "$fixtures/prefixed.pth"
+	expect_out $'w\nlayers.0.weight\nlayers.0.ruNNiNg_meaN'
+	adapt --rename 's/\//:/' "$fixtures/names.pth"
+	expect_out_has 'slash:inside'
+	adapt --rename 's/^w$/a\/b/' "$fixtures/prefixed.pth"
+	expect_out_has 'a/b'
+	local spec
+	for spec in 's/a' 's/a/b' 's/a/b/x' 'a/b' 's/(/b/' 's/a/\1/' 's,a,b,'; do
+		try lnn-ckpt-adapt --rename "$spec" "$fixtures/prefixed.pth"
+		expect_refusal 2 lnn-ckpt-adapt "--rename $spec: "
+	done
+}
+
+@test 'step 6: two names that become one' {
+	adapt --rename 's/weight|running_mean/same/' "$fixtures/prefixed.pth"
+	expect_refusal 2 lnn-ckpt-adapt 'module._orig_mod.layers.0.weight and module._orig_mod.layers.0.running_mean would both be written as layers.0.same'
+	try lnn-ckpt-adapt --rename 's/weight|running_mean/same/' "$fixtures/prefixed.pth" -o out.pth
+	expect_refusal 2 lnn-ckpt-adapt 'layers.0.same'
+	expect_only ''
+}
+
+@test 'step 7: without a size, metadata copies the tables and says so, --interpolate is an error' {
+	try lnn-ckpt-adapt -m mFormerV0 "$fixtures/demo.pth" -o out.pth
+	expect_status 0
+	expect_err_has 'warning: relative position bias tables are copied as they are: --img-size N says the new size'
+	[ "$(lnn-ckpt-inspect -e 'stage_3.*bias_table' out.pth)" = "$(lnn-ckpt-inspect -e 'stage_3.*bias_table' "$fixtures/demo.pth" | sed 's/^module.//')" ]
+	try lnn-ckpt-adapt --interpolate "$fixtures/demo.pth"
+	expect_refusal 2 lnn-ckpt-adapt '--interpolate: the new size is missing' '--img-size' '--grid'
+	try lnn-ckpt-adapt -m mFormerV0 --no-interpolate "$fixtures/demo.pth" -o out.pth
+	[[ $stderr != *img-size* ]] || fail "$stderr"
+	try lnn-ckpt-adapt --img-size 384 "$fixtures/demo.pth" -o out.pth
+	expect_err_has 'warning: --img-size: nothing asks for interpolation'
+	try lnn-ckpt-adapt --interpolate --img-size 384 "$fixtures/tiny.pth" -o out.pth
+	expect_status 0
+	expect_err_has '--interpolate: no relative position bias table found'
+}
+
+@test 'step 7: the size comes from --img-size, --grid, or the tables of the description' {
+	# 384 / 16 = 24 tokens: 47 * 47 + 1 rows; 384 / 32 = 12: 23 * 23 + 1
+	local want=$'stage_3.0.attn.relative_position_bias_table\tfloat32\t[2210,4]
+stage_4.0.attn.relative_position_bias_table\tfloat32\t[530,8]
+stage_4.1.attn.relative_position_bias_table\tfloat32\t[530,8]' options
+	for options in "-m mFormerV0 --img-size 384" "-m mFormerV0 -m $fixtures/mFormerV0-demo-384.yaml" \
+		"--interpolate --img-size 384" "-m $fixtures/mFormerV0-demo-384.yaml --img-size 384"; do
+		pipe "lnn-ckpt-adapt -q -n $options '$fixtures/demo.pth' | grep bias_table"
+		expect_status 0
+		expect_out "$want"
+	done
+	# 5 x 6 tokens: 9 * 11 + 1
+	pipe "lnn-ckpt-adapt -q -n -m mFormerV0 --grid 5x6 '$fixtures/demo.pth' | grep bias_table | cut -f3 | sort -u"
+	expect_out $'[100,4]\n[100,8]'
+	pipe "lnn-ckpt-adapt -q -n --interpolate --img-size 384 --stage stage_3=8 '$fixtures/demo.pth' | grep stage_3.*bias_table"
+	expect_out_has '[9026,4]' # 48 tokens: 95 * 95 + 1
+}
+
+@test 'step 7: index buffers go with the tables, which are taken from the input also when a step drops them first' {
+	pipe "lnn-ckpt-adapt -q -n --interpolate --img-size 112 '$fixtures/tables.pth' | grep -c index"
+	expect_out 0
+	lnn-ckpt-adapt -q --interpolate --img-size 112 --root "$fixtures/tables.pth" -o a.pth
+	lnn-ckpt-adapt -q --interpolate --img-size 112 --root --drop-buffers relative_position_index "$fixtures/tables.pth" -o b.pth
+	cmp a.pth b.pth
+	lnn-interp-bias -q --img-size 112 --drop-rest "$fixtures/tables.pth" -o c.pth
+	lnn-ckpt-adapt -q --interpolate --img-size 112 "$fixtures/tables.pth" -o d.pth
+	diff <(records c.pth) <(records d.pth)
+	diff <(lnn-ckpt-inspect c.pth) <(lnn-ckpt-inspect d.pth)
+}
+
+@test 'step 8: --ddp and --add-prefix' {
+	adapt --ddp --add-prefix net. "$fixtures/prefixed.pth"
+	expect_out $'net.module.w\nnet.module.layers.0.weight\nnet.module.layers.0.running_mean'
+	echo 'pretrained_ckpt_handling_metadata: {supports_module_prefix: false}' >m.yaml
+	adapt -m m.yaml --ddp "$fixtures/prefixed.pth"
+	expect_refusal 2 lnn-ckpt-adapt '--ddp' 'supports_module_prefix: false'
+	adapt -m m.yaml --strip-prefix layers. "$fixtures/prefixed.pth"
+	expect_status 0
+	expect_out $'w\n0.weight\n0.running_mean'
+}
+
+@test 'step 9: missing and unexpected names matter when strict, another shape always' {
+	fc_model '2, 4' >fits.yaml
+	fc_model '3, 4' >other.yaml
+	printf '  - {name: more.weight, shape: [1]}\n' | cat fits.yaml - >more.yaml
+	printf 'fc.weight\nfc.bias\n' >fc
+	adapt --keep-names fc -m fits.yaml --strict "$fixtures/tiny.pth"
+	expect_status 0
+	expect_err_has 'load check: 2 fit, 0 missing, 0 unexpected, 0 of another shape (strict)' '2 kept, 30 dropped, 0 resampled'
+	adapt --keep-names fc -m more.yaml "$fixtures/tiny.pth"
+	expect_status 0
+	expect_err_has 'load check: 2 fit, 1 missing, 0 unexpected, 0 of another shape (not strict)'
+	try lnn-ckpt-adapt --keep-names fc -m more.yaml --strict "$fixtures/tiny.pth" -o out.pth
+	expect_status 1
+	expect_err_has 'the model would refuse it (strict): 1 missing (more.weight), 0 unexpected (none)'
+	try lnn-ckpt-adapt -m fits.yaml --strict "$fixtures/tiny.pth" -o out.pth
+	expect_status 1
+	expect_err_has '0 missing (none), 32 unexpected (conv.weight)'
+	try lnn-ckpt-adapt --keep-names fc -m other.yaml "$fixtures/tiny.pth" -o out.pth
+	expect_status 1
+	expect_err_has 'the model would refuse it: size mismatch for fc.weight' '--drop-mismatched'
+	expect_only fc fits.yaml other.yaml more.yaml
+	adapt --keep-names fc -m other.yaml --drop-mismatched "$fixtures/tiny.pth"
+	expect_status 0
+	expect_out fc.bias
+	expect_err_has 'load check: 1 fit, 1 missing, 0 unexpected, 0 of another shape'
+	adapt --keep-names fc -m other.yaml --drop-mismatched --strict "$fixtures/tiny.pth"
+	expect_status 1
+}
+
+@test 'step 9: strict of the description, and who overrides it' {
+	fc_model '2, 4' >m.yaml
+	printf 'pretrained_ckpt_handling_metadata: {strict: true}\n' >>m.yaml
+	adapt -m m.yaml "$fixtures/tiny.pth"
+	expect_status 1
+	adapt -m m.yaml --no-strict "$fixtures/tiny.pth"
+	expect_status 0
+	try lnn-ckpt-adapt --strict "$fixtures/tiny.pth"
+	expect_refusal 2 lnn-ckpt-adapt '--strict' '-m'
+}
+
+@test 'step 9: in the words of load_state_dict, one line for each name, as they were before step 8' {
+	fc_model '3, 4' >m.yaml
+	printf '  - {name: more.weight, shape: [1]}\n' >>m.yaml
+	printf 'fc.weight\nfc.bias\nhalf\n' >names
+	adapt --ddp --verbose --keep-names names -m m.yaml --report r.json "$fixtures/tiny.pth"
+	expect_status 1
+	expect_err_has 'load: Missing key(s) in state_dict: "more.weight".' 'load: Unexpected key(s) in state_dict: "half".' \
+		'load: size mismatch for fc.weight: copying a param with shape torch.Size([2, 4]) from checkpoint, the shape in current model is torch.Size([3, 4]).'
+	grep -qF '"name": "fc.weight"' r.json
+	[[ $stderr != *'mismatch for module.'* ]]
+}
+
+@test 'step 9: a shape of [1] fits a scalar; what is no tensor is unexpected; num_batches_tracked' {
+	printf 'state_dict:\n  - {name: plain, shape: []}\n' >m.yaml
+	echo plain >names
+	adapt --strict --keep-names names -m m.yaml "$fixtures/names.pth"
+	expect_status 0
+	lnn-ckpt-inspect --format names "$fixtures/tiny.pth" | grep -v num_batches >names
+	# the module's version in _metadata is 2: its absence is reported
+	adapt --keep-names names -m "$fixtures/tiny.pth" "$fixtures/tiny.pth"
+	expect_err_has '1 missing'
+	# without _metadata it is forgiven
+	lnn-ckpt-adapt -q --to safetensors --drop-params complex --keep-names names "$fixtures/tiny.pth" -o bare.safetensors
+	adapt -m "$fixtures/tiny.pth" bare.safetensors
+	expect_err_has 'load check: 30 fit, 1 missing' # complex alone
+}
+
+@test 'step 10: under model, elsewhere, or bare' {
+	lnn-ckpt-adapt -q "$fixtures/prefixed.pth" -o a.pth
+	lnn-ckpt-adapt -q --under net "$fixtures/prefixed.pth" -o b.pth
+	lnn-ckpt-adapt -q --root "$fixtures/prefixed.pth" -o c.pth
+	[ "$(lnn-ckpt-inspect -k model a.pth)" = "$(lnn-ckpt-inspect c.pth)" ]
+	[ "$(lnn-ckpt-inspect -k net b.pth)" = "$(lnn-ckpt-inspect -k '' c.pth)" ]
+	try lnn-ckpt-inspect -k model b.pth
+	expect_status 2
+	diff <(records a.pth) <(known prefixed.pth module._orig_mod.w module._orig_mod.layers.0.weight module._orig_mod.layers.0.running_mean)
+	try lnn-ckpt-adapt "$fixtures/prefixed.pth" -o a.pth
+	expect_err_has "lnn-ckpt-adapt: 3 kept, 0 dropped, 0 resampled -> a.pth under 'model'"
+	try lnn-ckpt-adapt --root "$fixtures/prefixed.pth" -o a.pth
+	[[ $stderr == *'3 kept, 0 dropped, 0 resampled -> a.pth' ]] || fail "$stderr"
+	try lnn-ckpt-adapt -q "$fixtures/prefixed.pth" -o a.pth
+	expect_no_err
+}
+
+@test 'step 10: --root, --under and --carry are of no use to safetensors' {
+	local o
+	for o in --root '--under x' '--carry epoch' --carry-all; do
+		# shellcheck disable=SC2086
+		try lnn-ckpt-adapt $o --to safetensors "$fixtures/demo.pth"
+		expect_refusal 2 lnn-ckpt-adapt --root --under --carry safetensors
+		# shellcheck disable=SC2086
+		try lnn-ckpt-adapt $o "$fixtures/tiny.safetensors"
+		expect_status 2
+	done
+	try lnn-ckpt-adapt --root --under x "$fixtures/demo.pth"
+	expect_refusal 2 lnn-ckpt-adapt --root --under
+	try lnn-ckpt-adapt --to zip "$fixtures/demo.pth"
+	expect_refusal 2 lnn-ckpt-adapt '--to: torch or safetensors was expected, not zip'
+}
+
+@test 'step 10: the rest goes along when asked for' {
+	lnn-ckpt-adapt -q --carry epoch "$fixtures/demo.pth" -o a.pth
+	lnn-ckpt-adapt -q --carry-all "$fixtures/demo.pth" -o b.pth
+	[ "$(lnn-ckpt-inspect -k model a.pth | wc -l)" -eq "$(lnn-ckpt-inspect "$fixtures/demo.pth" | wc -l)" ]
+	unzip -p a.pth archive/data.pkl | grep -aq epoch
+	! unzip -p a.pth archive/data.pkl | grep -aq exp_avg
+	unzip -p b.pth archive/data.pkl | grep -aq exp_avg
+	try lnn-ckpt-adapt --carry epohc "$fixtures/demo.pth"
+	expect_status 2
+	expect_err_has epohc
+	try lnn-ckpt-adapt --carry-all --under epoch "$fixtures/demo.pth"
+	expect_refusal 2 lnn-ckpt-adapt epoch --under
+}
+
+@test 'what is carried with the old shape of a resized table is warned of, and only that' {
+	try lnn-ckpt-adapt -m mFormerV0 --img-size 384 --carry-all "$fixtures/demo.pth" -o out.pth
+	expect_status 0
+	expect_err_has 'outside the state dict (optimizer, EMA copy)' 'resuming from the result would fail'
+	try lnn-ckpt-adapt -m mFormerV0 --img-size 384 --carry epoch "$fixtures/demo.pth" -o out.pth
+	[[ $stderr != *resuming* ]] || fail "$stderr"
+	try lnn-ckpt-adapt -m mFormerV0 --img-size 384 "$fixtures/demo.pth" -o out.pth
+	[[ $stderr != *resuming* ]] || fail "$stderr"
+}
+
+@test 'nothing left: status 1, and no output' {
+	try lnn-ckpt-adapt -q --drop-params re:. "$fixtures/tiny.pth" -o out.pth
+	expect_refusal 1 lnn-ckpt-adapt 'no tensor is left to write'
+	expect_only ''
+}
+
+@test 'rules that matched nothing: warned of with what was meant; --fail-unused' {
+	adapt --drop-params conw. --drop-buffers runing_mean --rename 's/^layres\.(\d)/x\1/' --strip-prefix brain. "$fixtures/tiny.pth"
+	expect_status 0
+	expect_err_has 'warning: --drop-params conw.: matched nothing; the nearest name is conv.weight' \
+		'warning: --drop-buffers runing_mean: matched nothing; the nearest name is bn.running_mean' \
+		'warning: --rename s/^layres\.(\d)/x\1/: matched nothing; the nearest name is layers.0.w' \
+		'warning: --strip-prefix brain.: matched nothing'
+	try lnn-ckpt-adapt --fail-unused --drop-params conv. --drop-buffers runing_mean "$fixtures/tiny.pth" -o out.pth
+	expect_status 1
+	expect_err_has '1 rule matched nothing (--fail-unused)'
+	try lnn-ckpt-adapt --fail-unused --drop-params conv. --drop-params conv.bias "$fixtures/tiny.pth" -o out.pth
+	expect_status 0 # the second matched, too, though the first had it
+}
+
+@test '-n lists what would be written and writes nothing' {
+	try lnn-ckpt-adapt -n --dtype bfloat16 "$fixtures/prefixed.pth" -o out.pth
+	expect_status 0
+	expect_out $'w\tbfloat16\t[2]\nlayers.0.weight\tbfloat16\t[2,2]\nlayers.0.running_mean\tbfloat16\t[2]'
+	expect_err_has '3 kept, 0 dropped, 0 resampled -> nothing (dry run)'
+	expect_only ''
+	try lnn-ckpt-adapt -n --strict -m mFormerV1 -m "$fixtures/mFormerV1.yaml" "$fixtures/prefixed.pth"
+	expect_status 1
+}
+

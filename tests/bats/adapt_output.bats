@@ -1,0 +1,254 @@
+# lnn-ckpt-adapt: conversions, the report, --compat, shards, and what bad input does.
+
+# shellcheck disable=SC2154 # fixtures, output, stderr and status come from helpers and bats
+load helpers
+
+# json FILE EXPRESSION VALUE: a Python expression over the document d.
+json() {
+	python3 -c 'import json, sys
+d = json.load(open(sys.argv[1]))
+got = json.dumps(eval(sys.argv[2]))
+sys.exit(0 if got == sys.argv[3] else f"{sys.argv[2]}: {got}, expected {sys.argv[3]}")' "$@"
+}
+
+# The bytes of a record of a torch zip, in hexadecimal.
+record() {
+	unzip -p "$1" "archive/data/$2" | od -An -v -tx1 | tr -d ' \n'
+}
+
+# float32 LE: 1, 1 + 2^-8, 65520, -0, infinity, a NaN, in a safetensors file under the name x
+floats() {
+	local header='{"x":{"dtype":"F32","shape":[6],"data_offsets":[0,24]}}'
+	printf '\x37\0\0\0\0\0\0\0%s' "$header"
+	printf '\0\0\x80\x3f\0\x80\x80\x3f\0\xf0\x7f\x47\0\0\0\x80\0\0\x80\x7f\x01\0\xc0\x7f'
+}
+
+@test '--dtype: rounding, overflow counted, once' {
+	floats >in.st
+	lnn-ckpt-adapt -q --to torch --dtype bfloat16 in.st -o b.pth
+	# 1; 1 + 2^-8 is halfway: to even; 65520 to 65536; -0; inf
+	[[ $(record b.pth 0) == 803f803f80470080807f* ]] || fail "$(record b.pth 0)"
+	try lnn-ckpt-adapt --to torch --dtype float16 in.st -o h.pth
+	expect_status 0
+	expect_err_has 'warning: 1 finite value is no longer finite in the new dtype'
+	# 1 + 2^-8 = 1 + 4 * 2^-10 is exact; 65520 is infinity
+	[[ $(record h.pth 0) == 003c043c007c0080007c* ]] || fail "$(record h.pth 0)"
+	lnn-ckpt-adapt -q --to torch --dtype float64 in.st -o d.pth
+	[[ $(record d.pth 0) == 000000000000f03f000000000010f03f* ]] || fail "$(record d.pth 0)"
+	# what is float32 already keeps its bits, the NaN's too
+	lnn-ckpt-adapt -q --to torch --dtype float32 in.st -o f.pth
+	[ "$(record f.pth 0)" = 0000803f0080803f00f07f47000000800000807f0100c07f ]
+	try lnn-ckpt-adapt --dtype float8_e4m3fn in.st
+	expect_refusal 2 lnn-ckpt-adapt '--dtype float8_e4m3fn: float64, float32, float16 or bfloat16 was expected'
+}
+
+@test '--dtype leaves integers, bool and complex alone' {
+	# of 32 tensors 24 are real and floating: 21 float32 and one each of the others
+	pipe "lnn-ckpt-adapt -n -q --dtype float16 '$fixtures/tiny.pth' | cut -f2 | sort | uniq -c | sort -rn | awk '{print \$1, \$2}' | sort"
+	expect_out $'1 bool\n1 complex64\n1 int16\n1 int32\n1 int8\n1 uint8\n2 int64\n24 float16'
+}
+
+@test 'views of one storage share it in the output; --compact gives each its own' {
+	# tied.first, tied.second and tied.view are one storage in tiny.pth, as are view.rows, view.column, view.transposed
+	printf 'tied.first\ntied.second\ntied.view\n' >tied
+	lnn-ckpt-adapt -q --keep-names tied "$fixtures/tiny.pth" -o a.pth
+	[ "$(unzip -Z1 a.pth | grep -c /data/)" -eq 1 ]
+	printf 'view.rows\nview.column\n' >views
+	lnn-ckpt-adapt -q --keep-names views "$fixtures/tiny.pth" -o b.pth
+	[ "$(unzip -Z1 b.pth | grep -c /data/)" -eq 1 ]
+	lnn-ckpt-adapt -q --keep-names views --compact --report r.json "$fixtures/tiny.pth" -o c.pth
+	[ "$(unzip -Z1 c.pth | grep -c /data/)" -eq 2 ]
+	# float32: 3 x 6 and 10
+	[ "$(unzip -p c.pth archive/data/0 | wc -c; unzip -p c.pth archive/data/1 | wc -c)" = $'40\n72' ]
+	lnn-ckpt-adapt -q --keep-names views --to safetensors "$fixtures/tiny.pth" -o d.st
+	lnn-ckpt-inspect d.st | grep -q $'view.rows\tfloat32\t\[3,6\]'
+	command -v python3 >/dev/null || return 0
+	json r.json '[a["action"] for i in d["inputs"] if i["name"] == "view.rows" for a in i["actions"]]' '["compacted"]'
+}
+
+@test '--report: every input and output, what was done and by which rule' {
+	command -v python3 >/dev/null || skip 'there is no python3'
+	printf 'state_dict:\n  - {name: layer.weight, shape: [2, 3]}\n  - {name: other, shape: []}\n' >m.yaml
+	try lnn-ckpt-adapt -m m.yaml --drop-params w --drop-buffers nothing --drop-params eight --rename 's/layers.0/layer/' \
+		--dtype float16 --report r.json "$fixtures/prefixed.pth" -o out.pth
+	expect_status 1 # layer.weight is [2, 2]
+	[ ! -e out.pth ]
+	json r.json 'list(d)' '["schema", "inputs", "outputs", "tables", "load", "unused_rules", "near_misses"]'
+	json r.json 'd["schema"]' 1
+	json r.json '[list(i) for i in d["inputs"]][0]' '["file", "name", "actions", "outputs"]'
+	json r.json '[i["name"] for i in d["inputs"]]' \
+		'["module._orig_mod.w", "module._orig_mod.layers.0.weight", "module._orig_mod.layers.0.running_mean"]'
+	json r.json '[[a["action"] for a in i["actions"]] for i in d["inputs"]]' \
+		'[["renamed", "dropped"], ["renamed", "renamed", "cast"], ["renamed", "renamed", "cast"]]'
+	json r.json 'd["inputs"][0]["actions"][1]["by"]' '"--drop-params w"'
+	json r.json 'd["inputs"][1]["actions"][1]["by"]' '"--rename s/layers.0/layer/"'
+	json r.json '[i["outputs"] for i in d["inputs"]]' '[[], ["layer.weight"], ["layer.running_mean"]]'
+	json r.json 'd["outputs"][0]' \
+		'{"name": "layer.weight", "dtype": "float16", "shape": [2, 2], "from": ["module._orig_mod.layers.0.weight"]}'
+	json r.json 'd["load"]' '{"missing_keys": ["other"], "unexpected_keys": ["layer.running_mean"], "mismatched": [{"name": "layer.weight", "checkpoint_shape": [2, 2], "model_shape": [2, 3]}]}'
+	json r.json '[u["rule"] for u in d["unused_rules"]]' '["--drop-params eight", "--drop-buffers nothing"]'
+	json r.json 'd["near_misses"]' '[{"pattern": "--drop-params w", "name": "layers.0.weight"}]'
+}
+
+@test '--report: tables, and what was only copied' {
+	command -v python3 >/dev/null || skip 'there is no python3'
+	lnn-ckpt-adapt -q --interpolate --img-size 112 --to-layout first --drop-names <(printf '%s\n' \
+		stage_3.grid.attn.relative_position_bias_table elsewhere.attn.relative_position_bias_table) \
+		--report r.json "$fixtures/tables.pth" -o out.pth
+	json r.json '[(t["name"].split(".")[1], t["from_grid"], t["to_grid"], t["heads"], t["from_layout"], t["to_layout"], t["method"]) for t in d["tables"]]' \
+		'[["metaformer", [4, 4], [7, 7], 3, "metaformer", "first:1", "bicubic"], ["last", [4, 4], [7, 7], 3, "last:1", "first:1", "bicubic"], ["first", [4, 4], [7, 7], 3, "first:1", "first:1", "bicubic"], ["unknown", [4, 4], [7, 7], 3, "first:1", "first:1", "bicubic"], ["half", [3, 3], [3, 3], 2, "last:1", "first:1", "bicubic"], ["brain", [3, 3], [3, 3], 2, "last:1", "first:1", "bicubic"], ["double", [3, 3], [3, 3], 2, "last:1", "first:1", "bicubic"]]'
+	json r.json '[a["action"] for i in d["inputs"] if i["name"] == "stage_3.last.attn.relative_position_index" for a in i["actions"]]' '["dropped"]'
+	# of the size that it has, in the layout that it has: kept
+	try lnn-ckpt-adapt --interpolate --grid 3x3 --to-layout last --keep-names <(echo stage_4.half.attn.relative_position_bias_table) \
+		--report r.json "$fixtures/tables.pth" -o out.pth
+	expect_err_has '1 kept, 16 dropped, 0 resampled'
+	json r.json 'd["inputs"][9]["actions"]' '[{"action": "kept", "by": null}]'
+}
+
+@test '--report that cannot be written leaves no output' {
+	try lnn-ckpt-adapt -q --report /nowhere/r.json "$fixtures/tiny.pth" -o out.pth
+	expect_refusal 2 lnn-ckpt-adapt /nowhere/r.json
+	try lnn-ckpt-adapt -q --report /dev/full "$fixtures/tiny.pth" -o out.pth
+	expect_refusal 2 lnn-ckpt-adapt '/dev/full: write error: No space left on device'
+	expect_only ''
+	pipe "lnn-ckpt-adapt -q --report /dev/full '$fixtures/tiny.pth' >out.pth"
+	expect_status 2
+	try lnn-ckpt-inspect out.pth
+	expect_status 2
+	try lnn-ckpt-adapt --report - "$fixtures/tiny.pth"
+	expect_refusal 2 lnn-ckpt-adapt '--report -'
+	cp "$fixtures/tiny.pth" in.pth
+	try lnn-ckpt-adapt --report in.pth in.pth -o out.pth
+	expect_refusal 2 lnn-ckpt-adapt '--report in.pth'
+	cmp in.pth "$fixtures/tiny.pth"
+	try lnn-ckpt-adapt -q --report - "$fixtures/prefixed.pth" -o out.pth
+	expect_out_has '"schema": 1'
+}
+
+@test '--compat=linnaeus: module. once, patterns as regular expressions, layout first, no interpolation but for metaformer' {
+	pipe "lnn-ckpt-adapt -q -n --compat=linnaeus '$fixtures/prefixed.pth' | cut -f1"
+	expect_out $'_orig_mod.w\n_orig_mod.layers.0.weight\n_orig_mod.layers.0.running_mean'
+	# re.search('layers.0\b') and re.search('o.')
+	pipe "lnn-ckpt-adapt -q -n --compat=linnaeus --drop-params layers.0 '$fixtures/prefixed.pth' | cut -f1"
+	expect_out $'_orig_mod.w'
+	# "norm." is a regular expression whose dot is any byte: norm_1.weight goes, too
+	pipe "lnn-ckpt-adapt -q -n --compat=linnaeus --drop-params norm. '$fixtures/demo.pth' | cut -f1 | grep -c norm."
+	expect_out 0
+	# head\b: "head.taxa_L10" goes; "meta_time_head_1" stays, as _ is a word character; meta_\b drops nothing
+	pipe "lnn-ckpt-adapt -q -n --compat=linnaeus -m mFormerV0 '$fixtures/demo.pth' | cut -f1 | grep -cE '^head|relative_position_index'"
+	expect_out 0
+	pipe "lnn-ckpt-adapt -q -n --compat=linnaeus -m mFormerV0 '$fixtures/demo.pth' | grep meta_time_head_1.0.weight | wc -l"
+	expect_out 1
+	pipe "lnn-ckpt-adapt -q -n --compat=linnaeus -m mFormerV0 --img-size 384 '$fixtures/demo.pth' | grep stage_3.*bias_table"
+	expect_out_has '[730,4]'
+	try lnn-ckpt-adapt -n --verbose --compat=linnaeus -m mFormerV0 -s metaformer --img-size 384 "$fixtures/demo.pth"
+	expect_err_has '14x14 -> 24x24 tokens, 4 heads, layout first:1'
+	try lnn-ckpt-adapt --compat=linnaeus --ddp "$fixtures/demo.pth"
+	expect_refusal 2 lnn-ckpt-adapt --ddp
+	try lnn-ckpt-adapt --compat=torch "$fixtures/demo.pth"
+	expect_refusal 2 lnn-ckpt-adapt '--compat: linnaeus was expected, not torch'
+}
+
+@test '--compat=linnaeus: mFormerV1 drops what its code says, not what its guide says' {
+	try lnn-ckpt-adapt -q -n -m mFormerV1 "$fixtures/convnext.pth"
+	expect_out_has norm.weight downsample_layers.1.1.weight
+	try lnn-ckpt-adapt -q -n --compat=linnaeus -m mFormerV1 "$fixtures/convnext.pth"
+	[[ $output != *downsample_layers* && $output != *norm.* ]] || fail "$output"
+}
+
+@test 'bad input: one line, the right status, nothing left behind' {
+	: >empty
+	echo 'this is text' >text
+	head -c 5000 "$fixtures/tiny.pth" >cut.pth
+	local f want
+	for f in empty text cut.pth; do
+		case $f in
+		empty) want='did the program before it fail?' ;;
+		text) want=text ;;
+		cut.pth) want='cut off' ;;
+		esac
+		try lnn-ckpt-adapt "$f" -o out.pth
+		expect_refusal 2 lnn-ckpt-adapt "lnn-ckpt-adapt: $f: " "$want"
+		pipe "cat $f | lnn-ckpt-adapt -o out.pth"
+		expect_refusal 2 lnn-ckpt-adapt 'standard input: '
+	done
+	expect_only empty text cut.pth
+	pipe "printf '' | lnn-ckpt-adapt --drop-names - '$fixtures/tiny.pth' -o out.pth"
+	expect_refusal 2 lnn-ckpt-adapt 'standard input: no name in the list; did the program before it fail? (--allow-empty)'
+	pipe "printf '# nothing\n\n' | lnn-ckpt-adapt -n -q --allow-empty --drop-names - '$fixtures/prefixed.pth' | cut -f1"
+	expect_status 0
+	expect_out $'w\nlayers.0.weight\nlayers.0.running_mean'
+	try lnn-ckpt-adapt -k model "$fixtures/prefixed.pth" -o out.pth
+	expect_refusal 2 lnn-ckpt-adapt model state_dict
+	try lnn-ckpt-adapt --interpolate --img-size 64 "$fixtures/no-grid.pth" -o out.pth
+	expect_refusal 2 lnn-ckpt-adapt 'stage_3.0.attn.relative_position_bias_table: 20 rows fit no square grid' '--from-grid'
+	try lnn-ckpt-adapt a b
+	expect_refusal 2 lnn-ckpt-adapt 'one operand too many'
+	try lnn-ckpt-adapt --drop-params '' "$fixtures/tiny.pth"
+	expect_refusal 2 lnn-ckpt-adapt '--drop-params: an empty pattern'
+	try lnn-ckpt-adapt --drop-params 're:(' "$fixtures/tiny.pth"
+	expect_refusal 2 lnn-ckpt-adapt '--drop-params re:('
+	try lnn-ckpt-adapt -m nowhere.yaml "$fixtures/tiny.pth"
+	expect_refusal 2 lnn-ckpt-adapt 'nowhere.yaml'
+	expect_only empty text cut.pth
+	cp "$fixtures/tiny.pth" keep
+	try lnn-ckpt-adapt cut.pth -o keep
+	cmp keep "$fixtures/tiny.pth"
+}
+
+@test 'names from standard input and the checkpoint, too: only one can have it' {
+	pipe "cat '$fixtures/tiny.pth' | lnn-ckpt-adapt --drop-names -"
+	expect_status 2
+	expect_err_has 'standard input'
+}
+
+@test 'sets: shards of a size, adapted again one by one under parallel, and their index' {
+	lnn-ckpt-adapt -q --max-shard-size 30kB "$fixtures/convnext.pth" -o set/
+	[ "$(find set -name 'pytorch_model-*.bin' | wc -l)" -ge 2 ]
+	[ -e set/pytorch_model.bin.index.json ]
+	lnn-ckpt-inspect set/pytorch_model.bin.index.json >a
+	lnn-ckpt-inspect "$fixtures/convnext.pth" >b
+	diff a b
+	try lnn-ckpt-adapt -q --max-shard-size 30kB "$fixtures/convnext.pth" -o set/
+	expect_status 2
+	expect_err_has 'set'
+	lnn-ckpt-adapt -q set/pytorch_model.bin.index.json --drop-params head. --rename 's/gamma/scale/' -o whole.pth
+	command -v parallel >/dev/null || skip 'there is no parallel'
+	parallel --will-cite lnn-ckpt-adapt -q --shard {}/2 --drop-params head. --rename s/gamma/scale/ set/pytorch_model.bin.index.json -o out/ ::: 1 2
+	try lnn-ckpt-adapt --write-index out
+	expect_status 0
+	expect_err_has 'out/pytorch_model.bin.index.json'
+	diff <(lnn-ckpt-inspect out/pytorch_model.bin.index.json) <(lnn-ckpt-inspect whole.pth)
+	lnn-ckpt-adapt -q out/pytorch_model.bin.index.json -o again.pth
+	cmp again.pth whole.pth
+	[ -z "$(find out -name '.lnn-*')" ]
+}
+
+@test 'sets: a job that did not finish, rules that matched nowhere, shapes that do not fit' {
+	local index=$fixtures/sharded-safetensors/model.safetensors.index.json
+	lnn-ckpt-adapt -q --shard 1/3 "$index" -o out/
+	try lnn-ckpt-adapt --write-index out
+	expect_refusal 2 lnn-ckpt-adapt 'shard 2 of 3 is missing; its job did not finish'
+	lnn-ckpt-adapt -q --shard 2/3 "$index" -o out/
+	lnn-ckpt-adapt -q --shard 3/3 --drop-params nothing "$index" -o out/
+	try lnn-ckpt-adapt --write-index out --fail-unused
+	expect_status 1
+	expect_err_has '--drop-params nothing: matched nothing'
+	[ ! -e out/model.safetensors.index.json ]
+	try lnn-ckpt-adapt --write-index out -m "$index" --strict
+	expect_status 0
+	diff <(lnn-ckpt-inspect out/model.safetensors.index.json | sort) <(lnn-ckpt-inspect "$index" | sort)
+	local name
+	name=$(lnn-ckpt-inspect --format names "$index" | head -1)
+	printf 'state_dict:\n  - {name: %s, shape: [77]}\n' "$name" >m.yaml
+	pipe "for k in 1 2 3; do lnn-ckpt-adapt -q --shard \$k/3 -m m.yaml --drop-mismatched '$index' -o less/ || exit; done"
+	expect_status 0
+	lnn-ckpt-adapt -q --write-index less
+	[ "$(lnn-ckpt-inspect less/model.safetensors.index.json | wc -l)" -eq $(($(lnn-ckpt-inspect "$index" | wc -l) - 1)) ]
+	for k in 0/3 4/3 x 1; do
+		try lnn-ckpt-adapt --shard $k "$index" -o bad/
+		expect_refusal 2 lnn-ckpt-adapt "--shard $k: K/N"
+	done
+	try lnn-ckpt-adapt --shard 1/3 "$index"
+	expect_refusal 2 lnn-ckpt-adapt '-o DIR/'
+}
