@@ -80,9 +80,21 @@ hex(struct buf *b, const uint8_t *p, size_t n)
 		buf_addf(b, "\\x%02x", p[i]);
 }
 
+/* Nothing but spaces: as a line it would count as blank. */
+static bool
+all_spaces(struct str s)
+{
+	size_t n = 0;
+
+	while (n < s.len && s.p[n] == ' ')
+		n++;
+	return n > 0 && n == s.len;
+}
+
 void
 text_escape(struct buf *b, struct str name)
 {
+	bool blank = all_spaces(name);
 	const uint8_t *p = (const uint8_t *)name.p;
 	size_t i = 0, n, start = 0;
 	uint32_t c;
@@ -92,7 +104,7 @@ text_escape(struct buf *b, struct str name)
 	for (; i < name.len; i += n) {
 		n = utf8_len(p + i, name.len - i);
 		c = n == 0 ? 0 : utf8_decode(p + i, n);
-		if (n > 0 && c != '\\' && !(c == '#' && i == 0) && c >= 0x20 && !(c >= 0x7f && c < 0xa0))
+		if (n > 0 && c != '\\' && !(c == '#' && i == 0) && !(blank && i == 0) && c >= 0x20 && !(c >= 0x7f && c < 0xa0))
 			continue;
 		buf_add(b, p + start, i - start);
 		n = n == 0 ? 1 : n;

@@ -68,6 +68,8 @@ test_escape(void)
 	escapes(BYTES(""), "\\e");
 	escapes(BYTES("a\tb\nc\rd\\e"), "a\\tb\\nc\\rd\\\\e");
 	escapes(BYTES("#a#b"), "\\#a#b");
+	escapes(BYTES("  "), "\\x20 ");
+	escapes(BYTES(" a "), " a ");
 	escapes(BYTES("\\#"), "\\\\#");
 	escapes(BYTES("\x01\x1b[1m\x7f"), "\\x01\\x1b[1m\\x7f");
 	escapes(BYTES("a\0b"), "a\\x00b");
