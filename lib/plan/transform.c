@@ -45,12 +45,33 @@ copy_unpacked(struct transform_ctx *ctx, const struct transform *t, uint32_t *cr
 	return rc;
 }
 
+/*
+ * The CRC of a whole storage is what its source states, also where it is known only now, behind the bytes (of a stream):
+ * the output is the same from a file and from a pipe.
+ */
+static int
+stated_crc(struct transform_ctx *ctx, const struct transform *t, bool computed, uint32_t *crc, struct err *e)
+{
+	struct ckpt *c = ckpt_of(ctx, t->input);
+	uint32_t stated;
+	bool known;
+
+	if (ckpt_crc(c, t->storage, &stated, &known, e) != 0)
+		return -1;
+	if (computed && known && stated != *crc)
+		diag_warn(ctx->plan->diag, "%s: the CRC of storage '%.*s' is not that of its bytes", c->file,
+			  STR_ARG(c->storages[t->storage].key));
+	if (known)
+		*crc = stated;
+	return 0;
+}
+
 static int
 run_copy(struct transform_ctx *ctx, const struct transform *t, uint32_t *crc, struct err *e)
 {
 	struct ckpt *c = ckpt_of(ctx, t->input);
 	const struct storage *s = &c->storages[t->storage];
-	bool stated = crc != NULL && t->off == 0 && t->len == s->nbytes && (s->flags & STORAGE_CRC), known;
+	bool whole = crc != NULL && t->off == 0 && t->len == s->nbytes, stated = whole && (s->flags & STORAGE_CRC);
 	struct source *src;
 	uint64_t offset;
 
@@ -65,7 +86,7 @@ run_copy(struct transform_ctx *ctx, const struct transform *t, uint32_t *crc, st
 		source_keep(src, offset + s->nbytes);
 	if (sink_copy(ctx->out, src, offset + t->off, t->len, stated ? NULL : crc, e) != 0)
 		return -1;
-	return stated ? ckpt_crc(c, t->storage, crc, &known, e) : 0;
+	return whole ? stated_crc(ctx, t, !stated, crc, e) : 0;
 }
 
 /* ---- cast */
