@@ -86,12 +86,12 @@ try(const struct ynode *node, bool all)
 	fuzz_judge(rc, &e);
 	if (rc == 0 && form == FORM_RULE) {
 		rule = rules_compile(rules, at, &e);
-		fuzz_judge(rule == NULL ? -1 : 0, &e);
+		promise(rule != NULL || e.code != ERR_NONE || findings > 0, "a failure was told");
 		if (rule != NULL)
 			groups_single(&g, rules, str_c("one"), rule);
 	} else if (rc == 0) {
 		rc = groups_compile(&g, rules, at, &e);
-		fuzz_judge(rc, &e);
+		promise(rc == 0 || e.code != ERR_NONE || findings > 0, "a failure was told");
 	}
 	if (rc == 0 && (rule != NULL || form == FORM_GROUPS))
 		ask(rules, &g, rule, all);
