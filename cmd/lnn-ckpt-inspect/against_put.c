@@ -38,58 +38,46 @@ put_quoted(struct buf *b, struct str s)
 	buf_addc(b, '\'');
 }
 
-/* Here a prefix that is not there. */
+/* A prefix of names here that is not there. */
 static bool
 extra_prefix(const struct against *a, struct buf *b)
 {
-	size_t nmissing, nunexpected, fits;
-	struct str *missing = names_of(a, DIFF_MISSING, &nmissing), *unexpected = names_of(a, DIFF_UNEXPECTED, &nunexpected);
-	struct strmap there = STRMAP_INIT;
-	struct str prefix = { NULL, 0 };
+	size_t n, fits;
+	struct str *names = names_of(a, DIFF_UNEXPECTED, &n), prefix = { NULL, 0 };
 
-	for (size_t i = 0; i < nmissing; i++)
-		(void)strmap_add(&there, missing[i], i);
-	if (nmissing > 0 && nunexpected > 0)
-		prefix = names_prefix(unexpected, nunexpected, &there, unexpected[0], &fits);
-	if (prefix.p != NULL && (fits == nunexpected || 2 * fits > nmissing)) {
-		if (fits == nunexpected && a->matched == 0)
-			buf_adds(b, "all names differ by the prefix ");
-		else
-			buf_addf(b, "%zu of %zu unexpected names differ from missing ones by the prefix ", fits, nunexpected);
+	if (n > 0)
+		prefix = names_prefix(names, n, &a->model.by_name, names[0], &fits);
+	if (prefix.p != NULL && fits == n && a->matched == 0)
+		buf_adds(b, "all names differ by the prefix ");
+	else if (prefix.p != NULL)
+		buf_addf(b, "%zu of %zu unexpected names are the model's but for the prefix ", fits, n);
+	if (prefix.p != NULL) {
 		put_quoted(b, prefix);
-		buf_adds(b, fits == nmissing && fits == nunexpected ? " only: --strip-prefix=" : ": --strip-prefix=");
+		buf_adds(b, fits == n && a->matched == 0 ? " only: --strip-prefix=" : ": --strip-prefix=");
 		text_show(b, prefix);
 		buf_addc(b, '\n');
 	}
-	strmap_release(&there);
-	free(missing);
-	free(unexpected);
+	free(names);
 	return prefix.p != NULL;
 }
 
-/* There a prefix that is not here. */
+/* A prefix of names there that is not here. */
 static bool
 lacking_prefix(const struct against *a, struct buf *b)
 {
-	size_t nmissing, nunexpected, fits;
-	struct str *missing = names_of(a, DIFF_MISSING, &nmissing), *unexpected = names_of(a, DIFF_UNEXPECTED, &nunexpected);
-	struct strmap here = STRMAP_INIT;
-	struct str prefix = { NULL, 0 };
+	size_t n, fits;
+	struct str *names = names_of(a, DIFF_MISSING, &n), prefix = { NULL, 0 };
 
-	for (size_t i = 0; i < nunexpected; i++)
-		(void)strmap_add(&here, unexpected[i], i);
-	if (nmissing > 0 && nunexpected > 0)
-		prefix = names_prefix(missing, nmissing, &here, missing[0], &fits);
-	if (prefix.p != NULL && (fits == nunexpected || 2 * fits > nmissing)) {
-		buf_addf(b, "%zu of %zu missing names are here without the prefix ", fits, nmissing);
+	if (n > 0)
+		prefix = names_prefix(names, n, &a->ours, names[0], &fits);
+	if (prefix.p != NULL) {
+		buf_addf(b, "%zu of %zu missing names are here without the prefix ", fits, n);
 		put_quoted(b, prefix);
 		buf_adds(b, ": lnn-ckpt-adapt --add-prefix=");
 		text_show(b, prefix);
 		buf_addc(b, '\n');
 	}
-	strmap_release(&here);
-	free(missing);
-	free(unexpected);
+	free(names);
 	return prefix.p != NULL;
 }
 

@@ -40,7 +40,8 @@ struct globals {
 	bool has_off;
 	uint64_t why_off, extra;
 	unsigned more;
-	bool broken;
+	bool broken; /* a pickle of an object */
+	bool damaged; /* the container, so that there may be more */
 };
 
 /* ---- looking */
@@ -150,6 +151,7 @@ scan_source(struct globals *g, struct source *src, struct err *e)
 		return scan_shards(g, src, e);
 	if (pickles_each(src, NULL, &kind, scan, g, e) < 0)
 		return -1;
+	g->damaged = g->damaged || kind == PICKLES_CUT;
 	if (kind == PICKLES_SCRIPT) {
 		g->refused = false;
 		refuse(g, "", "it is a TorchScript archive, which weights_only=True refuses", false, 0);
@@ -172,8 +174,8 @@ check_container(const struct globals *g, struct source *src, struct err *e)
 		ckpt_close(c);
 		return 0;
 	}
-	/* Something that says enough was found: a bare pickle, or one that is damaged. */
-	if (g->refused && (g->n > 0 || !g->broken))
+	/* Where torch's own reason is known that is the answer. */
+	if (g->refused && !g->damaged && (g->n > 0 || !g->broken))
 		return 0;
 	*e = own;
 	return -1;

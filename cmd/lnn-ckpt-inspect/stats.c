@@ -51,7 +51,7 @@ figures_of(const struct moments *m, double *v)
 {
 	v[0] = m->finite ? m->min : (double)NAN;
 	v[1] = m->finite ? m->max : (double)NAN;
-	v[2] = m->finite ? m->mean : (double)NAN;
+	v[2] = moments_mean(m);
 	v[3] = moments_std(m);
 	v[4] = moments_norm(m);
 }

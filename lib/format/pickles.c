@@ -95,7 +95,7 @@ first_record(const struct finding *f, struct err *e)
 	struct buf name = BUF_INIT;
 	int rc = 0;
 
-	*f->kind = PICKLES_ZIP;
+	*f->kind = PICKLES_CUT;
 	if (zip_local(f->src, 0, &l, &name, &own) == 0 && l.entry.method == ZIP_STORED && is_pickle_name(l.entry.name)) {
 		struct pickle_part part = { .src = f->src, .record = name.p, .off = l.entry.data, .limit = UINT64_MAX,
 					    .object = is_object(l.entry.name) };

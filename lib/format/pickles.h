@@ -15,6 +15,7 @@
 enum pickles_kind {
 	PICKLES_NONE,   /* a format without pickles: safetensors */
 	PICKLES_ZIP,    /* torch zip */
+	PICKLES_CUT,    /* a zip without a usable directory: only its first record is looked at */
 	PICKLES_SCRIPT, /* TorchScript archive */
 	PICKLES_LEGACY, /* torch.save before 1.6: five pickles one after the other */
 	PICKLES_BARE,   /* a pickle without torch's wrapper, or what could be one */
@@ -33,7 +34,7 @@ struct pickle_part {
 /*
  * Calls each for the pickles of src, in the order of the file, at most until one of a legacy stream has no end.
  * -1 if each says so, or if src cannot be read. *kind is set before the first call. What is wrong with the container is
- * left to format_open; of a zip without a usable directory the first record is looked at.
+ * left to format_open.
  */
 int pickles_each(struct source *src, const struct diag *diag, enum pickles_kind *kind,
 		 int (*each)(void *arg, struct pickle_part *part, struct err *e), void *arg, struct err *e);

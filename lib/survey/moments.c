@@ -98,15 +98,17 @@ finite_block(double *x, size_t n, double sum)
 	m.min = s.min;
 	m.max = s.max;
 	m.zeros = s.zeros - (x[0] == 0 ? MOMENTS_BLOCK - n : 0);
-	m.m2 = s.m2;
-	if (n < MOMENTS_BLOCK) {
-		/* not by subtraction, which would lose digits */
-		m.m2 = 0;
-		for (size_t i = 0; i < n; i++) {
-			from = x[i] - m.mean;
-			m.m2 += from * from;
-		}
+	/* not by subtraction of what was filled up, which would lose digits */
+	if (n < MOMENTS_BLOCK)
+		s.m2 = s.rest = 0;
+	for (size_t i = 0; i < n && n < MOMENTS_BLOCK; i++) {
+		from = x[i] - m.mean;
+		s.m2 += from * from;
+		s.rest += from;
 	}
+	/* The mean was rounded; what that does is known from the second pass. */
+	m.m2 = s.m2 - s.rest * (s.rest / (double)n);
+	m.low = s.rest / (double)n;
 	return m;
 }
 
@@ -194,7 +196,7 @@ block(enum dtype t, const void *p, size_t n)
 void
 moments_join(struct moments *m, const struct moments *next)
 {
-	double n = (double)m->finite, k = (double)next->finite, between;
+	double n = (double)m->finite, k = (double)next->finite, between, shift, mean, part;
 
 	m->nans += next->nans;
 	m->pinf += next->pinf;
@@ -206,14 +208,20 @@ moments_join(struct moments *m, const struct moments *next)
 		m->min = next->min;
 		m->max = next->max;
 		m->mean = next->mean;
+		m->low = next->low;
 		m->m2 = next->m2;
 		m->finite = next->finite;
 		return;
 	}
 	m->min = next->min < m->min ? next->min : m->min;
 	m->max = next->max > m->max ? next->max : m->max;
-	between = next->mean - m->mean;
-	m->mean += between * (k / (n + k));
+	between = (next->mean - m->mean) + (next->low - m->low);
+	shift = between * (k / (n + k));
+	/* What rounding takes from mean + shift goes to the low part (Knuth's two-sum). */
+	mean = m->mean + shift;
+	part = mean - m->mean;
+	m->low += (m->mean - (mean - part)) + (shift - part);
+	m->mean = mean;
 	m->m2 += next->m2 + between * between * (n * (k / (n + k)));
 	m->finite += next->finite;
 }
@@ -239,6 +247,12 @@ moments_count(const struct moments *m)
 }
 
 double
+moments_mean(const struct moments *m)
+{
+	return m->finite == 0 ? (double)NAN : m->mean + m->low;
+}
+
+double
 moments_std(const struct moments *m)
 {
 	return m->finite < 2 ? (double)NAN : sqrt(m->m2 / (double)(m->finite - 1));
@@ -247,7 +261,9 @@ moments_std(const struct moments *m)
 double
 moments_norm(const struct moments *m)
 {
-	return sqrt(m->m2 + (double)m->finite * m->mean * m->mean);
+	double mean = m->mean + m->low;
+
+	return sqrt(m->m2 + (double)m->finite * mean * mean);
 }
 
 /* ---- as they come */

@@ -2,7 +2,7 @@
  * moments: figures of a tensor's values, in one pass and in constant memory.
  *
  * Elements are taken in row-major order in units of MOMENTS_UNIT, units in blocks of MOMENTS_BLOCK. A block's mean is
- * found first, then the sum of squared distances from it; blocks are joined in their order, units likewise (Chan,
+ * found first, then the sum of squared distances from it, corrected for the rounding of the mean; blocks are joined in their order, units likewise (Chan,
  * Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979). So the
  * figures are the same bits whatever the threads, the sizes of reads or the strides of the tensor are.
  *
@@ -24,7 +24,8 @@ enum { MOMENTS_BLOCK = 2048, MOMENTS_UNIT = 128 * MOMENTS_BLOCK };
 struct moments {
 	uint64_t finite, zeros, nans, pinf, ninf; /* zeros are finite, too */
 	double min, max;                          /* of finite values; meaningless without any */
-	double mean, m2;                          /* m2: sum of squared distances from the mean */
+	double mean, low;                         /* the mean is the sum of the two: more digits than a double has */
+	double m2;                                /* sum of squared distances from it */
 };
 
 #define MOMENTS_INIT { 0 }
@@ -38,6 +39,7 @@ struct moments moments_unit(enum dtype t, const void *p, size_t n);
 /* Joins the unit that follows. */
 void moments_join(struct moments *m, const struct moments *next);
 
+double moments_mean(const struct moments *m);    /* NaN of nothing */
 uint64_t moments_count(const struct moments *m); /* elements, finite or not */
 double moments_std(const struct moments *m);     /* with N-1, as torch.std; NaN of fewer than two values */
 double moments_norm(const struct moments *m);    /* square root of the sum of squares; 0 of nothing */

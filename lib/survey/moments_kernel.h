@@ -9,6 +9,7 @@
 /* Figures of a whole block of finite values. */
 struct spread {
 	double min, max, m2;
+	double rest; /* sum of the distances from the mean: 0 but for rounding */
 	uint64_t zeros;
 };
 
@@ -74,7 +75,8 @@ FOR(sum_float)(const unsigned char *p, double *x, bool *finite)
 static TARGET struct spread
 FOR(spread)(const double *x, double mean)
 {
-	FOR(vec) lo[FOR(VECS)], hi[FOR(VECS)], sum[FOR(VECS)] = { { 0 } }, from = { 0 }, v;
+	FOR(vec) lo[FOR(VECS)], hi[FOR(VECS)], sum[FOR(VECS)] = { { 0 } }, rest[FOR(VECS)] = { { 0 } };
+	FOR(vec) from = { 0 }, v;
 	FOR(mask) zeros[FOR(VECS)] = { { 0 } };
 	double low[LANES], high[LANES], lanes[LANES];
 	int64_t count[LANES];
@@ -90,6 +92,7 @@ FOR(spread)(const double *x, double mean)
 			hi[l] = GREATER(v, hi[l]);
 			zeros[l] -= v == (FOR(vec)){ 0 };
 			v -= from;
+			rest[l] += v;
 			sum[l] += v * v;
 		}
 	}
@@ -100,6 +103,8 @@ FOR(spread)(const double *x, double mean)
 	s.min = low[0];
 	s.max = high[0];
 	s.m2 = add_lanes(lanes);
+	memcpy(lanes, rest, sizeof(lanes));
+	s.rest = add_lanes(lanes);
 	for (size_t l = 0; l < LANES; l++) {
 		s.min = low[l] < s.min ? low[l] : s.min;
 		s.max = high[l] > s.max ? high[l] : s.max;

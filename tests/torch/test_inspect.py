@@ -1,0 +1,489 @@
+"""lnn-ckpt-inspect against real PyTorch: lists, contents, figures, comparisons, what load_state_dict says, and whether
+weights_only=True loads a file."""
+
+import argparse
+import collections
+import contextlib
+import datetime
+import fractions
+import functools
+import io
+import json
+import math
+import os
+import pathlib
+import pickle
+import random
+import subprocess
+import zipfile
+
+import tap
+
+torch = tap.need_torch(2, 6)
+import numpy  # noqa: E402
+
+t = tap.Tap()
+tmp = tap.scratch()
+PROG = "lnn-ckpt-inspect"
+rng = torch.Generator().manual_seed(11)
+
+
+def inspect(*args, **kw):
+    return tap.run(PROG, *args, **kw)
+
+
+def as_json(*args, **kw):
+    return json.loads(inspect(*args, "--format", "json", **kw).stdout)
+
+
+def save(name, obj, **kw):
+    torch.save(obj, tmp / name, **kw)
+    return tmp / name
+
+
+def randn(*shape):
+    return torch.randn(*shape, generator=rng, dtype=torch.float64)
+
+
+def short(dtype):
+    return str(dtype).removeprefix("torch.")
+
+
+# ---- one of each dtype, and each way to lie in a storage ----
+
+FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2,
+          torch.float8_e4m3fnuz, torch.float8_e5m2fnuz]  # fmt: skip
+INTS = [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64]
+COMPLEX = [torch.complex128, torch.complex64, torch.complex32]
+
+
+def tensors():
+    out = collections.OrderedDict()
+    for n in (0, 1, 2, 7, 2047, 2048, 2049, 70001):
+        out[f"float32.{n}"] = randn(n).to(torch.float32)
+    out["units"] = (randn(700, 1000) * 3 + 1e6).to(torch.float32)
+    for d in FLOATS:
+        out[f"kind.{short(d)}"] = (randn(37, 113) * 5).to(d)
+    for d in INTS:
+        low = 0 if short(d).startswith("u") else -100
+        out[f"kind.{short(d)}"] = torch.randint(low, 100, (37, 113), generator=rng).to(d)
+    out["kind.bool"] = torch.randint(0, 2, (999,), generator=rng).bool()
+    for d in COMPLEX:
+        out[f"kind.{short(d)}"] = torch.complex(randn(21, 30), randn(21, 30)).to(d)
+    out["far.mean"] = (randn(5000) * 1e-3 + 1e4)
+    odd = randn(5000).to(torch.float32)
+    odd[::7] = math.nan
+    odd[1::7] = math.inf
+    odd[2::70] = -math.inf
+    odd[3::7] = 0
+    odd[4] = -0.0
+    out["odd"] = odd
+    out["odd.half"] = odd.half()
+    out["odd.complex"] = torch.complex(odd, randn(5000).float())
+    out["all.nan"] = torch.full((5,), math.nan)
+    base = randn(600, 900).to(torch.float32)
+    out["view.transposed"] = base.t()
+    out["view.rows"] = base[100:200]
+    out["view.steps"] = base[::3, 5:500:7]
+    out["view.expanded"] = base[0].expand(40, 900)
+    out["view.lots"] = torch.randn(3, 1, 1, generator=rng).expand(3, 50, 7000)
+    out["channels_last"] = randn(8, 16, 9, 9).to(torch.float32).to(memory_format=torch.channels_last)
+    out["big.transposed"] = torch.randn(1500, 1300, generator=rng).t()
+    out["long.steps"] = torch.randn(3_000_000, generator=rng)[::2]
+    out["conj"] = torch.complex(randn(40, 3), randn(40, 3)).conj()
+    out["neg"] = torch.complex(randn(40, 3), randn(40, 3)).conj().imag
+    out["scalar"] = torch.tensor(-2.5)
+    out["extremes"] = torch.tensor([2**63 - 1, -(2**63), 2**62], dtype=torch.int64)
+    return out
+
+
+STATE = tensors()
+ZIP = save("all.pth", {"model": STATE, "epoch": 3})
+
+
+# ---- lists ----
+
+with t.part("the list is that of torch"):
+    rows = [line.split("\t") for line in inspect(ZIP).stdout.decode().splitlines()]
+    want = [[n, short(v.dtype), str(list(v.shape)).replace(" ", "")] for n, v in STATE.items()]
+    t.ok(rows == want, "names, dtypes, shapes, in the order of the state dict")
+    doc = as_json("-l", ZIP)
+    t.ok(list(doc)[:4] == ["schema", "file", "format", "key"] and doc["schema"] == 1 and doc["key"] == "model", "JSON: head")
+    t.ok(
+        all((r["numel"], r["nbytes"], r["strides"]) == (v.numel(), v.numel() * v.element_size(), list(v.stride()))
+            for r, v in zip(doc["tensors"], STATE.values(), strict=True)),
+        "elements, bytes, strides",
+    )  # fmt: skip
+    data = ZIP.read_bytes()
+    rows = {r["name"]: r for r in doc["tensors"]}
+    t.ok(
+        all(numpy.frombuffer(data, v.numpy().dtype, v.numel(), rows[n]["offset"]).tobytes() == v.numpy().tobytes()
+            for n, v in STATE.items() if n.startswith("float32.") and v.numel()),
+        "offsets lead to the elements",
+    )  # fmt: skip
+    t.ok(rows["view.rows"]["shares"] == "view.transposed" and rows["units"]["shares"] is None, "sharing")
+    piped = inspect("-l", "-", stdin=data).stdout
+    t.ok(piped == inspect("-l", ZIP).stdout, "the same from a pipe")
+
+with t.part("contents"):
+    for name, v in STATE.items():
+        raw = inspect("--dump", name, "--dump-as", "raw", ZIP).stdout
+        if not t.ok(raw == tap.bits(v.contiguous().resolve_conj().resolve_neg()) or v.numel() == 0, f"raw of {name}"):
+            break
+    for name in ("kind.float64", "kind.float32", "kind.float16", "kind.int64", "kind.uint16", "kind.bool", "kind.complex64",
+                 "kind.complex128", "view.steps", "scalar", "float32.0", "channels_last"):  # fmt: skip
+        npy = numpy.load(io.BytesIO(inspect("--dump", name, "--dump-as", "npy", ZIP).stdout))
+        v = STATE[name].contiguous().numpy()
+        t.ok(npy.dtype == v.dtype and npy.shape == v.shape and npy.tobytes() == v.tobytes(), f"npy of {name}")
+    for name in ("kind.float64", "kind.float32", "kind.float16", "kind.bfloat16", "kind.float8_e4m3fn", "odd", "kind.int8",
+                 "kind.uint64", "extremes"):  # fmt: skip
+        v = STATE[name]
+        text = inspect("--dump", name, ZIP).stdout.decode().split()
+        kind = int if not v.dtype.is_floating_point else float
+        back = torch.tensor([kind(x) for x in text], dtype=torch.float64 if kind is float else torch.int64 if v.dtype != torch.uint64 else torch.uint64)
+        back = back.to(v.dtype).view(v.shape)
+        t.ok(tap.same(torch.nan_to_num(back.float()) if kind is float else back,
+                      torch.nan_to_num(v.float()) if kind is float else v), f"text of {name} reads back the same")  # fmt: skip
+    done = inspect("--dump", "kind.bfloat16", "--dump-as", "npy", ZIP, status=2)
+    t.ok(b"raw" in done.stderr, "numpy has no bfloat16: the error names raw")
+    inspect("--dump", "nothing", ZIP, status=1)
+
+
+# ---- figures ----
+
+
+def figures(v):
+    """What --stats is to say, from torch in float64."""
+    if v.dtype.is_complex:
+        x = v.to(torch.complex128).resolve_conj()
+        nan = x.real.isnan() | x.imag.isnan()
+        x = torch.where(nan, torch.tensor(math.nan, dtype=torch.float64), x.abs())
+    else:
+        x = v.to(torch.float64).resolve_neg()
+    x = x.flatten()
+    f = x[x.isfinite()]
+    none = f.numel() == 0
+    return {
+        "min": math.nan if none else f.min().item(),
+        "max": math.nan if none else f.max().item(),
+        "mean": math.nan if none else f.mean().item(),
+        "std": math.nan if f.numel() < 2 else f.std().item(),
+        "norm": torch.linalg.vector_norm(f).item(),
+        "zeros": int((x == 0).sum()),
+        "nan": int(x.isnan().sum()),
+        "posinf": int((x == math.inf).sum()),
+        "neginf": int((x == -math.inf).sum()),
+    }
+
+
+def agree(name, got, want, scale):
+    for key, w in want.items():
+        g = float(got[key]) if isinstance(got[key], str) else got[key]
+        exact = key not in ("mean", "std", "norm")
+        if exact and not (g == w or (math.isnan(g) and math.isnan(w))):
+            return f"{name}: {key} {g}, torch {w}"
+        if not exact and not (math.isnan(g) and math.isnan(w)) and not abs(g - w) <= 1e-12 * abs(w) + 1e-14 * scale:
+            return f"{name}: {key} {g!r}, torch {w!r}"
+    return None
+
+
+with t.part("figures"):
+    doc = as_json("--stats", ZIP)
+    t.ok([r["name"] for r in doc["tensors"]] == list(STATE), "a row for each tensor, in order")
+    for row, (name, v) in zip(doc["tensors"], STATE.items(), strict=True):
+        if name == "extremes":
+            continue
+        want = figures(v)
+        if name == "view.lots":  # where torch itself is some 5e-12 off
+            n = v.numel()
+            few = [fractions.Fraction(x) for x in v[:, 0, 0].double().tolist()]
+            mean = sum(few) / 3
+            want["std"] = math.sqrt(sum((x - mean) ** 2 for x in few) * (n // 3) / (n - 1))
+            want["norm"] = math.sqrt(sum(x * x for x in few) * (n // 3))
+        scale = 0 if math.isnan(want["max"]) else max(abs(want["min"]), abs(want["max"]))
+        wrong = agree(name, row, want, scale)
+        t.ok(wrong is None, f"{name}" if wrong is None else wrong)
+    exact = [fractions.Fraction(x) for x in STATE["far.mean"].tolist()]
+    mean = sum(exact) / len(exact)
+    std = math.sqrt(sum((x - mean) ** 2 for x in exact) / (len(exact) - 1))
+    row = next(r for r in doc["tensors"] if r["name"] == "far.mean")
+    t.ok(abs(row["std"] - std) < 1e-12 * std and abs(row["mean"] - float(mean)) <= 2e-12, "std far from 0, in exact arithmetic")
+
+with t.part("figures are the same bits however they are come by"):
+    want = inspect("--stats", ZIP).stdout
+    t.ok(inspect("--stats", "-j", 2, ZIP).stdout == want, "two threads")
+    t.ok(inspect("--stats", "-j", 5, ZIP).stdout == want, "five threads")
+    t.ok(inspect("--stats", "-", stdin=data).stdout == want, "from a pipe")
+    t.ok(inspect("--stats", save("all-legacy.pth", {"model": STATE}, _use_new_zipfile_serialization=False)).stdout == want, "legacy")
+    t.ok(inspect("--stats", "-", stdin=(tmp / "all-legacy.pth").read_bytes()).stdout == want, "legacy from a pipe")
+    with zipfile.ZipFile(ZIP) as old, zipfile.ZipFile(tmp / "deflated.pth", "w", zipfile.ZIP_DEFLATED) as new:
+        for item in old.namelist():
+            new.writestr(item, old.read(item))
+    t.ok(inspect("--stats", "-j", 2, tmp / "deflated.pth").stdout == want, "deflated, two threads")
+    flat = {n: v.contiguous().resolve_conj().resolve_neg().clone() for n, v in STATE.items()}
+    t.ok(inspect("--stats", save("flat.pth", flat)).stdout == want, "with all views made contiguous")
+    sizes = inspect("--stats", "--sort", "size", ZIP).stdout.splitlines()
+    t.ok(sorted(sizes) == sorted(want.splitlines()) and sizes != want.splitlines(), "--sort changes the order only")
+
+with t.part("--check"):
+    done = inspect("--check", ZIP, status=1)
+    found = {tuple(line.split("\t")) for line in done.stdout.decode().splitlines()}
+    want = set()
+    for name, v in STATE.items():
+        f = figures(v)
+        want |= {(name, "nan", str(f["nan"]))} if f["nan"] else set()
+        want |= {(name, "inf", str(f["posinf"] + f["neginf"]))} if f["posinf"] + f["neginf"] else set()
+    t.ok(found == want, "NaN and infinities are where torch sees them")
+    t.ok(inspect("--check", "-", stdin=data, status=1).stdout == done.stdout, "from a pipe")
+    fine = {"w": randn(3000, 200).float(), "zero": torch.zeros(4)}
+    path = save("fine.pth", fine)
+    inspect("--check", path)
+    inspect("--check", "--fail-on", "zero", path, status=1)
+    broken = bytearray(path.read_bytes())
+    broken[broken.index(fine["w"].numpy().tobytes()[:64]) + 1234567] ^= 4
+    (tmp / "flipped.pth").write_bytes(broken)
+    torch.load(tmp / "flipped.pth", weights_only=True)
+    done = inspect("--check", "-j", 2, tmp / "flipped.pth", status=1)
+    t.ok(done.stdout == b"data/0\tcrc\n", "a flipped bit, which torch.load does not see")
+
+
+# ---- comparisons ----
+
+with t.part("--against a checkpoint"):
+    inspect("--against", ZIP, "--values", ZIP)
+    inspect("--against", ZIP, "--values", "-j", 2, tmp / "all-legacy.pth")
+    inspect("--against", ZIP, "--values", "-", stdin=data)
+    inspect("--against", tmp / "flat.pth", "--values", ZIP)
+    inspect("--against", ZIP, "--values", "--nan", "differ", ZIP, status=1)
+    other = {n: v.clone() for n, v in flat.items()}
+    other["units"].view(-1)[[0, 262144, 699999]] += torch.tensor([0.25, 0.5, -0.125])
+    other["kind.int64"].view(-1)[5] += 3
+    other["extremes"][0] -= 1
+    other["kind.float16"].view(-1)[17] = math.nan
+    other["big.transposed"][1299, 1499] += 2
+    other["kind.complex128"].view(-1)[3] += 3 + 4j
+    save("other.pth", {"model": other})
+    rows = as_json("--against", tmp / "other.pth", "--values", ZIP, status=1)["values"]
+    got = {r["name"]: (r["differing"], float(r["largest"])) for r in rows}
+    want = {}
+    for n in ("units", "kind.int64", "extremes", "big.transposed", "kind.complex128"):
+        a, b = STATE[n], other[n]
+        if n == "extremes":
+            want[n] = (1, 1.0)
+        else:
+            d = (a.to(torch.complex128) - b.to(torch.complex128)).abs() if a.dtype.is_complex else (a.double() - b.double()).abs()
+            want[n] = (int((d > 0).sum()), d.max().item())
+    want["kind.float16"] = (1, math.inf)
+    t.ok(got == want, f"how many elements differ, and the largest difference: {got}")
+    t.ok(as_json("--against", ZIP, "--values", "-j", 2, tmp / "other.pth", status=1)["values"].__len__() == len(want), "the other way round")
+
+with t.part("tolerances are those of torch.allclose"):
+    r = random.Random(5)
+    a = randn(4000).float()
+    b = a + (randn(4000) * 1e-3).float()
+    pa, pb = save("a.pth", {"x": a}), save("b.pth", {"x": b})
+    for _ in range(12):
+        atol, rtol = r.choice([0, 1e-4, 1e-3, 3e-3, 1e-2]), r.choice([0, 1e-4, 1e-2, 1])
+        want = torch.allclose(a.double(), b.double(), rtol=rtol, atol=atol)
+        inspect("--against", pb, "--values", "--atol", atol, "--rtol", rtol, pa, status=0 if want else 1)
+        close = torch.isclose(a.double(), b.double(), rtol=rtol, atol=atol)
+        if not want:
+            n = as_json("--against", pb, "--values", "--atol", atol, "--rtol", rtol, pa, status=1)["values"][0]["differing"]
+            if not t.ok(n == int((~close).sum()), f"atol {atol}, rtol {rtol}: {n} elements"):
+                break
+
+with t.part("dtypes and things that cannot be compared"):
+    half = save("half.pth", {"x": a.half(), "y": torch.zeros(2, 2)})
+    full = save("full.pth", {"x": a, "y": torch.zeros(4)})
+    doc = as_json("--against", half, full, status=1)
+    t.ok(doc["dtype"] == [{"name": "x", "dtype": "float32", "target_dtype": "float16"}], "a dtype of its own")
+    t.ok(doc["mismatched"] == [{"name": "y", "shape": [4], "target_shape": [2, 2]}], "a shape of its own")
+    inspect("--against", full, tmp / "nowhere.pth", status=2)
+
+
+class Net(torch.nn.Module):
+    def __init__(self, classes=10, stage=8):
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 4, 3)
+        self.bn = torch.nn.BatchNorm2d(4)
+        self.stages = torch.nn.ModuleList(torch.nn.Linear(stage if i == 2 else 8, 8) for i in range(4))
+        self.head = torch.nn.Linear(8, classes)
+        self.scale = torch.nn.Parameter(torch.tensor(1.0))
+
+
+def loading(model, state):
+    """missing, unexpected and mismatched names as load_state_dict gives them."""
+    mismatched = []
+    try:
+        keys = model.load_state_dict(state, strict=False)
+        return set(keys.missing_keys), set(keys.unexpected_keys), set()
+    except RuntimeError as e:
+        mismatched = [line.split("size mismatch for ")[1].split(":")[0] for line in str(e).splitlines() if "size mismatch for" in line]
+        rest = {n: v for n, v in state.items() if n not in mismatched}
+        rest = collections.OrderedDict(rest)
+        if hasattr(state, "_metadata"):
+            rest._metadata = state._metadata
+        keys = model.load_state_dict(rest, strict=False)
+        return set(keys.missing_keys) - set(mismatched), set(keys.unexpected_keys), set(mismatched)
+
+
+def description(model):
+    import sys
+
+    sys.path.insert(0, str(tap.FIXTURES))
+    import describe
+
+    path = tmp / "model.yaml"
+    with open(path, "w", encoding="utf-8") as f:
+        describe.describe(model, f)
+    return path
+
+
+with t.part("--against a model says what load_state_dict says"):
+    target = Net()
+    cases = {
+        "same": Net().state_dict(),
+        "other head": Net(classes=7).state_dict(),
+        "other stage": Net(stage=6).state_dict(),
+        "plain dict": dict(Net().state_dict()),
+        "old norm": collections.OrderedDict((n, v) for n, v in Net().state_dict().items() if "tracked" not in n),
+        "no counter": Net().state_dict(),
+        "scalar as [1]": Net().state_dict(),
+        "extra": Net().state_dict(),
+    }
+    del cases["no counter"]["bn.num_batches_tracked"]
+    cases["scalar as [1]"]["scale"] = torch.ones(1)
+    cases["extra"]["aux.weight"] = torch.ones(3)
+    del cases["extra"]["stem.bias"]
+    model = description(target)
+    for name, state in cases.items():
+        path = save("state.pth", {"state_dict": state})
+        want = loading(Net(), state)
+        doc = as_json("--against", model, path, status=1 if any(want) else 0)
+        got = tuple({r["name"] for r in doc[k]} for k in ("missing", "unexpected", "mismatched"))
+        t.ok(got == want and doc["same"] == (not any(want)), f"{name}: {want}")
+    hint = as_json("--against", model, save("h.pth", Net(classes=7).state_dict()), status=1)["hints"]
+    t.ok(any("'head.'" in h for h in hint) and any("7 here, 10 there" in h for h in hint), f"a head is told: {hint}")
+    hint = as_json("--against", model, save("s.pth", Net(stage=6).state_dict()), status=1)["hints"]
+    t.ok(any("'stages.2.weight'" in h or "'stages.'" in h or "stages.2." in h for h in hint), f"a stage is told: {hint}")
+    path = save("ddp.pth", {"module." + n: v for n, v in Net().state_dict().items()})
+    hint = as_json("--against", model, path, status=1)["hints"]
+    t.ok(hint == ["all names differ by the prefix 'module.' only: --strip-prefix=module."], f"a prefix is told: {hint}")
+    inspect("--against", model, "--strip-prefix", "module.", path)
+    path = save("bare.pth", Net().state_dict())
+    hint = as_json("--against", tmp / "ddp.pth", path, status=1)["hints"]
+    t.ok(len(hint) == 1 and "--add-prefix=module." in hint[0], f"a prefix that is lacking is told: {hint}")
+
+with t.part("a description written from a checkpoint"):
+    out = inspect("--format", "model", save("bare.pth", Net().state_dict())).stdout
+    (tmp / "from.yaml").write_bytes(out)
+    inspect("--against", tmp / "from.yaml", tmp / "bare.pth")
+
+
+# ---- --globals ----
+
+
+class Evil:
+    def __init__(self, how, *args):
+        self.how = how, args
+
+    def __reduce__(self):
+        return self.how
+
+
+class Dangling:
+    """Some class of somebody's."""
+
+
+def verdict(path):
+    with contextlib.suppress(Exception):
+        torch.load(path, weights_only=True)
+        return True
+    return False
+
+
+def pickled(name, raw):
+    """A torch zip whose data.pkl is raw."""
+    with zipfile.ZipFile(tmp / name, "w") as z:
+        z.writestr("archive/data.pkl", raw)
+        z.writestr("archive/byteorder", "little")
+        z.writestr("archive/version", "3\n")
+    return tmp / name
+
+
+with t.part("--globals agrees with torch.load(weights_only=True)"):
+    T = torch.ones(2)
+    good = {
+        "tensors": {"a": T}, "numbers": {"a": T, "x": 1.5, "n": 2**80, "s": "text", "b": True, "none": None},
+        "containers": {"a": T, "l": [1, (2, 3)], "o": collections.OrderedDict(x=1), "c": collections.Counter("aab")},
+        "bytes": {"a": T, "b": b"abc"}, "set": {"a": T, "s": {1, 2}}, "complex": {"a": T, "z": 1 + 2j},
+        "torch things": {"a": T, "s": T.shape, "d": torch.float16, "dev": torch.device("cpu"), "l": torch.sparse_coo},
+        "parameter": torch.nn.Parameter(T), "sparse": torch.eye(3).to_sparse(), "quantised": torch.quantize_per_tensor(T, 0.1, 0, torch.qint8),
+        "optimizer": torch.optim.Adam([torch.nn.Parameter(T)]).state_dict(), "bytearray": {"a": T, "b": bytearray(b"x")},
+    }  # fmt: skip
+    bad = {
+        "empty bytes": {"a": T, "b": b""}, "frozenset": {"a": T, "f": frozenset([1])}, "range": {"a": T, "r": range(3)},
+        "defaultdict": {"a": T, "d": collections.defaultdict(list)}, "deque": {"a": T, "d": collections.deque([1])},
+        "namespace": {"a": T, "n": argparse.Namespace(x=1)}, "date": {"a": T, "d": datetime.datetime(2024, 1, 1)},
+        "path": {"a": T, "p": pathlib.PurePosixPath("/x")}, "numpy": {"a": T, "n": numpy.float64(1)}, "module": torch.nn.Linear(2, 2),
+        "class": {"a": T, "c": Dangling()}, "long": {"a": T, "n": 1 << 2100},
+        "partial": {"a": T, "p": functools.partial(int, "1")}, "eval": {"a": T, "e": Evil(eval, "1+1")},
+        "getattr": {"a": T, "e": Evil(getattr, "", "upper")}, "open": {"a": T, "e": Evil(open, os.devnull)},
+        "print": {"a": T, "e": Evil(print, "")},
+    }  # fmt: skip
+    for name, obj in {**good, **bad}.items():
+        for legacy in (False, True):
+            path = save("one.pth", obj, _use_new_zipfile_serialization=not legacy)
+            want = verdict(path)
+            doc = as_json("--globals", path, status=None)
+            t.ok(doc["loads"] == want == (name in good), f"{name}{', legacy' if legacy else ''}: {doc['reason']}")
+    for name in ("eval", "getattr", "open"):
+        doc = as_json("--globals", save("one.pth", bad[name]), status=1)
+        t.ok([g["verdict"] for g in doc["globals"] if "builtin" in g["global"]] == ["unsafe"], f"{name} is unsafe")
+
+with t.part("--globals: opcodes, what is behind STOP, and files that cannot be opened"):
+    for protocol in range(2, 6):
+        path = save("p.pth", {"a": T}, pickle_protocol=protocol)
+        t.ok(as_json("--globals", path, status=None)["loads"] == verdict(path), f"protocol {protocol}")
+    tail = pickle.dumps(Evil(os.system, "true"), protocol=2)
+    path = pickled("tail.pth", pickle.dumps({"a": 1}, protocol=2) + tail)
+    doc = as_json("--globals", path, status=1)
+    t.ok(doc["loads"] and verdict(path), "torch does not look behind STOP")
+    t.ok(doc["pickles_behind_stop"] == 1 and [(g["global"], g["verdict"], g["behind_stop"]) for g in doc["globals"]]
+         == [("posix.system", "unsafe", True)], "but it is looked at")  # fmt: skip
+    for name, raw in {
+        "stack global": pickle.dumps(Evil(os.system, "true"), protocol=4), "bare, protocol 2": tail,
+        "bare, protocol 0": b"cos\nsystem\n(S'true'\ntR.", "inst": b"(S'true'\nios\nsystem\n.",
+    }.items():  # fmt: skip
+        (tmp / "bare.pkl").write_bytes(raw)
+        doc = as_json("--globals", tmp / "bare.pkl", status=1)
+        t.ok(not doc["loads"] and any(g["verdict"] == "unsafe" for g in doc["globals"]), f"bare pickle: {name}")
+        path = pickled("wrapped.pth", raw)
+        doc = as_json("--globals", path, status=1)
+        t.ok(not doc["loads"] and not verdict(path) and any(g["verdict"] == "unsafe" for g in doc["globals"]), f"in a zip: {name}")
+    path = save("evil.pth", {"a": T, "e": Evil(os.system, "true")})
+    seen = path.read_bytes().index(b"posix\nsystem\n") + 14
+    for cut in (seen, seen + 20, len(path.read_bytes()) - 30):
+        (tmp / "cut.pth").write_bytes(path.read_bytes()[:cut])
+        done = inspect("--globals", tmp / "cut.pth", status=2)
+        t.ok(b"unsafe\tposix.system" in done.stdout, f"cut off at byte {cut}, and still seen")
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp / "script.pt")
+    doc = as_json("--globals", tmp / "script.pt", status=1)
+    t.ok(not doc["loads"] and "TorchScript" in doc["reason"] and not verdict(tmp / "script.pt"), "TorchScript")
+    t.ok(as_json("--globals", tap.FIXTURES / "tiny.safetensors")["loads"], "no pickle, no trouble")
+
+with t.part("--summary, --get"):
+    doc = as_json("--summary", ZIP)
+    t.ok((doc["tensors"], doc["numel"], doc["nbytes"]) == (len(STATE), sum(v.numel() for v in STATE.values()),
+         sum(v.numel() * v.element_size() for v in STATE.values())), "counts")  # fmt: skip
+    stored = {v.untyped_storage().data_ptr(): v.untyped_storage().nbytes() for v in STATE.values()}
+    t.ok(doc["stored_bytes"] == sum(stored.values()), "stored bytes")
+    lone = save("lone.pth", {"model": {"x": torch.zeros(1000)[:10], "y": torch.zeros(5)}, "optimizer": {"m": torch.zeros(50)}})
+    doc = as_json("--summary", lone)
+    t.ok((doc["unused_bytes"], doc["optimizer_bytes"], doc["stored_bytes"]) == (3960, 200, 4220), "unused and optimizer bytes")
+    t.ok(inspect("--get", "epoch", ZIP).stdout == b"3\n", "--get")
+    for v in (0.1, 1e300, -0.0, math.pi, 5e-324, math.inf):
+        got = inspect("--get", "v", save("v.pth", {"v": v, "t": T})).stdout.decode()
+        t.ok(float(got) == v and math.copysign(1, float(got)) == math.copysign(1, v), f"--get of {v!r} reads back equal")
+
+t.done()
