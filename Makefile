@@ -222,10 +222,10 @@ bench: all
 	@if [ -x tests/bench/run ]; then $(run_env) tests/bench/run; else echo 'there is no benchmark yet' >&2; exit 1; fi
 
 cov:
-	$(Q)$(MAKE) COV=1 BUILD=build-cov check
-	gcovr --root . --object-directory build-cov --filter lib/ --exclude-throw-branches --txt build-cov/coverage.txt \
-		--html-details build-cov/coverage.html --print-summary
-	@echo 'by file: build-cov/coverage.txt, by line: build-cov/coverage.html'
+	@status=0; $(MAKE) COV=1 BUILD=build-cov check || status=$$?; \
+	gcovr --root . --object-directory build-cov --filter lib/ --txt build-cov/coverage.txt \
+		--html-details build-cov/coverage.html --print-summary build-cov && \
+	echo 'by file: build-cov/coverage.txt, by line: build-cov/coverage.html'; exit $$status
 
 install: all
 	install -d '$(DESTDIR)$(BINDIR)'
