@@ -1,0 +1,112 @@
+# The manuals: their examples do what they say, and their options are those of the programs.
+
+# shellcheck disable=SC2154 # top, fixtures, output, stderr, status come from helpers and bats
+load helpers
+
+programs='lnn-ckpt-inspect lnn-filter lnn-ckpt-adapt lnn-interp-bias'
+
+# options_of PROGRAM: `-c --config`, `--drop-params`, ..., one a line, in order.
+options_of() {
+	"$1" --help | sed -nE 's/^ +(-([^-]), )?--([a-z0-9-]+).*/-\2 --\3/p' | sed 's/^- //' | sort
+}
+
+# The same by the tags of a manual's lists: `.It Fl c , Fl Fl config Ns = Ns Ar file`, with several on one line at times.
+options_in() {
+	sed -nE '/^\.It Fl /p' "$1" | perl -ne '
+		s/^\.It //;
+		# What belongs to an option, not its argument: letters stand before the name that they shorten.
+		my $letter = "";
+		while (/\bFl (?:Fl ([a-z0-9][a-z0-9-]*)|([A-Za-z0-9])(?=[ ,]))/g) {
+			if (defined $1) { print $letter, "--$1\n"; $letter = "" } else { $letter = "-$2 " }
+		}' | sort -u
+}
+
+examples() {
+	run "$top/tests/manuals/run" "$@"
+	[ "$status" -eq 0 ] || fail "$output"
+}
+
+@test 'examples of the manuals of sections 1 and 7 do what they say' {
+	local page
+	for page in "$top"/man/*.[17]; do
+		examples "$page"
+		[[ $output == *[1-9]*' examples run' ]] || fail "$page has no example"
+	done
+}
+
+@test 'examples of the manuals of file formats' {
+	examples "$top"/man/*.5
+}
+
+@test 'examples of the README' {
+	examples "$top/README.md"
+	[[ $output == *[1-9]*' examples run' ]] || fail 'there are none'
+}
+
+@test 'an example that fails, or prints something else, is found' {
+	printf '%s\n' '.Sh EXAMPLES' '.Dl $ lnn-filter --no-such-option' >bad.1
+	run "$top/tests/manuals/run" bad.1
+	[ "$status" -eq 1 ]
+	printf '%s\n' '.Sh EXAMPLES' '.Bd -literal' '$ echo a; echo b' b a .Ed >bad.1
+	run "$top/tests/manuals/run" bad.1
+	[ "$status" -eq 1 ]
+	[[ $output == *'does not come out: a'* ]]
+	printf '%s\n' '.Sh EXAMPLES' '.Bd -literal' '$ echo a |' '  tr a b' b .Ed >good.1
+	run "$top/tests/manuals/run" good.1
+	[ "$status" -eq 0 ]
+	printf '%s\n' '.Sh EXAMPLES' '.Bd -literal' 'echo a' .Ed >bad.1
+	run "$top/tests/manuals/run" bad.1
+	[ "$status" -ne 0 ]
+	printf 'Text:\n\n    lnn-filter x\n\nMore.\n' >bad.md
+	run "$top/tests/manuals/run" bad.md
+	[ "$status" -ne 0 ]
+}
+
+@test 'every program has a manual, whose options are those of --help' {
+	local p
+	for p in $programs; do
+		[ -f "$top/man/$p.1" ] || fail "there is no man/$p.1"
+		diff -u --label "$p --help" --label "man/$p.1" <(options_of "$p") <(options_in "$top/man/$p.1") ||
+			fail "man/$p.1 and $p --help differ"
+	done
+}
+
+@test 'every option that a manual speaks of is one' {
+	local p page name
+	for p in $programs; do
+		options_of "$p" | sed 's/.*--/--/'
+	done | sort -u >all
+	for page in "$top"/man/*.[157]; do
+		while read -r name; do
+			grep -qxF -e "$name" all || fail "${page##*/} speaks of $name, which no program has"
+		done < <(grep -oE '(^|[^a-z-])(Fl Fl |lnn-[a-z-]+ [^|]*--)[a-z][a-z0-9-]*' "$page" | sed -E 's/.*(Fl Fl |--)/--/' | sort -u)
+	done
+}
+
+@test 'synopsis and usage name the same short options with arguments' {
+	local p
+	for p in $programs; do
+		sed -n '/^\.Sh SYNOPSIS/,/^\.Sh DESCRIPTION/p' "$top/man/$p.1" >synopsis
+		while read -r letter; do
+			grep -qE "Fl ([A-Za-z0-9]*$letter[A-Za-z0-9]*)( |\$)" synopsis || fail "man/$p.1: the synopsis lacks -$letter of the usage line"
+		done < <($p --help | head -n 1 | grep -oE '\[-[a-zA-Z]' | tr -d '[-')
+	done
+}
+
+@test 'manuals refer to manuals that exist, and are listed in lnn-tools(7)' {
+	local page name
+	for page in "$top"/man/*.[157]; do
+		while read -r name; do
+			[ -f "$top/man/$name" ] || fail "${page##*/} refers to $name"
+		done < <(sed -nE 's/^\.Xr (lnn-[a-z-]+) ([0-9]).*/\1.\2/p' "$page")
+		name=${page##*/}
+		[ "$name" = lnn-tools.7 ] || grep -q "^.Xr ${name%.?} ${name##*.}" "$top/man/lnn-tools.7" ||
+			fail "lnn-tools(7) does not name $name"
+	done
+}
+
+@test 'mandoc has nothing to say' {
+	command -v mandoc >/dev/null || skip 'there is no mandoc'
+	run mandoc -T lint -W warning "$top"/man/*.[157]
+	[ "$status" -eq 0 ] || fail "$output"
+}
