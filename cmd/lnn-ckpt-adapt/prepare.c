@@ -86,6 +86,7 @@ load_map(struct adapt *a, const struct operands *operands, struct err *e)
 {
 	const char *name = a->o->source;
 	struct buf text = BUF_INIT;
+	struct err inner = ERR_INIT;
 	int rc;
 
 	if (name == NULL && operands->n == 0 && map_of_config(a, &name, e) != 0)
@@ -94,8 +95,13 @@ load_map(struct adapt *a, const struct operands *operands, struct err *e)
 		return -1;
 	if (name == NULL)
 		return 0;
-	if (keymap_is_builtin(name) || !is_file_name(name))
-		return keymap_builtin(&a->map, name, e);
+	if (keymap_is_builtin(name) || !is_file_name(name)) {
+		if (keymap_builtin(&a->map, name, &inner) == 0)
+			return 0;
+		return a->o->source != NULL ? err_set(e, inner.code, "%s", inner.msg)
+					    : ynode_fail(config_get(&a->config, "MODEL.PRETRAINED_SOURCE"), e, "%s",
+							 inner.msg);
+	}
 	rc = file_text(name, YAML_MAX_BYTES, &text, e);
 	if (rc == 0)
 		rc = keymap_load(&a->map, name, buf_str(&text), e);
@@ -134,6 +140,9 @@ find_below(struct adapt *a, const char *dir, const char *name, const char **out,
 	wanted.first = wanted.second = NULL;
 	if (nftw(dir, visit, 32, 0) < 0)
 		rc = err_sys(e, dir, "cannot look for %s (ENV.INPUT.CACHE_DIR)", name);
+	else if (wanted.second != NULL && strcmp(wanted.first, wanted.second) > 0)
+		rc = err_set(e, ERR_INPUT, "%s: two files of that name: %s and %s; give the path", name, wanted.second,
+			     wanted.first);
 	else if (wanted.second != NULL)
 		rc = err_set(e, ERR_INPUT, "%s: two files of that name: %s and %s; give the path", name, wanted.first,
 			     wanted.second);

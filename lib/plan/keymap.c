@@ -14,6 +14,7 @@ struct trial {
 	struct keymap *k;
 	struct km_rule *r;
 	struct str name, rest; /* rest: what an open pattern carries over */
+	const char *why;       /* the rule, for the report */
 	bool bound[KEYMAP_INDEXES];
 	int64_t value[KEYMAP_INDEXES];
 };
@@ -127,8 +128,10 @@ fits(struct trial *t, struct str input, struct err *e)
 	for (size_t i = 0; i < r->ncontains; i++)
 		if (!str_contains(t->name, r->contains[i]))
 			return 0;
-	for (size_t i = 0; hit == 0 && i < r->nfrom; i++)
+	for (size_t i = 0; hit == 0 && i < r->nfrom; i++) {
 		hit = fits_text(t, &r->from[i], e);
+		t->why = hit > 0 ? r->from[i].why : t->why;
+	}
 	return r->ncontains > 0 ? 1 : hit;
 }
 
@@ -178,7 +181,7 @@ expand(struct trial *t, const struct km_text *to, struct outputs *o, struct err 
 	}
 	buf_addstr(&b, t->rest);
 	if (rc == 0)
-		give(o, buf_str(&b), t->r->text);
+		give(o, buf_str(&b), t->why);
 	buf_release(&b);
 	return rc;
 }
@@ -223,11 +226,11 @@ map_entry(struct trial *t, struct outputs *o, struct err *e)
 		buf_clear(&b);
 		rc = pyre_sub(r->subs[i], t->name, false, &b, NULL, e);
 		if (rc == 0)
-			give(o, buf_str(&b), r->text);
+			give(o, buf_str(&b), t->why);
 	}
 	buf_release(&b);
 	if (rc == 0 && o->made == 0)
-		plan_drop(o->p, &o->p->entries[o->entry], PLAN_SKIPPED, r->text);
+		plan_drop(o->p, &o->p->entries[o->entry], PLAN_SKIPPED, t->why);
 	return rc;
 }
 
@@ -256,6 +259,7 @@ apply_one(struct keymap *k, struct plan *p, size_t i, const char *unmapped, size
 	for (n = 0; hit == 0 && n < k->nrules; n++) {
 		t.r = &k->rules[n];
 		t.rest = (struct str){ "", 0 };
+		t.why = t.r->text;
 		hit = fits(&t, str_c(label == NULL ? "" : label), e);
 	}
 	if (hit < 0)
@@ -270,7 +274,7 @@ apply_one(struct keymap *k, struct plan *p, size_t i, const char *unmapped, size
 		t.r->rule->touched++;
 	}
 	if (t.r->what == KM_SKIP)
-		take_away(p, &p->entries[i], t.r->text);
+		take_away(p, &p->entries[i], t.why);
 	else if (t.r->what == KM_MAP)
 		rc = map_entry(&t, &o, e);
 	*next = i + (o.made > 1 ? o.made : 1);
@@ -295,6 +299,10 @@ start_rules(struct keymap *k, struct plan *p)
 		r = &k->rules[i];
 		r->rule = plan_rule_new(p, wanted(r), "%s", r->text);
 		r->text = r->rule->text; /* lives as long as the plan */
+		for (size_t n = 0; n < r->nfrom; n++)
+			r->from[n].why = r->nfrom == 1 ? r->text
+						       : arena_printf(&p->arena, "key map %s: from %.*s", keymap_name(k),
+								      STR_ARG(r->from[n].source));
 		r->rule->optional = k->builtin;
 		r->rule->quiet = k->builtin;
 	}

@@ -34,6 +34,8 @@ struct km_text {
 	struct km_piece *pieces;
 	size_t n;
 	bool open; /* pattern that ends in a dot: what follows in the name is carried over */
+	struct str source;
+	const char *why; /* of a pattern, while its rule is applied: the rule with this alternative, for the report */
 };
 
 /* An index over [low, high). In a rule's from it is matched, else every value is taken (fan-out). */

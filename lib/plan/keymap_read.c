@@ -78,6 +78,7 @@ km_text_parse(struct keymap *k, struct km_text *t, struct str s, const struct yn
 
 	t->pieces = arena_calloc(&k->arena, s.len + 1, sizeof(*t->pieces));
 	t->n = 0;
+	t->source = s;
 	t->open = s.len > 0 && s.p[s.len - 1] == '.';
 	while (s.len > 0) {
 		open = str_find(s, str_c("{"), 0);

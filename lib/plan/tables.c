@@ -352,6 +352,8 @@ plan_one(struct plan *p, struct plan_entry *en, const struct tables_opts *o, str
 static int
 is_table(const struct tables_opts *o, struct str name, struct err *e)
 {
+	if (str_contains(name, index_part))
+		return 0;
 	if (o->match != NULL)
 		return pyre_search(o->match, name, NULL, 0, e);
 	return str_contains(name, table_part);

@@ -1,0 +1,352 @@
+# lnn-ckpt-adapt: key maps and experiment files.
+
+# shellcheck disable=SC2154 # top, fixtures, output, stderr and status come from helpers and bats
+load helpers
+
+# safetensors FILE NAME...: a file with one float32 for each name, put together by hand.
+safetensors() {
+	local file=$1 header='{' at=0 n
+	shift
+	for n; do
+		header+="\"$n\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[$at,$((at + 4))]},"
+		at=$((at + 4))
+	done
+	header=${header%,}}
+	n=$(printf '%08x' ${#header})
+	{
+		printf '%b' "\\x${n:6:2}\\x${n:4:2}\\x${n:2:2}\\x${n:0:2}\\0\\0\\0\\0"
+		printf '%s' "$header"
+		head -c $at /dev/zero
+	} >"$file"
+}
+
+# names ARG...: a dry run; its names in $output.
+names() {
+	pipe "lnn-ckpt-adapt -n $(printf '%q ' "$@") | cut -f1"
+}
+
+stitch="-s stitched_convnext_ropevit --input convnext=$BATS_TEST_DIRNAME/../fixtures/convnext.pth"
+
+@test 'metaformer: names that start with head or contain head.fc, and head_1 and head_2 of meta_' {
+	safetensors in.st head.weight header.w a.head.fc.w a.head.w meta_a_head_1.w x.meta_b_head_2.0 meta_head_3.w a_head_1.w stage_1.0.w
+	names -s metaformer in.st
+	expect_status 0
+	expect_out $'a.head.w\nmeta_head_3.w\na_head_1.w\nstage_1.0.w'
+	expect_err_has '4 kept, 5 dropped'
+	# module. is off before the map, but not as linnaeus does it
+	safetensors in.st module.head.weight module.x
+	names -s metaformer in.st
+	expect_out x
+	names -s metaformer --compat=linnaeus in.st
+	expect_out $'head.weight\nx'
+}
+
+@test 'timm_convnext: the names of the original ConvNeXt' {
+	safetensors in.st stem.0.weight stem.1.bias stages.0.blocks.0.gamma stages.0.blocks.1.conv_dw.weight \
+		stages.1.downsample.0.weight stages.1.downsample.1.bias stages.2.blocks.10.mlp.fc1.weight \
+		stages.2.blocks.10.mlp.fc2.bias stages.3.blocks.2.norm.weight head.norm.weight head.fc.bias
+	names -s timm_convnext in.st
+	expect_status 0
+	expect_out 'downsample_layers.0.0.weight
+downsample_layers.0.1.bias
+stages.0.0.gamma
+stages.0.1.dwconv.weight
+downsample_layers.1.0.weight
+downsample_layers.1.1.bias
+stages.2.10.pwconv1.weight
+stages.2.10.pwconv2.bias
+stages.3.2.norm.weight
+norm.weight
+head.bias'
+}
+
+@test 'stitched: what the description has in that shape, in its order' {
+	names $stitch --input ropevit="$fixtures/ropevit.pth" -m "$fixtures/mFormerV1.yaml"
+	expect_status 0
+	expect_err_has 'not in the model' 'load check:' ', 0 of another shape'
+	# stage 3 is 16 wide in this model and 12 in the transformer
+	[[ $output != *stages.3.* && $output != *cls_token_2* ]] || fail "$output"
+	expect_out_has cls_token_1 stem.1.bias stages.1.0.pwconv2.bias stages.2.1.mlp.fc2.bias
+	diff <(echo "$output") <(grep -o 'name: "[^"]*"' "$fixtures/mFormerV1.yaml" | cut -d'"' -f2 | grep -Fxf <(echo "$output"))
+	# and of its width here: blocks 0 and 1 are stage 2, block 2 is stage 3
+	lnn-ckpt-adapt -q $stitch --input ropevit="$fixtures/ropevit.pth" -m "$fixtures/mFormerV1-even.yaml" -o out.pth
+	lnn-ckpt-adapt -q --root --keep-names <(echo blocks.2.mlp.fc2.weight) "$fixtures/ropevit.pth" -o one.pth
+	lnn-ckpt-adapt -q --root --keep-names <(echo stages.3.0.mlp.fc2.weight) out.pth -o two.pth
+	cmp <(unzip -p one.pth archive/data/0) <(unzip -p two.pth archive/data/0)
+	names -k model --keep-names <(printf 'cls_token_1\ncls_token_2\n') out.pth
+	expect_out $'cls_token_1\ncls_token_2'
+}
+
+@test 'stitched: one tensor of frequencies goes to every block; depths and ROPE_MIXED from the config' {
+	names $stitch --input ropevit="$fixtures/ropevit-freqs.pth" -m "$fixtures/mFormerV1-even.yaml"
+	[ "$(grep freqs <<<"$output")" = $'stages.2.0.attn.freqs\nstages.2.1.attn.freqs\nstages.3.0.attn.freqs' ] || fail "$output"
+	printf 'MODEL: {ROPE_STAGES: {ROPE_MIXED: false}}\n' >exp.yaml
+	names $stitch -c exp.yaml --input ropevit="$fixtures/ropevit-freqs.pth" -m "$fixtures/mFormerV1-even.yaml"
+	[[ $output != *freqs* ]] || fail "$output"
+	printf 'MODEL: {ROPE_STAGES: {DEPTHS: [1, 1], ROPE_MIXED: true}}\n' >exp.yaml
+	names $stitch -c exp.yaml --input ropevit="$fixtures/ropevit-freqs.pth" -m "$fixtures/mFormerV1-even.yaml"
+	expect_out_has stages.2.0.attn.freqs stages.3.0.attn.freqs stages.3.0.norm1.weight
+	[[ $output != *stages.2.1.* ]] || fail "$output"
+	printf 'MODEL: {ROPE_STAGES: {DEPTHS: [1]}}\n' >exp.yaml
+	try lnn-ckpt-adapt -n $stitch -c exp.yaml --input ropevit="$fixtures/ropevit-freqs.pth" -m "$fixtures/mFormerV1-even.yaml"
+	expect_refusal 2 lnn-ckpt-adapt 'exp.yaml:1:31: MODEL.ROPE_STAGES.DEPTHS: a list of at least 2 was expected'
+}
+
+@test 'stitched: the report says of every tensor where it went and why not' {
+	command -v python3 >/dev/null || skip 'there is no python3'
+	lnn-ckpt-adapt -q -n $stitch --input ropevit="$fixtures/ropevit.pth" -m "$fixtures/mFormerV1.yaml" --report r.json >/dev/null
+	cat >look.py <<-'END'
+		import json
+		d = json.load(open("r.json"))
+		of = {(i["file"].rsplit("/")[-1], i["name"]): i for i in d["inputs"]}
+		print(all(i["actions"] for i in d["inputs"]))
+		print([a["by"] for a in of["ropevit.pth", "head.bias"]["actions"]])
+		print(of["ropevit.pth", "cls_token"]["outputs"])
+		print([a["by"] for a in of["ropevit.pth", "blocks.2.norm1.weight"]["actions"]][-1])
+		print([a["by"] for a in of["convnext.pth", "stages.2.0.gamma"]["actions"]])
+	END
+	try python3 look.py
+	expect_status 0
+	expect_out "True
+['key map stitched_convnext_ropevit: from head.']
+['cls_token_1']
+key map: stages.3.0.norm1.weight is [16] in the model and here [12]
+['key map stitched_convnext_ropevit: from stages.2.']"
+}
+
+@test 'inputs: each once, by the names of the map' {
+	try lnn-ckpt-adapt $stitch "$fixtures/tiny.pth"
+	expect_refusal 2 lnn-ckpt-adapt 'has several inputs: name them with --input'
+	try lnn-ckpt-adapt $stitch -m "$fixtures/mFormerV1.yaml"
+	expect_refusal 2 lnn-ckpt-adapt 'wants --input ropevit=FILE'
+	try lnn-ckpt-adapt $stitch --input convnext=x
+	expect_refusal 2 lnn-ckpt-adapt '--input convnext: given twice'
+	try lnn-ckpt-adapt $stitch --input swin=x
+	expect_refusal 2 lnn-ckpt-adapt '--input swin=x: the key map has no input of that name'
+	try lnn-ckpt-adapt $stitch --input ropevit
+	expect_refusal 2 lnn-ckpt-adapt '--input ropevit: NAME=FILE was expected'
+	try lnn-ckpt-adapt --input a=b "$fixtures/tiny.pth"
+	expect_refusal 2 lnn-ckpt-adapt '--input goes with a key map'
+	try lnn-ckpt-adapt $stitch --input ropevit="$fixtures/ropevit.pth"
+	expect_refusal 2 lnn-ckpt-adapt 'needs a description that lists the state dict (-m)'
+	try lnn-ckpt-adapt $stitch --input ropevit="$fixtures/ropevit.pth" -m mFormerV1
+	expect_refusal 2 lnn-ckpt-adapt 'needs a description that lists the state dict (-m)'
+}
+
+@test '--print-map, and a map that is not there' {
+	try lnn-ckpt-adapt --print-map metaformer
+	expect_status 0
+	expect_out_has 'name: metaformer' 'head.fc'
+	lnn-ckpt-adapt --print-map metaformer >my.yaml
+	safetensors in.st head.w a.b
+	names -s my.yaml in.st
+	expect_out a.b
+	names -s ./my.yaml in.st
+	expect_out a.b
+	for o in '--print-map swin' '-s swin'; do
+		# shellcheck disable=SC2086
+		try lnn-ckpt-adapt $o
+		expect_refusal 2 lnn-ckpt-adapt 'swin: no such key map; there are metaformer, stitched_convnext_ropevit, timm_convnext'
+	done
+}
+
+@test 'a map of your own: every form of a rule' {
+	safetensors in.st enc.0.w enc.1.w enc.2.w enc.x.w tok mix.w old_a.w old_b.w drop.me also.drop.me keep.w rest.w
+	cat >my.yaml <<-'END'
+		name: mine
+		variables:
+		  n: {default: 2}
+		  twice: {default: true}
+		  never: {default: false}
+		rules:
+		  - {from: "enc.{i}.", i: [0, n], to: "first.{i + 1}."}
+		  - {from: "enc.{i}.", i: [n, n + 8], to: "second.{i - n}."}
+		  - {from: tok, when: never, skip: true}
+		  - {from: tok, when: twice, j: [0, n], to: ["tok.{j}.x", tok.last]}
+		  - {regex: '^old_(\w)\.', to: 'new.\1.'}
+		  - {contains: [drop, also], skip: true}
+		  - {starts: drop., skip: true}
+		  - {from: [keep., mix.], keep: true}
+		default: drop
+	END
+	names -s my.yaml in.st
+	expect_status 0
+	expect_out 'first.1.w
+first.2.w
+second.0.w
+tok.0.x
+tok.1.x
+tok.last
+mix.w
+new.a.w
+new.b.w
+keep.w'
+	sed -i 's/^default: drop/default: keep/' my.yaml
+	names -s my.yaml in.st
+	expect_out_has enc.x.w rest.w
+}
+
+@test 'a map of your own: rules that matched nothing, two names that become one' {
+	safetensors in.st layer.0.w layer.1.w
+	printf 'rules:\n  - {from: "layers.{i}.", to: "x.{i}."}\n' >my.yaml
+	names -s my.yaml in.st
+	expect_status 0
+	expect_err_has 'warning: key map my.yaml: from layers.{i}.: matched nothing; the nearest name is layer.0.w'
+	names -s my.yaml --fail-unused in.st
+	expect_status 1
+	printf 'rules:\n  - {from: "layer.{i}.", to: "x."}\n' >my.yaml
+	names -s my.yaml in.st
+	expect_refusal 2 lnn-ckpt-adapt 'layer.0.w and layer.1.w would both be written as x.w'
+}
+
+# wrong LINE:COLUMN TEXT: m.yaml, from standard input, is refused there, with that text.
+wrong() {
+	cat >m.yaml
+	try lnn-ckpt-adapt -n -s m.yaml "$fixtures/tiny.pth"
+	expect_refusal 2 lnn-ckpt-adapt "m.yaml:$1: " "$2"
+}
+
+@test 'a map of your own: what is wrong, and where' {
+	wrong 1:1 'a key map is a map, not a list' <<<'[a]'
+	wrong 1:1 'rules: a list was expected' <<<'name: x'
+	wrong 1:8 'rules: a list was expected' <<<'rules: 3'
+	wrong 1:1 'rule: unknown key in a key map; did you mean rules?' <<<'rule: []'
+	wrong 1:9 'a rule is a map, not' <<<'rules: [a]'
+	wrong 1:9 'exactly one of from, regex, contains and starts' <<<'rules: [{to: a}]'
+	wrong 1:9 'exactly one of from, regex, contains and starts' <<<'rules: [{from: a, starts: b, skip: true}]'
+	wrong 1:9 'a rule needs to, skip: true or keep: true' <<<'rules: [{from: a}]'
+	wrong 1:9 'a rule with to neither skips nor keeps' <<<'rules: [{from: a, to: b, skip: true}]'
+	wrong 1:9 'contains and starts only go with skip or keep' <<<'rules: [{starts: a, to: b}]'
+	wrong 1:19 'form: unknown key in a rule of a key map' <<<'rules: [{from: a, form: b, to: c}]'
+	wrong 2:26 "b: not one of the map's inputs" <<<$'inputs: [a]\nrules: [{from: a, input: b, skip: true}]'
+	wrong 1:25 'v: no such variable' <<<'rules: [{from: a, when: v, skip: true}]'
+	wrong 1:23 'k: no such variable or index' <<<'rules: [{from: a, to: "b{k}"}]'
+	wrong 1:35 'q: no such variable or index' <<<'rules: [{from: "a{i}", to: b, i: [q, 2]}]'
+	wrong 1:16 'only an index may stand in braces' <<<'rules: [{from: "a{i + 1}", to: b}]'
+	wrong 1:16 'a closing brace is missing' <<<'rules: [{from: "a{i", to: b}]'
+	wrong 1:16 'a sum of numbers and variables was expected' <<<'rules: [{from: "a{i*2}", to: b}]'
+	wrong 1:17 'regex: at byte' <<<'rules: [{regex: "(", to: b}]'
+	wrong 1:24 'to: at byte' <<<"rules: [{regex: a, to: '\\9'}]"
+	wrong 1:25 'skip: true or false was expected' <<<'rules: [{from: a, skip: perhaps}]'
+	wrong 1:10 'default: keep or drop was expected' <<<'default: lose'
+	wrong 1:9 'target: same_shape was expected' <<<'target: any'
+	wrong 1:16 'a variable is a map, not' <<<'variables: {v: 3}'
+	wrong 1:17 'confg: unknown key in a variable of a key map; did you mean config?' <<<'variables: {v: {confg: A}}'
+	wrong 1:25 'config: a scalar was expected, not a list' <<<'variables: {v: {config: [A]}}'
+	wrong 1:27 'v: a number, or true or false, was expected' <<<'{variables: {v: {default: x}}, rules: []}'
+	wrong 1:9 'an empty list' <<<'inputs: []'
+}
+
+@test 'a variable that nothing says' {
+	printf 'variables: {depth: {config: MODEL.DEPTH, blocks: layers.}}\nrules:\n  - {from: "layers.{i}.", i: [0, depth], skip: true}\n' >m.yaml
+	try lnn-ckpt-adapt -n -s m.yaml "$fixtures/tiny.pth"
+	expect_refusal 2 lnn-ckpt-adapt "the key map's variable depth is not known: give a config (-c) or a description that lists the state dict (-m)"
+	echo 'MODEL: {DEPTH: 1}' >exp.yaml
+	names -s m.yaml -c exp.yaml "$fixtures/tiny.pth"
+	expect_out_has layers.1.w
+	[[ $output != *layers.0.w* ]] || fail "$output"
+	names -s m.yaml -m "$fixtures/tiny.pth" "$fixtures/tiny.pth" # layers.0 and layers.1
+	[[ $output != *layers.* ]] || fail "$output"
+}
+
+# ---- -c and -m
+
+# An experiment with a cache of checkpoints.
+experiment() {
+	cat >exp.yaml <<-'END'
+		MODEL:
+		  TYPE: mFormerV0
+		  PRETRAINED: demo.pth
+		  PRETRAINED_SOURCE: metaformer
+		DATA: {IMG_SIZE: 384}
+		ENV: {INPUT: {CACHE_DIR: cache}}
+	END
+	mkdir -p cache/deep
+	cp "$fixtures/demo.pth" cache/deep/demo.pth
+}
+
+@test '-c: checkpoint, source, size and type of an experiment' {
+	experiment
+	lnn-ckpt-adapt -q -c exp.yaml -o a.pth
+	lnn-ckpt-adapt -q -m mFormerV0 -s metaformer --img-size 384 "$fixtures/demo.pth" -o b.pth
+	cmp a.pth b.pth
+	# options win
+	pipe "lnn-ckpt-adapt -q -n -c exp.yaml --img-size 448 | grep stage_3.*bias_table"
+	expect_out_has '[3026,4]' # 28 tokens: 55 * 55 + 1
+	pipe "lnn-ckpt-adapt -n -c exp.yaml '$fixtures/prefixed.pth' | cut -f1"
+	expect_out $'w\nlayers.0.weight\nlayers.0.running_mean'
+}
+
+@test '-c: files of one name, none, and addresses' {
+	experiment
+	mkdir cache/other
+	cp "$fixtures/demo.pth" cache/other
+	try lnn-ckpt-adapt -c exp.yaml
+	expect_refusal 2 lnn-ckpt-adapt 'demo.pth: two files of that name: cache/deep/demo.pth and cache/other/demo.pth'
+	rm -r cache/other cache/deep
+	try lnn-ckpt-adapt -c exp.yaml
+	expect_refusal 2 lnn-ckpt-adapt 'demo.pth: no such file below cache (ENV.INPUT.CACHE_DIR); nothing is downloaded'
+	sed -i 's|: demo.pth|: https://example.org/demo.pth|' exp.yaml
+	try lnn-ckpt-adapt -c exp.yaml
+	expect_refusal 2 lnn-ckpt-adapt 'https://example.org/demo.pth: nothing is downloaded'
+	sed -i 's|: https:.*|: ./x/demo.pth|' exp.yaml
+	try lnn-ckpt-adapt -c exp.yaml
+	expect_refusal 2 lnn-ckpt-adapt './x/demo.pth: cannot open: No such file or directory'
+}
+
+@test '-c: what is wrong in it, and where' {
+	experiment
+	sed -i 's/384/zero/' exp.yaml
+	try lnn-ckpt-adapt -c exp.yaml
+	expect_refusal 2 lnn-ckpt-adapt 'exp.yaml:5:18: DATA.IMG_SIZE: must be a whole number'
+	sed -i 's/zero/0/' exp.yaml
+	try lnn-ckpt-adapt -c exp.yaml
+	expect_refusal 2 lnn-ckpt-adapt 'exp.yaml:5:18: DATA.IMG_SIZE: 0 is out of range'
+	sed -i 's/ 0}/ 384}/; s/: metaformer/: metafromer/' exp.yaml
+	try lnn-ckpt-adapt -c exp.yaml
+	expect_refusal 2 lnn-ckpt-adapt 'exp.yaml:4:22: metafromer: no such key map; there are'
+}
+
+@test '-c: two checkpoints to be stitched' {
+	printf 'MODEL:\n  PRETRAINED_CONVNEXT: convnext.pth\n  PRETRAINED_ROPEVIT: %s\nENV: {INPUT: {CACHE_DIR: %s}}\n' \
+		"$fixtures/ropevit.pth" "$fixtures" >exp.yaml
+	lnn-ckpt-adapt -q -c exp.yaml -m "$fixtures/mFormerV1.yaml" -o a.pth
+	lnn-ckpt-adapt -q $stitch --input ropevit="$fixtures/ropevit.pth" -m "$fixtures/mFormerV1.yaml" -o b.pth
+	cmp a.pth b.pth
+}
+
+@test '-m: a later section replaces an earlier one; a checkpoint lends names and shapes' {
+	safetensors in.st head.w a.w b.w
+	printf 'pretrained_ckpt_handling_metadata: {drop_params: [a]}\n' >one.yaml
+	printf 'pretrained_ckpt_handling_metadata: {drop_params: [b], strict: false}\n' >two.yaml
+	printf 'state_dict:\n  - {name: a.w, shape: [1]}\n' >names.yaml
+	names -q -m mFormerV0 -m one.yaml in.st
+	expect_out $'head.w\nb.w'
+	names -q -m one.yaml -m two.yaml -m names.yaml in.st
+	expect_out $'head.w\na.w'
+	names -m mFormerV0 -m in.st in.st
+	expect_out $'a.w\nb.w'
+	expect_err_has 'load check: 2 fit, 1 missing, 0 unexpected'
+	names -m ./mFormerV0 in.st
+	expect_refusal 2 lnn-ckpt-adapt './mFormerV0: cannot open'
+	# the experiment's type stands below what is given
+	echo 'MODEL: {TYPE: mFormerV0}' >exp.yaml
+	names -c exp.yaml -m names.yaml in.st
+	expect_out $'a.w\nb.w'
+	names -c exp.yaml -m mFormerV1 in.st
+	expect_out $'a.w\nb.w'
+	names -q -c exp.yaml -m one.yaml in.st
+	expect_out $'head.w\nb.w'
+}
+
+@test '-m: what is wrong in a description' {
+	printf 'pretrained_ckpt_handling_metadata:\n  drop_param: [head]\n' >m.yaml
+	try lnn-ckpt-adapt -m m.yaml "$fixtures/tiny.pth"
+	expect_refusal 2 lnn-ckpt-adapt 'm.yaml:2:3: ' drop_params
+	printf 'pretrained_ckpt_handling_metadata:\n  relative_position_bias: {layout: lst}\n' >m.yaml
+	try lnn-ckpt-adapt -m m.yaml --interpolate --img-size 112 "$fixtures/tables.pth"
+	expect_status 2
+	expect_err_has 'm.yaml:2:' lst
+	try lnn-ckpt-adapt -m "$fixtures/mFormerV1.yaml" --print-map x
+	expect_status 2
+}

@@ -1,0 +1,262 @@
+# lnn-interp-bias: sizes, layouts, methods, what passes through, and what bad input does. The numbers themselves are
+# held against PyTorch in tests/torch/test_tables.py and, without Python, in the unit tests of lib/bias.
+
+# shellcheck disable=SC2154 # fixtures, output, stderr and status come from helpers and bats
+load helpers
+
+# shapes ARG...: a dry run; name and shape of each table in $output, the part before .attn alone.
+shapes() {
+	pipe "lnn-interp-bias -n $(printf '%q ' "$@") | grep bias_table | cut -f1,3 | sed 's/\.attn[^\t]*//'"
+}
+
+# raw FILE NAME: the bytes of a tensor of a torch zip, in hexadecimal.
+raw() {
+	lnn-ckpt-adapt -q --root --to torch --compact --keep-names <(echo "$2") "$1" -o raw.pth
+	unzip -p raw.pth archive/data/0 | od -An -v -tx1 | tr -d ' \n'
+}
+
+# safetensors FILE ROWS HEX: a table of one head named stage_3.a.relative_position_bias_table and float32 bytes.
+safetensors() {
+	local header n
+	header="{\"stage_3.a.relative_position_bias_table\":{\"dtype\":\"F32\",\"shape\":[$2,1],\"data_offsets\":[0,$((4 * $2))]}}"
+	n=$(printf '%08x' ${#header})
+	{
+		printf '%b' "\\x${n:6:2}\\x${n:4:2}\\x${n:2:2}\\x${n:0:2}\\0\\0\\0\\0"
+		printf '%s' "$header"
+		printf '%b' "$(sed 's/../\\x&/g' <<<"$3")"
+	} >"$1"
+}
+
+@test 'the new grid: by image size and stage, a ratio of your own, or said outright' {
+	# 112 / 16 = 7 tokens: 13 * 13 cells; 112 / 32 = 3: 5 * 5, which they have
+	shapes --img-size 112 "$fixtures/tables.pth"
+	expect_status 0
+	expect_out $'stage_3.metaformer\t[170,3]
+stage_3.last\t[170,3]
+stage_3.first\t[170,3]
+stage_3.grid\t[169,3]
+stage_3.unknown\t[170,3]
+stage_4.half\t[26,2]
+stage_4.brain\t[26,2]
+stage_4.double\t[26,2]
+elsewhere\t[26,2]'
+	expect_err_has 'elsewhere.attn.relative_position_bias_table: no known stage in its name; left alone' \
+		'stage_4.half.attn.relative_position_bias_table: image size 112 is no multiple of 32; 3 tokens a side'
+	shapes -q --img-size 128 --stage elsewhere=16 --stage stage_3.l=8 --stage last=4 "$fixtures/tables.pth"
+	# 8 tokens: 15 * 15; stage_3.last: 16 tokens, 31 * 31, as the first that fits decides; stage_4: 4 tokens, 7 * 7
+	expect_out_has $'elsewhere\t[226,2]' $'stage_3.last\t[962,3]' $'stage_3.first\t[226,3]' $'stage_4.half\t[50,2]'
+	# 2 x 5 tokens: 3 * 9, for every table
+	shapes -q --grid 2x5 "$fixtures/tables.pth"
+	[ "$(cut -f2 <<<"$output" | sort | uniq -c | tr -s ' ' | tr '\n' ';')" = ' 1 [27,3]; 4 [28,2]; 4 [28,3];' ] || fail "$output"
+	expect_no_err
+}
+
+@test 'a line for each table: name, grids, heads, layout as its index buffer says' {
+	try lnn-interp-bias -n --img-size 112 "$fixtures/tables.pth"
+	expect_err_has 'stage_3.metaformer.attn.relative_position_bias_table: 4x4 -> 7x7 tokens, 3 heads, layout metaformer' \
+		'stage_3.last.attn.relative_position_bias_table: 4x4 -> 7x7 tokens, 3 heads, layout last:1' \
+		'stage_3.first.attn.relative_position_bias_table: 4x4 -> 7x7 tokens, 3 heads, layout first:1' \
+		'stage_3.grid.attn.relative_position_bias_table: 4x4 -> 7x7 tokens, 3 heads, layout grid' \
+		'stage_3.unknown.attn.relative_position_bias_table: no relative_position_index beside it; layout taken as first:1' \
+		'stage_4.half.attn.relative_position_bias_table: 3x3 -> 3x3 tokens, 2 heads, layout last:1 (copied: it fits already)'
+	[[ $stderr != *'elsewhere.attn.relative_position_bias_table: no relative'* ]] || fail "$stderr"
+	try lnn-interp-bias -n -q --img-size 112 "$fixtures/tables.pth"
+	expect_no_err
+	try lnn-interp-bias -n --grid 4x4 --stage x=1 "$fixtures/beit.pth"
+	expect_err_has 'layout last:3 (copied: it fits already)'
+	try lnn-interp-bias -n --grid 6x6 "$fixtures/swin.pth"
+	expect_err_has 'layers.1.blocks.0.attn.relative_position_bias_table: 3x5 -> 6x6 tokens, 3 heads, layout grid'
+}
+
+@test 'the index may come before or after its table, in a file or on a pipe: the same bytes' {
+	local f
+	for f in tables.pth index-first.pth swin.pth beit.pth; do
+		lnn-interp-bias -q --grid 5x5 "$fixtures/$f" -o a.pth
+		cat "$fixtures/$f" | lnn-interp-bias -q --grid 5x5 -j 2 >b.pth
+		cmp a.pth b.pth
+		lnn-interp-bias -q --grid 5x5 --to safetensors "$fixtures/$f" -o a.st 2>/dev/null
+		cat "$fixtures/$f" | lnn-interp-bias -q --grid 5x5 --to safetensors >b.st 2>/dev/null
+		cmp a.st b.st
+	done
+	lnn-interp-bias -q --grid 5x5 --drop-rest "$fixtures/tables.pth" -o a.pth
+	lnn-interp-bias -q --grid 5x5 "$fixtures/index-first.pth" -o b.pth
+	local n
+	for n in metaformer last first grid unknown; do
+		[ "$(raw a.pth stage_3.$n.attn.relative_position_bias_table)" = "$(raw b.pth stage_3.$n.attn.relative_position_bias_table)" ]
+	done
+}
+
+@test 'layouts change into each other where the extra rows have a place' {
+	local t=stage_3.metaformer.attn.relative_position_bias_table in out row=24 # 3 heads of 4 bytes
+	in=$(raw "$fixtures/tables.pth" $t)
+	echo $t >name
+	for to in last first metaformer; do
+		lnn-interp-bias -q --grid 4x4 --match metaformer --to-layout $to "$fixtures/tables.pth" -o $to.pth
+	done
+	# rows 0 .. 48 are the grid, row 0 is the class row, too
+	[ "$(raw last.pth $t)" = "${in:0:49*row}${in:0:row}" ]
+	[ "$(raw first.pth $t)" = "${in:0:row}${in:0:49*row}" ]
+	[ "$(raw metaformer.pth $t)" = "$in" ]
+	t=stage_3.first.attn.relative_position_bias_table
+	in=$(raw "$fixtures/tables.pth" $t)
+	lnn-interp-bias -q --grid 4x4 --match stage_3.first --to-layout last "$fixtures/tables.pth" -o out.pth
+	[ "$(raw out.pth $t)" = "${in:row:49*row}${in:0:row}" ]
+	lnn-interp-bias -q --grid 4x4 --match stage_3.first --to-layout metaformer "$fixtures/tables.pth" -o out.pth
+	[ "$(raw out.pth $t)" = "${in:row:49*row}${in:0:row}" ]
+	# the user's word against the buffer: the last of the rows is then no extra one
+	try lnn-interp-bias -n --grid 4x4 --match stage_3.last --layout first --to-layout last "$fixtures/tables.pth"
+	expect_err_has 'layout first:1 -> last:1'
+	try lnn-interp-bias --grid 4x4 --match stage_3.grid --to-layout last "$fixtures/tables.pth"
+	expect_refusal 2 lnn-interp-bias 'stage_3.grid.attn.relative_position_bias_table: layout grid cannot become last:1'
+	try lnn-interp-bias --grid 5x5 --to-layout first "$fixtures/beit.pth"
+	expect_refusal 2 lnn-interp-bias 'layout last:3 cannot become first:1'
+}
+
+@test '-m: the layout to write, and without a size the shapes of the target' {
+	printf 'pretrained_ckpt_handling_metadata: {relative_position_bias: {layout: last}}\n' >m.yaml
+	try lnn-interp-bias -n -m m.yaml --grid 5x5 --match stage_3.metaformer "$fixtures/tables.pth"
+	expect_status 0
+	expect_err_has '4x4 -> 5x5 tokens, 3 heads, layout metaformer -> last:1'
+	try lnn-interp-bias -n -m m.yaml --to-layout first --grid 5x5 --match stage_3.metaformer "$fixtures/tables.pth"
+	expect_err_has 'layout metaformer -> first:1'
+	printf 'state_dict:\n  - {name: layers.0.blocks.0.attn.relative_position_bias_table, shape: [81, 3]}\n' >n.yaml
+	printf '  - {name: layers.1.blocks.0.attn.relative_position_bias_table, shape: [45, 3]}\n' >>n.yaml
+	try lnn-interp-bias -n -m m.yaml -m n.yaml --to-layout grid "$fixtures/swin.pth"
+	expect_status 0
+	expect_err_has 'layers.0.blocks.0.attn.relative_position_bias_table: 4x4 -> 5x5 tokens' \
+		'layers.1.blocks.0.attn.relative_position_bias_table: 3x5 -> 3x5 tokens, 3 heads, layout grid (copied: it fits already)' \
+		'layers.0.blocks.1.attn.relative_position_bias_table: the description has no table of that name'
+	try lnn-interp-bias -m m.yaml "$fixtures/tables.pth"
+	expect_refusal 2 lnn-interp-bias 'the new size is missing: --img-size N, --grid HxW, or -m'
+}
+
+@test 'a rectangle with as many cells as a square is told by its index' {
+	# 2 x 14 tokens: 3 * 27 = 81 = 9 * 9
+	command -v python3 >/dev/null || skip 'there is no python3'
+	python3 - <<-'END'
+		import json, struct
+		h, w = 2, 14
+		n = h * w
+		index = [(q // w - k // w + h - 1) * (2 * w - 1) + q % w - k % w + w - 1 for q in range(n) for k in range(n)]
+		table = [float(i) for i in range(81)]
+		data = struct.pack("<784q", *index) + struct.pack("<81f", *table)
+		header = {"a.relative_position_index": {"dtype": "I64", "shape": [n, n], "data_offsets": [0, 6272]},
+		          "a.relative_position_bias_table": {"dtype": "F32", "shape": [81, 1], "data_offsets": [6272, 6596]}}
+		head = json.dumps(header).encode()
+		open("in.st", "wb").write(struct.pack("<Q", len(head)) + head + data)
+	END
+	try lnn-interp-bias -n --grid 3x3 in.st
+	expect_status 0
+	expect_err_has 'a.relative_position_bias_table: 2x14 -> 3x3 tokens, 1 heads, layout grid'
+}
+
+@test 'methods: what they make of an impulse' {
+	# 5 cells a side (3 tokens) to 7 (4 tokens): in the row of the impulse, bicubic: RESAMPLING's B0 of 5 to 7
+	local zero=00000000 one=0000803f cells i
+	cells=
+	for ((i = 0; i < 25; i++)); do
+		[ $i -eq 12 ] && cells+=$one || cells+=$zero
+	done
+	safetensors in.st 25 $cells
+	lnn-interp-bias -q --grid 4x4 in.st -o out.st
+	# the middle cell of 7 x 7 stays 1, its neighbours are 0.30758017
+	local got
+	got=$(tail -c 196 out.st | od -An -v -tf4 -w4 | sed -n '22,28p' | awk '{ printf "%.6f ", $1 }')
+	[ "$got" = '0.000000 -0.104956 0.307580 1.000000 0.307580 -0.104956 0.000000 ' ] || fail "$got"
+	lnn-interp-bias -q --grid 5x5 --align-corners in.st -o out.st
+	got=$(tail -c 324 out.st | od -An -v -tf4 -w4 | sed -n '37,45p' | awk '{ printf "%.5f ", $1 }')
+	[ "$got" = '0.00000 -0.09375 0.00000 0.59375 1.00000 0.59375 0.00000 -0.09375 0.00000 ' ] || fail "$got"
+	lnn-interp-bias -q --grid 5x5 --antialias in.st -o out.st
+	got=$(tail -c 324 out.st | od -An -v -tf4 -w4 | sed -n '37,41p' | awk '{ printf "%.6f ", $1 }')
+	[ "$got" = '0.000000 -0.034483 -0.043656 0.485597 1.000000 ' ] || fail "$got"
+	lnn-interp-bias -q --grid 4x4 --method bilinear in.st -o out.st
+	# s = (i + 1/2) 5/7 - 1/2: 1.2857 and 2: 0.2857 of the impulse beside it
+	got=$(tail -c 196 out.st | od -An -v -tf4 -w4 | sed -n '22,28p' | awk '{ printf "%.6f ", $1 }')
+	[ "$got" = '0.000000 0.000000 0.285714 1.000000 0.285714 0.000000 0.000000 ' ] || fail "$got"
+	for o in '--method bilinear --antialias' '--antialias --align-corners' '--method nearest'; do
+		# shellcheck disable=SC2086
+		try lnn-interp-bias --grid 4x4 $o in.st
+		expect_refusal 2 lnn-interp-bias "--method"
+	done
+}
+
+@test 'all else passes through: other tensors, the rest, names' {
+	lnn-interp-bias -q --img-size 384 "$fixtures/demo.pth" -o out.pth
+	diff <(lnn-ckpt-inspect "$fixtures/demo.pth" | grep -v 'index\|bias_table') <(lnn-ckpt-inspect out.pth | grep -v bias_table)
+	unzip -p out.pth archive/data.pkl | grep -aq exp_avg
+	[ "$(raw out.pth module.stage_0.0.weight)" = "$(raw "$fixtures/demo.pth" module.stage_0.0.weight)" ]
+	try lnn-interp-bias --img-size 384 "$fixtures/demo.pth" -o out.pth
+	expect_err_has 'resuming from the result would fail'
+	try lnn-interp-bias --drop-rest --img-size 384 "$fixtures/demo.pth" -o out.pth
+	[[ $stderr != *resuming* ]] || fail "$stderr"
+	! unzip -p out.pth archive/data.pkl | grep -aq exp_avg
+	[ "$(lnn-ckpt-inspect -k model out.pth | wc -l)" -gt 100 ]
+	lnn-interp-bias -q --keep-index --img-size 384 "$fixtures/demo.pth" -o out.pth
+	lnn-ckpt-inspect --format names out.pth | grep -q relative_position_index
+}
+
+@test 'no table: a warning, and everything passes through' {
+	try lnn-interp-bias --img-size 384 "$fixtures/tiny.pth" -o out.pth
+	expect_status 0
+	expect_err_has "warning: $fixtures/tiny.pth: no relative position bias table found; everything passes through"
+	lnn-interp-bias -q --img-size 384 --match nothing "$fixtures/tables.pth" -o out.pth
+	diff <(lnn-ckpt-inspect "$fixtures/tables.pth") <(lnn-ckpt-inspect out.pth)
+	try lnn-interp-bias --img-size 384 --match '(' "$fixtures/tables.pth"
+	expect_refusal 2 lnn-interp-bias '--match (: at byte'
+}
+
+@test 'bad tables name the tensor and what was expected' {
+	try lnn-interp-bias --img-size 112 "$fixtures/no-grid.pth" -o out.pth
+	expect_refusal 2 lnn-interp-bias 'no-grid.pth: stage_3.0.attn.relative_position_bias_table: 20 rows fit no square grid' '--from-grid HxW'
+	try lnn-interp-bias --img-size 112 --from-grid 2x4 "$fixtures/no-grid.pth" -o out.pth
+	expect_refusal 2 lnn-interp-bias '20 rows do not fit a grid of 2x4: expected 21 rows, or 1 or 3 more'
+	try lnn-interp-bias --img-size 15 --match stage_3.last "$fixtures/tables.pth" -o out.pth
+	expect_status 2
+	expect_err_has 'stage_3.last.attn.relative_position_bias_table: a new grid of 0x0'
+	try lnn-interp-bias --grid 5x5 --match kinds.int64 "$fixtures/tiny.pth" -o out.pth
+	expect_refusal 2 lnn-interp-bias 'kinds.int64: a floating table was expected, not int64'
+	try lnn-interp-bias --grid 5x5 --match '^empty$' "$fixtures/tiny.pth" -o out.pth
+	expect_refusal 2 lnn-interp-bias 'empty: an empty table'
+	try lnn-interp-bias --grid 5x5 --match '^conv.weight$' "$fixtures/tiny.pth" -o out.pth
+	expect_refusal 2 lnn-interp-bias 'conv.weight: a table of shape [rows, heads] was expected'
+	expect_only ''
+	# a table that is left alone need fit nothing
+	try lnn-interp-bias -n --img-size 112 --match unknown --stage x=1 "$fixtures/tiny.pth"
+	expect_status 0
+}
+
+@test 'options that are wrong' {
+	try lnn-interp-bias "$fixtures/tables.pth"
+	expect_refusal 2 lnn-interp-bias 'the new size is missing'
+	try lnn-interp-bias --img-size 224 --grid 4x4 "$fixtures/tables.pth"
+	expect_refusal 2 lnn-interp-bias '--img-size and --grid both say the new size'
+	local o
+	for o in '--grid 4' '--grid 0x4' '--grid 4x' '--grid axb' '--img-size 0' '--img-size 1e3' '--layout lst' '--layout last:0' \
+		'--layout grid:1' '--to-layout first:x' '--stage stage_3' '--stage =16' '--stage x=0' '--from-grid 3' '-j 0'; do
+		# shellcheck disable=SC2086
+		try lnn-interp-bias $o "$fixtures/tables.pth"
+		expect_refusal 2 lnn-interp-bias ''
+	done
+}
+
+@test '--show draws each table before and after, and never into a checkpoint' {
+	try lnn-interp-bias --show --color never --img-size 112 --match stage_3.last "$fixtures/tables.pth" -o out.pth
+	expect_status 0
+	expect_out_has 'stage_3.last.attn.relative_position_bias_table' 'before: 4x4 tokens, layout last:1' 'after: 7x7 tokens, layout last:1'
+	# three heads of 13 cells side by side, 13 lines
+	[ "$(grep -cE '^  .{13}  .{13}  .{13}$' <<<"$output")" -eq 13 ] || fail "$output"
+	lnn-interp-bias -q --img-size 112 --match stage_3.last "$fixtures/tables.pth" -o plain.pth
+	cmp out.pth plain.pth
+	lnn-interp-bias -q --show --img-size 112 --match stage_3.last "$fixtures/tables.pth" -o - 2>picture >out.pth
+	cmp out.pth plain.pth
+	grep -q 'after: 7x7' picture
+	lnn-interp-bias -q --show --color always --img-size 112 --match stage_3.last "$fixtures/tables.pth" -n 2>picture >list
+	grep -q $'\033\[38;5;' picture
+	! grep -q $'\033' list
+}
+
+@test '--drop-rest of a nested place writes dicts, not a key with dots' {
+	lnn-ckpt-adapt -q --under outer "$fixtures/tables.pth" -o a.pth
+	lnn-interp-bias -q --drop-rest -k outer --grid 4x4 a.pth -o b.pth
+	lnn-ckpt-inspect -k outer b.pth | grep -q stage_3.last
+}
