@@ -82,7 +82,10 @@ int ckpt_next(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n,
  */
 struct source *ckpt_range(struct ckpt *c, uint32_t storage, uint64_t *offset);
 
-/* CRC-32 of a storage as the source states it; *known false where it states none (0 counts as none). To be asked after the bytes were read. */
+/*
+ * CRC-32 of a storage as the source states it; *known false where it states none (0 counts as none). To be asked after
+ * the bytes were read.
+ */
 int ckpt_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct err *e);
 
 /* The storage's bytes are not needed again; a stream goes on behind it. */
@@ -101,7 +104,7 @@ struct ckpt *ckpt_new(struct source *src, const struct diag *diag);
 enum sd_kind {
 	SD_TENSOR,    /* tensor is an index into the checkpoint's tensors */
 	SD_COMPOSITE, /* sparse, nested, wrapper without data...: value is the call; its parts stand as SD_PART after it */
-	SD_PART,      /* a tensor inside the call before it (composite, quantised or wrapped): "NAME.indices"; listed, never edited alone */
+	SD_PART,      /* a tensor inside the call before it (composite, quantised, wrapped): "NAME.indices"; never edited alone */
 	SD_OTHER,     /* not a tensor: value */
 };
 
