@@ -44,16 +44,18 @@ extra_prefix(const struct against *a, struct buf *b)
 {
 	size_t n, fits;
 	struct str *names = names_of(a, DIFF_UNEXPECTED, &n), prefix = { NULL, 0 };
+	bool only;
 
 	if (n > 0)
 		prefix = names_prefix(names, n, &a->model.by_name, names[0], &fits);
-	if (prefix.p != NULL && fits == n && a->matched == 0)
+	only = prefix.p != NULL && fits == n && a->matched == 0 && a->counts[DIFF_MISSING] <= n;
+	if (only)
 		buf_adds(b, "all names differ by the prefix ");
 	else if (prefix.p != NULL)
 		buf_addf(b, "%zu of %zu unexpected names are the model's but for the prefix ", fits, n);
 	if (prefix.p != NULL) {
 		put_quoted(b, prefix);
-		buf_adds(b, fits == n && a->matched == 0 ? " only: --strip-prefix=" : ": --strip-prefix=");
+		buf_adds(b, only ? " only: --strip-prefix=" : ": --strip-prefix=");
 		text_show(b, prefix);
 		buf_addc(b, '\n');
 	}

@@ -229,7 +229,7 @@ dump_run(struct job *j, struct err *e)
 	d.t = sd_tensor(&j->input.sd, entry);
 	if (d.t == NULL)
 		return err_input(e, j->file, "%s: is no tensor%s", j->in->o->path,
-				 entry->kind == SD_COMPOSITE ? " of one piece: dump its parts" : "");
+				 entry->kind == SD_COMPOSITE ? " with data of its own: dump its parts" : "");
 	if (d.t->ndim > 0 && d.t->shape[d.t->ndim - 1] > 0)
 		d.column = d.t->shape[d.t->ndim - 1];
 	rc = check(&d, e);

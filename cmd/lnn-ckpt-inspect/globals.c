@@ -33,6 +33,7 @@ struct globals {
 	struct strmap map;
 	struct named *v;
 	size_t n, cap, unsafe;
+	const char *shard;  /* of a set, or "" */
 	const char *record; /* being scanned */
 	size_t objects;     /* pickles that torch.load would make an object of */
 	bool refused;
@@ -102,7 +103,7 @@ scan(void *arg, struct pickle_part *part, struct err *e)
 	struct globals *g = arg;
 	struct pickle_scan s = { .found = found, .arg = g, .legacy = part->legacy, .rest = part->limit != UINT64_MAX };
 
-	g->record = arena_cstr(&g->arena, part->record);
+	g->record = arena_printf(&g->arena, "%s%s%s", g->shard, g->shard[0] ? ": " : "", part->record);
 	if (pickle_scan(&s, part->src, part->off, part->limit, e) < 0)
 		return -1;
 	part->end = s.broken ? 0 : s.end;
@@ -129,6 +130,7 @@ scan_shards(struct globals *g, struct source *src, struct err *e)
 	for (uint32_t i = 0; rc == 0 && i < n; i++) {
 		struct source *shard;
 
+		g->shard = strrchr(paths[i], '/') ? strrchr(paths[i], '/') + 1 : paths[i];
 		rc = file_input(paths[i], FILE_BINARY, &shard, e);
 		if (rc == 0)
 			rc = scan_source(g, shard, e);
@@ -262,11 +264,11 @@ put_lines(struct globals *g)
 			   g->extra, g->more);
 	out_puts(out, "# ");
 	out_style(out, g->refused ? STYLE_BAD : STYLE_GOOD);
-	out_puts(out, g->refused ? "would not load" : "would load");
-	out_style(out, STYLE_PLAIN);
-	out_puts(out, " with torch.load(weights_only=True)");
 	if (g->objects == 0 && !g->refused)
-		out_puts(out, "'s rules: there is no pickle in it");
+		out_puts(out, "there is no pickle in it");
+	else
+		out_puts(out, g->refused ? "would not load with weights_only=True" : "would load with weights_only=True");
+	out_style(out, STYLE_PLAIN);
 	if (g->refused) {
 		text_show(&why, str_c(g->why));
 		out_puts(out, ": ");
@@ -281,7 +283,7 @@ put_lines(struct globals *g)
 int
 globals_run(struct job *j, struct err *e)
 {
-	struct globals g = { .j = j };
+	struct globals g = { .j = j, .shard = "" };
 	int rc = scan_source(&g, j->input.src, e);
 
 	if (rc == 0) {

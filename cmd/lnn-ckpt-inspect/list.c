@@ -312,7 +312,7 @@ table_row(const struct list *l, struct table *t, const struct row *row)
 {
 	const struct options *o = l->j->in->o;
 	struct buf shape = BUF_INIT;
-	struct str with = str_c("");
+	struct str with;
 	uint64_t offset;
 
 	table_cell(t, row->name);
@@ -335,8 +335,7 @@ table_row(const struct list *l, struct table *t, const struct row *row)
 		buf_clear(&shape);
 		shape_put(&shape, row->t->stride, row->t->ndim);
 		table_cell(t, buf_str(&shape));
-		(void)shares(l, row, &with);
-		table_cell(t, with);
+		table_cell(t, shares(l, row, &with) ? with : str_c(""));
 	}
 	buf_release(&shape);
 }

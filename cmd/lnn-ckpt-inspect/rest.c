@@ -119,6 +119,28 @@ put_numbered(struct rest *r, size_t i, uint32_t h, unsigned depth)
 	return put_at(r, str_c(text), h, depth);
 }
 
+/* What can be reached twice, or from within itself. */
+static bool
+repeats(enum value_kind kind)
+{
+	return kind == VALUE_LIST || kind == VALUE_DICT || kind == VALUE_SET || kind == VALUE_FROZENSET ||
+	       kind == VALUE_TUPLE || kind == VALUE_OBJECT;
+}
+
+/* Is it all scalars, and few enough for a line? */
+static bool
+is_flat(const struct rest *r, uint32_t h)
+{
+	size_t n = value_len(r->t, h);
+
+	for (size_t i = 0; i < n; i++) {
+		if (n > 16 || repeats(value_kind(r->t, value_item(r->t, h, i))) ||
+		    value_text(r->t, value_item(r->t, h, i)).len > 60)
+			return false;
+	}
+	return true;
+}
+
 static int
 put_items(struct rest *r, uint32_t h, unsigned depth)
 {
@@ -129,7 +151,10 @@ put_items(struct rest *r, uint32_t h, unsigned depth)
 
 	if (h == r->j->input.sd.place && r->j->input.sd.ckpt != NULL)
 		r->in_dict = true;
-	json_begin_array(r->w);
+	if (is_flat(r, h))
+		json_begin_inline_array(r->w);
+	else
+		json_begin_array(r->w);
 	for (size_t i = 0; rc == 0 && i < n; i++) {
 		uint32_t item = value_item(r->t, h, i);
 
@@ -216,7 +241,10 @@ put_wrapped(struct rest *r, const char *key, uint32_t h, unsigned depth)
 {
 	int rc;
 
-	json_begin_object(r->w);
+	if (is_flat(r, h))
+		json_begin_inline_object(r->w);
+	else
+		json_begin_object(r->w);
 	json_key(r->w, key);
 	rc = put_items(r, h, depth);
 	json_end_object(r->w);
@@ -268,14 +296,6 @@ put_int(struct rest *r, uint32_t h)
 	else
 		json_put_raw(r->w, buf_str(&b));
 	buf_release(&b);
-}
-
-/* What can be reached twice, or from within itself. */
-static bool
-repeats(enum value_kind kind)
-{
-	return kind == VALUE_LIST || kind == VALUE_DICT || kind == VALUE_SET || kind == VALUE_FROZENSET ||
-	       kind == VALUE_TUPLE || kind == VALUE_OBJECT;
 }
 
 static int

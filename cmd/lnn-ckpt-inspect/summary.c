@@ -402,7 +402,8 @@ put_text(const struct summary *s)
 	out_printf(out, "%s in %" PRIu32 " %s\n", human_bytes(s->stored, text), s->c->nstorages,
 		   s->c->nstorages == 1 ? "storage" : "storages");
 	put_bytes(s, "unused", s->unused, "of that belongs to no tensor");
-	put_bytes(s, "optimizer", s->optimizer, "of that");
+	if (s->optimizer > 0)
+		put_bytes(s, "optimizer", s->optimizer, "of that");
 }
 
 int

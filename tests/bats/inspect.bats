@@ -1,0 +1,149 @@
+# lnn-ckpt-inspect: lists and contents against what PyTorch found in the fixtures (tests/golden/inspect/expected),
+# transcripts (tests/golden/inspect), and how it behaves on a terminal and among other programs.
+
+# shellcheck disable=SC2154 # top, fixtures, output, stderr and status come from helpers and bats
+load helpers
+
+golden=$top/tests/golden/inspect
+
+# Everything that the transcript shows is what happens now.
+transcript() {
+	diff "$golden/$1.txt" <("$golden/replay" "$golden/$1.txt") || fail "$1.txt differs"
+}
+
+# Runs it in a pseudo-terminal of COLUMNS columns; what the terminal gets, without carriage returns.
+terminal() {
+	python3 - "$@" <<-'PYTHON' | tr -d '\r'
+		import os, pty, sys
+		def read(fd):
+		    try:
+		        return os.read(fd, 65536)
+		    except OSError:
+		        return b""
+		os._exit(os.waitstatus_to_exitcode(pty.spawn(["lnn-ckpt-inspect", *sys.argv[1:]], read, lambda fd: b"")))
+	PYTHON
+}
+
+@test "lists and contents are what PyTorch found" {
+	command -v python3 >/dev/null || skip 'there is no python3'
+	try "$golden/expected"
+	expect_out ''
+	expect_status 0
+}
+
+@test "the list" { transcript list; }
+@test "--summary, --tree, --rest, --get" { transcript whole; }
+@test "--stats, --check, --dump" { transcript values; }
+@test "--against, --globals" { transcript compare; }
+@test "options that are wrong or do not go together" { transcript usage; }
+
+@test "JSON is JSON" {
+	command -v python3 >/dev/null || skip 'there is no python3'
+	local mode f
+	for mode in '' --long --fold --summary --tree --rest --stats --check --globals --against=$fixtures/tiny.pth; do
+		for f in names.pth rest.pth tiny.safetensors qtensor.pth; do
+			# shellcheck disable=SC2086 # mode may be empty
+			lnn-ckpt-inspect $mode --format json "$fixtures/$f" >out.json || [ $? -eq 1 ] || fail "$mode $f"
+			python3 -c 'import json, sys
+d = json.load(open("out.json", encoding="utf-8"), parse_constant=lambda c: sys.exit("not JSON: " + c))
+assert list(d)[:2] == ["schema", "file"] and d["schema"] == 1, d' || fail "$mode $f"
+		done
+	done
+}
+
+@test "a name with a NUL is an error in lines, and escaped in JSON" {
+	local header='{"a\u0000b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
+	{
+		# shellcheck disable=SC2059 # the format is the byte that says how long the header is
+		printf "\\x$(printf %02x ${#header})\0\0\0\0\0\0\0"
+		printf '%sx' "$header"
+	} >nul.safetensors
+	try lnn-ckpt-inspect nul.safetensors
+	expect_refusal 2 lnn-ckpt-inspect nul.safetensors NUL
+	try lnn-ckpt-inspect -0 nul.safetensors
+	expect_refusal 2 lnn-ckpt-inspect nul.safetensors NUL
+	try lnn-ckpt-inspect --stats nul.safetensors
+	expect_status 2
+	try lnn-ckpt-inspect --format jsonl nul.safetensors
+	expect_out '{"name":"a\u0000b","dtype":"uint8","shape":[1],"numel":1,"nbytes":1}'
+	expect_status 0
+}
+
+@test "nothing that acts on a terminal gets there" {
+	command -v python3 >/dev/null || skip 'there is no python3'
+	local format mode
+	for format in table tsv names jsonl; do
+		NO_COLOR=1 terminal --format "$format" "$fixtures/names.pth" >out
+		! grep -aqP '[\x00-\x08\x0b-\x1f\x7f]|\x{202e}' out || fail "$format: $(cat -v out)"
+	done
+	for mode in --stats --tree --summary --globals --check --rest "--against=$fixtures/tiny.pth"; do
+		NO_COLOR=1 terminal "$mode" "$fixtures/names.pth" >out || true
+		! grep -aqP '[\x00-\x08\x0b-\x1f\x7f]|\x{202e}' out || fail "$mode: $(cat -v out)"
+	done
+}
+
+@test "a terminal gets a table that fits it, in colour; NO_COLOR and pipes do not" {
+	command -v python3 >/dev/null || skip 'there is no python3'
+	COLUMNS=60 TERM=xterm terminal "$fixtures/demo.pth" >out
+	grep -q $'\033\\[1mname' out || fail "no title: $(head -n 2 out | cat -v)"
+	sed $'s/\033\\[[0-9]*m//g' out >plain
+	[ "$(awk '{ if (length($0) > n) n = length($0) } END { print n }' plain)" -le 60 ] || fail 'too wide'
+	[ "$(tail -n 1 plain)" = '199 tensors, 241k elements, 1.09 MiB' ] || fail "$(tail -n 1 plain)"
+	grep -q '\.\.\.' plain || fail 'no name was cut'
+	# columns are aligned
+	[ "$(sed '1d;$d' plain | grep -oE '  (float32|int64) ' -b | head -n 1)" ] || fail 'no dtypes'
+	[ "$(sed '$d' plain | awk '{ print match($0, / (dtype|float32|int64) /) }' | sort -u | wc -l)" -eq 1 ] || fail 'not aligned'
+	NO_COLOR=1 TERM=xterm terminal "$fixtures/demo.pth" >out
+	! grep -q $'\033' out || fail 'colour in spite of NO_COLOR'
+	try lnn-ckpt-inspect "$fixtures/demo.pth"
+	[[ $output != *$'\033'* ]] || fail 'colour on a pipe'
+	try lnn-ckpt-inspect --color always --format table "$fixtures/prefixed.pth"
+	[[ $output == *$'\033'* ]] || fail 'no colour where it was asked for'
+}
+
+@test "checkpoint bytes come neither from nor to a terminal" {
+	command -v python3 >/dev/null || skip 'there is no python3'
+	terminal >out || true
+	grep -q 'not read from a terminal' out || fail "$(cat out)"
+	terminal --dump fc.bias --dump-as raw "$fixtures/tiny.pth" >out || true
+	grep -q 'not written to a terminal' out || fail "$(cat out)"
+}
+
+@test "a stream is read to its end: what writes it can finish, and what is cut off is noticed" {
+	pipe 'cat $fixtures/demo.pth | lnn-ckpt-inspect | wc -l'
+	expect_out 199
+	expect_status 0
+	pipe 'head -c 900000 $fixtures/demo.pth | lnn-ckpt-inspect >list'
+	expect_status 2
+	expect_err_has 'cut off'
+}
+
+@test "head may go away, a full disk is noticed" {
+	pipe 'lnn-ckpt-inspect $fixtures/demo.pth | head -n 1'
+	expect_out 'module.cls_token_1	float32	[1,1,32]'
+	[ "$stderr" = '' ] || fail "$stderr"
+	try bash -c 'lnn-ckpt-inspect $fixtures/demo.pth >/dev/full'
+	expect_refusal 2 lnn-ckpt-inspect 'No space left'
+	try bash -c 'lnn-ckpt-inspect --format json $fixtures/demo.pth >/dev/full'
+	expect_refusal 2 lnn-ckpt-inspect 'No space left'
+}
+
+@test "-o writes whole files or none" {
+	try lnn-ckpt-inspect -o list "$fixtures/prefixed.pth"
+	expect_status 0
+	[ "$(wc -l <list)" -eq 3 ]
+	try lnn-ckpt-inspect -o other "$fixtures/prefixed.pth" nowhere.pth
+	expect_status 2
+	try lnn-ckpt-inspect --dump w -k state_dict -o raw --dump-as raw "$fixtures/rest.pth"
+	expect_status 0
+	[ "$(wc -c <raw)" -eq 24 ]
+	expect_only list raw
+}
+
+@test "the list goes into the other programs and back" {
+	pipe "lnn-ckpt-inspect \$fixtures/demo.pth | lnn-filter --count -e '{TYPE: name, PATTERNS: [head.]}'"
+	expect_status 0
+	pipe "lnn-ckpt-inspect --format model \$fixtures/demo.pth >m.yaml && lnn-ckpt-inspect --against m.yaml \$fixtures/demo.pth"
+	expect_out '# 199 matched, 0 missing, 0 unexpected, 0 mismatched'
+	expect_status 0
+}
