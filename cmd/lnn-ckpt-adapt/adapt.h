@@ -19,9 +19,11 @@
 /* --strict and the like: the option, else the description. */
 enum choice { CHOICE_NONE, CHOICE_YES, CHOICE_NO };
 
+enum name_edit { NAMES_DROP, NAMES_KEEP, NAMES_RENAME };
+
 /* An edit whose place among its like matters. */
 struct name_option {
-	enum { NAMES_DROP, NAMES_KEEP, NAMES_RENAME } what;
+	enum name_edit what;
 	const char *arg;
 };
 

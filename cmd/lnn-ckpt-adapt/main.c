@@ -74,7 +74,7 @@ static const struct option_entry entries[] = {
 };
 
 static int
-add_name_option(struct adapt_options *o, int what, const char *arg)
+add_name_option(struct adapt_options *o, enum name_edit what, const char *arg)
 {
 	o->names = xgrow(o->names, o->nnames, &o->cap_names, sizeof(*o->names));
 	o->names[o->nnames].what = what;

@@ -219,7 +219,7 @@ same_view(const struct seal *l, const struct want *a, const struct want *b)
 		return false;
 	if (memcmp(x->stride, y->stride, x->ndim * sizeof(*x->stride)) != 0)
 		return false;
-	return table_of(a) == NULL || memcmp(&table_of(a)->job, &table_of(b)->job, sizeof(table_of(a)->job)) == 0;
+	return table_of(a) == NULL || table_same(&table_of(a)->job, &table_of(b)->job);
 }
 
 static uint32_t
