@@ -17,6 +17,9 @@ PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
 DATADIR ?= $(PREFIX)/share
+BASHDIR ?= $(DATADIR)/bash-completion/completions
+ZSHDIR ?= $(DATADIR)/zsh/site-functions
+FISHDIR ?= $(DATADIR)/fish/vendor_completions.d
 FUZZ_SECONDS ?= 60
 
 comma := ,
@@ -70,7 +73,6 @@ ALL_OBJ := $(LIB_OBJ) $(COMMON_OBJ) $(PROG_OBJ) \
 	$(patsubst %.c,$(BUILD)/obj/%.o,$(UNIT_SRC) $(DRIVER_SRC) $(FUZZ_SRC) $(wildcard tests/fuzz/replay.c))
 
 MANS := $(sort $(wildcard man/*.[157]))
-COMPLETIONS := $(sort $(wildcard cmd/completion/*.bash cmd/completion/_* cmd/completion/*.fish))
 
 # ---- how ----
 
@@ -105,7 +107,7 @@ LINK = $(CC) -pthread -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SAN_FLAGS) $(EX
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all test-programs fuzz-programs deps deps-dev demo check check-torch lint fuzz bench cov \
-	install uninstall dist clean help FORCE
+	install uninstall dist deb clean help FORCE
 
 all: $(LIB) $(PROGS)
 
@@ -179,7 +181,7 @@ fuzz-programs: $(FUZZ_BIN)
 
 # ---- what is done with it ----
 
-DEPS := build-essential pkg-config libyaml-dev zlib1g-dev libpcre2-dev bats perl python3 parallel zip unzip
+DEPS := build-essential pkg-config libyaml-dev zlib1g-dev libpcre2-dev bats perl python3 parallel zip unzip git
 DEPS_DEV := clang clang-tidy clang-format libclang-rt-14-dev cppcheck shellcheck mandoc gcovr hyperfine \
 	valgrind strace
 
@@ -194,7 +196,7 @@ apt_install = @if command -v apt-get >/dev/null 2>&1; then \
 
 deps:
 	$(call apt_install,$(DEPS),a C compiler$(comma) make$(comma) pkg-config$(comma) libyaml$(comma) zlib and \
-	PCRE2 with headers; for the tests bats 1.8$(comma) prove (Perl)$(comma) GNU parallel$(comma) zip and unzip)
+	PCRE2 with headers; for the tests bats 1.8$(comma) prove (Perl)$(comma) GNU parallel$(comma) zip$(comma) unzip and git)
 
 deps-dev: deps
 	$(call apt_install,$(DEPS_DEV),clang with clang-tidy$(comma) clang-format and libFuzzer$(comma) cppcheck$(comma) \
@@ -233,32 +235,32 @@ install: all
 	@for page in $(MANS); do \
 		install -d '$(DESTDIR)$(MANDIR)'/man$${page##*.} && \
 		install -m 644 $$page '$(DESTDIR)$(MANDIR)'/man$${page##*.}/ || exit 1; done
-	@for file in $(COMPLETIONS); do \
-		name=$${file##*/}; \
-		case $$name in \
-		*.bash) to=bash-completion/completions; name=$${name%.bash} ;; \
-		*.fish) to=fish/vendor_completions.d ;; \
-		*) to=zsh/site-functions ;; \
-		esac; \
-		install -d '$(DESTDIR)$(DATADIR)'/$$to && \
-		install -m 644 $$file '$(DESTDIR)$(DATADIR)'/$$to/$$name || exit 1; done
+	install -d '$(DESTDIR)$(BASHDIR)' '$(DESTDIR)$(ZSHDIR)' '$(DESTDIR)$(FISHDIR)'
+	install -m 644 cmd/completion/lnn-tools.bash '$(DESTDIR)$(BASHDIR)'/lnn-tools
+	install -m 644 cmd/completion/_lnn-tools '$(DESTDIR)$(ZSHDIR)'/
+	install -m 644 cmd/completion/lnn-tools.fish '$(DESTDIR)$(FISHDIR)'/
+	@# These two load what is named like the command.
+	@for name in $(PROG_NAMES); do \
+		ln -sf lnn-tools '$(DESTDIR)$(BASHDIR)'/$$name && \
+		ln -sf lnn-tools.fish '$(DESTDIR)$(FISHDIR)'/$$name.fish || exit 1; done
 
 uninstall:
 	@for name in $(PROG_NAMES); do rm -f '$(DESTDIR)$(BINDIR)'/$$name; done
 	@for page in $(notdir $(MANS)); do rm -f '$(DESTDIR)$(MANDIR)'/man$${page##*.}/$$page; done
-	@for name in $(notdir $(COMPLETIONS)); do \
-		case $$name in \
-		*.bash) rm -f '$(DESTDIR)$(DATADIR)'/bash-completion/completions/$${name%.bash} ;; \
-		*.fish) rm -f '$(DESTDIR)$(DATADIR)'/fish/vendor_completions.d/$$name ;; \
-		*) rm -f '$(DESTDIR)$(DATADIR)'/zsh/site-functions/$$name ;; \
-		esac; done
+	@rm -f '$(DESTDIR)$(ZSHDIR)'/_lnn-tools
+	@for name in lnn-tools $(PROG_NAMES); do \
+		rm -f '$(DESTDIR)$(BASHDIR)'/$$name '$(DESTDIR)$(FISHDIR)'/$$name.fish; done
 
+# The time in it is that of the commit; nothing in it is of this machine or user.
 dist:
-	git archive --prefix=lnn-tools-$(VERSION)/ HEAD | gzip -9n >lnn-tools-$(VERSION).tar.gz
+	@git -c tar.umask=0022 archive --prefix=lnn-tools-$(VERSION)/ HEAD | gzip -9n >lnn-tools-$(VERSION).tar.gz
 	@echo lnn-tools-$(VERSION).tar.gz
 
+deb: all
+	@cmd/package/deb $(VERSION) $(MAKE) --no-print-directory BUILD='$(BUILD)'
+
 clean:
-	rm -rf build build-* lnn-tools-*.tar.gz
+	rm -rf build build-* lnn-tools-*.tar.gz lnn-tools_*.deb
 
 help:
 	@echo 'make               build the programs (also WERROR=1, SAN=address,undefined, COV=1, V=1)'
@@ -270,4 +272,5 @@ help:
 	@echo 'make fuzz          each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
 	@echo 'make bench cov     benchmarks; coverage of lib/'
 	@echo 'make install       into $$(DESTDIR)$$(PREFIX), here $(DESTDIR)$(PREFIX); uninstall'
-	@echo 'make dist clean    source tarball; remove what was built'
+	@echo 'make dist deb      source tarball; Debian package (needs dpkg-dev)'
+	@echo 'make clean         remove what was built'

@@ -88,7 +88,7 @@ examples() {
 	for p in $programs; do
 		sed -n '/^\.Sh SYNOPSIS/,/^\.Sh DESCRIPTION/p' "$top/man/$p.1" >synopsis
 		while read -r letter; do
-			grep -qE "Fl ([A-Za-z0-9]*$letter[A-Za-z0-9]*)( |\$)" synopsis || fail "man/$p.1: the synopsis lacks -$letter of the usage line"
+			grep -qE "Fl ([A-Za-z0-9]*${letter}[A-Za-z0-9]*)( |\$)" synopsis || fail "man/$p.1: the synopsis lacks -$letter of the usage line"
 		done < <($p --help | head -n 1 | grep -oE '\[-[a-zA-Z]' | tr -d '[-')
 	done
 }
