@@ -41,6 +41,28 @@ file_input(const char *operand, enum file_kind kind, struct source **out, struct
 	return source_open(out, operand, &opts, e);
 }
 
+int
+file_operands(const char *const *operands, size_t n, const char *output, struct err *e)
+{
+	struct stat out, in;
+	const bool regular = is_standard(output) && fstat(STDOUT_FILENO, &out) == 0 && S_ISREG(out.st_mode);
+	size_t standard = 0;
+
+	for (size_t i = 0; i < n || i == 0; i++) {
+		const char *name = n > 0 ? operands[i] : NULL;
+
+		if (is_standard(name))
+			standard++;
+		if (regular && (is_standard(name) ? fstat(STDIN_FILENO, &in) : stat(name, &in)) == 0 &&
+		    in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+			return err_set(e, ERR_USAGE, "%s: input file is output file: use '-o FILE'",
+				       is_standard(name) ? "standard input" : name);
+	}
+	if (standard > 1)
+		return err_set(e, ERR_USAGE, "standard input is asked for twice");
+	return 0;
+}
+
 static int
 standard_output(enum file_kind kind, struct source *const *inputs, size_t n, struct sink **out, struct err *e)
 {

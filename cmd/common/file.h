@@ -21,6 +21,12 @@ enum file_kind { FILE_TEXT, FILE_BINARY /* neither read from nor written to a te
 int file_input(const char *operand, enum file_kind kind, struct source **out, struct err *e);
 
 /*
+ * Whether n operands (none: standard input) can be read one after the other and their answer go to output: an error if
+ * standard output is one of them, which would grow as it is read, or two are standard input. Nothing is opened.
+ */
+int file_operands(const char *const *operands, size_t n, const char *output, struct err *e);
+
+/*
  * Opens path for writing; NULL or "-" is standard output, which must not be one of the n inputs. Another file may be:
  * it is replaced by sink_commit. The caller commits or aborts.
  */

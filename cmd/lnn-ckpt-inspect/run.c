@@ -243,6 +243,8 @@ inspect_run(const struct options *o, const struct operands *operands, struct err
 	int rc = compile(&in, e);
 
 	if (rc == 0)
+		rc = file_operands(operands->v, operands->n, tool_settings.output, e);
+	if (rc == 0)
 		rc = out_open(&in.out, tool_settings.output, NULL, 0, e);
 	if (rc == 0) {
 		if (settled.format == FORMAT_AUTO)

@@ -2,8 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/text.h"
 #include "common/file.h"
@@ -252,28 +250,6 @@ setup_rules(struct filter *f, struct err *e)
 	return check_form(f, e);
 }
 
-/* Reading a list while appending to it would never end; the shell has opened it for us. */
-static int
-check_output(const struct operands *operands, struct err *e)
-{
-	struct stat out, in;
-
-	if (tool_settings.output && strcmp(tool_settings.output, "-") != 0)
-		return 0;
-	if (fstat(STDOUT_FILENO, &out) < 0 || !S_ISREG(out.st_mode))
-		return 0;
-	for (size_t i = 0; i < operands->n || i == 0; i++) {
-		const char *name = operands->n ? operands->v[i] : "-";
-		bool standard = strcmp(name, "-") == 0;
-
-		if ((standard ? fstat(STDIN_FILENO, &in) : stat(name, &in)) == 0 && in.st_dev == out.st_dev &&
-		    in.st_ino == out.st_ino)
-			return err_set(e, ERR_USAGE, "%s: input file is output file: use '-o FILE'",
-				       standard ? "standard input" : name);
-	}
-	return 0;
-}
-
 int
 filter_setup(struct filter *f, const struct operands *operands, struct err *e)
 {
@@ -287,7 +263,7 @@ filter_setup(struct filter *f, const struct operands *operands, struct err *e)
 		return -1;
 	f->has_model = o->nmodels > 0;
 	if (models_load(&f->model, o->models, o->nmodels, e) < 0 || load_reference(f, e) < 0 ||
-	    check_output(operands, e) < 0)
+	    file_operands(operands->v, operands->n, tool_settings.output, e) < 0)
 		return -1;
 	if (operand_open(&f->first, operands->n ? operands->v[0] : NULL, tool_settings.key, e) < 0)
 		return -1;
