@@ -379,7 +379,7 @@ check_keys(struct builder *b, const struct ynode *const *kv, size_t n, const str
 static int
 finish_map(struct builder *b, struct ynode *node, size_t from, yaml_mark_t mark)
 {
-	const struct ynode **kv = b->stack + from, *merge;
+	const struct ynode **kv = b->stack == NULL ? NULL : b->stack + from, *merge;
 	size_t n = (b->n - from) / 2, merged = 0, i;
 	struct pairs pairs = { NULL, 0, STRMAP_INIT, false };
 
