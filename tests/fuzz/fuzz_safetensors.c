@@ -4,7 +4,7 @@
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	if (size >= 9 && (data[8] == '{' || strchr(" \t\r\n", data[8]) != NULL))
+	if (size >= 9 && (data[8] == '{' || memchr(" \t\r\n", data[8], 4) != NULL))
 		fuzz_container(data, size, "safetensors");
 	return 0;
 }
