@@ -179,12 +179,30 @@ plan_tables_resolve(struct plan *p, struct err *e)
 
 /* ---- one table's job */
 
-/* A grid of the same number of cells may be no square; then the buffer has another number of tokens. */
+/* Is there a grid of so many cells that leaves at least one of n tokens over? */
+static bool
+grid_possible(uint64_t cells, uint64_t n)
+{
+	for (uint64_t a = 1; a * a <= cells; a += 2)
+		if (cells % a == 0 && cells / a % 2 == 1 && (a + 1) / 2 * ((cells / a + 1) / 2) < n)
+			return true;
+	return false;
+}
+
+/*
+ * Could the index buffer, by its size, be that of another number of extra rows than the table's rows suggest? A grid that
+ * is no square may have as many cells. Only then must it be read before the output can be laid out.
+ */
 static bool
 doubtful(const struct ckpt *c, const struct tables_opts *o, const struct plan_table *t)
 {
-	return o->from_grid == NULL && t->job.from.kind == LAYOUT_GRID &&
-	       c->tensors[t->index].shape[0] != (uint64_t)t->job.from_grid.h * t->job.from_grid.w;
+	uint64_t n = c->tensors[t->index].shape[0], rows = table_rows_in(&t->job);
+
+	if (o->from_grid != NULL || o->layout.kind != LAYOUT_AUTO)
+		return false;
+	if (t->job.from.kind == LAYOUT_GRID)
+		return n != (uint64_t)t->job.from_grid.h * t->job.from_grid.w;
+	return t->job.from.extra == 1 ? rows > 3 && grid_possible(rows - 3, n) : grid_possible(rows - 1, n);
 }
 
 /* Layout and grid of the input. */
