@@ -1,7 +1,7 @@
 # lnn-ckpt-inspect: lists and contents against what PyTorch found in the fixtures (tests/golden/inspect/expected),
 # transcripts (tests/golden/inspect), and how it behaves on a terminal and among other programs.
 
-# shellcheck disable=SC2154 # top, fixtures, output, stderr and status come from helpers and bats
+# shellcheck disable=SC2154,SC2016 # variables come from helpers and bats, some for the shell that pipe starts
 load helpers
 
 golden=$top/tests/golden/inspect

@@ -1,0 +1,316 @@
+/* Figures worked out by hand or by longer arithmetic, and the same bits however the elements come; comparison; names. */
+#include "tap.h"
+
+#include "base/cursor.h"
+#include "base/xalloc.h"
+#include "survey/compare.h"
+#include "survey/figures.h"
+#include "survey/names.h"
+#include "tensor/convert.h"
+
+static uint64_t state = 88172645463325252u;
+
+/* xorshift64 (Marsaglia), in [-1, 1). */
+static double
+any(void)
+{
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return (double)(int64_t)state / 9223372036854775808.0;
+}
+
+static bool
+same_moments(const struct moments *a, const struct moments *b)
+{
+	return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+static void
+few_values(void)
+{
+	const float x[] = { 1, 2, 3, 4, 0, -0.0f };
+	struct moments m = moments_unit(DTYPE_FLOAT32, x, 6);
+
+	ok_msg(moments_count(&m) == 6 && m.zeros == 2 && m.min == 0 && m.max == 4, "min, max, zeros of 1 2 3 4 0 -0");
+	ok_msg(fabs(moments_mean(&m) - 10.0 / 6) < 1e-15, "mean 10/6");
+	ok_msg(fabs(moments_std(&m) - sqrt((30 - 100.0 / 6) / 5)) < 1e-15, "std with N-1");
+	ok_msg(fabs(moments_norm(&m) - sqrt(30)) < 1e-15, "norm is the root of 30");
+	m = moments_unit(DTYPE_FLOAT32, x, 1);
+	ok_msg(isnan(moments_std(&m)) && moments_mean(&m) == 1, "one value has no std");
+	m = moments_unit(DTYPE_FLOAT32, x, 0);
+	ok_msg(moments_norm(&m) == 0 && isnan(moments_mean(&m)), "nothing has norm 0 and no mean");
+}
+
+static void
+odd_values(void)
+{
+	const double x[] = { NAN, 3, INFINITY, -5, -INFINITY, NAN };
+	const uint8_t b[] = { 0, 1, 255, 0 };
+	const int64_t i[] = { -3, 0, 9 };
+	const float z[] = { 3, 4, NAN, 1, 1, INFINITY, 0, -0.0f };
+	struct moments m = moments_unit(DTYPE_FLOAT64, x, 6);
+
+	ok_msg(m.nans == 2 && m.pinf == 1 && m.ninf == 1 && m.finite == 2 && m.min == -5 && m.max == 3 && moments_mean(&m) == -1,
+	   "what is not finite is counted and left out");
+	m = moments_unit(DTYPE_BOOL, b, 4);
+	ok_msg(m.zeros == 2 && m.max == 1 && moments_mean(&m) == 0.5, "bool counts as 0 and 1, whatever the byte");
+	m = moments_unit(DTYPE_INT64, i, 3);
+	ok_msg(m.min == -3 && m.max == 9 && moments_mean(&m) == 2 && m.zeros == 1, "int64");
+	m = moments_unit(DTYPE_COMPLEX64, z, 4);
+	ok_msg(m.max == 5 && m.min == 0 && m.zeros == 1 && m.nans == 1 && m.pinf == 1 && m.finite == 2, "complex: absolute values");
+	ok_msg(!moments_known(DTYPE_QUINT8) && !moments_known(DTYPE_FLOAT4_E2M1FN_X2) && moments_known(DTYPE_FLOAT8_E8M0FNU),
+	   "which types have figures");
+}
+
+/* The same against sums in long double, at every length around a block. */
+static void
+lengths(void)
+{
+	const size_t most = 3 * MOMENTS_BLOCK + 5;
+	double *x = xreallocn(NULL, most, sizeof(*x));
+	bool good = true;
+
+	for (size_t i = 0; i < most; i++)
+		x[i] = 1e5 + any();
+	for (size_t n = 1; n <= most; n += n > 20 && n % 1000 < 990 ? 37 : 1) {
+		struct moments m = moments_unit(DTYPE_FLOAT64, x, n);
+		long double sum = 0, squares = 0, mean;
+		double min = x[0], max = x[0];
+
+		for (size_t i = 0; i < n; i++) {
+			sum += x[i] - 1e5L;
+			min = x[i] < min ? x[i] : min;
+			max = x[i] > max ? x[i] : max;
+		}
+		mean = sum / (long double)n;
+		for (size_t i = 0; i < n; i++)
+			squares += (x[i] - 1e5L - mean) * (x[i] - 1e5L - mean);
+		good = good && m.min == min && m.max == max && m.finite == n &&
+		       fabsl(moments_mean(&m) - 1e5L - mean) < 2e-11L &&
+		       (n == 1 || fabsl(moments_std(&m) - sqrtl(squares / (long double)(n - 1))) < 1e-14L);
+	}
+	ok_msg(good, "all lengths around blocks, against long double");
+	free(x);
+}
+
+static void
+pieces(void)
+{
+	const size_t n = 2 * MOMENTS_UNIT + 4321;
+	unsigned char *bytes = xreallocn(NULL, n, 4);
+	struct moments whole = MOMENTS_INIT, m;
+	struct moments_feed feed;
+	bool good = true;
+
+	for (size_t i = 0; i < n; i++) {
+		double v = i % 1000 == 7 ? (double)NAN : any();
+
+		(void)convert_encode(DTYPE_FLOAT32, &v, 1, bytes + 4 * i);
+	}
+	for (size_t i = 0, k; i < n; i += k) {
+		k = n - i < MOMENTS_UNIT ? n - i : MOMENTS_UNIT;
+		m = moments_unit(DTYPE_FLOAT32, bytes + 4 * i, k);
+		moments_join(&whole, &m);
+	}
+	for (size_t step = 1000; step < 4 * n; step = step * 3 + 4) {
+		moments_feed_start(&feed, DTYPE_FLOAT32);
+		for (size_t at = 0; at < 4 * n; at += step)
+			moments_feed_add(&feed, bytes + at, 4 * n - at < step ? 4 * n - at : step);
+		m = moments_feed_end(&feed);
+		good = good && same_moments(&m, &whole);
+	}
+	ok_msg(good, "pieces of any size give the same bits");
+	ok_msg(whole.nans == (n + 992) / 1000 && moments_count(&whole) == n, "every element counts once");
+	free(bytes);
+}
+
+/* ---- a checkpoint in memory: storages one after the other, as safetensors has them */
+
+static const struct ckpt_ops ops = { .name = "memory" };
+
+struct fake {
+	struct source *src;
+	struct ckpt *c;
+};
+
+static struct fake
+fake_new(const void *bytes, size_t len, uint32_t nstorages, const uint64_t *sizes)
+{
+	struct fake f = { .src = source_memory(bytes, len, "memory") };
+	uint64_t at = 0;
+
+	f.c = ckpt_new(f.src, NULL);
+	f.c->ops = &ops;
+	f.c->storages = arena_calloc(&f.c->arena, nstorages, sizeof(*f.c->storages));
+	f.c->nstorages = nstorages;
+	for (uint32_t i = 0; i < nstorages; i++) {
+		f.c->storages[i] = (struct storage){ .nbytes = sizes[i], .packed = sizes[i], .offset = at, .dtype = DTYPE_UINT8 };
+		at += sizes[i];
+	}
+	return f;
+}
+
+static void
+fake_free(struct fake *f)
+{
+	ckpt_close(f->c);
+	source_close(f->src);
+}
+
+static struct tensor
+tensor_of(struct fake *f, enum dtype t, uint32_t storage, const uint64_t *shape, unsigned ndim)
+{
+	struct tensor x = { .storage = storage, .dtype = (uint8_t)t };
+
+	tensor_set_shape(&x, &f->c->arena, shape, ndim);
+	return x;
+}
+
+/* Element by element, which is slow and plain. */
+static int
+gather(struct ckpt *c, const struct tensor *t, int (*take)(void *arg, void *p, size_t n, struct err *e), void *arg,
+       struct err *e)
+{
+	uint64_t n = tensor_count(t);
+	unsigned char item[16];
+
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t rest = i, at = t->offset;
+
+		for (unsigned d = t->ndim; d-- > 0; rest /= t->shape[d])
+			at += rest % t->shape[d] * t->stride[d];
+		if (ckpt_read(c, t->storage, at * dtype_size(t->dtype), item, dtype_size(t->dtype), e) < 0 ||
+		    take(arg, item, dtype_size(t->dtype), e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void
+figures(void)
+{
+	static const uint64_t sizes[] = { 600 * 700 * 4, 0, 12, 8 }, shape[] = { 600, 700 }, turned[] = { 700, 600 };
+	static const uint64_t none[] = { 0 }, three[] = { 3 }, strides[] = { 1, 700 };
+	const size_t len = 600 * 700 * 4 + 20;
+	unsigned char *bytes = xmalloc(len);
+	struct err e = ERR_INIT;
+	struct figures_opts o = { .gather = gather, .crcs = true };
+	struct figures f, g;
+	struct tensor t[5];
+	const struct tensor *list[5];
+	struct fake k;
+	uint32_t crc;
+
+	for (size_t i = 0; i < len / 4; i++) {
+		double v = any();
+
+		(void)convert_encode(DTYPE_FLOAT32, &v, 1, bytes + 4 * i);
+	}
+	k = fake_new(bytes, len, 4, sizes);
+	t[0] = tensor_of(&k, DTYPE_FLOAT32, 2, three, 1);
+	t[1] = tensor_of(&k, DTYPE_FLOAT32, 0, turned, 2);
+	t[1].stride = strides;
+	t[2] = tensor_of(&k, DTYPE_FLOAT32, 1, none, 1);
+	t[3] = tensor_of(&k, DTYPE_FLOAT32, 0, shape, 2);
+	t[4] = tensor_of(&k, DTYPE_FLOAT32, STORAGE_NONE, shape, 2);
+	for (size_t i = 0; i < 5; i++)
+		list[i] = &t[i];
+	ok_msg(figures_take(&f, k.c, list, 5, &o, &e) == 0, "figures of five tensors");
+	ok_msg(moments_count(&f.moments[0]) == 3 && moments_count(&f.moments[1]) == 420000 && moments_count(&f.moments[2]) == 0 &&
+		   moments_count(&f.moments[3]) == 420000 && moments_count(&f.moments[4]) == 0, "counts");
+	ok_msg(f.moments[1].min == f.moments[3].min && f.moments[1].max == f.moments[3].max &&
+		   fabs(moments_norm(&f.moments[1]) - moments_norm(&f.moments[3])) < 1e-10, "a matrix and its transpose");
+	crc = 0xffffffff;
+	for (size_t i = 600 * 700 * 4; i < 600 * 700 * 4 + 12; i++) {
+		crc ^= bytes[i];
+		for (int bit = 0; bit < 8; bit++)
+			crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
+	}
+	ok_msg(f.crc[2] == ~crc && f.crc[1] == 0, "CRC, bit by bit");
+	o.pool = pool_new(3);
+	ok_msg(figures_take(&g, k.c, list, 5, &o, &e) == 0 && memcmp(f.moments, g.moments, 5 * sizeof(*f.moments)) == 0 &&
+		   memcmp(f.crc, g.crc, 4 * sizeof(*f.crc)) == 0, "the same bits with three threads");
+	pool_free(o.pool);
+	figures_release(&f);
+	figures_release(&g);
+	fake_free(&k);
+	free(bytes);
+}
+
+static struct difference
+compare(enum dtype ta, const void *a, enum dtype tb, const void *b, uint64_t n, struct compare_opts o)
+{
+	const uint64_t sa = n * dtype_size(ta), sb = n * dtype_size(tb);
+	struct fake ka = fake_new(a, (size_t)sa, 1, &sa), kb = fake_new(b, (size_t)sb, 1, &sb);
+	struct tensor x = tensor_of(&ka, ta, 0, &n, 1), y = tensor_of(&kb, tb, 0, &n, 1);
+	struct compare_pair p = { &x, &y };
+	struct difference d = { 0 };
+	struct err e = ERR_INIT;
+
+	o.gather = gather;
+	if (compare_tensors(ka.c, kb.c, &p, 1, &o, &d, &e) < 0)
+		d.differing = UINT64_MAX;
+	fake_free(&ka);
+	fake_free(&kb);
+	return d;
+}
+
+static void
+comparisons(void)
+{
+	const double a[] = { 1, NAN, INFINITY, -0.0, 5 }, b[] = { 1, NAN, INFINITY, 0.0, 5.5 };
+	const float f[] = { 1, NAN, INFINITY, 0, 5 };
+	const int64_t i[] = { INT64_MAX, INT64_MIN }, j[] = { INT64_MAX - 1, INT64_MIN };
+	const uint8_t q[] = { 1, 2 }, r[] = { 1, 3 };
+	const float z[] = { 0, 0 }, w[] = { 3, 4 };
+	struct compare_opts exact = { .nan_equal = true }, loose = { .atol = 0.5, .nan_equal = true }, differ = { .atol = 1 };
+	struct difference d = compare(DTYPE_FLOAT64, a, DTYPE_FLOAT64, b, 5, exact);
+
+	ok_msg(d.comparable && d.differing == 1 && d.largest == 0.5, "one element, by a half; NaN, Inf and -0 agree");
+	ok_msg(compare(DTYPE_FLOAT64, a, DTYPE_FLOAT64, b, 5, loose).differing == 0, "atol 0.5 lets it pass");
+	d = compare(DTYPE_FLOAT64, a, DTYPE_FLOAT64, b, 5, differ);
+	ok_msg(d.differing == 1 && isinf(d.largest), "NaNs differ if that is wanted");
+	ok_msg(compare(DTYPE_FLOAT64, a, DTYPE_FLOAT64, a, 5, differ).differing == 1, "even from themselves");
+	ok_msg(compare(DTYPE_FLOAT64, a, DTYPE_FLOAT32, f, 5, exact).differing == 0, "other dtypes by value");
+	d = compare(DTYPE_INT64, i, DTYPE_INT64, j, 2, exact);
+	ok_msg(d.differing == 1 && d.largest == 1, "integers that doubles cannot tell apart");
+	d = compare(DTYPE_QINT8, q, DTYPE_QINT8, r, 2, exact);
+	ok_msg(d.comparable && d.differing == 1 && isnan(d.largest), "quantised ones by their bytes");
+	ok_msg(!compare(DTYPE_QINT8, q, DTYPE_INT8, r, 2, exact).comparable, "and not with other types");
+	d = compare(DTYPE_COMPLEX64, z, DTYPE_COMPLEX64, w, 1, exact);
+	ok_msg(d.differing == 1 && d.largest == 5, "complex: 3 and 4 make 5");
+}
+
+static void
+names(void)
+{
+	const struct str here[] = { STR_LIT("module.a.w"), STR_LIT("module.a.b"), STR_LIT("module.c") };
+	const struct str head[] = { STR_LIT("head.fc.weight"), STR_LIT("head.fc.bias") }, mixed[] = { STR_LIT("heada"), STR_LIT("headb") };
+	struct strmap there = STRMAP_INIT;
+	struct str prefix;
+	size_t fits = 0;
+
+	(void)strmap_add(&there, str_c("a.w"), 0);
+	(void)strmap_add(&there, str_c("a.b"), 1);
+	(void)strmap_add(&there, str_c("c"), 2);
+	prefix = names_prefix(here, 3, &there, here[0], &fits);
+	ok_msg(str_eqc(prefix, "module.") && fits == 3, "the prefix that makes all names fit");
+	ok_msg(names_prefix(head, 2, &there, head[0], &fits).p == NULL && fits == 0, "none that makes any fit");
+	ok_msg(str_eqc(names_common(head, 2), "head.fc."), "whole components in common");
+	ok_msg(str_eqc(names_common(mixed, 2), "") && str_eqc(names_common(NULL, 0), ""), "none in common");
+	strmap_release(&there);
+}
+
+int
+main(void)
+{
+	few_values();
+	odd_values();
+	lengths();
+	pieces();
+	figures();
+	comparisons();
+	names();
+	return tap_done();
+}
