@@ -175,10 +175,11 @@ fuzz_accept(struct source *src, const char *writer, struct buf *out, uint32_t *c
 
 /*
  * What holds for every container: what a pipe accepts a file does too, and the reverse where there is nothing to warn of;
- * both give the same; what was accepted and written again is accepted, and written once more comes out the same.
+ * both give the same; what was accepted and written again is accepted, and written once more comes out the same. sound:
+ * the container has no reason to refuse on a pipe what it takes from a file.
  */
 static inline void
-fuzz_container(const uint8_t *data, size_t size, const char *writer)
+fuzz_container(const uint8_t *data, size_t size, const char *writer, bool sound)
 {
 	struct buf one = BUF_INIT, two = BUF_INIT;
 	uint32_t from_file = 0, from_pipe = 0, again = 0;
@@ -189,7 +190,7 @@ fuzz_container(const uint8_t *data, size_t size, const char *writer)
 		stream = fuzz_accept(fuzz_pipe(data, size), writer, &two, &from_pipe, NULL);
 		promise(stream != FUZZ_ACCEPTED || file == FUZZ_ACCEPTED, "what a pipe accepts a file does too");
 		promise(stream != FUZZ_ACCEPTED || from_file == from_pipe, "file and pipe give the same");
-		promise(file != FUZZ_ACCEPTED || stream == FUZZ_ACCEPTED || warnings > 0, "what a file accepts a pipe does too");
+		promise(file != FUZZ_ACCEPTED || stream == FUZZ_ACCEPTED || warnings > 0 || !sound, "what a file accepts a pipe does too");
 	}
 	buf_clear(&two);
 	if (file == FUZZ_ACCEPTED) {

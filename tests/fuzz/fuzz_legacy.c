@@ -5,6 +5,6 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size > 0 && data[0] == 0x80)
-		fuzz_container(data, size, "torch");
+		fuzz_container(data, size, "torch", true);
 	return 0;
 }

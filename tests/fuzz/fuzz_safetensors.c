@@ -5,6 +5,6 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size >= 9 && (data[8] == '{' || memchr(" \t\r\n", data[8], 4) != NULL))
-		fuzz_container(data, size, "safetensors");
+		fuzz_container(data, size, "safetensors", true);
 	return 0;
 }
