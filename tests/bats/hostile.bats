@@ -1,0 +1,132 @@
+# Small files that speak of large things (tests/fuzz/make_hostile.py): whatever they say, no program takes more memory than
+# a fixed amount and a small multiple of the file, nor long, and what it says is one line.
+
+# shellcheck disable=SC2154 # top and fixtures come from helpers
+load helpers
+
+setup_file() {
+	command -v python3 >/dev/null || skip 'no python3 to make the files with'
+	python3 "$BATS_TEST_DIRNAME/../fuzz/make_hostile.py" "$BATS_FILE_TMPDIR/hostile"
+	export HOSTILE=$BATS_FILE_TMPDIR/hostile
+}
+
+# bounded FILE COMMAND...: runs COMMAND with 40 MiB of address space and 64 bytes for each byte of FILE, for ten seconds at most.
+# (A sanitizer maps terabytes: then only time and words are judged.)
+bounded() {
+	local file=$1 kib
+	shift
+	kib=$((40 * 1024 + $(stat -c %s "$file") * 64 / 1024))
+	case ${LNN_SAN-} in ?*) kib=unlimited ;; esac
+	status=0
+	(
+		ulimit -v $kib
+		exec timeout 10 "$@"
+	) >stdout 2>stderr || status=$?
+	lines=$(grep -vc ': warning: ' stderr) || true
+}
+
+# judge WHAT WANTED: WANTED is a status, or any.
+judge() {
+	local about
+	about="$1: status $status, $(head -c 400 stderr)"
+	[ "$2" = any ] || [ "$status" -eq "$2" ] || fail "$about" "status $2 was expected" || return 1
+	[ "$status" -le 2 ] || fail "$about" || return 1
+	! grep -q 'out of memory' stderr || fail "$about" || return 1
+	[ "$status" -ne 2 ] || [ "$lines" -eq 1 ] || fail "$about" "one line was expected" || return 1
+	[ "$(wc -c <stderr)" -lt 3000 ] || fail "$about" "and more"
+}
+
+# checkpoints WANTED FILE...: each is listed, copied, and copied through a pipe.
+checkpoints() {
+	local wanted=$1 file
+	shift
+	for file; do
+		file=$HOSTILE/$file
+		bounded "$file" lnn-ckpt-inspect "$file"
+		judge "inspect ${file##*/}" "$wanted" || return 1
+		bounded "$file" lnn-ckpt-adapt -j 1 --carry-all "$file"
+		judge "adapt ${file##*/}" "$wanted" || return 1
+		bounded "$file" lnn-ckpt-adapt -j 1 < <(cat "$file" 2>/dev/null) &&
+			judge "cat ${file##*/} | adapt" "$wanted" || return 1
+	done
+}
+
+group() {
+	local wanted=$1 glob=$2
+	# shellcheck disable=SC2086 # a pattern
+	checkpoints "$wanted" $(cd "$HOSTILE" && ls -d $glob)
+}
+
+@test 'a good file fits the limits' {
+	checkpoints 0 good.pth
+}
+
+@test 'safetensors headers' {
+	group 2 '*.safetensors'
+}
+
+@test 'indexes of sharded sets' {
+	group 2 '*.index.json'
+}
+
+@test 'zips whose fields are too large' {
+	group any '*65535*.pth *4GiB*.pth directory-*.pth zip64-*.pth comment.pth'
+	checkpoints 2 entries-65535.pth directory-4GiB.pth directory-far.pth size-4GiB.pth name-65535.pth zip64-entries.pth \
+		unpacked-as-4GiB.pth
+}
+
+@test 'deflated bombs' {
+	group 2 'bomb-*.pth'
+}
+
+@test 'pickles' {
+	group any 'pickle-*.pth'
+	checkpoints 2 pickle-binunicode.pth pickle-binunicode8.pth pickle-binbytes.pth pickle-binbytes8.pth \
+		pickle-bytearray8.pth pickle-binstring.pth pickle-long4.pth pickle-digits.pth pickle-long-digits.pth \
+		pickle-global-without-end.pth
+}
+
+@test 'trees that double at every level' {
+	group any 'doubling-*.pth'
+}
+
+@test 'tensors beyond their storages' {
+	group any 'tensor-*.pth'
+	checkpoints 2 tensor-numel.pth tensor-shape.pth tensor-dimensions.pth tensor-offset.pth tensor-negative.pth
+}
+
+@test 'an expanded tensor of a petabyte is listed, and copied as it is' {
+	checkpoints 0 tensor-expanded.pth
+	! lnn-ckpt-adapt --to safetensors "$HOSTILE/tensor-expanded.pth" >out 2>err
+	[ "$(wc -l <err)" -eq 1 ]
+}
+
+@test 'legacy streams' {
+	group 2 'legacy-*.pth'
+}
+
+@test 'YAML: alias bombs, merges, nesting, no end' {
+	local file
+	for file in "$HOSTILE"/model-*.yaml; do
+		bounded "$file" lnn-ckpt-adapt -j 1 -m "$file" "$HOSTILE/good.pth"
+		judge "${file##*/}" 2 || return 1
+	done
+	for file in "$HOSTILE"/keymap-*.yaml; do
+		bounded "$file" lnn-ckpt-adapt -j 1 -s "$file" "$HOSTILE/good.pth"
+		judge "${file##*/}" 2 || return 1
+	done
+	for file in "$HOSTILE"/rules-*.yaml; do
+		bounded "$file" lnn-filter -c "$file" -p OPTIMIZER "$HOSTILE/good.pth"
+		judge "${file##*/}" 2 || return 1
+	done
+}
+
+@test 'rules whose regular expressions would take for ever' {
+	local file
+	printf '%0.sa' {1..5000} >list
+	for file in rules-long-pattern rules-repeats rules-backtracking; do
+		file=$HOSTILE/$file.yaml
+		bounded "$file" lnn-filter -e "$(cat "$file")" list
+		judge "${file##*/}" any || return 1
+	done
+}
