@@ -350,3 +350,7 @@ experiment() {
 	try lnn-ckpt-adapt -m "$fixtures/mFormerV1.yaml" --print-map x
 	expect_status 2
 }
+
+@test 'lnn-model(5) shows the function that wrote the descriptions of the fixtures' {
+	diff <(sed -n '/^"""Writes/,/^\.Ed/p' "$top/man/lnn-model.5" | sed '$d; s/\\e/\\/g') "$fixtures/describe.py"
+}
