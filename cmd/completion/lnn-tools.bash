@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Completion of the lnn-tools in bash. Options are read off --help, so that they are always those of the program;
-# names of tensors off the checkpoint on the line, rules and groups off the configuration on the line.
+# names of tensors off the checkpoint on the line, rules and groups off the configuration on the line. What stands in
+# these files is never expanded by the shell: compgen -W would.
 
 # The file operands, or arguments of $1..., on the line that exist.
 _lnn_files() {
@@ -17,11 +18,12 @@ _lnn_names() {
 	done
 }
 
-# Dotted paths of the maps in a block-style YAML file that have a key $1 and are not part of a rule themselves.
+# Dotted paths of the maps in a block-style YAML file that have a key $1 (and, if it is TYPE, are rules) and are not part
+# of a rule themselves.
 _lnn_paths() {
 	local file
 	_lnn_files | while read -r file; do
-		awk -v key="$1" '
+		awk -v key="$1" -v rule="^[\"']?(name|dimension|convolutional|layer_type|initialization|stage_based|and|or|not|all_except)[\"']?\$" '
 			function show(  i, path) {
 				for (i = 1; i <= n; i++) {
 					if (word[i] ~ /^(FILTER|FILTERS|EXCEPT)$/) return
@@ -33,7 +35,7 @@ _lnn_paths() {
 			/^ *[A-Za-z_][A-Za-z0-9_]*:/ {
 				indent = match($0, /[^ ]/); name = $1; sub(/:.*/, "", name)
 				while (n > 0 && at[n] >= indent) n--
-				if (name == key) show()
+				if (name == key && (key != "TYPE" || tolower($2) ~ rule)) show()
 				at[++n] = indent; word[n] = name
 				if (name != key && $0 ~ "[{, ]" key ":") show()
 			}' "$file" 2>/dev/null
@@ -49,7 +51,7 @@ _lnn_options() {
 	"$1" --help 2>/dev/null | sed -nE 's/^ +(-[^-], )?(--[a-z-]+)(\[?=.*)?.*/\2/p'
 }
 
-# Words that the option $2 of program $1 takes; status 1 if they are files or free text.
+# Words that the option $2 of program $1 takes; none if they are files or free text.
 _lnn_values() {
 	case $2 in
 	--color | --progress) echo auto always never ;;
@@ -65,27 +67,42 @@ _lnn_values() {
 	--sort) echo file name natural size ;;
 	--fail-on) echo nan inf zero ;;
 	--format) if [[ $1 == *lnn-filter ]]; then echo table json; else echo table tsv names json jsonl model; fi ;;
-	--dump | --drop-params | --drop-buffers | --strip-prefix) _lnn_names ;;
 	--path | -p) _lnn_paths TYPE; _lnn_paths FILTER; echo OPTIMIZER.PARAMETER_GROUPS ;;
-	--group | -g) { _lnn_paths FILTER | sed 's/.*\.//'; echo DEFAULT; } ;;
-	*) return 1 ;;
-	esac
+	--group | -g) _lnn_paths FILTER | sed 's/.*\.//'; echo DEFAULT ;;
+	*) ;;
+	esac | tr ' ' '\n'
+}
+
+# Adds the lines of standard input that begin with $1 to COMPREPLY, quoted.
+_lnn_reply() {
+	local word quoted
+	while IFS= read -r word; do
+		[[ $word == "$1"* ]] || continue
+		printf -v quoted %q "$word"
+		COMPREPLY+=("$quoted")
+	done
 }
 
 _lnn_tools() {
-	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	if [[ $cur == = ]]; then
 		cur=
 	elif [[ $prev == = ]]; then
 		prev=${COMP_WORDS[COMP_CWORD - 2]}
 	fi
 	COMPREPLY=()
-	if [[ $prev == -* ]] && words=$(_lnn_values "$1" "$prev"); then
-		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
-		[[ $prev != --model && $prev != -m && $prev != --source && $prev != -s ]] && return
-	fi
+	case $prev in
+	--dump | --drop-params | --drop-buffers | --strip-prefix)
+		_lnn_reply "$cur" < <(_lnn_names)
+		return
+		;;
+	-*)
+		_lnn_reply "$cur" < <(_lnn_values "$1" "$prev" | sort -u)
+		[[ $prev == --model || $prev == -m || $prev == --source || $prev == -s || ${#COMPREPLY[@]} -eq 0 ]] || return
+		;;
+	esac
 	if [[ $cur == -* ]]; then
-		mapfile -t COMPREPLY < <(compgen -W "$(_lnn_options "$1")" -- "$cur")
+		_lnn_reply "$cur" < <(_lnn_options "$1")
 		return
 	fi
 	mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$cur")
