@@ -78,11 +78,15 @@ static pickle_handler *const handlers[256] = {
 	[OP_READONLY_BUFFER] = pickle_op_readonly_buffer,
 };
 
+/* Values that there is room for from the beginning. */
+enum { STACK_FIRST = 64 };
+
 void
 pickle_machine_init(struct pickle_machine *m, struct vtree *t, struct source *src, uint64_t off, uint64_t limit,
 	const struct pickle_hooks *hooks)
 {
-	*m = (struct pickle_machine){ .t = t, .root = VALUE_ABSENT };
+	*m = (struct pickle_machine){ .t = t, .root = VALUE_ABSENT, .stack_cap = STACK_FIRST };
+	m->stack = xcalloc(STACK_FIRST, sizeof(*m->stack));
 	if (hooks != NULL)
 		m->hooks = *hooks;
 	pickle_reader_init(&m->in, src, off, limit);

@@ -281,6 +281,17 @@ put_object(struct pickle_out *o, uint32_t h, struct err *e)
 	return fill(o, v->appended, v->items, v->state, e);
 }
 
+/* Plain names are memoised by content, dotted ones as the objects that they turn into. */
+static void
+put_global(struct pickle_out *o, uint32_t h)
+{
+	struct str name = value_name(o->t, h);
+
+	pickle_out_global(o, value_module(o->t, h), name);
+	if (name.len > 1 && memchr(name.p + 1, '.', name.len - 1) != NULL)
+		put(o, h);
+}
+
 static int
 put_persid(struct pickle_out *o, uint32_t h, struct err *e)
 {
@@ -367,7 +378,7 @@ put_node(struct pickle_out *o, uint32_t h, struct err *e)
 	case VALUE_INT: pickle_out_int(o, value_int(o->t, h)); return 0;
 	case VALUE_BIGINT: pickle_out_long(o, value_text(o->t, h)); return 0;
 	case VALUE_FLOAT: pickle_out_float(o, value_float(o->t, h)); return 0;
-	case VALUE_GLOBAL: pickle_out_global(o, value_module(o->t, h), value_name(o->t, h)); return 0;
+	case VALUE_GLOBAL: put_global(o, h); return 0;
 	case VALUE_STR:
 	case VALUE_PYSTR:
 	case VALUE_BYTES:

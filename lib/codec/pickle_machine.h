@@ -24,6 +24,7 @@ struct pickle_machine {
 	uint64_t copied; /* slots and bytes that rewriting a reduction as plain data has copied */
 	bool lenient;    /* what Python would refuse is passed over where the stack stays in step */
 	char passed_over[512]; /* what that was the last time, for whom it concerns to empty */
+	uint32_t named;  /* the global that was named last */
 	bool stopped;
 	uint32_t root;
 };

@@ -3,14 +3,22 @@
 
 /* ---- globals */
 
+/* The global becomes the one that was named last. */
 static int
-push_global(struct pickle_machine *m, struct str module, struct str name, struct err *e)
+name_global(struct pickle_machine *m, struct str module, struct str name, struct err *e)
 {
 	if (!pickle_utf8(module) || !pickle_utf8(name)) {
 		if (pickle_refuse(m, e, "a name that is not UTF-8") < 0)
 			return -1;
 	}
-	return pickle_push(m, value_new_global(m->t, module, name), e);
+	m->named = value_new_global(m->t, module, name);
+	return 0;
+}
+
+static int
+push_global(struct pickle_machine *m, struct str module, struct str name, struct err *e)
+{
+	return name_global(m, module, name, e) < 0 ? -1 : pickle_push(m, m->named, e);
 }
 
 static int
@@ -134,8 +142,21 @@ pickle_op_newobj_ex(struct pickle_machine *m, struct err *e)
 	if (value_kind(m->t, args) != VALUE_TUPLE || value_kind(m->t, kwargs) != VALUE_DICT) {
 		if (pickle_refuse(m, e, "the arguments are no tuple and dict") < 0)
 			return -1;
+	} else if (value_len(m->t, kwargs) == 0) {
+		return call(m, HOW_NEWOBJ, callable, args, e);
 	}
 	return push_object(m, HOW_NEWOBJ_EX, callable, args, kwargs, e);
+}
+
+/* With arguments this is a call; without, a class is not called but its __new__. */
+static int
+instance(struct pickle_machine *m, uint32_t callable, const uint32_t *items, size_t n, struct err *e)
+{
+	uint32_t args = value_new_tuple(m->t, items, n);
+
+	if (n > 0)
+		return call(m, HOW_REDUCE, callable, args, e);
+	return push_object(m, HOW_OBJ, callable, args, VALUE_ABSENT, e);
 }
 
 int
@@ -143,28 +164,26 @@ pickle_op_inst(struct pickle_machine *m, struct err *e)
 {
 	struct str module, name;
 	const uint32_t *items;
-	uint32_t args;
 	size_t n;
 
 	if (two_lines(m, &module, &name, e) < 0 || pickle_pop_mark(m, &items, &n, e) < 0)
 		return -1;
-	args = value_new_tuple(m->t, items, n);
-	return push_object(m, HOW_OBJ, value_new_global(m->t, module, name), args, VALUE_ABSENT, e);
+	if (name_global(m, module, name, e) < 0)
+		return -1;
+	return instance(m, m->named, items, n, e);
 }
 
 int
 pickle_op_obj(struct pickle_machine *m, struct err *e)
 {
 	const uint32_t *items;
-	uint32_t callable;
 	size_t n;
 
 	if (pickle_pop_mark(m, &items, &n, e) < 0)
 		return -1;
 	if (n == 0)
 		return pickle_fail(&m->in, e, "nothing is above the mark");
-	callable = items[0];
-	return push_object(m, HOW_OBJ, callable, value_new_tuple(m->t, items + 1, n - 1), VALUE_ABSENT, e);
+	return instance(m, items[0], items + 1, n - 1, e);
 }
 
 int

@@ -272,7 +272,10 @@ to_old(struct str *module, struct str *name)
 	}
 }
 
-/* Before protocol 4 a name is one attribute of a module; the others of a dotted name are got one after the other. */
+/* Dots of a name that are followed; nothing that a program has is nested deeper. */
+enum { DOTS_MAX = 32 };
+
+/* Before protocol 4 a name is one attribute of a module; the others of a dotted name are got one after the other. No memo. */
 static void
 dotted(struct pickle_out *o, struct str module, struct str first, struct str rest)
 {
@@ -281,6 +284,10 @@ dotted(struct pickle_out *o, struct str module, struct str first, struct str res
 
 	for (size_t i = 0; i < rest.len; i++)
 		more += rest.p[i] == '.';
+	if (more >= DOTS_MAX) {
+		pickle_out_fail(o, "a global's name with more than %d dots", DOTS_MAX);
+		return;
+	}
 	for (size_t i = 0; i <= more; i++)
 		pickle_global(o, "builtins", "getattr");
 	pickle_out_global(o, module, first);
@@ -300,8 +307,16 @@ pickle_out_global(struct pickle_out *o, struct str module, struct str name)
 
 	if (o->counting)
 		return;
-	if (dot == NULL)
-		to_old(&module, &name);
+	if (memchr(module.p, '\n', module.len) != NULL || memchr(name.p, '\n', name.len) != NULL) {
+		pickle_out_fail(o, "a global's name with a line break in it");
+		return;
+	}
+	if (dot != NULL) {
+		n = (size_t)(dot - name.p);
+		dotted(o, module, str_n(name.p, n), str_from(name, n + 1));
+		return;
+	}
+	to_old(&module, &name);
 	buf_clear(&o->key);
 	buf_addc(&o->key, 'g');
 	buf_addstr(&o->key, module);
@@ -310,16 +325,9 @@ pickle_out_global(struct pickle_out *o, struct str module, struct str name)
 	if (known(o))
 		return;
 	key = arena_str(&o->keys, buf_str(&o->key));
-	if (memchr(module.p, '\n', module.len) != NULL || memchr(name.p, '\n', name.len) != NULL) {
-		pickle_out_fail(o, "a global's name with a line break in it");
-	} else if (dot == NULL) {
-		pickle_op(o, OP_GLOBAL);
-		pickle_out_bytes(o, key.p + 1, key.len - 1);
-		pickle_op(o, '\n');
-	} else {
-		n = (size_t)(dot - name.p);
-		dotted(o, module, str_n(name.p, n), str_from(name, n + 1));
-	}
+	pickle_op(o, OP_GLOBAL);
+	pickle_out_bytes(o, key.p + 1, key.len - 1);
+	pickle_op(o, '\n');
 	remember(o, key);
 }
 

@@ -65,15 +65,14 @@ static int
 after(struct scanner *c, struct err *e)
 {
 	const struct pickle_machine *m = &c->m;
-	uint32_t last = m->depth > 0 ? m->stack[m->depth - 1] : VALUE_ABSENT;
 	int status = 0;
 
 	if (m->in.op == OP_GLOBAL)
-		status = report(c, last, REF_GLOBAL, e);
+		status = report(c, m->named, REF_GLOBAL, e);
 	else if (m->in.op == OP_STACK_GLOBAL)
-		status = report(c, last, c->computed ? REF_COMPUTED : REF_STACK_GLOBAL, e);
+		status = report(c, m->named, c->computed ? REF_COMPUTED : REF_STACK_GLOBAL, e);
 	else if (m->in.op == OP_INST)
-		status = report(c, value_object(m->t, last)->callable, REF_INST, e);
+		status = report(c, m->named, REF_INST, e);
 	if (status == 0 && c->judge && m->passed_over[0] != '\0' && fatal(m->in.op))
 		refuse(c, m->passed_over);
 	if (status == 0 && c->judge && !weights_after(&c->w))

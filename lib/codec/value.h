@@ -46,7 +46,7 @@ enum value_how {
 	HOW_REDUCE,    /* callable(*args) */
 	HOW_NEWOBJ,    /* callable.__new__(callable, *args) */
 	HOW_NEWOBJ_EX, /* callable.__new__(callable, *args, **kwargs) */
-	HOW_OBJ,       /* OBJ and INST: callable(*args) if there are args or callable is no class, else as NEWOBJ */
+	HOW_OBJ,       /* OBJ and INST without arguments: as NEWOBJ if callable is a class, else callable() */
 };
 
 /* Absent handle. */

@@ -236,8 +236,13 @@ objects(void)
 	gives(BYTES("cm\nC\n)\x81}X\1\0\0\0aK\1sb."), "<newobj m.C() state {'a':1}>");
 	gives(BYTES("cm\nC\n)}X\1\0\0\0aK\1s\x92."), "<newobj_ex m.C(){'a':1}>");
 	gives(BYTES("cm\nC\n)R(K\1K\2eK\3K\4sNb."), "<reduce m.C() appended[1,2] items{3:4} state None>");
-	gives(BYTES("(cm\nC\nK\1o."), "<obj m.C(1)>");
-	gives(BYTES("(K\1im\nC\n."), "<obj m.C(1)>");
+	gives(BYTES("(cm\nC\nK\1o."), "<reduce m.C(1)>");
+	gives(BYTES("(K\1im\nC\n."), "<reduce m.C(1)>");
+	gives(BYTES("(cm\nC\no."), "<obj m.C()>");
+	gives(BYTES("(im\nC\n."), "<obj m.C()>");
+	gives(BYTES("(](K\1eic__builtin__\nset\n."), "<reduce c__builtin__.set([1])>");
+	gives(BYTES("(](K\1ei__builtin__\nset\n."), "S{1}");
+	gives(BYTES("cm\nC\n)}\x92."), "<newobj m.C()>");
 	gives(BYTES("K\1Q."), "P<1>");
 	gives(BYTES("Pabc\n."), "P<'abc'>");
 	gives(BYTES("ccollections\nOrderedDict\n)R."), "O{}");

@@ -105,7 +105,7 @@ plain(struct vtree *t)
 	writes(t, value_new_persid(t, s), NULL, BYTES("X\2\0\0\0\xc3\xa9Q"), "a persistent id");
 	writes(t, value_new_global(t, str_c("builtins"), str_c("range")), NULL, BYTES("c__builtin__\nxrange\nq\0"), "range");
 	writes(t, value_new_global(t, str_c("m"), str_c("A.B")), NULL,
-		BYTES("c__builtin__\ngetattr\nq\0cm\nA\nq\1X\1\0\0\0B\x86Rq\2"), "a dotted name");
+		BYTES("c__builtin__\ngetattr\nq\0cm\nA\nq\1X\1\0\0\0B\x86R"), "a dotted name");
 }
 
 static void

@@ -1,0 +1,76 @@
+/*
+ * Scanning pickles that nobody trusts: memory and pipe say the same, whatever the bytes are; a pickle that can be
+ * decoded is whole to the scan too, ends at the same place, and every global in it was reported.
+ */
+#include "fuzz.h"
+
+#include "codec/pickle.h"
+#include "codec/pickle_scan.h"
+
+struct seen {
+	uint64_t sum;
+	unsigned count;
+};
+
+static int
+found(void *arg, const struct pickle_found *f, struct err *e)
+{
+	struct seen *s = arg;
+
+	(void)e;
+	promise(f->ref != REF_COMPUTED || f->verdict == GLOBAL_UNSAFE, "what is computed is unsafe");
+	s->sum = s->sum * 31 + f->off * 7 + (uint64_t)f->verdict + f->module.len + f->name.len;
+	s->count += f->pickle == 0;
+	return 0;
+}
+
+static struct pickle_scan
+scan(struct source *src, struct seen *seen)
+{
+	struct pickle_scan s = { .found = found, .arg = seen, .rest = true };
+	struct err e = ERR_INIT;
+	int rc = pickle_scan(&s, src, 0, UINT64_MAX, &e);
+
+	promise(rc == 0 && e.code == ERR_NONE, "damage is a finding, not a failure");
+	promise(s.loads == (s.why[0] == '\0'), "a refusal has a reason");
+	promise(!s.broken || (!s.loads && s.damage[0] != '\0'), "torch does not load what is damaged");
+	source_close(src);
+	return s;
+}
+
+/* Global nodes of a tree. */
+static unsigned
+globals(const struct vtree *t)
+{
+	unsigned n = 0;
+
+	for (uint32_t h = 0; h < vtree_count(t); h++)
+		n += value_kind(t, h) == VALUE_GLOBAL;
+	return n;
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct seen one = { 0, 0 }, two = { 0, 0 };
+	struct pickle_scan s = scan(source_memory(data, size, "memory"), &one), p;
+	struct source *src = source_memory(data, size, "memory");
+	struct vtree *t = vtree_new();
+	struct err e = ERR_INIT;
+	uint32_t root;
+	uint64_t end = 0;
+
+	if (pickle_decode(t, src, 0, UINT64_MAX, NULL, &root, &end, &e) == 0) {
+		promise(!s.broken && s.end == end && s.extra == size - end, "they end at the same place");
+		promise(one.count == globals(t), "every global is reported");
+	}
+	vtree_free(t);
+	source_close(src);
+	if (size <= FUZZ_PIPE) {
+		p = scan(fuzz_pipe(data, size), &two);
+		promise(p.loads == s.loads && p.broken == s.broken && p.end == s.end && p.extra == s.extra && p.more == s.more,
+			"file and pipe agree");
+		promise(one.sum == two.sum && one.count == two.count, "and name the same globals");
+	}
+	return 0;
+}
