@@ -279,6 +279,16 @@ put_ours(struct out *out, const struct finding *f)
 }
 
 static void
+put_theirs(struct out *out, const struct finding *f)
+{
+	out_putc(out, '\t');
+	if (f->theirs->has_shape)
+		put_shape(out, f->theirs->shape, f->theirs->ndim);
+	else
+		out_putc(out, '-');
+}
+
+static void
 put_difference(struct out *out, const struct difference *d)
 {
 	char text[32];
@@ -308,13 +318,10 @@ put_finding(struct against *a, const struct finding *f, struct err *e)
 		return -1;
 	switch (f->what) {
 	case DIFF_UNEXPECTED: put_ours(out, f); break;
-	case DIFF_MISMATCHED: put_ours(out, f); /* fall through */
-	case DIFF_MISSING:
-		out_putc(out, '\t');
-		if (f->theirs->has_shape)
-			put_shape(out, f->theirs->shape, f->theirs->ndim);
-		else
-			out_putc(out, '-');
+	case DIFF_MISSING: put_theirs(out, f); break;
+	case DIFF_MISMATCHED:
+		put_ours(out, f);
+		put_theirs(out, f);
 		break;
 	case DIFF_DTYPE: out_printf(out, "\t%s\t%s", dtype_name(f->ours->dtype), dtype_name(f->theirs->dtype)); break;
 	default: put_difference(out, &f->difference);

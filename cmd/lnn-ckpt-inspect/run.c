@@ -135,6 +135,29 @@ open_state_dict(struct job *j, struct err *e)
 	return -1;
 }
 
+/* Lines cannot say a NUL. That is known before the first of them. */
+static int
+check_names(const struct job *j, struct err *e)
+{
+	const enum mode mode = j->in->o->mode;
+	const enum format format = j->in->o->format;
+	struct buf b = BUF_INIT;
+
+	if ((format != FORMAT_TSV && format != FORMAT_NAMES) || mode == MODE_SUMMARY || mode == MODE_GET || mode == MODE_DUMP)
+		return 0;
+	for (size_t i = 0; i < j->rows.n; i++) {
+		struct str name = j->rows.v[i].name;
+
+		if (name.len == 0 || memchr(name.p, '\0', name.len) == NULL)
+			continue;
+		text_show(&b, name);
+		err_input(e, j->file, "the name %.200s holds a NUL: only JSON can say it", b.p);
+		buf_release(&b);
+		return -1;
+	}
+	return 0;
+}
+
 static int
 open_input(struct job *j, const char *operand, struct err *e)
 {
@@ -150,7 +173,7 @@ open_input(struct job *j, const char *operand, struct err *e)
 		return -1;
 	if (j->input.sd.ckpt == NULL)
 		return 0;
-	if (rows_choose(&j->rows, j->in, &j->input.sd, e) < 0)
+	if (rows_choose(&j->rows, j->in, &j->input.sd, e) < 0 || check_names(j, e) < 0)
 		return -1;
 	rows_sort(&j->rows, j->in->o->sort);
 	if (j->rows.n == 0 && j->in->o->exprs.n > 0)

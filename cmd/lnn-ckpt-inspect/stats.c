@@ -209,6 +209,8 @@ stats_run(struct job *j, struct err *e)
 struct check {
 	struct job *j;
 	uint64_t findings, storages, without;
+	bool failed; /* with the error set */
+	struct err *e;
 };
 
 /* One line, or one object of "findings": the tensor (or storage), what, how many elements. */
@@ -233,12 +235,10 @@ finding(struct check *c, struct str name, const char *what, uint64_t count)
 		inspect_drain(c->j->in);
 		return;
 	}
-	out_style(out, STYLE_NAME);
-	if (out->tty)
-		out_show(out, name);
-	else
-		out_field(out, name);
-	out_style(out, STYLE_PLAIN);
+	if (c->failed || inspect_put_name(c->j, name, c->e) < 0) {
+		c->failed = true;
+		return;
+	}
 	out_putc(out, '\t');
 	out_style(out, STYLE_BAD);
 	out_puts(out, what);
@@ -334,7 +334,7 @@ end_check(const struct check *c)
 int
 check_run(struct job *j, struct err *e)
 {
-	struct check c = { .j = j };
+	struct check c = { .j = j, .e = e };
 	struct figures f;
 	int rc = take_figures(j, true, &f, e);
 
@@ -345,6 +345,7 @@ check_run(struct job *j, struct err *e)
 		begin_check(&c);
 		rc = check_crcs(&c, &f, e);
 		check_values(&c, &f);
+		rc = c.failed ? -1 : rc;
 		if (rc == 0)
 			end_check(&c);
 	}

@@ -2,9 +2,10 @@
  * moments: figures of a tensor's values, in one pass and in constant memory.
  *
  * Elements are taken in row-major order in units of MOMENTS_UNIT, units in blocks of MOMENTS_BLOCK. A block's mean is
- * found first, then the sum of squared distances from it, corrected for the rounding of the mean; blocks are joined in their order, units likewise (Chan,
- * Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979). So the
- * figures are the same bits whatever the threads, the sizes of reads or the strides of the tensor are.
+ * found first, then the sum of squared distances from it, corrected for the rounding of the mean; blocks are joined in
+ * their order, units likewise (Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+ * variances", 1979). So the figures are the same bits whatever the threads, the sizes of reads or the strides of the
+ * tensor are.
  *
  * Everything is computed in doubles. Integers beyond 2^53 are rounded to doubles. bool counts as 0 and 1. Of a complex
  * number the absolute value is taken; it is NaN if a part is, else infinite if a part is. Values that are not finite

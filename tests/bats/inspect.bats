@@ -62,8 +62,11 @@ assert list(d)[:2] == ["schema", "file"] and d["schema"] == 1, d' || fail "$mode
 	expect_refusal 2 lnn-ckpt-inspect nul.safetensors NUL
 	try lnn-ckpt-inspect -0 nul.safetensors
 	expect_refusal 2 lnn-ckpt-inspect nul.safetensors NUL
-	try lnn-ckpt-inspect --stats nul.safetensors
-	expect_status 2
+	local mode
+	for mode in --stats --check --tree --against=$fixtures/tiny.pth; do
+		try lnn-ckpt-inspect "$mode" nul.safetensors
+		expect_refusal 2 lnn-ckpt-inspect nul.safetensors NUL
+	done
 	try lnn-ckpt-inspect --format jsonl nul.safetensors
 	expect_out '{"name":"a\u0000b","dtype":"uint8","shape":[1],"numel":1,"nbytes":1}'
 	expect_status 0

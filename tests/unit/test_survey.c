@@ -286,7 +286,8 @@ static void
 names(void)
 {
 	const struct str here[] = { STR_LIT("module.a.w"), STR_LIT("module.a.b"), STR_LIT("module.c") };
-	const struct str head[] = { STR_LIT("head.fc.weight"), STR_LIT("head.fc.bias") }, mixed[] = { STR_LIT("heada"), STR_LIT("headb") };
+	const struct str head[] = { STR_LIT("head.fc.weight"), STR_LIT("head.fc.bias") };
+	const struct str mixed[] = { STR_LIT("heada"), STR_LIT("headb") };
 	struct strmap there = STRMAP_INIT;
 	struct str prefix;
 	size_t fits = 0;
