@@ -318,6 +318,19 @@ pickle_op_empty_dict(struct pickle_machine *m, struct err *e)
 	return pickle_push(m, value_new_seq(m->t, VALUE_DICT), e);
 }
 
+/* Python's dicts take no key that can change. */
+static bool
+hashable(const struct vtree *t, uint32_t h)
+{
+	switch (value_kind(t, h)) {
+	case VALUE_LIST:
+	case VALUE_DICT:
+	case VALUE_SET:
+	case VALUE_BYTEARRAY: return false;
+	default: return true;
+	}
+}
+
 /* n slots, key and value in turn, into the dict d. */
 static int
 set_pairs(struct pickle_machine *m, uint32_t d, const uint32_t *items, size_t n, struct err *e)
@@ -326,8 +339,11 @@ set_pairs(struct pickle_machine *m, uint32_t d, const uint32_t *items, size_t n,
 		return -1;
 	if (2 * value_len(m->t, d) + n > SLOTS_MAX)
 		return pickle_fail(&m->in, e, "a dict of more than %zu pairs", SLOTS_MAX / 2);
-	for (size_t i = 0; i + 1 < n; i += 2)
+	for (size_t i = 0; i + 1 < n; i += 2) {
+		if (!hashable(m->t, items[i]) && pickle_refuse(m, e, "a list, dict, set or bytearray as key of a dict") < 0)
+			return -1;
 		value_set(m->t, d, items[i], items[i + 1]);
+	}
 	return 0;
 }
 
