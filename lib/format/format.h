@@ -6,6 +6,7 @@
 #ifndef LNN_FORMAT_FORMAT_H
 #define LNN_FORMAT_FORMAT_H
 
+#include "base/buf.h"
 #include "io/sink.h"
 #include "io/source.h"
 #include "tensor/ckpt.h"
@@ -48,6 +49,8 @@ struct format_writer {
 	size_t priv_size;
 	/* Is every dtype and name sayable? Before any byte is written. */
 	int (*check)(const struct manifest *m, struct err *e);
+	/* Adds to say what whoever loads the output has to know, if there is anything. NULL: there never is. */
+	int (*caveat)(const struct manifest *m, struct buf *say, struct err *e);
 	int (*begin)(struct writer *w, struct err *e);                 /* what comes before the first storage */
 	int (*storage)(struct writer *w, uint32_t i, struct err *e);   /* what comes before storage i's bytes */
 	int (*stored)(struct writer *w, uint32_t i, uint32_t crc, struct err *e); /* what comes behind them */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "codec/pickle.h"
+#include "codec/pickle_scan.h"
 #include "codec/zip_write.h"
 #include "format/torch_pickle.h"
 #include "io/crc32.h"
@@ -58,6 +59,64 @@ check(const struct manifest *m, struct err *e)
 	int r = torch_pickle_init(&p, m, e);
 
 	torch_pickle_release(&p);
+	return r;
+}
+
+/* May torch's weights_only object to something? Not if there are but plain values and tensors. */
+static bool
+is_plain(const struct vtree *t)
+{
+	uint32_t i, n = vtree_count(t);
+
+	for (i = 0; i < n; i++) {
+		switch (value_kind(t, i)) {
+		case VALUE_BYTES:
+		case VALUE_BYTEARRAY:
+		case VALUE_SET:
+		case VALUE_FROZENSET:
+		case VALUE_GLOBAL:
+		case VALUE_OBJECT:
+		case VALUE_PERSID:
+			return false;
+		default:
+			break;
+		}
+	}
+	return true;
+}
+
+static int
+append(void *arg, const void *p, size_t n, struct err *e)
+{
+	(void)e;
+	buf_add(arg, p, n);
+	return 0;
+}
+
+static int
+caveat(const struct manifest *m, struct buf *say, struct err *e)
+{
+	struct pickle_scan scan = { .found = NULL };
+	struct buf pickle = BUF_INIT;
+	struct torch_pickle p;
+	struct pickle_leaves leaves = { torch_pickle_leaf, &p };
+	struct source *src;
+	int r;
+
+	if (is_plain(m->tree))
+		return 0;
+	r = torch_pickle_init(&p, m, e);
+	if (r == 0)
+		r = pickle_encode(m->tree, m->root, &leaves, append, &pickle, e);
+	torch_pickle_release(&p);
+	if (r == 0) {
+		src = source_memory(pickle.p, pickle.len, "data.pkl");
+		r = pickle_scan(&scan, src, 0, pickle.len, e);
+		source_close(src);
+		if (r == 0 && !scan.loads)
+			buf_addf(say, "the output loads with weights_only=False only: %s", scan.why);
+	}
+	buf_release(&pickle);
 	return r;
 }
 
@@ -180,6 +239,7 @@ const struct format_writer writer_torch = {
 	.pickles = true,
 	.priv_size = sizeof(struct torch_out),
 	.check = check,
+	.caveat = caveat,
 	.begin = begin,
 	.storage = storage,
 	.stored = stored,

@@ -201,6 +201,21 @@ note_rest(const struct seal *l)
 	}
 }
 
+/* One warning, before anything is written. */
+static int
+check_output(const struct sealed *s, const struct format_writer *w, struct err *e)
+{
+	struct buf say = BUF_INIT;
+	int rc = w->check == NULL ? 0 : w->check(&s->m, e);
+
+	if (rc == 0 && w->caveat != NULL)
+		rc = w->caveat(&s->m, &say, e);
+	if (rc == 0 && say.len > 0)
+		diag_warn(s->plan->diag, "%.*s", STR_ARG(buf_str(&say)));
+	buf_release(&say);
+	return rc;
+}
+
 int
 plan_seal(struct plan *p, const struct seal_opts *o, struct sealed *s, struct err *e)
 {
@@ -226,9 +241,7 @@ plan_seal(struct plan *p, const struct seal_opts *o, struct sealed *s, struct er
 		flat_metadata(&l);
 	note_rest(&l);
 	seal_release(&l);
-	if (rc == 0)
-		rc = o->writer->check == NULL ? 0 : o->writer->check(&s->m, e);
-	return rc;
+	return rc == 0 ? check_output(s, o->writer, e) : rc;
 }
 
 void

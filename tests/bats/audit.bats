@@ -19,3 +19,23 @@ load helpers
 		expect_err_has 'standard input is asked for twice'
 	done
 }
+
+@test 'one warning if what is carried along keeps weights_only=True from loading the output' {
+	# rest.pth has an argparse.Namespace beside its state dict.
+	local said='the output loads with weights_only=False only: GLOBAL argparse.Namespace'
+	try lnn-ckpt-adapt "$fixtures/rest.pth" -o out.pth
+	expect_status 0
+	[[ $stderr != *weights_only* ]] || fail "$stderr"
+	for p in 'lnn-ckpt-adapt --carry-all' 'lnn-interp-bias --img-size 64'; do
+		pipe "$p $fixtures/rest.pth -o out.pth"
+		expect_status 0
+		[ "$(grep -c "warning: $said" <<<"$stderr")" -eq 1 ] || fail "$stderr"
+		try lnn-ckpt-inspect --globals out.pth
+		expect_status 1
+	done
+	try lnn-interp-bias --img-size 64 --drop-rest "$fixtures/rest.pth" -o out.pth
+	[[ $stderr != *weights_only* ]] || fail "$stderr"
+	try lnn-ckpt-adapt -q --carry-all "$fixtures/rest.pth" -o out.pth
+	expect_status 0
+	expect_no_err
+}
