@@ -322,7 +322,7 @@ against_run(struct job *j, struct err *e)
 		rc = compare_values(&a, e);
 	if (rc == 0)
 		rc = against_put(&a, e);
-	if (rc == 0 && a.n > 0)
+	if (rc == 0 && (a.n > 0 || (a.matched == 0 && j->in->o->exprs.n > 0)))
 		j->in->status = tool_worst(j->in->status, TOOL_NO);
 	free(a.v);
 	free(a.names);

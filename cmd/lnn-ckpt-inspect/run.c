@@ -176,7 +176,8 @@ open_input(struct job *j, const char *operand, struct err *e)
 	if (rows_choose(&j->rows, j->in, &j->input.sd, e) < 0 || check_names(j, e) < 0)
 		return -1;
 	rows_sort(&j->rows, j->in->o->sort);
-	if (j->rows.n == 0 && j->in->o->exprs.n > 0)
+	/* A comparison has names without their prefix, and those of the other side. */
+	if (j->rows.n == 0 && j->in->o->exprs.n > 0 && j->in->o->mode != MODE_AGAINST)
 		j->in->status = tool_worst(j->in->status, TOOL_NO);
 	return 0;
 }
