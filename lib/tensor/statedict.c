@@ -285,6 +285,30 @@ is_module(const struct vtree *t, uint32_t h)
 	return o->state != VALUE_ABSENT && value_get(t, o->state, str_c("_parameters")) != VALUE_ABSENT;
 }
 
+/* Is something in container a whole nn.Module? path gets its key. */
+static bool
+find_module(const struct vtree *t, uint32_t container, struct buf *path)
+{
+	uint32_t c = container_of(t, container);
+	size_t n = c == VALUE_ABSENT ? 0 : value_len(t, c);
+
+	for (size_t i = 0; i < n; i++) {
+		if (is_module(t, walk_child(t, c, i))) {
+			put_component(path, t, c, i);
+			return true;
+		}
+	}
+	return false;
+}
+
+static int
+whole_module(const struct ckpt *c, const char *where, struct err *e)
+{
+	return err_input(e, c->file,
+		"%s is a whole pickled nn.Module, not a state dict: load it where its classes are and save "
+		"module.state_dict()", where);
+}
+
 static int
 no_tensors(struct walk *w, uint32_t place)
 {
@@ -295,11 +319,8 @@ no_tensors(struct walk *w, uint32_t place)
 
 	if (w->sd->key.len > 0)
 		snprintf(where, sizeof(where), "'%.*s'", STR_ARG(w->sd->key));
-	if (is_module(w->t, place)) {
-		return err_input(w->e, c->file,
-			"%s is a whole pickled nn.Module, not a state dict: load it where its classes are and save "
-			"module.state_dict()", where);
-	}
+	if (is_module(w->t, place))
+		return whole_module(c, where, w->e);
 	if (holds_tensor(w, c->root, 0) < 0)
 		return -1;
 	w->path.len = 0;
@@ -308,7 +329,11 @@ no_tensors(struct walk *w, uint32_t place)
 	if (count > 0)
 		err_input(w->e, c->file, "there are no tensors at %s; there are some at %.*s%s (-k PATH chooses)", where,
 			STR_ARG(buf_str(&shown)), count > PLACES_SHOWN ? ", ..." : "");
-	else
+	else if (find_module(w->t, c->root, &places)) {
+		text_show(&shown, buf_str(&places));
+		snprintf(where, sizeof(where), "'%.*s'", STR_ARG(buf_str(&shown)));
+		whole_module(c, where, w->e);
+	} else
 		err_input(w->e, c->file, "there are no tensors at %s, nor anywhere else in it", where);
 	buf_release(&places);
 	buf_release(&shown);

@@ -39,3 +39,18 @@ load helpers
 	expect_status 0
 	expect_no_err
 }
+
+@test 'a whole nn.Module is called so also where it stands under a key' {
+	# A legacy stream: magic number, protocol, system, {'model': Net() with _parameters}, no storages.
+	{
+		printf '\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.'
+		printf '\x80\x02}(X\x10\0\0\0protocol_versionM\xe9\x03X\x0d\0\0\0little_endian\x88u.'
+		printf '\x80\x02}(X\5\0\0\0modelcmylib\nNet\n)\x81}(X\x0b\0\0\0_parameters}ubu.\x80\x02].'
+	} >net.pth
+	for p in lnn-ckpt-inspect lnn-ckpt-adapt 'lnn-interp-bias --img-size 64'; do
+		pipe "$p net.pth"
+		expect_status 2
+		expect_out ''
+		expect_err_has "net.pth: 'model' is a whole pickled nn.Module, not a state dict" 'state_dict()'
+	done
+}
