@@ -87,6 +87,22 @@ weights_grad(const struct weights *w, uint32_t h)
 	return value_leaf(w->m->t, h, &index) == LEAF_TENSOR && (index & LEAF_GRAD) != 0;
 }
 
+bool
+weights_allowed(struct weights *w, uint32_t h, struct pickle_allowed *a)
+{
+	size_t i = h % WEIGHTS_LATELY;
+
+	*a = (struct pickle_allowed){ ALLOWED_NOT, NULL, 0, false };
+	if (value_kind(w->m->t, h) != VALUE_GLOBAL)
+		return false;
+	if (w->lately[i].node != h) {
+		w->lately[i].node = h;
+		pickle_allowed(value_module(w->m->t, h), value_name(w->m->t, h), &w->lately[i].allowed);
+	}
+	*a = w->lately[i].allowed;
+	return a->kind != ALLOWED_NOT;
+}
+
 const char *
 weights_global(struct weights *w, uint32_t h)
 {
@@ -254,7 +270,7 @@ check_storage(struct weights *w, uint32_t class, uint32_t numel)
 	struct pickle_allowed a;
 	uint64_t n;
 
-	pickle_allowed(value_module(w->m->t, class), value_name(w->m->t, class), &a);
+	weights_allowed(w, class, &a);
 	if (a.kind == ALLOWED_UNTYPED && w->legacy)
 		return weights_no(w, "a storage without element type, which torch does not read from legacy files");
 	if (a.kind == ALLOWED_UNTYPED)
@@ -340,11 +356,13 @@ static bool
 check_global(struct weights *w, uint32_t h)
 {
 	struct str module = value_module(w->m->t, h), name = value_name(w->m->t, h);
-	const char *path = weights_global(w, h), *import = pickle_needs_import(module, name);
+	const char *path, *import;
 	struct pickle_allowed a;
 
-	if (pickle_allowed(module, name, &a))
+	if (weights_allowed(w, h, &a))
 		return true;
+	path = weights_global(w, h);
+	import = pickle_needs_import(module, name);
 	if (pickle_blocked(module, name))
 		return weights_no(w, "GLOBAL %s, whose module is blocked", path);
 	if (import != NULL)

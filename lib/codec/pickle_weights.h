@@ -46,6 +46,9 @@ struct weights_storage {
 	bool grad, untyped;
 };
 
+/* Globals looked up lately, by node: a checkpoint calls the same few for every tensor. */
+enum { WEIGHTS_LATELY = 16 };
+
 struct weights {
 	struct pickle_machine *m;
 	bool legacy;           /* ids of the legacy stream: six parts */
@@ -56,6 +59,10 @@ struct weights {
 	bool made_grad;        /* a tensor of floating or complex elements */
 	char why[512];         /* of the first refusal */
 	char path[PICKLE_GLOBAL_TEXT];
+	struct {
+		uint32_t node; /* 0: none */
+		struct pickle_allowed allowed;
+	} lately[WEIGHTS_LATELY];
 };
 
 void weights_init(struct weights *w, struct pickle_machine *m, bool legacy);
@@ -80,6 +87,8 @@ bool weights_hashable(const struct weights *w, uint32_t h);
 bool weights_empty(const struct weights *w, uint32_t h);
 /* A tensor whose elements can have gradients? */
 bool weights_grad(const struct weights *w, uint32_t h);
+/* pickle_allowed of the global h; false, too, if it is none. */
+bool weights_allowed(struct weights *w, uint32_t h, struct pickle_allowed *a);
 /* The name as torch has it; borrowed until the next call. */
 const char *weights_global(struct weights *w, uint32_t h);
 

@@ -252,10 +252,7 @@ is_tensor(enum thing thing)
 static bool
 dtype_of(const struct call *c, size_t i, struct pickle_allowed *a)
 {
-	uint32_t h = arg(c, i);
-
-	return is(c, i) == THING_GLOBAL && pickle_allowed(value_module(c->w->m->t, h), value_name(c->w->m->t, h), a) &&
-	       a->kind == ALLOWED_DTYPE;
+	return weights_allowed(c->w, arg(c, i), a) && a->kind == ALLOWED_DTYPE;
 }
 
 /* Do the elements of a tensor (storage, offset, size, stride, all from argument 0 on) lie within its storage? */
@@ -530,11 +527,10 @@ call_named(struct call *c, const struct pickle_allowed *a)
 bool
 weights_call(struct weights *w, uint32_t callable, uint32_t args)
 {
-	const struct vtree *t = w->m->t;
-	struct call c = { w, args, value_len(t, args) };
+	struct call c = { w, args, value_len(w->m->t, args) };
 	struct pickle_allowed a;
 
-	if (weights_thing(w, callable) != THING_GLOBAL || !pickle_allowed(value_module(t, callable), value_name(t, callable), &a))
+	if (!weights_allowed(w, callable, &a))
 		return weights_no(w, "Trying to call reduce for unrecognized function (a %s)", weights_type(w, callable));
 	if (!sequence(weights_thing(w, args)))
 		return weights_no(w, "%s called with a %s for arguments", a.name, weights_type(w, args));
@@ -549,12 +545,11 @@ weights_call(struct weights *w, uint32_t callable, uint32_t args)
 bool
 weights_new(struct weights *w, uint32_t callable, uint32_t args)
 {
-	const struct vtree *t = w->m->t;
-	struct call c = { w, args, value_len(t, args) };
+	struct call c = { w, args, value_len(w->m->t, args) };
 	struct pickle_allowed a;
 	struct str name;
 
-	if (weights_thing(w, callable) != THING_GLOBAL || !pickle_allowed(value_module(t, callable), value_name(t, callable), &a))
+	if (!weights_allowed(w, callable, &a))
 		return weights_no(w, "Can only create new object for nn.Parameter or classes allowlisted via `add_safe_globals` "
 				     "but got a %s", weights_type(w, callable));
 	if (!sequence(weights_thing(w, args)))
