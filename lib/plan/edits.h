@@ -82,6 +82,9 @@ size_t plan_cast(struct plan *p, enum dtype to);
 /* Fills the nearest names of rules, from number first on, that matched nothing: for the end of a step, while names are as they were. */
 void plan_find_nearest(struct plan *p, size_t first);
 
+/* The same among input names, for a step that has changed the names already. */
+void plan_find_nearest_input(struct plan *p, size_t first);
+
 /* The longest literal text in a regular expression, for the same purpose (a bare dot counts as one); in the plan's arena. */
 struct str plan_regex_literal(struct plan *p, struct str regex);
 

@@ -245,6 +245,24 @@ take_away(struct plan *p, struct plan_entry *en, const char *by)
 		en->alive = false;
 }
 
+/* Counts the rules behind number n that an earlier one has forestalled, but that fit the name, too. */
+static int
+count_forestalled(struct trial t, size_t n, struct str input, struct err *e)
+{
+	int hit;
+
+	for (; n < t.k->nrules; n++) {
+		t.r = &t.k->rules[n];
+		if (t.r->rule->matched > 0)
+			continue;
+		hit = fits(&t, input, e);
+		if (hit < 0)
+			return -1;
+		t.r->rule->matched += hit > 0;
+	}
+	return 0;
+}
+
 /* Maps entry i; *next is the first entry behind all that came of it. */
 static int
 apply_one(struct keymap *k, struct plan *p, size_t i, const char *unmapped, size_t *next, struct err *e)
@@ -272,6 +290,8 @@ apply_one(struct keymap *k, struct plan *p, size_t i, const char *unmapped, size
 	if (!p->entries[i].module) {
 		t.r->rule->matched++;
 		t.r->rule->touched++;
+		if (count_forestalled(t, n, str_c(label == NULL ? "" : label), e) != 0)
+			return -1;
 	}
 	if (t.r->what == KM_SKIP)
 		take_away(p, &p->entries[i], t.why);
@@ -422,7 +442,7 @@ keymap_apply(struct keymap *k, struct plan *p, const struct keymap_env *env, str
 		if (p->entries[i].alive && apply_one(k, p, i, unmapped, &next, e) != 0)
 			return -1;
 	}
-	plan_find_nearest(p, first);
+	plan_find_nearest_input(p, first);
 	if (k->same_shape) {
 		check_shapes(p, env->model);
 		order_as_model(p, env->model);

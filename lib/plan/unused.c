@@ -68,19 +68,23 @@ try_name(struct nearest *n, struct str name, size_t components, struct str *whol
 	}
 }
 
+/* Input names, or present ones of what is alive. */
 static void
-find_nearest(const struct plan *p, struct plan_rule *r)
+find_nearest(const struct plan *p, struct plan_rule *r, bool input)
 {
 	struct str wanted = trim(r->wanted), whole = { NULL, 0 };
-	size_t components = 1;
+	size_t components = 1, i;
 	struct nearest n;
 
 	if (wanted.len == 0 || r->matched > 0 || r->quiet)
 		return;
-	for (size_t i = 0; i < wanted.len; i++)
+	for (i = 0; i < wanted.len; i++)
 		components += wanted.p[i] == '.';
 	nearest_init(&n, wanted);
-	for (size_t i = 0; i < p->nentries; i++)
+	for (i = 0; input && i < p->norigins; i++)
+		if (p->origins[i].entry != NULL)
+			try_name(&n, p->origins[i].entry->name, components, &whole);
+	for (i = 0; !input && i < p->nentries; i++)
 		if (p->entries[i].alive && !p->entries[i].module)
 			try_name(&n, p->entries[i].name, components, &whole);
 	if (nearest_found(&n))
@@ -91,7 +95,14 @@ void
 plan_find_nearest(struct plan *p, size_t first)
 {
 	for (size_t i = first; i < p->nrules; i++)
-		find_nearest(p, p->rules[i]);
+		find_nearest(p, p->rules[i], false);
+}
+
+void
+plan_find_nearest_input(struct plan *p, size_t first)
+{
+	for (size_t i = first; i < p->nrules; i++)
+		find_nearest(p, p->rules[i], true);
 }
 
 size_t

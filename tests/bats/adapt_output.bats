@@ -252,3 +252,8 @@ floats() {
 	try lnn-ckpt-adapt --shard 1/3 "$index"
 	expect_refusal 2 lnn-ckpt-adapt '-o DIR/'
 }
+
+@test 'what is said, word for word' {
+	diff "$top/tests/golden/adapt/messages.txt" <("$top/tests/golden/adapt/replay" "$top/tests/golden/adapt/messages.txt") ||
+		fail 'messages.txt differs'
+}
