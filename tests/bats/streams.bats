@@ -1,0 +1,168 @@
+# Streams in small pieces, streams that end too early, and files that change or programs that die on the way.
+
+# shellcheck disable=SC2154 # top and fixtures come from helpers
+load helpers
+
+setup_file() {
+	command -v python3 >/dev/null || skip 'no python3 to feed the programs with'
+	# trickle N FILE: FILE on standard output, N bytes at a time.
+	cat >"$BATS_FILE_TMPDIR/trickle" <<-'END'
+		import os, sys
+		data = open(sys.argv[2], "rb").read()
+		n = int(sys.argv[1])
+		for i in range(0, len(data), n):
+		    os.write(1, data[i:i + n])
+	END
+	# A checkpoint of 64 MiB, and the same with other values.
+	cat >"$BATS_FILE_TMPDIR/large" <<-'END'
+		import struct, sys
+		header = b'{"a":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (64 << 20, 64 << 20)
+		with open(sys.argv[1], "wb") as f:
+		    f.write(struct.pack("<Q", len(header)) + header)
+		    for i in range(64):
+		        f.write(bytes([int(sys.argv[2]) + i]) * (1 << 20))
+	END
+	python3 "$BATS_FILE_TMPDIR/large" "$BATS_FILE_TMPDIR/large.safetensors" 1
+	export TRICKLE=$BATS_FILE_TMPDIR/trickle LARGE=$BATS_FILE_TMPDIR/large.safetensors
+}
+
+inputs='tiny.pth deflated.pth reordered.pth legacy.pth bigendian.pth lazybits.pth protocol4.pth tables.pth tiny.safetensors'
+
+@test 'pieces of 1, 7 and 4096 bytes make the same output' {
+	local file n
+	for file in $inputs; do
+		lnn-ckpt-adapt -q --carry-all "$fixtures/$file" >whole 2>err ||
+			lnn-ckpt-adapt -q "$fixtures/$file" >whole || fail "$file: $(cat err)"
+		for n in 1 7 4096; do
+			python3 "$TRICKLE" $n "$fixtures/$file" |
+				if [ "${file##*.}" = pth ]; then lnn-ckpt-adapt -q --carry-all; else lnn-ckpt-adapt -q; fi >out
+			cmp whole out || fail "$file, $n bytes at a time"
+		done
+	done
+}
+
+@test 'pieces of 1, 7 and 4096 bytes: tables, lists, casts' {
+	local n
+	lnn-interp-bias -q --img-size 384 "$fixtures/tables.pth" >tables
+	lnn-ckpt-inspect "$fixtures/tiny.pth" >list
+	lnn-ckpt-adapt -q --dtype bfloat16 "$fixtures/tiny.pth" >cast
+	lnn-filter -e '{TYPE: name, PATTERNS: [a]}' list >chosen
+	[ -s chosen ]
+	for n in 1 7 4096; do
+		python3 "$TRICKLE" $n "$fixtures/tables.pth" | lnn-interp-bias -q --img-size 384 | cmp - tables
+		python3 "$TRICKLE" $n "$fixtures/tiny.pth" | lnn-ckpt-inspect | cmp - list
+		python3 "$TRICKLE" $n "$fixtures/tiny.pth" | lnn-ckpt-adapt -q --dtype bfloat16 | cmp - cast
+		python3 "$TRICKLE" $n list | lnn-filter -e '{TYPE: name, PATTERNS: [a]}' | cmp - chosen
+	done
+}
+
+# cut FILE FORMAT: FILE, cut off at some forty points, through a pipe to FORMAT.
+cut_off() {
+	local size n status
+	size=$(stat -c %s "$fixtures/$1")
+	for ((n = 0; n < size; n += size / 40 + 1)); do
+		status=0
+		head -c $n "$fixtures/$1" | lnn-ckpt-adapt --to "$2" >out 2>err || status=$?
+		[ "$status" -eq 2 ] || fail "$1 cut to $n bytes: status $status" "$(cat err)" || return 1
+		[ "$(grep -vc ': warning: ' err)" -eq 1 ] || fail "$1 cut to $n bytes:" "$(cat err)" || return 1
+		! lnn-ckpt-inspect out >listed 2>&1 || fail "$1 cut to $n bytes: what was written loads" || return 1
+	done
+}
+
+@test 'a stream that is cut off anywhere: status 2, and what was written does not load' {
+	local file
+	for file in tiny.pth deflated.pth reordered.pth legacy.pth tiny.safetensors; do
+		cut_off $file torch
+	done
+	cut_off tiny.safetensors safetensors
+}
+
+@test 'cut off before its end a stream gives no file and no report' {
+	head -c 9000 "$fixtures/tiny.pth" >short
+	pipe 'cat short | lnn-ckpt-adapt --report report -o out'
+	expect_status 2
+	expect_only short
+}
+
+@test 'kill -9 at any moment leaves the old or the new file, whole' {
+	local i
+	lnn-ckpt-adapt -q --to torch "$LARGE" -o new
+	echo old >old
+	for ((i = 0; i < 12; i++)); do
+		cp old out
+		lnn-ckpt-adapt -q --to torch "$LARGE" -o out 3>&- &
+		sleep "0.0$((i * 7 % 10))$((i * 3 % 10))"
+		kill -s KILL $! 2>/dev/null || true
+		wait $! || true
+		cmp -s out old || cmp -s out new || fail "neither the old nor the new file after kill $i"
+		rm -f .out.*
+	done
+	lnn-ckpt-adapt -q --to torch "$LARGE" -o out
+	cmp out new
+	expect_only new old out
+}
+
+# Starts adapt on a copy of the large file; it stands still once the pipe is full.
+start() {
+	cp "$LARGE" in
+	mkfifo pipe
+	lnn-ckpt-adapt "$@" in >pipe 2>err 3>&- &
+	pid=$!
+	exec 7<pipe
+	head -c 4096 <&7 >begin
+}
+
+finish() {
+	cat <&7 >rest
+	exec 7<&-
+	status=0
+	wait "$pid" || status=$?
+	cat begin rest >out
+}
+
+@test 'a file that shrinks while it is read' {
+	start --to safetensors
+	truncate -s 1M in
+	finish
+	[ "$status" -eq 2 ]
+	[ "$(wc -l <err)" -eq 1 ]
+	run ! lnn-ckpt-inspect out
+}
+
+@test 'a file that grows while it is read' {
+	start --to torch
+	echo more >>in
+	finish
+	[ "$status" -eq 2 ]
+	[ "$(wc -l <err)" -eq 1 ]
+	run ! lnn-ckpt-inspect out
+}
+
+@test 'a file whose bytes change while it is read' {
+	start --to torch
+	sleep 0.02
+	printf x | dd of=in bs=1 seek=50000000 conv=notrunc status=none
+	finish
+	[ "$status" -eq 2 ]
+	grep -q 'changed while it was read' err
+	run ! lnn-ckpt-inspect out
+}
+
+@test 'a file that is replaced while it is read is read to its end' {
+	start -q --to safetensors
+	echo other >other
+	mv other in
+	finish
+	[ "$status" -eq 0 ]
+	lnn-ckpt-adapt -q --to safetensors "$LARGE" | cmp - out
+}
+
+@test 'a file that shrinks before it is read again: -o leaves the old file' {
+	cp "$LARGE" in
+	echo old >out
+	truncate -s 10M in
+	try lnn-ckpt-adapt in -o out
+	expect_refusal 2 lnn-ckpt-adapt
+	[ "$(cat out)" = old ]
+	expect_only in out
+}
