@@ -40,9 +40,6 @@ check_options(const struct adapt_options *o, const struct operands *operands, st
 	if (o->report != NULL && strcmp(o->report, "-") != 0 &&
 	    (same_file(o->report, tool_settings.output) || (operands->n > 0 && same_file(o->report, operands->v[0]))))
 		return err_set(e, ERR_USAGE, "--report %s: the report would replace a checkpoint", o->report);
-	if ((o->strict == CHOICE_YES || o->drop_mismatched) && o->models.n == 0 && o->config == NULL)
-		return err_set(e, ERR_USAGE, "%s: a description (-m) must say what the model has",
-			       o->strict == CHOICE_YES ? "--strict" : "--drop-mismatched");
 	if (o->compat && o->ddp)
 		return err_set(e, ERR_USAGE, "--ddp: linnaeus's loader cannot (--compat=linnaeus)");
 	if (o->report != NULL && strcmp(o->report, "-") == 0 &&

@@ -59,6 +59,18 @@ edit(struct work *w, const struct tables_opts *t, struct err *e)
 	return source_is_stream(w->in.src) ? 0 : plan_tables_resolve(&w->plan, e);
 }
 
+/* Safetensors have room for the state dict alone. */
+static void
+warn_of_rest(const struct work *w, const struct interp *o, const struct format_writer *writer)
+{
+	const struct vtree *t = w->in.ckpt->tree;
+
+	if (t != NULL && !writer->pickles && !o->drop_rest && w->in.sd.place != w->in.ckpt->root)
+		tool_warn("%s: what stands beside the state dict does not fit into safetensors and is left out "
+			  "(--drop-rest says so)",
+			  w->in.ckpt->file);
+}
+
 static int
 write_out(struct work *w, const struct interp *o, struct err *e)
 {
@@ -77,6 +89,7 @@ write_out(struct work *w, const struct interp *o, struct err *e)
 		m.show = heat_table;
 		m.show_arg = &heat;
 	}
+	warn_of_rest(w, o, m.writer);
 	rc = emit_run(&m, &w->plan, &w->sealed, e);
 	if (o->show && heat_end(&heat, rc == 0 ? e : &(struct err)ERR_INIT) != 0)
 		rc = -1;

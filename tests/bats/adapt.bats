@@ -264,8 +264,11 @@ stage_4.1.attn.relative_position_bias_table\tfloat32\t[530,8]' options
 	expect_status 1
 	adapt -m m.yaml --no-strict "$fixtures/tiny.pth"
 	expect_status 0
-	try lnn-ckpt-adapt --strict "$fixtures/tiny.pth"
-	expect_refusal 2 lnn-ckpt-adapt '--strict' '-m'
+	for m in '' '-m mFormerV0'; do
+		# shellcheck disable=SC2086
+		try lnn-ckpt-adapt --strict $m "$fixtures/tiny.pth"
+		expect_refusal 2 lnn-ckpt-adapt '--strict' 'lists the state dict (-m)'
+	done
 }
 
 @test 'step 9: in the words of load_state_dict, one line for each name, as they were before step 8' {

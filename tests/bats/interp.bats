@@ -255,6 +255,16 @@ elsewhere\t[26,2]'
 	! grep -q $'\033' list
 }
 
+@test 'safetensors have no room for the rest' {
+	try lnn-interp-bias --grid 4x4 --to safetensors "$fixtures/demo.pth" -o out.st
+	expect_status 0
+	expect_err_has 'what stands beside the state dict does not fit into safetensors and is left out'
+	[[ $stderr != *resuming* ]] || fail "$stderr"
+	try lnn-interp-bias -q --drop-rest --grid 4x4 --to safetensors "$fixtures/demo.pth" -o other.st
+	expect_no_err
+	cmp out.st other.st
+}
+
 @test '--drop-rest of a nested place writes dicts, not a key with dots' {
 	lnn-ckpt-adapt -q --under outer "$fixtures/tables.pth" -o a.pth
 	lnn-interp-bias -q --drop-rest -k outer --grid 4x4 a.pth -o b.pth
