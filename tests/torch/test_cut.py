@@ -1,0 +1,86 @@
+"""What a failing program has put on a pipe never loads in PyTorch or safetensors; and pipelines through standard input and
+output end in what PyTorch makes of the same edits."""
+
+import io
+import random
+from collections import OrderedDict
+
+import tap
+
+torch = tap.need_torch(1, 13)
+t = tap.Tap()
+scratch = tap.scratch()
+try:
+    from safetensors.torch import load as load_safetensors, save as save_safetensors
+except ImportError:
+    load_safetensors = save_safetensors = None
+
+
+def loads(data, to):
+    try:
+        if to == "torch":
+            torch.load(io.BytesIO(data), map_location="cpu")
+        else:
+            load_safetensors(data)
+        return True
+    except Exception:
+        return False
+
+
+def inputs():
+    torch.manual_seed(3)
+    state = OrderedDict((f"stage_3.{i}.w", torch.randn(60, 70)) for i in range(8))
+    state["stage_3.attn.relative_position_bias_table"] = torch.randn(50, 3)
+    for name, options in (("zip", {}), ("legacy", {"_use_new_zipfile_serialization": False})):
+        file = io.BytesIO()
+        torch.save({"model": state, "epoch": 3}, file, **options)
+        yield name, file.getvalue()
+    if save_safetensors is not None:
+        yield "safetensors", save_safetensors(state)
+
+
+def cut():
+    r = random.Random(7)
+    outputs = ["torch"] + (["safetensors"] if load_safetensors is not None else [])
+    for name, data in inputs():
+        n = len(data)
+        places = {1, 8, 64, 200, n // 2, n - 4096, n - 200, n - 60, n - 23, n - 22, n - 8, n - 1} | {r.randrange(n) for _ in range(20)}
+        for program, options in (("lnn-ckpt-adapt", ()), ("lnn-ckpt-adapt", ("--dtype", "bfloat16")),
+                                 ("lnn-interp-bias", ("--img-size", "96"))):
+            for to in outputs:
+                whole = tap.run(program, "-q", *options, "--to", to, stdin=data).stdout
+                t.ok(loads(whole, to), f"{program} {' '.join(options)} from {name} to {to}: the whole loads")
+                bad, statuses, most = [], set(), 0
+                for at in sorted(p for p in places if 0 < p < n):
+                    done = tap.run(program, "-q", *options, "--to", to, stdin=data[:at], status=None)
+                    statuses.add(done.returncode)
+                    most = max(most, len(done.stdout))
+                    if loads(done.stdout, to):
+                        bad.append(at)
+                t.eq(statuses, {2}, f"{program} {' '.join(options)} from {name} to {to}: cut off, status")
+                t.eq(bad, [], f"and nothing of it loads (at most {most} of {len(whole)} bytes were written)")
+
+
+def pipeline():
+    """inspect | filter | adapt | interp-bias on a file that torch made."""
+    torch.manual_seed(4)
+    state = OrderedDict()
+    state["stem.weight"] = torch.randn(4, 3)
+    state["stage_3.attn.relative_position_bias_table"] = torch.randn(7 * 7, 2)
+    state["head.weight"] = torch.randn(5, 4)
+    state["norm.bias"] = torch.randn(4, dtype=torch.float64)
+    torch.save({"state_dict": OrderedDict(("module." + k, v) for k, v in state.items()), "epoch": 9}, scratch / "in.pth")
+    with t.part("pipeline"):
+        tap.shell("""lnn-ckpt-inspect in.pth | lnn-filter -v -e '{TYPE: name, PATTERNS: [head]}' |
+            lnn-ckpt-adapt -q --keep-names - in.pth | lnn-interp-bias -q --img-size 96 > out.pth""")
+        got = torch.load(scratch / "out.pth", map_location="cpu")["model"]
+        t.eq(list(got), [k for k in state if k != "head.weight"], "a pipeline: names")
+        t.ok(tap.same(got["stem.weight"], state["stem.weight"]) and tap.same(got["norm.bias"], state["norm.bias"]), "what passes through")
+        table = state["stage_3.attn.relative_position_bias_table"].double().t().reshape(1, 2, 7, 7)
+        want = torch.nn.functional.interpolate(table, size=(11, 11), mode="bicubic", align_corners=False).reshape(2, -1).t()
+        t.ok(float((got["stage_3.attn.relative_position_bias_table"].double() - want).abs().max()) < 2e-7, "and the table")
+
+
+cut()
+pipeline()
+t.done()
