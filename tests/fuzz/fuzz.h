@@ -196,7 +196,11 @@ fuzz_container(const uint8_t *data, size_t size, const char *writer, bool sound)
 	if (file == FUZZ_ACCEPTED) {
 		promise(fuzz_accept(source_memory(one.p, one.len, "copy"), writer, &two, &again, NULL) == FUZZ_ACCEPTED,
 			"what was written is accepted");
-		promise(one.len == two.len && memcmp(one.p, two.p, one.len) == 0, "written again it comes out the same");
+		/* The first copy may hold storages of things that the pickle itself threw away. */
+		buf_clear(&one);
+		promise(fuzz_accept(source_memory(two.p, two.len, "copy"), writer, &one, &again, NULL) == FUZZ_ACCEPTED,
+			"so is its copy");
+		promise(one.len == two.len && memcmp(one.p, two.p, one.len) == 0, "written once more it comes out the same");
 	}
 	buf_release(&one);
 	buf_release(&two);

@@ -308,10 +308,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 			buf_addstr(&key, o.shape == SEAL_UNDER ? o.under : o.shape == SEAL_BARE ? str_c("") : s.sd.key);
 			buf_addc(&key, '\0');
-			promise(open_side(&plain, source_memory(data, size, "in"), NULL) && read_side(&plain), "the input opens again");
-			for (size_t i = 0; i < n; i++)
-				x[i].t = &plain.c->tensors[x[i].t - s.c->tensors];
-			compare(&plain, source_memory(out.p, out.len, "out"), key.p, x, n);
+			promise(open_side(&plain, source_memory(data, size, "in"), NULL), "the input opens again");
+			/* A storage that was dropped need not be readable. */
+			if (read_side(&plain)) {
+				for (size_t i = 0; i < n; i++)
+					x[i].t = &plain.c->tensors[x[i].t - s.c->tensors];
+				compare(&plain, source_memory(out.p, out.len, "out"), key.p, x, n);
+			}
 			close_side(&plain);
 			buf_release(&key);
 		}
