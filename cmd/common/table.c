@@ -64,20 +64,34 @@ table_cellf(struct table *t, const char *fmt, ...)
 	table_cell(t, str_c(text));
 }
 
-/* The widths of all columns, those that shrink made to fit. */
+/* A cell that says nothing: empty, or the dot that stands for none. */
+static bool
+is_nothing(const struct table *t, const struct table_cell *c)
+{
+	return c->len == 0 || (c->len == 1 && t->text.p[c->at] == '.');
+}
+
+/* The widths of all columns, those that shrink made to fit; 0 of one that says nothing, which is left out. */
 static void
 measure(const struct table *t, size_t most, size_t *width)
 {
 	size_t sum = 0, shrinking = 0;
+	bool says[TABLE_COLUMNS] = { false };
 
-	for (size_t i = 0; i < t->ncolumns; i++)
-		width[i] = t->columns[i].title ? text_width(str_c(t->columns[i].title)) : 0;
 	for (size_t i = 0; i < t->ncells; i++) {
 		size_t *w = &width[i % t->ncolumns];
 
 		*w = t->cells[i].width > *w ? t->cells[i].width : *w;
+		says[i % t->ncolumns] = says[i % t->ncolumns] || !is_nothing(t, &t->cells[i]);
 	}
 	for (size_t i = 0; i < t->ncolumns; i++) {
+		size_t title = t->columns[i].title ? text_width(str_c(t->columns[i].title)) : 0;
+
+		if (!says[i] && i > 0 && t->ncells > 0) {
+			width[i] = 0;
+			continue;
+		}
+		width[i] = width[i] > title ? width[i] : title;
 		sum += width[i] + (i > 0 ? GAP : 0);
 		shrinking += t->columns[i].shrinks;
 	}
@@ -132,13 +146,17 @@ put_text(struct out *o, struct str s, size_t width, size_t limit)
 }
 
 static void
-put_cell(const struct table *t, struct out *o, size_t i, struct str s, size_t width, size_t limit, bool title)
+put_cell(const struct table *t, struct out *o, size_t i, struct str s, size_t width, const size_t *limits, bool title)
 {
 	const struct table_column *c = &t->columns[i];
-	enum out_style style = title ? STYLE_BOLD : c->style;
-	size_t shown = width < limit ? width : limit;
-	bool last = i + 1 == t->ncolumns;
+	enum out_style style = title ? STYLE_BOLD : str_eqc(s, ".") ? STYLE_PLAIN : c->style;
+	size_t limit = limits[i], shown = width < limit ? width : limit;
+	bool last = true;
 
+	if (limit == 0 && i > 0)
+		return;
+	for (size_t k = i + 1; k < t->ncolumns; k++)
+		last = last && limits[k] == 0;
 	if (i > 0)
 		out_printf(o, "%*s", GAP, "");
 	if (c->right && shown < limit)
@@ -169,13 +187,12 @@ table_print(const struct table *t, struct out *o)
 	for (size_t i = 0; titled && i < t->ncolumns; i++) {
 		struct str s = str_c(t->columns[i].title ? t->columns[i].title : "");
 
-		put_cell(t, o, i, s, text_width(s), width[i], true);
+		put_cell(t, o, i, s, text_width(s), width, true);
 	}
 	for (size_t i = 0; i < t->ncells && !out_failed(o); i++) {
 		const struct table_cell *c = &t->cells[i];
 
-		put_cell(t, o, i % t->ncolumns, str_n(t->text.p + c->at, c->len), c->width, width[i % t->ncolumns],
-			 false);
+		put_cell(t, o, i % t->ncolumns, str_n(t->text.p + c->at, c->len), c->width, width, false);
 	}
 }
 

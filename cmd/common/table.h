@@ -38,7 +38,7 @@ void table_cell(struct table *t, struct str text);
 void table_cellc(struct table *t, const char *text);
 void table_cellf(struct table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Prints titles and full rows. Nothing is cut unless o is a terminal. */
+/* Prints titles and full rows, without columns that are empty, or a dot, in all of them. Nothing is cut unless o is a terminal. */
 void table_print(const struct table *t, struct out *o);
 
 /* Characters of the longest result of the two below, with its NUL. */

@@ -124,11 +124,11 @@ static const struct table_column columns[] = {
 };
 
 static void
-count_cell(struct table *t, uint64_t n, const char *none)
+count_cell(struct table *t, uint64_t n)
 {
 	char text[HUMAN_SIZE];
 
-	table_cellc(t, n == 0 ? none : human_count(n, text));
+	table_cellc(t, n == 0 ? "." : human_count(n, text));
 }
 
 static void
@@ -147,10 +147,9 @@ table_stats(struct table *t, const struct row *row, const struct moments *m)
 		else
 			table_cellc(t, "-");
 	}
-	count_cell(t, m->zeros, ".");
-	/* Of these there should be none, and then there is no such column. */
-	count_cell(t, m->nans, "");
-	count_cell(t, m->pinf + m->ninf, "");
+	count_cell(t, m->zeros);
+	count_cell(t, m->nans);
+	count_cell(t, m->pinf + m->ninf);
 }
 
 static int
