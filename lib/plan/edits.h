@@ -59,8 +59,8 @@ struct name_list {
 };
 
 /*
- * A listed name means the entries whose input name it is, else whose present (or, if dropped, last) name it is. ERR_INPUT with the nearest
- * name for one that is neither. A name that was dropped already: a warning naming the step.
+ * A listed name means the entries whose input name it is, else whose present (or, if dropped, last) name it is. ERR_INPUT
+ * with the nearest name for one that is neither. A name that was dropped already: a warning naming the step.
  */
 int plan_name_list(struct plan *p, const struct name_list *l, struct err *e);
 
@@ -79,7 +79,10 @@ size_t plan_cast(struct plan *p, enum dtype to);
 
 /* ---- rules that touched nothing (unused.c) */
 
-/* Fills the nearest names of rules, from number first on, that matched nothing: for the end of a step, while names are as they were. */
+/*
+ * Fills the nearest names of rules, from number first on, that matched nothing: for the end of a step, while names are
+ * as they were.
+ */
 void plan_find_nearest(struct plan *p, size_t first);
 
 /* The same among input names, for a step that has changed the names already. */

@@ -11,7 +11,7 @@ safetensors() {
 		header+="\"$n\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[$at,$((at + 4))]},"
 		at=$((at + 4))
 	done
-	header=${header%,}}
+	header="${header%,}}"
 	n=$(printf '%08x' ${#header})
 	{
 		printf '%b' "\\x${n:6:2}\\x${n:4:2}\\x${n:2:2}\\x${n:0:2}\\0\\0\\0\\0"
@@ -25,7 +25,7 @@ names() {
 	pipe "lnn-ckpt-adapt -n $(printf '%q ' "$@") | cut -f1"
 }
 
-stitch="-s stitched_convnext_ropevit --input convnext=$BATS_TEST_DIRNAME/../fixtures/convnext.pth"
+stitch=(-s stitched_convnext_ropevit --input "convnext=$BATS_TEST_DIRNAME/../fixtures/convnext.pth")
 
 @test 'metaformer: names that start with head or contain head.fc, and head_1 and head_2 of meta_' {
 	safetensors in.st head.weight header.w a.head.fc.w a.head.w meta_a_head_1.w x.meta_b_head_2.0 meta_head_3.w a_head_1.w stage_1.0.w
@@ -61,7 +61,7 @@ head.bias'
 }
 
 @test 'stitched: what the description has in that shape, in its order' {
-	names $stitch --input ropevit="$fixtures/ropevit.pth" -m "$fixtures/mFormerV1.yaml"
+	names "${stitch[@]}" --input ropevit="$fixtures/ropevit.pth" -m "$fixtures/mFormerV1.yaml"
 	expect_status 0
 	expect_err_has 'not in the model' 'load check:' ', 0 of another shape'
 	# stage 3 is 16 wide in this model and 12 in the transformer
@@ -69,7 +69,7 @@ head.bias'
 	expect_out_has cls_token_1 stem.1.bias stages.1.0.pwconv2.bias stages.2.1.mlp.fc2.bias
 	diff <(echo "$output") <(grep -o 'name: "[^"]*"' "$fixtures/mFormerV1.yaml" | cut -d'"' -f2 | grep -Fxf <(echo "$output"))
 	# and of its width here: blocks 0 and 1 are stage 2, block 2 is stage 3
-	lnn-ckpt-adapt -q $stitch --input ropevit="$fixtures/ropevit.pth" -m "$fixtures/mFormerV1-even.yaml" -o out.pth
+	lnn-ckpt-adapt -q "${stitch[@]}" --input ropevit="$fixtures/ropevit.pth" -m "$fixtures/mFormerV1-even.yaml" -o out.pth
 	lnn-ckpt-adapt -q --root --keep-names <(echo blocks.2.mlp.fc2.weight) "$fixtures/ropevit.pth" -o one.pth
 	lnn-ckpt-adapt -q --root --keep-names <(echo stages.3.0.mlp.fc2.weight) out.pth -o two.pth
 	cmp <(unzip -p one.pth archive/data/0) <(unzip -p two.pth archive/data/0)
@@ -78,23 +78,23 @@ head.bias'
 }
 
 @test 'stitched: one tensor of frequencies goes to every block; depths and ROPE_MIXED from the config' {
-	names $stitch --input ropevit="$fixtures/ropevit-freqs.pth" -m "$fixtures/mFormerV1-even.yaml"
+	names "${stitch[@]}" --input ropevit="$fixtures/ropevit-freqs.pth" -m "$fixtures/mFormerV1-even.yaml"
 	[ "$(grep freqs <<<"$output")" = $'stages.2.0.attn.freqs\nstages.2.1.attn.freqs\nstages.3.0.attn.freqs' ] || fail "$output"
 	printf 'MODEL: {ROPE_STAGES: {ROPE_MIXED: false}}\n' >exp.yaml
-	names $stitch -c exp.yaml --input ropevit="$fixtures/ropevit-freqs.pth" -m "$fixtures/mFormerV1-even.yaml"
+	names "${stitch[@]}" -c exp.yaml --input ropevit="$fixtures/ropevit-freqs.pth" -m "$fixtures/mFormerV1-even.yaml"
 	[[ $output != *freqs* ]] || fail "$output"
 	printf 'MODEL: {ROPE_STAGES: {DEPTHS: [1, 1], ROPE_MIXED: true}}\n' >exp.yaml
-	names $stitch -c exp.yaml --input ropevit="$fixtures/ropevit-freqs.pth" -m "$fixtures/mFormerV1-even.yaml"
+	names "${stitch[@]}" -c exp.yaml --input ropevit="$fixtures/ropevit-freqs.pth" -m "$fixtures/mFormerV1-even.yaml"
 	expect_out_has stages.2.0.attn.freqs stages.3.0.attn.freqs stages.3.0.norm1.weight
 	[[ $output != *stages.2.1.* ]] || fail "$output"
 	printf 'MODEL: {ROPE_STAGES: {DEPTHS: [1]}}\n' >exp.yaml
-	try lnn-ckpt-adapt -n $stitch -c exp.yaml --input ropevit="$fixtures/ropevit-freqs.pth" -m "$fixtures/mFormerV1-even.yaml"
+	try lnn-ckpt-adapt -n "${stitch[@]}" -c exp.yaml --input ropevit="$fixtures/ropevit-freqs.pth" -m "$fixtures/mFormerV1-even.yaml"
 	expect_refusal 2 lnn-ckpt-adapt 'exp.yaml:1:31: MODEL.ROPE_STAGES.DEPTHS: a list of at least 2 was expected'
 }
 
 @test 'stitched: the report says of every tensor where it went and why not' {
 	command -v python3 >/dev/null || skip 'there is no python3'
-	lnn-ckpt-adapt -q -n $stitch --input ropevit="$fixtures/ropevit.pth" -m "$fixtures/mFormerV1.yaml" --report r.json >/dev/null
+	lnn-ckpt-adapt -q -n "${stitch[@]}" --input ropevit="$fixtures/ropevit.pth" -m "$fixtures/mFormerV1.yaml" --report r.json >/dev/null
 	cat >look.py <<-'END'
 		import json
 		d = json.load(open("r.json"))
@@ -115,21 +115,21 @@ key map: stages.3.0.norm1.weight is [16] in the model and here [12]
 }
 
 @test 'inputs: each once, by the names of the map' {
-	try lnn-ckpt-adapt $stitch "$fixtures/tiny.pth"
+	try lnn-ckpt-adapt "${stitch[@]}" "$fixtures/tiny.pth"
 	expect_refusal 2 lnn-ckpt-adapt 'has several inputs: name them with --input'
-	try lnn-ckpt-adapt $stitch -m "$fixtures/mFormerV1.yaml"
+	try lnn-ckpt-adapt "${stitch[@]}" -m "$fixtures/mFormerV1.yaml"
 	expect_refusal 2 lnn-ckpt-adapt 'wants --input ropevit=FILE'
-	try lnn-ckpt-adapt $stitch --input convnext=x
+	try lnn-ckpt-adapt "${stitch[@]}" --input convnext=x
 	expect_refusal 2 lnn-ckpt-adapt '--input convnext: given twice'
-	try lnn-ckpt-adapt $stitch --input swin=x
+	try lnn-ckpt-adapt "${stitch[@]}" --input swin=x
 	expect_refusal 2 lnn-ckpt-adapt '--input swin=x: the key map has no input of that name'
-	try lnn-ckpt-adapt $stitch --input ropevit
+	try lnn-ckpt-adapt "${stitch[@]}" --input ropevit
 	expect_refusal 2 lnn-ckpt-adapt '--input ropevit: NAME=FILE was expected'
 	try lnn-ckpt-adapt --input a=b "$fixtures/tiny.pth"
 	expect_refusal 2 lnn-ckpt-adapt '--input goes with a key map'
-	try lnn-ckpt-adapt $stitch --input ropevit="$fixtures/ropevit.pth"
+	try lnn-ckpt-adapt "${stitch[@]}" --input ropevit="$fixtures/ropevit.pth"
 	expect_refusal 2 lnn-ckpt-adapt 'needs a description that lists the state dict (-m)'
-	try lnn-ckpt-adapt $stitch --input ropevit="$fixtures/ropevit.pth" -m mFormerV1
+	try lnn-ckpt-adapt "${stitch[@]}" --input ropevit="$fixtures/ropevit.pth" -m mFormerV1
 	expect_refusal 2 lnn-ckpt-adapt 'needs a description that lists the state dict (-m)'
 }
 
@@ -311,7 +311,7 @@ experiment() {
 	printf 'MODEL:\n  PRETRAINED_CONVNEXT: convnext.pth\n  PRETRAINED_ROPEVIT: %s\nENV: {INPUT: {CACHE_DIR: %s}}\n' \
 		"$fixtures/ropevit.pth" "$fixtures" >exp.yaml
 	lnn-ckpt-adapt -q -c exp.yaml -m "$fixtures/mFormerV1.yaml" -o a.pth
-	lnn-ckpt-adapt -q $stitch --input ropevit="$fixtures/ropevit.pth" -m "$fixtures/mFormerV1.yaml" -o b.pth
+	lnn-ckpt-adapt -q "${stitch[@]}" --input ropevit="$fixtures/ropevit.pth" -m "$fixtures/mFormerV1.yaml" -o b.pth
 	cmp a.pth b.pth
 }
 

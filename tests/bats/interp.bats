@@ -23,7 +23,7 @@ safetensors() {
 	{
 		printf '%b' "\\x${n:6:2}\\x${n:4:2}\\x${n:2:2}\\x${n:0:2}\\0\\0\\0\\0"
 		printf '%s' "$header"
-		printf '%b' "$(sed 's/../\\x&/g' <<<"$3")"
+		printf '%b' "$(fold -w2 <<<"$3" | sed 's/^/\\x/' | tr -d '\n')"
 	} >"$1"
 }
 
@@ -87,7 +87,7 @@ elsewhere\t[26,2]'
 }
 
 @test 'layouts change into each other where the extra rows have a place' {
-	local t=stage_3.metaformer.attn.relative_position_bias_table in out row=24 # 3 heads of 4 bytes
+	local t=stage_3.metaformer.attn.relative_position_bias_table in to row=24 # 3 heads of 4 bytes
 	in=$(raw "$fixtures/tables.pth" $t)
 	echo $t >name
 	for to in last first metaformer; do
@@ -189,7 +189,7 @@ elsewhere\t[26,2]'
 	expect_err_has 'resuming from the result would fail'
 	try lnn-interp-bias --drop-rest --img-size 384 "$fixtures/demo.pth" -o out.pth
 	[[ $stderr != *resuming* ]] || fail "$stderr"
-	! unzip -p out.pth archive/data.pkl | grep -aq exp_avg
+	if unzip -p out.pth archive/data.pkl | grep -aq exp_avg; then fail "was not to be found"; fi
 	[ "$(lnn-ckpt-inspect -k model out.pth | wc -l)" -gt 100 ]
 	lnn-interp-bias -q --keep-index --img-size 384 "$fixtures/demo.pth" -o out.pth
 	lnn-ckpt-inspect --format names out.pth | grep -q relative_position_index
@@ -252,7 +252,7 @@ elsewhere\t[26,2]'
 	grep -q 'after: 7x7' picture
 	lnn-interp-bias -q --show --color always --img-size 112 --match stage_3.last "$fixtures/tables.pth" -n 2>picture >list
 	grep -q $'\033\[38;5;' picture
-	! grep -q $'\033' list
+	if grep -q $'\033' list; then fail "was not to be found"; fi
 }
 
 @test 'safetensors have no room for the rest' {

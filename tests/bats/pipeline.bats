@@ -1,6 +1,6 @@
 # The four programs together, through standard input and output.
 
-# shellcheck disable=SC2154 # fixtures, output, stderr and status come from helpers and bats
+# shellcheck disable=SC2030,SC2031,SC2154 # fixtures, output, stderr and status come from helpers and bats
 load helpers
 
 model=$BATS_TEST_DIRNAME/../fixtures/mFormerV0-demo-384.yaml
@@ -19,17 +19,12 @@ model=$BATS_TEST_DIRNAME/../fixtures/mFormerV0-demo-384.yaml
 }
 
 @test 'a file and a pipe give the same bytes, in whatever pieces it comes' {
-	local f options='-m mFormerV0 --img-size 384 --carry-all'
-	for f in "$fixtures/demo.pth"; do
-		# shellcheck disable=SC2086
-		lnn-ckpt-adapt -q $options "$f" -o a
-		# shellcheck disable=SC2086
-		cat "$f" | lnn-ckpt-adapt -q $options | cat >b
-		cmp a b
-		# shellcheck disable=SC2086
-		dd if="$f" bs=7 status=none | lnn-ckpt-adapt -q $options -j 3 >c
-		cmp a c
-	done
+	local f=$fixtures/demo.pth options=(-m mFormerV0 --img-size 384 --carry-all)
+	lnn-ckpt-adapt -q "${options[@]}" "$f" -o a
+	cat "$f" | lnn-ckpt-adapt -q "${options[@]}" | cat >b
+	cmp a b
+	dd if="$f" bs=7 status=none | lnn-ckpt-adapt -q "${options[@]}" -j 3 >c
+	cmp a c
 	lnn-interp-bias -q --img-size 448 a -o d
 	lnn-interp-bias -q --img-size 448 <a >e
 	cat a | lnn-interp-bias -q --img-size 448 -o f
