@@ -206,6 +206,7 @@ containers(void)
 	gives(BYTES("K\1K\2K\3\x87."), "(1,2,3)");
 	gives(BYTES("(K\1K\2K\3K\4t."), "(1,2,3,4)");
 	gives(BYTES("(t."), "()");
+	gives(BYTES("((l(dt."), "([],{})");
 	gives(BYTES("(K\1K\2l."), "[1,2]");
 	gives(BYTES("]K\1aK\2a."), "[1,2]");
 	gives(BYTES("](K\1K\2K\3e."), "[1,2,3]");
@@ -311,6 +312,8 @@ refused(void)
 	gives(BYTES("N\x98."), "mem: at byte 1: READONLY_BUFFER: the pickle needs buffers that were kept apart from it");
 	gives(BYTES("\x80\6N."), "mem: at byte 0: PROTO: protocol 6 is newer than 5, the newest known");
 	gives(BYTES("Np4294967296\n."), "mem: at byte 1: PUT: \"4294967296\" is no memo index");
+	gives(BYTES("c\xff\nf\n."), "mem: at byte 0: GLOBAL: a name that is not UTF-8");
+	gives(BYTES("(im\n\xff\n."), "mem: at byte 1: INST: a name that is not UTF-8");
 	gives(BYTES("cm\n"), "mem: at byte 0: GLOBAL: the input ends within the pickle");
 }
 

@@ -1,0 +1,305 @@
+"""Pickles put together opcode by opcode: benign, exotic and malicious. Each lacks PROTO before and STOP behind."""
+
+import struct
+
+import torch
+
+def u(text):
+    raw = text.encode("utf-8", "surrogatepass")
+    return b"X" + struct.pack("<I", len(raw)) + raw
+
+
+def g(path):
+    module, _, name = path.rpartition(".")
+    return f"c{module}\n{name}\n".encode()
+
+
+def tup(*parts):
+    return b"(" + b"".join(parts) + b"t"
+
+
+def call(path, *args):
+    return g(path) + tup(*args) + b"R"
+
+
+def i(n):
+    return b"J" + struct.pack("<i", n)
+
+
+def storage(kind="torch.FloatStorage", key="0", numel=4, location="cpu"):
+    return tup(u("storage"), g(kind), u(key), u(location), i(numel)) + b"Q"
+
+
+def ints(*values):
+    return tup(*map(i, values))
+
+
+V2 = "torch._utils._rebuild_tensor_v2"
+V3 = "torch._utils._rebuild_tensor_v3"
+HOOKS = b"ccollections\nOrderedDict\n)R"
+
+
+def tensor(store=None, offset=0, size=(4,), stride=(1,), grad=b"\x89", hooks=HOOKS, path=V2, rest=b""):
+    store = storage() if store is None else store
+    return g(path) + b"(" + store + i(offset) + ints(*size) + ints(*stride) + grad + hooks + rest + b"tR"
+
+
+T = tensor()
+LONG = tensor(storage("torch.LongStorage", "1", 2), 0, (2,))
+UNTYPED = storage("torch.storage.UntypedStorage", "2", 16)
+
+
+def by_hand():
+    yield "tensor", T
+    yield "dict of tensors", b"}(" + u("a") + T + u("b") + LONG + b"u"
+    yield "views", tup(tensor(offset=1, size=(3,)), tensor(size=(2, 2), stride=(1, 2)), tensor(size=(9,), stride=(0,)))
+    yield "no elements", tensor(size=(0, 5), stride=(5, 1), offset=100)
+    yield "scalar", tensor(size=(), stride=(), offset=3)
+    yield "outside the storage", tensor(size=(5,))
+    yield "outside, by offset", tensor(offset=1)
+    yield "outside, by stride", tensor(size=(2,), stride=(4,))
+    yield "scalar outside", tensor(size=(), stride=(), offset=4)
+    yield "ranks differ", tensor(size=(2, 2), stride=(1,))
+    yield "no strides", tensor(size=(2, 2), stride=())
+    yield "no strides, outside", tensor(size=(2, 3), stride=())
+    yield "negative size", tensor(size=(-1,))
+    yield "negative stride", tensor(stride=(-1,))
+    yield "negative offset", tensor(offset=-1)
+    yield "sizes as lists", g(V2) + b"(" + storage() + i(0) + b"](" + i(4) + b"e](" + i(1) + b"e\x89" + HOOKS + b"tR"
+    yield "sizes as Size", g(V2) + b"(" + storage() + i(0) + call("torch.Size", ints(4)) + ints(1) + b"\x89" + HOOKS + b"tR"
+    yield "sizes as text", g(V2) + b"(" + storage() + i(0) + u("4") + ints(1) + b"\x89" + HOOKS + b"tR"
+    yield "requires_grad", tensor(grad=b"\x88")
+    yield "requires_grad of integers", tensor(storage("torch.LongStorage", "1", 2), 0, (2,), grad=b"\x88")
+    yield "requires_grad as a number", tensor(grad=b"K\x01")
+    yield "hooks None", tensor(hooks=b"N")
+    yield "metadata", tensor(storage("torch.ComplexFloatStorage", "0", 2), 0, (2,), rest=b"}" + u("conj") + b"\x88s")
+    yield "metadata None", tensor(rest=b"N")
+    yield "metadata, eight arguments", tensor(rest=b"NN")
+    yield "five arguments", call(V2, storage(), i(0), ints(4), ints(1), b"\x89")
+    yield "the oldest rebuild", call("torch._utils._rebuild_tensor", storage(), i(0), ints(4), ints(1))
+    yield "rebuild without a storage", call(V2, i(1), i(0), ints(4), ints(1), b"\x89", HOOKS)
+    yield "v3", tensor(UNTYPED, 0, (8,), path=V3, rest=g("torch.uint16"))
+    yield "v3 outside", tensor(UNTYPED, 0, (9,), path=V3, rest=g("torch.uint16"))
+    yield "v3 with metadata", tensor(UNTYPED, 0, (8,), path=V3, rest=g("torch.uint16") + b"}")
+    yield "v3 without dtype", tensor(UNTYPED, 0, (8,), path=V3)
+    yield "v3 with a text for dtype", tensor(UNTYPED, 0, (8,), path=V3, rest=u("uint16"))
+    yield "v3 float8 with gradient", tensor(UNTYPED, 0, (8,), grad=b"\x88", path=V3, rest=g("torch.float8_e5m2"))
+    yield "v3 uint16 with gradient", tensor(UNTYPED, 0, (8,), grad=b"\x88", path=V3, rest=g("torch.uint16"))
+    yield "v3 of a typed storage", tensor(None, 0, (4,), path=V3, rest=g("torch.int32"))
+    yield "parameter", call("torch._utils._rebuild_parameter", T, b"\x88", HOOKS)
+    yield "parameter of integers", call("torch._utils._rebuild_parameter", LONG, b"\x88", HOOKS)
+    yield "parameter of integers without gradient", call("torch._utils._rebuild_parameter", LONG, b"\x89", HOOKS)
+    yield "parameter of nothing", call("torch._utils._rebuild_parameter", i(1), b"\x88", HOOKS)
+    yield "parameter with state", call("torch._utils._rebuild_parameter_with_state", T, b"\x88", HOOKS, b"}" + u("a") + b"K\x01s")
+    yield "parameter with a bad state", call("torch._utils._rebuild_parameter_with_state", T, b"\x88", HOOKS, i(1))
+    yield "Parameter called", call("torch.nn.parameter.Parameter", T, b"\x88")
+    yield "Parameter of integers", call("torch.nn.parameter.Parameter", LONG)
+    yield "Parameter by NEWOBJ", g("torch.nn.parameter.Parameter") + T + b"\x85\x81"
+    yield "Parameter of nothing", g("torch.nn.parameter.Parameter") + b")R"
+    yield "from type", call("torch._tensor._rebuild_from_type_v2", g(V2), g("torch.Tensor"),
+                            tup(storage(), i(0), ints(4), ints(1), b"\x89", HOOKS), b"}" + u("a") + b"K\x01s")
+    yield "from type, Parameter", call("torch._tensor._rebuild_from_type_v2", g(V2), g("torch.nn.parameter.Parameter"),
+                                       tup(storage(), i(0), ints(4), ints(1), b"\x89", HOOKS), b"N")
+    yield "from type, slots", call("torch._tensor._rebuild_from_type_v2", g(V2), g("torch.Tensor"),
+                                   tup(storage(), i(0), ints(4), ints(1), b"\x89", HOOKS), tup(b"}", b"}"))
+    yield "from type, old module", call("torch.tensor._rebuild_from_type_v2", g(V2), g("torch.Tensor"), b")", b"N")
+    yield "meta", call("torch._utils._rebuild_meta_tensor_no_storage", g("torch.float32"), ints(2, 3), ints(3, 1), b"\x89")
+    yield "meta, ranks differ", call("torch._utils._rebuild_meta_tensor_no_storage", g("torch.float32"), ints(2, 3), ints(1), b"\x89")
+    yield "layout", call("torch.serialization._get_layout", u("torch.sparse_coo"))
+    yield "layout unknown", call("torch.serialization._get_layout", u("torch.dense"))
+    yield "device from CPU", call("torch._utils._rebuild_device_tensor_from_cpu_tensor", T, g("torch.float16"), u("cpu"), b"\x89")
+    yield "device from numpy", call("torch._utils._rebuild_device_tensor_from_numpy", T, g("torch.float16"), u("cpu"), b"\x89")
+    yield "wrapper subclass", call("torch._utils._rebuild_wrapper_subclass", g("torch.Tensor"), g("torch.float32"), ints(1),
+                                   ints(1), i(0), call("torch.serialization._get_layout", u("torch.strided")), u("cpu"), b"\x89")
+    yield "xla", call("torch._utils._rebuild_xla_tensor", T, g("torch.float16"), u("cpu"), b"\x89")
+    yield "csr of 1.13", call("torch._utils._rebuild_sparse_csr_tensor", T, T)
+    yield "old FloatTensor", g("torch.FloatTensor") + b")R" + tup(storage(), i(0), ints(4), ints(1)) + b"b"
+    yield "old FloatTensor by NEWOBJ", g("torch.FloatTensor") + b")\x81" + tup(storage(), i(0), ints(4), ints(1)) + b"b"
+    yield "FloatTensor", g("torch.FloatTensor") + b")R"
+    yield "Tensor", g("torch.Tensor") + b")R"
+    yield "Tensor by NEWOBJ", g("torch.Tensor") + b")\x81"
+    yield "cuda tensor class", g("torch.cuda.FloatTensor") + b")R"
+    yield "cuda storage class", tensor(storage("torch.cuda.FloatStorage"))
+    yield "BUILD a tensor wrongly", T + b"}b"
+    yield "BUILD a parameter", call("torch._utils._rebuild_parameter", T, b"\x89", HOOKS) + tup(storage(), i(0), ints(2), ints(1)) + b"b"
+
+    yield "id of five, storage class by text", tup(u("storage"), u("FloatStorage"), u("0"), u("cpu"), i(4)) + b"Q"
+    yield "id with a dtype", tup(u("storage"), g("torch.float32"), u("0"), u("cpu"), i(4)) + b"Q"
+    yield "id with an unknown class", tup(u("storage"), g("os.FloatStorage"), u("0"), u("cpu"), i(4)) + b"Q"
+    yield "id of bytes", tup(b"U\x07storage", g("torch.FloatStorage"), b"U\x010", b"U\x03cpu", i(4)) + b"Q"
+    yield "id with key 0", tup(u("storage"), g("torch.FloatStorage"), i(0), u("cpu"), i(4)) + b"Q"
+    yield "id with a list for key", tup(u("storage"), g("torch.FloatStorage"), b"]", u("cpu"), i(4)) + b"Q"
+    yield "id of a module", tup(u("module"), g("torch.FloatStorage"), u("0"), u("cpu")) + b"Q"
+    yield "id of four", tup(u("storage"), g("torch.FloatStorage"), u("0"), u("cpu")) + b"Q"
+    yield "id of six", tup(u("storage"), g("torch.FloatStorage"), u("0"), u("cpu"), i(4), b"N") + b"Q"
+    yield "id of none", b")Q"
+    yield "id with a negative count", storage(numel=-1)
+    yield "id as a list", b"](" + u("storage") + b"eQ"
+    yield "id as a number", b"K\x01Q"
+    yield "id as a text", u("storage") + b"Q"
+    yield "id in a line", b"P0\n"
+    yield "storage alone", storage()
+    yield "empty storage", tensor(storage("torch.FloatStorage", "empty", 0), 0, (0,))
+    yield "storage by memo", storage() + b"q\x000" + tup(tensor(b"h\x00"), tensor(b"h\x00"))
+
+    yield "bytes", call("_codecs.encode", u("a\xff"), u("latin1"))
+    yield "bytes, beyond Latin-1", call("_codecs.encode", u("€"), u("latin1"))
+    yield "bytes, UTF-8", call("_codecs.encode", u("€"), u("utf-8"))
+    yield "bytes, UTF-8 of a surrogate", call("_codecs.encode", u("\ud800"), u("utf-8"))
+    yield "bytes, default", call("_codecs.encode", u("€"))
+    yield "bytes, unknown encoding", call("_codecs.encode", u("a"), u("nonsense"))
+    yield "bytes, empty, our way", call("_codecs.encode", u(""), u("latin1"))
+    yield "bytes, empty, CPython's way", g("__builtin__.bytes") + b")R"
+    yield "bytes of bytes", call("_codecs.encode", call("_codecs.encode", u("a"), u("latin1")), u("latin1"))
+    yield "bytearray", call("__builtin__.bytearray", u("a\xff"), u("latin-1"))
+    yield "bytearray of bytes", call("builtins.bytearray", call("_codecs.encode", u("a"), u("latin1")))
+    yield "bytearray of a text", call("builtins.bytearray", u("a"))
+    yield "bytearray of a number", call("builtins.bytearray", i(3))
+    yield "bytearray of numbers", call("builtins.bytearray", ints(1, 255))
+    yield "bytearray of large numbers", call("builtins.bytearray", ints(1, 256))
+    yield "set", call("__builtin__.set", b"](K\x01K\x02e")
+    yield "set of lists", call("__builtin__.set", b"]]a")
+    yield "set of tuples of lists", call("__builtin__.set", b"]]\x85a")
+    yield "set of a number", call("__builtin__.set", i(1))
+    yield "set by NEWOBJ", g("builtins.set") + b"]K\x01a\x85\x81"
+    yield "empty set by opcode", b"\x8f"
+    yield "set by opcodes", b"\x8f(K\x01\x90"
+    yield "frozenset by opcode", b"(K\x01\x91"
+    yield "frozenset", call("__builtin__.frozenset", b"]")
+    yield "complex", call("__builtin__.complex", b"G?\xf0\0\0\0\0\0\0", b"K\x01")
+    yield "complex of a list", call("__builtin__.complex", b"]")
+    yield "Size", call("torch.Size", ints(1, 2))
+    yield "Size of texts", call("torch.Size", tup(u("a")))
+    yield "Size of nothing", g("torch.Size") + b")R"
+    yield "device", tup(call("torch.device", u("cpu")), call("torch.device", u("cuda"), i(1)), call("torch.device", u("cuda:3")))
+    yield "device unknown", call("torch.device", u("toaster"))
+    yield "device, bad index", call("torch.device", u("cuda:x"))
+    yield "OrderedDict of pairs", call("collections.OrderedDict", b"](" + tup(u("a"), i(1)) + b"](" + u("b") + i(2) + b"ee")
+    yield "OrderedDict of a dict", call("collections.OrderedDict", b"}" + u("a") + b"K\x01s") + u("b") + b"K\x01s"
+    yield "OrderedDict of a number", call("collections.OrderedDict", i(1))
+    yield "OrderedDict of singles", call("collections.OrderedDict", b"](" + tup(u("a")) + b"e")
+    yield "OrderedDict with a list for key", call("collections.OrderedDict", b"]" + tup(b"]", i(1)) + b"a")
+    yield "OrderedDict by NEWOBJ", g("collections.OrderedDict") + b")\x81" + u("a") + b"K\x01s"
+    yield "OrderedDict with state", HOOKS + b"}" + u("_metadata") + b"}sb"
+    yield "OrderedDict with a number for state", HOOKS + b"K\x01b"
+    yield "OrderedDict with None for state", HOOKS + b"Nb"
+    yield "Counter", call("collections.Counter", b"}" + u("a") + b"K\x02s") + u("b") + b"K\x01s"
+    yield "Counter of a list", call("collections.Counter", b"](K\x01K\x01e")
+    yield "Counter of lists", call("collections.Counter", b"]]a")
+    yield "Counter with state", g("collections.Counter") + b")R}" + u("x") + b"K\x01sb"
+    yield "Counter by NEWOBJ", g("collections.Counter") + b")\x81"
+    yield "set with state", g("builtins.set") + b")R}" + u("x") + b"K\x01sb"
+    yield "set with an empty state", g("builtins.set") + b")R}b"
+    yield "complex with state", g("builtins.complex") + b")RNb"
+
+    yield "APPEND to a tuple", b")K\x01a"
+    yield "APPEND to a set", b"\x8fK\x01a"
+    yield "APPENDS to a dict", b"}(K\x01e"
+    yield "APPENDS to a Counter", g("collections.Counter") + b")R(K\x01e"
+    yield "SETITEM of a list", b"]K\x00K\x01s"
+    yield "SETITEMS of a tuple", b")(K\x00K\x01u"
+    yield "SETITEM with a list for key", b"}]K\x01s"
+    yield "SETITEM with a dict in a tuple for key", b"}}\x85K\x01s"
+    yield "SETITEM with a tensor for key", b"}" + T + b"K\x01s"
+    yield "SETITEMS with an odd count", b"}(K\x01K\x02K\x03u"
+    yield "BUILD of a list", b"]}b"
+    yield "BUILD of a dict", b"}}b"
+    yield "BUILD of a class", g("collections.OrderedDict") + b"}b"
+    yield "BUILD of a bytearray", g("builtins.bytearray") + b")R}" + u("x") + b"K\x01sb"
+    yield "BUILD of a device", call("torch.device", u("cpu")) + b"}" + u("x") + b"K\x01sb"
+    yield "NEWOBJ of a function", g("_codecs.encode") + b")\x81"
+    yield "NEWOBJ of a dtype", g("torch.float32") + b")\x81"
+    yield "NEWOBJ of a text", u("x") + b")\x81"
+    yield "REDUCE of a dtype", g("torch.float32") + b")R"
+    yield "REDUCE of a storage class", g("torch.FloatStorage") + b")R"
+    yield "REDUCE of a text", u("os.system") + tup(u("true")) + b"R"
+    yield "REDUCE of a tensor", T + b")R"
+    yield "REDUCE with a list", g("builtins.set") + b"]R"
+    yield "REDUCE with a number", g("builtins.set") + b"K\x01R"
+    yield "REDUCE of a result", g("builtins.set") + b")R)R"
+
+    yield "memo missing", b"h\x07"
+    yield "memo far out", b"K\x01r\xff\xff\xff\x7f0j\xff\xff\xff\x7f"
+    yield "memo by text", b"K\x01p0\n"
+    yield "MEMOIZE", b"K\x01\x94"
+    yield "a mark on top at the end", b"K\x01("
+    yield "a mark below", b"(K\x01"
+    yield "more on the stack", b"K\x01K\x02K\x03"
+    yield "nothing on the stack", b""
+    yield "TUPLE without mark", b"K\x01t"
+    yield "TUPLE2 of one", b"K\x01\x86"
+    yield "TUPLE2 across a mark", b"K\x01(K\x02\x86"
+    yield "APPENDS without mark", b"]e"
+    yield "PUT of nothing", b"q\x00"
+    yield "POP", b"K\x01K\x020"
+    yield "POP_MARK", b"K\x01(K\x021"
+    yield "DUP", b"K\x012\x86"
+    yield "INT", b"I1\n"
+    yield "LONG", b"L1L\n"
+    yield "FLOAT", b"F1.5\n"
+    yield "STRING", b"S'a'\n"
+    yield "UNICODE", b"Va\n"
+    yield "BINSTRING", b"T\x01\0\0\0a"
+    yield "SHORT_BINSTRING", b"U\x01a"
+    yield "SHORT_BINSTRING, not UTF-8", b"U\x01\xff"
+    yield "SHORT_BINSTRING, Latin-1 text", b"U\x02\xc3\xa9"
+    yield "BINUNICODE, not UTF-8", b"X\x01\0\0\0\xff"
+    yield "BINUNICODE, surrogate", u("\ud800")
+    yield "SHORT_BINUNICODE", b"\x8c\x01a"
+    yield "BINUNICODE8", b"\x8d\x01\0\0\0\0\0\0\0a"
+    yield "SHORT_BINBYTES", b"C\x01a"
+    yield "BINBYTES", b"B\x01\0\0\0a"
+    yield "BYTEARRAY8", b"\x96\x01\0\0\0\0\0\0\0a"
+    yield "LONG1", b"\x8a\x09" + bytes(8) + b"\x01"
+    yield "LONG4", b"\x8b\x01\0\0\0\x01"
+    yield "LIST, DICT by mark", tup(b"(l", b"(d")
+    yield "EXT1", b"\x82\x01"
+    yield "NEXT_BUFFER", b"\x97"
+    yield "FRAME", b"\x95\x02" + bytes(7) + b"N"
+    yield "PROTO 9", b"\x80\x09N"
+    yield "unknown opcode", b"\xff"
+    yield "PERSID and all that", b"Px\n0N"
+
+    yield "os.system", call("os.system", u("true"))
+    yield "posix.system", call("posix.system", u("true"))
+    yield "nt.system", call("nt.system", u("true"))
+    yield "sys.modules", g("sys.modules")
+    yield "eval", call("__builtin__.eval", u("1"))
+    yield "exec, Python 3", call("builtins.exec", u("1"))
+    yield "getattr", call("builtins.getattr", g("torch.Tensor"), u("numpy"))
+    yield "apply", call("__builtin__.apply", g("os.system"), b"]")
+    yield "intern", g("__builtin__.intern")
+    yield "subprocess", call("subprocess.Popen", u("true"))
+    yield "torch.load", call("torch.load", u("x"))
+    yield "torch.hub", call("torch.hub.load", u("x"), u("y"))
+    yield "runpy", call("runpy._run_code", u("x"), b"}")
+    yield "a global nobody calls", g("os.system") + b"0N"
+    yield "dotted name", b"ctorch.serialization\nos.system\n" + tup(u("true")) + b"R"
+    yield "dotted name of an allowed one", b"ctorch\nnn.parameter.Parameter\n" + tup(T) + b"R"
+    yield "Storage in the name", b"cos\nsystemStorage\n"
+    yield "INST", b"(" + u("true") + b"ios\nsystem\n"
+    yield "OBJ", b"(" + g("os.system") + u("true") + b"o"
+    yield "STACK_GLOBAL", b"\x8c\x02os\x8c\x06system\x93" + tup(u("true")) + b"R"
+    yield "STACK_GLOBAL, computed", call("_codecs.encode", u("os"), u("latin1")) + u("system") + b"\x93"
+    yield "names with NUL", b"cos\0\nsystem\n"
+    yield "names that are not UTF-8", b"c\xff\nx\n"
+    yield "no name", b"c\n\n"
+    yield "long name", b"c" + b"m" * 600 + b"\nn\n"
+    yield "after a damaged text", b"X\x01\0\0\0\xff" + g("os.system")
+    yield "NEWOBJ_EX", g("collections.OrderedDict") + b")}\x92"
+    yield "DTensor", g("torch.distributed.tensor.DTensor")
+    yield "a range of dynamo's", g("torch._dynamo.decorators._DimRange")
+    yield "torch.memory_format", g("torch.contiguous_format")
+    yield "all dtypes", tup(*(g(str(d)) for d in vars(torch).values() if isinstance(d, torch.dtype)))
+
+
+BROKEN = [
+    ("empty record", b""),
+    ("cut off after PROTO", b"\x80\x02"),
+    ("cut off in an argument", b"\x80\x02X\x05\0\0\0ab"),
+    ("cut off in a line", b"\x80\x02cos"),
+    ("HTML", b"<!DOCTYPE html><html>"),
+    ("Git LFS pointer", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
+    ("text", b"hello world\n"),
+    ("line break", b"\nN."),
+]
