@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/limits.h"
 #include "base/num.h"
 #include "base/xalloc.h"
 #include "plan/edits.h"
@@ -186,8 +187,6 @@ expand(struct trial *t, const struct km_text *to, struct outputs *o, struct err 
 	return rc;
 }
 
-enum { FAN_OUT_MAX = 100000 };
-
 /* Takes every value of the first index from i on that the template mentions and the name did not bind. */
 static int
 fan_out(struct trial *t, const struct km_text *to, unsigned i, struct outputs *o, struct err *e)
@@ -196,6 +195,8 @@ fan_out(struct trial *t, const struct km_text *to, unsigned i, struct outputs *o
 
 	while (i < t->r->nindexes && (t->bound[i] || !mentions(to, t->r->indexes[i].name)))
 		i++;
+	if (i == t->r->nindexes && o->made >= KEYMAP_FAN_OUT_MAX)
+		return ynode_fail(t->r->at, e, "more than %d names from one", KEYMAP_FAN_OUT_MAX);
 	if (i == t->r->nindexes)
 		return expand(t, to, o, e);
 	if (!t->r->indexes[i].bounded)
@@ -203,8 +204,8 @@ fan_out(struct trial *t, const struct km_text *to, unsigned i, struct outputs *o
 				  STR_ARG(t->r->indexes[i].name));
 	if (eval(t, &t->r->indexes[i].low, &low, e) != 0 || eval(t, &t->r->indexes[i].high, &high, e) != 0)
 		return -1;
-	if (high - low > FAN_OUT_MAX)
-		return ynode_fail(t->r->at, e, "more than %d names from one", FAN_OUT_MAX);
+	if (high - low > KEYMAP_FAN_OUT_MAX)
+		return ynode_fail(t->r->at, e, "more than %d names from one", KEYMAP_FAN_OUT_MAX);
 	for (t->value[i] = low; t->value[i] < high; t->value[i]++)
 		if (fan_out(t, to, i + 1, o, e) != 0)
 			return -1;
