@@ -16,9 +16,8 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/str.h"
-
-enum { JSON_MAX_DEPTH = 128 };
 
 enum json_token {
 	JSON_ERROR = -1, /* err is set */

@@ -6,16 +6,10 @@
 #ifndef LNN_CODEC_PICKLE_H
 #define LNN_CODEC_PICKLE_H
 
+#include "base/limits.h"
 #include "codec/value.h"
 #include "io/sink.h"
 #include "io/source.h"
-
-/* Limits; exceeding one is an error that says so. */
-enum {
-	PICKLE_NODES_MAX = 64 * 1024 * 1024, /* nodes */
-	PICKLE_STACK_MAX = 16 * 1024 * 1024, /* values on the stack */
-	PICKLE_DEPTH_MAX = 200,              /* nesting that walkers of a tree follow */
-};
 
 /*
  * What the caller adds. Each may be NULL. take_* return 1 and set *out when they

@@ -5,9 +5,6 @@
 #include "base/num.h"
 #include "base/xalloc.h"
 
-/* Slots of one container at most, so that a count of them fits 32 bits with room to double. */
-#define SLOTS_MAX ((size_t)1 << 30)
-
 /* ---- frame and end */
 
 int
@@ -277,8 +274,8 @@ extend(struct pickle_machine *m, enum value_kind kind, const uint32_t *items, si
 	} else if (value_kind(m->t, target) != kind) {
 		return pickle_refuse(m, e, "its target is neither a %s nor an object", kind == VALUE_SET ? "set" : "list");
 	}
-	if (value_len(m->t, target) + n > SLOTS_MAX)
-		return pickle_fail(&m->in, e, "a container of more than %zu items", SLOTS_MAX);
+	if (value_len(m->t, target) + n > PICKLE_SLOTS_MAX)
+		return pickle_fail(&m->in, e, "a container of more than %zu items", PICKLE_SLOTS_MAX);
 	for (size_t i = 0; i < n; i++)
 		value_append(m->t, target, items[i]);
 	return 0;
@@ -337,8 +334,8 @@ set_pairs(struct pickle_machine *m, uint32_t d, const uint32_t *items, size_t n,
 {
 	if (n % 2 != 0 && pickle_refuse(m, e, "a key without a value") < 0)
 		return -1;
-	if (2 * value_len(m->t, d) + n > SLOTS_MAX)
-		return pickle_fail(&m->in, e, "a dict of more than %zu pairs", SLOTS_MAX / 2);
+	if (2 * value_len(m->t, d) + n > PICKLE_SLOTS_MAX)
+		return pickle_fail(&m->in, e, "a dict of more than %zu pairs", PICKLE_SLOTS_MAX / 2);
 	for (size_t i = 0; i + 1 < n; i += 2) {
 		if (!hashable(m->t, items[i]) && pickle_refuse(m, e, "a list, dict, set or bytearray as key of a dict") < 0)
 			return -1;

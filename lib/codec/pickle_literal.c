@@ -4,11 +4,9 @@
 #include <string.h>
 
 #include "base/cursor.h"
+#include "base/limits.h"
 #include "base/num.h"
 #include "base/text.h"
-
-/* What Python takes for a decimal number at most (sys.int_info.default_max_str_digits). */
-enum { DIGITS_MAX = 4300 };
 
 /* ---- constants */
 
@@ -148,15 +146,15 @@ push_decimal(struct pickle_machine *m, struct str s, struct err *e)
 {
 	bool negative = s.len > 0 && s.p[0] == '-';
 	struct str digits = str_from(s, s.len > 0 && (s.p[0] == '-' || s.p[0] == '+') ? 1 : 0);
-	uint8_t bytes[DIGITS_MAX / 2 + 2];
+	uint8_t bytes[PICKLE_DIGITS_MAX / 2 + 2];
 	bool good = digits.len > 0 && (digits.len == 1 || digits.p[0] != '0');
 
 	for (size_t i = 0; i < digits.len && good; i++)
 		good = digits.p[i] >= '0' && digits.p[i] <= '9';
 	if (!good)
 		return pickle_fail(&m->in, e, "\"%.*s\" is no decimal number", (int)(s.len > 40 ? 40 : s.len), s.p);
-	if (digits.len > DIGITS_MAX)
-		return pickle_fail(&m->in, e, "a number of more than %d digits", DIGITS_MAX);
+	if (digits.len > PICKLE_DIGITS_MAX)
+		return pickle_fail(&m->in, e, "a number of more than %d digits", PICKLE_DIGITS_MAX);
 	return pickle_push(m, pickle_long(m->t, bytes, binary(digits, negative, bytes)), e);
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cursor.h"
+#include "base/limits.h"
 #include "codec/pickle_read.h"
 
 /* Bytes that are passed on at once. */
@@ -272,9 +273,6 @@ to_old(struct str *module, struct str *name)
 	}
 }
 
-/* Dots of a name that are followed; nothing that a program has is nested deeper. */
-enum { DOTS_MAX = 32 };
-
 /* Before protocol 4 a name is one attribute of a module; the others of a dotted name are got one after the other. No memo. */
 static void
 dotted(struct pickle_out *o, struct str module, struct str first, struct str rest)
@@ -284,8 +282,8 @@ dotted(struct pickle_out *o, struct str module, struct str first, struct str res
 
 	for (size_t i = 0; i < rest.len; i++)
 		more += rest.p[i] == '.';
-	if (more >= DOTS_MAX) {
-		pickle_out_fail(o, "a global's name with more than %d dots", DOTS_MAX);
+	if (more >= PICKLE_DOTS_MAX) {
+		pickle_out_fail(o, "a global's name with more than %d dots", PICKLE_DOTS_MAX);
 		return;
 	}
 	for (size_t i = 0; i <= more; i++)

@@ -6,13 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "base/num.h"
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "codec/pyre_parse.h"
 
 enum {
-	MATCH_LIMIT = 10000000, /* about a second of backtracking in one name */
 	DEPTH_LIMIT = 1000000,
 	JIT_STACK_MIN = 32 << 10,
 	JIT_STACK_MAX = 4 << 20,
@@ -56,7 +56,7 @@ compile_code(struct pyre *re, struct pyre_error *why)
 	re->context = checked(pcre2_match_context_create(NULL));
 	re->stack = checked(pcre2_jit_stack_create(JIT_STACK_MIN, JIT_STACK_MAX, NULL));
 	pcre2_jit_stack_assign(re->context, NULL, re->stack);
-	pcre2_set_match_limit(re->context, MATCH_LIMIT);
+	pcre2_set_match_limit(re->context, PYRE_MATCH_MAX);
 	pcre2_set_depth_limit(re->context, DEPTH_LIMIT);
 	return 0;
 }

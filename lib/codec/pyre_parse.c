@@ -3,12 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "base/num.h"
 #include "base/text.h"
 #include "base/xalloc.h"
 
 enum {
-	MAX_NESTING = 200,
 	MAX_REPEAT = 65535, /* PCRE2's */
 };
 
@@ -288,8 +288,8 @@ pyre_alternatives(struct pyre_parser *p, unsigned *flags, bool top, struct pyre_
 	struct pyre_width one;
 	bool first = true;
 
-	if (p->nesting++ >= MAX_NESTING)
-		return pyre_bad(p->t.why, p->t.at, "groups nested deeper than %d levels", MAX_NESTING);
+	if (p->nesting++ >= PYRE_NESTING_MAX)
+		return pyre_bad(p->t.why, p->t.at, "groups nested deeper than %d levels", PYRE_NESTING_MAX);
 	do {
 		if (!first)
 			buf_addc(&p->to->pcre, '|');

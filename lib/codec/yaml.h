@@ -19,13 +19,8 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/str.h"
-
-enum {
-	YAML_MAX_DEPTH = 64,       /* nesting, seen through aliases */
-	YAML_MAX_NODES = 1000000,  /* nodes, every alias counted as what it stands for */
-	YAML_MAX_BYTES = 16 << 20, /* of input */
-};
 
 enum ynode_kind {
 	YN_SCALAR,

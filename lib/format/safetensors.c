@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/cursor.h"
+#include "base/limits.h"
 #include "base/num.h"
 #include "base/strmap.h"
 #include "base/xalloc.h"
@@ -19,14 +20,8 @@
 #include "format/passed.h"
 #include "format/readers.h"
 
-/* The reference reader's limit. */
-#define HEADER_MAX ((uint64_t)100000000)
-
 /* A stream's header is asked for in pieces: its length is only a claim until the bytes are there. */
 enum { HEADER_PIECE = 1 << 20 };
-
-/* How deep the reference reader's JSON goes; a value in a tensor's entry stands two levels down. */
-enum { NESTING_MAX = 127 };
 
 /* What an entry of the header says. */
 struct entry {
@@ -94,8 +89,8 @@ skip_value(struct parser *p, struct err *e)
 		case JSON_ERROR: return -1;
 		case JSON_OBJECT:
 		case JSON_ARRAY:
-			if (++depth > NESTING_MAX - 2)
-				return json_fail(&p->json, e, "nested more than %d deep", NESTING_MAX);
+			if (++depth > SAFETENSORS_NESTING_MAX - 2) /* it stands two levels down */
+				return json_fail(&p->json, e, "nested more than %d deep", SAFETENSORS_NESTING_MAX);
 			break;
 		case JSON_OBJECT_END:
 		case JSON_ARRAY_END: depth--; break;
@@ -438,8 +433,8 @@ read_header(struct ckpt *c, struct safetensors *s, struct err *e)
 	if (source_read(src, 0, first, 8, e) < 0)
 		return -1;
 	n = get_le64(first);
-	if (n > HEADER_MAX)
-		return err_at(e, c->file, 0, "a safetensors header of %" PRIu64 " bytes; the limit is %" PRIu64, n, HEADER_MAX);
+	if (n > SAFETENSORS_HEADER_MAX)
+		return err_at(e, c->file, 0, "a safetensors header of %" PRIu64 " bytes; the limit is %" PRIu64, n, SAFETENSORS_HEADER_MAX);
 	if (!source_is_stream(src)) {
 		if (source_size(src, &size, e) < 0)
 			return -1;
@@ -582,7 +577,7 @@ probe(const uint8_t *head, size_t n)
 	if (n < 9)
 		return false;
 	len = get_le64(head);
-	if (len > HEADER_MAX)
+	if (len > SAFETENSORS_HEADER_MAX)
 		return len >> 48 == 0 && head[8] == '{' && n > 9 && head[9] == '"';
 	while (i < n && i < 8 + len && (head[i] == ' ' || head[i] == '\t' || head[i] == '\r' || head[i] == '\n'))
 		i++;

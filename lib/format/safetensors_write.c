@@ -8,13 +8,11 @@
 
 #include "base/buf.h"
 #include "base/cursor.h"
+#include "base/limits.h"
 #include "base/num.h"
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "format/readers.h"
-
-/* The reference reader's limit. */
-#define HEADER_MAX ((uint64_t)100000000)
 
 /* The header is passed on in pieces of about this size. */
 enum { PIECE = 64 * 1024 };
@@ -232,9 +230,9 @@ begin(struct writer *w, struct err *e)
 	r = put_header(&count, w->m, s->tensor, e);
 	if (r == 0) {
 		padded = num_align(count.len, 8);
-		if (padded > HEADER_MAX || !num_add(8 + padded, data, &total))
+		if (padded > SAFETENSORS_HEADER_MAX || !num_add(8 + padded, data, &total))
 			r = err_set(e, ERR_INPUT, "the header would take %" PRIu64 " bytes; safetensors allows %" PRIu64
-				    "; --to torch has no such limit", padded, HEADER_MAX);
+				    "; --to torch has no such limit", padded, SAFETENSORS_HEADER_MAX);
 	}
 	if (r == 0) {
 		/* Before the first byte: where the data is short, the header's end has to wait too. */

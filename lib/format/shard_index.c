@@ -2,13 +2,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/limits.h"
 #include "base/xalloc.h"
 #include "codec/json_read.h"
 #include "codec/json_write.h"
 #include "format/sharded.h"
-
-/* Of the index's text; a million names take about 100 MB. */
-#define INDEX_MAX ((uint64_t)1 << 29)
 
 enum { INDEX_PIECE = 1 << 20 };
 
@@ -58,9 +56,9 @@ read_text(struct buf *text, struct source *src, struct err *e)
 
 	if (source_size(src, &size, e) < 0)
 		return -1;
-	if (size > INDEX_MAX)
+	if (size > SHARD_INDEX_MAX)
 		return err_input(e, source_name(src), "an index of %llu bytes; the limit is %llu", (unsigned long long)size,
-				 (unsigned long long)INDEX_MAX);
+				 (unsigned long long)SHARD_INDEX_MAX);
 	while (text->len < size) {
 		piece = size - text->len < INDEX_PIECE ? (size_t)size - text->len : INDEX_PIECE;
 		if (source_read(src, text->len, buf_room(text, piece), piece, e) < 0)

@@ -7,12 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "base/xalloc.h"
 #include "format/readers.h"
 #include "format/shard_files.h"
-
-/* Entries of __metadata__ that a set takes over; each is compared with all. */
-enum { META_MAX = 1000 };
 
 struct sharded {
 	struct shard_index index;
@@ -214,7 +212,7 @@ add_meta(struct build *b, const struct ckpt *sub)
 	for (i = 0; i < sub->nmeta; i++) {
 		for (k = 0; k < c->nmeta && !str_eq(c->meta_keys[k], sub->meta_keys[i]); k++)
 			;
-		if (k < c->nmeta || k == META_MAX)
+		if (k < c->nmeta || k == SHARDED_META_MAX)
 			continue;
 		cap = b->meta_cap;
 		c->meta_keys = xgrow(c->meta_keys, c->nmeta, &cap, sizeof(*c->meta_keys));

@@ -4,11 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/limits.h"
 #include "base/xalloc.h"
 #include "codec/pickle_read.h"
-
-/* Calls around a tensor, one in another. */
-enum { WRAPS_MAX = 16 };
 
 int
 torch_pickle_init(struct torch_pickle *p, const struct manifest *m, struct err *e)
@@ -182,8 +180,8 @@ put_form(const struct writing *w, struct str function, uint32_t form, unsigned d
 	const struct vtree *tree = w->p->m->tree;
 	uint32_t inner = value_item(tree, form, 0), func;
 
-	if (depth == WRAPS_MAX)
-		return err_set(w->e, ERR_INPUT, "a tensor is wrapped in more than %d calls", WRAPS_MAX);
+	if (depth == TENSOR_WRAPS_MAX)
+		return err_set(w->e, ERR_INPUT, "a tensor is wrapped in more than %d calls", TENSOR_WRAPS_MAX);
 	pickle_op(w->o, OP_MARK);
 	if (str_eqc(function, "_rebuild_qtensor")) {
 		put_geometry(w);

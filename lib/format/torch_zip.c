@@ -6,14 +6,9 @@
 
 #include "base/buf.h"
 #include "base/cursor.h"
+#include "base/limits.h"
 #include "base/xalloc.h"
 #include "format/readers.h"
-
-/*
- * A deflated pickle is unpacked in memory: to any size up to the first, beyond it to so many times its packed size. (Deflate
- * could make 1032 bytes of one; pickles of state dicts come to 10 or 20.)
- */
-enum { UNPACK_FREE = 1 << 20, UNPACK_RATIO = 64 };
 
 static bool
 probe(const uint8_t *head, size_t n)

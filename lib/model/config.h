@@ -14,11 +14,10 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/str.h"
 #include "codec/yaml.h"
 #include "io/source.h"
-
-enum { CONFIG_MAX_FILES = 64 }; /* the experiment and its bases */
 
 struct config {
 	struct arena arena;

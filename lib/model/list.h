@@ -14,12 +14,11 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/str.h"
 #include "io/source.h"
 #include "model/entry.h"
 #include "tensor/tensor.h"
-
-enum { LIST_MAX_LINE = 16 << 20 };
 
 struct list_line {
 	struct str raw;      /* as it stands in the list, without what ends it; borrowed until the next read */

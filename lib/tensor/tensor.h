@@ -9,10 +9,9 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/str.h"
 #include "tensor/dtype.h"
-
-enum { TENSOR_NDIM_MAX = 64 }; /* torch's own limit */
 
 /* Not (yet) known, or none. */
 #define STORAGE_NONE UINT32_MAX

@@ -265,7 +265,7 @@ small(const struct ckpt *c)
 static void
 from_pipe(const uint8_t *script, const uint8_t *data, size_t size, int rc_file, const struct buf *file, bool warned)
 {
-	struct side s;
+	struct side s = { .src = NULL };
 	struct plan p;
 	struct buf out = BUF_INIT;
 	struct expected *x = NULL;
@@ -286,7 +286,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const uint8_t *script = data;
-	struct side s, plain = { .src = NULL };
+	struct side s = { .src = NULL }, plain = { .src = NULL };
 	struct plan p;
 	struct buf out = BUF_INIT;
 	struct expected *x = NULL;

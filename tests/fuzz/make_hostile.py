@@ -178,4 +178,5 @@ put("rules-long-pattern.yaml", "TYPE: name\nMATCH_TYPE: regex\nPATTERNS: ['" + "
 put("rules-repeats.yaml", "TYPE: name\nMATCH_TYPE: regex\nPATTERNS: ['" + "((((a{60000}){60000}){60000}){60000})" + "']\n")
 put("rules-backtracking.yaml", "TYPE: name\nMATCH_TYPE: regex\nPATTERNS: ['(a*)*(a*)*(a*)*b']\n")
 put("keymap-fan-out.yaml", "name: x\nrules:\n- {from: w, i: [0, 1000000], j: [0, 1000000], to: 'w{i}.{j}'}\n")
+put("keymap-two-indexes.yaml", "name: x\nrules:\n- {from: w, i: [0, 90000], j: [0, 90000], to: 'w{i}.{j}'}\n")
 put("keymap-sums.yaml", "name: x\nrules:\n- {from: 'w{i}', i: [0, 9223372036854775807], to: 'w{i + 9223372036854775807}'}\n")
