@@ -1,5 +1,8 @@
 #include "common/models.h"
 
+#include <string.h>
+#include <unistd.h>
+
 #include "base/arena.h"
 #include "common/emit.h"
 #include "common/file.h"
@@ -56,12 +59,21 @@ load_file(struct model *m, const char *name, struct err *e)
 	return is_checkpoint(head, n) ? load_checkpoint(m, src, e) : load_description(m, src, e);
 }
 
+/* What is neither a file nor looks like one was meant for a built-in name: the error lists those. */
+static bool
+is_builtin(const char *name)
+{
+	const bool is_path = strpbrk(name, "./") != NULL || strcmp(name, "-") == 0;
+
+	return model_is_builtin(name) || (!is_path && access(name, F_OK) != 0);
+}
+
 int
 models_load(struct model *m, const char *const *names, size_t n, struct err *e)
 {
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < n; i++)
-		rc = model_is_builtin(names[i]) ? model_load_builtin(m, names[i], e) : load_file(m, names[i], e);
+		rc = is_builtin(names[i]) ? model_load_builtin(m, names[i], e) : load_file(m, names[i], e);
 	return rc;
 }

@@ -251,6 +251,8 @@ nearest_try(struct nearest *n, struct str candidate)
 	size_t len = n->wanted.len > candidate.len ? n->wanted.len : candidate.len;
 	unsigned limit = (unsigned)(len < 4 ? 1 : len < 24 ? len / 3 : 8), d, ends;
 
+	if (candidate.len == 0)
+		return; /* nobody could read it in a message */
 	if (n->score < limit)
 		limit = n->score;
 	d = text_distance(n->wanted, candidate, limit);

@@ -54,3 +54,12 @@ load helpers
 		expect_err_has "net.pth: 'model' is a whole pickled nn.Module, not a state dict" 'state_dict()'
 	done
 }
+
+@test '-m: a name that is no built-in one and no file' {
+	for p in lnn-ckpt-adapt lnn-interp-bias 'lnn-filter --metadata'; do
+		pipe "$p -m mFormerV2 -o out $fixtures/tiny.pth"
+		expect_status 2
+		expect_err_has mFormerV2 mFormerV0 mFormerV1
+		[ ! -e out ] || fail 'an output'
+	done
+}
