@@ -34,7 +34,10 @@ void stages_release(struct stages *s);
 /* Reads "SUBSTRING=RATIO" and adds it (the last = counts); the text is borrowed. ERR_USAGE if it is not that. */
 int stages_add(struct stages *s, struct str text, struct err *err);
 
-/* The ratio of the first rule whose substring is in name, else of stage_3, stage3 (16), stage_4, stage4 (32), else 0. s may be NULL. */
+/*
+ * The ratio of the first rule whose substring is in name, else of stage_3, stage3 (16), stage_4, stage4 (32), else 0.
+ * s may be NULL.
+ */
 uint32_t stages_ratio(const struct stages *s, struct str name);
 
 /*

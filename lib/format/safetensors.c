@@ -434,7 +434,8 @@ read_header(struct ckpt *c, struct safetensors *s, struct err *e)
 		return -1;
 	n = get_le64(first);
 	if (n > SAFETENSORS_HEADER_MAX)
-		return err_at(e, c->file, 0, "a safetensors header of %" PRIu64 " bytes; the limit is %" PRIu64, n, SAFETENSORS_HEADER_MAX);
+		return err_at(e, c->file, 0, "a safetensors header of %" PRIu64 " bytes; the limit is %" PRIu64, n,
+			SAFETENSORS_HEADER_MAX);
 	if (!source_is_stream(src)) {
 		if (source_size(src, &size, e) < 0)
 			return -1;

@@ -190,7 +190,8 @@ fuzz_container(const uint8_t *data, size_t size, const char *writer, bool sound)
 		stream = fuzz_accept(fuzz_pipe(data, size), writer, &two, &from_pipe, NULL);
 		promise(stream != FUZZ_ACCEPTED || file == FUZZ_ACCEPTED, "what a pipe accepts a file does too");
 		promise(stream != FUZZ_ACCEPTED || from_file == from_pipe, "file and pipe give the same");
-		promise(file != FUZZ_ACCEPTED || stream == FUZZ_ACCEPTED || warnings > 0 || !sound, "what a file accepts a pipe does too");
+		promise(file != FUZZ_ACCEPTED || stream == FUZZ_ACCEPTED || warnings > 0 || !sound,
+			"what a file accepts a pipe does too");
 	}
 	buf_clear(&two);
 	if (file == FUZZ_ACCEPTED) {

@@ -53,7 +53,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	buf_clear(&two);
 	if (n > 0) {
 		copy(source_memory(one.p, one.len, "again"), null, &two);
-		promise(one.len == two.len && (one.len == 0 || memcmp(one.p, two.p, one.len) == 0), "written again it comes out the same");
+		promise(one.len == two.len && (one.len == 0 || memcmp(one.p, two.p, one.len) == 0),
+			"written again it comes out the same");
 	}
 	buf_release(&one);
 	buf_release(&two);

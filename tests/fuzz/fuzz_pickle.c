@@ -59,7 +59,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		buf_clear(&two);
 		promise(copy(source_memory(one.p, one.len, "again"), &two, &end) == 0, "what was encoded is decoded");
 		promise(end == one.len, "it ends where it ends");
-		promise(has_objects(&one) || (one.len == two.len && memcmp(one.p, two.p, one.len) == 0), "encoded again it comes out the same");
+		promise(has_objects(&one) || (one.len == two.len && memcmp(one.p, two.p, one.len) == 0),
+			"encoded again it comes out the same");
 	}
 	buf_release(&one);
 	buf_release(&two);

@@ -137,7 +137,8 @@ edit(struct plan *p, const uint8_t *script, const struct statedict *sd, bool in_
 	static const char *const renames[] = { "s/^/m./", "s/\\d/#/", "s/\\.(weight|bias)$/\\/\\1/", "s/a/b/g", "s/$/x/" };
 	static const char *const patterns[] = { "head", "re:.*a", "^module", "weight", "0.", "b" };
 	static const enum dtype casts[] = { DTYPE_FLOAT64, DTYPE_FLOAT32, DTYPE_FLOAT16, DTYPE_BFLOAT16 };
-	struct drop_pattern drop = { str_c(patterns[script[1] / 3 % 6]), "--drop-params", (enum drop_syntax)(script[1] % 3), false };
+	struct drop_pattern drop = { str_c(patterns[script[1] / 3 % 6]), "--drop-params",
+		(enum drop_syntax)(script[1] % 3), false };
 	struct tables_opts tables = { .img_size = 32U * (script[4] % 24U), .index = (enum index_policy)(script[4] / 24 % 3) };
 	struct str *names = xcalloc(sd->n, sizeof(*names));
 	struct name_list list = { .names = names, .option = "--names", .keep = script[3] & 1 };
@@ -238,14 +239,16 @@ compare(const struct side *in, struct source *src, const char *key, const struct
 		const struct tensor *t = sd_tensor(&out.sd, statedict_find(&out.sd, x[i].name)), *was;
 
 		promise(t != NULL, "every name is there");
-		promise(t->dtype == x[i].to && shape_eq(t->shape, t->ndim, x[i].shape, x[i].ndim), "dtype and shape are as expected");
+		promise(t->dtype == x[i].to && shape_eq(t->shape, t->ndim, x[i].shape, x[i].ndim),
+			"dtype and shape are as expected");
 		was = &in->c->tensors[x[i].t - in->c->tensors];
 		promise((t->storage == STORAGE_NONE) == (was->storage == STORAGE_NONE), "data where data was");
 		if (x[i].table || t->storage == STORAGE_NONE || dtype_size(x[i].to) == 0)
 			continue;
 		gather(in, was, x[i].to, &want);
 		gather(&out, t, x[i].to, &have);
-		promise(want.len == have.len && (want.len == 0 || memcmp(want.p, have.p, want.len) == 0), "every element is as expected");
+		promise(want.len == have.len && (want.len == 0 || memcmp(want.p, have.p, want.len) == 0),
+			"every element is as expected");
 	}
 	buf_release(&want);
 	buf_release(&have);
@@ -275,7 +278,8 @@ from_pipe(const uint8_t *script, const uint8_t *data, size_t size, int rc_file, 
 	plan_init(&p, &s.diag);
 	if (open_side(&s, fuzz_pipe(data, size), NULL) && small(s.c) && run(&p, &s, script, &out, &x, &n, &e) == 0)
 		promise(warned || s.warnings > 0 ||
-			(rc_file == 0 && out.len == file->len && memcmp(out.p, file->p, out.len) == 0), "a pipe gives the same bytes");
+			(rc_file == 0 && out.len == file->len && memcmp(out.p, file->p, out.len) == 0),
+				"a pipe gives the same bytes");
 	free(x);
 	plan_release(&p);
 	buf_release(&out);
