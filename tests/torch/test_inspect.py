@@ -144,6 +144,11 @@ with t.part("contents"):
         back = back.to(v.dtype).view(v.shape)
         t.ok(tap.same(torch.nan_to_num(back.float()) if kind is float else back,
                       torch.nan_to_num(v.float()) if kind is float else v), f"text of {name} reads back the same")  # fmt: skip
+    legacy = save("all-legacy.pth", {"model": STATE}, _use_new_zipfile_serialization=False).read_bytes()
+    for name in ("float32.70001", "view.steps", "channels_last", "extremes"):
+        want = tap.bits(STATE[name].contiguous())
+        t.ok(inspect("--dump", name, "--dump-as", "raw", "-", stdin=data).stdout == want, f"{name} from a pipe")
+        t.ok(inspect("--dump", name, "--dump-as", "raw", "-", stdin=legacy).stdout == want, f"{name} from a pipe, legacy")
     done = inspect("--dump", "kind.bfloat16", "--dump-as", "npy", ZIP, status=2)
     t.ok(b"raw" in done.stderr, "numpy has no bfloat16: the error names raw")
     inspect("--dump", "nothing", ZIP, status=1)
