@@ -62,6 +62,12 @@ examples() {
 	[ "$status" -ne 0 ]
 }
 
+@test 'the function of lnn-model(5) is the one that wrote the descriptions among the fixtures' {
+	"$top/tests/manuals/run" --list "$top/man/lnn-model.5" >list
+	perl -0777 -ne '/\[file describe\.py\] (.*?)\n\n[^\n]*lnn-model\.5:\d+: /s and print $1' list | grep . >manual.py
+	grep . "$fixtures/describe.py" | diff - manual.py
+}
+
 @test 'every program has a manual, whose options are those of --help' {
 	local p
 	for p in $programs; do
