@@ -183,7 +183,7 @@ fuzz-programs: $(FUZZ_BIN)
 
 DEPS := build-essential pkg-config libyaml-dev zlib1g-dev libpcre2-dev bats perl python3 parallel zip unzip git
 DEPS_DEV := clang clang-tidy clang-format libclang-rt-14-dev cppcheck shellcheck mandoc gcovr hyperfine \
-	valgrind strace
+	valgrind strace lintian bash-completion fish zsh
 
 apt_install = @if command -v apt-get >/dev/null 2>&1; then \
 		as=; test "$$(id -u)" = 0 || as=sudo; \
@@ -200,7 +200,7 @@ deps:
 
 deps-dev: deps
 	$(call apt_install,$(DEPS_DEV),clang with clang-tidy$(comma) clang-format and libFuzzer$(comma) cppcheck$(comma) \
-	shellcheck$(comma) mandoc$(comma) gcovr$(comma) hyperfine$(comma) valgrind$(comma) strace)
+	shellcheck$(comma) mandoc$(comma) gcovr$(comma) hyperfine$(comma) valgrind$(comma) strace$(comma) lintian$(comma) bash-completion$(comma) fish and zsh)
 
 run_env = LNN_BUILD='$(abspath $(BUILD))' LNN_SAN='$(SAN)' V='$(V)' PYTHON='$(PYTHON)' CC='$(CC)'
 
