@@ -18,7 +18,7 @@
 
 /* ---- the other side */
 
-/* Opens the target as a checkpoint if it is one; else *src is closed again. */
+/* Opens the target as a checkpoint if it is one; else it is the description. */
 static int
 open_other(struct against *a, const char *name, struct err *e)
 {
@@ -26,8 +26,6 @@ open_other(struct against *a, const char *name, struct err *e)
 	const uint8_t *head;
 	size_t n;
 
-	if (model_is_builtin(name))
-		return 0;
 	if (file_input(name, FILE_BINARY, &src, e) < 0)
 		return -1;
 	if (source_look(src, 0, SOURCE_LOOK_MAX, &head, &n, e) < 0) {
@@ -38,8 +36,7 @@ open_other(struct against *a, const char *name, struct err *e)
 		     (n > 0 && head[0] == '{' && str_contains(str_n((const char *)head, n), str_c("\"weight_map\"")));
 	if (a->is_ckpt)
 		return input_open_source(&a->other, src, NULL, e);
-	source_close(src);
-	return 0;
+	return models_load_source(&a->model, src, e);
 }
 
 static int
@@ -48,12 +45,13 @@ open_target(struct against *a, struct err *e)
 	const struct strs *names = &a->j->in->o->against;
 
 	a->target = names->v[0];
-	if (names->n == 1 && strcmp(names->v[0], "-") != 0 && open_other(a, names->v[0], e) < 0)
+	if (names->n > 1 || models_knows(names->v[0])) {
+		if (models_load(&a->model, names->v, names->n, e) < 0)
+			return -1;
+	} else if (open_other(a, names->v[0], e) < 0)
 		return -1;
 	if (a->is_ckpt)
 		model_load_statedict(&a->model, &a->other.sd);
-	else if (models_load(&a->model, names->v, names->n, e) < 0)
-		return -1;
 	if (!a->model.has_state_dict)
 		return err_input(e, a->target, "the description lists no state dict: there is nothing to compare with");
 	if (a->j->in->o->values && !a->is_ckpt)

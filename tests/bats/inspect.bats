@@ -140,7 +140,11 @@ assert list(d)[:2] == ["schema", "file"] and d["schema"] == 1, d' || fail "$mode
 	try lnn-ckpt-inspect --dump w -k state_dict -o raw --dump-as raw "$fixtures/rest.pth"
 	expect_status 0
 	[ "$(wc -c <raw)" -eq 24 ]
-	expect_only list raw
+	cp "$fixtures/prefixed.pth" same.pth
+	try bash -c 'lnn-ckpt-inspect same.pth >>same.pth'
+	expect_refusal 2 lnn-ckpt-inspect 'input file is output file'
+	cmp same.pth "$fixtures/prefixed.pth"
+	expect_only list raw same.pth
 }
 
 @test "the list goes into the other programs and back" {
