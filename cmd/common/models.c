@@ -43,15 +43,12 @@ is_checkpoint(const uint8_t *head, size_t n)
 	return format_is_binary(head, n) || (n > 0 && head[0] == '{' && str_contains(text, str_c("\"weight_map\"")));
 }
 
-static int
-load_file(struct model *m, const char *name, struct err *e)
+int
+models_load_source(struct model *m, struct source *src, struct err *e)
 {
-	struct source *src;
 	const uint8_t *head;
 	size_t n;
 
-	if (file_input(name, FILE_TEXT, &src, e) != 0)
-		return -1;
 	if (source_look(src, 0, SOURCE_LOOK_MAX, &head, &n, e) != 0) {
 		source_close(src);
 		return -1;
@@ -59,9 +56,16 @@ load_file(struct model *m, const char *name, struct err *e)
 	return is_checkpoint(head, n) ? load_checkpoint(m, src, e) : load_description(m, src, e);
 }
 
-/* What is neither a file nor looks like one was meant for a built-in name: the error lists those. */
-static bool
-is_builtin(const char *name)
+static int
+load_file(struct model *m, const char *name, struct err *e)
+{
+	struct source *src;
+
+	return file_input(name, FILE_TEXT, &src, e) != 0 ? -1 : models_load_source(m, src, e);
+}
+
+bool
+models_knows(const char *name)
 {
 	const bool is_path = strpbrk(name, "./") != NULL || strcmp(name, "-") == 0;
 
@@ -74,6 +78,6 @@ models_load(struct model *m, const char *const *names, size_t n, struct err *e)
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < n; i++)
-		rc = is_builtin(names[i]) ? model_load_builtin(m, names[i], e) : load_file(m, names[i], e);
+		rc = models_knows(names[i]) ? model_load_builtin(m, names[i], e) : load_file(m, names[i], e);
 	return rc;
 }

@@ -4,9 +4,11 @@
 #ifndef LNN_COMMON_MODELS_H
 #define LNN_COMMON_MODELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/err.h"
+#include "io/source.h"
 #include "model/model.h"
 
 /*
@@ -14,5 +16,14 @@
  * checkpoint, which serves for its names, shapes and dtypes. Each replaces the sections that it has.
  */
 int models_load(struct model *m, const char *const *names, size_t n, struct err *e);
+
+/* The same of one opened file, which is taken over. */
+int models_load_source(struct model *m, struct source *src, struct err *e);
+
+/*
+ * Is name that of a built-in description, or meant to be (neither a file nor like one)? Then models_load opens no file
+ * for it; if there is no such description its error lists those that there are.
+ */
+bool models_knows(const char *name);
 
 #endif

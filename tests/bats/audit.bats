@@ -63,3 +63,20 @@ load helpers
 		[ ! -e out ] || fail 'an output'
 	done
 }
+
+@test '--against: a target on standard input is compared as a file is' {
+	lnn-ckpt-adapt -q --dtype float16 "$fixtures/swin.pth" -o half.pth
+	lnn-ckpt-inspect --format model "$fixtures/swin.pth" >model.yaml
+	for p in 'half.pth' model.yaml; do
+		try lnn-ckpt-inspect --against "$p" "$fixtures/swin.pth"
+		local want=$output status_of_file=$status
+		pipe "lnn-ckpt-inspect --against - $fixtures/swin.pth < $p"
+		expect_status "$status_of_file"
+		expect_out "$want"
+		pipe "cat $p | lnn-ckpt-inspect --against - $fixtures/swin.pth"
+		expect_out "$want"
+	done
+	try lnn-ckpt-inspect --against half.pth "$fixtures/swin.pth"
+	expect_status 1
+	expect_out_has 'float32	float16'
+}
