@@ -81,6 +81,9 @@ int adapt_prefix(struct adapt *a, struct err *e);
 void adapt_check(struct adapt *a);
 int adapt_verdict(struct adapt *a, struct err *e);
 
+/* What load_state_dict would do, in a line; said by adapt_verdict if the answer is no, else by adapt_write at its end. */
+void adapt_say_load(struct adapt *a, bool refused);
+
 /* Step 10, summary and report (finish.c) */
 int adapt_write(struct adapt *a, struct err *e);
 int adapt_report(struct adapt *a, struct err *e);

@@ -38,9 +38,8 @@ list_load(struct adapt *a)
 	buf_release(&words);
 }
 
-/* What load_state_dict would do, in a line. */
-static void
-say_load(struct adapt *a, bool refused)
+void
+adapt_say_load(struct adapt *a, bool refused)
 {
 	const struct load_check *c = &a->load;
 
@@ -80,7 +79,8 @@ adapt_verdict(struct adapt *a, struct err *e)
 	size_t unused = plan_unused(&a->plan);
 
 	plan_warn_near_misses(&a->plan);
-	say_load(a, refused);
+	if (refused || (unused > 0 && a->o->fail_unused))
+		adapt_say_load(a, refused);
 	if (refused)
 		return refuse(a, e);
 	if (unused > 0 && a->o->fail_unused)
@@ -171,8 +171,10 @@ adapt_write(struct adapt *a, struct err *e)
 		rc = shards_write(a, &s, e);
 	else if (rc == 0)
 		rc = emit_run(&m, &a->plan, &a->sealed, e);
-	if (rc == 0)
+	if (rc == 0) { /* not before: an error is one line */
+		adapt_say_load(a, false);
 		say_summary(a, &m, &s);
+	}
 	free(m.output);
 	free(carry);
 	return rc;

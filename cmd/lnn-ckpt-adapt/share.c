@@ -337,6 +337,8 @@ check_and_write(struct set *s, struct adapt *a, struct err *e)
 		rc = adapt_verdict(a, e);
 		if (rc == 0)
 			rc = write_index(s, a, &text, e);
+		if (rc == 0)
+			adapt_say_load(a, false);
 	}
 	buf_release(&text);
 	return rc;

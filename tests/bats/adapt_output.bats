@@ -196,6 +196,17 @@ floats() {
 	cmp keep "$fixtures/tiny.pth"
 }
 
+@test 'trouble is one line, also where the load check had nothing against it' {
+	try lnn-ckpt-adapt -m "$fixtures/mFormerV1.yaml" --carry nothing "$fixtures/prefixed.pth"
+	expect_status 2
+	expect_err_has 'no nothing at its root'
+	[ "$(grep -vc 'warning: ' <<<"$stderr")" -eq 1 ] || fail "$stderr"
+	pipe "lnn-ckpt-adapt -m '$fixtures/tiny.pth' '$fixtures/tiny.pth' >/dev/full"
+	expect_refusal 2 lnn-ckpt-adapt 'No space left on device'
+	try lnn-ckpt-adapt -m "$fixtures/tiny.pth" --root --to safetensors "$fixtures/tiny.pth"
+	expect_refusal 2 lnn-ckpt-adapt --root
+}
+
 @test 'names from standard input and the checkpoint, too: only one can have it' {
 	pipe "cat '$fixtures/tiny.pth' | lnn-ckpt-adapt --drop-names -"
 	expect_status 2

@@ -275,6 +275,21 @@ def in_the_rest():
         t.eq(torch.load(scratch / "out.pth")["epoch"], 3, "the rest")
 
 
+def cast():
+    """A table that is resized and cast is rounded once, from double precision."""
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        layer = Attention("last:1", 5, 4, 3, torch.float32)
+        state = {TABLE: layer.relative_position_bias_table.data, INDEX: layer.relative_position_index}
+        with t.part(f"cast to {dtype}"):
+            tap.run("lnn-ckpt-adapt", "-q", "--interpolate", "--grid", "7x9", "--dtype", str(dtype)[6:], save(state), "-o",
+                    scratch / "out.pth")
+            out = load(scratch / "out.pth")[TABLE]
+            want = interpolated(true_grid("last:1", state[TABLE], 5, 4), 7, 9, mode="bicubic", align_corners=False)
+            t.ok(out.dtype == dtype, f"cast to {dtype}: dtype")
+            close(out[:-1], want.reshape(-1, 3), f"cast to {dtype}: rounded once")
+            t.ok(tap.same(out[-1:].clone(), state[TABLE][-1:].to(dtype)), f"cast to {dtype}: class row")
+
+
 def report():
     layer = Attention("metaformer", 4, 4, 3, torch.float32)
     path = save({"stage_3." + TABLE: layer.relative_position_bias_table.data, "stage_3." + INDEX: layer.relative_position_index})
@@ -290,5 +305,6 @@ methods()
 conversions()
 reference_loaders()
 in_the_rest()
+cast()
 report()
 t.done()
