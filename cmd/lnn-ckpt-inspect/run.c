@@ -2,8 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/text.h"
 #include "base/xalloc.h"
@@ -160,19 +158,6 @@ check_names(const struct job *j, struct err *e)
 	return 0;
 }
 
-/* What is written must not go into what is read. */
-static int
-check_output(const struct source *src, struct err *e)
-{
-	const char *path = tool_settings.output;
-	struct stat st;
-
-	if ((path != NULL && strcmp(path, "-") != 0) || fstat(STDOUT_FILENO, &st) != 0 || !S_ISREG(st.st_mode) ||
-	    !source_is_file(src, st.st_dev, st.st_ino))
-		return 0;
-	return err_set(e, ERR_USAGE, "%s: input file is output file: use '-o FILE'", source_name(src));
-}
-
 static int
 open_input(struct job *j, const char *operand, struct err *e)
 {
@@ -182,8 +167,6 @@ open_input(struct job *j, const char *operand, struct err *e)
 	if (file_input(operand, FILE_BINARY, &j->input.src, e) < 0)
 		return -1;
 	j->file = source_name(j->input.src);
-	if (check_output(j->input.src, e) < 0)
-		return -1;
 	if (j->in->o->mode == MODE_GLOBALS)
 		return 0;
 	if (format_open(&j->input.ckpt, j->input.src, &opts, e) < 0 || open_state_dict(j, e) < 0)
