@@ -187,6 +187,8 @@ DEPS_DEV := clang clang-tidy clang-format libclang-rt-14-dev cppcheck shellcheck
 
 apt_install = @if command -v apt-get >/dev/null 2>&1; then \
 		as=; test "$$(id -u)" = 0 || as=sudo; \
+		test -z "$$as" || command -v sudo >/dev/null 2>&1 || { \
+			echo "There is no sudo here: please run 'make deps' as root, then the rest as yourself." >&2; exit 1; }; \
 		$$as env DEBIAN_FRONTEND=noninteractive sh -c \
 			'apt-get -q update && apt-get -q -y install --no-install-recommends $(1)' </dev/null; \
 	else \
