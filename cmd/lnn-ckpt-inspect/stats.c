@@ -131,19 +131,22 @@ count_cell(struct table *t, uint64_t n)
 	table_cellc(t, n == 0 ? "." : human_count(n, text));
 }
 
+/* On a terminal of 80 columns figures go before what the list says, too, and are shorter. */
+enum { WIDE = 100 };
+
 static void
-table_stats(struct table *t, const struct row *row, const struct moments *m)
+table_stats(struct table *t, bool wide, const struct row *row, const struct moments *m)
 {
 	char text[HUMAN_SIZE];
 	double v[FIGURES];
 
 	table_cell(t, row->name);
-	table_cellc(t, dtype_name(row->t->dtype));
-	table_cellc(t, human_count(row->numel, text));
+	table_cellc(t, wide ? dtype_name(row->t->dtype) : "");
+	table_cellc(t, wide ? human_count(row->numel, text) : "");
 	figures_of(m, v);
 	for (size_t i = 0; i < FIGURES; i++) {
 		if (has_figures(row) && !isnan(v[i]))
-			table_cellf(t, "%.5g", v[i]);
+			table_cellf(t, "%.*g", wide ? 5 : 4, v[i]);
 		else
 			table_cellc(t, "-");
 	}
@@ -163,7 +166,7 @@ put_stats(struct job *j, const struct figures *f, struct err *e)
 		table_init(&t, columns, sizeof(columns) / sizeof(columns[0]));
 	for (size_t i = 0; i < r->n && rc == 0 && !out_failed(&j->in->out); i++) {
 		if (j->in->o->format == FORMAT_TABLE)
-			table_stats(&t, &r->v[i], &f->moments[i]);
+			table_stats(&t, j->in->out.width >= WIDE, &r->v[i], &f->moments[i]);
 		else if (inspect_json(j->in))
 			json_stats(j, &r->v[i], &f->moments[i]);
 		else

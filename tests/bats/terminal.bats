@@ -57,11 +57,12 @@ model() {
 		plain $width 'lnn-filter -c exp.yaml --inspect model.pth'
 		no_line_over $width
 		expect_out_has 'WEIGHT_DECAY'
+		plain $width 'lnn-ckpt-inspect --stats model.pth'
+		no_line_over $width
+		expect_out_has ' norm '
 		plain $width "lnn-ckpt-inspect --summary '$fixtures/demo.pth'"
 		no_line_over $width
 	done
-	plain 132 'lnn-ckpt-inspect --stats model.pth'
-	no_line_over 132
 }
 
 @test 'a name that is cut keeps both ends; on a pipe nothing is cut' {
