@@ -85,6 +85,12 @@ lint_overrides(const struct rules *rules, const struct groups *groups, const str
 	const char **names = arena_calloc(&a, 2 * groups->n + 4, sizeof(*names));
 
 	optimizers(groups, &a, names);
+	if (overrides && overrides->kind != YN_MAP && !ynode_is_null(overrides)) {
+		struct err e = ERR_INIT;
+
+		ynode_fail(overrides, &e, "overrides of the learning rate are not read: a map of groups is expected");
+		tell(rules, &e);
+	}
 	for (size_t i = 0; overrides && overrides->kind == YN_MAP && i < overrides->n; i++) {
 		const struct ypair *pair = &overrides->pairs[i];
 		struct buf hint = BUF_INIT;

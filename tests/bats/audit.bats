@@ -80,3 +80,14 @@ load helpers
 	expect_status 1
 	expect_out_has 'float32	float16'
 }
+
+@test 'lint: overrides of the learning rate that are no map are not passed over in silence' {
+	cat >exp.yaml <<-'Y'
+		OPTIMIZER: {PARAMETER_GROUPS: {ENABLED: true, qkv: {FILTER: {TYPE: name, PATTERNS: [qkv]}}}}
+		LR_SCHEDULER:
+		  PARAMETER_GROUPS: [{NAME: qkv, MIN_LR: 5e-5}]
+	Y
+	try lnn-filter -c exp.yaml --lint "$fixtures/swin.pth"
+	expect_status 1
+	expect_out_has 'exp.yaml:3:21: overrides of the learning rate are not read'
+}
