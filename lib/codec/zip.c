@@ -106,9 +106,12 @@ struct behind {
 	bool wide;
 };
 
-/* What stands between the end of an entry's data and the next thing at limit. */
+/*
+ * What stands between the end of an entry's data and the next thing at limit. Where CRCs differ the one beside the data
+ * counts: a forward reader has passed it on before it comes to the directory.
+ */
 static int
-check_behind(struct reading *r, const struct zip_entry *t, struct behind b, uint64_t limit)
+check_behind(struct reading *r, struct zip_entry *t, struct behind b, uint64_t limit)
 {
 	uint64_t at = t->data + t->packed, room = limit - at;
 	struct zip_descriptor d;
@@ -125,6 +128,7 @@ check_behind(struct reading *r, const struct zip_entry *t, struct behind b, uint
 				return -1;
 			if (d.crc != t->crc || d.packed != t->packed || d.size != t->size)
 				differs(r, t);
+			t->crc = d.crc;
 			at = d.end;
 		}
 	}
@@ -151,6 +155,8 @@ check_local(struct reading *r, struct zip_entry *t, struct behind *b)
 	b->wide = l.wide;
 	if (l.sized && (l.entry.crc != t->crc || l.entry.packed != t->packed || l.entry.size != t->size))
 		differs(r, t);
+	if (l.sized && !b->announced)
+		t->crc = l.entry.crc;
 	return 0;
 }
 

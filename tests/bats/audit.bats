@@ -91,3 +91,28 @@ load helpers
 	expect_status 1
 	expect_out_has 'exp.yaml:3:21: overrides of the learning rate are not read'
 }
+
+# patch FILE OFFSET BYTES, as printf writes them
+patch_bytes() {
+	# shellcheck disable=SC2059
+	printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
+@test 'a CRC that differs within a zip: the same output from a file and from a pipe' {
+	local in=$fixtures/swin.pth name=swin/data/0 header central descriptor i
+	# The CRC of the first storage in its descriptor, and in the directory.
+	header=$(grep -abo "$name" "$in" | head -1 | cut -d: -f1)
+	descriptor=$(grep -abo $'PK\x07\x08' "$in" | cut -d: -f1 | awk -v header="$header" '$1 > header { print; exit }')
+	central=$(($(grep -abo "$name" "$in" | tail -1 | cut -d: -f1) - 46 + 16))
+	for i in $((descriptor + 4)) "$central"; do
+		cp "$in" bad.pth
+		patch_bytes bad.pth "$i" '\xde\xad\xbe\xef'
+		try lnn-ckpt-adapt bad.pth -o file.pth
+		expect_status 0
+		expect_err_has 'CRC or size fields differ within the zip'
+		pipe 'cat bad.pth | lnn-ckpt-adapt >pipe.pth'
+		expect_status 0
+		expect_err_has 'CRC fields differ within the zip'
+		cmp file.pth pipe.pth
+	done
+}
