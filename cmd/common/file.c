@@ -36,6 +36,8 @@ file_input(const char *operand, enum file_kind kind, struct source **out, struct
 	struct source_opts opts = { tmp != NULL && tmp[0] != '\0' ? tmp : NULL, tool_diag(), 0 };
 
 	*out = NULL;
+	if (operand != NULL && operand[0] == '\0')
+		return err_set(e, ERR_USAGE, "an empty file name: '-' is standard input");
 	if (is_standard(operand))
 		return standard_input(kind, &opts, out, e);
 	return source_open(out, operand, &opts, e);
@@ -101,6 +103,8 @@ file_output(const char *path, enum file_kind kind, struct source *const *inputs,
 	    struct err *e)
 {
 	*out = NULL;
+	if (path != NULL && path[0] == '\0')
+		return err_set(e, ERR_USAGE, "an empty file name: '-' is standard output");
 	if (is_standard(path))
 		return standard_output(kind, inputs, n, out, e);
 	if (kind == FILE_BINARY && is_terminal(path))

@@ -190,6 +190,10 @@ check(const struct options *o, const struct operands *operands, struct err *e)
 	if (o->mode != MODE_LIST && (o->format == FORMAT_NAMES || o->format == FORMAT_MODEL))
 		return err_set(e, ERR_USAGE, "--format=%s does not go with %s", o->format == FORMAT_NAMES ? "names" : "model",
 			       o->mode_name);
+	if (o->format != FORMAT_AUTO &&
+	    (o->mode == MODE_GET || o->mode == MODE_DUMP || (o->mode == MODE_REST && o->format != FORMAT_JSON)))
+		return err_set(e, ERR_USAGE, "%s has its own form: --format does not go with it%s", o->mode_name,
+			       o->mode == MODE_DUMP ? " (--dump-as)" : "");
 	if (tool_settings.null && ((o->mode != MODE_LIST && o->mode != MODE_GET) ||
 				   (o->format != FORMAT_AUTO && o->format != FORMAT_NAMES)))
 		return err_set(e, ERR_USAGE, "-0 is for names only");

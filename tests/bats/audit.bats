@@ -116,3 +116,25 @@ patch_bytes() {
 		cmp file.pth pipe.pth
 	done
 }
+
+@test 'an empty file name is called that' {
+	for p in lnn-ckpt-inspect lnn-ckpt-adapt 'lnn-interp-bias --img-size 64' "lnn-filter -e '{TYPE: name, PATTERNS: [w]}'"; do
+		pipe "$p ''"
+		expect_status 2
+		expect_err_has 'an empty file name'
+		pipe "$p -o '' $fixtures/tiny.pth"
+		expect_status 2
+		expect_err_has 'an empty file name'
+	done
+}
+
+@test '--format is not passed over in silence where it has no meaning' {
+	for p in '--get epoch' '--dump scalar' '--rest --format tsv'; do
+		pipe "lnn-ckpt-inspect --format=jsonl $p $fixtures/tiny.pth"
+		expect_status 2
+		expect_out ''
+		expect_err_has '--format does not go with it'
+	done
+	try lnn-ckpt-inspect --rest --format json "$fixtures/tiny.pth"
+	expect_status 0
+}
