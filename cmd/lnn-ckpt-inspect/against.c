@@ -2,6 +2,7 @@
  * --against: what load_state_dict would say, and whether dtypes and values are those of another checkpoint.
  */
 #include "against.h"
+#include "rows.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -82,24 +83,6 @@ strip(const struct options *o, struct str name)
 	return name;
 }
 
-/* Are -e and -v of this opinion? Of names that are no rows as well. */
-static int
-chosen(const struct inspect *in, struct str name, bool *yes, struct err *e)
-{
-	int found = 0;
-
-	*yes = in->o->exprs.n == 0;
-	for (size_t i = 0; i < in->o->exprs.n && !*yes; i++) {
-		found = pyre_search(in->exprs[i], name, NULL, 0, e);
-		if (found < 0)
-			return -1;
-		*yes = found > 0;
-	}
-	if (in->o->exprs.n > 0 && in->o->invert)
-		*yes = !*yes;
-	return 0;
-}
-
 static int
 map_names(struct against *a, struct err *e)
 {
@@ -112,7 +95,7 @@ map_names(struct against *a, struct err *e)
 
 		if (sd->entries[i].kind == SD_PART)
 			continue;
-		if (chosen(a->j->in, name, &yes, e) < 0)
+		if (rows_chosen(a->j->in, name, &yes, e) < 0)
 			return -1;
 		if (!yes)
 			continue;
@@ -183,7 +166,7 @@ find_missing(struct against *a, struct err *e)
 
 		if (strmap_get(&a->ours, target->name, NULL) || forgiven(a, target->name))
 			continue;
-		if (chosen(a->j->in, target->name, &yes, e) < 0)
+		if (rows_chosen(a->j->in, target->name, &yes, e) < 0)
 			return -1;
 		if (yes)
 			add(a, DIFF_MISSING, target->name)->theirs = target;

@@ -5,8 +5,8 @@
 
 #include "base/xalloc.h"
 
-static int
-matches(const struct inspect *in, struct str name, bool *yes, struct err *e)
+int
+rows_chosen(const struct inspect *in, struct str name, bool *yes, struct err *e)
 {
 	int found = 0;
 
@@ -33,7 +33,7 @@ rows_choose(struct rows *r, const struct inspect *in, const struct statedict *sd
 
 		if (t == NULL)
 			continue;
-		if (matches(in, sd->entries[i].name, &yes, e) < 0)
+		if (rows_chosen(in, sd->entries[i].name, &yes, e) < 0)
 			return -1;
 		if (yes)
 			r->v[r->n++] = (struct row){ sd->entries[i].name, t, tensor_count(t), tensor_nbytes(t), i, 1 };

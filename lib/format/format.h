@@ -57,8 +57,8 @@ struct format_writer {
 	int (*finish)(struct writer *w, struct err *e);
 	void (*release)(struct writer *w);
 	bool wants_crc;        /* stored() needs the CRC-32 of the bytes */
-	/* Total size of the output if it can be told beforehand, else 0; for progress and holding back. */
-	uint64_t (*hold)(struct writer *w); /* position from which bytes must wait for the end; UINT64_MAX: none. Known after begin */
+	/* Position from which bytes must wait for the end; UINT64_MAX: none. Known after begin. */
+	uint64_t (*hold)(struct writer *w);
 };
 
 struct writer {
