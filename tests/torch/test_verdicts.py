@@ -13,6 +13,7 @@ import pickle
 import random
 import re
 import signal
+import traceback
 import zipfile
 
 import torch
@@ -27,11 +28,12 @@ SEED = int(os.environ.get("LNN_SEED", 1))
 # What they refuse and we take: (why, who refuses, their message).
 EXCEPTIONS = [
     ("an unknown global is carried as it is and never called; a warning says that torch wants weights_only=False", "torch",
-     r"Unsupported global|not an allowed global|Unsupported class"),
+     r"Unsupported global|not an allowed global|Unsupported class|unrecognized function"),
+    ("an opcode that only the whole of Python's unpickler knows is plain data to us", "torch", r"Unsupported operand"),
     ("a call whose arguments do not fit its function is carried like one of an unknown function", "torch",
      r"missing \d+ required|takes \d+ positional|takes from \d+ to"),
     ("a damaged record that says nothing of tensors is not read", "torch",
-     r"reading file \.(format_version|storage_alignment|data/)"),
+     r"reading file \.(format_version|storage_alignment|data/)|zip_file\.serialization_id\(\)"),
 ]
 
 # ---- verdicts
@@ -76,7 +78,7 @@ def in_child(load, data, **options):
         try:
             answer = (True, digest(load(data, **options)))
         except BaseException as x:  # pylint: disable=broad-except
-            answer = (False, f"{type(x).__name__}: {x}")
+            answer = (False, f"{type(x).__name__}: {x}" + "".join(traceback.format_tb(x.__traceback__)[-3:]))
         with os.fdopen(write, "wb") as f:
             pickle.dump(answer, f)
         os._exit(0)
