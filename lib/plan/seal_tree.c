@@ -133,7 +133,10 @@ is_carried(struct seal *l, struct str key, bool *asked)
 	return o->carry_all;
 }
 
-/* The root entry that holds the state dict is not part of the rest; of a nested place, what lies beside it is. */
+/*
+ * The root entry that holds the state dict is not part of the rest; of a nested place, what lies beside it is. Another
+ * entry that is the same dict (an EMA that was never told apart) goes along as it was.
+ */
 static int
 carry_entry(struct seal *l, uint32_t root, uint32_t key, uint32_t val, struct err *e)
 {
@@ -142,7 +145,7 @@ carry_entry(struct seal *l, uint32_t root, uint32_t key, uint32_t val, struct er
 	struct vtree *t = l->s->tree;
 	uint32_t copied, beside, i;
 
-	if (val == sd->place)
+	if (val == sd->place && str_ends(sd->key, value_text(src, key)))
 		return 0;
 	if (str_eq(root_key(sd->key), value_text(src, key)) && value_kind(src, val) == VALUE_DICT &&
 	    !str_eq(sd->key, value_text(src, key))) {
