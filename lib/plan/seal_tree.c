@@ -143,16 +143,16 @@ carry_entry(struct seal *l, uint32_t root, uint32_t key, uint32_t val, struct er
 	const struct statedict *sd = l->p->inputs[0].sd;
 	const struct vtree *src = sd->ckpt->tree;
 	struct vtree *t = l->s->tree;
+	const bool text = value_is_text(src, key);
 	uint32_t copied, beside, i;
 
-	if (val == sd->place && str_ends(sd->key, value_text(src, key)))
+	if (val == sd->place && (!text || str_ends(sd->key, value_text(src, key))))
 		return 0;
-	if (str_eq(root_key(sd->key), value_text(src, key)) && value_kind(src, val) == VALUE_DICT &&
+	if (text && str_eq(root_key(sd->key), value_text(src, key)) && value_kind(src, val) == VALUE_DICT &&
 	    !str_eq(sd->key, value_text(src, key))) {
 		beside = value_new_seq(t, VALUE_DICT);
 		for (i = 0; i < value_len(src, val); i++)
-			if (value_is_text(src, value_key(src, val, i)) &&
-			    carry_entry(l, beside, value_key(src, val, i), value_val(src, val, i), e) != 0)
+			if (carry_entry(l, beside, value_key(src, val, i), value_val(src, val, i), e) != 0)
 				return -1;
 		copied = beside;
 	} else {
@@ -160,7 +160,10 @@ carry_entry(struct seal *l, uint32_t root, uint32_t key, uint32_t val, struct er
 	}
 	if (copied == VALUE_ABSENT)
 		return e->code == ERR_NONE ? 0 : -1;
-	value_set(t, root, value_new_text(t, VALUE_STR, value_text(src, key)), copied);
+	key = text ? value_new_text(t, VALUE_STR, value_text(src, key)) : value_copy(&l->copiers[0], key, e);
+	if (key == VALUE_ABSENT)
+		return e->code == ERR_NONE ? 0 : -1;
+	value_set(t, root, key, copied);
 	return 0;
 }
 
@@ -170,7 +173,7 @@ carry(struct seal *l, uint32_t root, struct err *e)
 	const struct statedict *sd = l->p->inputs[0].sd;
 	const struct vtree *src = sd->ckpt->tree;
 	const struct seal_opts *o = l->o;
-	bool *asked = xcalloc(o->ncarry, sizeof(*asked));
+	bool *asked = xcalloc(o->ncarry, sizeof(*asked)), text;
 	uint32_t from = sd->ckpt->root, key;
 	size_t i,
 		n = src == NULL || value_kind(src, from) != VALUE_DICT || from == sd->place ? 0 : value_len(src, from);
@@ -178,9 +181,10 @@ carry(struct seal *l, uint32_t root, struct err *e)
 
 	for (i = 0; rc == 0 && i < n; i++) {
 		key = value_key(src, from, i);
-		if (!value_is_text(src, key) || !is_carried(l, value_text(src, key), asked))
+		text = value_is_text(src, key); /* what is not can only be meant by --carry-all */
+		if (text ? !is_carried(l, value_text(src, key), asked) : !o->carry_all)
 			continue;
-		if (str_eq(value_text(src, key), o->under) && value_val(src, from, i) != sd->place)
+		if (text && str_eq(value_text(src, key), o->under) && value_val(src, from, i) != sd->place)
 			rc = err_set(e, ERR_USAGE,
 				     "%s: cannot carry %.*s: the state dict is written there; name another place with "
 				     "--under",

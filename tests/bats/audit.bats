@@ -139,14 +139,14 @@ patch_bytes() {
 	expect_status 0
 }
 
-@test '--carry: an entry that is the same dict as the state dict goes along, too' {
-	# A legacy stream of {'model': d, 'ema': d}, d = {'w': tensor([1.])}.
+@test '--carry: an entry that is the same dict as the state dict goes along, too, and keys that are no text' {
+	# A legacy stream of {'model': d, 'ema': d, 7: 5}, d = {'w': tensor([1.])}.
 	{
 		printf '\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.'
 		printf '\x80\x02}(X\x10\0\0\0protocol_versionM\xe9\x03X\x0d\0\0\0little_endian\x88u.'
 		printf '\x80\x02}(X\5\0\0\0model}q\1(X\1\0\0\0wctorch._utils\n_rebuild_tensor_v2\n('
 		printf '(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0000X\3\0\0\0cpuK\1NtQ'
-		printf 'K\0(K\1t(K\1t\x89ccollections\nOrderedDict\n)RtRuX\3\0\0\0emah\1u.'
+		printf 'K\0(K\1t(K\1t\x89ccollections\nOrderedDict\n)RtRuX\3\0\0\0emah\1K\7K\5u.'
 		printf '\x80\x02](X\1\0\0\0000e.\1\0\0\0\0\0\0\0\0\0\x80\x3f'
 	} >alias.pth
 	for p in --carry=ema --carry-all; do
@@ -155,4 +155,6 @@ patch_bytes() {
 		try lnn-ckpt-inspect -k '' --format names out.pth
 		expect_out $'model.v\nema.w'
 	done
+	try lnn-ckpt-inspect --get 7 out.pth
+	expect_out 5
 }
