@@ -91,6 +91,17 @@ all_spaces(struct str s)
 	return n > 0 && n == s.len;
 }
 
+/* Printing ASCII without a backslash: nearly every name. */
+static bool
+is_plain(struct str name)
+{
+	unsigned odd = 0;
+
+	for (size_t i = 0; i < name.len; i++)
+		odd |= (unsigned)(name.p[i] < 0x20) | (unsigned)(name.p[i] == 0x7f) | (unsigned)(name.p[i] == '\\');
+	return odd == 0 && name.len > 0 && name.p[0] != '#' && name.p[0] != ' ';
+}
+
 void
 text_escape(struct buf *b, struct str name)
 {
@@ -99,6 +110,10 @@ text_escape(struct buf *b, struct str name)
 	size_t i = 0, n, start = 0;
 	uint32_t c;
 
+	if (is_plain(name)) {
+		buf_addstr(b, name);
+		return;
+	}
 	if (name.len == 0)
 		buf_adds(b, "\\e");
 	for (; i < name.len; i += n) {
