@@ -99,6 +99,18 @@ examples() {
 	done
 }
 
+@test 'limits of lnn-tools(7) are those of the readers' {
+	local name value
+	sed -E 's/^enum \{ (.*) \};/\1,/; s/, ([A-Z])/,\n\1/g' "$top/lib/base/limits.h" |
+		sed -nE 's/^\t?([A-Z_]+) = ([^,]+),.*/\1 \2/p; s/^#define ([A-Z_]+_MAX) +([^\/]+).*/\1 \2/p' |
+		sed -E 's/\((uint64_t|size_t)\)//' >limits
+	[ "$(wc -l <limits)" -gt 20 ]
+	while read -r name value; do
+		echo "$name=$((value))"
+	done <limits | sort >want
+	grep -E '^\.\\" [A-Z_]+=' "$top/man/lnn-tools.7" | grep -oE '[A-Z_]+=[0-9]+' | sort | diff want - || fail 'lnn-tools(7) has others'
+}
+
 @test 'manuals refer to manuals that exist, and are listed in lnn-tools(7)' {
 	local page name
 	for page in "$top"/man/*.[157]; do
