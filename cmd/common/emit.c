@@ -150,6 +150,25 @@ rehearse(struct emit *m, struct plan *p, const struct sealed *s, struct err *e)
 	return rc;
 }
 
+/* A stream is read to its end, so that a dry run ends as the run would if the input is cut off. */
+static int
+drain(const struct emit *m, struct err *e)
+{
+	struct ckpt *c;
+
+	for (size_t i = 0; i < m->ninputs; i++) {
+		c = m->inputs[i].ckpt;
+		if (!source_is_stream(m->inputs[i].src))
+			continue;
+		for (uint32_t s = 0; s < c->nstorages; s++)
+			if (ckpt_done(c, s, e) != 0)
+				return -1;
+		if (ckpt_finish(c, e) != 0)
+			return -1;
+	}
+	return 0;
+}
+
 int
 emit_run(struct emit *m, struct plan *p, const struct sealed *s, struct err *e)
 {
@@ -161,7 +180,7 @@ emit_run(struct emit *m, struct plan *p, const struct sealed *s, struct err *e)
 	if (m->dry_run && m->rehearse)
 		return rehearse(m, p, s, e) == 0 ? list(p, e) : -1;
 	if (m->dry_run) {
-		if (plan_tables_resolve(p, e) != 0 || (m->ready != NULL && m->ready(m->ready_arg, e) != 0))
+		if (plan_tables_resolve(p, e) != 0 || drain(m, e) != 0 || (m->ready != NULL && m->ready(m->ready_arg, e) != 0))
 			return -1;
 		return list(p, e);
 	}
