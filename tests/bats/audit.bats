@@ -118,7 +118,8 @@ patch_bytes() {
 }
 
 @test 'an empty file name is called that' {
-	for p in lnn-ckpt-inspect lnn-ckpt-adapt 'lnn-interp-bias --img-size 64' "lnn-filter -e '{TYPE: name, PATTERNS: [w]}'"; do
+	local rule="'{TYPE: name, PATTERNS: [w]}'"
+	for p in lnn-ckpt-inspect lnn-ckpt-adapt 'lnn-interp-bias --img-size 64' "lnn-filter -e $rule"; do
 		pipe "$p ''"
 		expect_status 2
 		expect_err_has 'an empty file name'
@@ -139,7 +140,7 @@ patch_bytes() {
 	expect_status 0
 }
 
-@test '--carry: an entry that is the same dict as the state dict goes along, too, and keys that are no text' {
+@test "--carry: an entry that is the same dict as the state dict is not lost, nor keys that are no text" {
 	# A legacy stream of {'model': d, 'ema': d, 7: 5}, d = {'w': tensor([1.])}.
 	{
 		printf '\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.'
