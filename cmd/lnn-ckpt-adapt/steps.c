@@ -60,6 +60,21 @@ drop_all(struct adapt *a, struct err *e)
 
 /* ---- step 6 */
 
+/* A checkpoint given for a list is told so, rather than which of its bytes is no line. */
+static int
+check_list(struct source *src, struct err *e)
+{
+	const uint8_t *head;
+	size_t n;
+
+	if (source_look(src, 0, FORMAT_PROBE, &head, &n, e) != 0)
+		return -1;
+	if (format_is_binary(head, n))
+		return err_input(e, source_name(src),
+				 "a list of names was expected, and this is binary (lnn-ckpt-inspect lists a checkpoint's)");
+	return 0;
+}
+
 static int
 read_names(struct adapt *a, const char *operand, struct str **names, size_t *n, struct err *e)
 {
@@ -74,7 +89,9 @@ read_names(struct adapt *a, const char *operand, struct str **names, size_t *n, 
 	if (file_input(operand, FILE_TEXT, &src, e) != 0)
 		return -1;
 	list_open(&r, src, tool_settings.null);
-	while ((rc = list_next(&r, &line, e)) > 0) {
+	rc = check_list(src, e);
+	while (rc == 0 && (rc = list_next(&r, &line, e)) > 0) {
+		rc = 0;
 		*names = xgrow(*names, *n, &cap, sizeof(**names));
 		(*names)[(*n)++] = arena_str(&a->arena, line.entry.name);
 	}

@@ -386,3 +386,9 @@ stage_4.1.attn.relative_position_bias_table\tfloat32\t[530,8]' options
 	expect_status 1
 }
 
+
+@test 'a checkpoint where a list of names belongs is called that' {
+	try lnn-ckpt-adapt --drop-names "$fixtures/swin.pth" "$fixtures/demo.pth" -o out.pth
+	expect_refusal 2 lnn-ckpt-adapt 'swin.pth: a list of names was expected, and this is binary'
+	expect_only
+}
