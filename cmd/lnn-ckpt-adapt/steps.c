@@ -69,7 +69,7 @@ check_list(struct source *src, struct err *e)
 
 	if (source_look(src, 0, FORMAT_PROBE, &head, &n, e) != 0)
 		return -1;
-	if (format_is_binary(head, n))
+	if (!tool_settings.null && format_is_binary(head, n))
 		return err_input(e, source_name(src),
 				 "a list of names was expected, and this is binary (lnn-ckpt-inspect lists a checkpoint's)");
 	return 0;
