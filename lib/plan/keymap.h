@@ -39,7 +39,8 @@ bool keymap_interpolates(const struct keymap *k);
 /*
  * Applies the map to the living entries of p. Inputs are recognised by their labels. With target: same_shape, mapped
  * entries that the model lacks or has in another shape are dropped (said in the report, counted in one warning), and
- * the entries are put into the model's order. A map is applied once: its rules then refer to p. ERR_USAGE: a description or config that is missing.
+ * the entries are put into the model's order. A map is applied once: its rules then refer to p. ERR_USAGE: a
+ * description or config that is missing.
  */
 int keymap_apply(struct keymap *k, struct plan *p, const struct keymap_env *env, struct err *e);
 
