@@ -168,6 +168,7 @@ plan_pump(struct plan *p, const struct sealed *s, const struct format_writer *f,
 	    (o->ready == NULL || o->ready(o->ready_arg, e) == 0))
 		rc = writer_finish(&u.w, e);
 	writer_release(&u.w);
+	transform_release(&u.ctx);
 	*lost = u.ctx.lost;
 	return rc;
 }

@@ -8,7 +8,7 @@
 #include "plan/tables.h"
 #include "tensor/convert.h"
 
-enum { PIECE = 1 << 20 }; /* bytes read at a time for a cast */
+enum { PIECE = 1 << 20, CAST_PIECE = 256 << 10 }; /* bytes read at a time: to be copied, to be cast */
 
 static struct ckpt *
 ckpt_of(const struct transform_ctx *ctx, uint32_t input)
@@ -138,6 +138,27 @@ cast_take(void *arg, uint64_t i, unsigned slot, struct err *e)
 	return emit(k->ctx, k->t->from == k->t->to ? k->in[slot] : k->out[slot], (size_t)n * k->to, k->crc, e);
 }
 
+/* Room i for size bytes. Fresh memory for each storage would cost more than the cast. */
+static unsigned char *
+room(struct transform_ctx *ctx, unsigned i, size_t size)
+{
+	if (ctx->nrooms == 0) {
+		ctx->nrooms = 2 * pool_slots(ctx->pool);
+		ctx->rooms = xcalloc(ctx->nrooms, sizeof(*ctx->rooms));
+	}
+	return (unsigned char *)buf_room(&ctx->rooms[i], size);
+}
+
+void
+transform_release(struct transform_ctx *ctx)
+{
+	for (unsigned i = 0; i < ctx->nrooms; i++)
+		buf_release(&ctx->rooms[i]);
+	free(ctx->rooms);
+	ctx->rooms = NULL;
+	ctx->nrooms = 0;
+}
+
 /* n items that follow each other in the storage, from byte first on. */
 static int
 run_cast(struct transform_ctx *ctx, const struct transform *t, uint64_t first, uint64_t n, uint32_t *crc,
@@ -163,19 +184,15 @@ run_cast(struct transform_ctx *ctx, const struct transform *t, uint64_t first, u
 	if (source_is_stream(k.c->src) || ckpt_range(k.c, t->storage, &(uint64_t){ 0 }) == NULL)
 		pool = NULL;
 	slots = pool_slots(pool);
-	k.each = PIECE / k.from;
+	k.each = CAST_PIECE / k.from;
 	k.in = xcalloc(slots, sizeof(*k.in));
 	k.out = xcalloc(slots, sizeof(*k.out));
 	k.lost = xcalloc(slots, sizeof(*k.lost));
 	for (i = 0; i < slots; i++) {
-		k.in[i] = xmalloc((size_t)k.each * k.from);
-		k.out[i] = xmalloc((size_t)k.each * k.to);
+		k.in[i] = room(ctx, 2 * i, (size_t)k.each * k.from);
+		k.out[i] = room(ctx, 2 * i + 1, (size_t)k.each * k.to);
 	}
 	rc = pool_run(pool, (k.items + k.each - 1) / k.each, cast_make, cast_take, &k, e);
-	for (i = 0; i < slots; i++) {
-		free(k.in[i]);
-		free(k.out[i]);
-	}
 	free(k.in);
 	free(k.out);
 	free(k.lost);

@@ -4,6 +4,7 @@
 #ifndef LNN_PLAN_TRANSFORM_H
 #define LNN_PLAN_TRANSFORM_H
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/pool.h"
 #include "io/sink.h"
@@ -34,6 +35,8 @@ struct transform_ctx {
 	uint64_t lost;                           /* finite values that became infinite or NaN in a cast or table */
 	void (*tick)(void *arg, uint64_t bytes); /* bytes of input done since the last call; may be NULL */
 	void *tick_arg;
+	struct buf *rooms; /* of casts, two a slot of the pool: kept from one storage to the next; transform_release */
+	unsigned nrooms;
 	/* A table as it was and as it is now, [rows][heads]; may be NULL. */
 	void (*show)(void *arg, const struct plan_table *t, const double *before, const double *after);
 	void *show_arg;
@@ -44,6 +47,9 @@ struct transform_ctx {
  * the source for a whole copied storage where the source states it.
  */
 int transform_run(struct transform_ctx *ctx, const struct transform *t, uint32_t *crc, struct err *e);
+
+/* Frees what ctx has come to own. */
+void transform_release(struct transform_ctx *ctx);
 
 /*
  * Elements of a tensor in row-major order, in the machine-independent form of the output (little-endian,
