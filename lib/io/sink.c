@@ -34,6 +34,7 @@ sink_free(struct sink *s)
 		close(s->fd);
 	buf_release(&s->held);
 	free(s->buf);
+	free(s->piece);
 	free(s->name);
 	free(s);
 }

@@ -31,6 +31,7 @@ struct sink {
 	char *buf;               /* len bytes not written yet, before what is held */
 	size_t len;
 	struct buf held;
+	char *piece;             /* of copies through memory; kept, as fresh memory costs as much as the copy */
 };
 
 /*
