@@ -90,13 +90,23 @@ trim(struct stream *s)
 		s->start = 0;
 }
 
+/* A window worth making smaller. */
+enum { LARGE = 2 << 20 };
+
 /* Room for n more bytes behind the window's contents. */
 static uint8_t *
 room(struct stream *s, size_t n)
 {
-	if (s->cap - s->start - s->len < n && s->start > 0) {
+	bool shrink = s->cap > LARGE && s->len + n < s->cap / 8;
+
+	if ((shrink || s->cap - s->start - s->len < n) && s->start > 0) {
 		memmove(s->win, s->win + s->start, s->len);
 		s->start = 0;
+	}
+	/* A window that had to hold a large pickle is small again once that is forgotten. */
+	if (shrink) {
+		s->cap /= 4;
+		s->win = xreallocn(s->win, s->cap, 1);
 	}
 	if (s->cap - s->len < n) {
 		s->cap = s->len + n > 2 * s->cap ? s->len + n : 2 * s->cap;
