@@ -32,23 +32,6 @@ known() {
 	done
 }
 
-# safetensors FILE NAME...: a file with one float32 for each name, put together by hand.
-safetensors() {
-	local file=$1 header='{' at=0 n
-	shift
-	for n; do
-		header+="\"$n\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[$at,$((at + 4))]},"
-		at=$((at + 4))
-	done
-	header="${header%,}}"
-	n=$(printf '%08x' ${#header})
-	{
-		printf '%b' "\\x${n:6:2}\\x${n:4:2}\\x${n:2:2}\\x${n:0:2}\\0\\0\\0\\0"
-		printf '%s' "$header"
-		head -c $at /dev/zero
-	} >"$file"
-}
-
 @test 'step 1: the state dict is under model, state_dict_ema, state_dict, or where -k says' {
 	adapt "$fixtures/prefixed.pth"
 	expect_status 0
