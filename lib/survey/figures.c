@@ -66,11 +66,13 @@ static int
 take(void *arg, const struct pass_unit *u, unsigned slot, struct err *e)
 {
 	struct work *w = arg;
-	uint32_t *crc = w->crcs ? &w->f->crc[u->item->storage] : NULL;
 
 	(void)e;
-	if (gives_crc(w, u))
+	if (gives_crc(w, u)) {
+		uint32_t *crc = &w->f->crc[u->item->storage];
+
 		*crc = crc32_join(*crc, w->slots[slot].crc, bytes_of(u));
+	}
 	if (u->item->t == NULL || !moments_known(u->item->t->dtype))
 		return 0;
 	if (u->item->plain)
