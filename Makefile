@@ -106,7 +106,7 @@ LINK = $(CC) -pthread -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SAN_FLAGS) $(EX
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all test-programs fuzz-programs deps deps-dev demo check check-torch lint fuzz bench cov \
+.PHONY: all test-programs fuzz-programs deps deps-dev demo check memcheck check-torch lint fuzz bench cov \
 	install uninstall dist deb clean help FORCE
 
 all: $(LIB) $(PROGS)
@@ -209,8 +209,15 @@ run_env = LNN_BUILD='$(abspath $(BUILD))' LNN_SAN='$(SAN)' V='$(V)' PYTHON='$(PY
 demo: all
 	@$(run_env) tests/demo
 
+# CHECKS: other files than all, as in `make SAN=thread CHECKS=tests/bats/threads.bats check`.
+CHECKS ?= $(UNIT_BIN) $(REPLAY_BIN) $(VS_PYTHON) $(BATS)
+
 check: all test-programs
-	@$(run_env) tests/run $(UNIT_BIN) $(REPLAY_BIN) $(VS_PYTHON) $(BATS)
+	@$(run_env) tests/run $(CHECKS)
+
+# Under valgrind, whole: minutes. Not what limits its memory, or preloads something: there valgrind is in the way.
+memcheck: all test-programs
+	@$(run_env) tests/memcheck $(UNIT_BIN) $(REPLAY_BIN) $(filter-out %/faults.bats %/hostile.bats,$(BATS))
 
 check-torch: all $(DRIVER_BIN)
 	@$(run_env) tests/torch/run
@@ -270,6 +277,7 @@ help:
 	@echo 'make demo          a tour of the programs on a real checkpoint'
 	@echo 'make check         unit tests, command tests and the fuzz corpora'
 	@echo 'make check-torch   the same outputs in real PyTorch (PYTHON=one that has torch)'
+	@echo 'make memcheck      most of check under valgrind'
 	@echo 'make lint          format, static analysis, manuals, layers'
 	@echo 'make fuzz          each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
 	@echo 'make bench cov     benchmarks; coverage of lib/'

@@ -75,7 +75,7 @@ forward(struct source *src)
 	struct zip_entry en;
 	struct buf name = BUF_INIT;
 	struct err e = ERR_INIT;
-	enum zip_sign sign;
+	enum zip_sign sign = ZIP_SIGN_OTHER;
 	uint64_t at = 0, n = 0, start;
 
 	while (zip_sign(src, at, &sign, &e) == 0 && sign == ZIP_SIGN_LOCAL && zip_local(src, at, &l, &name, &e) == 0) {

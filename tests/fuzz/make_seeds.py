@@ -180,6 +180,18 @@ small += legacies + sets + [checkpoints[n] for n in ("lazybits.pth", "bigendian.
 for script, data in itertools.product(scripts, small):
     seed("roundtrip", script + data)
 
+# ---- surveys: how long the first checkpoint is, both of them
+
+for i, data in enumerate(small):
+    if len(data) < 65536:
+        seed("survey", struct.pack("<H", len(data)) + data)
+        seed("survey", struct.pack("<H", len(data)) + data + small[(i + 1) % len(small)])
+values = struct.pack("<12f", 1, float("nan"), float("inf"), 0, -0.0, 1e38, *range(6))
+for dtype, size in ("F32", 4), ("BF16", 2), ("I64", 8), ("F8_E4M3", 1), ("C64", 8), ("F64", 8), ("F16", 2), ("BOOL", 1), ("U64", 8):
+    header = '{"a":{"dtype":"%s","shape":[%d],"data_offsets":[0,48]}}' % (dtype, 48 // size)
+    data = safetensors(header, values)
+    seed("survey", struct.pack("<H", len(data)) + data + safetensors(header, values[::-1]))
+
 # ---- pickles
 
 loop = [1]

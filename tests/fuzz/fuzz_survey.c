@@ -1,0 +1,203 @@
+/*
+ * Surveys. The first two bytes of the input say how long the first checkpoint is; the rest is the second, or the first
+ * again if nothing is left. Every element counts once, whoever reads: one thread, three, a pipe; CRCs are those of the
+ * bytes; a checkpoint does not differ from itself, and a from b in as many elements as b from a.
+ */
+#include "fuzz.h"
+
+#include "plan/transform.h"
+#include "survey/compare.h"
+#include "survey/figures.h"
+
+enum { ELEMENTS_MAX = 1 << 18 };
+
+struct side {
+	struct source *src;
+	struct ckpt *c;
+	struct statedict sd;
+	unsigned warnings;
+	struct diag diag;
+};
+
+static bool
+open_side(struct side *s, struct source *src)
+{
+	struct format_opts opts = { &s->diag, NULL };
+	struct err e = ERR_INIT;
+	uint64_t n = 0;
+
+	*s = (struct side){ .src = src, .diag = { fuzz_say, &s->warnings } };
+	if (format_open(&s->c, src, &opts, &e) < 0 || statedict_open(&s->sd, s->c, NULL, &e) < 0 ||
+		fuzz_contents(s->c) > FUZZ_CONTENTS)
+		return false;
+	for (size_t i = 0; i < s->sd.n && n <= ELEMENTS_MAX; i++) {
+		const struct tensor *t = sd_tensor(&s->sd, &s->sd.entries[i]);
+		uint64_t k = t != NULL ? tensor_count(t) : 0;
+
+		n += k < ELEMENTS_MAX ? k : (uint64_t)ELEMENTS_MAX + 1;
+	}
+	return n <= ELEMENTS_MAX;
+}
+
+static void
+close_side(struct side *s)
+{
+	if (s->sd.ckpt != NULL)
+		statedict_release(&s->sd);
+	ckpt_close(s->c);
+	source_close(s->src);
+}
+
+/* The figures of all tensors; *n: how many. */
+static int
+take(struct side *s, struct pool *pool, struct figures *f, size_t *n, struct err *e)
+{
+	struct figures_opts o = { .gather = gather_tensor, .pool = pool, .crcs = true };
+	const struct tensor **list = xcalloc(s->sd.n + 1, sizeof(*list));
+	int rc;
+
+	*n = 0;
+	for (size_t i = 0; i < s->sd.n; i++) {
+		list[*n] = sd_tensor(&s->sd, &s->sd.entries[i]);
+		*n += list[*n] != NULL;
+	}
+	rc = figures_take(f, s->c, list, *n, &o, e);
+	if (rc == 0)
+		rc = ckpt_finish(s->c, e);
+	fuzz_judge(rc, e);
+	free(list);
+	return rc;
+}
+
+static void
+plausible(struct side *s, const struct figures *f)
+{
+	struct err e = ERR_INIT;
+	size_t k = 0;
+
+	for (size_t i = 0; i < s->sd.n; i++) {
+		const struct tensor *t = sd_tensor(&s->sd, &s->sd.entries[i]);
+		const struct moments *m = &f->moments[k];
+
+		if (t == NULL)
+			continue;
+		k++;
+		if (t->storage == STORAGE_NONE || !moments_known(t->dtype)) {
+			promise(moments_count(m) == 0, "what has no values has no figures");
+			continue;
+		}
+		promise(moments_count(m) == tensor_count(t), "every element counts once");
+		promise(m->finite == 0 || (m->min <= m->max && m->zeros <= m->finite), "a range");
+		promise(m->finite == 0 || m->zeros == 0 || (m->min <= 0 && m->max >= 0), "zeros lie in it");
+		promise(m->m2 >= 0 || m->m2 != m->m2, "a square is not negative");
+	}
+	for (uint32_t i = 0; i < s->c->nstorages; i++) {
+		size_t n = (size_t)s->c->storages[i].nbytes;
+		uint8_t *p = xmalloc(n);
+
+		if (ckpt_read(s->c, i, 0, p, n, &e) == 0)
+			promise(crc32_add(0, p, n) == f->crc[i], "the CRC is that of the bytes");
+		err_clear(&e);
+		free(p);
+	}
+}
+
+static bool
+same(const struct figures *a, size_t na, const struct figures *b, size_t nb)
+{
+	return na == nb && memcmp(a->moments, b->moments, na * sizeof(*a->moments)) == 0;
+}
+
+static void
+figures(const uint8_t *data, size_t size)
+{
+	struct side s, pipe;
+	struct figures one = { NULL }, three = { NULL }, stream = { NULL };
+	struct err e = ERR_INIT;
+	size_t n = 0, m = 0;
+
+	if (open_side(&s, source_memory(data, size, "file")) && take(&s, NULL, &one, &n, &e) == 0) {
+		struct pool *pool = pool_new(3);
+
+		plausible(&s, &one);
+		promise(take(&s, pool, &three, &m, &e) == 0 && same(&one, n, &three, m), "threads make no difference");
+		pool_free(pool);
+		if (open_side(&pipe, fuzz_pipe(data, size)) && take(&pipe, NULL, &stream, &m, &e) == 0)
+			promise(s.warnings > 0 || pipe.warnings > 0 || same(&one, n, &stream, m), "a pipe makes no difference");
+		figures_release(&stream);
+		close_side(&pipe);
+		figures_release(&three);
+	}
+	figures_release(&one);
+	close_side(&s);
+}
+
+/* Those of one name and shape. *k: how many. */
+static struct compare_pair *
+pairs_of(const struct side *a, const struct side *b, size_t *k)
+{
+	struct compare_pair *pairs = xcalloc(a->sd.n + 1, sizeof(*pairs));
+
+	*k = 0;
+	for (size_t i = 0; i < a->sd.n; i++) {
+		const struct sd_entry *theirs = statedict_find(&b->sd, a->sd.entries[i].name);
+		const struct tensor *t = sd_tensor(&a->sd, &a->sd.entries[i]), *u = theirs ? sd_tensor(&b->sd, theirs) : NULL;
+
+		if (t != NULL && u != NULL && tensor_same_shape(t, u))
+			pairs[(*k)++] = (struct compare_pair){ t, u };
+	}
+	return pairs;
+}
+
+static void
+comparison(const uint8_t *one, size_t n, const uint8_t *two, size_t m, bool itself)
+{
+	struct compare_opts o = { .gather = gather_tensor, .nan_equal = true };
+	struct side a, b = { .src = NULL };
+	struct err e = ERR_INIT;
+	size_t k;
+
+	if (open_side(&a, source_memory(one, n, "here")) && open_side(&b, source_memory(two, m, "there"))) {
+		struct compare_pair *pairs = pairs_of(&a, &b, &k);
+		struct difference *d = xcalloc(k + 1, sizeof(*d)), *back = xcalloc(k + 1, sizeof(*back));
+		int rc = compare_tensors(a.c, b.c, pairs, k, &o, d, &e);
+
+		fuzz_judge(rc, &e);
+		for (size_t i = 0; i < k; i++)
+			pairs[i] = (struct compare_pair){ pairs[i].b, pairs[i].a };
+		if (rc == 0)
+			promise(compare_tensors(b.c, a.c, pairs, k, &o, back, &e) == 0, "the other way round, too");
+		for (size_t i = 0; rc == 0 && i < k; i++) {
+			promise(d[i].comparable == back[i].comparable && d[i].differing == back[i].differing,
+				"and with the same result");
+			promise(!itself || d[i].differing == 0, "nothing differs from itself");
+			promise(d[i].differing <= tensor_count(pairs[i].a), "no more elements differ than there are");
+		}
+		free(pairs);
+		free(d);
+		free(back);
+	}
+	close_side(&a);
+	if (b.src != NULL)
+		close_side(&b);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	size_t first;
+
+	if (size < 3)
+		return 0;
+	first = data[0] | (size_t)data[1] << 8;
+	data += 2;
+	size -= 2;
+	first = first < size ? first : size;
+	if (first <= FUZZ_PIPE)
+		figures(data, first);
+	if (first < size)
+		comparison(data, first, data + first, size - first, false);
+	else
+		comparison(data, size, data, size, true);
+	return 0;
+}
