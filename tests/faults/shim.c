@@ -1,25 +1,39 @@
 /*
  * A library to be preloaded that makes system calls fail, or do less than they
- * were asked.
+ * were asked, or that changes a file behind the program's back.
  *
  *	LNN_FAULT=CALL:K:ERRNO   the K-th call (from 1) of CALL fails with ERRNO;
  *	                         K "odd": every other call, the first included
- *	LNN_FAULT_MARK=FILE      FILE is created when that has happened
+ *	LNN_FAULT=CALL:K:CHANGE  before the K-th call LNN_FAULT_FILE is changed, one of
+ *	                         cut: half of it is taken off; empty: all of it
+ *	                         grow: bytes are appended
+ *	                         alter: bytes at LNN_FAULT_AT become others
+ *	                         swap: FILE.new takes its name; remove: its name goes
+ *	LNN_FAULT_MARK=FILE      something is added to FILE when that has happened
+ *	LNN_FAULT_LOG=FILE       the name of each call but malloc is added to FILE, one a line
  *	LNN_FAULT_SHORT=N        no call moves more than N bytes
  *
- * CALL is one of the names below. Nothing fails on standard error, and malloc
- * includes calloc and realloc. Other processes started from the program are
- * treated the same way, each with its own count.
+ * CALL is one of the names below: all that the programs call that the system can
+ * refuse (tests/bats/faults.bats holds the list against their symbols). Nothing
+ * fails on standard error, and malloc includes calloc and realloc. Other processes
+ * started from the program are treated the same way, each with its own count.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -27,6 +41,16 @@
 
 #undef open
 #undef open64
+#undef realpath
+
+enum change { NONE, CUT, EMPTY, GROW, ALTER, SWAP, REMOVE };
+
+static const struct {
+	const char *name;
+	enum change value;
+} changes[] = {
+	{ "cut", CUT }, { "empty", EMPTY }, { "grow", GROW }, { "alter", ALTER }, { "swap", SWAP }, { "remove", REMOVE },
+};
 
 static const struct {
 	const char *name;
@@ -36,6 +60,7 @@ static const struct {
 	{ "EMFILE", EMFILE }, { "EDQUOT", EDQUOT }, { "EPIPE", EPIPE },   { "EINVAL", EINVAL },
 	{ "EXDEV", EXDEV },   { "ENOSYS", ENOSYS }, { "EAGAIN", EAGAIN }, { "ENOMEM", ENOMEM },
 	{ "EROFS", EROFS },   { "EPERM", EPERM },   { "EBADF", EBADF },   { "ENOENT", ENOENT },
+	{ "EFBIG", EFBIG },
 };
 
 static struct {
@@ -43,8 +68,9 @@ static struct {
 	char call[32];
 	unsigned long k, count;
 	int error;
+	enum change change;
 	size_t shorter;
-	const char *mark;
+	const char *mark, *log;
 } fault;
 
 static void
@@ -54,6 +80,7 @@ prepare(void)
 
 	fault.ready = true;
 	fault.mark = getenv("LNN_FAULT_MARK");
+	fault.log = getenv("LNN_FAULT_LOG");
 	fault.shorter = s != NULL ? strtoul(s, NULL, 10) : 0;
 	if (spec == NULL || (colon = strchr(spec, ':')) == NULL || (size_t)(colon - spec) >= sizeof(fault.call))
 		return;
@@ -66,6 +93,59 @@ prepare(void)
 		if (strcmp(colon + 1, errnos[i].name) == 0)
 			fault.error = errnos[i].value;
 	}
+	for (size_t i = 0; colon != NULL && i < sizeof(changes) / sizeof(changes[0]); i++) {
+		if (strcmp(colon + 1, changes[i].name) == 0)
+			fault.change = changes[i].value;
+	}
+}
+
+/* Writes to the end of a file, past what is interposed here. */
+static void
+append(const char *path, const char *p, size_t n)
+{
+	long fd = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND, 0666);
+
+	if (fd < 0)
+		abort();
+	syscall(SYS_write, fd, p, n);
+	syscall(SYS_close, fd);
+}
+
+static void
+change(enum change what)
+{
+	const char *file = getenv("LNN_FAULT_FILE"), *at = getenv("LNN_FAULT_AT");
+	char other[4096];
+	struct stat st;
+	long fd;
+
+	if (file == NULL || syscall(SYS_newfstatat, AT_FDCWD, file, &st, 0) < 0)
+		abort();
+	switch (what) {
+	case CUT:
+		syscall(SYS_truncate, file, st.st_size / 2);
+		break;
+	case EMPTY:
+		syscall(SYS_truncate, file, (off_t)0);
+		break;
+	case GROW:
+		append(file, "more", 4);
+		break;
+	case ALTER:
+		fd = syscall(SYS_openat, AT_FDCWD, file, O_WRONLY);
+		syscall(SYS_pwrite64, fd, "\x55\xaa\x5a", 3, (off_t)strtol(at ? at : "0", NULL, 10));
+		syscall(SYS_close, fd);
+		break;
+	case SWAP:
+		snprintf(other, sizeof(other), "%s.new", file);
+		syscall(SYS_renameat2, AT_FDCWD, other, AT_FDCWD, file, 0);
+		break;
+	case REMOVE:
+		syscall(SYS_unlinkat, AT_FDCWD, file, 0);
+		break;
+	case NONE:
+		break;
+	}
 }
 
 /* Shall this call of that name fail? Then errno is set. */
@@ -76,16 +156,24 @@ fails(const char *call, int fd)
 
 	if (!fault.ready)
 		prepare();
-	if (fd == STDERR_FILENO || strcmp(call, fault.call) != 0)
+	if (fd == STDERR_FILENO)
+		return false;
+	if (fault.log != NULL && strcmp(call, "malloc") != 0) {
+		char line[40];
+		int len = snprintf(line, sizeof(line), "%s\n", call);
+
+		append(fault.log, line, (size_t)len);
+	}
+	if (strcmp(call, fault.call) != 0)
 		return false;
 	n = __atomic_add_fetch(&fault.count, 1, __ATOMIC_SEQ_CST);
 	if (fault.odd ? n % 2 == 0 : n != fault.k)
 		return false;
-	if (fault.mark != NULL) {
-		long fd_mark = syscall(SYS_openat, AT_FDCWD, fault.mark, O_WRONLY | O_CREAT, 0666);
-
-		if (fd_mark >= 0)
-			syscall(SYS_close, fd_mark);
+	if (fault.mark != NULL)
+		append(fault.mark, "x", 1);
+	if (fault.change != NONE) {
+		change(fault.change);
+		return false;
 	}
 	errno = fault.error;
 	return true;
@@ -205,6 +293,154 @@ int
 mkostemp64(char *name, int flags)
 {
 	return fails("mkostemp", -1) ? -1 : REAL(mkostemp64)(name, flags);
+}
+
+/* What fortified programs call instead of open. */
+int __open64_2(const char *path, int flags);
+
+int
+__open64_2(const char *path, int flags)
+{
+	return fails("open", -1) ? -1 : REAL(open64)(path, flags);
+}
+
+int
+stat64(const char *path, struct stat64 *st)
+{
+	return fails("stat", -1) ? -1 : REAL(stat64)(path, st);
+}
+
+off64_t
+lseek64(int fd, off64_t off, int whence)
+{
+	return fails("lseek", fd) ? -1 : REAL(lseek64)(fd, off, whence);
+}
+
+ssize_t
+readlink(const char *path, char *p, size_t n)
+{
+	return fails("readlink", -1) ? -1 : REAL(readlink)(path, p, n);
+}
+
+char *
+realpath(const char *path, char *to)
+{
+	return fails("realpath", -1) ? NULL : REAL(realpath)(path, to);
+}
+
+int
+access(const char *path, int mode)
+{
+	return fails("access", -1) ? -1 : REAL(access)(path, mode);
+}
+
+int
+faccessat(int at, const char *path, int mode, int flags)
+{
+	return fails("faccessat", -1) ? -1 : REAL(faccessat)(at, path, mode, flags);
+}
+
+int
+fchown(int fd, uid_t uid, gid_t gid)
+{
+	return fails("fchown", fd) ? -1 : REAL(fchown)(fd, uid, gid);
+}
+
+int
+chmod(const char *path, mode_t mode)
+{
+	return fails("chmod", -1) ? -1 : REAL(chmod)(path, mode);
+}
+
+int
+unlink(const char *path)
+{
+	return fails("unlink", -1) ? -1 : REAL(unlink)(path);
+}
+
+int
+unlinkat(int at, const char *path, int flags)
+{
+	return fails("unlinkat", -1) ? -1 : REAL(unlinkat)(at, path, flags);
+}
+
+int
+rmdir(const char *path)
+{
+	return fails("rmdir", -1) ? -1 : REAL(rmdir)(path);
+}
+
+char *
+mkdtemp(char *name)
+{
+	return fails("mkdtemp", -1) ? NULL : REAL(mkdtemp)(name);
+}
+
+DIR *
+opendir(const char *path)
+{
+	return fails("opendir", -1) ? NULL : REAL(opendir)(path);
+}
+
+struct dirent64 *
+readdir64(DIR *d)
+{
+	return fails("readdir", -1) ? NULL : REAL(readdir64)(d);
+}
+
+int
+nftw64(const char *path, __nftw64_func_t visit, int most, int flags)
+{
+	return fails("nftw", -1) ? -1 : REAL(nftw64)(path, visit, most, flags);
+}
+
+int
+sync_file_range(int fd, off64_t off, off64_t n, unsigned flags)
+{
+	return fails("sync_file_range", fd) ? -1 : REAL(sync_file_range)(fd, off, n, flags);
+}
+
+int
+fallocate64(int fd, int mode, off64_t off, off64_t n)
+{
+	return fails("fallocate", fd) ? -1 : REAL(fallocate64)(fd, mode, off, n);
+}
+
+/* Each of its commands that is used here takes a number or nothing. */
+int
+fcntl64(int fd, int command, ...)
+{
+	va_list ap;
+	long arg;
+
+	va_start(ap, command);
+	arg = va_arg(ap, long);
+	va_end(ap);
+	return fails("fcntl", fd) ? -1 : REAL(fcntl64)(fd, command, arg);
+}
+
+int
+dup(int fd)
+{
+	return fails("dup", fd) ? -1 : REAL(dup)(fd);
+}
+
+int
+poll(struct pollfd *p, nfds_t n, int timeout)
+{
+	return fails("poll", -1) ? -1 : REAL(poll)(p, n, timeout);
+}
+
+ssize_t
+getrandom(void *p, size_t n, unsigned flags)
+{
+	return fails("getrandom", -1) ? -1 : REAL(getrandom)(p, n, flags);
+}
+
+int
+pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
+{
+	return fails("pthread_create", -1) ? errno : REAL(pthread_create)(t, attr, start, arg);
 }
 
 #ifndef NO_MALLOC
