@@ -32,8 +32,7 @@ standard_input(enum file_kind kind, const struct source_opts *opts, struct sourc
 int
 file_input(const char *operand, enum file_kind kind, struct source **out, struct err *e)
 {
-	const char *tmp = getenv("TMPDIR");
-	struct source_opts opts = { tmp != NULL && tmp[0] != '\0' ? tmp : NULL, tool_diag(), 0 };
+	struct source_opts opts = { getenv("TMPDIR"), tool_diag(), 0 };
 
 	*out = NULL;
 	if (operand != NULL && operand[0] == '\0')

@@ -15,6 +15,8 @@ load_checkpoint(struct model *m, struct source *src, struct err *e)
 	int rc = input_open_source(&in, src, NULL, e);
 
 	if (rc == 0)
+		rc = source_verify(src, e);
+	if (rc == 0)
 		model_load_statedict(m, &in.sd);
 	input_close(&in);
 	return rc;

@@ -67,7 +67,7 @@ on_out_of_memory(size_t size)
 static void
 catch_signals(void)
 {
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGXCPU, SIGPIPE };
 	struct sigaction sa, old;
 
 	memset(&sa, 0, sizeof(sa));

@@ -57,18 +57,20 @@ static int
 run(struct adapt *a, const struct operands *operands, struct err *e)
 {
 	struct err answer = ERR_INIT;
-	int rc;
+	int rc, verdict;
 
 	if (adapt_prepare(a, operands, e) != 0 || adapt_edit(a, e) != 0)
 		return -1;
 	adapt_check(a);
 	if (adapt_prefix(a, e) != 0)
 		return -1;
-	rc = adapt_verdict(a, &answer);
+	rc = verdict = adapt_verdict(a, &answer);
 	if (rc == 0)
 		rc = adapt_write(a, &answer);
 	if (rc != 0 && answer.code == ERR_ANSWER && adapt_report(a, e) != 0)
 		return -1;
+	if (verdict != 0)
+		adapt_say_load(a, adapt_refused(a));
 	if (rc != 0)
 		*e = answer;
 	return rc;

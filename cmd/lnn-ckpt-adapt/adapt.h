@@ -80,8 +80,12 @@ int adapt_prefix(struct adapt *a, struct err *e);
 /* Step 9: ERR_ANSWER if the model would refuse (finish.c) */
 void adapt_check(struct adapt *a);
 int adapt_verdict(struct adapt *a, struct err *e);
+bool adapt_refused(const struct adapt *a); /* for what the load check found, that is */
 
-/* What load_state_dict would do, in a line; said by adapt_verdict if the answer is no, else by adapt_write at its end. */
+/*
+ * What load_state_dict would do, in a line. Said by adapt_write at its end; after a no by the caller of adapt_verdict, when
+ * the report is written: if that fails, there is one line only.
+ */
 void adapt_say_load(struct adapt *a, bool refused);
 
 /* Step 10, summary and report (finish.c) */

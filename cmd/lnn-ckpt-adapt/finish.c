@@ -71,17 +71,21 @@ refuse(const struct adapt *a, struct err *e)
 		       STR_ARG(c->nunexpected ? c->unexpected[0] : str_c("none")));
 }
 
+bool
+adapt_refused(const struct adapt *a)
+{
+	const struct load_check *c = &a->load;
+
+	return c->nmismatched > 0 || (is_strict(a) && c->nmissing + c->nunexpected > 0);
+}
+
 int
 adapt_verdict(struct adapt *a, struct err *e)
 {
-	const struct load_check *c = &a->load;
-	bool refused = c->nmismatched > 0 || (is_strict(a) && c->nmissing + c->nunexpected > 0);
 	size_t unused = plan_unused(&a->plan);
 
 	plan_warn_near_misses(&a->plan);
-	if (refused || (unused > 0 && a->o->fail_unused))
-		adapt_say_load(a, refused);
-	if (refused)
+	if (adapt_refused(a))
 		return refuse(a, e);
 	if (unused > 0 && a->o->fail_unused)
 		return err_set(e, ERR_ANSWER, "%zu %s matched nothing (--fail-unused)", unused,

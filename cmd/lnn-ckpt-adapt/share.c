@@ -5,6 +5,7 @@
 #include "shards.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,55 +160,67 @@ count_shards(struct set *s, struct err *e)
 
 	if (dir == NULL)
 		return err_sys(e, s->dir, "cannot be read");
+	errno = 0;
 	while (s->total == 0 && (d = readdir(dir)) != NULL) {
 		len = 0;
 		if (sscanf(d->d_name, ".lnn-%5u-of-%5u.rules%n", &number, &total, &len) == 2 && len > 0 &&
 		    d->d_name[len] == '\0')
 			s->total = total;
 	}
+	if (s->total == 0 && errno != 0)
+		err_sys(e, s->dir, "cannot be read");
 	closedir(dir);
 	return s->total > 0 ? 0
 			    : err_set(e, ERR_INPUT, "%s: no shard was finished here (lnn-ckpt-adapt --shard)", s->dir);
 }
 
-static bool
-there(const char *dir, const char *name)
+/* 1 or 0; a name that cannot be looked at is an error, or the index would lack its tensors. */
+static int
+there(const char *dir, const char *name, struct err *e)
 {
 	struct buf path = BUF_INIT;
-	bool is;
+	int rc = 1;
 
 	buf_addf(&path, "%s/%s", dir, name);
-	is = access(path.p, F_OK) == 0;
+	if (access(path.p, F_OK) < 0)
+		rc = errno == ENOENT ? 0 : err_sys(e, path.p, "cannot be looked for");
 	buf_release(&path);
-	return is;
+	return rc;
+}
+
+/* The file of shard i (from 0), if there is one. */
+static int
+find_file(struct set *s, struct adapt *a, uint32_t i, struct err *e)
+{
+	const struct format_writer *writers[] = { format_writer("safetensors"), format_writer("torch") };
+	struct buf name = BUF_INIT;
+	int rc;
+
+	note_name(&name, i + 1, s->total);
+	rc = there(s->dir, name.p, e);
+	if (rc == 0)
+		rc = err_set(e, ERR_INPUT, "%s: shard %u of %u is missing; its job did not finish", s->dir, i + 1, s->total);
+	for (size_t w = 0; w < 2 && rc >= 0; w++) {
+		buf_clear(&name);
+		shard_name(&name, writers[w], i + 1, s->total);
+		rc = there(s->dir, name.p, e);
+		if (rc == 1) {
+			s->files[i] = arena_cstr(&a->arena, name.p);
+			s->pickles = writers[w]->pickles;
+		}
+	}
+	buf_release(&name);
+	return rc < 0 ? -1 : 0;
 }
 
 static int
 find_files(struct set *s, struct adapt *a, struct err *e)
 {
-	const struct format_writer *writers[] = { format_writer("safetensors"), format_writer("torch") };
-	struct buf name = BUF_INIT;
-
 	s->files = arena_calloc(&a->arena, s->total, sizeof(*s->files));
-	for (uint32_t i = 0; i < s->total; i++) {
-		buf_clear(&name);
-		note_name(&name, i + 1, s->total);
-		if (!there(s->dir, name.p)) {
-			err_set(e, ERR_INPUT, "%s: shard %u of %u is missing; its job did not finish", s->dir, i + 1,
-				s->total);
-			break;
-		}
-		for (size_t w = 0; w < 2; w++) {
-			buf_clear(&name);
-			shard_name(&name, writers[w], i + 1, s->total);
-			if (there(s->dir, name.p)) {
-				s->files[i] = arena_cstr(&a->arena, name.p);
-				s->pickles = writers[w]->pickles;
-			}
-		}
-	}
-	buf_release(&name);
-	return e->code == ERR_NONE ? 0 : -1;
+	for (uint32_t i = 0; i < s->total; i++)
+		if (find_file(s, a, i, e) < 0)
+			return -1;
+	return 0;
 }
 
 static int
@@ -225,7 +238,8 @@ open_shards(struct set *s, struct adapt *a, struct err *e)
 		buf_addf(&path, "%s/%s", s->dir, s->files[i]);
 		a->labels[a->ninputs] = s->files[i];
 		rc = input_open(&a->inputs[a->ninputs], path.p, "", e);
-		plan_add_input(&a->plan, &a->inputs[a->ninputs].sd, s->files[i]);
+		if (rc == 0)
+			plan_add_input(&a->plan, &a->inputs[a->ninputs].sd, s->files[i]);
 		a->ninputs++;
 	}
 	buf_release(&path);
@@ -335,7 +349,9 @@ check_and_write(struct set *s, struct adapt *a, struct err *e)
 						  str_starts(str_c(a->plan.rules[i]->text), str_c("--strip-prefix"));
 		adapt_check(a);
 		rc = adapt_verdict(a, e);
-		if (rc == 0)
+		if (rc != 0)
+			adapt_say_load(a, adapt_refused(a));
+		else
 			rc = write_index(s, a, &text, e);
 		if (rc == 0)
 			adapt_say_load(a, false);

@@ -88,14 +88,21 @@ inspect_put_name(struct job *j, struct str name, struct err *e)
 
 /* ---- one operand */
 
-/* Reads a stream to its end, so that what is wrong there is not missed and the program before us can finish. */
+/*
+ * Reads a stream to its end, so that what is wrong there is not missed and the program before us can finish. A file must
+ * not have changed since it was opened, or what was said is true of neither.
+ */
 static int
 read_out(struct job *j, struct err *e)
 {
 	struct ckpt *c = j->input.ckpt;
 
-	if (!source_is_stream(j->input.src) || j->in->o->mode == MODE_CHECK)
+	if (j->in->o->mode == MODE_CHECK)
 		return 0;
+	if (c == NULL)
+		return source_verify(j->input.src, e);
+	if (!source_is_stream(j->input.src))
+		return ckpt_finish(c, e);
 	out_flush(&j->in->out);
 	for (uint32_t i = 0; i < c->nstorages; i++) {
 		if (ckpt_done(c, i, e) < 0)
@@ -190,7 +197,7 @@ run_operand(struct inspect *in, const char *operand, struct err *e)
 
 	if (rc == 0)
 		rc = run_mode(&j, e);
-	if (rc == 0 && j.input.ckpt != NULL)
+	if (rc == 0)
 		rc = read_out(&j, e);
 	rows_release(&j.rows);
 	input_close(&j.input);

@@ -173,14 +173,17 @@ give(const struct operand *x, const struct operand_reader *r, const struct entry
 	return r->each(r->arg, &item, e);
 }
 
-/* A stream is read to its end: what is wrong there is not missed, and the program before us can finish. */
+/*
+ * A stream is read to its end: what is wrong there is not missed, and the program before us can finish. A file must not
+ * have changed meanwhile.
+ */
 static int
 read_out(struct operand *x, const struct operand_reader *r, struct err *e)
 {
 	struct ckpt *c = x->input.ckpt;
 
 	if (!source_is_stream(x->input.src))
-		return 0;
+		return ckpt_finish(c, e);
 	r->wait(r->arg);
 	for (uint32_t i = 0; i < c->nstorages; i++) {
 		if (ckpt_done(c, i, e) < 0)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/xalloc.h"
+#include "io/fd.h"
 
 struct folder {
 	char *name; /* without slashes at its end */
@@ -71,9 +73,12 @@ check_free(const char *path, struct err *e)
 
 	if (dir == NULL)
 		return errno == ENOENT ? 0 : err_sys(e, path, "cannot be made a folder of shards");
+	errno = 0;
 	while (rc == 0 && (d = readdir(dir)) != NULL)
 		if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
 			rc = err_set(e, ERR_SYSTEM, "%s: the folder is not empty", path);
+	if (rc == 0 && errno != 0)
+		rc = err_sys(e, path, "cannot be made a folder of shards");
 	closedir(dir);
 	return rc;
 }
@@ -89,40 +94,31 @@ temp_name(const char *name)
 	return temp;
 }
 
-int
-folder_open(struct folder **out, const char *path, struct err *e)
+/*
+ * Makes the sibling, with the mode that mkdir gives. Signals wait until the handler knows of it. A file system without
+ * modes (EPERM) has none to be kept.
+ */
+static int
+make_temp(struct folder *f, struct err *e)
 {
-	struct folder *f = xcalloc(1, sizeof(*f));
-	size_t len = strlen(path);
-	mode_t mask;
+	sigset_t all, before;
+	mode_t mask = umask(0);
+	int rc = 0;
 
-	while (len > 1 && path[len - 1] == '/')
-		len--;
-	f->name = xstrndup(path, len);
-	f->temp = temp_name(f->name);
-	if (check_free(f->name, e) == 0 && strlen(f->temp) >= sizeof(pending))
-		err_set(e, ERR_SYSTEM, "%s: the name is too long", path);
-	else if (e->code == ERR_NONE && mkdtemp(f->temp) == NULL)
-		err_sys(e, path, "cannot make a folder beside it");
-	if (e->code != ERR_NONE) {
-		free(f->name);
-		free(f->temp);
-		free(f);
-		return -1;
-	}
-	mask = umask(0);
 	umask(mask);
-	chmod(f->temp, 0777 & ~mask);
-	memcpy(pending, f->temp, strlen(f->temp) + 1);
-	used = 1;
-	*out = f;
-	return 0;
-}
-
-const char *
-folder_path(const struct folder *f)
-{
-	return f->temp;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	if (mkdtemp(f->temp) == NULL) {
+		rc = err_sys(e, f->name, "cannot make a folder beside it");
+	} else if (chmod(f->temp, 0777 & ~mask) < 0 && errno != EPERM && errno != EOPNOTSUPP) {
+		rc = err_sys(e, f->name, "cannot give it its mode");
+		rmdir(f->temp);
+	} else {
+		memcpy(pending, f->temp, strlen(f->temp) + 1);
+		used = 1;
+	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return rc;
 }
 
 static void
@@ -132,6 +128,36 @@ release(struct folder *f)
 	free(f->name);
 	free(f->temp);
 	free(f);
+}
+
+int
+folder_open(struct folder **out, const char *path, struct err *e)
+{
+	struct folder *f = xcalloc(1, sizeof(*f));
+	size_t len = strlen(path);
+	int rc;
+
+	while (len > 1 && path[len - 1] == '/')
+		len--;
+	f->name = xstrndup(path, len);
+	f->temp = temp_name(f->name);
+	rc = check_free(f->name, e);
+	if (rc == 0 && strlen(f->temp) >= sizeof(pending))
+		rc = err_set(e, ERR_SYSTEM, "%s: the name is too long", path);
+	if (rc == 0)
+		rc = make_temp(f, e);
+	if (rc != 0) {
+		release(f);
+		return -1;
+	}
+	*out = f;
+	return 0;
+}
+
+const char *
+folder_path(const struct folder *f)
+{
+	return f->temp;
 }
 
 void
@@ -144,12 +170,16 @@ folder_abort(struct folder *f)
 static int
 sync_folder(const char *path, struct err *e)
 {
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
+	int fd = fd_open(path, O_RDONLY | O_DIRECTORY), rc;
 
 	if (fd < 0)
 		return err_sys(e, path, "cannot be opened to be synced");
-	if (fsync(fd) != 0 && errno != EINVAL)
-		rc = err_sys(e, path, "cannot be synced");
+	while ((rc = fsync(fd)) < 0 && errno == EINTR)
+		;
+	if (rc < 0 && (errno == EINVAL || errno == EOPNOTSUPP))
+		rc = 0;
+	if (rc < 0)
+		err_sys(e, path, "cannot be synced");
 	close(fd);
 	return rc;
 }
@@ -159,13 +189,14 @@ folder_commit(struct folder *f, struct err *e)
 {
 	const char *slash = strrchr(f->name, '/');
 	char *parent = slash == NULL ? xstrdup(".") : xstrndup(f->name, (size_t)(slash - f->name) + 1);
+	struct err none = ERR_INIT;
 	int rc = sync_folder(f->temp, e);
 
 	if (rc == 0 && rename(f->temp, f->name) != 0)
 		rc = err_sys(e, f->name, "cannot be put in place");
 	if (rc == 0) {
-		used = 0;
-		rc = sync_folder(parent, e);
+		/* The folder is there and whole: that a power failure could undo its name is no failure of this run. */
+		(void)sync_folder(parent, &none);
 		release(f);
 	} else {
 		folder_abort(f);

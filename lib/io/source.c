@@ -92,7 +92,7 @@ source_fd(struct source **out, int fd, const char *name, const struct source_opt
 		s->fd = fd;
 	} else {
 		s->kind = STREAM;
-		s->spool_dir = xstrdup(opts && opts->spool_dir ? opts->spool_dir : "/tmp");
+		s->spool_dir = xstrdup(opts && opts->spool_dir && opts->spool_dir[0] != '\0' ? opts->spool_dir : "/tmp");
 		stream_init(&s->stream, fd, s->name);
 		s->stream.spool_dir = s->spool_dir;
 		s->stream.diag = s->diag;

@@ -28,7 +28,7 @@ enum { SOURCE_LOOK_MAX = 64 * 1024, SOURCE_REQUEST = 4 * 1024 * 1024 };
 struct source;
 
 struct source_opts {
-	const char *spool_dir;   /* for the temporary file; NULL: /tmp */
+	const char *spool_dir;   /* for the temporary file; NULL or empty: /tmp */
 	const struct diag *diag; /* told (verbose) what is spooled and why; may be NULL */
 	uint64_t window;         /* for tests: instead of SOURCE_WINDOW; 0 is SOURCE_WINDOW */
 };

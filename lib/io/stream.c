@@ -128,7 +128,9 @@ spool_open(struct stream *s, struct err *e)
 	char *path;
 	size_t size;
 
-	s->spool = open(s->spool_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	do
+		s->spool = open(s->spool_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	while (s->spool < 0 && errno == EINTR);
 	if (s->spool < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT || errno == EINVAL)) {
 		size = strlen(s->spool_dir) + sizeof("/lnn-spool-XXXXXX");
 		path = xmalloc(size);

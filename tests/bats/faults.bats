@@ -15,8 +15,49 @@ faults() {
 	"$top/tests/faults/run" "$@"
 }
 
+# The symbols of the programs that are not held against what the shim has: they do not ask the system for anything that
+# it can refuse, or the answer to a refusal is only how text is shown. (isatty, ioctl: "no terminal"; getenv and the like
+# are none of the system's; the rest of close and of signals cannot fail.)
+harmless='_ITM_|_exit|__(ctype|cxa|errno|gmon|isoc|libc_start|memcpy|snprintf|stack|vsnprintf|asan|ubsan|sanitizer|gcov|tsan)
+	|llvm|abort|exit|getenv|getopt|getpid|isatty|ioctl|clock_gettime|raise|sig|signal|pthread_(cond|mutex|join|sigmask)
+	|umask|closedir|syscall|free|mem|str|xstr|qsort|snprintf|vsnprintf|pcre2_|yaml_|inflate|crc32|f(ma|max|min)$|hypot|sqrt
+	|stpcpy|poll'
+
+@test 'whatever the programs ask of the system can be made to fail' {
+	local program symbol have
+	case ${LNN_SAN-} in ?*) skip 'a sanitizer brings symbols of its own' ;; esac
+	command -v nm >/dev/null || skip 'no nm'
+	have=$(nm -D --defined-only "$LNN_FAULT_SHIM" | awk '{ print $3 }')
+	[[ $have == *pread64* ]] || fail "$have"
+	for program in lnn-ckpt-adapt lnn-ckpt-inspect lnn-filter lnn-interp-bias; do
+		for symbol in $(nm -D --undefined-only "$LNN_BUILD/$program" | awk '{ sub(/@.*/, "", $2); print $2 }' |
+			grep -vE "^(${harmless//[$'\n\t']/})"); do
+			[[ $'\n'$have$'\n' == *$'\n'$symbol$'\n'* ]] || fail "$program calls $symbol, which the shim does not have"
+		done
+	done
+}
+
 @test 'adapt from a file to a file' {
 	faults -o out -e 'EIO ENOSPC' -- lnn-ckpt-adapt "$fixtures/tiny.pth" -o out
+	faults -o out -c 'write copy_file_range fsync close open' -e 'EDQUOT EFBIG EROFS' -- \
+		lnn-ckpt-adapt "$fixtures/tiny.pth" -o out
+}
+
+@test 'an output behind a symbolic link; a file with another name elsewhere' {
+	mkdir real
+	echo old >real/file
+	ln -s real/file out
+	faults -o out -- lnn-ckpt-adapt "$fixtures/tiny.safetensors" -o out
+	[ -L out ]
+	expect_only out real real/file
+	# A new file takes the name given; the other name keeps the old bytes.
+	echo old >real/file
+	ln real/file real/other
+	lnn-ckpt-adapt -q "$fixtures/tiny.safetensors" -o out
+	[ "$(cat real/other)" = old ]
+	[ "$(stat -c %h real/file real/other)" = $'1\n1' ]
+	lnn-ckpt-adapt -q "$fixtures/tiny.safetensors" | cmp - real/file
+	expect_only out real real/file real/other
 }
 
 @test 'adapt from a pipe to a file' {
@@ -24,11 +65,14 @@ faults() {
 }
 
 @test 'adapt from a pipe to a pipe' {
-	faults -e 'EIO EPIPE' -p "$fixtures/tiny.pth" -- lnn-ckpt-adapt
+	faults -l -e 'EIO EPIPE' -p "$fixtures/tiny.pth" -- lnn-ckpt-adapt
+	faults -l -e 'EIO EPIPE' -p "$fixtures/tiny.safetensors" -- lnn-ckpt-adapt
+	faults -l -i "$fixtures/tiny.pth" -- lnn-ckpt-adapt
+	faults -l -p "$fixtures/legacy.pth" -s 3 -- lnn-ckpt-adapt --dtype bfloat16
 }
 
 @test 'adapt with a report' {
-	faults -o out -- lnn-ckpt-adapt "$fixtures/tiny.pth" --report report -o out
+	faults -o out -a report -- lnn-ckpt-adapt "$fixtures/tiny.pth" --report report -o out
 }
 
 @test 'adapt to safetensors, and back' {

@@ -49,7 +49,8 @@ static const struct {
 	const char *name;
 	enum change value;
 } changes[] = {
-	{ "cut", CUT }, { "empty", EMPTY }, { "grow", GROW }, { "alter", ALTER }, { "swap", SWAP }, { "remove", REMOVE },
+	{ "cut", CUT },     { "empty", EMPTY }, { "grow", GROW },
+	{ "alter", ALTER }, { "swap", SWAP },   { "remove", REMOVE },
 };
 
 static const struct {
@@ -60,7 +61,7 @@ static const struct {
 	{ "EMFILE", EMFILE }, { "EDQUOT", EDQUOT }, { "EPIPE", EPIPE },   { "EINVAL", EINVAL },
 	{ "EXDEV", EXDEV },   { "ENOSYS", ENOSYS }, { "EAGAIN", EAGAIN }, { "ENOMEM", ENOMEM },
 	{ "EROFS", EROFS },   { "EPERM", EPERM },   { "EBADF", EBADF },   { "ENOENT", ENOENT },
-	{ "EFBIG", EFBIG },
+	{ "EFBIG", EFBIG },   { "EOPNOTSUPP", EOPNOTSUPP },
 };
 
 static struct {

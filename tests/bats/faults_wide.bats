@@ -1,0 +1,122 @@
+# The other commands, each system call failing once in every place: sets of shards, threads, checks, lists, configs.
+
+# shellcheck disable=SC2154 # top and fixtures come from helpers
+load helpers
+
+setup_file() {
+	local flags=
+	case ${LNN_SAN-} in *address*) flags=-DNO_MALLOC ;; esac
+	export LNN_FAULT_SHIM=$BATS_FILE_TMPDIR/shim.so
+	# shellcheck disable=SC2086 # no word, or one
+	"${CC:-cc}" -O1 -shared -fPIC $flags -o "$LNN_FAULT_SHIM" "$BATS_TEST_DIRNAME/../faults/shim.c" -ldl
+}
+
+faults() {
+	"$top/tests/faults/run" "$@"
+}
+
+index=$fixtures/sharded-safetensors/model.safetensors.index.json
+
+@test 'a set of shards into one file' {
+	faults -o out -- lnn-ckpt-adapt "$index" -o out
+	faults -s 3 -o out -- lnn-ckpt-adapt "$fixtures/sharded-bin/pytorch_model.bin.index.json" -o out
+}
+
+@test 'one file into a set of shards: a folder that is there whole or not at all' {
+	lnn-ckpt-adapt -q --max-shard-size 200 "$fixtures/tiny.safetensors" -o set/
+	[ -e set/model.safetensors.index.json ]
+	faults -s 2 -d dir -a report -e 'EIO ENOSPC' -- \
+		lnn-ckpt-adapt -q --report report --max-shard-size 200 "$fixtures/tiny.safetensors" -o dir/
+	faults -d dir -b 'mkdir dir' -p "$fixtures/tables.pth" -- lnn-ckpt-adapt -q --max-shard-size 20000 -o dir/
+}
+
+@test 'shard by shard, and the index' {
+	faults -g dir -- lnn-ckpt-adapt -q --shard 2/2 "$index" -o dir
+	faults -g dir -- lnn-ckpt-adapt -q --shard 1/2 "$index" -o dir
+	lnn-ckpt-adapt -q --shard 1/1 "$index" -o whole
+	# That a note could not be removed is nothing to fail for.
+	faults -g dir -b 'cp -r whole dir' -c 'read pread write fsync rename close open fstat stat access opendir readdir lseek' \
+		-- lnn-ckpt-adapt -q --write-index dir
+}
+
+@test 'the index is not made without a shard that cannot be read' {
+	lnn-ckpt-adapt -q --shard 1/1 "$index" -o dir
+	head -c 100 dir/model-00002-of-00003.safetensors >short
+	mv short dir/model-00002-of-00003.safetensors
+	try lnn-ckpt-adapt --write-index dir
+	expect_refusal 2 lnn-ckpt-adapt dir/model-00002-of-00003.safetensors 'cut off'
+	[ ! -e dir/model.safetensors.index.json ]
+}
+
+@test 'threads' {
+	faults -o out -- lnn-ckpt-adapt -j 2 --dtype float16 "$fixtures/tiny.pth" -o out
+	faults -- lnn-ckpt-inspect --stats -j 2 "$fixtures/tiny.pth"
+	faults -o out -e EAGAIN -c pthread_create -- lnn-ckpt-adapt -j 4 --dtype float16 "$fixtures/tiny.pth" -o out
+}
+
+@test 'comparisons and checks' {
+	faults -- lnn-ckpt-inspect --against "$fixtures/tiny.pth" "$fixtures/legacy.pth"
+	faults -- lnn-ckpt-inspect --against "$fixtures/tiny.safetensors" --values "$fixtures/tiny.pth"
+	faults -e 'EIO EPIPE' -- lnn-ckpt-inspect --check "$fixtures/tiny.pth"
+	faults -i "$fixtures/tiny.pth" -- lnn-ckpt-inspect --check
+	faults -- lnn-ckpt-inspect --globals "$fixtures/tiny.pth"
+	faults -o out -- lnn-ckpt-inspect --format model -o out "$fixtures/tiny.pth"
+	faults -- lnn-ckpt-inspect --summary "$index"
+	faults -p "$fixtures/deflated.pth" -s 3 -- lnn-ckpt-inspect --rest
+}
+
+@test 'a model that refuses: the report alone' {
+	faults -a report -- lnn-ckpt-adapt -m "$fixtures/convnext.pth" --strict --report report "$fixtures/tiny.pth" -o out
+	expect_only report
+}
+
+@test 'interp-bias from a pipe to a pipe, and over its input' {
+	faults -l -s 2 -e 'EIO EPIPE' -p "$fixtures/tables.pth" -- lnn-interp-bias --img-size 384
+	faults -s 2 -o out -i "$fixtures/tables.pth" -- lnn-interp-bias --img-size 384 -o out
+}
+
+@test 'filter with a config, groups, a reference' {
+	cat >config.yaml <<-'END'
+		MODEL:
+		  BASE: [base.yaml]
+		OPTIMIZER:
+		  PARAMETER_GROUPS:
+		    heads: {FILTER: {TYPE: name, PATTERNS: [head]}}
+		    new: {FILTER: {TYPE: initialization}}
+	END
+	echo 'DATA: {IMG_SIZE: 384}' >base.yaml
+	lnn-ckpt-inspect "$fixtures/demo.pth" >list
+	faults -- lnn-filter -c config.yaml -r "$fixtures/demo.pth" list
+	faults -o out -i list -- lnn-filter -c config.yaml -r "$fixtures/tiny.safetensors" -o out
+	faults -- lnn-filter -c config.yaml -r "$fixtures/demo.pth" --inspect --format json list
+}
+
+@test 'a checkpoint that the config names' {
+	mkdir -p cache/below
+	cp "$fixtures/tiny.pth" cache/below/
+	printf 'MODEL: {PRETRAINED: tiny.pth}\nENV: {INPUT: {CACHE_DIR: cache}}\n' >config.yaml
+	faults -o out -- lnn-ckpt-adapt -c config.yaml -o out
+}
+
+@test 'a stream that has to wait in a temporary file' {
+	command -v zip >/dev/null && command -v unzip >/dev/null || skip 'no zip and unzip'
+	local header n
+	header='{"a":{"dtype":"U8","shape":[73400320],"data_offsets":[0,73400320]}}'
+	n=$(printf '%02x' ${#header})
+	{
+		printf "\\x$n\\0\\0\\0\\0\\0\\0\\0%s" "$header"
+		head -c 73400320 /dev/zero
+	} >large.safetensors
+	lnn-ckpt-adapt -q --to torch --root large.safetensors -o large.pth
+	rm large.safetensors
+	unzip -q large.pth
+	# The data first, so that all of it must wait for the pickle.
+	zip -q0 first.pth archive/data/0 archive/data.pkl archive/version archive/byteorder
+	rm -r archive
+	export TMPDIR=$PWD/spool
+	mkdir spool
+	faults -s 9 -c 'pwrite pread fallocate' -o out -p first.pth -- lnn-ckpt-adapt -q --root -o out
+	faults -s 2 -c open -e 'EOPNOTSUPP EACCES EINTR' -o out -p first.pth -- lnn-ckpt-adapt -q --root -o out
+	cmp large.pth out || [ "$(lnn-ckpt-inspect --stats out)" = "$(lnn-ckpt-inspect --stats large.pth)" ]
+	[ -z "$(ls -A spool)" ] || fail "$(ls -A spool)"
+}
