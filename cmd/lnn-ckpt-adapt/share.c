@@ -127,7 +127,8 @@ shards_run_share(const struct adapt_options *o, const struct operands *operands,
 	if (operands->n != 1 || o->dry_run || o->report != NULL || o->max_shard_size != 0)
 		return err_set(e, ERR_USAGE,
 			       "--shard takes one index file, and neither -n, --report nor --max-shard-size");
-	if (mkdir(tool_settings.output, 0777) != 0 && access(tool_settings.output, W_OK | X_OK) != 0)
+	if (mkdir(tool_settings.output, 0777) != 0 &&
+	    (errno != EEXIST || access(tool_settings.output, W_OK | X_OK) != 0))
 		return err_sys(e, tool_settings.output, "cannot be made a folder of shards");
 	if (file_input(operands->v[0], FILE_BINARY, &src, e) != 0)
 		return -1;

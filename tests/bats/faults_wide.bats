@@ -99,7 +99,8 @@ index=$fixtures/sharded-safetensors/model.safetensors.index.json
 }
 
 @test 'a stream that has to wait in a temporary file' {
-	command -v zip >/dev/null && command -v unzip >/dev/null || skip 'no zip and unzip'
+	command -v zip >/dev/null || skip 'no zip'
+	command -v unzip >/dev/null || skip 'no unzip'
 	local header n
 	header='{"a":{"dtype":"U8","shape":[73400320],"data_offsets":[0,73400320]}}'
 	n=$(printf '%02x' ${#header})

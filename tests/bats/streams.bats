@@ -84,24 +84,6 @@ cut_off() {
 	expect_only short
 }
 
-@test 'kill -9 at any moment leaves the old or the new file, whole' {
-	local i
-	lnn-ckpt-adapt -q --to torch "$LARGE" -o new
-	echo old >old
-	for ((i = 0; i < 12; i++)); do
-		cp old out
-		lnn-ckpt-adapt -q --to torch "$LARGE" -o out 3>&- &
-		sleep "0.0$((i * 7 % 10))$((i * 3 % 10))"
-		kill -s KILL $! 2>/dev/null || true
-		wait $! || true
-		cmp -s out old || cmp -s out new || fail "neither the old nor the new file after kill $i"
-		rm -f .out.*
-	done
-	lnn-ckpt-adapt -q --to torch "$LARGE" -o out
-	cmp out new
-	expect_only new old out
-}
-
 # Starts adapt on a copy of the large file; it stands still once the pipe is full.
 start() {
 	cp "$LARGE" in

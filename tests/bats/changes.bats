@@ -1,0 +1,77 @@
+# An input that is cut, emptied, made longer, altered, replaced or removed while it is read, at each call that moves bytes:
+# the right output, or status 2, one line and no output.
+
+# shellcheck disable=SC2154 # top and fixtures come from helpers
+load helpers
+
+setup_file() {
+	local flags=
+	case ${LNN_SAN-} in *address*) flags=-DNO_MALLOC ;; esac
+	export LNN_FAULT_SHIM=$BATS_FILE_TMPDIR/shim.so
+	# shellcheck disable=SC2086 # no word, or one
+	"${CC:-cc}" -O1 -shared -fPIC $flags -o "$LNN_FAULT_SHIM" "$BATS_TEST_DIRNAME/../faults/shim.c" -ldl
+}
+
+# changes FILE ARG...: FILE is changed at reads and writes.
+changes() {
+	local file=$1
+	shift
+	"$top/tests/faults/run" -f "$file" -c 'pread read copy_file_range sendfile write rename' "$@"
+}
+
+# The offset of the last byte but three.
+near_end() {
+	echo $(($(stat -c %s "$1") - 4))
+}
+
+@test 'a torch file' {
+	cp "$fixtures/tiny.pth" in
+	changes in -o out -- lnn-ckpt-adapt in -o out
+	changes in -l -s 2 -- lnn-ckpt-adapt in
+	changes in -l -s 3 -i in -- lnn-ckpt-adapt -j 2 --dtype bfloat16
+}
+
+@test 'a safetensors file, whose bytes may change too' {
+	cp "$fixtures/tiny.safetensors" in
+	LNN_FAULT_AT=$(near_end in) changes in -o out -- lnn-ckpt-adapt in -o out
+	LNN_FAULT_AT=$(near_end in) changes in -l -- lnn-ckpt-adapt --to torch in
+}
+
+@test 'a legacy and a deflated file, tables' {
+	cp "$fixtures/legacy.pth" in
+	changes in -s 9 -o out -- lnn-ckpt-adapt in -o out
+	cp "$fixtures/deflated.pth" in
+	changes in -s 9 -o out -- lnn-ckpt-adapt in -o out
+	cp "$fixtures/tables.pth" in
+	changes in -s 5 -o out -- lnn-interp-bias -q --img-size 384 in -o out
+}
+
+@test 'a shard, an index' {
+	cp -r "$fixtures/sharded-safetensors" set
+	changes set/model-00002-of-00003.safetensors -o out -- lnn-ckpt-adapt set/model.safetensors.index.json -o out
+	changes set/model-00001-of-00003.safetensors -s 2 -d dir -- \
+		lnn-ckpt-adapt -q --max-shard-size 100 set/model.safetensors.index.json -o dir/
+	cp "$fixtures"/sharded-safetensors/* set
+	changes set/model.safetensors.index.json -o out -- lnn-ckpt-adapt set/model.safetensors.index.json -o out
+}
+
+@test 'inspect and filter' {
+	cp "$fixtures/tiny.safetensors" in
+	LNN_FAULT_AT=$(near_end in) changes in -s 2 -- lnn-ckpt-inspect --stats in
+	LNN_FAULT_AT=$(near_end in) changes in -s 3 -- lnn-ckpt-inspect --check in
+	LNN_FAULT_AT=$(near_end in) changes in -- lnn-ckpt-inspect in
+	changes in -s 3 -- lnn-ckpt-inspect --against in --values "$fixtures/tiny.pth"
+	changes in -s 3 -- lnn-ckpt-inspect --against "$fixtures/tiny.pth" --values in
+	changes in -- lnn-filter -e '{TYPE: name, PATTERNS: [a]}' in
+	cp "$fixtures/tiny.pth" in
+	LNN_FAULT_AT=$(near_end in) changes in -s 2 -- lnn-ckpt-inspect --globals in
+	lnn-ckpt-inspect in >list
+	changes list -- lnn-filter -e '{TYPE: name, PATTERNS: [a]}' list
+}
+
+@test 'a model description' {
+	lnn-ckpt-inspect --format model "$fixtures/tiny.pth" >model.yaml
+	changes model.yaml -s 2 -o out -- lnn-ckpt-adapt -q -m model.yaml "$fixtures/tiny.pth" -o out
+	cp "$fixtures/tiny.safetensors" model
+	changes model -s 2 -o out -- lnn-ckpt-adapt -q -m model "$fixtures/tiny.pth" -o out
+}

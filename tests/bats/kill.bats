@@ -1,0 +1,115 @@
+# kill -9 at random moments while a large output is written: the old or the new file is there, whole, and what was left
+# half-done has a hidden name that the next run takes no notice of.
+#
+# LNN_SEED=N repeats the moments of the run that printed N; LNN_KILLS is how many each test tries.
+
+# shellcheck disable=SC2154 # top and fixtures come from helpers
+load helpers
+
+setup_file() {
+	# A large tensor, a bias table of 7 x 7 cells and four heads (2704 bytes), another large one; float32 noise that is
+	# finite as bfloat16, too.
+	local bytes=$((64 << 20)) header n half i
+	n=$(((bytes - 2704) / 4))
+	half=$((n / 2))
+	header='{"a":{"dtype":"F32","shape":['$half'],"data_offsets":[0,'$((half * 4))']},'
+	header+='"stage_3.relative_position_bias_table":{"dtype":"F32","shape":[169,4],"data_offsets":['
+	header+="$((half * 4)),$((half * 4 + 2704))]},"
+	header+='"z":{"dtype":"F32","shape":['$((n - half))'],"data_offsets":['$((half * 4 + 2704)),$bytes']}}'
+	while ((${#header} % 8)); do header+=' '; done
+	n=$(printf '%04x' ${#header})
+	export LARGE=$BATS_FILE_TMPDIR/in.safetensors
+	head -c 4194304 /dev/urandom | tr '\170-\177\370-\377' '\060-\067\260-\267' >"$BATS_FILE_TMPDIR/noise"
+	{
+		printf '%b' "\\x${n:2:2}\\x${n:0:2}\\0\\0\\0\\0\\0\\0$header"
+		for ((i = 0; i < bytes; i += 4194304)); do cat "$BATS_FILE_TMPDIR/noise"; done
+	} >"$LARGE"
+}
+
+# The time in microseconds.
+now() {
+	local t=$EPOCHREALTIME
+	echo "${t/[^0-9]/}"
+}
+
+# nothing_half: all that lies here is known, or a hidden temporary file or folder of out.
+nothing_half() {
+	local f
+	for f in * .[!.]*; do
+		case $f in
+		new | out | '*' | '.[!.]*' | .out.??????) ;;
+		*) fail "$f was left" || return 1 ;;
+		esac
+	done
+}
+
+# kills SETUP CHECK COMMAND...: COMMAND once to its end into new, then killed at random moments of as long a time. Before
+# each run SETUP is evaluated, after it CHECK must hold.
+kills() {
+	local setup=$1 check=$2 i start took delay seed=${LNN_SEED:-$RANDOM} killed=0 status
+	shift 2
+	RANDOM=$seed
+	eval "$setup"
+	start=$(now)
+	("$@")
+	took=$(($(now) - start))
+	mv out new
+	for ((i = 0; i < ${LNN_KILLS:-6}; i++)); do
+		eval "$setup"
+		delay=$((took * (RANDOM % 1000) / 950))
+		"$@" 3>&- &
+		sleep "$((delay / 1000000)).$(printf %06d $((delay % 1000000)))"
+		kill -s KILL $! 2>/dev/null || true
+		status=0
+		wait $! || status=$?
+		[ $status -ne 137 ] || killed=$((killed + 1))
+		{ [ $status -eq 137 ] || [ $status -eq 0 ]; } || fail "status $status; LNN_SEED=$seed"
+		eval "$check" || fail "neither the old nor the new output after kill $i, $delay us; LNN_SEED=$seed" "$(ls -lA)"
+		nothing_half || fail "LNN_SEED=$seed"
+	done
+	[ $killed -gt 0 ] || fail "no run was killed in time; LNN_SEED=$seed"
+	# With all that was left lying about.
+	eval "$setup"
+	("$@")
+	diff -r out new
+}
+
+old_or_new() {
+	if [ "$(stat -c %s out)" -eq 4 ]; then [ "$(cat out)" = old ]; else cmp -s out new; fi
+}
+
+none_or_new() {
+	[ ! -e out ] || diff -r out new
+}
+
+@test 'a copy' {
+	kills 'echo old >out' old_or_new lnn-ckpt-adapt -q "$LARGE" -o out
+}
+
+@test 'another container' {
+	kills 'echo old >out' old_or_new lnn-ckpt-adapt -q --to torch "$LARGE" -o out
+}
+
+@test 'a cast with two threads' {
+	kills 'echo old >out' old_or_new lnn-ckpt-adapt -q -j 2 --dtype bfloat16 "$LARGE" -o out
+}
+
+@test 'resized tables, over the input itself' {
+	# A link costs nothing, and the output takes the place of the name only.
+	link_in() { ln -f "$LARGE" out; }
+	in_or_new() { cmp -s out "$LARGE" || cmp -s out new; }
+	kills link_in in_or_new lnn-interp-bias -q --img-size 224 out -o out
+}
+
+@test 'a folder of shards' {
+	kills 'rm -rf out' none_or_new lnn-ckpt-adapt -q --max-shard-size 30MB "$LARGE" -o out/
+}
+
+# The process is the program itself.
+piped() {
+	exec lnn-ckpt-adapt -q --to torch -o out < <(cat "$LARGE")
+}
+
+@test 'from a pipe' {
+	kills 'echo old >out' old_or_new piped
+}
