@@ -89,20 +89,24 @@ drop_misfits(struct adapt *a)
 static int
 run_share(struct adapt *a, const struct operands *operands, struct err *e)
 {
-	struct buf path = BUF_INIT;
+	struct buf path = BUF_INIT, name = BUF_INIT;
 	const struct format_writer *w;
+	struct err own = ERR_INIT;
 	int rc = -1;
 
 	if (adapt_prepare(a, operands, e) == 0 && adapt_edit(a, e) == 0 && drop_misfits(a) && adapt_prefix(a, e) == 0 &&
 	    (w = emit_writer(a->o->to, a->inputs[0].ckpt, e)) != NULL) {
-		buf_addf(&path, "%s/", a->share->dir);
-		shard_name(&path, w, a->share->number, a->share->total);
+		shard_name(&name, w, a->share->number, a->share->total);
+		buf_addf(&path, "%s/%s", a->share->dir, name.p);
 		tool_settings.output = path.p;
 		rc = adapt_write(a, e);
-		if ((rc == 0 || e->code == ERR_ANSWER) && share_note(a, rc == 0 ? e : &(struct err)ERR_INIT) != 0)
+		if ((rc == 0 || e->code == ERR_ANSWER) && share_note(a, rc == 0 ? name.p : "", &own) != 0) {
+			*e = own;
 			rc = -1;
+		}
 	}
 	buf_release(&path);
+	buf_release(&name);
 	return rc;
 }
 

@@ -92,7 +92,7 @@ void adapt_say_load(struct adapt *a, bool refused);
 int adapt_write(struct adapt *a, struct err *e);
 int adapt_report(struct adapt *a, struct err *e);
 
-/* Leaves word beside a shard that it is finished, and which rules matched in it (share.c) */
-int share_note(struct adapt *a, struct err *e);
+/* Leaves word beside a shard that it is finished, in which file ("": nothing left) and which rules matched (share.c) */
+int share_note(struct adapt *a, const char *file, struct err *e);
 
 #endif

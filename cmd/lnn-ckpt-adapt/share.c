@@ -28,14 +28,18 @@ note_name(struct buf *b, uint32_t number, uint32_t total)
 	buf_addf(b, ".lnn-%05u-of-%05u.rules", number, total);
 }
 
-/* A line for each rule: how many names it matched, a tab, its text. */
+/* Of the first line of a note: the shard's file, or nothing if nothing was left of it. */
+static const char note_file[] = "file\t";
+
+/* A line for the shard's file; one for each rule: how many names it matched, a tab, its text. */
 int
-share_note(struct adapt *a, struct err *e)
+share_note(struct adapt *a, const char *file, struct err *e)
 {
 	struct buf text = BUF_INIT, path = BUF_INIT;
 	const struct plan_rule *r;
 	int rc;
 
+	buf_addf(&text, "%s%s\n", note_file, file);
 	for (size_t i = 0; i < a->plan.nrules; i++) {
 		r = a->plan.rules[i];
 		if (r->quiet)
@@ -189,28 +193,53 @@ there(const char *dir, const char *name, struct err *e)
 	return rc;
 }
 
-/* The file of shard i (from 0), if there is one. */
+/* The file a note names: 1 if there is one, 0 if nothing was left of the shard. */
 static int
-find_file(struct set *s, struct adapt *a, uint32_t i, struct err *e)
+noted_file(struct set *s, struct adapt *a, uint32_t i, const char *note, struct str text, struct err *e)
 {
 	const struct format_writer *writers[] = { format_writer("safetensors"), format_writer("torch") };
 	struct buf name = BUF_INIT;
-	int rc;
+	struct str line;
+	int rc = -1;
 
-	note_name(&name, i + 1, s->total);
-	rc = there(s->dir, name.p, e);
-	if (rc == 0)
-		rc = err_set(e, ERR_INPUT, "%s: shard %u of %u is missing; its job did not finish", s->dir, i + 1, s->total);
-	for (size_t w = 0; w < 2 && rc >= 0; w++) {
+	if (str_split(&text, '\n', &line) && str_starts(line, str_c(note_file))) {
+		line = str_from(line, sizeof(note_file) - 1);
+		rc = line.len == 0 ? 0 : -1;
+	}
+	for (size_t w = 0; w < 2 && rc < 0; w++) {
 		buf_clear(&name);
 		shard_name(&name, writers[w], i + 1, s->total);
-		rc = there(s->dir, name.p, e);
-		if (rc == 1) {
+		if (str_eqc(line, name.p)) {
 			s->files[i] = arena_cstr(&a->arena, name.p);
 			s->pickles = writers[w]->pickles;
+			rc = 1;
 		}
 	}
 	buf_release(&name);
+	return rc < 0 ? err_input(e, note, "is no note of a finished shard") : rc;
+}
+
+/* The file of shard i (from 0), if its note names one. A file of an earlier attempt that left more is none of the set. */
+static int
+find_file(struct set *s, struct adapt *a, uint32_t i, struct err *e)
+{
+	struct buf name = BUF_INIT, path = BUF_INIT, text = BUF_INIT;
+	int rc;
+
+	note_name(&name, i + 1, s->total);
+	buf_addf(&path, "%s/%s", s->dir, name.p);
+	rc = there(s->dir, name.p, e);
+	if (rc == 0)
+		rc = err_set(e, ERR_INPUT, "%s: shard %u of %u is missing; its job did not finish", s->dir, i + 1, s->total);
+	if (rc == 1)
+		rc = file_text(path.p, 16 << 20, &text, e);
+	if (rc == 0)
+		rc = noted_file(s, a, i, path.p, buf_str(&text), e);
+	if (rc == 1 && (rc = there(s->dir, s->files[i], e)) == 0)
+		rc = err_set(e, ERR_INPUT, "%s/%s: is gone, though its job finished", s->dir, s->files[i]);
+	buf_release(&name);
+	buf_release(&path);
+	buf_release(&text);
 	return rc < 0 ? -1 : 0;
 }
 

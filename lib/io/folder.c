@@ -167,19 +167,20 @@ folder_abort(struct folder *f)
 	release(f);
 }
 
+/* name is what messages call it. */
 static int
-sync_folder(const char *path, struct err *e)
+sync_folder(const char *path, const char *name, struct err *e)
 {
 	int fd = fd_open(path, O_RDONLY | O_DIRECTORY), rc;
 
 	if (fd < 0)
-		return err_sys(e, path, "cannot be opened to be synced");
+		return err_sys(e, name, "cannot be opened to be synced");
 	while ((rc = fsync(fd)) < 0 && errno == EINTR)
 		;
 	if (rc < 0 && (errno == EINVAL || errno == EOPNOTSUPP))
 		rc = 0;
 	if (rc < 0)
-		err_sys(e, path, "cannot be synced");
+		err_sys(e, name, "cannot be synced");
 	close(fd);
 	return rc;
 }
@@ -190,13 +191,13 @@ folder_commit(struct folder *f, struct err *e)
 	const char *slash = strrchr(f->name, '/');
 	char *parent = slash == NULL ? xstrdup(".") : xstrndup(f->name, (size_t)(slash - f->name) + 1);
 	struct err none = ERR_INIT;
-	int rc = sync_folder(f->temp, e);
+	int rc = sync_folder(f->temp, f->name, e);
 
 	if (rc == 0 && rename(f->temp, f->name) != 0)
 		rc = err_sys(e, f->name, "cannot be put in place");
 	if (rc == 0) {
 		/* The folder is there and whole: that a power failure could undo its name is no failure of this run. */
-		(void)sync_folder(parent, &none);
+		(void)sync_folder(parent, parent, &none);
 		release(f);
 	} else {
 		folder_abort(f);

@@ -48,6 +48,25 @@ index=$fixtures/sharded-safetensors/model.safetensors.index.json
 	[ ! -e dir/model.safetensors.index.json ]
 }
 
+@test 'the index is not made without a shard that is gone' {
+	lnn-ckpt-adapt -q --shard 1/1 "$index" -o dir
+	rm dir/model-00002-of-00003.safetensors
+	try lnn-ckpt-adapt --write-index dir
+	expect_refusal 2 lnn-ckpt-adapt 'dir/model-00002-of-00003.safetensors: is gone, though its job finished'
+	[ ! -e dir/model.safetensors.index.json ]
+	# A shard of which a later attempt has left nothing is none of the set.
+	lnn-ckpt-adapt -q --shard 1/1 "$index" -o dir
+	lnn-ckpt-inspect --format names dir/model-00002-of-00003.safetensors >gone-names
+	lnn-ckpt-adapt -q --shard 2/3 --drop-names gone-names "$index" -o dir
+	lnn-ckpt-adapt -q --write-index dir
+	run ! grep -q 00002 dir/model.safetensors.index.json
+	lnn-ckpt-inspect --format names dir/model.safetensors.index.json >rest
+	run ! grep -Fxf gone-names rest
+	echo '2	x' >dir/.lnn-00001-of-00001.rules
+	try lnn-ckpt-adapt --write-index dir
+	expect_refusal 2 lnn-ckpt-adapt 'dir/.lnn-00001-of-00001.rules: is no note of a finished shard'
+}
+
 @test 'threads' {
 	faults -o out -- lnn-ckpt-adapt -j 2 --dtype float16 "$fixtures/tiny.pth" -o out
 	faults -- lnn-ckpt-inspect --stats -j 2 "$fixtures/tiny.pth"
