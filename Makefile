@@ -215,10 +215,10 @@ CHECKS ?= $(UNIT_BIN) $(REPLAY_BIN) $(VS_PYTHON) $(BATS)
 check: all test-programs
 	@$(run_env) tests/run $(CHECKS)
 
-# Under valgrind, whole: minutes. Not what limits its memory, preloads something or kills: there valgrind is in the way.
+# Under valgrind: minutes. Without the tests that limit memory, preload, mount, kill or measure time, where it is in the way.
 memcheck: all test-programs
 	@$(run_env) tests/memcheck $(UNIT_BIN) $(REPLAY_BIN) $(filter-out $(addprefix tests/bats/,faults.bats faults_wide.bats \
-		changes.bats kill.bats disk.bats hostile.bats),$(BATS))
+		changes.bats kill.bats disk.bats hostile.bats terminal.bats completion.bats package.bats),$(BATS))
 
 check-torch: all $(DRIVER_BIN)
 	@$(run_env) tests/torch/run
