@@ -195,6 +195,7 @@ weights_empty(const struct weights *w, uint32_t h)
 	case THING_NONE: return true;
 	case THING_BOOL: return !value_bool(w->m->t, h);
 	case THING_INT: return value_kind(w->m->t, h) == VALUE_INT && value_int(w->m->t, h) == 0;
+	case THING_FLOAT: return value_float(w->m->t, h) == 0;
 	case THING_STR:
 	case THING_BYTES: return value_text(w->m->t, h).len == 0;
 	default: return thing >= THING_TUPLE && thing <= THING_FROZENSET && value_len(w->m->t, h) == 0;
@@ -274,9 +275,9 @@ check_storage(struct weights *w, uint32_t class, uint32_t numel)
 	if (a.kind == ALLOWED_UNTYPED && w->legacy)
 		return weights_no(w, "a storage without element type, which torch does not read from legacy files");
 	if (a.kind == ALLOWED_UNTYPED)
-		w->asked = (struct weights_storage){ 0, 1, false, true };
+		w->asked = (struct weights_storage){ .size = 1 };
 	else if (a.kind == ALLOWED_STORAGE)
-		w->asked = (struct weights_storage){ 0, a.size, a.grad, false };
+		w->asked = (struct weights_storage){ 0, a.size, a.grad, str_starts(str_c(a.name), str_c("Complex")) };
 	else
 		return weights_no(w, "a persistent id whose second part is no class of storages");
 	if (!value_u64(w->m->t, numel, &n) || n > INT64_MAX / 16)

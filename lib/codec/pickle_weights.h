@@ -43,7 +43,7 @@ enum thing {
 struct weights_storage {
 	uint64_t numel;
 	unsigned size;
-	bool grad, untyped;
+	bool grad, complex;
 };
 
 /* Globals looked up lately, by node: a checkpoint calls the same few for every tensor. */
@@ -51,6 +51,7 @@ enum { WEIGHTS_LATELY = 16 };
 
 struct weights {
 	struct pickle_machine *m;
+	unsigned wraps;        /* calls within calls that are being looked at */
 	bool legacy;           /* ids of the legacy stream: six parts */
 	struct weights_storage *storages;
 	size_t storages_n, storages_cap;

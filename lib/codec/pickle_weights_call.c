@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/limits.h"
 #include "base/num.h"
 
 /* The arguments of one call. */
@@ -145,6 +146,14 @@ call_encode(struct call *c)
 }
 
 static bool
+is_byte(const struct call *c, uint32_t h)
+{
+	uint64_t v;
+
+	return value_kind(c->w->m->t, h) == VALUE_BOOL || (value_u64(c->w->m->t, h, &v) && v < 256);
+}
+
+static bool
 call_bytearray(struct call *c)
 {
 	uint64_t v;
@@ -155,8 +164,8 @@ call_bytearray(struct call *c)
 		good = value_u64(c->w->m->t, arg(c, 0), &v) && v < 1 << 30;
 	if (c->n == 1 && sequence(is(c, 0))) {
 		good = true;
-		for (size_t i = 0; i < value_len(c->w->m->t, arg(c, 0)); i++)
-			good = good && value_u64(c->w->m->t, value_item(c->w->m->t, arg(c, 0), i), &v) && v < 256;
+		for (size_t i = 0; good && i < value_len(c->w->m->t, arg(c, 0)); i++)
+			good = is_byte(c, value_item(c->w->m->t, arg(c, 0), i));
 	}
 	return good ? gives(c, THING_BYTEARRAY, false) : odd(c, "bytearray");
 }
@@ -199,9 +208,12 @@ call_size(struct call *c)
 {
 	const struct vtree *t = c->w->m->t;
 	bool good = c->n == 0 || (c->n == 1 && (is(c, 0) == THING_SIZE || sequence(is(c, 0))));
+	enum thing part;
 
-	for (size_t i = 0; good && i < value_len(t, arg(c, 0)); i++)
-		good = value_kind(t, value_item(t, arg(c, 0), i)) == VALUE_INT;
+	for (size_t i = 0; good && i < value_len(t, arg(c, 0)); i++) {
+		part = weights_thing(c->w, value_item(t, arg(c, 0), i));
+		good = part == THING_INT || part == THING_BOOL;
+	}
 	return good ? gives(c, THING_SIZE, false) : odd(c, "torch.Size");
 }
 
@@ -295,9 +307,9 @@ gradient(const struct call *c, size_t i, bool grad)
 	return true;
 }
 
-/* Nothing, or what is known: {'conj': True}, {'neg': True}. */
+/* Nothing, or what is known: {'conj': True}, of complex elements only, {'neg': True}. */
 static bool
-metadata(const struct call *c, size_t i)
+metadata(const struct call *c, size_t i, bool complex)
 {
 	const struct vtree *t = c->w->m->t;
 	bool good = true;
@@ -306,8 +318,12 @@ metadata(const struct call *c, size_t i)
 		return true;
 	if (is(c, i) != THING_DICT && is(c, i) != THING_ORDERED)
 		return false;
-	for (size_t j = 0; j < value_len(t, arg(c, i)); j++)
-		good = good && value_kind(t, value_val(t, arg(c, i), j)) == VALUE_BOOL;
+	for (size_t j = 0; good && j < value_len(t, arg(c, i)); j++) {
+		uint32_t key = value_key(t, arg(c, i), j), value = value_val(t, arg(c, i), j);
+
+		good = weights_thing(c->w, key) == THING_STR && value_kind(t, value) == VALUE_BOOL &&
+		       (complex || !value_bool(t, value) || !str_eqc(value_text(t, key), "conj"));
+	}
 	return good;
 }
 
@@ -318,6 +334,7 @@ rebuild(struct call *c, const char *name, size_t least, size_t most, size_t dtyp
 	struct pickle_allowed a = { ALLOWED_NOT, NULL, 0, false };
 	const struct weights_storage *s;
 	uint32_t index = 0;
+	bool complex;
 
 	if (c->n < least || c->n > most || is(c, 0) != THING_STORAGE || is(c, 1) != THING_INT || !sizes(c, 2) || !sizes(c, 3))
 		return odd(c, name);
@@ -336,7 +353,8 @@ rebuild(struct call *c, const char *name, size_t least, size_t most, size_t dtyp
 	/* It makes an empty tensor with gradients, which then may not be given its storage. */
 	if (dtype != 0 && value_bool(c->w->m->t, arg(c, 4)))
 		return weights_no(c->w, "%s: a leaf Variable that requires grad is being used in an in-place operation", name);
-	if (most > 6 && !metadata(c, most - 1))
+	complex = dtype == 0 ? s->complex : str_starts(str_c(a.name), str_c("complex"));
+	if (most > 6 && !metadata(c, most - 1, complex))
 		return odd(c, name);
 	return gives(c, THING_TENSOR, a.grad);
 }
@@ -445,15 +463,18 @@ rebuild_on_device(struct call *c)
 static bool
 rebuild_typed(struct call *c)
 {
-	const struct vtree *t = c->w->m->t;
 	uint32_t type = arg(c, 1);
+	bool good;
 
 	if (c->n != 4 || is(c, 0) != THING_GLOBAL || is(c, 1) != THING_GLOBAL || is(c, 2) != THING_TUPLE || !state_of(c, 3))
 		return odd(c, "torch._tensor._rebuild_from_type_v2");
-	/* One that calls another of its kind is never written, and could go on without end. */
-	if (value_is_global(t, arg(c, 0), "torch._tensor", "_rebuild_from_type_v2"))
-		return odd(c, "torch._tensor._rebuild_from_type_v2");
-	if (!weights_call(c->w, arg(c, 0), arg(c, 2)))
+	/* One that calls another of its kind is never written, and could go on for as long as the file is. */
+	if (c->w->wraps == TENSOR_WRAPS_MAX)
+		return weights_no(c->w, "a tensor in more than %d calls of _rebuild_from_type_v2", TENSOR_WRAPS_MAX);
+	c->w->wraps++;
+	good = weights_call(c->w, arg(c, 0), arg(c, 2));
+	c->w->wraps--;
+	if (!good)
 		return false;
 	if (!is_tensor(c->w->made) || (strcmp(weights_global(c->w, type), "torch.Tensor") != 0 &&
 					      strcmp(weights_global(c->w, type), "torch.nn.parameter.Parameter") != 0))

@@ -47,6 +47,21 @@ def tensor(store=None, offset=0, size=(4,), stride=(1,), grad=b"\x89", hooks=HOO
 T = tensor()
 LONG = tensor(storage("torch.LongStorage", "1", 2), 0, (2,))
 UNTYPED = storage("torch.storage.UntypedStorage", "2", 16)
+LONGS = tensor(storage("torch.LongStorage", "1", 2), 0, (2, 1), (1, 1))
+LONGS3 = tensor(storage("torch.LongStorage", "1", 2), 0, (2,))
+V2_ARGS = tup(storage(), i(0), ints(4), ints(1), b"\x89", HOOKS)
+TYPED = "torch._tensor._rebuild_from_type_v2"
+QUANTISED = "torch._utils._rebuild_qtensor"
+QINTS = storage("torch.QInt8Storage", "0", 16)
+AFFINE = tup(g("torch.per_tensor_affine"), b"G?\xf0\0\0\0\0\0\0", i(0))
+SPARSE = "torch._utils._rebuild_sparse_tensor"
+COO = call("torch.serialization._get_layout", u("torch.sparse_coo"))
+AT = tensor(storage("torch.LongStorage", "1", 2), 0, (1, 2), (2, 1))
+META = "torch._utils._rebuild_meta_tensor_no_storage"
+ON_DEVICE = "torch._utils._rebuild_device_tensor_from_cpu_tensor"
+NESTED = "torch._utils._rebuild_nested_tensor"
+STATEFUL = "torch._utils._rebuild_parameter_with_state"
+PARAMETER = "torch.nn.parameter.Parameter"
 
 
 def by_hand():
@@ -104,7 +119,8 @@ def by_hand():
                                    tup(storage(), i(0), ints(4), ints(1), b"\x89", HOOKS), tup(b"}", b"}"))
     yield "from type, old module", call("torch.tensor._rebuild_from_type_v2", g(V2), g("torch.Tensor"), b")", b"N")
     yield "meta", call("torch._utils._rebuild_meta_tensor_no_storage", g("torch.float32"), ints(2, 3), ints(3, 1), b"\x89")
-    yield "meta, ranks differ", call("torch._utils._rebuild_meta_tensor_no_storage", g("torch.float32"), ints(2, 3), ints(1), b"\x89")
+    yield "meta, ranks differ", (
+        call("torch._utils._rebuild_meta_tensor_no_storage", g("torch.float32"), ints(2, 3), ints(1), b"\x89"))
     yield "layout", call("torch.serialization._get_layout", u("torch.sparse_coo"))
     yield "layout unknown", call("torch.serialization._get_layout", u("torch.dense"))
     yield "device from CPU", call("torch._utils._rebuild_device_tensor_from_cpu_tensor", T, g("torch.float16"), u("cpu"), b"\x89")
@@ -121,7 +137,8 @@ def by_hand():
     yield "cuda tensor class", g("torch.cuda.FloatTensor") + b")R"
     yield "cuda storage class", tensor(storage("torch.cuda.FloatStorage"))
     yield "BUILD a tensor wrongly", T + b"}b"
-    yield "BUILD a parameter", call("torch._utils._rebuild_parameter", T, b"\x89", HOOKS) + tup(storage(), i(0), ints(2), ints(1)) + b"b"
+    yield "BUILD a parameter", (
+        call("torch._utils._rebuild_parameter", T, b"\x89", HOOKS) + tup(storage(), i(0), ints(2), ints(1)) + b"b")
 
     yield "id of five, storage class by text", tup(u("storage"), u("FloatStorage"), u("0"), u("cpu"), i(4)) + b"Q"
     yield "id with a dtype", tup(u("storage"), g("torch.float32"), u("0"), u("cpu"), i(4)) + b"Q"
@@ -291,6 +308,195 @@ def by_hand():
     yield "a range of dynamo's", g("torch._dynamo.decorators._DimRange")
     yield "torch.memory_format", g("torch.contiguous_format")
     yield "all dtypes", tup(*(g(str(d)) for d in vars(torch).values() if isinstance(d, torch.dtype)))
+
+    yield from odd_calls()
+
+
+def odd_calls():
+    """Calls that torch.save never writes: what its functions make of arguments of all kinds."""
+    yield "storage class by NEWOBJ", g("torch.FloatStorage") + b")\x81"
+    yield "from type, of its kind", call(
+        TYPED, g(TYPED), g("torch.Tensor"), tup(g(V2), g("torch.Tensor"), V2_ARGS, b"N"), b"N")
+    yield "from type, of its kind by another spelling", call(
+        TYPED, b"ctorch\n_tensor._rebuild_from_type_v2\n", g("torch.Tensor"), tup(g(V2), g("torch.Tensor"), V2_ARGS, b"N"), b"N")
+    yield "from type, three arguments", call(TYPED, g(V2), g("torch.Tensor"), V2_ARGS)
+    yield "from type, a text for the function", call(TYPED, u(V2), g("torch.Tensor"), V2_ARGS, b"N")
+    yield "from type, of a set", call(TYPED, g("builtins.set"), g("torch.Tensor"), b")", b"N")
+    yield "from type, outside the storage", call(
+        TYPED, g(V2), g("torch.Tensor"), tup(storage(), i(0), ints(5), ints(1), b"\x89", HOOKS), b"N")
+    yield "from type, another type", call(TYPED, g(V2), g("collections.OrderedDict"), V2_ARGS, b"N")
+    yield "from type, a number for state", call(TYPED, g(V2), g("torch.Tensor"), V2_ARGS, i(1))
+    yield "nested", call(NESTED, T, LONGS, LONGS, LONGS3)
+    yield "nested of numbers", call(NESTED, T, i(1), i(1), i(1))
+    yield "nested of three", call(NESTED, T, T, T)
+    yield "device from CPU, three arguments", call(ON_DEVICE, T, g("torch.float16"), u("cpu"))
+    yield "device from CPU, no dtype", call(ON_DEVICE, T, u("float16"), u("cpu"), b"\x89")
+    yield "device from CPU, integers with gradient", call(
+        ON_DEVICE, T, g("torch.int16"), u("cpu"), b"\x88")
+    yield "device from CPU, gradient", call(
+        ON_DEVICE, T, g("torch.float16"), u("cpu"), b"\x88")
+    yield "meta, no dtype", call(META, u("float32"), ints(2), ints(1), b"\x89")
+    yield "meta, a number for gradient", call(META, g("torch.float32"), ints(2), ints(1), i(1))
+    yield "meta, integers with gradient", call(META, g("torch.int32"), ints(2), ints(1), b"\x88")
+    yield "meta, gradient", call(META, g("torch.float32"), ints(2), ints(1), b"\x88")
+    yield "meta, sizes of Size", call(META, g("torch.float32"), call("torch.Size", ints(2)), ints(1), b"\x89")
+    yield "quantised", call(QUANTISED, QINTS, i(0), ints(4), ints(1), AFFINE, b"\x89", HOOKS)
+    yield "quantised, outside", call(QUANTISED, QINTS, i(13), ints(4), ints(1), AFFINE, b"\x89", HOOKS)
+    yield "quantised, gradient", call(QUANTISED, QINTS, i(0), ints(4), ints(1), AFFINE, b"\x88", HOOKS)
+    yield "quantised, six arguments", call(QUANTISED, QINTS, i(0), ints(4), ints(1), AFFINE, b"\x89")
+    yield "quantised by channel", call(
+        QUANTISED, QINTS, i(0), ints(2), ints(1),
+        tup(g("torch.per_channel_affine"), tensor(storage("torch.DoubleStorage", "1", 2), 0, (2,)), LONG, i(0)), b"\x89", HOOKS)
+    yield "quantised, a text for the scheme", call(
+        QUANTISED, QINTS, i(0), ints(4), ints(1), tup(u("affine"), b"G?\xf0\0\0\0\0\0\0", i(0)), b"\x89", HOOKS)
+    yield "sparse", call(SPARSE, COO, tup(AT, tensor(size=(2,)), call("torch.Size", ints(4))))
+    yield "sparse, coalesced", call(SPARSE, COO, tup(AT, tensor(size=(2,)), call("torch.Size", ints(4)), b"\x89"))
+    yield "sparse of numbers", call(SPARSE, COO, tup(i(1), i(2), ints(4)))
+    yield "sparse of two", call(SPARSE, COO, tup(T, T))
+    yield "sparse, a text for the layout", call(SPARSE, u("torch.sparse_coo"), tup(T, T, ints(4)))
+    yield "sparse, one argument", call(SPARSE, COO)
+    yield "layout of a number", call("torch.serialization._get_layout", i(1))
+    yield "layout of two", call("torch.serialization._get_layout", u("torch.strided"), u("torch.strided"))
+    yield "Parameter of None", call(PARAMETER, b"N")
+    yield "Parameter, a number for gradient", call(PARAMETER, T, i(1))
+    yield "Parameter, three arguments", call(PARAMETER, T, b"\x88", b"N")
+    yield "parameter, two arguments", call("torch._utils._rebuild_parameter", T, b"\x88")
+    yield "parameter with two states", call(STATEFUL, T, b"\x88", HOOKS, tup(b"}", b"}"))
+    yield "parameter with three states", call(STATEFUL, T, b"\x88", HOOKS, tup(b"}", b"}", b"}"))
+    yield "parameter with state None", call(STATEFUL, T, b"\x88", HOOKS, b"N")
+    yield "parameter of a parameter", call("torch._utils._rebuild_parameter", call(PARAMETER, T), b"\x88", HOOKS)
+    yield "metadata, a number", tensor(rest=i(1))
+    yield "metadata, conj of floats", tensor(rest=b"}" + u("conj") + b"\x88s")
+    yield "metadata, neg of floats", tensor(rest=b"}" + u("neg") + b"\x88s")
+    yield "metadata, unknown key", tensor(rest=b"}" + u("x") + b"\x88s")
+    yield "metadata, a number for key", tensor(rest=b"}K\x01\x88s")
+    yield "metadata, empty", tensor(rest=b"}")
+    yield "offset as a text", g(V2) + b"(" + storage() + u("0") + ints(4) + ints(1) + b"\x89" + HOOKS + b"tR"
+    yield "offset beyond 64 bits", (
+        g(V2) + b"(" + storage() + b"\x8a\x09" + bytes(8) + b"\x01" + ints(4) + ints(1) + b"\x89" + HOOKS + b"tR")
+    yield "a size beyond 64 bits", (
+        g(V2) + b"(" + storage() + i(0) + b"\x8a\x09" + bytes(8) + b"\x01\x85" + ints(1) + b"\x89" + HOOKS + b"tR")
+    yield "sizes whose product overflows", (
+        g(V2) + b"(" + storage() + i(0) + (b"\x8a\x05" + bytes(4) + b"\x01") * 2 + b"\x86" + ints(0, 0) + b"\x89" + HOOKS + b"tR")
+    yield "strides whose product overflows", (
+        g(V2) + b"(" + storage() + i(0) + ints(4) + b"\x8a\x08" + bytes(7) + b"\x40\x85\x89" + HOOKS + b"tR")
+    yield "a size that is True", g(V2) + b"(" + storage() + i(0) + b"\x88\x85" + ints(1) + b"\x89" + HOOKS + b"tR"
+    yield "an offset that is True", g(V2) + b"(" + storage() + b"\x88" + ints(2) + ints(1) + b"\x89" + HOOKS + b"tR"
+    for kind in ("Double", "Half", "BFloat16", "Long", "Bool"):
+        yield f"{kind}Tensor as a parameter", call(PARAMETER, g(f"torch.{kind}Tensor") + b")R")
+    yield "sparse tensor class", g("torch.sparse.FloatTensor") + b")R"
+    yield "old FloatTensor, outside", g("torch.FloatTensor") + b")R" + tup(storage(), i(0), ints(5), ints(1)) + b"b"
+    yield "old FloatTensor, a number for state", g("torch.FloatTensor") + b")RK\x01b"
+    yield "old FloatTensor, no state", g("torch.FloatTensor") + b")R)b"
+    yield "old FloatTensor, None for state", g("torch.FloatTensor") + b")RNb"
+    yield "device of nothing", g("torch.device") + b")R"
+    yield "device of a number", call("torch.device", i(0))
+    yield "device by NEWOBJ", g("torch.device") + u("cpu") + b"\x85\x81"
+    yield "device, leading zero", call("torch.device", u("cuda:01"))
+    yield "device, no index", call("torch.device", u("cuda:"))
+    yield "device, index 127", call("torch.device", u("cuda:127"))
+    yield "device, two indices", call("torch.device", u("cuda:1"), i(1))
+    yield "device, index -1", call("torch.device", u("cuda"), i(-1))
+    yield "device, three arguments", call("torch.device", u("cuda"), i(1), i(1))
+    yield "device with no state", call("torch.device", u("cpu")) + b"}b"
+    yield "Size of bools", call("torch.Size", b"\x88\x85")
+    yield "Size of a Size", call("torch.Size", call("torch.Size", ints(1)))
+    yield "Size of two", call("torch.Size", ints(1), ints(1))
+    yield "Size by NEWOBJ", g("torch.Size") + ints(1, 2) + b"\x85\x81"
+    yield "Size of negative numbers", call("torch.Size", ints(-1))
+    yield "Size with a state", call("torch.Size", ints(1)) + b"}" + u("x") + b"K\x01sb"
+    yield "complex by NEWOBJ", g("builtins.complex") + b"K\x01\x85\x81"
+    yield "complex of three", call("builtins.complex", i(1), i(1), i(1))
+    yield "complex of nothing", g("builtins.complex") + b")R"
+    yield "complex, a list for the second", call("builtins.complex", i(1), b"]")
+    yield "complex of complex", call("builtins.complex", call("builtins.complex", i(1), i(2)), b"\x88")
+    yield "bytearray by NEWOBJ", g("builtins.bytearray") + u("x") + b"\x85\x81"
+    yield "bytearray of nothing", g("builtins.bytearray") + b")R"
+    yield "bytearray of a bytearray", call("builtins.bytearray", g("builtins.bytearray") + b")R")
+    yield "bytearray of a negative number", call("builtins.bytearray", i(-1))
+    yield "bytearray of bools", call("builtins.bytearray", b"\x88\x89\x86")
+    yield "bytearray of texts", call("builtins.bytearray", u("a") + b"\x85")
+    yield "bytearray, ASCII", call("builtins.bytearray", u("a"), u("ascii"), u("strict"))
+    yield "bytearray, not ASCII", call("builtins.bytearray", u("é"), u("ASCII"))
+    yield "bytearray, a number for the errors", call("builtins.bytearray", u("a"), u("ascii"), i(1))
+    yield "encode of nothing", g("_codecs.encode") + b")R"
+    yield "encode, four arguments", call("_codecs.encode", u("a"), u("ascii"), u("strict"), i(1))
+    yield "encode, a number for the encoding", call("_codecs.encode", u("a"), i(1))
+    yield "encode, errors", call("_codecs.encode", u("a"), u("iso-8859-1"), u("strict"))
+    yield "encode of a text that ends as a surrogate begins", call("_codecs.encode", u("\uffff"), u("utf8"))
+    yield "Counter of nothing", g("collections.Counter") + b")R"
+    yield "Counter of an OrderedDict", call("collections.Counter", HOOKS)
+    yield "Counter of a Counter", call("collections.Counter", g("collections.Counter") + b")R")
+    yield "Counter of a text", call("collections.Counter", u("aab"))
+    yield "Counter of a text in bytes", call("collections.Counter", call("_codecs.encode", u("a"), u("latin1")))
+    yield "Counter of None", call("collections.Counter", b"N")
+    yield "Counter of a number", call("collections.Counter", i(1))
+    yield "Counter of a set", call("collections.Counter", call("builtins.set", b"]K\x01a"))
+    yield "Counter of two", call("collections.Counter", b"]", b"]")
+    yield "Counter with a number for state", g("collections.Counter") + b")RK\x01b"
+    yield "Counter with an empty state", g("collections.Counter") + b")R]b"
+    yield "set of a dict", call("builtins.set", b"}K\x01K\x02s")
+    yield "set of an OrderedDict", call("builtins.set", HOOKS)
+    yield "set of a Counter", call("builtins.set", g("collections.Counter") + b")R")
+    yield "set of a text", call("builtins.set", u("aab"))
+    yield "set of a text in bytes", call("builtins.set", call("_codecs.encode", u("a"), u("latin1")))
+    yield "set of a set", call("builtins.set", call("builtins.set", b"]"))
+    yield "set of two", call("builtins.set", b"]", b"]")
+    yield "set of a bytearray", call("builtins.set", g("builtins.bytearray") + b")R\x85")
+    yield "set of Counters", call("builtins.set", g("collections.Counter") + b")R\x85")
+    yield "set of complex numbers", call("builtins.set", call("builtins.complex", i(1)) + b"\x85")
+    yield "OrderedDict of an OrderedDict", call("collections.OrderedDict", HOOKS)
+    yield "OrderedDict of a Counter", call("collections.OrderedDict", g("collections.Counter") + b")R")
+    yield "OrderedDict of two", call("collections.OrderedDict", b"]", b"]")
+    yield "OrderedDict of lists", call("collections.OrderedDict", b"](](K\x01K\x02ee")
+    yield "OrderedDict of numbers", call("collections.OrderedDict", ints(1))
+    yield "OrderedDict with an empty tuple for state", HOOKS + b")b"
+    yield "OrderedDict with a Counter for state", HOOKS + g("collections.Counter") + b")Rb"
+    yield "set with zero for state", g("builtins.set") + b")RK\x00b"
+    yield "set with False for state", g("builtins.set") + b")R\x89b"
+    yield "set with True for state", g("builtins.set") + b")R\x88b"
+    yield "set with an empty text for state", g("builtins.set") + b")RX\0\0\0\0b"
+    yield "set with a float for state", g("builtins.set") + b")RG" + bytes(8) + b"b"
+    yield "set with an empty set for state", g("builtins.set") + b")R\x8fb"
+    yield "BUILD of a layout", COO + b")b"
+    yield "NEWOBJ with a number", g("builtins.set") + b"K\x01\x81"
+    yield "NEWOBJ with a list", g("builtins.set") + b"]\x81"
+    yield "id with True for the count", tup(u("storage"), g("torch.FloatStorage"), u("0"), u("cpu"), b"\x88") + b"Q"
+    yield "id with a text for the count", tup(u("storage"), g("torch.FloatStorage"), u("0"), u("cpu"), u("4")) + b"Q"
+    yield "id with a huge count", (
+        tup(u("storage"), g("torch.FloatStorage"), u("0"), u("cpu"), b"\x8a\x08" + b"\xff" * 7 + b"\x7f") + b"Q")
+    yield "key a tuple nested deep", b"}" + b")" + b"\x85" * 300 + b"K\x01s"
+    yield "key a list nested deep", b"}" + b"]" + b"\x85" * 300 + b"K\x01s"
+    nest = g("torch.Tensor") + tup(g(V2), g("torch.Tensor"), V2_ARGS, b"N")
+    for _ in range(14):
+        nest = g("torch.Tensor") + tup(g(TYPED), nest, b"N")
+    yield "from type, sixteen of its kind", call(TYPED, g(TYPED), nest, b"N")
+
+
+def unlike():
+    """Where our answer is not torch's. No program writes these: what we do not know we refuse; what a tensor that is
+    given another storage is made of is not followed."""
+    yield "metadata, a number for conj", (
+        tensor(storage("torch.ComplexFloatStorage", "0", 2), 0, (2,), rest=b"}" + u("conj") + b"K\x01s"))
+    yield "Tensor of a number", call("torch.Tensor", i(2))
+    yield "FloatTensor of a number", call("torch.FloatTensor", i(2))
+    yield "old FloatTensor with integers", (
+        g("torch.FloatTensor") + b")R" + tup(storage("torch.LongStorage", "1", 2), i(0), ints(2), ints(1)) + b"b")
+    yield "BUILD of a tensor with gradients", tensor(grad=b"\x88") + tup(storage(), i(0), ints(4), ints(1)) + b"b"
+    yield "device, index 128", call("torch.device", u("cuda:128"))
+    yield "device of a device", call("torch.device", call("torch.device", u("cpu")))
+    yield "complex of a text", call("builtins.complex", u("1+2j"))
+    yield "OrderedDict of a set", call("collections.OrderedDict", call("builtins.set", b"]"))
+    yield "OrderedDict with a state of pairs", HOOKS + b"]" + u("a") + b"K\x01\x86ab"
+    yield "BUILD of a storage", storage() + b")b"
+    yield "UntypedStorage called", g("torch.storage.UntypedStorage") + b")R"
+    yield "UntypedStorage by NEWOBJ", g("torch.storage.UntypedStorage") + b")\x81"
+    yield "TypedStorage called", g("torch.storage.TypedStorage") + b")R"
+    yield "TypedStorage by NEWOBJ", g("torch.storage.TypedStorage") + b")\x81"
+    nest = g("torch.Tensor") + tup(g(V2), g("torch.Tensor"), V2_ARGS, b"N")
+    for _ in range(15):
+        nest = g("torch.Tensor") + tup(g(TYPED), nest, b"N")
+    yield "from type, seventeen of its kind", call(TYPED, g(TYPED), nest, b"N")
 
 
 BROKEN = [

@@ -3,6 +3,9 @@
 The corpus: everything torch.save can be given, in protocols 2 to 5; pickles put together by hand, benign, exotic and
 malicious; and mutations of both. Each is put into a zip whose storages have the lengths the pickles speak of, and
 loaded by another process (weights_only executes nothing, but a crash shall not end the test).
+
+--table writes what this PyTorch (2.13 was the last) says of those put together by hand to
+tests/fixtures/weights_only.tsv, which tests/unit/test_pickle_weights.c holds us to where there is no Python.
 """
 
 import argparse
@@ -29,7 +32,7 @@ import tap
 
 torch = tap.need_torch(2, 6)
 import torch._weights_only_unpickler as unpickler  # noqa: E402
-from hand_pickles import BROKEN, T, by_hand, call, g, u  # noqa: E402
+from hand_pickles import BROKEN, T, by_hand, call, g, u, unlike  # noqa: E402
 from test_pickle import DRIVER  # noqa: E402
 
 RECORD = 16  # bytes of each storage
@@ -360,6 +363,30 @@ def legacy(t):
     t.ok(wrong and "6 parts instead of 5" in wrong, "an id of a legacy file in a zip")
 
 
+TABLE = tap.FIXTURES / "weights_only.tsv"
+TABLE_HEAD = """# What torch.load(weights_only=True) of PyTorch {} does with these pickles: written by
+# tests/torch/test_pickle_scan.py --table. "unlike": where our answer is known to be another one.
+"""
+
+
+def table():
+    """Each pickle made by hand, with torch's answer: (verdict, bytes, name)."""
+    hand = [(name, b"\x80\x02" + data + b".", "") for name, data in by_hand()]
+    hand += [(name, data, "") for name, data in BROKEN]
+    hand += [(name, b"\x80\x02" + data + b".", "unlike ") for name, data in unlike()]
+    truths = loads([wrap(data) for _, data, _ in hand])
+    return [(mark + ("refused" if theirs else "loads"), data.hex(), name) for (name, data, mark), theirs in zip(hand, truths)]
+
+
+def current(t):
+    """Is the table for the unit test still what this PyTorch says?"""
+    lines = [tuple(line.split("\t")) for line in TABLE.read_text().splitlines() if not line.startswith("#")]
+    changed = sorted(set(lines) ^ set(table()))
+    t.ok(not changed, f"{TABLE.name}: the answers to {len(lines)} pickles")
+    for line in changed:
+        t.note(line)
+
+
 def main():
     t = tap.Tap()
     names, files, pickles = [], [], []
@@ -395,6 +422,7 @@ def main():
     for data, ours, theirs in wrong:
         t.note(f"{data!r:.400}\nwe say {ours or 'loads'}\ntorch says {theirs or 'loads'}")
     tables(t)
+    current(t)
     verdicts(t)
     sightings(t)
     legacy(t)
@@ -404,5 +432,8 @@ def main():
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--load"]:
         load_all(sys.argv[2])
+    elif sys.argv[1:2] == ["--table"]:
+        rows = "".join("\t".join(row) + "\n" for row in table())
+        TABLE.write_text(TABLE_HEAD.format(torch.__version__.split("+")[0]) + rows)
     else:
         main()

@@ -1,0 +1,137 @@
+/*
+ * pickle_weights: what torch.load(weights_only=True) makes of every kind of call, against tests/fixtures/weights_only.tsv,
+ * which real PyTorch wrote; and what only we can say: legacy streams, and how much a hostile pickle may cost.
+ */
+#include "codec/pickle_scan.h"
+
+#include "base/buf.h"
+#include "base/limits.h"
+#include "tap.h"
+
+static struct pickle_scan
+scan(struct str data, bool legacy)
+{
+	struct pickle_scan s = { .legacy = legacy };
+	struct source *src = source_memory(data.p, data.len, "mem");
+	struct err e = ERR_INIT;
+
+	if (pickle_scan(&s, src, 0, data.len, &e) < 0)
+		tap_bail(e.msg);
+	source_close(src);
+	return s;
+}
+
+static void
+unhex(struct str hex, struct buf *out)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	buf_clear(out);
+	for (size_t i = 0; i + 1 < hex.len; i += 2) {
+		const char *high = memchr(digits, hex.p[i], 16), *low = memchr(digits, hex.p[i + 1], 16);
+
+		if (high == NULL || low == NULL)
+			tap_bail("a line of the table is no hexadecimal");
+		buf_addc(out, (char)((high - digits) << 4 | (low - digits)));
+	}
+}
+
+/* One line: VERDICT, HEX, NAME. */
+static void
+row(struct str line, struct buf *data)
+{
+	struct str verdict, hex;
+	struct pickle_scan s;
+	bool want;
+
+	if (!str_split(&line, '\t', &verdict) || !str_split(&line, '\t', &hex))
+		tap_bail("a line of the table has no three columns");
+	want = str_eqc(verdict, "loads") || str_eqc(verdict, "unlike refused");
+	unhex(hex, data);
+	s = scan(buf_str(data), false);
+	if (!ok_msg(s.loads == want, "%.*s: %.*s", STR_ARG(line), STR_ARG(verdict)))
+		tap_note("we say: %s", s.loads ? "loads" : s.why);
+}
+
+static void
+table(void)
+{
+	struct buf text = BUF_INIT, data = BUF_INIT;
+	FILE *f = fopen("tests/fixtures/weights_only.tsv", "r");
+	struct str rest, line;
+	size_t n;
+
+	if (f == NULL)
+		tap_bail("tests/fixtures/weights_only.tsv cannot be read");
+	while ((n = fread(buf_room(&text, 4096), 1, 4096, f)) > 0)
+		text.len += n;
+	fclose(f);
+	rest = buf_str(&text);
+	while (str_split(&rest, '\n', &line))
+		if (line.len > 0 && line.p[0] != '#')
+			row(line, &data);
+	ok(tap.run >= 390);
+	buf_release(&data);
+	buf_release(&text);
+}
+
+static void
+refused(const char *p, size_t n, bool legacy, const char *why)
+{
+	struct pickle_scan s = scan(str_n(p, n), legacy);
+
+	is_str(s.loads ? NULL : s.why, why, why);
+}
+
+#define BYTES(literal) literal, sizeof(literal) - 1
+
+/* torch reads the six parts of a legacy stream's ids, but no storage without elements, and no nested tensor. */
+static void
+legacy(void)
+{
+	refused(BYTES("(X\7\0\0\0storagectorch.storage\nUntypedStorage\nX\1\0\0\0000X\3\0\0\0cpuK\4NtQ."), true,
+		"a storage without element type, which torch does not read from legacy files");
+	refused(BYTES("(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0000X\3\0\0\0cpuK\4K\1tQ."), true,
+		"a persistent id whose view is a int");
+	refused(BYTES("ctorch._utils\n_rebuild_nested_tensor\n)R."), true,
+		"a nested tensor, whose sizes torch wants before it has read them from a legacy file");
+}
+
+/* Calls of calls of calls: the scanner's own stack must not grow with the file. */
+static void
+deep(void)
+{
+	enum { DEEP = 300000 };
+	struct buf b = BUF_INIT;
+	struct pickle_scan s;
+
+	/* The dot in the name is one way to write it; torch looks up what comes out. */
+	buf_adds(&b, "(ctorch\n_tensor._rebuild_from_type_v2\nq");
+	buf_addc(&b, 0);
+	buf_adds(&b, "ctorch\nTensor\nq\1th");
+	buf_addc(&b, 0);
+	for (size_t i = 0; i < DEEP; i++)
+		buf_add(&b, "(h\0h\1", 5);
+	buf_adds(&b, ")");
+	for (size_t i = 0; i < DEEP; i++)
+		buf_adds(&b, "Nt");
+	buf_adds(&b, "R.");
+	s = scan(buf_str(&b), false);
+	is_str(s.why, "a tensor in more than 16 calls of _rebuild_from_type_v2", "calls within calls");
+	buf_clear(&b);
+	buf_adds(&b, "})");
+	for (size_t i = 0; i < DEEP; i++)
+		buf_adds(&b, "\x85");
+	buf_adds(&b, "K\1s.");
+	ok_msg(scan(buf_str(&b), false).loads, "a key that is a tuple in a tuple in a tuple ...");
+	buf_release(&b);
+}
+
+int
+main(void)
+{
+	table();
+	legacy();
+	deep();
+	return tap_done();
+}
