@@ -65,7 +65,9 @@ takes(const struct rebuild_function *f, size_t nargs)
 static int
 fail(const struct call *c, const char *what)
 {
-	return err_at(c->e, c->r->where, c->off, "a tensor of the pickle %s", what);
+	/* BUILD does not say where it is. */
+	return c->off == 0 ? err_input(c->e, c->r->where, "a tensor of the pickle %s", what)
+			   : err_at(c->e, c->r->where, c->off, "a tensor of the pickle %s", what);
 }
 
 static uint32_t
@@ -137,15 +139,21 @@ read_tensor(struct call *c, const uint32_t part[4], enum dtype dtype)
 	*t = (struct tensor){ .wrap = VALUE_ABSENT };
 	if (!rebuild_storage(c->r, c->t, part[0], &t->storage, &first))
 		return fail(c, "has no storage");
-	if (!value_u64(c->t, part[1], &t->offset) || !num_add(t->offset, first, &t->offset))
+	if (!value_u64(c->t, part[1], &t->offset))
 		return fail(c, "has no valid storage offset");
 	if (read_geometry(c, part[2], part[3]) < 0)
 		return -1;
 	s = &c->r->c->storages[t->storage];
 	t->dtype = (uint8_t)(dtype != DTYPE_UNKNOWN ? dtype : (enum dtype)s->dtype);
-	if (tensor_check(t, s->nbytes, &why) < 0)
-		return err_at(c->e, c->r->where, c->off, "a tensor of storage '%.*s': %s", STR_ARG(s->key), why.msg);
-	return 0;
+	/* A view begins at an element of its storage's type, the tensor at one of its own. */
+	if (first != 0 && t->dtype != s->dtype)
+		return fail(c, "sees part of a storage as another type");
+	if (!num_add(t->offset, first, &t->offset))
+		return fail(c, "has no valid storage offset");
+	if (tensor_check(t, s->nbytes, &why) == 0)
+		return 0;
+	return c->off == 0 ? err_input(c->e, c->r->where, "a tensor of storage '%.*s': %s", STR_ARG(s->key), why.msg)
+			   : err_at(c->e, c->r->where, c->off, "a tensor of storage '%.*s': %s", STR_ARG(s->key), why.msg);
 }
 
 static int
@@ -293,6 +301,8 @@ make_typed(struct call *c)
 		return 0;
 	took = f->make(c);
 	c->args = outer;
+	if (f->make == make_parameter) /* also of the class itself: the form is that function's */
+		form[0] = value_new_global(c->t, str_c("torch._utils"), str_c("_rebuild_parameter"));
 	form[2] = c->form;
 	c->form = value_new_tuple(c->t, form, 4);
 	return took;
@@ -335,6 +345,22 @@ add_hollow(struct rebuild *r, struct vtree *t, enum dtype dtype)
 	return rebuild_add(r, t, &tensor);
 }
 
+/*
+ * tensor, dtype, device, requires_grad: of a tensor elsewhere, whose copy in main memory is in the file. Only where that is
+ * all: another dtype would be a conversion.
+ */
+static bool
+is_copy(const struct call *c, uint32_t callable)
+{
+	uint32_t dtype = arg(c, 1), index;
+
+	return value_is_global(c->t, callable, "torch._utils", "_rebuild_device_tensor_from_cpu_tensor") &&
+	       value_len(c->t, c->args) == 4 && value_leaf(c->t, arg(c, 0), &index) == LEAF_TENSOR &&
+	       str_eqc(value_module(c->t, dtype), "torch") &&
+	       dtype_by_name(value_name(c->t, dtype)) == (enum dtype)c->r->c->tensors[index].dtype &&
+	       value_kind(c->t, arg(c, 3)) == VALUE_BOOL && !value_bool(c->t, arg(c, 3));
+}
+
 static void
 keep_wrap(struct call *c, uint32_t callable)
 {
@@ -361,7 +387,6 @@ rebuild_reduce(void *p, struct vtree *t, uint32_t callable, uint32_t args, uint6
 	struct call c = { .r = r, .t = t, .args = args, .off = off, .e = e };
 	const struct rebuild_function *f = r->function;
 	enum dtype dtype;
-	uint32_t index;
 	int took;
 
 	if (callable != r->callable) {
@@ -376,9 +401,8 @@ rebuild_reduce(void *p, struct vtree *t, uint32_t callable, uint32_t args, uint6
 		}
 		return took;
 	}
-	if (value_is_global(t, callable, "torch._utils", "_rebuild_device_tensor_from_cpu_tensor") &&
-		value_leaf(t, value_item(t, args, 0), &index) == LEAF_TENSOR) {
-		*out = value_item(t, args, 0); /* its data is that of the tensor in main memory */
+	if (is_copy(&c, callable)) {
+		*out = value_item(t, args, 0);
 		return 1;
 	}
 	if (value_len(t, args) == 0 && is_tensor_class(t, callable, &dtype)) {

@@ -326,6 +326,24 @@ def odd_calls():
         TYPED, g(V2), g("torch.Tensor"), tup(storage(), i(0), ints(5), ints(1), b"\x89", HOOKS), b"N")
     yield "from type, another type", call(TYPED, g(V2), g("collections.OrderedDict"), V2_ARGS, b"N")
     yield "from type, a number for state", call(TYPED, g(V2), g("torch.Tensor"), V2_ARGS, i(1))
+    for what, function, args in (
+        ("the oldest rebuild", "torch._utils._rebuild_tensor", tup(storage(), i(0), ints(4), ints(1))),
+        ("v3", V3, tup(UNTYPED, i(0), ints(8), ints(1), b"\x89", HOOKS, g("torch.uint16"))),
+        ("Parameter", PARAMETER, tup(T, b"\x88")),
+        ("Parameter of one", PARAMETER, tup(T)),
+        ("a parameter", "torch._utils._rebuild_parameter", tup(T, b"\x89", HOOKS)),
+        ("a stateful parameter", STATEFUL, tup(T, b"\x88", HOOKS, b"}" + u("b") + b"K\x01s")),
+        ("a quantised tensor", QUANTISED, tup(QINTS, i(0), ints(4), ints(1), AFFINE, b"\x89", HOOKS)),
+    ):
+        for kind in ("torch.Tensor", PARAMETER):
+            yield f"from type {kind}, {what}", call(TYPED, g(function), g(kind), args, b"}" + u("a") + b"K\x01s")
+    yield "a stateful parameter of a parameter", call(
+        STATEFUL,
+        call(STATEFUL, call("torch._utils._rebuild_parameter", T, b"\x89", HOOKS), b"\x89", HOOKS, b"}" + u("a") + b"K\x01s"),
+        b"\x88", HOOKS, b"}" + u("b") + b"K\x01s")
+    yield "a parameter of what is from a type", call("torch._utils._rebuild_parameter", call(
+        TYPED, g(V2), g("torch.Tensor"), V2_ARGS, b"}" + u("a") + b"K\x01s"), b"\x88", HOOKS)
+    yield "device from CPU, of its dtype", call(ON_DEVICE, T, g("torch.float32"), u("cpu"), b"\x89")
     yield "nested", call(NESTED, T, LONGS, LONGS, LONGS3)
     yield "nested of numbers", call(NESTED, T, i(1), i(1), i(1))
     yield "nested of three", call(NESTED, T, T, T)
