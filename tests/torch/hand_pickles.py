@@ -364,7 +364,7 @@ def odd_calls():
     yield "quantised, six arguments", call(QUANTISED, QINTS, i(0), ints(4), ints(1), AFFINE, b"\x89")
     yield "quantised by channel", call(
         QUANTISED, QINTS, i(0), ints(2), ints(1),
-        tup(g("torch.per_channel_affine"), tensor(storage("torch.DoubleStorage", "1", 2), 0, (2,)), LONG, i(0)), b"\x89", HOOKS)
+        tup(g("torch.per_channel_affine"), tensor(storage("torch.DoubleStorage", "2", 2), 0, (2,)), LONG, i(0)), b"\x89", HOOKS)
     yield "quantised, a text for the scheme", call(
         QUANTISED, QINTS, i(0), ints(4), ints(1), tup(u("affine"), b"G?\xf0\0\0\0\0\0\0", i(0)), b"\x89", HOOKS)
     yield "sparse", call(SPARSE, COO, tup(AT, tensor(size=(2,)), call("torch.Size", ints(4))))

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/limits.h"
+#include "table.h"
 #include "tap.h"
 
 static struct pickle_scan
@@ -21,21 +22,6 @@ scan(struct str data, bool legacy)
 	return s;
 }
 
-static void
-unhex(struct str hex, struct buf *out)
-{
-	static const char digits[] = "0123456789abcdef";
-
-	buf_clear(out);
-	for (size_t i = 0; i + 1 < hex.len; i += 2) {
-		const char *high = memchr(digits, hex.p[i], 16), *low = memchr(digits, hex.p[i + 1], 16);
-
-		if (high == NULL || low == NULL)
-			tap_bail("a line of the table is no hexadecimal");
-		buf_addc(out, (char)((high - digits) << 4 | (low - digits)));
-	}
-}
-
 /* One line: VERDICT, HEX, NAME. */
 static void
 row(struct str line, struct buf *data)
@@ -47,7 +33,7 @@ row(struct str line, struct buf *data)
 	if (!str_split(&line, '\t', &verdict) || !str_split(&line, '\t', &hex))
 		tap_bail("a line of the table has no three columns");
 	want = str_eqc(verdict, "loads") || str_eqc(verdict, "unlike refused");
-	unhex(hex, data);
+	table_unhex(hex, data);
 	s = scan(buf_str(data), false);
 	if (!ok_msg(s.loads == want, "%.*s: %.*s", STR_ARG(line), STR_ARG(verdict)))
 		tap_note("we say: %s", s.loads ? "loads" : s.why);
@@ -57,15 +43,9 @@ static void
 table(void)
 {
 	struct buf text = BUF_INIT, data = BUF_INIT;
-	FILE *f = fopen("tests/fixtures/weights_only.tsv", "r");
 	struct str rest, line;
-	size_t n;
 
-	if (f == NULL)
-		tap_bail("tests/fixtures/weights_only.tsv cannot be read");
-	while ((n = fread(buf_room(&text, 4096), 1, 4096, f)) > 0)
-		text.len += n;
-	fclose(f);
+	table_read("tests/fixtures/weights_only.tsv", &text);
 	rest = buf_str(&text);
 	while (str_split(&rest, '\n', &line))
 		if (line.len > 0 && line.p[0] != '#')
