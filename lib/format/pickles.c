@@ -1,13 +1,12 @@
 #include "format/pickles.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/limits.h"
 #include "codec/zip.h"
 #include "format/readers.h"
-
-/* Deflate makes at most this much of a byte; what is unpacked here is at most so long. */
-enum { DEFLATE_MAX = 1032, UNPACKED_MAX = 1 << 30 };
 
 struct finding {
 	struct source *src;
@@ -35,21 +34,32 @@ is_pickle_name(struct str name)
 				 str_eqc_nocase(str_from(name, name.len - 4), "_pkl"));
 }
 
-/* Unpacks as much as there is; a damaged record ends early. */
-static void
-unpack(const struct finding *f, const struct zip_entry *t, struct buf *b)
+/* Damage is what is looked for here; a read that failed is another matter. */
+static int
+failed(const struct err *own, struct err *e)
+{
+	if (own->code != ERR_SYSTEM)
+		return 0;
+	*e = *own;
+	return -1;
+}
+
+/* Unpacks as much as there is; a damaged record ends early. -1 only when it cannot be read. */
+static int
+unpack(const struct finding *f, const struct zip_entry *t, struct buf *b, struct err *e)
 {
 	struct zip_inflate *z = zip_inflate_new(f->src, t->data, t->packed, t->size, t->name);
 	struct err own = ERR_INIT;
 	size_t n;
 
-	while (b->len < t->size && b->len < UNPACKED_MAX) {
+	while (b->len < t->size) {
 		n = t->size - b->len < 1 << 16 ? (size_t)(t->size - b->len) : 1 << 16;
 		if (zip_inflate_read(z, buf_room(b, n), n, &own) < 0)
 			break;
 		b->len += n;
 	}
 	zip_inflate_free(z);
+	return failed(&own, e);
 }
 
 static int
@@ -58,10 +68,14 @@ deflated(const struct finding *f, const struct zip_entry *t, struct pickle_part 
 	struct buf b = BUF_INIT;
 	int rc;
 
-	if (t->size / DEFLATE_MAX > t->packed)
-		return err_at(e, source_name(f->src), t->data, "record '%.*s' cannot unpack to the size it states",
-			      STR_ARG(t->name));
-	unpack(f, t, &b);
+	if (t->size > UNPACK_FREE && t->size / UNPACK_RATIO > t->packed)
+		return err_at(e, source_name(f->src), t->data,
+			      "record '%.*s' would unpack to %" PRIu64 " bytes, more than %d times its size", STR_ARG(t->name),
+			      t->size, UNPACK_RATIO);
+	if (unpack(f, t, &b, e) < 0) {
+		buf_release(&b);
+		return -1;
+	}
 	part->src = source_memory(b.p, b.len, source_name(f->src));
 	part->off = 0;
 	part->limit = b.len;
@@ -101,6 +115,8 @@ first_record(const struct finding *f, struct err *e)
 					    .object = is_object(l.entry.name) };
 
 		rc = f->each(f->arg, &part, e);
+	} else {
+		rc = failed(&own, e);
 	}
 	buf_release(&name);
 	return rc;
@@ -115,7 +131,7 @@ each_record(const struct finding *f, struct err *e)
 
 	if (rc < 0) {
 		zip_release(&dir);
-		return own.code == ERR_SYSTEM ? (*e = own, -1) : first_record(f, e);
+		return failed(&own, e) < 0 ? -1 : first_record(f, e);
 	}
 	*f->kind = PICKLES_ZIP;
 	for (size_t i = 0; i < dir.n; i++) {

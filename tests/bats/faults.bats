@@ -106,6 +106,13 @@ harmless='_ITM_|_exit|__(ctype|cxa|errno|gmon|isoc|libc_start|memcpy|snprintf|st
 	faults -- lnn-ckpt-inspect --format json "$fixtures/tiny.pth"
 }
 
+@test 'the globals of a pickle' {
+	local f
+	for f in tiny.pth deflated.pth legacy.pth; do
+		faults -e 'EIO EPIPE' -- lnn-ckpt-inspect --globals "$fixtures/$f"
+	done
+}
+
 @test 'no memory' {
 	case ${LNN_SAN-} in *address*) skip 'malloc belongs to the sanitizer' ;; esac
 	faults -c malloc -s 3 -o out -- lnn-ckpt-adapt "$fixtures/tiny.pth" -o out

@@ -44,6 +44,8 @@ checkpoints() {
 		file=$HOSTILE/$file
 		bounded "$file" lnn-ckpt-inspect "$file"
 		judge "inspect ${file##*/}" "$wanted" || return 1
+		bounded "$file" lnn-ckpt-inspect --globals "$file"
+		judge "globals ${file##*/}" any || return 1
 		bounded "$file" lnn-ckpt-adapt -j 1 --carry-all "$file"
 		judge "adapt ${file##*/}" "$wanted" || return 1
 		bounded "$file" lnn-ckpt-adapt -j 1 < <(cat "$file" 2>/dev/null) &&
