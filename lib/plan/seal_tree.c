@@ -34,15 +34,6 @@ seal_leaf(void *arg, enum value_leaf kind, uint32_t index)
 	return seal_want(v->l, v->input, index, NULL);
 }
 
-static struct str
-root_key(struct str path)
-{
-	struct str rest = path, part = path;
-
-	str_split(&rest, '.', &part);
-	return part;
-}
-
 /* ---- a state dict made anew */
 
 static int
@@ -133,28 +124,37 @@ is_carried(struct seal *l, struct str key, bool *asked)
 	return o->carry_all;
 }
 
+/* Is key the first part of the dotted path, with more behind it? Then that is in *rest. */
+static bool
+leads_on(struct str path, struct str key, struct str *rest)
+{
+	if (!str_starts(path, key) || path.len <= key.len || path.p[key.len] != '.')
+		return false;
+	*rest = str_from(path, key.len + 1);
+	return true;
+}
+
 /*
- * The root entry that holds the state dict is not part of the rest; of a nested place, what lies beside it is. Another
- * entry that is the same dict (an EMA that was never told apart) goes along as it was.
+ * The root entry that holds the state dict is not part of the rest; of a nested place, whose path from here this is, what
+ * lies beside it is. Another entry that is the same dict (an EMA that was never told apart) goes along as it was.
  */
 static int
-carry_entry(struct seal *l, uint32_t root, uint32_t key, uint32_t val, struct err *e)
+carry_entry(struct seal *l, uint32_t root, uint32_t key, uint32_t val, struct str path, struct err *e)
 {
 	const struct statedict *sd = l->p->inputs[0].sd;
 	const struct vtree *src = sd->ckpt->tree;
 	struct vtree *t = l->s->tree;
 	const bool text = value_is_text(src, key);
-	uint32_t copied, beside, i;
+	uint32_t copied, i;
+	struct str rest;
 
-	if (val == sd->place && (!text || str_ends(sd->key, value_text(src, key))))
+	if (val == sd->place && (!text || str_eq(path, value_text(src, key))))
 		return 0;
-	if (text && str_eq(root_key(sd->key), value_text(src, key)) && value_kind(src, val) == VALUE_DICT &&
-	    !str_eq(sd->key, value_text(src, key))) {
-		beside = value_new_seq(t, VALUE_DICT);
+	if (text && value_kind(src, val) == VALUE_DICT && leads_on(path, value_text(src, key), &rest)) {
+		copied = value_ordered(src, val) ? value_new_ordered(t) : value_new_seq(t, VALUE_DICT);
 		for (i = 0; i < value_len(src, val); i++)
-			if (carry_entry(l, beside, value_key(src, val, i), value_val(src, val, i), e) != 0)
+			if (carry_entry(l, copied, value_key(src, val, i), value_val(src, val, i), rest, e) != 0)
 				return -1;
-		copied = beside;
 	} else {
 		copied = value_copy(&l->copiers[0], val, e);
 	}
@@ -190,7 +190,7 @@ carry(struct seal *l, uint32_t root, struct err *e)
 				     "--under",
 				     sd->ckpt->file, STR_ARG(o->under));
 		else
-			rc = carry_entry(l, root, key, value_val(src, from, i), e);
+			rc = carry_entry(l, root, key, value_val(src, from, i), sd->key, e);
 	}
 	for (i = 0; rc == 0 && i < o->ncarry; i++)
 		if (!asked[i])

@@ -299,6 +299,39 @@ stage_4.1.attn.relative_position_bias_table\tfloat32\t[530,8]' options
 	expect_no_err
 }
 
+# text WORD: a text in a pickle.
+text() {
+	printf 'X\\%03o\\0\\0\\0%s' "${#1}" "$1"
+}
+
+# nested FILE: {'a': {'b': {'c': {'w': tensor}, 'x': 1}, 'y': 2}, 'z': 3, 4: 5}, in the zip of torch.
+nested() {
+	local tensor
+	mkdir -p archive/data
+	tensor="ctorch._utils\\n_rebuild_tensor_v2\\n(($(text storage)ctorch\\nFloatStorage\\n$(text k)$(text cpu)K\\2tQ"
+	tensor+="K\\0K\\2\\205K\\1\\205\\211ccollections\\nOrderedDict\\n)RtR"
+	printf '%b' "\\0200\\2}($(text a)}($(text b)}($(text c)}$(text w)${tensor}s$(text x)K\\1u$(text y)K\\2u$(text z)K\\3K\\4K\\5u." \
+		>archive/data.pkl
+	head -c 8 /dev/zero >archive/data/k
+	echo 3 >archive/version
+	zip -q -0 -X "$1" archive/data.pkl archive/data/k archive/version
+}
+
+@test 'step 10: of what the state dict is nested in, what lies beside it is carried, in any depth' {
+	command -v zip >/dev/null || skip 'no zip'
+	nested in.pth
+	lnn-ckpt-adapt -q -k a.b.c --carry-all in.pth -o out.pth
+	[ "$(lnn-ckpt-inspect --format names -k '' out.pth)" = model.w ]
+	try lnn-ckpt-inspect --rest out.pth
+	expect_status 0
+	output=${output//[[:space:]]/}
+	expect_out_has '["a",{"b":{"x":1},"y":2}],["z",3],[4,5]'
+	lnn-ckpt-adapt -q -k a.b.c --carry a in.pth -o out.pth
+	[ "$(lnn-ckpt-inspect --get a.b.x out.pth)" = 1 ]
+	try lnn-ckpt-inspect --get z out.pth
+	expect_status 1
+}
+
 @test 'step 10: --root, --under and --carry are of no use to safetensors' {
 	local o
 	for o in --root '--under x' '--carry epoch' --carry-all; do
