@@ -1,0 +1,194 @@
+/*
+ * Inputs that fail in the middle, for every container and at every byte: the error is that of the system, not one about
+ * the contents, and never that the input ends there. And inputs that do end there.
+ */
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/xalloc.h"
+#include "format/format.h"
+#include "format/pickles.h"
+#include "tap.h"
+
+enum { STEP = 7 }; /* beyond the first bytes not every place is tried */
+
+/*
+ * A stream that gives n bytes and then fails: the other end of a socket pair is closed while it has not read what was
+ * sent to it.
+ */
+static struct source *
+broken(const char *p, size_t n)
+{
+	struct source *src = NULL;
+	struct err e = ERR_INIT;
+	int fds[2] = { -1, -1 };
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds) < 0 || write(fds[0], "x", 1) != 1)
+		tap_bail("no sockets");
+	if (n > 0 && write(fds[1], p, n) != (ssize_t)n)
+		tap_bail("the socket takes too little");
+	close(fds[1]);
+	if (source_fd(&src, fds[0], "broken", NULL, &e) < 0)
+		tap_bail(e.msg);
+	return src;
+}
+
+static struct source *
+ends(const char *p, size_t n)
+{
+	struct source *src = NULL;
+	struct err e = ERR_INIT;
+	int fds[2] = { -1, -1 };
+
+	if (pipe(fds) < 0 || (n > 0 && write(fds[1], p, n) != (ssize_t)n))
+		tap_bail("no pipe");
+	close(fds[1]);
+	if (source_fd(&src, fds[0], "cut", NULL, &e) < 0)
+		tap_bail(e.msg);
+	return src;
+}
+
+/* Opens, reads every storage in order, and on to the end. */
+static int
+read_all(struct source *src, struct err *e)
+{
+	struct ckpt *c = NULL;
+	struct statedict sd;
+	int rc = format_open(&c, src, NULL, e);
+	uint8_t bytes[4096];
+
+	if (rc == 0) {
+		rc = statedict_open(&sd, c, NULL, e);
+		statedict_release(&sd);
+	}
+	for (uint32_t i = 0; rc == 0 && i < c->nstorages; i++) {
+		uint64_t size = c->storages[i].nbytes, n;
+		bool known;
+		uint32_t crc;
+
+		rc = ckpt_locate(c, i, e);
+		for (uint64_t at = 0; rc == 0 && at < size; at += n) {
+			n = size - at < sizeof(bytes) ? size - at : sizeof(bytes);
+			rc = ckpt_next(c, i, at, bytes, (size_t)n, e);
+		}
+		if (rc == 0)
+			rc = ckpt_crc(c, i, &crc, &known, e);
+		if (rc == 0)
+			rc = ckpt_done(c, i, e);
+	}
+	if (rc == 0)
+		rc = ckpt_finish(c, e);
+	ckpt_close(c);
+	return rc;
+}
+
+/* The last storage first: what lies before it has to be kept. */
+static int
+read_backwards(struct source *src, struct err *e)
+{
+	struct ckpt *c = NULL;
+	int rc = format_open(&c, src, NULL, e);
+	uint8_t bytes[4096];
+
+	for (uint32_t i = rc == 0 ? c->nstorages : 0; rc == 0 && i-- > 0;) {
+		uint64_t n = c->storages[i].nbytes < sizeof(bytes) ? c->storages[i].nbytes : sizeof(bytes);
+
+		rc = ckpt_read(c, i, 0, bytes, (size_t)n, e);
+	}
+	if (rc == 0)
+		rc = ckpt_finish(c, e);
+	ckpt_close(c);
+	return rc;
+}
+
+static int
+each(void *arg, struct pickle_part *part, struct err *e)
+{
+	struct vtree *t = vtree_new();
+	uint32_t root;
+	int rc = pickle_decode(t, part->src, part->off, part->limit, NULL, &root, &part->end, e);
+
+	(void)arg;
+	vtree_free(t);
+	return rc;
+}
+
+static int
+look_at_pickles(struct source *src, struct err *e)
+{
+	enum pickles_kind kind;
+
+	return pickles_each(src, NULL, &kind, each, NULL, e);
+}
+
+static void
+read_file(const char *path, struct buf *b)
+{
+	struct source *src;
+	struct err e = ERR_INIT;
+	uint64_t size;
+
+	buf_clear(b);
+	if (source_open(&src, path, NULL, &e) < 0 || source_size(src, &size, &e) < 0 ||
+		source_read(src, 0, buf_room(b, (size_t)size), (size_t)size, &e) < 0)
+		tap_bail(e.msg);
+	b->len = (size_t)size;
+	source_close(src);
+}
+
+static bool
+fails_with(struct source *src, int (*way)(struct source *, struct err *), enum err_code code, const char *what, size_t n)
+{
+	struct err e = ERR_INIT;
+	int rc = way(src, &e);
+
+	source_close(src);
+	if (rc < 0 && e.code == code)
+		return true;
+	tap_note("%s, %zu bytes: %s", what, n, rc < 0 ? e.msg : "no error");
+	return false;
+}
+
+/* Bytes at the end that nobody has to see: what follows them is for others. */
+static void
+everywhere(const char *name, int (*way)(struct source *, struct err *), const char *how, bool cuts)
+{
+	struct buf b = BUF_INIT;
+	char path[128];
+	struct err e = ERR_INIT;
+	struct source *src;
+	bool good = true;
+
+	snprintf(path, sizeof(path), "tests/fixtures/%s", name);
+	read_file(path, &b);
+	src = ends(b.p, b.len);
+	if (!ok_msg(way(src, &e) == 0, "%s, %s: whole", name, how))
+		tap_note("%s", e.msg);
+	source_close(src);
+	for (size_t n = 0; n < b.len; n += n < 300 || b.len - n < 300 ? 1 : STEP)
+		good = fails_with(broken(b.p, n), way, ERR_SYSTEM, name, n) && good;
+	ok_msg(good, "%s, %s: an error of the system, wherever it comes", name, how);
+	good = true;
+	for (size_t n = 0; cuts && n < b.len; n += n < 300 || b.len - n < 300 ? 1 : STEP)
+		good = fails_with(ends(b.p, n), way, ERR_INPUT, name, n) && good;
+	if (cuts)
+		ok_msg(good, "%s, %s: cut off anywhere it is refused", name, how);
+	buf_release(&b);
+}
+
+int
+main(void)
+{
+	static const char *const names[] = { "tiny.pth", "deflated.pth", "reordered.pth", "legacy.pth", "protocol4.pth", "qtensor.pth",
+		"bigendian.pth", "tiny.safetensors" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		everywhere(names[i], read_all, "in order", true);
+		everywhere(names[i], read_backwards, "backwards", true);
+	}
+	everywhere("tiny.pth", look_at_pickles, "its pickles", false);
+	everywhere("deflated.pth", look_at_pickles, "its pickles", false);
+	everywhere("legacy.pth", look_at_pickles, "its pickles", false);
+	return tap_done();
+}
