@@ -268,3 +268,22 @@ floats() {
 	diff "$top/tests/golden/adapt/messages.txt" <("$top/tests/golden/adapt/replay" "$top/tests/golden/adapt/messages.txt") ||
 		fail 'messages.txt differs'
 }
+
+@test 'a set whose shards hold more than plain tensors, one of them packed: every tensor as PyTorch has it' {
+	local index=$fixtures/sharded-odd/odd.index.json name sha
+	lnn-ckpt-adapt -q --root "$index" -o whole.pth
+	sed -n 's/^  {"name": "\([^"]*\)".*"sha256": "\(.*\)"}.*/\1 \2/p' "$fixtures/sharded-odd.json" >expected
+	[ "$(wc -l <expected)" -eq 6 ]
+	while read -r name sha; do
+		[ "$(lnn-ckpt-inspect -q --dump "$name" --dump-as raw "$index" | sha256sum)" = "$sha  -" ] || fail "$name"
+		[ "$(lnn-ckpt-inspect --dump "$name" --dump-as raw whole.pth | sha256sum)" = "$sha  -" ] || fail "$name, copied"
+	done <expected
+	[ "$(lnn-ckpt-inspect -q --format names "$index" | tr '\n' ' ')" = 'far tied quant same near tagged view ' ]
+	try lnn-ckpt-inspect --check "$index"
+	expect_status 0
+	expect_err_has '1 entries of the shards that are no tensors are left out'
+	# What is shared stays shared, what is said of a parameter stays said.
+	lnn-ckpt-inspect --summary whole.pth | grep -q 'tied = same = view'
+	lnn-ckpt-inspect --globals whole.pth | grep -q _rebuild_parameter_with_state
+	lnn-ckpt-inspect --globals whole.pth | grep -q _rebuild_qtensor
+}
