@@ -45,12 +45,12 @@ config_slurp(struct source *src, struct arena *a, struct str *out, struct err *e
 			goto out;
 		len += got;
 		source_forget(src, len);
-		if (len < cap)
-			break;
 		if (len > YAML_MAX_BYTES) {
 			err_input(err, source_name(src), "more than %d MiB are too much for a YAML file", YAML_MAX_BYTES >> 20);
 			goto out;
 		}
+		if (len < cap)
+			break;
 		cap *= 2;
 	}
 	*out = arena_str(a, str_n(p, len));

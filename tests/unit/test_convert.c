@@ -395,6 +395,11 @@ test_int_encode(void)
 	static const uint8_t u8[] = { 0, 2, 0, 0, 128, 0, 255, 0, 0 }, boolean[] = { 1, 1, 1, 1, 1, 1, 1, 1, 1 };
 	static const int64_t i64[] = { 0, 2, -2, 0, 128, -128, INT64_MAX, INT64_MIN, 0 };
 	static const uint64_t u64[] = { 0, 2, 0, 0, 128, 0, UINT64_MAX, 0, 0 };
+	static const int32_t i32[] = { 0, 2, -2, 0, 128, -128, INT32_MAX, INT32_MIN, 0 };
+	static const uint32_t u32[] = { 0, 2, 0, 0, 128, 0, UINT32_MAX, 0, 0 };
+	static const double w[] = { 32767.4, 32767.5, -32768.5, -32769, 65535.25, 65534.5 };
+	static const int16_t i16[] = { 32767, 32767, -32768, -32768, 32767, 32767 };
+	static const uint16_t u16[] = { 32767, 32768, 0, 0, 65535, 65534 };
 	uint8_t out[72];
 
 	is_uint(convert_encode(DTYPE_INT8, v, 9, out), 4, "int8: 128 and three more are lost");
@@ -407,6 +412,18 @@ test_int_encode(void)
 	is_uint(convert_encode(DTYPE_UINT64, v, 9, out), 5, "uint64: five are lost");
 	for (size_t i = 0; i < 9; i++)
 		ok_msg(get_le64(out + 8 * i) == u64[i], "uint64 of %g", v[i]);
+	is_uint(convert_encode(DTYPE_INT16, w, 6, out), 4, "int16: all but 32767.4 and -32768.5 are lost");
+	for (size_t i = 0; i < 6; i++)
+		ok_msg((int16_t)get_le16(out + 2 * i) == i16[i], "int16 of %g", w[i]);
+	is_uint(convert_encode(DTYPE_UINT16, w, 6, out), 2, "uint16: the negative ones are lost");
+	for (size_t i = 0; i < 6; i++)
+		ok_msg(get_le16(out + 2 * i) == u16[i], "uint16 of %g", w[i]);
+	is_uint(convert_encode(DTYPE_INT32, v, 9, out), 3, "int32: three are lost");
+	for (size_t i = 0; i < 9; i++)
+		ok_msg((int32_t)get_le32(out + 4 * i) == i32[i], "int32 of %g", v[i]);
+	is_uint(convert_encode(DTYPE_UINT32, v, 9, out), 5, "uint32: five are lost");
+	for (size_t i = 0; i < 9; i++)
+		ok_msg(get_le32(out + 4 * i) == u32[i], "uint32 of %g", v[i]);
 	is_uint(convert_encode(DTYPE_BOOL, v, 9, out), 0, "bool loses nothing");
 	is_mem(out, boolean, sizeof(boolean), "bool: whatever is not 0");
 }

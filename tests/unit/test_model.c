@@ -290,9 +290,25 @@ test_config_errors(void)
 		{ "MODEL: {BASE: gone.yaml}\n", "/self.yaml:1:15: MODEL.BASE: " },
 		{ "MODEL: {BASE: {a: 1}}\n", "/self.yaml:1:15: MODEL.BASE: must be a list of files, not a map" },
 		{ "[1]\n", "/self.yaml:1:1: an experiment file is a map, not a list" },
+		{ "MODEL: {BASE: \"a\\0b\"}\n", "/self.yaml:1:15: MODEL.BASE: no file has a name with a NUL in it" },
+		{ "MODEL: {BASE: [wide.yaml]}\n", "/wide.yaml:1:626: MODEL.BASE: more than 64 files" },
+		{ "MODEL: {BASE: ['/']}\n", "/self.yaml:1:16: MODEL.BASE: /: " },
 	};
+	char many[70 * 12];
+	int at = snprintf(many, sizeof(many), "MODEL: {BASE: [e0.yaml");
 
 	put_file("loop.yaml", "MODEL: {BASE: [self.yaml]}\n");
+	/* A base of 63 bases: with the experiment and itself the last is the 65th file. */
+	for (int i = 0; i < 63; i++) {
+		char name[20];
+
+		snprintf(name, sizeof(name), "e%d.yaml", i);
+		put_file(name, i % 2 ? "null\n" : "LOSS: {A: 1}\n");
+		if (i > 0)
+			at += snprintf(many + at, sizeof(many) - (size_t)at, ", e%d.yaml", i);
+	}
+	snprintf(many + at, sizeof(many) - (size_t)at, "]}\n");
+	put_file("wide.yaml", many);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct config c;
 		struct err e = ERR_INIT;
@@ -301,6 +317,70 @@ test_config_errors(void)
 		ok_msg(strstr(e.msg, cases[i].message) != NULL, "%s", e.msg);
 		config_release(&c);
 	}
+}
+
+/* What is asked for in another form than it has, and with null it is not there. */
+static void
+test_config_forms(void)
+{
+	static const char text[] = "A: {B: [1, x], T: true, N: null, L: [[1]], M: -1}\n";
+	struct config c;
+	struct err e = ERR_INIT;
+	struct str s;
+	uint64_t n, list[4];
+	size_t count;
+	double d;
+	bool b;
+
+	ok(load(&c, put_file("forms.yaml", text), NULL, &e) == 0);
+	ok(config_text(&c, "A.B", &s, &e) == -1 && strstr(e.msg, ":1:8: A.B: must be a text, not a list") != NULL);
+	err_clear(&e);
+	ok(config_bool(&c, "A.B", &b, &e) == -1 && strstr(e.msg, "A.B: must be true or false, not a list") != NULL);
+	err_clear(&e);
+	ok(config_double(&c, "A.T", &d, &e) == -1 && strstr(e.msg, "A.T: must be a number, not true") != NULL);
+	err_clear(&e);
+	ok(config_u64(&c, "A.M", &n, &e) == -1 && strstr(e.msg, "A.M: must be a whole number from 0 on, not -1") != NULL);
+	err_clear(&e);
+	ok(config_u64_list(&c, "A.T", list, 4, &count, &e) == -1 && strstr(e.msg, "A.T: must be a list of numbers, not true") != NULL);
+	err_clear(&e);
+	ok(config_u64_list(&c, "A.B", list, 4, &count, &e) == -1 && strstr(e.msg, ":1:12: A.B: must be a whole number") != NULL);
+	err_clear(&e);
+	ok(config_u64_list(&c, "A.L", list, 4, &count, &e) == -1 && strstr(e.msg, ":1:38: A.L: must be a whole number from 0 on, not a list"));
+	err_clear(&e);
+	ok(config_bool(&c, "A.N", &b, &e) == 0 && config_double(&c, "A.X", &d, &e) == 0 && config_u64(&c, "X.Y", &n, &e) == 0 &&
+		config_u64_list(&c, "A.N", list, 4, &count, &e) == 0);
+	config_release(&c);
+}
+
+/* An experiment without an end of its own is that of its base; an absolute base is where it says. */
+static void
+test_config_bases(void)
+{
+	struct config c;
+	struct err e = ERR_INIT;
+	char text[400];
+	uint64_t n;
+	FILE *f;
+	char path[300];
+
+	snprintf(text, sizeof(text), "MODEL: {BASE: [%s]}\n", put_file("abs.yaml", "DATA: {IMG_SIZE: 7}\n"));
+	ok_msg(load(&c, put_file("g.yaml", text), "/nowhere", &e) == 0 && config_u64(&c, "DATA.IMG_SIZE", &n, &e) == 1 && n == 7,
+		"an absolute path needs no folder: %s", e.msg);
+	config_release(&c);
+	snprintf(path, sizeof(path), "%s", put_file("large.yaml", ""));
+	f = fopen(path, "w");
+	for (int i = 0; f != NULL && i < 17 << 20; i++)
+		fputc('\n', f);
+	if (f == NULL || fclose(f) != 0)
+		tap_bail("cannot write a large file");
+	err_clear(&e);
+	ok(load(&c, path, NULL, &e) == -1);
+	ok_msg(strstr(e.msg, "more than 16 MiB are too much for a YAML file") != NULL, "%s", e.msg);
+	config_release(&c);
+	err_clear(&e);
+	/* Nothing is mapped at address 0. */
+	ok_msg(load(&c, "/proc/self/mem", NULL, &e) == -1 && e.code == ERR_SYSTEM, "what cannot be read: %s", e.msg);
+	config_release(&c);
 }
 
 static void
@@ -336,6 +416,8 @@ main(void)
 	test_config();
 	test_config_errors();
 	test_config_dir();
+	test_config_forms();
+	test_config_bases();
 	snprintf(command, sizeof(command), "rm -rf %s", folder);
 	ok(system(command) == 0);
 	return tap_done();
