@@ -155,6 +155,8 @@ def by_hand():
     yield "id as a number", b"K\x01Q"
     yield "id as a text", u("storage") + b"Q"
     yield "id in a line", b"P0\n"
+    yield "tensor of a storage whose key is a number", tensor(
+        tup(u("storage"), g("torch.FloatStorage"), i(0), u("cpu"), i(4)) + b"Q")
     yield "storage alone", storage()
     yield "empty storage", tensor(storage("torch.FloatStorage", "empty", 0), 0, (0,))
     yield "storage by memo", storage() + b"q\x000" + tup(tensor(b"h\x00"), tensor(b"h\x00"))

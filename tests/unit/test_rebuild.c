@@ -267,9 +267,77 @@ table(void)
 	buf_release(&text);
 }
 
+#define STORAGE(key, n) "(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0" key "X\3\0\0\0cpuK" n "tQ"
+#define V2 "ctorch._utils\n_rebuild_tensor_v2\n"
+#define HOOKS "ccollections\nOrderedDict\n)R"
+#define TENSOR V2 "(" STORAGE("\x30", "\4") "K\0K\4\x85K\1\x85\x89" HOOKS "tR"
+
+/*
+ * The ways of torch before 0.2, whose tensors were made empty and then given a state: what it means stands in
+ * Tensor.__setstate__ of torch/_tensor.py. And what is refused, where; data.pkl begins at byte 64.
+ */
+static void
+states(void)
+{
+	static const struct {
+		const char *what, *p;
+		size_t n;
+		const char *answer;
+	} all[] = {
+#define P(literal) literal, sizeof(literal) - 1
+		{ "five: data at 0, requires_grad at 3",
+			P("\x80\2" "ctorch.nn.parameter\nParameter\n)R(" TENSOR "NN\x88" HOOKS "tb."),
+			"float32\t4\tgrad\t000102030405060708090a0b0c0d0e0f" },
+		{ "five, without gradients", P("\x80\2" "ctorch\nFloatTensor\n)R(" TENSOR "NN\x89" HOOKS "tb."),
+			"float32\t4\t-\t000102030405060708090a0b0c0d0e0f" },
+		{ "four, then three", P("\x80\2" "ctorch\nFloatTensor\n)R(" STORAGE("\x30", "\4") "K\1K\3\x85K\1\x85tb"
+				       "\x89\x89" HOOKS "\x87" "b."),
+			"float32\t3\t-\t0405060708090a0b0c0d0e0f" },
+		{ "three of a tensor without data", P("\x80\2" "ctorch\nFloatTensor\n)R\x89\x89N\x87" "b."),
+			"refused: made: at byte 91: BUILD: its target is no object that can have a state" },
+		{ "five, data of another kind", P("\x80\2" "ctorch\nFloatTensor\n)R(NNN\x89NtbK."),
+			"refused: made: at byte 94: BUILD: its target is no object that can have a state" },
+		{ "four, outside", P("\x80\2" "ctorch\nFloatTensor\n)R(" STORAGE("\x30", "\4") "K\1K\4\x85K\1\x85tb."),
+			"refused: made: a tensor of storage '0': it reaches to byte 20 of a storage that has 16" },
+		{ "four, no storage", P("\x80\2" "ctorch\nFloatTensor\n)R(K\0K\0K\4\x85K\1\x85tb."),
+			"refused: made: a tensor of the pickle has no storage" },
+		{ "no storage", P("\x80\2" V2 "(K\0K\0K\4\x85K\1\x85\x89NtR."),
+			"refused: made: at byte 113: a tensor of the pickle has no storage" },
+		{ "an offset that is no number", P("\x80\2" V2 "(" STORAGE("\x30", "\4") "NK\4\x85K\1\x85\x89NtR."),
+			"refused: made: at byte 161: a tensor of the pickle has no valid storage offset" },
+		{ "quantised, no storage",
+			P("\x80\2" "ctorch._utils\n_rebuild_qtensor\n(K\0K\0K\4\x85K\1\x85)\x89NtR."),
+			"refused: made: at byte 112: a tensor of the pickle has no storage" },
+		{ "quantised, outside",
+			P("\x80\2" "ctorch._utils\n_rebuild_qtensor\n((X\7\0\0\0storagectorch\nQInt8Storage\nX\1\0\0\0\x30"
+			  "X\3\0\0\0cpuK\4tQK\1K\4\x85K\1\x85)\x89NtR."),
+			"refused: made: at byte 161: a tensor of storage '0': it reaches to byte 5 of a storage that has 4" },
+		{ "a key that is no text", P("\x80\2" "(X\7\0\0\0storagectorch\nFloatStorage\nNX\3\0\0\0cpuK\4tQ."),
+			"refused: made: a persistent id of its pickle has a storage key that is no text" },
+		{ "a storage of two sizes", P("\x80\2" STORAGE("\x30", "\4") STORAGE("\x30", "\3") "\x86."),
+			"refused: made: storage '0' is described in two ways" },
+	};
+	struct buf zip = BUF_INIT, got = BUF_INIT;
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		struct source *src;
+		struct ckpt *c;
+
+		wrap(str_n(all[i].p, all[i].n), &zip);
+		src = source_memory(zip.p, zip.len, "made");
+		c = look(src, &got);
+		is_str(got.p, all[i].answer, all[i].what);
+		ckpt_close(c);
+		source_close(src);
+	}
+	buf_release(&got);
+	buf_release(&zip);
+}
+
 int
 main(void)
 {
 	table();
+	states();
 	return tap_done();
 }
