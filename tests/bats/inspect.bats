@@ -154,3 +154,63 @@ assert list(d)[:2] == ["schema", "file"] and d["schema"] == 1, d' || fail "$mode
 	expect_out '# 199 matched, 0 missing, 0 unexpected, 0 mismatched'
 	expect_status 0
 }
+
+# text WORD: a text in a pickle. number N: four bytes of one.
+text() {
+	printf 'X\\%03o\\0\\0\\0%s' "${#1}" "$1"
+}
+
+number() {
+	printf 'J\\0%03o\\0%03o\\0%03o\\0%03o' $(($1 & 255)) $(($1 >> 8 & 255)) $(($1 >> 16 & 255)) $(($1 >> 24 & 255))
+}
+
+# view NAME OFFSET SIZE STRIDE: a tensor of bytes in the storage k, SIZE and STRIDE being what makes tuples.
+view() {
+	printf '%s' "$(text "$1")ctorch._utils\\n_rebuild_tensor_v2\\n(($(text storage)ctorch\\nByteStorage\\n$(text k)$(text cpu)"
+	printf '%s' "$(number $((2 * n)))tQ$(number "$2")$3$4\\0211ccollections\\nOrderedDict\\n)RtR"
+}
+
+@test 'contents of many units, in every order of elements, from files and pipes' {
+	command -v zip >/dev/null || skip 'no zip'
+	local n=6000000
+	mkdir -p archive/data
+	{
+		printf '%b' "\\0200\\2}("
+		# Two columns that lie one behind the other: 1 2, 1 2, ...; the same by rows; all of it; its second half; one element
+		printf '%b' "$(view columns 0 "$(number $n)K\\2\\0206" "K\\1$(number $n)\\0206")"
+		printf '%b' "$(view rows 0 "K\\2$(number $n)\\0206" "$(number $n)K\\1\\0206")"
+		printf '%b' "$(view steps 0 "$(number $n)\\0205" "K\\2\\0205")"
+		printf '%b' "$(view blocks 0 "K\\2K\\2$(number $((n / 2)))\\0207" "$(number $((n / 2)))$(number $n)K\\1\\0207")"
+		printf '%b' "$(view half $n "$(number $n)\\0205" "K\\1\\0205")"
+		printf '%b' "$(view one $n ')' ')')"
+		printf 'u.'
+	} >archive/data.pkl
+	head -c $n /dev/zero | tr '\0' '\1' >archive/data/k
+	head -c $n /dev/zero | tr '\0' '\2' >>archive/data/k
+	echo 3 >archive/version
+	zip -q -0 -X in.pth archive/data.pkl archive/data/k archive/version
+	lnn-ckpt-inspect --stats in.pth >stats
+	# Halves of ones and twos: mean 1.5, std 0.5 * sqrt(N / (N - 1)), norm sqrt(5 * N / 2)
+	diff - <(awk '!/^#/ { printf "%s %d %g %g %g %.9f %.9f\n", $1, $3, $4, $5, $6, $7, $8 }' stats) <<-'END'
+		columns 12000000 1 2 1.5 0.500000021 5477.225575052
+		rows 12000000 1 2 1.5 0.500000021 5477.225575052
+		steps 6000000 1 2 1.5 0.500000042 3872.983346207
+		blocks 12000000 1 2 1.5 0.500000021 5477.225575052
+		half 6000000 2 2 2 0.000000000 4898.979485566
+		one 1 2 2 2 nan 2.000000000
+	END
+	lnn-ckpt-inspect --stats -j 3 in.pth | cmp - stats
+	pipe 'cat in.pth | lnn-ckpt-inspect --stats'
+	[ "$output" = "$(cat stats)" ]
+	lnn-ckpt-inspect --check in.pth
+	pipe 'cat in.pth | lnn-ckpt-inspect --check'
+	expect_status 0
+	lnn-ckpt-adapt -q --to safetensors in.pth -o out.safetensors
+	cmp <(lnn-ckpt-inspect --stats out.safetensors) stats
+	pipe 'cat out.safetensors | lnn-ckpt-inspect --stats'
+	[ "$output" = "$(cat stats)" ]
+	lnn-ckpt-inspect --against out.safetensors --values in.pth
+	lnn-ckpt-inspect --against in.pth --values out.safetensors
+	pipe 'cat out.safetensors | lnn-ckpt-inspect --against in.pth --values'
+	expect_status 0
+}
