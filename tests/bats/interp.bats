@@ -150,6 +150,42 @@ elsewhere\t[26,2]'
 	expect_err_has 'a.relative_position_bias_table: 2x14 -> 3x3 tokens, 1 heads, layout grid'
 }
 
+# indexed FILE ROWS N VALUE: a table of one head, and an index buffer beside it whose N * N elements are all VALUE.
+indexed() {
+	python3 - "$@" <<-'END'
+		import json, struct, sys
+		rows, n, value = map(int, sys.argv[2:])
+		header = {"a.relative_position_index": {"dtype": "I64", "shape": [n, n], "data_offsets": [0, 8 * n * n]},
+		          "a.relative_position_bias_table": {"dtype": "F32", "shape": [rows, 1],
+		                                             "data_offsets": [8 * n * n, 8 * n * n + 4 * rows]}}
+		head = json.dumps(header).encode()
+		data = struct.pack("<q", value) * (n * n) + struct.pack("<f", 1) * rows
+		open(sys.argv[1], "wb").write(struct.pack("<Q", len(head)) + head + data)
+	END
+}
+
+@test 'an index buffer that is of no layout decides nothing' {
+	command -v python3 >/dev/null || skip 'there is no python3'
+	local value
+	for value in 0 7 -1 9223372036854775807; do
+		# read before the output is laid out, as 2 x 14 tokens would be as many rows, and with the table
+		indexed in.st 81 28 $value
+		try lnn-interp-bias --grid 3x3 in.st -o out.st
+		expect_status 0
+		expect_err_has 'a.relative_position_bias_table: its relative_position_index is that of no known layout; taken as grid' \
+			'5x5 -> 3x3 tokens'
+		indexed in.st 26 10 $value
+		try lnn-interp-bias --grid 4x4 in.st -o out.st
+		expect_status 0
+		expect_err_has 'its relative_position_index is that of no known layout; taken as first:1' '3x3 -> 4x4 tokens'
+		[ "$(lnn-ckpt-inspect --format tsv out.st)" = $'a.relative_position_bias_table\tfloat32\t[50,1]' ]
+		indexed in.st 20 9 $value
+		try lnn-interp-bias --grid 3x3 in.st -o none.st
+		expect_refusal 2 lnn-interp-bias 'a.relative_position_bias_table: 20 rows fit no square grid'
+		[ ! -e none.st ]
+	done
+}
+
 @test 'methods: what they make of an impulse' {
 	# 5 cells a side (3 tokens) to 7 (4 tokens): in the row of the impulse, bicubic: RESAMPLING's B0 of 5 to 7
 	local zero=00000000 one=0000803f cells i
