@@ -180,8 +180,8 @@ everywhere(const char *name, int (*way)(struct source *, struct err *), const ch
 int
 main(void)
 {
-	static const char *const names[] = { "tiny.pth", "deflated.pth", "reordered.pth", "legacy.pth", "protocol4.pth", "qtensor.pth",
-		"bigendian.pth", "tiny.safetensors" };
+	static const char *const names[] = { "tiny.pth", "deflated.pth", "reordered.pth", "legacy.pth", "protocol4.pth",
+		"qtensor.pth", "bigendian.pth", "tiny.safetensors" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		everywhere(names[i], read_all, "in order", true);

@@ -278,7 +278,8 @@ deep(struct vtree *t)
 {
 	enum { KINDS = 13 };
 	struct vobject o;
-	uint32_t global = value_new_global(t, str_c("m"), str_c("C")), none = value_new_none(t), empty = value_new_tuple(t, NULL, 0);
+	uint32_t global = value_new_global(t, str_c("m"), str_c("C")), none = value_new_none(t);
+	uint32_t empty = value_new_tuple(t, NULL, 0);
 
 	for (unsigned kind = 0; kind < KINDS; kind++) {
 		uint32_t h = value_new_tuple(t, &none, 1), outer, four[4] = { none, none, none, none };
