@@ -317,6 +317,85 @@ refused(void)
 	gives(BYTES("cm\n"), "mem: at byte 0: GLOBAL: the input ends within the pickle");
 }
 
+/*
+ * The same arguments (memo 1), given again and again to what would make a copy of them: that stays a call when the copies
+ * have become larger than the pickle. made: what the first comes out as.
+ */
+static void
+copies(struct str callable, const struct buf *args, enum value_kind made, const char *what)
+{
+	struct buf b = BUF_INIT;
+	struct vtree *t = vtree_new();
+	struct source *src;
+	struct err e = ERR_INIT;
+	uint32_t root;
+	uint64_t end;
+
+	buf_addc(&b, '(');
+	buf_addstr(&b, callable);
+	buf_add(&b, "q\0", 2);
+	buf_add(&b, args->p, args->len);
+	buf_adds(&b, "q\1");
+	for (int i = 0; i < 2000; i++)
+		buf_add(&b, "h\0h\1R", 5);
+	buf_adds(&b, "t.");
+	src = source_memory(b.p, b.len, "mem");
+	ok_msg(pickle_decode(t, src, 0, UINT64_MAX, NULL, &root, &end, &e) == 0, "%s, 2000 times: %s", what, e.msg);
+	ok_msg(value_kind(t, value_item(t, root, 2)) == made, "the first is a copy");
+	ok_msg(value_kind(t, value_item(t, root, 2001)) == VALUE_OBJECT, "the last stays a call");
+	source_close(src);
+	vtree_free(t);
+	buf_release(&b);
+}
+
+static void
+all_copies(void)
+{
+	struct buf args = BUF_INIT;
+
+	buf_adds(&args, "](");
+	for (int i = 0; i < 2000; i++)
+		buf_add(&args, "K\1K\2\x86", 5);
+	buf_adds(&args, "e\x85");
+	copies(str_c("ccollections\nOrderedDict\n"), &args, VALUE_DICT, "OrderedDict of pairs");
+	copies(str_c("c__builtin__\nfrozenset\n"), &args, VALUE_FROZENSET, "frozenset of a list");
+	buf_clear(&args);
+	buf_add(&args, "X\xa0\x0f\0\0", 5);
+	for (int i = 0; i < 2000; i++)
+		buf_adds(&args, "\xc3\xbf");
+	buf_add(&args, "X\6\0\0\0latin1\x86", 12);
+	copies(str_c("c_codecs\nencode\n"), &args, VALUE_BYTES, "bytes of a text");
+	copies(str_c("c__builtin__\nbytearray\n"), &args, VALUE_BYTEARRAY, "bytearray of a text");
+	buf_release(&args);
+}
+
+/* As many values and marks as are taken, and one more. */
+static void
+full(void)
+{
+	static const char *const what[] = { "N", "(" }, *const why[] = { "NONE: more than 16777216 values on the stack",
+		"MARK: more than 16777216 marks" };
+	char want[100];
+
+	for (size_t i = 0; i < 2; i++) {
+		struct buf b = BUF_INIT;
+		struct vtree *t = vtree_new();
+		struct source *src;
+		struct err e = ERR_INIT;
+		uint32_t root;
+		uint64_t end;
+
+		buf_fill(&b, what[i][0], 16777217);
+		src = source_memory(b.p, b.len, "mem");
+		ok(pickle_decode(t, src, 0, UINT64_MAX, NULL, &root, &end, &e) < 0);
+		snprintf(want, sizeof(want), "mem: at byte 16777216: %s", why[i]);
+		is_str(e.msg, want, why[i]);
+		source_close(src);
+		vtree_free(t);
+		buf_release(&b);
+	}
+}
+
 /* One list, asked for again and again as a set: copies stay within the pickle's own size. */
 static void
 bombs(void)
@@ -460,6 +539,8 @@ main(void)
 	objects();
 	refused();
 	bombs();
+	all_copies();
+	full();
 	extent();
 	hooks();
 	return tap_done();
