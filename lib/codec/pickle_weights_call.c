@@ -545,6 +545,15 @@ call_named(struct call *c, const struct pickle_allowed *a)
 	return odd(c, a->name);
 }
 
+/* What *args takes: a tuple, a list, or of what else can be walked only that which is empty. */
+static bool
+arguments(const struct weights *w, uint32_t h)
+{
+	enum thing thing = weights_thing(w, h);
+
+	return sequence(thing) || (thing >= THING_STR && weights_empty(w, h));
+}
+
 bool
 weights_call(struct weights *w, uint32_t callable, uint32_t args)
 {
@@ -553,7 +562,7 @@ weights_call(struct weights *w, uint32_t callable, uint32_t args)
 
 	if (!weights_allowed(w, callable, &a))
 		return weights_no(w, "Trying to call reduce for unrecognized function (a %s)", weights_type(w, callable));
-	if (!sequence(weights_thing(w, args)))
+	if (!arguments(w, args))
 		return weights_no(w, "%s called with a %s for arguments", a.name, weights_type(w, args));
 	switch (a.kind) {
 	case ALLOWED_CALLABLE: return call_named(&c, &a);
@@ -573,7 +582,7 @@ weights_new(struct weights *w, uint32_t callable, uint32_t args)
 	if (!weights_allowed(w, callable, &a))
 		return weights_no(w, "Can only create new object for nn.Parameter or classes allowlisted via `add_safe_globals` "
 				     "but got a %s", weights_type(w, callable));
-	if (!sequence(weights_thing(w, args)))
+	if (!arguments(w, args))
 		return weights_no(w, "%s made with a %s for arguments", a.name, weights_type(w, args));
 	name = str_c(a.name);
 	/* These leave what they are given to __init__, which is not called. */

@@ -234,6 +234,11 @@ def by_hand():
     yield "REDUCE of a text", u("os.system") + tup(u("true")) + b"R"
     yield "REDUCE of a tensor", T + b")R"
     yield "REDUCE with a list", g("builtins.set") + b"]R"
+    yield "REDUCE with an empty dict", g("builtins.set") + b"}R"
+    yield "REDUCE with an empty text", g("builtins.set") + u("") + b"R"
+    yield "REDUCE with an empty set", g("builtins.set") + b"\x8fR"
+    yield "REDUCE with None", g("builtins.set") + b"NR"
+    yield "NEWOBJ with an empty dict", g("builtins.set") + b"}\x81"
     yield "REDUCE with a number", g("builtins.set") + b"K\x01R"
     yield "REDUCE of a result", g("builtins.set") + b")R)R"
 
