@@ -23,7 +23,8 @@ struct str str_c(const char *s); /* of a C string */
 struct str str_n(const char *p, size_t len);
 bool str_eq(struct str a, struct str b);
 bool str_eqc(struct str a, const char *b);
-bool str_eqc_nocase(struct str a, const char *b); /* ASCII letters only */
+bool str_eq_nocase(struct str a, struct str b);   /* ASCII letters only */
+bool str_eqc_nocase(struct str a, const char *b);
 int str_cmp(struct str a, struct str b);          /* bytes; the shorter of equal starts first */
 bool str_starts(struct str s, struct str prefix);
 bool str_ends(struct str s, struct str suffix);

@@ -21,6 +21,7 @@ torch_forward_free(struct torch_forward *f)
 	free(f->record);
 	free(f->done);
 	buf_release(&f->name);
+	buf_release(&f->lower);
 	free(f);
 }
 
@@ -40,30 +41,50 @@ torch_forward_name(const struct torch_forward *f, size_t i, struct buf *b)
 
 /* ---- what comes behind a record */
 
+static bool
+fits(const struct seen *s, uint64_t packed, uint64_t size)
+{
+	return packed == s->packed && size == s->size;
+}
+
+/* How long a descriptor without its signature is, that says what is known of s; 0: these n bytes are none. */
+static size_t
+unsigned_descriptor(const struct seen *s, const uint8_t *p, size_t n)
+{
+	if (n >= 20 && fits(s, get_le64(p + 4), get_le64(p + 12)))
+		return 20;
+	return n >= 12 && fits(s, get_le32(p + 4), get_le32(p + 8)) ? 12 : 0;
+}
+
 int
 torch_forward_settle(struct torch_forward *f, struct err *e)
 {
 	struct zip_descriptor d;
-	struct buf name = BUF_INIT;
 	struct seen *s;
+	const uint8_t *p;
+	size_t got;
 
 	if (!f->pending)
 		return 0;
 	s = &f->seen[f->n - 1];
+	if (source_look(f->c->src, f->at, 24, &p, &got, e) < 0)
+		return -1;
+	f->pending = false;
+	if (got < 4 || get_le32(p) != ZIP_SIG_DESCRIPTOR) { /* or it is missing; what follows shows it */
+		f->at += unsigned_descriptor(s, p, got);
+		return 0;
+	}
+	/* Its width is not always what the header lets expect. */
+	if (got >= 24 && !f->wide && !fits(s, get_le32(p + 8), get_le32(p + 12)) && fits(s, get_le64(p + 8), get_le64(p + 16)))
+		f->wide = true;
+	else if (got >= 16 && f->wide && fits(s, get_le32(p + 8), get_le32(p + 12)))
+		f->wide = false;
 	if (zip_descriptor(f->c->src, f->at, f->wide, &d, e) < 0)
 		return -1;
-	if (d.packed != s->packed || d.size != s->size) {
-		torch_forward_name(f, f->n - 1, &name);
-		err_at(e, f->c->file, f->at, "record '%.*s' has %" PRIu64 " bytes, but its descriptor says %" PRIu64,
-			STR_ARG(buf_str(&name)), s->size, d.size);
-		buf_release(&name);
-		return -1;
-	}
-	if (s->crc != 0 && s->crc != d.crc)
+	if ((s->crc != 0 && s->crc != d.crc) || !fits(s, d.packed, d.size))
 		f->differing++;
 	s->crc = d.crc;
 	f->at = d.end;
-	f->pending = false;
 	return 0;
 }
 
@@ -163,24 +184,92 @@ read_mark(struct torch_forward *f, struct str what, uint64_t size, struct err *e
 	return 0;
 }
 
+static int
+twice(const struct torch_forward *f, struct str other, struct err *e)
+{
+	struct str name = f->local.entry.name;
+
+	if (str_eq(name, other))
+		return err_at(e, f->c->file, f->local.entry.header, "the zip has two records '%.*s'", STR_ARG(name));
+	return err_at(e, f->c->file, f->local.entry.header,
+		"the zip has records '%.*s' and '%.*s', which torch holds for one", STR_ARG(other), STR_ARG(name));
+}
+
+/* name in lower case, until the next call. */
+static struct str
+lower(struct torch_forward *f, struct str name)
+{
+	char *p;
+
+	buf_clear(&f->lower);
+	p = buf_room(&f->lower, name.len);
+	f->lower.len = name.len;
+	for (size_t i = 0; i < name.len; i++)
+		p[i] = name.p[i] >= 'A' && name.p[i] <= 'Z' ? (char)(name.p[i] - 'A' + 'a') : name.p[i];
+	return str_n(p, name.len);
+}
+
+/* Takes note of the name of the header just read, unless one came that is the same but for its case. */
+static int
+note_name(struct torch_forward *f, struct err *e)
+{
+	struct str key = lower(f, f->local.entry.name);
+	uint64_t i;
+
+	if (strmap_get(&f->folded, key, &i))
+		return twice(f, f->others[i], e);
+	strmap_add(&f->folded, arena_str(&f->c->arena, key), f->nothers);
+	f->others = xgrow(f->others, f->nothers, &f->others_cap, sizeof(*f->others));
+	f->others[f->nothers++] = arena_str(&f->c->arena, f->local.entry.name);
+	return 0;
+}
+
+/* What stands behind "ROOT/data/", or NULL. Case is looked at in neither of them. */
+static struct str
+storage_key(const struct torch_forward *f, struct str name)
+{
+	static const char data[] = "/data/";
+	size_t n = f->root->len + sizeof(data) - 1;
+
+	if (name.len < n || !str_eq_nocase(str_n(name.p, f->root->len), *f->root) ||
+		!str_eqc_nocase(str_n(name.p + f->root->len, sizeof(data) - 1), data))
+		return str_n(NULL, 0);
+	return str_from(name, n);
+}
+
+/* Is the name in lower case that of a storage? */
+static int
+check_keys(struct torch_forward *f, struct err *e)
+{
+	struct str key = storage_key(f, buf_str(&f->lower));
+	struct buf other = BUF_INIT;
+
+	if (key.p == NULL || !strmap_get(&f->keys, key, NULL))
+		return 0;
+	buf_addf(&other, "%.*s/data/%.*s", STR_ARG(*f->root), STR_ARG(key));
+	twice(f, buf_str(&other), e);
+	buf_release(&other);
+	return -1;
+}
+
 int
 torch_forward_other(struct torch_forward *f, struct err *e)
 {
-	struct arena *a = &f->c->arena;
-	struct str name = arena_str(a, f->local.entry.name), below;
-	char *folded = arena_bytes(a, name.len);
-	size_t i;
+	return note_name(f, e) < 0 || check_keys(f, e) < 0 ? -1 : 0;
+}
 
-	for (i = 0; i < name.len; i++)
-		folded[i] = name.p[i] >= 'A' && name.p[i] <= 'Z' ? (char)(name.p[i] - 'A' + 'a') : name.p[i];
-	below = torch_below(*f->root, str_n(folded, name.len));
-	if (!strmap_add(&f->folded, str_n(folded, name.len), f->nothers) ||
-		(below.p != NULL && str_starts(below, str_c("data/")) && strmap_get(&f->keys, str_from(below, 5), NULL)))
-		return err_at(e, f->c->file, f->local.entry.header, "the zip has two records '%.*s' (or they differ in case "
-			"only)", STR_ARG(name));
-	f->others = xgrow(f->others, f->nothers, &f->others_cap, sizeof(*f->others));
-	f->others[f->nothers++] = name;
-	return 0;
+/* The same for a storage: its name is kept only if it has capitals, or it could not be found again. */
+static int
+note_storage(struct torch_forward *f, struct err *e)
+{
+	struct str name = f->local.entry.name, key = storage_key(f, name);
+	uint64_t i;
+
+	if (strmap_get(&f->folded, lower(f, name), &i))
+		return twice(f, f->others[i], e);
+	if (str_eq(storage_key(f, buf_str(&f->lower)), key))
+		return 0;
+	return torch_forward_other(f, e);
 }
 
 bool
@@ -221,19 +310,22 @@ take_storage(struct torch_forward *f, uint32_t i, struct err *e)
 	const struct zip_entry *t = &f->local.entry;
 
 	if (f->record[i] != UINT32_MAX)
-		return err_at(e, f->c->file, t->header, "the zip has two records '%.*s'", STR_ARG(t->name));
-	if (f->local.sized && t->size != s->nbytes)
-		return err_at(e, f->c->file, t->header, "record '%.*s' has %" PRIu64 " bytes, but its tensors say %" PRIu64,
-			STR_ARG(t->name), t->size, s->nbytes);
+		return twice(f, t->name, e);
+	if (note_storage(f, e) < 0)
+		return -1;
 	if (!f->local.sized && t->method != ZIP_STORED)
 		return err_at(e, f->c->file, t->header, "record '%.*s' is deflated and of unknown size, which cannot be read "
 			"from a pipe here: give the checkpoint as a file", STR_ARG(t->name));
 	s->offset = t->data;
-	s->packed = f->local.sized ? t->packed : s->nbytes;
+	s->packed = t->method == ZIP_STORED ? s->nbytes : t->packed;
 	if (t->method == ZIP_DEFLATED)
 		s->flags |= STORAGE_DEFLATED;
 	f->record[i] = (uint32_t)f->n;
 	torch_forward_add(f, s->packed, s->nbytes, i);
+	/* Whether header or tensors are right is seen at the record's end. */
+	f->stated = t->size != s->nbytes ? t->size : t->packed;
+	f->doubtful = f->local.sized && (t->size != s->nbytes || t->packed != s->packed);
+	f->differing += f->doubtful;
 	return 0;
 }
 
@@ -248,9 +340,30 @@ torch_forward_add(struct torch_forward *f, uint64_t packed, uint64_t size, uint3
 	f->at = t->data + packed;
 	f->pending = (t->flags & ZIP_FLAG_DESCRIPTOR) != 0;
 	f->wide = f->local.wide;
+	f->doubtful = false;
 }
 
 /* ---- one after the other */
+
+/* Where the next record should be there is none. */
+static int
+no_record(const struct torch_forward *f, struct err *e)
+{
+	const struct seen *s = f->n > 0 ? &f->seen[f->n - 1] : NULL;
+	struct buf name = BUF_INIT;
+
+	if (s == NULL)
+		return err_at(e, f->c->file, f->at, "no record of a zip begins here");
+	torch_forward_name(f, f->n - 1, &name);
+	if (f->doubtful)
+		err_at(e, f->c->file, s->header, "record '%.*s' has %" PRIu64 " bytes by its header, but its tensors say %" PRIu64,
+			STR_ARG(buf_str(&name)), f->stated, s->size);
+	else
+		err_at(e, f->c->file, f->at, "record '%.*s' does not end here (or something lies between the records: then give "
+			"the checkpoint as a file)", STR_ARG(buf_str(&name)));
+	buf_release(&name);
+	return -1;
+}
 
 int
 torch_forward_header(struct torch_forward *f, struct err *e)
@@ -263,7 +376,7 @@ torch_forward_header(struct torch_forward *f, struct err *e)
 	if (f->at_directory)
 		return 0;
 	if (sign == ZIP_SIGN_OTHER)
-		return err_at(e, f->c->file, f->at, "neither a record of the zip nor its directory begins here");
+		return no_record(f, e);
 	return zip_local(f->c->src, f->at, &f->local, &f->name, e);
 }
 

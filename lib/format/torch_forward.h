@@ -31,13 +31,16 @@ struct torch_forward {
 	uint8_t *done;        /* by storage */
 	uint64_t at;          /* where the next header is or, if pending, the last record's descriptor */
 	bool pending, wide;
+	bool doubtful;        /* the last record's header states another size than its tensors: stated */
+	uint64_t stated;
 	bool at_directory;
 	bool forgets;         /* what is not needed any more may go */
 	size_t low;           /* records before this one are not needed */
 	size_t outside;       /* records outside the root */
-	size_t differing;     /* records whose CRC is stated in two ways */
+	size_t differing;     /* records whose CRC or size is stated in two ways */
 	bool version, byteorder, format_version; /* records that came */
 	struct buf name;      /* of the header read last */
+	struct buf lower;     /* a name in lower case */
 	struct zip_local local;
 };
 
@@ -50,7 +53,7 @@ int torch_forward_take(struct torch_forward *f, struct err *e);
 /* Adds the record of f->local, of known packed size, and goes on behind its data. */
 void torch_forward_add(struct torch_forward *f, uint64_t packed, uint64_t size, uint32_t storage);
 
-/* Takes note of the name of the header just read, which is no storage's; refuses one that came already. */
+/* Takes note of the name of the header just read, which is no storage's; refuses one that came already, or will. */
 int torch_forward_other(struct torch_forward *f, struct err *e);
 
 /* Can the record of that header be passed by? Not if it is deflated and its size is to come behind it. */

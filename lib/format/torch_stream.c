@@ -60,6 +60,20 @@ done(struct ckpt *c, uint32_t storage, struct err *e)
 
 /* ---- the directory against what was seen */
 
+static bool
+is_mark(struct str what)
+{
+	return str_eqc(what, "version") || str_eqc(what, ".data/version") || str_eqc(what, "byteorder") ||
+		str_eqc(what, ".format_version") || str_eqc(what, ".storage_alignment");
+}
+
+/* Does a record say what the tensors are? what: its name below the root. */
+static bool
+says(struct str what)
+{
+	return is_mark(what) || str_eqc(what, "data.pkl");
+}
+
 static int
 by_header(const void *key, const void *entry)
 {
@@ -107,6 +121,30 @@ compare_entry(struct comparing *k, const struct zip_entry *t, uint64_t off, stru
 	return 0;
 }
 
+/* Records that the directory does not have: those that say nothing are passed over, as gaps are. */
+static int
+check_unlisted(const struct comparing *k, struct err *e)
+{
+	const struct torch_forward *f = k->f;
+	uint64_t first = 0;
+	size_t i, n = 0;
+
+	for (i = f->n; i-- > 0;) {
+		const struct seen *s = &f->seen[i];
+
+		if (k->matched[i])
+			continue;
+		if (s->storage != STORAGE_NONE || says(torch_below(*f->root, f->others[s->name])))
+			return err_at(e, f->c->file, f->at, "the zip's directory lacks a record that came: readers would see two "
+				"archives");
+		first = s->header;
+		n++;
+	}
+	if (n > 0)
+		diag_warn(f->c->diag, "%s: %zu gaps between the records of the zip, the first at byte %" PRIu64, f->c->file, n, first);
+	return 0;
+}
+
 static int
 compare_directory(struct torch_forward *f, struct err *e)
 {
@@ -129,8 +167,8 @@ compare_directory(struct torch_forward *f, struct err *e)
 			r = compare_entry(&k, &t, off, e);
 		source_forget(src, at);
 	}
-	if (r == 0 && n != f->n)
-		r = err_at(e, f->c->file, f->at, "the zip's directory lists %zu records, but there are %zu", n, f->n);
+	if (r == 0)
+		r = check_unlisted(&k, e);
 	if (r == 0)
 		r = zip_tail(src, at, f->at, n, f->c->diag, e);
 	free(k.matched);
@@ -163,7 +201,7 @@ finish(struct ckpt *c, struct err *e)
 		diag_warn(c->diag, "%s: %zu of its records lie outside the folder '%.*s': torch.load refuses such a file",
 			c->file, f->outside, STR_ARG(*f->root));
 	if (f->differing > 0)
-		diag_warn(c->diag, "%s: %zu records whose CRC fields differ within the zip", c->file, f->differing);
+		diag_warn(c->diag, "%s: %zu records whose CRC or size fields differ within the zip", c->file, f->differing);
 	return 0;
 }
 
@@ -277,13 +315,6 @@ settle_order(struct torch_forward *f, struct rebuild *r, struct str first, struc
 
 /* ---- opening */
 
-static bool
-is_mark(struct str what)
-{
-	return str_eqc(what, "version") || str_eqc(what, ".data/version") || str_eqc(what, "byteorder") ||
-		str_eqc(what, ".format_version") || str_eqc(what, ".storage_alignment");
-}
-
 static int
 set_root(struct torch_forward *f)
 {
@@ -293,6 +324,17 @@ set_root(struct torch_forward *f)
 	if (slash == NULL)
 		return -1;
 	*f->root = arena_str(&f->c->arena, str_n(name.p, (size_t)(slash - name.p)));
+	return 0;
+}
+
+/* A step over the records failed: the directory may show what they are. */
+static int
+give_up(const char **why, struct err *e)
+{
+	if (e->code != ERR_INPUT)
+		return -1;
+	err_clear(e);
+	*why = "its records are not as torch writes them, so the directory at its end must be read first";
 	return 0;
 }
 
@@ -312,7 +354,7 @@ decode(struct torch_forward *f, struct rebuild *r, const char **why, struct err 
 		return 0;
 	}
 	if (pickle_decode(c->tree, c->src, t.data, limit, &hooks, &c->root, &end, e) < 0)
-		return -1;
+		return f->local.sized ? give_up(why, e) : -1; /* the directory may know another size */
 	if (f->local.sized) {
 		end = limit;
 	} else {
@@ -324,17 +366,6 @@ decode(struct torch_forward *f, struct rebuild *r, const char **why, struct err 
 		}
 	}
 	torch_forward_add(f, end - t.data, end - t.data, STORAGE_NONE);
-	return 0;
-}
-
-/* A step over the records failed: the directory may show what they are. */
-static int
-give_up(const char **why, struct err *e)
-{
-	if (e->code != ERR_INPUT)
-		return -1;
-	err_clear(e);
-	*why = "its records are not as torch writes them, so the directory at its end must be read first";
 	return 0;
 }
 
