@@ -11,6 +11,7 @@
 /* What is told to diag once, however often it is found. */
 struct notes {
 	uint64_t gaps, first_gap;
+	uint64_t hidden;    /* gaps that begin with a record */
 	uint64_t differing;
 	struct str first_differing;
 };
@@ -86,11 +87,21 @@ read_entries(struct reading *r, const struct zip_end *end)
 
 /* ---- the entries' own headers */
 
-static void
+static int
 gap(struct reading *r, uint64_t from, uint64_t to)
 {
-	if (from < to && r->notes.gaps++ == 0)
+	enum zip_sign sign;
+
+	if (from >= to)
+		return 0;
+	if (r->notes.gaps++ == 0)
 		r->notes.first_gap = from;
+	if (to - from < 4)
+		return 0;
+	if (zip_sign(r->src, from, &sign, r->e) < 0)
+		return -1;
+	r->notes.hidden += sign != ZIP_SIGN_OTHER;
+	return 0;
 }
 
 static void
@@ -132,8 +143,7 @@ check_behind(struct reading *r, struct zip_entry *t, struct behind b, uint64_t l
 			at = d.end;
 		}
 	}
-	gap(r, at, limit);
-	return 0;
+	return gap(r, at, limit);
 }
 
 static int
@@ -153,7 +163,8 @@ check_local(struct reading *r, struct zip_entry *t, struct behind *b)
 	t->data = l.entry.data;
 	b->announced = (l.entry.flags & ZIP_FLAG_DESCRIPTOR) != 0;
 	b->wide = l.wide;
-	if (l.sized && (l.entry.crc != t->crc || l.entry.packed != t->packed || l.entry.size != t->size))
+	if ((l.sized && (l.entry.packed != t->packed || l.entry.size != t->size)) ||
+		((!b->announced || l.entry.crc != 0) && l.entry.crc != t->crc))
 		differs(r, t);
 	if (l.sized && !b->announced)
 		t->crc = l.entry.crc;
@@ -199,7 +210,8 @@ check_entries(struct reading *r)
 	uint64_t limit;
 	size_t i;
 
-	gap(r, 0, d->n > 0 ? in_order(r, 0)->header : d->start);
+	if (gap(r, 0, d->n > 0 ? in_order(r, 0)->header : d->start) < 0)
+		return -1;
 	for (i = 0; i < d->n; i++) {
 		struct zip_entry *t = in_order(r, i);
 		struct behind b = { false, false };
@@ -227,6 +239,9 @@ tell(const struct reading *r, const struct diag *diag, const struct zip_end *end
 	if (r->notes.gaps > 0)
 		diag_warn(diag, "%s: %" PRIu64 " gaps between the records of the zip, the first at byte %" PRIu64, file,
 			r->notes.gaps, r->notes.first_gap);
+	if (r->notes.hidden > 0)
+		diag_warn(diag, "%s: %" PRIu64 " of the gaps hold what looks like records that the directory does not list: other "
+			"readers may see another archive", file, r->notes.hidden);
 	if (r->notes.differing > 0)
 		diag_warn(diag, "%s: %" PRIu64 " records whose CRC or size fields differ within the zip, the first is '%.*s'",
 			file, r->notes.differing, STR_ARG(r->notes.first_differing));
@@ -246,8 +261,7 @@ read_all(struct reading *r, const struct diag *diag)
 		return err_at(r->e, source_name(r->src), end.at, "the zip's directory is not where its end record says");
 	d->start = end.start;
 	d->end = end.start + end.size;
-	gap(r, d->end, end.at);
-	if (read_entries(r, &end) < 0)
+	if (gap(r, d->end, end.at) < 0 || read_entries(r, &end) < 0)
 		return -1;
 	make_order(r);
 	if (check_entries(r) < 0)
@@ -327,6 +341,9 @@ zip_tail(struct source *src, uint64_t off, uint64_t start, uint64_t n, const str
 		return err_at(e, source_name(src), off, "the end record of the zip describes another directory than there is");
 	if (scan_rest(src, end.record + 1, &size, e) < 0)
 		return -1;
+	if (size - end.record > ZIP_END + UINT16_MAX)
+		return err_at(e, source_name(src), end.record,
+			"the zip's end record is followed by more than 65535 bytes, so that no reader finds it");
 	zip_trailing(src, diag, end.end, size);
 	return 0;
 }

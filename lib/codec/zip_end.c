@@ -82,6 +82,8 @@ read_end64(struct source *src, uint64_t off, struct zip_end *z, uint64_t *next, 
 		return -1;
 	if (get_le32(l) != ZIP_SIG_LOCATOR || get_le64(l + 8) != off)
 		return damaged(src, *next, e);
+	if (get_le32(l + 16) != 1)
+		return err_at(e, source_name(src), *next, "split zips cannot be read");
 	*next += ZIP_LOCATOR;
 	return 0;
 }
@@ -103,7 +105,7 @@ read_end(struct source *src, uint64_t off, bool zip64, struct zip_end *z, struct
 		return -1;
 	if (get_le32(p) != ZIP_SIG_END)
 		return damaged(src, off, e);
-	if (get_le16(p + 8) != get_le16(p + 10) || get_le16(p + 4) > 1)
+	if (get_le16(p + 8) != get_le16(p + 10) || get_le16(p + 4) > 1 || get_le16(p + 6) != get_le16(p + 4))
 		return err_at(e, source_name(src), off, "split zips cannot be read");
 	z->record = off;
 	z->end = off + ZIP_END + get_le16(p + 20);

@@ -70,7 +70,7 @@ torch_forward_settle(struct torch_forward *f, struct err *e)
 	if (source_look(f->c->src, f->at, 24, &p, &got, e) < 0)
 		return -1;
 	f->pending = false;
-	if (got < 4 || get_le32(p) != ZIP_SIG_DESCRIPTOR) { /* or it is missing; what follows shows it */
+	if (got < 4 || get_le32(p) != ZIP_SIG_DESCRIPTOR) { /* without it, or missing: what follows shows it */
 		f->at += unsigned_descriptor(s, p, got);
 		return 0;
 	}
@@ -137,8 +137,8 @@ find_end(struct torch_forward *f, uint64_t *size, struct err *e)
 		at += i;
 		if (i + 4 > got) {
 			if (got < 4096)
-				return err_at(e, f->c->file, at, "cut off in record '%.*s'",
-					STR_ARG(f->local.entry.name));
+				return err_at(e, f->c->file, at, "cut off in record '%.*s' (or the descriptor that says its size is "
+					"wrong: then give the checkpoint as a file)", STR_ARG(f->local.entry.name));
 			continue;
 		}
 		if (is_descriptor(f, at, at - start, crc, &is, e) < 0)
@@ -282,7 +282,7 @@ static int
 take_other(struct torch_forward *f, struct str what, struct err *e)
 {
 	const struct zip_entry *t = &f->local.entry;
-	uint64_t packed = t->packed, size = t->size;
+	uint64_t packed = t->packed, size = t->method == ZIP_STORED ? t->packed : t->size;
 
 	f->outside += what.p == NULL;
 	if (!torch_forward_can(f))
@@ -294,6 +294,8 @@ take_other(struct torch_forward *f, struct str what, struct err *e)
 		if (find_end(f, &size, e) < 0)
 			return -1;
 		packed = size;
+	} else if (t->size != size) {
+		f->differing++;
 	}
 	if (what.p != NULL && t->method == ZIP_STORED && read_mark(f, what, size, e) < 0)
 		return -1;
@@ -326,6 +328,7 @@ take_storage(struct torch_forward *f, uint32_t i, struct err *e)
 	f->stated = t->size != s->nbytes ? t->size : t->packed;
 	f->doubtful = f->local.sized && (t->size != s->nbytes || t->packed != s->packed);
 	f->differing += f->doubtful;
+	f->pending |= f->doubtful;
 	return 0;
 }
 

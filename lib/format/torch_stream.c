@@ -357,6 +357,7 @@ decode(struct torch_forward *f, struct rebuild *r, const char **why, struct err 
 		return f->local.sized ? give_up(why, e) : -1; /* the directory may know another size */
 	if (f->local.sized) {
 		end = limit;
+		f->differing += t.size != t.packed;
 	} else {
 		if (source_look(c->src, end, 4, &p, &got, e) < 0)
 			return -1;

@@ -62,6 +62,35 @@ check(const struct manifest *m, struct err *e)
 	return r;
 }
 
+/* A dict whose keys are texts or numbers, and whose state, if it has one, is a dict. */
+static bool
+is_plain_dict(const struct vtree *t, uint32_t h)
+{
+	uint32_t state = value_state(t, h);
+	size_t i, n = value_len(t, h);
+
+	for (i = 0; i < n; i++) {
+		enum value_kind kind = value_kind(t, value_key(t, h, i));
+
+		if (kind != VALUE_STR && kind != VALUE_INT)
+			return false;
+	}
+	return state == VALUE_ABSENT || value_kind(t, state) == VALUE_DICT;
+}
+
+/* Gradients as torch saves them itself: of floating tensors of typed storages. */
+static bool
+plain_gradients(const struct manifest *m)
+{
+	uint32_t i;
+
+	for (i = 0; i < m->ntensors; i++) {
+		if ((m->tensors[i].flags & TENSOR_REQUIRES_GRAD) != 0 && m->storages[m->tensors[i].storage].untyped)
+			return false;
+	}
+	return true;
+}
+
 /* May torch's weights_only object to something? Not if there are but plain values and tensors. */
 static bool
 is_plain(const struct vtree *t)
@@ -70,6 +99,11 @@ is_plain(const struct vtree *t)
 
 	for (i = 0; i < n; i++) {
 		switch (value_kind(t, i)) {
+		case VALUE_DICT:
+			if (!is_plain_dict(t, i))
+				return false;
+			break;
+		case VALUE_PYSTR:
 		case VALUE_BYTES:
 		case VALUE_BYTEARRAY:
 		case VALUE_SET:
@@ -103,7 +137,7 @@ caveat(const struct manifest *m, struct buf *say, struct err *e)
 	struct source *src;
 	int r;
 
-	if (is_plain(m->tree))
+	if (is_plain(m->tree) && plain_gradients(m))
 		return 0;
 	r = torch_pickle_init(&p, m, e);
 	if (r == 0)

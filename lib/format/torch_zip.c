@@ -27,6 +27,7 @@ torch_check_version(struct ckpt *c, struct str text, struct err *e)
 	/* As torch does: strtoull, whatever follows. */
 	while (i < text.len && (text.p[i] == ' ' || (text.p[i] >= '\t' && text.p[i] <= '\r')))
 		i++;
+	i += i < text.len && text.p[i] == '+';
 	for (; i < text.len && text.p[i] >= '0' && text.p[i] <= '9' && v < 1000; i++)
 		v = v * 10 + (unsigned)(text.p[i] - '0');
 	if (v < 1 || v > 10)

@@ -1,40 +1,83 @@
-"""Damaged and odd files: what PyTorch or safetensors refuses we refuse too, apart from the exceptions listed here, each
-with its reason; where both accept they see the same tensors; what a failing program has put on a pipe loads nowhere.
+"""Damaged, crafted and odd files, read in four ways: by PyTorch or safetensors, by us from a file, by us through a pipe, and
+what we made of them by PyTorch or safetensors again. What they refuse we refuse, and what they take we take, apart from the
+differences listed here with their reasons, which lnn-tools(7) lists, too; where both accept they see the same tensors; file and
+pipe agree, or the reason is listed; a refusal is one line; and what a failing program has put on a pipe loads nowhere.
 
-The corpus is made by mutating small files that PyTorch and safetensors wrote, with a fixed seed (LNN_SEED for another one,
-LNN_CASES for more of each kind). PyTorch runs in a child for each file, for it may crash.
+The corpus is that of damaged.py, and mutations of small files that PyTorch and safetensors wrote, with a fixed seed (LNN_SEED for
+another one, LNN_CASES for more of each kind, LNN_KEEP for a folder that gets what was wrong). PyTorch runs in a child that is
+followed by another when it crashes.
 """
 
 import collections
+import concurrent.futures
 import hashlib
 import io
 import os
 import pickle
 import random
 import re
+import resource
 import signal
+import struct
+import threading
 import traceback
 import zipfile
 
+import tap
+
+tap.need_torch(2, 0)
+tap.need("safetensors")
 import torch
 from safetensors.torch import load as safetensors_load, save as safetensors_save
 
-import tap
+import damaged
 
 t = tap.Tap()
-CASES = int(os.environ.get("LNN_CASES", 150))
+CASES = int(os.environ.get("LNN_CASES", 100))
 SEED = int(os.environ.get("LNN_SEED", 1))
 
-# What they refuse and we take: (why, who refuses, their message).
-EXCEPTIONS = [
-    ("an unknown global is carried as it is and never called; a warning says that torch wants weights_only=False", "torch",
-     r"Unsupported global|not an allowed global|Unsupported class|unrecognized function"),
-    ("an opcode that only the whole of Python's unpickler knows is plain data to us", "torch", r"Unsupported operand"),
-    ("a call whose arguments do not fit its function is carried like one of an unknown function", "torch",
-     r"missing \d+ required|takes \d+ positional|takes from \d+ to"),
-    ("a damaged record that says nothing of tensors is not read", "torch",
-     r"reading file \.(format_version|storage_alignment|data/)|zip_file\.serialization_id\(\)"),
-]
+OPAQUE = "weights_only=False"  # what our warning says of objects that PyTorch does not allow
+
+# Their reasons stand in lnn-tools(7) behind these names.
+# What they refuse and we take: by their message.
+LOOSER = {
+    "opaque": OPAQUE,
+    "opcodes": r"Unsupported operand",
+    "needless": r"whose module os is blocked|GLOBAL bytes was",
+    "arguments": r"requires_grad must be a bool",
+    "unread": r"reading file \.(format_version|storage_alignment|data/)|zip_file\.serialization_id\(\)",
+    "outside": r"is not in a subdirectory",
+    "torchscript": r"TorchScript archives",
+    "comment": r"Errno 22",
+}
+# What they take and we refuse: by our message.
+STRICTER = {
+    "packed": r"is encrypted|is a patch|is packed by method|another packing method",
+    "names": r"readers would see two archives|the zip has two records|which torch holds for one",
+    "ranges": r"reaches into what follows it",
+    "ends": r"contradicts its zip64 record|end records of the zip are damaged|directory is not where its end record says",
+    "volumes": r"split zips cannot be read",
+    "storages": r"is described in two ways",
+    "strides": r"another number of strides than of dimensions",
+    "dimensions": r"more than 64 dimensions",
+    "hollow": r"have no data",
+    "build": r"BUILD: its target is no object",
+    "reduce": r"REDUCE: the arguments are no tuple",
+    "dotted": r"GLOBAL builtins.getattr was not an allowed",
+    "protocol": r"is newer than 5",
+    "twice": r"occurs twice in the state dict",
+    "nothing": r"there are no tensors|no tensor is left",
+    "magic": r"no checkpoint of a known format",
+    "keys": r"is missing from the list of storage keys|is listed twice|a list of storage keys was expected",
+    "machine": r"a dict that describes the machine was expected",
+}
+# What we take as a file and refuse on a pipe: by the pipe's message.
+PIPE = {
+    "between": r"does not end here|end records of the zip are damaged",
+    "small": r"cut off in|'version' holds no version",
+    "case": r"its record 'data/.*' is missing",
+    "second": r"another end record",
+}
 
 # ---- verdicts
 
@@ -43,61 +86,70 @@ def digest(tree):
     """Names, dtypes, shapes and bits of all tensors in dicts, lists and tuples."""
     found = {}
 
-    def walk(x, path):
+    def walk(x, path, above):
         if isinstance(x, torch.Tensor):
-            found[path] = (str(x.dtype), tuple(x.shape), hashlib.sha256(tap.bits(x)).hexdigest())
+            found[path] = (str(x.dtype), tuple(x.shape), x.is_meta or hashlib.sha256(tap.bits(x)).hexdigest())
+        elif id(x) in above:
+            return
         elif isinstance(x, dict):
             for k, v in x.items():
-                walk(v, f"{path}.{k}" if path else str(k))
+                walk(v, f"{path}.{k}" if path else str(k), above | {id(x)})
         elif isinstance(x, (list, tuple)):
             for i, v in enumerate(x):
-                walk(v, f"{path}.{i}" if path else str(i))
+                walk(v, f"{path}.{i}" if path else str(i), above | {id(x)})
 
-    walk(tree, "")
+    walk(tree, "", frozenset())
     return found
 
 
 def torch_load(data, **options):
     path = tap.scratch() / f"load-{os.getpid()}"
     path.write_bytes(data)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, **options)
-    finally:
-        path.unlink()
+    return torch.load(path, map_location="cpu", weights_only=True, **options)
 
 
-def in_child(load, data, **options):
-    """(True, digest) or (False, why), found in a child process."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(read)
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, 2)
+def answers(load, files, into, options):
+    """In a child: (True, digest) or (False, why) for each of files, each behind its length."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    resource.setrlimit(resource.RLIMIT_AS, (64 << 30, 64 << 30))
+    for data in files:
         signal.alarm(30)
         try:
             answer = (True, digest(load(data, **options)))
         except BaseException as x:  # pylint: disable=broad-except
             answer = (False, f"{type(x).__name__}: {x}" + "".join(traceback.format_tb(x.__traceback__)[-3:]))
-        with os.fdopen(write, "wb") as f:
-            pickle.dump(answer, f)
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read, "rb") as f:
-        raw = f.read()
-    _, status = os.waitpid(pid, 0)
-    if status != 0 or not raw:
-        return False, f"ended with status {status}"
-    return pickle.loads(raw)
+        raw = pickle.dumps(answer)
+        into.write(struct.pack("<Q", len(raw)) + raw)
+        into.flush()
+    os._exit(0)
+
+
+def load_all(load, files, **options):
+    """What answers() says of each; a crash is a refusal."""
+    found = []
+    while len(found) < len(files):
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(read)
+            answers(load, files[len(found):], os.fdopen(write, "wb"), options)
+        os.close(write)
+        with os.fdopen(read, "rb") as f:
+            while len(head := f.read(8)) == 8:
+                found.append(pickle.loads(f.read(struct.unpack("<Q", head)[0])))
+        _, status = os.waitpid(pid, 0)
+        if len(found) < len(files):
+            found.append((False, f"ended with status {status}"))
+    return found
 
 
 def ours(data, *options, pipe=False):
     """status, output, standard error of a copy"""
-    path = tap.scratch() / "case"
-    path.write_bytes(data)
     if pipe:
         done = tap.run("lnn-ckpt-adapt", *options, stdin=data, status=None)
     else:
+        path = tap.scratch() / f"case-{threading.get_ident()}"
+        path.write_bytes(data)
         done = tap.run("lnn-ckpt-adapt", *options, path, status=None)
     return done.returncode, done.stdout, done.stderr.decode(errors="replace")
 
@@ -139,12 +191,6 @@ def places(data, *marks):
     return found or [0]
 
 
-def saved(tree, **options):
-    b = io.BytesIO()
-    torch.save(tree, b, **options)
-    return b.getvalue()
-
-
 def deflated(data):
     b = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as z, zipfile.ZipFile(b, "w", zipfile.ZIP_DEFLATED) as new:
@@ -161,18 +207,12 @@ trees = [
     {"p": torch.nn.Parameter(torch.randn(2)), "z": torch.zeros(0, 3), "b": torch.tensor([True, False]),
      "c": torch.randn(2, dtype=torch.complex64), "list": [torch.ones(1), {"x": torch.ones(2, dtype=torch.bfloat16)}]},
 ]
-zips = [saved(x) for x in trees] + [deflated(saved(trees[0]))]
-legacies = [saved(x, _use_new_zipfile_serialization=False) for x in trees]
+zips = [damaged.saved(x) for x in trees] + [deflated(damaged.saved(trees[0]))]
+legacies = [damaged.saved(x, _use_new_zipfile_serialization=False) for x in trees]
 sets = [
     safetensors_save({"a": torch.randn(2, 3), "b": torch.zeros(0, 2), "c": torch.tensor(1, dtype=torch.int64)}, {"format": "pt"}),
     safetensors_save({"x" * 20: torch.randn(4).to(torch.bfloat16), "é": torch.tensor([True]), "": torch.ones(2, dtype=torch.float16)}),
 ]
-
-
-def corpus(r, bases, *marks):
-    for i in range(CASES):
-        data = bases[i % len(bases)]
-        yield mutate(r, data, places(data, *marks))
 
 
 # ---- the comparison
@@ -182,68 +222,118 @@ def lines(stderr):
     return [x for x in stderr.splitlines() if ": warning: " not in x]
 
 
-def excepted(who, why):
-    return next((what for what, refuser, message in EXCEPTIONS if refuser == who and re.search(message, why)), None)
+def listed(exceptions, message):
+    return next((name for name, pattern in exceptions.items() if re.search(pattern, message)), None)
 
 
-def hold(name, data_list, load, who, out_load):
-    count, wrong = collections.Counter(), []
+def bare(tensors):
+    """Without the place that the state dict has in a torch file of ours, or had."""
+    return {k[6:] if k.startswith("model.") else k: v for k, v in tensors.items()}
 
-    for i, data in enumerate(data_list):
-        good, theirs = in_child(load, data)
-        status, output, stderr = ours(data)
-        tag = f"{name.replace(' ', '-')}-{i}"
-        if status not in (0, 1, 2) or (status == 2 and len(lines(stderr)) != 1):
-            wrong.append((tag, data, f"status {status}: {stderr!r}"))
-            continue
-        if status == 0:
-            count["we take"] += 1
-            if not good:
-                if excepted(who, theirs):
-                    count["excepted"] += 1
-                else:
-                    wrong.append((tag, data, f"they refuse: {theirs[:300]}"))
-                continue
-            count["both take"] += 1
-            loads, copy = in_child(out_load, output)
-            place = "model." if load is torch_load else ""
-            copy = {k[len(place):] if k.startswith(place) else k: v for k, v in copy.items()} if loads else copy
-            theirs = {k[6:] if k.startswith("model.") and name != "safetensors" else k: v for k, v in theirs.items()}
-            if not loads or copy != theirs:
-                wrong.append((tag, data, f"they read {theirs}, of our copy {copy}"))
-        else:
-            count["we refuse"] += 1
-            count["only we refuse"] += good
-            if output and in_child(out_load, output)[0]:
-                wrong.append((tag, data, "what was written before the failure loads"))
-        # Through a pipe: never what a file would not be, and nothing that loads after a failure.
-        piped, output2, stderr2 = ours(data, pipe=True)
+
+class Judge:
+    """One file's four readings."""
+
+    def __init__(self, kind, loaded):
+        self.kind, self.loaded = kind, loaded  # what was written -> (loads, its tensors)
+        self.count, self.used, self.wrong = collections.Counter(), collections.Counter(), []
+
+    def excepted(self, exceptions, message):
+        name = listed(exceptions, message)
+        if name is not None:
+            self.used[name] += 1
+            self.count["listed"] += 1
+        return name is not None
+
+    def verdict(self, theirs, status, output, stderr):
+        good, what = theirs
+        warned = OPAQUE in stderr
+        if good and status != 0 and not self.excepted(STRICTER, stderr):
+            yield f"they take it, we say {stderr!r}"
+        if not good and status == 0 and not self.excepted(LOOSER, OPAQUE if warned else what):
+            yield f"they refuse it: {what[:400]}"
+        if status == 0 and not warned and not self.loaded[output][0]:
+            yield f"they refuse our copy, and we do not say so: {self.loaded[output][1][:400]}"
+        if good and status == 0 and warned and not self.excepted(STRICTER, stderr):
+            yield f"they take it, we warn that they do not: {stderr!r}"
+
+    def run(self, of, status, output, stderr):
+        """What holds for a file and for a pipe."""
+        empty = status == 1 and "no tensor is left" in stderr
+        if (status not in (0, 2) and not empty) or (status == 2 and len(lines(stderr)) != 1):
+            yield f"{of}: status {status}: {stderr!r}"
+        if status != 0 and output:
+            self.count["begun"] += 1
+            if self.loaded[output][0]:
+                yield f"{of}: what was written before the failure loads"
+
+    def judge(self, theirs, file, pipe):
+        status, output, stderr = file
+        piped, output2, stderr2 = pipe
+        self.count["taken" if status == 0 else "refused"] += 1
+        yield from self.run("file", *file)
+        yield from self.run("pipe", *pipe)
+        yield from self.verdict(theirs, status, output, stderr)
+        if status == 0 and theirs[0] and self.loaded[output][0]:
+            copy = self.loaded[output][1]
+            if bare(copy) != bare(theirs[1]):
+                yield f"they read {theirs[1]}, of our copy {copy}"
         if piped == 0 and status != 0:
-            wrong.append((tag, data, f"a pipe takes it, a file does not: {stderr!r}"))
-        if piped == 0 and status == 0 and output2 != output and "warning" not in stderr + stderr2:
-            wrong.append((tag, data, "a pipe gives other bytes"))
-        if piped != 0 and output2:
-            count["begun"] += 1
-            if in_child(out_load, output2)[0]:
-                wrong.append((tag, data, "what was written to a pipe before the failure loads"))
-    for tag, data, why in wrong[:20]:
-        keep = os.environ.get("LNN_KEEP")
+            yield f"a pipe takes it, a file does not: {stderr!r}"
+        if piped != 0 and status == 0 and not self.excepted(PIPE, stderr2):
+            yield f"a file takes it, a pipe does not: {stderr2!r}"
+        if piped == 0 and status == 0 and output2 != output:
+            yield f"a pipe gives other bytes: {stderr!r} {stderr2!r}"
+        if piped == 0 and status == 0 and ("warning" in stderr) != ("warning" in stderr2):
+            yield f"only one of file and pipe warns: {stderr!r} {stderr2!r}"
+
+
+def hold(kind, cases, load):
+    cases = list(cases)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        files = list(pool.map(lambda case: ours(case[1]), cases))
+        pipes = list(pool.map(lambda case: ours(case[1], pipe=True), cases))
+    theirs = load_all(load, [data for _, data in cases])
+    outputs = sorted({output for _, output, _ in files + pipes if output})
+    judge = Judge(kind, dict(zip(outputs, load_all(load, outputs))))
+    for (what, data), *readings in zip(cases, theirs, files, pipes):
+        for why in judge.judge(*readings):
+            judge.wrong.append((what, data, why))
+    keep = os.environ.get("LNN_KEEP")
+    for what, data, why in judge.wrong[: 1000 if keep else 30]:
+        t.note(f"{what}: {why}")
         if keep:
-            with open(os.path.join(keep, tag), "wb") as f:
+            with open(os.path.join(keep, f"{kind}-{what}".replace(" ", "-").replace("/", "_")), "wb") as f:
                 f.write(data)
-        t.note(f"{tag}: {why}")
-    t.ok(not wrong, f"{name}: {len(data_list)} damaged files: " + ", ".join(f"{v} {k}" for k, v in count.items()))
+    t.ok(not judge.wrong, f"{kind}: {len(cases)} files: " + ", ".join(f"{v} {k}" for k, v in judge.count.items()))
+    return judge.used
+
+
+def mutated(bases, *marks):
+    for i in range(CASES):
+        data = bases[i % len(bases)]
+        yield f"mutation {i}", mutate(r, data, places(data, *marks))
 
 
 r = random.Random(SEED)
-with t.part("torch zips"):
-    hold("torch zip", list(corpus(r, zips, b"PK\3\4", b"PK\1\2", b"PK\5\6", b"data.pkl", b"storage", b"_rebuild")), torch_load,
-         "torch", torch_load)
-with t.part("legacy streams"):
-    hold("legacy", list(corpus(r, legacies, b"storage", b"_rebuild", b"\x80\x02")), torch_load, "torch", torch_load)
-with t.part("safetensors"):
-    hold("safetensors", list(corpus(r, sets, b"dtype", b"shape", b"offsets", b"__meta", b'{"')), safetensors_load, "safetensors",
-         safetensors_load)
+used = collections.Counter()
+for kind, cases, load in (
+    ("torch zips", damaged.zips(), torch_load),
+    ("pickles", damaged.pickles(), torch_load),
+    ("legacy streams", damaged.legacies(), torch_load),
+    ("safetensors", damaged.safetensors(), safetensors_load),
+    ("mutated torch zips", mutated(zips, b"PK\3\4", b"PK\1\2", b"PK\5\6", b"data.pkl", b"storage", b"_rebuild"), torch_load),
+    ("mutated legacy streams", mutated(legacies, b"storage", b"_rebuild", b"\x80\x02"), torch_load),
+    ("mutated safetensors", mutated(sets, b"dtype", b"shape", b"offsets", b"__meta", b'{"'), safetensors_load),
+):
+    with t.part(kind):
+        used += hold(kind, cases, load)
+with t.part("the lists"):
+    manual = (tap.TOP / "man" / "lnn-tools.7").read_text()
+    t.eq(sorted(x for x in re.findall(r"^\.\\\" verdict: (\S+)", manual, re.M) if not x.startswith("safetensors-")), sorted([*LOOSER, *STRICTER, *PIPE]),
+         "lnn-tools(7) lists these differences")
+    if SEED == 1:
+        t.eq([name for name in (*LOOSER, *STRICTER, *PIPE) if not used[name]], [], "and each occurs")
 
 # ---- streams that end too early
 
@@ -255,9 +345,9 @@ def cut(name, data, load, *options):
         status, output, stderr = ours(data[:n], *options, pipe=True)
         if status != 2 or len(lines(stderr)) != 1:
             bad.append((n, status, stderr))
-        elif output and in_child(load, output)[0]:
+        elif output and load_all(load, [output])[0][0]:
             bad.append((n, "loads"))
-        elif output and load is torch_load and in_child(load, output, mmap=True)[0]:
+        elif output and load is torch_load and load_all(load, [output], mmap=True)[0][0]:
             bad.append((n, "loads with mmap"))
     t.eq(bad, [], f"{name}, cut at {len(range(0, len(data), step)) + 1} points")
 
