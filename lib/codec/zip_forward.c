@@ -4,6 +4,9 @@
 
 #include "base/cursor.h"
 
+/* Of MS-DOS's attributes. */
+enum { FOLDER = 0x10 };
+
 /* Exactly n bytes (at most SOURCE_LOOK_MAX) at off, which are part of what. */
 static int
 need(struct source *src, uint64_t off, size_t n, const uint8_t **p, const char *what, struct err *e)
@@ -147,6 +150,7 @@ zip_central(struct source *src, uint64_t off, struct zip_entry *t, struct buf *n
 	const uint8_t *p;
 	size_t name_len, extra_len, comment_len;
 	unsigned disk;
+	uint32_t attributes;
 
 	if (need(src, off, ZIP_CENTRAL, &p, part, e) < 0)
 		return -1;
@@ -162,6 +166,7 @@ zip_central(struct source *src, uint64_t off, struct zip_entry *t, struct buf *n
 	extra_len = get_le16(p + 30);
 	comment_len = get_le16(p + 32);
 	disk = get_le16(p + 34);
+	attributes = get_le32(p + 38);
 	*next = off + ZIP_CENTRAL + name_len + extra_len + comment_len;
 	buf_clear(name);
 	if (copy(src, off + ZIP_CENTRAL, name_len, name, part, e) < 0 ||
@@ -183,6 +188,9 @@ zip_central(struct source *src, uint64_t off, struct zip_entry *t, struct buf *n
 	if (disk > 1)
 		return err_at(e, source_name(src), off, "record '%.*s' is on another volume of a split zip",
 			STR_ARG(t->name));
+	/* For miniz, and so for torch, it is then read without a byte being written to where its contents should go. */
+	if (t->size != 0 && ((attributes & FOLDER) != 0 || str_ends(t->name, str_c("/"))))
+		return err_at(e, source_name(src), off, "record '%.*s' is marked as a folder, but has contents", STR_ARG(t->name));
 	if (t->method == ZIP_STORED && t->packed != t->size)
 		return err_at(e, source_name(src), off, "record '%.*s' is stored, but with two sizes", STR_ARG(t->name));
 	return check_kind(src, off, t, e);

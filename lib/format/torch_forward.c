@@ -137,8 +137,10 @@ find_end(struct torch_forward *f, uint64_t *size, struct err *e)
 		at += i;
 		if (i + 4 > got) {
 			if (got < 4096)
-				return err_at(e, f->c->file, at, "cut off in record '%.*s' (or the descriptor that says its size is "
-					"wrong: then give the checkpoint as a file)", STR_ARG(f->local.entry.name));
+				return err_at(e, f->c->file, at,
+					"cut off in record '%.*s' (or the descriptor that says its size is wrong: then give the "
+					"checkpoint as a file)",
+					STR_ARG(f->local.entry.name));
 			continue;
 		}
 		if (is_descriptor(f, at, at - start, crc, &is, e) < 0)

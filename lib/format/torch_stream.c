@@ -141,7 +141,8 @@ check_unlisted(const struct comparing *k, struct err *e)
 		n++;
 	}
 	if (n > 0)
-		diag_warn(f->c->diag, "%s: %zu gaps between the records of the zip, the first at byte %" PRIu64, f->c->file, n, first);
+		diag_warn(f->c->diag, "%s: %zu gaps between the records of the zip, the first at byte %" PRIu64, f->c->file, n,
+			first);
 	return 0;
 }
 

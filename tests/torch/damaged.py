@@ -43,7 +43,8 @@ def numbers(what, data, fields):
 LOCAL = (("signature", 0, 4), ("flags", 6, 2), ("method", 8, 2), ("CRC", 14, 4), ("packed size", 18, 4), ("size", 22, 4),
          ("name length", 26, 2), ("extra length", 28, 2))
 CENTRAL = (("signature", 0, 4), ("flags", 8, 2), ("method", 10, 2), ("CRC", 16, 4), ("packed size", 20, 4), ("size", 24, 4),
-           ("name length", 28, 2), ("extra length", 30, 2), ("comment length", 32, 2), ("disk", 34, 2), ("offset", 42, 4))
+           ("name length", 28, 2), ("extra length", 30, 2), ("comment length", 32, 2), ("disk", 34, 2), ("attributes", 38, 4),
+           ("offset", 42, 4))
 DESCRIPTOR = (("signature", 0, 4), ("CRC", 4, 4), ("packed size", 8, 4), ("size", 12, 4))
 END = (("signature", 0, 4), ("disk", 4, 2), ("directory's disk", 6, 2), ("entries here", 8, 2), ("entries", 10, 2),
        ("directory size", 12, 4), ("directory offset", 16, 4), ("comment length", 20, 2))
