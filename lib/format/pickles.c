@@ -1,12 +1,11 @@
 #include "format/pickles.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 #include "base/buf.h"
-#include "base/limits.h"
 #include "codec/zip.h"
 #include "format/readers.h"
+#include "format/torch_zip.h"
 
 struct finding {
 	struct source *src;
@@ -68,10 +67,8 @@ deflated(const struct finding *f, const struct zip_entry *t, struct pickle_part 
 	struct buf b = BUF_INIT;
 	int rc;
 
-	if (t->size > UNPACK_FREE && t->size / UNPACK_RATIO > t->packed)
-		return err_at(e, source_name(f->src), t->data,
-			      "record '%.*s' would unpack to %" PRIu64 " bytes, more than %d times its size", STR_ARG(t->name),
-			      t->size, UNPACK_RATIO);
+	if (torch_check_unpacked(f->src, t, e) < 0)
+		return -1;
 	if (unpack(f, t, &b, e) < 0) {
 		buf_release(&b);
 		return -1;

@@ -211,6 +211,16 @@ read_marks(struct opening *o)
 	return 0;
 }
 
+int
+torch_check_unpacked(const struct source *src, const struct zip_entry *t, struct err *e)
+{
+	if (t->size > UNPACK_FREE && t->size / UNPACK_RATIO > t->packed)
+		return err_at(e, source_name(src), t->data,
+			"record '%.*s' would unpack to %" PRIu64 " bytes, more than %d times its size", STR_ARG(t->name), t->size,
+			UNPACK_RATIO);
+	return 0;
+}
+
 /* Unpacks a record in pieces: what it states for a size is not believed before it comes. */
 static int
 unpack(struct opening *o, const struct zip_entry *t, struct buf *b)
@@ -218,10 +228,8 @@ unpack(struct opening *o, const struct zip_entry *t, struct buf *b)
 	struct zip_inflate *z;
 	int r = 0;
 
-	if (t->size > UNPACK_FREE && t->size / UNPACK_RATIO > t->packed)
-		return err_at(o->e, o->c->file, t->data,
-			"record '%.*s' would unpack to %" PRIu64 " bytes, more than %d times its size", STR_ARG(t->name), t->size,
-			UNPACK_RATIO);
+	if (torch_check_unpacked(o->c->src, t, o->e) < 0)
+		return -1;
 	z = zip_inflate_new(o->c->src, t->data, t->packed, t->size, t->name);
 	while (r == 0 && b->len < t->size) {
 		size_t n = t->size - b->len < 1 << 20 ? (size_t)(t->size - b->len) : 1 << 20;

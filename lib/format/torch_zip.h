@@ -24,6 +24,9 @@ struct torch_zip {
 int torch_check_version(struct ckpt *c, struct str text, struct err *e);
 int torch_check_byteorder(struct ckpt *c, struct str text, bool *big, struct err *e);
 
+/* Refuses a deflated pickle that would be too many times its packed size. */
+int torch_check_unpacked(const struct source *src, const struct zip_entry *t, struct err *e);
+
 /*
  * Who wrote it, from what can be told on a pipe too: the records .format_version, byteorder, and whether version
  * stands before the storages.

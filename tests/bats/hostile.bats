@@ -81,6 +81,47 @@ group() {
 	group 2 'bomb-*.pth'
 }
 
+@test 'the globals of bombs, scanned as they are unpacked' {
+	local file
+	for file in globals-bomb bomb-in-pickle bomb-of-objects bomb-of-text globals-many; do
+		file=$HOSTILE/$file.pth
+		bounded "$file" lnn-ckpt-inspect --globals "$file"
+		judge "globals ${file##*/}" any || return 1
+		bounded "$file" lnn-ckpt-inspect --globals < <(cat "$file") && judge "cat ${file##*/} | globals" any || return 1
+	done
+}
+
+@test 'a storage of a hundred megabytes of zeros is unpacked in pieces' {
+	checkpoints 0 storage-of-zeros.pth
+	bounded "$HOSTILE/storage-of-zeros.pth" lnn-ckpt-inspect --stats "$HOSTILE/storage-of-zeros.pth"
+	judge stats 0
+	bounded "$HOSTILE/storage-of-zeros.pth" lnn-ckpt-inspect --values --against "$HOSTILE"/storage-of-zeros.pth{,}
+	judge compare 0
+}
+
+@test 'comparing, checking and summing up what is hostile' {
+	local file
+	for file in "$HOSTILE"/tensor-*.pth "$HOSTILE"/pickle-[fml]*.pth "$HOSTILE"/legacy-*.pth "$HOSTILE"/doubling-*.pth; do
+		bounded "$file" lnn-ckpt-inspect --against "$file" "$file"
+		judge "against ${file##*/}" any || return 1
+		bounded "$file" lnn-ckpt-inspect --summary "$file"
+		judge "summary ${file##*/}" any || return 1
+		bounded "$file" lnn-ckpt-inspect --rest -o rest.json "$file"
+		judge "rest ${file##*/}" any || return 1
+	done
+}
+
+@test 'tensor lists: long lines, many fields, many and huge dimensions' {
+	local file
+	for file in "$HOSTILE"/list-*.tsv; do
+		bounded "$file" lnn-filter -e '{TYPE: name, PATTERNS: [w]}' "$file"
+		judge "${file##*/}" any || return 1
+		bounded "$file" lnn-filter -e '{TYPE: dimension, DIMENSIONS: [4]}' < <(cat "$file") && judge "cat ${file##*/}" any || return 1
+	done
+	bounded "$HOSTILE/list-one-line.tsv" lnn-filter -e '{TYPE: name, PATTERNS: [w]}' "$HOSTILE/list-one-line.tsv"
+	judge 'a line of 17 MiB' 2
+}
+
 @test 'pickles' {
 	group any 'pickle-*.pth'
 	checkpoints 2 pickle-binunicode.pth pickle-binunicode8.pth pickle-binbytes.pth pickle-binbytes8.pth \

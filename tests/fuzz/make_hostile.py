@@ -114,6 +114,11 @@ put("bomb-of-text.pth", checkpoint(b"\x80\x02X" + struct.pack("<I", 100 << 20) +
 put("bomb-in-version.pth", pack([("a/data.pkl", tree(tensor(4, (4,)))), ("a/byteorder", b"little"), ("a/data/0", bytes(16)),
                                  ("a/version", b"3" * (100 << 20))], zipfile.ZIP_DEFLATED))
 
+# Stated sizes that are true, and a storage that unpacks to all its tensors need: a thousand times the file.
+put("storage-of-zeros.pth", checkpoint(tree(tensor(25 << 20, (25 << 20,))), bytes(100 << 20), zipfile.ZIP_DEFLATED))
+put("globals-bomb.pth", pack([("a/data.pkl", b"\x80\x02" + b"N0" * (250 << 20) + b"N."), ("a/version", b"3\n")], zipfile.ZIP_DEFLATED))
+put("globals-many.pth", pack([(f"a/{i}.pkl", b"\x80\x02" + b"N0" * (10 << 20) + b"N.") for i in range(5)], zipfile.ZIP_DEFLATED))
+
 # ---- pickles in zips
 
 huge = {
@@ -124,6 +129,12 @@ huge = {
     "bytearray8": b"\x96" + struct.pack("<Q", 2**63),
     "binstring": b"T\xff\xff\xff\x7f",
     "long4": b"\x8b\xff\xff\xff\x7f",
+    "frame-short": b"\x95" + bytes(8) + b"N0",
+    "frame-in-frame": b"\x95\x02" + bytes(7) + b"\x95" + struct.pack("<Q", 2**63) + b"N0",
+    "memo-text-largest": b"Np4294967295\n0g4294967295\n0",
+    "memo-get": b"j\xff\xff\xff\xff",
+    "long4-negative": b"\x8b\xff\xff\xff\xff",
+    "long1-power": b"\x8a\xff" + b"\xff" * 255 + b"0",
     "frame": b"\x95" + struct.pack("<Q", 2**60) + b"N0",
     "memo": b"Nr\xff\xff\xff\xff0",
     "memo-text": b"Np99999999999999999999\n0",
@@ -161,6 +172,18 @@ legacy = (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02
           + tree(tensor(2**60, (2**60,)).replace(b"tQ", b"NtQ")) + b"\x80\x02]X\1\0\0\x000a.")
 put("legacy-numel.pth", legacy + struct.pack("<q", 2**60) + bytes(16))
 put("legacy-negative.pth", legacy + struct.pack("<q", -1) + bytes(16))
+
+put("legacy-storages.pth", legacy[:-len(b"\x80\x02]X\1\0\0\x000a.")] + b"\x80\x02](" + b"X\1\0\0\x000" * 100000 + b"e." + bytes(100))
+put("legacy-keys-cut.pth", legacy[:-len(b"\x80\x02]X\1\0\0\x000a.")] + b"\x80\x02](" + b"X\1\0\0\x000" * 100000)
+put("many-shards.index.json", json.dumps({"weight_map": {f"w{i}": f"no-such-file-{i}.bin" for i in range(20000)}}))
+put("one-shard.index.json", json.dumps({"weight_map": {f"w{i}": "no-such-file.bin" for i in range(100000)}}))
+
+# ---- lists
+
+put("list-one-line.tsv", "w" * (17 << 20))
+put("list-fields.tsv", "w\tfloat32\t[4]\t" + "k=v\t" * (1 << 20) + "\n")
+put("list-shape.tsv", "w\tfloat32\t[" + "1," * 1000000 + "1]\n")
+put("list-huge-shape.tsv", "w\tfloat32\t[" + ",".join(["18446744073709551615"] * 60) + "]\n")
 
 # ---- YAML
 
