@@ -166,6 +166,7 @@ static void
 test_told(void)
 {
 	struct made m = { .n = 0 };
+	size_t listed;
 
 	add(&m, "a/x", "hello");
 	buf_adds(&m.b, "a gap");
@@ -191,6 +192,18 @@ test_told(void)
 
 	m = (struct made){ .n = 0 };
 	add(&m, "a/x", "hello");
+	listed = m.dir.len;
+	add(&m, "a/x", "other");
+	m.dir.len = listed; /* the second is not listed */
+	m.n--;
+	add(&m, "a/y", "hello");
+	finish(&m, "");
+	is_int(open_made(&m), 0, "a gap that holds a record is read over");
+	ok_msg(strstr(told, "1 of the gaps hold what looks like records") != NULL, "and told");
+	zip_release(&dir);
+
+	m = (struct made){ .n = 0 };
+	add(&m, "a/x", "hello");
 	finish(&m, "");
 	buf_adds(&m.b, "more");
 	is_int(open_made(&m), 0, "trailing bytes are read over");
@@ -208,6 +221,23 @@ test_refused(void)
 	add(&m, "a/x", "2");
 	finish(&m, "");
 	refused(&m, "two records 'a/x'", "a name twice");
+
+	m = (struct made){ .n = 0 };
+	add(&m, "a/x", "1");
+	m.dir.p[38] = 0x10; /* external attributes: a folder of MS-DOS */
+	finish(&m, "");
+	refused(&m, "record 'a/x' is marked as a folder, but has contents", "a folder with contents");
+
+	m = (struct made){ .n = 0 };
+	add(&m, "a/x/", "1");
+	finish(&m, "");
+	refused(&m, "record 'a/x/' is marked as a folder, but has contents", "a folder with contents, by its name");
+
+	m = (struct made){ .n = 0 };
+	add(&m, "a/x", "1");
+	finish(&m, "");
+	m.b.p[m.b.len - ZIP_END + 6] = 1; /* the disk of the directory, but not of the end */
+	refused(&m, "split zips", "a directory on another disk");
 
 	m = (struct made){ .n = 0 };
 	add(&m, "a/x", "1");
