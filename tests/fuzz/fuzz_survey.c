@@ -112,7 +112,7 @@ static void
 figures(const uint8_t *data, size_t size)
 {
 	struct side s, pipe;
-	struct figures one = { NULL }, three = { NULL }, stream = { NULL };
+	struct figures one = { .moments = NULL }, three = { .moments = NULL }, stream = { .moments = NULL };
 	struct err e = ERR_INIT;
 	size_t n = 0, m = 0;
 
