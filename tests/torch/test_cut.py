@@ -2,7 +2,11 @@
 output end in what PyTorch makes of the same edits."""
 
 import io
+import os
 import random
+import signal
+import subprocess
+import time
 from collections import OrderedDict
 
 import tap
@@ -61,6 +65,58 @@ def cut():
                 t.eq(bad, [], f"and nothing of it loads (at most {most} of {len(whole)} bytes were written)")
 
 
+def killed():
+    """What there is when a signal comes: at most the input has come, but not its end."""
+    for name, data in inputs():
+        for to in ("torch", "safetensors") if load_safetensors is not None else ("torch",):
+            bad = []
+            for at in (len(data) // 3, len(data) - 30, len(data)):
+                for number in (signal.SIGTERM, signal.SIGKILL):
+                    with open(scratch / "out", "wb") as out:
+                        one = subprocess.Popen([tap.BUILD / "lnn-ckpt-adapt", "-q", "--to", to], stdin=subprocess.PIPE, stdout=out)
+                        one.stdin.write(data[:at])
+                        one.stdin.flush()
+                        time.sleep(0.05)
+                        one.send_signal(number)
+                        status = one.wait()
+                        one.stdin.close()
+                    if status != -number or loads((scratch / "out").read_bytes(), to):
+                        bad.append((at, number, status))
+            t.eq(bad, [], f"killed on the way from {name} to {to}")
+
+
+def failing():
+    """Every read and write fails once."""
+    if os.environ.get("LNN_SAN"):
+        t.skip("nothing is preloaded before a sanitizer")
+        return
+    subprocess.run([os.environ.get("CC") or "cc", "-O1", "-shared", "-fPIC", "-o", scratch / "shim.so",
+                    tap.TOP / "tests/faults/shim.c", "-ldl"], check=True)
+    failures = 0
+    for name, data in inputs():
+        (scratch / "in").write_bytes(data)
+        for to in ("torch", "safetensors") if load_safetensors is not None else ("torch",):
+            for call in "read", "pread", "write", "copy_file_range", "sendfile", "splice":
+                bad = []
+                for way in "file", "pipe":
+                    for k in range(1, 10000):
+                        (scratch / "mark").unlink(missing_ok=True)
+                        env = {**os.environ, "LD_PRELOAD": str(scratch / "shim.so"), "LNN_FAULT": f"{call}:{k}:EIO",
+                               "LNN_FAULT_MARK": str(scratch / "mark")}
+                        command = [tap.BUILD / "lnn-ckpt-adapt", "-q", "--to", to] + [scratch / "in"] * (way == "file")
+                        with open(scratch / "out", "wb") as out:
+                            done = subprocess.run(command, input=data if way == "pipe" else b"", stdout=out, env=env, check=False,
+                                                  stderr=subprocess.PIPE)
+                        if not (scratch / "mark").exists():
+                            break
+                        failures += done.returncode == 2
+                        # Of calls that have a substitute a failure is got over.
+                        if loads((scratch / "out").read_bytes(), to) != (done.returncode == 0):
+                            bad.append((way, k, done.returncode, done.stderr))
+                t.eq(bad, [], f"{call} fails from {name} to {to}: what loads is what ended with 0")
+    t.ok(failures > 100, f"{failures} of the runs failed")
+
+
 def pipeline():
     """inspect | filter | adapt | interp-bias on a file that torch made."""
     torch.manual_seed(4)
@@ -82,5 +138,7 @@ def pipeline():
 
 
 cut()
+killed()
+failing()
 pipeline()
 t.done()
