@@ -215,7 +215,7 @@ demo: all
 # CHECKS: other files than all, as in `make SAN=thread CHECKS=tests/bats/threads.bats check`.
 CHECKS ?= $(UNIT_BIN) $(REPLAY_BIN) $(VS_PYTHON) $(BATS)
 
-check: all test-programs
+check: all $(filter-out %.bats %.py,$(CHECKS)) $(if $(filter %.py,$(CHECKS)),$(DRIVER_BIN))
 	@$(run_env) tests/run $(CHECKS)
 
 # Under valgrind: minutes. Without the tests that limit memory, preload, mount, kill or measure time, where it is in the way.
