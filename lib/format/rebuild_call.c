@@ -185,7 +185,8 @@ truth(const struct vtree *t, uint32_t dict, const char *key)
 static void
 read_metadata(struct call *c, uint32_t h)
 {
-	if (truth(c->t, h, "conj"))
+	/* torch fails on others; their elements are their own conjugates. */
+	if (truth(c->t, h, "conj") && dtype_info(c->tensor.dtype)->class == DTYPE_CLASS_COMPLEX)
 		c->tensor.flags |= TENSOR_CONJ;
 	if (truth(c->t, h, "neg"))
 		c->tensor.flags |= TENSOR_NEG;

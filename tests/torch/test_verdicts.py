@@ -44,7 +44,7 @@ LOOSER = {
     "opaque": OPAQUE,
     "opcodes": r"Unsupported operand",
     "needless": r"whose module os is blocked|Unsupported global: GLOBAL|call reduce for unrecognized function|unhashable type",
-    "arguments": r"requires_grad must be a bool",
+    "arguments": r"must be a bool|must be bool|expected dict|_set_tensor_metadata|isComplexType",
     "unread": r"reading file \.(format_version|storage_alignment|data/)|zip_file\.serialization_id\(\)",
     "outside": r"is not in a subdirectory",
     "torchscript": r"TorchScript archives",
@@ -60,10 +60,11 @@ STRICTER = {
     "volumes": r"split zips cannot be read",
     "storages": r"is described in two ways",
     "strides": r"another number of strides than of dimensions",
+    "depth": r"nested more than 200 deep",
     "dimensions": r"more than 64 dimensions",
     "hollow": r"have no data",
     "build": r"BUILD: its target is no object",
-    "reduce": r"REDUCE: the arguments are no tuple",
+    "reduce": r"the arguments are no tuple",
     "dotted": r"GLOBAL builtins.getattr was not an allowed",
     "protocol": r"is newer than 5",
     "twice": r"occurs twice in the state dict",
@@ -88,6 +89,8 @@ def digest(tree):
     found = {}
 
     def walk(x, path, above):
+        if isinstance(x, torch.Tensor) and x.layout != torch.strided:
+            x = x.to_dense()
         if isinstance(x, torch.Tensor):
             found[path] = (str(x.dtype), tuple(x.shape), x.is_meta or hashlib.sha256(tap.bits(x)).hexdigest())
         elif id(x) in above:
