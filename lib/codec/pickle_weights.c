@@ -8,8 +8,11 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 
-/* Leaves that stand for what calls made: index is the thing, and this bit for a tensor that can have gradients. */
-enum { LEAF_GRAD = 0x100 };
+/*
+ * Leaves that stand for what calls made: index is the thing, with this bit for a tensor that can have gradients; of a
+ * torch.Size, above it, the place in sizes, counted from 1.
+ */
+enum { LEAF_GRAD = 0x100, LEAF_SIZE = 9, LEAF_SIZES_MAX = 1 << 22 };
 
 /* Parts of a tuple that are looked at to see whether it can be a key. */
 enum { HASH_WORK = 10000 };
@@ -24,6 +27,7 @@ void
 weights_release(struct weights *w)
 {
 	free(w->storages);
+	free(w->sizes);
 }
 
 bool
@@ -85,6 +89,17 @@ weights_grad(const struct weights *w, uint32_t h)
 	uint32_t index = 0;
 
 	return value_leaf(w->m->t, h, &index) == LEAF_TENSOR && (index & LEAF_GRAD) != 0;
+}
+
+uint32_t
+weights_size(const struct weights *w, uint32_t h)
+{
+	uint32_t index = 0;
+
+	if (weights_thing(w, h) != THING_SIZE)
+		return h;
+	value_leaf(w->m->t, h, &index);
+	return index >> LEAF_SIZE == 0 ? VALUE_ABSENT : w->sizes[(index >> LEAF_SIZE) - 1];
 }
 
 bool
@@ -374,6 +389,11 @@ check_global(struct weights *w, uint32_t h)
 static uint32_t
 made_leaf(struct weights *w)
 {
+	if (w->made == THING_SIZE && w->made_size != VALUE_ABSENT && w->sizes_n < LEAF_SIZES_MAX) {
+		w->sizes = xgrow(w->sizes, w->sizes_n, &w->sizes_cap, sizeof(*w->sizes));
+		w->sizes[w->sizes_n++] = w->made_size;
+		return value_new_leaf(w->m->t, LEAF_TENSOR, THING_SIZE | (uint32_t)w->sizes_n << LEAF_SIZE);
+	}
 	if (w->made != THING_STORAGE)
 		return value_new_leaf(w->m->t, LEAF_TENSOR, (uint32_t)w->made | (w->made_grad ? LEAF_GRAD : 0));
 	w->storages = xgrow(w->storages, w->storages_n, &w->storages_cap, sizeof(*w->storages));

@@ -55,6 +55,9 @@ struct weights {
 	bool legacy;           /* ids of the legacy stream: six parts */
 	struct weights_storage *storages;
 	size_t storages_n, storages_cap;
+	uint32_t *sizes;       /* tuples that became torch.Size */
+	size_t sizes_n, sizes_cap;
+	uint32_t made_size;    /* the one that is being made; VALUE_ABSENT: longer than any shape */
 	struct weights_storage asked; /* by the persistent id that is being looked at */
 	enum thing made;       /* what the opcode will leave on the stack; THING_OTHER: what the machine leaves */
 	bool made_grad;        /* a tensor of floating or complex elements */
@@ -82,6 +85,8 @@ bool weights_no(struct weights *w, const char *fmt, ...) __attribute__((format(p
 enum thing weights_thing(const struct weights *w, uint32_t h);
 /* Python's name of its type, for messages. */
 const char *weights_type(const struct weights *w, uint32_t h);
+/* What a torch.Size was made of, VALUE_ABSENT if that is not known; what is no torch.Size itself. */
+uint32_t weights_size(const struct weights *w, uint32_t h);
 /* Can it be a key? */
 bool weights_hashable(const struct weights *w, uint32_t h);
 /* False to Python, among what can be told. */
@@ -93,7 +98,7 @@ bool weights_allowed(struct weights *w, uint32_t h, struct pickle_allowed *a);
 /* The name as torch has it; borrowed until the next call. */
 const char *weights_global(struct weights *w, uint32_t h);
 
-/* pickle_weights_call.c: callable(*args), callable.__new__(callable, *args); sets made. */
+/* pickle_weights_call.c, pickle_weights_tensor.c: callable(*args), callable.__new__(callable, *args); sets made. */
 bool weights_call(struct weights *w, uint32_t callable, uint32_t args);
 bool weights_new(struct weights *w, uint32_t callable, uint32_t args);
 /* tensor.set_(*state) with storage, offset, size and stride; makes nothing. */

@@ -365,6 +365,19 @@ def odd_calls():
     yield "meta, integers with gradient", call(META, g("torch.int32"), ints(2), ints(1), b"\x88")
     yield "meta, gradient", call(META, g("torch.float32"), ints(2), ints(1), b"\x88")
     yield "meta, sizes of Size", call(META, g("torch.float32"), call("torch.Size", ints(2)), ints(1), b"\x89")
+    yield "meta, Size of another rank", call(META, g("torch.float32"), call("torch.Size", ints()), ints(1), b"\x89")
+    yield "meta, strides as Size of another rank", call(META, g("torch.float32"), ints(2), call("torch.Size", ints(1, 1)), b"\x89")
+    yield "meta, negative Size", call(META, g("torch.float32"), call("torch.Size", ints(-1)), ints(1), b"\x89")
+    yield "Size outside the storage", g(V2) + b"(" + storage() + i(0) + call("torch.Size", ints(5)) + ints(1) + b"\x89" + HOOKS + b"tR"
+    yield "Size of a Size outside the storage", (
+        g(V2) + b"(" + storage() + i(0) + call("torch.Size", call("torch.Size", ints(5))) + ints(1) + b"\x89" + HOOKS + b"tR")
+    # The list grows afterwards.
+    yield "Size of a list", (
+        b"(]q\x50K\x02a" + call("torch.Size", b"h\x50") + b"q\x51h\x50K\x09a" + g(V2) + b"(" + storage() + i(0) + b"h\x51" + ints(1) +
+        b"\x89" + HOOKS + b"tRt")
+    yield "Size of a list, outside the storage", (
+        b"(]q\x50K\x05a" + call("torch.Size", b"h\x50") + b"q\x51" + g(V2) + b"(" + storage() + i(0) + b"h\x51" + ints(1) +
+        b"\x89" + HOOKS + b"tRt")
     yield "quantised", call(QUANTISED, QINTS, i(0), ints(4), ints(1), AFFINE, b"\x89", HOOKS)
     yield "quantised, outside", call(QUANTISED, QINTS, i(13), ints(4), ints(1), AFFINE, b"\x89", HOOKS)
     yield "quantised, gradient", call(QUANTISED, QINTS, i(0), ints(4), ints(1), AFFINE, b"\x88", HOOKS)
