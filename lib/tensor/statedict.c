@@ -107,6 +107,22 @@ holds_tensor(struct walk *w, uint32_t h, unsigned depth)
 
 /* ---- names */
 
+/* Names are UTF-8. Bytes and strings of Python 2 need not be: then those beyond ASCII are escaped. */
+static void
+put_text(struct buf *b, struct str text)
+{
+	if (utf8_valid(text)) {
+		buf_addstr(b, text);
+		return;
+	}
+	for (size_t i = 0; i < text.len; i++) {
+		if ((unsigned char)text.p[i] < 0x80)
+			buf_addc(b, text.p[i]);
+		else
+			buf_addf(b, "\\x%02x", (unsigned char)text.p[i]);
+	}
+}
+
 /* A key that is no text, in Python's words; only such keys need to be told apart that occur. */
 static void
 put_key(struct buf *b, const struct vtree *t, uint32_t key, unsigned depth)
@@ -119,7 +135,7 @@ put_key(struct buf *b, const struct vtree *t, uint32_t key, unsigned depth)
 	case VALUE_PYSTR:
 	case VALUE_BYTES:
 	case VALUE_BYTEARRAY:
-		buf_addstr(b, value_text(t, key));
+		put_text(b, value_text(t, key));
 		break;
 	case VALUE_INT:
 		buf_addf(b, "%lld", (long long)value_int(t, key));
@@ -161,7 +177,8 @@ entry_name(struct walk *w, uint32_t container, size_t i)
 	struct str name;
 	size_t len = w->path.len;
 
-	if (len == 0 && value_kind(w->t, container) == VALUE_DICT && value_is_text(w->t, value_key(w->t, container, i)))
+	if (len == 0 && value_kind(w->t, container) == VALUE_DICT &&
+		value_kind(w->t, value_key(w->t, container, i)) == VALUE_STR)
 		return value_text(w->t, value_key(w->t, container, i));
 	put_component(&w->path, w->t, container, i);
 	name = arena_str(&w->sd->arena, buf_str(&w->path));
