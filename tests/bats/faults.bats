@@ -2,18 +2,7 @@
 
 # shellcheck disable=SC2154 # top and fixtures come from helpers
 load helpers
-
-setup_file() {
-	local flags=
-	case ${LNN_SAN-} in *address*) flags=-DNO_MALLOC ;; esac
-	export LNN_FAULT_SHIM=$BATS_FILE_TMPDIR/shim.so
-	# shellcheck disable=SC2086 # no word, or one
-	"${CC:-cc}" -O1 -shared -fPIC $flags -o "$LNN_FAULT_SHIM" "$BATS_TEST_DIRNAME/../faults/shim.c" -ldl
-}
-
-faults() {
-	"$top/tests/faults/run" "$@"
-}
+load faults
 
 # The symbols of the programs that are not held against what the shim has: they do not ask the system for anything that
 # it can refuse, or the answer to a refusal is only how text is shown. (isatty, ioctl: "no terminal"; getenv and the like

@@ -2,28 +2,14 @@
 
 # shellcheck disable=SC2154 # top and fixtures come from helpers
 load helpers
+load faults
 
-# Where fsync costs nothing: there are hundreds of runs. (faults.bats has the disk.)
 setup() {
-	fast=$(mktemp -d /dev/shm/lnn-test-XXXXXX 2>/dev/null) || fast=$BATS_TEST_TMPDIR
-	cd "$fast" || return 1
-	export TMPDIR=$fast
+	enter_fast
 }
 
 teardown() {
-	rm -rf "$fast"
-}
-
-setup_file() {
-	local flags=
-	case ${LNN_SAN-} in *address*) flags=-DNO_MALLOC ;; esac
-	export LNN_FAULT_SHIM=$BATS_FILE_TMPDIR/shim.so
-	# shellcheck disable=SC2086 # no word, or one
-	"${CC:-cc}" -O1 -shared -fPIC $flags -o "$LNN_FAULT_SHIM" "$BATS_TEST_DIRNAME/../faults/shim.c" -ldl
-}
-
-faults() {
-	"$top/tests/faults/run" "$@"
+	leave_fast
 }
 
 index=$fixtures/sharded-safetensors/model.safetensors.index.json

@@ -1,0 +1,26 @@
+# shellcheck shell=bash
+# For `load faults` after helpers: commands whose system calls fail, through the shim of tests/faults.
+
+setup_file() {
+	local flags=
+	case ${LNN_SAN-} in *address*) flags=-DNO_MALLOC ;; esac
+	export LNN_FAULT_SHIM=${BATS_FILE_TMPDIR:?}/shim.so
+	# shellcheck disable=SC2086 # no word, or one
+	"${CC:-cc}" -O1 -shared -fPIC $flags -o "$LNN_FAULT_SHIM" "${BATS_TEST_DIRNAME:?}/../faults/shim.c" -ldl
+}
+
+faults() {
+	case ${LNN_SAN-} in *thread*) skip 'the thread sanitizer bears nothing that is preloaded' ;; esac
+	"${top:?}/tests/faults/run" "$@"
+}
+
+# For setup and teardown of files with hundreds of runs: a folder where fsync costs nothing. (faults.bats has the disk.)
+enter_fast() {
+	fast=$(mktemp -d /dev/shm/lnn-test-XXXXXX 2>/dev/null) || fast=${BATS_TEST_TMPDIR:?}
+	cd "$fast" || return 1
+	export TMPDIR=$fast
+}
+
+leave_fast() {
+	rm -rf "${fast:?}"
+}
