@@ -238,24 +238,41 @@ put_below(struct vtree *t, struct str path, uint32_t inner)
 	return inner;
 }
 
+/* Two names of one object have one fate. */
+static int
+settle_fates(struct seal *l, uint32_t *fates, struct err *e)
+{
+	const struct ckpt *c = l->p->inputs[0].sd->ckpt;
+	struct plan_entry **owners = xcalloc(c->ntensors, sizeof(struct plan_entry *)), *en;
+	uint32_t tensor;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < l->p->nentries; i++) {
+		en = &l->p->entries[i];
+		if (en->module || plan_source(l->p, en)->kind != SD_TENSOR)
+			continue;
+		tensor = plan_source(l->p, en)->tensor;
+		if (owners[tensor] != NULL &&
+			(owners[tensor]->alive != en->alive || (owners[tensor]->table != NULL) != (en->table != NULL)))
+			rc = err_input(e, c->file, "'%.*s' and '%.*s' are one tensor, of which only one name is to change",
+				       STR_ARG(owners[tensor]->name), STR_ARG(en->name));
+		owners[tensor] = en;
+		fates[tensor] = en->alive ? seal_want(l, 0, tensor, en) + FATE_WANT : FATE_DROP;
+	}
+	free(owners);
+	return rc;
+}
+
 static int
 edit_tree(struct seal *l, struct err *e)
 {
 	const struct statedict *sd = l->p->inputs[0].sd;
-	uint32_t *fates = xcalloc(sd->ckpt->ntensors, sizeof(*fates)), root, want;
+	uint32_t *fates = xcalloc(sd->ckpt->ntensors, sizeof(*fates)), root = VALUE_ABSENT;
 	struct seal_leaves leaves = { l, 0, fates };
 	struct value_copier copier = { .leaf = seal_leaf, .arg = &leaves, .dst = l->s->tree, .src = sd->ckpt->tree };
-	struct plan_entry *en;
-	size_t i;
 
-	for (i = 0; i < l->p->nentries; i++) {
-		en = &l->p->entries[i];
-		if (en->module || plan_source(l->p, en)->kind != SD_TENSOR)
-			continue;
-		want = en->alive ? seal_want(l, 0, plan_source(l->p, en)->tensor, en) + FATE_WANT : FATE_DROP;
-		fates[plan_source(l->p, en)->tensor] = want;
-	}
-	root = value_copy(&copier, l->o->drop_rest ? sd->place : sd->ckpt->root, e);
+	if (settle_fates(l, fates, e) == 0)
+		root = value_copy(&copier, l->o->drop_rest ? sd->place : sd->ckpt->root, e);
 	value_copier_release(&copier);
 	free(fates);
 	if (root == VALUE_ABSENT)

@@ -273,6 +273,9 @@ def in_the_rest():
         t.ok(out[f"stage_3.a.{TABLE}"].data_ptr() == out[f"stage_3.c.{TABLE}"].data_ptr(), "tied tables stay tied")
         t.ok(tap.same(out["stage_3.both"], both), "what shared their storage keeps its bits")
         t.eq(torch.load(scratch / "out.pth")["epoch"], 3, "the rest")
+        tied = OrderedDict([("alias", state[f"stage_3.a.{TABLE}"]), (f"stage_3.a.{TABLE}", state[f"stage_3.a.{TABLE}"])])
+        done = tap.run("lnn-interp-bias", "-q", "--img-size", "96", save(tied), "-o", scratch / "none.pth", status=2)
+        t.ok(b"are one tensor" in done.stderr and not (scratch / "none.pth").exists(), "one tensor, a table by one of its names")
 
 
 def cast():
