@@ -1,5 +1,6 @@
 #include "shards.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,6 +130,23 @@ write_all(struct shards *s, struct err *e)
 	return s->split.n > 1 ? write_index(s, e) : 0;
 }
 
+/* Until the set is whole its files lie elsewhere; a message calls them as they would have been called. */
+static void
+name_as_meant(const struct shards *s, struct err *e)
+{
+	const char *temp = folder_path(s->folder), *meant = tool_settings.output;
+	size_t n = strlen(temp), len = strlen(meant);
+	struct buf said = BUF_INIT;
+
+	if (strncmp(e->msg, temp, n) != 0 || e->msg[n] != '/')
+		return;
+	while (len > 1 && meant[len - 1] == '/')
+		len--;
+	buf_addf(&said, "%.*s%s", (int)len, meant, e->msg + n);
+	snprintf(e->msg, sizeof(e->msg), "%s", said.p);
+	buf_release(&said);
+}
+
 int
 shards_write(struct adapt *a, const struct seal_opts *so, struct err *e)
 {
@@ -146,6 +164,8 @@ shards_write(struct adapt *a, const struct seal_opts *so, struct err *e)
 	s.pool = pool_new(tool_settings.jobs);
 	progress_start("writing shards");
 	rc = write_all(&s, e);
+	if (rc != 0)
+		name_as_meant(&s, e);
 	progress_end();
 	pool_free(s.pool);
 	if (rc == 0)

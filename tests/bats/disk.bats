@@ -85,9 +85,9 @@ full='No space left on device'
 
 @test 'no room for shards' {
 	on_disk '' 'lnn-ckpt-adapt -q "$IN" -o disk/set/'
-	refused 'disk/' "$full"
+	refused 'disk/set/model.safetensors: ' "$full"
 	on_disk 'size=2M' 'lnn-ckpt-adapt -q --max-shard-size 2MB "$IN" -o disk/set/'
-	refused 'disk/' "$full"
+	refused 'disk/set/model-00002-of-00002.safetensors: ' "$full"
 	on_disk 'size=2M' 'lnn-ckpt-adapt -q --shard 1/1 "$INDEX" -o disk/set'
 	expect_refusal 2 lnn-ckpt-adapt disk/set/ "$full"
 	[ "$left" = $'out\nset\nset/.lnn-00001-of-00002.rules\nset/model-00001-of-00002.safetensors' ] || fail "$left"
