@@ -114,8 +114,8 @@ harmless='_ITM_|_exit|__(ctype|cxa|errno|gmon|isoc|libc_start|memcpy|snprintf|st
 start() {
 	local i
 	[ -p in ] || mkfifo in
-	# Background jobs of a script ignore INT; env lets this one do as it is told.
-	env --default-signal=INT lnn-ckpt-adapt -o "$1" <in 2>err 3>&- &
+	# Background jobs of a script ignore INT, and all of nohup HUP; env lets this one do as it is told.
+	env --default-signal lnn-ckpt-adapt -o "$1" <in 2>err 3>&- &
 	pid=$!
 	exec 7>in
 	head -c 600000 "$fixtures/demo.pth" >&7
