@@ -150,7 +150,7 @@ shards_run_share(const struct adapt_options *o, const struct operands *operands,
 struct set {
 	const char *dir;
 	uint32_t total;
-	bool pickles;
+	const struct format_writer *writer; /* of all shards; NULL before one was seen */
 	const char **files; /* by shard from 0; NULL: nothing of it was left */
 };
 
@@ -210,13 +210,17 @@ noted_file(struct set *s, struct adapt *a, uint32_t i, const char *note, struct 
 		buf_clear(&name);
 		shard_name(&name, writers[w], i + 1, s->total);
 		if (str_eqc(line, name.p)) {
+			if (s->writer != NULL && s->writer != writers[w])
+				err_input(e, name.p, "is of another format than the shards before it");
 			s->files[i] = arena_cstr(&a->arena, name.p);
-			s->pickles = writers[w]->pickles;
+			s->writer = writers[w];
 			rc = 1;
 		}
 	}
 	buf_release(&name);
-	return rc < 0 ? err_input(e, note, "is no note of a finished shard") : rc;
+	if (rc < 0)
+		err_input(e, note, "is no note of a finished shard");
+	return e->code != ERR_NONE ? -1 : rc;
 }
 
 /* The file of shard i (from 0), if its note names one. A file of an earlier attempt that left more is none of the set. */
@@ -355,7 +359,7 @@ write_index(struct set *s, struct adapt *a, const struct buf *text, struct err *
 	struct buf path = BUF_INIT;
 	int rc;
 
-	buf_addf(&path, "%s/%s", s->dir, shard_index_name(format_writer(s->pickles ? "torch" : "safetensors")));
+	buf_addf(&path, "%s/%s", s->dir, shard_index_name(s->writer != NULL ? s->writer : format_writer("safetensors")));
 	rc = file_write(path.p, buf_str(text), e);
 	if (rc == 0)
 		tool_summary("%zu tensors in %zu shards -> %s", a->plan.nentries, a->ninputs, path.p);

@@ -290,9 +290,11 @@ check_storage(struct weights *w, uint32_t class, uint32_t numel)
 	if (a.kind == ALLOWED_UNTYPED && w->legacy)
 		return weights_no(w, "a storage without element type, which torch does not read from legacy files");
 	if (a.kind == ALLOWED_UNTYPED)
-		w->asked = (struct weights_storage){ .size = 1 };
+		w->asked = (struct weights_storage){ .size = 1, .each = 1 };
 	else if (a.kind == ALLOWED_STORAGE)
-		w->asked = (struct weights_storage){ 0, a.size, a.grad, str_starts(str_c(a.name), str_c("Complex")) };
+		w->asked = (struct weights_storage){ .size = a.size, .grad = a.grad,
+			.complex = str_starts(str_c(a.name), str_c("Complex")),
+			.each = strcmp(a.name, "QUInt4x2Storage") == 0 ? 2 : strcmp(a.name, "QUInt2x4Storage") == 0 ? 4 : 1 };
 	else
 		return weights_no(w, "a persistent id whose second part is no class of storages");
 	if (!value_u64(w->m->t, numel, &n) || n > INT64_MAX / 16)

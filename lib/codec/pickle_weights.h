@@ -44,6 +44,7 @@ struct weights_storage {
 	uint64_t numel;
 	unsigned size;
 	bool grad, complex;
+	unsigned each; /* elements a byte holds, of types smaller than one; else 1 */
 };
 
 /* Globals looked up lately, by node: a checkpoint calls the same few for every tensor. */

@@ -102,7 +102,7 @@ inside(const struct call *c, const struct weights_storage *s, unsigned size)
 		if (!num_mul(row, n, &row) || !num_mul(n - 1, stride, &n) || !num_add(last, n, &last))
 			return false;
 	}
-	return num_add(last, 1, &n) && num_mul(n, size, &bytes) && bytes <= s->numel * s->size;
+	return num_add(last, 1, &n) && num_mul(n / s->each + (n % s->each != 0), size, &bytes) && bytes <= s->numel * s->size;
 }
 
 /* requires_grad at argument i, for elements that can or cannot have gradients. */

@@ -359,7 +359,8 @@ is_copy(const struct call *c, uint32_t callable)
 	       value_len(c->t, c->args) == 4 && value_leaf(c->t, arg(c, 0), &index) == LEAF_TENSOR &&
 	       str_eqc(value_module(c->t, dtype), "torch") &&
 	       dtype_by_name(value_name(c->t, dtype)) == (enum dtype)c->r->c->tensors[index].dtype &&
-	       value_kind(c->t, arg(c, 3)) == VALUE_BOOL && !value_bool(c->t, arg(c, 3));
+	       value_kind(c->t, arg(c, 3)) == VALUE_BOOL &&
+	       value_bool(c->t, arg(c, 3)) == ((c->r->c->tensors[index].flags & TENSOR_REQUIRES_GRAD) != 0);
 }
 
 static void

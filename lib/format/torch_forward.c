@@ -74,10 +74,10 @@ torch_forward_settle(struct torch_forward *f, struct err *e)
 		f->at += unsigned_descriptor(s, p, got);
 		return 0;
 	}
-	/* Its width is not always what the header lets expect. */
-	if (got >= 24 && !f->wide && !fits(s, get_le32(p + 8), get_le32(p + 12)) && fits(s, get_le64(p + 8), get_le64(p + 16)))
+	/* Its width is not always what the header lets expect. (Of an empty record the wide one reads as a narrow one, too.) */
+	if (got >= 24 && fits(s, get_le64(p + 8), get_le64(p + 16)))
 		f->wide = true;
-	else if (got >= 16 && f->wide && fits(s, get_le32(p + 8), get_le32(p + 12)))
+	else if (got >= 16 && fits(s, get_le32(p + 8), get_le32(p + 12)))
 		f->wide = false;
 	if (zip_descriptor(f->c->src, f->at, f->wide, &d, e) < 0)
 		return -1;

@@ -240,6 +240,10 @@ floats() {
 	lnn-ckpt-adapt -q --shard 1/3 "$index" -o out/
 	try lnn-ckpt-adapt --write-index out
 	expect_refusal 2 lnn-ckpt-adapt 'shard 2 of 3 is missing; its job did not finish'
+	lnn-ckpt-adapt -q --shard 2/3 --to torch "$index" -o out/
+	lnn-ckpt-adapt -q --shard 3/3 "$index" -o out/
+	try lnn-ckpt-adapt --write-index out
+	expect_refusal 2 lnn-ckpt-adapt '2-of-00003' 'is of another format than the shards before it'
 	lnn-ckpt-adapt -q --shard 2/3 "$index" -o out/
 	lnn-ckpt-adapt -q --shard 3/3 --drop-params nothing "$index" -o out/
 	try lnn-ckpt-adapt --write-index out --fail-unused

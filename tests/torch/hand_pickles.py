@@ -380,6 +380,10 @@ def odd_calls():
         b"\x89" + HOOKS + b"tRt")
     yield "quantised", call(QUANTISED, QINTS, i(0), ints(4), ints(1), AFFINE, b"\x89", HOOKS)
     yield "quantised, outside", call(QUANTISED, QINTS, i(13), ints(4), ints(1), AFFINE, b"\x89", HOOKS)
+    for kind, each in ("4x2", 2), ("2x4", 4):
+        packed = storage(f"torch.QUInt{kind}Storage", "0", 16)
+        yield f"quantised {kind}", call(QUANTISED, packed, i(0), ints(16 * each), ints(1), AFFINE, b"\x89", HOOKS)
+        yield f"quantised {kind}, outside", call(QUANTISED, packed, i(1), ints(16 * each), ints(1), AFFINE, b"\x89", HOOKS)
     yield "quantised, gradient", call(QUANTISED, QINTS, i(0), ints(4), ints(1), AFFINE, b"\x88", HOOKS)
     yield "quantised, six arguments", call(QUANTISED, QINTS, i(0), ints(4), ints(1), AFFINE, b"\x89")
     yield "quantised by channel", call(
