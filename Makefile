@@ -207,7 +207,7 @@ deps-dev: deps
 	$(call apt_install,$(DEPS_DEV),clang with clang-tidy$(comma) clang-format and libFuzzer$(comma) cppcheck$(comma) \
 	shellcheck$(comma) mandoc$(comma) gcovr$(comma) hyperfine$(comma) valgrind$(comma) strace$(comma) lintian$(comma) bash-completion$(comma) fish and zsh)
 
-run_env = LNN_BUILD='$(abspath $(BUILD))' LNN_SAN='$(SAN)' V='$(V)' PYTHON='$(PYTHON)' CC='$(CC)'
+run_env = LNN_BUILD='$(abspath $(BUILD))' LNN_SAN='$(SAN)' LNN_COV='$(COV)' V='$(V)' PYTHON='$(PYTHON)' CC='$(CC)'
 
 demo: all
 	@$(run_env) tests/demo

@@ -148,6 +148,7 @@ reordered() {
 }
 
 @test 'a limit on the size of files: an error, and no signal' {
+	[ -z "${LNN_COV-}" ] || skip 'what counts lines writes a file, too, and complains'
 	local args
 	echo old >out
 	for args in '' '--to torch' '--dtype float16 -j 2' '--max-shard-size 2MB'; do
