@@ -34,7 +34,7 @@ import tap
 
 torch = tap.need_torch(2, 6)
 import torch._weights_only_unpickler as unpickler  # noqa: E402
-from hand_pickles import BROKEN, T, by_hand, call, g, u, unlike  # noqa: E402
+from hand_pickles import BROKEN, T, by_hand, call, g, packed, u, unlike  # noqa: E402
 from test_pickle import DRIVER  # noqa: E402
 
 RECORD = bytes(range(16))  # of storage 0; the others have as many zeros: they are indices, too
@@ -373,7 +373,7 @@ TABLE_HEAD = """# What torch.load(weights_only=True) of PyTorch {} does with the
 
 def table():
     """Each pickle made by hand, with torch's answer: (verdict, bytes, name)."""
-    hand = [(name, b"\x80\x02" + data + b".", "") for name, data in by_hand()]
+    hand = [(name, b"\x80\x02" + data + b".", "") for name, data in (*by_hand(), *packed())]
     hand += [(name, data, "") for name, data in BROKEN]
     hand += [(name, b"\x80\x02" + data + b".", "unlike ") for name, data in unlike()]
     truths = loads([wrap(data) for _, data, _ in hand])

@@ -177,8 +177,6 @@ static const struct {
 	{ "Parameter of None", "a call" },
 	{ "device from CPU", "a call" },
 	{ "device from CPU, gradient", "a call" },
-	{ "quantised 4x2", "a call" }, /* carried, with several elements a byte */
-	{ "quantised 2x4", "a call" },
 	{ "from type, of its kind", "a call" },
 	{ "from type, of its kind by another spelling", "a call" },
 	{ "from type, sixteen of its kind", "a call" },
