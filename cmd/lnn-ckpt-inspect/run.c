@@ -244,8 +244,10 @@ run_all(struct inspect *in, const struct operands *operands, struct err *e)
 		if (in->json.out->len > 0)
 			out_write(&in->out, in->json.out->p, in->json.out->len);
 		buf_clear(in->json.out);
-		if (out_failed(&in->out))
+		if (out_failed(&in->out)) {
+			*e = in->out.err;
 			return -1;
+		}
 		if (rc == 0)
 			continue;
 		if (in->operands == 1) {

@@ -129,6 +129,22 @@ reordered() {
 	rm -r archive large
 }
 
+@test 'no room for output of more than one piece' {
+	# shellcheck disable=SC2046 # words
+	safetensors many.safetensors $(seq -f 'layers.%g.attention.query_key_value.weight' 3000)
+	[ "$(lnn-ckpt-inspect many.safetensors | wc -c)" -gt 100000 ]
+	try bash -c 'lnn-ckpt-inspect many.safetensors >/dev/full'
+	expect_refusal 2 lnn-ckpt-inspect 'standard output: write error: No space left on device'
+	try bash -c 'lnn-ckpt-inspect --format json many.safetensors >/dev/full'
+	expect_refusal 2 lnn-ckpt-inspect 'standard output: write error: No space left on device'
+	try bash -c 'lnn-filter -e "{TYPE: name, PATTERNS: [a]}" many.safetensors >/dev/full'
+	expect_refusal 2 lnn-filter 'standard output: write error: No space left on device'
+	[ -z "${LNN_COV-}" ] || skip 'what counts lines writes a file, too, and complains'
+	pipe 'ulimit -f 16; lnn-ckpt-inspect many.safetensors -o to'
+	expect_refusal 2 lnn-ckpt-inspect 'to: write error: File too large'
+	expect_only many.safetensors
+}
+
 @test 'a stream that has to wait, and nowhere to wait' {
 	reordered
 	on_disk '' 'cat reordered.pth | TMPDIR=disk lnn-ckpt-adapt -q -o to'
