@@ -98,7 +98,7 @@ is_plain(struct str name)
 	unsigned odd = 0;
 
 	for (size_t i = 0; i < name.len; i++)
-		odd |= (unsigned)(name.p[i] < 0x20) | (unsigned)(name.p[i] == 0x7f) | (unsigned)(name.p[i] == '\\');
+		odd |= (unsigned)((unsigned char)(name.p[i] - 0x20) > 0x7e - 0x20) | (unsigned)(name.p[i] == '\\');
 	return odd == 0 && name.len > 0 && name.p[0] != '#' && name.p[0] != ' ';
 }
 
