@@ -7,9 +7,9 @@
 
 #include <stdbool.h>
 
-#include "bias/stage.h"
+#include "position/stage.h"
 #include "common/option.h"
-#include "plan/seal.h"
+#include "write/seal.h"
 #include "plan/tables.h"
 
 struct bias_options {

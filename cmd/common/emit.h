@@ -6,7 +6,7 @@
 #define LNN_COMMON_EMIT_H
 
 #include "base/err.h"
-#include "plan/pump.h"
+#include "write/pump.h"
 
 /* An open checkpoint and its state dict. */
 struct input {

@@ -11,7 +11,7 @@
 #include "common/tool.h"
 #include "format/sharded.h"
 #include "io/folder.h"
-#include "plan/split.h"
+#include "write/split.h"
 
 /* huggingface_hub's default. */
 static const uint64_t shard_size_default = 5000000000;

@@ -15,7 +15,7 @@
 #include "format/format.h"
 #include "modes.h"
 #include "plan/loadcheck.h"
-#include "plan/transform.h"
+#include "tensor/gather.h"
 
 /* ---- the other side */
 

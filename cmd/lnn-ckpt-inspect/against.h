@@ -7,7 +7,7 @@
 
 #include "inspect.h"
 #include "model/model.h"
-#include "survey/compare.h"
+#include "stats/compare.h"
 
 enum differing { DIFF_MISSING, DIFF_UNEXPECTED, DIFF_MISMATCHED, DIFF_DTYPE, DIFF_VALUES, DIFF_KINDS };
 

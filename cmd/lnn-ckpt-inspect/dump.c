@@ -9,7 +9,7 @@
 #include "base/num.h"
 #include "base/xalloc.h"
 #include "modes.h"
-#include "plan/transform.h"
+#include "tensor/gather.h"
 #include "tensor/convert.h"
 
 struct dump {

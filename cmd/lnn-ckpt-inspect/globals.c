@@ -9,7 +9,7 @@
 #include "base/strmap.h"
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "codec/pickle_scan.h"
+#include "pickle/scan.h"
 #include "common/file.h"
 #include "common/table.h"
 #include "format/format.h"

@@ -8,8 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "codec/json_write.h"
-#include "codec/pyre.h"
+#include "text/json_write.h"
+#include "text/pyre.h"
 #include "common/emit.h"
 #include "common/option.h"
 #include "common/out.h"

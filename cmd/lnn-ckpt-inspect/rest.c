@@ -9,7 +9,7 @@
 #include "base/num.h"
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "codec/pickle.h"
+#include "pickle/pickle.h"
 #include "modes.h"
 #include "values.h"
 

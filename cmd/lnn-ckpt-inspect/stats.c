@@ -11,8 +11,8 @@
 #include "common/progress.h"
 #include "common/table.h"
 #include "modes.h"
-#include "plan/transform.h"
-#include "survey/figures.h"
+#include "tensor/gather.h"
+#include "stats/figures.h"
 
 /* Figures of all rows, in the order of rows. */
 static int

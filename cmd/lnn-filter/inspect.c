@@ -1,5 +1,5 @@
 /* --inspect: what a training run would do with the list, for a person or as JSON. */
-#include "rule/inspect.h"
+#include "rule/training.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -7,7 +7,7 @@
 
 #include "base/num.h"
 #include "base/text.h"
-#include "codec/json_write.h"
+#include "text/json_write.h"
 #include "common/table.h"
 #include "filter.h"
 #include "rule/lint.h"

@@ -10,7 +10,7 @@
 #include "base/cursor.h"
 #include "base/num.h"
 #include "base/xalloc.h"
-#include "codec/pickle.h"
+#include "pickle/pickle.h"
 #include "format/passed.h"
 #include "format/readers.h"
 #include "format/rebuild.h"

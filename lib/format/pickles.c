@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "codec/zip.h"
+#include "zip/directory.h"
 #include "format/readers.h"
 #include "format/torch_zip.h"
 

@@ -16,7 +16,7 @@
 #include "base/num.h"
 #include "base/strmap.h"
 #include "base/xalloc.h"
-#include "codec/json_read.h"
+#include "text/json_read.h"
 #include "format/passed.h"
 #include "format/readers.h"
 

@@ -4,8 +4,8 @@
 
 #include "base/limits.h"
 #include "base/xalloc.h"
-#include "codec/json_read.h"
-#include "codec/json_write.h"
+#include "text/json_read.h"
+#include "text/json_write.h"
 #include "format/sharded.h"
 
 enum { INDEX_PIECE = 1 << 20 };

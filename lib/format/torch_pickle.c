@@ -6,7 +6,7 @@
 
 #include "base/limits.h"
 #include "base/xalloc.h"
-#include "codec/pickle_read.h"
+#include "pickle/read.h"
 
 int
 torch_pickle_init(struct torch_pickle *p, const struct manifest *m, struct err *e)

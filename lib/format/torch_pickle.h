@@ -5,7 +5,7 @@
 #ifndef LNN_FORMAT_TORCH_PICKLE_H
 #define LNN_FORMAT_TORCH_PICKLE_H
 
-#include "codec/pickle.h"
+#include "pickle/pickle.h"
 #include "tensor/manifest.h"
 
 struct torch_pickle {

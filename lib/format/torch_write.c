@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "codec/pickle.h"
-#include "codec/pickle_scan.h"
-#include "codec/zip_write.h"
+#include "pickle/pickle.h"
+#include "pickle/scan.h"
+#include "zip/write.h"
 #include "format/torch_pickle.h"
 #include "io/crc32.h"
 

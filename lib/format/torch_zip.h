@@ -6,7 +6,7 @@
 
 #include <pthread.h>
 
-#include "codec/zip.h"
+#include "zip/directory.h"
 #include "format/format.h"
 #include "format/rebuild.h"
 

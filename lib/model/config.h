@@ -16,7 +16,7 @@
 #include "base/err.h"
 #include "base/limits.h"
 #include "base/str.h"
-#include "codec/yaml.h"
+#include "text/yaml.h"
 #include "io/source.h"
 
 struct config {

@@ -8,7 +8,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
-#include "codec/yaml.h"
+#include "text/yaml.h"
 
 /*
  * Every key of map must be one of allowed (ended by NULL). Else "FILE:LINE:COLUMN: KEY: unknown key in WHERE; did you

@@ -17,7 +17,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "base/strmap.h"
-#include "codec/yaml.h"
+#include "text/yaml.h"
 #include "model/entry.h"
 #include "tensor/ckpt.h"
 

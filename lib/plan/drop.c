@@ -4,7 +4,7 @@
 
 #include "base/buf.h"
 #include "base/xalloc.h"
-#include "codec/pyre.h"
+#include "text/pyre.h"
 
 /* A pattern made ready. */
 struct dropper {

@@ -5,8 +5,8 @@
 #define LNN_PLAN_KEYMAP_PRIV_H
 
 #include "base/arena.h"
-#include "codec/pyre.h"
-#include "codec/yaml.h"
+#include "text/pyre.h"
+#include "text/yaml.h"
 #include "plan/keymap.h"
 
 enum { KEYMAP_INDEXES = 4, KEYMAP_TERMS = 8 };

@@ -14,7 +14,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "base/text.h"
-#include "bias/table.h"
+#include "position/table.h"
 #include "tensor/ckpt.h"
 
 enum plan_action {

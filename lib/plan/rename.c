@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "codec/pyre.h"
+#include "text/pyre.h"
 
 struct renamer {
 	struct buf regex, replacement;

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/xalloc.h"
-#include "codec/json_write.h"
+#include "text/json_write.h"
 
 /* Entries that come from each origin. */
 struct families {

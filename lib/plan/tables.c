@@ -5,8 +5,8 @@
 
 #include "base/buf.h"
 #include "base/xalloc.h"
-#include "plan/transform.h"
 #include "tensor/convert.h"
+#include "tensor/gather.h"
 
 /* The largest index buffer that is read: 16384 tokens, a grid of 128 x 128. */
 enum { INDEX_SIDE_MAX = 16384 };

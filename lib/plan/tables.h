@@ -4,10 +4,10 @@
 #ifndef LNN_PLAN_TABLES_H
 #define LNN_PLAN_TABLES_H
 
-#include "bias/layout.h"
-#include "bias/stage.h"
-#include "bias/table.h"
-#include "codec/pyre.h"
+#include "position/layout.h"
+#include "position/stage.h"
+#include "position/table.h"
+#include "text/pyre.h"
 #include "model/model.h"
 #include "plan/plan.h"
 

@@ -9,7 +9,7 @@
 
 #include "base/err.h"
 #include "base/str.h"
-#include "codec/yaml.h"
+#include "text/yaml.h"
 #include "rule/rule.h"
 
 struct group {

@@ -6,7 +6,7 @@
 #define LNN_RULE_LINT_H
 
 #include "base/err.h"
-#include "codec/yaml.h"
+#include "text/yaml.h"
 #include "rule/groups.h"
 
 struct lint;

@@ -17,7 +17,7 @@
 #include "base/diag.h"
 #include "base/err.h"
 #include "base/str.h"
-#include "codec/yaml.h"
+#include "text/yaml.h"
 #include "model/entry.h"
 #include "model/model.h"
 

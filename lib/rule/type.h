@@ -4,7 +4,7 @@
 #ifndef LNN_RULE_TYPE_H
 #define LNN_RULE_TYPE_H
 
-#include "codec/pyre.h"
+#include "text/pyre.h"
 #include "rule/rule.h"
 #include "rule/scan.h"
 

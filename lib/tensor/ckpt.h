@@ -13,7 +13,7 @@
 #include "base/diag.h"
 #include "base/err.h"
 #include "base/strmap.h"
-#include "codec/value.h"
+#include "pickle/value.h"
 #include "io/source.h"
 #include "tensor/tensor.h"
 

@@ -6,7 +6,7 @@
 #define LNN_TENSOR_MANIFEST_H
 
 #include "base/arena.h"
-#include "codec/value.h"
+#include "pickle/value.h"
 #include "tensor/tensor.h"
 
 struct manifest_storage {

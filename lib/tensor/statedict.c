@@ -8,7 +8,7 @@
 #include "base/num.h"
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "codec/pickle.h"
+#include "pickle/pickle.h"
 #include "tensor/statedict_walk.h"
 
 /* ---- the tree */

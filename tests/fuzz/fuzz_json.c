@@ -2,8 +2,8 @@
 #include "fuzz.h"
 
 #include "base/text.h"
-#include "codec/json_read.h"
-#include "codec/json_write.h"
+#include "text/json_read.h"
+#include "text/json_write.h"
 
 /* Writes the document in p to out; false if it is none. */
 static bool

@@ -4,7 +4,7 @@
  */
 #include "fuzz.h"
 
-#include "codec/pickle.h"
+#include "pickle/pickle.h"
 
 static int
 add(void *arg, const void *p, size_t n, struct err *e)

@@ -4,8 +4,8 @@
  */
 #include "fuzz.h"
 
-#include "codec/pickle.h"
-#include "codec/pickle_scan.h"
+#include "pickle/pickle.h"
+#include "pickle/scan.h"
 
 struct seen {
 	uint64_t sum;

@@ -1,7 +1,7 @@
 /* Regular expressions. The first line is the pattern, the second the replacement, the rest the subject. */
 #include "fuzz.h"
 
-#include "codec/pyre.h"
+#include "text/pyre.h"
 
 enum { SPANS = 8, SUBJECT_MAX = 256, PATTERN_MAX = 1024 };
 

@@ -6,7 +6,7 @@
 #include "fuzz.h"
 
 #include "plan/edits.h"
-#include "plan/pump.h"
+#include "write/pump.h"
 #include "plan/tables.h"
 #include "tensor/convert.h"
 

@@ -5,9 +5,9 @@
  */
 #include "fuzz.h"
 
-#include "plan/transform.h"
-#include "survey/compare.h"
-#include "survey/figures.h"
+#include "tensor/gather.h"
+#include "stats/compare.h"
+#include "stats/figures.h"
 
 enum { ELEMENTS_MAX = 1 << 18 };
 

@@ -1,7 +1,7 @@
 /* Torch zips, from a file and through a pipe: fuzz_container in fuzz.h says what must hold. */
 #include "fuzz.h"
 
-#include "codec/zip.h"
+#include "zip/directory.h"
 
 /* On a pipe a stored record ends where its CRC is met, so every CRC has to be right. */
 static bool

@@ -4,7 +4,7 @@
  */
 #include "fuzz.h"
 
-#include "codec/yaml.h"
+#include "text/yaml.h"
 #include "rule/groups.h"
 #include "rule/lint.h"
 #include "rule/rule.h"

@@ -5,7 +5,7 @@
 #include "fuzz.h"
 
 #include "base/num.h"
-#include "codec/zip.h"
+#include "zip/directory.h"
 
 static void
 contents(struct source *src, const struct zip_entry *en)

@@ -1,7 +1,7 @@
 """Resampling, layouts and casts against torch, number by number, through tests/unit/drive_resample.c.
 
 The judge of a resampled number is torch's float64 result. Bicubic is held to it bit for bit where torch computes as
-lib/bias/resample.c says. Torch's own result depends on the processor and on the number of channels, so otherwise "the
+lib/position/resample.c says. Torch's own result depends on the processor and on the number of channels, so otherwise "the
 same" means: a few units of float64's precision at the size of the input. And always: rounded to float32, float16 or
 bfloat16, not further away from torch's float64 result than half a unit in the last place of that type.
 """

@@ -18,8 +18,8 @@
 
 #include "base/buf.h"
 #include "base/cursor.h"
-#include "codec/pickle.h"
-#include "codec/pickle_scan.h"
+#include "pickle/pickle.h"
+#include "pickle/scan.h"
 
 static int
 add(void *arg, const void *p, size_t n, struct err *e)

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "codec/pyre.h"
+#include "text/pyre.h"
 
 static struct str
 unhex(const char *word)

@@ -19,9 +19,9 @@
 #include "base/buf.h"
 #include "base/num.h"
 #include "base/xalloc.h"
-#include "bias/layout.h"
-#include "bias/resample.h"
-#include "bias/table.h"
+#include "position/layout.h"
+#include "position/resample.h"
+#include "position/table.h"
 #include "tensor/convert.h"
 
 static int

@@ -1,4 +1,4 @@
-"""Compares lib/codec/pyre with Python's own re module.
+"""Compares lib/text/pyre with Python's own re module.
 
 usage: pyre_vs_python.py DRIVER [COUNT [SEED]]
 

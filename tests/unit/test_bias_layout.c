@@ -2,9 +2,9 @@
  * Layouts of tables. The index buffers are written out by hand for 2x2 tokens,
  * and for other grids made from lists of coordinates.
  */
-#include "bias/layout.h"
+#include "position/layout.h"
 
-#include "bias/stage.h"
+#include "position/stage.h"
 #include "tap.h"
 
 static void

@@ -2,7 +2,7 @@
  * Resampling. Expected values are those of RESAMPLING.md, section 4 (taken from
  * torch and scipy), and properties every method has.
  */
-#include "bias/resample.h"
+#include "position/resample.h"
 
 #include "tap.h"
 

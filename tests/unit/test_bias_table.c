@@ -2,7 +2,7 @@
  * Whole tables. What the grid becomes is resample's matter and tested there and
  * against torch; here it is which row goes where.
  */
-#include "bias/table.h"
+#include "position/table.h"
 
 #include "tap.h"
 

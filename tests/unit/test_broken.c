@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
-#include "codec/pickle.h"
+#include "pickle/pickle.h"
 #include "format/format.h"
 #include "format/pickles.h"
 #include "tap.h"

@@ -1,6 +1,6 @@
 /* The grammar of RFC 8259, sections 2 to 8, in cases of our own; offsets were counted by hand. */
-#include "codec/json_read.h"
-#include "codec/json_write.h"
+#include "text/json_read.h"
+#include "text/json_write.h"
 
 #include "base/text.h"
 #include "tap.h"

@@ -1,5 +1,5 @@
 /* pickle_decode: every opcode, what is made of reductions, and what is refused. The pickles are written by hand. */
-#include "codec/pickle.h"
+#include "pickle/pickle.h"
 
 #include <unistd.h>
 

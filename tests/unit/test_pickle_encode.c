@@ -1,5 +1,5 @@
 /* pickle_encode: the bytes it writes, worked out by hand from the table of opcodes; leaves; failure. */
-#include "codec/pickle.h"
+#include "pickle/pickle.h"
 
 #include "base/buf.h"
 #include "tap.h"

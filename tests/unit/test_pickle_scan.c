@@ -1,5 +1,5 @@
 /* pickle_scan: globals, verdicts, reasons. That the verdicts are torch's, tests/torch/test_pickle_scan.py shows. */
-#include "codec/pickle_scan.h"
+#include "pickle/scan.h"
 
 #include "base/buf.h"
 #include "tap.h"

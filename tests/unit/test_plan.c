@@ -6,7 +6,7 @@
 #include "plan/keymap.h"
 #include "plan/loadcheck.h"
 #include "plan/report.h"
-#include "plan/split.h"
+#include "write/split.h"
 #include "tap.h"
 
 /* A plan over a safetensors file in memory. */

@@ -2,7 +2,7 @@
  * What Python 3.11's re answers, looked up there. pyre_vs_python.py asks both
  * thousands of further questions.
  */
-#include "codec/pyre.h"
+#include "text/pyre.h"
 
 #include "tap.h"
 

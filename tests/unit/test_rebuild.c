@@ -3,9 +3,9 @@
  * wrote; each is written by us again, must be what torch loads with weights_only=True, and read again be the same.
  */
 #include "base/xalloc.h"
-#include "codec/pickle_scan.h"
-#include "codec/zip.h"
-#include "codec/zip_write.h"
+#include "pickle/scan.h"
+#include "zip/directory.h"
+#include "zip/write.h"
 #include "format/format.h"
 #include "io/crc32.h"
 #include "table.h"

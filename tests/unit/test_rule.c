@@ -2,7 +2,7 @@
 #include "rule/rule.h"
 
 #include "rule/groups.h"
-#include "rule/inspect.h"
+#include "rule/training.h"
 #include "rule/scan.h"
 #include "tap.h"
 

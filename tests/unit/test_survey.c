@@ -3,9 +3,9 @@
 
 #include "base/cursor.h"
 #include "base/xalloc.h"
-#include "survey/compare.h"
-#include "survey/figures.h"
-#include "survey/names.h"
+#include "stats/compare.h"
+#include "stats/figures.h"
+#include "stats/names.h"
 #include "tensor/convert.h"
 
 static uint64_t state = 88172645463325252u;

@@ -10,7 +10,7 @@
 
 #include "base/cursor.h"
 #include "base/xalloc.h"
-#include "codec/zip.h"
+#include "zip/directory.h"
 #include "tap.h"
 
 static struct err e;

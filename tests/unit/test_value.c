@@ -1,5 +1,5 @@
 /* value: nodes, paths and copies. */
-#include "codec/value.h"
+#include "pickle/value.h"
 
 #include "tap.h"
 

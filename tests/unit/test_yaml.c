@@ -1,5 +1,5 @@
 /* Values and positions below were worked out by hand; the order of merged keys is PyYAML's. */
-#include "codec/yaml.h"
+#include "text/yaml.h"
 
 #include "base/text.h"
 #include "tap.h"

@@ -2,14 +2,14 @@
  * zip: archives made byte by byte in a test of its own, then bent: what is read, what is told, what is refused; and that
  * the writer gives exactly the bytes of FORMATS 1.3 and 1.4.
  */
-#include "codec/zip.h"
+#include "zip/directory.h"
 
 #include <fcntl.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #include "base/cursor.h"
-#include "codec/zip_write.h"
+#include "zip/write.h"
 #include "tap.h"
 
 static struct err e;

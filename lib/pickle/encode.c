@@ -1,0 +1,457 @@
+#include "pickle/pickle.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "base/xalloc.h"
+#include "pickle/out.h"
+#include "pickle/read.h"
+
+/* Items of one APPENDS, pairs of one SETITEMS: a reader need not hold more on its stack. */
+enum { BATCH = 1000 };
+
+/* A node's state in the second pass, if it is in the memo: its number and this. */
+enum { REACHED_NOT, REACHED_ONCE, REACHED_OFTEN, MEMO_BASE };
+
+/*
+ * As in Python's pickler there are two times at which a node enters the memo.
+ * Lists, dicts and objects do so before they are filled, so that what is in
+ * them can refer to them. Tuples, and what is made by a reduction, can only
+ * when they are complete; if by then something inside has written the same
+ * node once more, what was written here is dropped and that one is taken.
+ */
+
+static void
+put(struct pickle_out *o, uint32_t h)
+{
+	if (!o->counting && o->state[h] == REACHED_OFTEN)
+		o->state[h] = pickle_out_put(o) + MEMO_BASE;
+}
+
+/* Before the n values on the stack become node h: was it written meanwhile? Then they are replaced by it. */
+static bool
+replaced(struct pickle_out *o, uint32_t h, size_t n)
+{
+	if (o->counting || o->state[h] < MEMO_BASE)
+		return false;
+	while (n-- > 0)
+		pickle_op(o, OP_POP);
+	pickle_out_get(o, o->state[h] - MEMO_BASE);
+	return true;
+}
+
+/* ---- parts of containers */
+
+static int
+put_items(struct pickle_out *o, uint32_t h, struct err *e)
+{
+	size_t n = value_len(o->t, h), batch;
+
+	for (size_t i = 0; i < n; i += batch) {
+		batch = n - i < BATCH ? n - i : BATCH;
+		if (batch > 1)
+			pickle_op(o, OP_MARK);
+		for (size_t j = 0; j < batch; j++)
+			if (pickle_value(o, value_item(o->t, h, i + j), e) < 0)
+				return -1;
+		pickle_op(o, batch > 1 ? OP_APPENDS : OP_APPEND);
+	}
+	return 0;
+}
+
+static int
+put_pairs(struct pickle_out *o, uint32_t h, struct err *e)
+{
+	size_t n = value_len(o->t, h), batch;
+
+	for (size_t i = 0; i < n; i += batch) {
+		batch = n - i < BATCH ? n - i : BATCH;
+		if (batch > 1)
+			pickle_op(o, OP_MARK);
+		for (size_t j = 0; j < batch; j++) {
+			if (pickle_value(o, value_key(o->t, h, i + j), e) < 0)
+				return -1;
+			if (pickle_value(o, value_val(o->t, h, i + j), e) < 0)
+				return -1;
+		}
+		pickle_op(o, batch > 1 ? OP_SETITEMS : OP_SETITEM);
+	}
+	return 0;
+}
+
+static int
+put_state(struct pickle_out *o, uint32_t state, struct err *e)
+{
+	if (pickle_value(o, state, e) < 0)
+		return -1;
+	pickle_op(o, OP_BUILD);
+	return 0;
+}
+
+/* ---- containers */
+
+static int
+put_tuple(struct pickle_out *o, uint32_t h, struct err *e)
+{
+	static const unsigned char ops[] = { OP_EMPTY_TUPLE, OP_TUPLE1, OP_TUPLE2, OP_TUPLE3 };
+	size_t n = value_len(o->t, h);
+
+	if (n > 3)
+		pickle_op(o, OP_MARK);
+	for (size_t i = 0; i < n; i++)
+		if (pickle_value(o, value_item(o->t, h, i), e) < 0)
+			return -1;
+	if (n > 3 && !o->counting && o->state[h] >= MEMO_BASE) {
+		pickle_op(o, OP_POP_MARK);
+		return replaced(o, h, 0) ? 0 : -1;
+	}
+	if (replaced(o, h, n))
+		return 0;
+	pickle_op(o, n > 3 ? OP_TUPLE : ops[n]);
+	put(o, h);
+	return 0;
+}
+
+/* Fills what is on the stack: what goes in is not part of an object's arguments any more, but refers to it. */
+static int
+fill(struct pickle_out *o, uint32_t items, uint32_t pairs, uint32_t state, struct err *e)
+{
+	uint32_t maker = o->maker;
+	int status = 0;
+
+	o->maker = VALUE_ABSENT;
+	if (items != VALUE_ABSENT)
+		status = put_items(o, items, e);
+	if (status == 0 && pairs != VALUE_ABSENT)
+		status = put_pairs(o, pairs, e);
+	if (status == 0 && state != VALUE_ABSENT)
+		status = put_state(o, state, e);
+	o->maker = maker;
+	return status;
+}
+
+static int
+put_list(struct pickle_out *o, uint32_t h, struct err *e)
+{
+	pickle_op(o, OP_EMPTY_LIST);
+	put(o, h);
+	return fill(o, h, VALUE_ABSENT, VALUE_ABSENT, e);
+}
+
+static int
+put_dict(struct pickle_out *o, uint32_t h, struct err *e)
+{
+	if (value_ordered(o->t, h)) {
+		pickle_global(o, "collections", "OrderedDict");
+		pickle_op(o, OP_EMPTY_TUPLE);
+		pickle_op(o, OP_REDUCE);
+	} else {
+		pickle_op(o, OP_EMPTY_DICT);
+	}
+	put(o, h);
+	return fill(o, VALUE_ABSENT, h, value_state(o->t, h), e);
+}
+
+/* Protocol 2 has no opcode for sets: set(list), frozenset(list). */
+static int
+put_set(struct pickle_out *o, uint32_t h, struct err *e)
+{
+	pickle_global(o, "builtins", value_kind(o->t, h) == VALUE_SET ? "set" : "frozenset");
+	pickle_op(o, OP_EMPTY_LIST);
+	if (put_items(o, h, e) < 0)
+		return -1;
+	if (replaced(o, h, 2))
+		return 0;
+	pickle_op(o, OP_TUPLE1);
+	pickle_op(o, OP_REDUCE);
+	put(o, h);
+	return 0;
+}
+
+/* ---- texts */
+
+/* Bytes that are neither text nor have an opcode in protocol 2: a Python 2 str, if it is no UTF-8, keeps its own. */
+static int
+put_pystr(struct pickle_out *o, struct str s)
+{
+	uint8_t raw[5] = { s.len < 256 ? OP_SHORT_BINSTRING : OP_BINSTRING };
+
+	if (s.len > INT32_MAX)
+		return pickle_out_fail(o, "a string of %zu bytes is too long for a pickle", s.len);
+	for (size_t i = 0; i < 4; i++)
+		raw[1 + i] = (uint8_t)(s.len >> (8 * i));
+	pickle_out_bytes(o, raw, s.len < 256 ? 2 : 5);
+	pickle_out_bytes(o, s.p, s.len);
+	return 0;
+}
+
+/* _codecs.encode(text, 'latin1'), also of no bytes at all: weights_only takes that, but not bytes(). */
+static void
+put_bytes(struct pickle_out *o, struct str s)
+{
+	pickle_global(o, "_codecs", "encode");
+	pickle_out_latin1(o, s);
+	pickle_text(o, str_c("latin1"));
+	pickle_op(o, OP_TUPLE2);
+	pickle_op(o, OP_REDUCE);
+}
+
+static void
+put_bytearray(struct pickle_out *o, struct str s)
+{
+	pickle_global(o, "builtins", "bytearray");
+	if (s.len == 0) {
+		pickle_op(o, OP_EMPTY_TUPLE);
+	} else {
+		put_bytes(o, s);
+		pickle_op(o, OP_TUPLE1);
+	}
+	pickle_op(o, OP_REDUCE);
+}
+
+static int
+put_text(struct pickle_out *o, uint32_t h)
+{
+	enum value_kind kind = value_kind(o->t, h);
+	struct str s = value_text(o->t, h);
+	int status = 0;
+
+	if (o->counting)
+		return 0;
+	if (kind == VALUE_BYTES)
+		put_bytes(o, s);
+	else if (kind == VALUE_BYTEARRAY)
+		put_bytearray(o, s);
+	else if (kind == VALUE_STR || utf8_valid(s))
+		pickle_out_unicode(o, s);
+	else
+		status = put_pystr(o, s);
+	put(o, h);
+	return status;
+}
+
+/* ---- objects */
+
+/* callable and arguments, up to the opcode that makes the object; 1 when the object was written meanwhile. */
+static int
+put_made(struct pickle_out *o, uint32_t h, const struct vobject *v, struct err *e)
+{
+	bool none = v->kwargs == VALUE_ABSENT || value_len(o->t, v->kwargs) == 0;
+
+	if (v->how == HOW_OBJ && value_len(o->t, v->args) == 0) {
+		pickle_op(o, OP_MARK);
+		if (pickle_value(o, v->callable, e) < 0)
+			return -1;
+		pickle_op(o, OP_OBJ);
+		return 0;
+	}
+	if (v->how == HOW_NEWOBJ_EX && !none)
+		pickle_global(o, "copyreg", "__newobj_ex__");
+	if (pickle_value(o, v->callable, e) < 0 || pickle_value(o, v->args, e) < 0)
+		return -1;
+	if (v->how == HOW_NEWOBJ_EX && !none) {
+		if (pickle_value(o, v->kwargs, e) < 0)
+			return -1;
+		if (replaced(o, h, 4))
+			return 1;
+		pickle_op(o, OP_TUPLE3);
+		pickle_op(o, OP_REDUCE);
+		return 0;
+	}
+	if (replaced(o, h, 2))
+		return 1;
+	pickle_op(o, v->how == HOW_REDUCE || v->how == HOW_OBJ ? OP_REDUCE : OP_NEWOBJ);
+	return 0;
+}
+
+static int
+put_object(struct pickle_out *o, uint32_t h, struct err *e)
+{
+	const struct vobject *v = value_object(o->t, h);
+	uint32_t maker = o->maker;
+	int made;
+
+	o->maker = h;
+	made = put_made(o, h, v, e);
+	o->maker = maker;
+	if (made != 0)
+		return made < 0 ? -1 : 0;
+	put(o, h);
+	return fill(o, v->appended, v->items, v->state, e);
+}
+
+/* Plain names are memoised by content, dotted ones as the objects that they turn into. */
+static void
+put_global(struct pickle_out *o, uint32_t h)
+{
+	struct str name = value_name(o->t, h);
+
+	pickle_out_global(o, value_module(o->t, h), name);
+	if (name.len > 1 && memchr(name.p + 1, '.', name.len - 1) != NULL)
+		put(o, h);
+}
+
+static int
+put_persid(struct pickle_out *o, uint32_t h, struct err *e)
+{
+	if (pickle_value(o, value_item(o->t, h, 0), e) < 0)
+		return -1;
+	if (replaced(o, h, 1))
+		return 0;
+	pickle_op(o, OP_BINPERSID);
+	put(o, h);
+	return 0;
+}
+
+static int
+put_leaf(struct pickle_out *o, uint32_t h, struct err *e)
+{
+	uint32_t index = 0;
+	enum value_leaf kind = value_leaf(o->t, h, &index);
+
+	if (o->leaves == NULL || o->leaves->leaf == NULL)
+		return pickle_out_fail(o, "a tensor or storage where there can be none");
+	if (o->leaves->leaf(o->leaves->arg, o, kind, index, e) < 0)
+		return -1;
+	if (!replaced(o, h, 1))
+		put(o, h);
+	return 0;
+}
+
+/* ---- the walk */
+
+/*
+ * Counts that h is reached. If it is being walked just now, everything on the way round has to be in the memo, or the
+ * second pass would go round for ever. True when it was reached for the first time.
+ */
+static bool
+count(struct pickle_out *o, uint32_t h)
+{
+	if (o->state[h] == REACHED_NOT) {
+		o->state[h] = REACHED_ONCE;
+		return true;
+	}
+	o->state[h] = REACHED_OFTEN;
+	for (unsigned i = o->depth; i-- > 0;) {
+		if (o->path[i] != h)
+			continue;
+		for (unsigned j = i; j < o->depth; j++)
+			o->state[o->path[j]] = REACHED_OFTEN;
+		break;
+	}
+	return false;
+}
+
+/*
+ * A list or dict that is still being filled is wanted as an argument of an object that is in it, in some depth. Did the
+ * object exist before something in the container did, then it was made while the container was incomplete, and
+ * refers to it. Else it may have been made of the contents (as list(items) is), and needs them all, now.
+ */
+static bool
+wanted_whole(const struct pickle_out *o, uint32_t h)
+{
+	enum value_kind kind = value_kind(o->t, h);
+	uint32_t limit = o->maker, count = vtree_count(o->t), part;
+	unsigned i = o->depth;
+
+	if (limit == VALUE_ABSENT || (kind != VALUE_LIST && kind != VALUE_DICT))
+		return false;
+	while (i > 0 && o->path[i - 1] != h)
+		i--;
+	if (i == 0)
+		return false;
+	for (size_t j = 0; j < value_len(o->t, h); j++) {
+		part = kind == VALUE_LIST ? value_item(o->t, h, j) : value_val(o->t, h, j);
+		if (part >= limit && part < count)
+			return false;
+	}
+	return true;
+}
+
+static int
+put_node(struct pickle_out *o, uint32_t h, struct err *e)
+{
+	switch (value_kind(o->t, h)) {
+	case VALUE_NONE: pickle_op(o, OP_NONE); return 0;
+	case VALUE_BOOL: pickle_op(o, value_bool(o->t, h) ? OP_NEWTRUE : OP_NEWFALSE); return 0;
+	case VALUE_INT: pickle_out_int(o, value_int(o->t, h)); return 0;
+	case VALUE_BIGINT: pickle_out_long(o, value_text(o->t, h)); return 0;
+	case VALUE_FLOAT: pickle_out_float(o, value_float(o->t, h)); return 0;
+	case VALUE_GLOBAL: put_global(o, h); return 0;
+	case VALUE_STR:
+	case VALUE_PYSTR:
+	case VALUE_BYTES:
+	case VALUE_BYTEARRAY: return put_text(o, h);
+	case VALUE_TUPLE: return put_tuple(o, h, e);
+	case VALUE_LIST: return put_list(o, h, e);
+	case VALUE_DICT: return put_dict(o, h, e);
+	case VALUE_SET:
+	case VALUE_FROZENSET: return put_set(o, h, e);
+	case VALUE_OBJECT: return put_object(o, h, e);
+	case VALUE_PERSID: return put_persid(o, h, e);
+	case VALUE_LEAF: return put_leaf(o, h, e);
+	}
+	return -1;
+}
+
+int
+pickle_value(struct pickle_out *o, uint32_t h, struct err *e)
+{
+	enum value_kind kind = value_kind(o->t, h);
+	bool fixed = h >= vtree_count(o->t) || kind == VALUE_NONE || kind == VALUE_BOOL ||
+		     (kind == VALUE_TUPLE && value_len(o->t, h) == 0);
+	int status;
+
+	if (o->failed)
+		return -1;
+	if (fixed)
+		return put_node(o, h, e);
+	if (o->counting && !count(o, h))
+		return 0;
+	if (!o->counting && o->state[h] >= MEMO_BASE && !wanted_whole(o, h)) {
+		pickle_out_get(o, o->state[h] - MEMO_BASE);
+		return 0;
+	}
+	if (o->depth == PICKLE_DEPTH_MAX)
+		return pickle_out_fail(o, "objects nested more than %d deep cannot be written", PICKLE_DEPTH_MAX);
+	o->path[o->depth++] = h;
+	status = put_node(o, h, e);
+	o->depth--;
+	return status;
+}
+
+int
+pickle_encode(const struct vtree *t, uint32_t root, const struct pickle_leaves *leaves,
+	int (*write)(void *arg, const void *p, size_t n, struct err *e), void *arg, struct err *e)
+{
+	static const uint8_t proto[] = { OP_PROTO, 2 };
+	struct pickle_out *o = xcalloc(1, sizeof(*o));
+	int status;
+
+	o->t = t;
+	o->leaves = leaves;
+	o->write = write;
+	o->arg = arg;
+	o->e = e;
+	o->state = xcalloc(vtree_count(t), sizeof(*o->state));
+	o->counting = true;
+	o->maker = VALUE_ABSENT;
+	status = pickle_value(o, root, e);
+	o->counting = false;
+	if (status == 0) {
+		pickle_out_bytes(o, proto, sizeof(proto));
+		status = pickle_value(o, root, e);
+		pickle_op(o, OP_STOP);
+		pickle_out_flush(o);
+	}
+	if (o->failed)
+		status = -1;
+	free(o->state);
+	strmap_release(&o->texts);
+	arena_release(&o->keys);
+	buf_release(&o->key);
+	buf_release(&o->buf);
+	free(o);
+	return status;
+}

@@ -1,0 +1,333 @@
+#include "position/resample.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+
+/*
+ * Bicubic (B0, B1) gives torch's float64 result to the bit, as torch's builds for
+ * AVX2 and later have it: their compiler fuses some multiplications with
+ * additions, and where it does (found out with impulses, one sample at a time)
+ * fma() stands here, which rounds once on every processor. The other methods
+ * differ from torch, whose order depends there on the number of channels, by an
+ * eps or two of the largest number in the mean.
+ */
+struct tap {
+	size_t from; /* index of a source sample */
+	double weight;
+};
+
+/* One sample of an axis is made of taps. */
+struct taps {
+	struct tap *tap;
+	size_t count;
+};
+
+struct axis {
+	struct taps *taps; /* one per target sample */
+	struct tap *pool;
+};
+
+/* The cubic kernel with a = -0.75 at t, 0 to 1, and at t, 1 to 2. */
+static double
+cubic_near(double t)
+{
+	return fma(1.25, t, -2.25) * t * t + 1;
+}
+
+static double
+cubic_far(double t)
+{
+	return fma(fma(-0.75, t, 3.75), t, -6) * t + 3;
+}
+
+/* The cubic kernel with a = -0.5, fused throughout. */
+static double
+cubic_smooth(double t)
+{
+	t = fabs(t);
+	if (t < 1)
+		return fma(fma(1.5, t, -2.5) * t, t, 1);
+	return t < 2 ? fma(fma(fma(-0.5, t, 2.5), t, -4), t, 2) : 0;
+}
+
+static size_t
+clamp_index(double at, size_t from)
+{
+	if (at <= 0)
+		return 0;
+	return at >= (double)(from - 1) ? from - 1 : (size_t)at;
+}
+
+/* Where in the source target sample i lies: *f is the sample before, the result the distance from it, 0 to 1. */
+static double
+locate(size_t i, size_t from, size_t to, bool corners, bool clamped, double *f)
+{
+	double s;
+
+	if (corners)
+		s = to == 1 ? 0 : (double)(from - 1) / (double)(to - 1) * (double)i;
+	else
+		s = fma((double)from / (double)to, (double)i + 0.5, -0.5);
+	if (clamped)
+		s = fmax(s, 0);
+	/* Torch takes the floor of a float32: what lies just below a sample counts as on it. */
+	*f = fmin((double)floorf((float)s), (double)(from - 1));
+	return fmin(fmax(s - *f, 0), 1);
+}
+
+static size_t
+taps_cubic(struct tap *tap, size_t i, size_t from, size_t to, bool corners)
+{
+	double f, t = locate(i, from, to, corners, false, &f), u = 1 - t;
+
+	tap[0] = (struct tap){ clamp_index(f - 1, from), cubic_far(t + 1) };
+	tap[1] = (struct tap){ clamp_index(f, from), cubic_near(t) };
+	tap[2] = (struct tap){ clamp_index(f + 1, from), cubic_near(u) };
+	tap[3] = (struct tap){ clamp_index(f + 2, from), cubic_far(u + 1) };
+	return 4;
+}
+
+static size_t
+taps_linear(struct tap *tap, size_t i, size_t from, size_t to, bool corners)
+{
+	double f, t = locate(i, from, to, corners, true, &f);
+
+	tap[0] = (struct tap){ clamp_index(f, from), 1 - t };
+	tap[1] = (struct tap){ clamp_index(f + 1, from), t };
+	return 2;
+}
+
+/* The window is cut at the edges and its weights are divided by their sum. */
+static size_t
+taps_antialias(struct tap *tap, size_t i, size_t from, size_t to)
+{
+	double scale = (double)from / (double)to, m = fmax(scale, 1), centre = scale * ((double)i + 0.5);
+	double low = centre - 2 * m + 0.5, high = centre + 2 * m + 0.5, sum = 0;
+	size_t lo = low > 0 ? (size_t)low : 0, hi = high < (double)from ? (size_t)high : from;
+
+	for (size_t j = lo; j < hi; j++) {
+		tap[j - lo] = (struct tap){ j, cubic_smooth(((double)j - centre + 0.5) * (1 / m)) };
+		sum += tap[j - lo].weight;
+	}
+	for (size_t j = lo; j < hi; j++)
+		tap[j - lo].weight /= sum;
+	return hi - lo;
+}
+
+static size_t
+taps_of(struct tap *tap, size_t i, size_t from, size_t to, enum resample_method method)
+{
+	switch (method) {
+	case RESAMPLE_BICUBIC:
+	case RESAMPLE_BICUBIC_CORNERS: return taps_cubic(tap, i, from, to, method == RESAMPLE_BICUBIC_CORNERS);
+	case RESAMPLE_BICUBIC_ANTIALIAS: return taps_antialias(tap, i, from, to);
+	case RESAMPLE_BILINEAR:
+	case RESAMPLE_BILINEAR_CORNERS: break;
+	}
+	return taps_linear(tap, i, from, to, method == RESAMPLE_BILINEAR_CORNERS);
+}
+
+static void
+axis_init(struct axis *axis, size_t from, size_t to, enum resample_method method)
+{
+	/* An antialiased window is at most 4 * max(from / to, 1) + 1 wide. */
+	size_t most = method == RESAMPLE_BICUBIC_ANTIALIAS ? 4 * (from / to + 1) + 2 : 4, n = 0;
+
+	axis->taps = xcalloc(to, sizeof(*axis->taps));
+	axis->pool = xcalloc(to, most * sizeof(*axis->pool));
+	for (size_t i = 0; i < to; i++) {
+		axis->taps[i].tap = axis->pool + n;
+		axis->taps[i].count = taps_of(axis->pool + n, i, from, to, method);
+		n += axis->taps[i].count;
+	}
+}
+
+static void
+axis_release(struct axis *axis)
+{
+	free(axis->taps);
+	free(axis->pool);
+}
+
+/*
+ * One target sample: n numbers, from source samples that lie stride numbers
+ * apart. The loops go in steps of STEP so that compilers make vector code of
+ * them at -O2. Inlined into the functions below, which differ in the
+ * instructions they may use and in nothing else.
+ */
+#define STEP 8
+
+static inline __attribute__((always_inline)) void
+mix4(double *restrict out, const double *in, size_t stride, const struct tap *tap, size_t n)
+{
+	const double *restrict a = in + tap[0].from * stride, *restrict b = in + tap[1].from * stride;
+	const double *restrict c = in + tap[2].from * stride, *restrict d = in + tap[3].from * stride;
+	const double p = tap[0].weight, q = tap[1].weight, r = tap[2].weight, s = tap[3].weight;
+	size_t i = 0;
+
+	for (; i + STEP <= n; i += STEP)
+		for (size_t k = i; k < i + STEP; k++)
+			out[k] = fma(d[k], s, fma(c[k], r, fma(a[k], p, b[k] * q)));
+	for (; i < n; i++)
+		out[i] = fma(d[i], s, fma(c[i], r, fma(a[i], p, b[i] * q)));
+}
+
+static inline __attribute__((always_inline)) void
+mix_first(double *restrict out, const double *restrict x, double w, size_t n)
+{
+	size_t i = 0;
+
+	for (; i + STEP <= n; i += STEP)
+		for (size_t k = i; k < i + STEP; k++)
+			out[k] = x[k] * w;
+	for (; i < n; i++)
+		out[i] = x[i] * w;
+}
+
+static inline __attribute__((always_inline)) void
+mix_more(double *restrict out, const double *restrict x, double w, size_t n)
+{
+	size_t i = 0;
+
+	for (; i + STEP <= n; i += STEP)
+		for (size_t k = i; k < i + STEP; k++)
+			out[k] = fma(x[k], w, out[k]);
+	for (; i < n; i++)
+		out[i] = fma(x[i], w, out[i]);
+}
+
+static inline __attribute__((always_inline)) void
+mix(double *restrict out, const double *in, size_t stride, const struct taps *taps, size_t n)
+{
+	const struct tap *tap = taps->tap;
+
+	if (taps->count == 4) {
+		mix4(out, in, stride, tap, n);
+		return;
+	}
+	mix_first(out, in + tap[0].from * stride, tap[0].weight, n);
+	for (size_t k = 1; k < taps->count; k++)
+		mix_more(out, in + tap[k].from * stride, tap[k].weight, n);
+}
+
+typedef void mix_fn(double *restrict out, const double *in, size_t stride, const struct taps *taps, size_t n);
+
+static void
+mix_any(double *restrict out, const double *in, size_t stride, const struct taps *taps, size_t n)
+{
+	mix(out, in, stride, taps, n);
+}
+
+#ifdef __x86_64__
+__attribute__((target("avx2,fma"))) static void
+mix_avx2(double *restrict out, const double *in, size_t stride, const struct taps *taps, size_t n)
+{
+	mix(out, in, stride, taps, n);
+}
+#endif
+
+static mix_fn *
+mix_choose(void)
+{
+#ifdef __x86_64__
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+		return mix_avx2;
+#endif
+	return mix_any;
+}
+
+static void
+resample_width(const double *in, size_t h, size_t w, size_t heads, double *out, size_t W, enum resample_method method)
+{
+	mix_fn *mixer = mix_choose();
+	struct axis axis;
+
+	axis_init(&axis, w, W, method);
+	for (size_t y = 0; y < h; y++)
+		for (size_t x = 0; x < W; x++)
+			mixer(out + (y * W + x) * heads, in + y * w * heads, heads, &axis.taps[x], heads);
+	axis_release(&axis);
+}
+
+static void
+resample_height(const double *in, size_t h, size_t row, double *out, size_t H, enum resample_method method)
+{
+	mix_fn *mixer = mix_choose();
+	struct axis axis;
+
+	axis_init(&axis, h, H, method);
+	for (size_t y = 0; y < H; y++)
+		mixer(out + y * row, in, row, &axis.taps[y], row);
+	axis_release(&axis);
+}
+
+/* Rounded weights rarely add up to 1, so a head that is the same everywhere has to be kept so. */
+static void
+keep_constants(const double *in, size_t from, size_t heads, double *out, size_t to)
+{
+	for (size_t head = 0; head < heads; head++) {
+		size_t i = 1;
+
+		while (i < from && in[i * heads + head] == in[head])
+			i++;
+		for (size_t k = 0; i == from && k < to; k++)
+			out[k * heads + head] = in[head];
+	}
+}
+
+void
+resample(const double *in, size_t h, size_t w, size_t heads, double *out, size_t H, size_t W,
+	 enum resample_method method)
+{
+	double *half = NULL;
+
+	if (h == H && w == W) {
+		memcpy(out, in, h * w * heads * sizeof(*out));
+		return;
+	}
+	if (h == H) {
+		resample_width(in, h, w, heads, out, W, method);
+	} else if (w == W) {
+		resample_height(in, h, w * heads, out, H, method);
+	} else {
+		half = xmalloc(h * W * heads * sizeof(*half));
+		resample_width(in, h, w, heads, half, W, method);
+		resample_height(half, h, W * heads, out, H, method);
+		free(half);
+	}
+	keep_constants(in, h * w, heads, out, H * W);
+}
+
+bool
+resample_method_by(struct str name, bool align_corners, bool antialias, enum resample_method *method)
+{
+	if (align_corners && antialias)
+		return false;
+	if (str_eqc(name, "bicubic")) {
+		*method = antialias       ? RESAMPLE_BICUBIC_ANTIALIAS
+			  : align_corners ? RESAMPLE_BICUBIC_CORNERS
+					  : RESAMPLE_BICUBIC;
+		return true;
+	}
+	if (!str_eqc(name, "bilinear") || antialias)
+		return false;
+	*method = align_corners ? RESAMPLE_BILINEAR_CORNERS : RESAMPLE_BILINEAR;
+	return true;
+}
+
+const char *
+resample_method_name(enum resample_method method)
+{
+	switch (method) {
+	case RESAMPLE_BICUBIC: return "bicubic";
+	case RESAMPLE_BICUBIC_CORNERS: return "bicubic, align_corners";
+	case RESAMPLE_BICUBIC_ANTIALIAS: return "bicubic, antialias";
+	case RESAMPLE_BILINEAR: return "bilinear";
+	case RESAMPLE_BILINEAR_CORNERS: return "bilinear, align_corners";
+	}
+	return "unknown";
+}

@@ -1,0 +1,41 @@
+/*
+ * resample: tables of numbers on a grid, brought to another grid.
+ *
+ * Double precision, separable, width first and height second, as torch does it
+ * for float64. Formulas: RESAMPLING.md, section 1; the letters are those there.
+ * The result depends on nothing but the arguments, to the bit. That of B0 and
+ * B1 is torch's (on processors with AVX2), the others differ in the last places.
+ */
+#ifndef LNN_POSITION_RESAMPLE_H
+#define LNN_POSITION_RESAMPLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/str.h"
+
+enum resample_method {
+	RESAMPLE_BICUBIC,           /* B0: A = -0.75, half-pixel centres, edge samples repeated */
+	RESAMPLE_BICUBIC_CORNERS,   /* B1: the same kernel, corner samples on corner samples */
+	RESAMPLE_BICUBIC_ANTIALIAS, /* BA: A = -0.5, the kernel widened when shrinking, window cut at the edge */
+	RESAMPLE_BILINEAR,          /* L0: half-pixel centres */
+	RESAMPLE_BILINEAR_CORNERS,  /* L1 */
+};
+
+/*
+ * in is [h][w][heads], out is [H][W][heads], row-major; they do not overlap.
+ * Sizes are counted in cells, not in tokens. The caller has seen to it that all
+ * sizes are > 0 and that h*w*heads and H*W*heads doubles can be had. An axis
+ * that keeps its length is left alone bit for bit, and so is a head whose
+ * numbers are all the same (torch's is not quite).
+ */
+void resample(const double *in, size_t h, size_t w, size_t heads, double *out, size_t H, size_t W,
+	      enum resample_method method);
+
+/* The method of --method bicubic|bilinear with --align-corners and --antialias; false if there is no such one. */
+bool resample_method_by(struct str name, bool align_corners, bool antialias, enum resample_method *method);
+
+/* "bicubic", "bicubic, align_corners", "bicubic, antialias", "bilinear", "bilinear, align_corners". */
+const char *resample_method_name(enum resample_method method);
+
+#endif

@@ -1,0 +1,36 @@
+/*
+ * compare: the values of tensors of one checkpoint against those of another, in one pass.
+ *
+ * a (here) and b (there) agree if they are equal or |a - b| <= atol + rtol * |b|, as torch.allclose has it. Two
+ * infinities of one sign are equal; two NaNs are if nan_equal; -0 equals 0. Numbers of different dtypes are compared by
+ * value, in doubles; 64-bit integers of one dtype exactly. Complex numbers: |a - b| is the absolute value of the
+ * difference. Quantised, float4, float6 and bits types have no values here: they agree if their bytes do.
+ */
+#ifndef LNN_STATS_COMPARE_H
+#define LNN_STATS_COMPARE_H
+
+#include "stats/pass.h"
+
+struct compare_pair {
+	const struct tensor *a, *b; /* of one shape */
+};
+
+struct difference {
+	bool comparable;    /* false: bytes of which one side has none, or types that cannot be compared with each other */
+	uint64_t differing; /* elements; bytes-only types: 1 if anything differs */
+	double largest;     /* |a - b|; infinite where only one is NaN or infinite; NaN for bytes-only types */
+};
+
+struct compare_opts {
+	double atol, rtol;
+	bool nan_equal;
+	pass_gather *gather;
+	struct pool *pool;
+	void (*tick)(void *arg, uint64_t done, uint64_t total);
+};
+
+/* out has room for n. here may be a stream, there may not. ckpt_finish of both is still due. */
+int compare_tensors(struct ckpt *here, struct ckpt *there, const struct compare_pair *pairs, size_t n,
+		    const struct compare_opts *o, struct difference *out, struct err *e);
+
+#endif

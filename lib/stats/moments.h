@@ -1,0 +1,61 @@
+/*
+ * moments: figures of a tensor's values, in one pass and in constant memory.
+ *
+ * Elements are taken in row-major order in units of MOMENTS_UNIT, units in blocks of MOMENTS_BLOCK. A block's mean is
+ * found first, then the sum of squared distances from it, corrected for the rounding of the mean; blocks are joined in
+ * their order, units likewise (Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+ * variances", 1979). So the figures are the same bits whatever the threads, the sizes of reads or the strides of the
+ * tensor are.
+ *
+ * Everything is computed in doubles. Integers beyond 2^53 are rounded to doubles. bool counts as 0 and 1. Of a complex
+ * number the absolute value is taken; it is NaN if a part is, else infinite if a part is. Values that are not finite
+ * are counted and left out of all other figures.
+ */
+#ifndef LNN_STATS_MOMENTS_H
+#define LNN_STATS_MOMENTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tensor/dtype.h"
+
+enum { MOMENTS_BLOCK = 2048, MOMENTS_UNIT = 128 * MOMENTS_BLOCK };
+
+struct moments {
+	uint64_t finite, zeros, nans, pinf, ninf; /* zeros are finite, too */
+	double min, max;                          /* of finite values; meaningless without any */
+	double mean, low;                         /* the mean is the sum of the two: more digits than a double has */
+	double m2;                                /* sum of squared distances from it */
+};
+
+#define MOMENTS_INIT { 0 }
+
+/* Has a dtype figures? Not quantised, float4, float6 and bits types: what is stored is not the value. */
+bool moments_known(enum dtype t);
+
+/* The figures of one unit: n <= MOMENTS_UNIT items of t, little-endian, at any alignment. t is moments_known. */
+struct moments moments_unit(enum dtype t, const void *p, size_t n);
+
+/* Joins the unit that follows. */
+void moments_join(struct moments *m, const struct moments *next);
+
+double moments_mean(const struct moments *m);    /* NaN of nothing */
+uint64_t moments_count(const struct moments *m); /* elements, finite or not */
+double moments_std(const struct moments *m);     /* with N-1, as torch.std; NaN of fewer than two values */
+double moments_norm(const struct moments *m);    /* square root of the sum of squares; 0 of nothing */
+
+/* Elements as they come, in pieces of any size, for units that are not read one by one. */
+struct moments_feed {
+	struct moments sum;
+	enum dtype dtype;
+	unsigned char *unit; /* room for a unit */
+	size_t have;         /* bytes in it */
+};
+
+void moments_feed_start(struct moments_feed *f, enum dtype t);
+void moments_feed_add(struct moments_feed *f, const void *p, size_t bytes); /* whole items */
+/* The figures of all that was added; frees. */
+struct moments moments_feed_end(struct moments_feed *f);
+
+#endif

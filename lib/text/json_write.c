@@ -1,0 +1,220 @@
+#include "text/json_write.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "base/text.h"
+
+void
+json_writer_init(struct json_writer *w, struct buf *out, bool pretty)
+{
+	*w = (struct json_writer){ .out = out, .pretty = pretty, .first = true };
+}
+
+static void
+newline(struct json_writer *w)
+{
+	buf_addc(w->out, '\n');
+	buf_fill(w->out, ' ', (size_t)2 * w->depth);
+}
+
+/* The comma and white space that come before a key or an array's element. */
+static void
+separate(struct json_writer *w)
+{
+	if (!w->first)
+		buf_addc(w->out, ',');
+	if (w->pretty && w->inlined > 0 && !w->first)
+		buf_addc(w->out, ' ');
+	else if (w->pretty && w->inlined == 0 && w->depth > 0)
+		newline(w);
+	w->first = false;
+}
+
+static void
+before_value(struct json_writer *w)
+{
+	if (!w->keyed)
+		separate(w);
+	w->keyed = false;
+}
+
+static void
+begin(struct json_writer *w, char bracket, bool on_one_line)
+{
+	before_value(w);
+	buf_addc(w->out, bracket);
+	w->depth++;
+	w->inlined += w->inlined > 0 || on_one_line;
+	w->first = true;
+}
+
+static void
+end(struct json_writer *w, char bracket)
+{
+	w->depth--;
+	if (w->pretty && w->inlined == 0 && !w->first)
+		newline(w);
+	w->inlined -= w->inlined > 0;
+	buf_addc(w->out, bracket);
+	w->first = false;
+}
+
+void
+json_begin_object(struct json_writer *w)
+{
+	begin(w, '{', false);
+}
+
+void
+json_begin_inline_object(struct json_writer *w)
+{
+	begin(w, '{', true);
+}
+
+void
+json_end_object(struct json_writer *w)
+{
+	end(w, '}');
+}
+
+void
+json_begin_array(struct json_writer *w)
+{
+	begin(w, '[', false);
+}
+
+void
+json_begin_inline_array(struct json_writer *w)
+{
+	begin(w, '[', true);
+}
+
+void
+json_end_array(struct json_writer *w)
+{
+	end(w, ']');
+}
+
+static void
+put_escape(struct buf *b, uint32_t c)
+{
+	static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
+	const char *hit = c != 0 && c < 0x80 ? strchr(from, (int)c) : NULL;
+
+	if (hit != NULL)
+		buf_addf(b, "\\%c", to[hit - from]);
+	else
+		buf_addf(b, "\\u%04x", (unsigned)c);
+}
+
+void
+json_quote(struct buf *b, struct str s)
+{
+	const uint8_t *p = (const uint8_t *)s.p;
+	size_t i, n, start = 0;
+	uint32_t c;
+
+	buf_addc(b, '"');
+	for (i = 0; i < s.len; i += n) {
+		n = utf8_len(p + i, s.len - i);
+		c = n > 0 ? utf8_decode(p + i, n) : 0xdc00u + p[i];
+		n = n > 0 ? n : 1;
+		if (c != '"' && c != '\\' && !utf8_steers(c) && (c & 0xffffff00) != 0xdc00)
+			continue;
+		buf_add(b, s.p + start, i - start);
+		put_escape(b, c);
+		start = i + n;
+	}
+	if (s.len > 0)
+		buf_add(b, s.p + start, s.len - start);
+	buf_addc(b, '"');
+}
+
+void
+json_key_str(struct json_writer *w, struct str key)
+{
+	separate(w);
+	json_quote(w->out, key);
+	buf_adds(w->out, w->pretty ? ": " : ":");
+	w->keyed = true;
+}
+
+void
+json_key(struct json_writer *w, const char *key)
+{
+	json_key_str(w, str_c(key));
+}
+
+void
+json_put_str(struct json_writer *w, struct str s)
+{
+	before_value(w);
+	json_quote(w->out, s);
+}
+
+void
+json_put_cstr(struct json_writer *w, const char *s)
+{
+	if (s == NULL)
+		json_put_null(w);
+	else
+		json_put_str(w, str_c(s));
+}
+
+void
+json_put_raw(struct json_writer *w, struct str text)
+{
+	before_value(w);
+	buf_addstr(w->out, text);
+}
+
+void
+json_put_u64(struct json_writer *w, uint64_t v)
+{
+	before_value(w);
+	buf_u64(w->out, v);
+}
+
+void
+json_put_i64(struct json_writer *w, int64_t v)
+{
+	before_value(w);
+	if (v < 0)
+		buf_addc(w->out, '-');
+	buf_u64(w->out, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
+}
+
+void
+json_put_double(struct json_writer *w, double v)
+{
+	char text[32];
+
+	if (isnan(v) || isinf(v)) {
+		json_put_cstr(w, isnan(v) ? "NaN" : v < 0 ? "-Infinity" : "Infinity");
+		return;
+	}
+	num_repr(v, text);
+	json_put_raw(w, str_c(text));
+}
+
+void
+json_put_bool(struct json_writer *w, bool v)
+{
+	json_put_raw(w, str_c(v ? "true" : "false"));
+}
+
+void
+json_put_null(struct json_writer *w)
+{
+	json_put_raw(w, str_c("null"));
+}
+
+void
+json_finish(struct json_writer *w)
+{
+	buf_addc(w->out, '\n');
+	json_writer_init(w, w->out, w->pretty);
+}

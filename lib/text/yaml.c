@@ -1,0 +1,527 @@
+#include "text/yaml.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <yaml.h>
+
+#include "base/strmap.h"
+#include "base/text.h"
+#include "base/xalloc.h"
+
+struct builder {
+	struct arena *arena;
+	const char *file;
+	struct str input;
+	yaml_parser_t parser;
+	struct strmap names;          /* of anchors, to their place in anchors */
+	const struct ynode **anchors; /* NULL while the node is still open */
+	size_t nanchors, capanchors;
+	const struct ynode **stack;   /* children of the nodes that are open */
+	size_t n, cap;
+	size_t nodes;                 /* made so far; merged pairs and aliases count */
+	struct err *err;
+};
+
+static unsigned
+from_one(size_t n)
+{
+	return n >= UINT32_MAX ? UINT32_MAX : (unsigned)n + 1;
+}
+
+__attribute__((format(printf, 3, 4))) static int
+fail(struct builder *b, yaml_mark_t mark, const char *fmt, ...)
+{
+	char msg[400];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(msg, sizeof(msg), fmt, ap);
+	va_end(ap);
+	return err_line(b->err, b->file, from_one(mark.line), from_one(mark.column), "%s", msg);
+}
+
+/* Length of the line break at p[i]: YAML 1.1 knows CR LF, CR, LF, NEL, LS and PS. */
+static size_t
+line_break(struct str s, size_t i)
+{
+	if (s.p[i] == '\r')
+		return i + 1 < s.len && s.p[i + 1] == '\n' ? 2 : 1;
+	if (s.p[i] == '\n')
+		return 1;
+	if (s.len - i >= 2 && memcmp(s.p + i, "\xc2\x85", 2) == 0)
+		return 2;
+	if (s.len - i >= 3 && (memcmp(s.p + i, "\xe2\x80\xa8", 3) == 0 || memcmp(s.p + i, "\xe2\x80\xa9", 3) == 0))
+		return 3;
+	return 0;
+}
+
+static size_t
+bom_len(struct str s)
+{
+	return s.len >= 3 && memcmp(s.p, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+}
+
+/* The place of a byte: libyaml's reader reports offsets, not lines. */
+static yaml_mark_t
+mark_at(struct str s, size_t offset)
+{
+	yaml_mark_t mark = { 0, 0, 0 };
+	size_t i = bom_len(s), n;
+
+	while (i < offset && i < s.len) {
+		n = line_break(s, i);
+		if (n > 0) {
+			mark.line++;
+			mark.column = 0;
+			i += n;
+			continue;
+		}
+		mark.column += ((unsigned char)s.p[i] & 0xc0) != 0x80;
+		i++;
+	}
+	return mark;
+}
+
+/* The byte at a mark, or -1. */
+static int
+byte_at(struct str s, yaml_mark_t mark)
+{
+	size_t i = bom_len(s), n, line = 0, column = 0;
+
+	while (i < s.len) {
+		if (line == mark.line && column == mark.column)
+			return (unsigned char)s.p[i];
+		n = line_break(s, i);
+		line += n > 0;
+		column = n > 0 ? 0 : column + 1;
+		if (n == 0)
+			n = utf8_len((const uint8_t *)s.p + i, s.len - i);
+		i += n > 0 ? n : 1;
+	}
+	return -1;
+}
+
+static int
+fail_parser(struct builder *b)
+{
+	const yaml_parser_t *p = &b->parser;
+	const char *problem = p->problem ? p->problem : "invalid YAML";
+
+	switch (p->error) {
+	case YAML_MEMORY_ERROR:
+		return err_input(b->err, b->file, "not enough memory to parse YAML");
+	case YAML_READER_ERROR:
+		if (p->encoding != YAML_UTF8_ENCODING)
+			return err_at(b->err, b->file, p->problem_offset, "%s", problem);
+		if (p->problem_value != -1)
+			return fail(b, mark_at(b->input, p->problem_offset), "%s (0x%02x)", problem,
+				(unsigned)p->problem_value);
+		return fail(b, mark_at(b->input, p->problem_offset), "%s", problem);
+	default:
+		break;
+	}
+	if (strstr(problem, "cannot start any token") && byte_at(b->input, p->problem_mark) == '\t')
+		return fail(b, p->problem_mark, "a tab cannot indent YAML: use spaces");
+	if (p->context)
+		return fail(b, p->problem_mark, "%s (%s that starts at line %u)", problem, p->context,
+			from_one(p->context_mark.line));
+	return fail(b, p->problem_mark, "%s", problem);
+}
+
+static int
+next_event(struct builder *b, yaml_event_t *event)
+{
+	return yaml_parser_parse(&b->parser, event) ? 0 : fail_parser(b);
+}
+
+static void
+push(struct builder *b, const struct ynode *node)
+{
+	b->stack = xgrow(b->stack, b->n, &b->cap, sizeof(*b->stack));
+	b->stack[b->n++] = node;
+}
+
+static int
+count_nodes(struct builder *b, size_t n, yaml_mark_t mark)
+{
+	b->nodes += n;
+	if (b->nodes > YAML_MAX_NODES)
+		return fail(b, mark, "more than %d nodes (aliases count as what they stand for)", YAML_MAX_NODES);
+	return 0;
+}
+
+static struct ynode *
+new_node(struct builder *b, enum ynode_kind kind, yaml_mark_t mark)
+{
+	struct ynode *node = arena_calloc(b->arena, 1, sizeof(*node));
+
+	node->kind = kind;
+	node->height = 1;
+	node->expanded = 1;
+	node->line = from_one(mark.line);
+	node->column = from_one(mark.column);
+	node->file = b->file;
+	return node;
+}
+
+/* Takes child into the depth and the count of its parent. */
+static void
+account(struct ynode *node, const struct ynode *child)
+{
+	uint64_t sum = (uint64_t)node->expanded + child->expanded;
+
+	node->expanded = sum > UINT32_MAX ? UINT32_MAX : (uint32_t)sum;
+	if (child->height >= node->height)
+		node->height = (uint16_t)(child->height + 1);
+}
+
+static int
+check_limits(struct builder *b, const struct ynode *node, unsigned depth, yaml_mark_t mark)
+{
+	if (node->expanded > YAML_MAX_NODES)
+		return fail(b, mark, "more than %d nodes (aliases count as what they stand for)", YAML_MAX_NODES);
+	if (depth + node->height > YAML_MAX_DEPTH)
+		return fail(b, mark, "nested deeper than %d levels", YAML_MAX_DEPTH);
+	return 0;
+}
+
+/* Reserves the anchor's name while its node is open, so that an alias inside is known to mean itself. */
+static size_t
+open_anchor(struct builder *b, const yaml_char_t *name)
+{
+	struct str key;
+	uint64_t at;
+
+	if (name == NULL)
+		return SIZE_MAX;
+	key = str_c((const char *)name);
+	if (strmap_get(&b->names, key, &at)) {
+		b->anchors[at] = NULL;
+		return (size_t)at;
+	}
+	b->anchors = xgrow(b->anchors, b->nanchors, &b->capanchors, sizeof(*b->anchors));
+	b->anchors[b->nanchors] = NULL;
+	strmap_add(&b->names, arena_str(b->arena, key), b->nanchors);
+	return b->nanchors++;
+}
+
+static void
+close_anchor(struct builder *b, size_t anchor, const struct ynode *node)
+{
+	if (anchor != SIZE_MAX)
+		b->anchors[anchor] = node;
+}
+
+static int
+build_alias(struct builder *b, const yaml_event_t *event, unsigned depth)
+{
+	const char *name = (const char *)event->data.alias.anchor;
+	uint64_t at;
+
+	if (!strmap_get(&b->names, str_c(name), &at))
+		return fail(b, event->start_mark, "alias *%s has no anchor before it", name);
+	if (b->anchors[at] == NULL)
+		return fail(b, event->start_mark, "alias *%s stands inside the node it refers to", name);
+	if (count_nodes(b, 1, event->start_mark) != 0 || check_limits(b, b->anchors[at], depth, event->start_mark) != 0)
+		return -1;
+	push(b, b->anchors[at]);
+	return 0;
+}
+
+#define YAML_TAG "tag:yaml.org,2002:"
+
+/* Only YAML's own tags: nothing in a file may ask for more than text, lists and maps. */
+static bool
+tag_known(const yaml_char_t *tag, enum ynode_kind kind)
+{
+	static const char *const scalar[] = { "str", "int", "float", "bool", "null", "merge", NULL };
+	static const char *const seq[] = { "seq", "python/tuple", NULL };
+	static const char *const map[] = { "map", NULL };
+	const char *const *known = kind == YN_SCALAR ? scalar : kind == YN_SEQ ? seq : map;
+	const char *name = (const char *)tag;
+
+	if (name == NULL || strcmp(name, "!") == 0)
+		return true;
+	if (strncmp(name, YAML_TAG, strlen(YAML_TAG)) != 0)
+		return false;
+	for (; *known != NULL; known++)
+		if (strcmp(name + strlen(YAML_TAG), *known) == 0)
+			return true;
+	return false;
+}
+
+static int
+build_scalar(struct builder *b, const yaml_event_t *event, unsigned depth)
+{
+	const char *tag = (const char *)event->data.scalar.tag;
+	size_t anchor = open_anchor(b, event->data.scalar.anchor);
+	struct ynode *node;
+
+	if (!tag_known(event->data.scalar.tag, YN_SCALAR))
+		return fail(b, event->start_mark, "tag %s is not supported", tag);
+	if (count_nodes(b, 1, event->start_mark) != 0)
+		return -1;
+	node = new_node(b, YN_SCALAR, event->start_mark);
+	node->quoted = event->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
+	if (tag != NULL && strncmp(tag, YAML_TAG, strlen(YAML_TAG)) == 0)
+		node->quoted = strcmp(tag, YAML_TAG "str") == 0;
+	node->text = arena_str(b->arena, str_n((const char *)event->data.scalar.value, event->data.scalar.length));
+	close_anchor(b, anchor, node);
+	push(b, node);
+	return check_limits(b, node, depth, event->start_mark);
+}
+
+/* Pairs in the making, found again by key. */
+struct pairs {
+	struct ypair *p;
+	size_t n;
+	struct strmap index; /* used only when there may be many */
+	bool indexed;
+};
+
+static struct ypair *
+pairs_find(struct pairs *pairs, struct str key)
+{
+	uint64_t at;
+
+	if (pairs->indexed)
+		return strmap_get(&pairs->index, key, &at) ? &pairs->p[at] : NULL;
+	for (size_t i = 0; i < pairs->n; i++)
+		if (str_eq(pairs->p[i].key->text, key))
+			return &pairs->p[i];
+	return NULL;
+}
+
+static void
+pairs_put(struct pairs *pairs, struct ypair pair)
+{
+	struct ypair *old = pairs_find(pairs, pair.key->text);
+
+	if (old != NULL) {
+		*old = pair;
+		return;
+	}
+	if (pairs->indexed)
+		strmap_add(&pairs->index, pair.key->text, pairs->n);
+	pairs->p[pairs->n++] = pair;
+}
+
+static void
+pairs_put_map(struct pairs *pairs, const struct ynode *map)
+{
+	for (size_t i = 0; i < map->n; i++)
+		pairs_put(pairs, map->pairs[i]);
+}
+
+static bool
+is_merge_key(const struct ynode *key)
+{
+	return !key->quoted && str_eqc(key->text, "<<");
+}
+
+/* How many pairs a merge value brings at most; -1 and err if it is neither a map nor a list of maps. */
+static int
+merge_size(struct builder *b, const struct ynode *value, size_t *size)
+{
+	if (value->kind == YN_MAP) {
+		*size = value->n;
+		return 0;
+	}
+	*size = 0;
+	if (value->kind != YN_SEQ)
+		return ynode_fail(value, b->err, "the value of a merge key << must be a map or a list of maps, not %s",
+			ynode_what(value));
+	for (size_t i = 0; i < value->n; i++) {
+		if (value->items[i]->kind != YN_MAP)
+			return ynode_fail(value->items[i], b->err, "a merge key << takes maps only, not %s",
+				ynode_what(value->items[i]));
+		*size += value->items[i]->n;
+	}
+	return 0;
+}
+
+/* The keys of one map must differ. kv: n pairs, key and value in turn. */
+static int
+check_keys(struct builder *b, const struct ynode *const *kv, size_t n, const struct ynode **merge)
+{
+	struct pairs seen = { xcalloc(n, sizeof(struct ypair)), 0, STRMAP_INIT, n > 8 };
+	const struct ypair *old;
+	int result = 0;
+
+	*merge = NULL;
+	for (size_t i = 0; i < n && result == 0; i++) {
+		const struct ynode *key = kv[2 * i];
+
+		if (key->kind != YN_SCALAR) {
+			result = ynode_fail(key, b->err, "a key must be a scalar, not %s", ynode_what(key));
+			break;
+		}
+		old = pairs_find(&seen, key->text);
+		if (old != NULL)
+			result = ynode_fail(key, b->err, "key %.*s occurs twice in one map (first in line %u)",
+				STR_ARG(key->text), old->key->line);
+		else if (is_merge_key(key))
+			*merge = kv[2 * i + 1];
+		pairs_put(&seen, (struct ypair){ key, kv[2 * i + 1] });
+	}
+	free(seen.p);
+	strmap_release(&seen.index);
+	return result;
+}
+
+/*
+ * As PyYAML does it: merged pairs first, those of a later map in a list before
+ * those of an earlier one; a key keeps the place where it came first and takes
+ * the value that came last.
+ */
+static int
+finish_map(struct builder *b, struct ynode *node, size_t from, yaml_mark_t mark)
+{
+	const struct ynode **kv = b->stack == NULL ? NULL : b->stack + from, *merge;
+	size_t n = (b->n - from) / 2, merged = 0, i;
+	struct pairs pairs = { NULL, 0, STRMAP_INIT, false };
+
+	if (check_keys(b, kv, n, &merge) != 0)
+		return -1;
+	if (merge != NULL && (merge_size(b, merge, &merged) != 0 || count_nodes(b, merged, mark) != 0))
+		return -1;
+	pairs.p = arena_calloc(b->arena, n + merged, sizeof(*pairs.p));
+	pairs.indexed = merge != NULL && n + merged > 8;
+	if (merge != NULL && merge->kind == YN_MAP)
+		pairs_put_map(&pairs, merge);
+	for (i = merge != NULL && merge->kind == YN_SEQ ? merge->n : 0; i-- > 0;)
+		pairs_put_map(&pairs, merge->items[i]);
+	for (i = 0; i < n; i++) {
+		struct ypair pair = { kv[2 * i], kv[2 * i + 1] };
+
+		if (merge == NULL)
+			pairs.p[pairs.n++] = pair;
+		else if (!is_merge_key(pair.key))
+			pairs_put(&pairs, pair);
+	}
+	strmap_release(&pairs.index);
+	node->pairs = pairs.p;
+	node->n = pairs.n;
+	for (i = 0; i < node->n; i++) {
+		account(node, node->pairs[i].key);
+		account(node, node->pairs[i].value);
+	}
+	return 0;
+}
+
+static void
+finish_seq(struct builder *b, struct ynode *node, size_t from)
+{
+	node->n = b->n - from;
+	node->items = arena_calloc(b->arena, node->n, sizeof(const struct ynode *));
+	for (size_t i = 0; i < node->n; i++) {
+		node->items[i] = b->stack[from + i];
+		account(node, node->items[i]);
+	}
+}
+
+static int build_node(struct builder *b, const yaml_event_t *event, unsigned depth);
+
+/* Builds nodes onto the stack until the collection's end event. */
+static int
+build_children(struct builder *b, unsigned depth)
+{
+	yaml_event_t event;
+	int result;
+	bool end;
+
+	do {
+		if (next_event(b, &event) != 0)
+			return -1;
+		end = event.type == YAML_SEQUENCE_END_EVENT || event.type == YAML_MAPPING_END_EVENT;
+		result = end ? 0 : build_node(b, &event, depth);
+		yaml_event_delete(&event);
+	} while (!end && result == 0);
+	return result;
+}
+
+static int
+build_collection(struct builder *b, const yaml_event_t *event, unsigned depth)
+{
+	bool map = event->type == YAML_MAPPING_START_EVENT;
+	const yaml_char_t *tag = map ? event->data.mapping_start.tag : event->data.sequence_start.tag;
+	size_t anchor, from = b->n;
+	struct ynode *node = new_node(b, map ? YN_MAP : YN_SEQ, event->start_mark);
+
+	anchor = open_anchor(b, map ? event->data.mapping_start.anchor : event->data.sequence_start.anchor);
+	if (!tag_known(tag, node->kind))
+		return fail(b, event->start_mark, "tag %s is not supported", (const char *)tag);
+	if (count_nodes(b, 1, event->start_mark) != 0 || check_limits(b, node, depth, event->start_mark) != 0)
+		return -1;
+	if (build_children(b, depth + 1) != 0)
+		return -1;
+	if (!map)
+		finish_seq(b, node, from);
+	else if (finish_map(b, node, from, event->start_mark) != 0)
+		return -1;
+	b->n = from;
+	close_anchor(b, anchor, node);
+	push(b, node);
+	return check_limits(b, node, depth, event->start_mark);
+}
+
+/* Pushes the node that event begins; depth is the number of nodes around it. */
+static int
+build_node(struct builder *b, const yaml_event_t *event, unsigned depth)
+{
+	switch (event->type) {
+	case YAML_ALIAS_EVENT:
+		return build_alias(b, event, depth);
+	case YAML_SCALAR_EVENT:
+		return build_scalar(b, event, depth);
+	default:
+		return build_collection(b, event, depth);
+	}
+}
+
+static int
+build_document(struct builder *b)
+{
+	yaml_event_t event;
+	int result = 0;
+	bool end = false, document = false;
+
+	while (!end && result == 0) {
+		if (next_event(b, &event) != 0)
+			return -1;
+		end = event.type == YAML_STREAM_END_EVENT;
+		if (event.type == YAML_DOCUMENT_START_EVENT) {
+			if (document)
+				result = fail(b, event.start_mark, "a second document starts here; only one is allowed");
+			document = true;
+		} else if (!end && event.type != YAML_STREAM_START_EVENT && event.type != YAML_DOCUMENT_END_EVENT) {
+			result = build_node(b, &event, 0);
+		}
+		yaml_event_delete(&event);
+	}
+	return result;
+}
+
+int
+yaml_parse(struct arena *a, const char *file, struct str text, const struct ynode **root, struct err *err)
+{
+	struct builder b = { .arena = a, .input = text, .err = err };
+	int result;
+
+	if (text.len > YAML_MAX_BYTES)
+		return err_input(err, file, "YAML of more than %d MiB", YAML_MAX_BYTES >> 20);
+	b.file = arena_cstr(a, file);
+	if (!yaml_parser_initialize(&b.parser))
+		return err_input(err, file, "not enough memory to parse YAML");
+	yaml_parser_set_input_string(&b.parser, (const unsigned char *)(text.p ? text.p : ""), text.len);
+	result = build_document(&b);
+	if (result == 0)
+		*root = b.n > 0 ? b.stack[0] : new_node(&b, YN_SCALAR, (yaml_mark_t){ 0, 0, 0 });
+	yaml_parser_delete(&b.parser);
+	strmap_release(&b.names);
+	free(b.anchors);
+	free(b.stack);
+	return result;
+}

@@ -1,0 +1,349 @@
+#include "zip/directory.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cursor.h"
+#include "base/xalloc.h"
+#include "zip/end.h"
+
+/* What is told to diag once, however often it is found. */
+struct notes {
+	uint64_t gaps, first_gap;
+	uint64_t hidden;    /* gaps that begin with a record */
+	uint64_t differing;
+	struct str first_differing;
+};
+
+struct reading {
+	struct zip_dir *d;
+	struct source *src;
+	struct notes notes;
+	uint32_t *order; /* entries by the offset of their headers; NULL: as they are */
+	struct buf name;
+	struct err *e;
+};
+
+/* The name in lower case (ASCII), in the arena if that is not itself. */
+static struct str
+folded(struct arena *a, struct str name)
+{
+	char *p;
+	size_t i;
+
+	for (i = 0; i < name.len && !(name.p[i] >= 'A' && name.p[i] <= 'Z'); i++)
+		;
+	if (i == name.len)
+		return name;
+	p = arena_bytes(a, name.len);
+	for (i = 0; i < name.len; i++)
+		p[i] = name.p[i] >= 'A' && name.p[i] <= 'Z' ? (char)(name.p[i] - 'A' + 'a') : name.p[i];
+	return str_n(p, name.len);
+}
+
+static int
+add_name(struct reading *r, size_t i)
+{
+	struct zip_dir *d = r->d;
+	struct str name = d->entries[i].name, key = folded(&d->arena, name);
+	uint64_t other;
+
+	if (strmap_add(&d->by_name, key, i))
+		return 0;
+	strmap_get(&d->by_name, key, &other);
+	if (str_eq(d->entries[other].name, name))
+		return err_input(r->e, source_name(r->src), "the zip has two records '%.*s'", STR_ARG(name));
+	return err_input(r->e, source_name(r->src), "the zip has records '%.*s' and '%.*s', which torch holds for one",
+		STR_ARG(d->entries[other].name), STR_ARG(name));
+}
+
+static int
+read_entries(struct reading *r, const struct zip_end *end)
+{
+	struct zip_dir *d = r->d;
+	uint64_t at = d->start;
+	size_t cap = 0;
+
+	strmap_reserve(&d->by_name, (size_t)end->n);
+	while (at < d->end) {
+		struct zip_entry t;
+
+		if (zip_central(r->src, at, &t, &r->name, &at, r->e) < 0)
+			return -1;
+		if (at > d->end)
+			return err_at(r->e, source_name(r->src), d->end, "the zip's directory ends within an entry");
+		t.name = arena_str(&d->arena, t.name);
+		d->entries = xgrow(d->entries, d->n, &cap, sizeof(*d->entries));
+		d->entries[d->n] = t;
+		if (add_name(r, d->n++) < 0)
+			return -1;
+	}
+	if (d->n != end->n)
+		return err_at(r->e, source_name(r->src), d->start, "the zip's directory has %zu entries, but %" PRIu64
+			" are announced", d->n, end->n);
+	return 0;
+}
+
+/* ---- the entries' own headers */
+
+static int
+gap(struct reading *r, uint64_t from, uint64_t to)
+{
+	enum zip_sign sign;
+
+	if (from >= to)
+		return 0;
+	if (r->notes.gaps++ == 0)
+		r->notes.first_gap = from;
+	if (to - from < 4)
+		return 0;
+	if (zip_sign(r->src, from, &sign, r->e) < 0)
+		return -1;
+	r->notes.hidden += sign != ZIP_SIGN_OTHER;
+	return 0;
+}
+
+static void
+differs(struct reading *r, const struct zip_entry *t)
+{
+	if (r->notes.differing++ == 0)
+		r->notes.first_differing = t->name;
+}
+
+/* What its local header says of what follows an entry. */
+struct behind {
+	bool announced; /* a descriptor */
+	bool wide;
+};
+
+/*
+ * What stands between the end of an entry's data and the next thing at limit. Where CRCs differ the one beside the data
+ * counts: a forward reader has passed it on before it comes to the directory.
+ */
+static int
+check_behind(struct reading *r, struct zip_entry *t, struct behind b, uint64_t limit)
+{
+	uint64_t at = t->data + t->packed, room = limit - at;
+	struct zip_descriptor d;
+	const uint8_t *p;
+	size_t got;
+
+	if (b.announced && (room == 12 || room == 20)) /* without its signature, as some tools write it */
+		return 0;
+	if (b.announced && room >= 16) {
+		if (source_look(r->src, at, 4, &p, &got, r->e) < 0)
+			return -1;
+		if (got == 4 && get_le32(p) == ZIP_SIG_DESCRIPTOR) {
+			if (zip_descriptor(r->src, at, room == 24 || (b.wide && room > 24), &d, r->e) < 0)
+				return -1;
+			if (d.crc != t->crc || d.packed != t->packed || d.size != t->size)
+				differs(r, t);
+			t->crc = d.crc;
+			at = d.end;
+		}
+	}
+	return gap(r, at, limit);
+}
+
+static int
+check_local(struct reading *r, struct zip_entry *t, struct behind *b)
+{
+	const char *file = source_name(r->src);
+	struct zip_local l;
+
+	if (zip_local(r->src, t->header, &l, &r->name, r->e) < 0)
+		return -1;
+	if (!str_eq(l.entry.name, t->name))
+		return err_at(r->e, file, t->header, "record '%.*s' calls itself '%.*s' here: readers would see two archives",
+			STR_ARG(t->name), STR_ARG(l.entry.name));
+	if (l.entry.method != t->method)
+		return err_at(r->e, file, t->header, "record '%.*s' has another packing method here than in the directory",
+			STR_ARG(t->name));
+	t->data = l.entry.data;
+	b->announced = (l.entry.flags & ZIP_FLAG_DESCRIPTOR) != 0;
+	b->wide = l.wide;
+	if ((l.sized && (l.entry.packed != t->packed || l.entry.size != t->size)) ||
+		((!b->announced || l.entry.crc != 0) && l.entry.crc != t->crc))
+		differs(r, t);
+	if (l.sized && !b->announced)
+		t->crc = l.entry.crc;
+	return 0;
+}
+
+static int
+by_header(const void *a, const void *b, void *arg)
+{
+	const struct zip_entry *entries = arg;
+	uint64_t x = entries[*(const uint32_t *)a].header, y = entries[*(const uint32_t *)b].header;
+
+	return (x > y) - (x < y);
+}
+
+static void
+make_order(struct reading *r)
+{
+	const struct zip_dir *d = r->d;
+	size_t i;
+
+	for (i = 1; i < d->n && d->entries[i - 1].header <= d->entries[i].header; i++)
+		;
+	if (i >= d->n)
+		return;
+	r->order = xreallocn(NULL, d->n, sizeof(*r->order));
+	for (i = 0; i < d->n; i++)
+		r->order[i] = (uint32_t)i;
+	qsort_r(r->order, d->n, sizeof(*r->order), by_header, d->entries);
+}
+
+static struct zip_entry *
+in_order(const struct reading *r, size_t i)
+{
+	return &r->d->entries[r->order != NULL ? r->order[i] : i];
+}
+
+/* Reads all local headers in the order of the file. */
+static int
+check_entries(struct reading *r)
+{
+	const struct zip_dir *d = r->d;
+	uint64_t limit;
+	size_t i;
+
+	if (gap(r, 0, d->n > 0 ? in_order(r, 0)->header : d->start) < 0)
+		return -1;
+	for (i = 0; i < d->n; i++) {
+		struct zip_entry *t = in_order(r, i);
+		struct behind b = { false, false };
+
+		if (t->header > d->start)
+			return err_at(r->e, source_name(r->src), d->start, "record '%.*s' lies outside the archive",
+				STR_ARG(t->name));
+		if (check_local(r, t, &b) < 0)
+			return -1;
+		limit = i + 1 < d->n ? in_order(r, i + 1)->header : d->start;
+		if (t->data > limit || t->packed > limit - t->data)
+			return err_at(r->e, source_name(r->src), t->header, "record '%.*s' reaches into what follows it",
+				STR_ARG(t->name));
+		if (check_behind(r, t, b, limit) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void
+tell(const struct reading *r, const struct diag *diag, const struct zip_end *end, uint64_t size)
+{
+	const char *file = source_name(r->src);
+
+	if (r->notes.gaps > 0)
+		diag_warn(diag, "%s: %" PRIu64 " gaps between the records of the zip, the first at byte %" PRIu64, file,
+			r->notes.gaps, r->notes.first_gap);
+	if (r->notes.hidden > 0)
+		diag_warn(diag, "%s: %" PRIu64 " of the gaps hold what looks like records that the directory does not list: other "
+			"readers may see another archive", file, r->notes.hidden);
+	if (r->notes.differing > 0)
+		diag_warn(diag, "%s: %" PRIu64 " records whose CRC or size fields differ within the zip, the first is '%.*s'",
+			file, r->notes.differing, STR_ARG(r->notes.first_differing));
+	zip_trailing(r->src, diag, end->end, size);
+}
+
+static int
+read_all(struct reading *r, const struct diag *diag)
+{
+	struct zip_dir *d = r->d;
+	struct zip_end end;
+	uint64_t size;
+
+	if (source_size(r->src, &size, r->e) < 0 || zip_end_find(r->src, size, &end, r->e) < 0)
+		return -1;
+	if (end.start > end.at || end.size > end.at - end.start || end.n > end.size / ZIP_CENTRAL)
+		return err_at(r->e, source_name(r->src), end.at, "the zip's directory is not where its end record says");
+	d->start = end.start;
+	d->end = end.start + end.size;
+	if (gap(r, d->end, end.at) < 0 || read_entries(r, &end) < 0)
+		return -1;
+	make_order(r);
+	if (check_entries(r) < 0)
+		return -1;
+	tell(r, diag, &end, size);
+	return 0;
+}
+
+int
+zip_open(struct zip_dir *d, struct source *src, const struct diag *diag, struct err *e)
+{
+	struct reading r = { .d = d, .src = src, .name = BUF_INIT, .e = e };
+	int result;
+
+	memset(d, 0, sizeof(*d));
+	arena_init(&d->arena);
+	strmap_init(&d->by_name);
+	result = read_all(&r, diag);
+	free(r.order);
+	buf_release(&r.name);
+	return result;
+}
+
+void
+zip_release(struct zip_dir *d)
+{
+	free(d->entries);
+	strmap_release(&d->by_name);
+	arena_release(&d->arena);
+	d->entries = NULL;
+	d->n = 0;
+}
+
+const struct zip_entry *
+zip_find(const struct zip_dir *d, struct str name)
+{
+	struct arena a = ARENA_INIT;
+	uint64_t i;
+	bool found = strmap_get(&d->by_name, folded(&a, name), &i);
+
+	arena_release(&a);
+	return found ? &d->entries[i] : NULL;
+}
+
+/* Goes on to the end of the input; an end record behind the one at from would be the archive's for others. */
+static int
+scan_rest(struct source *src, uint64_t from, uint64_t *size, struct err *e)
+{
+	const uint8_t *p;
+	size_t got, i;
+
+	for (*size = from;; *size += got - 3) {
+		source_forget(src, *size);
+		if (source_look(src, *size, SOURCE_LOOK_MAX, &p, &got, e) < 0)
+			return -1;
+		for (i = 0; i + 4 <= got; i++) {
+			if (get_le32(p + i) == ZIP_SIG_END)
+				return err_at(e, source_name(src), *size + i,
+					"another end record of a zip: readers would see two archives");
+		}
+		if (got < SOURCE_LOOK_MAX)
+			break;
+	}
+	*size += got;
+	return 0;
+}
+
+int
+zip_tail(struct source *src, uint64_t off, uint64_t start, uint64_t n, const struct diag *diag, struct err *e)
+{
+	struct zip_end end;
+	uint64_t size;
+
+	if (zip_end_read(src, off, &end, e) < 0)
+		return -1;
+	if (end.n != n || end.start != start || end.size != off - start)
+		return err_at(e, source_name(src), off, "the end record of the zip describes another directory than there is");
+	if (scan_rest(src, end.record + 1, &size, e) < 0)
+		return -1;
+	if (size - end.record > ZIP_END + UINT16_MAX)
+		return err_at(e, source_name(src), end.record,
+			"the zip's end record is followed by more than 65535 bytes, so that no reader finds it");
+	zip_trailing(src, diag, end.end, size);
+	return 0;
+}

@@ -1,0 +1,141 @@
+#include "zip/directory.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "base/xalloc.h"
+
+enum { INPUT = 64 * 1024 };
+
+struct zip_inflate {
+	struct source *src;
+	struct str name;
+	uint64_t off, left; /* packed bytes not read yet */
+	uint64_t at, size;  /* bytes given, bytes there must be */
+	z_stream z;
+	bool ended;
+	uint8_t in[INPUT];
+};
+
+static void *
+z_alloc(void *opaque, unsigned n, unsigned size)
+{
+	(void)opaque;
+	return xcalloc(n, size);
+}
+
+static void
+z_free(void *opaque, void *p)
+{
+	(void)opaque;
+	free(p);
+}
+
+struct zip_inflate *
+zip_inflate_new(struct source *src, uint64_t off, uint64_t packed, uint64_t size, struct str name)
+{
+	struct zip_inflate *z = xmalloc(sizeof(*z));
+
+	z->src = src;
+	z->name = name;
+	z->off = off;
+	z->left = packed;
+	z->at = 0;
+	z->size = size;
+	z->ended = false;
+	memset(&z->z, 0, sizeof(z->z));
+	z->z.zalloc = z_alloc;
+	z->z.zfree = z_free;
+	(void)inflateInit2(&z->z, -15); /* fails for lack of memory only, which z_alloc does not report */
+	return z;
+}
+
+void
+zip_inflate_free(struct zip_inflate *z)
+{
+	if (z == NULL)
+		return;
+	inflateEnd(&z->z);
+	free(z);
+}
+
+uint64_t
+zip_inflate_at(const struct zip_inflate *z)
+{
+	return z->at;
+}
+
+static int
+bad(const struct zip_inflate *z, const char *what, struct err *e)
+{
+	return err_at(e, source_name(z->src), z->off - z->z.avail_in, "record '%.*s': %s", STR_ARG(z->name), what);
+}
+
+/* Goes on until the output is full or the packed stream ends. */
+static int
+run(struct zip_inflate *z, struct err *e)
+{
+	size_t n;
+	int r;
+
+	while (!z->ended && z->z.avail_out > 0) {
+		if (z->z.avail_in == 0 && z->left > 0) {
+			n = z->left < INPUT ? (size_t)z->left : INPUT;
+			if (source_read(z->src, z->off, z->in, n, e) < 0)
+				return -1;
+			z->off += n;
+			z->left -= n;
+			z->z.next_in = z->in;
+			z->z.avail_in = (unsigned)n;
+		}
+		r = inflate(&z->z, Z_NO_FLUSH);
+		if (r == Z_STREAM_END)
+			z->ended = true;
+		else if (r == Z_BUF_ERROR && z->left == 0 && z->z.avail_in == 0)
+			return bad(z, "its deflated data ends too early", e);
+		else if (r != Z_OK && r != Z_BUF_ERROR)
+			return bad(z, "its deflated data is damaged", e);
+	}
+	return 0;
+}
+
+/* All was given: nothing more may come out of what is left. */
+static int
+check_end(struct zip_inflate *z, struct err *e)
+{
+	uint8_t more;
+
+	z->z.next_out = &more;
+	z->z.avail_out = 1;
+	if (run(z, e) < 0)
+		return -1;
+	if (z->z.avail_out == 0)
+		return bad(z, "it unpacks to more bytes than it says", e);
+	if (z->left > 0 || z->z.avail_in > 0)
+		return bad(z, "its deflated data ends before its record", e);
+	return 0;
+}
+
+int
+zip_inflate_read(struct zip_inflate *z, void *p, size_t n, struct err *e)
+{
+	uint8_t *to = p;
+	size_t part;
+
+	if (n > z->size - z->at)
+		return bad(z, "a read beyond its end", e);
+	while (n > 0) {
+		part = n < (1u << 30) ? n : (1u << 30);
+		z->z.next_out = to;
+		z->z.avail_out = (unsigned)part;
+		if (run(z, e) < 0)
+			return -1;
+		if (z->z.avail_out > 0)
+			return bad(z, "it unpacks to fewer bytes than it says", e);
+		to += part;
+		n -= part;
+		z->at += part;
+	}
+	return z->at == z->size ? check_end(z, e) : 0;
+}
