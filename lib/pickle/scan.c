@@ -23,7 +23,7 @@ refuse(struct scanner *c, const char *why)
 	c->judge = false;
 	c->s->loads = false;
 	c->s->why_off = c->m.in.op_off;
-	snprintf(c->s->why, sizeof(c->s->why), "%s", why);
+	snprintf(c->s->why, sizeof(c->s->why), "%.*s", (int)sizeof(c->s->why) - 1, why);
 }
 
 static void
@@ -116,7 +116,7 @@ scan_one(struct pickle_scan *s, struct source *src, uint64_t off, uint64_t limit
 	*end = status == 1 ? pickle_reader_at(&c.m.in) : c.m.in.op_off;
 	if (status == 0 && number == 0) {
 		s->broken = true;
-		snprintf(s->damage, sizeof(s->damage), "%s", damage.msg);
+		snprintf(s->damage, sizeof(s->damage), "%.*s", (int)sizeof(s->damage) - 1, damage.msg);
 		if (c.judge)
 			refuse(&c, damage.msg);
 	}
