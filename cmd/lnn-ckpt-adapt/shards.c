@@ -9,7 +9,7 @@
 #include "common/file.h"
 #include "common/progress.h"
 #include "common/tool.h"
-#include "format/sharded.h"
+#include "format/shard_index.h"
 #include "io/folder.h"
 #include "write/split.h"
 
@@ -111,7 +111,7 @@ write_index(struct shards *s, struct err *e)
 		names[n] = p->entries[i].name;
 		files[n++] = arena_cstr(&s->a->arena, s->name.p);
 	}
-	sharded_write_index(&text, names, files, n, s->total);
+	shard_index_write(&text, names, files, n, s->total);
 	buf_addf(&path, "%s/%s", folder_path(s->folder), shard_index_name(s->so->writer));
 	rc = file_write(path.p, buf_str(&text), e);
 	buf_release(&text);

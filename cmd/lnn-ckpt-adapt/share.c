@@ -18,7 +18,7 @@
 #include "common/file.h"
 #include "common/models.h"
 #include "common/tool.h"
-#include "format/sharded.h"
+#include "format/shard_index.h"
 
 /* ---- what a finished shard leaves */
 
@@ -302,7 +302,7 @@ index_text(struct adapt *a, struct buf *text, struct err *e)
 	for (i = 0; i < a->ninputs; i++)
 		for (uint32_t k = 0; k < a->inputs[i].ckpt->nstorages; k++)
 			total += a->inputs[i].ckpt->storages[k].nbytes;
-	sharded_write_index(text, names, files, n, total);
+	shard_index_write(text, names, files, n, total);
 	strmap_release(&seen);
 	free(names);
 	free(files);

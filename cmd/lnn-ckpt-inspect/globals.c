@@ -14,7 +14,7 @@
 #include "common/table.h"
 #include "format/format.h"
 #include "format/pickles.h"
-#include "format/sharded.h"
+#include "format/shard_index.h"
 #include "modes.h"
 
 /* A global of a record, where it is named first. */
@@ -125,7 +125,7 @@ scan_shards(struct globals *g, struct source *src, struct err *e)
 {
 	const char **paths;
 	uint32_t n;
-	int rc = sharded_list(src, &g->arena, &paths, &n, e);
+	int rc = shard_index_list(src, &g->arena, &paths, &n, e);
 
 	for (uint32_t i = 0; rc == 0 && i < n; i++) {
 		struct source *shard;

@@ -4,20 +4,14 @@
 #include <string.h>
 
 #include "base/xalloc.h"
-#include "format/readers.h"
 
-/* In the order in which they are asked. */
-static const struct format_reader *const readers[] = {
-	&format_torch_zip,
-	&format_legacy,
-	&format_safetensors,
-	&format_sharded,
-};
+#define ENTRY(name) &format_##name,
+static const struct format_reader *const readers[] = { FORMAT_READERS(ENTRY) };
+#undef ENTRY
 
-static const struct format_writer *const writers[] = {
-	&writer_torch,
-	&writer_safetensors,
-};
+#define ENTRY(name) &writer_##name,
+static const struct format_writer *const writers[] = { FORMAT_WRITERS(ENTRY) };
+#undef ENTRY
 
 static const struct format_reader *
 find_reader(const uint8_t *head, size_t n)

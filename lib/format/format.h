@@ -1,7 +1,8 @@
 /*
  * format: the containers. A reader recognises its container by content and fills a
  * ckpt; a writer emits a manifest and then takes the storages' bytes in order.
- * To add a container: one file with a const struct, one line in format.c.
+ * To add a container: one file that defines the const struct format_NAME (or writer_NAME), and one line in
+ * FORMAT_READERS (or FORMAT_WRITERS) below.
  */
 #ifndef LNN_FORMAT_FORMAT_H
 #define LNN_FORMAT_FORMAT_H
@@ -21,6 +22,20 @@ struct format_reader {
 	/* Fills c (made by ckpt_new), sets c->ops and c->priv. After a failure ckpt_close(c) is called by the caller. */
 	int (*open)(struct ckpt *c, struct err *e);
 };
+
+/*
+ * The containers that are read, in the order in which they are asked: torch.save since 1.6 and TorchScript; torch.save
+ * before 1.6; safetensors; the index of a sharded set (*.index.json). The file NAME.c defines format_NAME.
+ */
+#define FORMAT_READERS(line) \
+	line(torch_zip) \
+	line(legacy) \
+	line(safetensors) \
+	line(sharded)
+
+#define FORMAT_DECLARE(name) extern const struct format_reader format_##name;
+FORMAT_READERS(FORMAT_DECLARE)
+#undef FORMAT_DECLARE
 
 /* How other files of a sharded set are opened: relative to the index. */
 struct format_opts {
@@ -60,6 +75,15 @@ struct format_writer {
 	/* Position from which bytes must wait for the end; UINT64_MAX: none. Known after begin. */
 	uint64_t (*hold)(struct writer *w);
 };
+
+/* The containers that are written. The file NAME_write.c defines writer_NAME. */
+#define FORMAT_WRITERS(line) \
+	line(torch) \
+	line(safetensors)
+
+#define WRITER_DECLARE(name) extern const struct format_writer writer_##name;
+FORMAT_WRITERS(WRITER_DECLARE)
+#undef WRITER_DECLARE
 
 struct writer {
 	const struct format_writer *format;

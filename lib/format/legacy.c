@@ -1,7 +1,7 @@
 /*
- * Reads what torch.save wrote before 1.6: five pickles (magic number, protocol version, a description of the machine,
+ * legacy: reads what torch.save wrote before 1.6: five pickles (magic number, protocol version, a description of the machine,
  * the object, the list of storage keys), then each storage's count of elements and its bytes. All sizes follow from the
- * pickles, so it is read forward. Facts: FORMATS.md, 3.1. The data is little-endian whatever the third pickle says.
+ * pickles, so it is read forward. The data is little-endian whatever the third pickle says.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 #include "base/xalloc.h"
 #include "pickle/pickle.h"
 #include "format/passed.h"
-#include "format/readers.h"
+#include "format/format.h"
 #include "format/rebuild.h"
 
 enum { PROTOCOL = 1001, COUNT_SIZE = 8, DRAIN = 1 << 16 };
@@ -101,65 +101,78 @@ key_text(const struct vtree *t, uint32_t h, struct buf *digits, struct str *key)
 	return true;
 }
 
-/* The list says in which order the storages come. place (all UINT32_MAX): by number of first use. */
+/* The fifth pickle: a list that says in which order the storages come. */
+struct key_list {
+	struct ckpt *c;
+	const struct strmap *keys; /* storage key -> number of first use */
+	const struct vtree *tree;
+	uint32_t list;
+	uint64_t start;  /* of the pickle */
+	uint32_t *place; /* by number of first use; UINT32_MAX until it is listed */
+};
+
 static int
-place_storages(struct ckpt *c, const struct rebuild *r, uint64_t start, const struct vtree *t, uint32_t list,
-	       uint32_t *place, struct err *e)
+place_key(const struct key_list *l, size_t i, struct str key, struct err *e)
 {
+	uint64_t index;
+
+	if (!strmap_get(l->keys, key, &index))
+		return err_at(e, l->c->file, l->start,
+			      "storage '%.*s' is listed, but nothing refers to it, so that its size is unknown", STR_ARG(key));
+	if (l->place[index] != UINT32_MAX)
+		return err_at(e, l->c->file, l->start, "storage '%.*s' is listed twice", STR_ARG(key));
+	l->place[index] = (uint32_t)i;
+	return 0;
+}
+
+static int
+place_keys(const struct key_list *l, struct err *e)
+{
+	size_t n = value_len(l->tree, l->list);
 	struct buf digits = BUF_INIT;
 	struct str key;
-	uint64_t index;
-	size_t i, n;
-	int result = -1;
+	int rc = 0;
 
-	if (value_kind(t, list) != VALUE_LIST)
-		return err_at(e, c->file, start, "a list of storage keys was expected");
-	n = value_len(t, list);
-	for (i = 0; i < n; i++) {
-		if (!key_text(t, value_item(t, list, i), &digits, &key)) {
-			err_at(e, c->file, start, "entry %zu of the list of storage keys is no key", i);
-			goto out;
-		}
-		if (!strmap_get(&r->keys, key, &index)) {
-			err_at(e, c->file, start, "storage '%.*s' is listed, but nothing refers to it, so that its size is unknown",
-			       STR_ARG(key));
-			goto out;
-		}
-		if (place[index] != UINT32_MAX) {
-			err_at(e, c->file, start, "storage '%.*s' is listed twice", STR_ARG(key));
-			goto out;
-		}
-		place[index] = (uint32_t)i;
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		if (key_text(l->tree, value_item(l->tree, l->list, i), &digits, &key))
+			rc = place_key(l, i, key, e);
+		else
+			rc = err_at(e, l->c->file, l->start, "entry %zu of the list of storage keys is no key", i);
 	}
-	for (i = 0; i < c->nstorages; i++) {
-		if (place[i] == UINT32_MAX) {
-			err_at(e, c->file, start, "storage '%.*s' is missing from the list of storage keys",
-			       STR_ARG(c->storages[i].key));
-			goto out;
-		}
-	}
-	result = 0;
-out:
 	buf_release(&digits);
-	return result;
+	return rc;
+}
+
+static int
+place_storages(const struct key_list *l, struct err *e)
+{
+	if (value_kind(l->tree, l->list) != VALUE_LIST)
+		return err_at(e, l->c->file, l->start, "a list of storage keys was expected");
+	if (place_keys(l, e) < 0)
+		return -1;
+	for (uint32_t i = 0; i < l->c->nstorages; i++) {
+		if (l->place[i] == UINT32_MAX)
+			return err_at(e, l->c->file, l->start, "storage '%.*s' is missing from the list of storage keys",
+				      STR_ARG(l->c->storages[i].key));
+	}
+	return 0;
 }
 
 static int
 read_keys(struct ckpt *c, struct rebuild *r, uint64_t *at, struct err *e)
 {
+	struct key_list l = { .c = c, .keys = &r->keys, .start = *at };
 	struct vtree *tree;
-	uint64_t start = *at;
-	uint32_t *place, root;
-	int result;
+	int result = decode(c, at, &tree, &l.list, e);
 
-	result = decode(c, at, &tree, &root, e);
 	if (result == 0) {
-		place = xmalloc(((size_t)c->nstorages + 1) * sizeof(*place));
-		memset(place, 0xff, c->nstorages * sizeof(*place));
-		result = place_storages(c, r, start, tree, root, place, e);
+		l.tree = tree;
+		l.place = xmalloc(((size_t)c->nstorages + 1) * sizeof(*l.place));
+		memset(l.place, 0xff, c->nstorages * sizeof(*l.place));
+		result = place_storages(&l, e);
 		if (result == 0)
-			result = rebuild_finish(r, place, e);
-		free(place);
+			result = rebuild_finish(r, l.place, e);
+		free(l.place);
 	}
 	vtree_free(tree);
 	return result;

@@ -4,10 +4,9 @@
 
 #include "base/buf.h"
 #include "zip/directory.h"
-#include "format/readers.h"
-#include "format/torch_zip.h"
+#include "format/format.h"
 
-struct finding {
+struct visit {
 	struct source *src;
 	const struct diag *diag;
 	enum pickles_kind *kind;
@@ -45,7 +44,7 @@ failed(const struct err *own, struct err *e)
 
 /* Unpacks as much as there is; a damaged record ends early. -1 only when it cannot be read. */
 static int
-unpack(const struct finding *f, const struct zip_entry *t, struct buf *b, struct err *e)
+unpack(const struct visit *f, const struct zip_entry *t, struct buf *b, struct err *e)
 {
 	struct zip_inflate *z = zip_inflate_new(f->src, t->data, t->packed, t->size, t->name);
 	struct err own = ERR_INIT;
@@ -62,12 +61,12 @@ unpack(const struct finding *f, const struct zip_entry *t, struct buf *b, struct
 }
 
 static int
-deflated(const struct finding *f, const struct zip_entry *t, struct pickle_part *part, struct err *e)
+deflated(const struct visit *f, const struct zip_entry *t, struct pickle_part *part, struct err *e)
 {
 	struct buf b = BUF_INIT;
 	int rc;
 
-	if (torch_check_unpacked(f->src, t, e) < 0)
+	if (zip_check_unpacked(f->src, t, e) < 0)
 		return -1;
 	if (unpack(f, t, &b, e) < 0) {
 		buf_release(&b);
@@ -84,7 +83,7 @@ deflated(const struct finding *f, const struct zip_entry *t, struct pickle_part 
 }
 
 static int
-record(const struct finding *f, const struct zip_entry *t, struct err *e)
+record(const struct visit *f, const struct zip_entry *t, struct err *e)
 {
 	struct pickle_part part = { .src = f->src, .off = t->data, .limit = t->data + t->size, .object = is_object(t->name) };
 	struct buf name = BUF_INIT;
@@ -99,7 +98,7 @@ record(const struct finding *f, const struct zip_entry *t, struct err *e)
 
 /* Without a directory: the first record, which of torch's own zips is data.pkl; where it ends only its STOP says. */
 static int
-first_record(const struct finding *f, struct err *e)
+first_record(const struct visit *f, struct err *e)
 {
 	struct err own = ERR_INIT;
 	struct zip_local l;
@@ -120,7 +119,7 @@ first_record(const struct finding *f, struct err *e)
 }
 
 static int
-each_record(const struct finding *f, struct err *e)
+each_record(const struct visit *f, struct err *e)
 {
 	struct err own = ERR_INIT;
 	struct zip_dir dir;
@@ -146,7 +145,7 @@ each_record(const struct finding *f, struct err *e)
 /* ---- one after the other */
 
 static int
-each_legacy(const struct finding *f, struct err *e)
+each_legacy(const struct visit *f, struct err *e)
 {
 	static const char *const names[] = { "pickle 1 of 5", "pickle 2 of 5", "pickle 3 of 5", "pickle 4 of 5",
 					     "pickle 5 of 5" };
@@ -167,7 +166,7 @@ each_legacy(const struct finding *f, struct err *e)
 }
 
 static int
-bare(const struct finding *f, struct err *e)
+whole_file(const struct visit *f, struct err *e)
 {
 	struct pickle_part part = { .src = f->src, .record = "", .limit = UINT64_MAX, .object = true };
 
@@ -181,7 +180,7 @@ int
 pickles_each(struct source *src, const struct diag *diag, enum pickles_kind *kind,
 	     int (*each)(void *arg, struct pickle_part *part, struct err *e), void *arg, struct err *e)
 {
-	const struct finding f = { src, diag, kind, each, arg };
+	const struct visit f = { src, diag, kind, each, arg };
 	const uint8_t *head;
 	size_t n;
 
@@ -194,5 +193,5 @@ pickles_each(struct source *src, const struct diag *diag, enum pickles_kind *kin
 		return each_legacy(&f, e);
 	if (format_safetensors.probe(head, n) || format_sharded.probe(head, n))
 		return 0;
-	return bare(&f, e);
+	return whole_file(&f, e);
 }

@@ -18,13 +18,13 @@
 #include "base/xalloc.h"
 #include "text/json_read.h"
 #include "format/passed.h"
-#include "format/readers.h"
+#include "format/format.h"
 
 /* A stream's header is asked for in pieces: its length is only a claim until the bytes are there. */
 enum { HEADER_PIECE = 1 << 20 };
 
 /* What an entry of the header says. */
-struct entry {
+struct header_entry {
 	struct str name;
 	uint64_t begin, end;   /* in the data */
 	const uint64_t *shape; /* in items of dtype, behind it the strides; in the arena */
@@ -42,7 +42,7 @@ struct safetensors {
 struct parser {
 	struct ckpt *c;
 	struct json_reader json;
-	struct entry *entries;
+	struct header_entry *entries;
 	size_t n, cap;
 	struct strmap names;
 	bool has_meta;
@@ -55,12 +55,12 @@ struct parser {
 /* ---- the header */
 
 static int
-entry_fail(const struct parser *p, const struct entry *t, struct err *e, const char *fmt, ...)
+entry_fail(const struct parser *p, const struct header_entry *t, struct err *e, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
 /* "FILE: at byte N: tensor NAME: ...", where N is the entry's. */
 static int
-entry_fail(const struct parser *p, const struct entry *t, struct err *e, const char *fmt, ...)
+entry_fail(const struct parser *p, const struct header_entry *t, struct err *e, const char *fmt, ...)
 {
 	char text[800];
 	va_list ap;
@@ -106,7 +106,7 @@ skip_value(struct parser *p, struct err *e)
 }
 
 static int
-parse_dtype(struct parser *p, struct entry *t, struct err *e)
+parse_dtype(struct parser *p, struct header_entry *t, struct err *e)
 {
 	struct str code;
 
@@ -158,7 +158,7 @@ parse_counts(struct parser *p, const char *what, uint64_t *v, unsigned max, unsi
 }
 
 static int
-parse_offsets(struct parser *p, struct entry *t, struct err *e)
+parse_offsets(struct parser *p, struct header_entry *t, struct err *e)
 {
 	uint64_t v[2];
 	unsigned n;
@@ -174,7 +174,7 @@ parse_offsets(struct parser *p, struct entry *t, struct err *e)
 
 /* Bytes of a shape as the header counts it; multiplied in the reference reader's order, so that both overflow alike. */
 static int
-shape_bytes(const struct parser *p, const struct entry *t, const uint64_t *shape, unsigned ndim, uint64_t *bytes,
+shape_bytes(const struct parser *p, const struct header_entry *t, const uint64_t *shape, unsigned ndim, uint64_t *bytes,
 	    struct err *e)
 {
 	const struct dtype_info *info = dtype_info(t->dtype);
@@ -193,7 +193,7 @@ shape_bytes(const struct parser *p, const struct entry *t, const uint64_t *shape
 
 /* Checks and keeps the shape. */
 static int
-take_shape(struct parser *p, struct entry *t, uint64_t *shape, unsigned ndim, struct err *e)
+take_shape(struct parser *p, struct header_entry *t, uint64_t *shape, unsigned ndim, struct err *e)
 {
 	const struct dtype_info *info = dtype_info(t->dtype);
 	struct tensor view = { .dtype = t->dtype };
@@ -232,7 +232,7 @@ field_of(struct str key)
 }
 
 static int
-parse_fields(struct parser *p, struct entry *t, struct err *e)
+parse_fields(struct parser *p, struct header_entry *t, struct err *e)
 {
 	uint64_t shape[TENSOR_NDIM_MAX];
 	unsigned ndim = 0, seen = 0, field;
@@ -267,7 +267,7 @@ parse_fields(struct parser *p, struct entry *t, struct err *e)
 static int
 parse_tensor(struct parser *p, struct err *e)
 {
-	struct entry *t;
+	struct header_entry *t;
 	uint64_t first;
 
 	p->entries = xgrow(p->entries, p->n, &p->cap, sizeof(*p->entries));
@@ -353,7 +353,7 @@ parse_header(struct parser *p, const struct buf *header, struct err *e)
 static int
 compare(const void *a, const void *b)
 {
-	const struct entry *x = a, *y = b;
+	const struct header_entry *x = a, *y = b;
 
 	if (x->begin != y->begin)
 		return x->begin < y->begin ? -1 : 1;
@@ -380,7 +380,7 @@ check_tiling(const struct parser *p, uint64_t *size, struct err *e)
 	uint64_t at = 0;
 
 	for (size_t i = 0; i < p->n; i++) {
-		const struct entry *t = &p->entries[i];
+		const struct header_entry *t = &p->entries[i];
 
 		if (t->begin > at)
 			return entry_fail(p, t, e, "a hole before it: its data begins at %" PRIu64
@@ -404,7 +404,7 @@ fill_tables(struct parser *p, uint64_t data)
 	c->tensors = arena_calloc(&c->arena, n, sizeof(*c->tensors));
 	c->names = arena_calloc(&c->arena, n, sizeof(*c->names));
 	for (size_t i = 0; i < n; i++) {
-		const struct entry *t = &p->entries[i];
+		const struct header_entry *t = &p->entries[i];
 		bool typed = dtype_info(t->dtype)->storage != NULL;
 
 		c->names[i] = t->name;

@@ -12,7 +12,7 @@
 #include "base/num.h"
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "format/readers.h"
+#include "format/format.h"
 
 /* The header is passed on in pieces of about this size. */
 enum { PIECE = 64 * 1024 };
@@ -26,14 +26,14 @@ struct safetensors_out {
 };
 
 /* Where the header goes: counted, and with out also written. */
-struct emit {
+struct header_out {
 	struct buf text;
 	uint64_t len; /* passed on already */
 	struct sink *out;
 };
 
 static int
-emit_flush(struct emit *m, size_t least, struct err *e)
+emit_flush(struct header_out *m, size_t least, struct err *e)
 {
 	if (m->text.len < least)
 		return 0;
@@ -107,7 +107,7 @@ put_tensor(struct buf *b, struct str name, const struct tensor *t, uint64_t begi
 
 /* The header without padding. */
 static int
-put_header(struct emit *o, const struct manifest *m, const uint32_t *tensor, struct err *e)
+put_header(struct header_out *o, const struct manifest *m, const uint32_t *tensor, struct err *e)
 {
 	uint64_t at = 0;
 
@@ -219,7 +219,7 @@ static int
 begin(struct writer *w, struct err *e)
 {
 	struct safetensors_out *s = w->priv;
-	struct emit count = { BUF_INIT, 0, NULL }, write = { BUF_INIT, 0, w->out };
+	struct header_out count = { BUF_INIT, 0, NULL }, write = { BUF_INIT, 0, w->out };
 	uint64_t data, total = 0, padded = 0;
 	uint8_t length[8];
 	int r;

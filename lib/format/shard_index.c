@@ -1,3 +1,5 @@
+#include "format/shard_index.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -6,7 +8,6 @@
 #include "base/xalloc.h"
 #include "text/json_read.h"
 #include "text/json_write.h"
-#include "format/sharded.h"
 
 enum { INDEX_PIECE = 1 << 20 };
 
@@ -192,7 +193,7 @@ shard_index_path(const struct shard_index *x, uint32_t i)
 }
 
 int
-sharded_list(struct source *src, struct arena *a, const char ***paths, uint32_t *n, struct err *e)
+shard_index_list(struct source *src, struct arena *a, const char ***paths, uint32_t *n, struct err *e)
 {
 	struct shard_index x;
 	char *path;
@@ -213,7 +214,7 @@ sharded_list(struct source *src, struct arena *a, const char ***paths, uint32_t 
 }
 
 void
-sharded_write_index(struct buf *b, const struct str *names, const char *const *files, size_t n, uint64_t total_size)
+shard_index_write(struct buf *b, const struct str *names, const char *const *files, size_t n, uint64_t total_size)
 {
 	struct json_writer w;
 

@@ -1,24 +1,261 @@
 /*
- * Reads a sharded set through its index as one checkpoint: its tensors in the order of the weight_map, its storages by
- * shard in the order of first appearance and then as the shard has them.
+ * sharded: reads a sharded set through its index as one checkpoint: its tensors in the order of the weight_map, its
+ * storages by shard in the order of first appearance and then as the shard has them. Only a few of the files are open
+ * at a time. A file that is opened again must be the one it was; one that is closed must not have changed while it was
+ * open.
  */
-#include "format/sharded.h"
-
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/limits.h"
 #include "base/xalloc.h"
-#include "format/readers.h"
-#include "format/shard_files.h"
+#include "format/format.h"
+#include "format/shard_index.h"
+
+/* Files open at a time. */
+enum { SHARDS_OPEN = 32 };
+
+struct shard {
+	char *path;
+	struct source *src; /* NULL while closed */
+	size_t open;        /* while open: its place in shard_files.open */
+	struct ckpt *live;  /* over src, for what only its format's reader can give; or NULL */
+	struct ckpt *index; /* its tree has texts that are still used; may be live. Its source may be closed */
+	bool known;         /* st is set */
+	bool indexed;       /* live was there once */
+	struct stat st;     /* when first opened */
+	unsigned users;     /* while not 0 it stays open */
+	uint64_t used;      /* when last, by shard_files.clock */
+	uint32_t first;     /* number of its storage 0 among those of the set */
+};
+
+struct shard_files {
+	struct shard *shards;
+	uint32_t n;
+	struct shard **open;  /* those that are open */
+	size_t nopen, open_cap;
+	uint64_t clock;
+	const struct diag *diag;
+	const char *file;     /* of the index, for messages */
+	pthread_mutex_t lock; /* of everything here */
+};
 
 struct sharded {
 	struct shard_index index;
 	struct shard_files files;
 };
 
+/* ---- the files */
+
+static void
+shard_files_init(struct shard_files *f, const struct shard_index *x, const char *file, const struct diag *diag)
+{
+	*f = (struct shard_files){ .n = x->nfiles, .file = file, .diag = diag };
+	f->shards = xcalloc(x->nfiles, sizeof(*f->shards));
+	for (uint32_t i = 0; i < f->n; i++)
+		f->shards[i].path = shard_index_path(x, i);
+	pthread_mutex_init(&f->lock, NULL);
+}
+
+/* What stays is a tree; its source is gone. */
+static void
+leave_index(struct shard *s)
+{
+	s->index->src = NULL;
+	s->index->file = s->path;
+}
+
+static void
+close_shard(struct shard_files *f, struct shard *s)
+{
+	if (s->src == NULL)
+		return;
+	if (s->live != s->index)
+		ckpt_close(s->live);
+	s->live = NULL;
+	if (s->index != NULL)
+		leave_index(s);
+	source_close(s->src);
+	s->src = NULL;
+	f->open[s->open] = f->open[--f->nopen];
+	f->open[s->open]->open = s->open;
+}
+
+static void
+shard_files_release(struct shard_files *f)
+{
+	if (f->shards == NULL)
+		return;
+	for (uint32_t i = 0; i < f->n; i++) {
+		struct shard *s = &f->shards[i];
+
+		close_shard(f, s);
+		ckpt_close(s->index);
+		free(s->path);
+	}
+	free(f->shards);
+	free(f->open);
+	f->shards = NULL;
+	pthread_mutex_destroy(&f->lock);
+}
+
+/* Closes the shard that was not used for the longest time, if there are too many. */
+static int
+make_room(struct shard_files *f, struct err *e)
+{
+	struct shard *oldest = NULL;
+	int r;
+
+	if (f->nopen < SHARDS_OPEN)
+		return 0;
+	for (size_t i = 0; i < f->nopen; i++) {
+		struct shard *s = f->open[i];
+
+		if (s->users == 0 && (oldest == NULL || s->used < oldest->used))
+			oldest = s;
+	}
+	if (oldest == NULL)
+		return 0;
+	r = source_verify(oldest->src, e);
+	close_shard(f, oldest);
+	return r;
+}
+
+static bool
+same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+		a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+static int
+check_file(struct shard_files *f, struct shard *s, const struct source *src, struct err *e)
+{
+	struct stat st;
+
+	if (stat(s->path, &st) < 0)
+		return err_sys(e, s->path, "cannot check that it did not change");
+	if (!source_is_file(src, st.st_dev, st.st_ino) || (s->known && !same_file(&st, &s->st)))
+		return err_input(e, s->path, "changed while it was read");
+	s->st = st;
+	s->known = true;
+	if (source_is_stream(src))
+		return err_input(e, f->file, "the shard '%s' is %s", s->path,
+				 S_ISREG(st.st_mode) ? "empty" : "not a regular file");
+	return 0;
+}
+
+static int
+open_shard(struct shard_files *f, struct shard *s, struct err *e)
+{
+	struct source *src;
+
+	if (make_room(f, e) < 0 || source_open(&src, s->path, NULL, e) < 0)
+		return -1;
+	if (check_file(f, s, src, e) < 0) {
+		source_close(src);
+		return -1;
+	}
+	s->src = src;
+	s->open = f->nopen;
+	f->open = xgrow(f->open, f->nopen, &f->open_cap, sizeof(*f->open));
+	f->open[f->nopen++] = s;
+	return 0;
+}
+
+static int
+get(struct shard_files *f, uint32_t i, struct err *e)
+{
+	struct shard *s = &f->shards[i];
+
+	if (s->src == NULL && open_shard(f, s, e) < 0)
+		return -1;
+	s->used = ++f->clock;
+	return 0;
+}
+
+/* Opens shard i if it is closed, perhaps closing another, and keeps it open until shard_put. */
+static int
+shard_get(struct shard_files *f, uint32_t i, struct err *e)
+{
+	int r;
+
+	pthread_mutex_lock(&f->lock);
+	r = get(f, i, e);
+	if (r == 0)
+		f->shards[i].users++;
+	pthread_mutex_unlock(&f->lock);
+	return r;
+}
+
+static void
+shard_put(struct shard_files *f, uint32_t i)
+{
+	pthread_mutex_lock(&f->lock);
+	f->shards[i].users--;
+	pthread_mutex_unlock(&f->lock);
+}
+
+static int
+get_live(struct shard_files *f, uint32_t i, struct err *e)
+{
+	struct shard *s = &f->shards[i];
+	/* What was worth a warning has been said when it was read first. */
+	struct format_opts opts = { s->indexed ? NULL : f->diag, NULL };
+	const uint8_t *head;
+	size_t n;
+
+	if (get(f, i, e) < 0)
+		return -1;
+	if (s->live != NULL)
+		return 0;
+	if (source_look(s->src, 0, FORMAT_PROBE, &head, &n, e) < 0)
+		return -1;
+	if (shard_index_probe(head, n))
+		return err_input(e, f->file, "the shard '%s' is itself an index", s->path);
+	if (format_open(&s->live, s->src, &opts, e) < 0) {
+		s->live = NULL;
+		return -1;
+	}
+	s->indexed = true;
+	return 0;
+}
+
+/* Like shard_get, and has the reader of the shard's format open it (live). The lock is held until shard_put_live. */
+static int
+shard_get_live(struct shard_files *f, uint32_t i, struct err *e)
+{
+	int r;
+
+	pthread_mutex_lock(&f->lock);
+	r = get_live(f, i, e);
+	if (r < 0)
+		pthread_mutex_unlock(&f->lock);
+	return r;
+}
+
+static void
+shard_put_live(struct shard_files *f)
+{
+	pthread_mutex_unlock(&f->lock);
+}
+
+/* Whatever is open has not changed. */
+static int
+shard_files_verify(struct shard_files *f, struct err *e)
+{
+	for (size_t i = 0; i < f->nopen; i++)
+		if (source_verify(f->open[i]->src, e) < 0)
+			return -1;
+	return 0;
+}
+
+/* ---- putting the shards' indexes together */
+
 /* While the shards' indexes are put together. */
-struct slot {
+struct weight {
 	uint32_t value;  /* in the tree of the set; VALUE_ABSENT: made at the end from tensor, if there is a tree */
 	uint32_t tensor; /* for shards without a tree: provisional number */
 };
@@ -31,7 +268,7 @@ struct place {
 struct build {
 	struct ckpt *c;
 	struct sharded *s;
-	struct slot *slots; /* by position in the weight_map */
+	struct weight *weights; /* by position in the weight_map */
 	uint32_t *order;    /* positions by shard, each shard's in the order of the map */
 	struct tensor *tensors; /* numbered as they are met */
 	struct place *places;   /* parallel */
@@ -42,7 +279,7 @@ struct build {
 };
 
 /* One shard on its way in. */
-struct entry {
+struct incoming {
 	struct build *b;
 	struct ckpt *sub;
 	uint32_t shard, pos;
@@ -53,7 +290,7 @@ struct entry {
 /* ---- tensors and storages */
 
 static uint32_t
-add_tensor(struct entry *in, uint32_t index)
+add_tensor(struct incoming *in, uint32_t index)
 {
 	struct build *b = in->b;
 	const struct tensor *t = &in->sub->tensors[index];
@@ -91,7 +328,7 @@ take_crc(struct ckpt *sub, uint32_t i, struct storage *s, struct err *e)
 }
 
 static int
-add_storages(struct entry *in, struct err *e)
+add_storages(struct incoming *in, struct err *e)
 {
 	struct build *b = in->b;
 	struct shard *shard = &b->s->files.shards[in->shard];
@@ -99,7 +336,6 @@ add_storages(struct entry *in, struct err *e)
 	if (b->nstorages + in->sub->nstorages >= STORAGE_NONE)
 		return err_input(e, b->c->file, "the shards have more than 2^32 storages");
 	in->first = shard->first = (uint32_t)b->nstorages;
-	shard->count = in->sub->nstorages;
 	for (uint32_t i = 0; i < in->sub->nstorages; i++) {
 		struct storage *s;
 
@@ -119,14 +355,14 @@ add_storages(struct entry *in, struct err *e)
 static uint32_t
 copy_leaf(void *arg, enum value_leaf kind, uint32_t index)
 {
-	struct entry *in = arg;
+	struct incoming *in = arg;
 
 	return kind == LEAF_STORAGE ? in->first + index : add_tensor(in, index);
 }
 
 /* Copies the value h into the set's tree, then the calls that the tensors it has are wrapped in. */
 static int
-copy_value(struct entry *in, struct value_copier *copier, uint32_t h, uint32_t *out, struct err *e)
+copy_value(struct incoming *in, struct value_copier *copier, uint32_t h, uint32_t *out, struct err *e)
 {
 	struct build *b = in->b;
 	uint32_t wrap;
@@ -148,7 +384,7 @@ copy_value(struct entry *in, struct value_copier *copier, uint32_t h, uint32_t *
 
 /* Takes over what the index says is in this shard. */
 static int
-take_entries(struct entry *in, const struct statedict *sd, const uint32_t *positions, uint32_t n, struct err *e)
+take_entries(struct incoming *in, const struct statedict *sd, const uint32_t *positions, uint32_t n, struct err *e)
 {
 	struct build *b = in->b;
 	const struct shard_index *x = &b->s->index;
@@ -163,9 +399,9 @@ take_entries(struct entry *in, const struct statedict *sd, const uint32_t *posit
 			r = err_input(e, b->c->file, "tensor '%.*s' is to be in the shard '%s', which does not have it",
 				      STR_ARG(x->names[in->pos]), x->files[in->shard]);
 		else if (in->sub->tree == NULL)
-			b->slots[in->pos].tensor = add_tensor(in, entry->tensor);
+			b->weights[in->pos].tensor = add_tensor(in, entry->tensor);
 		else
-			r = copy_value(in, &copier, entry->value, &b->slots[in->pos].value, e);
+			r = copy_value(in, &copier, entry->value, &b->weights[in->pos].value, e);
 	}
 	if (r == 0 && sd->metadata != VALUE_ABSENT && b->metadata == VALUE_ABSENT)
 		r = copy_value(in, &copier, sd->metadata, &b->metadata, e);
@@ -176,7 +412,7 @@ take_entries(struct entry *in, const struct statedict *sd, const uint32_t *posit
 
 /* No tensor of the shard may be one that the index has elsewhere or not at all. */
 static int
-check_entries(struct entry *in, const struct statedict *sd, struct err *e)
+check_entries(struct incoming *in, const struct statedict *sd, struct err *e)
 {
 	struct build *b = in->b;
 	const struct shard_index *x = &b->s->index;
@@ -225,7 +461,7 @@ add_meta(struct build *b, const struct ckpt *sub)
 /* ---- shards */
 
 static int
-take_shard(struct entry *in, const uint32_t *positions, uint32_t n, struct err *e)
+take_shard(struct incoming *in, const uint32_t *positions, uint32_t n, struct err *e)
 {
 	struct ckpt *c = in->b->c, *sub = in->sub;
 	struct statedict sd;
@@ -262,7 +498,7 @@ add_shard(struct build *b, uint32_t i, const uint32_t *positions, uint32_t n, st
 {
 	struct shard_files *files = &b->s->files;
 	struct shard *shard = &files->shards[i];
-	struct entry in = { .b = b, .shard = i };
+	struct incoming in = { .b = b, .shard = i };
 	struct err why = ERR_INIT;
 	int r;
 
@@ -386,9 +622,9 @@ make_root(struct build *b, const uint32_t *number)
 			value_set_leaf(t, h, number[index]);
 	root = value_new_ordered(t);
 	for (uint32_t i = 0; i < x->n; i++) {
-		value = b->slots[i].value;
+		value = b->weights[i].value;
 		if (value == VALUE_ABSENT)
-			value = value_new_leaf(t, LEAF_TENSOR, number[b->slots[i].tensor]);
+			value = value_new_leaf(t, LEAF_TENSOR, number[b->weights[i].tensor]);
 		value_set(t, root, value_new_text(t, VALUE_STR, x->names[i]), value);
 	}
 	if (b->metadata != VALUE_ABSENT) {
@@ -429,14 +665,14 @@ build(struct ckpt *c, struct sharded *s, struct err *e)
 	struct build b = { .c = c, .s = s, .metadata = VALUE_ABSENT };
 	int r;
 
-	b.slots = xmalloc((size_t)s->index.n * sizeof(*b.slots));
+	b.weights = xmalloc((size_t)s->index.n * sizeof(*b.weights));
 	for (uint32_t i = 0; i < s->index.n; i++)
-		b.slots[i] = (struct slot){ VALUE_ABSENT, 0 };
+		b.weights[i] = (struct weight){ VALUE_ABSENT, 0 };
 	r = add_shards(&b, e);
 	take_meta(c);
 	if (r == 0)
 		put_together(&b);
-	free(b.slots);
+	free(b.weights);
 	free(b.tensors);
 	free(b.places);
 	free(b.storages);

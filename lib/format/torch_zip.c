@@ -1,6 +1,11 @@
-#include "format/torch_zip.h"
-
+/*
+ * torch_zip: reads what torch.save has written since 1.6, and TorchScript: a zip whose records lie in one folder, ROOT.
+ * ROOT/data.pkl is the object, ROOT/data/KEY the bytes of a storage, ROOT/version and ROOT/byteorder say what their
+ * names say. A file is read through the directory at its end. A pipe is read forward through the header in front of
+ * each record, as long as the records come as torch writes them; the directory is then held against what came.
+ */
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +13,59 @@
 #include "base/cursor.h"
 #include "base/limits.h"
 #include "base/xalloc.h"
-#include "format/readers.h"
+#include "format/format.h"
+#include "format/rebuild.h"
+#include "io/crc32.h"
+#include "zip/directory.h"
+
+/* Small records have at most this many bytes. */
+enum { TORCH_SMALL = 128 };
+
+/* A record that came by on a stream. */
+struct seen {
+	uint64_t header;
+	uint64_t packed, size;
+	uint32_t crc;
+	uint32_t storage; /* STORAGE_NONE: some other record, */
+	uint32_t name;    /* whose name is this one of others */
+	uint16_t method;
+};
+
+/* A stream that is read through its local headers. */
+struct torch_stream {
+	struct ckpt *c;
+	struct str *root;     /* that of the torch_zip */
+	struct seen *seen;    /* in the order of the stream */
+	size_t n, cap;
+	struct str *others;   /* names of records that are no storages */
+	size_t nothers, others_cap;
+	struct strmap folded; /* the same in lower case */
+	struct strmap keys;   /* storage key -> number of first use */
+	uint32_t *place;      /* from there to the storage; NULL until the order is known */
+	uint32_t *record;     /* by storage: its record, UINT32_MAX until it came */
+	uint8_t *done;        /* by storage */
+	uint64_t at;          /* where the next header is or, if pending, the last record's descriptor */
+	bool pending, wide;
+	bool doubtful;        /* the last record's header states another size than its tensors: stated */
+	uint64_t stated;
+	bool at_directory;
+	bool forgets;         /* what is not needed any more may go */
+	size_t low;           /* records before this one are not needed */
+	size_t outside;       /* records outside the root */
+	size_t differing;     /* records whose CRC or size is stated in two ways */
+	bool version, byteorder, format_version; /* records that came */
+	struct buf name;      /* of the header read last */
+	struct buf lower;     /* a name in lower case */
+	struct zip_local local;
+};
+
+struct torch_zip {
+	struct str root;              /* of the archive; in the arena of the ckpt */
+	struct torch_stream *forward; /* NULL when read through the directory */
+	pthread_mutex_t lock;         /* of the inflater, as several threads may read */
+	struct zip_inflate *inflate;
+	uint32_t inflating;           /* storage that inflate is at */
+};
 
 static bool
 probe(const uint8_t *head, size_t n)
@@ -18,8 +75,9 @@ probe(const uint8_t *head, size_t n)
 
 /* ---- small records */
 
-int
-torch_check_version(struct ckpt *c, struct str text, struct err *e)
+/* Contents of small records that say something: an error names the record. */
+static int
+check_version(struct ckpt *c, struct str text, struct err *e)
 {
 	unsigned v = 0;
 	size_t i = 0;
@@ -35,8 +93,8 @@ torch_check_version(struct ckpt *c, struct str text, struct err *e)
 	return 0;
 }
 
-int
-torch_check_byteorder(struct ckpt *c, struct str text, bool *big, struct err *e)
+static int
+check_byteorder(struct ckpt *c, struct str text, bool *big, struct err *e)
 {
 	*big = str_eqc(text, "big");
 	if (!*big && !str_eqc(text, "little"))
@@ -44,8 +102,12 @@ torch_check_byteorder(struct ckpt *c, struct str text, bool *big, struct err *e)
 	return 0;
 }
 
-const char *
-torch_writer(bool format_version, bool byteorder, bool version_first)
+/*
+ * The program that wrote a file, told from what is seen on a pipe too: whether there are the records .format_version and
+ * byteorder, and whether version stands before the storages.
+ */
+static const char *
+writer_of(bool format_version, bool byteorder, bool version_first)
 {
 	if (format_version)
 		return "torch 2.7 or later";
@@ -54,8 +116,9 @@ torch_writer(bool format_version, bool byteorder, bool version_first)
 	return byteorder ? "torch 2.1 to 2.6" : "torch 1.6 to 2.0";
 }
 
-struct str
-torch_below(struct str root, struct str name)
+/* The part of a record's name behind "ROOT/"; p is NULL if it is not below root. */
+static struct str
+below_root(struct str root, struct str name)
 {
 	if (name.len <= root.len || !str_starts(name, root) || name.p[root.len] != '/')
 		return str_n(NULL, 0);
@@ -63,6 +126,23 @@ torch_below(struct str root, struct str name)
 }
 
 /* ---- a storage's bytes */
+
+static void
+stream_free(struct torch_stream *f)
+{
+	if (f == NULL)
+		return;
+	free(f->seen);
+	free(f->others);
+	strmap_release(&f->folded);
+	strmap_release(&f->keys);
+	free(f->place);
+	free(f->record);
+	free(f->done);
+	buf_release(&f->name);
+	buf_release(&f->lower);
+	free(f);
+}
 
 static int
 read_deflated(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
@@ -87,8 +167,9 @@ read_deflated(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n,
 	return zip_inflate_read(z->inflate, p, n, e);
 }
 
-int
-torch_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
+/* Reads a storage; of a deflated one anywhere, but forward is best. */
+static int
+read_storage(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
 {
 	struct torch_zip *z = c->priv;
 	const struct storage *s = &c->storages[storage];
@@ -102,20 +183,20 @@ torch_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, st
 	return r;
 }
 
-void
-torch_close(struct ckpt *c)
+static void
+close_zip(struct ckpt *c)
 {
 	struct torch_zip *z = c->priv;
 
 	if (z == NULL)
 		return;
-	torch_forward_free(z->forward);
+	stream_free(z->forward);
 	zip_inflate_free(z->inflate);
 	pthread_mutex_destroy(&z->lock);
 }
 
-static const struct ckpt_ops torch_ops = { .name = "torch", .read = torch_read, .close = torch_close };
-static const struct ckpt_ops script_ops = { .name = "torchscript", .read = torch_read, .close = torch_close };
+static const struct ckpt_ops torch_ops = { .name = "torch", .read = read_storage, .close = close_zip };
+static const struct ckpt_ops script_ops = { .name = "torchscript", .read = read_storage, .close = close_zip };
 
 /* ---- through the directory */
 
@@ -182,7 +263,7 @@ find_root(struct opening *o)
 			STR_ARG(first), str_ends(first, str_c(".npy")) ? " (a numpy .npz file?)" : "");
 	z->root = arena_str(&o->c->arena, str_n(first.p, (size_t)(slash - first.p)));
 	for (i = 0; i < o->dir.n; i++)
-		outside += torch_below(z->root, o->dir.entries[i].name).p == NULL;
+		outside += below_root(z->root, o->dir.entries[i].name).p == NULL;
 	if (outside > 0)
 		diag_warn(o->c->diag, "%s: %zu of its records lie outside the folder '%.*s': torch.load refuses such a file",
 			o->c->file, outside, STR_ARG(z->root));
@@ -200,24 +281,14 @@ read_marks(struct opening *o)
 		version = find_c(o, "version");
 	if (version == NULL)
 		return err_input(o->e, o->c->file, "it has no record 'version', so torch refuses it");
-	if (read_small(o, version, room, &text) < 0 || torch_check_version(o->c, text, o->e) < 0)
+	if (read_small(o, version, room, &text) < 0 || check_version(o->c, text, o->e) < 0)
 		return -1;
 	if (order != NULL && (read_small(o, order, room, &text) < 0 ||
-		torch_check_byteorder(o->c, text, &o->c->big_endian, o->e) < 0))
+		check_byteorder(o->c, text, &o->c->big_endian, o->e) < 0))
 		return -1;
 	o->version_at = version->data;
 	o->byteorder = order != NULL;
 	o->format_version = find_c(o, ".format_version") != NULL || find_c(o, ".storage_alignment") != NULL;
-	return 0;
-}
-
-int
-torch_check_unpacked(const struct source *src, const struct zip_entry *t, struct err *e)
-{
-	if (t->size > UNPACK_FREE && t->size / UNPACK_RATIO > t->packed)
-		return err_at(e, source_name(src), t->data,
-			"record '%.*s' would unpack to %" PRIu64 " bytes, more than %d times its size", STR_ARG(t->name), t->size,
-			UNPACK_RATIO);
 	return 0;
 }
 
@@ -228,7 +299,7 @@ unpack(struct opening *o, const struct zip_entry *t, struct buf *b)
 	struct zip_inflate *z;
 	int r = 0;
 
-	if (torch_check_unpacked(o->c->src, t, o->e) < 0)
+	if (zip_check_unpacked(o->c->src, t, o->e) < 0)
 		return -1;
 	z = zip_inflate_new(o->c->src, t->data, t->packed, t->size, t->name);
 	while (r == 0 && b->len < t->size) {
@@ -285,7 +356,7 @@ find_storage(struct opening *o, struct str key, const struct zip_entry *before)
 
 	if (before != NULL && before + 1 < o->dir.entries + o->dir.n) {
 		next = before + 1;
-		below = torch_below(((const struct torch_zip *)o->c->priv)->root, next->name);
+		below = below_root(((const struct torch_zip *)o->c->priv)->root, next->name);
 		if (below.len == key.len + 5 && str_starts(below, str_c("data/")) && str_eq(str_from(below, 5), key))
 			return next;
 	}
@@ -391,12 +462,850 @@ open_directory(struct ckpt *c, struct err *e)
 	if (r == 0)
 		r = read_tree(&o);
 	if (r == 0)
-		c->writer = torch_writer(o.format_version, o.byteorder,
+		c->writer = writer_of(o.format_version, o.byteorder,
 			c->nstorages == 0 || o.version_at < c->storages[0].offset);
 	zip_release(&o.dir);
 	buf_release(&o.name);
 	return r;
 }
+
+/* ---- a stream: the records as they come */
+
+/* The whole name of record i into b. */
+static void
+stream_name(const struct torch_stream *f, size_t i, struct buf *b)
+{
+	const struct seen *s = &f->seen[i];
+
+	if (s->storage == STORAGE_NONE) {
+		buf_addstr(b, f->others[s->name]);
+		return;
+	}
+	buf_addstr(b, *f->root);
+	buf_adds(b, "/data/");
+	buf_addstr(b, f->c->storages[s->storage].key);
+}
+
+static bool
+fits(const struct seen *s, uint64_t packed, uint64_t size)
+{
+	return packed == s->packed && size == s->size;
+}
+
+/* How long a descriptor without its signature is, that says what is known of s; 0: these n bytes are none. */
+static size_t
+unsigned_descriptor(const struct seen *s, const uint8_t *p, size_t n)
+{
+	if (n >= 20 && fits(s, get_le64(p + 4), get_le64(p + 12)))
+		return 20;
+	return n >= 12 && fits(s, get_le32(p + 4), get_le32(p + 8)) ? 12 : 0;
+}
+
+/* Reads the descriptor of the last record, if it is still to be read. */
+static int
+stream_descriptor(struct torch_stream *f, struct err *e)
+{
+	struct zip_descriptor d;
+	struct seen *s;
+	const uint8_t *p;
+	size_t got;
+
+	if (!f->pending)
+		return 0;
+	s = &f->seen[f->n - 1];
+	if (source_look(f->c->src, f->at, 24, &p, &got, e) < 0)
+		return -1;
+	f->pending = false;
+	if (got < 4 || get_le32(p) != ZIP_SIG_DESCRIPTOR) { /* without it, or missing: what follows shows it */
+		f->at += unsigned_descriptor(s, p, got);
+		return 0;
+	}
+	/* Its width is not always what the header lets expect. (Of an empty record the wide one reads as a narrow one, too.) */
+	if (got >= 24 && fits(s, get_le64(p + 8), get_le64(p + 16)))
+		f->wide = true;
+	else if (got >= 16 && fits(s, get_le32(p + 8), get_le32(p + 12)))
+		f->wide = false;
+	if (zip_descriptor(f->c->src, f->at, f->wide, &d, e) < 0)
+		return -1;
+	if ((s->crc != 0 && s->crc != d.crc) || !fits(s, d.packed, d.size))
+		f->differing++;
+	s->crc = d.crc;
+	f->at = d.end;
+	return 0;
+}
+
+/* Forgets what nobody needs any more. */
+static void
+stream_forget(struct torch_stream *f)
+{
+	const struct ckpt *c = f->c;
+
+	if (!f->forgets)
+		return;
+	while (f->low < f->n && (f->seen[f->low].storage == STORAGE_NONE || f->done[f->seen[f->low].storage]))
+		f->low++;
+	source_forget(c->src, f->low < f->n ? c->storages[f->seen[f->low].storage].offset : f->at);
+}
+
+/* Adds the record of f->local, of known packed size, and goes on behind its data. */
+static void
+stream_add(struct torch_stream *f, uint64_t packed, uint64_t size, uint32_t storage)
+{
+	const struct zip_entry *t = &f->local.entry;
+
+	f->seen = xgrow(f->seen, f->n, &f->cap, sizeof(*f->seen));
+	f->seen[f->n++] = (struct seen){ t->header, packed, size, t->crc, storage, (uint32_t)(f->nothers - 1),
+		t->method };
+	f->at = t->data + packed;
+	f->pending = (t->flags & ZIP_FLAG_DESCRIPTOR) != 0;
+	f->wide = f->local.wide;
+	f->doubtful = false;
+}
+
+/* ---- a stream: records that are no storages */
+
+/* True when the bytes at off are the descriptor of a record that began size bytes before and has that CRC. */
+static int
+is_descriptor(struct torch_stream *f, uint64_t off, uint64_t size, uint32_t crc, bool *is, struct err *e)
+{
+	size_t n = f->local.wide ? 24 : 16, got;
+	const uint8_t *p;
+
+	*is = false;
+	if (source_look(f->c->src, off, n, &p, &got, e) < 0)
+		return -1;
+	if (got < n || get_le32(p) != ZIP_SIG_DESCRIPTOR || (get_le32(p + 4) != crc && get_le32(p + 4) != 0))
+		return 0;
+	*is = f->local.wide ? get_le64(p + 16) == size : get_le32(p + 12) == size;
+	return 0;
+}
+
+/* The size of a stored record that does not say it: it ends where a descriptor follows that fits. */
+static int
+find_end(struct torch_stream *f, uint64_t *size, struct err *e)
+{
+	uint64_t start = f->local.entry.data, at = start;
+	uint32_t crc = 0;
+	const uint8_t *p;
+	size_t got, i;
+	bool is;
+
+	for (;;) {
+		if (source_look(f->c->src, at, 4096, &p, &got, e) < 0)
+			return -1;
+		for (i = 0; i + 4 <= got && get_le32(p + i) != ZIP_SIG_DESCRIPTOR; i++)
+			;
+		crc = crc32_add(crc, p, i);
+		at += i;
+		if (i + 4 > got) {
+			if (got < 4096)
+				return err_at(e, f->c->file, at,
+					"cut off in record '%.*s' (or the descriptor that says its size is wrong: then give the "
+					"checkpoint as a file)",
+					STR_ARG(f->local.entry.name));
+			continue;
+		}
+		if (is_descriptor(f, at, at - start, crc, &is, e) < 0)
+			return -1;
+		if (is)
+			break;
+		/* A look may have moved what p shows. */
+		if (source_look(f->c->src, at, 1, &p, &got, e) < 0)
+			return -1;
+		crc = crc32_add(crc, p, 1);
+		at++;
+	}
+	*size = at - start;
+	return 0;
+}
+
+/* What the record behind "ROOT/" says, if it is one of those that say something. */
+static int
+read_mark(struct torch_stream *f, struct str what, uint64_t size, struct err *e)
+{
+	struct ckpt *c = f->c;
+	char room[TORCH_SMALL];
+	struct str text = { room, size < TORCH_SMALL ? (size_t)size : TORCH_SMALL };
+	bool version = str_eqc(what, "version") || str_eqc(what, ".data/version"), big;
+
+	if (str_eqc(what, ".format_version") || str_eqc(what, ".storage_alignment"))
+		f->format_version = true;
+	if (!version && !str_eqc(what, "byteorder"))
+		return 0;
+	if (source_read(c->src, f->local.entry.data, room, text.len, e) < 0)
+		return -1;
+	if (version) {
+		f->version = true;
+		return check_version(c, text, e);
+	}
+	if (check_byteorder(c, text, &big, e) < 0)
+		return -1;
+	if (f->forgets && big != c->big_endian)
+		return err_at(e, c->file, f->local.entry.data,
+			"its record 'byteorder' says big only after the data: give it as a file, not through a pipe");
+	c->big_endian = big;
+	f->byteorder = true;
+	return 0;
+}
+
+static int
+twice(const struct torch_stream *f, struct str other, struct err *e)
+{
+	struct str name = f->local.entry.name;
+
+	if (str_eq(name, other))
+		return err_at(e, f->c->file, f->local.entry.header, "the zip has two records '%.*s'", STR_ARG(name));
+	return err_at(e, f->c->file, f->local.entry.header,
+		"the zip has records '%.*s' and '%.*s', which torch holds for one", STR_ARG(other), STR_ARG(name));
+}
+
+/* name in lower case, until the next call. */
+static struct str
+lower(struct torch_stream *f, struct str name)
+{
+	char *p;
+
+	buf_clear(&f->lower);
+	p = buf_room(&f->lower, name.len);
+	f->lower.len = name.len;
+	for (size_t i = 0; i < name.len; i++)
+		p[i] = name.p[i] >= 'A' && name.p[i] <= 'Z' ? (char)(name.p[i] - 'A' + 'a') : name.p[i];
+	return str_n(p, name.len);
+}
+
+/* Takes note of the name of the header just read, unless one came that is the same but for its case. */
+static int
+note_name(struct torch_stream *f, struct err *e)
+{
+	struct str key = lower(f, f->local.entry.name);
+	uint64_t i;
+
+	if (strmap_get(&f->folded, key, &i))
+		return twice(f, f->others[i], e);
+	strmap_add(&f->folded, arena_str(&f->c->arena, key), f->nothers);
+	f->others = xgrow(f->others, f->nothers, &f->others_cap, sizeof(*f->others));
+	f->others[f->nothers++] = arena_str(&f->c->arena, f->local.entry.name);
+	return 0;
+}
+
+/* What stands behind "ROOT/data/", or NULL. Case is looked at in neither of them. */
+static struct str
+storage_key(const struct torch_stream *f, struct str name)
+{
+	static const char data[] = "/data/";
+	size_t n = f->root->len + sizeof(data) - 1;
+
+	if (name.len < n || !str_eq_nocase(str_n(name.p, f->root->len), *f->root) ||
+		!str_eqc_nocase(str_n(name.p + f->root->len, sizeof(data) - 1), data))
+		return str_n(NULL, 0);
+	return str_from(name, n);
+}
+
+/* Is the name in lower case that of a storage? */
+static int
+check_keys(struct torch_stream *f, struct err *e)
+{
+	struct str key = storage_key(f, buf_str(&f->lower));
+	struct buf other = BUF_INIT;
+
+	if (key.p == NULL || !strmap_get(&f->keys, key, NULL))
+		return 0;
+	buf_addf(&other, "%.*s/data/%.*s", STR_ARG(*f->root), STR_ARG(key));
+	twice(f, buf_str(&other), e);
+	buf_release(&other);
+	return -1;
+}
+
+/* Takes note of the name of the header just read, which is no storage's; refuses one that came already, or will. */
+static int
+stream_note_other(struct torch_stream *f, struct err *e)
+{
+	return note_name(f, e) < 0 || check_keys(f, e) < 0 ? -1 : 0;
+}
+
+/* The same for a storage: its name is kept only if it has capitals, or it could not be found again. */
+static int
+note_storage(struct torch_stream *f, struct err *e)
+{
+	struct str name = f->local.entry.name, key = storage_key(f, name);
+	uint64_t i;
+
+	if (strmap_get(&f->folded, lower(f, name), &i))
+		return twice(f, f->others[i], e);
+	if (str_eq(storage_key(f, buf_str(&f->lower)), key))
+		return 0;
+	return stream_note_other(f, e);
+}
+
+/* Can the record of that header be passed by? Not if it is deflated and its size is to come behind it. */
+static bool
+stream_can_pass(const struct torch_stream *f)
+{
+	return f->local.sized || f->local.entry.method == ZIP_STORED;
+}
+
+static int
+take_other(struct torch_stream *f, struct str what, struct err *e)
+{
+	const struct zip_entry *t = &f->local.entry;
+	uint64_t packed = t->packed, size = t->method == ZIP_STORED ? t->packed : t->size;
+
+	f->outside += what.p == NULL;
+	if (!stream_can_pass(f))
+		return err_at(e, f->c->file, t->header, "record '%.*s' is deflated and of unknown size, which cannot be read "
+			"from a pipe here: give the checkpoint as a file", STR_ARG(t->name));
+	if (stream_note_other(f, e) < 0)
+		return -1;
+	if (!f->local.sized) {
+		if (find_end(f, &size, e) < 0)
+			return -1;
+		packed = size;
+	} else if (t->size != size) {
+		f->differing++;
+	}
+	if (what.p != NULL && t->method == ZIP_STORED && read_mark(f, what, size, e) < 0)
+		return -1;
+	stream_add(f, packed, size, STORAGE_NONE);
+	return 0;
+}
+
+/* ---- a stream: storages */
+
+static int
+take_storage(struct torch_stream *f, uint32_t i, struct err *e)
+{
+	struct storage *s = &f->c->storages[i];
+	const struct zip_entry *t = &f->local.entry;
+
+	if (f->record[i] != UINT32_MAX)
+		return twice(f, t->name, e);
+	if (note_storage(f, e) < 0)
+		return -1;
+	if (!f->local.sized && t->method != ZIP_STORED)
+		return err_at(e, f->c->file, t->header, "record '%.*s' is deflated and of unknown size, which cannot be read "
+			"from a pipe here: give the checkpoint as a file", STR_ARG(t->name));
+	s->offset = t->data;
+	s->packed = t->method == ZIP_STORED ? s->nbytes : t->packed;
+	if (t->method == ZIP_DEFLATED)
+		s->flags |= STORAGE_DEFLATED;
+	f->record[i] = (uint32_t)f->n;
+	stream_add(f, s->packed, s->nbytes, i);
+	/* Whether header or tensors are right is seen at the record's end. */
+	f->stated = t->size != s->nbytes ? t->size : t->packed;
+	f->doubtful = f->local.sized && (t->size != s->nbytes || t->packed != s->packed);
+	f->differing += f->doubtful;
+	f->pending |= f->doubtful;
+	return 0;
+}
+
+/* ---- a stream: one record after the other */
+
+/* Where the next record should be there is none. */
+static int
+no_record(const struct torch_stream *f, struct err *e)
+{
+	const struct seen *s = f->n > 0 ? &f->seen[f->n - 1] : NULL;
+	struct buf name = BUF_INIT;
+
+	if (s == NULL)
+		return err_at(e, f->c->file, f->at, "no record of a zip begins here");
+	stream_name(f, f->n - 1, &name);
+	if (f->doubtful)
+		err_at(e, f->c->file, s->header, "record '%.*s' has %" PRIu64 " bytes by its header, but its tensors say %" PRIu64,
+			STR_ARG(buf_str(&name)), f->stated, s->size);
+	else
+		err_at(e, f->c->file, f->at, "record '%.*s' does not end here (or something lies between the records: then give "
+			"the checkpoint as a file)", STR_ARG(buf_str(&name)));
+	buf_release(&name);
+	return -1;
+}
+
+/* Reads the next header into f->local, or sets at_directory. */
+static int
+stream_header(struct torch_stream *f, struct err *e)
+{
+	enum zip_sign sign;
+
+	if (stream_descriptor(f, e) < 0 || zip_sign(f->c->src, f->at, &sign, e) < 0)
+		return -1;
+	f->at_directory = sign == ZIP_SIGN_CENTRAL || sign == ZIP_SIGN_END;
+	if (f->at_directory)
+		return 0;
+	if (sign == ZIP_SIGN_OTHER)
+		return no_record(f, e);
+	return zip_local(f->c->src, f->at, &f->local, &f->name, e);
+}
+
+/* Goes on behind the record of that header: a storage's, or another, which is read if it says something. */
+static int
+stream_take(struct torch_stream *f, struct err *e)
+{
+	struct str what = below_root(*f->root, f->local.entry.name);
+	uint64_t i;
+
+	if (what.p != NULL && f->place != NULL && str_starts(what, str_c("data/")) &&
+		strmap_get(&f->keys, str_from(what, 5), &i))
+		return take_storage(f, f->place[i], e);
+	return take_other(f, what, e);
+}
+
+/* Reads the next header and its record, or sets at_directory. */
+static int
+stream_next(struct torch_stream *f, struct err *e)
+{
+	if (stream_header(f, e) < 0)
+		return -1;
+	if (!f->at_directory && stream_take(f, e) < 0)
+		return -1;
+	stream_forget(f);
+	return 0;
+}
+
+/* ---- a stream: operations */
+
+static struct torch_stream *
+forward_of(const struct ckpt *c)
+{
+	return ((const struct torch_zip *)c->priv)->forward;
+}
+
+static int
+missing(const struct ckpt *c, uint32_t storage, struct err *e)
+{
+	return err_input(e, c->file, "its record 'data/%.*s' is missing", STR_ARG(c->storages[storage].key));
+}
+
+static int
+stream_locate(struct ckpt *c, uint32_t storage, struct err *e)
+{
+	struct torch_stream *f = forward_of(c);
+
+	while (f->record[storage] == UINT32_MAX) {
+		if (f->at_directory)
+			return missing(c, storage, e);
+		if (stream_next(f, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+stream_crc(struct ckpt *c, uint32_t storage, uint32_t *value, bool *known, struct err *e)
+{
+	struct torch_stream *f = forward_of(c);
+
+	if (stream_locate(c, storage, e) < 0)
+		return -1;
+	if (f->record[storage] == f->n - 1 && stream_descriptor(f, e) < 0)
+		return -1;
+	*value = f->seen[f->record[storage]].crc;
+	*known = *value != 0 || c->storages[storage].nbytes == 0;
+	return 0;
+}
+
+static int
+stream_done(struct ckpt *c, uint32_t storage, struct err *e)
+{
+	struct torch_stream *f = forward_of(c);
+
+	f->done[storage] = 1;
+	stream_forget(f);
+	return f->record[storage] == f->n - 1 ? stream_descriptor(f, e) : 0;
+}
+
+/* ---- a stream: the directory against what was seen */
+
+static bool
+is_mark(struct str what)
+{
+	return str_eqc(what, "version") || str_eqc(what, ".data/version") || str_eqc(what, "byteorder") ||
+		str_eqc(what, ".format_version") || str_eqc(what, ".storage_alignment");
+}
+
+/* Does a record say what the tensors are? what: its name below the root. */
+static bool
+says(struct str what)
+{
+	return is_mark(what) || str_eqc(what, "data.pkl");
+}
+
+static int
+by_header(const void *key, const void *entry)
+{
+	const uint64_t *header = key;
+	const struct seen *s = entry;
+
+	return (*header > s->header) - (*header < s->header);
+}
+
+struct comparing {
+	struct torch_stream *f;
+	uint8_t *matched; /* by record */
+	struct buf name, own;
+	size_t next;      /* the record expected */
+};
+
+static int
+compare_entry(struct comparing *k, const struct zip_entry *t, uint64_t off, struct err *e)
+{
+	struct torch_stream *f = k->f;
+	const char *file = f->c->file;
+	const struct seen *s = k->next < f->n ? &f->seen[k->next] : NULL;
+	size_t i;
+
+	if ((s == NULL || s->header != t->header) && f->seen != NULL)
+		s = bsearch(&t->header, f->seen, f->n, sizeof(*f->seen), by_header);
+	if (s == NULL)
+		return err_at(e, file, off, "the zip's directory lists '%.*s' at byte %" PRIu64 ", where there is no record",
+			STR_ARG(t->name), t->header);
+	i = (size_t)(s - f->seen);
+	buf_clear(&k->own);
+	stream_name(f, i, &k->own);
+	if (!str_eq(t->name, buf_str(&k->own)) || k->matched[i])
+		return err_at(e, file, off, "the zip's directory calls record '%.*s' '%.*s': readers would see two archives",
+			STR_ARG(buf_str(&k->own)), STR_ARG(t->name));
+	if (t->size != s->size || t->packed != s->packed)
+		return err_at(e, file, off, "the zip's directory says that '%.*s' has %" PRIu64 " bytes, but it has %" PRIu64,
+			STR_ARG(t->name), t->size, s->size);
+	if (t->method != s->method)
+		return err_at(e, file, off, "the zip's directory gives record '%.*s' another packing method",
+			STR_ARG(t->name));
+	f->differing += t->crc != s->crc;
+	k->matched[i] = 1;
+	k->next = i + 1;
+	return 0;
+}
+
+/* Records that the directory does not have: those that say nothing are passed over, as gaps are. */
+static int
+check_unlisted(const struct comparing *k, struct err *e)
+{
+	const struct torch_stream *f = k->f;
+	uint64_t first = 0;
+	size_t i, n = 0;
+
+	for (i = f->n; i-- > 0;) {
+		const struct seen *s = &f->seen[i];
+
+		if (k->matched[i])
+			continue;
+		if (s->storage != STORAGE_NONE || says(below_root(*f->root, f->others[s->name])))
+			return err_at(e, f->c->file, f->at, "the zip's directory lacks a record that came: readers would see two "
+				"archives");
+		first = s->header;
+		n++;
+	}
+	if (n > 0)
+		diag_warn(f->c->diag, "%s: %zu gaps between the records of the zip, the first at byte %" PRIu64, f->c->file, n,
+			first);
+	return 0;
+}
+
+static int
+compare_directory(struct torch_stream *f, struct err *e)
+{
+	struct comparing k = { .f = f, .name = BUF_INIT, .own = BUF_INIT };
+	struct source *src = f->c->src;
+	struct zip_entry t;
+	enum zip_sign sign;
+	uint64_t at = f->at, off;
+	size_t n;
+	int r = 0;
+
+	k.matched = xcalloc(f->n, 1);
+	for (n = 0; r == 0; n++) {
+		r = zip_sign(src, at, &sign, e);
+		if (r < 0 || sign != ZIP_SIGN_CENTRAL)
+			break;
+		off = at;
+		r = zip_central(src, off, &t, &k.name, &at, e);
+		if (r == 0)
+			r = compare_entry(&k, &t, off, e);
+		source_forget(src, at);
+	}
+	if (r == 0)
+		r = check_unlisted(&k, e);
+	if (r == 0)
+		r = zip_tail(src, at, f->at, n, f->c->diag, e);
+	free(k.matched);
+	buf_release(&k.name);
+	buf_release(&k.own);
+	return r;
+}
+
+static int
+stream_finish(struct ckpt *c, struct err *e)
+{
+	struct torch_stream *f = forward_of(c);
+	uint32_t i;
+
+	memset(f->done, 1, c->nstorages);
+	stream_forget(f);
+	while (!f->at_directory) {
+		if (stream_next(f, e) < 0)
+			return -1;
+	}
+	for (i = 0; i < c->nstorages; i++) {
+		if (f->record[i] == UINT32_MAX)
+			return missing(c, i, e);
+	}
+	if (!f->version)
+		return err_input(e, c->file, "it has no record 'version', so torch refuses it");
+	if (compare_directory(f, e) < 0)
+		return -1;
+	if (f->outside > 0)
+		diag_warn(c->diag, "%s: %zu of its records lie outside the folder '%.*s': torch.load refuses such a file",
+			c->file, f->outside, STR_ARG(*f->root));
+	if (f->differing > 0)
+		diag_warn(c->diag, "%s: %zu records whose CRC or size fields differ within the zip", c->file, f->differing);
+	return 0;
+}
+
+static const struct ckpt_ops stream_ops = {
+	.name = "torch",
+	.locate = stream_locate,
+	.read = read_storage,
+	.crc = stream_crc,
+	.done = stream_done,
+	.finish = stream_finish,
+	.close = close_zip,
+};
+
+/* ---- a stream: the order of storages that are still to come */
+
+enum key_order { BY_USE, BY_NUMBER, BY_TEXT };
+
+static bool
+all_numbers(const struct ckpt *c)
+{
+	uint32_t i;
+	size_t k;
+
+	for (i = 0; i < c->nstorages; i++) {
+		struct str key = c->storages[i].key;
+
+		if (key.len == 0 || (key.len > 1 && key.p[0] == '0'))
+			return false;
+		for (k = 0; k < key.len; k++) {
+			if (key.p[k] < '0' || key.p[k] > '9')
+				return false;
+		}
+	}
+	return true;
+}
+
+static int
+by_text(const void *a, const void *b, void *arg)
+{
+	const struct storage *s = arg;
+
+	return str_cmp(s[*(const uint32_t *)a].key, s[*(const uint32_t *)b].key);
+}
+
+static int
+by_number(const void *a, const void *b, void *arg)
+{
+	const struct storage *s = arg;
+	size_t x = s[*(const uint32_t *)a].key.len, y = s[*(const uint32_t *)b].key.len;
+
+	return x != y ? (x > y) - (x < y) : by_text(a, b, arg);
+}
+
+static void
+stream_sort(const struct ckpt *c, enum key_order order, uint32_t *sorted)
+{
+	uint32_t i;
+
+	for (i = 0; i < c->nstorages; i++)
+		sorted[i] = i;
+	if (order != BY_USE)
+		qsort_r(sorted, c->nstorages, sizeof(*sorted), order == BY_TEXT ? by_text : by_number, c->storages);
+}
+
+/*
+ * torch sorts keys as text up to 2.6. From 2.7 on they come in order of first use, which is that of the numbers; so
+ * they do in what we write, where the record version stands before the data. The first key that came (p NULL:
+ * none) says when this is wrong: then the file is none of these, and any order that begins so is as good.
+ */
+static void
+predict(const struct torch_stream *f, struct str first, uint32_t *sorted)
+{
+	enum key_order order[] = { BY_TEXT, BY_NUMBER, BY_USE };
+	const struct ckpt *c = f->c;
+	size_t i;
+
+	if (f->format_version || f->version) {
+		order[0] = all_numbers(c) ? BY_NUMBER : BY_USE;
+		order[1] = BY_TEXT;
+	}
+	for (i = 0; i < 3; i++) {
+		stream_sort(c, order[i], sorted);
+		if (first.p == NULL || str_eq(first, c->storages[sorted[0]].key))
+			return;
+	}
+	stream_sort(c, order[0], sorted);
+}
+
+static int
+set_order(struct torch_stream *f, struct rebuild *r, struct str first, struct err *e)
+{
+	struct ckpt *c = f->c;
+	uint32_t *sorted = xreallocn(NULL, c->nstorages, sizeof(*sorted)), i;
+
+	if (c->nstorages > 0)
+		predict(f, first, sorted);
+	f->place = xreallocn(NULL, c->nstorages, sizeof(*f->place));
+	f->record = xreallocn(NULL, c->nstorages, sizeof(*f->record));
+	f->done = xcalloc(c->nstorages, 1);
+	for (i = 0; i < c->nstorages; i++) {
+		f->place[sorted[i]] = i;
+		f->record[i] = UINT32_MAX;
+		if (c->big_endian)
+			c->storages[i].flags |= STORAGE_BIG_ENDIAN;
+	}
+	free(sorted);
+	f->keys = r->keys;
+	strmap_init(&r->keys);
+	return rebuild_finish(r, f->place, e);
+}
+
+/* ---- a stream: opening */
+
+static int
+set_root(struct torch_stream *f)
+{
+	struct str name = f->local.entry.name;
+	const char *slash = name.len > 0 ? memchr(name.p, '/', name.len) : NULL;
+
+	if (slash == NULL)
+		return -1;
+	*f->root = arena_str(&f->c->arena, str_n(name.p, (size_t)(slash - name.p)));
+	return 0;
+}
+
+/* A step over the records failed: the directory may show what they are. */
+static int
+give_up(const char **why, struct err *e)
+{
+	if (e->code != ERR_INPUT)
+		return -1;
+	err_clear(e);
+	*why = "its records are not as torch writes them, so the directory at its end must be read first";
+	return 0;
+}
+
+/* The pickle of the header just read; its end tells the record's size. */
+static int
+stream_decode(struct torch_stream *f, struct rebuild *r, const char **why, struct err *e)
+{
+	struct ckpt *c = f->c;
+	const struct zip_entry t = f->local.entry;
+	struct pickle_hooks hooks = rebuild_hooks(r);
+	uint64_t end, limit = f->local.sized ? t.data + t.packed : UINT64_MAX;
+	const uint8_t *p;
+	size_t got;
+
+	if (t.method != ZIP_STORED) {
+		*why = "its data.pkl is deflated";
+		return 0;
+	}
+	if (pickle_decode(c->tree, c->src, t.data, limit, &hooks, &c->root, &end, e) < 0)
+		return f->local.sized ? give_up(why, e) : -1; /* the directory may know another size */
+	if (f->local.sized) {
+		end = limit;
+		f->differing += t.size != t.packed;
+	} else {
+		if (source_look(c->src, end, 4, &p, &got, e) < 0)
+			return -1;
+		if (got < 4 || memcmp(p, "PK\7\10", 4) != 0) {
+			*why = "its data.pkl goes on behind the pickle";
+			return 0;
+		}
+	}
+	stream_add(f, end - t.data, end - t.data, STORAGE_NONE);
+	return 0;
+}
+
+/* From the beginning to the first storage. *why is set when it cannot be read forward. */
+static int
+read_head(struct torch_stream *f, struct rebuild *r, const char **why, struct err *e)
+{
+	struct str what;
+	bool decoded = false;
+
+	for (;;) {
+		if (stream_header(f, e) < 0)
+			return give_up(why, e);
+		if (f->at_directory)
+			break;
+		if (f->n == 0 && set_root(f) < 0)
+			break;
+		what = below_root(*f->root, f->local.entry.name);
+		if (decoded && what.p != NULL && str_starts(what, str_c("data/")))
+			return 0;
+		if (!stream_can_pass(f) || (f->local.entry.method != ZIP_STORED && is_mark(what))) {
+			*why = "its records are deflated";
+			return 0;
+		}
+		if (!decoded && str_eqc(what, "data.pkl")) {
+			if (stream_note_other(f, e) < 0 || stream_decode(f, r, why, e) < 0)
+				return -1;
+			decoded = true;
+		} else if (!decoded && !is_mark(what)) {
+			break;
+		} else if (stream_take(f, e) < 0) {
+			return give_up(why, e);
+		}
+		if (*why != NULL)
+			return 0;
+	}
+	if (!decoded)
+		*why = "its pickle is not at its beginning, so the directory at its end must be read first";
+	return 0;
+}
+
+/*
+ * Opens a stream forward. *took is false if it is not written as torch writes it (then nothing was forgotten, c is as it
+ * was, and *why says what is in the way).
+ */
+static int
+stream_open(struct ckpt *c, bool *took, const char **why, struct err *e)
+{
+	struct torch_zip *z = c->priv;
+	struct torch_stream *f = xcalloc(1, sizeof(*f));
+	struct str first = { NULL, 0 };
+	struct rebuild r;
+	int status;
+
+	z->forward = f;
+	f->c = c;
+	f->root = &z->root;
+	*why = NULL;
+	c->tree = vtree_new();
+	rebuild_init(&r, c, false);
+	status = read_head(f, &r, why, e);
+	*took = status == 0 && *why == NULL;
+	if (*took) {
+		if (!f->at_directory)
+			first = str_from(below_root(z->root, f->local.entry.name), sizeof("data/") - 1);
+		status = set_order(f, &r, first, e);
+		c->ops = &stream_ops;
+		c->writer = writer_of(f->format_version, f->byteorder, f->version);
+		f->forgets = true;
+		stream_forget(f);
+	}
+	rebuild_release(&r);
+	if (status == 0 && !*took) {
+		stream_free(f);
+		z->forward = NULL;
+		vtree_free(c->tree);
+		c->tree = NULL;
+		c->big_endian = false;
+	}
+	return status;
+}
+
+/* ---- */
 
 static int
 open_zip(struct ckpt *c, struct err *e)
@@ -409,7 +1318,7 @@ open_zip(struct ckpt *c, struct err *e)
 	c->priv = z;
 	c->ops = &torch_ops;
 	if (source_is_stream(c->src)) {
-		if (torch_forward_open(c, &took, &why, e) < 0)
+		if (stream_open(c, &took, &why, e) < 0)
 			return -1;
 		if (took)
 			return 0;

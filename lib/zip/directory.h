@@ -103,6 +103,9 @@ int zip_tail(struct source *src, uint64_t off, uint64_t start, uint64_t n, const
 
 /* ---- inflating */
 
+/* Refuses a deflated record that would unpack to more than UNPACK_RATIO times its packed size. */
+int zip_check_unpacked(const struct source *src, const struct zip_entry *t, struct err *e);
+
 struct zip_inflate; /* reads one deflated entry in order */
 
 /* packed bytes at off of src give size bytes; name is for messages and borrowed. */

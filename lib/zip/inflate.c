@@ -1,9 +1,11 @@
 #include "zip/directory.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
+#include "base/limits.h"
 #include "base/xalloc.h"
 
 enum { INPUT = 64 * 1024 };
@@ -138,4 +140,14 @@ zip_inflate_read(struct zip_inflate *z, void *p, size_t n, struct err *e)
 		z->at += part;
 	}
 	return z->at == z->size ? check_end(z, e) : 0;
+}
+
+int
+zip_check_unpacked(const struct source *src, const struct zip_entry *t, struct err *e)
+{
+	if (t->size > UNPACK_FREE && t->size / UNPACK_RATIO > t->packed)
+		return err_at(e, source_name(src), t->data,
+			"record '%.*s' would unpack to %" PRIu64 " bytes, more than %d times its size", STR_ARG(t->name), t->size,
+			UNPACK_RATIO);
+	return 0;
 }

@@ -1,7 +1,7 @@
 /* Indexes of sharded sets: file names stay in the folder, and what is read can be written and read again. */
 #include "fuzz.h"
 
-#include "format/sharded.h"
+#include "format/shard_index.h"
 
 static bool
 read_index(struct shard_index *x, const void *p, size_t n)
@@ -41,7 +41,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		for (uint32_t i = 0; i < x.n; i++)
 			files[i] = x.files[x.shard[i]];
-		sharded_write_index(&text, x.names, files, x.n, size);
+		shard_index_write(&text, x.names, files, x.n, size);
 		promise(read_index(&y, text.p, text.len), "what was written is read");
 		promise(y.n == x.n && y.nfiles == x.nfiles, "all of it");
 		for (uint32_t i = 0; i < x.n; i++) {

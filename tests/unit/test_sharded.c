@@ -7,7 +7,7 @@
 
 #include "base/buf.h"
 #include "format/format.h"
-#include "format/sharded.h"
+#include "format/shard_index.h"
 #include "tap.h"
 
 static const struct format_opts opts = { NULL, NULL };
@@ -332,12 +332,12 @@ test_write(void)
 	ok(shard_index_read(&x, src, &e) == 0 && x.n == 9 && x.nfiles == 3);
 	for (uint32_t i = 0; i < 9 && i < x.n; i++)
 		files[i] = x.files[x.shard[i]];
-	sharded_write_index(&b, x.names, files, x.n, 432);
+	shard_index_write(&b, x.names, files, x.n, 432);
 	ok(source_size(src, &size, &e) == 0 && source_read(src, 0, buf_room(&want, (size_t)size), (size_t)size, &e) == 0);
 	want.len = (size_t)size;
 	is_uint(b.len, want.len, "what we write is as long");
 	is_mem(b.p, want.p, b.len < want.len ? b.len : want.len, "... as what Python's json.dumps(indent=2) wrote");
-	ok(sharded_list(src, &a, &paths, &n, &e) == 0 && n == 3);
+	ok(shard_index_list(src, &a, &paths, &n, &e) == 0 && n == 3);
 	is_str(paths[2], "tests/fixtures/sharded-safetensors/model-00003-of-00003.safetensors", "the paths of the shards");
 	shard_index_release(&x);
 	source_close(src);

@@ -1,9 +1,9 @@
 /*
- * sharded: sets of checkpoint files that belong together through an index, as Hugging Face libraries write them:
- * {"metadata": {"total_size": N}, "weight_map": {"NAME": "FILE", ...}}, the files lying beside it. FORMATS.md, 5.1.
+ * shard_index: the index of a sharded set, as Hugging Face libraries write it:
+ * {"metadata": {"total_size": N}, "weight_map": {"NAME": "FILE", ...}}. The files lie beside it.
  */
-#ifndef LNN_FORMAT_SHARDED_H
-#define LNN_FORMAT_SHARDED_H
+#ifndef LNN_FORMAT_SHARD_INDEX_H
+#define LNN_FORMAT_SHARD_INDEX_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -42,10 +42,10 @@ void shard_index_release(struct shard_index *x);
 char *shard_index_path(const struct shard_index *x, uint32_t i);
 
 /* The paths of the shards of the index in src, in order; in a. */
-int sharded_list(struct source *src, struct arena *a, const char ***paths, uint32_t *n, struct err *e);
+int shard_index_list(struct source *src, struct arena *a, const char ***paths, uint32_t *n, struct err *e);
 
 /* The text of an index: name i lies in files[i]. Names are UTF-8. total_size: bytes of all tensors, shared ones counted once. */
-void sharded_write_index(struct buf *b, const struct str *names, const char *const *files, size_t n,
+void shard_index_write(struct buf *b, const struct str *names, const char *const *files, size_t n,
 	uint64_t total_size);
 
 #endif
