@@ -15,7 +15,6 @@
 #include "format/format.h"
 #include "modes.h"
 #include "plan/loadcheck.h"
-#include "tensor/gather.h"
 
 /* ---- the other side */
 
@@ -255,7 +254,7 @@ static int
 compare_values(struct against *a, struct err *e)
 {
 	const struct options *o = a->j->in->o;
-	struct compare_opts c = { .atol = o->atol, .rtol = o->rtol, .nan_equal = !o->nan_differs, .gather = gather_tensor,
+	struct compare_opts c = { .atol = o->atol, .rtol = o->rtol, .nan_equal = !o->nan_differs,
 				  .tick = progress_tick };
 	struct pairs p = { 0 };
 	int rc;

@@ -9,7 +9,7 @@
 #include "base/num.h"
 #include "base/xalloc.h"
 #include "modes.h"
-#include "tensor/gather.h"
+#include "tensor/boxes.h"
 #include "tensor/convert.h"
 
 struct dump {
@@ -174,31 +174,12 @@ check(const struct dump *d, struct err *e)
 	return 0;
 }
 
-/* float6 has no items; its bytes go as they are. */
-static int
-put_bytes(struct dump *d, struct err *e)
-{
-	struct ckpt *c = d->j->input.ckpt;
-	uint64_t left = c->storages[d->t->storage].nbytes, at = 0;
-	unsigned char piece[1 << 14];
-	int rc = 0;
-
-	for (; rc == 0 && left > 0; left -= left < sizeof(piece) ? left : sizeof(piece)) {
-		size_t n = left < sizeof(piece) ? (size_t)left : sizeof(piece);
-
-		rc = ckpt_read(c, d->t->storage, at, piece, n, e);
-		if (rc == 0)
-			rc = take_raw(d, piece, n, e);
-		at += n;
-	}
-	return rc;
-}
-
 static int
 put(struct dump *d, struct err *e)
 {
 	struct ckpt *c = d->j->input.ckpt;
 	const enum dump_as as = d->j->in->o->dump_as;
+	struct boxes_range all = boxes_whole(d->t);
 	int rc;
 
 	/* What stands before it on a stream need not be kept. */
@@ -210,9 +191,7 @@ put(struct dump *d, struct err *e)
 		return -1;
 	if (as == DUMP_NPY)
 		npy_header(d);
-	if (dtype_size(d->t->dtype) == 0)
-		return put_bytes(d, e);
-	rc = gather_tensor(c, d->t, as == DUMP_TEXT ? take_text : take_raw, d, e);
+	rc = boxes_read(c, &all, as == DUMP_TEXT ? take_text : take_raw, d, e);
 	out_write(&d->j->in->out, d->text.p ? d->text.p : "", d->text.len);
 	return rc;
 }

@@ -11,14 +11,13 @@
 #include "common/progress.h"
 #include "common/table.h"
 #include "modes.h"
-#include "tensor/gather.h"
 #include "stats/figures.h"
 
 /* Figures of all rows, in the order of rows. */
 static int
 take_figures(struct job *j, bool crcs, struct figures *f, struct err *e)
 {
-	struct figures_opts o = { .gather = gather_tensor, .tick = progress_tick, .crcs = crcs };
+	struct figures_opts o = { .tick = progress_tick, .crcs = crcs };
 	const struct tensor **tensors = xcalloc(j->rows.n + 1, sizeof(const struct tensor *));
 	int rc;
 

@@ -6,7 +6,7 @@
 #include "base/buf.h"
 #include "base/xalloc.h"
 #include "tensor/convert.h"
-#include "tensor/gather.h"
+#include "tensor/boxes.h"
 
 /* The largest index buffer that is read: 16384 tokens, a grid of 128 x 128. */
 enum { INDEX_SIDE_MAX = 16384 };
@@ -99,13 +99,14 @@ read_index(struct ckpt *c, uint32_t tensor, uint64_t rows, const struct grid *kn
 	   struct grid *grid, struct err *e)
 {
 	const struct tensor *t = &c->tensors[tensor];
+	struct boxes_range all = boxes_whole(t);
 	struct index_values x = { .dtype = t->dtype };
 	int rc = -1;
 
 	if (ckpt_locate(c, t->storage, e) != 0)
 		return -1;
 	x.v = xreallocn(NULL, (size_t)tensor_count(t), sizeof(*x.v));
-	if (gather_tensor(c, t, index_take, &x, e) == 0)
+	if (boxes_read(c, &all, index_take, &x, e) == 0)
 		rc = layout_from_index(x.v, (size_t)t->shape[0], rows, known, layout, grid);
 	free(x.v);
 	return rc;

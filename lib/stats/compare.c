@@ -6,6 +6,7 @@
 
 #include "base/cursor.h"
 #include "base/xalloc.h"
+#include "tensor/boxes.h"
 #include "tensor/convert.h"
 
 enum { BLOCK = 1024 };
@@ -156,8 +157,8 @@ take(void *arg, const struct pass_unit *u, unsigned slot, struct err *e)
 static bool
 is_comparable(const struct compare_pair *p)
 {
-	if (p->a->storage == STORAGE_NONE || p->b->storage == STORAGE_NONE)
-		return p->a->storage == p->b->storage;
+	if (boxes_count(p->a) == 0 || boxes_count(p->b) == 0)
+		return boxes_count(p->a) == boxes_count(p->b);
 	if (dtype_size(p->a->dtype) == 0 || dtype_size(p->b->dtype) == 0)
 		return false;
 	return has_values(p->a->dtype, p->b->dtype) || p->a->dtype == p->b->dtype;
@@ -168,17 +169,17 @@ compare_tensors(struct ckpt *here, struct ckpt *there, const struct compare_pair
 		const struct compare_opts *o, struct difference *out, struct err *e)
 {
 	struct work w = { .o = o, .out = out };
-	struct pass p = { .c = here, .other = there, .gather = o->gather, .pool = o->pool, .tick = o->tick, .make = make,
-			  .take = take, .arg = &w };
+	struct pass p = { .c = here, .other = there, .pool = o->pool, .tick = o->tick, .make = make, .take = take,
+			  .arg = &w };
 	struct pass_item *items = xcalloc(n + 1, sizeof(*items));
 	size_t k = 0;
 	int rc;
 
 	for (size_t i = 0; i < n; i++) {
 		out[i] = (struct difference){ .comparable = is_comparable(&pairs[i]) };
-		if (!out[i].comparable || pairs[i].a->storage == STORAGE_NONE)
+		if (!out[i].comparable || boxes_count(pairs[i].a) == 0)
 			continue;
-		items[k] = (struct pass_item){ .storage = pairs[i].a->storage, .t = pairs[i].a, .tag = i };
+		items[k] = pass_tensor(pairs[i].a, i);
 		items[k++].other = pairs[i].b;
 	}
 	w.slots = xcalloc(pool_slots(o->pool), sizeof(*w.slots));

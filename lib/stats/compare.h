@@ -24,7 +24,6 @@ struct difference {
 struct compare_opts {
 	double atol, rtol;
 	bool nan_equal;
-	pass_gather *gather;
 	struct pool *pool;
 	void (*tick)(void *arg, uint64_t done, uint64_t total);
 };

@@ -5,6 +5,7 @@
 
 #include "base/xalloc.h"
 #include "io/crc32.h"
+#include "tensor/boxes.h"
 
 /* What is known of the unit in a slot. */
 struct slot {
@@ -82,6 +83,14 @@ take(void *arg, const struct pass_unit *u, unsigned slot, struct err *e)
 	return 0;
 }
 
+/* Do t's units bring all bytes of its storage? */
+static bool
+is_whole(const struct ckpt *c, const struct tensor *t)
+{
+	return t->storage != STORAGE_NONE && t->offset == 0 && pass_plain(c, t) &&
+	       tensor_nbytes(t) == c->storages[t->storage].nbytes;
+}
+
 /* The tensors, and those storages whose CRC does not come out of a tensor by the way. */
 static struct pass_item *
 items_of(struct work *w, struct ckpt *c, const struct tensor *const *tensors, size_t n, size_t *count)
@@ -91,14 +100,13 @@ items_of(struct work *w, struct ckpt *c, const struct tensor *const *tensors, si
 
 	for (size_t i = 0; i < n; i++) {
 		const struct tensor *t = tensors[i];
-		bool whole;
+		uint32_t s;
 
-		if (t->storage == STORAGE_NONE || !moments_known(t->dtype))
+		if (boxes_count(t) == 0 || !moments_known(t->dtype))
 			continue;
-		whole = w->use[t->storage] == USE_NONE && t->offset == 0 && pass_plain(c, t) &&
-			tensor_nbytes(t) == c->storages[t->storage].nbytes;
-		w->use[t->storage] = whole ? USE_WHOLE : USE_OTHER;
-		items[k++] = (struct pass_item){ .storage = t->storage, .t = t, .tag = i };
+		items[k] = pass_tensor(t, i);
+		s = items[k++].storage;
+		w->use[s] = w->use[s] == USE_NONE && is_whole(c, t) ? USE_WHOLE : USE_OTHER;
 	}
 	for (uint32_t s = 0; w->crcs && s < c->nstorages; s++) {
 		if (w->use[s] != USE_WHOLE)
@@ -113,7 +121,7 @@ figures_take(struct figures *f, struct ckpt *c, const struct tensor *const *tens
 	     const struct figures_opts *o, struct err *e)
 {
 	struct work w = { .f = f, .crcs = o->crcs };
-	struct pass p = { .c = c, .gather = o->gather, .pool = o->pool, .tick = o->tick, .make = make, .take = take, .arg = &w };
+	struct pass p = { .c = c, .pool = o->pool, .tick = o->tick, .make = make, .take = take, .arg = &w };
 	struct pass_item *items;
 	size_t count;
 	int rc;

@@ -7,7 +7,6 @@
 #include "stats/pass.h"
 
 struct figures_opts {
-	pass_gather *gather;
 	struct pool *pool;  /* may be NULL */
 	void (*tick)(void *arg, uint64_t done, uint64_t total); /* may be NULL */
 	bool crcs;          /* compute the CRC-32 of every storage */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/xalloc.h"
+#include "tensor/boxes.h"
 
 /* Bytes of a unit of a tensor that must be gathered, and of raw bytes. */
 enum { SLAB = 4 << 20 };
@@ -24,54 +25,71 @@ struct walk {
 	bool stream;
 };
 
+struct pass_item
+pass_tensor(const struct tensor *t, size_t tag)
+{
+	struct pass_item it = { .t = t, .tag = tag };
+	uint32_t storage;
+
+	for (size_t i = 0; i < boxes_count(t); i++) {
+		storage = boxes_get(t, i).storage;
+		it.storage = storage > it.storage ? storage : it.storage;
+	}
+	return it;
+}
+
 bool
 pass_plain(const struct ckpt *c, const struct tensor *t)
 {
-	return tensor_contiguous(t) && !(t->flags & (TENSOR_CONJ | TENSOR_NEG)) &&
-	       (!(c->storages[t->storage].flags & STORAGE_BIG_ENDIAN) || dtype_size(t->dtype) == 1);
+	struct boxes_range all = boxes_whole(t);
+	uint32_t storage;
+	uint64_t offset;
+
+	return boxes_stored(c, &all, &storage, &offset);
 }
 
 /* ---- units */
 
 /* Ranges of the first dimension of which a few fit into a slab. */
-static uint64_t
+static void
 cut_slabs(struct pass_item *it)
 {
 	const struct tensor *t = it->t;
-	uint64_t item = dtype_size(t->dtype), inner = it->count, outer = 1, most;
+	uint64_t item = dtype_size(t->dtype), most;
 
 	if (it->other != NULL && dtype_size(it->other->dtype) > item)
 		item = dtype_size(it->other->dtype);
-	if (t->ndim == 0) {
-		it->each = 1;
-		return 1;
-	}
-	for (it->dim = 0;; it->dim++) {
-		inner /= t->shape[it->dim];
-		if (inner * item <= SLAB || it->dim + 1 == t->ndim)
+	it->inner = it->count;
+	it->rows = it->each = 1;
+	for (unsigned d = 0; d < t->ndim; d++) {
+		it->rows = t->shape[d];
+		it->inner /= it->rows;
+		most = SLAB / (it->inner * item) > 0 ? SLAB / (it->inner * item) : 1;
+		it->each = most < it->rows ? most : it->rows;
+		if (it->inner * item <= SLAB)
 			break;
-		outer *= t->shape[it->dim];
 	}
-	most = SLAB / (inner * item) > 0 ? SLAB / (inner * item) : 1;
-	it->each = most < t->shape[it->dim] ? most : t->shape[it->dim];
-	return outer * ((t->shape[it->dim] + it->each - 1) / it->each);
 }
 
 static uint64_t
+units_of_rows(const struct pass_item *it)
+{
+	return (it->rows + it->each - 1) / it->each;
+}
+
+/* How the item is cut; returns the number of units. */
+static uint64_t
 cut(const struct pass *p, struct pass_item *it)
 {
-	if (it->t == NULL) {
-		it->count = p->c->storages[it->storage].nbytes;
-		it->each = SLAB;
-		it->plain = true;
-	} else {
-		it->count = tensor_count(it->t);
-		it->each = MOMENTS_UNIT;
-		it->plain = pass_plain(p->c, it->t) && (it->other == NULL || pass_plain(p->other, it->other));
-	}
+	it->inner = 1;
+	it->each = it->t == NULL ? SLAB : MOMENTS_UNIT;
+	it->count = it->rows = it->t == NULL ? p->c->storages[it->storage].nbytes : tensor_count(it->t);
+	it->plain = it->t == NULL || (pass_plain(p->c, it->t) && (it->other == NULL || pass_plain(p->other, it->other)));
 	if (it->count == 0)
 		return 0;
-	return it->plain ? (it->count + it->each - 1) / it->each : cut_slabs(it);
+	if (!it->plain)
+		cut_slabs(it);
+	return it->count / it->inner / it->rows * units_of_rows(it);
 }
 
 /* The item of a unit: the last one that begins at or before it and is not empty. */
@@ -91,44 +109,7 @@ item_of(const struct walk *w, uint64_t unit)
 	return &w->items[lo];
 }
 
-/* The part of a tensor that unit k of a gathered item is; shape has room for its sizes. */
-static struct tensor
-part(const struct pass_item *it, const struct tensor *t, uint64_t k, uint64_t *shape)
-{
-	struct tensor s = *t;
-	uint64_t per = t->ndim > 0 ? (t->shape[it->dim] + it->each - 1) / it->each : 1, o = k / per, row = k % per * it->each;
-
-	if (t->ndim == 0)
-		return s;
-	for (unsigned d = 0; d < t->ndim; d++)
-		shape[d] = d < it->dim ? 1 : t->shape[d];
-	for (unsigned d = it->dim; d-- > 0;) {
-		s.offset += o % t->shape[d] * t->stride[d];
-		o /= t->shape[d];
-	}
-	s.offset += row * t->stride[it->dim];
-	shape[it->dim] = t->shape[it->dim] - row < it->each ? t->shape[it->dim] - row : it->each;
-	s.shape = shape;
-	return s;
-}
-
 /* ---- reading */
-
-struct collect {
-	unsigned char *p;
-	size_t at;
-};
-
-static int
-collect(void *arg, void *p, size_t n, struct err *e)
-{
-	struct collect *c = arg;
-
-	(void)e;
-	memcpy(c->p + c->at, p, n);
-	c->at += n;
-	return 0;
-}
 
 static unsigned char *
 room(unsigned char **p, size_t *cap, size_t n)
@@ -140,47 +121,24 @@ room(unsigned char **p, size_t *cap, size_t n)
 	return *p;
 }
 
-/* n elements from number first on, which are unit k, of one side. */
+/* The elements of u of one side. */
 static int
-read_side(const struct walk *w, struct ckpt *c, const struct pass_item *it, const struct tensor *t, uint64_t k,
-	  const struct pass_unit *u, unsigned char *to, struct err *e)
+read_side(struct ckpt *c, const struct tensor *t, const struct pass_unit *u, void *to, struct err *e)
 {
-	struct collect into = { to, 0 };
-	uint64_t shape[TENSOR_NDIM_MAX];
-	size_t size = dtype_size(t->dtype);
-	struct tensor s;
+	struct boxes_range r = { .tensor = t, .from = u->first, .to = u->first + u->n };
 
-	if (pass_plain(c, t))
-		return ckpt_read(c, t->storage, (t->offset + u->first) * size, to, u->n * size, e);
-	s = part(it, t, k, shape);
-	return w->pass->gather(c, &s, collect, &into, e);
+	return boxes_fill(c, &r, to, e);
 }
 
-static uint64_t
-first_of(const struct pass_item *it, uint64_t k)
+/* Elements of unit k. */
+static struct pass_unit
+unit(const struct pass_item *it, uint64_t k)
 {
-	uint64_t inner = 1, per;
+	uint64_t per = units_of_rows(it), row = k % per * it->each, rows = it->rows - row < it->each ? it->rows - row : it->each;
+	struct pass_unit u = { .item = it, .first = (k / per * it->rows + row) * it->inner, .n = (size_t)(rows * it->inner) };
 
-	if (it->plain || it->t->ndim == 0)
-		return k * it->each;
-	for (unsigned d = it->dim + 1; d < it->t->ndim; d++)
-		inner *= it->t->shape[d];
-	per = (it->t->shape[it->dim] + it->each - 1) / it->each;
-	return (k / per * it->t->shape[it->dim] + k % per * it->each) * inner;
-}
-
-static size_t
-size_of(const struct pass_item *it, uint64_t k, uint64_t first)
-{
-	uint64_t n, shape[TENSOR_NDIM_MAX];
-	struct tensor s;
-
-	if (it->plain) {
-		n = it->count - first < it->each ? it->count - first : it->each;
-		return (size_t)n;
-	}
-	s = part(it, it->t, k, shape);
-	return (size_t)tensor_count(&s);
+	u.last = u.first + u.n == it->count;
+	return u;
 }
 
 static int
@@ -190,21 +148,18 @@ make(void *arg, uint64_t i, unsigned slot, struct err *e)
 	struct slot *s = &w->slots[slot];
 	struct pass_unit *u = &s->unit;
 	const struct pass_item *it = item_of(w, i);
-	uint64_t k = i - it->first;
 	int rc;
 
-	*u = (struct pass_unit){ .item = it, .first = first_of(it, k) };
-	u->n = size_of(it, k, u->first);
-	u->last = u->first + u->n == it->count;
+	*u = unit(it, i - it->first);
 	u->p = room(&s->p, &s->cap, u->n * (it->t ? dtype_size(it->t->dtype) : 1));
 	if (it->t == NULL)
 		rc = ckpt_read(w->pass->c, it->storage, u->first, u->p, u->n, e);
 	else
-		rc = read_side(w, w->pass->c, it, it->t, k, u, u->p, e);
+		rc = read_side(w->pass->c, it->t, u, u->p, e);
 	u->stored = it->t == NULL || pass_plain(w->pass->c, it->t);
 	if (rc == 0 && it->other != NULL) {
 		u->q = room(&s->q, &s->qcap, u->n * dtype_size(it->other->dtype));
-		rc = read_side(w, w->pass->other, it, it->other, k, u, u->q, e);
+		rc = read_side(w->pass->other, it->other, u, u->q, e);
 	}
 	return rc == 0 ? w->pass->make(w->pass->arg, u, slot, e) : -1;
 }

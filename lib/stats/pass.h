@@ -14,23 +14,16 @@
 #include "stats/moments.h"
 #include "tensor/ckpt.h"
 
-/*
- * Gives all elements of a tensor in row-major order, little-endian, conj and neg resolved, in pieces. For tensors that
- * are not stored that way; who knows how to do it is above this layer.
- */
-typedef int pass_gather(struct ckpt *c, const struct tensor *t, int (*take)(void *arg, void *p, size_t n, struct err *e),
-			void *arg, struct err *e);
-
 /* A tensor, or all bytes of a storage. */
 struct pass_item {
 	uint32_t storage;
-	const struct tensor *t;     /* NULL: the bytes of the storage. Its storage is not STORAGE_NONE */
+	const struct tensor *t;     /* NULL: the bytes of the storage. It has data */
 	const struct tensor *other; /* NULL, or a tensor of the same shape in the other checkpoint */
 	size_t tag;                 /* the caller's */
 	/* private */
 	uint64_t first;             /* unit */
-	uint64_t count, each;       /* elements (bytes of a storage) in all, and in a unit */
-	unsigned dim;               /* units are ranges of this dimension */
+	uint64_t count;             /* elements (bytes of a storage) in all */
+	uint64_t inner, rows, each; /* elements of a row, rows in a run of rows that is cut into units, rows of a unit */
 	bool plain;                 /* units are ranges of MOMENTS_UNIT elements */
 };
 
@@ -46,7 +39,6 @@ struct pass_unit {
 
 struct pass {
 	struct ckpt *c, *other; /* other: NULL, or where the other tensors are. Not a stream */
-	pass_gather *gather;
 	struct pool *pool;      /* may be NULL */
 	void (*tick)(void *arg, uint64_t done, uint64_t total); /* may be NULL */
 	void *tick_arg;
@@ -61,6 +53,9 @@ struct pass {
  * up to ckpt_finish, which is the caller's.
  */
 int pass_run(struct pass *p, struct pass_item *items, size_t n, struct err *e);
+
+/* The item that tensor t of c is; of several boxes, at the last of their storages. */
+struct pass_item pass_tensor(const struct tensor *t, size_t tag);
 
 /* Are t's elements stored as the units above have them: in row-major order, little-endian, nothing to resolve? */
 bool pass_plain(const struct ckpt *c, const struct tensor *t);

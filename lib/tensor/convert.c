@@ -448,3 +448,30 @@ convert_cast(enum dtype from, const void *in, enum dtype to, size_t n, void *out
 	}
 	return lost;
 }
+
+static void
+reverse(unsigned char *p, size_t n)
+{
+	unsigned char t;
+
+	for (size_t i = 0; i < n / 2; i++) {
+		t = p[i];
+		p[i] = p[n - 1 - i];
+		p[n - 1 - i] = t;
+	}
+}
+
+void
+convert_swap(void *p, uint64_t n, enum dtype t)
+{
+	unsigned char *at = p;
+	size_t part = dtype_size(t);
+
+	if (dtype_info(t)->class == DTYPE_CLASS_COMPLEX) {
+		part /= 2;
+		n *= 2;
+	}
+	if (part > 1)
+		for (uint64_t i = 0; i < n; i++)
+			reverse(at + i * part, part);
+}

@@ -37,4 +37,7 @@ bool convert_castable(enum dtype from, enum dtype to);
 /* n items cast, rounded once from the stored value; returns the number lost. in and out do not overlap. */
 uint64_t convert_cast(enum dtype from, const void *in, enum dtype to, size_t n, void *out);
 
+/* Reverses the bytes of each of n items of t, of a complex number those of each part. */
+void convert_swap(void *p, uint64_t n, enum dtype t);
+
 #endif

@@ -45,11 +45,30 @@ enum tensor_flag {
 	TENSOR_WRAPPED = 32,      /* made by another call (subclass, Python attributes): wrap is that call */
 };
 
+/*
+ * A block of a tensor's elements that lie in one storage (tensor/boxes.h). Its arrays have a number for each dimension of
+ * the tensor.
+ */
+struct box {
+	const uint64_t *low;    /* its first index */
+	const uint64_t *size;
+	const uint64_t *stride; /* in elements of the storage */
+	uint64_t offset;        /* of its first element, in elements from the storage's start */
+	uint32_t storage;
+};
+
+/* What a tensor has that is not plain: one that is not a single box. */
+struct tensor_more {
+	const struct box *boxes; /* see boxes_check */
+	size_t nboxes;
+};
+
 struct tensor {
 	uint64_t offset;       /* of the first element, in elements of dtype, from the storage's start */
 	const uint64_t *shape; /* ndim sizes */
-	const uint64_t *stride;/* ndim strides in elements */
-	uint32_t storage;      /* index into the checkpoint's storages; STORAGE_NONE: no data (meta tensor) */
+	const uint64_t *stride;/* ndim strides in elements; with boxes those of a row-major tensor */
+	const struct tensor_more *more; /* NULL for a plain tensor, which is one box: the view of its storage */
+	uint32_t storage;      /* index into the checkpoint's storages; STORAGE_NONE: no data, or boxes */
 	uint32_t wrap;         /* the call to write back (handle in the checkpoint's tree), or VALUE_ABSENT */
 	uint8_t dtype;         /* enum dtype */
 	uint8_t ndim;

@@ -6,8 +6,8 @@
 #include "base/xalloc.h"
 #include "io/crc32.h"
 #include "plan/tables.h"
+#include "tensor/boxes.h"
 #include "tensor/convert.h"
-#include "tensor/gather.h"
 
 enum { PIECE = 1 << 20, CAST_PIECE = 256 << 10 }; /* bytes read at a time: to be copied, to be cast */
 
@@ -122,7 +122,7 @@ cast_make(void *arg, uint64_t i, unsigned slot, struct err *e)
 						    k->in[slot], (size_t)n * k->from, e) != 0)
 		return -1;
 	if (k->c->storages[k->t->storage].flags & STORAGE_BIG_ENDIAN)
-		swap_items(k->in[slot], n, k->t->from);
+		convert_swap(k->in[slot], n, k->t->from);
 	k->lost[slot] = 0;
 	if (k->t->from != k->t->to)
 		k->lost[slot] = convert_cast(k->t->from, k->in[slot], k->t->to, (size_t)n, k->out[slot]);
@@ -232,34 +232,19 @@ static int
 run_gather(struct transform_ctx *ctx, const struct transform *t, uint32_t *crc, struct err *e)
 {
 	struct gathering g = { .ctx = ctx, .t = t, .crc = crc };
+	struct boxes_range all = boxes_whole(t->tensor);
 	int rc;
 
 	if (tensor_contiguous(t->tensor) && !(t->tensor->flags & (TENSOR_CONJ | TENSOR_NEG)))
 		return run_cast(ctx, t, t->tensor->offset * dtype_size(t->from), tensor_count(t->tensor), crc, e);
 	if (tensor_nbytes(t->tensor) > 0 && ckpt_locate(ckpt_of(ctx, t->input), t->storage, e) != 0)
 		return -1;
-	rc = gather_tensor(ckpt_of(ctx, t->input), t->tensor, gather_take, &g, e);
+	rc = boxes_read(ckpt_of(ctx, t->input), &all, gather_take, &g, e);
 	free(g.cast);
 	return rc;
 }
 
 /* ---- tables */
-
-struct collect {
-	unsigned char *p;
-	size_t n;
-};
-
-static int
-collect_take(void *arg, void *p, size_t n, struct err *e)
-{
-	struct collect *c = arg;
-
-	(void)e;
-	memcpy(c->p + c->n, p, n);
-	c->n += n;
-	return 0;
-}
 
 /* Rows that only change places keep their bits. */
 static unsigned char *
@@ -301,20 +286,20 @@ static int
 run_table(struct transform_ctx *ctx, const struct transform *t, uint32_t *crc, struct err *e)
 {
 	struct ckpt *c = ckpt_of(ctx, t->input);
-	struct collect in = { 0 };
-	unsigned char *out;
+	struct boxes_range all = boxes_whole(t->tensor);
+	unsigned char *in, *out;
 	size_t n;
 	int rc = -1;
 
 	if (ckpt_locate(c, t->storage, e) != 0)
 		return -1;
-	in.p = xmalloc((size_t)tensor_nbytes(t->tensor));
-	if (gather_tensor(c, t->tensor, collect_take, &in, e) == 0 && table_resolve(ctx->plan, c, t->table, e) == 0) {
-		out = convert_table(ctx, t, in.p, &n);
+	in = xmalloc((size_t)boxes_bytes(&all));
+	if (boxes_fill(c, &all, in, e) == 0 && table_resolve(ctx->plan, c, t->table, e) == 0) {
+		out = convert_table(ctx, t, in, &n);
 		rc = emit(ctx, out, n, crc, e);
 		free(out);
 	}
-	free(in.p);
+	free(in);
 	return rc;
 }
 

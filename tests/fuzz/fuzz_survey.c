@@ -5,7 +5,6 @@
  */
 #include "fuzz.h"
 
-#include "tensor/gather.h"
 #include "stats/compare.h"
 #include "stats/figures.h"
 
@@ -52,7 +51,7 @@ close_side(struct side *s)
 static int
 take(struct side *s, struct pool *pool, struct figures *f, size_t *n, struct err *e)
 {
-	struct figures_opts o = { .gather = gather_tensor, .pool = pool, .crcs = true };
+	struct figures_opts o = { .pool = pool, .crcs = true };
 	const struct tensor **list = xcalloc(s->sd.n + 1, sizeof(*list));
 	int rc;
 
@@ -152,7 +151,7 @@ pairs_of(const struct side *a, const struct side *b, size_t *k)
 static void
 comparison(const uint8_t *one, size_t n, const uint8_t *two, size_t m, bool itself)
 {
-	struct compare_opts o = { .gather = gather_tensor, .nan_equal = true };
+	struct compare_opts o = { .nan_equal = true };
 	struct side a, b = { .src = NULL };
 	struct err e = ERR_INIT;
 	size_t k;
