@@ -3,8 +3,8 @@
  * are for class and meta tokens.
  *
  * A grid of h x w tokens has (2h-1)(2w-1) cells, row-major over (dy, dx); the
- * pair (query, key) has dy = y_query - y_key. Sources: SPEC.md, section 5;
- * RESAMPLING.md, sections 2 and 3.
+ * pair (query, key) has dy = y_query - y_key. Facts:
+ * lib/position/README.md, section 2.
  */
 #ifndef LNN_POSITION_LAYOUT_H
 #define LNN_POSITION_LAYOUT_H

@@ -2,7 +2,7 @@
  * resample: tables of numbers on a grid, brought to another grid.
  *
  * Double precision, separable, width first and height second, as torch does it
- * for float64. Formulas: RESAMPLING.md, section 1; the letters are those there.
+ * for float64. Formulas: lib/position/README.md, section 1; the letters are those there.
  * The result depends on nothing but the arguments, to the bit. That of B0 and
  * B1 is torch's (on processors with AVX2), the others differ in the last places.
  */

@@ -1,6 +1,6 @@
 /*
  * stage: by how much an image is shrunk where a table is used, told by the
- * tensor's name (SPEC.md, section 5: --stage SUBSTRING=RATIO).
+ * tensor's name (--stage SUBSTRING=RATIO of lnn-interp-bias(1)).
  */
 #ifndef LNN_POSITION_STAGE_H
 #define LNN_POSITION_STAGE_H

@@ -1,6 +1,6 @@
 /*
  * table: one relative position bias table, from a layout and grid to another
- * layout and grid. Tables are [rows][heads]. SPEC.md, sections 5 and 6.
+ * layout and grid. Tables are [rows][heads]. Facts: lib/position/README.md, section 2.
  */
 #ifndef LNN_POSITION_TABLE_H
 #define LNN_POSITION_TABLE_H

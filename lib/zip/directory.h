@@ -1,7 +1,7 @@
 /*
  * zip: reading of archives, through their central directory or forward through
- * their local headers, and inflating. No tensors here. zip_write.h writes.
- * Facts: FORMATS.md 1.3 to 1.5; PKWARE's APPNOTE for the fields.
+ * their local headers, and inflating. No tensors here. zip/write.h writes.
+ * Facts: lib/format/README.md, sections 2.3 to 2.6; PKWARE's APPNOTE for the fields.
  *
  * What two readers could see differently is refused: overlapping or duplicate
  * entries, names that differ in case only, a local header with another name or

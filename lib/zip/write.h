@@ -1,7 +1,7 @@
 /*
  * zip_write: archives byte for byte as torch's writer makes them: forward only,
  * records stored and aligned to 64 bytes, sizes and CRC in a descriptor behind
- * the contents. Facts: FORMATS.md 1.3, 1.4.
+ * the contents. Facts: lib/format/README.md, sections 2.3 and 2.4.
  */
 #ifndef LNN_ZIP_WRITE_H
 #define LNN_ZIP_WRITE_H

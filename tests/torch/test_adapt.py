@@ -84,7 +84,7 @@ def compare(got, want, what):
 
 
 def literal_drop(name, pattern):
-    """SPEC section 4, step 4, written anew: literal text at a component boundary."""
+    """--drop-params of lnn-ckpt-adapt(1), written anew: literal text at a component boundary."""
     import re
 
     end = r"(?=[._]|\Z)" if re.match(r"[A-Za-z0-9]", pattern[-1]) else ""

@@ -35,7 +35,7 @@ def compare(got, want, what):
     t.eq(bad, [], f"{what}: bits of {len(want)} tensors")
 
 
-# ---- stitching, as SPEC.md tells it
+# ---- stitching, as lib/plan/maps/stitched_convnext_ropevit.yaml says
 
 
 def stitch(convnext, ropevit, target, depths, mixed):

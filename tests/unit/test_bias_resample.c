@@ -1,6 +1,6 @@
 /*
- * Resampling. Expected values are those of RESAMPLING.md, section 4 (taken from
- * torch and scipy), and properties every method has.
+ * Resampling. Expected values are those of lib/position/README.md, section 1 (taken
+ * from torch and scipy), and properties every method has.
  */
 #include "position/resample.h"
 
@@ -77,22 +77,28 @@ test_impulses(void)
 static void
 test_matrix(void)
 {
-	static const double b0[] = { .4800738, .1638909, .1045385, .5049563, .8632997, .5730435, .0407670 };
-	static const double l0[] = { .4, .2448980, .2306122, .4857143, .7408163, .5244898, .1 };
+	static const struct {
+		enum resample_method method;
+		double row[7];
+	} all[] = {
+		{ RESAMPLE_BICUBIC, { .48007378, .16389090, .10453850, .50495627, .86329973, .57304354, .04076703 } },
+		{ RESAMPLE_BICUBIC_CORNERS, { .52407407, .11550069, .07908093, .48518519, .83923182, .64852538, .1 } },
+		{ RESAMPLE_BICUBIC_ANTIALIAS, { .43804965, .20032075, .14625312, .50138504, .83319739, .54327775, .05627034 } },
+		{ RESAMPLE_BILINEAR, { .4, .24489796, .23061224, .48571429, .74081633, .52448980, .1 } },
+		{ RESAMPLE_BILINEAR_CORNERS, { .46666667, .22222222, .22222222, .46666667, .71111111, .58888889, .1 } },
+	};
 	double z[25], out[49];
-	bool good = true;
 
 	for (int i = 0; i < 25; i++)
 		z[i] = (7 * (i / 5) + 3 * (i % 5) + i / 5 * (i % 5)) % 11 / 10.0;
-	resample(z, 5, 5, 1, out, 7, 7, RESAMPLE_BICUBIC);
-	for (int i = 0; i < 7; i++)
-		good = good && fabs(out[7 + i] - b0[i]) < 6e-8;
-	ok_msg(good, "5x5 to 7x7, bicubic, row 1");
-	resample(z, 5, 5, 1, out, 7, 7, RESAMPLE_BILINEAR);
-	good = true;
-	for (int i = 0; i < 7; i++)
-		good = good && fabs(out[7 + i] - l0[i]) < 6e-8;
-	ok_msg(good, "5x5 to 7x7, bilinear, row 1");
+	for (size_t k = 0; k < sizeof(all) / sizeof(all[0]); k++) {
+		bool good = true;
+
+		resample(z, 5, 5, 1, out, 7, 7, all[k].method);
+		for (int i = 0; i < 7; i++)
+			good = good && fabs(out[7 + i] - all[k].row[i]) < 6e-9;
+		ok_msg(good, "5x5 to 7x7, %s, row 1", resample_method_name(all[k].method));
+	}
 }
 
 /* By hand: 2 samples 0 and 1 to 4 (L0: coordinates -0.25, 0.25, 0.75, 1.25), to 3 (L1: 0, 0.5, 1), to 1 (L0 0.5, L1 0). */
@@ -222,7 +228,7 @@ test_symmetry(enum resample_method method)
 	ok_msg(transposed, "a transposed table gives the transposed result, %s", resample_method_name(method));
 }
 
-/* Where ramps are reproduced in the interior: not by torch's bicubic, see RESAMPLING.md, section 4. */
+/* Where ramps are reproduced in the interior: not by torch's bicubic, see lib/position/README.md, section 1. */
 static void
 test_ramp(enum resample_method method, bool corners)
 {

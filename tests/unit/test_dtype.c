@@ -1,5 +1,5 @@
 /*
- * The names of element types, against the tables of FORMATS.md (4.3 and 8).
+ * The names of element types, against the tables of lib/format/README.md, section 8.
  */
 #include "tensor/dtype.h"
 

@@ -312,7 +312,7 @@ write_made(const struct made *d, struct buf *out, struct err *e)
 static void
 test_written(void)
 {
-	/* The spelling of the reference writer: 4.4 of FORMATS.md; 8 * 27 bytes with the padding. */
+	/* The spelling of the reference writer: lib/format/README.md, section 6.3; 8 * 27 bytes with the padding. */
 	static const char header[] =
 		"{\"__metadata__\":{\"format\":\"pt\",\"a\\\"\\\\/\":\"\\u0001\\n\\t\\b\\f\\r\\u001f\177\303\251\"},"
 		"\"w\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[0,8]},"

@@ -1,4 +1,4 @@
-/* Escapes are those of SPEC section 1, tensor lists; UTF-8 is RFC 3629's. */
+/* Escapes are those of lnn-tensors(5); UTF-8 is RFC 3629's. */
 #include "base/text.h"
 
 #include "tap.h"
