@@ -87,23 +87,23 @@ walk_parts(struct walk *w, struct parts *p, uint32_t h, unsigned depth)
 	size_t i;
 	char number[24];
 
-	if (depth == 0 || h == VALUE_ABSENT || p->visits++ > w->nodes)
+	if (depth == 0 || h == VALUE_ABSENT || p->visits++ > w->tree.nodes)
 		return 0;
-	if (walk_is_tensor(w->t, h, &index)) {
+	if (tree_is_tensor(w->tree.t, h, &index)) {
 		snprintf(number, sizeof(number), "part%zu", p->count);
 		return add_part(w, p->name, p->count < p->nnames ? p->names[p->count++] : (p->count++, number), index, h);
 	}
-	switch (value_kind(w->t, h)) {
+	switch (value_kind(w->tree.t, h)) {
 	case VALUE_DICT:
 	case VALUE_LIST:
 	case VALUE_TUPLE:
-		for (i = 0; i < value_len(w->t, h); i++) {
-			if (walk_parts(w, p, walk_child(w->t, h, i), depth - 1) < 0)
+		for (i = 0; i < value_len(w->tree.t, h); i++) {
+			if (walk_parts(w, p, tree_child(w->tree.t, h, i), depth - 1) < 0)
 				return -1;
 		}
 		return 0;
 	case VALUE_OBJECT:
-		o = value_object(w->t, h);
+		o = value_object(w->tree.t, h);
 		return walk_parts(w, p, o->args, depth - 1) < 0 ? -1 : walk_parts(w, p, o->state, depth - 1);
 	default:
 		return 0;
@@ -118,8 +118,8 @@ walk_add_parts(struct walk *w, struct str name, uint32_t call)
 {
 	struct parts p = { .name = name };
 
-	if (call == VALUE_ABSENT || value_kind(w->t, call) != VALUE_OBJECT)
+	if (call == VALUE_ABSENT || value_kind(w->tree.t, call) != VALUE_OBJECT)
 		return 0;
-	part_names(w->t, call, &p.names, &p.nnames);
+	part_names(w->tree.t, call, &p.names, &p.nnames);
 	return walk_parts(w, &p, call, PART_DEPTH);
 }

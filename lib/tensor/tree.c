@@ -1,0 +1,187 @@
+#include "tensor/tree.h"
+
+#include <stdlib.h>
+
+#include "base/num.h"
+#include "base/text.h"
+#include "base/xalloc.h"
+#include "pickle/pickle.h"
+
+void
+tree_init(struct tree *tree, const struct ckpt *c)
+{
+	*tree = (struct tree){ .t = c->tree, .file = c->file, .root = c->root, .nodes = vtree_count(c->tree) };
+	tree->seen = xcalloc(tree->nodes ? tree->nodes : 1, 1);
+}
+
+void
+tree_release(struct tree *tree)
+{
+	free(tree->seen);
+	tree->seen = NULL;
+}
+
+/* A module of a TorchScript archive: its attributes are the dict of its state. */
+static bool
+is_script(const struct vtree *t, const struct vobject *o)
+{
+	return value_kind(t, o->callable) == VALUE_GLOBAL && str_starts(value_module(t, o->callable), str_c("__torch__")) &&
+		o->state != VALUE_ABSENT && value_kind(t, o->state) == VALUE_DICT;
+}
+
+uint32_t
+tree_container(const struct vtree *t, uint32_t h)
+{
+	const struct vobject *o;
+
+	switch (value_kind(t, h)) {
+	case VALUE_DICT:
+	case VALUE_LIST:
+	case VALUE_TUPLE:
+		return h;
+	case VALUE_OBJECT:
+		o = value_object(t, h);
+		if (is_script(t, o))
+			return o->state;
+		return o->items != VALUE_ABSENT ? o->items : o->appended;
+	default:
+		return VALUE_ABSENT;
+	}
+}
+
+uint32_t
+tree_child(const struct vtree *t, uint32_t container, size_t i)
+{
+	return value_kind(t, container) == VALUE_DICT ? value_val(t, container, i) : value_item(t, container, i);
+}
+
+bool
+tree_is_tensor(const struct vtree *t, uint32_t h, uint32_t *index)
+{
+	return value_leaf(t, h, index) == LEAF_TENSOR;
+}
+
+bool
+tree_is_composite(const struct vtree *t, uint32_t h)
+{
+	const struct vobject *o;
+	struct str module, name;
+
+	if (value_kind(t, h) != VALUE_OBJECT)
+		return false;
+	o = value_object(t, h);
+	if (o->how != HOW_REDUCE || value_kind(t, o->callable) != VALUE_GLOBAL)
+		return false;
+	module = value_module(t, o->callable);
+	name = value_name(t, o->callable);
+	if (str_eqc(module, "torch._utils"))
+		return str_starts(name, str_c("_rebuild_"));
+	return (str_eqc(module, "torch._tensor") || str_eqc(module, "torch.tensor")) &&
+		str_starts(name, str_c("_rebuild_from_type"));
+}
+
+static int
+holds(struct tree *tree, uint32_t h, unsigned depth, struct err *err)
+{
+	uint32_t c, index;
+	size_t i, n;
+	int found = 0, rc;
+
+	if (tree_is_tensor(tree->t, h, &index) || tree_is_composite(tree->t, h))
+		return 1;
+	c = tree_container(tree->t, h);
+	if (c == VALUE_ABSENT || c >= tree->nodes)
+		return 0;
+	if (tree->seen[c] != TREE_UNSEEN)
+		return tree->seen[c] == TREE_WITH;
+	if (depth >= PICKLE_DEPTH_MAX)
+		return err_input(err, tree->file, "containers are nested more than %d deep", PICKLE_DEPTH_MAX);
+	tree->seen[c] = TREE_OPEN;
+	n = value_len(tree->t, c);
+	/* All children are visited, so that each is marked. */
+	for (i = 0; i < n; i++) {
+		rc = holds(tree, tree_child(tree->t, c, i), depth + 1, err);
+		if (rc < 0)
+			return -1;
+		found |= rc;
+	}
+	tree->seen[c] = found ? TREE_WITH : TREE_WITHOUT;
+	return found;
+}
+
+int
+tree_holds(struct tree *tree, uint32_t h, struct err *err)
+{
+	return holds(tree, h, 0, err);
+}
+
+uint32_t
+tree_holder(const struct tree *tree, uint32_t h)
+{
+	uint32_t c = tree_container(tree->t, h);
+
+	return c != VALUE_ABSENT && c < tree->nodes && tree->seen[c] == TREE_WITH ? c : VALUE_ABSENT;
+}
+
+/* Names are UTF-8. Bytes and strings of Python 2 need not be: then those beyond ASCII are escaped. */
+static void
+put_text(struct buf *b, struct str text)
+{
+	if (utf8_valid(text)) {
+		buf_addstr(b, text);
+		return;
+	}
+	for (size_t i = 0; i < text.len; i++) {
+		if ((unsigned char)text.p[i] < 0x80)
+			buf_addc(b, text.p[i]);
+		else
+			buf_addf(b, "\\x%02x", (unsigned char)text.p[i]);
+	}
+}
+
+/* A key that is no text, in Python's words; only such keys need to be told apart that occur. */
+static void
+put_key(struct buf *b, const struct vtree *t, uint32_t key, unsigned depth)
+{
+	char repr[32];
+	size_t i;
+
+	switch (value_kind(t, key)) {
+	case VALUE_STR:
+	case VALUE_PYSTR:
+	case VALUE_BYTES:
+	case VALUE_BYTEARRAY:
+		put_text(b, value_text(t, key));
+		break;
+	case VALUE_INT:
+		buf_addf(b, "%lld", (long long)value_int(t, key));
+		break;
+	case VALUE_BOOL:
+		buf_adds(b, value_bool(t, key) ? "True" : "False");
+		break;
+	case VALUE_FLOAT:
+		num_repr(value_float(t, key), repr);
+		buf_adds(b, repr);
+		break;
+	case VALUE_TUPLE:
+		buf_addc(b, '(');
+		for (i = 0; i < value_len(t, key) && i < 16 && depth < 4; i++) {
+			if (i > 0)
+				buf_adds(b, ", ");
+			put_key(b, t, value_item(t, key, i), depth + 1);
+		}
+		buf_addc(b, ')');
+		break;
+	default:
+		buf_adds(b, value_kind(t, key) == VALUE_NONE ? "None" : "?");
+	}
+}
+
+void
+tree_put_key(struct buf *b, const struct vtree *t, uint32_t container, size_t i)
+{
+	if (value_kind(t, container) == VALUE_DICT)
+		put_key(b, t, value_key(t, container, i), 0);
+	else
+		buf_u64(b, i);
+}

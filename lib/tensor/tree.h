@@ -1,0 +1,49 @@
+/*
+ * tree: where the tensors are in the value tree of a checkpoint. A container is a dict, a list or a tuple, or the one
+ * that an object of a subclass of these carries.
+ */
+#ifndef LNN_TENSOR_TREE_H
+#define LNN_TENSOR_TREE_H
+
+#include "base/buf.h"
+#include "tensor/ckpt.h"
+
+/* What is known of a node of the tree. A container is TREE_OPEN while it is being searched, which ends cycles. */
+enum tree_mark { TREE_UNSEEN, TREE_OPEN, TREE_WITHOUT, TREE_WITH };
+
+struct tree {
+	const struct vtree *t;
+	const char *file; /* for messages; borrowed */
+	uint32_t root;
+	uint32_t nodes;
+	uint8_t *seen;    /* by node: enum tree_mark */
+};
+
+/* c has a tree. The tree must not grow while it is searched. */
+void tree_init(struct tree *tree, const struct ckpt *c);
+void tree_release(struct tree *tree); /* of a zeroed struct tree, too */
+
+/* The container that h is or carries, or VALUE_ABSENT. */
+uint32_t tree_container(const struct vtree *t, uint32_t h);
+
+/* Item i of a dict (its value), list or tuple. */
+uint32_t tree_child(const struct vtree *t, uint32_t container, size_t i);
+
+bool tree_is_tensor(const struct vtree *t, uint32_t h, uint32_t *index);
+
+/* True if h is a call that makes a tensor from other tensors (sparse, nested, ...) and stayed an object. */
+bool tree_is_composite(const struct vtree *t, uint32_t h);
+
+/*
+ * 1 if h is a tensor or contains one at any depth, 0 if not, -1 if containers are nested too deeply. Marks all
+ * containers below h.
+ */
+int tree_holds(struct tree *tree, uint32_t h, struct err *err);
+
+/* The container of h if tree_holds found tensors in it, else VALUE_ABSENT (also while the container is TREE_OPEN). */
+uint32_t tree_holder(const struct tree *tree, uint32_t h);
+
+/* Appends the key of item i, as a component of a dotted path. A key that is no text is written as Python would. */
+void tree_put_key(struct buf *b, const struct vtree *t, uint32_t container, size_t i);
+
+#endif
