@@ -109,7 +109,7 @@ LINK = $(CC) -pthread -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SAN_FLAGS) $(EX
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all test-programs fuzz-programs deps deps-dev demo check memcheck check-torch lint fuzz bench cov \
+.PHONY: all test-programs fuzz-programs deps deps-dev demo unit lines check memcheck check-torch lint fuzz bench cov \
 	install uninstall dist deb clean help FORCE
 
 all: $(LIB) $(PROGS)
@@ -218,6 +218,13 @@ CHECKS ?= $(UNIT_BIN) $(REPLAY_BIN) $(VS_PYTHON) $(BATS)
 check: all $(filter-out %.bats %.py,$(CHECKS)) $(if $(filter %.py,$(CHECKS)),$(DRIVER_BIN))
 	@$(run_env) tests/run $(CHECKS)
 
+# The inner loop: what needs neither the programs nor bats.
+unit: $(UNIT_BIN) $(REPLAY_BIN)
+	@$(run_env) tests/run $(UNIT_BIN) $(REPLAY_BIN)
+
+lines:
+	@tests/lint/lines
+
 # Under valgrind: minutes. Without the tests that limit memory, preload, mount, kill or measure time, where it is in the way.
 memcheck: all test-programs
 	@$(run_env) tests/memcheck $(UNIT_BIN) $(REPLAY_BIN) $(filter-out $(addprefix tests/bats/,faults.bats faults_wide.bats \
@@ -284,10 +291,12 @@ help:
 	@echo 'make               build the programs (also WERROR=1, SAN=address,undefined, COV=1, V=1)'
 	@echo 'make deps          install what building and testing need (apt); deps-dev: what lint, fuzz, cov need too'
 	@echo 'make demo          a tour of the programs on a real checkpoint'
+	@echo 'make unit          the C unit tests and fuzz corpora alone: seconds'
 	@echo 'make check         unit tests, command tests and the fuzz corpora'
 	@echo 'make check-torch   the same outputs in real PyTorch (PYTHON=one that has torch)'
 	@echo 'make memcheck      most of check under valgrind'
 	@echo 'make lint          format, static analysis, manuals, layers'
+	@echo 'make lines         lines of code, without comments and blanks, by folder'
 	@echo 'make fuzz          each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
 	@echo 'make bench cov     benchmarks; coverage of lib/, which fails below $(COV_LINES) % of lines, $(COV_BRANCHES) % of branches'
 	@echo 'make install       into $$(DESTDIR)$$(PREFIX), here $(DESTDIR)$(PREFIX); uninstall'

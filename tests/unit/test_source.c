@@ -31,6 +31,9 @@ hear(void *arg, enum diag_level level, const char *msg)
 
 static const struct diag diag = { hear, NULL };
 
+/* Bytes that are written in the smallest pieces: more than the window of a look. Behind them pieces of 7 are small enough. */
+enum { SMALLEST = 100000 };
+
 /* A child that writes all of data in pieces; the reading end of its pipe (or socket). */
 static int
 writer(size_t piece, bool sock, pid_t *child)
@@ -42,8 +45,9 @@ writer(size_t piece, bool sock, pid_t *child)
 	*child = fork();
 	if (*child == 0) {
 		close(fds[0]);
-		for (size_t at = 0; at < SIZE; at += piece) {
-			size_t n = piece < SIZE - at ? piece : SIZE - at;
+		for (size_t at = 0, n; at < SIZE; at += n) {
+			n = at >= SMALLEST && piece == 1 ? 7 : piece;
+			n = n < SIZE - at ? n : SIZE - at;
 
 			if (write(fds[1], data + at, n) != (ssize_t)n)
 				_exit(1);
