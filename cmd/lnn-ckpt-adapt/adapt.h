@@ -1,6 +1,6 @@
 /*
  * adapt: load_pretrained as a filter. Options fill a struct adapt_options; adapt_run does the rest in the
- * order of SPEC.md, section 4.
+ * order that lnn-ckpt-adapt(1) describes.
  */
 #ifndef LNN_ADAPT_H
 #define LNN_ADAPT_H

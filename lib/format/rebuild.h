@@ -1,7 +1,7 @@
 /*
  * rebuild: what torch's pickles say of tensors, made into struct tensor and
  * struct storage while the pickle machine runs (pickle/pickle.h). Shared by the
- * zip and the legacy reader. Facts: FORMATS.md, 1.9, 1.10, 3.1.
+ * zip and the legacy reader. Facts: lib/format/README.md, sections 3 and 4.
  *
  * Calls that make a tensor with data become LEAF_TENSOR, persistent ids of storages LEAF_STORAGE. All that is
  * not understood stays the object it is in the pickle (value.h).

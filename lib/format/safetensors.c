@@ -1,7 +1,8 @@
 /*
- * Reads safetensors: a length, a JSON header, and tensors that tile the rest of the file. Rules: FORMATS.md, 4.2, as
- * the reference reader has them; stricter are: a name that occurs twice, an entry that is not an object, more
- * dimensions than torch has, and packed types whose last dimension does not fill its bytes are refused.
+ * Reads safetensors: a length, a JSON header, and tensors that tile the rest of the file. The rules are those
+ * of the reference reader (lib/format/README.md, section 6.2). Beyond them these are refused: a name that occurs twice, an
+ * entry that is not an object, more dimensions than torch has, and packed types whose last dimension does not fill its
+ * bytes.
  */
 #include <inttypes.h>
 #include <math.h>

@@ -1,6 +1,6 @@
 /*
- * Writes safetensors: a JSON header, in the reference writer's spelling (FORMATS.md, 4.4), then the tensors in the
- * order of the manifest. The header is made twice, once to know its length, so that it need not be kept.
+ * Writes safetensors: a JSON header, in the reference writer's spelling (lib/format/README.md, section 6.3), then the
+ * tensors in the order of the manifest. The header is made twice, once to know its length, so that it need not be kept.
  */
 #include <inttypes.h>
 #include <stdlib.h>

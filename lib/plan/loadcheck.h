@@ -1,5 +1,5 @@
 /*
- * loadcheck: what load_state_dict of the described model would say of the plan's outputs (SPEC.md, section 4, step 9).
+ * loadcheck: what load_state_dict of the described model would say of the plan's outputs
  * Source: torch.nn.Module.load_state_dict, _load_from_state_dict, and _NormBase in torch 2.13.
  */
 #ifndef LNN_PLAN_LOADCHECK_H

@@ -1,6 +1,6 @@
 /*
  * pass: one walk over the bytes of a checkpoint, storage by storage in the order of the file, in pieces that threads
- * work on. What is done with a piece is the caller's; see figures.h, check.h and compare.h.
+ * work on. What is done with a piece is the caller's; see figures.h and compare.h.
  */
 #ifndef LNN_STATS_PASS_H
 #define LNN_STATS_PASS_H
