@@ -12,7 +12,6 @@
 #include "common/strs.h"
 #include "model/config.h"
 #include "model/model.h"
-#include "plan/edits.h"
 #include "plan/keymap.h"
 #include "plan/loadcheck.h"
 

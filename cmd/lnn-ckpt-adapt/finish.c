@@ -9,6 +9,7 @@
 #include "common/file.h"
 #include "common/tool.h"
 #include "plan/report.h"
+#include "plan/unused.h"
 
 static bool
 is_strict(const struct adapt *a)

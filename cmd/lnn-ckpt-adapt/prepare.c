@@ -95,7 +95,7 @@ load_map(struct adapt *a, const struct operands *operands, struct err *e)
 		return -1;
 	if (name == NULL)
 		return 0;
-	if (keymap_is_builtin(name) || !is_file_name(name)) {
+	if (!is_file_name(name)) {
 		if (keymap_builtin(&a->map, name, &inner) == 0)
 			return 0;
 		return a->o->source != NULL ? err_set(e, inner.code, "%s", inner.msg)

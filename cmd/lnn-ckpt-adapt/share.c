@@ -19,6 +19,7 @@
 #include "common/models.h"
 #include "common/tool.h"
 #include "format/shard_index.h"
+#include "plan/prefix.h"
 
 /* ---- what a finished shard leaves */
 

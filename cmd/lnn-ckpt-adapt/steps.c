@@ -8,6 +8,11 @@
 #include "common/tool.h"
 #include "model/list.h"
 #include "tensor/convert.h"
+#include "plan/cast.h"
+#include "plan/drop.h"
+#include "plan/names.h"
+#include "plan/prefix.h"
+#include "plan/rename.h"
 
 /* ---- steps 2 and 3 */
 

@@ -1,4 +1,4 @@
-#include "plan/edits.h"
+#include "plan/cast.h"
 
 #include "tensor/convert.h"
 

@@ -1,10 +1,11 @@
-#include "plan/edits.h"
+#include "plan/drop.h"
 
 #include <stdlib.h>
 
 #include "base/buf.h"
 #include "base/xalloc.h"
 #include "text/pyre.h"
+#include "plan/unused.h"
 
 /* A pattern made ready. */
 struct dropper {
@@ -33,8 +34,9 @@ bounded(struct str name, struct str literal, size_t at)
 	return end == name.len || name.p[end] == '.' || name.p[end] == '_';
 }
 
-bool
-drop_component_match(struct str pattern, struct str name)
+/* Does a name match a component pattern's literal text (with or without ^)? */
+static bool
+component_match(struct str pattern, struct str name)
 {
 	bool anchored = pattern.len > 0 && pattern.p[0] == '^';
 	struct str literal = anchored ? str_from(pattern, 1) : pattern;
@@ -103,7 +105,7 @@ matches(const struct dropper *d, struct str name, struct err *e)
 		return pyre_search(d->re, name, NULL, 0, e);
 	if (d->pattern->syntax == DROP_CONTAINS)
 		return str_contains(name, d->literal);
-	return drop_component_match(d->pattern->text, name);
+	return component_match(d->pattern->text, name);
 }
 
 static void

@@ -24,7 +24,6 @@ int keymap_load(struct keymap **out, const char *file, struct str text, struct e
 
 /* A built-in map; an unknown name is ERR_USAGE and lists those there are. */
 int keymap_builtin(struct keymap **out, const char *name, struct err *e);
-bool keymap_is_builtin(const char *name);
 /* The YAML of a built-in map; NULL if there is none of that name. */
 const char *keymap_text(const char *name);
 

@@ -1,8 +1,7 @@
-#include "plan/edits.h"
+#include "plan/names.h"
 
 #include <stdlib.h>
 
-#include "base/strmap.h"
 #include "base/xalloc.h"
 
 /* Entries chained by name: of one name there may be several (inputs, fan-out). */

@@ -1,7 +1,8 @@
-#include "plan/edits.h"
+#include "plan/prefix.h"
 
 #include "base/buf.h"
 #include "base/xalloc.h"
+#include "plan/unused.h"
 
 #include <stdlib.h>
 

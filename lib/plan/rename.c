@@ -1,10 +1,11 @@
-#include "plan/edits.h"
+#include "plan/rename.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "text/pyre.h"
+#include "plan/unused.h"
 
 struct renamer {
 	struct buf regex, replacement;

@@ -1,4 +1,4 @@
-#include "plan/edits.h"
+#include "plan/unused.h"
 
 #include <string.h>
 

@@ -5,7 +5,12 @@
  */
 #include "fuzz.h"
 
-#include "plan/edits.h"
+#include "plan/cast.h"
+#include "plan/drop.h"
+#include "plan/names.h"
+#include "plan/prefix.h"
+#include "plan/rename.h"
+#include "plan/unused.h"
 #include "write/pump.h"
 #include "plan/tables.h"
 #include "tensor/convert.h"
