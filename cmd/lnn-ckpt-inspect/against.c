@@ -254,15 +254,15 @@ static int
 compare_values(struct against *a, struct err *e)
 {
 	const struct options *o = a->j->in->o;
-	struct compare_opts c = { .atol = o->atol, .rtol = o->rtol, .nan_equal = !o->nan_differs,
-				  .tick = progress_tick };
+	struct compare_opts c = { .here = a->j->input.ckpt, .there = a->other.ckpt, .atol = o->atol, .rtol = o->rtol,
+				  .nan_equal = !o->nan_differs, .tick = progress_tick };
 	struct pairs p = { 0 };
 	int rc;
 
 	find_pairs(a, &p);
 	c.pool = pool_new(tool_settings.jobs);
 	progress_start("comparing");
-	rc = compare_tensors(a->j->input.ckpt, a->other.ckpt, p.v, p.n, &c, p.differences, e);
+	rc = compare_tensors(p.v, p.n, &c, p.differences, e);
 	progress_end();
 	pool_free(c.pool);
 	if (rc == 0)

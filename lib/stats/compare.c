@@ -11,7 +11,7 @@
 
 enum { BLOCK = 1024 };
 
-struct work {
+struct comparison {
 	const struct compare_opts *o;
 	struct difference *out;
 	struct difference *slots;
@@ -114,7 +114,7 @@ has_values(enum dtype a, enum dtype b)
 static int
 make(void *arg, const struct pass_unit *u, unsigned slot, struct err *e)
 {
-	struct work *w = arg;
+	struct comparison *w = arg;
 	struct difference *d = &w->slots[slot];
 	enum dtype a = u->item->t->dtype, b = u->item->other->dtype;
 	bool exact = dtype_info(a)->class == DTYPE_CLASS_INT || dtype_info(a)->class == DTYPE_CLASS_BOOL;
@@ -137,7 +137,7 @@ make(void *arg, const struct pass_unit *u, unsigned slot, struct err *e)
 static int
 take(void *arg, const struct pass_unit *u, unsigned slot, struct err *e)
 {
-	struct work *w = arg;
+	struct comparison *w = arg;
 	struct difference *sum = &w->out[u->item->tag];
 	const struct difference *d = &w->slots[slot];
 
@@ -165,11 +165,11 @@ is_comparable(const struct compare_pair *p)
 }
 
 int
-compare_tensors(struct ckpt *here, struct ckpt *there, const struct compare_pair *pairs, size_t n,
-		const struct compare_opts *o, struct difference *out, struct err *e)
+compare_tensors(const struct compare_pair *pairs, size_t n, const struct compare_opts *o, struct difference *out,
+		struct err *e)
 {
-	struct work w = { .o = o, .out = out };
-	struct pass p = { .c = here, .other = there, .pool = o->pool, .tick = o->tick, .make = make, .take = take,
+	struct comparison w = { .o = o, .out = out };
+	struct pass p = { .c = o->here, .other = o->there, .pool = o->pool, .tick = o->tick, .make = make, .take = take,
 			  .arg = &w };
 	struct pass_item *items = xcalloc(n + 1, sizeof(*items));
 	size_t k = 0;

@@ -22,14 +22,15 @@ struct difference {
 };
 
 struct compare_opts {
+	struct ckpt *here, *there; /* here may be a stream, there may not */
 	double atol, rtol;
 	bool nan_equal;
 	struct pool *pool;
 	void (*tick)(void *arg, uint64_t done, uint64_t total);
 };
 
-/* out has room for n. here may be a stream, there may not. ckpt_finish of both is still due. */
-int compare_tensors(struct ckpt *here, struct ckpt *there, const struct compare_pair *pairs, size_t n,
-		    const struct compare_opts *o, struct difference *out, struct err *e);
+/* pairs[i].a is of o->here, pairs[i].b of o->there; out has room for n. ckpt_finish of both is still due. */
+int compare_tensors(const struct compare_pair *pairs, size_t n, const struct compare_opts *o, struct difference *out,
+		    struct err *e);
 
 #endif

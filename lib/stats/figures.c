@@ -8,24 +8,24 @@
 #include "tensor/boxes.h"
 
 /* What is known of the unit in a slot. */
-struct slot {
+struct unit_figures {
 	struct moments m;
 	uint32_t crc;
 };
 
 /* A storage of which one tensor is all: its units give the CRC. */
-enum use { USE_NONE, USE_WHOLE, USE_OTHER };
+enum storage_use { USE_NONE, USE_WHOLE, USE_OTHER };
 
-struct work {
+struct figures_run {
 	struct figures *f;
-	struct slot *slots;
+	struct unit_figures *slots;
 	struct moments_feed feed;
 	bool crcs, feeding;
-	uint8_t *use; /* by storage: enum use */
+	uint8_t *use; /* by storage: enum storage_use */
 };
 
 static bool
-gives_crc(const struct work *w, const struct pass_unit *u)
+gives_crc(const struct figures_run *w, const struct pass_unit *u)
 {
 	return w->crcs && (u->item->t == NULL || w->use[u->item->storage] == USE_WHOLE);
 }
@@ -39,7 +39,7 @@ bytes_of(const struct pass_unit *u)
 static int
 make(void *arg, const struct pass_unit *u, unsigned slot, struct err *e)
 {
-	struct work *w = arg;
+	struct figures_run *w = arg;
 
 	(void)e;
 	if (gives_crc(w, u))
@@ -51,7 +51,7 @@ make(void *arg, const struct pass_unit *u, unsigned slot, struct err *e)
 
 /* What was gathered comes in pieces that are no units. */
 static void
-feed(struct work *w, const struct pass_unit *u)
+feed(struct figures_run *w, const struct pass_unit *u)
 {
 	if (!w->feeding)
 		moments_feed_start(&w->feed, u->item->t->dtype);
@@ -66,7 +66,7 @@ feed(struct work *w, const struct pass_unit *u)
 static int
 take(void *arg, const struct pass_unit *u, unsigned slot, struct err *e)
 {
-	struct work *w = arg;
+	struct figures_run *w = arg;
 
 	(void)e;
 	if (gives_crc(w, u)) {
@@ -93,7 +93,7 @@ is_whole(const struct ckpt *c, const struct tensor *t)
 
 /* The tensors, and those storages whose CRC does not come out of a tensor by the way. */
 static struct pass_item *
-items_of(struct work *w, struct ckpt *c, const struct tensor *const *tensors, size_t n, size_t *count)
+items_of(struct figures_run *w, struct ckpt *c, const struct tensor *const *tensors, size_t n, size_t *count)
 {
 	struct pass_item *items = xcalloc(n + c->nstorages + 1, sizeof(*items));
 	size_t k = 0;
@@ -120,7 +120,7 @@ int
 figures_take(struct figures *f, struct ckpt *c, const struct tensor *const *tensors, size_t n,
 	     const struct figures_opts *o, struct err *e)
 {
-	struct work w = { .f = f, .crcs = o->crcs };
+	struct figures_run w = { .f = f, .crcs = o->crcs };
 	struct pass p = { .c = c, .pool = o->pool, .tick = o->tick, .make = make, .take = take, .arg = &w };
 	struct pass_item *items;
 	size_t count;

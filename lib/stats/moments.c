@@ -21,7 +21,7 @@ moments_known(enum dtype t)
 
 /* ---- one block */
 
-#include "stats/moments_kernel.h"
+#include "stats/moments_priv.h"
 
 #ifdef __SSE2__
 #define LESSER(a, b) _mm_min_pd(a, b) /* a < b ? a : b */
@@ -41,7 +41,7 @@ pick(pair_mask m, pair a, pair b)
 #define FOR(name) narrow_##name
 #define TARGET
 #define WIDTH 2
-#include "stats/moments_kernel.h"
+#include "stats/moments_priv.h"
 
 #ifdef __SSE2__
 #define FOR(name) wide_##name
@@ -49,7 +49,7 @@ pick(pair_mask m, pair a, pair b)
 #define WIDTH 4
 #define LESSER(a, b) _mm256_min_pd(a, b)
 #define GREATER(a, b) _mm256_max_pd(a, b)
-#include "stats/moments_kernel.h"
+#include "stats/moments_priv.h"
 
 static bool
 is_wide(void)
@@ -238,12 +238,6 @@ moments_unit(enum dtype t, const void *p, size_t n)
 		moments_join(&m, &b);
 	}
 	return m;
-}
-
-uint64_t
-moments_count(const struct moments *m)
-{
-	return m->finite + m->nans + m->pinf + m->ninf;
 }
 
 double

@@ -41,9 +41,15 @@ struct moments moments_unit(enum dtype t, const void *p, size_t n);
 void moments_join(struct moments *m, const struct moments *next);
 
 double moments_mean(const struct moments *m);    /* NaN of nothing */
-uint64_t moments_count(const struct moments *m); /* elements, finite or not */
 double moments_std(const struct moments *m);     /* with N-1, as torch.std; NaN of fewer than two values */
 double moments_norm(const struct moments *m);    /* square root of the sum of squares; 0 of nothing */
+
+/* Elements, finite or not. */
+static inline uint64_t
+moments_count(const struct moments *m)
+{
+	return m->finite + m->nans + m->pinf + m->ninf;
+}
 
 /* Elements as they come, in pieces of any size, for units that are not read one by one. */
 struct moments_feed {

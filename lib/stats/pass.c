@@ -9,17 +9,17 @@
 /* Bytes of a unit of a tensor that must be gathered, and of raw bytes. */
 enum { SLAB = 4 << 20 };
 
-struct slot {
+struct pass_slot {
 	unsigned char *p, *q;
 	size_t cap, qcap;
 	struct pass_unit unit;
 };
 
-struct walk {
+struct pass_walk {
 	struct pass *pass;
 	struct pass_item *items;
 	size_t n;
-	struct slot *slots;
+	struct pass_slot *slots;
 	uint64_t done, total; /* bytes */
 	uint32_t storage;     /* on a stream: all before are done with */
 	bool stream;
@@ -94,7 +94,7 @@ cut(const struct pass *p, struct pass_item *it)
 
 /* The item of a unit: the last one that begins at or before it and is not empty. */
 static const struct pass_item *
-item_of(const struct walk *w, uint64_t unit)
+item_of(const struct pass_walk *w, uint64_t unit)
 {
 	size_t lo = 0, hi = w->n;
 
@@ -144,8 +144,8 @@ unit(const struct pass_item *it, uint64_t k)
 static int
 make(void *arg, uint64_t i, unsigned slot, struct err *e)
 {
-	struct walk *w = arg;
-	struct slot *s = &w->slots[slot];
+	struct pass_walk *w = arg;
+	struct pass_slot *s = &w->slots[slot];
 	struct pass_unit *u = &s->unit;
 	const struct pass_item *it = item_of(w, i);
 	int rc;
@@ -167,7 +167,7 @@ make(void *arg, uint64_t i, unsigned slot, struct err *e)
 /* ---- streams: what is done with may be forgotten */
 
 static int
-done_before(struct walk *w, uint32_t storage, struct err *e)
+done_before(struct pass_walk *w, uint32_t storage, struct err *e)
 {
 	for (; w->stream && w->storage < storage; w->storage++) {
 		if (ckpt_done(w->pass->c, w->storage, e) < 0)
@@ -178,7 +178,7 @@ done_before(struct walk *w, uint32_t storage, struct err *e)
 
 /* Is this item the only one that reads its storage? */
 static bool
-alone(const struct walk *w, const struct pass_item *it)
+alone(const struct pass_walk *w, const struct pass_item *it)
 {
 	size_t i = (size_t)(it - w->items);
 
@@ -187,7 +187,7 @@ alone(const struct walk *w, const struct pass_item *it)
 }
 
 static int
-forget(struct walk *w, const struct pass_unit *u, struct err *e)
+forget(struct pass_walk *w, const struct pass_unit *u, struct err *e)
 {
 	const struct pass_item *it = u->item;
 	uint64_t offset, size = it->t ? dtype_size(it->t->dtype) : 1, skip = it->t ? it->t->offset : 0;
@@ -209,7 +209,7 @@ forget(struct walk *w, const struct pass_unit *u, struct err *e)
 static int
 take(void *arg, uint64_t i, unsigned slot, struct err *e)
 {
-	struct walk *w = arg;
+	struct pass_walk *w = arg;
 	struct pass_unit *u = &w->slots[slot].unit;
 
 	(void)i;
@@ -252,7 +252,7 @@ threads_can_read(const struct ckpt *c)
 int
 pass_run(struct pass *p, struct pass_item *items, size_t n, struct err *e)
 {
-	struct walk w = { .pass = p, .items = items, .n = n, .stream = source_is_stream(p->c->src) };
+	struct pass_walk w = { .pass = p, .items = items, .n = n, .stream = source_is_stream(p->c->src) };
 	bool threads = threads_can_read(p->c) && (p->other == NULL || threads_can_read(p->other));
 	unsigned slots = threads ? pool_slots(p->pool) : 1;
 	uint64_t units = 0;

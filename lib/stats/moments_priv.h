@@ -1,10 +1,10 @@
 /*
- * moments_kernel: the loops over one block, for vectors of WIDTH doubles. Included by moments.c once for each width
+ * moments_priv: the loops over one block, for vectors of WIDTH doubles. Included by moments.c once for each width
  * with FOR(name), TARGET, WIDTH, LESSER and GREATER defined; the widths give the same bits, as lane l of LANES always
  * sums elements l, l + LANES, ...
  */
-#ifndef LNN_STATS_MOMENTS_KERNEL_H
-#define LNN_STATS_MOMENTS_KERNEL_H
+#ifndef LNN_STATS_MOMENTS_PRIV_H
+#define LNN_STATS_MOMENTS_PRIV_H
 
 /* Figures of a whole block of finite values. */
 struct spread {
