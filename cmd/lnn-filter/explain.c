@@ -13,12 +13,11 @@ put_steps(struct filter *f, const struct rule_trace *trace, unsigned indent)
 
 	for (size_t i = 0; i < trace->n; i++) {
 		const struct rule_step *step = &trace->steps[i];
-		const struct ynode *at = rule_at(step->rule);
 
 		buf_clear(&b);
 		buf_addc(&b, '\t');
 		buf_fill(&b, ' ', 2 * (size_t)(indent + step->depth));
-		buf_addf(&b, "%s:%u:%u: ", at->file, at->line, at->column);
+		buf_addf(&b, "%s:%u:%u: ", step->at->file, step->at->line, step->at->column);
 		rule_explain(&b, step, &f->subject);
 		buf_addc(&b, '\n');
 		out_style(&f->out, step->matched ? STYLE_PLAIN : STYLE_DIM);
@@ -62,7 +61,6 @@ explain_rule(struct filter *f, const struct item *item, struct err *e)
 
 	if (is_passed_over(f, item))
 		return 0;
-	rule_trace_clear(trace);
 	got = rule_match(f->rule, &f->subject, trace, &f->why);
 	if (got < 0)
 		return filter_fail(item, &f->why, e);
@@ -113,7 +111,6 @@ explain_groups(struct filter *f, const struct item *item, struct err *e)
 	for (size_t i = 0; i < g->n; i++) {
 		if (only >= 0 && only != (long)i)
 			continue;
-		rule_trace_clear(trace);
 		if (rule_match(g->v[i].rule, &f->subject, trace, &f->why) < 0)
 			break;
 		put_group(f, &g->v[i], trace->steps[0].matched, &steps);

@@ -19,7 +19,7 @@ inspect_line(struct filter *f, const struct item *item, struct err *e)
 {
 
 	f->hits++;
-	return inspection_add(f->work, &f->subject, f->o->first, &f->why) < 0 ? filter_fail(item, &f->why, e) : 0;
+	return training_add(f->work, &f->subject, f->o->first, &f->why) < 0 ? filter_fail(item, &f->why, e) : 0;
 }
 
 /* ---- for a person */
@@ -37,7 +37,7 @@ put_number(struct table *t, double v)
 }
 
 static void
-put_elements(struct table *t, const struct names *names)
+put_elements(struct table *t, const struct training_names *names)
 {
 	if (names->elements_known)
 		table_cellf(t, "%" PRIu64, names->elements);
@@ -46,7 +46,7 @@ put_elements(struct table *t, const struct names *names)
 }
 
 static void
-put_shares(struct filter *f, const struct inspection *x)
+put_shares(struct filter *f, const struct training *x)
 {
 	static const struct table_column columns[] = {
 		{ "GROUP", false, true, STYLE_NAME }, { "TENSORS", true, false, STYLE_PLAIN },
@@ -57,7 +57,7 @@ put_shares(struct filter *f, const struct inspection *x)
 
 	table_init(&t, columns, sizeof(columns) / sizeof(columns[0]));
 	for (size_t i = 0; i < x->n; i++) {
-		const struct share *s = &x->shares[i];
+		const struct optimizer_share *s = &x->shares[i];
 
 		if (s->hidden)
 			continue;
@@ -73,7 +73,7 @@ put_shares(struct filter *f, const struct inspection *x)
 }
 
 static void
-put_names(struct filter *f, struct str title, const struct names *names)
+put_names(struct filter *f, struct str title, const struct training_names *names)
 {
 	size_t shown = names->n < f->o->max ? names->n : (size_t)f->o->max;
 
@@ -125,7 +125,7 @@ put_overrides(struct filter *f, const struct ynode *overrides)
 }
 
 static void
-put_text(struct filter *f, const struct inspection *x, const struct ynode *overrides)
+put_text(struct filter *f, const struct training *x, const struct ynode *overrides)
 {
 	if (!filter_enabled(f))
 		out_printf(&f->out, "One optimizer takes all: ENABLED is %s\n\n",
@@ -149,7 +149,7 @@ flush(struct filter *f, struct buf *b)
 }
 
 static void
-json_names(struct filter *f, struct json_writer *w, const char *key, const struct names *names)
+json_names(struct filter *f, struct json_writer *w, const char *key, const struct training_names *names)
 {
 	json_key(w, key);
 	json_begin_array(w);
@@ -207,7 +207,7 @@ json_overrides(struct json_writer *w, const struct ynode *overrides)
 }
 
 static void
-json_share(struct filter *f, struct json_writer *w, const struct share *s)
+json_share(struct filter *f, struct json_writer *w, const struct optimizer_share *s)
 {
 	json_key_str(w, s->name);
 	json_begin_object(w);
@@ -229,7 +229,7 @@ json_share(struct filter *f, struct json_writer *w, const struct share *s)
 }
 
 static void
-put_json(struct filter *f, const struct inspection *x, const struct ynode *overrides)
+put_json(struct filter *f, const struct training *x, const struct ynode *overrides)
 {
 	struct buf b = BUF_INIT;
 	struct json_writer w;
@@ -267,10 +267,10 @@ int
 inspect_run(struct filter *f, const struct operands *operands, int *status, struct err *e)
 {
 	const struct ynode *overrides = filter_get(f, OVERRIDES_PATH);
-	struct inspection x;
+	struct training x;
 	int rc;
 
-	inspection_init(&x, &f->groups, f->exclude);
+	training_init(&x, &f->groups, f->exclude);
 	rc = filter_run(f, operands, inspect_line, &x, status, e);
 	if (rc == 0 && f->o->json)
 		put_json(f, &x, overrides);
@@ -281,6 +281,6 @@ inspect_run(struct filter *f, const struct operands *operands, int *status, stru
 			  x.several == 1 ? " is" : "s are", x.several == 1 ? "it" : "them");
 	if (rc == 0 && f->hits == 0)
 		*status = tool_worst(*status, TOOL_NO);
-	inspection_release(&x);
+	training_release(&x);
 	return rc;
 }

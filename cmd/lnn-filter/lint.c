@@ -23,9 +23,8 @@ lint_run(struct filter *f, const struct operands *operands, int *status, struct 
 	int rc;
 
 	if (groups)
-		lint_groups(f->rules, &f->groups, filter_enabled(f));
-	if (groups && f->whole)
-		lint_overrides(f->rules, &f->groups, filter_get(f, "LR_SCHEDULER.PARAMETER_GROUPS"));
+		lint_config(f->rules, &f->groups, filter_enabled(f),
+			    f->whole ? filter_get(f, "LR_SCHEDULER.PARAMETER_GROUPS") : NULL);
 	rc = filter_run(f, operands, lint_line, lint, status, e);
 	if (rc == 0)
 		lint_finish(lint);

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "model/keys.h"
-#include "rule/type.h"
+#include "rule/rule_priv.h"
 
 const char *const group_keys[] = { "FILTER", "OPTIMIZER", "WEIGHT_DECAY", "LR_MULTIPLIER", NULL };
 

@@ -9,11 +9,15 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "model/keys.h"
-#include "rule/type.h"
+#include "rule/rule_priv.h"
 
-/* How a rule, or one of its items, fared. */
-struct fate {
-	uint64_t hits;
+const char *const override_keys[] = {
+	"NAME", "MIN_LR", "WARMUP_LR", "WARMUP_STEPS", "WARMUP_EPOCHS", "WARMUP_FRACTION", "DECAY_STEPS", "DECAY_RATE", NULL,
+};
+
+/* How often a rule, or one of its items, matched. */
+struct hits {
+	uint64_t count;
 	bool unknown; /* some name lacked what it needs: nothing can be said */
 };
 
@@ -30,8 +34,8 @@ struct lint {
 	const struct rule *other;
 	struct arena arena;
 	const struct rule **all;  /* by number */
-	struct fate *fates;       /* of rules, by number */
-	struct fate **items;      /* of their items */
+	struct hits *rule_hits;       /* of rules, by number */
+	struct hits **item_hits;      /* of their items */
 	bool *root_told;          /* by group, other last: that it cannot be asked */
 	unsigned char *in;
 	uint64_t *firsts;         /* by group: names that no earlier group has */
@@ -74,11 +78,11 @@ lint_new(struct rules *rules, const struct groups *groups, const struct rule *ot
 	strmap_init(&l->by_groups);
 	strmap_init(&l->by_type);
 	l->all = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->all));
-	l->fates = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->fates));
-	l->items = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->items));
+	l->rule_hits = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->rule_hits));
+	l->item_hits = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->item_hits));
 	for (const struct rule *r = rules->newest; r; r = r->next) {
 		l->all[r->number] = r->broken ? NULL : r;
-		l->items[r->number] = arena_calloc(&l->arena, r->nitems + 1, sizeof(**l->items));
+		l->item_hits[r->number] = arena_calloc(&l->arena, r->nitems + 1, sizeof(**l->item_hits));
 	}
 	l->root_told = arena_calloc(&l->arena, n + 1, sizeof(*l->root_told));
 	l->in = arena_calloc(&l->arena, n + 1, 1);
@@ -168,17 +172,17 @@ try_groups(struct lint *l, struct subject *s, const char *where)
 static void
 try_rule(struct lint *l, const struct rule *r, struct subject *s)
 {
-	struct fate *fate = &l->fates[r->number];
+	struct hits *hits = &l->rule_hits[r->number];
 	struct err e = ERR_INIT;
 	int got = rule_match(r, s, NULL, &e);
 
-	fate->hits += got == 1;
-	fate->unknown = fate->unknown || got < 0;
+	hits->count += got == 1;
+	hits->unknown = hits->unknown || got < 0;
 	for (size_t i = 0; i < r->nitems; i++) {
 		err_clear(&e);
 		got = r->type->holds(r, i, s, &e);
-		l->items[r->number][i].hits += got == 1;
-		l->items[r->number][i].unknown = l->items[r->number][i].unknown || got < 0;
+		l->item_hits[r->number][i].count += got == 1;
+		l->item_hits[r->number][i].unknown = l->item_hits[r->number][i].unknown || got < 0;
 	}
 }
 
@@ -197,9 +201,9 @@ lint_name(struct lint *l, struct subject *s, const char *where)
 /* ---- findings */
 
 static bool
-dead(const struct fate *fate)
+dead(const struct hits *hits)
 {
-	return fate->hits == 0 && !fate->unknown;
+	return hits->count == 0 && !hits->unknown;
 }
 
 static bool
@@ -281,7 +285,7 @@ parts_say_it(const struct lint *l, const struct rule *r)
 	if (r->nitems > 0 && r->type != &type_convolutional)
 		return true;
 	for (size_t i = 0; i < r->nkids; i++) {
-		if (!dead(&l->fates[r->kids[i]->number]))
+		if (!dead(&l->rule_hits[r->kids[i]->number]))
 			return false;
 	}
 	return r->nkids > 0 && r->type == &type_or;
@@ -300,10 +304,10 @@ rule_findings(struct lint *l)
 		if (r == NULL || !strmap_add(&seen, str_n((const char *)&r->at, sizeof(r->at)), n))
 			continue;
 		for (size_t i = 0; i < r->nitems; i++) {
-			if (dead(&l->items[n][i]))
+			if (dead(&l->item_hits[n][i]))
 				dead_item(l, &r->items[i]);
 		}
-		if (dead(&l->fates[n]) && !is_group(l, r) && !parts_say_it(l, r))
+		if (dead(&l->rule_hits[n]) && !is_group(l, r) && !parts_say_it(l, r))
 			found(l->rules, r->at, "this %s filter matches nothing", r->type->name);
 	}
 	strmap_release(&seen);
@@ -372,15 +376,125 @@ lint_finish(struct lint *l)
 	rule_findings(l);
 	for (size_t i = 0; i < l->groups->n; i++) {
 		const struct group *g = &l->groups->v[i];
-		const struct fate *fate = &l->fates[g->rule->number];
+		const struct hits *hits = &l->rule_hits[g->rule->number];
 		struct shown shown;
 
 		if (g->at == NULL)
 			continue;
-		if (dead(fate))
+		if (dead(hits))
 			found(l->rules, g->at, "group %s matches nothing", keys_show(&shown, g->name));
-		else if (fate->hits > 0 && l->firsts[i] == 0)
+		else if (hits->count > 0 && l->firsts[i] == 0)
 			shadow_finding(l, i);
 	}
 	overlap_findings(l);
+}
+
+/* ---- the groups and overrides themselves, whatever names they are used on */
+
+static void
+tell(const struct rules *rules, const struct err *e)
+{
+	if (e->code != ERR_NONE)
+		rules->env.finding(rules->env.arg, e);
+}
+
+/* Every unknown key, not only the first. */
+static void
+unknown_keys(const struct rules *rules, const struct ynode *map, const char *const *keys, const char *where)
+{
+	for (size_t i = 0; map && map->kind == YN_MAP && i < map->n; i++) {
+		struct ynode one = *map;
+		struct err e = ERR_INIT;
+
+		one.n = 1;
+		one.pairs = &map->pairs[i];
+		if (keys_check(&one, keys, where, &e) < 0)
+			tell(rules, &e);
+	}
+}
+
+static void
+check_groups(const struct rules *rules, const struct groups *groups, bool enabled)
+{
+	const struct ynode *lr = ymap_get(groups->rest.map, "LR_MULTIPLIER");
+	const struct ynode *said = ymap_get(groups->at, "ENABLED");
+	struct err e = ERR_INIT;
+	double value;
+
+	for (size_t i = 0; i < groups->n; i++)
+		unknown_keys(rules, groups->v[i].map, group_keys, "a group");
+	/* DEFAULT has no FILTER to be read. */
+	unknown_keys(rules, groups->rest.map, group_keys + 1, "DEFAULT");
+	if (ynode_double(lr, &value) && value != 1) {
+		ynode_fail(lr, &e, "LR_MULTIPLIER of DEFAULT is not read: it is always 1");
+		tell(rules, &e);
+	}
+	if (!enabled && groups->n > 0) {
+		err_clear(&e);
+		if (said)
+			ynode_fail(said, &e, "ENABLED is false: one optimizer takes all, and the groups are not used");
+		else
+			ynode_fail(groups->at, &e, "ENABLED is not given, which is false: one optimizer takes all, and the "
+						   "groups are not used");
+		tell(rules, &e);
+	}
+}
+
+/* Names of the optimizers that training makes, as far as the config tells. */
+static size_t
+optimizers(const struct groups *groups, struct arena *a, const char **names)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < groups->n; i++) {
+		names[n++] = groups->v[i].name.p;
+		if (groups->v[i].muon)
+			names[n++] = arena_printf(a, "%s_ADAMW", groups->v[i].name.p);
+	}
+	names[n++] = groups->rest.muon ? "DEFAULT_MUON" : "DEFAULT";
+	if (groups->rest.muon)
+		names[n++] = "DEFAULT_ADAMW";
+	names[n] = NULL;
+	return n;
+}
+
+static void
+check_overrides(const struct rules *rules, const struct groups *groups, const struct ynode *overrides)
+{
+	struct arena a = ARENA_INIT;
+	const char **names = arena_calloc(&a, 2 * groups->n + 4, sizeof(*names));
+
+	optimizers(groups, &a, names);
+	if (overrides && overrides->kind != YN_MAP && !ynode_is_null(overrides)) {
+		struct err e = ERR_INIT;
+
+		ynode_fail(overrides, &e, "overrides of the learning rate are not read: a map of groups is expected");
+		tell(rules, &e);
+	}
+	for (size_t i = 0; overrides && overrides->kind == YN_MAP && i < overrides->n; i++) {
+		const struct ypair *pair = &overrides->pairs[i];
+		struct buf hint = BUF_INIT;
+		struct err e = ERR_INIT;
+		struct shown shown;
+
+		if (str_eqc(pair->key->text, "ENABLED"))
+			continue;
+		if (!keys_known(pair->key->text, names)) {
+			keys_suggest(&hint, pair->key->text, names);
+			ynode_fail(pair->key, &e, "%s: there is no such group to override%s",
+				   keys_show(&shown, pair->key->text), hint.len ? hint.p : "");
+			tell(rules, &e);
+			buf_release(&hint);
+			continue;
+		}
+		unknown_keys(rules, pair->value, override_keys, "an override of the learning rate");
+	}
+	arena_release(&a);
+}
+
+void
+lint_config(const struct rules *rules, const struct groups *groups, bool enabled, const struct ynode *overrides)
+{
+	check_groups(rules, groups, enabled);
+	check_overrides(rules, groups, overrides);
 }

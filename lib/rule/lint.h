@@ -24,11 +24,11 @@ void lint_name(struct lint *l, struct subject *s, const char *where);
 /* Tells what was found after the last name. */
 void lint_finish(struct lint *l);
 
-/* What can be said of the groups themselves; enabled false: nothing is made of them. */
-void lint_groups(const struct rules *rules, const struct groups *groups, bool enabled);
-
-/* Overrides of the learning rate by optimizer (LR_SCHEDULER.PARAMETER_GROUPS; may be NULL) against the groups. */
-void lint_overrides(const struct rules *rules, const struct groups *groups, const struct ynode *overrides);
+/*
+ * Looks at the groups, and at overrides of the learning rate by optimizer (LR_SCHEDULER.PARAMETER_GROUPS; may be NULL).
+ * enabled false: the groups are not used.
+ */
+void lint_config(const struct rules *rules, const struct groups *groups, bool enabled, const struct ynode *overrides);
 
 /* Keys that an override may have; ended by NULL. */
 extern const char *const override_keys[];

@@ -6,20 +6,11 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "model/keys.h"
-#include "rule/type.h"
+#include "rule/rule_priv.h"
 
-static const struct rule_type *const types[] = {
-	&type_name,
-	&type_dimension,
-	&type_convolutional,
-	&type_layer_type,
-	&type_initialization,
-	&type_stage_based,
-	&type_and,
-	&type_or,
-	&type_not,
-	&type_all_except,
-};
+#define ENTRY(name) &type_##name,
+static const struct rule_type *const types[] = { RULE_TYPES(ENTRY) };
+#undef ENTRY
 
 enum { NTYPES = sizeof(types) / sizeof(types[0]), KEYS_MAX = 8 };
 
@@ -28,9 +19,8 @@ rules_new(const struct rule_env *env)
 {
 	struct rules *rules = xcalloc(1, sizeof(*rules));
 
-	rules->env = *env;
+	*rules = (struct rules){ .env = *env, .scan = LITERALS_INIT };
 	arena_init(&rules->arena);
-	scan_init(&rules->scan);
 	return rules;
 }
 
@@ -43,7 +33,7 @@ rules_free(struct rules *rules)
 		for (size_t i = 0; i < r->nitems; i++)
 			pyre_free(r->items[i].re);
 	}
-	scan_release(&rules->scan);
+	literals_release(&rules->scan);
 	arena_release(&rules->arena);
 	free(rules);
 }
@@ -159,6 +149,12 @@ rules_compile(struct rules *rules, const struct ynode *node, struct err *err)
 	return NULL;
 }
 
+int
+type_missing(const struct rule *rule, const char *key, struct err *err)
+{
+	return ynode_fail(rule->at, err, "%s is missing in %s %s filter", key, article(rule->type), rule->type->name);
+}
+
 /* "\b" between double quotes is a backspace to YAML; whoever writes it means a word boundary. */
 static int
 check_backspace(const struct ynode *node, struct err *err)
@@ -180,8 +176,7 @@ type_items(struct rules *rules, struct rule *rule, const char *key, enum item_cl
 	if (optional && ynode_is_null(list))
 		return 0;
 	if (list == NULL)
-		return ynode_fail(rule->at, err, "%s is missing in %s %s filter", key, article(rule->type),
-				  rule->type->name);
+		return type_missing(rule, key, err);
 	if (list->kind != YN_SEQ)
 		return ynode_fail(list, err, "%s: must be a list, not %s", key, ynode_what(list));
 	if (list->n == 0)
@@ -205,37 +200,6 @@ type_items(struct rules *rules, struct rule *rule, const char *key, enum item_cl
 	return 0;
 }
 
-int
-type_kids(struct rules *rules, struct rule *rule, const char *key, bool list, struct err *err)
-{
-	const struct ynode *node = ymap_get(rule->at, key);
-	size_t n = 1;
-	int rc = 0;
-
-	if (node == NULL)
-		return ynode_fail(rule->at, err, "%s is missing in %s %s filter", key, article(rule->type),
-				  rule->type->name);
-	if (list) {
-		if (node->kind != YN_SEQ)
-			return ynode_fail(node, err, "%s: must be a list of rules, not %s", key, ynode_what(node));
-		if (node->n == 0)
-			return ynode_fail(node, err, "%s: is empty", key);
-		n = node->n;
-	}
-	rule->kids = arena_calloc(&rules->arena, n, sizeof(*rule->kids));
-	for (size_t i = 0; i < n; i++) {
-		const struct rule *kid = rules_compile(rules, list ? node->items[i] : node, err);
-
-		if (kid == NULL)
-			rc = -1;
-		else
-			rule->kids[rule->nkids++] = kid;
-		if (rc < 0 && rules->env.finding == NULL)
-			return -1;
-	}
-	return rc;
-}
-
 /* ---- asking */
 
 void
@@ -243,9 +207,9 @@ subject_init(struct subject *s, struct rules *rules)
 {
 	memset(s, 0, sizeof(*s));
 	if (!rules->scan.built)
-		scan_build(&rules->scan);
+		rules->words = literals_build(&rules->scan);
 	s->rules = rules;
-	s->bits = xcalloc(scan_words(&rules->scan), sizeof(*s->bits));
+	s->bits = xcalloc(rules->words, sizeof(*s->bits));
 }
 
 void
@@ -288,13 +252,6 @@ subject_set(struct subject *s, const struct entry *e)
 }
 
 void
-rule_trace_clear(struct rule_trace *t)
-{
-	t->n = 0;
-	t->depth = 0;
-}
-
-void
 rule_trace_release(struct rule_trace *t)
 {
 	free(t->steps);
@@ -309,9 +266,11 @@ rule_match(const struct rule *rule, struct subject *s, struct rule_trace *trace,
 
 	if (trace == NULL)
 		return rule->type->match(rule, s, NULL, &item, err);
+	if (trace->depth == 0)
+		trace->n = 0;
 	trace->steps = xgrow(trace->steps, trace->n, &trace->cap, sizeof(*trace->steps));
 	mine = trace->n++;
-	trace->steps[mine] = (struct rule_step){ rule, trace->depth, false, RULE_NO_ITEM };
+	trace->steps[mine] = (struct rule_step){ rule, rule->at, trace->depth, false, RULE_NO_ITEM };
 	trace->depth++;
 	got = rule->type->match(rule, s, trace, &item, err);
 	trace->depth--;
@@ -361,34 +320,16 @@ type_need_layer(const struct rule *rule, const struct subject *s, struct err *er
 }
 
 bool
-type_scan(struct subject *s, uint32_t id)
+type_contained(struct subject *s, uint32_t id)
 {
 	if (!s->scanned) {
-		scan_run(&s->rules->scan, s->name, s->bits);
+		literals_find(&s->rules->scan, s->name, s->bits);
 		s->scanned = true;
 	}
-	return scan_bit(s->bits, id);
-}
-
-bool
-type_contained(const struct rule_item *item, struct subject *s)
-{
-	return type_scan(s, item->scan);
+	return literals_bit(s->bits, id);
 }
 
 /* ---- telling */
-
-const struct ynode *
-rule_at(const struct rule *rule)
-{
-	return rule->at;
-}
-
-const char *
-rule_type_name(const struct rule *rule)
-{
-	return rule->type->name;
-}
 
 void
 type_put_item(struct buf *b, const struct rule_item *item)

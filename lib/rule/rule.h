@@ -2,7 +2,7 @@
  * rule: rules that choose parameters, lnn-rules(5): compiled once from YAML, then
  * asked about one name after the other.
  *
- * To add a rule type: one file with a const struct rule_type (rule/type.h), one
+ * To add a rule type: one file with a const struct rule_type (rule/rule_priv.h), one
  * line in the table in rule.c.
  */
 #ifndef LNN_RULE_RULE_H
@@ -52,7 +52,7 @@ struct subject {
 	struct str name;       /* without a leading "module." */
 	/* private */
 	const struct rules *rules;
-	uint64_t *bits;        /* rule/scan.h; found when first wanted */
+	uint64_t *bits;        /* rule/literals.h; found when first wanted */
 	bool scanned;
 	bool staged;
 	const struct stage_pattern *stage; /* what gives the name its stage; NULL if it has none */
@@ -67,9 +67,10 @@ void subject_set(struct subject *s, const struct entry *e);
 /* One rule that was asked, in the order in which they were. */
 struct rule_step {
 	const struct rule *rule;
+	const struct ynode *at; /* the rule's map */
 	unsigned depth;      /* of the rule in its tree */
 	bool matched;
-	size_t item;         /* which of the rule's items decided (rule/type.h), or RULE_NO_ITEM */
+	size_t item;         /* which of the rule's items decided or RULE_NO_ITEM */
 };
 
 #define RULE_NO_ITEM SIZE_MAX
@@ -82,18 +83,14 @@ struct rule_trace {
 
 #define RULE_TRACE_INIT { NULL, 0, 0, 0 }
 
-void rule_trace_clear(struct rule_trace *t);
 void rule_trace_release(struct rule_trace *t);
 
 /*
  * 1 if the rule matches, 0 if not; -1 if it needs a shape or a layer type that is not there, or a regular expression
  * ran into its limits. Rules are asked from left to right until all is decided. trace (may be NULL) takes what
- * was asked, behind what it has.
+ * was asked, in place of what it had.
  */
 int rule_match(const struct rule *rule, struct subject *s, struct rule_trace *trace, struct err *err);
-
-const struct ynode *rule_at(const struct rule *rule); /* its map */
-const char *rule_type_name(const struct rule *rule);
 
 /* Adds what a step says to a person: "name contains: yes, 'head.' (exp.yaml:3:20)". */
 void rule_explain(struct buf *b, const struct rule_step *step, const struct subject *s);

@@ -6,10 +6,10 @@
 #include "base/num.h"
 #include "base/xalloc.h"
 
-static struct share *
-new_share(struct inspection *x, const struct group *group, const char *suffix, const char *optimizer)
+static struct optimizer_share *
+new_share(struct training *x, const struct group *group, const char *suffix, const char *optimizer)
 {
-	struct share *share = &x->shares[x->n++];
+	struct optimizer_share *share = &x->shares[x->n++];
 
 	share->name = group->name;
 	if (suffix)
@@ -22,7 +22,7 @@ new_share(struct inspection *x, const struct group *group, const char *suffix, c
 }
 
 void
-inspection_init(struct inspection *x, const struct groups *groups, const struct rule *exclude)
+training_init(struct training *x, const struct groups *groups, const struct rule *exclude)
 {
 	memset(x, 0, sizeof(*x));
 	arena_init(&x->arena);
@@ -40,7 +40,7 @@ inspection_init(struct inspection *x, const struct groups *groups, const struct 
 }
 
 void
-inspection_release(struct inspection *x)
+training_release(struct training *x)
 {
 	for (size_t i = 0; i < x->n; i++)
 		free(x->shares[i].names.v);
@@ -52,7 +52,7 @@ inspection_release(struct inspection *x)
 }
 
 static void
-add_name(struct names *names, struct str name, const struct subject *s)
+add_name(struct training_names *names, struct str name, const struct subject *s)
 {
 	uint64_t elements;
 
@@ -64,10 +64,10 @@ add_name(struct names *names, struct str name, const struct subject *s)
 
 /* Of the two shares of a group; muon updates matrices only. */
 static int
-add_share(struct inspection *x, size_t group, struct str name, const struct subject *s, struct err *err)
+add_share(struct training *x, size_t group, struct str name, const struct subject *s, struct err *err)
 {
 	const struct group *g = group < x->groups->n ? &x->groups->v[group] : &x->groups->rest;
-	struct share *share = &x->shares[2 * group];
+	struct optimizer_share *share = &x->shares[2 * group];
 
 	if (g->muon && !s->entry.has_shape)
 		return err_set(err, ERR_INPUT, "group %.*s is trained with muon, which needs the shape; the list has none",
@@ -81,7 +81,7 @@ add_share(struct inspection *x, size_t group, struct str name, const struct subj
 }
 
 int
-inspection_add(struct inspection *x, struct subject *s, bool first, struct err *err)
+training_add(struct training *x, struct subject *s, bool first, struct err *err)
 {
 	struct str name = arena_str(&x->arena, s->entry.name);
 	size_t count;

@@ -1,6 +1,6 @@
 /* convolutional: four dimensions and, where they are given, a name pattern and a layer type. */
 #include "base/text.h"
-#include "rule/type.h"
+#include "rule/rule_priv.h"
 
 static int
 compile(struct rules *rules, struct rule *rule, struct err *err)
@@ -10,7 +10,7 @@ compile(struct rules *rules, struct rule *rule, struct err *err)
 		return -1;
 	for (size_t i = 0; i < rule->nitems; i++) {
 		if (rule->items[i].class == ITEM_PATTERN)
-			rule->items[i].scan = scan_add(&rules->scan, rule->items[i].text);
+			rule->items[i].scan = literals_add(&rules->scan, rule->items[i].text);
 	}
 	return 0;
 }
@@ -21,7 +21,7 @@ holds(const struct rule *rule, size_t i, struct subject *s, struct err *err)
 	const struct rule_item *item = &rule->items[i];
 
 	if (item->class == ITEM_PATTERN)
-		return type_contained(item, s);
+		return type_contained(s, item->scan);
 	if (type_need_layer(rule, s, err) < 0)
 		return -1;
 	return str_eq(item->text, s->entry.layer_type);

@@ -1,5 +1,5 @@
 /* dimension: the number of dimensions is one of those listed. */
-#include "rule/type.h"
+#include "rule/rule_priv.h"
 
 static int
 compile(struct rules *rules, struct rule *rule, struct err *err)

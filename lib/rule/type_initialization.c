@@ -1,6 +1,6 @@
 /* initialization: the parameter starts from scratch: the reference has no such name, or another shape. */
 #include "base/text.h"
-#include "rule/type.h"
+#include "rule/rule_priv.h"
 #include "tensor/tensor.h"
 
 static int

@@ -1,6 +1,6 @@
 /* layer_type: the class of the module that has the parameter is one of those listed. */
 #include "base/text.h"
-#include "rule/type.h"
+#include "rule/rule_priv.h"
 
 static int
 compile(struct rules *rules, struct rule *rule, struct err *err)

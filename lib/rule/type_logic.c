@@ -1,22 +1,53 @@
 /* and, or, not, all_except: rules made of rules, asked from left to right until the verdict stands. */
-#include "rule/type.h"
+#include "rule/rule_priv.h"
+
+/* Compiles what stands at key, a rule or a list of rules, as rules inside rule. */
+static int
+compile_kids(struct rules *rules, struct rule *rule, const char *key, bool list, struct err *err)
+{
+	const struct ynode *node = ymap_get(rule->at, key);
+	size_t n = 1;
+	int rc = 0;
+
+	if (node == NULL)
+		return type_missing(rule, key, err);
+	if (list) {
+		if (node->kind != YN_SEQ)
+			return ynode_fail(node, err, "%s: must be a list of rules, not %s", key, ynode_what(node));
+		if (node->n == 0)
+			return ynode_fail(node, err, "%s: is empty", key);
+		n = node->n;
+	}
+	rule->kids = arena_calloc(&rules->arena, n, sizeof(*rule->kids));
+	for (size_t i = 0; i < n; i++) {
+		const struct rule *kid = rules_compile(rules, list ? node->items[i] : node, err);
+
+		if (kid == NULL)
+			rc = -1;
+		else
+			rule->kids[rule->nkids++] = kid;
+		if (rc < 0 && rules->env.finding == NULL)
+			return -1;
+	}
+	return rc;
+}
 
 static int
 compile_list(struct rules *rules, struct rule *rule, struct err *err)
 {
-	return type_kids(rules, rule, "FILTERS", true, err);
+	return compile_kids(rules, rule, "FILTERS", true, err);
 }
 
 static int
 compile_filter(struct rules *rules, struct rule *rule, struct err *err)
 {
-	return type_kids(rules, rule, "FILTER", false, err);
+	return compile_kids(rules, rule, "FILTER", false, err);
 }
 
 static int
 compile_except(struct rules *rules, struct rule *rule, struct err *err)
 {
-	return type_kids(rules, rule, "EXCEPT", false, err);
+	return compile_kids(rules, rule, "EXCEPT", false, err);
 }
 
 static int

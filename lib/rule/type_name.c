@@ -1,12 +1,18 @@
 /* name: the name contains, starts with, ends with a text, or a regular expression is found in it. */
 #include "model/keys.h"
-#include "rule/type.h"
+#include "rule/rule_priv.h"
 
 struct match_type {
 	const char *name;
 	const char *verb, *fails; /* of a pattern, in a trace */
 	bool (*holds)(const struct rule_item *item, struct subject *s);
 };
+
+static bool
+contains(const struct rule_item *item, struct subject *s)
+{
+	return type_contained(s, item->scan);
+}
 
 static bool
 starts(const struct rule_item *item, struct subject *s)
@@ -21,7 +27,7 @@ ends(const struct rule_item *item, struct subject *s)
 }
 
 static const struct match_type match_types[] = {
-	{ "contains", "is contained", "is not contained", type_contained },
+	{ "contains", "is contained", "is not contained", contains },
 	{ "startswith", "is the beginning", "is not the beginning", starts },
 	{ "endswith", "is the end", "is not the end", ends },
 	{ "regex", "is found", "is not found", NULL },
@@ -84,8 +90,8 @@ compile(struct rules *rules, struct rule *rule, struct err *err)
 		if (rule->how->holds == NULL) {
 			if (compile_regex(item, err) < 0)
 				return -1;
-		} else if (rule->how->holds == type_contained) {
-			item->scan = scan_add(&rules->scan, item->text);
+		} else if (rule->how->holds == contains) {
+			item->scan = literals_add(&rules->scan, item->text);
 		}
 	}
 	return 0;

@@ -1,6 +1,6 @@
 /* stage_based: the stage that the description gives the name is one of those listed. */
 #include "base/text.h"
-#include "rule/type.h"
+#include "rule/rule_priv.h"
 
 /* The patterns of all stages join the one scan of names; the last stage that has one decides. */
 static void
@@ -24,7 +24,7 @@ take_stages(struct rules *rules)
 
 			p->stage = g;
 			p->text = g->patterns.items[k];
-			p->scan = scan_add(&rules->scan, p->text);
+			p->scan = literals_add(&rules->scan, p->text);
 		}
 	}
 }
@@ -39,7 +39,7 @@ stage_of(struct subject *s)
 	s->staged = true;
 	s->stage = NULL;
 	for (size_t i = 0; i < rules->nstages; i++) {
-		if (type_scan(s, rules->stages[i].scan)) {
+		if (type_contained(s, rules->stages[i].scan)) {
 			s->stage = &rules->stages[i];
 			break;
 		}

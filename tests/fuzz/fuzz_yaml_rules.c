@@ -48,7 +48,6 @@ ask(struct rules *rules, const struct groups *g, const struct rule *rule, bool l
 			plain = rule_match(rule, &s, NULL, &e);
 			fuzz_judge(plain, &e);
 			err_clear(&e);
-			rule_trace_clear(&trace);
 			traced = rule_match(rule, &s, &trace, &e);
 			promise(plain == traced, "looking on changes nothing");
 			for (size_t k = 0; k < trace.n; k++)
@@ -61,7 +60,7 @@ ask(struct rules *rules, const struct groups *g, const struct rule *rule, bool l
 	}
 	if (linted) {
 		lint_finish(l);
-		lint_groups(rules, g, true);
+		lint_config(rules, g, true, NULL);
 	}
 	lint_free(l);
 	subject_release(&s);

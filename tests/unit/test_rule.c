@@ -3,7 +3,7 @@
 
 #include "rule/groups.h"
 #include "rule/training.h"
-#include "rule/scan.h"
+#include "rule/literals.h"
 #include "tap.h"
 
 /* ---- scan */
@@ -32,30 +32,29 @@ test_scan(void)
 	bool same = true;
 
 	for (int round = 0; round < 200 && same; round++) {
-		struct scan s;
+		struct literals s = LITERALS_INIT;
 		uint32_t ids[300];
 		size_t n = 1 + next_random(300);
 		uint64_t bits[8];
 		struct str subject;
 
-		scan_init(&s);
 		for (size_t i = 0; i < n; i++) {
 			size_t len = next_random(11);
 
 			random_text(texts[i], len, alphabet, 2 + next_random(4));
-			ids[i] = scan_add(&s, str_n(texts[i], len));
+			ids[i] = literals_add(&s, str_n(texts[i], len));
 			texts[i][11] = (char)len;
 		}
-		scan_build(&s);
+		(void)literals_build(&s);
 		for (int k = 0; k < 20; k++) {
 			subject = str_n(name, next_random(64));
 			random_text(name, subject.len, alphabet, 5);
-			scan_run(&s, subject, bits);
+			literals_find(&s, subject, bits);
 			for (size_t i = 0; i < n; i++)
-				same = same && scan_bit(bits, ids[i]) ==
+				same = same && literals_bit(bits, ids[i]) ==
 						       str_contains(subject, str_n(texts[i], (size_t)texts[i][11]));
 		}
-		scan_release(&s);
+		literals_release(&s);
 	}
 	ok_msg(same, "the automaton finds what searching for each text finds");
 }
@@ -66,29 +65,28 @@ test_scan_large(void)
 {
 	static char texts[100][200];
 	char name[600];
-	struct scan s;
+	struct literals s = LITERALS_INIT;
 	uint32_t ids[100];
 	uint64_t bits[8];
 	bool same = true;
 
-	scan_init(&s);
 	for (size_t i = 0; i < 100; i++) {
 		for (size_t k = 0; k < 200; k++)
 			texts[i][k] = (char)next_random(256);
-		ids[i] = scan_add(&s, str_n(texts[i], 200));
+		ids[i] = literals_add(&s, str_n(texts[i], 200));
 	}
-	scan_build(&s);
+	(void)literals_build(&s);
 	ok_msg(s.nloose > 0 && s.nloose < 100, "%zu texts did not fit", s.nloose);
 	for (size_t i = 0; i < 100; i++) {
 		random_text(name, sizeof(name), "xyz", 3);
 		memcpy(name + 100, texts[i], 200);
 		memcpy(name + 350, texts[99 - i], 200);
-		scan_run(&s, str_n(name, sizeof(name)), bits);
+		literals_find(&s, str_n(name, sizeof(name)), bits);
 		for (size_t k = 0; k < 100; k++)
-			same = same && scan_bit(bits, ids[k]) == (k == i || k == 99 - i);
+			same = same && literals_bit(bits, ids[k]) == (k == i || k == 99 - i);
 	}
 	ok_msg(same, "all are found, in the automaton or not");
-	scan_release(&s);
+	literals_release(&s);
 }
 
 /* ---- rules */
@@ -295,7 +293,7 @@ test_inspection(void)
 	const struct ynode *node, *except;
 	const struct rule *exclude;
 	struct groups g;
-	struct inspection x;
+	struct training x;
 	struct subject s;
 	struct err e = ERR_INIT;
 	struct entry list[] = { make("a.w", 2, NULL), make("a.v", 1, NULL), make("ab", 4, NULL), make("c", 1, NULL),
@@ -306,11 +304,11 @@ test_inspection(void)
 	    yaml_parse(&a, "x", str_c("{TYPE: name, PATTERNS: [a.]}"), &except, &e) < 0 ||
 	    groups_compile(&g, rules, node, &e) < 0 || (exclude = rules_compile(rules, except, &e)) == NULL)
 		tap_bail(e.msg);
-	inspection_init(&x, &g, exclude);
+	training_init(&x, &g, exclude);
 	subject_init(&s, rules);
 	for (size_t i = 0; i < 5; i++) {
 		subject_set(&s, &list[i]);
-		ok(inspection_add(&x, &s, false, &e) == 0);
+		ok(training_add(&x, &s, false, &e) == 0);
 	}
 	is_uint(x.shares[0].names.n, 2, "M");
 	is_uint(x.shares[0].names.elements, 2 * 3 + 2 * 3 * 4 * 5, "elements of M");
@@ -321,7 +319,7 @@ test_inspection(void)
 	ok(x.shares[3].hidden && x.shares[5].hidden);
 	is_uint(x.several, 1, "names in two groups");
 	ok(x.included.n == 2 && x.excluded.n == 3);
-	inspection_release(&x);
+	training_release(&x);
 	subject_release(&s);
 	rules_free(rules);
 	arena_release(&a);

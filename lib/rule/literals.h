@@ -1,10 +1,10 @@
 /*
- * scan: which of many texts are contained in a name, found in one pass over it
- * (an automaton of Aho and Corasick over the classes of bytes that the texts use).
+ * literals: which of many texts are contained in a name, found in one pass over the name
+ * by an automaton of Aho and Corasick over the classes of bytes that the texts use.
  * Forty rules cost a name little more than one.
  */
-#ifndef LNN_RULE_SCAN_H
-#define LNN_RULE_SCAN_H
+#ifndef LNN_RULE_LITERALS_H
+#define LNN_RULE_LITERALS_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,13 +14,13 @@
 #include "base/strmap.h"
 
 /* States of the automaton at most; texts that would need more are searched for one by one. */
-enum { SCAN_STATES = 16384 };
+enum { LITERALS_STATES = 16384 };
 
-struct scan {
+struct literals {
 	struct str *texts;     /* borrowed by whoever added them */
 	size_t n, cap;
 	struct strmap ids;
-	/* after scan_build */
+	/* after literals_build */
 	bool built;
 	uint8_t class_of[256];
 	unsigned width;        /* classes and one */
@@ -33,21 +33,21 @@ struct scan {
 	size_t nloose;
 };
 
-void scan_init(struct scan *s);
-void scan_release(struct scan *s);
+#define LITERALS_INIT { .ids = STRMAP_INIT }
 
-/* The id of a text, which must live as long as s. Equal texts have one id. Not after scan_build. */
-uint32_t scan_add(struct scan *s, struct str text);
-void scan_build(struct scan *s);
+void literals_release(struct literals *s);
 
-/* Words of 64 bits that scan_run fills. */
-size_t scan_words(const struct scan *s);
+/* The id of a text, which must live as long as s. Equal texts have one id. Not after literals_build. */
+uint32_t literals_add(struct literals *s, struct str text);
+
+/* Makes the automaton. Returns how many words of 64 bits literals_find fills. */
+size_t literals_build(struct literals *s);
 
 /* Sets bit id (and clears all others) for every text contained in name; the empty text is contained in all. */
-void scan_run(const struct scan *s, struct str name, uint64_t *bits);
+void literals_find(const struct literals *s, struct str name, uint64_t *bits);
 
 static inline bool
-scan_bit(const uint64_t *bits, uint32_t id)
+literals_bit(const uint64_t *bits, uint32_t id)
 {
 	return bits[id / 64] >> (id % 64) & 1;
 }

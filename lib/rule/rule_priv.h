@@ -1,12 +1,12 @@
 /*
- * type: what a rule type has to offer; for lib/rule only.
+ * rule_priv: rules as the files of lib/rule see them, and what a rule type has to offer.
  */
-#ifndef LNN_RULE_TYPE_H
-#define LNN_RULE_TYPE_H
+#ifndef LNN_RULE_RULE_PRIV_H
+#define LNN_RULE_RULE_PRIV_H
 
 #include "text/pyre.h"
 #include "rule/rule.h"
-#include "rule/scan.h"
+#include "rule/literals.h"
 
 enum item_class { ITEM_PATTERN, ITEM_DIMENSION, ITEM_LAYER_TYPE, ITEM_STAGE };
 
@@ -45,7 +45,8 @@ struct stage_pattern {
 struct rules {
 	struct rule_env env;
 	struct arena arena;
-	struct scan scan;
+	struct literals scan;
+	size_t words;             /* that its result takes */
 	struct rule *newest;
 	size_t count;
 	bool warned;              /* that there is no reference */
@@ -65,16 +66,22 @@ struct rule_type {
 	void (*explain)(struct buf *b, const struct rule_step *step, const struct subject *s);
 };
 
-extern const struct rule_type type_name;
-extern const struct rule_type type_dimension;
-extern const struct rule_type type_convolutional;
-extern const struct rule_type type_layer_type;
-extern const struct rule_type type_initialization;
-extern const struct rule_type type_stage_based;
-extern const struct rule_type type_and;
-extern const struct rule_type type_or;
-extern const struct rule_type type_not;
-extern const struct rule_type type_all_except;
+/* The rule types, in the order in which messages list them. The file type_NAME.c defines type_NAME. */
+#define RULE_TYPES(line) \
+	line(name) \
+	line(dimension) \
+	line(convolutional) \
+	line(layer_type) \
+	line(initialization) \
+	line(stage_based) \
+	line(and) \
+	line(or) \
+	line(not) \
+	line(all_except)
+
+#define TYPE_DECLARE(name) extern const struct rule_type type_##name;
+RULE_TYPES(TYPE_DECLARE)
+#undef TYPE_DECLARE
 
 /* Says that the map has no TYPE, or which of its keys was meant to be it; returns -1. */
 int rule_without_type(const struct ynode *node, struct err *err);
@@ -86,8 +93,8 @@ int rule_without_type(const struct ynode *node, struct err *err);
 int type_items(struct rules *rules, struct rule *rule, const char *key, enum item_class class, bool optional,
 	struct err *err);
 
-/* Compiles node as a rule inside rule; key is where it stands, for messages. NULL on error. */
-int type_kids(struct rules *rules, struct rule *rule, const char *key, bool list, struct err *err);
+/* Says that the rule has no such key; returns -1. */
+int type_missing(const struct rule *rule, const char *key, struct err *err);
 
 /* Any of the items of that class: 1, 0, -1; *item is the first. */
 int type_any(const struct rule *rule, enum item_class class, struct subject *s, size_t *item, struct err *err);
@@ -97,10 +104,7 @@ int type_need_shape(const struct rule *rule, const struct subject *s, struct err
 int type_need_layer(const struct rule *rule, const struct subject *s, struct err *err);
 
 /* Is the text with this id in rules->scan contained in the subject's name? */
-bool type_scan(struct subject *s, uint32_t id);
-
-/* The same of an ITEM_PATTERN. */
-bool type_contained(const struct rule_item *item, struct subject *s);
+bool type_contained(struct subject *s, uint32_t id);
 
 /* "'TEXT' (FILE:LINE:COLUMN)" */
 void type_put_item(struct buf *b, const struct rule_item *item);

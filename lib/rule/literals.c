@@ -1,4 +1,4 @@
-#include "rule/scan.h"
+#include "rule/literals.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -6,14 +6,7 @@
 #include "base/xalloc.h"
 
 void
-scan_init(struct scan *s)
-{
-	memset(s, 0, sizeof(*s));
-	strmap_init(&s->ids);
-}
-
-void
-scan_release(struct scan *s)
+literals_release(struct literals *s)
 {
 	free(s->texts);
 	strmap_release(&s->ids);
@@ -26,7 +19,7 @@ scan_release(struct scan *s)
 }
 
 uint32_t
-scan_add(struct scan *s, struct str text)
+literals_add(struct literals *s, struct str text)
 {
 	uint64_t id;
 
@@ -38,15 +31,9 @@ scan_add(struct scan *s, struct str text)
 	return (uint32_t)s->n++;
 }
 
-size_t
-scan_words(const struct scan *s)
-{
-	return s->n / 64 + 1;
-}
-
 /* Bytes that no text has are of class 0. */
 static void
-make_classes(struct scan *s)
+make_classes(struct literals *s)
 {
 	unsigned n = 1;
 
@@ -64,7 +51,7 @@ make_classes(struct scan *s)
 
 /* Spells out a text from the root; false if there are not enough states. */
 static bool
-spell(struct scan *s, size_t id)
+spell(struct literals *s, size_t id)
 {
 	struct str text = s->texts[id];
 	uint32_t at = 0;
@@ -73,7 +60,7 @@ spell(struct scan *s, size_t id)
 		uint32_t *to = &s->next[at * s->width + s->class_of[(uint8_t)text.p[i]]];
 
 		if (*to == 0) {
-			if (s->states == SCAN_STATES)
+			if (s->states == LITERALS_STATES)
 				return false;
 			*to = s->states++;
 		}
@@ -85,7 +72,7 @@ spell(struct scan *s, size_t id)
 
 /* Breadth first: where to go on when a text breaks off, worked into the table itself. */
 static void
-link_states(struct scan *s)
+link_states(struct literals *s)
 {
 	uint32_t *queue = xmalloc(s->states * sizeof(*queue)), *fail = xcalloc(s->states, sizeof(*fail));
 	size_t head = 0, tail = 0;
@@ -121,15 +108,21 @@ link_states(struct scan *s)
 	free(fail);
 }
 
-void
-scan_build(struct scan *s)
+static size_t
+words_of(const struct literals *s)
+{
+	return s->n / 64 + 1;
+}
+
+size_t
+literals_build(struct literals *s)
 {
 	size_t most = 1;
 
 	make_classes(s);
-	for (size_t i = 0; i < s->n && most < SCAN_STATES; i++)
+	for (size_t i = 0; i < s->n && most < LITERALS_STATES; i++)
 		most += s->texts[i].len;
-	most = most < SCAN_STATES ? most : SCAN_STATES;
+	most = most < LITERALS_STATES ? most : LITERALS_STATES;
 	s->next = xcalloc(most * s->width, sizeof(*s->next));
 	s->hit = xcalloc(most, sizeof(*s->hit));
 	s->text = xcalloc(most, sizeof(*s->text));
@@ -142,6 +135,7 @@ scan_build(struct scan *s)
 	}
 	link_states(s);
 	s->built = true;
+	return words_of(s);
 }
 
 static void
@@ -151,14 +145,14 @@ set_bit(uint64_t *bits, size_t id)
 }
 
 void
-scan_run(const struct scan *s, struct str name, uint64_t *bits)
+literals_find(const struct literals *s, struct str name, uint64_t *bits)
 {
 	const uint8_t *p = (const uint8_t *)name.p;
 	const uint32_t *next = s->next;
 	const unsigned last = s->width - 1;
 	uint32_t row = 0;
 
-	memset(bits, 0, scan_words(s) * sizeof(*bits));
+	memset(bits, 0, words_of(s) * sizeof(*bits));
 	for (size_t i = 0; i < name.len; i++) {
 		row = next[row + s->class_of[p[i]]];
 		for (uint32_t at = next[row + last]; at; at = s->chain[at])
