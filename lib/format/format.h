@@ -28,12 +28,12 @@ struct format_reader {
  * before 1.6; safetensors; the index of a sharded set (*.index.json). The file NAME.c defines format_NAME.
  */
 #define FORMAT_READERS(line) \
-	line(torch_zip) \
-	line(legacy) \
-	line(safetensors) \
-	line(sharded)
+	line(format_torch_zip) \
+	line(format_legacy) \
+	line(format_safetensors) \
+	line(format_sharded)
 
-#define FORMAT_DECLARE(name) extern const struct format_reader format_##name;
+#define FORMAT_DECLARE(name) extern const struct format_reader name;
 FORMAT_READERS(FORMAT_DECLARE)
 #undef FORMAT_DECLARE
 
@@ -78,10 +78,10 @@ struct format_writer {
 
 /* The containers that are written. The file NAME_write.c defines writer_NAME. */
 #define FORMAT_WRITERS(line) \
-	line(torch) \
-	line(safetensors)
+	line(writer_torch) \
+	line(writer_safetensors)
 
-#define WRITER_DECLARE(name) extern const struct format_writer writer_##name;
+#define WRITER_DECLARE(name) extern const struct format_writer name;
 FORMAT_WRITERS(WRITER_DECLARE)
 #undef WRITER_DECLARE
 

@@ -206,11 +206,11 @@ config_get(const struct config *c, const char *path)
 }
 
 static int
-wrong(const struct ynode *node, const char *path, const char *want, struct err *err)
+wrong(const struct ynode *node, const char *path, const char *expected, struct err *err)
 {
 	struct shown shown;
 
-	return ynode_fail(node, err, "%s: must be %s, not %s", path, want,
+	return ynode_fail(node, err, "%s: must be %s, not %s", path, expected,
 			  node->kind == YN_SCALAR ? keys_show(&shown, node->text) : ynode_what(node));
 }
 
@@ -228,59 +228,15 @@ config_text(const struct config *c, const char *path, struct str *out, struct er
 }
 
 int
-config_bool(const struct config *c, const char *path, bool *out, struct err *err)
-{
-	const struct ynode *node = config_get(c, path);
-
-	if (node == NULL)
-		return 0;
-	return ynode_bool(node, out) ? 1 : wrong(node, path, "true or false", err);
-}
-
-static int
-get_u64(const struct ynode *node, const char *path, uint64_t *out, struct err *err)
-{
-	int64_t value;
-
-	if (!ynode_int(node, &value) || value < 0)
-		return wrong(node, path, "a whole number from 0 on", err);
-	*out = (uint64_t)value;
-	return 1;
-}
-
-int
 config_u64(const struct config *c, const char *path, uint64_t *out, struct err *err)
 {
 	const struct ynode *node = config_get(c, path);
-
-	return node ? get_u64(node, path, out, err) : 0;
-}
-
-int
-config_double(const struct config *c, const char *path, double *out, struct err *err)
-{
-	const struct ynode *node = config_get(c, path);
+	int64_t value;
 
 	if (node == NULL)
 		return 0;
-	return ynode_double(node, out) ? 1 : wrong(node, path, "a number", err);
-}
-
-int
-config_u64_list(const struct config *c, const char *path, uint64_t *out, size_t max, size_t *n, struct err *err)
-{
-	const struct ynode *node = config_get(c, path);
-
-	if (node == NULL)
-		return 0;
-	if (node->kind != YN_SEQ)
-		return wrong(node, path, "a list of numbers", err);
-	if (node->n > max)
-		return ynode_fail(node, err, "%s: at most %zu numbers are expected here, not %zu", path, max, node->n);
-	for (size_t i = 0; i < node->n; i++) {
-		if (get_u64(node->items[i], path, &out[i], err) < 0)
-			return -1;
-	}
-	*n = node->n;
+	if (!ynode_int(node, &value) || value < 0)
+		return wrong(node, path, "a whole number from 0 on", err);
+	*out = (uint64_t)value;
 	return 1;
 }

@@ -48,11 +48,7 @@ const struct ynode *config_get(const struct config *c, const char *path);
  * *out borrows from c.
  */
 int config_text(const struct config *c, const char *path, struct str *out, struct err *err);
-int config_bool(const struct config *c, const char *path, bool *out, struct err *err);
 int config_u64(const struct config *c, const char *path, uint64_t *out, struct err *err);
-int config_double(const struct config *c, const char *path, double *out, struct err *err);
-/* A list of integers >= 0; a list longer than max is an error. */
-int config_u64_list(const struct config *c, const char *path, uint64_t *out, size_t max, size_t *n, struct err *err);
 
 /* The whole of a source as text that ends before YAML_MAX_BYTES, in a. For YAML files of all kinds. */
 int config_slurp(struct source *src, struct arena *a, struct str *out, struct err *err);

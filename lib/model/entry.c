@@ -2,8 +2,6 @@
 
 #include <stddef.h>
 
-#include "base/num.h"
-
 struct entry
 entry_named(struct str name)
 {
@@ -32,19 +30,4 @@ entry_is_buffer(const struct entry *e)
 			return true;
 	}
 	return false;
-}
-
-bool
-entry_numel(const struct entry *e, uint64_t *numel)
-{
-	uint64_t n = 1;
-
-	if (!e->has_shape)
-		return false;
-	for (unsigned i = 0; i < e->ndim; i++) {
-		if (!num_mul(n, e->shape[i], &n))
-			return false;
-	}
-	*numel = n;
-	return true;
 }

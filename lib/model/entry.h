@@ -44,7 +44,4 @@ struct entry entry_named(struct str name);
  */
 bool entry_is_buffer(const struct entry *e);
 
-/* The number of elements; false without a shape, or where the number does not fit. */
-bool entry_numel(const struct entry *e, uint64_t *numel);
-
 #endif

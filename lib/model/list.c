@@ -121,33 +121,6 @@ is_blank(struct str s)
 	return true;
 }
 
-int
-list_next(struct list_reader *r, struct list_line *out, struct err *err)
-{
-	int got;
-
-	while ((got = next_record(r, &out->raw, err)) == 1) {
-		out->number = r->number;
-		if (r->null) {
-			out->entry = entry_named(out->raw);
-			return 1;
-		}
-		if (out->raw.len == 0 || out->raw.p[0] == '#' || (out->raw.p[0] <= ' ' && is_blank(out->raw)))
-			continue;
-		return list_parse(out->raw, r->file, r->number, &r->scratch, r->shape, &out->entry, err) < 0 ? -1 : 1;
-	}
-	return got;
-}
-
-bool
-list_pending(const struct list_reader *r)
-{
-	if (!source_is_stream(r->src) || r->eof)
-		return true;
-	return memchr(r->block + r->start, r->null ? '\0' : '\n', r->end - r->start) != NULL ||
-	       source_ready(r->src, r->at) > 0;
-}
-
 /* Undoes the escapes of a field. Room for all of the line is in scratch already, so nothing moves. */
 static bool
 unescape(struct buf *scratch, struct str *field)
@@ -190,14 +163,14 @@ parse_key(struct str field, size_t eq, struct buf *scratch, struct entry *e)
 
 /* Field number at (1 is the first after the name). */
 static int
-parse_field(struct str field, unsigned at, struct buf *scratch, uint64_t *shape, struct entry *e, const char **why)
+parse_field(struct list_reader *r, struct str field, unsigned at, struct entry *e, const char **why)
 {
 	const char *eq = field.len ? memchr(field.p, '=', field.len) : NULL;
 	unsigned ndim;
 
 	if (eq) {
 		*why = str_starts(field, str_c("requires_grad=")) ? "requires_grad is true or false" : "is a bad escape";
-		return parse_key(field, (size_t)(eq - field.p), scratch, e);
+		return parse_key(field, (size_t)(eq - field.p), &r->scratch, e);
 	}
 	if (field.len == 0)
 		return 0;
@@ -208,20 +181,20 @@ parse_field(struct str field, unsigned at, struct buf *scratch, uint64_t *shape,
 	}
 	if (at == 2) {
 		*why = "a shape looks like [3,4]";
-		if (!shape_parse(field, shape, &ndim))
+		if (!shape_parse(field, r->shape, &ndim))
 			return -1;
 		e->has_shape = true;
 		e->ndim = (uint8_t)ndim;
-		e->shape = shape;
+		e->shape = r->shape;
 		return 0;
 	}
 	*why = "KEY=VALUE was expected";
 	return -1;
 }
 
-int
-list_parse(struct str raw, const char *file, uint64_t number, struct buf *scratch, uint64_t *shape,
-	struct entry *entry, struct err *err)
+/* Reads the fields of the record just taken. */
+static int
+parse_line(struct list_reader *r, struct str raw, struct entry *entry, struct err *err)
 {
 	struct str rest = raw, field;
 	const char *why = NULL;
@@ -229,22 +202,49 @@ list_parse(struct str raw, const char *file, uint64_t number, struct buf *scratc
 
 	if (rest.len > 0 && rest.p[rest.len - 1] == '\r')
 		rest.len--;
-	buf_clear(scratch);
+	buf_clear(&r->scratch);
 	*entry = entry_named(rest);
 	if (str_split(&rest, '\t', &field))
 		entry->name = field;
 	if (entry->name.len == 0)
-		return line_error(err, file, number, "the name is missing (\\e stands for the empty name)");
+		return line_error(err, r->file, r->number, "the name is missing (\\e stands for the empty name)");
 	if (memchr(raw.p, '\\', raw.len))
-		(void)buf_room(scratch, raw.len);
-	if (!unescape(scratch, &entry->name))
-		return line_error(err, file, number, "%s: a bad escape (known are \\t \\n \\r \\\\ \\# \\e \\xHH)",
+		(void)buf_room(&r->scratch, raw.len);
+	if (!unescape(&r->scratch, &entry->name))
+		return line_error(err, r->file, r->number, "%s: a bad escape (known are \\t \\n \\r \\\\ \\# \\e \\xHH)",
 				  keys_show(&shown, entry->name));
 	for (unsigned at = 1; str_split(&rest, '\t', &field); at++) {
-		if (parse_field(field, at, scratch, shape, entry, &why) < 0)
-			return line_error(err, file, number, "%s: %s", keys_show(&shown, field), why);
+		if (parse_field(r, field, at, entry, &why) < 0)
+			return line_error(err, r->file, r->number, "%s: %s", keys_show(&shown, field), why);
 	}
 	return 0;
+}
+
+int
+list_next(struct list_reader *r, struct list_line *out, struct err *err)
+{
+	int got;
+
+	while ((got = next_record(r, &out->raw, err)) == 1) {
+		out->number = r->number;
+		if (r->null) {
+			out->entry = entry_named(out->raw);
+			return 1;
+		}
+		if (out->raw.len == 0 || out->raw.p[0] == '#' || (out->raw.p[0] <= ' ' && is_blank(out->raw)))
+			continue;
+		return parse_line(r, out->raw, &out->entry, err) < 0 ? -1 : 1;
+	}
+	return got;
+}
+
+bool
+list_pending(const struct list_reader *r)
+{
+	if (!source_is_stream(r->src) || r->eof)
+		return true;
+	return memchr(r->block + r->start, r->null ? '\0' : '\n', r->end - r->start) != NULL ||
+	       source_ready(r->src, r->at) > 0;
 }
 
 int

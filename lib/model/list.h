@@ -53,10 +53,6 @@ int list_next(struct list_reader *r, struct list_line *out, struct err *err);
 /* Are further lines at hand, so that list_next would not have to wait for input? */
 bool list_pending(const struct list_reader *r);
 
-/* Reads one line's fields; file and number are for messages. scratch and shape (TENSOR_NDIM_MAX places) hold what entry borrows. */
-int list_parse(struct str raw, const char *file, uint64_t number, struct buf *scratch, uint64_t *shape,
-	struct entry *entry, struct err *err);
-
 /*
  * Adds e as a line, newline included: the name alone if nothing else is known of it; an unknown dtype or
  * shape that others follow is left empty. With null: the raw name and NUL. ERR_INPUT if the name holds a NUL.

@@ -40,51 +40,6 @@ model_drop_params(const struct model *m, bool compat)
 	return compat && h->drop_params_compat.given ? &h->drop_params_compat : &h->drop_params;
 }
 
-static bool
-is_stage(const struct model_group *g)
-{
-	return g->key.p && str_eqc(g->category, "stages");
-}
-
-const struct model_group *
-model_stage(const struct model *m, struct str name, struct str *pattern)
-{
-	for (size_t i = m->ngroups; i-- > 0;) {
-		const struct model_group *g = &m->groups[i];
-
-		if (!is_stage(g))
-			continue;
-		for (size_t k = 0; k < g->patterns.n; k++) {
-			if (!str_contains(name, g->patterns.items[k]))
-				continue;
-			if (pattern)
-				*pattern = g->patterns.items[k];
-			return g;
-		}
-	}
-	return NULL;
-}
-
-bool
-model_has_stages(const struct model *m)
-{
-	for (size_t i = 0; i < m->ngroups; i++) {
-		if (is_stage(&m->groups[i]))
-			return true;
-	}
-	return false;
-}
-
-const struct model_group *
-model_stage_named(const struct model *m, struct str key)
-{
-	for (size_t i = 0; i < m->ngroups; i++) {
-		if (is_stage(&m->groups[i]) && str_eq(m->groups[i].key, key))
-			return &m->groups[i];
-	}
-	return NULL;
-}
-
 static void
 drop_state_dict(struct model *m)
 {

@@ -29,7 +29,10 @@ struct model_list {
 	const struct ynode *at;  /* for messages: ynode_fail(at, ...); NULL if not given */
 };
 
-/* One list of name patterns of parameter_groups_metadata; a pattern is contained in a name or not. */
+/*
+ * One list of name patterns of parameter_groups_metadata; a pattern is contained in a name or not. The entries of the
+ * category "stages" are stages: a name belongs to the last one any of whose patterns it contains.
+ */
 struct model_group {
 	struct str category;      /* "stages" */
 	struct str key;           /* "conv_stages"; p is NULL where the category itself is the list */
@@ -91,14 +94,6 @@ const struct entry *model_find(const struct model *m, struct str name);
 
 /* handling.drop_params, or under compat drop_params_compat where that is given. */
 const struct model_list *model_drop_params(const struct model *m, bool compat);
-
-/*
- * The stage a name belongs to: the last entry of parameter_groups_metadata.stages any of whose
- * patterns the name contains. NULL if there is none. pattern (may be NULL) is set to the one that decided.
- */
-const struct model_group *model_stage(const struct model *m, struct str name, struct str *pattern);
-bool model_has_stages(const struct model *m);
-const struct model_group *model_stage_named(const struct model *m, struct str key);
 
 /*
  * Writes the description as YAML that model_load_yaml reads back. Entries of unknown kind are

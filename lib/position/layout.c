@@ -95,18 +95,6 @@ grid_eq(struct grid a, struct grid b)
 	return a.h == b.h && a.w == b.w;
 }
 
-uint64_t
-grid_cells(struct grid grid)
-{
-	return (2 * (uint64_t)grid.h - 1) * (2 * (uint64_t)grid.w - 1);
-}
-
-uint64_t
-layout_rows(struct layout layout, struct grid grid)
-{
-	return grid_cells(grid) + layout.extra;
-}
-
 /* Side in tokens of the square grid with so many cells, 0 if there is none. */
 static uint32_t
 square_side(uint64_t cells)

@@ -52,10 +52,18 @@ int grid_parse(struct str s, struct grid *grid, struct err *err);
 bool grid_eq(struct grid a, struct grid b);
 
 /* (2h-1)(2w-1), for sides up to GRID_MAX. */
-uint64_t grid_cells(struct grid grid);
+static inline uint64_t
+grid_cells(struct grid grid)
+{
+	return (2 * (uint64_t)grid.h - 1) * (2 * (uint64_t)grid.w - 1);
+}
 
 /* Rows of a table: cells and extra rows. layout is not LAYOUT_AUTO. */
-uint64_t layout_rows(struct layout layout, struct grid grid);
+static inline uint64_t
+layout_rows(struct layout layout, struct grid grid)
+{
+	return grid_cells(grid) + layout.extra;
+}
 
 /*
  * The grid of a table with so many rows. known is the grid if the user has

@@ -26,7 +26,7 @@ struct taps {
 	size_t count;
 };
 
-struct axis {
+struct resample_axis {
 	struct taps *taps; /* one per target sample */
 	struct tap *pool;
 };
@@ -132,7 +132,7 @@ taps_of(struct tap *tap, size_t i, size_t from, size_t to, enum resample_method 
 }
 
 static void
-axis_init(struct axis *axis, size_t from, size_t to, enum resample_method method)
+axis_init(struct resample_axis *axis, size_t from, size_t to, enum resample_method method)
 {
 	/* An antialiased window is at most 4 * max(from / to, 1) + 1 wide. */
 	size_t most = method == RESAMPLE_BICUBIC_ANTIALIAS ? 4 * (from / to + 1) + 2 : 4, n = 0;
@@ -147,7 +147,7 @@ axis_init(struct axis *axis, size_t from, size_t to, enum resample_method method
 }
 
 static void
-axis_release(struct axis *axis)
+axis_release(struct resample_axis *axis)
 {
 	free(axis->taps);
 	free(axis->pool);
@@ -240,27 +240,29 @@ mix_choose(void)
 	return mix_any;
 }
 
+/* in is [from.h][from.w][heads], out is [from.h][w][heads]. */
 static void
-resample_width(const double *in, size_t h, size_t w, size_t heads, double *out, size_t W, enum resample_method method)
+resample_width(const double *in, struct cells from, double *out, size_t w, size_t heads, enum resample_method method)
 {
 	mix_fn *mixer = mix_choose();
-	struct axis axis;
+	struct resample_axis axis;
 
-	axis_init(&axis, w, W, method);
-	for (size_t y = 0; y < h; y++)
-		for (size_t x = 0; x < W; x++)
-			mixer(out + (y * W + x) * heads, in + y * w * heads, heads, &axis.taps[x], heads);
+	axis_init(&axis, from.w, w, method);
+	for (size_t y = 0; y < from.h; y++)
+		for (size_t x = 0; x < w; x++)
+			mixer(out + (y * w + x) * heads, in + y * from.w * heads, heads, &axis.taps[x], heads);
 	axis_release(&axis);
 }
 
+/* in is [from][row], out is [to][row]. */
 static void
-resample_height(const double *in, size_t h, size_t row, double *out, size_t H, enum resample_method method)
+resample_height(const double *in, size_t from, double *out, size_t to, size_t row, enum resample_method method)
 {
 	mix_fn *mixer = mix_choose();
-	struct axis axis;
+	struct resample_axis axis;
 
-	axis_init(&axis, h, H, method);
-	for (size_t y = 0; y < H; y++)
+	axis_init(&axis, from, to, method);
+	for (size_t y = 0; y < to; y++)
 		mixer(out + y * row, in, row, &axis.taps[y], row);
 	axis_release(&axis);
 }
@@ -280,26 +282,25 @@ keep_constants(const double *in, size_t from, size_t heads, double *out, size_t 
 }
 
 void
-resample(const double *in, size_t h, size_t w, size_t heads, double *out, size_t H, size_t W,
-	 enum resample_method method)
+resample(const double *in, struct cells from, double *out, struct cells to, size_t heads, enum resample_method method)
 {
 	double *half = NULL;
 
-	if (h == H && w == W) {
-		memcpy(out, in, h * w * heads * sizeof(*out));
+	if (from.h == to.h && from.w == to.w) {
+		memcpy(out, in, from.h * from.w * heads * sizeof(*out));
 		return;
 	}
-	if (h == H) {
-		resample_width(in, h, w, heads, out, W, method);
-	} else if (w == W) {
-		resample_height(in, h, w * heads, out, H, method);
+	if (from.h == to.h) {
+		resample_width(in, from, out, to.w, heads, method);
+	} else if (from.w == to.w) {
+		resample_height(in, from.h, out, to.h, from.w * heads, method);
 	} else {
-		half = xmalloc(h * W * heads * sizeof(*half));
-		resample_width(in, h, w, heads, half, W, method);
-		resample_height(half, h, W * heads, out, H, method);
+		half = xmalloc(from.h * to.w * heads * sizeof(*half));
+		resample_width(in, from, half, to.w, heads, method);
+		resample_height(half, from.h, out, to.h, to.w * heads, method);
 		free(half);
 	}
-	keep_constants(in, h * w, heads, out, H * W);
+	keep_constants(in, from.h * from.w, heads, out, to.h * to.w);
 }
 
 bool

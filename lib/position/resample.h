@@ -22,14 +22,17 @@ enum resample_method {
 	RESAMPLE_BILINEAR_CORNERS,  /* L1 */
 };
 
+/* Sides of a grid, counted in cells, not in tokens. */
+struct cells {
+	size_t h, w;
+};
+
 /*
- * in is [h][w][heads], out is [H][W][heads], row-major; they do not overlap.
- * Sizes are counted in cells, not in tokens. The caller has seen to it that all
- * sizes are > 0 and that h*w*heads and H*W*heads doubles can be had. An axis
- * that keeps its length is left alone bit for bit, and so is a head whose
- * numbers are all the same (torch's is not quite).
+ * in is [from.h][from.w][heads], out is [to.h][to.w][heads], row-major; they do not overlap. The caller has seen to it
+ * that all sizes are > 0 and that h * w * heads doubles can be had, for from and for to. An axis that keeps its length
+ * is left alone bit for bit, and so is a head whose numbers are all the same (torch's is not quite).
  */
-void resample(const double *in, size_t h, size_t w, size_t heads, double *out, size_t H, size_t W,
+void resample(const double *in, struct cells from, double *out, struct cells to, size_t heads,
 	      enum resample_method method);
 
 /* The method of --method bicubic|bilinear with --align-corners and --antialias; false if there is no such one. */

@@ -3,7 +3,7 @@
 #include <string.h>
 
 /* Where the parts of a table are, in rows. */
-struct parts {
+struct table_parts {
 	size_t grid;  /* first row of the grid */
 	size_t extra; /* first extra row; as input of metaformer the class row, which is also cell (0,0) */
 	size_t count; /* extra rows */
@@ -93,19 +93,19 @@ table_is_copy(const struct table_job *job)
 	return table_is_move(job) && layout_eq(job->from, job->to);
 }
 
-static struct parts
+static struct table_parts
 parts_of(struct layout layout, struct grid grid, bool input)
 {
 	size_t cells = (size_t)grid_cells(grid);
 
 	switch (layout.kind) {
-	case LAYOUT_FIRST: return (struct parts){ layout.extra, 0, layout.extra };
-	case LAYOUT_METAFORMER: return (struct parts){ 0, input ? 0 : cells, 1 };
+	case LAYOUT_FIRST: return (struct table_parts){ layout.extra, 0, layout.extra };
+	case LAYOUT_METAFORMER: return (struct table_parts){ 0, input ? 0 : cells, 1 };
 	case LAYOUT_AUTO:
 	case LAYOUT_GRID:
 	case LAYOUT_LAST: break;
 	}
-	return (struct parts){ 0, cells, layout.extra };
+	return (struct table_parts){ 0, cells, layout.extra };
 }
 
 static void
@@ -117,7 +117,7 @@ rows_copy(const void *in, size_t from, void *out, size_t to, size_t rows, size_t
 void
 table_move(const void *in, void *out, size_t row_bytes, const struct table_job *job)
 {
-	struct parts from = parts_of(job->from, job->from_grid, true), to = parts_of(job->to, job->to_grid, false);
+	struct table_parts from = parts_of(job->from, job->from_grid, true), to = parts_of(job->to, job->to_grid, false);
 
 	/* A metaformer table that stays as it is keeps its unused last row as well. */
 	if (table_is_copy(job)) {
@@ -128,17 +128,22 @@ table_move(const void *in, void *out, size_t row_bytes, const struct table_job *
 	rows_copy(in, from.extra, out, to.extra, from.count, row_bytes);
 }
 
+static struct cells
+cells_of(struct grid grid)
+{
+	return (struct cells){ 2 * (size_t)grid.h - 1, 2 * (size_t)grid.w - 1 };
+}
+
 void
 table_convert(const double *in, double *out, const struct table_job *job)
 {
-	struct parts from = parts_of(job->from, job->from_grid, true), to = parts_of(job->to, job->to_grid, false);
-	struct grid g = job->from_grid, t = job->to_grid;
+	struct table_parts from = parts_of(job->from, job->from_grid, true), to = parts_of(job->to, job->to_grid, false);
 
 	if (table_is_move(job)) {
 		table_move(in, out, job->heads * sizeof(*in), job);
 		return;
 	}
-	resample(in + from.grid * job->heads, 2 * (size_t)g.h - 1, 2 * (size_t)g.w - 1, job->heads,
-		 out + to.grid * job->heads, 2 * (size_t)t.h - 1, 2 * (size_t)t.w - 1, job->method);
+	resample(in + from.grid * job->heads, cells_of(job->from_grid), out + to.grid * job->heads, cells_of(job->to_grid),
+		 job->heads, job->method);
 	rows_copy(in, from.extra, out, to.extra, from.count, job->heads * sizeof(*in));
 }

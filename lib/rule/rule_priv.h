@@ -68,18 +68,18 @@ struct rule_type {
 
 /* The rule types, in the order in which messages list them. The file type_NAME.c defines type_NAME. */
 #define RULE_TYPES(line) \
-	line(name) \
-	line(dimension) \
-	line(convolutional) \
-	line(layer_type) \
-	line(initialization) \
-	line(stage_based) \
-	line(and) \
-	line(or) \
-	line(not) \
-	line(all_except)
+	line(type_name) \
+	line(type_dimension) \
+	line(type_convolutional) \
+	line(type_layer_type) \
+	line(type_initialization) \
+	line(type_stage_based) \
+	line(type_and) \
+	line(type_or) \
+	line(type_not) \
+	line(type_all_except)
 
-#define TYPE_DECLARE(name) extern const struct rule_type type_##name;
+#define TYPE_DECLARE(name) extern const struct rule_type name;
 RULE_TYPES(TYPE_DECLARE)
 #undef TYPE_DECLARE
 

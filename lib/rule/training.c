@@ -51,6 +51,22 @@ training_release(struct training *x)
 	memset(x, 0, sizeof(*x));
 }
 
+/* The number of elements; false without a shape, or where the number does not fit. */
+static bool
+count_elements(const struct entry *e, uint64_t *numel)
+{
+	uint64_t n = 1;
+
+	if (!e->has_shape)
+		return false;
+	for (unsigned i = 0; i < e->ndim; i++) {
+		if (!num_mul(n, e->shape[i], &n))
+			return false;
+	}
+	*numel = n;
+	return true;
+}
+
 static void
 add_name(struct training_names *names, struct str name, const struct subject *s)
 {
@@ -58,7 +74,7 @@ add_name(struct training_names *names, struct str name, const struct subject *s)
 
 	names->v = xgrow(names->v, names->n, &names->cap, sizeof(*names->v));
 	names->v[names->n++] = name;
-	if (!entry_numel(&s->entry, &elements) || !num_add(names->elements, elements, &names->elements))
+	if (!count_elements(&s->entry, &elements) || !num_add(names->elements, elements, &names->elements))
 		names->elements_known = false;
 }
 

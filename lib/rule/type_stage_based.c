@@ -2,6 +2,33 @@
 #include "base/text.h"
 #include "rule/rule_priv.h"
 
+static bool
+is_stage(const struct model_group *g)
+{
+	return g->key.p && str_eqc(g->category, "stages");
+}
+
+static bool
+has_stages(const struct model *m)
+{
+	for (size_t i = 0; i < m->ngroups; i++) {
+		if (is_stage(&m->groups[i]))
+			return true;
+	}
+	return false;
+}
+
+/* The stage of that name, or NULL. */
+static const struct model_group *
+stage_named(const struct model *m, struct str key)
+{
+	for (size_t i = 0; i < m->ngroups; i++) {
+		if (is_stage(&m->groups[i]) && str_eq(m->groups[i].key, key))
+			return &m->groups[i];
+	}
+	return NULL;
+}
+
 /* The patterns of all stages join the one scan of names; the last stage that has one decides. */
 static void
 take_stages(struct rules *rules)
@@ -17,7 +44,7 @@ take_stages(struct rules *rules)
 	for (size_t i = m->ngroups; i-- > 0;) {
 		const struct model_group *g = &m->groups[i];
 
-		if (model_stage_named(m, g->key) != g)
+		if (stage_named(m, g->key) != g)
 			continue;
 		for (size_t k = 0; k < g->patterns.n; k++) {
 			struct stage_pattern *p = &rules->stages[rules->nstages++];
@@ -54,11 +81,11 @@ compile(struct rules *rules, struct rule *rule, struct err *err)
 
 	if (type_items(rules, rule, "STAGES", ITEM_STAGE, false, err) < 0)
 		return -1;
-	if (m == NULL || !model_has_stages(m))
+	if (m == NULL || !has_stages(m))
 		return ynode_fail(rule->at, err, "a stage_based filter needs a description with "
 						 "parameter_groups_metadata.stages (-m)");
 	for (size_t i = 0; i < rule->nitems; i++)
-		rule->items[i].stage = model_stage_named(m, rule->items[i].text);
+		rule->items[i].stage = stage_named(m, rule->items[i].text);
 	take_stages(rules);
 	return 0;
 }

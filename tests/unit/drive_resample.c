@@ -92,7 +92,7 @@ drive_resample(char **a)
 	if (in == NULL)
 		return fail("bad input");
 	out = xcalloc(H * W * heads, sizeof(*out));
-	resample(in, h, w, heads, out, H, W, method);
+	resample(in, (struct cells){ h, w }, out, (struct cells){ H, W }, heads, method);
 	fwrite(out, sizeof(*out), H * W * heads, stdout);
 	free(in);
 	free(out);

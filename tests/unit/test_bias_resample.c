@@ -50,8 +50,8 @@ check_impulse(enum resample_method method, size_t n, const double *want, size_t 
 	double across[9], down[9];
 	bool good = true;
 
-	resample(x, 1, 5, 1, across, 1, n, method);
-	resample(x, 5, 1, 1, down, n, 1, method);
+	resample(x, (struct cells){ 1, 5 }, across, (struct cells){ 1, n }, 1, method);
+	resample(x, (struct cells){ 5, 1 }, down, (struct cells){ n, 1 }, 1, method);
 	for (size_t i = 0; i < n; i++) {
 		double w = want[i < known ? i : n - 1 - i];
 
@@ -94,7 +94,7 @@ test_matrix(void)
 	for (size_t k = 0; k < sizeof(all) / sizeof(all[0]); k++) {
 		bool good = true;
 
-		resample(z, 5, 5, 1, out, 7, 7, all[k].method);
+		resample(z, (struct cells){ 5, 5 }, out, (struct cells){ 7, 7 }, 1, all[k].method);
 		for (int i = 0; i < 7; i++)
 			good = good && fabs(out[7 + i] - all[k].row[i]) < 6e-9;
 		ok_msg(good, "5x5 to 7x7, %s, row 1", resample_method_name(all[k].method));
@@ -108,13 +108,13 @@ test_by_hand(void)
 	static const double x[2] = { 0, 1 }, l0[4] = { 0, 0.25, 0.75, 1 }, l1[3] = { 0, 0.5, 1 };
 	double out[4];
 
-	resample(x, 1, 2, 1, out, 1, 4, RESAMPLE_BILINEAR);
+	resample(x, (struct cells){ 1, 2 }, out, (struct cells){ 1, 4 }, 1, RESAMPLE_BILINEAR);
 	is_mem(out, l0, sizeof(l0), "2 to 4, bilinear");
-	resample(x, 2, 1, 1, out, 3, 1, RESAMPLE_BILINEAR_CORNERS);
+	resample(x, (struct cells){ 2, 1 }, out, (struct cells){ 3, 1 }, 1, RESAMPLE_BILINEAR_CORNERS);
 	is_mem(out, l1, sizeof(l1), "2 to 3, bilinear with corners");
-	resample(x, 1, 2, 1, out, 1, 1, RESAMPLE_BILINEAR);
+	resample(x, (struct cells){ 1, 2 }, out, (struct cells){ 1, 1 }, 1, RESAMPLE_BILINEAR);
 	ok(out[0] == 0.5);
-	resample(x, 1, 2, 1, out, 1, 1, RESAMPLE_BILINEAR_CORNERS);
+	resample(x, (struct cells){ 1, 2 }, out, (struct cells){ 1, 1 }, 1, RESAMPLE_BILINEAR_CORNERS);
 	ok(out[0] == 0);
 }
 
@@ -130,7 +130,8 @@ test_constants(enum resample_method method)
 
 		for (size_t i = 0; i < 3 * n; i++)
 			in[i] = value;
-		resample(in, sizes[s][0], sizes[s][1], 3, out, sizes[s][2], sizes[s][3], method);
+		resample(in, (struct cells){ sizes[s][0], sizes[s][1] }, out, (struct cells){ sizes[s][2], sizes[s][3] }, 3,
+			 method);
 		for (size_t i = 0; i < 3 * m; i++)
 			good = good && memcmp(&out[i], &value, sizeof(value)) == 0;
 		free(in);
@@ -148,14 +149,14 @@ test_identity(enum resample_method method)
 	const double odd[] = { -0.0, (double)INFINITY, (double)NAN, 0x1p-1074, 1e308 };
 	bool good = true;
 
-	resample(in, 13, 6, 5, wide, 13, 9, method);
+	resample(in, (struct cells){ 13, 6 }, wide, (struct cells){ 13, 9 }, 5, method);
 	for (size_t y = 0; y < 13; y++) {
-		resample(in + y * 30, 1, 6, 5, out, 1, 9, method);
+		resample(in + y * 30, (struct cells){ 1, 6 }, out, (struct cells){ 1, 9 }, 5, method);
 		good = good && memcmp(out, wide + y * 45, 45 * sizeof(*out)) == 0;
 	}
 	ok_msg(good, "rows are on their own when the height stays, %s", resample_method_name(method));
 	memcpy(in + 7, odd, sizeof(odd));
-	resample(in, 13, 6, 5, out, 13, 6, method);
+	resample(in, (struct cells){ 13, 6 }, out, (struct cells){ 13, 6 }, 5, method);
 	is_mem(out, in, n * sizeof(*in), "equal sizes are the identity, bit for bit");
 	free(in);
 	free(out);
@@ -171,11 +172,11 @@ test_heads(enum resample_method method)
 	for (size_t heads = 1; heads < 20; heads += 3) {
 		double *in = table_noise(7 * 4, heads, heads), *out = table(11 * 9, heads), one[28], alone[99];
 
-		resample(in, 7, 4, heads, out, 11, 9, method);
+		resample(in, (struct cells){ 7, 4 }, out, (struct cells){ 11, 9 }, heads, method);
 		for (size_t k = 0; k < heads; k++) {
 			for (size_t i = 0; i < 28; i++)
 				one[i] = in[i * heads + k];
-			resample(one, 7, 4, 1, alone, 11, 9, method);
+			resample(one, (struct cells){ 7, 4 }, alone, (struct cells){ 11, 9 }, 1, method);
 			for (size_t i = 0; i < 99; i++)
 				good = good && memcmp(&alone[i], &out[i * heads + k], sizeof(*out)) == 0;
 		}
@@ -207,14 +208,14 @@ test_symmetry(enum resample_method method)
 		double *in = table_noise(h * w, 1, s), *flat = table(h * w, 1), *a = table(H * W, 1),
 		       *b = table(H * W, 1);
 
-		resample(in, h, w, 1, a, H, W, method);
+		resample(in, (struct cells){ h, w }, a, (struct cells){ H, W }, 1, method);
 		for (size_t i = 0; i < h * w; i++)
 			flat[i % w * h + i / w] = in[i];
-		resample(flat, w, h, 1, b, W, H, method);
+		resample(flat, (struct cells){ w, h }, b, (struct cells){ W, H }, 1, method);
 		for (size_t i = 0; i < H * W; i++)
 			transposed = transposed && fabs(a[i] - b[i % W * H + i / W]) < 1e-14;
 		turn_round(in, h * w);
-		resample(in, h, w, 1, b, H, W, method);
+		resample(in, (struct cells){ h, w }, b, (struct cells){ H, W }, 1, method);
 		turn_round(b, H * W);
 		/* With N = 1 and corners on corners the one sample is the first, not the middle. */
 		for (size_t i = 0; i < H * W && H > 1 && W > 1; i++)
@@ -237,7 +238,7 @@ test_ramp(enum resample_method method, bool corners)
 
 	for (size_t i = 0; i < 9; i++)
 		x[i] = (double)i;
-	resample(x, 1, 9, 1, out, 1, 17, method);
+	resample(x, (struct cells){ 1, 9 }, out, (struct cells){ 1, 17 }, 1, method);
 	for (size_t i = 4; i < 13; i++) {
 		double want = corners ? (double)i * 0.5 : ((double)i + 0.5) * 9 / 17 - 0.5;
 

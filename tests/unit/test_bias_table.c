@@ -111,7 +111,7 @@ test_resizes(void)
 			    table_rows_in(&job) == 15 + r->extra && table_rows_out(&job) == 35 + r->extra;
 
 		table_convert(in, out, &job);
-		resample(in + r->grid_in * HEADS, 3, 5, HEADS, grid, 7, 5, RESAMPLE_BICUBIC);
+		resample(in + r->grid_in * HEADS, (struct cells){ 3, 5 }, grid, (struct cells){ 7, 5 }, HEADS, RESAMPLE_BICUBIC);
 		good = good && memcmp(out + r->grid_out * HEADS, grid, 35 * row) == 0;
 		good = good && memcmp(out + r->extra_out * HEADS, in + r->extra_in * HEADS, r->extra * row) == 0;
 		ok_msg(good, "%s 2x3 to %s 4x3", r->from, r->to);
