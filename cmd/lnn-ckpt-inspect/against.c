@@ -92,8 +92,6 @@ map_names(struct against *a, struct err *e)
 	for (size_t i = 0; i < sd->n; i++) {
 		struct str name = strip(a->j->in->o, sd->entries[i].name);
 
-		if (sd->entries[i].kind == SD_PART)
-			continue;
 		if (rows_chosen(a->j->in, name, &yes, e) < 0)
 			return -1;
 		if (!yes)
@@ -228,7 +226,7 @@ struct pairs {
 	size_t n;
 };
 
-/* All tensors that are on both sides with the same shape; parts of composites, too. */
+/* All tensors that are on both sides with the same shape. */
 static void
 find_pairs(const struct against *a, struct pairs *p)
 {
@@ -238,9 +236,8 @@ find_pairs(const struct against *a, struct pairs *p)
 	p->names = xcalloc(sd->n + 1, sizeof(*p->names));
 	p->differences = xcalloc(sd->n + 1, sizeof(*p->differences));
 	for (size_t i = 0; i < sd->n; i++) {
-		bool part = sd->entries[i].kind == SD_PART;
-		struct str name = part ? strip(a->j->in->o, sd->entries[i].name) : a->names[i];
-		const struct sd_entry *theirs = part || name.p != NULL ? statedict_find(other, name) : NULL;
+		struct str name = a->names[i];
+		const struct sd_entry *theirs = name.p != NULL ? statedict_find(other, name) : NULL;
 		const struct tensor *t = sd_tensor(sd, &sd->entries[i]), *u = theirs ? sd_tensor(other, theirs) : NULL;
 
 		if (t == NULL || u == NULL || !tensor_same_shape(t, u))

@@ -10,6 +10,7 @@
 #include "base/xalloc.h"
 #include "modes.h"
 #include "tensor/boxes.h"
+#include "tensor/composite.h"
 #include "tensor/convert.h"
 
 struct dump {
@@ -201,14 +202,19 @@ dump_run(struct job *j, struct err *e)
 {
 	struct dump d = { .j = j, .column = 1, .text = BUF_INIT };
 	const struct sd_entry *entry = statedict_find(&j->input.sd, str_c(j->in->o->path));
+	const struct tensor_part *part = NULL;
 	int rc;
 
 	if (entry == NULL)
+		entry = composite_owner(&j->input.sd, str_c(j->in->o->path), &part);
+	if (entry == NULL)
 		return err_set(e, ERR_ANSWER, "%s: %s: there is no such tensor", j->file, j->in->o->path);
-	d.t = sd_tensor(&j->input.sd, entry);
+	d.t = part != NULL ? part->tensor : sd_tensor(&j->input.sd, entry);
 	if (d.t == NULL)
-		return err_input(e, j->file, "%s: is no tensor%s", j->in->o->path,
-				 entry->kind == SD_COMPOSITE ? " with data of its own: dump its parts" : "");
+		return err_input(e, j->file, "%s: is no tensor", j->in->o->path);
+	if (boxes_count(d.t) == 0 && d.t->more != NULL && d.t->more->nparts > 0)
+		return err_input(e, j->file, "%s: has no data of its own: dump its parts (%s.%.*s, ...)", j->in->o->path,
+				 j->in->o->path, STR_ARG(d.t->more->parts[0].name));
 	if (d.t->ndim > 0 && d.t->shape[d.t->ndim - 1] > 0)
 		d.column = d.t->shape[d.t->ndim - 1];
 	rc = check(&d, e);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cursor.h"
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "common/table.h"
@@ -13,6 +14,7 @@
 #include "model/model.h"
 #include "modes.h"
 #include "rows.h"
+#include "tensor/composite.h"
 
 /* With --long: by storage, which entry of the state dict looks at it first. */
 struct sharing {
@@ -137,6 +139,10 @@ put_long(struct list *l, const struct row *row)
 		buf_adds(b, "\tfile=");
 		text_escape(b, str_c(shard_of(l, row)));
 	}
+	if (row->t->more != NULL && row->t->more->nparts > 0) {
+		buf_adds(b, "\tparts=");
+		composite_put_parts(b, row->t);
+	}
 }
 
 /* On a terminal nothing but text, TABs and the newline; the fields of a list have no controls anyway. */
@@ -177,6 +183,7 @@ put_line(struct list *l, const struct row *row, struct err *e)
 	if (list_put_fields(&l->line, &entry, e) < 0)
 		return -1;
 	if (in->o->format != FORMAT_NAMES) {
+		composite_put(&l->line, row->t);
 		if (row->count > 1)
 			buf_addf(&l->line, "\tcount=%" PRIu64, row->count);
 		if (in->o->longer)
@@ -243,6 +250,52 @@ json_long(const struct list *l, const struct row *row, struct json_writer *w)
 }
 
 static void
+json_part(const struct tensor_part *part, struct json_writer *w)
+{
+	json_begin_inline_object(w);
+	json_key(w, "name");
+	json_put_str(w, part->name);
+	json_key(w, "dtype");
+	json_put_cstr(w, dtype_name(part->dtype));
+	json_key(w, "shape");
+	json_shape(w, part->tensor != NULL ? part->tensor->shape : NULL, part->tensor != NULL ? part->tensor->ndim : 0);
+	if (part->tensor != NULL && part->tensor->storage != STORAGE_NONE) {
+		json_key(w, "storage");
+		json_put_u64(w, part->tensor->storage);
+	} else if (part->tensor == NULL) {
+		json_key(w, "value");
+		if (part->dtype == DTYPE_INT64)
+			json_put_i64(w, (int64_t)get_le64(part->scalar));
+		else
+			json_put_double(w, composite_number(part));
+	}
+	json_end_object(w);
+}
+
+/* What a tensor with parts is. */
+static void
+json_more(const struct tensor_more *m, struct json_writer *w)
+{
+	const struct {
+		const char *key;
+		struct str text;
+	} said[] = { { "layout", m->layout }, { "device", m->device }, { "quantized", m->quantized },
+		     { "placements", m->placements } };
+
+	for (size_t i = 0; i < sizeof(said) / sizeof(said[0]); i++) {
+		if (said[i].text.len == 0)
+			continue;
+		json_key(w, said[i].key);
+		json_put_str(w, said[i].text);
+	}
+	json_key(w, "parts");
+	json_begin_array(w);
+	for (size_t i = 0; i < m->nparts; i++)
+		json_part(&m->parts[i], w);
+	json_end_array(w);
+}
+
+static void
 json_row(const struct list *l, const struct row *row)
 {
 	struct json_writer *w = &l->j->in->json;
@@ -264,6 +317,8 @@ json_row(const struct list *l, const struct row *row)
 	}
 	if (l->j->in->o->longer)
 		json_long(l, row, w);
+	if (row->t->more != NULL)
+		json_more(row->t->more, w);
 	json_end_object(w);
 }
 
@@ -390,8 +445,7 @@ put_model(struct list *l, struct err *e)
 	model_init(&m);
 	entries = xcalloc(r->n ? r->n : 1, sizeof(*entries));
 	for (size_t i = 0; i < r->n; i++) {
-		if (l->sd->entries[r->v[i].entry].kind == SD_TENSOR)
-			entries[m.n++] = entry_of(&r->v[i]);
+		entries[m.n++] = entry_of(&r->v[i]);
 	}
 	m.entries = entries;
 	m.has_state_dict = true;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/xalloc.h"
+#include "tensor/composite.h"
 
 int
 rows_chosen(const struct inspect *in, struct str name, bool *yes, struct err *e)
@@ -36,7 +37,7 @@ rows_choose(struct rows *r, const struct inspect *in, const struct statedict *sd
 		if (rows_chosen(in, sd->entries[i].name, &yes, e) < 0)
 			return -1;
 		if (yes)
-			r->v[r->n++] = (struct row){ sd->entries[i].name, t, tensor_count(t), tensor_nbytes(t), i, 1 };
+			r->v[r->n++] = (struct row){ sd->entries[i].name, t, tensor_count(t), composite_nbytes(t), i, 1 };
 	}
 	return 0;
 }

@@ -388,14 +388,14 @@ take_entries(struct incoming *in, const struct statedict *sd, const uint32_t *po
 {
 	struct build *b = in->b;
 	const struct shard_index *x = &b->s->index;
-	struct value_copier copier = { copy_leaf, in, b->c->tree, in->sub->tree, NULL, 0 };
+	struct value_copier copier = { .leaf = copy_leaf, .arg = in, .dst = b->c->tree, .src = in->sub->tree };
 	const struct sd_entry *entry;
 	int r = 0;
 
 	for (uint32_t i = 0; i < n && r == 0; i++) {
 		in->pos = positions[i];
 		entry = statedict_find(sd, x->names[in->pos]);
-		if (entry == NULL || entry->kind == SD_PART)
+		if (entry == NULL)
 			r = err_input(e, b->c->file, "tensor '%.*s' is to be in the shard '%s', which does not have it",
 				      STR_ARG(x->names[in->pos]), x->files[in->shard]);
 		else if (in->sub->tree == NULL)
@@ -423,7 +423,7 @@ check_entries(struct incoming *in, const struct statedict *sd, struct err *e)
 		const struct sd_entry *entry = &sd->entries[i];
 		bool listed = strmap_get(&x->by_name, entry->name, &pos);
 
-		if (entry->kind == SD_PART || (listed && x->shard[pos] == in->shard))
+		if (listed && x->shard[pos] == in->shard)
 			continue;
 		if (entry->kind == SD_OTHER) {
 			b->left_out++;

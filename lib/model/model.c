@@ -59,19 +59,17 @@ model_load_statedict(struct model *m, const struct statedict *sd)
 		const struct sd_entry *from = &sd->entries[i];
 		const struct tensor *t = sd_tensor(sd, from);
 		struct entry *e = &m->entries[m->n];
+		struct tensor copy;
 
-		if (from->kind != SD_TENSOR && from->kind != SD_COMPOSITE)
+		if (t == NULL)
 			continue;
 		*e = entry_named(arena_str(&m->arena, from->name));
-		if (t) {
-			struct tensor copy = *t;
-
-			tensor_set_shape(&copy, &m->arena, t->shape, t->ndim);
-			e->shape = copy.shape;
-			e->ndim = t->ndim;
-			e->has_shape = true;
-			e->dtype = t->dtype;
-		}
+		copy = *t;
+		tensor_set_shape(&copy, &m->arena, t->shape, t->ndim);
+		e->shape = copy.shape;
+		e->ndim = t->ndim;
+		e->has_shape = true;
+		e->dtype = t->dtype;
 		strmap_add(&m->by_name, e->name, m->n++);
 	}
 }

@@ -135,6 +135,7 @@ void vtree_compact(struct vtree *t, uint32_t *const *roots, size_t n);
 #define LEAF_DROP UINT32_MAX
 struct value_copier {
 	uint32_t (*leaf)(void *arg, enum value_leaf kind, uint32_t index);
+	struct str (*global)(void *arg, struct str module, struct str name); /* NULL, or gives globals another name */
 	void *arg;
 	struct vtree *dst;
 	const struct vtree *src;

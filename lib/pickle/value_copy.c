@@ -66,6 +66,14 @@ make_leaf(const struct value_copier *c, uint32_t h)
 	return index == LEAF_DROP ? VALUE_ABSENT : value_new_leaf(c->dst, kind, index);
 }
 
+static uint32_t
+make_global(const struct value_copier *c, uint32_t h)
+{
+	struct str module = value_module(c->src, h), name = value_name(c->src, h);
+
+	return value_new_global(c->dst, module, c->global != NULL ? c->global(c->arg, module, name) : name);
+}
+
 /* The copy of node h without what it refers to; VALUE_ABSENT for a leaf to be dropped. */
 static uint32_t
 make(const struct value_copier *c, uint32_t h)
@@ -89,7 +97,7 @@ make(const struct value_copier *c, uint32_t h)
 	case VALUE_LIST:
 	case VALUE_SET:
 	case VALUE_FROZENSET: return value_new_seq(c->dst, kind);
-	case VALUE_GLOBAL: return value_new_global(c->dst, value_module(c->src, h), value_name(c->src, h));
+	case VALUE_GLOBAL: return make_global(c, h);
 	case VALUE_OBJECT: return value_new_object(c->dst, value_object(c->src, h));
 	case VALUE_LEAF: return make_leaf(c, h);
 	}

@@ -1,28 +1,59 @@
 #include "plan/cast.h"
 
+#include "tensor/boxes.h"
 #include "tensor/convert.h"
+
+/* Does t keep floating parts of another dtype than to, when it is cast or left? */
+static bool
+keeps_parts(const struct tensor *t, bool cast, enum dtype to)
+{
+	bool all = cast && boxes_count(t) == 0; /* a cast of data leaves what stands beside it */
+
+	for (size_t i = 0; !all && t->more != NULL && i < t->more->nparts; i++) {
+		const struct tensor_part *part = &t->more->parts[i];
+
+		if (part->tensor != NULL && dtype_is_float(part->dtype) && part->dtype != to &&
+		    !(cast && str_eqc(part->name, "data")))
+			return true;
+	}
+	return false;
+}
+
+/* Can t, which is floating, be cast? */
+static bool
+is_castable(const struct tensor *t, enum dtype to)
+{
+	return convert_castable(t->dtype, to) && (boxes_count(t) > 0 || t->more == NULL || t->more->cast != TENSOR_CAST_NOT);
+}
 
 size_t
 plan_cast(struct plan *p, enum dtype to)
 {
 	const char *by = arena_printf(&p->arena, "--dtype %s", dtype_name(to));
-	const struct tensor *t;
-	struct plan_entry *en;
-	size_t n = 0;
+	struct str kept = STR_LIT("");
+	size_t n = 0, nkept = 0;
 
 	for (size_t i = 0; i < p->nentries; i++) {
-		en = &p->entries[i];
-		t = en->alive ? plan_tensor(p, en) : NULL;
-		if (t == NULL || !dtype_is_float(t->dtype) || t->dtype == to)
+		struct plan_entry *en = &p->entries[i];
+		const struct tensor *t = en->alive ? plan_tensor(p, en) : NULL;
+		bool wanted = t != NULL && dtype_is_float(t->dtype) && t->dtype != to, cast = wanted && is_castable(t, to);
+
+		if (t == NULL)
 			continue;
-		if (!convert_castable(t->dtype, to)) {
+		if (keeps_parts(t, cast, to)) {
+			kept = nkept++ == 0 ? en->name : kept;
+		} else if (wanted && !cast) {
 			diag_warn(p->diag, "%.*s: %s cannot be converted; left as it is", STR_ARG(en->name),
 				  dtype_name(t->dtype));
-			continue;
 		}
+		if (!cast)
+			continue;
 		en->dtype = (uint8_t)to;
 		plan_note(p, en, PLAN_CAST, by);
 		n++;
 	}
+	if (nkept > 0)
+		diag_warn(p->diag, "%zu %s of parts that --dtype %s leaves as they are (%.*s)", nkept,
+			  nkept == 1 ? "tensor is made" : "tensors are made", dtype_name(to), STR_ARG(kept));
 	return n;
 }

@@ -79,9 +79,9 @@ check_outputs(struct load_check *c, struct plan *p, const struct model *m, bool 
 		target = model_find(m, en->name);
 		if (target == NULL || plan_source(p, en)->kind == SD_OTHER)
 			c->unexpected[c->nunexpected++] = en->name;
-		else if (plan_source(p, en)->kind == SD_TENSOR && !fits(p, en, target) && drop_mismatched)
+		else if (!fits(p, en, target) && drop_mismatched)
 			plan_drop(p, en, PLAN_DROPPED, "--drop-mismatched");
-		else if (plan_source(p, en)->kind == SD_TENSOR && !fits(p, en, target))
+		else if (!fits(p, en, target))
 			c->mismatched[c->nmismatched++] = (struct load_mismatch){ i, target };
 		else
 			c->matched++;

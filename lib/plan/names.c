@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/xalloc.h"
+#include "tensor/composite.h"
 
 /* Entries chained by name: of one name there may be several (inputs, fan-out). */
 struct chains {
@@ -70,14 +71,40 @@ mark(const struct chains *c, const struct plan *p, struct str name, bool *listed
 	return true;
 }
 
+/* The tensor that has a part of this name. */
+static bool
+owner_of(const struct plan *p, struct str name, struct str *owner)
+{
+	const struct tensor_part *part;
+	const struct sd_entry *entry = NULL;
+
+	for (uint32_t i = 0; entry == NULL && i < p->ninputs; i++)
+		entry = composite_owner(p->inputs[i].sd, name, &part);
+	if (entry != NULL)
+		*owner = entry->name;
+	return entry != NULL;
+}
+
+static int
+part_listed(const struct plan *p, const struct name_list *l, struct str name, struct str owner, struct err *e)
+{
+	if (!l->ignore_missing)
+		return err_set(e, ERR_INPUT, "%s: no tensor %.*s; it is a part of %.*s", l->option, STR_ARG(name), STR_ARG(owner));
+	diag_warn(p->diag, "%s: no tensor %.*s (a part of %.*s)", l->option, STR_ARG(name), STR_ARG(owner));
+	return 0;
+}
+
 static int
 missing(const struct plan *p, const struct name_list *l, struct str name, struct err *e)
 {
 	struct nearest near;
+	struct str owner;
 
 	if (l->elsewhere != NULL && strmap_get(l->elsewhere, name, NULL))
 		return 0;
 	nearest_init(&near, name);
+	if (owner_of(p, name, &owner))
+		return part_listed(p, l, name, owner, e);
 	for (size_t i = 0; i < p->nentries; i++) {
 		if (!is_named(p, i))
 			continue;

@@ -77,8 +77,7 @@ plan_add_input(struct plan *p, struct statedict *sd, const char *label)
 	p->cap_inputs = (uint32_t)cap;
 	p->inputs[p->ninputs++] = (struct plan_input){ sd, label };
 	for (size_t i = 0; i < sd->n; i++)
-		if (sd->entries[i].kind != SD_PART)
-			add_entry(p, input, &sd->entries[i], sd->entries[i].name);
+		add_entry(p, input, &sd->entries[i], sd->entries[i].name);
 	add_modules(p, input, sd);
 }
 
@@ -197,7 +196,7 @@ plan_tensor(const struct plan *p, const struct plan_entry *en)
 {
 	const struct sd_entry *src = plan_source(p, en);
 
-	return src == NULL || src->kind != SD_TENSOR ? NULL : sd_tensor(plan_input_of(p, en)->sd, src);
+	return src == NULL ? NULL : sd_tensor(plan_input_of(p, en)->sd, src);
 }
 
 void

@@ -325,7 +325,7 @@ check_tensor(const struct plan *p, const struct plan_entry *en, struct err *e)
 {
 	const struct tensor *t = plan_tensor(p, en);
 
-	if (t == NULL)
+	if (t == NULL || boxes_count(t) == 0)
 		return wrong(p, en, e, "a table was expected, and this is no plain tensor");
 	if (!dtype_is_float(t->dtype) || !convert_known(t->dtype))
 		return err_input(e, plan_file(p, en), "%.*s: a floating table was expected, not %s", STR_ARG(en->name),

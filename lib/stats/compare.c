@@ -7,6 +7,7 @@
 #include "base/cursor.h"
 #include "base/xalloc.h"
 #include "tensor/boxes.h"
+#include "tensor/composite.h"
 #include "tensor/convert.h"
 
 enum { BLOCK = 1024 };
@@ -155,13 +156,78 @@ take(void *arg, const struct pass_unit *u, unsigned slot, struct err *e)
 /* ---- all */
 
 static bool
-is_comparable(const struct compare_pair *p)
+is_comparable(const struct tensor *a, const struct tensor *b)
 {
-	if (boxes_count(p->a) == 0 || boxes_count(p->b) == 0)
-		return boxes_count(p->a) == boxes_count(p->b);
-	if (dtype_size(p->a->dtype) == 0 || dtype_size(p->b->dtype) == 0)
+	if (boxes_count(a) == 0 || boxes_count(b) == 0 || dtype_size(a->dtype) == 0 || dtype_size(b->dtype) == 0)
 		return false;
-	return has_values(p->a->dtype, p->b->dtype) || p->a->dtype == p->b->dtype;
+	return has_values(a->dtype, b->dtype) || a->dtype == b->dtype;
+}
+
+static bool
+has_parts(const struct tensor *t)
+{
+	return t->more != NULL && t->more->nparts > 0;
+}
+
+static bool
+part_is_comparable(const struct tensor_part *a, const struct tensor_part *b)
+{
+	if (!str_eq(a->name, b->name) || (a->tensor == NULL) != (b->tensor == NULL))
+		return false;
+	return a->tensor == NULL || (tensor_same_shape(a->tensor, b->tensor) && is_comparable(a->tensor, b->tensor));
+}
+
+/* Made in one way, of the same parts? */
+static bool
+parts_are_comparable(const struct tensor_more *a, const struct tensor_more *b)
+{
+	if (a->nparts != b->nparts || !str_eq(a->layout, b->layout) || !str_eq(a->device, b->device) ||
+	    !str_eq(a->quantized, b->quantized) || !str_eq(a->placements, b->placements))
+		return false;
+	for (size_t i = 0; i < a->nparts; i++)
+		if (!part_is_comparable(&a->parts[i], &b->parts[i]))
+			return false;
+	return true;
+}
+
+/* What is to be read, of all pairs. */
+struct reading {
+	struct pass_item *v;
+	size_t n, cap;
+};
+
+static void
+add_item(struct reading *r, const struct tensor *a, const struct tensor *b, size_t tag)
+{
+	r->v = xgrow(r->v, r->n, &r->cap, sizeof(*r->v));
+	r->v[r->n] = pass_tensor(a, tag);
+	r->v[r->n++].other = b;
+}
+
+static void
+compare_scalars(const struct compare_opts *o, const struct tensor_part *a, const struct tensor_part *b, struct difference *d)
+{
+	compare_number(o, composite_number(a), composite_number(b), d);
+}
+
+static void
+add_pair(struct reading *r, const struct compare_opts *o, const struct compare_pair *p, size_t tag, struct difference *d)
+{
+	const struct tensor_more *a = p->a->more, *b = p->b->more;
+
+	if (!has_parts(p->a) && !has_parts(p->b)) {
+		d->comparable = is_comparable(p->a, p->b);
+		if (d->comparable)
+			add_item(r, p->a, p->b, tag);
+		return;
+	}
+	d->comparable = has_parts(p->a) && has_parts(p->b) && parts_are_comparable(a, b);
+	for (size_t i = 0; d->comparable && i < a->nparts; i++) {
+		if (a->parts[i].tensor != NULL)
+			add_item(r, a->parts[i].tensor, b->parts[i].tensor, tag);
+		else
+			compare_scalars(o, &a->parts[i], &b->parts[i], d);
+	}
 }
 
 int
@@ -171,20 +237,16 @@ compare_tensors(const struct compare_pair *pairs, size_t n, const struct compare
 	struct comparison w = { .o = o, .out = out };
 	struct pass p = { .c = o->here, .other = o->there, .pool = o->pool, .tick = o->tick, .make = make, .take = take,
 			  .arg = &w };
-	struct pass_item *items = xcalloc(n + 1, sizeof(*items));
-	size_t k = 0;
+	struct reading r = { .n = 0 };
 	int rc;
 
 	for (size_t i = 0; i < n; i++) {
-		out[i] = (struct difference){ .comparable = is_comparable(&pairs[i]) };
-		if (!out[i].comparable || boxes_count(pairs[i].a) == 0)
-			continue;
-		items[k] = pass_tensor(pairs[i].a, i);
-		items[k++].other = pairs[i].b;
+		out[i] = (struct difference){ .largest = 0 };
+		add_pair(&r, o, &pairs[i], i, &out[i]);
 	}
 	w.slots = xcalloc(pool_slots(o->pool), sizeof(*w.slots));
-	rc = pass_run(&p, items, k, e);
+	rc = pass_run(&p, r.v, r.n, e);
 	free(w.slots);
-	free(items);
+	free(r.v);
 	return rc;
 }

@@ -11,12 +11,13 @@
 
 #include "stats/pass.h"
 
+/* Two tensors of one shape. Of tensors with parts, the parts are compared; their layouts and schemes must be the same. */
 struct compare_pair {
-	const struct tensor *a, *b; /* of one shape */
+	const struct tensor *a, *b;
 };
 
 struct difference {
-	bool comparable;    /* false: bytes of which one side has none, or types that cannot be compared with each other */
+	bool comparable;    /* false: no data, or types or parts that cannot be compared with each other */
 	uint64_t differing; /* elements; bytes-only types: 1 if anything differs */
 	double largest;     /* |a - b|; infinite where only one is NaN or infinite; NaN for bytes-only types */
 };

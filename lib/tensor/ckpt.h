@@ -103,16 +103,16 @@ struct ckpt *ckpt_new(struct source *src, const struct diag *diag);
 
 enum sd_kind {
 	SD_TENSOR,    /* tensor is an index into the checkpoint's tensors */
-	SD_COMPOSITE, /* sparse, nested, wrapper without data...: value is the call; its parts stand as SD_PART after it */
-	SD_PART,      /* a tensor inside the call before it (composite, quantised, wrapped): "NAME.indices"; never edited alone */
+	SD_COMPOSITE, /* a tensor without data of its own (composite.h): value is the call that makes it */
 	SD_OTHER,     /* not a tensor: value */
 };
 
 struct sd_entry {
 	struct str name;
 	enum sd_kind kind;
-	uint32_t tensor; /* SD_TENSOR, SD_PART */
+	uint32_t tensor; /* SD_TENSOR */
 	uint32_t value;  /* handle in the tree; VALUE_ABSENT for safetensors */
+	uint32_t made;   /* 0, or 1 + its index in the state dict's composites */
 };
 
 struct statedict {
@@ -122,6 +122,8 @@ struct statedict {
 	struct sd_entry *entries;/* in the order of the checkpoint */
 	size_t n;
 	struct strmap by_name;   /* to index in entries */
+	struct tensor *composites; /* tensors with parts: of SD_COMPOSITE, and of SD_TENSOR that are quantised or subclasses */
+	size_t ncomposites;
 	uint32_t place;          /* handle of the container; VALUE_ABSENT for safetensors */
 	uint32_t metadata;       /* handle of the dict in _metadata, or VALUE_ABSENT */
 	bool ordered;            /* the place is an OrderedDict */
@@ -139,7 +141,7 @@ void statedict_release(struct statedict *sd);
 /* Entry by name, or NULL. */
 const struct sd_entry *statedict_find(const struct statedict *sd, struct str name);
 
-/* Tensor of an entry (SD_TENSOR, SD_PART), else NULL. */
+/* Tensor of an entry, with what it is made of in its more; NULL for SD_OTHER. */
 const struct tensor *sd_tensor(const struct statedict *sd, const struct sd_entry *entry);
 
 #endif

@@ -6,8 +6,20 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "pickle/pickle.h"
+#include "tensor/composite.h"
 #include "tensor/place.h"
-#include "tensor/statedict_walk.h"
+#include "tensor/tree.h"
+
+struct walk {
+	struct statedict *sd;
+	struct tree tree;  /* zeroed but for nodes where there is none (safetensors) */
+	size_t cap;        /* of sd->entries */
+	size_t cap_made;   /* of sd->composites */
+	struct composites composites;
+	struct buf path;   /* dotted path of the container being walked, with its dot */
+	uint64_t text;     /* bytes of names made so far */
+	struct err *e;
+};
 
 /* ---- names */
 
@@ -30,8 +42,9 @@ entry_name(struct walk *w, uint32_t container, size_t i)
 
 /* ---- entries */
 
-int
-walk_add(struct walk *w, struct str name, enum sd_kind kind, uint32_t tensor, uint32_t value)
+/* Appends an entry; refuses a name that is there, and more names than the file can stand for. */
+static int
+add_entry(struct walk *w, struct str name, enum sd_kind kind, uint32_t tensor, uint32_t value)
 {
 	struct statedict *sd = w->sd;
 	struct buf shown = BUF_INIT;
@@ -47,8 +60,41 @@ walk_add(struct walk *w, struct str name, enum sd_kind kind, uint32_t tensor, ui
 	if (sd->n >= 4 * (size_t)w->tree.nodes + 1024 || w->text > 64 * (uint64_t)w->tree.nodes + ((uint64_t)64 << 20))
 		return err_input(w->e, sd->ckpt->file, "shared containers stand for more names than the file has values");
 	sd->entries = xgrow(sd->entries, sd->n, &w->cap, sizeof(*sd->entries));
-	sd->entries[sd->n++] = (struct sd_entry){ name, kind, tensor, value };
+	sd->entries[sd->n++] = (struct sd_entry){ .name = name, .kind = kind, .tensor = tensor, .value = value };
 	return 0;
+}
+
+/* Says of the entry added last what call makes of it; t is its tensor so far. */
+static int
+describe(struct walk *w, uint32_t call, const struct tensor *t)
+{
+	struct statedict *sd = w->sd;
+	int made;
+
+	sd->composites = xgrow(sd->composites, sd->ncomposites, &w->cap_made, sizeof(*sd->composites));
+	sd->composites[sd->ncomposites] = *t;
+	made = composite_read(&w->composites, call, &sd->composites[sd->ncomposites], w->e);
+	if (made > 0)
+		sd->entries[sd->n - 1].made = (uint32_t)++sd->ncomposites;
+	return made < 0 ? -1 : 0;
+}
+
+static int
+add_tensor(struct walk *w, struct str name, uint32_t index, uint32_t h)
+{
+	const struct tensor *t = &w->sd->ckpt->tensors[index];
+
+	if (add_entry(w, name, SD_TENSOR, index, h) < 0)
+		return -1;
+	return t->wrap != VALUE_ABSENT ? describe(w, t->wrap, t) : 0;
+}
+
+static int
+add_composite(struct walk *w, struct str name, uint32_t h)
+{
+	struct tensor t = { .storage = STORAGE_NONE, .wrap = h };
+
+	return add_entry(w, name, SD_COMPOSITE, 0, h) < 0 ? -1 : describe(w, h, &t);
 }
 
 static int walk_container(struct walk *w, uint32_t container, unsigned depth);
@@ -56,26 +102,17 @@ static int walk_container(struct walk *w, uint32_t container, unsigned depth);
 static int
 walk_value(struct walk *w, uint32_t h, uint32_t container, size_t i, unsigned depth)
 {
-	struct str name;
 	uint32_t index, inner;
 	size_t len = w->path.len;
 	int r;
 
-	if (tree_is_tensor(w->tree.t, h, &index)) {
-		name = entry_name(w, container, i);
-		if (walk_add(w, name, SD_TENSOR, index, h) < 0)
-			return -1;
-		return walk_add_parts(w, name, w->sd->ckpt->tensors[index].wrap);
-	}
-	if (tree_is_composite(w->tree.t, h)) {
-		name = entry_name(w, container, i);
-		if (walk_add(w, name, SD_COMPOSITE, 0, h) < 0)
-			return -1;
-		return walk_add_parts(w, name, h);
-	}
+	if (tree_is_tensor(w->tree.t, h, &index))
+		return add_tensor(w, entry_name(w, container, i), index, h);
+	if (tree_is_composite(w->tree.t, h))
+		return add_composite(w, entry_name(w, container, i), h);
 	inner = tree_holder(&w->tree, h);
 	if (inner == VALUE_ABSENT)
-		return walk_add(w, entry_name(w, container, i), SD_OTHER, 0, h);
+		return add_entry(w, entry_name(w, container, i), SD_OTHER, 0, h);
 	tree_put_key(&w->path, w->tree.t, container, i);
 	buf_addc(&w->path, '.');
 	w->tree.seen[inner] = TREE_OPEN; /* a cycle ends here: while it is open it is nobody's child */
@@ -111,16 +148,10 @@ open_tree(struct walk *w, const char *key)
 	place = found.value;
 	sd->key = arena_str(&sd->arena, found.key);
 	sd->place = place;
-	if (tree_is_tensor(w->tree.t, place, &index)) {
-		if (walk_add(w, str_c(""), SD_TENSOR, index, place) < 0)
-			return -1;
-		return walk_add_parts(w, str_c(""), sd->ckpt->tensors[index].wrap);
-	}
-	if (tree_is_composite(w->tree.t, place)) {
-		if (walk_add(w, str_c(""), SD_COMPOSITE, 0, place) < 0)
-			return -1;
-		return walk_add_parts(w, str_c(""), place);
-	}
+	if (tree_is_tensor(w->tree.t, place, &index))
+		return add_tensor(w, str_c(""), index, place);
+	if (tree_is_composite(w->tree.t, place))
+		return add_composite(w, str_c(""), place);
 	c = tree_container(w->tree.t, place);
 	sd->place = c;
 	if (value_kind(w->tree.t, c) == VALUE_DICT) {
@@ -146,7 +177,7 @@ open_flat(struct walk *w, const char *key)
 		return err_input(w->e, c->file, "it is one flat state dict without places: -k '%s' finds nothing in it", key);
 	w->sd->key = str_c("");
 	for (i = 0; i < c->ntensors; i++) {
-		if (walk_add(w, c->names[i], SD_TENSOR, i, VALUE_ABSENT) < 0)
+		if (add_entry(w, c->names[i], SD_TENSOR, i, VALUE_ABSENT) < 0)
 			return -1;
 	}
 	return 0;
@@ -160,6 +191,7 @@ statedict_open(struct statedict *sd, struct ckpt *c, const char *key, struct err
 
 	*sd = (struct statedict){ .ckpt = c, .place = VALUE_ABSENT, .metadata = VALUE_ABSENT };
 	arena_init(&sd->arena);
+	w.composites = (struct composites){ .c = c, .arena = &sd->arena };
 	strmap_init(&sd->by_name);
 	buf_init(&w.path);
 	strmap_reserve(&sd->by_name, c->ntensors);
@@ -180,6 +212,7 @@ void
 statedict_release(struct statedict *sd)
 {
 	free(sd->entries);
+	free(sd->composites);
 	strmap_release(&sd->by_name);
 	arena_release(&sd->arena);
 	*sd = (struct statedict){ .place = VALUE_ABSENT, .metadata = VALUE_ABSENT };
@@ -196,7 +229,7 @@ statedict_find(const struct statedict *sd, struct str name)
 const struct tensor *
 sd_tensor(const struct statedict *sd, const struct sd_entry *entry)
 {
-	if (entry == NULL || (entry->kind != SD_TENSOR && entry->kind != SD_PART))
+	if (entry == NULL || entry->kind == SD_OTHER)
 		return NULL;
-	return &sd->ckpt->tensors[entry->tensor];
+	return entry->made > 0 ? &sd->composites[entry->made - 1] : &sd->ckpt->tensors[entry->tensor];
 }

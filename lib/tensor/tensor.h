@@ -57,10 +57,35 @@ struct box {
 	uint32_t storage;
 };
 
-/* What a tensor has that is not plain: one that is not a single box. */
+struct tensor;
+
+/* A part of a tensor that is made of several (tensor/composite.h). */
+struct tensor_part {
+	struct str name;             /* "indices", "scale", "_local_tensor" */
+	const struct tensor *tensor; /* NULL: a single number, in scalar */
+	uint8_t dtype;               /* enum dtype */
+	unsigned char scalar[8];     /* little-endian item of dtype: float64 or int64 */
+};
+
+/* How a cast to another floating dtype is done. */
+enum tensor_cast {
+	TENSOR_CAST_NOT,   /* not at all: the class decides, or there is no such tensor */
+	TENSOR_CAST_PARTS, /* parts of its dtype are cast */
+	TENSOR_CAST_CALL,  /* and the call that makes it names the dtype */
+};
+
+/* What a tensor has that is not plain: boxes, or parts. */
 struct tensor_more {
 	const struct box *boxes; /* see boxes_check */
 	size_t nboxes;
+	const struct tensor_part *parts;
+	size_t nparts;
+	/* What it is, in torch's words; empty where there is nothing to say. */
+	struct str layout;     /* "sparse_coo" */
+	struct str device;     /* "meta" */
+	struct str quantized;  /* "per_tensor", "per_channel" */
+	struct str placements; /* "Shard(0)" */
+	uint8_t cast;          /* enum tensor_cast */
 };
 
 struct tensor {

@@ -5,6 +5,7 @@
 
 #include "base/strmap.h"
 #include "base/xalloc.h"
+#include "tensor/convert.h"
 #include "write/seal_priv.h"
 
 /* The call around a tensor, and the tensors in it (scales of a quantised one), come along. */
@@ -16,11 +17,11 @@ want_wrap(struct seal *l, uint32_t at, uint32_t wrap)
 	l->wants[at].wrap = copied;
 }
 
-uint32_t
-seal_want(struct seal *l, uint32_t input, uint32_t tensor, struct plan_entry *entry)
+/* seal_want, of a tensor that becomes to. */
+static uint32_t
+want_as(struct seal *l, uint32_t input, uint32_t tensor, uint8_t to, struct plan_entry *entry)
 {
 	const struct tensor *t = &l->p->inputs[input].sd->ckpt->tensors[tensor];
-	uint8_t to = entry != NULL && entry->dtype != DTYPE_UNKNOWN ? entry->dtype : t->dtype;
 	struct plan_table *table = entry == NULL ? NULL : entry->table;
 	uint32_t at = l->heads[input][tensor];
 	struct want *w;
@@ -39,6 +40,54 @@ seal_want(struct seal *l, uint32_t input, uint32_t tensor, struct plan_entry *en
 	if (t->wrap != VALUE_ABSENT)
 		want_wrap(l, at, t->wrap);
 	return at;
+}
+
+uint32_t
+seal_want(struct seal *l, uint32_t input, uint32_t tensor, struct plan_entry *entry)
+{
+	uint8_t dtype = l->p->inputs[input].sd->ckpt->tensors[tensor].dtype;
+
+	return want_as(l, input, tensor, entry != NULL && entry->dtype != DTYPE_UNKNOWN ? entry->dtype : dtype, entry);
+}
+
+/* ---- tensors of parts that are cast */
+
+static uint32_t
+cast_leaf(void *arg, enum value_leaf kind, uint32_t index)
+{
+	const struct seal_leaves *v = arg;
+	const struct tensor *t;
+
+	if (kind == LEAF_STORAGE)
+		return seal_leaf(arg, kind, index);
+	t = &v->l->p->inputs[v->input].sd->ckpt->tensors[index];
+	return want_as(v->l, v->input, index, dtype_is_float(t->dtype) && convert_castable(t->dtype, v->to) ? v->to : t->dtype,
+		       NULL);
+}
+
+static struct str
+cast_global(void *arg, struct str module, struct str name)
+{
+	const struct seal_leaves *v = arg;
+
+	return str_eqc(module, "torch") && dtype_is_float(dtype_by_name(name)) ? str_c(dtype_name(v->to)) : name;
+}
+
+struct value_copier *
+seal_cast_copier(struct seal *l, uint32_t input, enum dtype to)
+{
+	struct seal_cast *k;
+
+	for (size_t i = 0; i < l->ncasts; i++)
+		if (l->casts[i]->input == input && l->casts[i]->leaves.to == to)
+			return &l->casts[i]->copier;
+	l->casts = xgrow(l->casts, l->ncasts, &l->cap_casts, sizeof(struct seal_cast *));
+	k = l->casts[l->ncasts++] = xcalloc(1, sizeof(*k));
+	k->input = input;
+	k->leaves = (struct seal_leaves){ .l = l, .input = input, .to = (uint8_t)to };
+	k->copier = (struct value_copier){ .leaf = cast_leaf, .global = cast_global, .arg = &k->leaves, .dst = l->s->tree,
+					   .src = l->p->inputs[input].sd->ckpt->tree };
+	return &k->copier;
 }
 
 bool
@@ -165,7 +214,7 @@ copiers_init(struct seal *l)
 	l->leaves = xcalloc(l->p->ninputs, sizeof(*l->leaves));
 	l->copiers = xcalloc(l->p->ninputs, sizeof(*l->copiers));
 	for (uint32_t i = 0; i < l->p->ninputs; i++) {
-		l->leaves[i] = (struct seal_leaves){ l, i, NULL };
+		l->leaves[i] = (struct seal_leaves){ .l = l, .input = i };
 		l->copiers[i] = (struct value_copier){ .leaf = seal_leaf,
 						       .arg = &l->leaves[i],
 						       .dst = l->s->tree,
@@ -178,6 +227,11 @@ seal_release(struct seal *l)
 {
 	for (uint32_t i = 0; i < l->p->ninputs; i++)
 		value_copier_release(&l->copiers[i]);
+	for (size_t i = 0; i < l->ncasts; i++) {
+		value_copier_release(&l->casts[i]->copier);
+		free(l->casts[i]);
+	}
+	free(l->casts);
 	free(l->copiers);
 	free(l->leaves);
 	for (uint32_t i = 0; i < l->p->ninputs; i++)

@@ -27,6 +27,14 @@ struct seal_leaves {
 	struct seal *l;
 	uint32_t input;
 	uint32_t *fates; /* NULL, or by tensor: what an edit in place made of it */
+	uint8_t to;      /* floating tensors are cast to this enum dtype; DTYPE_UNKNOWN: none is */
+};
+
+/* Copies tensors that are made of parts, cast. */
+struct seal_cast {
+	uint32_t input;
+	struct seal_leaves leaves;
+	struct value_copier copier;
 };
 
 struct seal {
@@ -40,6 +48,8 @@ struct seal {
 	size_t nbares, cap_bares;
 	struct seal_leaves *leaves;   /* by input; for the copiers */
 	struct value_copier *copiers; /* by input; into s->tree */
+	struct seal_cast **casts;     /* by input and dtype, as they were needed */
+	size_t ncasts, cap_casts;
 	struct err wrap_err;          /* the first failure of copying a wrap */
 };
 
@@ -51,6 +61,9 @@ uint32_t seal_want(struct seal *l, uint32_t input, uint32_t tensor, struct plan_
 
 /* value_copier.leaf; arg is a struct seal_leaves. Tensors of a wrap are wanted, too. */
 uint32_t seal_leaf(void *arg, enum value_leaf kind, uint32_t index);
+
+/* The copier of an input whose floating tensors, and dtypes that calls name, become to. */
+struct value_copier *seal_cast_copier(struct seal *l, uint32_t input, enum dtype to);
 
 /* Builds l->s->tree and its root, wanting tensors as it meets them. */
 int seal_tree(struct seal *l, struct err *e);

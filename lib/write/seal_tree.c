@@ -45,6 +45,8 @@ add_entry(struct seal *l, uint32_t dict, struct plan_entry *en, struct err *e)
 
 	if (src->kind == SD_TENSOR)
 		val = value_new_leaf(t, LEAF_TENSOR, seal_want(l, input, src->tensor, en));
+	else if (en->dtype != DTYPE_UNKNOWN)
+		val = value_copy(seal_cast_copier(l, input, (enum dtype)en->dtype), src->value, e);
 	else
 		val = value_copy(&l->copiers[input], src->value, e);
 	if (val == VALUE_ABSENT)
@@ -268,7 +270,7 @@ edit_tree(struct seal *l, struct err *e)
 {
 	const struct statedict *sd = l->p->inputs[0].sd;
 	uint32_t *fates = xcalloc(sd->ckpt->ntensors, sizeof(*fates)), root = VALUE_ABSENT;
-	struct seal_leaves leaves = { l, 0, fates };
+	struct seal_leaves leaves = { .l = l, .fates = fates };
 	struct value_copier copier = { .leaf = seal_leaf, .arg = &leaves, .dst = l->s->tree, .src = sd->ckpt->tree };
 
 	if (settle_fates(l, fates, e) == 0)

@@ -222,7 +222,7 @@ run(struct plan *p, struct side *s, const uint8_t *script, struct buf *out, stru
 			continue;
 		plan_shape(p, en, &x->to, x->shape, &x->ndim);
 		x->name = en->name;
-		x->t = plan_tensor(p, en);
+		x->t = &s->c->tensors[from->tensor];
 		x->table = en->table != NULL;
 		++*n;
 	}

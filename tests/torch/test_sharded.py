@@ -133,8 +133,10 @@ def parts():
     (folder / "i.json").write_text(json.dumps({"weight_map": {"x": "1.bin", "w": "0.bin", "s": "1.bin", "q": "0.bin"}}))
     listed = json.loads(tap.run("lnn-ckpt-inspect", "--format=json", folder / "i.json").stdout)
     shapes = {e["name"]: (e["dtype"], e["shape"]) for e in listed["tensors"]}
-    want = {"x": ("float32", [5]), "w": ("float32", [4]), "s.indices": ("int64", [2, 3]), "s.values": ("float32", [3]),
-            "q": ("qint8", [2, 3]), "q.scales": ("float64", [2]), "q.zero_points": ("int64", [2])}
+    shapes |= {e["name"] + "." + x["name"]: (x["dtype"], x["shape"]) for e in listed["tensors"] for x in e.get("parts", [])}
+    want = {"x": ("float32", [5]), "w": ("float32", [4]), "s": ("float32", [3, 3]), "s.indices": ("int64", [2, 3]),
+            "s.values": ("float32", [3]), "q": ("qint8", [2, 3]), "q.scales": ("float64", [2]),
+            "q.zero_points": ("int64", [2])}
     t.eq({k: shapes.get(k) for k in want}, want, "parts of quantised and sparse tensors are what they are")
 
 

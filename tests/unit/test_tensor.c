@@ -2,6 +2,7 @@
  * tensor and state dict: geometry by hand, and trees built node by node, with all that a hostile one may hold.
  */
 #include "tensor/ckpt.h"
+#include "tensor/composite.h"
 
 #include "base/buf.h"
 #include "base/xalloc.h"
@@ -186,8 +187,19 @@ names(uint32_t root, const char *key)
 	if (!opened)
 		return e.msg;
 	for (size_t i = 0; i < sd.n; i++)
-		buf_addf(&b, "%s%.*s:%c%u", i ? " " : "", STR_ARG(sd.entries[i].name), "tcpo"[sd.entries[i].kind],
+		buf_addf(&b, "%s%.*s:%c%u", i ? " " : "", STR_ARG(sd.entries[i].name), "tco"[sd.entries[i].kind],
 			sd.entries[i].tensor);
+	for (size_t i = 0; i < sd.n; i++) {
+		const struct tensor *made = sd_tensor(&sd, &sd.entries[i]);
+
+		if (made == NULL || made->more == NULL || made->more->nparts == 0)
+			continue;
+		buf_addf(&b, "; %.*s ", STR_ARG(sd.entries[i].name));
+		shape_put(&b, made->shape, made->ndim);
+		composite_put(&b, made);
+		buf_addc(&b, ' ');
+		composite_put_parts(&b, made);
+	}
 	statedict_release(&sd);
 	return b.p;
 }
@@ -337,7 +349,7 @@ test_cycles(void)
 static void
 test_composites(void)
 {
-	uint32_t root, layout, parts[3], args[4];
+	uint32_t root, layout, parts[3], args[5];
 
 	fresh();
 	layout = text("torch.sparse_coo");
@@ -352,11 +364,15 @@ test_composites(void)
 	set(root, "n", call("torch._utils", "_rebuild_nested_tensor", (uint32_t[]){ leaf(2), leaf(3), leaf(4), leaf(5) }, 4));
 	set(root, "u", call("os", "system", (uint32_t[]){ text("true") }, 1));
 	args[0] = value_new_none(t);
-	args[1] = value_new_tuple(t, (uint32_t[]){ value_new_none(t), leaf(7), leaf(8) }, 3);
-	tensors[6].wrap = call("torch._utils", "_rebuild_qtensor", args, 2);
+	args[1] = args[2] = args[3] = args[0];
+	args[4] = value_new_tuple(t, (uint32_t[]){ value_new_global(t, str_c("torch"), str_c("per_channel_affine")), leaf(7),
+					leaf(8), value_new_int(t, 0) }, 4);
+	tensors[6].wrap = call("torch._utils", "_rebuild_qtensor", args, 5);
 	set(root, "q", leaf(6));
-	is_str(names(root, NULL), "s:c0 s.indices:p0 s.values:p1 n:c0 n.buffer:p2 n.sizes:p3 n.strides:p4 n.offsets:p5 u:o0 "
-		"q:t6 q.scales:p7 q.zero_points:p8", "composites and their parts");
+	is_str(names(root, NULL), "s:c0 n:c0 u:o0 q:t6; s [3]\tlayout=sparse_coo indices:float32[2],values:float32[2]; "
+		"n [2]\tlayout=nested buffer:float32[2],sizes:float32[2],strides:float32[2],offsets:float32[2]; "
+		"q [2]\tquantized=per_channel data:float32[2],scales:float32[2],zero_points:float32[2],axis:int64[]",
+		"composites and their parts");
 }
 
 static void
