@@ -405,7 +405,8 @@ many_boxes(void)
 	enum { ROWS = 3 * 4096, ROW = 1024, DOWN = 3 * 64, ACROSS = 16, N = DOWN * ACROSS };
 	static const uint64_t shape[2] = { ROWS, ROW }, stride[2] = { ROW, 1 };
 	struct tensor_more more = { .nboxes = N };
-	struct tensor t = { .dtype = DTYPE_UINT8, .ndim = 2, .shape = shape, .stride = stride, .storage = STORAGE_NONE, .more = &more };
+	struct tensor t = { .dtype = DTYPE_UINT8, .ndim = 2, .shape = shape, .stride = stride, .storage = STORAGE_NONE,
+			    .more = &more };
 	struct box *boxes = xcalloc(N, sizeof(*boxes));
 	uint64_t(*low)[2] = xcalloc(N, sizeof(*low)), size[2] = { ROWS / DOWN, ROW / ACROSS }, step[2] = { ROW / ACROSS, 1 };
 	unsigned char *bytes = xmalloc((size_t)ROWS * ROW), *out = xmalloc((size_t)ROWS * ROW);
@@ -452,7 +453,8 @@ large_checks(void)
 	enum { SIDES = 317, N = SIDES * SIDES };
 	const uint64_t shape[2] = { SIDES * 3, SIDES * 3 }, stride[2] = { SIDES * 3, 1 }, zero[2] = { 0, 0 };
 	struct tensor_more more = { .nboxes = N };
-	struct tensor t = { .dtype = DTYPE_UINT8, .ndim = 2, .shape = shape, .stride = stride, .storage = STORAGE_NONE, .more = &more };
+	struct tensor t = { .dtype = DTYPE_UINT8, .ndim = 2, .shape = shape, .stride = stride, .storage = STORAGE_NONE,
+			    .more = &more };
 	struct box *boxes = xcalloc(N + 2, sizeof(*boxes));
 	uint64_t(*low)[2] = xcalloc(N + 2, sizeof(*low)), size[2] = { 3, 3 };
 	struct source *src = source_memory("", 0, "memory");
