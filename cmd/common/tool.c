@@ -183,6 +183,8 @@ hear(void *arg, enum diag_level level, const char *msg)
 	(void)arg;
 	if (level == DIAG_WARNING)
 		tool_warn("%s", msg);
+	else if (level == DIAG_NOTICE)
+		tool_summary("%s", msg);
 	else
 		tool_verbose("%s", msg);
 }

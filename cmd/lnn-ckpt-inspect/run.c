@@ -9,6 +9,7 @@
 #include "format/format.h"
 #include "modes.h"
 #include "rows.h"
+#include "tensor/place.h"
 
 bool
 inspect_json(const struct inspect *in)
@@ -129,9 +130,11 @@ static int
 open_state_dict(struct job *j, struct err *e)
 {
 	const enum mode mode = j->in->o->mode;
+	/* What the rule does not decide is shown, so that -k can be chosen. */
+	struct place_ask ask = { .key = tool_settings.key, .root = true, .diag = mode == MODE_GET ? NULL : tool_diag() };
 	struct err own = ERR_INIT;
 
-	if (statedict_open(&j->input.sd, j->input.ckpt, tool_settings.key, &own) == 0)
+	if (statedict_open_place(&j->input.sd, j->input.ckpt, &ask, &own) == 0)
 		return 0;
 	if ((mode == MODE_REST || mode == MODE_GET) && tool_settings.key == NULL) {
 		statedict_release(&j->input.sd);

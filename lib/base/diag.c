@@ -26,6 +26,16 @@ diag_warn(const struct diag *d, const char *fmt, ...)
 }
 
 void
+diag_notice(const struct diag *d, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(d, DIAG_NOTICE, fmt, ap);
+	va_end(ap);
+}
+
+void
 diag_verbose(const struct diag *d, const char *fmt, ...)
 {
 	va_list ap;

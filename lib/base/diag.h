@@ -8,6 +8,7 @@
 enum diag_level {
 	DIAG_WARNING, /* the result may not be what the user expects */
 	DIAG_VERBOSE, /* said only with --verbose */
+	DIAG_NOTICE,  /* a choice that was made for the user */
 };
 
 struct diag {
@@ -18,6 +19,7 @@ struct diag {
 
 /* A null diag, or one without say, swallows everything. */
 void diag_warn(const struct diag *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void diag_notice(const struct diag *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void diag_verbose(const struct diag *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -85,16 +85,30 @@ sequence_item(const struct vtree *t, uint32_t h, struct str part)
 	return index < n ? value_item(t, h, index) : VALUE_ABSENT;
 }
 
+/* The dict or list that an object of a subclass of one carries; any other h as it is. */
+static uint32_t
+carried(const struct vtree *t, uint32_t h)
+{
+	const struct vobject *o;
+
+	if (value_kind(t, h) != VALUE_OBJECT)
+		return h;
+	o = value_object(t, h);
+	return o->items != VALUE_ABSENT ? o->items : o->appended != VALUE_ABSENT ? o->appended : h;
+}
+
 /* path is what is left, never the end itself; each step takes at least a component, so the depth is bounded by the caller. */
 static uint32_t
 search(struct search *s, uint32_t h, struct str path, unsigned depth)
 {
-	enum value_kind kind = value_kind(s->t, h);
 	size_t below = SIZE_MAX, len = 0, i;
+	enum value_kind kind;
 	uint32_t found;
 
 	if (depth == 0)
 		return VALUE_ABSENT;
+	h = carried(s->t, h);
+	kind = value_kind(s->t, h);
 	if (kind == VALUE_LIST || kind == VALUE_TUPLE) {
 		const char *dot = path.len == 0 ? NULL : memchr(path.p, '.', path.len);
 		struct str part = dot == NULL ? path : str_n(path.p, (size_t)(dot - path.p));

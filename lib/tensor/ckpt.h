@@ -130,12 +130,14 @@ struct statedict {
 };
 
 /*
- * The state dict at key (dotted path); key NULL: the first of model, state_dict_ema, state_dict
- * that is a dict at the root, else the root. Nested tensors get dotted names. ERR_INPUT for: no such place;
- * a place without any tensor (listing places that have some); a name that occurs twice; a dotted path equal to another name.
- * Other values in nested containers that hold tensors are SD_OTHER under their dotted path.
+ * The state dict at key (dotted path); key NULL: where the rule of tensor/place.h finds it, which must decide. Nested
+ * tensors get dotted names. ERR_INPUT for: what place_find refuses; a name that occurs twice; a dotted path equal to
+ * another name. Other values in nested containers that hold tensors are SD_OTHER under their dotted path.
  */
 int statedict_open(struct statedict *sd, struct ckpt *c, const char *key, struct err *e);
+/* Like statedict_open, at the place that ask wants (tensor/place.h). */
+struct place_ask;
+int statedict_open_place(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, struct err *e);
 void statedict_release(struct statedict *sd);
 
 /* Entry by name, or NULL. */

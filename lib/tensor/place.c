@@ -1,8 +1,14 @@
 #include "tensor/place.h"
 
+#include <ctype.h>
+#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "base/diag.h"
 #include "base/text.h"
+#include "base/xalloc.h"
 #include "pickle/pickle.h"
 
 enum { PLACES_SHOWN = 8 };
@@ -133,43 +139,415 @@ no_place(const struct tree *tree, struct str key, struct err *err)
 	return -1;
 }
 
-/* ---- the choice */
+/* ---- entries */
 
-static int
-given(const struct tree *tree, const char *key, struct place *place, struct err *err)
+enum entry_class {
+	ENTRY_OTHER,     /* has no tensor, or none that counts */
+	ENTRY_TENSOR,    /* lies directly in the container */
+	ENTRY_CANDIDATE,
+	ENTRY_OPTIMIZER,
+};
+
+/* The dict that h is, or that an object of a subclass of dict carries; else VALUE_ABSENT. */
+static uint32_t
+dict_of(const struct vtree *t, uint32_t h)
 {
-	uint32_t root = tree_container(tree->t, tree->root);
+	uint32_t c = value_kind(t, h) == VALUE_OBJECT ? value_object(t, h)->items : h;
 
-	place->key = str_c(key);
-	if (place->key.len > 0)
-		place->value = value_path(tree->t, root != VALUE_ABSENT ? root : tree->root, place->key);
-	return place->value == VALUE_ABSENT ? no_place(tree, place->key, err) : 0;
+	return c != VALUE_ABSENT && value_kind(t, c) == VALUE_DICT ? c : VALUE_ABSENT;
+}
+
+static bool
+key_contains(const struct vtree *t, uint32_t key, const char *text)
+{
+	return key != VALUE_ABSENT && value_is_text(t, key) && str_contains(value_text(t, key), str_c(text));
+}
+
+bool
+place_is_optimizer(const struct vtree *t, uint32_t key, uint32_t value)
+{
+	uint32_t dict = dict_of(t, value);
+
+	if (key_contains(t, key, "optim"))
+		return true;
+	return dict != VALUE_ABSENT && value_get(t, dict, str_c("param_groups")) != VALUE_ABSENT;
+}
+
+static bool
+is_beside(const struct vtree *t, uint32_t key)
+{
+	static const char *const words[] = { "sched", "rng", "scaler", "loss", "criterion", "_extra_state" };
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (key_contains(t, key, words[i]))
+			return true;
+	return false;
+}
+
+static enum entry_class
+classify(const struct tree *tree, uint32_t key, uint32_t value)
+{
+	const struct vtree *t = tree->t;
+	uint32_t index;
+
+	if (tree_is_tensor(t, value, &index))
+		return tree->ckpt->tensors[index].ndim == 0 || key_contains(t, key, "rng") ? ENTRY_OTHER : ENTRY_TENSOR;
+	if (tree_is_composite(t, value))
+		return ENTRY_TENSOR;
+	if (tree_holder(tree, value) == VALUE_ABSENT)
+		return ENTRY_OTHER;
+	if (place_is_optimizer(t, key, value))
+		return ENTRY_OPTIMIZER;
+	return dict_of(t, value) == VALUE_ABSENT || is_beside(t, key) ? ENTRY_OTHER : ENTRY_CANDIDATE;
+}
+
+/* The entries of one container, as far as the rule asks for them. */
+struct level {
+	uint32_t container;
+	size_t *candidates; /* indices of entries */
+	size_t n, cap;
+	size_t tensors; /* that lie directly in it */
+	size_t others;  /* lists and tuples with tensors */
+	size_t optimizer;   /* index of the first, or SIZE_MAX */
+	bool named;         /* a key contains model, state_dict or optim */
+};
+
+static uint32_t
+level_key(const struct tree *tree, const struct level *l, size_t i)
+{
+	return value_kind(tree->t, l->container) == VALUE_DICT ? value_key(tree->t, l->container, i) : VALUE_ABSENT;
+}
+
+static uint32_t
+level_value(const struct tree *tree, const struct level *l, size_t i)
+{
+	return tree_child(tree->t, l->container, i);
 }
 
 static void
-usual(const struct tree *tree, struct place *place)
+level_scan(const struct tree *tree, uint32_t container, struct level *l)
 {
-	static const char *const keys[] = { "model", "state_dict_ema", "state_dict" };
-	uint32_t root = tree_container(tree->t, tree->root), h;
+	size_t n = value_len(tree->t, container);
 
-	for (size_t i = 0; i < 3 && root != VALUE_ABSENT; i++) {
-		h = value_get(tree->t, root, str_c(keys[i]));
-		if (h != VALUE_ABSENT && value_kind(tree->t, tree_container(tree->t, h)) == VALUE_DICT) {
-			*place = (struct place){ h, str_c(keys[i]) };
-			return;
+	*l = (struct level){ .container = container, .optimizer = SIZE_MAX };
+	for (size_t i = 0; i < n; i++) {
+		uint32_t key = level_key(tree, l, i), value = level_value(tree, l, i);
+
+		l->named = l->named || key_contains(tree->t, key, "model") || key_contains(tree->t, key, "state_dict") ||
+			   key_contains(tree->t, key, "optim");
+		switch (classify(tree, key, value)) {
+		case ENTRY_TENSOR:
+			l->tensors++;
+			break;
+		case ENTRY_CANDIDATE:
+			l->candidates = xgrow(l->candidates, l->n, &l->cap, sizeof(*l->candidates));
+			l->candidates[l->n++] = i;
+			break;
+		case ENTRY_OPTIMIZER:
+			l->optimizer = l->optimizer == SIZE_MAX ? i : l->optimizer;
+			break;
+		case ENTRY_OTHER:
+			l->others += tree_holder(tree, value) != VALUE_ABSENT && !is_beside(tree->t, key);
+			break;
 		}
 	}
 }
 
-int
-place_find(struct tree *tree, const char *key, struct place *place, struct err *err)
+/* ---- the names below an entry */
+
+/* The sum of the names' hashes tells whether two entries have the same names, in whatever order. */
+struct tally {
+	struct tree *tree;
+	struct buf key;
+	uint64_t tensors, sum;
+	uint64_t visits; /* bounded, as a container may be reached on many paths */
+};
+
+static uint64_t
+hash_on(uint64_t hash, struct str s)
 {
+	for (size_t i = 0; i < s.len; i++)
+		hash = (hash ^ (unsigned char)s.p[i]) * 0x100000001b3u;
+	return (hash ^ '.') * 0x100000001b3u;
+}
+
+static void
+tally_add(struct tally *y, uint32_t h, uint64_t hash, unsigned depth)
+{
+	const struct vtree *t = y->tree->t;
+	uint32_t c, index;
+
+	if (tree_is_tensor(t, h, &index) || tree_is_composite(t, h)) {
+		y->tensors++;
+		y->sum += hash ^ (hash >> 29);
+		return;
+	}
+	c = tree_holder(y->tree, h);
+	if (c == VALUE_ABSENT || depth >= PICKLE_DEPTH_MAX)
+		return;
+	y->tree->seen[c] = TREE_OPEN;
+	for (size_t i = 0; i < value_len(t, c) && y->visits <= 4 * (uint64_t)y->tree->nodes + 1024; i++, y->visits++) {
+		buf_clear(&y->key);
+		tree_put_key(&y->key, t, c, i);
+		tally_add(y, tree_child(t, c, i), hash_on(hash, buf_str(&y->key)), depth + 1);
+	}
+	y->tree->seen[c] = TREE_WITH;
+}
+
+static struct tally
+tally_of(struct tree *tree, uint32_t h)
+{
+	struct tally y = { .tree = tree, .key = BUF_INIT };
+
+	tally_add(&y, h, 0xcbf29ce484222325u, 0);
+	buf_release(&y.key);
+	return y;
+}
+
+/* ---- words */
+
+/* path as one word of a shell. */
+static void
+put_word(struct buf *b, struct str path)
+{
+	bool plain = path.len > 0;
+
+	for (size_t i = 0; i < path.len; i++)
+		plain = plain && (isalnum((unsigned char)path.p[i]) || strchr("_./:@%+=,-", path.p[i]) != NULL);
+	if (plain && path.p[0] != '-') {
+		buf_addstr(b, path);
+		return;
+	}
+	buf_addc(b, '\'');
+	for (size_t i = 0; i < path.len; i++) {
+		if (path.p[i] == '\'')
+			buf_adds(b, "'\\'");
+		buf_addc(b, path.p[i]);
+	}
+	buf_addc(b, '\'');
+}
+
+/* The dotted path of entry i of the container at path. */
+static void
+put_path(struct buf *b, const struct tree *tree, const struct level *l, struct str path, size_t i)
+{
+	buf_addstr(b, path);
+	if (path.len > 0)
+		buf_addc(b, '.');
+	tree_put_key(b, tree->t, l->container, i);
+}
+
+static void
+put_choice(struct buf *b, struct str path, uint64_t tensors)
+{
+	buf_adds(b, b->len > 0 ? "; " : "");
+	buf_addstr(b, path.len > 0 ? path : str_c("the root"));
+	buf_addf(b, " (%" PRIu64 " %s): -k ", tensors, tensors == 1 ? "tensor" : "tensors");
+	put_word(b, path);
+}
+
+/* The candidates below path, each with its number of tensors and what to give to -k for it, then the root. */
+static void
+put_choices(struct buf *b, struct tree *tree, const struct level *l, struct str path)
+{
+	struct buf one = BUF_INIT;
+
+	for (size_t i = 0; i < l->n && i < PLACES_SHOWN; i++) {
+		buf_clear(&one);
+		put_path(&one, tree, l, path, l->candidates[i]);
+		put_choice(b, buf_str(&one), tally_of(tree, level_value(tree, l, l->candidates[i])).tensors);
+	}
+	if (l->n > PLACES_SHOWN)
+		buf_addf(b, "; and %zu more", l->n - PLACES_SHOWN);
+	put_choice(b, str_c(""), tally_of(tree, tree->root).tensors);
+	buf_release(&one);
+}
+
+/* ---- the choice */
+
+struct choice {
+	struct tree *tree;
+	const struct place_ask *ask;
+	struct place place;
+	struct buf path; /* of place, without what the rule may still choose below it */
+	bool only;       /* some step took an only candidate */
+};
+
+/* Names the candidates that have the same names as entry chosen. */
+static void
+say_others(struct choice *c, const struct level *l, size_t chosen)
+{
+	struct tally mine = tally_of(c->tree, level_value(c->tree, l, chosen)), other;
+	struct buf taken = BUF_INIT, one = BUF_INIT, word = BUF_INIT;
+	size_t told = 0;
+
+	put_path(&taken, c->tree, l, buf_str(&c->path), chosen);
+	for (size_t i = 0; i < l->n && told < PLACES_SHOWN; i++) {
+		other = tally_of(c->tree, level_value(c->tree, l, l->candidates[i]));
+		if (l->candidates[i] == chosen || other.tensors != mine.tensors || other.sum != mine.sum)
+			continue;
+		buf_clear(&one);
+		buf_clear(&word);
+		put_path(&one, c->tree, l, buf_str(&c->path), l->candidates[i]);
+		put_word(&word, buf_str(&one));
+		diag_notice(c->ask->diag, "%s: the state dict is %s; %s was not taken; -k %s chooses it (it has the same names)",
+			    c->tree->file, taken.p, one.p, word.p);
+		told++;
+	}
+	buf_release(&taken);
+	buf_release(&one);
+	buf_release(&word);
+}
+
+/* Index of the entry model, state_dict_ema or state_dict; SIZE_MAX if none of them is a candidate. */
+static size_t
+usual(const struct tree *tree, const struct level *l)
+{
+	static const char *const keys[] = { "model", "state_dict_ema", "state_dict" };
+	uint32_t key;
+
+	for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++) {
+		for (size_t i = l->n; i-- > 0;) {
+			key = level_key(tree, l, l->candidates[i]);
+			if (key != VALUE_ABSENT && value_is_text(tree->t, key) && str_eqc(value_text(tree->t, key), keys[k]))
+				return l->candidates[i];
+		}
+	}
+	return SIZE_MAX;
+}
+
+/* Goes to the entry that the rule chooses and returns 1; 0 if it stays, -1 if the rule does not decide. */
+static int
+step(struct choice *c, const struct level *l)
+{
+	size_t entry = usual(c->tree, l);
+	struct buf path = BUF_INIT;
+
+	if (entry != SIZE_MAX && l->n > 1)
+		say_others(c, l, entry);
+	if (entry == SIZE_MAX) {
+		if (l->n == 0)
+			return 0;
+		if (l->n > 1 || l->tensors > 0)
+			return -1;
+		entry = l->candidates[0];
+		c->only = true;
+	}
+	put_path(&path, c->tree, l, buf_str(&c->path), entry);
+	buf_release(&c->path);
+	c->path = path;
+	c->place.value = level_value(c->tree, l, entry);
+	return 1;
+}
+
+static int
+is_ambiguous(struct choice *c, const struct level *l, struct err *err)
+{
+	struct buf choices = BUF_INIT;
+	int rc = 0;
+
+	put_choices(&choices, c->tree, l, buf_str(&c->path));
+	if (c->ask->root)
+		diag_notice(c->ask->diag, "%s: the root is listed; which state dict is meant? %s", c->tree->file, choices.p);
+	else
+		rc = err_input(err, c->tree->file, "which state dict is meant? %s%s", choices.p, c->ask->way ? c->ask->way : "");
+	c->place = (struct place){ c->tree->root, str_c(""), PLACE_AMBIGUOUS };
+	buf_clear(&c->path);
+	buf_release(&choices);
+	return rc;
+}
+
+static int
+is_optimizer(struct choice *c, struct str state, const char *what, struct err *err)
+{
+	struct buf word = BUF_INIT;
+	int rc = 0;
+
+	c->place.kind = PLACE_OPTIMIZER;
+	put_word(&word, state);
+	if (c->ask->root)
+		diag_notice(c->ask->diag, "%s: %s an optimizer's state, not a state dict", c->tree->file, what);
+	else
+		rc = err_input(err, c->tree->file, "%s an optimizer's state, not a state dict (-k %s if that is meant)", what,
+			       word.p);
+	buf_release(&word);
+	return rc;
+}
+
+/* Applies the rule to the root and, as long as it says so, to what it chose. */
+static int
+descend(struct choice *c, struct err *err)
+{
+	const struct vtree *t = c->tree->t;
+	uint32_t container = value_kind(t, c->place.value) == VALUE_OBJECT ? dict_of(t, c->place.value) :
+			     tree_container(t, c->place.value);
+	struct buf state = BUF_INIT;
+	bool root = true;
+	int rc = 1;
+
+	while (rc > 0 && container != VALUE_ABSENT) {
+		struct level l;
+
+		level_scan(c->tree, container, &l);
+		/* The items of a list have no keys: the rule is only asked to tell them from an optimizer. */
+		if (value_kind(t, container) != VALUE_DICT && l.optimizer == SIZE_MAX)
+			l.n = 0;
+		if (root && l.n == 0 && l.tensors == 0 && l.others == 0 && l.optimizer != SIZE_MAX) {
+			put_path(&state, c->tree, &l, str_c(""), l.optimizer);
+			rc = is_optimizer(c, buf_str(&state), "its tensors are", err);
+		} else if (root || (l.tensors == 0 && l.named)) {
+			rc = step(c, &l);
+			rc = rc < 0 ? is_ambiguous(c, &l, err) : rc;
+		} else {
+			rc = 0;
+		}
+		free(l.candidates);
+		container = rc > 0 ? dict_of(t, c->place.value) : VALUE_ABSENT;
+		root = false;
+	}
+	buf_release(&state);
+	return rc;
+}
+
+static int
+choose(struct choice *c, struct err *err)
+{
+	int rc = tree_holds(c->tree, c->tree->root, err);
+
+	if (rc <= 0)
+		return rc;
+	if (place_is_optimizer(c->tree->t, VALUE_ABSENT, c->tree->root))
+		return is_optimizer(c, str_c("state"), "it is", err);
+	if (descend(c, err) < 0)
+		return -1;
+	if (c->only && c->path.len > 0)
+		diag_notice(c->ask->diag, "%s: the state dict is %s", c->tree->file, c->path.p);
+	return 0;
+}
+
+static int
+given(const struct tree *tree, struct str key, struct place *place, struct err *err)
+{
+	uint32_t root = tree_container(tree->t, tree->root);
+
+	if (key.len > 0)
+		place->value = value_path(tree->t, root != VALUE_ABSENT ? root : tree->root, key);
+	return place->value == VALUE_ABSENT ? no_place(tree, key, err) : 0;
+}
+
+int
+place_find(struct tree *tree, const struct place_ask *ask, struct arena *arena, struct place *place, struct err *err)
+{
+	struct choice c = { .tree = tree, .ask = ask, .place = { tree->root, str_c(""), PLACE_SURE }, .path = BUF_INIT };
 	int rc;
 
-	*place = (struct place){ tree->root, str_c("") };
-	if (key == NULL)
-		usual(tree, place);
-	else if (given(tree, key, place, err) < 0)
+	if (ask->key != NULL)
+		buf_adds(&c.path, ask->key);
+	rc = ask->key != NULL ? given(tree, buf_str(&c.path), &c.place, err) : choose(&c, err);
+	c.place.key = arena_str(arena, buf_str(&c.path));
+	buf_release(&c.path);
+	*place = c.place;
+	if (rc < 0)
 		return -1;
 	rc = tree_holds(tree, place->value, err);
 	if (rc == 0)

@@ -137,16 +137,16 @@ walk_container(struct walk *w, uint32_t container, unsigned depth)
 }
 
 static int
-open_tree(struct walk *w, const char *key)
+open_tree(struct walk *w, const struct place_ask *ask)
 {
 	struct statedict *sd = w->sd;
 	uint32_t place, c, state, index;
 	struct place found;
 
-	if (place_find(&w->tree, key, &found, w->e) < 0)
+	if (place_find(&w->tree, ask, &sd->arena, &found, w->e) < 0)
 		return -1;
 	place = found.value;
-	sd->key = arena_str(&sd->arena, found.key);
+	sd->key = found.key;
 	sd->place = place;
 	if (tree_is_tensor(w->tree.t, place, &index))
 		return add_tensor(w, str_c(""), index, place);
@@ -186,6 +186,14 @@ open_flat(struct walk *w, const char *key)
 int
 statedict_open(struct statedict *sd, struct ckpt *c, const char *key, struct err *e)
 {
+	struct place_ask ask = { .key = key, .diag = c->diag };
+
+	return statedict_open_place(sd, c, &ask, e);
+}
+
+int
+statedict_open_place(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, struct err *e)
+{
 	struct walk w = { .sd = sd, .e = e };
 	int r;
 
@@ -196,10 +204,10 @@ statedict_open(struct statedict *sd, struct ckpt *c, const char *key, struct err
 	buf_init(&w.path);
 	strmap_reserve(&sd->by_name, c->ntensors);
 	if (c->tree == NULL) {
-		r = open_flat(&w, key);
+		r = open_flat(&w, ask->key);
 	} else {
 		tree_init(&w.tree, c);
-		r = open_tree(&w, key);
+		r = open_tree(&w, ask);
 	}
 	tree_release(&w.tree);
 	buf_release(&w.path);

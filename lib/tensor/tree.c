@@ -10,7 +10,7 @@
 void
 tree_init(struct tree *tree, const struct ckpt *c)
 {
-	*tree = (struct tree){ .t = c->tree, .file = c->file, .root = c->root, .nodes = vtree_count(c->tree) };
+	*tree = (struct tree){ c, c->tree, c->file, c->root, vtree_count(c->tree), NULL };
 	tree->seen = xcalloc(tree->nodes ? tree->nodes : 1, 1);
 }
 

@@ -12,11 +12,12 @@
 enum tree_mark { TREE_UNSEEN, TREE_OPEN, TREE_WITHOUT, TREE_WITH };
 
 struct tree {
-	const struct vtree *t;
-	const char *file; /* for messages; borrowed */
+	const struct ckpt *ckpt;
+	const struct vtree *t; /* of ckpt */
+	const char *file;      /* for messages; borrowed */
 	uint32_t root;
 	uint32_t nodes;
-	uint8_t *seen;    /* by node: enum tree_mark */
+	uint8_t *seen; /* by node: enum tree_mark */
 };
 
 /* c has a tree. The tree must not grow while it is searched. */

@@ -286,7 +286,7 @@ test_nested(void)
 	set(inner, "b", leaf(0));
 	set(root, "a", inner);
 	set(root, "a.b", leaf(1));
-	is_str(names(root, NULL), "t.pth: the name 'a.b' occurs twice in the state dict", "a dotted path that is a name");
+	is_str(names(root, ""), "t.pth: the name 'a.b' occurs twice in the state dict", "a dotted path that is a name");
 
 	root = deep = dict();
 	for (int i = 0; i < 150; i++) {
@@ -295,7 +295,7 @@ test_nested(void)
 		deep = inner;
 	}
 	set(deep, "w", leaf(0));
-	ok(strlen(names(root, NULL)) == 150 * 2 + 4);
+	ok(strlen(names(root, "")) == 150 * 2 + 4);
 	for (int i = 0; i < 100; i++) {
 		inner = dict();
 		set(inner, "d", root);
@@ -318,7 +318,7 @@ test_cycles(void)
 	set(root, "in", inner);
 	set(inner, "out", root);
 	set(inner, "v", leaf(1));
-	is_str(names(root, NULL), "self:o0 w:t0 in.out:o0 in.v:t1", "cycles end");
+	is_str(names(root, ""), "self:o0 w:t0 in.out:o0 in.v:t1", "cycles end");
 
 	/* 2^40 paths to one tensor. */
 	fresh();
