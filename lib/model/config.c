@@ -2,21 +2,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/xalloc.h"
 #include "model/keys.h"
-
-/* A file being read, and the one that named it. */
-struct chain {
-	const struct chain *up;
-	const char *path; /* resolved */
-};
-
-struct loading {
-	struct config *c;
-	const struct config_opts *opts;
-	unsigned files;
-};
 
 void
 config_init(struct config *c)
@@ -60,36 +49,95 @@ out:
 	return rc;
 }
 
-/* Where a base lies. */
+/* ---- MODEL.BASE */
+
+/* Where a base lies that the experiment names. */
 static const char *
-base_path(struct loading *l, const char *file, struct str base)
+base_path(struct config *c, const struct config_opts *opts, struct str base)
 {
-	const char *slash = strrchr(file, '/');
-	const char *dir = l->opts ? l->opts->dir : NULL;
+	const char *slash = strrchr(c->file, '/');
+	const char *dir = opts != NULL ? opts->dir : NULL;
 
 	if (base.p[0] == '/')
 		return base.p;
 	if (dir && *dir)
-		return arena_printf(&l->c->arena, "%s/%s", dir, base.p);
+		return arena_printf(&c->arena, "%s/%s", dir, base.p);
 	if (slash == NULL)
 		return base.p;
-	return arena_printf(&l->c->arena, "%.*s/%s", (int)(slash - file), file, base.p);
+	return arena_printf(&c->arena, "%.*s/%s", (int)(slash - c->file), c->file, base.p);
 }
 
-/* A base that is the MODEL section itself gets its key. */
-static const struct ynode *
-as_experiment(struct arena *a, const struct ynode *base)
+/* The nearest folder above the experiment below which base lies; NULL if there is none. In the arena. */
+static const char *
+folder_above(struct config *c, struct str base)
 {
-	static const char *const top[] = {
-		"MODEL", "OPTIMIZER", "LR_SCHEDULER", "LOSS", "DATA", "TRAIN", "ENV", "SCHEDULE", "EXPERIMENT", NULL,
-	};
-	struct ynode *map, *key;
+	char *real = realpath(c->file, NULL), *slash;
+	const char *found = NULL;
 
-	if (base->kind != YN_MAP || base->n == 0 || base->height >= YAML_MAX_DEPTH)
-		return base;
-	for (size_t i = 0; i < base->n; i++) {
-		if (keys_known(base->pairs[i].key->text, top))
-			return base;
+	while (real != NULL && found == NULL && base.p[0] != '/' && (slash = strrchr(real, '/')) != NULL) {
+		*slash = '\0';
+		if (access(arena_printf(&c->arena, "%s/%s", real, base.p), R_OK) == 0)
+			found = *real ? arena_cstr(&c->arena, real) : "/";
+	}
+	free(real);
+	return found;
+}
+
+static int
+no_base(struct config *c, const struct ynode *node, const char *why, struct err *err)
+{
+	const char *folder = folder_above(c, node->text);
+
+	if (folder != NULL)
+		return ynode_fail(node, err, "MODEL.BASE: %s; it lies below %s: give --config-dir %s, or set CONFIG_DIR", why,
+				  folder, folder);
+	return ynode_fail(node, err, "MODEL.BASE: %s; --config-dir or CONFIG_DIR names the folder that bases lie below", why);
+}
+
+static int
+read_yaml(struct config *c, struct source *src, const struct ynode **root, struct err *err)
+{
+	struct str text;
+
+	if (config_slurp(src, &c->arena, &text, err) < 0 || yaml_parse(&c->arena, source_name(src), text, root, err) < 0)
+		return -1;
+	if (!ynode_is_null(*root) && (*root)->kind != YN_MAP)
+		return ynode_fail(*root, err, "an experiment file is a map, not %s", ynode_what(*root));
+	return 0;
+}
+
+static int
+read_base(struct config *c, const struct config_opts *opts, const struct ynode *node, const struct ynode **base,
+	  struct err *err)
+{
+	struct err inner = ERR_INIT;
+	struct source *src = NULL;
+	int rc;
+
+	if (node->kind != YN_SCALAR)
+		return ynode_fail(node, err, "MODEL.BASE: must be a list of files, not %s", ynode_what(node));
+	if (strlen(node->text.p) != node->text.len)
+		return ynode_fail(node, err, "MODEL.BASE: no file has a name with a NUL in it");
+	if (source_open(&src, base_path(c, opts, node->text), opts != NULL ? opts->source : NULL, &inner) < 0)
+		return no_base(c, node, inner.msg, err);
+	rc = read_yaml(c, src, base, err);
+	source_close(src);
+	return rc;
+}
+
+/* A map {MODEL: section}, where section is base's MODEL or, without one, all of base. */
+static const struct ynode *
+model_section(struct arena *a, const struct ynode *base)
+{
+	const struct ypair *own = ymap_pair(base, str_c("MODEL"));
+	struct ynode *map = arena_alloc(a, sizeof(*map)), *key;
+
+	*map = *base;
+	map->n = 1;
+	map->pairs = arena_alloc(a, sizeof(*map->pairs));
+	if (own != NULL) {
+		map->pairs[0] = *own;
+		return map;
 	}
 	key = arena_alloc(a, sizeof(*key));
 	*key = *base;
@@ -99,102 +147,51 @@ as_experiment(struct arena *a, const struct ynode *base)
 	key->text = str_c("MODEL");
 	key->n = 0;
 	key->pairs = NULL;
-	map = arena_alloc(a, sizeof(*map));
-	*map = *base;
 	map->height++;
 	map->expanded += 2;
-	map->n = 1;
-	map->pairs = arena_alloc(a, sizeof(*map->pairs));
 	map->pairs[0].key = key;
 	map->pairs[0].value = base;
 	return map;
 }
 
-static int load_source(struct loading *l, struct source *src, const struct chain *chain, const struct ynode **out,
-	struct err *err);
-
+/* Reads the bases; the last one that says anything goes to *last, which is NULL without one. */
 static int
-load_base(struct loading *l, const struct ynode *node, const struct chain *chain, const struct ynode **out,
-	struct err *err)
+read_bases(struct config *c, const struct config_opts *opts, const struct ynode **last, struct err *err)
 {
-	const char *path = base_path(l, node->file, node->text);
-	struct chain link = { chain, NULL };
-	struct source *src = NULL;
-	struct err inner = ERR_INIT;
-	char *real;
-	int rc = -1;
+	const struct ynode *list = ynode_path(c->root, "MODEL.BASE"), *base;
+	size_t n = list == NULL ? 0 : list->kind == YN_SEQ ? list->n : 1;
 
-	if (strlen(node->text.p) != node->text.len)
-		return ynode_fail(node, err, "MODEL.BASE: no file has a name with a NUL in it");
-	real = realpath(path, NULL);
-	link.path = real ? real : path;
-	for (const struct chain *c = chain; c; c = c->up) {
-		if (strcmp(c->path, link.path) == 0) {
-			ynode_fail(node, err, "MODEL.BASE: %s leads back to itself", node->text.p);
-			goto out;
-		}
-	}
-	if (++l->files > CONFIG_MAX_FILES) {
-		ynode_fail(node, err, "MODEL.BASE: more than %d files", CONFIG_MAX_FILES);
-		goto out;
-	}
-	if (source_open(&src, path, l->opts ? l->opts->source : NULL, &inner) < 0) {
-		ynode_fail(node, err, "MODEL.BASE: %s; --config-dir or CONFIG_DIR names the folder that bases lie below",
-			   inner.msg);
-		goto out;
-	}
-	rc = load_source(l, src, &link, out, err);
-	source_close(src);
-out:
-	free(real);
-	return rc;
-}
-
-/* The experiment over what is already merged of its bases. */
-static int
-load_source(struct loading *l, struct source *src, const struct chain *chain, const struct ynode **out,
-	struct err *err)
-{
-	struct arena *a = &l->c->arena;
-	const struct ynode *own, *base, *below = NULL;
-	struct str text;
-
-	if (config_slurp(src, a, &text, err) < 0 || yaml_parse(a, source_name(src), text, &own, err) < 0)
-		return -1;
-	if (!ynode_is_null(own) && own->kind != YN_MAP)
-		return ynode_fail(own, err, "an experiment file is a map, not %s", ynode_what(own));
-	base = ynode_path(own, "MODEL.BASE");
-	for (size_t i = 0; base && i < (base->kind == YN_SEQ ? base->n : 1); i++) {
-		const struct ynode *item = base->kind == YN_SEQ ? base->items[i] : base, *got;
+	*last = NULL;
+	for (size_t i = 0; i < n; i++) {
+		const struct ynode *item = list->kind == YN_SEQ ? list->items[i] : list;
 
 		/* linnaeus's own default is [""]. */
 		if (ynode_is_null(item) || (item->kind == YN_SCALAR && item->text.len == 0))
 			continue;
-		if (item->kind != YN_SCALAR)
-			return ynode_fail(item, err, "MODEL.BASE: must be a list of files, not %s", ynode_what(item));
-		if (load_base(l, item, chain, &got, err) < 0)
+		if (i + 1 >= CONFIG_MAX_FILES)
+			return ynode_fail(item, err, "MODEL.BASE: more than %d files", CONFIG_MAX_FILES);
+		if (read_base(c, opts, item, &base, err) < 0)
 			return -1;
-		if (ynode_is_null(got))
+		if (ynode_is_null(base))
 			continue;
-		got = as_experiment(a, got);
-		below = below ? yaml_merge(a, below, got) : got;
+		if (base->height >= YAML_MAX_DEPTH && ymap_get(base, "MODEL") == NULL)
+			return ynode_fail(base, err, "nested more than %d deep below MODEL", YAML_MAX_DEPTH - 1);
+		*last = base;
 	}
-	*out = below && ynode_is_null(own) ? below : below ? yaml_merge(a, below, own) : own;
 	return 0;
 }
 
 int
 config_load(struct config *c, struct source *src, const struct config_opts *opts, struct err *err)
 {
-	struct loading l = { c, opts, 1 };
-	char *real = realpath(source_name(src), NULL);
-	struct chain chain = { NULL, real ? real : source_name(src) };
-	int rc;
+	const struct ynode *base;
 
 	c->file = arena_cstr(&c->arena, source_name(src));
-	rc = load_source(&l, src, &chain, &c->root, err);
-	free(real);
-	return rc;
+	if (read_yaml(c, src, &c->root, err) < 0 || read_bases(c, opts, &base, err) < 0)
+		return -1;
+	if (base != NULL)
+		c->root = yaml_merge(&c->arena, model_section(&c->arena, base), c->root);
+	return 0;
 }
 
 const struct ynode *

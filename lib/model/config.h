@@ -1,9 +1,9 @@
 /*
  * config: an experiment file as linnaeus's authors write it, put together from its bases.
  *
- * MODEL.BASE names files (a path or a list of them) that the experiment stands over; a later base stands
- * over an earlier one, and bases have bases. Maps are merged key by key, anything else is replaced. A base that has
- * none of an experiment's sections stands for its MODEL section, as in linnaeus.
+ * MODEL.BASE names files, a path or a list of them. As in linnaeus, only the MODEL section of a base counts; a base
+ * without one is that section as a whole. The experiment stands over the last base: maps are merged key by key,
+ * anything else is replaced. Earlier bases are read, but have no effect, and bases of bases are not followed.
  */
 #ifndef LNN_MODEL_CONFIG_H
 #define LNN_MODEL_CONFIG_H
@@ -26,7 +26,7 @@ struct config {
 };
 
 struct config_opts {
-	const char *dir;                   /* where relative bases are looked up; NULL: in the folder of the file that names them */
+	const char *dir;                   /* where relative bases are looked up; NULL: in the folder of the experiment */
 	const struct source_opts *source;  /* for opening bases; may be NULL */
 };
 
@@ -35,7 +35,8 @@ void config_release(struct config *c);
 
 /*
  * Reads the experiment in src (borrowed for the call) and its bases. ERR_INPUT "FILE:LINE:COLUMN: ...", or
- * ERR_SYSTEM; a base that leads back to itself is an error. After a failure c can only be released.
+ * ERR_SYSTEM. For a base that is not there the error names the nearest folder above the experiment that has it. After a
+ * failure c can only be released.
  */
 int config_load(struct config *c, struct source *src, const struct config_opts *opts, struct err *err);
 

@@ -228,6 +228,8 @@ test_probe(void)
 		{ "head.weight\tfloat32\t[3]\n", false },
 		{ "# comment\nname.weight\n", false },
 		{ "named: x\n", false },
+		{ "%YAML 1.1\n---\n", true },
+		{ "%s.weight\tfloat32\t[2]\n", false },
 		{ "name:x\n", false },
 		{ "", false },
 	};
@@ -277,49 +279,48 @@ test_config(void)
 	struct str s;
 	uint64_t n;
 
-	put_file("a.yaml", "MODEL: {TYPE: mFormerV0, DEPTH: {A: 1, B: 2}, PRETRAINED: low}\n");
-	put_file("b.yaml", "MODEL: {DEPTH: {B: 3}, BASE: [c.yaml]}\nDATA: {IMG_SIZE: 224}\n");
-	put_file("c.yaml", "DEPTH: {C: 9}\nTYPE: under\n");
+	put_file("a.yaml", "MODEL: {TYPE: mFormerV0, DEPTH: {A: 1, B: 2}}\n");
+	put_file("b.yaml", "MODEL: {DEPTH: {B: 3, D: 4}, PRETRAINED: low, TYPE: under, BASE: [c.yaml]}\n"
+			   "DATA: {IMG_SIZE: 224, OTHER: 1}\nLOSS: {A: 1}\n");
+	put_file("c.yaml", "DEPTH: {C: 9}\n");
 	ok_msg(load(&c, put_file("e.yaml",
-				 "MODEL:\n  BASE: ['a.yaml', '', 'b.yaml']\n  PRETRAINED: None\n  SOURCE: ''\n"
-				 "  ROPE_STAGES: {DEPTHS: [5, 2], ROPE_MIXED: True}\n"
+				 "MODEL:\n  BASE: ['a.yaml', '', 'b.yaml']\n  PRETRAINED: None\n  SOURCE: ''\n  DEPTH: {D: 5}\n"
 				 "DATA: {IMG_SIZE: 384}\nLR: 5e-5\n"),
 		    NULL, &e) == 0,
 	       "reads: %s", e.msg);
 	ok(config_text(&c, "MODEL.TYPE", &s, &e) == 1 && str_eqc(s, "under"));
 	ok_msg(config_u64(&c, "DATA.IMG_SIZE", &n, &e) == 1 && n == 384, "the experiment is over its bases");
-	ok(config_u64(&c, "MODEL.DEPTH.A", &n, &e) == 1 && n == 1);
-	ok_msg(config_u64(&c, "MODEL.DEPTH.B", &n, &e) == 1 && n == 3, "a later base is over an earlier one");
-	ok_msg(config_u64(&c, "MODEL.DEPTH.C", &n, &e) == 1 && n == 9, "a base has a base, which is a bare MODEL section");
+	ok_msg(config_u64(&c, "MODEL.DEPTH.D", &n, &e) == 1 && n == 5, "key by key");
+	ok_msg(config_u64(&c, "MODEL.DEPTH.B", &n, &e) == 1 && n == 3, "the last base counts");
+	ok_msg(config_u64(&c, "MODEL.DEPTH.A", &n, &e) == 0, "and no other");
+	ok_msg(config_u64(&c, "MODEL.DEPTH.C", &n, &e) == 0, "bases of bases are not followed");
+	ok_msg(config_get(&c, "DATA.OTHER") == NULL && config_get(&c, "LOSS") == NULL, "of a base only MODEL counts");
 	ok_msg(config_text(&c, "MODEL.PRETRAINED", &s, &e) == 0, "None is null, and over what the base has");
 	ok_msg(config_text(&c, "MODEL.SOURCE", &s, &e) == 0, "an empty text is none");
 	ok(config_text(&c, "MODEL.ABSENT.TOO", &s, &e) == 0);
 	ok(config_u64(&c, "MODEL.TYPE", &n, &e) == -1);
-	ok_msg(strstr(e.msg, "/c.yaml:2:7: MODEL.TYPE: must be a whole number from 0 on, not under"), "%s", e.msg);
+	ok_msg(strstr(e.msg, "/b.yaml:1:53: MODEL.TYPE: must be a whole number from 0 on, not under"), "%s", e.msg);
 	config_release(&c);
 }
 
 static void
 test_config_errors(void)
 {
+	static char many[70 * 12];
 	static const struct {
 		const char *text, *message;
 	} cases[] = {
-		{ "MODEL:\n  BASE: [self.yaml]\n", "/self.yaml:2:10: MODEL.BASE: self.yaml leads back to itself" },
-		{ "MODEL:\n  BASE: [loop.yaml]\n", "/loop.yaml:1:16: MODEL.BASE: self.yaml leads back to itself" },
 		{ "MODEL: {BASE: gone.yaml}\n", "/self.yaml:1:15: MODEL.BASE: " },
 		{ "MODEL: {BASE: {a: 1}}\n", "/self.yaml:1:15: MODEL.BASE: must be a list of files, not a map" },
 		{ "[1]\n", "/self.yaml:1:1: an experiment file is a map, not a list" },
 		{ "MODEL: {BASE: \"a\\0b\"}\n", "/self.yaml:1:15: MODEL.BASE: no file has a name with a NUL in it" },
-		{ "MODEL: {BASE: [wide.yaml]}\n", "/wide.yaml:1:626: MODEL.BASE: more than 64 files" },
 		{ "MODEL: {BASE: ['/']}\n", "/self.yaml:1:16: MODEL.BASE: /: " },
+		{ many, "/self.yaml:1:636: MODEL.BASE: more than 64 files" },
 	};
-	char many[70 * 12];
 	int at = snprintf(many, sizeof(many), "MODEL: {BASE: [e0.yaml");
 
-	put_file("loop.yaml", "MODEL: {BASE: [self.yaml]}\n");
-	/* A base of 63 bases: with the experiment and itself the last is the 65th file. */
-	for (int i = 0; i < 63; i++) {
+	/* With the experiment itself the last base is the 65th file. */
+	for (int i = 0; i < 64; i++) {
 		char name[20];
 
 		snprintf(name, sizeof(name), "e%d.yaml", i);
@@ -328,7 +329,6 @@ test_config_errors(void)
 			at += snprintf(many + at, sizeof(many) - (size_t)at, ", e%d.yaml", i);
 	}
 	snprintf(many + at, sizeof(many) - (size_t)at, "]}\n");
-	put_file("wide.yaml", many);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct config c;
 		struct err e = ERR_INIT;
@@ -369,9 +369,9 @@ test_config_bases(void)
 	FILE *f;
 	char path[300];
 
-	snprintf(text, sizeof(text), "MODEL: {BASE: [%s]}\n", put_file("abs.yaml", "DATA: {IMG_SIZE: 7}\n"));
-	ok_msg(load(&c, put_file("g.yaml", text), "/nowhere", &e) == 0 && config_u64(&c, "DATA.IMG_SIZE", &n, &e) == 1 && n == 7,
-		"an absolute path needs no folder: %s", e.msg);
+	snprintf(text, sizeof(text), "MODEL: {BASE: [%s]}\n", put_file("abs.yaml", "IMG_SIZE: 7\n"));
+	ok_msg(load(&c, put_file("g.yaml", text), "/nowhere", &e) == 0 && config_u64(&c, "MODEL.IMG_SIZE", &n, &e) == 1 && n == 7,
+		"an absolute path needs no folder; a base without MODEL is that section: %s", e.msg);
 	config_release(&c);
 	snprintf(path, sizeof(path), "%s", put_file("large.yaml", ""));
 	f = fopen(path, "w");
@@ -394,16 +394,26 @@ test_config_dir(void)
 {
 	struct config c;
 	struct err e = ERR_INIT;
-	char dir[300], path[400];
+	char dir[600], path[400], *real;
 	uint64_t n;
 
 	snprintf(dir, sizeof(dir), "%s/sub", folder);
 	mkdir(dir, 0700);
-	put_file("sub/base.yaml", "DATA: {IMG_SIZE: 5}\n");
+	put_file("sub/base.yaml", "MODEL: {IMG_SIZE: 5}\n");
 	snprintf(path, sizeof(path), "%s", put_file("d.yaml", "MODEL: {BASE: [base.yaml]}\n"));
-	ok_msg(load(&c, path, dir, &e) == 0 && config_u64(&c, "DATA.IMG_SIZE", &n, &e) == 1 && n == 5, "--config-dir %s", e.msg);
+	ok_msg(load(&c, path, dir, &e) == 0 && config_u64(&c, "MODEL.IMG_SIZE", &n, &e) == 1 && n == 5, "--config-dir %s", e.msg);
 	config_release(&c);
 	ok(load(&c, path, NULL, &e) == -1);
+	ok_msg(strstr(e.msg, "; --config-dir or CONFIG_DIR names the folder that bases lie below") != NULL, "%s", e.msg);
+	config_release(&c);
+	/* base.yaml lies in no folder above d.yaml; d.yaml lies in one above sub/deep.yaml. */
+	err_clear(&e);
+	snprintf(path, sizeof(path), "%s", put_file("sub/deep.yaml", "MODEL: {BASE: [d.yaml]}\n"));
+	ok(load(&c, path, NULL, &e) == -1);
+	real = realpath(folder, NULL);
+	snprintf(dir, sizeof(dir), "; it lies below %s: give --config-dir %s, or set CONFIG_DIR", real, real);
+	free(real);
+	ok_msg(strstr(e.msg, dir) != NULL, "%s", e.msg);
 	config_release(&c);
 }
 
