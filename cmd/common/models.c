@@ -42,7 +42,7 @@ is_checkpoint(const uint8_t *head, size_t n)
 {
 	struct str text = str_n((const char *)head, n);
 
-	return format_is_binary(head, n) || (n > 0 && head[0] == '{' && str_contains(text, str_c("\"weight_map\"")));
+	return format_is_no_text(head, n) || (n > 0 && head[0] == '{' && str_contains(text, str_c("\"weight_map\"")));
 }
 
 int

@@ -74,7 +74,11 @@ check_list(struct source *src, struct err *e)
 
 	if (source_look(src, 0, FORMAT_PROBE, &head, &n, e) != 0)
 		return -1;
-	if (!tool_settings.null && format_is_binary(head, n))
+	if (tool_settings.null)
+		return 0;
+	if (format_foreign(head, n) != NULL)
+		return err_input(e, source_name(src), "a list of names was expected: %s", format_foreign(head, n));
+	if (format_is_no_text(head, n))
 		return err_input(e, source_name(src),
 				 "a list of names was expected, and this is binary (lnn-ckpt-inspect lists a checkpoint's)");
 	return 0;

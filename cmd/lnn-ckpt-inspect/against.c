@@ -32,7 +32,7 @@ open_other(struct against *a, const char *name, struct err *e)
 		source_close(src);
 		return -1;
 	}
-	a->is_ckpt = format_is_binary(head, n < FORMAT_PROBE ? n : FORMAT_PROBE) ||
+	a->is_ckpt = format_is_no_text(head, n < FORMAT_PROBE ? n : FORMAT_PROBE) ||
 		     (n > 0 && head[0] == '{' && str_contains(str_n((const char *)head, n), str_c("\"weight_map\"")));
 	if (a->is_ckpt)
 		return input_open_source(&a->other, src, NULL, e);

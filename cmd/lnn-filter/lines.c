@@ -7,8 +7,19 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 
-/* What groups need beside the filter. */
+/* A line that goes out at the end, if nothing fails. */
+struct held_line {
+	size_t group;           /* with FORM_GROUPS; groups.n is DEFAULT */
+	size_t at, len;         /* in the text */
+};
+
+/* What the lines need beside the filter. */
 struct assigning {
+	bool holds;             /* the rules can fail: lines wait until all are decided */
+	struct buf text;
+	struct held_line *held;
+	size_t nheld, cap;
+	bool failed;            /* a line could not be decided */
 	unsigned char *in;
 	uint64_t *counts;       /* by group, DEFAULT last */
 	long only;              /* -g; -1: all */
@@ -16,20 +27,75 @@ struct assigning {
 	struct buf example;
 };
 
+static void
+put_line(struct filter *f, const struct assigning *a, size_t group, const struct item *item)
+{
+	if (f->form == FORM_GROUPS && a->only < 0) {
+		out_field(&f->out, group < f->groups.n ? f->groups.v[group].name : f->groups.rest.name);
+		out_putc(&f->out, '\t');
+	}
+	filter_put(f, item);
+}
+
+/* Puts a line out or, if the rules can fail, aside. */
+static void
+give_line(struct filter *f, struct assigning *a, size_t group, const struct item *item)
+{
+	if (!a->holds) {
+		put_line(f, a, group, item);
+		return;
+	}
+	a->held = xgrow(a->held, a->nheld, &a->cap, sizeof(*a->held));
+	a->held[a->nheld++] = (struct held_line){ group, a->text.len, item->raw.len };
+	buf_addstr(&a->text, item->raw);
+}
+
+static void
+put_held(struct filter *f, const struct assigning *a)
+{
+	for (size_t i = 0; i < a->nheld; i++) {
+		const struct held_line *held = &a->held[i];
+		struct item item = { .raw = str_n(a->text.p + held->at, held->len) };
+
+		put_line(f, a, held->group, &item);
+	}
+}
+
+/* Can a rule that is asked fail on a line? */
+static bool
+may_fail(const struct filter *f)
+{
+	if (f->form == FORM_RULE)
+		return rule_may_fail(f->rule);
+	for (size_t i = 0; i < f->groups.n; i++) {
+		if (rule_may_fail(f->groups.v[i].rule))
+			return true;
+	}
+	return false;
+}
+
+/* A line that is not decided: no list is given at all. */
+static int
+undecided(struct filter *f, struct assigning *a, const struct item *item, struct err *e)
+{
+	a->failed = true;
+	return filter_fail(item, &f->why, e);
+}
+
 static int
 rule_line(struct filter *f, const struct item *item, struct err *e)
 {
 	int got = rule_match(f->rule, &f->subject, NULL, &f->why);
 
 	if (got < 0)
-		return filter_fail(item, &f->why, e);
+		return undecided(f, f->work, item, e);
 	if ((got == 1) == f->o->invert)
 		return 0;
 	f->hits++;
 	if (f->o->quiet)
 		return 1;
 	if (!f->o->count)
-		filter_put(f, item);
+		give_line(f, f->work, 0, item);
 	return 0;
 }
 
@@ -55,19 +121,12 @@ note_several(const struct filter *f, const struct item *item, struct assigning *
 static int
 assigned(struct filter *f, const struct item *item, struct assigning *a, size_t group)
 {
-	const struct group *g = group < f->groups.n ? &f->groups.v[group] : &f->groups.rest;
-
 	f->hits++;
 	a->counts[group]++;
 	if (f->o->quiet)
 		return 1;
-	if (f->o->count)
-		return 0;
-	if (a->only < 0) {
-		out_field(&f->out, g->name);
-		out_putc(&f->out, '\t');
-	}
-	filter_put(f, item);
+	if (!f->o->count)
+		give_line(f, a, group, item);
 	return 0;
 }
 
@@ -87,7 +146,7 @@ group_line(struct filter *f, const struct item *item, struct err *e)
 	size_t count;
 
 	if (groups_assign(&f->groups, &f->subject, f->o->first, a->in, &count, &f->why) < 0)
-		return filter_fail(item, &f->why, e);
+		return undecided(f, a, item, e);
 	if (a->only >= 0)
 		return belongs(f, a, count) ? assigned(f, item, a, (size_t)a->only) : 0;
 	if (count > 1)
@@ -123,8 +182,11 @@ lines_run(struct filter *f, const struct operands *operands, int *status, struct
 	a->only = f->o->group ? groups_find(&f->groups, str_c(f->o->group)) : -1;
 	a->in = xcalloc(f->groups.n + 1, 1);
 	a->counts = xcalloc(f->groups.n + 1, sizeof(*a->counts));
+	a->holds = may_fail(f);
 	rc = filter_run(f, operands, f->form == FORM_RULE ? rule_line : group_line, &work, status, e);
-	if (rc == 0 && f->o->count && !f->o->quiet)
+	if (rc == 0 && !a->failed)
+		put_held(f, a);
+	if (rc == 0 && f->o->count && !f->o->quiet && !a->failed)
 		put_counts(f, a);
 	if (rc == 0 && a->several)
 		tool_warn("%" PRIu64 " name%s in several groups (%s%s): two optimizers would update %s; --first-match takes the "
@@ -134,6 +196,8 @@ lines_run(struct filter *f, const struct operands *operands, int *status, struct
 		*status = tool_worst(*status, TOOL_NO);
 	free(a->in);
 	free(a->counts);
+	free(a->held);
+	buf_release(&a->text);
 	buf_release(&a->example);
 	return rc;
 }

@@ -41,7 +41,7 @@ is_checkpoint(struct str head)
 
 	if (is_raw_list(head))
 		return false;
-	return format_is_binary((const uint8_t *)head.p, n) ||
+	return format_is_no_text((const uint8_t *)head.p, n) ||
 	       (head.len > 0 && head.p[0] == '{' && str_contains(head, str_c("\"weight_map\"")));
 }
 

@@ -152,6 +152,9 @@ compile_exclude(struct filter *f, struct err *e)
 	if (ignored)
 		tool_warn("%s:%u:%u: EXCLUDE_PATTERNS is ignored, by linnaeus as well: EXCLUDE_CONFIG says what GradNorm leaves "
 			  "out", ignored->file, ignored->line, ignored->column);
+	/* A default that nobody wrote is no finding. */
+	if (node == NULL && f->o->mode == MODE_LINT)
+		return 0;
 	if (node == NULL && yaml_parse(&f->arena, "default of EXCLUDE_CONFIG", str_c(exclude_default), &node, e) < 0)
 		return -1;
 	f->exclude = rules_compile(f->rules, node, e);

@@ -31,30 +31,46 @@ static const struct foreign {
 	size_t at;
 	const char *magic;
 	size_t len;
-	bool binary;
 	const char *hint;
 } foreign[] = {
-#define MAGIC(at, text, binary) at, text, sizeof(text) - 1, binary
-	{ MAGIC(0, "\x1f\x8b", true), "it is compressed by gzip: unpack it first (zcat FILE | ...)" },
-	{ MAGIC(0, "\xfd" "7zXZ", true), "it is compressed by xz: unpack it first (xzcat FILE | ...)" },
-	{ MAGIC(0, "(\xb5/\xfd", true), "it is compressed by zstd: unpack it first (zstdcat FILE | ...)" },
-	{ MAGIC(0, "BZh", true), "it is compressed by bzip2: unpack it first (bzcat FILE | ...)" },
-	{ MAGIC(0, "version https://git-lfs", false),
+#define MAGIC(at, text) at, text, sizeof(text) - 1
+	{ MAGIC(0, "\x1f\x8b"), "it is compressed by gzip: unpack it first (zcat FILE | ...)" },
+	{ MAGIC(0, "\xfd" "7zXZ"), "it is compressed by xz: unpack it first (xzcat FILE | ...)" },
+	{ MAGIC(0, "(\xb5/\xfd"), "it is compressed by zstd: unpack it first (zstdcat FILE | ...)" },
+	{ MAGIC(0, "BZh"), "it is compressed by bzip2: unpack it first (bzcat FILE | ...)" },
+	{ MAGIC(0, "version https://git-lfs"),
 		"it is a Git LFS pointer, not the file itself: git lfs pull fetches it" },
-	{ MAGIC(0, "PK\5\6", true), "it is an empty zip, no checkpoint" },
-	{ MAGIC(0, "\x93NUMPY", true), "it is a numpy array (.npy), no checkpoint" },
-	{ MAGIC(0, "GGUF", true), "it is a GGUF file, which is not read here: use the original checkpoint" },
-	{ MAGIC(0, "\x89HDF\r\n\x1a\n", true), "it is an HDF5 file (Keras?), which is not read here" },
-	{ MAGIC(0, "PYTORCH1", true), "it is from a preview release of PyTorch, which no later one can load" },
-	{ MAGIC(257, "ustar", true),
+	{ MAGIC(0, "PK\5\6"), "it is an empty zip, no checkpoint" },
+	{ MAGIC(0, "\x93NUMPY"), "it is a numpy array (.npy), no checkpoint" },
+	{ MAGIC(0, "GGUF"), "it is a GGUF file, which is not read here: use the original checkpoint" },
+	{ MAGIC(0, "\x89HDF\r\n\x1a\n"), "it is an HDF5 file (Keras?), which is not read here" },
+	{ MAGIC(0, "PYTORCH1"), "it is from a preview release of PyTorch, which no later one can load" },
+	{ MAGIC(257, "ustar"),
 		"it is a tar, perhaps of torch before 0.1.10: load and save it again with an old torch" },
-	{ MAGIC(0, "119547037146038801333356L", false),
+	{ MAGIC(0, "119547037146038801333356L"),
 		"it is a torch file in pickle protocol 0 or 1: save it again with protocol 2" },
 #undef MAGIC
 };
 
-static const struct foreign *
-find_foreign(const uint8_t *head, size_t n)
+static bool
+is_page(const uint8_t *head, size_t n)
+{
+	static const char *const begins[] = { "<!doctype html", "<html", "<?xml" };
+	struct str s = str_n((const char *)head, n);
+
+	while (s.len > 0 && (s.p[0] == ' ' || s.p[0] == '\n' || s.p[0] == '\r' || s.p[0] == '\t'))
+		s = str_from(s, 1);
+	for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++) {
+		size_t len = strlen(begins[i]);
+
+		if (s.len >= len && str_eqc_nocase(str_n(s.p, len), begins[i]))
+			return true;
+	}
+	return false;
+}
+
+const char *
+format_foreign(const uint8_t *head, size_t n)
 {
 	size_t i;
 
@@ -62,27 +78,15 @@ find_foreign(const uint8_t *head, size_t n)
 		const struct foreign *f = &foreign[i];
 
 		if (n >= f->at + f->len && memcmp(head + f->at, f->magic, f->len) == 0)
-			return f;
+			return f->hint;
 	}
-	return NULL;
+	return is_page(head, n) ? "it is a web page, HTML or XML, and not the file (a download link that needs a login?)" : NULL;
 }
 
 static bool
 is_pickle(const uint8_t *head, size_t n)
 {
 	return n >= 3 && head[0] == 0x80 && head[1] >= 2 && head[1] <= 5;
-}
-
-static bool
-is_html(const uint8_t *head, size_t n)
-{
-	struct str s = str_n((const char *)head, n);
-
-	while (s.len > 0 && (s.p[0] == ' ' || s.p[0] == '\n' || s.p[0] == '\r' || s.p[0] == '\t'))
-		s = str_from(s, 1);
-	if (s.len >= 14 && str_eqc_nocase(str_n(s.p, 14), "<!doctype html"))
-		return true;
-	return s.len >= 5 && str_eqc_nocase(str_n(s.p, 5), "<html");
 }
 
 static bool
@@ -101,14 +105,12 @@ is_text(const uint8_t *head, size_t n)
 static const char *
 hint(const uint8_t *head, size_t n)
 {
-	const struct foreign *f = find_foreign(head, n);
+	const char *foreign_hint = format_foreign(head, n);
 
 	if (n == 0)
 		return "the input is empty (did the program before it fail?)";
-	if (f != NULL)
-		return f->hint;
-	if (is_html(head, n))
-		return "it is an HTML page, not a checkpoint (a download link that needs a login?)";
+	if (foreign_hint != NULL)
+		return foreign_hint;
 	if (is_pickle(head, n))
 		return "it is a pickle without torch's wrapper: load it with Python's pickle and torch.save what is in it";
 	if (is_text(head, n))
@@ -117,15 +119,10 @@ hint(const uint8_t *head, size_t n)
 }
 
 bool
-format_is_binary(const uint8_t *head, size_t n)
+format_is_no_text(const uint8_t *head, size_t n)
 {
-	const struct foreign *f;
-
-	if (n == 0)
-		return false;
-	f = find_foreign(head, n);
-	return find_reader(head, n) != NULL || (f != NULL && f->binary) || is_pickle(head, n) ||
-		memchr(head, '\0', n) != NULL;
+	return n > 0 && (find_reader(head, n) != NULL || format_foreign(head, n) != NULL || is_pickle(head, n) ||
+			 memchr(head, '\0', n) != NULL);
 }
 
 int

@@ -50,8 +50,14 @@ struct format_opts {
  */
 int format_open(struct ckpt **out, struct source *src, const struct format_opts *opts, struct err *e);
 
-/* Does head look like a checkpoint (or like a foreign binary that format_open names) rather than text? */
-bool format_is_binary(const uint8_t *head, size_t n);
+/*
+ * What an input that begins like head is, if it is something that people often take for a checkpoint or a list (gzip, a
+ * Git LFS pointer, a web page, ...), and what would help: a sentence for a message. NULL for anything else.
+ */
+const char *format_foreign(const uint8_t *head, size_t n);
+
+/* True if head is that of a checkpoint, of any binary, or of something foreign: then it is no list and no YAML. */
+bool format_is_no_text(const uint8_t *head, size_t n);
 
 /* ---- writing */
 

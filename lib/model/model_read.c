@@ -374,7 +374,7 @@ model_probe(struct str head)
 			line.len--;
 		if (line.len == 0 || line.p[0] == '#')
 			continue;
-		if (str_eqc(line, "---") || line.p[0] == '%')
+		if (str_eqc(line, "---") || str_starts(line, str_c("%YAML ")) || str_starts(line, str_c("%TAG ")))
 			return true;
 		/* A flow map; JSON is one. */
 		while (line.len > 0 && (line.p[0] == '{' || line.p[0] == ' ' || line.p[0] == '"' || line.p[0] == '\''))

@@ -279,6 +279,12 @@ rule_match(const struct rule *rule, struct subject *s, struct rule_trace *trace,
 	return got;
 }
 
+bool
+rule_may_fail(const struct rule *rule)
+{
+	return rule->may_fail;
+}
+
 int
 type_any(const struct rule *rule, enum item_class class, struct subject *s, size_t *item, struct err *err)
 {

@@ -92,6 +92,9 @@ void rule_trace_release(struct rule_trace *t);
  */
 int rule_match(const struct rule *rule, struct subject *s, struct rule_trace *trace, struct err *err);
 
+/* Can rule_match fail for want of a shape or a layer type? Then what a list gives is known only at its end. */
+bool rule_may_fail(const struct rule *rule);
+
 /* Adds what a step says to a person: "name contains: yes, 'head.' (exp.yaml:3:20)". */
 void rule_explain(struct buf *b, const struct rule_step *step, const struct subject *s);
 

@@ -32,6 +32,7 @@ struct rule {
 	const struct rule *next;  /* of all rules, newest first */
 	size_t number;            /* among all rules */
 	bool broken;              /* it did not compile */
+	bool may_fail;            /* rule_may_fail */
 	const struct match_type *how; /* of a name rule */
 };
 

@@ -5,6 +5,7 @@
 static int
 compile(struct rules *rules, struct rule *rule, struct err *err)
 {
+	rule->may_fail = true;
 	if (type_items(rules, rule, "NAME_PATTERNS", ITEM_PATTERN, true, err) < 0 ||
 	    type_items(rules, rule, "LAYER_TYPES", ITEM_LAYER_TYPE, true, err) < 0)
 		return -1;

@@ -4,6 +4,7 @@
 static int
 compile(struct rules *rules, struct rule *rule, struct err *err)
 {
+	rule->may_fail = true;
 	if (type_items(rules, rule, "DIMENSIONS", ITEM_DIMENSION, false, err) < 0)
 		return -1;
 	for (size_t i = 0; i < rule->nitems; i++) {

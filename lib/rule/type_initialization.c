@@ -7,6 +7,7 @@ static int
 compile(struct rules *rules, struct rule *rule, struct err *err)
 {
 	(void)err;
+	rule->may_fail = rules->env.reference != NULL;
 	if (rules->env.reference == NULL && !rules->warned) {
 		rules->warned = true;
 		diag_warn(rules->env.diag, "%s:%u:%u: an initialization filter without a checkpoint (-r) matches everything",

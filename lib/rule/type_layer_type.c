@@ -5,6 +5,7 @@
 static int
 compile(struct rules *rules, struct rule *rule, struct err *err)
 {
+	rule->may_fail = true;
 	return type_items(rules, rule, "LAYER_TYPES", ITEM_LAYER_TYPE, false, err);
 }
 

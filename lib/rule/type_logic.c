@@ -22,10 +22,12 @@ compile_kids(struct rules *rules, struct rule *rule, const char *key, bool list,
 	for (size_t i = 0; i < n; i++) {
 		const struct rule *kid = rules_compile(rules, list ? node->items[i] : node, err);
 
-		if (kid == NULL)
+		if (kid == NULL) {
 			rc = -1;
-		else
+		} else {
 			rule->kids[rule->nkids++] = kid;
+			rule->may_fail = rule->may_fail || kid->may_fail;
+		}
 		if (rc < 0 && rules->env.finding == NULL)
 			return -1;
 	}

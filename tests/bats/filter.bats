@@ -125,3 +125,86 @@ all='{TYPE: name, PATTERNS: [""]}'
 	expect_status 0
 	[[ $output == 'lnn-filter (lnn-tools) '* ]]
 }
+
+@test "--lint is about what the user wrote: no default is a finding, and the same rule written down is" {
+	printf 'head.weight\tfloat32\t[2,3]\nbody.weight\tfloat32\t[2]\n' >list
+	printf 'OPTIMIZER:\n  PARAMETER_GROUPS:\n    ENABLED: true\n    H: {FILTER: {TYPE: name, PATTERNS: [head]}}\n' >exp.yaml
+	try lnn-filter -c exp.yaml --lint list
+	expect_status 0
+	expect_out ''
+	printf 'LOSS: {GRAD_WEIGHTING: {TASK: {EXCLUDE_CONFIG: {TYPE: name, PATTERNS: [head, meta_]}}}}\n' >>exp.yaml
+	try lnn-filter -c exp.yaml --lint list
+	expect_status 1
+	expect_out "exp.yaml:5:78: pattern 'meta_' matches nothing"
+	try lnn-filter -c exp.yaml --inspect --format json list
+	expect_status 0
+}
+
+@test "a rule that can fail gives the whole list or none; any other gives lines as they come" {
+	printf 'head.weight\tfloat32\t[2,3]\nhead.bias\tfloat32\t[2]\nbody.weight\nhead2.w\tfloat32\t[2]\n' >list
+	# The first two lines match before the third is found to lack what the rule needs.
+	local rule
+	for rule in '{TYPE: layer_type, LAYER_TYPES: [Linear]}' '{TYPE: dimension, DIMENSIONS: [2]}' '{TYPE: convolutional}' \
+		'{TYPE: not, FILTER: {TYPE: dimension, DIMENSIONS: [2]}}' \
+		'{TYPE: and, FILTERS: [{TYPE: name, PATTERNS: [body]}, {TYPE: dimension, DIMENSIONS: [2]}]}'; do
+		try lnn-filter -e "{TYPE: or, FILTERS: [{TYPE: name, PATTERNS: [head]}, $rule]}" list
+		expect_status 2
+		expect_out ''
+		try lnn-filter --count -e "{TYPE: or, FILTERS: [{TYPE: name, PATTERNS: [head]}, $rule]}" list
+		expect_status 2
+		expect_out ''
+	done
+	try lnn-filter -e '{H: {FILTER: {TYPE: name, PATTERNS: [head]}}, V: {FILTER: {TYPE: dimension, DIMENSIONS: [1]}}}' list
+	expect_status 2
+	expect_out ''
+	# Of two lists, too: half of what was asked for is no answer.
+	printf 'head3.w\tfloat32\t[2]\n' >other
+	try lnn-filter -e '{TYPE: dimension, DIMENSIONS: [1]}' list other
+	expect_status 2
+	expect_out ''
+	try lnn-filter -e '{TYPE: dimension, DIMENSIONS: [1]}' other
+	expect_status 0
+	expect_out $'head3.w\tfloat32\t[2]'
+	# Without a reference initialization cannot fail. A name rule answers before the list ends.
+	mkfifo in
+	lnn-filter -q -e '{TYPE: initialization}' other || true
+	lnn-filter -e '{TYPE: name, PATTERNS: [head]}' <in >out &
+	exec 7>in
+	echo head.weight >&7
+	for ((i = 0; i < 100; i++)); do
+		[ -s out ] && break
+		sleep 0.05
+	done
+	printf 'head.weight\n' | cmp - out
+	exec 7>&-
+	wait
+}
+
+@test "a Git LFS pointer or a web page is no list, and a name that begins with % is no YAML" {
+	printf 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n' >w.pth
+	printf '\n<!DOCTYPE html>\n<html><body>404</body></html>\n' >h.pth
+	printf '<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code></Error>\n' >x.pth
+	printf 'head.weight\n' | gzip >g.gz
+	local file hint
+	while read -r file hint; do
+		try lnn-filter -e "$all" "$file"
+		expect_status 2
+		expect_err_has "lnn-filter: $file: $hint"
+		expect_out ''
+		pipe "cat $file | lnn-filter -e '{TYPE: name, PATTERNS: [\"\"]}'"
+		expect_status 2
+		try lnn-ckpt-adapt --keep-names "$file" "$fixtures/tiny.pth" -o out.pth
+		expect_status 2
+		expect_err_has "$hint"
+		[ ! -e out.pth ] || fail "an output from $file"
+	done <<-'END'
+		w.pth it is a Git LFS pointer, not the file itself: git lfs pull
+		h.pth it is a web page
+		x.pth it is a web page
+		g.gz it is compressed by gzip
+	END
+	printf '%%s.weight\tfloat32\t[2]\n' >percent.tsv
+	try lnn-filter -e "$all" percent.tsv
+	expect_status 0
+	expect_out $'%s.weight\tfloat32\t[2]'
+}
