@@ -10,7 +10,7 @@
 #include "base/num.h"
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "stats/names.h"
+#include "stats/compare.h"
 
 static const char *const words[DIFF_KINDS] = { "missing", "unexpected", "mismatched", "dtype", "values" };
 

@@ -260,7 +260,7 @@ struct weight {
 	uint32_t tensor; /* for shards without a tree: provisional number */
 };
 
-struct place {
+struct weight_place {
 	uint32_t pos; /* in the weight_map: of the name that a tensor was reached by first */
 	uint32_t number;
 };
@@ -271,7 +271,7 @@ struct build {
 	struct weight *weights; /* by position in the weight_map */
 	uint32_t *order;    /* positions by shard, each shard's in the order of the map */
 	struct tensor *tensors; /* numbered as they are met */
-	struct place *places;   /* parallel */
+	struct weight_place *places;   /* parallel */
 	struct storage *storages;
 	size_t ntensors, nstorages, cap, place_cap, storage_cap, meta_cap, left_out;
 	size_t wrapped;     /* tensors whose wrap was looked after */
@@ -310,7 +310,7 @@ add_tensor(struct incoming *in, uint32_t index)
 	b->tensors[b->ntensors].stride = shape + t->ndim;
 	if (t->storage != STORAGE_NONE)
 		b->tensors[b->ntensors].storage = in->first + t->storage;
-	b->places[b->ntensors] = (struct place){ in->pos, (uint32_t)b->ntensors };
+	b->places[b->ntensors] = (struct weight_place){ in->pos, (uint32_t)b->ntensors };
 	in->number[index] = (uint32_t)b->ntensors;
 	return (uint32_t)b->ntensors++;
 }
@@ -559,7 +559,7 @@ add_shards(struct build *b, struct err *e)
 static int
 compare_places(const void *a, const void *b)
 {
-	const struct place *x = a, *y = b;
+	const struct weight_place *x = a, *y = b;
 
 	if (x->pos != y->pos)
 		return x->pos < y->pos ? -1 : 1;

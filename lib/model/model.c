@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/embedded.h"
 #include "base/text.h"
 #include "model/keys.h"
 
@@ -39,6 +40,400 @@ model_drop_params(const struct model *m, bool compat)
 
 	return compat && h->drop_params_compat.given ? &h->drop_params_compat : &h->drop_params;
 }
+
+/* ---- reading a description */
+
+static const char *const sections[] = {
+	"name", "state_dict", "parameters", "buffers", "parameter_groups_metadata",
+	"pretrained_ckpt_handling_metadata", NULL,
+};
+
+static int
+read_list(struct model *m, const struct ynode *node, const char *what, struct model_list *list, struct err *err)
+{
+	struct str *items;
+
+	list->given = true;
+	list->at = node;
+	if (ynode_is_null(node)) {
+		list->items = NULL;
+		list->n = 0;
+		return 0;
+	}
+	if (node->kind != YN_SEQ)
+		return ynode_fail(node, err, "%s: must be a list of name patterns, not %s", what, ynode_what(node));
+	if (ynode_strings(node, what, &m->arena, &items, &list->n, err) < 0)
+		return -1;
+	list->items = items;
+	return 0;
+}
+
+static int
+read_flag(const struct ynode *map, const char *key, int *out, struct err *err)
+{
+	const struct ynode *node = ymap_get(map, key);
+	bool flag;
+
+	if (ynode_is_null(node))
+		return 0;
+	if (!ynode_bool(node, &flag))
+		return ynode_fail(node, err, "%s: must be true or false, not %s", key,
+				  node->kind == YN_SCALAR ? node->text.p : ynode_what(node));
+	*out = flag;
+	return 0;
+}
+
+/* ---- state dict */
+
+static int
+read_shape(struct model *m, const struct ynode *node, struct entry *e, struct err *err)
+{
+	uint64_t *shape;
+
+	if (ynode_is_null(node))
+		return 0;
+	if (node->kind != YN_SEQ)
+		return ynode_fail(node, err, "shape: must be a list of sizes, not %s", ynode_what(node));
+	if (node->n > TENSOR_NDIM_MAX)
+		return ynode_fail(node, err, "shape: a tensor has at most %d dimensions", TENSOR_NDIM_MAX);
+	shape = arena_calloc(&m->arena, node->n ? node->n : 1, sizeof(*shape));
+	for (size_t i = 0; i < node->n; i++) {
+		int64_t size;
+
+		if (!ynode_int(node->items[i], &size) || size < 0)
+			return ynode_fail(node->items[i], err, "shape: a size is a whole number from 0 on");
+		shape[i] = (uint64_t)size;
+	}
+	e->shape = shape;
+	e->ndim = (uint8_t)node->n;
+	e->has_shape = true;
+	return 0;
+}
+
+static int
+read_dtype(const struct ynode *node, struct entry *e, struct err *err)
+{
+	struct nearest near;
+	struct shown shown;
+	struct buf hint = BUF_INIT;
+
+	if (ynode_is_null(node))
+		return 0;
+	if (node->kind != YN_SCALAR)
+		return ynode_fail(node, err, "dtype: must be a name such as float32, not %s", ynode_what(node));
+	e->dtype = (uint8_t)dtype_by_name(node->text);
+	if (e->dtype != DTYPE_UNKNOWN)
+		return 0;
+	nearest_init(&near, node->text);
+	for (int t = DTYPE_UNKNOWN + 1; t < DTYPE_COUNT; t++)
+		nearest_try(&near, str_c(dtype_name((enum dtype)t)));
+	if (nearest_found(&near))
+		keys_suggest_one(&hint, near.best);
+	ynode_fail(node, err, "dtype: there is no %s%s", keys_show(&shown, node->text), hint.len ? hint.p : "");
+	buf_release(&hint);
+	return -1;
+}
+
+static int
+read_kind(const struct ynode *node, struct entry *e, struct err *err)
+{
+	struct shown shown;
+
+	if (ynode_is_null(node))
+		return 0;
+	if (node->kind == YN_SCALAR && str_eqc(node->text, "buffer"))
+		e->kind = ENTRY_BUFFER;
+	else if (node->kind == YN_SCALAR && str_eqc(node->text, "parameter"))
+		e->kind = ENTRY_PARAMETER;
+	else
+		return ynode_fail(node, err, "kind: must be buffer or parameter, not %s",
+				  node->kind == YN_SCALAR ? keys_show(&shown, node->text) : ynode_what(node));
+	return 0;
+}
+
+static int
+read_entry(struct model *m, const struct ynode *node, enum entry_kind kind, struct entry *e, struct err *err)
+{
+	static const char *const keys[] = { "name", "shape", "dtype", "layer_type", "kind", "requires_grad", NULL };
+	const struct ynode *name = node, *type;
+	int grad = -1;
+
+	*e = entry_named(str_c(""));
+	e->kind = (uint8_t)kind;
+	if (node->kind == YN_MAP) {
+		if (keys_check(node, keys, "an entry of a state dict", err) < 0)
+			return -1;
+		name = ymap_get(node, "name");
+		if (name == NULL)
+			return ynode_fail(node, err, "an entry of a state dict needs a name");
+	}
+	if (name->kind != YN_SCALAR || ynode_is_null(name))
+		return ynode_fail(name, err, "an entry of a state dict is a map with a name, not %s", ynode_what(name));
+	e->name = name->text;
+	if (node->kind != YN_MAP)
+		return 0;
+	if (read_shape(m, ymap_get(node, "shape"), e, err) < 0 || read_dtype(ymap_get(node, "dtype"), e, err) < 0 ||
+	    read_kind(ymap_get(node, "kind"), e, err) < 0 || read_flag(node, "requires_grad", &grad, err) < 0)
+		return -1;
+	e->requires_grad = (int8_t)grad;
+	type = ymap_get(node, "layer_type");
+	if (ynode_is_null(type))
+		return 0;
+	if (type->kind != YN_SCALAR)
+		return ynode_fail(type, err, "layer_type: must be a class name, not %s", ynode_what(type));
+	e->layer_type = type->text;
+	return 0;
+}
+
+static int
+read_entries(struct model *m, const struct ynode *list, const char *what, enum entry_kind kind, struct err *err)
+{
+	struct shown shown;
+
+	if (ynode_is_null(list))
+		return 0;
+	if (list->kind != YN_SEQ)
+		return ynode_fail(list, err, "%s: must be a list of entries, not %s", what, ynode_what(list));
+	for (size_t i = 0; i < list->n; i++) {
+		struct entry *e = &m->entries[m->n];
+
+		if (read_entry(m, list->items[i], kind, e, err) < 0)
+			return -1;
+		if (!strmap_add(&m->by_name, e->name, m->n))
+			return ynode_fail(list->items[i], err, "the name %s occurs twice", keys_show(&shown, e->name));
+		m->n++;
+	}
+	return 0;
+}
+
+static int
+read_state_dict(struct model *m, const struct ynode *root, struct err *err)
+{
+	static const struct {
+		const char *key;
+		enum entry_kind kind;
+	} lists[] = {
+		{ "state_dict", ENTRY_UNKNOWN },
+		{ "parameters", ENTRY_PARAMETER },
+		{ "buffers", ENTRY_BUFFER },
+	};
+	size_t n = 0;
+
+	for (size_t i = 0; i < 3; i++) {
+		const struct ynode *node = ymap_get(root, lists[i].key);
+
+		n += node ? node->n : 0;
+		m->has_state_dict = m->has_state_dict || !ynode_is_null(node);
+	}
+	strmap_release(&m->by_name);
+	strmap_init(&m->by_name);
+	m->n = 0;
+	m->entries = arena_calloc(&m->arena, n + 1, sizeof(*m->entries));
+	for (size_t i = 0; i < 3; i++) {
+		if (read_entries(m, ymap_get(root, lists[i].key), lists[i].key, lists[i].kind, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- metadata */
+
+static int
+read_groups(struct model *m, const struct ynode *map, struct err *err)
+{
+	size_t n = 0;
+
+	if (map->kind != YN_MAP)
+		return ynode_fail(map, err, "parameter_groups_metadata: must be a map, not %s", ynode_what(map));
+	for (size_t i = 0; i < map->n; i++)
+		n += map->pairs[i].value->kind == YN_MAP ? map->pairs[i].value->n : 1;
+	m->has_groups = true;
+	m->ngroups = 0;
+	m->groups = arena_calloc(&m->arena, n + 1, sizeof(*m->groups));
+	for (size_t i = 0; i < map->n; i++) {
+		const struct ynode *value = map->pairs[i].value;
+		struct str category = map->pairs[i].key->text;
+		size_t inner = value->kind == YN_MAP ? value->n : 1;
+
+		for (size_t k = 0; k < inner; k++) {
+			struct model_group *g = &m->groups[m->ngroups];
+			const struct ynode *list = value;
+			struct str what = category;
+
+			g->category = category;
+			if (value->kind == YN_MAP) {
+				list = value->pairs[k].value;
+				what = g->key = value->pairs[k].key->text;
+			}
+			if (read_list(m, list, what.p, &g->patterns, err) < 0)
+				return -1;
+			m->ngroups++;
+		}
+	}
+	return 0;
+}
+
+static int
+read_layout(struct model_handling *h, const struct ynode *node, struct err *err)
+{
+	static const char *const keys[] = { "layout", NULL };
+	const struct ynode *layout;
+
+	if (ynode_is_null(node))
+		return 0;
+	if (node->kind != YN_MAP)
+		return ynode_fail(node, err, "relative_position_bias: must be a map such as {layout: last}, not %s",
+				  ynode_what(node));
+	if (keys_check(node, keys, "relative_position_bias", err) < 0)
+		return -1;
+	layout = ymap_get(node, "layout");
+	if (ynode_is_null(layout))
+		return 0;
+	if (layout->kind != YN_SCALAR)
+		return ynode_fail(layout, err, "layout: must be a name such as last, not %s", ynode_what(layout));
+	h->layout = layout->text;
+	h->layout_at = layout;
+	return 0;
+}
+
+static int
+read_handling(struct model *m, const struct ynode *map, struct err *err)
+{
+	static const char *const keys[] = {
+		"drop_buffers", "drop_params", "drop_params_compat", "interpolate_rel_pos_bias",
+		"relative_position_bias", "supports_module_prefix", "strict", NULL,
+	};
+	struct model_handling *h = &m->handling;
+	struct {
+		const char *key;
+		struct model_list *list;
+	} lists[] = {
+		{ "drop_buffers", &h->drop_buffers },
+		{ "drop_params", &h->drop_params },
+		{ "drop_params_compat", &h->drop_params_compat },
+	};
+
+	if (map->kind != YN_MAP)
+		return ynode_fail(map, err, "pretrained_ckpt_handling_metadata: must be a map, not %s", ynode_what(map));
+	if (keys_check(map, keys, "pretrained_ckpt_handling_metadata", err) < 0)
+		return -1;
+	memset(h, 0, sizeof(*h));
+	h->given = true;
+	h->interpolate_rel_pos_bias = h->supports_module_prefix = h->strict = -1;
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+		const struct ynode *node = ymap_get(map, lists[i].key);
+
+		if (node && read_list(m, node, lists[i].key, lists[i].list, err) < 0)
+			return -1;
+	}
+	if (read_layout(h, ymap_get(map, "relative_position_bias"), err) < 0 ||
+	    read_flag(map, "interpolate_rel_pos_bias", &h->interpolate_rel_pos_bias, err) < 0 ||
+	    read_flag(map, "supports_module_prefix", &h->supports_module_prefix, err) < 0)
+		return -1;
+	return read_flag(map, "strict", &h->strict, err);
+}
+
+int
+model_load_yaml(struct model *m, const char *file, struct str text, struct err *err)
+{
+	const struct ynode *root, *name, *groups, *handling;
+
+	if (yaml_parse(&m->arena, file, text, &root, err) < 0)
+		return -1;
+	if (root->kind != YN_MAP)
+		return ynode_fail(root, err, "a model description is a map with state_dict, parameter_groups_metadata or "
+					     "pretrained_ckpt_handling_metadata, not %s", ynode_what(root));
+	if (keys_check(root, sections, "a model description", err) < 0)
+		return -1;
+	name = ymap_get(root, "name");
+	if (!ynode_is_null(name)) {
+		if (name->kind != YN_SCALAR)
+			return ynode_fail(name, err, "name: must be a text, not %s", ynode_what(name));
+		m->name = name->text;
+	}
+	if (!ynode_is_null(ymap_get(root, "state_dict")) || !ynode_is_null(ymap_get(root, "parameters")) ||
+	    !ynode_is_null(ymap_get(root, "buffers"))) {
+		if (read_state_dict(m, root, err) < 0)
+			return -1;
+	}
+	groups = ymap_get(root, "parameter_groups_metadata");
+	if (!ynode_is_null(groups) && read_groups(m, groups, err) < 0)
+		return -1;
+	handling = ymap_get(root, "pretrained_ckpt_handling_metadata");
+	if (!ynode_is_null(handling) && read_handling(m, handling, err) < 0)
+		return -1;
+	return 0;
+}
+
+/* ---- built-in descriptions, and telling descriptions from lists */
+
+static const struct embedded *
+builtin(const char *name)
+{
+	for (size_t i = 0; i < embedded_models_count; i++) {
+		if (strcmp(embedded_models[i].name, name) == 0)
+			return &embedded_models[i];
+	}
+	return NULL;
+}
+
+bool
+model_is_builtin(const char *name)
+{
+	return builtin(name) != NULL;
+}
+
+int
+model_load_builtin(struct model *m, const char *name, struct err *err)
+{
+	const struct embedded *e = builtin(name);
+	struct buf names = BUF_INIT;
+
+	if (e)
+		return model_load_yaml(m, e->name, str_n(e->text, e->len), err);
+	for (size_t i = 0; i < embedded_models_count; i++)
+		buf_addf(&names, "%s%s", i ? ", " : "", embedded_models[i].name);
+	err_set(err, ERR_USAGE, "%s: there is no such built-in description; there are %s", name, names.len ? names.p : "none");
+	buf_release(&names);
+	return -1;
+}
+
+bool
+model_probe(struct str head)
+{
+	struct str line;
+
+	if (str_starts(head, str_c("\xef\xbb\xbf")))
+		head = str_from(head, 3);
+	while (str_split(&head, '\n', &line)) {
+		while (line.len > 0 && (line.p[line.len - 1] == '\r' || line.p[line.len - 1] == ' '))
+			line.len--;
+		if (line.len == 0 || line.p[0] == '#')
+			continue;
+		if (str_eqc(line, "---") || str_starts(line, str_c("%YAML ")) || str_starts(line, str_c("%TAG ")))
+			return true;
+		/* A flow map; JSON is one. */
+		while (line.len > 0 && (line.p[0] == '{' || line.p[0] == ' ' || line.p[0] == '"' || line.p[0] == '\''))
+			line = str_from(line, 1);
+		if (line.len == 0)
+			continue;
+		for (size_t i = 0; sections[i]; i++) {
+			struct str key = str_c(sections[i]), rest;
+
+			if (!str_starts(line, key))
+				continue;
+			rest = str_from(line, key.len);
+			if (rest.len > 0 && (rest.p[0] == '"' || rest.p[0] == '\''))
+				rest = str_from(rest, 1);
+			if (rest.len > 0 && rest.p[0] == ':' && (rest.len == 1 || rest.p[1] == ' '))
+				return true;
+		}
+		return false;
+	}
+	return false;
+}
+
+/* ---- the state dict of a checkpoint as a description */
 
 static void
 drop_state_dict(struct model *m)

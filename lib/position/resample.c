@@ -240,7 +240,7 @@ mix_choose(void)
 	return mix_any;
 }
 
-/* in is [from.h][from.w][heads], out is [from.h][w][heads]. */
+/* in is [height][width][heads] with the sides of from; out has w for the width. */
 static void
 resample_width(const double *in, struct cells from, double *out, size_t w, size_t heads, enum resample_method method)
 {

@@ -5,7 +5,6 @@
 #include "base/xalloc.h"
 #include "stats/compare.h"
 #include "stats/figures.h"
-#include "stats/names.h"
 #include "tensor/convert.h"
 
 static uint64_t state = 88172645463325252u;
