@@ -264,22 +264,23 @@ void
 nearest_try(struct nearest *n, struct str candidate)
 {
 	size_t len = n->wanted.len > candidate.len ? n->wanted.len : candidate.len;
-	unsigned limit = (unsigned)(len < 4 ? 1 : len < 24 ? len / 3 : 8), d, ends;
+	unsigned limit = (unsigned)(len < 4 ? 1 : len < 24 ? len / 3 : 8), d, score = UINT_MAX, ends;
 
 	if (candidate.len == 0)
 		return; /* nobody could read it in a message */
-	if (n->score < limit)
-		limit = n->score;
+	if (n->score / 2 < limit)
+		limit = n->score / 2;
 	d = text_distance(n->wanted, candidate, limit);
-	if (d > limit)
-		d = UINT_MAX;
+	if (d <= limit)
+		score = 2 * d;
 	if (n->wanted.len >= 4 && candidate.len >= 4 &&
 	    (str_ends(n->wanted, candidate) || str_ends(candidate, n->wanted))) {
 		ends = 1 + (unsigned)(n->wanted.len > candidate.len ? 0 : 1);
-		d = d < ends ? d : ends;
+		/* Of two that are as near, a letter mended comes before a part left out. */
+		score = score < 2 * ends + 1 ? score : 2 * ends + 1;
 	}
-	if (d < n->score) {
-		n->score = d;
+	if (score < n->score) {
+		n->score = score;
 		n->best = candidate;
 	}
 }

@@ -44,6 +44,8 @@ static const struct foreign {
 	{ MAGIC(0, "\x93NUMPY"), "it is a numpy array (.npy), no checkpoint" },
 	{ MAGIC(0, "GGUF"), "it is a GGUF file, which is not read here: use the original checkpoint" },
 	{ MAGIC(0, "\x89HDF\r\n\x1a\n"), "it is an HDF5 file (Keras?), which is not read here" },
+	{ MAGIC(0, "\xff\xd8\xff"), "it is a JPEG image, no checkpoint" },
+	{ MAGIC(0, "\x89PNG\r\n\x1a\n"), "it is a PNG image, no checkpoint" },
 	{ MAGIC(0, "PYTORCH1"), "it is from a preview release of PyTorch, which no later one can load" },
 	{ MAGIC(257, "ustar"),
 		"it is a tar, perhaps of torch before 0.1.10: load and save it again with an old torch" },
@@ -69,6 +71,28 @@ is_page(const uint8_t *head, size_t n)
 	return false;
 }
 
+static bool
+is_pickle(const uint8_t *head, size_t n)
+{
+	return n >= 3 && head[0] == 0x80 && head[1] >= 2 && head[1] <= 5;
+}
+
+/* A protobuf whose field 1 is a small number, the version of ONNX, and whose field 2 is a text, the program's name. */
+static bool
+is_onnx(const uint8_t *head, size_t n)
+{
+	return n > 5 && head[0] == 0x08 && head[1] > 0 && head[1] < 32 && head[2] == 0x12 && head[3] < 64 &&
+		head[4] >= ' ' && head[4] < 0x7f;
+}
+
+static bool
+is_distributed(const uint8_t *head, size_t n)
+{
+	static const char module[] = "torch.distributed.checkpoint.metadata";
+
+	return is_pickle(head, n) && memmem(head, n, module, sizeof(module) - 1) != NULL;
+}
+
 const char *
 format_foreign(const uint8_t *head, size_t n)
 {
@@ -80,13 +104,11 @@ format_foreign(const uint8_t *head, size_t n)
 		if (n >= f->at + f->len && memcmp(head + f->at, f->magic, f->len) == 0)
 			return f->hint;
 	}
+	if (is_onnx(head, n))
+		return "it is an ONNX model, which is not read here: use the checkpoint that it was exported from";
+	if (is_distributed(head, n))
+		return "it is the .metadata of a distributed checkpoint, which holds no tensors itself";
 	return is_page(head, n) ? "it is a web page, HTML or XML, and not the file (a download link that needs a login?)" : NULL;
-}
-
-static bool
-is_pickle(const uint8_t *head, size_t n)
-{
-	return n >= 3 && head[0] == 0x80 && head[1] >= 2 && head[1] <= 5;
 }
 
 static bool
@@ -112,7 +134,8 @@ hint(const uint8_t *head, size_t n)
 	if (foreign_hint != NULL)
 		return foreign_hint;
 	if (is_pickle(head, n))
-		return "it is a pickle without torch's wrapper: load it with Python's pickle and torch.save what is in it";
+		return "it is a pickle without torch's wrapper, which runs what its author wants where it is loaded: ask for a file "
+		       "of torch.save or safetensors";
 	if (is_text(head, n))
 		return head[0] == '{' || head[0] == '[' ? "it is JSON or other text, no checkpoint" : "it is text, no checkpoint";
 	return "it is no checkpoint of a known format (torch zip, torch legacy, safetensors, sharded index)";

@@ -246,6 +246,14 @@ read_small(struct opening *o, const struct zip_entry *t, char *room, struct str 
 	return r;
 }
 
+/* Says so; returns -1. */
+static int
+fail_exported(const struct opening *o)
+{
+	return err_input(o->e, o->c->file,
+		"it is a program of torch.export (.pt2): torch.export.load gives its state_dict, which can be saved");
+}
+
 static int
 find_root(struct opening *o)
 {
@@ -257,10 +265,14 @@ find_root(struct opening *o)
 	if (o->dir.n == 0)
 		return err_input(o->e, o->c->file, "it is an empty zip, no checkpoint");
 	first = o->dir.entries[0].name;
+	if (str_ends(first, str_c(".npy")))
+		return err_input(o->e, o->c->file, "it is a numpy .npz file, which is not read here");
+	if (zip_find(&o->dir, str_c("serialized_exported_program.json")) != NULL)
+		return fail_exported(o);
 	slash = first.len > 0 ? memchr(first.p, '/', first.len) : NULL;
 	if (slash == NULL)
-		return err_input(o->e, o->c->file, "it is a zip, but none of torch's: record '%.*s' is in no folder%s",
-			STR_ARG(first), str_ends(first, str_c(".npy")) ? " (a numpy .npz file?)" : "");
+		return err_input(o->e, o->c->file, "it is a zip, but none of torch's: record '%.*s' is in no folder",
+			STR_ARG(first));
 	z->root = arena_str(&o->c->arena, str_n(first.p, (size_t)(slash - first.p)));
 	for (i = 0; i < o->dir.n; i++)
 		outside += below_root(z->root, o->dir.entries[i].name).p == NULL;
@@ -268,6 +280,16 @@ find_root(struct opening *o)
 		diag_warn(o->c->diag, "%s: %zu of its records lie outside the folder '%.*s': torch.load refuses such a file",
 			o->c->file, outside, STR_ARG(z->root));
 	return 0;
+}
+
+/* Zips that torch writes, too, but that are no checkpoints. */
+static int
+check_purpose(struct opening *o)
+{
+	if (find_c(o, ".data/extern_modules") != NULL)
+		return err_input(o->e, o->c->file,
+			"it is a torch.package, which holds code: take the state dict out of its module and save that");
+	return find_c(o, "archive_format") != NULL ? fail_exported(o) : 0;
 }
 
 static int
@@ -455,6 +477,8 @@ open_directory(struct ckpt *c, struct err *e)
 
 	if (r == 0)
 		r = find_root(&o);
+	if (r == 0)
+		r = check_purpose(&o);
 	if (r == 0 && find_c(&o, "constants.pkl") != NULL)
 		c->ops = &script_ops;
 	if (r == 0)

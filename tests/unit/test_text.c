@@ -167,6 +167,7 @@ test_nearest(void)
 
 	is_str(guess("PATERNS", keys), "PATTERNS", "a letter is missing");
 	is_str(guess("FILTRE", keys), "FILTER", "two are swapped");
+	is_str(guess("MATCHTYPE", keys), "MATCH_TYPE", "a letter is nearer than a part");
 	is_str(guess("LAYER_NAMES_OF_ALL", keys), "none", "nothing like it");
 	is_str(guess("module.head.weight", names), "head.weight", "a prefix too many");
 	is_str(guess("head.wieght", names), "head.weight", "a slip in a name");
