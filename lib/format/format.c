@@ -108,7 +108,9 @@ format_foreign(const uint8_t *head, size_t n)
 		return "it is an ONNX model, which is not read here: use the checkpoint that it was exported from";
 	if (is_distributed(head, n))
 		return "it is the .metadata of a distributed checkpoint, which holds no tensors itself";
-	return is_page(head, n) ? "it is a web page, HTML or XML, and not the file (a download link that needs a login?)" : NULL;
+	if (is_page(head, n))
+		return "it is a web page, HTML or XML, and not the file (a download link that needs a login?)";
+	return NULL;
 }
 
 static bool

@@ -29,8 +29,8 @@ struct cells {
 
 /*
  * in is [height][width][heads] with the sides of from, out with those of to, row-major; they do not overlap. The caller
- * has seen to it that all sizes are > 0 and that height * width * heads doubles can be had, for from and for to. An axis that keeps its length
- * is left alone bit for bit, and so is a head whose numbers are all the same (torch's is not quite).
+ * has seen to it that all sizes are > 0 and that height * width * heads doubles can be had, for from and for to. An axis
+ * that keeps its length is left alone bit for bit, and so is a head whose numbers are all the same (torch's is not quite).
  */
 void resample(const double *in, struct cells from, double *out, struct cells to, size_t heads,
 	      enum resample_method method);
