@@ -136,8 +136,8 @@ hint(const uint8_t *head, size_t n)
 	if (foreign_hint != NULL)
 		return foreign_hint;
 	if (is_pickle(head, n))
-		return "it is a pickle without torch's wrapper, which runs what its author wants where it is loaded: ask for a file "
-		       "of torch.save or safetensors";
+		return "it is a pickle without torch's wrapper, which runs what its author wants where it is loaded: "
+		       "ask for a file of torch.save or safetensors";
 	if (is_text(head, n))
 		return head[0] == '{' || head[0] == '[' ? "it is JSON or other text, no checkpoint" : "it is text, no checkpoint";
 	return "it is no checkpoint of a known format (torch zip, torch legacy, safetensors, sharded index)";
