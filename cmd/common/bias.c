@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/strmap.h"
 #include "common/tool.h"
 
 int
@@ -53,46 +54,58 @@ bias_settle(const struct bias_options *o, struct tables_opts *t, struct err *e)
 void
 bias_report(const struct plan *p)
 {
-	const struct table_job *j;
-	char from[LAYOUT_TEXT], to[LAYOUT_TEXT];
+	struct buf line = BUF_INIT;
 
-	for (size_t i = 0; i < p->ntables; i++) {
-		j = &p->tables[i]->job;
-		layout_print(j->from, from);
-		layout_print(j->to, to);
-		tool_summary(
-			"%.*s: %" PRIu32 "x%" PRIu32 " -> %" PRIu32 "x%" PRIu32 " tokens, %zu heads, layout %s%s%s%s",
-			STR_ARG(p->tables[i]->name), j->from_grid.h, j->from_grid.w, j->to_grid.h, j->to_grid.w,
-			j->heads, from, layout_eq(j->from, j->to) ? "" : " -> ", layout_eq(j->from, j->to) ? "" : to,
-			table_is_copy(j) && !p->tables[i]->deduce ? " (copied: it fits already)" : "");
+	for (size_t i = 0; i < p->ndescribed; i++) {
+		buf_clear(&line);
+		p->described[i]->kind->describe(p->described[i], &line);
+		tool_summary("%.*s", STR_ARG(buf_str(&line)));
 	}
+	buf_release(&line);
 }
 
-static const struct plan_entry *
-resized_like(const struct plan *p, const struct tensor *t)
+/* A shape as bytes. */
+static struct str
+shape_key(const uint64_t *shape, unsigned ndim)
 {
-	const struct plan_entry *en;
+	return str_n((const char *)shape, ndim * sizeof(*shape));
+}
+
+/* The shapes that tensors had whose shape is changed, each with the first entry that had it. */
+static void
+map_old_shapes(const struct plan *p, struct strmap *map)
+{
+	uint64_t shape[TENSOR_NDIM_MAX];
+	const struct tensor *t;
+	enum dtype dtype;
+	unsigned ndim;
 
 	for (size_t i = 0; i < p->nentries; i++) {
-		en = &p->entries[i];
-		if (en->table != NULL && table_rows_in(&en->table->job) != table_rows_out(&en->table->job) &&
-		    tensor_same_shape(t, plan_tensor(p, en)))
-			return en;
+		if (!make_is_new(&p->entries[i].make))
+			continue;
+		t = plan_tensor(p, &p->entries[i]);
+		plan_shape(p, &p->entries[i], &dtype, shape, &ndim);
+		if (!shape_eq(t->shape, t->ndim, shape, ndim))
+			strmap_add(map, shape_key(t->shape, t->ndim), i);
 	}
-	return NULL;
 }
 
 void
 bias_warn_rest(const struct plan *p, const struct sealed *s)
 {
-	const struct plan_entry *example = NULL, *en;
+	const struct plan_entry *example = NULL;
+	struct strmap old = STRMAP_INIT;
 	unsigned n = 0;
+	uint64_t i;
 
-	for (size_t i = 0; p->ntables > 0 && i < s->nrest; i++) {
-		en = resized_like(p, s->rest[i]);
-		n += en != NULL;
-		example = en != NULL ? en : example;
+	map_old_shapes(p, &old);
+	for (size_t k = 0; k < s->nrest; k++) {
+		if (!strmap_get(&old, shape_key(s->rest[k]->shape, s->rest[k]->ndim), &i))
+			continue;
+		n++;
+		example = &p->entries[i];
 	}
+	strmap_release(&old);
 	if (example != NULL)
 		tool_warn("%u %s outside the state dict (optimizer, EMA copy) still %s the old shape of %.*s: resuming "
 			  "from the result would fail",

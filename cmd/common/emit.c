@@ -84,17 +84,16 @@ input_bytes(const struct emit *m)
 }
 
 static int
-pump(struct emit *m, struct plan *p, const struct sealed *s, struct sink *out, struct err *e)
+pump(struct emit *m, const struct sealed *s, struct sink *out, struct err *e)
 {
 	struct meter meter = { 0, input_bytes(m) };
-	struct pump_opts o = { .tick = tick, .tick_arg = &meter, .show = m->show, .show_arg = m->show_arg,
-			       .ready = m->ready, .ready_arg = m->ready_arg };
+	struct pump_opts o = { .tick = tick, .tick_arg = &meter, .ready = m->ready, .ready_arg = m->ready_arg };
 	uint64_t lost;
 	int rc;
 
 	o.pool = pool_new(tool_settings.jobs);
 	progress_start(m->what);
-	rc = plan_pump(p, s, m->writer, out, &o, &lost, e);
+	rc = plan_pump(s, out, &o, &lost, e);
 	progress_end();
 	pool_free(o.pool);
 	if (rc == 0 && lost > 0)
@@ -141,10 +140,10 @@ list(const struct plan *p, struct err *e)
 }
 
 static int
-rehearse(struct emit *m, struct plan *p, const struct sealed *s, struct err *e)
+rehearse(struct emit *m, const struct sealed *s, struct err *e)
 {
 	struct sink *out = sink_memory(NULL, "nothing");
-	int rc = pump(m, p, s, out, e);
+	int rc = pump(m, s, out, e);
 
 	sink_abort(out);
 	return rc;
@@ -178,9 +177,9 @@ emit_run(struct emit *m, struct plan *p, const struct sealed *s, struct err *e)
 	int rc;
 
 	if (m->dry_run && m->rehearse)
-		return rehearse(m, p, s, e) == 0 ? list(p, e) : -1;
+		return rehearse(m, s, e) == 0 ? list(p, e) : -1;
 	if (m->dry_run) {
-		if (plan_tables_resolve(p, e) != 0 || drain(m, e) != 0 || (m->ready != NULL && m->ready(m->ready_arg, e) != 0))
+		if (plan_learn_all(p, e) != 0 || drain(m, e) != 0 || (m->ready != NULL && m->ready(m->ready_arg, e) != 0))
 			return -1;
 		return list(p, e);
 	}
@@ -192,7 +191,7 @@ emit_run(struct emit *m, struct plan *p, const struct sealed *s, struct err *e)
 	if (rc != 0)
 		return -1;
 	m->output = xstrdup(sink_name(out));
-	if (pump(m, p, s, out, e) != 0) {
+	if (pump(m, s, out, e) != 0) {
 		sink_abort(out);
 		return -1;
 	}

@@ -25,14 +25,11 @@ void input_close(struct input *in); /* of a zeroed struct input, too */
 const struct format_writer *emit_writer(const char *to, const struct ckpt *c, struct err *e);
 
 struct emit {
-	const struct format_writer *writer;
 	const struct input *inputs;
 	size_t ninputs;
 	const char *what; /* for the progress line: "adapting" */
 	bool dry_run;     /* the tensor list of what would be written goes to standard output */
 	bool rehearse;    /* with dry_run: the bytes are made, too, and thrown away */
-	void (*show)(void *arg, const struct plan_table *t, const double *before, const double *after);
-	void *show_arg;
 	/* Called when all but the end of the output is there, so that its failure is in time; may be NULL. */
 	int (*ready)(void *arg, struct err *e);
 	void *ready_arg;

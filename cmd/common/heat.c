@@ -153,7 +153,7 @@ put_title(struct heat *h, const char *what, struct grid grid, struct layout layo
 }
 
 void
-heat_table(void *arg, const struct plan_table *t, const double *before, const double *after)
+heat_table(void *arg, const struct make_bias_table *t, const double *before, const double *after)
 {
 	struct heat *h = arg;
 

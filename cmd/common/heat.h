@@ -9,7 +9,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "plan/plan.h"
+#include "make/bias_table.h"
 
 struct heat {
 	struct buf text;
@@ -20,8 +20,8 @@ struct heat {
 
 void heat_init(struct heat *h, bool to_stdout);
 
-/* Draws a table before and after; fits struct pump_opts.show. arg is a struct heat. */
-void heat_table(void *arg, const struct plan_table *t, const double *before, const double *after);
+/* Draws a table before and after; fits struct tables_opts.show. arg is a struct heat. */
+void heat_table(void *arg, const struct make_bias_table *t, const double *before, const double *after);
 
 /* Prints what was drawn unless e is set, and frees. */
 int heat_end(struct heat *h, struct err *e);

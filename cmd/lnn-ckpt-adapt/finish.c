@@ -97,13 +97,17 @@ adapt_verdict(struct adapt *a, struct err *e)
 /* ---- step 10 */
 
 static int
-seal_options(const struct adapt *a, struct seal_opts *s, struct str **carry, struct err *e)
+seal_options(struct adapt *a, struct seal_opts *s, struct str **carry, struct err *e)
 {
 	const struct adapt_options *o = a->o;
 
-	*s = (struct seal_opts){ .writer = emit_writer(o->to, a->inputs[0].ckpt, e), .compact = o->compact };
+	*s = (struct seal_opts){ .writer = emit_writer(o->to, a->inputs[0].ckpt, e) };
 	if (s->writer == NULL)
 		return -1;
+	if (o->compact) {
+		s->views = make_new(&a->plan.arena, &make_kind_compact);
+		s->views_by = "--compact";
+	}
 	if (!s->writer->pickles && (o->root || o->under != NULL || o->carry.n > 0 || o->carry_all))
 		return err_set(e, ERR_USAGE,
 			       "--root, --under, --carry and --carry-all do not go with safetensors (--to torch)");
@@ -131,7 +135,7 @@ list_actions(const struct adapt *a)
 	for (size_t i = 0; tool_settings.verbose && i < a->plan.norigins; i++) {
 		o = &a->plan.origins[i];
 		for (const struct plan_act *act = o->entry == NULL ? NULL : o->acts; act != NULL; act = act->next)
-			tool_verbose("%.*s: %s (%s)", STR_ARG(o->entry->name), plan_action_name(act->action), act->by);
+			tool_verbose("%.*s: %s (%s)", STR_ARG(o->entry->name), plan_act_name(act), act->by);
 	}
 }
 
@@ -145,7 +149,7 @@ say_summary(struct adapt *a, const struct emit *m, const struct seal_opts *s)
 	list_actions(a);
 	if (tool_settings.verbose)
 		bias_report(&a->plan);
-	tool_summary("%zu kept, %zu dropped, %zu resampled -> %s%s%.*s%s", n.kept, n.dropped, n.resampled,
+	tool_summary("%zu kept, %zu dropped, %zu resampled -> %s%s%.*s%s", n.kept, n.dropped, n.made,
 		     m->output != NULL ? m->output
 		     : a->o->dry_run   ? "nothing (dry run)"
 				       : tool_settings.output,
@@ -169,7 +173,6 @@ adapt_write(struct adapt *a, struct err *e)
 
 	if (rc == 0)
 		rc = plan_seal(&a->plan, &s, &a->sealed, e);
-	m.writer = s.writer;
 	if (rc == 0 && (a->o->carry_all || a->o->carry.n > 0))
 		bias_warn_rest(&a->plan, &a->sealed);
 	if (rc == 0 && shards_wanted(a->o) && a->share == NULL && !a->o->dry_run)

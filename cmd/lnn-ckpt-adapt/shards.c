@@ -54,15 +54,15 @@ struct shards {
 };
 
 static int
-write_file(struct shards *s, const struct sealed *sealed, const char *path, uint32_t k, struct err *e)
+write_file(struct shards *s, const struct sealed *sealed, const char *path, struct err *e)
 {
-	struct pump_opts po = { .pool = s->pool, .split = &s->split, .shard = k };
+	struct pump_opts po = { .pool = s->pool };
 	struct sink *out;
 	uint64_t lost = 0;
 
 	if (sink_file(&out, path, e) != 0)
 		return -1;
-	if (plan_pump(&s->a->plan, sealed, s->so->writer, out, &po, &lost, e) != 0) {
+	if (plan_pump(sealed, out, &po, &lost, e) != 0) {
 		sink_abort(out);
 		return -1;
 	}
@@ -71,21 +71,18 @@ write_file(struct shards *s, const struct sealed *sealed, const char *path, uint
 }
 
 static int
-write_shard(struct shards *s, uint32_t k, struct err *e)
+write_shard(struct shards *s, struct seal *seal, uint32_t k, struct err *e)
 {
-	struct seal_opts so = *s->so;
 	struct sealed sealed;
 	struct buf path = BUF_INIT;
 	int rc;
 
-	so.split = &s->split;
-	so.shard = k;
 	buf_clear(&s->name);
-	shard_name(&s->name, so.writer, k, s->split.n);
+	shard_name(&s->name, s->so->writer, k, s->split.n);
 	buf_addf(&path, "%s/%s", folder_path(s->folder), s->name.p);
-	rc = plan_seal(&s->a->plan, &so, &sealed, e);
+	rc = seal_file(seal, k, &sealed, e);
 	if (rc == 0)
-		rc = write_file(s, &sealed, path.p, k, e);
+		rc = write_file(s, &sealed, path.p, e);
 	s->total += sealed_bytes(&sealed);
 	sealed_release(&sealed);
 	buf_release(&path);
@@ -124,10 +121,16 @@ write_index(struct shards *s, struct err *e)
 static int
 write_all(struct shards *s, struct err *e)
 {
-	for (uint32_t k = 1; k <= s->split.n; k++)
-		if (write_shard(s, k, e) != 0)
-			return -1;
-	return s->split.n > 1 ? write_index(s, e) : 0;
+	struct seal_opts so = *s->so;
+	struct seal *seal;
+	int rc = 0;
+
+	so.split = &s->split;
+	seal = seal_new(&s->a->plan, &so);
+	for (uint32_t k = 1; rc == 0 && k <= s->split.n; k++)
+		rc = write_shard(s, seal, k, e);
+	seal_free(seal);
+	return rc == 0 && s->split.n > 1 ? write_index(s, e) : rc;
 }
 
 /* Until the set is whole its files lie elsewhere; a message calls them as they would have been called. */

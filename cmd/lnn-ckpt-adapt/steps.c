@@ -210,7 +210,7 @@ tables(struct adapt *a, struct err *e)
 	for (size_t i = 0; i < a->ninputs; i++)
 		if (source_is_stream(a->inputs[i].src))
 			return 0;
-	return plan_tables_resolve(&a->plan, e);
+	return plan_learn_all(&a->plan, e);
 }
 
 static int

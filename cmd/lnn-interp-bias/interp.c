@@ -15,6 +15,7 @@ struct work {
 	struct sealed sealed;
 	struct model model;
 	struct pyre *match;
+	struct heat heat; /* with --show */
 };
 
 static int
@@ -41,6 +42,11 @@ settle(struct work *w, const struct interp *o, struct tables_opts *t, struct err
 			"the new size is missing: --img-size N, --grid HxW, or -m with the shapes of the target");
 	t->match = w->match;
 	t->model = &w->model;
+	if (o->show) {
+		heat_init(&w->heat, tool_settings.output != NULL && strcmp(tool_settings.output, "-") != 0 && !o->dry_run);
+		t->show = heat_table;
+		t->show_arg = &w->heat;
+	}
 	return 0;
 }
 
@@ -56,7 +62,7 @@ edit(struct work *w, const struct tables_opts *t, struct err *e)
 	if (found == 0)
 		tool_warn("%s: no relative position bias table found; everything passes through", w->in.ckpt->file);
 	/* where it can be read in any order, a bad index buffer is found before the first byte of output */
-	return source_is_stream(w->in.src) ? 0 : plan_tables_resolve(&w->plan, e);
+	return source_is_stream(w->in.src) ? 0 : plan_learn_all(&w->plan, e);
 }
 
 /* Safetensors have room for the state dict alone. */
@@ -78,20 +84,14 @@ write_out(struct work *w, const struct interp *o, struct err *e)
 	struct emit m = {
 		.inputs = &w->in, .ninputs = 1, .what = "resizing", .dry_run = o->dry_run, .rehearse = o->show
 	};
-	struct heat heat;
 	int rc;
 
-	so.writer = m.writer = emit_writer(o->to, w->in.ckpt, e);
-	if (m.writer == NULL || plan_seal(&w->plan, &so, &w->sealed, e) != 0)
+	so.writer = emit_writer(o->to, w->in.ckpt, e);
+	if (so.writer == NULL || plan_seal(&w->plan, &so, &w->sealed, e) != 0)
 		return -1;
-	if (o->show) {
-		heat_init(&heat, tool_settings.output != NULL && strcmp(tool_settings.output, "-") != 0 && !o->dry_run);
-		m.show = heat_table;
-		m.show_arg = &heat;
-	}
-	warn_of_rest(w, o, m.writer);
+	warn_of_rest(w, o, so.writer);
 	rc = emit_run(&m, &w->plan, &w->sealed, e);
-	if (o->show && heat_end(&heat, rc == 0 ? e : &(struct err)ERR_INIT) != 0)
+	if (o->show && heat_end(&w->heat, rc == 0 ? e : &(struct err)ERR_INIT) != 0)
 		rc = -1;
 	free(m.output);
 	return rc;

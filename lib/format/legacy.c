@@ -11,7 +11,6 @@
 #include "base/num.h"
 #include "base/xalloc.h"
 #include "pickle/pickle.h"
-#include "format/passed.h"
 #include "format/format.h"
 #include "format/rebuild.h"
 
@@ -23,7 +22,6 @@ static const char magic_text[] = "L119547037146038801333356L\n.";
 struct legacy {
 	uint64_t *offset; /* of each storage's bytes; in the arena */
 	uint64_t end;     /* of the last one */
-	struct passed passed;
 };
 
 /* ---- the pickles */
@@ -317,7 +315,7 @@ locate(struct ckpt *c, uint32_t storage, struct err *e)
 
 	if (check_count(c, storage, e) < 0)
 		return -1;
-	if (l->passed.next == storage)
+	if (c->passed == storage)
 		source_forget(c->src, l->offset[storage]);
 	return 0;
 }
@@ -337,22 +335,11 @@ pass(struct ckpt *c, uint32_t from, uint32_t to, struct err *e)
 }
 
 static int
-done(struct ckpt *c, uint32_t storage, struct err *e)
-{
-	struct legacy *l = c->priv;
-	uint32_t from = l->passed.next;
-
-	return pass(c, from, passed_mark(&l->passed, storage), e);
-}
-
-static int
 finish(struct ckpt *c, struct err *e)
 {
-	struct legacy *l = c->priv;
-
 	if (!source_is_stream(c->src))
 		return source_verify(c->src, e);
-	if (pass(c, l->passed.next, c->nstorages, e) < 0)
+	if (pass(c, c->passed, c->nstorages, e) < 0)
 		return -1;
 	return check_end(c, e);
 }
@@ -364,14 +351,13 @@ close_it(struct ckpt *c)
 
 	if (l == NULL)
 		return;
-	passed_release(&l->passed);
 	free(l);
 }
 
 static const struct ckpt_ops ops = {
 	.name = "torch-legacy",
 	.locate = locate,
-	.done = done,
+	.pass = pass,
 	.finish = finish,
 	.close = close_it,
 };
@@ -386,7 +372,6 @@ open_it(struct ckpt *c, struct err *e)
 	c->priv = l;
 	if (read_preamble(c, &at, e) < 0 || read_object(c, &at, e) < 0 || place_data(c, at, e) < 0)
 		return -1;
-	passed_init(&l->passed, c->nstorages);
 	if (source_is_stream(c->src)) {
 		source_forget(c->src, at);
 		return 0;

@@ -18,7 +18,6 @@
 #include "base/strmap.h"
 #include "base/xalloc.h"
 #include "text/json_read.h"
-#include "format/passed.h"
 #include "format/format.h"
 
 /* A stream's header is asked for in pieces: its length is only a claim until the bytes are there. */
@@ -37,7 +36,6 @@ struct safetensors {
 	struct buf header; /* names point into it */
 	uint64_t data;     /* offset of the data */
 	uint64_t total;    /* size that the file must have */
-	struct passed passed;
 };
 
 struct parser {
@@ -501,13 +499,12 @@ parse(struct ckpt *c, struct safetensors *s, struct err *e)
 }
 
 static int
-done(struct ckpt *c, uint32_t storage, struct err *e)
+pass(struct ckpt *c, uint32_t from, uint32_t to, struct err *e)
 {
 	struct safetensors *s = c->priv;
-	uint32_t next = passed_mark(&s->passed, storage);
 
-	(void)e;
-	source_forget(c->src, next < c->nstorages ? c->storages[next].offset : s->total);
+	(void)from, (void)e;
+	source_forget(c->src, to < c->nstorages ? c->storages[to].offset : s->total);
 	return 0;
 }
 
@@ -539,13 +536,12 @@ close_it(struct ckpt *c)
 	if (s == NULL)
 		return;
 	buf_release(&s->header);
-	passed_release(&s->passed);
 	free(s);
 }
 
 static const struct ckpt_ops ops = {
 	.name = "safetensors",
-	.done = done,
+	.pass = pass,
 	.finish = finish,
 	.close = close_it,
 };
@@ -562,7 +558,6 @@ open_it(struct ckpt *c, struct err *e)
 		return -1;
 	if (!source_is_stream(c->src) && (source_size(c->src, &size, e) < 0 || check_size(c, s, size, e) < 0))
 		return -1;
-	passed_init(&s->passed, c->nstorages);
 	return 0;
 }
 

@@ -928,13 +928,17 @@ stream_crc(struct ckpt *c, uint32_t storage, uint32_t *value, bool *known, struc
 }
 
 static int
-stream_done(struct ckpt *c, uint32_t storage, struct err *e)
+stream_pass(struct ckpt *c, uint32_t from, uint32_t to, struct err *e)
 {
 	struct torch_stream *f = forward_of(c);
+	bool last = false;
 
-	f->done[storage] = 1;
+	for (uint32_t i = from; i < to; i++) {
+		f->done[i] = 1;
+		last = last || f->record[i] == f->n - 1;
+	}
 	stream_forget(f);
-	return f->record[storage] == f->n - 1 ? stream_descriptor(f, e) : 0;
+	return last ? stream_descriptor(f, e) : 0;
 }
 
 /* ---- a stream: the directory against what was seen */
@@ -1090,7 +1094,7 @@ static const struct ckpt_ops stream_ops = {
 	.locate = stream_locate,
 	.read = read_storage,
 	.crc = stream_crc,
-	.done = stream_done,
+	.pass = stream_pass,
 	.finish = stream_finish,
 	.close = close_zip,
 };

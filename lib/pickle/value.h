@@ -139,8 +139,10 @@ struct value_copier {
 	void *arg;
 	struct vtree *dst;
 	const struct vtree *src;
-	uint32_t *map;   /* by src node; made by the first copy, NULL before */
-	uint32_t mapped; /* entries of map, 0 before the first copy */
+	uint32_t *map;     /* by src node; made by the first copy, NULL before */
+	uint32_t mapped;   /* entries of map, 0 before the first copy */
+	uint32_t *reached; /* src nodes that were copied */
+	size_t nreached, cap_reached;
 };
 /*
  * Any depth will do, so this does not fail at present; VALUE_ABSENT if it should. leaf() is called in the order of the
@@ -148,5 +150,8 @@ struct value_copier {
  */
 uint32_t value_copy(struct value_copier *c, uint32_t h, struct err *e);
 void value_copier_release(struct value_copier *c);
+
+/* Begins again with another destination. Takes as long as what was copied, however large src is. */
+void value_copier_reset(struct value_copier *c, struct vtree *dst);
 
 #endif

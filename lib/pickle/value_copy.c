@@ -15,42 +15,37 @@
 #define MAP_DROPPED UINT32_MAX
 #define MAP_LISTED (UINT32_MAX - 1)
 
-struct list {
-	uint32_t *p;
-	size_t n, cap;
-};
-
 static void
-reach(const struct value_copier *c, struct list *l, uint32_t h)
+reach(struct value_copier *c, uint32_t h)
 {
 	if (h >= vtree_count(c->src) || c->map[h] != 0) /* an integer in its handle, absent, or listed */
 		return;
 	c->map[h] = MAP_LISTED;
-	l->p = xgrow(l->p, l->n, &l->cap, sizeof(*l->p));
-	l->p[l->n++] = h;
+	c->reached = xgrow(c->reached, c->nreached, &c->cap_reached, sizeof(*c->reached));
+	c->reached[c->nreached++] = h;
 }
 
 static void
-reach_parts(const struct value_copier *c, struct list *l, uint32_t h)
+reach_parts(struct value_copier *c, uint32_t h)
 {
 	const struct vobject *o = value_object(c->src, h);
 	size_t n = value_len(c->src, h);
 	bool dict = value_kind(c->src, h) == VALUE_DICT;
 
 	for (size_t i = 0; i < n; i++) {
-		reach(c, l, dict ? value_key(c->src, h, i) : value_item(c->src, h, i));
+		reach(c, dict ? value_key(c->src, h, i) : value_item(c->src, h, i));
 		if (dict)
-			reach(c, l, value_val(c->src, h, i));
+			reach(c, value_val(c->src, h, i));
 	}
-	reach(c, l, value_state(c->src, h));
+	reach(c, value_state(c->src, h));
 	if (o == NULL)
 		return;
-	reach(c, l, o->callable);
-	reach(c, l, o->args);
-	reach(c, l, o->kwargs);
-	reach(c, l, o->state);
-	reach(c, l, o->appended);
-	reach(c, l, o->items);
+	reach(c, o->callable);
+	reach(c, o->args);
+	reach(c, o->kwargs);
+	reach(c, o->state);
+	reach(c, o->appended);
+	reach(c, o->items);
 }
 
 /* ---- making */
@@ -198,7 +193,7 @@ uint32_t
 value_copy(struct value_copier *c, uint32_t h, struct err *e)
 {
 	uint32_t count = vtree_count(c->src), to;
-	struct list l = { NULL, 0, 0 };
+	size_t first = c->nreached, end;
 
 	(void)e;
 	if (c->map == NULL || c->mapped < count) {
@@ -206,25 +201,36 @@ value_copy(struct value_copier *c, uint32_t h, struct err *e)
 		memset(c->map + c->mapped, 0, (count - c->mapped) * sizeof(*c->map));
 		c->mapped = count;
 	}
-	reach(c, &l, h);
-	for (size_t i = 0; i < l.n; i++)
-		reach_parts(c, &l, l.p[i]);
-	if (l.n > 0)
-		qsort(l.p, l.n, sizeof(*l.p), by_number);
-	for (size_t i = 0; i < l.n; i++) {
-		to = make(c, l.p[i]);
-		c->map[l.p[i]] = to == VALUE_ABSENT ? MAP_DROPPED : to + 1;
+	reach(c, h);
+	for (size_t i = first; i < c->nreached; i++)
+		reach_parts(c, c->reached[i]);
+	end = c->nreached; /* leaf() may copy, too, and reach more */
+	if (end > first)
+		qsort(c->reached + first, end - first, sizeof(*c->reached), by_number);
+	for (size_t i = first; i < end; i++) {
+		to = make(c, c->reached[i]);
+		c->map[c->reached[i]] = to == VALUE_ABSENT ? MAP_DROPPED : to + 1;
 	}
-	for (size_t i = 0; i < l.n; i++)
-		fill(c, l.p[i]);
-	free(l.p);
+	for (size_t i = first; i < end; i++)
+		fill(c, c->reached[i]);
 	return copied_or_none(c, h);
+}
+
+void
+value_copier_reset(struct value_copier *c, struct vtree *dst)
+{
+	for (size_t i = 0; i < c->nreached; i++)
+		c->map[c->reached[i]] = 0;
+	c->nreached = 0;
+	c->dst = dst;
 }
 
 void
 value_copier_release(struct value_copier *c)
 {
 	free(c->map);
-	c->map = NULL;
+	free(c->reached);
+	c->map = c->reached = NULL;
 	c->mapped = 0;
+	c->nreached = c->cap_reached = 0;
 }

@@ -1,5 +1,6 @@
 #include "plan/cast.h"
 
+#include "make/cast.h"
 #include "tensor/boxes.h"
 #include "tensor/convert.h"
 
@@ -30,6 +31,7 @@ size_t
 plan_cast(struct plan *p, enum dtype to)
 {
 	const char *by = arena_printf(&p->arena, "--dtype %s", dtype_name(to));
+	struct make *m = make_cast(&p->arena, to);
 	struct str kept = STR_LIT("");
 	size_t n = 0, nkept = 0;
 
@@ -48,8 +50,7 @@ plan_cast(struct plan *p, enum dtype to)
 		}
 		if (!cast)
 			continue;
-		en->dtype = (uint8_t)to;
-		plan_note(p, en, PLAN_CAST, by);
+		plan_make(p, en, m, by);
 		n++;
 	}
 	if (nkept > 0)

@@ -23,7 +23,7 @@ plan_release(struct plan *p)
 	free(p->entries);
 	free(p->rules);
 	free(p->misses);
-	free(p->tables);
+	free(p->described);
 	arena_release(&p->arena);
 	plan_init(p, NULL);
 }
@@ -103,16 +103,16 @@ plan_rule_new(struct plan *p, struct str wanted, const char *fmt, ...)
 	return r;
 }
 
-void
-plan_note(struct plan *p, struct plan_entry *en, enum plan_action action, const char *by)
+static void
+note(struct plan *p, const struct plan_entry *en, struct plan_act what)
 {
 	struct plan_origin *o = &p->origins[en->origin];
 	struct plan_act *act;
 
-	if (o->last != NULL && o->last->action == action && o->last->by == by)
+	if (o->last != NULL && o->last->action == what.action && o->last->made == what.made && o->last->by == what.by)
 		return;
 	act = arena_alloc(&p->arena, sizeof(*act));
-	*act = (struct plan_act){ action, by, NULL };
+	*act = what;
 	if (o->last == NULL)
 		o->acts = act;
 	else
@@ -121,20 +121,73 @@ plan_note(struct plan *p, struct plan_entry *en, enum plan_action action, const 
 }
 
 void
-plan_unnote(struct plan *p, const struct plan_entry *en, enum plan_action action)
+plan_note(struct plan *p, struct plan_entry *en, enum plan_action action, const char *by)
+{
+	note(p, en, (struct plan_act){ .action = action, .by = by });
+}
+
+void
+plan_note_made(struct plan *p, struct plan_entry *en, const struct make_kind *kind, const char *by)
+{
+	note(p, en, (struct plan_act){ .action = PLAN_MADE, .made = kind, .by = by });
+}
+
+/* Takes back the notes of a kind of maker. */
+static void
+unnote(struct plan *p, const struct plan_entry *en, const struct make_kind *kind)
 {
 	struct plan_origin *o = &p->origins[en->origin];
 	struct plan_act **at = &o->acts;
 
 	o->last = NULL;
 	while (*at != NULL) {
-		if ((*at)->action == action) {
+		if ((*at)->action == PLAN_MADE && (*at)->made == kind) {
 			*at = (*at)->next;
 			continue;
 		}
 		o->last = *at;
 		at = &(*at)->next;
 	}
+}
+
+void
+plan_make(struct plan *p, struct plan_entry *en, struct make *m, const char *by)
+{
+	make_append(&en->make, &p->arena, m);
+	plan_note_made(p, en, m->kind, by);
+}
+
+void
+plan_describe(struct plan *p, struct make *m)
+{
+	p->described = xgrow(p->described, p->ndescribed, &p->cap_described, sizeof(struct make *));
+	p->described[p->ndescribed++] = m;
+}
+
+int
+plan_learn(struct plan *p, const struct plan_entry *en, struct make *m, struct err *err)
+{
+	if (m->waits == NULL)
+		return 0;
+	if (m->kind->learn(m, p->inputs[m->waits->input].sd->ckpt, err) < 0)
+		return -1;
+	if (m->kind->idle != NULL && m->kind->idle(m))
+		unnote(p, en, m->kind);
+	return 0;
+}
+
+int
+plan_learn_all(struct plan *p, struct err *err)
+{
+	const struct plan_entry *en;
+
+	for (size_t i = 0; i < p->nentries; i++) {
+		en = &p->entries[i];
+		for (unsigned k = 0; en->alive && k < en->make.n; k++)
+			if (plan_learn(p, en, en->make.v[k], err) < 0)
+				return -1;
+	}
+	return 0;
 }
 
 bool
@@ -203,16 +256,18 @@ void
 plan_shape(const struct plan *p, const struct plan_entry *en, enum dtype *dtype, uint64_t *shape, unsigned *ndim)
 {
 	const struct tensor *t = plan_tensor(p, en);
+	struct make_form form;
 
 	*ndim = 0;
 	*dtype = DTYPE_UNKNOWN;
 	if (t == NULL)
 		return;
-	*ndim = t->ndim;
-	*dtype = en->dtype != DTYPE_UNKNOWN ? (enum dtype)en->dtype : (enum dtype)t->dtype;
-	memcpy(shape, t->shape, t->ndim * sizeof(*shape));
-	if (en->table != NULL)
-		shape[0] = table_rows_out(&en->table->job);
+	make_form_of(&form, t);
+	make_shape(&en->make, &form);
+	*ndim = form.ndim;
+	*dtype = (enum dtype)form.dtype;
+	if (form.ndim > 0)
+		memcpy(shape, form.shape, form.ndim * sizeof(*shape));
 }
 
 const char *
@@ -222,13 +277,14 @@ plan_file(const struct plan *p, const struct plan_entry *en)
 }
 
 const char *
-plan_action_name(enum plan_action a)
+plan_act_name(const struct plan_act *act)
 {
 	static const char *const names[] = {
-		[PLAN_KEPT] = "kept",           [PLAN_RENAMED] = "renamed",     [PLAN_DROPPED] = "dropped",
-		[PLAN_SKIPPED] = "skipped",     [PLAN_RESAMPLED] = "resampled", [PLAN_CAST] = "cast",
-		[PLAN_COMPACTED] = "compacted",
+		[PLAN_KEPT] = "kept",
+		[PLAN_RENAMED] = "renamed",
+		[PLAN_DROPPED] = "dropped",
+		[PLAN_SKIPPED] = "skipped",
 	};
 
-	return names[a];
+	return act->action == PLAN_MADE ? act->made->action : names[act->action];
 }

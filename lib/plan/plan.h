@@ -14,7 +14,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "base/text.h"
-#include "position/table.h"
+#include "make/make.h"
 #include "tensor/ckpt.h"
 
 enum plan_action {
@@ -22,14 +22,13 @@ enum plan_action {
 	PLAN_RENAMED,
 	PLAN_DROPPED, /* by a rule of the user or the description */
 	PLAN_SKIPPED, /* by a key map, on purpose */
-	PLAN_RESAMPLED,
-	PLAN_CAST,
-	PLAN_COMPACTED,
+	PLAN_MADE, /* into another tensor, by a maker */
 };
 
 /* Something that was done to an input tensor, and the rule that did it. */
 struct plan_act {
 	enum plan_action action;
+	const struct make_kind *made; /* PLAN_MADE: the kind of the maker */
 	const char *
 		by; /* "drop_params head.", "--rename s/a/b/", "key map metaformer: skip head*"; lives in the plan's arena */
 	struct plan_act *next;
@@ -43,26 +42,14 @@ struct plan_origin {
 	struct plan_act *acts, *last; /* in order */
 };
 
-/* A resized or rearranged relative position bias table (tables.h). */
-struct plan_table {
-	struct table_job job;
-	bool deduce;          /* job.from is a guess until the index buffer has been read */
-	uint32_t index;       /* tensor (in the input's checkpoint) of its relative_position_index, or UINT32_MAX */
-	bool grid_given;      /* job.from_grid is the user's word */
-	bool to_as_from;      /* job.to follows job.from when that is deduced */
-	struct str name;      /* of the table, as read */
-	struct layout stated; /* before deduction, for the report */
-};
-
 /* One thing that will be in the output, unless dropped. */
 struct plan_entry {
 	struct str name; /* present name (of a module: its path and a dot) */
 	uint32_t origin; /* index into origins */
 	bool alive;
-	bool module;              /* a module of _metadata rather than a tensor or value */
-	uint8_t dtype;            /* output dtype of a tensor; DTYPE_UNKNOWN: as it is */
-	struct plan_table *table; /* not NULL: the tensor is resampled */
-	uint32_t meta_value;      /* module: its value in the input's tree */
+	bool module;            /* a module of _metadata rather than a tensor or value */
+	uint32_t meta_value;    /* module: its value in the input's tree */
+	struct make_chain make; /* what becomes of a tensor (plan_make); empty: it is copied */
 };
 
 /* A rule of the user, the description or a key map, for the warning that it touched nothing. */
@@ -102,8 +89,8 @@ struct plan {
 	size_t nrules, cap_rules;
 	struct plan_near_miss *misses;
 	size_t nmisses, cap_misses;
-	struct plan_table **tables;
-	size_t ntables, cap_tables;
+	struct make **described; /* makers that reports describe, in the order of the edits */
+	size_t ndescribed, cap_described;
 };
 
 void plan_init(struct plan *p, const struct diag *diag);
@@ -128,8 +115,30 @@ void plan_rename(struct plan *p, struct plan_entry *en, struct str name, const c
  */
 struct plan_entry *plan_fan_out(struct plan *p, size_t en, struct str name, const char *by);
 
-/* Notes an action for the report. */
+/* Notes an action other than PLAN_MADE for the report. */
 void plan_note(struct plan *p, struct plan_entry *en, enum plan_action action, const char *by);
+
+/* ---- makers */
+
+/* Adds a maker to what becomes of a tensor, and notes it for the report. m lives as long as the plan. */
+void plan_make(struct plan *p, struct plan_entry *en, struct make *m, const char *by);
+
+/* Notes for the report that a maker of this kind works on en. */
+void plan_note_made(struct plan *p, struct plan_entry *en, const struct make_kind *kind, const char *by);
+
+/* Has reports describe m, even if it works on no entry. */
+void plan_describe(struct plan *p, struct make *m);
+
+/*
+ * Reads the contents that m, a maker of en, waits for. If it turns out to be idle, its note is taken back. Does nothing
+ * if m waits for nothing.
+ */
+int plan_learn(struct plan *p, const struct plan_entry *en, struct make *m, struct err *err);
+
+/* plan_learn for all makers of living entries, in the order of the entries. */
+int plan_learn_all(struct plan *p, struct err *err);
+
+/* ---- what entries are */
 
 /* The state dict entry behind en (NULL for a module), its input, its tensor (NULL if it is none). */
 const struct sd_entry *plan_source(const struct plan *p, const struct plan_entry *en);
@@ -142,10 +151,8 @@ void plan_shape(const struct plan *p, const struct plan_entry *en, enum dtype *d
 /* "FILE" of the entry's input, for messages. */
 const char *plan_file(const struct plan *p, const struct plan_entry *en);
 
-const char *plan_action_name(enum plan_action a); /* "kept", ... */
-
-/* Takes back the notes of an action. */
-void plan_unnote(struct plan *p, const struct plan_entry *en, enum plan_action action);
+/* "kept", "resampled", ... */
+const char *plan_act_name(const struct plan_act *act);
 
 /* Is what m names still kept? */
 bool plan_misses(const struct plan *p, const struct plan_near_miss *m);

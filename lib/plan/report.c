@@ -34,7 +34,7 @@ void
 plan_count(const struct plan *p, struct report_counts *n)
 {
 	const struct plan_entry *en;
-	bool resampled;
+	bool made;
 	size_t i;
 
 	*n = (struct report_counts){ 0 };
@@ -42,10 +42,10 @@ plan_count(const struct plan *p, struct report_counts *n)
 		en = &p->entries[i];
 		if (!en->alive || en->module)
 			continue;
-		resampled = en->table != NULL && !table_is_copy(&en->table->job);
-		n->resampled += resampled;
+		made = make_has_effect(&en->make);
+		n->made += made;
 		n->others += plan_source(p, en)->kind == SD_OTHER;
-		n->kept += !resampled && plan_source(p, en)->kind != SD_OTHER;
+		n->kept += !made && plan_source(p, en)->kind != SD_OTHER;
 	}
 	for (i = 0; i < p->norigins; i++)
 		if (p->origins[i].entry != NULL && p->origins[i].outputs == 0 && p->origins[i].entry->kind != SD_OTHER)
@@ -53,11 +53,11 @@ plan_count(const struct plan *p, struct report_counts *n)
 }
 
 static void
-put_action(struct json_writer *w, enum plan_action action, const char *by)
+put_action(struct json_writer *w, const char *action, const char *by)
 {
 	json_begin_inline_object(w);
 	json_key(w, "action");
-	json_put_cstr(w, plan_action_name(action));
+	json_put_cstr(w, action);
 	json_key(w, "by");
 	json_put_cstr(w, by);
 	json_end_object(w);
@@ -76,9 +76,9 @@ put_input(struct json_writer *w, const struct plan *p, const struct plan_origin 
 	json_key(w, "actions");
 	json_begin_array(w);
 	if (o->acts == NULL)
-		put_action(w, PLAN_KEPT, NULL);
+		put_action(w, plan_act_name(&(struct plan_act){ .action = PLAN_KEPT }), NULL);
 	for (const struct plan_act *a = o->acts; a != NULL; a = a->next)
-		put_action(w, a->action, a->by);
+		put_action(w, plan_act_name(a), a->by);
 	json_end_array(w);
 	json_key(w, "outputs");
 	json_begin_inline_array(w);
@@ -124,48 +124,24 @@ put_output(struct json_writer *w, const struct plan *p, const struct plan_entry 
 	json_end_object(w);
 }
 
+/* Makers whose kind has a section, each in it. */
 static void
-put_grid(struct json_writer *w, const char *key, struct grid g)
+put_makers(struct json_writer *w, const struct plan *p)
 {
-	uint64_t shape[2] = { g.h, g.w };
-
-	json_key(w, key);
-	put_shape(w, shape, 2);
-}
-
-static void
-put_layout(struct json_writer *w, const char *key, struct layout l)
-{
-	char text[LAYOUT_TEXT];
-
-	layout_print(l, text);
-	json_key(w, key);
-	json_put_cstr(w, text);
-}
-
-static void
-put_tables(struct json_writer *w, const struct plan *p)
-{
-	const struct plan_table *t;
-
-	json_key(w, "tables");
-	json_begin_array(w);
-	for (size_t i = 0; i < p->ntables; i++) {
-		t = p->tables[i];
-		json_begin_object(w);
-		json_key(w, "name");
-		json_put_str(w, t->name);
-		put_grid(w, "from_grid", t->job.from_grid);
-		put_grid(w, "to_grid", t->job.to_grid);
-		json_key(w, "heads");
-		json_put_u64(w, t->job.heads);
-		put_layout(w, "from_layout", t->job.from);
-		put_layout(w, "to_layout", t->job.to);
-		json_key(w, "method");
-		json_put_cstr(w, resample_method_name(t->job.method));
-		json_end_object(w);
+	for (const struct make_kind *const *kind = make_kinds; *kind != NULL; kind++) {
+		if ((*kind)->section == NULL)
+			continue;
+		json_key(w, (*kind)->section);
+		json_begin_array(w);
+		for (size_t i = 0; i < p->ndescribed; i++) {
+			if (p->described[i]->kind != *kind)
+				continue;
+			json_begin_object(w);
+			(*kind)->report(p->described[i], w);
+			json_end_object(w);
+		}
+		json_end_array(w);
 	}
-	json_end_array(w);
 }
 
 static void
@@ -271,7 +247,7 @@ plan_report(const struct plan *p, const struct load_check *load, struct buf *out
 		if (p->entries[i].alive && !p->entries[i].module)
 			put_output(&w, p, &p->entries[i]);
 	json_end_array(&w);
-	put_tables(&w, p);
+	put_makers(&w, p);
 	put_load(&w, p, load);
 	put_unused(&w, p);
 	put_misses(&w, p);

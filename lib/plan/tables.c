@@ -5,11 +5,8 @@
 
 #include "base/buf.h"
 #include "base/xalloc.h"
-#include "tensor/convert.h"
 #include "tensor/boxes.h"
-
-/* The largest index buffer that is read: 16384 tokens, a grid of 128 x 128. */
-enum { INDEX_SIDE_MAX = 16384 };
+#include "tensor/convert.h"
 
 static const struct str table_part = STR_LIT("relative_position_bias_table");
 static const struct str index_part = STR_LIT("relative_position_index");
@@ -54,130 +51,6 @@ with_name(const struct plan *p, const struct plan_entry *en, const struct err *i
 	return -1;
 }
 
-/* ---- the index buffer */
-
-static bool
-index_usable(const struct ckpt *c, uint32_t tensor)
-{
-	const struct tensor *t;
-
-	if (tensor == UINT32_MAX)
-		return false;
-	t = &c->tensors[tensor];
-	return t->storage != STORAGE_NONE && dtype_info(t->dtype)->class == DTYPE_CLASS_INT && t->ndim == 2 &&
-	       t->shape[0] == t->shape[1] && t->shape[0] > 0 && t->shape[0] <= INDEX_SIDE_MAX;
-}
-
-struct index_values {
-	int64_t *v;
-	size_t n;
-	enum dtype dtype;
-};
-
-static int
-index_take(void *arg, void *p, size_t n, struct err *e)
-{
-	struct index_values *x = arg;
-	size_t items = n / dtype_size(x->dtype);
-	double some[256];
-	size_t i, k;
-
-	(void)e;
-	for (; items > 0; items -= k) {
-		k = items < 256 ? items : 256;
-		convert_decode(x->dtype, p, k, some);
-		for (i = 0; i < k; i++)
-			x->v[x->n++] = some[i] >= -1e9 && some[i] <= 1e9 ? (int64_t)some[i] : -1;
-		p = (char *)p + k * dtype_size(x->dtype);
-	}
-	return 0;
-}
-
-/* 1: layout and grid set; 0: the buffer is that of no layout; -1: error. */
-static int
-read_index(struct ckpt *c, uint32_t tensor, uint64_t rows, const struct grid *known, struct layout *layout,
-	   struct grid *grid, struct err *e)
-{
-	const struct tensor *t = &c->tensors[tensor];
-	struct boxes_range all = boxes_whole(t);
-	struct index_values x = { .dtype = t->dtype };
-	int rc = -1;
-
-	if (ckpt_locate(c, t->storage, e) != 0)
-		return -1;
-	x.v = xreallocn(NULL, (size_t)tensor_count(t), sizeof(*x.v));
-	if (boxes_read(c, &all, index_take, &x, e) == 0)
-		rc = layout_from_index(x.v, (size_t)t->shape[0], rows, known, layout, grid);
-	free(x.v);
-	return rc;
-}
-
-static void
-warn_unknown(const struct plan *p, const struct ckpt *c, const struct plan_table *t)
-{
-	char text[LAYOUT_TEXT];
-
-	layout_print(t->job.from, text);
-	diag_warn(p->diag, "%s: %.*s: its relative_position_index is that of no known layout; taken as %s", c->file,
-		  STR_ARG(t->name), text);
-}
-
-/* A table that turns out to fit already was not resampled. */
-static void
-forget_copy(struct plan *p, const struct plan_table *t)
-{
-	for (size_t i = 0; table_is_copy(&t->job) && i < p->nentries; i++)
-		if (p->entries[i].table == t)
-			plan_unnote(p, &p->entries[i], PLAN_RESAMPLED);
-}
-
-int
-table_resolve(struct plan *p, struct ckpt *c, struct plan_table *t, struct err *e)
-{
-	uint64_t rows = table_rows_out(&t->job);
-	struct layout layout;
-	struct grid grid;
-	struct err inner = ERR_INIT;
-	int found;
-
-	if (!t->deduce)
-		return 0;
-	t->deduce = false;
-	found = read_index(c, t->index, table_rows_in(&t->job), &t->job.from_grid, &layout, &grid, e);
-	if (found < 0)
-		return -1;
-	if (!found || (t->grid_given && !grid_eq(grid, t->job.from_grid))) {
-		warn_unknown(p, c, t);
-		return 0;
-	}
-	t->job.from = layout;
-	t->job.from_grid = grid;
-	if (t->to_as_from)
-		t->job.to = layout;
-	if (table_check(&t->job, &inner) != 0)
-		return err_set(e, inner.code, "%s: %.*s: %s", c->file, STR_ARG(t->name), inner.msg);
-	if (table_rows_out(&t->job) != rows) /* the output was laid out for the guess */
-		return err_set(e, ERR_INPUT,
-			       "%s: %.*s: its relative_position_index says %ux%u tokens and %u extra rows; say so with "
-			       "--from-grid and --layout",
-			       c->file, STR_ARG(t->name), grid.h, grid.w, layout.extra);
-	forget_copy(p, t);
-	return 0;
-}
-
-int
-plan_tables_resolve(struct plan *p, struct err *e)
-{
-	const struct plan_entry *en;
-
-	for (size_t i = 0; i < p->nentries; i++) {
-		en = &p->entries[i];
-		if (en->table != NULL && table_resolve(p, plan_input_of(p, en)->sd->ckpt, en->table, e) != 0)
-			return -1;
-	}
-	return 0;
-}
-
 /* ---- one table's job */
 
 /* Is there a grid of so many cells that leaves at least one of n tokens over? */
@@ -195,9 +68,9 @@ grid_possible(uint64_t cells, uint64_t n)
  * is no square may have as many cells. Only then must it be read before the output can be laid out.
  */
 static bool
-doubtful(const struct ckpt *c, const struct tables_opts *o, const struct plan_table *t)
+doubtful(const struct ckpt *c, const struct tables_opts *o, const struct make_bias_table *t)
 {
-	uint64_t n = c->tensors[t->index].shape[0], rows = table_rows_in(&t->job);
+	uint64_t n = c->tensors[t->index.tensor].shape[0], rows = table_rows_in(&t->job);
 
 	if (o->from_grid != NULL || o->layout.kind != LAYOUT_AUTO)
 		return false;
@@ -206,46 +79,70 @@ doubtful(const struct ckpt *c, const struct tables_opts *o, const struct plan_ta
 	return t->job.from.extra == 1 ? rows > 3 && grid_possible(rows - 3, n) : grid_possible(rows - 1, n);
 }
 
+static void
+warn_guess(const struct plan *p, const struct plan_entry *en, struct layout layout)
+{
+	char text[LAYOUT_TEXT];
+
+	layout_print(layout, text);
+	diag_warn(p->diag,
+		  "%s: %.*s: no relative_position_index beside it; layout taken as %s (--layout says otherwise)",
+		  plan_file(p, en), STR_ARG(en->name), text);
+}
+
+/* Takes layout and grid of the input from the index buffer. why: what kept them from being guessed; NULL: nothing. */
+static int
+from_index(struct plan *p, const struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t,
+	   const struct err *why, struct err *e)
+{
+	struct ckpt *c = plan_input_of(p, en)->sd->ckpt;
+	struct bias_index x = { .tensor = t->index.tensor,
+				.rows = plan_tensor(p, en)->shape[0],
+				.known = o->from_grid };
+	int found = bias_index_read(c, &x, e);
+
+	if (found < 0)
+		return -1;
+	if (found == 0 && why != NULL)
+		return with_name(p, en, why, e);
+	if (found == 0) {
+		bias_index_warn(c, t);
+		return 0;
+	}
+	t->job.from = x.layout;
+	t->job.from_grid = x.grid;
+	return 0;
+}
+
 /* Layout and grid of the input. */
 static int
-from_side(struct plan *p, struct plan_entry *en, const struct tables_opts *o, struct plan_table *t, struct err *e)
+from_side(struct plan *p, struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t, struct err *e)
 {
 	struct ckpt *c = plan_input_of(p, en)->sd->ckpt;
 	uint64_t rows = plan_tensor(p, en)->shape[0];
 	struct err inner = ERR_INIT;
-	char text[LAYOUT_TEXT];
 	bool usable, fit;
-	int found;
 
 	t->job.from = o->layout;
-	t->index = o->layout.kind == LAYOUT_AUTO ? find_index(p, en) : UINT32_MAX;
+	t->index.input = p->origins[en->origin].input;
+	t->index.tensor = o->layout.kind == LAYOUT_AUTO ? find_index(p, en) : UINT32_MAX;
 	t->grid_given = o->from_grid != NULL;
-	usable = index_usable(c, t->index);
+	usable = t->index.tensor != UINT32_MAX && bias_index_usable(&c->tensors[t->index.tensor]);
 	fit = layout_fit(&t->job.from, rows, o->from_grid, &t->job.from_grid, &inner) == 0;
-	if (fit && !(usable && doubtful(c, o, t))) {
-		t->deduce = usable && t->job.from.kind != LAYOUT_GRID;
-		if (o->layout.kind == LAYOUT_AUTO && !usable && t->job.from.kind != LAYOUT_GRID) {
-			layout_print(t->job.from, text);
-			diag_warn(p->diag,
-				  "%s: %.*s: no relative_position_index beside it; layout taken as %s (--layout says "
-				  "otherwise)",
-				  c->file, STR_ARG(en->name), text);
-		}
-		return 0;
-	}
-	if (!usable)
+	if (!usable && !fit)
 		return with_name(p, en, &inner, e);
-	found = read_index(c, t->index, rows, o->from_grid, &t->job.from, &t->job.from_grid, e);
-	if (found == 0 && fit)
-		warn_unknown(p, c, t);
-	else if (found == 0)
-		return with_name(p, en, &inner, e);
-	return found < 0 ? -1 : 0;
+	if (!fit || (usable && doubtful(c, o, t)))
+		return from_index(p, en, o, t, fit ? NULL : &inner, e);
+	if (usable && t->job.from.kind != LAYOUT_GRID)
+		t->make.waits = &t->index;
+	if (o->layout.kind == LAYOUT_AUTO && !usable && t->job.from.kind != LAYOUT_GRID)
+		warn_guess(p, en, t->job.from);
+	return 0;
 }
 
 /* The layout to write: the option's, else the description's, else the input's. */
 static int
-to_layout(const struct tables_opts *o, struct plan_table *t, struct err *e)
+to_layout(const struct tables_opts *o, struct make_bias_table *t, struct err *e)
 {
 	struct err inner = ERR_INIT;
 
@@ -292,7 +189,8 @@ left_alone(const struct plan *p, const struct plan_entry *en, const struct table
 }
 
 static int
-to_grid(struct plan *p, const struct plan_entry *en, const struct tables_opts *o, struct plan_table *t, struct err *e)
+to_grid(struct plan *p, const struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t,
+	struct err *e)
 {
 	const struct entry *target = target_of(o, en);
 	struct err inner = ERR_INIT;
@@ -342,7 +240,7 @@ check_tensor(const struct plan *p, const struct plan_entry *en, struct err *e)
 static int
 plan_one(struct plan *p, struct plan_entry *en, const struct tables_opts *o, struct err *e)
 {
-	struct plan_table *t = arena_calloc(&p->arena, 1, sizeof(*t));
+	struct make_bias_table *t = make_bias_table(&p->arena);
 	struct err inner = ERR_INIT;
 
 	if (check_tensor(p, en, e) != 0)
@@ -356,13 +254,12 @@ plan_one(struct plan *p, struct plan_entry *en, const struct tables_opts *o, str
 		return -1;
 	if (table_check(&t->job, &inner) != 0)
 		return with_name(p, en, &inner, e);
-	t->stated = t->job.from;
-	p->tables = xgrow(p->tables, p->ntables, &p->cap_tables, sizeof(struct plan_table *));
-	p->tables[p->ntables++] = t;
-	if (!t->deduce && table_is_copy(&t->job))
+	t->show = o->show;
+	t->show_arg = o->show_arg;
+	plan_describe(p, &t->make);
+	if (t->make.waits == NULL && table_is_copy(&t->job))
 		return 0;
-	en->table = t;
-	plan_note(p, en, PLAN_RESAMPLED, "relative position bias");
+	plan_make(p, en, &t->make, "relative position bias");
 	return 0;
 }
 

@@ -4,9 +4,9 @@
 #ifndef LNN_PLAN_TABLES_H
 #define LNN_PLAN_TABLES_H
 
+#include "make/bias_table.h"
 #include "position/layout.h"
 #include "position/stage.h"
-#include "position/table.h"
 #include "text/pyre.h"
 #include "model/model.h"
 #include "plan/plan.h"
@@ -27,23 +27,17 @@ struct tables_opts {
 	enum resample_method method;
 	const struct model *model; /* target: layout, and shapes if there is no size; may be NULL */
 	enum index_policy index;
+	/* As in struct make_bias_table; may be NULL. */
+	void (*show)(void *arg, const struct make_bias_table *t, const double *before, const double *after);
+	void *show_arg;
 };
 
 /*
- * Gives every table among the living entries of p its job (plan_entry.table, if anything changes; p->tables has
- * all). Needs names and shapes only, except where a table that is not square must be understood from its index
+ * Puts a maker (make/bias_table.h) on every table among the living entries of p that changes, and has reports describe
+ * all of them. Needs names and shapes only, except where a table that is not square must be understood from its index
  * buffer. Errors name the tensor and what was expected. Tables of no known stage are left alone with a warning.
  * Returns 1 if there was a table, 0 if there was none (then nothing is dropped either), -1 after an error.
  */
 int plan_tables(struct plan *p, const struct tables_opts *o, struct err *e);
-
-/*
- * Settles a job that waits for its index buffer (plan_table.deduce): reads the buffer from c. Buffers that fit no
- * layout: a warning, and the layout stays as guessed. Done once; a no-op afterwards.
- */
-int table_resolve(struct plan *p, struct ckpt *c, struct plan_table *t, struct err *e);
-
-/* Settles all, in the order of their index buffers. */
-int plan_tables_resolve(struct plan *p, struct err *e);
 
 #endif

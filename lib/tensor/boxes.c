@@ -65,8 +65,9 @@ boxes_bytes(const struct boxes_range *r)
 	return bytes_of(r->tensor, r->to - r->from);
 }
 
-bool
-boxes_stored(const struct ckpt *c, const struct boxes_range *r, uint32_t *storage, uint64_t *offset)
+/* boxes_stored, but the bytes of each element may stand the other way round. */
+static bool
+is_run(const struct boxes_range *r, uint32_t *storage, uint64_t *offset)
 {
 	const struct tensor *t = r->tensor;
 	struct box box;
@@ -74,13 +75,23 @@ boxes_stored(const struct ckpt *c, const struct boxes_range *r, uint32_t *storag
 	if (boxes_count(t) != 1 || (t->flags & (TENSOR_CONJ | TENSOR_NEG)))
 		return false;
 	box = boxes_get(t, 0);
-	if ((c->storages[box.storage].flags & STORAGE_BIG_ENDIAN) && dtype_size(t->dtype) != 1)
-		return false;
 	if (!tensor_contiguous(&(struct tensor){ .shape = box.size, .stride = box.stride, .ndim = t->ndim }))
 		return false;
 	*storage = box.storage;
 	*offset = bytes_of(t, box.offset + r->from);
 	return true;
+}
+
+static bool
+is_turned(const struct ckpt *c, const struct tensor *t, uint32_t storage)
+{
+	return (c->storages[storage].flags & STORAGE_BIG_ENDIAN) && dtype_size(t->dtype) != 1;
+}
+
+bool
+boxes_stored(const struct ckpt *c, const struct boxes_range *r, uint32_t *storage, uint64_t *offset)
+{
+	return is_run(r, storage, offset) && !is_turned(c, r->tensor, *storage);
 }
 
 /* A part of a tensor. */
@@ -664,8 +675,12 @@ boxes_fill(struct ckpt *c, const struct boxes_range *r, void *p, struct err *err
 
 	if (boxes_bytes(r) == 0)
 		return 0;
-	if (boxes_stored(c, r, &storage, &offset))
-		return (r->once ? ckpt_next : ckpt_read)(c, storage, offset, p, (size_t)boxes_bytes(r), err);
+	if (is_run(r, &storage, &offset)) {
+		rc = (r->once ? ckpt_next : ckpt_read)(c, storage, offset, p, (size_t)boxes_bytes(r), err);
+		if (rc == 0 && is_turned(c, r->tensor, storage))
+			convert_swap(p, r->to - r->from, r->tensor->dtype);
+		return rc;
+	}
 	if (reader.item == 0)
 		return no_items(c, err);
 	rc = range(&reader, &g, 0, r->from, r->to, err);

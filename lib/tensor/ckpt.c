@@ -26,6 +26,7 @@ ckpt_close(struct ckpt *c)
 		c->ops->close(c);
 	vtree_free(c->tree);
 	arena_release(&c->arena);
+	free(c->done);
 	free(c->owned[0]);
 	free(c->owned[1]);
 	free(c);
@@ -97,10 +98,52 @@ ckpt_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct er
 	return 0;
 }
 
+static int
+pass_to(struct ckpt *c, uint32_t to, struct err *e)
+{
+	uint32_t from = c->passed;
+
+	if (to <= from)
+		return 0;
+	c->passed = to;
+	return c->ops->pass != NULL ? c->ops->pass(c, from, to, e) : 0;
+}
+
 int
 ckpt_done(struct ckpt *c, uint32_t storage, struct err *e)
 {
-	return c->ops->done != NULL ? c->ops->done(c, storage, e) : 0;
+	uint32_t to = c->passed;
+
+	if (c->done == NULL)
+		c->done = xcalloc(c->nstorages, 1);
+	c->done[storage] = 1;
+	while (to < c->nstorages && c->done[to])
+		to++;
+	return pass_to(c, to, e);
+}
+
+int
+ckpt_pass(struct ckpt *c, uint32_t storage, uint64_t off, struct err *e)
+{
+	struct source *src;
+	uint64_t start;
+
+	if (pass_to(c, storage, e) < 0)
+		return -1;
+	if (off > 0 && storage == c->passed && (src = ckpt_range(c, storage, &start)) != NULL)
+		source_forget(src, start + off);
+	return 0;
+}
+
+void
+ckpt_keep(struct ckpt *c, uint32_t storage, uint64_t off)
+{
+	struct source *src;
+	uint64_t start;
+
+	src = ckpt_range(c, storage, &start);
+	if (src != NULL)
+		source_keep(src, start + off);
 }
 
 int

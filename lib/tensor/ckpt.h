@@ -21,15 +21,17 @@ struct ckpt;
 
 /*
  * What a container offers to those who hold an open checkpoint; see the functions ckpt_* below. All but name may be
- * NULL: then storages lie at their offset as they are, their crc is that of the struct, done does nothing, finish
+ * NULL: then storages lie at their offset as they are, their crc is that of the struct, finish
  * is source_verify.
+ *
+ * pass: storages below to will not be read again; those below from were passed before. A stream forgets them.
  */
 struct ckpt_ops {
 	const char *name; /* "torch", "torch-legacy", "torchscript", "safetensors", "sharded" */
 	int (*locate)(struct ckpt *c, uint32_t storage, struct err *e);
 	int (*read)(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e);
 	int (*crc)(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct err *e);
-	int (*done)(struct ckpt *c, uint32_t storage, struct err *e);
+	int (*pass)(struct ckpt *c, uint32_t from, uint32_t to, struct err *e);
 	int (*finish)(struct ckpt *c, struct err *e);
 	void (*close)(struct ckpt *c);
 	struct source *(*range)(struct ckpt *c, uint32_t storage); /* which source; NULL: that of the ckpt */
@@ -58,6 +60,8 @@ struct ckpt {
 	const char *writer;         /* who wrote it, as far as that can be told ("torch 2.7 or later"); or NULL */
 	const char **shards;        /* file names of a sharded set */
 	uint32_t nshards;
+	uint8_t *done;              /* by storage: ckpt_done was called; NULL before the first call */
+	uint32_t passed;            /* storages below were passed */
 	void *owned[2];             /* freed at the end: arrays above that lie outside the arena */
 };
 
@@ -88,8 +92,17 @@ struct source *ckpt_range(struct ckpt *c, uint32_t storage, uint64_t *offset);
  */
 int ckpt_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct err *e);
 
-/* The storage's bytes are not needed again; a stream goes on behind it. */
+/*
+ * The storage will not be read again. Storages may be finished with in any order; a stream forgets those before the first
+ * one that may be read again.
+ */
 int ckpt_done(struct ckpt *c, uint32_t storage, struct err *e);
+
+/* Nothing before byte off of storage will be read again. storage may be nstorages, with off 0. */
+int ckpt_pass(struct ckpt *c, uint32_t storage, uint64_t off, struct err *e);
+
+/* Bytes of storage below off will be read again, although they are read now: a stream keeps them. */
+void ckpt_keep(struct ckpt *c, uint32_t storage, uint64_t off);
 
 /* Reads on to the end of the input and verifies it: sizes, the directory against what was seen, that a file did not change. */
 int ckpt_finish(struct ckpt *c, struct err *e);

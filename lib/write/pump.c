@@ -1,174 +1,249 @@
 #include "write/pump.h"
 
-#include "plan/tables.h"
+#include <stdlib.h>
+
+#include "base/xalloc.h"
+#include "io/crc32.h"
+
+/* Bytes copied at a time where they must be unpacked. */
+enum { PIECE = 1 << 20 };
 
 struct pump {
-	struct plan *plan;
-	const struct sealed *sealed;
-	struct writer w;
-	struct transform_ctx ctx;
-	uint32_t next; /* output storage to come */
-	bool disorder; /* the output's storages are not in the order of the inputs' */
+	const struct sealed *s;
 	const struct pump_opts *o;
+	struct writer w;
+	struct ckpt **inputs; /* by number */
+	struct make_work work;
+	struct buf *made;     /* by slot: elements on their way out */
+	uint32_t crc, *wants; /* CRC-32 of the storage under way; wants points to it where the format wants it */
+	uint64_t lost;
 };
 
-/* Is the input storage of transform i needed again after it, or another one before it? */
-static bool
-again(const struct pump *u, uint32_t i)
-{
-	const struct transform *t = &u->sealed->transforms[i], *next = t + 1;
-
-	return u->disorder || u->o->split != NULL ||
-	       (i + 1 < u->sealed->m.nstorages && next->input == t->input && next->storage == t->storage);
-}
-
-/* Output storages made from storage s of input i. */
 static int
-emit(struct pump *u, uint32_t input, uint32_t storage, struct err *e)
+emit(struct pump *u, const void *p, size_t n, struct err *e)
 {
-	const struct transform *t;
-	uint32_t crc;
-
-	for (; u->next < u->sealed->m.nstorages; u->next++) {
-		t = &u->sealed->transforms[u->next];
-		if (t->input != input || t->storage != storage)
-			break;
-		u->ctx.again = again(u, u->next);
-		if (writer_storage(&u->w, u->next, e) != 0 ||
-		    transform_run(&u->ctx, t, u->w.format->wants_crc ? &crc : NULL, e) != 0 ||
-		    writer_stored(&u->w, u->next, u->w.format->wants_crc ? crc : 0, e) != 0)
-			return -1;
-	}
-	return 0;
+	if (u->wants != NULL)
+		*u->wants = crc32_add(*u->wants, p, n);
+	return sink_write(u->w.out, p, n, e);
 }
 
-/* A layout that waits for the index buffer in this storage is read off while the bytes are at hand. */
-static int
-settle(struct pump *u, uint32_t input, uint32_t storage, struct err *e)
-{
-	struct ckpt *c = u->plan->inputs[input].sd->ckpt;
-	const struct plan_entry *en;
-	size_t i;
-
-	for (i = 0; u->plan->ntables > 0 && i < u->plan->nentries; i++) {
-		en = &u->plan->entries[i];
-		if (en->table == NULL || !en->table->deduce || u->plan->origins[en->origin].input != input)
-			continue;
-		if (c->tensors[en->table->index].storage == storage && table_resolve(u->plan, c, en->table, e) != 0)
-			return -1;
-	}
-	return 0;
-}
-
-static bool
-waiting(const struct pump *u)
-{
-	for (size_t i = 0; i < u->plan->ntables; i++)
-		if (u->plan->tables[i]->deduce)
-			return true;
-	return false;
-}
-
-/* Is no later shard in need of the storage? */
-static bool
-is_last(const struct pump *u, uint32_t input, uint32_t storage)
-{
-	uint32_t last = u->o->split == NULL ? 0 : u->o->split->last[input][storage];
-
-	return u->o->split == NULL || last == u->o->shard || (last == 0 && u->o->shard == 1);
-}
+/* ---- bytes as they are */
 
 static int
-pump_input(struct pump *u, uint32_t input, struct err *e)
+copy_unpacked(struct pump *u, const struct sealed_output *t, struct err *e)
 {
-	struct ckpt *c = u->plan->inputs[input].sd->ckpt;
-	bool tables = waiting(u);
+	unsigned char *piece = xmalloc(PIECE);
+	uint64_t at = t->off, end = t->off + t->len;
+	size_t n;
+	int rc = 0;
 
-	for (uint32_t s = 0; s < c->nstorages; s++) {
-		if (tables && settle(u, input, s, e) != 0)
-			return -1;
-		if (emit(u, input, s, e) != 0)
-			return -1;
-		if (!is_last(u, input, s))
-			continue;
-		if (ckpt_done(c, s, e) != 0)
-			return -1;
-		if (u->ctx.tick != NULL)
-			u->ctx.tick(u->ctx.tick_arg, c->storages[s].packed);
+	for (; rc == 0 && at < end; at += n) {
+		n = end - at < PIECE ? (size_t)(end - at) : PIECE;
+		rc = ckpt_read(u->inputs[t->input], t->storage, at, piece, n, e);
+		if (rc == 0)
+			rc = emit(u, piece, n, e);
 	}
-	return 0;
+	free(piece);
+	return rc;
 }
 
-/* Do the output's storages follow the inputs' storages? (Not where alignment made safetensors sort them.) */
-static bool
-in_order(const struct sealed *s)
-{
-	const struct transform *a, *b;
-
-	for (uint32_t i = 1; i < s->m.nstorages; i++) {
-		a = &s->transforms[i - 1];
-		b = &s->transforms[i];
-		if (b->input < a->input || (b->input == a->input && b->storage < a->storage))
-			return false;
-	}
-	return true;
-}
-
+/*
+ * The CRC of a whole storage is what its source states, even where it states it only behind the bytes (a stream): the
+ * output is the same from a file and from a pipe.
+ */
 static int
-pump_any_order(struct pump *u, struct err *e)
+stated_crc(struct pump *u, const struct sealed_output *t, bool computed, struct err *e)
 {
-	const struct transform *t;
+	struct ckpt *c = u->inputs[t->input];
+	uint32_t stated;
+	bool known;
 
-	if (plan_tables_resolve(u->plan, e) != 0)
+	if (ckpt_crc(c, t->storage, &stated, &known, e) < 0)
 		return -1;
-	while (u->next < u->sealed->m.nstorages) {
-		t = &u->sealed->transforms[u->next];
-		if (emit(u, t->input, t->storage, e) != 0)
-			return -1;
-	}
+	if (computed && known && stated != u->crc)
+		diag_warn(u->s->plan->diag, "%s: the CRC of storage '%.*s' is not that of its bytes", c->file,
+			  STR_ARG(c->storages[t->storage].key));
+	if (known)
+		u->crc = stated;
 	return 0;
 }
 
 static int
-pump_all(struct pump *u, struct err *e)
+copy(struct pump *u, const struct sealed_output *t, struct err *e)
 {
-	uint32_t i;
+	struct ckpt *c = u->inputs[t->input];
+	const struct storage *s = &c->storages[t->storage];
+	bool whole = u->wants != NULL && t->off == 0 && t->len == s->nbytes, stated = whole && (s->flags & STORAGE_CRC);
+	struct source *src;
+	uint64_t offset;
 
-	u->disorder = !in_order(u->sealed);
-	if (u->disorder && pump_any_order(u, e) != 0)
-		return -1;
-	for (i = 0; i < u->plan->ninputs; i++)
-		if (pump_input(u, i, e) != 0)
-			return -1;
-	if (u->next != u->sealed->m.nstorages)
-		return err_set(e, ERR_INPUT, "storage %u of the output was not written", u->next);
-	if (u->o->split != NULL && u->o->shard < u->o->split->n)
+	if (t->len == 0)
 		return 0;
-	for (i = 0; i < u->plan->ninputs; i++)
-		if (ckpt_finish(u->plan->inputs[i].sd->ckpt, e) != 0)
+	if (ckpt_locate(c, t->storage, e) < 0)
+		return -1;
+	src = ckpt_range(c, t->storage, &offset);
+	if (src == NULL)
+		return copy_unpacked(u, t, e);
+	if (sink_copy(u->w.out, src, offset + t->off, t->len, stated ? NULL : u->wants, e) < 0)
+		return -1;
+	return whole ? stated_crc(u, t, !stated, e) : 0;
+}
+
+/* ---- elements through makers */
+
+struct making {
+	struct pump *u;
+	uint64_t count, each; /* elements in all, in a piece */
+	size_t size;          /* of an element of the result */
+};
+
+static struct make_span
+piece_of(const struct making *k, uint64_t i, unsigned slot)
+{
+	uint64_t first = i * k->each, left = k->count - first;
+
+	return (struct make_span){ first, (size_t)(left < k->each ? left : k->each), slot };
+}
+
+static int
+make_one(void *arg, uint64_t i, unsigned slot, struct err *e)
+{
+	struct making *k = arg;
+	struct make_span span = piece_of(k, i, slot);
+
+	return make_run(&k->u->work, &span, buf_room(&k->u->made[slot], span.n * k->size), e);
+}
+
+static int
+take_one(void *arg, uint64_t i, unsigned slot, struct err *e)
+{
+	struct making *k = arg;
+
+	return emit(k->u, k->u->made[slot].p, piece_of(k, i, slot).n * k->size, e);
+}
+
+static int
+make(struct pump *u, const struct sealed_output *t, struct err *e)
+{
+	struct make_task task = { u->inputs, t->input, t->tensor, t->make };
+	struct making k = { .u = u };
+	struct make_form form;
+	int rc;
+
+	make_form_of(&form, t->tensor);
+	make_shape(t->make, &form);
+	k.count = make_count(&form);
+	k.size = dtype_size(form.dtype);
+	if (k.count == 0)
+		return 0;
+	rc = make_begin(&u->work, &task, e);
+	k.each = make_piece(&u->work);
+	if (rc == 0)
+		rc = pool_run(make_is_parallel(&u->work) ? u->o->pool : NULL, (k.count + k.each - 1) / k.each, make_one,
+			      take_one, &k, e);
+	u->lost += make_end(&u->work);
+	return rc;
+}
+
+/* ---- steps */
+
+static int
+write_output(struct pump *u, uint32_t i, struct err *e)
+{
+	const struct sealed_output *t = &u->s->outputs[i];
+
+	u->crc = 0;
+	if (writer_storage(&u->w, i, e) < 0 || (t->tensor == NULL ? copy : make)(u, t, e) < 0)
+		return -1;
+	return writer_stored(&u->w, i, u->crc, e);
+}
+
+/* Nothing before a byte of an input will be read again. */
+static int
+pass(struct pump *u, uint32_t input, struct sealed_place at, struct err *e)
+{
+	struct ckpt *c = u->inputs[input];
+	uint32_t first = c->passed;
+	uint64_t bytes = 0;
+
+	if (ckpt_pass(c, at.storage, at.off, e) < 0)
+		return -1;
+	for (uint32_t i = first; i < c->passed; i++)
+		bytes += c->storages[i].packed;
+	if (u->o->tick != NULL && c->passed > first)
+		u->o->tick(u->o->tick_arg, bytes);
+	return 0;
+}
+
+static int
+run_step(struct pump *u, const struct sealed_step *step, size_t read, struct err *e)
+{
+	const struct sealed_read *r = &u->s->reads[read], *end = &u->s->reads[step->reads_end];
+
+	for (const struct sealed_read *k = r; k < end; k++) {
+		if (!k->again)
+			continue;
+		if (ckpt_locate(u->inputs[k->input], k->storage, e) < 0)
+			return -1;
+		ckpt_keep(u->inputs[k->input], k->storage, k->end);
+	}
+	if (step->learns != NULL ? plan_learn(u->s->plan, step->entry, step->learns, e) < 0
+				 : write_output(u, step->output, e) < 0)
+		return -1;
+	for (const struct sealed_read *k = r; k < end; k++)
+		if (k->frees && pass(u, k->input, (struct sealed_place){ k->free_storage, k->free_off }, e) < 0)
 			return -1;
 	return 0;
+}
+
+static int
+finish_inputs(struct pump *u, struct err *e)
+{
+	for (uint32_t i = 0; i < u->s->plan->ninputs; i++)
+		if (pass(u, i, (struct sealed_place){ u->inputs[i]->nstorages, 0 }, e) < 0)
+			return -1;
+	for (uint32_t i = 0; i < u->s->plan->ninputs; i++)
+		if (ckpt_finish(u->inputs[i], e) < 0)
+			return -1;
+	return 0;
+}
+
+static int
+run_all(struct pump *u, struct err *e)
+{
+	size_t read = 0;
+
+	for (uint32_t i = 0; i < u->s->plan->ninputs; i++)
+		if (pass(u, i, u->s->start[i], e) < 0)
+			return -1;
+	for (size_t i = 0; i < u->s->nsteps; read = u->s->steps[i++].reads_end)
+		if (run_step(u, &u->s->steps[i], read, e) < 0)
+			return -1;
+	return u->s->last ? finish_inputs(u, e) : 0;
 }
 
 int
-plan_pump(struct plan *p, const struct sealed *s, const struct format_writer *f, struct sink *out,
-	  const struct pump_opts *o, uint64_t *lost, struct err *e)
+plan_pump(const struct sealed *s, struct sink *out, const struct pump_opts *o, uint64_t *lost, struct err *e)
 {
-	struct pump u = { .plan = p, .sealed = s, .o = o };
+	struct pump u = { .s = s, .o = o };
+	unsigned slots = pool_slots(o->pool);
 	int rc = -1;
 
-	u.ctx = (struct transform_ctx){ .plan = p,
-					.out = out,
-					.pool = o->pool,
-					.tick = o->tick,
-					.tick_arg = o->tick_arg,
-					.show = o->show,
-					.show_arg = o->show_arg };
-	if (writer_begin(&u.w, f, &s->m, out, e) == 0 && pump_all(&u, e) == 0 &&
+	u.wants = s->writer->wants_crc ? &u.crc : NULL;
+	u.inputs = xcalloc(s->plan->ninputs, sizeof(*u.inputs));
+	for (uint32_t i = 0; i < s->plan->ninputs; i++)
+		u.inputs[i] = s->plan->inputs[i].sd->ckpt;
+	u.made = xcalloc(slots, sizeof(*u.made));
+	make_work_init(&u.work, slots);
+	if (writer_begin(&u.w, s->writer, &s->m, out, e) == 0 && run_all(&u, e) == 0 &&
 	    (o->ready == NULL || o->ready(o->ready_arg, e) == 0))
 		rc = writer_finish(&u.w, e);
 	writer_release(&u.w);
-	transform_release(&u.ctx);
-	*lost = u.ctx.lost;
+	make_work_release(&u.work);
+	for (unsigned i = 0; i < slots; i++)
+		buf_release(&u.made[i]);
+	free(u.made);
+	free(u.inputs);
+	*lost = u.lost;
 	return rc;
 }

@@ -1,99 +1,568 @@
 #include "write/seal.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/strmap.h"
 #include "base/xalloc.h"
+#include "tensor/boxes.h"
 #include "tensor/convert.h"
-#include "write/seal_priv.h"
 
-/* The call around a tensor, and the tensors in it (scales of a quantised one), come along. */
-static void
-want_wrap(struct seal *l, uint32_t at, uint32_t wrap)
+/* A tensor of the output. Its number is that of the manifest's tensor. */
+struct seal_tensor {
+	uint32_t input, tensor;        /* of the input's checkpoint */
+	uint32_t next;                 /* further one made of the same tensor by other makers; UINT32_MAX: none */
+	uint32_t wrap;                 /* in the output's tree: the call that wraps it, or VALUE_ABSENT */
+	struct plan_entry *entry;      /* NULL: it belongs to the rest, or is a part of a tensor */
+	const struct make_chain *edit; /* the makers of the entry, or of the tensor that it is a part of */
+	const struct make_chain *make; /* edit, and perhaps seal_opts.views */
+	bool view;                     /* seal_opts.views is the last of them */
+};
+
+/* A storage that the rest refers to by itself. */
+struct seal_storage {
+	uint32_t input, storage;
+	uint32_t out; /* of the output; UINT32_MAX: none yet */
+};
+
+/* For a copier: whose leaves it meets. */
+struct seal_leaves {
+	struct seal *l;
+	uint32_t input;
+	const uint32_t *edited;        /* NULL, or by tensor: what an edit in place made of it */
+	const struct make_chain *make; /* works on floating tensors */
+};
+
+/* Copies tensors that are made of parts, whose parts are edited. */
+struct seal_parts {
+	struct seal_leaves leaves;
+	struct value_copier copier;
+};
+
+/* Values of edited. EDIT_TENSOR + n is tensor n of the output. */
+enum { EDIT_NONE = 0, EDIT_DROP = 1, EDIT_TENSOR = 2 };
+
+struct seal {
+	struct plan *p;
+	struct seal_opts o;
+	struct make_chain none; /* of tensors of the rest */
+
+	/* Kept from file to file: only what the last file has set is reset. */
+	uint32_t **tensors;           /* by input and tensor: its first seal_tensor, or UINT32_MAX */
+	uint32_t **storages;          /* by input (NULL: none yet) and storage: its seal_storage, or UINT32_MAX */
+	struct seal_leaves *leaves;   /* by input; for the copiers */
+	struct value_copier *copiers; /* by input; into the tree */
+	size_t *all;                  /* living entries, if there is no split */
+	size_t nall;
+
+	/* Of the present file. */
+	struct sealed *s;
+	uint32_t file;
+	const size_t *entries; /* those that are written; modules, too */
+	size_t nentries;
+	struct seal_tensor *out;
+	size_t nout, cap_out;
+	struct seal_storage *bare;
+	size_t nbare, cap_bare;
+	struct seal_parts **parts; /* by input and makers, as they were needed */
+	size_t nparts, cap_parts;
+	struct err wrap_err; /* the first failure of copying a wrap */
+};
+
+static struct ckpt *
+ckpt_of(const struct seal *l, uint32_t input)
 {
-	uint32_t copied = value_copy(&l->copiers[l->wants[at].input], wrap, &l->wrap_err);
-
-	l->wants[at].wrap = copied;
+	return l->p->inputs[input].sd->ckpt;
 }
 
-/* seal_want, of a tensor that becomes to. */
-static uint32_t
-want_as(struct seal *l, uint32_t input, uint32_t tensor, uint8_t to, struct plan_entry *entry)
+static const struct tensor *
+tensor_of(const struct seal *l, const struct seal_tensor *x)
 {
-	const struct tensor *t = &l->p->inputs[input].sd->ckpt->tensors[tensor];
-	struct plan_table *table = entry == NULL ? NULL : entry->table;
-	uint32_t at = l->heads[input][tensor];
-	struct want *w;
+	return &ckpt_of(l, x->input)->tensors[x->tensor];
+}
 
-	for (; at != UINT32_MAX; at = l->wants[at].next) {
-		w = &l->wants[at];
-		if (w->to == to && (w->entry == NULL ? NULL : w->entry->table) == table)
-			return at;
-		if (w->to == to && w->entry != NULL && w->entry->table != NULL && table != NULL)
-			return at; /* one tensor under two names: resampled once */
+static const struct storage *
+storage_of(const struct seal *l, const struct seal_tensor *x)
+{
+	return &ckpt_of(l, x->input)->storages[tensor_of(l, x)->storage];
+}
+
+/* ---- which tensors the output has */
+
+static bool
+is_plain(const struct tensor *t)
+{
+	return t->more == NULL || t->more->nboxes == 0;
+}
+
+/* Does t look at a part of its storage, and is it not to go on doing so? */
+static bool
+is_view(const struct seal *l, uint32_t input, const struct tensor *t, const struct make_chain *make)
+{
+	return l->o.views != NULL && l->o.writer->shares && is_plain(t) && boxes_count(t) == 1 && !make_is_new(make) &&
+	       !tensor_covers(t, ckpt_of(l, input)->storages[t->storage].nbytes);
+}
+
+/* Adds a tensor of the output and returns its number. */
+static uint32_t
+add_tensor(struct seal *l, const struct make_input *in, const struct make_chain *edit, struct plan_entry *en)
+{
+	struct seal_tensor x = { in->input, in->tensor, UINT32_MAX, VALUE_ABSENT, en, edit, edit, false };
+	struct make_chain *with;
+
+	if (is_view(l, in->input, &ckpt_of(l, in->input)->tensors[in->tensor], edit)) {
+		with = arena_alloc(&l->s->arena, sizeof(*with));
+		*with = *edit;
+		make_append(with, &l->s->arena, l->o.views);
+		x.make = with;
+		x.view = true;
 	}
-	l->wants = xgrow(l->wants, l->nwants, &l->cap_wants, sizeof(*l->wants));
-	at = (uint32_t)l->nwants++;
-	l->wants[at] = (struct want){ input, tensor, l->heads[input][tensor], VALUE_ABSENT, to, entry };
-	l->heads[input][tensor] = at;
-	if (t->wrap != VALUE_ABSENT)
-		want_wrap(l, at, t->wrap);
+	l->out = xgrow(l->out, l->nout, &l->cap_out, sizeof(*l->out));
+	l->out[l->nout] = x;
+	return (uint32_t)l->nout++;
+}
+
+/* One tensor under two names is made once, by the makers of the first name. */
+static bool
+made_alike(const struct make_chain *a, const struct make_chain *b)
+{
+	return make_same(a, b) || (make_is_new(a) && make_is_new(b));
+}
+
+/*
+ * The number of the output tensor for a tensor of an input; edit and en as in struct seal_tensor. The same question gives
+ * the same number. The call around a tensor, and the tensors in it (scales of a quantised one), come along.
+ */
+static uint32_t
+find_tensor(struct seal *l, const struct make_input *in, const struct make_chain *edit, struct plan_entry *en)
+{
+	const struct tensor *t = &ckpt_of(l, in->input)->tensors[in->tensor];
+	uint32_t *first = &l->tensors[in->input][in->tensor], at, copied;
+
+	for (at = *first; at != UINT32_MAX; at = l->out[at].next)
+		if (made_alike(l->out[at].edit, edit))
+			return at;
+	at = add_tensor(l, in, edit, en);
+	l->out[at].next = *first;
+	*first = at;
+	if (t->wrap != VALUE_ABSENT) {
+		copied = value_copy(&l->copiers[in->input], t->wrap, &l->wrap_err);
+		l->out[at].wrap = copied;
+	}
 	return at;
 }
 
-uint32_t
-seal_want(struct seal *l, uint32_t input, uint32_t tensor, struct plan_entry *entry)
+static uint32_t
+find_storage(struct seal *l, uint32_t input, uint32_t storage)
 {
-	uint8_t dtype = l->p->inputs[input].sd->ckpt->tensors[tensor].dtype;
+	size_t size = ckpt_of(l, input)->nstorages * sizeof(**l->storages);
+	uint32_t *at;
 
-	return want_as(l, input, tensor, entry != NULL && entry->dtype != DTYPE_UNKNOWN ? entry->dtype : dtype, entry);
+	if (l->storages[input] == NULL)
+		l->storages[input] = memset(xmalloc(size), 0xff, size);
+	at = &l->storages[input][storage];
+	if (*at != UINT32_MAX)
+		return *at;
+	l->bare = xgrow(l->bare, l->nbare, &l->cap_bare, sizeof(*l->bare));
+	l->bare[l->nbare] = (struct seal_storage){ input, storage, UINT32_MAX };
+	*at = (uint32_t)l->nbare++;
+	return *at;
 }
 
-/* ---- tensors of parts that are cast */
-
+/* value_copier.leaf. */
 static uint32_t
-cast_leaf(void *arg, enum value_leaf kind, uint32_t index)
+take_leaf(void *arg, enum value_leaf kind, uint32_t index)
 {
-	const struct seal_leaves *v = arg;
-	const struct tensor *t;
+	struct seal_leaves *v = arg;
 
 	if (kind == LEAF_STORAGE)
-		return seal_leaf(arg, kind, index);
-	t = &v->l->p->inputs[v->input].sd->ckpt->tensors[index];
-	return want_as(v->l, v->input, index, dtype_is_float(t->dtype) && convert_castable(t->dtype, v->to) ? v->to : t->dtype,
-		       NULL);
+		return find_storage(v->l, v->input, index);
+	if (v->edited != NULL && v->edited[index] == EDIT_DROP)
+		return LEAF_DROP;
+	if (v->edited != NULL && v->edited[index] >= EDIT_TENSOR)
+		return v->edited[index] - EDIT_TENSOR;
+	return find_tensor(v->l, &(struct make_input){ v->input, index }, &v->l->none, NULL);
 }
 
+/* ---- tensors that are made of parts */
+
+/* The dtype that makers give to items of dtype; the same if they are not for them. */
+static enum dtype
+edited_dtype(const struct make_chain *make, enum dtype dtype)
+{
+	struct make_form form = { .dtype = (uint8_t)dtype };
+
+	if (!dtype_is_float(dtype))
+		return dtype;
+	make_shape(make, &form);
+	return convert_castable(dtype, (enum dtype)form.dtype) ? (enum dtype)form.dtype : dtype;
+}
+
+/* Makers that change the dtype of a part work on it. What else they do has no meaning for parts. */
+static uint32_t
+take_part(void *arg, enum value_leaf kind, uint32_t index)
+{
+	const struct seal_leaves *v = arg;
+	enum dtype dtype;
+
+	if (kind == LEAF_STORAGE)
+		return take_leaf(arg, kind, index);
+	dtype = (enum dtype)ckpt_of(v->l, v->input)->tensors[index].dtype;
+	return find_tensor(v->l, &(struct make_input){ v->input, index },
+			   edited_dtype(v->make, dtype) != dtype ? v->make : &v->l->none, NULL);
+}
+
+/* The dtypes that calls name become those of the parts. */
 static struct str
-cast_global(void *arg, struct str module, struct str name)
+take_global(void *arg, struct str module, struct str name)
 {
 	const struct seal_leaves *v = arg;
 
-	return str_eqc(module, "torch") && dtype_is_float(dtype_by_name(name)) ? str_c(dtype_name(v->to)) : name;
+	return str_eqc(module, "torch") && dtype_is_float(dtype_by_name(name))
+		       ? str_c(dtype_name(edited_dtype(v->make, dtype_by_name(name))))
+		       : name;
 }
 
-struct value_copier *
-seal_cast_copier(struct seal *l, uint32_t input, enum dtype to)
+/* The copier of an input for tensors whose parts are edited by make. */
+static struct value_copier *
+parts_copier(struct seal *l, uint32_t input, const struct make_chain *make)
 {
-	struct seal_cast *k;
+	struct seal_parts *k;
 
-	for (size_t i = 0; i < l->ncasts; i++)
-		if (l->casts[i]->input == input && l->casts[i]->leaves.to == to)
-			return &l->casts[i]->copier;
-	l->casts = xgrow(l->casts, l->ncasts, &l->cap_casts, sizeof(struct seal_cast *));
-	k = l->casts[l->ncasts++] = xcalloc(1, sizeof(*k));
-	k->input = input;
-	k->leaves = (struct seal_leaves){ .l = l, .input = input, .to = (uint8_t)to };
-	k->copier = (struct value_copier){ .leaf = cast_leaf, .global = cast_global, .arg = &k->leaves, .dst = l->s->tree,
-					   .src = l->p->inputs[input].sd->ckpt->tree };
+	for (size_t i = 0; i < l->nparts; i++)
+		if (l->parts[i]->leaves.input == input && make_same(l->parts[i]->leaves.make, make))
+			return &l->parts[i]->copier;
+	l->parts = xgrow(l->parts, l->nparts, &l->cap_parts, sizeof(struct seal_parts *));
+	k = l->parts[l->nparts++] = xcalloc(1, sizeof(*k));
+	k->leaves = (struct seal_leaves){ .l = l, .input = input, .make = make };
+	k->copier = (struct value_copier){ .leaf = take_part,
+					   .global = take_global,
+					   .arg = &k->leaves,
+					   .dst = l->s->tree,
+					   .src = ckpt_of(l, input)->tree };
 	return &k->copier;
 }
 
-bool
-seal_writes(const struct seal *l, size_t i)
+/* ---- a state dict made anew */
+
+static int
+add_entry(struct seal *l, uint32_t dict, struct plan_entry *en, struct err *e)
 {
-	return l->p->entries[i].alive && (l->o->split == NULL || l->o->split->shard[i] == l->o->shard);
+	struct vtree *t = l->s->tree;
+	const struct sd_entry *src = plan_source(l->p, en);
+	uint32_t input = l->p->origins[en->origin].input, val;
+
+	if (src->kind == SD_TENSOR)
+		val = value_new_leaf(t, LEAF_TENSOR,
+				     find_tensor(l, &(struct make_input){ input, src->tensor }, &en->make, en));
+	else if (en->make.n > 0)
+		val = value_copy(parts_copier(l, input, &en->make), src->value, e);
+	else
+		val = value_copy(&l->copiers[input], src->value, e);
+	if (val == VALUE_ABSENT)
+		return e->code == ERR_NONE ? 0 : -1;
+	value_set(t, dict, value_new_text(t, VALUE_STR, en->name), val);
+	return 0;
+}
+
+/* _metadata, its modules under their present paths; of two that came to one path the later stands. */
+static int
+add_modules(struct seal *l, uint32_t dict, struct err *e)
+{
+	struct vtree *t = l->s->tree;
+	const struct plan *p = l->p;
+	uint32_t modules = VALUE_ABSENT, val, state;
+	struct strmap last = STRMAP_INIT;
+	const struct plan_entry *en;
+	struct str path;
+	uint64_t at;
+	size_t i;
+
+	for (i = l->nentries; i-- > 0;)
+		if (p->entries[l->entries[i]].module)
+			strmap_add(&last, p->entries[l->entries[i]].name, i);
+	for (i = 0; i < l->nentries; i++) {
+		en = &p->entries[l->entries[i]];
+		if (!en->module || !strmap_get(&last, en->name, &at) || at != i)
+			continue;
+		val = value_copy(&l->copiers[p->origins[en->origin].input], en->meta_value, e);
+		if (val == VALUE_ABSENT)
+			break;
+		if (modules == VALUE_ABSENT)
+			modules = value_new_ordered(t);
+		path = en->name;
+		if (path.len > 0 && path.p[path.len - 1] == '.')
+			path.len--;
+		value_set(t, modules, value_new_text(t, VALUE_STR, path), val);
+	}
+	strmap_release(&last);
+	if (i < l->nentries)
+		return -1;
+	if (modules != VALUE_ABSENT) {
+		state = value_new_seq(t, VALUE_DICT);
+		value_set(t, state, value_new_text(t, VALUE_STR, str_c("_metadata")), modules);
+		value_set_state(t, dict, state);
+	}
+	return 0;
+}
+
+static uint32_t
+state_dict(struct seal *l, struct err *e)
+{
+	const struct statedict *sd = l->p->inputs[0].sd;
+	bool ordered = sd->ordered || sd->ckpt->tree == NULL || sd->metadata != VALUE_ABSENT;
+	uint32_t dict = ordered ? value_new_ordered(l->s->tree) : value_new_seq(l->s->tree, VALUE_DICT);
+	struct plan *p = l->p;
+
+	for (size_t i = 0; i < l->nentries; i++)
+		if (!p->entries[l->entries[i]].module && add_entry(l, dict, &p->entries[l->entries[i]], e) != 0)
+			return VALUE_ABSENT;
+	return ordered && add_modules(l, dict, e) != 0 ? VALUE_ABSENT : dict;
+}
+
+/* ---- what is carried beside it */
+
+static bool
+is_carried(struct seal *l, struct str key, bool *asked)
+{
+	const struct seal_opts *o = &l->o;
+
+	for (size_t i = 0; i < o->ncarry; i++) {
+		if (str_eq(o->carry[i], key)) {
+			asked[i] = true;
+			return true;
+		}
+	}
+	return o->carry_all;
+}
+
+/* Is key the first part of the dotted path, with more behind it? Then that is in *rest. */
+static bool
+leads_on(struct str path, struct str key, struct str *rest)
+{
+	if (!str_starts(path, key) || path.len <= key.len || path.p[key.len] != '.')
+		return false;
+	*rest = str_from(path, key.len + 1);
+	return true;
+}
+
+/*
+ * The root entry that holds the state dict is not part of the rest; of a nested place, whose path from here this is, what
+ * lies beside it is. Another entry that is the same dict (an EMA that was never told apart) goes along as it was.
+ */
+static int
+carry_entry(struct seal *l, uint32_t root, uint32_t key, uint32_t val, struct str path, struct err *e)
+{
+	const struct statedict *sd = l->p->inputs[0].sd;
+	const struct vtree *src = sd->ckpt->tree;
+	struct vtree *t = l->s->tree;
+	const bool text = value_is_text(src, key);
+	uint32_t copied, i;
+	struct str rest;
+
+	if (val == sd->place && (!text || str_eq(path, value_text(src, key))))
+		return 0;
+	if (text && value_kind(src, val) == VALUE_DICT && leads_on(path, value_text(src, key), &rest)) {
+		copied = value_ordered(src, val) ? value_new_ordered(t) : value_new_seq(t, VALUE_DICT);
+		for (i = 0; i < value_len(src, val); i++)
+			if (carry_entry(l, copied, value_key(src, val, i), value_val(src, val, i), rest, e) != 0)
+				return -1;
+	} else {
+		copied = value_copy(&l->copiers[0], val, e);
+	}
+	if (copied == VALUE_ABSENT)
+		return e->code == ERR_NONE ? 0 : -1;
+	key = text ? value_new_text(t, VALUE_STR, value_text(src, key)) : value_copy(&l->copiers[0], key, e);
+	if (key == VALUE_ABSENT)
+		return e->code == ERR_NONE ? 0 : -1;
+	value_set(t, root, key, copied);
+	return 0;
+}
+
+static int
+carry(struct seal *l, uint32_t root, struct err *e)
+{
+	const struct statedict *sd = l->p->inputs[0].sd;
+	const struct vtree *src = sd->ckpt->tree;
+	const struct seal_opts *o = &l->o;
+	bool *asked = xcalloc(o->ncarry, sizeof(*asked)), text;
+	uint32_t from = sd->ckpt->root, key;
+	size_t i,
+		n = src == NULL || value_kind(src, from) != VALUE_DICT || from == sd->place ? 0 : value_len(src, from);
+	int rc = 0;
+
+	for (i = 0; rc == 0 && i < n; i++) {
+		key = value_key(src, from, i);
+		text = value_is_text(src, key); /* what is not can only be meant by --carry-all */
+		if (text ? !is_carried(l, value_text(src, key), asked) : !o->carry_all)
+			continue;
+		if (text && str_eq(value_text(src, key), o->under) && value_val(src, from, i) != sd->place)
+			rc = err_set(e, ERR_USAGE,
+				     "%s: cannot carry %.*s: the state dict is written there; name another place with "
+				     "--under",
+				     sd->ckpt->file, STR_ARG(o->under));
+		else
+			rc = carry_entry(l, root, key, value_val(src, from, i), sd->key, e);
+	}
+	for (i = 0; rc == 0 && i < o->ncarry; i++)
+		if (!asked[i])
+			rc = err_set(e, ERR_INPUT, "%s: nothing to carry: no %.*s at its root", sd->ckpt->file,
+				     STR_ARG(o->carry[i]));
+	free(asked);
+	return rc;
+}
+
+static int
+build_tree(struct seal *l, struct err *e)
+{
+	struct vtree *t = l->s->tree;
+	uint32_t dict = state_dict(l, e), root;
+
+	if (dict == VALUE_ABSENT)
+		return -1;
+	l->s->m.root = dict;
+	if (l->o.shape != SEAL_UNDER)
+		return 0;
+	root = value_new_seq(t, VALUE_DICT);
+	value_set(t, root, value_new_text(t, VALUE_STR, l->o.under), dict);
+	l->s->m.root = root;
+	return carry(l, root, e);
+}
+
+/* ---- the first input's object, edited in place */
+
+/* Dicts along a dotted path that end in inner. */
+static uint32_t
+put_below(struct vtree *t, struct str path, uint32_t inner)
+{
+	const char *dot;
+	struct str last;
+	uint32_t dict;
+
+	while (path.len > 0) {
+		dot = memrchr(path.p, '.', path.len);
+		last = dot == NULL ? path : str_from(path, (size_t)(dot - path.p) + 1);
+		path.len = dot == NULL ? 0 : (size_t)(dot - path.p);
+		dict = value_new_seq(t, VALUE_DICT);
+		value_set(t, dict, value_new_text(t, VALUE_STR, last), inner);
+		inner = dict;
+	}
+	return inner;
+}
+
+/* Fills edited. What becomes of an object becomes of all its names. */
+static int
+edit_tensors(struct seal *l, uint32_t *edited, struct err *e)
+{
+	const struct ckpt *c = ckpt_of(l, 0);
+	struct plan_entry **owners = xcalloc(c->ntensors, sizeof(struct plan_entry *)), *en;
+	uint32_t tensor;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < l->p->nentries; i++) {
+		en = &l->p->entries[i];
+		if (en->module || plan_source(l->p, en)->kind != SD_TENSOR)
+			continue;
+		tensor = plan_source(l->p, en)->tensor;
+		if (owners[tensor] != NULL &&
+		    (owners[tensor]->alive != en->alive || !made_alike(&owners[tensor]->make, &en->make)))
+			rc = err_input(e, c->file,
+				       "'%.*s' and '%.*s' are one tensor, of which only one name is to change",
+				       STR_ARG(owners[tensor]->name), STR_ARG(en->name));
+		owners[tensor] = en;
+		edited[tensor] = EDIT_DROP;
+		if (en->alive)
+			edited[tensor] = find_tensor(l, &(struct make_input){ 0, tensor }, &en->make, en) + EDIT_TENSOR;
+	}
+	free(owners);
+	return rc;
+}
+
+static int
+edit_tree(struct seal *l, struct err *e)
+{
+	const struct statedict *sd = l->p->inputs[0].sd;
+	uint32_t *edited = xcalloc(sd->ckpt->ntensors, sizeof(*edited)), root = VALUE_ABSENT;
+	struct seal_leaves leaves = { .l = l, .edited = edited };
+	struct value_copier copier = { .leaf = take_leaf, .arg = &leaves, .dst = l->s->tree, .src = sd->ckpt->tree };
+
+	if (edit_tensors(l, edited, e) == 0)
+		root = value_copy(&copier, l->o.drop_rest ? sd->place : sd->ckpt->root, e);
+	value_copier_release(&copier);
+	free(edited);
+	if (root == VALUE_ABSENT)
+		return -1;
+	l->s->m.root = l->o.drop_rest ? put_below(l->s->tree, sd->key, root) : root;
+	return 0;
+}
+
+/* Builds the tree and its root, finding tensors as it meets them. */
+static int
+make_tree(struct seal *l, struct err *e)
+{
+	l->s->m.tree = l->s->tree;
+	if (l->o.shape == SEAL_IN_PLACE && ckpt_of(l, 0)->tree != NULL)
+		return edit_tree(l, e);
+	return build_tree(l, e);
+}
+
+/* ---- safetensors: names and metadata instead of a tree */
+
+static int
+composite(const struct plan *p, const struct plan_entry *en, struct err *e)
+{
+	return err_input(e, plan_file(p, en),
+			 "%.*s: not a plain tensor (sparse, quantised or without data); safetensors cannot hold it; "
+			 "drop it or use --to torch",
+			 STR_ARG(en->name));
+}
+
+/* Each name is a tensor of its own. */
+static int
+list_tensors(struct seal *l, struct err *e)
+{
+	struct str example = STR_LIT("");
+	uint64_t others = 0;
+	struct plan_entry *en;
+
+	for (size_t i = 0; i < l->nentries; i++) {
+		en = &l->p->entries[l->entries[i]];
+		if (en->module)
+			continue;
+		if (plan_source(l->p, en)->kind == SD_OTHER) {
+			example = others++ == 0 ? en->name : example;
+			plan_note(l->p, en, PLAN_DROPPED, "safetensors holds tensors only");
+			continue;
+		}
+		if (plan_source(l->p, en)->kind != SD_TENSOR)
+			return composite(l->p, en, e);
+		add_tensor(l, &(struct make_input){ l->p->origins[en->origin].input, plan_source(l->p, en)->tensor },
+			   &en->make, en);
+	}
+	if (others > 0)
+		diag_warn(l->p->diag,
+			  "%llu entries of the state dict are no tensors and are left out of safetensors (%.*s)",
+			  (unsigned long long)others, STR_ARG(example));
+	return 0;
+}
+
+static void
+flat_metadata(struct seal *l)
+{
+	static const struct str key = STR_LIT("format"), value = STR_LIT("pt");
+	const struct ckpt *c = l->p->inputs[0].sd->ckpt;
+
+	if (c->nmeta > 0) {
+		l->s->m.meta_keys = c->meta_keys;
+		l->s->m.meta_values = c->meta_values;
+		l->s->m.nmeta = c->nmeta;
+		return;
+	}
+	l->s->m.meta_keys = &key;
+	l->s->m.meta_values = &value;
+	l->s->m.nmeta = 1;
 }
 
 /* ---- checks on names */
@@ -130,140 +599,757 @@ check_names(const struct plan *p, struct err *e)
 	return rc;
 }
 
-/* ---- safetensors: names and metadata instead of a tree */
+/* ---- places */
 
-static int
-composite(const struct plan *p, const struct plan_entry *en, struct err *e)
+/*
+ * Where the container shares storages, all tensors that look at one storage of an input go on looking at one storage of
+ * the output, except those that become something of their own. Where it does not, every tensor is on its own.
+ */
+
+/* A tensor of the output on its way to a storage. */
+struct seal_place {
+	uint32_t number; /* of the tensor */
+	uint32_t input, storage;
+	bool own;        /* gets a storage of its own */
+	uint64_t offset; /* in bytes, for the order of those in one storage */
+};
+
+struct seal_places {
+	struct seal *l;
+	struct seal_place *all;
+	size_t n;
+};
+
+static struct make_form
+form_of(const struct seal *l, const struct seal_tensor *x)
 {
-	return err_input(e, plan_file(p, en),
-			 "%.*s: not a plain tensor (sparse, quantised or without data); safetensors cannot hold it; "
-			 "drop it or use --to torch",
-			 STR_ARG(en->name));
+	struct make_form form;
+
+	make_form_of(&form, tensor_of(l, x));
+	make_shape(x->make, &form);
+	return form;
+}
+
+static bool
+is_turned(const struct seal *l, const struct seal_tensor *x)
+{
+	return (storage_of(l, x)->flags & STORAGE_BIG_ENDIAN) != 0;
+}
+
+/*
+ * Must a tensor leave its storage? Makers that work on each item alone can take a storage along as a whole, if its items
+ * are those of the tensor. An untyped storage's items are what its tensors say.
+ */
+static bool
+leaves_storage(const struct seal *l, const struct seal_tensor *x)
+{
+	const struct tensor *t = tensor_of(l, x);
+	const struct storage *s;
+
+	if (!l->o.writer->shares || !make_is_each(x->make) || !is_plain(t))
+		return true;
+	s = storage_of(l, x);
+	if (x->make->n == 0 && !is_turned(l, x))
+		return false;
+	return s->untyped || s->dtype != t->dtype;
+}
+
+/* Makers take a storage along whole only if they are the same for every tensor that stays in it. */
+static void
+part_mixed(struct seal_places *pl, size_t from, size_t to)
+{
+	const struct make_chain *first = NULL;
+	const struct seal_tensor *x;
+	bool mixed = false;
+
+	for (size_t i = from; i < to; i++) {
+		x = &pl->l->out[pl->all[i].number];
+		if (pl->all[i].own)
+			continue;
+		mixed = mixed || (first != NULL && !make_same(first, x->make));
+		first = x->make;
+	}
+	for (size_t i = from; mixed && i < to; i++)
+		if (pl->l->out[pl->all[i].number].make->n > 0)
+			pl->all[i].own = true;
 }
 
 static int
-flat_wants(struct seal *l, struct err *e)
+by_source(const void *a, const void *b)
 {
-	uint64_t others = 0;
-	struct str example = STR_LIT("");
-	struct plan_entry *en;
+	const struct seal_place *x = a, *y = b;
 
-	for (size_t i = 0; i < l->p->nentries; i++) {
-		en = &l->p->entries[i];
-		if (!seal_writes(l, i) || en->module)
-			continue;
-		if (plan_source(l->p, en)->kind == SD_OTHER) {
-			example = others++ == 0 ? en->name : example;
-			plan_note(l->p, en, PLAN_DROPPED, "safetensors holds tensors only");
+	if (x->input != y->input)
+		return x->input < y->input ? -1 : 1;
+	if (x->storage != y->storage)
+		return x->storage < y->storage ? -1 : 1;
+	if (x->own != y->own)
+		return x->own ? 1 : -1;
+	if (x->offset != y->offset)
+		return x->offset < y->offset ? -1 : 1;
+	return x->number < y->number ? -1 : x->number > y->number;
+}
+
+/* Where the tensors at from that look at one storage end. */
+static size_t
+group_end(const struct seal_places *pl, size_t from)
+{
+	size_t i = from;
+
+	while (i < pl->n && pl->all[i].input == pl->all[from].input && pl->all[i].storage == pl->all[from].storage)
+		i++;
+	return i;
+}
+
+static void
+list_places(struct seal_places *pl)
+{
+	struct seal *l = pl->l;
+	const struct seal_tensor *x;
+	const struct tensor *t;
+	struct box box;
+	size_t i, j;
+
+	pl->all = xreallocn(NULL, l->nout, sizeof(*pl->all));
+	for (i = 0; i < l->nout; i++) {
+		x = &l->out[i];
+		t = tensor_of(l, x);
+		if (boxes_count(t) == 0) { /* which no container can say */
+			l->s->m.tensors[i] = *t;
 			continue;
 		}
-		if (plan_source(l->p, en)->kind != SD_TENSOR)
-			return composite(l->p, en, e);
-		/* each name is a tensor of its own */
-		l->wants = xgrow(l->wants, l->nwants, &l->cap_wants, sizeof(*l->wants));
-		l->wants[l->nwants++] =
-			(struct want){ l->p->origins[en->origin].input,
-				       plan_source(l->p, en)->tensor,
-				       UINT32_MAX,
-				       VALUE_ABSENT,
-				       en->dtype != DTYPE_UNKNOWN ? en->dtype : plan_tensor(l->p, en)->dtype,
-				       en };
+		box = boxes_get(t, 0);
+		pl->all[pl->n++] = (struct seal_place){ (uint32_t)i, x->input, box.storage, leaves_storage(l, x),
+							box.offset * dtype_size(t->dtype) };
 	}
-	if (others > 0)
-		diag_warn(l->p->diag,
-			  "%llu entries of the state dict are no tensors and are left out of safetensors (%.*s)",
-			  (unsigned long long)others, STR_ARG(example));
-	return 0;
+	qsort(pl->all, pl->n, sizeof(*pl->all), by_source);
+	for (i = 0; i < pl->n; i = j) {
+		j = group_end(pl, i);
+		part_mixed(pl, i, j);
+		qsort(pl->all + i, j - i, sizeof(*pl->all), by_source);
+	}
+}
+
+/* ---- storages of the output */
+
+static uint32_t
+add_storage(struct seal *l, const struct manifest_storage *ms, const struct sealed_output *out)
+{
+	l->s->m.storages[l->s->m.nstorages] = *ms;
+	l->s->outputs[l->s->m.nstorages] = *out;
+	return l->s->m.nstorages++;
+}
+
+/* A storage of an input as a whole. If its items change, they are read as one tensor of that dtype. */
+static uint32_t
+whole_storage(struct seal *l, uint32_t input, uint32_t storage, uint8_t dtype, const struct make_chain *make)
+{
+	const struct storage *s = &ckpt_of(l, input)->storages[storage];
+	struct manifest_storage ms = { s->nbytes, s->dtype, s->untyped };
+	struct sealed_output out = { .input = input, .storage = storage, .len = s->nbytes, .make = make };
+	struct make_form form = { .dtype = dtype, .ndim = 1 };
+	struct tensor *all;
+
+	if (make->n > 0 || ((s->flags & STORAGE_BIG_ENDIAN) && dtype_size(dtype) > 1)) {
+		form.shape[0] = s->nbytes / dtype_size(dtype);
+		out.tensor = all = arena_calloc(&l->s->arena, 1, sizeof(*all));
+		*all = (struct tensor){ .storage = storage, .wrap = VALUE_ABSENT, .dtype = dtype };
+		tensor_set_shape(all, &l->s->arena, form.shape, 1);
+		make_shape(make, &form);
+		ms = (struct manifest_storage){ form.shape[0] * dtype_size(form.dtype), form.dtype,
+						dtype_info(form.dtype)->storage == NULL };
+	}
+	return add_storage(l, &ms, &out);
+}
+
+static uint32_t
+own_storage(struct seal *l, const struct seal_tensor *x)
+{
+	const struct tensor *t = tensor_of(l, x);
+	struct boxes_range all = boxes_whole(t);
+	struct make_form form = form_of(l, x);
+	struct manifest_storage ms = { make_count(&form) * dtype_size(form.dtype), form.dtype,
+				       dtype_info(form.dtype)->storage == NULL };
+	struct sealed_output out = { .input = x->input };
+
+	if (make_is_gathering(x->make) && boxes_stored(ckpt_of(l, x->input), &all, &out.storage, &out.off)) {
+		ms.nbytes = out.len = boxes_bytes(&all);
+	} else {
+		out.storage = boxes_get(t, 0).storage;
+		out.tensor = t;
+		out.make = x->make;
+	}
+	if (ms.untyped && l->o.writer->shares)
+		ms.dtype = DTYPE_UINT8;
+	return add_storage(l, &ms, &out);
+}
+
+/* ---- tensors of the output */
+
+/* Same view, same result: tied tensors that were separate objects stay tied. */
+static bool
+same_view(const struct seal *l, const struct seal_tensor *a, const struct seal_tensor *b)
+{
+	const struct tensor *x = tensor_of(l, a), *y = tensor_of(l, b);
+
+	if (!is_plain(x) || !is_plain(y) || x->offset != y->offset || x->dtype != y->dtype ||
+	    !tensor_same_shape(x, y) || ((x->flags ^ y->flags) & (TENSOR_CONJ | TENSOR_NEG)))
+		return false;
+	return memcmp(x->stride, y->stride, x->ndim * sizeof(*x->stride)) == 0 && make_same(a->make, b->make);
+}
+
+/* The storage of tensor i of those from group on that look at one; shared is that of those which stay in it. */
+static uint32_t
+place_one(struct seal_places *pl, size_t i, size_t group, uint32_t shared)
+{
+	struct seal *l = pl->l;
+	const struct seal_tensor *x = &l->out[pl->all[i].number];
+	size_t back;
+
+	if (!pl->all[i].own)
+		return shared;
+	for (back = i; l->o.writer->shares && back-- > group && pl->all[back].own && i - back <= 64;)
+		if (same_view(l, x, &l->out[pl->all[back].number]))
+			return l->s->m.tensors[pl->all[back].number].storage;
+	if (x->view && x->entry != NULL)
+		plan_note_made(l->p, x->entry, l->o.views->kind, l->o.views_by);
+	return own_storage(l, x);
+}
+
+/* All tensors that look at one storage: [from, to). */
+static void
+place_group(struct seal_places *pl, size_t from, size_t to)
+{
+	struct seal *l = pl->l;
+	const struct seal_tensor *x;
+	struct make_form form;
+	struct tensor *out;
+	uint32_t shared = UINT32_MAX;
+
+	for (size_t i = from; i < to; i++) {
+		x = &l->out[pl->all[i].number];
+		if (!pl->all[i].own && shared == UINT32_MAX)
+			shared = whole_storage(l, x->input, pl->all[i].storage, tensor_of(l, x)->dtype, x->make);
+		form = form_of(l, x);
+		out = &l->s->m.tensors[pl->all[i].number];
+		*out = *tensor_of(l, x);
+		out->dtype = form.dtype;
+		out->wrap = x->wrap;
+		out->storage = place_one(pl, i, from, shared);
+		if (!pl->all[i].own)
+			continue;
+		tensor_set_shape(out, &l->s->arena, form.shape, form.ndim);
+		out->more = NULL;
+		out->offset = 0;
+		out->flags &= (uint8_t) ~(TENSOR_CONJ | TENSOR_NEG);
+	}
+}
+
+/* Storages that the rest refers to by themselves: those that are copied whole in any case, or further ones. */
+static void
+place_storages(struct seal *l)
+{
+	const struct sealed_output *t;
+	uint32_t *at;
+
+	for (uint32_t i = 0; l->nbare > 0 && i < l->s->m.nstorages; i++) {
+		t = &l->s->outputs[i];
+		if (t->tensor != NULL || t->off != 0 || t->len != ckpt_of(l, t->input)->storages[t->storage].nbytes ||
+		    l->storages[t->input] == NULL)
+			continue;
+		at = &l->storages[t->input][t->storage];
+		if (*at != UINT32_MAX && l->bare[*at].out == UINT32_MAX)
+			l->bare[*at].out = i;
+	}
+	for (size_t i = 0; i < l->nbare; i++) {
+		struct seal_storage *b = &l->bare[i];
+
+		if (b->out == UINT32_MAX)
+			b->out = whole_storage(l, b->input, b->storage,
+					       ckpt_of(l, b->input)->storages[b->storage].dtype, &l->none);
+	}
+}
+
+/* ---- order of the storages */
+
+static bool
+is_aligned(const struct seal *l, const uint32_t *order)
+{
+	uint64_t at = 0;
+	uint32_t size;
+
+	for (uint32_t i = 0; i < l->s->m.nstorages; i++) {
+		size = dtype_size(l->s->m.storages[order[i]].dtype);
+		if (size > 1 && at % size != 0)
+			return false;
+		at += l->s->m.storages[order[i]].nbytes;
+	}
+	return true;
+}
+
+/* Item size descending, else as it was. */
+static void
+sort_by_size(const struct seal *l, uint32_t *order)
+{
+	static const uint32_t sizes[] = { 16, 8, 4, 2, 1, 0 };
+	uint32_t n = l->s->m.nstorages, *sorted = xreallocn(NULL, n, sizeof(*sorted)), k = 0;
+
+	for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++)
+		for (uint32_t i = 0; i < n; i++)
+			if (dtype_size(l->s->m.storages[order[i]].dtype) == sizes[s])
+				sorted[k++] = order[i];
+	memcpy(order, sorted, n * sizeof(*order));
+	free(sorted);
+}
+
+static uint64_t
+place_key(uint32_t input, uint32_t storage)
+{
+	return (uint64_t)input << 32 | storage;
+}
+
+static int
+by_output(const void *a, const void *b, void *arg)
+{
+	const struct sealed_output *t = arg, *x = t + *(const uint32_t *)a, *y = t + *(const uint32_t *)b;
+	uint64_t p = place_key(x->input, x->storage), q = place_key(y->input, y->storage);
+
+	if (p != q)
+		return p < q ? -1 : 1;
+	return *(const uint32_t *)a < *(const uint32_t *)b ? -1 : 1;
+}
+
+/* Puts storages into the order of the source, or of alignment, and renumbers what refers to them. */
+static void
+arrange(struct seal *l)
+{
+	struct manifest *m = &l->s->m;
+	uint32_t n = m->nstorages, *order = xreallocn(NULL, n, sizeof(*order)),
+		 *place = xreallocn(NULL, n, sizeof(*place)), i;
+	struct manifest_storage *ms = arena_calloc(&l->s->arena, n, sizeof(*ms));
+	struct sealed_output *outputs = arena_calloc(&l->s->arena, n, sizeof(*outputs));
+
+	for (i = 0; i < n; i++)
+		order[i] = i;
+	if (n > 0)
+		qsort_r(order, n, sizeof(*order), by_output, l->s->outputs);
+	if (!l->o.writer->shares && !is_aligned(l, order))
+		sort_by_size(l, order);
+	for (i = 0; i < n; i++) {
+		place[order[i]] = i;
+		ms[i] = m->storages[order[i]];
+		outputs[i] = l->s->outputs[order[i]];
+	}
+	for (i = 0; i < m->ntensors; i++)
+		if (m->tensors[i].storage != STORAGE_NONE)
+			m->tensors[i].storage = place[m->tensors[i].storage];
+	for (i = 0; i < l->nbare; i++)
+		l->bare[i].out = place[l->bare[i].out];
+	m->storages = ms;
+	l->s->outputs = outputs;
+	free(order);
+	free(place);
 }
 
 static void
-flat_metadata(struct seal *l)
+number_storages(const struct seal *l)
 {
-	static const struct str key = STR_LIT("format"), value = STR_LIT("pt");
-	const struct ckpt *c = l->p->inputs[0].sd->ckpt;
+	uint32_t index;
 
-	if (c->nmeta > 0) {
-		l->s->m.meta_keys = c->meta_keys;
-		l->s->m.meta_values = c->meta_values;
-		l->s->m.nmeta = c->nmeta;
+	for (uint32_t h = 0; l->nbare > 0 && h < vtree_count(l->s->tree); h++)
+		if (value_kind(l->s->tree, h) == VALUE_LEAF && value_leaf(l->s->tree, h, &index) == LEAF_STORAGE)
+			value_set_leaf(l->s->tree, h, l->bare[index].out);
+}
+
+static void
+name_all(struct seal *l)
+{
+	if (l->o.writer->pickles)
+		return;
+	l->s->m.names = arena_calloc(&l->s->arena, l->nout, sizeof(*l->s->m.names));
+	for (size_t i = 0; i < l->nout; i++)
+		l->s->m.names[i] = l->out[i].entry->name;
+}
+
+/* Gives all tensors storages: fills the manifest and the outputs. */
+static void
+place_all(struct seal *l)
+{
+	struct seal_places pl = { .l = l };
+	size_t i, j, most = l->nout + l->nbare;
+	void *storages, *outputs;
+
+	l->s->m.ntensors = (uint32_t)l->nout;
+	l->s->m.tensors = arena_calloc(&l->s->arena, l->nout, sizeof(*l->s->m.tensors));
+	l->s->m.storages = xcalloc(most, sizeof(*l->s->m.storages));
+	l->s->outputs = xcalloc(most, sizeof(*l->s->outputs));
+	list_places(&pl);
+	for (i = 0; i < pl.n; i = j) {
+		j = group_end(&pl, i);
+		place_group(&pl, i, j);
+	}
+	place_storages(l);
+	free(pl.all);
+	storages = l->s->m.storages;
+	outputs = l->s->outputs;
+	arrange(l);
+	free(storages);
+	free(outputs);
+	name_all(l);
+	number_storages(l);
+}
+
+/* ---- steps */
+
+/* A maker that waits, and the output before which it learns. */
+struct seal_lesson {
+	uint32_t before;
+	uint64_t key; /* place_key of what it reads */
+	const struct plan_entry *entry;
+	struct make *make;
+};
+
+struct seal_steps {
+	struct seal *l;
+	struct seal_lesson *lessons;
+	size_t nlessons, cap_lessons;
+	size_t nreads, cap_reads;
+	uint64_t *highest;        /* by output: the highest place_key up to it */
+	struct sealed_place *low; /* by input: the first byte that the steps behind read */
+};
+
+/* The first output whose highest key is not below key. */
+static uint32_t
+first_from(const struct seal_steps *k, uint64_t key)
+{
+	uint32_t low = 0, high = k->l->s->m.nstorages, middle;
+
+	while (low < high) {
+		middle = low + (high - low) / 2;
+		if (k->highest[middle] < key)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* Contents are read when the stream comes by, or else right before they are needed. */
+static void
+add_lesson(struct seal_steps *k, uint32_t output, const struct plan_entry *en, struct make *m)
+{
+	const struct tensor *t = &ckpt_of(k->l, m->waits->input)->tensors[m->waits->tensor];
+	struct seal_lesson x = { .entry = en, .make = m };
+
+	x.key = place_key(m->waits->input, boxes_get(t, 0).storage);
+	x.before = first_from(k, x.key);
+	if (x.before > output)
+		x.before = output;
+	k->lessons = xgrow(k->lessons, k->nlessons, &k->cap_lessons, sizeof(*k->lessons));
+	k->lessons[k->nlessons++] = x;
+}
+
+static int
+by_time(const void *a, const void *b)
+{
+	const struct seal_lesson *x = a, *y = b;
+
+	if (x->before != y->before)
+		return x->before < y->before ? -1 : 1;
+	return (x->key > y->key) - (x->key < y->key);
+}
+
+static void
+list_lessons(struct seal_steps *k)
+{
+	const struct sealed *s = k->l->s;
+	const struct seal_tensor *x;
+	uint64_t key;
+
+	k->highest = xreallocn(NULL, s->m.nstorages, sizeof(*k->highest));
+	for (uint32_t i = 0; i < s->m.nstorages; i++) {
+		key = place_key(s->outputs[i].input, s->outputs[i].storage);
+		k->highest[i] = i > 0 && k->highest[i - 1] > key ? k->highest[i - 1] : key;
+	}
+	for (size_t i = 0; i < k->l->nout; i++) {
+		x = &k->l->out[i];
+		for (unsigned m = 0; m < x->make->n; m++)
+			if (x->make->v[m]->waits != NULL)
+				add_lesson(k, s->m.tensors[i].storage, x->entry, x->make->v[m]);
+	}
+	if (k->nlessons > 0)
+		qsort(k->lessons, k->nlessons, sizeof(*k->lessons), by_time);
+	free(k->highest);
+}
+
+static void
+add_read(struct seal_steps *k, uint32_t input, uint32_t storage, uint64_t begin, uint64_t end)
+{
+	struct sealed *s = k->l->s;
+
+	if (begin == end)
+		return;
+	s->reads = xgrow(s->reads, k->nreads, &k->cap_reads, sizeof(*s->reads));
+	s->reads[k->nreads++] =
+		(struct sealed_read){ .input = input, .storage = storage, .end = end, .free_off = begin };
+}
+
+static void
+read_tensor(struct seal_steps *k, uint32_t input, const struct tensor *t)
+{
+	uint64_t size = dtype_size(t->dtype), first, end;
+	struct tensor part = *t;
+	struct box box;
+
+	for (size_t i = 0; i < boxes_count(t); i++) {
+		box = boxes_get(t, i);
+		part.shape = box.size;
+		part.stride = box.stride;
+		part.offset = box.offset;
+		tensor_span(&part, &first, &end);
+		if (size > 0)
+			add_read(k, input, box.storage, first * size, end * size);
+	}
+}
+
+static void
+read_input(struct seal_steps *k, const struct make_input *in)
+{
+	read_tensor(k, in->input, &ckpt_of(k->l, in->input)->tensors[in->tensor]);
+}
+
+static void
+read_output(struct seal_steps *k, const struct sealed_output *t)
+{
+	if (t->tensor == NULL) {
+		add_read(k, t->input, t->storage, t->off, t->off + t->len);
 		return;
 	}
-	l->s->m.meta_keys = &key;
-	l->s->m.meta_values = &value;
-	l->s->m.nmeta = 1;
+	read_tensor(k, t->input, t->tensor);
+	for (unsigned i = 0; i < t->make->n; i++)
+		for (unsigned m = 0; m < t->make->v[i]->nmore; m++)
+			read_input(k, &t->make->v[i]->more[m]);
 }
 
-/* ---- */
-
 static void
-heads_init(struct seal *l)
+list_steps(struct seal_steps *k)
 {
-	uint32_t i, n;
+	struct sealed *s = k->l->s;
+	size_t n = 0, lesson = 0;
 
-	l->heads = xcalloc(l->p->ninputs, sizeof(*l->heads));
-	for (i = 0; i < l->p->ninputs; i++) {
-		n = l->p->inputs[i].sd->ckpt->ntensors;
-		l->heads[i] = xreallocn(NULL, n, sizeof(**l->heads));
-		memset(l->heads[i], 0xff, n * sizeof(**l->heads));
+	s->nsteps = s->m.nstorages + k->nlessons;
+	s->steps = arena_calloc(&s->arena, s->nsteps, sizeof(*s->steps));
+	for (uint32_t i = 0; i <= s->m.nstorages; i++) {
+		for (; lesson < k->nlessons && k->lessons[lesson].before == i; lesson++) {
+			struct make *m = k->lessons[lesson].make;
+
+			read_input(k, m->waits);
+			s->steps[n++] = (struct sealed_step){ .entry = k->lessons[lesson].entry,
+							      .learns = m,
+							      .reads_end = k->nreads };
+		}
+		if (i == s->m.nstorages)
+			break;
+		read_output(k, &s->outputs[i]);
+		s->steps[n++] = (struct sealed_step){ .output = i, .reads_end = k->nreads };
+	}
+}
+
+static bool
+is_before(struct sealed_place a, struct sealed_place b)
+{
+	return a.storage != b.storage ? a.storage < b.storage : a.off < b.off;
+}
+
+/* What is read behind the last step: nothing, or what later files read. */
+static void
+start_low(struct seal_steps *k)
+{
+	const struct split *split = k->l->o.split;
+	struct sealed *s = k->l->s;
+
+	k->low = s->start = arena_calloc(&s->arena, k->l->p->ninputs, sizeof(*k->low));
+	if (split == NULL || k->l->file == split->n) {
+		for (uint32_t i = 0; i < k->l->p->ninputs; i++)
+			k->low[i].storage = ckpt_of(k->l, i)->nstorages;
+		return;
+	}
+	for (size_t i = split->later_end[k->l->file + 1]; i < split->later_end[k->l->file]; i++)
+		k->low[split->later[i].input].storage = split->later[i].storage;
+}
+
+/* What each step leaves to be forgotten: from the last step to the first. */
+static void
+list_frees(struct seal_steps *k)
+{
+	struct sealed *s = k->l->s;
+	struct sealed_read *r;
+	struct sealed_place begin;
+	size_t from, i;
+
+	for (size_t step = s->nsteps; step-- > 0;) {
+		from = step > 0 ? s->steps[step - 1].reads_end : 0;
+		for (i = from; i < s->steps[step].reads_end; i++) {
+			r = &s->reads[i];
+			/* Several ranges of one step are read by turns. */
+			r->again = is_before(k->low[r->input], (struct sealed_place){ r->storage, r->end }) ||
+				   s->steps[step].reads_end - from > 1;
+		}
+		for (i = from; i < s->steps[step].reads_end; i++) {
+			r = &s->reads[i];
+			begin = (struct sealed_place){ r->storage, r->free_off };
+			r->frees = is_before(begin, k->low[r->input]);
+			r->free_storage = k->low[r->input].storage;
+			r->free_off = k->low[r->input].off;
+			if (r->frees)
+				k->low[r->input] = begin;
+		}
 	}
 }
 
 static void
-copiers_init(struct seal *l)
+order_steps(struct seal *l)
 {
-	l->leaves = xcalloc(l->p->ninputs, sizeof(*l->leaves));
-	l->copiers = xcalloc(l->p->ninputs, sizeof(*l->copiers));
-	for (uint32_t i = 0; i < l->p->ninputs; i++) {
+	struct seal_steps k = { .l = l };
+
+	list_lessons(&k);
+	list_steps(&k);
+	start_low(&k);
+	list_frees(&k);
+	free(k.lessons);
+}
+
+/* ---- sealing */
+
+static uint32_t **
+absent_arrays(const struct seal *l, bool fill)
+{
+	uint32_t **arrays = xcalloc(l->p->ninputs, sizeof(*arrays)), n;
+
+	for (uint32_t i = 0; fill && i < l->p->ninputs; i++) {
+		n = ckpt_of(l, i)->ntensors;
+		arrays[i] = xreallocn(NULL, n, sizeof(**arrays));
+		memset(arrays[i], 0xff, n * sizeof(**arrays));
+	}
+	return arrays;
+}
+
+struct seal *
+seal_new(struct plan *p, const struct seal_opts *o)
+{
+	struct seal *l = xcalloc(1, sizeof(*l));
+
+	l->p = p;
+	l->o = *o;
+	l->tensors = absent_arrays(l, true);
+	l->storages = absent_arrays(l, false);
+	l->leaves = xcalloc(p->ninputs, sizeof(*l->leaves));
+	l->copiers = xcalloc(p->ninputs, sizeof(*l->copiers));
+	for (uint32_t i = 0; i < p->ninputs; i++) {
 		l->leaves[i] = (struct seal_leaves){ .l = l, .input = i };
-		l->copiers[i] = (struct value_copier){ .leaf = seal_leaf,
-						       .arg = &l->leaves[i],
-						       .dst = l->s->tree,
-						       .src = l->p->inputs[i].sd->ckpt->tree };
+		l->copiers[i] =
+			(struct value_copier){ .leaf = take_leaf, .arg = &l->leaves[i], .src = ckpt_of(l, i)->tree };
 	}
+	if (o->split != NULL)
+		return l;
+	l->all = xreallocn(NULL, p->nentries, sizeof(*l->all));
+	for (size_t i = 0; i < p->nentries; i++)
+		if (p->entries[i].alive)
+			l->all[l->nall++] = i;
+	return l;
 }
 
-static void
-seal_release(struct seal *l)
+void
+seal_free(struct seal *l)
 {
-	for (uint32_t i = 0; i < l->p->ninputs; i++)
+	for (uint32_t i = 0; i < l->p->ninputs; i++) {
 		value_copier_release(&l->copiers[i]);
-	for (size_t i = 0; i < l->ncasts; i++) {
-		value_copier_release(&l->casts[i]->copier);
-		free(l->casts[i]);
+		free(l->tensors[i]);
+		free(l->storages[i]);
 	}
-	free(l->casts);
 	free(l->copiers);
 	free(l->leaves);
-	for (uint32_t i = 0; i < l->p->ninputs; i++)
-		free(l->heads[i]);
-	free(l->heads);
-	free(l->wants);
-	free(l->bares);
+	free(l->tensors);
+	free(l->storages);
+	free(l->out);
+	free(l->bare);
+	free(l->parts);
+	free(l->all);
+	free(l);
+}
+
+static void
+begin_file(struct seal *l, uint32_t k, struct sealed *s)
+{
+	const struct split *split = l->o.split;
+
+	*s = (struct sealed){ .plan = l->p, .writer = l->o.writer, .last = split == NULL || k == split->n };
+	arena_init(&s->arena);
+	if (l->o.writer->pickles)
+		s->tree = vtree_new();
+	l->s = s;
+	l->file = k;
+	l->entries = split != NULL ? split->entries + split->begin[k] : l->all;
+	l->nentries = split != NULL ? split->begin[k + 1] - split->begin[k] : l->nall;
+	for (uint32_t i = 0; l->o.writer->pickles && i < l->p->ninputs; i++)
+		if (l->copiers[i].dst != s->tree)
+			value_copier_reset(&l->copiers[i], s->tree);
+}
+
+static void
+end_file(struct seal *l)
+{
+	for (size_t i = 0; i < l->nout; i++)
+		l->tensors[l->out[i].input][l->out[i].tensor] = UINT32_MAX;
+	for (size_t i = 0; i < l->nbare; i++)
+		l->storages[l->bare[i].input][l->bare[i].storage] = UINT32_MAX;
+	for (size_t i = 0; i < l->nparts; i++) {
+		value_copier_release(&l->parts[i]->copier);
+		free(l->parts[i]);
+	}
+	l->nout = l->nbare = l->nparts = 0;
+	l->wrap_err = (struct err)ERR_INIT;
 }
 
 static void
 note_rest(const struct seal *l)
 {
 	struct sealed *s = l->s;
-	const struct want *w;
 
-	s->rest = arena_calloc(&s->arena, l->nwants, sizeof(*s->rest));
-	for (size_t i = 0; i < l->nwants; i++) {
-		w = &l->wants[i];
-		if (w->entry == NULL)
-			s->rest[s->nrest++] = &l->p->inputs[w->input].sd->ckpt->tensors[w->tensor];
+	s->rest = arena_calloc(&s->arena, l->nout, sizeof(*s->rest));
+	for (size_t i = 0; i < l->nout; i++)
+		if (l->out[i].entry == NULL)
+			s->rest[s->nrest++] = tensor_of(l, &l->out[i]);
+}
+
+/* What makers need at once is said before they need it. */
+enum { MUCH = 64 << 20 };
+
+static void
+say_memory(const struct seal *l)
+{
+	struct make_form form;
+	uint64_t most = 0, n;
+
+	for (size_t i = 0; i < l->nout; i++) {
+		make_form_of(&form, tensor_of(l, &l->out[i]));
+		n = make_memory(l->out[i].make, &form);
+		most = n > most ? n : most;
 	}
+	if (most >= MUCH)
+		diag_verbose(l->p->diag, "the largest tensor takes %" PRIu64 " MiB of memory while it is made",
+			     most >> 20);
 }
 
 /* One warning, before anything is written. */
 static int
-check_output(const struct sealed *s, const struct format_writer *w, struct err *e)
+check_output(const struct sealed *s, struct err *e)
 {
 	struct buf say = BUF_INIT;
-	int rc = w->check == NULL ? 0 : w->check(&s->m, e);
+	int rc = s->writer->check == NULL ? 0 : s->writer->check(&s->m, e);
 
-	if (rc == 0 && w->caveat != NULL)
-		rc = w->caveat(&s->m, &say, e);
+	if (rc == 0 && s->writer->caveat != NULL)
+		rc = s->writer->caveat(&s->m, &say, e);
 	if (rc == 0 && say.len > 0)
 		diag_warn(s->plan->diag, "%.*s", STR_ARG(buf_str(&say)));
 	buf_release(&say);
@@ -271,37 +1357,43 @@ check_output(const struct sealed *s, const struct format_writer *w, struct err *
 }
 
 int
+seal_file(struct seal *l, uint32_t k, struct sealed *s, struct err *e)
+{
+	bool pickles = l->o.writer->pickles;
+	int rc = k <= 1 ? check_names(l->p, e) : 0;
+
+	begin_file(l, k, s);
+	if (rc == 0)
+		rc = pickles ? make_tree(l, e) : list_tensors(l, e);
+	if (rc == 0 && l->wrap_err.code != ERR_NONE)
+		rc = err_set(e, l->wrap_err.code, "%s", l->wrap_err.msg);
+	if (rc == 0) {
+		place_all(l);
+		order_steps(l);
+		say_memory(l);
+	}
+	if (rc == 0 && !pickles)
+		flat_metadata(l);
+	note_rest(l);
+	end_file(l);
+	return rc == 0 ? check_output(s, e) : rc;
+}
+
+int
 plan_seal(struct plan *p, const struct seal_opts *o, struct sealed *s, struct err *e)
 {
-	struct seal l = { .p = p, .o = o, .s = s };
-	int rc;
+	struct seal *l = seal_new(p, o);
+	int rc = seal_file(l, 0, s, e);
 
-	*s = (struct sealed){ .plan = p };
-	arena_init(&s->arena);
-	if (o->writer->pickles)
-		s->tree = vtree_new();
-	heads_init(&l);
-	copiers_init(&l);
-	rc = check_names(p, e);
-	if (rc == 0 && o->writer->pickles)
-		rc = seal_tree(&l, e);
-	else if (rc == 0)
-		rc = flat_wants(&l, e);
-	if (rc == 0 && l.wrap_err.code != ERR_NONE)
-		rc = err_set(e, l.wrap_err.code, "%s", l.wrap_err.msg);
-	if (rc == 0)
-		seal_places(&l);
-	if (rc == 0 && !o->writer->pickles)
-		flat_metadata(&l);
-	note_rest(&l);
-	seal_release(&l);
-	return rc == 0 ? check_output(s, o->writer, e) : rc;
+	seal_free(l);
+	return rc;
 }
 
 void
 sealed_release(struct sealed *s)
 {
 	vtree_free(s->tree);
+	free(s->reads);
 	arena_release(&s->arena);
 	*s = (struct sealed){ 0 };
 }

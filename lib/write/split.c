@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/xalloc.h"
+#include "tensor/boxes.h"
 
 /* Bytes of an entry's output. */
 static uint64_t
@@ -18,72 +19,162 @@ size_of(const struct plan *p, const struct plan_entry *en)
 	return dtype_bytes(dtype, count, &bytes) ? bytes : 0;
 }
 
-static void
-last_init(const struct plan *p, struct split *s)
+/* ---- which file */
+
+struct splitting {
+	const struct plan *p;
+	struct split *s;
+	uint64_t most, used; /* bytes of a file; of the present one */
+	uint32_t **home;     /* by input and storage: the file of the names that look at it; 0: none yet */
+};
+
+static uint32_t
+next_file(struct splitting *k, uint64_t size)
 {
-	s->ninputs = p->ninputs;
-	s->last = xcalloc(p->ninputs, sizeof(*s->last));
-	for (uint32_t i = 0; i < p->ninputs; i++)
-		s->last[i] = xcalloc(p->inputs[i].sd->ckpt->nstorages, sizeof(**s->last));
+	if (k->used > 0 && (k->used > k->most || size > k->most - k->used)) {
+		k->s->n++;
+		k->used = 0;
+	}
+	k->used += size;
+	return k->s->n;
 }
 
-/* The index buffer that decides a table's layout is read with the table. */
-static void
-need_index(const struct plan *p, struct split *s, const struct plan_entry *en, uint32_t shard)
+static uint32_t
+file_of(struct splitting *k, const struct plan_entry *en)
 {
-	const struct ckpt *c = plan_input_of(p, en)->sd->ckpt;
-	uint32_t storage;
+	const struct tensor *t = en->module ? NULL : plan_tensor(k->p, en);
+	uint32_t *home, file;
 
-	if (en->table == NULL || !en->table->deduce)
+	if (t == NULL || boxes_count(t) == 0)
+		return 1;
+	home = &k->home[k->p->origins[en->origin].input][boxes_get(t, 0).storage];
+	if (*home != 0 && !make_is_new(&en->make))
+		return *home;
+	file = next_file(k, size_of(k->p, en));
+	*home = file;
+	return file;
+}
+
+/* ---- entries by file */
+
+static void
+list_entries(const struct plan *p, struct split *s)
+{
+	s->entries = xreallocn(NULL, p->nentries, sizeof(*s->entries));
+	/* Counted two places ahead, so that placing them moves each begin to where it belongs. */
+	s->begin = xcalloc((size_t)s->n + 3, sizeof(*s->begin));
+	for (size_t i = 0; i < p->nentries; i++)
+		if (s->shard[i] != 0)
+			s->begin[s->shard[i] + 2]++;
+	for (uint32_t k = 2; k <= s->n + 2; k++)
+		s->begin[k] += s->begin[k - 1];
+	for (size_t i = 0; i < p->nentries; i++)
+		if (s->shard[i] != 0)
+			s->entries[s->begin[s->shard[i] + 1]++] = i;
+}
+
+/* ---- what later files read */
+
+/* Goes through the files from the last to the first. */
+struct reading {
+	const struct plan *p;
+	struct split *s;
+	uint32_t *low;  /* by input: the first storage that the present file or a later one reads */
+	uint32_t *file; /* by input: the last file found to read of it */
+	uint32_t k;     /* the present file */
+	size_t n, cap;
+};
+
+static void
+read_tensor(struct reading *r, uint32_t input, const struct tensor *t)
+{
+	if (boxes_count(t) > 0 && r->file[input] != r->k) {
+		r->file[input] = r->k;
+		r->s->later = xgrow(r->s->later, r->n, &r->cap, sizeof(*r->s->later));
+		r->s->later[r->n++] = (struct split_later){ input, r->low[input] };
+	}
+	for (size_t i = 0; i < boxes_count(t); i++) {
+		struct box box = boxes_get(t, i);
+
+		if (box.storage < r->low[input])
+			r->low[input] = box.storage;
+	}
+	for (size_t i = 0; t->more != NULL && i < t->more->nparts; i++)
+		if (t->more->parts[i].tensor != NULL)
+			read_tensor(r, input, t->more->parts[i].tensor);
+}
+
+static void
+read_input(struct reading *r, const struct make_input *in)
+{
+	read_tensor(r, in->input, &r->p->inputs[in->input].sd->ckpt->tensors[in->tensor]);
+}
+
+static void
+read_entry(struct reading *r, const struct plan_entry *en)
+{
+	const struct tensor *t = en->module ? NULL : plan_tensor(r->p, en);
+
+	if (t == NULL)
 		return;
-	storage = c->tensors[en->table->index].storage;
-	if (s->last[p->origins[en->origin].input][storage] < shard)
-		s->last[p->origins[en->origin].input][storage] = shard;
+	read_tensor(r, r->p->origins[en->origin].input, t);
+	for (unsigned i = 0; i < en->make.n; i++) {
+		const struct make *m = en->make.v[i];
+
+		if (m->waits != NULL)
+			read_input(r, m->waits);
+		for (unsigned k = 0; k < m->nmore; k++)
+			read_input(r, &m->more[k]);
+	}
+}
+
+static void
+list_later(const struct plan *p, struct split *s)
+{
+	struct reading r = { .p = p, .s = s };
+	size_t *end = xcalloc((size_t)s->n + 2, sizeof(*end));
+
+	r.low = xcalloc(p->ninputs, sizeof(*r.low));
+	r.file = xcalloc(p->ninputs, sizeof(*r.file));
+	for (uint32_t i = 0; i < p->ninputs; i++)
+		r.low[i] = p->inputs[i].sd->ckpt->nstorages;
+	/* They are listed from the last file to the first: file k from end[k + 1] to end[k]. */
+	for (r.k = s->n; r.k > 0; r.k--) {
+		for (size_t i = s->begin[r.k]; i < s->begin[r.k + 1]; i++)
+			read_entry(&r, &p->entries[s->entries[i]]);
+		end[r.k] = r.n;
+	}
+	s->later_end = end;
+	free(r.low);
+	free(r.file);
 }
 
 void
 plan_split(const struct plan *p, uint64_t most, struct split *s)
 {
-	const struct plan_entry *en;
-	const struct tensor *t;
-	uint32_t **first, input, *home;
-	uint64_t used = 0, size;
+	struct splitting k = { .p = p, .s = s, .most = most };
 
 	*s = (struct split){ .n = 1, .shard = xcalloc(p->nentries, sizeof(*s->shard)) };
-	last_init(p, s);
-	first = s->last; /* a storage's first shard is its only one */
-	for (size_t i = 0; i < p->nentries; i++) {
-		en = &p->entries[i];
-		if (!en->alive)
-			continue;
-		t = en->module ? NULL : plan_tensor(p, en);
-		s->shard[i] = 1;
-		if (t == NULL || t->storage == STORAGE_NONE)
-			continue;
-		input = p->origins[en->origin].input;
-		home = &first[input][t->storage];
-		if (*home == 0 || en->table != NULL) {
-			size = size_of(p, en);
-			if (used > 0 && (used > most || size > most - used)) {
-				s->n++;
-				used = 0;
-			}
-			used += size;
-			*home = *home == 0 || *home < s->n ? s->n : *home;
-			s->shard[i] = s->n;
-		} else {
-			s->shard[i] = *home;
-		}
-		need_index(p, s, en, s->shard[i]);
-	}
+	k.home = xcalloc(p->ninputs, sizeof(*k.home));
+	for (uint32_t i = 0; i < p->ninputs; i++)
+		k.home[i] = xcalloc(p->inputs[i].sd->ckpt->nstorages, sizeof(**k.home));
+	for (size_t i = 0; i < p->nentries; i++)
+		if (p->entries[i].alive)
+			s->shard[i] = file_of(&k, &p->entries[i]);
+	for (uint32_t i = 0; i < p->ninputs; i++)
+		free(k.home[i]);
+	free(k.home);
+	list_entries(p, s);
+	list_later(p, s);
 }
 
 void
 split_release(struct split *s)
 {
-	for (uint32_t i = 0; i < s->ninputs; i++)
-		free(s->last[i]);
-	free(s->last);
 	free(s->shard);
+	free(s->entries);
+	free(s->begin);
+	free(s->later);
+	free(s->later_end);
 	*s = (struct split){ 0 };
 }

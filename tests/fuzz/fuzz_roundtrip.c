@@ -175,13 +175,14 @@ edit(struct plan *p, const uint8_t *script, const struct statedict *sd, bool in_
 }
 
 static struct seal_opts
-seal_of(const uint8_t *script, const struct ckpt *c)
+seal_of(const uint8_t *script, const struct ckpt *c, struct arena *a)
 {
 	bool torch = c->tree != NULL ? (script[6] & 1) == 0 : (script[6] & 1) != 0;
 
 	return (struct seal_opts){ .writer = format_writer(torch ? "torch" : "safetensors"),
 		.shape = torch ? (enum seal_shape)(script[6] / 2 % 3) : SEAL_BARE, .under = str_c("model"),
-		.carry_all = script[6] & 8, .drop_rest = script[6] & 16, .compact = script[6] & 32 };
+		.carry_all = script[6] & 8, .drop_rest = script[6] & 16,
+		.views = script[6] & 32 ? make_new(a, &make_kind_compact) : NULL, .views_by = "--compact" };
 }
 
 /* Everything, into out; expected (may be NULL) takes what should be in it. Its names live in p. */
@@ -189,8 +190,8 @@ static int
 run(struct plan *p, struct side *s, const uint8_t *script, struct buf *out, struct expected **expected, size_t *n,
 	struct err *e)
 {
-	struct seal_opts o = seal_of(script, s->c);
-	struct pump_opts po = { .split = NULL };
+	struct seal_opts o = seal_of(script, s->c, &p->arena);
+	struct pump_opts po = { .pool = NULL };
 	struct sealed sealed;
 	struct sink *sink = sink_memory(out, "out");
 	uint64_t lost;
@@ -203,7 +204,7 @@ run(struct plan *p, struct side *s, const uint8_t *script, struct buf *out, stru
 		if (rc == 0 && sealed_bytes(&sealed) > 4 * FUZZ_CONTENTS)
 			rc = err_set(e, ERR_INPUT, "too much");
 		if (rc == 0)
-			rc = plan_pump(p, &sealed, o.writer, sink, &po, &lost, e);
+			rc = plan_pump(&sealed, sink, &po, &lost, e);
 		sealed_release(&sealed);
 	}
 	fuzz_judge(rc, e);
@@ -223,7 +224,7 @@ run(struct plan *p, struct side *s, const uint8_t *script, struct buf *out, stru
 		plan_shape(p, en, &x->to, x->shape, &x->ndim);
 		x->name = en->name;
 		x->t = &s->c->tensors[from->tensor];
-		x->table = en->table != NULL;
+		x->table = make_is_new(&en->make);
 		++*n;
 	}
 	return rc;
@@ -312,7 +313,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		rc = run(&p, &s, script, &out, &x, &n, &e);
 		/* What is made of bare storages by nobody knows whom is no tensor, and may be all there is. */
 		if (rc == 0 && n > 0) {
-			struct seal_opts o = seal_of(script, s.c);
+			struct seal_opts o = seal_of(script, s.c, &p.arena);
 			struct buf key = BUF_INIT;
 
 			buf_addstr(&key, o.shape == SEAL_UNDER ? o.under : o.shape == SEAL_BARE ? str_c("") : s.sd.key);

@@ -181,7 +181,7 @@ test_drops(void)
 	plan_drop(&f.plan, &f.plan.entries[1], PLAN_DROPPED, "later");
 	ok(!plan_misses(&f.plan, &f.plan.misses[0]) && plan_misses(&f.plan, &f.plan.misses[1]));
 	plan_count(&f.plan, &counts);
-	ok(counts.kept == 2 && counts.dropped == 4 && counts.resampled == 0 && counts.others == 0);
+	ok(counts.kept == 2 && counts.dropped == 4 && counts.made == 0 && counts.others == 0);
 	buf_release(&b);
 	close_names(&f);
 }

@@ -1,0 +1,281 @@
+#include "make/bias_table.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+#include "tensor/boxes.h"
+#include "tensor/convert.h"
+
+/* The largest index buffer that is read: 16384 tokens, a grid of 128 x 128. */
+enum { INDEX_SIDE_MAX = 16384 };
+
+static const struct make_bias_table *
+of(const struct make *m)
+{
+	return (const struct make_bias_table *)m;
+}
+
+struct make_bias_table *
+make_bias_table(struct arena *a)
+{
+	struct make_bias_table *t = arena_calloc(a, 1, sizeof(*t));
+
+	t->make.kind = &make_kind_bias_table;
+	return t;
+}
+
+/* ---- the index buffer */
+
+bool
+bias_index_usable(const struct tensor *t)
+{
+	return t->storage != STORAGE_NONE && dtype_info(t->dtype)->class == DTYPE_CLASS_INT && t->ndim == 2 &&
+	       t->shape[0] == t->shape[1] && t->shape[0] > 0 && t->shape[0] <= INDEX_SIDE_MAX;
+}
+
+struct index_values {
+	int64_t *v;
+	size_t n;
+	enum dtype dtype;
+};
+
+static int
+index_take(void *arg, void *p, size_t n, struct err *err)
+{
+	struct index_values *x = arg;
+	size_t items = n / dtype_size(x->dtype), k;
+	double some[256];
+
+	(void)err;
+	for (; items > 0; items -= k) {
+		k = items < 256 ? items : 256;
+		convert_decode(x->dtype, p, k, some);
+		for (size_t i = 0; i < k; i++)
+			x->v[x->n++] = some[i] >= -1e9 && some[i] <= 1e9 ? (int64_t)some[i] : -1;
+		p = (char *)p + k * dtype_size(x->dtype);
+	}
+	return 0;
+}
+
+int
+bias_index_read(struct ckpt *c, struct bias_index *x, struct err *err)
+{
+	const struct tensor *t = &c->tensors[x->tensor];
+	struct boxes_range all = boxes_whole(t);
+	struct index_values values = { .dtype = t->dtype };
+	int rc = -1;
+
+	values.v = xreallocn(NULL, (size_t)tensor_count(t), sizeof(*values.v));
+	if (boxes_read(c, &all, index_take, &values, err) == 0)
+		rc = layout_from_index(values.v, (size_t)t->shape[0], x->rows, x->known, &x->layout, &x->grid);
+	free(values.v);
+	return rc;
+}
+
+void
+bias_index_warn(const struct ckpt *c, const struct make_bias_table *t)
+{
+	char text[LAYOUT_TEXT];
+
+	layout_print(t->job.from, text);
+	diag_warn(c->diag, "%s: %.*s: its relative_position_index is that of no known layout; taken as %s", c->file,
+		  STR_ARG(t->name), text);
+}
+
+static int
+learn(struct make *m, struct ckpt *c, struct err *err)
+{
+	struct make_bias_table *t = (struct make_bias_table *)m;
+	struct bias_index x = { t->index.tensor, table_rows_in(&t->job), &t->job.from_grid, t->job.from,
+				t->job.from_grid };
+	uint64_t rows = table_rows_out(&t->job);
+	struct err why = ERR_INIT;
+	int found;
+
+	m->waits = NULL;
+	found = bias_index_read(c, &x, err);
+	if (found < 0)
+		return -1;
+	if (!found || (t->grid_given && !grid_eq(x.grid, t->job.from_grid))) {
+		bias_index_warn(c, t);
+		return 0;
+	}
+	t->job.from = x.layout;
+	t->job.from_grid = x.grid;
+	if (t->to_as_from)
+		t->job.to = x.layout;
+	if (table_check(&t->job, &why) < 0)
+		return err_set(err, why.code, "%s: %.*s: %s", c->file, STR_ARG(t->name), why.msg);
+	if (table_rows_out(&t->job) != rows) /* the output was laid out for the guess */
+		return err_set(err, ERR_INPUT,
+			       "%s: %.*s: its relative_position_index says %ux%u tokens and %u extra rows; say so with "
+			       "--from-grid and --layout",
+			       c->file, STR_ARG(t->name), x.grid.h, x.grid.w, x.layout.extra);
+	return 0;
+}
+
+/* ---- what is made */
+
+static void
+shape(const struct make *m, struct make_form *form)
+{
+	form->shape[0] = table_rows_out(&of(m)->job);
+}
+
+/* Rows that only change places keep their bits. */
+static enum dtype
+carries(const struct make *m, enum dtype in)
+{
+	return table_is_move(&of(m)->job) ? in : DTYPE_FLOAT64;
+}
+
+static bool
+idle(const struct make *m)
+{
+	return m->waits == NULL && table_is_copy(&of(m)->job);
+}
+
+static bool
+same(const struct make *a, const struct make *b)
+{
+	return table_same(&of(a)->job, &of(b)->job);
+}
+
+/* The table as stored, as numbers, and the result. */
+struct bias_state {
+	unsigned char *stored, *result;
+	double numbers[];
+};
+
+static size_t
+numbers_in(const struct make *m)
+{
+	return (size_t)table_rows_in(&of(m)->job) * of(m)->job.heads;
+}
+
+static size_t
+numbers_out(const struct make *m)
+{
+	return (size_t)table_rows_out(&of(m)->job) * of(m)->job.heads;
+}
+
+/* No overflow: a side of a job has at most TABLE_MAX numbers. */
+static uint64_t
+memory(const struct make *m, const struct make_form *in)
+{
+	(void)in;
+	return sizeof(struct bias_state) + 2 * sizeof(double) * ((uint64_t)numbers_in(m) + numbers_out(m));
+}
+
+static void
+show(const struct make_stage *s, const double *in, const double *out)
+{
+	if (of(s->make)->show != NULL)
+		of(s->make)->show(of(s->make)->show_arg, of(s->make), in, out);
+}
+
+static int
+begin(struct make_stage *s, struct err *err)
+{
+	const struct table_job *job = &of(s->make)->job;
+	size_t nin = numbers_in(s->make), nout = numbers_out(s->make);
+	struct bias_state *state = s->state;
+	double *in = state->numbers, *out = in + nin;
+	struct make_span all = make_whole(s);
+
+	state->stored = (unsigned char *)(out + nout);
+	state->result = (unsigned char *)out;
+	if (make_read(s, 0, &all, state->stored, err) < 0)
+		return -1;
+	convert_decode(s->from, state->stored, nin, in);
+	table_convert(in, out, job);
+	show(s, in, out);
+	if (table_is_move(job)) {
+		state->result = state->stored + nin * dtype_size(s->from);
+		table_move(state->stored, state->result, job->heads * dtype_size(s->from), job);
+	}
+	return 0;
+}
+
+static int
+run(const struct make_stage *s, const struct make_span *span, void *out, struct err *err)
+{
+	const struct bias_state *state = s->state;
+	size_t size = dtype_size(s->to);
+
+	(void)err;
+	memcpy(out, state->result + span->first * size, span->n * size);
+	return 0;
+}
+
+/* ---- reports */
+
+static void
+describe(const struct make *m, struct buf *line)
+{
+	const struct table_job *j = &of(m)->job;
+	char from[LAYOUT_TEXT], to[LAYOUT_TEXT];
+
+	layout_print(j->from, from);
+	layout_print(j->to, to);
+	buf_addf(line, "%.*s: %" PRIu32 "x%" PRIu32 " -> %" PRIu32 "x%" PRIu32 " tokens, %zu heads, layout %s%s%s%s",
+		 STR_ARG(of(m)->name), j->from_grid.h, j->from_grid.w, j->to_grid.h, j->to_grid.w, j->heads, from,
+		 layout_eq(j->from, j->to) ? "" : " -> ", layout_eq(j->from, j->to) ? "" : to,
+		 idle(m) ? " (copied: it fits already)" : "");
+}
+
+static void
+put_grid(struct json_writer *w, const char *key, struct grid g)
+{
+	json_key(w, key);
+	json_begin_inline_array(w);
+	json_put_u64(w, g.h);
+	json_put_u64(w, g.w);
+	json_end_array(w);
+}
+
+static void
+put_layout(struct json_writer *w, const char *key, struct layout l)
+{
+	char text[LAYOUT_TEXT];
+
+	layout_print(l, text);
+	json_key(w, key);
+	json_put_cstr(w, text);
+}
+
+static void
+report(const struct make *m, struct json_writer *w)
+{
+	const struct table_job *job = &of(m)->job;
+
+	json_key(w, "name");
+	json_put_str(w, of(m)->name);
+	put_grid(w, "from_grid", job->from_grid);
+	put_grid(w, "to_grid", job->to_grid);
+	json_key(w, "heads");
+	json_put_u64(w, job->heads);
+	put_layout(w, "from_layout", job->from);
+	put_layout(w, "to_layout", job->to);
+	json_key(w, "method");
+	json_put_cstr(w, resample_method_name(job->method));
+}
+
+const struct make_kind make_kind_bias_table = {
+	.name = "bias table",
+	.action = "resampled",
+	.section = "tables",
+	.flags = MAKE_NEW,
+	.shape = shape,
+	.carries = carries,
+	.memory = memory,
+	.learn = learn,
+	.idle = idle,
+	.same = same,
+	.begin = begin,
+	.run = run,
+	.describe = describe,
+	.report = report,
+};

@@ -1,0 +1,44 @@
+/*
+ * bias_table: the maker that brings a relative position bias table to another grid or layout (position/table.h). Which
+ * tensors are such tables, and what becomes of them, is found by plan/tables.h.
+ */
+#ifndef LNN_MAKE_BIAS_TABLE_H
+#define LNN_MAKE_BIAS_TABLE_H
+
+#include "make/make.h"
+#include "position/table.h"
+
+struct make_bias_table {
+	struct make make;
+	struct table_job job;    /* where make.waits is set, from, from_grid and to may be a guess; sizes are not */
+	struct str name;         /* of the table, as read; for messages and reports */
+	struct make_input index; /* its relative_position_index, to which make.waits may point */
+	bool grid_given;         /* job.from_grid is the user's word */
+	bool to_as_from;         /* job.to follows job.from when that is learnt */
+	void (*show)(void *arg, const struct make_bias_table *t, const double *before,
+		     const double *after); /* is called with the numbers, [rows][heads]; may be NULL */
+	void *show_arg;
+};
+
+/* A table whose members but make are zero; they are set before the first use. */
+struct make_bias_table *make_bias_table(struct arena *a);
+
+/* What a relative_position_index says of its table. */
+struct bias_index {
+	uint32_t tensor;          /* of the checkpoint */
+	uint64_t rows;            /* of the table */
+	const struct grid *known; /* of the table, where the user has said it; else NULL */
+	struct layout layout;     /* set by bias_index_read */
+	struct grid grid;
+};
+
+/* True if a tensor has dtype and shape of a relative_position_index and is small enough to be read. */
+bool bias_index_usable(const struct tensor *t);
+
+/* Returns 1 and sets layout and grid; 0 if the buffer is that of no known layout; -1 after an error. */
+int bias_index_read(struct ckpt *c, struct bias_index *x, struct err *err);
+
+/* Warns that the index buffer of t is that of no known layout. */
+void bias_index_warn(const struct ckpt *c, const struct make_bias_table *t);
+
+#endif

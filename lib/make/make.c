@@ -1,0 +1,382 @@
+#include "make/make.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "base/xalloc.h"
+#include "tensor/boxes.h"
+#include "tensor/convert.h"
+
+/* Bytes read at a time of a tensor that lies in one run. */
+enum { PIECE = 256 << 10 };
+
+#define MAKE_ADDRESS(name) &make_kind_##name,
+const struct make_kind *const make_kinds[] = { MAKE_KINDS(MAKE_ADDRESS) NULL };
+#undef MAKE_ADDRESS
+
+/* ---- chains */
+
+struct make *
+make_new(struct arena *a, const struct make_kind *kind)
+{
+	struct make *m = arena_calloc(a, 1, sizeof(*m));
+
+	m->kind = kind;
+	return m;
+}
+
+void
+make_append(struct make_chain *chain, struct arena *a, struct make *m)
+{
+	struct make **v = arena_alloc(a, (chain->n + 1) * sizeof(struct make *));
+
+	if (chain->n > 0)
+		memcpy(v, chain->v, chain->n * sizeof(struct make *));
+	v[chain->n] = m;
+	*chain = (struct make_chain){ v, chain->n + 1 };
+}
+
+void
+make_form_of(struct make_form *form, const struct tensor *t)
+{
+	form->dtype = t->dtype;
+	form->ndim = t->ndim;
+	if (t->ndim > 0)
+		memcpy(form->shape, t->shape, t->ndim * sizeof(*form->shape));
+}
+
+void
+make_shape(const struct make_chain *chain, struct make_form *form)
+{
+	for (unsigned i = 0; i < chain->n; i++)
+		if (chain->v[i]->kind->shape != NULL)
+			chain->v[i]->kind->shape(chain->v[i], form);
+}
+
+uint64_t
+make_count(const struct make_form *form)
+{
+	uint64_t n = 1;
+
+	for (unsigned i = 0; i < form->ndim; i++)
+		n *= form->shape[i];
+	return n;
+}
+
+bool
+make_is_each(const struct make_chain *chain)
+{
+	for (unsigned i = 0; i < chain->n; i++)
+		if (chain->v[i]->kind->each == NULL)
+			return false;
+	return true;
+}
+
+static bool
+is_idle(const struct make *m)
+{
+	return m->kind->idle != NULL && m->kind->idle(m);
+}
+
+bool
+make_is_new(const struct make_chain *chain)
+{
+	for (unsigned i = 0; i < chain->n; i++)
+		if ((chain->v[i]->kind->flags & MAKE_NEW) != 0)
+			return true;
+	return false;
+}
+
+bool
+make_is_gathering(const struct make_chain *chain)
+{
+	for (unsigned i = 0; i < chain->n; i++)
+		if ((chain->v[i]->kind->flags & MAKE_GATHERS) == 0)
+			return false;
+	return true;
+}
+
+bool
+make_has_effect(const struct make_chain *chain)
+{
+	for (unsigned i = 0; i < chain->n; i++)
+		if ((chain->v[i]->kind->flags & MAKE_NEW) != 0 && !is_idle(chain->v[i]))
+			return true;
+	return false;
+}
+
+static bool
+one_same(const struct make *a, const struct make *b)
+{
+	if (a == b)
+		return true;
+	if (a->kind != b->kind || a->nmore != b->nmore)
+		return false;
+	for (unsigned i = 0; i < a->nmore; i++)
+		if (a->more[i].input != b->more[i].input || a->more[i].tensor != b->more[i].tensor)
+			return false;
+	return a->kind->same == NULL || a->kind->same(a, b);
+}
+
+bool
+make_same(const struct make_chain *a, const struct make_chain *b)
+{
+	if (a->n != b->n)
+		return false;
+	for (unsigned i = 0; i < a->n; i++)
+		if (!one_same(a->v[i], b->v[i]))
+			return false;
+	return true;
+}
+
+uint64_t
+make_memory(const struct make_chain *chain, const struct make_form *in)
+{
+	struct make_form form = *in;
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < chain->n; i++) {
+		const struct make_kind *kind = chain->v[i]->kind;
+
+		if (kind->memory != NULL && !num_add(sum, kind->memory(chain->v[i], &form), &sum))
+			return UINT64_MAX;
+		if (kind->shape != NULL)
+			kind->shape(chain->v[i], &form);
+	}
+	return sum;
+}
+
+/* ---- rounding at the end of a chain */
+
+static uint64_t
+round_each(const struct make_stage *s, const void *in, size_t n, void *out)
+{
+	return convert_cast(s->from, in, s->to, n, out);
+}
+
+static const struct make_kind rounding = { .name = "rounding", .each = round_each };
+static const struct make last_round = { .kind = &rounding };
+
+/* ---- work */
+
+void
+make_work_init(struct make_work *w, unsigned slots)
+{
+	*w = (struct make_work){ .slots = slots, .lost = xcalloc(slots, sizeof(*w->lost)) };
+}
+
+void
+make_work_release(struct make_work *w)
+{
+	for (unsigned i = 0; i < w->nrooms; i++) {
+		for (unsigned slot = 0; slot < w->slots; slot++)
+			buf_release(&w->rooms[i][slot]);
+		free(w->rooms[i]);
+	}
+	free(w->rooms);
+	free(w->stages);
+	free(w->lost);
+	*w = (struct make_work){ 0 };
+}
+
+/* size bytes for what a stage reads in a slot. Fresh memory for each tensor would take longer than a cast. */
+static void *
+room(const struct make_stage *s, unsigned slot, size_t size)
+{
+	return buf_room(&s->work->rooms[s->number][slot], size);
+}
+
+static void
+add_room(struct make_work *w)
+{
+	size_t cap = w->nrooms;
+
+	w->rooms = xgrow(w->rooms, w->nrooms, &cap, sizeof(struct buf *));
+	for (; w->nrooms < cap; w->nrooms++)
+		w->rooms[w->nrooms] = xcalloc(w->slots, sizeof(**w->rooms));
+}
+
+/* Adds a maker to the work; *form becomes what it gives. */
+static void
+add_stage(struct make_work *w, const struct make *m, struct make_form *form, uint8_t from)
+{
+	size_t cap = w->cap;
+	struct make_stage *s;
+
+	w->stages = xgrow(w->stages, w->nstages, &cap, sizeof(*w->stages));
+	w->cap = (unsigned)cap;
+	if (w->nstages == w->nrooms)
+		add_room(w);
+	s = &w->stages[w->nstages];
+	*s = (struct make_stage){ .make = m, .in = *form, .from = from, .to = from, .work = w, .number = w->nstages++ };
+	if (m->kind->shape != NULL)
+		m->kind->shape(m, form);
+	s->out = *form;
+	if (m->kind->carries != NULL)
+		s->to = (uint8_t)m->kind->carries(m, from);
+	w->once = w->once && (m->kind->flags & MAKE_REREADS) == 0;
+}
+
+static int
+begin_stage(struct make_stage *s, struct err *err)
+{
+	const struct make_kind *kind = s->make->kind;
+
+	if (kind->memory != NULL)
+		s->state = xmalloc((size_t)kind->memory(s->make, &s->in));
+	return kind->begin != NULL ? kind->begin(s, err) : 0;
+}
+
+int
+make_begin(struct make_work *w, const struct make_task *t, struct err *err)
+{
+	struct make_form form;
+	uint8_t carried = t->tensor->dtype;
+	int rc = 0;
+
+	w->task = *t;
+	w->nstages = 0;
+	w->once = true;
+	make_form_of(&form, t->tensor);
+	for (unsigned i = 0; i < t->chain->n; i++) {
+		add_stage(w, t->chain->v[i], &form, carried);
+		carried = w->stages[i].to;
+	}
+	if (carried != form.dtype) {
+		add_stage(w, &last_round, &form, carried);
+		w->stages[w->nstages - 1].to = form.dtype;
+	}
+	for (unsigned i = 0; rc == 0 && i < w->nstages; i++)
+		rc = begin_stage(&w->stages[i], err);
+	return rc;
+}
+
+uint64_t
+make_end(struct make_work *w)
+{
+	uint64_t lost = 0;
+
+	for (unsigned i = 0; i < w->nstages; i++)
+		free(w->stages[i].state);
+	w->nstages = 0;
+	for (unsigned i = 0; i < w->slots; i++) {
+		lost += w->lost[i];
+		w->lost[i] = 0;
+	}
+	return lost;
+}
+
+/* ---- reading */
+
+static int
+read_tensor(const struct make_work *w, uint32_t input, const struct tensor *t, const struct make_span *span, void *p,
+	    struct err *err)
+{
+	struct boxes_range range = { t, span->first, span->first + span->n, w->once };
+
+	return boxes_fill(w->task.inputs[input], &range, p, err);
+}
+
+/* Elements of what the first number makers of the chain give. */
+static int
+pull(struct make_work *w, unsigned number, const struct make_span *span, void *out, struct err *err)
+{
+	const struct make_stage *s;
+	void *in;
+
+	if (number == 0)
+		return read_tensor(w, w->task.input, w->task.tensor, span, out, err);
+	s = &w->stages[number - 1];
+	if (s->make->kind->each == NULL)
+		return s->make->kind->run(s, span, out, err);
+	in = room(s, span->slot, span->n * dtype_size(s->from));
+	if (pull(w, s->number, span, in, err) < 0)
+		return -1;
+	w->lost[span->slot] += s->make->kind->each(s, in, span->n, out);
+	return 0;
+}
+
+int
+make_run(struct make_work *w, const struct make_span *span, void *out, struct err *err)
+{
+	return pull(w, w->nstages, span, out, err);
+}
+
+int
+make_read(const struct make_stage *s, unsigned i, const struct make_span *span, void *p, struct err *err)
+{
+	const struct make_input *more;
+
+	if (i == 0)
+		return pull(s->work, s->number, span, p, err);
+	more = &s->make->more[i - 1];
+	return read_tensor(s->work, more->input, &s->work->task.inputs[more->input]->tensors[more->tensor], span, p,
+			   err);
+}
+
+struct make_span
+make_whole(const struct make_stage *s)
+{
+	return (struct make_span){ 0, (size_t)make_count(&s->in), 0 };
+}
+
+/* ---- how a tensor is best read */
+
+static bool
+is_one_run(const struct tensor *t)
+{
+	return (t->more == NULL || t->more->nboxes == 0) && tensor_contiguous(t) &&
+	       (t->flags & (TENSOR_CONJ | TENSOR_NEG)) == 0;
+}
+
+/* Of a tensor that is gathered from here and there: as many whole rows, of whatever dimension, as a piece of boxes holds. */
+static uint64_t
+whole_rows(const struct tensor *t, uint64_t most)
+{
+	uint64_t n = 1;
+
+	for (unsigned d = t->ndim; d-- > 0;) {
+		if (t->shape[d] > most / n)
+			return most / n * n;
+		n *= t->shape[d];
+	}
+	return n;
+}
+
+uint64_t
+make_piece(const struct make_work *w)
+{
+	const struct tensor *t = w->task.tensor;
+	unsigned size = dtype_size(t->dtype);
+	uint64_t n = is_one_run(t) ? PIECE / size : whole_rows(t, BOXES_PIECE / size);
+
+	return n > 0 ? n : 1;
+}
+
+static bool
+reads_parallel(struct ckpt *c, const struct tensor *t)
+{
+	uint64_t offset;
+
+	return is_one_run(t) && !source_is_stream(c->src) && t->storage != STORAGE_NONE &&
+	       ckpt_range(c, t->storage, &offset) != NULL;
+}
+
+bool
+make_is_parallel(const struct make_work *w)
+{
+	if (!reads_parallel(w->task.inputs[w->task.input], w->task.tensor))
+		return false;
+	for (unsigned i = 0; i < w->nstages; i++) {
+		const struct make *m = w->stages[i].make;
+
+		for (unsigned k = 0; k < m->nmore; k++) {
+			struct ckpt *c = w->task.inputs[m->more[k].input];
+
+			if (!reads_parallel(c, &c->tensors[m->more[k].tensor]))
+				return false;
+		}
+	}
+	return true;
+}

@@ -1,0 +1,220 @@
+/*
+ * make: edits of bytes.
+ *
+ * A maker turns a tensor into another one: it casts it, resizes it, gives it a storage of its own. An entry of a plan has
+ * a chain of makers, which are applied in order. An entry without makers is copied.
+ *
+ * A maker is a struct make: its kind and its parameters. A kind is a const struct of functions. What plans, seals,
+ * splits, writes and reports calls these functions and knows no kind by name.
+ *
+ * Shapes. shape() gives dtype and shape of the result for those of the tensor. They never depend on contents, so that the
+ * whole output is laid out before the first byte is read. A maker that has to see the contents of some tensor before it
+ * works (a bias table: its index buffer) names it in waits; learn() reads it.
+ *
+ * Bytes. Results are pulled: the writer asks a chain for elements [first, first + n) of the result, in row-major order.
+ * The last maker asks the one before it for the elements that it needs, and the first maker reads the tensor. A kind
+ * works in one of three ways:
+ *
+ *   each          Each element of the result is made of the element in the same place. Works in any order, in several
+ *                 threads, and on a whole storage that several tensors look at.
+ *   run           A range of the result is made of ranges of the inputs (a slice, a join). Works in several threads. Reads
+ *                 each byte of an input once and goes forward, or else sets MAKE_REREADS.
+ *   begin and run begin reads all it needs, one input after the other, into the memory that memory() has stated. run
+ *                 gives ranges of what is there (a permutation, a table, a sum).
+ *
+ * Results have one tensor. A split is as many entries as it has parts, each with a maker that takes its part; the seal
+ * orders them as their ranges lie in the input.
+ *
+ * Rounding. Between two makers elements have the dtype that carries() tells: kinds that compute give float64, kinds that
+ * move elements leave them as they are, a cast gives its own. What leaves the chain is rounded to the dtype that shape()
+ * tells, so that a table that is cast, too, is rounded once.
+ *
+ * To add a kind NAME: write lib/make/NAME.c, which defines const struct make_kind make_kind_NAME, and add NAME to
+ * MAKE_KINDS below. A kind with parameters begins their struct with a struct make and declares its constructor in
+ * lib/make/NAME.h; one without is made by make_new(). plan_make() (plan/plan.h) puts a maker on an entry.
+ */
+#ifndef LNN_MAKE_MAKE_H
+#define LNN_MAKE_MAKE_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "tensor/ckpt.h"
+#include "text/json_write.h"
+
+/* All kinds. */
+#define MAKE_KINDS(X) \
+	X(bias_table) \
+	X(cast)       \
+	X(compact)
+
+/* What a tensor is between two makers. */
+struct make_form {
+	uint8_t dtype; /* enum dtype */
+	uint8_t ndim;
+	uint64_t shape[TENSOR_NDIM_MAX];
+};
+
+/* A tensor of an input of the plan. */
+struct make_input {
+	uint32_t input, tensor;
+};
+
+/* Part of a result, in elements. slot: which of the threads asks; below make_task.slots. */
+struct make_span {
+	uint64_t first;
+	size_t n;
+	unsigned slot;
+};
+
+enum make_flag {
+	MAKE_NEW =
+		1, /* The result is a new tensor: names that shared the old one's storage have nothing in common with it. */
+	MAKE_REREADS = 2, /* run reads some bytes again, or goes backward. */
+	MAKE_GATHERS = 4, /* Elements stay as they are and in their order: they can be copied if they lie so. */
+};
+
+struct make;
+struct make_stage;
+
+/* Functions may be NULL where that is said. */
+struct make_kind {
+	const char *name;    /* "cast" */
+	const char *action;  /* what was done to the tensor, for reports: "resampled" */
+	const char *section; /* the list of the report that describes each maker of the kind; NULL: there is none */
+	unsigned flags;      /* enum make_flag */
+
+	/* Turns the form of the tensor into that of the result. NULL: they are the same. */
+	void (*shape)(const struct make *m, struct make_form *form);
+	/* The dtype of the bytes of the result for that of the bytes it reads. NULL: the same. */
+	enum dtype (*carries)(const struct make *m, enum dtype in);
+	/* Bytes of state that begin wants for a tensor of this form, which are all that it may need. NULL: none. */
+	uint64_t (*memory)(const struct make *m, const struct make_form *in);
+
+	/* Reads the tensor named by m->waits, of checkpoint c, and clears m->waits. NULL: the kind never waits. */
+	int (*learn)(struct make *m, struct ckpt *c, struct err *err);
+	/* True if the result is the tensor as it was, after all. NULL: never. */
+	bool (*idle)(const struct make *m);
+	/* True if two makers of the kind give the same result for the same tensor. NULL: always. */
+	bool (*same)(const struct make *a, const struct make *b);
+
+	/* Makes n elements of the n in in. Returns how many finite values became infinite or NaN. */
+	uint64_t (*each)(const struct make_stage *s, const void *in, size_t n, void *out);
+	/* Fills s->state with make_read. */
+	int (*begin)(struct make_stage *s, struct err *err);
+	/* Makes the elements of a span. */
+	int (*run)(const struct make_stage *s, const struct make_span *span, void *out, struct err *err);
+
+	/* One line for people. NULL if section is. */
+	void (*describe)(const struct make *m, struct buf *line);
+	/* Members of the object that stands for the maker in section. NULL if section is. */
+	void (*report)(const struct make *m, struct json_writer *w);
+};
+
+struct make {
+	const struct make_kind *kind;
+	const struct make_input
+		*more; /* tensors that it reads beside that of the entry: inputs 1, 2, ... of make_read */
+	unsigned nmore;
+	const struct make_input *waits; /* contents that it does not know yet; NULL: none */
+};
+
+struct make_chain {
+	struct make **v; /* in order */
+	unsigned n;
+};
+
+#define MAKE_DECLARE(name) extern const struct make_kind make_kind_##name;
+MAKE_KINDS(MAKE_DECLARE)
+#undef MAKE_DECLARE
+
+/* All kinds, in the order of their names; NULL ends. */
+extern const struct make_kind *const make_kinds[];
+
+/* A maker without parameters. */
+struct make *make_new(struct arena *a, const struct make_kind *kind);
+
+/* Adds m to the end of a chain. Other copies of the chain stay as they are. */
+void make_append(struct make_chain *chain, struct arena *a, struct make *m);
+
+/* ---- what a chain does, before it does it */
+
+void make_form_of(struct make_form *form, const struct tensor *t);
+void make_shape(const struct make_chain *chain, struct make_form *form);
+uint64_t make_count(const struct make_form *form); /* elements */
+
+/* True if all makers work on each element by itself. */
+bool make_is_each(const struct make_chain *chain);
+
+/* True if some maker gives a new tensor (MAKE_NEW). */
+bool make_is_new(const struct make_chain *chain);
+
+/* True if all makers but gather (MAKE_GATHERS). */
+bool make_is_gathering(const struct make_chain *chain);
+
+/* True if some maker gives a new tensor and is not idle. */
+bool make_has_effect(const struct make_chain *chain);
+
+/* True if both chains give the same result for the same tensor. */
+bool make_same(const struct make_chain *a, const struct make_chain *b);
+
+/* Bytes of state of all makers of a chain, for a tensor of this form. */
+uint64_t make_memory(const struct make_chain *chain, const struct make_form *in);
+
+/* ---- doing it */
+
+struct make_task {
+	struct ckpt *const *inputs; /* checkpoints by number */
+	uint32_t input;
+	const struct tensor *tensor; /* of inputs[input] */
+	const struct make_chain *chain;
+};
+
+/* A maker at work. */
+struct make_stage {
+	const struct make *make;
+	struct make_form in, out;
+	uint8_t from, to; /* dtypes of the bytes that it reads and gives */
+	void *state;      /* memory() bytes */
+	struct make_work *work;
+	unsigned number; /* in its chain */
+};
+
+/* Chains at work, one after the other. The buffers are kept from one to the next. */
+struct make_work {
+	struct make_task task;
+	struct make_stage *stages;
+	unsigned nstages, cap;
+	unsigned slots;
+	struct buf **rooms; /* what each stage reads, by stage and slot */
+	unsigned nrooms;
+	uint64_t *lost; /* by slot */
+	bool once;      /* what is read will not be read again */
+};
+
+/* slots: how many threads may call make_run at a time. */
+void make_work_init(struct make_work *w, unsigned slots);
+void make_work_release(struct make_work *w);
+
+/* Begins a task, whose makers wait for nothing. make_end is due in either case. */
+int make_begin(struct make_work *w, const struct make_task *t, struct err *err);
+
+/* Elements worth making at a time. */
+uint64_t make_piece(const struct make_work *w);
+
+/* True if several threads may call make_run at a time: the tensors lie in a file as plain runs of bytes. */
+bool make_is_parallel(const struct make_work *w);
+
+/* Makes elements of the result, in the dtype that make_shape tells. */
+int make_run(struct make_work *w, const struct make_span *span, void *out, struct err *err);
+
+/* Returns how many finite values are no longer finite. */
+uint64_t make_end(struct make_work *w);
+
+/* For kinds: reads elements of input i, which is 0 for what comes through the chain. */
+int make_read(const struct make_stage *s, unsigned i, const struct make_span *span, void *p, struct err *err);
+
+/* For kinds: all elements of input 0. */
+struct make_span make_whole(const struct make_stage *s);
+
+#endif
