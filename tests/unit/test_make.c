@@ -1,0 +1,408 @@
+/*
+ * Makers: chains of kinds that only this test has, pulled whole and in pieces; what they say before they run; and plans
+ * with several inputs, contents that are waited for, and shards, from memory and from a pipe.
+ */
+#include "make/cast.h"
+
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/xalloc.h"
+#include "format/format.h"
+#include "plan/plan.h"
+#include "tensor/convert.h"
+#include "write/pump.h"
+#include "tap.h"
+
+/* ---- kinds */
+
+/* Each element a little larger, computed in double precision. */
+static enum dtype
+wide(const struct make *m, enum dtype in)
+{
+	(void)m, (void)in;
+	return DTYPE_FLOAT64;
+}
+
+static uint64_t
+grow_each(const struct make_stage *s, const void *in, size_t n, void *out)
+{
+	double *v = out;
+
+	convert_decode((enum dtype)s->from, in, n, v);
+	for (size_t i = 0; i < n; i++)
+		v[i] *= 1 + 0x1p-40;
+	return 0;
+}
+
+static const struct make_kind grow = { .name = "grow", .action = "grown", .carries = wide, .each = grow_each };
+
+/* The elements of a vector in reverse order. */
+static uint64_t
+turn_memory(const struct make *m, const struct make_form *in)
+{
+	(void)m;
+	return make_count(in) * 8;
+}
+
+static int
+turn_begin(struct make_stage *s, struct err *err)
+{
+	struct make_span all = make_whole(s);
+
+	return make_read(s, 0, &all, s->state, err);
+}
+
+static int
+turn_run(const struct make_stage *s, const struct make_span *span, void *out, struct err *err)
+{
+	size_t size = dtype_size((enum dtype)s->from), n = (size_t)make_count(&s->in);
+
+	(void)err;
+	for (size_t i = 0; i < span->n; i++)
+		memcpy((char *)out + i * size, (const char *)s->state + (n - 1 - (size_t)span->first - i) * size, size);
+	return 0;
+}
+
+static const struct make_kind turn = {
+	.name = "turn", .action = "turned", .memory = turn_memory, .begin = turn_begin, .run = turn_run
+};
+
+/* A vector and a further one behind it. */
+struct join {
+	struct make make;
+	struct make_input input;
+	uint64_t more; /* elements of the further one */
+};
+
+static void
+join_shape(const struct make *m, struct make_form *form)
+{
+	form->shape[0] += ((const struct join *)m)->more;
+}
+
+static int
+join_run(const struct make_stage *s, const struct make_span *span, void *out, struct err *err)
+{
+	uint64_t n = s->in.shape[0], end = span->first + span->n, first = span->first < n ? n - span->first : 0;
+	struct make_span one = *span, two = *span;
+	size_t size = dtype_size((enum dtype)s->from);
+
+	one.n = first < span->n ? (size_t)first : span->n;
+	two.first = span->first > n ? span->first - n : 0;
+	two.n = end > n ? (size_t)(end - n - two.first) : 0;
+	if (one.n > 0 && make_read(s, 0, &one, out, err) < 0)
+		return -1;
+	return two.n > 0 ? make_read(s, 1, &two, (char *)out + one.n * size, err) : 0;
+}
+
+static const struct make_kind join = {
+	.name = "join", .action = "joined", .flags = MAKE_NEW, .shape = join_shape, .run = join_run
+};
+
+/* Adds the first element of another tensor, whose contents it waits for. */
+struct add {
+	struct make make;
+	struct make_input input;
+	float by;
+	unsigned learnt;
+};
+
+static int
+add_learn(struct make *m, struct ckpt *c, struct err *err)
+{
+	struct add *a = (struct add *)m;
+	uint32_t tensor = m->waits->tensor;
+
+	m->waits = NULL;
+	a->learnt++;
+	return ckpt_read(c, c->tensors[tensor].storage, 0, &a->by, sizeof(a->by), err);
+}
+
+static uint64_t
+add_each(const struct make_stage *s, const void *in, size_t n, void *out)
+{
+	const struct add *a = (const struct add *)s->make;
+	float v;
+
+	for (size_t i = 0; i < n; i++) {
+		memcpy(&v, (const char *)in + 4 * i, 4);
+		v += a->by;
+		memcpy((char *)out + 4 * i, &v, 4);
+	}
+	return 0;
+}
+
+static const struct make_kind add = { .name = "add", .action = "added to", .learn = add_learn, .each = add_each };
+
+/* ---- checkpoints: float32 vectors; tensor t has the elements 100 * t, 100 * t + 1, ... */
+
+struct checkpoint {
+	struct buf file;
+	struct source *src;
+	struct ckpt *c;
+	struct statedict sd;
+};
+
+static void
+build(struct checkpoint *x, const unsigned *counts, unsigned n)
+{
+	struct buf header = BUF_INIT;
+	unsigned at = 0;
+
+	buf_addc(&header, '{');
+	for (unsigned i = 0; i < n; at += 4 * counts[i++])
+		buf_addf(&header, "%s\"%c\":{\"dtype\":\"F32\",\"shape\":[%u],\"data_offsets\":[%u,%u]}", i ? "," : "",
+			 'a' + i, counts[i], at, at + 4 * counts[i]);
+	buf_addc(&header, '}');
+	buf_clear(&x->file);
+	buf_le64(&x->file, header.len);
+	buf_add(&x->file, header.p, header.len);
+	for (unsigned i = 0; i < n; i++) {
+		for (unsigned k = 0; k < counts[i]; k++) {
+			float v = (float)(100 * i + k);
+
+			buf_add(&x->file, &v, sizeof(v));
+		}
+	}
+	buf_release(&header);
+}
+
+static void
+open_it(struct checkpoint *x, bool pipe_it)
+{
+	struct err e = ERR_INIT;
+	int fds[2];
+
+	if (!pipe_it)
+		x->src = source_memory(x->file.p, x->file.len, "in");
+	else if (pipe(fds) < 0 || write(fds[1], x->file.p, x->file.len) != (ssize_t)x->file.len || close(fds[1]) < 0 ||
+		 source_fd(&x->src, fds[0], "in", NULL, &e) < 0)
+		tap_bail("no pipe");
+	x->c = NULL;
+	if (format_open(&x->c, x->src, NULL, &e) < 0 || statedict_open(&x->sd, x->c, NULL, &e) < 0)
+		tap_bail(e.msg);
+}
+
+static void
+close_it(struct checkpoint *x)
+{
+	statedict_release(&x->sd);
+	ckpt_close(x->c);
+	source_close(x->src);
+}
+
+/* ---- chains */
+
+/* The result of a chain for tensor 0, in pieces of each elements; the caller frees. */
+static unsigned char *
+made(struct checkpoint *x, const struct make_chain *chain, size_t each, size_t *bytes)
+{
+	struct make_task task = { &x->c, 0, &x->c->tensors[0], chain };
+	struct make_work w;
+	struct make_form form;
+	struct make_span span = { 0, 0, 0 };
+	struct err e = ERR_INIT;
+	unsigned char *out;
+	uint64_t n;
+
+	make_form_of(&form, task.tensor);
+	make_shape(chain, &form);
+	n = make_count(&form);
+	*bytes = (size_t)n * dtype_size((enum dtype)form.dtype);
+	out = xmalloc(*bytes);
+	make_work_init(&w, 1);
+	ok_msg(make_begin(&w, &task, &e) == 0, "begun: %s", e.msg);
+	for (; span.first < n; span.first += span.n) {
+		span.n = n - span.first < each ? (size_t)(n - span.first) : each;
+		if (make_run(&w, &span, out + span.first * dtype_size((enum dtype)form.dtype), &e) < 0)
+			tap_bail(e.msg);
+	}
+	is_uint(make_end(&w), 0, "nothing lost");
+	make_work_release(&w);
+	return out;
+}
+
+static void
+test_rounding(void)
+{
+	/* 1 + 2^-8 is half way between two numbers of bfloat16. Grown by 2^-40 it is nearer to the upper one, 0x3f81. */
+	const float tie = 1 + 0x1p-8f;
+	struct checkpoint x = { .file = BUF_INIT };
+	struct arena a = ARENA_INIT;
+	struct make_chain chain = { NULL, 0 };
+	unsigned char *out;
+	size_t n;
+
+	build(&x, (const unsigned[]){ 1 }, 1);
+	memcpy(x.file.p + x.file.len - 4, &tie, 4);
+	open_it(&x, false);
+	make_append(&chain, &a, make_new(&a, &grow));
+	out = made(&x, &chain, 1, &n);
+	ok_msg(n == 4 && memcmp(out, &tie, 4) == 0, "rounded to the dtype that it has");
+	free(out);
+	make_append(&chain, &a, make_cast(&a, DTYPE_BFLOAT16));
+	out = made(&x, &chain, 1, &n);
+	ok_msg(n == 2 && out[0] == 0x81 && out[1] == 0x3f, "rounded once, with the cast");
+	free(out);
+	close_it(&x);
+	arena_release(&a);
+	buf_release(&x.file);
+}
+
+static void
+test_chains(void)
+{
+	static const unsigned counts[] = { 5, 3 };
+	static const double expected[] = { 102, 101, 100, 4, 3, 2, 1, 0 };
+	static const size_t pieces[] = { 1, 3, 8 };
+	struct checkpoint x = { .file = BUF_INIT };
+	struct join j = { { .kind = &join }, { 0, 1 }, 3 };
+	struct arena a = ARENA_INIT;
+	struct make_chain chain = { NULL, 0 }, shorter;
+	struct make_form form;
+	unsigned char *out;
+	double v[8];
+	size_t n;
+
+	j.make.more = &j.input;
+	j.make.nmore = 1;
+	build(&x, counts, 2);
+	open_it(&x, false);
+	make_append(&chain, &a, &j.make);
+	shorter = chain;
+	make_append(&chain, &a, make_new(&a, &turn));
+	make_append(&chain, &a, make_cast(&a, DTYPE_FLOAT64));
+	make_form_of(&form, &x.c->tensors[0]);
+	is_uint(make_memory(&chain, &form), 64, "the memory of what is turned round: of the joined tensor");
+	ok(make_is_new(&chain) && make_has_effect(&chain) && !make_is_each(&chain) && !make_is_gathering(&chain));
+	ok(make_same(&chain, &chain) && !make_same(&chain, &shorter));
+	is_uint(shorter.n, 1, "the shorter chain is as it was");
+	for (size_t i = 0; i < 3; i++) {
+		out = made(&x, &chain, pieces[i], &n);
+		memcpy(v, out, n < sizeof(v) ? n : sizeof(v));
+		ok_msg(n == sizeof(v) && memcmp(v, expected, n) == 0, "joined, turned and cast, %zu at a time",
+		       pieces[i]);
+		free(out);
+	}
+	close_it(&x);
+	arena_release(&a);
+	buf_release(&x.file);
+}
+
+/* ---- plans */
+
+/* What a file of the output holds, as "NAME: v v v; ". */
+static void
+put_file(struct buf *out, const struct buf *file)
+{
+	struct checkpoint x = { .file = *file };
+	const struct tensor *t;
+	struct err e = ERR_INIT;
+	float v;
+
+	open_it(&x, false);
+	for (size_t i = 0; i < x.sd.n; i++) {
+		t = sd_tensor(&x.sd, &x.sd.entries[i]);
+		buf_addf(out, "%.*s:", STR_ARG(x.sd.entries[i].name));
+		for (uint64_t k = 0; k < tensor_count(t); k++) {
+			if (ckpt_read(x.c, t->storage, 4 * k, &v, 4, &e) < 0)
+				tap_bail(e.msg);
+			buf_addf(out, " %g", (double)v);
+		}
+		buf_adds(out, "; ");
+	}
+	close_it(&x);
+}
+
+/*
+ * b is added to every element of d, d follows on c, and e gets what a begins with; the other tensors are copied. From a
+ * pipe, b passes before d, and e's contents come behind c.
+ */
+static void
+edit(struct plan *p, struct join *j, struct add *two)
+{
+	*j = (struct join){ { .kind = &join }, { 0, 3 }, 2 };
+	j->make.more = &j->input;
+	j->make.nmore = 1;
+	plan_make(p, &p->entries[2], &j->make, "join");
+	for (unsigned i = 0; i < 2; i++) {
+		two[i] = (struct add){ .make = { .kind = &add }, .input = { 0, i == 0 ? 1 : 4 } };
+		two[i].make.waits = &two[i].input;
+	}
+	plan_make(p, &p->entries[3], &two[0].make, "add b");
+	plan_make(p, &p->entries[0], &two[1].make, "add e");
+}
+
+static void
+write_plan(bool pipe_it, uint64_t most, struct buf *out)
+{
+	static const unsigned counts[] = { 2, 1, 3, 2, 1 };
+	struct checkpoint x = { .file = BUF_INIT };
+	struct pump_opts po = { .pool = NULL };
+	struct seal_opts so = { .writer = format_writer("safetensors"), .shape = SEAL_BARE };
+	struct plan p;
+	struct join j;
+	struct add two[2];
+	struct split split;
+	struct seal *seal;
+	struct sealed sealed;
+	struct err e = ERR_INIT;
+	struct buf file = BUF_INIT;
+	uint64_t lost;
+
+	build(&x, counts, 5);
+	open_it(&x, pipe_it);
+	plan_init(&p, NULL);
+	plan_add_input(&p, &x.sd, NULL);
+	edit(&p, &j, two);
+	plan_split(&p, most, &split);
+	so.split = &split;
+	seal = seal_new(&p, &so);
+	for (uint32_t k = 1; k <= split.n; k++) {
+		struct sink *sink;
+
+		buf_clear(&file);
+		sink = sink_memory(&file, "out");
+		ok_msg(seal_file(seal, k, &sealed, &e) == 0 && plan_pump(&sealed, sink, &po, &lost, &e) == 0 &&
+			       sink_commit(sink, &e) == 0,
+		       "file %u of %u: %s", k, split.n, e.msg);
+		sealed_release(&sealed);
+		put_file(out, &file);
+	}
+	is_uint(two[0].learnt + two[1].learnt, 2, "each learnt once");
+	is_uint(x.c->passed, 5, "all storages were passed");
+	seal_free(seal);
+	split_release(&split);
+	plan_release(&p);
+	close_it(&x);
+	buf_release(&x.file);
+	buf_release(&file);
+}
+
+static void
+test_plans(void)
+{
+	static const char expected[] = "a: 400 401; b: 100; c: 200 201 202 300 301; d: 400 401; e: 400; ";
+	static const uint64_t most[] = { 1000, 8, 1 };
+	struct buf out = BUF_INIT;
+
+	for (int pipe_it = 0; pipe_it < 2; pipe_it++) {
+		for (size_t i = 0; i < 3; i++) {
+			buf_clear(&out);
+			write_plan(pipe_it, most[i], &out);
+			ok_msg(strcmp(out.p, expected) == 0, "%s, shards of %u bytes: %s",
+			       pipe_it ? "a pipe" : "memory", (unsigned)most[i], out.p);
+		}
+	}
+	buf_release(&out);
+}
+
+int
+main(void)
+{
+	test_rounding();
+	test_chains();
+	test_plans();
+	return tap_done();
+}
