@@ -21,7 +21,8 @@ void utf8_put(struct buf *b, uint32_t codepoint);
 /*
  * A name as a field of a tensor list: \t \n \r \\, \# for a leading #, \e for
  * the empty name, \xHH for other control bytes (C1 included), invalid UTF-8 and
- * the first of nothing but spaces. A NUL comes out as \x00; callers refuse it where SPEC says so.
+ * the first of nothing but spaces. A NUL comes out as \x00; callers
+ * that print lines of names refuse it.
  */
 void text_escape(struct buf *b, struct str name);
 

@@ -1,4 +1,4 @@
-/* Model descriptions and experiment files, against what lnn-model(5) and SPEC's built-in tables say. */
+/* Model descriptions and experiment files, against what lnn-model(5) says and linnaeus's model classes declare. */
 #include "model/model.h"
 
 #include <sys/stat.h>
