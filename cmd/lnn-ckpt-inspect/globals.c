@@ -11,7 +11,7 @@
 #include "base/xalloc.h"
 #include "pickle/scan.h"
 #include "common/file.h"
-#include "common/table.h"
+#include "common/columns.h"
 #include "format/format.h"
 #include "format/pickles.h"
 #include "format/shard_index.h"

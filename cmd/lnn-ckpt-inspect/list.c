@@ -8,7 +8,7 @@
 #include "base/cursor.h"
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "common/table.h"
+#include "common/columns.h"
 #include "inspect.h"
 #include "model/list.h"
 #include "model/model.h"

@@ -9,7 +9,7 @@
 #include "base/num.h"
 #include "base/xalloc.h"
 #include "common/progress.h"
-#include "common/table.h"
+#include "common/columns.h"
 #include "modes.h"
 #include "stats/figures.h"
 

@@ -7,7 +7,7 @@
 
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "common/table.h"
+#include "common/columns.h"
 #include "modes.h"
 #include "values.h"
 

@@ -7,7 +7,7 @@
 
 #include "base/buf.h"
 #include "base/xalloc.h"
-#include "common/table.h"
+#include "common/columns.h"
 #include "modes.h"
 
 enum { DEPTH_MAX = 200 };

@@ -8,7 +8,7 @@
 #include "base/num.h"
 #include "base/text.h"
 #include "text/json_write.h"
-#include "common/table.h"
+#include "common/columns.h"
 #include "filter.h"
 #include "rule/lint.h"
 

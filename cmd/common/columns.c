@@ -1,4 +1,4 @@
-#include "common/table.h"
+#include "common/columns.h"
 
 #include <stdarg.h>
 #include <stdio.h>

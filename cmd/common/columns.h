@@ -1,8 +1,8 @@
 /*
- * table: aligned columns for a person, and numbers as a person likes them.
+ * columns: aligned columns for a person, and numbers as a person likes them.
  */
-#ifndef LNN_COMMON_TABLE_H
-#define LNN_COMMON_TABLE_H
+#ifndef LNN_COMMON_COLUMNS_H
+#define LNN_COMMON_COLUMNS_H
 
 #include <stdbool.h>
 #include <stddef.h>
