@@ -8,107 +8,80 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 
-/* Columns are this far apart; a shrunk one keeps at least so much. */
+/* Blanks between two columns; the least width of a column that shrinks. */
 enum { GAP = 2, SHRUNK_MIN = 12 };
 
-struct table_cell {
+struct columns_cell {
 	size_t at, len; /* in text */
 	size_t width;
+	enum out_style style;
 };
 
 void
-table_init(struct table *t, const struct table_column *columns, size_t n)
+columns_begin(struct columns *c, struct out *out, const struct column *v, size_t n)
 {
-	memset(t, 0, sizeof(*t));
-	t->columns = columns;
-	t->ncolumns = n < TABLE_COLUMNS ? n : TABLE_COLUMNS;
-	buf_init(&t->text);
+	*c = (struct columns){ .out = out, .v = v, .n = n < COLUMNS_MAX ? n : COLUMNS_MAX, .text = BUF_INIT };
 }
 
-void
-table_release(struct table *t)
+/* ---- widths */
+
+static size_t
+title_width(const struct columns *c, size_t column)
 {
-	buf_release(&t->text);
-	free(t->cells);
-	memset(t, 0, sizeof(*t));
+	return text_width(str_c(c->v[column].title));
 }
 
-void
-table_cell(struct table *t, struct str text)
-{
-	struct table_cell *c;
-
-	t->cells = xgrow(t->cells, t->ncells, &t->cap, sizeof(*t->cells));
-	c = &t->cells[t->ncells++];
-	c->at = t->text.len;
-	text_show(&t->text, text);
-	c->len = t->text.len - c->at;
-	c->width = text_width(str_n(t->text.p + c->at, c->len));
-}
-
-void
-table_cellc(struct table *t, const char *text)
-{
-	table_cell(t, str_c(text));
-}
-
-void
-table_cellf(struct table *t, const char *fmt, ...)
-{
-	char text[512];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	table_cell(t, str_c(text));
-}
-
-/* A cell that says nothing: empty, or the dot that stands for none. */
 static bool
-is_nothing(const struct table *t, const struct table_cell *c)
+says_nothing(const struct columns *c, const struct columns_cell *cell)
 {
-	return c->len == 0 || (c->len == 1 && t->text.p[c->at] == '.');
+	return cell->len == 0 || (cell->len == 1 && c->text.p[cell->at] == '.');
 }
 
-/* The widths of all columns, those that shrink made to fit; 0 of one that says nothing, which is left out. */
+/* The widest column that may shrink gives way, step by step, until all columns fit. */
 static void
-measure(const struct table *t, size_t most, size_t *width)
+shrink(struct columns *c, size_t sum)
 {
-	size_t sum = 0, shrinking = 0;
-	bool says[TABLE_COLUMNS] = { false };
-
-	for (size_t i = 0; i < t->ncells; i++) {
-		size_t *w = &width[i % t->ncolumns];
-
-		*w = t->cells[i].width > *w ? t->cells[i].width : *w;
-		says[i % t->ncolumns] = says[i % t->ncolumns] || !is_nothing(t, &t->cells[i]);
-	}
-	for (size_t i = 0; i < t->ncolumns; i++) {
-		size_t title = t->columns[i].title ? text_width(str_c(t->columns[i].title)) : 0;
-
-		if (!says[i] && i > 0 && t->ncells > 0) {
-			width[i] = 0;
-			continue;
-		}
-		width[i] = width[i] > title ? width[i] : title;
-		sum += width[i] + (i > 0 ? GAP : 0);
-		shrinking += t->columns[i].shrinks;
-	}
-	/* The widest of those that shrink gives way, column by column, until all fits. */
-	while (sum > most && shrinking > 0) {
+	while (sum > c->out->width) {
 		size_t widest = SIZE_MAX;
 
-		for (size_t i = 0; i < t->ncolumns; i++) {
-			if (t->columns[i].shrinks && (widest == SIZE_MAX || width[i] > width[widest]))
+		for (size_t i = 0; i < c->n; i++) {
+			if ((c->v[i].flags & COLUMN_SHRINKS) && (widest == SIZE_MAX || c->width[i] > c->width[widest]))
 				widest = i;
 		}
-		if (widest == SIZE_MAX || width[widest] <= SHRUNK_MIN)
-			break;
-		width[widest]--;
+		if (widest == SIZE_MAX || c->width[widest] <= SHRUNK_MIN)
+			return;
+		c->width[widest]--;
 		sum--;
 	}
 }
+
+/* Sets the widths from the cells that are held. The first column is always there, and so are all in an empty table. */
+static void
+measure(struct columns *c)
+{
+	bool says[COLUMNS_MAX] = { false };
+	size_t sum = 0;
+
+	for (size_t i = 0; i < c->ncells; i++) {
+		size_t column = i % c->n;
+
+		if (c->cells[i].width > c->width[column])
+			c->width[column] = c->cells[i].width;
+		says[column] = says[column] || !says_nothing(c, &c->cells[i]);
+	}
+	for (size_t i = 0; i < c->n; i++) {
+		if (!says[i] && i > 0 && c->ncells > 0) {
+			c->width[i] = 0;
+			continue;
+		}
+		if (title_width(c, i) > c->width[i])
+			c->width[i] = title_width(c, i);
+		sum += c->width[i] + (i > 0 ? GAP : 0);
+	}
+	shrink(c, sum);
+}
+
+/* ---- printing */
 
 /* The bytes of s that take at most width columns, from its start or (from_end) up to its end. */
 static struct str
@@ -130,105 +103,149 @@ part(struct str s, size_t width, bool from_end)
 }
 
 static void
-put_text(struct out *o, struct str s, size_t width, size_t limit)
+put_cut(struct out *out, struct str s, size_t width)
 {
-	struct str head, tail;
+	struct str head = part(s, (width - 3) / 2, false), tail = part(s, width - 3 - (width - 3) / 2, true);
 
-	if (width <= limit) {
-		out_write(o, s.p, s.len);
-		return;
-	}
-	head = part(s, (limit - 3) / 2, false);
-	tail = part(s, limit - 3 - (limit - 3) / 2, true);
-	out_write(o, head.p, head.len);
-	out_puts(o, "...");
-	out_write(o, tail.p, tail.len);
+	out_write(out, head.p, head.len);
+	out_puts(out, "...");
+	out_write(out, tail.p, tail.len);
 }
 
 static void
-put_cell(const struct table *t, struct out *o, size_t i, struct str s, size_t width, const size_t *limits, bool title)
+put_blanks(struct out *out, size_t n)
 {
-	const struct table_column *c = &t->columns[i];
-	enum out_style style = title ? STYLE_BOLD : str_eqc(s, ".") ? STYLE_PLAIN : c->style;
-	size_t limit = limits[i], shown = width < limit ? width : limit;
-	bool last = true;
+	if (n > 0)
+		out_printf(out, "%*s", (int)n, "");
+}
 
-	if (limit == 0 && i > 0)
+static bool
+is_last(const struct columns *c, size_t column)
+{
+	for (size_t i = column + 1; i < c->n; i++) {
+		if (c->width[i] > 0)
+			return false;
+	}
+	return true;
+}
+
+/* One cell of a line; the last one ends it. */
+static void
+put_cell(const struct columns *c, size_t column, struct str s, size_t width, enum out_style style)
+{
+	const unsigned flags = c->v[column].flags;
+	const size_t limit = c->width[column];
+	const bool cut = width > limit && (flags & COLUMN_SHRINKS) && c->out->width != SIZE_MAX;
+	const size_t fill = width < limit ? limit - width : 0;
+
+	if (limit == 0)
 		return;
-	for (size_t k = i + 1; k < t->ncolumns; k++)
-		last = last && limits[k] == 0;
-	if (i > 0)
-		out_printf(o, "%*s", GAP, "");
-	if (c->right && shown < limit)
-		out_printf(o, "%*s", (int)(limit - shown), "");
+	put_blanks(c->out, (column > 0 ? GAP : 0) + (flags & COLUMN_RIGHT ? fill : 0));
 	if (style != STYLE_PLAIN)
-		out_style(o, style);
-	put_text(o, s, width, limit);
+		out_style(c->out, style);
+	if (cut)
+		put_cut(c->out, s, limit);
+	else
+		out_write(c->out, s.p, s.len);
 	if (style != STYLE_PLAIN)
-		out_style(o, STYLE_PLAIN);
-	/* No blanks at the end of a line. */
-	if (!c->right && !last && shown < limit)
-		out_printf(o, "%*s", (int)(limit - shown), "");
-	if (last)
-		out_putc(o, '\n');
+		out_style(c->out, STYLE_PLAIN);
+	if (is_last(c, column))
+		out_putc(c->out, '\n');
+	else if (!(flags & COLUMN_RIGHT))
+		put_blanks(c->out, fill);
+}
+
+static void
+put_titles(const struct columns *c)
+{
+	for (size_t i = 0; i < c->n; i++)
+		put_cell(c, i, str_c(c->v[i].title), title_width(c, i), STYLE_BOLD);
+}
+
+static void
+put_row(const struct columns *c, const struct columns_cell *cells)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		struct str s = str_n(c->text.p + cells[i].at, cells[i].len);
+		enum out_style style = cells[i].style != STYLE_PLAIN ? cells[i].style : c->v[i].style;
+
+		put_cell(c, i, s, cells[i].width, str_eqc(s, ".") ? STYLE_PLAIN : style);
+	}
+}
+
+/* A column that was left out is shown from here on if a row has something in it. */
+static void
+reveal(struct columns *c)
+{
+	bool revealed = false;
+
+	for (size_t i = 0; i < c->n; i++) {
+		if (c->width[i] > 0 || says_nothing(c, &c->cells[i]))
+			continue;
+		c->width[i] = c->cells[i].width > title_width(c, i) ? c->cells[i].width : title_width(c, i);
+		revealed = true;
+	}
+	if (revealed)
+		put_titles(c);
+}
+
+/* Prints whole rows that are held. */
+static void
+flush(struct columns *c)
+{
+	if (!c->measured) {
+		measure(c);
+		put_titles(c);
+		c->measured = true;
+	} else if (c->ncells > 0) {
+		reveal(c);
+	}
+	for (size_t i = 0; i + c->n <= c->ncells && !out_failed(c->out); i += c->n)
+		put_row(c, &c->cells[i]);
+	c->ncells = 0;
+	buf_clear(&c->text);
 }
 
 void
-table_print(const struct table *t, struct out *o)
+columns_cell(struct columns *c, struct str text, enum out_style style)
 {
-	size_t width[TABLE_COLUMNS] = { 0 };
-	bool titled = false;
+	struct columns_cell *cell;
 
-	if (t->ncolumns == 0)
-		return;
-	measure(t, o->width, width);
-	for (size_t i = 0; i < t->ncolumns; i++)
-		titled = titled || t->columns[i].title != NULL;
-	for (size_t i = 0; titled && i < t->ncolumns; i++) {
-		struct str s = str_c(t->columns[i].title ? t->columns[i].title : "");
-
-		put_cell(t, o, i, s, text_width(s), width, true);
-	}
-	for (size_t i = 0; i < t->ncells && !out_failed(o); i++) {
-		const struct table_cell *c = &t->cells[i];
-
-		put_cell(t, o, i % t->ncolumns, str_n(t->text.p + c->at, c->len), c->width, width, false);
-	}
+	c->cells = xgrow(c->cells, c->ncells, &c->cap, sizeof(*c->cells));
+	cell = &c->cells[c->ncells++];
+	cell->at = c->text.len;
+	text_show(&c->text, text);
+	cell->len = c->text.len - cell->at;
+	cell->width = text_width(str_n(c->text.p + cell->at, cell->len));
+	cell->style = style;
+	if (c->ncells % c->n == 0 && (c->measured || c->ncells == c->n * COLUMNS_HEAD))
+		flush(c);
 }
 
-/* Three digits of v with the unit for each thousand (or 1024) of it. */
-static void
-three_digits(double v, double step, const char *const *units, char *out)
+void
+columns_cellf(struct columns *c, const char *fmt, ...)
 {
-	size_t i = 0;
+	char text[512];
+	va_list ap;
 
-	while (v >= 999.5 && units[i + 1] != NULL) {
-		v /= step;
-		i++;
-	}
-	snprintf(out, HUMAN_SIZE, "%.*f%s", v < 9.995 ? 2 : v < 99.95 ? 1 : 0, v, units[i]);
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	columns_cell(c, str_c(text), STYLE_PLAIN);
 }
 
-const char *
-human_count(uint64_t n, char out[HUMAN_SIZE])
+void
+columns_release(struct columns *c)
 {
-	static const char *const units[] = { "", "k", "M", "G", "T", "P", "E", NULL };
-
-	if (n < 1000)
-		snprintf(out, HUMAN_SIZE, "%u", (unsigned)n);
-	else
-		three_digits((double)n, 1000, units, out);
-	return out;
+	buf_release(&c->text);
+	free(c->cells);
+	*c = (struct columns){ 0 };
 }
 
-const char *
-human_bytes(uint64_t n, char out[HUMAN_SIZE])
+void
+columns_end(struct columns *c)
 {
-	static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB", NULL };
-
-	if (n < 1000)
-		snprintf(out, HUMAN_SIZE, "%u B", (unsigned)n);
-	else
-		three_digits((double)n, 1024, units, out);
-	return out;
+	if (c->n > 0)
+		flush(c);
+	columns_release(c);
 }

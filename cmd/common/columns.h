@@ -1,53 +1,64 @@
 /*
- * columns: aligned columns for a person, and numbers as a person likes them.
+ * columns: an aligned table for a person to read.
+ *
+ *	columns_begin(&c, out, layout, n);
+ *	for each row, for each column:
+ *		columns_cell(&c, text, style);
+ *	columns_end(&c);
+ *
+ * The first COLUMNS_HEAD rows decide how wide the columns are; they are held until then. Later rows are printed as they
+ * come. A column in which no row has said anything yet is left out. If a later row says something there, the titles are
+ * printed again with that column.
  */
 #ifndef LNN_COMMON_COLUMNS_H
 #define LNN_COMMON_COLUMNS_H
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 #include "base/buf.h"
 #include "base/str.h"
 #include "common/out.h"
 
-enum { TABLE_COLUMNS = 16 };
+enum { COLUMNS_MAX = 32, COLUMNS_HEAD = 1000 };
 
-struct table_column {
-	const char *title;    /* NULL in all columns: no title line */
-	bool right;           /* numbers */
-	bool shrinks;         /* cut in the middle (with "...") when a terminal is too narrow */
-	enum out_style style;
+enum {
+	COLUMN_RIGHT = 1,   /* aligned to the right: numbers */
+	COLUMN_SHRINKS = 2, /* cut in the middle (with "...") where a terminal is too narrow */
 };
 
-struct table {
-	const struct table_column *columns; /* borrowed */
-	size_t ncolumns;
-	struct buf text;        /* all cells, one after the other */
-	struct table_cell *cells;
+struct column {
+	const char *title;
+	unsigned flags;       /* COLUMN_* */
+	enum out_style style; /* of its cells */
+};
+
+struct columns {
+	struct out *out;            /* borrowed */
+	const struct column *v;     /* borrowed */
+	size_t n;
+	/* private */
+	size_t width[COLUMNS_MAX];  /* 0: left out */
+	bool measured;
+	struct buf text;            /* of the cells that are held, one after the other */
+	struct columns_cell *cells;
 	size_t ncells, cap;
 };
 
-/* Of at most TABLE_COLUMNS columns. */
-void table_init(struct table *t, const struct table_column *columns, size_t n);
-void table_release(struct table *t);
+/* A table of at most COLUMNS_MAX columns on out. */
+void columns_begin(struct columns *c, struct out *out, const struct column *v, size_t n);
 
-/* The next cell, from left to right and from top to bottom; hostile bytes are escaped (text_show). */
-void table_cell(struct table *t, struct str text);
-void table_cellc(struct table *t, const char *text);
-void table_cellf(struct table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/*
+ * The next cell, from left to right and from top to bottom. Control bytes are escaped (text_show). A style other than
+ * STYLE_PLAIN replaces that of the column. The empty text and "." say nothing.
+ */
+void columns_cell(struct columns *c, struct str text, enum out_style style);
+void columns_cellf(struct columns *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Prints titles and full rows, without columns that are empty, or a dot, in all of them. Nothing is cut unless o is a terminal. */
-void table_print(const struct table *t, struct out *o);
+/* Prints what is still held, titles included, and frees. Nothing is cut unless out is a terminal. */
+void columns_end(struct columns *c);
 
-/* Characters of the longest result of the two below, with its NUL. */
-enum { HUMAN_SIZE = 32 };
-
-/* "999", "12.3k", "86.6M", "7.24G": three digits; returns out. */
-const char *human_count(uint64_t n, char out[HUMAN_SIZE]);
-
-/* "999 B", "12.3 KiB", "1.05 GiB"; returns out. */
-const char *human_bytes(uint64_t n, char out[HUMAN_SIZE]);
+/* Frees without printing. Does nothing after columns_end. */
+void columns_release(struct columns *c);
 
 #endif

@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "common/columns.h"
+#include "common/human.h"
 #include "common/tool.h"
 
 /* Seconds before the first line, between two, and over which the rate is measured. */

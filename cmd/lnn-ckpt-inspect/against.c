@@ -2,69 +2,66 @@
  * --against: what load_state_dict would say, and whether dtypes and values are those of another checkpoint.
  */
 #include "against.h"
-#include "rows.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/text.h"
 #include "base/xalloc.h"
 #include "common/file.h"
 #include "common/models.h"
-#include "common/progress.h"
 #include "format/format.h"
-#include "modes.h"
 #include "plan/loadcheck.h"
 
 /* ---- the other side */
 
 /* Opens the target as a checkpoint if it is one; else it is the description. */
 static int
-open_other(struct against *a, const char *name, struct err *e)
+open_other(struct against *a, const char *name, struct err *err)
 {
 	struct source *src;
 	const uint8_t *head;
 	size_t n;
 
-	if (file_input(name, FILE_BINARY, &src, e) < 0)
+	if (file_input(name, FILE_BINARY, &src, err) < 0)
 		return -1;
-	if (source_look(src, 0, SOURCE_LOOK_MAX, &head, &n, e) < 0) {
+	if (source_look(src, 0, SOURCE_LOOK_MAX, &head, &n, err) < 0) {
 		source_close(src);
 		return -1;
 	}
 	a->is_ckpt = format_is_no_text(head, n < FORMAT_PROBE ? n : FORMAT_PROBE) ||
 		     (n > 0 && head[0] == '{' && str_contains(str_n((const char *)head, n), str_c("\"weight_map\"")));
 	if (a->is_ckpt)
-		return input_open_source(&a->other, src, NULL, e);
-	return models_load_source(&a->model, src, e);
+		return input_open_source(&a->other, src, NULL, err);
+	return models_load_source(&a->model, src, err);
 }
 
 static int
-open_target(struct against *a, struct err *e)
+open_target(struct against *a, struct err *err)
 {
 	const struct strs *names = &a->j->in->o->against;
 
 	a->target = names->v[0];
 	if (names->n > 1 || models_knows(names->v[0])) {
-		if (models_load(&a->model, names->v, names->n, e) < 0)
+		if (models_load(&a->model, names->v, names->n, err) < 0)
 			return -1;
-	} else if (open_other(a, names->v[0], e) < 0)
+	} else if (open_other(a, names->v[0], err) < 0)
 		return -1;
 	if (a->is_ckpt)
 		model_load_statedict(&a->model, &a->other.sd);
 	if (!a->model.has_state_dict)
-		return err_input(e, a->target, "the description lists no state dict: there is nothing to compare with");
+		return err_input(err, a->target, "the description lists no state dict: there is nothing to compare with");
 	if (a->j->in->o->values && !a->is_ckpt)
-		return err_set(e, ERR_USAGE, "--values: a checkpoint is needed to compare with, %s is a description", a->target);
+		return err_set(err, ERR_USAGE, "--values: a checkpoint is needed to compare with, %s is a description", a->target);
 	if (a->j->in->o->values && source_is_stream(a->other.src))
-		return err_set(e, ERR_USAGE, "--values: %s must be a file, not a stream", a->target);
+		return err_set(err, ERR_USAGE, "--values: %s must be a file, not a stream", a->target);
 	return 0;
 }
 
 /* ---- names */
 
 static struct str
-strip(const struct options *o, struct str name)
+strip(const struct inspect_opts *o, struct str name)
 {
 	bool again = true;
 
@@ -83,7 +80,7 @@ strip(const struct options *o, struct str name)
 }
 
 static int
-map_names(struct against *a, struct err *e)
+map_names(struct against *a, struct err *err)
 {
 	const struct statedict *sd = &a->j->input.sd;
 	bool yes;
@@ -92,13 +89,13 @@ map_names(struct against *a, struct err *e)
 	for (size_t i = 0; i < sd->n; i++) {
 		struct str name = strip(a->j->in->o, sd->entries[i].name);
 
-		if (rows_chosen(a->j->in, name, &yes, e) < 0)
+		if (rows_chosen(a->j->in, name, &yes, err) < 0)
 			return -1;
 		if (!yes)
 			continue;
 		a->names[i] = name;
 		if (!strmap_add(&a->ours, name, i))
-			return err_input(e, a->j->file, "%.*s: two tensors have this name once the prefix is off", STR_ARG(name));
+			return err_input(err, a->j->file, "%.*s: two tensors have this name once the prefix is off", STR_ARG(name));
 	}
 	return 0;
 }
@@ -144,17 +141,17 @@ forgiven(const struct against *a, struct str name)
 
 /* ---- comparing */
 
-static struct finding *
+static struct deviation *
 add(struct against *a, enum differing what, struct str name)
 {
 	a->v = xgrow(a->v, a->n, &a->cap, sizeof(*a->v));
-	a->v[a->n] = (struct finding){ .what = what, .name = name };
+	a->v[a->n] = (struct deviation){ .what = what, .name = name };
 	a->counts[what]++;
 	return &a->v[a->n++];
 }
 
 static int
-find_missing(struct against *a, struct err *e)
+find_missing(struct against *a, struct err *err)
 {
 	bool yes;
 
@@ -163,7 +160,7 @@ find_missing(struct against *a, struct err *e)
 
 		if (strmap_get(&a->ours, target->name, NULL) || forgiven(a, target->name))
 			continue;
-		if (rows_chosen(a->j->in, target->name, &yes, e) < 0)
+		if (rows_chosen(a->j->in, target->name, &yes, err) < 0)
 			return -1;
 		if (yes)
 			add(a, DIFF_MISSING, target->name)->theirs = target;
@@ -185,7 +182,7 @@ compare_entry(struct against *a, size_t i)
 	const struct sd_entry *entry = &a->j->input.sd.entries[i];
 	const struct tensor *t = sd_tensor(&a->j->input.sd, entry);
 	const struct entry *target = model_find(&a->model, a->names[i]);
-	struct finding f = { .ours = t, .theirs = target };
+	struct deviation f = { .ours = t, .theirs = target };
 	enum differing what;
 
 	/* Loading finds no place for what is no tensor; but two checkpoints may both have it. */
@@ -219,22 +216,16 @@ find_others(struct against *a)
 
 /* ---- values */
 
-struct pairs {
-	struct compare_pair *v;
-	struct str *names;
-	struct difference *differences;
-	size_t n;
-};
-
-/* All tensors that are on both sides with the same shape. */
+/* All tensors that are on both sides with the same shape are to be compared. */
 static void
-find_pairs(const struct against *a, struct pairs *p)
+find_pairs(struct against *a)
 {
 	const struct statedict *sd = &a->j->input.sd, *other = &a->other.sd;
+	struct data *d = &a->j->data;
 
-	p->v = xcalloc(sd->n + 1, sizeof(*p->v));
-	p->names = xcalloc(sd->n + 1, sizeof(*p->names));
-	p->differences = xcalloc(sd->n + 1, sizeof(*p->differences));
+	d->there = a->other.ckpt;
+	d->pairs = xcalloc(sd->n + 1, sizeof(*d->pairs));
+	a->pair_names = xcalloc(sd->n + 1, sizeof(*a->pair_names));
 	for (size_t i = 0; i < sd->n; i++) {
 		struct str name = a->names[i];
 		const struct sd_entry *theirs = name.p != NULL ? statedict_find(other, name) : NULL;
@@ -242,71 +233,244 @@ find_pairs(const struct against *a, struct pairs *p)
 
 		if (t == NULL || u == NULL || !tensor_same_shape(t, u))
 			continue;
-		p->v[p->n] = (struct compare_pair){ t, u };
-		p->names[p->n++] = name;
+		d->pairs[d->npairs] = (struct compare_pair){ t, u };
+		a->pair_names[d->npairs++] = name;
 	}
 }
 
 static int
-compare_values(struct against *a, struct err *e)
+compare_values(struct against *a, struct err *err)
 {
-	const struct options *o = a->j->in->o;
-	struct compare_opts c = { .here = a->j->input.ckpt, .there = a->other.ckpt, .atol = o->atol, .rtol = o->rtol,
-				  .nan_equal = !o->nan_differs, .tick = progress_tick };
-	struct pairs p = { 0 };
-	int rc;
+	const struct data *d = &a->j->data;
 
-	find_pairs(a, &p);
-	c.pool = pool_new(tool_settings.jobs);
-	progress_start("comparing");
-	rc = compare_tensors(p.v, p.n, &c, p.differences, e);
-	progress_end();
-	pool_free(c.pool);
-	if (rc == 0)
-		rc = ckpt_finish(a->other.ckpt, e);
-	for (size_t i = 0; rc == 0 && i < p.n; i++) {
-		struct finding *f;
+	if (data_take(a->j, err) < 0 || ckpt_finish(a->other.ckpt, err) < 0)
+		return -1;
+	for (size_t i = 0; i < d->npairs; i++) {
+		struct deviation *f;
 
-		if (p.differences[i].comparable && p.differences[i].differing == 0)
+		if (d->differences[i].comparable && d->differences[i].differing == 0)
 			continue;
-		f = add(a, DIFF_VALUES, p.names[i]);
-		f->ours = p.v[i].a;
-		f->difference = p.differences[i];
+		f = add(a, DIFF_VALUES, a->pair_names[i]);
+		f->ours = d->pairs[i].a;
+		f->difference = &d->differences[i];
 	}
-	free(p.v);
-	free(p.names);
-	free(p.differences);
+	return 0;
+}
+
+/* ---- printing */
+
+static const char *const words[DIFF_KINDS] = { "missing", "unexpected", "mismatched", "dtype", "values" };
+
+enum { WHAT, NAME, SHAPE, TARGET_SHAPE, DTYPE, TARGET_DTYPE, COMPARABLE, DIFFERING, LARGEST, REMARK, COLUMNS };
+
+static const struct record_column columns[COLUMNS] = {
+	[WHAT] = { "difference", "", RECORD_TEXT, IN_LINES, 0, 0, STYLE_BAD },
+	[NAME] = { "name", NULL, RECORD_TEXT, IN_ALL, COLUMN_NAME, 0, STYLE_PLAIN },
+	[SHAPE] = { "shape", NULL, RECORD_SHAPE, IN_ALL, 0, 0, STYLE_PLAIN },
+	[TARGET_SHAPE] = { "target_shape", "target's", RECORD_SHAPE, IN_ALL, 0, 0, STYLE_PLAIN },
+	[DTYPE] = { "dtype", NULL, RECORD_TEXT, IN_ALL, 0, 0, STYLE_PLAIN },
+	[TARGET_DTYPE] = { "target_dtype", "target's", RECORD_TEXT, IN_ALL, 0, 0, STYLE_PLAIN },
+	[COMPARABLE] = { "comparable", NULL, RECORD_BOOL, IN_JSON, 0, 0, STYLE_PLAIN },
+	[DIFFERING] = { "differing", NULL, RECORD_COUNT, IN_ALL, 0, 0, STYLE_PLAIN },
+	[LARGEST] = { "largest", NULL, RECORD_REAL, IN_ALL, 0, 0, STYLE_PLAIN },
+	[REMARK] = { "remark", "", RECORD_TEXT, IN_LINES, 0, 0, STYLE_PLAIN },
+};
+
+static void
+difference_cells(const struct difference *d, bool json, struct cell *cells)
+{
+	const bool measured = d->comparable && !isnan(d->largest);
+
+	if (!measured)
+		cells[REMARK] = cell_word(d->comparable ? "bytes differ" : "not comparable");
+	if (json)
+		cells[COMPARABLE] = cell_bool(d->comparable);
+	if (json || measured) {
+		cells[DIFFERING] = cell_count(d->differing);
+		cells[LARGEST] = measured ? cell_real(d->largest) : cell_unknown();
+	}
+}
+
+static int
+put_deviation(struct record *r, const struct deviation *f, struct err *err)
+{
+	const struct entry *theirs = f->theirs;
+	struct cell cells[COLUMNS] = { [WHAT] = cell_word(words[f->what]), [NAME] = cell_text(f->name) };
+
+	switch (f->what) {
+	case DIFF_UNEXPECTED:
+		cells[SHAPE] = f->ours ? cell_shape(f->ours->shape, f->ours->ndim) : cell_unknown();
+		break;
+	case DIFF_MISSING:
+		/* JSON has one shape here, which is the target's. */
+		cells[record_is_json(r) ? SHAPE : TARGET_SHAPE] =
+			theirs->has_shape ? cell_shape(theirs->shape, theirs->ndim) : cell_unknown();
+		break;
+	case DIFF_MISMATCHED:
+		cells[SHAPE] = cell_shape(f->ours->shape, f->ours->ndim);
+		cells[TARGET_SHAPE] = cell_shape(theirs->shape, theirs->ndim);
+		break;
+	case DIFF_DTYPE:
+		cells[WHAT].style = STYLE_WARN;
+		cells[DTYPE] = cell_word(dtype_name(f->ours->dtype));
+		cells[TARGET_DTYPE] = cell_word(dtype_name(theirs->dtype));
+		break;
+	default: difference_cells(f->difference, record_is_json(r), cells);
+	}
+	return record_row(r, cells, err);
+}
+
+/* The deviations from..to - 1 in kind. */
+static int
+put_rows(const struct against *a, const char *member, enum differing from, enum differing to, struct err *err)
+{
+	const struct record_table table = { member, columns, COLUMNS, .sparse = true };
+	int rc = 0;
+
+	record_rows(a->j->record, &table, 0);
+	for (size_t i = 0; i < a->n && rc == 0 && !out_failed(a->j->record->out); i++) {
+		if (a->v[i].what >= from && a->v[i].what < to)
+			rc = put_deviation(a->j->record, &a->v[i], err);
+	}
+	if (rc == 0)
+		record_rows_end(a->j->record);
 	return rc;
 }
 
-int
-against_run(struct job *j, struct err *e)
+static void
+put_counts(const struct against *a)
 {
-	struct against a = { .j = j };
+	char text[256];
+	int n = snprintf(text, sizeof(text), "%zu matched, %zu missing, %zu unexpected, %zu mismatched", a->matched,
+			 a->counts[DIFF_MISSING], a->counts[DIFF_UNEXPECTED], a->counts[DIFF_MISMATCHED]);
+
+	if (a->is_ckpt)
+		n += snprintf(text + n, sizeof(text) - (size_t)n, ", %zu of another dtype", a->counts[DIFF_DTYPE]);
+	if (a->j->in->o->values)
+		snprintf(text + n, sizeof(text) - (size_t)n, ", %zu of other values", a->counts[DIFF_VALUES]);
+	record_note(a->j->record, a->n == 0 ? STYLE_GOOD : STYLE_BOLD, text, NULL);
+}
+
+/* JSON has an array for each kind of deviation. */
+static int
+put_json(const struct against *a, struct str hints, struct err *err)
+{
+	static const struct record_column column = { NULL, NULL, RECORD_TEXT, IN_JSON, 0, 0, STYLE_PLAIN };
+	static const struct record_table table = { .member = "hints", .columns = &column, .n = 1 };
+	struct record *r = a->j->record;
+	struct str line;
+
+	record_member(r, "target", RECORD_TEXT, cell_word(a->target));
+	record_member(r, "same", RECORD_BOOL, cell_bool(a->n == 0));
+	record_member(r, "matched", RECORD_COUNT, cell_count(a->matched));
+	for (enum differing kind = 0; kind < DIFF_KINDS; kind++) {
+		if (put_rows(a, words[kind], kind, kind + 1, err) < 0)
+			return -1;
+	}
+	record_rows(r, &table, 0);
+	while (str_split(&hints, '\n', &line)) {
+		if (line.len > 0 && record_row(r, (struct cell[]){ cell_text(line) }, err) < 0)
+			return -1;
+	}
+	record_rows_end(r);
+	return 0;
+}
+
+static int
+put_lines(const struct against *a, struct str hints, struct err *err)
+{
+	struct record *r = a->j->record;
+	struct str line;
+	struct buf text = BUF_INIT;
+
+	if (put_rows(a, NULL, 0, DIFF_KINDS, err) < 0)
+		return -1;
+	if (tool_settings.quiet)
+		return 0;
+	put_counts(a);
+	while (str_split(&hints, '\n', &line)) {
+		buf_clear(&text);
+		buf_addstr(&text, line);
+		if (line.len > 0)
+			record_note(r, STYLE_PLAIN, text.p, NULL);
+	}
+	buf_release(&text);
+	return 0;
+}
+
+/* ---- the report */
+
+static int
+prepare(void *state, struct job *j, struct err *err)
+{
+	struct against *a = state;
+
+	a->j = j;
+	model_init(&a->model);
+	if (open_target(a, err) < 0 || map_names(a, err) < 0)
+		return -1;
+	map_modules(a);
+	if (find_missing(a, err) < 0)
+		return -1;
+	find_others(a);
+	if (j->in->o->values)
+		find_pairs(a);
+	return 0;
+}
+
+static int
+run(void *state, struct job *j, struct err *err)
+{
+	struct against *a = state;
+	struct buf hints = BUF_INIT;
 	int rc;
 
-	model_init(&a.model);
-	rc = open_target(&a, e);
-	if (rc == 0)
-		rc = map_names(&a, e);
-	if (rc == 0) {
-		map_modules(&a);
-		rc = find_missing(&a, e);
-	}
-	if (rc == 0)
-		find_others(&a);
-	if (rc == 0 && j->in->o->values)
-		rc = compare_values(&a, e);
-	if (rc == 0)
-		rc = against_put(&a, e);
-	if (rc == 0 && (a.n > 0 || (a.matched == 0 && j->in->o->exprs.n > 0)))
-		j->in->status = tool_worst(j->in->status, TOOL_NO);
-	free(a.v);
-	free(a.names);
-	strmap_release(&a.ours);
-	strmap_release(&a.modules);
-	arena_release(&a.arena);
-	input_close(&a.other);
-	model_release(&a.model);
+	if (j->in->o->values && compare_values(a, err) < 0)
+		return -1;
+	against_hints(a, &hints);
+	job_begin_report(j);
+	rc = record_is_json(j->record) ? put_json(a, buf_str(&hints), err) : put_lines(a, buf_str(&hints), err);
+	buf_release(&hints);
+	if (a->n > 0 || (a->matched == 0 && j->in->o->exprs.n > 0))
+		job_status(j, TOOL_NO);
 	return rc;
 }
+
+static void
+release(void *state)
+{
+	struct against *a = state;
+
+	free(a->v);
+	free(a->names);
+	free(a->pair_names);
+	strmap_release(&a->ours);
+	strmap_release(&a->modules);
+	arena_release(&a->arena);
+	input_close(&a->other);
+	model_release(&a->model);
+}
+
+static int
+option(struct inspect_opts *o, const char *arg, struct err *err)
+{
+	(void)err;
+	strs_add(&o->against, arg);
+	return 0;
+}
+
+const struct report report_against = {
+	.name = "against",
+	.has_arg = OPTION_ARG,
+	.arg = "TARGET",
+	.help = "what loading into a model would say; or a CKPT",
+	.option = option,
+	.needs = NEEDS_INDEX | NEEDS_DICT,
+	.takes = TAKES_FORMS,
+	.piped = RECORD_TSV,
+	.names_rows = true,
+	.size = sizeof(struct against),
+	.prepare = prepare,
+	.run = run,
+	.release = release,
+};

@@ -1,22 +1,20 @@
 /*
- * against: how a state dict differs from a model or another checkpoint; shared by the file that finds out and the one
- * that says it.
+ * against: how a state dict differs from a model or from another checkpoint.
  */
 #ifndef LNN_AGAINST_H
 #define LNN_AGAINST_H
 
-#include "inspect.h"
 #include "model/model.h"
-#include "stats/compare.h"
+#include "report.h"
 
 enum differing { DIFF_MISSING, DIFF_UNEXPECTED, DIFF_MISMATCHED, DIFF_DTYPE, DIFF_VALUES, DIFF_KINDS };
 
-struct finding {
+struct deviation {
 	enum differing what;
-	struct str name;             /* after --strip-prefix */
-	const struct tensor *ours;   /* NULL: missing here, or no tensor of one piece */
-	const struct entry *theirs;  /* NULL: unexpected */
-	struct difference difference; /* DIFF_VALUES */
+	struct str name;            /* after --strip-prefix */
+	const struct tensor *ours;  /* NULL: missing here, or no tensor of one piece */
+	const struct entry *theirs; /* NULL: unexpected */
+	const struct difference *difference; /* DIFF_VALUES */
 };
 
 struct against {
@@ -26,18 +24,16 @@ struct against {
 	struct input other;      /* if the target is a checkpoint */
 	bool is_ckpt;
 	struct str *names;       /* by entry of the state dict, prefixes off; p NULL: not compared */
+	struct str *pair_names;  /* by pair of job.data */
 	struct strmap ours;      /* those names to the index of the entry */
 	struct strmap modules;   /* of _metadata, with a dot: to their handle */
 	struct arena arena;
-	struct finding *v;
+	struct deviation *v;
 	size_t n, cap, counts[DIFF_KINDS];
 	size_t matched;
 };
 
-/* Says it all; lines, table and JSON. */
-int against_put(struct against *a, struct err *e);
-
-/* What is systematic about it, a line each, in b; empty if nothing is. */
+/* Adds to b what is systematic about the deviations, a line each; nothing if nothing is. */
 void against_hints(const struct against *a, struct buf *b);
 
 #endif

@@ -8,7 +8,7 @@
 
 #include "base/num.h"
 #include "base/xalloc.h"
-#include "modes.h"
+#include "report.h"
 #include "tensor/boxes.h"
 #include "tensor/composite.h"
 #include "tensor/convert.h"
@@ -161,7 +161,7 @@ npy_header(struct dump *d)
 static int
 check(const struct dump *d, struct err *e)
 {
-	const struct options *o = d->j->in->o;
+	const struct inspect_opts *o = d->j->in->o;
 	const struct dtype_info *info = dtype_info(d->t->dtype);
 
 	if (d->t->storage == STORAGE_NONE)
@@ -179,7 +179,7 @@ static int
 put(struct dump *d, struct err *e)
 {
 	struct ckpt *c = d->j->input.ckpt;
-	const enum dump_as as = d->j->in->o->dump_as;
+	const enum dump_form as = d->j->in->o->dump_as;
 	struct boxes_range all = boxes_whole(d->t);
 	int rc;
 
@@ -197,30 +197,62 @@ put(struct dump *d, struct err *e)
 	return rc;
 }
 
-int
-dump_run(struct job *j, struct err *e)
+static int
+run(void *state, struct job *j, struct err *err)
 {
-	struct dump d = { .j = j, .column = 1, .text = BUF_INIT };
-	const struct sd_entry *entry = statedict_find(&j->input.sd, str_c(j->in->o->path));
+	const char *name = j->in->o->path;
+	const struct sd_entry *entry = statedict_find(&j->input.sd, str_c(name));
 	const struct tensor_part *part = NULL;
+	struct dump *d = state;
 	int rc;
 
 	if (entry == NULL)
-		entry = composite_owner(&j->input.sd, str_c(j->in->o->path), &part);
+		entry = composite_owner(&j->input.sd, str_c(name), &part);
+	*d = (struct dump){ .j = j, .column = 1, .text = BUF_INIT };
 	if (entry == NULL)
-		return err_set(e, ERR_ANSWER, "%s: %s: there is no such tensor", j->file, j->in->o->path);
-	d.t = part != NULL ? part->tensor : sd_tensor(&j->input.sd, entry);
-	if (d.t == NULL)
-		return err_input(e, j->file, "%s: is no tensor", j->in->o->path);
-	if (boxes_count(d.t) == 0 && d.t->more != NULL && d.t->more->nparts > 0)
-		return err_input(e, j->file, "%s: has no data of its own: dump its parts (%s.%.*s, ...)", j->in->o->path,
-				 j->in->o->path, STR_ARG(d.t->more->parts[0].name));
-	if (d.t->ndim > 0 && d.t->shape[d.t->ndim - 1] > 0)
-		d.column = d.t->shape[d.t->ndim - 1];
-	rc = check(&d, e);
+		return err_set(err, ERR_ANSWER, "%s: %s: there is no such tensor", j->file, name);
+	d->t = part != NULL ? part->tensor : sd_tensor(&j->input.sd, entry);
+	if (d->t == NULL)
+		return err_input(err, j->file, "%s: is no tensor", name);
+	if (boxes_count(d->t) == 0 && d->t->more != NULL && d->t->more->nparts > 0)
+		return err_input(err, j->file, "%s: has no data of its own: dump its parts (%s.%.*s, ...)", name, name,
+				 STR_ARG(d->t->more->parts[0].name));
+	if (d->t->ndim > 0 && d->t->shape[d->t->ndim - 1] > 0)
+		d->column = d->t->shape[d->t->ndim - 1];
+	rc = check(d, err);
 	if (rc == 0)
-		rc = put(&d, e);
-	buf_release(&d.text);
-	/* What failed on the way out is told by out_end. */
-	return rc < 0 && e->code == ERR_NONE && out_failed(&j->in->out) ? 0 : rc;
+		rc = put(d, err);
+	/* A failure of the output is reported where the output ends. */
+	return rc < 0 && err->code == ERR_NONE && out_failed(&j->in->out) ? 0 : rc;
 }
+
+static void
+release(void *state)
+{
+	struct dump *d = state;
+
+	buf_release(&d->text);
+}
+
+static int
+option(struct inspect_opts *o, const char *arg, struct err *err)
+{
+	(void)err;
+	o->path = arg;
+	return 0;
+}
+
+const struct report report_dump = {
+	.name = "dump",
+	.has_arg = OPTION_ARG,
+	.arg = "NAME",
+	.help = "contents of one tensor",
+	.option = option,
+	.needs = NEEDS_INDEX | NEEDS_DICT,
+	.piped = RECORD_LINES,
+	.alone = true,
+	.single = true,
+	.size = sizeof(struct dump),
+	.run = run,
+	.release = release,
+};

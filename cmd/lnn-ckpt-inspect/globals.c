@@ -11,11 +11,10 @@
 #include "base/xalloc.h"
 #include "pickle/scan.h"
 #include "common/file.h"
-#include "common/columns.h"
 #include "format/format.h"
 #include "format/pickles.h"
 #include "format/shard_index.h"
-#include "modes.h"
+#include "report.h"
 
 /* A global of a record, where it is named first. */
 struct named {
@@ -48,7 +47,7 @@ struct globals {
 /* ---- looking */
 
 static int
-found(void *arg, const struct pickle_found *f, struct err *e)
+found(void *arg, const struct pickle_found *f, struct err *err)
 {
 	struct globals *g = arg;
 	struct buf key = BUF_INIT;
@@ -56,7 +55,7 @@ found(void *arg, const struct pickle_found *f, struct err *e)
 	uint64_t at;
 	size_t len;
 
-	(void)e;
+	(void)err;
 	if (f->ref == REF_COMPUTED) {
 		buf_addf(&key, "(computed at byte %" PRIu64 ")", f->off);
 	} else {
@@ -98,13 +97,13 @@ refuse(struct globals *g, const char *record, const char *why, bool has_off, uin
 }
 
 static int
-scan(void *arg, struct pickle_part *part, struct err *e)
+scan(void *arg, struct pickle_part *part, struct err *err)
 {
 	struct globals *g = arg;
 	struct pickle_scan s = { .found = found, .arg = g, .legacy = part->legacy, .rest = part->limit != UINT64_MAX };
 
 	g->record = arena_printf(&g->arena, "%s%s%s", g->shard, g->shard[0] ? ": " : "", part->record);
-	if (pickle_scan(&s, part->src, part->off, part->limit, e) < 0)
+	if (pickle_scan(&s, part->src, part->off, part->limit, err) < 0)
 		return -1;
 	part->end = s.broken ? 0 : s.end;
 	g->objects += part->object;
@@ -117,23 +116,23 @@ scan(void *arg, struct pickle_part *part, struct err *e)
 	return 0;
 }
 
-static int scan_source(struct globals *g, struct source *src, struct err *e);
+static int scan_source(struct globals *g, struct source *src, struct err *err);
 
 /* The shards of an index, one after the other. */
 static int
-scan_shards(struct globals *g, struct source *src, struct err *e)
+scan_shards(struct globals *g, struct source *src, struct err *err)
 {
 	const char **paths;
 	uint32_t n;
-	int rc = shard_index_list(src, &g->arena, &paths, &n, e);
+	int rc = shard_index_list(src, &g->arena, &paths, &n, err);
 
 	for (uint32_t i = 0; rc == 0 && i < n; i++) {
 		struct source *shard;
 
 		g->shard = strrchr(paths[i], '/') ? strrchr(paths[i], '/') + 1 : paths[i];
-		rc = file_input(paths[i], FILE_BINARY, &shard, e);
+		rc = file_input(paths[i], FILE_BINARY, &shard, err);
 		if (rc == 0)
-			rc = scan_source(g, shard, e);
+			rc = scan_source(g, shard, err);
 		if (rc == 0)
 			source_close(shard);
 	}
@@ -141,17 +140,17 @@ scan_shards(struct globals *g, struct source *src, struct err *e)
 }
 
 static int
-scan_source(struct globals *g, struct source *src, struct err *e)
+scan_source(struct globals *g, struct source *src, struct err *err)
 {
 	enum pickles_kind kind = PICKLES_NONE;
 	const uint8_t *head;
 	size_t n;
 
-	if (source_look(src, 0, SOURCE_LOOK_MAX, &head, &n, e) < 0)
+	if (source_look(src, 0, SOURCE_LOOK_MAX, &head, &n, err) < 0)
 		return -1;
 	if (shard_index_probe(head, n))
-		return scan_shards(g, src, e);
-	if (pickles_each(src, NULL, &kind, scan, g, e) < 0)
+		return scan_shards(g, src, err);
+	if (pickles_each(src, NULL, &kind, scan, g, err) < 0)
 		return -1;
 	g->damaged = g->damaged || kind == PICKLES_CUT;
 	if (kind == PICKLES_SCRIPT) {
@@ -163,149 +162,154 @@ scan_source(struct globals *g, struct source *src, struct err *e)
 	return 0;
 }
 
-/* What is wrong with the container rather than with the pickle in it. */
+/* ---- printing */
+
+static const struct record_column columns[] = {
+	{ "verdict", NULL, RECORD_TEXT, IN_LINES, 0, 0, STYLE_PLAIN },
+	{ "global", NULL, RECORD_TEXT, IN_ALL, COLUMN_SHRINKS, 0, STYLE_PLAIN },
+	{ "verdict", NULL, RECORD_TEXT, IN_JSON, 0, 0, STYLE_PLAIN },
+	{ "offset", NULL, RECORD_COUNT, IN_ALL, 0, 0, STYLE_PLAIN },
+	{ "count", NULL, RECORD_COUNT, IN_ALL, 0, 0, STYLE_PLAIN },
+	{ "record", NULL, RECORD_TEXT, IN_ALL, COLUMN_SHRINKS, 0, STYLE_PLAIN },
+	{ "behind_stop", NULL, RECORD_BOOL, IN_JSON, 0, 0, STYLE_PLAIN },
+	{ "behind_stop", "", RECORD_TEXT, IN_LINES, COLUMN_QUIET, 0, STYLE_PLAIN },
+};
+enum { COLUMNS = sizeof(columns) / sizeof(columns[0]) };
+
+static const struct record_table table = { "globals", columns, COLUMNS, .sparse = true };
+
 static int
-check_container(const struct globals *g, struct source *src, struct err *e)
+put_rows(const struct globals *g, struct err *err)
 {
-	struct source_opts sopts = { .spool_dir = getenv("TMPDIR"), .diag = tool_diag() };
-	struct format_opts opts = { tool_diag(), &sopts };
-	struct err own = ERR_INIT;
-	struct ckpt *c;
+	static const enum out_style styles[] = { STYLE_DIM, STYLE_GOOD, STYLE_WARN, STYLE_BAD };
+	struct record *r = g->j->record;
 
-	if (format_open(&c, src, &opts, &own) == 0) {
-		ckpt_close(c);
-		return 0;
-	}
-	/* Where torch's own reason is known that is the answer. */
-	if (g->refused && !g->damaged && (g->n > 0 || !g->broken))
-		return 0;
-	*e = own;
-	return -1;
-}
-
-/* ---- saying */
-
-static const enum out_style styles[] = { STYLE_DIM, STYLE_GOOD, STYLE_WARN, STYLE_BAD };
-
-static void
-put_json(struct globals *g)
-{
-	struct json_writer *w = &g->j->in->json;
-
-	inspect_begin(g->j);
-	json_key(w, "loads");
-	json_put_bool(w, !g->refused);
-	json_key(w, "reason");
-	json_put_cstr(w, g->refused ? g->why : NULL);
-	json_key(w, "reason_offset");
-	if (g->refused && g->has_off)
-		json_put_u64(w, g->why_off);
-	else
-		json_put_null(w);
-	json_key(w, "bytes_behind_stop");
-	json_put_u64(w, g->extra);
-	json_key(w, "pickles_behind_stop");
-	json_put_u64(w, g->more);
-	json_key(w, "globals");
-	json_begin_array(w);
-	for (size_t i = 0; i < g->n; i++) {
+	record_rows(r, &table, 0);
+	for (size_t i = 0; i < g->n && !out_failed(r->out); i++) {
 		const struct named *n = &g->v[i];
+		struct cell verdict = cell_word(pickle_verdict_text(n->verdict));
 
-		json_begin_inline_object(w);
-		json_key(w, "global");
-		json_put_str(w, n->text);
-		json_key(w, "verdict");
-		json_put_cstr(w, pickle_verdict_text(n->verdict));
-		json_key(w, "offset");
-		json_put_u64(w, n->off);
-		json_key(w, "count");
-		json_put_u64(w, n->count);
-		json_key(w, "record");
-		json_put_cstr(w, n->record);
-		json_key(w, "behind_stop");
-		json_put_bool(w, n->pickle > 0);
-		json_end_object(w);
-		inspect_drain(g->j->in);
+		struct cell cells[COLUMNS] = {
+			verdict, cell_text(n->text), verdict, cell_count(n->off), cell_count(n->count), cell_word(n->record),
+			cell_bool(n->pickle > 0), cell_word(n->pickle > 0 ? "behind STOP" : NULL),
+		};
+
+		cells[0].style = styles[n->verdict];
+		if (record_row(r, cells, err) < 0)
+			return -1;
 	}
-	json_end_array(w);
-	inspect_end(g->j);
+	record_rows_end(r);
+	return 0;
 }
 
 static void
-put_field(struct out *out, struct str s)
+put_members(const struct globals *g)
 {
-	if (out->tty)
-		out_show(out, s);
-	else
-		out_field(out, s);
+	struct record *r = g->j->record;
+
+	record_member(r, "loads", RECORD_BOOL, cell_bool(!g->refused));
+	record_member(r, "reason", RECORD_TEXT, cell_word(g->refused ? g->why : NULL));
+	record_member(r, "reason_offset", RECORD_COUNT, g->refused && g->has_off ? cell_count(g->why_off) : cell_unknown());
+	record_member(r, "bytes_behind_stop", RECORD_COUNT, cell_count(g->extra));
+	record_member(r, "pickles_behind_stop", RECORD_COUNT, cell_count(g->more));
 }
 
+/* Whether it would load, and why not. */
 static void
-put_lines(struct globals *g)
+put_verdict(const struct globals *g)
 {
-	struct out *out = &g->j->in->out;
+	const char *verdict = g->refused ? "would not load with weights_only=True" : "would load with weights_only=True";
+	struct record *r = g->j->record;
+	char text[160];
 	struct buf why = BUF_INIT;
 
-	inspect_heading(g->j);
-	for (size_t i = 0; i < g->n && !out_failed(out); i++) {
-		const struct named *n = &g->v[i];
-
-		out_style(out, styles[n->verdict]);
-		out_puts(out, pickle_verdict_text(n->verdict));
-		out_style(out, STYLE_PLAIN);
-		out_putc(out, '\t');
-		put_field(out, n->text);
-		out_printf(out, "\t%" PRIu64 "\t%" PRIu64 "\t", n->off, n->count);
-		put_field(out, str_c(n->record));
-		out_puts(out, n->pickle > 0 ? "\tbehind STOP\n" : "\n");
+	if (g->extra > 0) {
+		snprintf(text, sizeof(text), "%" PRIu64 " bytes behind STOP, %u whole pickles among them; torch does not read them",
+			 g->extra, g->more);
+		record_note(r, STYLE_PLAIN, text, NULL);
 	}
-	if (g->extra > 0)
-		out_printf(out, "# %" PRIu64 " bytes behind STOP, %u whole pickles among them; torch does not read them\n",
-			   g->extra, g->more);
-	out_puts(out, "# ");
-	out_style(out, g->refused ? STYLE_BAD : STYLE_GOOD);
-	if (g->objects == 0 && !g->refused)
-		out_puts(out, "there is no pickle in it");
-	else
-		out_puts(out, g->refused ? "would not load with weights_only=True" : "would load with weights_only=True");
-	out_style(out, STYLE_PLAIN);
 	if (g->refused) {
+		buf_adds(&why, ": ");
 		text_show(&why, str_c(g->why));
-		out_puts(out, ": ");
-		out_write(out, why.p, why.len);
 		if (g->has_off)
-			out_printf(out, " (at byte %" PRIu64 ")", g->why_off);
+			buf_addf(&why, " (at byte %" PRIu64 ")", g->why_off);
+		record_note(r, STYLE_BAD, verdict, why.p);
+	} else {
+		record_note(r, STYLE_GOOD, g->objects == 0 ? "there is no pickle in it" : verdict, NULL);
 	}
-	out_putc(out, '\n');
 	buf_release(&why);
 }
 
-int
-globals_run(struct job *j, struct err *e)
+/* ---- the report */
+
+static int
+prepare(void *state, struct job *j, struct err *err)
 {
-	struct globals g = { .j = j, .shard = "" };
-	int rc = scan_source(&g, j->input.src, e);
+	struct globals *g = state;
 
-	if (rc == 0) {
-		struct err own = ERR_INIT;
+	g->j = j;
+	g->shard = "";
+	return scan_source(g, j->input.src, err);
+}
 
-		rc = check_container(&g, j->input.src, &own);
-		if (rc < 0)
-			refuse(&g, "", own.msg, false, 0);
-		/* What was seen is shown even if the file is damaged; but nothing was seen in what is no such file. */
-		if (rc == 0 || g.n > 0) {
-			if (inspect_json(j->in))
-				put_json(&g);
-			else
-				put_lines(&g);
-		}
-		if (rc < 0)
-			*e = own;
+/*
+ * What is wrong with the container counts as a reason not to load. Where torch's own reason is known, that is the answer,
+ * and the container is no error of this report.
+ */
+static int
+judge_container(struct globals *g, struct err *err)
+{
+	const struct err *failure = &g->j->failure;
+
+	if (failure->code == ERR_NONE || g->j->input.ckpt != NULL)
+		return 0;
+	if (g->refused && !g->damaged && (g->n > 0 || !g->broken))
+		return 0;
+	refuse(g, "", failure->msg, false, 0);
+	*err = *failure;
+	return -1;
+}
+
+static int
+run(void *state, struct job *j, struct err *err)
+{
+	struct globals *g = state;
+	struct err own = ERR_INIT;
+	int rc = judge_container(g, &own);
+
+	if (g->refused || g->unsafe > 0)
+		job_status(j, TOOL_NO);
+	/* What was seen is shown even if the file is damaged. If nothing was seen, it is no such file. */
+	if (rc == 0 || g->n > 0) {
+		job_begin_report(j);
+		put_members(g);
+		if (put_rows(g, err) < 0)
+			return -1;
+		put_verdict(g);
 	}
-	if (g.refused || g.unsafe > 0)
-		j->in->status = tool_worst(j->in->status, TOOL_NO);
-	free(g.v);
-	strmap_release(&g.map);
-	arena_release(&g.arena);
+	if (rc < 0)
+		*err = own;
 	return rc;
 }
+
+static void
+release(void *state)
+{
+	struct globals *g = state;
+
+	free(g->v);
+	strmap_release(&g->map);
+	arena_release(&g->arena);
+}
+
+const struct report report_globals = {
+	.name = "globals",
+	.help = "what pickles name; would weights_only load it?",
+	.needs = NEEDS_PICKLES,
+	.takes = TAKES_FORMS,
+	.piped = RECORD_TSV,
+	.size = sizeof(struct globals),
+	.prepare = prepare,
+	.run = run,
+	.release = release,
+};

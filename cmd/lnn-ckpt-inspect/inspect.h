@@ -1,5 +1,5 @@
 /*
- * inspect: the options of lnn-ckpt-inspect and what its modes share.
+ * inspect: what the parts of lnn-ckpt-inspect share: its options, the run, and one operand.
  */
 #ifndef LNN_INSPECT_H
 #define LNN_INSPECT_H
@@ -8,46 +8,32 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "text/json_write.h"
-#include "text/pyre.h"
 #include "common/emit.h"
 #include "common/option.h"
 #include "common/out.h"
+#include "common/record.h"
 #include "common/strs.h"
 #include "common/tool.h"
-
-enum mode {
-	MODE_LIST,
-	MODE_SUMMARY,
-	MODE_TREE,
-	MODE_REST,
-	MODE_GET,
-	MODE_STATS,
-	MODE_CHECK,
-	MODE_GLOBALS,
-	MODE_AGAINST,
-	MODE_DUMP,
-};
+#include "data.h"
+#include "rows.h"
+#include "text/pyre.h"
 
 /* In the order of the names that --format takes. */
-enum format { FORMAT_TABLE, FORMAT_TSV, FORMAT_NAMES, FORMAT_JSON, FORMAT_JSONL, FORMAT_MODEL, FORMAT_AUTO };
+enum inspect_format { FORMAT_TABLE, FORMAT_TSV, FORMAT_NAMES, FORMAT_JSON, FORMAT_JSONL, FORMAT_MODEL, FORMAT_AUTO };
 
-enum sort { SORT_FILE, SORT_NAME, SORT_NATURAL, SORT_SIZE };
-
-enum dump_as { DUMP_TEXT, DUMP_NPY, DUMP_RAW };
+enum dump_form { DUMP_TEXT, DUMP_NPY, DUMP_RAW };
 
 /* What --check --fail-on names. */
 enum { FAIL_NAN = 1, FAIL_INF = 2, FAIL_ZERO = 4 };
 
-struct options {
-	enum mode mode;
-	const char *mode_name; /* as the user wrote it; NULL for the list */
-	enum format format;
-	enum sort sort;
+struct inspect_opts {
+	unsigned reports;      /* bits of report_table */
+	enum inspect_format format;
+	enum rows_order sort;
 	bool invert, longer, fold, values, nan_differs;
 	uint64_t depth;        /* --tree=DEPTH; UINT64_MAX: all */
 	const char *path;      /* --get, --dump */
-	enum dump_as dump_as;
+	enum dump_form dump_as;
 	bool dump_as_given;
 	unsigned fail_on;      /* FAIL_* */
 	bool fail_on_given, tolerance_given;
@@ -55,55 +41,45 @@ struct options {
 	struct strs exprs, against, strip;
 };
 
-/* A tensor that is to be shown. */
-struct row {
-	struct str name;
-	const struct tensor *t;
-	uint64_t numel, nbytes;
-	size_t entry; /* index in the state dict */
-	uint64_t count; /* how many tensors it stands for; 0: it is folded into another */
-};
-
-struct rows {
-	struct row *v;
-	size_t n;
-	struct arena arena; /* of names made by folding */
-};
-
-/* What is there while the program runs. */
 struct inspect {
-	const struct options *o;
+	const struct inspect_opts *o;
 	struct out out;
+	struct record record;
 	struct pyre **exprs;
-	struct json_writer json;
 	size_t operands;
-	int status;
+	unsigned needs;        /* of all chosen reports: NEEDS_* of report.h */
+	bool names_only;       /* -0 or --format=names */
+	bool combined;         /* several reports */
+	int status;            /* so far */
 };
 
-/* One operand at a time. json: a writer stands where the document of the operand belongs; see json_open. */
+/* One operand. */
 struct job {
 	struct inspect *in;
-	struct input input;
-	struct rows rows;  /* chosen by -e and -v, in the order of --sort */
+	struct record *record; /* of in */
+	const struct report *report; /* that is being made */
+	struct input input;    /* input.ckpt is NULL if no checkpoint could be opened, input.sd.ckpt if no state dict */
+	struct rows rows;      /* chosen by -e and -v, in the order of --sort */
 	const char *file;
+	struct err failure;    /* why no checkpoint could be opened */
+	struct data data;
+	bool begun;            /* something was printed */
+	bool open;             /* a report was begun and not ended */
+	bool finished;
 };
 
-bool inspect_json(const struct inspect *in); /* --format json or jsonl */
+/*
+ * Says what stands before a report: the file, if there are several, and the report, if there are several. To be called
+ * before anything of a report is printed, and as late as the report can still fail.
+ */
+void job_begin_report(struct job *j);
 
-/* Passes on what the JSON writer has made if it is much. */
-void inspect_drain(struct inspect *in);
+/* Raises the exit status of the run. */
+void job_status(struct job *j, int status);
 
-/* Opens the object of an operand, with "schema", "file" and "format". */
-void inspect_begin(struct job *j);
-void inspect_end(struct job *j);
+/* Reads a stream to its end and holds what can be known only there against what was read. At most once. */
+int job_finish(struct job *j, struct err *err);
 
-/* The line "# FILE" before what is said of one of several operands. */
-void inspect_heading(struct job *j);
-
-/* A mode returns 0 and lowers in->status (TOOL_NO: a negative answer), or -1. */
-int inspect_run(const struct options *o, const struct operands *operands, struct err *e, int *status);
-
-/* Puts name, or on a terminal what cannot harm it. A name with a NUL is ERR_INPUT. */
-int inspect_put_name(struct job *j, struct str name, struct err *e);
+int inspect_run(const struct inspect_opts *o, const struct operands *operands, struct err *err, int *status);
 
 #endif

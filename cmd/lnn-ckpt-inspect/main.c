@@ -3,18 +3,17 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-#include "common/option.h"
-#include "common/tool.h"
-#include "inspect.h"
+#include "report.h"
 
 enum {
-	OPT_FORMAT = 1, OPT_SORT, OPT_EXPR, OPT_INVERT, OPT_LONG, OPT_FOLD, OPT_SUMMARY, OPT_TREE, OPT_REST, OPT_GET,
-	OPT_STATS, OPT_CHECK, OPT_FAIL_ON, OPT_GLOBALS, OPT_AGAINST, OPT_STRIP, OPT_VALUES, OPT_ATOL, OPT_RTOL, OPT_NAN,
-	OPT_DUMP, OPT_DUMP_AS,
+	OPT_FORMAT = 1, OPT_SORT, OPT_EXPR, OPT_INVERT, OPT_LONG, OPT_FOLD, OPT_FAIL_ON, OPT_STRIP, OPT_VALUES, OPT_ATOL,
+	OPT_RTOL, OPT_NAN, OPT_DUMP_AS, OPT_REPORT, /* and the number of the report */
 };
 
-static const struct option_entry entries[] = {
+/* The options of the reports stand between these two, see make_entries. */
+static const struct option_entry before_reports[] = {
 	OPTION_HEADING("The list of tensors:"),
 	{ "format", 0, OPTION_ARG, "FORMAT", "table, tsv, names, json, jsonl or model", OPT_FORMAT },
 	{ "sort", 0, OPTION_ARG, "ORDER", "file (default), name, natural or size", OPT_SORT },
@@ -22,21 +21,15 @@ static const struct option_entry entries[] = {
 	{ "invert-match", 'v', OPTION_NOARG, NULL, "only names that match no -e", OPT_INVERT },
 	{ "long", 'l', OPTION_NOARG, NULL, "add elements, bytes, offset, strides, sharing", OPT_LONG },
 	{ "fold", 0, OPTION_NOARG, NULL, "one line for layers that differ in a number only", OPT_FOLD },
-	OPTION_HEADING("Instead of the list:"),
-	{ "summary", 0, OPTION_NOARG, NULL, "format, writer, what the file holds, dtypes, sharing", OPT_SUMMARY },
-	{ "tree", 0, OPTION_MAYBE, "DEPTH", "tensors, elements and bytes by component of the names", OPT_TREE },
-	{ "rest", 0, OPTION_NOARG, NULL, "what is beside the tensors, as JSON", OPT_REST },
-	{ "get", 0, OPTION_ARG, "PATH", "one value of that (--get epoch)", OPT_GET },
-	{ "stats", 0, OPTION_NOARG, NULL, "min, max, mean, std, norm, zeros, NaN, Inf", OPT_STATS },
-	{ "check", 0, OPTION_NOARG, NULL, "CRCs, and values that are not finite", OPT_CHECK },
+	OPTION_HEADING("Reports instead of the list; several may be combined:"),
+};
+
+static const struct option_entry behind_reports[] = {
+	OPTION_HEADING("For reports:"),
 	{ "fail-on", 0, OPTION_ARG, "LIST", "what --check looks for: nan,inf (default), zero", OPT_FAIL_ON },
-	{ "globals", 0, OPTION_NOARG, NULL, "what pickles name; would weights_only load it?", OPT_GLOBALS },
-	{ "dump", 0, OPTION_ARG, "NAME", "contents of one tensor", OPT_DUMP },
 	{ "dump-as", 0, OPTION_ARG, "FORM", "text (default), npy or raw", OPT_DUMP_AS },
-	OPTION_HEADING("Comparison:"),
-	{ "against", 0, OPTION_ARG, "TARGET", "what loading into a model would say; or a CKPT", OPT_AGAINST },
-	{ "strip-prefix", 0, OPTION_ARG, "P", "names without P; repeatable", OPT_STRIP },
-	{ "values", 0, OPTION_NOARG, NULL, "compare contents, too", OPT_VALUES },
+	{ "strip-prefix", 0, OPTION_ARG, "P", "--against: names without P; repeatable", OPT_STRIP },
+	{ "values", 0, OPTION_NOARG, NULL, "--against: compare contents, too", OPT_VALUES },
 	{ "atol", 0, OPTION_ARG, "A", "values may differ by A (0)", OPT_ATOL },
 	{ "rtol", 0, OPTION_ARG, "R", "and by R times the target's (0)", OPT_RTOL },
 	{ "nan", 0, OPTION_ARG, "HOW", "two NaNs are equal (default) or differ", OPT_NAN },
@@ -54,19 +47,26 @@ static const struct option_entry entries[] = {
 	OPTION_END,
 };
 
-static int
-set_mode(struct options *o, enum mode mode, const char *name, struct err *e)
+enum { BEFORE = sizeof(before_reports) / sizeof(before_reports[0]), BEHIND = sizeof(behind_reports) / sizeof(behind_reports[0]) };
+
+static void
+make_entries(struct option_entry entries[BEFORE + REPORT_COUNT + BEHIND])
 {
-	if (o->mode != MODE_LIST && o->mode != mode)
-		return err_set(e, ERR_USAGE, "%s and %s: one at a time", o->mode_name, name);
-	o->mode = mode;
-	o->mode_name = name;
-	return 0;
+	size_t n = BEFORE;
+
+	memcpy(entries, before_reports, sizeof(before_reports));
+	for (int i = 0; i < REPORT_COUNT; i++) {
+		const struct report *r = report_table[i];
+
+		if (r->name != NULL)
+			entries[n++] = (struct option_entry){ r->name, 0, r->has_arg, r->arg, r->help, OPT_REPORT + i };
+	}
+	memcpy(entries + n, behind_reports, sizeof(behind_reports));
 }
 
 /* An option with a choice of words. */
 static int
-choose(struct options *o, int id, const char *arg, struct err *e)
+choose(struct inspect_opts *o, int id, const char *arg, struct err *e)
 {
 	static const char *const formats[] = { "table", "tsv", "names", "json", "jsonl", "model", NULL };
 	static const char *const sorts[] = { "file", "name", "natural", "size", NULL };
@@ -77,15 +77,15 @@ choose(struct options *o, int id, const char *arg, struct err *e)
 	switch (id) {
 	case OPT_FORMAT:
 		rc = option_choice("--format", arg, formats, &which, e);
-		o->format = (enum format)which;
+		o->format = (enum inspect_format)which;
 		return rc;
 	case OPT_SORT:
 		rc = option_choice("--sort", arg, sorts, &which, e);
-		o->sort = (enum sort)which;
+		o->sort = (enum rows_order)which;
 		return rc;
 	case OPT_DUMP_AS:
 		rc = option_choice("--dump-as", arg, forms, &which, e);
-		o->dump_as = (enum dump_as)which;
+		o->dump_as = (enum dump_form)which;
 		o->dump_as_given = true;
 		return rc;
 	default:
@@ -97,7 +97,7 @@ choose(struct options *o, int id, const char *arg, struct err *e)
 }
 
 static int
-fail_on(struct options *o, const char *arg, struct err *e)
+fail_on(struct inspect_opts *o, const char *arg, struct err *e)
 {
 	static const char *const names[] = { "nan", "inf", "zero", NULL };
 	static const unsigned bits[] = { FAIL_NAN, FAIL_INF, FAIL_ZERO };
@@ -117,7 +117,7 @@ fail_on(struct options *o, const char *arg, struct err *e)
 }
 
 static int
-tolerance(struct options *o, const char *option, const char *arg, double *out, struct err *e)
+tolerance(struct inspect_opts *o, const char *option, const char *arg, double *out, struct err *e)
 {
 	o->tolerance_given = true;
 	if (option_double(option, arg, out, e) < 0)
@@ -125,31 +125,10 @@ tolerance(struct options *o, const char *option, const char *arg, double *out, s
 	return *out >= 0 ? 0 : err_set(e, ERR_USAGE, "%s %s: a number of at least 0 was expected", option, arg);
 }
 
-/* Options that say what is to be done. */
-static int
-apply_mode(struct options *o, int id, const char *arg, struct err *e)
-{
-	switch (id) {
-	case OPT_SUMMARY: return set_mode(o, MODE_SUMMARY, "--summary", e);
-	case OPT_TREE:
-		if (arg != NULL && option_u64("--tree", arg, 0, UINT64_MAX, &o->depth, e) < 0)
-			return -1;
-		return set_mode(o, MODE_TREE, "--tree", e);
-	case OPT_REST: return set_mode(o, MODE_REST, "--rest", e);
-	case OPT_GET: o->path = arg; return set_mode(o, MODE_GET, "--get", e);
-	case OPT_STATS: return set_mode(o, MODE_STATS, "--stats", e);
-	case OPT_CHECK: return set_mode(o, MODE_CHECK, "--check", e);
-	case OPT_GLOBALS: return set_mode(o, MODE_GLOBALS, "--globals", e);
-	case OPT_DUMP: o->path = arg; return set_mode(o, MODE_DUMP, "--dump", e);
-	case OPT_AGAINST: strs_add(&o->against, arg); return set_mode(o, MODE_AGAINST, "--against", e);
-	default: return err_set(e, ERR_USAGE, "unknown option");
-	}
-}
-
 static int
 apply(void *opts, int id, const char *arg, struct err *e)
 {
-	struct options *o = opts;
+	struct inspect_opts *o = opts;
 
 	switch (id) {
 	case OPT_FORMAT:
@@ -165,61 +144,109 @@ apply(void *opts, int id, const char *arg, struct err *e)
 	case OPT_VALUES: o->values = true; return 0;
 	case OPT_ATOL: return tolerance(o, "--atol", arg, &o->atol, e);
 	case OPT_RTOL: return tolerance(o, "--rtol", arg, &o->rtol, e);
-	default: return apply_mode(o, id, arg, e);
+	default:
+		o->reports |= 1u << (id - OPT_REPORT);
+		if (report_table[id - OPT_REPORT]->option != NULL)
+			return report_table[id - OPT_REPORT]->option(o, arg, e);
+		return 0;
 	}
 }
 
-/* Options that do not go together. */
-static int
-check(const struct options *o, const struct operands *operands, struct err *e)
+/* ---- options that do not go together */
+
+static bool
+has(const struct inspect_opts *o, unsigned report)
 {
-	if (o->mode != MODE_LIST && (o->fold || o->longer))
-		return err_set(e, ERR_USAGE, "%s does not go with %s", o->fold ? "--fold" : "--long", o->mode_name);
+	return (o->reports >> report & 1) != 0;
+}
+
+static int
+check_report(const struct inspect_opts *o, const struct report *r, const struct operands *operands, struct err *e)
+{
+	static const char *const words[] = { "table", "tsv", "names", "json", "jsonl", "model" };
+	const bool combined = (o->reports & (o->reports - 1)) != 0;
+
+	if (r->alone && combined)
+		return err_set(e, ERR_USAGE, "--%s stands alone: it does not go with other reports", r->name);
+	if (r->single && operands->n > 1)
+		return err_set(e, ERR_USAGE, "--%s: of one checkpoint", r->name);
+	if (o->format == FORMAT_AUTO || (r->takes >> o->format & 1 && !(combined && o->format == FORMAT_JSONL)))
+		return 0;
+	if (r->takes & (r->takes - 1))
+		return err_set(e, ERR_USAGE, "--format=%s does not go with %s%s", words[o->format],
+			       combined ? "several reports, such as --" : "--", r->name);
+	return err_set(e, ERR_USAGE, "--%s has its own form: --format does not go with it%s", r->name,
+		       r == &report_dump ? " (--dump-as)" : "");
+}
+
+/* An option that only one report obeys. */
+static int
+check_needs(const struct inspect_opts *o, struct err *e)
+{
+	if (!has(o, REPORT_list) && (o->fold || o->longer))
+		return err_set(e, ERR_USAGE, "%s does not go with --%s", o->fold ? "--fold" : "--long",
+			       report_table[__builtin_ctz(o->reports)]->name);
 	if (o->invert && o->exprs.n == 0)
 		return err_set(e, ERR_USAGE, "-v: which names are not wanted? (-e REGEX)");
-	if (o->fail_on_given && o->mode != MODE_CHECK)
+	if (o->fail_on_given && !has(o, REPORT_check))
 		return err_set(e, ERR_USAGE, "--fail-on goes with --check");
-	if (o->dump_as_given && o->mode != MODE_DUMP)
+	if (o->dump_as_given && !has(o, REPORT_dump))
 		return err_set(e, ERR_USAGE, "--dump-as goes with --dump");
-	if ((o->values || o->strip.n > 0) && o->mode != MODE_AGAINST)
+	if ((o->values || o->strip.n > 0) && !has(o, REPORT_against))
 		return err_set(e, ERR_USAGE, "%s goes with --against", o->values ? "--values" : "--strip-prefix");
+	if (o->values && (has(o, REPORT_stats) || has(o, REPORT_check)))
+		return err_set(e, ERR_USAGE, "--values does not go with --stats and --check");
 	if (o->tolerance_given && !o->values)
 		return err_set(e, ERR_USAGE, "--atol, --rtol and --nan go with --values");
-	if ((o->mode == MODE_DUMP || o->format == FORMAT_MODEL) && operands->n > 1)
-		return err_set(e, ERR_USAGE, "%s: of one checkpoint", o->mode == MODE_DUMP ? "--dump" : "--format=model");
-	if (o->mode != MODE_LIST && (o->format == FORMAT_NAMES || o->format == FORMAT_MODEL))
-		return err_set(e, ERR_USAGE, "--format=%s does not go with %s", o->format == FORMAT_NAMES ? "names" : "model",
-			       o->mode_name);
-	if (o->format != FORMAT_AUTO &&
-	    (o->mode == MODE_GET || o->mode == MODE_DUMP || (o->mode == MODE_REST && o->format != FORMAT_JSON)))
-		return err_set(e, ERR_USAGE, "%s has its own form: --format does not go with it%s", o->mode_name,
-			       o->mode == MODE_DUMP ? " (--dump-as)" : "");
-	if (tool_settings.null && ((o->mode != MODE_LIST && o->mode != MODE_GET) ||
-				   (o->format != FORMAT_AUTO && o->format != FORMAT_NAMES)))
-		return err_set(e, ERR_USAGE, "-0 is for names only");
 	return 0;
 }
 
-static const struct program program = {
-	.usage = "[options] [CKPT]...",
-	.summary = "Shows what is in checkpoints, without loading them.",
-	.footer = "Status: 0 done, 1 a negative answer, 2 trouble.",
-	.entries = entries,
-	.most_operands = SIZE_MAX,
-	.apply = apply,
-};
+static int
+check(const struct inspect_opts *o, const struct operands *operands, struct err *e)
+{
+	const bool names = o->format == FORMAT_AUTO || o->format == FORMAT_NAMES;
+
+	for (unsigned i = 0; i < REPORT_COUNT; i++) {
+		if (has(o, i) && check_report(o, report_table[i], operands, e) < 0)
+			return -1;
+	}
+	if (o->format == FORMAT_MODEL && operands->n > 1)
+		return err_set(e, ERR_USAGE, "--format=model: of one checkpoint");
+	if (tool_settings.null && !(has(o, REPORT_get) || (has(o, REPORT_list) && names)))
+		return err_set(e, ERR_USAGE, "-0 is for names only");
+	return check_needs(o, e);
+}
 
 int
 main(int argc, char **argv)
 {
-	struct options o = { .format = FORMAT_AUTO, .depth = UINT64_MAX, .fail_on = FAIL_NAN | FAIL_INF };
+	struct inspect_opts o = { .format = FORMAT_AUTO, .depth = UINT64_MAX, .fail_on = FAIL_NAN | FAIL_INF };
+	struct option_entry entries[BEFORE + REPORT_COUNT + BEHIND];
+	const struct program program = {
+		.usage = "[options] [CKPT]...",
+		.summary = "Shows what is in checkpoints, without loading them.",
+		.footer = "Status: 0 done, 1 a negative answer, 2 trouble.",
+		.entries = entries,
+		.most_operands = SIZE_MAX,
+		.apply = apply,
+	};
 	struct operands operands = OPERANDS_INIT;
 	struct err e = ERR_INIT;
-	int status = TOOL_DONE;
+	int status = TOOL_DONE, rc;
 
 	tool_start("lnn-ckpt-inspect");
-	if (option_parse(&program, argc, argv, &o, &operands, &e) < 0 || check(&o, &operands, &e) < 0 ||
-	    inspect_run(&o, &operands, &e, &status) < 0)
+	make_entries(entries);
+	rc = option_parse(&program, argc, argv, &o, &operands, &e);
+	if (o.reports == 0)
+		o.reports = 1u << REPORT_list;
+	if (rc == 0)
+		rc = check(&o, &operands, &e);
+	/* A report with one form has it whether --format says so or not. */
+	if (has(&o, REPORT_rest))
+		o.format = FORMAT_JSON;
+	if (rc == 0)
+		rc = inspect_run(&o, &operands, &e, &status);
+	if (rc < 0)
 		status = tool_fail(&e);
 	strs_release(&o.exprs);
 	strs_release(&o.against);

@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "pickle/pickle.h"
-#include "modes.h"
+#include "report.h"
 #include "values.h"
 
 struct rest {
@@ -316,7 +316,7 @@ put(struct rest *r, uint32_t h, unsigned depth)
 {
 	enum value_kind kind = value_kind(r->t, h);
 
-	inspect_drain(r->j->in);
+	record_drain(r->j->record, false);
 	if (depth > PICKLE_DEPTH_MAX)
 		return err_input(r->e, r->c->file, "what is beside the tensors is nested more than %d deep", PICKLE_DEPTH_MAX);
 	if (repeats(kind) && h < vtree_count(r->t) && value_len(r->t, h) + (kind == VALUE_OBJECT) > 0) {
@@ -355,7 +355,7 @@ static void
 put_metadata(struct job *j)
 {
 	const struct ckpt *c = j->input.ckpt;
-	struct json_writer *w = &j->in->json;
+	struct json_writer *w = &j->record->json;
 
 	json_begin_object(w);
 	if (c->nmeta > 0) {
@@ -370,33 +370,59 @@ put_metadata(struct job *j)
 	json_end_object(w);
 }
 
-int
-rest_run(struct job *j, struct err *e)
+static int
+run_rest(void *state, struct job *j, struct err *err)
 {
 	const struct ckpt *c = j->input.ckpt;
-	struct rest r = { .j = j, .c = c, .t = c->tree, .w = &j->in->json, .paths = ARENA_INIT, .at = BUF_INIT, .e = e };
-	int rc = 0;
+	struct rest *r = state;
 
-	inspect_begin(j);
-	json_key(&j->in->json, "rest");
+	*r = (struct rest){ .j = j, .c = c, .t = c->tree, .w = &j->record->json, .e = err };
+	job_begin_report(j);
+	json_key(r->w, "rest");
 	if (c->tree == NULL) {
 		put_metadata(j);
-	} else {
-		r.path = xcalloc((size_t)vtree_count(c->tree) + 1, sizeof(*r.path));
-		rc = put(&r, c->root, 0);
-		free(r.path);
+		return 0;
 	}
-	if (rc == 0)
-		inspect_end(j);
-	arena_release(&r.paths);
-	buf_release(&r.at);
-	return rc;
+	r->path = xcalloc((size_t)vtree_count(c->tree) + 1, sizeof(*r->path));
+	return put(r, c->root, 0);
 }
+
+static void
+release_rest(void *state)
+{
+	struct rest *r = state;
+
+	free(r->path);
+	arena_release(&r->paths);
+	buf_release(&r->at);
+}
+
+const struct report report_rest = {
+	.name = "rest",
+	.help = "what is beside the tensors, as JSON",
+	.needs = NEEDS_INDEX,
+	.takes = TAKES_JSON,
+	.piped = RECORD_JSON,
+	.alone = true,
+	.size = sizeof(struct rest),
+	.run = run_rest,
+	.release = release_rest,
+};
 
 /* ---- --get */
 
+static void
+put_value(struct job *j, struct str text)
+{
+	if (j->in->out.tty)
+		out_show(&j->in->out, text);
+	else
+		out_write(&j->in->out, text.p, text.len);
+	out_putc(&j->in->out, tool_settings.null ? '\0' : '\n');
+}
+
 static int
-put_scalar(struct job *j, uint32_t h, struct err *e)
+put_scalar(struct job *j, uint32_t h, struct err *err)
 {
 	const struct vtree *t = j->input.ckpt->tree;
 	struct buf b = BUF_INIT;
@@ -418,14 +444,10 @@ put_scalar(struct job *j, uint32_t h, struct err *e)
 	case VALUE_BYTEARRAY: buf_addstr(&b, value_text(t, h)); break;
 	default:
 		values_what(&b, j->input.ckpt, h);
-		rc = err_input(e, j->file, "%s: is no scalar but: %s (see --rest; --dump for tensors)", j->in->o->path, b.p);
+		rc = err_input(err, j->file, "%s: is no scalar but: %s (see --rest; --dump for tensors)", j->in->o->path, b.p);
 	}
-	if (rc == 0 && j->in->out.tty)
-		out_show(&j->in->out, buf_str(&b));
-	else if (rc == 0)
-		out_write(&j->in->out, b.p, b.len);
 	if (rc == 0)
-		out_putc(&j->in->out, tool_settings.null ? '\0' : '\n');
+		put_value(j, buf_str(&b));
 	buf_release(&b);
 	return rc;
 }
@@ -442,25 +464,42 @@ get_metadata(struct job *j)
 	for (size_t i = 0; i < c->nmeta; i++) {
 		if (!str_eq(c->meta_keys[i], path))
 			continue;
-		if (j->in->out.tty)
-			out_show(&j->in->out, c->meta_values[i]);
-		else
-			out_write(&j->in->out, c->meta_values[i].p, c->meta_values[i].len);
-		out_putc(&j->in->out, tool_settings.null ? '\0' : '\n');
+		put_value(j, c->meta_values[i]);
 		return true;
 	}
 	return false;
 }
 
-int
-get_run(struct job *j, struct err *e)
+static int
+run_get(void *state, struct job *j, struct err *err)
 {
 	const struct ckpt *c = j->input.ckpt;
 	uint32_t h = c->tree ? value_path(c->tree, c->root, str_c(j->in->o->path)) : VALUE_ABSENT;
 
+	(void)state;
 	if (h != VALUE_ABSENT)
-		return put_scalar(j, h, e);
+		return put_scalar(j, h, err);
 	if (get_metadata(j))
 		return 0;
-	return err_set(e, ERR_ANSWER, "%s: %s: there is no such value", j->file, j->in->o->path);
+	return err_set(err, ERR_ANSWER, "%s: %s: there is no such value", j->file, j->in->o->path);
 }
+
+static int
+get_option(struct inspect_opts *o, const char *arg, struct err *err)
+{
+	(void)err;
+	o->path = arg;
+	return 0;
+}
+
+const struct report report_get = {
+	.name = "get",
+	.has_arg = OPTION_ARG,
+	.arg = "PATH",
+	.help = "one value of that (--get epoch)",
+	.option = get_option,
+	.needs = NEEDS_INDEX,
+	.piped = RECORD_LINES,
+	.alone = true,
+	.run = run_get,
+};

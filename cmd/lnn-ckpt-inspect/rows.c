@@ -3,17 +3,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/strmap.h"
 #include "base/xalloc.h"
+#include "inspect.h"
 #include "tensor/composite.h"
 
 int
-rows_chosen(const struct inspect *in, struct str name, bool *yes, struct err *e)
+rows_chosen(const struct inspect *in, struct str name, bool *yes, struct err *err)
 {
 	int found = 0;
 
 	*yes = in->o->exprs.n == 0;
 	for (size_t i = 0; i < in->o->exprs.n && !*yes; i++) {
-		found = pyre_search(in->exprs[i], name, NULL, 0, e);
+		found = pyre_search(in->exprs[i], name, NULL, 0, err);
 		if (found < 0)
 			return -1;
 		*yes = found > 0;
@@ -24,7 +26,7 @@ rows_chosen(const struct inspect *in, struct str name, bool *yes, struct err *e)
 }
 
 int
-rows_choose(struct rows *r, const struct inspect *in, const struct statedict *sd, struct err *e)
+rows_choose(struct rows *r, const struct inspect *in, const struct statedict *sd, struct err *err)
 {
 	*r = (struct rows){ .v = xcalloc(sd->n ? sd->n : 1, sizeof(*r->v)) };
 	arena_init(&r->arena);
@@ -34,7 +36,7 @@ rows_choose(struct rows *r, const struct inspect *in, const struct statedict *sd
 
 		if (t == NULL)
 			continue;
-		if (rows_chosen(in, sd->entries[i].name, &yes, e) < 0)
+		if (rows_chosen(in, sd->entries[i].name, &yes, err) < 0)
 			return -1;
 		if (yes)
 			r->v[r->n++] = (struct row){ sd->entries[i].name, t, tensor_count(t), composite_nbytes(t), i, 1 };
@@ -86,12 +88,12 @@ by_size(const void *a, const void *b)
 }
 
 void
-rows_sort(struct rows *r, enum sort sort)
+rows_sort(struct rows *r, enum rows_order order)
 {
 	static int (*const orders[])(const void *, const void *) = { NULL, by_name, by_nature, by_size };
 
-	if (sort != SORT_FILE)
-		qsort(r->v, r->n, sizeof(*r->v), orders[sort]);
+	if (order != SORT_FILE)
+		qsort(r->v, r->n, sizeof(*r->v), orders[order]);
 }
 
 /* ---- folding */

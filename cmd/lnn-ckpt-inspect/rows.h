@@ -4,17 +4,43 @@
 #ifndef LNN_ROWS_H
 #define LNN_ROWS_H
 
-#include "inspect.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-/* Is name one of those that -e and -v are after? 0, or -1 (a regular expression took too much effort). */
-int rows_chosen(const struct inspect *in, struct str name, bool *yes, struct err *e);
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/str.h"
+#include "tensor/ckpt.h"
 
-/* Chosen by -e and -v, in the order of the file. 0 or -1 (a regular expression took too much effort). */
-int rows_choose(struct rows *r, const struct inspect *in, const struct statedict *sd, struct err *e);
-void rows_sort(struct rows *r, enum sort sort);
+struct inspect;
+
+enum rows_order { SORT_FILE, SORT_NAME, SORT_NATURAL, SORT_SIZE };
+
+/* A tensor that is to be shown. */
+struct row {
+	struct str name;
+	const struct tensor *t;
+	uint64_t numel, nbytes;
+	size_t entry;   /* index in the state dict */
+	uint64_t count; /* how many tensors it stands for; 0: it is folded into another */
+};
+
+struct rows {
+	struct row *v;
+	size_t n;
+	struct arena arena; /* of names made by folding */
+};
+
+/* Do -e and -v choose name? 0, or -1 (a regular expression took too much effort). */
+int rows_chosen(const struct inspect *in, struct str name, bool *yes, struct err *err);
+
+/* Rows for the tensors that -e and -v choose, in the order of the file. 0 or -1 (as rows_chosen). */
+int rows_choose(struct rows *r, const struct inspect *in, const struct statedict *sd, struct err *err);
+void rows_sort(struct rows *r, enum rows_order order);
 
 /*
- * Tensors of one dtype and shape whose names differ in one number only become one row, at the place of the first:
+ * Makes one row of tensors of one dtype and shape whose names differ in one number only, at the place of the first:
  * blocks.{0..23}.attn.qkv.weight.
  */
 void rows_fold(struct rows *r);

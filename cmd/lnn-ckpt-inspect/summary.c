@@ -7,14 +7,14 @@
 
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "common/columns.h"
-#include "modes.h"
+#include "common/human.h"
+#include "report.h"
 #include "values.h"
 
 /* More of a list than this is of no use to a person; JSON has all. */
 enum { SHOWN = 20 };
 
-struct kind {
+struct dtype_count {
 	uint64_t tensors, numel, nbytes;
 };
 
@@ -27,7 +27,7 @@ struct tie {
 struct summary {
 	struct job *j;
 	const struct ckpt *c;
-	struct kind all, kinds[DTYPE_COUNT];
+	struct dtype_count all, kinds[DTYPE_COUNT];
 	struct tie *ties;      /* by storage, then entry; of shared ones only */
 	size_t nties, groups;
 	uint64_t stored, unused; /* bytes of all storages, and those outside every tensor */
@@ -43,7 +43,7 @@ count(struct summary *s)
 {
 	for (size_t i = 0; i < s->j->rows.n; i++) {
 		const struct row *row = &s->j->rows.v[i];
-		struct kind *k = &s->kinds[row->t->dtype];
+		struct dtype_count *k = &s->kinds[row->t->dtype];
 
 		k->tensors++;
 		k->numel += row->numel;
@@ -163,106 +163,124 @@ find_keys(struct summary *s)
 	free(seen);
 }
 
-/* ---- JSON */
+/* ---- JSON, and TSV whose first field is the member of JSON that a line belongs to */
 
-static void
-json_kind(struct json_writer *w, const struct kind *k)
+#define COUNT_COLUMNS \
+	{ "tensors", NULL, RECORD_COUNT, IN_ALL, 0, 0, STYLE_PLAIN }, { "numel", NULL, RECORD_COUNT, IN_ALL, 0, 0, STYLE_PLAIN }, \
+		{ "nbytes", NULL, RECORD_COUNT, IN_ALL, 0, 0, STYLE_PLAIN },
+
+static const struct record_column dtype_columns[] = {
+	{ "dtype", NULL, RECORD_TEXT, IN_ALL, 0, 0, STYLE_PLAIN },
+	COUNT_COLUMNS
+};
+
+static const struct record_column key_columns[] = {
+	{ "key", NULL, RECORD_TEXT, IN_ALL, 0, 0, STYLE_PLAIN },
+	{ "type", NULL, RECORD_TEXT, IN_ALL, 0, 0, STYLE_PLAIN },
+	COUNT_COLUMNS
+};
+
+static const struct record_column tie_column = { NULL, NULL, RECORD_TEXTS, IN_ALL, 0, 0, STYLE_PLAIN };
+static const struct record_column shard_column = { NULL, NULL, RECORD_TEXT, IN_ALL, 0, 0, STYLE_PLAIN };
+
+static const struct record_table dtype_table = { .member = "dtypes", .columns = dtype_columns, .n = 4 };
+static const struct record_table key_table = { .member = "keys", .columns = key_columns, .n = 5 };
+static const struct record_table tie_table = { .member = "shared", .columns = &tie_column, .n = 1 };
+static const struct record_table shard_table = { .member = "shards", .columns = &shard_column, .n = 1 };
+
+static int
+put_dtypes(const struct summary *s, struct record *r, struct err *err)
 {
-	json_key(w, "tensors");
-	json_put_u64(w, k->tensors);
-	json_key(w, "numel");
-	json_put_u64(w, k->numel);
-	json_key(w, "nbytes");
-	json_put_u64(w, k->nbytes);
+	int rc = 0;
+
+	record_rows(r, &dtype_table, 0);
+	for (size_t i = 0; rc == 0 && i < DTYPE_COUNT; i++) {
+		const struct dtype_count *k = &s->kinds[i];
+
+		if (k->tensors > 0)
+			rc = record_row(r,
+					(struct cell[]){ cell_word(dtype_name((enum dtype)i)), cell_count(k->tensors),
+							 cell_count(k->numel), cell_count(k->nbytes) },
+					err);
+	}
+	record_rows_end(r);
+	return rc;
 }
 
-static void
-json_keys(const struct summary *s, struct json_writer *w)
+static int
+put_key_rows(const struct summary *s, struct record *r, struct err *err)
 {
 	const struct vtree *t = s->c->tree;
 	struct buf b = BUF_INIT;
+	int rc = 0;
 
-	json_key(w, "keys");
-	json_begin_array(w);
-	for (size_t i = 0; i < s->nkeys; i++) {
-		struct kind k = { s->holds[i].tensors, s->holds[i].numel, s->holds[i].nbytes };
+	record_rows(r, &key_table, 0);
+	for (size_t i = 0; rc == 0 && i < s->nkeys; i++) {
+		const struct holding *h = &s->holds[i];
 		uint32_t key = value_key(t, s->c->root, i);
 
 		buf_clear(&b);
-		json_begin_inline_object(w);
-		json_key(w, "key");
-		if (value_is_text(t, key))
-			json_put_str(w, value_text(t, key));
-		else
-			json_put_null(w);
-		json_key(w, "type");
 		values_what(&b, s->c, value_val(t, s->c->root, i));
-		json_put_str(w, buf_str(&b));
-		json_kind(w, &k);
-		json_end_object(w);
-		inspect_drain(s->j->in);
+		rc = record_row(r,
+				(struct cell[]){ value_is_text(t, key) ? cell_text(value_text(t, key)) : cell_unknown(),
+						 cell_text(buf_str(&b)), cell_count(h->tensors), cell_count(h->numel),
+						 cell_count(h->nbytes) },
+				err);
 	}
-	json_end_array(w);
+	record_rows_end(r);
 	buf_release(&b);
+	return rc;
 }
 
-static void
-json_ties(const struct summary *s, struct json_writer *w)
+/* A row for each storage that several names look at. */
+static int
+put_tie_rows(const struct summary *s, struct record *r, struct err *err)
 {
-	json_key(w, "shared");
-	json_begin_array(w);
-	for (size_t i = 0; i < s->nties; i++) {
-		if (i == 0 || s->ties[i].storage != s->ties[i - 1].storage)
-			json_begin_inline_array(w);
-		json_put_str(w, s->j->input.sd.entries[s->ties[i].entry].name);
-		if (i + 1 == s->nties || s->ties[i].storage != s->ties[i + 1].storage)
-			json_end_array(w);
-		inspect_drain(s->j->in);
-	}
-	json_end_array(w);
-}
+	struct str *names = xcalloc(s->nties + 1, sizeof(*names));
+	int rc = 0;
 
-static void
-put_json(const struct summary *s)
-{
-	struct json_writer *w = &s->j->in->json;
-
-	inspect_begin(s->j);
-	json_key(w, "writer");
-	json_put_cstr(w, s->c->writer);
-	json_key(w, "byteorder");
-	json_put_cstr(w, s->c->big_endian ? "big" : "little");
-	json_key(w, "key");
-	json_put_str(w, s->j->input.sd.key);
-	json_kind(w, &s->all);
-	json_key(w, "dtypes");
-	json_begin_array(w);
-	for (size_t i = 0; i < DTYPE_COUNT; i++) {
-		if (s->kinds[i].tensors == 0)
+	record_rows(r, &tie_table, 0);
+	for (size_t i = 0, n = 0; rc == 0 && i < s->nties; i++) {
+		names[n++] = s->j->input.sd.entries[s->ties[i].entry].name;
+		if (i + 1 < s->nties && s->ties[i].storage == s->ties[i + 1].storage)
 			continue;
-		json_begin_inline_object(w);
-		json_key(w, "dtype");
-		json_put_cstr(w, dtype_name((enum dtype)i));
-		json_kind(w, &s->kinds[i]);
-		json_end_object(w);
+		rc = record_row(r, (struct cell[]){ cell_texts(names, n) }, err);
+		n = 0;
 	}
-	json_end_array(w);
-	json_keys(s, w);
-	json_ties(s, w);
-	json_key(w, "stored_bytes");
-	json_put_u64(w, s->stored);
-	json_key(w, "unused_bytes");
-	json_put_u64(w, s->unused);
-	json_key(w, "optimizer_bytes");
-	json_put_u64(w, s->optimizer);
-	if (s->c->nshards > 0) {
-		json_key(w, "shards");
-		json_begin_array(w);
-		for (uint32_t i = 0; i < s->c->nshards; i++)
-			json_put_cstr(w, s->c->shards[i]);
-		json_end_array(w);
-	}
-	inspect_end(s->j);
+	record_rows_end(r);
+	free(names);
+	return rc;
+}
+
+static int
+put_shards(const struct summary *s, struct record *r, struct err *err)
+{
+	int rc = 0;
+
+	record_rows(r, &shard_table, 0);
+	for (uint32_t i = 0; rc == 0 && i < s->c->nshards; i++)
+		rc = record_row(r, (struct cell[]){ cell_word(s->c->shards[i]) }, err);
+	record_rows_end(r);
+	return rc;
+}
+
+static int
+put_facts(const struct summary *s, struct record *r, struct err *err)
+{
+	if (r->form == RECORD_TSV)
+		record_member(r, "format", RECORD_TEXT, cell_word(s->c->ops->name));
+	record_member(r, "writer", RECORD_TEXT, cell_word(s->c->writer));
+	record_member(r, "byteorder", RECORD_TEXT, cell_word(s->c->big_endian ? "big" : "little"));
+	record_member(r, "key", RECORD_TEXT, cell_text(s->j->input.sd.key));
+	record_member(r, "tensors", RECORD_COUNT, cell_count(s->all.tensors));
+	record_member(r, "numel", RECORD_COUNT, cell_count(s->all.numel));
+	record_member(r, "nbytes", RECORD_COUNT, cell_count(s->all.nbytes));
+	if (put_dtypes(s, r, err) < 0 || put_key_rows(s, r, err) < 0 || put_tie_rows(s, r, err) < 0)
+		return -1;
+	record_member(r, "stored_bytes", RECORD_COUNT, cell_count(s->stored));
+	record_member(r, "unused_bytes", RECORD_COUNT, cell_count(s->unused));
+	record_member(r, "optimizer_bytes", RECORD_COUNT, cell_count(s->optimizer));
+	return s->c->nshards > 0 ? put_shards(s, r, err) : 0;
 }
 
 /* ---- text */
@@ -363,7 +381,6 @@ put_text(const struct summary *s)
 	struct out *out = &s->j->in->out;
 	char text[HUMAN_SIZE];
 
-	inspect_heading(s->j);
 	label(s, "format");
 	out_puts(out, s->c->ops->name);
 	if (s->c->writer != NULL)
@@ -406,21 +423,45 @@ put_text(const struct summary *s)
 		put_bytes(s, "optimizer", s->optimizer, "of that");
 }
 
-int
-summary_run(struct job *j, struct err *e)
+static int
+run(void *state, struct job *j, struct err *err)
 {
-	struct summary s = { .j = j, .c = j->input.ckpt };
+	struct summary *s = state;
+	int rc = 0;
 
-	(void)e;
-	count(&s);
-	find_ties(&s);
-	find_unused(&s);
-	find_keys(&s);
-	if (inspect_json(j->in))
-		put_json(&s);
-	else
-		put_text(&s);
-	free(s.ties);
-	free(s.holds);
-	return 0;
+	s->j = j;
+	s->c = j->input.ckpt;
+	count(s);
+	find_ties(s);
+	find_unused(s);
+	find_keys(s);
+	job_begin_report(j);
+	if (j->record->form == RECORD_TABLE || j->record->form == RECORD_LINES) {
+		put_text(s);
+		return 0;
+	}
+	j->record->facts = true;
+	rc = put_facts(s, j->record, err);
+	j->record->facts = false;
+	return rc;
 }
+
+static void
+release(void *state)
+{
+	struct summary *s = state;
+
+	free(s->ties);
+	free(s->holds);
+}
+
+const struct report report_summary = {
+	.name = "summary",
+	.help = "format, writer, what the file holds, dtypes, sharing",
+	.needs = NEEDS_INDEX | NEEDS_DICT,
+	.takes = TAKES_FORMS,
+	.piped = RECORD_LINES,
+	.size = sizeof(struct summary),
+	.run = run,
+	.release = release,
+};

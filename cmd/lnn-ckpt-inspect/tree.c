@@ -2,13 +2,13 @@
  * --tree: tensors, elements and bytes by component of the names.
  */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/buf.h"
 #include "base/xalloc.h"
-#include "common/columns.h"
-#include "modes.h"
+#include "common/human.h"
+#include "report.h"
 
 enum { DEPTH_MAX = 200 };
 
@@ -27,7 +27,7 @@ struct tree {
 	size_t n, cap;
 	struct arena keys;
 	struct strmap map; /* parent's index and component to index */
-	struct table table;
+	struct columns table;
 };
 
 static uint32_t
@@ -97,18 +97,18 @@ put_line(struct tree *t, const struct branch *b)
 
 	buf_fill(&name, ' ', 2 * (size_t)b->depth);
 	buf_addstr(&name, b->depth == 0 ? str_c("(all)") : b->name.len == 0 ? str_c("\"\"") : b->name);
-	table_cell(&t->table, buf_str(&name));
-	table_cellf(&t->table, "%" PRIu64, b->tensors);
-	table_cellc(&t->table, human_count(b->numel, numel));
-	table_cellc(&t->table, human_bytes(b->nbytes, nbytes));
-	table_cellf(&t->table, "%.1f%%", share(t, b));
+	columns_cell(&t->table, buf_str(&name), STYLE_PLAIN);
+	columns_cellf(&t->table, "%" PRIu64, b->tensors);
+	columns_cell(&t->table, str_c(human_count(b->numel, numel)), STYLE_PLAIN);
+	columns_cell(&t->table, str_c(human_bytes(b->nbytes, nbytes)), STYLE_PLAIN);
+	columns_cellf(&t->table, "%.1f%%", share(t, b));
 	buf_release(&name);
 }
 
-static const struct table_column columns[] = {
-	{ "component", false, true, STYLE_NAME }, { "tensors", true, false, STYLE_PLAIN },
-	{ "elements", true, false, STYLE_PLAIN }, { "bytes", true, false, STYLE_PLAIN },
-	{ "share", true, false, STYLE_PLAIN },
+static const struct column columns[] = {
+	{ "component", COLUMN_SHRINKS, STYLE_NAME }, { "tensors", COLUMN_RIGHT, STYLE_PLAIN },
+	{ "elements", COLUMN_RIGHT, STYLE_PLAIN }, { "bytes", COLUMN_RIGHT, STYLE_PLAIN },
+	{ "share", COLUMN_RIGHT, STYLE_PLAIN },
 };
 
 /* The branch that comes after at in the order of a listing; 0 at the end. */
@@ -127,54 +127,64 @@ put_text(struct tree *t)
 {
 	uint32_t at = 0;
 
-	inspect_heading(t->j);
-	table_init(&t->table, columns, sizeof(columns) / sizeof(columns[0]));
+	columns_begin(&t->table, &t->j->in->out, columns, sizeof(columns) / sizeof(columns[0]));
 	do {
 		put_line(t, &t->v[at]);
 		at = following(t, at);
 	} while (at != 0);
-	table_print(&t->table, &t->j->in->out);
-	table_release(&t->table);
+	columns_end(&t->table);
 }
 
 /* ---- TSV: whole paths, exact numbers */
 
-static int
-put_path(struct tree *t, uint32_t at, struct err *e)
+static const struct record_column path_columns[] = {
+	{ "prefix", NULL, RECORD_TEXT, IN_TSV, COLUMN_NAME, 0, STYLE_PLAIN },
+	{ "tensors", NULL, RECORD_COUNT, IN_TSV, 0, 0, STYLE_PLAIN },
+	{ "numel", NULL, RECORD_COUNT, IN_TSV, 0, 0, STYLE_PLAIN },
+	{ "nbytes", NULL, RECORD_COUNT, IN_TSV, 0, 0, STYLE_PLAIN },
+	{ "share", NULL, RECORD_TEXT, IN_TSV, 0, 0, STYLE_PLAIN },
+};
+
+static const struct record_table path_table = { .columns = path_columns, .n = 5, .titles = true };
+
+static void
+add_path(const struct tree *t, uint32_t at, struct buf *path)
 {
 	uint32_t parts[DEPTH_MAX];
-	struct buf path = BUF_INIT;
 	size_t n = 0;
-	int rc;
 
 	for (; at != 0 && n < DEPTH_MAX; at = t->v[at].up)
 		parts[n++] = at;
-	for (size_t i = n; i-- > 0;) {
-		buf_addstr(&path, t->v[parts[i]].name);
-		if (i > 0)
-			buf_addc(&path, '.');
+	while (n-- > 0) {
+		buf_addstr(path, t->v[parts[n]].name);
+		if (n > 0)
+			buf_addc(path, '.');
 	}
-	rc = inspect_put_name(t->j, path.len ? buf_str(&path) : str_c(""), e);
-	buf_release(&path);
-	return rc;
 }
 
 static int
-put_tsv(struct tree *t, struct err *e)
+put_tsv(const struct tree *t, struct err *err)
 {
+	struct buf path = BUF_INIT;
+	char text[32];
 	uint32_t at = 0;
+	int rc = 0;
 
-	inspect_heading(t->j);
-	out_puts(&t->j->in->out, "#prefix\ttensors\tnumel\tnbytes\tshare\n");
-	while ((at = following(t, at)) != 0) {
+	record_rows(t->j->record, &path_table, 0);
+	while (rc == 0 && (at = following(t, at)) != 0) {
 		const struct branch *b = &t->v[at];
 
-		if (put_path(t, at, e) < 0)
-			return -1;
-		out_printf(&t->j->in->out, "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%.6f\n", b->tensors, b->numel, b->nbytes,
-			   share(t, b) / 100);
+		buf_clear(&path);
+		add_path(t, at, &path);
+		snprintf(text, sizeof(text), "%.6f", share(t, b) / 100);
+		rc = record_row(t->j->record,
+				(struct cell[]){ cell_text(buf_str(&path)), cell_count(b->tensors), cell_count(b->numel),
+						 cell_count(b->nbytes), cell_word(text) },
+				err);
 	}
-	return 0;
+	record_rows_end(t->j->record);
+	buf_release(&path);
+	return rc;
 }
 
 /* ---- JSON */
@@ -182,34 +192,28 @@ put_tsv(struct tree *t, struct err *e)
 static void
 begin_branch(struct tree *t, const struct branch *b)
 {
-	struct json_writer *w = &t->j->in->json;
+	struct record *r = t->j->record;
 
-	json_begin_object(w);
-	json_key(w, "name");
-	json_put_str(w, b->name);
-	json_key(w, "tensors");
-	json_put_u64(w, b->tensors);
-	json_key(w, "numel");
-	json_put_u64(w, b->numel);
-	json_key(w, "nbytes");
-	json_put_u64(w, b->nbytes);
-	json_key(w, "children");
-	json_begin_array(w);
+	json_begin_object(&r->json);
+	record_member(r, "name", RECORD_TEXT, cell_text(b->name));
+	record_member(r, "tensors", RECORD_COUNT, cell_count(b->tensors));
+	record_member(r, "numel", RECORD_COUNT, cell_count(b->numel));
+	record_member(r, "nbytes", RECORD_COUNT, cell_count(b->nbytes));
+	json_key(&r->json, "children");
+	json_begin_array(&r->json);
 }
 
 static void
 put_json(struct tree *t)
 {
-	struct json_writer *w = &t->j->in->json;
+	struct json_writer *w = &t->j->record->json;
 	uint32_t at = 0;
 
-	inspect_begin(t->j);
-	json_key(w, "key");
-	json_put_str(w, t->j->input.sd.key);
+	record_member(t->j->record, "key", RECORD_TEXT, cell_text(t->j->input.sd.key));
 	json_key(w, "tree");
 	begin_branch(t, &t->v[0]);
 	for (;;) {
-		inspect_drain(t->j->in);
+		record_drain(t->j->record, false);
 		if (t->v[at].child != 0) {
 			at = t->v[at].child;
 			begin_branch(t, &t->v[at]);
@@ -227,24 +231,54 @@ put_json(struct tree *t)
 		at = t->v[at].next;
 		begin_branch(t, &t->v[at]);
 	}
-	inspect_end(t->j);
 }
 
-int
-tree_run(struct job *j, struct err *e)
+/* ---- the report */
+
+static int
+run(void *state, struct job *j, struct err *err)
 {
-	struct tree t = { .j = j, .keys = ARENA_INIT, .map = STRMAP_INIT };
-	int rc = 0;
+	struct tree *t = state;
 
-	grow(&t);
-	if (inspect_json(j->in))
-		put_json(&t);
-	else if (j->in->o->format == FORMAT_TABLE)
-		put_text(&t);
+	t->j = j;
+	grow(t);
+	job_begin_report(j);
+	if (record_is_json(j->record))
+		put_json(t);
+	else if (j->record->form == RECORD_TABLE)
+		put_text(t);
 	else
-		rc = put_tsv(&t, e);
-	strmap_release(&t.map);
-	arena_release(&t.keys);
-	free(t.v);
-	return rc;
+		return put_tsv(t, err);
+	return 0;
 }
+
+static void
+release(void *state)
+{
+	struct tree *t = state;
+
+	strmap_release(&t->map);
+	arena_release(&t->keys);
+	free(t->v);
+}
+
+static int
+option(struct inspect_opts *o, const char *arg, struct err *err)
+{
+	return arg != NULL ? option_u64("--tree", arg, 0, UINT64_MAX, &o->depth, err) : 0;
+}
+
+const struct report report_tree = {
+	.name = "tree",
+	.has_arg = OPTION_MAYBE,
+	.arg = "DEPTH",
+	.help = "tensors, elements and bytes by component of the names",
+	.option = option,
+	.needs = NEEDS_INDEX | NEEDS_DICT,
+	.takes = TAKES_FORMS,
+	.piped = RECORD_TSV,
+	.names_rows = true,
+	.size = sizeof(struct tree),
+	.run = run,
+	.release = release,
+};

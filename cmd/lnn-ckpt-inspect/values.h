@@ -4,7 +4,10 @@
 #ifndef LNN_VALUES_H
 #define LNN_VALUES_H
 
-#include "inspect.h"
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "tensor/ckpt.h"
 
 /* An integer beyond 64 bits (VALUE_BIGINT), all its digits; beyond 16 KiB of them in hexadecimal. */
 void values_bigint(struct buf *b, struct str bytes);

@@ -25,7 +25,7 @@ inspect_line(struct filter *f, const struct item *item, struct err *e)
 /* ---- for a person */
 
 static void
-put_number(struct table *t, double v)
+put_number(struct columns *t, double v)
 {
 	char text[32];
 
@@ -33,43 +33,42 @@ put_number(struct table *t, double v)
 		snprintf(text, sizeof(text), "%.0f", v);
 	else
 		num_repr(v, text);
-	table_cellc(t, text);
+	columns_cell(t, str_c(text), STYLE_PLAIN);
 }
 
 static void
-put_elements(struct table *t, const struct training_names *names)
+put_elements(struct columns *t, const struct training_names *names)
 {
 	if (names->elements_known)
-		table_cellf(t, "%" PRIu64, names->elements);
+		columns_cellf(t, "%" PRIu64, names->elements);
 	else
-		table_cellc(t, "?");
+		columns_cell(t, str_c("?"), STYLE_PLAIN);
 }
 
 static void
 put_shares(struct filter *f, const struct training *x)
 {
-	static const struct table_column columns[] = {
-		{ "GROUP", false, true, STYLE_NAME }, { "TENSORS", true, false, STYLE_PLAIN },
-		{ "ELEMENTS", true, false, STYLE_PLAIN }, { "OPTIMIZER", false, false, STYLE_PLAIN },
-		{ "WEIGHT_DECAY", true, false, STYLE_PLAIN }, { "LR_MULTIPLIER", true, false, STYLE_PLAIN },
+	static const struct column columns[] = {
+		{ "GROUP", COLUMN_SHRINKS, STYLE_NAME }, { "TENSORS", COLUMN_RIGHT, STYLE_PLAIN },
+		{ "ELEMENTS", COLUMN_RIGHT, STYLE_PLAIN }, { "OPTIMIZER", 0, STYLE_PLAIN },
+		{ "WEIGHT_DECAY", COLUMN_RIGHT, STYLE_PLAIN }, { "LR_MULTIPLIER", COLUMN_RIGHT, STYLE_PLAIN },
 	};
-	struct table t;
+	struct columns t;
 
-	table_init(&t, columns, sizeof(columns) / sizeof(columns[0]));
+	columns_begin(&t, &f->out, columns, sizeof(columns) / sizeof(columns[0]));
 	for (size_t i = 0; i < x->n; i++) {
 		const struct optimizer_share *s = &x->shares[i];
 
 		if (s->hidden)
 			continue;
-		table_cell(&t, s->name);
-		table_cellf(&t, "%zu", s->names.n);
+		columns_cell(&t, s->name, STYLE_PLAIN);
+		columns_cellf(&t, "%zu", s->names.n);
 		put_elements(&t, &s->names);
-		table_cell(&t, s->optimizer);
+		columns_cell(&t, s->optimizer, STYLE_PLAIN);
 		put_number(&t, s->weight_decay);
 		put_number(&t, s->lr_multiplier);
 	}
-	table_print(&t, &f->out);
-	table_release(&t);
+	columns_end(&t);
 }
 
 static void

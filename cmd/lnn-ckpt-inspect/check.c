@@ -1,0 +1,135 @@
+/*
+ * --check: CRCs, and values that should not be there.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "report.h"
+
+static const struct record_column columns[] = {
+	{ "name", NULL, RECORD_TEXT, IN_ALL, COLUMN_NAME, 0, STYLE_PLAIN },
+	{ "finding", NULL, RECORD_TEXT, IN_ALL, 0, 0, STYLE_BAD },
+	{ "count", NULL, RECORD_COUNT, IN_ALL, 0, 0, STYLE_PLAIN },
+};
+
+static const struct record_table table = { "findings", columns, 3, .titles = true, .sparse = true };
+
+struct check {
+	struct job *j;
+	uint64_t findings, storages, without;
+};
+
+/* name: of a tensor, or of a record. count: how many elements; 0 for a record. */
+static int
+put_finding(struct check *c, struct str name, const char *what, uint64_t count, struct err *err)
+{
+	struct record *r = c->j->record;
+	struct cell cells[] = { cell_text(name), cell_word(what), cell_count(count) };
+
+	if (count == 0 && !record_is_json(r))
+		cells[2] = (struct cell){ 0 };
+	c->findings++;
+	return record_row(r, cells, err);
+}
+
+static int
+check_crcs(struct check *c, struct err *err)
+{
+	struct ckpt *k = c->j->input.ckpt;
+	struct buf b = BUF_INIT;
+	bool known = false;
+	uint32_t crc = 0;
+	int rc = 0;
+
+	for (uint32_t s = 0; rc == 0 && s < k->nstorages; s++) {
+		rc = ckpt_crc(k, s, &crc, &known, err);
+		if (rc < 0)
+			break;
+		c->storages += known;
+		c->without += !known;
+		if (!known || crc == c->j->data.figures.crc[s])
+			continue;
+		buf_clear(&b);
+		buf_adds(&b, "data/");
+		buf_addstr(&b, k->storages[s].key);
+		rc = put_finding(c, buf_str(&b), "crc", 0, err);
+	}
+	buf_release(&b);
+	return rc;
+}
+
+static int
+check_values(struct check *c, struct err *err)
+{
+	const unsigned on = c->j->in->o->fail_on;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < c->j->rows.n; i++) {
+		const struct row *row = &c->j->rows.v[i];
+		const struct moments *m = &c->j->data.figures.moments[i];
+
+		if (m->nans > 0 && (on & FAIL_NAN))
+			rc = put_finding(c, row->name, "nan", m->nans, err);
+		if (rc == 0 && m->pinf + m->ninf > 0 && (on & FAIL_INF))
+			rc = put_finding(c, row->name, "inf", m->pinf + m->ninf, err);
+		if (rc == 0 && row->numel > 0 && m->zeros == row->numel && (on & FAIL_ZERO))
+			rc = put_finding(c, row->name, "zero", m->zeros, err);
+	}
+	return rc;
+}
+
+static void
+put_totals(const struct check *c)
+{
+	struct record *r = c->j->record;
+	char text[128];
+	int n;
+
+	record_member(r, "tensors", RECORD_COUNT, cell_count(c->j->rows.n));
+	record_member(r, "crcs", RECORD_COUNT, cell_count(c->storages));
+	record_member(r, "without_crc", RECORD_COUNT, cell_count(c->without));
+	record_member(r, "ok", RECORD_BOOL, cell_bool(c->findings == 0));
+	if (tool_settings.quiet || c->findings > 0)
+		return;
+	n = snprintf(text, sizeof(text), ": %zu tensors, %" PRIu64 " CRCs agree", c->j->rows.n, c->storages);
+	if (c->without > 0)
+		snprintf(text + n, sizeof(text) - (size_t)n, ", %" PRIu64 " storages state none", c->without);
+	record_note(r, STYLE_GOOD, "ok", text);
+}
+
+static int
+run(void *state, struct job *j, struct err *err)
+{
+	struct check *c = state;
+	int rc = data_take(j, err);
+
+	c->j = j;
+	/* The end of a stream has the directory, which states the CRCs. */
+	if (rc == 0)
+		rc = job_finish(j, err);
+	if (rc < 0)
+		return -1;
+	job_begin_report(j);
+	record_rows(j->record, &table, 0);
+	rc = check_crcs(c, err);
+	if (rc == 0)
+		rc = check_values(c, err);
+	if (c->findings > 0)
+		job_status(j, TOOL_NO);
+	if (rc < 0)
+		return -1;
+	record_rows_end(j->record);
+	put_totals(c);
+	return 0;
+}
+
+const struct report report_check = {
+	.name = "check",
+	.help = "CRCs, and values that are not finite",
+	.needs = NEEDS_INDEX | NEEDS_DICT | NEEDS_FIGURES | NEEDS_CRCS,
+	.takes = TAKES_FORMS | TAKES_JSONL,
+	.piped = RECORD_LINES,
+	.names_rows = true,
+	.size = sizeof(struct check),
+	.run = run,
+};

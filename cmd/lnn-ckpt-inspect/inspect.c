@@ -1,0 +1,379 @@
+#include "inspect.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+#include "common/file.h"
+#include "format/format.h"
+#include "report.h"
+#include "tensor/place.h"
+
+#define REPORT_ADDRESS(name) &report_##name,
+const struct report *const report_table[REPORT_COUNT] = { REPORTS(REPORT_ADDRESS) };
+
+static bool
+is_chosen(const struct inspect *in, size_t i)
+{
+	return (in->o->reports >> i & 1) != 0;
+}
+
+void
+job_status(struct job *j, int status)
+{
+	j->in->status = tool_worst(j->in->status, status);
+}
+
+/* ---- what stands before and behind reports */
+
+static enum record_form
+form_of(const struct inspect *in, const struct report *report)
+{
+	switch (in->o->format) {
+	case FORMAT_TABLE: return RECORD_TABLE;
+	case FORMAT_TSV: return RECORD_TSV;
+	case FORMAT_JSON: return RECORD_JSON;
+	case FORMAT_JSONL: return RECORD_JSONL;
+	case FORMAT_AUTO: return in->out.tty && report->takes != 0 && !in->names_only ? RECORD_TABLE : report->piped;
+	default: return RECORD_LINES;
+	}
+}
+
+/* "# TEXT" on a line of its own. */
+static void
+put_heading(struct out *out, const char *text)
+{
+	out_style(out, STYLE_BOLD);
+	out_puts(out, "# ");
+	out_show(out, str_c(text));
+	out_style(out, STYLE_PLAIN);
+	out_putc(out, '\n');
+}
+
+/* Opens the JSON object of an operand. */
+static void
+begin_document(struct job *j)
+{
+	struct json_writer *w = &j->record->json;
+
+	json_begin_object(w);
+	json_key(w, "schema");
+	json_put_u64(w, 1);
+	json_key(w, "file");
+	json_put_cstr(w, j->file);
+	if (j->input.ckpt != NULL && j->in->needs != NEEDS_PICKLES) {
+		json_key(w, "format");
+		json_put_cstr(w, j->input.ckpt->ops->name);
+	}
+}
+
+void
+job_begin_report(struct job *j)
+{
+	const bool lines = !record_is_json(j->record);
+
+	if (!j->begun && lines && j->in->operands > 1 && j->report->takes != 0 && !tool_settings.null)
+		put_heading(&j->in->out, j->file);
+	else if (!j->begun && j->record->form == RECORD_JSON)
+		begin_document(j);
+	j->begun = j->open = true;
+	if (!j->in->combined)
+		return;
+	if (lines) {
+		put_heading(&j->in->out, j->report->name);
+	} else {
+		json_key(&j->record->json, j->report->name);
+		json_begin_object(&j->record->json);
+	}
+}
+
+static void
+end_document(struct job *j)
+{
+	if (!j->begun || j->open || j->record->form != RECORD_JSON)
+		return;
+	json_end_object(&j->record->json);
+	if (j->in->operands < 2)
+		json_finish(&j->record->json);
+}
+
+/* ---- one operand: opening */
+
+/* --rest and --get need no state dict, so a checkpoint without one is none of their concern. */
+static int
+open_state_dict(struct job *j, struct err *err)
+{
+	/* Where the rule does not decide, the root is shown, so that -k can be chosen. */
+	struct place_ask ask = { .key = tool_settings.key, .root = true, .diag = tool_diag() };
+	struct err own = ERR_INIT;
+
+	if (j->in->o->reports == 1u << REPORT_get)
+		ask.diag = NULL;
+	if (statedict_open_place(&j->input.sd, j->input.ckpt, &ask, &own) == 0)
+		return 0;
+	if (!(j->in->needs & NEEDS_DICT) && tool_settings.key == NULL) {
+		statedict_release(&j->input.sd);
+		j->input.sd = (struct statedict){ .ckpt = NULL };
+		return 0;
+	}
+	*err = own;
+	return -1;
+}
+
+/* A name that lines cannot say is an error before the first line is printed. */
+static int
+check_names(struct job *j, struct err *err)
+{
+	for (size_t i = 0; i < REPORT_COUNT && j->in->o->format != FORMAT_MODEL; i++) {
+		if (!is_chosen(j->in, i) || !report_table[i]->names_rows)
+			continue;
+		j->record->form = form_of(j->in, report_table[i]);
+		for (size_t k = 0; k < j->rows.n; k++) {
+			if (record_check_name(j->record, j->rows.v[k].name, err) < 0)
+				return -1;
+		}
+	}
+	return 0;
+}
+
+static int
+open_index(struct job *j, struct err *err)
+{
+	struct source_opts sopts = { .spool_dir = getenv("TMPDIR"), .diag = tool_diag() };
+	struct format_opts opts = { tool_diag(), &sopts };
+
+	if (format_open(&j->input.ckpt, j->input.src, &opts, err) < 0)
+		return -1;
+	if (j->in->needs == NEEDS_PICKLES)
+		return 0;
+	if (open_state_dict(j, err) < 0)
+		return -1;
+	if (j->input.sd.ckpt == NULL)
+		return 0;
+	if (rows_choose(&j->rows, j->in, &j->input.sd, err) < 0 || check_names(j, err) < 0)
+		return -1;
+	rows_sort(&j->rows, j->in->o->sort);
+	/* A comparison has names without their prefix, and those of the other side. */
+	if (j->rows.n == 0 && j->in->o->exprs.n > 0 && j->in->o->reports != 1u << REPORT_against)
+		job_status(j, TOOL_NO);
+	return 0;
+}
+
+/* ---- one operand: reports */
+
+/* What a report keeps between prepare and run, by its number. */
+struct states {
+	void *v[REPORT_COUNT];
+};
+
+static int
+prepare(struct job *j, struct states *s, bool early, struct err *err)
+{
+	for (size_t i = 0; i < REPORT_COUNT; i++) {
+		const struct report *report = report_table[i];
+
+		if (!is_chosen(j->in, i) || early != ((report->needs & NEEDS_PICKLES) != 0))
+			continue;
+		s->v[i] = xcalloc(1, report->size + 1);
+		if (report->prepare != NULL && report->prepare(s->v[i], j, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Runs the reports one after the other. If no checkpoint could be opened, only those that need none are run. */
+static int
+run_reports(struct job *j, struct states *s, struct err *err)
+{
+	for (size_t i = 0; i < REPORT_COUNT; i++) {
+		const struct report *report = report_table[i];
+
+		if (!is_chosen(j->in, i) || (j->failure.code != ERR_NONE && !(report->needs & NEEDS_PICKLES)))
+			continue;
+		j->report = report;
+		j->record->form = form_of(j->in, report);
+		if (report->run(s->v[i], j, err) < 0)
+			return -1;
+		if (j->in->combined && j->record->form == RECORD_JSON)
+			json_end_object(&j->record->json);
+		else if (!record_is_json(j->record))
+			record_drain(j->record, true);
+		j->open = false;
+		if (out_failed(&j->in->out))
+			return 0;
+	}
+	return 0;
+}
+
+static void
+release_states(struct states *s)
+{
+	for (size_t i = 0; i < REPORT_COUNT; i++) {
+		if (s->v[i] != NULL && report_table[i]->release != NULL)
+			report_table[i]->release(s->v[i]);
+		free(s->v[i]);
+	}
+}
+
+/*
+ * A stream is read to its end, so that damage there is not missed and the program before us can finish. A file must not
+ * have changed since it was opened: what was reported would be true of neither state.
+ */
+int
+job_finish(struct job *j, struct err *err)
+{
+	struct ckpt *c = j->input.ckpt;
+
+	if (j->finished)
+		return 0;
+	j->finished = true;
+	if (j->in->needs == NEEDS_PICKLES)
+		return source_verify(j->input.src, err);
+	if (source_is_stream(j->input.src) && !j->data.taken) {
+		out_flush(&j->in->out);
+		for (uint32_t i = 0; i < c->nstorages; i++) {
+			if (ckpt_done(c, i, err) < 0)
+				return -1;
+		}
+	}
+	return ckpt_finish(c, err);
+}
+
+static int
+run_job(struct job *j, const char *operand, struct states *s, struct err *err)
+{
+	int rc = file_input(operand, FILE_BINARY, &j->input.src, err);
+
+	if (rc < 0)
+		return -1;
+	j->file = source_name(j->input.src);
+	j->record->file = j->file;
+	rc = prepare(j, s, true, err);
+	if (rc == 0 && open_index(j, &j->failure) < 0 && !(j->in->needs & NEEDS_PICKLES)) {
+		*err = j->failure;
+		rc = -1;
+	}
+	if (rc == 0 && j->failure.code == ERR_NONE)
+		rc = prepare(j, s, false, err);
+	if (rc == 0)
+		rc = run_reports(j, s, err);
+	end_document(j);
+	if (rc == 0 && j->failure.code == ERR_NONE)
+		return job_finish(j, err);
+	if (rc == 0 && j->in->needs != NEEDS_PICKLES) {
+		*err = j->failure;
+		rc = -1;
+	}
+	return rc;
+}
+
+static int
+run_operand(struct inspect *in, const char *operand, struct err *err)
+{
+	struct job j = { .in = in, .record = &in->record };
+	struct states s = { { NULL } };
+	int rc = run_job(&j, operand, &s, err);
+
+	release_states(&s);
+	data_release(&j.data);
+	rows_release(&j.rows);
+	input_close(&j.input);
+	return rc;
+}
+
+/* ---- all of them */
+
+static int
+compile(struct inspect *in, struct err *err)
+{
+	const struct strs *exprs = &in->o->exprs;
+	struct pyre_error why;
+
+	in->exprs = xcalloc(exprs->n ? exprs->n : 1, sizeof(*in->exprs));
+	for (size_t i = 0; i < exprs->n; i++) {
+		if (pyre_compile(str_c(exprs->v[i]), &in->exprs[i], &why) < 0)
+			return err_set(err, ERR_USAGE, "-e %s: at byte %zu: %s", exprs->v[i], why.offset, why.reason);
+	}
+	return 0;
+}
+
+static void
+release(struct inspect *in)
+{
+	for (size_t i = 0; in->exprs != NULL && i < in->o->exprs.n; i++)
+		pyre_free(in->exprs[i]);
+	free(in->exprs);
+	record_release(&in->record);
+}
+
+/* One operand after the other. One that fails does not keep the others from being shown. */
+static int
+run_all(struct inspect *in, const struct operands *operands, struct err *err)
+{
+	const bool array = in->operands > 1 && in->o->format == FORMAT_JSON;
+	int rc = 0;
+
+	if (array)
+		json_begin_array(&in->record.json);
+	for (size_t i = 0; i < in->operands; i++) {
+		struct err own = ERR_INIT;
+
+		rc = run_operand(in, operands->n ? operands->v[i] : NULL, &own);
+		record_drain(&in->record, true);
+		if (out_failed(&in->out)) {
+			*err = in->out.err;
+			return -1;
+		}
+		if (rc == 0)
+			continue;
+		if (in->operands == 1) {
+			*err = own;
+			return -1;
+		}
+		out_flush(&in->out);
+		in->status = tool_worst(in->status, tool_fail(&own));
+	}
+	if (array) {
+		json_end_array(&in->record.json);
+		json_finish(&in->record.json);
+		record_drain(&in->record, true);
+	}
+	return 0;
+}
+
+static void
+begin(struct inspect *in)
+{
+	for (size_t i = 0; i < REPORT_COUNT; i++)
+		in->needs |= is_chosen(in, i) ? report_table[i]->needs : 0;
+	in->combined = (in->o->reports & (in->o->reports - 1)) != 0;
+	in->names_only = tool_settings.null || in->o->format == FORMAT_NAMES;
+	record_init(&in->record, &in->out, in->o->format != FORMAT_JSONL);
+}
+
+int
+inspect_run(const struct inspect_opts *o, const struct operands *operands, struct err *err, int *status)
+{
+	struct inspect in = { .o = o, .operands = operands->n ? operands->n : 1, .status = TOOL_DONE };
+	const bool file = tool_settings.output != NULL && strcmp(tool_settings.output, "-") != 0;
+	struct err late = ERR_INIT;
+	int rc;
+
+	begin(&in);
+	rc = compile(&in, err);
+	if (rc == 0)
+		rc = file_operands(operands->v, operands->n, tool_settings.output, err);
+	if (rc == 0)
+		rc = out_open(&in.out, tool_settings.output, NULL, 0, err);
+	if (rc == 0) {
+		rc = run_all(&in, operands, err);
+		/* On 2 no file is made or replaced. */
+		if (file && (rc < 0 || in.status == TOOL_TROUBLE))
+			out_abort(&in.out);
+		else if (out_end(&in.out, rc == 0 ? err : &late) < 0)
+			rc = -1;
+	}
+	release(&in);
+	*status = in.status;
+	return rc;
+}

@@ -1,0 +1,65 @@
+/*
+ * report: what lnn-ckpt-inspect can be asked for. A report is a file with a const struct report, and a line in REPORTS.
+ */
+#ifndef LNN_REPORT_H
+#define LNN_REPORT_H
+
+#include "inspect.h"
+
+/* What must be there before a report is made. */
+enum {
+	NEEDS_PICKLES = 1, /* the input as it is, before a checkpoint is made of it */
+	NEEDS_INDEX = 2,   /* an open checkpoint */
+	NEEDS_DICT = 4,    /* its state dict, and the chosen rows of it */
+	NEEDS_FIGURES = 8, /* moments of the rows in job.data, once data_take was called */
+	NEEDS_CRCS = 16,   /* CRCs of the storages, likewise */
+};
+
+/* Which words of --format a report obeys. */
+enum {
+	TAKES_TABLE = 1u << FORMAT_TABLE, TAKES_TSV = 1u << FORMAT_TSV, TAKES_NAMES = 1u << FORMAT_NAMES,
+	TAKES_JSON = 1u << FORMAT_JSON, TAKES_JSONL = 1u << FORMAT_JSONL, TAKES_MODEL = 1u << FORMAT_MODEL,
+	TAKES_FORMS = TAKES_TABLE | TAKES_TSV | TAKES_JSON,
+};
+
+struct report {
+	const char *name;         /* of the option, without dashes; NULL: the list, which has no option */
+	enum option_arg has_arg;
+	const char *arg, *help;   /* as in struct option_entry */
+	int (*option)(struct inspect_opts *o, const char *arg, struct err *err); /* notes the argument; may be NULL */
+	unsigned needs;           /* NEEDS_* */
+	unsigned takes;           /* TAKES_*; 0: the report has a form of its own */
+	enum record_form piped;   /* where --format does not say it and no terminal is there */
+	bool alone;               /* does not combine with other reports */
+	bool single;              /* of one operand only */
+	bool names_rows;          /* prints the names of the rows */
+	size_t size;              /* of its state, which is zeroed for each operand */
+	/* Called before any data is read, and, if it NEEDS_PICKLES, before a checkpoint is opened. May be NULL. */
+	int (*prepare)(void *state, struct job *j, struct err *err);
+	/* Prints; job_begin_report is due first. A negative answer is a job_status(j, TOOL_NO). */
+	int (*run)(void *state, struct job *j, struct err *err);
+	void (*release)(void *state); /* also of a state that is zero; may be NULL */
+};
+
+/* Every report, in the order in which they are printed. */
+#define REPORTS(X) \
+	X(list) \
+	X(rest) \
+	X(get) \
+	X(dump) \
+	X(summary) \
+	X(tree) \
+	X(globals) \
+	X(stats) \
+	X(check) \
+	X(against)
+
+#define REPORT_NUMBER(name) REPORT_##name,
+enum { REPORTS(REPORT_NUMBER) REPORT_COUNT };
+
+#define REPORT_DECLARE(name) extern const struct report report_##name;
+REPORTS(REPORT_DECLARE)
+
+extern const struct report *const report_table[REPORT_COUNT];
+
+#endif
