@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/text.h"
@@ -68,6 +69,20 @@ out_flush(struct out *o)
 	pass(o);
 	if (o->err.code == ERR_NONE)
 		(void)sink_flush(o->sink, &o->err);
+}
+
+void
+out_flush_timely(struct out *o)
+{
+	struct timespec t;
+	double now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	now = (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+	if (o->flushed != 0 && now - o->flushed < 0.1)
+		return;
+	o->flushed = now;
+	out_flush(o);
 }
 
 /* After something was added. */

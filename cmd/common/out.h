@@ -24,6 +24,7 @@ struct out {
 	bool tty;    /* a person reads it: cut long cells, escape names */
 	bool color;
 	size_t width; /* of the terminal; SIZE_MAX if it is none */
+	double flushed; /* when out_flush_timely did so last, in seconds; 0: never */
 };
 
 /* As file_output, for text. Colour follows --color, NO_COLOR and TERM. */
@@ -51,5 +52,8 @@ void out_style(struct out *o, enum out_style style);
 
 /* Passes on what was written, wherever it goes. */
 void out_flush(struct out *o);
+
+/* Like out_flush, but at most ten times a second: for output that waits for slow input. The first call always flushes. */
+void out_flush_timely(struct out *o);
 
 #endif

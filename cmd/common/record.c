@@ -83,6 +83,12 @@ record_is_json(const struct record *r)
 	return r->form == RECORD_JSON || r->form == RECORD_JSONL;
 }
 
+bool
+record_is_early(const struct record *r)
+{
+	return r->form != RECORD_TABLE && r->form != RECORD_JSON;
+}
+
 void
 record_drain(struct record *r, bool all)
 {
@@ -219,8 +225,10 @@ put_field(struct record *r, const struct record_column *c, const struct cell *ce
 		record_drain(r, true);
 		out_style(r->out, style);
 	}
-	if (c->flags & COLUMN_KEYED)
-		buf_addf(b, "%s=", c->name);
+	if (c->flags & COLUMN_KEYED) {
+		buf_adds(b, c->name);
+		buf_addc(b, '=');
+	}
 	start = b->len;
 	put_exact(b, c, cell);
 	if (r->out->tty && (c->type == RECORD_TEXT || c->type == RECORD_RAW)) {

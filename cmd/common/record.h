@@ -122,7 +122,8 @@ struct record {
 void record_init(struct record *r, struct out *out, bool pretty);
 void record_release(struct record *r);
 
-bool record_is_json(const struct record *r); /* RECORD_JSON or RECORD_JSONL */
+bool record_is_json(const struct record *r);  /* RECORD_JSON or RECORD_JSONL */
+bool record_is_early(const struct record *r); /* rows are printed as they are given: RECORD_TSV, LINES or JSONL */
 
 /* Begins the rows of a table. options: see struct record_column. */
 void record_rows(struct record *r, const struct record_table *table, unsigned options);

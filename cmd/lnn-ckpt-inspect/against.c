@@ -243,16 +243,16 @@ compare_values(struct against *a, struct err *err)
 {
 	const struct data *d = &a->j->data;
 
-	if (data_take(a->j, err) < 0 || ckpt_finish(a->other.ckpt, err) < 0)
+	if (data_take(a->j, NULL, NULL, err) < 0 || ckpt_finish(a->other.ckpt, err) < 0)
 		return -1;
 	for (size_t i = 0; i < d->npairs; i++) {
 		struct deviation *f;
 
-		if (d->differences[i].comparable && d->differences[i].differing == 0)
+		if (d->figures.differences[i].comparable && d->figures.differences[i].differing == 0)
 			continue;
 		f = add(a, DIFF_VALUES, a->pair_names[i]);
 		f->ours = d->pairs[i].a;
-		f->difference = &d->differences[i];
+		f->difference = &d->figures.differences[i];
 	}
 	return 0;
 }

@@ -101,7 +101,7 @@ static int
 run(void *state, struct job *j, struct err *err)
 {
 	struct check *c = state;
-	int rc = data_take(j, err);
+	int rc = data_take(j, NULL, NULL, err);
 
 	c->j = j;
 	/* The end of a stream has the directory, which states the CRCs. */

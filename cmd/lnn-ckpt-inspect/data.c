@@ -6,50 +6,32 @@
 #include "common/progress.h"
 #include "report.h"
 
-static int
-take_figures(struct job *j, struct pool *pool, struct err *err)
-{
-	struct figures_opts o = { .pool = pool, .tick = progress_tick };
-	const struct tensor **tensors = xcalloc(j->rows.n + 1, sizeof(const struct tensor *));
-	int rc;
-
-	for (size_t i = 0; i < j->rows.n; i++)
-		tensors[i] = j->rows.v[i].t;
-	o.crcs = (j->in->needs & NEEDS_CRCS) != 0;
-	rc = figures_take(&j->data.figures, j->input.ckpt, tensors, j->rows.n, &o, err);
-	free(tensors);
-	return rc;
-}
-
-static int
-take_differences(struct job *j, struct pool *pool, struct err *err)
+int
+data_take(struct job *j, int (*known)(void *arg, size_t n, struct err *err), void *arg, struct err *err)
 {
 	const struct inspect_opts *o = j->in->o;
-	struct compare_opts c = { .here = j->input.ckpt, .there = j->data.there, .atol = o->atol, .rtol = o->rtol,
-				  .nan_equal = !o->nan_differs, .pool = pool, .tick = progress_tick };
+	const size_t n = j->in->needs & NEEDS_FIGURES ? j->rows.n : 0;
 	struct data *d = &j->data;
+	struct compare_opts compare = { .here = j->input.ckpt, .there = d->there, .atol = o->atol, .rtol = o->rtol,
+					.nan_equal = !o->nan_differs };
+	struct figures_opts f = { .tick = progress_tick, .crcs = (j->in->needs & NEEDS_CRCS) != 0, .pairs = d->pairs,
+				  .npairs = d->npairs, .known = known, .known_arg = arg };
+	const struct tensor **tensors;
+	int rc;
 
-	d->differences = xcalloc(d->npairs + 1, sizeof(*d->differences));
-	return compare_tensors(d->pairs, d->npairs, &c, d->differences, err);
-}
-
-int
-data_take(struct job *j, struct err *err)
-{
-	struct pool *pool;
-	int rc = 0;
-
-	if (j->data.taken)
+	if (d->taken)
 		return 0;
-	j->data.taken = true;
-	pool = pool_new(tool_settings.jobs);
-	progress_start(j->data.there != NULL ? "comparing" : "reading");
-	if (j->in->needs & NEEDS_FIGURES)
-		rc = take_figures(j, pool, err);
-	if (rc == 0 && j->data.there != NULL)
-		rc = take_differences(j, pool, err);
+	d->taken = true;
+	tensors = xcalloc(n + 1, sizeof(const struct tensor *));
+	for (size_t i = 0; i < n; i++)
+		tensors[i] = j->rows.v[i].t;
+	f.compare = d->there != NULL ? &compare : NULL;
+	f.pool = pool_new(tool_settings.jobs);
+	progress_start(n == 0 ? "comparing" : "reading");
+	rc = figures_take(&d->figures, j->input.ckpt, tensors, n, &f, err);
 	progress_end();
-	pool_free(pool);
+	pool_free(f.pool);
+	free(tensors);
 	return rc;
 }
 
@@ -57,7 +39,6 @@ void
 data_release(struct data *d)
 {
 	figures_release(&d->figures);
-	free(d->differences);
 	free(d->pairs);
 	*d = (struct data){ 0 };
 }

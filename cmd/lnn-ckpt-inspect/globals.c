@@ -36,7 +36,7 @@ struct globals {
 	const char *record; /* being scanned */
 	size_t objects;     /* pickles that torch.load would make an object of */
 	bool refused;
-	char why[640];
+	const char *why;    /* NULL unless refused */
 	bool has_off;
 	uint64_t why_off, extra;
 	unsigned more;
@@ -91,7 +91,7 @@ refuse(struct globals *g, const char *record, const char *why, bool has_off, uin
 	if (g->refused)
 		return;
 	g->refused = true;
-	snprintf(g->why, sizeof(g->why), "%s%s%s", record, record[0] ? ": " : "", why);
+	g->why = arena_printf(&g->arena, "%s%s%s", record, record[0] ? ": " : "", why);
 	g->has_off = has_off;
 	g->why_off = off;
 }

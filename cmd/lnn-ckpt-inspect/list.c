@@ -23,6 +23,7 @@ struct list {
 	struct job *j;
 	const struct statedict *sd;
 	struct sharing sharing;
+	uint32_t located; /* storages before this one have their place */
 };
 
 static void
@@ -83,14 +84,22 @@ shard_of(const struct list *l, const struct row *row)
 	return cell_word(c->shards[c->storages[row->t->storage].shard]);
 }
 
-/* On a stream places are known once the data went by. */
+/*
+ * Makes the places of the storages before end known. On a stream a place is known once the data went by, so rows that
+ * are known before are passed on first.
+ */
 static int
-locate_all(const struct list *l, struct err *err)
+locate(struct list *l, uint32_t end, struct err *err)
 {
 	struct ckpt *c = l->sd->ckpt;
+	const bool stream = source_is_stream(c->src);
 
-	for (uint32_t i = 0; i < c->nstorages; i++) {
-		if (ckpt_locate(c, i, err) < 0 || (source_is_stream(c->src) && ckpt_done(c, i, err) < 0))
+	if (stream && l->located < end) {
+		record_drain(l->j->record, true);
+		out_flush_timely(l->j->record->out);
+	}
+	for (; l->located < end; l->located++) {
+		if (ckpt_locate(c, l->located, err) < 0 || (stream && ckpt_done(c, l->located, err) < 0))
 			return -1;
 	}
 	return 0;
@@ -283,8 +292,14 @@ put_rows(struct list *l, struct err *err)
 
 	record_member(r, "key", RECORD_TEXT, cell_text(l->sd->key));
 	record_rows(r, &table, (o->fold ? FOLDED : 0) | (o->longer ? LONG : 0));
-	for (size_t i = 0; i < l->j->rows.n && rc == 0 && !out_failed(r->out); i++)
-		rc = put_row(l, &l->j->rows.v[i], err);
+	for (size_t i = 0; i < l->j->rows.n && rc == 0 && !out_failed(r->out); i++) {
+		const uint32_t storage = l->j->rows.v[i].t->storage;
+
+		if (o->longer && storage != STORAGE_NONE)
+			rc = locate(l, storage + 1, err);
+		if (rc == 0)
+			rc = put_row(l, &l->j->rows.v[i], err);
+	}
 	record_rows_end(r);
 	if (rc == 0 && r->form == RECORD_TABLE)
 		put_total(l);
@@ -327,14 +342,12 @@ static int
 run(void *state, struct job *j, struct err *err)
 {
 	struct list *l = state;
-	int rc = 0;
 
 	*l = (struct list){ .j = j, .sd = &j->input.sd };
-	if (j->in->o->longer) {
+	if (j->in->o->longer)
 		find_sharing(l);
-		rc = locate_all(l, err);
-	}
-	if (rc < 0)
+	/* A document or a table is printed only if it can be printed whole. */
+	if (j->in->o->longer && !record_is_early(j->record) && locate(l, l->sd->ckpt->nstorages, err) < 0)
 		return -1;
 	if (j->in->o->fold)
 		rows_fold(&j->rows);

@@ -194,8 +194,6 @@ check_needs(const struct inspect_opts *o, struct err *e)
 		return err_set(e, ERR_USAGE, "--dump-as goes with --dump");
 	if ((o->values || o->strip.n > 0) && !has(o, REPORT_against))
 		return err_set(e, ERR_USAGE, "%s goes with --against", o->values ? "--values" : "--strip-prefix");
-	if (o->values && (has(o, REPORT_stats) || has(o, REPORT_check)))
-		return err_set(e, ERR_USAGE, "--values does not go with --stats and --check");
 	if (o->tolerance_given && !o->values)
 		return err_set(e, ERR_USAGE, "--atol, --rtol and --nan go with --values");
 	return 0;

@@ -40,21 +40,50 @@ put_row(struct record *r, const struct row *row, const struct moments *m, struct
 	return record_row(r, cells, err);
 }
 
-static int
-run(void *state, struct job *j, struct err *err)
-{
-	int rc = data_take(j, err);
+/* Where lines are printed, each as soon as its figures are known. */
+struct stats {
+	struct job *j;
+	size_t next; /* row to be printed */
+};
 
-	(void)state;
-	if (rc < 0)
-		return -1;
+static void
+begin(struct job *j)
+{
 	job_begin_report(j);
 	record_member(j->record, "key", RECORD_TEXT, cell_text(j->input.sd.key));
 	record_rows(j->record, &table, 0);
-	for (size_t i = 0; i < j->rows.n && rc == 0 && !out_failed(j->record->out); i++)
-		rc = put_row(j->record, &j->rows.v[i], &j->data.figures.moments[i], err);
+}
+
+/* Prints the rows before n that are not printed yet. */
+static int
+put_rows(void *state, size_t n, struct err *err)
+{
+	struct stats *s = state;
+	struct record *r = s->j->record;
+
+	if (s->next == 0)
+		begin(s->j);
+	for (; s->next < n && !out_failed(r->out); s->next++) {
+		if (put_row(r, &s->j->rows.v[s->next], &s->j->data.figures.moments[s->next], err) < 0)
+			return -1;
+	}
+	record_drain(r, true);
+	out_flush_timely(r->out);
+	return 0;
+}
+
+static int
+run(void *state, struct job *j, struct err *err)
+{
+	struct stats *s = state;
+
+	s->j = j;
+	if (data_take(j, record_is_early(j->record) ? put_rows : NULL, s, err) < 0)
+		return -1;
+	if (put_rows(s, j->rows.n, err) < 0)
+		return -1;
 	record_rows_end(j->record);
-	return rc;
+	return 0;
 }
 
 const struct report report_stats = {
@@ -64,5 +93,6 @@ const struct report report_stats = {
 	.takes = TAKES_FORMS | TAKES_JSONL,
 	.piped = RECORD_TSV,
 	.names_rows = true,
+	.size = sizeof(struct stats),
 	.run = run,
 };

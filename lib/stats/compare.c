@@ -1,24 +1,14 @@
 #include "stats/compare.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/cursor.h"
-#include "base/xalloc.h"
 #include "tensor/boxes.h"
 #include "tensor/composite.h"
 #include "tensor/convert.h"
 
 enum { BLOCK = 1024 };
-
-struct comparison {
-	const struct compare_opts *o;
-	struct difference *out;
-	struct difference *slots;
-};
-
-/* ---- one unit */
 
 static void
 note(struct difference *d, double by)
@@ -112,48 +102,39 @@ has_values(enum dtype a, enum dtype b)
 	return (convert_known(a) && convert_known(b)) || (is_complex(a) && is_complex(b));
 }
 
-static int
-make(void *arg, const struct pass_unit *u, unsigned slot, struct err *e)
+struct difference
+compare_unit(const struct compare_opts *o, const struct pass_unit *u)
 {
-	struct comparison *w = arg;
-	struct difference *d = &w->slots[slot];
-	enum dtype a = u->item->t->dtype, b = u->item->other->dtype;
-	bool exact = dtype_info(a)->class == DTYPE_CLASS_INT || dtype_info(a)->class == DTYPE_CLASS_BOOL;
+	const enum dtype a = u->item->t->dtype, b = u->item->other->dtype;
+	const bool exact = dtype_info(a)->class == DTYPE_CLASS_INT || dtype_info(a)->class == DTYPE_CLASS_BOOL;
+	struct difference d = { .comparable = true };
 
-	(void)e;
-	*d = (struct difference){ .comparable = true };
-	if (a == b && (w->o->nan_equal || exact || !has_values(a, b)) && memcmp(u->p, u->q, u->n * dtype_size(a)) == 0)
-		return 0;
+	if (a == b && (o->nan_equal || exact || !has_values(a, b)) && memcmp(u->p, u->q, u->n * dtype_size(a)) == 0)
+		return d;
 	if (!has_values(a, b))
-		*d = (struct difference){ true, 1, (double)NAN };
+		d = (struct difference){ true, 1, (double)NAN };
 	else if (is_complex(a))
-		compare_complex(w->o, u, d);
+		compare_complex(o, u, &d);
 	else if (a == b && (a == DTYPE_INT64 || a == DTYPE_UINT64))
-		compare_integers(w->o, u, d);
+		compare_integers(o, u, &d);
 	else
-		compare_numbers(w->o, u, d);
-	return 0;
+		compare_numbers(o, u, &d);
+	return d;
 }
 
-static int
-take(void *arg, const struct pass_unit *u, unsigned slot, struct err *e)
+void
+compare_join(struct difference *sum, const struct difference *next)
 {
-	struct comparison *w = arg;
-	struct difference *sum = &w->out[u->item->tag];
-	const struct difference *d = &w->slots[slot];
-
-	(void)e;
-	if (isnan(d->largest)) {
+	if (isnan(next->largest)) {
 		sum->differing = 1;
-		sum->largest = d->largest;
-		return 0;
+		sum->largest = next->largest;
+		return;
 	}
-	sum->differing += d->differing;
-	sum->largest = d->largest > sum->largest ? d->largest : sum->largest;
-	return 0;
+	sum->differing += next->differing;
+	sum->largest = next->largest > sum->largest ? next->largest : sum->largest;
 }
 
-/* ---- all */
+/* ---- pairs */
 
 static bool
 is_comparable(const struct tensor *a, const struct tensor *b)
@@ -190,65 +171,26 @@ parts_are_comparable(const struct tensor_more *a, const struct tensor_more *b)
 	return true;
 }
 
-/* What is to be read, of all pairs. */
-struct reading {
-	struct pass_item *v;
-	size_t n, cap;
-};
-
-static void
-add_item(struct reading *r, const struct tensor *a, const struct tensor *b, size_t tag)
-{
-	r->v = xgrow(r->v, r->n, &r->cap, sizeof(*r->v));
-	r->v[r->n] = pass_tensor(a, tag);
-	r->v[r->n++].other = b;
-}
-
-static void
-compare_scalars(const struct compare_opts *o, const struct tensor_part *a, const struct tensor_part *b, struct difference *d)
-{
-	compare_number(o, composite_number(a), composite_number(b), d);
-}
-
-static void
-add_pair(struct reading *r, const struct compare_opts *o, const struct compare_pair *p, size_t tag, struct difference *d)
+void
+compare_begin(const struct compare_opts *o, const struct compare_pair *p, struct difference *d,
+	      void (*add)(void *arg, const struct tensor *a, const struct tensor *b), void *arg)
 {
 	const struct tensor_more *a = p->a->more, *b = p->b->more;
 
+	*d = (struct difference){ .largest = 0 };
 	if (!has_parts(p->a) && !has_parts(p->b)) {
 		d->comparable = is_comparable(p->a, p->b);
 		if (d->comparable)
-			add_item(r, p->a, p->b, tag);
+			add(arg, p->a, p->b);
 		return;
 	}
 	d->comparable = has_parts(p->a) && has_parts(p->b) && parts_are_comparable(a, b);
 	for (size_t i = 0; d->comparable && i < a->nparts; i++) {
 		if (a->parts[i].tensor != NULL)
-			add_item(r, a->parts[i].tensor, b->parts[i].tensor, tag);
+			add(arg, a->parts[i].tensor, b->parts[i].tensor);
 		else
-			compare_scalars(o, &a->parts[i], &b->parts[i], d);
+			compare_number(o, composite_number(&a->parts[i]), composite_number(&b->parts[i]), d);
 	}
-}
-
-int
-compare_tensors(const struct compare_pair *pairs, size_t n, const struct compare_opts *o, struct difference *out,
-		struct err *e)
-{
-	struct comparison w = { .o = o, .out = out };
-	struct pass p = { .c = o->here, .other = o->there, .pool = o->pool, .tick = o->tick, .make = make, .take = take,
-			  .arg = &w };
-	struct reading r = { .n = 0 };
-	int rc;
-
-	for (size_t i = 0; i < n; i++) {
-		out[i] = (struct difference){ .largest = 0 };
-		add_pair(&r, o, &pairs[i], i, &out[i]);
-	}
-	w.slots = xcalloc(pool_slots(o->pool), sizeof(*w.slots));
-	rc = pass_run(&p, r.v, r.n, e);
-	free(w.slots);
-	free(r.v);
-	return rc;
 }
 
 /* ---- names */

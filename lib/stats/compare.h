@@ -1,5 +1,5 @@
 /*
- * compare: tensors of one checkpoint against those of another: values in one pass, and names.
+ * compare: tensors of one checkpoint against those of another: values, over which figures_take (figures.h) walks, and names.
  *
  * a (here) and b (there) agree if they are equal or |a - b| <= atol + rtol * |b|, as torch.allclose has it. Two
  * infinities of one sign are equal; two NaNs are if nan_equal; -0 equals 0. Numbers of different dtypes are compared by
@@ -25,16 +25,23 @@ struct difference {
 };
 
 struct compare_opts {
-	struct ckpt *here, *there; /* here may be a stream, there may not */
+	struct ckpt *here, *there; /* of the tensors a, and b. here may be a stream, there may not */
 	double atol, rtol;
 	bool nan_equal;
-	struct pool *pool;
-	void (*tick)(void *arg, uint64_t done, uint64_t total);
 };
 
-/* pairs[i].a is of o->here, pairs[i].b of o->there; out has room for n. ckpt_finish of both is still due. */
-int compare_tensors(const struct compare_pair *pairs, size_t n, const struct compare_opts *o, struct difference *out,
-		    struct err *e);
+/*
+ * Begins the comparison of a pair: sets *d, and calls add for every two tensors whose units are to be compared: the pair
+ * itself, or its parts; none if they cannot be compared.
+ */
+void compare_begin(const struct compare_opts *o, const struct compare_pair *p, struct difference *d,
+		   void (*add)(void *arg, const struct tensor *a, const struct tensor *b), void *arg);
+
+/* The difference of one unit of a tensor that has another one. */
+struct difference compare_unit(const struct compare_opts *o, const struct pass_unit *u);
+
+/* Joins the unit that follows. */
+void compare_join(struct difference *sum, const struct difference *next);
 
 /* ---- names: is there a system in how those of one state dict differ from those of another? */
 

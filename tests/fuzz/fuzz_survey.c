@@ -158,29 +158,32 @@ comparison(const uint8_t *one, size_t n, const uint8_t *two, size_t m, bool itse
 
 	if (open_side(&a, source_memory(one, n, "here")) && open_side(&b, source_memory(two, m, "there"))) {
 		struct compare_pair *pairs = pairs_of(&a, &b, &k);
-		struct difference *d = xcalloc(k + 1, sizeof(*d)), *back = xcalloc(k + 1, sizeof(*back));
+		struct figures_opts fo = { .compare = &o, .pairs = pairs, .npairs = k };
+		struct figures there = { .moments = NULL }, back = { .moments = NULL };
+		const struct difference *d, *other;
 		int rc;
 
 		o.here = a.c;
 		o.there = b.c;
-		rc = compare_tensors(pairs, k, &o, d, &e);
-
+		rc = figures_take(&there, a.c, NULL, 0, &fo, &e);
+		d = there.differences;
 		fuzz_judge(rc, &e);
 		for (size_t i = 0; i < k; i++)
 			pairs[i] = (struct compare_pair){ pairs[i].b, pairs[i].a };
 		o.here = b.c;
 		o.there = a.c;
 		if (rc == 0)
-			promise(compare_tensors(pairs, k, &o, back, &e) == 0, "the other way round, too");
+			promise(figures_take(&back, b.c, NULL, 0, &fo, &e) == 0, "the other way round, too");
+		other = back.differences;
 		for (size_t i = 0; rc == 0 && i < k; i++) {
-			promise(d[i].comparable == back[i].comparable && d[i].differing == back[i].differing,
+			promise(d[i].comparable == other[i].comparable && d[i].differing == other[i].differing,
 				"and with the same result");
 			promise(!itself || d[i].differing == 0, "nothing differs from itself");
 			promise(d[i].differing <= tensor_count(pairs[i].a), "no more elements differ than there are");
 		}
 		free(pairs);
-		free(d);
-		free(back);
+		figures_release(&there);
+		figures_release(&back);
 	}
 	close_side(&a);
 	if (b.src != NULL)
