@@ -44,15 +44,15 @@ struct report {
 /* Every report, in the order in which they are printed. */
 #define REPORTS(X) \
 	X(list) \
-	X(rest) \
-	X(get) \
-	X(dump) \
 	X(summary) \
 	X(tree) \
 	X(globals) \
 	X(stats) \
 	X(check) \
-	X(against)
+	X(against) \
+	X(rest) \
+	X(get) \
+	X(dump)
 
 #define REPORT_NUMBER(name) REPORT_##name,
 enum { REPORTS(REPORT_NUMBER) REPORT_COUNT };
