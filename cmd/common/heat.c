@@ -19,15 +19,12 @@ void
 heat_init(struct heat *h, bool to_stdout)
 {
 	int fd = to_stdout ? STDOUT_FILENO : STDERR_FILENO;
-	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
 	struct winsize ws;
 
 	*h = (struct heat){ .to_stdout = to_stdout, .width = WIDTH_DEFAULT };
 	if (ioctl(fd, TIOCGWINSZ, &ws) == 0 && ws.ws_col > 0)
 		h->width = ws.ws_col < WIDTH_MIN ? WIDTH_MIN : ws.ws_col;
-	h->color = tool_settings.color == WHEN_ALWAYS;
-	if (tool_settings.color == WHEN_AUTO)
-		h->color = isatty(fd) && (no == NULL || *no == '\0') && term != NULL && strcmp(term, "dumb") != 0;
+	h->color = tool_wants_color(fd);
 }
 
 /* A picture: cells of one head, and the range that shades are counted in. */

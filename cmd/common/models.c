@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "base/arena.h"
-#include "common/emit.h"
+#include "common/ckpt_in.h"
 #include "common/file.h"
 #include "model/config.h"
 

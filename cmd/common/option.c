@@ -111,7 +111,7 @@ inform(const struct program *p, int id)
 	struct out o;
 	int status = TOOL_DONE;
 
-	if (out_open(&o, NULL, NULL, 0, &e) < 0)
+	if (out_open(&o, NULL, &e) < 0)
 		exit(tool_fail(&e));
 	if (id == OPTION_ID_HELP)
 		help(&o, p);
@@ -184,9 +184,8 @@ complain(const struct program *p, int complaint, int found, const char *typed, s
 }
 
 static int
-apply_shared(const struct program *p, int id, const char *arg, struct err *e)
+apply_shared(const struct program *p, struct tool_settings *t, int id, const char *arg, struct err *e)
 {
-	struct tool_settings *t = &tool_settings;
 	uint64_t jobs;
 
 	switch (id) {
@@ -208,35 +207,36 @@ apply_shared(const struct program *p, int id, const char *arg, struct err *e)
 	}
 }
 
-/* getopt's tables. */
-struct tables {
-	struct option *longs;
+/* A command line being read. */
+struct parsing {
+	const struct program *p;
+	struct option *longs; /* getopt's tables */
 	char *shorts;
+	void *opts;
+	struct operands *operands;
 };
 
 static void
-make_tables(const struct program *p, struct tables *t)
+make_tables(struct parsing *x)
 {
-	size_t n = 0, letters = 0;
+	size_t n = 0, names = 0;
 	char *s;
 
-	while (!is_end(&p->entries[n]))
+	while (!is_end(&x->p->entries[n]))
 		n++;
-	t->longs = xcalloc(n + 1, sizeof(*t->longs));
-	t->shorts = s = xmalloc(3 * n + 3);
+	x->longs = xcalloc(n + 1, sizeof(*x->longs));
+	x->shorts = s = xmalloc(3 * n + 3);
 	/* Operands in their place, whatever POSIXLY_CORRECT says; a missing argument is told apart. */
 	*s++ = '-';
 	*s++ = ':';
-	for (size_t i = 0; i < n; i++) {
-		const struct option_entry *o = &p->entries[i];
-
+	for (const struct option_entry *o = x->p->entries; !is_end(o); o++) {
 		if (!is_option(o))
 			continue;
-		t->longs[letters].name = o->name;
-		t->longs[letters].has_arg = o->has_arg == OPTION_NOARG ? no_argument :
-					    o->has_arg == OPTION_ARG   ? required_argument :
-									 optional_argument;
-		t->longs[letters++].val = o->id + NAMED;
+		x->longs[names].name = o->name;
+		x->longs[names].has_arg = o->has_arg == OPTION_NOARG ? no_argument :
+					  o->has_arg == OPTION_ARG   ? required_argument :
+								       optional_argument;
+		x->longs[names++].val = o->id + NAMED;
 		if (o->letter == 0)
 			continue;
 		*s++ = (char)o->letter;
@@ -258,52 +258,65 @@ id_of(const struct program *p, int found)
 	return -1;
 }
 
+/* Reads the next option or operand. 1: there was one; 0: there is none left; -1: error. */
 static int
-parse(const struct program *p, const struct tables *t, int argc, char **argv, void *opts, struct operands *operands,
-      struct err *e)
+parse_next(struct parsing *x, int argc, char **argv, struct err *e)
 {
+	const char *typed = optind < argc ? argv[optind] : "";
+	int found, id;
+
+	if (strncmp(typed, "--", 2) == 0 && typed[2] != '\0' && check_name(x->p, typed, e) < 0)
+		return -1;
+	found = getopt_long(argc, argv, x->shorts, x->longs, NULL);
+	if (found == -1)
+		return 0;
+	if (found == 1) {
+		x->operands->v[x->operands->n++] = optarg;
+		return 1;
+	}
+	if (found == '?' || found == ':')
+		return complain(x->p, found, optopt, typed, e);
+	id = id_of(x->p, found);
+	if ((id >= OPTION_SHARED ? apply_shared(x->p, x->opts, id, optarg, e) : x->p->apply(x->opts, id, optarg, e)) < 0)
+		return -1;
+	return 1;
+}
+
+static int
+parse(struct parsing *x, int argc, char **argv, struct err *e)
+{
+	struct operands *operands = x->operands;
+	int rc;
+
 	opterr = 0;
 	optind = 1;
-	for (;;) {
-		const char *typed = optind < argc ? argv[optind] : "";
-		int found, id;
-
-		if (strncmp(typed, "--", 2) == 0 && typed[2] != '\0' && check_name(p, typed, e) < 0)
-			return -1;
-		found = getopt_long(argc, argv, t->shorts, t->longs, NULL);
-		if (found == -1)
-			break;
-		if (found == 1) {
-			operands->v[operands->n++] = optarg;
-			continue;
-		}
-		if (found == '?' || found == ':')
-			return complain(p, found, optopt, typed, e);
-		id = id_of(p, found);
-		if ((id >= OPTION_SHARED ? apply_shared(p, id, optarg, e) : p->apply(opts, id, optarg, e)) < 0)
-			return -1;
-	}
-	while (optind < argc)
+	do {
+		rc = parse_next(x, argc, argv, e);
+	} while (rc > 0);
+	while (rc == 0 && optind < argc)
 		operands->v[operands->n++] = argv[optind++];
-	if (operands->n > p->most_operands)
-		return usage_error(e, "one operand too many:", operands->v[p->most_operands],
-				   strlen(operands->v[p->most_operands]));
-	return 0;
+	if (rc == 0 && operands->n > x->p->most_operands)
+		return usage_error(e, "one operand too many:", operands->v[x->p->most_operands],
+				   strlen(operands->v[x->p->most_operands]));
+	return rc;
 }
 
 int
 option_parse(const struct program *p, int argc, char **argv, void *opts, struct operands *operands, struct err *e)
 {
-	struct tables t;
-	int status;
+	struct parsing x = { .p = p, .opts = opts, .operands = operands };
+	struct tool_settings *settings = opts;
+	int rc;
 
+	settings->jobs = 1;
 	operands->v = xcalloc((size_t)argc + 1, sizeof(*operands->v));
 	operands->n = 0;
-	make_tables(p, &t);
-	status = parse(p, &t, argc, argv, opts, operands, e);
-	free(t.longs);
-	free(t.shorts);
-	return status;
+	make_tables(&x);
+	rc = parse(&x, argc, argv, e);
+	tool_configure(settings);
+	free(x.longs);
+	free(x.shorts);
+	return rc;
 }
 
 /* ---- arguments ---- */

@@ -32,7 +32,7 @@ struct option_entry {
 	int id;           /* yours: 1 .. OPTION_SHARED - 1 */
 };
 
-/* Ids that option_parse settles itself, in tool_settings. */
+/* Ids that option_parse settles itself, in the program's struct tool_settings. */
 enum {
 	OPTION_ID_END = 0,
 	OPTION_SHARED = 0x10000,
@@ -80,7 +80,7 @@ struct operands {
 
 #define OPERANDS_INIT { NULL, 0 }
 
-/* ERR_USAGE if the command line is wrong. */
+/* opts: a struct whose first member is a struct tool_settings. ERR_USAGE if the command line is wrong. */
 int option_parse(const struct program *p, int argc, char **argv, void *opts, struct operands *operands, struct err *e);
 
 /* Arguments of options: option is the name with dashes, for the message. All of arg must be the value. */

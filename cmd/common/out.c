@@ -10,21 +10,10 @@
 
 #include "base/text.h"
 #include "common/file.h"
-#include "common/progress.h"
 #include "common/tool.h"
 
 /* Passed on in pieces of this size where nobody waits for a line. */
 #define PIECE ((size_t)64 << 10)
-
-static bool
-wants_color(bool tty)
-{
-	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
-
-	if (tool_settings.color != WHEN_AUTO)
-		return tool_settings.color == WHEN_ALWAYS;
-	return tty && (no == NULL || no[0] == '\0') && term != NULL && strcmp(term, "dumb") != 0;
-}
 
 static size_t
 terminal_width(void)
@@ -41,15 +30,15 @@ terminal_width(void)
 }
 
 int
-out_open(struct out *o, const char *path, struct source *const *inputs, size_t n, struct err *e)
+out_open(struct out *o, const char *path, struct err *e)
 {
 	memset(o, 0, sizeof(*o));
 	buf_init(&o->buf);
 	err_clear(&o->err);
-	if (file_output(path, FILE_TEXT, inputs, n, &o->sink, e) < 0)
+	if (file_output(path, FILE_TEXT, NULL, 0, &o->sink, e) < 0)
 		return -1;
 	o->tty = (path == NULL || strcmp(path, "-") == 0) && isatty(STDOUT_FILENO);
-	o->color = wants_color(o->tty);
+	o->color = tool_wants_color(o->tty ? STDOUT_FILENO : -1);
 	o->width = o->tty ? terminal_width() : SIZE_MAX;
 	return 0;
 }
@@ -90,7 +79,7 @@ static void
 added(struct out *o, bool line)
 {
 	if (o->tty && line) {
-		progress_hide();
+		tool_clear();
 		out_flush(o);
 	} else if (o->buf.len >= PIECE) {
 		pass(o);

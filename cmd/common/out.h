@@ -27,8 +27,8 @@ struct out {
 	double flushed; /* when out_flush_timely did so last, in seconds; 0: never */
 };
 
-/* As file_output, for text. Colour follows --color, NO_COLOR and TERM. */
-int out_open(struct out *o, const char *path, struct source *const *inputs, size_t n, struct err *e);
+/* Opens path as file_output does, for text. Colour follows --color, NO_COLOR and TERM. */
+int out_open(struct out *o, const char *path, struct err *e);
 
 /* Writes the rest and closes; or gives up. Exactly one of the two ends an out that was opened. */
 int out_end(struct out *o, struct err *e);

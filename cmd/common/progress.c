@@ -37,18 +37,9 @@ put(const char *p, size_t n)
 		now.on = false;
 }
 
-void
-progress_start(const char *what)
-{
-	now.what = what;
-	now.shown = false;
-	now.start = now.last = seconds();
-	now.on = tool_settings.progress == WHEN_ALWAYS ||
-		 (tool_settings.progress == WHEN_AUTO && !tool_settings.quiet && isatty(STDERR_FILENO));
-}
-
-void
-progress_hide(void)
+/* Takes the line away until the next tick. */
+static void
+hide(void)
 {
 	if (now.shown)
 		put("\r\033[K", 4);
@@ -56,9 +47,19 @@ progress_hide(void)
 }
 
 void
+progress_start(const char *what)
+{
+	now.what = what;
+	now.shown = false;
+	now.start = now.last = seconds();
+	now.on = tool_wants_progress();
+	tool_clear_with(hide);
+}
+
+void
 progress_end(void)
 {
-	progress_hide();
+	hide();
 	now.on = false;
 }
 

@@ -1,6 +1,6 @@
 /*
  * progress: one line on standard error, rewritten in place, about work that
- * takes over a second. Messages of tool.h take the line away first.
+ * takes over a second. Messages take the line away first (tool_clear).
  */
 #ifndef LNN_COMMON_PROGRESS_H
 #define LNN_COMMON_PROGRESS_H
@@ -15,8 +15,5 @@ void progress_tick(void *arg, uint64_t done, uint64_t total);
 
 /* Takes the line away. */
 void progress_end(void);
-
-/* Takes the line away until the next tick; for whoever writes to the terminal. */
-void progress_hide(void);
 
 #endif

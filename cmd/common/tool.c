@@ -12,15 +12,14 @@
 
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "common/progress.h"
 #include "io/sink.h"
-
-struct tool_settings tool_settings = { .jobs = 1 };
 
 /* The longest text of a message; shown, each byte may take four. */
 enum { TEXT_MAX = 2048 };
 
 static const char *prog = "lnn-tools";
+static struct tool_settings voice;
+static void (*clear_line)(void);
 static struct buf line = BUF_INIT;
 static pthread_mutex_t line_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -28,6 +27,41 @@ const char *
 tool_name(void)
 {
 	return prog;
+}
+
+void
+tool_configure(const struct tool_settings *s)
+{
+	voice = *s;
+}
+
+bool
+tool_wants_color(int fd)
+{
+	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+
+	if (voice.color != WHEN_AUTO)
+		return voice.color == WHEN_ALWAYS;
+	return isatty(fd) && (no == NULL || no[0] == '\0') && term != NULL && strcmp(term, "dumb") != 0;
+}
+
+bool
+tool_wants_progress(void)
+{
+	return voice.progress == WHEN_ALWAYS || (voice.progress == WHEN_AUTO && !voice.quiet && isatty(STDERR_FILENO));
+}
+
+void
+tool_clear_with(void (*clear)(void))
+{
+	clear_line = clear;
+}
+
+void
+tool_clear(void)
+{
+	if (clear_line != NULL)
+		clear_line();
 }
 
 /* Ends the program by this signal, as if it had never been caught. */
@@ -121,7 +155,7 @@ say(const char *kind, const char *text)
 	buf_adds(&line, kind);
 	text_show(&line, str_c(text));
 	buf_addc(&line, '\n');
-	progress_hide();
+	tool_clear();
 	for (size_t at = 0; at < line.len;) {
 		ssize_t n = write(STDERR_FILENO, line.p + at, line.len - at);
 
@@ -146,7 +180,7 @@ tool_warn(const char *fmt, ...)
 {
 	va_list ap;
 
-	if (tool_settings.quiet)
+	if (voice.quiet)
 		return;
 	va_start(ap, fmt);
 	say_format("warning: ", fmt, ap);
@@ -158,7 +192,7 @@ tool_verbose(const char *fmt, ...)
 {
 	va_list ap;
 
-	if (!tool_settings.verbose)
+	if (!voice.verbose)
 		return;
 	va_start(ap, fmt);
 	say_format("", fmt, ap);
@@ -170,7 +204,7 @@ tool_summary(const char *fmt, ...)
 {
 	va_list ap;
 
-	if (tool_settings.quiet)
+	if (voice.quiet)
 		return;
 	va_start(ap, fmt);
 	say_format("", fmt, ap);
@@ -201,7 +235,7 @@ int
 tool_fail(const struct err *e)
 {
 	if (e->code == ERR_SYSTEM && e->sysno == EPIPE) {
-		progress_hide();
+		tool_clear();
 		sink_emergency();
 		die_by(SIGPIPE);
 	}

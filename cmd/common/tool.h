@@ -1,7 +1,6 @@
 /*
  * tool: what the four programs share: the name in front of messages, signals,
- * running out of memory, exit status. Only here does anything get printed on
- * standard error.
+ * running out of memory, exit status. All messages on standard error are printed here.
  *
  *	int
  *	main(int argc, char **argv)
@@ -30,7 +29,10 @@ enum { TOOL_DONE = 0, TOOL_NO = 1, TOOL_TROUBLE = 2 };
 
 enum tool_when { WHEN_AUTO, WHEN_ALWAYS, WHEN_NEVER };
 
-/* What the shared options (option.h) said. */
+/*
+ * What the shared options said. Every program's options begin with this struct; option_parse (option.h) writes it, and
+ * nothing changes it afterwards.
+ */
 struct tool_settings {
 	bool quiet, verbose, null;
 	enum tool_when color, progress;
@@ -39,8 +41,6 @@ struct tool_settings {
 	const char *key;    /* -k; NULL if not given */
 };
 
-extern struct tool_settings tool_settings;
-
 /*
  * To be called first. Descriptors 0, 1, 2 exist from then on. INT, TERM, HUP and PIPE remove the temporary files of
  * open sinks and end the program by that signal; so does running out of memory, with one line and status 2.
@@ -48,6 +48,19 @@ extern struct tool_settings tool_settings;
 void tool_start(const char *name);
 
 const char *tool_name(void);
+
+/* Takes over what concerns messages: -q, --verbose, --color, --progress. option_parse calls it once. */
+void tool_configure(const struct tool_settings *s);
+
+/* Is colour wanted on fd? --color, NO_COLOR, TERM and the terminal decide. */
+bool tool_wants_color(int fd);
+
+/* Is a progress line wanted? --progress, -q and the terminal decide. */
+bool tool_wants_progress(void);
+
+/* clear is called before anything is written to the terminal (tool_clear): it takes a progress line away. */
+void tool_clear_with(void (*clear)(void));
+void tool_clear(void);
 
 /* "NAME: warning: MESSAGE"; nothing with -q. */
 void tool_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -63,12 +76,12 @@ const struct diag *tool_diag(void);
 
 /*
  * Prints the one line that ends the program, "NAME: MESSAGE", and gives the exit status: TOOL_NO for ERR_ANSWER
- * (whose empty message prints nothing), else TOOL_TROUBLE. A reader of our output that went away is not worth a line:
- * then this ends the program as SIGPIPE does.
+ * (whose empty message prints nothing), else TOOL_TROUBLE. If the reader of our output has closed the pipe, exits
+ * silently as if by SIGPIPE.
  */
 int tool_fail(const struct err *e);
 
-/* The same for one of several operands that is not the last word; use the worst status. */
+/* The worse of two exit statuses. */
 int tool_worst(int a, int b);
 
 #endif

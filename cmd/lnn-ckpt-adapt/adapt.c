@@ -1,5 +1,4 @@
 #include "adapt.h"
-#include "shards.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +6,7 @@
 
 #include "common/out.h"
 #include "common/tool.h"
+#include "shard_jobs.h"
 
 static int
 print_map(const char *name, struct err *e)
@@ -17,7 +17,7 @@ print_map(const char *name, struct err *e)
 
 	if (text == NULL)
 		return keymap_builtin(&none, name, e);
-	if (out_open(&out, NULL, NULL, 0, e) != 0)
+	if (out_open(&out, NULL, e) != 0)
 		return -1;
 	out_puts(&out, text);
 	return out_end(&out, e);
@@ -38,76 +38,34 @@ static int
 check_options(const struct adapt_options *o, const struct operands *operands, struct err *e)
 {
 	if (o->report != NULL && strcmp(o->report, "-") != 0 &&
-	    (same_file(o->report, tool_settings.output) || (operands->n > 0 && same_file(o->report, operands->v[0]))))
+	    (same_file(o->report, o->common.output) || (operands->n > 0 && same_file(o->report, operands->v[0]))))
 		return err_set(e, ERR_USAGE, "--report %s: the report would replace a checkpoint", o->report);
 	if (o->compat && o->ddp)
 		return err_set(e, ERR_USAGE, "--ddp: linnaeus's loader cannot (--compat=linnaeus)");
 	if (o->report != NULL && strcmp(o->report, "-") == 0 &&
-	    (o->dry_run || tool_settings.output == NULL || strcmp(tool_settings.output, "-") == 0))
+	    (o->dry_run || o->common.output == NULL || strcmp(o->common.output, "-") == 0))
 		return err_set(e, ERR_USAGE, "--report -: standard output has the %s already",
 			       o->dry_run ? "list" : "checkpoint");
 	return 0;
 }
 
-/*
- * The report is written whether the answer is yes or no, but not after trouble; where there is an output, before that is
- * complete (adapt_write), as a report that cannot be written is trouble.
- */
+/* The steps of lnn-ckpt-adapt(1), in their order. */
 static int
-run(struct adapt *a, const struct operands *operands, struct err *e)
+run_steps(struct adapt *a, const struct operands *operands, struct err *e)
 {
-	struct err answer = ERR_INIT;
-	int rc, verdict;
-
-	if (adapt_prepare(a, operands, e) != 0 || adapt_edit(a, e) != 0)
+	if (adapt_open(a, operands, e) != 0 || /* 1: read, choose the state dict */
+	    adapt_strip_prefixes(a, e) != 0 || /* 2 */
+	    adapt_map(a, e) != 0 ||            /* 3: key map */
+	    adapt_drop_params(a, e) != 0 ||    /* 4 */
+	    adapt_drop_buffers(a, e) != 0 ||   /* 5 */
+	    adapt_edit_names(a, e) != 0 ||     /* 6: lists of names, --rename */
+	    adapt_resize_tables(a, e) != 0 ||  /* 7 */
+	    adapt_cast(a, e) != 0)
 		return -1;
-	adapt_check(a);
-	if (adapt_prefix(a, e) != 0)
+	adapt_check(a); /* 9: load check, of the names before step 8 */
+	if (adapt_add_prefixes(a, e) != 0) /* 8 */
 		return -1;
-	rc = verdict = adapt_verdict(a, &answer);
-	if (rc == 0)
-		rc = adapt_write(a, &answer);
-	if (rc != 0 && answer.code == ERR_ANSWER && adapt_report(a, e) != 0)
-		return -1;
-	if (verdict != 0)
-		adapt_say_load(a, adapt_refused(a));
-	if (rc != 0)
-		*e = answer;
-	return rc;
-}
-
-/* The one part of the load check that a shard does for itself. */
-static bool
-drop_misfits(struct adapt *a)
-{
-	if (a->o->drop_mismatched)
-		adapt_check(a);
-	return true;
-}
-
-/* One shard of a set: what needs all names waits for --write-index. A shard that leaves nothing is done, too. */
-static int
-run_share(struct adapt *a, const struct operands *operands, struct err *e)
-{
-	struct buf path = BUF_INIT, name = BUF_INIT;
-	const struct format_writer *w;
-	struct err own = ERR_INIT;
-	int rc = -1;
-
-	if (adapt_prepare(a, operands, e) == 0 && adapt_edit(a, e) == 0 && drop_misfits(a) && adapt_prefix(a, e) == 0 &&
-	    (w = emit_writer(a->o->to, a->inputs[0].ckpt, e)) != NULL) {
-		shard_name(&name, w, a->share->number, a->share->total);
-		buf_addf(&path, "%s/%s", a->share->dir, name.p);
-		tool_settings.output = path.p;
-		rc = adapt_write(a, e);
-		if ((rc == 0 || e->code == ERR_ANSWER) && share_note(a, rc == 0 ? name.p : "", &own) != 0) {
-			*e = own;
-			rc = -1;
-		}
-	}
-	buf_release(&path);
-	buf_release(&name);
-	return rc;
+	return a->job == NULL ? adapt_finish(a, e) : adapt_finish_job(a, e); /* 10: write */
 }
 
 void
@@ -123,7 +81,6 @@ adapt_init(struct adapt *a, const struct adapt_options *o)
 void
 adapt_release(struct adapt *a)
 {
-	sealed_release(&a->sealed);
 	load_check_release(&a->load);
 	plan_release(&a->plan);
 	keymap_free(a->map);
@@ -137,14 +94,14 @@ adapt_release(struct adapt *a)
 }
 
 int
-adapt_run_one(const struct adapt_options *o, const struct operands *operands, const struct share *share, struct err *e)
+adapt_run_steps(const struct adapt_options *o, const struct operands *operands, const struct shard_job *job, struct err *e)
 {
 	struct adapt a;
 	int rc;
 
 	adapt_init(&a, o);
-	a.share = share;
-	rc = share == NULL ? run(&a, operands, e) : run_share(&a, operands, e);
+	a.job = job;
+	rc = run_steps(&a, operands, e);
 	adapt_release(&a);
 	return rc;
 }
@@ -157,8 +114,8 @@ adapt_run(const struct adapt_options *o, const struct operands *operands, struct
 	if (check_options(o, operands, e) != 0)
 		return -1;
 	if (o->write_index != NULL)
-		return shards_write_index(o, e);
+		return shard_jobs_write_index(o, e);
 	if (o->shard != NULL)
-		return shards_run_share(o, operands, e);
-	return adapt_run_one(o, operands, NULL, e);
+		return shard_jobs_run(o, operands, e);
+	return adapt_run_steps(o, operands, NULL, e);
 }

@@ -1,6 +1,6 @@
 /*
- * adapt: load_pretrained as a filter. Options fill a struct adapt_options; adapt_run does the rest in the
- * order that lnn-ckpt-adapt(1) describes.
+ * adapt: load_pretrained as a filter. Options fill a struct adapt_options; adapt_run does the rest, in the order of the
+ * steps in lnn-ckpt-adapt(1).
  */
 #ifndef LNN_ADAPT_H
 #define LNN_ADAPT_H
@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 #include "common/bias.h"
-#include "common/emit.h"
+#include "common/ckpt_out.h"
 #include "common/strs.h"
 #include "model/config.h"
 #include "model/model.h"
@@ -27,6 +27,7 @@ struct name_option {
 };
 
 struct adapt_options {
+	struct tool_settings common;
 	const char *config, *config_dir, *source, *under, *to, *dtype, *report, *print_map, *shard, *write_index;
 	uint64_t max_shard_size; /* bytes; 0: not given */
 	struct strs models, inputs, strip, drop_params, drop_buffers, carry, add_prefix;
@@ -37,17 +38,12 @@ struct adapt_options {
 	bool ddp, root, carry_all, compact, dry_run, fail_unused, drop_mismatched, ignore_missing, allow_empty, compat;
 };
 
-/* One shard of a sharded input that is adapted by itself (share.c). */
-struct share {
-	const char *dir;         /* where it goes */
-	uint32_t number, total;
-	struct strmap *elsewhere; /* all names of the set */
-};
+struct shard_job; /* shard_jobs.h */
 
 /* What is open while the program runs. */
 struct adapt {
 	const struct adapt_options *o;
-	const struct share *share; /* or NULL */
+	const struct shard_job *job; /* the one shard that is adapted; NULL: all of the input */
 	struct arena arena;
 	struct config config;
 	bool has_config;
@@ -58,40 +54,48 @@ struct adapt {
 	size_t ninputs;
 	struct plan plan;
 	struct load_check load;
-	struct sealed sealed;
 };
 
 int adapt_run(const struct adapt_options *o, const struct operands *operands, struct err *e);
 
-/* The same without looking at what else the options might ask for; share may be NULL. */
-int adapt_run_one(const struct adapt_options *o, const struct operands *operands, const struct share *share, struct err *e);
+/* The steps alone, for all of the input (job NULL) or for one shard of it. */
+int adapt_run_steps(const struct adapt_options *o, const struct operands *operands, const struct shard_job *job,
+		    struct err *e);
 
 void adapt_init(struct adapt *a, const struct adapt_options *o);
 void adapt_release(struct adapt *a);
 
-/* config, descriptions, key map, checkpoints (prepare.c) */
-int adapt_prepare(struct adapt *a, const struct operands *operands, struct err *e);
+/* ---- inputs.c */
 
-/* Steps 2 to 7, and 8 behind the load check (steps.c) */
-int adapt_edit(struct adapt *a, struct err *e);
-int adapt_prefix(struct adapt *a, struct err *e);
+/* Step 1: config, descriptions, key map and checkpoints are read. */
+int adapt_open(struct adapt *a, const struct operands *operands, struct err *e);
 
-/* Step 9: ERR_ANSWER if the model would refuse (finish.c) */
+/* ---- edits.c: steps 2 to 8. Step 7 is followed by --dtype. */
+
+int adapt_strip_prefixes(struct adapt *a, struct err *e);
+int adapt_map(struct adapt *a, struct err *e);
+int adapt_drop_params(struct adapt *a, struct err *e);
+int adapt_drop_buffers(struct adapt *a, struct err *e);
+int adapt_edit_names(struct adapt *a, struct err *e);
+int adapt_resize_tables(struct adapt *a, struct err *e);
+int adapt_cast(struct adapt *a, struct err *e);
+int adapt_add_prefixes(struct adapt *a, struct err *e);
+
+/* ---- output.c: steps 9 and 10 */
+
+/* Compares the names of the plan with the description. */
 void adapt_check(struct adapt *a);
+
+/* ERR_ANSWER if the model would refuse the result, or a rule matched nothing and --fail-unused is given. */
 int adapt_verdict(struct adapt *a, struct err *e);
-bool adapt_refused(const struct adapt *a); /* for what the load check found, that is */
 
-/*
- * What load_state_dict would do, in a line. Said by adapt_write at its end; after a no by the caller of adapt_verdict, when
- * the report is written: if that fails, there is one line only.
- */
-void adapt_say_load(struct adapt *a, bool refused);
+/* Prints the load check in one line. After a negative verdict the caller prints it once the report is written. */
+void adapt_say_load(struct adapt *a);
 
-/* Step 10, summary and report (finish.c) */
-int adapt_write(struct adapt *a, struct err *e);
-int adapt_report(struct adapt *a, struct err *e);
+/* Verdict, output, summary and report. The report is written with a negative verdict, too. */
+int adapt_finish(struct adapt *a, struct err *e);
 
-/* Leaves word beside a shard that it is finished, in which file ("": nothing left) and which rules matched (share.c) */
-int share_note(struct adapt *a, const char *file, struct err *e);
+/* Writes the one output shard of a->job, and the note that it is finished. */
+int adapt_finish_job(struct adapt *a, struct err *e);
 
 #endif

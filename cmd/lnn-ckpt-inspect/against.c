@@ -385,7 +385,7 @@ put_lines(const struct against *a, struct str hints, struct err *err)
 
 	if (put_rows(a, NULL, 0, DIFF_KINDS, err) < 0)
 		return -1;
-	if (tool_settings.quiet)
+	if (a->j->in->o->common.quiet)
 		return 0;
 	put_counts(a);
 	while (str_split(&hints, '\n', &line)) {

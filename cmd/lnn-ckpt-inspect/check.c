@@ -89,7 +89,7 @@ put_totals(const struct check *c)
 	record_member(r, "crcs", RECORD_COUNT, cell_count(c->storages));
 	record_member(r, "without_crc", RECORD_COUNT, cell_count(c->without));
 	record_member(r, "ok", RECORD_BOOL, cell_bool(c->findings == 0));
-	if (tool_settings.quiet || c->findings > 0)
+	if (c->j->in->o->common.quiet || c->findings > 0)
 		return;
 	n = snprintf(text, sizeof(text), ": %zu tensors, %" PRIu64 " CRCs agree", c->j->rows.n, c->storages);
 	if (c->without > 0)

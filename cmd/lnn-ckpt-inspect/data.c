@@ -26,7 +26,7 @@ data_take(struct job *j, int (*known)(void *arg, size_t n, struct err *err), voi
 	for (size_t i = 0; i < n; i++)
 		tensors[i] = j->rows.v[i].t;
 	f.compare = d->there != NULL ? &compare : NULL;
-	f.pool = pool_new(tool_settings.jobs);
+	f.pool = pool_new(o->common.jobs);
 	progress_start(n == 0 ? "comparing" : "reading");
 	rc = figures_take(&d->figures, j->input.ckpt, tensors, n, &f, err);
 	progress_end();

@@ -72,7 +72,7 @@ job_begin_report(struct job *j)
 {
 	const bool lines = !record_is_json(j->record);
 
-	if (!j->begun && lines && j->in->operands > 1 && j->report->takes != 0 && !tool_settings.null)
+	if (!j->begun && lines && j->in->operands > 1 && j->report->takes != 0 && !j->in->o->common.null)
 		put_heading(&j->in->out, j->file);
 	else if (!j->begun && j->record->form == RECORD_JSON)
 		begin_document(j);
@@ -104,14 +104,14 @@ static int
 open_state_dict(struct job *j, struct err *err)
 {
 	/* Where the rule does not decide, the root is shown, so that -k can be chosen. */
-	struct place_ask ask = { .key = tool_settings.key, .root = true, .diag = tool_diag() };
+	struct place_ask ask = { .key = j->in->o->common.key, .root = true, .diag = tool_diag() };
 	struct err own = ERR_INIT;
 
 	if (j->in->o->reports == 1u << REPORT_get)
 		ask.diag = NULL;
 	if (statedict_open_place(&j->input.sd, j->input.ckpt, &ask, &own) == 0)
 		return 0;
-	if (!(j->in->needs & NEEDS_DICT) && tool_settings.key == NULL) {
+	if (!(j->in->needs & NEEDS_DICT) && j->in->o->common.key == NULL) {
 		statedict_release(&j->input.sd);
 		j->input.sd = (struct statedict){ .ckpt = NULL };
 		return 0;
@@ -347,7 +347,7 @@ begin(struct inspect *in)
 	for (size_t i = 0; i < REPORT_COUNT; i++)
 		in->needs |= is_chosen(in, i) ? report_table[i]->needs : 0;
 	in->combined = (in->o->reports & (in->o->reports - 1)) != 0;
-	in->names_only = tool_settings.null || in->o->format == FORMAT_NAMES;
+	in->names_only = in->o->common.null || in->o->format == FORMAT_NAMES;
 	record_init(&in->record, &in->out, in->o->format != FORMAT_JSONL);
 }
 
@@ -355,16 +355,16 @@ int
 inspect_run(const struct inspect_opts *o, const struct operands *operands, struct err *err, int *status)
 {
 	struct inspect in = { .o = o, .operands = operands->n ? operands->n : 1, .status = TOOL_DONE };
-	const bool file = tool_settings.output != NULL && strcmp(tool_settings.output, "-") != 0;
+	const bool file = o->common.output != NULL && strcmp(o->common.output, "-") != 0;
 	struct err late = ERR_INIT;
 	int rc;
 
 	begin(&in);
 	rc = compile(&in, err);
 	if (rc == 0)
-		rc = file_operands(operands->v, operands->n, tool_settings.output, err);
+		rc = file_operands(operands->v, operands->n, o->common.output, err);
 	if (rc == 0)
-		rc = out_open(&in.out, tool_settings.output, NULL, 0, err);
+		rc = out_open(&in.out, o->common.output, err);
 	if (rc == 0) {
 		rc = run_all(&in, operands, err);
 		/* On 2 no file is made or replaced. */

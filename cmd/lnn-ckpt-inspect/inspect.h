@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "common/emit.h"
+#include "common/ckpt_in.h"
 #include "common/option.h"
 #include "common/out.h"
 #include "common/record.h"
@@ -27,6 +27,7 @@ enum dump_form { DUMP_TEXT, DUMP_NPY, DUMP_RAW };
 enum { FAIL_NAN = 1, FAIL_INF = 2, FAIL_ZERO = 4 };
 
 struct inspect_opts {
+	struct tool_settings common;
 	unsigned reports;      /* bits of report_table */
 	enum inspect_format format;
 	enum rows_order sort;

@@ -123,7 +123,7 @@ static int
 put_names(struct list *l, struct err *err)
 {
 	struct out *out = &l->j->in->out;
-	const char end = tool_settings.null ? '\0' : '\n';
+	const char end = l->j->in->o->common.null ? '\0' : '\n';
 	struct buf line = BUF_INIT;
 	int rc = 0;
 
@@ -132,7 +132,7 @@ put_names(struct list *l, struct err *err)
 
 		rc = record_check_name(l->j->record, name, err);
 		buf_clear(&line);
-		if (tool_settings.null)
+		if (l->j->in->o->common.null)
 			buf_addstr(&line, name);
 		else
 			text_escape(&line, name);

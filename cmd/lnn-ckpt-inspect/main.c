@@ -210,7 +210,7 @@ check(const struct inspect_opts *o, const struct operands *operands, struct err 
 	}
 	if (o->format == FORMAT_MODEL && operands->n > 1)
 		return err_set(e, ERR_USAGE, "--format=model: of one checkpoint");
-	if (tool_settings.null && !(has(o, REPORT_get) || (has(o, REPORT_list) && names)))
+	if (o->common.null && !(has(o, REPORT_get) || (has(o, REPORT_list) && names)))
 		return err_set(e, ERR_USAGE, "-0 is for names only");
 	return check_needs(o, e);
 }

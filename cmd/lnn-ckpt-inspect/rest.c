@@ -418,7 +418,7 @@ put_value(struct job *j, struct str text)
 		out_show(&j->in->out, text);
 	else
 		out_write(&j->in->out, text.p, text.len);
-	out_putc(&j->in->out, tool_settings.null ? '\0' : '\n');
+	out_putc(&j->in->out, j->in->o->common.null ? '\0' : '\n');
 }
 
 static int

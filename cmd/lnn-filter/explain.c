@@ -28,13 +28,13 @@ put_steps(struct filter *f, const struct rule_trace *trace, unsigned indent)
 }
 
 static void
-put_verdict(struct filter *f, const char *verdict, const struct item *item)
+put_verdict(struct filter *f, const char *verdict, const struct operand_item *item)
 {
 	out_style(&f->out, STYLE_BOLD);
 	out_puts(&f->out, verdict);
 	out_putc(&f->out, '\t');
 	out_style(&f->out, STYLE_PLAIN);
-	if (tool_settings.null) {
+	if (f->o->common.null) {
 		out_field(&f->out, item->entry->name);
 		out_putc(&f->out, '\n');
 	} else {
@@ -43,7 +43,7 @@ put_verdict(struct filter *f, const char *verdict, const struct item *item)
 }
 
 static bool
-is_passed_over(struct filter *f, const struct item *item)
+is_passed_over(struct filter *f, const struct operand_item *item)
 {
 	if (f->o->buffers || !entry_is_buffer(&f->subject.entry))
 		return false;
@@ -54,7 +54,7 @@ is_passed_over(struct filter *f, const struct item *item)
 }
 
 static int
-explain_rule(struct filter *f, const struct item *item, struct err *e)
+explain_rule(struct filter *f, const struct operand_item *item, struct err *e)
 {
 	struct rule_trace *trace = f->work;
 	int got;
@@ -81,7 +81,7 @@ put_group(struct filter *f, const struct group *g, bool got, struct buf *b)
 }
 
 static int
-explain_groups(struct filter *f, const struct item *item, struct err *e)
+explain_groups(struct filter *f, const struct operand_item *item, struct err *e)
 {
 	const struct groups *g = &f->groups;
 	long only = f->o->group ? groups_find(g, str_c(f->o->group)) : -1;

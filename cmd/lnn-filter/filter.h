@@ -17,20 +17,21 @@
 #include "rule/groups.h"
 #include "rule/rule.h"
 
-enum mode { MODE_LINES, MODE_METADATA, MODE_EXPLAIN, MODE_INSPECT, MODE_LINT };
+enum filter_mode { MODE_LINES, MODE_METADATA, MODE_EXPLAIN, MODE_INSPECT, MODE_LINT };
 
-struct options {
+struct filter_options {
+	struct tool_settings common;
 	const char *config, *config_dir, *path, *expr, *reference, *group;
 	const char **models;
 	size_t nmodels, models_cap;
-	enum mode mode;
+	enum filter_mode mode;
 	bool invert, count, quiet, first, buffers, allow_empty;
 	bool json, format_given, max_given;
 	uint64_t max; /* names to show in --inspect */
 };
 
 struct filter {
-	const struct options *o;
+	const struct filter_options *o;
 	struct arena arena;
 	struct config config;
 	const struct ynode *experiment; /* root of the config; NULL without -c */
@@ -73,17 +74,17 @@ const struct ynode *filter_get(const struct filter *f, const char *path);
  * the next one taken;
  * *status becomes the worst. work is f->work meanwhile.
  */
-typedef int filter_each(struct filter *f, const struct item *item, struct err *e);
+typedef int filter_each(struct filter *f, const struct operand_item *item, struct err *e);
 int filter_run(struct filter *f, const struct operands *operands, filter_each *each, void *work, int *status,
 	struct err *e);
 
 /* Sets "FILE:LINE: NAME: WHY", and clears why. */
-int filter_fail(const struct item *item, struct err *why, struct err *e);
+int filter_fail(const struct operand_item *item, struct err *why, struct err *e);
 /* "FILE:LINE: NAME" */
-void filter_where(const struct item *item, struct buf *b);
+void filter_where(const struct operand_item *item, struct buf *b);
 
 /* Writes the item as it came. */
-void filter_put(struct filter *f, const struct item *item);
+void filter_put(struct filter *f, const struct operand_item *item);
 
 /* ---- one for each mode; *status is set to TOOL_DONE or TOOL_NO */
 int lines_run(struct filter *f, const struct operands *operands, int *status, struct err *e);

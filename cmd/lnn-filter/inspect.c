@@ -15,7 +15,7 @@
 #define OVERRIDES_PATH "LR_SCHEDULER.PARAMETER_GROUPS"
 
 static int
-inspect_line(struct filter *f, const struct item *item, struct err *e)
+inspect_line(struct filter *f, const struct operand_item *item, struct err *e)
 {
 
 	f->hits++;

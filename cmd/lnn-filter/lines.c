@@ -28,7 +28,7 @@ struct assigning {
 };
 
 static void
-put_line(struct filter *f, const struct assigning *a, size_t group, const struct item *item)
+put_line(struct filter *f, const struct assigning *a, size_t group, const struct operand_item *item)
 {
 	if (f->form == FORM_GROUPS && a->only < 0) {
 		out_field(&f->out, group < f->groups.n ? f->groups.v[group].name : f->groups.rest.name);
@@ -39,7 +39,7 @@ put_line(struct filter *f, const struct assigning *a, size_t group, const struct
 
 /* Puts a line out or, if the rules can fail, aside. */
 static void
-give_line(struct filter *f, struct assigning *a, size_t group, const struct item *item)
+give_line(struct filter *f, struct assigning *a, size_t group, const struct operand_item *item)
 {
 	if (!a->holds) {
 		put_line(f, a, group, item);
@@ -55,7 +55,7 @@ put_held(struct filter *f, const struct assigning *a)
 {
 	for (size_t i = 0; i < a->nheld; i++) {
 		const struct held_line *held = &a->held[i];
-		struct item item = { .raw = str_n(a->text.p + held->at, held->len) };
+		struct operand_item item = { .raw = str_n(a->text.p + held->at, held->len) };
 
 		put_line(f, a, held->group, &item);
 	}
@@ -76,14 +76,14 @@ may_fail(const struct filter *f)
 
 /* A line that is not decided: no list is given at all. */
 static int
-undecided(struct filter *f, struct assigning *a, const struct item *item, struct err *e)
+undecided(struct filter *f, struct assigning *a, const struct operand_item *item, struct err *e)
 {
 	a->failed = true;
 	return filter_fail(item, &f->why, e);
 }
 
 static int
-rule_line(struct filter *f, const struct item *item, struct err *e)
+rule_line(struct filter *f, const struct operand_item *item, struct err *e)
 {
 	int got = rule_match(f->rule, &f->subject, NULL, &f->why);
 
@@ -100,7 +100,7 @@ rule_line(struct filter *f, const struct item *item, struct err *e)
 }
 
 static void
-note_several(const struct filter *f, const struct item *item, struct assigning *a)
+note_several(const struct filter *f, const struct operand_item *item, struct assigning *a)
 {
 	bool first = true;
 
@@ -119,7 +119,7 @@ note_several(const struct filter *f, const struct item *item, struct assigning *
 
 /* One assignment; 1 to stop. */
 static int
-assigned(struct filter *f, const struct item *item, struct assigning *a, size_t group)
+assigned(struct filter *f, const struct operand_item *item, struct assigning *a, size_t group)
 {
 	f->hits++;
 	a->counts[group]++;
@@ -140,7 +140,7 @@ belongs(const struct filter *f, const struct assigning *a, size_t count)
 }
 
 static int
-group_line(struct filter *f, const struct item *item, struct err *e)
+group_line(struct filter *f, const struct operand_item *item, struct err *e)
 {
 	struct assigning *a = f->work;
 	size_t count;

@@ -4,7 +4,7 @@
 #include "filter.h"
 
 static int
-lint_line(struct filter *f, const struct item *item, struct err *e)
+lint_line(struct filter *f, const struct operand_item *item, struct err *e)
 {
 	struct buf where = BUF_INIT;
 

@@ -50,7 +50,7 @@ static const struct option_entry entries[] = {
 };
 
 static int
-set_mode(struct options *o, enum mode mode, struct err *e)
+set_mode(struct filter_options *o, enum filter_mode mode, struct err *e)
 {
 	if (o->mode != MODE_LINES && o->mode != mode)
 		return err_set(e, ERR_USAGE, "one of --metadata, --explain, --inspect and --lint at a time");
@@ -59,7 +59,7 @@ set_mode(struct options *o, enum mode mode, struct err *e)
 }
 
 static int
-set_format(struct options *o, const char *arg, struct err *e)
+set_format(struct filter_options *o, const char *arg, struct err *e)
 {
 	static const char *const names[] = { "table", "json", NULL };
 	int which = 0;
@@ -74,7 +74,7 @@ set_format(struct options *o, const char *arg, struct err *e)
 static int
 apply(void *opts, int id, const char *arg, struct err *e)
 {
-	struct options *o = opts;
+	struct filter_options *o = opts;
 
 	switch (id) {
 	case OPT_CONFIG: o->config = arg; return 0;
@@ -105,7 +105,7 @@ apply(void *opts, int id, const char *arg, struct err *e)
 
 /* Options that do not go together. */
 static int
-check_options(const struct options *o, struct err *e)
+check_options(const struct filter_options *o, struct err *e)
 {
 	static const char *const names[] = { NULL, "--metadata", "--explain", "--inspect", "--lint" };
 
@@ -128,14 +128,14 @@ check_options(const struct options *o, struct err *e)
 
 /* 0 and *status is TOOL_DONE, TOOL_NO or, if some operand could not be read, TOOL_TROUBLE; -1. */
 static int
-run(const struct options *o, const struct operands *operands, int *status, struct err *e)
+run(const struct filter_options *o, const struct operands *operands, int *status, struct err *e)
 {
 	static int (*const modes[])(struct filter *, const struct operands *, int *, struct err *) = {
 		lines_run, metadata_run, explain_run, inspect_run, lint_run,
 	};
 	struct filter f;
 	struct err late = ERR_INIT;
-	const bool file = tool_settings.output && strcmp(tool_settings.output, "-") != 0;
+	const bool file = o->common.output && strcmp(o->common.output, "-") != 0;
 	int rc;
 
 	memset(&f, 0, sizeof(f));
@@ -163,7 +163,7 @@ static const struct program program = {
 int
 main(int argc, char **argv)
 {
-	struct options o = { .max = 10 };
+	struct filter_options o = { .max = 10 };
 	struct operands operands = OPERANDS_INIT;
 	struct err e = ERR_INIT;
 	int status = TOOL_DONE;

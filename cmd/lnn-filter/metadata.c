@@ -26,7 +26,7 @@ put_title(struct filter *f, const struct model_group *g)
 }
 
 static int
-metadata_line(struct filter *f, const struct item *item, struct err *e)
+metadata_line(struct filter *f, const struct operand_item *item, struct err *e)
 {
 	const struct tally *t = f->work;
 

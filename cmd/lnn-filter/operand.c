@@ -25,21 +25,21 @@ has_line(struct str head)
 
 /* With -0 names may hold any byte but NUL, yet they do not begin as containers do. */
 static bool
-is_raw_list(struct str head)
+is_raw_list(struct str head, bool null)
 {
 	const unsigned char first = head.len ? (unsigned char)head.p[0] : 0;
 	struct str eight = str_n(head.p, head.len < 8 ? head.len : 8);
 
-	return tool_settings.null && first >= ' ' && (first < 0x80 || first >= 0xc0) &&
+	return null && first >= ' ' && (first < 0x80 || first >= 0xc0) &&
 	       !str_contains(eight, str_n("\0\0\0", 3)) && !str_starts(head, str_c("PK\x03\x04"));
 }
 
 static bool
-is_checkpoint(struct str head)
+is_checkpoint(struct str head, bool null)
 {
 	size_t n = head.len < FORMAT_PROBE ? head.len : FORMAT_PROBE;
 
-	if (is_raw_list(head))
+	if (is_raw_list(head, null))
 		return false;
 	return format_is_no_text((const uint8_t *)head.p, n) ||
 	       (head.len > 0 && head.p[0] == '{' && str_contains(head, str_c("\"weight_map\"")));
@@ -49,7 +49,7 @@ is_checkpoint(struct str head)
  * As much of the beginning as tells what it is, and no more: a list that comes slowly is to be answered line by line.
  */
 static int
-look(struct source *src, struct str *head, struct err *e)
+look(struct source *src, bool null, struct str *head, struct err *e)
 {
 	size_t want = 1, got;
 	const uint8_t *p;
@@ -67,7 +67,7 @@ look(struct source *src, struct str *head, struct err *e)
 			continue;
 		}
 		*head = str_n((const char *)p, got);
-		if (got >= 8 && (is_raw_list(*head) || is_checkpoint(*head)))
+		if (got >= 8 && (is_raw_list(*head, null) || is_checkpoint(*head, null)))
 			break;
 		if (p[0] != '{' && p[0] >= ' ' && has_line(*head))
 			break;
@@ -94,7 +94,7 @@ load_model(struct operand *x, struct err *e)
 }
 
 int
-operand_open(struct operand *x, const char *name, const char *key, struct err *e)
+operand_open(struct operand *x, const char *name, const struct tool_settings *s, struct err *e)
 {
 	struct source *src;
 	struct str head;
@@ -103,13 +103,13 @@ operand_open(struct operand *x, const char *name, const char *key, struct err *e
 	if (file_input(name, FILE_TEXT, &x->src, e) < 0)
 		return -1;
 	x->file = source_name(x->src);
-	if (look(x->src, &head, e) < 0)
+	if (look(x->src, s->null, &head, e) < 0)
 		return -1;
-	if (is_checkpoint(head)) {
+	if (is_checkpoint(head, s->null)) {
 		x->kind = OPERAND_CKPT;
 		src = x->src;
 		x->src = NULL;
-		return input_open_source(&x->input, src, key, e);
+		return input_open_source(&x->input, src, s->key, e);
 	}
 	if (memchr(head.p, '\0', head.len) || !model_probe(head))
 		return 0;
@@ -138,7 +138,7 @@ each_line(struct operand *x, const struct operand_reader *r, uint64_t *n, struct
 
 	list_open(&reader, x->src, r->null);
 	for (;;) {
-		struct item item;
+		struct operand_item item;
 
 		if (!list_pending(&reader))
 			r->wait(r->arg);
@@ -146,7 +146,7 @@ each_line(struct operand *x, const struct operand_reader *r, uint64_t *n, struct
 		if (rc <= 0)
 			break;
 		++*n;
-		item = (struct item){ line.raw, &line.entry, reader.file, line.number };
+		item = (struct operand_item){ line.raw, &line.entry, reader.file, line.number };
 		rc = r->each(r->arg, &item, e);
 		if (rc != 0)
 			break;
@@ -159,7 +159,7 @@ each_line(struct operand *x, const struct operand_reader *r, uint64_t *n, struct
 static int
 give(const struct operand *x, const struct operand_reader *r, const struct entry *entry, struct buf *line, struct err *e)
 {
-	struct item item = { entry->name, entry, x->file, 0 };
+	struct operand_item item = { entry->name, entry, x->file, 0 };
 	struct err why = ERR_INIT;
 
 	buf_clear(line);
@@ -171,25 +171,6 @@ give(const struct operand *x, const struct operand_reader *r, const struct entry
 		return err_input(e, x->file, "a name holds a NUL: only JSON can say it");
 	}
 	return r->each(r->arg, &item, e);
-}
-
-/*
- * A stream is read to its end: what is wrong there is not missed, and the program before us can finish. A file must not
- * have changed meanwhile.
- */
-static int
-read_out(struct operand *x, const struct operand_reader *r, struct err *e)
-{
-	struct ckpt *c = x->input.ckpt;
-
-	if (!source_is_stream(x->input.src))
-		return ckpt_finish(c, e);
-	r->wait(r->arg);
-	for (uint32_t i = 0; i < c->nstorages; i++) {
-		if (ckpt_done(c, i, e) < 0)
-			return -1;
-	}
-	return ckpt_finish(c, e);
 }
 
 static int
@@ -213,7 +194,11 @@ each_tensor(struct operand *x, const struct operand_reader *r, uint64_t *n, stru
 		rc = give(x, r, &entry, &line, e);
 	}
 	buf_release(&line);
-	return rc == 0 ? read_out(x, r, e) : rc;
+	if (rc != 0)
+		return rc;
+	if (source_is_stream(x->input.src))
+		r->wait(r->arg);
+	return input_finish(&x->input, e);
 }
 
 static int

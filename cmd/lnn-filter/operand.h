@@ -7,8 +7,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "common/emit.h"
+#include "common/ckpt_in.h"
 #include "common/out.h"
+#include "common/tool.h"
 #include "model/entry.h"
 #include "model/model.h"
 
@@ -22,20 +23,20 @@ struct operand {
 	struct model model;    /* OPERAND_MODEL */
 };
 
-struct item {
+struct operand_item {
 	struct str raw;        /* the line as it goes out, without what ends it */
 	const struct entry *entry;
 	const char *file;
 	uint64_t line;         /* 0: of a checkpoint or description */
 };
 
-/* name NULL or "-" is standard input; key as for statedict_open. operand_close is due in any case. */
-int operand_open(struct operand *x, const char *name, const char *key, struct err *e);
+/* name NULL or "-" is standard input; s says -k and -0. operand_close is due in any case. */
+int operand_open(struct operand *x, const char *name, const struct tool_settings *s, struct err *e);
 void operand_close(struct operand *x); /* of a zeroed operand, too */
 
 /* Called before the list has to be waited for. */
 struct operand_reader {
-	int (*each)(void *arg, const struct item *item, struct err *e); /* 0, 1 to stop, -1 */
+	int (*each)(void *arg, const struct operand_item *item, struct err *e); /* 0, 1 to stop, -1 */
 	void (*wait)(void *arg);
 	void *arg;
 	bool null;             /* records end in NUL */

@@ -6,7 +6,7 @@
 #include "base/text.h"
 
 void
-filter_where(const struct item *item, struct buf *b)
+filter_where(const struct operand_item *item, struct buf *b)
 {
 	buf_adds(b, item->file);
 	if (item->line)
@@ -16,7 +16,7 @@ filter_where(const struct item *item, struct buf *b)
 }
 
 int
-filter_fail(const struct item *item, struct err *why, struct err *e)
+filter_fail(const struct operand_item *item, struct err *why, struct err *e)
 {
 	struct buf b = BUF_INIT;
 
@@ -43,13 +43,13 @@ put_shown(struct out *out, struct str raw)
 }
 
 void
-filter_put(struct filter *f, const struct item *item)
+filter_put(struct filter *f, const struct operand_item *item)
 {
 	if (f->out.tty)
 		put_shown(&f->out, item->raw);
 	else
 		out_write(&f->out, item->raw.p, item->raw.len);
-	out_putc(&f->out, tool_settings.null ? '\0' : '\n');
+	out_putc(&f->out, f->o->common.null ? '\0' : '\n');
 }
 
 struct run {
@@ -58,7 +58,7 @@ struct run {
 };
 
 static int
-each_item(void *arg, const struct item *item, struct err *e)
+each_item(void *arg, const struct operand_item *item, struct err *e)
 {
 	struct run *run = arg;
 	struct filter *f = run->f;
@@ -98,7 +98,7 @@ filter_run(struct filter *f, const struct operands *operands, filter_each *each,
 	struct err *e)
 {
 	struct run run = { f, each };
-	struct operand_reader reader = { each_item, wait_for_more, &run, tool_settings.null };
+	struct operand_reader reader = { each_item, wait_for_more, &run, f->o->common.null };
 	size_t n = operands->n ? operands->n : 1;
 	int rc = 0;
 
@@ -108,7 +108,7 @@ filter_run(struct filter *f, const struct operands *operands, filter_each *each,
 		bool last = i + 1 == n;
 		struct err own = ERR_INIT;
 
-		rc = i ? operand_open(x, operands->v[i], tool_settings.key, &own) : 0;
+		rc = i ? operand_open(x, operands->v[i], &f->o->common, &own) : 0;
 		if (rc == 0)
 			rc = run_operand(f, x, &reader, &own);
 		operand_close(&other);

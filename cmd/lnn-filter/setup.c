@@ -85,7 +85,7 @@ no_path(const struct ynode *root, const char *path, const char *advice, struct e
 static int
 find_node(struct filter *f, struct err *e)
 {
-	const struct options *o = f->o;
+	const struct filter_options *o = f->o;
 	const char *path = o->path ? o->path : GROUPS_PATH;
 	struct err form = ERR_INIT;
 	const struct ynode *rule;
@@ -191,7 +191,7 @@ compile(struct filter *f, struct err *e)
 static int
 check_form(const struct filter *f, struct err *e)
 {
-	const struct options *o = f->o;
+	const struct filter_options *o = f->o;
 
 	if (f->form == FORM_RULE && o->group)
 		return err_set(e, ERR_USAGE, "-g %s: this is a single rule, not a set of groups", o->group);
@@ -256,7 +256,7 @@ setup_rules(struct filter *f, struct err *e)
 int
 filter_setup(struct filter *f, const struct operands *operands, struct err *e)
 {
-	const struct options *o = f->o;
+	const struct filter_options *o = f->o;
 
 	arena_init(&f->arena);
 	config_init(&f->config);
@@ -266,11 +266,11 @@ filter_setup(struct filter *f, const struct operands *operands, struct err *e)
 		return -1;
 	f->has_model = o->nmodels > 0;
 	if (models_load(&f->model, o->models, o->nmodels, e) < 0 || load_reference(f, e) < 0 ||
-	    file_operands(operands->v, operands->n, tool_settings.output, e) < 0)
+	    file_operands(operands->v, operands->n, f->o->common.output, e) < 0)
 		return -1;
-	if (operand_open(&f->first, operands->n ? operands->v[0] : NULL, tool_settings.key, e) < 0)
+	if (operand_open(&f->first, operands->n ? operands->v[0] : NULL, &o->common, e) < 0)
 		return -1;
-	if (out_open(&f->out, tool_settings.output, NULL, 0, e) < 0)
+	if (out_open(&f->out, o->common.output, e) < 0)
 		return -1;
 	if (setup_rules(f, e) < 0)
 		return -1;

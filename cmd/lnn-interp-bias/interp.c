@@ -3,23 +3,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/emit.h"
+#include "common/ckpt_out.h"
 #include "common/heat.h"
 #include "common/models.h"
 #include "common/tool.h"
 
 /* What is open while the program runs. */
-struct work {
+struct interp {
 	struct input in;
 	struct plan plan;
-	struct sealed sealed;
 	struct model model;
 	struct pyre *match;
 	struct heat heat; /* with --show */
 };
 
 static int
-compile_match(struct work *w, const char *pattern, struct err *e)
+compile_match(struct interp *w, const char *pattern, struct err *e)
 {
 	struct pyre_error why;
 
@@ -29,8 +28,10 @@ compile_match(struct work *w, const char *pattern, struct err *e)
 }
 
 static int
-settle(struct work *w, const struct interp *o, struct tables_opts *t, struct err *e)
+settle(struct interp *w, const struct interp_options *o, struct tables_opts *t, struct err *e)
 {
+	const char *path = o->common.output;
+
 	*t = (struct tables_opts){ .index = o->keep_index ? INDEX_KEEP : INDEX_DROP };
 	if (bias_settle(&o->bias, t, e) != 0 || compile_match(w, o->match, e) != 0)
 		return -1;
@@ -43,7 +44,7 @@ settle(struct work *w, const struct interp *o, struct tables_opts *t, struct err
 	t->match = w->match;
 	t->model = &w->model;
 	if (o->show) {
-		heat_init(&w->heat, tool_settings.output != NULL && strcmp(tool_settings.output, "-") != 0 && !o->dry_run);
+		heat_init(&w->heat, path != NULL && strcmp(path, "-") != 0 && !o->dry_run);
 		t->show = heat_table;
 		t->show_arg = &w->heat;
 	}
@@ -51,7 +52,7 @@ settle(struct work *w, const struct interp *o, struct tables_opts *t, struct err
 }
 
 static int
-edit(struct work *w, const struct tables_opts *t, struct err *e)
+edit(struct interp *w, const struct tables_opts *t, struct err *e)
 {
 	int found;
 
@@ -67,7 +68,7 @@ edit(struct work *w, const struct tables_opts *t, struct err *e)
 
 /* Safetensors have room for the state dict alone. */
 static void
-warn_of_rest(const struct work *w, const struct interp *o, const struct format_writer *writer)
+warn_of_rest(const struct interp *w, const struct interp_options *o, const struct format_writer *writer)
 {
 	const struct vtree *t = w->in.ckpt->tree;
 
@@ -78,42 +79,43 @@ warn_of_rest(const struct work *w, const struct interp *o, const struct format_w
 }
 
 static int
-write_out(struct work *w, const struct interp *o, struct err *e)
+write_out(struct interp *w, const struct interp_options *o, struct err *e)
 {
 	struct seal_opts so = { .shape = SEAL_IN_PLACE, .drop_rest = o->drop_rest };
-	struct emit m = {
-		.inputs = &w->in, .ninputs = 1, .what = "resizing", .dry_run = o->dry_run, .rehearse = o->show
-	};
+	struct ckpt_out out = { .path = o->common.output, .jobs = o->common.jobs, .null = o->common.null, .inputs = &w->in,
+				.ninputs = 1, .what = "resizing", .dry_run = o->dry_run, .rehearse = o->show };
 	int rc;
 
-	so.writer = emit_writer(o->to, w->in.ckpt, e);
-	if (so.writer == NULL || plan_seal(&w->plan, &so, &w->sealed, e) != 0)
+	so.writer = ckpt_out_writer(o->to, &w->in, e);
+	if (so.writer == NULL)
 		return -1;
-	warn_of_rest(w, o, so.writer);
-	rc = emit_run(&m, &w->plan, &w->sealed, e);
+	rc = ckpt_out_seal(&out, &w->plan, &so, e);
+	if (rc == 0) {
+		warn_of_rest(w, o, so.writer);
+		rc = ckpt_out_write(&out, &w->plan, e);
+	}
 	if (o->show && heat_end(&w->heat, rc == 0 ? e : &(struct err)ERR_INIT) != 0)
 		rc = -1;
-	free(m.output);
+	if (rc == 0) {
+		bias_report(&w->plan);
+		if (!o->drop_rest)
+			bias_warn_rest(&w->plan, &out.sealed);
+	}
+	ckpt_out_release(&out);
 	return rc;
 }
 
 int
-interp_run(const struct interp *o, const char *operand, struct err *e)
+interp_run(const struct interp_options *o, const char *operand, struct err *e)
 {
-	struct work w = { 0 };
+	struct interp w = { 0 };
 	struct tables_opts t;
 	int rc = -1;
 
 	model_init(&w.model);
 	plan_init(&w.plan, tool_diag());
-	if (settle(&w, o, &t, e) == 0 && input_open(&w.in, operand, tool_settings.key, e) == 0 &&
-	    edit(&w, &t, e) == 0 && write_out(&w, o, e) == 0) {
-		bias_report(&w.plan);
-		if (!o->drop_rest)
-			bias_warn_rest(&w.plan, &w.sealed);
-		rc = 0;
-	}
-	sealed_release(&w.sealed);
+	if (settle(&w, o, &t, e) == 0 && input_open(&w.in, operand, o->common.key, e) == 0 && edit(&w, &t, e) == 0)
+		rc = write_out(&w, o, e);
 	plan_release(&w.plan);
 	input_close(&w.in);
 	model_release(&w.model);

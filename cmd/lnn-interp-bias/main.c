@@ -37,7 +37,7 @@ static const struct option_entry entries[] = {
 static int
 apply(void *opts, int id, const char *arg, struct err *e)
 {
-	struct interp *o = opts;
+	struct interp_options *o = opts;
 
 	switch (id) {
 	case OPT_MODEL: strs_add(&o->models, arg); return 0;
@@ -62,7 +62,7 @@ static const struct program program = {
 int
 main(int argc, char **argv)
 {
-	struct interp o = { .bias = BIAS_OPTIONS_INIT };
+	struct interp_options o = { .bias = BIAS_OPTIONS_INIT };
 	struct operands operands = OPERANDS_INIT;
 	struct err e = ERR_INIT;
 	int status = TOOL_DONE;

@@ -2,7 +2,7 @@
  * --shard K/N and --write-index: a set adapted shard by shard. Each finished shard leaves a small file beside it that
  * says so, and which rules matched something in it; the index is only made when all are there.
  */
-#include "shards.h"
+#include "shard_jobs.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -34,7 +34,7 @@ static const char note_file[] = "file\t";
 
 /* A line for the shard's file; one for each rule: how many names it matched, a tab, its text. */
 int
-share_note(struct adapt *a, const char *file, struct err *e)
+shard_jobs_note(struct adapt *a, const char *file, struct err *e)
 {
 	struct buf text = BUF_INIT, path = BUF_INIT;
 	const struct plan_rule *r;
@@ -50,8 +50,8 @@ share_note(struct adapt *a, const char *file, struct err *e)
 		text_escape(&text, str_c(r->text));
 		buf_addc(&text, '\n');
 	}
-	buf_addf(&path, "%s/", a->share->dir);
-	note_name(&path, a->share->number, a->share->total);
+	buf_addf(&path, "%s/", a->job->dir);
+	note_name(&path, a->job->number, a->job->total);
 	rc = file_write(path.p, buf_str(&text), e);
 	buf_release(&text);
 	buf_release(&path);
@@ -71,18 +71,14 @@ parse_share(const char *s, uint64_t *k, uint64_t *n, struct err *e)
 	return 0;
 }
 
-/* One shard through the whole program, with an output of its own. */
+/* One shard through all steps. A shard of which nothing is left has no file, but is done. */
 static int
-run_shard(const struct adapt_options *o, const struct share *share, const char *file, struct err *e)
+run_job(const struct adapt_options *o, const struct shard_job *job, const char *file, struct err *e)
 {
-	const char *output = tool_settings.output;
-	const char *operand[] = { file };
-	struct operands operands = { operand, 1 };
-	int rc;
+	struct operands operands = { &file, 1 };
+	int rc = adapt_run_steps(o, &operands, job, e);
 
-	rc = adapt_run_one(o, &operands, share, e);
-	tool_settings.output = output;
-	if (rc != 0 && e->code == ERR_ANSWER) { /* nothing of this shard is left: no file, but it is done */
+	if (rc != 0 && e->code == ERR_ANSWER) {
 		err_clear(e);
 		rc = 0;
 	}
@@ -100,7 +96,7 @@ static int
 run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, uint64_t n, struct err *e)
 {
 	struct strmap elsewhere = STRMAP_INIT;
-	struct share share = { .dir = tool_settings.output, .total = x->nfiles, .elsewhere = &elsewhere };
+	struct shard_job job = { .dir = o->common.output, .total = x->nfiles, .elsewhere = &elsewhere };
 	char *path;
 	int rc = 0;
 
@@ -108,9 +104,9 @@ run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, 
 	for (uint32_t i = 0; rc == 0 && i < x->nfiles; i++) {
 		if (i % n != k - 1)
 			continue;
-		share.number = i + 1;
+		job.number = i + 1;
 		path = shard_index_path(x, i);
-		rc = run_shard(o, &share, path, e);
+		rc = run_job(o, &job, path, e);
 		free(path);
 	}
 	strmap_release(&elsewhere);
@@ -118,7 +114,7 @@ run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, 
 }
 
 int
-shards_run_share(const struct adapt_options *o, const struct operands *operands, struct err *e)
+shard_jobs_run(const struct adapt_options *o, const struct operands *operands, struct err *e)
 {
 	struct shard_index x = { 0 };
 	struct source *src;
@@ -127,14 +123,14 @@ shards_run_share(const struct adapt_options *o, const struct operands *operands,
 
 	if (parse_share(o->shard, &k, &n, e) != 0)
 		return -1;
-	if (tool_settings.output == NULL || strcmp(tool_settings.output, "-") == 0)
+	if (o->common.output == NULL || strcmp(o->common.output, "-") == 0)
 		return err_set(e, ERR_USAGE, "--shard: the shards go into a folder: -o DIR/");
 	if (operands->n != 1 || o->dry_run || o->report != NULL || o->max_shard_size != 0)
 		return err_set(e, ERR_USAGE,
 			       "--shard takes one index file, and neither -n, --report nor --max-shard-size");
-	if (mkdir(tool_settings.output, 0777) != 0 &&
-	    (errno != EEXIST || access(tool_settings.output, W_OK | X_OK) != 0))
-		return err_sys(e, tool_settings.output, "cannot be made a folder of shards");
+	if (mkdir(o->common.output, 0777) != 0 &&
+	    (errno != EEXIST || access(o->common.output, W_OK | X_OK) != 0))
+		return err_sys(e, o->common.output, "cannot be made a folder of shards");
 	if (file_input(operands->v[0], FILE_BINARY, &src, e) != 0)
 		return -1;
 	rc = shard_index_read(&x, src, e);
@@ -209,7 +205,7 @@ noted_file(struct set *s, struct adapt *a, uint32_t i, const char *note, struct 
 	}
 	for (size_t w = 0; w < 2 && rc < 0; w++) {
 		buf_clear(&name);
-		shard_name(&name, writers[w], i + 1, s->total);
+		ckpt_out_shard_name(&name, writers[w], i + 1, s->total);
 		if (str_eqc(line, name.p)) {
 			if (s->writer != NULL && s->writer != writers[w])
 				err_input(e, name.p, "is of another format than the shards before it");
@@ -360,7 +356,7 @@ write_index(struct set *s, struct adapt *a, const struct buf *text, struct err *
 	struct buf path = BUF_INIT;
 	int rc;
 
-	buf_addf(&path, "%s/%s", s->dir, shard_index_name(s->writer != NULL ? s->writer : format_writer("safetensors")));
+	buf_addf(&path, "%s/%s", s->dir, ckpt_out_index_name(s->writer != NULL ? s->writer : format_writer("safetensors")));
 	rc = file_write(path.p, buf_str(text), e);
 	if (rc == 0)
 		tool_summary("%zu tensors in %zu shards -> %s", a->plan.nentries, a->ninputs, path.p);
@@ -384,19 +380,15 @@ check_and_write(struct set *s, struct adapt *a, struct err *e)
 						  str_starts(str_c(a->plan.rules[i]->text), str_c("--strip-prefix"));
 		adapt_check(a);
 		rc = adapt_verdict(a, e);
-		if (rc != 0)
-			adapt_say_load(a, adapt_refused(a));
-		else
-			rc = write_index(s, a, &text, e);
-		if (rc == 0)
-			adapt_say_load(a, false);
+		if (rc != 0 || (rc = write_index(s, a, &text, e)) == 0)
+			adapt_say_load(a);
 	}
 	buf_release(&text);
 	return rc;
 }
 
 int
-shards_write_index(const struct adapt_options *o, struct err *e)
+shard_jobs_write_index(const struct adapt_options *o, struct err *e)
 {
 	struct set s = { .dir = o->write_index };
 	struct adapt a;

@@ -13,18 +13,26 @@
 #include "plan/names.h"
 #include "plan/prefix.h"
 #include "plan/rename.h"
+#include "shard_jobs.h"
 
 /* ---- steps 2 and 3 */
 
-static int
-prefixes_and_map(struct adapt *a, struct err *e)
+int
+adapt_strip_prefixes(struct adapt *a, struct err *e)
+{
+	(void)e;
+	plan_strip_prefixes(&a->plan, a->o->strip.v, a->o->strip.n, !a->o->compat);
+	/* linnaeus takes module. off two inputs before it maps their names, off a single one afterwards. */
+	if (a->o->compat && a->ninputs > 1)
+		plan_strip_module_once(&a->plan);
+	return 0;
+}
+
+int
+adapt_map(struct adapt *a, struct err *e)
 {
 	struct keymap_env env = { a->has_config ? &a->config : NULL, &a->model };
 
-	plan_strip_prefixes(&a->plan, a->o->strip.v, a->o->strip.n, !a->o->compat);
-	/* the original takes it off two inputs before it maps their names, off a single one afterwards */
-	if (a->o->compat && a->ninputs > 1)
-		plan_strip_module_once(&a->plan);
 	if (a->map != NULL && keymap_apply(a->map, &a->plan, &env, e) != 0)
 		return -1;
 	if (a->o->compat && a->ninputs == 1)
@@ -34,47 +42,57 @@ prefixes_and_map(struct adapt *a, struct err *e)
 
 /* ---- steps 4 and 5 */
 
+/* Where patterns come from, for messages: the description's key and the option. */
+struct drop_origin {
+	const char *key, *option;
+	enum drop_syntax syntax;
+};
+
 static int
-drop(struct adapt *a, const struct model_list *described, const struct strs *given, const char *key, const char *option,
-     enum drop_syntax syntax, struct err *e)
+drop(struct adapt *a, const struct drop_origin *from, const struct model_list *described, const struct strs *given,
+     struct err *e)
 {
 	struct drop_pattern *list = xcalloc(described->n + given->n, sizeof(*list));
 	size_t n = 0, i;
 	int rc;
 
 	for (i = 0; i < described->n; i++)
-		list[n++] = (struct drop_pattern){ described->items[i], key, syntax, false };
+		list[n++] = (struct drop_pattern){ described->items[i], from->key, from->syntax, false };
 	for (i = 0; i < given->n; i++)
-		list[n++] = (struct drop_pattern){ str_c(given->v[i]), option, syntax, false };
+		list[n++] = (struct drop_pattern){ str_c(given->v[i]), from->option, from->syntax, false };
 	rc = plan_drop_patterns(&a->plan, list, n, e);
 	free(list);
 	return rc;
 }
 
-static int
-drop_all(struct adapt *a, struct err *e)
+int
+adapt_drop_params(struct adapt *a, struct err *e)
 {
-	enum drop_syntax params = a->o->compat ? DROP_LINNAEUS : DROP_COMPONENT;
+	const struct drop_origin from = { "drop_params", "--drop-params", a->o->compat ? DROP_LINNAEUS : DROP_COMPONENT };
 
-	if (drop(a, model_drop_params(&a->model, a->o->compat), &a->o->drop_params, "drop_params", "--drop-params",
-		 params, e) != 0)
-		return -1;
-	return drop(a, &a->model.handling.drop_buffers, &a->o->drop_buffers, "drop_buffers", "--drop-buffers",
-		    DROP_CONTAINS, e);
+	return drop(a, &from, model_drop_params(&a->model, a->o->compat), &a->o->drop_params, e);
+}
+
+int
+adapt_drop_buffers(struct adapt *a, struct err *e)
+{
+	static const struct drop_origin from = { "drop_buffers", "--drop-buffers", DROP_CONTAINS };
+
+	return drop(a, &from, &a->model.handling.drop_buffers, &a->o->drop_buffers, e);
 }
 
 /* ---- step 6 */
 
 /* A checkpoint given for a list is told so, rather than which of its bytes is no line. */
 static int
-check_list(struct source *src, struct err *e)
+check_list(const struct adapt *a, struct source *src, struct err *e)
 {
 	const uint8_t *head;
 	size_t n;
 
 	if (source_look(src, 0, FORMAT_PROBE, &head, &n, e) != 0)
 		return -1;
-	if (tool_settings.null)
+	if (a->o->common.null)
 		return 0;
 	if (format_foreign(head, n) != NULL)
 		return err_input(e, source_name(src), "a list of names was expected: %s", format_foreign(head, n));
@@ -97,8 +115,8 @@ read_names(struct adapt *a, const char *operand, struct str **names, size_t *n, 
 	*n = 0;
 	if (file_input(operand, FILE_TEXT, &src, e) != 0)
 		return -1;
-	list_open(&r, src, tool_settings.null);
-	rc = check_list(src, e);
+	list_open(&r, src, a->o->common.null);
+	rc = check_list(a, src, e);
 	while (rc == 0 && (rc = list_next(&r, &line, e)) > 0) {
 		rc = 0;
 		*names = xgrow(*names, *n, &cap, sizeof(**names));
@@ -118,7 +136,7 @@ name_list(struct adapt *a, const char *operand, bool keep, struct err *e)
 	struct name_list l = { .option = keep ? "--keep-names" : "--drop-names",
 			       .keep = keep,
 			       .ignore_missing = a->o->ignore_missing,
-			       .elsewhere = a->share == NULL ? NULL : a->share->elsewhere };
+			       .elsewhere = a->job == NULL ? NULL : a->job->elsewhere };
 	struct str *names;
 	int rc = read_names(a, operand, &names, &l.n, e);
 
@@ -129,8 +147,8 @@ name_list(struct adapt *a, const char *operand, bool keep, struct err *e)
 	return rc;
 }
 
-static int
-name_edits(struct adapt *a, struct err *e)
+int
+adapt_edit_names(struct adapt *a, struct err *e)
 {
 	const struct name_option *n;
 	int rc = 0;
@@ -175,8 +193,8 @@ image_size(struct adapt *a, struct tables_opts *t, struct err *e)
 	return rc < 0 ? -1 : 0;
 }
 
-static int
-tables(struct adapt *a, struct err *e)
+int
+adapt_resize_tables(struct adapt *a, struct err *e)
 {
 	struct tables_opts t = { .index = INDEX_DROP, .model = &a->model };
 	int found;
@@ -213,8 +231,8 @@ tables(struct adapt *a, struct err *e)
 	return plan_learn_all(&a->plan, e);
 }
 
-static int
-cast(struct adapt *a, struct err *e)
+int
+adapt_cast(struct adapt *a, struct err *e)
 {
 	static const enum dtype allowed[] = { DTYPE_FLOAT64, DTYPE_FLOAT32, DTYPE_FLOAT16, DTYPE_BFLOAT16 };
 	enum dtype to;
@@ -231,18 +249,10 @@ cast(struct adapt *a, struct err *e)
 	return err_set(e, ERR_USAGE, "--dtype %s: float64, float32, float16 or bfloat16 was expected", a->o->dtype);
 }
 
-int
-adapt_edit(struct adapt *a, struct err *e)
-{
-	if (prefixes_and_map(a, e) != 0 || drop_all(a, e) != 0 || name_edits(a, e) != 0 || tables(a, e) != 0)
-		return -1;
-	return cast(a, e);
-}
-
 /* ---- step 8 */
 
 int
-adapt_prefix(struct adapt *a, struct err *e)
+adapt_add_prefixes(struct adapt *a, struct err *e)
 {
 	if (a->o->ddp && a->model.handling.supports_module_prefix == 0)
 		return err_set(e, ERR_USAGE, "--ddp: the description says supports_module_prefix: false");

@@ -192,15 +192,16 @@ open_one(struct adapt *a, const char *label, const char *operand, struct err *e)
 	size_t i = a->ninputs++;
 
 	a->labels[i] = label;
-	return input_open(&a->inputs[i], operand, tool_settings.key, e);
+	return input_open(&a->inputs[i], operand, a->o->common.key, e);
 }
 
-/* NAME=FILE; its place in the map's inputs. */
+/* Splits NAME=FILE of --input; NAME must be one of the map's inputs. */
 static int
-named(const struct str *names, size_t n, const char *option, const char **label, const char **file, struct arena *arena,
-      struct err *e)
+split_input(struct adapt *a, const char *option, const char **label, const char **file, struct err *e)
 {
 	const char *eq = strchr(option, '=');
+	const struct str *names;
+	const size_t n = keymap_inputs(a->map, &names);
 	struct str name;
 
 	if (eq == NULL || eq == option)
@@ -209,7 +210,7 @@ named(const struct str *names, size_t n, const char *option, const char **label,
 	*file = eq + 1;
 	for (size_t i = 0; i < n; i++) {
 		if (str_eq(names[i], name)) {
-			*label = arena_printf(arena, "%.*s", STR_ARG(name));
+			*label = arena_printf(&a->arena, "%.*s", STR_ARG(name));
 			return 0;
 		}
 	}
@@ -245,7 +246,7 @@ open_named(struct adapt *a, const struct str *names, size_t n, const struct oper
 		return err_set(e, ERR_USAGE, "the key map %s has several inputs: name them with --input",
 			       keymap_name(a->map));
 	for (i = 0; i < a->o->inputs.n; i++) {
-		if (named(names, n, a->o->inputs.v[i], &label, &file, &a->arena, e) != 0)
+		if (split_input(a, a->o->inputs.v[i], &label, &file, e) != 0)
 			return -1;
 		for (size_t j = 0; j < a->ninputs; j++)
 			if (strcmp(a->labels[j], label) == 0)
@@ -274,7 +275,7 @@ open_single(struct adapt *a, const struct operands *operands, struct err *e)
 }
 
 int
-adapt_prepare(struct adapt *a, const struct operands *operands, struct err *e)
+adapt_open(struct adapt *a, const struct operands *operands, struct err *e)
 {
 	const struct str *names = NULL;
 	size_t n;

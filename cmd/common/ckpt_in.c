@@ -1,0 +1,49 @@
+#include "common/ckpt_in.h"
+
+#include <stdlib.h>
+
+#include "common/file.h"
+#include "common/tool.h"
+
+int
+input_open_source(struct input *in, struct source *src, const char *key, struct err *e)
+{
+	struct source_opts sopts = { .spool_dir = getenv("TMPDIR"), .diag = tool_diag() };
+	struct format_opts opts = { tool_diag(), &sopts };
+
+	in->src = src;
+	if (format_open(&in->ckpt, src, &opts, e) != 0)
+		return -1;
+	return statedict_open(&in->sd, in->ckpt, key, e);
+}
+
+int
+input_open(struct input *in, const char *operand, const char *key, struct err *e)
+{
+	struct source *src;
+
+	if (file_input(operand, FILE_BINARY, &src, e) != 0)
+		return -1;
+	return input_open_source(in, src, key, e);
+}
+
+int
+input_finish(const struct input *in, struct err *e)
+{
+	struct ckpt *c = in->ckpt;
+
+	for (uint32_t i = 0; source_is_stream(in->src) && i < c->nstorages; i++)
+		if (ckpt_done(c, i, e) != 0)
+			return -1;
+	return ckpt_finish(c, e);
+}
+
+void
+input_close(struct input *in)
+{
+	if (in->sd.ckpt != NULL)
+		statedict_release(&in->sd);
+	ckpt_close(in->ckpt);
+	source_close(in->src);
+	*in = (struct input){ 0 };
+}

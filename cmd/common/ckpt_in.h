@@ -1,0 +1,34 @@
+/*
+ * ckpt_in: operands become open checkpoints with their state dicts.
+ */
+#ifndef LNN_COMMON_CKPT_IN_H
+#define LNN_COMMON_CKPT_IN_H
+
+#include "base/err.h"
+#include "format/format.h"
+#include "io/source.h"
+#include "tensor/ckpt.h"
+
+/* An open checkpoint and its state dict. */
+struct input {
+	struct source *src;
+	struct ckpt *ckpt;
+	struct statedict sd;
+};
+
+/* operand as for file_input; key as for statedict_open. input_close is due in either case. */
+int input_open(struct input *in, const char *operand, const char *key, struct err *e);
+
+/* Like input_open, for an open source. in owns src afterwards. */
+int input_open_source(struct input *in, struct source *src, const char *key, struct err *e);
+
+/*
+ * Reads a stream to its end, so that damage there is noticed and the program that writes it can finish. Of a file it
+ * checks that it has not changed since it was opened.
+ */
+int input_finish(const struct input *in, struct err *e);
+
+/* Closes what is open; in may be zeroed. */
+void input_close(struct input *in);
+
+#endif

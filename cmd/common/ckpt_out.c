@@ -1,0 +1,358 @@
+#include "common/ckpt_out.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/xalloc.h"
+#include "common/file.h"
+#include "common/out.h"
+#include "common/progress.h"
+#include "common/tool.h"
+#include "format/shard_index.h"
+#include "io/folder.h"
+#include "model/list.h"
+#include "plan/tables.h"
+#include "write/split.h"
+
+/* huggingface_hub's default. */
+static const uint64_t shard_size_default = 5000000000;
+
+const struct format_writer *
+ckpt_out_writer(const char *to, const struct input *in, struct err *e)
+{
+	const struct format_writer *w;
+
+	if (to == NULL)
+		to = in->ckpt->tree == NULL ? "safetensors" : "torch";
+	w = format_writer(to);
+	if (w == NULL)
+		err_set(e, ERR_USAGE, "--to: torch or safetensors was expected, not %s", to);
+	return w;
+}
+
+/* ---- progress counts the input's bytes */
+
+struct meter {
+	uint64_t done, total;
+};
+
+static void
+tick(void *arg, uint64_t bytes)
+{
+	struct meter *m = arg;
+
+	m->done += bytes;
+	progress_tick(NULL, m->done, m->total);
+}
+
+static uint64_t
+input_bytes(const struct ckpt_out *m)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < m->ninputs; i++)
+		for (uint32_t s = 0; s < m->inputs[i].ckpt->nstorages; s++)
+			n += m->inputs[i].ckpt->storages[s].packed;
+	return n;
+}
+
+static void
+warn_lost(uint64_t lost)
+{
+	if (lost > 0)
+		tool_warn("%" PRIu64 " finite %s no longer finite in the new dtype", lost,
+			  lost == 1 ? "value is" : "values are");
+}
+
+static int
+pump(struct ckpt_out *m, struct sink *out, struct err *e)
+{
+	struct meter meter = { 0, input_bytes(m) };
+	struct pump_opts o = { .tick = tick, .tick_arg = &meter, .ready = m->ready, .ready_arg = m->ready_arg };
+	uint64_t lost;
+	int rc;
+
+	o.pool = pool_new(m->jobs);
+	progress_start(m->what);
+	rc = plan_pump(&m->sealed, out, &o, &lost, e);
+	progress_end();
+	pool_free(o.pool);
+	if (rc == 0)
+		warn_lost(lost);
+	return rc;
+}
+
+/* ---- a dry run */
+
+static int
+list(const struct plan *p, bool null, struct err *e)
+{
+	uint64_t shape[TENSOR_NDIM_MAX];
+	const struct plan_entry *en;
+	struct buf b = BUF_INIT;
+	struct entry line;
+	enum dtype dtype;
+	unsigned ndim;
+	struct out o;
+
+	if (out_open(&o, NULL, e) != 0)
+		return -1;
+	for (size_t i = 0; i < p->nentries && !out_failed(&o); i++) {
+		en = &p->entries[i];
+		if (!en->alive || en->module || plan_tensor(p, en) == NULL)
+			continue;
+		plan_shape(p, en, &dtype, shape, &ndim);
+		line = entry_named(en->name);
+		line.has_shape = true;
+		line.shape = shape;
+		line.ndim = (uint8_t)ndim;
+		line.dtype = (uint8_t)dtype;
+		buf_clear(&b);
+		if (list_put(&b, &line, null, e) != 0)
+			break;
+		out_write(&o, b.p, b.len);
+	}
+	buf_release(&b);
+	if (e->code == ERR_NONE)
+		return out_end(&o, e);
+	out_abort(&o);
+	return -1;
+}
+
+static int
+dry_run(struct ckpt_out *m, struct plan *p, struct err *e)
+{
+	struct sink *out;
+	int rc = 0;
+
+	if (m->rehearse) {
+		out = sink_memory(NULL, "nothing");
+		rc = pump(m, out, e);
+		sink_abort(out);
+		return rc == 0 ? list(p, m->null, e) : -1;
+	}
+	rc = plan_learn_all(p, e);
+	/* A dry run ends as the run would if the input is cut off. */
+	for (size_t i = 0; rc == 0 && i < m->ninputs; i++)
+		rc = input_finish(&m->inputs[i], e);
+	if (rc == 0 && m->ready != NULL)
+		rc = m->ready(m->ready_arg, e);
+	return rc == 0 ? list(p, m->null, e) : -1;
+}
+
+/* ---- a file or pipe */
+
+static int
+write_file(struct ckpt_out *m, struct err *e)
+{
+	struct source **sources = xcalloc(m->ninputs, sizeof(struct source *));
+	struct sink *out;
+	int rc;
+
+	for (size_t i = 0; i < m->ninputs; i++)
+		sources[i] = m->inputs[i].src;
+	rc = file_output(m->path, FILE_BINARY, sources, m->ninputs, &out, e);
+	free(sources);
+	if (rc != 0)
+		return -1;
+	m->name = xstrdup(sink_name(out));
+	if (pump(m, out, e) == 0)
+		return sink_commit(out, e);
+	sink_abort(out);
+	return -1;
+}
+
+/* ---- a folder of shards */
+
+void
+ckpt_out_shard_name(struct buf *b, const struct format_writer *w, uint32_t number, uint32_t total)
+{
+	buf_adds(b, w->pickles ? "pytorch_model" : "model");
+	if (total > 1)
+		buf_addf(b, "-%05u-of-%05u", number, total);
+	buf_adds(b, w->pickles ? ".bin" : ".safetensors");
+}
+
+const char *
+ckpt_out_index_name(const struct format_writer *w)
+{
+	return w->pickles ? "pytorch_model.bin.index.json" : "model.safetensors.index.json";
+}
+
+bool
+ckpt_out_is_folder(const char *path, uint64_t shard_size)
+{
+	return shard_size != 0 || (path != NULL && path[0] != '\0' && path[strlen(path) - 1] == '/');
+}
+
+/* Shards being written. */
+struct shards {
+	struct ckpt_out *m;
+	struct plan *p;
+	struct split split;
+	struct folder *folder;
+	struct pool *pool;
+	uint64_t total, lost;
+};
+
+static int
+pump_shard(struct shards *s, const struct sealed *sealed, const char *path, struct err *e)
+{
+	struct pump_opts po = { .pool = s->pool };
+	struct sink *out;
+	uint64_t lost = 0;
+
+	if (sink_file(&out, path, e) != 0)
+		return -1;
+	if (plan_pump(sealed, out, &po, &lost, e) != 0) {
+		sink_abort(out);
+		return -1;
+	}
+	s->lost += lost;
+	return sink_commit(out, e);
+}
+
+static int
+write_shard(struct shards *s, struct seal *seal, uint32_t k, struct err *e)
+{
+	struct sealed sealed;
+	struct buf path = BUF_INIT;
+	int rc;
+
+	buf_addf(&path, "%s/", folder_path(s->folder));
+	ckpt_out_shard_name(&path, s->m->seal.writer, k, s->split.n);
+	rc = seal_file(seal, k, &sealed, e);
+	if (rc == 0)
+		rc = pump_shard(s, &sealed, path.p, e);
+	s->total += sealed_bytes(&sealed);
+	sealed_release(&sealed);
+	buf_release(&path);
+	return rc;
+}
+
+/* The index lists the tensors in the order of the plan. */
+static int
+write_index(struct shards *s, struct err *e)
+{
+	const struct format_writer *w = s->m->seal.writer;
+	const struct plan *p = s->p;
+	struct arena arena = ARENA_INIT;
+	struct str *names = xcalloc(p->nentries, sizeof(*names));
+	const char **files = xcalloc(p->nentries, sizeof(*files));
+	struct buf text = BUF_INIT, name = BUF_INIT;
+	size_t n = 0;
+	int rc;
+
+	for (size_t i = 0; i < p->nentries; i++) {
+		if (!p->entries[i].alive || p->entries[i].module || plan_source(p, &p->entries[i])->kind == SD_OTHER)
+			continue;
+		buf_clear(&name);
+		ckpt_out_shard_name(&name, w, s->split.shard[i], s->split.n);
+		names[n] = p->entries[i].name;
+		files[n++] = arena_cstr(&arena, name.p);
+	}
+	shard_index_write(&text, names, files, n, s->total);
+	buf_clear(&name);
+	buf_addf(&name, "%s/%s", folder_path(s->folder), ckpt_out_index_name(w));
+	rc = file_write(name.p, buf_str(&text), e);
+	buf_release(&text);
+	buf_release(&name);
+	arena_release(&arena);
+	free(names);
+	free(files);
+	return rc;
+}
+
+static int
+write_shards(struct shards *s, struct err *e)
+{
+	struct seal_opts so = s->m->seal;
+	struct seal *seal;
+	int rc = 0;
+
+	so.split = &s->split;
+	seal = seal_new(s->p, &so);
+	for (uint32_t k = 1; rc == 0 && k <= s->split.n; k++)
+		rc = write_shard(s, seal, k, e);
+	seal_free(seal);
+	return rc == 0 && s->split.n > 1 ? write_index(s, e) : rc;
+}
+
+/* Until the set is whole its files are in a temporary folder. A message names the folder they are meant for. */
+static void
+name_as_meant(const struct shards *s, struct err *e)
+{
+	const char *temp = folder_path(s->folder), *meant = s->m->path;
+	size_t n = strlen(temp), len = strlen(meant);
+	struct buf said = BUF_INIT;
+
+	if (strncmp(e->msg, temp, n) != 0 || e->msg[n] != '/')
+		return;
+	while (len > 1 && meant[len - 1] == '/')
+		len--;
+	buf_addf(&said, "%.*s%s", (int)len, meant, e->msg + n);
+	snprintf(e->msg, sizeof(e->msg), "%s", said.p);
+	buf_release(&said);
+}
+
+static int
+write_folder(struct ckpt_out *m, struct plan *p, struct err *e)
+{
+	struct shards s = { .m = m, .p = p };
+	int rc;
+
+	if (m->path == NULL || strcmp(m->path, "-") == 0)
+		return err_set(e, ERR_USAGE, "--max-shard-size: shards go into a folder: -o DIR/");
+	if (m->seal.shape != SEAL_BARE)
+		return err_set(e, ERR_USAGE,
+			       "shards hold bare state dicts: --under, --carry and --carry-all do not go with them");
+	if (folder_open(&s.folder, m->path, e) != 0)
+		return -1;
+	plan_split(p, m->shard_size != 0 ? m->shard_size : shard_size_default, &s.split);
+	s.pool = pool_new(m->jobs);
+	progress_start("writing shards");
+	rc = write_shards(&s, e);
+	if (rc != 0)
+		name_as_meant(&s, e);
+	progress_end();
+	pool_free(s.pool);
+	if (rc == 0 && m->ready != NULL)
+		rc = m->ready(m->ready_arg, e);
+	if (rc == 0)
+		rc = folder_commit(s.folder, e);
+	else
+		folder_abort(s.folder);
+	if (rc == 0) {
+		warn_lost(s.lost);
+		tool_verbose("%u shards, %" PRIu64 " bytes of tensors", s.split.n, s.total);
+	}
+	split_release(&s.split);
+	return rc;
+}
+
+/* ---- all of it */
+
+int
+ckpt_out_seal(struct ckpt_out *m, struct plan *p, const struct seal_opts *o, struct err *e)
+{
+	m->seal = *o;
+	return plan_seal(p, &m->seal, &m->sealed, e);
+}
+
+int
+ckpt_out_write(struct ckpt_out *m, struct plan *p, struct err *e)
+{
+	if (m->dry_run)
+		return dry_run(m, p, e);
+	return ckpt_out_is_folder(m->path, m->shard_size) ? write_folder(m, p, e) : write_file(m, e);
+}
+
+void
+ckpt_out_release(struct ckpt_out *m)
+{
+	sealed_release(&m->sealed);
+	free(m->name);
+}

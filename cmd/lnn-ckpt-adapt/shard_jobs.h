@@ -1,0 +1,26 @@
+/*
+ * shard_jobs: a sharded set that is adapted shard by shard, by whatever runs jobs (--shard K/N), and the index that is
+ * made when all shards are there (--write-index).
+ */
+#ifndef LNN_ADAPT_SHARD_JOBS_H
+#define LNN_ADAPT_SHARD_JOBS_H
+
+#include "adapt.h"
+
+/* One shard of an input set, which becomes one shard of the output. */
+struct shard_job {
+	const char *dir; /* where the output goes */
+	uint32_t number, total;
+	const struct strmap *elsewhere; /* all names of the set */
+};
+
+/* --shard K/N: adapts the input shards that are its share, each into one output shard in the folder -o. */
+int shard_jobs_run(const struct adapt_options *o, const struct operands *operands, struct err *e);
+
+/* Leaves a note that a's shard is finished, in which file ("": nothing is left of it), and which rules matched. */
+int shard_jobs_note(struct adapt *a, const char *file, struct err *e);
+
+/* --write-index DIR: the index of the shards in DIR, and the checks over all of them. */
+int shard_jobs_write_index(const struct adapt_options *o, struct err *e);
+
+#endif
