@@ -20,17 +20,59 @@
 /* huggingface_hub's default. */
 static const uint64_t shard_size_default = 5000000000;
 
-const struct format_writer *
-ckpt_out_writer(const char *to, const struct input *in, struct err *e)
-{
-	const struct format_writer *w;
+/* What a suffix says of the format. torch.load goes by .safetensors, too; libraries go by the others. */
+static const struct {
+	const char *suffix, *to; /* to NULL: a format that is not written */
+} suffixes[] = {
+	{ ".safetensors", "safetensors" },
+	{ ".pth", "torch" },
+	{ ".pt", "torch" },
+	{ ".bin", "torch" },
+	{ ".ckpt", "torch" },
+	{ ".npz", NULL },
+	{ ".npy", NULL },
+	{ ".h5", NULL },
+	{ ".hdf5", NULL },
+	{ ".gguf", NULL },
+	{ ".onnx", NULL },
+	{ ".msgpack", NULL },
+	{ ".tflite", NULL },
+	{ ".distcp", NULL },
+};
 
-	if (to == NULL)
-		to = in->ckpt->tree == NULL ? "safetensors" : "torch";
-	w = format_writer(to);
-	if (w == NULL)
+/* Index of the suffix of path in suffixes; -1 if it has none of them. */
+static int
+find_suffix(const char *path)
+{
+	for (size_t i = 0; path != NULL && i < sizeof(suffixes) / sizeof(suffixes[0]); i++)
+		if (str_ends(str_c(path), str_c(suffixes[i].suffix)))
+			return (int)i;
+	return -1;
+}
+
+const struct format_writer *
+ckpt_out_writer(const char *to, const char *path, const struct input *in, struct err *e)
+{
+	const int suffix = find_suffix(path);
+	const char *by_suffix = suffix < 0 ? NULL : suffixes[suffix].to;
+	const struct format_writer *w = to == NULL ? NULL : format_writer(to);
+
+	if (to != NULL && w == NULL) {
 		err_set(e, ERR_USAGE, "--to: torch or safetensors was expected, not %s", to);
-	return w;
+		return NULL;
+	}
+	if (suffix >= 0 && by_suffix == NULL) {
+		err_set(e, ERR_USAGE, "-o %s: %s is not written; .pth is torch, .safetensors is safetensors", path,
+			suffixes[suffix].suffix);
+		return NULL;
+	}
+	if (to != NULL && by_suffix != NULL && strcmp(to, by_suffix) != 0) {
+		err_set(e, ERR_USAGE, "--to %s: -o %s has the suffix of %s", to, path, by_suffix);
+		return NULL;
+	}
+	if (w == NULL && by_suffix != NULL)
+		w = format_writer(by_suffix);
+	return w != NULL ? w : format_writer(in->ckpt->tree == NULL ? "safetensors" : "torch");
 }
 
 /* ---- progress counts the input's bytes */

@@ -3,7 +3,7 @@
  *
  *	struct ckpt_out out = { .path = settings->output, .jobs = settings->jobs, ... };
  *
- *	seal.writer = ckpt_out_writer(to, &inputs[0], err);
+ *	seal.writer = ckpt_out_writer(to, settings->output, &inputs[0], err);
  *	if (seal.writer != NULL && ckpt_out_seal(&out, &plan, &seal, err) == 0)
  *		rc = ckpt_out_write(&out, &plan, err);
  *	ckpt_out_release(&out);
@@ -35,8 +35,11 @@ struct ckpt_out {
 	char *name; /* of what was written; NULL if it is a folder or a dry run */
 };
 
-/* The writer called to; NULL: the one of the input's own container, torch for legacy. NULL is an error. */
-const struct format_writer *ckpt_out_writer(const char *to, const struct input *in, struct err *e);
+/*
+ * The writer for path: the one called to, else the one of the suffix of path, else the one of the input's own container
+ * (torch for legacy). Returns NULL with ERR_USAGE if there is none, or if to and the suffix contradict each other.
+ */
+const struct format_writer *ckpt_out_writer(const char *to, const char *path, const struct input *in, struct err *e);
 
 /* Does path, or --max-shard-size, ask for a folder of shards? */
 bool ckpt_out_is_folder(const char *path, uint64_t shard_size);

@@ -36,6 +36,7 @@ struct adapt_options {
 	struct bias_options bias;
 	enum choice interpolate, strict;
 	bool ddp, root, carry_all, compact, dry_run, fail_unused, drop_mismatched, ignore_missing, allow_empty, compat;
+	bool keep_wrappers;
 };
 
 struct shard_job; /* shard_jobs.h */

@@ -21,7 +21,10 @@ int
 adapt_strip_prefixes(struct adapt *a, struct err *e)
 {
 	(void)e;
-	plan_strip_prefixes(&a->plan, a->o->strip.v, a->o->strip.n, !a->o->compat);
+	if (!a->o->compat && !a->o->keep_wrappers)
+		plan_unwrap(&a->plan, a->job == NULL ? NULL : &a->job->set);
+	for (size_t i = 0; i < a->o->strip.n; i++)
+		plan_strip_prefix(&a->plan, a->o->strip.v[i]);
 	/* linnaeus takes module. off two inputs before it maps their names, off a single one afterwards. */
 	if (a->o->compat && a->ninputs > 1)
 		plan_strip_module_once(&a->plan);

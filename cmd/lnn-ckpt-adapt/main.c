@@ -14,7 +14,7 @@ enum {
 	OPT_DROP_BUFFERS, OPT_DROP_NAMES, OPT_KEEP_NAMES, OPT_RENAME, OPT_IGNORE_MISSING, OPT_ALLOW_EMPTY,
 	OPT_INTERPOLATE, OPT_NO_INTERPOLATE, OPT_DDP, OPT_ADD_PREFIX, OPT_STRICT, OPT_NO_STRICT, OPT_DROP_MISMATCHED,
 	OPT_FAIL_UNUSED, OPT_ROOT, OPT_UNDER, OPT_CARRY, OPT_CARRY_ALL, OPT_TO, OPT_DTYPE, OPT_COMPACT, OPT_REPORT,
-	OPT_DRY_RUN, OPT_COMPAT, OPT_MAX_SHARD, OPT_SHARD, OPT_WRITE_INDEX,
+	OPT_DRY_RUN, OPT_COMPAT, OPT_MAX_SHARD, OPT_SHARD, OPT_WRITE_INDEX, OPT_KEEP_WRAPPERS,
 };
 
 static const struct option_entry entries[] = {
@@ -27,7 +27,8 @@ static const struct option_entry entries[] = {
 	{ "print-map", 0, OPTION_ARG, "NAME", "print a built-in key map", OPT_PRINT_MAP },
 	OPTION_KEY("state dict at this dotted path"),
 	OPTION_HEADING("Names:"),
-	{ "strip-prefix", 0, OPTION_ARG, "P", "take P off, beside module. and _orig_mod.", OPT_STRIP },
+	{ "strip-prefix", 0, OPTION_ARG, "P", "take P off the beginning of names, once", OPT_STRIP },
+	{ "keep-wrappers", 0, OPTION_NOARG, NULL, "leave module., _orig_mod. and the like", OPT_KEEP_WRAPPERS },
 	{ "drop-params", 0, OPTION_ARG, "P", "drop where P begins a component; ^P, re:R", OPT_DROP_PARAMS },
 	{ "drop-buffers", 0, OPTION_ARG, "P", "drop names that contain P", OPT_DROP_BUFFERS },
 	{ "drop-names", 0, OPTION_ARG, "LIST", "drop the tensors listed in LIST", OPT_DROP_NAMES },
@@ -50,7 +51,7 @@ static const struct option_entry entries[] = {
 	{ "drop-mismatched", 0, OPTION_NOARG, NULL, "drop tensors of another shape", OPT_DROP_MISMATCHED },
 	OPTION_HEADING("Output:"),
 	OPTION_OUTPUT("FILE", "write to FILE instead of standard output"),
-	{ "to", 0, OPTION_ARG, "FORMAT", "torch or safetensors (default: as the input)", OPT_TO },
+	{ "to", 0, OPTION_ARG, "FORMAT", "torch or safetensors (default: suffix of -o, input)", OPT_TO },
 	{ "under", 0, OPTION_ARG, "KEY", "where the state dict goes (default: model)", OPT_UNDER },
 	{ "root", 0, OPTION_NOARG, NULL, "write the bare state dict", OPT_ROOT },
 	{ "carry", 0, OPTION_ARG, "KEY", "take this entry of the root along", OPT_CARRY },
@@ -95,6 +96,7 @@ apply_flag(struct adapt_options *o, int id)
 	case OPT_FAIL_UNUSED: o->fail_unused = true; break;
 	case OPT_DROP_MISMATCHED: o->drop_mismatched = true; break;
 	case OPT_DDP: o->ddp = true; break;
+	case OPT_KEEP_WRAPPERS: o->keep_wrappers = true; break;
 	case OPT_ROOT: o->root = true; break;
 	case OPT_CARRY_ALL: o->carry_all = true; break;
 	case OPT_COMPACT: o->compact = true; break;

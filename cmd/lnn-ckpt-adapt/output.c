@@ -121,7 +121,7 @@ seal_options(struct adapt *a, struct seal_opts *s, struct err *e)
 	struct str *carry = arena_calloc(&a->arena, o->carry.n + 1, sizeof(*carry));
 	bool bare = o->root;
 
-	*s = (struct seal_opts){ .writer = ckpt_out_writer(o->to, &a->inputs[0], e)};
+	*s = (struct seal_opts){ .writer = ckpt_out_writer(o->to, o->common.output, &a->inputs[0], e) };
 	if (s->writer == NULL || check_places(a, s->writer, e) != 0)
 		return -1;
 	for (size_t i = 0; i < o->carry.n; i++)

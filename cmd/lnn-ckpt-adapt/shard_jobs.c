@@ -96,7 +96,8 @@ static int
 run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, uint64_t n, struct err *e)
 {
 	struct strmap elsewhere = STRMAP_INIT;
-	struct shard_job job = { .dir = o->common.output, .total = x->nfiles, .elsewhere = &elsewhere };
+	struct shard_job job = { .dir = o->common.output, .total = x->nfiles, .elsewhere = &elsewhere,
+				 .set = { x->names, x->n } };
 	char *path;
 	int rc = 0;
 
@@ -374,7 +375,10 @@ check_and_write(struct set *s, struct adapt *a, struct err *e)
 	    find_files(s, a, e) == 0 && open_shards(s, a, e) == 0 && index_text(a, &text, e) == 0 &&
 	    notes(s, a, false, e) == 0) {
 		/* the load check looks at names as they were before --ddp and --add-prefix */
-		plan_strip_prefixes(&a->plan, a->o->strip.v, a->o->strip.n, true);
+		if (!a->o->keep_wrappers)
+			plan_unwrap(&a->plan, NULL);
+		for (size_t i = 0; i < a->o->strip.n; i++)
+			plan_strip_prefix(&a->plan, a->o->strip.v[i]);
 		for (size_t i = 0; i < a->plan.nrules; i++)
 			a->plan.rules[i]->quiet = a->plan.rules[i]->quiet ||
 						  str_starts(str_c(a->plan.rules[i]->text), str_c("--strip-prefix"));

@@ -6,12 +6,14 @@
 #define LNN_ADAPT_SHARD_JOBS_H
 
 #include "adapt.h"
+#include "plan/prefix.h"
 
 /* One shard of an input set, which becomes one shard of the output. */
 struct shard_job {
 	const char *dir; /* where the output goes */
 	uint32_t number, total;
 	const struct strmap *elsewhere; /* all names of the set */
+	struct prefix_context set;      /* as a list */
 };
 
 /* --shard K/N: adapts the input shards that are its share, each into one output shard in the folder -o. */

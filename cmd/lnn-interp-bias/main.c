@@ -21,7 +21,7 @@ static const struct option_entry entries[] = {
 	OPTION_HEADING("Input and output:"),
 	OPTION_KEY("state dict at this dotted path"),
 	OPTION_OUTPUT("FILE", "write to FILE instead of standard output"),
-	{ "to", 0, OPTION_ARG, "FORMAT", "torch or safetensors (default: as the input)", OPT_TO },
+	{ "to", 0, OPTION_ARG, "FORMAT", "torch or safetensors (default: suffix of -o, input)", OPT_TO },
 	{ "drop-rest", 0, OPTION_NOARG, NULL, "write the state dict only", OPT_DROP_REST },
 	{ "dry-run", 'n', OPTION_NOARG, NULL, "list what would be written", OPT_DRY_RUN },
 	OPTION_JOBS("threads"),

@@ -1,77 +1,180 @@
 #include "plan/prefix.h"
 
 #include "base/buf.h"
-#include "base/xalloc.h"
 #include "plan/unused.h"
 
-#include <stdlib.h>
+static const struct str module_prefix = STR_LIT("module.");
 
-struct prefix {
-	struct str text;
-	const char *by;
-	struct plan_rule *rule; /* NULL: nobody asked for it in particular */
+/* Components that torch.compile, FSDP, activation checkpointing and DeepSpeed put into names. */
+static const struct str wrappers[] = {
+	STR_LIT("_orig_mod."),
+	STR_LIT("_fsdp_wrapped_module."),
+	STR_LIT("_checkpoint_wrapped_module."),
+	STR_LIT("_forward_module."),
 };
 
-/* The first of the prefixes that name begins with, or NULL. */
-static const struct prefix *
-leading(const struct prefix *list, size_t n, struct str name)
+/* The wrapper that is a whole component of name at at; NULL if there is none. */
+static const struct str *
+wrapper_at(struct str name, size_t at)
 {
-	for (size_t i = 0; i < n; i++)
-		if (list[i].text.len > 0 && str_starts(name, list[i].text))
-			return &list[i];
+	if (at > 0 && name.p[at - 1] != '.')
+		return NULL;
+	for (size_t i = 0; i < sizeof(wrappers) / sizeof(wrappers[0]); i++)
+		if (str_starts(str_from(name, at), wrappers[i]))
+			return &wrappers[i];
 	return NULL;
 }
 
-static void
-strip_entry(struct plan *p, struct plan_entry *en, const struct prefix *list, size_t n)
+/* Adds name without wrappers to b; the last that was there, or NULL. */
+static const struct str *
+without_wrappers(struct buf *b, struct str name)
 {
-	const struct prefix *hit;
-	struct str name = en->name;
-	const char *by = NULL;
+	const struct str *found = NULL, *w;
+	size_t at = 0;
 
-	while ((hit = leading(list, n, name)) != NULL) {
-		name = str_from(name, hit->text.len);
-		by = hit->by;
-		if (hit->rule != NULL && !en->module) {
-			hit->rule->matched++;
-			hit->rule->touched++;
+	while (at < name.len) {
+		w = wrapper_at(name, at);
+		if (w != NULL) {
+			found = w;
+			at += w->len;
+			continue;
 		}
+		do {
+			buf_addc(b, name.p[at++]);
+		} while (at < name.len && name.p[at - 1] != '.');
 	}
-	if (by != NULL)
-		plan_rename(p, en, name, by);
+	return found;
+}
+
+/* How often module. stands at the beginning of name. */
+static size_t
+leading_modules(struct str name)
+{
+	size_t n = 0;
+
+	for (; str_starts(name, module_prefix); n++)
+		name = str_from(name, module_prefix.len);
+	return n;
+}
+
+/* How often module. leads the names of an input's tensors: in all of them at least, in one at most. */
+struct module_count {
+	size_t least, most;
+	struct str example; /* has it least often */
+};
+
+static void
+count_name(struct module_count *c, struct str name, struct str full)
+{
+	const size_t n = leading_modules(name);
+
+	if (n < c->least) {
+		c->least = n;
+		c->example = full;
+	}
+	c->most = n > c->most ? n : c->most;
+}
+
+static bool
+is_of_input(const struct plan *p, const struct plan_entry *en, uint32_t input)
+{
+	return en->alive && p->origins[en->origin].input == input;
+}
+
+/* Counts module. in the names of an input's tensors, as they are without wrappers. */
+static void
+count_input(struct module_count *c, const struct plan *p, uint32_t input, const struct prefix_context *rest)
+{
+	struct buf b = BUF_INIT;
+
+	for (size_t i = 0; i < p->nentries; i++) {
+		const struct plan_entry *en = &p->entries[i];
+
+		if (!is_of_input(p, en, input) || en->module || plan_source(p, en)->kind == SD_OTHER)
+			continue;
+		buf_clear(&b);
+		without_wrappers(&b, en->name);
+		count_name(c, buf_str(&b), en->name);
+	}
+	for (size_t i = 0; rest != NULL && i < rest->n; i++) {
+		buf_clear(&b);
+		without_wrappers(&b, rest->names[i]);
+		count_name(c, buf_str(&b), rest->names[i]);
+	}
+	buf_release(&b);
+}
+
+/* Takes wrappers off the names of an input, and module. at most modules times. */
+static void
+unwrap_input(struct plan *p, uint32_t input, size_t modules)
+{
+	struct buf b = BUF_INIT;
+
+	for (size_t i = 0; i < p->nentries; i++) {
+		struct plan_entry *en = &p->entries[i];
+		const struct str *found;
+		size_t n;
+
+		if (!is_of_input(p, en, input))
+			continue;
+		buf_clear(&b);
+		found = without_wrappers(&b, en->name);
+		n = leading_modules(buf_str(&b));
+		n = n < modules ? n : modules;
+		if (found == NULL && n == 0)
+			continue;
+		plan_rename(p, en, str_from(buf_str(&b), n * module_prefix.len),
+			    arena_printf(&p->arena, "%.*s taken off", STR_ARG(found != NULL ? *found : module_prefix)));
+	}
+	buf_release(&b);
 }
 
 void
-plan_strip_prefixes(struct plan *p, const char *const *prefixes, size_t n, bool wrappers)
+plan_unwrap(struct plan *p, const struct prefix_context *rest)
 {
-	struct prefix *list = xcalloc(n + 2, sizeof(*list));
-	size_t count = 0, first = p->nrules;
+	for (uint32_t input = 0; input < p->ninputs; input++) {
+		struct module_count c = { .least = SIZE_MAX };
 
-	for (size_t i = 0; i < n; i++) {
-		list[count].text = str_c(prefixes[i]);
-		list[count].rule = plan_rule_new(p, str_c(prefixes[i]), "--strip-prefix %s", prefixes[i]);
-		list[count].by = list[count].rule->text;
-		count++;
+		count_input(&c, p, input, rest);
+		if (c.most > c.least)
+			diag_warn(p->diag,
+				  "%s: module. is left at the beginning of names, as %.*s has not so many of it "
+				  "(--strip-prefix module. takes it off)",
+				  p->inputs[input].sd->ckpt->file, STR_ARG(c.example));
+		unwrap_input(p, input, c.least);
 	}
-	if (wrappers) {
-		list[count++] = (struct prefix){ STR_LIT("module."), "module. taken off", NULL };
-		list[count++] = (struct prefix){ STR_LIT("_orig_mod."), "_orig_mod. taken off", NULL };
+}
+
+/* Takes prefix off an entry's name; false if it does not begin with it. */
+static bool
+strip(struct plan *p, struct plan_entry *en, struct str prefix, const char *by)
+{
+	if (!en->alive || !str_starts(en->name, prefix))
+		return false;
+	plan_rename(p, en, str_from(en->name, prefix.len), by);
+	return true;
+}
+
+void
+plan_strip_prefix(struct plan *p, const char *prefix)
+{
+	const size_t first = p->nrules;
+	struct plan_rule *rule = plan_rule_new(p, str_c(prefix), "--strip-prefix %s", prefix);
+
+	for (size_t i = 0; prefix[0] != '\0' && i < p->nentries; i++) {
+		if (strip(p, &p->entries[i], str_c(prefix), rule->text) && !p->entries[i].module) {
+			rule->matched++;
+			rule->touched++;
+		}
 	}
-	for (size_t i = 0; i < p->nentries; i++)
-		if (p->entries[i].alive)
-			strip_entry(p, &p->entries[i], list, count);
 	plan_find_nearest(p, first);
-	free(list);
 }
 
 void
 plan_strip_module_once(struct plan *p)
 {
-	static const struct str module = STR_LIT("module.");
-
 	for (size_t i = 0; i < p->nentries; i++)
-		if (p->entries[i].alive && str_starts(p->entries[i].name, module))
-			plan_rename(p, &p->entries[i], str_from(p->entries[i].name, module.len), "module. taken off");
+		(void)strip(p, &p->entries[i], module_prefix, "module. taken off");
 }
 
 void

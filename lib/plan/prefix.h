@@ -1,17 +1,27 @@
 /*
- * prefix: names with something taken off, or put, in front. Each edit applies to the entries that are alive when it
- * begins, and to the modules of _metadata with them.
+ * prefix: names with something taken off, or put, in front; and the names of wrapping modules, anywhere. Each edit applies
+ * to the entries that are alive when it begins, and to the modules of _metadata with them.
  */
 #ifndef LNN_PLAN_PREFIX_H
 #define LNN_PLAN_PREFIX_H
 
 #include "plan/plan.h"
 
+/* The names that one input has beside those in the plan: the other shards of its set. */
+struct prefix_context {
+	const struct str *names;
+	size_t n;
+};
+
 /*
- * Takes leading prefixes off every name, as often as they stand there. wrappers: also module. and _orig_mod. ; those
- * of the n given ones are rules.
+ * Takes off what wrapping modules put into names: the components _orig_mod., _fsdp_wrapped_module.,
+ * _checkpoint_wrapped_module. and _forward_module. wherever they stand, and leading module. as often as the names of
+ * all tensors of an input have it. Where only some have it, it is left, with a warning. rest may be NULL.
  */
-void plan_strip_prefixes(struct plan *p, const char *const *prefixes, size_t n, bool wrappers);
+void plan_unwrap(struct plan *p, const struct prefix_context *rest);
+
+/* Takes prefix off every name that begins with it, once: --strip-prefix, a rule. */
+void plan_strip_prefix(struct plan *p, const char *prefix);
 
 /* Takes a leading module. off, once: what linnaeus's loader does. */
 void plan_strip_module_once(struct plan *p);

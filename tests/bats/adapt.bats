@@ -47,6 +47,27 @@ known() {
 	expect_out '\e'
 }
 
+@test 'step 2: wrappers go where they are a component, module. where every tensor has it; --keep-wrappers' {
+	safetensors in.st module._orig_mod.a module.b._fsdp_wrapped_module.c._checkpoint_wrapped_module.d module._forward_module.e
+	adapt in.st
+	expect_out $'a\nb.c.d\ne'
+	adapt --keep-wrappers in.st
+	expect_out $'module._orig_mod.a\nmodule.b._fsdp_wrapped_module.c._checkpoint_wrapped_module.d\nmodule._forward_module.e'
+	safetensors swa.st module.weight module.bias n_averaged
+	try lnn-ckpt-adapt --to safetensors swa.st -o out.st
+	expect_status 0
+	expect_err_has 'module. is left at the beginning of names, as n_averaged'
+	diff <(lnn-ckpt-inspect --format names out.st) <(lnn-ckpt-inspect --format names swa.st)
+}
+
+@test 'step 2: --strip-prefix takes off one, each further one one more' {
+	safetensors in.st model.model.x model.y z
+	adapt --strip-prefix model. in.st
+	expect_out $'model.x\ny\nz'
+	adapt --strip-prefix model. --strip-prefix model. in.st
+	expect_out $'x\ny\nz'
+}
+
 @test 'step 2: module. and _orig_mod. go as often as they stand there; --strip-prefix others' {
 	adapt --strip-prefix layers. "$fixtures/prefixed.pth"
 	expect_out $'w\n0.weight\n0.running_mean'

@@ -268,6 +268,25 @@ floats() {
 	expect_refusal 2 lnn-ckpt-adapt '-o DIR/'
 }
 
+@test 'the suffix of -o says the format; --to against it, and formats that are not written, are refused' {
+	lnn-ckpt-adapt -q "$fixtures/tiny.pth" -o a.safetensors
+	lnn-ckpt-adapt -q --to safetensors "$fixtures/tiny.pth" -o plain
+	cmp a.safetensors plain
+	lnn-ckpt-adapt -q a.safetensors -o b.ckpt
+	[ "$(head -c 2 b.ckpt)" = PK ]
+	lnn-interp-bias -q --img-size 384 "$fixtures/demo.pth" -o c.safetensors
+	[ "$(head -c 2 c.safetensors)" != PK ]
+	lnn-ckpt-adapt -q a.safetensors -o d.other
+	cmp a.safetensors d.other
+	try lnn-ckpt-adapt --to torch "$fixtures/tiny.pth" -o x.safetensors
+	expect_refusal 2 lnn-ckpt-adapt '--to torch: -o x.safetensors has the suffix of safetensors'
+	try lnn-interp-bias --to safetensors --img-size 384 "$fixtures/demo.pth" -o x.pth
+	expect_refusal 2 lnn-interp-bias '--to safetensors: -o x.pth has the suffix of torch'
+	try lnn-ckpt-adapt "$fixtures/tiny.pth" -o x.npz
+	expect_refusal 2 lnn-ckpt-adapt '-o x.npz: .npz is not written'
+	expect_only a.safetensors b.ckpt c.safetensors d.other plain
+}
+
 @test 'what is said, word for word' {
 	diff "$top/tests/golden/adapt/messages.txt" <("$top/tests/golden/adapt/replay" "$top/tests/golden/adapt/messages.txt") ||
 		fail 'messages.txt differs'

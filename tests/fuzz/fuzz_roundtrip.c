@@ -154,7 +154,7 @@ edit(struct plan *p, const uint8_t *script, const struct statedict *sd, bool in_
 		return tables.img_size > 0 ? plan_tables(p, &tables, e) : 0;
 	}
 	if (script[0] & 1)
-		plan_strip_prefixes(p, NULL, 0, true);
+		plan_unwrap(p, NULL);
 	if (script[1] < 128)
 		rc = plan_drop_patterns(p, &drop, 1, e);
 	for (size_t i = 0; script[3] >= 2 && i < sd->n && i < NAMES_MAX; i++)

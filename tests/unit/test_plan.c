@@ -132,22 +132,31 @@ test_component_patterns(void)
 static void
 test_prefixes(void)
 {
-	static const char *const names[] = { "module._orig_mod.a", "_orig_mod.module.module.b", "net.module.c", "modular.d" };
-	static const char *const strip[] = { "net.", "nowhere." };
+	static const char *const names[] = { "module._orig_mod.a", "_orig_mod.module.module.net.b", "module.net._orig_mod.net.c",
+					     "module.modular.not_orig_mod.d" };
+	static const struct str other[] = { STR_LIT("module._orig_mod.e"), STR_LIT("f") };
+	static const struct prefix_context rest = { other, 2 };
 	static const unsigned sizes[] = { 1, 1, 1, 1 };
 	struct fixture f = { .said = BUF_INIT };
 	struct diag diag = { hear, &f.said };
 	struct buf b = BUF_INIT;
 
 	open_names(&f, &diag, names, sizes, 4);
-	plan_strip_prefixes(&f.plan, strip, 2, true);
-	is_str(alive(&f, &b), "a b c modular.d ", "prefixes go in any order, as often as they stand there");
+	plan_unwrap(&f.plan, &rest);
+	is_str(alive(&f, &b), "module.a module.module.net.b module.net.net.c module.modular.not_orig_mod.d ",
+	       "wrappers go wherever they are a component, module. only where all names have it");
+	ok(strstr(f.said.p, "module. is left at the beginning of names, as f has not so many of it") != NULL);
+	plan_unwrap(&f.plan, NULL);
+	is_str(alive(&f, &b), "a module.net.b net.net.c modular.not_orig_mod.d ", "module. as often as all names have it");
+	plan_strip_prefix(&f.plan, "net.");
+	is_str(alive(&f, &b), "a module.net.b net.c modular.not_orig_mod.d ", "--strip-prefix takes off one");
+	plan_strip_prefix(&f.plan, "nowhere.");
 	is_uint(plan_unused(&f.plan), 1, "one of those asked for was nowhere");
 	ok(strstr(f.said.p, "--strip-prefix nowhere.: matched nothing") != NULL);
 	plan_add_prefix(&f.plan, str_c("module."), "--ddp");
-	is_str(alive(&f, &b), "module.a module.b module.c module.modular.d ", "--ddp");
+	is_str(alive(&f, &b), "module.a module.module.net.b module.net.c module.modular.not_orig_mod.d ", "--ddp");
 	plan_strip_module_once(&f.plan);
-	is_str(alive(&f, &b), "a b c modular.d ", "module. once");
+	is_str(alive(&f, &b), "a module.net.b net.c modular.not_orig_mod.d ", "module. once");
 	buf_release(&b);
 	close_names(&f);
 }
