@@ -55,6 +55,8 @@ struct adapt {
 	size_t ninputs;
 	struct plan plan;
 	struct load_check load;
+	bool nothing_fits; /* tensors are left, and the model takes none of them */
+	const char *hint;  /* an option that would change that; NULL: none is known */
 };
 
 int adapt_run(const struct adapt_options *o, const struct operands *operands, struct err *e);

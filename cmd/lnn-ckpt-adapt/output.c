@@ -7,6 +7,7 @@
 #include "base/xalloc.h"
 #include "common/file.h"
 #include "common/tool.h"
+#include "plan/hint.h"
 #include "plan/report.h"
 #include "plan/unused.h"
 #include "shard_jobs.h"
@@ -19,13 +20,28 @@ is_strict(const struct adapt *a)
 
 /* ---- step 9 */
 
+static bool
+has_tensors(const struct plan *p)
+{
+	for (size_t i = 0; i < p->nentries; i++)
+		if (p->entries[i].alive && !p->entries[i].module && plan_source(p, &p->entries[i])->kind != SD_OTHER)
+			return true;
+	return false;
+}
+
 void
 adapt_check(struct adapt *a)
 {
+	struct buf hint = BUF_INIT;
+
 	/* A shard drops its own tensors of other shapes. The rest needs the names of all shards: --write-index. */
 	if (a->job != NULL && !a->o->drop_mismatched)
 		return;
 	load_check(&a->load, &a->plan, &a->model, a->o->drop_mismatched);
+	a->nothing_fits = a->load.done && a->load.matched == 0 && !a->o->compat && a->job == NULL && has_tensors(&a->plan);
+	if (a->nothing_fits && plan_hint(&a->plan, &a->model, &hint))
+		a->hint = arena_cstr(&a->arena, hint.p);
+	buf_release(&hint);
 }
 
 static void
@@ -47,7 +63,7 @@ refused(const struct adapt *a)
 {
 	const struct load_check *c = &a->load;
 
-	return c->nmismatched > 0 || (is_strict(a) && c->nmissing + c->nunexpected > 0);
+	return a->nothing_fits || c->nmismatched > 0 || (is_strict(a) && c->nmissing + c->nunexpected > 0);
 }
 
 void
@@ -71,6 +87,9 @@ refuse(const struct adapt *a, struct err *e)
 {
 	const struct load_check *c = &a->load;
 
+	if (a->nothing_fits && (a->hint != NULL || c->nmismatched == 0))
+		return err_set(e, ERR_ANSWER, "nothing fits the model%s%s (%zu missing, %zu unexpected; --verbose lists all)",
+			       a->hint == NULL ? "" : ": ", a->hint == NULL ? "" : a->hint, c->nmissing, c->nunexpected);
 	if (c->nmismatched > 0)
 		return err_set(e, ERR_ANSWER,
 			       "the model would refuse it: size mismatch for %.*s%s (--drop-mismatched leaves such "

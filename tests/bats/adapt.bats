@@ -232,6 +232,35 @@ stage_4.1.attn.relative_position_bias_table\tfloat32\t[530,8]' options
 	expect_out $'w\n0.weight\n0.running_mean'
 }
 
+@test 'step 9: nothing fits: status 1 and what would mend it, tried before it is told' {
+	local n
+	for n in a.x a.y b.z; do printf '  - {name: %s, shape: [1]}\n' $n; done >list
+	{ echo 'state_dict:'; cat list; } >m.yaml
+	safetensors pre.st net.a.x net.a.y net.b.z net.other
+	try lnn-ckpt-adapt -m m.yaml pre.st -o out.st
+	expect_status 1
+	expect_err_has 'nothing fits the model: --strip-prefix=net. (3 of 4 would fit)'
+	[ ! -e out.st ]
+	lnn-ckpt-adapt -q -m m.yaml --strip-prefix=net. pre.st -o out.st
+	safetensors mid.st a.net.x a.net.y b.net.z
+	try lnn-ckpt-adapt -m m.yaml mid.st
+	expect_status 1
+	expect_err_has "nothing fits the model: --rename='s/\\bnet\\.//' (3 of 3 would fit)"
+	[ "$(lnn-ckpt-adapt -q -n -m m.yaml --rename='s/\bnet\.//' mid.st | cut -f1)" = $'a.x\na.y\nb.z' ]
+	{ echo 'state_dict:'; sed 's/name: /name: net./' list; } >deep.yaml
+	safetensors flat.st a.x a.y b.z
+	try lnn-ckpt-adapt -m deep.yaml flat.st
+	expect_status 1
+	expect_err_has "nothing fits the model: --rename='s/^/net./' (3 of 3 would fit)"
+	safetensors none.st q r
+	try lnn-ckpt-adapt --report r.json -m m.yaml none.st
+	expect_status 1
+	expect_err_has 'nothing fits the model (3 missing, 2 unexpected'
+	grep -q unexpected_keys r.json
+	try lnn-ckpt-adapt --compat=linnaeus -m m.yaml none.st -o compat.st
+	expect_status 0
+}
+
 @test 'step 9: missing and unexpected names matter when strict, another shape always' {
 	fc_model '2, 4' >fits.yaml
 	fc_model '3, 4' >other.yaml

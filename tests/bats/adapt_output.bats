@@ -197,7 +197,7 @@ floats() {
 }
 
 @test 'trouble is one line, also where the load check had nothing against it' {
-	try lnn-ckpt-adapt -m "$fixtures/mFormerV1.yaml" --carry nothing "$fixtures/prefixed.pth"
+	try lnn-ckpt-adapt -m "$fixtures/tiny.pth" --carry nothing "$fixtures/tiny.pth"
 	expect_status 2
 	expect_err_has 'no nothing at its root'
 	[ "$(grep -vc 'warning: ' <<<"$stderr")" -eq 1 ] || fail "$stderr"
