@@ -52,7 +52,7 @@ static const struct option_entry entries[] = {
 	OPTION_HEADING("Output:"),
 	OPTION_OUTPUT("FILE", "write to FILE instead of standard output"),
 	{ "to", 0, OPTION_ARG, "FORMAT", "torch or safetensors (default: suffix of -o, input)", OPT_TO },
-	{ "under", 0, OPTION_ARG, "KEY", "where the state dict goes (default: model)", OPT_UNDER },
+	{ "under", 0, OPTION_ARG, "KEY", "where the state dict goes (default: where it was)", OPT_UNDER },
 	{ "root", 0, OPTION_NOARG, NULL, "write the bare state dict", OPT_ROOT },
 	{ "carry", 0, OPTION_ARG, "KEY", "take this entry of the root along", OPT_CARRY },
 	{ "carry-all", 0, OPTION_NOARG, NULL, "take all of them along", OPT_CARRY_ALL },

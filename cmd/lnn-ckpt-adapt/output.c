@@ -132,23 +132,92 @@ check_places(const struct adapt *a, const struct format_writer *w, struct err *e
 	return 0;
 }
 
+/* Is the output for linnaeus, whose loaders all look under model? */
+static bool
+is_for_linnaeus(const struct adapt *a)
+{
+	const char *map = a->map == NULL ? "" : keymap_name(a->map);
+
+	if (a->o->compat || a->has_config || strcmp(map, "metaformer") == 0 ||
+	    strcmp(map, "stitched_convnext_ropevit") == 0)
+		return true;
+	for (size_t i = 0; i < a->o->models.n; i++)
+		if (model_is_builtin(a->o->models.v[i]))
+			return true;
+	return false;
+}
+
+/* The key that path begins with: of dict, the longest there is; else the first component. */
+static struct str
+first_key(const struct vtree *t, uint32_t dict, struct str path)
+{
+	struct str rest = path, first;
+	size_t n = path.len;
+
+	for (; value_kind(t, dict) == VALUE_DICT && n > 0; n--)
+		if ((n == path.len || path.p[n] == '.') && value_get(t, dict, str_n(path.p, n)) != VALUE_ABSENT)
+			return str_n(path.p, n);
+	(void)str_split(&rest, '.', &first);
+	return first;
+}
+
+/* Has s write the state dict where it was found. */
+static void
+write_in_place(struct adapt *a, const struct statedict *sd, struct seal_opts *s)
+{
+	const struct vtree *t = sd->ckpt->tree;
+	struct str *keys = arena_calloc(&a->arena, sd->key.len + 1, sizeof(*keys)), rest = sd->key;
+	uint32_t at = sd->ckpt->root;
+	size_t n = 0;
+
+	while (rest.len > 0) {
+		keys[n] = first_key(t, at, rest);
+		at = value_kind(t, at) == VALUE_DICT ? value_get(t, at, keys[n]) : VALUE_ABSENT;
+		rest = str_from(rest, keys[n].len < rest.len ? keys[n].len + 1 : rest.len);
+		n++;
+	}
+	s->shape = n == 0 ? SEAL_BARE : SEAL_UNDER;
+	s->under = n == 0 ? str_c("") : keys[0];
+	s->below = keys + 1;
+	s->nbelow = n == 0 ? 0 : n - 1;
+}
+
+/* Where the state dict goes (lnn-ckpt-adapt(1), step 10). */
+static void
+choose_place(struct adapt *a, struct seal_opts *s)
+{
+	const struct adapt_options *o = a->o;
+	const bool carries = o->carry.n > 0 || o->carry_all;
+	const struct statedict *first = &a->inputs[0].sd;
+	bool same = true;
+
+	for (size_t i = 1; i < a->ninputs; i++)
+		same = same && str_eq(a->inputs[i].sd.key, first->key);
+	s->shape = SEAL_BARE;
+	if (o->root || (!carries && o->under == NULL &&
+			(a->job != NULL || ckpt_out_is_folder(o->common.output, o->max_shard_size))))
+		return;
+	if (o->under == NULL && !is_for_linnaeus(a) && same)
+		write_in_place(a, first, s);
+	/* A root that is the state dict has nothing to carry, which sealing says. */
+	if (s->shape == SEAL_BARE && (o->under != NULL || is_for_linnaeus(a) || o->carry.n > 0 || (carries && !same))) {
+		s->shape = SEAL_UNDER;
+		s->under = str_c(o->under == NULL ? "model" : o->under);
+	}
+}
+
 static int
 seal_options(struct adapt *a, struct seal_opts *s, struct err *e)
 {
 	const struct adapt_options *o = a->o;
-	const bool carries = o->carry.n > 0 || o->carry_all;
 	struct str *carry = arena_calloc(&a->arena, o->carry.n + 1, sizeof(*carry));
-	bool bare = o->root;
 
 	*s = (struct seal_opts){ .writer = ckpt_out_writer(o->to, o->common.output, &a->inputs[0], e) };
 	if (s->writer == NULL || check_places(a, s->writer, e) != 0)
 		return -1;
 	for (size_t i = 0; i < o->carry.n; i++)
 		carry[i] = str_c(o->carry.v[i]);
-	if (a->job != NULL || ckpt_out_is_folder(o->common.output, o->max_shard_size))
-		bare = bare || (o->under == NULL && !carries);
-	s->shape = bare ? SEAL_BARE : SEAL_UNDER;
-	s->under = str_c(o->under == NULL ? "model" : o->under);
+	choose_place(a, s);
 	s->carry = carry;
 	s->ncarry = o->carry.n;
 	s->carry_all = o->carry_all;
@@ -172,21 +241,98 @@ list_actions(const struct adapt *a)
 	bias_report(&a->plan);
 }
 
+/* How many tensors something was done to: "303 cast to bfloat16". */
+struct change {
+	const char *what;
+	size_t n;
+	enum dtype to; /* the dtype of all of them; DTYPE_UNKNOWN if they differ */
+};
+
+enum { CHANGES_MAX = 8 };
+
+static void
+count_change(struct change *list, const char *what, enum dtype to)
+{
+	size_t i = 0;
+
+	while (i + 1 < CHANGES_MAX && list[i].n > 0 && strcmp(list[i].what, what) != 0)
+		i++;
+	list[i].to = list[i].n == 0 || list[i].to == to ? to : DTYPE_UNKNOWN;
+	list[i].what = what;
+	list[i].n++;
+}
+
+/* What was done to a tensor that is kept, beside its name. A tensor of another shape is not kept, but made. */
+static void
+count_changes(struct change *list, const struct plan *p, const struct plan_entry *en)
+{
+	const struct tensor *t = plan_tensor(p, en);
+	uint64_t shape[TENSOR_NDIM_MAX];
+	enum dtype dtype;
+	unsigned ndim;
+
+	plan_shape(p, en, &dtype, shape, &ndim);
+	if (!shape_eq(shape, ndim, t->shape, t->ndim))
+		return;
+	if (!str_eq(en->name, plan_source(p, en)->name))
+		count_change(list, "renamed", DTYPE_UNKNOWN);
+	for (const struct plan_act *act = p->origins[en->origin].acts; act != NULL; act = act->next)
+		if (act->action == PLAN_MADE)
+			count_change(list, plan_act_name(act), dtype);
+}
+
+/* " (9 renamed, 303 cast to bfloat16)", or nothing. */
+static void
+put_changes(struct buf *b, const struct plan *p)
+{
+	struct change list[CHANGES_MAX] = { { NULL, 0, DTYPE_UNKNOWN } };
+
+	for (size_t i = 0; i < p->nentries; i++)
+		if (p->entries[i].alive && !p->entries[i].module && plan_tensor(p, &p->entries[i]) != NULL)
+			count_changes(list, p, &p->entries[i]);
+	for (size_t i = 0; i < CHANGES_MAX && list[i].n > 0; i++) {
+		buf_addf(b, "%s%zu %s", i == 0 ? " (" : ", ", list[i].n, list[i].what);
+		if (list[i].to != DTYPE_UNKNOWN && strcmp(list[i].what, "cast") == 0)
+			buf_addf(b, " to %s", dtype_name(list[i].to));
+	}
+	if (list[0].n > 0)
+		buf_addc(b, ')');
+}
+
+/* Where the output is, its format, and the place of the state dict: "out.pth (torch, under 'model')". */
+static void
+put_place(struct buf *b, const struct ckpt_out *out)
+{
+	const struct seal_opts *s = &out->seal;
+
+	buf_addf(b, "%s (%s", out->name != NULL ? out->name : out->path, s->writer->name);
+	if (s->writer->pickles && s->shape == SEAL_UNDER) {
+		buf_addf(b, ", under '%.*s", STR_ARG(s->under));
+		for (size_t i = 0; i < s->nbelow; i++)
+			buf_addf(b, ".%.*s", STR_ARG(s->below[i]));
+		buf_addc(b, '\'');
+	}
+	buf_addc(b, ')');
+}
+
 static void
 say_summary(struct adapt *a, const struct ckpt_out *out)
 {
-	const struct seal_opts *s = &out->seal;
-	bool under = s->writer->pickles && s->shape == SEAL_UNDER && !a->o->dry_run;
+	struct buf changes = BUF_INIT, place = BUF_INIT;
 	struct report_counts n;
 
 	plan_count(&a->plan, &n);
 	if (a->o->common.verbose)
 		list_actions(a);
-	tool_summary("%zu kept, %zu dropped, %zu resampled -> %s%s%.*s%s", n.kept, n.dropped, n.made,
-		     out->name != NULL ? out->name
-		     : a->o->dry_run   ? "nothing (dry run)"
-				       : out->path,
-		     under ? " under '" : "", under ? (int)s->under.len : 0, s->under.p, under ? "'" : "");
+	buf_adds(&changes, "");
+	put_changes(&changes, &a->plan);
+	if (a->o->dry_run)
+		buf_adds(&place, "nothing (dry run)");
+	else
+		put_place(&place, out);
+	tool_summary("%zu kept%s, %zu dropped, %zu resampled -> %s", n.kept, changes.p, n.dropped, n.made, place.p);
+	buf_release(&changes);
+	buf_release(&place);
 }
 
 static int

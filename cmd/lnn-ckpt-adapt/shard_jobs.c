@@ -96,12 +96,17 @@ static int
 run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, uint64_t n, struct err *e)
 {
 	struct strmap elsewhere = STRMAP_INIT;
-	struct shard_job job = { .dir = o->common.output, .total = x->nfiles, .elsewhere = &elsewhere,
+	struct buf dir = BUF_INIT;
+	struct shard_job job = { .total = x->nfiles, .elsewhere = &elsewhere,
 				 .set = { x->names, x->n } };
 	char *path;
 	int rc = 0;
 
 	name_elsewhere(x, &elsewhere);
+	buf_adds(&dir, o->common.output);
+	while (dir.len > 1 && dir.p[dir.len - 1] == '/')
+		dir.p[--dir.len] = '\0';
+	job.dir = dir.p;
 	for (uint32_t i = 0; rc == 0 && i < x->nfiles; i++) {
 		if (i % n != k - 1)
 			continue;
@@ -110,6 +115,7 @@ run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, 
 		rc = run_job(o, &job, path, e);
 		free(path);
 	}
+	buf_release(&dir);
 	strmap_release(&elsewhere);
 	return rc;
 }

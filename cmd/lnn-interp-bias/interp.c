@@ -86,7 +86,7 @@ write_out(struct interp *w, const struct interp_options *o, struct err *e)
 				.ninputs = 1, .what = "resizing", .dry_run = o->dry_run, .rehearse = o->show };
 	int rc;
 
-	so.writer = ckpt_out_writer(o->to, path, &w->in, e);
+	so.writer = ckpt_out_writer(o->to, o->common.output, &w->in, e);
 	if (so.writer == NULL)
 		return -1;
 	rc = ckpt_out_seal(&out, &w->plan, &so, e);

@@ -359,20 +359,24 @@ carry_entry(struct seal *l, uint32_t root, uint32_t key, uint32_t val, struct st
 	const struct vtree *src = sd->ckpt->tree;
 	struct vtree *t = l->s->tree;
 	const bool text = value_is_text(src, key);
-	uint32_t copied, i;
+	uint32_t copied, i, there = VALUE_ABSENT;
 	struct str rest;
 
 	if (val == sd->place && (!text || str_eq(path, value_text(src, key))))
 		return 0;
 	if (text && value_kind(src, val) == VALUE_DICT && leads_on(path, value_text(src, key), &rest)) {
-		copied = value_ordered(src, val) ? value_new_ordered(t) : value_new_seq(t, VALUE_DICT);
+		/* The state dict may have been put below it. */
+		there = value_get(t, root, value_text(src, key));
+		copied = there != VALUE_ABSENT     ? there :
+			 value_ordered(src, val) ? value_new_ordered(t) :
+						   value_new_seq(t, VALUE_DICT);
 		for (i = 0; i < value_len(src, val); i++)
 			if (carry_entry(l, copied, value_key(src, val, i), value_val(src, val, i), rest, e) != 0)
 				return -1;
 	} else {
 		copied = value_copy(&l->copiers[0], val, e);
 	}
-	if (copied == VALUE_ABSENT)
+	if (copied == VALUE_ABSENT || there != VALUE_ABSENT)
 		return e->code == ERR_NONE ? 0 : -1;
 	key = text ? value_new_text(t, VALUE_STR, value_text(src, key)) : value_copy(&l->copiers[0], key, e);
 	if (key == VALUE_ABSENT)
@@ -398,7 +402,8 @@ carry(struct seal *l, uint32_t root, struct err *e)
 		text = value_is_text(src, key); /* what is not can only be meant by --carry-all */
 		if (text ? !is_carried(l, value_text(src, key), asked) : !o->carry_all)
 			continue;
-		if (text && str_eq(value_text(src, key), o->under) && value_val(src, from, i) != sd->place)
+		if (text && o->nbelow == 0 && str_eq(value_text(src, key), o->under) &&
+		    value_val(src, from, i) != sd->place)
 			rc = err_set(e, ERR_USAGE,
 				     "%s: cannot carry %.*s: the state dict is written there; name another place with "
 				     "--under",
@@ -425,6 +430,10 @@ build_tree(struct seal *l, struct err *e)
 	l->s->m.root = dict;
 	if (l->o.shape != SEAL_UNDER)
 		return 0;
+	for (size_t i = l->o.nbelow; i-- > 0; dict = root) {
+		root = value_new_seq(t, VALUE_DICT);
+		value_set(t, root, value_new_text(t, VALUE_STR, l->o.below[i]), dict);
+	}
 	root = value_new_seq(t, VALUE_DICT);
 	value_set(t, root, value_new_text(t, VALUE_STR, l->o.under), dict);
 	l->s->m.root = root;

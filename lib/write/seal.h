@@ -30,6 +30,8 @@ struct seal_opts {
 	const struct format_writer *writer;
 	enum seal_shape shape;
 	struct str under;
+	const struct str *below; /* SEAL_UNDER: keys below that one, down to the state dict */
+	size_t nbelow;
 	const struct str *carry; /* root entries of the first input that are taken along (SEAL_UNDER) */
 	size_t ncarry;
 	bool carry_all;

@@ -332,19 +332,28 @@ stage_4.1.attn.relative_position_bias_table\tfloat32\t[530,8]' options
 	expect_err_has 'load check: 30 fit, 1 missing' # complex alone
 }
 
-@test 'step 10: under model, elsewhere, or bare' {
+@test 'step 10: where it was found; under model for linnaeus; elsewhere, or bare' {
 	lnn-ckpt-adapt -q "$fixtures/prefixed.pth" -o a.pth
 	lnn-ckpt-adapt -q --under net "$fixtures/prefixed.pth" -o b.pth
 	lnn-ckpt-adapt -q --root "$fixtures/prefixed.pth" -o c.pth
-	[ "$(lnn-ckpt-inspect -k model a.pth)" = "$(lnn-ckpt-inspect c.pth)" ]
+	[ "$(lnn-ckpt-inspect -k state_dict a.pth)" = "$(lnn-ckpt-inspect -k '' c.pth)" ]
+	lnn-ckpt-adapt -q c.pth -o bare.pth
+	cmp c.pth bare.pth
+	lnn-ckpt-adapt -q --compat=linnaeus "$fixtures/prefixed.pth" -o d.pth
+	lnn-ckpt-adapt -q -s metaformer "$fixtures/prefixed.pth" -o e.pth
+	echo "MODEL: {PRETRAINED: $fixtures/prefixed.pth}" >c.yaml
+	lnn-ckpt-adapt -q -c c.yaml -o f.pth
+	for n in d e f; do
+		[ "$(lnn-ckpt-inspect -k model $n.pth | wc -l)" -eq 3 ]
+	done
 	[ "$(lnn-ckpt-inspect -k net b.pth)" = "$(lnn-ckpt-inspect -k '' c.pth)" ]
 	try lnn-ckpt-inspect -k model b.pth
 	expect_status 2
 	diff <(records a.pth) <(known prefixed.pth module._orig_mod.w module._orig_mod.layers.0.weight module._orig_mod.layers.0.running_mean)
 	try lnn-ckpt-adapt "$fixtures/prefixed.pth" -o a.pth
-	expect_err_has "lnn-ckpt-adapt: 3 kept, 0 dropped, 0 resampled -> a.pth under 'model'"
+	expect_err_has "lnn-ckpt-adapt: 3 kept (3 renamed), 0 dropped, 0 resampled -> a.pth (torch, under 'state_dict')"
 	try lnn-ckpt-adapt --root "$fixtures/prefixed.pth" -o a.pth
-	[[ $stderr == *'3 kept, 0 dropped, 0 resampled -> a.pth' ]] || fail "$stderr"
+	[[ $stderr == *'3 kept (3 renamed), 0 dropped, 0 resampled -> a.pth (torch)' ]] || fail "$stderr"
 	try lnn-ckpt-adapt -q "$fixtures/prefixed.pth" -o a.pth
 	expect_no_err
 }
@@ -371,12 +380,17 @@ nested() {
 	command -v zip >/dev/null || skip 'no zip'
 	nested in.pth
 	lnn-ckpt-adapt -q -k a.b.c --carry-all in.pth -o out.pth
+	[ "$(lnn-ckpt-inspect --format names -k '' out.pth)" = a.b.c.w ]
+	[ "$(lnn-ckpt-inspect --get a.b.x out.pth) $(lnn-ckpt-inspect --get a.y out.pth) $(lnn-ckpt-inspect --get z out.pth)" = '1 2 3' ]
+	lnn-ckpt-adapt -q -k a.b.c in.pth -o alone.pth
+	[ "$(lnn-ckpt-inspect --format names -k a.b.c alone.pth)" = w ]
+	lnn-ckpt-adapt -q -k a.b.c --under model --carry-all in.pth -o out.pth
 	[ "$(lnn-ckpt-inspect --format names -k '' out.pth)" = model.w ]
 	try lnn-ckpt-inspect --rest out.pth
 	expect_status 0
 	output=${output//[[:space:]]/}
 	expect_out_has '["a",{"b":{"x":1},"y":2}],["z",3],[4,5]'
-	lnn-ckpt-adapt -q -k a.b.c --carry a in.pth -o out.pth
+	lnn-ckpt-adapt -q -k a.b.c --under model --carry a in.pth -o out.pth
 	[ "$(lnn-ckpt-inspect --get a.b.x out.pth)" = 1 ]
 	try lnn-ckpt-inspect --get z out.pth
 	expect_status 1
@@ -446,7 +460,7 @@ nested() {
 	try lnn-ckpt-adapt -n --dtype bfloat16 "$fixtures/prefixed.pth" -o out.pth
 	expect_status 0
 	expect_out $'w\tbfloat16\t[2]\nlayers.0.weight\tbfloat16\t[2,2]\nlayers.0.running_mean\tbfloat16\t[2]'
-	expect_err_has '3 kept, 0 dropped, 0 resampled -> nothing (dry run)'
+	expect_err_has '3 kept (3 renamed, 3 cast to bfloat16), 0 dropped, 0 resampled -> nothing (dry run)'
 	expect_only ''
 	try lnn-ckpt-adapt -n --strict -m mFormerV1 -m "$fixtures/mFormerV1.yaml" "$fixtures/prefixed.pth"
 	expect_status 1

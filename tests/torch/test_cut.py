@@ -129,7 +129,7 @@ def pipeline():
     with t.part("pipeline"):
         tap.shell("""lnn-ckpt-inspect in.pth | lnn-filter -v -e '{TYPE: name, PATTERNS: [head]}' |
             lnn-ckpt-adapt -q --keep-names - in.pth | lnn-interp-bias -q --img-size 96 > out.pth""")
-        got = torch.load(scratch / "out.pth", map_location="cpu")["model"]
+        got = torch.load(scratch / "out.pth", map_location="cpu")["state_dict"]
         t.eq(list(got), [k for k in state if k != "head.weight"], "a pipeline: names")
         t.ok(tap.same(got["stem.weight"], state["stem.weight"]) and tap.same(got["norm.bias"], state["norm.bias"]), "what passes through")
         table = state["stage_3.attn.relative_position_bias_table"].double().t().reshape(1, 2, 7, 7)
