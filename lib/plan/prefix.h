@@ -16,7 +16,7 @@ struct prefix_context {
 /*
  * Takes off what wrapping modules put into names: the components _orig_mod., _fsdp_wrapped_module.,
  * _checkpoint_wrapped_module. and _forward_module. wherever they stand, and leading module. as often as the names of
- * all tensors of an input have it. Where only some have it, it is left, with a warning. rest may be NULL.
+ * all tensors of an input have it. Where only some have it, it is left, with a notice. rest may be NULL.
  */
 void plan_unwrap(struct plan *p, const struct prefix_context *rest);
 

@@ -29,7 +29,7 @@ hear(void *arg, enum diag_level level, const char *msg)
 {
 	struct buf *b = arg;
 
-	if (level == DIAG_WARNING)
+	if (level != DIAG_VERBOSE)
 		buf_addf(b, "%s\n", msg);
 }
 
