@@ -16,7 +16,7 @@
 #include "plan/loadcheck.h"
 
 /* --strict and the like: the option, else the description. */
-enum choice { CHOICE_NONE, CHOICE_YES, CHOICE_NO };
+enum override { OVERRIDE_NONE, OVERRIDE_YES, OVERRIDE_NO };
 
 enum name_edit { NAMES_DROP, NAMES_KEEP, NAMES_RENAME };
 
@@ -34,7 +34,7 @@ struct adapt_options {
 	struct name_option *names; /* in the order given */
 	size_t nnames, cap_names;
 	struct bias_options bias;
-	enum choice interpolate, strict;
+	enum override interpolate, strict;
 	bool ddp, root, carry_all, compact, dry_run, fail_unused, drop_mismatched, ignore_missing, allow_empty, compat;
 	bool keep_wrappers;
 };

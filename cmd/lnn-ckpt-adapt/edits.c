@@ -172,8 +172,8 @@ adapt_edit_names(struct adapt *a, struct err *e)
 static bool
 wants_tables(const struct adapt *a)
 {
-	if (a->o->interpolate != CHOICE_NONE)
-		return a->o->interpolate == CHOICE_YES;
+	if (a->o->interpolate != OVERRIDE_NONE)
+		return a->o->interpolate == OVERRIDE_YES;
 	if (a->o->compat && (a->map == NULL || !keymap_interpolates(a->map)))
 		return false;
 	return a->model.handling.interpolate_rel_pos_bias > 0;
@@ -205,14 +205,14 @@ adapt_resize_tables(struct adapt *a, struct err *e)
 	if (bias_settle(&a->o->bias, &t, e) != 0 || image_size(a, &t, e) != 0)
 		return -1;
 	if (!wants_tables(a)) {
-		if (a->o->interpolate == CHOICE_NONE && (a->o->bias.img_size != 0 || a->o->bias.has_grid))
+		if (a->o->interpolate == OVERRIDE_NONE && (a->o->bias.img_size != 0 || a->o->bias.has_grid))
 			tool_warn("%s: nothing asks for interpolation (--interpolate, or the description): tables are "
 				  "copied as they are",
 				  a->o->bias.has_grid ? "--grid" : "--img-size");
 		return 0;
 	}
 	if (t.grid == NULL && t.img_size == 0 && !a->model.has_state_dict) {
-		if (a->o->interpolate == CHOICE_YES)
+		if (a->o->interpolate == OVERRIDE_YES)
 			return err_set(
 				e, ERR_USAGE,
 				"--interpolate: the new size is missing: --img-size N, --grid HxW, or -m with shapes");
@@ -226,7 +226,7 @@ adapt_resize_tables(struct adapt *a, struct err *e)
 	found = plan_tables(&a->plan, &t, e);
 	if (found < 0)
 		return -1;
-	if (found == 0 && a->o->interpolate == CHOICE_YES)
+	if (found == 0 && a->o->interpolate == OVERRIDE_YES)
 		tool_warn("%s: --interpolate: no relative position bias table found", a->inputs[0].ckpt->file);
 	for (size_t i = 0; i < a->ninputs; i++)
 		if (source_is_stream(a->inputs[i].src))

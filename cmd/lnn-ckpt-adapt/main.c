@@ -87,10 +87,10 @@ static int
 apply_flag(struct adapt_options *o, int id)
 {
 	switch (id) {
-	case OPT_INTERPOLATE: o->interpolate = CHOICE_YES; break;
-	case OPT_NO_INTERPOLATE: o->interpolate = CHOICE_NO; break;
-	case OPT_STRICT: o->strict = CHOICE_YES; break;
-	case OPT_NO_STRICT: o->strict = CHOICE_NO; break;
+	case OPT_INTERPOLATE: o->interpolate = OVERRIDE_YES; break;
+	case OPT_NO_INTERPOLATE: o->interpolate = OVERRIDE_NO; break;
+	case OPT_STRICT: o->strict = OVERRIDE_YES; break;
+	case OPT_NO_STRICT: o->strict = OVERRIDE_NO; break;
 	case OPT_IGNORE_MISSING: o->ignore_missing = true; break;
 	case OPT_ALLOW_EMPTY: o->allow_empty = true; break;
 	case OPT_FAIL_UNUSED: o->fail_unused = true; break;

@@ -15,7 +15,7 @@
 static bool
 is_strict(const struct adapt *a)
 {
-	return a->o->strict != CHOICE_NONE ? a->o->strict == CHOICE_YES : a->model.handling.strict > 0;
+	return a->o->strict != OVERRIDE_NONE ? a->o->strict == OVERRIDE_YES : a->model.handling.strict > 0;
 }
 
 /* ---- step 9 */
@@ -107,7 +107,6 @@ adapt_verdict(struct adapt *a, struct err *e)
 {
 	size_t unused = plan_unused(&a->plan);
 
-	plan_warn_near_misses(&a->plan);
 	if (refused(a))
 		return refuse(a, e);
 	if (unused > 0 && a->o->fail_unused)

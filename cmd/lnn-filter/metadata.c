@@ -8,7 +8,7 @@
 #include "base/xalloc.h"
 #include "model/keys.h"
 
-struct tally {
+struct pattern_tally {
 	const struct model *model;
 	uint64_t *lines;      /* by group */
 	uint64_t **patterns;  /* by group and pattern */
@@ -28,7 +28,7 @@ put_title(struct filter *f, const struct model_group *g)
 static int
 metadata_line(struct filter *f, const struct operand_item *item, struct err *e)
 {
-	const struct tally *t = f->work;
+	const struct pattern_tally *t = f->work;
 
 	(void)e;
 	for (size_t i = 0; i < t->model->ngroups; i++) {
@@ -55,7 +55,7 @@ metadata_line(struct filter *f, const struct operand_item *item, struct err *e)
 
 /* Status 1 if a pattern stands for nothing. */
 static void
-dead_patterns(const struct filter *f, const struct tally *t, int *status)
+dead_patterns(const struct filter *f, const struct pattern_tally *t, int *status)
 {
 	for (size_t i = 0; i < t->model->ngroups; i++) {
 		const struct model_group *g = &t->model->groups[i];
@@ -79,7 +79,7 @@ int
 metadata_run(struct filter *f, const struct operands *operands, int *status, struct err *e)
 {
 	struct arena a = ARENA_INIT;
-	struct tally tally = { 0 };
+	struct pattern_tally tally = { 0 };
 	int rc;
 
 	tally.model = f->has_model ? &f->model : &f->first.model;

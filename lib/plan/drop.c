@@ -153,7 +153,7 @@ plan_drop_patterns(struct plan *p, const struct drop_pattern *patterns, size_t n
 	for (i = 0; rc == 0 && n > 0 && i < p->nentries; i++)
 		if (p->entries[i].alive && !p->entries[i].module)
 			rc = drop_entry(p, &p->entries[i], list, n, e);
-	plan_find_nearest(p, first);
+	plan_find_nearest(p, first, false);
 	for (i = 0; i < ready; i++)
 		pyre_free(list[i].re);
 	free(list);

@@ -1166,7 +1166,7 @@ keymap_apply(struct keymap *k, struct plan *p, const struct keymap_env *env, str
 		if (p->entries[i].alive && apply_one(k, p, i, unmapped, &next, e) != 0)
 			return -1;
 	}
-	plan_find_nearest_input(p, first);
+	plan_find_nearest(p, first, true);
 	if (k->same_shape) {
 		check_shapes(p, env->model);
 		order_as_model(p, env->model);

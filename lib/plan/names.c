@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/buf.h"
 #include "base/xalloc.h"
 #include "tensor/composite.h"
 
@@ -85,14 +86,12 @@ owner_of(const struct plan *p, struct str name, struct str *owner)
 	return entry != NULL;
 }
 
-static int
-part_listed(const struct plan *p, const struct name_list *l, struct str name, struct str owner, struct err *e)
-{
-	if (!l->ignore_missing)
-		return err_set(e, ERR_INPUT, "%s: no tensor %.*s; it is a part of %.*s", l->option, STR_ARG(name), STR_ARG(owner));
-	diag_warn(p->diag, "%s: no tensor %.*s (a part of %.*s)", l->option, STR_ARG(name), STR_ARG(owner));
-	return 0;
-}
+/* Listed names that are not there, or not any more: how many, and the first. */
+struct unmatched {
+	size_t missing, gone;
+	struct str first_missing, first_gone;
+	const char *gone_by; /* what dropped it */
+};
 
 static int
 missing(const struct plan *p, const struct name_list *l, struct str name, struct err *e)
@@ -100,20 +99,14 @@ missing(const struct plan *p, const struct name_list *l, struct str name, struct
 	struct nearest near;
 	struct str owner;
 
-	if (l->elsewhere != NULL && strmap_get(l->elsewhere, name, NULL))
-		return 0;
-	nearest_init(&near, name);
 	if (owner_of(p, name, &owner))
-		return part_listed(p, l, name, owner, e);
+		return err_set(e, ERR_INPUT, "%s: no tensor %.*s; it is a part of %.*s", l->option, STR_ARG(name), STR_ARG(owner));
+	nearest_init(&near, name);
 	for (size_t i = 0; i < p->nentries; i++) {
 		if (!is_named(p, i))
 			continue;
 		nearest_try(&near, input_name(p, i));
 		nearest_try(&near, p->entries[i].name);
-	}
-	if (l->ignore_missing) {
-		diag_warn(p->diag, "%s: no tensor %.*s", l->option, STR_ARG(name));
-		return 0;
 	}
 	if (nearest_found(&near))
 		return err_set(e, ERR_INPUT, "%s: no tensor %.*s; did you mean %.*s?", l->option, STR_ARG(name),
@@ -123,11 +116,44 @@ missing(const struct plan *p, const struct name_list *l, struct str name, struct
 }
 
 static void
-already_gone(const struct plan *p, const struct name_list *l, struct str name, size_t entry)
+put_others(struct buf *b, size_t n)
+{
+	if (n > 1)
+		buf_addf(b, ", and %zu other listed %s", n - 1, n == 2 ? "name" : "names");
+}
+
+/* One warning for each kind, whatever the number of names. */
+static void
+warn_unmatched(const struct plan *p, const struct name_list *l, const struct unmatched *u)
+{
+	struct buf b = BUF_INIT;
+	struct str owner;
+
+	if (u->missing > 0) {
+		buf_addf(&b, "%s: no tensor %.*s", l->option, STR_ARG(u->first_missing));
+		if (owner_of(p, u->first_missing, &owner))
+			buf_addf(&b, " (a part of %.*s)", STR_ARG(owner));
+		put_others(&b, u->missing);
+		diag_warn(p->diag, "%s", b.p);
+		buf_clear(&b);
+	}
+	if (u->gone > 0) {
+		buf_addf(&b, "%s: %.*s was dropped already (%s)", l->option, STR_ARG(u->first_gone), u->gone_by);
+		put_others(&b, u->gone);
+		diag_warn(p->diag, "%s", b.p);
+	}
+	buf_release(&b);
+}
+
+static void
+note_gone(const struct plan *p, struct unmatched *u, struct str name, size_t entry)
 {
 	const struct plan_act *act = p->origins[p->entries[entry].origin].last;
 
-	diag_warn(p->diag, "%s: %.*s was dropped already (%s)", l->option, STR_ARG(name), act == NULL ? "?" : act->by);
+	if (u->gone++ > 0)
+		return;
+	u->first_gone = name;
+	u->gone_by = act == NULL ? "?" : act->by;
 }
 
 static void
@@ -143,6 +169,7 @@ plan_name_list(struct plan *p, const struct name_list *l, struct err *e)
 {
 	struct chains input, present;
 	bool *listed = xcalloc(p->nentries, sizeof(*listed));
+	struct unmatched u = { 0 };
 	size_t i, alive, example = 0;
 	int rc = 0;
 
@@ -151,13 +178,21 @@ plan_name_list(struct plan *p, const struct name_list *l, struct err *e)
 	for (i = 0; rc == 0 && i < l->n; i++) {
 		alive = 0;
 		if (!mark(&input, p, l->names[i], listed, &alive, &example) &&
-		    !mark(&present, p, l->names[i], listed, &alive, &example))
-			rc = missing(p, l, l->names[i], e);
-		else if (alive == 0)
-			already_gone(p, l, l->names[i], example);
+		    !mark(&present, p, l->names[i], listed, &alive, &example)) {
+			if (l->elsewhere != NULL && strmap_get(l->elsewhere, l->names[i], NULL))
+				continue;
+			if (!l->ignore_missing)
+				rc = missing(p, l, l->names[i], e);
+			else if (u.missing++ == 0)
+				u.first_missing = l->names[i];
+		} else if (alive == 0) {
+			note_gone(p, &u, l->names[i], example);
+		}
 	}
-	if (rc == 0)
+	if (rc == 0) {
+		warn_unmatched(p, l, &u);
 		apply(p, l, listed, arena_cstr(&p->arena, l->option));
+	}
 	chains_release(&input);
 	chains_release(&present);
 	free(listed);

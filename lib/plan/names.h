@@ -19,7 +19,8 @@ struct name_list {
 
 /*
  * A listed name means the entries whose input name it is, else whose present (or, if dropped, last) name it is. ERR_INPUT
- * with the nearest name for one that is neither. A name that was dropped already: a warning naming the step.
+ * with the nearest name for one that is neither. Names that were dropped already, and with ignore_missing names that are
+ * nowhere: one warning that counts them.
  */
 int plan_name_list(struct plan *p, const struct name_list *l, struct err *e);
 

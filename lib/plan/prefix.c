@@ -167,7 +167,7 @@ plan_strip_prefix(struct plan *p, const char *prefix)
 			rule->touched++;
 		}
 	}
-	plan_find_nearest(p, first);
+	plan_find_nearest(p, first, false);
 }
 
 void

@@ -85,7 +85,7 @@ plan_rename_regex(struct plan *p, const char *spec, struct err *e)
 			rule->matched++;
 		plan_rename(p, en, buf_str(&name), rule->text);
 	}
-	plan_find_nearest(p, first);
+	plan_find_nearest(p, first, false);
 	buf_release(&name);
 	buf_release(&r.regex);
 	buf_release(&r.replacement);

@@ -92,17 +92,28 @@ find_nearest(const struct plan *p, struct plan_rule *r, bool input)
 }
 
 void
-plan_find_nearest(struct plan *p, size_t first)
+plan_find_nearest(struct plan *p, size_t first, bool input)
 {
 	for (size_t i = first; i < p->nrules; i++)
-		find_nearest(p, p->rules[i], false);
+		find_nearest(p, p->rules[i], input);
 }
 
-void
-plan_find_nearest_input(struct plan *p, size_t first)
+/* One warning that counts the near misses, with an example. */
+static void
+warn_near_misses(const struct plan *p)
 {
-	for (size_t i = first; i < p->nrules; i++)
-		find_nearest(p, p->rules[i], true);
+	const struct plan_near_miss *m = NULL;
+	size_t n = 0;
+
+	for (size_t i = p->nmisses; i-- > 0;) {
+		if (!plan_misses(p, &p->misses[i]))
+			continue;
+		m = &p->misses[i];
+		n++;
+	}
+	if (n > 0)
+		diag_warn(p->diag, "%zu %s a drop pattern but not at a component boundary, and %s kept (%.*s for %s)", n,
+			  n == 1 ? "name contains" : "names contain", n == 1 ? "is" : "are", STR_ARG(m->name), m->pattern);
 }
 
 size_t
@@ -126,22 +137,6 @@ plan_unused(struct plan *p)
 		else
 			diag_warn(p->diag, "%s: matched nothing", r->text);
 	}
+	warn_near_misses(p);
 	return failures;
-}
-
-void
-plan_warn_near_misses(const struct plan *p)
-{
-	const struct plan_near_miss *m = NULL;
-	size_t n = 0;
-
-	for (size_t i = p->nmisses; i-- > 0;) {
-		if (!plan_misses(p, &p->misses[i]))
-			continue;
-		m = &p->misses[i];
-		n++;
-	}
-	if (n > 0)
-		diag_warn(p->diag, "%zu %s a drop pattern but not at a component boundary, and %s kept (%.*s for %s)", n,
-			  n == 1 ? "name contains" : "names contain", n == 1 ? "is" : "are", STR_ARG(m->name), m->pattern);
 }

@@ -7,21 +7,18 @@
 #include "plan/plan.h"
 
 /*
- * Fills the nearest names of rules, from number first on, that matched nothing: for the end of a step, while names are
- * as they were.
+ * Fills the nearest names of rules, from number first on, that matched nothing: for the end of a step. input: among the
+ * names that inputs have, for a step that has changed the present ones.
  */
-void plan_find_nearest(struct plan *p, size_t first);
-
-/* The same among input names, for a step that has changed the names already. */
-void plan_find_nearest_input(struct plan *p, size_t first);
+void plan_find_nearest(struct plan *p, size_t first, bool input);
 
 /* The longest literal text in a regular expression, for the same purpose (a bare dot counts as one); in the plan's arena. */
 struct str plan_regex_literal(struct plan *p, struct str regex);
 
-/* Warns of each rule that matched nothing. Returns how many such rules count for --fail-unused. */
+/*
+ * Warns of each rule that matched nothing, and once of all near misses. Returns how many such rules count for
+ * --fail-unused.
+ */
 size_t plan_unused(struct plan *p);
-
-/* One warning that counts the near misses, with an example. */
-void plan_warn_near_misses(const struct plan *p);
 
 #endif

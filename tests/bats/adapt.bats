@@ -147,6 +147,10 @@ known() {
 	expect_status 0
 	expect_out $'layers.0.weight\nlayers.0.running_mean'
 	expect_err_has 'warning: --drop-names: no tensor layers.0.wieght'
+	try lnn-ckpt-adapt -n --ignore-missing --drop-params w --drop-names <(printf '%s\n' gone1 w gone2 gone3) "$fixtures/prefixed.pth"
+	expect_status 0
+	expect_err_has 'warning: --drop-names: no tensor gone1, and 2 other listed names'
+	[ "$(grep -c 'drop-names' <<<"$stderr")" -eq 2 ] || fail "$stderr"
 }
 
 @test 'step 6: --rename is that of sed, with regular expressions as in Python' {
