@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "common/ckpt_out.h"
 #include "common/heat.h"
 #include "common/models.h"
@@ -66,16 +67,36 @@ edit(struct interp *w, const struct tables_opts *t, struct err *e)
 	return source_is_stream(w->in.src) ? 0 : plan_learn_all(&w->plan, e);
 }
 
+/* Is key of the root the way to the state dict? */
+static bool
+leads_there(const struct statedict *sd, struct str key)
+{
+	return str_starts(sd->key, key) && (sd->key.len == key.len || sd->key.p[key.len] == '.');
+}
+
 /* Safetensors have room for the state dict alone. */
 static void
 warn_of_rest(const struct interp *w, const struct interp_options *o, const struct format_writer *writer)
 {
 	const struct vtree *t = w->in.ckpt->tree;
+	const uint32_t root = w->in.ckpt->root;
+	struct buf keys = BUF_INIT;
 
-	if (t != NULL && !writer->pickles && !o->drop_rest && w->in.sd.place != w->in.ckpt->root)
-		tool_warn("%s: what stands beside the state dict does not fit into safetensors and is left out "
+	if (t == NULL || writer->pickles || o->drop_rest || w->in.sd.place == root || value_kind(t, root) != VALUE_DICT)
+		return;
+	for (size_t i = 0; i < value_len(t, root); i++) {
+		const uint32_t key = value_key(t, root, i);
+
+		if (!value_is_text(t, key))
+			buf_adds(&keys, keys.len > 0 ? ", ..." : "...");
+		else if (!leads_there(&w->in.sd, value_text(t, key)))
+			buf_addf(&keys, "%s%.*s", keys.len > 0 ? ", " : "", STR_ARG(value_text(t, key)));
+	}
+	if (keys.len > 0)
+		tool_warn("%s: what stands beside the state dict does not fit into safetensors and is left out: %s "
 			  "(--drop-rest says so)",
-			  w->in.ckpt->file);
+			  w->in.ckpt->file, keys.p);
+	buf_release(&keys);
 }
 
 static int

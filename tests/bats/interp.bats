@@ -294,7 +294,7 @@ indexed() {
 @test 'safetensors have no room for the rest' {
 	try lnn-interp-bias --grid 4x4 --to safetensors "$fixtures/demo.pth" -o out.st
 	expect_status 0
-	expect_err_has 'what stands beside the state dict does not fit into safetensors and is left out'
+	expect_err_has 'what stands beside the state dict does not fit into safetensors and is left out: optimizer, lr_scheduler'
 	[[ $stderr != *resuming* ]] || fail "$stderr"
 	try lnn-interp-bias -q --drop-rest --grid 4x4 --to safetensors "$fixtures/demo.pth" -o other.st
 	expect_no_err
