@@ -270,6 +270,21 @@ floats() {
 	expect_refusal 2 lnn-ckpt-adapt '-o DIR/'
 }
 
+@test 'sets: module. is taken off shard by shard only if all shards of the set have it' {
+	local rest
+	for rest in module.b b; do
+		mkdir -p set
+		safetensors set/model-00001-of-00002.safetensors module.a
+		safetensors set/model-00002-of-00002.safetensors $rest
+		printf '{"metadata": {"total_size": 8}, "weight_map": {"module.a": "model-00001-of-00002.safetensors", "%s": "%s"}}' \
+			$rest model-00002-of-00002.safetensors >set/model.safetensors.index.json
+		lnn-ckpt-adapt -q --shard 1/1 set/model.safetensors.index.json -o out-$rest/
+		lnn-ckpt-adapt -q --write-index out-$rest
+	done
+	[ "$(lnn-ckpt-inspect --format names out-module.b/model.safetensors.index.json)" = $'a\nb' ]
+	[ "$(lnn-ckpt-inspect --format names out-b/model.safetensors.index.json)" = $'module.a\nb' ]
+}
+
 @test 'the suffix of -o says the format; --to against it, and formats that are not written, are refused' {
 	lnn-ckpt-adapt -q "$fixtures/tiny.pth" -o a.safetensors
 	lnn-ckpt-adapt -q --to safetensors "$fixtures/tiny.pth" -o plain
