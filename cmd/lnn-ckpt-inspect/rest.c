@@ -9,7 +9,7 @@
 #include "base/num.h"
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "pickle/pickle.h"
+#include "pickle/machine.h"
 #include "report.h"
 #include "values.h"
 

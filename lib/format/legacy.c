@@ -10,7 +10,7 @@
 #include "base/cursor.h"
 #include "base/num.h"
 #include "base/xalloc.h"
-#include "pickle/pickle.h"
+#include "pickle/machine.h"
 #include "format/format.h"
 #include "format/rebuild.h"
 
@@ -30,8 +30,13 @@ struct legacy {
 static int
 decode(struct ckpt *c, uint64_t *at, struct vtree **tree, uint32_t *root, struct err *e)
 {
+	struct pickle_place place = { .src = c->src, .off = *at, .limit = UINT64_MAX };
+	int rc;
+
 	*tree = vtree_new();
-	return pickle_decode(*tree, c->src, *at, UINT64_MAX, NULL, root, at, e);
+	rc = pickle_decode(*tree, &place, NULL, root, e);
+	*at = place.end;
+	return rc;
 }
 
 static bool
@@ -179,6 +184,7 @@ read_keys(struct ckpt *c, struct rebuild *r, uint64_t *at, struct err *e)
 static int
 read_object(struct ckpt *c, uint64_t *at, struct err *e)
 {
+	struct pickle_place place = { .src = c->src, .off = *at, .limit = UINT64_MAX };
 	struct pickle_hooks hooks;
 	struct rebuild r;
 	int result;
@@ -186,7 +192,8 @@ read_object(struct ckpt *c, uint64_t *at, struct err *e)
 	c->tree = vtree_new();
 	rebuild_init(&r, c, true);
 	hooks = rebuild_hooks(&r);
-	result = pickle_decode(c->tree, c->src, *at, UINT64_MAX, &hooks, &c->root, at, e);
+	result = pickle_decode(c->tree, &place, &hooks, &c->root, e);
+	*at = place.end;
 	if (result == 0)
 		result = read_keys(c, &r, at, e);
 	rebuild_release(&r);

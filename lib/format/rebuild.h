@@ -1,6 +1,6 @@
 /*
  * rebuild: what torch's pickles say of tensors, made into struct tensor and
- * struct storage while the pickle machine runs (pickle/pickle.h). Shared by the
+ * struct storage while the pickle machine runs (pickle/machine.h). Shared by the
  * zip and the legacy reader. Facts: lib/format/README.md, sections 3 and 4.
  *
  * Calls that make a tensor with data become LEAF_TENSOR, persistent ids of storages LEAF_STORAGE. All that is
@@ -22,7 +22,7 @@
 #define LNN_FORMAT_REBUILD_H
 
 #include "base/strmap.h"
-#include "pickle/pickle.h"
+#include "pickle/machine.h"
 #include "tensor/ckpt.h"
 
 struct rebuild {

@@ -11,9 +11,9 @@
 #include "base/xalloc.h"
 #include "format/format.h"
 #include "io/crc32.h"
-#include "pickle/pickle.h"
-#include "pickle/read.h"
+#include "pickle/opcode.h"
 #include "pickle/scan.h"
+#include "pickle/writer.h"
 #include "zip/write.h"
 
 /* ---- tensors and storages in the pickle */

@@ -339,17 +339,17 @@ decode_unpacked(struct opening *o, struct rebuild *r, const struct zip_entry *t)
 {
 	struct pickle_hooks hooks = rebuild_hooks(r);
 	struct buf b = BUF_INIT, name = BUF_INIT;
-	struct source *src;
-	uint64_t end;
+	struct pickle_place place = { 0 };
 	int status = unpack(o, t, &b);
 
 	buf_addf(&name, "%s (its data.pkl, unpacked)", o->c->file);
 	r->where = name.p;
-	src = source_memory(b.p, b.len, name.p);
+	place.src = source_memory(b.p, b.len, name.p);
+	place.limit = b.len;
 	if (status == 0)
-		status = pickle_decode(o->c->tree, src, 0, b.len, &hooks, &o->c->root, &end, o->e);
+		status = pickle_decode(o->c->tree, &place, &hooks, &o->c->root, o->e);
 	r->where = o->c->file;
-	source_close(src);
+	source_close(place.src);
 	buf_release(&b);
 	buf_release(&name);
 	return status;
@@ -360,13 +360,15 @@ decode(struct opening *o, struct rebuild *r)
 {
 	const struct zip_entry *t = find_c(o, "data.pkl");
 	struct pickle_hooks hooks = rebuild_hooks(r);
-	uint64_t end;
+	struct pickle_place place = { .src = o->c->src };
 
 	if (t == NULL)
 		return err_input(o->e, o->c->file, "it is a zip, but none of torch's: it has no record 'data.pkl'");
 	if (t->method == ZIP_DEFLATED)
 		return decode_unpacked(o, r, t);
-	return pickle_decode(o->c->tree, o->c->src, t->data, t->data + t->size, &hooks, &o->c->root, &end, o->e);
+	place.off = t->data;
+	place.limit = t->data + t->size;
+	return pickle_decode(o->c->tree, &place, &hooks, &o->c->root, o->e);
 }
 
 /* The record of a storage; torch mostly lists it behind the one before. */
@@ -1229,7 +1231,8 @@ stream_decode(struct torch_stream *f, struct rebuild *r, const char **why, struc
 	struct ckpt *c = f->c;
 	const struct zip_entry t = f->local.entry;
 	struct pickle_hooks hooks = rebuild_hooks(r);
-	uint64_t end, limit = f->local.sized ? t.data + t.packed : UINT64_MAX;
+	struct pickle_place place = { .src = c->src, .off = t.data };
+	uint64_t end;
 	const uint8_t *p;
 	size_t got;
 
@@ -1237,12 +1240,14 @@ stream_decode(struct torch_stream *f, struct rebuild *r, const char **why, struc
 		*why = "its data.pkl is deflated";
 		return 0;
 	}
-	if (pickle_decode(c->tree, c->src, t.data, limit, &hooks, &c->root, &end, e) < 0)
+	place.limit = f->local.sized ? t.data + t.packed : UINT64_MAX;
+	if (pickle_decode(c->tree, &place, &hooks, &c->root, e) < 0)
 		return f->local.sized ? give_up(why, e) : -1; /* the directory may know another size */
 	if (f->local.sized) {
-		end = limit;
+		end = place.limit;
 		f->differing += t.size != t.packed;
 	} else {
+		end = place.end;
 		if (source_look(c->src, end, 4, &p, &got, e) < 0)
 			return -1;
 		if (got < 4 || memcmp(p, "PK\7\10", 4) != 0) {

@@ -9,40 +9,41 @@
 /* One pickle of the row. */
 struct scanner {
 	struct pickle_scan *s;
-	struct pickle_machine m;
 	struct weights w;
+	struct err *e;       /* of the callback */
 	unsigned pickle;
+	bool failed;         /* the callback said so */
 	bool judge;          /* the first pickle, and torch would still be reading */
 	bool computed;       /* the STACK_GLOBAL that is executed has operands that are no texts */
 };
 
 /* torch stops here. */
 static void
-refuse(struct scanner *c, const char *why)
+refuse(struct scanner *c, uint64_t off, const char *why)
 {
 	c->judge = false;
 	c->s->loads = false;
-	c->s->why_off = c->m.in.op_off;
+	c->s->why_off = off;
 	snprintf(c->s->why, sizeof(c->s->why), "%.*s", (int)sizeof(c->s->why) - 1, why);
 }
 
 static void
-before(struct scanner *c)
+before(void *arg, struct pickle_machine *m)
 {
-	const struct pickle_machine *m = &c->m;
+	struct scanner *c = arg;
 
 	c->computed = m->in.op == OP_STACK_GLOBAL &&
 		      (m->depth - m->fence < 2 || !value_is_text(m->t, m->stack[m->depth - 1]) ||
 			      !value_is_text(m->t, m->stack[m->depth - 2]));
-	c->m.passed_over[0] = '\0';
-	if (c->judge && !weights_check(&c->w))
-		refuse(c, c->w.why);
+	m->passed_over[0] = '\0';
+	if (c->judge && !weights_check(&c->w, m))
+		refuse(c, m->in.op_off, c->w.why);
 }
 
 static int
-report(struct scanner *c, uint32_t global, enum pickle_ref ref, struct err *e)
+report(struct scanner *c, const struct pickle_machine *m, enum pickle_ref ref)
 {
-	struct pickle_found f = { value_module(c->m.t, global), value_name(c->m.t, global), c->m.in.op_off, GLOBAL_UNSAFE, ref,
+	struct pickle_found f = { value_module(m->t, m->named), value_name(m->t, m->named), m->in.op_off, GLOBAL_UNSAFE, ref,
 		c->pickle };
 
 	if (c->s->found == NULL)
@@ -51,7 +52,7 @@ report(struct scanner *c, uint32_t global, enum pickle_ref ref, struct err *e)
 		f.module = f.name = str_n("", 0);
 	else
 		f.verdict = pickle_verdict(f.module, f.name);
-	return c->s->found(c->s->arg, &f, e);
+	return c->s->found(c->s->arg, &f, c->e);
 }
 
 /* Where the machine was lenient torch is not: these opcodes leave it no way on. */
@@ -62,99 +63,95 @@ fatal(uint8_t op)
 }
 
 static int
-after(struct scanner *c, struct err *e)
+after(void *arg, struct pickle_machine *m)
 {
-	const struct pickle_machine *m = &c->m;
-	int status = 0;
+	struct scanner *c = arg;
+	int rc = 0;
 
 	if (m->in.op == OP_GLOBAL)
-		status = report(c, m->named, REF_GLOBAL, e);
+		rc = report(c, m, REF_GLOBAL);
 	else if (m->in.op == OP_STACK_GLOBAL)
-		status = report(c, m->named, c->computed ? REF_COMPUTED : REF_STACK_GLOBAL, e);
+		rc = report(c, m, c->computed ? REF_COMPUTED : REF_STACK_GLOBAL);
 	else if (m->in.op == OP_INST)
-		status = report(c, m->named, REF_INST, e);
-	if (status == 0 && c->judge && m->passed_over[0] != '\0' && fatal(m->in.op))
-		refuse(c, m->passed_over);
-	if (status == 0 && c->judge && !weights_after(&c->w))
-		refuse(c, c->w.why);
-	return status;
+		rc = report(c, m, REF_INST);
+	c->failed = rc < 0;
+	if (rc == 0 && c->judge && m->passed_over[0] != '\0' && fatal(m->in.op))
+		refuse(c, m->in.op_off, m->passed_over);
+	if (rc == 0 && c->judge && !weights_after(&c->w, m))
+		refuse(c, m->in.op_off, c->w.why);
+	return rc;
 }
 
-/* Up to STOP: 1. 0 if the pickle is damaged, with the message in damage; -1 on error. */
-static int
-run(struct scanner *c, struct err *damage, struct err *e)
+/* The result of a damaged pickle. */
+static void
+report_damage(struct scanner *c, uint64_t off, const char *damage)
 {
-	while (!c->m.stopped) {
-		if (pickle_machine_fetch(&c->m, damage) < 0)
-			break;
-		before(c);
-		if (pickle_machine_execute(&c->m, damage) < 0)
-			break;
-		if (after(c, e) < 0)
-			return -1;
-	}
-	if (damage->code == ERR_SYSTEM) {
-		*e = *damage;
-		return -1;
-	}
-	return c->m.stopped && damage->code == ERR_NONE;
+	struct pickle_scan *s = c->s;
+
+	s->broken = true;
+	snprintf(s->damage, sizeof(s->damage), "%.*s", (int)sizeof(s->damage) - 1, damage);
+	if (c->judge)
+		refuse(c, off, damage);
 }
 
-/* Scans one pickle at off; *end is where it ended or broke off. As run. */
+/*
+ * Scans one pickle; place->end is where it ended or broke off. 1 if it has a STOP; 0 if it is damaged; -1 on error.
+ */
 static int
-scan_one(struct pickle_scan *s, struct source *src, uint64_t off, uint64_t limit, unsigned number, uint64_t *end, struct err *e)
+scan_one(struct pickle_scan *s, struct pickle_place *place, unsigned number, struct err *e)
 {
 	struct vtree *t = vtree_new();
-	struct scanner c = { .s = s, .pickle = number, .judge = number == 0 };
+	struct scanner c = { .s = s, .e = e, .pickle = number, .judge = number == 0 };
+	struct pickle_watch watch = { before, after, &c };
 	struct err damage = ERR_INIT;
-	int status;
+	int rc;
 
-	pickle_machine_init(&c.m, t, src, off, limit, NULL);
-	c.m.lenient = true;
-	weights_init(&c.w, &c.m, s->legacy);
-	status = run(&c, &damage, e);
-	*end = status == 1 ? pickle_reader_at(&c.m.in) : c.m.in.op_off;
-	if (status == 0 && number == 0) {
-		s->broken = true;
-		snprintf(s->damage, sizeof(s->damage), "%.*s", (int)sizeof(s->damage) - 1, damage.msg);
-		if (c.judge)
-			refuse(&c, damage.msg);
-	}
+	weights_init(&c.w, s->legacy);
+	rc = pickle_watch(t, place, &watch, &damage) == 0;
+	if (damage.code == ERR_SYSTEM)
+		*e = damage;
+	if (damage.code == ERR_SYSTEM || c.failed)
+		rc = -1;
+	else if (rc == 0 && number == 0)
+		report_damage(&c, place->end, damage.msg);
 	weights_release(&c.w);
-	pickle_machine_release(&c.m);
 	vtree_free(t);
-	return status;
+	return rc;
 }
 
 /* The bytes behind the first pickle: how many, and what pickles they begin with. */
 static int
 scan_rest(struct pickle_scan *s, struct source *src, uint64_t limit, struct err *e)
 {
-	uint64_t at = s->end;
-	int status = 1;
+	struct pickle_place place = { .src = src, .off = s->end };
+	int rc = 1;
 
 	if (limit == UINT64_MAX && source_size(src, &limit, e) < 0)
 		return -1;
-	s->extra = limit > at ? limit - at : 0;
-	while (status == 1 && at < limit) {
-		status = scan_one(s, src, at, limit, s->more + 1, &at, e);
-		s->more += status == 1;
+	place.limit = limit;
+	s->extra = limit > s->end ? limit - s->end : 0;
+	while (rc == 1 && place.off < limit) {
+		rc = scan_one(s, &place, s->more + 1, e);
+		place.off = place.end;
+		s->more += rc == 1;
 	}
-	return status < 0 ? -1 : 0;
+	return rc < 0 ? -1 : 0;
 }
 
 int
 pickle_scan(struct pickle_scan *s, struct source *src, uint64_t off, uint64_t limit, struct err *e)
 {
-	int status;
+	struct pickle_place place = { .src = src, .off = off, .limit = limit };
+	int rc;
 
 	s->loads = true;
 	s->broken = false;
 	s->why[0] = s->damage[0] = '\0';
 	s->why_off = s->extra = 0;
 	s->more = 0;
-	status = scan_one(s, src, off, limit, 0, &s->end, e);
-	if (status <= 0 || !s->rest)
-		return status < 0 ? -1 : 0;
+	rc = scan_one(s, &place, 0, e);
+	s->end = place.end;
+	if (rc <= 0 || !s->rest)
+		return rc < 0 ? -1 : 0;
 	return scan_rest(s, src, limit, e);
 }

@@ -1,10 +1,63 @@
 #include "pickle/value.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/xalloc.h"
-#include "pickle/value_priv.h"
+
+/*
+ * A handle with the top bit set is an integer from SMALL_MIN on; VALUE_ABSENT,
+ * the highest of them, is none. Every other handle is an index into nodes.
+ */
+#define SMALL_BIT 0x80000000u
+#define SMALL_MIN (-((int64_t)1 << 30))
+#define SMALL_MAX (((int64_t)1 << 30) - 2)
+
+/* Nodes that every tree begins with. */
+enum { NODE_NONE, NODE_FALSE, NODE_TRUE, NODE_EMPTY, NODES_FIXED };
+
+/* Slots (item handles; two for a pair of a dict) that need no memory of their own. */
+enum { INLINE_SLOTS = 2, FIRST_SLOTS_LOG = 2 };
+
+enum { FLAG_ORDERED = 1, FLAG_STATE = 2 };
+
+struct global {
+	struct str module, name;
+};
+
+struct node {
+	uint8_t kind;
+	uint8_t flags; /* DICT: FLAG_*; LEAF: enum value_leaf */
+	uint16_t high; /* texts: length above 32 bits; LIST, SET, FROZENSET, DICT: log2 of slots, 0 when inline */
+	uint32_t len;  /* texts: bytes; containers: slots in use */
+	union {
+		int64_t i;
+		double d;
+		const char *text;
+		const struct global *global;
+		struct vobject *object;
+		uint32_t *slots;              /* with FLAG_STATE one more than there is room for: the state */
+		uint32_t few[INLINE_SLOTS];   /* LEAF: the index */
+	} u;
+};
+
+_Static_assert(sizeof(struct node) == 16, "a state dict has a million of these");
+
+struct vtree {
+	struct node *nodes;
+	size_t count, cap;
+	struct arena arena;
+};
+
+/* Has the node slots from malloc? */
+static inline bool
+is_grown(const struct node *n)
+{
+	return (n->kind == VALUE_LIST || n->kind == VALUE_SET || n->kind == VALUE_FROZENSET || n->kind == VALUE_DICT) &&
+	       n->high != 0;
+}
 
 static uint32_t
 node_add(struct vtree *t, enum value_kind kind)
@@ -311,8 +364,9 @@ value_new_text(struct vtree *t, enum value_kind kind, struct str s)
 	return h;
 }
 
-uint32_t
-value_new_blank(struct vtree *t, enum value_kind kind, size_t n)
+/* A tuple (or PERSID, with n == 1) of n items that are all None, to be set by put_item. n > 0. */
+static uint32_t
+new_blank(struct vtree *t, enum value_kind kind, size_t n)
 {
 	uint32_t h = node_add(t, kind);
 	struct node *node = &t->nodes[h];
@@ -323,8 +377,8 @@ value_new_blank(struct vtree *t, enum value_kind kind, size_t n)
 	return h;
 }
 
-void
-value_put_item(struct vtree *t, uint32_t h, size_t i, uint32_t item)
+static void
+put_item(struct vtree *t, uint32_t h, size_t i, uint32_t item)
 {
 	struct node *n = &t->nodes[h];
 
@@ -357,9 +411,9 @@ value_new_tuple(struct vtree *t, const uint32_t *items, size_t n)
 uint32_t
 value_new_persid(struct vtree *t, uint32_t id)
 {
-	uint32_t h = value_new_blank(t, VALUE_PERSID, 1);
+	uint32_t h = new_blank(t, VALUE_PERSID, 1);
 
-	value_put_item(t, h, 0, id);
+	put_item(t, h, 0, id);
 	return h;
 }
 
@@ -490,4 +544,489 @@ struct vobject *
 value_object_mut(struct vtree *t, uint32_t h)
 {
 	return h < t->count && t->nodes[h].kind == VALUE_OBJECT ? t->nodes[h].u.object : NULL;
+}
+
+/* Keys compared in one search at most; only a tree made for the purpose needs more. */
+enum { PATH_WORK_MAX = 1 << 26 };
+
+uint32_t
+value_get(const struct vtree *t, uint32_t d, struct str key)
+{
+	if (value_kind(t, d) != VALUE_DICT)
+		return VALUE_ABSENT;
+	for (size_t i = value_len(t, d); i-- > 0;) {
+		uint32_t k = value_key(t, d, i);
+
+		if (value_is_text(t, k) && str_eq(value_text(t, k), key))
+			return value_val(t, d, i);
+	}
+	return VALUE_ABSENT;
+}
+
+/* A key as it is written in a path; room has 24 bytes. False if the key has no such form. */
+static bool
+key_text(const struct vtree *t, uint32_t k, char *room, struct str *text)
+{
+	int n;
+
+	if (value_is_text(t, k)) {
+		*text = value_text(t, k);
+		return true;
+	}
+	if (value_kind(t, k) != VALUE_INT)
+		return false;
+	n = snprintf(room, 24, "%" PRId64, value_int(t, k));
+	*text = str_n(room, n < 0 ? 0 : (size_t)n);
+	return true;
+}
+
+/* Is s the beginning of path up to its end or to a dot? */
+static bool
+leads(struct str path, struct str s)
+{
+	return s.len <= path.len && (s.len == path.len || path.p[s.len] == '.') &&
+	       (s.len == 0 || memcmp(path.p, s.p, s.len) == 0);
+}
+
+struct search {
+	const struct vtree *t;
+	uint64_t work;
+};
+
+/* Index of the pair whose key is the longest that leads path and is shorter than below; the last of equals. */
+static size_t
+longest(struct search *s, uint32_t d, struct str path, size_t below, size_t *len)
+{
+	size_t best = SIZE_MAX, n = value_len(s->t, d);
+	char room[24];
+	struct str text;
+
+	for (size_t i = n; i-- > 0 && s->work < PATH_WORK_MAX; s->work++) {
+		if (!key_text(s->t, value_key(s->t, d, i), room, &text) || text.len >= below)
+			continue;
+		if ((best == SIZE_MAX || text.len > *len) && leads(path, text)) {
+			best = i;
+			*len = text.len;
+		}
+	}
+	return best;
+}
+
+static uint32_t
+sequence_item(const struct vtree *t, uint32_t h, struct str part)
+{
+	size_t index = 0, n = value_len(t, h);
+
+	if (part.len == 0 || part.len > 10 || (part.len > 1 && part.p[0] == '0'))
+		return VALUE_ABSENT;
+	for (size_t i = 0; i < part.len; i++) {
+		if (part.p[i] < '0' || part.p[i] > '9')
+			return VALUE_ABSENT;
+		index = index * 10 + (size_t)(part.p[i] - '0');
+	}
+	return index < n ? value_item(t, h, index) : VALUE_ABSENT;
+}
+
+/* The dict or list that an object of a subclass of one carries; any other h as it is. */
+static uint32_t
+carried_by(const struct vtree *t, uint32_t h)
+{
+	const struct vobject *o;
+
+	if (value_kind(t, h) != VALUE_OBJECT)
+		return h;
+	o = value_object(t, h);
+	return o->items != VALUE_ABSENT ? o->items : o->appended != VALUE_ABSENT ? o->appended : h;
+}
+
+/* path is what is left, never the end itself; each step takes at least a component, so the depth is bounded by the caller. */
+static uint32_t
+search(struct search *s, uint32_t h, struct str path, unsigned depth)
+{
+	size_t below = SIZE_MAX, len = 0, i;
+	enum value_kind kind;
+	uint32_t found;
+
+	if (depth == 0)
+		return VALUE_ABSENT;
+	h = carried_by(s->t, h);
+	kind = value_kind(s->t, h);
+	if (kind == VALUE_LIST || kind == VALUE_TUPLE) {
+		const char *dot = path.len == 0 ? NULL : memchr(path.p, '.', path.len);
+		struct str part = dot == NULL ? path : str_n(path.p, (size_t)(dot - path.p));
+
+		found = sequence_item(s->t, h, part);
+		if (found == VALUE_ABSENT || dot == NULL)
+			return found;
+		return search(s, found, str_from(path, part.len + 1), depth - 1);
+	}
+	if (kind != VALUE_DICT)
+		return VALUE_ABSENT;
+	while ((i = longest(s, h, path, below, &len)) != SIZE_MAX) {
+		found = value_val(s->t, h, i);
+		if (len < path.len)
+			found = search(s, found, str_from(path, len + 1), depth - 1);
+		if (found != VALUE_ABSENT)
+			return found;
+		below = len;
+	}
+	return VALUE_ABSENT;
+}
+
+uint32_t
+value_path(const struct vtree *t, uint32_t h, struct str path)
+{
+	struct search s = { t, 0 };
+
+	return path.len == 0 ? h : search(&s, h, path, 1000);
+}
+
+/* Nodes found but not yet looked into; and by node: found, later its new number. */
+struct marking {
+	struct vtree *t;
+	uint32_t *stack;
+	size_t n, cap;
+	uint32_t *number;
+};
+
+enum { UNREACHED = 0, REACHED = 1 };
+
+static void
+mark_reached(struct marking *m, uint32_t h)
+{
+	if (h >= m->t->count || m->number[h] != UNREACHED)
+		return;
+	m->number[h] = REACHED;
+	m->stack = xgrow(m->stack, m->n, &m->cap, sizeof(*m->stack));
+	m->stack[m->n++] = h;
+}
+
+/* Where a node keeps handles, and how many. */
+static uint32_t *
+handles_of(struct node *n, size_t *count)
+{
+	*count = 0;
+	switch ((enum value_kind)n->kind) {
+	case VALUE_TUPLE:
+	case VALUE_PERSID: *count = n->len; return n->len <= INLINE_SLOTS ? n->u.few : n->u.slots;
+	case VALUE_LIST:
+	case VALUE_SET:
+	case VALUE_FROZENSET:
+	case VALUE_DICT: *count = n->len; return n->high == 0 ? n->u.few : n->u.slots;
+	default: return NULL;
+	}
+}
+
+/* The state that a BUILD gave a dict stands behind its room. */
+static uint32_t *
+state_slot(struct node *n)
+{
+	return n->kind == VALUE_DICT && (n->flags & FLAG_STATE) ? &n->u.slots[(size_t)1 << n->high] : NULL;
+}
+
+/* Calls f for every handle that a node holds. */
+static void
+each_handle(struct marking *m, struct node *n, void (*f)(struct marking *m, uint32_t *h))
+{
+	size_t count, i;
+	uint32_t *slots = handles_of(n, &count), *state = state_slot(n);
+	struct vobject *o = n->kind == VALUE_OBJECT ? n->u.object : NULL;
+
+	for (i = 0; i < count; i++)
+		f(m, &slots[i]);
+	if (state != NULL)
+		f(m, state);
+	if (o == NULL)
+		return;
+	f(m, &o->callable);
+	f(m, &o->args);
+	f(m, &o->kwargs);
+	f(m, &o->state);
+	f(m, &o->appended);
+	f(m, &o->items);
+}
+
+static void
+mark_handle(struct marking *m, uint32_t *h)
+{
+	mark_reached(m, *h);
+}
+
+static void
+renumber(struct marking *m, uint32_t *h)
+{
+	if (*h < m->t->count)
+		*h = m->number[*h];
+}
+
+/* Moves what was reached down and frees what was not; the new count. */
+static size_t
+move_down(struct marking *m)
+{
+	struct vtree *t = m->t;
+	size_t i, kept = 0;
+
+	for (i = 0; i < t->count; i++) {
+		if (m->number[i] == UNREACHED && i >= NODES_FIXED) {
+			if (is_grown(&t->nodes[i]))
+				free(t->nodes[i].u.slots);
+			continue;
+		}
+		m->number[i] = (uint32_t)kept++;
+	}
+	for (i = 0; i < t->count; i++)
+		if (m->number[i] != UNREACHED || i < NODES_FIXED)
+			t->nodes[m->number[i]] = t->nodes[i];
+	return kept;
+}
+
+void
+vtree_compact(struct vtree *t, uint32_t *const *roots, size_t n)
+{
+	struct marking m = { .t = t, .number = xcalloc(t->count, sizeof(*m.number)) };
+	size_t i, kept;
+
+	for (i = 0; i < n; i++)
+		mark_reached(&m, *roots[i]);
+	while (m.n > 0)
+		each_handle(&m, &t->nodes[m.stack[--m.n]], mark_handle);
+	free(m.stack);
+	kept = move_down(&m);
+	for (i = 0; i < kept; i++)
+		each_handle(&m, &t->nodes[i], renumber);
+	for (i = 0; i < n; i++)
+		renumber(&m, roots[i]);
+	free(m.number);
+	t->count = kept;
+	t->cap = kept;
+	t->nodes = xreallocn(t->nodes, kept, sizeof(*t->nodes));
+}
+
+/*
+ * What is reached is listed first, then made and filled in the order of the old
+ * handles: which of two nodes came first says something to pickle_encode.
+ *
+ * Entries of the map: 0 not reached, else the new handle + 1, or one of these.
+ */
+#define MAP_DROPPED UINT32_MAX
+#define MAP_LISTED (UINT32_MAX - 1)
+
+static void
+list_node(struct value_copier *c, uint32_t h)
+{
+	if (h >= vtree_count(c->src) || c->map[h] != 0) /* an integer in its handle, absent, or listed */
+		return;
+	c->map[h] = MAP_LISTED;
+	c->reached = xgrow(c->reached, c->nreached, &c->cap_reached, sizeof(*c->reached));
+	c->reached[c->nreached++] = h;
+}
+
+static void
+list_parts(struct value_copier *c, uint32_t h)
+{
+	const struct vobject *o = value_object(c->src, h);
+	size_t n = value_len(c->src, h);
+	bool dict = value_kind(c->src, h) == VALUE_DICT;
+
+	for (size_t i = 0; i < n; i++) {
+		list_node(c, dict ? value_key(c->src, h, i) : value_item(c->src, h, i));
+		if (dict)
+			list_node(c, value_val(c->src, h, i));
+	}
+	list_node(c, value_state(c->src, h));
+	if (o == NULL)
+		return;
+	list_node(c, o->callable);
+	list_node(c, o->args);
+	list_node(c, o->kwargs);
+	list_node(c, o->state);
+	list_node(c, o->appended);
+	list_node(c, o->items);
+}
+
+/* ---- making */
+
+static uint32_t
+copy_leaf(const struct value_copier *c, uint32_t h)
+{
+	uint32_t index = 0;
+	enum value_leaf kind = value_leaf(c->src, h, &index);
+
+	if (c->leaf != NULL)
+		index = c->leaf(c->arg, kind, index);
+	return index == LEAF_DROP ? VALUE_ABSENT : value_new_leaf(c->dst, kind, index);
+}
+
+static uint32_t
+copy_global(const struct value_copier *c, uint32_t h)
+{
+	struct str module = value_module(c->src, h), name = value_name(c->src, h);
+
+	return value_new_global(c->dst, module, c->global != NULL ? c->global(c->arg, module, name) : name);
+}
+
+/* The copy of node h without what it refers to; VALUE_ABSENT for a leaf to be dropped. */
+static uint32_t
+copy_node(const struct value_copier *c, uint32_t h)
+{
+	enum value_kind kind = value_kind(c->src, h);
+	size_t n = value_len(c->src, h);
+
+	switch (kind) {
+	case VALUE_NONE: return value_new_none(c->dst);
+	case VALUE_BOOL: return value_new_bool(c->dst, value_bool(c->src, h));
+	case VALUE_INT: return value_new_int(c->dst, value_int(c->src, h));
+	case VALUE_FLOAT: return value_new_float(c->dst, value_float(c->src, h));
+	case VALUE_BIGINT:
+	case VALUE_STR:
+	case VALUE_PYSTR:
+	case VALUE_BYTES:
+	case VALUE_BYTEARRAY: return value_new_text(c->dst, kind, value_text(c->src, h));
+	case VALUE_TUPLE:
+	case VALUE_PERSID: return n == 0 ? value_new_tuple(c->dst, NULL, 0) : new_blank(c->dst, kind, n);
+	case VALUE_DICT: return value_ordered(c->src, h) ? value_new_ordered(c->dst) : value_new_seq(c->dst, kind);
+	case VALUE_LIST:
+	case VALUE_SET:
+	case VALUE_FROZENSET: return value_new_seq(c->dst, kind);
+	case VALUE_GLOBAL: return copy_global(c, h);
+	case VALUE_OBJECT: return value_new_object(c->dst, value_object(c->src, h));
+	case VALUE_LEAF: return copy_leaf(c, h);
+	}
+	return VALUE_ABSENT;
+}
+
+/* ---- filling */
+
+/* The copy of h; false for a dropped leaf. */
+static bool
+copied(const struct value_copier *c, uint32_t h, uint32_t *to)
+{
+	*to = h;
+	if (h >= vtree_count(c->src))
+		return true;
+	*to = c->map[h] - 1;
+	return c->map[h] != MAP_DROPPED;
+}
+
+static uint32_t
+copied_or_none(const struct value_copier *c, uint32_t h)
+{
+	uint32_t to;
+
+	return copied(c, h, &to) ? to : value_new_none(c->dst);
+}
+
+static void
+fill_items(const struct value_copier *c, uint32_t h, uint32_t to)
+{
+	enum value_kind kind = value_kind(c->src, h);
+	uint32_t item;
+
+	for (size_t i = 0; i < value_len(c->src, h); i++) {
+		if (!copied(c, value_item(c->src, h, i), &item)) {
+			if (kind == VALUE_LIST)
+				continue;
+			item = value_new_none(c->dst);
+		}
+		if (kind == VALUE_TUPLE || kind == VALUE_PERSID)
+			put_item(c->dst, to, i, item);
+		else
+			value_append(c->dst, to, item);
+	}
+}
+
+static void
+fill_dict(const struct value_copier *c, uint32_t h, uint32_t to)
+{
+	uint32_t val, state = value_state(c->src, h);
+
+	for (size_t i = 0; i < value_len(c->src, h); i++)
+		if (copied(c, value_val(c->src, h, i), &val))
+			value_set(c->dst, to, copied_or_none(c, value_key(c->src, h, i)), val);
+	if (state != VALUE_ABSENT)
+		value_set_state(c->dst, to, copied_or_none(c, state));
+}
+
+static void
+fill_object(const struct value_copier *c, uint32_t to)
+{
+	struct vobject *o = value_object_mut(c->dst, to);
+
+	o->callable = copied_or_none(c, o->callable);
+	o->args = copied_or_none(c, o->args);
+	o->kwargs = copied_or_none(c, o->kwargs);
+	o->state = copied_or_none(c, o->state);
+	o->appended = copied_or_none(c, o->appended);
+	o->items = copied_or_none(c, o->items);
+}
+
+static void
+fill_copy(const struct value_copier *c, uint32_t h)
+{
+	uint32_t to;
+
+	if (!copied(c, h, &to))
+		return;
+	if (value_kind(c->src, h) == VALUE_DICT)
+		fill_dict(c, h, to);
+	else if (value_kind(c->src, h) == VALUE_OBJECT)
+		fill_object(c, to);
+	else
+		fill_items(c, h, to);
+}
+
+/* ---- */
+
+static int
+by_number(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+uint32_t
+value_copy(struct value_copier *c, uint32_t h, struct err *e)
+{
+	uint32_t count = vtree_count(c->src), to;
+	size_t first = c->nreached, end;
+
+	(void)e;
+	if (c->map == NULL || c->mapped < count) {
+		c->map = xreallocn(c->map, count, sizeof(*c->map));
+		memset(c->map + c->mapped, 0, (count - c->mapped) * sizeof(*c->map));
+		c->mapped = count;
+	}
+	list_node(c, h);
+	for (size_t i = first; i < c->nreached; i++)
+		list_parts(c, c->reached[i]);
+	end = c->nreached; /* leaf() may copy, too, and reach more */
+	if (end > first)
+		qsort(c->reached + first, end - first, sizeof(*c->reached), by_number);
+	for (size_t i = first; i < end; i++) {
+		to = copy_node(c, c->reached[i]);
+		c->map[c->reached[i]] = to == VALUE_ABSENT ? MAP_DROPPED : to + 1;
+	}
+	for (size_t i = first; i < end; i++)
+		fill_copy(c, c->reached[i]);
+	return copied_or_none(c, h);
+}
+
+void
+value_copier_reset(struct value_copier *c, struct vtree *dst)
+{
+	for (size_t i = 0; i < c->nreached; i++)
+		c->map[c->reached[i]] = 0;
+	c->nreached = 0;
+	c->dst = dst;
+}
+
+void
+value_copier_release(struct value_copier *c)
+{
+	free(c->map);
+	free(c->reached);
+	c->map = c->reached = NULL;
+	c->mapped = 0;
+	c->nreached = c->cap_reached = 0;
 }

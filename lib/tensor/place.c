@@ -9,7 +9,7 @@
 #include "base/diag.h"
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "pickle/pickle.h"
+#include "pickle/machine.h"
 
 enum { PLACES_SHOWN = 8 };
 

@@ -5,7 +5,7 @@
 #include "base/buf.h"
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "pickle/pickle.h"
+#include "pickle/machine.h"
 #include "tensor/composite.h"
 #include "tensor/place.h"
 #include "tensor/tree.h"

@@ -5,7 +5,7 @@
 #include "base/num.h"
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "pickle/pickle.h"
+#include "pickle/machine.h"
 
 void
 tree_init(struct tree *tree, const struct ckpt *c)

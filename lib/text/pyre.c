@@ -81,7 +81,7 @@ struct pyre_escape {
 static int parse_sequence(struct pyre_parser *p, unsigned *flags, bool first, struct pyre_width *total);
 static int parse_alternatives(struct pyre_parser *p, unsigned *flags, bool top, struct pyre_width *width);
 
-static int
+__attribute__((format(printf, 3, 4))) static int
 bad(struct pyre_error *why, size_t offset, const char *fmt, ...)
 {
 	va_list ap;

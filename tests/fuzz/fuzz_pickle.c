@@ -4,7 +4,8 @@
  */
 #include "fuzz.h"
 
-#include "pickle/pickle.h"
+#include "pickle/machine.h"
+#include "pickle/writer.h"
 
 static int
 add(void *arg, const void *p, size_t n, struct err *e)
@@ -21,8 +22,10 @@ copy(struct source *src, struct buf *out, uint64_t *end)
 	struct vtree *t = vtree_new();
 	struct err e = ERR_INIT;
 	uint32_t root = VALUE_ABSENT;
-	int rc = pickle_decode(t, src, 0, UINT64_MAX, NULL, &root, end, &e) < 0 ? 1 : 0;
+	struct pickle_place place = { .src = src, .limit = UINT64_MAX };
+	int rc = pickle_decode(t, &place, NULL, &root, &e) < 0 ? 1 : 0;
 
+	*end = place.end;
 	fuzz_judge(-rc, &e);
 	if (rc == 0) {
 		promise(root != VALUE_ABSENT, "a pickle denotes something");

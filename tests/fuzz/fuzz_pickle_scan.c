@@ -4,7 +4,7 @@
  */
 #include "fuzz.h"
 
-#include "pickle/pickle.h"
+#include "pickle/machine.h"
 #include "pickle/scan.h"
 
 struct seen {
@@ -58,10 +58,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct vtree *t = vtree_new();
 	struct err e = ERR_INIT;
 	uint32_t root;
-	uint64_t end = 0;
+	struct pickle_place place = { .src = src, .limit = UINT64_MAX };
 
-	if (pickle_decode(t, src, 0, UINT64_MAX, NULL, &root, &end, &e) == 0) {
-		promise(!s.broken && s.end == end && s.extra == size - end, "they end at the same place");
+	if (pickle_decode(t, &place, NULL, &root, &e) == 0) {
+		promise(!s.broken && s.end == place.end && s.extra == size - place.end, "they end at the same place");
 		promise(one.count == globals(t), "every global is reported");
 	}
 	vtree_free(t);

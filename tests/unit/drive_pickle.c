@@ -18,7 +18,8 @@
 
 #include "base/buf.h"
 #include "base/cursor.h"
-#include "pickle/pickle.h"
+#include "pickle/machine.h"
+#include "pickle/writer.h"
 #include "pickle/scan.h"
 
 static int
@@ -35,9 +36,9 @@ copy(const void *p, size_t n, struct buf *out, struct err *e)
 	struct source *src = source_memory(p, n, "pickle");
 	struct vtree *t = vtree_new(), *u = vtree_new();
 	struct value_copier c = { .dst = u, .src = t };
+	struct pickle_place place = { .src = src, .limit = n };
 	uint32_t root;
-	uint64_t end;
-	int status = pickle_decode(t, src, 0, n, NULL, &root, &end, e);
+	int status = pickle_decode(t, &place, NULL, &root, e);
 
 	/* By way of a copy of the tree, whose texts belong to the first. */
 	if (status == 0) {

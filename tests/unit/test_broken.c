@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
-#include "pickle/pickle.h"
+#include "pickle/machine.h"
 #include "format/format.h"
 #include "format/pickles.h"
 #include "tap.h"
@@ -106,10 +106,12 @@ static int
 each(void *arg, struct pickle_part *part, struct err *e)
 {
 	struct vtree *t = vtree_new();
+	struct pickle_place place = { .src = part->src, .off = part->off, .limit = part->limit };
 	uint32_t root;
-	int rc = pickle_decode(t, part->src, part->off, part->limit, NULL, &root, &part->end, e);
+	int rc = pickle_decode(t, &place, NULL, &root, e);
 
 	(void)arg;
+	part->end = place.end;
 	vtree_free(t);
 	return rc;
 }

@@ -1,5 +1,5 @@
 /* pickle_decode: every opcode, what is made of reductions, and what is refused. The pickles are written by hand. */
-#include "pickle/pickle.h"
+#include "pickle/machine.h"
 
 #include <unistd.h>
 
@@ -122,11 +122,11 @@ decode(struct source *src, uint64_t limit, const struct pickle_hooks *hooks, str
 {
 	struct vtree *t = vtree_new();
 	struct err e = ERR_INIT;
-	uint64_t end = 0;
+	struct pickle_place place = { .src = src, .limit = limit };
 	uint32_t root;
 
 	buf_clear(out);
-	if (pickle_decode(t, src, 0, limit, hooks, &root, &end, &e) < 0)
+	if (pickle_decode(t, &place, hooks, &root, &e) < 0)
 		buf_adds(out, e.msg);
 	else
 		show(out, t, root, 6);
@@ -329,7 +329,6 @@ copies(struct str callable, const struct buf *args, enum value_kind made, const 
 	struct source *src;
 	struct err e = ERR_INIT;
 	uint32_t root;
-	uint64_t end;
 
 	buf_addc(&b, '(');
 	buf_addstr(&b, callable);
@@ -340,7 +339,8 @@ copies(struct str callable, const struct buf *args, enum value_kind made, const 
 		buf_add(&b, "h\0h\1R", 5);
 	buf_adds(&b, "t.");
 	src = source_memory(b.p, b.len, "mem");
-	ok_msg(pickle_decode(t, src, 0, UINT64_MAX, NULL, &root, &end, &e) == 0, "%s, 2000 times: %s", what, e.msg);
+	ok_msg(pickle_decode(t, &(struct pickle_place){ .src = src, .limit = UINT64_MAX }, NULL, &root, &e) == 0,
+	       "%s, 2000 times: %s", what, e.msg);
 	ok_msg(value_kind(t, value_item(t, root, 2)) == made, "the first is a copy");
 	ok_msg(value_kind(t, value_item(t, root, 2001)) == VALUE_OBJECT, "the last stays a call");
 	source_close(src);
@@ -383,11 +383,10 @@ full(void)
 		struct source *src;
 		struct err e = ERR_INIT;
 		uint32_t root;
-		uint64_t end;
 
 		buf_fill(&b, what[i][0], 16777217);
 		src = source_memory(b.p, b.len, "mem");
-		ok(pickle_decode(t, src, 0, UINT64_MAX, NULL, &root, &end, &e) < 0);
+		ok(pickle_decode(t, &(struct pickle_place){ .src = src, .limit = UINT64_MAX }, NULL, &root, &e) < 0);
 		snprintf(want, sizeof(want), "mem: at byte 16777216: %s", why[i]);
 		is_str(e.msg, want, why[i]);
 		source_close(src);
@@ -405,7 +404,6 @@ bombs(void)
 	struct source *src;
 	struct err e = ERR_INIT;
 	uint32_t root;
-	uint64_t end;
 	char digits[5000];
 
 	buf_adds(&b, "(c__builtin__\nset\nq");
@@ -418,7 +416,7 @@ bombs(void)
 		buf_add(&b, "h\0h\1R", 5);
 	buf_adds(&b, "t.");
 	src = source_memory(b.p, b.len, "mem");
-	ok(pickle_decode(t, src, 0, UINT64_MAX, NULL, &root, &end, &e) == 0);
+	ok(pickle_decode(t, &(struct pickle_place){ .src = src, .limit = UINT64_MAX }, NULL, &root, &e) == 0);
 	is_uint(value_len(t, root), 10002, "all are there");
 	ok(value_kind(t, value_item(t, root, 2)) == VALUE_SET);
 	ok_msg(value_kind(t, value_item(t, root, 10001)) == VALUE_OBJECT, "the last ones as objects");
@@ -430,7 +428,7 @@ bombs(void)
 	buf_add(&b, digits, sizeof(digits));
 	buf_adds(&b, "\n.");
 	src = source_memory(b.p, b.len, "mem");
-	ok(pickle_decode(t, src, 0, UINT64_MAX, NULL, &root, &end, &e) < 0);
+	ok(pickle_decode(t, &(struct pickle_place){ .src = src, .limit = UINT64_MAX }, NULL, &root, &e) < 0);
 	is_str(e.msg, "mem: at byte 0: LONG: a number of more than 4300 digits", "a long number");
 	source_close(src);
 	vtree_free(t);
@@ -446,7 +444,7 @@ extent(void)
 	struct source *src;
 	struct err e = ERR_INIT;
 	uint32_t root, index;
-	uint64_t end;
+	struct pickle_place place = { .limit = UINT64_MAX };
 	bool good = true;
 
 	buf_addc(&b, '(');
@@ -467,8 +465,9 @@ extent(void)
 	buf_fill(&b, 'y', 200000);
 	buf_adds(&b, "\nt.rest");
 	src = source_memory(b.p, b.len, "mem");
-	ok(pickle_decode(t, src, 0, UINT64_MAX, NULL, &root, &end, &e) == 0);
-	is_uint(end, b.len - 4, "the end is behind STOP");
+	place.src = src;
+	ok(pickle_decode(t, &place, NULL, &root, &e) == 0);
+	is_uint(place.end, b.len - 4, "the end is behind STOP");
 	for (index = 0; index < 5000; index++)
 		good = good && value_item(t, root, index) == value_item(t, root, index + 5000);
 	ok_msg(good, "5000 memo entries");

@@ -1,5 +1,6 @@
 /* pickle_encode: the bytes it writes, worked out by hand from the table of opcodes; leaves; failure. */
-#include "pickle/pickle.h"
+#include "pickle/machine.h"
+#include "pickle/writer.h"
 
 #include "base/buf.h"
 #include "tap.h"
@@ -237,10 +238,10 @@ again(const char *p, size_t n, const char *want, size_t want_n, const char *what
 	struct vtree *t = vtree_new();
 	struct source *src = source_memory(p, n, "mem");
 	struct err e = ERR_INIT;
+	struct pickle_place place = { .src = src, .limit = UINT64_MAX };
 	uint32_t root;
-	uint64_t end;
 
-	if (pickle_decode(t, src, 0, UINT64_MAX, NULL, &root, &end, &e) < 0)
+	if (pickle_decode(t, &place, NULL, &root, &e) < 0)
 		tap_bail(e.msg);
 	writes(t, root, NULL, want, want_n, what);
 	source_close(src);

@@ -1,41 +1,15 @@
 /*
- * pickle: our own machine for Python pickles, protocols 0 to 5. It builds plain
- * data (value.h); classes are not imported, reducers not called.
- * Opcodes: Python's Lib/pickletools.py and the table in its documentation.
+ * pickle_writer: a value tree as a pickle of protocol 2.
+ *
+ * pickle_encode walks the tree twice with the same code: the first walk only counts which nodes are reached more than
+ * once, the second writes.
  */
-#ifndef LNN_PICKLE_PICKLE_H
-#define LNN_PICKLE_PICKLE_H
+#ifndef LNN_PICKLE_WRITER_H
+#define LNN_PICKLE_WRITER_H
 
-#include "base/limits.h"
+#include "base/err.h"
+#include "base/str.h"
 #include "pickle/value.h"
-#include "io/sink.h"
-#include "io/source.h"
-
-/*
- * What the caller adds. Each may be NULL. take_* return 1 and set *out when they
- * made a value of it, 0 to have the generic node built, -1 on error.
- */
-struct pickle_hooks {
-	/* A persistent id (the value id). */
-	int (*persid)(void *arg, struct vtree *t, uint32_t id, uint32_t *out, struct err *e);
-	/*
-	 * callable(*args): called by REDUCE, and by NEWOBJ, which means the same for the classes that matter. off is the
-	 * opcode's absolute offset. OrderedDict, bytes, bytearray, set and frozenset are dealt with before.
-	 */
-	int (*reduce)(void *arg, struct vtree *t, uint32_t callable, uint32_t args, uint64_t off, uint32_t *out,
-		struct err *e);
-	/* BUILD on a leaf made by a hook, with its state (old FloatTensor + BUILD): 1 when dealt with, 0: refused. */
-	int (*build)(void *arg, struct vtree *t, uint32_t target, uint32_t state, struct err *e);
-	void *arg;
-};
-
-/*
- * Decodes one pickle from src at off up to its STOP. *end is the offset behind
- * STOP. limit: the record's end (UINT64_MAX when not known). On a stream nothing beyond the
- * STOP's look-ahead buffer is consumed. Errors name the file and the offset of the opcode.
- */
-int pickle_decode(struct vtree *t, struct source *src, uint64_t off, uint64_t limit, const struct pickle_hooks *hooks,
-	uint32_t *root, uint64_t *end, struct err *e);
 
 /*
  * Encodes the value root as protocol 2 (loadable with weights_only where its globals allow). Nodes that are

@@ -1,12 +1,362 @@
-#include "pickle/pickle.h"
+#include "pickle/writer.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/cursor.h"
+#include "base/limits.h"
+#include "base/strmap.h"
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "pickle/out.h"
-#include "pickle/read.h"
+#include "pickle/opcode.h"
+
+struct pickle_out {
+	const struct vtree *t;
+	const struct pickle_leaves *leaves;
+	int (*write)(void *arg, const void *p, size_t n, struct err *e);
+	void *arg;
+	struct err *e;
+	bool counting, failed;
+	uint32_t *state;       /* by node: 0 not reached, 1 once, 2 more often, else memo number + 3 */
+	uint32_t memo;         /* next memo number */
+	struct strmap texts;   /* memo numbers of recurring texts and globals, by "t" and "g" and contents */
+	struct arena keys;
+	struct buf key, buf;
+	uint32_t path[PICKLE_DEPTH_MAX]; /* the nodes that are being written */
+	unsigned depth;
+	uint32_t maker;        /* the object for whose arguments the present value is, or VALUE_ABSENT */
+};
+
+static void put_name(struct pickle_out *o, struct str module, struct str name);
+
+/* Bytes that are passed on at once. */
+enum { OUT_BUFFER = 64 * 1024 };
+
+__attribute__((format(printf, 2, 3))) static int
+fail(struct pickle_out *o, const char *fmt, ...)
+{
+	char what[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	o->failed = true;
+	return err_set(o->e, ERR_INPUT, "%s", what);
+}
+
+static void
+pass_on(struct pickle_out *o, const void *p, size_t n)
+{
+	if (n > 0 && !o->failed && o->write(o->arg, p, n, o->e) < 0)
+		o->failed = true;
+}
+
+static void
+flush(struct pickle_out *o)
+{
+	pass_on(o, o->buf.p, o->buf.len);
+	buf_clear(&o->buf);
+}
+
+static void
+put_raw(struct pickle_out *o, const void *p, size_t n)
+{
+	if (o->counting)
+		return;
+	if (n >= OUT_BUFFER) {
+		flush(o);
+		pass_on(o, p, n);
+		return;
+	}
+	buf_add(&o->buf, p, n);
+	if (o->buf.len >= OUT_BUFFER)
+		flush(o);
+}
+
+void
+pickle_op(struct pickle_out *o, unsigned char opcode)
+{
+	put_raw(o, &opcode, 1);
+}
+
+/* ---- memo */
+
+static void
+memo_op(struct pickle_out *o, unsigned char near, unsigned char far, uint32_t number)
+{
+	uint8_t raw[5];
+
+	raw[0] = number < 256 ? near : far;
+	put_le32(raw + 1, number);
+	put_raw(o, raw, number < 256 ? 2 : 5);
+}
+
+/* The top of the stack gets the next memo number, which is returned. */
+static uint32_t
+memo_put(struct pickle_out *o)
+{
+	memo_op(o, OP_BINPUT, OP_LONG_BINPUT, o->memo);
+	return o->memo++;
+}
+
+static void
+memo_get(struct pickle_out *o, uint32_t number)
+{
+	memo_op(o, OP_BINGET, OP_LONG_BINGET, number);
+}
+
+/* Writes a GET if the text or global in o->key was written before. */
+static bool
+known(struct pickle_out *o)
+{
+	uint64_t number;
+
+	if (!strmap_get(&o->texts, buf_str(&o->key), &number))
+		return false;
+	memo_get(o, (uint32_t)number);
+	return true;
+}
+
+/* key lives as long as o. */
+static void
+remember(struct pickle_out *o, struct str key)
+{
+	strmap_add(&o->texts, key, memo_put(o));
+}
+
+/* ---- numbers */
+
+/* Two's complement, little-endian, as VALUE_BIGINT. */
+static void
+put_long(struct pickle_out *o, struct str s)
+{
+	uint8_t raw[5];
+
+	if (s.len > INT32_MAX) {
+		fail(o, "an integer of %zu bytes is too long for a pickle", s.len);
+		return;
+	}
+	raw[0] = s.len < 256 ? OP_LONG1 : OP_LONG4;
+	put_le32(raw + 1, (uint32_t)s.len);
+	put_raw(o, raw, s.len < 256 ? 2 : 5);
+	put_raw(o, s.p, s.len);
+}
+
+static void
+put_int(struct pickle_out *o, int64_t v)
+{
+	uint8_t raw[8];
+	size_t n = 8;
+
+	put_le64(raw, (uint64_t)v);
+	if (v >= 0 && v <= 0xff) {
+		pickle_op(o, OP_BININT1);
+		put_raw(o, raw, 1);
+	} else if (v >= 0 && v <= 0xffff) {
+		pickle_op(o, OP_BININT2);
+		put_raw(o, raw, 2);
+	} else if (v >= INT32_MIN && v <= INT32_MAX) {
+		pickle_op(o, OP_BININT);
+		put_raw(o, raw, 4);
+	} else {
+		while (raw[n - 1] == (v < 0 ? 0xff : 0) && (raw[n - 2] & 0x80) == (raw[n - 1] & 0x80))
+			n--;
+		put_long(o, str_n((const char *)raw, n));
+	}
+}
+
+void
+pickle_int(struct pickle_out *o, uint64_t v)
+{
+	uint8_t raw[9] = { 0 };
+
+	if (v <= INT64_MAX) {
+		put_int(o, (int64_t)v);
+		return;
+	}
+	put_le64(raw, v);
+	put_long(o, str_n((const char *)raw, sizeof(raw)));
+}
+
+static void
+put_float(struct pickle_out *o, double d)
+{
+	uint8_t raw[9];
+	uint64_t bits;
+
+	memcpy(&bits, &d, sizeof(bits));
+	raw[0] = OP_BINFLOAT;
+	for (size_t i = 0; i < 8; i++)
+		raw[1 + i] = (uint8_t)(bits >> (56 - 8 * i));
+	put_raw(o, raw, sizeof(raw));
+}
+
+/* ---- texts */
+
+static bool
+unicode_head(struct pickle_out *o, uint64_t len)
+{
+	uint8_t raw[5];
+
+	if (len > UINT32_MAX) {
+		fail(o, "a text of %llu bytes is too long for pickle protocol 2", (unsigned long long)len);
+		return false;
+	}
+	raw[0] = OP_BINUNICODE;
+	put_le32(raw + 1, (uint32_t)len);
+	put_raw(o, raw, sizeof(raw));
+	return true;
+}
+
+/* BINUNICODE of s, which may have any length that protocol 2 allows. */
+void
+pickle_text_once(struct pickle_out *o, struct str s)
+{
+	if (unicode_head(o, s.len))
+		put_raw(o, s.p, s.len);
+}
+
+/* BINUNICODE of the text whose Latin-1 form is s. */
+static void
+put_latin1(struct pickle_out *o, struct str s)
+{
+	uint64_t high = 0;
+	uint8_t raw[2];
+
+	if (o->counting)
+		return;
+	for (size_t i = 0; i < s.len; i++)
+		high += (uint8_t)s.p[i] >> 7;
+	if (!unicode_head(o, s.len + high))
+		return;
+	for (size_t i = 0; i < s.len; i++) {
+		raw[0] = (uint8_t)s.p[i];
+		raw[1] = 0x80 | (raw[0] & 0x3f);
+		if (raw[0] >= 0x80)
+			raw[0] = 0xc0 | raw[0] >> 6;
+		put_raw(o, raw, raw[0] < 0x80 ? 1 : 2);
+	}
+}
+
+void
+pickle_text(struct pickle_out *o, struct str s)
+{
+	if (o->counting)
+		return;
+	buf_clear(&o->key);
+	buf_addc(&o->key, 't');
+	buf_addstr(&o->key, s);
+	if (known(o))
+		return;
+	pickle_text_once(o, s);
+	remember(o, arena_str(&o->keys, buf_str(&o->key)));
+}
+
+/* ---- globals */
+
+/* Names that protocol 2 writes as Python 2 had them: Python's Lib/_compat_pickle.py, as far as data needs it. */
+static const struct {
+	const char *module, *name, *old_module, *old_name; /* name NULL: all others of the module */
+} old_names[] = {
+	{ "builtins", "range", "__builtin__", "xrange" },
+	{ "builtins", "chr", "__builtin__", "unichr" },
+	{ "builtins", "str", "__builtin__", "unicode" },
+	{ "builtins", "int", "__builtin__", "long" },
+	{ "builtins", "zip", "itertools", "izip" },
+	{ "builtins", "map", "itertools", "imap" },
+	{ "builtins", "filter", "itertools", "ifilter" },
+	{ "builtins", NULL, "__builtin__", NULL },
+	{ "itertools", "filterfalse", "itertools", "ifilterfalse" },
+	{ "itertools", "zip_longest", "itertools", "izip_longest" },
+	{ "functools", "reduce", "__builtin__", "reduce" },
+	{ "copyreg", NULL, "copy_reg", NULL },
+	{ "_pickle", NULL, "cPickle", NULL },
+	{ "collections", "UserDict", "UserDict", "IterableUserDict" },
+	{ "collections", "UserList", "UserList", "UserList" },
+	{ "collections", "UserString", "UserString", "UserString" },
+};
+
+static void
+to_old(struct str *module, struct str *name)
+{
+	for (size_t i = 0; i < sizeof(old_names) / sizeof(old_names[0]); i++) {
+		if (!str_eqc(*module, old_names[i].module))
+			continue;
+		if (old_names[i].name != NULL && !str_eqc(*name, old_names[i].name))
+			continue;
+		*module = str_c(old_names[i].old_module);
+		if (old_names[i].old_name != NULL)
+			*name = str_c(old_names[i].old_name);
+		return;
+	}
+}
+
+/* Before protocol 4 a name is one attribute of a module; the others of a dotted name are got one after the other. No memo. */
+static void
+dotted(struct pickle_out *o, struct str module, struct str first, struct str rest)
+{
+	struct str part;
+	size_t more = 0;
+
+	for (size_t i = 0; i < rest.len; i++)
+		more += rest.p[i] == '.';
+	if (more >= PICKLE_DOTS_MAX) {
+		fail(o, "a global's name with more than %d dots", PICKLE_DOTS_MAX);
+		return;
+	}
+	for (size_t i = 0; i <= more; i++)
+		pickle_global(o, "builtins", "getattr");
+	put_name(o, module, first);
+	while (str_split(&rest, '.', &part)) {
+		pickle_text_once(o, part);
+		pickle_op(o, OP_TUPLE2);
+		pickle_op(o, OP_REDUCE);
+	}
+}
+
+static void
+put_name(struct pickle_out *o, struct str module, struct str name)
+{
+	const char *dot = name.len > 1 ? memchr(name.p + 1, '.', name.len - 1) : NULL;
+	struct str key;
+	size_t n;
+
+	if (o->counting)
+		return;
+	if (memchr(module.p, '\n', module.len) != NULL || memchr(name.p, '\n', name.len) != NULL) {
+		fail(o, "a global's name with a line break in it");
+		return;
+	}
+	if (dot != NULL) {
+		n = (size_t)(dot - name.p);
+		dotted(o, module, str_n(name.p, n), str_from(name, n + 1));
+		return;
+	}
+	to_old(&module, &name);
+	buf_clear(&o->key);
+	buf_addc(&o->key, 'g');
+	buf_addstr(&o->key, module);
+	buf_addc(&o->key, '\n');
+	buf_addstr(&o->key, name);
+	if (known(o))
+		return;
+	key = arena_str(&o->keys, buf_str(&o->key));
+	pickle_op(o, OP_GLOBAL);
+	put_raw(o, key.p + 1, key.len - 1);
+	pickle_op(o, '\n');
+	remember(o, key);
+}
+
+void
+pickle_global(struct pickle_out *o, const char *module, const char *name)
+{
+	put_name(o, str_c(module), str_c(name));
+}
 
 /* Items of one APPENDS, pairs of one SETITEMS: a reader need not hold more on its stack. */
 enum { BATCH = 1000 };
@@ -26,7 +376,7 @@ static void
 put(struct pickle_out *o, uint32_t h)
 {
 	if (!o->counting && o->state[h] == REACHED_OFTEN)
-		o->state[h] = pickle_out_put(o) + MEMO_BASE;
+		o->state[h] = memo_put(o) + MEMO_BASE;
 }
 
 /* Before the n values on the stack become node h: was it written meanwhile? Then they are replaced by it. */
@@ -37,7 +387,7 @@ replaced(struct pickle_out *o, uint32_t h, size_t n)
 		return false;
 	while (n-- > 0)
 		pickle_op(o, OP_POP);
-	pickle_out_get(o, o->state[h] - MEMO_BASE);
+	memo_get(o, o->state[h] - MEMO_BASE);
 	return true;
 }
 
@@ -178,11 +528,11 @@ put_pystr(struct pickle_out *o, struct str s)
 	uint8_t raw[5] = { s.len < 256 ? OP_SHORT_BINSTRING : OP_BINSTRING };
 
 	if (s.len > INT32_MAX)
-		return pickle_out_fail(o, "a string of %zu bytes is too long for a pickle", s.len);
+		return fail(o, "a string of %zu bytes is too long for a pickle", s.len);
 	for (size_t i = 0; i < 4; i++)
 		raw[1 + i] = (uint8_t)(s.len >> (8 * i));
-	pickle_out_bytes(o, raw, s.len < 256 ? 2 : 5);
-	pickle_out_bytes(o, s.p, s.len);
+	put_raw(o, raw, s.len < 256 ? 2 : 5);
+	put_raw(o, s.p, s.len);
 	return 0;
 }
 
@@ -191,7 +541,7 @@ static void
 put_bytes(struct pickle_out *o, struct str s)
 {
 	pickle_global(o, "_codecs", "encode");
-	pickle_out_latin1(o, s);
+	put_latin1(o, s);
 	pickle_text(o, str_c("latin1"));
 	pickle_op(o, OP_TUPLE2);
 	pickle_op(o, OP_REDUCE);
@@ -224,7 +574,7 @@ put_text(struct pickle_out *o, uint32_t h)
 	else if (kind == VALUE_BYTEARRAY)
 		put_bytearray(o, s);
 	else if (kind == VALUE_STR || utf8_valid(s))
-		pickle_out_unicode(o, s);
+		pickle_text_once(o, s);
 	else
 		status = put_pystr(o, s);
 	put(o, h);
@@ -287,7 +637,7 @@ put_global(struct pickle_out *o, uint32_t h)
 {
 	struct str name = value_name(o->t, h);
 
-	pickle_out_global(o, value_module(o->t, h), name);
+	put_name(o, value_module(o->t, h), name);
 	if (name.len > 1 && memchr(name.p + 1, '.', name.len - 1) != NULL)
 		put(o, h);
 }
@@ -311,7 +661,7 @@ put_leaf(struct pickle_out *o, uint32_t h, struct err *e)
 	enum value_leaf kind = value_leaf(o->t, h, &index);
 
 	if (o->leaves == NULL || o->leaves->leaf == NULL)
-		return pickle_out_fail(o, "a tensor or storage where there can be none");
+		return fail(o, "a tensor or storage where there can be none");
 	if (o->leaves->leaf(o->leaves->arg, o, kind, index, e) < 0)
 		return -1;
 	if (!replaced(o, h, 1))
@@ -375,9 +725,9 @@ put_node(struct pickle_out *o, uint32_t h, struct err *e)
 	switch (value_kind(o->t, h)) {
 	case VALUE_NONE: pickle_op(o, OP_NONE); return 0;
 	case VALUE_BOOL: pickle_op(o, value_bool(o->t, h) ? OP_NEWTRUE : OP_NEWFALSE); return 0;
-	case VALUE_INT: pickle_out_int(o, value_int(o->t, h)); return 0;
-	case VALUE_BIGINT: pickle_out_long(o, value_text(o->t, h)); return 0;
-	case VALUE_FLOAT: pickle_out_float(o, value_float(o->t, h)); return 0;
+	case VALUE_INT: put_int(o, value_int(o->t, h)); return 0;
+	case VALUE_BIGINT: put_long(o, value_text(o->t, h)); return 0;
+	case VALUE_FLOAT: put_float(o, value_float(o->t, h)); return 0;
 	case VALUE_GLOBAL: put_global(o, h); return 0;
 	case VALUE_STR:
 	case VALUE_PYSTR:
@@ -410,11 +760,11 @@ pickle_value(struct pickle_out *o, uint32_t h, struct err *e)
 	if (o->counting && !count(o, h))
 		return 0;
 	if (!o->counting && o->state[h] >= MEMO_BASE && !wanted_whole(o, h)) {
-		pickle_out_get(o, o->state[h] - MEMO_BASE);
+		memo_get(o, o->state[h] - MEMO_BASE);
 		return 0;
 	}
 	if (o->depth == PICKLE_DEPTH_MAX)
-		return pickle_out_fail(o, "objects nested more than %d deep cannot be written", PICKLE_DEPTH_MAX);
+		return fail(o, "objects nested more than %d deep cannot be written", PICKLE_DEPTH_MAX);
 	o->path[o->depth++] = h;
 	status = put_node(o, h, e);
 	o->depth--;
@@ -440,10 +790,10 @@ pickle_encode(const struct vtree *t, uint32_t root, const struct pickle_leaves *
 	status = pickle_value(o, root, e);
 	o->counting = false;
 	if (status == 0) {
-		pickle_out_bytes(o, proto, sizeof(proto));
+		put_raw(o, proto, sizeof(proto));
 		status = pickle_value(o, root, e);
 		pickle_op(o, OP_STOP);
-		pickle_out_flush(o);
+		flush(o);
 	}
 	if (o->failed)
 		status = -1;

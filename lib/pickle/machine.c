@@ -1,0 +1,1601 @@
+#include "pickle/machine.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cursor.h"
+#include "base/limits.h"
+#include "base/num.h"
+#include "base/text.h"
+#include "base/xalloc.h"
+
+/* ---- the bytes */
+
+/* The most bytes that take gives. */
+enum { PICKLE_TAKE_MAX = 4096 };
+
+/* A long text is read in pieces that begin with this size and double. */
+enum { PIECE = 1 << 20 };
+
+static void
+reader_init(struct pickle_reader *r, const struct pickle_place *place)
+{
+	*r = (struct pickle_reader){ .src = place->src, .base = place->off, .limit = place->limit };
+	r->start = r->op_off = place->off;
+	r->p = (const uint8_t *)"";
+	buf_init(&r->line);
+}
+
+static void
+reader_release(struct pickle_reader *r)
+{
+	buf_release(&r->line);
+}
+
+static uint64_t
+reader_at(const struct pickle_reader *r)
+{
+	return r->base + r->at;
+}
+
+/* Sets "FILE: at byte OFFSET OF THE OPCODE: NAME: MESSAGE"; returns -1. */
+__attribute__((format(printf, 3, 4))) static int
+fail(const struct pickle_reader *r, struct err *e, const char *fmt, ...)
+{
+	const char *name = pickle_opname(r->op);
+	char what[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	if (name == NULL)
+		return err_at(e, source_name(r->src), r->op_off, "%s", what);
+	return err_at(e, source_name(r->src), r->op_off, "%s: %s", name, what);
+}
+
+static int
+cut_off(const struct pickle_reader *r, struct err *e)
+{
+	return fail(r, e, "the %s ends within the pickle", r->limit == UINT64_MAX ? "input" : "record");
+}
+
+/* Shows what the source has at the present place, up to its own maximum and the limit. */
+static int
+look(struct pickle_reader *r, struct err *e)
+{
+	uint64_t at = reader_at(r), left = r->limit > at ? r->limit - at : 0;
+	size_t want = left < SOURCE_LOOK_MAX ? (size_t)left : SOURCE_LOOK_MAX;
+
+	r->base = at;
+	r->at = r->len = 0;
+	r->p = (const uint8_t *)"";
+	return want == 0 ? 0 : source_look(r->src, at, want, &r->p, &r->len, e);
+}
+
+/* Makes n bytes visible at p + at; n <= PICKLE_TAKE_MAX. */
+static int
+fill(struct pickle_reader *r, size_t n, struct err *e)
+{
+	if (look(r, e) < 0)
+		return -1;
+	return r->len < n ? cut_off(r, e) : 0;
+}
+
+/* The next n bytes, n <= PICKLE_TAKE_MAX, borrowed until the next read; NULL with e set where the input ends. */
+static const uint8_t *
+take(struct pickle_reader *r, size_t n, struct err *e)
+{
+	if (r->len - r->at < n && fill(r, n, e) < 0)
+		return NULL;
+	r->at += n;
+	return r->p + (r->at - n);
+}
+
+/* The next opcode, into op and op_off. */
+static int
+next_opcode(struct pickle_reader *r, struct err *e)
+{
+	if (r->at == r->len && look(r, e) < 0)
+		return -1;
+	if (r->len == 0)
+		return err_at(e, source_name(r->src), reader_at(r), "the %s ends within a pickle",
+			r->limit == UINT64_MAX ? "input" : "record");
+	r->op_off = reader_at(r);
+	r->op = r->p[r->at++];
+	return 0;
+}
+
+/* n bytes of which at least the first look does not show all. */
+static int
+long_bytes(struct pickle_reader *r, uint64_t n, struct arena *a, struct str *out, struct err *e)
+{
+	uint64_t at = reader_at(r);
+	size_t have = 0, piece = PIECE, got;
+	uint8_t *p = NULL;
+
+	if (n > SIZE_MAX / 2 || at > r->limit || n > r->limit - at)
+		return cut_off(r, e);
+	while (have < n) {
+		if (piece > n - have)
+			piece = (size_t)n - have;
+		p = xreallocn(p, have + piece, 1);
+		if (source_read_some(r->src, at + have, p + have, piece, &got, e) < 0) {
+			free(p);
+			return -1;
+		}
+		have += got;
+		if (got < piece) {
+			free(p);
+			return cut_off(r, e);
+		}
+		piece = have;
+	}
+	*out = arena_str(a, str_n((const char *)p, have));
+	free(p);
+	r->base = at + n;
+	r->at = r->len = 0;
+	return 0;
+}
+
+/* The next n bytes into a; memory grows only as the bytes come. */
+static int
+take_bytes(struct pickle_reader *r, uint64_t n, struct arena *a, struct str *out, struct err *e)
+{
+	char *p;
+
+	if (r->len - r->at < n) {
+		if (look(r, e) < 0)
+			return -1;
+		if (r->len < n)
+			return long_bytes(r, n, a, out, e);
+	}
+	p = arena_bytes(a, (size_t)n);
+	memcpy(p, r->p + r->at, (size_t)n);
+	*out = str_n(p, (size_t)n);
+	r->at += (size_t)n;
+	return 0;
+}
+
+/* Bytes up to the next newline, which is taken too and left out; borrowed until the next read. */
+static int
+take_line(struct pickle_reader *r, struct str *out, struct err *e)
+{
+	const uint8_t *from = r->p + r->at, *end = memchr(from, '\n', r->len - r->at);
+
+	buf_clear(&r->line);
+	while (end == NULL) {
+		buf_add(&r->line, from, r->len - r->at);
+		r->at = r->len;
+		if (look(r, e) < 0)
+			return -1;
+		if (r->len == 0)
+			return cut_off(r, e);
+		from = r->p;
+		end = memchr(from, '\n', r->len);
+	}
+	r->at += (size_t)(end - from) + 1;
+	if (r->line.len == 0) {
+		*out = str_n((const char *)from, (size_t)(end - from));
+		return 0;
+	}
+	buf_add(&r->line, from, (size_t)(end - from));
+	*out = buf_str(&r->line);
+	return 0;
+}
+
+/* ---- the memo */
+
+enum { DENSE_MIN = 256, SLOTS_MIN = 16 };
+
+struct pickle_memo_slot {
+	uint32_t index, value; /* VALUE_ABSENT: free */
+};
+
+static void
+memo_release(struct pickle_memo *m)
+{
+	free(m->dense);
+	free(m->slots);
+}
+
+/* The slot of index, or the free one where it belongs. Keyed, so that indexes cannot be chosen to collide. */
+static struct pickle_memo_slot *
+slot_of(const struct pickle_memo *m, uint32_t index)
+{
+	uint64_t h = (index ^ m->seed) * 0x9e3779b97f4a7c15u;
+	size_t i;
+
+	h = (h ^ h >> 32) * (m->seed | 1);
+	for (i = (size_t)(h >> 20) & (m->slots_size - 1);; i = (i + 1) & (m->slots_size - 1))
+		if (m->slots[i].value == VALUE_ABSENT || m->slots[i].index == index)
+			return &m->slots[i];
+}
+
+static void
+slots_grow(struct pickle_memo *m)
+{
+	struct pickle_memo_slot *old = m->slots;
+	size_t n = m->slots_size;
+
+	m->slots_size = n == 0 ? SLOTS_MIN : n * 2;
+	m->slots = xreallocn(NULL, m->slots_size, sizeof(*m->slots));
+	memset(m->slots, 0xff, m->slots_size * sizeof(*m->slots));
+	if (m->seed == 0) /* the address is random where the system randomises addresses */
+		m->seed = ((uint64_t)(uintptr_t)m->slots >> 4) * 0xd6e8feb86659fd93u;
+	for (size_t i = 0; i < n; i++)
+		if (old[i].value != VALUE_ABSENT)
+			*slot_of(m, old[i].index) = old[i];
+	free(old);
+}
+
+static void
+put_sparse(struct pickle_memo *m, uint32_t index, uint32_t value)
+{
+	struct pickle_memo_slot *s;
+
+	if ((m->slots_used + 1) * 3 > m->slots_size * 2)
+		slots_grow(m);
+	s = slot_of(m, index);
+	if (s->value == VALUE_ABSENT) {
+		m->slots_used++;
+		m->count++;
+	}
+	s->index = index;
+	s->value = value;
+}
+
+static void
+memo_put(struct pickle_memo *m, uint32_t index, uint32_t value)
+{
+	size_t size = m->size;
+
+	/* The array grows only as far as half of it is in use; what is in the map stays there. */
+	if (index >= size && index < 2 * m->count + DENSE_MIN && m->slots_used == 0) {
+		while (index >= size)
+			size = size < DENSE_MIN ? DENSE_MIN : size * 2;
+		m->dense = xreallocn(m->dense, size, sizeof(*m->dense));
+		memset(m->dense + m->size, 0xff, (size - m->size) * sizeof(*m->dense));
+		m->size = size;
+	}
+	if (index >= m->size) {
+		put_sparse(m, index, value);
+		return;
+	}
+	if (m->dense[index] == VALUE_ABSENT)
+		m->count++;
+	m->dense[index] = value;
+}
+
+/* VALUE_ABSENT when nothing is there. */
+static uint32_t
+memo_get(const struct pickle_memo *m, uint32_t index)
+{
+	if (index < m->size)
+		return m->dense[index];
+	return m->slots_size == 0 ? VALUE_ABSENT : slot_of(m, index)->value;
+}
+
+/* ---- the stack */
+
+static int
+stack_grow(struct pickle_machine *m, struct err *e)
+{
+	if (m->depth >= PICKLE_STACK_MAX)
+		return fail(&m->in, e, "more than %d values on the stack", PICKLE_STACK_MAX);
+	m->stack = xgrow(m->stack, m->depth, &m->stack_cap, sizeof(*m->stack));
+	if (m->stack_cap > PICKLE_STACK_MAX)
+		m->stack_cap = PICKLE_STACK_MAX;
+	return 0;
+}
+
+static void
+underflow(const struct pickle_machine *m, struct err *e)
+{
+	fail(&m->in, e, m->depth == 0 ? "the stack is empty" : "there is a mark where a value is wanted");
+}
+
+static int
+push(struct pickle_machine *m, uint32_t h, struct err *e)
+{
+	if (m->depth == m->stack_cap && stack_grow(m, e) < 0)
+		return -1;
+	m->stack[m->depth++] = h;
+	return 0;
+}
+
+static int
+pop(struct pickle_machine *m, uint32_t *h, struct err *e)
+{
+	if (m->depth == m->fence) {
+		underflow(m, e);
+		return -1;
+	}
+	*h = m->stack[--m->depth];
+	return 0;
+}
+
+/* The place of the top of the stack. */
+static int
+top_of(struct pickle_machine *m, uint32_t **top, struct err *e)
+{
+	if (m->depth == m->fence) {
+		underflow(m, e);
+		return -1;
+	}
+	*top = &m->stack[m->depth - 1];
+	return 0;
+}
+
+/* What lies above the last mark, borrowed until the next push; the mark is taken away. */
+static int
+pop_mark(struct pickle_machine *m, const uint32_t **items, size_t *n, struct err *e)
+{
+	size_t start;
+
+	if (m->marks_n == 0)
+		return fail(&m->in, e, "there is no mark on the stack");
+	start = m->marks[--m->marks_n];
+	m->fence = m->marks_n > 0 ? m->marks[m->marks_n - 1] : 0;
+	*items = m->stack == NULL ? NULL : m->stack + start;
+	*n = m->depth - start;
+	m->depth = start;
+	return 0;
+}
+
+/* 0 when lenient, else -1 with the message set. */
+__attribute__((format(printf, 3, 4))) static int
+refuse(struct pickle_machine *m, struct err *e, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(m->passed_over, sizeof(m->passed_over), fmt, ap);
+	va_end(ap);
+	return m->lenient ? 0 : fail(&m->in, e, "%s", m->passed_over);
+}
+
+/* ---- reductions that denote plain data: Python writes so where a protocol has no opcode. They become data again. */
+
+/* Slots and bytes copied for each byte of the pickle at most: an honest one never needs half of it. */
+enum { COPY_FACTOR = 16, COPY_FREE = 4096 };
+
+/* May n slots or bytes be copied? A pickle that wants one list copied a thousand times gets objects instead. */
+static bool
+may_copy(struct pickle_machine *m, size_t n)
+{
+	uint64_t read = reader_at(&m->in) - m->in.start;
+
+	if (m->copied + n > read * COPY_FACTOR + COPY_FREE)
+		return false;
+	m->copied += n;
+	return true;
+}
+
+/* OrderedDict(), OrderedDict([(key, value), ...]); Python 2 wrote the pairs as lists. */
+static bool
+ordered(struct pickle_machine *m, uint32_t args, uint32_t *out)
+{
+	uint32_t list = value_item(m->t, args, 0), pair;
+	enum value_kind kind = value_kind(m->t, list);
+	size_t n = list == VALUE_ABSENT ? 0 : value_len(m->t, list);
+
+	if (value_len(m->t, args) > 1 || (list != VALUE_ABSENT && kind != VALUE_LIST && kind != VALUE_TUPLE))
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		pair = value_item(m->t, list, i);
+		kind = value_kind(m->t, pair);
+		if ((kind != VALUE_LIST && kind != VALUE_TUPLE) || value_len(m->t, pair) != 2)
+			return false;
+	}
+	if (!may_copy(m, 2 * n))
+		return false;
+	*out = value_new_ordered(m->t);
+	for (size_t i = 0; i < n; i++) {
+		pair = value_item(m->t, list, i);
+		value_set(m->t, *out, value_item(m->t, pair, 0), value_item(m->t, pair, 1));
+	}
+	return true;
+}
+
+static bool
+is_latin1(const struct pickle_machine *m, uint32_t encoding)
+{
+	struct str s = value_text(m->t, encoding);
+
+	return value_is_text(m->t, encoding) && (str_eqc(s, "latin1") || str_eqc(s, "latin-1"));
+}
+
+/* The bytes whose Latin-1 reading is text; false if text has other characters too. */
+static bool
+latin1(struct pickle_machine *m, uint32_t text, struct str *out)
+{
+	struct str s = value_text(m->t, text);
+	const uint8_t *p = (const uint8_t *)s.p;
+	size_t high = 0, n = 0;
+	char *to;
+
+	if (value_kind(m->t, text) != VALUE_STR)
+		return false;
+	for (size_t i = 0; i < s.len; i++) {
+		high += p[i] >= 0x80;
+		if (p[i] > 0xc3)
+			return false;
+	}
+	*out = s;
+	if (high == 0)
+		return true;
+	if (!may_copy(m, s.len - high / 2))
+		return false;
+	to = arena_bytes(vtree_arena(m->t), s.len - high / 2);
+	for (size_t i = 0; i < s.len; i += p[i] < 0x80 ? 1 : 2)
+		to[n++] = p[i] < 0x80 ? s.p[i] : (char)(uint8_t)(p[i] << 6 | (p[i + 1] & 0x3f));
+	*out = str_n(to, n);
+	return true;
+}
+
+/* _codecs.encode(text, 'latin1') */
+static bool
+encoded(struct pickle_machine *m, uint32_t args, uint32_t *out)
+{
+	struct str s;
+
+	if (value_len(m->t, args) != 2 || !is_latin1(m, value_item(m->t, args, 1)) ||
+	    !latin1(m, value_item(m->t, args, 0), &s))
+		return false;
+	*out = value_new_text(m->t, VALUE_BYTES, s);
+	return true;
+}
+
+/* bytearray(), bytearray(bytes), bytearray(text, 'latin-1'); bytes(). */
+static bool
+byte_string(struct pickle_machine *m, enum value_kind kind, uint32_t args, uint32_t *out)
+{
+	uint32_t first = value_item(m->t, args, 0);
+	struct str s = str_n("", 0);
+	size_t n = value_len(m->t, args);
+
+	if (kind == VALUE_BYTES && n > 0)
+		return false;
+	if (n == 1 && value_kind(m->t, first) == VALUE_BYTES)
+		s = value_text(m->t, first);
+	else if (n != 0 && (n != 2 || !is_latin1(m, value_item(m->t, args, 1)) || !latin1(m, first, &s)))
+		return false;
+	*out = value_new_text(m->t, kind, s);
+	return true;
+}
+
+/* set(), set(list) and the same of frozenset. */
+static bool
+set_of(struct pickle_machine *m, enum value_kind kind, uint32_t args, uint32_t *out)
+{
+	uint32_t items = value_item(m->t, args, 0);
+	enum value_kind from = value_kind(m->t, items);
+	size_t n = items == VALUE_ABSENT ? 0 : value_len(m->t, items);
+
+	if (value_len(m->t, args) > 1 || (items != VALUE_ABSENT && from != VALUE_LIST && from != VALUE_TUPLE))
+		return false;
+	if (!may_copy(m, n))
+		return false;
+	*out = value_new_seq(m->t, kind);
+	for (size_t i = 0; i < n; i++)
+		value_append(m->t, *out, value_item(m->t, items, i));
+	return true;
+}
+
+/* Is callable(*args) one of the reductions that denote plain data (OrderedDict, bytes, sets)? Then it is made. */
+static bool
+make_plain(struct pickle_machine *m, uint32_t callable, uint32_t args, uint32_t *out)
+{
+	struct str module = value_module(m->t, callable), name = value_name(m->t, callable);
+
+	if (value_kind(m->t, args) != VALUE_TUPLE)
+		return false;
+	if (str_eqc(module, "collections"))
+		return str_eqc(name, "OrderedDict") && ordered(m, args, out);
+	if (str_eqc(module, "_codecs"))
+		return str_eqc(name, "encode") && encoded(m, args, out);
+	if (!str_eqc(module, "__builtin__") && !str_eqc(module, "builtins"))
+		return false;
+	if (str_eqc(name, "set"))
+		return set_of(m, VALUE_SET, args, out);
+	if (str_eqc(name, "frozenset"))
+		return set_of(m, VALUE_FROZENSET, args, out);
+	if (str_eqc(name, "bytearray"))
+		return byte_string(m, VALUE_BYTEARRAY, args, out);
+	return str_eqc(name, "bytes") && byte_string(m, VALUE_BYTES, args, out);
+}
+
+/* ---- constants */
+
+static int
+op_none(struct pickle_machine *m, struct err *e)
+{
+	return push(m, value_new_none(m->t), e);
+}
+
+static int
+op_bool(struct pickle_machine *m, struct err *e)
+{
+	return push(m, value_new_bool(m->t, m->kind), e);
+}
+
+/* ---- numbers */
+
+static int
+op_binint(struct pickle_machine *m, struct err *e)
+{
+	const uint8_t *p = take(&m->in, 4, e);
+
+	return p == NULL ? -1 : push(m, value_new_int(m->t, (int32_t)get_le32(p)), e);
+}
+
+static int
+op_unsigned(struct pickle_machine *m, struct err *e)
+{
+	const uint8_t *p = take(&m->in, m->width, e);
+
+	return p == NULL ? -1 : push(m, value_new_int(m->t, m->width == 1 ? p[0] : get_le16(p)), e);
+}
+
+/* Two's complement, little-endian, of any length: VALUE_INT or VALUE_BIGINT. The bytes are copied if need be. */
+static uint32_t
+new_long(struct vtree *t, const uint8_t *p, size_t n)
+{
+	uint64_t v = 0;
+
+	/* A last byte that only repeats the sign says nothing. */
+	while (n > 0 && (p[n - 1] == 0 || p[n - 1] == 0xff) &&
+	       (n == 1 ? p[0] == 0 : (p[n - 2] & 0x80) == (p[n - 1] & 0x80)))
+		n--;
+	if (n > 8)
+		return value_new_text(t, VALUE_BIGINT, arena_str(vtree_arena(t), str_n((const char *)p, n)));
+	for (size_t i = 0; i < 8; i++)
+		v |= (uint64_t)(i < n ? p[i] : n > 0 && (p[n - 1] & 0x80) != 0 ? 0xff : 0) << (8 * i);
+	return value_new_int(t, (int64_t)v);
+}
+
+static int
+push_long(struct pickle_machine *m, size_t n, struct err *e)
+{
+	struct str s;
+
+	if (n <= PICKLE_TAKE_MAX) {
+		const uint8_t *p = take(&m->in, n, e);
+
+		return p == NULL ? -1 : push(m, new_long(m->t, p, n), e);
+	}
+	if (take_bytes(&m->in, n, vtree_arena(m->t), &s, e) < 0)
+		return -1;
+	return push(m, new_long(m->t, (const uint8_t *)s.p, s.len), e);
+}
+
+/* A length that stands as a 32-bit number with a sign. */
+static int
+signed_length(struct pickle_machine *m, size_t *n, struct err *e)
+{
+	const uint8_t *p = take(&m->in, 4, e);
+
+	if (p == NULL)
+		return -1;
+	*n = get_le32(p);
+	return *n > INT32_MAX ? fail(&m->in, e, "a negative length") : 0;
+}
+
+static int
+op_long_bytes(struct pickle_machine *m, struct err *e)
+{
+	const uint8_t *p;
+	size_t n;
+
+	if (m->width == 4)
+		return signed_length(m, &n, e) < 0 ? -1 : push_long(m, n, e);
+	p = take(&m->in, m->width, e);
+	return p == NULL ? -1 : push_long(m, p[0], e);
+}
+
+/* Decimal digits to two's complement bytes; out has room for n / 2 + 2. Returns how many it filled. */
+static size_t
+binary(struct str digits, bool negative, uint8_t *out)
+{
+	size_t len = 0;
+	unsigned carry;
+
+	for (size_t i = 0; i < digits.len; i++) {
+		carry = (unsigned)(digits.p[i] - '0');
+		for (size_t j = 0; j < len; j++) {
+			carry += out[j] * 10u;
+			out[j] = (uint8_t)carry;
+			carry >>= 8;
+		}
+		if (carry != 0)
+			out[len++] = (uint8_t)carry;
+	}
+	out[len++] = 0;
+	carry = 1;
+	for (size_t j = 0; negative && j < len; j++) {
+		carry += (uint8_t)~out[j];
+		out[j] = (uint8_t)carry;
+		carry >>= 8;
+	}
+	return len;
+}
+
+/* A decimal number; a leading zero is not taken, as readers differ about what it means. */
+static int
+push_decimal(struct pickle_machine *m, struct str s, struct err *e)
+{
+	bool negative = s.len > 0 && s.p[0] == '-';
+	struct str digits = str_from(s, s.len > 0 && (s.p[0] == '-' || s.p[0] == '+') ? 1 : 0);
+	uint8_t bytes[PICKLE_DIGITS_MAX / 2 + 2];
+	bool good = digits.len > 0 && (digits.len == 1 || digits.p[0] != '0');
+
+	for (size_t i = 0; i < digits.len && good; i++)
+		good = digits.p[i] >= '0' && digits.p[i] <= '9';
+	if (!good)
+		return fail(&m->in, e, "\"%.*s\" is no decimal number", (int)(s.len > 40 ? 40 : s.len), s.p);
+	if (digits.len > PICKLE_DIGITS_MAX)
+		return fail(&m->in, e, "a number of more than %d digits", PICKLE_DIGITS_MAX);
+	return push(m, new_long(m->t, bytes, binary(digits, negative, bytes)), e);
+}
+
+static int
+op_int(struct pickle_machine *m, struct err *e)
+{
+	struct str line;
+
+	if (take_line(&m->in, &line, e) < 0)
+		return -1;
+	if (str_eqc(line, "00") || str_eqc(line, "01"))
+		return push(m, value_new_bool(m->t, line.p[1] == '1'), e);
+	return push_decimal(m, line, e);
+}
+
+static int
+op_long(struct pickle_machine *m, struct err *e)
+{
+	struct str line;
+
+	if (take_line(&m->in, &line, e) < 0)
+		return -1;
+	if (line.len > 0 && line.p[line.len - 1] == 'L')
+		line.len--;
+	return push_decimal(m, line, e);
+}
+
+static int
+op_float(struct pickle_machine *m, struct err *e)
+{
+	struct str line;
+	double d;
+
+	if (take_line(&m->in, &line, e) < 0)
+		return -1;
+	if (!num_double(line, &d))
+		return fail(&m->in, e, "\"%.*s\" is no number", (int)(line.len > 40 ? 40 : line.len), line.p);
+	return push(m, value_new_float(m->t, d), e);
+}
+
+static int
+op_binfloat(struct pickle_machine *m, struct err *e)
+{
+	const uint8_t *p = take(&m->in, 8, e);
+	uint64_t bits = 0;
+	double d;
+
+	if (p == NULL)
+		return -1;
+	for (int i = 0; i < 8; i++)
+		bits = bits << 8 | p[i];
+	memcpy(&d, &bits, sizeof(d));
+	return push(m, value_new_float(m->t, d), e);
+}
+
+/* UTF-8 as Python writes it: lone surrogates may occur. */
+static bool
+is_utf8(struct str s)
+{
+	const uint8_t *p = (const uint8_t *)s.p;
+	size_t i = 0, n;
+	uint64_t word;
+
+	while (i < s.len) {
+		for (; s.len - i >= 8; i += 8) {
+			memcpy(&word, p + i, 8);
+			if ((word & 0x8080808080808080u) != 0)
+				break;
+		}
+		while (i < s.len && p[i] < 0x80)
+			i++;
+		if (i == s.len)
+			break;
+		n = utf8_len(p + i, s.len - i);
+		if (n == 0 && s.len - i >= 3 && p[i] == 0xed && p[i + 1] >= 0xa0 && p[i + 1] <= 0xbf &&
+		    p[i + 2] >= 0x80 && p[i + 2] <= 0xbf)
+			n = 3;
+		if (n == 0)
+			return false;
+		i += n;
+	}
+	return true;
+}
+
+/* ---- texts and bytes */
+
+static int
+push_text(struct pickle_machine *m, enum value_kind kind, uint64_t n, struct err *e)
+{
+	struct str s;
+
+	if (take_bytes(&m->in, n, vtree_arena(m->t), &s, e) < 0)
+		return -1;
+	if (kind == VALUE_STR && !is_utf8(s))
+		return fail(&m->in, e, "the text is not UTF-8");
+	return push(m, value_new_text(m->t, kind, s), e);
+}
+
+/* A text whose length stands in width bytes. */
+static int
+op_counted(struct pickle_machine *m, struct err *e)
+{
+	const uint8_t *p = take(&m->in, m->width, e);
+	enum value_kind kind = m->kind;
+
+	if (p == NULL)
+		return -1;
+	return push_text(m, kind, m->width == 1 ? p[0] : m->width == 4 ? get_le32(p) : get_le64(p), e);
+}
+
+static int
+op_binstring(struct pickle_machine *m, struct err *e)
+{
+	size_t n;
+
+	return signed_length(m, &n, e) < 0 ? -1 : push_text(m, VALUE_PYSTR, n, e);
+}
+
+static unsigned
+hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return (unsigned)(c - '0');
+	c = (char)(c | 0x20);
+	return c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10 : 16;
+}
+
+/* n hexadecimal digits at p; UINT32_MAX if they are none. */
+static uint32_t
+hex(const char *p, size_t left, size_t n)
+{
+	uint32_t v = 0;
+
+	if (left < n)
+		return UINT32_MAX;
+	for (size_t i = 0; i < n; i++) {
+		if (hex_digit(p[i]) > 15)
+			return UINT32_MAX;
+		v = v << 4 | hex_digit(p[i]);
+	}
+	return v;
+}
+
+/* The escape behind a backslash of a Python string literal (codecs.escape_decode): s starts after it. Bytes taken, or 0. */
+static size_t
+unescape(struct str s, struct buf *out)
+{
+	static const char from[] = "\\'\"abfnrtv", to[] = "\\'\"\a\b\f\n\r\t\v";
+	const char *at = s.len == 0 || s.p[0] == '\0' ? NULL : strchr(from, s.p[0]);
+	uint32_t v = 0;
+	size_t n = 0;
+
+	if (s.len == 0)
+		return 0;
+	if (at != NULL) {
+		buf_addc(out, to[at - from]);
+		return 1;
+	}
+	while (n < 3 && n < s.len && s.p[n] >= '0' && s.p[n] <= '7')
+		v = v * 8 + (uint32_t)(s.p[n++] - '0');
+	if (n > 0) {
+		buf_addc(out, (char)(uint8_t)v);
+		return n;
+	}
+	if (s.p[0] == 'x') {
+		v = hex(s.p + 1, s.len - 1, 2);
+		if (v == UINT32_MAX)
+			return 0;
+		buf_addc(out, (char)(uint8_t)v);
+		return 3;
+	}
+	buf_addc(out, '\\');
+	buf_addc(out, s.p[0]);
+	return 1;
+}
+
+/* A quoted text of protocol 0, as Python 2's repr wrote it. */
+static int
+op_string(struct pickle_machine *m, struct err *e)
+{
+	struct buf out = BUF_INIT;
+	struct str s;
+	size_t n;
+
+	if (take_line(&m->in, &s, e) < 0)
+		return -1;
+	if (s.len < 2 || (s.p[0] != '\'' && s.p[0] != '"') || s.p[s.len - 1] != s.p[0])
+		return fail(&m->in, e, "the text is not in quotes");
+	s = str_n(s.p + 1, s.len - 2);
+	for (; s.len > 0; s = str_from(s, n)) {
+		n = s.p[0] == '\\' ? unescape(str_from(s, 1), &out) + 1 : 1;
+		if (s.p[0] != '\\')
+			buf_addc(&out, s.p[0]);
+		else if (n == 1)
+			break;
+	}
+	n = s.len;
+	if (n == 0)
+		s = arena_str(vtree_arena(m->t), buf_str(&out));
+	buf_release(&out);
+	if (n != 0)
+		return fail(&m->in, e, "an escape in the text has no meaning");
+	return push(m, value_new_text(m->t, VALUE_PYSTR, s), e);
+}
+
+static void
+put_point(struct buf *b, uint32_t c)
+{
+	if (c >= 0xd800 && c <= 0xdfff) {
+		buf_addc(b, (char)0xed);
+		buf_addc(b, (char)(0x80 | (c >> 6 & 0x3f)));
+		buf_addc(b, (char)(0x80 | (c & 0x3f)));
+	} else {
+		utf8_put(b, c);
+	}
+}
+
+/* The raw-unicode-escape codec: \uXXXX and \UXXXXXXXX, all other bytes are Latin-1. */
+static int
+op_unicode(struct pickle_machine *m, struct err *e)
+{
+	struct buf out = BUF_INIT;
+	struct str s;
+	uint32_t c;
+	size_t n;
+
+	if (take_line(&m->in, &s, e) < 0)
+		return -1;
+	for (; s.len > 0; s = str_from(s, n)) {
+		n = 1;
+		c = (uint8_t)s.p[0];
+		if (c == '\\' && s.len > 1) {
+			n = s.p[1] == 'u' ? 6 : s.p[1] == 'U' ? 10 : 2;
+			if (n == 2)
+				buf_addc(&out, '\\');
+			c = n == 2 ? (uint8_t)s.p[1] : hex(s.p + 2, s.len - 2, n - 2);
+		}
+		if (c > 0x10ffff)
+			break;
+		put_point(&out, c);
+	}
+	n = s.len;
+	if (n == 0)
+		s = arena_str(vtree_arena(m->t), buf_str(&out));
+	buf_release(&out);
+	if (n != 0)
+		return fail(&m->in, e, "an escape in the text has no meaning");
+	return push(m, value_new_text(m->t, VALUE_STR, s), e);
+}
+
+/* ---- frame and end */
+
+static int
+op_proto(struct pickle_machine *m, struct err *e)
+{
+	const uint8_t *p = take(&m->in, 1, e);
+
+	if (p == NULL)
+		return -1;
+	return p[0] > 5 ? refuse(m, e, "protocol %u is newer than 5, the newest known", p[0]) : 0;
+}
+
+/* Only a hint for buffering. */
+static int
+op_frame(struct pickle_machine *m, struct err *e)
+{
+	return take(&m->in, m->width, e) == NULL ? -1 : 0;
+}
+
+static int
+op_stop(struct pickle_machine *m, struct err *e)
+{
+	m->stopped = true;
+	return pop(m, &m->root, e);
+}
+
+/* ---- stack */
+
+static int
+op_mark(struct pickle_machine *m, struct err *e)
+{
+	if (m->marks_n >= PICKLE_STACK_MAX)
+		return fail(&m->in, e, "more than %d marks", PICKLE_STACK_MAX);
+	m->marks = xgrow(m->marks, m->marks_n, &m->marks_cap, sizeof(*m->marks));
+	m->marks[m->marks_n++] = (uint32_t)m->depth;
+	m->fence = m->depth;
+	return 0;
+}
+
+static int
+op_pop_mark(struct pickle_machine *m, struct err *e)
+{
+	const uint32_t *items;
+	size_t n;
+
+	return pop_mark(m, &items, &n, e);
+}
+
+/* Takes away a mark where that is on top. */
+static int
+op_pop(struct pickle_machine *m, struct err *e)
+{
+	uint32_t h;
+
+	if (m->marks_n > 0 && m->depth == m->fence)
+		return op_pop_mark(m, e);
+	return pop(m, &h, e);
+}
+
+static int
+op_dup(struct pickle_machine *m, struct err *e)
+{
+	uint32_t *top;
+
+	return top_of(m, &top, e) < 0 ? -1 : push(m, *top, e);
+}
+
+/* ---- memo */
+
+/* The opcode's memo index: a line of digits, or width bytes. */
+static int
+memo_index(struct pickle_machine *m, uint32_t *index, struct err *e)
+{
+	const uint8_t *p;
+	struct str line;
+	uint64_t v;
+
+	if (m->width > 0) {
+		p = take(&m->in, m->width, e);
+		if (p != NULL)
+			*index = m->width == 1 ? p[0] : get_le32(p);
+		return p == NULL ? -1 : 0;
+	}
+	if (take_line(&m->in, &line, e) < 0)
+		return -1;
+	if (!num_u64(line, &v) || v > UINT32_MAX)
+		return fail(&m->in, e, "\"%.*s\" is no memo index", (int)(line.len > 40 ? 40 : line.len), line.p);
+	*index = (uint32_t)v;
+	return 0;
+}
+
+static int
+store(struct pickle_machine *m, uint32_t index, struct err *e)
+{
+	uint32_t *top;
+
+	if (top_of(m, &top, e) < 0)
+		return -1;
+	memo_put(&m->memo, index, *top);
+	return 0;
+}
+
+static int
+op_get(struct pickle_machine *m, struct err *e)
+{
+	uint32_t index, h;
+
+	if (memo_index(m, &index, e) < 0)
+		return -1;
+	h = memo_get(&m->memo, index);
+	if (h == VALUE_ABSENT) {
+		if (refuse(m, e, "memo entry %u was never stored", index) < 0)
+			return -1;
+		h = value_new_none(m->t);
+	}
+	return push(m, h, e);
+}
+
+static int
+op_put(struct pickle_machine *m, struct err *e)
+{
+	uint32_t index;
+
+	return memo_index(m, &index, e) < 0 ? -1 : store(m, index, e);
+}
+
+static int
+op_memoize(struct pickle_machine *m, struct err *e)
+{
+	return store(m, (uint32_t)m->memo.count, e);
+}
+
+/* ---- tuples */
+
+/* The topmost values become a tuple: kind says how many. */
+static int
+op_tuple_of(struct pickle_machine *m, struct err *e)
+{
+	size_t n = m->kind;
+
+	if (m->depth - m->fence < n)
+		return fail(&m->in, e, "fewer than %zu values are on the stack%s", n,
+			m->marks_n > 0 ? " above the last mark" : "");
+	m->depth -= n;
+	return push(m, value_new_tuple(m->t, m->stack + m->depth, n), e);
+}
+
+static int
+op_tuple(struct pickle_machine *m, struct err *e)
+{
+	const uint32_t *items;
+	size_t n;
+
+	if (pop_mark(m, &items, &n, e) < 0)
+		return -1;
+	return push(m, value_new_tuple(m->t, items, n), e);
+}
+
+/* ---- lists and sets */
+
+static int
+op_empty(struct pickle_machine *m, struct err *e)
+{
+	enum value_kind kind = m->kind;
+
+	return push(m, value_new_seq(m->t, kind), e);
+}
+
+/* Everything above the mark as a new container. */
+static int
+op_collect(struct pickle_machine *m, struct err *e)
+{
+	enum value_kind kind = m->kind;
+	const uint32_t *items;
+	uint32_t h;
+	size_t n;
+
+	if (pop_mark(m, &items, &n, e) < 0)
+		return -1;
+	h = value_new_seq(m->t, kind);
+	for (size_t i = 0; i < n; i++)
+		value_append(m->t, h, items[i]);
+	return push(m, h, e);
+}
+
+/* Adds items to the value on top: to a container of the opcode's kind, or to what an object was given. */
+static int
+extend(struct pickle_machine *m, const uint32_t *items, size_t n, struct err *e)
+{
+	enum value_kind kind = m->kind;
+	struct vobject *o;
+	uint32_t *top, target;
+
+	if (top_of(m, &top, e) < 0)
+		return -1;
+	target = *top;
+	o = value_object_mut(m->t, target);
+	if (o != NULL) {
+		if (o->appended == VALUE_ABSENT)
+			o->appended = value_new_seq(m->t, VALUE_LIST);
+		target = o->appended;
+	} else if (value_kind(m->t, target) != kind) {
+		return refuse(m, e, "its target is neither a %s nor an object", kind == VALUE_SET ? "set" : "list");
+	}
+	if (value_len(m->t, target) + n > PICKLE_SLOTS_MAX)
+		return fail(&m->in, e, "a container of more than %zu items", PICKLE_SLOTS_MAX);
+	for (size_t i = 0; i < n; i++)
+		value_append(m->t, target, items[i]);
+	return 0;
+}
+
+static int
+op_append(struct pickle_machine *m, struct err *e)
+{
+	uint32_t item;
+
+	return pop(m, &item, e) < 0 ? -1 : extend(m, &item, 1, e);
+}
+
+static int
+op_extend(struct pickle_machine *m, struct err *e)
+{
+	const uint32_t *items;
+	size_t n;
+
+	return pop_mark(m, &items, &n, e) < 0 ? -1 : extend(m, items, n, e);
+}
+
+/* ---- dicts */
+
+/* Python's dicts take no key that can change. */
+static bool
+hashable(const struct vtree *t, uint32_t h)
+{
+	switch (value_kind(t, h)) {
+	case VALUE_LIST:
+	case VALUE_DICT:
+	case VALUE_SET:
+	case VALUE_BYTEARRAY: return false;
+	default: return true;
+	}
+}
+
+/* n slots, key and value in turn, into the dict d. */
+static int
+set_pairs(struct pickle_machine *m, uint32_t d, const uint32_t *items, size_t n, struct err *e)
+{
+	if (n % 2 != 0 && refuse(m, e, "a key without a value") < 0)
+		return -1;
+	if (2 * value_len(m->t, d) + n > PICKLE_SLOTS_MAX)
+		return fail(&m->in, e, "a dict of more than %zu pairs", PICKLE_SLOTS_MAX / 2);
+	for (size_t i = 0; i + 1 < n; i += 2) {
+		if (!hashable(m->t, items[i]) && refuse(m, e, "a list, dict, set or bytearray as key of a dict") < 0)
+			return -1;
+		value_set(m->t, d, items[i], items[i + 1]);
+	}
+	return 0;
+}
+
+static int
+op_dict(struct pickle_machine *m, struct err *e)
+{
+	const uint32_t *items;
+	uint32_t h;
+	size_t n;
+
+	if (pop_mark(m, &items, &n, e) < 0)
+		return -1;
+	h = value_new_seq(m->t, VALUE_DICT);
+	return set_pairs(m, h, items, n, e) < 0 ? -1 : push(m, h, e);
+}
+
+static int
+set_items(struct pickle_machine *m, const uint32_t *items, size_t n, struct err *e)
+{
+	struct vobject *o;
+	uint32_t *top, target;
+
+	if (top_of(m, &top, e) < 0)
+		return -1;
+	target = *top;
+	o = value_object_mut(m->t, target);
+	if (o != NULL) {
+		if (o->items == VALUE_ABSENT)
+			o->items = value_new_seq(m->t, VALUE_DICT);
+		target = o->items;
+	} else if (value_kind(m->t, target) != VALUE_DICT) {
+		return refuse(m, e, "its target is neither a dict nor an object");
+	}
+	return set_pairs(m, target, items, n, e);
+}
+
+static int
+op_setitem(struct pickle_machine *m, struct err *e)
+{
+	uint32_t pair[2];
+
+	if (pop(m, &pair[1], e) < 0 || pop(m, &pair[0], e) < 0)
+		return -1;
+	return set_items(m, pair, 2, e);
+}
+
+static int
+op_setitems(struct pickle_machine *m, struct err *e)
+{
+	const uint32_t *items;
+	size_t n;
+
+	return pop_mark(m, &items, &n, e) < 0 ? -1 : set_items(m, items, n, e);
+}
+
+/* ---- globals */
+
+/* The global becomes the one that was named last. */
+static int
+name_global(struct pickle_machine *m, struct str module, struct str name, struct err *e)
+{
+	if (!is_utf8(module) || !is_utf8(name)) {
+		if (refuse(m, e, "a name that is not UTF-8") < 0)
+			return -1;
+	}
+	m->named = value_new_global(m->t, module, name);
+	return 0;
+}
+
+static int
+push_global(struct pickle_machine *m, struct str module, struct str name, struct err *e)
+{
+	return name_global(m, module, name, e) < 0 ? -1 : push(m, m->named, e);
+}
+
+static int
+two_lines(struct pickle_machine *m, struct str *module, struct str *name, struct err *e)
+{
+	if (take_line(&m->in, module, e) < 0)
+		return -1;
+	*module = arena_str(vtree_arena(m->t), *module);
+	if (take_line(&m->in, name, e) < 0)
+		return -1;
+	*name = arena_str(vtree_arena(m->t), *name);
+	return 0;
+}
+
+static int
+op_global(struct pickle_machine *m, struct err *e)
+{
+	struct str module, name;
+
+	return two_lines(m, &module, &name, e) < 0 ? -1 : push_global(m, module, name, e);
+}
+
+static int
+op_stack_global(struct pickle_machine *m, struct err *e)
+{
+	uint32_t module, name;
+
+	if (pop(m, &name, e) < 0 || pop(m, &module, e) < 0)
+		return -1;
+	if (!value_is_text(m->t, module) || !value_is_text(m->t, name)) {
+		if (refuse(m, e, "module and name are not texts") < 0)
+			return -1;
+	}
+	return push_global(m, value_text(m->t, module), value_text(m->t, name), e);
+}
+
+/* The registry of extension codes is not part of a pickle. */
+static int
+op_ext(struct pickle_machine *m, struct err *e)
+{
+	if (take(&m->in, m->width, e) == NULL)
+		return -1;
+	if (refuse(m, e, "extension codes mean something only to the program that wrote them") < 0)
+		return -1;
+	return push(m, value_new_none(m->t), e);
+}
+
+static int
+op_next_buffer(struct pickle_machine *m, struct err *e)
+{
+	if (refuse(m, e, "the pickle needs buffers that were kept apart from it") < 0)
+		return -1;
+	return push(m, value_new_none(m->t), e);
+}
+
+static int
+op_readonly_buffer(struct pickle_machine *m, struct err *e)
+{
+	return refuse(m, e, "the pickle needs buffers that were kept apart from it");
+}
+
+/* ---- objects */
+
+static int
+push_object(struct pickle_machine *m, enum value_how how, uint32_t callable, uint32_t args, uint32_t kwargs, struct err *e)
+{
+	struct vobject o = { how, callable, args, kwargs, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT };
+
+	return push(m, value_new_object(m->t, &o), e);
+}
+
+/* callable(*args): plain data, what the caller of the machine makes of it, or an object. */
+static int
+call(struct pickle_machine *m, enum value_how how, uint32_t callable, uint32_t args, struct err *e)
+{
+	uint32_t made;
+	int took;
+
+	if (value_kind(m->t, args) != VALUE_TUPLE && refuse(m, e, "the arguments are no tuple") < 0)
+		return -1;
+	/* cls.__new__(cls, items) of these ignores the items. */
+	if ((how == HOW_REDUCE || value_len(m->t, args) == 0) && make_plain(m, callable, args, &made))
+		return push(m, made, e);
+	if (m->hooks.reduce != NULL) {
+		took = m->hooks.reduce(m->hooks.arg, m->t, callable, args, m->in.op_off, &made, e);
+		if (took != 0)
+			return took < 0 ? -1 : push(m, made, e);
+	}
+	return push_object(m, how, callable, args, VALUE_ABSENT, e);
+}
+
+static int
+op_call(struct pickle_machine *m, struct err *e)
+{
+	enum value_how how = m->kind;
+	uint32_t callable, args;
+
+	if (pop(m, &args, e) < 0 || pop(m, &callable, e) < 0)
+		return -1;
+	return call(m, how, callable, args, e);
+}
+
+static int
+op_newobj_ex(struct pickle_machine *m, struct err *e)
+{
+	uint32_t callable, args, kwargs;
+
+	if (pop(m, &kwargs, e) < 0 || pop(m, &args, e) < 0 || pop(m, &callable, e) < 0)
+		return -1;
+	if (value_kind(m->t, args) != VALUE_TUPLE || value_kind(m->t, kwargs) != VALUE_DICT) {
+		if (refuse(m, e, "the arguments are no tuple and dict") < 0)
+			return -1;
+	} else if (value_len(m->t, kwargs) == 0) {
+		return call(m, HOW_NEWOBJ, callable, args, e);
+	}
+	return push_object(m, HOW_NEWOBJ_EX, callable, args, kwargs, e);
+}
+
+/* With arguments this is a call; without, a class is not called but its __new__. */
+static int
+instance(struct pickle_machine *m, uint32_t callable, const uint32_t *items, size_t n, struct err *e)
+{
+	uint32_t args = value_new_tuple(m->t, items, n);
+
+	if (n > 0)
+		return call(m, HOW_REDUCE, callable, args, e);
+	return push_object(m, HOW_OBJ, callable, args, VALUE_ABSENT, e);
+}
+
+static int
+op_inst(struct pickle_machine *m, struct err *e)
+{
+	struct str module, name;
+	const uint32_t *items;
+	size_t n;
+
+	if (two_lines(m, &module, &name, e) < 0 || pop_mark(m, &items, &n, e) < 0)
+		return -1;
+	if (name_global(m, module, name, e) < 0)
+		return -1;
+	return instance(m, m->named, items, n, e);
+}
+
+static int
+op_obj(struct pickle_machine *m, struct err *e)
+{
+	const uint32_t *items;
+	size_t n;
+
+	if (pop_mark(m, &items, &n, e) < 0)
+		return -1;
+	if (n == 0)
+		return fail(&m->in, e, "nothing is above the mark");
+	return instance(m, items[0], items + 1, n - 1, e);
+}
+
+static int
+op_build(struct pickle_machine *m, struct err *e)
+{
+	uint32_t state, *top;
+	int took = 0;
+
+	if (pop(m, &state, e) < 0 || top_of(m, &top, e) < 0)
+		return -1;
+	if (value_object(m->t, *top) != NULL || value_ordered(m->t, *top)) {
+		value_set_state(m->t, *top, state);
+		return 0;
+	}
+	if (value_kind(m->t, *top) == VALUE_LEAF && m->hooks.build != NULL)
+		took = m->hooks.build(m->hooks.arg, m->t, *top, state, e);
+	if (took != 0)
+		return took < 0 ? -1 : 0;
+	return refuse(m, e, "its target is no object that can have a state");
+}
+
+/* ---- persistent ids */
+
+static int
+persistent(struct pickle_machine *m, uint32_t id, struct err *e)
+{
+	uint32_t made;
+	int took = 0;
+
+	if (m->hooks.persid != NULL)
+		took = m->hooks.persid(m->hooks.arg, m->t, id, &made, e);
+	if (took < 0)
+		return -1;
+	return push(m, took > 0 ? made : value_new_persid(m->t, id), e);
+}
+
+static int
+op_binpersid(struct pickle_machine *m, struct err *e)
+{
+	uint32_t id;
+
+	return pop(m, &id, e) < 0 ? -1 : persistent(m, id, e);
+}
+
+static int
+op_persid(struct pickle_machine *m, struct err *e)
+{
+	struct str line;
+
+	if (take_line(&m->in, &line, e) < 0)
+		return -1;
+	line = arena_str(vtree_arena(m->t), line);
+	if (!is_utf8(line) && refuse(m, e, "the persistent id is not UTF-8") < 0)
+		return -1;
+	return persistent(m, value_new_text(m->t, VALUE_STR, line), e);
+}
+
+/* ---- the opcodes */
+
+/* An opcode: what executes it, the bytes of its argument, and what it makes. */
+struct pickle_opcode {
+	const char *name;
+	int (*run)(struct pickle_machine *m, struct err *e);
+	uint8_t width; /* bytes of the argument, or of its length; 0: none, or a line of text */
+	uint8_t kind;  /* enum value_kind or value_how, a truth value, or a number of values */
+};
+
+static const struct pickle_opcode opcodes[256] = {
+	[OP_MARK] = { "MARK", op_mark, 0, 0 },
+	[OP_STOP] = { "STOP", op_stop, 0, 0 },
+	[OP_POP] = { "POP", op_pop, 0, 0 },
+	[OP_POP_MARK] = { "POP_MARK", op_pop_mark, 0, 0 },
+	[OP_DUP] = { "DUP", op_dup, 0, 0 },
+	[OP_FLOAT] = { "FLOAT", op_float, 0, 0 },
+	[OP_INT] = { "INT", op_int, 0, 0 },
+	[OP_BININT] = { "BININT", op_binint, 4, 0 },
+	[OP_BININT1] = { "BININT1", op_unsigned, 1, 0 },
+	[OP_LONG] = { "LONG", op_long, 0, 0 },
+	[OP_BININT2] = { "BININT2", op_unsigned, 2, 0 },
+	[OP_NONE] = { "NONE", op_none, 0, 0 },
+	[OP_PERSID] = { "PERSID", op_persid, 0, 0 },
+	[OP_BINPERSID] = { "BINPERSID", op_binpersid, 0, 0 },
+	[OP_REDUCE] = { "REDUCE", op_call, 0, HOW_REDUCE },
+	[OP_STRING] = { "STRING", op_string, 0, 0 },
+	[OP_BINSTRING] = { "BINSTRING", op_binstring, 4, 0 },
+	[OP_SHORT_BINSTRING] = { "SHORT_BINSTRING", op_counted, 1, VALUE_PYSTR },
+	[OP_UNICODE] = { "UNICODE", op_unicode, 0, 0 },
+	[OP_BINUNICODE] = { "BINUNICODE", op_counted, 4, VALUE_STR },
+	[OP_APPEND] = { "APPEND", op_append, 0, VALUE_LIST },
+	[OP_BUILD] = { "BUILD", op_build, 0, 0 },
+	[OP_GLOBAL] = { "GLOBAL", op_global, 0, 0 },
+	[OP_DICT] = { "DICT", op_dict, 0, 0 },
+	[OP_EMPTY_DICT] = { "EMPTY_DICT", op_empty, 0, VALUE_DICT },
+	[OP_APPENDS] = { "APPENDS", op_extend, 0, VALUE_LIST },
+	[OP_GET] = { "GET", op_get, 0, 0 },
+	[OP_BINGET] = { "BINGET", op_get, 1, 0 },
+	[OP_INST] = { "INST", op_inst, 0, 0 },
+	[OP_LONG_BINGET] = { "LONG_BINGET", op_get, 4, 0 },
+	[OP_LIST] = { "LIST", op_collect, 0, VALUE_LIST },
+	[OP_EMPTY_LIST] = { "EMPTY_LIST", op_empty, 0, VALUE_LIST },
+	[OP_OBJ] = { "OBJ", op_obj, 0, 0 },
+	[OP_PUT] = { "PUT", op_put, 0, 0 },
+	[OP_BINPUT] = { "BINPUT", op_put, 1, 0 },
+	[OP_LONG_BINPUT] = { "LONG_BINPUT", op_put, 4, 0 },
+	[OP_SETITEM] = { "SETITEM", op_setitem, 0, 0 },
+	[OP_TUPLE] = { "TUPLE", op_tuple, 0, 0 },
+	[OP_EMPTY_TUPLE] = { "EMPTY_TUPLE", op_tuple_of, 0, 0 },
+	[OP_SETITEMS] = { "SETITEMS", op_setitems, 0, 0 },
+	[OP_BINFLOAT] = { "BINFLOAT", op_binfloat, 8, 0 },
+	[OP_BINBYTES] = { "BINBYTES", op_counted, 4, VALUE_BYTES },
+	[OP_SHORT_BINBYTES] = { "SHORT_BINBYTES", op_counted, 1, VALUE_BYTES },
+	[OP_PROTO] = { "PROTO", op_proto, 1, 0 },
+	[OP_NEWOBJ] = { "NEWOBJ", op_call, 0, HOW_NEWOBJ },
+	[OP_EXT1] = { "EXT1", op_ext, 1, 0 },
+	[OP_EXT2] = { "EXT2", op_ext, 2, 0 },
+	[OP_EXT4] = { "EXT4", op_ext, 4, 0 },
+	[OP_TUPLE1] = { "TUPLE1", op_tuple_of, 0, 1 },
+	[OP_TUPLE2] = { "TUPLE2", op_tuple_of, 0, 2 },
+	[OP_TUPLE3] = { "TUPLE3", op_tuple_of, 0, 3 },
+	[OP_NEWTRUE] = { "NEWTRUE", op_bool, 0, true },
+	[OP_NEWFALSE] = { "NEWFALSE", op_bool, 0, false },
+	[OP_LONG1] = { "LONG1", op_long_bytes, 1, 0 },
+	[OP_LONG4] = { "LONG4", op_long_bytes, 4, 0 },
+	[OP_SHORT_BINUNICODE] = { "SHORT_BINUNICODE", op_counted, 1, VALUE_STR },
+	[OP_BINUNICODE8] = { "BINUNICODE8", op_counted, 8, VALUE_STR },
+	[OP_BINBYTES8] = { "BINBYTES8", op_counted, 8, VALUE_BYTES },
+	[OP_EMPTY_SET] = { "EMPTY_SET", op_empty, 0, VALUE_SET },
+	[OP_ADDITEMS] = { "ADDITEMS", op_extend, 0, VALUE_SET },
+	[OP_FROZENSET] = { "FROZENSET", op_collect, 0, VALUE_FROZENSET },
+	[OP_NEWOBJ_EX] = { "NEWOBJ_EX", op_newobj_ex, 0, 0 },
+	[OP_STACK_GLOBAL] = { "STACK_GLOBAL", op_stack_global, 0, 0 },
+	[OP_MEMOIZE] = { "MEMOIZE", op_memoize, 0, 0 },
+	[OP_FRAME] = { "FRAME", op_frame, 8, 0 },
+	[OP_BYTEARRAY8] = { "BYTEARRAY8", op_counted, 8, VALUE_BYTEARRAY },
+	[OP_NEXT_BUFFER] = { "NEXT_BUFFER", op_next_buffer, 0, 0 },
+	[OP_READONLY_BUFFER] = { "READONLY_BUFFER", op_readonly_buffer, 0, 0 },
+};
+
+/* Name of an opcode as pickletools has it, or NULL. */
+const char *
+pickle_opname(uint8_t op)
+{
+	return opcodes[op].name;
+}
+
+/* Values that there is room for from the beginning. */
+enum { STACK_FIRST = 64 };
+
+static void
+machine_init(struct pickle_machine *m, struct vtree *t, const struct pickle_place *place)
+{
+	*m = (struct pickle_machine){ .t = t, .root = VALUE_ABSENT, .stack_cap = STACK_FIRST };
+	m->stack = xcalloc(STACK_FIRST, sizeof(*m->stack));
+	reader_init(&m->in, place);
+}
+
+static void
+machine_release(struct pickle_machine *m)
+{
+	free(m->stack);
+	free(m->marks);
+	memo_release(&m->memo);
+	reader_release(&m->in);
+}
+
+/* An opcode makes no more than a few nodes, so they need not be counted after every one. */
+enum { COUNT_EVERY = 256 };
+
+static int
+execute(struct pickle_machine *m, struct err *e)
+{
+	const struct pickle_opcode *op = &opcodes[m->in.op];
+
+	if (op->run == NULL)
+		return fail(&m->in, e, m->in.op_off == m->in.start ? "no pickle begins with byte 0x%02x"
+									     : "byte 0x%02x is no pickle opcode",
+			m->in.op);
+	m->width = op->width;
+	m->kind = op->kind;
+	if (op->run(m, e) < 0)
+		return -1;
+	if (++m->steps % COUNT_EVERY == 0 && vtree_count(m->t) > PICKLE_NODES_MAX)
+		return fail(&m->in, e, "more than %d objects", PICKLE_NODES_MAX);
+	return 0;
+}
+
+int
+pickle_decode(struct vtree *t, struct pickle_place *place, const struct pickle_hooks *hooks, uint32_t *root,
+	      struct err *e)
+{
+	struct pickle_machine m;
+	int rc = 0;
+
+	machine_init(&m, t, place);
+	if (hooks != NULL)
+		m.hooks = *hooks;
+	while (rc == 0 && !m.stopped) {
+		rc = next_opcode(&m.in, e);
+		if (rc == 0)
+			rc = execute(&m, e);
+	}
+	*root = m.root;
+	place->end = reader_at(&m.in);
+	machine_release(&m);
+	return rc;
+}
+
+int
+pickle_watch(struct vtree *t, struct pickle_place *place, const struct pickle_watch *watch, struct err *e)
+{
+	struct pickle_machine m;
+	int rc = 0;
+
+	machine_init(&m, t, place);
+	m.lenient = true;
+	while (rc == 0 && !m.stopped) {
+		rc = next_opcode(&m.in, e);
+		if (rc == 0) {
+			watch->before(watch->arg, &m);
+			rc = execute(&m, e);
+		}
+		if (rc == 0)
+			rc = watch->after(watch->arg, &m);
+	}
+	place->end = rc == 0 ? reader_at(&m.in) : m.in.op_off;
+	machine_release(&m);
+	return rc;
+}
