@@ -12,7 +12,7 @@
 #include "common/progress.h"
 #include "common/tool.h"
 #include "format/shard_index.h"
-#include "io/folder.h"
+#include "io/atomic.h"
 #include "model/list.h"
 #include "plan/tables.h"
 #include "write/split.h"
@@ -235,7 +235,7 @@ struct shards {
 	struct ckpt_out *m;
 	struct plan *p;
 	struct split split;
-	struct folder *folder;
+	struct atomic *folder;
 	struct pool *pool;
 	uint64_t total, lost;
 };
@@ -264,7 +264,7 @@ write_shard(struct shards *s, struct seal *seal, uint32_t k, struct err *e)
 	struct buf path = BUF_INIT;
 	int rc;
 
-	buf_addf(&path, "%s/", folder_path(s->folder));
+	buf_addf(&path, "%s/", atomic_path(s->folder));
 	ckpt_out_shard_name(&path, s->m->seal.writer, k, s->split.n);
 	rc = seal_file(seal, k, &sealed, e);
 	if (rc == 0)
@@ -298,7 +298,7 @@ write_index(struct shards *s, struct err *e)
 	}
 	shard_index_write(&text, names, files, n, s->total);
 	buf_clear(&name);
-	buf_addf(&name, "%s/%s", folder_path(s->folder), ckpt_out_index_name(w));
+	buf_addf(&name, "%s/%s", atomic_path(s->folder), ckpt_out_index_name(w));
 	rc = file_write(name.p, buf_str(&text), e);
 	buf_release(&text);
 	buf_release(&name);
@@ -327,7 +327,7 @@ write_shards(struct shards *s, struct err *e)
 static void
 name_as_meant(const struct shards *s, struct err *e)
 {
-	const char *temp = folder_path(s->folder), *meant = s->m->path;
+	const char *temp = atomic_path(s->folder), *meant = s->m->path;
 	size_t n = strlen(temp), len = strlen(meant);
 	struct buf said = BUF_INIT;
 
@@ -351,7 +351,7 @@ write_folder(struct ckpt_out *m, struct plan *p, struct err *e)
 	if (m->seal.shape != SEAL_BARE)
 		return err_set(e, ERR_USAGE,
 			       "shards hold bare state dicts: --under, --carry and --carry-all do not go with them");
-	if (folder_open(&s.folder, m->path, e) != 0)
+	if (atomic_folder(&s.folder, m->path, e) != 0)
 		return -1;
 	plan_split(p, m->shard_size != 0 ? m->shard_size : shard_size_default, &s.split);
 	s.pool = pool_new(m->jobs);
@@ -364,9 +364,9 @@ write_folder(struct ckpt_out *m, struct plan *p, struct err *e)
 	if (rc == 0 && m->ready != NULL)
 		rc = m->ready(m->ready_arg, e);
 	if (rc == 0)
-		rc = folder_commit(s.folder, e);
+		rc = atomic_commit(s.folder, e);
 	else
-		folder_abort(s.folder);
+		atomic_abort(s.folder);
 	if (rc == 0) {
 		warn_lost(s.lost);
 		tool_verbose("%u shards, %" PRIu64 " bytes of tensors", s.split.n, s.total);

@@ -12,7 +12,7 @@
 
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "io/sink.h"
+#include "io/atomic.h"
 
 /* The longest text of a message; shown, each byte may take four. */
 enum { TEXT_MAX = 2048 };
@@ -80,7 +80,7 @@ die_by(int sig)
 static void
 on_signal(int sig)
 {
-	sink_emergency();
+	atomic_emergency();
 	die_by(sig);
 }
 
@@ -91,7 +91,7 @@ on_out_of_memory(size_t size)
 	char text[160];
 	int n;
 
-	sink_emergency();
+	atomic_emergency();
 	n = snprintf(text, sizeof(text), "%.80s: out of memory (%zu bytes were asked for)\n", prog, size);
 	if (n > 0 && write(STDERR_FILENO, text, (size_t)n) < 0)
 		_exit(TOOL_TROUBLE);
@@ -236,7 +236,7 @@ tool_fail(const struct err *e)
 {
 	if (e->code == ERR_SYSTEM && e->sysno == EPIPE) {
 		tool_clear();
-		sink_emergency();
+		atomic_emergency();
 		die_by(SIGPIPE);
 	}
 	if (e->code != ERR_ANSWER || e->msg[0] != '\0')

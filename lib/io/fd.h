@@ -6,17 +6,6 @@
 #define LNN_IO_FD_H
 
 #include <stdbool.h>
-#include <stddef.h>
-#include <sys/types.h>
-
-/* Some bytes; 0 at the end, -1 with errno set. */
-ssize_t fd_read(int fd, void *p, size_t n);
-
-/* All n bytes unless the file ends before: how many there were; -1 with errno set. */
-ssize_t fd_pread(int fd, void *p, size_t n, off_t pos);
-
-/* All n bytes, in requests of at most SOURCE_REQUEST; -1 with errno set. */
-int fd_write(int fd, const void *p, size_t n);
 
 /* Like open with O_CLOEXEC and mode 0666. */
 int fd_open(const char *path, int flags);

@@ -3,16 +3,45 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/xalloc.h"
+#include "io/atomic.h"
+#include "io/crc32.h"
 #include "io/fd.h"
-#include "io/folder.h"
-#include "io/replace.h"
-#include "io/sink_impl.h"
+
+/* Small writes are gathered in pieces of this size. */
+#define SINK_BUFFER ((size_t)128 << 10)
+
+/* A file's bytes go to the disk in pieces of at least this size. */
+#define SINK_BEGIN ((uint64_t)8 << 20)
+
+enum sink_kind { SINK_FILE, SINK_FD, SINK_MEMORY };
+
+struct sink {
+	enum sink_kind kind;
+	char *name;
+	int fd;
+	bool borrowed;           /* fd is not closed by abort */
+	bool regular;            /* fd is a regular file */
+	bool ranges, sendfiles, splices; /* ways to copy that have not failed yet */
+	bool failed;
+	struct atomic *atomic;   /* of a SINK_FILE */
+	struct buf *memory;      /* of a SINK_MEMORY; may be NULL */
+	uint64_t at, hold;
+	uint64_t passed;         /* bytes fd was given */
+	uint64_t leaving;        /* of a SINK_FILE: bytes the disk was told to write */
+	char *buf;               /* len bytes not written yet, before what is held */
+	size_t len;
+	struct buf held;
+	char *piece;             /* of copies through memory; kept, as fresh memory costs as much as the copy */
+};
 
 static struct sink *
 sink_new(enum sink_kind kind, const char *name)
@@ -59,11 +88,11 @@ sink_fd(struct sink **out, int fd, const char *name, struct err *e)
 int
 sink_file(struct sink **out, const char *path, struct err *e)
 {
-	struct replace *r = NULL;
+	struct atomic *r = NULL;
 	int fd;
 
 	*out = NULL;
-	if (replace_open(&r, &fd, path, e) < 0)
+	if (atomic_file(&r, &fd, path, e) < 0)
 		return -1;
 	if (r == NULL) {
 		if (sink_fd(out, fd, path, e) < 0) {
@@ -76,7 +105,7 @@ sink_file(struct sink **out, const char *path, struct err *e)
 	*out = sink_new(SINK_FILE, path);
 	(*out)->fd = fd;
 	(*out)->regular = true;
-	(*out)->replace = r;
+	(*out)->atomic = r;
 	return 0;
 }
 
@@ -107,15 +136,20 @@ sink_hold(struct sink *s, uint64_t at)
 	s->hold = at;
 }
 
-int
-sink_error(struct sink *s, struct err *e)
+/* Says "write error" and errno; returns -1. */
+static int
+write_error(struct sink *s, struct err *e)
 {
 	s->failed = true;
 	return err_sys(e, s->name, "write error");
 }
 
-void
-sink_passed(struct sink *s, size_t n)
+/*
+ * Notes that fd was given n bytes. What will be synced in the end had better begin at once: tells the kernel to write
+ * what has come, if it is worth it. (A GiB that begins to be written at fsync takes half as long again.)
+ */
+static void
+count_passed(struct sink *s, size_t n)
 {
 	s->passed += n;
 	if (s->kind != SINK_FILE || s->passed - s->leaving < SINK_BEGIN)
@@ -125,13 +159,32 @@ sink_passed(struct sink *s, size_t n)
 	s->leaving = s->passed;
 }
 
+/* Writes all n bytes, in requests of at most SOURCE_REQUEST; -1 with errno set. */
+static int
+write_all(int fd, const void *p, size_t n)
+{
+	const char *from = p;
+
+	while (n > 0) {
+		ssize_t r = write(fd, from, n < SOURCE_REQUEST ? n : SOURCE_REQUEST);
+
+		if (r >= 0) {
+			from += r;
+			n -= (size_t)r;
+		} else if (!fd_retry(fd, POLLOUT)) {
+			return -1;
+		}
+	}
+	return 0;
+}
+
 /* Passes n bytes on. */
 static int
 pass(struct sink *s, const void *p, size_t n, struct err *e)
 {
-	if (fd_write(s->fd, p, n) < 0)
-		return sink_error(s, e);
-	sink_passed(s, n);
+	if (write_all(s->fd, p, n) < 0)
+		return write_error(s, e);
+	count_passed(s, n);
 	return 0;
 }
 
@@ -221,7 +274,7 @@ sync_file(struct sink *s, struct err *e)
 			continue;
 		if (errno == EINVAL || errno == EOPNOTSUPP)
 			break;
-		return sink_error(s, e);
+		return write_error(s, e);
 	}
 	return 0;
 }
@@ -238,12 +291,12 @@ sink_commit(struct sink *s, struct err *e)
 	/* A close that was interrupted has closed all the same. */
 	s->fd = -1;
 	if (fd >= 0 && close(fd) < 0 && errno != EINTR && status == 0)
-		status = sink_error(s, e);
-	if (s->replace != NULL) {
+		status = write_error(s, e);
+	if (s->atomic != NULL) {
 		if (status == 0)
-			status = replace_commit(s->replace, e);
+			status = atomic_commit(s->atomic, e);
 		else
-			replace_abort(s->replace);
+			atomic_abort(s->atomic);
 	}
 	sink_free(s);
 	return status;
@@ -254,14 +307,200 @@ sink_abort(struct sink *s)
 {
 	if (s == NULL)
 		return;
-	if (s->replace != NULL)
-		replace_abort(s->replace);
+	if (s->atomic != NULL)
+		atomic_abort(s->atomic);
 	sink_free(s);
 }
 
-void
-sink_emergency(void)
+/* What passes through memory goes in pieces of this size: larger ones leave the processor's cache. */
+#define PIECE ((size_t)1 << 20)
+
+/* Pages of a file, as the kernel copies them. */
+enum { PAGE = 4096 };
+
+/* So few bytes are not worth a read of their own. */
+enum { FEW = 16 * 1024 };
+
+/* The most asked of the kernel at once; short enough for what count_passed does. */
+#define KERNEL_PIECE ((uint64_t)64 << 20)
+
+/* Copies n bytes, a few, that others close by will follow: one read serves many. */
+static int
+copy_few(struct sink *s, struct source *src, uint64_t off, size_t n, uint32_t *crc, struct err *e)
 {
-	replace_emergency();
-	folder_emergency();
+	const uint8_t *p;
+	size_t got;
+
+	if (source_look(src, off, n, &p, &got, e) < 0)
+		return -1;
+	if (got < n) {
+		char end[FEW];
+
+		return source_read(src, off, end, n, e); /* which says what is wrong */
+	}
+	if (crc != NULL)
+		*crc = crc32_add(*crc, p, n);
+	return sink_write(s, p, n, e);
+}
+
+/* Bytes off .. end - 1 of src on their way to s. */
+struct copying {
+	struct sink *s;
+	struct source *src;
+	uint64_t off, end;
+	uint32_t *crc; /* updated by the bytes; may be NULL */
+};
+
+/* Copies the next n bytes through memory. With take the source may forget them. */
+static int
+copy_through(struct copying *c, uint64_t n, bool take, struct err *e)
+{
+	size_t size = n < PIECE ? (size_t)n : PIECE;
+	int rc = 0;
+
+	if (n <= FEW) {
+		rc = n > 0 ? copy_few(c->s, c->src, c->off, size, c->crc, e) : 0;
+		c->off += n;
+		if (take && rc == 0)
+			source_forget(c->src, c->off);
+		return rc;
+	}
+	if (c->s->piece == NULL)
+		c->s->piece = xmalloc(PIECE);
+	while (n > 0 && rc == 0) {
+		size_t some = n < size ? (size_t)n : size;
+
+		rc = (take ? source_take : source_read)(c->src, c->off, c->s->piece, some, e);
+		if (rc == 0) {
+			if (c->crc != NULL)
+				*c->crc = crc32_add(*c->crc, c->s->piece, some);
+			rc = sink_write(c->s, c->s->piece, some, e);
+		}
+		c->off += some;
+		n -= some;
+	}
+	return rc;
+}
+
+/*
+ * Do pages of the source lie on pages of the sink? If they do not the kernel writes every page in two parts, which takes
+ * longer than two copies through memory.
+ */
+static bool
+pages_meet(const struct sink *s, const struct source_raw *raw, uint64_t off)
+{
+	off_t to = lseek(s->fd, 0, SEEK_CUR);
+
+	return to < 0 || (to - raw->base - (off_t)off) % PAGE == 0;
+}
+
+/* Errors that belong to the sink for certain. What any other means, the read and the write of copy_through will say. */
+static bool
+sink_is_full(int sysno)
+{
+	return sysno == ENOSPC || sysno == EDQUOT || sysno == EFBIG || sysno == EPIPE;
+}
+
+typedef ssize_t (*move_fn)(const struct source_raw *raw, loff_t *pos, int to, size_t n);
+
+static ssize_t
+move_range(const struct source_raw *raw, loff_t *pos, int to, size_t n)
+{
+	return copy_file_range(raw->fd, pos, to, NULL, n, 0);
+}
+
+static ssize_t
+move_sendfile(const struct source_raw *raw, loff_t *pos, int to, size_t n)
+{
+	return sendfile(to, raw->fd, pos, n);
+}
+
+static ssize_t
+move_splice(const struct source_raw *raw, loff_t *pos, int to, size_t n)
+{
+	(void)pos;
+	return splice(raw->fd, NULL, to, NULL, n, SPLICE_F_MOVE | SPLICE_F_MORE);
+}
+
+/*
+ * Has the kernel move bytes until end, and counts in c->off those that it moved: fewer if it cannot go on in this way (then
+ * *works is cleared, so that it is not tried again) or if the input has ended.
+ */
+static int
+move(struct copying *c, const struct source_raw *raw, move_fn fn, bool *works, uint64_t end, struct err *e)
+{
+	loff_t pos = raw->base + (off_t)c->off;
+
+	while (*works && c->off < end) {
+		uint64_t left = end - c->off;
+		ssize_t r = fn(raw, &pos, c->s->fd, (size_t)(left < KERNEL_PIECE ? left : KERNEL_PIECE));
+
+		if (r > 0) {
+			c->off += (uint64_t)r;
+			c->s->at += (uint64_t)r;
+			count_passed(c->s, (size_t)r);
+		} else if (r == 0) {
+			break;
+		} else if (errno == EAGAIN) {
+			/* Either end may be meant. */
+			*works = fd_retry(raw->fd, POLLIN) && (errno = EAGAIN, fd_retry(c->s->fd, POLLOUT));
+		} else if (sink_is_full(errno)) {
+			return write_error(c->s, e);
+		} else {
+			*works = errno == EINTR;
+		}
+	}
+	return 0;
+}
+
+/* The bytes below end that the kernel can move. */
+static int
+copy_kernel(struct copying *c, uint64_t end, struct err *e)
+{
+	struct sink *s = c->s;
+	struct source_raw raw;
+	uint64_t from;
+
+	if (source_raw(c->src, c->off, end - c->off, &raw, e) < 0)
+		return -1;
+	if (raw.fd < 0)
+		return 0;
+	if (copy_through(c, raw.buffered, true, e) < 0 || sink_flush(s, e) < 0)
+		return -1;
+	if (!raw.regular) {
+		from = c->off;
+		if (move(c, &raw, move_splice, &s->splices, end, e) < 0)
+			return -1;
+		source_advance(c->src, c->off - from);
+		return 0;
+	}
+	if (s->regular && !pages_meet(s, &raw, c->off))
+		return 0;
+	if (s->regular && move(c, &raw, move_range, &s->ranges, end, e) < 0)
+		return -1;
+	return move(c, &raw, move_sendfile, &s->sendfiles, end, e);
+}
+
+int
+sink_copy(struct sink *s, struct source *src, uint64_t off, uint64_t len, uint32_t *crc, struct err *e)
+{
+	struct copying c = { s, src, off, off + len, crc };
+	uint64_t free_until = c.end;
+	struct source_raw raw;
+
+	if (c.end < off)
+		return err_set(e, ERR_INPUT, "%s: a range that ends beyond every file", source_name(src));
+	/* What is held back stays in memory. */
+	if (s->at + len > s->hold)
+		free_until = s->at < s->hold ? off + (s->hold - s->at) : off;
+	if (s->kind == SINK_MEMORY || s->failed || crc != NULL)
+		free_until = off;
+	if (free_until - off >= SINK_BUFFER && copy_kernel(&c, free_until, e) < 0)
+		return -1;
+	if (c.off == c.end)
+		return 0;
+	/* A stream that would have been passed on unkept need not be kept on this way either. */
+	if (source_raw(src, c.off, c.end - c.off, &raw, e) < 0)
+		return -1;
+	return copy_through(&c, c.end - c.off, raw.passes, e);
 }

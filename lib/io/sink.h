@@ -1,5 +1,7 @@
 /*
  * sink: a named drain of bytes, ended by exactly one of commit and abort.
+ *
+ * Before the program ends in another way it calls atomic_emergency.
  */
 #ifndef LNN_IO_SINK_H
 #define LNN_IO_SINK_H
@@ -15,10 +17,8 @@
 struct sink;
 
 /*
- * A file that appears whole or not at all: written beside path under a temporary
- * name, then fsync and rename by commit. Symbolic links are followed; the mode of
- * a replaced file is kept (else 0666 less umask). A FIFO or device is opened and written
- * directly. The error is set when the folder cannot be written etc.
+ * A file that appears whole or not at all (atomic_file): written beside path under a temporary name; commit syncs it and
+ * renames it. A FIFO or device is opened and written directly.
  */
 int sink_file(struct sink **out, const char *path, struct err *e);
 
@@ -50,8 +50,5 @@ int sink_commit(struct sink *s, struct err *e);
 
 /* Drops what is held and the temporary file. s is freed; may be NULL. */
 void sink_abort(struct sink *s);
-
-/* Removes the temporary files of all open sinks; only async-signal-safe calls: for signal handlers and the allocation handler. */
-void sink_emergency(void);
 
 #endif

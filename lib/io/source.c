@@ -3,14 +3,442 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/diag.h"
+#include "base/err.h"
 #include "base/xalloc.h"
 #include "io/fd.h"
-#include "io/stream.h"
+
+/*
+ * A stream is read forward. Its bytes lie, in this order, in a spool file (only if more waits than the window may hold),
+ * in the window in memory, and in the descriptor.
+ */
+
+/* Read ahead at most, so that the bulk of the data need not pass through the window. */
+#define STREAM_AHEAD ((size_t)64 << 10)
+
+struct stream {
+	int fd;
+	bool pipe, eof;
+	const char *name, *spool_dir; /* borrowed */
+	const struct diag *diag;
+	uint64_t pos;       /* bytes that came from fd */
+	uint64_t forgotten; /* bytes below are not wanted */
+	uint64_t keep;      /* bytes below are not passed by (source_keep) */
+	uint8_t *win;       /* bytes pos - len .. pos - 1, from win + start on */
+	size_t cap, start, len, limit;
+	int spool;          /* -1, or the file with the spool_len bytes before the window */
+	uint64_t spool_len, spool_skip; /* the first skip bytes of the file are forgotten */
+	int null;           /* /dev/null, where a pipe's unwanted bytes go; -1 until needed */
+	uint8_t *shown;     /* for stream_look into the spool */
+};
+
+/* Bytes to be read: n at off into p. With take, bytes below off + n are forgotten on a stream. */
+struct request {
+	uint64_t off;
+	uint8_t *p;
+	size_t n;
+	bool take;
+	size_t got; /* result: fewer than n only at the end of the input */
+};
+
+/* Some bytes; 0 at the end, -1 with errno set. */
+static ssize_t
+read_fd(int fd, void *p, size_t n)
+{
+	ssize_t r;
+
+	if (n > SOURCE_REQUEST)
+		n = SOURCE_REQUEST;
+	while ((r = read(fd, p, n)) < 0 && fd_retry(fd, POLLIN))
+		;
+	return r;
+}
+
+/* All n bytes unless the file ends before: how many there were; -1 with errno set. */
+static ssize_t
+pread_all(int fd, void *p, size_t n, off_t pos)
+{
+	char *to = p;
+	size_t done = 0;
+
+	while (done < n) {
+		size_t want = n - done < SOURCE_REQUEST ? n - done : SOURCE_REQUEST;
+		ssize_t r = pread(fd, to + done, want, pos + (off_t)done);
+
+		if (r == 0)
+			break;
+		if (r > 0)
+			done += (size_t)r;
+		else if (!fd_retry(fd, POLLIN))
+			return -1;
+	}
+	return (ssize_t)done;
+}
+
+/* ---- streams */
+
+/* Once there is a spool file, what is added to it goes in pieces of this size. */
+#define SPOOL_PIECE ((size_t)4 << 20)
+
+static size_t
+at_most(uint64_t n, size_t most)
+{
+	return n < most ? (size_t)n : most;
+}
+
+static void
+stream_init(struct stream *s, int fd, const char *name)
+{
+	struct stat st;
+
+	memset(s, 0, sizeof(*s));
+	s->fd = fd;
+	s->name = name;
+	s->spool = s->null = -1;
+	s->pipe = fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
+	/* A larger pipe means fewer changes between the two programs; where it is not allowed, the old one does. */
+	if (s->pipe && fcntl(fd, F_GETPIPE_SZ) < 1 << 20)
+		(void)fcntl(fd, F_SETPIPE_SZ, 1 << 20);
+}
+
+static void
+stream_release(struct stream *s)
+{
+	if (s->fd >= 0)
+		close(s->fd);
+	if (s->spool >= 0)
+		close(s->spool);
+	if (s->null >= 0)
+		close(s->null);
+	free(s->win);
+	free(s->shown);
+}
+
+/* The offsets at which window and spool begin. */
+static uint64_t
+win_off(const struct stream *s)
+{
+	return s->pos - s->len;
+}
+
+static uint64_t
+spool_off(const struct stream *s)
+{
+	return win_off(s) - s->spool_len;
+}
+
+/* Drops what is forgotten. */
+static void
+trim(struct stream *s)
+{
+	uint64_t off = s->forgotten, n;
+
+	if (s->spool_len > 0 && off > spool_off(s)) {
+		n = off - spool_off(s);
+		n = n < s->spool_len ? n : s->spool_len;
+		s->spool_len -= n;
+		s->spool_skip += n;
+		/* An emptied file is used again from its beginning; giving its blocks back is a courtesy. */
+		if (s->spool_len == 0) {
+			(void)fallocate(s->spool, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)s->spool_skip);
+			s->spool_skip = 0;
+		}
+	}
+	if (s->spool_len == 0 && off > win_off(s)) {
+		n = off - win_off(s);
+		n = n < s->len ? n : s->len;
+		s->start += (size_t)n;
+		s->len -= (size_t)n;
+	}
+	if (s->len == 0)
+		s->start = 0;
+}
+
+static void
+stream_forget(struct stream *s, uint64_t off)
+{
+	if (off <= s->forgotten)
+		return;
+	s->forgotten = off;
+	trim(s);
+}
+
+/* A window worth making smaller. */
+enum { LARGE = 2 << 20 };
+
+/* Room for n more bytes behind the window's contents. */
+static uint8_t *
+room(struct stream *s, size_t n)
+{
+	bool shrink = s->cap > LARGE && s->len + n < s->cap / 8;
+
+	if ((shrink || s->cap - s->start - s->len < n) && s->start > 0) {
+		memmove(s->win, s->win + s->start, s->len);
+		s->start = 0;
+	}
+	/* A window that had to hold a large pickle is small again once that is forgotten. */
+	if (shrink) {
+		s->cap /= 4;
+		s->win = xreallocn(s->win, s->cap, 1);
+	}
+	if (s->cap - s->len < n) {
+		s->cap = s->len + n > 2 * s->cap ? s->len + n : 2 * s->cap;
+		s->win = xreallocn(s->win, s->cap, 1);
+	}
+	return s->win + s->start + s->len;
+}
+
+static int
+spool_error(const struct stream *s, struct err *e)
+{
+	return err_sys(e, s->name, "cannot keep the stream in a temporary file in %s (TMPDIR names the folder)",
+		       s->spool_dir);
+}
+
+static int
+spool_open(struct stream *s, struct err *e)
+{
+	char *path;
+	size_t size;
+
+	do
+		s->spool = open(s->spool_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	while (s->spool < 0 && errno == EINTR);
+	if (s->spool < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT || errno == EINVAL)) {
+		size = strlen(s->spool_dir) + sizeof("/lnn-spool-XXXXXX");
+		path = xmalloc(size);
+		strcat(strcpy(path, s->spool_dir), "/lnn-spool-XXXXXX");
+		s->spool = mkostemp(path, O_CLOEXEC);
+		if (s->spool >= 0 && unlink(path) < 0) {
+			close(s->spool);
+			s->spool = -1;
+		}
+		free(path);
+	}
+	if (s->spool < 0)
+		return spool_error(s, e);
+	diag_verbose(s->diag, "%s: more than %zu MiB have to wait: they are kept in an unlinked temporary file in %s",
+		     s->name, s->limit >> 20, s->spool_dir);
+	return 0;
+}
+
+/* Moves the window's contents to the end of the spool file. */
+static int
+spill(struct stream *s, struct err *e)
+{
+	size_t done = 0;
+
+	if (s->spool < 0 && spool_open(s, e) < 0)
+		return -1;
+	while (done < s->len) {
+		ssize_t n = pwrite(s->spool, s->win + s->start + done, at_most(s->len - done, SOURCE_REQUEST),
+				   (off_t)(s->spool_skip + s->spool_len + done));
+		if (n >= 0)
+			done += (size_t)n;
+		else if (!fd_retry(s->spool, POLLOUT))
+			return spool_error(s, e);
+	}
+	s->spool_len += s->len;
+	s->len = s->start = 0;
+	if (s->limit > SPOOL_PIECE) {
+		s->limit = SPOOL_PIECE;
+		free(s->win);
+		s->win = NULL;
+		s->cap = 0;
+	}
+	return 0;
+}
+
+/* Reads up to n bytes from the descriptor to p. */
+static int
+fetch(struct stream *s, void *p, size_t n, size_t *got, struct err *e)
+{
+	ssize_t r = read_fd(s->fd, p, n);
+
+	*got = 0;
+	if (r < 0)
+		return err_sys(e, s->name, "read error");
+	s->eof = r == 0;
+	s->pos += (uint64_t)r;
+	*got = (size_t)r;
+	return 0;
+}
+
+/* Takes what is unwanted before off out of the descriptor. */
+static int
+stream_skip(struct stream *s, uint64_t off, struct err *e)
+{
+	uint64_t to = off < s->forgotten ? off : s->forgotten;
+	size_t got;
+
+	trim(s);
+	if (s->pipe && s->null < 0 && to > s->pos + STREAM_AHEAD)
+		s->null = fd_open("/dev/null", O_WRONLY);
+	while (!s->eof && s->pos < to) {
+		ssize_t n;
+
+		if (!s->pipe || s->null < 0) {
+			uint8_t *p = room(s, STREAM_AHEAD);
+
+			if (fetch(s, p, at_most(to - s->pos, STREAM_AHEAD), &got, e) < 0)
+				return -1;
+			continue;
+		}
+		n = splice(s->fd, NULL, s->null, NULL, at_most(to - s->pos, 1 << 30), SPLICE_F_MOVE);
+		if (n >= 0) {
+			s->eof = n == 0;
+			s->pos += (uint64_t)n;
+		} else if (!fd_retry(s->fd, POLLIN)) {
+			s->pipe = false; /* then it is read, and the read says what is wrong */
+		}
+	}
+	return 0;
+}
+
+/* Gets everything below until that is wanted into window and spool, and perhaps a little more. */
+static int
+fill(struct stream *s, uint64_t until, struct err *e)
+{
+	if (stream_skip(s, until, e) < 0)
+		return -1;
+	while (!s->eof && s->pos < until) {
+		size_t n, got;
+		uint8_t *p;
+
+		if (s->len >= s->limit && spill(s, e) < 0)
+			return -1;
+		n = at_most(until - s->pos, SOURCE_REQUEST);
+		n = at_most(n < STREAM_AHEAD ? STREAM_AHEAD : n, s->limit - s->len);
+		p = room(s, n);
+		if (fetch(s, p, n, &got, e) < 0)
+			return -1;
+		s->len += got;
+	}
+	return 0;
+}
+
+/* Copies from spool or window up to n bytes at off, which is below pos; how many they were. */
+static int
+from_memory(struct stream *s, uint64_t off, uint8_t *p, size_t n, size_t *got, struct err *e)
+{
+	if (off >= win_off(s)) {
+		*got = at_most(s->pos - off, n);
+		memcpy(p, s->win + s->start + (off - win_off(s)), *got);
+		return 0;
+	}
+	*got = at_most(win_off(s) - off, n);
+	ssize_t r = pread_all(s->spool, p, *got, (off_t)(s->spool_skip + (off - spool_off(s))));
+	if (r < 0)
+		return err_sys(e, s->name, "cannot read back what was kept in %s", s->spool_dir);
+	if ((size_t)r < *got)
+		return err_input(e, s->name, "the temporary file in %s was cut off", s->spool_dir);
+	return 0;
+}
+
+static int
+check_offset(const struct stream *s, uint64_t off, struct err *e)
+{
+	if (off >= s->forgotten)
+		return 0;
+	return err_at(e, s->name, off, "these bytes of the stream have passed already");
+}
+
+/* Up to n bytes at off, fewer only at the end. With take, bytes below off + n are forgotten. */
+static int
+stream_read(struct stream *s, struct request *r, struct err *e)
+{
+	size_t n = r->n < UINT64_MAX - r->off ? r->n : (size_t)(UINT64_MAX - r->off), some;
+
+	if (check_offset(s, r->off, e) < 0)
+		return -1;
+	for (; r->got < n; r->got += some) {
+		uint64_t at = r->off + r->got;
+		uint8_t *to = r->p + r->got;
+		size_t left = n - r->got;
+
+		some = 0;
+		if (r->take)
+			stream_forget(s, at);
+		if (at < s->pos) {
+			if (from_memory(s, at, to, left, &some, e) < 0)
+				return -1;
+		} else if (r->take && left >= STREAM_AHEAD) {
+			if (stream_skip(s, at, e) < 0)
+				return -1;
+			if (!s->eof && fetch(s, to, left, &some, e) < 0)
+				return -1;
+			stream_forget(s, s->pos);
+			if (s->eof)
+				break;
+		} else {
+			/* In pieces: what is read need not all be in the window at once. */
+			if (fill(s, at + at_most(left, 1 << 20), e) < 0)
+				return -1;
+			if (at >= s->pos)
+				break;
+		}
+	}
+	if (r->take)
+		stream_forget(s, r->off + r->got);
+	return 0;
+}
+
+static int
+stream_look(struct stream *s, uint64_t off, size_t want, const uint8_t **p, size_t *got, struct err *e)
+{
+	*got = 0;
+	*p = (const uint8_t *)"";
+	if (check_offset(s, off, e) < 0)
+		return -1;
+	if (want > UINT64_MAX - off)
+		want = (size_t)(UINT64_MAX - off);
+	trim(s);
+	if (off + want > s->pos && fill(s, off + want, e) < 0)
+		return -1;
+	if (off >= s->pos)
+		return 0;
+	if (off < win_off(s)) {
+		struct request r = { .off = off, .n = want };
+
+		if (s->shown == NULL)
+			s->shown = xmalloc(SOURCE_LOOK_MAX);
+		*p = r.p = s->shown;
+		if (stream_read(s, &r, e) < 0)
+			return -1;
+		*got = r.got;
+		return 0;
+	}
+	*p = s->win + s->start + (off - win_off(s));
+	*got = at_most(s->pos - off, want);
+	return 0;
+}
+
+static int
+stream_size(struct stream *s, uint64_t *size, struct err *e)
+{
+	if (fill(s, UINT64_MAX, e) < 0)
+		return -1;
+	*size = s->pos;
+	return 0;
+}
+
+/* Does the descriptor stand at off or before it with nothing to be kept on the way to off + len? */
+static bool
+stream_passes(const struct stream *s, uint64_t off, uint64_t len)
+{
+	return s->forgotten >= off && s->keep <= off && (off >= s->pos || len > s->pos - off);
+}
+
+/* ---- sources */
 
 /*
  * A look at a place of its own reads at least LOOK_MIN; one that goes on from the last, or begins at most LOOK_GAP
@@ -18,10 +446,10 @@
  */
 enum { LOOK_MIN = 1024, LOOK_GAP = 4096 };
 
-enum kind { REGULAR, STREAM, MEMORY };
+enum source_kind { REGULAR, STREAM, MEMORY };
 
 struct source {
-	enum kind kind;
+	enum source_kind kind;
 	char *name, *spool_dir;
 	const struct diag *diag;
 	int fd;               /* REGULAR */
@@ -36,7 +464,7 @@ struct source {
 };
 
 static struct source *
-source_new(enum kind kind, const char *name)
+source_new(enum source_kind kind, const char *name)
 {
 	struct source *s = xcalloc(1, sizeof(*s));
 
@@ -178,7 +606,7 @@ present(const struct source *s, uint64_t off, size_t n)
 static int
 read_regular(const struct source *s, uint64_t off, void *p, size_t n, struct err *e)
 {
-	ssize_t r = fd_pread(s->fd, p, n, s->base + (off_t)off);
+	ssize_t r = pread_all(s->fd, p, n, s->base + (off_t)off);
 
 	if (r < 0)
 		return err_sys(e, s->name, "read error");
@@ -188,54 +616,58 @@ read_regular(const struct source *s, uint64_t off, void *p, size_t n, struct err
 }
 
 static int
-read_some(struct source *s, uint64_t off, void *p, size_t n, size_t *got, bool take, struct err *e)
+read_some(struct source *s, struct request *r, struct err *e)
 {
 	if (s->kind == STREAM)
-		return stream_read(&s->stream, off, p, n, got, take, e);
-	*got = n = present(s, off, n);
+		return stream_read(&s->stream, r, e);
+	r->got = present(s, r->off, r->n);
 	if (s->kind == REGULAR)
-		return read_regular(s, off, p, n, e);
-	if (n > 0)
-		memcpy(p, s->bytes + off, n);
+		return read_regular(s, r->off, r->p, r->got, e);
+	if (r->got > 0)
+		memcpy(r->p, s->bytes + r->off, r->got);
 	return 0;
 }
 
 static int
-read_all(struct source *s, uint64_t off, void *p, size_t n, bool take, struct err *e)
+read_all(struct source *s, struct request r, struct err *e)
 {
-	size_t got;
-	uint64_t end = off, size;
+	uint64_t size;
+	size_t left;
 
-	if (read_some(s, off, p, n, &got, take, e) < 0)
+	if (read_some(s, &r, e) < 0)
 		return -1;
-	if (got == n)
+	if (r.got == r.n)
 		return 0;
-	/* Where off itself lies behind the end, the end is the place to name. */
-	end += got;
+	left = r.n - r.got;
 	if (source_size(s, &size, e) < 0)
 		return -1;
-	if (got == 0 && size < off)
+	/* Where off itself lies behind the end, the end is the place to name. */
+	if (r.got == 0 && size < r.off)
 		return err_input(e, s->name, "cut off: it ends at byte %" PRIu64 ", %" PRIu64 " bytes too early", size,
-				 off - size + n);
-	return err_input(e, s->name, "cut off: %zu more bytes expected at byte %" PRIu64, n - got, end);
+				 r.off - size + left);
+	return err_input(e, s->name, "cut off: %zu more bytes expected at byte %" PRIu64, left, r.off + r.got);
 }
 
 int
 source_read(struct source *s, uint64_t off, void *p, size_t n, struct err *e)
 {
-	return read_all(s, off, p, n, false, e);
+	return read_all(s, (struct request){ .off = off, .p = p, .n = n }, e);
 }
 
 int
 source_read_some(struct source *s, uint64_t off, void *p, size_t n, size_t *got, struct err *e)
 {
-	return read_some(s, off, p, n, got, false, e);
+	struct request r = { .off = off, .p = p, .n = n };
+	int rc = read_some(s, &r, e);
+
+	*got = r.got;
+	return rc;
 }
 
 int
 source_take(struct source *s, uint64_t off, void *p, size_t n, struct err *e)
 {
-	return read_all(s, off, p, n, true, e);
+	return read_all(s, (struct request){ .off = off, .p = p, .n = n, .take = true }, e);
 }
 
 int
@@ -243,7 +675,7 @@ source_next(struct source *s, uint64_t off, void *p, size_t n, struct err *e)
 {
 	bool take = s->kind == STREAM && s->stream.forgotten >= off && s->stream.keep <= off;
 
-	return read_all(s, off, p, n, take, e);
+	return read_all(s, (struct request){ .off = off, .p = p, .n = n, .take = take }, e);
 }
 
 static int
@@ -330,13 +762,11 @@ source_verify(struct source *s, struct err *e)
 int
 source_raw(struct source *s, uint64_t off, uint64_t len, struct source_raw *raw, struct err *e)
 {
-	struct source_raw none = { -1, false, false, -1, 0 };
-
-	*raw = none;
+	*raw = (struct source_raw){ .fd = -1 };
 	if (s->kind == REGULAR && off <= s->size && len <= s->size - off) {
 		raw->fd = s->fd;
 		raw->regular = true;
-		raw->pos = s->base + (off_t)off;
+		raw->base = s->base;
 	}
 	if (s->kind == STREAM && stream_passes(&s->stream, off, len)) {
 		if (stream_skip(&s->stream, off, e) < 0)

@@ -63,18 +63,18 @@ int source_size(struct source *s, uint64_t *size, struct err *e);
  */
 int source_read(struct source *s, uint64_t off, void *p, size_t n, struct err *e);
 
-/* The same, but the end of the input is no error: *got is what was there. */
+/* Like source_read, but the end of the input is no error: *got is how many bytes there were. */
 int source_read_some(struct source *s, uint64_t off, void *p, size_t n, size_t *got, struct err *e);
 
 /*
- * source_read, then source_forget(off + n); on a stream without the detour through its window. For whoever goes
- * through the input once and in order.
+ * Like source_read for a reader that goes through the input once and in order: bytes below off + n are forgotten. On a
+ * stream, large reads do not pass through the window.
  */
 int source_take(struct source *s, uint64_t off, void *p, size_t n, struct err *e);
 
 /*
- * source_take if all below off is forgotten and source_keep does not want what is read, else source_read: for whoever
- * goes through a part of the input in order while others may still want what stands before it.
+ * Sequential read of a part of the input. Forgets the bytes that it returns if nothing before them is still held and
+ * source_keep does not want them; otherwise behaves like source_read.
  */
 int source_next(struct source *s, uint64_t off, void *p, size_t n, struct err *e);
 
@@ -91,8 +91,8 @@ uint64_t source_ready(const struct source *s, uint64_t off);
 void source_forget(struct source *s, uint64_t off);
 
 /*
- * Bytes below off will be wanted again although they are copied now, by sink_copy, which otherwise passes on what
- * comes next in a stream without keeping it if all before it is forgotten. source_forget(s, off) ends this.
+ * Bytes below off will be read again, although source_next reads them or sink_copy copies them now. Both otherwise forget
+ * what they pass on if all before it is forgotten. source_forget(s, off) ends this.
  */
 void source_keep(struct source *s, uint64_t off);
 
@@ -102,17 +102,19 @@ void source_explain(const struct source *s, const char *why);
 /* A regular file must be as it was when opened (size, time of change): else ERR_INPUT "changed while it was read". */
 int source_verify(struct source *s, struct err *e);
 
-/* For sink_copy only: where the bytes at off can be had without passing through memory. */
+/* For sink_copy only: where bytes can be had without passing through memory. */
 struct source_raw {
 	int fd;            /* -1: nowhere, they must be read */
-	bool regular;      /* fd is read at pos; else it is a pipe, read where it stands */
-	bool passes;       /* this is a stream whose bytes here need not be kept: source_take may read them */
-	off_t pos;
+	bool regular;      /* fd is read at base + offset; else it is a pipe, read where it stands */
+	bool passes;       /* a stream whose bytes here need not be kept: source_take may read them */
+	off_t base;
 	uint64_t buffered; /* that many bytes have to be taken first (source_take) */
 };
 
-/* A pipe's raw bytes count as forgotten: tell source_advance how many were moved. */
+/* Asks for the bytes at off. */
 int source_raw(struct source *s, uint64_t off, uint64_t len, struct source_raw *raw, struct err *e);
+
+/* n bytes of a pipe were moved from raw.fd. They count as forgotten. */
 void source_advance(struct source *s, uint64_t n);
 
 #endif

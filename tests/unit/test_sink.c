@@ -2,6 +2,7 @@
  * sink: files appear whole or not at all, what is held back waits, and every
  * pair of source and sink copies the same bytes.
  */
+#include "io/atomic.h"
 #include "io/sink.h"
 
 #include <dirent.h>
@@ -476,12 +477,12 @@ test_emergency(void)
 	struct sink *a = file_sink("a"), *b = file_sink("b");
 
 	ok(sink_write(a, "x", 1, &e) == 0 && names(".") == 2);
-	sink_emergency();
+	atomic_emergency();
 	is_int(names("."), 0, "an emergency removes the temporary files");
 	err_clear(&e);
 	ok_msg(sink_commit(a, &e) == -1 && e.sysno == ENOENT, "what was removed cannot be committed");
 	sink_abort(b);
-	sink_emergency();
+	atomic_emergency();
 	is_int(names("."), 0, "nothing is left");
 }
 

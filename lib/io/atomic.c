@@ -1,0 +1,383 @@
+#include "io/atomic.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/xalloc.h"
+#include "io/fd.h"
+
+enum { MAX_OPEN = 16, MAX_LINKS = 40, RANDOM_CHARS = 6 };
+
+struct atomic {
+	char *name;   /* as the user gave it, without slashes at its end */
+	char *path;   /* the same; of a file with symbolic links followed */
+	char *parent; /* the folder that path is in */
+	size_t slot;
+};
+
+/*
+ * The temporaries that exist. A signal handler reads this: a path is complete before it is marked as used, and the signals
+ * that end the program are blocked while a temporary comes into being.
+ */
+static struct temporary {
+	volatile sig_atomic_t used;
+	bool folder;
+	char path[PATH_MAX];
+} slots[MAX_OPEN];
+static pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* ---- removing */
+
+/* Linux's getdents64 entry: inode, offset, length, type, name. readdir is not safe in a signal handler. */
+enum { ENTRY_LENGTH = 16, ENTRY_NAME = 19 };
+
+static void
+empty_folder(int fd)
+{
+	char buf[4096];
+	unsigned short len;
+	long n, at;
+
+	while ((n = syscall(SYS_getdents64, fd, buf, sizeof(buf))) > 0) {
+		for (at = 0; at < n; at += len) {
+			memcpy(&len, buf + at + ENTRY_LENGTH, sizeof(len));
+			unlinkat(fd, buf + at + ENTRY_NAME, 0);
+		}
+	}
+}
+
+static void
+remove_temporary(const struct temporary *t)
+{
+	int fd;
+
+	if (!t->folder) {
+		unlink(t->path);
+		return;
+	}
+	fd = open(t->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0) {
+		empty_folder(fd);
+		close(fd);
+	}
+	rmdir(t->path);
+}
+
+void
+atomic_emergency(void)
+{
+	for (size_t i = 0; i < MAX_OPEN; i++)
+		if (slots[i].used)
+			remove_temporary(&slots[i]);
+}
+
+/* ---- names */
+
+/* The length of path's folder with the slash; 0 if it names none. */
+static size_t
+folder_len(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? (size_t)(slash - path) + 1 : 0;
+}
+
+/* path with symbolic links in its last component followed, also if the last of them leads nowhere; NULL with errno. */
+static char *
+follow(const char *path)
+{
+	char *p = xstrdup(path), *next;
+	char target[PATH_MAX];
+	ssize_t n = 0;
+
+	for (int i = 0; i < MAX_LINKS; i++) {
+		size_t dir = folder_len(p);
+
+		n = readlink(p, target, sizeof(target));
+		if (n < 0)
+			break;
+		if ((size_t)n == sizeof(target))
+			break;
+		if (n > 0 && target[0] == '/')
+			dir = 0;
+		next = xmalloc(dir + (size_t)n + 1);
+		memcpy(next, p, dir);
+		memcpy(next + dir, target, (size_t)n);
+		next[dir + (size_t)n] = '\0';
+		free(p);
+		p = next;
+	}
+	/* EINVAL: no link. ENOENT: nothing there yet. */
+	if (n < 0 && (errno == EINVAL || errno == ENOENT))
+		return p;
+	if (n >= 0)
+		errno = ELOOP;
+	free(p);
+	return NULL;
+}
+
+static void
+random_name(char *p)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+	static unsigned counter;
+	unsigned char r[RANDOM_CHARS];
+
+	if (getrandom(r, sizeof(r), GRND_NONBLOCK) != (ssize_t)sizeof(r)) {
+		unsigned seed = (unsigned)getpid() * 2654435761u + ++counter;
+
+		for (size_t i = 0; i < sizeof(r); i++)
+			r[i] = (unsigned char)((seed = seed * 1103515245u + 12345u) >> 16);
+	}
+	for (size_t i = 0; i < sizeof(r); i++)
+		p[i] = letters[r[i] % (sizeof(letters) - 1)];
+}
+
+/* ---- making */
+
+/* Creates the temporary for path in slot. A file's descriptor, 0 of a folder, or -1 with errno. */
+static int
+create(struct temporary *slot, const char *path, mode_t mode)
+{
+	size_t dir = folder_len(path), len = strlen(path + dir);
+	int fd = -1;
+
+	/* .NAME.XXXXXX may not be longer than a name can be. */
+	if (len > NAME_MAX - 2 - RANDOM_CHARS)
+		len = NAME_MAX - 2 - RANDOM_CHARS;
+	if (len == 0) {
+		errno = ENOENT;
+		return -1;
+	}
+	if (dir + len + 2 + RANDOM_CHARS >= sizeof(slot->path)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	snprintf(slot->path, sizeof(slot->path), "%.*s.%.*s.", (int)dir, path, (int)len, path + dir);
+	for (int tries = 0; tries < 100; tries++) {
+		random_name(slot->path + dir + len + 2);
+		slot->path[dir + len + 2 + RANDOM_CHARS] = '\0';
+		fd = slot->folder ? mkdir(slot->path, mode) : open(slot->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+		if (fd >= 0 || (errno != EEXIST && errno != EINTR))
+			break;
+	}
+	if (fd >= 0)
+		slot->used = 1;
+	return fd;
+}
+
+/* Makes a temporary for path, which the result takes over. NULL with errno set; then path is the caller's. */
+static struct atomic *
+make_temporary(const char *name, char *path, bool folder, mode_t mode, int *fd)
+{
+	sigset_t all, before;
+	struct atomic *a;
+	size_t i = 0;
+	int saved;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	pthread_mutex_lock(&slots_lock);
+	while (i < MAX_OPEN && slots[i].used)
+		i++;
+	errno = EMFILE;
+	*fd = -1;
+	if (i < MAX_OPEN) {
+		slots[i].folder = folder;
+		*fd = create(&slots[i], path, mode);
+	}
+	saved = errno;
+	pthread_mutex_unlock(&slots_lock);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	errno = saved;
+	if (*fd < 0)
+		return NULL;
+	a = xcalloc(1, sizeof(*a));
+	a->name = xstrdup(name);
+	a->path = path;
+	a->parent = folder_len(path) > 0 ? xstrndup(path, folder_len(path)) : xstrdup(".");
+	a->slot = i;
+	return a;
+}
+
+/* Gives fd the owner and the mode of the file that it will replace. */
+static int
+take_over(int fd, const struct stat *old)
+{
+	struct stat st;
+	mode_t mode = old->st_mode & 07777;
+
+	if (fstat(fd, &st) < 0)
+		return -1;
+	/* Who may not give files away becomes the owner, and then no set-id bit may stay. */
+	if ((st.st_uid != old->st_uid || st.st_gid != old->st_gid) && fchown(fd, old->st_uid, old->st_gid) < 0)
+		mode &= 0777;
+	return fchmod(fd, mode);
+}
+
+static int
+open_error(const char *name, struct err *err)
+{
+	return err_sys(err, name, "cannot open for writing");
+}
+
+/* Opens what is no regular file itself. */
+static int
+open_direct(const char *name, int *fd, struct err *err)
+{
+	*fd = fd_open(name, O_WRONLY | O_NOCTTY);
+	return *fd < 0 ? open_error(name, err) : 0;
+}
+
+int
+atomic_file(struct atomic **out, int *fd, const char *path, struct err *err)
+{
+	struct atomic *a;
+	struct stat st;
+	bool exists = stat(path, &st) == 0;
+	char *real;
+
+	*out = NULL;
+	*fd = -1;
+	if (!exists && errno != ENOENT)
+		return open_error(path, err);
+	if (exists && S_ISDIR(st.st_mode))
+		return err_input(err, path, "is a directory");
+	if (exists && !S_ISREG(st.st_mode))
+		return open_direct(path, fd, err);
+	if (exists && faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) < 0)
+		return open_error(path, err);
+	real = exists ? realpath(path, NULL) : follow(path);
+	if (real == NULL)
+		return open_error(path, err);
+	a = make_temporary(path, real, false, exists ? 0600 : 0666, fd);
+	if (a == NULL) {
+		err_sys(err, path, "cannot create a temporary file beside it");
+		free(real);
+		return -1;
+	}
+	if (exists && take_over(*fd, &st) < 0) {
+		err_sys(err, path, "cannot keep its mode");
+		close(*fd);
+		atomic_abort(a);
+		return -1;
+	}
+	*out = a;
+	return 0;
+}
+
+/* Nothing there, or an empty folder. */
+static int
+check_free(const char *path, struct err *err)
+{
+	struct dirent *d;
+	DIR *dir = opendir(path);
+	int rc = 0;
+
+	if (dir == NULL)
+		return errno == ENOENT ? 0 : err_sys(err, path, "cannot be made a folder of shards");
+	errno = 0;
+	while (rc == 0 && (d = readdir(dir)) != NULL)
+		if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
+			rc = err_set(err, ERR_SYSTEM, "%s: the folder is not empty", path);
+	if (rc == 0 && errno != 0)
+		rc = err_sys(err, path, "cannot be made a folder of shards");
+	closedir(dir);
+	return rc;
+}
+
+int
+atomic_folder(struct atomic **out, const char *path, struct err *err)
+{
+	size_t len = strlen(path);
+	char *name;
+	int fd;
+
+	while (len > 1 && path[len - 1] == '/')
+		len--;
+	name = xstrndup(path, len);
+	*out = NULL;
+	if (check_free(name, err) == 0) {
+		*out = make_temporary(name, name, true, 0777, &fd);
+		if (*out == NULL)
+			err_sys(err, name, "cannot make a folder beside it");
+	}
+	if (*out == NULL)
+		free(name);
+	return *out == NULL ? -1 : 0;
+}
+
+const char *
+atomic_path(const struct atomic *a)
+{
+	return slots[a->slot].path;
+}
+
+/* ---- ending */
+
+static void
+release(struct atomic *a)
+{
+	slots[a->slot].used = 0;
+	free(a->path);
+	free(a->parent);
+	free(a->name);
+	free(a);
+}
+
+void
+atomic_abort(struct atomic *a)
+{
+	remove_temporary(&slots[a->slot]);
+	release(a);
+}
+
+/* name is what messages call it. */
+static int
+sync_folder(const char *path, const char *name, struct err *err)
+{
+	int fd = fd_open(path, O_RDONLY | O_DIRECTORY), rc;
+
+	if (fd < 0)
+		return err_sys(err, name, "cannot be opened to be synced");
+	while ((rc = fsync(fd)) < 0 && errno == EINTR)
+		;
+	if (rc < 0 && (errno == EINVAL || errno == EOPNOTSUPP))
+		rc = 0;
+	if (rc < 0)
+		err_sys(err, name, "cannot be synced");
+	close(fd);
+	return rc;
+}
+
+int
+atomic_commit(struct atomic *a, struct err *err)
+{
+	const struct temporary *t = &slots[a->slot];
+	struct err ignored = ERR_INIT;
+	int rc = t->folder ? sync_folder(t->path, a->name, err) : 0;
+
+	if (rc == 0 && rename(t->path, a->path) < 0)
+		rc = err_sys(err, a->name, t->folder ? "cannot be put in place" : "cannot rename the temporary file");
+	if (rc < 0) {
+		atomic_abort(a);
+		return -1;
+	}
+	slots[a->slot].used = 0;
+	/* Makes the new name last. A failure is ignored: the file or folder is already complete under its name. */
+	(void)sync_folder(a->parent, a->parent, &ignored);
+	release(a);
+	return 0;
+}
