@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "zip/directory.h"
+#include "zip/inflate.h"
 #include "format/format.h"
 
 struct visit {

@@ -17,6 +17,7 @@
 #include "format/rebuild.h"
 #include "io/crc32.h"
 #include "zip/directory.h"
+#include "zip/inflate.h"
 
 /* Small records have at most this many bytes. */
 enum { TORCH_SMALL = 128 };

@@ -1,12 +1,181 @@
 #include "zip/directory.h"
 
 #include <inttypes.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cursor.h"
+#include "base/diag.h"
+#include "base/err.h"
 #include "base/xalloc.h"
-#include "zip/end.h"
+#include "io/source.h"
+
+struct zip_end {
+	uint64_t n;           /* entries */
+	uint64_t start, size; /* of the directory */
+	uint64_t at;          /* where the first of these records begins */
+	uint64_t record;      /* where the last of them (the end record) begins */
+	uint64_t end;         /* behind the last, comment included */
+};
+
+/* A comment has at most 65535 bytes. */
+enum { SEARCH = ZIP_END + 65535 };
+
+static int
+damaged(struct source *src, uint64_t off, struct err *e)
+{
+	return err_at(e, source_name(src), off, "the end records of the zip are damaged");
+}
+
+/* The last end record of the input. */
+static int
+find_end(struct source *src, uint64_t size, uint64_t *at, struct err *e)
+{
+	size_t n = size < SEARCH ? (size_t)size : SEARCH, i;
+	uint8_t *tail = xmalloc(n);
+	int r = source_read(src, size - n, tail, n, e);
+
+	for (i = n < ZIP_END ? 0 : n - ZIP_END + 1; r == 0 && i-- > 0;) {
+		if (get_le32(tail + i) == ZIP_SIG_END)
+			break;
+	}
+	free(tail);
+	if (r < 0)
+		return -1;
+	if (i == SIZE_MAX || n < ZIP_END)
+		return err_input(e, source_name(src),
+			"cut off: the zip has no central directory at its end (is the file complete?)");
+	*at = size - n + i;
+	return 0;
+}
+
+/* Tells diag of bytes between end and size. */
+static void
+tell_trailing(const struct source *src, const struct diag *diag, uint64_t end, uint64_t size)
+{
+	if (end < size)
+		diag_warn(diag, "%s: %" PRIu64 " bytes follow the end of the zip", source_name(src), size - end);
+	else if (end > size)
+		diag_warn(diag, "%s: the comment of the zip is cut off", source_name(src));
+}
+
+static int
+exactly(struct source *src, uint64_t off, void *p, size_t n, struct err *e)
+{
+	size_t got;
+
+	if (source_read_some(src, off, p, n, &got, e) < 0)
+		return -1;
+	if (got < n)
+		return err_at(e, source_name(src), off, "cut off in the end records of the zip");
+	return 0;
+}
+
+/* The zip64 end record at off, its locator behind it; *next is behind both. */
+static int
+read_end64(struct source *src, uint64_t off, struct zip_end *z, uint64_t *next, struct err *e)
+{
+	uint8_t p[ZIP_END64], l[ZIP_LOCATOR];
+	uint64_t len;
+
+	if (exactly(src, off, p, sizeof(p), e) < 0)
+		return -1;
+	len = get_le64(p + 4);
+	if (get_le32(p) != ZIP_SIG_END64 || len < ZIP_END64 - 12 || len > 65536)
+		return damaged(src, off, e);
+	z->n = get_le64(p + 32);
+	z->size = get_le64(p + 40);
+	z->start = get_le64(p + 48);
+	if (get_le32(p + 16) != 0 || get_le32(p + 20) != 0 || get_le64(p + 24) != z->n)
+		return err_at(e, source_name(src), off, "split zips cannot be read");
+	*next = off + 12 + len;
+	if (exactly(src, *next, l, sizeof(l), e) < 0)
+		return -1;
+	if (get_le32(l) != ZIP_SIG_LOCATOR || get_le64(l + 8) != off)
+		return damaged(src, *next, e);
+	if (get_le32(l + 16) != 1)
+		return err_at(e, source_name(src), *next, "split zips cannot be read");
+	*next += ZIP_LOCATOR;
+	return 0;
+}
+
+/* Is what the short record says the long one's value, or that it did not fit? */
+static bool
+agrees(uint64_t narrow, uint64_t limit, uint64_t wide)
+{
+	return narrow == limit || narrow == wide;
+}
+
+/* The end record at off. With zip64, *z has the values of that one. */
+static int
+read_end(struct source *src, uint64_t off, bool zip64, struct zip_end *z, struct err *e)
+{
+	uint8_t p[ZIP_END];
+
+	if (exactly(src, off, p, sizeof(p), e) < 0)
+		return -1;
+	if (get_le32(p) != ZIP_SIG_END)
+		return damaged(src, off, e);
+	if (get_le16(p + 8) != get_le16(p + 10) || get_le16(p + 4) > 1 || get_le16(p + 6) != get_le16(p + 4))
+		return err_at(e, source_name(src), off, "split zips cannot be read");
+	z->record = off;
+	z->end = off + ZIP_END + get_le16(p + 20);
+	if (!zip64) {
+		z->n = get_le16(p + 10);
+		z->size = get_le32(p + 12);
+		z->start = get_le32(p + 16);
+	} else if (!agrees(get_le16(p + 10), UINT16_MAX, z->n) || !agrees(get_le32(p + 12), UINT32_MAX, z->size) ||
+		!agrees(get_le32(p + 16), UINT32_MAX, z->start)) {
+		return err_at(e, source_name(src), off,
+			"the end record of the zip contradicts its zip64 record: readers would see two archives");
+	}
+	return 0;
+}
+
+/* Reads those that begin at off. */
+static int
+end_read(struct source *src, uint64_t off, struct zip_end *z, struct err *e)
+{
+	uint8_t sig[4];
+	uint64_t next = off;
+	bool zip64;
+
+	if (exactly(src, off, sig, sizeof(sig), e) < 0)
+		return -1;
+	*z = (struct zip_end){ .at = off };
+	zip64 = get_le32(sig) == ZIP_SIG_END64;
+	if (zip64 && read_end64(src, off, z, &next, e) < 0)
+		return -1;
+	return read_end(src, next, zip64, z, e);
+}
+
+/* Finds the records at the end of an input of that size. */
+static int
+end_find(struct source *src, uint64_t size, struct zip_end *z, struct err *e)
+{
+	uint8_t l[ZIP_LOCATOR];
+	uint64_t end = 0, at, next;
+
+	if (find_end(src, size, &end, e) < 0)
+		return -1;
+	*z = (struct zip_end){ .at = end };
+	if (end < ZIP_LOCATOR)
+		return read_end(src, end, false, z, e);
+	if (source_read(src, end - ZIP_LOCATOR, l, sizeof(l), e) < 0)
+		return -1;
+	if (get_le32(l) != ZIP_SIG_LOCATOR)
+		return read_end(src, end, false, z, e);
+	at = get_le64(l + 8);
+	if (at >= end - ZIP_LOCATOR)
+		return damaged(src, end - ZIP_LOCATOR, e);
+	z->at = at;
+	if (read_end64(src, at, z, &next, e) < 0)
+		return -1;
+	if (next != end)
+		return damaged(src, at, e);
+	return read_end(src, end, true, z, e);
+}
 
 /* What is told to diag once, however often it is found. */
 struct notes {
@@ -245,17 +414,17 @@ tell(const struct reading *r, const struct diag *diag, const struct zip_end *end
 	if (r->notes.differing > 0)
 		diag_warn(diag, "%s: %" PRIu64 " records whose CRC or size fields differ within the zip, the first is '%.*s'",
 			file, r->notes.differing, STR_ARG(r->notes.first_differing));
-	zip_trailing(r->src, diag, end->end, size);
+	tell_trailing(r->src, diag, end->end, size);
 }
 
 static int
-read_all(struct reading *r, const struct diag *diag)
+read_directory(struct reading *r, const struct diag *diag)
 {
 	struct zip_dir *d = r->d;
 	struct zip_end end;
 	uint64_t size;
 
-	if (source_size(r->src, &size, r->e) < 0 || zip_end_find(r->src, size, &end, r->e) < 0)
+	if (source_size(r->src, &size, r->e) < 0 || end_find(r->src, size, &end, r->e) < 0)
 		return -1;
 	if (end.start > end.at || end.size > end.at - end.start || end.n > end.size / ZIP_CENTRAL)
 		return err_at(r->e, source_name(r->src), end.at, "the zip's directory is not where its end record says");
@@ -279,7 +448,7 @@ zip_open(struct zip_dir *d, struct source *src, const struct diag *diag, struct 
 	memset(d, 0, sizeof(*d));
 	arena_init(&d->arena);
 	strmap_init(&d->by_name);
-	result = read_all(&r, diag);
+	result = read_directory(&r, diag);
 	free(r.order);
 	buf_release(&r.name);
 	return result;
@@ -335,7 +504,7 @@ zip_tail(struct source *src, uint64_t off, uint64_t start, uint64_t n, const str
 	struct zip_end end;
 	uint64_t size;
 
-	if (zip_end_read(src, off, &end, e) < 0)
+	if (end_read(src, off, &end, e) < 0)
 		return -1;
 	if (end.n != n || end.start != start || end.size != off - start)
 		return err_at(e, source_name(src), off, "the end record of the zip describes another directory than there is");
@@ -344,6 +513,6 @@ zip_tail(struct source *src, uint64_t off, uint64_t start, uint64_t n, const str
 	if (size - end.record > ZIP_END + UINT16_MAX)
 		return err_at(e, source_name(src), end.record,
 			"the zip's end record is followed by more than 65535 bytes, so that no reader finds it");
-	zip_trailing(src, diag, end.end, size);
+	tell_trailing(src, diag, end.end, size);
 	return 0;
 }

@@ -1,4 +1,4 @@
-#include "zip/directory.h"
+#include "zip/forward.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-#include "zip/directory.h"
+#include "zip/inflate.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
 #include "base/cursor.h"
 #include "base/num.h"
 #include "base/xalloc.h"
-#include "zip/directory.h"
+#include "zip/forward.h"
 
 /* From here on a size or offset needs a zip64 block (so exactly 0xffffffff already does). */
 #define WIDE UINT32_MAX

@@ -6,6 +6,7 @@
 
 #include "base/num.h"
 #include "zip/directory.h"
+#include "zip/inflate.h"
 
 static void
 contents(struct source *src, const struct zip_entry *en)

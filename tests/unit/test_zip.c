@@ -3,6 +3,7 @@
  * the writer gives exactly the bytes of FORMATS 1.3 and 1.4.
  */
 #include "zip/directory.h"
+#include "zip/inflate.h"
 
 #include <fcntl.h>
 #include <unistd.h>
