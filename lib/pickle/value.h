@@ -96,7 +96,8 @@ uint32_t value_get(const struct vtree *t, uint32_t d, struct str key);
 
 /*
  * Follows a dotted path through dicts (text keys; int keys by their digits) and lists or tuples (by index), also those
- * that an object of a subclass carries; "" is h itself. Keys may contain dots: at every dict the longest key that fits is tried first.
+ * that an object of a subclass carries; "" is h itself. Keys may contain dots: at every dict the longest key that fits
+ * is tried first.
  */
 uint32_t value_path(const struct vtree *t, uint32_t h, struct str path);
 

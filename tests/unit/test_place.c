@@ -104,8 +104,8 @@ static const struct {
 	{ "{model:{v:T,param_groups:[]},state_dict:{w:T}}", "state_dict" },
 	/* What was not taken and has the same names, in whatever order. */
 	{ "{state_dict:" NET ",state_dict_ema:{b:T,w:T}}",
-		"state_dict_ema\nt: the state dict is state_dict_ema; state_dict was not taken; -k state_dict chooses it (it has the "
-		"same names)" },
+		"state_dict_ema\nt: the state dict is state_dict_ema; state_dict was not taken; -k state_dict chooses it (it has "
+		"the same names)" },
 	{ "{model:" NET ",model ema:" NET "}",
 		"model\nt: the state dict is model; model ema was not taken; -k 'model ema' chooses it (it has the same names)" },
 	{ "{model:{a:{b:T}},ema:{a.b:T}}",
