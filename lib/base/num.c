@@ -41,20 +41,6 @@ num_u64(struct str s, uint64_t *out)
 	return true;
 }
 
-bool
-num_i64(struct str s, int64_t *out)
-{
-	bool neg = s.len > 0 && s.p[0] == '-';
-	uint64_t v;
-
-	if (s.len > 0 && (s.p[0] == '-' || s.p[0] == '+'))
-		s = str_from(s, 1);
-	if (!num_u64(s, &v) || v > (uint64_t)INT64_MAX + neg)
-		return false;
-	*out = neg ? (int64_t)(0 - v) : (int64_t)v;
-	return true;
-}
-
 static bool
 float_chars(struct str s)
 {

@@ -16,9 +16,8 @@ bool num_mul(uint64_t a, uint64_t b, uint64_t *out);
 /* a rounded up to a multiple of align, a power of two. */
 uint64_t num_align(uint64_t a, uint64_t align);
 
-/* All of s as a number: digits only; sign for i64; Python's float syntax for double (5e-5, 1., inf, nan). */
+/* All of s as a number: digits only; Python's float syntax for double (5e-5, 1., inf, nan). */
 bool num_u64(struct str s, uint64_t *out);
-bool num_i64(struct str s, int64_t *out);
 bool num_double(struct str s, double *out);
 
 /*

@@ -282,7 +282,7 @@ found_element(struct str name, const struct element *list, size_t n, enum pickle
 	for (size_t i = 0; i < n; i++) {
 		if (!str_eqc(name, list[i].name))
 			continue;
-		*a = (struct pickle_allowed){ kind, list[i].name, list[i].size, list[i].grad };
+		*a = (struct pickle_allowed){ .kind = kind, .name = list[i].name, .size = list[i].size, .grad = list[i].grad };
 		return true;
 	}
 	return false;
@@ -297,7 +297,7 @@ found_name(struct str path, const char *const *list, size_t n, enum pickle_allow
 		if (!str_eqc(path, list[i]))
 			continue;
 		dot = strrchr(list[i], '.');
-		*a = (struct pickle_allowed){ kind, dot != NULL ? dot + 1 : list[i], 0, false };
+		*a = (struct pickle_allowed){ .kind = kind, .name = dot != NULL ? dot + 1 : list[i] };
 		return true;
 	}
 	return false;
@@ -335,28 +335,17 @@ bool
 pickle_allowed(struct str module, struct str name, struct pickle_allowed *a)
 {
 	char path[PICKLE_GLOBAL_TEXT];
+	bool whole = pickle_python3(module, name, path);
 
-	*a = (struct pickle_allowed){ ALLOWED_NOT, NULL, 0, false };
-	return pickle_python3(module, name, path) && !pickle_blocked(module, name) && allowed_path(str_c(path), a);
-}
-
-bool
-pickle_blocked(struct str module, struct str name)
-{
+	*a = (struct pickle_allowed){ .kind = ALLOWED_NOT };
 	to_python3(&module, &name);
-	return listed(module, blocked, COUNT(blocked));
-}
-
-const char *
-pickle_needs_import(struct str module, struct str name)
-{
-	char path[PICKLE_GLOBAL_TEXT];
-
-	if (pickle_python3(module, name, path))
-		for (size_t i = 0; i < COUNT(imports); i++)
-			if (strcmp(path, imports[i].name) == 0)
-				return imports[i].import;
-	return NULL;
+	a->blocked = listed(module, blocked, COUNT(blocked));
+	if (!whole || a->blocked || allowed_path(str_c(path), a))
+		return a->kind != ALLOWED_NOT;
+	for (size_t i = 0; i < COUNT(imports); i++)
+		if (strcmp(path, imports[i].name) == 0)
+			a->import = imports[i].import;
+	return false;
 }
 
 /* ---- judging */

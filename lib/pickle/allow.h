@@ -40,6 +40,8 @@ struct pickle_allowed {
 	const char *name; /* after the last dot */
 	unsigned size;    /* dtypes and storages: bytes of an element */
 	bool grad;        /* dtypes and storages: floating or complex, so that gradients can be required */
+	bool blocked;       /* ALLOWED_NOT: its module is refused even if a program allows its names */
+	const char *import; /* ALLOWED_NOT: what has to be imported before it is accepted, or NULL */
 };
 
 /* Room for the longest name that pickle_python3 makes; longer ones are cut. */
@@ -48,13 +50,7 @@ enum { PICKLE_GLOBAL_TEXT = 256 };
 /* "module.name" as torch looks it up, Python 2 names mapped; out has PICKLE_GLOBAL_TEXT bytes. False if it was cut. */
 bool pickle_python3(struct str module, struct str name, char *out);
 
-/* Is it accepted? Fills *a; kind is ALLOWED_NOT if not. */
+/* Is it accepted? Fills *a; kind is ALLOWED_NOT if not, and then *a says why. */
 bool pickle_allowed(struct str module, struct str name, struct pickle_allowed *a);
-
-/* Modules that weights_only refuses even if a program allows their names. */
-bool pickle_blocked(struct str module, struct str name);
-
-/* What has to be imported before weights_only accepts this global, or NULL. */
-const char *pickle_needs_import(struct str module, struct str name);
 
 #endif

@@ -110,8 +110,9 @@ put_escape(struct buf *b, uint32_t c)
 		buf_addf(b, "\\u%04x", (unsigned)c);
 }
 
-void
-json_quote(struct buf *b, struct str s)
+/* s in quotes and escaped. */
+static void
+put_quoted(struct buf *b, struct str s)
 {
 	const uint8_t *p = (const uint8_t *)s.p;
 	size_t i, n, start = 0;
@@ -137,7 +138,7 @@ void
 json_key_str(struct json_writer *w, struct str key)
 {
 	separate(w);
-	json_quote(w->out, key);
+	put_quoted(w->out, key);
 	buf_adds(w->out, w->pretty ? ": " : ":");
 	w->keyed = true;
 }
@@ -152,7 +153,7 @@ void
 json_put_str(struct json_writer *w, struct str s)
 {
 	before_value(w);
-	json_quote(w->out, s);
+	put_quoted(w->out, s);
 }
 
 void

@@ -56,7 +56,4 @@ void json_put_null(struct json_writer *w);
 /* Ends the document with a newline; another may follow (JSON lines). */
 void json_finish(struct json_writer *w);
 
-/* s in quotes and escaped as above, without any writer. */
-void json_quote(struct buf *b, struct str s);
-
 #endif

@@ -1176,6 +1176,12 @@ struct pyre {
 	pcre2_jit_stack *stack;
 };
 
+static struct str
+pattern_of(const struct pyre *re)
+{
+	return str_n(re->pattern, re->len);
+}
+
 /* PCRE2 allocates little and only for what was checked; where it fails, memory is gone for all. */
 static void *
 checked(void *p)
@@ -1216,7 +1222,7 @@ pyre_compile(struct str pattern, struct pyre **out, struct pyre_error *why)
 
 	re->pattern = xstrndup(pattern.p ? pattern.p : "", pattern.len);
 	re->len = pattern.len;
-	if (parse(pyre_pattern(re), &re->parsed, why) != 0 || compile_code(re, why) != 0) {
+	if (parse(pattern_of(re), &re->parsed, why) != 0 || compile_code(re, why) != 0) {
 		pyre_free(re);
 		return -1;
 	}
@@ -1239,18 +1245,6 @@ pyre_free(struct pyre *re)
 	free(re);
 }
 
-struct str
-pyre_pattern(const struct pyre *re)
-{
-	return str_n(re->pattern, re->len);
-}
-
-size_t
-pyre_groups(const struct pyre *re)
-{
-	return re->parsed.groups;
-}
-
 static int
 match(const struct pyre *re, struct str subject, size_t from, uint32_t options, struct err *err)
 {
@@ -1265,9 +1259,9 @@ match(const struct pyre *re, struct str subject, size_t from, uint32_t options, 
 	if (rc == PCRE2_ERROR_MATCHLIMIT || rc == PCRE2_ERROR_DEPTHLIMIT || rc == PCRE2_ERROR_HEAPLIMIT ||
 	    rc == PCRE2_ERROR_JIT_STACKLIMIT)
 		return err_set(err, ERR_INPUT, "regular expression %.*s needs too many steps for %.*s",
-			STR_ARG(pyre_pattern(re)), STR_ARG(subject));
+			STR_ARG(pattern_of(re)), STR_ARG(subject));
 	pcre2_get_error_message(rc, reason, sizeof(reason));
-	return err_set(err, ERR_INPUT, "regular expression %.*s: %s", STR_ARG(pyre_pattern(re)), (const char *)reason);
+	return err_set(err, ERR_INPUT, "regular expression %.*s: %s", STR_ARG(pattern_of(re)), (const char *)reason);
 }
 
 /* A group's place in the last match. */
@@ -1309,7 +1303,7 @@ add_group(struct pyre_sub *sub, uint64_t group, size_t offset, struct pyre_error
 {
 	size_t start = sub->n > 0 ? sub->pieces[sub->n - 1].end : 0;
 
-	if (group != PYRE_UNSET && group > pyre_groups(sub->re))
+	if (group != PYRE_UNSET && group > sub->re->parsed.groups)
 		return bad(why, offset, "invalid group reference %llu", (unsigned long long)group);
 	sub->pieces = xgrow(sub->pieces, sub->n, &sub->cap, sizeof(*sub->pieces));
 	sub->pieces[sub->n++] = (struct pyre_piece){ start, sub->text.len, (size_t)group };

@@ -44,9 +44,6 @@ struct pyre_span {
 int pyre_compile(struct str pattern, struct pyre **out, struct pyre_error *why);
 void pyre_free(struct pyre *re); /* NULL is fine */
 
-struct str pyre_pattern(const struct pyre *re); /* as it was given */
-size_t pyre_groups(const struct pyre *re);      /* without group 0 */
-
 /*
  * re.search: 1 if found, 0 if not, -1 if the effort went beyond the limits (err
  * names the pattern). spans: NULL, or an array of nspans that takes group 0, 1, ...

@@ -185,7 +185,7 @@ struct notes {
 	struct str first_differing;
 };
 
-struct reading {
+struct dir_reading {
 	struct zip_dir *d;
 	struct source *src;
 	struct notes notes;
@@ -212,7 +212,7 @@ folded(struct arena *a, struct str name)
 }
 
 static int
-add_name(struct reading *r, size_t i)
+add_name(struct dir_reading *r, size_t i)
 {
 	struct zip_dir *d = r->d;
 	struct str name = d->entries[i].name, key = folded(&d->arena, name);
@@ -228,7 +228,7 @@ add_name(struct reading *r, size_t i)
 }
 
 static int
-read_entries(struct reading *r, const struct zip_end *end)
+read_entries(struct dir_reading *r, const struct zip_end *end)
 {
 	struct zip_dir *d = r->d;
 	uint64_t at = d->start;
@@ -257,7 +257,7 @@ read_entries(struct reading *r, const struct zip_end *end)
 /* ---- the entries' own headers */
 
 static int
-gap(struct reading *r, uint64_t from, uint64_t to)
+gap(struct dir_reading *r, uint64_t from, uint64_t to)
 {
 	enum zip_sign sign;
 
@@ -274,7 +274,7 @@ gap(struct reading *r, uint64_t from, uint64_t to)
 }
 
 static void
-differs(struct reading *r, const struct zip_entry *t)
+differs(struct dir_reading *r, const struct zip_entry *t)
 {
 	if (r->notes.differing++ == 0)
 		r->notes.first_differing = t->name;
@@ -291,7 +291,7 @@ struct behind {
  * counts: a forward reader has passed it on before it comes to the directory.
  */
 static int
-check_behind(struct reading *r, struct zip_entry *t, struct behind b, uint64_t limit)
+check_behind(struct dir_reading *r, struct zip_entry *t, struct behind b, uint64_t limit)
 {
 	uint64_t at = t->data + t->packed, room = limit - at;
 	struct zip_descriptor d;
@@ -316,7 +316,7 @@ check_behind(struct reading *r, struct zip_entry *t, struct behind b, uint64_t l
 }
 
 static int
-check_local(struct reading *r, struct zip_entry *t, struct behind *b)
+check_local(struct dir_reading *r, struct zip_entry *t, struct behind *b)
 {
 	const char *file = source_name(r->src);
 	struct zip_local l;
@@ -350,7 +350,7 @@ by_header(const void *a, const void *b, void *arg)
 }
 
 static void
-make_order(struct reading *r)
+make_order(struct dir_reading *r)
 {
 	const struct zip_dir *d = r->d;
 	size_t i;
@@ -366,14 +366,14 @@ make_order(struct reading *r)
 }
 
 static struct zip_entry *
-in_order(const struct reading *r, size_t i)
+in_order(const struct dir_reading *r, size_t i)
 {
 	return &r->d->entries[r->order != NULL ? r->order[i] : i];
 }
 
 /* Reads all local headers in the order of the file. */
 static int
-check_entries(struct reading *r)
+check_entries(struct dir_reading *r)
 {
 	const struct zip_dir *d = r->d;
 	uint64_t limit;
@@ -401,7 +401,7 @@ check_entries(struct reading *r)
 }
 
 static void
-tell(const struct reading *r, const struct diag *diag, const struct zip_end *end, uint64_t size)
+tell(const struct dir_reading *r, const struct diag *diag, const struct zip_end *end, uint64_t size)
 {
 	const char *file = source_name(r->src);
 
@@ -418,7 +418,7 @@ tell(const struct reading *r, const struct diag *diag, const struct zip_end *end
 }
 
 static int
-read_directory(struct reading *r, const struct diag *diag)
+read_directory(struct dir_reading *r, const struct diag *diag)
 {
 	struct zip_dir *d = r->d;
 	struct zip_end end;
@@ -442,7 +442,7 @@ read_directory(struct reading *r, const struct diag *diag)
 int
 zip_open(struct zip_dir *d, struct source *src, const struct diag *diag, struct err *e)
 {
-	struct reading r = { .d = d, .src = src, .name = BUF_INIT, .e = e };
+	struct dir_reading r = { .d = d, .src = src, .name = BUF_INIT, .e = e };
 	int result;
 
 	memset(d, 0, sizeof(*d));

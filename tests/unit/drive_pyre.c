@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pyre_groups.h"
 #include "text/pyre.h"
 
 static struct str

@@ -147,16 +147,16 @@ test_cursor(void)
 	struct cursor c = cursor_of(bytes, 15);
 	uint8_t out[8];
 
-	is_uint(cursor_u8(&c), 1, "u8");
+	is_mem(cursor_bytes(&c, 1), bytes, 1, "a byte");
 	is_uint(cursor_u16(&c), 0x0302, "u16");
-	is_uint(cursor_u32(&c), 0x07060504, "u32");
+	is_mem(cursor_bytes(&c, 4), bytes + 3, 4, "four bytes");
 	is_uint(cursor_u64(&c), 0x0f0e0d0c0b0a0908u, "u64");
 	ok(cursor_left(&c) == 0 && !c.failed);
 	ok(cursor_bytes(&c, 0) != NULL && !c.failed);
-	is_uint(cursor_u8(&c), 0, "past the end");
+	is_uint(cursor_u16(&c), 0, "past the end");
 	ok(c.failed && cursor_u64(&c) == 0 && cursor_bytes(&c, 1) == NULL);
 	c = cursor_of(bytes, 3);
-	ok(cursor_u32(&c) == 0 && c.failed && cursor_u8(&c) == 0);
+	ok(cursor_u64(&c) == 0 && c.failed && cursor_u16(&c) == 0);
 	c = cursor_of(bytes, 3);
 	ok(cursor_bytes(&c, SIZE_MAX) == NULL && c.failed);
 	is_uint(get_le64(bytes + 1), 0x0908070605040302u, "le64 at an odd place");
@@ -211,15 +211,11 @@ test_integers(void)
 		{ "1TB", 1, 1000000000000 }, { "16777215T", 1, 18446742974197923840u }, { "16777216T", 0, 0 },
 		{ "", 0, 0 }, { "G", 0, 0 }, { "5 GB", 0, 0 }, { "5gb", 0, 0 }, { "-5", 0, 0 }, { "1.5G", 0, 0 },
 	};
-	int64_t i;
 	uint64_t u;
 
 	ok(num_u64(str_c("18446744073709551615"), &u) && u == UINT64_MAX);
 	ok(!num_u64(str_c("18446744073709551616"), &u) && !num_u64(str_c(""), &u) && !num_u64(str_c("+1"), &u));
 	ok(!num_u64(str_c("1 "), &u) && !num_u64(str_n("1\0", 2), &u));
-	ok(num_i64(str_c("-9223372036854775808"), &i) && i == INT64_MIN);
-	ok(num_i64(str_c("+9223372036854775807"), &i) && i == INT64_MAX);
-	ok(!num_i64(str_c("9223372036854775808"), &i) && !num_i64(str_c("-"), &i) && !num_i64(str_c("--1"), &i));
 	ok(num_add(UINT64_MAX, 0, &u) && !num_add(UINT64_MAX, 1, &u));
 	ok(num_mul(UINT64_MAX, 1, &u) && !num_mul((uint64_t)1 << 32, (uint64_t)1 << 32, &u));
 	ok(num_align(0, 64) == 0 && num_align(1, 64) == 64 && num_align(64, 64) == 64 && num_align(65, 64) == 128);

@@ -302,8 +302,10 @@ static void
 quoted(struct str s, const char *want)
 {
 	struct buf out = BUF_INIT;
+	struct json_writer w;
 
-	json_quote(&out, s);
+	json_writer_init(&w, &out, false);
+	json_put_str(&w, s);
 	is_str(out.p, want, want);
 	buf_release(&out);
 }
@@ -312,6 +314,7 @@ static void
 test_strings(void)
 {
 	struct buf out = BUF_INIT, all = BUF_INIT;
+	struct json_writer w;
 	struct json_reader r;
 
 	quoted(BYTES(""), "\"\"");
@@ -325,7 +328,8 @@ test_strings(void)
 	for (uint32_t c = 0; c < 0x3000; c++)
 		if (c != 0xfffe)
 			utf8_put(&all, c);
-	json_quote(&out, buf_str(&all));
+	json_writer_init(&w, &out, false);
+	json_put_str(&w, buf_str(&all));
 	json_begin(&r, "f", 0, out.p, out.len);
 	ok(json_next(&r, &err) == JSON_STRING && str_eq(r.text, buf_str(&all)));
 	json_release(&r);
