@@ -16,51 +16,9 @@ enum { WIDE = 100 };
 enum { DRAIN = 1 << 15 };
 
 struct cell
-cell_text(struct str s)
-{
-	return (struct cell){ .state = CELL_SET, .text = s };
-}
-
-struct cell
 cell_word(const char *s)
 {
 	return s != NULL ? cell_text(str_c(s)) : cell_unknown();
-}
-
-struct cell
-cell_count(uint64_t n)
-{
-	return (struct cell){ .state = CELL_SET, .count = n };
-}
-
-struct cell
-cell_real(double v)
-{
-	return (struct cell){ .state = CELL_SET, .real = v };
-}
-
-struct cell
-cell_bool(bool yes)
-{
-	return (struct cell){ .state = CELL_SET, .count = yes };
-}
-
-struct cell
-cell_shape(const uint64_t *sizes, unsigned n)
-{
-	return (struct cell){ .state = CELL_SET, .count = n, .shape = sizes };
-}
-
-struct cell
-cell_texts(const struct str *texts, size_t n)
-{
-	return (struct cell){ .state = CELL_SET, .count = n, .texts = texts };
-}
-
-struct cell
-cell_unknown(void)
-{
-	return (struct cell){ .state = CELL_UNKNOWN };
 }
 
 void
@@ -285,6 +243,8 @@ put_rounded(struct buf *b, const struct record_column *c, const struct cell *cel
 		buf_addc(b, '.');
 	else if (c->type == RECORD_COUNT && (c->flags & COLUMN_HUMAN))
 		buf_adds(b, human_count(cell->count, text));
+	else if (c->type == RECORD_COUNT && (c->flags & COLUMN_BYTES))
+		buf_adds(b, human_bytes(cell->count, text));
 	else if (c->flags & COLUMN_TIMES)
 		buf_addf(b, "x%llu", (unsigned long long)cell->count);
 	else if (c->type == RECORD_TEXT)

@@ -54,6 +54,7 @@ enum {
 	COLUMN_TIMES = 32,  /* a factor: "x3" in a table; 1 is left out of lines and tables */
 	COLUMN_HUMAN = 64,  /* three digits in a table */
 	COLUMN_DOTTED = 128, /* 0 is "." in a table */
+	COLUMN_BYTES = 512, /* with a unit of bytes in a table */
 	COLUMN_WIDE = 256,  /* left out of a table on a terminal of less than 100 columns */
 };
 
@@ -94,14 +95,14 @@ struct cell {
 	};
 };
 
-struct cell cell_text(struct str s);
+#define cell_text(s) ((struct cell){ .state = CELL_SET, .text = (s) })
+#define cell_count(n) ((struct cell){ .state = CELL_SET, .count = (n) })
+#define cell_real(v) ((struct cell){ .state = CELL_SET, .real = (v) })
+#define cell_bool(yes) ((struct cell){ .state = CELL_SET, .count = (yes) })
+#define cell_shape(sizes, n) ((struct cell){ .state = CELL_SET, .count = (n), .shape = (sizes) })
+#define cell_texts(v, n) ((struct cell){ .state = CELL_SET, .count = (n), .texts = (v) })
+#define cell_unknown() ((struct cell){ .state = CELL_UNKNOWN })
 struct cell cell_word(const char *s); /* NULL is unknown */
-struct cell cell_count(uint64_t n);
-struct cell cell_real(double v);
-struct cell cell_bool(bool yes);
-struct cell cell_shape(const uint64_t *sizes, unsigned n);
-struct cell cell_texts(const struct str *texts, size_t n);
-struct cell cell_unknown(void);
 
 struct record {
 	struct out *out;           /* borrowed */

@@ -1,13 +1,11 @@
 /*
  * --tree: tensors, elements and bytes by component of the names.
  */
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/buf.h"
 #include "base/xalloc.h"
-#include "common/human.h"
 #include "report.h"
 
 enum { DEPTH_MAX = 200 };
@@ -27,7 +25,6 @@ struct tree {
 	size_t n, cap;
 	struct arena keys;
 	struct strmap map; /* parent's index and component to index */
-	struct columns table;
 };
 
 static uint32_t
@@ -81,35 +78,18 @@ grow(struct tree *t)
 	buf_release(&scratch);
 }
 
-static double
-share(const struct tree *t, const struct branch *b)
-{
-	return t->v[0].nbytes ? 100.0 * (double)b->nbytes / (double)t->v[0].nbytes : 0;
-}
+/* ---- tables and TSV */
 
-/* ---- text */
-
-static void
-put_line(struct tree *t, const struct branch *b)
-{
-	char numel[HUMAN_SIZE], nbytes[HUMAN_SIZE];
-	struct buf name = BUF_INIT;
-
-	buf_fill(&name, ' ', 2 * (size_t)b->depth);
-	buf_addstr(&name, b->depth == 0 ? str_c("(all)") : b->name.len == 0 ? str_c("\"\"") : b->name);
-	columns_cell(&t->table, buf_str(&name), STYLE_PLAIN);
-	columns_cellf(&t->table, "%" PRIu64, b->tensors);
-	columns_cell(&t->table, str_c(human_count(b->numel, numel)), STYLE_PLAIN);
-	columns_cell(&t->table, str_c(human_bytes(b->nbytes, nbytes)), STYLE_PLAIN);
-	columns_cellf(&t->table, "%.1f%%", share(t, b));
-	buf_release(&name);
-}
-
-static const struct column columns[] = {
-	{ "component", COLUMN_SHRINKS, STYLE_NAME }, { "tensors", COLUMN_RIGHT, STYLE_PLAIN },
-	{ "elements", COLUMN_RIGHT, STYLE_PLAIN }, { "bytes", COLUMN_RIGHT, STYLE_PLAIN },
-	{ "share", COLUMN_RIGHT, STYLE_PLAIN },
+static const struct record_column columns[] = {
+	{ "component", NULL, RECORD_TEXT, IN_TABLE, COLUMN_NAME, 0, STYLE_PLAIN },
+	{ "prefix", NULL, RECORD_TEXT, IN_TSV, COLUMN_NAME, 0, STYLE_PLAIN },
+	{ "tensors", NULL, RECORD_COUNT, IN_LINES, 0, 0, STYLE_PLAIN },
+	{ "numel", "elements", RECORD_COUNT, IN_LINES, COLUMN_HUMAN, 0, STYLE_PLAIN },
+	{ "nbytes", "bytes", RECORD_COUNT, IN_LINES, COLUMN_BYTES, 0, STYLE_PLAIN },
+	{ "share", NULL, RECORD_TEXT, IN_LINES, COLUMN_RIGHT, 0, STYLE_PLAIN },
 };
+
+static const struct record_table table = { .columns = columns, .n = 6, .titles = true };
 
 /* The branch that comes after at in the order of a listing; 0 at the end. */
 static uint32_t
@@ -122,68 +102,56 @@ following(const struct tree *t, uint32_t at)
 	return at == 0 ? 0 : t->v[at].next;
 }
 
+/* The components of a table are indented; TSV has whole paths. */
 static void
-put_text(struct tree *t)
+add_name(const struct tree *t, uint32_t at, bool path, struct buf *name)
 {
-	uint32_t at = 0;
+	const struct branch *b = &t->v[at];
 
-	columns_begin(&t->table, &t->j->in->out, columns, sizeof(columns) / sizeof(columns[0]));
-	do {
-		put_line(t, &t->v[at]);
-		at = following(t, at);
-	} while (at != 0);
-	columns_end(&t->table);
-}
-
-/* ---- TSV: whole paths, exact numbers */
-
-static const struct record_column path_columns[] = {
-	{ "prefix", NULL, RECORD_TEXT, IN_TSV, COLUMN_NAME, 0, STYLE_PLAIN },
-	{ "tensors", NULL, RECORD_COUNT, IN_TSV, 0, 0, STYLE_PLAIN },
-	{ "numel", NULL, RECORD_COUNT, IN_TSV, 0, 0, STYLE_PLAIN },
-	{ "nbytes", NULL, RECORD_COUNT, IN_TSV, 0, 0, STYLE_PLAIN },
-	{ "share", NULL, RECORD_TEXT, IN_TSV, 0, 0, STYLE_PLAIN },
-};
-
-static const struct record_table path_table = { .columns = path_columns, .n = 5, .titles = true };
-
-static void
-add_path(const struct tree *t, uint32_t at, struct buf *path)
-{
-	uint32_t parts[DEPTH_MAX];
-	size_t n = 0;
-
-	for (; at != 0 && n < DEPTH_MAX; at = t->v[at].up)
-		parts[n++] = at;
-	while (n-- > 0) {
-		buf_addstr(path, t->v[parts[n]].name);
-		if (n > 0)
-			buf_addc(path, '.');
+	if (!path)
+		buf_fill(name, ' ', 2 * (size_t)b->depth);
+	else if (b->up != 0) {
+		add_name(t, b->up, true, name);
+		buf_addc(name, '.');
 	}
+	if (!path && (at == 0 || b->name.len == 0))
+		buf_adds(name, at == 0 ? "(all)" : "\"\"");
+	buf_addstr(name, b->name);
 }
 
 static int
-put_tsv(const struct tree *t, struct err *err)
+put_row(const struct tree *t, uint32_t at, struct err *err)
 {
-	struct buf path = BUF_INIT;
+	const bool path = t->j->record->form != RECORD_TABLE;
+	const double share = t->v[0].nbytes ? (double)t->v[at].nbytes / (double)t->v[0].nbytes : 0;
+	const struct branch *b = &t->v[at];
+	struct buf name = BUF_INIT;
 	char text[32];
+	int rc;
+
+	add_name(t, at, path, &name);
+	snprintf(text, sizeof(text), path ? "%.6f" : "%.1f%%", path ? share : 100 * share);
+	rc = record_row(t->j->record,
+			(struct cell[]){ cell_text(buf_str(&name)), cell_text(buf_str(&name)), cell_count(b->tensors),
+					 cell_count(b->numel), cell_count(b->nbytes), cell_word(text) },
+			err);
+	buf_release(&name);
+	return rc;
+}
+
+/* TSV leaves the root out. */
+static int
+put_rows(const struct tree *t, struct err *err)
+{
 	uint32_t at = 0;
 	int rc = 0;
 
-	record_rows(t->j->record, &path_table, 0);
-	while (rc == 0 && (at = following(t, at)) != 0) {
-		const struct branch *b = &t->v[at];
-
-		buf_clear(&path);
-		add_path(t, at, &path);
-		snprintf(text, sizeof(text), "%.6f", share(t, b) / 100);
-		rc = record_row(t->j->record,
-				(struct cell[]){ cell_text(buf_str(&path)), cell_count(b->tensors), cell_count(b->numel),
-						 cell_count(b->nbytes), cell_word(text) },
-				err);
-	}
+	record_rows(t->j->record, &table, 0);
+	if (t->j->record->form == RECORD_TABLE)
+		rc = put_row(t, 0, err);
+	while (rc == 0 && (at = following(t, at)) != 0)
+		rc = put_row(t, at, err);
 	record_rows_end(t->j->record);
-	buf_release(&path);
 	return rc;
 }
 
@@ -243,12 +211,9 @@ run(void *state, struct job *j, struct err *err)
 	t->j = j;
 	grow(t);
 	job_begin_report(j);
-	if (record_is_json(j->record))
-		put_json(t);
-	else if (j->record->form == RECORD_TABLE)
-		put_text(t);
-	else
-		return put_tsv(t, err);
+	if (!record_is_json(j->record))
+		return put_rows(t, err);
+	put_json(t);
 	return 0;
 }
 
