@@ -54,17 +54,13 @@ put_heading(struct out *out, const char *text)
 static void
 begin_document(struct job *j)
 {
-	struct json_writer *w = &j->record->json;
+	struct record *r = j->record;
 
-	json_begin_object(w);
-	json_key(w, "schema");
-	json_put_u64(w, 1);
-	json_key(w, "file");
-	json_put_cstr(w, j->file);
-	if (j->input.ckpt != NULL && j->in->needs != NEEDS_PICKLES) {
-		json_key(w, "format");
-		json_put_cstr(w, j->input.ckpt->ops->name);
-	}
+	json_begin_object(&r->json);
+	record_member(r, "schema", RECORD_COUNT, cell_count(1));
+	record_member(r, "file", RECORD_TEXT, cell_word(j->file));
+	if (j->input.ckpt != NULL && j->in->needs != NEEDS_PICKLES)
+		record_member(r, "format", RECORD_TEXT, cell_word(j->input.ckpt->ops->name));
 }
 
 void

@@ -60,36 +60,25 @@ put_bytes(struct rest *r, const char *key, struct str s)
 }
 
 static void
-put_shape(struct json_writer *w, const uint64_t *v, unsigned n)
-{
-	json_begin_inline_array(w);
-	for (unsigned i = 0; i < n; i++)
-		json_put_u64(w, v[i]);
-	json_end_array(w);
-}
-
-static void
 put_leaf(struct rest *r, uint32_t h)
 {
-	const struct storage *s;
-	const struct tensor *t;
+	struct record *record = r->j->record;
 	uint32_t index;
-	enum value_leaf leaf = value_leaf(r->t, h, &index);
+	const bool is_tensor = value_leaf(r->t, h, &index) == LEAF_TENSOR;
 
 	json_begin_inline_object(r->w);
-	json_key(r->w, leaf == LEAF_TENSOR ? "$tensor" : "$storage");
+	json_key(r->w, is_tensor ? "$tensor" : "$storage");
 	json_begin_inline_object(r->w);
-	json_key(r->w, "dtype");
-	if (leaf == LEAF_TENSOR) {
-		t = &r->c->tensors[index];
-		json_put_cstr(r->w, dtype_name(t->dtype));
-		json_key(r->w, "shape");
-		put_shape(r->w, t->shape, t->ndim);
+	if (is_tensor) {
+		const struct tensor *t = &r->c->tensors[index];
+
+		record_member(record, "dtype", RECORD_TEXT, cell_word(dtype_name(t->dtype)));
+		record_member(record, "shape", RECORD_SHAPE, cell_shape(t->shape, t->ndim));
 	} else {
-		s = &r->c->storages[index];
-		json_put_cstr(r->w, s->untyped ? NULL : dtype_name(s->dtype));
-		json_key(r->w, "nbytes");
-		json_put_u64(r->w, s->nbytes);
+		const struct storage *s = &r->c->storages[index];
+
+		record_member(record, "dtype", RECORD_TEXT, cell_word(s->untyped ? NULL : dtype_name(s->dtype)));
+		record_member(record, "nbytes", RECORD_COUNT, cell_count(s->nbytes));
 	}
 	json_end_object(r->w);
 	json_end_object(r->w);
@@ -322,8 +311,7 @@ put(struct rest *r, uint32_t h, unsigned depth)
 	if (repeats(kind) && h < vtree_count(r->t) && value_len(r->t, h) + (kind == VALUE_OBJECT) > 0) {
 		if (r->path[h] != NULL) {
 			json_begin_inline_object(r->w);
-			json_key(r->w, "$ref");
-			json_put_cstr(r->w, r->path[h]);
+			record_member(r->j->record, "$ref", RECORD_TEXT, cell_word(r->path[h]));
 			json_end_object(r->w);
 			return 0;
 		}
