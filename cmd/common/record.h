@@ -30,9 +30,9 @@
 #include "text/json_write.h"
 
 enum record_form {
-	RECORD_TABLE, /* aligned, with titles */
-	RECORD_LINES, /* fields with TABs between them, and closing lines as they are */
 	RECORD_TSV,   /* fields with TABs between them; titles and closing lines begin with '#' */
+	RECORD_LINES, /* fields with TABs between them, and closing lines as they are */
+	RECORD_TABLE, /* aligned, with titles */
 	RECORD_JSON,  /* one document */
 	RECORD_JSONL, /* rows only, an object on each line */
 };
@@ -44,7 +44,7 @@ enum record_type {
 };
 
 /* Which forms have a column. IN_TSV means lines, too; IN_JSON means JSONL, too. */
-enum { IN_TABLE = 1, IN_TSV = 2, IN_JSON = 4, IN_LINES = IN_TABLE | IN_TSV, IN_ALL = 7 };
+enum { IN_TABLE = 1, IN_TSV = 2, IN_JSON = 4, IN_TEXT = IN_TABLE | IN_TSV, IN_ALL = 7 };
 
 /* Beside COLUMN_RIGHT (which numbers have without it) and COLUMN_SHRINKS of columns.h. */
 enum {
@@ -54,8 +54,8 @@ enum {
 	COLUMN_TIMES = 32,  /* a factor: "x3" in a table; 1 is left out of lines and tables */
 	COLUMN_HUMAN = 64,  /* three digits in a table */
 	COLUMN_DOTTED = 128, /* 0 is "." in a table */
-	COLUMN_BYTES = 512, /* with a unit of bytes in a table */
 	COLUMN_WIDE = 256,  /* left out of a table on a terminal of less than 100 columns */
+	COLUMN_BYTES = 512, /* three digits and a unit of bytes in a table */
 };
 
 struct record_column {

@@ -264,7 +264,7 @@ static const char *const words[DIFF_KINDS] = { "missing", "unexpected", "mismatc
 enum { WHAT, NAME, SHAPE, TARGET_SHAPE, DTYPE, TARGET_DTYPE, COMPARABLE, DIFFERING, LARGEST, REMARK, COLUMNS };
 
 static const struct record_column columns[COLUMNS] = {
-	[WHAT] = { "difference", "", RECORD_TEXT, IN_LINES, 0, 0, STYLE_BAD },
+	[WHAT] = { "difference", "", RECORD_TEXT, IN_TEXT, 0, 0, STYLE_BAD },
 	[NAME] = { "name", NULL, RECORD_TEXT, IN_ALL, COLUMN_NAME, 0, STYLE_PLAIN },
 	[SHAPE] = { "shape", NULL, RECORD_SHAPE, IN_ALL, 0, 0, STYLE_PLAIN },
 	[TARGET_SHAPE] = { "target_shape", "target's", RECORD_SHAPE, IN_ALL, 0, 0, STYLE_PLAIN },
@@ -273,7 +273,7 @@ static const struct record_column columns[COLUMNS] = {
 	[COMPARABLE] = { "comparable", NULL, RECORD_BOOL, IN_JSON, 0, 0, STYLE_PLAIN },
 	[DIFFERING] = { "differing", NULL, RECORD_COUNT, IN_ALL, 0, 0, STYLE_PLAIN },
 	[LARGEST] = { "largest", NULL, RECORD_REAL, IN_ALL, 0, 0, STYLE_PLAIN },
-	[REMARK] = { "remark", "", RECORD_TEXT, IN_LINES, 0, 0, STYLE_PLAIN },
+	[REMARK] = { "remark", "", RECORD_TEXT, IN_TEXT, 0, 0, STYLE_PLAIN },
 };
 
 static void
@@ -467,7 +467,6 @@ const struct report report_against = {
 	.option = option,
 	.needs = NEEDS_INDEX | NEEDS_DICT,
 	.takes = TAKES_FORMS,
-	.piped = RECORD_TSV,
 	.names_rows = true,
 	.size = sizeof(struct against),
 	.prepare = prepare,

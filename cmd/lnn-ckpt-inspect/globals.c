@@ -165,14 +165,14 @@ scan_source(struct globals *g, struct source *src, struct err *err)
 /* ---- printing */
 
 static const struct record_column columns[] = {
-	{ "verdict", NULL, RECORD_TEXT, IN_LINES, 0, 0, STYLE_PLAIN },
+	{ "verdict", NULL, RECORD_TEXT, IN_TEXT, 0, 0, STYLE_PLAIN },
 	{ "global", NULL, RECORD_TEXT, IN_ALL, COLUMN_SHRINKS, 0, STYLE_PLAIN },
 	{ "verdict", NULL, RECORD_TEXT, IN_JSON, 0, 0, STYLE_PLAIN },
 	{ "offset", NULL, RECORD_COUNT, IN_ALL, 0, 0, STYLE_PLAIN },
 	{ "count", NULL, RECORD_COUNT, IN_ALL, 0, 0, STYLE_PLAIN },
 	{ "record", NULL, RECORD_TEXT, IN_ALL, COLUMN_SHRINKS, 0, STYLE_PLAIN },
 	{ "behind_stop", NULL, RECORD_BOOL, IN_JSON, 0, 0, STYLE_PLAIN },
-	{ "behind_stop", "", RECORD_TEXT, IN_LINES, COLUMN_QUIET, 0, STYLE_PLAIN },
+	{ "behind_stop", "", RECORD_TEXT, IN_TEXT, COLUMN_QUIET, 0, STYLE_PLAIN },
 };
 enum { COLUMNS = sizeof(columns) / sizeof(columns[0]) };
 
@@ -307,7 +307,6 @@ const struct report report_globals = {
 	.help = "what pickles name; would weights_only load it?",
 	.needs = NEEDS_PICKLES,
 	.takes = TAKES_FORMS,
-	.piped = RECORD_TSV,
 	.size = sizeof(struct globals),
 	.prepare = prepare,
 	.run = run,

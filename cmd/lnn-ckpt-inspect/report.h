@@ -29,7 +29,7 @@ struct report {
 	int (*option)(struct inspect_opts *o, const char *arg, struct err *err); /* notes the argument; may be NULL */
 	unsigned needs;           /* NEEDS_* */
 	unsigned takes;           /* TAKES_*; 0: the report has a form of its own */
-	enum record_form piped;   /* where --format does not say it and no terminal is there */
+	enum record_form piped;   /* without --format, where there is no terminal; TSV if not set */
 	bool alone;               /* does not combine with other reports */
 	bool single;              /* of one operand only */
 	bool names_rows;          /* prints the names of the rows */

@@ -91,7 +91,6 @@ const struct report report_stats = {
 	.help = "min, max, mean, std, norm, zeros, NaN, Inf",
 	.needs = NEEDS_INDEX | NEEDS_DICT | NEEDS_FIGURES,
 	.takes = TAKES_FORMS | TAKES_JSONL,
-	.piped = RECORD_TSV,
 	.names_rows = true,
 	.size = sizeof(struct stats),
 	.run = run,

@@ -83,10 +83,10 @@ grow(struct tree *t)
 static const struct record_column columns[] = {
 	{ "component", NULL, RECORD_TEXT, IN_TABLE, COLUMN_NAME, 0, STYLE_PLAIN },
 	{ "prefix", NULL, RECORD_TEXT, IN_TSV, COLUMN_NAME, 0, STYLE_PLAIN },
-	{ "tensors", NULL, RECORD_COUNT, IN_LINES, 0, 0, STYLE_PLAIN },
-	{ "numel", "elements", RECORD_COUNT, IN_LINES, COLUMN_HUMAN, 0, STYLE_PLAIN },
-	{ "nbytes", "bytes", RECORD_COUNT, IN_LINES, COLUMN_BYTES, 0, STYLE_PLAIN },
-	{ "share", NULL, RECORD_TEXT, IN_LINES, COLUMN_RIGHT, 0, STYLE_PLAIN },
+	{ "tensors", NULL, RECORD_COUNT, IN_TEXT, 0, 0, STYLE_PLAIN },
+	{ "numel", "elements", RECORD_COUNT, IN_TEXT, COLUMN_HUMAN, 0, STYLE_PLAIN },
+	{ "nbytes", "bytes", RECORD_COUNT, IN_TEXT, COLUMN_BYTES, 0, STYLE_PLAIN },
+	{ "share", NULL, RECORD_TEXT, IN_TEXT, COLUMN_RIGHT, 0, STYLE_PLAIN },
 };
 
 static const struct record_table table = { .columns = columns, .n = 6, .titles = true };
@@ -241,7 +241,6 @@ const struct report report_tree = {
 	.option = option,
 	.needs = NEEDS_INDEX | NEEDS_DICT,
 	.takes = TAKES_FORMS,
-	.piped = RECORD_TSV,
 	.names_rows = true,
 	.size = sizeof(struct tree),
 	.run = run,
