@@ -128,7 +128,7 @@ from_side(struct plan *p, struct plan_entry *en, const struct tables_opts *o, st
 	t->index.tensor = o->layout.kind == LAYOUT_AUTO ? find_index(p, en) : UINT32_MAX;
 	t->grid_given = o->from_grid != NULL;
 	usable = t->index.tensor != UINT32_MAX && bias_index_usable(&c->tensors[t->index.tensor]);
-	fit = layout_fit(&t->job.from, rows, o->from_grid, &t->job.from_grid, &inner) == 0;
+	fit = layout_fit(&t->job.from, rows, o->from_grid, &t->job.from_grid, "--from-grid", &inner) == 0;
 	if (!usable && !fit)
 		return with_name(p, en, &inner, e);
 	if (!fit || (usable && doubtful(c, o, t)))
@@ -206,7 +206,7 @@ to_grid(struct plan *p, const struct plan_entry *en, const struct tables_opts *o
 		/* of the same rows and layout: the same grid, be it square or not */
 		if (target->shape[0] == table_rows_in(&t->job) && layout.extra == t->job.from.extra)
 			t->job.to_grid = t->job.from_grid;
-		else if (layout_fit(&layout, target->shape[0], NULL, &t->job.to_grid, &inner) != 0)
+		else if (layout_fit(&layout, target->shape[0], NULL, &t->job.to_grid, "--grid", &inner) != 0)
 			return err_set(e, ERR_INPUT, "%.*s: the description's shape: %s", STR_ARG(en->name), inner.msg);
 		return 0;
 	}

@@ -144,7 +144,7 @@ fit_auto(struct layout *layout, uint64_t rows, const struct grid *known, struct 
 }
 
 static int
-misfit(struct layout layout, uint64_t rows, const struct grid *known, struct err *err)
+misfit(struct layout layout, uint64_t rows, const struct grid *known, const char *option, struct err *err)
 {
 	unsigned long long n = rows, cells, extra = layout.extra;
 	char name[LAYOUT_TEXT];
@@ -153,13 +153,13 @@ misfit(struct layout layout, uint64_t rows, const struct grid *known, struct err
 	if (known == NULL && layout.kind == LAYOUT_AUTO)
 		return err_set(err, ERR_INPUT,
 			       "%llu rows fit no square grid: expected an odd number squared, or 1 or 3 more; "
-			       "give the grid (--from-grid HxW) or the layout (--layout)",
-			       n);
+			       "give the grid (%s HxW) or the layout (--layout)",
+			       n, option);
 	if (known == NULL)
 		return err_set(err, ERR_INPUT,
 			       "%llu rows fit no square grid in layout %s: expected an odd number squared plus %llu; "
-			       "give the grid (--from-grid HxW) if it is not square",
-			       n, name, extra);
+			       "give the grid (%s HxW) if it is not square",
+			       n, name, extra, option);
 	cells = grid_cells(*known);
 	if (layout.kind == LAYOUT_AUTO)
 		return err_set(err, ERR_INPUT,
@@ -171,12 +171,13 @@ misfit(struct layout layout, uint64_t rows, const struct grid *known, struct err
 }
 
 int
-layout_fit(struct layout *layout, uint64_t rows, const struct grid *known, struct grid *grid, struct err *err)
+layout_fit(struct layout *layout, uint64_t rows, const struct grid *known, struct grid *grid, const char *option,
+	   struct err *err)
 {
 	struct grid found;
 
 	if (layout->kind == LAYOUT_AUTO ? !fit_auto(layout, rows, known, &found) : !fits(*layout, rows, known, &found))
-		return misfit(*layout, rows, known, err);
+		return misfit(*layout, rows, known, option, err);
 	*grid = found;
 	return 0;
 }

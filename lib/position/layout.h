@@ -70,9 +70,11 @@ layout_rows(struct layout layout, struct grid grid)
  * given it, else NULL: then the grid is square. LAYOUT_AUTO is resolved by the
  * number of rows (odd square: grid; + 1: first:1; + 3: last:3, which never
  * collide); a caller says so to its user, as the order of rows is a guess.
- * Errors (ERR_INPUT) say what was expected, without the tensor's name.
+ * Errors (ERR_INPUT) say what was expected, without the tensor's name, and that the option gives the grid (--grid,
+ * --from-grid).
  */
-int layout_fit(struct layout *layout, uint64_t rows, const struct grid *known, struct grid *grid, struct err *err);
+int layout_fit(struct layout *layout, uint64_t rows, const struct grid *known, struct grid *grid, const char *option,
+	       struct err *err);
 
 /*
  * Layout and grid read off a relative_position_index: index is [n][n], row

@@ -306,3 +306,10 @@ indexed() {
 	lnn-interp-bias -q --drop-rest -k outer --grid 4x4 a.pth -o b.pth
 	lnn-ckpt-inspect -k outer b.pth | grep -q stage_3.last
 }
+
+@test "a target grid that is not square is asked for by the option that gives it" {
+	printf 'state_dict:\n  - {name: stage_3.0.attn.relative_position_bias_table, shape: [46, 2]}\n' >rect.yaml
+	# no-grid.pth has a table of 20 rows, whose own grid is not known; its target's is not either.
+	try lnn-interp-bias -m rect.yaml --from-grid 3x2 --layout last:5 "$fixtures/no-grid.pth" -o out.pth
+	expect_refusal 2 lnn-interp-bias "the description's shape: 46 rows fit no square grid" '(--grid HxW)'
+}

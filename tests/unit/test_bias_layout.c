@@ -109,7 +109,7 @@ test_fit(void)
 		int got;
 
 		layout_parse(str_c(f->layout), &l, &err);
-		got = layout_fit(&l, f->rows, f->known.h ? &f->known : NULL, &g, &err);
+		got = layout_fit(&l, f->rows, f->known.h ? &f->known : NULL, &g, "--from-grid", &err);
 		layout_print(l, text);
 		if (f->want == NULL)
 			ok_msg(got == -1 && err.code == ERR_INPUT && strstr(err.msg, "expected") && g.h == 77,
