@@ -12,7 +12,8 @@
 
 /* What is known of the unit in a slot. */
 struct unit_figures {
-	struct moments m;
+	struct moments m[PASS_MOMENTS];
+	size_t n;
 	struct difference d;
 	uint32_t crc;
 };
@@ -25,8 +26,6 @@ struct figures_run {
 	struct ckpt *c;
 	const struct figures_opts *o;
 	struct unit_figures *slots;
-	struct moments_feed feed;
-	bool feeding;
 	uint8_t *use;  /* by storage: enum storage_use */
 	bool *waiting; /* by tensor: its moments are not known yet */
 	size_t n, known;
@@ -55,6 +54,20 @@ bytes_of(const struct pass_unit *u)
 	return u->n * (u->item->t ? dtype_size(u->item->t->dtype) : 1);
 }
 
+static void
+find_moments(struct unit_figures *s, const struct pass_unit *u)
+{
+	enum dtype dtype = u->item->t->dtype;
+	const unsigned char *p = u->p;
+
+	s->n = 0;
+	for (size_t i = 0; i < u->n; i += MOMENTS_UNIT) {
+		size_t n = u->n - i < MOMENTS_UNIT ? u->n - i : MOMENTS_UNIT;
+
+		s->m[s->n++] = moments_unit(dtype, p + i * dtype_size(dtype), n);
+	}
+}
+
 static int
 make(void *arg, const struct pass_unit *u, unsigned slot, struct err *e)
 {
@@ -64,25 +77,11 @@ make(void *arg, const struct pass_unit *u, unsigned slot, struct err *e)
 	(void)e;
 	if (gives_crc(w, u))
 		s->crc = crc32_add(0, u->p, bytes_of(u));
-	if (gives_moments(u->item) && u->item->plain)
-		s->m = moments_unit(u->item->t->dtype, u->p, u->n);
+	if (gives_moments(u->item))
+		find_moments(s, u);
 	if (u->item->other != NULL)
 		s->d = compare_unit(w->o->compare, u);
 	return 0;
-}
-
-/* What was gathered comes in pieces that are no units. */
-static void
-feed(struct figures_run *w, const struct pass_unit *u)
-{
-	if (!w->feeding)
-		moments_feed_start(&w->feed, u->item->t->dtype);
-	w->feeding = true;
-	moments_feed_add(&w->feed, u->p, bytes_of(u));
-	if (!u->last)
-		return;
-	w->f->moments[u->item->tag] = moments_feed_end(&w->feed);
-	w->feeding = false;
 }
 
 /* Tells how many of the first tensors have their moments now. */
@@ -116,10 +115,8 @@ take(void *arg, const struct pass_unit *u, unsigned slot, struct err *e)
 		compare_join(&w->f->differences[u->item->pair], &s->d);
 	if (!gives_moments(u->item))
 		return 0;
-	if (u->item->plain)
-		moments_join(&w->f->moments[u->item->tag], &s->m);
-	else
-		feed(w, u);
+	for (size_t i = 0; i < s->n; i++)
+		moments_join(&w->f->moments[u->item->tag], &s->m[i]);
 	if (!u->last)
 		return 0;
 	w->waiting[u->item->tag] = false;
@@ -232,8 +229,6 @@ figures_take(struct figures *f, struct ckpt *c, const struct tensor *const *tens
 	rc = tell(&w, e);
 	if (rc == 0)
 		rc = pass_run(&p, w.items, w.nitems, e);
-	if (w.feeding)
-		(void)moments_feed_end(&w.feed);
 	free(w.items);
 	free(w.slots);
 	free(w.waiting);

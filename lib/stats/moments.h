@@ -51,17 +51,4 @@ moments_count(const struct moments *m)
 	return m->finite + m->nans + m->pinf + m->ninf;
 }
 
-/* Elements as they come, in pieces of any size, for units that are not read one by one. */
-struct moments_feed {
-	struct moments sum;
-	enum dtype dtype;
-	unsigned char *unit; /* room for a unit */
-	size_t have;         /* bytes in it */
-};
-
-void moments_feed_start(struct moments_feed *f, enum dtype t);
-void moments_feed_add(struct moments_feed *f, const void *p, size_t bytes); /* whole items */
-/* The figures of all that was added; frees. */
-struct moments moments_feed_end(struct moments_feed *f);
-
 #endif

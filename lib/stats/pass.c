@@ -6,7 +6,7 @@
 #include "base/xalloc.h"
 #include "tensor/boxes.h"
 
-/* Bytes of a unit of a tensor that must be gathered, and of raw bytes. */
+/* About how many bytes a unit of a tensor that must be gathered has, and one of raw bytes. */
 enum { SLAB = 4 << 20 };
 
 struct pass_slot {
@@ -50,46 +50,30 @@ pass_plain(const struct ckpt *c, const struct tensor *t)
 
 /* ---- units */
 
-/* Ranges of the first dimension of which a few fit into a slab. */
-static void
-cut_slabs(struct pass_item *it)
+/* Elements of a unit. What must be gathered comes in large units, as the storage is read anew for each. */
+static uint64_t
+unit_size(const struct pass *p, const struct pass_item *it)
 {
-	const struct tensor *t = it->t;
-	uint64_t item = dtype_size(t->dtype), most;
+	size_t item, n;
 
+	if (it->t == NULL)
+		return SLAB;
+	if (pass_plain(p->c, it->t) && (it->other == NULL || pass_plain(p->other, it->other)))
+		return MOMENTS_UNIT;
+	item = dtype_size(it->t->dtype);
 	if (it->other != NULL && dtype_size(it->other->dtype) > item)
 		item = dtype_size(it->other->dtype);
-	it->inner = it->count;
-	it->rows = it->each = 1;
-	for (unsigned d = 0; d < t->ndim; d++) {
-		it->rows = t->shape[d];
-		it->inner /= it->rows;
-		most = SLAB / (it->inner * item) > 0 ? SLAB / (it->inner * item) : 1;
-		it->each = most < it->rows ? most : it->rows;
-		if (it->inner * item <= SLAB)
-			break;
-	}
-}
-
-static uint64_t
-units_of_rows(const struct pass_item *it)
-{
-	return (it->rows + it->each - 1) / it->each;
+	n = SLAB / (MOMENTS_UNIT * item);
+	return MOMENTS_UNIT * (uint64_t)(n > PASS_MOMENTS ? PASS_MOMENTS : n > 0 ? n : 1);
 }
 
 /* How the item is cut; returns the number of units. */
 static uint64_t
 cut(const struct pass *p, struct pass_item *it)
 {
-	it->inner = 1;
-	it->each = it->t == NULL ? SLAB : MOMENTS_UNIT;
-	it->count = it->rows = it->t == NULL ? p->c->storages[it->storage].nbytes : tensor_count(it->t);
-	it->plain = it->t == NULL || (pass_plain(p->c, it->t) && (it->other == NULL || pass_plain(p->other, it->other)));
-	if (it->count == 0)
-		return 0;
-	if (!it->plain)
-		cut_slabs(it);
-	return it->count / it->inner / it->rows * units_of_rows(it);
+	it->count = it->t == NULL ? p->c->storages[it->storage].nbytes : tensor_count(it->t);
+	it->each = unit_size(p, it);
+	return it->count / it->each + (it->count % it->each > 0);
 }
 
 /* The item of a unit: the last one that begins at or before it and is not empty. */
@@ -134,11 +118,10 @@ read_side(struct ckpt *c, const struct tensor *t, const struct pass_unit *u, voi
 static struct pass_unit
 unit(const struct pass_item *it, uint64_t k)
 {
-	uint64_t per = units_of_rows(it), row = k % per * it->each, rows = it->rows - row < it->each ? it->rows - row : it->each;
-	struct pass_unit u = { .item = it, .first = (k / per * it->rows + row) * it->inner, .n = (size_t)(rows * it->inner) };
+	uint64_t first = k * it->each, left = it->count - first;
 
-	u.last = u.first + u.n == it->count;
-	return u;
+	return (struct pass_unit){ .item = it, .first = first, .n = (size_t)(left < it->each ? left : it->each),
+				   .last = left <= it->each };
 }
 
 static int

@@ -17,17 +17,21 @@
 /* A tensor, or all bytes of a storage. */
 struct pass_item {
 	uint32_t storage;
-	bool plain;                 /* private: units are ranges of MOMENTS_UNIT elements */
 	const struct tensor *t;     /* NULL: the bytes of the storage. It has data */
 	const struct tensor *other; /* NULL, or a tensor of the same shape in the other checkpoint */
 	size_t tag, pair;           /* the caller's */
 	/* private */
 	uint64_t first;             /* unit */
-	uint64_t count;             /* elements (bytes of a storage) in all */
-	uint64_t inner, rows, each; /* elements of a row, rows in a run of rows that is cut into units, rows of a unit */
+	uint64_t count, each;       /* elements (bytes of a storage) in all, and in a unit */
 };
 
-/* A piece in memory: elements (or bytes) [first, first + n) of the item. */
+/* Most units of moments.h in a unit. */
+enum { PASS_MOMENTS = 16 };
+
+/*
+ * A piece in memory: elements (or bytes) [first, first + n) of the item. All pieces of a tensor but the last have the
+ * same number of elements, a multiple of MOMENTS_UNIT.
+ */
 struct pass_unit {
 	const struct pass_item *item;
 	uint64_t first;

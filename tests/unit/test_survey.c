@@ -93,37 +93,6 @@ lengths(void)
 	free(x);
 }
 
-static void
-pieces(void)
-{
-	const size_t n = 2 * MOMENTS_UNIT + 4321;
-	unsigned char *bytes = xreallocn(NULL, n, 4);
-	struct moments whole = MOMENTS_INIT, m;
-	struct moments_feed feed;
-	bool good = true;
-
-	for (size_t i = 0; i < n; i++) {
-		double v = i % 1000 == 7 ? (double)NAN : any();
-
-		(void)convert_encode(DTYPE_FLOAT32, &v, 1, bytes + 4 * i);
-	}
-	for (size_t i = 0, k; i < n; i += k) {
-		k = n - i < MOMENTS_UNIT ? n - i : MOMENTS_UNIT;
-		m = moments_unit(DTYPE_FLOAT32, bytes + 4 * i, k);
-		moments_join(&whole, &m);
-	}
-	for (size_t step = 1000; step < 4 * n; step = step * 3 + 4) {
-		moments_feed_start(&feed, DTYPE_FLOAT32);
-		for (size_t at = 0; at < 4 * n; at += step)
-			moments_feed_add(&feed, bytes + at, 4 * n - at < step ? 4 * n - at : step);
-		m = moments_feed_end(&feed);
-		good = good && same_moments(&m, &whole);
-	}
-	ok_msg(good, "pieces of any size give the same bits");
-	ok_msg(whole.nans == (n + 992) / 1000 && moments_count(&whole) == n, "every element counts once");
-	free(bytes);
-}
-
 /* ---- a checkpoint in memory: storages one after the other, as safetensors has them */
 
 static const struct ckpt_ops ops = { .name = "memory" };
@@ -164,6 +133,57 @@ tensor_of(struct fake *f, enum dtype t, uint32_t storage, const uint64_t *shape,
 
 	tensor_set_shape(&x, &f->c->arena, shape, ndim);
 	return x;
+}
+
+/* Are the figures of tensor t of bytes the same bits as m? */
+static bool
+figures_are(const unsigned char *bytes, uint64_t size, const uint64_t *shape, const uint64_t *strides,
+	    const struct moments *m)
+{
+	struct fake k = fake_new(bytes, (size_t)size, 1, &size);
+	struct tensor t = tensor_of(&k, DTYPE_FLOAT32, 0, shape, 2);
+	const struct tensor *list[] = { &t };
+	struct figures_opts o = { .crcs = false };
+	struct err e = ERR_INIT;
+	struct figures f;
+	bool same;
+
+	t.stride = strides;
+	same = figures_take(&f, k.c, list, 1, &o, &e) == 0 && same_moments(&f.moments[0], m);
+	figures_release(&f);
+	fake_free(&k);
+	return same;
+}
+
+/* Elements in order against the same elements in another order that strides put right, in several units. */
+static void
+orders(void)
+{
+	const size_t n = 9 * MOMENTS_UNIT + 4323, wide = n / 3;
+	const uint64_t rows[] = { 3, wide }, columns[] = { wide, 3 };
+	unsigned char *bytes = xreallocn(NULL, n, 4), *turned = xreallocn(NULL, n, 4);
+	struct moments whole = MOMENTS_INIT, m;
+
+	for (size_t i = 0; i < n; i++) {
+		double v = i % 1000 == 7 ? (double)NAN : any();
+
+		(void)convert_encode(DTYPE_FLOAT32, &v, 1, bytes + 4 * i);
+	}
+	for (size_t i = 0, k; i < n; i += k) {
+		k = n - i < MOMENTS_UNIT ? n - i : MOMENTS_UNIT;
+		m = moments_unit(DTYPE_FLOAT32, bytes + 4 * i, k);
+		moments_join(&whole, &m);
+	}
+	ok_msg(whole.nans == (n + 992) / 1000 && moments_count(&whole) == n, "every element counts once");
+	ok_msg(figures_are(bytes, 4 * n, rows, (const uint64_t[]){ wide, 1 }, &whole), "units one by one give the same bits");
+	for (size_t i = 0; i < n; i++)
+		memcpy(turned + 4 * (i % wide * 3 + i / wide), bytes + 4 * i, 4);
+	ok_msg(figures_are(turned, 4 * n, rows, (const uint64_t[]){ 1, 3 }, &whole), "few long rows that lie as columns do");
+	for (size_t i = 0; i < n; i++)
+		memcpy(turned + 4 * (i % 3 * wide + i / 3), bytes + 4 * i, 4);
+	ok_msg(figures_are(turned, 4 * n, columns, (const uint64_t[]){ 1, wide }, &whole), "many short ones");
+	free(bytes);
+	free(turned);
 }
 
 static void
@@ -294,7 +314,7 @@ main(void)
 	few_values();
 	odd_values();
 	lengths();
-	pieces();
+	orders();
 	figures();
 	comparisons();
 	names();
