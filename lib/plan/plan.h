@@ -2,9 +2,11 @@
  * plan: what becomes of every tensor of the inputs.
  *
  * A plan begins with one entry for each thing in the state dicts of its inputs.
- * Edits (prefix.h, keymap.h, drop.h, names.h, rename.h, tables.h) change, drop
- * and multiply entries and leave behind what they did and why. Then the plan is sealed
- * (seal.h): outputs, their order and exact sizes; then the pump (pump.h) moves the bytes.
+ * Edits (prefix.h, keymap.h, drop.h, names.h, rename.h) change names, drop and
+ * multiply entries. Others (cast.h, tables.h) add makers (make/make.h), which give
+ * entries new bytes. Each leaves behind what it did and why. Then the plan is sealed
+ * (write/seal.h): outputs, their order and exact sizes. Then the pump (write/pump.h)
+ * moves the bytes.
  */
 #ifndef LNN_PLAN_PLAN_H
 #define LNN_PLAN_PLAN_H
@@ -64,7 +66,7 @@ struct plan_rule {
 	bool quiet; /* of a built-in key map: that it matched nothing is no warning */
 };
 
-/* A name that holds a drop pattern and is kept all the same (SPEC section 4, step 4). */
+/* A name that holds a drop pattern and is kept all the same (--drop-params of lnn-ckpt-adapt(1)). */
 struct plan_near_miss {
 	const char *pattern;
 	struct str name; /* when the pattern was tried */

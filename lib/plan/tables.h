@@ -1,5 +1,5 @@
 /*
- * tables: the edit that finds relative position bias tables and says what they become (SPEC.md, section 5).
+ * tables: the edit that finds relative position bias tables and says what they become (lnn-interp-bias(1)).
  */
 #ifndef LNN_PLAN_TABLES_H
 #define LNN_PLAN_TABLES_H
