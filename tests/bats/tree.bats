@@ -41,6 +41,11 @@ publics() {
 	run perl "$top/tests/lint/publics" "$@" .
 }
 
+@test 'the map of this tree names what is there' {
+	run perl "$top/tests/lint/map" "$top"
+	[ "$status" -eq 0 ] || fail "$output"
+}
+
 @test 'a small library has nothing wrong' {
 	small_tree
 	map
