@@ -22,7 +22,7 @@ input_open(struct input *in, const char *operand, const char *key, struct err *e
 {
 	struct source *src;
 
-	if (file_input(operand, FILE_BINARY, &src, e) != 0)
+	if (file_checkpoint(operand, FILE_BINARY, &src, e) != 0)
 		return -1;
 	return input_open_source(in, src, key, e);
 }

@@ -16,7 +16,7 @@ struct input {
 	struct statedict sd;
 };
 
-/* operand as for file_input; key as for statedict_open. input_close is due in either case. */
+/* operand as for file_checkpoint; key as for statedict_open. input_close is due in either case. */
 int input_open(struct input *in, const char *operand, const char *key, struct err *e);
 
 /* Like input_open, for an open source. in owns src afterwards. */

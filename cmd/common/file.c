@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/tool.h"
+#include "format/ckpt_folder.h"
 
 static bool
 is_standard(const char *path)
@@ -40,6 +41,17 @@ file_input(const char *operand, enum file_kind kind, struct source **out, struct
 	if (is_standard(operand))
 		return standard_input(kind, &opts, out, e);
 	return source_open(out, operand, &opts, e);
+}
+
+int
+file_checkpoint(const char *operand, enum file_kind kind, struct source **out, struct err *e)
+{
+	struct source_opts opts = { getenv("TMPDIR"), tool_diag(), 0 };
+	struct stat st;
+
+	if (!is_standard(operand) && stat(operand, &st) == 0 && S_ISDIR(st.st_mode))
+		return ckpt_folder_open(out, operand, &opts, tool_diag(), e);
+	return file_input(operand, kind, out, e);
 }
 
 int

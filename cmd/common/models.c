@@ -63,7 +63,7 @@ load_file(struct model *m, const char *name, struct err *e)
 {
 	struct source *src;
 
-	return file_input(name, FILE_TEXT, &src, e) != 0 ? -1 : models_load_source(m, src, e);
+	return file_checkpoint(name, FILE_TEXT, &src, e) != 0 ? -1 : models_load_source(m, src, e);
 }
 
 bool

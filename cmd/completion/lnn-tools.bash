@@ -3,11 +3,11 @@
 # names of tensors off the checkpoint on the line, rules and groups off the configuration on the line. What stands in
 # these files is never expanded by the shell: compgen -W would.
 
-# The file operands, or arguments of $1..., on the line that exist.
+# The file and folder operands, or arguments of $1..., on the line that exist.
 _lnn_files() {
 	local word
 	for word in "${COMP_WORDS[@]:1}"; do
-		[[ $word != -* && -f $word ]] && printf '%s\n' "$word"
+		[[ $word != -* && (-f $word || -d $word) ]] && printf '%s\n' "$word"
 	done
 }
 

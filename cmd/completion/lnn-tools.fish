@@ -3,7 +3,7 @@
 
 function __lnn_names
 	for word in (commandline -opc)[2..-1]
-		if test -f "$word"
+		if test -f "$word" -o -d "$word"
 			lnn-ckpt-inspect -q --format names "$word" 2>/dev/null </dev/null; and return
 		end
 	end

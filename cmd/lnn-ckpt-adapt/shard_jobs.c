@@ -138,7 +138,7 @@ shard_jobs_run(const struct adapt_options *o, const struct operands *operands, s
 	if (mkdir(o->common.output, 0777) != 0 &&
 	    (errno != EEXIST || access(o->common.output, W_OK | X_OK) != 0))
 		return err_sys(e, o->common.output, "cannot be made a folder of shards");
-	if (file_input(operands->v[0], FILE_BINARY, &src, e) != 0)
+	if (file_checkpoint(operands->v[0], FILE_BINARY, &src, e) != 0)
 		return -1;
 	rc = shard_index_read(&x, src, e);
 	if (rc == 0)

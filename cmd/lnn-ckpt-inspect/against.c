@@ -23,7 +23,7 @@ open_other(struct against *a, const char *name, struct err *err)
 	const uint8_t *head;
 	size_t n;
 
-	if (file_input(name, FILE_BINARY, &src, err) < 0)
+	if (file_checkpoint(name, FILE_BINARY, &src, err) < 0)
 		return -1;
 	if (source_look(src, 0, SOURCE_LOOK_MAX, &head, &n, err) < 0) {
 		source_close(src);

@@ -238,7 +238,7 @@ job_finish(struct job *j, struct err *err)
 static int
 run_job(struct job *j, const char *operand, struct states *s, struct err *err)
 {
-	int rc = file_input(operand, FILE_BINARY, &j->input.src, err);
+	int rc = file_checkpoint(operand, FILE_BINARY, &j->input.src, err);
 
 	if (rc < 0)
 		return -1;

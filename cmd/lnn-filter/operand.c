@@ -100,7 +100,7 @@ operand_open(struct operand *x, const char *name, const struct tool_settings *s,
 	struct str head;
 
 	memset(x, 0, sizeof(*x));
-	if (file_input(name, FILE_TEXT, &x->src, e) < 0)
+	if (file_checkpoint(name, FILE_TEXT, &x->src, e) < 0)
 		return -1;
 	x->file = source_name(x->src);
 	if (look(x->src, s->null, &head, e) < 0)

@@ -42,7 +42,8 @@ find_dir(struct shard_index *x, const struct source *src, struct err *e)
 	const char *name = source_name(src), *slash = strrchr(name, '/');
 	struct stat st;
 
-	if (source_is_stream(src) || stat(name, &st) < 0 || !source_is_file(src, st.st_dev, st.st_ino))
+	if (!source_is_made(src) &&
+	    (source_is_stream(src) || stat(name, &st) < 0 || !source_is_file(src, st.st_dev, st.st_ino)))
 		return err_input(e, name, "this is the index of a sharded checkpoint, whose files lie beside it: "
 				 "give the index by its path");
 	x->dir = xstrndup(name, slash ? (size_t)(slash - name) + 1 : 0);

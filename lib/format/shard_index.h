@@ -31,9 +31,9 @@ struct shard_index {
 bool shard_index_probe(const uint8_t *head, size_t n);
 
 /*
- * Reads the index in src, which must have been opened by its path: the shards lie beside it. Refused: a name that
- * occurs twice, file names with a folder in them, an empty weight_map. The shards are not looked at. x is to be
- * released in either case.
+ * Reads the index in src, which must have been opened by its path, or made (source_text): the shards lie beside it.
+ * Refused: a name that occurs twice, file names with a folder in them, an empty weight_map. The shards are not looked
+ * at. x is to be released in either case.
  */
 int shard_index_read(struct shard_index *x, struct source *src, struct err *e);
 void shard_index_release(struct shard_index *x);

@@ -457,6 +457,8 @@ struct source {
 	uint64_t size;        /* not STREAM */
 	struct stat st;       /* as it was when opened */
 	const uint8_t *bytes; /* MEMORY */
+	struct buf text;      /* MEMORY: what bytes are, if made */
+	bool made;
 	uint8_t *look;        /* REGULAR: look_len bytes at look_off */
 	uint64_t look_off;
 	size_t look_len;
@@ -551,6 +553,23 @@ source_memory(const void *p, size_t len, const char *name)
 	return s;
 }
 
+struct source *
+source_text(struct buf *text, const char *name)
+{
+	struct source *s = source_memory(text->p, text->len, name);
+
+	s->text = *text;
+	s->made = true;
+	*text = (struct buf)BUF_INIT;
+	return s;
+}
+
+bool
+source_is_made(const struct source *s)
+{
+	return s->made;
+}
+
 void
 source_close(struct source *s)
 {
@@ -560,6 +579,7 @@ source_close(struct source *s)
 		close(s->fd);
 	if (s->kind == STREAM)
 		stream_release(&s->stream);
+	buf_release(&s->text);
 	free(s->look);
 	free(s->spool_dir);
 	free(s->name);

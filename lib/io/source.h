@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/buf.h"
 #include "base/diag.h"
 #include "base/err.h"
 
@@ -44,6 +45,10 @@ int source_fd(struct source **out, int fd, const char *name, const struct source
 
 /* Bytes in memory, borrowed. */
 struct source *source_memory(const void *p, size_t len, const char *name);
+
+/* Text made for the file that name would be, which need not be there. Takes over the text. */
+struct source *source_text(struct buf *text, const char *name);
+bool source_is_made(const struct source *s); /* by source_text */
 
 void source_close(struct source *s); /* s may be NULL */
 

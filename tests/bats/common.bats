@@ -99,7 +99,7 @@ terminal() {
 		try "$p" "${need[@]}" nowhere.pth
 		expect_refusal 2 "$p" 'nowhere.pth: cannot open: No such file or directory'
 		try "$p" "${need[@]}" .
-		expect_refusal 2 "$p" '.: is a directory'
+		expect_refusal 2 "$p" '.: no file in this folder is a checkpoint'
 		pipe "$quoted <&-"
 		expect_refusal 2 "$p" 'standard input: read error: Bad file descriptor'
 	done

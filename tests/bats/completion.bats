@@ -58,6 +58,11 @@ long_options() {
 	files
 	in_bash lnn-ckpt-inspect model.pth --dump head
 	expect_out "$names"
+	mkdir folder && cp model.pth folder
+	in_bash lnn-ckpt-inspect folder --dump head
+	expect_out "$names"
+	in_bash lnn-ckpt-inspect fold
+	expect_out folder
 	in_bash lnn-ckpt-adapt model.pth --drop-params = head
 	expect_out "$names"
 	in_bash lnn-filter -c exp.yaml -p ''
@@ -108,6 +113,9 @@ long_options() {
 	done
 	in_fish 'lnn-ckpt-inspect model.pth --dump head'
 	expect_out "$names"
+	mkdir folder && cp model.pth folder
+	in_fish 'lnn-ckpt-inspect folder --dump head'
+	expect_out "$names"
 	in_fish 'lnn-filter -c exp.yaml -p '
 	expect_out "$paths"
 	in_fish 'lnn-filter -c exp.yaml -g '
@@ -127,6 +135,9 @@ long_options() {
 		expect_out "$(long_options "$p")"
 	done
 	in_zsh 'lnn-ckpt-inspect model.pth --dump head'
+	expect_out "$names"
+	mkdir folder && cp model.pth folder
+	in_zsh 'lnn-ckpt-inspect folder --dump head'
 	expect_out "$names"
 	in_zsh 'lnn-filter -c exp.yaml -p '
 	expect_out "$paths"

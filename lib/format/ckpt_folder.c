@@ -1,0 +1,491 @@
+#include "format/ckpt_folder.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/strmap.h"
+#include "base/xalloc.h"
+#include "format/format.h"
+#include "format/shard_index.h"
+#include "tensor/place.h"
+
+/* Names in a message, and folders below that are looked into. */
+enum { NAMES_SHOWN = 12, FOLDERS_TRIED = 256 };
+
+struct member {
+	const char *name;
+	bool folder;
+};
+
+/* NAME-0000k-of-0000nSUFFIX */
+struct shard_name {
+	struct str base, suffix; /* NAME, SUFFIX */
+	uint32_t k, n;
+};
+
+struct shard_set {
+	struct shard_name first; /* of the set's first member that is there */
+	uint32_t found;          /* members that are there */
+};
+
+struct ckpt_folder {
+	struct arena arena;
+	const char *path;
+	struct member *members; /* by name */
+	size_t n, cap;
+	struct shard_set *sets;
+	size_t nsets, sets_cap;
+	struct buf meant;       /* what could be meant, for messages */
+	size_t nmeant;
+};
+
+enum pick { PICK_NONE, PICK_FILE, PICK_SET, PICK_SEVERAL, PICK_LACKS, PICK_DISTRIBUTED };
+
+/* What the folder holds: file, or set. */
+struct picked {
+	enum pick what;
+	const char *file;
+	const struct shard_set *set;
+};
+
+/* ---- reading the folder */
+
+static int
+by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct member *)a)->name, ((const struct member *)b)->name);
+}
+
+static const char *
+path_of(struct ckpt_folder *f, const char *name)
+{
+	size_t len = strlen(f->path);
+
+	return arena_printf(&f->arena, "%s%s%s", f->path, len > 0 && f->path[len - 1] == '/' ? "" : "/", name);
+}
+
+/* Lists regular files and folders; symbolic links are followed. */
+static int
+folder_list(struct ckpt_folder *f, const char *path, struct err *err)
+{
+	DIR *dir = opendir(path);
+	struct dirent *d;
+	struct stat st;
+
+	*f = (struct ckpt_folder){ .path = path, .meant = BUF_INIT };
+	arena_init(&f->arena);
+	if (dir == NULL)
+		return err_sys(err, path, "cannot open");
+	for (errno = 0; (d = readdir(dir)) != NULL; errno = 0) {
+		if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
+			continue;
+		if (fstatat(dirfd(dir), d->d_name, &st, 0) < 0 || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)))
+			continue;
+		f->members = xgrow(f->members, f->n, &f->cap, sizeof(*f->members));
+		f->members[f->n++] = (struct member){ arena_cstr(&f->arena, d->d_name), S_ISDIR(st.st_mode) };
+	}
+	if (errno != 0)
+		err_sys(err, path, "cannot read");
+	closedir(dir);
+	if (f->n > 0)
+		qsort(f->members, f->n, sizeof(*f->members), by_name);
+	return err->code == ERR_NONE ? 0 : -1;
+}
+
+static void
+folder_release(struct ckpt_folder *f)
+{
+	free(f->members);
+	free(f->sets);
+	buf_release(&f->meant);
+	arena_release(&f->arena);
+}
+
+static const char *
+folder_file(const struct ckpt_folder *f, const char *name)
+{
+	struct member key = { name, false };
+	const struct member *m = f->n ? bsearch(&key, f->members, f->n, sizeof(key), by_name) : NULL;
+
+	return m != NULL && !m->folder ? m->name : NULL;
+}
+
+static void
+could_be(struct ckpt_folder *f, const char *name, const char *behind)
+{
+	if (f->nmeant++ < NAMES_SHOWN)
+		buf_addf(&f->meant, "%s%s%s", f->meant.len ? ", " : "", name, behind);
+}
+
+/* ---- distributed checkpoints and indexes */
+
+/* .metadata, or __R.metadata of one rank. */
+static bool
+is_metadata(const char *name)
+{
+	size_t digits;
+
+	if (strcmp(name, ".metadata") == 0)
+		return true;
+	if (strncmp(name, "__", 2) != 0)
+		return false;
+	digits = strspn(name + 2, "0123456789");
+	return digits > 0 && strcmp(name + 2 + digits, ".metadata") == 0;
+}
+
+/* True if a file name is a shard of a distributed save by Hugging Face's writer and says so in its __metadata__. */
+static bool
+has_sharding_info(struct ckpt_folder *f, const char *name)
+{
+	struct source *src = NULL;
+	struct ckpt *c = NULL;
+	struct err err = ERR_INIT;
+	bool found = false;
+
+	if (!str_ends(str_c(name), str_c(".safetensors")))
+		return false;
+	if (source_open(&src, path_of(f, name), NULL, &err) == 0 && format_open(&c, src, NULL, &err) == 0)
+		for (size_t i = 0; i < c->nmeta; i++)
+			found = found || str_eqc(c->meta_keys[i], "DCP_SHARDING_INFO");
+	ckpt_close(c);
+	source_close(src);
+	return found;
+}
+
+static void
+pick_index(struct ckpt_folder *f, struct picked *p)
+{
+	const char *first = folder_file(f, "model.safetensors.index.json");
+	size_t n = 0;
+
+	for (size_t i = 0; i < f->n; i++) {
+		const char *name = f->members[i].name;
+
+		if (f->members[i].folder || !str_ends(str_c(name), str_c(".index.json")) ||
+		    (first != NULL && strcmp(name, "pytorch_model.bin.index.json") == 0))
+			continue;
+		could_be(f, name, "");
+		p->file = name;
+		n++;
+	}
+	p->what = n == 0 ? PICK_NONE : n == 1 ? PICK_FILE : PICK_SEVERAL;
+}
+
+/* ---- sets of shards without an index */
+
+/* Takes five digits from *s. */
+static bool
+five_digits(struct str *s, uint32_t *number)
+{
+	*number = 0;
+	if (s->len < 5)
+		return false;
+	for (size_t i = 0; i < 5; i++) {
+		if (s->p[i] < '0' || s->p[i] > '9')
+			return false;
+		*number = *number * 10 + (uint32_t)(s->p[i] - '0');
+	}
+	*s = str_from(*s, 5);
+	return true;
+}
+
+static bool
+shard_name_parse(const char *name, struct shard_name *out)
+{
+	const char *of = strstr(name, "-of-");
+	struct str k, rest;
+
+	if (of == NULL || of - name < 7 || of[-6] != '-')
+		return false;
+	k = str_n(of - 5, 5);
+	rest = str_c(of + 4);
+	if (!five_digits(&k, &out->k) || !five_digits(&rest, &out->n) || (rest.len > 0 && rest.p[0] != '.'))
+		return false;
+	out->base = str_n(name, (size_t)(of - name) - 6);
+	out->suffix = rest;
+	return out->k > 0 && out->k <= out->n;
+}
+
+static const char *
+shard_file(struct ckpt_folder *f, const struct shard_name *s, uint32_t k)
+{
+	return arena_printf(&f->arena, "%.*s-%05u-of-%05u%.*s", STR_ARG(s->base), k, s->n, STR_ARG(s->suffix));
+}
+
+/* Puts the shards that are there into sets: of one NAME, number of shards and suffix. */
+static void
+find_sets(struct ckpt_folder *f)
+{
+	struct strmap index = STRMAP_INIT;
+	struct shard_name s;
+	uint64_t at;
+
+	for (size_t i = 0; i < f->n; i++) {
+		if (f->members[i].folder || !shard_name_parse(f->members[i].name, &s))
+			continue;
+		/* The name of shard 0, which no set has, stands for the set. */
+		if (strmap_get(&index, str_c(shard_file(f, &s, 0)), &at)) {
+			f->sets[at].found++;
+			continue;
+		}
+		strmap_add(&index, str_c(shard_file(f, &s, 0)), f->nsets);
+		f->sets = xgrow(f->sets, f->nsets, &f->sets_cap, sizeof(*f->sets));
+		f->sets[f->nsets++] = (struct shard_set){ s, 1 };
+	}
+	strmap_release(&index);
+}
+
+static void
+pick_set(struct ckpt_folder *f, struct picked *p)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < f->nsets; i++) {
+		if (f->sets[i].found < f->sets[i].first.n)
+			continue;
+		could_be(f, shard_file(f, &f->sets[i].first, 1), ", ...");
+		p->set = &f->sets[i];
+		n++;
+	}
+	p->what = n == 0 ? PICK_NONE : n == 1 ? PICK_SET : PICK_SEVERAL;
+}
+
+/* The shards of incomplete sets that are not there. */
+static void
+list_lacking(struct ckpt_folder *f)
+{
+	for (size_t i = 0; i < f->nsets; i++) {
+		const struct shard_set *set = &f->sets[i];
+
+		for (uint32_t k = 1; set->found < set->first.n && k <= set->first.n && f->nmeant <= NAMES_SHOWN; k++) {
+			const char *name = shard_file(f, &set->first, k);
+
+			if (folder_file(f, name) == NULL)
+				could_be(f, name, "");
+		}
+	}
+}
+
+/* ---- any other file */
+
+/* True if the file holds a state dict that is no optimizer's; so does one with a checkpoint's suffix that is damaged. */
+static bool
+holds_state_dict(struct ckpt_folder *f, const char *name)
+{
+	static const char *const suffixes[] = { ".pth", ".pt", ".bin", ".ckpt", ".safetensors" };
+	struct source *src = NULL;
+	struct ckpt *c = NULL;
+	struct arena arena = ARENA_INIT;
+	struct place_ask ask = { .root = true };
+	struct place place;
+	struct tree tree;
+	struct err err = ERR_INIT;
+	const uint8_t *head;
+	size_t n;
+	bool holds = false;
+
+	if (source_open(&src, path_of(f, name), NULL, &err) == 0 && source_look(src, 0, FORMAT_PROBE, &head, &n, &err) == 0 &&
+	    format_is_no_text(head, n)) {
+		if (format_open(&c, src, NULL, &err) < 0) {
+			for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++)
+				holds = holds || str_ends(str_c(name), str_c(suffixes[i]));
+		} else if (c->tree == NULL) {
+			holds = c->ntensors > 0;
+		} else {
+			tree_init(&tree, c);
+			holds = place_find(&tree, &ask, &arena, &place, &err) == 0 && place.kind != PLACE_OPTIMIZER;
+			tree_release(&tree);
+		}
+	}
+	arena_release(&arena);
+	ckpt_close(c);
+	source_close(src);
+	return holds;
+}
+
+static void
+pick_only(struct ckpt_folder *f, struct picked *p)
+{
+	struct shard_name ignored;
+	size_t n = 0;
+
+	for (size_t i = 0; i < f->n; i++) {
+		const char *name = f->members[i].name;
+
+		if (f->members[i].folder || name[0] == '.' || strncmp(name, "rng_state", 9) == 0 ||
+		    shard_name_parse(name, &ignored) || !holds_state_dict(f, name))
+			continue;
+		could_be(f, name, "");
+		p->file = name;
+		n++;
+	}
+	if (n <= 1 && f->nsets > 0) {
+		p->what = n == 0 ? PICK_LACKS : PICK_SEVERAL;
+		if (n == 0)
+			list_lacking(f);
+		else
+			could_be(f, shard_file(f, &f->sets[0].first, f->sets[0].first.k),
+				 " (a shard of a set that is not complete)");
+		return;
+	}
+	p->what = n == 0 ? PICK_NONE : n == 1 ? PICK_FILE : PICK_SEVERAL;
+}
+
+/* ---- the choice */
+
+static void
+pick(struct ckpt_folder *f, struct picked *p)
+{
+	const char *usual = folder_file(f, "model.safetensors");
+
+	*p = (struct picked){ .what = PICK_NONE };
+	find_sets(f);
+	for (size_t i = 0; i < f->n && p->file == NULL; i++)
+		if (!f->members[i].folder && is_metadata(f->members[i].name))
+			*p = (struct picked){ .what = PICK_DISTRIBUTED, .file = f->members[i].name };
+	if (p->what == PICK_NONE)
+		pick_index(f, p);
+	for (size_t i = 0; p->what == PICK_NONE && i < f->nsets; i++) {
+		const char *name = shard_file(f, &f->sets[i].first, f->sets[i].first.k);
+
+		if (has_sharding_info(f, name))
+			*p = (struct picked){ .what = PICK_DISTRIBUTED, .file = name };
+	}
+	if (p->what == PICK_NONE)
+		pick_set(f, p);
+	if (usual == NULL)
+		usual = folder_file(f, "pytorch_model.bin");
+	if (p->what == PICK_NONE && usual != NULL)
+		*p = (struct picked){ .what = PICK_FILE, .file = usual };
+	if (p->what == PICK_NONE)
+		pick_only(f, p);
+}
+
+/* Adds the folders below that hold a checkpoint. */
+static void
+list_folders(struct ckpt_folder *f)
+{
+	size_t tried = 0;
+
+	for (size_t i = 0; i < f->n && tried < FOLDERS_TRIED; i++) {
+		struct ckpt_folder below;
+		struct picked p = { .what = PICK_NONE };
+		struct err ignored = ERR_INIT;
+
+		if (!f->members[i].folder || f->members[i].name[0] == '.')
+			continue;
+		tried++;
+		if (folder_list(&below, path_of(f, f->members[i].name), &ignored) == 0)
+			pick(&below, &p);
+		folder_release(&below);
+		if (p.what != PICK_NONE)
+			could_be(f, f->members[i].name, "/");
+	}
+}
+
+static int
+refuse(struct ckpt_folder *f, const struct picked *p, struct err *err)
+{
+	const char *more;
+
+	if (p->what == PICK_DISTRIBUTED)
+		return err_input(err, f->path,
+				 "it is a distributed checkpoint of torch.distributed.checkpoint (%s), which is not read here",
+				 p->file);
+	if (p->what != PICK_LACKS)
+		list_folders(f);
+	more = f->nmeant > NAMES_SHOWN ? ", ..." : "";
+	if (p->what == PICK_LACKS)
+		return err_input(err, f->path, "shards of the set in this folder are not there: %s%s", f->meant.p, more);
+	if (f->nmeant > 0)
+		return err_input(err, f->path, "which checkpoint is meant? In this folder: %s%s", f->meant.p, more);
+	return err_input(err, f->path, "no file in this folder is a checkpoint with a state dict that is no optimizer's");
+}
+
+/* ---- an index for a set that has none */
+
+struct index_maker {
+	struct str *names;
+	const char **files;
+	size_t n, names_cap, files_cap;
+	uint64_t total;
+};
+
+static int
+add_shard(struct ckpt_folder *f, struct index_maker *m, const char *file, struct err *err)
+{
+	struct source *src;
+	struct ckpt *c = NULL;
+	struct statedict sd;
+	int rc;
+
+	if (source_open(&src, path_of(f, file), NULL, err) < 0)
+		return -1;
+	rc = format_open(&c, src, NULL, err);
+	if (rc == 0)
+		rc = statedict_open(&sd, c, NULL, err);
+	if (rc == 0) {
+		for (size_t i = 0; i < sd.n; i++) {
+			if (sd.entries[i].kind != SD_TENSOR && sd.entries[i].kind != SD_COMPOSITE)
+				continue;
+			m->names = xgrow(m->names, m->n, &m->names_cap, sizeof(*m->names));
+			m->files = xgrow(m->files, m->n, &m->files_cap, sizeof(*m->files));
+			m->names[m->n] = arena_str(&f->arena, sd.entries[i].name);
+			m->files[m->n++] = file;
+		}
+		for (uint32_t i = 0; i < c->nstorages; i++)
+			m->total += c->storages[i].nbytes;
+		statedict_release(&sd);
+	}
+	ckpt_close(c);
+	source_close(src);
+	return rc;
+}
+
+static int
+open_set(struct ckpt_folder *f, const struct shard_name *s, struct source **out, struct err *err)
+{
+	const char *name = arena_printf(&f->arena, "%.*s-*-of-%05u%.*s", STR_ARG(s->base), s->n, STR_ARG(s->suffix));
+	struct index_maker m = { 0 };
+	struct buf text = BUF_INIT;
+	int rc = 0;
+
+	for (uint32_t k = 1; rc == 0 && k <= s->n; k++)
+		rc = add_shard(f, &m, shard_file(f, s, k), err);
+	if (rc == 0) {
+		shard_index_write(&text, m.names, m.files, m.n, m.total);
+		*out = source_text(&text, path_of(f, name));
+	}
+	free(m.names);
+	free(m.files);
+	return rc;
+}
+
+int
+ckpt_folder_open(struct source **out, const char *path, const struct source_opts *opts, const struct diag *diag,
+	struct err *err)
+{
+	struct ckpt_folder f;
+	struct picked p;
+	int rc = folder_list(&f, path, err);
+
+	*out = NULL;
+	if (rc == 0) {
+		pick(&f, &p);
+		if (p.what == PICK_FILE)
+			rc = source_open(out, path_of(&f, p.file), opts, err);
+		else if (p.what == PICK_SET)
+			rc = open_set(&f, &p.set->first, out, err);
+		else
+			rc = refuse(&f, &p, err);
+	}
+	if (rc == 0)
+		diag_notice(diag, "%s: %s is read", path, source_name(*out));
+	folder_release(&f);
+	return rc;
+}
