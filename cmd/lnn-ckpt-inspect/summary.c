@@ -9,10 +9,11 @@
 #include "base/xalloc.h"
 #include "common/human.h"
 #include "report.h"
+#include "tensor/place.h"
 #include "values.h"
 
-/* More of a list than this is of no use to a person; JSON has all. */
-enum { SHOWN = 20 };
+/* More of a list, or more tensors of the root, than this is of no use to a person; JSON has all. */
+enum { SHOWN = 20, DIRECT_SHOWN = 8 };
 
 struct dtype_count {
 	uint64_t tensors, numel, nbytes;
@@ -32,8 +33,9 @@ struct summary {
 	size_t nties, groups;
 	uint64_t stored, unused; /* bytes of all storages, and those outside every tensor */
 	uint64_t optimizer;    /* bytes below keys that are an optimizer's */
-	struct holding *holds; /* by key of the root; NULL if the root is the state dict */
-	size_t nkeys;
+	uint32_t root;         /* handle of the dict that the root is or carries */
+	struct holding *holds; /* by key of the root; NULL if it is no dict */
+	size_t nkeys, direct;  /* of these, tensors */
 };
 
 /* ---- finding out */
@@ -137,10 +139,26 @@ find_unused(struct summary *s)
 	free(v);
 }
 
-static bool
-is_optimizer(const struct vtree *t, uint32_t key)
+/* Optimizers are looked for so many dicts deep. */
+enum { OPTIMIZER_DEPTH = 4 };
+
+/* Adds what optimizers at or below h hold. Dicts are visited once. */
+static void
+add_optimizers(struct summary *s, uint32_t key, uint32_t h, uint8_t *visited, uint8_t *seen, unsigned depth)
 {
-	return value_is_text(t, key) && str_contains(value_text(t, key), str_c("optim"));
+	const struct vtree *t = s->c->tree;
+	struct holding sum = { 0 };
+
+	if (place_is_optimizer(t, key, h)) {
+		values_holding(s->c, h, seen, &sum);
+		s->optimizer += sum.nbytes;
+		return;
+	}
+	if (value_kind(t, h) != VALUE_DICT || visited[h] || depth == 0)
+		return;
+	visited[h] = 1;
+	for (size_t i = 0; i < value_len(t, h); i++)
+		add_optimizers(s, value_key(t, h, i), value_val(t, h, i), visited, seen, depth - 1);
 }
 
 /* What each key of the root holds; a thing that two hold counts for the first. */
@@ -148,18 +166,25 @@ static void
 find_keys(struct summary *s)
 {
 	const struct vtree *t = s->c->tree;
+	uint32_t index;
 	uint8_t *seen;
+	size_t nodes;
 
-	if (t == NULL || value_kind(t, s->c->root) != VALUE_DICT || s->c->root == s->j->input.sd.place)
+	if (t == NULL)
 		return;
-	s->nkeys = value_len(t, s->c->root);
+	s->root = tree_container(t, s->c->root);
+	if (value_kind(t, s->root) != VALUE_DICT)
+		return;
+	nodes = (size_t)vtree_count(t) + 1;
+	s->nkeys = value_len(t, s->root);
 	s->holds = xcalloc(s->nkeys + 1, sizeof(*s->holds));
-	seen = xcalloc((size_t)vtree_count(t) + 1, 1);
+	seen = xcalloc(3, nodes);
 	for (size_t i = 0; i < s->nkeys; i++) {
-		values_holding(s->c, value_val(t, s->c->root, i), seen, &s->holds[i]);
-		if (is_optimizer(t, value_key(t, s->c->root, i)))
-			s->optimizer += s->holds[i].nbytes;
+		values_holding(s->c, value_val(t, s->root, i), seen, &s->holds[i]);
+		s->direct += value_leaf(t, value_val(t, s->root, i), &index) == LEAF_TENSOR;
 	}
+	add_optimizers(s, VALUE_ABSENT, s->c->root, seen + nodes, seen + 2 * nodes,
+		       OPTIMIZER_DEPTH);
 	free(seen);
 }
 
@@ -217,10 +242,10 @@ put_key_rows(const struct summary *s, struct record *r, struct err *err)
 	record_rows(r, &key_table, 0);
 	for (size_t i = 0; rc == 0 && i < s->nkeys; i++) {
 		const struct holding *h = &s->holds[i];
-		uint32_t key = value_key(t, s->c->root, i);
+		uint32_t key = value_key(t, s->root, i);
 
 		buf_clear(&b);
-		values_what(&b, s->c, value_val(t, s->c->root, i));
+		values_what(&b, s->c, value_val(t, s->root, i));
 		rc = record_row(r,
 				(struct cell[]){ value_is_text(t, key) ? cell_text(value_text(t, key)) : cell_unknown(),
 						 cell_text(buf_str(&b)), cell_count(h->tensors), cell_count(h->numel),
@@ -302,39 +327,75 @@ put_counts(struct out *out, uint64_t tensors, uint64_t numel, uint64_t nbytes)
 		   human_count(numel, elements), human_bytes(nbytes, bytes));
 }
 
+/* One line for all tensors that lie directly in the root. */
 static void
-put_keys(const struct summary *s)
+put_direct(const struct summary *s)
+{
+	struct holding all = { 0 };
+	uint32_t index;
+
+	for (size_t i = 0; i < s->nkeys; i++) {
+		if (value_leaf(s->c->tree, value_val(s->c->tree, s->root, i), &index) != LEAF_TENSOR)
+			continue;
+		all.tensors += s->holds[i].tensors;
+		all.numel += s->holds[i].numel;
+		all.nbytes += s->holds[i].nbytes;
+	}
+	put_counts(&s->j->in->out, all.tensors, all.numel, all.nbytes);
+	out_puts(&s->j->in->out, " under names of the root\n");
+}
+
+static void
+put_key(const struct summary *s, size_t i)
 {
 	const struct vtree *t = s->c->tree;
 	struct out *out = &s->j->in->out;
+	const struct holding *h = &s->holds[i];
+	uint32_t key = value_key(t, s->root, i), val = value_val(t, s->root, i);
 	struct buf b = BUF_INIT;
 
-	for (size_t i = 0; i < s->nkeys && i < SHOWN; i++) {
-		const struct holding *h = &s->holds[i];
-		uint32_t key = value_key(t, s->c->root, i), val = value_val(t, s->c->root, i);
-
-		label(s, i == 0 ? "holds" : "");
-		if (value_is_text(t, key))
-			out_show(out, value_text(t, key));
-		else
-			out_puts(out, "(a key that is no text)");
-		buf_clear(&b);
-		values_what(&b, s->c, val);
-		out_puts(out, ": ");
-		out_show(out, buf_str(&b));
-		if (value_len(t, val) > 0 && h->tensors == 0)
-			out_printf(out, " of %zu", value_len(t, val));
-		if (h->tensors > 0) {
-			out_puts(out, ", ");
-			put_counts(out, h->tensors, h->numel, h->nbytes);
-		}
-		out_putc(out, '\n');
+	if (value_is_text(t, key))
+		out_show(out, value_text(t, key));
+	else
+		out_puts(out, "(a key that is no text)");
+	values_what(&b, s->c, val);
+	out_puts(out, ": ");
+	out_show(out, buf_str(&b));
+	if (value_len(t, val) > 0 && h->tensors == 0)
+		out_printf(out, " of %zu", value_len(t, val));
+	if (h->tensors > 0) {
+		out_puts(out, ", ");
+		put_counts(out, h->tensors, h->numel, h->nbytes);
 	}
-	if (s->nkeys > SHOWN) {
-		label(s, "");
-		out_printf(out, "... and %zu more\n", s->nkeys - SHOWN);
-	}
+	out_putc(out, '\n');
 	buf_release(&b);
+}
+
+static void
+put_keys(const struct summary *s)
+{
+	const bool fold = s->direct > DIRECT_SHOWN;
+	size_t shown = 0, lines = s->nkeys - (fold ? s->direct : 0);
+	uint32_t index;
+
+	/* Of nothing but tensors, the line of the state dict says enough. */
+	if (fold && lines == 0)
+		return;
+	if (fold) {
+		label(s, "holds");
+		put_direct(s);
+	}
+	for (size_t i = 0; i < s->nkeys && shown < SHOWN; i++) {
+		if (fold && value_leaf(s->c->tree, value_val(s->c->tree, s->root, i), &index) == LEAF_TENSOR)
+			continue;
+		label(s, shown == 0 && !fold ? "holds" : "");
+		put_key(s, i);
+		shown++;
+	}
+	if (lines > SHOWN) {
+		label(s, "");
+		out_printf(&s->j->in->out, "... and %zu more\n", lines - SHOWN);
+	}
 }
 
 static void
