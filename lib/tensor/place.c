@@ -184,8 +184,21 @@ is_beside(const struct vtree *t, uint32_t key)
 	return false;
 }
 
+/* place_is_optimizer, asked once of a dict that many keys have; known is by node. */
+static bool
+is_optimizer_entry(const struct vtree *t, uint32_t key, uint32_t value, uint8_t *known)
+{
+	enum { YES = 1, NO };
+
+	if (key_contains(t, key, "optim"))
+		return true;
+	if (known[value] == 0)
+		known[value] = place_is_optimizer(t, VALUE_ABSENT, value) ? YES : NO;
+	return known[value] == YES;
+}
+
 static enum entry_class
-classify(const struct tree *tree, uint32_t key, uint32_t value)
+classify(const struct tree *tree, uint32_t key, uint32_t value, uint8_t *known)
 {
 	const struct vtree *t = tree->t;
 	uint32_t index;
@@ -196,7 +209,7 @@ classify(const struct tree *tree, uint32_t key, uint32_t value)
 		return ENTRY_TENSOR;
 	if (tree_holder(tree, value) == VALUE_ABSENT)
 		return ENTRY_OTHER;
-	if (place_is_optimizer(t, key, value))
+	if (is_optimizer_entry(t, key, value, known))
 		return ENTRY_OPTIMIZER;
 	return dict_of(t, value) == VALUE_ABSENT || is_beside(t, key) ? ENTRY_OTHER : ENTRY_CANDIDATE;
 }
@@ -228,6 +241,7 @@ static void
 level_scan(const struct tree *tree, uint32_t container, struct level *l)
 {
 	size_t n = value_len(tree->t, container);
+	uint8_t *known = xcalloc(tree->nodes, 1);
 
 	*l = (struct level){ .container = container, .optimizer = SIZE_MAX };
 	for (size_t i = 0; i < n; i++) {
@@ -235,7 +249,7 @@ level_scan(const struct tree *tree, uint32_t container, struct level *l)
 
 		l->named = l->named || key_contains(tree->t, key, "model") || key_contains(tree->t, key, "state_dict") ||
 			   key_contains(tree->t, key, "optim");
-		switch (classify(tree, key, value)) {
+		switch (classify(tree, key, value, known)) {
 		case ENTRY_TENSOR:
 			l->tensors++;
 			break;
@@ -251,6 +265,7 @@ level_scan(const struct tree *tree, uint32_t container, struct level *l)
 			break;
 		}
 	}
+	free(known);
 }
 
 /* ---- the names below an entry */
@@ -379,11 +394,14 @@ say_others(struct choice *c, const struct level *l, size_t chosen)
 {
 	struct tally mine = tally_of(c->tree, level_value(c->tree, l, chosen)), other;
 	struct buf taken = BUF_INIT, one = BUF_INIT, word = BUF_INIT;
+	uint64_t visits = 0;
 	size_t told = 0;
 
 	put_path(&taken, c->tree, l, buf_str(&c->path), chosen);
-	for (size_t i = 0; i < l->n && told < PLACES_SHOWN; i++) {
+	/* Candidates may share what they hold, so the work is bounded. */
+	for (size_t i = 0; i < l->n && told < PLACES_SHOWN && visits <= 4 * (uint64_t)c->tree->nodes; i++) {
 		other = tally_of(c->tree, level_value(c->tree, l, l->candidates[i]));
+		visits += other.visits;
 		if (l->candidates[i] == chosen || other.tensors != mine.tensors || other.sum != mine.sum)
 			continue;
 		buf_clear(&one);
@@ -474,37 +492,56 @@ is_optimizer(struct choice *c, struct str state, const char *what, struct err *e
 	return rc;
 }
 
+/* What the rule says of a level. */
+enum verdict { STAY, GO, DOUBT, ALL_OPTIMIZER };
+
+static enum verdict
+judge(struct choice *c, struct level *l, bool root)
+{
+	int rc;
+
+	/* The items of a list have no keys: the rule is only asked to tell them from an optimizer. */
+	if (value_kind(c->tree->t, l->container) != VALUE_DICT && l->optimizer == SIZE_MAX)
+		l->n = 0;
+	if (root && l->n == 0 && l->tensors == 0 && l->others == 0 && l->optimizer != SIZE_MAX)
+		return ALL_OPTIMIZER;
+	if (!root && (l->tensors > 0 || !l->named))
+		return STAY;
+	rc = step(c, l);
+	return rc < 0 ? DOUBT : rc > 0 ? GO : STAY;
+}
+
 /* Applies the rule to the root and, as long as it says so, to what it chose. */
 static int
 descend(struct choice *c, struct err *err)
 {
 	const struct vtree *t = c->tree->t;
 	uint32_t container = value_kind(t, c->place.value) == VALUE_OBJECT ? dict_of(t, c->place.value) :
-			     tree_container(t, c->place.value);
+			     tree_container(t, c->place.value), opened[PICKLE_DEPTH_MAX];
+	enum verdict verdict = GO;
+	struct level l = { .candidates = NULL };
 	struct buf state = BUF_INIT;
-	bool root = true;
-	int rc = 1;
+	size_t n = 0;
+	int rc = 0;
 
-	while (rc > 0 && container != VALUE_ABSENT) {
-		struct level l;
-
-		level_scan(c->tree, container, &l);
-		/* The items of a list have no keys: the rule is only asked to tell them from an optimizer. */
-		if (value_kind(t, container) != VALUE_DICT && l.optimizer == SIZE_MAX)
-			l.n = 0;
-		if (root && l.n == 0 && l.tensors == 0 && l.others == 0 && l.optimizer != SIZE_MAX) {
-			put_path(&state, c->tree, &l, str_c(""), l.optimizer);
-			rc = is_optimizer(c, buf_str(&state), "its tensors are", err);
-		} else if (root || (l.tensors == 0 && l.named)) {
-			rc = step(c, &l);
-			rc = rc < 0 ? is_ambiguous(c, &l, err) : rc;
-		} else {
-			rc = 0;
-		}
+	while (verdict == GO && container != VALUE_ABSENT && n < PICKLE_DEPTH_MAX) {
 		free(l.candidates);
-		container = rc > 0 ? dict_of(t, c->place.value) : VALUE_ABSENT;
-		root = false;
+		/* A container is no candidate inside itself. */
+		c->tree->seen[container] = TREE_OPEN;
+		opened[n++] = container;
+		level_scan(c->tree, container, &l);
+		verdict = judge(c, &l, n == 1);
+		container = dict_of(t, c->place.value);
 	}
+	while (n > 0)
+		c->tree->seen[opened[--n]] = TREE_WITH;
+	if (verdict == DOUBT)
+		rc = is_ambiguous(c, &l, err);
+	if (verdict == ALL_OPTIMIZER) {
+		put_path(&state, c->tree, &l, str_c(""), l.optimizer);
+		rc = is_optimizer(c, buf_str(&state), "its tensors are", err);
+	}
+	free(l.candidates);
 	buf_release(&state);
 	return rc;
 }

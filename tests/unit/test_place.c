@@ -198,6 +198,42 @@ static const struct {
 	{ "{net:{w:T},epoch:3}", "nat", "t: there is no 'nat' in it; its root has net, epoch" },
 };
 
+/* Trees that no root above can say: a dict in itself, and one dict under many keys. */
+static void
+test_shared(void)
+{
+	enum { MANY = 50000 };
+	struct tensor tensor = { .wrap = VALUE_ABSENT };
+	struct ckpt c = { .file = "t", .tensors = &tensor, .ntensors = 1, .tree = t = vtree_new() };
+	struct place_ask ask = { 0 };
+	struct arena arena = ARENA_INIT;
+	struct place found;
+	struct tree tree;
+	struct err e = ERR_INIT;
+	uint32_t root = value_new_seq(t, VALUE_DICT), dict = value_new_seq(t, VALUE_DICT);
+
+	tensor.ndim = 1;
+	c.root = root;
+	value_set(t, dict, value_new_text(t, VALUE_STR, str_c("w")), value_new_leaf(t, LEAF_TENSOR, 0));
+	value_set(t, root, value_new_text(t, VALUE_STR, str_c("model")), root);
+	value_set(t, root, value_new_text(t, VALUE_STR, str_c("x")), dict);
+	tree_init(&tree, &c);
+	ok(place_find(&tree, &ask, &arena, &found, &e) == 0 && str_eqc(found.key, "x"));
+	tree_release(&tree);
+
+	root = c.root = value_new_seq(t, VALUE_DICT);
+	value_set(t, root, value_new_text(t, VALUE_STR, str_c("state_dict")), dict);
+	for (int i = 0; i < MANY; i++) {
+		value_set(t, dict, value_new_int(t, i), value_new_leaf(t, LEAF_TENSOR, 0));
+		value_set(t, root, value_new_int(t, i), dict);
+	}
+	tree_init(&tree, &c);
+	ok_msg(place_find(&tree, &ask, &arena, &found, &e) == 0 && str_eqc(found.key, "state_dict"), "in no time");
+	tree_release(&tree);
+	arena_release(&arena);
+	vtree_free(t);
+}
+
 int
 main(void)
 {
@@ -223,5 +259,6 @@ main(void)
 	}
 	for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++)
 		is_str(place(asked[i].root, asked[i].key, false), asked[i].said, asked[i].key);
+	test_shared();
 	return tap_done();
 }
