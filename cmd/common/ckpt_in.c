@@ -4,9 +4,10 @@
 
 #include "common/file.h"
 #include "common/tool.h"
+#include "tensor/place.h"
 
 int
-input_open_source(struct input *in, struct source *src, const char *key, struct err *e)
+input_open_source(struct input *in, struct source *src, const struct place_ask *ask, struct err *e)
 {
 	struct source_opts sopts = { .spool_dir = getenv("TMPDIR"), .diag = tool_diag() };
 	struct format_opts opts = { tool_diag(), &sopts };
@@ -14,17 +15,18 @@ input_open_source(struct input *in, struct source *src, const char *key, struct 
 	in->src = src;
 	if (format_open(&in->ckpt, src, &opts, e) != 0)
 		return -1;
-	return statedict_open(&in->sd, in->ckpt, key, e);
+	return statedict_open_place(&in->sd, in->ckpt, ask, e);
 }
 
 int
 input_open(struct input *in, const char *operand, const char *key, struct err *e)
 {
+	struct place_ask ask = { .key = key, .diag = tool_diag() };
 	struct source *src;
 
 	if (file_checkpoint(operand, FILE_BINARY, &src, e) != 0)
 		return -1;
-	return input_open_source(in, src, key, e);
+	return input_open_source(in, src, &ask, e);
 }
 
 int

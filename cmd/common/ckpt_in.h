@@ -9,6 +9,8 @@
 #include "io/source.h"
 #include "tensor/ckpt.h"
 
+struct place_ask;
+
 /* An open checkpoint and its state dict. */
 struct input {
 	struct source *src;
@@ -19,8 +21,8 @@ struct input {
 /* operand as for file_checkpoint; key as for statedict_open. input_close is due in either case. */
 int input_open(struct input *in, const char *operand, const char *key, struct err *e);
 
-/* Like input_open, for an open source. in owns src afterwards. */
-int input_open_source(struct input *in, struct source *src, const char *key, struct err *e);
+/* Like input_open, for an open source and the place that ask wants (tensor/place.h). in owns src afterwards. */
+int input_open_source(struct input *in, struct source *src, const struct place_ask *ask, struct err *e);
 
 /*
  * Reads a stream to its end, so that damage there is noticed and the program that writes it can finish. Of a file it

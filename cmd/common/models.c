@@ -7,12 +7,14 @@
 #include "common/ckpt_in.h"
 #include "common/file.h"
 #include "model/config.h"
+#include "tensor/place.h"
 
 static int
 load_checkpoint(struct model *m, struct source *src, struct err *e)
 {
+	struct place_ask ask = { .way = "; 'lnn-ckpt-inspect -k KEY --format=model FILE' describes one of them" };
 	struct input in = { 0 };
-	int rc = input_open_source(&in, src, NULL, e);
+	int rc = input_open_source(&in, src, &ask, e);
 
 	if (rc == 0)
 		rc = source_verify(src, e);

@@ -10,8 +10,10 @@
 #include "base/xalloc.h"
 #include "common/file.h"
 #include "common/models.h"
+#include "common/tool.h"
 #include "format/format.h"
 #include "plan/loadcheck.h"
+#include "tensor/place.h"
 
 /* ---- the other side */
 
@@ -19,6 +21,8 @@
 static int
 open_other(struct against *a, const char *name, struct err *err)
 {
+	struct place_ask ask = { .root = true, .way = "; 'lnn-ckpt-inspect -k KEY --format=model FILE' describes one of them",
+		.diag = tool_diag() };
 	struct source *src;
 	const uint8_t *head;
 	size_t n;
@@ -32,7 +36,7 @@ open_other(struct against *a, const char *name, struct err *err)
 	a->is_ckpt = format_is_no_text(head, n < FORMAT_PROBE ? n : FORMAT_PROBE) ||
 		     (n > 0 && head[0] == '{' && str_contains(str_n((const char *)head, n), str_c("\"weight_map\"")));
 	if (a->is_ckpt)
-		return input_open_source(&a->other, src, NULL, err);
+		return input_open_source(&a->other, src, &ask, err);
 	return models_load_source(&a->model, src, err);
 }
 

@@ -7,6 +7,7 @@
 #include "format/format.h"
 #include "model/config.h"
 #include "model/list.h"
+#include "tensor/place.h"
 
 /* Is there a whole line in head that is neither blank nor a comment? */
 static bool
@@ -96,6 +97,7 @@ load_model(struct operand *x, struct err *e)
 int
 operand_open(struct operand *x, const char *name, const struct tool_settings *s, struct err *e)
 {
+	struct place_ask ask = { .key = s->key, .diag = tool_diag() };
 	struct source *src;
 	struct str head;
 
@@ -109,7 +111,7 @@ operand_open(struct operand *x, const char *name, const struct tool_settings *s,
 		x->kind = OPERAND_CKPT;
 		src = x->src;
 		x->src = NULL;
-		return input_open_source(&x->input, src, s->key, e);
+		return input_open_source(&x->input, src, &ask, e);
 	}
 	if (memchr(head.p, '\0', head.len) || !model_probe(head))
 		return 0;

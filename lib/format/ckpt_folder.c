@@ -283,7 +283,7 @@ holds_state_dict(struct ckpt_folder *f, const char *name)
 	struct arena arena = ARENA_INIT;
 	struct place_ask ask = { .root = true };
 	struct place place;
-	struct tree tree;
+	struct tensor_tree tree;
 	struct err err = ERR_INIT;
 	const uint8_t *head;
 	size_t n;

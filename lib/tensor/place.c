@@ -16,15 +16,15 @@ enum { PLACES_SHOWN = 8 };
 /* ---- messages */
 
 /* The dotted paths of the outermost containers that hold tensors themselves. */
-struct places {
-	struct tree *tree;
+struct place_list {
+	struct tensor_tree *tree;
 	struct buf path; /* of the container being visited, with its dot */
 	struct buf text;
 	unsigned count;
 };
 
 static void
-list_places(struct places *p, uint32_t h, unsigned depth)
+list_places(struct place_list *p, uint32_t h, unsigned depth)
 {
 	const struct vtree *t = p->tree->t;
 	uint32_t c = tree_holder(p->tree, h), index;
@@ -79,7 +79,7 @@ find_module(const struct vtree *t, uint32_t h, struct buf *key)
 }
 
 static int
-whole_module(const struct tree *tree, const char *where, struct err *err)
+whole_module(const struct tensor_tree *tree, const char *where, struct err *err)
 {
 	return err_input(err, tree->file,
 		"%s is a whole pickled nn.Module, not a state dict: load it where its classes are and save "
@@ -87,9 +87,9 @@ whole_module(const struct tree *tree, const char *where, struct err *err)
 }
 
 static int
-no_tensors(struct tree *tree, const struct place *place, struct err *err)
+no_tensors(struct tensor_tree *tree, const struct place *place, struct err *err)
 {
-	struct places p = { .tree = tree, .path = BUF_INIT, .text = BUF_INIT };
+	struct place_list p = { .tree = tree, .path = BUF_INIT, .text = BUF_INIT };
 	struct buf shown = BUF_INIT;
 	char where[600] = "the root";
 
@@ -118,7 +118,7 @@ no_tensors(struct tree *tree, const struct place *place, struct err *err)
 
 /* Names the keys of the root. */
 static int
-no_place(const struct tree *tree, struct str key, struct err *err)
+no_place(const struct tensor_tree *tree, struct str key, struct err *err)
 {
 	struct buf keys = BUF_INIT, shown = BUF_INIT;
 	uint32_t root = tree_container(tree->t, tree->root);
@@ -198,7 +198,7 @@ is_optimizer_entry(const struct vtree *t, uint32_t key, uint32_t value, uint8_t 
 }
 
 static enum entry_class
-classify(const struct tree *tree, uint32_t key, uint32_t value, uint8_t *known)
+classify(const struct tensor_tree *tree, uint32_t key, uint32_t value, uint8_t *known)
 {
 	const struct vtree *t = tree->t;
 	uint32_t index;
@@ -226,19 +226,19 @@ struct level {
 };
 
 static uint32_t
-level_key(const struct tree *tree, const struct level *l, size_t i)
+level_key(const struct tensor_tree *tree, const struct level *l, size_t i)
 {
 	return value_kind(tree->t, l->container) == VALUE_DICT ? value_key(tree->t, l->container, i) : VALUE_ABSENT;
 }
 
 static uint32_t
-level_value(const struct tree *tree, const struct level *l, size_t i)
+level_value(const struct tensor_tree *tree, const struct level *l, size_t i)
 {
 	return tree_child(tree->t, l->container, i);
 }
 
 static void
-level_scan(const struct tree *tree, uint32_t container, struct level *l)
+level_scan(const struct tensor_tree *tree, uint32_t container, struct level *l)
 {
 	size_t n = value_len(tree->t, container);
 	uint8_t *known = xcalloc(tree->nodes, 1);
@@ -271,8 +271,8 @@ level_scan(const struct tree *tree, uint32_t container, struct level *l)
 /* ---- the names below an entry */
 
 /* The sum of the names' hashes tells whether two entries have the same names, in whatever order. */
-struct tally {
-	struct tree *tree;
+struct name_tally {
+	struct tensor_tree *tree;
 	struct buf key;
 	uint64_t tensors, sum;
 	uint64_t visits; /* bounded, as a container may be reached on many paths */
@@ -287,7 +287,7 @@ hash_on(uint64_t hash, struct str s)
 }
 
 static void
-tally_add(struct tally *y, uint32_t h, uint64_t hash, unsigned depth)
+tally_add(struct name_tally *y, uint32_t h, uint64_t hash, unsigned depth)
 {
 	const struct vtree *t = y->tree->t;
 	uint32_t c, index;
@@ -309,10 +309,10 @@ tally_add(struct tally *y, uint32_t h, uint64_t hash, unsigned depth)
 	y->tree->seen[c] = TREE_WITH;
 }
 
-static struct tally
-tally_of(struct tree *tree, uint32_t h)
+static struct name_tally
+tally_of(struct tensor_tree *tree, uint32_t h)
 {
-	struct tally y = { .tree = tree, .key = BUF_INIT };
+	struct name_tally y = { .tree = tree, .key = BUF_INIT };
 
 	tally_add(&y, h, 0xcbf29ce484222325u, 0);
 	buf_release(&y.key);
@@ -344,7 +344,7 @@ put_word(struct buf *b, struct str path)
 
 /* The dotted path of entry i of the container at path. */
 static void
-put_path(struct buf *b, const struct tree *tree, const struct level *l, struct str path, size_t i)
+put_path(struct buf *b, const struct tensor_tree *tree, const struct level *l, struct str path, size_t i)
 {
 	buf_addstr(b, path);
 	if (path.len > 0)
@@ -363,7 +363,7 @@ put_choice(struct buf *b, struct str path, uint64_t tensors)
 
 /* The candidates below path, each with its number of tensors and what to give to -k for it, then the root. */
 static void
-put_choices(struct buf *b, struct tree *tree, const struct level *l, struct str path)
+put_choices(struct buf *b, struct tensor_tree *tree, const struct level *l, struct str path)
 {
 	struct buf one = BUF_INIT;
 
@@ -380,8 +380,8 @@ put_choices(struct buf *b, struct tree *tree, const struct level *l, struct str 
 
 /* ---- the choice */
 
-struct choice {
-	struct tree *tree;
+struct place_choice {
+	struct tensor_tree *tree;
 	const struct place_ask *ask;
 	struct place place;
 	struct buf path; /* of place, without what the rule may still choose below it */
@@ -390,9 +390,9 @@ struct choice {
 
 /* Names the candidates that have the same names as entry chosen. */
 static void
-say_others(struct choice *c, const struct level *l, size_t chosen)
+say_others(struct place_choice *c, const struct level *l, size_t chosen)
 {
-	struct tally mine = tally_of(c->tree, level_value(c->tree, l, chosen)), other;
+	struct name_tally mine = tally_of(c->tree, level_value(c->tree, l, chosen)), other;
 	struct buf taken = BUF_INIT, one = BUF_INIT, word = BUF_INIT;
 	uint64_t visits = 0;
 	size_t told = 0;
@@ -419,7 +419,7 @@ say_others(struct choice *c, const struct level *l, size_t chosen)
 
 /* Index of the entry model, state_dict_ema or state_dict; SIZE_MAX if none of them is a candidate. */
 static size_t
-usual(const struct tree *tree, const struct level *l)
+usual(const struct tensor_tree *tree, const struct level *l)
 {
 	static const char *const keys[] = { "model", "state_dict_ema", "state_dict" };
 	uint32_t key;
@@ -436,7 +436,7 @@ usual(const struct tree *tree, const struct level *l)
 
 /* Goes to the entry that the rule chooses and returns 1; 0 if it stays, -1 if the rule does not decide. */
 static int
-step(struct choice *c, const struct level *l)
+step(struct place_choice *c, const struct level *l)
 {
 	size_t entry = usual(c->tree, l);
 	struct buf path = BUF_INIT;
@@ -459,16 +459,18 @@ step(struct choice *c, const struct level *l)
 }
 
 static int
-is_ambiguous(struct choice *c, const struct level *l, struct err *err)
+is_ambiguous(struct place_choice *c, const struct level *l, struct err *err)
 {
+	const char *way = c->ask->way != NULL ? c->ask->way : "";
 	struct buf choices = BUF_INIT;
 	int rc = 0;
 
 	put_choices(&choices, c->tree, l, buf_str(&c->path));
 	if (c->ask->root)
-		diag_notice(c->ask->diag, "%s: the root is listed; which state dict is meant? %s", c->tree->file, choices.p);
+		diag_notice(c->ask->diag, "%s: the root is listed; which state dict is meant? %s%s", c->tree->file, choices.p,
+			    way);
 	else
-		rc = err_input(err, c->tree->file, "which state dict is meant? %s%s", choices.p, c->ask->way ? c->ask->way : "");
+		rc = err_input(err, c->tree->file, "which state dict is meant? %s%s", choices.p, way);
 	c->place = (struct place){ c->tree->root, str_c(""), PLACE_AMBIGUOUS };
 	buf_clear(&c->path);
 	buf_release(&choices);
@@ -476,7 +478,7 @@ is_ambiguous(struct choice *c, const struct level *l, struct err *err)
 }
 
 static int
-is_optimizer(struct choice *c, struct str state, const char *what, struct err *err)
+is_optimizer(struct place_choice *c, struct str state, const char *what, struct err *err)
 {
 	struct buf word = BUF_INIT;
 	int rc = 0;
@@ -496,7 +498,7 @@ is_optimizer(struct choice *c, struct str state, const char *what, struct err *e
 enum verdict { STAY, GO, DOUBT, ALL_OPTIMIZER };
 
 static enum verdict
-judge(struct choice *c, struct level *l, bool root)
+judge(struct place_choice *c, struct level *l, bool root)
 {
 	int rc;
 
@@ -513,7 +515,7 @@ judge(struct choice *c, struct level *l, bool root)
 
 /* Applies the rule to the root and, as long as it says so, to what it chose. */
 static int
-descend(struct choice *c, struct err *err)
+descend(struct place_choice *c, struct err *err)
 {
 	const struct vtree *t = c->tree->t;
 	uint32_t container = value_kind(t, c->place.value) == VALUE_OBJECT ? dict_of(t, c->place.value) :
@@ -547,7 +549,7 @@ descend(struct choice *c, struct err *err)
 }
 
 static int
-choose(struct choice *c, struct err *err)
+choose(struct place_choice *c, struct err *err)
 {
 	int rc = tree_holds(c->tree, c->tree->root, err);
 
@@ -563,7 +565,7 @@ choose(struct choice *c, struct err *err)
 }
 
 static int
-given(const struct tree *tree, struct str key, struct place *place, struct err *err)
+given(const struct tensor_tree *tree, struct str key, struct place *place, struct err *err)
 {
 	uint32_t root = tree_container(tree->t, tree->root);
 
@@ -573,9 +575,9 @@ given(const struct tree *tree, struct str key, struct place *place, struct err *
 }
 
 int
-place_find(struct tree *tree, const struct place_ask *ask, struct arena *arena, struct place *place, struct err *err)
+place_find(struct tensor_tree *tree, const struct place_ask *ask, struct arena *arena, struct place *place, struct err *err)
 {
-	struct choice c = { .tree = tree, .ask = ask, .place = { tree->root, str_c(""), PLACE_SURE }, .path = BUF_INIT };
+	struct place_choice c = { .tree = tree, .ask = ask, .place = { tree->root, str_c(""), PLACE_SURE }, .path = BUF_INIT };
 	int rc;
 
 	if (ask->key != NULL)

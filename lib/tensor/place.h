@@ -36,7 +36,7 @@ struct place {
 struct place_ask {
 	const char *key;         /* dotted path; NULL applies the rule */
 	bool root;               /* the root will do where the rule does not decide; a notice then says so */
-	const char *way;         /* added to the error for an ambiguous root; NULL where -k can be given */
+	const char *way;         /* added to the choices of an ambiguous root; NULL where -k can be given */
 	const struct diag *diag; /* for notices */
 };
 
@@ -46,7 +46,7 @@ struct place_ask {
  * candidates and what to give to -k). A notice names an only candidate, and candidates with the same names that were
  * not taken. place->key lies in arena.
  */
-int place_find(struct tree *tree, const struct place_ask *ask, struct arena *arena, struct place *place, struct err *err);
+int place_find(struct tensor_tree *tree, const struct place_ask *ask, struct arena *arena, struct place *place, struct err *err);
 
 /* True if value, at key of a dict or list, is an optimizer's state. key is VALUE_ABSENT for the root. */
 bool place_is_optimizer(const struct vtree *t, uint32_t key, uint32_t value);

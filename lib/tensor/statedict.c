@@ -12,7 +12,7 @@
 
 struct walk {
 	struct statedict *sd;
-	struct tree tree;  /* zeroed but for nodes where there is none (safetensors) */
+	struct tensor_tree tree;  /* zeroed but for nodes where there is none (safetensors) */
 	size_t cap;        /* of sd->entries */
 	size_t cap_made;   /* of sd->composites */
 	struct composites composites;

@@ -8,14 +8,14 @@
 #include "pickle/machine.h"
 
 void
-tree_init(struct tree *tree, const struct ckpt *c)
+tree_init(struct tensor_tree *tree, const struct ckpt *c)
 {
-	*tree = (struct tree){ c, c->tree, c->file, c->root, vtree_count(c->tree), NULL };
+	*tree = (struct tensor_tree){ c, c->tree, c->file, c->root, vtree_count(c->tree), NULL };
 	tree->seen = xcalloc(tree->nodes ? tree->nodes : 1, 1);
 }
 
 void
-tree_release(struct tree *tree)
+tree_release(struct tensor_tree *tree)
 {
 	free(tree->seen);
 	tree->seen = NULL;
@@ -81,7 +81,7 @@ tree_is_composite(const struct vtree *t, uint32_t h)
 }
 
 static int
-holds(struct tree *tree, uint32_t h, unsigned depth, struct err *err)
+holds(struct tensor_tree *tree, uint32_t h, unsigned depth, struct err *err)
 {
 	uint32_t c, index;
 	size_t i, n;
@@ -110,13 +110,13 @@ holds(struct tree *tree, uint32_t h, unsigned depth, struct err *err)
 }
 
 int
-tree_holds(struct tree *tree, uint32_t h, struct err *err)
+tree_holds(struct tensor_tree *tree, uint32_t h, struct err *err)
 {
 	return holds(tree, h, 0, err);
 }
 
 uint32_t
-tree_holder(const struct tree *tree, uint32_t h)
+tree_holder(const struct tensor_tree *tree, uint32_t h)
 {
 	uint32_t c = tree_container(tree->t, h);
 

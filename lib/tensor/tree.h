@@ -11,7 +11,7 @@
 /* What is known of a node of the tree. A container is TREE_OPEN while it is being searched, which ends cycles. */
 enum tree_mark { TREE_UNSEEN, TREE_OPEN, TREE_WITHOUT, TREE_WITH };
 
-struct tree {
+struct tensor_tree {
 	const struct ckpt *ckpt;
 	const struct vtree *t; /* of ckpt */
 	const char *file;      /* for messages; borrowed */
@@ -21,8 +21,8 @@ struct tree {
 };
 
 /* c has a tree. The tree must not grow while it is searched. */
-void tree_init(struct tree *tree, const struct ckpt *c);
-void tree_release(struct tree *tree); /* of a zeroed struct tree, too */
+void tree_init(struct tensor_tree *tree, const struct ckpt *c);
+void tree_release(struct tensor_tree *tree); /* of a zeroed struct tensor_tree, too */
 
 /* The container that h is or carries, or VALUE_ABSENT. */
 uint32_t tree_container(const struct vtree *t, uint32_t h);
@@ -39,10 +39,10 @@ bool tree_is_composite(const struct vtree *t, uint32_t h);
  * 1 if h is a tensor or contains one at any depth, 0 if not, -1 if containers are nested too deeply. Marks all
  * containers below h.
  */
-int tree_holds(struct tree *tree, uint32_t h, struct err *err);
+int tree_holds(struct tensor_tree *tree, uint32_t h, struct err *err);
 
 /* The container of h if tree_holds found tensors in it, else VALUE_ABSENT (also while the container is TREE_OPEN). */
-uint32_t tree_holder(const struct tree *tree, uint32_t h);
+uint32_t tree_holder(const struct tensor_tree *tree, uint32_t h);
 
 /* Appends the key of item i, as a component of a dotted path. A key that is no text is written as Python would. */
 void tree_put_key(struct buf *b, const struct vtree *t, uint32_t container, size_t i);

@@ -65,7 +65,7 @@ place(const char *text, const char *key, bool root)
 	struct ckpt c = { .file = "t", .tensors = tensors, .ntensors = 2, .tree = t = vtree_new() };
 	struct arena arena = ARENA_INIT;
 	struct place found;
-	struct tree tree;
+	struct tensor_tree tree;
 	struct err e = ERR_INIT;
 
 	c.root = read_value(&text);
@@ -208,7 +208,7 @@ test_shared(void)
 	struct place_ask ask = { 0 };
 	struct arena arena = ARENA_INIT;
 	struct place found;
-	struct tree tree;
+	struct tensor_tree tree;
 	struct err e = ERR_INIT;
 	uint32_t root = value_new_seq(t, VALUE_DICT), dict = value_new_seq(t, VALUE_DICT);
 
