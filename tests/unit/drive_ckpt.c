@@ -82,8 +82,8 @@ gather(const struct ckpt *c, const struct tensor *t, struct buf *out)
 static void
 put_entry(const struct statedict *sd, const struct sd_entry *en)
 {
-	static const char *const kinds[] = { "tensor", "composite", "part", "other" };
-	const struct tensor *t = sd_tensor(sd, en);
+	static const char *const kinds[] = { "tensor", "composite", "other" };
+	const struct tensor *t = en->kind == SD_TENSOR ? sd_tensor(sd, en) : NULL;
 	struct buf shape = BUF_INIT, bytes = BUF_INIT;
 
 	printf("%s\t", kinds[en->kind]);
