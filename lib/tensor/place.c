@@ -116,24 +116,63 @@ no_tensors(struct tensor_tree *tree, const struct place *place, struct err *err)
 	return -1;
 }
 
-/* Names the keys of the root. */
+/* Keys compared with one that is not there, and how deep they are looked for. */
+enum { NEAREST_TRIED = 1000, NEAREST_DEPTH = 3 };
+
+/* Offers the dotted paths of what container holds: each key, and those below what holds tensors. */
+static void
+offer_paths(const struct tensor_tree *tree, uint32_t container, struct str path, struct arena *arena, struct nearest *near)
+{
+	struct buf one = BUF_INIT;
+	size_t n = value_len(tree->t, container), depth = 0;
+	uint32_t below;
+
+	for (size_t i = 0; i < path.len; i++)
+		depth += path.p[i] == '.';
+	for (size_t i = 0; i < n && i < NEAREST_TRIED; i++) {
+		buf_clear(&one);
+		buf_addstr(&one, path);
+		tree_put_key(&one, tree->t, container, i);
+		nearest_try(near, arena_str(arena, buf_str(&one)));
+		below = tree_holder(tree, tree_child(tree->t, container, i));
+		buf_addc(&one, '.');
+		if (below != VALUE_ABSENT && n <= PLACES_SHOWN && depth + 1 < NEAREST_DEPTH)
+			offer_paths(tree, below, buf_str(&one), arena, near);
+	}
+	buf_release(&one);
+}
+
+/* Names the keys of the root, and the path that is most like key. */
 static int
-no_place(const struct tensor_tree *tree, struct str key, struct err *err)
+no_place(struct tensor_tree *tree, struct str key, struct err *err)
 {
 	struct buf keys = BUF_INIT, shown = BUF_INIT;
 	uint32_t root = tree_container(tree->t, tree->root);
 	size_t i, n = root == VALUE_ABSENT ? 0 : value_len(tree->t, root);
+	struct arena arena = ARENA_INIT;
+	struct err ignored = ERR_INIT;
+	struct nearest near;
+
+	nearest_init(&near, key);
+	if (n > 0 && tree_holds(tree, tree->root, &ignored) >= 0)
+		offer_paths(tree, root, str_c(""), &arena, &near);
 
 	for (i = 0; i < n && i < PLACES_SHOWN; i++) {
 		buf_adds(&keys, i ? ", " : "");
 		tree_put_key(&keys, tree->t, root, i);
 	}
+	buf_adds(&keys, n > PLACES_SHOWN ? ", ..." : "");
+	if (nearest_found(&near)) {
+		buf_adds(&keys, "; did you mean ");
+		buf_addstr(&keys, near.best);
+		buf_addc(&keys, '?');
+	}
 	text_show(&shown, buf_str(&keys));
 	if (n > 0)
-		err_input(err, tree->file, "there is no '%.*s' in it; its root has %.*s%s", STR_ARG(key),
-			  STR_ARG(buf_str(&shown)), n > PLACES_SHOWN ? ", ..." : "");
+		err_input(err, tree->file, "there is no '%.*s' in it; its root has %s", STR_ARG(key), shown.p);
 	else
 		err_input(err, tree->file, "there is no '%.*s' in it", STR_ARG(key));
+	arena_release(&arena);
 	buf_release(&keys);
 	buf_release(&shown);
 	return -1;
@@ -565,7 +604,7 @@ choose(struct place_choice *c, struct err *err)
 }
 
 static int
-given(const struct tensor_tree *tree, struct str key, struct place *place, struct err *err)
+given(struct tensor_tree *tree, struct str key, struct place *place, struct err *err)
 {
 	uint32_t root = tree_container(tree->t, tree->root);
 

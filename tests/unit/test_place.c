@@ -195,7 +195,10 @@ static const struct {
 	{ "{run:<net:{w:T}>}", "run.net", "run.net" },
 	{ "{net:{w:T},epoch:3}", "epoch",
 		"t: there are no tensors at 'epoch'; there are some at 'net' (-k PATH chooses)" },
-	{ "{net:{w:T},epoch:3}", "nat", "t: there is no 'nat' in it; its root has net, epoch" },
+	{ "{net:{w:T},epoch:3}", "nat", "t: there is no 'nat' in it; its root has net, epoch; did you mean net?" },
+	{ "{run:{model_state:{w:T}}}", "run.model_stat",
+		"t: there is no 'run.model_stat' in it; its root has run; did you mean run.model_state?" },
+	{ "{net:{w:T}}", "optimizer", "t: there is no 'optimizer' in it; its root has net" },
 };
 
 /* Trees that no root above can say: a dict in itself, and one dict under many keys. */

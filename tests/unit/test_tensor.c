@@ -235,7 +235,8 @@ test_places(void)
 		"the root has dotted names");
 	is_str(names(root, "model.a.weight"), ":t0", "a tensor has the empty name");
 	is_str(names(root, "model.a"),
-		"t.pth: there is no 'model.a' in it; its root has epoch, model, state_dict_ema", "no such place");
+		"t.pth: there is no 'model.a' in it; its root has epoch, model, state_dict_ema; did you mean model?",
+		"no such place");
 	is_str(names(root, "epoch"),
 		"t.pth: there are no tensors at 'epoch'; there are some at 'model', 'state_dict_ema' (-k PATH chooses)",
 		"a place without tensors");
