@@ -29,6 +29,7 @@ struct entry {
 	struct str layer_type;  /* class name of the module; p is NULL where it is not known */
 	const uint64_t *shape;  /* ndim sizes */
 	bool has_shape;         /* a scalar has a shape too, with ndim 0 */
+	bool inside;            /* of a checkpoint: it stands in a container, which loading knows by its key alone */
 	uint8_t ndim;
 	uint8_t dtype;          /* enum dtype; DTYPE_UNKNOWN where it is not known */
 	uint8_t kind;           /* enum entry_kind */

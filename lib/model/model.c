@@ -12,6 +12,7 @@ model_init(struct model *m)
 	memset(m, 0, sizeof(*m));
 	arena_init(&m->arena);
 	strmap_init(&m->by_name);
+	strmap_init(&m->by_container);
 	m->handling.interpolate_rel_pos_bias = -1;
 	m->handling.supports_module_prefix = -1;
 	m->handling.strict = -1;
@@ -21,6 +22,7 @@ void
 model_release(struct model *m)
 {
 	strmap_release(&m->by_name);
+	strmap_release(&m->by_container);
 	arena_release(&m->arena);
 	memset(m, 0, sizeof(*m));
 }
@@ -227,6 +229,9 @@ read_state_dict(struct model *m, const struct ynode *root, struct err *err)
 	}
 	strmap_release(&m->by_name);
 	strmap_init(&m->by_name);
+	strmap_release(&m->by_container);
+	strmap_init(&m->by_container);
+	m->ncontainers = 0;
 	m->n = 0;
 	m->entries = arena_calloc(&m->arena, n + 1, sizeof(*m->entries));
 	for (size_t i = 0; i < 3; i++) {
@@ -439,9 +444,13 @@ static void
 drop_state_dict(struct model *m)
 {
 	strmap_release(&m->by_name);
+	strmap_release(&m->by_container);
 	strmap_init(&m->by_name);
+	strmap_init(&m->by_container);
 	m->entries = NULL;
 	m->n = 0;
+	m->containers = NULL;
+	m->ncontainers = 0;
 	m->has_state_dict = true;
 }
 
@@ -450,6 +459,11 @@ model_load_statedict(struct model *m, const struct statedict *sd)
 {
 	drop_state_dict(m);
 	m->entries = arena_calloc(&m->arena, sd->n ? sd->n : 1, sizeof(*m->entries));
+	m->containers = arena_calloc(&m->arena, sd->ncontainers + 1, sizeof(*m->containers));
+	for (size_t i = 0; i < sd->ncontainers; i++) {
+		m->containers[i] = arena_str(&m->arena, sd->containers[i].name);
+		strmap_add(&m->by_container, m->containers[i], m->ncontainers++);
+	}
 	for (size_t i = 0; i < sd->n; i++) {
 		const struct sd_entry *from = &sd->entries[i];
 		const struct tensor *t = sd_tensor(sd, from);
@@ -465,6 +479,7 @@ model_load_statedict(struct model *m, const struct statedict *sd)
 		e->ndim = t->ndim;
 		e->has_shape = true;
 		e->dtype = t->dtype;
+		e->inside = from->inside > 0;
 		strmap_add(&m->by_name, e->name, m->n++);
 	}
 }

@@ -60,6 +60,9 @@ struct model {
 	struct entry *entries;        /* in state_dict() order, no name twice */
 	size_t n;
 	struct strmap by_name;        /* to index in entries */
+	struct str *containers;       /* keys of a checkpoint's containers, which the entries that are inside belong to */
+	size_t ncontainers;
+	struct strmap by_container;   /* to index in containers */
 
 	bool has_groups;
 	struct model_group *groups;   /* parameter_groups_metadata, in the order of the description */

@@ -522,6 +522,38 @@ value_set(struct vtree *t, uint32_t dict, uint32_t key, uint32_t val)
 	at[1] = val;
 }
 
+static uint32_t *
+slots_mut(struct node *n)
+{
+	bool inlined = n->kind == VALUE_TUPLE ? n->len <= INLINE_SLOTS : n->high == 0;
+
+	return inlined ? n->u.few : n->u.slots;
+}
+
+void
+value_put(struct vtree *t, uint32_t container, size_t i, uint32_t val)
+{
+	struct node *n = &t->nodes[container];
+	uint32_t *slots = slots_mut(n);
+
+	slots[n->kind == VALUE_DICT ? 2 * i + 1 : i] = val;
+}
+
+void
+value_remove(struct vtree *t, uint32_t container, size_t i)
+{
+	struct node *n = &t->nodes[container];
+	size_t width = n->kind == VALUE_DICT ? 2 : 1;
+	uint32_t *slots = slots_mut(n);
+
+	if (n->kind == VALUE_TUPLE) {
+		slots[i] = NODE_NONE;
+		return;
+	}
+	memmove(slots + width * i, slots + width * (i + 1), (n->len - width * (i + 1)) * sizeof(*slots));
+	n->len -= (uint32_t)width;
+}
+
 void
 value_set_state(struct vtree *t, uint32_t dict_or_object, uint32_t state)
 {
@@ -1010,6 +1042,12 @@ value_copy(struct value_copier *c, uint32_t h, struct err *e)
 	for (size_t i = first; i < end; i++)
 		fill_copy(c, c->reached[i]);
 	return copied_or_none(c, h);
+}
+
+uint32_t
+value_copied(const struct value_copier *c, uint32_t h)
+{
+	return h < c->mapped && c->map[h] != 0 && c->map[h] != MAP_DROPPED ? c->map[h] - 1 : VALUE_ABSENT;
 }
 
 void

@@ -119,6 +119,8 @@ void value_set_leaf(struct vtree *t, uint32_t h, uint32_t index); /* renumbers a
 void value_append(struct vtree *t, uint32_t seq, uint32_t item);          /* LIST SET FROZENSET */
 void value_set(struct vtree *t, uint32_t dict, uint32_t key, uint32_t val); /* a new pair, even if key is there */
 void value_set_state(struct vtree *t, uint32_t dict_or_object, uint32_t state);
+void value_put(struct vtree *t, uint32_t container, size_t i, uint32_t val); /* item i of a LIST or TUPLE, value i of a DICT */
+void value_remove(struct vtree *t, uint32_t container, size_t i); /* of a LIST or DICT; in a TUPLE it becomes None */
 struct vobject *value_object_mut(struct vtree *t, uint32_t h);
 
 /*
@@ -150,6 +152,7 @@ struct value_copier {
  * old handles.
  */
 uint32_t value_copy(struct value_copier *c, uint32_t h, struct err *e);
+uint32_t value_copied(const struct value_copier *c, uint32_t h); /* what node h became, or VALUE_ABSENT */
 void value_copier_release(struct value_copier *c);
 
 /* Begins again with another destination. Takes as long as what was copied, however large src is. */

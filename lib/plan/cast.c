@@ -20,11 +20,13 @@ keeps_parts(const struct tensor *t, bool cast, enum dtype to)
 	return false;
 }
 
-/* Can t, which is floating, be cast? */
+/* Can t, which is floating, be cast? One without data of its own only where it is an item of the state dict itself. */
 static bool
-is_castable(const struct tensor *t, enum dtype to)
+is_castable(const struct tensor *t, const struct sd_entry *src, enum dtype to)
 {
-	return convert_castable(t->dtype, to) && (boxes_count(t) > 0 || t->more == NULL || t->more->cast != TENSOR_CAST_NOT);
+	if (!convert_castable(t->dtype, to))
+		return false;
+	return boxes_count(t) > 0 || (src->inside == 0 && t->more != NULL && t->more->cast != TENSOR_CAST_NOT);
 }
 
 size_t
@@ -38,10 +40,11 @@ plan_cast(struct plan *p, enum dtype to)
 	for (size_t i = 0; i < p->nentries; i++) {
 		struct plan_entry *en = &p->entries[i];
 		const struct tensor *t = en->alive ? plan_tensor(p, en) : NULL;
-		bool wanted = t != NULL && dtype_is_float(t->dtype) && t->dtype != to, cast = wanted && is_castable(t, to);
+		bool wanted = t != NULL && dtype_is_float(t->dtype) && t->dtype != to, cast;
 
 		if (t == NULL)
 			continue;
+		cast = wanted && is_castable(t, plan_source(p, en), to);
 		if (keeps_parts(t, cast, to)) {
 			kept = nkept++ == 0 ? en->name : kept;
 		} else if (wanted && !cast) {

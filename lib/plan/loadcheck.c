@@ -5,6 +5,7 @@
 
 #include "base/strmap.h"
 #include "base/xalloc.h"
+#include "plan/container.h"
 
 static const struct str tracked = STR_LIT("num_batches_tracked");
 
@@ -44,12 +45,18 @@ version_of(const struct plan *p, const struct strmap *modules, struct str name, 
 	return true;
 }
 
+/* Maps the keys of the output, and its modules, to entries. */
 static void
-map_entries(const struct plan *p, struct strmap *names, struct strmap *modules)
+map_entries(const struct plan *p, const struct plan_containers *k, struct strmap *names, struct strmap *modules)
 {
-	for (size_t i = p->nentries; i-- > 0;)
-		if (p->entries[i].alive)
-			strmap_add(p->entries[i].module ? modules : names, p->entries[i].name, i);
+	const struct plan_container *in;
+
+	for (size_t i = p->nentries; i-- > 0;) {
+		if (!p->entries[i].alive)
+			continue;
+		in = plan_container_of(p, k, i);
+		strmap_add(p->entries[i].module ? modules : names, in != NULL ? in->key : p->entries[i].name, i);
+	}
 }
 
 /* One entry of the output against its target. False if it does not fit. */
@@ -66,19 +73,49 @@ fits(const struct plan *p, const struct plan_entry *en, const struct entry *targ
 	return load_shape_fits(shape, ndim, target->shape, target->ndim);
 }
 
-static void
-check_outputs(struct load_check *c, struct plan *p, const struct model *m, bool drop_mismatched)
+/* The target that has a place for a key. */
+static const struct entry *
+target_of(const struct model *m, struct str key)
 {
+	const struct entry *target = model_find(m, key);
+
+	return target != NULL && !target->inside ? target : NULL;
+}
+
+/* A container counts by its key, as load_state_dict sees it. */
+static void
+check_container(struct load_check *c, const struct model *m, struct str key)
+{
+	if (target_of(m, key) != NULL || strmap_get(&m->by_container, key, NULL))
+		c->matched++;
+	else
+		c->unexpected[c->nunexpected++] = key;
+}
+
+static void
+check_outputs(struct load_check *c, struct plan *p, const struct plan_containers *k, const struct model *m,
+	      bool drop_mismatched)
+{
+	const struct plan_container *in;
 	const struct entry *target;
 	struct plan_entry *en;
+	bool other;
 
 	for (size_t i = 0; i < p->nentries; i++) {
 		en = &p->entries[i];
-		if (!en->alive || en->module)
+		in = plan_container_of(p, k, i);
+		if (!en->alive || en->module || (in != NULL && in->first != i))
 			continue;
-		target = model_find(m, en->name);
-		if (target == NULL || plan_source(p, en)->kind == SD_OTHER)
+		if (in != NULL) {
+			check_container(c, m, in->key);
+			continue;
+		}
+		target = target_of(m, en->name);
+		other = plan_source(p, en)->kind == SD_OTHER;
+		if (target == NULL || (other && target->has_shape))
 			c->unexpected[c->nunexpected++] = en->name;
+		else if (other)
+			c->matched++;
 		else if (!fits(p, en, target) && drop_mismatched)
 			plan_drop(p, en, PLAN_DROPPED, "--drop-mismatched");
 		else if (!fits(p, en, target))
@@ -89,20 +126,23 @@ check_outputs(struct load_check *c, struct plan *p, const struct model *m, bool 
 }
 
 static void
-check_targets(struct load_check *c, const struct plan *p, const struct model *m)
+check_targets(struct load_check *c, const struct plan *p, const struct plan_containers *k, const struct model *m)
 {
 	struct strmap names = STRMAP_INIT, modules = STRMAP_INIT;
 	int64_t version = 0;
 	bool known;
 
-	map_entries(p, &names, &modules);
+	map_entries(p, k, &names, &modules);
 	for (size_t i = 0; i < m->n; i++) {
-		if (strmap_get(&names, m->entries[i].name, NULL))
+		if (m->entries[i].inside || strmap_get(&names, m->entries[i].name, NULL))
 			continue;
 		known = str_ends(m->entries[i].name, tracked) && version_of(p, &modules, m->entries[i].name, &version);
 		if (!load_forgives(m->entries[i].name, known, version))
 			c->missing[c->nmissing++] = m->entries[i].name;
 	}
+	for (size_t i = 0; i < m->ncontainers; i++)
+		if (!strmap_get(&names, m->containers[i], NULL))
+			c->missing[c->nmissing++] = m->containers[i];
 	strmap_release(&names);
 	strmap_release(&modules);
 }
@@ -110,14 +150,18 @@ check_targets(struct load_check *c, const struct plan *p, const struct model *m)
 void
 load_check(struct load_check *c, struct plan *p, const struct model *m, bool drop_mismatched)
 {
+	struct plan_containers k;
+
 	*c = (struct load_check){ .done = m->has_state_dict };
 	if (!c->done)
 		return;
-	c->missing = xcalloc(m->n, sizeof(*c->missing));
+	plan_containers(p, &k);
+	c->missing = xcalloc(m->n + m->ncontainers, sizeof(*c->missing));
 	c->unexpected = xcalloc(p->nentries, sizeof(*c->unexpected));
 	c->mismatched = xcalloc(p->nentries, sizeof(*c->mismatched));
-	check_outputs(c, p, m, drop_mismatched);
-	check_targets(c, p, m);
+	check_outputs(c, p, &k, m, drop_mismatched);
+	check_targets(c, p, &k, m);
+	plan_containers_release(&k);
 }
 
 void

@@ -156,6 +156,35 @@ note_gone(const struct plan *p, struct unmatched *u, struct str name, size_t ent
 	u->gone_by = act == NULL ? "?" : act->by;
 }
 
+static const struct sd_inside *
+inside_of(const struct plan *p, size_t i)
+{
+	const struct sd_entry *src = plan_source(p, &p->entries[i]);
+
+	return src->inside == 0 ? NULL : &plan_input_of(p, &p->entries[i])->sd->insides[src->inside - 1];
+}
+
+/* Lists of tensors cannot name what else a container holds: it stays with the tensors beside it. */
+static void
+list_companions(const struct plan *p, bool *listed)
+{
+	bool **kept = xcalloc(p->ninputs + 1, sizeof(*kept));
+	const struct sd_inside *at;
+
+	for (uint32_t i = 0; i < p->ninputs; i++)
+		kept[i] = xcalloc(p->inputs[i].sd->ncontainers + 1, 1);
+	for (size_t i = 0; i < p->nentries; i++)
+		if (is_named(p, i) && listed[i] && (at = inside_of(p, i)) != NULL)
+			kept[p->origins[p->entries[i].origin].input][at->container] = true;
+	for (size_t i = 0; i < p->nentries; i++)
+		if (is_named(p, i) && plan_source(p, &p->entries[i])->kind == SD_OTHER && (at = inside_of(p, i)) != NULL &&
+		    kept[p->origins[p->entries[i].origin].input][at->container])
+			listed[i] = true;
+	for (uint32_t i = 0; i < p->ninputs; i++)
+		free(kept[i]);
+	free(kept);
+}
+
 static void
 apply(struct plan *p, const struct name_list *l, const bool *listed, const char *by)
 {
@@ -191,6 +220,8 @@ plan_name_list(struct plan *p, const struct name_list *l, struct err *e)
 	}
 	if (rc == 0) {
 		warn_unmatched(p, l, &u);
+		if (l->keep)
+			list_companions(p, listed);
 		apply(p, l, listed, arena_cstr(&p->arena, l->option));
 	}
 	chains_release(&input);

@@ -126,6 +126,19 @@ struct sd_entry {
 	uint32_t tensor; /* SD_TENSOR */
 	uint32_t value;  /* handle in the tree; VALUE_ABSENT for safetensors */
 	uint32_t made;   /* 0, or 1 + its index in the state dict's composites */
+	uint32_t inside; /* 0, or 1 + its index in the state dict's insides: it stands in a container of the state dict */
+};
+
+/* A list, dict or the like that is an item of the state dict and holds tensors: "_extra_state". */
+struct sd_container {
+	struct str name; /* its key; those of its entries begin with it and a dot */
+	uint32_t value;  /* handle of the item */
+};
+
+/* Where an entry stands in a container. */
+struct sd_inside {
+	uint32_t container;    /* index into the state dict's containers */
+	uint32_t parent, item; /* handle of the dict, list or tuple whose item it is, and which */
 };
 
 struct statedict {
@@ -137,6 +150,10 @@ struct statedict {
 	struct strmap by_name;   /* to index in entries */
 	struct tensor *composites; /* tensors with parts: of SD_COMPOSITE, and of SD_TENSOR that are quantised or subclasses */
 	size_t ncomposites;
+	struct sd_container *containers;
+	size_t ncontainers;
+	struct sd_inside *insides;
+	size_t ninsides;
 	uint32_t place;          /* handle of the container; VALUE_ABSENT for safetensors */
 	uint32_t metadata;       /* handle of the dict in _metadata, or VALUE_ABSENT */
 	bool ordered;            /* the place is an OrderedDict */

@@ -14,7 +14,8 @@ struct walk {
 	struct statedict *sd;
 	struct tensor_tree tree;  /* zeroed but for nodes where there is none (safetensors) */
 	size_t cap;        /* of sd->entries */
-	size_t cap_made;   /* of sd->composites */
+	size_t cap_made, cap_containers, cap_insides; /* of arrays of sd */
+	struct sd_inside at; /* of the item being looked at; parent is VALUE_ABSENT outside of containers */
 	struct composites composites;
 	struct buf path;   /* dotted path of the container being walked, with its dot */
 	uint64_t text;     /* bytes of names made so far */
@@ -60,7 +61,13 @@ add_entry(struct walk *w, struct str name, enum sd_kind kind, uint32_t tensor, u
 	if (sd->n >= 4 * (size_t)w->tree.nodes + 1024 || w->text > 64 * (uint64_t)w->tree.nodes + ((uint64_t)64 << 20))
 		return err_input(w->e, sd->ckpt->file, "shared containers stand for more names than the file has values");
 	sd->entries = xgrow(sd->entries, sd->n, &w->cap, sizeof(*sd->entries));
-	sd->entries[sd->n++] = (struct sd_entry){ .name = name, .kind = kind, .tensor = tensor, .value = value };
+	sd->entries[sd->n] = (struct sd_entry){ .name = name, .kind = kind, .tensor = tensor, .value = value };
+	if (w->at.parent != VALUE_ABSENT) {
+		sd->insides = xgrow(sd->insides, sd->ninsides, &w->cap_insides, sizeof(*sd->insides));
+		sd->insides[sd->ninsides++] = w->at;
+		sd->entries[sd->n].inside = (uint32_t)sd->ninsides;
+	}
+	sd->n++;
 	return 0;
 }
 
@@ -99,13 +106,44 @@ add_composite(struct walk *w, struct str name, uint32_t h)
 
 static int walk_container(struct walk *w, uint32_t container, unsigned depth);
 
+/* The item of the state dict whose entries come next. */
+static void
+add_container(struct walk *w, struct str name, uint32_t h)
+{
+	struct statedict *sd = w->sd;
+
+	sd->containers = xgrow(sd->containers, sd->ncontainers, &w->cap_containers, sizeof(*sd->containers));
+	w->at.container = (uint32_t)sd->ncontainers;
+	sd->containers[sd->ncontainers++] = (struct sd_container){ name, h };
+}
+
+/* inner is item i of container, or what that carries. */
+static int
+walk_inner(struct walk *w, uint32_t inner, uint32_t container, size_t i, unsigned depth)
+{
+	size_t len = w->path.len;
+	int r;
+
+	tree_put_key(&w->path, w->tree.t, container, i);
+	buf_addc(&w->path, '.');
+	w->tree.seen[inner] = TREE_OPEN; /* a cycle ends here: while it is open it is nobody's child */
+	r = walk_container(w, inner, depth + 1);
+	w->tree.seen[inner] = TREE_WITH;
+	w->path.len = len;
+	if (depth == 0)
+		w->at.parent = VALUE_ABSENT;
+	return r;
+}
+
 static int
 walk_value(struct walk *w, uint32_t h, uint32_t container, size_t i, unsigned depth)
 {
 	uint32_t index, inner;
-	size_t len = w->path.len;
-	int r;
 
+	if (depth > 0) {
+		w->at.parent = container;
+		w->at.item = (uint32_t)i;
+	}
 	if (tree_is_tensor(w->tree.t, h, &index))
 		return add_tensor(w, entry_name(w, container, i), index, h);
 	if (tree_is_composite(w->tree.t, h))
@@ -113,13 +151,9 @@ walk_value(struct walk *w, uint32_t h, uint32_t container, size_t i, unsigned de
 	inner = tree_holder(&w->tree, h);
 	if (inner == VALUE_ABSENT)
 		return add_entry(w, entry_name(w, container, i), SD_OTHER, 0, h);
-	tree_put_key(&w->path, w->tree.t, container, i);
-	buf_addc(&w->path, '.');
-	w->tree.seen[inner] = TREE_OPEN; /* a cycle ends here: while it is open it is nobody's child */
-	r = walk_container(w, inner, depth + 1);
-	w->tree.seen[inner] = TREE_WITH;
-	w->path.len = len;
-	return r;
+	if (depth == 0)
+		add_container(w, entry_name(w, container, i), h);
+	return walk_inner(w, inner, container, i, depth);
 }
 
 static int
@@ -194,7 +228,7 @@ statedict_open(struct statedict *sd, struct ckpt *c, const char *key, struct err
 int
 statedict_open_place(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, struct err *e)
 {
-	struct walk w = { .sd = sd, .e = e };
+	struct walk w = { .sd = sd, .at = { .parent = VALUE_ABSENT }, .e = e };
 	int r;
 
 	*sd = (struct statedict){ .ckpt = c, .place = VALUE_ABSENT, .metadata = VALUE_ABSENT };
@@ -221,6 +255,8 @@ statedict_release(struct statedict *sd)
 {
 	free(sd->entries);
 	free(sd->composites);
+	free(sd->containers);
+	free(sd->insides);
 	strmap_release(&sd->by_name);
 	arena_release(&sd->arena);
 	*sd = (struct statedict){ .place = VALUE_ABSENT, .metadata = VALUE_ABSENT };

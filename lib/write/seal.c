@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/strmap.h"
 #include "base/xalloc.h"
+#include "plan/container.h"
 #include "tensor/boxes.h"
 #include "tensor/convert.h"
 
@@ -41,6 +42,23 @@ struct seal_parts {
 	struct value_copier copier;
 };
 
+/*
+ * The containers of an input that stay whole. They are copied to a tree of their own, edited there, and copied on to the
+ * output from there. In this tree the leaf of tensor n of the output is n plus the number of the input's tensors.
+ */
+struct seal_containers {
+	struct seal_leaves leaves;
+	struct vtree *tree;          /* NULL: the input has none */
+	struct value_copier in, out; /* from the input, to the output */
+	struct seal_removal *removals;
+	size_t n, cap;
+};
+
+/* An item of the tree of containers that was dropped. */
+struct seal_removal {
+	uint32_t parent, item;
+};
+
 /* Values of edited. EDIT_TENSOR + n is tensor n of the output. */
 enum { EDIT_NONE = 0, EDIT_DROP = 1, EDIT_TENSOR = 2 };
 
@@ -48,6 +66,8 @@ struct seal {
 	struct plan *p;
 	struct seal_opts o;
 	struct make_chain none; /* of tensors of the rest */
+	struct plan_containers containers;
+	bool apart; /* none of them can stay whole */
 
 	/* Kept from file to file: only what the last file has set is reset. */
 	uint32_t **tensors;           /* by input and tensor: its first seal_tensor, or UINT32_MAX */
@@ -245,6 +265,154 @@ parts_copier(struct seal *l, uint32_t input, const struct make_chain *make)
 	return &k->copier;
 }
 
+/* ---- containers of the state dict that stay whole */
+
+static uint32_t
+keep_leaf(void *arg, enum value_leaf kind, uint32_t index)
+{
+	(void)arg;
+	(void)kind;
+	return index;
+}
+
+/* value_copier.leaf of seal_containers.out. */
+static uint32_t
+take_edited(void *arg, enum value_leaf kind, uint32_t index)
+{
+	const struct seal_leaves *v = arg;
+	uint32_t n = ckpt_of(v->l, v->input)->ntensors;
+
+	return kind == LEAF_TENSOR && index >= n ? index - n : take_leaf(arg, kind, index);
+}
+
+static void
+open_containers(struct seal *l, uint32_t input, struct seal_containers *k)
+{
+	k->leaves = (struct seal_leaves){ .l = l, .input = input };
+	k->tree = vtree_new();
+	k->in = (struct value_copier){ .leaf = keep_leaf, .dst = k->tree, .src = ckpt_of(l, input)->tree };
+	k->out = (struct value_copier){ .leaf = take_edited, .arg = &k->leaves, .dst = l->s->tree, .src = k->tree };
+}
+
+static void
+close_containers(const struct seal *l, struct seal_containers *k)
+{
+	for (uint32_t i = 0; i < l->p->ninputs; i++) {
+		if (k[i].tree == NULL)
+			continue;
+		value_copier_release(&k[i].in);
+		value_copier_release(&k[i].out);
+		vtree_free(k[i].tree);
+		free(k[i].removals);
+	}
+	free(k);
+}
+
+/* What became of an entry that stands in a container. */
+static void
+edit_item(struct seal *l, struct seal_containers *k, struct plan_entry *en)
+{
+	const struct sd_entry *src = plan_source(l->p, en);
+	const struct sd_inside *at = &plan_input_of(l->p, en)->sd->insides[src->inside - 1];
+	uint32_t parent = value_copied(&k->in, at->parent), input = k->leaves.input, tensor;
+
+	if (parent == VALUE_ABSENT)
+		return;
+	if (!en->alive) {
+		k->removals = xgrow(k->removals, k->n, &k->cap, sizeof(*k->removals));
+		k->removals[k->n++] = (struct seal_removal){ parent, at->item };
+	} else if (src->kind == SD_TENSOR) {
+		tensor = find_tensor(l, &(struct make_input){ input, src->tensor }, &en->make, en);
+		value_put(k->tree, parent, at->item,
+			  value_new_leaf(k->tree, LEAF_TENSOR, ckpt_of(l, input)->ntensors + tensor));
+	}
+}
+
+/* The last item of a container first, so that those before it stay where they are. */
+static int
+by_place(const void *a, const void *b)
+{
+	const struct seal_removal *x = a, *y = b;
+
+	if (x->parent != y->parent)
+		return x->parent < y->parent ? -1 : 1;
+	return (x->item < y->item) - (x->item > y->item);
+}
+
+static void
+remove_items(struct seal_containers *k)
+{
+	if (k->n > 0)
+		qsort(k->removals, k->n, sizeof(*k->removals), by_place);
+	for (size_t i = 0; i < k->n; i++)
+		if (i == 0 || by_place(&k->removals[i - 1], &k->removals[i]) != 0)
+			value_remove(k->tree, k->removals[i].parent, k->removals[i].item);
+}
+
+/* By input; NULL if none stays whole. To be closed by close_containers. */
+static struct seal_containers *
+edit_containers(struct seal *l, struct err *e)
+{
+	struct seal_containers *k;
+	struct plan *p = l->p;
+
+	if (l->containers.n == 0 || l->apart)
+		return NULL;
+	k = xcalloc(p->ninputs, sizeof(*k));
+	for (size_t i = 0; i < l->containers.n; i++) {
+		const struct plan_container *c = &l->containers.v[i];
+
+		if (!c->whole || c->first == SIZE_MAX)
+			continue;
+		if (k[c->input].tree == NULL)
+			open_containers(l, c->input, &k[c->input]);
+		(void)value_copy(&k[c->input].in, p->inputs[c->input].sd->containers[c->number].value, e);
+	}
+	for (size_t i = 0; i < p->nentries; i++) {
+		const struct plan_container *c = plan_container_of(p, &l->containers, i);
+
+		if (c != NULL && k[c->input].tree != NULL)
+			edit_item(l, &k[c->input], &p->entries[i]);
+	}
+	for (uint32_t i = 0; i < p->ninputs; i++)
+		remove_items(&k[i]);
+	return k;
+}
+
+/* The container that entry i stands in, if it stays whole. */
+static const struct plan_container *
+container_of(const struct seal *l, size_t i)
+{
+	return l->apart ? NULL : plan_container_of(l->p, &l->containers, i);
+}
+
+static uint32_t
+copy_container(struct seal *l, struct seal_containers *k, const struct plan_container *c, struct err *e)
+{
+	uint32_t h = l->p->inputs[c->input].sd->containers[c->number].value;
+
+	return value_copy(&k[c->input].out, value_copied(&k[c->input].in, h), e);
+}
+
+/* One warning for those whose tensors become entries of their own. */
+static void
+warn_apart(const struct seal *l)
+{
+	const struct plan_container *c, *example = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; i < l->containers.n; i++) {
+		c = &l->containers.v[i];
+		if (c->first == SIZE_MAX || (c->whole && !l->apart))
+			continue;
+		example = n++ == 0 ? c : example;
+	}
+	if (n > 0)
+		diag_warn(l->p->diag, "%zu %s of the state dict %s taken apart: what it holds becomes entries of their own (%.*s)",
+			  n, n == 1 ? "container" : "containers", n == 1 ? "is" : "are",
+			  STR_ARG(l->p->inputs[example->input].sd->containers[example->number].name));
+}
+
 /* ---- a state dict made anew */
 
 static int
@@ -314,11 +482,25 @@ state_dict(struct seal *l, struct err *e)
 	const struct statedict *sd = l->p->inputs[0].sd;
 	bool ordered = sd->ordered || sd->ckpt->tree == NULL || sd->metadata != VALUE_ABSENT;
 	uint32_t dict = ordered ? value_new_ordered(l->s->tree) : value_new_seq(l->s->tree, VALUE_DICT);
+	struct seal_containers *k = edit_containers(l, e);
 	struct plan *p = l->p;
+	int rc = 0;
 
-	for (size_t i = 0; i < l->nentries; i++)
-		if (!p->entries[l->entries[i]].module && add_entry(l, dict, &p->entries[l->entries[i]], e) != 0)
-			return VALUE_ABSENT;
+	for (size_t i = 0; rc == 0 && i < l->nentries; i++) {
+		size_t entry = l->entries[i];
+		const struct plan_container *c = container_of(l, entry);
+
+		if (p->entries[entry].module || (c != NULL && c->first != entry))
+			continue;
+		if (c != NULL)
+			value_set(l->s->tree, dict, value_new_text(l->s->tree, VALUE_STR, c->key), copy_container(l, k, c, e));
+		else
+			rc = add_entry(l, dict, &p->entries[entry], e);
+	}
+	if (k != NULL)
+		close_containers(l, k);
+	if (rc != 0)
+		return VALUE_ABSENT;
 	return ordered && add_modules(l, dict, e) != 0 ? VALUE_ABSENT : dict;
 }
 
@@ -587,8 +769,17 @@ collision(const struct plan *p, const struct plan_entry *a, const struct plan_en
 }
 
 static int
-check_names(const struct plan *p, struct err *e)
+key_collision(const struct plan *p, const struct plan_entry *en, const struct plan_container *c, struct err *e)
 {
+	return err_set(e, ERR_INPUT, "%s: %.*s and the container %.*s would both be written as %.*s", plan_file(p, en),
+		       STR_ARG(plan_source(p, en)->name), STR_ARG(p->inputs[c->input].sd->containers[c->number].name),
+		       STR_ARG(c->key));
+}
+
+static int
+check_names(const struct seal *l, struct err *e)
+{
+	const struct plan *p = l->p;
 	struct strmap seen = STRMAP_INIT;
 	const struct plan_entry *en;
 	uint64_t other, tensors = 0;
@@ -601,6 +792,13 @@ check_names(const struct plan *p, struct err *e)
 		tensors += plan_source(p, en)->kind != SD_OTHER;
 		if (!strmap_add(&seen, en->name, i) && strmap_get(&seen, en->name, &other))
 			rc = collision(p, &p->entries[other], en, e);
+	}
+	for (size_t i = 0; rc == 0 && !l->apart && i < l->containers.n; i++) {
+		const struct plan_container *c = &l->containers.v[i];
+
+		if (c->whole && c->first != SIZE_MAX && !strmap_add(&seen, c->key, c->first) &&
+		    strmap_get(&seen, c->key, &other))
+			rc = key_collision(p, &p->entries[other], c, e);
 	}
 	strmap_release(&seen);
 	if (rc == 0 && tensors == 0)
@@ -1259,6 +1457,8 @@ seal_new(struct plan *p, const struct seal_opts *o)
 		l->copiers[i] =
 			(struct value_copier){ .leaf = take_leaf, .arg = &l->leaves[i], .src = ckpt_of(l, i)->tree };
 	}
+	plan_containers(p, &l->containers);
+	l->apart = o->split != NULL || !o->writer->pickles;
 	if (o->split != NULL)
 		return l;
 	l->all = xreallocn(NULL, p->nentries, sizeof(*l->all));
@@ -1284,6 +1484,7 @@ seal_free(struct seal *l)
 	free(l->bare);
 	free(l->parts);
 	free(l->all);
+	plan_containers_release(&l->containers);
 	free(l);
 }
 
@@ -1369,9 +1570,11 @@ int
 seal_file(struct seal *l, uint32_t k, struct sealed *s, struct err *e)
 {
 	bool pickles = l->o.writer->pickles;
-	int rc = k <= 1 ? check_names(l->p, e) : 0;
+	int rc = k <= 1 ? check_names(l, e) : 0;
 
 	begin_file(l, k, s);
+	if (rc == 0 && k <= 1 && l->o.shape != SEAL_IN_PLACE)
+		warn_apart(l);
 	if (rc == 0)
 		rc = pickles ? make_tree(l, e) : list_tensors(l, e);
 	if (rc == 0 && l->wrap_err.code != ERR_NONE)

@@ -1,0 +1,290 @@
+"""
+Tensors that are made of others (sparse, quantised, nested, meta, DTensor, subclasses) and containers of a state dict, against
+what torch makes of them: what to() casts, what load_state_dict compares, what loads again as what it was.
+"""
+
+import collections
+import json
+import os
+import warnings
+
+import tap
+
+torch = tap.need_torch(2, 4)
+warnings.simplefilter("ignore")
+from torch.testing._internal.two_tensor import TwoTensor  # noqa: E402
+
+t = tap.Tap()
+
+
+def save(name, value):
+    path = tap.scratch() / name
+    torch.save(value, path)
+    return path
+
+
+def adapt(*args, status=0):
+    out = tap.scratch() / "out.pth"
+    out.unlink(missing_ok=True)
+    done = tap.run("lnn-ckpt-adapt", *args, "-o", out, status=status)
+    return torch.load(out, weights_only=False) if out.exists() else None, done.stderr.decode()
+
+
+def inspect(*args):
+    done = tap.run("lnn-ckpt-inspect", *args, status=None)
+    return done.stdout.decode(), done.returncode
+
+
+def composites():
+    dense = torch.tensor([[0, 1.5], [2.25, 0]])
+    d = collections.OrderedDict()
+    d["w"] = torch.randn(3)
+    d["coo"] = dense.to_sparse()
+    d["csr"] = dense.to_sparse_csr()
+    d["csc"] = dense.to_sparse_csc()
+    d["bsr"] = torch.eye(4).to_sparse_bsr((2, 2))
+    d["nested"] = torch.nested.nested_tensor([torch.randn(2, 3), torch.randn(1, 3)])
+    d["jagged"] = torch.nested.nested_tensor([torch.randn(2, 3), torch.randn(1, 3)], layout=torch.jagged)
+    d["meta"] = torch.ones(2, 5, device="meta")
+    d["meta64"] = torch.ones(2, device="meta", dtype=torch.float64)
+    d["metaparam"] = torch.nn.Parameter(torch.ones(2, device="meta"))
+    d["cooparam"] = torch.nn.Parameter(torch.eye(3).to_sparse())
+    d["param"] = torch.nn.Parameter(torch.randn(3))
+    return d
+
+
+def values(x):
+    """What can be compared with torch.equal, whatever the layout."""
+    if x.device.type == "meta":
+        return []
+    if x.layout == torch.jagged:
+        return [x.values(), x.offsets()]
+    if x.is_nested:
+        return list(x.unbind())
+    return [x if x.layout == torch.strided else x.to_dense()]
+
+
+def same(a, b):
+    return (type(a) is type(b) and a.dtype == b.dtype and a.layout == b.layout and a.device == b.device and
+            a.requires_grad == b.requires_grad and (a.is_nested or a.shape == b.shape) and
+            len(values(a)) == len(values(b)) and all(torch.equal(x, y) for x, y in zip(values(a), values(b))))
+
+
+def casts():
+    d = composites()
+    path = save("composites.pth", d)
+    back, _ = adapt("--root", path)
+    for name, x in d.items():
+        t.ok(same(back[name], x), f"{name}: written as it was")
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        cast, err = adapt("--root", "--dtype", str(dtype)[6:], path)
+        for name, x in d.items():
+            want = x.detach().to(dtype).requires_grad_(x.requires_grad)
+            want = torch.nn.Parameter(want) if isinstance(x, torch.nn.Parameter) else want
+            t.ok(same(cast[name], want), f"{name}: --dtype {dtype} is what to() does")
+        t.ok("parts" not in err, "nothing is left as it was")
+
+
+def left():
+    q = torch.quantize_per_channel(torch.randn(2, 3), torch.tensor([0.1, 0.2]), torch.tensor([0, 1]), 0, torch.qint8)
+    d = {"two": TwoTensor(torch.ones(2, 3), torch.ones(2, 3)), "q": q, "w": torch.randn(2)}
+    d["attr"] = torch.nn.Parameter(torch.randn(3))
+    d["attr"].scale = torch.randn(2)
+    cast, err = adapt("--root", "--dtype", "float16", save("left.pth", d))
+    t.ok("3 tensors are made of parts that --dtype float16 leaves as they are (two)" in err, "what a cast leaves is counted")
+    t.eq([cast["two"].a.dtype, cast["q"].dtype, cast["attr"].dtype, cast["attr"].scale.dtype, cast["w"].dtype],
+         [torch.float32, torch.qint8, torch.float16, torch.float32, torch.float16], "and left")
+
+
+def listed():
+    """Names, dtypes and shapes are what torch says of the tensors."""
+    d = composites()
+    out, _ = inspect("--format=json", save("composites.pth", d))
+    rows = {e["name"]: e for e in json.loads(out)["tensors"]}
+    t.eq(list(rows), list(d), "one tensor each")
+    for name, x in d.items():
+        e = rows[name]
+        t.eq(e["dtype"], str(x.dtype)[6:], f"{name}: dtype")
+        if not x.is_nested:
+            t.eq(e["shape"], list(x.shape), f"{name}: shape")
+        layout = "nested" if name == "nested" else str(x.layout)[6:]
+        t.eq(e.get("layout", "strided"), layout, f"{name}: layout")
+        t.eq(e.get("device", "cpu"), x.device.type, f"{name}: device")
+    coo = d["coo"].coalesce()
+    t.eq({p["name"]: (p["dtype"], p["shape"]) for p in rows["coo"]["parts"]},
+         {"indices": ("int64", list(coo.indices().shape)), "values": ("float32", list(coo.values().shape))}, "parts of coo")
+    csc = d["csc"]
+    t.eq([p["shape"] for p in rows["csc"]["parts"]],
+         [list(csc.ccol_indices().shape), list(csc.row_indices().shape), list(csc.values().shape)], "parts of csc")
+
+
+def quantised():
+    w = torch.randn(3, 4)
+    per = torch.quantize_per_channel(w, torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0, 1, 2]), 0, torch.qint8)
+    small = torch.quantize_per_channel(w, torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.0, 1, 2]), 0, torch.quint4x2)
+    d = {"tensor": torch.quantize_per_tensor(w, 0.25, 3, torch.quint8), "channel": per, "packed": small}
+    out, _ = inspect("--format=json", save("q.pth", d))
+    rows = {e["name"]: e for e in json.loads(out)["tensors"]}
+    for name, x in d.items():
+        t.eq((rows[name]["dtype"], rows[name]["shape"]), (str(x.dtype)[6:], list(x.shape)), f"{name}: dtype and shape")
+    parts = {p["name"]: p for p in rows["tensor"]["parts"]}
+    t.eq((parts["scale"]["value"], parts["zero_point"]["value"]), (d["tensor"].q_scale(), d["tensor"].q_zero_point()),
+         "scale and zero point")
+    t.eq([p["name"] for p in rows["channel"]["parts"]], ["data", "scales", "zero_points", "axis"], "parts by channel")
+    back, _ = adapt("--root", tap.scratch() / "q.pth")
+    t.ok(all(torch.equal(torch.dequantize(back[k]), torch.dequantize(x)) for k, x in d.items()), "written as they were")
+
+
+def compared():
+    dense = torch.tensor([[0, 1.5], [2.25, 0]])
+    a = {"s": dense.to_sparse(), "q": torch.quantize_per_tensor(dense, 0.1, 3, torch.qint8)}
+    other = {"s": (dense * 2).to_sparse(), "q": torch.quantize_per_tensor(dense * 2, 0.2, 3, torch.qint8)}
+    assert torch.equal(a["q"].int_repr(), other["q"].int_repr())
+    one, two = save("one.pth", a), save("two.pth", other)
+    out, status = inspect("--against", one, "--values", save("same.pth", a))
+    t.eq(status, 0, "the same values")
+    out, status = inspect("--against", one, "--values", two)
+    t.ok(status == 1 and "values\ts\t2\t2.25" in out and "values\tq\t1\t0.1" in out, "other values, other scale")
+    out, status = inspect("--against", one, "--values", save("dense.pth", {"s": dense, "q": dense}))
+    t.ok(status == 1 and out.count("not comparable") == 2, "what cannot be compared differs")
+    meta = {k: torch.empty(2, 2, device="meta") for k in a}
+    out, status = inspect("--against", save("meta.pth", meta), "--values", save("meta2.pth", meta))
+    t.ok(status == 1 and out.count("not comparable") == 2, "without data, too")
+    wide = {"s": torch.zeros(3, 3).to_sparse(), "q": torch.empty(4, device="meta")}
+    out, status = inspect("--against", save("wide.pth", wide), one)
+    t.ok(status == 1 and "mismatched\ts\t[2,2]\t[3,3]" in out and "mismatched\tq\t[2,2]\t[4]" in out, "shapes count")
+    _, err = adapt("--strict", "-m", save("wide.pth", wide), one, status=1)
+    t.ok("2 of another shape" in err, "in the load check, too")
+
+
+def names():
+    path = save("s.pth", {"s": torch.eye(2).to_sparse(), "w": torch.ones(2), "v": torch.ones(2)})
+    out, _ = inspect("--format=names", path)
+    keep = tap.scratch() / "keep"
+    keep.write_text(out.replace("v\n", ""))
+    back, _ = adapt("--root", "--keep-names", keep, path)
+    t.eq(sorted(back), ["s", "w"], "names that inspect lists are names")
+    keep.write_text("s.indices\n")
+    _, err = adapt("--drop-names", keep, path, status=2)
+    t.ok("no tensor s.indices; it is a part of s" in err, "a part is none")
+
+
+class Extra(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(2, 2)
+        self.scale = torch.randn(2)
+        self.state = None
+
+    def get_extra_state(self):
+        return {"scale": self.scale, "n": 3}
+
+    def set_extra_state(self, state):
+        self.state = state
+
+
+def equal(a, b):
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return type(a) is type(b) and list(a) == list(b) and all(equal(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return type(a) is type(b) and len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b))
+    return type(a) is type(b) and a == b
+
+
+def extra_state():
+    net = Extra()
+    path = save("extra.pth", net.state_dict())
+    back, err = adapt("--root", path)
+    new = Extra()
+    new.load_state_dict(back)
+    t.ok(equal(new.state, net.get_extra_state()) and "apart" not in err, "_extra_state loads as what it was")
+    back, err = adapt("--root", "--dtype", "float16", path)
+    new.load_state_dict(back)
+    t.ok(new.state["scale"].dtype == torch.float16 and new.state["n"] == 3 and "apart" not in err, "also with a cast inside")
+    drop = tap.scratch() / "drop"
+    drop.write_text("_extra_state.scale\n")
+    back, err = adapt("--root", "--drop-names", drop, path)
+    new.load_state_dict(back)
+    t.ok(new.state == {"n": 3} and "apart" not in err, "also with a drop inside")
+    back, _ = adapt("--root", "--add-prefix", "net.", path)
+    outer = torch.nn.Module()
+    outer.net = Extra()
+    outer.load_state_dict(back)
+    t.ok(equal(outer.net.state, net.get_extra_state()), "its key takes a prefix")
+    out, _ = inspect("--format=names", path)
+    keep = tap.scratch() / "keep"
+    keep.write_text(out)
+    back, _ = adapt("--root", "--keep-names", keep, path)
+    new.load_state_dict(back)
+    t.ok(equal(new.state, net.get_extra_state()), "a list of tensors keeps what stands beside them in it")
+    back, err = adapt("--root", "--rename", "s/_extra_state.scale/scale/", path)
+    t.ok(sorted(back) == ["_extra_state.n", "fc.bias", "fc.weight", "scale"] and "taken apart" in err and "(_extra_state)" in err,
+         "a rename out of it takes it apart, with a warning")
+    done = tap.run("lnn-ckpt-adapt", "--to", "safetensors", path, "-o", tap.scratch() / "o.safetensors")
+    t.ok("taken apart" in done.stderr.decode() and "(_extra_state)" in done.stderr.decode(), "safetensors takes it apart, with a warning")
+    _, err = adapt("--root", "--strict", "-m", path, path)
+    t.ok("load check: 3 fit, 0 missing, 0 unexpected" in err, "the load check counts its key")
+    fc = {k: v for k, v in net.state_dict().items() if k.startswith("fc.")}
+    _, err = adapt("--root", "--strict", "-m", path, save("fc.pth", fc), status=1)
+    t.ok("1 missing (_extra_state)" in err, "a key that is missing, too")
+
+
+def containers():
+    shared = [torch.randn(2), torch.randn(2)]
+    d = {"list": [torch.randn(2), {"a": torch.ones(1), "b": (torch.zeros(2), "text", None)}], "w": torch.ones(3),
+         "one": shared, "other": shared, "tuple": (torch.ones(1), 5),
+         "ordered": collections.OrderedDict(x=torch.ones(1), y=2), "sparse": [torch.eye(2).to_sparse()]}
+    path = save("containers.pth", d)
+    back, _ = adapt("--root", path)
+    back["sparse"] = [x.to_dense() for x in back["sparse"]]
+    d["sparse"] = [x.to_dense() for x in d["sparse"]]
+    t.ok(equal(back, d), "containers of all kinds are written as what they were")
+    t.ok(back["one"] is back["other"], "one list under two keys is one")
+    drop = tap.scratch() / "drop"
+    drop.write_text("list.0\nlist.1.b.0\n")
+    back, err = adapt("--root", "--drop-names", drop, path)
+    t.ok(equal(back["list"], [{"a": torch.ones(1), "b": (None, "text", None)}]) and "apart" not in err,
+         "items of lists go, those of tuples become None")
+    drop.write_text("one.0\n")
+    back, err = adapt("--root", "--drop-names", drop, path)
+    t.ok("taken apart" in err and sorted(k for k in back if k.startswith("o")) == ["one.1", "ordered", "other.0", "other.1"],
+         "of one list under two keys, an item is dropped under one: both are taken apart")
+
+
+def packed_params():
+    warnings.simplefilter("ignore")
+    net = torch.nn.Sequential(torch.ao.nn.quantized.Linear(4, 3))
+    back, _ = adapt("--root", save("packed.pth", net.state_dict()))
+    new = torch.nn.Sequential(torch.ao.nn.quantized.Linear(4, 3))
+    new.load_state_dict(back)
+    x = torch.quantize_per_tensor(torch.randn(2, 4), 0.1, 0, torch.quint8)
+    t.ok(torch.equal(new(x).int_repr(), net(x).int_repr()), "a quantised module loads its _packed_params")
+
+
+def dtensor():
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+
+    os.environ.update(MASTER_ADDR="localhost", RANK="0", WORLD_SIZE="1")
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    mesh = init_device_mesh("cpu", (1,))
+    d = {"a": distribute_tensor(torch.randn(4, 3), mesh, [Shard(1)]), "b": distribute_tensor(torch.randn(5), mesh, [Replicate()])}
+    path = save("dtensor.pth", d)
+    out, _ = inspect(path)
+    t.eq(out, "a\tfloat32\t[4,3]\tplacements=Shard(1)\nb\tfloat32\t[5]\tplacements=Replicate()\n", "DTensors are listed")
+    for dtype in (torch.float32, torch.float16):
+        back, _ = adapt("--root", "--dtype", str(dtype)[6:], path)
+        for k, x in d.items():
+            want = x.to(dtype)
+            t.ok(back[k].dtype == dtype and torch.equal(back[k]._local_tensor, want._local_tensor) and
+                 back[k]._spec == want._spec, f"{k}: as to({dtype}) makes it")
+        t.ok(back["a"]._spec.mesh is back["b"]._spec.mesh, "one mesh")
+    dist.destroy_process_group()
+
+
+for f in (listed, casts, left, quantised, compared, names, extra_state, containers, packed_params, dtensor):
+    f()
+t.done()
