@@ -86,6 +86,64 @@ whole_module(const struct tensor_tree *tree, const char *where, struct err *err)
 		"module.state_dict()", where);
 }
 
+/* True if an item of h is a tensor. */
+static bool
+has_tensor(const struct vtree *t, uint32_t h)
+{
+	uint32_t c = tree_container(t, h), index;
+
+	for (size_t i = 0; c != VALUE_ABSENT && i < value_len(t, c); i++)
+		if (tree_is_tensor(t, tree_child(t, c, i), &index))
+			return true;
+	return false;
+}
+
+enum { CLASS_DEPTH = 4 };
+
+/* The class of the first object, down to some depth, that is made of tensors; path gets its keys. VALUE_ABSENT: none. */
+static uint32_t
+find_class(const struct vtree *t, uint32_t h, struct buf *path, unsigned depth)
+{
+	const struct vobject *o = value_object(t, h);
+	uint32_t c = tree_container(t, h), found = VALUE_ABSENT;
+	size_t len = path->len;
+
+	if (o != NULL && value_kind(t, o->callable) == VALUE_GLOBAL && (has_tensor(t, o->args) || has_tensor(t, o->state)))
+		return o->callable;
+	for (size_t i = 0; depth > 0 && c != VALUE_ABSENT && i < value_len(t, c); i++) {
+		buf_adds(path, len > 0 ? "." : "");
+		tree_put_key(path, t, c, i);
+		found = find_class(t, tree_child(t, c, i), path, depth - 1);
+		if (found != VALUE_ABSENT)
+			return found;
+		path->len = len;
+	}
+	return VALUE_ABSENT;
+}
+
+/* Names the class that holds what tensors there are, if one does. */
+static int
+nowhere(const struct tree *tree, const char *where, struct err *err)
+{
+	struct buf path = BUF_INIT, shown = BUF_INIT;
+	uint32_t class = find_class(tree->t, tree->root, &path, CLASS_DEPTH);
+
+	text_show(&shown, buf_str(&path));
+	if (tree_is_script(tree->t, tree->root))
+		err_input(err, tree->file, "the TorchScript module has no tensors: a frozen one holds them as constants "
+			  "(constants.pkl), which are no state dict; save the module before torch.jit.freeze");
+	else if (class == VALUE_ABSENT)
+		err_input(err, tree->file, "there are no tensors at %s, nor anywhere else in it", where);
+	else
+		err_input(err, tree->file,
+			  "there are no tensors at %s: an object of the class '%.*s.%.*s' holds them (at '%.*s'); load it where "
+			  "this class is and save its tensors in a dict", where, STR_ARG(value_module(tree->t, class)),
+			  STR_ARG(value_name(tree->t, class)), STR_ARG(buf_str(&shown)));
+	buf_release(&path);
+	buf_release(&shown);
+	return -1;
+}
+
 static int
 no_tensors(struct tensor_tree *tree, const struct place *place, struct err *err)
 {
@@ -108,8 +166,9 @@ no_tensors(struct tensor_tree *tree, const struct place *place, struct err *err)
 		text_show(&shown, buf_str(&p.text));
 		snprintf(where, sizeof(where), "'%.*s'", STR_ARG(buf_str(&shown)));
 		whole_module(tree, where, err);
-	} else
-		err_input(err, tree->file, "there are no tensors at %s, nor anywhere else in it", where);
+	} else {
+		nowhere(tree, where, err);
+	}
 	buf_release(&p.path);
 	buf_release(&p.text);
 	buf_release(&shown);

@@ -104,7 +104,8 @@ add_composite(struct walk *w, struct str name, uint32_t h)
 	return add_entry(w, name, SD_COMPOSITE, 0, h) < 0 ? -1 : describe(w, h, &t);
 }
 
-static int walk_container(struct walk *w, uint32_t container, unsigned depth);
+struct spot;
+static int walk_container(struct walk *w, struct spot *at);
 
 /* The item of the state dict whose entries come next. */
 static void
@@ -117,54 +118,70 @@ add_container(struct walk *w, struct str name, uint32_t h)
 	sd->containers[sd->ncontainers++] = (struct sd_container){ name, h };
 }
 
-/* inner is item i of container, or what that carries. */
+/*
+ * The place of an item in the state dict. A TorchScript archive has modules in modules, which stand for their tensors; what
+ * else a module has is no entry.
+ */
+struct spot {
+	uint32_t container;
+	size_t item;
+	unsigned depth;
+	bool script; /* the container is that of a module of TorchScript */
+	bool nested; /* ... that of an item of the state dict */
+};
+
+/* inner is the item, or what that carries. */
 static int
-walk_inner(struct walk *w, uint32_t inner, uint32_t container, size_t i, unsigned depth)
+walk_inner(struct walk *w, uint32_t inner, const struct spot *at, bool script)
 {
+	struct spot below = { .container = inner, .depth = at->depth + 1, .script = script, .nested = at->nested || !script };
 	size_t len = w->path.len;
 	int r;
 
-	tree_put_key(&w->path, w->tree.t, container, i);
+	tree_put_key(&w->path, w->tree.t, at->container, at->item);
 	buf_addc(&w->path, '.');
 	w->tree.seen[inner] = TREE_OPEN; /* a cycle ends here: while it is open it is nobody's child */
-	r = walk_container(w, inner, depth + 1);
+	r = walk_container(w, &below);
 	w->tree.seen[inner] = TREE_WITH;
 	w->path.len = len;
-	if (depth == 0)
+	if (!at->nested)
 		w->at.parent = VALUE_ABSENT;
 	return r;
 }
 
 static int
-walk_value(struct walk *w, uint32_t h, uint32_t container, size_t i, unsigned depth)
+walk_value(struct walk *w, uint32_t h, const struct spot *at)
 {
+	bool script = tree_is_script(w->tree.t, h);
 	uint32_t index, inner;
 
-	if (depth > 0) {
-		w->at.parent = container;
-		w->at.item = (uint32_t)i;
+	if (at->nested) {
+		w->at.parent = at->container;
+		w->at.item = (uint32_t)at->item;
 	}
 	if (tree_is_tensor(w->tree.t, h, &index))
-		return add_tensor(w, entry_name(w, container, i), index, h);
+		return add_tensor(w, entry_name(w, at->container, at->item), index, h);
 	if (tree_is_composite(w->tree.t, h))
-		return add_composite(w, entry_name(w, container, i), h);
+		return add_composite(w, entry_name(w, at->container, at->item), h);
+	if (at->script && !script)
+		return 0;
 	inner = tree_holder(&w->tree, h);
 	if (inner == VALUE_ABSENT)
-		return add_entry(w, entry_name(w, container, i), SD_OTHER, 0, h);
-	if (depth == 0)
-		add_container(w, entry_name(w, container, i), h);
-	return walk_inner(w, inner, container, i, depth);
+		return script ? 0 : add_entry(w, entry_name(w, at->container, at->item), SD_OTHER, 0, h);
+	if (!at->nested && !script)
+		add_container(w, entry_name(w, at->container, at->item), h);
+	return walk_inner(w, inner, at, script);
 }
 
 static int
-walk_container(struct walk *w, uint32_t container, unsigned depth)
+walk_container(struct walk *w, struct spot *at)
 {
-	size_t i, n = value_len(w->tree.t, container);
+	size_t n = value_len(w->tree.t, at->container);
 
-	if (depth >= PICKLE_DEPTH_MAX)
+	if (at->depth >= PICKLE_DEPTH_MAX)
 		return err_input(w->e, w->sd->ckpt->file, "containers are nested more than %d deep", PICKLE_DEPTH_MAX);
-	for (i = 0; i < n; i++) {
-		if (walk_value(w, tree_child(w->tree.t, container, i), container, i, depth) < 0)
+	for (at->item = 0; at->item < n; at->item++) {
+		if (walk_value(w, tree_child(w->tree.t, at->container, at->item), at) < 0)
 			return -1;
 	}
 	return 0;
@@ -176,6 +193,7 @@ open_tree(struct walk *w, const struct place_ask *ask)
 	struct statedict *sd = w->sd;
 	uint32_t place, c, state, index;
 	struct place found;
+	struct spot at;
 
 	if (place_find(&w->tree, ask, &sd->arena, &found, w->e) < 0)
 		return -1;
@@ -197,7 +215,8 @@ open_tree(struct walk *w, const struct place_ask *ask)
 			sd->metadata = VALUE_ABSENT;
 	}
 	w->tree.seen[c] = TREE_OPEN;
-	return walk_container(w, c, 0);
+	at = (struct spot){ .container = c, .script = tree_is_script(w->tree.t, place) };
+	return walk_container(w, &at);
 }
 
 static int

@@ -10,18 +10,10 @@ bool
 tensor_numel(const struct tensor *t, uint64_t *numel)
 {
 	uint64_t n = 1;
-	unsigned i;
 
-	for (i = 0; i < t->ndim; i++) {
-		if (t->shape[i] == 0) {
-			*numel = 0;
-			return true;
-		}
-	}
-	for (i = 0; i < t->ndim; i++) {
+	for (unsigned i = 0; i < t->ndim; i++)
 		if (!num_mul(n, t->shape[i], &n))
 			return false;
-	}
 	*numel = n;
 	return true;
 }

@@ -100,7 +100,10 @@ struct tensor {
 	uint8_t flags;         /* enum tensor_flag */
 };
 
-/* Number of elements; false if it does not fit. A scalar has 1. */
+/*
+ * Number of elements; false if it does not fit, also if a size of 0 comes only after sizes whose product does not: torch and
+ * safetensors multiply in this order and refuse such shapes. A scalar has 1.
+ */
 bool tensor_numel(const struct tensor *t, uint64_t *numel);
 
 /* Elements and bytes of a tensor whose geometry was checked (tensor_check). */

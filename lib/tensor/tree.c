@@ -21,12 +21,14 @@ tree_release(struct tensor_tree *tree)
 	tree->seen = NULL;
 }
 
-/* A module of a TorchScript archive: its attributes are the dict of its state. */
-static bool
-is_script(const struct vtree *t, const struct vobject *o)
+bool
+tree_is_script(const struct vtree *t, uint32_t h)
 {
-	return value_kind(t, o->callable) == VALUE_GLOBAL && str_starts(value_module(t, o->callable), str_c("__torch__")) &&
-		o->state != VALUE_ABSENT && value_kind(t, o->state) == VALUE_DICT;
+	const struct vobject *o = value_object(t, h);
+
+	return o != NULL && value_kind(t, o->callable) == VALUE_GLOBAL &&
+		str_starts(value_module(t, o->callable), str_c("__torch__")) && o->state != VALUE_ABSENT &&
+		value_kind(t, o->state) == VALUE_DICT;
 }
 
 uint32_t
@@ -41,7 +43,7 @@ tree_container(const struct vtree *t, uint32_t h)
 		return h;
 	case VALUE_OBJECT:
 		o = value_object(t, h);
-		if (is_script(t, o))
+		if (tree_is_script(t, h))
 			return o->state;
 		return o->items != VALUE_ABSENT ? o->items : o->appended;
 	default:

@@ -27,6 +27,9 @@ void tree_release(struct tensor_tree *tree); /* of a zeroed struct tensor_tree, 
 /* The container that h is or carries, or VALUE_ABSENT. */
 uint32_t tree_container(const struct vtree *t, uint32_t h);
 
+/* True if h is a module of a TorchScript archive, whose container has its attributes: tensors, modules, and others. */
+bool tree_is_script(const struct vtree *t, uint32_t h);
+
 /* Item i of a dict (its value), list or tuple. */
 uint32_t tree_child(const struct vtree *t, uint32_t container, size_t i);
 

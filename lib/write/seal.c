@@ -10,6 +10,7 @@
 #include "plan/container.h"
 #include "tensor/boxes.h"
 #include "tensor/convert.h"
+#include "tensor/tree.h"
 
 /* A tensor of the output. Its number is that of the manifest's tensor. */
 struct seal_tensor {
@@ -544,7 +545,7 @@ carry_entry(struct seal *l, uint32_t root, uint32_t key, uint32_t val, struct st
 	uint32_t copied, i, there = VALUE_ABSENT;
 	struct str rest;
 
-	if (val == sd->place && (!text || str_eq(path, value_text(src, key))))
+	if (tree_container(src, val) == sd->place && (!text || str_eq(path, value_text(src, key))))
 		return 0;
 	if (text && value_kind(src, val) == VALUE_DICT && leads_on(path, value_text(src, key), &rest)) {
 		/* The state dict may have been put below it. */
@@ -585,7 +586,7 @@ carry(struct seal *l, uint32_t root, struct err *e)
 		if (text ? !is_carried(l, value_text(src, key), asked) : !o->carry_all)
 			continue;
 		if (text && o->nbelow == 0 && str_eq(value_text(src, key), o->under) &&
-		    value_val(src, from, i) != sd->place)
+		    tree_container(src, value_val(src, from, i)) != sd->place)
 			rc = err_set(e, ERR_USAGE,
 				     "%s: cannot carry %.*s: the state dict is written there; name another place with "
 				     "--under",

@@ -193,6 +193,10 @@ def equal(a, b):
     return type(a) is type(b) and a == b
 
 
+class Pair(collections.namedtuple("Pair", "w n")):
+    pass
+
+
 def extra_state():
     net = Extra()
     path = save("extra.pth", net.state_dict())
@@ -237,18 +241,18 @@ def containers():
          "one": shared, "other": shared, "tuple": (torch.ones(1), 5),
          "ordered": collections.OrderedDict(x=torch.ones(1), y=2), "sparse": [torch.eye(2).to_sparse()]}
     path = save("containers.pth", d)
-    back, _ = adapt("--root", path)
+    back, _ = adapt("--root", "-k", "", path)
     back["sparse"] = [x.to_dense() for x in back["sparse"]]
     d["sparse"] = [x.to_dense() for x in d["sparse"]]
     t.ok(equal(back, d), "containers of all kinds are written as what they were")
     t.ok(back["one"] is back["other"], "one list under two keys is one")
     drop = tap.scratch() / "drop"
     drop.write_text("list.0\nlist.1.b.0\n")
-    back, err = adapt("--root", "--drop-names", drop, path)
+    back, err = adapt("--root", "-k", "", "--drop-names", drop, path)
     t.ok(equal(back["list"], [{"a": torch.ones(1), "b": (None, "text", None)}]) and "apart" not in err,
          "items of lists go, those of tuples become None")
     drop.write_text("one.0\n")
-    back, err = adapt("--root", "--drop-names", drop, path)
+    back, err = adapt("--root", "-k", "", "--drop-names", drop, path)
     t.ok("taken apart" in err and sorted(k for k in back if k.startswith("o")) == ["one.1", "ordered", "other.0", "other.1"],
          "of one list under two keys, an item is dropped under one: both are taken apart")
 
@@ -285,6 +289,64 @@ def dtensor():
     dist.destroy_process_group()
 
 
-for f in (listed, casts, left, quantised, compared, names, extra_state, containers, packed_params, dtensor):
+def shapes():
+    """A shape is refused where torch refuses it."""
+    for size in ((2**33, 2**31, 0), (2**32, 2**31, 0), (0, 2**40, 2**40), (2**40, 0, 2**40), (2**40, 2**40, 0)):
+        try:
+            torch.empty(0).as_strided(size, [1] * len(size))
+            loads = True
+        except RuntimeError:
+            loads = False
+        path = hand_written(size)
+        _, status = inspect(path)
+        t.eq(status, 0 if loads else 2, f"a tensor of shape {size} {'is listed' if loads else 'is refused'}")
+
+
+def hand_written(size):
+    """A file with an empty tensor of this shape, which torch may not be able to make."""
+
+    class Sized:
+        def __reduce__(self):
+            return torch._utils._rebuild_tensor_v2, (torch.empty(0).storage(), 0, size, (1,) * len(size), False,
+                                                     collections.OrderedDict())
+
+    return save("sized.pth", {"w": Sized()})
+
+
+def modules():
+    """Of a TorchScript archive, what torch's state_dict() has; of other classes with tensors, their name."""
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+            self.register_buffer("idx", torch.arange(3))
+            self.pair = (torch.ones(2), torch.ones(3))
+            self.names = ["a", "b"]
+
+        def forward(self, x):
+            return self.fc(x) + self.pair[1] + len(self.names)
+
+    net = torch.jit.script(Net().eval())
+    path = tap.scratch() / "script.pt"
+    net.save(str(path))
+    out, _ = inspect("--format=names", path)
+    t.eq(sorted(out.split()), sorted(net.state_dict()), "names of a TorchScript module")
+    back, err = adapt("--root", path)
+    t.ok(sorted(back) == sorted(net.state_dict()) and "weights_only=False" not in err, "and its state dict is written")
+    torch.jit.freeze(net).save(str(path))
+    done = tap.run("lnn-ckpt-inspect", path, status=2)
+    t.ok(b"constants" in done.stderr, "a frozen module has constants")
+    done = tap.run("lnn-ckpt-inspect", save("pair.pth", {"model": Pair(torch.ones(2), 3), "epoch": 1}), status=2)
+    t.ok(b"an object of the class '__main__.Pair' holds them (at 'model')" in done.stderr, "the class that holds tensors is named")
+    plain = collections.defaultdict(dict, w=torch.ones(2))
+    out = tap.scratch() / "out.pth"
+    tap.run("lnn-ckpt-adapt", "--carry-all", save("default.pth", {"model": plain, "epoch": 3}), "-o", out)
+    back = torch.load(out)
+    t.ok(list(back) == ["model", "epoch"] and torch.equal(back["model"]["w"], plain["w"]),
+         "what lies beside a dict of another class is carried")
+
+
+for f in (shapes, modules, listed, casts, left, quantised, compared, names, extra_state, containers, packed_params, dtensor):
     f()
 t.done()
