@@ -31,7 +31,8 @@ test_check(void)
 {
 	static const uint64_t big = (uint64_t)1 << 32;
 	const uint64_t s34[] = { 3, 4 }, row[] = { 4, 1 }, column[] = { 1, 3 }, none[] = { 0, 0 }, s05[] = { 0, 5 };
-	const uint64_t huge[] = { big, big, big }, huge0[] = { big, big, big, 0 }, zero[] = { big, 0, big, big }, ones[] = { 1, 1, 1, 1 };
+	const uint64_t huge[] = { big, big, big }, huge0[] = { big, big, big, 0 }, zero[] = { big, 0, big, big };
+	const uint64_t ones[] = { 1, 1, 1, 1 };
 	const uint64_t far[] = { UINT64_MAX, 1 }, half[] = { (uint64_t)1 << 62, 1 };
 	struct tensor t = view(DTYPE_FLOAT32, 0, 2, s34, row);
 	uint64_t n;
