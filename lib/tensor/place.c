@@ -123,7 +123,7 @@ find_class(const struct vtree *t, uint32_t h, struct buf *path, unsigned depth)
 
 /* Names the class that holds what tensors there are, if one does. */
 static int
-nowhere(const struct tree *tree, const char *where, struct err *err)
+nowhere(const struct tensor_tree *tree, const char *where, struct err *err)
 {
 	struct buf path = BUF_INIT, shown = BUF_INIT;
 	uint32_t class = find_class(tree->t, tree->root, &path, CLASS_DEPTH);
