@@ -1,7 +1,8 @@
 /*
  * legacy: reads what torch.save wrote before 1.6: five pickles (magic number, protocol version, a description of the machine,
  * the object, the list of storage keys), then each storage's count of elements and its bytes. All sizes follow from the
- * pickles, so it is read forward. The data is little-endian whatever the third pickle says.
+ * pickles, so it is read forward. The data is little-endian whatever the third pickle says. Facts:
+ * lib/format/README.md, section 4.
  */
 #include <inttypes.h>
 #include <stdlib.h>

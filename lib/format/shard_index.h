@@ -1,6 +1,7 @@
 /*
  * shard_index: the index of a sharded set, as Hugging Face libraries write it:
  * {"metadata": {"total_size": N}, "weight_map": {"NAME": "FILE", ...}}. The files lie beside it.
+ * Facts: lib/format/README.md, section 7.
  */
 #ifndef LNN_FORMAT_SHARD_INDEX_H
 #define LNN_FORMAT_SHARD_INDEX_H

@@ -1,6 +1,6 @@
 /*
  * torch_write: writes what torch.save writes: a zip with data.pkl, byteorder, version, then the storages. Tensors and
- * storages are pickled as torch pickles them, the reverse of rebuild.h.
+ * storages are pickled as torch pickles them, the reverse of rebuild.h. Facts: lib/format/README.md, sections 2 and 3.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -3,6 +3,7 @@
  * ROOT/data.pkl is the object, ROOT/data/KEY the bytes of a storage, ROOT/version and ROOT/byteorder say what their
  * names say. A file is read through the directory at its end. A pipe is read forward through the header in front of
  * each record, as long as the records come as torch writes them; the directory is then held against what came.
+ * Facts: lib/format/README.md, sections 2 and 3.
  */
 #include <inttypes.h>
 #include <pthread.h>

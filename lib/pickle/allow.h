@@ -1,6 +1,7 @@
 /*
  * pickle_allow: what torch's weights_only=True and people who look for malware
- * know about the globals a pickle may name. Facts only, in tables.
+ * know about the globals a pickle may name. Facts only, in tables. See
+ * lib/format/README.md, section 5.
  */
 #ifndef LNN_PICKLE_ALLOW_H
 #define LNN_PICKLE_ALLOW_H
