@@ -872,7 +872,7 @@ give(struct outputs *o, struct str name, const char *by)
 	if (o->made++ == 0)
 		plan_rename(o->p, &o->p->entries[o->entry], name, by);
 	else
-		plan_fan_out(o->p, o->entry + o->made - 2, name, by);
+		plan_fan_out(o->p, o->entry, name, by);
 }
 
 static bool
@@ -989,7 +989,7 @@ count_forestalled(struct trial t, size_t n, struct str input, struct err *e)
 
 /* Maps entry i; *next is the first entry behind all that came of it. */
 static int
-apply_one(struct keymap *k, struct plan *p, size_t i, const char *unmapped, size_t *next, struct err *e)
+apply_one(struct keymap *k, struct plan *p, size_t i, const char *unmapped, struct err *e)
 {
 	const char *label = plan_input_of(p, &p->entries[i])->label;
 	struct trial t = { .k = k, .name = p->entries[i].name };
@@ -997,7 +997,6 @@ apply_one(struct keymap *k, struct plan *p, size_t i, const char *unmapped, size
 	int hit = 0, rc = 0;
 	size_t n;
 
-	*next = i + 1;
 	for (n = 0; hit == 0 && n < k->nrules; n++) {
 		t.r = &k->rules[n];
 		t.rest = (struct str){ "", 0 };
@@ -1021,7 +1020,6 @@ apply_one(struct keymap *k, struct plan *p, size_t i, const char *unmapped, size
 		take_away(p, &p->entries[i], t.why);
 	else if (t.r->what == KM_MAP)
 		rc = map_entry(&t, &o, e);
-	*next = i + (o.made > 1 ? o.made : 1);
 	return rc;
 }
 
@@ -1153,7 +1151,7 @@ int
 keymap_apply(struct keymap *k, struct plan *p, const struct keymap_env *env, struct err *e)
 {
 	const char *unmapped = arena_printf(&p->arena, "key map %s: no rule for it", keymap_name(k));
-	size_t i, next, first = p->nrules;
+	size_t first = p->nrules;
 
 	if (k->same_shape && (env->model == NULL || !env->model->has_state_dict))
 		return err_set(e, ERR_USAGE, "the key map %s needs a description that lists the state dict (-m)",
@@ -1161,11 +1159,10 @@ keymap_apply(struct keymap *k, struct plan *p, const struct keymap_env *env, str
 	if (find_values(k, env, e) != 0)
 		return -1;
 	start_rules(k, p);
-	for (i = 0; i < p->nentries; i = next) {
-		next = i + 1;
-		if (p->entries[i].alive && apply_one(k, p, i, unmapped, &next, e) != 0)
+	for (size_t i = 0; i < p->nentries; i++)
+		if (p->entries[i].alive && apply_one(k, p, i, unmapped, e) != 0)
 			return -1;
-	}
+	plan_merge_fans(p);
 	plan_find_nearest(p, first, true);
 	if (k->same_shape) {
 		check_shapes(p, env->model);

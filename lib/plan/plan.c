@@ -21,6 +21,7 @@ plan_release(struct plan *p)
 	free(p->inputs);
 	free(p->origins);
 	free(p->entries);
+	free(p->fans);
 	free(p->rules);
 	free(p->misses);
 	free(p->described);
@@ -215,21 +216,36 @@ plan_rename(struct plan *p, struct plan_entry *en, struct str name, const char *
 	plan_note(p, en, PLAN_RENAMED, by);
 }
 
-struct plan_entry *
+void
 plan_fan_out(struct plan *p, size_t at, struct str name, const char *by)
 {
-	struct plan_entry *en;
+	struct plan_fan *fan;
 
-	p->entries = xgrow(p->entries, p->nentries, &p->cap_entries, sizeof(*p->entries));
-	memmove(&p->entries[at + 2], &p->entries[at + 1], (p->nentries - at - 1) * sizeof(*p->entries));
-	p->nentries++;
-	en = &p->entries[at + 1];
-	*en = p->entries[at];
-	en->alive = true;
-	en->name = arena_str(&p->arena, name);
-	p->origins[en->origin].outputs++;
-	plan_note(p, en, PLAN_RENAMED, by);
-	return en;
+	p->fans = xgrow(p->fans, p->nfans, &p->cap_fans, sizeof(*p->fans));
+	fan = &p->fans[p->nfans++];
+	*fan = (struct plan_fan){ at, p->entries[at] };
+	fan->entry.alive = true;
+	fan->entry.name = arena_str(&p->arena, name);
+	p->origins[fan->entry.origin].outputs++;
+	plan_note(p, &fan->entry, PLAN_RENAMED, by);
+}
+
+void
+plan_merge_fans(struct plan *p)
+{
+	size_t fan = p->nfans, to = p->nentries + p->nfans;
+
+	if (p->nfans == 0)
+		return;
+	p->entries = xreallocn(p->entries, to, sizeof(*p->entries));
+	p->cap_entries = to;
+	for (size_t i = p->nentries; i-- > 0;) {
+		while (fan > 0 && p->fans[fan - 1].at == i)
+			p->entries[--to] = p->fans[--fan].entry;
+		p->entries[--to] = p->entries[i];
+	}
+	p->nentries += p->nfans;
+	p->nfans = 0;
 }
 
 const struct sd_entry *

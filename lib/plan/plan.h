@@ -36,7 +36,7 @@ struct plan_act {
 	struct plan_act *next;
 };
 
-/* One thing of an input. */
+/* A tensor, value or module of an input. */
 struct plan_origin {
 	uint32_t input;               /* index into inputs */
 	uint32_t outputs;             /* entries alive that come from it */
@@ -44,7 +44,7 @@ struct plan_origin {
 	struct plan_act *acts, *last; /* in order */
 };
 
-/* One thing that will be in the output, unless dropped. */
+/* A tensor, value or module of the output, unless it is dropped. */
 struct plan_entry {
 	struct str name; /* present name (of a module: its path and a dot) */
 	uint32_t origin; /* index into origins */
@@ -73,6 +73,12 @@ struct plan_near_miss {
 	size_t origin;   /* a later step may have dropped it: then it is none */
 };
 
+/* A further output, which is to stand behind entry at. */
+struct plan_fan {
+	size_t at;
+	struct plan_entry entry;
+};
+
 struct plan_input {
 	struct statedict *sd; /* borrowed */
 	const char *label;    /* NULL, or the name of --input NAME=FILE */
@@ -87,6 +93,8 @@ struct plan {
 	size_t norigins, cap_origins;
 	struct plan_entry *entries; /* in output order */
 	size_t nentries, cap_entries;
+	struct plan_fan *fans;
+	size_t nfans, cap_fans;
 	struct plan_rule **rules;
 	size_t nrules, cap_rules;
 	struct plan_near_miss *misses;
@@ -112,10 +120,12 @@ void plan_drop(struct plan *p, struct plan_entry *en, enum plan_action action, c
 void plan_rename(struct plan *p, struct plan_entry *en, struct str name, const char *by);
 
 /*
- * A further output from the same origin as en (fan-out of a key map). May move p->entries:
- * pointers into it are stale afterwards.
+ * A further output from the same origin as entry at (fan-out of a key map). To be called in the order of the entries, of
+ * one entry in the order of its outputs. The plan has it once plan_merge_fans has put all of them behind the entries that
+ * they come from; this moves entries, so that pointers to them and their numbers are stale.
  */
-struct plan_entry *plan_fan_out(struct plan *p, size_t en, struct str name, const char *by);
+void plan_fan_out(struct plan *p, size_t at, struct str name, const char *by);
+void plan_merge_fans(struct plan *p);
 
 /* Notes an action other than PLAN_MADE for the report. */
 void plan_note(struct plan *p, struct plan_entry *en, enum plan_action action, const char *by);

@@ -14,16 +14,16 @@ struct pump {
 	struct writer w;
 	struct ckpt **inputs; /* by number */
 	struct make_work work;
-	struct buf *made;     /* by slot: elements on their way out */
-	uint32_t crc, *wants; /* CRC-32 of the storage under way; wants points to it where the format wants it */
+	struct buf *made;      /* by slot: elements on their way out */
+	uint32_t crc, *crc_to; /* CRC-32 of the storage under way; crc_to points to it if the format asks for it */
 	uint64_t lost;
 };
 
 static int
 emit(struct pump *u, const void *p, size_t n, struct err *e)
 {
-	if (u->wants != NULL)
-		*u->wants = crc32_add(*u->wants, p, n);
+	if (u->crc_to != NULL)
+		*u->crc_to = crc32_add(*u->crc_to, p, n);
 	return sink_write(u->w.out, p, n, e);
 }
 
@@ -73,7 +73,8 @@ copy(struct pump *u, const struct sealed_output *t, struct err *e)
 {
 	struct ckpt *c = u->inputs[t->input];
 	const struct storage *s = &c->storages[t->storage];
-	bool whole = u->wants != NULL && t->off == 0 && t->len == s->nbytes, stated = whole && (s->flags & STORAGE_CRC);
+	bool whole = u->crc_to != NULL && t->off == 0 && t->len == s->nbytes,
+	     stated = whole && (s->flags & STORAGE_CRC);
 	struct source *src;
 	uint64_t offset;
 
@@ -84,7 +85,7 @@ copy(struct pump *u, const struct sealed_output *t, struct err *e)
 	src = ckpt_range(c, t->storage, &offset);
 	if (src == NULL)
 		return copy_unpacked(u, t, e);
-	if (sink_copy(u->w.out, src, offset + t->off, t->len, stated ? NULL : u->wants, e) < 0)
+	if (sink_copy(u->w.out, src, offset + t->off, t->len, stated ? NULL : u->crc_to, e) < 0)
 		return -1;
 	return whole ? stated_crc(u, t, !stated, e) : 0;
 }
@@ -229,7 +230,7 @@ plan_pump(const struct sealed *s, struct sink *out, const struct pump_opts *o, u
 	unsigned slots = pool_slots(o->pool);
 	int rc = -1;
 
-	u.wants = s->writer->wants_crc ? &u.crc : NULL;
+	u.crc_to = s->writer->wants_crc ? &u.crc : NULL;
 	u.inputs = xcalloc(s->plan->ninputs, sizeof(*u.inputs));
 	for (uint32_t i = 0; i < s->plan->ninputs; i++)
 		u.inputs[i] = s->plan->inputs[i].sd->ckpt;

@@ -85,8 +85,8 @@ struct seal {
 	size_t nentries;
 	struct seal_tensor *out;
 	size_t nout, cap_out;
-	struct seal_storage *bare;
-	size_t nbare, cap_bare;
+	struct seal_storage *loose;
+	size_t nloose, cap_loose;
 	struct seal_parts **parts; /* by input and makers, as they were needed */
 	size_t nparts, cap_parts;
 	struct err wrap_err; /* the first failure of copying a wrap */
@@ -186,9 +186,9 @@ find_storage(struct seal *l, uint32_t input, uint32_t storage)
 	at = &l->storages[input][storage];
 	if (*at != UINT32_MAX)
 		return *at;
-	l->bare = xgrow(l->bare, l->nbare, &l->cap_bare, sizeof(*l->bare));
-	l->bare[l->nbare] = (struct seal_storage){ input, storage, UINT32_MAX };
-	*at = (uint32_t)l->nbare++;
+	l->loose = xgrow(l->loose, l->nloose, &l->cap_loose, sizeof(*l->loose));
+	l->loose[l->nloose] = (struct seal_storage){ input, storage, UINT32_MAX };
+	*at = (uint32_t)l->nloose++;
 	return *at;
 }
 
@@ -1060,17 +1060,17 @@ place_storages(struct seal *l)
 	const struct sealed_output *t;
 	uint32_t *at;
 
-	for (uint32_t i = 0; l->nbare > 0 && i < l->s->m.nstorages; i++) {
+	for (uint32_t i = 0; l->nloose > 0 && i < l->s->m.nstorages; i++) {
 		t = &l->s->outputs[i];
 		if (t->tensor != NULL || t->off != 0 || t->len != ckpt_of(l, t->input)->storages[t->storage].nbytes ||
 		    l->storages[t->input] == NULL)
 			continue;
 		at = &l->storages[t->input][t->storage];
-		if (*at != UINT32_MAX && l->bare[*at].out == UINT32_MAX)
-			l->bare[*at].out = i;
+		if (*at != UINT32_MAX && l->loose[*at].out == UINT32_MAX)
+			l->loose[*at].out = i;
 	}
-	for (size_t i = 0; i < l->nbare; i++) {
-		struct seal_storage *b = &l->bare[i];
+	for (size_t i = 0; i < l->nloose; i++) {
+		struct seal_storage *b = &l->loose[i];
 
 		if (b->out == UINT32_MAX)
 			b->out = whole_storage(l, b->input, b->storage,
@@ -1151,8 +1151,8 @@ arrange(struct seal *l)
 	for (i = 0; i < m->ntensors; i++)
 		if (m->tensors[i].storage != STORAGE_NONE)
 			m->tensors[i].storage = place[m->tensors[i].storage];
-	for (i = 0; i < l->nbare; i++)
-		l->bare[i].out = place[l->bare[i].out];
+	for (i = 0; i < l->nloose; i++)
+		l->loose[i].out = place[l->loose[i].out];
 	m->storages = ms;
 	l->s->outputs = outputs;
 	free(order);
@@ -1164,9 +1164,9 @@ number_storages(const struct seal *l)
 {
 	uint32_t index;
 
-	for (uint32_t h = 0; l->nbare > 0 && h < vtree_count(l->s->tree); h++)
+	for (uint32_t h = 0; l->nloose > 0 && h < vtree_count(l->s->tree); h++)
 		if (value_kind(l->s->tree, h) == VALUE_LEAF && value_leaf(l->s->tree, h, &index) == LEAF_STORAGE)
-			value_set_leaf(l->s->tree, h, l->bare[index].out);
+			value_set_leaf(l->s->tree, h, l->loose[index].out);
 }
 
 static void
@@ -1184,7 +1184,7 @@ static void
 place_all(struct seal *l)
 {
 	struct seal_places pl = { .l = l };
-	size_t i, j, most = l->nout + l->nbare;
+	size_t i, j, most = l->nout + l->nloose;
 	void *storages, *outputs;
 
 	l->s->m.ntensors = (uint32_t)l->nout;
@@ -1482,7 +1482,7 @@ seal_free(struct seal *l)
 	free(l->tensors);
 	free(l->storages);
 	free(l->out);
-	free(l->bare);
+	free(l->loose);
 	free(l->parts);
 	free(l->all);
 	plan_containers_release(&l->containers);
@@ -1512,13 +1512,13 @@ end_file(struct seal *l)
 {
 	for (size_t i = 0; i < l->nout; i++)
 		l->tensors[l->out[i].input][l->out[i].tensor] = UINT32_MAX;
-	for (size_t i = 0; i < l->nbare; i++)
-		l->storages[l->bare[i].input][l->bare[i].storage] = UINT32_MAX;
+	for (size_t i = 0; i < l->nloose; i++)
+		l->storages[l->loose[i].input][l->loose[i].storage] = UINT32_MAX;
 	for (size_t i = 0; i < l->nparts; i++) {
 		value_copier_release(&l->parts[i]->copier);
 		free(l->parts[i]);
 	}
-	l->nout = l->nbare = l->nparts = 0;
+	l->nout = l->nloose = l->nparts = 0;
 	l->wrap_err = (struct err)ERR_INIT;
 }
 

@@ -21,7 +21,7 @@ size_of(const struct plan *p, const struct plan_entry *en)
 
 /* ---- which file */
 
-struct splitting {
+struct split_state {
 	const struct plan *p;
 	struct split *s;
 	uint64_t most, used; /* bytes of a file; of the present one */
@@ -29,7 +29,7 @@ struct splitting {
 };
 
 static uint32_t
-next_file(struct splitting *k, uint64_t size)
+next_file(struct split_state *k, uint64_t size)
 {
 	if (k->used > 0 && (k->used > k->most || size > k->most - k->used)) {
 		k->s->n++;
@@ -40,7 +40,7 @@ next_file(struct splitting *k, uint64_t size)
 }
 
 static uint32_t
-file_of(struct splitting *k, const struct plan_entry *en)
+file_of(struct split_state *k, const struct plan_entry *en)
 {
 	const struct tensor *t = en->module ? NULL : plan_tensor(k->p, en);
 	uint32_t *home, file;
@@ -76,7 +76,7 @@ list_entries(const struct plan *p, struct split *s)
 /* ---- what later files read */
 
 /* Goes through the files from the last to the first. */
-struct reading {
+struct split_reading {
 	const struct plan *p;
 	struct split *s;
 	uint32_t *low;  /* by input: the first storage that the present file or a later one reads */
@@ -86,7 +86,7 @@ struct reading {
 };
 
 static void
-read_tensor(struct reading *r, uint32_t input, const struct tensor *t)
+read_tensor(struct split_reading *r, uint32_t input, const struct tensor *t)
 {
 	if (boxes_count(t) > 0 && r->file[input] != r->k) {
 		r->file[input] = r->k;
@@ -105,13 +105,13 @@ read_tensor(struct reading *r, uint32_t input, const struct tensor *t)
 }
 
 static void
-read_input(struct reading *r, const struct make_input *in)
+read_input(struct split_reading *r, const struct make_input *in)
 {
 	read_tensor(r, in->input, &r->p->inputs[in->input].sd->ckpt->tensors[in->tensor]);
 }
 
 static void
-read_entry(struct reading *r, const struct plan_entry *en)
+read_entry(struct split_reading *r, const struct plan_entry *en)
 {
 	const struct tensor *t = en->module ? NULL : plan_tensor(r->p, en);
 
@@ -131,7 +131,7 @@ read_entry(struct reading *r, const struct plan_entry *en)
 static void
 list_later(const struct plan *p, struct split *s)
 {
-	struct reading r = { .p = p, .s = s };
+	struct split_reading r = { .p = p, .s = s };
 	size_t *end = xcalloc((size_t)s->n + 2, sizeof(*end));
 
 	r.low = xcalloc(p->ninputs, sizeof(*r.low));
@@ -152,7 +152,7 @@ list_later(const struct plan *p, struct split *s)
 void
 plan_split(const struct plan *p, uint64_t most, struct split *s)
 {
-	struct splitting k = { .p = p, .s = s, .most = most };
+	struct split_state k = { .p = p, .s = s, .most = most };
 
 	*s = (struct split){ .n = 1, .shard = xcalloc(p->nentries, sizeof(*s->shard)) };
 	k.home = xcalloc(p->ninputs, sizeof(*k.home));
