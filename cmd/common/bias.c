@@ -54,14 +54,14 @@ bias_settle(const struct bias_options *o, struct tables_opts *t, struct err *e)
 void
 bias_report(const struct plan *p)
 {
-	struct buf line = BUF_INIT;
+	const struct make *m;
+	char text[MAKE_TEXT];
 
 	for (size_t i = 0; i < p->ndescribed; i++) {
-		buf_clear(&line);
-		p->described[i]->kind->describe(p->described[i], &line);
-		tool_summary("%.*s", STR_ARG(buf_str(&line)));
+		m = p->described[i];
+		m->kind->describe(m, text);
+		tool_summary("%.*s: %s", STR_ARG(m->name), text);
 	}
-	buf_release(&line);
 }
 
 /* A shape as bytes. */
@@ -81,7 +81,7 @@ map_old_shapes(const struct plan *p, struct strmap *map)
 	unsigned ndim;
 
 	for (size_t i = 0; i < p->nentries; i++) {
-		if (!make_is_new(&p->entries[i].make))
+		if ((make_traits(&p->entries[i].make) & MAKE_ANY_NEW) == 0)
 			continue;
 		t = plan_tensor(p, &p->entries[i]);
 		plan_shape(p, &p->entries[i], &dtype, shape, &ndim);

@@ -269,7 +269,7 @@ write_shard(struct shards *s, struct seal *seal, uint32_t k, struct err *e)
 	rc = seal_file(seal, k, &sealed, e);
 	if (rc == 0)
 		rc = pump_shard(s, &sealed, path.p, e);
-	s->total += sealed_bytes(&sealed);
+	s->total += sealed.bytes;
 	sealed_release(&sealed);
 	buf_release(&path);
 	return rc;

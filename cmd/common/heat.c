@@ -154,7 +154,7 @@ heat_table(void *arg, const struct make_bias_table *t, const double *before, con
 {
 	struct heat *h = arg;
 
-	text_show(&h->text, t->name);
+	text_show(&h->text, t->make.name);
 	buf_adds(&h->text, "\n");
 	put_title(h, "before", t->job.from_grid, t->job.from);
 	put_table(h, before, t->job.from, t->job.from_grid, t->job.heads);

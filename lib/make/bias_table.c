@@ -1,6 +1,7 @@
 #include "make/bias_table.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,7 +82,7 @@ bias_index_warn(const struct ckpt *c, const struct make_bias_table *t)
 
 	layout_print(t->job.from, text);
 	diag_warn(c->diag, "%s: %.*s: its relative_position_index is that of no known layout; taken as %s", c->file,
-		  STR_ARG(t->name), text);
+		  STR_ARG(t->make.name), text);
 }
 
 static int
@@ -107,12 +108,12 @@ learn(struct make *m, struct ckpt *c, struct err *err)
 	if (t->to_as_from)
 		t->job.to = x.layout;
 	if (table_check(&t->job, &why) < 0)
-		return err_set(err, why.code, "%s: %.*s: %s", c->file, STR_ARG(t->name), why.msg);
+		return err_set(err, why.code, "%s: %.*s: %s", c->file, STR_ARG(t->make.name), why.msg);
 	if (table_rows_out(&t->job) != rows) /* the output was laid out for the guess */
 		return err_set(err, ERR_INPUT,
 			       "%s: %.*s: its relative_position_index says %ux%u tokens and %u extra rows; say so with "
 			       "--from-grid and --layout",
-			       c->file, STR_ARG(t->name), x.grid.h, x.grid.w, x.layout.extra);
+			       c->file, STR_ARG(t->make.name), x.grid.h, x.grid.w, x.layout.extra);
 	return 0;
 }
 
@@ -212,16 +213,18 @@ run(const struct make_stage *s, const struct make_span *span, void *out, struct 
 
 /* ---- reports */
 
+/* Nothing is allocated: this is said when the output is complete already. */
 static void
-describe(const struct make *m, struct buf *line)
+describe(const struct make *m, char *text)
 {
 	const struct table_job *j = &of(m)->job;
 	char from[LAYOUT_TEXT], to[LAYOUT_TEXT];
 
 	layout_print(j->from, from);
 	layout_print(j->to, to);
-	buf_addf(line, "%.*s: %" PRIu32 "x%" PRIu32 " -> %" PRIu32 "x%" PRIu32 " tokens, %zu heads, layout %s%s%s%s",
-		 STR_ARG(of(m)->name), j->from_grid.h, j->from_grid.w, j->to_grid.h, j->to_grid.w, j->heads, from,
+	snprintf(text, MAKE_TEXT,
+		 "%" PRIu32 "x%" PRIu32 " -> %" PRIu32 "x%" PRIu32 " tokens, %zu heads, layout %s%s%s%s",
+		 j->from_grid.h, j->from_grid.w, j->to_grid.h, j->to_grid.w, j->heads, from,
 		 layout_eq(j->from, j->to) ? "" : " -> ", layout_eq(j->from, j->to) ? "" : to,
 		 idle(m) ? " (copied: it fits already)" : "");
 }
@@ -252,7 +255,7 @@ report(const struct make *m, struct json_writer *w)
 	const struct table_job *job = &of(m)->job;
 
 	json_key(w, "name");
-	json_put_str(w, of(m)->name);
+	json_put_str(w, m->name);
 	put_grid(w, "from_grid", job->from_grid);
 	put_grid(w, "to_grid", job->to_grid);
 	json_key(w, "heads");

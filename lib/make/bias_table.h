@@ -11,7 +11,6 @@
 struct make_bias_table {
 	struct make make;
 	struct table_job job;    /* where make.waits is set, from, from_grid and to may be a guess; sizes are not */
-	struct str name;         /* of the table, as read; for messages and reports */
 	struct make_input index; /* its relative_position_index, to which make.waits may point */
 	bool grid_given;         /* job.from_grid is the user's word */
 	bool to_as_from;         /* job.to follows job.from when that is learnt */

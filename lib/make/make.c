@@ -64,46 +64,28 @@ make_count(const struct make_form *form)
 	return n;
 }
 
-bool
-make_is_each(const struct make_chain *chain)
-{
-	for (unsigned i = 0; i < chain->n; i++)
-		if (chain->v[i]->kind->each == NULL)
-			return false;
-	return true;
-}
-
 static bool
 is_idle(const struct make *m)
 {
 	return m->kind->idle != NULL && m->kind->idle(m);
 }
 
-bool
-make_is_new(const struct make_chain *chain)
+unsigned
+make_traits(const struct make_chain *chain)
 {
-	for (unsigned i = 0; i < chain->n; i++)
-		if ((chain->v[i]->kind->flags & MAKE_NEW) != 0)
-			return true;
-	return false;
-}
+	unsigned traits = MAKE_ALL_EACH | MAKE_ALL_GATHER;
 
-bool
-make_is_gathering(const struct make_chain *chain)
-{
-	for (unsigned i = 0; i < chain->n; i++)
-		if ((chain->v[i]->kind->flags & MAKE_GATHERS) == 0)
-			return false;
-	return true;
-}
+	for (unsigned i = 0; i < chain->n; i++) {
+		const struct make *m = chain->v[i];
 
-bool
-make_has_effect(const struct make_chain *chain)
-{
-	for (unsigned i = 0; i < chain->n; i++)
-		if ((chain->v[i]->kind->flags & MAKE_NEW) != 0 && !is_idle(chain->v[i]))
-			return true;
-	return false;
+		if (m->kind->each == NULL)
+			traits &= ~(unsigned)MAKE_ALL_EACH;
+		if ((m->kind->flags & MAKE_GATHERS) == 0)
+			traits &= ~(unsigned)MAKE_ALL_GATHER;
+		if ((m->kind->flags & MAKE_NEW) != 0)
+			traits |= is_idle(m) ? MAKE_ANY_NEW : MAKE_ANY_NEW | MAKE_ANY_EFFECT;
+	}
+	return traits;
 }
 
 static bool
@@ -161,9 +143,11 @@ static const struct make last_round = { .kind = &rounding };
 /* ---- work */
 
 void
-make_work_init(struct make_work *w, unsigned slots)
+make_work_init(struct make_work *w, struct pool *pool)
 {
-	*w = (struct make_work){ .slots = slots, .lost = xcalloc(slots, sizeof(*w->lost)) };
+	*w = (struct make_work){ .pool = pool, .slots = pool_slots(pool) };
+	w->lost = xcalloc(w->slots, sizeof(*w->lost));
+	w->made = xcalloc(w->slots, sizeof(*w->made));
 }
 
 void
@@ -174,6 +158,9 @@ make_work_release(struct make_work *w)
 			buf_release(&w->rooms[i][slot]);
 		free(w->rooms[i]);
 	}
+	for (unsigned slot = 0; slot < w->slots; slot++)
+		buf_release(&w->made[slot]);
+	free(w->made);
 	free(w->rooms);
 	free(w->stages);
 	free(w->lost);
@@ -228,43 +215,42 @@ begin_stage(struct make_stage *s, struct err *err)
 	return kind->begin != NULL ? kind->begin(s, err) : 0;
 }
 
-int
-make_begin(struct make_work *w, const struct make_task *t, struct err *err)
+/* Sets up the stages of the task. */
+static int
+begin(struct make_work *w, struct err *err)
 {
+	const struct make_chain *chain = w->task.chain;
+	uint8_t carried = w->task.tensor->dtype;
 	struct make_form form;
-	uint8_t carried = t->tensor->dtype;
 	int rc = 0;
 
-	w->task = *t;
 	w->nstages = 0;
 	w->once = true;
-	make_form_of(&form, t->tensor);
-	for (unsigned i = 0; i < t->chain->n; i++) {
-		add_stage(w, t->chain->v[i], &form, carried);
+	make_form_of(&form, w->task.tensor);
+	for (unsigned i = 0; i < chain->n; i++) {
+		add_stage(w, chain->v[i], &form, carried);
 		carried = w->stages[i].to;
 	}
 	if (carried != form.dtype) {
 		add_stage(w, &last_round, &form, carried);
 		w->stages[w->nstages - 1].to = form.dtype;
 	}
-	for (unsigned i = 0; rc == 0 && i < w->nstages; i++)
+	w->count = make_count(&form);
+	w->size = dtype_size(form.dtype);
+	for (unsigned i = 0; rc == 0 && i < w->nstages && w->count > 0; i++)
 		rc = begin_stage(&w->stages[i], err);
 	return rc;
 }
 
-uint64_t
-make_end(struct make_work *w)
+static void
+end(struct make_work *w, uint64_t *lost)
 {
-	uint64_t lost = 0;
-
 	for (unsigned i = 0; i < w->nstages; i++)
 		free(w->stages[i].state);
-	w->nstages = 0;
 	for (unsigned i = 0; i < w->slots; i++) {
-		lost += w->lost[i];
+		*lost += w->lost[i];
 		w->lost[i] = 0;
 	}
-	return lost;
 }
 
 /* ---- reading */
@@ -295,12 +281,6 @@ pull(struct make_work *w, unsigned number, const struct make_span *span, void *o
 		return -1;
 	w->lost[span->slot] += s->make->kind->each(s, in, span->n, out);
 	return 0;
-}
-
-int
-make_run(struct make_work *w, const struct make_span *span, void *out, struct err *err)
-{
-	return pull(w, w->nstages, span, out, err);
 }
 
 int
@@ -344,8 +324,8 @@ whole_rows(const struct tensor *t, uint64_t most)
 	return n;
 }
 
-uint64_t
-make_piece(const struct make_work *w)
+static uint64_t
+best_piece(const struct make_work *w)
 {
 	const struct tensor *t = w->task.tensor;
 	unsigned size = dtype_size(t->dtype);
@@ -363,8 +343,8 @@ reads_parallel(struct ckpt *c, const struct tensor *t)
 	       ckpt_range(c, t->storage, &offset) != NULL;
 }
 
-bool
-make_is_parallel(const struct make_work *w)
+static bool
+is_parallel(const struct make_work *w)
 {
 	if (!reads_parallel(w->task.inputs[w->task.input], w->task.tensor))
 		return false;
@@ -379,4 +359,46 @@ make_is_parallel(const struct make_work *w)
 		}
 	}
 	return true;
+}
+
+/* ---- all of it */
+
+static struct make_span
+piece_of(const struct make_work *w, uint64_t i, unsigned slot)
+{
+	uint64_t first = i * w->each, left = w->count - first;
+
+	return (struct make_span){ first, (size_t)(left < w->each ? left : w->each), slot };
+}
+
+static int
+make_one(void *arg, uint64_t i, unsigned slot, struct err *err)
+{
+	struct make_work *w = arg;
+	struct make_span span = piece_of(w, i, slot);
+
+	return pull(w, w->nstages, &span, buf_room(&w->made[slot], span.n * w->size), err);
+}
+
+static int
+take_one(void *arg, uint64_t i, unsigned slot, struct err *err)
+{
+	struct make_work *w = arg;
+
+	return w->task.take(w->task.arg, w->made[slot].p, piece_of(w, i, slot).n * w->size, err);
+}
+
+int
+make_all(struct make_work *w, const struct make_task *t, uint64_t *lost, struct err *err)
+{
+	int rc;
+
+	w->task = *t;
+	rc = begin(w, err);
+	w->each = t->piece > 0 ? t->piece : best_piece(w);
+	if (rc == 0 && w->count > 0)
+		rc = pool_run(is_parallel(w) ? w->pool : NULL, (w->count + w->each - 1) / w->each, make_one, take_one,
+			      w, err);
+	end(w, lost);
+	return rc;
 }

@@ -39,6 +39,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/pool.h"
 #include "tensor/ckpt.h"
 #include "text/json_write.h"
 
@@ -60,12 +61,14 @@ struct make_input {
 	uint32_t input, tensor;
 };
 
-/* Part of a result, in elements. slot: which of the threads asks; below make_task.slots. */
+/* Part of a result, in elements. slot: which of the threads asks. */
 struct make_span {
 	uint64_t first;
 	size_t n;
 	unsigned slot;
 };
+
+enum { MAKE_TEXT = 256 };
 
 enum make_flag {
 	MAKE_NEW =
@@ -105,14 +108,15 @@ struct make_kind {
 	/* Makes the elements of a span. */
 	int (*run)(const struct make_stage *s, const struct make_span *span, void *out, struct err *err);
 
-	/* One line for people. NULL if section is. */
-	void (*describe)(const struct make *m, struct buf *line);
+	/* What it does to m->name, for people, in at most MAKE_TEXT bytes. NULL if section is. */
+	void (*describe)(const struct make *m, char *text);
 	/* Members of the object that stands for the maker in section. NULL if section is. */
 	void (*report)(const struct make *m, struct json_writer *w);
 };
 
 struct make {
 	const struct make_kind *kind;
+	struct str name; /* of the tensor, as read, for messages; empty where one maker works on several */
 	const struct make_input
 		*more; /* tensors that it reads beside that of the entry: inputs 1, 2, ... of make_read */
 	unsigned nmore;
@@ -143,17 +147,15 @@ void make_form_of(struct make_form *form, const struct tensor *t);
 void make_shape(const struct make_chain *chain, struct make_form *form);
 uint64_t make_count(const struct make_form *form); /* elements */
 
-/* True if all makers work on each element by itself. */
-bool make_is_each(const struct make_chain *chain);
+enum make_trait {
+	MAKE_ALL_EACH = 1,   /* all makers work on each element by itself */
+	MAKE_ALL_GATHER = 2, /* all makers but gather (MAKE_GATHERS) */
+	MAKE_ANY_NEW = 4,    /* some maker gives a new tensor (MAKE_NEW) */
+	MAKE_ANY_EFFECT = 8, /* such a maker is not idle */
+};
 
-/* True if some maker gives a new tensor (MAKE_NEW). */
-bool make_is_new(const struct make_chain *chain);
-
-/* True if all makers but gather (MAKE_GATHERS). */
-bool make_is_gathering(const struct make_chain *chain);
-
-/* True if some maker gives a new tensor and is not idle. */
-bool make_has_effect(const struct make_chain *chain);
+/* Which of enum make_trait a chain has. The empty chain has MAKE_ALL_EACH and MAKE_ALL_GATHER. */
+unsigned make_traits(const struct make_chain *chain);
 
 /* True if both chains give the same result for the same tensor. */
 bool make_same(const struct make_chain *a, const struct make_chain *b);
@@ -168,6 +170,9 @@ struct make_task {
 	uint32_t input;
 	const struct tensor *tensor; /* of inputs[input] */
 	const struct make_chain *chain;
+	uint64_t piece;                                                   /* elements made at a time; 0: what is best */
+	int (*take)(void *arg, const void *p, size_t n, struct err *err); /* gets the bytes of the result, in order */
+	void *arg;
 };
 
 /* A maker at work. */
@@ -182,34 +187,28 @@ struct make_stage {
 
 /* Chains at work, one after the other. The buffers are kept from one to the next. */
 struct make_work {
+	struct pool *pool; /* may be NULL */
+	unsigned slots;
 	struct make_task task;
 	struct make_stage *stages;
 	unsigned nstages, cap;
-	unsigned slots;
 	struct buf **rooms; /* what each stage reads, by stage and slot */
 	unsigned nrooms;
-	uint64_t *lost; /* by slot */
-	bool once;      /* what is read will not be read again */
+	struct buf *made;     /* results on their way out, by slot */
+	uint64_t *lost;       /* by slot */
+	bool once;            /* what is read will not be read again */
+	uint64_t count, each; /* elements of the result, of a piece */
+	size_t size;          /* of an element of the result */
 };
 
-/* slots: how many threads may call make_run at a time. */
-void make_work_init(struct make_work *w, unsigned slots);
+void make_work_init(struct make_work *w, struct pool *pool);
 void make_work_release(struct make_work *w);
 
-/* Begins a task, whose makers wait for nothing. make_end is due in either case. */
-int make_begin(struct make_work *w, const struct make_task *t, struct err *err);
-
-/* Elements worth making at a time. */
-uint64_t make_piece(const struct make_work *w);
-
-/* True if several threads may call make_run at a time: the tensors lie in a file as plain runs of bytes. */
-bool make_is_parallel(const struct make_work *w);
-
-/* Makes elements of the result, in the dtype that make_shape tells. */
-int make_run(struct make_work *w, const struct make_span *span, void *out, struct err *err);
-
-/* Returns how many finite values are no longer finite. */
-uint64_t make_end(struct make_work *w);
+/*
+ * Does a task, whose makers wait for nothing. Several threads work if the tensors lie in a file as plain runs of bytes. Adds
+ * to *lost how many finite values are no longer finite. Returns < 0 if reading or take fails.
+ */
+int make_all(struct make_work *w, const struct make_task *t, uint64_t *lost, struct err *err);
 
 /* For kinds: reads elements of input i, which is 0 for what comes through the chain. */
 int make_read(const struct make_stage *s, unsigned i, const struct make_span *span, void *p, struct err *err);

@@ -42,7 +42,7 @@ plan_count(const struct plan *p, struct report_counts *n)
 		en = &p->entries[i];
 		if (!en->alive || en->module)
 			continue;
-		made = make_has_effect(&en->make);
+		made = (make_traits(&en->make) & MAKE_ANY_EFFECT) != 0;
 		n->made += made;
 		n->others += plan_source(p, en)->kind == SD_OTHER;
 		n->kept += !made && plan_source(p, en)->kind != SD_OTHER;

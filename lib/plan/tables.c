@@ -247,7 +247,7 @@ plan_one(struct plan *p, struct plan_entry *en, const struct tables_opts *o, str
 		return -1;
 	if (left_alone(p, en, o))
 		return 0;
-	t->name = en->name;
+	t->make.name = en->name;
 	t->job.heads = (size_t)plan_tensor(p, en)->shape[1];
 	t->job.method = o->method;
 	if (from_side(p, en, o, t, e) != 0 || to_layout(o, t, e) != 0 || to_grid(p, en, o, t, e) != 0)

@@ -14,14 +14,16 @@ struct pump {
 	struct writer w;
 	struct ckpt **inputs; /* by number */
 	struct make_work work;
-	struct buf *made;      /* by slot: elements on their way out */
 	uint32_t crc, *crc_to; /* CRC-32 of the storage under way; crc_to points to it if the format asks for it */
 	uint64_t lost;
 };
 
+/* make_task.take, too. */
 static int
-emit(struct pump *u, const void *p, size_t n, struct err *e)
+emit(void *arg, const void *p, size_t n, struct err *e)
 {
+	struct pump *u = arg;
+
 	if (u->crc_to != NULL)
 		*u->crc_to = crc32_add(*u->crc_to, p, n);
 	return sink_write(u->w.out, p, n, e);
@@ -92,58 +94,12 @@ copy(struct pump *u, const struct sealed_output *t, struct err *e)
 
 /* ---- elements through makers */
 
-struct making {
-	struct pump *u;
-	uint64_t count, each; /* elements in all, in a piece */
-	size_t size;          /* of an element of the result */
-};
-
-static struct make_span
-piece_of(const struct making *k, uint64_t i, unsigned slot)
-{
-	uint64_t first = i * k->each, left = k->count - first;
-
-	return (struct make_span){ first, (size_t)(left < k->each ? left : k->each), slot };
-}
-
-static int
-make_one(void *arg, uint64_t i, unsigned slot, struct err *e)
-{
-	struct making *k = arg;
-	struct make_span span = piece_of(k, i, slot);
-
-	return make_run(&k->u->work, &span, buf_room(&k->u->made[slot], span.n * k->size), e);
-}
-
-static int
-take_one(void *arg, uint64_t i, unsigned slot, struct err *e)
-{
-	struct making *k = arg;
-
-	return emit(k->u, k->u->made[slot].p, piece_of(k, i, slot).n * k->size, e);
-}
-
 static int
 make(struct pump *u, const struct sealed_output *t, struct err *e)
 {
-	struct make_task task = { u->inputs, t->input, t->tensor, t->make };
-	struct making k = { .u = u };
-	struct make_form form;
-	int rc;
+	struct make_task task = { u->inputs, t->input, t->tensor, t->make, 0, emit, u };
 
-	make_form_of(&form, t->tensor);
-	make_shape(t->make, &form);
-	k.count = make_count(&form);
-	k.size = dtype_size(form.dtype);
-	if (k.count == 0)
-		return 0;
-	rc = make_begin(&u->work, &task, e);
-	k.each = make_piece(&u->work);
-	if (rc == 0)
-		rc = pool_run(make_is_parallel(&u->work) ? u->o->pool : NULL, (k.count + k.each - 1) / k.each, make_one,
-			      take_one, &k, e);
-	u->lost += make_end(&u->work);
-	return rc;
+	return make_all(&u->work, &task, &u->lost, e);
 }
 
 /* ---- steps */
@@ -227,23 +183,18 @@ int
 plan_pump(const struct sealed *s, struct sink *out, const struct pump_opts *o, uint64_t *lost, struct err *e)
 {
 	struct pump u = { .s = s, .o = o };
-	unsigned slots = pool_slots(o->pool);
 	int rc = -1;
 
 	u.crc_to = s->writer->wants_crc ? &u.crc : NULL;
 	u.inputs = xcalloc(s->plan->ninputs, sizeof(*u.inputs));
 	for (uint32_t i = 0; i < s->plan->ninputs; i++)
 		u.inputs[i] = s->plan->inputs[i].sd->ckpt;
-	u.made = xcalloc(slots, sizeof(*u.made));
-	make_work_init(&u.work, slots);
+	make_work_init(&u.work, o->pool);
 	if (writer_begin(&u.w, s->writer, &s->m, out, e) == 0 && run_all(&u, e) == 0 &&
 	    (o->ready == NULL || o->ready(o->ready_arg, e) == 0))
 		rc = writer_finish(&u.w, e);
 	writer_release(&u.w);
 	make_work_release(&u.work);
-	for (unsigned i = 0; i < slots; i++)
-		buf_release(&u.made[i]);
-	free(u.made);
 	free(u.inputs);
 	*lost = u.lost;
 	return rc;

@@ -122,7 +122,8 @@ is_plain(const struct tensor *t)
 static bool
 is_view(const struct seal *l, uint32_t input, const struct tensor *t, const struct make_chain *make)
 {
-	return l->o.views != NULL && l->o.writer->shares && is_plain(t) && boxes_count(t) == 1 && !make_is_new(make) &&
+	return l->o.views != NULL && l->o.writer->shares && is_plain(t) && boxes_count(t) == 1 &&
+	       (make_traits(make) & MAKE_ANY_NEW) == 0 &&
 	       !tensor_covers(t, ckpt_of(l, input)->storages[t->storage].nbytes);
 }
 
@@ -149,7 +150,7 @@ add_tensor(struct seal *l, const struct make_input *in, const struct make_chain 
 static bool
 made_alike(const struct make_chain *a, const struct make_chain *b)
 {
-	return make_same(a, b) || (make_is_new(a) && make_is_new(b));
+	return make_same(a, b) || (make_traits(a) & make_traits(b) & MAKE_ANY_NEW) != 0;
 }
 
 /*
@@ -550,9 +551,9 @@ carry_entry(struct seal *l, uint32_t root, uint32_t key, uint32_t val, struct st
 	if (text && value_kind(src, val) == VALUE_DICT && leads_on(path, value_text(src, key), &rest)) {
 		/* The state dict may have been put below it. */
 		there = value_get(t, root, value_text(src, key));
-		copied = there != VALUE_ABSENT     ? there :
-			 value_ordered(src, val) ? value_new_ordered(t) :
-						   value_new_seq(t, VALUE_DICT);
+		copied = there != VALUE_ABSENT     ? there
+			 : value_ordered(src, val) ? value_new_ordered(t)
+						   : value_new_seq(t, VALUE_DICT);
 		for (i = 0; i < value_len(src, val); i++)
 			if (carry_entry(l, copied, value_key(src, val, i), value_val(src, val, i), rest, e) != 0)
 				return -1;
@@ -854,7 +855,7 @@ leaves_storage(const struct seal *l, const struct seal_tensor *x)
 	const struct tensor *t = tensor_of(l, x);
 	const struct storage *s;
 
-	if (!l->o.writer->shares || !make_is_each(x->make) || !is_plain(t))
+	if (!l->o.writer->shares || (make_traits(x->make) & MAKE_ALL_EACH) == 0 || !is_plain(t))
 		return true;
 	s = storage_of(l, x);
 	if (x->make->n == 0 && !is_turned(l, x))
@@ -980,7 +981,8 @@ own_storage(struct seal *l, const struct seal_tensor *x)
 				       dtype_info(form.dtype)->storage == NULL };
 	struct sealed_output out = { .input = x->input };
 
-	if (make_is_gathering(x->make) && boxes_stored(ckpt_of(l, x->input), &all, &out.storage, &out.off)) {
+	if ((make_traits(x->make) & MAKE_ALL_GATHER) != 0 &&
+	    boxes_stored(ckpt_of(l, x->input), &all, &out.storage, &out.off)) {
 		ms.nbytes = out.len = boxes_bytes(&all);
 	} else {
 		out.storage = boxes_get(t, 0).storage;
@@ -1146,6 +1148,7 @@ arrange(struct seal *l)
 	for (i = 0; i < n; i++) {
 		place[order[i]] = i;
 		ms[i] = m->storages[order[i]];
+		l->s->bytes += ms[i].nbytes;
 		outputs[i] = l->s->outputs[order[i]];
 	}
 	for (i = 0; i < m->ntensors; i++)
@@ -1609,14 +1612,4 @@ sealed_release(struct sealed *s)
 	free(s->reads);
 	arena_release(&s->arena);
 	*s = (struct sealed){ 0 };
-}
-
-uint64_t
-sealed_bytes(const struct sealed *s)
-{
-	uint64_t n = 0;
-
-	for (uint32_t i = 0; i < s->m.nstorages; i++)
-		n += s->m.storages[i].nbytes;
-	return n;
 }

@@ -77,6 +77,7 @@ struct sealed {
 	struct arena arena;
 	const struct format_writer *writer;
 	struct manifest m;
+	uint64_t bytes;                /* of all storages */
 	struct sealed_output *outputs; /* of m.storages, parallel */
 	struct sealed_step *steps;
 	size_t nsteps;
@@ -95,9 +96,6 @@ struct sealed {
  */
 int plan_seal(struct plan *p, const struct seal_opts *o, struct sealed *s, struct err *e);
 void sealed_release(struct sealed *s);
-
-/* Total bytes of the output's storages. */
-uint64_t sealed_bytes(const struct sealed *s);
 
 /* o->split says which entries go to which file. p and what o refers to must outlive it. */
 struct seal *seal_new(struct plan *p, const struct seal_opts *o);

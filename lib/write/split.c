@@ -48,7 +48,7 @@ file_of(struct split_state *k, const struct plan_entry *en)
 	if (t == NULL || boxes_count(t) == 0)
 		return 1;
 	home = &k->home[k->p->origins[en->origin].input][boxes_get(t, 0).storage];
-	if (*home != 0 && !make_is_new(&en->make))
+	if (*home != 0 && (make_traits(&en->make) & MAKE_ANY_NEW) == 0)
 		return *home;
 	file = next_file(k, size_of(k->p, en));
 	*home = file;

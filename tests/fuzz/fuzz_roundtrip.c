@@ -201,7 +201,7 @@ run(struct plan *p, struct side *s, const uint8_t *script, struct buf *out, stru
 	rc = edit(p, script, &s->sd, o.shape == SEAL_IN_PLACE, e);
 	if (rc == 0) {
 		rc = plan_seal(p, &o, &sealed, e);
-		if (rc == 0 && sealed_bytes(&sealed) > 4 * FUZZ_CONTENTS)
+		if (rc == 0 && sealed.bytes > 4 * FUZZ_CONTENTS)
 			rc = err_set(e, ERR_INPUT, "too much");
 		if (rc == 0)
 			rc = plan_pump(&sealed, sink, &po, &lost, e);
@@ -224,7 +224,7 @@ run(struct plan *p, struct side *s, const uint8_t *script, struct buf *out, stru
 		plan_shape(p, en, &x->to, x->shape, &x->ndim);
 		x->name = en->name;
 		x->t = &s->c->tensors[from->tensor];
-		x->table = make_is_new(&en->make);
+		x->table = (make_traits(&en->make) & MAKE_ANY_NEW) != 0;
 		++*n;
 	}
 	return rc;

@@ -194,33 +194,28 @@ close_it(struct checkpoint *x)
 
 /* ---- chains */
 
-/* The result of a chain for tensor 0, in pieces of each elements; the caller frees. */
-static unsigned char *
-made(struct checkpoint *x, const struct make_chain *chain, size_t each, size_t *bytes)
+static int
+collect(void *arg, const void *p, size_t n, struct err *err)
 {
-	struct make_task task = { &x->c, 0, &x->c->tensors[0], chain };
-	struct make_work w;
-	struct make_form form;
-	struct make_span span = { 0, 0, 0 };
-	struct err e = ERR_INIT;
-	unsigned char *out;
-	uint64_t n;
+	(void)err;
+	buf_add(arg, p, n);
+	return 0;
+}
 
-	make_form_of(&form, task.tensor);
-	make_shape(chain, &form);
-	n = make_count(&form);
-	*bytes = (size_t)n * dtype_size((enum dtype)form.dtype);
-	out = xmalloc(*bytes);
-	make_work_init(&w, 1);
-	ok_msg(make_begin(&w, &task, &e) == 0, "begun: %s", e.msg);
-	for (; span.first < n; span.first += span.n) {
-		span.n = n - span.first < each ? (size_t)(n - span.first) : each;
-		if (make_run(&w, &span, out + span.first * dtype_size((enum dtype)form.dtype), &e) < 0)
-			tap_bail(e.msg);
-	}
-	is_uint(make_end(&w), 0, "nothing lost");
+/* The result of a chain for tensor 0, in pieces of each elements, to out. */
+static void
+make_it(struct checkpoint *x, const struct make_chain *chain, size_t each, struct buf *out)
+{
+	struct make_task task = { &x->c, 0, &x->c->tensors[0], chain, each, collect, out };
+	struct make_work w;
+	struct err e = ERR_INIT;
+	uint64_t lost = 0;
+
+	buf_clear(out);
+	make_work_init(&w, NULL);
+	ok_msg(make_all(&w, &task, &lost, &e) == 0, "made: %s", e.msg);
+	is_uint(lost, 0, "nothing lost");
 	make_work_release(&w);
-	return out;
 }
 
 static void
@@ -231,20 +226,18 @@ test_rounding(void)
 	struct checkpoint x = { .file = BUF_INIT };
 	struct arena a = ARENA_INIT;
 	struct make_chain chain = { NULL, 0 };
-	unsigned char *out;
-	size_t n;
+	struct buf out = BUF_INIT;
 
 	build(&x, (const unsigned[]){ 1 }, 1);
 	memcpy(x.file.p + x.file.len - 4, &tie, 4);
 	open_it(&x, false);
 	make_append(&chain, &a, make_new(&a, &grow));
-	out = made(&x, &chain, 1, &n);
-	ok_msg(n == 4 && memcmp(out, &tie, 4) == 0, "rounded to the dtype that it has");
-	free(out);
+	make_it(&x, &chain, 1, &out);
+	ok_msg(out.len == 4 && memcmp(out.p, &tie, 4) == 0, "rounded to the dtype that it has");
 	make_append(&chain, &a, make_cast(&a, DTYPE_BFLOAT16));
-	out = made(&x, &chain, 1, &n);
-	ok_msg(n == 2 && out[0] == 0x81 && out[1] == 0x3f, "rounded once, with the cast");
-	free(out);
+	make_it(&x, &chain, 1, &out);
+	ok_msg(out.len == 2 && memcmp(out.p, "\x81\x3f", 2) == 0, "rounded once, with the cast");
+	buf_release(&out);
 	close_it(&x);
 	arena_release(&a);
 	buf_release(&x.file);
@@ -261,9 +254,7 @@ test_chains(void)
 	struct arena a = ARENA_INIT;
 	struct make_chain chain = { NULL, 0 }, shorter;
 	struct make_form form;
-	unsigned char *out;
-	double v[8];
-	size_t n;
+	struct buf out = BUF_INIT;
 
 	j.make.more = &j.input;
 	j.make.nmore = 1;
@@ -275,16 +266,15 @@ test_chains(void)
 	make_append(&chain, &a, make_cast(&a, DTYPE_FLOAT64));
 	make_form_of(&form, &x.c->tensors[0]);
 	is_uint(make_memory(&chain, &form), 64, "the memory of what is turned round: of the joined tensor");
-	ok(make_is_new(&chain) && make_has_effect(&chain) && !make_is_each(&chain) && !make_is_gathering(&chain));
+	is_uint(make_traits(&chain), MAKE_ANY_NEW | MAKE_ANY_EFFECT, "what is joined is new");
 	ok(make_same(&chain, &chain) && !make_same(&chain, &shorter));
 	is_uint(shorter.n, 1, "the shorter chain is as it was");
 	for (size_t i = 0; i < 3; i++) {
-		out = made(&x, &chain, pieces[i], &n);
-		memcpy(v, out, n < sizeof(v) ? n : sizeof(v));
-		ok_msg(n == sizeof(v) && memcmp(v, expected, n) == 0, "joined, turned and cast, %zu at a time",
-		       pieces[i]);
-		free(out);
+		make_it(&x, &chain, pieces[i], &out);
+		ok_msg(out.len == sizeof(expected) && memcmp(out.p, expected, out.len) == 0,
+		       "joined, turned and cast, %zu at a time", pieces[i]);
 	}
+	buf_release(&out);
 	close_it(&x);
 	arena_release(&a);
 	buf_release(&x.file);
