@@ -223,6 +223,8 @@ figures_take(struct figures *f, struct ckpt *c, const struct tensor *const *tens
 	w.use = xcalloc((size_t)c->nstorages + 1, sizeof(*w.use));
 	w.waiting = xcalloc(n + 1, sizeof(*w.waiting));
 	w.slots = xcalloc(pool_slots(o->pool), sizeof(*w.slots));
+	w.cap = n + o->npairs + (o->crcs ? c->nstorages : 0) + 1;
+	w.items = xcalloc(w.cap, sizeof(*w.items));
 	add_tensors(&w, tensors);
 	add_pairs(&w);
 	add_storages(&w);
