@@ -60,8 +60,8 @@ out_flush(struct out *o)
 		(void)sink_flush(o->sink, &o->err);
 }
 
-void
-out_flush_timely(struct out *o)
+bool
+out_flush_is_due(struct out *o)
 {
 	struct timespec t;
 	double now;
@@ -69,9 +69,9 @@ out_flush_timely(struct out *o)
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
 	now = (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 	if (o->flushed != 0 && now - o->flushed < 0.1)
-		return;
+		return false;
 	o->flushed = now;
-	out_flush(o);
+	return true;
 }
 
 /* After something was added. */

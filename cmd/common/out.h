@@ -24,7 +24,7 @@ struct out {
 	bool tty;    /* a person reads it: cut long cells, escape names */
 	bool color;
 	size_t width; /* of the terminal; SIZE_MAX if it is none */
-	double flushed; /* when out_flush_timely did so last, in seconds; 0: never */
+	double flushed; /* when out_flush_is_due said so last, in seconds; 0: never */
 };
 
 /* Opens path as file_output does, for text. Colour follows --color, NO_COLOR and TERM. */
@@ -53,7 +53,7 @@ void out_style(struct out *o, enum out_style style);
 /* Passes on what was written, wherever it goes. */
 void out_flush(struct out *o);
 
-/* Like out_flush, but at most ten times a second: for output that waits for slow input. The first call always flushes. */
-void out_flush_timely(struct out *o);
+/* Is it time for a flush of output that waits for slow input? At first, then ten times a second at most. */
+bool out_flush_is_due(struct out *o);
 
 #endif

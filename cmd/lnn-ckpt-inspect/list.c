@@ -94,9 +94,9 @@ locate(struct list *l, uint32_t end, struct err *err)
 	struct ckpt *c = l->sd->ckpt;
 	const bool stream = source_is_stream(c->src);
 
-	if (stream && l->located < end) {
+	if (stream && l->located < end && out_flush_is_due(l->j->record->out)) {
 		record_drain(l->j->record, true);
-		out_flush_timely(l->j->record->out);
+		out_flush(l->j->record->out);
 	}
 	for (; l->located < end; l->located++) {
 		if (ckpt_locate(c, l->located, err) < 0 || (stream && ckpt_done(c, l->located, err) < 0))

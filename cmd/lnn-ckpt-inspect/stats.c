@@ -56,9 +56,8 @@ begin(struct job *j)
 
 /* Prints the rows before n that are not printed yet. */
 static int
-put_rows(void *state, size_t n, struct err *err)
+put_rows(struct stats *s, size_t n, struct err *err)
 {
-	struct stats *s = state;
 	struct record *r = s->j->record;
 
 	if (s->next == 0)
@@ -67,8 +66,21 @@ put_rows(void *state, size_t n, struct err *err)
 		if (put_row(r, &s->j->rows.v[s->next], &s->j->data.figures.moments[s->next], err) < 0)
 			return -1;
 	}
+	return 0;
+}
+
+/* Rows are printed many at once: one by one they would cost the processor its caches. */
+static int
+put_known(void *state, size_t n, struct err *err)
+{
+	struct record *r = ((struct stats *)state)->j->record;
+
+	if (!out_flush_is_due(r->out))
+		return 0;
+	if (put_rows(state, n, err) < 0)
+		return -1;
 	record_drain(r, true);
-	out_flush_timely(r->out);
+	out_flush(r->out);
 	return 0;
 }
 
@@ -78,7 +90,7 @@ run(void *state, struct job *j, struct err *err)
 	struct stats *s = state;
 
 	s->j = j;
-	if (data_take(j, record_is_early(j->record) ? put_rows : NULL, s, err) < 0)
+	if (data_take(j, record_is_early(j->record) ? put_known : NULL, s, err) < 0)
 		return -1;
 	if (put_rows(s, j->rows.n, err) < 0)
 		return -1;
