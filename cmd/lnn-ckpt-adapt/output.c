@@ -146,6 +146,12 @@ is_for_linnaeus(const struct adapt *a)
 	return false;
 }
 
+static bool
+is_dict(const struct vtree *t, uint32_t h)
+{
+	return h != VALUE_ABSENT && value_kind(t, h) == VALUE_DICT;
+}
+
 /* The key that path begins with: of dict, the longest there is; else the first component. */
 static struct str
 first_key(const struct vtree *t, uint32_t dict, struct str path)
@@ -153,7 +159,7 @@ first_key(const struct vtree *t, uint32_t dict, struct str path)
 	struct str rest = path, first;
 	size_t n = path.len;
 
-	for (; value_kind(t, dict) == VALUE_DICT && n > 0; n--)
+	for (; is_dict(t, dict) && n > 0; n--)
 		if ((n == path.len || path.p[n] == '.') && value_get(t, dict, str_n(path.p, n)) != VALUE_ABSENT)
 			return str_n(path.p, n);
 	(void)str_split(&rest, '.', &first);
@@ -171,7 +177,7 @@ write_in_place(struct adapt *a, const struct statedict *sd, struct seal_opts *s)
 
 	while (rest.len > 0) {
 		keys[n] = first_key(t, at, rest);
-		at = value_kind(t, at) == VALUE_DICT ? value_get(t, at, keys[n]) : VALUE_ABSENT;
+		at = is_dict(t, at) ? value_get(t, at, keys[n]) : VALUE_ABSENT;
 		rest = str_from(rest, keys[n].len < rest.len ? keys[n].len + 1 : rest.len);
 		n++;
 	}
