@@ -36,6 +36,7 @@ struct globals {
 	const char *record; /* being scanned */
 	size_t objects;     /* pickles that torch.load would make an object of */
 	bool refused;
+	bool unknown;       /* refused, because nobody can tell whether torch would load it */
 	const char *why;    /* NULL unless refused */
 	bool has_off;
 	uint64_t why_off, extra;
@@ -84,13 +85,14 @@ found(void *arg, const struct pickle_found *f, struct err *err)
 	return 0;
 }
 
-/* The first reason counts. */
+/* The first reason counts, and one that is known before any that is not. */
 static void
 refuse(struct globals *g, const char *record, const char *why, bool has_off, uint64_t off)
 {
-	if (g->refused)
+	if (g->refused && !g->unknown)
 		return;
 	g->refused = true;
+	g->unknown = false;
 	g->why = arena_printf(&g->arena, "%s%s%s", record, record[0] ? ": " : "", why);
 	g->has_off = has_off;
 	g->why_off = off;
@@ -110,8 +112,10 @@ scan(void *arg, struct pickle_part *part, struct err *err)
 	g->extra += s.extra;
 	g->more += s.more;
 	/* torch reads all pickles of a legacy stream, of a zip only the object's. */
-	if (!s.loads && (part->object || part->limit == UINT64_MAX))
+	if (!s.loads && (part->object || part->limit == UINT64_MAX) && !(s.unknown && g->refused)) {
 		refuse(g, part->unpacked ? "its data.pkl, unpacked" : "", s.why, true, s.why_off);
+		g->unknown = s.unknown;
+	}
 	g->broken = g->broken || (s.broken && part->object);
 	return 0;
 }
@@ -207,7 +211,7 @@ put_members(const struct globals *g)
 {
 	struct record *r = g->j->record;
 
-	record_member(r, "loads", RECORD_BOOL, cell_bool(!g->refused));
+	record_member(r, "loads", RECORD_BOOL, g->unknown ? cell_unknown() : cell_bool(!g->refused));
 	record_member(r, "reason", RECORD_TEXT, cell_word(g->refused ? g->why : NULL));
 	record_member(r, "reason_offset", RECORD_COUNT, g->refused && g->has_off ? cell_count(g->why_off) : cell_unknown());
 	record_member(r, "bytes_behind_stop", RECORD_COUNT, cell_count(g->extra));
@@ -218,7 +222,9 @@ put_members(const struct globals *g)
 static void
 put_verdict(const struct globals *g)
 {
-	const char *verdict = g->refused ? "would not load with weights_only=True" : "would load with weights_only=True";
+	const char *verdict = g->unknown   ? "may or may not load with weights_only=True"
+			      : g->refused ? "would not load with weights_only=True"
+					   : "would load with weights_only=True";
 	struct record *r = g->j->record;
 	char text[160];
 	struct buf why = BUF_INIT;

@@ -420,7 +420,8 @@ caveat(const struct manifest *m, struct buf *say, struct err *e)
 		r = pickle_scan(&scan, src, 0, pickle.len, e);
 		source_close(src);
 		if (r == 0 && !scan.loads)
-			buf_addf(say, "the output loads with weights_only=False only: %s", scan.why);
+			buf_addf(say, "the output %s with weights_only=False only: %s", scan.unknown ? "may load" : "loads",
+				scan.why);
 	}
 	buf_release(&pickle);
 	return r;

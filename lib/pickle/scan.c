@@ -4,6 +4,7 @@
  *
  * The rules are those of Unpickler.load in torch/_weights_only_unpickler.py (PyTorch 2.6 to 2.13) and of
  * persistent_load in torch/serialization.py, checked against PyTorch 2.13 by tests/torch/test_pickle_scan.py.
+ * Calls are followed with the arguments that torch.save writes. The answer to any others is that we do not know.
  */
 #include "pickle/scan.h"
 
@@ -18,39 +19,19 @@
 #include "base/xalloc.h"
 #include "pickle/machine.h"
 
-/* What a value is to Python. The first follow enum value_kind. */
-enum pytype {
-	PY_NONE,
-	PY_BOOL,
-	PY_INT,
-	PY_FLOAT,
-	PY_STR,
-	PY_BYTES,
-	PY_BYTEARRAY,
-	PY_TUPLE,
-	PY_LIST,
-	PY_DICT,
-	PY_ORDERED,
-	PY_SET,
-	PY_FROZENSET,
-	PY_GLOBAL,
-	PY_OTHER,
-	/* made by calls */
-	PY_STORAGE,
-	PY_TENSOR,
-	PY_PARAMETER,
-	PY_COUNTER,
-	PY_COMPLEX,
-	PY_SIZE,
-	PY_DEVICE,
-	PY_LAYOUT,
-};
+/* ---- what values are */
 
-struct weights_storage {
-	uint64_t numel;
-	unsigned size;
-	bool grad, complex;
-	unsigned each; /* elements a byte holds, of types smaller than one; else 1 */
+/*
+ * A letter says what a value is. Plain data: N None, b bool, i integer, f float, s text, y bytes, Y bytearray, t tuple,
+ * l list, d dict or OrderedDict, e set, g global, ? anything else. Made by calls: S storage, T dense tensor, P parameter,
+ * O tensor of an old class such as FloatTensor, U any other tensor, C Counter, z Size, L layout, o other object.
+ */
+struct made {
+	char type;
+	bool grad, complex;  /* elements can have gradients; are complex */
+	unsigned size, each; /* storage: bytes of an element; elements that these bytes hold */
+	uint64_t numel;      /* storage */
+	const char *name;    /* of the storage's class, the old class or the layout */
 };
 
 /* Globals looked up recently, by node: a checkpoint calls the same few for every tensor. */
@@ -58,18 +39,13 @@ enum { WEIGHTS_RECENT = 16 };
 
 struct weights {
 	struct pickle_machine *m; /* of the present opcode */
-	unsigned wraps;        /* calls within calls that are being looked at */
-	bool legacy;           /* ids of the legacy stream: six parts */
-	struct weights_storage *storages;
-	size_t storages_n, storages_cap;
-	uint32_t *sizes;       /* tuples that became torch.Size */
-	size_t sizes_n, sizes_cap;
-	uint32_t made_size;    /* the one that is being made; VALUE_ABSENT: longer than any shape */
-	struct weights_storage asked; /* by the persistent id that is being looked at */
-	enum pytype made;       /* what the opcode will leave on the stack; PY_OTHER: what the machine leaves */
-	bool made_grad;        /* a tensor of floating or complex elements */
-	char why[512];         /* of the first refusal */
-	char path[PICKLE_GLOBAL_TEXT];
+	unsigned wraps;           /* calls within calls that are being looked at */
+	bool legacy;              /* ids of the legacy stream: six parts */
+	struct made *made;        /* by the index of a leaf */
+	size_t made_n, made_cap;
+	struct made result;       /* what the opcode will leave on the stack; type 0: what the machine leaves */
+	bool unknown;             /* the first objection is that we do not know; only globals and opcodes are looked at now */
+	char why[512];            /* the first objection */
 	struct {
 		uint32_t node; /* 0: none */
 		struct pickle_allowed allowed;
@@ -77,39 +53,8 @@ struct weights {
 };
 
 static bool call(struct weights *w, uint32_t callable, uint32_t args);
-static bool new_object(struct weights *w, uint32_t callable, uint32_t args);
-static bool set_storage(struct weights *w, uint32_t state);
 
-/* The arguments of one call. */
-struct weights_call {
-	struct weights *w;
-	uint32_t args;
-	size_t n;
-};
-
-/*
- * Leaves that stand for what calls made: index is the type, with this bit for a tensor that can have gradients; of a
- * torch.Size, above it, the place in sizes, counted from 1.
- */
-enum { LEAF_GRAD = 0x100, LEAF_SIZE = 9, LEAF_SIZES_MAX = 1 << 22 };
-
-/* Parts of a tuple that are looked at to see whether it can be a key. */
-enum { HASH_WORK = 10000 };
-
-static void
-weights_init(struct weights *w, bool legacy)
-{
-	*w = (struct weights){ .legacy = legacy, .made = PY_OTHER };
-}
-
-static void
-weights_release(struct weights *w)
-{
-	free(w->storages);
-	free(w->sizes);
-}
-
-/* Sets why; returns false. */
+/* Sets why torch refuses the pickle; returns false. */
 __attribute__((format(printf, 2, 3))) static bool
 refuse(struct weights *w, const char *fmt, ...)
 {
@@ -118,71 +63,53 @@ refuse(struct weights *w, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(w->why, sizeof(w->why), fmt, ap);
 	va_end(ap);
+	w->unknown = false;
 	return false;
 }
 
-/* ---- values */
+/* Sets why nobody can tell here: the thing is none that torch.save writes. Returns false. */
+static bool
+doubt(struct weights *w, const char *name, const char *what)
+{
+	refuse(w, "%s %s: torch.save writes nothing of the kind", name, what);
+	w->result.type = 0;
+	w->unknown = true;
+	return false;
+}
 
-static enum pytype
+static char
 type_of(const struct weights *w, uint32_t h)
 {
-	const struct vtree *t = w->m->t;
+	static const char types[] = "NbiifssyYtlde?g??";
+	enum value_kind kind = value_kind(w->m->t, h);
 	uint32_t index = 0;
 
-	switch (value_kind(t, h)) {
-	case VALUE_NONE: return PY_NONE;
-	case VALUE_BOOL: return PY_BOOL;
-	case VALUE_INT:
-	case VALUE_BIGINT: return PY_INT;
-	case VALUE_FLOAT: return PY_FLOAT;
-	case VALUE_STR:
-	case VALUE_PYSTR: return PY_STR;
-	case VALUE_BYTES: return PY_BYTES;
-	case VALUE_BYTEARRAY: return PY_BYTEARRAY;
-	case VALUE_TUPLE: return PY_TUPLE;
-	case VALUE_LIST: return PY_LIST;
-	case VALUE_DICT: return value_ordered(t, h) ? PY_ORDERED : PY_DICT;
-	case VALUE_SET: return PY_SET;
-	case VALUE_FROZENSET: return PY_FROZENSET;
-	case VALUE_GLOBAL: return PY_GLOBAL;
-	case VALUE_LEAF: return value_leaf(t, h, &index) == LEAF_STORAGE ? PY_STORAGE : (enum pytype)(index & 0xff);
-	case VALUE_OBJECT:
-	case VALUE_PERSID: break;
-	}
-	return PY_OTHER;
+	if (kind != VALUE_LEAF)
+		return types[kind];
+	value_leaf(w->m->t, h, &index);
+	return w->made[index].type;
 }
 
 /* Python's name of its type, for messages. */
 static const char *
 type_name(const struct weights *w, uint32_t h)
 {
-	static const char *const names[] = { "NoneType", "bool", "int", "float", "str", "bytes", "bytearray", "tuple", "list",
-		"dict", "collections.OrderedDict", "set", "frozenset", "a global", "an object", "torch.storage.TypedStorage",
-		"torch.Tensor", "torch.nn.parameter.Parameter", "collections.Counter", "complex", "torch.Size", "torch.device",
-		"torch.layout" };
+	static const char *const names[] = { "NoneType", "bool", "int", "int", "float", "str", "str", "bytes", "bytearray",
+		"tuple", "list", "dict", "set", "frozenset", "global", "object", "object", "object of torch" };
 
-	return names[type_of(w, h)];
+	return names[value_kind(w->m->t, h)];
 }
 
-/* A tensor whose elements can have gradients? */
-static bool
-has_grad(const struct weights *w, uint32_t h)
+/* What a call made; of plain data, nothing. */
+static struct made
+made_of(const struct weights *w, uint32_t h)
 {
 	uint32_t index = 0;
 
-	return value_leaf(w->m->t, h, &index) == LEAF_TENSOR && (index & LEAF_GRAD) != 0;
-}
-
-/* What a torch.Size was made of, VALUE_ABSENT if that is not known; what is no torch.Size itself. */
-static uint32_t
-parts_of(const struct weights *w, uint32_t h)
-{
-	uint32_t index = 0;
-
-	if (type_of(w, h) != PY_SIZE)
-		return h;
+	if (value_kind(w->m->t, h) != VALUE_LEAF)
+		return (struct made){ .type = 0 };
 	value_leaf(w->m->t, h, &index);
-	return index >> LEAF_SIZE == 0 ? VALUE_ABSENT : w->sizes[(index >> LEAF_SIZE) - 1];
+	return w->made[index];
 }
 
 /* pickle_allowed of the global h; false, too, if it is none. */
@@ -202,47 +129,400 @@ is_allowed(struct weights *w, uint32_t h, struct pickle_allowed *a)
 	return a->kind != ALLOWED_NOT;
 }
 
-/* The name as torch has it; borrowed until the next call. */
-static const char *
-global_name(struct weights *w, uint32_t h)
+/* The most parts of a key, tuples within tuples included, and how deep these may be. */
+enum { KEY_PARTS = 10000, KEY_DEPTH = 400 };
+
+/* Can it be a key? Counters and what is too large to say count as what cannot. */
+static bool
+hashable(const struct weights *w, uint32_t h, unsigned depth, unsigned *parts)
 {
-	pickle_python3(value_module(w->m->t, h), value_name(w->m->t, h), w->path);
-	return w->path;
+	char type = type_of(w, h);
+
+	if (type != 't')
+		return strchr("NbifsygSTPUzLo", type) != NULL;
+	for (size_t i = 0; i < value_len(w->m->t, h); i++)
+		if (depth == 0 || (*parts)-- == 0 || !hashable(w, value_item(w->m->t, h, i), depth - 1, parts))
+			return false;
+	return true;
 }
 
 static bool
-hashable(const struct weights *w, uint32_t h, unsigned *work)
+is_key(const struct weights *w, uint32_t h)
 {
-	size_t n = value_len(w->m->t, h);
+	unsigned parts = KEY_PARTS;
 
-	switch (type_of(w, h)) {
-	case PY_LIST:
-	case PY_DICT:
-	case PY_ORDERED:
-	case PY_SET:
-	case PY_BYTEARRAY:
-	case PY_COUNTER: return false;
-	case PY_TUPLE:
-		for (size_t i = 0; i < n && *work != 0; i++) {
-			--*work;
-			if (!hashable(w, value_item(w->m->t, h, i), work))
-				return false;
-		}
-		return true;
-	default: return true;
+	return hashable(w, h, KEY_DEPTH, &parts);
+}
+
+/* ---- arguments */
+
+static bool fits(struct weights *w, char letter, uint32_t h);
+
+/* A dict of attributes, or None. */
+static bool
+is_attributes(const struct weights *w, uint32_t h)
+{
+	const struct vtree *t = w->m->t;
+
+	for (size_t i = 0; type_of(w, h) == 'd' && i < value_len(t, h); i++)
+		if (type_of(w, value_key(t, h, i)) != 's')
+			return false;
+	return strchr("dN", type_of(w, h)) != NULL;
+}
+
+/* A tuple of values that each fit the letter. */
+static bool
+all_fit(struct weights *w, char letter, uint32_t h)
+{
+	for (size_t i = 0; i < value_len(w->m->t, h); i++)
+		if (!fits(w, letter, value_item(w->m->t, h, i)))
+			return false;
+	return type_of(w, h) == 't';
+}
+
+/*
+ * Is h what the letter of a pattern stands for? Beside those of types: u integer from 0, n tuple of such, I tuple of
+ * integers, D dtype, A any tensor, T dense tensor or parameter, h a dict or None, c the text "cpu", x a state.
+ */
+static bool
+fits(struct weights *w, char letter, uint32_t h)
+{
+	const struct vtree *t = w->m->t;
+	struct pickle_allowed a;
+	uint64_t v;
+
+	switch (letter) {
+	case 'u': return value_u64(t, h, &v) && v <= INT64_MAX;
+	case 'n': return all_fit(w, 'u', h);
+	case 'I': return all_fit(w, 'i', h);
+	case 'D': return is_allowed(w, h, &a) && a.kind == ALLOWED_DTYPE;
+	case 'A': return strchr("TPOU", type_of(w, h)) != NULL;
+	case 'T': return strchr("TP", type_of(w, h)) != NULL;
+	case 'h': return strchr("dN", type_of(w, h)) != NULL;
+	case 'c': return type_of(w, h) == 's' && str_eqc(value_text(t, h), "cpu");
+	case 'x':
+		if (type_of(w, h) != 't')
+			return is_attributes(w, h);
+		return value_len(t, h) == 2 && is_attributes(w, value_item(t, h, 0)) && is_attributes(w, value_item(t, h, 1));
+	default: return type_of(w, h) == letter;
 	}
 }
 
-/* Can it be a key? */
+/* Is tuple what the pattern says? Behind a bar the parts may be left out. Of two n the lengths are the same. */
 static bool
-is_hashable(const struct weights *w, uint32_t h)
+match(struct weights *w, const char *pattern, uint32_t tuple)
 {
-	unsigned work = HASH_WORK;
+	const struct vtree *t = w->m->t;
+	bool optional = false;
+	size_t i = 0, n = value_len(t, tuple), rank = SIZE_MAX;
 
-	return hashable(w, h, &work);
+	if (type_of(w, tuple) != 't')
+		return false;
+	for (; *pattern != '\0'; pattern++) {
+		uint32_t part = value_item(t, tuple, i);
+
+		if (*pattern == '|') {
+			optional = true;
+			continue;
+		}
+		if (i++ == n)
+			return optional;
+		if (!fits(w, *pattern, part) || (*pattern == 'n' && rank != SIZE_MAX && value_len(t, part) != rank))
+			return false;
+		if (*pattern == 'n')
+			rank = value_len(t, part);
+	}
+	return i == n;
 }
 
-/* ---- the stack as it is before the opcode */
+/* ---- calls */
+
+struct weights_call;
+
+/* A call that torch.save writes. */
+struct weights_form {
+	const char *name, *pattern;
+	char made;   /* plain data are what the machine makes of them */
+	int element; /* the argument that says what the elements are; -1: the result has none */
+	int grad;    /* requires_grad, which is true if it is left out; -1: none */
+	bool (*check)(const struct weights_call *c); /* what else has to be; may change the result */
+};
+
+/* A call whose arguments fit the pattern of form. */
+struct weights_call {
+	struct weights *w;
+	const struct weights_form *form;
+	uint32_t args;
+	size_t n;
+};
+
+static bool
+doubtful(const struct weights_call *c, const char *what)
+{
+	return doubt(c->w, c->form->name, what);
+}
+
+static uint32_t
+arg(const struct weights_call *c, size_t i)
+{
+	return value_item(c->w->m->t, c->args, i);
+}
+
+/* The last element of a tensor (storage, offset, sizes, strides, all from argument 0 on), plus 1; 0 if there are none. */
+static bool
+extent(const struct weights_call *c, uint64_t *end)
+{
+	const struct vtree *t = c->w->m->t;
+	uint64_t n = 0, stride = 0, count = 1;
+
+	value_u64(t, arg(c, 1), end);
+	for (size_t i = 0; i < value_len(t, arg(c, 2)); i++) {
+		value_u64(t, value_item(t, arg(c, 2), i), &n);
+		value_u64(t, value_item(t, arg(c, 3), i), &stride);
+		if (!num_mul(count, n, &count) || (count > 0 && (!num_mul(n - 1, stride, &n) || !num_add(*end, n, end))))
+			return false;
+	}
+	*end = count == 0 ? 0 : *end + 1;
+	return true;
+}
+
+/* Do its elements, of size bytes, lie within the storage? */
+static bool
+inside(const struct weights_call *c, unsigned size)
+{
+	struct made s = made_of(c->w, arg(c, 0));
+	uint64_t end, bytes;
+
+	if (extent(c, &end) && num_mul(end / s.each + (end % s.each != 0), size, &bytes) && bytes <= s.numel * s.size)
+		return true;
+	return refuse(c->w, "%s: the tensor does not lie within its storage", c->form->name);
+}
+
+/* What torch.save says of conjugate and negative tensors: a dict of truth values. v3 has a dtype before it. */
+static bool
+check_tensor(const struct weights_call *c)
+{
+	const struct vtree *t = c->w->m->t;
+	bool v3 = c->form->element != 0;
+	uint32_t metadata = arg(c, v3 ? 7 : 6);
+
+	/* v3 makes an empty tensor first. One with gradients could not be given its storage. */
+	if (v3 && value_bool(t, arg(c, 4)))
+		return refuse(c->w, "%s: a leaf Variable that requires grad is being used in an in-place operation", c->form->name);
+	for (size_t i = 0; i < value_len(t, metadata); i++) {
+		struct str key = value_text(t, value_key(t, metadata, i));
+		bool conj = str_eqc(key, "conj") && c->w->result.complex, neg = str_eqc(key, "neg") && c->w->result.grad;
+
+		if (type_of(c->w, value_val(t, metadata, i)) != 'b' || (!conj && !neg))
+			return doubtful(c, "with such metadata");
+	}
+	return true;
+}
+
+static bool
+check_quantised(const struct weights_call *c)
+{
+	const struct vtree *t = c->w->m->t;
+	uint32_t how = arg(c, 4);
+	bool by_tensor = value_is_global(t, value_item(t, how, 0), "torch", "per_tensor_affine");
+
+	return (match(c->w, by_tensor ? "gfi" : "gTTu", how) && made_of(c->w, arg(c, 0)).name[0] == 'Q') ||
+	       doubtful(c, "with such a quantiser");
+}
+
+static bool
+check_sparse(const struct weights_call *c)
+{
+	const char *layout = made_of(c->w, arg(c, 0)).name;
+	bool coo = strcmp(layout, "torch.sparse_coo") == 0;
+
+	c->w->result.grad = made_of(c->w, value_item(c->w->m->t, arg(c, 1), coo ? 1 : 2)).grad;
+	return (strncmp(layout, "torch.sparse_", 13) == 0 && match(c->w, coo ? "TTz|b" : "TTTz", arg(c, 1))) ||
+	       doubtful(c, "with such parts");
+}
+
+/* func, type, args, state: func(*args) as type, with attributes from state. */
+static bool
+check_typed(const struct weights_call *c)
+{
+	struct weights *w = c->w;
+	char type[PICKLE_GLOBAL_TEXT];
+	bool good;
+
+	/* One that calls another of its kind is never written, and could go on for as long as the file is. */
+	if (w->wraps == TENSOR_WRAPS_MAX)
+		return doubtful(c, "in so many others");
+	w->wraps++;
+	good = call(w, arg(c, 0), arg(c, 2));
+	w->wraps--;
+	if (!good)
+		return false;
+	pickle_python3(value_module(w->m->t, arg(c, 1)), value_name(w->m->t, arg(c, 1)), type);
+	return (strchr("TPU", w->result.type) != NULL &&
+		       (strcmp(type, "torch.Tensor") == 0 || strcmp(type, "torch.nn.parameter.Parameter") == 0)) ||
+	       doubtful(c, "of such a type");
+}
+
+/* The text of argument 0 if the list has it; else NULL. */
+static const char *
+listed(const struct weights_call *c, const char *const *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (str_eqc(value_text(c->w->m->t, arg(c, 0)), list[i]))
+			return list[i];
+	return NULL;
+}
+
+static bool
+check_device(const struct weights_call *c)
+{
+	static const char *const types[] = { "cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve",
+		"fpga", "maia", "xla", "lazy", "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone" };
+	uint64_t index = 0;
+
+	value_u64(c->w->m->t, arg(c, 1), &index);
+	return (listed(c, types, sizeof(types) / sizeof(types[0])) != NULL && index < 128) || doubtful(c, "of such a name");
+}
+
+static bool
+check_layout(const struct weights_call *c)
+{
+	static const char *const layouts[] = { "torch.strided", "torch.sparse_coo", "torch.sparse_csr", "torch.sparse_csc",
+		"torch.sparse_bsr", "torch.sparse_bsc", "torch.jagged", "torch._mkldnn" };
+
+	c->w->result.name = listed(c, layouts, sizeof(layouts) / sizeof(layouts[0]));
+	return c->w->result.name != NULL || doubtful(c, "of such a name");
+}
+
+/* set(list) and OrderedDict(list of pairs), which Python 2 wrote with lists for pairs. */
+static bool
+check_keys(const struct weights_call *c)
+{
+	const struct vtree *t = c->w->m->t;
+	bool pairs = c->form->made == 'd';
+
+	for (size_t i = 0; i < value_len(t, arg(c, 0)); i++) {
+		uint32_t key = value_item(t, arg(c, 0), i);
+
+		if (pairs && (strchr("tl", type_of(c->w, key)) == NULL || value_len(t, key) != 2))
+			return doubtful(c, "of what are no pairs");
+		if (!is_key(c->w, pairs ? value_item(t, key, 0) : key))
+			return doubtful(c, "with such a key");
+	}
+	return true;
+}
+
+static const struct weights_form forms[] = {
+	{ "OrderedDict", "|l", 'd', -1, -1, check_keys },
+	{ "_rebuild_tensor_v2", "Sunnbh|h", 'T', 0, 4, check_tensor },
+	{ "_rebuild_tensor_v3", "SunnbhD|h", 'T', 6, 4, check_tensor },
+	{ "_rebuild_tensor", "Sunn", 'T', 0, -1, NULL },
+	{ "_rebuild_parameter", "Abh", 'P', 0, 1, NULL },
+	{ "_rebuild_parameter_with_state", "Abhx", 'P', 0, 1, NULL },
+	{ "Parameter", "A|b", 'P', 0, 1, NULL },
+	{ "_rebuild_from_type_v2", "ggtx", 'U', -1, -1, check_typed },
+	{ "_rebuild_qtensor", "Sunntbh", 'U', 0, 5, check_quantised },
+	{ "_rebuild_sparse_tensor", "Lt", 'U', -1, -1, check_sparse },
+	{ "_rebuild_meta_tensor_no_storage", "Dnnb", 'U', 0, 3, NULL },
+	{ "_rebuild_nested_tensor", "TTTT", 'U', 0, -1, NULL },
+	{ "_rebuild_device_tensor_from_cpu_tensor", "TDcb", 'U', 1, 3, NULL },
+	{ "Tensor", "", 'U', -1, -1, NULL },
+	{ "Counter", "|d", 'C', -1, -1, NULL },
+	{ "Size", "n", 'z', -1, -1, NULL },
+	{ "Size", "I", 'o', -1, -1, NULL },
+	{ "complex", "ff", 'o', -1, -1, NULL },
+	{ "device", "s|u", 'o', -1, -1, check_device },
+	{ "_get_layout", "s", 'L', -1, -1, check_layout },
+	{ "set", "|l", 'e', -1, -1, check_keys },
+	{ "encode", "ss", 'y', -1, -1, NULL },
+	{ "bytearray", "|y", 'Y', -1, -1, NULL },
+	{ "bytearray", "ss", 'Y', -1, -1, NULL },
+};
+
+/* The elements of a storage or tensor, or those that a dtype names. */
+static struct made
+elements(struct weights *w, uint32_t h)
+{
+	struct made m = made_of(w, h);
+	struct pickle_allowed a;
+
+	if (is_allowed(w, h, &a))
+		m = (struct made){ .size = a.size, .grad = a.grad, .complex = str_starts(str_c(a.name), str_c("complex")) };
+	return m;
+}
+
+/* The arguments fit the form. Sets the result. */
+static bool
+call_fitting(const struct weights_call *c)
+{
+	const struct weights_form *f = c->form;
+	struct made m = { .type = 0 };
+
+	if (f->element >= 0)
+		m = elements(c->w, arg(c, (size_t)f->element));
+	c->w->result = (struct made){ .type = f->made, .grad = m.grad, .complex = m.complex };
+	if (f->pattern[0] == 'S' && !inside(c, m.size))
+		return false;
+	if (f->grad >= 0 && !m.grad && ((size_t)f->grad >= c->n || value_bool(c->w->m->t, arg(c, (size_t)f->grad))))
+		return refuse(c->w, "%s: only Tensors of floating point dtype can require gradients", f->name);
+	return f->check == NULL || f->check(c);
+}
+
+static bool
+call_form(struct weights *w, const char *name, uint32_t args)
+{
+	struct weights_call c = { w, forms, args, value_len(w->m->t, args) };
+
+	if (w->legacy && strcmp(name, "_rebuild_nested_tensor") == 0)
+		return refuse(w, "a nested tensor, whose sizes torch wants before it has read them from a legacy file");
+	for (; c.form < forms + sizeof(forms) / sizeof(forms[0]); c.form++)
+		if (strcmp(name, c.form->name) == 0 && match(w, c.form->pattern, args))
+			return call_fitting(&c);
+	return doubt(w, name, "with such arguments");
+}
+
+/* torch.FloatTensor() and the like, of torch before 0.2, which BUILD gives a storage. */
+static bool
+call_old_class(struct weights *w, uint32_t callable, const char *name, uint32_t args)
+{
+	bool grad = strstr("FloatTensor DoubleTensor HalfTensor BFloat16Tensor", name) != NULL;
+
+	if (type_of(w, args) != 't' || value_len(w->m->t, args) != 0 || !str_eqc(value_module(w->m->t, callable), "torch") ||
+	    !str_eqc(value_name(w->m->t, callable), name))
+		return doubt(w, name, "with such arguments");
+	w->result = (struct made){ .type = 'O', .grad = grad, .name = name };
+	return true;
+}
+
+/* callable(*args); sets the result. */
+static bool
+call(struct weights *w, uint32_t callable, uint32_t args)
+{
+	struct pickle_allowed a;
+
+	if (!is_allowed(w, callable, &a))
+		return refuse(w, "Trying to call reduce for unrecognized function (a %s)", type_name(w, callable));
+	switch (a.kind) {
+	case ALLOWED_CALLABLE: return call_form(w, a.name, args);
+	case ALLOWED_TENSOR: return call_old_class(w, callable, a.name, args);
+	case ALLOWED_DEVICE:
+	case ALLOWED_UNTYPED: return doubt(w, a.name, "with such arguments");
+	default: return refuse(w, "%s cannot be called", a.name);
+	}
+}
+
+static bool
+check_newobj(struct weights *w, uint32_t callable)
+{
+	struct pickle_allowed a;
+
+	if (is_allowed(w, callable, &a))
+		return doubt(w, a.name, "made by NEWOBJ");
+	return refuse(w, "Can only create new object for nn.Parameter or classes allowlisted via `add_safe_globals` "
+			 "but got a %s", type_name(w, callable));
+}
+
+/* ---- opcodes. They see the stack as it is before them. */
 
 /* The nth value from the top, or VALUE_ABSENT when the stack has no such value above the last mark. */
 static uint32_t
@@ -260,12 +540,10 @@ below_mark(const struct weights *w)
 	return w->m->marks_n > 0 && w->m->fence > outer ? w->m->stack[w->m->fence - 1] : VALUE_ABSENT;
 }
 
-/* ---- opcodes */
-
 static bool
 check_append(struct weights *w, uint32_t target)
 {
-	if (target == VALUE_ABSENT || type_of(w, target) == PY_LIST)
+	if (target == VALUE_ABSENT || type_of(w, target) == 'l')
 		return true;
 	return refuse(w, "Can only %s lists, but got %s", w->m->in.op == OP_APPEND ? "append to" : "extend",
 		type_name(w, target));
@@ -274,99 +552,38 @@ check_append(struct weights *w, uint32_t target)
 static bool
 check_set_item(struct weights *w, uint32_t target, const uint32_t *pairs, size_t n)
 {
-	enum pytype type = type_of(w, target);
-
 	if (target == VALUE_ABSENT)
 		return true;
-	if (type != PY_DICT && type != PY_ORDERED && type != PY_COUNTER)
+	if (strchr("dC", type_of(w, target)) == NULL)
 		return refuse(w, "Can only %s for dict, collections.OrderedDict, collections.Counter, but got %s",
 			pickle_opname(w->m->in.op), type_name(w, target));
 	for (size_t i = 0; i < n; i += 2)
-		if (!is_hashable(w, pairs[i]))
+		if (strchr("ldeYC", type_of(w, pairs[i])) != NULL)
 			return refuse(w, "a %s cannot be the key of a dict", type_name(w, pairs[i]));
+		else if (!is_key(w, pairs[i]))
+			return doubt(w, "a dict", "with such a key");
 	return true;
 }
 
-/* False to Python, among what can be told. */
 static bool
-is_empty(const struct weights *w, uint32_t h)
+check_build(struct weights *w, uint32_t target, uint32_t state)
 {
-	enum pytype type = type_of(w, h);
+	static const struct weights_form set = { .name = "Tensor.set_" };
+	struct weights_call c = { w, &set, state, value_len(w->m->t, state) };
+	struct made old = made_of(w, target), s = made_of(w, arg(&c, 0));
+	size_t n = old.type == 'O' ? strlen(old.name) - strlen("Tensor") : 0;
 
-	switch (type) {
-	case PY_NONE: return true;
-	case PY_BOOL: return !value_bool(w->m->t, h);
-	case PY_INT: return value_kind(w->m->t, h) == VALUE_INT && value_int(w->m->t, h) == 0;
-	case PY_FLOAT: return value_float(w->m->t, h) == 0;
-	case PY_STR:
-	case PY_BYTES: return value_text(w->m->t, h).len == 0;
-	default: return type >= PY_TUPLE && type <= PY_FROZENSET && value_len(w->m->t, h) == 0;
-	}
-}
-
-static bool
-is_mapping(const struct weights *w, uint32_t h)
-{
-	enum pytype type = type_of(w, h);
-
-	return type == PY_DICT || type == PY_ORDERED || type == PY_COUNTER;
-}
-
-/* set_(*state), which takes no arguments as well; __setstate__(state) of a Parameter does not. */
-static bool
-check_build_tensor(struct weights *w, uint32_t target, uint32_t state)
-{
-	enum pytype is = type_of(w, state);
-
-	if (type_of(w, target) == PY_TENSOR && is >= PY_STR && is_empty(w, state))
+	if (target == VALUE_ABSENT || (value_ordered(w->m->t, target) && type_of(w, state) == 'd'))
 		return true;
-	if (is != PY_TUPLE || value_len(w->m->t, state) != 4)
-		return refuse(w, "the state of a tensor is not (storage, offset, size, stride)");
-	return set_storage(w, state);
-}
-
-static bool
-check_build(struct weights *w)
-{
-	uint32_t state = top(w, 0), target = top(w, 1);
-	enum pytype is = type_of(w, state);
-
-	if (target == VALUE_ABSENT)
-		return true;
-	switch (type_of(w, target)) {
-	case PY_ORDERED:
-		if (is_mapping(w, state) || ((is == PY_TUPLE || is == PY_LIST) && value_len(w->m->t, state) == 0))
-			return true;
-		return refuse(w, "the state of an OrderedDict is a %s", type_name(w, state));
-	case PY_TENSOR:
-	case PY_PARAMETER: return check_build_tensor(w, target, state);
-	case PY_COUNTER:
-		if (is_mapping(w, state) || is_empty(w, state))
-			return true;
-		return refuse(w, "the state of a Counter is a %s", type_name(w, state));
-	case PY_SET:
-	case PY_BYTEARRAY:
-	case PY_COMPLEX:
-	case PY_SIZE:
-	case PY_DEVICE:
-		if (is_empty(w, state))
-			return true;
-		return refuse(w, "a %s can have no state", type_name(w, target));
-	default:
+	if (strchr("NbifsytldgU", type_of(w, target)) != NULL && !value_ordered(w->m->t, target))
 		return refuse(w, "Can only build Tensor, Parameter, OrderedDict or types allowlisted via "
-				     "`add_safe_globals`, but got %s", type_name(w, target));
-	}
+				 "`add_safe_globals`, but got %s", type_name(w, target));
+	if (n == 0 || !match(w, "Sunn", state) || strncmp(s.name, old.name, n) != 0 || strcmp(s.name + n, "Storage") != 0)
+		return doubt(w, "a state", "for such an object");
+	return inside(&c, s.size);
 }
 
-static bool
-is_storage_word(const struct weights *w, uint32_t h)
-{
-	enum pytype type = type_of(w, h);
-
-	return (type == PY_STR || type == PY_BYTES) && str_eqc(value_text(w->m->t, h), "storage");
-}
-
-/* The class and the count of a persistent id, into asked. */
+/* The class and the count of a persistent id, into the result. */
 static bool
 check_storage(struct weights *w, uint32_t class, uint32_t numel)
 {
@@ -376,47 +593,43 @@ check_storage(struct weights *w, uint32_t class, uint32_t numel)
 	is_allowed(w, class, &a);
 	if (a.kind == ALLOWED_UNTYPED && w->legacy)
 		return refuse(w, "a storage without element type, which torch does not read from legacy files");
-	if (a.kind == ALLOWED_UNTYPED)
-		w->asked = (struct weights_storage){ .size = 1, .each = 1 };
-	else if (a.kind == ALLOWED_STORAGE)
-		w->asked = (struct weights_storage){ .size = a.size, .grad = a.grad,
-			.complex = str_starts(str_c(a.name), str_c("Complex")),
-			.each = strcmp(a.name, "QUInt4x2Storage") == 0 ? 2 : strcmp(a.name, "QUInt2x4Storage") == 0 ? 4 : 1 };
-	else
+	if (a.kind != ALLOWED_UNTYPED && a.kind != ALLOWED_STORAGE)
 		return refuse(w, "a persistent id whose second part is no class of storages");
 	if (!value_u64(w->m->t, numel, &n) || n > INT64_MAX / 16)
 		return refuse(w, "a persistent id whose number of elements is no such number");
-	w->asked.numel = n;
+	w->result = (struct made){ .type = 'S', .name = a.name, .numel = n, .grad = a.grad, .size = a.size, .each = 1,
+		.complex = str_starts(str_c(a.name), str_c("Complex")) };
+	if (a.kind == ALLOWED_UNTYPED)
+		w->result.size = 1;
+	else if (str_starts(str_c(a.name), str_c("QUInt4x2")) || str_starts(str_c(a.name), str_c("QUInt2x4")))
+		w->result.each = a.name[5] == '4' ? 2 : 4;
 	return true;
 }
 
 static bool
-check_persid(struct weights *w)
+check_persid(struct weights *w, uint32_t id)
 {
 	const struct vtree *t = w->m->t;
-	uint32_t id = top(w, 0);
-	size_t n = value_len(t, id), want = w->legacy ? 6 : 5;
-	enum pytype type = type_of(w, id);
+	size_t n = value_len(t, id), parts = w->legacy ? 6 : 5;
+	char type = type_of(w, id);
 
 	if (id == VALUE_ABSENT)
 		return true;
-	if (type != PY_TUPLE && type != PY_INT)
-		return refuse(w, "persistent_load id must be tuple or int, but got %s", type_name(w, id));
-	if (type == PY_INT)
+	if (type == 'i')
 		return refuse(w, "a persistent id that is a number: only files in tar format have those");
-	if (n == 0 || !is_storage_word(w, value_item(t, id, 0)))
+	if (type != 't')
+		return refuse(w, "persistent_load id must be tuple or int, but got %s", type_name(w, id));
+	if (n == 0 || type_of(w, value_item(t, id, 0)) != 's' || !str_eqc(value_text(t, value_item(t, id, 0)), "storage"))
 		return refuse(w, "Only persistent_load of storage is allowed");
-	if (n != want)
-		return refuse(w, "a persistent id of %zu parts instead of %zu", n, want);
-	if (!is_hashable(w, value_item(t, id, 2)))
-		return refuse(w, "a persistent id whose key is a %s", type_name(w, value_item(t, id, 2)));
-	if (w->legacy && type_of(w, value_item(t, id, 5)) != PY_NONE &&
-	    (type_of(w, value_item(t, id, 5)) != PY_TUPLE || value_len(t, value_item(t, id, 5)) != 3))
+	if (n != parts)
+		return refuse(w, "a persistent id of %zu parts instead of %zu", n, parts);
+	if (strchr("si", type_of(w, value_item(t, id, 2))) == NULL || type_of(w, value_item(t, id, 3)) != 's')
+		return doubt(w, "a persistent id", "with such a key or place");
+	if (w->legacy && strchr("Nt", type_of(w, value_item(t, id, 5))) == NULL)
 		return refuse(w, "a persistent id whose view is a %s", type_name(w, value_item(t, id, 5)));
-	if (!check_storage(w, value_item(t, id, 1), value_item(t, id, 4)))
-		return false;
-	w->made = PY_STORAGE;
-	return true;
+	if (w->legacy && type_of(w, value_item(t, id, 5)) == 't' && !match(w, "suu", value_item(t, id, 5)))
+		return doubt(w, "a persistent id", "with such a view");
+	return check_storage(w, value_item(t, id, 1), value_item(t, id, 4));
 }
 
 /* What the unpickler has no branch for. */
@@ -441,8 +654,9 @@ check_before(struct weights *w, struct pickle_machine *m)
 	uint32_t pair[2];
 
 	w->m = m;
-	w->made = PY_OTHER;
-	w->made_grad = false;
+	w->result = (struct made){ .type = 0 };
+	if (w->unknown)
+		return check_opcode(w);
 	pair[0] = top(w, 1);
 	pair[1] = top(w, 0);
 	switch (w->m->in.op) {
@@ -450,10 +664,10 @@ check_before(struct weights *w, struct pickle_machine *m)
 	case OP_APPENDS: return check_append(w, below_mark(w));
 	case OP_SETITEM: return check_set_item(w, top(w, 2), pair, 2);
 	case OP_SETITEMS: return check_set_item(w, below_mark(w), w->m->stack + w->m->fence, w->m->depth - w->m->fence);
-	case OP_BUILD: return check_build(w);
+	case OP_BUILD: return check_build(w, pair[0], pair[1]);
 	case OP_REDUCE: return pair[0] == VALUE_ABSENT || call(w, pair[0], pair[1]);
-	case OP_NEWOBJ: return pair[0] == VALUE_ABSENT || new_object(w, pair[0], pair[1]);
-	case OP_BINPERSID: return check_persid(w);
+	case OP_NEWOBJ: return pair[0] == VALUE_ABSENT || check_newobj(w, pair[0]);
+	case OP_BINPERSID: return check_persid(w, pair[1]);
 	default: return check_opcode(w);
 	}
 }
@@ -464,11 +678,11 @@ static bool
 check_global(struct weights *w, uint32_t h)
 {
 	struct pickle_allowed a;
-	const char *path;
+	char path[PICKLE_GLOBAL_TEXT];
 
 	if (is_allowed(w, h, &a))
 		return true;
-	path = global_name(w, h);
+	pickle_python3(value_module(w->m->t, h), value_name(w->m->t, h), path);
 	if (a.blocked)
 		return refuse(w, "GLOBAL %s, whose module is blocked", path);
 	if (a.import != NULL)
@@ -476,660 +690,37 @@ check_global(struct weights *w, uint32_t h)
 	return refuse(w, "GLOBAL %s was not an allowed global by default", path);
 }
 
+/* The index of a leaf for the result. What many leaves stand for is stored once every few storages. */
 static uint32_t
-made_leaf(struct weights *w)
+made_index(struct weights *w)
 {
-	if (w->made == PY_SIZE && w->made_size != VALUE_ABSENT && w->sizes_n < LEAF_SIZES_MAX) {
-		w->sizes = xgrow(w->sizes, w->sizes_n, &w->sizes_cap, sizeof(*w->sizes));
-		w->sizes[w->sizes_n++] = w->made_size;
-		return value_new_leaf(w->m->t, LEAF_TENSOR, PY_SIZE | (uint32_t)w->sizes_n << LEAF_SIZE);
-	}
-	if (w->made != PY_STORAGE)
-		return value_new_leaf(w->m->t, LEAF_TENSOR, (uint32_t)w->made | (w->made_grad ? LEAF_GRAD : 0));
-	w->storages = xgrow(w->storages, w->storages_n, &w->storages_cap, sizeof(*w->storages));
-	w->storages[w->storages_n] = w->asked;
-	return value_new_leaf(w->m->t, LEAF_STORAGE, (uint32_t)w->storages_n++);
+	size_t i = w->made_n > 8 ? w->made_n - 8 : 0;
+
+	for (; i < w->made_n && w->result.type != 'S'; i++)
+		if (w->made[i].type == w->result.type && w->made[i].grad == w->result.grad && w->made[i].name == w->result.name)
+			return (uint32_t)i;
+	w->made = xgrow(w->made, w->made_n, &w->made_cap, sizeof(*w->made));
+	w->made[w->made_n] = w->result;
+	return (uint32_t)w->made_n++;
 }
 
 static bool
 check_after(struct weights *w, struct pickle_machine *m)
 {
 	uint32_t *last = m->depth > m->fence ? &m->stack[m->depth - 1] : NULL;
-	enum value_kind kind;
 
 	if (last == NULL)
 		return true;
 	w->m = m;
-	kind = value_kind(m->t, *last);
-	/* What the machine makes plain data of, better stays that. */
-	if (w->made != PY_OTHER && (kind == VALUE_OBJECT || kind == VALUE_PERSID))
-		*last = made_leaf(w);
+	if (w->result.type != 0 && strchr("deyY", w->result.type) == NULL)
+		*last = value_new_leaf(m->t, LEAF_TENSOR, made_index(w));
+	else if (w->result.type != 0 && type_of(w, *last) != w->result.type)
+		return doubt(w, "a text", "in such an encoding");
 	if (m->in.op == OP_GLOBAL)
 		return check_global(w, *last);
 	if (m->in.op == OP_SHORT_BINSTRING && !utf8_valid(value_text(m->t, *last)))
 		return refuse(w, "a string that is not UTF-8");
 	return true;
-}
-
-static uint32_t
-arg(const struct weights_call *c, size_t i)
-{
-	return value_item(c->w->m->t, c->args, i);
-}
-
-static enum pytype
-type_at(const struct weights_call *c, size_t i)
-{
-	return i < c->n ? type_of(c->w, arg(c, i)) : PY_OTHER;
-}
-
-static bool
-sequence(enum pytype type)
-{
-	return type == PY_TUPLE || type == PY_LIST;
-}
-
-/* A call of a kind that torch.save never writes: it fails, or nobody can tell. */
-static bool
-bad_arguments(const struct weights_call *c, const char *name)
-{
-	return refuse(c->w, "%s with arguments that it does not take", name);
-}
-
-static bool
-gives(const struct weights_call *c, enum pytype type, bool grad)
-{
-	c->w->made = type;
-	c->w->made_grad = grad;
-	return true;
-}
-
-/* ---- sizes */
-
-/* A list or tuple of integers, not negative, or a torch.Size of such. */
-static bool
-sizes(const struct weights_call *c, size_t i)
-{
-	const struct vtree *t = c->w->m->t;
-	uint32_t h = parts_of(c->w, arg(c, i));
-	uint64_t v;
-
-	if (type_at(c, i) == PY_SIZE && h == VALUE_ABSENT)
-		return true;
-	if (type_at(c, i) != PY_SIZE && !sequence(type_at(c, i)))
-		return false;
-	for (size_t j = 0; j < value_len(t, h); j++)
-		if (!value_u64(t, value_item(t, h, j), &v) || v > INT64_MAX)
-			return false;
-	return true;
-}
-
-/* What torch.Size made of a sequence: a list is copied, for it may grow; VALUE_ABSENT is one that is longer than any shape. */
-static uint32_t
-frozen(const struct weights_call *c, uint32_t h)
-{
-	struct vtree *t = c->w->m->t;
-	uint32_t items[TENSOR_NDIM_MAX];
-	size_t n = h == VALUE_ABSENT ? 0 : value_len(t, h);
-
-	if (h == VALUE_ABSENT || value_kind(t, h) != VALUE_LIST)
-		return h;
-	if (n > TENSOR_NDIM_MAX)
-		return VALUE_ABSENT;
-	for (size_t i = 0; i < n; i++)
-		items[i] = value_item(t, h, i);
-	return value_new_tuple(t, items, n);
-}
-
-static bool
-call_size(struct weights_call *c)
-{
-	struct vtree *t = c->w->m->t;
-	bool good = c->n == 0 || (c->n == 1 && (type_at(c, 0) == PY_SIZE || sequence(type_at(c, 0))));
-	uint32_t h = c->n == 0 ? value_new_tuple(t, NULL, 0) : parts_of(c->w, arg(c, 0));
-	enum pytype part;
-
-	for (size_t i = 0; good && h != VALUE_ABSENT && i < value_len(t, h); i++) {
-		part = type_of(c->w, value_item(t, h, i));
-		good = part == PY_INT || part == PY_BOOL;
-	}
-	c->w->made_size = good ? frozen(c, h) : VALUE_ABSENT;
-	return good ? gives(c, PY_SIZE, false) : bad_arguments(c, "torch.Size");
-}
-
-/* ---- tensors */
-
-static bool
-is_tensor(enum pytype type)
-{
-	return type == PY_TENSOR || type == PY_PARAMETER;
-}
-
-static bool
-dtype_of(const struct weights_call *c, size_t i, struct pickle_allowed *a)
-{
-	return is_allowed(c->w, arg(c, i), a) && a->kind == ALLOWED_DTYPE;
-}
-
-/* Do the elements of a tensor (storage, offset, size, stride, all from argument 0 on) lie within its storage? */
-static bool
-inside(const struct weights_call *c, const struct weights_storage *s, unsigned size)
-{
-	const struct vtree *t = c->w->m->t;
-	uint64_t last, n, stride, bytes, row = 1;
-	uint32_t shape = parts_of(c->w, arg(c, 2)), steps = parts_of(c->w, arg(c, 3));
-	size_t dims, strides;
-
-	if (shape == VALUE_ABSENT || steps == VALUE_ABSENT)
-		return true;
-	dims = value_len(t, shape);
-	strides = value_len(t, steps);
-	/* Without strides the elements lie one behind the other. */
-	if ((dims != strides && strides != 0) || !value_u64(t, arg(c, 1), &last))
-		return false;
-	for (size_t i = 0; i < dims; i++)
-		if (value_u64(t, value_item(t, shape, i), &n) && n == 0)
-			return true;
-	for (size_t i = dims; i-- > 0;) {
-		if (!value_u64(t, value_item(t, shape, i), &n))
-			return false;
-		if (strides == 0)
-			stride = row;
-		else if (!value_u64(t, value_item(t, steps, i), &stride))
-			return false;
-		if (!num_mul(row, n, &row) || !num_mul(n - 1, stride, &n) || !num_add(last, n, &last))
-			return false;
-	}
-	return num_add(last, 1, &n) && num_mul(n / s->each + (n % s->each != 0), size, &bytes) && bytes <= s->numel * s->size;
-}
-
-/* requires_grad at argument i, for elements that can or cannot have gradients. */
-static bool
-gradient(const struct weights_call *c, size_t i, bool grad)
-{
-	if (type_at(c, i) != PY_BOOL)
-		return refuse(c->w, "requires_grad is a %s", type_name(c->w, arg(c, i)));
-	if (value_bool(c->w->m->t, arg(c, i)) && !grad)
-		return refuse(c->w, "only Tensors of floating point dtype can require gradients");
-	return true;
-}
-
-/* Nothing, or what is known: {'conj': True}, of complex elements only, {'neg': True}. */
-static bool
-metadata(const struct weights_call *c, size_t i, bool complex)
-{
-	const struct vtree *t = c->w->m->t;
-	bool good = true;
-
-	if (i >= c->n || is_empty(c->w, arg(c, i)))
-		return true;
-	if (type_at(c, i) != PY_DICT && type_at(c, i) != PY_ORDERED)
-		return false;
-	for (size_t j = 0; good && j < value_len(t, arg(c, i)); j++) {
-		uint32_t key = value_key(t, arg(c, i), j), value = value_val(t, arg(c, i), j);
-
-		good = type_of(c->w, key) == PY_STR && value_kind(t, value) == VALUE_BOOL &&
-		       (complex || !value_bool(t, value) || !str_eqc(value_text(t, key), "conj"));
-	}
-	return good;
-}
-
-/* _rebuild_tensor and its kin; dtype is the index of that argument, 0 if the storage says it. */
-static bool
-rebuild(struct weights_call *c, const char *name, size_t least, size_t most, size_t dtype)
-{
-	struct pickle_allowed a = { .kind = ALLOWED_NOT };
-	const struct weights_storage *s;
-	uint32_t index = 0;
-	bool complex;
-
-	if (c->n < least || c->n > most || type_at(c, 0) != PY_STORAGE || type_at(c, 1) != PY_INT || !sizes(c, 2) || !sizes(c, 3))
-		return bad_arguments(c, name);
-	if (dtype != 0 && !dtype_of(c, dtype, &a))
-		return bad_arguments(c, name);
-	value_leaf(c->w->m->t, arg(c, 0), &index);
-	s = &c->w->storages[index];
-	if (dtype == 0) {
-		a.size = s->size;
-		a.grad = s->grad;
-	}
-	if (!inside(c, s, a.size))
-		return refuse(c->w, "%s: the tensor does not lie within its storage", name);
-	if (least > 4 && !gradient(c, 4, a.grad))
-		return false;
-	/* It makes an empty tensor with gradients, which then may not be given its storage. */
-	if (dtype != 0 && value_bool(c->w->m->t, arg(c, 4)))
-		return refuse(c->w, "%s: a leaf Variable that requires grad is being used in an in-place operation", name);
-	complex = dtype == 0 ? s->complex : str_starts(str_c(a.name), str_c("complex"));
-	if (most > 6 && !metadata(c, most - 1, complex))
-		return bad_arguments(c, name);
-	return gives(c, PY_TENSOR, a.grad);
-}
-
-/* tensor.set_(*state) with storage, offset, size and stride; makes nothing. */
-static bool
-set_storage(struct weights *w, uint32_t state)
-{
-	struct weights_call c = { w, state, value_len(w->m->t, state) };
-	bool good = rebuild(&c, "Tensor.set_", 4, 4, 0);
-
-	w->made = PY_OTHER;
-	return good;
-}
-
-/* Parameter(data, requires_grad), whose requires_grad is true unless said otherwise. */
-static bool
-parameter(struct weights_call *c, const char *name, size_t least, size_t most)
-{
-	bool grad = has_grad(c->w, arg(c, 0)) || type_at(c, 0) == PY_NONE;
-
-	if (c->n < least || c->n > most || (c->n > 0 && !is_tensor(type_at(c, 0)) && type_at(c, 0) != PY_NONE))
-		return bad_arguments(c, name);
-	if (c->n > 0 && c->n < 2 && !grad)
-		return refuse(c->w, "only Tensors of floating point dtype can require gradients");
-	if (c->n > 1 && !gradient(c, 1, grad))
-		return false;
-	return gives(c, PY_PARAMETER, grad || c->n == 0);
-}
-
-static bool
-state_of(const struct weights_call *c, size_t i)
-{
-	const struct vtree *t = c->w->m->t;
-	enum pytype type = type_at(c, i);
-
-	if (type == PY_TUPLE && value_len(t, arg(c, i)) == 2)
-		return true;
-	return type == PY_NONE || type == PY_DICT || type == PY_ORDERED;
-}
-
-static bool
-rebuild_sparse(struct weights_call *c)
-{
-	const struct vtree *t = c->w->m->t;
-	uint32_t data = arg(c, 1);
-	size_t n = value_len(t, data);
-	bool grad = has_grad(c->w, value_item(t, data, n > 3 ? 2 : 1));
-
-	if (c->n != 2 || type_at(c, 0) != PY_LAYOUT || !sequence(type_at(c, 1)) || (n != 3 && n != 4) ||
-	    !is_tensor(type_of(c->w, value_item(t, data, 0))) || !is_tensor(type_of(c->w, value_item(t, data, 1))))
-		return bad_arguments(c, "torch._utils._rebuild_sparse_tensor");
-	return gives(c, PY_TENSOR, grad || has_grad(c->w, value_item(t, data, 1)));
-}
-
-static bool
-rebuild_quantised(struct weights_call *c)
-{
-	const struct vtree *t = c->w->m->t;
-	uint32_t how = arg(c, 4), index = 0;
-	size_t n = value_len(t, how);
-	bool by_tensor = value_is_global(t, value_item(t, how, 0), "torch", "per_tensor_affine");
-
-	if (c->n != 7 || type_at(c, 0) != PY_STORAGE || !sizes(c, 2) || !sizes(c, 3) || type_at(c, 4) != PY_TUPLE ||
-	    n != (by_tensor ? 3 : 4) || value_kind(t, value_item(t, how, 0)) != VALUE_GLOBAL)
-		return bad_arguments(c, "torch._utils._rebuild_qtensor");
-	value_leaf(t, arg(c, 0), &index);
-	if (!inside(c, &c->w->storages[index], c->w->storages[index].size))
-		return refuse(c->w, "_rebuild_qtensor: the tensor does not lie within its storage");
-	return gradient(c, 5, false) && gives(c, PY_TENSOR, false);
-}
-
-static bool
-rebuild_meta(struct weights_call *c)
-{
-	struct pickle_allowed a;
-	uint32_t shape = parts_of(c->w, arg(c, 1)), strides = parts_of(c->w, arg(c, 2));
-
-	if (c->n != 4 || !dtype_of(c, 0, &a) || !sizes(c, 1) || !sizes(c, 2) ||
-	    (shape != VALUE_ABSENT && strides != VALUE_ABSENT && value_len(c->w->m->t, shape) != value_len(c->w->m->t, strides)))
-		return bad_arguments(c, "torch._utils._rebuild_meta_tensor_no_storage");
-	return gradient(c, 3, a.grad) && gives(c, PY_TENSOR, a.grad);
-}
-
-static bool
-rebuild_nested(struct weights_call *c)
-{
-	if (c->w->legacy)
-		return refuse(c->w, "a nested tensor, whose sizes torch wants before it has read them from a legacy file");
-	for (size_t i = 0; i < 4; i++)
-		if (c->n != 4 || !is_tensor(type_at(c, i)))
-			return bad_arguments(c, "torch._utils._rebuild_nested_tensor");
-	return gives(c, PY_TENSOR, has_grad(c->w, arg(c, 0)));
-}
-
-static bool
-rebuild_on_device(struct weights_call *c)
-{
-	struct pickle_allowed a;
-
-	if (c->n != 4 || !is_tensor(type_at(c, 0)) || !dtype_of(c, 1, &a) || type_at(c, 2) != PY_STR)
-		return bad_arguments(c, "torch._utils._rebuild_device_tensor_from_cpu_tensor");
-	return gradient(c, 3, a.grad) && gives(c, PY_TENSOR, a.grad);
-}
-
-/* func, type, args, state: func(*args) as type, with attributes from state. */
-static bool
-rebuild_typed(struct weights_call *c)
-{
-	uint32_t type = arg(c, 1);
-	bool good;
-
-	if (c->n != 4 || type_at(c, 0) != PY_GLOBAL || type_at(c, 1) != PY_GLOBAL || type_at(c, 2) != PY_TUPLE || !state_of(c, 3))
-		return bad_arguments(c, "torch._tensor._rebuild_from_type_v2");
-	/* One that calls another of its kind is never written, and could go on for as long as the file is. */
-	if (c->w->wraps == TENSOR_WRAPS_MAX)
-		return refuse(c->w, "a tensor in more than %d calls of _rebuild_from_type_v2", TENSOR_WRAPS_MAX);
-	c->w->wraps++;
-	good = call(c->w, arg(c, 0), arg(c, 2));
-	c->w->wraps--;
-	if (!good)
-		return false;
-	if (!is_tensor(c->w->made) || (strcmp(global_name(c->w, type), "torch.Tensor") != 0 &&
-					      strcmp(global_name(c->w, type), "torch.nn.parameter.Parameter") != 0))
-		return bad_arguments(c, "torch._tensor._rebuild_from_type_v2");
-	if (strcmp(global_name(c->w, type), "torch.nn.parameter.Parameter") == 0)
-		c->w->made = PY_PARAMETER;
-	return true;
-}
-
-static bool
-call_tensor_class(struct weights_call *c, const struct pickle_allowed *a)
-{
-	if (a->kind == ALLOWED_DEVICE)
-		return refuse(c->w, "%s needs the device that it is for", a->name);
-	if (c->n != 0)
-		return bad_arguments(c, a->name);
-	return gives(c, PY_TENSOR, str_starts(str_c(a->name), str_c("Float")) || str_eqc(str_c(a->name), "Tensor") ||
-		str_starts(str_c(a->name), str_c("Double")) || str_starts(str_c(a->name), str_c("Half")) ||
-		str_starts(str_c(a->name), str_c("BFloat16")));
-}
-
-static bool
-call_rebuild(struct weights_call *c, const struct pickle_allowed *a)
-{
-	struct str name = str_c(a->name);
-
-	if (str_eqc(name, "_rebuild_tensor"))
-		return rebuild(c, a->name, 4, 4, 0);
-	if (str_eqc(name, "_rebuild_tensor_v2"))
-		return rebuild(c, a->name, 6, 7, 0);
-	if (str_eqc(name, "_rebuild_tensor_v3"))
-		return rebuild(c, a->name, 7, 8, 6);
-	if (str_eqc(name, "Parameter"))
-		return parameter(c, a->name, 0, 2);
-	if (str_eqc(name, "_rebuild_parameter"))
-		return parameter(c, a->name, 3, 3);
-	if (str_eqc(name, "_rebuild_parameter_with_state"))
-		return state_of(c, 3) ? parameter(c, a->name, 4, 4) : bad_arguments(c, a->name);
-	if (str_eqc(name, "Tensor"))
-		return call_tensor_class(c, a);
-	return bad_arguments(c, a->name);
-}
-
-/* ---- plain things */
-
-static bool
-all_hashable(const struct weights_call *c, uint32_t list)
-{
-	for (size_t i = 0; i < value_len(c->w->m->t, list); i++)
-		if (!is_hashable(c->w, value_item(c->w->m->t, list, i)))
-			return false;
-	return true;
-}
-
-/* OrderedDict(), OrderedDict(pairs), OrderedDict(dict). */
-static bool
-call_ordered(struct weights_call *c)
-{
-	const struct vtree *t = c->w->m->t;
-	uint32_t pair;
-
-	if (c->n == 1 && (type_at(c, 0) == PY_DICT || type_at(c, 0) == PY_ORDERED || type_at(c, 0) == PY_COUNTER))
-		return gives(c, PY_ORDERED, false);
-	if (c->n > 1 || (c->n == 1 && !sequence(type_at(c, 0))))
-		return bad_arguments(c, "OrderedDict");
-	for (size_t i = 0; c->n == 1 && i < value_len(t, arg(c, 0)); i++) {
-		pair = value_item(t, arg(c, 0), i);
-		if (!sequence(type_of(c->w, pair)) || value_len(t, pair) != 2 ||
-		    !is_hashable(c->w, value_item(t, pair, 0)))
-			return bad_arguments(c, "OrderedDict");
-	}
-	return gives(c, PY_ORDERED, false);
-}
-
-static bool
-call_counter(struct weights_call *c)
-{
-	enum pytype type = type_at(c, 0);
-
-	if (c->n == 0 || (c->n == 1 && (type == PY_DICT || type == PY_ORDERED || type == PY_COUNTER ||
-					       type == PY_STR || type == PY_BYTES || type == PY_NONE)))
-		return gives(c, PY_COUNTER, false);
-	if (c->n == 1 && (sequence(type) || type == PY_SET) && all_hashable(c, arg(c, 0)))
-		return gives(c, PY_COUNTER, false);
-	return bad_arguments(c, "Counter");
-}
-
-static bool
-call_set(struct weights_call *c)
-{
-	enum pytype type = type_at(c, 0);
-
-	if (c->n == 0)
-		return gives(c, PY_SET, false);
-	if (c->n == 1 && sequence(type) && all_hashable(c, arg(c, 0)))
-		return gives(c, PY_SET, false);
-	if (c->n == 1 && (type == PY_SET || type == PY_DICT || type == PY_ORDERED || type == PY_STR ||
-				 type == PY_BYTES || type == PY_COUNTER))
-		return gives(c, PY_SET, false);
-	return bad_arguments(c, "set");
-}
-
-static bool
-is_text_of(const struct weights_call *c, size_t i, const char *const *list, size_t n)
-{
-	struct str s = value_text(c->w->m->t, arg(c, i));
-
-	for (size_t j = 0; type_at(c, i) == PY_STR && j < n; j++)
-		if (str_eqc_nocase(s, list[j]))
-			return true;
-	return false;
-}
-
-/* Can the text be encoded so? Only the few encodings that are written are known here. */
-static bool
-encodable(const struct weights_call *c, size_t text, size_t encoding)
-{
-	static const char *const utf8[] = { "utf-8", "utf8" };
-	static const char *const latin[] = { "latin1", "latin-1", "iso-8859-1", "iso8859-1" };
-	static const char *const ascii[] = { "ascii", "us-ascii" };
-	struct str s = value_text(c->w->m->t, arg(c, text));
-	bool is_utf8 = encoding >= c->n || is_text_of(c, encoding, utf8, 2), is_latin = is_text_of(c, encoding, latin, 4);
-
-	if (type_at(c, text) != PY_STR || (!is_utf8 && !is_latin && !is_text_of(c, encoding, ascii, 2)))
-		return false;
-	for (size_t i = 0; i < s.len; i++) {
-		uint8_t b = (uint8_t)s.p[i];
-
-		if (is_utf8 ? b == 0xed && i + 1 < s.len && (uint8_t)s.p[i + 1] >= 0xa0 : b >= (is_latin ? 0xc4 : 0x80))
-			return false;
-	}
-	return true;
-}
-
-static bool
-call_encode(struct weights_call *c)
-{
-	if (c->n >= 1 && (c->n <= 2 || (c->n == 3 && type_at(c, 2) == PY_STR)) && encodable(c, 0, 1))
-		return gives(c, PY_BYTES, false);
-	return bad_arguments(c, "_codecs.encode");
-}
-
-static bool
-is_byte(const struct weights_call *c, uint32_t h)
-{
-	uint64_t v;
-
-	return value_kind(c->w->m->t, h) == VALUE_BOOL || (value_u64(c->w->m->t, h, &v) && v < 256);
-}
-
-static bool
-call_bytearray(struct weights_call *c)
-{
-	uint64_t v;
-	bool good = c->n == 0 || (c->n == 1 && (type_at(c, 0) == PY_BYTES || type_at(c, 0) == PY_BYTEARRAY)) ||
-		    ((c->n == 2 || (c->n == 3 && type_at(c, 2) == PY_STR)) && encodable(c, 0, 1));
-
-	if (c->n == 1 && type_at(c, 0) == PY_INT)
-		good = value_u64(c->w->m->t, arg(c, 0), &v) && v < 1 << 30;
-	if (c->n == 1 && sequence(type_at(c, 0))) {
-		good = true;
-		for (size_t i = 0; good && i < value_len(c->w->m->t, arg(c, 0)); i++)
-			good = is_byte(c, value_item(c->w->m->t, arg(c, 0), i));
-	}
-	return good ? gives(c, PY_BYTEARRAY, false) : bad_arguments(c, "bytearray");
-}
-
-static bool
-is_number(enum pytype type)
-{
-	return type == PY_INT || type == PY_FLOAT || type == PY_BOOL || type == PY_COMPLEX;
-}
-
-static bool
-call_complex(struct weights_call *c)
-{
-	if (c->n > 2 || (c->n > 0 && !is_number(type_at(c, 0))) || (c->n > 1 && !is_number(type_at(c, 1))))
-		return bad_arguments(c, "complex");
-	return gives(c, PY_COMPLEX, false);
-}
-
-/* ---- torch's small things */
-
-static bool
-call_device(struct weights_call *c)
-{
-	static const char *const types[] = { "cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve",
-		"fpga", "maia", "xla", "lazy", "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone" };
-	struct str type = value_text(c->w->m->t, arg(c, 0)), index;
-	uint64_t v;
-	bool good = type_at(c, 0) == PY_STR && c->n <= 2, indexed = false, known = false;
-
-	if (good && str_split(&type, ':', &index)) {
-		struct str rest = type;
-
-		type = index;
-		indexed = rest.p != NULL;
-		good = !indexed || (num_u64(rest, &v) && v < 128 && (rest.len == 1 || rest.p[0] != '0'));
-	}
-	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
-		known = known || str_eqc(type, types[i]);
-	if (c->n == 2)
-		good = good && !indexed && value_u64(c->w->m->t, arg(c, 1), &v) && v < 128;
-	return good && known ? gives(c, PY_DEVICE, false) : bad_arguments(c, "torch.device");
-}
-
-static bool
-call_layout(struct weights_call *c)
-{
-	static const char *const layouts[] = { "torch.strided", "torch.sparse_coo", "torch.sparse_csr", "torch.sparse_csc",
-		"torch.sparse_bsr", "torch.sparse_bsc", "torch.jagged", "torch._mkldnn" };
-	struct str s = value_text(c->w->m->t, arg(c, 0));
-
-	for (size_t i = 0; c->n == 1 && type_at(c, 0) == PY_STR && i < sizeof(layouts) / sizeof(layouts[0]); i++)
-		if (str_eqc(s, layouts[i]))
-			return gives(c, PY_LAYOUT, false);
-	return bad_arguments(c, "torch.serialization._get_layout");
-}
-
-/* ---- by name */
-
-static const struct {
-	const char *name;
-	bool (*call)(struct weights_call *c);
-} calls[] = {
-	{ "OrderedDict", call_ordered },
-	{ "Counter", call_counter },
-	{ "set", call_set },
-	{ "encode", call_encode },
-	{ "bytearray", call_bytearray },
-	{ "complex", call_complex },
-	{ "device", call_device },
-	{ "_get_layout", call_layout },
-	{ "Size", call_size },
-	{ "_rebuild_sparse_tensor", rebuild_sparse },
-	{ "_rebuild_qtensor", rebuild_quantised },
-	{ "_rebuild_meta_tensor_no_storage", rebuild_meta },
-	{ "_rebuild_nested_tensor", rebuild_nested },
-	{ "_rebuild_device_tensor_from_cpu_tensor", rebuild_on_device },
-	{ "_rebuild_from_type_v2", rebuild_typed },
-};
-
-static bool
-call_named(struct weights_call *c, const struct pickle_allowed *a)
-{
-	struct str name = str_c(a->name);
-
-	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
-		if (str_eqc(name, calls[i].name))
-			return calls[i].call(c);
-	return call_rebuild(c, a);
-}
-
-/* What *args takes: a tuple, a list, or of what else can be walked only that which is empty. */
-static bool
-arguments(const struct weights *w, uint32_t h)
-{
-	enum pytype type = type_of(w, h);
-
-	return sequence(type) || (type >= PY_STR && is_empty(w, h));
-}
-
-/* callable(*args); sets made. */
-static bool
-call(struct weights *w, uint32_t callable, uint32_t args)
-{
-	struct weights_call c = { w, args, value_len(w->m->t, args) };
-	struct pickle_allowed a;
-
-	if (!is_allowed(w, callable, &a))
-		return refuse(w, "Trying to call reduce for unrecognized function (a %s)", type_name(w, callable));
-	if (!arguments(w, args))
-		return refuse(w, "%s called with a %s for arguments", a.name, type_name(w, args));
-	switch (a.kind) {
-	case ALLOWED_CALLABLE: return call_named(&c, &a);
-	case ALLOWED_TENSOR:
-	case ALLOWED_DEVICE: return call_tensor_class(&c, &a);
-	default: return refuse(w, "%s cannot be called", a.name);
-	}
-}
-
-static bool
-new_object(struct weights *w, uint32_t callable, uint32_t args)
-{
-	struct weights_call c = { w, args, value_len(w->m->t, args) };
-	struct pickle_allowed a;
-	struct str name;
-
-	if (!is_allowed(w, callable, &a))
-		return refuse(w, "Can only create new object for nn.Parameter or classes allowlisted via `add_safe_globals` "
-				     "but got a %s", type_name(w, callable));
-	if (!arguments(w, args))
-		return refuse(w, "%s made with a %s for arguments", a.name, type_name(w, args));
-	name = str_c(a.name);
-	/* These leave what they are given to __init__, which is not called. */
-	if (str_eqc(name, "OrderedDict"))
-		return gives(&c, PY_ORDERED, false);
-	if (str_eqc(name, "Counter"))
-		return gives(&c, PY_COUNTER, false);
-	if (str_eqc(name, "set"))
-		return gives(&c, PY_SET, false);
-	if (str_eqc(name, "bytearray"))
-		return gives(&c, PY_BYTEARRAY, false);
-	if (str_eqc(name, "complex") || str_eqc(name, "Size") || str_eqc(name, "device") || str_eqc(name, "Parameter") ||
-	    str_eqc(name, "Tensor") || a.kind == ALLOWED_TENSOR || a.kind == ALLOWED_DEVICE)
-		return call(w, callable, args);
-	return refuse(w, "%s is no class of which objects can be made", a.name);
 }
 
 /* ---- the scan */
@@ -1141,16 +732,17 @@ struct scanner {
 	struct err *e;       /* of the callback */
 	unsigned pickle;
 	bool failed;         /* the callback said so */
-	bool judge;          /* the first pickle, and torch would still be reading */
+	bool judge;          /* the first pickle, and torch may still be reading */
 	bool computed;       /* the STACK_GLOBAL that is executed has operands that are no texts */
 };
 
-/* torch stops here. */
+/* torch stops here; or it does what we do not know, and might stop at what is behind. */
 static void
-stop_judging(struct scanner *c, uint64_t off, const char *why)
+stop_judging(struct scanner *c, uint64_t off, const char *why, bool unknown)
 {
-	c->judge = false;
+	c->judge = unknown;
 	c->s->loads = false;
+	c->s->unknown = unknown;
 	c->s->why_off = off;
 	snprintf(c->s->why, sizeof(c->s->why), "%.*s", (int)sizeof(c->s->why) - 1, why);
 }
@@ -1165,7 +757,7 @@ before(void *arg, struct pickle_machine *m)
 			      !value_is_text(m->t, m->stack[m->depth - 2]));
 	m->passed_over[0] = '\0';
 	if (c->judge && !check_before(&c->w, m))
-		stop_judging(c, m->in.op_off, c->w.why);
+		stop_judging(c, m->in.op_off, c->w.why, c->w.unknown);
 }
 
 static int
@@ -1203,10 +795,10 @@ after(void *arg, struct pickle_machine *m)
 	else if (m->in.op == OP_INST)
 		rc = report(c, m, REF_INST);
 	c->failed = rc < 0;
-	if (rc == 0 && c->judge && m->passed_over[0] != '\0' && fatal(m->in.op))
-		stop_judging(c, m->in.op_off, m->passed_over);
+	if (rc == 0 && c->judge && !c->w.unknown && m->passed_over[0] != '\0' && fatal(m->in.op))
+		stop_judging(c, m->in.op_off, m->passed_over, false);
 	if (rc == 0 && c->judge && !check_after(&c->w, m))
-		stop_judging(c, m->in.op_off, c->w.why);
+		stop_judging(c, m->in.op_off, c->w.why, c->w.unknown);
 	return rc;
 }
 
@@ -1219,7 +811,7 @@ report_damage(struct scanner *c, uint64_t off, const char *damage)
 	s->broken = true;
 	snprintf(s->damage, sizeof(s->damage), "%.*s", (int)sizeof(s->damage) - 1, damage);
 	if (c->judge)
-		stop_judging(c, off, damage);
+		stop_judging(c, off, damage, false);
 }
 
 /*
@@ -1229,12 +821,12 @@ static int
 scan_one(struct pickle_scan *s, struct pickle_place *place, unsigned number, struct err *e)
 {
 	struct vtree *t = vtree_new();
-	struct scanner c = { .s = s, .e = e, .pickle = number, .judge = number == 0 };
+	struct scanner c = { .s = s, .e = e, .pickle = number, .judge = number == 0,
+		.w = { .legacy = s->legacy } };
 	struct pickle_watch watch = { before, after, &c };
 	struct err damage = ERR_INIT;
 	int rc;
 
-	weights_init(&c.w, s->legacy);
 	rc = pickle_watch(t, place, &watch, &damage) == 0;
 	if (damage.code == ERR_SYSTEM)
 		*e = damage;
@@ -1242,7 +834,7 @@ scan_one(struct pickle_scan *s, struct pickle_place *place, unsigned number, str
 		rc = -1;
 	else if (rc == 0 && number == 0)
 		report_damage(&c, place->end, damage.msg);
-	weights_release(&c.w);
+	free(c.w.made);
 	vtree_free(t);
 	return rc;
 }
@@ -1273,7 +865,7 @@ pickle_scan(struct pickle_scan *s, struct source *src, uint64_t off, uint64_t li
 	int rc;
 
 	s->loads = true;
-	s->broken = false;
+	s->unknown = s->broken = false;
 	s->why[0] = s->damage[0] = '\0';
 	s->why_off = s->extra = 0;
 	s->more = 0;

@@ -40,6 +40,7 @@ struct pickle_scan {
 
 	/* Results. */
 	bool loads;          /* torch >= 2.6 takes the first pickle with weights_only=True, as far as the pickle tells */
+	bool unknown;        /* if not: it may or may not take it; a call has arguments that torch.save does not write */
 	char why[512];       /* if not: the first reason, in torch's terms where it has some */
 	uint64_t why_off;    /* and the opcode it is about */
 	bool broken;         /* the first pickle is damaged; why says how, unless torch would refuse it earlier */

@@ -43,6 +43,29 @@ alone() {
 	expect_err_has 'cut off'
 }
 
+@test "--globals of a call that torch.save does not write: not known" {
+	command -v python3 >/dev/null || skip 'there is no python3'
+	# collections.Counter(None), which torch loads; then a global that it refuses
+	python3 - <<-'PYTHON'
+		import zipfile
+		call = b"\x80\2ccollections\nCounter\nN\x85R"
+		for name, data in ("odd.pth", call + b"."), ("bad.pth", call + b"cargparse\nNamespace\n."):
+		    with zipfile.ZipFile(name, "w") as archive:
+		        archive.writestr("archive/data.pkl", data)
+		        archive.writestr("archive/byteorder", "little")
+		        archive.writestr("archive/version", "3\n")
+	PYTHON
+	try lnn-ckpt-inspect --globals odd.pth
+	expect_status 1
+	expect_out_has 'may or may not load with weights_only=True: Counter with such arguments'
+	try lnn-ckpt-inspect --globals --format=json odd.pth
+	expect_status 1
+	expect_out_has '"loads": null' 'Counter with such arguments'
+	try lnn-ckpt-inspect --globals bad.pth
+	expect_status 1
+	expect_out_has 'would not load with weights_only=True: GLOBAL argparse.Namespace'
+}
+
 @test "combined reports are one JSON document" {
 	command -v python3 >/dev/null || skip 'there is no python3'
 	lnn-ckpt-inspect --summary --tree --globals --stats --check --against="$fixtures/tiny.safetensors" --format=json \

@@ -7,8 +7,8 @@
  * each, the length of an answer and the answer; after a failure length 0xffffffff, then the message in the same way.
  *
  * copy: what pickle_encode makes of what pickle_decode read. Persistent ids come out as they went in.
- * scan, legacy: what pickle_scan says, in lines: "loads", or "refused OFFSET WHY"; "global VERDICT HOW OFFSET NUMBER MODULE
- * NAME" for each; "end END EXTRA MORE DAMAGE".
+ * scan, legacy: what pickle_scan says, in lines: "loads", or "refused OFFSET WHY", or "unknown OFFSET WHY"; "global VERDICT
+ * HOW OFFSET NUMBER MODULE NAME" for each; "end END EXTRA MORE DAMAGE".
  */
 #include <inttypes.h>
 #include <stdint.h>
@@ -77,7 +77,7 @@ scan(const void *p, size_t n, bool legacy, struct buf *out, struct err *e)
 	if (s.loads)
 		buf_adds(out, "loads\n");
 	else
-		buf_addf(out, "refused\t%" PRIu64 "\t%s\n", s.why_off, s.why);
+		buf_addf(out, "%s\t%" PRIu64 "\t%s\n", s.unknown ? "unknown" : "refused", s.why_off, s.why);
 	buf_addstr(out, buf_str(&globals));
 	buf_addf(out, "end\t%" PRIu64 "\t%" PRIu64 "\t%u\t%s\n", s.end, s.extra, s.more, s.broken ? s.damage : "");
 	buf_release(&globals);

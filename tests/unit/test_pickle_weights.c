@@ -22,21 +22,23 @@ scan(struct str data, bool legacy)
 	return s;
 }
 
-/* One line: VERDICT, HEX, NAME. */
+/* One line: VERDICT, HEX, NAME. What torch refuses we never say loads; that we do not know is no error of ours there. */
 static void
 row(struct str line, struct buf *data)
 {
 	struct str verdict, hex;
 	struct pickle_scan s;
-	bool want;
+	bool good;
 
 	if (!str_split(&line, '\t', &verdict) || !str_split(&line, '\t', &hex))
 		tap_bail("a line of the table has no three columns");
-	want = str_eqc(verdict, "loads") || str_eqc(verdict, "unlike refused");
 	table_unhex(hex, data);
 	s = scan(buf_str(data), false);
-	if (!ok_msg(s.loads == want, "%.*s: %.*s", STR_ARG(line), STR_ARG(verdict)))
-		tap_note("we say: %s", s.loads ? "loads" : s.why);
+	good = str_eqc(verdict, "loads")         ? s.loads
+	       : str_eqc(verdict, "unknown loads") ? s.unknown
+						   : str_eqc(verdict, "refused") && !s.loads;
+	if (!ok_msg(good, "%.*s: %.*s", STR_ARG(line), STR_ARG(verdict)))
+		tap_note("we say: %s%s", s.loads ? "loads" : s.unknown ? "unknown: " : "refused: ", s.why);
 }
 
 static void
@@ -97,13 +99,13 @@ deep(void)
 		buf_adds(&b, "Nt");
 	buf_adds(&b, "R.");
 	s = scan(buf_str(&b), false);
-	is_str(s.why, "a tensor in more than 16 calls of _rebuild_from_type_v2", "calls within calls");
+	is_str(s.why, "_rebuild_from_type_v2 in so many others: torch.save writes nothing of the kind", "calls within calls");
 	buf_clear(&b);
 	buf_adds(&b, "})");
 	for (size_t i = 0; i < DEEP; i++)
 		buf_adds(&b, "\x85");
 	buf_adds(&b, "K\1s.");
-	ok_msg(scan(buf_str(&b), false).loads, "a key that is a tuple in a tuple in a tuple ...");
+	ok_msg(scan(buf_str(&b), false).unknown, "a key that is a tuple in a tuple in a tuple ...");
 	buf_release(&b);
 }
 
