@@ -1,7 +1,6 @@
 /*
- * Python's grammar of regular expressions is parsed and written anew as PCRE2's. What is emitted uses as little of
- * PCRE2's syntax as possible: literals, classes made of ranges and \p{..}, numbered groups, and options in (?i:...)
- * only. The result depends on no PCRE2 option but UTF, and on the newline being LF.
+ * A pattern is checked by Python's grammar and copied for PCRE2 token by token. What is written uses as little of
+ * PCRE2's syntax as possible: literals, classes made of ranges and \p{..}, and numbered groups.
  */
 #include "text/pyre.h"
 
@@ -20,16 +19,33 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 
-struct pyre_name {
-	struct str name; /* in the pattern */
-	size_t group;
+enum {
+	REPEAT_MAX = 65535, /* PCRE2's */
+	DEPTH_LIMIT = 1000000,
+	JIT_STACK_MIN = 32 << 10,
+	JIT_STACK_MAX = 4 << 20,
 };
 
-struct pyre_parsed {
-	struct buf pcre;
-	size_t groups; /* capturing ones */
-	struct pyre_name *names;
-	size_t nnames;
+#define REPEAT_NO_END UINT64_MAX
+
+/* How many characters an item matches. Widths beyond WIDTH_MAX count as WIDTH_MAX. */
+#define WIDTH_MAX ((uint64_t)1 << 40)
+#define WIDTH_VARIES UINT64_MAX
+
+struct pyre_group {
+	struct str name; /* in the pattern; empty: none */
+	bool closed;
+};
+
+struct pyre {
+	char *pattern;
+	size_t len;
+	struct pyre_group *groups; /* [0] is the whole match */
+	size_t ngroups, capgroups;
+	pcre2_code *code;
+	pcre2_match_data *data;
+	pcre2_match_context *context;
+	pcre2_jit_stack *stack;
 };
 
 /* Reading by Python's tokens: a backslash and what follows it are one. */
@@ -39,47 +55,28 @@ struct pyre_tokens {
 	struct pyre_error *why;
 };
 
-/* The flags of a pattern that decide what is emitted. */
 enum pyre_flag {
 	PYRE_I = 1,
 	PYRE_M = 2,
 	PYRE_S = 4,
-	PYRE_X = 8,
-	PYRE_A = 16,
-	PYRE_U = 32,
 };
-
-/* How many characters something matches; PYRE_WIDE stands for all that is wider. */
-#define PYRE_WIDE ((uint64_t)1 << 40)
-
-struct pyre_width {
-	uint64_t lo, hi;
-};
-
-struct pyre_capture {
-	struct pyre_width width;
-	bool closed;
-};
-
-enum { PYRE_MAX_GROUP = 65535 }; /* PCRE2's */
 
 struct pyre_parser {
 	struct pyre_tokens t;
-	struct pyre_parsed *to;
-	struct pyre_capture *groups; /* [0] is unused */
-	size_t ngroups, capgroups, capnames;
-	size_t lookbehind;  /* first group inside the outermost lookbehind that is open; 0: none is */
-	size_t ref, ref_at; /* highest group that a conditional names, and where */
-	unsigned nesting;
+	struct pyre *re; /* takes the groups */
+	struct buf out;
+	unsigned flags, nesting, lookbehinds;
 };
 
-struct pyre_escape {
-	enum { PYRE_LITERAL, PYRE_CATEGORY } kind;
-	uint32_t c; /* literal: code point; category: one of dDsSwW */
+/* What stands before a quantifier. */
+enum pyre_item {
+	ITEM_NONE,
+	ITEM_AT, /* a position: ^ $ \b */
+	ITEM_REPEAT,
+	ITEM_OTHER,
 };
 
-static int parse_sequence(struct pyre_parser *p, unsigned *flags, bool first, struct pyre_width *total);
-static int parse_alternatives(struct pyre_parser *p, unsigned *flags, bool top, struct pyre_width *width);
+static int parse_alternatives(struct pyre_parser *p, uint64_t *width);
 
 __attribute__((format(printf, 3, 4))) static int
 bad(struct pyre_error *why, size_t offset, const char *fmt, ...)
@@ -197,59 +194,58 @@ take_digits(struct pyre_tokens *t, unsigned base, size_t max, uint64_t *value)
 }
 
 /*
- * What Python's categories hold, as contents of a PCRE2 class, and all the rest.
+ * \1 to \99, the backslash standing at start. Like Python, this takes three octal digits, or a zero, for an octal
+ * escape.
+ */
+static int
+take_group_number(struct pyre_tokens *t, size_t start, uint64_t *group)
+{
+	t->at = start + 1;
+	if (take_digits(t, 8, 3, group) == 3 || t->s.p[start + 1] == '0')
+		return bad(t->why, start, "octal escapes are not supported");
+	t->at = start + 1;
+	take_digits(t, 10, 2, group);
+	return 0;
+}
+
+static bool
+is_category(char c)
+{
+	return c != '\0' && strchr("dDsSwW", c) != NULL;
+}
+
+/*
+ * What Python's categories hold, as contents of a PCRE2 class.
  * \w is str.isalnum() or _: letters and numbers; unlike \w of newer PCRE2 releases
  * no marks. \s is str.isspace(), with the separators 1C to 1F. \d is Nd.
  */
-struct category {
-	const char *in, *out;
-};
-
-#define SPACES \
-	"\\x{9}-\\x{d}\\x{1c}-\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-#define NO_SPACES \
-	"\\x{0}-\\x{8}\\x{e}-\\x{1b}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}" \
-	"\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
-#define WORDS "\\p{L}\\p{N}_"
-/* All other categories; of connectors (Pc) all but _. */
-#define NO_WORDS \
-	"\\p{C}\\p{M}\\p{S}\\p{Z}\\p{Pd}\\p{Ps}\\p{Pe}\\p{Pi}\\p{Pf}\\p{Po}\\x{203f}\\x{2040}\\x{2054}\\x{fe33}\\x{fe34}" \
-	"\\x{fe4d}-\\x{fe4f}\\x{ff3f}"
-
-/* In the order d, s, w. */
-static const struct category unicode[] = {
-	{ "\\p{Nd}", "\\P{Nd}" },
-	{ SPACES, NO_SPACES },
-	{ WORDS, NO_WORDS },
-};
-
-static const struct category ascii[] = {
-	{ "0-9", "\\x{0}-\\x{2f}\\x{3a}-\\x{10ffff}" },
-	{ "\\x{9}-\\x{d}\\x{20}", "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{10ffff}" },
-	{ "0-9A-Z_a-z", "\\x{0}-\\x{2f}\\x{3a}-\\x{40}\\x{5b}-\\x{5e}\\x{60}\\x{7b}-\\x{10ffff}" },
-};
-
 static const char *
-category(uint32_t letter, unsigned flags)
+category(char letter)
 {
-	const struct category *list = flags & PYRE_A ? ascii : unicode;
-	uint32_t lower = letter | 0x20;
-	size_t i = lower == 'd' ? 0 : lower == 's' ? 1 : 2;
-
-	return letter == lower ? list[i].in : list[i].out;
-}
-
-static void
-emit_category(struct buf *out, uint32_t letter, unsigned flags)
-{
-	buf_addf(out, "[%s]", category(letter, flags));
+	switch (letter) {
+	case 'd':
+		return "\\p{Nd}";
+	case 'D':
+		return "\\P{Nd}";
+	case 's':
+		return "\\x{9}-\\x{d}\\x{1c}-\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"
+		       "\\x{205f}\\x{3000}";
+	case 'S':
+		return "\\x{0}-\\x{8}\\x{e}-\\x{1b}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}"
+		       "\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}";
+	case 'w':
+		return "\\p{L}\\p{N}_";
+	default: /* W: all other categories; of connectors (Pc) all but _ */
+		return "\\p{C}\\p{M}\\p{S}\\p{Z}\\p{Pd}\\p{Ps}\\p{Pe}\\p{Pi}\\p{Pf}\\p{Po}\\x{203f}\\x{2040}\\x{2054}"
+		       "\\x{fe33}\\x{fe34}\\x{fe4d}-\\x{fe4f}\\x{ff3f}";
+	}
 }
 
 /* A word on one side only. Python (before 3.14) has no \B in an empty text. */
 static void
-emit_boundary(struct buf *out, bool negated, unsigned flags)
+emit_boundary(struct buf *out, bool negated)
 {
-	const char *w = category('w', flags);
+	const char *w = category('w');
 
 	if (negated)
 		buf_addf(out, "(?!\\A\\z)(?:(?<=[%s])(?=[%s])|(?<![%s])(?![%s]))", w, w, w, w);
@@ -258,644 +254,378 @@ emit_boundary(struct buf *out, bool negated, unsigned flags)
 }
 
 static bool
-letter(uint32_t c)
+is_letter(uint32_t c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
 /* Letters and digits as they are, all else by number: nothing here can be taken for syntax. */
 static void
-put_char(struct buf *out, uint32_t c)
+emit_char(struct buf *out, uint32_t c)
 {
-	if (letter(c) || (c >= '0' && c <= '9'))
+	if (is_letter(c) || (c >= '0' && c <= '9'))
 		buf_addc(out, (char)c);
 	else
 		buf_addf(out, "\\x{%x}", (unsigned)c);
 }
 
-/* Under (?ai) only ASCII letters have a case, which PCRE2 cannot be told: both cases are spelled out. */
-static bool
-ascii_case(unsigned flags)
-{
-	return (flags & (PYRE_A | PYRE_I)) == (PYRE_A | PYRE_I);
-}
-
-static void
-emit_literal(struct buf *out, uint32_t c, unsigned flags)
-{
-	if (ascii_case(flags) && letter(c))
-		buf_addf(out, "[%c%c]", (int)c, (int)(c ^ 0x20));
-	else
-		put_char(out, c);
-}
-
-static void
-put_range(struct buf *out, uint32_t lo, uint32_t hi)
-{
-	put_char(out, lo);
-	if (hi != lo) {
-		buf_addc(out, '-');
-		put_char(out, hi);
-	}
-}
-
-/* The part of lo..hi that lies in first..first+25, in the other case. */
-static void
-put_other_case(struct buf *out, uint32_t lo, uint32_t hi, uint32_t first)
-{
-	lo = lo > first ? lo : first;
-	hi = hi < first + 25 ? hi : first + 25;
-	if (lo <= hi)
-		put_range(out, lo ^ 0x20, hi ^ 0x20);
-}
-
-static void
-emit_range(struct buf *out, uint32_t lo, uint32_t hi, unsigned flags)
-{
-	put_range(out, lo, hi);
-	if (ascii_case(flags)) {
-		put_other_case(out, lo, hi, 'a');
-		put_other_case(out, lo, hi, 'A');
-	}
-}
-
 static int
-hex_escape(struct pyre_tokens *t, struct str token, size_t digits, uint32_t *c)
+hex_escape(struct pyre_tokens *t, size_t start, size_t digits, uint32_t *c)
 {
-	size_t start = t->at - token.len;
 	uint64_t v;
+	bool complete = take_digits(t, 16, digits, &v) == digits;
+	struct str text = str_n(t->s.p + start, t->at - start);
 
-	if (take_digits(t, 16, digits, &v) != digits)
-		return bad(t->why, start, "incomplete escape %.*s", (int)(t->at - start), t->s.p + start);
+	if (!complete)
+		return bad(t->why, start, "incomplete escape %.*s", STR_ARG(text));
 	if (v > 0x10ffff)
-		return bad(t->why, start, "bad escape %.*s", (int)(t->at - start), t->s.p + start);
+		return bad(t->why, start, "bad escape %.*s", STR_ARG(text));
 	if (v >= 0xd800 && v <= 0xdfff)
-		return bad(t->why, start, "%.*s is a surrogate, which no text holds", (int)(t->at - start),
-			t->s.p + start);
+		return bad(t->why, start, "%.*s is a surrogate, which no text holds", STR_ARG(text));
 	*c = (uint32_t)v;
-	return 1;
+	return 0;
 }
 
-/* \x, \u, \U and the control escapes, which mean the same in and out of classes: 1 if it is one, 0 if not. */
+/* The character that an escape stands for, in and out of classes. token was taken. */
 static int
 char_escape(struct pyre_tokens *t, struct str token, uint32_t *c)
 {
-	static const char from[] = "afnrtv\\", to[] = "\a\f\n\r\t\v\\";
-	const char *hit = token.len == 2 && token.p[1] ? strchr(from, token.p[1]) : NULL;
+	static const char from[] = "afnrtv", to[] = "\a\f\n\r\t\v";
+	const char *hit = token.p[1] ? strchr(from, token.p[1]) : NULL;
+	size_t start = t->at - token.len;
 
-	if (hit != NULL) {
-		*c = (uint32_t)to[hit - from];
-		return 1;
-	}
+	*c = hit != NULL ? (uint32_t)to[hit - from] : code_point(str_from(token, 1));
+	if (hit != NULL)
+		return 0;
 	switch (token.p[1]) {
 	case 'x':
-		return hex_escape(t, token, 2, c);
+		return hex_escape(t, start, 2, c);
 	case 'u':
-		return hex_escape(t, token, 4, c);
+		return hex_escape(t, start, 4, c);
 	case 'U':
-		return hex_escape(t, token, 8, c);
+		return hex_escape(t, start, 8, c);
 	case 'N':
-		return bad(t->why, t->at - token.len, "\\N{NAME} is not supported: write \\uXXXX");
+		return bad(t->why, start, "\\N{NAME} is not supported: write \\uXXXX");
 	default:
-		return 0;
+		break;
 	}
-}
-
-/* What an escape denotes inside a class; the backslash and its character are taken already and stand at token. */
-static int
-class_escape(struct pyre_tokens *t, struct str token, struct pyre_escape *out)
-{
-	size_t start = t->at - token.len;
-	char c = token.p[1];
-	uint64_t v;
-	int r = char_escape(t, token, &out->c);
-
-	out->kind = PYRE_LITERAL;
-	if (r != 0)
-		return r < 0 ? -1 : 0;
-	if (c != '\0' && strchr("dDsSwW", c) != NULL) {
-		*out = (struct pyre_escape){ PYRE_CATEGORY, (uint32_t)c };
-		return 0;
-	}
-	if (c == 'b') {
-		out->c = '\b';
-		return 0;
-	}
-	if (c >= '0' && c <= '7') {
-		t->at = start + 1;
-		take_digits(t, 8, 3, &v);
-		if (v > 0377)
-			return bad(t->why, start, "octal escape value %.*s outside of range 0-0o377",
-				(int)(t->at - start), t->s.p + start);
-		out->c = (uint32_t)v;
-		return 0;
-	}
-	if (letter((unsigned char)c) || c == '8' || c == '9')
+	if (*c >= '0' && *c <= '7')
+		return bad(t->why, start, "octal escapes are not supported");
+	if (is_letter(*c) || *c == '8' || *c == '9')
 		return bad(t->why, start, "bad escape %.*s", STR_ARG(token));
-	out->c = code_point(str_from(token, 1));
 	return 0;
 }
 
-/* One member of a class, or one end of a range, whose first token was taken. */
+/* A member of a class: a character, or a category and no character. */
+struct pyre_member {
+	uint32_t c;
+	char category; /* '\0': none */
+};
+
+/* The member whose first token was taken. */
 static int
-member(struct pyre_tokens *t, struct str token, struct pyre_escape *out)
+parse_member(struct pyre_tokens *t, struct str token, struct pyre_member *out)
 {
-	if (token.p[0] == '\\')
-		return class_escape(t, token, out);
-	*out = (struct pyre_escape){ PYRE_LITERAL, code_point(token) };
+	*out = (struct pyre_member){ code_point(token), '\0' };
+	if (token.p[0] != '\\')
+		return 0;
+	if (token.p[1] != 'b' && !is_category(token.p[1]))
+		return char_escape(t, token, &out->c);
+	*out = (struct pyre_member){ '\b', token.p[1] == 'b' ? '\0' : token.p[1] };
 	return 0;
 }
 
 static void
-emit_member(struct buf *out, struct pyre_escape e, unsigned flags)
+emit_member(struct buf *out, struct pyre_member member)
 {
-	if (e.kind == PYRE_CATEGORY)
-		buf_adds(out, category(e.c, flags));
+	if (member.category)
+		buf_adds(out, category(member.category));
 	else
-		emit_range(out, e.c, e.c, flags);
+		emit_char(out, member.c);
+}
+
+/* The end of the range that lo begins, its hyphen taken; 1 if the class ends here and the hyphen is text. */
+static int
+parse_range_end(struct pyre_tokens *t, size_t start, struct pyre_member lo, struct buf *out)
+{
+	struct str token = take(t);
+	struct pyre_member hi;
+
+	if (token.len == 0 || str_eqc(token, "]")) {
+		emit_char(out, '-');
+		t->at -= token.len;
+		return 0;
+	}
+	if (parse_member(t, token, &hi) < 0)
+		return -1;
+	if (lo.category || hi.category || hi.c < lo.c)
+		return bad(t->why, start, "bad character range %.*s", (int)(t->at - start), t->s.p + start);
+	buf_addc(out, '-');
+	emit_char(out, hi.c);
+	return 0;
 }
 
 /* A class whose [ was taken. */
 static int
-parse_class(struct pyre_tokens *t, unsigned flags, struct buf *out)
+parse_class(struct pyre_tokens *t, struct buf *out)
 {
 	size_t open = t->at - 1, start;
-	struct pyre_escape lo, hi;
+	struct pyre_member lo;
 	struct str token;
-	bool any = false;
 
 	buf_adds(out, match_token(t, '^') ? "[^" : "[");
-	for (;; any = true) {
+	for (bool any = false; !any || !match_token(t, ']'); any = true) {
 		start = t->at;
 		token = take(t);
 		if (token.len == 0)
 			return bad(t->why, open, "unterminated character set");
-		if (any && str_eqc(token, "]"))
-			break;
-		if (member(t, token, &lo) != 0)
+		if (parse_member(t, token, &lo) < 0)
 			return -1;
-		if (!match_token(t, '-')) {
-			emit_member(out, lo, flags);
-			continue;
-		}
-		token = take(t);
-		if (token.len == 0)
-			return bad(t->why, open, "unterminated character set");
-		if (str_eqc(token, "]")) {
-			emit_member(out, lo, flags);
-			emit_range(out, '-', '-', flags);
-			break;
-		}
-		if (member(t, token, &hi) != 0)
+		emit_member(out, lo);
+		if (match_token(t, '-') && parse_range_end(t, start, lo, out) < 0)
 			return -1;
-		if (lo.kind != PYRE_LITERAL || hi.kind != PYRE_LITERAL || hi.c < lo.c)
-			return bad(t->why, start, "bad character range %.*s", (int)(t->at - start), t->s.p + start);
-		emit_range(out, lo.c, hi.c, flags);
 	}
 	buf_addc(out, ']');
 	return 0;
 }
 
-static bool
-is_open(const struct pyre_parser *p, size_t group)
+/* The group of that name, 0 if there is none. */
+static size_t
+group_named(const struct pyre *re, struct str name)
 {
-	return group >= p->ngroups || !p->groups[group].closed;
+	for (size_t i = 1; name.len > 0 && i < re->ngroups; i++)
+		if (str_eq(re->groups[i].name, name))
+			return i;
+	return 0;
 }
 
-/* Inside a lookbehind only groups closed before it can be meant. */
-static int
-check_lookbehind(struct pyre_parser *p, size_t group, size_t offset)
+static void
+add_group(struct pyre *re, struct str name)
 {
-	if (p->lookbehind == 0)
-		return 0;
-	if (is_open(p, group))
-		return bad(p->t.why, offset, "cannot refer to an open group");
-	if (group >= p->lookbehind)
-		return bad(p->t.why, offset, "cannot refer to group defined in the same lookbehind subpattern");
-	return 0;
+	re->groups = xgrow(re->groups, re->ngroups, &re->capgroups, sizeof(*re->groups));
+	re->groups[re->ngroups++] = (struct pyre_group){ name, false };
 }
 
 /* A reference back to a group, which must be closed. */
 static int
-emit_reference(struct pyre_parser *p, size_t group, size_t offset, unsigned flags, struct pyre_width *width)
+emit_reference(struct pyre_parser *p, uint64_t group, size_t offset)
 {
-	if (is_open(p, group))
+	if (!p->re->groups[group].closed)
 		return bad(p->t.why, offset, "cannot refer to an open group");
-	if (check_lookbehind(p, group, offset) != 0)
+	if (p->lookbehinds > 0)
+		return bad(p->t.why, offset, "references inside a lookbehind are not supported");
+	buf_addf(&p->out, "\\g{%llu}", (unsigned long long)group);
+	return 0;
+}
+
+/* What a group holds, and its parenthesis. The one that opens it stands at start. */
+static int
+parse_body(struct pyre_parser *p, size_t start, uint64_t *width)
+{
+	if (parse_alternatives(p, width) < 0)
 		return -1;
-	if ((flags & (PYRE_I | PYRE_A)) == (PYRE_I | PYRE_A))
-		buf_addf(&p->to->pcre, "(?i:\\g{%zu})", group);
-	else
-		buf_addf(&p->to->pcre, "\\g{%zu}", group);
-	*width = p->groups[group].width;
-	return 0;
-}
-
-/* The group of that name, 0 if there is none. */
-static size_t
-group_named(const struct pyre_parsed *parsed, struct str name)
-{
-	for (size_t i = 0; i < parsed->nnames; i++)
-		if (str_eq(parsed->names[i].name, name))
-			return parsed->names[i].group;
-	return 0;
-}
-
-static int
-open_group(struct pyre_parser *p, struct str name, size_t name_at, size_t *group)
-{
-	size_t old = name.len ? group_named(p->to, name) : 0;
-
-	*group = p->ngroups;
-	if (old != 0)
-		return bad(p->t.why, name_at, "redefinition of group name %.*s as group %zu; was group %zu",
-			STR_ARG(name), *group, old);
-	p->groups = xgrow(p->groups, p->ngroups, &p->capgroups, sizeof(*p->groups));
-	p->groups[p->ngroups++] = (struct pyre_capture){ { 0, 0 }, false };
-	p->to->groups = *group;
-	if (name.len > 0) {
-		p->to->names = xgrow(p->to->names, p->to->nnames, &p->capnames, sizeof(*p->to->names));
-		p->to->names[p->to->nnames++] = (struct pyre_name){ name, *group };
-	}
-	return 0;
-}
-
-static int
-close_paren(struct pyre_parser *p, size_t start)
-{
 	if (!match_token(&p->t, ')'))
 		return bad(p->t.why, start, "missing ), unterminated subpattern");
-	buf_addc(&p->to->pcre, ')');
+	buf_addc(&p->out, ')');
 	return 0;
 }
 
 static int
-parse_body(struct pyre_parser *p, size_t start, unsigned flags, struct pyre_width *width)
+parse_capture(struct pyre_parser *p, size_t start, struct str name, uint64_t *width)
 {
-	if (parse_alternatives(p, &flags, false, width) != 0)
-		return -1;
-	return close_paren(p, start);
-}
+	size_t group = p->re->ngroups, old = group_named(p->re, name);
 
-static int
-capture(struct pyre_parser *p, size_t start, struct str name, size_t name_at, unsigned flags, struct pyre_width *width)
-{
-	size_t group;
-
-	if (open_group(p, name, name_at, &group) != 0)
+	if (old != 0)
+		return bad(p->t.why, (size_t)(name.p - p->t.s.p),
+			"redefinition of group name %.*s as group %zu; was group %zu", STR_ARG(name), group, old);
+	add_group(p->re, name);
+	buf_addc(&p->out, '(');
+	if (parse_body(p, start, width) < 0)
 		return -1;
-	buf_addc(&p->to->pcre, '(');
-	if (parse_body(p, start, flags, width) != 0)
-		return -1;
-	p->groups[group] = (struct pyre_capture){ *width, true };
+	p->re->groups[group].closed = true;
 	return 0;
 }
 
 /* (?P<name>...) and (?P=name), their P taken. */
 static int
-parse_p(struct pyre_parser *p, size_t start, unsigned flags, struct pyre_width *width)
+parse_named(struct pyre_parser *p, size_t start, uint64_t *width)
 {
 	struct pyre_tokens *t = &p->t;
 	bool define = match_token(t, '<');
-	struct str name, token;
-	size_t at, group;
+	size_t at = t->at + !define, group;
+	struct str name;
 
-	if (!define && !match_token(t, '=')) {
-		at = t->at;
-		token = take(t);
-		if (token.len == 0)
-			return bad(t->why, at, "unexpected end of pattern");
-		return bad(t->why, at - 2, "unknown extension ?P%.*s", STR_ARG(token));
-	}
-	at = t->at;
-	if (take_until(t, define ? '>' : ')', "group name", &name) != 0)
+	if (!define && !match_token(t, '='))
+		return bad(t->why, start + 1, "unknown extension ?P%.*s", STR_ARG(peek(t)));
+	if (take_until(t, define ? '>' : ')', "group name", &name) < 0)
 		return -1;
 	if (!is_name(name))
 		return bad(t->why, at, "bad character in group name %.*s", STR_ARG(name));
 	if (define)
-		return capture(p, start, name, at, flags, width);
-	group = group_named(p->to, name);
+		return parse_capture(p, start, name, width);
+	group = group_named(p->re, name);
 	if (group == 0)
 		return bad(t->why, at, "unknown group name %.*s", STR_ARG(name));
-	return emit_reference(p, group, at, flags, width);
+	return emit_reference(p, group, at);
 }
 
-/* (?=...) (?!...) (?<=...) (?<!...) */
+/* (?=...) (?!...) */
 static int
-parse_assertion(struct pyre_parser *p, size_t start, char c, unsigned flags, struct pyre_width *width)
+parse_lookahead(struct pyre_parser *p, size_t start, char c, uint64_t *width)
 {
-	size_t outer = p->lookbehind;
-	struct str token;
-	bool behind = c == '<';
-
-	if (behind) {
-		token = take(&p->t);
-		if (token.len == 0)
-			return bad(p->t.why, p->t.at, "unexpected end of pattern");
-		c = token.p[0];
-		if (c != '=' && c != '!')
-			return bad(p->t.why, start + 1, "unknown extension ?<%.*s", STR_ARG(token));
-		if (outer == 0)
-			p->lookbehind = p->ngroups;
-	}
-	buf_addf(&p->to->pcre, "(?%s%c", behind ? "<" : "", c);
-	if (parse_body(p, start, flags, width) != 0)
+	buf_addf(&p->out, "(?%c", c);
+	if (parse_body(p, start, width) < 0)
 		return -1;
-	p->lookbehind = outer;
-	if (behind && width->lo != width->hi)
-		return bad(p->t.why, start, "look-behind requires fixed-width pattern");
-	*width = (struct pyre_width){ 0, 0 };
+	*width = 0;
 	return 0;
 }
 
-/* The group that (?(...) asks for. */
+/* (?<=...) (?<!...), their < taken. */
 static int
-condition(struct pyre_parser *p, size_t *group)
+parse_lookbehind(struct pyre_parser *p, size_t start, uint64_t *width)
 {
-	struct pyre_tokens *t = &p->t;
-	size_t at = t->at;
-	struct str name;
-	uint64_t v;
+	struct str token = take(&p->t);
 
-	if (take_until(t, ')', "group name", &name) != 0)
+	if (!str_eqc(token, "=") && !str_eqc(token, "!"))
+		return bad(p->t.why, start + 1, "unknown extension ?<%.*s", STR_ARG(token));
+	buf_addf(&p->out, "(?<%c", token.p[0]);
+	p->lookbehinds++;
+	if (parse_body(p, start, width) < 0)
 		return -1;
-	if (is_name(name)) {
-		*group = group_named(p->to, name);
-		if (*group == 0)
-			return bad(t->why, at, "unknown group name %.*s", STR_ARG(name));
-	} else {
-		if (!num_u64(name, &v))
-			return bad(t->why, at, "bad character in group name %.*s", STR_ARG(name));
-		if (v == 0)
-			return bad(t->why, at, "bad group number");
-		if (v > PYRE_MAX_GROUP)
-			return bad(t->why, at, "invalid group reference %llu", (unsigned long long)v);
-		*group = (size_t)v;
-		if (*group > p->ref) {
-			p->ref = *group;
-			p->ref_at = at;
-		}
-	}
-	return check_lookbehind(p, *group, at);
+	p->lookbehinds--;
+	if (*width == WIDTH_VARIES)
+		return bad(p->t.why, start, "look-behind requires fixed-width pattern");
+	*width = 0;
+	return 0;
 }
 
-/* (?(1)yes|no) */
+/* (?ims), which hold for the whole pattern: 1, for there is nothing to match. token is the first after (?. */
 static int
-parse_conditional(struct pyre_parser *p, size_t start, unsigned flags, struct pyre_width *width)
+parse_flags(struct pyre_parser *p, size_t start, struct str token)
 {
-	struct pyre_width no = { 0, 0 };
-	size_t group = 0;
+	static const char letters[] = "ims";
+	unsigned flags = 0;
+	const char *hit;
 
-	if (condition(p, &group) != 0)
-		return -1;
-	buf_addf(&p->to->pcre, "(?(%zu)", group);
-	if (parse_sequence(p, &flags, false, width) != 0)
-		return -1;
-	if (match_token(&p->t, '|')) {
-		buf_addc(&p->to->pcre, '|');
-		if (parse_sequence(p, &flags, false, &no) != 0)
-			return -1;
-		if (match_token(&p->t, '|'))
-			return bad(p->t.why, p->t.at - 1, "conditional backref with more than two branches");
-		width->hi = width->hi > no.hi ? width->hi : no.hi;
+	while (token.len == 1 && token.p[0] && (hit = strchr(letters, token.p[0])) != NULL) {
+		flags |= 1u << (hit - letters);
+		token = take(&p->t);
 	}
-	width->lo = width->lo < no.lo ? width->lo : no.lo;
-	return close_paren(p, start);
-}
-
-static bool
-is_letter(char c)
-{
-	return ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || (unsigned char)c >= 0x80;
-}
-
-static unsigned
-flag_of(struct str token)
-{
-	static const char letters[] = "imsxau";
-	const char *hit = token.len == 1 && token.p[0] ? strchr(letters, token.p[0]) : NULL;
-
-	return hit == NULL ? 0 : 1u << (hit - letters);
-}
-
-/* Flags from *token on, until a token that is none, which is left in *token. */
-static int
-read_flags(struct pyre_parser *p, struct str *token, bool off, unsigned *flags)
-{
-	const char *wanted = off ? "missing :" : "missing -, : or )", *ends = off ? ":" : "-:)";
-	struct pyre_tokens *t = &p->t;
-	unsigned flag;
-
-	while ((flag = flag_of(*token)) != 0) {
-		*flags |= flag;
-		if (off && (flag & (PYRE_A | PYRE_U)))
-			return bad(t->why, t->at, "bad inline flags: cannot turn off flags 'a', 'u' and 'L'");
-		if ((*flags & (PYRE_A | PYRE_U)) == (PYRE_A | PYRE_U))
-			return bad(t->why, t->at, "bad inline flags: flags 'a', 'u' and 'L' are incompatible");
-		*token = take(t);
-	}
-	if (str_eqc(*token, "L"))
-		return bad(t->why, t->at, "bad inline flags: cannot %s",
-			off ? "turn off flags 'a', 'u' and 'L'" : "use 'L' flag with a str pattern");
-	if (*flags == 0)
-		wanted = "missing flag";
-	else if (token->len == 1 && token->p[0] && strchr(ends, token->p[0]))
-		return 0;
-	if (token->len > 0 && is_letter(token->p[0]))
-		wanted = "unknown flag";
-	return bad(t->why, t->at - token->len, "%s", wanted);
-}
-
-/* Whether PCRE2 shall fold case: under (?a) only ASCII letters have one, and these are spelled out. */
-static bool
-folds(unsigned flags)
-{
-	return (flags & (PYRE_I | PYRE_A)) == PYRE_I;
-}
-
-/* (?flags), for the whole pattern: only at its beginning. */
-static int
-global_flags(struct pyre_parser *p, size_t start, bool first, unsigned on, unsigned *flags)
-{
-	if (!first)
+	if (str_eqc(token, ":") || str_eqc(token, "-"))
+		return bad(p->t.why, start, "flags for a part of a pattern, as in (?i:...), are not supported");
+	if (token.len == 1 && token.p[0] && strchr("xauL", token.p[0]))
+		return bad(p->t.why, start, "flag %c is not supported, only i, m and s are", token.p[0]);
+	if (flags == 0)
+		return bad(p->t.why, start + 1, "unknown extension ?%.*s", STR_ARG(token));
+	if (!str_eqc(token, ")"))
+		return bad(p->t.why, p->t.at - token.len, token.len > 0 ? "unknown flag" : "missing )");
+	if (p->out.len > 0)
 		return bad(p->t.why, start, "global flags not at the start of the expression");
-	*flags |= on;
-	if ((*flags & (PYRE_A | PYRE_U)) == (PYRE_A | PYRE_U))
-		return bad(p->t.why, start, "ASCII and UNICODE flags are incompatible");
-	buf_clear(&p->to->pcre);
-	if (folds(*flags))
-		buf_adds(&p->to->pcre, "(?i)");
+	p->flags |= flags;
 	return 1;
 }
 
-/* (?flags), 1 for there is nothing to match, or (?flags-flags:...). token is the one behind the question mark. */
 static int
-parse_flags(struct pyre_parser *p, size_t start, struct str token, unsigned *flags, bool first, struct pyre_width *width)
-{
-	unsigned on = 0, off = 0, inner;
-
-	if (!str_eqc(token, "-") && read_flags(p, &token, false, &on) != 0)
-		return -1;
-	if (str_eqc(token, ")"))
-		return global_flags(p, start, first, on, flags);
-	if (str_eqc(token, "-")) {
-		token = take(&p->t);
-		if (read_flags(p, &token, true, &off) != 0)
-			return -1;
-	}
-	if (on & off)
-		return bad(p->t.why, p->t.at - 1, "bad inline flags: flag turned on and off");
-	inner = *flags;
-	if (on & (PYRE_A | PYRE_U))
-		inner &= ~(unsigned)(PYRE_A | PYRE_U);
-	inner = (inner | on) & ~off;
-	if (folds(inner) == folds(*flags))
-		buf_adds(&p->to->pcre, "(?:");
-	else
-		buf_adds(&p->to->pcre, folds(inner) ? "(?i:" : "(?-i:");
-	return parse_body(p, start, inner, width);
-}
-
-static int
-skip_comment(struct pyre_parser *p, size_t start)
+skip_comment(struct pyre_tokens *t, size_t start)
 {
 	struct str token;
 
 	do {
-		token = take(&p->t);
+		token = take(t);
 		if (token.len == 0)
-			return bad(p->t.why, start, "missing ), unterminated comment");
+			return bad(t->why, start, "missing ), unterminated comment");
 	} while (!str_eqc(token, ")"));
 	return 1;
 }
 
 /* A group whose ( was taken: 0, or 1 if it was a comment or flags, which match nothing. */
 static int
-parse_group(struct pyre_parser *p, unsigned *flags, bool first, struct pyre_width *width)
+parse_group(struct pyre_parser *p, uint64_t *width)
 {
-	struct pyre_tokens *t = &p->t;
-	size_t start = t->at - 1;
+	size_t start = p->t.at - 1;
 	struct str token;
 
-	if (!match_token(t, '?'))
-		return capture(p, start, str_n(NULL, 0), 0, *flags, width);
-	token = take(t);
+	if (!match_token(&p->t, '?'))
+		return parse_capture(p, start, str_n(NULL, 0), width);
+	token = take(&p->t);
 	if (token.len == 0)
-		return bad(t->why, t->at, "unexpected end of pattern");
+		return bad(p->t.why, p->t.at, "unexpected end of pattern");
 	switch (token.p[0]) {
 	case 'P':
-		return parse_p(p, start, *flags, width);
+		return parse_named(p, start, width);
 	case ':':
-	case '>':
-		buf_addf(&p->to->pcre, "(?%c", token.p[0]);
-		return parse_body(p, start, *flags, width);
+		buf_adds(&p->out, "(?:");
+		return parse_body(p, start, width);
 	case '#':
-		return skip_comment(p, start);
+		return skip_comment(&p->t, start);
 	case '=':
 	case '!':
+		return parse_lookahead(p, start, token.p[0], width);
 	case '<':
-		return parse_assertion(p, start, token.p[0], *flags, width);
+		return parse_lookbehind(p, start, width);
+	case '>':
+		return bad(p->t.why, start, "atomic groups, (?>...), are not supported");
 	case '(':
-		return parse_conditional(p, start, *flags, width);
+		return bad(p->t.why, start, "conditionals, (?(1)...), are not supported");
 	default:
-		break;
+		return parse_flags(p, start, token);
 	}
-	if (flag_of(token) != 0 || str_eqc(token, "-") || str_eqc(token, "L"))
-		return parse_flags(p, start, token, flags, first, width);
-	return bad(t->why, start + 1, "unknown extension ?%.*s", STR_ARG(token));
 }
-
-enum {
-	MAX_REPEAT = 65535, /* PCRE2's */
-};
-
-#define NO_END UINT64_MAX /* of a repeat */
-/* What stands before a quantifier. */
-enum pyre_item {
-	ITEM_NONE,
-	ITEM_AT, /* a position: ^ $ \b */
-	ITEM_REPEAT,
-	ITEM_OTHER,
-};
 
 static uint64_t
 width_add(uint64_t a, uint64_t b)
 {
-	return a + b > PYRE_WIDE ? PYRE_WIDE : a + b;
+	if (a == WIDTH_VARIES || b == WIDTH_VARIES)
+		return WIDTH_VARIES;
+	return a + b > WIDTH_MAX ? WIDTH_MAX : a + b;
 }
 
+/* The width of an item that is repeated min to max times. */
 static uint64_t
-width_mul(uint64_t a, uint64_t n)
+width_repeat(uint64_t width, uint64_t min, uint64_t max)
 {
-	uint64_t v;
-
-	return num_mul(a, n, &v) && v < PYRE_WIDE ? v : PYRE_WIDE;
-}
-
-/* \1 .. \99, or \123 octal. The first digit stands at the token's end. */
-static int
-number_escape(struct pyre_parser *p, struct str token, unsigned flags, struct pyre_width *width)
-{
-	struct pyre_tokens *t = &p->t;
-	size_t start = t->at - token.len, digits;
-	uint64_t v;
-
-	t->at = start + 1;
-	digits = take_digits(t, 8, 3, &v);
-	if (digits == 3 || t->s.p[start + 1] == '0') {
-		if (v > 0377)
-			return bad(t->why, start, "octal escape value %.*s outside of range 0-0o377",
-				(int)(t->at - start), t->s.p + start);
-		emit_literal(&p->to->pcre, (uint32_t)v, flags);
+	if (width == 0 || max == 0)
 		return 0;
-	}
-	t->at = start + 1;
-	take_digits(t, 10, 2, &v);
-	if (v >= p->ngroups)
-		return bad(t->why, start + 1, "invalid group reference %llu", (unsigned long long)v);
-	return emit_reference(p, (size_t)v, start, flags, width);
+	if (width == WIDTH_VARIES || min != max)
+		return WIDTH_VARIES;
+	return width * min > WIDTH_MAX ? WIDTH_MAX : width * min;
 }
 
 static int
-parse_escape(struct pyre_parser *p, struct str token, unsigned flags, enum pyre_item *item, struct pyre_width *width)
+parse_escape(struct pyre_parser *p, struct str token, enum pyre_item *item, uint64_t *width)
 {
-	struct buf *out = &p->to->pcre;
+	size_t start = p->t.at - token.len;
 	char c = token.p[1];
+	uint64_t group;
 	uint32_t literal;
-	int r = char_escape(&p->t, token, &literal);
 
-	*item = ITEM_OTHER;
-	if (r < 0)
-		return -1;
-	if (r > 0) {
-		emit_literal(out, literal, flags);
-	} else if (c == 'A' || c == 'Z') {
-		buf_adds(out, c == 'A' ? "\\A" : "\\z");
+	if (c == 'A' || c == 'Z' || c == 'b' || c == 'B') {
+		if (c == 'A' || c == 'Z')
+			buf_adds(&p->out, c == 'A' ? "\\A" : "\\z");
+		else
+			emit_boundary(&p->out, c == 'B');
 		*item = ITEM_AT;
-	} else if (c == 'b' || c == 'B') {
-		emit_boundary(out, c == 'B', flags);
-		*item = ITEM_AT;
-	} else if (c != '\0' && strchr("dDsSwW", c) != NULL) {
-		emit_category(out, (unsigned char)c, flags);
+		*width = 0;
+	} else if (is_category(c)) {
+		buf_addf(&p->out, "[%s]", category(c));
 	} else if (c >= '0' && c <= '9') {
-		return number_escape(p, token, flags, width);
-	} else {
-		struct pyre_escape e;
-
-		if (class_escape(&p->t, token, &e) != 0)
+		if (take_group_number(&p->t, start, &group) < 0)
 			return -1;
-		emit_literal(out, e.c, flags);
+		if (group >= p->re->ngroups)
+			return bad(p->t.why, start + 1, "invalid group reference %llu", (unsigned long long)group);
+		return emit_reference(p, group, start);
+	} else {
+		if (char_escape(&p->t, token, &literal) < 0)
+			return -1;
+		emit_char(&p->out, literal);
 	}
-	if (*item == ITEM_AT)
-		*width = (struct pyre_width){ 0, 0 };
 	return 0;
 }
 
 /* The counts of {m,n}, its brace taken; 1 if it is a repeat, 0 if it is text. */
 static int
-parse_braces(struct pyre_parser *p, uint64_t *min, uint64_t *max)
+parse_braces(struct pyre_tokens *t, uint64_t *min, uint64_t *max)
 {
-	struct pyre_tokens *t = &p->t;
 	size_t brace = t->at - 1, lo, hi;
 
 	if (t->at < t->s.len && t->s.p[t->at] == '}')
@@ -908,88 +638,63 @@ parse_braces(struct pyre_parser *p, uint64_t *min, uint64_t *max)
 		t->at = brace + 1;
 		return 0;
 	}
-	if ((lo && *min > MAX_REPEAT) || (hi && *max > MAX_REPEAT))
-		return bad(t->why, brace, "the repetition number is too large (at most %d)", MAX_REPEAT);
+	if ((lo && *min > REPEAT_MAX) || (hi && *max > REPEAT_MAX))
+		return bad(t->why, brace, "the repetition number is too large (at most %d)", REPEAT_MAX);
 	if (hi == 0)
-		*max = NO_END;
+		*max = REPEAT_NO_END;
 	else if (*max < *min)
 		return bad(t->why, brace + 1, "min repeat greater than max repeat");
 	return 1;
 }
 
-/* Puts the item that was emitted from at on between open and shut. */
-static void
-enclose(struct buf *out, size_t at, const char *open, const char *shut)
-{
-	size_t n = strlen(open);
-
-	buf_room(out, n);
-	memmove(out->p + at + n, out->p + at, out->len - at);
-	memcpy(out->p + at, open, n);
-	out->len += n;
-	buf_adds(out, shut);
-}
-
 /*
- * The quantifier for the item emitted from at on. Two forms avoid faults of
- * PCRE2 10.42: the JIT keeps groups that a failed X*+ has set, so it is written
- * (?>X*); and what stands in X{0} misleads the search for where a match may
- * start, so it is written as a definition, which is never entered either.
+ * The quantifier for the item emitted from at on. PCRE2 10.42 has a fault: what stands in X{0} misleads its search for
+ * where a match may start. So that is written as a definition, which is never entered either.
  */
 static void
 emit_repeat(struct pyre_parser *p, size_t at, uint64_t min, uint64_t max)
 {
-	struct buf *out = &p->to->pcre;
-	bool lazy = match_token(&p->t, '?'), atomic = !lazy && match_token(&p->t, '+');
+	static const char define[] = "(?(DEFINE)(?:";
+	struct buf *out = &p->out;
+	bool lazy = match_token(&p->t, '?');
 
 	if (max == 0) {
-		enclose(out, at, "(?(DEFINE)(?:", "))");
+		buf_adds(out, define);
+		memmove(out->p + at + strlen(define), out->p + at, out->len - at - strlen(define));
+		memcpy(out->p + at, define, strlen(define));
+		buf_adds(out, "))");
 		return;
 	}
-	if (max == NO_END)
+	if (max == REPEAT_NO_END)
 		buf_addf(out, "{%llu,}", (unsigned long long)min);
 	else
 		buf_addf(out, "{%llu,%llu}", (unsigned long long)min, (unsigned long long)max);
 	if (lazy)
 		buf_addc(out, '?');
-	if (atomic)
-		enclose(out, at, "(?>", ")");
 }
 
 /*
  * A quantifier whose first character c was taken: 1, or 0 if it is a brace that
- * is text. What it repeats was emitted from item_at on and is as wide as *last.
+ * is text. What it repeats was emitted from item_at on and is as wide as *width.
  */
 static int
-parse_repeat(struct pyre_parser *p, char c, enum pyre_item before, size_t item_at, struct pyre_width *last)
+parse_repeat(struct pyre_parser *p, char c, enum pyre_item before, size_t item_at, uint64_t *width)
 {
 	size_t start = p->t.at - 1;
-	uint64_t min = c == '+', max = c == '?' ? 1 : NO_END;
-	int r = c == '{' ? parse_braces(p, &min, &max) : 1;
+	uint64_t min = c == '+', max = c == '?' ? 1 : REPEAT_NO_END;
+	int rc = c == '{' ? parse_braces(&p->t, &min, &max) : 1;
 
-	if (r <= 0)
-		return r;
+	if (rc <= 0)
+		return rc;
 	if (before == ITEM_NONE || before == ITEM_AT)
 		return bad(p->t.why, start, "nothing to repeat");
 	if (before == ITEM_REPEAT)
 		return bad(p->t.why, start, "multiple repeat");
+	if (match_token(&p->t, '+'))
+		return bad(p->t.why, start, "possessive quantifiers, as in a++, are not supported");
 	emit_repeat(p, item_at, min, max);
-	last->lo = width_mul(last->lo, min);
-	last->hi = max == NO_END ? (last->hi ? PYRE_WIDE : 0) : width_mul(last->hi, max);
+	*width = width_repeat(*width, min, max);
 	return 1;
-}
-
-/* Under (?x): true if token is white space, or begins a comment, which is taken as well. */
-static bool
-skip_verbose(struct pyre_parser *p, struct str token)
-{
-	if (token.p[0] == '#') {
-		do
-			token = take(&p->t);
-		while (token.len > 0 && !str_eqc(token, "\n"));
-		return true;
-	}
-	return token.p[0] == ' ' || (token.p[0] >= '\t' && token.p[0] <= '\r');
 }
 
 /*
@@ -997,105 +702,94 @@ skip_verbose(struct pyre_parser *p, struct str token)
  * there is nothing to match. Lines are spelled out: at the very end PCRE2's own (?m)^ differs.
  */
 static int
-parse_atom(struct pyre_parser *p, struct str token, unsigned *flags, bool first, enum pyre_item *item, struct pyre_width *width)
+parse_atom(struct pyre_parser *p, struct str token, enum pyre_item *item, uint64_t *width)
 {
-	struct buf *out = &p->to->pcre;
-	int r;
+	const char *any_line = token.p[0] == '^' ? "(?<![^\\n])" : "(?![^\\n])";
+	enum pyre_item before = *item;
+	int rc;
 
-	*width = (struct pyre_width){ 1, 1 };
+	*item = ITEM_OTHER;
+	*width = 1;
 	switch (token.p[0]) {
 	case '\\':
-		return parse_escape(p, token, *flags, item, width);
+		return parse_escape(p, token, item, width);
 	case '(':
-		r = parse_group(p, flags, first, width);
-		if (r == 0)
-			*item = ITEM_OTHER;
-		return r;
+		rc = parse_group(p, width);
+		if (rc > 0)
+			*item = before;
+		return rc;
 	case '[':
-		*item = ITEM_OTHER;
-		return parse_class(&p->t, *flags, out);
+		return parse_class(&p->t, &p->out);
 	case '^':
 	case '$':
-		if (token.p[0] == '^')
-			buf_adds(out, *flags & PYRE_M ? "(?<![^\\n])" : "\\A");
-		else
-			buf_adds(out, *flags & PYRE_M ? "(?![^\\n])" : "$");
+		buf_adds(&p->out, p->flags & PYRE_M ? any_line : token.p[0] == '^' ? "\\A" : "$");
 		*item = ITEM_AT;
-		*width = (struct pyre_width){ 0, 0 };
+		*width = 0;
 		return 0;
 	case '.':
-		buf_adds(out, *flags & PYRE_S ? "(?s:.)" : ".");
-		break;
+		buf_addc(&p->out, '.');
+		return 0;
 	default:
-		emit_literal(out, code_point(token), *flags);
-		break;
+		emit_char(&p->out, code_point(token));
+		return 0;
 	}
-	*item = ITEM_OTHER;
-	return 0;
 }
 
-/* Items up to the next | or ) or the end. first: global flags may stand at the beginning. */
+/* Items up to the next | or ) or the end. */
 static int
-parse_sequence(struct pyre_parser *p, unsigned *flags, bool first, struct pyre_width *total)
+parse_sequence(struct pyre_parser *p, uint64_t *total)
 {
-	struct pyre_width last = { 0, 0 }, width;
+	uint64_t last = 0, width;
 	enum pyre_item item = ITEM_NONE;
 	size_t item_at = 0, at;
 	struct str token;
-	int r;
+	int rc;
 
-	*total = last;
+	*total = 0;
 	for (;;) {
 		token = peek(&p->t);
 		if (token.len == 0 || token.p[0] == '|' || token.p[0] == ')')
 			break;
 		take(&p->t);
-		if ((*flags & PYRE_X) && skip_verbose(p, token))
-			continue;
-		if (token.len == 1 && token.p[0] && strchr("*+?{", token.p[0])) {
-			r = parse_repeat(p, token.p[0], item, item_at, &last);
-			if (r > 0)
-				item = ITEM_REPEAT;
-			if (r != 0) {
-				if (r < 0)
-					return -1;
-				continue;
-			}
-		}
-		at = p->to->pcre.len;
-		r = parse_atom(p, token, flags, first && item == ITEM_NONE, &item, &width);
-		if (r < 0)
+		rc = 0;
+		if (token.p[0] && strchr("*+?{", token.p[0]))
+			rc = parse_repeat(p, token.p[0], item, item_at, &last);
+		if (rc < 0)
 			return -1;
-		if (r == 0) {
-			total->lo = width_add(total->lo, last.lo);
-			total->hi = width_add(total->hi, last.hi);
-			last = width;
-			item_at = at;
+		if (rc > 0) {
+			item = ITEM_REPEAT;
+			continue;
 		}
+		at = p->out.len;
+		rc = parse_atom(p, token, &item, &width);
+		if (rc < 0)
+			return -1;
+		if (rc > 0)
+			continue;
+		*total = width_add(*total, last);
+		last = width;
+		item_at = at;
 	}
-	total->lo = width_add(total->lo, last.lo);
-	total->hi = width_add(total->hi, last.hi);
+	*total = width_add(*total, last);
 	return 0;
 }
 
-/* a|b|c. Only at the top may *flags change. */
+/* a|b|c */
 static int
-parse_alternatives(struct pyre_parser *p, unsigned *flags, bool top, struct pyre_width *width)
+parse_alternatives(struct pyre_parser *p, uint64_t *width)
 {
-	struct pyre_width one;
-	bool first = true;
+	uint64_t next;
 
 	if (p->nesting++ >= PYRE_NESTING_MAX)
 		return bad(p->t.why, p->t.at, "groups nested deeper than %d levels", PYRE_NESTING_MAX);
-	do {
-		if (!first)
-			buf_addc(&p->to->pcre, '|');
-		if (parse_sequence(p, flags, top && first, &one) != 0)
+	if (parse_sequence(p, width) < 0)
+		return -1;
+	while (match_token(&p->t, '|')) {
+		buf_addc(&p->out, '|');
+		if (parse_sequence(p, &next) < 0)
 			return -1;
-		width->lo = first || one.lo < width->lo ? one.lo : width->lo;
-		width->hi = first || one.hi > width->hi ? one.hi : width->hi;
-		first = false;
-	} while (match_token(&p->t, '|'));
+		*width = next == *width ? next : WIDTH_VARIES;
+	}
 	p->nesting--;
 	return 0;
 }
@@ -1121,60 +815,12 @@ check_text(struct str s, struct pyre_error *why)
 static int
 parse_pattern(struct pyre_parser *p)
 {
-	struct pyre_width width;
-	unsigned flags = 0;
+	uint64_t width;
 
-	if (check_text(p->t.s, p->t.why) != 0 || parse_alternatives(p, &flags, true, &width) != 0)
+	if (check_text(p->t.s, p->t.why) < 0 || parse_alternatives(p, &width) < 0)
 		return -1;
-	if (p->t.at < p->t.s.len)
-		return bad(p->t.why, p->t.at, "unbalanced parenthesis");
-	if (p->ref >= p->ngroups)
-		return bad(p->t.why, p->ref_at, "invalid group reference %zu", p->ref);
-	return 0;
+	return p->t.at < p->t.s.len ? bad(p->t.why, p->t.at, "unbalanced parenthesis") : 0;
 }
-
-static void
-parsed_release(struct pyre_parsed *parsed)
-{
-	buf_release(&parsed->pcre);
-	free(parsed->names);
-	*parsed = (struct pyre_parsed){ BUF_INIT, 0, NULL, 0 };
-}
-
-/* pattern must outlive *out. After -1 nothing needs release. */
-static int
-parse(struct str pattern, struct pyre_parsed *out, struct pyre_error *why)
-{
-	struct pyre_parser p = { .t = { str_n(pattern.p ? pattern.p : "", pattern.len), 0, why }, .to = out };
-	int result;
-
-	*out = (struct pyre_parsed){ BUF_INIT, 0, NULL, 0 };
-	buf_adds(&out->pcre, "");
-	p.groups = xgrow(NULL, 0, &p.capgroups, sizeof(*p.groups));
-	p.groups[0] = (struct pyre_capture){ { 0, 0 }, false };
-	p.ngroups = 1;
-	result = parse_pattern(&p);
-	free(p.groups);
-	if (result != 0)
-		parsed_release(out);
-	return result;
-}
-
-enum {
-	DEPTH_LIMIT = 1000000,
-	JIT_STACK_MIN = 32 << 10,
-	JIT_STACK_MAX = 4 << 20,
-};
-
-struct pyre {
-	char *pattern;
-	size_t len;
-	struct pyre_parsed parsed; /* its pcre is empty */
-	pcre2_code *code;
-	pcre2_match_data *data;
-	pcre2_match_context *context;
-	pcre2_jit_stack *stack;
-};
 
 static struct str
 pattern_of(const struct pyre *re)
@@ -1190,16 +836,18 @@ checked(void *p)
 }
 
 static int
-compile_code(struct pyre *re, struct pyre_error *why)
+compile_code(struct pyre *re, struct str text, unsigned flags, struct pyre_error *why)
 {
 	pcre2_compile_context *context = checked(pcre2_compile_context_create(NULL));
+	uint32_t options = PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C;
 	PCRE2_UCHAR reason[120];
 	PCRE2_SIZE offset = 0;
 	int error = 0;
 
+	options |= flags & PYRE_I ? PCRE2_CASELESS : 0;
+	options |= flags & PYRE_S ? PCRE2_DOTALL : 0;
 	pcre2_set_newline(context, PCRE2_NEWLINE_LF);
-	re->code = pcre2_compile((PCRE2_SPTR)re->parsed.pcre.p, re->parsed.pcre.len,
-		PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C, &error, &offset, context);
+	re->code = pcre2_compile((PCRE2_SPTR)text.p, text.len, options, &error, &offset, context);
 	pcre2_compile_context_free(context);
 	if (re->code == NULL) {
 		pcre2_get_error_message(error, reason, sizeof(reason));
@@ -1219,16 +867,23 @@ int
 pyre_compile(struct str pattern, struct pyre **out, struct pyre_error *why)
 {
 	struct pyre *re = xcalloc(1, sizeof(*re));
+	struct pyre_parser p = { .re = re, .out = BUF_INIT };
+	int rc;
 
 	re->pattern = xstrndup(pattern.p ? pattern.p : "", pattern.len);
 	re->len = pattern.len;
-	if (parse(pattern_of(re), &re->parsed, why) != 0 || compile_code(re, why) != 0) {
+	add_group(re, str_n(NULL, 0));
+	buf_adds(&p.out, "");
+	p.t = (struct pyre_tokens){ pattern_of(re), 0, why };
+	rc = parse_pattern(&p);
+	if (rc == 0)
+		rc = compile_code(re, buf_str(&p.out), p.flags, why);
+	buf_release(&p.out);
+	if (rc < 0)
 		pyre_free(re);
-		return -1;
-	}
-	buf_release(&re->parsed.pcre);
-	*out = re;
-	return 0;
+	else
+		*out = re;
+	return rc;
 }
 
 void
@@ -1240,7 +895,7 @@ pyre_free(struct pyre *re)
 	pcre2_match_context_free(re->context);
 	pcre2_jit_stack_free(re->stack);
 	pcre2_code_free(re->code);
-	parsed_release(&re->parsed);
+	free(re->groups);
 	free(re->pattern);
 	free(re);
 }
@@ -1299,11 +954,11 @@ struct pyre_sub {
 };
 
 static int
-add_group(struct pyre_sub *sub, uint64_t group, size_t offset, struct pyre_error *why)
+add_piece(struct pyre_sub *sub, uint64_t group, size_t offset, struct pyre_error *why)
 {
 	size_t start = sub->n > 0 ? sub->pieces[sub->n - 1].end : 0;
 
-	if (group != PYRE_UNSET && group > sub->re->parsed.groups)
+	if (group != PYRE_UNSET && group >= sub->re->ngroups)
 		return bad(why, offset, "invalid group reference %llu", (unsigned long long)group);
 	sub->pieces = xgrow(sub->pieces, sub->n, &sub->cap, sizeof(*sub->pieces));
 	sub->pieces[sub->n++] = (struct pyre_piece){ start, sub->text.len, (size_t)group };
@@ -1324,35 +979,13 @@ named_group(struct pyre_sub *sub, struct pyre_tokens *t)
 	if (take_until(t, '>', "group name", &name) != 0)
 		return -1;
 	if (is_name(name)) {
-		group = group_named(&sub->re->parsed, name);
+		group = group_named(sub->re, name);
 		if (group == 0)
 			return bad(t->why, at, "unknown group name %.*s", STR_ARG(name));
 	} else if (!num_u64(name, &group)) {
 		return bad(t->why, at, "bad character in group name %.*s", STR_ARG(name));
 	}
-	return add_group(sub, group, at, t->why);
-}
-
-/* \0, \1 .. \99, \123 octal; start is the backslash. */
-static int
-sub_number(struct pyre_sub *sub, struct pyre_tokens *t, size_t start)
-{
-	bool zero = t->s.p[start + 1] == '0';
-	size_t digits;
-	uint64_t v;
-
-	t->at = start + 1;
-	digits = take_digits(t, 8, 3, &v);
-	if (zero || digits == 3) {
-		if (v > 0377)
-			return bad(t->why, start, "octal escape value %.*s outside of range 0-0o377",
-				(int)(t->at - start), t->s.p + start);
-		utf8_put(&sub->text, (uint32_t)v);
-		return 0;
-	}
-	t->at = start + 1;
-	take_digits(t, 10, 2, &v);
-	return add_group(sub, v, start + 1, t->why);
+	return add_piece(sub, group, at, t->why);
 }
 
 static int
@@ -1361,6 +994,7 @@ sub_escape(struct pyre_sub *sub, struct pyre_tokens *t, struct str token)
 	static const char from[] = "abfnrtv\\", to[] = "\a\b\f\n\r\t\v\\";
 	size_t start = t->at - token.len;
 	const char *hit;
+	uint64_t group;
 	char c;
 
 	if (token.len < 2)
@@ -1369,11 +1003,11 @@ sub_escape(struct pyre_sub *sub, struct pyre_tokens *t, struct str token)
 	if (c == 'g')
 		return named_group(sub, t);
 	if (c >= '0' && c <= '9')
-		return sub_number(sub, t, start);
+		return take_group_number(t, start, &group) < 0 ? -1 : add_piece(sub, group, start + 1, t->why);
 	hit = c ? strchr(from, c) : NULL;
 	if (hit != NULL)
 		buf_addc(&sub->text, to[hit - from]);
-	else if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))
+	else if (is_letter((unsigned char)c))
 		return bad(t->why, start, "bad escape %.*s", STR_ARG(token));
 	else
 		buf_addstr(&sub->text, token);
@@ -1397,7 +1031,7 @@ pyre_sub_compile(const struct pyre *re, struct str replacement, struct pyre_sub 
 			buf_addstr(&sub->text, token);
 	}
 	if (result == 0)
-		result = add_group(sub, PYRE_UNSET, 0, why);
+		result = add_piece(sub, PYRE_UNSET, 0, why);
 	if (result != 0)
 		pyre_sub_free(sub);
 	else

@@ -5,15 +5,16 @@
  * A pattern is parsed by Python's grammar and written anew for PCRE2, so what
  * Python rejects is an error here, and PCRE2's own syntax never takes effect.
  *
- * Known differences. Refused: \N{NAME}, code points that are surrogates, repeat
- * counts above 65535, more than 200 levels of groups, and inside a lookbehind the
- * repeating of nothing, (?<=(?:)*a). A condition (?(1)...) inside group 1 itself
- * sees what the group last matched. (?a:...) holds at the start of a pattern too,
- * where Python's search forgets it.
- * Names of groups are compared as they are written, and any letter beyond ASCII is
- * good for one. Under (?i) these do not match each other: i, U+0130 and U+0131;
- * U+0390 and U+1FD3; U+03B0 and U+1FE3; U+FB05 and U+FB06. A byte of the subject that is
- * not UTF-8 matches nothing, and no match spans it (Python has no such text).
+ * Refused, by a message that says so: conditionals (?(1)...), flags for a part of
+ * a pattern (?i:...), the flags x, a and u, references inside a lookbehind, atomic
+ * groups (?>...), possessive quantifiers a++, octal escapes and \N{NAME}; code points
+ * that are surrogates, repeat counts above 65535, more than 200 levels of groups,
+ * and inside a lookbehind the repeating of nothing, (?<=(?:)*a).
+ *
+ * Known differences. Names of groups are compared as they are written, and any letter
+ * beyond ASCII is good for one. Under (?i) these do not match each other: i, U+0130 and
+ * U+0131; U+0390 and U+1FD3; U+03B0 and U+1FE3; U+FB05 and U+FB06. A byte of the subject
+ * that is not UTF-8 matches nothing, and no match spans it (Python has no such text).
  */
 #ifndef LNN_TEXT_PYRE_H
 #define LNN_TEXT_PYRE_H
@@ -52,7 +53,7 @@ int pyre_search(const struct pyre *re, struct str subject, struct pyre_span *spa
 
 /*
  * A replacement as re.sub has it: \1..\99, \g<1>, \g<name>, \g<0>, \n and the
- * like, octal escapes; & is only itself. re must live as long as the result.
+ * like, but no octal escapes; & is only itself. re must live as long as the result.
  */
 int pyre_sub_compile(const struct pyre *re, struct str replacement, struct pyre_sub **out, struct pyre_error *why);
 void pyre_sub_free(struct pyre_sub *sub); /* NULL is fine */
