@@ -28,8 +28,7 @@ enum {
 
 #define REPEAT_NO_END UINT64_MAX
 
-/* How many characters an item matches. Widths beyond WIDTH_MAX count as WIDTH_MAX. */
-#define WIDTH_MAX ((uint64_t)1 << 40)
+/* The width of what matches texts of different lengths. A sum or product that is too large counts as this, too. */
 #define WIDTH_VARIES UINT64_MAX
 
 struct pyre_group {
@@ -55,26 +54,23 @@ struct pyre_tokens {
 	struct pyre_error *why;
 };
 
-enum pyre_flag {
-	PYRE_I = 1,
-	PYRE_M = 2,
-	PYRE_S = 4,
-};
-
 struct pyre_parser {
 	struct pyre_tokens t;
 	struct pyre *re; /* takes the groups */
 	struct buf out;
-	unsigned flags, nesting, lookbehinds;
+	uint32_t flags; /* options of PCRE2 */
+	unsigned nesting, lookbehinds;
 };
 
 /* What stands before a quantifier. */
-enum pyre_item {
-	ITEM_NONE,
-	ITEM_AT, /* a position: ^ $ \b */
-	ITEM_REPEAT,
-	ITEM_OTHER,
+struct pyre_item {
+	enum { ITEM_NONE, ITEM_AT, ITEM_REPEAT, ITEM_OTHER } kind; /* at: a position, as ^ $ \b */
+	uint64_t width; /* how many characters it matches */
+	size_t at;      /* where it begins in what was written */
 };
+
+/* A category stands among the characters as this and its letter. */
+enum { CATEGORY = 1 << 24 };
 
 static int parse_alternatives(struct pyre_parser *p, uint64_t *width);
 
@@ -150,9 +146,9 @@ is_name(struct str name)
 	return name.len > 0;
 }
 
-/* The text up to the terminator, which is taken; -1 and why if either is missing. */
+/* A name up to the terminator, which is taken; -1 and why if either is missing. */
 static int
-take_until(struct pyre_tokens *t, char terminator, const char *what, struct str *out)
+take_until(struct pyre_tokens *t, char terminator, struct str *out)
 {
 	size_t start = t->at;
 	struct str token;
@@ -160,12 +156,12 @@ take_until(struct pyre_tokens *t, char terminator, const char *what, struct str 
 	do {
 		token = take(t);
 		if (token.len == 0 && t->at == start)
-			return bad(t->why, start, "missing %s", what);
+			return bad(t->why, start, "missing group name");
 		if (token.len == 0)
 			return bad(t->why, start, "missing %c, unterminated name", terminator);
 	} while (token.len != 1 || token.p[0] != terminator);
 	*out = str_n(t->s.p + start, t->at - 1 - start);
-	return out->len > 0 ? 0 : bad(t->why, start, "missing %s", what);
+	return out->len > 0 ? 0 : bad(t->why, start, "missing group name");
 }
 
 static unsigned
@@ -185,8 +181,8 @@ take_digits(struct pyre_tokens *t, unsigned base, size_t max, uint64_t *value)
 
 	*value = 0;
 	while (n < max && t->at < t->s.len && digit_value(t->s.p[t->at]) < base) {
-		if (!num_mul(*value, base, value) || !num_add(*value, digit_value(t->s.p[t->at]), value))
-			*value = UINT64_MAX;
+		if (*value <= UINT32_MAX)
+			*value = *value * base + digit_value(t->s.p[t->at]);
 		t->at++;
 		n++;
 	}
@@ -214,13 +210,15 @@ is_category(char c)
 	return c != '\0' && strchr("dDsSwW", c) != NULL;
 }
 
+#define WORD "\\p{L}\\p{N}_"
+
 /*
  * What Python's categories hold, as contents of a PCRE2 class.
  * \w is str.isalnum() or _: letters and numbers; unlike \w of newer PCRE2 releases
  * no marks. \s is str.isspace(), with the separators 1C to 1F. \d is Nd.
  */
 static const char *
-category(char letter)
+category(uint32_t letter)
 {
 	switch (letter) {
 	case 'd':
@@ -234,7 +232,7 @@ category(char letter)
 		return "\\x{0}-\\x{8}\\x{e}-\\x{1b}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}"
 		       "\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}";
 	case 'w':
-		return "\\p{L}\\p{N}_";
+		return WORD;
 	default: /* W: all other categories; of connectors (Pc) all but _ */
 		return "\\p{C}\\p{M}\\p{S}\\p{Z}\\p{Pd}\\p{Ps}\\p{Pe}\\p{Pi}\\p{Pf}\\p{Po}\\x{203f}\\x{2040}\\x{2054}"
 		       "\\x{fe33}\\x{fe34}\\x{fe4d}-\\x{fe4f}\\x{ff3f}";
@@ -242,16 +240,8 @@ category(char letter)
 }
 
 /* A word on one side only. Python (before 3.14) has no \B in an empty text. */
-static void
-emit_boundary(struct buf *out, bool negated)
-{
-	const char *w = category('w');
-
-	if (negated)
-		buf_addf(out, "(?!\\A\\z)(?:(?<=[%s])(?=[%s])|(?<![%s])(?![%s]))", w, w, w, w);
-	else
-		buf_addf(out, "(?:(?<=[%s])(?![%s])|(?<![%s])(?=[%s]))", w, w, w, w);
-}
+#define BOUNDARY "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))"
+#define NO_BOUNDARY "(?!\\A\\z)(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))"
 
 static bool
 is_letter(uint32_t c)
@@ -259,11 +249,13 @@ is_letter(uint32_t c)
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-/* Letters and digits as they are, all else by number: nothing here can be taken for syntax. */
+/* Letters and digits as they are, other characters by number: nothing here can be taken for syntax. */
 static void
 emit_char(struct buf *out, uint32_t c)
 {
-	if (is_letter(c) || (c >= '0' && c <= '9'))
+	if (c & CATEGORY)
+		buf_adds(out, category(c & ~(uint32_t)CATEGORY));
+	else if (is_letter(c) || (c >= '0' && c <= '9'))
 		buf_addc(out, (char)c);
 	else
 		buf_addf(out, "\\x{%x}", (unsigned)c);
@@ -286,16 +278,23 @@ hex_escape(struct pyre_tokens *t, size_t start, size_t digits, uint32_t *c)
 	return 0;
 }
 
-/* The character that an escape stands for, in and out of classes. token was taken. */
+/* The character or category that an escape stands for, in and out of classes. token was taken. */
 static int
-char_escape(struct pyre_tokens *t, struct str token, uint32_t *c)
+parse_char_escape(struct pyre_tokens *t, struct str token, uint32_t *c)
 {
 	static const char from[] = "afnrtv", to[] = "\a\f\n\r\t\v";
-	const char *hit = token.p[1] ? strchr(from, token.p[1]) : NULL;
 	size_t start = t->at - token.len;
+	const char *hit;
 
-	*c = hit != NULL ? (uint32_t)to[hit - from] : code_point(str_from(token, 1));
+	if (token.len < 2)
+		return bad(t->why, start, "bad escape (end of pattern)");
+	*c = code_point(str_from(token, 1));
+	if (is_category(token.p[1]))
+		*c |= CATEGORY;
+	hit = *c > 0 && *c < 0x80 ? strchr(from, (char)*c) : NULL;
 	if (hit != NULL)
+		*c = (uint32_t)to[hit - from];
+	if (hit != NULL || (*c & CATEGORY))
 		return 0;
 	switch (token.p[1]) {
 	case 'x':
@@ -316,52 +315,17 @@ char_escape(struct pyre_tokens *t, struct str token, uint32_t *c)
 	return 0;
 }
 
-/* A member of a class: a character, or a category and no character. */
-struct pyre_member {
-	uint32_t c;
-	char category; /* '\0': none */
-};
-
-/* The member whose first token was taken. */
+/* A member of the class that begins at open. */
 static int
-parse_member(struct pyre_tokens *t, struct str token, struct pyre_member *out)
-{
-	*out = (struct pyre_member){ code_point(token), '\0' };
-	if (token.p[0] != '\\')
-		return 0;
-	if (token.p[1] != 'b' && !is_category(token.p[1]))
-		return char_escape(t, token, &out->c);
-	*out = (struct pyre_member){ '\b', token.p[1] == 'b' ? '\0' : token.p[1] };
-	return 0;
-}
-
-static void
-emit_member(struct buf *out, struct pyre_member member)
-{
-	if (member.category)
-		buf_adds(out, category(member.category));
-	else
-		emit_char(out, member.c);
-}
-
-/* The end of the range that lo begins, its hyphen taken; 1 if the class ends here and the hyphen is text. */
-static int
-parse_range_end(struct pyre_tokens *t, size_t start, struct pyre_member lo, struct buf *out)
+parse_member(struct pyre_tokens *t, size_t open, uint32_t *c)
 {
 	struct str token = take(t);
-	struct pyre_member hi;
 
-	if (token.len == 0 || str_eqc(token, "]")) {
-		emit_char(out, '-');
-		t->at -= token.len;
-		return 0;
-	}
-	if (parse_member(t, token, &hi) < 0)
-		return -1;
-	if (lo.category || hi.category || hi.c < lo.c)
-		return bad(t->why, start, "bad character range %.*s", (int)(t->at - start), t->s.p + start);
-	buf_addc(out, '-');
-	emit_char(out, hi.c);
+	if (token.len == 0)
+		return bad(t->why, open, "unterminated character set");
+	if (token.p[0] == '\\' && !str_eqc(token, "\\b"))
+		return parse_char_escape(t, token, c);
+	*c = token.p[0] == '\\' ? '\b' : code_point(token);
 	return 0;
 }
 
@@ -370,20 +334,26 @@ static int
 parse_class(struct pyre_tokens *t, struct buf *out)
 {
 	size_t open = t->at - 1, start;
-	struct pyre_member lo;
-	struct str token;
+	uint32_t lo, hi;
 
 	buf_adds(out, match_token(t, '^') ? "[^" : "[");
 	for (bool any = false; !any || !match_token(t, ']'); any = true) {
 		start = t->at;
-		token = take(t);
-		if (token.len == 0)
-			return bad(t->why, open, "unterminated character set");
-		if (parse_member(t, token, &lo) < 0)
+		if (parse_member(t, open, &lo) < 0)
 			return -1;
-		emit_member(out, lo);
-		if (match_token(t, '-') && parse_range_end(t, start, lo, out) < 0)
+		emit_char(out, lo);
+		if (!match_token(t, '-'))
+			continue;
+		if (str_eqc(peek(t), "]")) {
+			emit_char(out, '-');
+			continue;
+		}
+		if (parse_member(t, open, &hi) < 0)
 			return -1;
+		if (((lo | hi) & CATEGORY) || hi < lo)
+			return bad(t->why, start, "bad character range %.*s", (int)(t->at - start), t->s.p + start);
+		buf_addc(out, '-');
+		emit_char(out, hi);
 	}
 	buf_addc(out, ']');
 	return 0;
@@ -457,7 +427,7 @@ parse_named(struct pyre_parser *p, size_t start, uint64_t *width)
 
 	if (!define && !match_token(t, '='))
 		return bad(t->why, start + 1, "unknown extension ?P%.*s", STR_ARG(peek(t)));
-	if (take_until(t, define ? '>' : ')', "group name", &name) < 0)
+	if (take_until(t, define ? '>' : ')', &name) < 0)
 		return -1;
 	if (!is_name(name))
 		return bad(t->why, at, "bad character in group name %.*s", STR_ARG(name));
@@ -469,31 +439,22 @@ parse_named(struct pyre_parser *p, size_t start, uint64_t *width)
 	return emit_reference(p, group, at);
 }
 
-/* (?=...) (?!...) */
+/* (?=...) (?!...) (?<=...) (?<!...). token is the first after (?. */
 static int
-parse_lookahead(struct pyre_parser *p, size_t start, char c, uint64_t *width)
+parse_lookaround(struct pyre_parser *p, size_t start, struct str token, uint64_t *width)
 {
-	buf_addf(&p->out, "(?%c", c);
-	if (parse_body(p, start, width) < 0)
-		return -1;
-	*width = 0;
-	return 0;
-}
+	bool behind = token.p[0] == '<';
 
-/* (?<=...) (?<!...), their < taken. */
-static int
-parse_lookbehind(struct pyre_parser *p, size_t start, uint64_t *width)
-{
-	struct str token = take(&p->t);
-
+	if (behind)
+		token = take(&p->t);
 	if (!str_eqc(token, "=") && !str_eqc(token, "!"))
 		return bad(p->t.why, start + 1, "unknown extension ?<%.*s", STR_ARG(token));
-	buf_addf(&p->out, "(?<%c", token.p[0]);
-	p->lookbehinds++;
+	buf_addf(&p->out, "(?%s%c", behind ? "<" : "", token.p[0]);
+	p->lookbehinds += behind;
 	if (parse_body(p, start, width) < 0)
 		return -1;
-	p->lookbehinds--;
-	if (*width == WIDTH_VARIES)
+	p->lookbehinds -= behind;
+	if (behind && *width == WIDTH_VARIES)
 		return bad(p->t.why, start, "look-behind requires fixed-width pattern");
 	*width = 0;
 	return 0;
@@ -504,11 +465,12 @@ static int
 parse_flags(struct pyre_parser *p, size_t start, struct str token)
 {
 	static const char letters[] = "ims";
-	unsigned flags = 0;
+	static const uint32_t options[] = { PCRE2_CASELESS, PCRE2_MULTILINE, PCRE2_DOTALL };
+	uint32_t flags = 0;
 	const char *hit;
 
 	while (token.len == 1 && token.p[0] && (hit = strchr(letters, token.p[0])) != NULL) {
-		flags |= 1u << (hit - letters);
+		flags |= options[hit - letters];
 		token = take(&p->t);
 	}
 	if (str_eqc(token, ":") || str_eqc(token, "-"))
@@ -560,9 +522,8 @@ parse_group(struct pyre_parser *p, uint64_t *width)
 		return skip_comment(&p->t, start);
 	case '=':
 	case '!':
-		return parse_lookahead(p, start, token.p[0], width);
 	case '<':
-		return parse_lookbehind(p, start, width);
+		return parse_lookaround(p, start, token, width);
 	case '>':
 		return bad(p->t.why, start, "atomic groups, (?>...), are not supported");
 	case '(':
@@ -575,39 +536,42 @@ parse_group(struct pyre_parser *p, uint64_t *width)
 static uint64_t
 width_add(uint64_t a, uint64_t b)
 {
-	if (a == WIDTH_VARIES || b == WIDTH_VARIES)
-		return WIDTH_VARIES;
-	return a + b > WIDTH_MAX ? WIDTH_MAX : a + b;
+	uint64_t sum;
+
+	return num_add(a, b, &sum) ? sum : WIDTH_VARIES;
 }
 
 /* The width of an item that is repeated min to max times. */
 static uint64_t
 width_repeat(uint64_t width, uint64_t min, uint64_t max)
 {
-	if (width == 0 || max == 0)
-		return 0;
-	if (width == WIDTH_VARIES || min != max)
+	uint64_t product;
+
+	if (width > 0 && min != max)
 		return WIDTH_VARIES;
-	return width * min > WIDTH_MAX ? WIDTH_MAX : width * min;
+	return num_mul(width, max, &product) ? product : WIDTH_VARIES;
+}
+
+static void
+emit_position(struct pyre_parser *p, const char *text, struct pyre_item *item)
+{
+	buf_adds(&p->out, text);
+	item->kind = ITEM_AT;
+	item->width = 0;
 }
 
 static int
-parse_escape(struct pyre_parser *p, struct str token, enum pyre_item *item, uint64_t *width)
+parse_escape(struct pyre_parser *p, struct str token, struct pyre_item *item)
 {
 	size_t start = p->t.at - token.len;
 	char c = token.p[1];
 	uint64_t group;
 	uint32_t literal;
 
-	if (c == 'A' || c == 'Z' || c == 'b' || c == 'B') {
-		if (c == 'A' || c == 'Z')
-			buf_adds(&p->out, c == 'A' ? "\\A" : "\\z");
-		else
-			emit_boundary(&p->out, c == 'B');
-		*item = ITEM_AT;
-		*width = 0;
-	} else if (is_category(c)) {
-		buf_addf(&p->out, "[%s]", category(c));
+	if (c == 'A' || c == 'Z') {
+		emit_position(p, c == 'A' ? "\\A" : "\\z", item);
+	} else if (c == 'b' || c == 'B') {
+		emit_position(p, c == 'b' ? BOUNDARY : NO_BOUNDARY, item);
 	} else if (c >= '0' && c <= '9') {
 		if (take_group_number(&p->t, start, &group) < 0)
 			return -1;
@@ -615,9 +579,11 @@ parse_escape(struct pyre_parser *p, struct str token, enum pyre_item *item, uint
 			return bad(p->t.why, start + 1, "invalid group reference %llu", (unsigned long long)group);
 		return emit_reference(p, group, start);
 	} else {
-		if (char_escape(&p->t, token, &literal) < 0)
+		if (parse_char_escape(&p->t, token, &literal) < 0)
 			return -1;
+		buf_adds(&p->out, literal & CATEGORY ? "[" : "");
 		emit_char(&p->out, literal);
+		buf_adds(&p->out, literal & CATEGORY ? "]" : "");
 	}
 	return 0;
 }
@@ -659,7 +625,7 @@ emit_repeat(struct pyre_parser *p, size_t at, uint64_t min, uint64_t max)
 	bool lazy = match_token(&p->t, '?');
 
 	if (max == 0) {
-		buf_adds(out, define);
+		buf_adds(out, define); /* for the room */
 		memmove(out->p + at + strlen(define), out->p + at, out->len - at - strlen(define));
 		memcpy(out->p + at, define, strlen(define));
 		buf_adds(out, "))");
@@ -673,12 +639,9 @@ emit_repeat(struct pyre_parser *p, size_t at, uint64_t min, uint64_t max)
 		buf_addc(out, '?');
 }
 
-/*
- * A quantifier whose first character c was taken: 1, or 0 if it is a brace that
- * is text. What it repeats was emitted from item_at on and is as wide as *width.
- */
+/* A quantifier of *item, its first character c taken: 1, or 0 if it is a brace that is text. */
 static int
-parse_repeat(struct pyre_parser *p, char c, enum pyre_item before, size_t item_at, uint64_t *width)
+parse_repeat(struct pyre_parser *p, char c, struct pyre_item *item)
 {
 	size_t start = p->t.at - 1;
 	uint64_t min = c == '+', max = c == '?' ? 1 : REPEAT_NO_END;
@@ -686,45 +649,40 @@ parse_repeat(struct pyre_parser *p, char c, enum pyre_item before, size_t item_a
 
 	if (rc <= 0)
 		return rc;
-	if (before == ITEM_NONE || before == ITEM_AT)
+	if (item->kind == ITEM_NONE || item->kind == ITEM_AT)
 		return bad(p->t.why, start, "nothing to repeat");
-	if (before == ITEM_REPEAT)
+	if (item->kind == ITEM_REPEAT)
 		return bad(p->t.why, start, "multiple repeat");
 	if (match_token(&p->t, '+'))
 		return bad(p->t.why, start, "possessive quantifiers, as in a++, are not supported");
-	emit_repeat(p, item_at, min, max);
-	*width = width_repeat(*width, min, max);
+	emit_repeat(p, item->at, min, max);
+	item->kind = ITEM_REPEAT;
+	item->width = width_repeat(item->width, min, max);
 	return 1;
 }
 
 /*
- * Anything but a quantifier, its first token taken: 0 and *item, *width, or 1 if
- * there is nothing to match. Lines are spelled out: at the very end PCRE2's own (?m)^ differs.
+ * Anything but a quantifier, its first token taken: 0 and *item, or 1 if there
+ * is nothing to match. Lines are spelled out: at the very end PCRE2's own (?m)^ differs.
  */
 static int
-parse_atom(struct pyre_parser *p, struct str token, enum pyre_item *item, uint64_t *width)
+parse_atom(struct pyre_parser *p, struct str token, struct pyre_item *item)
 {
-	const char *any_line = token.p[0] == '^' ? "(?<![^\\n])" : "(?![^\\n])";
-	enum pyre_item before = *item;
-	int rc;
+	bool lines = p->flags & PCRE2_MULTILINE;
 
-	*item = ITEM_OTHER;
-	*width = 1;
+	*item = (struct pyre_item){ ITEM_OTHER, 1, p->out.len };
 	switch (token.p[0]) {
 	case '\\':
-		return parse_escape(p, token, item, width);
+		return parse_escape(p, token, item);
 	case '(':
-		rc = parse_group(p, width);
-		if (rc > 0)
-			*item = before;
-		return rc;
+		return parse_group(p, &item->width);
 	case '[':
 		return parse_class(&p->t, &p->out);
 	case '^':
+		emit_position(p, lines ? "(?<![^\\n])" : "\\A", item);
+		return 0;
 	case '$':
-		buf_adds(&p->out, p->flags & PYRE_M ? any_line : token.p[0] == '^' ? "\\A" : "$");
-		*item = ITEM_AT;
-		*width = 0;
+		emit_position(p, lines ? "(?![^\\n])" : "$", item);
 		return 0;
 	case '.':
 		buf_addc(&p->out, '.');
@@ -739,9 +697,7 @@ parse_atom(struct pyre_parser *p, struct str token, enum pyre_item *item, uint64
 static int
 parse_sequence(struct pyre_parser *p, uint64_t *total)
 {
-	uint64_t last = 0, width;
-	enum pyre_item item = ITEM_NONE;
-	size_t item_at = 0, at;
+	struct pyre_item last = { ITEM_NONE, 0, 0 }, next;
 	struct str token;
 	int rc;
 
@@ -751,26 +707,18 @@ parse_sequence(struct pyre_parser *p, uint64_t *total)
 		if (token.len == 0 || token.p[0] == '|' || token.p[0] == ')')
 			break;
 		take(&p->t);
-		rc = 0;
-		if (token.p[0] && strchr("*+?{", token.p[0]))
-			rc = parse_repeat(p, token.p[0], item, item_at, &last);
-		if (rc < 0)
-			return -1;
-		if (rc > 0) {
-			item = ITEM_REPEAT;
-			continue;
+		rc = token.p[0] && strchr("*+?{", token.p[0]) ? parse_repeat(p, token.p[0], &last) : 0;
+		if (rc == 0) {
+			rc = parse_atom(p, token, &next);
+			if (rc == 0) {
+				*total = width_add(*total, last.width);
+				last = next;
+			}
 		}
-		at = p->out.len;
-		rc = parse_atom(p, token, &item, &width);
 		if (rc < 0)
 			return -1;
-		if (rc > 0)
-			continue;
-		*total = width_add(*total, last);
-		last = width;
-		item_at = at;
 	}
-	*total = width_add(*total, last);
+	*total = width_add(*total, last.width);
 	return 0;
 }
 
@@ -794,30 +742,18 @@ parse_alternatives(struct pyre_parser *p, uint64_t *width)
 	return 0;
 }
 
-/* What can be said without understanding the pattern. */
 static int
-check_text(struct str s, struct pyre_error *why)
+parse_pattern(struct pyre_parser *p)
 {
-	struct pyre_tokens t = { s, 0, why };
-	struct str token;
+	struct str s = p->t.s;
+	uint64_t width;
 
 	for (size_t i = 0, n; i < s.len; i += n) {
 		n = utf8_len((const uint8_t *)s.p + i, s.len - i);
 		if (n == 0)
-			return bad(why, i, "invalid UTF-8");
+			return bad(p->t.why, i, "invalid UTF-8");
 	}
-	do
-		token = take(&t);
-	while (token.len > 0 && !str_eqc(token, "\\"));
-	return token.len > 0 ? bad(why, s.len - 1, "bad escape (end of pattern)") : 0;
-}
-
-static int
-parse_pattern(struct pyre_parser *p)
-{
-	uint64_t width;
-
-	if (check_text(p->t.s, p->t.why) < 0 || parse_alternatives(p, &width) < 0)
+	if (parse_alternatives(p, &width) < 0)
 		return -1;
 	return p->t.at < p->t.s.len ? bad(p->t.why, p->t.at, "unbalanced parenthesis") : 0;
 }
@@ -836,16 +772,14 @@ checked(void *p)
 }
 
 static int
-compile_code(struct pyre *re, struct str text, unsigned flags, struct pyre_error *why)
+compile_code(struct pyre *re, struct str text, uint32_t flags, struct pyre_error *why)
 {
 	pcre2_compile_context *context = checked(pcre2_compile_context_create(NULL));
-	uint32_t options = PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C;
+	uint32_t options = flags | PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C;
 	PCRE2_UCHAR reason[120];
 	PCRE2_SIZE offset = 0;
 	int error = 0;
 
-	options |= flags & PYRE_I ? PCRE2_CASELESS : 0;
-	options |= flags & PYRE_S ? PCRE2_DOTALL : 0;
 	pcre2_set_newline(context, PCRE2_NEWLINE_LF);
 	re->code = pcre2_compile((PCRE2_SPTR)text.p, text.len, options, &error, &offset, context);
 	pcre2_compile_context_free(context);
@@ -976,7 +910,7 @@ named_group(struct pyre_sub *sub, struct pyre_tokens *t)
 	if (!match_token(t, '<'))
 		return bad(t->why, t->at, "missing <");
 	at = t->at;
-	if (take_until(t, '>', "group name", &name) != 0)
+	if (take_until(t, '>', &name) != 0)
 		return -1;
 	if (is_name(name)) {
 		group = group_named(sub->re, name);
