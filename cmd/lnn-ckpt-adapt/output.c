@@ -320,30 +320,25 @@ put_place(struct buf *b, const struct ckpt_out *out)
 	buf_addc(b, ')');
 }
 
+/* "312 kept (9 renamed), 5 dropped, 7 resampled -> out.pth (torch, under 'model')" */
 static void
-say_summary(struct adapt *a, const struct ckpt_out *out)
+put_summary(struct buf *b, struct adapt *a, const struct ckpt_out *out)
 {
-	struct buf changes = BUF_INIT, place = BUF_INIT;
 	struct report_counts n;
 
 	plan_count(&a->plan, &n);
-	if (a->o->common.verbose)
-		list_actions(a);
-	buf_adds(&changes, "");
-	put_changes(&changes, &a->plan);
+	buf_addf(b, "%zu kept", n.kept);
+	put_changes(b, &a->plan);
+	buf_addf(b, ", %zu dropped, %zu resampled -> ", n.dropped, n.made);
 	if (a->o->dry_run)
-		buf_adds(&place, "nothing (dry run)");
+		buf_adds(b, "nothing (dry run)");
 	else
-		put_place(&place, out);
-	tool_summary("%zu kept%s, %zu dropped, %zu resampled -> %s", n.kept, changes.p, n.dropped, n.made, place.p);
-	buf_release(&changes);
-	buf_release(&place);
+		put_place(b, out);
 }
 
 static int
-write_report(void *arg, struct err *e)
+write_report(struct adapt *a, struct err *e)
 {
-	struct adapt *a = arg;
 	struct buf b = BUF_INIT;
 	int rc;
 
@@ -355,25 +350,47 @@ write_report(void *arg, struct err *e)
 	return rc;
 }
 
+/* An output that is about to be complete. */
+struct output {
+	struct adapt *a;
+	struct ckpt_out ckpt;
+	struct buf summary;
+};
+
+/* ckpt_out.ready. What can fail, or needs memory, is done while the output has no name yet. */
+static int
+get_ready(void *arg, struct err *e)
+{
+	struct output *out = arg;
+
+	put_summary(&out->summary, out->a, &out->ckpt);
+	return write_report(out->a, e);
+}
+
 static int
 write_out(struct adapt *a, const struct seal_opts *so, const char *path, struct err *e)
 {
 	const struct adapt_options *o = a->o;
-	struct ckpt_out out = { .path = path, .jobs = o->common.jobs, .null = o->common.null,
-				.shard_size = a->job == NULL ? o->max_shard_size : 0, .inputs = a->inputs,
-				.ninputs = a->ninputs, .what = "adapting", .dry_run = o->dry_run,
-				.ready = write_report, .ready_arg = a };
-	int rc = ckpt_out_seal(&out, &a->plan, so, e);
+	struct output out = { .a = a };
+	int rc;
 
+	out.ckpt = (struct ckpt_out){ .path = path, .jobs = o->common.jobs, .null = o->common.null,
+				      .shard_size = a->job == NULL ? o->max_shard_size : 0, .inputs = a->inputs,
+				      .ninputs = a->ninputs, .what = "adapting", .dry_run = o->dry_run,
+				      .ready = get_ready, .ready_arg = &out };
+	rc = ckpt_out_seal(&out.ckpt, &a->plan, so, e);
 	if (rc == 0 && (o->carry_all || o->carry.n > 0))
-		bias_warn_rest(&a->plan, &out.sealed);
+		bias_warn_rest(&a->plan, &out.ckpt.sealed);
 	if (rc == 0)
-		rc = ckpt_out_write(&out, &a->plan, e);
+		rc = ckpt_out_write(&out.ckpt, &a->plan, e);
 	if (rc == 0) { /* not before: an error is one line */
 		adapt_say_load(a);
-		say_summary(a, &out);
+		if (o->common.verbose)
+			list_actions(a);
+		tool_summary("%.*s", STR_ARG(buf_str(&out.summary)));
 	}
-	ckpt_out_release(&out);
+	buf_release(&out.summary);
+	ckpt_out_release(&out.ckpt);
 	return rc;
 }
 
@@ -393,7 +410,7 @@ adapt_finish(struct adapt *a, struct err *e)
 		rc = seal_options(a, &so, &answer);
 	if (rc == 0)
 		rc = write_out(a, &so, a->o->common.output, &answer);
-	if (rc != 0 && answer.code == ERR_ANSWER && write_report(a, e) != 0)
+	if (rc != 0 && answer.code == ERR_ANSWER && write_report(a, e) < 0)
 		return -1;
 	if (verdict != 0)
 		adapt_say_load(a);

@@ -113,15 +113,14 @@ write_out(struct interp *w, const struct interp_options *o, struct err *e)
 	rc = ckpt_out_seal(&out, &w->plan, &so, e);
 	if (rc == 0) {
 		warn_of_rest(w, o, so.writer);
+		if (!o->drop_rest)
+			bias_warn_rest(&w->plan, &out.sealed);
 		rc = ckpt_out_write(&out, &w->plan, e);
 	}
 	if (o->show && heat_end(&w->heat, rc == 0 ? e : &(struct err)ERR_INIT) != 0)
 		rc = -1;
-	if (rc == 0) {
+	if (rc == 0)
 		bias_report(&w->plan);
-		if (!o->drop_rest)
-			bias_warn_rest(&w->plan, &out.sealed);
-	}
 	ckpt_out_release(&out);
 	return rc;
 }

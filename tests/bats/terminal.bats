@@ -105,7 +105,7 @@ model() {
 	shown=${output//$'\r'/$'\n'}
 	grep -qE '^lnn-ckpt-adapt: .*: [0-9.]+ [KM]iB of [0-9.]+ [KM]iB \([0-9]+%\), [0-9.]+ ([KM]i)?B/s, [0-9]+:[0-9]{2} left' <<<"$shown" || fail "$shown"
 	# The line is wiped before the summary.
-	[[ $output == *"${escape}[K"*' kept, '* ]] || fail "$output"
+	[[ $output == *"${escape}[K"*' kept ('* ]] || fail "$output"
 	# A pipe that pauses.
 	on_terminal 100 "{ head -c 700000 '$fixtures/demo.pth'; sleep 1.5; tail -c +700001 '$fixtures/demo.pth'; } | lnn-ckpt-adapt -o out.pth"
 	expect_status 0
