@@ -77,19 +77,6 @@ doubt(struct weights *w, const char *name, const char *what)
 	return false;
 }
 
-static char
-type_of(const struct weights *w, uint32_t h)
-{
-	static const char types[] = "NbiifssyYtlde?g??";
-	enum value_kind kind = value_kind(w->m->t, h);
-	uint32_t index = 0;
-
-	if (kind != VALUE_LEAF)
-		return types[kind];
-	value_leaf(w->m->t, h, &index);
-	return w->made[index].type;
-}
-
 /* Python's name of its type, for messages. */
 static const char *
 type_name(const struct weights *w, uint32_t h)
@@ -110,6 +97,15 @@ made_of(const struct weights *w, uint32_t h)
 		return (struct made){ .type = 0 };
 	value_leaf(w->m->t, h, &index);
 	return w->made[index];
+}
+
+static char
+type_of(const struct weights *w, uint32_t h)
+{
+	static const char types[] = "NbiifssyYtlde?g??";
+	enum value_kind kind = value_kind(w->m->t, h);
+
+	return kind == VALUE_LEAF ? made_of(w, h).type : types[kind];
 }
 
 /* pickle_allowed of the global h; false, too, if it is none. */
@@ -158,6 +154,26 @@ is_key(const struct weights *w, uint32_t h)
 
 static bool fits(struct weights *w, char letter, uint32_t h);
 
+/* Attributes that every tensor has, and that cannot be set, or not to anything. */
+static const char *const own_attributes[] = { "H", "T", "__class__", "__cuda_array_interface__", "__dict__", "__weakref__",
+	"_base", "_cdata", "_grad", "_grad_fn", "_has_symbolic_sizes_strides", "_python_dispatch", "_version", "data", "device",
+	"dtype", "grad", "grad_dtype", "grad_fn", "imag", "is_cpu", "is_cuda", "is_ipu", "is_leaf", "is_maia", "is_meta",
+	"is_mkldnn", "is_mps", "is_mtia", "is_nested", "is_quantized", "is_sparse", "is_sparse_csr", "is_vulkan", "is_xla",
+	"is_xpu", "itemsize", "layout", "mH", "mT", "name", "names", "nbytes", "ndim", "output_nr", "real", "requires_grad",
+	"retains_grad", "shape" };
+
+/* The text of the value if the list has it; else NULL. */
+static const char *
+listed(const struct weights *w, uint32_t h, const char *const *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (str_eqc(value_text(w->m->t, h), list[i]))
+			return list[i];
+	return NULL;
+}
+
+#define LISTED(w, h, list) listed(w, h, list, sizeof(list) / sizeof((list)[0]))
+
 /* A dict of attributes, or None. */
 static bool
 is_attributes(const struct weights *w, uint32_t h)
@@ -165,7 +181,7 @@ is_attributes(const struct weights *w, uint32_t h)
 	const struct vtree *t = w->m->t;
 
 	for (size_t i = 0; type_of(w, h) == 'd' && i < value_len(t, h); i++)
-		if (type_of(w, value_key(t, h, i)) != 's')
+		if (type_of(w, value_key(t, h, i)) != 's' || LISTED(w, value_key(t, h, i), own_attributes) != NULL)
 			return false;
 	return strchr("dN", type_of(w, h)) != NULL;
 }
@@ -363,16 +379,6 @@ check_typed(const struct weights_call *c)
 	       doubtful(c, "of such a type");
 }
 
-/* The text of argument 0 if the list has it; else NULL. */
-static const char *
-listed(const struct weights_call *c, const char *const *list, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (str_eqc(value_text(c->w->m->t, arg(c, 0)), list[i]))
-			return list[i];
-	return NULL;
-}
-
 static bool
 check_device(const struct weights_call *c)
 {
@@ -381,7 +387,7 @@ check_device(const struct weights_call *c)
 	uint64_t index = 0;
 
 	value_u64(c->w->m->t, arg(c, 1), &index);
-	return (listed(c, types, sizeof(types) / sizeof(types[0])) != NULL && index < 128) || doubtful(c, "of such a name");
+	return (LISTED(c->w, arg(c, 0), types) != NULL && index < 128) || doubtful(c, "of such a name");
 }
 
 static bool
@@ -390,7 +396,7 @@ check_layout(const struct weights_call *c)
 	static const char *const layouts[] = { "torch.strided", "torch.sparse_coo", "torch.sparse_csr", "torch.sparse_csc",
 		"torch.sparse_bsr", "torch.sparse_bsc", "torch.jagged", "torch._mkldnn" };
 
-	c->w->result.name = listed(c, layouts, sizeof(layouts) / sizeof(layouts[0]));
+	c->w->result.name = LISTED(c->w, arg(c, 0), layouts);
 	return c->w->result.name != NULL || doubtful(c, "of such a name");
 }
 

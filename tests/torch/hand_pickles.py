@@ -549,6 +549,9 @@ def unlike():
     yield "complex of a text", call("builtins.complex", u("1+2j"))
     yield "OrderedDict of a set", call("collections.OrderedDict", call("builtins.set", b"]"))
     yield "OrderedDict with a state of pairs", HOOKS + b"]" + u("a") + b"K\x01\x86ab"
+    for attribute in ("shape", "grad", "requires_grad", "is_cuda", "names"):
+        yield f"from type, {attribute} in its state", call(
+            TYPED, g(V2), g("torch.Tensor"), V2_ARGS, b"}" + u(attribute) + u("x") + b"s")
     yield "BUILD of a storage", storage() + b")b"
     yield "UntypedStorage called", g("torch.storage.UntypedStorage") + b")R"
     yield "UntypedStorage by NEWOBJ", g("torch.storage.UntypedStorage") + b")\x81"
