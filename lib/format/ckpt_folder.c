@@ -84,12 +84,18 @@ folder_list(struct ckpt_folder *f, const char *path, struct err *err)
 	for (errno = 0; (d = readdir(dir)) != NULL; errno = 0) {
 		if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
 			continue;
-		if (fstatat(dirfd(dir), d->d_name, &st, 0) < 0 || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)))
+		if (stat(path_of(f, d->d_name), &st) < 0) {
+			if (errno == ENOENT) /* a link to nowhere */
+				continue;
+			err_sys(err, path_of(f, d->d_name), "cannot look at it");
+			break;
+		}
+		if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
 			continue;
 		f->members = xgrow(f->members, f->n, &f->cap, sizeof(*f->members));
 		f->members[f->n++] = (struct member){ arena_cstr(&f->arena, d->d_name), S_ISDIR(st.st_mode) };
 	}
-	if (errno != 0)
+	if (d == NULL && errno != 0)
 		err_sys(err, path, "cannot read");
 	closedir(dir);
 	if (f->n > 0)
@@ -273,7 +279,10 @@ list_lacking(struct ckpt_folder *f)
 
 /* ---- any other file */
 
-/* True if the file holds a state dict that is no optimizer's; so does one with a checkpoint's suffix that is damaged. */
+/*
+ * True if the file holds a state dict that is no optimizer's, or may hold one: it cannot be read, or is damaged and has a
+ * checkpoint's suffix.
+ */
 static bool
 holds_state_dict(struct ckpt_folder *f, const char *name)
 {
@@ -305,7 +314,7 @@ holds_state_dict(struct ckpt_folder *f, const char *name)
 	arena_release(&arena);
 	ckpt_close(c);
 	source_close(src);
-	return holds;
+	return holds || err.code == ERR_SYSTEM;
 }
 
 static void

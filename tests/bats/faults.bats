@@ -26,6 +26,12 @@ harmless='_ITM_|_exit|__(ctype|cxa|errno|gmon|isoc|libc_start|memcpy|snprintf|st
 	done
 }
 
+@test 'a folder' {
+	mkdir folder
+	cp "$fixtures/tiny.pth" "$fixtures/no-tensor.pth" folder
+	faults -o out -- lnn-ckpt-adapt -q folder -o out
+}
+
 @test 'adapt from a file to a file' {
 	faults -o out -e 'EIO ENOSPC' -- lnn-ckpt-adapt "$fixtures/tiny.pth" -o out
 	faults -o out -c 'write copy_file_range fsync close open' -e 'EDQUOT EFBIG EROFS' -- \
