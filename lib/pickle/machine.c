@@ -1301,7 +1301,8 @@ call(struct pickle_machine *m, enum value_how how, uint32_t callable, uint32_t a
 	if ((how == HOW_REDUCE || value_len(m->t, args) == 0) && make_plain(m, callable, args, &made))
 		return push(m, made, e);
 	if (m->hooks.reduce != NULL) {
-		took = m->hooks.reduce(m->hooks.arg, m->t, callable, args, m->in.op_off, &made, e);
+		took = m->hooks.reduce(m->hooks.arg, m->t, &(struct pickle_call){ callable, args, m->in.op_off },
+				       &made, e);
 		if (took != 0)
 			return took < 0 ? -1 : push(m, made, e);
 	}

@@ -27,6 +27,12 @@ struct pickle_place {
 	uint64_t end;   /* result: the offset behind STOP, or behind what was read before an error */
 };
 
+/* A call in a pickle. */
+struct pickle_call {
+	uint32_t callable, args;
+	uint64_t off; /* of the opcode, absolute */
+};
+
 /*
  * What the caller adds. Each may be NULL. take_* return 1 and set *out when they
  * made a value of it, 0 to have the generic node built, -1 on error.
@@ -35,11 +41,10 @@ struct pickle_hooks {
 	/* A persistent id (the value id). */
 	int (*persid)(void *arg, struct vtree *t, uint32_t id, uint32_t *out, struct err *e);
 	/*
-	 * callable(*args): called by REDUCE, and by NEWOBJ, which means the same for the classes that matter. off is the
-	 * opcode's absolute offset. OrderedDict, bytes, bytearray, set and frozenset are dealt with before.
+	 * callable(*args): called by REDUCE, and by NEWOBJ, which means the same for the classes that matter.
+	 * OrderedDict, bytes, bytearray, set and frozenset are dealt with before.
 	 */
-	int (*reduce)(void *arg, struct vtree *t, uint32_t callable, uint32_t args, uint64_t off, uint32_t *out,
-		struct err *e);
+	int (*reduce)(void *arg, struct vtree *t, const struct pickle_call *call, uint32_t *out, struct err *e);
 	/* BUILD on a leaf made by a hook, with its state (old FloatTensor + BUILD): 1 when dealt with, 0: refused. */
 	int (*build)(void *arg, struct vtree *t, uint32_t target, uint32_t state, struct err *e);
 	void *arg;

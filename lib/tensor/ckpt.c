@@ -51,22 +51,29 @@ ckpt_range(struct ckpt *c, uint32_t storage, uint64_t *offset)
 	return c->ops->range != NULL ? c->ops->range(c, storage) : c->src;
 }
 
+/* Locates a storage from which n bytes at off are to be read. */
 static int
-read_at(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, bool once, struct err *e)
+begin_read(struct ckpt *c, uint32_t storage, uint64_t off, size_t n, struct err *e)
+{
+	const struct storage *s = &c->storages[storage];
+
+	if (off > s->nbytes || n > s->nbytes - off)
+		return err_input(e, c->file, "a read beyond the end of storage %.*s", STR_ARG(s->key));
+	return n == 0 ? 0 : ckpt_locate(c, storage, e);
+}
+
+int
+ckpt_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
 {
 	const struct storage *s = &c->storages[storage];
 	struct source *src;
 	uint64_t start;
 
-	if (off > s->nbytes || n > s->nbytes - off)
-		return err_input(e, c->file, "a read beyond the end of storage %.*s", STR_ARG(s->key));
+	if (begin_read(c, storage, off, n, e) < 0)
+		return -1;
 	if (n == 0)
 		return 0;
-	if (ckpt_locate(c, storage, e) < 0)
-		return -1;
 	src = ckpt_range(c, storage, &start);
-	if (once && src != NULL && source_is_stream(src))
-		return source_next(src, start + off, p, n, e);
 	if (c->ops->read != NULL)
 		return c->ops->read(c, storage, off, p, n, e);
 	if (src == NULL)
@@ -75,15 +82,17 @@ read_at(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, bool 
 }
 
 int
-ckpt_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
-{
-	return read_at(c, storage, off, p, n, false, e);
-}
-
-int
 ckpt_next(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
 {
-	return read_at(c, storage, off, p, n, true, e);
+	struct source *src;
+	uint64_t start;
+
+	if (begin_read(c, storage, off, n, e) < 0)
+		return -1;
+	src = n == 0 ? NULL : ckpt_range(c, storage, &start);
+	if (src != NULL && source_is_stream(src))
+		return source_next(src, start + off, p, n, e);
+	return ckpt_read(c, storage, off, p, n, e);
 }
 
 int

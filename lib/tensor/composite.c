@@ -521,26 +521,6 @@ composite_number(const struct tensor_part *part)
 	return d;
 }
 
-static void
-put_field(struct buf *b, const char *key, struct str value)
-{
-	if (value.len == 0)
-		return;
-	buf_addf(b, "\t%s=", key);
-	buf_addstr(b, value);
-}
-
-void
-composite_put(struct buf *b, const struct tensor *t)
-{
-	if (t->more == NULL)
-		return;
-	put_field(b, "layout", t->more->layout);
-	put_field(b, "device", t->more->device);
-	put_field(b, "quantized", t->more->quantized);
-	put_field(b, "placements", t->more->placements);
-}
-
 void
 composite_put_parts(struct buf *b, const struct tensor *t)
 {

@@ -38,9 +38,6 @@ const struct sd_entry *composite_owner(const struct statedict *sd, struct str na
 /* The number of a part that is no tensor. */
 double composite_number(const struct tensor_part *part);
 
-/* Appends what a list says of t beside dtype and shape: "\tlayout=sparse_coo", "\tdevice=meta". Nothing for a plain one. */
-void composite_put(struct buf *b, const struct tensor *t);
-
 /* Appends the parts, as "indices:int64[2,3],values:float32[3]". */
 void composite_put_parts(struct buf *b, const struct tensor *t);
 

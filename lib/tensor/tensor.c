@@ -140,8 +140,9 @@ tensor_check(const struct tensor *t, uint64_t nbytes, struct err *e)
 	return 0;
 }
 
-void
-tensor_strides(const uint64_t *shape, unsigned ndim, uint64_t *stride)
+/* Row-major strides of shape, into stride (ndim places). */
+static void
+set_strides(const uint64_t *shape, unsigned ndim, uint64_t *stride)
 {
 	uint64_t step = 1;
 	unsigned i;
@@ -161,7 +162,7 @@ tensor_set_shape(struct tensor *t, struct arena *a, const uint64_t *shape, unsig
 
 	if (ndim > 0)
 		memcpy(copy, shape, ndim * sizeof(*copy));
-	tensor_strides(copy, ndim, copy + ndim);
+	set_strides(copy, ndim, copy + ndim);
 	t->shape = copy;
 	t->stride = copy + ndim;
 	t->ndim = (uint8_t)ndim;

@@ -125,9 +125,6 @@ void tensor_span(const struct tensor *t, uint64_t *first, uint64_t *end);
  */
 int tensor_check(const struct tensor *t, uint64_t nbytes, struct err *e);
 
-/* Row-major strides of shape, into stride (ndim places). */
-void tensor_strides(const uint64_t *shape, unsigned ndim, uint64_t *stride);
-
 /* Fills shape and stride (row-major) of t with copies in a. */
 void tensor_set_shape(struct tensor *t, struct arena *a, const uint64_t *shape, unsigned ndim);
 

@@ -160,7 +160,8 @@ make_sample(struct sample *s, unsigned ndim, enum dtype dtype, unsigned flags)
 		s->shape[d] = below(12) == 0 ? 0 : 1 + below(SIDE);
 		count *= s->shape[d];
 	}
-	tensor_strides(s->shape, ndim, s->stride);
+	for (unsigned d = ndim, step = 1; d-- > 0; step *= s->shape[d] > 1 ? (unsigned)s->shape[d] : 1)
+		s->stride[d] = step;
 	tile(s, zeros, s->shape, (unsigned)below(8));
 	for (size_t i = 0; i < s->more.nboxes; i++)
 		store(s, i, item);

@@ -490,12 +490,12 @@ take_persid(void *arg, struct vtree *t, uint32_t id, uint32_t *out, struct err *
 }
 
 static int
-take_reduce(void *arg, struct vtree *t, uint32_t callable, uint32_t args, uint64_t off, uint32_t *out, struct err *e)
+take_reduce(void *arg, struct vtree *t, const struct pickle_call *call, uint32_t *out, struct err *e)
 {
 	(void)e;
-	if (!value_is_global(t, callable, "m", "tensor") || value_len(t, args) != 1)
+	if (!value_is_global(t, call->callable, "m", "tensor") || value_len(t, call->args) != 1)
 		return 0;
-	*out = value_new_leaf(t, LEAF_TENSOR, (uint32_t)off + (*(uint32_t *)arg)++);
+	*out = value_new_leaf(t, LEAF_TENSOR, (uint32_t)call->off + (*(uint32_t *)arg)++);
 	return 1;
 }
 

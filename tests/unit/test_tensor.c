@@ -67,13 +67,22 @@ test_check(void)
 	ok(fits(&t, 48) && !tensor_contiguous(&t) && tensor_covers(&t, 48));
 }
 
+/* What a list says of a tensor that is made of parts. */
+static void
+put_field(struct buf *b, const char *key, struct str value)
+{
+	if (value.len > 0)
+		buf_addf(b, "\t%s=%.*s", key, STR_ARG(value));
+}
+
 static void
 test_layouts(void)
 {
 	const uint64_t s[] = { 2, 3, 4, 4 }, last[] = { 48, 1, 12, 3 }, first[] = { 48, 16, 4, 1 };
 	const uint64_t s1[] = { 1, 5, 1 }, odd[] = { 99, 1, 77 }, s23[] = { 2, 3 }, gap[] = { 4, 1 }, same[] = { 1, 1 };
 	struct tensor t = view(DTYPE_FLOAT32, 0, 4, s, last);
-	uint64_t from, to, stride[4];
+	uint64_t from, to;
+	struct arena a;
 
 	ok_msg(!tensor_contiguous(&t) && tensor_covers(&t, 384) && !tensor_covers(&t, 388), "channels_last");
 	t = view(DTYPE_FLOAT32, 0, 4, s, first);
@@ -87,12 +96,14 @@ test_layouts(void)
 	ok(from == 2 && to == 9);
 	t = view(DTYPE_FLOAT32, 0, 2, s23, same);
 	ok_msg(!tensor_covers(&t, 24), "overlapping rows cover less than they count");
-	tensor_strides(s, 4, stride);
-	ok(memcmp(stride, first, sizeof(first)) == 0);
-	tensor_strides((const uint64_t[]){ 0, 5 }, 2, stride);
-	ok_msg(stride[0] == 5 && stride[1] == 1, "(0,5) has strides (5,1), as torch says");
-	tensor_strides((const uint64_t[]){ 5, 0 }, 2, stride);
-	ok_msg(stride[0] == 1 && stride[1] == 1, "(5,0) has strides (1,1), as torch says");
+	arena_init(&a);
+	tensor_set_shape(&t, &a, s, 4);
+	ok(memcmp(t.stride, first, sizeof(first)) == 0);
+	tensor_set_shape(&t, &a, (const uint64_t[]){ 0, 5 }, 2);
+	ok_msg(t.stride[0] == 5 && t.stride[1] == 1, "(0,5) has strides (5,1), as torch says");
+	tensor_set_shape(&t, &a, (const uint64_t[]){ 5, 0 }, 2);
+	ok_msg(t.stride[0] == 1 && t.stride[1] == 1, "(5,0) has strides (1,1), as torch says");
+	arena_release(&a);
 }
 
 static void
@@ -199,7 +210,10 @@ names(uint32_t root, const char *key)
 			continue;
 		buf_addf(&b, "; %.*s ", STR_ARG(sd.entries[i].name));
 		shape_put(&b, made->shape, made->ndim);
-		composite_put(&b, made);
+		put_field(&b, "layout", made->more->layout);
+		put_field(&b, "device", made->more->device);
+		put_field(&b, "quantized", made->more->quantized);
+		put_field(&b, "placements", made->more->placements);
 		buf_addc(&b, ' ');
 		composite_put_parts(&b, made);
 	}
