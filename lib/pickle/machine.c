@@ -335,6 +335,8 @@ pop_mark(struct pickle_machine *m, const uint32_t **items, size_t *n, struct err
 {
 	size_t start;
 
+	*items = NULL;
+	*n = 0;
 	if (m->marks_n == 0)
 		return fail(&m->in, e, "there is no mark on the stack");
 	start = m->marks[--m->marks_n];

@@ -984,6 +984,8 @@ fill_object(const struct value_copier *c, uint32_t to)
 {
 	struct vobject *o = value_object_mut(c->dst, to);
 
+	if (o == NULL)
+		return;
 	o->callable = copied_or_none(c, o->callable);
 	o->args = copied_or_none(c, o->args);
 	o->kwargs = copied_or_none(c, o->kwargs);

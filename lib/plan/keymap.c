@@ -839,11 +839,12 @@ static int
 fits(struct trial *t, struct str input, struct err *e)
 {
 	const struct km_rule *r = t->r;
+	const struct km_variable *when = r->when.p != NULL ? variable(t->k, r->when) : NULL;
 	int hit = 0;
 
 	if (r->input.p != NULL && !str_eq(r->input, input))
 		return 0;
-	if (r->when.p != NULL && variable(t->k, r->when)->value == 0)
+	if (when != NULL && when->value == 0)
 		return 0;
 	if (r->regex != NULL)
 		return pyre_search(r->regex, t->name, NULL, 0, e);
