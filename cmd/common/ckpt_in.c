@@ -26,7 +26,7 @@ input_open(struct input *in, const char *operand, const char *key, struct err *e
 
 	if (file_checkpoint(operand, FILE_BINARY, &src, e) != 0)
 		return -1;
-	return input_open_source(in, src, &ask, e);
+	return input_open_source(in, src, &ask, e) < 0 ? -1 : ckpt_check_index(in->ckpt, e);
 }
 
 int

@@ -179,7 +179,7 @@ dry_run(struct ckpt_out *m, struct plan *p, struct err *e)
 	rc = plan_learn_all(p, e);
 	/* A dry run ends as the run would if the input is cut off. */
 	for (size_t i = 0; rc == 0 && i < m->ninputs; i++)
-		rc = input_finish(&m->inputs[i], e);
+		rc = input_finish(&m->inputs[i], e) < 0 ? -1 : ckpt_check_index(m->inputs[i].ckpt, e);
 	if (rc == 0 && m->ready != NULL)
 		rc = m->ready(m->ready_arg, e);
 	return rc == 0 ? list(p, m->null, e) : -1;

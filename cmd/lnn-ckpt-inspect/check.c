@@ -58,6 +58,18 @@ check_crcs(struct check *c, struct err *err)
 	return rc;
 }
 
+/* Records that say what the tensors are. */
+static int
+check_index(struct check *c, struct err *err)
+{
+	const struct ckpt *k = c->j->input.ckpt;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < k->ndamaged; i++)
+		rc = put_finding(c, k->damaged[i], "crc", 0, err);
+	return rc;
+}
+
 static int
 check_values(struct check *c, struct err *err)
 {
@@ -111,7 +123,9 @@ run(void *state, struct job *j, struct err *err)
 		return -1;
 	job_begin_report(j);
 	record_rows(j->record, &table, 0);
-	rc = check_crcs(c, err);
+	rc = check_index(c, err);
+	if (rc == 0)
+		rc = check_crcs(c, err);
 	if (rc == 0)
 		rc = check_values(c, err);
 	if (c->findings > 0)

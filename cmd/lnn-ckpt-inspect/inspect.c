@@ -232,7 +232,11 @@ job_finish(struct job *j, struct err *err)
 				return -1;
 		}
 	}
-	return ckpt_finish(c, err);
+	if (ckpt_finish(c, err) < 0)
+		return -1;
+	if (!is_chosen(j->in, REPORT_check))
+		ckpt_warn_index(c);
+	return 0;
 }
 
 static int

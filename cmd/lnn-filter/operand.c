@@ -200,7 +200,10 @@ each_tensor(struct operand *x, const struct operand_reader *r, uint64_t *n, stru
 		return rc;
 	if (source_is_stream(x->input.src))
 		r->wait(r->arg);
-	return input_finish(&x->input, e);
+	if (input_finish(&x->input, e) != 0)
+		return -1;
+	ckpt_warn_index(x->input.ckpt);
+	return 0;
 }
 
 static int

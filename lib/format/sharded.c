@@ -460,6 +460,20 @@ add_meta(struct build *b, const struct ckpt *sub)
 
 /* ---- shards */
 
+/* Records of the shard's index that are damaged. */
+static void
+take_damaged(struct ckpt *c, const struct ckpt *sub)
+{
+	struct buf name = BUF_INIT;
+
+	for (size_t i = 0; i < sub->ndamaged; i++) {
+		buf_clear(&name);
+		buf_addf(&name, "%s/%.*s", sub->file, STR_ARG(sub->damaged[i]));
+		ckpt_damaged(c, buf_str(&name));
+	}
+	buf_release(&name);
+}
+
 static int
 take_shard(struct incoming *in, const uint32_t *positions, uint32_t n, struct err *e)
 {
@@ -473,6 +487,7 @@ take_shard(struct incoming *in, const uint32_t *positions, uint32_t n, struct er
 	if (c->writer == NULL && sub->writer != NULL)
 		c->writer = arena_cstr(&c->arena, sub->writer);
 	add_meta(in->b, sub);
+	take_damaged(c, sub);
 	if (statedict_open(&sd, sub, NULL, e) < 0)
 		return -1;
 	in->number = xmalloc(((size_t)sub->ntensors + 1) * sizeof(*in->number));

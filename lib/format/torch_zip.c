@@ -41,6 +41,8 @@ struct torch_stream {
 	size_t n, cap;
 	struct str *others;   /* names of records that are no storages */
 	size_t nothers, others_cap;
+	uint32_t *crcs;       /* of the bytes of those that say what the tensors are; by number of others */
+	size_t crcs_cap;
 	struct strmap folded; /* the same in lower case */
 	struct strmap keys;   /* storage key -> number of first use */
 	uint32_t *place;      /* from there to the storage; NULL until the order is known */
@@ -127,6 +129,36 @@ below_root(struct str root, struct str name)
 	return str_from(name, root.len + 1);
 }
 
+/* The CRC of a plain range of the source that is kept, or can be read again. */
+static int
+range_crc(struct source *src, uint64_t off, uint64_t n, uint32_t *crc, struct err *e)
+{
+	char piece[16 * 1024];
+
+	*crc = 0;
+	for (size_t some; n > 0; off += some, n -= some) {
+		some = n < sizeof(piece) ? (size_t)n : sizeof(piece);
+		if (source_read(src, off, piece, some, e) < 0)
+			return -1;
+		*crc = crc32_add(*crc, piece, some);
+	}
+	return 0;
+}
+
+static bool
+is_mark(struct str what)
+{
+	return str_eqc(what, "version") || str_eqc(what, ".data/version") || str_eqc(what, "byteorder") ||
+		str_eqc(what, ".format_version") || str_eqc(what, ".storage_alignment");
+}
+
+/* Does a record say what the tensors are? what: its name below the root. */
+static bool
+is_index(struct str what)
+{
+	return is_mark(what) || str_eqc(what, "data.pkl");
+}
+
 /* ---- a storage's bytes */
 
 static void
@@ -136,6 +168,7 @@ stream_free(struct torch_stream *f)
 		return;
 	free(f->seen);
 	free(f->others);
+	free(f->crcs);
 	strmap_release(&f->folded);
 	strmap_release(&f->keys);
 	free(f->place);
@@ -294,28 +327,6 @@ check_purpose(struct opening *o)
 	return find_c(o, "archive_format") != NULL ? fail_exported(o) : 0;
 }
 
-static int
-read_marks(struct opening *o)
-{
-	const struct zip_entry *version = find_c(o, ".data/version"), *order = find_c(o, "byteorder");
-	char room[TORCH_SMALL];
-	struct str text;
-
-	if (version == NULL)
-		version = find_c(o, "version");
-	if (version == NULL)
-		return err_input(o->e, o->c->file, "it has no record 'version', so torch refuses it");
-	if (read_small(o, version, room, &text) < 0 || check_version(o->c, text, o->e) < 0)
-		return -1;
-	if (order != NULL && (read_small(o, order, room, &text) < 0 ||
-		check_byteorder(o->c, text, &o->c->big_endian, o->e) < 0))
-		return -1;
-	o->version_at = version->data;
-	o->byteorder = order != NULL;
-	o->format_version = find_c(o, ".format_version") != NULL || find_c(o, ".storage_alignment") != NULL;
-	return 0;
-}
-
 /* Unpacks a record in pieces: what it states for a size is not believed before it comes. */
 static int
 unpack(struct opening *o, const struct zip_entry *t, struct buf *b)
@@ -334,6 +345,52 @@ unpack(struct opening *o, const struct zip_entry *t, struct buf *b)
 	}
 	zip_inflate_free(z);
 	return r;
+}
+
+/* Holds the CRC of a record that says what the tensors are against its bytes. */
+static int
+check_record(struct opening *o, const struct zip_entry *t)
+{
+	const struct torch_zip *z = o->c->priv;
+	struct buf b = BUF_INIT;
+	uint32_t crc = 0;
+	int rc;
+
+	if (t->crc == 0)
+		return 0;
+	if (t->method == ZIP_STORED) {
+		rc = range_crc(o->c->src, t->data, t->size, &crc, o->e);
+	} else {
+		rc = unpack(o, t, &b);
+		crc = crc32_add(0, b.p, b.len);
+		buf_release(&b);
+	}
+	if (rc == 0 && crc != t->crc)
+		ckpt_damaged(o->c, below_root(z->root, t->name));
+	return rc;
+}
+
+static int
+read_marks(struct opening *o)
+{
+	const struct zip_entry *version = find_c(o, ".data/version"), *order = find_c(o, "byteorder");
+	char room[TORCH_SMALL];
+	struct str text;
+
+	if (version == NULL)
+		version = find_c(o, "version");
+	if (version == NULL)
+		return err_input(o->e, o->c->file, "it has no record 'version', so torch refuses it");
+	if (check_record(o, version) < 0 || read_small(o, version, room, &text) < 0 ||
+	    check_version(o->c, text, o->e) < 0)
+		return -1;
+	if (order != NULL && (check_record(o, order) < 0 || read_small(o, order, room, &text) < 0 ||
+		check_byteorder(o->c, text, &o->c->big_endian, o->e) < 0))
+		return -1;
+	o->version_at = version->data;
+	o->byteorder = order != NULL;
+	o->format_version = find_c(o, ".format_version") != NULL || find_c(o, ".storage_alignment") != NULL;
+	return 0;
 }
 
 static int
@@ -366,6 +423,8 @@ decode(struct opening *o, struct rebuild *r)
 
 	if (t == NULL)
 		return err_input(o->e, o->c->file, "it is a zip, but none of torch's: it has no record 'data.pkl'");
+	if (check_record(o, t) < 0)
+		return -1;
 	if (t->method == ZIP_DEFLATED)
 		return decode_unpacked(o, r, t);
 	place.off = t->data;
@@ -592,7 +651,10 @@ stream_add(struct torch_stream *f, uint64_t packed, uint64_t size, uint32_t stor
 
 /* ---- a stream: records that are no storages */
 
-/* True when the bytes at off are the descriptor of a record that began size bytes before and has that CRC. */
+/*
+ * True when the bytes at off are the descriptor of a record that began size bytes before and has that CRC. A short text is
+ * believed to end there whatever its CRC: that it is damaged is said once the directory came.
+ */
 static int
 is_descriptor(struct torch_stream *f, uint64_t off, uint64_t size, uint32_t crc, bool *is, struct err *e)
 {
@@ -602,7 +664,8 @@ is_descriptor(struct torch_stream *f, uint64_t off, uint64_t size, uint32_t crc,
 	*is = false;
 	if (source_look(f->c->src, off, n, &p, &got, e) < 0)
 		return -1;
-	if (got < n || get_le32(p) != ZIP_SIG_DESCRIPTOR || (get_le32(p + 4) != crc && get_le32(p + 4) != 0))
+	if (got < n || get_le32(p) != ZIP_SIG_DESCRIPTOR ||
+	    (get_le32(p + 4) != crc && get_le32(p + 4) != 0 && size > TORCH_SMALL))
 		return 0;
 	*is = f->local.wide ? get_le64(p + 16) == size : get_le32(p + 12) == size;
 	return 0;
@@ -712,6 +775,8 @@ note_name(struct torch_stream *f, struct err *e)
 		return twice(f, f->others[i], e);
 	strmap_add(&f->folded, arena_str(&f->c->arena, key), f->nothers);
 	f->others = xgrow(f->others, f->nothers, &f->others_cap, sizeof(*f->others));
+	f->crcs = xgrow(f->crcs, f->nothers, &f->crcs_cap, sizeof(*f->crcs));
+	f->crcs[f->nothers] = 0;
 	f->others[f->nothers++] = arena_str(&f->c->arena, f->local.entry.name);
 	return 0;
 }
@@ -792,6 +857,9 @@ take_other(struct torch_stream *f, struct str what, struct err *e)
 		f->differing++;
 	}
 	if (what.p != NULL && t->method == ZIP_STORED && read_mark(f, what, size, e) < 0)
+		return -1;
+	if (is_mark(what) && t->method == ZIP_STORED &&
+	    range_crc(f->c->src, t->data, size, &f->crcs[f->nothers - 1], e) < 0)
 		return -1;
 	stream_add(f, packed, size, STORAGE_NONE);
 	return 0;
@@ -947,20 +1015,6 @@ stream_pass(struct ckpt *c, uint32_t from, uint32_t to, struct err *e)
 
 /* ---- a stream: the directory against what was seen */
 
-static bool
-is_mark(struct str what)
-{
-	return str_eqc(what, "version") || str_eqc(what, ".data/version") || str_eqc(what, "byteorder") ||
-		str_eqc(what, ".format_version") || str_eqc(what, ".storage_alignment");
-}
-
-/* Does a record say what the tensors are? what: its name below the root. */
-static bool
-says(struct str what)
-{
-	return is_mark(what) || str_eqc(what, "data.pkl");
-}
-
 static int
 by_header(const void *key, const void *entry)
 {
@@ -976,6 +1030,16 @@ struct comparing {
 	struct buf name, own;
 	size_t next;      /* the record expected */
 };
+
+/* Records that say what the tensors are: their CRC in the directory against their bytes. */
+static void
+compare_crc(const struct torch_stream *f, const struct seen *s, uint32_t stated)
+{
+	struct str what = below_root(*f->root, f->others[s->name]);
+
+	if (stated != 0 && stated != f->crcs[s->name] && s->method == ZIP_STORED && is_index(what))
+		ckpt_damaged(f->c, what);
+}
 
 static int
 compare_entry(struct comparing *k, const struct zip_entry *t, uint64_t off, struct err *e)
@@ -1003,6 +1067,8 @@ compare_entry(struct comparing *k, const struct zip_entry *t, uint64_t off, stru
 		return err_at(e, file, off, "the zip's directory gives record '%.*s' another packing method",
 			STR_ARG(t->name));
 	f->differing += t->crc != s->crc;
+	if (s->storage == STORAGE_NONE)
+		compare_crc(f, s, t->crc);
 	k->matched[i] = 1;
 	k->next = i + 1;
 	return 0;
@@ -1021,7 +1087,7 @@ check_unlisted(const struct comparing *k, struct err *e)
 
 		if (k->matched[i])
 			continue;
-		if (s->storage != STORAGE_NONE || says(below_root(*f->root, f->others[s->name])))
+		if (s->storage != STORAGE_NONE || is_index(below_root(*f->root, f->others[s->name])))
 			return err_at(e, f->c->file, f->at, "the zip's directory lacks a record that came: readers would see two "
 				"archives");
 		first = s->header;
@@ -1257,6 +1323,8 @@ stream_decode(struct torch_stream *f, struct rebuild *r, const char **why, struc
 			return 0;
 		}
 	}
+	if (range_crc(c->src, t.data, end - t.data, &f->crcs[f->nothers - 1], e) < 0)
+		return -1;
 	stream_add(f, end - t.data, end - t.data, STORAGE_NONE);
 	return 0;
 }

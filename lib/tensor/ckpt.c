@@ -1,8 +1,32 @@
 #include "tensor/ckpt.h"
 
+#include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/xalloc.h"
+#include "io/crc32.h"
+
+/* Bytes [start, end) of a storage, which were read. */
+struct ckpt_span {
+	uint64_t start, end;
+	uint32_t crc;
+};
+
+/* What was read of a storage: spans in order, no two of which touch. */
+struct ckpt_spans {
+	struct ckpt_span *v;
+	uint16_t n, cap;
+	bool closed; /* it is proved, or read in too many pieces */
+};
+
+struct ckpt_proof {
+	pthread_mutex_t lock; /* of all below, as several threads read */
+	struct ckpt_spans *spans; /* by storage */
+};
+
+/* A storage that is read here and there is not proved if it needs more spans; and pieces that are short for crc32_join. */
+enum { SPANS_MAX = 512, SHORT = 4096 };
 
 struct ckpt *
 ckpt_new(struct source *src, const struct diag *diag)
@@ -26,10 +50,45 @@ ckpt_close(struct ckpt *c)
 		c->ops->close(c);
 	vtree_free(c->tree);
 	arena_release(&c->arena);
+	if (c->proof != NULL) {
+		for (uint32_t i = 0; i < c->nstorages; i++)
+			free(c->proof->spans[i].v);
+		free(c->proof->spans);
+		pthread_mutex_destroy(&c->proof->lock);
+		free(c->proof);
+	}
 	free(c->done);
 	free(c->owned[0]);
 	free(c->owned[1]);
 	free(c);
+}
+
+void
+ckpt_damaged(struct ckpt *c, struct str record)
+{
+	struct str *all = arena_alloc(&c->arena, (c->ndamaged + 1) * sizeof(*all));
+
+	if (c->ndamaged > 0)
+		memcpy(all, c->damaged, c->ndamaged * sizeof(*all));
+	all[c->ndamaged++] = arena_str(&c->arena, record);
+	c->damaged = all;
+}
+
+int
+ckpt_check_index(const struct ckpt *c, struct err *e)
+{
+	if (c->ndamaged == 0)
+		return 0;
+	return err_input(e, c->file, "the CRC of its record '%.*s' is not that of its bytes: the file is damaged",
+			 STR_ARG(c->damaged[0]));
+}
+
+void
+ckpt_warn_index(const struct ckpt *c)
+{
+	for (size_t i = 0; i < c->ndamaged; i++)
+		diag_warn(c->diag, "%s: the CRC of its record '%.*s' is not that of its bytes: the file is damaged", c->file,
+			  STR_ARG(c->damaged[i]));
 }
 
 int
@@ -51,50 +110,6 @@ ckpt_range(struct ckpt *c, uint32_t storage, uint64_t *offset)
 	return c->ops->range != NULL ? c->ops->range(c, storage) : c->src;
 }
 
-/* Locates a storage from which n bytes at off are to be read. */
-static int
-begin_read(struct ckpt *c, uint32_t storage, uint64_t off, size_t n, struct err *e)
-{
-	const struct storage *s = &c->storages[storage];
-
-	if (off > s->nbytes || n > s->nbytes - off)
-		return err_input(e, c->file, "a read beyond the end of storage %.*s", STR_ARG(s->key));
-	return n == 0 ? 0 : ckpt_locate(c, storage, e);
-}
-
-int
-ckpt_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
-{
-	const struct storage *s = &c->storages[storage];
-	struct source *src;
-	uint64_t start;
-
-	if (begin_read(c, storage, off, n, e) < 0)
-		return -1;
-	if (n == 0)
-		return 0;
-	src = ckpt_range(c, storage, &start);
-	if (c->ops->read != NULL)
-		return c->ops->read(c, storage, off, p, n, e);
-	if (src == NULL)
-		return err_input(e, c->file, "storage %.*s cannot be read", STR_ARG(s->key));
-	return source_read(src, start + off, p, n, e);
-}
-
-int
-ckpt_next(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
-{
-	struct source *src;
-	uint64_t start;
-
-	if (begin_read(c, storage, off, n, e) < 0)
-		return -1;
-	src = n == 0 ? NULL : ckpt_range(c, storage, &start);
-	if (src != NULL && source_is_stream(src))
-		return source_next(src, start + off, p, n, e);
-	return ckpt_read(c, storage, off, p, n, e);
-}
-
 int
 ckpt_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct err *e)
 {
@@ -107,6 +122,249 @@ ckpt_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct er
 	return 0;
 }
 
+/* ---- CRCs of what is read */
+
+void
+ckpt_verify(struct ckpt *c)
+{
+	if (c->proof != NULL)
+		return;
+	c->proof = xcalloc(1, sizeof(*c->proof));
+	c->proof->spans = xcalloc((size_t)c->nstorages + 1, sizeof(*c->proof->spans));
+	pthread_mutex_init(&c->proof->lock, NULL);
+}
+
+bool
+ckpt_verifies(const struct ckpt *c, uint32_t storage)
+{
+	return c->proof != NULL && ((c->storages[storage].flags & STORAGE_CRC) != 0 || c->ops->crc != NULL);
+}
+
+static void
+close_spans(struct ckpt_spans *s)
+{
+	free(s->v);
+	*s = (struct ckpt_spans){ .closed = true };
+}
+
+/* The first span that ends behind off. */
+static unsigned
+find_span(const struct ckpt_spans *s, uint64_t off)
+{
+	unsigned low = 0, high = s->n;
+
+	while (low < high) {
+		unsigned middle = (low + high) / 2;
+
+		if (s->v[middle].end > off)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+/* How many of the n bytes at off are known alike; *known: whether they were read before. */
+static uint64_t
+same_until(const struct ckpt_spans *s, uint64_t off, uint64_t n, bool *known)
+{
+	unsigned k = find_span(s, off);
+	uint64_t until;
+
+	*known = k < s->n && s->v[k].start <= off;
+	if (k == s->n)
+		return n;
+	until = *known ? s->v[k].end : s->v[k].start;
+	return until - off < n ? until - off : n;
+}
+
+/* Adds bytes that were not read before. p may be NULL. */
+static void
+add_span(struct ckpt_spans *s, struct ckpt_span new, const void *p)
+{
+	unsigned k = find_span(s, new.start);
+	struct ckpt_span *before = k > 0 && s->v[k - 1].end == new.start ? &s->v[k - 1] : NULL,
+			 *behind = k < s->n && s->v[k].start == new.end ? &s->v[k] : NULL;
+	uint64_t n = new.end - new.start;
+
+	if (before == NULL && behind == NULL) {
+		size_t cap = s->cap;
+
+		s->v = xgrow(s->v, s->n, &cap, sizeof(*s->v));
+		s->cap = (uint16_t)cap;
+		memmove(s->v + k + 1, s->v + k, (s->n++ - k) * sizeof(*s->v));
+		s->v[k] = new;
+		return;
+	}
+	if (before != NULL) {
+		before->crc = p != NULL ? crc32_add(before->crc, p, (size_t)n) : crc32_join(before->crc, new.crc, n);
+		before->end = new.end;
+	} else {
+		behind->crc = crc32_join(new.crc, behind->crc, behind->end - behind->start);
+		behind->start = new.start;
+	}
+	if (before == NULL || behind == NULL)
+		return;
+	before->crc = crc32_join(before->crc, behind->crc, behind->end - behind->start);
+	before->end = behind->end;
+	memmove(behind, behind + 1, (--s->n - k) * sizeof(*behind));
+}
+
+/* Holds the CRC of a storage of which all bytes were read against that which is stated. */
+static int
+prove(struct ckpt *c, uint32_t storage, struct err *e)
+{
+	const struct storage *s = &c->storages[storage];
+	struct ckpt_spans *spans = &c->proof->spans[storage];
+	uint32_t crc = spans->v[0].crc, stated;
+	bool known;
+
+	close_spans(spans);
+	if (ckpt_crc(c, storage, &stated, &known, e) < 0)
+		return -1;
+	if (!known || stated == crc)
+		return 0;
+	return err_input(e, c->nshards > 0 ? c->shards[s->shard] : c->file,
+			 "the CRC of storage '%.*s' is not that of its bytes: the file is damaged", STR_ARG(s->key));
+}
+
+static bool
+is_whole(const struct ckpt *c, uint32_t storage)
+{
+	const struct ckpt_spans *s = &c->proof->spans[storage];
+
+	return s->n == 1 && s->v[0].start == 0 && s->v[0].end == c->storages[storage].nbytes;
+}
+
+/* A CRC that stands in front of the bytes, or in a directory, is looked at as soon as all bytes were read. */
+static int
+take_span(struct ckpt *c, uint32_t storage, struct ckpt_span span, const void *p, struct err *e)
+{
+	struct ckpt_spans *s = &c->proof->spans[storage];
+
+	add_span(s, span, p);
+	if (s->n > SPANS_MAX)
+		close_spans(s);
+	else if ((c->storages[storage].flags & STORAGE_CRC) != 0 && is_whole(c, storage))
+		return prove(c, storage, e);
+	return 0;
+}
+
+/* n bytes at off of a storage were read and are at p. Long pieces are added up outside of the lock. */
+static int
+note_read(struct ckpt *c, uint32_t storage, uint64_t off, const uint8_t *p, size_t n, struct err *e)
+{
+	const struct ckpt_spans *s;
+	int rc = 0;
+
+	if (!ckpt_verifies(c, storage))
+		return 0;
+	s = &c->proof->spans[storage];
+	pthread_mutex_lock(&c->proof->lock);
+	while (rc == 0 && n > 0 && !s->closed) {
+		bool known;
+		size_t some = (size_t)same_until(s, off, n, &known);
+		struct ckpt_span span = { off, off + some, 0 };
+
+		if (!known && some > SHORT) {
+			pthread_mutex_unlock(&c->proof->lock);
+			span.crc = crc32_add(0, p, some);
+			pthread_mutex_lock(&c->proof->lock);
+			if (s->closed || same_until(s, off, n, &known) < some)
+				continue;
+		} else if (!known) {
+			span.crc = crc32_add(0, p, some);
+		}
+		if (!known)
+			rc = take_span(c, storage, span, some > SHORT ? NULL : p, e);
+		off += some;
+		p += some;
+		n -= some;
+	}
+	pthread_mutex_unlock(&c->proof->lock);
+	return rc;
+}
+
+int
+ckpt_copied(struct ckpt *c, uint32_t storage, uint64_t off, uint64_t len, uint32_t crc, struct err *e)
+{
+	const struct ckpt_spans *s;
+	bool known;
+	int rc = 0;
+
+	if (len == 0 || !ckpt_verifies(c, storage))
+		return 0;
+	s = &c->proof->spans[storage];
+	pthread_mutex_lock(&c->proof->lock);
+	if (!s->closed && same_until(s, off, len, &known) == len && !known)
+		rc = take_span(c, storage, (struct ckpt_span){ off, off + len, crc }, NULL, e);
+	pthread_mutex_unlock(&c->proof->lock);
+	return rc;
+}
+
+/* Storages [from, to) will not be read again, and their records have ended. */
+static int
+prove_passed(struct ckpt *c, uint32_t from, uint32_t to, struct err *e)
+{
+	for (uint32_t i = from; c->proof != NULL && i < to; i++) {
+		if (is_whole(c, i) && prove(c, i, e) < 0)
+			return -1;
+		close_spans(&c->proof->spans[i]);
+	}
+	return 0;
+}
+
+/* ---- reading */
+
+/* Locates a storage from which n bytes at off are to be read. */
+static int
+begin_read(struct ckpt *c, uint32_t storage, uint64_t off, size_t n, struct err *e)
+{
+	const struct storage *s = &c->storages[storage];
+
+	if (off > s->nbytes || n > s->nbytes - off)
+		return err_input(e, c->file, "a read beyond the end of storage %.*s", STR_ARG(s->key));
+	return n == 0 ? 0 : ckpt_locate(c, storage, e);
+}
+
+static int
+read_located(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
+{
+	struct source *src;
+	uint64_t start;
+
+	src = ckpt_range(c, storage, &start);
+	if (c->ops->read != NULL)
+		return c->ops->read(c, storage, off, p, n, e);
+	if (src == NULL)
+		return err_input(e, c->file, "storage %.*s cannot be read", STR_ARG(c->storages[storage].key));
+	return source_read(src, start + off, p, n, e);
+}
+
+int
+ckpt_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
+{
+	if (begin_read(c, storage, off, n, e) < 0)
+		return -1;
+	if (n == 0)
+		return 0;
+	return read_located(c, storage, off, p, n, e) < 0 ? -1 : note_read(c, storage, off, p, n, e);
+}
+
+int
+ckpt_next(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
+{
+	struct source *src;
+	uint64_t start;
+
+	if (begin_read(c, storage, off, n, e) < 0)
+		return -1;
+	src = n == 0 ? NULL : ckpt_range(c, storage, &start);
+	if (src == NULL || !source_is_stream(src))
+		return ckpt_read(c, storage, off, p, n, e);
+	return source_next(src, start + off, p, n, e) < 0 ? -1 : note_read(c, storage, off, p, n, e);
+}
+
 static int
 pass_to(struct ckpt *c, uint32_t to, struct err *e)
 {
@@ -115,7 +373,9 @@ pass_to(struct ckpt *c, uint32_t to, struct err *e)
 	if (to <= from)
 		return 0;
 	c->passed = to;
-	return c->ops->pass != NULL ? c->ops->pass(c, from, to, e) : 0;
+	if (c->ops->pass != NULL && c->ops->pass(c, from, to, e) < 0)
+		return -1;
+	return prove_passed(c, from, to, e);
 }
 
 int

@@ -62,6 +62,9 @@ struct ckpt {
 	uint32_t nshards;
 	uint8_t *done;              /* by storage: ckpt_done was called; NULL before the first call */
 	uint32_t passed;            /* storages below were passed */
+	struct str *damaged;        /* records of the index whose CRC is not that of their bytes */
+	size_t ndamaged;
+	struct ckpt_proof *proof;   /* NULL before ckpt_verify */
 	void *owned[2];             /* freed at the end: arrays above that lie outside the arena */
 };
 
@@ -93,6 +96,23 @@ struct source *ckpt_range(struct ckpt *c, uint32_t storage, uint64_t *offset);
 int ckpt_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct err *e);
 
 /*
+ * From here on what is read is held against the CRCs that the source states, in whatever order and in how many pieces it is
+ * read. A storage that is read whole and has another CRC makes the read fail that brings its last byte, or, where the CRC
+ * stands behind the bytes (a stream), ckpt_pass. Of a storage that is read in part nothing is known.
+ */
+void ckpt_verify(struct ckpt *c);
+
+/* May the CRC of a located storage be held against its bytes? */
+bool ckpt_verifies(const struct ckpt *c, uint32_t storage);
+
+/* For one who read len bytes at off of a storage without ckpt_read: their CRC is crc. */
+int ckpt_copied(struct ckpt *c, uint32_t storage, uint64_t off, uint64_t len, uint32_t crc, struct err *e);
+
+/* ERR_INPUT if a record of the index is damaged. On a stream this is known behind ckpt_finish. */
+int ckpt_check_index(const struct ckpt *c, struct err *e);
+void ckpt_warn_index(const struct ckpt *c); /* the same as warnings */
+
+/*
  * The storage will not be read again. Storages may be finished with in any order; a stream forgets those before the first
  * one that may be read again.
  */
@@ -111,6 +131,7 @@ void ckpt_close(struct ckpt *c); /* frees c; not the source. May be NULL */
 
 /* For format readers. */
 struct ckpt *ckpt_new(struct source *src, const struct diag *diag);
+void ckpt_damaged(struct ckpt *c, struct str record); /* adds a name to c->damaged */
 
 /* ---- the state dict of a checkpoint */
 

@@ -70,13 +70,24 @@ stated_crc(struct pump *u, const struct sealed_output *t, bool computed, struct 
 	return 0;
 }
 
+/* Bytes whose stated CRC does not go along: it is held against them once all of the storage has come by. */
+static int
+copy_verified(struct pump *u, const struct sealed_output *t, struct source *src, uint64_t offset, struct err *e)
+{
+	struct ckpt *c = u->inputs[t->input];
+	bool verifies = ckpt_verifies(c, t->storage);
+
+	if (sink_copy(u->w.out, src, offset + t->off, t->len, verifies ? &u->crc : u->crc_to, e) < 0)
+		return -1;
+	return verifies ? ckpt_copied(c, t->storage, t->off, t->len, u->crc, e) : 0;
+}
+
 static int
 copy(struct pump *u, const struct sealed_output *t, struct err *e)
 {
 	struct ckpt *c = u->inputs[t->input];
 	const struct storage *s = &c->storages[t->storage];
-	bool whole = u->crc_to != NULL && t->off == 0 && t->len == s->nbytes,
-	     stated = whole && (s->flags & STORAGE_CRC);
+	bool whole = u->crc_to != NULL && t->off == 0 && t->len == s->nbytes, stated;
 	struct source *src;
 	uint64_t offset;
 
@@ -87,9 +98,12 @@ copy(struct pump *u, const struct sealed_output *t, struct err *e)
 	src = ckpt_range(c, t->storage, &offset);
 	if (src == NULL)
 		return copy_unpacked(u, t, e);
-	if (sink_copy(u->w.out, src, offset + t->off, t->len, stated ? NULL : u->crc_to, e) < 0)
+	if (!whole)
+		return copy_verified(u, t, src, offset, e);
+	stated = (s->flags & STORAGE_CRC) != 0;
+	if (sink_copy(u->w.out, src, offset, t->len, stated ? NULL : u->crc_to, e) < 0)
 		return -1;
-	return whole ? stated_crc(u, t, !stated, e) : 0;
+	return stated_crc(u, t, !stated, e);
 }
 
 /* ---- elements through makers */
@@ -160,7 +174,7 @@ finish_inputs(struct pump *u, struct err *e)
 		if (pass(u, i, (struct sealed_place){ u->inputs[i]->nstorages, 0 }, e) < 0)
 			return -1;
 	for (uint32_t i = 0; i < u->s->plan->ninputs; i++)
-		if (ckpt_finish(u->inputs[i], e) < 0)
+		if (ckpt_finish(u->inputs[i], e) < 0 || ckpt_check_index(u->inputs[i], e) < 0)
 			return -1;
 	return 0;
 }
@@ -187,8 +201,10 @@ plan_pump(const struct sealed *s, struct sink *out, const struct pump_opts *o, u
 
 	u.crc_to = s->writer->wants_crc ? &u.crc : NULL;
 	u.inputs = xcalloc(s->plan->ninputs, sizeof(*u.inputs));
-	for (uint32_t i = 0; i < s->plan->ninputs; i++)
+	for (uint32_t i = 0; i < s->plan->ninputs; i++) {
 		u.inputs[i] = s->plan->inputs[i].sd->ckpt;
+		ckpt_verify(u.inputs[i]);
+	}
 	make_work_init(&u.work, o->pool);
 	if (writer_begin(&u.w, s->writer, &s->m, out, e) == 0 && run_all(&u, e) == 0 &&
 	    (o->ready == NULL || o->ready(o->ready_arg, e) == 0))
