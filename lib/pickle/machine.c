@@ -419,7 +419,7 @@ latin1(struct pickle_machine *m, uint32_t text, struct str *out)
 	size_t high = 0, n = 0;
 	char *to;
 
-	if (value_kind(m->t, text) != VALUE_STR)
+	if (value_kind(m->t, text) != VALUE_STR || !may_copy(m, s.len))
 		return false;
 	for (size_t i = 0; i < s.len; i++) {
 		high += p[i] >= 0x80;
@@ -429,8 +429,6 @@ latin1(struct pickle_machine *m, uint32_t text, struct str *out)
 	*out = s;
 	if (high == 0)
 		return true;
-	if (!may_copy(m, s.len - high / 2))
-		return false;
 	to = arena_bytes(vtree_arena(m->t), s.len - high / 2);
 	for (size_t i = 0; i < s.len; i += p[i] < 0x80 ? 1 : 2)
 		to[n++] = p[i] < 0x80 ? s.p[i] : (char)(uint8_t)(p[i] << 6 | (p[i + 1] & 0x3f));

@@ -15,6 +15,7 @@
 
 #include "base/limits.h"
 #include "base/num.h"
+#include "base/strmap.h"
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "pickle/machine.h"
@@ -41,6 +42,10 @@ struct weights {
 	struct pickle_machine *m; /* of the present opcode */
 	unsigned wraps;           /* calls within calls that are being looked at */
 	bool legacy;              /* ids of the legacy stream: six parts */
+	uint64_t looked;          /* values that keys and attributes had us look at */
+	struct strmap keys;       /* of persistent ids and views: which of stored they named first */
+	struct made *stored;
+	size_t stored_n, stored_cap;
 	struct made *made;        /* by the index of a leaf */
 	size_t made_n, made_cap;
 	struct made result;       /* what the opcode will leave on the stack; type 0: what the machine leaves */
@@ -125,6 +130,19 @@ is_allowed(struct weights *w, uint32_t h, struct pickle_allowed *a)
 	return a->kind != ALLOWED_NOT;
 }
 
+/* Values looked at for each byte of the pickle at most: an honest one never needs half of it. */
+enum { LOOK_FACTOR = 16, LOOK_FREE = 4096 };
+
+/* May n more values be looked at? A pickle can name one large dict or tuple as often as it has bytes. */
+static bool
+may_look(struct weights *w, uint64_t n)
+{
+	uint64_t read = w->m->in.base + w->m->in.at - w->m->in.start;
+
+	w->looked += n;
+	return w->looked <= read * LOOK_FACTOR + LOOK_FREE;
+}
+
 /* The most parts of a key, tuples within tuples included, and how deep these may be. */
 enum { KEY_PARTS = 10000, KEY_DEPTH = 400 };
 
@@ -143,11 +161,11 @@ hashable(const struct weights *w, uint32_t h, unsigned depth, unsigned *parts)
 }
 
 static bool
-is_key(const struct weights *w, uint32_t h)
+is_key(struct weights *w, uint32_t h)
 {
 	unsigned parts = KEY_PARTS;
 
-	return hashable(w, h, KEY_DEPTH, &parts);
+	return hashable(w, h, KEY_DEPTH, &parts) && may_look(w, KEY_PARTS - parts);
 }
 
 /* ---- arguments */
@@ -174,22 +192,29 @@ listed(const struct weights *w, uint32_t h, const char *const *list, size_t n)
 
 #define LISTED(w, h, list) listed(w, h, list, sizeof(list) / sizeof((list)[0]))
 
+/* What an attribute costs of the values that may be looked at: its name is compared with all of own_attributes. */
+enum { ATTRIBUTE_COST = 8 };
+
 /* A dict of attributes, or None. */
 static bool
-is_attributes(const struct weights *w, uint32_t h)
+is_attributes(struct weights *w, uint32_t h)
 {
 	const struct vtree *t = w->m->t;
 
+	if (type_of(w, h) == 'd' && !may_look(w, (uint64_t)value_len(t, h) * ATTRIBUTE_COST))
+		return false;
 	for (size_t i = 0; type_of(w, h) == 'd' && i < value_len(t, h); i++)
 		if (type_of(w, value_key(t, h, i)) != 's' || LISTED(w, value_key(t, h, i), own_attributes) != NULL)
 			return false;
 	return strchr("dN", type_of(w, h)) != NULL;
 }
 
-/* A tuple of values that each fit the letter. */
+/* A tuple of values that each fit the letter, no longer than the sizes of a tensor can be. */
 static bool
 all_fit(struct weights *w, char letter, uint32_t h)
 {
+	if (value_len(w->m->t, h) > TENSOR_NDIM_MAX)
+		return false;
 	for (size_t i = 0; i < value_len(w->m->t, h); i++)
 		if (!fits(w, letter, value_item(w->m->t, h, i)))
 			return false;
@@ -325,6 +350,8 @@ check_tensor(const struct weights_call *c)
 	/* v3 makes an empty tensor first. One with gradients could not be given its storage. */
 	if (v3 && value_bool(t, arg(c, 4)))
 		return refuse(c->w, "%s: a leaf Variable that requires grad is being used in an in-place operation", c->form->name);
+	if (value_len(t, metadata) > 2)
+		return doubtful(c, "with so much metadata");
 	for (size_t i = 0; i < value_len(t, metadata); i++) {
 		struct str key = value_text(t, value_key(t, metadata, i));
 		bool conj = str_eqc(key, "conj") && c->w->result.complex, neg = str_eqc(key, "neg") && c->w->result.grad;
@@ -335,6 +362,20 @@ check_tensor(const struct weights_call *c)
 	return true;
 }
 
+/* scheme, scales, zero points, axis: one of each for every index of the axis. */
+static bool
+is_by_channel(const struct weights_call *c, uint32_t how)
+{
+	const struct vtree *t = c->w->m->t;
+	uint32_t scheme = value_item(t, how, 0);
+	uint64_t axis = 0;
+
+	if (!value_is_global(t, scheme, "torch", "per_channel_affine") &&
+	    !value_is_global(t, scheme, "torch", "per_channel_affine_float_qparams"))
+		return false;
+	return match(c->w, "gTTu", how) && value_u64(t, value_item(t, how, 3), &axis) && axis < value_len(t, arg(c, 2));
+}
+
 static bool
 check_quantised(const struct weights_call *c)
 {
@@ -342,7 +383,7 @@ check_quantised(const struct weights_call *c)
 	uint32_t how = arg(c, 4);
 	bool by_tensor = value_is_global(t, value_item(t, how, 0), "torch", "per_tensor_affine");
 
-	return (match(c->w, by_tensor ? "gfi" : "gTTu", how) && made_of(c->w, arg(c, 0)).name[0] == 'Q') ||
+	return ((by_tensor ? match(c->w, "gfi", how) : is_by_channel(c, how)) && made_of(c->w, arg(c, 0)).name[0] == 'Q') ||
 	       doubtful(c, "with such a quantiser");
 }
 
@@ -563,6 +604,8 @@ check_set_item(struct weights *w, uint32_t target, const uint32_t *pairs, size_t
 	if (strchr("dC", type_of(w, target)) == NULL)
 		return refuse(w, "Can only %s for dict, collections.OrderedDict, collections.Counter, but got %s",
 			pickle_opname(w->m->in.op), type_name(w, target));
+	if (n % 2 != 0)
+		return refuse(w, "a key without a value");
 	for (size_t i = 0; i < n; i += 2)
 		if (strchr("ldeYC", type_of(w, pairs[i])) != NULL)
 			return refuse(w, "a %s cannot be the key of a dict", type_name(w, pairs[i]));
@@ -581,7 +624,7 @@ check_build(struct weights *w, uint32_t target, uint32_t state)
 
 	if (target == VALUE_ABSENT || (value_ordered(w->m->t, target) && type_of(w, state) == 'd'))
 		return true;
-	if (strchr("NbifsytldgU", type_of(w, target)) != NULL && !value_ordered(w->m->t, target))
+	if (strchr("Nbifsytldg", type_of(w, target)) != NULL && !value_ordered(w->m->t, target))
 		return refuse(w, "Can only build Tensor, Parameter, OrderedDict or types allowlisted via "
 				 "`add_safe_globals`, but got %s", type_name(w, target));
 	if (n == 0 || !match(w, "Sunn", state) || strncmp(s.name, old.name, n) != 0 || strcmp(s.name + n, "Storage") != 0)
@@ -599,6 +642,8 @@ check_storage(struct weights *w, uint32_t class, uint32_t numel)
 	is_allowed(w, class, &a);
 	if (a.kind == ALLOWED_UNTYPED && w->legacy)
 		return refuse(w, "a storage without element type, which torch does not read from legacy files");
+	if (a.kind == ALLOWED_TENSOR || a.kind == ALLOWED_DEVICE || strchr("STPOU", type_of(w, class)) != NULL)
+		return doubt(w, "a persistent id", "with what has a dtype and is no class of storages");
 	if (a.kind != ALLOWED_UNTYPED && a.kind != ALLOWED_STORAGE)
 		return refuse(w, "a persistent id whose second part is no class of storages");
 	if (!value_u64(w->m->t, numel, &n) || n > INT64_MAX / 16)
@@ -612,11 +657,61 @@ check_storage(struct weights *w, uint32_t class, uint32_t numel)
 	return true;
 }
 
+/* A key as text; a number gets a byte before it that no text begins with. */
+static struct str
+key_text(struct weights *w, uint32_t key)
+{
+	char text[32];
+
+	if (value_is_text(w->m->t, key))
+		return value_text(w->m->t, key);
+	snprintf(text, sizeof(text), "\xff%lld", (long long)value_int(w->m->t, key));
+	return arena_str(vtree_arena(w->m->t), str_c(text));
+}
+
+/* torch takes what the first id of a key says; the result may not contradict that. Bytes have two classes. */
+static bool
+check_known(struct weights *w, uint32_t key)
+{
+	static const char bytes[] = "ByteStorage";
+	struct made now = w->result;
+	const struct made *first;
+	uint64_t at = 0;
+
+	if (strcmp(now.name, "UntypedStorage") == 0)
+		now.name = bytes;
+	if (strmap_add(&w->keys, key_text(w, key), w->stored_n)) {
+		w->stored = xgrow(w->stored, w->stored_n, &w->stored_cap, sizeof(*w->stored));
+		w->stored[w->stored_n++] = now;
+		return true;
+	}
+	strmap_get(&w->keys, key_text(w, key), &at);
+	first = &w->stored[at];
+	return (first->numel == now.numel && strcmp(first->name, now.name) == 0) ||
+	       doubt(w, "a persistent id", "that contradicts an earlier one");
+}
+
+/* The view of a legacy id: its key, where it begins, its elements. It limits tensors as a storage does. */
+static bool
+check_view(struct weights *w, uint32_t view)
+{
+	const struct vtree *t = w->m->t;
+	uint64_t offset = 0, size = 0, end = 0;
+
+	value_u64(t, value_item(t, view, 1), &offset);
+	value_u64(t, value_item(t, view, 2), &size);
+	if (!num_add(offset, size, &end) || end > w->result.numel)
+		return doubt(w, "a persistent id", "with a view beyond its storage");
+	w->result.numel = size;
+	return check_known(w, value_item(t, view, 0));
+}
+
 static bool
 check_persid(struct weights *w, uint32_t id)
 {
 	const struct vtree *t = w->m->t;
 	size_t n = value_len(t, id), parts = w->legacy ? 6 : 5;
+	uint32_t first = value_item(t, id, 0), key = value_item(t, id, 2), view = value_item(t, id, 5);
 	char type = type_of(w, id);
 
 	if (id == VALUE_ABSENT)
@@ -625,17 +720,20 @@ check_persid(struct weights *w, uint32_t id)
 		return refuse(w, "a persistent id that is a number: only files in tar format have those");
 	if (type != 't')
 		return refuse(w, "persistent_load id must be tuple or int, but got %s", type_name(w, id));
-	if (n == 0 || type_of(w, value_item(t, id, 0)) != 's' || !str_eqc(value_text(t, value_item(t, id, 0)), "storage"))
+	if (type_of(w, first) == 'y' && str_eqc(value_text(t, first), "storage"))
+		return doubt(w, "a persistent id", "that begins with bytes");
+	if (n == 0 || type_of(w, first) != 's' || !str_eqc(value_text(t, first), "storage"))
 		return refuse(w, "Only persistent_load of storage is allowed");
 	if (n != parts)
 		return refuse(w, "a persistent id of %zu parts instead of %zu", n, parts);
-	if (strchr("si", type_of(w, value_item(t, id, 2))) == NULL || type_of(w, value_item(t, id, 3)) != 's')
+	if ((!value_is_text(t, key) && value_kind(t, key) != VALUE_INT) || type_of(w, value_item(t, id, 3)) != 's')
 		return doubt(w, "a persistent id", "with such a key or place");
-	if (w->legacy && strchr("Nt", type_of(w, value_item(t, id, 5))) == NULL)
-		return refuse(w, "a persistent id whose view is a %s", type_name(w, value_item(t, id, 5)));
-	if (w->legacy && type_of(w, value_item(t, id, 5)) == 't' && !match(w, "suu", value_item(t, id, 5)))
+	if (w->legacy && strchr("Nt", type_of(w, view)) == NULL)
+		return refuse(w, "a persistent id whose view is a %s", type_name(w, view));
+	if (w->legacy && type_of(w, view) == 't' && !match(w, "suu", view))
 		return doubt(w, "a persistent id", "with such a view");
-	return check_storage(w, value_item(t, id, 1), value_item(t, id, 4));
+	return check_storage(w, value_item(t, id, 1), value_item(t, id, 4)) && check_known(w, key) &&
+	       (!w->legacy || type_of(w, view) != 't' || check_view(w, view));
 }
 
 /* What the unpickler has no branch for. */
@@ -785,7 +883,7 @@ report(struct scanner *c, const struct pickle_machine *m, enum pickle_ref ref)
 static bool
 fatal(uint8_t op)
 {
-	return op == OP_BINGET || op == OP_LONG_BINGET || op == OP_GLOBAL || op == OP_SETITEMS;
+	return op == OP_BINGET || op == OP_LONG_BINGET || op == OP_GLOBAL;
 }
 
 static int
@@ -828,7 +926,7 @@ scan_one(struct pickle_scan *s, struct pickle_place *place, unsigned number, str
 {
 	struct vtree *t = vtree_new();
 	struct scanner c = { .s = s, .e = e, .pickle = number, .judge = number == 0,
-		.w = { .legacy = s->legacy } };
+		.w = { .legacy = s->legacy, .keys = STRMAP_INIT } };
 	struct pickle_watch watch = { before, after, &c };
 	struct err damage = ERR_INIT;
 	int rc;
@@ -841,6 +939,8 @@ scan_one(struct pickle_scan *s, struct pickle_place *place, unsigned number, str
 	else if (rc == 0 && number == 0)
 		report_damage(&c, place->end, damage.msg);
 	free(c.w.made);
+	free(c.w.stored);
+	strmap_release(&c.w.keys);
 	vtree_free(t);
 	return rc;
 }

@@ -511,6 +511,11 @@ def odd_calls():
     for _ in range(14):
         nest = g("torch.Tensor") + tup(g(TYPED), nest, b"N")
     yield "from type, sixteen of its kind", call(TYPED, g(TYPED), nest, b"N")
+    yield "SETITEMS of a Counter", g("collections.Counter") + b")R(" + u("a") + b"K\x01" + u("b") + b"K\x02u"
+    yield "SETITEMS of a Counter with an odd count", g("collections.Counter") + b")R(" + u("a") + b"K\x01" + u("b") + b"u"
+    yield "ids of one key that agree", tup(storage("torch.ByteStorage", "0", 16), storage("torch.storage.UntypedStorage", "0", 16))
+    yield "ids whose keys are a text and a number", tup(
+        storage(), tup(u("storage"), g("torch.ByteStorage"), i(0), u("cpu"), i(16)) + b"Q")
 
 
 # PyTorch loads these, torch.save never writes them, and our answer is that we do not know.
@@ -561,6 +566,25 @@ def unlike():
     for _ in range(15):
         nest = g("torch.Tensor") + tup(g(TYPED), nest, b"N")
     yield "from type, seventeen of its kind", call(TYPED, g(TYPED), nest, b"N")
+    yield "BUILD of a Tensor", g("torch.Tensor") + b")R)b"
+    yield "BUILD of a Tensor with a storage", g("torch.Tensor") + b")R" + tup(storage(), i(0), ints(4), ints(1)) + b"b"
+    yield "id that begins with bytes", tup(
+        call("_codecs.encode", u("storage"), u("latin1")), g("torch.FloatStorage"), u("0"), u("cpu"), i(4)) + b"Q"
+    yield "id that begins with other bytes", tup(
+        call("_codecs.encode", u("module"), u("latin1")), g("torch.FloatStorage"), u("0"), u("cpu"), i(4)) + b"Q"
+    for what, dtyped in (("a class of tensors", g("torch.FloatTensor")), ("a tensor", T), ("a storage", storage()),
+                         ("Tensor", g("torch.Tensor")), ("a class of sparse tensors", g("torch.sparse.FloatTensor"))):
+        yield f"id with {what} for a class", tup(u("storage"), dtyped, u("0"), u("cpu"), i(4)) + b"Q"
+    yield "ids of one key that differ in numel", tup(
+        storage(), tensor(storage(numel=8), size=(8,)))
+    yield "ids of one key that differ in class", tup(
+        storage("torch.LongStorage", "1", 2), tensor(storage("torch.FloatStorage", "1", 4), size=(4,), grad=b"\x88"))
+    scales, zeros = tensor(storage("torch.DoubleStorage", "2", 2), 0, (2,)), LONG
+    for what, path, axis in (("by a tensor's scheme", "torch.per_tensor_symmetric", 0), ("symmetric", "torch.per_channel_symmetric", 0),
+                             ("of no axis", "torch.per_channel_affine", 1), ("of a scheme of the wrong kind", "torch.float32", 0)):
+        yield f"quantised by channel, {what}", call(
+            QUANTISED, QINTS, i(0), ints(2), ints(1), tup(g(path), scales, zeros, i(axis)), b"\x89", HOOKS)
+    yield "Size of sixty-five", call("torch.Size", ints(*range(65)))
 
 
 BROKEN = [

@@ -67,6 +67,19 @@ refused(const char *p, size_t n, bool legacy, const char *why)
 
 #define BYTES(literal) literal, sizeof(literal) - 1
 
+/* A view of elements 1 and 2 of four: what lies outside of it does not load, though it lies within the storage. */
+static void
+view(void)
+{
+#define LEGACY_VIEW(size, elements)                                                                              \
+	"ctorch._utils\n_rebuild_tensor\n((X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0000X\3\0\0\0cpuK\4" \
+	"(X\1\0\0\0vK\1K" size "ttQK\0K" elements "\x85K\1\x85tR."
+	refused(BYTES(LEGACY_VIEW("\2", "\2")), true, NULL);
+	refused(BYTES(LEGACY_VIEW("\2", "\3")), true, "_rebuild_tensor: the tensor does not lie within its storage");
+	refused(BYTES(LEGACY_VIEW("\4", "\2")), true,
+		"a persistent id with a view beyond its storage: torch.save writes nothing of the kind");
+}
+
 /* torch reads the six parts of a legacy stream's ids, but no storage without elements, and no nested tensor. */
 static void
 legacy(void)
@@ -75,6 +88,7 @@ legacy(void)
 		"a storage without element type, which torch does not read from legacy files");
 	refused(BYTES("(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0000X\3\0\0\0cpuK\4K\1tQ."), true,
 		"a persistent id whose view is a int");
+	view();
 	refused(BYTES("ctorch._utils\n_rebuild_nested_tensor\n)R."), true,
 		"a nested tensor, whose sizes torch wants before it has read them from a legacy file");
 }
@@ -109,11 +123,43 @@ deep(void)
 	buf_release(&b);
 }
 
+/* One text, dict or tuple named again and again: the work must not grow with their product. */
+static void
+repeated(void)
+{
+	enum { LONG = 5000, TIMES = 200 };
+	struct buf b = BUF_INIT;
+
+	buf_adds(&b, "](X");
+	buf_add(&b, BYTES("\x88\x13\0\0"));
+	for (size_t i = 0; i < LONG; i++)
+		buf_addc(&b, 'x');
+	buf_add(&b, BYTES("q\0c_codecs\nencode\nq\1X\6\0\0\0latin1q\2"));
+	for (size_t i = 0; i < TIMES; i++)
+		buf_add(&b, BYTES("h\1h\0h\2\x86R"));
+	buf_adds(&b, "e.");
+	ok_msg(scan(buf_str(&b), false).unknown, "one text encoded again and again");
+	buf_clear(&b);
+	buf_adds(&b, "](ctorch._utils\n_rebuild_parameter_with_state\nq");
+	buf_add(&b, BYTES("\0ctorch\nTensor\n)Rq\1}q\2("));
+	for (size_t i = 0; i < LONG; i++) {
+		buf_add(&b, BYTES("X\5\0\0\0"));
+		buf_addf(&b, "a%04zuN", i);
+	}
+	buf_addc(&b, 'u');
+	for (size_t i = 0; i < TIMES; i++)
+		buf_add(&b, BYTES("h\0(h\1\x89Nh\2tR"));
+	buf_adds(&b, "e.");
+	ok_msg(scan(buf_str(&b), false).unknown, "one dict of attributes for many parameters");
+	buf_release(&b);
+}
+
 int
 main(void)
 {
 	table();
 	legacy();
 	deep();
+	repeated();
 	return tap_done();
 }
