@@ -59,6 +59,7 @@ run_steps(struct adapt *a, const struct operands *operands, struct err *e)
 	    adapt_drop_params(a, e) != 0 ||    /* 4 */
 	    adapt_drop_buffers(a, e) != 0 ||   /* 5 */
 	    adapt_edit_names(a, e) != 0 ||     /* 6: lists of names, --rename */
+	    adapt_check_names(a, e) != 0 ||
 	    adapt_resize_tables(a, e) != 0 ||  /* 7 */
 	    adapt_cast(a, e) != 0)
 		return -1;

@@ -80,6 +80,7 @@ int adapt_map(struct adapt *a, struct err *e);
 int adapt_drop_params(struct adapt *a, struct err *e);
 int adapt_drop_buffers(struct adapt *a, struct err *e);
 int adapt_edit_names(struct adapt *a, struct err *e);
+int adapt_check_names(const struct adapt *a, struct err *e);
 int adapt_resize_tables(struct adapt *a, struct err *e);
 int adapt_cast(struct adapt *a, struct err *e);
 int adapt_add_prefixes(struct adapt *a, struct err *e);

@@ -167,6 +167,17 @@ adapt_edit_names(struct adapt *a, struct err *e)
 	return rc;
 }
 
+/* Two names that have become one are refused before anything judges what the names are. */
+int
+adapt_check_names(const struct adapt *a, struct err *e)
+{
+	struct strmap names = STRMAP_INIT;
+	int rc = plan_map_names(&a->plan, &names, e);
+
+	strmap_release(&names);
+	return rc;
+}
+
 /* ---- step 7 */
 
 static bool

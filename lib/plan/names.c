@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/xalloc.h"
+#include "model/entry.h"
 #include "tensor/composite.h"
 
 /* Entries chained by name: of one name there may be several (inputs, fan-out). */
@@ -185,12 +186,58 @@ list_companions(const struct plan *p, bool *listed)
 	free(kept);
 }
 
+/* Drops what goes; listed then says which entries went by this list. */
 static void
-apply(struct plan *p, const struct name_list *l, const bool *listed, const char *by)
+apply(struct plan *p, const struct name_list *l, bool *listed, const char *by)
 {
-	for (size_t i = 0; i < p->nentries; i++)
-		if (is_named(p, i) && p->entries[i].alive && listed[i] != l->keep)
+	for (size_t i = 0; i < p->nentries; i++) {
+		listed[i] = is_named(p, i) && p->entries[i].alive && listed[i] != l->keep;
+		if (listed[i])
 			plan_drop(p, &p->entries[i], PLAN_DROPPED, by);
+	}
+}
+
+/* Does the module of a buffer keep its weight? */
+static bool
+weight_stays(const struct plan *p, const struct chains *present, size_t i, struct buf *weight)
+{
+	const struct str name = p->entries[i].name;
+	size_t len = name.len;
+	uint64_t k;
+
+	while (len > 0 && name.p[len - 1] != '.')
+		len--;
+	buf_clear(weight);
+	buf_add(weight, name.p, len);
+	buf_adds(weight, "weight");
+	if (!strmap_get(&present->map, buf_str(weight), &k))
+		return false;
+	for (; k != SIZE_MAX; k = present->next[k])
+		if (p->entries[k].alive && p->origins[p->entries[k].origin].input == p->origins[p->entries[i].origin].input)
+			return true;
+	return false;
+}
+
+/* Lists of parameters lack the statistics of BatchNorm, without which its weight is of no use. */
+static void
+warn_buffers(const struct plan *p, const struct chains *present, const struct name_list *l, const bool *went)
+{
+	struct buf weight = BUF_INIT;
+	size_t n = 0, first = 0;
+
+	for (size_t i = 0; i < p->nentries; i++) {
+		const struct entry en = entry_named(p->entries[i].name);
+
+		if (went[i] && entry_is_buffer(&en) && weight_stays(p, present, i, &weight) && n++ == 0)
+			first = i;
+	}
+	if (n > 0)
+		diag_warn(p->diag,
+			  "%s: %zu %s dropped though the weight of the module stays: %.*s%s "
+			  "(lnn-filter --buffers lists them, too)",
+			  l->option, n, n == 1 ? "buffer is" : "buffers are", STR_ARG(p->entries[first].name),
+			  n == 1 ? "" : " is the first");
+	buf_release(&weight);
 }
 
 int
@@ -223,6 +270,7 @@ plan_name_list(struct plan *p, const struct name_list *l, struct err *e)
 		if (l->keep)
 			list_companions(p, listed);
 		apply(p, l, listed, arena_cstr(&p->arena, l->option));
+		warn_buffers(p, &present, l, listed);
 	}
 	chains_release(&input);
 	chains_release(&present);

@@ -304,3 +304,29 @@ plan_act_name(const struct plan_act *act)
 
 	return act->action == PLAN_MADE ? act->made->action : names[act->action];
 }
+
+/* ---- names */
+
+static int
+collision(const struct plan *p, const struct plan_entry *a, const struct plan_entry *b, struct err *e)
+{
+	struct str na = plan_source(p, a)->name, nb = plan_source(p, b)->name;
+
+	return err_set(e, ERR_INPUT, "%s: %.*s and %s%s%.*s would both be written as %.*s", plan_file(p, a),
+		       STR_ARG(na), plan_input_of(p, a) == plan_input_of(p, b) ? "" : plan_file(p, b),
+		       plan_input_of(p, a) == plan_input_of(p, b) ? "" : ": ", STR_ARG(nb), STR_ARG(a->name));
+}
+
+int
+plan_map_names(const struct plan *p, struct strmap *names, struct err *e)
+{
+	uint64_t other;
+
+	for (size_t i = 0; i < p->nentries; i++) {
+		const struct plan_entry *en = &p->entries[i];
+
+		if (en->alive && !en->module && !strmap_add(names, en->name, i) && strmap_get(names, en->name, &other))
+			return collision(p, &p->entries[other], en, e);
+	}
+	return 0;
+}

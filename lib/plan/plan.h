@@ -15,6 +15,7 @@
 #include "base/diag.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "base/strmap.h"
 #include "base/text.h"
 #include "make/make.h"
 #include "tensor/ckpt.h"
@@ -129,6 +130,12 @@ void plan_merge_fans(struct plan *p);
 
 /* Notes an action other than PLAN_MADE for the report. */
 void plan_note(struct plan *p, struct plan_entry *en, enum plan_action action, const char *by);
+
+/*
+ * Maps the names of the living entries that are no modules to their numbers. ERR_INPUT if two have become one: both input
+ * names are told.
+ */
+int plan_map_names(const struct plan *p, struct strmap *names, struct err *err);
 
 /* ---- makers */
 

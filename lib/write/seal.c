@@ -761,16 +761,6 @@ flat_metadata(struct seal *l)
 /* ---- checks on names */
 
 static int
-collision(const struct plan *p, const struct plan_entry *a, const struct plan_entry *b, struct err *e)
-{
-	struct str na = plan_source(p, a)->name, nb = plan_source(p, b)->name;
-
-	return err_set(e, ERR_INPUT, "%s: %.*s and %s%s%.*s would both be written as %.*s", plan_file(p, a),
-		       STR_ARG(na), plan_input_of(p, a) == plan_input_of(p, b) ? "" : plan_file(p, b),
-		       plan_input_of(p, a) == plan_input_of(p, b) ? "" : ": ", STR_ARG(nb), STR_ARG(a->name));
-}
-
-static int
 key_collision(const struct plan *p, const struct plan_entry *en, const struct plan_container *c, struct err *e)
 {
 	return err_set(e, ERR_INPUT, "%s: %.*s and the container %.*s would both be written as %.*s", plan_file(p, en),
@@ -783,18 +773,11 @@ check_names(const struct seal *l, struct err *e)
 {
 	const struct plan *p = l->p;
 	struct strmap seen = STRMAP_INIT;
-	const struct plan_entry *en;
 	uint64_t other, tensors = 0;
-	int rc = 0;
+	int rc = plan_map_names(p, &seen, e);
 
-	for (size_t i = 0; rc == 0 && i < p->nentries; i++) {
-		en = &p->entries[i];
-		if (!en->alive || en->module)
-			continue;
-		tensors += plan_source(p, en)->kind != SD_OTHER;
-		if (!strmap_add(&seen, en->name, i) && strmap_get(&seen, en->name, &other))
-			rc = collision(p, &p->entries[other], en, e);
-	}
+	for (size_t i = 0; i < p->nentries; i++)
+		tensors += p->entries[i].alive && !p->entries[i].module && plan_source(p, &p->entries[i])->kind != SD_OTHER;
 	for (size_t i = 0; rc == 0 && !l->apart && i < l->containers.n; i++) {
 		const struct plan_container *c = &l->containers.v[i];
 

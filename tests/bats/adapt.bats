@@ -225,6 +225,31 @@ stage_4.1.attn.relative_position_bias_table\tfloat32\t[530,8]' options
 	diff <(lnn-ckpt-inspect c.pth) <(lnn-ckpt-inspect d.pth)
 }
 
+@test 'step 6: two names that become one are told before the load check judges them' {
+	safetensors two.st x.a y.a
+	printf 'state_dict:\n  - {name: a, shape: [1]}\n' >one.yaml
+	adapt -m one.yaml --strict --rename 's/^[xy]\.//' two.st
+	expect_refusal 2 lnn-ckpt-adapt 'x.a and y.a would both be written as a'
+	printf 'state_dict:\n  - {name: a, shape: [2]}\n' >other.yaml
+	adapt -m other.yaml --drop-mismatched --rename 's/^[xy]\.//' two.st
+	expect_refusal 2 lnn-ckpt-adapt 'x.a and y.a would both be written as a'
+}
+
+@test 'step 6: a list that drops the statistics of a module whose weight stays' {
+	safetensors bn.st a.bn.weight a.bn.bias a.bn.running_mean a.bn.running_var b.running_mean
+	printf 'a.bn.weight\na.bn.bias\n' >parameters
+	adapt --keep-names parameters bn.st
+	expect_status 0
+	expect_out $'a.bn.weight\na.bn.bias'
+	expect_err_has 'warning: --keep-names: 2 buffers are dropped though the weight of the module stays: a.bn.running_mean is the first (lnn-filter --buffers'
+	[ "$(grep -c warning <<<"$stderr")" -eq 1 ]
+	adapt --rename 's/^a\.bn/z/' --drop-names <(echo a.bn.running_var) bn.st
+	expect_err_has 'warning: --drop-names: 1 buffer is dropped though the weight of the module stays: a.bn.running_var (lnn-filter'
+	adapt --drop-names <(printf '%s\n' a.bn.weight a.bn.running_var b.running_mean) bn.st
+	expect_status 0
+	[ -z "$(grep warning <<<"$stderr")" ]
+}
+
 @test 'step 8: --ddp and --add-prefix' {
 	adapt --ddp --add-prefix net. "$fixtures/prefixed.pth"
 	expect_out $'net.module.w\nnet.module.layers.0.weight\nnet.module.layers.0.running_mean'
