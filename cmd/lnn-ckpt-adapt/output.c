@@ -428,6 +428,8 @@ adapt_finish_job(struct adapt *a, struct err *e)
 	struct seal_opts so;
 	int rc = seal_options(a, &so, e);
 
+	if (rc == 0)
+		rc = shard_jobs_reopen(a->job, so.writer, e);
 	if (rc == 0) {
 		ckpt_out_shard_name(&name, so.writer, a->job->number, a->job->total);
 		buf_addf(&path, "%s/%s", a->job->dir, name.p);

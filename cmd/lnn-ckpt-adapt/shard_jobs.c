@@ -32,6 +32,9 @@ note_name(struct buf *b, uint32_t number, uint32_t total)
 /* Of the first line of a note: the shard's file, or nothing if nothing was left of it. */
 static const char note_file[] = "file\t";
 
+/* A line of a note that was lost and made again: which rules matched is not known any more. */
+static const char note_unknown[] = "rules unknown";
+
 /* A line for the shard's file; one for each rule: how many names it matched, a tab, its text. */
 int
 shard_jobs_note(struct adapt *a, const char *file, struct err *e)
@@ -54,6 +57,116 @@ shard_jobs_note(struct adapt *a, const char *file, struct err *e)
 	note_name(&path, a->job->number, a->job->total);
 	rc = file_write(path.p, buf_str(&text), e);
 	buf_release(&text);
+	buf_release(&path);
+	return rc;
+}
+
+/* 1 or 0; a name that cannot be looked at is an error, or the index would lack its tensors. */
+static int
+there(const char *dir, const char *name, struct err *e)
+{
+	struct buf path = BUF_INIT;
+	int rc = 1;
+
+	buf_addf(&path, "%s/%s", dir, name);
+	if (access(path.p, F_OK) < 0)
+		rc = errno == ENOENT ? 0 : err_sys(e, path.p, "cannot be looked for");
+	buf_release(&path);
+	return rc;
+}
+
+/* ---- a finished set, of which a shard is made again */
+
+/* Does the index name a file that is called as shards of this set are? */
+static bool
+is_index_of(const struct shard_index *x, const struct shard_job *job, const struct format_writer *w)
+{
+	struct buf name = BUF_INIT;
+	bool found = false;
+
+	for (uint32_t i = 0; i < job->total && !found; i++) {
+		buf_clear(&name);
+		ckpt_out_shard_name(&name, w, i + 1, job->total);
+		for (uint32_t k = 0; k < x->nfiles && !found; k++)
+			found = strcmp(x->files[k], name.p) == 0;
+	}
+	buf_release(&name);
+	return found;
+}
+
+/* Leaves the note of a shard that the index says is finished. */
+static int
+note_again(const struct shard_job *job, const struct shard_index *x, uint32_t number, const char *file, struct err *err)
+{
+	struct buf name = BUF_INIT, text = BUF_INIT;
+	bool listed = false;
+	int rc;
+
+	for (uint32_t k = 0; k < x->nfiles && !listed; k++)
+		listed = strcmp(x->files[k], file) == 0;
+	buf_addf(&text, "%s%s\n%s\n", note_file, listed ? file : "", note_unknown);
+	note_name(&name, number, job->total);
+	rc = there(job->dir, name.p, err);
+	if (rc == 0) {
+		struct buf path = BUF_INIT;
+
+		buf_addf(&path, "%s/%s", job->dir, name.p);
+		rc = file_write(path.p, buf_str(&text), err);
+		buf_release(&path);
+	}
+	buf_release(&name);
+	buf_release(&text);
+	return rc < 0 ? -1 : 0;
+}
+
+static int
+notes_again(const struct shard_job *job, const struct shard_index *x, const struct format_writer *w, struct err *err)
+{
+	struct buf file = BUF_INIT;
+	int rc = 0;
+
+	for (uint32_t i = 1; i <= job->total && rc == 0; i++) {
+		if (i == job->number)
+			continue;
+		buf_clear(&file);
+		ckpt_out_shard_name(&file, w, i, job->total);
+		rc = note_again(job, x, i, file.p, err);
+	}
+	buf_release(&file);
+	return rc;
+}
+
+/* Another job may remove the index at the same time. */
+static int
+remove_index(const struct shard_job *job, const char *path, struct err *err)
+{
+	if (unlink(path) < 0)
+		return errno == ENOENT ? 0 : err_sys(err, path, "cannot be removed");
+	tool_warn("%s: removed, as shard %u of %u is made again (--write-index makes a new one)", path, job->number, job->total);
+	return 0;
+}
+
+int
+shard_jobs_reopen(const struct shard_job *job, const struct format_writer *w, struct err *err)
+{
+	struct shard_index x = { 0 };
+	struct source *src = NULL;
+	struct buf path = BUF_INIT;
+	int rc = there(job->dir, ckpt_out_index_name(w), err);
+
+	buf_addf(&path, "%s/%s", job->dir, ckpt_out_index_name(w));
+	if (rc > 0)
+		rc = source_open(&src, path.p, NULL, err);
+	if (rc == 0 && src != NULL)
+		rc = shard_index_read(&x, src, err);
+	if (rc == 0 && src != NULL && is_index_of(&x, job, w)) {
+		rc = notes_again(job, &x, w, err);
+		if (rc == 0)
+			rc = remove_index(job, path.p, err);
+	}
+	if (src != NULL)
+		source_close(src);
+	shard_index_release(&x);
 	buf_release(&path);
 	return rc;
 }
@@ -120,6 +233,21 @@ run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, 
 	return rc;
 }
 
+/* Does the index in src lie in the folder? */
+static bool
+is_beside(const struct source *src, const char *folder)
+{
+	const char *path = source_name(src), *slash = strrchr(path, '/');
+	struct buf dir = BUF_INIT;
+	struct stat x, y;
+	bool same;
+
+	buf_add(&dir, slash == NULL ? "." : path, slash == NULL ? 1 : (size_t)(slash - path) + 1);
+	same = stat(buf_str(&dir).p, &x) == 0 && stat(folder, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+	buf_release(&dir);
+	return same;
+}
+
 int
 shard_jobs_run(const struct adapt_options *o, const struct operands *operands, struct err *e)
 {
@@ -141,6 +269,8 @@ shard_jobs_run(const struct adapt_options *o, const struct operands *operands, s
 	if (file_checkpoint(operands->v[0], FILE_BINARY, &src, e) != 0)
 		return -1;
 	rc = shard_index_read(&x, src, e);
+	if (rc == 0 && is_beside(src, o->common.output))
+		rc = err_set(e, ERR_USAGE, "--shard: -o %s is the folder of the input: its index would be wrong", o->common.output);
 	if (rc == 0)
 		rc = run_all(o, &x, k, n, e);
 	shard_index_release(&x);
@@ -181,20 +311,6 @@ count_shards(struct set *s, struct err *e)
 	closedir(dir);
 	return s->total > 0 ? 0
 			    : err_set(e, ERR_INPUT, "%s: no shard was finished here (lnn-ckpt-adapt --shard)", s->dir);
-}
-
-/* 1 or 0; a name that cannot be looked at is an error, or the index would lack its tensors. */
-static int
-there(const char *dir, const char *name, struct err *e)
-{
-	struct buf path = BUF_INIT;
-	int rc = 1;
-
-	buf_addf(&path, "%s/%s", dir, name);
-	if (access(path.p, F_OK) < 0)
-		rc = errno == ENOENT ? 0 : err_sys(e, path.p, "cannot be looked for");
-	buf_release(&path);
-	return rc;
 }
 
 /* The file a note names: 1 if there is one, 0 if nothing was left of the shard. */
@@ -313,15 +429,17 @@ index_text(struct adapt *a, struct buf *text, struct err *e)
 	return e->code == ERR_NONE ? 0 : -1;
 }
 
-/* Adds what one shard's note says to the rules of the plan. */
-static void
+/* Adds what one shard's note says to the rules of the plan. False if it does not know them. */
+static bool
 add_note(struct adapt *a, struct str text)
 {
 	struct str line, count;
 	uint64_t matched;
+	bool known = true;
 	size_t i;
 
 	while (text.len > 0 && str_split(&text, '\n', &line)) {
+		known = known && !str_eqc(line, note_unknown);
 		if (!str_split(&line, '\t', &count) || line.p == NULL || !num_u64(count, &matched))
 			continue;
 		for (i = 0; i < a->plan.nrules && !str_eqc(line, a->plan.rules[i]->text); i++)
@@ -330,6 +448,17 @@ add_note(struct adapt *a, struct str text)
 			plan_rule_new(&a->plan, str_c(""), "%.*s", (int)line.len, line.p);
 		a->plan.rules[i]->matched += matched;
 	}
+	return known;
+}
+
+/* Where a note does not know what matched, no rule can be said to have matched nothing. */
+static void
+excuse_rules(struct plan *p)
+{
+	for (size_t i = 0; i < p->nrules; i++) {
+		p->rules[i]->quiet = true;
+		p->rules[i]->optional = true;
+	}
 }
 
 /* Reads all notes, or removes them. */
@@ -337,6 +466,7 @@ static int
 notes(const struct set *s, struct adapt *a, bool remove, struct err *e)
 {
 	struct buf path = BUF_INIT, text = BUF_INIT;
+	bool complete = true;
 	int rc = 0;
 
 	for (uint32_t i = 0; rc == 0 && i < s->total; i++) {
@@ -350,8 +480,10 @@ notes(const struct set *s, struct adapt *a, bool remove, struct err *e)
 		}
 		rc = file_text(path.p, 16 << 20, &text, e);
 		if (rc == 0)
-			add_note(a, buf_str(&text));
+			complete = add_note(a, buf_str(&text)) && complete;
 	}
+	if (!complete)
+		excuse_rules(&a->plan);
 	buf_release(&path);
 	buf_release(&text);
 	return rc;

@@ -270,6 +270,29 @@ floats() {
 	expect_refusal 2 lnn-ckpt-adapt '-o DIR/'
 }
 
+@test 'sets: a shard of a finished set is made again: its index goes first, and comes back' {
+	local index=$fixtures/sharded-safetensors/model.safetensors.index.json k
+	for k in 1 2 3; do lnn-ckpt-adapt -q --shard $k/3 --rename 's/^/old./' "$index" -o out/; done
+	lnn-ckpt-adapt -q --write-index out
+	try lnn-ckpt-adapt --shard 2/3 --rename 's/^/new./' "$index" -o out/
+	expect_status 0
+	expect_err_has 'warning: out/model.safetensors.index.json: removed, as shard 2 of 3 is made again'
+	[ ! -e out/model.safetensors.index.json ]
+	try lnn-ckpt-adapt -q --shard 3/3 --rename 's/^/new./' "$index" -o out/
+	expect_status 0
+	[ -z "$stderr" ] || fail "$stderr"
+	try lnn-ckpt-adapt --write-index out --fail-unused
+	expect_status 0
+	for k in 1 2 3; do lnn-ckpt-inspect --format names out/model-0000$k-of-00003.safetensors; done | sort >shards
+	[ "$(cut -d. -f1 shards | sort -u)" = $'new\nold' ]
+	diff shards <(lnn-ckpt-inspect --format names out/model.safetensors.index.json | sort)
+	[ -z "$(find out -name '.lnn-*')" ]
+	cp -r "$fixtures/sharded-safetensors" own
+	try lnn-ckpt-adapt --shard 1/3 own/model.safetensors.index.json -o own/
+	expect_refusal 2 lnn-ckpt-adapt '-o own/ is the folder of the input'
+	diff -r own "$fixtures/sharded-safetensors"
+}
+
 @test 'sets: module. is taken off shard by shard only if all shards of the set have it' {
 	local rest
 	for rest in module.b b; do
