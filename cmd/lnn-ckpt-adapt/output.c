@@ -29,19 +29,45 @@ has_tensors(const struct plan *p)
 	return false;
 }
 
+/* What would let more of the present tensors match the model, if anything would; in the arena. */
+static const char *
+find_hint(struct adapt *a)
+{
+	const struct plan *p = &a->plan;
+	struct str *names = xcalloc(p->nentries + 1, sizeof(*names));
+	const struct tensor **tensors = xcalloc(p->nentries + 1, sizeof(*tensors));
+	struct hint_names in = { .names = names, .tensors = tensors, .sd = p->ninputs == 1 ? p->inputs[0].sd : NULL };
+	struct buf text = BUF_INIT;
+	const char *hint = NULL;
+	struct hint found;
+
+	for (size_t i = 0; i < p->nentries; i++) {
+		const struct plan_entry *en = &p->entries[i];
+
+		if (!en->alive || en->module || plan_source(p, en)->kind == SD_OTHER)
+			continue;
+		names[in.n] = en->name;
+		tensors[in.n++] = plan_tensor(p, en);
+	}
+	if (hint_find(&in, &a->model, &found)) {
+		hint_put(&found, false, &text);
+		hint = arena_cstr(&a->arena, text.p);
+	}
+	buf_release(&text);
+	free(names);
+	free(tensors);
+	return hint;
+}
+
 void
 adapt_check(struct adapt *a)
 {
-	struct buf hint = BUF_INIT;
-
 	/* A shard drops its own tensors of other shapes. The rest needs the names of all shards: --write-index. */
 	if (a->job != NULL && !a->o->drop_mismatched)
 		return;
 	load_check(&a->load, &a->plan, &a->model, a->o->drop_mismatched);
 	a->nothing_fits = a->load.done && a->load.matched == 0 && !a->o->compat && a->job == NULL && has_tensors(&a->plan);
-	if (a->nothing_fits && plan_hint(&a->plan, &a->model, &hint))
-		a->hint = arena_cstr(&a->arena, hint.p);
-	buf_release(&hint);
+	a->hint = a->nothing_fits ? find_hint(a) : NULL;
 }
 
 static void

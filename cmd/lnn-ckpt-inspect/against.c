@@ -67,18 +67,11 @@ open_target(struct against *a, struct err *err)
 static struct str
 strip(const struct inspect_opts *o, struct str name)
 {
-	bool again = true;
+	for (size_t i = 0; i < o->strip.n; i++) {
+		const struct str prefix = str_c(o->strip.v[i]);
 
-	while (again) {
-		again = false;
-		for (size_t i = 0; i < o->strip.n; i++) {
-			struct str p = str_c(o->strip.v[i]);
-
-			if (p.len > 0 && str_starts(name, p)) {
-				name = str_from(name, p.len);
-				again = true;
-			}
-		}
+		if (str_starts(name, prefix))
+			name = str_from(name, prefix.len);
 	}
 	return name;
 }

@@ -8,21 +8,8 @@
 
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "stats/compare.h"
+#include "plan/hint.h"
 
-/* Names of one kind of deviation, or (what DIFF_KINDS) of all. The caller frees. */
-static struct str *
-names_of(const struct against *a, enum differing what, size_t *n)
-{
-	struct str *v = xcalloc(a->n + 1, sizeof(*v));
-
-	*n = 0;
-	for (size_t i = 0; i < a->n; i++) {
-		if (what == DIFF_KINDS || a->v[i].what == what)
-			v[(*n)++] = a->v[i].name;
-	}
-	return v;
-}
 
 static void
 put_quoted(struct buf *b, struct str s)
@@ -32,49 +19,67 @@ put_quoted(struct buf *b, struct str s)
 	buf_addc(b, '\'');
 }
 
-/* A prefix of names here that is not there. */
+/* The names that are compared, with their tensors, as they would be loaded. */
 static bool
-extra_prefix(const struct against *a, struct buf *b)
+find(const struct against *a, struct hint *h)
 {
-	size_t n, fits;
-	struct str *names = names_of(a, DIFF_UNEXPECTED, &n), prefix = { NULL, 0 };
-	bool only;
+	const struct statedict *sd = &a->j->input.sd;
+	struct str *names = xcalloc(sd->n + 1, sizeof(*names));
+	const struct tensor **tensors = xcalloc(sd->n + 1, sizeof(*tensors));
+	struct hint_names in = { .names = names, .tensors = tensors, .sd = sd };
+	bool found;
 
-	if (n > 0)
-		prefix = names_prefix(names, n, &a->model.by_name, names[0], &fits);
-	only = prefix.p != NULL && fits == n && a->matched == 0 && a->counts[DIFF_MISSING] <= n;
-	if (only)
-		buf_adds(b, "all names differ by the prefix ");
-	else if (prefix.p != NULL)
-		buf_addf(b, "%zu of %zu unexpected names are the model's but for the prefix ", fits, n);
-	if (prefix.p != NULL) {
-		put_quoted(b, prefix);
-		buf_adds(b, only ? " only: --strip-prefix=" : ": --strip-prefix=");
-		text_show(b, prefix);
-		buf_addc(b, '\n');
+	for (size_t i = 0; i < sd->n; i++) {
+		if (a->names[i].p == NULL || sd->entries[i].kind == SD_OTHER)
+			continue;
+		names[in.n] = a->names[i];
+		tensors[in.n++] = sd_tensor(sd, &sd->entries[i]);
 	}
+	found = hint_find(&in, &a->model, h);
 	free(names);
-	return prefix.p != NULL;
+	free(tensors);
+	return found;
 }
 
-/* A prefix of names there that is not here. */
+/* An option with which more names match. */
 static bool
-lacking_prefix(const struct against *a, struct buf *b)
+better_option(const struct against *a, struct buf *b)
 {
-	size_t n, fits;
-	struct str *names = names_of(a, DIFF_MISSING, &n), prefix = { NULL, 0 };
+	struct hint h;
+	bool all;
 
-	if (n > 0)
-		prefix = names_prefix(names, n, &a->ours, names[0], &fits);
-	if (prefix.p != NULL) {
-		buf_addf(b, "%zu of %zu missing names are here without the prefix ", fits, n);
-		put_quoted(b, prefix);
-		buf_adds(b, ": lnn-ckpt-adapt --add-prefix=");
-		text_show(b, prefix);
-		buf_addc(b, '\n');
+	if (a->counts[DIFF_MISSING] + a->counts[DIFF_UNEXPECTED] == 0 || !find(a, &h))
+		return false;
+	all = a->matched == 0 && h.named == h.tensors && a->counts[DIFF_MISSING] <= h.tensors && h.kind != HINT_PLACE;
+	buf_adds(b, all ? "all names differ by the " : "more names match with ");
+	if (all) {
+		buf_adds(b, h.kind == HINT_COMPONENT ? "component " : "prefix ");
+		put_quoted(b, h.text);
+		buf_adds(b, " only: ");
 	}
-	free(names);
-	return prefix.p != NULL;
+	if (h.kind == HINT_COMPONENT || h.kind == HINT_PUT)
+		buf_adds(b, "lnn-ckpt-adapt ");
+	hint_put(&h, true, b);
+	buf_addc(b, '\n');
+	return true;
+}
+
+/* The longest run of whole components that all names begin with, dot included. Empty if they have none in common. */
+static struct str
+common(const struct str *names, size_t n)
+{
+	size_t len = n > 0 ? names[0].len : 0;
+
+	for (size_t i = 1; i < n; i++) {
+		size_t k = 0;
+
+		while (k < len && k < names[i].len && names[i].p[k] == names[0].p[k])
+			k++;
+		len = k;
+	}
+	while (len > 0 && names[0].p[len - 1] != '.')
+		len--;
+	return str_n(n > 0 ? names[0].p : "", len);
 }
 
 /* First components of names, if they are few: "head.", "aux.". */
@@ -85,7 +90,7 @@ find_places(const struct str *names, size_t n, struct str *places)
 {
 	size_t nplaces = 0;
 
-	places[0] = names_common(names, n);
+	places[0] = common(names, n);
 	if (places[0].len > 0)
 		return 1;
 	for (size_t i = 0, k; i < n; i++) {
@@ -106,10 +111,12 @@ find_places(const struct str *names, size_t n, struct str *places)
 static void
 few_places(const struct against *a, struct buf *b)
 {
-	struct str places[PLACES], *all;
-	size_t n, nplaces;
+	struct str places[PLACES], *all = xcalloc(a->n + 1, sizeof(*all));
+	const size_t n = a->n;
+	size_t nplaces;
 
-	all = names_of(a, DIFF_KINDS, &n);
+	for (size_t i = 0; i < n; i++)
+		all[i] = a->v[i].name;
 	nplaces = a->matched > 0 ? find_places(all, n, places) : 0;
 	if (nplaces > 0) {
 		buf_addf(b, n == 1 ? "the difference is in " : "all %zu differences are in ", n);
@@ -154,7 +161,7 @@ against_hints(const struct against *a, struct buf *b)
 {
 	if (a->n == 0)
 		return;
-	if (extra_prefix(a, b) || lacking_prefix(a, b))
+	if (better_option(a, b))
 		return;
 	few_places(a, b);
 	one_size(a, b);

@@ -6,76 +6,103 @@
 #include "base/xalloc.h"
 #include "plan/loadcheck.h"
 
-/* Names whose parts are tried, from the front, and parts of a name. */
-enum { SAMPLES = 3, PARTS = 8, PLACES_MAX = 32 };
+/* Names whose parts are tried, parts of a name, entries of the root, and changes in all. */
+enum { SAMPLES = 3, PARTS = 8, PLACES_MAX = 32, TRIED_MAX = 3 * SAMPLES * PARTS };
 
-enum hint_kind { HINT_STRIP, HINT_COMPONENT, HINT_PUT };
-
-/* What is tried on each name: a prefix taken off, a component taken out, a prefix put in front. */
-struct hint {
-	enum hint_kind kind;
-	struct str text; /* with its dot */
-};
-
-struct hints {
-	const struct plan *p;
+struct search {
+	const struct hint_names *in;
 	const struct model *m;
-	size_t tensors, most; /* in all; fit with the best */
 	struct hint best;
-	struct str place; /* of the best, if that is another place; else p is NULL */
+	struct hint tried[TRIED_MAX];
+	size_t ntried;
+	bool *taken; /* by entry of the model: a name of the hint that is tried is this one */
 	struct buf name;
 };
 
 static bool
-fits(const struct model *m, struct str name, const struct tensor *t)
+fits(const struct entry *target, const struct tensor *t)
 {
-	const struct entry *target = model_find(m, name);
+	return t == NULL || !target->has_shape || load_shape_fits(t->shape, t->ndim, target->shape, target->ndim);
+}
 
-	return target != NULL && (!target->has_shape || load_shape_fits(t->shape, t->ndim, target->shape, target->ndim));
+/* Counts a tensor under the name that h gives it. False if another one has the name already: they would become one. */
+static bool
+count(struct search *x, struct hint *h, struct str name, const struct tensor *t)
+{
+	const struct entry *target = model_find(x->m, name);
+
+	h->tensors++;
+	if (target == NULL)
+		return true;
+	if (x->taken[target - x->m->entries])
+		return false;
+	x->taken[target - x->m->entries] = true;
+	h->named++;
+	h->matching += fits(target, t);
+	return true;
 }
 
 /* Adds name to b as the hint makes it. */
 static void
-change(struct buf *b, struct hint h, struct str name)
+change(struct buf *b, const struct hint *h, struct str name)
 {
 	size_t at = 0, end;
 
-	if (h.kind == HINT_PUT)
-		buf_addstr(b, h.text);
-	if (h.kind == HINT_STRIP && str_starts(name, h.text))
-		at = h.text.len;
+	if (h->kind == HINT_PUT)
+		buf_addstr(b, h->text);
+	if (h->kind == HINT_STRIP && str_starts(name, h->text))
+		at = h->text.len;
 	for (; at < name.len; at = end) {
 		for (end = at + 1; end < name.len && name.p[end - 1] != '.'; end++)
 			;
-		if (h.kind != HINT_COMPONENT || !str_eq(str_n(name.p + at, end - at), h.text))
+		if (h->kind != HINT_COMPONENT || !str_eq(str_n(name.p + at, end - at), h->text))
 			buf_add(b, name.p + at, end - at);
 	}
 }
 
-static void
-try_hint(struct hints *x, struct hint h)
+static bool
+is_tried(const struct search *x, enum hint_kind kind, struct str text)
 {
-	size_t n = 0;
-
-	for (size_t i = 0; i < x->p->nentries; i++) {
-		const struct plan_entry *en = &x->p->entries[i];
-		const struct tensor *t = en->alive && !en->module ? plan_tensor(x->p, en) : NULL;
-
-		if (t == NULL)
-			continue;
-		buf_clear(&x->name);
-		change(&x->name, h, en->name);
-		n += fits(x->m, buf_str(&x->name), t);
-	}
-	if (n > x->most) {
-		x->most = n;
-		x->best = h;
-	}
+	for (size_t i = 0; i < x->ntried; i++)
+		if (x->tried[i].kind == kind && str_eq(x->tried[i].text, text))
+			return true;
+	return false;
 }
 
-/* Tries the beginnings of name, and with components also its components that are no numbers. */
+/* Can text stand in an option as it is, for a shell and, but for its dots, for a regular expression? */
+static bool
+is_plain(struct str text)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if (strchr("._-", text.p[i]) == NULL && (text.p[i] < '0' || text.p[i] > '9') &&
+		    ((text.p[i] | 0x20) < 'a' || (text.p[i] | 0x20) > 'z'))
+			return false;
+	return text.len == 0 || (text.p[0] != '-' && memchr(text.p, '\0', text.len) == NULL);
+}
+
 static void
-try_parts(struct hints *x, struct str name, enum hint_kind kind)
+try_change(struct search *x, enum hint_kind kind, struct str text)
+{
+	struct hint *h = &x->tried[x->ntried];
+
+	if (!is_plain(text) || is_tried(x, kind, text))
+		return;
+	x->ntried++;
+	*h = (struct hint){ .kind = kind, .text = text };
+	memset(x->taken, 0, x->m->n * sizeof(*x->taken));
+	for (size_t i = 0; i < x->in->n; i++) {
+		buf_clear(&x->name);
+		change(&x->name, h, x->in->names[i]);
+		if (!count(x, h, buf_str(&x->name), x->in->tensors[i]))
+			return;
+	}
+	if (h->matching > x->best.matching)
+		x->best = *h;
+}
+
+/* Tries the beginnings of name, or its components but the first that are no numbers. */
+static void
+try_parts(struct search *x, struct str name, enum hint_kind kind)
 {
 	size_t start = 0, parts = 0;
 
@@ -83,110 +110,124 @@ try_parts(struct hints *x, struct str name, enum hint_kind kind)
 		if (name.p[i] != '.')
 			continue;
 		if (kind != HINT_COMPONENT)
-			try_hint(x, (struct hint){ kind, str_n(name.p, i + 1) });
+			try_change(x, kind, str_n(name.p, i + 1));
 		else if (start > 0 && (name.p[start] < '0' || name.p[start] > '9'))
-			try_hint(x, (struct hint){ kind, str_n(name.p + start, i + 1 - start) });
+			try_change(x, kind, str_n(name.p + start, i + 1 - start));
 		start = i + 1;
 		parts++;
 	}
 }
 
+/* The first, the middle and the last of n numbers that stand for what does not match. */
 static void
-try_names(struct hints *x)
+try_samples(struct search *x, const size_t *at, size_t n, bool ours)
 {
-	size_t samples = 0;
+	for (size_t k = 0; k < SAMPLES && k < n; k++) {
+		const size_t i = at[n <= SAMPLES ? k : k * (n - 1) / (SAMPLES - 1)];
 
-	for (size_t i = 0; i < x->p->nentries && samples < SAMPLES; i++) {
-		const struct plan_entry *en = &x->p->entries[i];
-
-		if (!en->alive || en->module || plan_tensor(x->p, en) == NULL)
-			continue;
-		samples++;
-		try_parts(x, en->name, HINT_STRIP);
-		try_parts(x, en->name, HINT_COMPONENT);
+		if (ours) {
+			try_parts(x, x->in->names[i], HINT_STRIP);
+			try_parts(x, x->in->names[i], HINT_COMPONENT);
+		} else {
+			try_parts(x, x->m->entries[i].name, HINT_PUT);
+		}
 	}
-	for (size_t i = 0; i < x->m->n && i < SAMPLES; i++)
-		try_parts(x, x->m->entries[i].name, HINT_PUT);
+}
+
+/* Counts what matches as it is, and tries changes of what does not. */
+static void
+try_changes(struct search *x)
+{
+	size_t *ours = xcalloc(x->in->n + 1, sizeof(*ours)), *theirs = xcalloc(x->m->n + 1, sizeof(*theirs));
+	bool *matched = xcalloc(x->m->n + 1, sizeof(*matched));
+	size_t nours = 0, ntheirs = 0;
+
+	for (size_t i = 0; i < x->in->n; i++) {
+		const struct entry *target = model_find(x->m, x->in->names[i]);
+
+		if (target == NULL || !fits(target, x->in->tensors[i]))
+			ours[nours++] = i;
+		else
+			matched[target - x->m->entries] = true;
+	}
+	for (size_t i = 0; i < x->m->n; i++)
+		if (!matched[i])
+			theirs[ntheirs++] = i;
+	x->best.matching = x->in->n - nours;
+	if (nours > 0 && ntheirs > 0) {
+		try_samples(x, ours, nours, true);
+		try_samples(x, theirs, ntheirs, false);
+	}
+	free(ours);
+	free(theirs);
+	free(matched);
 }
 
 /* Another entry of the root as the state dict. */
 static void
-try_place(struct hints *x, struct ckpt *c, struct str key)
+try_place(struct search *x, struct str key)
 {
-	char *path = xmalloc(key.len + 1);
+	char *path = xcalloc(key.len + 1, 1);
+	struct hint h = { .kind = HINT_PLACE, .text = key };
 	struct statedict sd = { 0 };
-	struct err e = ERR_INIT;
-	size_t n = 0;
+	struct err err = ERR_INIT;
 
 	memcpy(path, key.p, key.len);
-	path[key.len] = '\0';
-	if (statedict_open(&sd, c, path, &e) == 0) {
+	memset(x->taken, 0, x->m->n * sizeof(*x->taken));
+	if (statedict_open(&sd, x->in->sd->ckpt, path, &err) == 0) {
 		for (size_t i = 0; i < sd.n; i++) {
-			const struct tensor *t = sd_tensor(&sd, &sd.entries[i]);
-
-			n += t != NULL && fits(x->m, sd.entries[i].name, t);
+			if (sd.entries[i].kind != SD_OTHER)
+				(void)count(x, &h, sd.entries[i].name, sd_tensor(&sd, &sd.entries[i]));
 		}
-		if (n > x->most) {
-			x->most = n;
-			x->tensors = sd.n;
-			x->place = key;
-		}
+		if (h.matching > x->best.matching)
+			x->best = h;
 	}
 	statedict_release(&sd);
 	free(path);
 }
 
 static void
-try_places(struct hints *x)
+try_places(struct search *x)
 {
-	const struct statedict *sd = x->p->inputs[0].sd;
+	const struct statedict *sd = x->in->sd;
 	const struct vtree *t = sd->ckpt->tree;
 	const uint32_t root = sd->ckpt->root;
 
-	if (x->p->ninputs != 1 || t == NULL || root == sd->place || value_kind(t, root) != VALUE_DICT)
+	if (t == NULL || root == sd->place || value_kind(t, root) != VALUE_DICT)
 		return;
 	for (size_t i = 0; i < value_len(t, root) && i < PLACES_MAX; i++) {
 		const uint32_t key = value_key(t, root, i);
 
-		if (value_is_text(t, key) && value_val(t, root, i) != sd->place)
-			try_place(x, sd->ckpt, value_text(t, key));
+		if (value_is_text(t, key) && is_plain(value_text(t, key)) && value_val(t, root, i) != sd->place)
+			try_place(x, value_text(t, key));
 	}
-}
-
-static void
-put_hint(const struct hints *x, struct buf *out)
-{
-	const struct str s = x->best.text;
-
-	if (x->place.p != NULL)
-		buf_addf(out, "-k '%.*s'", STR_ARG(x->place));
-	else if (x->best.kind == HINT_STRIP)
-		buf_addf(out, "--strip-prefix=%.*s", STR_ARG(s));
-	else if (x->best.kind == HINT_PUT)
-		buf_addf(out, "--rename='s/^/%.*s/'", STR_ARG(s));
-	else
-		buf_addf(out, "--rename='s/\\b%.*s\\.//'", (int)(s.len - 1), s.p);
-	buf_addf(out, " (%zu of %zu would fit)", x->most, x->tensors);
 }
 
 bool
-plan_hint(const struct plan *p, const struct model *m, struct buf *out)
+hint_find(const struct hint_names *in, const struct model *m, struct hint *h)
 {
-	struct hints x = { .p = p, .m = m };
-	size_t before;
+	struct search x = { .in = in, .m = m };
 
-	for (size_t i = 0; i < p->nentries; i++) {
-		const struct plan_entry *en = &p->entries[i];
-		const struct tensor *t = en->alive && !en->module ? plan_tensor(p, en) : NULL;
-
-		x.tensors += t != NULL;
-		x.most += t != NULL && fits(m, en->name, t);
-	}
-	before = x.most;
-	try_names(&x);
-	try_places(&x);
-	if (x.most > before)
-		put_hint(&x, out);
+	if (!m->has_state_dict)
+		return false;
+	x.taken = xcalloc(m->n + 1, sizeof(*x.taken));
+	try_changes(&x);
+	if (in->sd != NULL)
+		try_places(&x);
 	buf_release(&x.name);
-	return x.most > before;
+	free(x.taken);
+	*h = x.best;
+	return h->tensors > 0;
+}
+
+void
+hint_put(const struct hint *h, bool add, struct buf *b)
+{
+	switch (h->kind) {
+	case HINT_STRIP: buf_addf(b, "--strip-prefix=%.*s", STR_ARG(h->text)); break;
+	case HINT_COMPONENT: buf_addf(b, "--rename='s/\\b%.*s\\.//g'", (int)(h->text.len - 1), h->text.p); break;
+	case HINT_PUT: buf_addf(b, add ? "--add-prefix=%.*s" : "--rename='s/^/%.*s/'", STR_ARG(h->text)); break;
+	case HINT_PLACE: buf_addf(b, "-k '%.*s'", STR_ARG(h->text)); break;
+	}
+	buf_addf(b, " (%zu of %zu would match)", h->matching, h->tensors);
 }

@@ -1,18 +1,39 @@
 /*
- * hint: why do no names of a plan fit a model? Simple changes are tried on the names; the one with which most fit is told.
+ * hint: why do names not match a model? Simple changes are tried on them in memory; the one with which most match is told.
  */
 #ifndef LNN_PLAN_HINT_H
 #define LNN_PLAN_HINT_H
 
 #include "base/buf.h"
 #include "model/model.h"
-#include "plan/plan.h"
+
+/* What is tried: names of tensors, and other places of the state dict that they are from. */
+struct hint_names {
+	const struct str *names;
+	const struct tensor *const *tensors; /* by name; NULL: no tensor, or one without a shape */
+	size_t n;
+	const struct statedict *sd; /* NULL: no other place is tried */
+};
+
+/* A prefix is taken off, a component is taken out wherever it stands, a prefix is put in front, another place is read. */
+enum hint_kind { HINT_STRIP, HINT_COMPONENT, HINT_PUT, HINT_PLACE };
+
+struct hint {
+	enum hint_kind kind;
+	struct str text; /* with its dot; of a place its key */
+	size_t matching, named, tensors; /* with it: by name and shape; by name; of how many */
+};
 
 /*
- * Adds an option that lets more tensors of p fit m, by name and shape, than fit now, and how many those are:
- * "--strip-prefix=model. (310 of 312 would fit)". Tried are prefixes, components, and other places of a single input. Adds
- * nothing and returns false if there is no such option.
+ * The change with which more tensors match m, by name and shape, than without it and not fewer than with any other one.
+ * False if there is none.
  */
-bool plan_hint(const struct plan *p, const struct model *m, struct buf *out);
+bool hint_find(const struct hint_names *in, const struct model *m, struct hint *h);
+
+/*
+ * Adds the option and its effect to b: "--strip-prefix=model. (310 of 312 would match)". add: a prefix is put in front
+ * with --add-prefix; else with --rename, which the load check of lnn-ckpt-adapt sees.
+ */
+void hint_put(const struct hint *h, bool add, struct buf *b);
 
 #endif

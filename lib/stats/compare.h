@@ -1,5 +1,5 @@
 /*
- * compare: tensors of one checkpoint against those of another: values, over which figures_take (figures.h) walks, and names.
+ * compare: tensors of one checkpoint against those of another: values, over which figures_take (figures.h) walks.
  *
  * a (here) and b (there) agree if they are equal or |a - b| <= atol + rtol * |b|, as torch.allclose has it. Two
  * infinities of one sign are equal; two NaNs are if nan_equal; -0 equals 0. Numbers of different dtypes are compared by
@@ -9,8 +9,6 @@
 #ifndef LNN_STATS_COMPARE_H
 #define LNN_STATS_COMPARE_H
 
-#include "base/str.h"
-#include "base/strmap.h"
 #include "stats/pass.h"
 
 /* Two tensors of one shape. Of tensors with parts, the parts are compared; their layouts and schemes must be the same. */
@@ -42,20 +40,5 @@ struct difference compare_unit(const struct compare_opts *o, const struct pass_u
 
 /* Joins the unit that follows. */
 void compare_join(struct difference *sum, const struct difference *next);
-
-/* ---- names: is there a system in how those of one state dict differ from those of another? */
-
-/*
- * The prefix (ending in a dot) that, taken off names that begin with it, gives most names of the map there; str.p NULL
- * if there is none that gives more than match without it. *fits: how many names then are there. sample: a name that is
- * not there; its beginnings are what is tried.
- */
-struct str names_prefix(const struct str *names, size_t n, const struct strmap *there, struct str sample, size_t *fits);
-
-/*
- * The longest run of whole components that all names begin with, dot included: "head." of head.weight and head.bias.
- * Empty if they have none in common.
- */
-struct str names_common(const struct str *names, size_t n);
 
 #endif

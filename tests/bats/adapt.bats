@@ -268,19 +268,19 @@ stage_4.1.attn.relative_position_bias_table\tfloat32\t[530,8]' options
 	safetensors pre.st net.a.x net.a.y net.b.z net.other
 	try lnn-ckpt-adapt -m m.yaml pre.st -o out.st
 	expect_status 1
-	expect_err_has 'nothing fits the model: --strip-prefix=net. (3 of 4 would fit)'
+	expect_err_has 'nothing fits the model: --strip-prefix=net. (3 of 4 would match)'
 	[ ! -e out.st ]
 	lnn-ckpt-adapt -q -m m.yaml --strip-prefix=net. pre.st -o out.st
 	safetensors mid.st a.net.x a.net.y b.net.z
 	try lnn-ckpt-adapt -m m.yaml mid.st
 	expect_status 1
-	expect_err_has "nothing fits the model: --rename='s/\\bnet\\.//' (3 of 3 would fit)"
+	expect_err_has "nothing fits the model: --rename='s/\\bnet\\.//g' (3 of 3 would match)"
 	[ "$(lnn-ckpt-adapt -q -n -m m.yaml --rename='s/\bnet\.//' mid.st | cut -f1)" = $'a.x\na.y\nb.z' ]
 	{ echo 'state_dict:'; sed 's/name: /name: net./' list; } >deep.yaml
 	safetensors flat.st a.x a.y b.z
 	try lnn-ckpt-adapt -m deep.yaml flat.st
 	expect_status 1
-	expect_err_has "nothing fits the model: --rename='s/^/net./' (3 of 3 would fit)"
+	expect_err_has "nothing fits the model: --rename='s/^/net./' (3 of 3 would match)"
 	safetensors none.st q r
 	try lnn-ckpt-adapt --report r.json -m m.yaml none.st
 	expect_status 1

@@ -35,6 +35,34 @@ terminal() {
 @test "--summary, --tree, --rest, --get" { transcript whole; }
 @test "--stats, --check, --dump" { transcript values; }
 @test "--against, --globals" { transcript compare; }
+@test 'hints of --against: tried before they are told, once what is said once' {
+	safetensors double.st model.model.a model.model.b
+	printf 'state_dict:\n  - {name: %s, shape: [1]}\n  - {name: %s, shape: [1]}\n' model.a model.b >model.yaml
+	try lnn-ckpt-inspect --against model.yaml double.st
+	expect_status 1
+	expect_out_has "all names differ by the prefix 'model.' only: --strip-prefix=model. (2 of 2 would match)"
+	lnn-ckpt-inspect --against model.yaml --strip-prefix=model. double.st
+	try lnn-ckpt-inspect --against model.yaml --strip-prefix=model. --strip-prefix=model. double.st
+	expect_status 1
+	safetensors compiled.st model._orig_mod.a model._orig_mod.b
+	try lnn-ckpt-inspect --against model.yaml compiled.st
+	expect_out_has "all names differ by the component '_orig_mod.' only: lnn-ckpt-adapt --rename='s/\\b_orig_mod\\.//g' (2 of 2 would match)"
+	safetensors bare.st a b c
+	try lnn-ckpt-inspect --against model.yaml bare.st
+	expect_out_has "more names match with lnn-ckpt-adapt --add-prefix=model. (2 of 3 would match)"
+	safetensors collide.st model.model.a model.a
+	printf 'state_dict:\n  - {name: model.a, shape: [2]}\n' >collide.yaml
+	try lnn-ckpt-inspect --against collide.yaml collide.st
+	[[ "$output" != *'would match'* ]]
+	safetensors collide.st x.model.a y.model.a
+	printf 'state_dict:\n  - {name: y.model.a, shape: [2]}\n  - {name: model.a, shape: [1]}\n' >collide.yaml
+	try lnn-ckpt-inspect --against collide.yaml collide.st
+	expect_out_has '--strip-prefix=x. (1 of 2 would match)'
+	safetensors none.st model.x y.b
+	try lnn-ckpt-inspect --against model.yaml none.st
+	[[ "$output" != *'would match'* ]]
+}
+
 @test "options that are wrong or do not go together" { transcript usage; }
 
 @test "JSON is JSON" {

@@ -287,27 +287,6 @@ comparisons(void)
 	ok_msg(d.differing == 1 && d.largest == 5, "complex: 3 and 4 make 5");
 }
 
-static void
-names(void)
-{
-	const struct str here[] = { STR_LIT("module.a.w"), STR_LIT("module.a.b"), STR_LIT("module.c") };
-	const struct str head[] = { STR_LIT("head.fc.weight"), STR_LIT("head.fc.bias") };
-	const struct str mixed[] = { STR_LIT("heada"), STR_LIT("headb") };
-	struct strmap there = STRMAP_INIT;
-	struct str prefix;
-	size_t fits = 0;
-
-	(void)strmap_add(&there, str_c("a.w"), 0);
-	(void)strmap_add(&there, str_c("a.b"), 1);
-	(void)strmap_add(&there, str_c("c"), 2);
-	prefix = names_prefix(here, 3, &there, here[0], &fits);
-	ok_msg(str_eqc(prefix, "module.") && fits == 3, "the prefix that makes all names fit");
-	ok_msg(names_prefix(head, 2, &there, head[0], &fits).p == NULL && fits == 0, "none that makes any fit");
-	ok_msg(str_eqc(names_common(head, 2), "head.fc."), "whole components in common");
-	ok_msg(str_eqc(names_common(mixed, 2), "") && str_eqc(names_common(NULL, 0), ""), "none in common");
-	strmap_release(&there);
-}
-
 int
 main(void)
 {
@@ -317,6 +296,5 @@ main(void)
 	orders();
 	figures();
 	comparisons();
-	names();
 	return tap_done();
 }
