@@ -207,29 +207,58 @@ image_size(struct adapt *a, struct tables_opts *t, struct err *e)
 	return rc < 0 ? -1 : 0;
 }
 
+/* Says why tables keep their size, or that they may not. */
+static int
+size_missing(const struct adapt *a, struct err *e)
+{
+	if (a->o->interpolate == OVERRIDE_YES)
+		return err_set(e, ERR_USAGE,
+			       "--interpolate: the new size is missing: --img-size N, --grid HxW, or -m with shapes");
+	tool_warn("relative position bias tables keep their grids: --img-size N says the new size");
+	return 0;
+}
+
+/* Where no size is wanted, or none is known, tables still get the layout that the model states. */
+static int
+choose_sizes(struct adapt *a, struct tables_opts *t, struct err *e)
+{
+	const struct adapt_options *o = a->o;
+
+	t->anyway = !o->compat;
+	if (!wants_tables(a)) {
+		if (o->interpolate == OVERRIDE_NONE && (o->bias.img_size != 0 || o->bias.has_grid))
+			tool_warn("%s: nothing asks for interpolation (--interpolate, or the description): tables keep "
+				  "their grids",
+				  o->bias.has_grid ? "--grid" : "--img-size");
+		t->same_size = true;
+		return 0;
+	}
+	if (t->grid != NULL || t->img_size != 0 || a->model.has_state_dict)
+		return 0;
+	t->same_size = true;
+	return size_missing(a, e);
+}
+
+/* Index buffers are read at once where the input can be read in any order. */
+static int
+learn_tables(struct adapt *a, struct err *e)
+{
+	for (size_t i = 0; i < a->ninputs; i++)
+		if (source_is_stream(a->inputs[i].src))
+			return 0;
+	return plan_learn_all(&a->plan, e);
+}
+
 int
 adapt_resize_tables(struct adapt *a, struct err *e)
 {
 	struct tables_opts t = { .index = INDEX_DROP, .model = &a->model };
 	int found;
 
-	if (bias_settle(&a->o->bias, &t, e) != 0 || image_size(a, &t, e) != 0)
+	if (bias_settle(&a->o->bias, &t, e) != 0 || image_size(a, &t, e) != 0 || choose_sizes(a, &t, e) < 0)
 		return -1;
-	if (!wants_tables(a)) {
-		if (a->o->interpolate == OVERRIDE_NONE && (a->o->bias.img_size != 0 || a->o->bias.has_grid))
-			tool_warn("%s: nothing asks for interpolation (--interpolate, or the description): tables are "
-				  "copied as they are",
-				  a->o->bias.has_grid ? "--grid" : "--img-size");
+	if (t.same_size && (!t.anyway || a->o->interpolate == OVERRIDE_NO))
 		return 0;
-	}
-	if (t.grid == NULL && t.img_size == 0 && !a->model.has_state_dict) {
-		if (a->o->interpolate == OVERRIDE_YES)
-			return err_set(
-				e, ERR_USAGE,
-				"--interpolate: the new size is missing: --img-size N, --grid HxW, or -m with shapes");
-		tool_warn("relative position bias tables are copied as they are: --img-size N says the new size");
-		return 0;
-	}
 	if (a->o->compat && t.layout.kind == LAYOUT_AUTO)
 		t.layout = (struct layout){ LAYOUT_FIRST, 1 };
 	if (a->o->compat && t.to.kind == LAYOUT_AUTO)
@@ -239,10 +268,7 @@ adapt_resize_tables(struct adapt *a, struct err *e)
 		return -1;
 	if (found == 0 && a->o->interpolate == OVERRIDE_YES)
 		tool_warn("%s: --interpolate: no relative position bias table found", a->inputs[0].ckpt->file);
-	for (size_t i = 0; i < a->ninputs; i++)
-		if (source_is_stream(a->inputs[i].src))
-			return 0;
-	return plan_learn_all(&a->plan, e);
+	return learn_tables(a, e);
 }
 
 int

@@ -287,9 +287,11 @@ put_leaf(void *arg, struct pickle_out *o, enum value_leaf kind, uint32_t index, 
  * tells a forward reader of ours that they come in the order of their numbers; torch sorts them as
  * text up to 2.6, and has version behind them.
  */
-enum { RECORD_PICKLE, RECORD_BYTEORDER, RECORD_VERSION, RECORD_STORAGES };
+enum { RECORD_PICKLE, RECORD_BYTEORDER, RECORD_VERSION, RECORD_TABLES, RECORD_STORAGES };
 
-static const char *const names[] = { "archive/data.pkl", "archive/byteorder", "archive/version" };
+/* The record of tables comes where there is something to state. */
+static const char *const names[] = { "archive/data.pkl", "archive/byteorder", "archive/version",
+				     "archive/" CKPT_TABLES_RECORD };
 #define DATA "archive/data/"
 
 struct torch_out {
@@ -315,7 +317,10 @@ digits(uint32_t i)
 static void
 name_record(void *arg, size_t i, struct buf *name)
 {
-	(void)arg;
+	const struct writer *w = arg;
+
+	if (w->m->tables.len == 0 && i >= RECORD_TABLES)
+		i++;
 	if (i < RECORD_STORAGES) {
 		buf_adds(name, names[i]);
 		return;
@@ -449,13 +454,12 @@ put_pickle(struct writer *w, struct err *e)
 }
 
 static int
-put_small(struct torch_out *t, const char *name, const char *text, struct err *e)
+put_small(struct torch_out *t, const char *name, struct str text, struct err *e)
 {
-	size_t n = strlen(text);
-
-	if (zip_record_begin(&t->zip, str_c(name), n, e) < 0 || sink_write(t->zip.out, text, n, e) < 0)
+	if (zip_record_begin(&t->zip, str_c(name), text.len, e) < 0 ||
+	    sink_write(t->zip.out, text.p, text.len, e) < 0)
 		return -1;
-	return zip_record_end(&t->zip, crc32_add(0, text, n), e);
+	return zip_record_end(&t->zip, crc32_add(0, text.p, text.len), e);
 }
 
 /* Where the directory will begin: all sizes are known. */
@@ -484,8 +488,10 @@ begin(struct writer *w, struct err *e)
 	t->started = true;
 	zip_writer_init(&t->zip, w->out);
 	if (tensors_init(&t->pickle, w->m, e) < 0 || put_pickle(w, e) < 0 ||
-		put_small(t, names[RECORD_BYTEORDER], "little", e) < 0 ||
-		put_small(t, names[RECORD_VERSION], "3\n", e) < 0)
+		put_small(t, names[RECORD_BYTEORDER], str_c("little"), e) < 0 ||
+		put_small(t, names[RECORD_VERSION], str_c("3\n"), e) < 0)
+		return -1;
+	if (w->m->tables.len > 0 && put_small(t, names[RECORD_TABLES], w->m->tables, e) < 0)
 		return -1;
 	t->hold = directory_at(w);
 	return 0;
@@ -498,7 +504,7 @@ storage(struct writer *w, uint32_t i, struct err *e)
 	struct buf name = BUF_INIT;
 	int r;
 
-	name_record(NULL, (size_t)RECORD_STORAGES + i, &name);
+	name_record(w, (size_t)RECORD_STORAGES + i - (w->m->tables.len == 0), &name);
 	r = zip_record_begin(&t->zip, buf_str(&name), w->m->storages[i].nbytes, e);
 	buf_release(&name);
 	return r;
@@ -518,7 +524,7 @@ finish(struct writer *w, struct err *e)
 {
 	struct torch_out *t = w->priv;
 
-	return zip_directory(&t->zip, name_record, NULL, e);
+	return zip_directory(&t->zip, name_record, w, e);
 }
 
 static void

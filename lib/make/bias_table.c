@@ -75,14 +75,16 @@ bias_index_read(struct ckpt *c, struct bias_index *x, struct err *err)
 	return rc;
 }
 
-void
-bias_index_warn(const struct ckpt *c, const struct make_bias_table *t)
+int
+bias_index_strange(const char *file, struct make_bias_table *t, struct err *err)
 {
-	char text[LAYOUT_TEXT];
-
-	layout_print(t->job.from, text);
-	diag_warn(c->diag, "%s: %.*s: its relative_position_index is that of no known layout; taken as %s", c->file,
-		  STR_ARG(t->make.name), text);
+	if (table_is_copy(&t->job) && t->to_as_from) {
+		t->unknown = true;
+		return 0;
+	}
+	return err_set(err, ERR_INPUT,
+		       "%s: %.*s: its relative_position_index is that of no known layout; say which it is with --layout",
+		       file, STR_ARG(t->make.name));
 }
 
 static int
@@ -99,10 +101,8 @@ learn(struct make *m, struct ckpt *c, struct err *err)
 	found = bias_index_read(c, &x, err);
 	if (found < 0)
 		return -1;
-	if (!found || (t->grid_given && !grid_eq(x.grid, t->job.from_grid))) {
-		bias_index_warn(c, t);
-		return 0;
-	}
+	if (!found || (t->grid_given && !grid_eq(x.grid, t->job.from_grid)))
+		return bias_index_strange(c->file, t, err);
 	t->job.from = x.layout;
 	t->job.from_grid = x.grid;
 	if (t->to_as_from)
@@ -218,9 +218,10 @@ static void
 describe(const struct make *m, char *text)
 {
 	const struct table_job *j = &of(m)->job;
-	char from[LAYOUT_TEXT], to[LAYOUT_TEXT];
+	char from[LAYOUT_TEXT] = "unknown", to[LAYOUT_TEXT];
 
-	layout_print(j->from, from);
+	if (!of(m)->unknown)
+		layout_print(j->from, from);
 	layout_print(j->to, to);
 	snprintf(text, MAKE_TEXT,
 		 "%" PRIu32 "x%" PRIu32 " -> %" PRIu32 "x%" PRIu32 " tokens, %zu heads, layout %s%s%s%s",
@@ -240,11 +241,12 @@ put_grid(struct json_writer *w, const char *key, struct grid g)
 }
 
 static void
-put_layout(struct json_writer *w, const char *key, struct layout l)
+put_layout(struct json_writer *w, const char *key, struct layout l, bool unknown)
 {
-	char text[LAYOUT_TEXT];
+	char text[LAYOUT_TEXT] = "unknown";
 
-	layout_print(l, text);
+	if (!unknown)
+		layout_print(l, text);
 	json_key(w, key);
 	json_put_cstr(w, text);
 }
@@ -260,8 +262,8 @@ report(const struct make *m, struct json_writer *w)
 	put_grid(w, "to_grid", job->to_grid);
 	json_key(w, "heads");
 	json_put_u64(w, job->heads);
-	put_layout(w, "from_layout", job->from);
-	put_layout(w, "to_layout", job->to);
+	put_layout(w, "from_layout", job->from, of(m)->unknown);
+	put_layout(w, "to_layout", job->to, of(m)->unknown);
 	json_key(w, "method");
 	json_put_cstr(w, resample_method_name(job->method));
 }

@@ -14,6 +14,7 @@ struct make_bias_table {
 	struct make_input index; /* its relative_position_index, to which make.waits may point */
 	bool grid_given;         /* job.from_grid is the user's word */
 	bool to_as_from;         /* job.to follows job.from when that is learnt */
+	bool unknown;            /* nothing tells the layout: the table is copied, and job.from only has the right size */
 	void (*show)(void *arg, const struct make_bias_table *t, const double *before,
 		     const double *after); /* is called with the numbers, [rows][heads]; may be NULL */
 	void *show_arg;
@@ -37,7 +38,10 @@ bool bias_index_usable(const struct tensor *t);
 /* Returns 1 and sets layout and grid; 0 if the buffer is that of no known layout; -1 after an error. */
 int bias_index_read(struct ckpt *c, struct bias_index *x, struct err *err);
 
-/* Warns that the index buffer of t is that of no known layout. */
-void bias_index_warn(const struct ckpt *c, const struct make_bias_table *t);
+/*
+ * The index buffer of t is that of no known layout. Returns 0 and makes t unknown where a copy will do; else -1 and an
+ * error of file.
+ */
+int bias_index_strange(const char *file, struct make_bias_table *t, struct err *err);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/xalloc.h"
+#include "plan/table_marks.h"
 
 void
 plan_init(struct plan *p, const struct diag *diag)
@@ -18,6 +19,8 @@ plan_init(struct plan *p, const struct diag *diag)
 void
 plan_release(struct plan *p)
 {
+	for (uint32_t i = 0; i < p->ninputs; i++)
+		table_marks_free(p->inputs[i].marks);
 	free(p->inputs);
 	free(p->origins);
 	free(p->entries);
@@ -76,7 +79,7 @@ plan_add_input(struct plan *p, struct statedict *sd, const char *label)
 
 	p->inputs = xgrow(p->inputs, p->ninputs, &cap, sizeof(*p->inputs));
 	p->cap_inputs = (uint32_t)cap;
-	p->inputs[p->ninputs++] = (struct plan_input){ sd, label };
+	p->inputs[p->ninputs++] = (struct plan_input){ .sd = sd, .label = label };
 	for (size_t i = 0; i < sd->n; i++)
 		add_entry(p, input, &sd->entries[i], sd->entries[i].name);
 	add_modules(p, input, sd);

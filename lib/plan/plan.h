@@ -83,6 +83,7 @@ struct plan_fan {
 struct plan_input {
 	struct statedict *sd; /* borrowed */
 	const char *label;    /* NULL, or the name of --input NAME=FILE */
+	struct table_marks *marks; /* what it states of bias tables (table_marks.h); NULL until that is asked for */
 };
 
 struct plan {
@@ -102,6 +103,7 @@ struct plan {
 	size_t nmisses, cap_misses;
 	struct make **described; /* makers that reports describe, in the order of the edits */
 	size_t ndescribed, cap_described;
+	struct str tables; /* what the output states of bias tables (table_marks.h) */
 };
 
 void plan_init(struct plan *p, const struct diag *diag);

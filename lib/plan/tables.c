@@ -7,12 +7,13 @@
 #include "base/xalloc.h"
 #include "tensor/boxes.h"
 #include "tensor/convert.h"
+#include "plan/table_marks.h"
 
 static const struct str table_part = STR_LIT("relative_position_bias_table");
 static const struct str index_part = STR_LIT("relative_position_index");
 
 /* The buffer beside the table, among all names of its input (also those that a step has dropped). */
-static uint32_t
+static const struct sd_entry *
 find_index(const struct plan *p, const struct plan_entry *en)
 {
 	const struct statedict *sd = plan_input_of(p, en)->sd;
@@ -31,7 +32,7 @@ find_index(const struct plan *p, const struct plan_entry *en)
 	buf_addstr(&b, index_part);
 	found = statedict_find(sd, buf_str(&b));
 	buf_release(&b);
-	return found == NULL || found->kind != SD_TENSOR ? UINT32_MAX : found->tensor;
+	return found == NULL || found->kind != SD_TENSOR ? NULL : found;
 }
 
 static int
@@ -79,18 +80,33 @@ doubtful(const struct ckpt *c, const struct tables_opts *o, const struct make_bi
 	return t->job.from.extra == 1 ? rows > 3 && grid_possible(rows - 3, n) : grid_possible(rows - 1, n);
 }
 
-static void
-warn_guess(const struct plan *p, const struct plan_entry *en, struct layout layout)
-{
-	char text[LAYOUT_TEXT];
+/* What tells the layout of a table, or fails to. */
+enum telling {
+	TOLD,      /* something does */
+	STRANGE,   /* the index buffer is that of no known layout */
+	AMBIGUOUS, /* there is no buffer, and several layouts have so many rows */
+};
 
-	layout_print(layout, text);
-	diag_warn(p->diag,
-		  "%s: %.*s: no relative_position_index beside it; layout taken as %s (--layout says otherwise)",
-		  plan_file(p, en), STR_ARG(en->name), text);
+/* A table whose layout nothing tells is copied, if nothing more is asked. */
+static int
+without_layout(const struct plan *p, const struct plan_entry *en, struct make_bias_table *t, enum telling telling,
+	       struct err *e)
+{
+	if (telling == STRANGE)
+		return bias_index_strange(plan_file(p, en), t, e);
+	if (t->to_as_from && table_is_copy(&t->job)) {
+		t->unknown = true;
+		return 0;
+	}
+	return wrong(p, en, e,
+		     "no relative_position_index beside it tells its layout, and first, last and metaformer have as many "
+		     "rows; say which it is with --layout");
 }
 
-/* Takes layout and grid of the input from the index buffer. why: what kept them from being guessed; NULL: nothing. */
+/*
+ * Takes layout and grid of the input from the index buffer. why: what kept them from being guessed; NULL: nothing.
+ * Returns an enum telling, or -1.
+ */
 static int
 from_index(struct plan *p, const struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t,
 	   const struct err *why, struct err *e)
@@ -105,42 +121,60 @@ from_index(struct plan *p, const struct plan_entry *en, const struct tables_opts
 		return -1;
 	if (found == 0 && why != NULL)
 		return with_name(p, en, why, e);
-	if (found == 0) {
-		bias_index_warn(c, t);
-		return 0;
-	}
+	if (found == 0)
+		return STRANGE;
 	t->job.from = x.layout;
 	t->job.from_grid = x.grid;
-	return 0;
+	return TOLD;
 }
 
-/* Layout and grid of the input. */
+/* The origin of another entry of the same input: the origins of an input have the order of its entries. */
+static struct plan_origin *
+origin_of(const struct plan *p, const struct plan_entry *en, const struct sd_entry *other)
+{
+	return &p->origins[en->origin + (other - plan_source(p, en))];
+}
+
+/* Layout and grid of the input. Returns an enum telling, or -1. */
 static int
 from_side(struct plan *p, struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t, struct err *e)
 {
 	struct ckpt *c = plan_input_of(p, en)->sd->ckpt;
+	const struct sd_entry *index = o->layout.kind == LAYOUT_AUTO ? find_index(p, en) : NULL;
 	uint64_t rows = plan_tensor(p, en)->shape[0];
 	struct err inner = ERR_INIT;
-	bool usable, fit;
+	struct table_mark mark;
+	bool usable, fit, at_once;
+	int marked;
 
 	t->job.from = o->layout;
 	t->index.input = p->origins[en->origin].input;
-	t->index.tensor = o->layout.kind == LAYOUT_AUTO ? find_index(p, en) : UINT32_MAX;
+	t->index.tensor = index == NULL ? UINT32_MAX : index->tensor;
 	t->grid_given = o->from_grid != NULL;
-	usable = t->index.tensor != UINT32_MAX && bias_index_usable(&c->tensors[t->index.tensor]);
+	usable = index != NULL && bias_index_usable(&c->tensors[index->tensor]);
 	fit = layout_fit(&t->job.from, rows, o->from_grid, &t->job.from_grid, "--from-grid", &inner) == 0;
+	if (!usable && o->layout.kind == LAYOUT_AUTO && o->from_grid == NULL) {
+		marked = table_mark_find(p, en, &mark, e);
+		if (marked < 0)
+			return -1;
+		if (marked > 0) {
+			t->job.from = mark.layout;
+			t->job.from_grid = mark.grid;
+			return TOLD;
+		}
+	}
 	if (!usable && !fit)
 		return with_name(p, en, &inner, e);
-	if (!fit || (usable && doubtful(c, o, t)))
+	/* whether a table of the same size changes decides whether its buffer goes */
+	at_once = usable && o->same_size && origin_of(p, en, index)->outputs > 0;
+	if (!fit || at_once || (usable && doubtful(c, o, t)))
 		return from_index(p, en, o, t, fit ? NULL : &inner, e);
 	if (usable && t->job.from.kind != LAYOUT_GRID)
 		t->make.waits = &t->index;
-	if (o->layout.kind == LAYOUT_AUTO && !usable && t->job.from.kind != LAYOUT_GRID)
-		warn_guess(p, en, t->job.from);
-	return 0;
+	return o->layout.kind == LAYOUT_AUTO && !usable && t->job.from.kind == LAYOUT_FIRST ? AMBIGUOUS : TOLD;
 }
 
-/* The layout to write: the option's, else the description's, else the input's. */
+/* The layout to write: the option's, else the description's; LAYOUT_AUTO: that of the input. */
 static int
 to_layout(const struct tables_opts *o, struct make_bias_table *t, struct err *e)
 {
@@ -154,8 +188,6 @@ to_layout(const struct tables_opts *o, struct make_bias_table *t, struct err *e)
 				       : ynode_fail(o->model->handling.layout_at, e, "%s", inner.msg);
 	}
 	t->to_as_from = t->job.to.kind == LAYOUT_AUTO;
-	if (t->to_as_from)
-		t->job.to = t->job.from;
 	return 0;
 }
 
@@ -170,19 +202,23 @@ target_of(const struct tables_opts *o, const struct plan_entry *en)
 
 /* Is nothing known of the table's new size? Says why. */
 static bool
-left_alone(const struct plan *p, const struct plan_entry *en, const struct tables_opts *o)
+keeps_size(const struct plan *p, const struct plan_entry *en, const struct tables_opts *o)
 {
+	const char *outcome = o->anyway ? "it keeps its grid" : "left alone";
+
+	if (o->same_size)
+		return true;
 	if (o->grid != NULL)
 		return false;
 	if (o->img_size != 0 && stages_ratio(o->stages, en->name) == 0) {
 		diag_warn(p->diag,
-			  "%.*s: no known stage in its name; left alone (--stage SUBSTRING=RATIO says its ratio)",
-			  STR_ARG(en->name));
+			  "%.*s: no known stage in its name; %s (--stage SUBSTRING=RATIO says its ratio)",
+			  STR_ARG(en->name), outcome);
 		return true;
 	}
 	if (o->img_size == 0 && target_of(o, en) == NULL) {
-		diag_warn(p->diag, "%.*s: the description has no table of that name to take the size from; left alone",
-			  STR_ARG(en->name));
+		diag_warn(p->diag, "%.*s: the description has no table of that name to take the size from; %s",
+			  STR_ARG(en->name), outcome);
 		return true;
 	}
 	return false;
@@ -237,20 +273,44 @@ check_tensor(const struct plan *p, const struct plan_entry *en, struct err *e)
 	return 0;
 }
 
+/* All buffers go once there is a table to resize, but only those of changed tables if all tables keep their size. */
+static void
+note_stale(const struct plan *p, const struct plan_entry *en, bool *stale)
+{
+	const struct sd_entry *index = find_index(p, en);
+
+	if (index != NULL)
+		stale[origin_of(p, en, index) - p->origins] = true;
+}
+
 static int
-plan_one(struct plan *p, struct plan_entry *en, const struct tables_opts *o, struct err *e)
+plan_one(struct plan *p, struct plan_entry *en, const struct tables_opts *o, bool *stale, struct err *e)
 {
 	struct make_bias_table *t = make_bias_table(&p->arena);
 	struct err inner = ERR_INIT;
 
+	bool same_size;
+	int telling;
+
 	if (check_tensor(p, en, e) != 0)
 		return -1;
-	if (left_alone(p, en, o))
+	same_size = keeps_size(p, en, o);
+	if (to_layout(o, t, e) < 0)
+		return -1;
+	if (same_size && (!o->anyway || t->to_as_from))
 		return 0;
 	t->make.name = en->name;
 	t->job.heads = (size_t)plan_tensor(p, en)->shape[1];
 	t->job.method = o->method;
-	if (from_side(p, en, o, t, e) != 0 || to_layout(o, t, e) != 0 || to_grid(p, en, o, t, e) != 0)
+	telling = from_side(p, en, o, t, e);
+	if (telling < 0)
+		return -1;
+	if (t->to_as_from)
+		t->job.to = t->job.from;
+	t->job.to_grid = t->job.from_grid;
+	if (!same_size && to_grid(p, en, o, t, e) < 0)
+		return -1;
+	if (telling != TOLD && without_layout(p, en, t, (enum telling)telling, e) < 0)
 		return -1;
 	if (table_check(&t->job, &inner) != 0)
 		return with_name(p, en, &inner, e);
@@ -260,7 +320,40 @@ plan_one(struct plan *p, struct plan_entry *en, const struct tables_opts *o, str
 	if (t->make.waits == NULL && table_is_copy(&t->job))
 		return 0;
 	plan_make(p, en, &t->make, "relative position bias");
+	note_stale(p, en, stale);
 	return 0;
+}
+
+/* ---- what outputs state of tables */
+
+bool
+table_needs_mark(const struct plan *p, const struct plan_entry *en)
+{
+	const struct sd_entry *index;
+
+	if (!en->alive || en->module || !str_contains(plan_source(p, en)->name, table_part) || plan_tensor(p, en) == NULL ||
+	    plan_tensor(p, en)->ndim != 2)
+		return false;
+	index = find_index(p, en);
+	return index == NULL || origin_of(p, en, index)->outputs == 0;
+}
+
+int
+table_layout_now(struct plan *p, const struct plan_entry *en, struct table_mark *mark, struct err *err)
+{
+	const struct sd_entry *index = find_index(p, en);
+	struct ckpt *c = plan_input_of(p, en)->sd->ckpt;
+	const uint64_t *shape = plan_tensor(p, en)->shape;
+	struct bias_index x = { .rows = shape[0] };
+	int found;
+
+	if (index == NULL || !bias_index_usable(&c->tensors[index->tensor]))
+		return table_mark_find(p, en, mark, err);
+	x.tensor = index->tensor;
+	found = bias_index_read(c, &x, err);
+	if (found > 0)
+		*mark = (struct table_mark){ x.layout, x.grid, shape[1] };
+	return found;
 }
 
 /* ---- all tables */
@@ -276,7 +369,7 @@ is_table(const struct tables_opts *o, struct str name, struct err *e)
 }
 
 static void
-drop_indexes(struct plan *p, const struct tables_opts *o)
+drop_indexes(struct plan *p, const struct tables_opts *o, const bool *stale)
 {
 	struct plan_entry *en;
 
@@ -286,27 +379,39 @@ drop_indexes(struct plan *p, const struct tables_opts *o)
 		en = &p->entries[i];
 		if (!en->alive || en->module || !str_contains(en->name, index_part) || plan_tensor(p, en) == NULL)
 			continue;
+		if (o->same_size && !stale[en->origin])
+			continue;
 		plan_drop(p, en, PLAN_DROPPED, "relative_position_index: rebuilt by the model");
 	}
 }
 
-int
-plan_tables(struct plan *p, const struct tables_opts *o, struct err *e)
+/* Returns 1 if there is a table, 0 if there is none, or -1. */
+static int
+plan_all(struct plan *p, const struct tables_opts *o, bool *stale, struct err *e)
 {
 	struct plan_entry *en;
-	bool any = false;
-	int found;
+	int found, any = 0;
 
 	for (size_t i = 0; i < p->nentries; i++) {
 		en = &p->entries[i];
 		if (!en->alive || en->module || plan_source(p, en)->kind == SD_OTHER)
 			continue;
 		found = is_table(o, en->name, e);
-		if (found < 0 || (found && plan_one(p, en, o, e) != 0))
+		if (found < 0 || (found && plan_one(p, en, o, stale, e) != 0))
 			return -1;
-		any = any || found;
+		any |= found;
 	}
-	if (any)
-		drop_indexes(p, o);
+	return any;
+}
+
+int
+plan_tables(struct plan *p, const struct tables_opts *o, struct err *e)
+{
+	bool *stale = xcalloc(p->norigins + 1, sizeof(*stale));
+	int any = plan_all(p, o, stale, e);
+
+	if (any > 0)
+		drop_indexes(p, o, stale);
+	free(stale);
 	return any;
 }

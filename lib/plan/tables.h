@@ -20,6 +20,7 @@ struct tables_opts {
 	const struct pyre *match;     /* which names; NULL: those that contain relative_position_bias_table */
 	const struct grid *grid;      /* new grid in tokens for every table; NULL: by image size */
 	uint32_t img_size;            /* pixels; 0: from the shapes of model */
+	bool same_size;               /* every table keeps its grid; grid, img_size and shapes are not asked */
 	const struct stages *stages;  /* the user's ratios; NULL: only the built-in ones */
 	struct layout layout;         /* of the input; LAYOUT_AUTO: from the index buffer */
 	const struct grid *from_grid; /* tables that are not square; NULL: square, or as the index buffer says */
@@ -27,15 +28,26 @@ struct tables_opts {
 	enum resample_method method;
 	const struct model *model; /* target: layout, and shapes if there is no size; may be NULL */
 	enum index_policy index;
+	bool anyway; /* a table that gets no new size gets the layout to write all the same, if one is stated */
 	/* As in struct make_bias_table; may be NULL. */
 	void (*show)(void *arg, const struct make_bias_table *t, const double *before, const double *after);
 	void *show_arg;
 };
 
+struct table_mark;
+
+/* Is en a bias table of the output whose index buffer is not in the output? */
+bool table_needs_mark(const struct plan *p, const struct plan_entry *en);
+
+/* Returns 1 and sets *mark if input tells layout and grid of the table that en is, 0 if not, -1 after an error. */
+int table_layout_now(struct plan *p, const struct plan_entry *en, struct table_mark *mark, struct err *err);
+
 /*
  * Puts a maker (make/bias_table.h) on every table among the living entries of p that changes, and has reports describe
  * all of them. Needs names and shapes only, except where a table that is not square must be understood from its index
- * buffer. Errors name the tensor and what was expected. Tables of no known stage are left alone with a warning.
+ * buffer, or where it depends on the table whether the buffer goes. A table whose layout nothing tells is copied if that
+ * will do, and an error if not. Errors name the tensor and what was expected. Tables of no known stage are left alone with
+ * a warning.
  * Returns 1 if there was a table, 0 if there was none (then nothing is dropped either), -1 after an error.
  */
 int plan_tables(struct plan *p, const struct tables_opts *o, struct err *e);

@@ -69,7 +69,7 @@ layout_rows(struct layout layout, struct grid grid)
  * The grid of a table with so many rows. known is the grid if the user has
  * given it, else NULL: then the grid is square. LAYOUT_AUTO is resolved by the
  * number of rows (odd square: grid; + 1: first:1; + 3: last:3, which never
- * collide); a caller says so to its user, as the order of rows is a guess.
+ * collide). first:1 is then no more than a size: last:1 and metaformer have as many rows.
  * Errors (ERR_INPUT) say what was expected, without the tensor's name, and that the option gives the grid (--grid,
  * --from-grid).
  */

@@ -41,6 +41,20 @@ ckpt_new(struct source *src, const struct diag *diag)
 	return c;
 }
 
+int
+ckpt_tables(struct ckpt *c, struct str *text, struct err *e)
+{
+	*text = str_c("");
+	if (c->nstorages > 0 && c->tree != NULL && ckpt_locate(c, 0, e) < 0)
+		return -1;
+	if (c->tables.len > 0)
+		*text = c->tables;
+	for (size_t i = 0; i < c->nmeta; i++)
+		if (str_eqc(c->meta_keys[i], CKPT_TABLES_KEY))
+			*text = c->meta_values[i];
+	return 0;
+}
+
 void
 ckpt_close(struct ckpt *c)
 {

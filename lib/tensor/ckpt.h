@@ -37,6 +37,10 @@ struct ckpt_ops {
 	struct source *(*range)(struct ckpt *c, uint32_t storage); /* which source; NULL: that of the ckpt */
 };
 
+/* Where __metadata__ of safetensors, and a torch zip, state the layouts of bias tables. */
+#define CKPT_TABLES_KEY "lnn.tables"
+#define CKPT_TABLES_RECORD ".data/lnn"
+
 struct ckpt {
 	const char *file;           /* for messages; borrowed from the source */
 	const struct ckpt_ops *ops;
@@ -56,6 +60,7 @@ struct ckpt {
 
 	struct str *meta_keys, *meta_values; /* safetensors: __metadata__ */
 	size_t nmeta;
+	struct str tables; /* torch: contents of the record .data/lnn, once it was passed */
 	bool big_endian;
 	const char *writer;         /* who wrote it, as far as that can be told ("torch 2.7 or later"); or NULL */
 	const char **shards;        /* file names of a sharded set */
@@ -126,6 +131,12 @@ void ckpt_keep(struct ckpt *c, uint32_t storage, uint64_t off);
 
 /* Reads on to the end of the input and verifies it: sizes, the directory against what was seen, that a file did not change. */
 int ckpt_finish(struct ckpt *c, struct err *e);
+
+/*
+ * What it states of its bias tables (plan/table_marks.h): the record .data/lnn, or lnn.tables of __metadata__; empty if
+ * nothing. A stream is read up to its first storage.
+ */
+int ckpt_tables(struct ckpt *c, struct str *text, struct err *e);
 
 void ckpt_close(struct ckpt *c); /* frees c; not the source. May be NULL */
 

@@ -746,16 +746,27 @@ flat_metadata(struct seal *l)
 {
 	static const struct str key = STR_LIT("format"), value = STR_LIT("pt");
 	const struct ckpt *c = l->p->inputs[0].sd->ckpt;
+	struct str *keys = arena_calloc(&l->s->arena, c->nmeta + 2, sizeof(*keys));
+	struct str *values = arena_calloc(&l->s->arena, c->nmeta + 2, sizeof(*values));
+	size_t n = 0;
 
-	if (c->nmeta > 0) {
-		l->s->m.meta_keys = c->meta_keys;
-		l->s->m.meta_values = c->meta_values;
-		l->s->m.nmeta = c->nmeta;
-		return;
+	for (size_t i = 0; i < c->nmeta; i++) {
+		if (str_eqc(c->meta_keys[i], CKPT_TABLES_KEY)) /* of the input's tables */
+			continue;
+		keys[n] = c->meta_keys[i];
+		values[n++] = c->meta_values[i];
 	}
-	l->s->m.meta_keys = &key;
-	l->s->m.meta_values = &value;
-	l->s->m.nmeta = 1;
+	if (c->nmeta == 0) {
+		keys[n] = key;
+		values[n++] = value;
+	}
+	if (l->p->tables.len > 0) {
+		keys[n] = str_c(CKPT_TABLES_KEY);
+		values[n++] = l->p->tables;
+	}
+	l->s->m.meta_keys = keys;
+	l->s->m.meta_values = values;
+	l->s->m.nmeta = n;
 }
 
 /* ---- checks on names */
@@ -1573,6 +1584,8 @@ seal_file(struct seal *l, uint32_t k, struct sealed *s, struct err *e)
 	}
 	if (rc == 0 && !pickles)
 		flat_metadata(l);
+	if (pickles)
+		s->m.tables = l->p->tables;
 	note_rest(l);
 	end_file(l);
 	return rc == 0 ? check_output(s, e) : rc;

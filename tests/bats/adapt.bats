@@ -182,7 +182,7 @@ known() {
 @test 'step 7: without a size, metadata copies the tables and says so, --interpolate is an error' {
 	try lnn-ckpt-adapt -m mFormerV0 "$fixtures/demo.pth" -o out.pth
 	expect_status 0
-	expect_err_has 'warning: relative position bias tables are copied as they are: --img-size N says the new size'
+	expect_err_has 'warning: relative position bias tables keep their grids: --img-size N says the new size'
 	[ "$(lnn-ckpt-inspect -e 'stage_3.*bias_table' out.pth)" = "$(lnn-ckpt-inspect -e 'stage_3.*bias_table' "$fixtures/demo.pth" | sed 's/^module.//')" ]
 	try lnn-ckpt-adapt --interpolate "$fixtures/demo.pth"
 	expect_refusal 2 lnn-ckpt-adapt '--interpolate: the new size is missing' '--img-size' '--grid'
@@ -193,6 +193,38 @@ known() {
 	try lnn-ckpt-adapt --interpolate --img-size 384 "$fixtures/tiny.pth" -o out.pth
 	expect_status 0
 	expect_err_has '--interpolate: no relative position bias table found'
+}
+
+@test 'step 7: tables come out in the layout that the description states, whatever the size' {
+	lnn-ckpt-adapt -q -m mFormerV0 --img-size 224 "$fixtures/demo.pth" -o same.pth
+	lnn-ckpt-adapt -q -m mFormerV0 "$fixtures/demo.pth" -o out.pth
+	cmp same.pth out.pth
+	cat "$fixtures/demo.pth" | lnn-ckpt-adapt -q -m mFormerV0 | cmp - same.pth
+	# row 0 of metaformer is the class row: it is the last one now, and all others stay
+	lnn-ckpt-adapt -q --no-interpolate -m mFormerV0 "$fixtures/demo.pth" -o before.pth
+	local t=stage_4.0.attn.relative_position_bias_table row=64 f # 8 heads of 4 bytes
+	for f in before out; do
+		lnn-ckpt-adapt -q --root --compact --keep-names <(echo $t) $f.pth -o $f.one
+		unzip -p $f.one archive/data/0 | od -An -v -tx1 | tr -d ' \n' >$f.hex
+	done
+	[ "$(cat out.hex)" = "$(head -c $((169 * row)) before.hex)$(head -c $row before.hex)" ]
+	# one that nothing asks to resize, and one whose stage is not known
+	printf 'pretrained_ckpt_handling_metadata: {relative_position_bias: {layout: last}}\n' >m.yaml
+	try lnn-ckpt-adapt --verbose -m m.yaml --keep-names <(printf '%s\n' stage_3.{first,last}.attn.relative_position_{bias_table,index}) \
+		"$fixtures/tables.pth" -o out.pth
+	expect_status 0
+	expect_err_has 'stage_3.first.attn.relative_position_bias_table: 4x4 -> 4x4 tokens, 3 heads, layout first:1 -> last:1' \
+		'stage_3.last.attn.relative_position_bias_table: 4x4 -> 4x4 tokens, 3 heads, layout last:1 (copied: it fits already)'
+	# the buffer of a table that is as it was still fits
+	[ "$(lnn-ckpt-inspect --format names -e index out.pth)" = stage_3.last.attn.relative_position_index ]
+	try lnn-ckpt-adapt --verbose -m m.yaml --interpolate --img-size 112 --keep-names <(echo elsewhere.attn.relative_position_bias_table) \
+		"$fixtures/tables.pth" -o out.pth
+	expect_err_has 'no known stage in its name; it keeps its grid' '3x3 -> 3x3 tokens, 2 heads, layout last:1 (copied'
+}
+
+@test 'step 7: adapt, then interp-bias, gives what adapt alone gives' {
+	lnn-ckpt-adapt -q -m mFormerV0 --img-size 384 "$fixtures/demo.pth" -o one.pth
+	lnn-ckpt-adapt -q -m mFormerV0 "$fixtures/demo.pth" | lnn-interp-bias -q --img-size 384 | cmp - one.pth
 }
 
 @test 'step 7: the size comes from --img-size, --grid, or the tables of the description' {

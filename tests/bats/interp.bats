@@ -35,7 +35,7 @@ safetensors() {
 stage_3.last\t[170,3]
 stage_3.first\t[170,3]
 stage_3.grid\t[169,3]
-stage_3.unknown\t[170,3]
+stage_3.apart\t[170,3]
 stage_4.half\t[26,2]
 stage_4.brain\t[26,2]
 stage_4.double\t[26,2]
@@ -57,9 +57,8 @@ elsewhere\t[26,2]'
 		'stage_3.last.attn.relative_position_bias_table: 4x4 -> 7x7 tokens, 3 heads, layout last:1' \
 		'stage_3.first.attn.relative_position_bias_table: 4x4 -> 7x7 tokens, 3 heads, layout first:1' \
 		'stage_3.grid.attn.relative_position_bias_table: 4x4 -> 7x7 tokens, 3 heads, layout grid' \
-		'stage_3.unknown.attn.relative_position_bias_table: no relative_position_index beside it; layout taken as first:1' \
+		'stage_3.apart.attn.relative_position_bias_table: 4x4 -> 7x7 tokens, 3 heads, layout first:1' \
 		'stage_4.half.attn.relative_position_bias_table: 3x3 -> 3x3 tokens, 2 heads, layout last:1 (copied: it fits already)'
-	[[ $stderr != *'elsewhere.attn.relative_position_bias_table: no relative'* ]] || fail "$stderr"
 	try lnn-interp-bias -n -q --img-size 112 "$fixtures/tables.pth"
 	expect_no_err
 	try lnn-interp-bias -n --grid 4x4 --stage x=1 "$fixtures/beit.pth"
@@ -81,7 +80,7 @@ elsewhere\t[26,2]'
 	lnn-interp-bias -q --grid 5x5 --drop-rest "$fixtures/tables.pth" -o a.pth
 	lnn-interp-bias -q --grid 5x5 "$fixtures/index-first.pth" -o b.pth
 	local n
-	for n in metaformer last first grid unknown; do
+	for n in metaformer last first grid apart; do
 		[ "$(raw a.pth stage_3.$n.attn.relative_position_bias_table)" = "$(raw b.pth stage_3.$n.attn.relative_position_bias_table)" ]
 	done
 }
@@ -164,25 +163,117 @@ indexed() {
 	END
 }
 
-@test 'an index buffer that is of no layout decides nothing' {
+@test 'an index buffer that is of no layout: status 2 where the layout matters' {
 	command -v python3 >/dev/null || skip 'there is no python3'
 	local value
 	for value in 0 7 -1 9223372036854775807; do
 		# read before the output is laid out, as 2 x 14 tokens would be as many rows, and with the table
-		indexed in.st 81 28 $value
-		try lnn-interp-bias --grid 3x3 in.st -o out.st
+		for args in '81 28 3x3 5x5' '26 10 4x4 3x3'; do
+			# shellcheck disable=SC2086
+			set -- $args
+			indexed in.st "$1" "$2" $value
+			try lnn-interp-bias --grid "$3" in.st -o none.st
+			expect_refusal 2 lnn-interp-bias 'a.relative_position_bias_table: its relative_position_index is that of no known layout'
+			pipe "cat in.st | lnn-interp-bias --grid $3 >out"
+			expect_status 2
+			try lnn-interp-bias --grid "$4" in.st -o out.st
+			expect_status 0
+			expect_err_has "$4 -> $4 tokens, 1 heads, layout unknown (copied: it fits already)"
+			[ "$(tail -c $((4 * $1)) out.st | md5sum)" = "$(tail -c $((4 * $1)) in.st | md5sum)" ]
+		done
+		try lnn-interp-bias --grid 4x4 --layout last in.st -o out.st
 		expect_status 0
-		expect_err_has 'a.relative_position_bias_table: its relative_position_index is that of no known layout; taken as grid' \
-			'5x5 -> 3x3 tokens'
-		indexed in.st 26 10 $value
-		try lnn-interp-bias --grid 4x4 in.st -o out.st
-		expect_status 0
-		expect_err_has 'its relative_position_index is that of no known layout; taken as first:1' '3x3 -> 4x4 tokens'
-		[ "$(lnn-ckpt-inspect --format tsv out.st)" = $'a.relative_position_bias_table\tfloat32\t[50,1]' ]
 		indexed in.st 20 9 $value
 		try lnn-interp-bias --grid 3x3 in.st -o none.st
 		expect_refusal 2 lnn-interp-bias 'a.relative_position_bias_table: 20 rows fit no square grid'
 		[ ! -e none.st ]
+	done
+}
+
+@test 'a table that nothing tells the layout of: refused, unless it is only copied' {
+	try lnn-interp-bias --grid 5x5 "$fixtures/ambiguous.pth" -o none.pth
+	expect_refusal 2 lnn-interp-bias 'ambiguous.pth: stage_3.0.attn.relative_position_bias_table: no relative_position_index' \
+		'first, last and metaformer' --layout
+	try lnn-interp-bias --grid 4x4 --to-layout last "$fixtures/ambiguous.pth" -o none.pth
+	expect_refusal 2 lnn-interp-bias 'first, last and metaformer'
+	try lnn-ckpt-adapt --interpolate --grid 5x5 "$fixtures/ambiguous.pth" -o none.pth
+	expect_refusal 2 lnn-ckpt-adapt 'first, last and metaformer'
+	printf 'pretrained_ckpt_handling_metadata: {relative_position_bias: {layout: last}}\n' >m.yaml
+	try lnn-ckpt-adapt -m m.yaml "$fixtures/ambiguous.pth" -o none.pth
+	expect_refusal 2 lnn-ckpt-adapt 'first, last and metaformer'
+	expect_only m.yaml
+	try lnn-interp-bias --grid 4x4 "$fixtures/ambiguous.pth" -o copy.pth
+	expect_status 0
+	expect_err_has '4x4 -> 4x4 tokens, 3 heads, layout unknown (copied: it fits already)'
+	[ "$(raw copy.pth stage_3.0.attn.relative_position_bias_table)" = "$(raw "$fixtures/ambiguous.pth" stage_3.0.attn.relative_position_bias_table)" ]
+	# nothing is stated of what is not known
+	if unzip -l copy.pth | grep -q lnn; then fail 'a layout is stated'; fi
+	try lnn-interp-bias --grid 5x5 --layout first "$fixtures/ambiguous.pth" -o out.pth
+	expect_status 0
+	try lnn-ckpt-adapt --compat=linnaeus -s metaformer --interpolate --grid 5x5 "$fixtures/ambiguous.pth" -o out.pth
+	expect_status 0
+	expect_err_has 'kept'
+}
+
+@test 'outputs state the layouts of tables without an index, and auto reads them' {
+	local f to t=stage_3.metaformer.attn.relative_position_bias_table
+	for to in torch safetensors; do
+		lnn-interp-bias -q --grid 5x5 --drop-rest --to $to "$fixtures/tables.pth" -o one
+		lnn-interp-bias --grid 6x6 --to torch one -o two.pth 2>err
+		# as metaformer.pth of one run says: 5x5 from its index
+		grep -q "$t: 5x5 -> 6x6 tokens, 3 heads, layout metaformer\$" err
+		grep -q 'stage_3.first.attn.relative_position_bias_table: 5x5 -> 6x6 tokens, 3 heads, layout first:1$' err
+		# the same numbers as with the layout said
+		lnn-interp-bias -q --grid 6x6 --layout metaformer --match stage_3.metaformer --to torch one -o said.pth
+		[ "$(raw two.pth $t)" = "$(raw said.pth $t)" ]
+		# through a pipe, too
+		cat one | lnn-interp-bias -q --grid 6x6 --to torch | cmp - two.pth
+		# names that change take it along
+		lnn-ckpt-adapt -q --add-prefix net. one -o renamed.pth
+		lnn-interp-bias --grid 6x6 renamed.pth -o three.pth 2>err
+		grep -q "net.$t: 5x5 -> 6x6 tokens, 3 heads, layout metaformer\$" err
+		[ "$(raw three.pth net.$t)" = "$(raw said.pth $t)" ]
+	done
+	# a buffer that is dropped is remembered, one that stays needs no record
+	lnn-ckpt-adapt -q --drop-buffers relative_position_index "$fixtures/tables.pth" -o dropped.pth
+	lnn-interp-bias -q --grid 5x5 --drop-rest dropped.pth -o a.pth
+	lnn-interp-bias -q --grid 5x5 --drop-rest "$fixtures/tables.pth" -o b.pth
+	for f in metaformer last first grid apart; do
+		[ "$(raw a.pth stage_3.$f.attn.relative_position_bias_table)" = "$(raw b.pth stage_3.$f.attn.relative_position_bias_table)" ]
+	done
+	lnn-ckpt-adapt -q "$fixtures/tables.pth" -o kept.pth
+	if unzip -l kept.pth | grep -q lnn; then fail 'a layout is stated beside its index'; fi
+}
+
+# stated FILE TEXT: a table of 26 rows and one head, of which TEXT is stated.
+stated() {
+	python3 - "$@" <<-'END'
+		import json, struct, sys
+		header = {"__metadata__": {"lnn.tables": sys.argv[2]},
+		          "a.relative_position_bias_table": {"dtype": "F32", "shape": [26, 1], "data_offsets": [0, 104]}}
+		head = json.dumps(header).encode()
+		open(sys.argv[1], "wb").write(struct.pack("<Q", len(head)) + head + bytes(104))
+	END
+}
+
+@test 'what is stated of a table counts while rows and heads agree, and is not believed blindly' {
+	command -v python3 >/dev/null || skip 'there is no python3'
+	local text n='"a.relative_position_bias_table"'
+	stated in.st "{$n: {\"layout\": \"last:1\", \"grid\": [3, 3], \"heads\": 1}}"
+	try lnn-interp-bias -n --grid 4x4 in.st
+	expect_status 0
+	expect_err_has '3x3 -> 4x4 tokens, 1 heads, layout last:1'
+	for text in '"layout": "last:1", "grid": [3, 4], "heads": 1' '"layout": "last:1", "grid": [3, 3], "heads": 2' \
+		'"layout": "auto", "grid": [3, 3], "heads": 1' '"layout": "last:1"'; do
+		stated in.st "{$n: {$text}}"
+		try lnn-interp-bias -n --grid 4x4 in.st
+		expect_refusal 2 lnn-interp-bias 'first, last and metaformer'
+	done
+	for text in '' '{' '[]' "{$n: 1}" "{$n: {\"layout\": \"lst\"}}" "{$n: {\"grid\": [0, 3]}}" "{$n: {\"grid\": [3]}}" \
+		"{$n: {\"heads\": -1}}" "{$n: {}, $n: {}}"; do
+		stated in.st "$text"
+		try lnn-interp-bias -n --grid 4x4 in.st
+		expect_refusal 2 lnn-interp-bias
 	done
 }
 

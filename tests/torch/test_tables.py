@@ -274,7 +274,7 @@ def in_the_rest():
         t.ok(tap.same(out["stage_3.both"], both), "what shared their storage keeps its bits")
         t.eq(torch.load(scratch / "out.pth")["epoch"], 3, "the rest")
         tied = OrderedDict([("alias", state[f"stage_3.a.{TABLE}"]), (f"stage_3.a.{TABLE}", state[f"stage_3.a.{TABLE}"])])
-        done = tap.run("lnn-interp-bias", "-q", "--img-size", "96", save(tied), "-o", scratch / "none.pth", status=2)
+        done = tap.run("lnn-interp-bias", "-q", "--img-size", "96", "--layout", "last", save(tied), "-o", scratch / "none.pth", status=2)
         t.ok(b"are one tensor" in done.stderr and not (scratch / "none.pth").exists(), "one tensor, a table by one of its names")
 
 
@@ -303,6 +303,25 @@ def report():
            "to_layout": "last:1", "method": "bicubic"}], "the report's tables")
 
 
+def stated():
+    """Outputs without index buffers state their layouts: resized again, they are what two resizes of the right grid give.
+    torch does not look at the record."""
+    for kind in ("metaformer", "first:1", "last:1"):
+        layer = Attention(kind, 4, 4, 3, torch.float64)
+        once, twice = scratch / "once.pth", scratch / "twice.pth"
+        path = save({TABLE: layer.relative_position_bias_table.data, INDEX: layer.relative_position_index})
+        tap.run("lnn-interp-bias", "-q", "--grid", "6x5", path, "-o", once)
+        for what in {"weights_only": True}, {"weights_only": False}, {"weights_only": True, "mmap": True}:
+            t.eq(list(torch.load(once, **what)["model"]), [TABLE], f"{kind}: torch loads what states a layout, {what}")
+        record = json.loads(torch._C.PyTorchFileReader(str(once)).get_record(".data/lnn"))
+        t.eq(record, {TABLE: {"layout": kind, "grid": [6, 5], "heads": 3}}, f"{kind}: what is stated")
+        tap.run("lnn-interp-bias", "-q", "--grid", "9x8", once, "-o", twice)
+        first = interpolated(true_grid(kind, layer.relative_position_bias_table, 4, 4), 6, 5, mode="bicubic", align_corners=False)
+        got = true_grid(kind, load(twice)[TABLE], 9, 8)
+        want = interpolated(first, 9, 8, mode="bicubic", align_corners=False)
+        t.ok(bool((got - want).abs().max() < 1e-12), f"{kind}: resized twice, in two runs")
+
+
 layouts()
 methods()
 conversions()
@@ -310,4 +329,5 @@ reference_loaders()
 in_the_rest()
 cast()
 report()
+stated()
 t.done()
