@@ -2,6 +2,7 @@
 # grow with their size.
 
 # shellcheck disable=SC2154 # top and fixtures come from helpers
+# shellcheck disable=SC2016 # commands are for the shell that they are given to
 load helpers
 
 setup_file() {
@@ -92,8 +93,8 @@ setup_file() {
 # cpu COMMAND: its time on processors, in ms.
 cpu() {
 	local TIMEFORMAT='%U %S' user system
-	{ time bash -c "$1" >/dev/null 2>err; } 2>times || fail "$1: $(cat err)" || return 1
-	read -r user system <times
+	{ time bash -c "$1" >/dev/null 2>err; } 2>cpu.times || fail "$1: $(cat err)" || return 1
+	read -r user system <cpu.times
 	echo $((10#${user/./} + 10#${system/./}))
 }
 
@@ -140,9 +141,9 @@ linear() {
 
 @test 'a cast needs the same memory for any tensor, from a file and from a pipe' {
 	local gib=${LNN_HUGE:-2} # 8 takes a minute
-	python3 "$MAKE" huge huge $gib
+	python3 "$MAKE" huge huge "$gib"
 	(ulimit -v 300000 && lnn-ckpt-adapt -q --dtype bfloat16 huge | wc -c >size)
-	[ "$(($(<size) >> 29))" -eq $gib ]
+	[ "$(($(<size) >> 29))" -eq "$gib" ]
 	(ulimit -v 300000 && lnn-ckpt-adapt -q --dtype bfloat16 < <(cat huge) | wc -c >size)
-	[ "$(($(<size) >> 29))" -eq $gib ]
+	[ "$(($(<size) >> 29))" -eq "$gib" ]
 }
