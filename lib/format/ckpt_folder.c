@@ -203,8 +203,11 @@ five_digits(struct str *s, uint32_t *number)
 static bool
 shard_name_parse(const char *name, struct shard_name *out)
 {
-	const char *of = strstr(name, "-of-");
+	const char *of = NULL;
 	struct str k, rest;
+
+	for (const char *p = name; (p = strstr(p, "-of-")) != NULL; p++)
+		of = p; /* the last one: what stands before it is a name */
 
 	if (of == NULL || of - name < 7 || of[-6] != '-')
 		return false;

@@ -1035,6 +1035,15 @@ stream_pass(struct ckpt *c, uint32_t from, uint32_t to, struct err *e)
 	return last ? stream_descriptor(f, e) : 0;
 }
 
+/* Records may come in another order than the storages are counted in: then earlier bytes are still needed. */
+static bool
+stream_leads(struct ckpt *c, uint32_t storage)
+{
+	const struct torch_stream *f = forward_of(c);
+
+	return f->forgets && f->low < f->n && f->seen[f->low].storage == storage;
+}
+
 /* ---- a stream: the directory against what was seen */
 
 static int
@@ -1187,6 +1196,7 @@ static const struct ckpt_ops stream_ops = {
 	.read = read_storage,
 	.crc = stream_crc,
 	.pass = stream_pass,
+	.leads = stream_leads,
 	.finish = stream_finish,
 	.close = close_zip,
 };

@@ -395,10 +395,11 @@ make_all(struct make_work *w, const struct make_task *t, uint64_t *lost, struct 
 
 	w->task = *t;
 	rc = begin(w, err);
-	w->each = t->piece > 0 ? t->piece : best_piece(w);
-	if (rc == 0 && w->count > 0)
+	if (rc == 0 && w->count > 0) {
+		w->each = t->piece > 0 ? t->piece : best_piece(w);
 		rc = pool_run(is_parallel(w) ? w->pool : NULL, (w->count + w->each - 1) / w->each, make_one, take_one,
 			      w, err);
+	}
 	end(w, lost);
 	return rc;
 }

@@ -53,6 +53,7 @@ add_modules(struct plan *p, uint32_t input, const struct statedict *sd)
 {
 	const struct vtree *t = sd->ckpt->tree;
 	struct plan_entry *en;
+	struct buf module = BUF_INIT;
 	struct str path;
 	uint32_t key;
 
@@ -63,12 +64,17 @@ add_modules(struct plan *p, uint32_t input, const struct statedict *sd)
 		if (!value_is_text(t, key))
 			continue;
 		path = value_text(t, key);
-		if (path.len > 0)
-			path = str_c(arena_printf(&p->arena, "%.*s.", (int)path.len, path.p));
+		if (path.len > 0) {
+			buf_clear(&module);
+			buf_addstr(&module, path);
+			buf_addc(&module, '.');
+			path = arena_str(&p->arena, buf_str(&module));
+		}
 		en = add_entry(p, input, NULL, path);
 		en->module = true;
 		en->meta_value = value_val(t, sd->metadata, i);
 	}
+	buf_release(&module);
 }
 
 void

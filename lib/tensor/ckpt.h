@@ -32,6 +32,8 @@ struct ckpt_ops {
 	int (*read)(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e);
 	int (*crc)(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct err *e);
 	int (*pass)(struct ckpt *c, uint32_t from, uint32_t to, struct err *e);
+	/* True if no byte before the storage is needed any more, so that a stream may forget a part of it; NULL: always. */
+	bool (*leads)(struct ckpt *c, uint32_t storage);
 	int (*finish)(struct ckpt *c, struct err *e);
 	void (*close)(struct ckpt *c);
 	struct source *(*range)(struct ckpt *c, uint32_t storage); /* which source; NULL: that of the ckpt */

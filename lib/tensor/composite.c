@@ -47,6 +47,7 @@ is_too_much(const struct reading *r)
 static struct tensor_part *
 add_part(struct reading *r, struct str name, enum dtype dtype)
 {
+	r->all->visits += name.len / 64; /* their names take memory */
 	r->parts = xgrow(r->parts, r->more.nparts, &r->cap, sizeof(*r->parts));
 	r->parts[r->more.nparts] = (struct tensor_part){ .name = arena_str(r->arena, name), .dtype = (uint8_t)dtype };
 	return &r->parts[r->more.nparts++];
@@ -309,8 +310,12 @@ read_quantised(struct reading *r, uint32_t args)
 static uint32_t
 attribute(const struct reading *r, uint32_t state, const char *key)
 {
-	uint32_t h = value_get(r->t, state, str_c(key));
+	uint32_t h;
 
+	r->all->visits += value_len(r->t, state);
+	if (is_too_much(r))
+		return VALUE_ABSENT;
+	h = value_get(r->t, state, str_c(key));
 	for (size_t i = 0; h == VALUE_ABSENT && value_kind(r->t, state) == VALUE_TUPLE && i < value_len(r->t, state) && i < 2; i++)
 		h = value_get(r->t, value_item(r->t, state, i), str_c(key));
 	return h;

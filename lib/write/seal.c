@@ -1499,9 +1499,9 @@ begin_file(struct seal *l, uint32_t k, struct sealed *s)
 	l->file = k;
 	l->entries = split != NULL ? split->entries + split->begin[k] : l->all;
 	l->nentries = split != NULL ? split->begin[k + 1] - split->begin[k] : l->nall;
+	/* The tree of the last file is gone; this one may have its address. */
 	for (uint32_t i = 0; l->o.writer->pickles && i < l->p->ninputs; i++)
-		if (l->copiers[i].dst != s->tree)
-			value_copier_reset(&l->copiers[i], s->tree);
+		value_copier_reset(&l->copiers[i], s->tree);
 }
 
 static void
