@@ -217,15 +217,15 @@ def records_in_order_of_text():
     folder.mkdir()
     state = collections.OrderedDict()
     for i in range(40):
-        whole = torch.arange(i, i + 6, dtype=torch.float32)
-        state[f"a.{i}"], state[f"b.{i}"] = whole[:3], whole[3:]
+        whole = torch.arange(i, i + 60000, dtype=torch.float32)
+        state[f"a.{i}"], state[f"b.{i}"] = whole[:30000], whole[30000:]
     torch.save(state, folder / "in.pth")
     with zipfile.ZipFile(folder / "in.pth") as z:
         members = [(i.filename, z.read(i)) for i in z.infolist()]
     key = {n: int(n.rsplit("/", 1)[1]) if "/data/" in n else -1 for n, _ in members}
-    for what, order in (("by number", lambda m: key[m[0]]), ("by number, turned around", lambda m: -key[m[0]])):
+    for what, order in (("by number", lambda m: key[m[0]]), ("shuffled", lambda m: 7 * key[m[0]] % 40)):
         with zipfile.ZipFile(folder / "again.pth", "w", zipfile.ZIP_STORED) as z:
-            for name, content in sorted(members, key=lambda m: (m[0].endswith("version"), order(m))):
+            for name, content in sorted(members, key=lambda m: (m[0].endswith("version"), key[m[0]] >= 0, order(m))):
                 z.writestr(name, content)
         for options in (["--to", "safetensors"], ["--to", "torch", "--compact"]):
             ran = tap.run("lnn-ckpt-adapt", *options, stdin=(folder / "again.pth").read_bytes())
