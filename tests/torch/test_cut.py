@@ -50,7 +50,7 @@ def cut():
         n = len(data)
         places = {1, 8, 64, 200, n // 2, n - 4096, n - 200, n - 60, n - 23, n - 22, n - 8, n - 1} | {r.randrange(n) for _ in range(20)}
         for program, options in (("lnn-ckpt-adapt", ()), ("lnn-ckpt-adapt", ("--dtype", "bfloat16")),
-                                 ("lnn-interp-bias", ("--img-size", "96"))):
+                                 ("lnn-interp-bias", ("--img-size", "96", "--layout", "first"))):
             for to in outputs:
                 whole = tap.run(program, "-q", *options, "--to", to, stdin=data).stdout
                 t.ok(loads(whole, to), f"{program} {' '.join(options)} from {name} to {to}: the whole loads")
