@@ -351,6 +351,16 @@ unpack(struct opening *o, const struct zip_entry *t, struct buf *b)
 	return r;
 }
 
+/*
+ * Is the CRC of some bytes among those that a zip states for them? Header or descriptor, and directory, may contradict each
+ * other, which is warned of; 0 states nothing.
+ */
+static bool
+is_stated(uint32_t crc, uint32_t here, uint32_t listed)
+{
+	return (here == 0 && listed == 0) || crc == here || crc == listed;
+}
+
 /* Holds the CRC of a record that says what the tensors are against its bytes. */
 static int
 check_record(struct opening *o, const struct zip_entry *t)
@@ -360,7 +370,7 @@ check_record(struct opening *o, const struct zip_entry *t)
 	uint32_t crc = 0;
 	int rc;
 
-	if (t->crc == 0)
+	if (t->crc == 0 && t->listed == 0)
 		return 0;
 	if (t->method == ZIP_STORED) {
 		rc = range_crc(o->c->src, t->data, t->size, &crc, o->e);
@@ -369,7 +379,7 @@ check_record(struct opening *o, const struct zip_entry *t)
 		crc = crc32_add(0, b.p, b.len);
 		buf_release(&b);
 	}
-	if (rc == 0 && crc != t->crc)
+	if (rc == 0 && !is_stated(crc, t->crc, t->listed))
 		ckpt_damaged(o->c, below_root(z->root, t->name));
 	return rc;
 }
@@ -1068,7 +1078,7 @@ compare_crc(const struct torch_stream *f, const struct seen *s, uint32_t stated)
 {
 	struct str what = below_root(*f->root, f->others[s->name]);
 
-	if (stated != 0 && stated != f->crcs[s->name] && s->method == ZIP_STORED && is_index(what))
+	if (!is_stated(f->crcs[s->name], s->crc, stated) && s->method == ZIP_STORED && is_index(what))
 		ckpt_damaged(f->c, what);
 }
 

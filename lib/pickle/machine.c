@@ -1369,7 +1369,7 @@ op_obj(struct pickle_machine *m, struct err *e)
 
 	if (pop_mark(m, &items, &n, e) < 0)
 		return -1;
-	if (n == 0)
+	if (n == 0 || items == NULL)
 		return fail(&m->in, e, "nothing is above the mark");
 	return instance(m, items[0], items + 1, n - 1, e);
 }

@@ -80,6 +80,16 @@ same_fate(const struct plan_entry *a, const struct plan_entry *b)
 	return a->alive == b->alive && make_same(&a->make, &b->make);
 }
 
+/* The container of an entry is not written back as it was. */
+static void
+take_apart(const struct plan *p, const struct plan_containers *c, size_t entry)
+{
+	struct plan_container *of = find(p, c, entry);
+
+	if (of != NULL)
+		of->whole = false;
+}
+
 static void
 settle_shared(const struct plan *p, const struct plan_containers *c)
 {
@@ -99,8 +109,8 @@ settle_shared(const struct plan *p, const struct plan_containers *c)
 		if (x->input != y->input || x->parent != y->parent || x->item != y->item ||
 		    same_fate(&p->entries[x->entry], &p->entries[y->entry]))
 			continue;
-		find(p, c, x->entry)->whole = false;
-		find(p, c, y->entry)->whole = false;
+		take_apart(p, c, x->entry);
+		take_apart(p, c, y->entry);
 	}
 	free(items);
 }

@@ -159,7 +159,7 @@ zip_central(struct source *src, uint64_t off, struct zip_entry *t, struct buf *n
 	*t = (struct zip_entry){ .header = get_le32(p + 42) };
 	t->flags = get_le16(p + 8);
 	t->method = get_le16(p + 10);
-	t->crc = get_le32(p + 16);
+	t->crc = t->listed = get_le32(p + 16);
 	t->packed = get_le32(p + 20);
 	t->size = get_le32(p + 24);
 	name_len = get_le16(p + 28);

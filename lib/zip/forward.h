@@ -35,7 +35,7 @@ struct zip_entry {
 	uint64_t header; /* offset of the local header */
 	uint64_t data;   /* offset of the first byte behind it */
 	uint64_t packed, size;
-	uint32_t crc;
+	uint32_t crc, listed; /* as header or descriptor state it; as the directory does (0 in a local header) */
 	uint16_t flags;
 	uint16_t method; /* ZIP_STORED or ZIP_DEFLATED */
 };

@@ -66,6 +66,7 @@ STRICTER = {
     "build": r"BUILD: its target is no object",
     "reduce": r"the arguments are no tuple",
     "dotted": r"GLOBAL builtins.getattr was not an allowed",
+    "crc": r"the CRC of storage '.*' is not that of its bytes",
     "unwritten": r"may load with weights_only=False only: .*torch.save writes nothing of the kind",
     "protocol": r"is newer than 5",
     "twice": r"occurs twice in the state dict",
@@ -77,7 +78,7 @@ STRICTER = {
 # What we take as a file and refuse on a pipe: by the pipe's message.
 PIPE = {
     "between": r"does not end here|end records of the zip are damaged|split zips",
-    "small": r"cut off in|'version' holds no version",
+    "small": r"cut off in|cut off: \d+ more bytes expected|'version' holds no version",
     "case": r"its record 'data/.*' is missing",
     "second": r"another end record",
 }
