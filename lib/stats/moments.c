@@ -21,6 +21,11 @@ moments_known(enum dtype t)
 
 /* ---- one block */
 
+/* The analyzer of gcc 12 does not follow that a loop of vectors fills a whole block. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wanalyzer-use-of-uninitialized-value"
+#endif
+
 #include "stats/moments_priv.h"
 
 #ifdef __SSE2__

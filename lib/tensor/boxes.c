@@ -643,7 +643,7 @@ boxes_read(struct ckpt *c, const struct boxes_range *r, int (*take)(void *arg, v
 {
 	struct reader reader = { .c = c, .t = r->tensor, .item = dtype_size(r->tensor->dtype), .take = take, .arg = arg };
 	uint64_t bytes = boxes_bytes(r), offset;
-	struct region g;
+	struct region g = { { 0 }, { 0 } };
 	unsigned char *block;
 	uint32_t storage;
 	int rc;
@@ -668,7 +668,7 @@ int
 boxes_fill(struct ckpt *c, const struct boxes_range *r, void *p, struct err *err)
 {
 	struct reader reader = { .c = c, .t = r->tensor, .item = dtype_size(r->tensor->dtype), .block = p };
-	struct region g;
+	struct region g = { { 0 }, { 0 } };
 	uint64_t offset;
 	uint32_t storage;
 	int rc;
