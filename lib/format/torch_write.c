@@ -290,9 +290,10 @@ put_leaf(void *arg, struct pickle_out *o, enum value_leaf kind, uint32_t index, 
 enum { RECORD_PICKLE, RECORD_BYTEORDER, RECORD_VERSION, RECORD_TABLES, RECORD_STORAGES };
 
 /* The record of tables comes where there is something to state. */
-static const char *const names[] = { "archive/data.pkl", "archive/byteorder", "archive/version",
-				     "archive/" CKPT_TABLES_RECORD };
-#define DATA "archive/data/"
+#define ROOT "archive/"
+#define TABLES ROOT CKPT_TABLES_RECORD
+static const char *const names[] = { ROOT "data.pkl", ROOT "byteorder", ROOT "version", TABLES };
+#define DATA ROOT "data/"
 
 struct torch_out {
 	struct zip_writer zip;
