@@ -5,11 +5,11 @@
 
 #include "base/xalloc.h"
 
-#define ENTRY(name) &name,
+#define ENTRY(name) &(name),
 static const struct format_reader *const readers[] = { FORMAT_READERS(ENTRY) };
 #undef ENTRY
 
-#define ENTRY(name) &name,
+#define ENTRY(name) &(name),
 static const struct format_writer *const writers[] = { FORMAT_WRITERS(ENTRY) };
 #undef ENTRY
 

@@ -334,7 +334,7 @@ inside(const struct weights_call *c, unsigned size)
 	struct made s = made_of(c->w, arg(c, 0));
 	uint64_t end, bytes;
 
-	if (extent(c, &end) && num_mul(end / s.each + (end % s.each != 0), size, &bytes) && bytes <= s.numel * s.size)
+	if (s.each > 0 && extent(c, &end) && num_mul(end / s.each + (end % s.each != 0), size, &bytes) && bytes <= s.numel * s.size)
 		return true;
 	return refuse(c->w, "%s: the tensor does not lie within its storage", c->form->name);
 }
@@ -391,8 +391,11 @@ static bool
 check_sparse(const struct weights_call *c)
 {
 	const char *layout = made_of(c->w, arg(c, 0)).name;
-	bool coo = strcmp(layout, "torch.sparse_coo") == 0;
+	bool coo;
 
+	if (layout == NULL)
+		return doubtful(c, "with such a layout");
+	coo = strcmp(layout, "torch.sparse_coo") == 0;
 	c->w->result.grad = made_of(c->w, value_item(c->w->m->t, arg(c, 1), coo ? 1 : 2)).grad;
 	return (strncmp(layout, "torch.sparse_", 13) == 0 && match(c->w, coo ? "TTz|b" : "TTTz", arg(c, 1))) ||
 	       doubtful(c, "with such parts");
@@ -627,7 +630,8 @@ check_build(struct weights *w, uint32_t target, uint32_t state)
 	if (strchr("Nbifsytldg", type_of(w, target)) != NULL && !value_ordered(w->m->t, target))
 		return refuse(w, "Can only build Tensor, Parameter, OrderedDict or types allowlisted via "
 				 "`add_safe_globals`, but got %s", type_name(w, target));
-	if (n == 0 || !match(w, "Sunn", state) || strncmp(s.name, old.name, n) != 0 || strcmp(s.name + n, "Storage") != 0)
+	if (n == 0 || !match(w, "Sunn", state) || s.name == NULL || strncmp(s.name, old.name, n) != 0 ||
+	    strcmp(s.name + n, "Storage") != 0)
 		return doubt(w, "a state", "for such an object");
 	return inside(&c, s.size);
 }

@@ -26,7 +26,7 @@ find(const struct plan *p, const struct plan_containers *c, size_t i)
 static bool
 find_key(const struct plan *p, const struct plan_entry *en, const struct plan_container *k, struct str *key)
 {
-	struct str was = plan_source(p, en)->name, below = was;
+	struct str was = plan_source(p, en)->name, below;
 
 	below = str_from(was, plan_input_of(p, en)->sd->containers[k->number].name.len);
 	if (!str_ends(en->name, below))

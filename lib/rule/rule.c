@@ -8,7 +8,7 @@
 #include "model/keys.h"
 #include "rule/rule_priv.h"
 
-#define ENTRY(name) &name,
+#define ENTRY(name) &(name),
 static const struct rule_type *const types[] = { RULE_TYPES(ENTRY) };
 #undef ENTRY
 
