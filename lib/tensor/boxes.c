@@ -565,7 +565,7 @@ pieces(struct reader *r, const struct region *g, unsigned d, struct err *err)
 	}
 	while (g->size[d] == 1)
 		d++;
-	each = n / g->size[d];
+	each = g->size[d] > 0 ? n / g->size[d] : 1; /* not empty: it is larger than a piece */
 	rows = each * r->item > BOXES_PIECE ? 1 : BOXES_PIECE / (each * r->item);
 	for (uint64_t i = 0; i < g->size[d]; i += part.size[d]) {
 		part.low[d] = g->low[d] + i;
