@@ -109,8 +109,16 @@ struct cover {
 	const struct tensor *t;
 	struct region at;
 	const char *file;
+	struct str name; /* of the tensor; empty: not to be told */
 	struct err *err;
 };
+
+static void
+put_name(struct buf *b, const struct cover *v)
+{
+	if (v->name.len > 0)
+		buf_addf(b, "tensor '%.*s': ", STR_ARG(v->name));
+}
 
 static void
 put_box(struct buf *b, const struct tensor *t, const struct box *box)
@@ -125,6 +133,7 @@ bad_box(const struct cover *v, const struct box *box, const char *what, const st
 {
 	struct buf b = BUF_INIT;
 
+	put_name(&b, v);
 	buf_adds(&b, "its box ");
 	put_box(&b, v->t, box);
 	buf_adds(&b, what);
@@ -140,6 +149,7 @@ hole(const struct cover *v)
 {
 	struct buf b = BUF_INIT;
 
+	put_name(&b, v);
 	buf_adds(&b, "no box of it holds ");
 	put_box(&b, v->t, &(struct box){ .low = v->at.low, .size = v->at.size });
 	err_input(v->err, v->file, "%.*s", STR_ARG(buf_str(&b)));
@@ -291,17 +301,18 @@ check_box(struct cover *v, const struct ckpt *c, const struct box *box)
 	return 0;
 }
 
-int
-boxes_check(const struct ckpt *c, const struct tensor *t, struct err *err)
+static int
+check_all(const struct ckpt *c, const struct tensor *t, struct str name, struct err *err)
 {
-	struct cover v = { .t = t, .file = c->file, .err = err };
+	struct cover v = { .t = t, .file = c->file, .name = name, .err = err };
 	uint32_t *list;
 	size_t n = boxes_count(t), k = 0;
 	uint64_t count;
 	int rc = 0, order = -1;
 
 	if (!tensor_numel(t, &count))
-		return err_input(err, c->file, "its shape has more elements than can be counted");
+		return err_input(err, c->file, "tensor '%.*s': its shape has more elements than can be counted",
+				 STR_ARG(name));
 	list = xreallocn(NULL, n + 1, sizeof(*list));
 	for (size_t i = 0; rc == 0 && i < n; i++) {
 		struct box box = boxes_get(t, i);
@@ -322,6 +333,55 @@ boxes_check(const struct ckpt *c, const struct tensor *t, struct err *err)
 	}
 	free(list);
 	return rc;
+}
+
+int
+boxes_check(const struct ckpt *c, const struct tensor *t, struct err *err)
+{
+	return check_all(c, t, str_c(""), err);
+}
+
+/* A single box that is all of t is t itself, if its elements are in order. */
+static bool
+make_plain(struct tensor *t, const struct box *box)
+{
+	struct tensor part = box_tensor(t, box);
+
+	if (!tensor_same_shape(&part, t) || !tensor_contiguous(&part))
+		return false;
+	t->more = NULL;
+	t->storage = box->storage;
+	t->offset = box->offset;
+	return true;
+}
+
+int
+boxes_make(struct ckpt *c, struct tensor *t, struct str name, const struct box *boxes, size_t n, struct err *err)
+{
+	struct tensor_more more = { .nboxes = n }, *copy;
+	struct box *list = arena_alloc(&c->arena, (n + 1) * sizeof(*list));
+	size_t k = 0;
+
+	if (n > 0)
+		memcpy(list, boxes, n * sizeof(*list));
+	more.boxes = list;
+	t->more = &more;
+	t->storage = STORAGE_NONE;
+	if (check_all(c, t, name, err) < 0)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		struct tensor part = box_tensor(t, &boxes[i]);
+
+		if (tensor_count(&part) > 0)
+			list[k++] = boxes[i];
+	}
+	more.nboxes = k > 0 || n == 0 ? k : 1;
+	if (more.nboxes == 1 && make_plain(t, list))
+		return 0;
+	copy = arena_alloc(&c->arena, sizeof(*copy));
+	*copy = more;
+	t->more = copy;
+	return 0;
 }
 
 /* ---- walking a box in the order of its storage */

@@ -34,6 +34,13 @@ struct box boxes_get(const struct tensor *t, size_t i);
  */
 int boxes_check(const struct ckpt *c, const struct tensor *t, struct err *err);
 
+/*
+ * Makes t, whose dtype and shape are set (tensor_set_shape), of n boxes, and checks it like boxes_check; here the error
+ * names the tensor, too. Boxes without elements are left out unless there is no other. A single box that holds the
+ * elements in order makes t a plain tensor. The boxes are copied to the arena of c, their arrays must lie there. 0 or -1.
+ */
+int boxes_make(struct ckpt *c, struct tensor *t, struct str name, const struct box *boxes, size_t n, struct err *err);
+
 /* Elements [from, to) of a tensor. */
 struct boxes_range {
 	const struct tensor *tensor;

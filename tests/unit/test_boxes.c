@@ -397,6 +397,42 @@ fixed_errors(void)
 	free(s);
 }
 
+/* A tensor made of what a distributed checkpoint says: a row, two rows, nothing. */
+static void
+made(void)
+{
+	static const uint64_t shape[2] = { 3, 4 }, step[2] = { 4, 1 }, turned[2] = { 1, 3 };
+	static const uint64_t low[3][2] = { { 0, 0 }, { 1, 0 }, { 3, 0 } };
+	static const uint64_t size[3][2] = { { 1, 4 }, { 2, 4 }, { 0, 4 } };
+	struct box boxes[3];
+	struct source *src = source_memory("", 0, "memory");
+	struct ckpt *c = ckpt_new(src, NULL);
+	struct storage storages[3] = { { .nbytes = 12 }, { .nbytes = 12 }, { .nbytes = 0 } };
+	struct tensor t = { .dtype = DTYPE_UINT8 };
+	struct err e = ERR_INIT;
+
+	for (uint32_t i = 0; i < 3; i++)
+		boxes[i] = (struct box){ low[i], size[i], step, 0, i };
+	c->storages = storages;
+	c->nstorages = 3;
+	tensor_set_shape(&t, &c->arena, shape, 2);
+	ok_msg(boxes_make(c, &t, str_c("w"), boxes, 3, &e) == 0 && boxes_count(&t) == 2, "the empty box is left out");
+	ok_msg(boxes_get(&t, 1).storage == 1 && t.storage == STORAGE_NONE, "the others stay as they are");
+	boxes_make(c, &t, str_c("w"), boxes, 1, &e);
+	is_str(e.msg, "memory: tensor 'w': no box of it holds [2,4] at [1,0]", "the error");
+	err_clear(&e);
+	boxes[0].size = shape;
+	ok_msg(boxes_make(c, &t, str_c("w"), boxes, 1, &e) == 0 && t.more == NULL && t.storage == 0, "one box: a plain tensor");
+	boxes[0].stride = turned;
+	ok_msg(boxes_make(c, &t, str_c("w"), boxes, 1, &e) == 0 && t.more != NULL, "not if its elements are in another order");
+	t.shape = size[2];
+	ok_msg(boxes_make(c, &t, str_c("w"), boxes + 2, 0, &e) == 0 && boxes_count(&t) == 0, "no box, no element");
+	boxes[2].low = low[0];
+	ok_msg(boxes_make(c, &t, str_c("w"), boxes + 2, 1, &e) == 0 && t.more == NULL && t.storage == 2, "empty, plain");
+	ckpt_close(c);
+	source_close(src);
+}
+
 /* ---- large ones */
 
 /* A tensor of 3 * 4096 rows of 1 KiB in a grid of 3 * 64 * 16 boxes, by rows and more than a piece at a time. */
@@ -519,6 +555,7 @@ main(void)
 	disturbed_tilings();
 	fixed_errors();
 	many_boxes();
+	made();
 	large_checks();
 	return tap_done();
 }
