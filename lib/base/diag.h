@@ -18,8 +18,10 @@ struct diag {
 };
 
 /* A null diag, or one without say, swallows everything. */
-void diag_warn(const struct diag *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void diag_notice(const struct diag *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void diag_verbose(const struct diag *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void diag_say(const struct diag *d, enum diag_level level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+#define diag_warn(d, ...) diag_say(d, DIAG_WARNING, __VA_ARGS__)
+#define diag_notice(d, ...) diag_say(d, DIAG_NOTICE, __VA_ARGS__)
+#define diag_verbose(d, ...) diag_say(d, DIAG_VERBOSE, __VA_ARGS__)
 
 #endif

@@ -45,44 +45,20 @@ int
 }
 
 int
-(err_input)(struct err *e, const char *file, const char *fmt, ...)
+err_place(struct err *e, struct err_place place, const char *fmt, ...)
 {
+	unsigned long long at = place.at;
 	char prefix[600];
 	va_list ap;
 
 	if (e->code != ERR_NONE)
 		return -1;
-	snprintf(prefix, sizeof(prefix), "%s: ", file);
-	va_start(ap, fmt);
-	fill(e, ERR_INPUT, prefix, fmt, ap);
-	va_end(ap);
-	return -1;
-}
-
-int
-(err_at)(struct err *e, const char *file, uint64_t offset, const char *fmt, ...)
-{
-	char prefix[600];
-	va_list ap;
-
-	if (e->code != ERR_NONE)
-		return -1;
-	snprintf(prefix, sizeof(prefix), "%s: at byte %llu: ", file, (unsigned long long)offset);
-	va_start(ap, fmt);
-	fill(e, ERR_INPUT, prefix, fmt, ap);
-	va_end(ap);
-	return -1;
-}
-
-int
-(err_line)(struct err *e, const char *file, unsigned line, unsigned column, const char *fmt, ...)
-{
-	char prefix[600];
-	va_list ap;
-
-	if (e->code != ERR_NONE)
-		return -1;
-	snprintf(prefix, sizeof(prefix), "%s:%u:%u: ", file, line, column);
+	if (place.kind == ERR_BYTE)
+		snprintf(prefix, sizeof(prefix), "%s: at byte %llu: ", place.file, at);
+	else if (place.kind == ERR_LINE)
+		snprintf(prefix, sizeof(prefix), "%s:%llu:%u: ", place.file, at, place.column);
+	else
+		snprintf(prefix, sizeof(prefix), "%s: ", place.file);
 	va_start(ap, fmt);
 	fill(e, ERR_INPUT, prefix, fmt, ap);
 	va_end(ap);

@@ -31,19 +31,19 @@ struct err {
 /* Makes e empty again. */
 void err_clear(struct err *e);
 
-/* Sets "MESSAGE"; returns -1. Nothing happens to an err that is set already (true of all four). */
+/* What a message is about. */
+struct err_place {
+	const char *file;
+	enum { ERR_FILE, ERR_BYTE, ERR_LINE } kind;
+	uint64_t at;     /* ERR_BYTE: offset; ERR_LINE: line, from 1 */
+	unsigned column; /* from 1 */
+};
+
+/* Sets "MESSAGE"; returns -1. Nothing happens to an err that is set already (true of all five below). */
 int err_set(struct err *e, enum err_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* Sets ERR_INPUT, "FILE: MESSAGE"; returns -1. */
-int err_input(struct err *e, const char *file, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-
-/* Sets ERR_INPUT, "FILE: at byte OFFSET: MESSAGE"; returns -1. */
-int err_at(struct err *e, const char *file, uint64_t offset, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
-
-/* Sets ERR_INPUT, "FILE:LINE:COLUMN: MESSAGE" (both counted from 1); returns -1. */
-int err_line(struct err *e, const char *file, unsigned line, unsigned column, const char *fmt, ...)
-	__attribute__((format(printf, 5, 6)));
+/* Sets ERR_INPUT, "FILE: MESSAGE", "FILE: at byte OFFSET: MESSAGE" or "FILE:LINE:COLUMN: MESSAGE"; returns -1. */
+int err_place(struct err *e, struct err_place place, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Sets ERR_SYSTEM, "FILE: MESSAGE: strerror(errno)"; returns -1. */
 int err_sys(struct err *e, const char *file, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -59,9 +59,13 @@ err_failed(int always)
 	return -1;
 }
 #define err_set(...) err_failed(err_set(__VA_ARGS__))
-#define err_input(...) err_failed(err_input(__VA_ARGS__))
-#define err_at(...) err_failed(err_at(__VA_ARGS__))
-#define err_line(...) err_failed(err_line(__VA_ARGS__))
 #define err_sys(...) err_failed(err_sys(__VA_ARGS__))
+
+/* ERR_INPUT of a file; of a byte of it; of a line and column. */
+#define err_input(e, name, ...) err_failed(err_place(e, (struct err_place){ .file = (name) }, __VA_ARGS__))
+#define err_at(e, name, offset, ...) \
+	err_failed(err_place(e, (struct err_place){ (name), ERR_BYTE, (offset), 0 }, __VA_ARGS__))
+#define err_line(e, name, line, column, ...) \
+	err_failed(err_place(e, (struct err_place){ (name), ERR_LINE, (line), (column) }, __VA_ARGS__))
 
 #endif

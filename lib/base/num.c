@@ -6,22 +6,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool
-num_add(uint64_t a, uint64_t b, uint64_t *out)
-{
-	return !__builtin_add_overflow(a, b, out);
-}
-
-bool
-num_mul(uint64_t a, uint64_t b, uint64_t *out)
-{
-	return !__builtin_mul_overflow(a, b, out);
-}
-
 uint64_t
 num_align(uint64_t a, uint64_t align)
 {
 	return (a + align - 1) & ~(align - 1);
+}
+
+unsigned
+num_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return (unsigned)(c - '0');
+	c = (char)(c | 0x20);
+	return c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10) : 16;
+}
+
+uint32_t
+num_hex(struct str s, size_t n)
+{
+	uint32_t v = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (i >= s.len || num_digit(s.p[i]) > 15)
+			return UINT32_MAX;
+		v = v << 4 | num_digit(s.p[i]);
+	}
+	return v;
 }
 
 bool

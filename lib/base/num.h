@@ -10,11 +10,26 @@
 #include "base/str.h"
 
 /* True and *out set unless the result does not fit. */
-bool num_add(uint64_t a, uint64_t b, uint64_t *out);
-bool num_mul(uint64_t a, uint64_t b, uint64_t *out);
+static inline bool
+num_add(uint64_t a, uint64_t b, uint64_t *out)
+{
+	return !__builtin_add_overflow(a, b, out);
+}
+
+static inline bool
+num_mul(uint64_t a, uint64_t b, uint64_t *out)
+{
+	return !__builtin_mul_overflow(a, b, out);
+}
 
 /* a rounded up to a multiple of align, a power of two. */
 uint64_t num_align(uint64_t a, uint64_t align);
+
+/* What c stands for as a digit of base 16 or less; 16 if it is none. */
+unsigned num_digit(char c);
+
+/* The n hexadecimal digits that s begins with; UINT32_MAX if it does not. */
+uint32_t num_hex(struct str s, size_t n);
 
 /* All of s as a number: digits only; Python's float syntax for double (5e-5, 1., inf, nan). */
 bool num_u64(struct str s, uint64_t *out);

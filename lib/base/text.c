@@ -2,7 +2,8 @@
 
 #include <limits.h>
 #include <string.h>
-#include <wchar.h>
+
+#include "base/num.h"
 
 size_t
 utf8_len(const uint8_t *p, size_t n)
@@ -29,19 +30,30 @@ utf8_len(const uint8_t *p, size_t n)
 	return len;
 }
 
+size_t
+utf8_end(struct str s, size_t from)
+{
+	const uint8_t *p = (const uint8_t *)s.p;
+	uint64_t word;
+	size_t n;
+
+	for (size_t i = from; i < s.len; i += n) {
+		for (; s.len - i >= 8; i += 8) {
+			memcpy(&word, p + i, 8);
+			if ((word & 0x8080808080808080u) != 0)
+				break;
+		}
+		n = i < s.len ? utf8_len(p + i, s.len - i) : 1;
+		if (n == 0)
+			return i;
+	}
+	return s.len;
+}
+
 bool
 utf8_valid(struct str s)
 {
-	const uint8_t *p = (const uint8_t *)s.p;
-	size_t i = 0, n;
-
-	while (i < s.len) {
-		n = utf8_len(p + i, s.len - i);
-		if (n == 0)
-			return false;
-		i += n;
-	}
-	return true;
+	return utf8_end(s, 0) == s.len;
 }
 
 void
@@ -135,46 +147,34 @@ text_escape(struct buf *b, struct str name)
 		buf_add(b, p + start, i - start);
 }
 
-static int
-hexdigit(char c)
+int
+text_map(char c, const char *from, const char *to)
 {
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = (char)(c | 0x20);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+	const char *hit = c != '\0' ? strchr(from, c) : NULL;
+
+	return hit != NULL ? (unsigned char)to[hit - from] : -1;
 }
 
 bool
 text_unescape(struct buf *b, struct str f)
 {
-	size_t i, hi, lo;
-
 	if (str_eqc(f, "\\e"))
 		return true;
-	for (i = 0; i < f.len; i++) {
-		if (f.p[i] != '\\') {
-			buf_addc(b, f.p[i]);
-			continue;
+	for (; f.len > 0; f = str_from(f, 1)) {
+		int c = (unsigned char)f.p[0];
+
+		if (c == '\\') {
+			f = str_from(f, 1);
+			c = f.len == 0 ? -1 : text_map(f.p[0], "tnr\\#", "\t\n\r\\#");
+			if (f.len > 0 && f.p[0] == 'x') {
+				f = str_from(f, 1);
+				c = (int)num_hex(f, 2);
+				f = str_from(f, 1);
+			}
 		}
-		if (++i >= f.len)
+		if (c < 0)
 			return false;
-		switch (f.p[i]) {
-		case 't': buf_addc(b, '\t'); break;
-		case 'n': buf_addc(b, '\n'); break;
-		case 'r': buf_addc(b, '\r'); break;
-		case '\\': buf_addc(b, '\\'); break;
-		case '#': buf_addc(b, '#'); break;
-		case 'x':
-			if (i + 2 >= f.len || hexdigit(f.p[i + 1]) < 0 || hexdigit(f.p[i + 2]) < 0)
-				return false;
-			hi = (size_t)hexdigit(f.p[i + 1]);
-			lo = (size_t)hexdigit(f.p[i + 2]);
-			buf_addc(b, (char)(unsigned char)(hi << 4 | lo));
-			i += 2;
-			break;
-		default:
-			return false;
-		}
+		buf_addc(b, (char)(unsigned char)c);
 	}
 	return true;
 }

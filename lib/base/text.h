@@ -14,6 +14,7 @@
 /* Length (1..4) of the valid UTF-8 sequence at p[0..n), 0 if there is none (surrogates and overlong forms are none). */
 size_t utf8_len(const uint8_t *p, size_t n);
 bool utf8_valid(struct str s);
+size_t utf8_end(struct str s, size_t from); /* where the valid UTF-8 that goes on at from ends; s.len: all is valid */
 uint32_t utf8_decode(const uint8_t *p, size_t len); /* of a valid sequence of that length */
 bool utf8_steers(uint32_t c); /* would it act on a terminal: controls, line separators, bidirectional controls, BOM */
 void utf8_put(struct buf *b, uint32_t codepoint);
@@ -28,6 +29,9 @@ void text_escape(struct buf *b, struct str name);
 
 /* The reverse; false if an escape is none of these (then *b holds what came before). */
 bool text_unescape(struct buf *b, struct str field);
+
+/* The character at the place in to at which from has c, or -1. For escapes: \n is n in one and a newline in the other. */
+int text_map(char c, const char *from, const char *to);
 
 /* Text for a person: control bytes, bidirectional overrides and invalid UTF-8 as \xHH, all else as it is. */
 void text_show(struct buf *b, struct str s);

@@ -74,35 +74,21 @@ skip_space(struct json_reader *r)
 		r->at++;
 }
 
-static int
-hex4(const uint8_t *p, size_t n, uint32_t *out)
+/* The four digits of the \uXXXX at offset at; UINT32_MAX if they are none. */
+static uint32_t
+hex4(const struct json_reader *r, size_t at)
 {
-	uint32_t v = 0;
-
-	if (n < 4)
-		return -1;
-	for (int i = 0; i < 4; i++) {
-		uint8_t c = p[i], lower = (uint8_t)(c | 0x20);
-
-		if (c >= '0' && c <= '9')
-			v = v << 4 | (uint32_t)(c - '0');
-		else if (lower >= 'a' && lower <= 'f')
-			v = v << 4 | (uint32_t)(lower - 'a' + 10);
-		else
-			return -1;
-	}
-	*out = v;
-	return 0;
+	return num_hex(str_n((const char *)r->p + at + 2, r->len - at - 2), 4);
 }
 
 /* \uXXXX at offset at, with the second half of a pair; returns its length, 0 if it is wrong. */
 static size_t
 unicode_escape(struct json_reader *r, size_t at, struct err *err)
 {
-	uint32_t c, low;
-	size_t left = r->len - at;
+	uint32_t c = hex4(r, at), low = 0;
+	bool pair = r->len - at >= 12 && r->p[at + 6] == '\\' && r->p[at + 7] == 'u';
 
-	if (left < 2 || hex4(r->p + at + 2, left - 2, &c) != 0) {
+	if (c == UINT32_MAX) {
 		fail(r, err, at, "\\u needs four hexadecimal digits");
 		return 0;
 	}
@@ -110,8 +96,9 @@ unicode_escape(struct json_reader *r, size_t at, struct err *err)
 		utf8_put(&r->scratch, c);
 		return 6;
 	}
-	if (c > 0xdbff || left < 12 || r->p[at + 6] != '\\' || r->p[at + 7] != 'u' ||
-	    hex4(r->p + at + 8, left - 8, &low) != 0 || low < 0xdc00 || low > 0xdfff) {
+	if (pair)
+		low = hex4(r, at + 6);
+	if (c > 0xdbff || low < 0xdc00 || low > 0xdfff) {
 		fail(r, err, at, "escape \\u%04x is half a surrogate pair", (unsigned)c);
 		return 0;
 	}
@@ -123,8 +110,7 @@ unicode_escape(struct json_reader *r, size_t at, struct err *err)
 static size_t
 escape(struct json_reader *r, size_t at, struct err *err)
 {
-	static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-	const char *hit;
+	int c;
 
 	if (at + 1 >= r->len) {
 		unexpected(r, err, at + 1, "an escape");
@@ -132,12 +118,12 @@ escape(struct json_reader *r, size_t at, struct err *err)
 	}
 	if (r->p[at + 1] == 'u')
 		return unicode_escape(r, at, err);
-	hit = r->p[at + 1] ? strchr(from, r->p[at + 1]) : NULL;
-	if (hit == NULL) {
+	c = text_map((char)r->p[at + 1], "\"\\/bfnrt", "\"\\/\b\f\n\r\t");
+	if (c < 0) {
 		fail(r, err, at, "unknown escape in a string");
 		return 0;
 	}
-	buf_addc(&r->scratch, to[hit - from]);
+	buf_addc(&r->scratch, (char)c);
 	return 2;
 }
 
@@ -372,18 +358,6 @@ json_skip(struct json_reader *r, struct err *err)
 		if (json_next(r, err) == JSON_ERROR)
 			return -1;
 	return 0;
-}
-
-int
-json_fail(const struct json_reader *r, struct err *err, const char *fmt, ...)
-{
-	char msg[1024];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(msg, sizeof(msg), fmt, ap);
-	va_end(ap);
-	return err_at(err, r->file, r->base + r->start, "%s", msg);
 }
 
 bool

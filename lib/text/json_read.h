@@ -64,8 +64,7 @@ int json_expect(struct json_reader *r, enum json_token want, const char *what, s
 int json_skip(struct json_reader *r, struct err *err);
 
 /* Sets "FILE: at byte N: MESSAGE" at the last token; returns -1. */
-int json_fail(const struct json_reader *r, struct err *err, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+#define json_fail(r, err, ...) err_at(err, (r)->file, (r)->base + (r)->start, __VA_ARGS__)
 
 /* "an object", "a number", ... for messages. */
 const char *json_what(enum json_token token);

@@ -101,11 +101,10 @@ json_end_array(struct json_writer *w)
 static void
 put_escape(struct buf *b, uint32_t c)
 {
-	static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
-	const char *hit = c != 0 && c < 0x80 ? strchr(from, (int)c) : NULL;
+	int short_form = c < 0x80 ? text_map((char)c, "\"\\\b\f\n\r\t", "\"\\bfnrt") : -1;
 
-	if (hit != NULL)
-		buf_addf(b, "\\%c", to[hit - from]);
+	if (short_form >= 0)
+		buf_addf(b, "\\%c", short_form);
 	else
 		buf_addf(b, "\\u%04x", (unsigned)c);
 }

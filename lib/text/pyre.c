@@ -164,15 +164,6 @@ take_until(struct pyre_tokens *t, char terminator, struct str *out)
 	return out->len > 0 ? 0 : bad(t->why, start, "missing group name");
 }
 
-static unsigned
-digit_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return (unsigned)(c - '0');
-	c = (char)(c | 0x20);
-	return c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10) : 16;
-}
-
 /* Up to max digits of base 8, 10 or 16; returns how many were taken. */
 static size_t
 take_digits(struct pyre_tokens *t, unsigned base, size_t max, uint64_t *value)
@@ -180,9 +171,9 @@ take_digits(struct pyre_tokens *t, unsigned base, size_t max, uint64_t *value)
 	size_t n = 0;
 
 	*value = 0;
-	while (n < max && t->at < t->s.len && digit_value(t->s.p[t->at]) < base) {
+	while (n < max && t->at < t->s.len && num_digit(t->s.p[t->at]) < base) {
 		if (*value <= UINT32_MAX)
-			*value = *value * base + digit_value(t->s.p[t->at]);
+			*value = *value * base + num_digit(t->s.p[t->at]);
 		t->at++;
 		n++;
 	}

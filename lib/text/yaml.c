@@ -1,7 +1,6 @@
 #include "text/yaml.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,17 +33,7 @@ from_one(size_t n)
 	return n >= UINT32_MAX ? UINT32_MAX : (unsigned)n + 1;
 }
 
-__attribute__((format(printf, 3, 4))) static int
-fail(struct builder *b, yaml_mark_t mark, const char *fmt, ...)
-{
-	char msg[400];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(msg, sizeof(msg), fmt, ap);
-	va_end(ap);
-	return err_line(b->err, b->file, from_one(mark.line), from_one(mark.column), "%s", msg);
-}
+#define fail(b, mark, ...) err_line((b)->err, (b)->file, from_one((mark).line), from_one((mark).column), __VA_ARGS__)
 
 /* Length of the line break at p[i]: YAML 1.1 knows CR LF, CR, LF, NEL, LS and PS. */
 static size_t
@@ -609,15 +598,6 @@ ynode_bool(const struct ynode *node, bool *out)
 	return true;
 }
 
-static unsigned
-digit_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return (unsigned)(c - '0');
-	c = (char)(c | 0x20);
-	return c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10) : 16;
-}
-
 /* Digits of the base, with underscores between or behind them. */
 static bool
 digits(struct str s, unsigned base, uint64_t *out)
@@ -628,8 +608,8 @@ digits(struct str s, unsigned base, uint64_t *out)
 	for (size_t i = 0; i < s.len; i++) {
 		if (s.p[i] == '_')
 			continue;
-		if (digit_value(s.p[i]) >= base || !num_mul(*out, base, out) ||
-		    !num_add(*out, digit_value(s.p[i]), out))
+		if (num_digit(s.p[i]) >= base || !num_mul(*out, base, out) ||
+		    !num_add(*out, num_digit(s.p[i]), out))
 			return false;
 		any = true;
 	}
@@ -720,18 +700,6 @@ ynode_what(const struct ynode *node)
 	if (node->kind == YN_MAP)
 		return "a map";
 	return ynode_is_null(node) ? "null" : "a scalar";
-}
-
-int
-ynode_fail(const struct ynode *node, struct err *err, const char *fmt, ...)
-{
-	char msg[1024];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(msg, sizeof(msg), fmt, ap);
-	va_end(ap);
-	return err_line(err, node->file, node->line, node->column, "%s", msg);
 }
 
 int

@@ -81,8 +81,15 @@ const char *ynode_what(const struct ynode *node);
 int ynode_strings(const struct ynode *node, const char *what, struct arena *a, struct str **out, size_t *n,
 	struct err *err);
 
+/* Where the node stands. */
+static inline struct err_place
+ynode_place(const struct ynode *node)
+{
+	return (struct err_place){ node->file, ERR_LINE, node->line, node->column };
+}
+
 /* Sets "FILE:LINE:COLUMN: MESSAGE" at the node; returns -1. */
-int ynode_fail(const struct ynode *node, struct err *err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+#define ynode_fail(node, err, ...) err_failed(err_place(err, ynode_place(node), __VA_ARGS__))
 
 /*
  * over on top of base: two maps are merged key by key, anything else is over's.
