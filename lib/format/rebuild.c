@@ -738,5 +738,5 @@ build(void *p, struct vtree *t, uint32_t target, uint32_t state, struct err *e)
 struct pickle_hooks
 rebuild_hooks(struct rebuild *r)
 {
-	return (struct pickle_hooks){ take_persid, reduce, build, r };
+	return (struct pickle_hooks){ .persid = take_persid, .reduce = reduce, .build = build, .arg = r };
 }

@@ -11,28 +11,21 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 
-/* ---- the bytes */
+#define PICKLE_OP(name, byte, run, width, kind, takes) static int run(struct pickle_machine *m, struct err *e);
+PICKLE_OPS(PICKLE_OP)
+#undef PICKLE_OP
 
-/* The most bytes that take gives. */
-enum { PICKLE_TAKE_MAX = 4096 };
+/* The width of an opcode whose argument is a line; the number of values of one that takes all above the mark. */
+enum { LINE = 255, ALL = 255 };
+
+#define PICKLE_OP(name, byte, run, width, kind, takes) [byte] = { #name, run, width, kind, takes },
+static const struct pickle_opcode opcodes[256] = { PICKLE_OPS(PICKLE_OP) };
+#undef PICKLE_OP
+
+/* ---- the bytes */
 
 /* A long text is read in pieces that begin with this size and double. */
 enum { PIECE = 1 << 20 };
-
-static void
-reader_init(struct pickle_reader *r, const struct pickle_place *place)
-{
-	*r = (struct pickle_reader){ .src = place->src, .base = place->off, .limit = place->limit };
-	r->start = r->op_off = place->off;
-	r->p = (const uint8_t *)"";
-	buf_init(&r->line);
-}
-
-static void
-reader_release(struct pickle_reader *r)
-{
-	buf_release(&r->line);
-}
 
 static uint64_t
 reader_at(const struct pickle_reader *r)
@@ -44,7 +37,7 @@ reader_at(const struct pickle_reader *r)
 __attribute__((format(printf, 3, 4))) static int
 fail(const struct pickle_reader *r, struct err *e, const char *fmt, ...)
 {
-	const char *name = pickle_opname(r->op);
+	const char *name = opcodes[r->op].name;
 	char what[1024];
 	va_list ap;
 
@@ -75,21 +68,18 @@ look(struct pickle_reader *r, struct err *e)
 	return want == 0 ? 0 : source_look(r->src, at, want, &r->p, &r->len, e);
 }
 
-/* Makes n bytes visible at p + at; n <= PICKLE_TAKE_MAX. */
-static int
-fill(struct pickle_reader *r, size_t n, struct err *e)
-{
-	if (look(r, e) < 0)
-		return -1;
-	return r->len < n ? cut_off(r, e) : 0;
-}
-
-/* The next n bytes, n <= PICKLE_TAKE_MAX, borrowed until the next read; NULL with e set where the input ends. */
+/* The next n bytes, a few, borrowed until the next read; NULL with e set where the input ends. */
 static const uint8_t *
 take(struct pickle_reader *r, size_t n, struct err *e)
 {
-	if (r->len - r->at < n && fill(r, n, e) < 0)
-		return NULL;
+	if (r->len - r->at < n) {
+		if (look(r, e) < 0)
+			return NULL;
+		if (r->len < n) {
+			cut_off(r, e);
+			return NULL;
+		}
+	}
 	r->at += n;
 	return r->p + (r->at - n);
 }
@@ -115,6 +105,7 @@ long_bytes(struct pickle_reader *r, uint64_t n, struct arena *a, struct str *out
 	uint64_t at = reader_at(r);
 	size_t have = 0, piece = PIECE, got;
 	uint8_t *p = NULL;
+	int rc;
 
 	if (n > SIZE_MAX / 2 || at > r->limit || n > r->limit - at)
 		return cut_off(r, e);
@@ -122,14 +113,13 @@ long_bytes(struct pickle_reader *r, uint64_t n, struct arena *a, struct str *out
 		if (piece > n - have)
 			piece = (size_t)n - have;
 		p = xreallocn(p, have + piece, 1);
-		if (source_read_some(r->src, at + have, p + have, piece, &got, e) < 0) {
+		rc = source_read_some(r->src, at + have, p + have, piece, &got, e);
+		have += got;
+		if (rc == 0 && got < piece)
+			rc = cut_off(r, e);
+		if (rc < 0) {
 			free(p);
 			return -1;
-		}
-		have += got;
-		if (got < piece) {
-			free(p);
-			return cut_off(r, e);
 		}
 		piece = have;
 	}
@@ -307,43 +297,47 @@ push(struct pickle_machine *m, uint32_t h, struct err *e)
 }
 
 static int
-pop(struct pickle_machine *m, uint32_t *h, struct err *e)
+top_of(struct pickle_machine *m, uint32_t *top, struct err *e)
 {
+	*top = VALUE_ABSENT;
 	if (m->depth == m->fence) {
 		underflow(m, e);
 		return -1;
 	}
-	*h = m->stack[--m->depth];
+	*top = m->stack[m->depth - 1];
 	return 0;
 }
 
-/* The place of the top of the stack. */
+/* What lies above the last mark becomes the operands, borrowed until the next push; the mark is taken away. */
 static int
-top_of(struct pickle_machine *m, uint32_t **top, struct err *e)
-{
-	if (m->depth == m->fence) {
-		underflow(m, e);
-		return -1;
-	}
-	*top = &m->stack[m->depth - 1];
-	return 0;
-}
-
-/* What lies above the last mark, borrowed until the next push; the mark is taken away. */
-static int
-pop_mark(struct pickle_machine *m, const uint32_t **items, size_t *n, struct err *e)
+pop_mark(struct pickle_machine *m, struct err *e)
 {
 	size_t start;
 
-	*items = NULL;
-	*n = 0;
 	if (m->marks_n == 0)
 		return fail(&m->in, e, "there is no mark on the stack");
 	start = m->marks[--m->marks_n];
 	m->fence = m->marks_n > 0 ? m->marks[m->marks_n - 1] : 0;
-	*items = m->stack == NULL ? NULL : m->stack + start;
-	*n = m->depth - start;
+	m->items = m->stack + start;
+	m->n = m->depth - start;
 	m->depth = start;
+	return 0;
+}
+
+/* The topmost n values become the operands, borrowed likewise. */
+static int
+pop(struct pickle_machine *m, size_t n, struct err *e)
+{
+	if (m->depth - m->fence < n && opcodes[m->in.op].run == op_tuple)
+		return fail(&m->in, e, "fewer than %zu values are on the stack%s", n, m->marks_n > 0 ? " above the last mark" : "");
+	if (m->depth - m->fence < n) {
+		m->depth = m->fence;
+		underflow(m, e);
+		return -1;
+	}
+	m->depth -= n;
+	m->items = m->stack + m->depth;
+	m->n = n;
 	return 0;
 }
 
@@ -356,7 +350,7 @@ refuse(struct pickle_machine *m, struct err *e, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(m->passed_over, sizeof(m->passed_over), fmt, ap);
 	va_end(ap);
-	return m->lenient ? 0 : fail(&m->in, e, "%s", m->passed_over);
+	return m->hooks.lenient ? 0 : fail(&m->in, e, "%s", m->passed_over);
 }
 
 /* ---- reductions that denote plain data: Python writes so where a protocol has no opcode. They become data again. */
@@ -376,15 +370,27 @@ may_copy(struct pickle_machine *m, size_t n)
 	return true;
 }
 
+/* Is there one argument at most, a list or tuple of *n items? Then it is *list, VALUE_ABSENT if there is none. */
+static bool
+only_list(const struct pickle_machine *m, uint32_t args, uint32_t *list, size_t *n)
+{
+	enum value_kind kind;
+
+	*list = value_item(m->t, args, 0);
+	*n = *list == VALUE_ABSENT ? 0 : value_len(m->t, *list);
+	kind = value_kind(m->t, *list);
+	return value_len(m->t, args) <= 1 && (*list == VALUE_ABSENT || kind == VALUE_LIST || kind == VALUE_TUPLE);
+}
+
 /* OrderedDict(), OrderedDict([(key, value), ...]); Python 2 wrote the pairs as lists. */
 static bool
 ordered(struct pickle_machine *m, uint32_t args, uint32_t *out)
 {
-	uint32_t list = value_item(m->t, args, 0), pair;
-	enum value_kind kind = value_kind(m->t, list);
-	size_t n = list == VALUE_ABSENT ? 0 : value_len(m->t, list);
+	uint32_t list, pair;
+	enum value_kind kind;
+	size_t n;
 
-	if (value_len(m->t, args) > 1 || (list != VALUE_ABSENT && kind != VALUE_LIST && kind != VALUE_TUPLE))
+	if (!only_list(m, args, &list, &n))
 		return false;
 	for (size_t i = 0; i < n; i++) {
 		pair = value_item(m->t, list, i);
@@ -471,13 +477,10 @@ byte_string(struct pickle_machine *m, enum value_kind kind, uint32_t args, uint3
 static bool
 set_of(struct pickle_machine *m, enum value_kind kind, uint32_t args, uint32_t *out)
 {
-	uint32_t items = value_item(m->t, args, 0);
-	enum value_kind from = value_kind(m->t, items);
-	size_t n = items == VALUE_ABSENT ? 0 : value_len(m->t, items);
+	uint32_t items;
+	size_t n;
 
-	if (value_len(m->t, args) > 1 || (items != VALUE_ABSENT && from != VALUE_LIST && from != VALUE_TUPLE))
-		return false;
-	if (!may_copy(m, n))
+	if (!only_list(m, args, &items, &n) || !may_copy(m, n))
 		return false;
 	*out = value_new_seq(m->t, kind);
 	for (size_t i = 0; i < n; i++)
@@ -525,19 +528,11 @@ op_bool(struct pickle_machine *m, struct err *e)
 /* ---- numbers */
 
 static int
-op_binint(struct pickle_machine *m, struct err *e)
+op_integer(struct pickle_machine *m, struct err *e)
 {
-	const uint8_t *p = take(&m->in, 4, e);
+	const uint8_t *p = m->arg;
 
-	return p == NULL ? -1 : push(m, value_new_int(m->t, (int32_t)get_le32(p)), e);
-}
-
-static int
-op_unsigned(struct pickle_machine *m, struct err *e)
-{
-	const uint8_t *p = take(&m->in, m->width, e);
-
-	return p == NULL ? -1 : push(m, value_new_int(m->t, m->width == 1 ? p[0] : get_le16(p)), e);
+	return push(m, value_new_int(m->t, m->width == 1 ? p[0] : m->width == 2 ? get_le16(p) : (int32_t)get_le32(p)), e);
 }
 
 /* Two's complement, little-endian, of any length: VALUE_INT or VALUE_BIGINT. The bytes are copied if need be. */
@@ -555,45 +550,6 @@ new_long(struct vtree *t, const uint8_t *p, size_t n)
 	for (size_t i = 0; i < 8; i++)
 		v |= (uint64_t)(i < n ? p[i] : n > 0 && (p[n - 1] & 0x80) != 0 ? 0xff : 0) << (8 * i);
 	return value_new_int(t, (int64_t)v);
-}
-
-static int
-push_long(struct pickle_machine *m, size_t n, struct err *e)
-{
-	struct str s;
-
-	if (n <= PICKLE_TAKE_MAX) {
-		const uint8_t *p = take(&m->in, n, e);
-
-		return p == NULL ? -1 : push(m, new_long(m->t, p, n), e);
-	}
-	if (take_bytes(&m->in, n, vtree_arena(m->t), &s, e) < 0)
-		return -1;
-	return push(m, new_long(m->t, (const uint8_t *)s.p, s.len), e);
-}
-
-/* A length that stands as a 32-bit number with a sign. */
-static int
-signed_length(struct pickle_machine *m, size_t *n, struct err *e)
-{
-	const uint8_t *p = take(&m->in, 4, e);
-
-	if (p == NULL)
-		return -1;
-	*n = get_le32(p);
-	return *n > INT32_MAX ? fail(&m->in, e, "a negative length") : 0;
-}
-
-static int
-op_long_bytes(struct pickle_machine *m, struct err *e)
-{
-	const uint8_t *p;
-	size_t n;
-
-	if (m->width == 4)
-		return signed_length(m, &n, e) < 0 ? -1 : push_long(m, n, e);
-	p = take(&m->in, m->width, e);
-	return p == NULL ? -1 : push_long(m, p[0], e);
 }
 
 /* Decimal digits to two's complement bytes; out has room for n / 2 + 2. Returns how many it filled. */
@@ -623,72 +579,56 @@ binary(struct str digits, bool negative, uint8_t *out)
 	return len;
 }
 
-/* A decimal number; a leading zero is not taken, as readers differ about what it means. */
+/* The line as an argument of "%.*s" in a message. */
 static int
-push_decimal(struct pickle_machine *m, struct str s, struct err *e)
+shown(const struct pickle_machine *m)
 {
-	bool negative = s.len > 0 && s.p[0] == '-';
-	struct str digits = str_from(s, s.len > 0 && (s.p[0] == '-' || s.p[0] == '+') ? 1 : 0);
-	uint8_t bytes[PICKLE_DIGITS_MAX / 2 + 2];
-	bool good = digits.len > 0 && (digits.len == 1 || digits.p[0] != '0');
+	return (int)(m->line.len > 40 ? 40 : m->line.len);
+}
 
+/*
+ * INT and LONG, which may end in L. A leading zero is not taken, as readers differ about what it means, but INT has the
+ * truth values 00 and 01.
+ */
+static int
+op_decimal(struct pickle_machine *m, struct err *e)
+{
+	bool negative = m->line.len > 0 && m->line.p[0] == '-', good;
+	struct str digits = str_from(m->line, negative || (m->line.len > 0 && m->line.p[0] == '+') ? 1 : 0);
+	uint8_t bytes[PICKLE_DIGITS_MAX / 2 + 2];
+
+	if (m->kind == VALUE_INT && (str_eqc(m->line, "00") || str_eqc(m->line, "01")))
+		return push(m, value_new_bool(m->t, m->line.p[1] == '1'), e);
+	if (m->kind == VALUE_BIGINT && digits.len > 0 && digits.p[digits.len - 1] == 'L')
+		digits.len--;
+	good = digits.len > 0 && (digits.len == 1 || digits.p[0] != '0');
 	for (size_t i = 0; i < digits.len && good; i++)
 		good = digits.p[i] >= '0' && digits.p[i] <= '9';
 	if (!good)
-		return fail(&m->in, e, "\"%.*s\" is no decimal number", (int)(s.len > 40 ? 40 : s.len), s.p);
+		return fail(&m->in, e, "\"%.*s\" is no decimal number", shown(m), m->line.p);
 	if (digits.len > PICKLE_DIGITS_MAX)
 		return fail(&m->in, e, "a number of more than %d digits", PICKLE_DIGITS_MAX);
 	return push(m, new_long(m->t, bytes, binary(digits, negative, bytes)), e);
 }
 
 static int
-op_int(struct pickle_machine *m, struct err *e)
-{
-	struct str line;
-
-	if (take_line(&m->in, &line, e) < 0)
-		return -1;
-	if (str_eqc(line, "00") || str_eqc(line, "01"))
-		return push(m, value_new_bool(m->t, line.p[1] == '1'), e);
-	return push_decimal(m, line, e);
-}
-
-static int
-op_long(struct pickle_machine *m, struct err *e)
-{
-	struct str line;
-
-	if (take_line(&m->in, &line, e) < 0)
-		return -1;
-	if (line.len > 0 && line.p[line.len - 1] == 'L')
-		line.len--;
-	return push_decimal(m, line, e);
-}
-
-static int
 op_float(struct pickle_machine *m, struct err *e)
 {
-	struct str line;
 	double d;
 
-	if (take_line(&m->in, &line, e) < 0)
-		return -1;
-	if (!num_double(line, &d))
-		return fail(&m->in, e, "\"%.*s\" is no number", (int)(line.len > 40 ? 40 : line.len), line.p);
+	if (!num_double(m->line, &d))
+		return fail(&m->in, e, "\"%.*s\" is no number", shown(m), m->line.p);
 	return push(m, value_new_float(m->t, d), e);
 }
 
 static int
 op_binfloat(struct pickle_machine *m, struct err *e)
 {
-	const uint8_t *p = take(&m->in, 8, e);
 	uint64_t bits = 0;
 	double d;
 
-	if (p == NULL)
-		return -1;
 	for (int i = 0; i < 8; i++)
-		bits = bits << 8 | p[i];
+		bits = bits << 8 | m->arg[i];
 	memcpy(&d, &bits, sizeof(d));
 	return push(m, value_new_float(m->t, d), e);
 }
@@ -697,121 +637,69 @@ op_binfloat(struct pickle_machine *m, struct err *e)
 static bool
 is_utf8(struct str s)
 {
-	const uint8_t *p = (const uint8_t *)s.p;
-	size_t i = 0, n;
-	uint64_t word;
+	for (size_t i = 0; (i = utf8_end(s, i)) < s.len; i += 3) {
+		const uint8_t *p = (const uint8_t *)s.p + i;
 
-	while (i < s.len) {
-		for (; s.len - i >= 8; i += 8) {
-			memcpy(&word, p + i, 8);
-			if ((word & 0x8080808080808080u) != 0)
-				break;
-		}
-		while (i < s.len && p[i] < 0x80)
-			i++;
-		if (i == s.len)
-			break;
-		n = utf8_len(p + i, s.len - i);
-		if (n == 0 && s.len - i >= 3 && p[i] == 0xed && p[i + 1] >= 0xa0 && p[i + 1] <= 0xbf &&
-		    p[i + 2] >= 0x80 && p[i + 2] <= 0xbf)
-			n = 3;
-		if (n == 0)
+		if (s.len - i < 3 || p[0] != 0xed || p[1] < 0xa0 || p[1] > 0xbf || p[2] < 0x80 || p[2] > 0xbf)
 			return false;
-		i += n;
 	}
 	return true;
 }
 
 /* ---- texts and bytes */
 
-static int
-push_text(struct pickle_machine *m, enum value_kind kind, uint64_t n, struct err *e)
-{
-	struct str s;
-
-	if (take_bytes(&m->in, n, vtree_arena(m->t), &s, e) < 0)
-		return -1;
-	if (kind == VALUE_STR && !is_utf8(s))
-		return fail(&m->in, e, "the text is not UTF-8");
-	return push(m, value_new_text(m->t, kind, s), e);
-}
-
-/* A text whose length stands in width bytes. */
+/* Text, bytes or a long integer whose length stands in width bytes; two of them have a length with a sign. */
 static int
 op_counted(struct pickle_machine *m, struct err *e)
 {
-	const uint8_t *p = take(&m->in, m->width, e);
+	uint64_t n = m->width == 1 ? m->arg[0] : m->width == 4 ? get_le32(m->arg) : get_le64(m->arg);
 	enum value_kind kind = m->kind;
+	struct str s;
 
-	if (p == NULL)
+	if (m->width == 4 && (kind == VALUE_PYSTR || kind == VALUE_BIGINT) && n > INT32_MAX)
+		return fail(&m->in, e, "a negative length");
+	if (take_bytes(&m->in, n, vtree_arena(m->t), &s, e) < 0)
 		return -1;
-	return push_text(m, kind, m->width == 1 ? p[0] : m->width == 4 ? get_le32(p) : get_le64(p), e);
-}
-
-static int
-op_binstring(struct pickle_machine *m, struct err *e)
-{
-	size_t n;
-
-	return signed_length(m, &n, e) < 0 ? -1 : push_text(m, VALUE_PYSTR, n, e);
-}
-
-static unsigned
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return (unsigned)(c - '0');
-	c = (char)(c | 0x20);
-	return c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10 : 16;
-}
-
-/* n hexadecimal digits at p; UINT32_MAX if they are none. */
-static uint32_t
-hex(const char *p, size_t left, size_t n)
-{
-	uint32_t v = 0;
-
-	if (left < n)
-		return UINT32_MAX;
-	for (size_t i = 0; i < n; i++) {
-		if (hex_digit(p[i]) > 15)
-			return UINT32_MAX;
-		v = v << 4 | hex_digit(p[i]);
-	}
-	return v;
+	if (kind == VALUE_BIGINT)
+		return push(m, new_long(m->t, (const uint8_t *)s.p, s.len), e);
+	if (kind == VALUE_STR && !is_utf8(s))
+		return fail(&m->in, e, "the text is not UTF-8");
+	return push(m, value_new_text(m->t, kind, s), e);
 }
 
 /* The escape behind a backslash of a Python string literal (codecs.escape_decode): s starts after it. Bytes taken, or 0. */
 static size_t
 unescape(struct str s, struct buf *out)
 {
-	static const char from[] = "\\'\"abfnrtv", to[] = "\\'\"\a\b\f\n\r\t\v";
-	const char *at = s.len == 0 || s.p[0] == '\0' ? NULL : strchr(from, s.p[0]);
-	uint32_t v = 0;
-	size_t n = 0;
+	int c = s.len == 0 ? -1 : text_map(s.p[0], "\\'\"abfnrtv", "\\'\"\a\b\f\n\r\t\v");
+	size_t n = c >= 0;
 
-	if (s.len == 0)
-		return 0;
-	if (at != NULL) {
-		buf_addc(out, to[at - from]);
-		return 1;
+	if (s.len > 0 && s.p[0] == 'x') {
+		c = (int)num_hex(str_from(s, 1), 2);
+		n = c < 0 ? 0 : 3;
+	} else if (n == 0) {
+		for (c = 0; n < 3 && n < s.len && s.p[n] >= '0' && s.p[n] <= '7'; n++)
+			c = c * 8 + (s.p[n] - '0');
+		if (n == 0 && s.len > 0) {
+			buf_addc(out, '\\');
+			c = (unsigned char)s.p[n++];
+		}
 	}
-	while (n < 3 && n < s.len && s.p[n] >= '0' && s.p[n] <= '7')
-		v = v * 8 + (uint32_t)(s.p[n++] - '0');
-	if (n > 0) {
-		buf_addc(out, (char)(uint8_t)v);
-		return n;
-	}
-	if (s.p[0] == 'x') {
-		v = hex(s.p + 1, s.len - 1, 2);
-		if (v == UINT32_MAX)
-			return 0;
-		buf_addc(out, (char)(uint8_t)v);
-		return 3;
-	}
-	buf_addc(out, '\\');
-	buf_addc(out, s.p[0]);
-	return 1;
+	if (n > 0)
+		buf_addc(out, (char)(unsigned char)c);
+	return n;
+}
+
+/* Pushes the text out, which is released; left is what follows an escape without meaning, if there was one. */
+static int
+push_unescaped(struct pickle_machine *m, enum value_kind kind, struct buf *out, struct str left, struct err *e)
+{
+	struct str s = left.len == 0 ? arena_str(vtree_arena(m->t), buf_str(out)) : left;
+
+	buf_release(out);
+	if (left.len > 0)
+		return fail(&m->in, e, "an escape in the text has no meaning");
+	return push(m, value_new_text(m->t, kind, s), e);
 }
 
 /* A quoted text of protocol 0, as Python 2's repr wrote it. */
@@ -819,11 +707,9 @@ static int
 op_string(struct pickle_machine *m, struct err *e)
 {
 	struct buf out = BUF_INIT;
-	struct str s;
+	struct str s = m->line;
 	size_t n;
 
-	if (take_line(&m->in, &s, e) < 0)
-		return -1;
 	if (s.len < 2 || (s.p[0] != '\'' && s.p[0] != '"') || s.p[s.len - 1] != s.p[0])
 		return fail(&m->in, e, "the text is not in quotes");
 	s = str_n(s.p + 1, s.len - 2);
@@ -834,25 +720,18 @@ op_string(struct pickle_machine *m, struct err *e)
 		else if (n == 1)
 			break;
 	}
-	n = s.len;
-	if (n == 0)
-		s = arena_str(vtree_arena(m->t), buf_str(&out));
-	buf_release(&out);
-	if (n != 0)
-		return fail(&m->in, e, "an escape in the text has no meaning");
-	return push(m, value_new_text(m->t, VALUE_PYSTR, s), e);
+	return push_unescaped(m, VALUE_PYSTR, &out, s, e);
 }
 
 static void
 put_point(struct buf *b, uint32_t c)
 {
-	if (c >= 0xd800 && c <= 0xdfff) {
-		buf_addc(b, (char)0xed);
-		buf_addc(b, (char)(0x80 | (c >> 6 & 0x3f)));
-		buf_addc(b, (char)(0x80 | (c & 0x3f)));
-	} else {
+	const char surrogate[] = { (char)0xed, (char)(0x80 | (c >> 6 & 0x3f)), (char)(0x80 | (c & 0x3f)) };
+
+	if (c >= 0xd800 && c <= 0xdfff)
+		buf_add(b, surrogate, sizeof(surrogate));
+	else
 		utf8_put(b, c);
-	}
 }
 
 /* The raw-unicode-escape codec: \uXXXX and \UXXXXXXXX, all other bytes are Latin-1. */
@@ -860,12 +739,10 @@ static int
 op_unicode(struct pickle_machine *m, struct err *e)
 {
 	struct buf out = BUF_INIT;
-	struct str s;
+	struct str s = m->line;
 	uint32_t c;
 	size_t n;
 
-	if (take_line(&m->in, &s, e) < 0)
-		return -1;
 	for (; s.len > 0; s = str_from(s, n)) {
 		n = 1;
 		c = (uint8_t)s.p[0];
@@ -873,19 +750,13 @@ op_unicode(struct pickle_machine *m, struct err *e)
 			n = s.p[1] == 'u' ? 6 : s.p[1] == 'U' ? 10 : 2;
 			if (n == 2)
 				buf_addc(&out, '\\');
-			c = n == 2 ? (uint8_t)s.p[1] : hex(s.p + 2, s.len - 2, n - 2);
+			c = n == 2 ? (uint8_t)s.p[1] : num_hex(str_from(s, 2), n - 2);
 		}
 		if (c > 0x10ffff)
 			break;
 		put_point(&out, c);
 	}
-	n = s.len;
-	if (n == 0)
-		s = arena_str(vtree_arena(m->t), buf_str(&out));
-	buf_release(&out);
-	if (n != 0)
-		return fail(&m->in, e, "an escape in the text has no meaning");
-	return push(m, value_new_text(m->t, VALUE_STR, s), e);
+	return push_unescaped(m, VALUE_STR, &out, s, e);
 }
 
 /* ---- frame and end */
@@ -893,25 +764,25 @@ op_unicode(struct pickle_machine *m, struct err *e)
 static int
 op_proto(struct pickle_machine *m, struct err *e)
 {
-	const uint8_t *p = take(&m->in, 1, e);
-
-	if (p == NULL)
-		return -1;
-	return p[0] > 5 ? refuse(m, e, "protocol %u is newer than 5, the newest known", p[0]) : 0;
+	return m->arg[0] > 5 ? refuse(m, e, "protocol %u is newer than 5, the newest known", m->arg[0]) : 0;
 }
 
-/* Only a hint for buffering. */
+/* FRAME, which is only a hint for buffering, and POP_MARK, whose operands vanish. */
 static int
-op_frame(struct pickle_machine *m, struct err *e)
+op_nothing(struct pickle_machine *m, struct err *e)
 {
-	return take(&m->in, m->width, e) == NULL ? -1 : 0;
+	(void)m;
+	(void)e;
+	return 0;
 }
 
 static int
 op_stop(struct pickle_machine *m, struct err *e)
 {
+	(void)e;
 	m->stopped = true;
-	return pop(m, &m->root, e);
+	m->root = m->items[0];
+	return 0;
 }
 
 /* ---- stack */
@@ -927,66 +798,36 @@ op_mark(struct pickle_machine *m, struct err *e)
 	return 0;
 }
 
-static int
-op_pop_mark(struct pickle_machine *m, struct err *e)
-{
-	const uint32_t *items;
-	size_t n;
-
-	return pop_mark(m, &items, &n, e);
-}
-
 /* Takes away a mark where that is on top. */
 static int
 op_pop(struct pickle_machine *m, struct err *e)
 {
-	uint32_t h;
-
-	if (m->marks_n > 0 && m->depth == m->fence)
-		return op_pop_mark(m, e);
-	return pop(m, &h, e);
+	return m->marks_n > 0 && m->depth == m->fence ? pop_mark(m, e) : pop(m, 1, e);
 }
 
 static int
 op_dup(struct pickle_machine *m, struct err *e)
 {
-	uint32_t *top;
+	uint32_t top;
 
-	return top_of(m, &top, e) < 0 ? -1 : push(m, *top, e);
+	return top_of(m, &top, e) < 0 ? -1 : push(m, top, e);
 }
 
 /* ---- memo */
 
-/* The opcode's memo index: a line of digits, or width bytes. */
+/* The opcode's memo index: a line of digits, or width bytes; MEMOIZE has none. */
 static int
 memo_index(struct pickle_machine *m, uint32_t *index, struct err *e)
 {
-	const uint8_t *p;
-	struct str line;
-	uint64_t v;
+	uint64_t v = 0;
 
-	if (m->width > 0) {
-		p = take(&m->in, m->width, e);
-		if (p != NULL)
-			*index = m->width == 1 ? p[0] : get_le32(p);
-		return p == NULL ? -1 : 0;
+	if (m->width == LINE) {
+		if (!num_u64(m->line, &v) || v > UINT32_MAX)
+			return fail(&m->in, e, "\"%.*s\" is no memo index", shown(m), m->line.p);
+		*index = (uint32_t)v;
+	} else {
+		*index = m->width == 0 ? (uint32_t)m->memo.count : m->width == 1 ? m->arg[0] : get_le32(m->arg);
 	}
-	if (take_line(&m->in, &line, e) < 0)
-		return -1;
-	if (!num_u64(line, &v) || v > UINT32_MAX)
-		return fail(&m->in, e, "\"%.*s\" is no memo index", (int)(line.len > 40 ? 40 : line.len), line.p);
-	*index = (uint32_t)v;
-	return 0;
-}
-
-static int
-store(struct pickle_machine *m, uint32_t index, struct err *e)
-{
-	uint32_t *top;
-
-	if (top_of(m, &top, e) < 0)
-		return -1;
-	memo_put(&m->memo, index, *top);
 	return 0;
 }
 
@@ -1009,44 +850,21 @@ op_get(struct pickle_machine *m, struct err *e)
 static int
 op_put(struct pickle_machine *m, struct err *e)
 {
-	uint32_t index;
+	uint32_t index, top;
 
-	return memo_index(m, &index, e) < 0 ? -1 : store(m, index, e);
+	if (memo_index(m, &index, e) < 0 || top_of(m, &top, e) < 0)
+		return -1;
+	memo_put(&m->memo, index, top);
+	return 0;
 }
 
-static int
-op_memoize(struct pickle_machine *m, struct err *e)
-{
-	return store(m, (uint32_t)m->memo.count, e);
-}
-
-/* ---- tuples */
-
-/* The topmost values become a tuple: kind says how many. */
-static int
-op_tuple_of(struct pickle_machine *m, struct err *e)
-{
-	size_t n = m->kind;
-
-	if (m->depth - m->fence < n)
-		return fail(&m->in, e, "fewer than %zu values are on the stack%s", n,
-			m->marks_n > 0 ? " above the last mark" : "");
-	m->depth -= n;
-	return push(m, value_new_tuple(m->t, m->stack + m->depth, n), e);
-}
+/* ---- containers */
 
 static int
 op_tuple(struct pickle_machine *m, struct err *e)
 {
-	const uint32_t *items;
-	size_t n;
-
-	if (pop_mark(m, &items, &n, e) < 0)
-		return -1;
-	return push(m, value_new_tuple(m->t, items, n), e);
+	return push(m, value_new_tuple(m->t, m->items, m->n), e);
 }
-
-/* ---- lists and sets */
 
 static int
 op_empty(struct pickle_machine *m, struct err *e)
@@ -1061,88 +879,71 @@ static int
 op_collect(struct pickle_machine *m, struct err *e)
 {
 	enum value_kind kind = m->kind;
-	const uint32_t *items;
-	uint32_t h;
-	size_t n;
+	uint32_t h = value_new_seq(m->t, kind);
 
-	if (pop_mark(m, &items, &n, e) < 0)
-		return -1;
-	h = value_new_seq(m->t, kind);
-	for (size_t i = 0; i < n; i++)
-		value_append(m->t, h, items[i]);
+	for (size_t i = 0; i < m->n; i++)
+		value_append(m->t, h, m->items[i]);
 	return push(m, h, e);
 }
 
-/* Adds items to the value on top: to a container of the opcode's kind, or to what an object was given. */
-static int
-extend(struct pickle_machine *m, const uint32_t *items, size_t n, struct err *e)
+/*
+ * Where the operands go that the value on top is given: a container of that kind itself, or what an object was given, which
+ * is *given of it. VALUE_ABSENT if it is neither.
+ */
+static uint32_t
+target_of(struct pickle_machine *m, uint32_t top, enum value_kind kind)
 {
-	enum value_kind kind = m->kind;
-	struct vobject *o;
-	uint32_t *top, target;
+	struct vobject *o = value_object_mut(m->t, top);
+	uint32_t *given;
 
-	if (top_of(m, &top, e) < 0)
-		return -1;
-	target = *top;
-	o = value_object_mut(m->t, target);
-	if (o != NULL) {
-		if (o->appended == VALUE_ABSENT)
-			o->appended = value_new_seq(m->t, VALUE_LIST);
-		target = o->appended;
-	} else if (value_kind(m->t, target) != kind) {
-		return refuse(m, e, "its target is neither a %s nor an object", kind == VALUE_SET ? "set" : "list");
-	}
-	if (value_len(m->t, target) + n > PICKLE_SLOTS_MAX)
-		return fail(&m->in, e, "a container of more than %zu items", PICKLE_SLOTS_MAX);
-	for (size_t i = 0; i < n; i++)
-		value_append(m->t, target, items[i]);
-	return 0;
+	if (o == NULL)
+		return value_kind(m->t, top) == kind ? top : VALUE_ABSENT;
+	given = kind == VALUE_DICT ? &o->items : &o->appended;
+	if (*given == VALUE_ABSENT)
+		*given = value_new_seq(m->t, kind == VALUE_DICT ? VALUE_DICT : VALUE_LIST);
+	return *given;
 }
 
-static int
-op_append(struct pickle_machine *m, struct err *e)
-{
-	uint32_t item;
-
-	return pop(m, &item, e) < 0 ? -1 : extend(m, &item, 1, e);
-}
-
+/* Adds items to the value on top. */
 static int
 op_extend(struct pickle_machine *m, struct err *e)
 {
-	const uint32_t *items;
-	size_t n;
+	enum value_kind kind = m->kind;
+	uint32_t top, target;
 
-	return pop_mark(m, &items, &n, e) < 0 ? -1 : extend(m, items, n, e);
+	if (top_of(m, &top, e) < 0)
+		return -1;
+	target = target_of(m, top, kind);
+	if (target == VALUE_ABSENT)
+		return refuse(m, e, "its target is neither a %s nor an object", kind == VALUE_SET ? "set" : "list");
+	if (value_len(m->t, target) + m->n > PICKLE_SLOTS_MAX)
+		return fail(&m->in, e, "a container of more than %zu items", PICKLE_SLOTS_MAX);
+	for (size_t i = 0; i < m->n; i++)
+		value_append(m->t, target, m->items[i]);
+	return 0;
 }
-
-/* ---- dicts */
 
 /* Python's dicts take no key that can change. */
 static bool
 hashable(const struct vtree *t, uint32_t h)
 {
-	switch (value_kind(t, h)) {
-	case VALUE_LIST:
-	case VALUE_DICT:
-	case VALUE_SET:
-	case VALUE_BYTEARRAY: return false;
-	default: return true;
-	}
+	enum value_kind kind = value_kind(t, h);
+
+	return kind != VALUE_LIST && kind != VALUE_DICT && kind != VALUE_SET && kind != VALUE_BYTEARRAY;
 }
 
-/* n slots, key and value in turn, into the dict d. */
+/* The operands, key and value in turn, into the dict d. */
 static int
-set_pairs(struct pickle_machine *m, uint32_t d, const uint32_t *items, size_t n, struct err *e)
+set_pairs(struct pickle_machine *m, uint32_t d, struct err *e)
 {
-	if (n % 2 != 0 && refuse(m, e, "a key without a value") < 0)
+	if (m->n % 2 != 0 && refuse(m, e, "a key without a value") < 0)
 		return -1;
-	if (2 * value_len(m->t, d) + n > PICKLE_SLOTS_MAX)
+	if (2 * value_len(m->t, d) + m->n > PICKLE_SLOTS_MAX)
 		return fail(&m->in, e, "a dict of more than %zu pairs", PICKLE_SLOTS_MAX / 2);
-	for (size_t i = 0; i + 1 < n; i += 2) {
-		if (!hashable(m->t, items[i]) && refuse(m, e, "a list, dict, set or bytearray as key of a dict") < 0)
+	for (size_t i = 0; i + 1 < m->n; i += 2) {
+		if (!hashable(m->t, m->items[i]) && refuse(m, e, "a list, dict, set or bytearray as key of a dict") < 0)
 			return -1;
-		value_set(m->t, d, items[i], items[i + 1]);
+		value_set(m->t, d, m->items[i], m->items[i + 1]);
 	}
 	return 0;
 }
@@ -1150,53 +951,22 @@ set_pairs(struct pickle_machine *m, uint32_t d, const uint32_t *items, size_t n,
 static int
 op_dict(struct pickle_machine *m, struct err *e)
 {
-	const uint32_t *items;
-	uint32_t h;
-	size_t n;
+	uint32_t h = value_new_seq(m->t, VALUE_DICT);
 
-	if (pop_mark(m, &items, &n, e) < 0)
-		return -1;
-	h = value_new_seq(m->t, VALUE_DICT);
-	return set_pairs(m, h, items, n, e) < 0 ? -1 : push(m, h, e);
-}
-
-static int
-set_items(struct pickle_machine *m, const uint32_t *items, size_t n, struct err *e)
-{
-	struct vobject *o;
-	uint32_t *top, target;
-
-	if (top_of(m, &top, e) < 0)
-		return -1;
-	target = *top;
-	o = value_object_mut(m->t, target);
-	if (o != NULL) {
-		if (o->items == VALUE_ABSENT)
-			o->items = value_new_seq(m->t, VALUE_DICT);
-		target = o->items;
-	} else if (value_kind(m->t, target) != VALUE_DICT) {
-		return refuse(m, e, "its target is neither a dict nor an object");
-	}
-	return set_pairs(m, target, items, n, e);
-}
-
-static int
-op_setitem(struct pickle_machine *m, struct err *e)
-{
-	uint32_t pair[2];
-
-	if (pop(m, &pair[1], e) < 0 || pop(m, &pair[0], e) < 0)
-		return -1;
-	return set_items(m, pair, 2, e);
+	return set_pairs(m, h, e) < 0 ? -1 : push(m, h, e);
 }
 
 static int
 op_setitems(struct pickle_machine *m, struct err *e)
 {
-	const uint32_t *items;
-	size_t n;
+	uint32_t top, target;
 
-	return pop_mark(m, &items, &n, e) < 0 ? -1 : set_items(m, items, n, e);
+	if (top_of(m, &top, e) < 0)
+		return -1;
+	target = target_of(m, top, VALUE_DICT);
+	if (target == VALUE_ABSENT)
+		return refuse(m, e, "its target is neither a dict nor an object");
+	return set_pairs(m, target, e);
 }
 
 /* ---- globals */
@@ -1205,77 +975,51 @@ op_setitems(struct pickle_machine *m, struct err *e)
 static int
 name_global(struct pickle_machine *m, struct str module, struct str name, struct err *e)
 {
-	if (!is_utf8(module) || !is_utf8(name)) {
-		if (refuse(m, e, "a name that is not UTF-8") < 0)
-			return -1;
-	}
+	if ((!is_utf8(module) || !is_utf8(name)) && refuse(m, e, "a name that is not UTF-8") < 0)
+		return -1;
 	m->named = value_new_global(m->t, module, name);
 	return 0;
 }
 
+/* The one that two lines name, of which the first was read. */
 static int
-push_global(struct pickle_machine *m, struct str module, struct str name, struct err *e)
+name_lines(struct pickle_machine *m, struct err *e)
 {
-	return name_global(m, module, name, e) < 0 ? -1 : push(m, m->named, e);
-}
+	struct str module = arena_str(vtree_arena(m->t), m->line), name;
 
-static int
-two_lines(struct pickle_machine *m, struct str *module, struct str *name, struct err *e)
-{
-	if (take_line(&m->in, module, e) < 0)
+	if (take_line(&m->in, &name, e) < 0)
 		return -1;
-	*module = arena_str(vtree_arena(m->t), *module);
-	if (take_line(&m->in, name, e) < 0)
-		return -1;
-	*name = arena_str(vtree_arena(m->t), *name);
-	return 0;
+	return name_global(m, module, arena_str(vtree_arena(m->t), name), e);
 }
 
 static int
 op_global(struct pickle_machine *m, struct err *e)
 {
-	struct str module, name;
-
-	return two_lines(m, &module, &name, e) < 0 ? -1 : push_global(m, module, name, e);
+	return name_lines(m, e) < 0 ? -1 : push(m, m->named, e);
 }
 
 static int
 op_stack_global(struct pickle_machine *m, struct err *e)
 {
-	uint32_t module, name;
+	uint32_t module = m->items[0], name = m->items[1];
 
-	if (pop(m, &name, e) < 0 || pop(m, &module, e) < 0)
-		return -1;
 	if (!value_is_text(m->t, module) || !value_is_text(m->t, name)) {
 		if (refuse(m, e, "module and name are not texts") < 0)
 			return -1;
 	}
-	return push_global(m, value_text(m->t, module), value_text(m->t, name), e);
+	if (name_global(m, value_text(m->t, module), value_text(m->t, name), e) < 0)
+		return -1;
+	return push(m, m->named, e);
 }
 
-/* The registry of extension codes is not part of a pickle. */
+/* What stands for something that is not in the pickle: a number of the registry of extensions, or a buffer. */
 static int
-op_ext(struct pickle_machine *m, struct err *e)
+op_foreign(struct pickle_machine *m, struct err *e)
 {
-	if (take(&m->in, m->width, e) == NULL)
+	if (refuse(m, e, "%s", m->width > 0 ? "extension codes mean something only to the program that wrote them"
+					    : "the pickle needs buffers that were kept apart from it") < 0)
 		return -1;
-	if (refuse(m, e, "extension codes mean something only to the program that wrote them") < 0)
-		return -1;
-	return push(m, value_new_none(m->t), e);
-}
-
-static int
-op_next_buffer(struct pickle_machine *m, struct err *e)
-{
-	if (refuse(m, e, "the pickle needs buffers that were kept apart from it") < 0)
-		return -1;
-	return push(m, value_new_none(m->t), e);
-}
-
-static int
-op_readonly_buffer(struct pickle_machine *m, struct err *e)
-{
-	return refuse(m, e, "the pickle needs buffers that were kept apart from it");
+	return m->kind ? push(m, value_new_none(m->t), e) : 0;
 }
 
 /* ---- objects */
@@ -1313,20 +1057,15 @@ static int
 op_call(struct pickle_machine *m, struct err *e)
 {
 	enum value_how how = m->kind;
-	uint32_t callable, args;
 
-	if (pop(m, &args, e) < 0 || pop(m, &callable, e) < 0)
-		return -1;
-	return call(m, how, callable, args, e);
+	return call(m, how, m->items[0], m->items[1], e);
 }
 
 static int
 op_newobj_ex(struct pickle_machine *m, struct err *e)
 {
-	uint32_t callable, args, kwargs;
+	uint32_t callable = m->items[0], args = m->items[1], kwargs = m->items[2];
 
-	if (pop(m, &kwargs, e) < 0 || pop(m, &args, e) < 0 || pop(m, &callable, e) < 0)
-		return -1;
 	if (value_kind(m->t, args) != VALUE_TUPLE || value_kind(m->t, kwargs) != VALUE_DICT) {
 		if (refuse(m, e, "the arguments are no tuple and dict") < 0)
 			return -1;
@@ -1350,44 +1089,31 @@ instance(struct pickle_machine *m, uint32_t callable, const uint32_t *items, siz
 static int
 op_inst(struct pickle_machine *m, struct err *e)
 {
-	struct str module, name;
-	const uint32_t *items;
-	size_t n;
-
-	if (two_lines(m, &module, &name, e) < 0 || pop_mark(m, &items, &n, e) < 0)
-		return -1;
-	if (name_global(m, module, name, e) < 0)
-		return -1;
-	return instance(m, m->named, items, n, e);
+	return name_lines(m, e) < 0 || pop_mark(m, e) < 0 ? -1 : instance(m, m->named, m->items, m->n, e);
 }
 
 static int
 op_obj(struct pickle_machine *m, struct err *e)
 {
-	const uint32_t *items;
-	size_t n;
-
-	if (pop_mark(m, &items, &n, e) < 0)
-		return -1;
-	if (n == 0 || items == NULL)
+	if (m->n == 0)
 		return fail(&m->in, e, "nothing is above the mark");
-	return instance(m, items[0], items + 1, n - 1, e);
+	return instance(m, m->items[0], m->items + 1, m->n - 1, e);
 }
 
 static int
 op_build(struct pickle_machine *m, struct err *e)
 {
-	uint32_t state, *top;
+	uint32_t state = m->items[0], top;
 	int took = 0;
 
-	if (pop(m, &state, e) < 0 || top_of(m, &top, e) < 0)
+	if (top_of(m, &top, e) < 0)
 		return -1;
-	if (value_object(m->t, *top) != NULL || value_ordered(m->t, *top)) {
-		value_set_state(m->t, *top, state);
+	if (value_object(m->t, top) != NULL || value_ordered(m->t, top)) {
+		value_set_state(m->t, top, state);
 		return 0;
 	}
-	if (value_kind(m->t, *top) == VALUE_LEAF && m->hooks.build != NULL)
-		took = m->hooks.build(m->hooks.arg, m->t, *top, state, e);
+	if (value_kind(m->t, top) == VALUE_LEAF && m->hooks.build != NULL)
+		took = m->hooks.build(m->hooks.arg, m->t, top, state, e);
 	if (took != 0)
 		return took < 0 ? -1 : 0;
 	return refuse(m, e, "its target is no object that can have a state");
@@ -1411,135 +1137,28 @@ persistent(struct pickle_machine *m, uint32_t id, struct err *e)
 static int
 op_binpersid(struct pickle_machine *m, struct err *e)
 {
-	uint32_t id;
-
-	return pop(m, &id, e) < 0 ? -1 : persistent(m, id, e);
+	return persistent(m, m->items[0], e);
 }
 
 static int
 op_persid(struct pickle_machine *m, struct err *e)
 {
-	struct str line;
+	struct str line = arena_str(vtree_arena(m->t), m->line);
 
-	if (take_line(&m->in, &line, e) < 0)
-		return -1;
-	line = arena_str(vtree_arena(m->t), line);
 	if (!is_utf8(line) && refuse(m, e, "the persistent id is not UTF-8") < 0)
 		return -1;
 	return persistent(m, value_new_text(m->t, VALUE_STR, line), e);
 }
 
-/* ---- the opcodes */
-
-/* An opcode: what executes it, the bytes of its argument, and what it makes. */
-struct pickle_opcode {
-	const char *name;
-	int (*run)(struct pickle_machine *m, struct err *e);
-	uint8_t width; /* bytes of the argument, or of its length; 0: none, or a line of text */
-	uint8_t kind;  /* enum value_kind or value_how, a truth value, or a number of values */
-};
-
-static const struct pickle_opcode opcodes[256] = {
-	[OP_MARK] = { "MARK", op_mark, 0, 0 },
-	[OP_STOP] = { "STOP", op_stop, 0, 0 },
-	[OP_POP] = { "POP", op_pop, 0, 0 },
-	[OP_POP_MARK] = { "POP_MARK", op_pop_mark, 0, 0 },
-	[OP_DUP] = { "DUP", op_dup, 0, 0 },
-	[OP_FLOAT] = { "FLOAT", op_float, 0, 0 },
-	[OP_INT] = { "INT", op_int, 0, 0 },
-	[OP_BININT] = { "BININT", op_binint, 4, 0 },
-	[OP_BININT1] = { "BININT1", op_unsigned, 1, 0 },
-	[OP_LONG] = { "LONG", op_long, 0, 0 },
-	[OP_BININT2] = { "BININT2", op_unsigned, 2, 0 },
-	[OP_NONE] = { "NONE", op_none, 0, 0 },
-	[OP_PERSID] = { "PERSID", op_persid, 0, 0 },
-	[OP_BINPERSID] = { "BINPERSID", op_binpersid, 0, 0 },
-	[OP_REDUCE] = { "REDUCE", op_call, 0, HOW_REDUCE },
-	[OP_STRING] = { "STRING", op_string, 0, 0 },
-	[OP_BINSTRING] = { "BINSTRING", op_binstring, 4, 0 },
-	[OP_SHORT_BINSTRING] = { "SHORT_BINSTRING", op_counted, 1, VALUE_PYSTR },
-	[OP_UNICODE] = { "UNICODE", op_unicode, 0, 0 },
-	[OP_BINUNICODE] = { "BINUNICODE", op_counted, 4, VALUE_STR },
-	[OP_APPEND] = { "APPEND", op_append, 0, VALUE_LIST },
-	[OP_BUILD] = { "BUILD", op_build, 0, 0 },
-	[OP_GLOBAL] = { "GLOBAL", op_global, 0, 0 },
-	[OP_DICT] = { "DICT", op_dict, 0, 0 },
-	[OP_EMPTY_DICT] = { "EMPTY_DICT", op_empty, 0, VALUE_DICT },
-	[OP_APPENDS] = { "APPENDS", op_extend, 0, VALUE_LIST },
-	[OP_GET] = { "GET", op_get, 0, 0 },
-	[OP_BINGET] = { "BINGET", op_get, 1, 0 },
-	[OP_INST] = { "INST", op_inst, 0, 0 },
-	[OP_LONG_BINGET] = { "LONG_BINGET", op_get, 4, 0 },
-	[OP_LIST] = { "LIST", op_collect, 0, VALUE_LIST },
-	[OP_EMPTY_LIST] = { "EMPTY_LIST", op_empty, 0, VALUE_LIST },
-	[OP_OBJ] = { "OBJ", op_obj, 0, 0 },
-	[OP_PUT] = { "PUT", op_put, 0, 0 },
-	[OP_BINPUT] = { "BINPUT", op_put, 1, 0 },
-	[OP_LONG_BINPUT] = { "LONG_BINPUT", op_put, 4, 0 },
-	[OP_SETITEM] = { "SETITEM", op_setitem, 0, 0 },
-	[OP_TUPLE] = { "TUPLE", op_tuple, 0, 0 },
-	[OP_EMPTY_TUPLE] = { "EMPTY_TUPLE", op_tuple_of, 0, 0 },
-	[OP_SETITEMS] = { "SETITEMS", op_setitems, 0, 0 },
-	[OP_BINFLOAT] = { "BINFLOAT", op_binfloat, 8, 0 },
-	[OP_BINBYTES] = { "BINBYTES", op_counted, 4, VALUE_BYTES },
-	[OP_SHORT_BINBYTES] = { "SHORT_BINBYTES", op_counted, 1, VALUE_BYTES },
-	[OP_PROTO] = { "PROTO", op_proto, 1, 0 },
-	[OP_NEWOBJ] = { "NEWOBJ", op_call, 0, HOW_NEWOBJ },
-	[OP_EXT1] = { "EXT1", op_ext, 1, 0 },
-	[OP_EXT2] = { "EXT2", op_ext, 2, 0 },
-	[OP_EXT4] = { "EXT4", op_ext, 4, 0 },
-	[OP_TUPLE1] = { "TUPLE1", op_tuple_of, 0, 1 },
-	[OP_TUPLE2] = { "TUPLE2", op_tuple_of, 0, 2 },
-	[OP_TUPLE3] = { "TUPLE3", op_tuple_of, 0, 3 },
-	[OP_NEWTRUE] = { "NEWTRUE", op_bool, 0, true },
-	[OP_NEWFALSE] = { "NEWFALSE", op_bool, 0, false },
-	[OP_LONG1] = { "LONG1", op_long_bytes, 1, 0 },
-	[OP_LONG4] = { "LONG4", op_long_bytes, 4, 0 },
-	[OP_SHORT_BINUNICODE] = { "SHORT_BINUNICODE", op_counted, 1, VALUE_STR },
-	[OP_BINUNICODE8] = { "BINUNICODE8", op_counted, 8, VALUE_STR },
-	[OP_BINBYTES8] = { "BINBYTES8", op_counted, 8, VALUE_BYTES },
-	[OP_EMPTY_SET] = { "EMPTY_SET", op_empty, 0, VALUE_SET },
-	[OP_ADDITEMS] = { "ADDITEMS", op_extend, 0, VALUE_SET },
-	[OP_FROZENSET] = { "FROZENSET", op_collect, 0, VALUE_FROZENSET },
-	[OP_NEWOBJ_EX] = { "NEWOBJ_EX", op_newobj_ex, 0, 0 },
-	[OP_STACK_GLOBAL] = { "STACK_GLOBAL", op_stack_global, 0, 0 },
-	[OP_MEMOIZE] = { "MEMOIZE", op_memoize, 0, 0 },
-	[OP_FRAME] = { "FRAME", op_frame, 8, 0 },
-	[OP_BYTEARRAY8] = { "BYTEARRAY8", op_counted, 8, VALUE_BYTEARRAY },
-	[OP_NEXT_BUFFER] = { "NEXT_BUFFER", op_next_buffer, 0, 0 },
-	[OP_READONLY_BUFFER] = { "READONLY_BUFFER", op_readonly_buffer, 0, 0 },
-};
-
-/* Name of an opcode as pickletools has it, or NULL. */
-const char *
-pickle_opname(uint8_t op)
-{
-	return opcodes[op].name;
-}
+/* ---- the machine */
 
 /* Values that there is room for from the beginning. */
 enum { STACK_FIRST = 64 };
 
-static void
-machine_init(struct pickle_machine *m, struct vtree *t, const struct pickle_place *place)
-{
-	*m = (struct pickle_machine){ .t = t, .root = VALUE_ABSENT, .stack_cap = STACK_FIRST };
-	m->stack = xcalloc(STACK_FIRST, sizeof(*m->stack));
-	reader_init(&m->in, place);
-}
-
-static void
-machine_release(struct pickle_machine *m)
-{
-	free(m->stack);
-	free(m->marks);
-	memo_release(&m->memo);
-	reader_release(&m->in);
-}
-
 /* An opcode makes no more than a few nodes, so they need not be counted after every one. */
 enum { COUNT_EVERY = 256 };
 
+/* Reads the argument and takes the operands of the opcode, and executes it. */
 static int
 execute(struct pickle_machine *m, struct err *e)
 {
@@ -1547,10 +1166,18 @@ execute(struct pickle_machine *m, struct err *e)
 
 	if (op->run == NULL)
 		return fail(&m->in, e, m->in.op_off == m->in.start ? "no pickle begins with byte 0x%02x"
-									     : "byte 0x%02x is no pickle opcode",
-			m->in.op);
+								   : "byte 0x%02x is no pickle opcode", m->in.op);
 	m->width = op->width;
 	m->kind = op->kind;
+	m->n = 0;
+	if (op->width == LINE) {
+		if (take_line(&m->in, &m->line, e) < 0)
+			return -1;
+	} else if (op->width > 0 && (m->arg = take(&m->in, op->width, e)) == NULL) {
+		return -1;
+	}
+	if (op->takes > 0 && (op->takes == ALL ? pop_mark(m, e) : pop(m, op->takes, e)) < 0)
+		return -1;
 	if (op->run(m, e) < 0)
 		return -1;
 	if (++m->steps % COUNT_EVERY == 0 && vtree_count(m->t) > PICKLE_NODES_MAX)
@@ -1558,45 +1185,42 @@ execute(struct pickle_machine *m, struct err *e)
 	return 0;
 }
 
+/* Executes opcodes up to STOP. */
+static int
+run(struct pickle_machine *m, struct err *e)
+{
+	const struct pickle_hooks *hooks = &m->hooks;
+
+	while (!m->stopped) {
+		if (next_opcode(&m->in, e) < 0)
+			return -1;
+		m->name = opcodes[m->in.op].name;
+		if (hooks->before != NULL)
+			hooks->before(hooks->arg, m);
+		if (execute(m, e) < 0 || (hooks->after != NULL && hooks->after(hooks->arg, m) < 0))
+			return -1;
+	}
+	return 0;
+}
+
 int
 pickle_decode(struct vtree *t, struct pickle_place *place, const struct pickle_hooks *hooks, uint32_t *root,
 	      struct err *e)
 {
-	struct pickle_machine m;
-	int rc = 0;
+	struct pickle_machine m = { .t = t, .root = VALUE_ABSENT, .stack_cap = STACK_FIRST };
+	int rc;
 
-	machine_init(&m, t, place);
+	m.in = (struct pickle_reader){ .src = place->src, .base = place->off, .start = place->off, .op_off = place->off,
+				       .p = (const uint8_t *)"", .limit = place->limit };
+	m.stack = xcalloc(STACK_FIRST, sizeof(*m.stack));
 	if (hooks != NULL)
 		m.hooks = *hooks;
-	while (rc == 0 && !m.stopped) {
-		rc = next_opcode(&m.in, e);
-		if (rc == 0)
-			rc = execute(&m, e);
-	}
+	rc = run(&m, e);
 	*root = m.root;
-	place->end = reader_at(&m.in);
-	machine_release(&m);
-	return rc;
-}
-
-int
-pickle_watch(struct vtree *t, struct pickle_place *place, const struct pickle_watch *watch, struct err *e)
-{
-	struct pickle_machine m;
-	int rc = 0;
-
-	machine_init(&m, t, place);
-	m.lenient = true;
-	while (rc == 0 && !m.stopped) {
-		rc = next_opcode(&m.in, e);
-		if (rc == 0) {
-			watch->before(watch->arg, &m);
-			rc = execute(&m, e);
-		}
-		if (rc == 0)
-			rc = watch->after(watch->arg, &m);
-	}
-	place->end = rc == 0 ? reader_at(&m.in) : m.in.op_off;
-	machine_release(&m);
+	place->end = rc < 0 && m.hooks.lenient ? m.in.op_off : reader_at(&m.in);
+	free(m.stack);
+	free(m.marks);
+	memo_release(&m.memo);
+	buf_release(&m.in.line);
 	return rc;
 }

@@ -2,8 +2,8 @@
  * pickle_machine: our own machine for Python pickles, protocols 0 to 5. It executes a pickle opcode by opcode and builds
  * plain data (value.h); classes are not imported, reducers not called.
  *
- * pickle_decode is strict. pickle_watch passes over what Python would refuse where it can, so that it sees as much of a
- * malicious pickle as possible, and lets the caller look at the machine between the opcodes.
+ * pickle_decode is strict, unless its hooks say that it is lenient: then it passes over what Python would refuse where it can,
+ * so that it sees as much of a malicious pickle as possible. Hooks may look at the machine between the opcodes.
  */
 #ifndef LNN_PICKLE_MACHINE_H
 #define LNN_PICKLE_MACHINE_H
@@ -27,6 +27,8 @@ struct pickle_place {
 	uint64_t end;   /* result: the offset behind STOP, or behind what was read before an error */
 };
 
+struct pickle_machine;
+
 /* A call in a pickle. */
 struct pickle_call {
 	uint32_t callable, args;
@@ -48,6 +50,10 @@ struct pickle_hooks {
 	/* BUILD on a leaf made by a hook, with its state (old FloatTensor + BUILD): 1 when dealt with, 0: refused. */
 	int (*build)(void *arg, struct vtree *t, uint32_t target, uint32_t state, struct err *e);
 	void *arg;
+	/* Called around the execution of each opcode m->in.op. after() returns -1 to end it. */
+	void (*before)(void *arg, struct pickle_machine *m);
+	int (*after)(void *arg, struct pickle_machine *m);
+	bool lenient; /* what Python would refuse is passed over where the stack stays in step */
 };
 
 /*
@@ -56,6 +62,13 @@ struct pickle_hooks {
  */
 int pickle_decode(struct vtree *t, struct pickle_place *place, const struct pickle_hooks *hooks, uint32_t *root,
 		  struct err *e);
+
+/* An opcode; see PICKLE_OPS. */
+struct pickle_opcode {
+	const char *name; /* as pickletools has it */
+	int (*run)(struct pickle_machine *m, struct err *e);
+	uint8_t width, kind, takes;
+};
 
 /* The bytes of a pickle, opcode by opcode. */
 struct pickle_reader {
@@ -92,27 +105,18 @@ struct pickle_machine {
 	size_t marks_n, marks_cap;
 	size_t fence;    /* depth at the last mark: nothing below may be taken */
 	struct pickle_memo memo;
-	uint8_t width, kind; /* of the opcode that is executed */
+	const char *name;    /* of the opcode that is executed, NULL if there is none of that byte */
+	uint8_t width, kind;
+	const uint8_t *arg;  /* its argument, width bytes; or a line */
+	struct str line;
+	const uint32_t *items; /* its operands, n of them */
+	size_t n;
 	uint32_t steps;  /* opcodes executed */
 	uint64_t copied; /* slots and bytes that rewriting a reduction as plain data has copied */
-	bool lenient;    /* what Python would refuse is passed over where the stack stays in step */
 	char passed_over[512]; /* what was passed over last; the watcher empties it */
 	uint32_t named;  /* the global that was named last */
 	bool stopped;
 	uint32_t root;
 };
-
-/* Called for each opcode m->in.op. after() returns -1 to end the execution. */
-struct pickle_watch {
-	void (*before)(void *arg, struct pickle_machine *m);
-	int (*after)(void *arg, struct pickle_machine *m);
-	void *arg;
-};
-
-/* Executes one pickle leniently. -1 when after() said so, when src cannot be read, or when the pickle is damaged. */
-int pickle_watch(struct vtree *t, struct pickle_place *place, const struct pickle_watch *watch, struct err *e);
-
-/* Name of an opcode as pickletools has it, or NULL. */
-const char *pickle_opname(uint8_t op);
 
 #endif

@@ -606,7 +606,7 @@ check_set_item(struct weights *w, uint32_t target, const uint32_t *pairs, size_t
 		return true;
 	if (strchr("dC", type_of(w, target)) == NULL)
 		return refuse(w, "Can only %s for dict, collections.OrderedDict, collections.Counter, but got %s",
-			pickle_opname(w->m->in.op), type_name(w, target));
+			w->m->name, type_name(w, target));
 	if (n % 2 != 0)
 		return refuse(w, "a key without a value");
 	for (size_t i = 0; i < n; i += 2)
@@ -749,7 +749,7 @@ check_opcode(struct weights *w)
 		OP_BININT2, OP_LONG1, OP_BINFLOAT, OP_BINUNICODE, OP_SHORT_BINSTRING, OP_APPEND, OP_APPENDS, OP_SETITEM,
 		OP_SETITEMS, OP_BINPUT, OP_LONG_BINPUT, OP_BINGET, OP_LONG_BINGET, OP_GLOBAL, OP_REDUCE, OP_NEWOBJ, OP_BUILD,
 		OP_BINPERSID };
-	const char *name = pickle_opname(w->m->in.op);
+	const char *name = w->m->name;
 
 	if (memchr(known, w->m->in.op, sizeof(known)) != NULL)
 		return true;
@@ -931,11 +931,12 @@ scan_one(struct pickle_scan *s, struct pickle_place *place, unsigned number, str
 	struct vtree *t = vtree_new();
 	struct scanner c = { .s = s, .e = e, .pickle = number, .judge = number == 0,
 		.w = { .legacy = s->legacy, .keys = STRMAP_INIT } };
-	struct pickle_watch watch = { before, after, &c };
+	struct pickle_hooks hooks = { .before = before, .after = after, .arg = &c, .lenient = true };
+	uint32_t root;
 	struct err damage = ERR_INIT;
 	int rc;
 
-	rc = pickle_watch(t, place, &watch, &damage) == 0;
+	rc = pickle_decode(t, place, &hooks, &root, &damage) == 0;
 	if (damage.code == ERR_SYSTEM)
 		*e = damage;
 	if (damage.code == ERR_SYSTEM || c.failed)

@@ -513,7 +513,7 @@ hooks(void)
 	static const char wrong[] = "]Q.", built[] = "K\1QNb.";
 	struct buf out = BUF_INIT;
 	uint32_t count = 0;
-	struct pickle_hooks h = { take_persid, take_reduce, take_build, &count };
+	struct pickle_hooks h = { .persid = take_persid, .reduce = take_reduce, .build = take_build, .arg = &count };
 	struct source *src = source_memory(pickle, sizeof(pickle) - 1, "mem");
 
 	decode(src, UINT64_MAX, &h, &out);
