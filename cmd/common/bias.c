@@ -7,26 +7,24 @@
 #include "common/tool.h"
 
 int
-bias_apply(struct bias_options *o, int id, const char *arg, struct err *e)
+bias_grid(const struct option_entry *o, void *place, const char *arg, struct err *e)
 {
-	switch (id) {
-	case BIAS_IMG_SIZE: return option_u64("--img-size", arg, 1, 1 << 20, &o->img_size, e);
-	case BIAS_GRID: o->has_grid = true; return grid_parse(str_c(arg), &o->grid, e);
-	case BIAS_FROM_GRID: o->has_from_grid = true; return grid_parse(str_c(arg), &o->from_grid, e);
-	case BIAS_STAGE: return stages_add(&o->stages, str_c(arg), e);
-	case BIAS_LAYOUT: return layout_parse(str_c(arg), &o->layout, e);
-	case BIAS_TO_LAYOUT: return layout_parse(str_c(arg), &o->to, e);
-	case BIAS_METHOD: o->method = arg; return 0;
-	case BIAS_ALIGN_CORNERS: o->align_corners = true; return 0;
-	case BIAS_ANTIALIAS: o->antialias = true; return 0;
-	}
-	return 0;
+	(void)o;
+	return grid_parse(str_c(arg), place, e);
 }
 
-void
-bias_release(struct bias_options *o)
+int
+bias_layout(const struct option_entry *o, void *place, const char *arg, struct err *e)
 {
-	stages_release(&o->stages);
+	(void)o;
+	return layout_parse(str_c(arg), place, e);
+}
+
+int
+bias_stage(const struct option_entry *o, void *place, const char *arg, struct err *e)
+{
+	(void)o;
+	return stages_add(place, str_c(arg), e);
 }
 
 int
@@ -34,7 +32,7 @@ bias_settle(const struct bias_options *o, struct tables_opts *t, struct err *e)
 {
 	const char *method = o->method == NULL ? "bicubic" : o->method;
 
-	if (o->img_size != 0 && o->has_grid)
+	if (o->img_size != 0 && o->grid.h != 0)
 		return err_set(e, ERR_USAGE, "--img-size and --grid both say the new size; give one");
 	if (!resample_method_by(str_c(method), o->align_corners, o->antialias, &t->method))
 		return err_set(
@@ -43,8 +41,8 @@ bias_settle(const struct bias_options *o, struct tables_opts *t, struct err *e)
 			"bilinear with --align-corners",
 			method, o->align_corners ? " --align-corners" : "", o->antialias ? " --antialias" : "");
 	t->img_size = (uint32_t)o->img_size;
-	t->grid = o->has_grid ? &o->grid : NULL;
-	t->from_grid = o->has_from_grid ? &o->from_grid : NULL;
+	t->grid = o->grid.h != 0 ? &o->grid : NULL;
+	t->from_grid = o->from_grid.h != 0 ? &o->from_grid : NULL;
 	t->stages = &o->stages;
 	t->layout = o->layout;
 	t->to = o->to;

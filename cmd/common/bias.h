@@ -14,55 +14,33 @@
 
 struct bias_options {
 	uint64_t img_size; /* 0: not given */
-	struct grid grid, from_grid;
-	bool has_grid, has_from_grid;
-	struct stages stages;
+	struct grid grid, from_grid; /* sides of 0: not given */
+	struct stages stages; /* to be released */
 	struct layout layout, to;
 	const char *method; /* NULL: bicubic */
 	bool align_corners, antialias;
 };
 
-/* LAYOUT_AUTO is 0. */
-#define BIAS_OPTIONS_INIT \
-	{                 \
-		0         \
-	}
+/* Entries for OPTIONS (common/option.h) that have a member bias. */
+#define BIAS_ENTRIES_SIZE                                                                                            \
+	OPTION_NUMBER("img-size", "N", "new image size in pixels", bias.img_size, 1, 1 << 20),                       \
+	BIAS_READ("grid", "HxW", "new grid in tokens, for every table", grid, struct grid, bias_grid),               \
+	BIAS_READ("stage", "SUB=RATIO", "pixels per token where names contain SUB", stages, struct stages, bias_stage), \
+	BIAS_READ("layout", "L", "auto, first[:N], last[:N], grid or metaformer", layout, struct layout, bias_layout), \
+	BIAS_READ("to-layout", "L", "layout to write", to, struct layout, bias_layout)
 
-/* Ids of the entries below: BIAS_FIRST .. BIAS_LAST. */
-enum {
-	BIAS_FIRST = 0x1000,
-	BIAS_IMG_SIZE = BIAS_FIRST,
-	BIAS_GRID,
-	BIAS_STAGE,
-	BIAS_LAYOUT,
-	BIAS_TO_LAYOUT,
-	BIAS_METHOD,
-	BIAS_ALIGN_CORNERS,
-	BIAS_ANTIALIAS,
-	BIAS_FROM_GRID,
-	BIAS_LAST = BIAS_FROM_GRID,
-};
+#define BIAS_ENTRIES_METHOD                                                                                          \
+	BIAS_READ("from-grid", "HxW", "present grid, for tables that are not square", from_grid, struct grid, bias_grid), \
+	OPTION_TEXT("method", 0, "M", "bicubic (default) or bilinear", bias.method),                                 \
+	OPTION_FLAG("align-corners", 0, "corner samples stay at the corners", bias.align_corners),                   \
+	OPTION_FLAG("antialias", 0, "widen the kernel when shrinking (bicubic)", bias.antialias)
 
-#define BIAS_ENTRIES_SIZE                                                                                        \
-	{ "img-size", 0, OPTION_ARG, "N", "new image size in pixels", BIAS_IMG_SIZE },                           \
-		{ "grid", 0, OPTION_ARG, "HxW", "new grid in tokens, for every table", BIAS_GRID },              \
-		{ "stage", 0, OPTION_ARG, "SUB=RATIO", "pixels per token where names contain SUB", BIAS_STAGE }, \
-		{ "layout", 0, OPTION_ARG, "L", "auto, first[:N], last[:N], grid or metaformer", BIAS_LAYOUT },  \
-	{                                                                                                        \
-		"to-layout", 0, OPTION_ARG, "L", "layout to write", BIAS_TO_LAYOUT                               \
-	}
+#define BIAS_READ(name, arg, help, member, type, read) OPTION_READ(name, arg, help, OPTION_AT(bias.member, type), 0, read)
 
-#define BIAS_ENTRIES_METHOD                                                                                           \
-	{ "from-grid", 0, OPTION_ARG, "HxW", "present grid, for tables that are not square", BIAS_FROM_GRID },        \
-		{ "method", 0, OPTION_ARG, "M", "bicubic (default) or bilinear", BIAS_METHOD },                       \
-		{ "align-corners", 0, OPTION_NOARG, NULL, "corner samples stay at the corners", BIAS_ALIGN_CORNERS }, \
-	{                                                                                                             \
-		"antialias", 0, OPTION_NOARG, NULL, "widen the kernel when shrinking (bicubic)", BIAS_ANTIALIAS       \
-	}
-
-/* Notes one option whose id is in the range above; texts are borrowed from argv. */
-int bias_apply(struct bias_options *o, int id, const char *arg, struct err *e);
-void bias_release(struct bias_options *o);
+/* For struct option_entry.read. */
+int bias_grid(const struct option_entry *o, void *place, const char *arg, struct err *e);
+int bias_layout(const struct option_entry *o, void *place, const char *arg, struct err *e);
+int bias_stage(const struct option_entry *o, void *place, const char *arg, struct err *e);
 
 /* Fills t (whose match, model and index are the caller's); t borrows from o. ERR_USAGE for options that do not go together. */
 int bias_settle(const struct bias_options *o, struct tables_opts *t, struct err *e);

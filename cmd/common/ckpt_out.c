@@ -117,7 +117,7 @@ pump(struct ckpt_out *m, struct sink *out, struct err *e)
 	uint64_t lost;
 	int rc;
 
-	o.pool = pool_new(m->jobs);
+	o.pool = pool_new((unsigned)m->jobs);
 	progress_start(m->what);
 	rc = plan_pump(&m->sealed, out, &o, &lost, e);
 	progress_end();
@@ -354,7 +354,7 @@ write_folder(struct ckpt_out *m, struct plan *p, struct err *e)
 	if (atomic_folder(&s.folder, m->path, e) != 0)
 		return -1;
 	plan_split(p, m->shard_size != 0 ? m->shard_size : shard_size_default, &s.split);
-	s.pool = pool_new(m->jobs);
+	s.pool = pool_new((unsigned)m->jobs);
 	progress_start("writing shards");
 	rc = write_shards(&s, e);
 	if (rc != 0)

@@ -17,7 +17,7 @@
 
 struct ckpt_out {
 	const char *path; /* -o: a file, or with a slash at its end a folder for shards; NULL: standard output */
-	unsigned jobs;
+	uint64_t jobs;
 	uint64_t shard_size; /* --max-shard-size; 0: not given */
 	const struct input *inputs;
 	size_t ninputs;

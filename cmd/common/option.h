@@ -1,14 +1,17 @@
 /*
- * option: the command line, described by a table from which getopt's tables and
- * the text of --help are made. Parsing only fills a struct; nothing runs
- * meanwhile (but --help and --version, which end the program).
+ * option: the command line, described by a table from which parsing and the text of --help are made. An entry says the
+ * type of an option and the member of the program's options that it is stored in. Parsing only fills that struct; nothing
+ * runs meanwhile (but --help and --version, which end the program).
+ *
+ *	#define OPTIONS struct filter_options
  *
  *	static const struct option_entry entries[] = {
- *		OPTION_HEADING("What is kept:"),
- *		{ "drop-params", 0, OPTION_ARG, "P", "drop parameters that match P", OPT_DROP },
+ *		OPTION_HEADING("The rule:"),
+ *		OPTION_TEXT("path", 'p', "PATH", "rule or groups at this dotted path of the file", path),
+ *		OPTION_FLAG("buffers", 0, "let rules see buffers, too", buffers),
  *		OPTION_HEADING("Common:"),
  *		OPTION_OUTPUT("FILE", "write to FILE"),
- *		OPTION_COMMON,
+ *		OPTION_COLOR,
  *		OPTION_END,
  *	};
  */
@@ -21,77 +24,113 @@
 #include "base/err.h"
 #include "common/tool.h"
 
-enum option_arg { OPTION_NOARG, OPTION_ARG, OPTION_MAYBE /* only as --name=ARG */ };
+enum option_kind {
+	OPTION_IS_END,
+	OPTION_IS_HEADING,
+	OPTION_IS_BARE,   /* stores nothing */
+	OPTION_IS_FLAG,   /* a bool, which becomes true */
+	OPTION_IS_VALUE,  /* an enum, which becomes value */
+	OPTION_IS_WORD,   /* an enum: the number of the argument in words */
+	OPTION_IS_TEXT,   /* a const char *, borrowed from argv */
+	OPTION_IS_TEXTS,  /* a struct strs, to which the argument is added */
+	OPTION_IS_NUMBER, /* a uint64_t from least to most */
+	OPTION_IS_READ,   /* whatever read makes of it */
+	OPTION_IS_HELP,
+	OPTION_IS_VERSION,
+};
 
 struct option_entry {
-	const char *name; /* without dashes; NULL: a heading, or with id OPTION_ID_END the end */
+	const char *name; /* without dashes */
 	int letter;       /* or 0 */
-	enum option_arg has_arg;
-	const char *arg;  /* what --help calls the argument */
-	const char *help; /* wrapped to fit 80 columns */
-	int id;           /* yours: 1 .. OPTION_SHARED - 1 */
+	const char *arg;  /* what --help calls the argument; NULL: it takes none; "[=ARG]": it may do without */
+	const char *help; /* wrapped to fit 80 columns; the text of a heading */
+	enum option_kind kind;
+	size_t at;        /* in the program's options */
+	unsigned value;   /* for read, too */
+	const char *const *words; /* ended by NULL */
+	uint64_t least, most;
+	/* place: at in the program's options. arg is NULL if there is none. */
+	int (*read)(const struct option_entry *o, void *place, const char *arg, struct err *e);
 };
 
-/* Ids that option_parse settles itself, in the program's struct tool_settings. */
-enum {
-	OPTION_ID_END = 0,
-	OPTION_SHARED = 0x10000,
-	OPTION_ID_HEADING = OPTION_SHARED,
-	OPTION_ID_HELP,
-	OPTION_ID_VERSION,
-	OPTION_ID_QUIET,
-	OPTION_ID_VERBOSE,
-	OPTION_ID_COLOR,
-	OPTION_ID_PROGRESS,
-	OPTION_ID_JOBS,
-	OPTION_ID_OUTPUT,
-	OPTION_ID_KEY,
-	OPTION_ID_NULL,
+/* Lists of borrowed C strings that options collect. */
+struct strs {
+	const char **v;
+	size_t n, cap;
 };
 
-#define OPTION_END { NULL, 0, OPTION_NOARG, NULL, NULL, OPTION_ID_END }
-#define OPTION_HEADING(text) { NULL, 0, OPTION_NOARG, NULL, text, OPTION_ID_HEADING }
-#define OPTION_QUIET(help) { "quiet", 'q', OPTION_NOARG, NULL, help, OPTION_ID_QUIET }
-#define OPTION_VERBOSE(help) { "verbose", 0, OPTION_NOARG, NULL, help, OPTION_ID_VERBOSE }
-#define OPTION_OUTPUT(arg, help) { "output", 'o', OPTION_ARG, arg, help, OPTION_ID_OUTPUT }
-#define OPTION_KEY(help) { "key", 'k', OPTION_ARG, "PATH", help, OPTION_ID_KEY }
-#define OPTION_JOBS(help) { "jobs", 'j', OPTION_ARG, "N", help, OPTION_ID_JOBS }
-#define OPTION_NULL(help) { "null", '0', OPTION_NOARG, NULL, help, OPTION_ID_NULL }
-#define OPTION_COLOR { "color", 0, OPTION_ARG, "WHEN", "auto, always or never", OPTION_ID_COLOR }
-#define OPTION_PROGRESS { "progress", 0, OPTION_ARG, "WHEN", "auto, always or never", OPTION_ID_PROGRESS }
-#define OPTION_HELP { "help", 0, OPTION_NOARG, NULL, "show this help", OPTION_ID_HELP }
-#define OPTION_VERSION { "version", 0, OPTION_NOARG, NULL, "show the version", OPTION_ID_VERSION }
+/* The place of a member of OPTIONS that has this type. */
+#define OPTION_AT_IN(options, member, type) _Generic(((options *)NULL)->member, type : offsetof(options, member))
+#define OPTION_AT(member, type) OPTION_AT_IN(OPTIONS, member, type)
+#define OPTION_SHARED(member, type) OPTION_AT_IN(struct tool_settings, member, type)
 
-struct program {
-	const char *usage;   /* "[options] [CKPT]...": what follows the name */
-	const char *summary; /* what it does, in a line or two */
-	const char *footer;  /* after the options; may be NULL */
-	const struct option_entry *entries;
-	size_t most_operands; /* more are a usage error */
-	/* Notes one option in opts. arg is borrowed and lives as long as argv; NULL if there is none. */
-	int (*apply)(void *opts, int id, const char *arg, struct err *e);
-};
+#define OPTION_END { NULL, 0, NULL, NULL, OPTION_IS_END, 0, 0, NULL, 0, 0, NULL }
+#define OPTION_HEADING(text) { NULL, 0, NULL, text, OPTION_IS_HEADING, 0, 0, NULL, 0, 0, NULL }
+#define OPTION_BARE(name, help) { name, 0, NULL, help, OPTION_IS_BARE, 0, 0, NULL, 0, 0, NULL }
+#define OPTION_FLAG_AT(name, letter, help, at) { name, letter, NULL, help, OPTION_IS_FLAG, at, 0, NULL, 0, 0, NULL }
+#define OPTION_FLAG(name, letter, help, member) OPTION_FLAG_AT(name, letter, help, OPTION_AT(member, bool))
+#define OPTION_VALUE(name, help, member, value) \
+	{ name, 0, NULL, help, OPTION_IS_VALUE, OPTION_AT(member, unsigned), value, NULL, 0, 0, NULL }
+#define OPTION_WORD_AT(name, arg, help, at, words) { name, 0, arg, help, OPTION_IS_WORD, at, 0, words, 0, 0, NULL }
+#define OPTION_WORD(name, arg, help, member, words) OPTION_WORD_AT(name, arg, help, OPTION_AT(member, unsigned), words)
+#define OPTION_TEXT_AT(name, letter, arg, help, at) { name, letter, arg, help, OPTION_IS_TEXT, at, 0, NULL, 0, 0, NULL }
+#define OPTION_TEXT(name, letter, arg, help, member) \
+	OPTION_TEXT_AT(name, letter, arg, help, OPTION_AT(member, const char *))
+#define OPTION_TEXTS(name, letter, arg, help, member) \
+	{ name, letter, arg, help, OPTION_IS_TEXTS, OPTION_AT(member, struct strs), 0, NULL, 0, 0, NULL }
+#define OPTION_NUMBER_AT(name, letter, arg, help, at, least, most) \
+	{ name, letter, arg, help, OPTION_IS_NUMBER, at, 0, NULL, least, most, NULL }
+#define OPTION_NUMBER(name, arg, help, member, least, most) \
+	OPTION_NUMBER_AT(name, 0, arg, help, OPTION_AT(member, uint64_t), least, most)
+#define OPTION_READ(name, arg, help, at, value, read) { name, 0, arg, help, OPTION_IS_READ, at, value, NULL, 0, 0, read }
 
-/* Borrowed from argv; v is the caller's to free. */
+/* These fill the struct tool_settings that the program's options begin with. */
+#define OPTION_QUIET(help) OPTION_FLAG_AT("quiet", 'q', help, OPTION_SHARED(quiet, bool))
+#define OPTION_VERBOSE(help) OPTION_FLAG_AT("verbose", 0, help, OPTION_SHARED(verbose, bool))
+#define OPTION_NULL(help) OPTION_FLAG_AT("null", '0', help, OPTION_SHARED(null, bool))
+#define OPTION_OUTPUT(arg, help) OPTION_TEXT_AT("output", 'o', arg, help, OPTION_SHARED(output, const char *))
+#define OPTION_KEY(help) OPTION_TEXT_AT("key", 'k', "PATH", help, OPTION_SHARED(key, const char *))
+#define OPTION_JOBS(help) OPTION_NUMBER_AT("jobs", 'j', "N", help, OPTION_SHARED(jobs, uint64_t), 1, 256)
+#define OPTION_WHEN(name, member) \
+	OPTION_WORD_AT(name, "WHEN", "auto, always or never", OPTION_SHARED(member, unsigned), option_when)
+#define OPTION_COLOR OPTION_WHEN("color", color)
+#define OPTION_PROGRESS OPTION_WHEN("progress", progress)
+#define OPTION_HELP { "help", 0, NULL, "show this help", OPTION_IS_HELP, 0, 0, NULL, 0, 0, NULL }
+#define OPTION_VERSION { "version", 0, NULL, "show the version", OPTION_IS_VERSION, 0, 0, NULL, 0, 0, NULL }
+
+extern const char *const option_when[];
+
+/* Borrowed from argv. */
 struct operands {
 	const char **v;
 	size_t n;
 };
 
-#define OPERANDS_INIT { NULL, 0 }
+struct program {
+	const char *name;
+	const char *usage;   /* "[options] [CKPT]...": what follows the name */
+	const char *summary; /* what it does, in a line or two */
+	const char *footer;  /* after the options; may be NULL */
+	const struct option_entry *entries;
+	size_t most_operands; /* more are a usage error */
+	/* *status is TOOL_DONE, and is the program's if there is no error. */
+	int (*run)(void *opts, const struct operands *operands, int *status, struct err *e);
+};
 
-/* opts: a struct whose first member is a struct tool_settings. ERR_USAGE if the command line is wrong. */
-int option_parse(const struct program *p, int argc, char **argv, void *opts, struct operands *operands, struct err *e);
+/*
+ * All of main: reads the command line into opts, a struct whose first member is a struct tool_settings, runs the program
+ * and says what failed. Returns the exit status. Lists in opts are empty afterwards.
+ */
+int option_main(const struct program *p, int argc, char **argv, void *opts);
 
-/* Arguments of options: option is the name with dashes, for the message. All of arg must be the value. */
-int option_u64(const char *option, const char *arg, uint64_t least, uint64_t most, uint64_t *out, struct err *e);
-int option_double(const char *option, const char *arg, double *out, struct err *e);
-int option_when(const char *option, const char *arg, enum tool_when *out, struct err *e);
+/* Stores an option in opts. Does nothing if an argument that it may do without is missing. */
+int option_store(const struct option_entry *o, void *opts, const char *arg, struct err *e);
 
-/* Index of arg in names (ended by NULL); the error lists them all. */
-int option_choice(const char *option, const char *arg, const char *const *names, int *out, struct err *e);
+/* Arguments, for read. All of arg must be the value. */
+int option_u64(const struct option_entry *o, const char *arg, uint64_t *out, struct err *e);
+int option_double(const struct option_entry *o, const char *arg, double *out, struct err *e);
 
-/* "HxW" (or "N", which is NxN), both at least 1. */
-int option_grid(const char *option, const char *arg, uint64_t *h, uint64_t *w, struct err *e);
+/* The number of arg in the words of o; the error lists them all. */
+int option_word(const struct option_entry *o, const char *arg, unsigned *out, struct err *e);
 
 #endif

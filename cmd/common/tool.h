@@ -1,25 +1,14 @@
 /*
  * tool: what the four programs share: the name in front of messages, signals,
  * running out of memory, exit status. All messages on standard error are printed here.
- *
- *	int
- *	main(int argc, char **argv)
- *	{
- *		struct options o = OPTIONS_INIT;
- *		struct operands operands = OPERANDS_INIT;
- *		struct err e = ERR_INIT;
- *
- *		tool_start("lnn-thing");
- *		if (option_parse(&program, argc, argv, &o, &operands, &e) < 0 || run(&o, &operands, &e) < 0)
- *			return tool_fail(&e);
- *		return TOOL_DONE;
- *	}
+ * A program's main is option_main (option.h), which calls tool_start, tool_configure and tool_fail.
  */
 #ifndef LNN_COMMON_TOOL_H
 #define LNN_COMMON_TOOL_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/diag.h"
 #include "base/err.h"
@@ -30,13 +19,13 @@ enum { TOOL_DONE = 0, TOOL_NO = 1, TOOL_TROUBLE = 2 };
 enum tool_when { WHEN_AUTO, WHEN_ALWAYS, WHEN_NEVER };
 
 /*
- * What the shared options said. Every program's options begin with this struct; option_parse (option.h) writes it, and
+ * What the shared options said. Every program's options begin with this struct; option_main (option.h) writes it, and
  * nothing changes it afterwards.
  */
 struct tool_settings {
 	bool quiet, verbose, null;
 	enum tool_when color, progress;
-	unsigned jobs;      /* -j; 1 if not given */
+	uint64_t jobs;      /* -j; 1 if not given */
 	const char *output; /* -o; NULL if not given */
 	const char *key;    /* -k; NULL if not given */
 };
@@ -49,7 +38,7 @@ void tool_start(const char *name);
 
 const char *tool_name(void);
 
-/* Takes over what concerns messages: -q, --verbose, --color, --progress. option_parse calls it once. */
+/* Takes over what concerns messages: -q, --verbose, --color, --progress. option_main calls it once. */
 void tool_configure(const struct tool_settings *s);
 
 /* Is colour wanted on fd? --color, NO_COLOR, TERM and the terminal decide. */

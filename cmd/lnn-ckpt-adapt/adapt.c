@@ -108,8 +108,11 @@ adapt_run_steps(const struct adapt_options *o, const struct operands *operands, 
 }
 
 int
-adapt_run(const struct adapt_options *o, const struct operands *operands, struct err *e)
+adapt_run(void *opts, const struct operands *operands, int *status, struct err *e)
 {
+	const struct adapt_options *o = opts;
+
+	(void)status;
 	if (o->print_map != NULL)
 		return print_map(o->print_map, e);
 	if (check_options(o, operands, e) != 0)

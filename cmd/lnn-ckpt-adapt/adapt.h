@@ -9,7 +9,6 @@
 
 #include "common/bias.h"
 #include "common/ckpt_out.h"
-#include "common/strs.h"
 #include "model/config.h"
 #include "model/model.h"
 #include "plan/keymap.h"
@@ -59,7 +58,8 @@ struct adapt {
 	const char *hint;  /* an option that would change that; NULL: none is known */
 };
 
-int adapt_run(const struct adapt_options *o, const struct operands *operands, struct err *e);
+/* opts: a struct adapt_options; *status is left as it is. */
+int adapt_run(void *opts, const struct operands *operands, int *status, struct err *e);
 
 /* The steps alone, for all of the input (job NULL) or for one shard of it. */
 int adapt_run_steps(const struct adapt_options *o, const struct operands *operands, const struct shard_job *job,

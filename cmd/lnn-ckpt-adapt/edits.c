@@ -226,10 +226,10 @@ choose_sizes(struct adapt *a, struct tables_opts *t, struct err *e)
 
 	t->anyway = !o->compat;
 	if (!wants_tables(a)) {
-		if (o->interpolate == OVERRIDE_NONE && (o->bias.img_size != 0 || o->bias.has_grid))
+		if (o->interpolate == OVERRIDE_NONE && (o->bias.img_size != 0 || o->bias.grid.h != 0))
 			tool_warn("%s: nothing asks for interpolation (--interpolate, or the description): tables keep "
 				  "their grids",
-				  o->bias.has_grid ? "--grid" : "--img-size");
+				  o->bias.grid.h != 0 ? "--grid" : "--img-size");
 		t->same_size = true;
 		return 0;
 	}

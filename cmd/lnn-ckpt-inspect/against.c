@@ -448,20 +448,8 @@ release(void *state)
 	model_release(&a->model);
 }
 
-static int
-option(struct inspect_opts *o, const char *arg, struct err *err)
-{
-	(void)err;
-	strs_add(&o->against, arg);
-	return 0;
-}
-
 const struct report report_against = {
-	.name = "against",
-	.has_arg = OPTION_ARG,
-	.arg = "TARGET",
-	.help = "what loading into a model would say; or a CKPT",
-	.option = option,
+	.option = OPTION_TEXTS("against", 0, "TARGET", "what loading into a model would say; or a CKPT", against),
 	.needs = NEEDS_INDEX | NEEDS_DICT,
 	.takes = TAKES_FORMS,
 	.names_rows = true,

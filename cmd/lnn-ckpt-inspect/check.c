@@ -73,7 +73,7 @@ check_index(struct check *c, struct err *err)
 static int
 check_values(struct check *c, struct err *err)
 {
-	const unsigned on = c->j->in->o->fail_on;
+	const unsigned given = c->j->in->o->fail_on, on = given != 0 ? given : FAIL_NAN | FAIL_INF;
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < c->j->rows.n; i++) {
@@ -138,8 +138,7 @@ run(void *state, struct job *j, struct err *err)
 }
 
 const struct report report_check = {
-	.name = "check",
-	.help = "CRCs, and values that are not finite",
+	.option = OPTION_BARE("check", "CRCs, and values that are not finite"),
 	.needs = NEEDS_INDEX | NEEDS_DICT | NEEDS_FIGURES | NEEDS_CRCS,
 	.takes = TAKES_FORMS | TAKES_JSONL,
 	.piped = RECORD_LINES,

@@ -1,5 +1,6 @@
 #include "data.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/xalloc.h"
@@ -12,8 +13,8 @@ data_take(struct job *j, int (*known)(void *arg, size_t n, struct err *err), voi
 	const struct inspect_opts *o = j->in->o;
 	const size_t n = j->in->needs & NEEDS_FIGURES ? j->rows.n : 0;
 	struct data *d = &j->data;
-	struct compare_opts compare = { .here = j->input.ckpt, .there = d->there, .atol = o->atol, .rtol = o->rtol,
-					.nan_equal = !o->nan_differs };
+	struct compare_opts compare = { .here = j->input.ckpt, .there = d->there, .atol = fmax(o->atol, 0),
+					.rtol = fmax(o->rtol, 0), .nan_equal = o->nans != NAN_DIFFER };
 	struct figures_opts f = { .tick = progress_tick, .crcs = (j->in->needs & NEEDS_CRCS) != 0, .pairs = d->pairs,
 				  .npairs = d->npairs, .known = known, .known_arg = arg };
 	const struct tensor **tensors;
@@ -26,7 +27,7 @@ data_take(struct job *j, int (*known)(void *arg, size_t n, struct err *err), voi
 	for (size_t i = 0; i < n; i++)
 		tensors[i] = j->rows.v[i].t;
 	f.compare = d->there != NULL ? &compare : NULL;
-	f.pool = pool_new(o->common.jobs);
+	f.pool = pool_new((unsigned)o->common.jobs);
 	progress_start(n == 0 ? "comparing" : "reading");
 	rc = figures_take(&d->figures, j->input.ckpt, tensors, n, &f, err);
 	progress_end();

@@ -16,6 +16,7 @@
 struct dump {
 	struct job *j;
 	const struct tensor *t;
+	enum dump_form as;
 	uint64_t at;     /* elements so far */
 	uint64_t column; /* elements of a line: the last dimension */
 	struct buf text;
@@ -166,11 +167,11 @@ check(const struct dump *d, struct err *e)
 
 	if (d->t->storage == STORAGE_NONE)
 		return err_input(e, d->j->file, "%s: has no data in the file (a meta tensor)", o->path);
-	if (o->dump_as == DUMP_NPY && info->numpy == NULL)
+	if (d->as == DUMP_NPY && info->numpy == NULL)
 		return err_input(e, d->j->file, "%s: numpy has no %s: use '--dump-as raw'", o->path, info->name);
-	if (o->dump_as != DUMP_RAW && info->size == 0)
+	if (d->as != DUMP_RAW && info->size == 0)
 		return err_input(e, d->j->file, "%s: %s has no whole bytes: use '--dump-as raw'", o->path, info->name);
-	if (o->dump_as != DUMP_TEXT && d->j->in->out.tty)
+	if (d->as != DUMP_TEXT && d->j->in->out.tty)
 		return err_set(e, ERR_USAGE, "binary data is not written to a terminal: use '-o FILE' or a pipe");
 	return 0;
 }
@@ -179,7 +180,6 @@ static int
 put(struct dump *d, struct err *e)
 {
 	struct ckpt *c = d->j->input.ckpt;
-	const enum dump_form as = d->j->in->o->dump_as;
 	struct boxes_range all = boxes_whole(d->t);
 	int rc;
 
@@ -190,9 +190,9 @@ put(struct dump *d, struct err *e)
 	}
 	if (ckpt_locate(c, d->t->storage, e) < 0)
 		return -1;
-	if (as == DUMP_NPY)
+	if (d->as == DUMP_NPY)
 		npy_header(d);
-	rc = boxes_read(c, &all, as == DUMP_TEXT ? take_text : take_raw, d, e);
+	rc = boxes_read(c, &all, d->as == DUMP_TEXT ? take_text : take_raw, d, e);
 	out_write(&d->j->in->out, d->text.p ? d->text.p : "", d->text.len);
 	return rc;
 }
@@ -208,7 +208,9 @@ run(void *state, struct job *j, struct err *err)
 
 	if (entry == NULL)
 		entry = composite_owner(&j->input.sd, str_c(name), &part);
-	*d = (struct dump){ .j = j, .column = 1, .text = BUF_INIT };
+	*d = (struct dump){ .j = j, .column = 1, .as = j->in->o->dump_as, .text = BUF_INIT };
+	if (d->as == DUMP_UNSAID)
+		d->as = DUMP_TEXT;
 	if (entry == NULL)
 		return err_set(err, ERR_ANSWER, "%s: %s: there is no such tensor", j->file, name);
 	d->t = part != NULL ? part->tensor : sd_tensor(&j->input.sd, entry);
@@ -234,20 +236,8 @@ release(void *state)
 	buf_release(&d->text);
 }
 
-static int
-option(struct inspect_opts *o, const char *arg, struct err *err)
-{
-	(void)err;
-	o->path = arg;
-	return 0;
-}
-
 const struct report report_dump = {
-	.name = "dump",
-	.has_arg = OPTION_ARG,
-	.arg = "NAME",
-	.help = "contents of one tensor",
-	.option = option,
+	.option = OPTION_TEXT("dump", 0, "NAME", "contents of one tensor", path),
 	.needs = NEEDS_INDEX | NEEDS_DICT,
 	.piped = RECORD_LINES,
 	.alone = true,

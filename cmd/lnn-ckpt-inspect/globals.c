@@ -309,8 +309,7 @@ release(void *state)
 }
 
 const struct report report_globals = {
-	.name = "globals",
-	.help = "what pickles name; would weights_only load it?",
+	.option = OPTION_BARE("globals", "what pickles name; would weights_only load it?"),
 	.needs = NEEDS_PICKLES,
 	.takes = TAKES_FORMS,
 	.size = sizeof(struct globals),

@@ -76,9 +76,9 @@ job_begin_report(struct job *j)
 	if (!j->in->combined)
 		return;
 	if (lines) {
-		put_heading(&j->in->out, j->report->name);
+		put_heading(&j->in->out, j->report->option.name);
 	} else {
-		json_key(&j->record->json, j->report->name);
+		json_key(&j->record->json, j->report->option.name);
 		json_begin_object(&j->record->json);
 	}
 }

@@ -12,7 +12,6 @@
 #include "common/option.h"
 #include "common/out.h"
 #include "common/record.h"
-#include "common/strs.h"
 #include "common/tool.h"
 #include "data.h"
 #include "rows.h"
@@ -21,9 +20,9 @@
 /* In the order of the names that --format takes. */
 enum inspect_format { FORMAT_TABLE, FORMAT_TSV, FORMAT_NAMES, FORMAT_JSON, FORMAT_JSONL, FORMAT_MODEL, FORMAT_AUTO };
 
-enum dump_form { DUMP_TEXT, DUMP_NPY, DUMP_RAW };
+enum dump_form { DUMP_TEXT, DUMP_NPY, DUMP_RAW, DUMP_UNSAID };
 
-/* What --check --fail-on names. */
+/* What --check --fail-on names, in the order of its words. */
 enum { FAIL_NAN = 1, FAIL_INF = 2, FAIL_ZERO = 4 };
 
 struct inspect_opts {
@@ -31,14 +30,13 @@ struct inspect_opts {
 	unsigned reports;      /* bits of report_table */
 	enum inspect_format format;
 	enum rows_order sort;
-	bool invert, longer, fold, values, nan_differs;
+	bool invert, longer, fold, values;
 	uint64_t depth;        /* --tree=DEPTH; UINT64_MAX: all */
 	const char *path;      /* --get, --dump */
 	enum dump_form dump_as;
-	bool dump_as_given;
-	unsigned fail_on;      /* FAIL_* */
-	bool fail_on_given, tolerance_given;
-	double atol, rtol;
+	unsigned fail_on;      /* FAIL_*; 0: not given */
+	double atol, rtol;     /* below 0: not given */
+	enum { NAN_EQUAL, NAN_DIFFER, NAN_UNSAID } nans;
 	struct strs exprs, against, strip;
 };
 

@@ -7,32 +7,70 @@
 
 #include "report.h"
 
-enum {
-	OPT_FORMAT = 1, OPT_SORT, OPT_EXPR, OPT_INVERT, OPT_LONG, OPT_FOLD, OPT_FAIL_ON, OPT_STRIP, OPT_VALUES, OPT_ATOL,
-	OPT_RTOL, OPT_NAN, OPT_DUMP_AS, OPT_REPORT, /* and the number of the report */
-};
+static const char *const formats[] = { "table", "tsv", "names", "json", "jsonl", "model", NULL };
+static const char *const sorts[] = { "file", "name", "natural", "size", NULL };
+static const char *const dump_forms[] = { "text", "npy", "raw", NULL };
+static const char *const nan_words[] = { "equal", "differ", NULL };
+static const char *const findings[] = { "nan", "inf", "zero", NULL };
+
+/* What --check looks for: a bit for each of findings. */
+static int
+read_fail_on(const struct option_entry *o, void *place, const char *arg, struct err *e)
+{
+	const struct option_entry one = { .name = o->name, .words = findings };
+	unsigned *bits = place, which;
+	struct str rest = str_c(arg), word;
+	char text[16];
+
+	*bits = 0;
+	while (str_split(&rest, ',', &word)) {
+		snprintf(text, sizeof(text), "%.*s", (int)(word.len < 15 ? word.len : 15), word.p);
+		if (option_word(&one, text, &which, e) < 0)
+			return -1;
+		*bits |= 1u << which;
+	}
+	return 0;
+}
+
+static int
+read_tolerance(const struct option_entry *o, void *place, const char *arg, struct err *e)
+{
+	double *out = place;
+
+	if (option_double(o, arg, out, e) < 0)
+		return -1;
+	return *out >= 0 ? 0 : err_set(e, ERR_USAGE, "--%s %s: a number of at least 0 was expected", o->name, arg);
+}
+
+static int
+read_report(const struct option_entry *o, void *opts, const char *arg, struct err *e)
+{
+	((struct inspect_opts *)opts)->reports |= 1u << o->value;
+	return option_store(&report_table[o->value]->option, opts, arg, e);
+}
 
 /* The options of the reports stand between these two, see make_entries. */
 static const struct option_entry before_reports[] = {
 	OPTION_HEADING("The list of tensors:"),
-	{ "format", 0, OPTION_ARG, "FORMAT", "table, tsv, names, json, jsonl or model", OPT_FORMAT },
-	{ "sort", 0, OPTION_ARG, "ORDER", "file (default), name, natural or size", OPT_SORT },
-	{ "expr", 'e', OPTION_ARG, "REGEX", "only names that match, here or in another -e", OPT_EXPR },
-	{ "invert-match", 'v', OPTION_NOARG, NULL, "only names that match no -e", OPT_INVERT },
-	{ "long", 'l', OPTION_NOARG, NULL, "add elements, bytes, offset, strides, sharing", OPT_LONG },
-	{ "fold", 0, OPTION_NOARG, NULL, "one line for layers that differ in a number only", OPT_FOLD },
+	OPTION_WORD("format", "FORMAT", "table, tsv, names, json, jsonl or model", format, formats),
+	OPTION_WORD("sort", "ORDER", "file (default), name, natural or size", sort, sorts),
+	OPTION_TEXTS("expr", 'e', "REGEX", "only names that match, here or in another -e", exprs),
+	OPTION_FLAG("invert-match", 'v', "only names that match no -e", invert),
+	OPTION_FLAG("long", 'l', "add elements, bytes, offset, strides, sharing", longer),
+	OPTION_FLAG("fold", 0, "one line for layers that differ in a number only", fold),
 	OPTION_HEADING("Reports instead of the list; several may be combined:"),
 };
 
 static const struct option_entry behind_reports[] = {
 	OPTION_HEADING("For reports:"),
-	{ "fail-on", 0, OPTION_ARG, "LIST", "what --check looks for: nan,inf (default), zero", OPT_FAIL_ON },
-	{ "dump-as", 0, OPTION_ARG, "FORM", "text (default), npy or raw", OPT_DUMP_AS },
-	{ "strip-prefix", 0, OPTION_ARG, "P", "--against: names without P; repeatable", OPT_STRIP },
-	{ "values", 0, OPTION_NOARG, NULL, "--against: compare contents, too", OPT_VALUES },
-	{ "atol", 0, OPTION_ARG, "A", "values may differ by A (0)", OPT_ATOL },
-	{ "rtol", 0, OPTION_ARG, "R", "and by R times the target's (0)", OPT_RTOL },
-	{ "nan", 0, OPTION_ARG, "HOW", "two NaNs are equal (default) or differ", OPT_NAN },
+	OPTION_READ("fail-on", "LIST", "what --check looks for: nan,inf (default), zero",
+		    OPTION_AT(fail_on, unsigned), 0, read_fail_on),
+	OPTION_WORD("dump-as", "FORM", "text (default), npy or raw", dump_as, dump_forms),
+	OPTION_TEXTS("strip-prefix", 0, "P", "--against: names without P; repeatable", strip),
+	OPTION_FLAG("values", 0, "--against: compare contents, too", values),
+	OPTION_READ("atol", "A", "values may differ by A (0)", OPTION_AT(atol, double), 0, read_tolerance),
+	OPTION_READ("rtol", "R", "and by R times the target's (0)", OPTION_AT(rtol, double), 0, read_tolerance),
+	OPTION_WORD("nan", "HOW", "two NaNs are equal (default) or differ", nans, nan_words),
 	OPTION_HEADING("Common:"),
 	OPTION_KEY("state dict at this dotted path"),
 	OPTION_OUTPUT("FILE", "write to FILE instead of standard output"),
@@ -58,98 +96,15 @@ make_entries(struct option_entry entries[BEFORE + REPORT_COUNT + BEHIND])
 	for (int i = 0; i < REPORT_COUNT; i++) {
 		const struct report *r = report_table[i];
 
-		if (r->name != NULL)
-			entries[n++] = (struct option_entry){ r->name, 0, r->has_arg, r->arg, r->help, OPT_REPORT + i };
+		if (r->option.name == NULL)
+			continue;
+		entries[n] = r->option;
+		entries[n].kind = OPTION_IS_READ;
+		entries[n].at = 0;
+		entries[n].value = (unsigned)i;
+		entries[n++].read = read_report;
 	}
 	memcpy(entries + n, behind_reports, sizeof(behind_reports));
-}
-
-/* An option with a choice of words. */
-static int
-choose(struct inspect_opts *o, int id, const char *arg, struct err *e)
-{
-	static const char *const formats[] = { "table", "tsv", "names", "json", "jsonl", "model", NULL };
-	static const char *const sorts[] = { "file", "name", "natural", "size", NULL };
-	static const char *const forms[] = { "text", "npy", "raw", NULL };
-	static const char *const nans[] = { "equal", "differ", NULL };
-	int which = 0, rc;
-
-	switch (id) {
-	case OPT_FORMAT:
-		rc = option_choice("--format", arg, formats, &which, e);
-		o->format = (enum inspect_format)which;
-		return rc;
-	case OPT_SORT:
-		rc = option_choice("--sort", arg, sorts, &which, e);
-		o->sort = (enum rows_order)which;
-		return rc;
-	case OPT_DUMP_AS:
-		rc = option_choice("--dump-as", arg, forms, &which, e);
-		o->dump_as = (enum dump_form)which;
-		o->dump_as_given = true;
-		return rc;
-	default:
-		rc = option_choice("--nan", arg, nans, &which, e);
-		o->nan_differs = which == 1;
-		o->tolerance_given = true;
-		return rc;
-	}
-}
-
-static int
-fail_on(struct inspect_opts *o, const char *arg, struct err *e)
-{
-	static const char *const names[] = { "nan", "inf", "zero", NULL };
-	static const unsigned bits[] = { FAIL_NAN, FAIL_INF, FAIL_ZERO };
-	struct str rest = str_c(arg), word;
-	char text[16];
-	int which = 0;
-
-	o->fail_on = 0;
-	o->fail_on_given = true;
-	while (str_split(&rest, ',', &word)) {
-		snprintf(text, sizeof(text), "%.*s", (int)(word.len < 15 ? word.len : 15), word.p);
-		if (option_choice("--fail-on", text, names, &which, e) < 0)
-			return -1;
-		o->fail_on |= bits[which];
-	}
-	return 0;
-}
-
-static int
-tolerance(struct inspect_opts *o, const char *option, const char *arg, double *out, struct err *e)
-{
-	o->tolerance_given = true;
-	if (option_double(option, arg, out, e) < 0)
-		return -1;
-	return *out >= 0 ? 0 : err_set(e, ERR_USAGE, "%s %s: a number of at least 0 was expected", option, arg);
-}
-
-static int
-apply(void *opts, int id, const char *arg, struct err *e)
-{
-	struct inspect_opts *o = opts;
-
-	switch (id) {
-	case OPT_FORMAT:
-	case OPT_SORT:
-	case OPT_DUMP_AS:
-	case OPT_NAN: return choose(o, id, arg, e);
-	case OPT_EXPR: strs_add(&o->exprs, arg); return 0;
-	case OPT_INVERT: o->invert = true; return 0;
-	case OPT_LONG: o->longer = true; return 0;
-	case OPT_FOLD: o->fold = true; return 0;
-	case OPT_FAIL_ON: return fail_on(o, arg, e);
-	case OPT_STRIP: strs_add(&o->strip, arg); return 0;
-	case OPT_VALUES: o->values = true; return 0;
-	case OPT_ATOL: return tolerance(o, "--atol", arg, &o->atol, e);
-	case OPT_RTOL: return tolerance(o, "--rtol", arg, &o->rtol, e);
-	default:
-		o->reports |= 1u << (id - OPT_REPORT);
-		if (report_table[id - OPT_REPORT]->option != NULL)
-			return report_table[id - OPT_REPORT]->option(o, arg, e);
-		return 0;
-	}
 }
 
 /* ---- options that do not go together */
@@ -163,19 +118,18 @@ has(const struct inspect_opts *o, unsigned report)
 static int
 check_report(const struct inspect_opts *o, const struct report *r, const struct operands *operands, struct err *e)
 {
-	static const char *const words[] = { "table", "tsv", "names", "json", "jsonl", "model" };
 	const bool combined = (o->reports & (o->reports - 1)) != 0;
 
 	if (r->alone && combined)
-		return err_set(e, ERR_USAGE, "--%s stands alone: it does not go with other reports", r->name);
+		return err_set(e, ERR_USAGE, "--%s stands alone: it does not go with other reports", r->option.name);
 	if (r->single && operands->n > 1)
-		return err_set(e, ERR_USAGE, "--%s: of one checkpoint", r->name);
+		return err_set(e, ERR_USAGE, "--%s: of one checkpoint", r->option.name);
 	if (o->format == FORMAT_AUTO || (r->takes >> o->format & 1 && !(combined && o->format == FORMAT_JSONL)))
 		return 0;
 	if (r->takes & (r->takes - 1))
-		return err_set(e, ERR_USAGE, "--format=%s does not go with %s%s", words[o->format],
-			       combined ? "several reports, such as --" : "--", r->name);
-	return err_set(e, ERR_USAGE, "--%s has its own form: --format does not go with it%s", r->name,
+		return err_set(e, ERR_USAGE, "--format=%s does not go with %s%s", formats[o->format],
+			       combined ? "several reports, such as --" : "--", r->option.name);
+	return err_set(e, ERR_USAGE, "--%s has its own form: --format does not go with it%s", r->option.name,
 		       r == &report_dump ? " (--dump-as)" : "");
 }
 
@@ -185,16 +139,16 @@ check_needs(const struct inspect_opts *o, struct err *e)
 {
 	if (!has(o, REPORT_list) && (o->fold || o->longer))
 		return err_set(e, ERR_USAGE, "%s does not go with --%s", o->fold ? "--fold" : "--long",
-			       report_table[__builtin_ctz(o->reports)]->name);
+			       report_table[__builtin_ctz(o->reports)]->option.name);
 	if (o->invert && o->exprs.n == 0)
 		return err_set(e, ERR_USAGE, "-v: which names are not wanted? (-e REGEX)");
-	if (o->fail_on_given && !has(o, REPORT_check))
+	if (o->fail_on != 0 && !has(o, REPORT_check))
 		return err_set(e, ERR_USAGE, "--fail-on goes with --check");
-	if (o->dump_as_given && !has(o, REPORT_dump))
+	if (o->dump_as != DUMP_UNSAID && !has(o, REPORT_dump))
 		return err_set(e, ERR_USAGE, "--dump-as goes with --dump");
 	if ((o->values || o->strip.n > 0) && !has(o, REPORT_against))
 		return err_set(e, ERR_USAGE, "%s goes with --against", o->values ? "--values" : "--strip-prefix");
-	if (o->tolerance_given && !o->values)
+	if ((o->atol >= 0 || o->rtol >= 0 || o->nans != NAN_UNSAID) && !o->values)
 		return err_set(e, ERR_USAGE, "--atol, --rtol and --nan go with --values");
 	return 0;
 }
@@ -215,40 +169,40 @@ check(const struct inspect_opts *o, const struct operands *operands, struct err 
 	return check_needs(o, e);
 }
 
+static int
+run(void *opts, const struct operands *operands, int *status, struct err *e)
+{
+	struct inspect_opts *o = opts;
+
+	if (o->reports == 0)
+		o->reports = 1u << REPORT_list;
+	if (check(o, operands, e) < 0)
+		return -1;
+	/* A report with one form has it whether --format says so or not. */
+	if (has(o, REPORT_rest))
+		o->format = FORMAT_JSON;
+	return inspect_run(o, operands, e, status);
+}
+
 int
 main(int argc, char **argv)
 {
-	struct inspect_opts o = { .format = FORMAT_AUTO, .depth = UINT64_MAX, .fail_on = FAIL_NAN | FAIL_INF };
+	struct inspect_opts o = { .format = FORMAT_AUTO, .depth = UINT64_MAX, .dump_as = DUMP_UNSAID, .nans = NAN_UNSAID,
+		.atol = -1, .rtol = -1 };
 	struct option_entry entries[BEFORE + REPORT_COUNT + BEHIND];
 	const struct program program = {
+		.name = "lnn-ckpt-inspect",
 		.usage = "[options] [CKPT]...",
 		.summary = "Shows what is in checkpoints, without loading them.",
 		.footer = "Status: 0 done, 1 a negative answer, 2 trouble.",
 		.entries = entries,
 		.most_operands = SIZE_MAX,
-		.apply = apply,
+		.run = run,
 	};
-	struct operands operands = OPERANDS_INIT;
-	struct err e = ERR_INIT;
-	int status = TOOL_DONE, rc;
+	int status;
 
-	tool_start("lnn-ckpt-inspect");
 	make_entries(entries);
-	rc = option_parse(&program, argc, argv, &o, &operands, &e);
-	if (o.reports == 0)
-		o.reports = 1u << REPORT_list;
-	if (rc == 0)
-		rc = check(&o, &operands, &e);
-	/* A report with one form has it whether --format says so or not. */
-	if (has(&o, REPORT_rest))
-		o.format = FORMAT_JSON;
-	if (rc == 0)
-		rc = inspect_run(&o, &operands, &e, &status);
-	if (rc < 0)
-		status = tool_fail(&e);
-	strs_release(&o.exprs);
-	strs_release(&o.against);
-	strs_release(&o.strip);
-	free(operands.v);
+	status = option_main(&program, argc, argv, &o);
+	free(o.against.v);
 	return status;
 }

@@ -6,6 +6,8 @@
 
 #include "inspect.h"
 
+#define OPTIONS struct inspect_opts
+
 /* What must be there before a report is made. */
 enum {
 	NEEDS_PICKLES = 1, /* the input as it is, before a checkpoint is made of it */
@@ -23,10 +25,7 @@ enum {
 };
 
 struct report {
-	const char *name;         /* of the option, without dashes; NULL: the list, which has no option */
-	enum option_arg has_arg;
-	const char *arg, *help;   /* as in struct option_entry */
-	int (*option)(struct inspect_opts *o, const char *arg, struct err *err); /* notes the argument; may be NULL */
+	struct option_entry option; /* that asks for it; the list has none */
 	unsigned needs;           /* NEEDS_* */
 	unsigned takes;           /* TAKES_*; 0: the report has a form of its own */
 	enum record_form piped;   /* without --format, where there is no terminal; TSV if not set */

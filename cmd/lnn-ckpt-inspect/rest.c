@@ -386,8 +386,7 @@ release_rest(void *state)
 }
 
 const struct report report_rest = {
-	.name = "rest",
-	.help = "what is beside the tensors, as JSON",
+	.option = OPTION_BARE("rest", "what is beside the tensors, as JSON"),
 	.needs = NEEDS_INDEX,
 	.takes = TAKES_JSON,
 	.piped = RECORD_JSON,
@@ -472,20 +471,8 @@ run_get(void *state, struct job *j, struct err *err)
 	return err_set(err, ERR_ANSWER, "%s: %s: there is no such value", j->file, j->in->o->path);
 }
 
-static int
-get_option(struct inspect_opts *o, const char *arg, struct err *err)
-{
-	(void)err;
-	o->path = arg;
-	return 0;
-}
-
 const struct report report_get = {
-	.name = "get",
-	.has_arg = OPTION_ARG,
-	.arg = "PATH",
-	.help = "one value of that (--get epoch)",
-	.option = get_option,
+	.option = OPTION_TEXT("get", 0, "PATH", "one value of that (--get epoch)", path),
 	.needs = NEEDS_INDEX,
 	.piped = RECORD_LINES,
 	.alone = true,

@@ -99,8 +99,7 @@ run(void *state, struct job *j, struct err *err)
 }
 
 const struct report report_stats = {
-	.name = "stats",
-	.help = "min, max, mean, std, norm, zeros, NaN, Inf",
+	.option = OPTION_BARE("stats", "min, max, mean, std, norm, zeros, NaN, Inf"),
 	.needs = NEEDS_INDEX | NEEDS_DICT | NEEDS_FIGURES,
 	.takes = TAKES_FORMS | TAKES_JSONL,
 	.names_rows = true,

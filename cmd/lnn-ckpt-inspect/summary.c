@@ -517,8 +517,7 @@ release(void *state)
 }
 
 const struct report report_summary = {
-	.name = "summary",
-	.help = "format, writer, what the file holds, dtypes, sharing",
+	.option = OPTION_BARE("summary", "format, writer, what the file holds, dtypes, sharing"),
 	.needs = NEEDS_INDEX | NEEDS_DICT,
 	.takes = TAKES_FORMS,
 	.piped = RECORD_LINES,

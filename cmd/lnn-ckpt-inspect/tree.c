@@ -227,18 +227,8 @@ release(void *state)
 	free(t->v);
 }
 
-static int
-option(struct inspect_opts *o, const char *arg, struct err *err)
-{
-	return arg != NULL ? option_u64("--tree", arg, 0, UINT64_MAX, &o->depth, err) : 0;
-}
-
 const struct report report_tree = {
-	.name = "tree",
-	.has_arg = OPTION_MAYBE,
-	.arg = "DEPTH",
-	.help = "tensors, elements and bytes by component of the names",
-	.option = option,
+	.option = OPTION_NUMBER("tree", "[=DEPTH]", "tensors, elements and bytes by component of the names", depth, 0, UINT64_MAX),
 	.needs = NEEDS_INDEX | NEEDS_DICT,
 	.takes = TAKES_FORMS,
 	.names_rows = true,

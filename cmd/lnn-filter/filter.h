@@ -22,11 +22,11 @@ enum filter_mode { MODE_LINES, MODE_METADATA, MODE_EXPLAIN, MODE_INSPECT, MODE_L
 struct filter_options {
 	struct tool_settings common;
 	const char *config, *config_dir, *path, *expr, *reference, *group;
-	const char **models;
-	size_t nmodels, models_cap;
+	struct strs models;
 	enum filter_mode mode;
 	bool invert, count, quiet, first, buffers, allow_empty;
-	bool json, format_given, max_given;
+	enum { FORMAT_TABLE, FORMAT_JSON, FORMAT_AUTO } format;
+	bool max_given;
 	uint64_t max; /* names to show in --inspect */
 };
 

@@ -271,7 +271,7 @@ inspect_run(struct filter *f, const struct operands *operands, int *status, stru
 
 	training_init(&x, &f->groups, f->exclude);
 	rc = filter_run(f, operands, inspect_line, &x, status, e);
-	if (rc == 0 && f->o->json)
+	if (rc == 0 && f->o->format == FORMAT_JSON)
 		put_json(f, &x, overrides);
 	else if (rc == 0)
 		put_text(f, &x, overrides);

@@ -264,8 +264,8 @@ filter_setup(struct filter *f, const struct operands *operands, struct err *e)
 	model_init(&f->reference);
 	if (load_config(f, e) < 0 || (o->mode != MODE_METADATA && find_node(f, e) < 0))
 		return -1;
-	f->has_model = o->nmodels > 0;
-	if (models_load(&f->model, o->models, o->nmodels, e) < 0 || load_reference(f, e) < 0 ||
+	f->has_model = o->models.n > 0;
+	if (models_load(&f->model, o->models.v, o->models.n, e) < 0 || load_reference(f, e) < 0 ||
 	    file_operands(operands->v, operands->n, f->o->common.output, e) < 0)
 		return -1;
 	if (operand_open(&f->first, operands->n ? operands->v[0] : NULL, &o->common, e) < 0)

@@ -126,12 +126,15 @@ write_out(struct interp *w, const struct interp_options *o, struct err *e)
 }
 
 int
-interp_run(const struct interp_options *o, const char *operand, struct err *e)
+interp_run(void *opts, const struct operands *operands, int *status, struct err *e)
 {
+	const struct interp_options *o = opts;
+	const char *operand = operands->n > 0 ? operands->v[0] : NULL;
 	struct interp w = { 0 };
 	struct tables_opts t;
 	int rc = -1;
 
+	(void)status;
 	model_init(&w.model);
 	plan_init(&w.plan, tool_diag());
 	if (settle(&w, o, &t, e) == 0 && input_open(&w.in, operand, o->common.key, e) == 0 && edit(&w, &t, e) == 0)

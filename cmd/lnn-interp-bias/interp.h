@@ -5,7 +5,6 @@
 #define LNN_INTERP_H
 
 #include "common/bias.h"
-#include "common/strs.h"
 
 struct interp_options {
 	struct tool_settings common;
@@ -15,6 +14,7 @@ struct interp_options {
 	bool keep_index, drop_rest, dry_run, show;
 };
 
-int interp_run(const struct interp_options *o, const char *operand, struct err *e);
+/* opts: a struct interp_options; *status is left as it is. */
+int interp_run(void *opts, const struct operands *operands, int *status, struct err *e);
 
 #endif
