@@ -114,8 +114,7 @@ json_row(struct record *r, const struct cell *cells)
 	for (size_t i = 0; !bare && i < r->table->n; i++) {
 		if (!r->shown[i] || cells[i].state == CELL_NONE)
 			continue;
-		json_key(&r->json, columns[i].name);
-		json_value(&r->json, columns[i].type, &cells[i]);
+		json_value(json_key(&r->json, columns[i].name), columns[i].type, &cells[i]);
 	}
 	if (!bare)
 		json_end_object(&r->json);
@@ -319,8 +318,7 @@ record_rows(struct record *r, const struct record_table *table, unsigned options
 			r->layout[shown++] = layout_of(&table->columns[i]);
 	}
 	if (r->form == RECORD_JSON) {
-		json_key(&r->json, table->member);
-		json_begin_array(&r->json);
+		json_begin_array(json_key(&r->json, table->member));
 	} else if (r->form == RECORD_TABLE) {
 		columns_begin(&r->columns, r->out, r->layout, shown);
 	} else if (r->form == RECORD_TSV && table->titles) {
@@ -360,8 +358,7 @@ record_member(struct record *r, const char *name, enum record_type type, struct 
 	const struct record_column column = { .name = name, .type = type };
 
 	if (r->form == RECORD_JSON) {
-		json_key(&r->json, name);
-		json_value(&r->json, type, &value);
+		json_value(json_key(&r->json, name), type, &value);
 	} else if (r->facts && value.state == CELL_SET) {
 		buf_adds(&r->text, name);
 		buf_addc(&r->text, '\t');

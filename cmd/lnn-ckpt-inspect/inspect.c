@@ -78,8 +78,7 @@ job_begin_report(struct job *j)
 	if (lines) {
 		put_heading(&j->in->out, j->report->option.name);
 	} else {
-		json_key(&j->record->json, j->report->option.name);
-		json_begin_object(&j->record->json);
+		json_begin_object(json_key(&j->record->json, j->report->option.name));
 	}
 }
 

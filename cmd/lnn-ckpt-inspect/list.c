@@ -187,18 +187,14 @@ json_part(const struct tensor_part *part, struct json_writer *w)
 	const struct tensor *t = part->tensor;
 
 	json_begin_inline_object(w);
-	json_key(w, "name");
-	json_put_str(w, part->name);
-	json_key(w, "dtype");
-	json_put_cstr(w, dtype_name(part->dtype));
-	json_key(w, "shape");
-	json_begin_inline_array(w);
+	json_put_str(json_key(w, "name"), part->name);
+	json_put_cstr(json_key(w, "dtype"), dtype_name(part->dtype));
+	json_begin_inline_array(json_key(w, "shape"));
 	for (unsigned i = 0; t != NULL && i < t->ndim; i++)
 		json_put_u64(w, t->shape[i]);
 	json_end_array(w);
 	if (t != NULL && t->storage != STORAGE_NONE) {
-		json_key(w, "storage");
-		json_put_u64(w, t->storage);
+		json_put_u64(json_key(w, "storage"), t->storage);
 	} else if (t == NULL) {
 		json_key(w, "value");
 		if (part->dtype == DTYPE_INT64)

@@ -53,8 +53,7 @@ put_bytes(struct rest *r, const char *key, struct str s)
 
 	put_base64(&b, s);
 	json_begin_inline_object(r->w);
-	json_key(r->w, key);
-	json_put_raw(r->w, buf_str(&b));
+	json_put_raw(json_key(r->w, key), buf_str(&b));
 	json_end_object(r->w);
 	buf_release(&b);
 }
@@ -67,8 +66,7 @@ put_leaf(struct rest *r, uint32_t h)
 	const bool is_tensor = value_leaf(r->t, h, &index) == LEAF_TENSOR;
 
 	json_begin_inline_object(r->w);
-	json_key(r->w, is_tensor ? "$tensor" : "$storage");
-	json_begin_inline_object(r->w);
+	json_begin_inline_object(json_key(r->w, is_tensor ? "$tensor" : "$storage"));
 	if (is_tensor) {
 		const struct tensor *t = &r->c->tensors[index];
 
@@ -177,8 +175,7 @@ put_pairs(struct rest *r, uint32_t h, unsigned depth)
 	int rc = 0;
 
 	json_begin_object(r->w);
-	json_key(r->w, "$items");
-	json_begin_array(r->w);
+	json_begin_array(json_key(r->w, "$items"));
 	for (size_t i = 0; rc == 0 && i < n; i++) {
 		json_begin_array(r->w);
 		rc = put_numbered(r, i, value_key(r->t, h, i), depth);
@@ -347,11 +344,9 @@ put_metadata(struct job *j)
 
 	json_begin_object(w);
 	if (c->nmeta > 0) {
-		json_key(w, "__metadata__");
-		json_begin_object(w);
+		json_begin_object(json_key(w, "__metadata__"));
 		for (size_t i = 0; i < c->nmeta; i++) {
-			json_key_str(w, c->meta_keys[i]);
-			json_put_str(w, c->meta_values[i]);
+			json_put_str(json_key_str(w, c->meta_keys[i]), c->meta_values[i]);
 		}
 		json_end_object(w);
 	}

@@ -167,8 +167,7 @@ begin_branch(struct tree *t, const struct branch *b)
 	record_member(r, "tensors", RECORD_COUNT, cell_count(b->tensors));
 	record_member(r, "numel", RECORD_COUNT, cell_count(b->numel));
 	record_member(r, "nbytes", RECORD_COUNT, cell_count(b->nbytes));
-	json_key(&r->json, "children");
-	json_begin_array(&r->json);
+	json_begin_array(json_key(&r->json, "children"));
 }
 
 static void

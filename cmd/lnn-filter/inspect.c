@@ -150,8 +150,7 @@ flush(struct filter *f, struct buf *b)
 static void
 json_names(struct filter *f, struct json_writer *w, const char *key, const struct training_names *names)
 {
-	json_key(w, key);
-	json_begin_array(w);
+	json_begin_array(json_key(w, key));
 	for (size_t i = 0; i < names->n; i++) {
 		json_put_str(w, names->v[i]);
 		if (w->out->len > 65536)
@@ -183,15 +182,13 @@ json_scalar(struct json_writer *w, const struct ynode *node)
 static void
 json_overrides(struct json_writer *w, const struct ynode *overrides)
 {
-	json_key(w, "lr_scheduler");
-	json_begin_object(w);
+	json_begin_object(json_key(w, "lr_scheduler"));
 	for (size_t i = 0; overrides && overrides->kind == YN_MAP && i < overrides->n; i++) {
 		const struct ypair *pair = &overrides->pairs[i];
 
 		if (pair->value->kind != YN_MAP)
 			continue;
-		json_key_str(w, pair->key->text);
-		json_begin_object(w);
+		json_begin_object(json_key_str(w, pair->key->text));
 		for (size_t k = 0; override_keys[k]; k++) {
 			const struct ynode *value = ymap_get(pair->value, override_keys[k]);
 
@@ -208,22 +205,17 @@ json_overrides(struct json_writer *w, const struct ynode *overrides)
 static void
 json_share(struct filter *f, struct json_writer *w, const struct optimizer_share *s)
 {
-	json_key_str(w, s->name);
-	json_begin_object(w);
-	json_key(w, "matched_count");
-	json_put_u64(w, s->names.n);
+	json_begin_object(json_key_str(w, s->name));
+	json_put_u64(json_key(w, "matched_count"), s->names.n);
 	json_key(w, "total_params");
 	if (s->names.elements_known)
 		json_put_u64(w, s->names.elements);
 	else
 		json_put_null(w);
 	json_names(f, w, "matched_names", &s->names);
-	json_key(w, "lr_multiplier");
-	json_put_double(w, s->lr_multiplier);
-	json_key(w, "optimizer");
-	json_put_str(w, s->optimizer);
-	json_key(w, "weight_decay");
-	json_put_double(w, s->weight_decay);
+	json_put_double(json_key(w, "lr_multiplier"), s->lr_multiplier);
+	json_put_str(json_key(w, "optimizer"), s->optimizer);
+	json_put_double(json_key(w, "weight_decay"), s->weight_decay);
 	json_end_object(w);
 }
 
@@ -235,24 +227,18 @@ put_json(struct filter *f, const struct training *x, const struct ynode *overrid
 
 	json_writer_init(&w, &b, true);
 	json_begin_object(&w);
-	json_key(&w, "schema");
-	json_put_u64(&w, 1);
-	json_key(&w, "enabled");
-	json_put_bool(&w, filter_enabled(f));
-	json_key(&w, "groups");
-	json_begin_object(&w);
+	json_put_u64(json_key(&w, "schema"), 1);
+	json_put_bool(json_key(&w, "enabled"), filter_enabled(f));
+	json_begin_object(json_key(&w, "groups"));
 	for (size_t i = 0; i < x->n; i++) {
 		if (!x->shares[i].hidden)
 			json_share(f, &w, &x->shares[i]);
 	}
 	json_end_object(&w);
 	json_overrides(&w, overrides);
-	json_key(&w, "gradnorm");
-	json_begin_object(&w);
-	json_key(&w, "included_count");
-	json_put_u64(&w, x->included.n);
-	json_key(&w, "excluded_count");
-	json_put_u64(&w, x->excluded.n);
+	json_begin_object(json_key(&w, "gradnorm"));
+	json_put_u64(json_key(&w, "included_count"), x->included.n);
+	json_put_u64(json_key(&w, "excluded_count"), x->excluded.n);
 	json_names(f, &w, "included", &x->included);
 	json_names(f, &w, "excluded", &x->excluded);
 	json_end_object(&w);

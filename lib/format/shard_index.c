@@ -221,16 +221,12 @@ shard_index_write(struct buf *b, const struct str *names, const char *const *fil
 
 	json_writer_init(&w, b, true);
 	json_begin_object(&w);
-	json_key(&w, "metadata");
-	json_begin_object(&w);
-	json_key(&w, "total_size");
-	json_put_u64(&w, total_size);
+	json_begin_object(json_key(&w, "metadata"));
+	json_put_u64(json_key(&w, "total_size"), total_size);
 	json_end_object(&w);
-	json_key(&w, "weight_map");
-	json_begin_object(&w);
+	json_begin_object(json_key(&w, "weight_map"));
 	for (size_t i = 0; i < n; i++) {
-		json_key_str(&w, names[i]);
-		json_put_cstr(&w, files[i]);
+		json_put_cstr(json_key_str(&w, names[i]), files[i]);
 	}
 	json_end_object(&w);
 	json_end_object(&w);

@@ -233,8 +233,7 @@ describe(const struct make *m, char *text)
 static void
 put_grid(struct json_writer *w, const char *key, struct grid g)
 {
-	json_key(w, key);
-	json_begin_inline_array(w);
+	json_begin_inline_array(json_key(w, key));
 	json_put_u64(w, g.h);
 	json_put_u64(w, g.w);
 	json_end_array(w);
@@ -247,8 +246,7 @@ put_layout(struct json_writer *w, const char *key, struct layout l, bool unknown
 
 	if (!unknown)
 		layout_print(l, text);
-	json_key(w, key);
-	json_put_cstr(w, text);
+	json_put_cstr(json_key(w, key), text);
 }
 
 static void
@@ -256,16 +254,13 @@ report(const struct make *m, struct json_writer *w)
 {
 	const struct table_job *job = &of(m)->job;
 
-	json_key(w, "name");
-	json_put_str(w, m->name);
+	json_put_str(json_key(w, "name"), m->name);
 	put_grid(w, "from_grid", job->from_grid);
 	put_grid(w, "to_grid", job->to_grid);
-	json_key(w, "heads");
-	json_put_u64(w, job->heads);
+	json_put_u64(json_key(w, "heads"), job->heads);
 	put_layout(w, "from_layout", job->from, of(m)->unknown);
 	put_layout(w, "to_layout", job->to, of(m)->unknown);
-	json_key(w, "method");
-	json_put_cstr(w, resample_method_name(job->method));
+	json_put_cstr(json_key(w, "method"), resample_method_name(job->method));
 }
 
 const struct make_kind make_kind_bias_table = {

@@ -56,10 +56,8 @@ static void
 put_action(struct json_writer *w, const char *action, const char *by)
 {
 	json_begin_inline_object(w);
-	json_key(w, "action");
-	json_put_cstr(w, action);
-	json_key(w, "by");
-	json_put_cstr(w, by);
+	json_put_cstr(json_key(w, "action"), action);
+	json_put_cstr(json_key(w, "by"), by);
 	json_end_object(w);
 }
 
@@ -69,19 +67,15 @@ put_input(struct json_writer *w, const struct plan *p, const struct plan_origin 
 	size_t origin = (size_t)(o - p->origins), i;
 
 	json_begin_object(w);
-	json_key(w, "file");
-	json_put_cstr(w, p->inputs[o->input].sd->ckpt->file);
-	json_key(w, "name");
-	json_put_str(w, o->entry->name);
-	json_key(w, "actions");
-	json_begin_array(w);
+	json_put_cstr(json_key(w, "file"), p->inputs[o->input].sd->ckpt->file);
+	json_put_str(json_key(w, "name"), o->entry->name);
+	json_begin_array(json_key(w, "actions"));
 	if (o->acts == NULL)
 		put_action(w, plan_act_name(&(struct plan_act){ .action = PLAN_KEPT }), NULL);
 	for (const struct plan_act *a = o->acts; a != NULL; a = a->next)
 		put_action(w, plan_act_name(a), a->by);
 	json_end_array(w);
-	json_key(w, "outputs");
-	json_begin_inline_array(w);
+	json_begin_inline_array(json_key(w, "outputs"));
 	for (i = f->first[origin]; i != SIZE_MAX; i = f->next[i])
 		if (p->entries[i].alive)
 			json_put_str(w, p->entries[i].name);
@@ -108,17 +102,14 @@ put_output(struct json_writer *w, const struct plan *p, const struct plan_entry 
 
 	plan_shape(p, en, &dtype, shape, &ndim);
 	json_begin_object(w);
-	json_key(w, "name");
-	json_put_str(w, en->name);
-	json_key(w, "dtype");
-	json_put_cstr(w, dtype == DTYPE_UNKNOWN ? NULL : dtype_name(dtype));
+	json_put_str(json_key(w, "name"), en->name);
+	json_put_cstr(json_key(w, "dtype"), dtype == DTYPE_UNKNOWN ? NULL : dtype_name(dtype));
 	json_key(w, "shape");
 	if (dtype == DTYPE_UNKNOWN)
 		json_put_null(w);
 	else
 		put_shape(w, shape, ndim);
-	json_key(w, "from");
-	json_begin_inline_array(w);
+	json_begin_inline_array(json_key(w, "from"));
 	json_put_str(w, plan_source(p, en)->name);
 	json_end_array(w);
 	json_end_object(w);
@@ -131,8 +122,7 @@ put_makers(struct json_writer *w, const struct plan *p)
 	for (const struct make_kind *const *kind = make_kinds; *kind != NULL; kind++) {
 		if ((*kind)->section == NULL)
 			continue;
-		json_key(w, (*kind)->section);
-		json_begin_array(w);
+		json_begin_array(json_key(w, (*kind)->section));
 		for (size_t i = 0; i < p->ndescribed; i++) {
 			if (p->described[i]->kind != *kind)
 				continue;
@@ -147,8 +137,7 @@ put_makers(struct json_writer *w, const struct plan *p)
 static void
 put_names(struct json_writer *w, const char *key, const struct str *names, size_t n)
 {
-	json_key(w, key);
-	json_begin_array(w);
+	json_begin_array(json_key(w, key));
 	for (size_t i = 0; i < n; i++)
 		json_put_str(w, names[i]);
 	json_end_array(w);
@@ -170,14 +159,12 @@ put_load(struct json_writer *w, const struct plan *p, const struct load_check *c
 	json_begin_object(w);
 	put_names(w, "missing_keys", c->missing, c->nmissing);
 	put_names(w, "unexpected_keys", c->unexpected, c->nunexpected);
-	json_key(w, "mismatched");
-	json_begin_array(w);
+	json_begin_array(json_key(w, "mismatched"));
 	for (size_t i = 0; i < c->nmismatched; i++) {
 		en = &p->entries[c->mismatched[i].entry];
 		plan_shape(p, en, &dtype, shape, &ndim);
 		json_begin_object(w);
-		json_key(w, "name");
-		json_put_str(w, c->mismatched[i].target->name);
+		json_put_str(json_key(w, "name"), c->mismatched[i].target->name);
 		json_key(w, "checkpoint_shape");
 		put_shape(w, shape, ndim);
 		json_key(w, "model_shape");
@@ -191,14 +178,12 @@ put_load(struct json_writer *w, const struct plan *p, const struct load_check *c
 static void
 put_unused(struct json_writer *w, const struct plan *p)
 {
-	json_key(w, "unused_rules");
-	json_begin_array(w);
+	json_begin_array(json_key(w, "unused_rules"));
 	for (size_t i = 0; i < p->nrules; i++) {
 		if (p->rules[i]->matched > 0)
 			continue;
 		json_begin_object(w);
-		json_key(w, "rule");
-		json_put_cstr(w, p->rules[i]->text);
+		json_put_cstr(json_key(w, "rule"), p->rules[i]->text);
 		put_names(w, "nearest", p->rules[i]->nearest, p->rules[i]->nnearest);
 		json_end_object(w);
 	}
@@ -208,16 +193,13 @@ put_unused(struct json_writer *w, const struct plan *p)
 static void
 put_misses(struct json_writer *w, const struct plan *p)
 {
-	json_key(w, "near_misses");
-	json_begin_array(w);
+	json_begin_array(json_key(w, "near_misses"));
 	for (size_t i = 0; i < p->nmisses; i++) {
 		if (!plan_misses(p, &p->misses[i]))
 			continue;
 		json_begin_inline_object(w);
-		json_key(w, "pattern");
-		json_put_cstr(w, p->misses[i].pattern);
-		json_key(w, "name");
-		json_put_str(w, p->misses[i].name);
+		json_put_cstr(json_key(w, "pattern"), p->misses[i].pattern);
+		json_put_str(json_key(w, "name"), p->misses[i].name);
 		json_end_object(w);
 	}
 	json_end_array(w);
@@ -233,16 +215,13 @@ plan_report(const struct plan *p, const struct load_check *load, struct buf *out
 	json_writer_init(&w, out, true);
 	families_init(&f, p);
 	json_begin_object(&w);
-	json_key(&w, "schema");
-	json_put_u64(&w, 1);
-	json_key(&w, "inputs");
-	json_begin_array(&w);
+	json_put_u64(json_key(&w, "schema"), 1);
+	json_begin_array(json_key(&w, "inputs"));
 	for (i = 0; i < p->norigins; i++)
 		if (p->origins[i].entry != NULL)
 			put_input(&w, p, &p->origins[i], &f);
 	json_end_array(&w);
-	json_key(&w, "outputs");
-	json_begin_array(&w);
+	json_begin_array(json_key(&w, "outputs"));
 	for (i = 0; i < p->nentries; i++)
 		if (p->entries[i].alive && !p->entries[i].module)
 			put_output(&w, p, &p->entries[i]);

@@ -152,17 +152,13 @@ put_mark(struct json_writer *w, struct str name, const struct table_mark *mark)
 	char layout[LAYOUT_TEXT];
 
 	layout_print(mark->layout, layout);
-	json_key_str(w, name);
-	json_begin_object(w);
-	json_key(w, "layout");
-	json_put_cstr(w, layout);
-	json_key(w, "grid");
-	json_begin_array(w);
+	json_begin_object(json_key_str(w, name));
+	json_put_cstr(json_key(w, "layout"), layout);
+	json_begin_array(json_key(w, "grid"));
 	json_put_u64(w, mark->grid.h);
 	json_put_u64(w, mark->grid.w);
 	json_end_array(w);
-	json_key(w, "heads");
-	json_put_u64(w, mark->heads);
+	json_put_u64(json_key(w, "heads"), mark->heads);
 	json_end_object(w);
 }
 

@@ -133,19 +133,20 @@ put_quoted(struct buf *b, struct str s)
 	buf_addc(b, '"');
 }
 
-void
+struct json_writer *
 json_key_str(struct json_writer *w, struct str key)
 {
 	separate(w);
 	put_quoted(w->out, key);
 	buf_adds(w->out, w->pretty ? ": " : ":");
 	w->keyed = true;
+	return w;
 }
 
-void
+struct json_writer *
 json_key(struct json_writer *w, const char *key)
 {
-	json_key_str(w, str_c(key));
+	return json_key_str(w, str_c(key));
 }
 
 void

@@ -41,8 +41,9 @@ void json_begin_inline_array(struct json_writer *w); /* on one line with all it 
 void json_begin_inline_object(struct json_writer *w);
 void json_end_array(struct json_writer *w);
 
-void json_key(struct json_writer *w, const char *key);
-void json_key_str(struct json_writer *w, struct str key);
+/* Both return w, for the value: json_put_u64(json_key(w, "schema"), 1). */
+struct json_writer *json_key(struct json_writer *w, const char *key);
+struct json_writer *json_key_str(struct json_writer *w, struct str key);
 
 void json_put_str(struct json_writer *w, struct str s);
 void json_put_cstr(struct json_writer *w, const char *s); /* NULL is written as null */
