@@ -14,7 +14,7 @@
 #include "format/shard_index.h"
 #include "io/atomic.h"
 #include "model/list.h"
-#include "plan/table_marks.h"
+#include "plan/tables.h"
 #include "write/split.h"
 
 /* huggingface_hub's default. */
@@ -381,7 +381,7 @@ int
 ckpt_out_seal(struct ckpt_out *m, struct plan *p, const struct seal_opts *o, struct err *e)
 {
 	m->seal = *o;
-	if (table_marks_state(p, e) < 0)
+	if (tables_state(p, e) < 0)
 		return -1;
 	return plan_seal(p, &m->seal, &m->sealed, e);
 }

@@ -85,12 +85,7 @@ json_value(struct json_writer *w, enum record_type type, const struct cell *cell
 	case RECORD_COUNT: json_put_u64(w, cell->count); break;
 	case RECORD_REAL: json_put_double(w, cell->real); break;
 	case RECORD_BOOL: json_put_bool(w, cell->count != 0); break;
-	case RECORD_SHAPE:
-		json_begin_inline_array(w);
-		for (uint64_t i = 0; i < cell->count; i++)
-			json_put_u64(w, cell->shape[i]);
-		json_end_array(w);
-		break;
+	case RECORD_SHAPE: json_put_sizes(w, cell->shape, cell->count); break;
 	case RECORD_RAW: json_put_raw(w, cell->text); break;
 	case RECORD_TEXTS:
 		json_begin_inline_array(w);

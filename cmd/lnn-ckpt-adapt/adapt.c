@@ -82,7 +82,6 @@ adapt_init(struct adapt *a, const struct adapt_options *o)
 void
 adapt_release(struct adapt *a)
 {
-	load_check_release(&a->load);
 	plan_release(&a->plan);
 	keymap_free(a->map);
 	for (size_t i = 0; i < a->ninputs; i++)

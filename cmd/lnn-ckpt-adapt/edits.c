@@ -24,10 +24,10 @@ adapt_strip_prefixes(struct adapt *a, struct err *e)
 	if (!a->o->compat && !a->o->keep_wrappers)
 		plan_unwrap(&a->plan, a->job == NULL ? NULL : &a->job->set);
 	for (size_t i = 0; i < a->o->strip.n; i++)
-		plan_strip_prefix(&a->plan, a->o->strip.v[i]);
+		plan_strip_prefix(&a->plan, a->o->strip.v[i], NULL);
 	/* linnaeus takes module. off two inputs before it maps their names, off a single one afterwards. */
 	if (a->o->compat && a->ninputs > 1)
-		plan_strip_module_once(&a->plan);
+		plan_strip_prefix(&a->plan, "module.", "module. taken off");
 	return 0;
 }
 
@@ -39,7 +39,7 @@ adapt_map(struct adapt *a, struct err *e)
 	if (a->map != NULL && keymap_apply(a->map, &a->plan, &env, e) != 0)
 		return -1;
 	if (a->o->compat && a->ninputs == 1)
-		plan_strip_module_once(&a->plan);
+		plan_strip_prefix(&a->plan, "module.", "module. taken off");
 	return 0;
 }
 

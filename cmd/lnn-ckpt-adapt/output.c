@@ -1,5 +1,6 @@
 #include "adapt.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,17 +72,44 @@ adapt_check(struct adapt *a)
 }
 
 static void
-list_load(struct adapt *a)
+put_size(struct buf *b, const uint64_t *shape, unsigned ndim)
 {
-	struct str rest, line;
-	struct buf words = BUF_INIT;
+	buf_adds(b, "torch.Size([");
+	for (unsigned i = 0; i < ndim; i++)
+		buf_addf(b, "%s%" PRIu64, i == 0 ? "" : ", ", shape[i]);
+	buf_adds(b, "])");
+}
 
-	load_check_words(&a->load, &a->plan, &words);
-	rest = buf_str(&words);
-	while (rest.len > 0 && str_split(&rest, '\n', &line))
-		if (line.len > 0)
-			tool_verbose("load: %.*s", STR_ARG(line));
-	buf_release(&words);
+static void
+list_keys(const char *what, const struct str *names, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		tool_verbose("load: %s key(s) in state_dict: \"%.*s\".", what, STR_ARG(names[i]));
+}
+
+/* What load_state_dict would say, in its words. */
+static void
+list_load(const struct adapt *a)
+{
+	const struct load_check *c = &a->load;
+	uint64_t shape[TENSOR_NDIM_MAX];
+	struct buf b = BUF_INIT;
+	enum dtype dtype;
+	unsigned ndim;
+
+	list_keys("Missing", c->missing, c->nmissing);
+	list_keys("Unexpected", c->unexpected, c->nunexpected);
+	for (size_t i = 0; i < c->nmismatched; i++) {
+		const struct entry *target = c->mismatched[i].target;
+
+		buf_clear(&b);
+		plan_shape(&a->plan, &a->plan.entries[c->mismatched[i].entry], &dtype, shape, &ndim);
+		put_size(&b, shape, ndim);
+		buf_adds(&b, " from checkpoint, the shape in current model is ");
+		put_size(&b, target->shape, target->ndim);
+		tool_verbose("load: size mismatch for %.*s: copying a param with shape %s.", STR_ARG(target->name), b.p);
+	}
+	buf_release(&b);
 }
 
 static bool

@@ -516,7 +516,7 @@ check_and_write(struct set *s, struct adapt *a, struct err *e)
 		if (!a->o->keep_wrappers)
 			plan_unwrap(&a->plan, NULL);
 		for (size_t i = 0; i < a->o->strip.n; i++)
-			plan_strip_prefix(&a->plan, a->o->strip.v[i]);
+			plan_strip_prefix(&a->plan, a->o->strip.v[i], NULL);
 		for (size_t i = 0; i < a->plan.nrules; i++)
 			a->plan.rules[i]->quiet = a->plan.rules[i]->quiet ||
 						  str_starts(str_c(a->plan.rules[i]->text), str_c("--strip-prefix"));

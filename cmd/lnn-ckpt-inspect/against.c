@@ -122,18 +122,12 @@ map_modules(struct against *a)
 static bool
 forgiven(const struct against *a, struct str name)
 {
-	const struct vtree *t = a->j->input.ckpt->tree;
 	const struct str tracked = STR_LIT("num_batches_tracked");
-	uint64_t module;
-	uint32_t h = VALUE_ABSENT;
+	uint64_t module = VALUE_ABSENT;
 
-	if (!str_ends(name, tracked))
-		return false;
-	if (strmap_get(&a->modules, str_n(name.p, name.len - tracked.len), &module))
-		h = value_get(t, (uint32_t)module, str_c("version"));
-	if (h == VALUE_ABSENT || value_kind(t, h) != VALUE_INT)
-		return load_forgives(name, false, 0);
-	return load_forgives(name, true, value_int(t, h));
+	if (str_ends(name, tracked))
+		strmap_get(&a->modules, str_n(name.p, name.len - tracked.len), &module);
+	return load_forgives(name, a->j->input.ckpt->tree, (uint32_t)module);
 }
 
 /* ---- comparing */

@@ -189,10 +189,7 @@ json_part(const struct tensor_part *part, struct json_writer *w)
 	json_begin_inline_object(w);
 	json_put_str(json_key(w, "name"), part->name);
 	json_put_cstr(json_key(w, "dtype"), dtype_name(part->dtype));
-	json_begin_inline_array(json_key(w, "shape"));
-	for (unsigned i = 0; t != NULL && i < t->ndim; i++)
-		json_put_u64(w, t->shape[i]);
-	json_end_array(w);
+	json_put_sizes(json_key(w, "shape"), t != NULL ? t->shape : NULL, t != NULL ? t->ndim : 0);
 	if (t != NULL && t->storage != STORAGE_NONE) {
 		json_put_u64(json_key(w, "storage"), t->storage);
 	} else if (t == NULL) {

@@ -104,12 +104,7 @@ arena_calloc(struct arena *a, size_t n, size_t size)
 struct str
 arena_str(struct arena *a, struct str s)
 {
-	char *p = arena_bytes(a, s.len + 1);
-
-	if (s.len > 0)
-		memcpy(p, s.p, s.len);
-	p[s.len] = '\0';
-	return str_n(p, s.len);
+	return arena_join(a, s, str_n(NULL, 0));
 }
 
 char *
@@ -120,20 +115,43 @@ arena_cstr(struct arena *a, const char *s)
 	return memcpy(arena_bytes(a, n), s, n);
 }
 
+struct str
+arena_join(struct arena *a, struct str x, struct str y)
+{
+	char *p = arena_bytes(a, x.len + y.len + 1);
+
+	if (x.len > 0)
+		memcpy(p, x.p, x.len);
+	if (y.len > 0)
+		memcpy(p + x.len, y.p, y.len);
+	p[x.len + y.len] = '\0';
+	return str_n(p, x.len + y.len);
+}
+
+char *
+arena_vprintf(struct arena *a, const char *fmt, va_list ap)
+{
+	va_list again;
+	char *p;
+	int n;
+
+	va_copy(again, ap);
+	n = vsnprintf(NULL, 0, fmt, again);
+	va_end(again);
+	p = arena_bytes(a, n < 0 ? 1 : (size_t)n + 1);
+	p[0] = '\0';
+	vsnprintf(p, n < 0 ? 1 : (size_t)n + 1, fmt, ap);
+	return p;
+}
+
 char *
 arena_printf(struct arena *a, const char *fmt, ...)
 {
 	va_list ap;
 	char *p;
-	int n;
 
 	va_start(ap, fmt);
-	n = vsnprintf(NULL, 0, fmt, ap);
-	va_end(ap);
-	p = arena_bytes(a, n < 0 ? 1 : (size_t)n + 1);
-	p[0] = '\0';
-	va_start(ap, fmt);
-	vsnprintf(p, n < 0 ? 1 : (size_t)n + 1, fmt, ap);
+	p = arena_vprintf(a, fmt, ap);
 	va_end(ap);
 	return p;
 }

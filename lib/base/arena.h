@@ -4,6 +4,7 @@
 #ifndef LNN_BASE_ARENA_H
 #define LNN_BASE_ARENA_H
 
+#include <stdarg.h>
 #include <stddef.h>
 
 #include "base/str.h"
@@ -21,7 +22,9 @@ void *arena_alloc(struct arena *a, size_t size); /* aligned for any type, not cl
 void *arena_calloc(struct arena *a, size_t n, size_t size); /* cleared; n*size is checked */
 void *arena_bytes(struct arena *a, size_t size); /* unaligned: for text */
 struct str arena_str(struct arena *a, struct str s); /* a copy, followed by a NUL that does not count */
+struct str arena_join(struct arena *a, struct str x, struct str y); /* likewise, of x and what follows it */
 char *arena_cstr(struct arena *a, const char *s);
+char *arena_vprintf(struct arena *a, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 char *arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -384,7 +384,7 @@ check_record(struct opening *o, const struct zip_entry *t)
 	return rc;
 }
 
-/* What is stated of bias tables is kept as it is (plan/table_marks.h). */
+/* What is stated of bias tables is kept as it is (plan/tables.h). */
 static int
 keep_tables(struct ckpt *c, uint64_t at, uint64_t size, struct err *e)
 {

@@ -12,9 +12,8 @@ inside_of(const struct plan *p, const struct plan_entry *en)
 	return src == NULL || src->inside == 0 ? NULL : &plan_input_of(p, en)->sd->insides[src->inside - 1];
 }
 
-/* The container of entry i, whole or not. */
-static struct plan_container *
-find(const struct plan *p, const struct plan_containers *c, size_t i)
+struct plan_container *
+plan_container_at(const struct plan *p, const struct plan_containers *c, size_t i)
 {
 	const struct plan_entry *en = &p->entries[i];
 	const struct sd_inside *at = inside_of(p, en);
@@ -39,7 +38,7 @@ static void
 look_at(const struct plan *p, const struct plan_containers *c, size_t i)
 {
 	const struct plan_entry *en = &p->entries[i];
-	struct plan_container *k = find(p, c, i);
+	struct plan_container *k = plan_container_at(p, c, i);
 	struct str key;
 
 	if (k == NULL || !en->alive)
@@ -80,16 +79,6 @@ same_fate(const struct plan_entry *a, const struct plan_entry *b)
 	return a->alive == b->alive && make_same(&a->make, &b->make);
 }
 
-/* The container of an entry is not written back as it was. */
-static void
-take_apart(const struct plan *p, const struct plan_containers *c, size_t entry)
-{
-	struct plan_container *of = find(p, c, entry);
-
-	if (of != NULL)
-		of->whole = false;
-}
-
 static void
 settle_shared(const struct plan *p, const struct plan_containers *c)
 {
@@ -109,8 +98,8 @@ settle_shared(const struct plan *p, const struct plan_containers *c)
 		if (x->input != y->input || x->parent != y->parent || x->item != y->item ||
 		    same_fate(&p->entries[x->entry], &p->entries[y->entry]))
 			continue;
-		take_apart(p, c, x->entry);
-		take_apart(p, c, y->entry);
+		plan_container_at(p, c, x->entry)->whole = false;
+		plan_container_at(p, c, y->entry)->whole = false;
 	}
 	free(items);
 }
@@ -148,7 +137,7 @@ plan_containers_release(struct plan_containers *c)
 const struct plan_container *
 plan_container_of(const struct plan *p, const struct plan_containers *c, size_t i)
 {
-	const struct plan_container *k = c->n == 0 ? NULL : find(p, c, i);
+	const struct plan_container *k = plan_container_at(p, c, i);
 
 	return k != NULL && k->whole ? k : NULL;
 }

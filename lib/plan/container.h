@@ -28,6 +28,9 @@ struct plan_containers {
 void plan_containers(const struct plan *p, struct plan_containers *c);
 void plan_containers_release(struct plan_containers *c);
 
+/* The container that entry i was in when it was read, whole or not; NULL if it was in none. */
+struct plan_container *plan_container_at(const struct plan *p, const struct plan_containers *c, size_t i);
+
 /* The container that entry i is in and stays in; NULL if it is not in one, or in one that is taken apart. */
 const struct plan_container *plan_container_of(const struct plan *p, const struct plan_containers *c, size_t i);
 

@@ -867,13 +867,22 @@ struct outputs {
 	size_t entry, made; /* the entry that is mapped; names made so far */
 };
 
+/* The first name is the entry's own. Each further one makes an entry behind it, from the same origin. */
 static void
 give(struct outputs *o, struct str name, const char *by)
 {
-	if (o->made++ == 0)
-		plan_rename(o->p, &o->p->entries[o->entry], name, by);
-	else
-		plan_fan_out(o->p, o->entry, name, by);
+	struct plan *p = o->p;
+	struct plan_entry *en = &p->entries[o->entry];
+
+	if (o->made++ == 0) {
+		plan_rename(p, en, name, by);
+		return;
+	}
+	en = plan_append(p, *en);
+	en->alive = true;
+	en->name = arena_str(&p->arena, name);
+	p->origins[en->origin].outputs++;
+	plan_note(p, en, PLAN_RENAMED, NULL, by);
 }
 
 static bool
@@ -988,7 +997,7 @@ count_forestalled(struct trial t, size_t n, struct str input, struct err *e)
 	return 0;
 }
 
-/* Maps entry i; *next is the first entry behind all that came of it. */
+/* Maps entry i, the last one. What else comes of it is appended. */
 static int
 apply_one(struct keymap *k, struct plan *p, size_t i, const char *unmapped, struct err *e)
 {
@@ -1021,6 +1030,24 @@ apply_one(struct keymap *k, struct plan *p, size_t i, const char *unmapped, stru
 		take_away(p, &p->entries[i], t.why);
 	else if (t.r->what == KM_MAP)
 		rc = map_entry(&t, &o, e);
+	return rc;
+}
+
+/* The entries are listed anew, each followed by what else comes of it. */
+static int
+map_entries(struct keymap *k, struct plan *p, struct err *e)
+{
+	const char *unmapped = arena_printf(&p->arena, "key map %s: no rule for it", keymap_name(k));
+	struct plan_entry *old = p->entries;
+	const size_t n = p->nentries;
+	int rc = 0;
+
+	p->entries = NULL;
+	p->nentries = p->cap_entries = 0;
+	for (size_t i = 0; rc == 0 && i < n; i++)
+		if (plan_append(p, old[i])->alive)
+			rc = apply_one(k, p, p->nentries - 1, unmapped, e);
+	free(old);
 	return rc;
 }
 
@@ -1151,7 +1178,6 @@ order_as_model(struct plan *p, const struct model *m)
 int
 keymap_apply(struct keymap *k, struct plan *p, const struct keymap_env *env, struct err *e)
 {
-	const char *unmapped = arena_printf(&p->arena, "key map %s: no rule for it", keymap_name(k));
 	size_t first = p->nrules;
 
 	if (k->same_shape && (env->model == NULL || !env->model->has_state_dict))
@@ -1160,10 +1186,8 @@ keymap_apply(struct keymap *k, struct plan *p, const struct keymap_env *env, str
 	if (find_values(k, env, e) != 0)
 		return -1;
 	start_rules(k, p);
-	for (size_t i = 0; i < p->nentries; i++)
-		if (p->entries[i].alive && apply_one(k, p, i, unmapped, e) != 0)
-			return -1;
-	plan_merge_fans(p);
+	if (map_entries(k, p, e) < 0)
+		return -1;
 	plan_find_nearest(p, first, true);
 	if (k->same_shape) {
 		check_shapes(p, env->model);

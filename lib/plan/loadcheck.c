@@ -1,10 +1,6 @@
 #include "plan/loadcheck.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/strmap.h"
-#include "base/xalloc.h"
 #include "plan/container.h"
 
 static const struct str tracked = STR_LIT("num_batches_tracked");
@@ -16,33 +12,26 @@ load_shape_fits(const uint64_t *a, unsigned na, const uint64_t *b, unsigned nb)
 }
 
 bool
-load_forgives(struct str name, bool has_version, int64_t version)
+load_forgives(struct str name, const struct vtree *t, uint32_t meta)
 {
-	if (!str_ends(name, tracked))
+	const uint32_t version = meta == VALUE_ABSENT ? VALUE_ABSENT : value_get(t, meta, str_c("version"));
+
+	if (!str_ends(name, tracked) || (name.len > tracked.len && name.p[name.len - tracked.len - 1] != '.'))
 		return false;
-	if (name.len > tracked.len && name.p[name.len - tracked.len - 1] != '.')
-		return false;
-	return !has_version || version < 2;
+	return version == VALUE_ABSENT || value_kind(t, version) != VALUE_INT || value_int(t, version) < 2;
 }
 
-/* The version that _metadata gives the module of name ("bn1." of "bn1.num_batches_tracked"). */
+/* load_forgives for the module of name in the plan ("bn1." of "bn1.num_batches_tracked"). */
 static bool
-version_of(const struct plan *p, const struct strmap *modules, struct str name, int64_t *version)
+is_forgiven(const struct plan *p, const struct strmap *modules, struct str name)
 {
 	const struct plan_entry *en;
-	const struct vtree *t;
-	uint32_t h;
 	uint64_t i;
 
-	if (!strmap_get(modules, str_n(name.p, name.len - tracked.len), &i))
-		return false;
+	if (!str_ends(name, tracked) || !strmap_get(modules, str_n(name.p, name.len - tracked.len), &i))
+		return load_forgives(name, NULL, VALUE_ABSENT);
 	en = &p->entries[i];
-	t = plan_input_of(p, en)->sd->ckpt->tree;
-	h = value_get(t, en->meta_value, str_c("version"));
-	if (h == VALUE_ABSENT || value_kind(t, h) != VALUE_INT)
-		return false;
-	*version = value_int(t, h);
-	return true;
+	return load_forgives(name, plan_input_of(p, en)->sd->ckpt->tree, en->meta_value);
 }
 
 /* Maps the keys of the output, and its modules, to entries. */
@@ -129,16 +118,13 @@ static void
 check_targets(struct load_check *c, const struct plan *p, const struct plan_containers *k, const struct model *m)
 {
 	struct strmap names = STRMAP_INIT, modules = STRMAP_INIT;
-	int64_t version = 0;
-	bool known;
 
 	map_entries(p, k, &names, &modules);
 	for (size_t i = 0; i < m->n; i++) {
-		if (m->entries[i].inside || strmap_get(&names, m->entries[i].name, NULL))
-			continue;
-		known = str_ends(m->entries[i].name, tracked) && version_of(p, &modules, m->entries[i].name, &version);
-		if (!load_forgives(m->entries[i].name, known, version))
-			c->missing[c->nmissing++] = m->entries[i].name;
+		const struct str name = m->entries[i].name;
+
+		if (!m->entries[i].inside && !strmap_get(&names, name, NULL) && !is_forgiven(p, &modules, name))
+			c->missing[c->nmissing++] = name;
 	}
 	for (size_t i = 0; i < m->ncontainers; i++)
 		if (!strmap_get(&names, m->containers[i], NULL))
@@ -156,59 +142,10 @@ load_check(struct load_check *c, struct plan *p, const struct model *m, bool dro
 	if (!c->done)
 		return;
 	plan_containers(p, &k);
-	c->missing = xcalloc(m->n + m->ncontainers, sizeof(*c->missing));
-	c->unexpected = xcalloc(p->nentries, sizeof(*c->unexpected));
-	c->mismatched = xcalloc(p->nentries, sizeof(*c->mismatched));
+	c->missing = arena_calloc(&p->arena, m->n + m->ncontainers, sizeof(*c->missing));
+	c->unexpected = arena_calloc(&p->arena, p->nentries, sizeof(*c->unexpected));
+	c->mismatched = arena_calloc(&p->arena, p->nentries, sizeof(*c->mismatched));
 	check_outputs(c, p, &k, m, drop_mismatched);
 	check_targets(c, p, &k, m);
 	plan_containers_release(&k);
-}
-
-void
-load_check_release(struct load_check *c)
-{
-	free(c->missing);
-	free(c->unexpected);
-	free(c->mismatched);
-	*c = (struct load_check){ 0 };
-}
-
-static void
-put_keys(struct buf *out, const char *what, const struct str *names, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		buf_addf(out, "%s key(s) in state_dict: \"%.*s\".\n", what, STR_ARG(names[i]));
-}
-
-static void
-put_size(struct buf *out, const uint64_t *shape, unsigned ndim)
-{
-	buf_adds(out, "torch.Size([");
-	for (unsigned i = 0; i < ndim; i++) {
-		buf_adds(out, i == 0 ? "" : ", ");
-		buf_u64(out, shape[i]);
-	}
-	buf_adds(out, "])");
-}
-
-void
-load_check_words(const struct load_check *c, const struct plan *p, struct buf *out)
-{
-	uint64_t shape[TENSOR_NDIM_MAX];
-	const struct plan_entry *en;
-	enum dtype dtype;
-	unsigned ndim;
-
-	put_keys(out, "Missing", c->missing, c->nmissing);
-	put_keys(out, "Unexpected", c->unexpected, c->nunexpected);
-	for (size_t i = 0; i < c->nmismatched; i++) {
-		en = &p->entries[c->mismatched[i].entry];
-		plan_shape(p, en, &dtype, shape, &ndim);
-		buf_addf(out, "size mismatch for %.*s: copying a param with shape ",
-			 STR_ARG(c->mismatched[i].target->name));
-		put_size(out, shape, ndim);
-		buf_adds(out, " from checkpoint, the shape in current model is ");
-		put_size(out, c->mismatched[i].target->shape, c->mismatched[i].target->ndim);
-		buf_adds(out, ".\n");
-	}
 }

@@ -5,7 +5,6 @@
 #ifndef LNN_PLAN_LOADCHECK_H
 #define LNN_PLAN_LOADCHECK_H
 
-#include "base/buf.h"
 #include "model/model.h"
 #include "plan/plan.h"
 
@@ -27,18 +26,17 @@ struct load_check {
 
 /*
  * Compares the living entries with the model. drop_mismatched: those are dropped (and count as missing) instead of
- * being listed as mismatched. Arrays belong to c.
+ * being listed as mismatched. Arrays lie in the arena of p.
  */
 void load_check(struct load_check *c, struct plan *p, const struct model *m, bool drop_mismatched);
-void load_check_release(struct load_check *c);
 
 /* Does a tensor of shape a load into one of shape b? Equal, or a scalar from shape [1] (old files). */
 bool load_shape_fits(const uint64_t *a, unsigned na, const uint64_t *b, unsigned nb);
 
-/* What load_state_dict would say, in its words, a line for each name. */
-void load_check_words(const struct load_check *c, const struct plan *p, struct buf *out);
-
-/* Is a missing num_batches_tracked forgiven? (A norm layer saved before version 2 had none.) */
-bool load_forgives(struct str name, bool has_version, int64_t version);
+/*
+ * Is a missing num_batches_tracked forgiven? (A norm layer saved before version 2 had none.) meta: what _metadata says of
+ * its module, in t; VALUE_ABSENT: nothing.
+ */
+bool load_forgives(struct str name, const struct vtree *t, uint32_t meta);
 
 #endif

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/xalloc.h"
 #include "model/entry.h"
+#include "plan/container.h"
 #include "tensor/composite.h"
 
 /* Entries chained by name: of one name there may be several (inputs, fan-out). */
@@ -12,12 +13,6 @@ struct chains {
 	struct strmap map;
 	size_t *next; /* by entry; SIZE_MAX ends */
 };
-
-static struct str
-input_name(const struct plan *p, size_t i)
-{
-	return plan_source(p, &p->entries[i])->name;
-}
 
 static void
 chain(struct chains *c, struct str name, size_t i)
@@ -32,22 +27,14 @@ chain(struct chains *c, struct str name, size_t i)
 	c->next[first] = i;
 }
 
-/* What a list may name: anything of the state dict, so that values that are no tensors can be told apart as well. */
-static bool
-is_named(const struct plan *p, size_t i)
-{
-	return !p->entries[i].module;
-}
-
+/* Of all that a list may name: anything of the state dict, so that values that are no tensors can be told apart as well. */
 static void
 chains_init(struct chains *c, const struct plan *p, bool present)
 {
 	*c = (struct chains){ STRMAP_INIT, xreallocn(NULL, p->nentries, sizeof(*c->next)) };
-	for (size_t i = 0; i < p->nentries; i++) {
-		if (!is_named(p, i))
-			continue;
-		chain(c, present ? p->entries[i].name : input_name(p, i), i);
-	}
+	for (size_t i = 0; i < p->nentries; i++)
+		if (!p->entries[i].module)
+			chain(c, present ? p->entries[i].name : plan_source(p, &p->entries[i])->name, i);
 }
 
 static void
@@ -104,9 +91,9 @@ missing(const struct plan *p, const struct name_list *l, struct str name, struct
 		return err_set(e, ERR_INPUT, "%s: no tensor %.*s; it is a part of %.*s", l->option, STR_ARG(name), STR_ARG(owner));
 	nearest_init(&near, name);
 	for (size_t i = 0; i < p->nentries; i++) {
-		if (!is_named(p, i))
+		if (p->entries[i].module)
 			continue;
-		nearest_try(&near, input_name(p, i));
+		nearest_try(&near, plan_source(p, &p->entries[i])->name);
 		nearest_try(&near, p->entries[i].name);
 	}
 	if (nearest_found(&near))
@@ -157,32 +144,23 @@ note_gone(const struct plan *p, struct unmatched *u, struct str name, size_t ent
 	u->gone_by = act == NULL ? "?" : act->by;
 }
 
-static const struct sd_inside *
-inside_of(const struct plan *p, size_t i)
-{
-	const struct sd_entry *src = plan_source(p, &p->entries[i]);
-
-	return src->inside == 0 ? NULL : &plan_input_of(p, &p->entries[i])->sd->insides[src->inside - 1];
-}
-
 /* Lists of tensors cannot name what else a container holds: it stays with the tensors beside it. */
 static void
 list_companions(const struct plan *p, bool *listed)
 {
-	bool **kept = xcalloc(p->ninputs + 1, sizeof(*kept));
-	const struct sd_inside *at;
+	const struct plan_container *of;
+	struct plan_containers c;
+	bool *kept;
 
-	for (uint32_t i = 0; i < p->ninputs; i++)
-		kept[i] = xcalloc(p->inputs[i].sd->ncontainers + 1, 1);
+	plan_containers(p, &c);
+	kept = xcalloc(c.n + 1, sizeof(*kept));
 	for (size_t i = 0; i < p->nentries; i++)
-		if (is_named(p, i) && listed[i] && (at = inside_of(p, i)) != NULL)
-			kept[p->origins[p->entries[i].origin].input][at->container] = true;
+		if (listed[i] && (of = plan_container_at(p, &c, i)) != NULL)
+			kept[of - c.v] = true;
 	for (size_t i = 0; i < p->nentries; i++)
-		if (is_named(p, i) && plan_source(p, &p->entries[i])->kind == SD_OTHER && (at = inside_of(p, i)) != NULL &&
-		    kept[p->origins[p->entries[i].origin].input][at->container])
+		if ((of = plan_container_at(p, &c, i)) != NULL && kept[of - c.v] && plan_source(p, &p->entries[i])->kind == SD_OTHER)
 			listed[i] = true;
-	for (uint32_t i = 0; i < p->ninputs; i++)
-		free(kept[i]);
+	plan_containers_release(&c);
 	free(kept);
 }
 
@@ -191,7 +169,7 @@ static void
 apply(struct plan *p, const struct name_list *l, bool *listed, const char *by)
 {
 	for (size_t i = 0; i < p->nentries; i++) {
-		listed[i] = is_named(p, i) && p->entries[i].alive && listed[i] != l->keep;
+		listed[i] = !p->entries[i].module && p->entries[i].alive && listed[i] != l->keep;
 		if (listed[i])
 			plan_drop(p, &p->entries[i], PLAN_DROPPED, by);
 	}

@@ -1,13 +1,10 @@
 #include "plan/plan.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
 #include "base/xalloc.h"
-#include "plan/table_marks.h"
 
 void
 plan_init(struct plan *p, const struct diag *diag)
@@ -20,11 +17,10 @@ void
 plan_release(struct plan *p)
 {
 	for (uint32_t i = 0; i < p->ninputs; i++)
-		table_marks_free(p->inputs[i].marks);
+		strmap_release(&p->inputs[i].marks);
 	free(p->inputs);
 	free(p->origins);
 	free(p->entries);
-	free(p->fans);
 	free(p->rules);
 	free(p->misses);
 	free(p->described);
@@ -32,20 +28,23 @@ plan_release(struct plan *p)
 	plan_init(p, NULL);
 }
 
-/* Room for one more origin and entry; the entry is initialised and alive. */
+struct plan_entry *
+plan_append(struct plan *p, struct plan_entry en)
+{
+	p->entries = xgrow(p->entries, p->nentries, &p->cap_entries, sizeof(*p->entries));
+	p->entries[p->nentries] = en;
+	return &p->entries[p->nentries++];
+}
+
+/* One more origin, and its entry. */
 static struct plan_entry *
 add_entry(struct plan *p, uint32_t input, const struct sd_entry *src, struct str name)
 {
-	struct plan_entry *en;
+	const uint32_t origin = (uint32_t)p->norigins;
 
 	p->origins = xgrow(p->origins, p->norigins, &p->cap_origins, sizeof(*p->origins));
-	p->entries = xgrow(p->entries, p->nentries, &p->cap_entries, sizeof(*p->entries));
-	p->origins[p->norigins] = (struct plan_origin){ .input = input, .outputs = 1, .entry = src };
-	en = &p->entries[p->nentries++];
-	*en = (struct plan_entry){
-		.name = name, .origin = (uint32_t)p->norigins++, .alive = true, .meta_value = VALUE_ABSENT
-	};
-	return en;
+	p->origins[p->norigins++] = (struct plan_origin){ .input = input, .outputs = 1, .entry = src };
+	return plan_append(p, (struct plan_entry){ .name = name, .origin = origin, .alive = true, .meta_value = VALUE_ABSENT });
 }
 
 static void
@@ -53,7 +52,6 @@ add_modules(struct plan *p, uint32_t input, const struct statedict *sd)
 {
 	const struct vtree *t = sd->ckpt->tree;
 	struct plan_entry *en;
-	struct buf module = BUF_INIT;
 	struct str path;
 	uint32_t key;
 
@@ -64,17 +62,12 @@ add_modules(struct plan *p, uint32_t input, const struct statedict *sd)
 		if (!value_is_text(t, key))
 			continue;
 		path = value_text(t, key);
-		if (path.len > 0) {
-			buf_clear(&module);
-			buf_addstr(&module, path);
-			buf_addc(&module, '.');
-			path = arena_str(&p->arena, buf_str(&module));
-		}
+		if (path.len > 0)
+			path = arena_join(&p->arena, path, str_c("."));
 		en = add_entry(p, input, NULL, path);
 		en->module = true;
 		en->meta_value = value_val(t, sd->metadata, i);
 	}
-	buf_release(&module);
 }
 
 void
@@ -85,7 +78,7 @@ plan_add_input(struct plan *p, struct statedict *sd, const char *label)
 
 	p->inputs = xgrow(p->inputs, p->ninputs, &cap, sizeof(*p->inputs));
 	p->cap_inputs = (uint32_t)cap;
-	p->inputs[p->ninputs++] = (struct plan_input){ .sd = sd, .label = label };
+	p->inputs[p->ninputs++] = (struct plan_input){ .sd = sd, .label = label, .marks = STRMAP_INIT };
 	for (size_t i = 0; i < sd->n; i++)
 		add_entry(p, input, &sd->entries[i], sd->entries[i].name);
 	add_modules(p, input, sd);
@@ -95,51 +88,32 @@ struct plan_rule *
 plan_rule_new(struct plan *p, struct str wanted, const char *fmt, ...)
 {
 	struct plan_rule *r = arena_calloc(&p->arena, 1, sizeof(*r));
-	struct buf text = BUF_INIT;
 	va_list ap;
-	int n;
 
 	va_start(ap, fmt);
-	n = vsnprintf(NULL, 0, fmt, ap);
+	r->text = arena_vprintf(&p->arena, fmt, ap);
 	va_end(ap);
-	va_start(ap, fmt);
-	vsnprintf(buf_room(&text, n < 0 ? 0 : (size_t)n), (size_t)n + 1, fmt, ap);
-	va_end(ap);
-	r->text = arena_cstr(&p->arena, text.p);
 	r->wanted = arena_str(&p->arena, wanted);
-	buf_release(&text);
 	p->rules = xgrow(p->rules, p->nrules, &p->cap_rules, sizeof(struct plan_rule *));
 	p->rules[p->nrules++] = r;
 	return r;
 }
 
-static void
-note(struct plan *p, const struct plan_entry *en, struct plan_act what)
+void
+plan_note(struct plan *p, const struct plan_entry *en, enum plan_action action, const struct make_kind *made, const char *by)
 {
 	struct plan_origin *o = &p->origins[en->origin];
 	struct plan_act *act;
 
-	if (o->last != NULL && o->last->action == what.action && o->last->made == what.made && o->last->by == what.by)
+	if (o->last != NULL && o->last->action == action && o->last->made == made && o->last->by == by)
 		return;
 	act = arena_alloc(&p->arena, sizeof(*act));
-	*act = what;
+	*act = (struct plan_act){ .action = action, .made = made, .by = by };
 	if (o->last == NULL)
 		o->acts = act;
 	else
 		o->last->next = act;
 	o->last = act;
-}
-
-void
-plan_note(struct plan *p, struct plan_entry *en, enum plan_action action, const char *by)
-{
-	note(p, en, (struct plan_act){ .action = action, .by = by });
-}
-
-void
-plan_note_made(struct plan *p, struct plan_entry *en, const struct make_kind *kind, const char *by)
-{
-	note(p, en, (struct plan_act){ .action = PLAN_MADE, .made = kind, .by = by });
 }
 
 /* Takes back the notes of a kind of maker. */
@@ -164,14 +138,7 @@ void
 plan_make(struct plan *p, struct plan_entry *en, struct make *m, const char *by)
 {
 	make_append(&en->make, &p->arena, m);
-	plan_note_made(p, en, m->kind, by);
-}
-
-void
-plan_describe(struct plan *p, struct make *m)
-{
-	p->described = xgrow(p->described, p->ndescribed, &p->cap_described, sizeof(struct make *));
-	p->described[p->ndescribed++] = m;
+	plan_note(p, en, PLAN_MADE, m->kind, by);
 }
 
 int
@@ -213,7 +180,7 @@ plan_drop(struct plan *p, struct plan_entry *en, enum plan_action action, const 
 		return;
 	en->alive = false;
 	p->origins[en->origin].outputs--;
-	plan_note(p, en, action, by);
+	plan_note(p, en, action, NULL, by);
 }
 
 void
@@ -222,39 +189,7 @@ plan_rename(struct plan *p, struct plan_entry *en, struct str name, const char *
 	if (str_eq(en->name, name))
 		return;
 	en->name = arena_str(&p->arena, name);
-	plan_note(p, en, PLAN_RENAMED, by);
-}
-
-void
-plan_fan_out(struct plan *p, size_t at, struct str name, const char *by)
-{
-	struct plan_fan *fan;
-
-	p->fans = xgrow(p->fans, p->nfans, &p->cap_fans, sizeof(*p->fans));
-	fan = &p->fans[p->nfans++];
-	*fan = (struct plan_fan){ at, p->entries[at] };
-	fan->entry.alive = true;
-	fan->entry.name = arena_str(&p->arena, name);
-	p->origins[fan->entry.origin].outputs++;
-	plan_note(p, &fan->entry, PLAN_RENAMED, by);
-}
-
-void
-plan_merge_fans(struct plan *p)
-{
-	size_t fan = p->nfans, to = p->nentries + p->nfans;
-
-	if (p->nfans == 0)
-		return;
-	p->entries = xreallocn(p->entries, to, sizeof(*p->entries));
-	p->cap_entries = to;
-	for (size_t i = p->nentries; i-- > 0;) {
-		while (fan > 0 && p->fans[fan - 1].at == i)
-			p->entries[--to] = p->fans[--fan].entry;
-		p->entries[--to] = p->entries[i];
-	}
-	p->nentries += p->nfans;
-	p->nfans = 0;
+	plan_note(p, en, PLAN_RENAMED, NULL, by);
 }
 
 const struct sd_entry *

@@ -74,16 +74,11 @@ struct plan_near_miss {
 	size_t origin;   /* a later step may have dropped it: then it is none */
 };
 
-/* A further output, which is to stand behind entry at. */
-struct plan_fan {
-	size_t at;
-	struct plan_entry entry;
-};
-
 struct plan_input {
 	struct statedict *sd; /* borrowed */
 	const char *label;    /* NULL, or the name of --input NAME=FILE */
-	struct table_marks *marks; /* what it states of bias tables (table_marks.h); NULL until that is asked for */
+	struct strmap marks;  /* what it states of bias tables, by name (tables.h); empty until that is asked for */
+	bool marked;
 };
 
 struct plan {
@@ -95,15 +90,13 @@ struct plan {
 	size_t norigins, cap_origins;
 	struct plan_entry *entries; /* in output order */
 	size_t nentries, cap_entries;
-	struct plan_fan *fans;
-	size_t nfans, cap_fans;
 	struct plan_rule **rules;
 	size_t nrules, cap_rules;
 	struct plan_near_miss *misses;
 	size_t nmisses, cap_misses;
 	struct make **described; /* makers that reports describe, in the order of the edits */
 	size_t ndescribed, cap_described;
-	struct str tables; /* what the output states of bias tables (table_marks.h) */
+	struct str tables; /* what the output states of bias tables (tables.h) */
 };
 
 void plan_init(struct plan *p, const struct diag *diag);
@@ -116,22 +109,17 @@ void plan_add_input(struct plan *p, struct statedict *sd, const char *label);
 struct plan_rule *plan_rule_new(struct plan *p, struct str wanted, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* Appends an entry, whose origin is there already. Moves entries, so that pointers to them are stale. */
+struct plan_entry *plan_append(struct plan *p, struct plan_entry en);
+
 /* Drops an entry (action PLAN_DROPPED or PLAN_SKIPPED). by must live as long as the plan. */
 void plan_drop(struct plan *p, struct plan_entry *en, enum plan_action action, const char *by);
 
 /* Gives an entry another name (copied unless equal); an action PLAN_RENAMED is noted if it differs. */
 void plan_rename(struct plan *p, struct plan_entry *en, struct str name, const char *by);
 
-/*
- * A further output from the same origin as entry at (fan-out of a key map). To be called in the order of the entries, of
- * one entry in the order of its outputs. The plan has it once plan_merge_fans has put all of them behind the entries that
- * they come from; this moves entries, so that pointers to them and their numbers are stale.
- */
-void plan_fan_out(struct plan *p, size_t at, struct str name, const char *by);
-void plan_merge_fans(struct plan *p);
-
-/* Notes an action other than PLAN_MADE for the report. */
-void plan_note(struct plan *p, struct plan_entry *en, enum plan_action action, const char *by);
+/* Notes an action for the report; made is the kind of a maker with PLAN_MADE, else NULL. */
+void plan_note(struct plan *p, const struct plan_entry *en, enum plan_action action, const struct make_kind *made, const char *by);
 
 /*
  * Maps the names of the living entries that are no modules to their numbers. ERR_INPUT if two have become one: both input
@@ -143,12 +131,6 @@ int plan_map_names(const struct plan *p, struct strmap *names, struct err *err);
 
 /* Adds a maker to what becomes of a tensor, and notes it for the report. m lives as long as the plan. */
 void plan_make(struct plan *p, struct plan_entry *en, struct make *m, const char *by);
-
-/* Notes for the report that a maker of this kind works on en. */
-void plan_note_made(struct plan *p, struct plan_entry *en, const struct make_kind *kind, const char *by);
-
-/* Has reports describe m, even if it works on no entry. */
-void plan_describe(struct plan *p, struct make *m);
 
 /*
  * Reads the contents that m, a maker of en, waits for. If it turns out to be idle, its note is taken back. Does nothing

@@ -1,5 +1,7 @@
 #include "plan/prefix.h"
 
+#include <string.h>
+
 #include "base/buf.h"
 #include "plan/unused.h"
 
@@ -64,13 +66,16 @@ struct module_count {
 };
 
 static void
-count_name(struct module_count *c, struct str name, struct str full)
+count_name(struct module_count *c, struct str name, struct buf *scratch)
 {
-	const size_t n = leading_modules(name);
+	size_t n;
 
+	buf_clear(scratch);
+	without_wrappers(scratch, name);
+	n = leading_modules(buf_str(scratch));
 	if (n < c->least) {
 		c->least = n;
-		c->example = full;
+		c->example = name;
 	}
 	c->most = n > c->most ? n : c->most;
 }
@@ -90,17 +95,11 @@ count_input(struct module_count *c, const struct plan *p, uint32_t input, const 
 	for (size_t i = 0; i < p->nentries; i++) {
 		const struct plan_entry *en = &p->entries[i];
 
-		if (!is_of_input(p, en, input) || en->module || plan_source(p, en)->kind == SD_OTHER)
-			continue;
-		buf_clear(&b);
-		without_wrappers(&b, en->name);
-		count_name(c, buf_str(&b), en->name);
+		if (is_of_input(p, en, input) && !en->module && plan_source(p, en)->kind != SD_OTHER)
+			count_name(c, en->name, &b);
 	}
-	for (size_t i = 0; rest != NULL && i < rest->n; i++) {
-		buf_clear(&b);
-		without_wrappers(&b, rest->names[i]);
-		count_name(c, buf_str(&b), rest->names[i]);
-	}
+	for (size_t i = 0; rest != NULL && i < rest->n; i++)
+		count_name(c, rest->names[i], &b);
 	buf_release(&b);
 }
 
@@ -145,24 +144,19 @@ plan_unwrap(struct plan *p, const struct prefix_context *rest)
 	}
 }
 
-/* Takes prefix off an entry's name; false if it does not begin with it. */
-static bool
-strip(struct plan *p, struct plan_entry *en, struct str prefix, const char *by)
-{
-	if (!en->alive || !str_starts(en->name, prefix))
-		return false;
-	plan_rename(p, en, str_from(en->name, prefix.len), by);
-	return true;
-}
-
 void
-plan_strip_prefix(struct plan *p, const char *prefix)
+plan_strip_prefix(struct plan *p, const char *prefix, const char *by)
 {
 	const size_t first = p->nrules;
-	struct plan_rule *rule = plan_rule_new(p, str_c(prefix), "--strip-prefix %s", prefix);
+	struct plan_rule *rule = by == NULL ? plan_rule_new(p, str_c(prefix), "--strip-prefix %s", prefix) : NULL;
 
 	for (size_t i = 0; prefix[0] != '\0' && i < p->nentries; i++) {
-		if (strip(p, &p->entries[i], str_c(prefix), rule->text) && !p->entries[i].module) {
+		struct plan_entry *en = &p->entries[i];
+
+		if (!en->alive || !str_starts(en->name, str_c(prefix)))
+			continue;
+		plan_rename(p, en, str_from(en->name, strlen(prefix)), rule == NULL ? by : rule->text);
+		if (rule != NULL && !en->module) {
 			rule->matched++;
 			rule->touched++;
 		}
@@ -171,24 +165,12 @@ plan_strip_prefix(struct plan *p, const char *prefix)
 }
 
 void
-plan_strip_module_once(struct plan *p)
-{
-	for (size_t i = 0; i < p->nentries; i++)
-		(void)strip(p, &p->entries[i], module_prefix, "module. taken off");
-}
-
-void
 plan_add_prefix(struct plan *p, struct str prefix, const char *by)
 {
-	struct buf b = BUF_INIT;
-
-	for (size_t i = 0; i < p->nentries; i++) {
+	for (size_t i = 0; prefix.len > 0 && i < p->nentries; i++) {
 		if (!p->entries[i].alive)
 			continue;
-		buf_clear(&b);
-		buf_addstr(&b, prefix);
-		buf_addstr(&b, p->entries[i].name);
-		plan_rename(p, &p->entries[i], buf_str(&b), by);
+		p->entries[i].name = arena_join(&p->arena, prefix, p->entries[i].name);
+		plan_note(p, &p->entries[i], PLAN_RENAMED, NULL, by);
 	}
-	buf_release(&b);
 }

@@ -20,11 +20,8 @@ struct prefix_context {
  */
 void plan_unwrap(struct plan *p, const struct prefix_context *rest);
 
-/* Takes prefix off every name that begins with it, once: --strip-prefix, a rule. */
-void plan_strip_prefix(struct plan *p, const char *prefix);
-
-/* Takes a leading module. off, once: what linnaeus's loader does. */
-void plan_strip_module_once(struct plan *p);
+/* Takes prefix off every name that begins with it, once. by: NULL: a rule, --strip-prefix. */
+void plan_strip_prefix(struct plan *p, const char *prefix, const char *by);
 
 /* Puts prefix before every name. by: "--ddp". */
 void plan_add_prefix(struct plan *p, struct str prefix, const char *by);

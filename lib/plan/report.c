@@ -83,15 +83,6 @@ put_input(struct json_writer *w, const struct plan *p, const struct plan_origin 
 	json_end_object(w);
 }
 
-static void
-put_shape(struct json_writer *w, const uint64_t *shape, unsigned ndim)
-{
-	json_begin_inline_array(w);
-	for (unsigned i = 0; i < ndim; i++)
-		json_put_u64(w, shape[i]);
-	json_end_array(w);
-}
-
 /* dtype and shape are null for what is no plain tensor. */
 static void
 put_output(struct json_writer *w, const struct plan *p, const struct plan_entry *en)
@@ -108,7 +99,7 @@ put_output(struct json_writer *w, const struct plan *p, const struct plan_entry 
 	if (dtype == DTYPE_UNKNOWN)
 		json_put_null(w);
 	else
-		put_shape(w, shape, ndim);
+		json_put_sizes(w, shape, ndim);
 	json_begin_inline_array(json_key(w, "from"));
 	json_put_str(w, plan_source(p, en)->name);
 	json_end_array(w);
@@ -165,10 +156,8 @@ put_load(struct json_writer *w, const struct plan *p, const struct load_check *c
 		plan_shape(p, en, &dtype, shape, &ndim);
 		json_begin_object(w);
 		json_put_str(json_key(w, "name"), c->mismatched[i].target->name);
-		json_key(w, "checkpoint_shape");
-		put_shape(w, shape, ndim);
-		json_key(w, "model_shape");
-		put_shape(w, c->mismatched[i].target->shape, c->mismatched[i].target->ndim);
+		json_put_sizes(json_key(w, "checkpoint_shape"), shape, ndim);
+		json_put_sizes(json_key(w, "model_shape"), c->mismatched[i].target->shape, c->mismatched[i].target->ndim);
 		json_end_object(w);
 	}
 	json_end_array(w);

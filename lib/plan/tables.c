@@ -4,13 +4,22 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/num.h"
 #include "base/xalloc.h"
 #include "tensor/boxes.h"
 #include "tensor/convert.h"
-#include "plan/table_marks.h"
+#include "text/json_read.h"
+#include "text/json_write.h"
 
 static const struct str table_part = STR_LIT("relative_position_bias_table");
 static const struct str index_part = STR_LIT("relative_position_index");
+
+/* What an input or output states of a table. LAYOUT_AUTO: nothing. */
+struct table_mark {
+	struct layout layout;
+	struct grid grid;
+	uint64_t heads;
+};
 
 /* The buffer beside the table, among all names of its input (also those that a step has dropped). */
 static const struct sd_entry *
@@ -50,6 +59,122 @@ with_name(const struct plan *p, const struct plan_entry *en, const struct err *i
 		e->sysno = inner->sysno;
 	}
 	return -1;
+}
+
+/* ---- what inputs state of tables */
+
+static int
+read_side(struct json_reader *r, uint32_t *side, struct err *err)
+{
+	uint64_t n;
+
+	if (json_expect(r, JSON_NUMBER, "a side of a grid", err) < 0)
+		return -1;
+	if (!num_u64(r->text, &n) || n == 0 || n > GRID_MAX)
+		return json_fail(r, err, "a side of a grid is from 1 to %d", GRID_MAX);
+	*side = (uint32_t)n;
+	return 0;
+}
+
+static int
+read_grid(struct json_reader *r, struct grid *grid, struct err *err)
+{
+	if (json_expect(r, JSON_ARRAY, "a grid", err) < 0 || read_side(r, &grid->h, err) < 0 ||
+	    read_side(r, &grid->w, err) < 0)
+		return -1;
+	return json_expect(r, JSON_ARRAY_END, "the end of a grid", err);
+}
+
+static int
+read_member(struct json_reader *r, struct table_mark *mark, struct err *err)
+{
+	struct err why = ERR_INIT;
+
+	if (str_eqc(r->text, "grid"))
+		return read_grid(r, &mark->grid, err);
+	if (str_eqc(r->text, "layout")) {
+		if (json_expect(r, JSON_STRING, "a layout", err) < 0)
+			return -1;
+		return layout_parse(r->text, &mark->layout, &why) < 0 ? json_fail(r, err, "%s", why.msg) : 0;
+	}
+	if (!str_eqc(r->text, "heads"))
+		return json_skip(r, err);
+	if (json_expect(r, JSON_NUMBER, "a number of heads", err) < 0)
+		return -1;
+	return num_u64(r->text, &mark->heads) ? 0 : json_fail(r, err, "a number of heads was expected");
+}
+
+static int
+read_mark(struct json_reader *r, struct table_mark *mark, struct err *err)
+{
+	enum json_token token;
+
+	if (json_expect(r, JSON_OBJECT, "what is stated of a table", err) < 0)
+		return -1;
+	while ((token = json_next(r, err)) == JSON_KEY)
+		if (read_member(r, mark, err) < 0)
+			return -1;
+	return token == JSON_OBJECT_END ? 0 : -1;
+}
+
+static int
+read_marks(struct plan_input *in, struct arena *a, struct json_reader *r, struct err *err)
+{
+	struct table_mark *mark;
+	enum json_token token;
+
+	if (json_expect(r, JSON_OBJECT, "what is stated of tables", err) < 0)
+		return -1;
+	while ((token = json_next(r, err)) == JSON_KEY) {
+		mark = arena_calloc(a, 1, sizeof(*mark));
+		if (!strmap_add(&in->marks, arena_str(a, r->text), (uintptr_t)mark))
+			return json_fail(r, err, "a table is named twice");
+		if (read_mark(r, mark, err) < 0)
+			return -1;
+	}
+	return token == JSON_OBJECT_END && json_next(r, err) == JSON_END ? 0 : -1;
+}
+
+/* The marks of an input, which are read when they are first asked for. A stream is read up to its first tensor. */
+static int
+marks_of(struct plan *p, struct plan_input *in, struct err *err)
+{
+	struct ckpt *c = in->sd->ckpt;
+	struct json_reader r;
+	struct str text;
+	int rc;
+
+	if (in->marked)
+		return 0;
+	if (ckpt_tables(c, &text, err) < 0)
+		return -1;
+	in->marked = true;
+	if (text.len == 0)
+		return 0;
+	json_begin(&r, arena_printf(&p->arena, "%s: what it states of bias tables", c->file), 0, text.p, text.len);
+	rc = read_marks(in, &p->arena, &r, err);
+	json_release(&r);
+	return rc;
+}
+
+/*
+ * The mark of the table that en comes from, in its input. Returns 1 and sets *mark if there is one whose rows and heads
+ * are those of the table, 0 if there is none, -1 after an error.
+ */
+static int
+find_mark(struct plan *p, const struct plan_entry *en, struct table_mark *mark, struct err *err)
+{
+	struct plan_input *in = &p->inputs[p->origins[en->origin].input];
+	const struct tensor *t = plan_tensor(p, en);
+	uint64_t at;
+
+	if (marks_of(p, in, err) < 0)
+		return -1;
+	if (!strmap_get(&in->marks, plan_source(p, en)->name, &at))
+		return 0;
+	*mark = *(const struct table_mark *)(uintptr_t)at;
+	return mark->layout.kind != LAYOUT_AUTO && mark->grid.h > 0 && t->ndim == 2 && t->shape[1] == mark->heads &&
+	       t->shape[0] == layout_rows(mark->layout, mark->grid);
 }
 
 /* ---- one table's job */
@@ -154,7 +279,7 @@ from_side(struct plan *p, struct plan_entry *en, const struct tables_opts *o, st
 	usable = index != NULL && bias_index_usable(&c->tensors[index->tensor]);
 	fit = layout_fit(&t->job.from, rows, o->from_grid, &t->job.from_grid, "--from-grid", &inner) == 0;
 	if (!usable && o->layout.kind == LAYOUT_AUTO && o->from_grid == NULL) {
-		marked = table_mark_find(p, en, &mark, e);
+		marked = find_mark(p, en, &mark, e);
 		if (marked < 0)
 			return -1;
 		if (marked > 0) {
@@ -316,44 +441,13 @@ plan_one(struct plan *p, struct plan_entry *en, const struct tables_opts *o, boo
 		return with_name(p, en, &inner, e);
 	t->show = o->show;
 	t->show_arg = o->show_arg;
-	plan_describe(p, &t->make);
+	p->described = xgrow(p->described, p->ndescribed, &p->cap_described, sizeof(struct make *));
+	p->described[p->ndescribed++] = &t->make;
 	if (t->make.waits == NULL && table_is_copy(&t->job))
 		return 0;
 	plan_make(p, en, &t->make, "relative position bias");
 	note_stale(p, en, stale);
 	return 0;
-}
-
-/* ---- what outputs state of tables */
-
-bool
-table_needs_mark(const struct plan *p, const struct plan_entry *en)
-{
-	const struct sd_entry *index;
-
-	if (!en->alive || en->module || !str_contains(plan_source(p, en)->name, table_part) || plan_tensor(p, en) == NULL ||
-	    plan_tensor(p, en)->ndim != 2)
-		return false;
-	index = find_index(p, en);
-	return index == NULL || origin_of(p, en, index)->outputs == 0;
-}
-
-int
-table_layout_now(struct plan *p, const struct plan_entry *en, struct table_mark *mark, struct err *err)
-{
-	const struct sd_entry *index = find_index(p, en);
-	struct ckpt *c = plan_input_of(p, en)->sd->ckpt;
-	const uint64_t *shape = plan_tensor(p, en)->shape;
-	struct bias_index x = { .rows = shape[0] };
-	int found;
-
-	if (index == NULL || !bias_index_usable(&c->tensors[index->tensor]))
-		return table_mark_find(p, en, mark, err);
-	x.tensor = index->tensor;
-	found = bias_index_read(c, &x, err);
-	if (found > 0)
-		*mark = (struct table_mark){ x.layout, x.grid, shape[1] };
-	return found;
 }
 
 /* ---- all tables */
@@ -414,4 +508,105 @@ plan_tables(struct plan *p, const struct tables_opts *o, struct err *e)
 		drop_indexes(p, o, stale);
 	free(stale);
 	return any;
+}
+
+/* ---- what outputs state of tables */
+
+/* Is en a bias table of the output whose index buffer is not in the output? */
+static bool
+needs_mark(const struct plan *p, const struct plan_entry *en)
+{
+	const struct sd_entry *index;
+
+	if (!en->alive || en->module || !str_contains(plan_source(p, en)->name, table_part) || plan_tensor(p, en) == NULL ||
+	    plan_tensor(p, en)->ndim != 2)
+		return false;
+	index = find_index(p, en);
+	return index == NULL || origin_of(p, en, index)->outputs == 0;
+}
+
+/* Returns 1 and sets *mark if input tells layout and grid of the table that en is, 0 if not, -1 after an error. */
+static int
+layout_now(struct plan *p, const struct plan_entry *en, struct table_mark *mark, struct err *err)
+{
+	const struct sd_entry *index = find_index(p, en);
+	struct ckpt *c = plan_input_of(p, en)->sd->ckpt;
+	const uint64_t *shape = plan_tensor(p, en)->shape;
+	struct bias_index x = { .rows = shape[0] };
+	int found;
+
+	if (index == NULL || !bias_index_usable(&c->tensors[index->tensor]))
+		return find_mark(p, en, mark, err);
+	x.tensor = index->tensor;
+	found = bias_index_read(c, &x, err);
+	if (found > 0)
+		*mark = (struct table_mark){ x.layout, x.grid, shape[1] };
+	return found;
+}
+
+static void
+put_mark(struct json_writer *w, struct str name, const struct table_mark *mark)
+{
+	char layout[LAYOUT_TEXT];
+
+	layout_print(mark->layout, layout);
+	json_begin_object(json_key_str(w, name));
+	json_put_cstr(json_key(w, "layout"), layout);
+	json_begin_array(json_key(w, "grid"));
+	json_put_u64(w, mark->grid.h);
+	json_put_u64(w, mark->grid.w);
+	json_end_array(w);
+	json_put_u64(json_key(w, "heads"), mark->heads);
+	json_end_object(w);
+}
+
+/* The maker that makes a bias table of en, or NULL. */
+static struct make_bias_table *
+maker_of(const struct plan_entry *en)
+{
+	for (unsigned k = en->make.n; k-- > 0;)
+		if (en->make.v[k]->kind == &make_kind_bias_table)
+			return (struct make_bias_table *)en->make.v[k];
+	return NULL;
+}
+
+/* Returns 1 and sets *mark if the layout that en has in the output is known. */
+static int
+mark_of(struct plan *p, const struct plan_entry *en, struct table_mark *mark, struct err *err)
+{
+	struct make_bias_table *t = maker_of(en);
+
+	if (t == NULL)
+		return layout_now(p, en, mark, err);
+	if (t->to_as_from && plan_learn(p, en, &t->make, err) < 0)
+		return -1;
+	if (t->unknown)
+		return 0;
+	*mark = (struct table_mark){ t->job.to, t->job.to_grid, t->job.heads };
+	return 1;
+}
+
+int
+tables_state(struct plan *p, struct err *err)
+{
+	struct buf b = BUF_INIT;
+	struct json_writer w;
+	struct table_mark mark;
+	size_t n = 0;
+	int rc = 0;
+
+	json_writer_init(&w, &b, false);
+	json_begin_object(&w);
+	for (size_t i = 0; rc >= 0 && i < p->nentries; i++) {
+		if (!needs_mark(p, &p->entries[i]))
+			continue;
+		rc = mark_of(p, &p->entries[i], &mark, err);
+		if (rc > 0)
+			put_mark(&w, p->entries[i].name, &mark);
+		n += rc > 0;
+	}
+	json_end_object(&w);
+	p->tables = rc < 0 || n == 0 ? str_c("") : arena_str(&p->arena, buf_str(&b));
+	buf_release(&b);
+	return rc < 0 ? -1 : 0;
 }

@@ -34,14 +34,6 @@ struct tables_opts {
 	void *show_arg;
 };
 
-struct table_mark;
-
-/* Is en a bias table of the output whose index buffer is not in the output? */
-bool table_needs_mark(const struct plan *p, const struct plan_entry *en);
-
-/* Returns 1 and sets *mark if input tells layout and grid of the table that en is, 0 if not, -1 after an error. */
-int table_layout_now(struct plan *p, const struct plan_entry *en, struct table_mark *mark, struct err *err);
-
 /*
  * Puts a maker (make/bias_table.h) on every table among the living entries of p that changes, and has reports describe
  * all of them. Needs names and shapes only, except where a table that is not square must be understood from its index
@@ -51,5 +43,13 @@ int table_layout_now(struct plan *p, const struct plan_entry *en, struct table_m
  * Returns 1 if there was a table, 0 if there was none (then nothing is dropped either), -1 after an error.
  */
 int plan_tables(struct plan *p, const struct tables_opts *o, struct err *e);
+
+/*
+ * Sets p->tables, what the output states of the layouts of its bias tables, where no index buffer tells them: JSON,
+ * {"NAME": {"layout": "last:1", "grid": [14, 14], "heads": 4}}. Safetensors have it in __metadata__ under lnn.tables, torch
+ * in a record .data/lnn, which torch itself does not look at. To be called when all edits are done, as names are those of
+ * the output. Layouts that are known from an index buffer which goes are read, in a stream too.
+ */
+int tables_state(struct plan *p, struct err *err);
 
 #endif

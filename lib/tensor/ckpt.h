@@ -135,7 +135,7 @@ void ckpt_keep(struct ckpt *c, uint32_t storage, uint64_t off);
 int ckpt_finish(struct ckpt *c, struct err *e);
 
 /*
- * What it states of its bias tables (plan/table_marks.h): the record .data/lnn, or lnn.tables of __metadata__; empty if
+ * What it states of its bias tables (plan/tables.h): the record .data/lnn, or lnn.tables of __metadata__; empty if
  * nothing. A stream is read up to its first storage.
  */
 int ckpt_tables(struct ckpt *c, struct str *text, struct err *e);

@@ -25,7 +25,7 @@ struct manifest {
 	uint32_t root;
 	const struct str *meta_keys, *meta_values; /* safetensors __metadata__ */
 	size_t nmeta;
-	struct str tables; /* torch: contents of the record .data/lnn (plan/table_marks.h); empty: there is none */
+	struct str tables; /* torch: contents of the record .data/lnn (plan/tables.h); empty: there is none */
 };
 
 #endif

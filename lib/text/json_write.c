@@ -214,6 +214,15 @@ json_put_null(struct json_writer *w)
 }
 
 void
+json_put_sizes(struct json_writer *w, const uint64_t *v, size_t n)
+{
+	json_begin_inline_array(w);
+	for (size_t i = 0; i < n; i++)
+		json_put_u64(w, v[i]);
+	json_end_array(w);
+}
+
+void
 json_finish(struct json_writer *w)
 {
 	buf_addc(w->out, '\n');

@@ -53,6 +53,7 @@ void json_put_double(struct json_writer *w, double v); /* Python's repr; else "N
 void json_put_raw(struct json_writer *w, struct str text); /* a value that is JSON already, such as a long integer */
 void json_put_bool(struct json_writer *w, bool v);
 void json_put_null(struct json_writer *w);
+void json_put_sizes(struct json_writer *w, const uint64_t *v, size_t n); /* an array on one line */
 
 /* Ends the document with a newline; another may follow (JSON lines). */
 void json_finish(struct json_writer *w);

@@ -726,7 +726,7 @@ list_tensors(struct seal *l, struct err *e)
 			continue;
 		if (plan_source(l->p, en)->kind == SD_OTHER) {
 			example = others++ == 0 ? en->name : example;
-			plan_note(l->p, en, PLAN_DROPPED, "safetensors holds tensors only");
+			plan_note(l->p, en, PLAN_DROPPED, NULL, "safetensors holds tensors only");
 			continue;
 		}
 		if (plan_source(l->p, en)->kind != SD_TENSOR)
@@ -1016,7 +1016,7 @@ place_one(struct seal_places *pl, size_t i, size_t group, uint32_t shared)
 		if (same_view(l, x, &l->out[pl->all[back].number]))
 			return l->s->m.tensors[pl->all[back].number].storage;
 	if (x->view && x->entry != NULL)
-		plan_note_made(l->p, x->entry, l->o.views->kind, l->o.views_by);
+		plan_note(l->p, x->entry, PLAN_MADE, l->o.views->kind, l->o.views_by);
 	return own_storage(l, x);
 }
 
