@@ -9,7 +9,7 @@
 /* Names whose parts are tried, parts of a name, entries of the root, and changes in all. */
 enum { SAMPLES = 3, PARTS = 8, PLACES_MAX = 32, TRIED_MAX = 3 * SAMPLES * PARTS };
 
-struct search {
+struct hint_search {
 	const struct hint_names *in;
 	const struct model *m;
 	struct hint best;
@@ -27,7 +27,7 @@ fits(const struct entry *target, const struct tensor *t)
 
 /* Counts a tensor under the name that h gives it. False if another one has the name already: they would become one. */
 static bool
-count(struct search *x, struct hint *h, struct str name, const struct tensor *t)
+count(struct hint_search *x, struct hint *h, struct str name, const struct tensor *t)
 {
 	const struct entry *target = model_find(x->m, name);
 
@@ -61,7 +61,7 @@ change(struct buf *b, const struct hint *h, struct str name)
 }
 
 static bool
-is_tried(const struct search *x, enum hint_kind kind, struct str text)
+is_tried(const struct hint_search *x, enum hint_kind kind, struct str text)
 {
 	for (size_t i = 0; i < x->ntried; i++)
 		if (x->tried[i].kind == kind && str_eq(x->tried[i].text, text))
@@ -81,7 +81,7 @@ is_plain(struct str text)
 }
 
 static void
-try_change(struct search *x, enum hint_kind kind, struct str text)
+try_change(struct hint_search *x, enum hint_kind kind, struct str text)
 {
 	struct hint *h = &x->tried[x->ntried];
 
@@ -102,7 +102,7 @@ try_change(struct search *x, enum hint_kind kind, struct str text)
 
 /* Tries the beginnings of name, or its components but the first that are no numbers. */
 static void
-try_parts(struct search *x, struct str name, enum hint_kind kind)
+try_parts(struct hint_search *x, struct str name, enum hint_kind kind)
 {
 	size_t start = 0, parts = 0;
 
@@ -120,7 +120,7 @@ try_parts(struct search *x, struct str name, enum hint_kind kind)
 
 /* The first, the middle and the last of n numbers that stand for what does not match. */
 static void
-try_samples(struct search *x, const size_t *at, size_t n, bool ours)
+try_samples(struct hint_search *x, const size_t *at, size_t n, bool ours)
 {
 	for (size_t k = 0; k < SAMPLES && k < n; k++) {
 		const size_t i = at[n <= SAMPLES ? k : k * (n - 1) / (SAMPLES - 1)];
@@ -136,7 +136,7 @@ try_samples(struct search *x, const size_t *at, size_t n, bool ours)
 
 /* Counts what matches as it is, and tries changes of what does not. */
 static void
-try_changes(struct search *x)
+try_changes(struct hint_search *x)
 {
 	size_t *ours = xcalloc(x->in->n + 1, sizeof(*ours)), *theirs = xcalloc(x->m->n + 1, sizeof(*theirs));
 	bool *matched = xcalloc(x->m->n + 1, sizeof(*matched));
@@ -165,7 +165,7 @@ try_changes(struct search *x)
 
 /* Another entry of the root as the state dict. */
 static void
-try_place(struct search *x, struct str key)
+try_place(struct hint_search *x, struct str key)
 {
 	char *path = xcalloc(key.len + 1, 1);
 	struct hint h = { .kind = HINT_PLACE, .text = key };
@@ -187,7 +187,7 @@ try_place(struct search *x, struct str key)
 }
 
 static void
-try_places(struct search *x)
+try_places(struct hint_search *x)
 {
 	const struct statedict *sd = x->in->sd;
 	const struct vtree *t = sd->ckpt->tree;
@@ -206,7 +206,7 @@ try_places(struct search *x)
 bool
 hint_find(const struct hint_names *in, const struct model *m, struct hint *h)
 {
-	struct search x = { .in = in, .m = m };
+	struct hint_search x = { .in = in, .m = m };
 
 	if (!m->has_state_dict)
 		return false;

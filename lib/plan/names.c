@@ -158,8 +158,8 @@ list_companions(const struct plan *p, bool *listed)
 		if (listed[i] && (of = plan_container_at(p, &c, i)) != NULL)
 			kept[of - c.v] = true;
 	for (size_t i = 0; i < p->nentries; i++)
-		if ((of = plan_container_at(p, &c, i)) != NULL && kept[of - c.v] && plan_source(p, &p->entries[i])->kind == SD_OTHER)
-			listed[i] = true;
+		if ((of = plan_container_at(p, &c, i)) != NULL && kept[of - c.v])
+			listed[i] = listed[i] || plan_source(p, &p->entries[i])->kind == SD_OTHER;
 	plan_containers_release(&c);
 	free(kept);
 }
