@@ -7,249 +7,113 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/limits.h"
 #include "base/xalloc.h"
+#include "format/file_set.h"
 #include "format/format.h"
 #include "format/shard_index.h"
 
-/* Files open at a time. */
-enum { SHARDS_OPEN = 32 };
-
 struct shard {
-	char *path;
-	struct source *src; /* NULL while closed */
-	size_t open;        /* while open: its place in shard_files.open */
-	struct ckpt *live;  /* over src, for what only its format's reader can give; or NULL */
+	struct ckpt *live;  /* for what only its format's reader can give; or NULL */
 	struct ckpt *index; /* its tree has texts that are still used; may be live. Its source may be closed */
-	bool known;         /* st is set */
 	bool indexed;       /* live was there once */
-	struct stat st;     /* when first opened */
-	unsigned users;     /* while not 0 it stays open */
-	uint64_t used;      /* when last, by shard_files.clock */
 	uint32_t first;     /* number of its storage 0 among those of the set */
-};
-
-struct shard_files {
-	struct shard *shards;
-	uint32_t n;
-	struct shard **open;  /* those that are open */
-	size_t nopen, open_cap;
-	uint64_t clock;
-	const struct diag *diag;
-	const char *file;     /* of the index, for messages */
-	pthread_mutex_t lock; /* of everything here */
 };
 
 struct sharded {
 	struct shard_index index;
-	struct shard_files files;
+	struct file_set files;
+	struct shard *shards;
+	pthread_mutex_t lock; /* of what the shards' readers do */
 };
 
 /* ---- the files */
 
-static void
-shard_files_init(struct shard_files *f, const struct shard_index *x, const char *file, const struct diag *diag)
-{
-	*f = (struct shard_files){ .n = x->nfiles, .file = file, .diag = diag };
-	f->shards = xcalloc(x->nfiles, sizeof(*f->shards));
-	for (uint32_t i = 0; i < f->n; i++)
-		f->shards[i].path = shard_index_path(x, i);
-	pthread_mutex_init(&f->lock, NULL);
-}
-
 /* What stays is a tree; its source is gone. */
 static void
-leave_index(struct shard *s)
+leave_index(const struct sharded *s, uint32_t i)
 {
-	s->index->src = NULL;
-	s->index->file = s->path;
+	s->shards[i].index->src = NULL;
+	s->shards[i].index->file = file_set_path(&s->files, i);
+}
+
+/* file_set.closing. Nobody uses the shard. */
+static void
+close_live(void *arg, uint32_t i)
+{
+	const struct sharded *s = arg;
+	struct shard *shard = &s->shards[i];
+
+	if (shard->live != shard->index)
+		ckpt_close(shard->live);
+	shard->live = NULL;
+	if (shard->index != NULL)
+		leave_index(s, i);
 }
 
 static void
-close_shard(struct shard_files *f, struct shard *s)
+open_files(struct sharded *s, const char *file)
 {
-	if (s->src == NULL)
-		return;
-	if (s->live != s->index)
-		ckpt_close(s->live);
-	s->live = NULL;
-	if (s->index != NULL)
-		leave_index(s);
-	source_close(s->src);
-	s->src = NULL;
-	f->open[s->open] = f->open[--f->nopen];
-	f->open[s->open]->open = s->open;
-}
+	char **paths = xcalloc(s->index.nfiles, sizeof(char *));
 
-static void
-shard_files_release(struct shard_files *f)
-{
-	if (f->shards == NULL)
-		return;
-	for (uint32_t i = 0; i < f->n; i++) {
-		struct shard *s = &f->shards[i];
-
-		close_shard(f, s);
-		ckpt_close(s->index);
-		free(s->path);
-	}
-	free(f->shards);
-	free(f->open);
-	f->shards = NULL;
-	pthread_mutex_destroy(&f->lock);
-}
-
-/* Closes the shard that was not used for the longest time, if there are too many. */
-static int
-make_room(struct shard_files *f, struct err *e)
-{
-	struct shard *oldest = NULL;
-	int r;
-
-	if (f->nopen < SHARDS_OPEN)
-		return 0;
-	for (size_t i = 0; i < f->nopen; i++) {
-		struct shard *s = f->open[i];
-
-		if (s->users == 0 && (oldest == NULL || s->used < oldest->used))
-			oldest = s;
-	}
-	if (oldest == NULL)
-		return 0;
-	r = source_verify(oldest->src, e);
-	close_shard(f, oldest);
-	return r;
-}
-
-static bool
-same_file(const struct stat *a, const struct stat *b)
-{
-	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
-		a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+	for (uint32_t i = 0; i < s->index.nfiles; i++)
+		paths[i] = shard_index_path(&s->index, i);
+	s->shards = xcalloc(s->index.nfiles, sizeof(*s->shards));
+	file_set_init(&s->files, paths, s->index.nfiles, file);
+	s->files.closing = close_live;
+	s->files.arg = s;
+	pthread_mutex_init(&s->lock, NULL);
 }
 
 static int
-check_file(struct shard_files *f, struct shard *s, const struct source *src, struct err *e)
+open_live(const struct ckpt *c, uint32_t i, struct source *src, struct err *e)
 {
-	struct stat st;
-
-	if (stat(s->path, &st) < 0)
-		return err_sys(e, s->path, "cannot check that it did not change");
-	if (!source_is_file(src, st.st_dev, st.st_ino) || (s->known && !same_file(&st, &s->st)))
-		return err_input(e, s->path, "changed while it was read");
-	s->st = st;
-	s->known = true;
-	if (source_is_stream(src))
-		return err_input(e, f->file, "the shard '%s' is %s", s->path,
-				 S_ISREG(st.st_mode) ? "empty" : "not a regular file");
-	return 0;
-}
-
-static int
-open_shard(struct shard_files *f, struct shard *s, struct err *e)
-{
-	struct source *src;
-
-	if (make_room(f, e) < 0 || source_open(&src, s->path, NULL, e) < 0)
-		return -1;
-	if (check_file(f, s, src, e) < 0) {
-		source_close(src);
-		return -1;
-	}
-	s->src = src;
-	s->open = f->nopen;
-	f->open = xgrow(f->open, f->nopen, &f->open_cap, sizeof(*f->open));
-	f->open[f->nopen++] = s;
-	return 0;
-}
-
-static int
-get(struct shard_files *f, uint32_t i, struct err *e)
-{
-	struct shard *s = &f->shards[i];
-
-	if (s->src == NULL && open_shard(f, s, e) < 0)
-		return -1;
-	s->used = ++f->clock;
-	return 0;
-}
-
-/* Opens shard i if it is closed, perhaps closing another, and keeps it open until shard_put. */
-static int
-shard_get(struct shard_files *f, uint32_t i, struct err *e)
-{
-	int r;
-
-	pthread_mutex_lock(&f->lock);
-	r = get(f, i, e);
-	if (r == 0)
-		f->shards[i].users++;
-	pthread_mutex_unlock(&f->lock);
-	return r;
-}
-
-static void
-shard_put(struct shard_files *f, uint32_t i)
-{
-	pthread_mutex_lock(&f->lock);
-	f->shards[i].users--;
-	pthread_mutex_unlock(&f->lock);
-}
-
-static int
-get_live(struct shard_files *f, uint32_t i, struct err *e)
-{
-	struct shard *s = &f->shards[i];
+	const struct sharded *s = c->priv;
+	struct shard *shard = &s->shards[i];
 	/* What was worth a warning has been said when it was read first. */
-	struct format_opts opts = { s->indexed ? NULL : f->diag, NULL };
+	struct format_opts opts = { shard->indexed ? NULL : c->diag, NULL };
 	const uint8_t *head;
 	size_t n;
 
-	if (get(f, i, e) < 0)
-		return -1;
-	if (s->live != NULL)
+	if (shard->live != NULL)
 		return 0;
-	if (source_look(s->src, 0, FORMAT_PROBE, &head, &n, e) < 0)
+	if (source_look(src, 0, FORMAT_PROBE, &head, &n, e) < 0)
 		return -1;
 	if (shard_index_probe(head, n))
-		return err_input(e, f->file, "the shard '%s' is itself an index", s->path);
-	if (format_open(&s->live, s->src, &opts, e) < 0) {
-		s->live = NULL;
+		return err_input(e, c->file, "the shard '%s' is itself an index", file_set_path(&s->files, i));
+	if (format_open(&shard->live, src, &opts, e) < 0) {
+		shard->live = NULL;
 		return -1;
 	}
-	s->indexed = true;
+	shard->indexed = true;
 	return 0;
 }
 
-/* Like shard_get, and has the reader of the shard's format open it (live). The lock is held until shard_put_live. */
+/* Like file_set_get, and has the reader of the shard's format open it (live). The lock is held until put_live. */
 static int
-shard_get_live(struct shard_files *f, uint32_t i, struct err *e)
+get_live(const struct ckpt *c, uint32_t i, struct err *e)
 {
-	int r;
+	struct sharded *s = c->priv;
+	struct source *src;
+	int rc;
 
-	pthread_mutex_lock(&f->lock);
-	r = get_live(f, i, e);
-	if (r < 0)
-		pthread_mutex_unlock(&f->lock);
-	return r;
+	if (file_set_get(&s->files, i, &src, e) < 0)
+		return -1;
+	pthread_mutex_lock(&s->lock);
+	rc = open_live(c, i, src, e);
+	if (rc < 0) {
+		pthread_mutex_unlock(&s->lock);
+		file_set_put(&s->files, i);
+	}
+	return rc;
 }
 
 static void
-shard_put_live(struct shard_files *f)
+put_live(struct sharded *s, uint32_t i)
 {
-	pthread_mutex_unlock(&f->lock);
-}
-
-/* Whatever is open has not changed. */
-static int
-shard_files_verify(struct shard_files *f, struct err *e)
-{
-	for (size_t i = 0; i < f->nopen; i++)
-		if (source_verify(f->open[i]->src, e) < 0)
-			return -1;
-	return 0;
+	pthread_mutex_unlock(&s->lock);
+	file_set_put(&s->files, i);
 }
 
 /* ---- putting the shards' indexes together */
@@ -331,7 +195,7 @@ static int
 add_storages(struct incoming *in, struct err *e)
 {
 	struct build *b = in->b;
-	struct shard *shard = &b->s->files.shards[in->shard];
+	struct shard *shard = &b->s->shards[in->shard];
 
 	if (b->nstorages + in->sub->nstorages >= STORAGE_NONE)
 		return err_input(e, b->c->file, "the shards have more than 2^32 storages");
@@ -511,13 +375,12 @@ needs_reader(const struct ckpt *sub)
 static int
 add_shard(struct build *b, uint32_t i, const uint32_t *positions, uint32_t n, struct err *e)
 {
-	struct shard_files *files = &b->s->files;
-	struct shard *shard = &files->shards[i];
+	struct shard *shard = &b->s->shards[i];
 	struct incoming in = { .b = b, .shard = i };
 	struct err why = ERR_INIT;
 	int r;
 
-	if (shard_get_live(files, i, &why) < 0) {
+	if (get_live(b->c, i, &why) < 0) {
 		err_set(e, why.code, "%s: tensor '%.*s' is in the shard '%s', which cannot be read: %s", b->c->file,
 			STR_ARG(b->s->index.names[positions[0]]), b->s->index.files[i], why.msg);
 		e->sysno = why.sysno;
@@ -533,7 +396,7 @@ add_shard(struct build *b, uint32_t i, const uint32_t *positions, uint32_t n, st
 			ckpt_close(shard->live);
 		shard->live = NULL;
 	}
-	shard_put_live(files);
+	put_live(b->s, i);
 	return r;
 }
 
@@ -701,11 +564,11 @@ locate(struct ckpt *c, uint32_t storage, struct err *e)
 {
 	struct sharded *s = c->priv;
 	struct storage *to = &c->storages[storage];
-	struct shard *shard = &s->files.shards[to->shard];
+	struct shard *shard = &s->shards[to->shard];
 	const struct storage *from;
 	int r;
 
-	if (shard_get_live(&s->files, to->shard, e) < 0)
+	if (get_live(c, to->shard, e) < 0)
 		return -1;
 	r = ckpt_locate(shard->live, storage - shard->first, e);
 	if (r == 0) {
@@ -715,7 +578,7 @@ locate(struct ckpt *c, uint32_t storage, struct err *e)
 		to->flags = from->flags;
 		r = take_crc(shard->live, storage - shard->first, to, e);
 	}
-	shard_put_live(&s->files);
+	put_live(s, to->shard);
 	return r;
 }
 
@@ -724,38 +587,30 @@ read_it(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struc
 {
 	struct sharded *s = c->priv;
 	const struct storage *from = &c->storages[storage];
-	struct shard *shard = &s->files.shards[from->shard];
+	struct shard *shard = &s->shards[from->shard];
+	struct source *src;
 	int r;
 
 	if (from->flags & STORAGE_DEFLATED) {
-		if (shard_get_live(&s->files, from->shard, e) < 0)
+		if (get_live(c, from->shard, e) < 0)
 			return -1;
 		r = ckpt_read(shard->live, storage - shard->first, off, p, n, e);
-		shard_put_live(&s->files);
+		put_live(s, from->shard);
 		return r;
 	}
-	if (shard_get(&s->files, from->shard, e) < 0)
+	if (file_set_get(&s->files, from->shard, &src, e) < 0)
 		return -1;
-	r = source_read(shard->src, from->offset + off, p, n, e);
-	shard_put(&s->files, from->shard);
+	r = source_read(src, from->offset + off, p, n, e);
+	file_set_put(&s->files, from->shard);
 	return r;
 }
 
-/*
- * The source stays open for the caller's next steps: it would be closed only after SHARDS_OPEN - 1 others had been
- * opened since. NULL when it cannot be opened: then reading says why.
- */
 static struct source *
 range(struct ckpt *c, uint32_t storage)
 {
 	struct sharded *s = c->priv;
-	struct err ignored = ERR_INIT;
-	uint32_t i = c->storages[storage].shard;
 
-	if (shard_get(&s->files, i, &ignored) < 0)
-		return NULL;
-	shard_put(&s->files, i);
-	return s->files.shards[i].src;
+	return file_set_peek(&s->files, c->storages[storage].shard);
 }
 
 static int
@@ -763,7 +618,7 @@ finish(struct ckpt *c, struct err *e)
 {
 	struct sharded *s = c->priv;
 
-	return source_verify(c->src, e) < 0 || shard_files_verify(&s->files, e) < 0 ? -1 : 0;
+	return source_verify(c->src, e) < 0 || file_set_verify(&s->files, e) < 0 ? -1 : 0;
 }
 
 static void
@@ -773,7 +628,12 @@ close_it(struct ckpt *c)
 
 	if (s == NULL)
 		return;
-	shard_files_release(&s->files);
+	file_set_release(&s->files);
+	for (uint32_t i = 0; s->shards != NULL && i < s->index.nfiles; i++)
+		ckpt_close(s->shards[i].index);
+	if (s->shards != NULL)
+		pthread_mutex_destroy(&s->lock);
+	free(s->shards);
 	shard_index_release(&s->index);
 	free(s);
 }
@@ -796,7 +656,7 @@ open_it(struct ckpt *c, struct err *e)
 	c->priv = s;
 	if (shard_index_read(&s->index, c->src, e) < 0)
 		return -1;
-	shard_files_init(&s->files, &s->index, c->file, c->diag);
+	open_files(s, c->file);
 	return build(c, s, e);
 }
 
