@@ -50,8 +50,10 @@ check_crcs(struct check *c, struct err *err)
 		if (!known || crc == c->j->data.figures.crc[s])
 			continue;
 		buf_clear(&b);
-		buf_adds(&b, "data/");
-		buf_addstr(&b, k->storages[s].key);
+		if (k->ops->describe != NULL)
+			ckpt_describe(k, s, &b);
+		else
+			buf_addf(&b, "data/%.*s", STR_ARG(k->storages[s].key));
 		rc = put_finding(c, buf_str(&b), "crc", 0, err);
 	}
 	buf_release(&b);

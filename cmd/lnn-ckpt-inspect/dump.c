@@ -165,7 +165,7 @@ check(const struct dump *d, struct err *e)
 	const struct inspect_opts *o = d->j->in->o;
 	const struct dtype_info *info = dtype_info(d->t->dtype);
 
-	if (d->t->storage == STORAGE_NONE)
+	if (boxes_count(d->t) == 0)
 		return err_input(e, d->j->file, "%s: has no data in the file (a meta tensor)", o->path);
 	if (d->as == DUMP_NPY && info->numpy == NULL)
 		return err_input(e, d->j->file, "%s: numpy has no %s: use '--dump-as raw'", o->path, info->name);
@@ -188,7 +188,7 @@ put(struct dump *d, struct err *e)
 		if (ckpt_done(c, i, e) < 0)
 			return -1;
 	}
-	if (ckpt_locate(c, d->t->storage, e) < 0)
+	if (d->t->storage != STORAGE_NONE && ckpt_locate(c, d->t->storage, e) < 0)
 		return -1;
 	if (d->as == DUMP_NPY)
 		npy_header(d);

@@ -92,14 +92,16 @@ static int
 locate(struct list *l, uint32_t end, struct err *err)
 {
 	struct ckpt *c = l->sd->ckpt;
-	const bool stream = source_is_stream(c->src);
 
-	if (stream && l->located < end && out_flush_is_due(l->j->record->out)) {
+	/* Places that are not known of a file would have to be looked for in its data. */
+	if (!source_is_stream(c->src))
+		return 0;
+	if (l->located < end && out_flush_is_due(l->j->record->out)) {
 		record_drain(l->j->record, true);
 		out_flush(l->j->record->out);
 	}
 	for (; l->located < end; l->located++) {
-		if (ckpt_locate(c, l->located, err) < 0 || (stream && ckpt_done(c, l->located, err) < 0))
+		if (ckpt_locate(c, l->located, err) < 0 || ckpt_done(c, l->located, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -175,9 +177,11 @@ static const struct record_column columns[] = {
 	{ "placements", NULL, RECORD_TEXT, IN_JSON, 0, 0, STYLE_PLAIN },
 	{ "parts", NULL, RECORD_RAW, IN_TSV, COLUMN_KEYED, LONG, STYLE_PLAIN },
 	{ "parts", NULL, RECORD_RAW, IN_JSON, 0, 0, STYLE_PLAIN },
+	{ "boxes", NULL, RECORD_RAW, IN_TSV, COLUMN_KEYED, LONG, STYLE_PLAIN },
+	{ "boxes", NULL, RECORD_RAW, IN_JSON, 0, 0, STYLE_PLAIN },
 };
 /* The first of the columns that are there twice, and of those that --long fills in. */
-enum { TSV_MORE = 3, LONG_FIRST = 13, JSON_MORE = 18, TSV_PARTS = 22, JSON_PARTS, COLUMNS };
+enum { TSV_MORE = 3, LONG_FIRST = 13, JSON_MORE = 18, TSV_PARTS = 22, JSON_PARTS, TSV_BOXES, JSON_BOXES, COLUMNS };
 
 static const struct record_table table = { .member = "tensors", .columns = columns, .n = COLUMNS };
 
@@ -214,28 +218,95 @@ put_json_parts(struct buf *b, const struct tensor_more *m, bool pretty)
 	json_end_array(&w);
 }
 
-/* A tensor that is not plain: what it is, and its parts. */
+/* The file of a box, if the checkpoint has several. */
+static const char *
+box_file(const struct list *l, const struct box *box)
+{
+	const struct ckpt *c = l->sd->ckpt;
+
+	return c->nshards > 0 ? c->shards[c->storages[box->storage].shard] : "";
+}
+
+/* "[2,3]@[0,0]:FILE,..." */
+static void
+put_boxes(const struct list *l, const struct tensor *t, struct buf *b)
+{
+	for (size_t i = 0; i < t->more->nboxes; i++) {
+		const struct box *box = &t->more->boxes[i];
+
+		buf_adds(b, i > 0 ? "," : "");
+		shape_put(b, box->size, t->ndim);
+		buf_addc(b, '@');
+		shape_put(b, box->low, t->ndim);
+		buf_addc(b, ':');
+		text_escape(b, str_c(box_file(l, box)));
+	}
+}
+
+static void
+json_sizes(struct json_writer *w, const char *key, const uint64_t *v, unsigned ndim)
+{
+	json_key(w, key);
+	json_begin_inline_array(w);
+	for (unsigned i = 0; i < ndim; i++)
+		json_put_u64(w, v[i]);
+	json_end_array(w);
+}
+
+static void
+put_json_boxes(const struct list *l, const struct tensor *t, struct buf *b)
+{
+	struct json_writer w;
+	uint32_t rank;
+
+	json_writer_init(&w, b, l->j->record->json.pretty);
+	json_begin_inline_array(&w);
+	for (size_t i = 0; i < t->more->nboxes; i++) {
+		const struct box *box = &t->more->boxes[i];
+
+		json_begin_inline_object(&w);
+		json_sizes(&w, "low", box->low, t->ndim);
+		json_sizes(&w, "shape", box->size, t->ndim);
+		json_key(&w, "storage");
+		json_put_u64(&w, box->storage);
+		json_key(&w, "file");
+		json_put_cstr(&w, box_file(l, box));
+		if (sscanf(box_file(l, box), "__%9" SCNu32 "_", &rank) == 1) {
+			json_key(&w, "rank");
+			json_put_u64(&w, rank);
+		}
+		json_end_object(&w);
+	}
+	json_end_array(&w);
+}
+
+/* A tensor that is not plain: what it is, and its parts or boxes. */
 static int
 put_composite(struct list *l, const struct tensor *t, struct cell *cells, struct err *err)
 {
 	const struct tensor_more *m = t->more;
 	const struct str said[] = { m->layout, m->device, m->quantized, m->placements };
-	struct buf parts = BUF_INIT;
+	struct buf parts = BUF_INIT, boxes = BUF_INIT;
 	int rc;
 
 	for (size_t i = 0; i < sizeof(said) / sizeof(said[0]); i++) {
 		if (said[i].len > 0)
 			cells[TSV_MORE + i] = cells[JSON_MORE + i] = cell_text(said[i]);
 	}
-	if (record_is_json(l->j->record)) {
+	if (record_is_json(l->j->record) && m->nboxes == 0) {
 		put_json_parts(&parts, m, l->j->record->json.pretty);
 		cells[JSON_PARTS] = cell_text(buf_str(&parts));
 	} else if (m->nparts > 0) {
 		composite_put_parts(&parts, t);
 		cells[TSV_PARTS] = cell_text(buf_str(&parts));
 	}
+	if (m->nboxes > 0) {
+		(record_is_json(l->j->record) ? put_json_boxes : put_boxes)(l, t, &boxes);
+		cells[TSV_BOXES] = cells[JSON_BOXES] = cell_text(buf_str(&boxes));
+	}
 	rc = record_row(l->j->record, cells, err);
 	buf_release(&parts);
+	buf_release(&boxes);
 	return rc;
 }
 

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "report.h"
+#include "tensor/boxes.h"
 
 static const struct record_column columns[] = {
 	{ "name", NULL, RECORD_TEXT, IN_ALL, COLUMN_NAME, 0, STYLE_PLAIN },
@@ -35,7 +36,7 @@ put_row(struct record *r, const struct row *row, const struct moments *m, struct
 		cell_count(m->pinf), cell_count(m->ninf),
 	};
 
-	for (size_t i = 3; i < COLUMNS && (row->t->storage == STORAGE_NONE || !moments_known(row->t->dtype)); i++)
+	for (size_t i = 3; i < COLUMNS && (boxes_count(row->t) == 0 || !moments_known(row->t->dtype)); i++)
 		cells[i] = cell_unknown();
 	return record_row(r, cells, err);
 }

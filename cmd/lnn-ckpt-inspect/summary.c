@@ -9,6 +9,7 @@
 #include "base/xalloc.h"
 #include "common/human.h"
 #include "report.h"
+#include "tensor/boxes.h"
 #include "tensor/place.h"
 #include "values.h"
 
@@ -105,28 +106,41 @@ by_place(const void *a, const void *b)
 	return (x->first > y->first) - (x->first < y->first);
 }
 
+/* The bytes of a box, which has dtype. */
+static struct span
+span_of(const struct summary *s, const struct tensor *t, const struct box *box)
+{
+	struct tensor part = { .offset = box->offset, .shape = box->size, .stride = box->stride, .ndim = t->ndim };
+	uint64_t size = dtype_size(t->dtype), first, end;
+
+	tensor_span(&part, &first, &end);
+	/* float6 has no whole bytes; such a storage is its tensor's alone. */
+	return size ? (struct span){ box->storage, first * size, end * size } :
+		      (struct span){ box->storage, 0, s->c->storages[box->storage].nbytes };
+}
+
 /* Bytes of storages that lie in no tensor's span, be the tensor in the state dict or not. */
 static void
 find_unused(struct summary *s)
 {
-	struct span *v = xcalloc((size_t)s->c->ntensors + 1, sizeof(*v));
-	uint64_t used = 0, reach = 0, first, end;
-	size_t n = 0;
+	struct span *v = NULL;
+	uint64_t used = 0, reach = 0;
+	size_t n = 0, cap = 0;
 
 	for (uint32_t i = 0; i < s->c->nstorages; i++)
 		s->stored += s->c->storages[i].nbytes;
 	for (uint32_t i = 0; i < s->c->ntensors; i++) {
 		const struct tensor *t = &s->c->tensors[i];
-		uint64_t size = dtype_size(t->dtype);
 
-		if (t->storage == STORAGE_NONE)
-			continue;
-		tensor_span(t, &first, &end);
-		/* float6 has no whole bytes; such a storage is its tensor's alone. */
-		v[n++] = size ? (struct span){ t->storage, first * size, end * size } :
-				(struct span){ t->storage, 0, s->c->storages[t->storage].nbytes };
+		for (size_t k = 0; k < boxes_count(t); k++) {
+			struct box box = boxes_get(t, k);
+
+			v = xgrow(v, n, &cap, sizeof(*v));
+			v[n++] = span_of(s, t, &box);
+		}
 	}
-	qsort(v, n, sizeof(*v), by_place);
+	if (n > 0)
+		qsort(v, n, sizeof(*v), by_place);
 	for (size_t i = 0; i < n; i++) {
 		if (i == 0 || v[i].storage != v[i - 1].storage)
 			reach = 0;

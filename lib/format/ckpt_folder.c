@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/strmap.h"
 #include "base/xalloc.h"
+#include "format/dcp_metadata.h"
 #include "format/format.h"
 #include "format/shard_index.h"
 #include "tensor/place.h"
@@ -44,7 +45,7 @@ struct ckpt_folder {
 	size_t nmeant;
 };
 
-enum pick { PICK_NONE, PICK_FILE, PICK_SET, PICK_SEVERAL, PICK_LACKS, PICK_DISTRIBUTED };
+enum pick { PICK_NONE, PICK_FILE, PICK_SET, PICK_SEVERAL, PICK_LACKS, PICK_METADATA, PICK_DISTRIBUTED };
 
 /* What the folder holds: file, or set. */
 struct picked {
@@ -359,7 +360,7 @@ pick(struct ckpt_folder *f, struct picked *p)
 	find_sets(f);
 	for (size_t i = 0; i < f->n && p->file == NULL; i++)
 		if (!f->members[i].folder && is_metadata(f->members[i].name))
-			*p = (struct picked){ .what = PICK_DISTRIBUTED, .file = f->members[i].name };
+			*p = (struct picked){ .what = PICK_METADATA, .file = f->members[i].name };
 	if (p->what == PICK_NONE)
 		pick_index(f, p);
 	for (size_t i = 0; p->what == PICK_NONE && i < f->nsets; i++) {
@@ -478,6 +479,34 @@ open_set(struct ckpt_folder *f, const struct shard_name *s, struct source **out,
 	return rc;
 }
 
+static int
+by_rank(const void *a, const void *b)
+{
+	return str_cmp_natural(str_c(*(const char *const *)a), str_c(*(const char *const *)b));
+}
+
+/* The folder of .metadata or, where that is not there, of each __R.metadata, as a text for its reader. */
+static struct source *
+open_metadata(struct ckpt_folder *f, const char *first, const struct diag *diag)
+{
+	bool all = strcmp(first, ".metadata") != 0;
+	const char **names = arena_alloc(&f->arena, f->n * sizeof(*names));
+	struct buf text = BUF_INIT;
+	size_t n = 0;
+
+	for (size_t i = 0; i < f->n; i++)
+		if (!f->members[i].folder && is_metadata(f->members[i].name))
+			names[n++] = f->members[i].name;
+	qsort(names, n, sizeof(*names), by_rank);
+	buf_adds(&text, DCP_FOLDER);
+	for (size_t i = 0; i < n; i++)
+		if (all || strcmp(names[i], first) == 0)
+			buf_addf(&text, "%s\n", names[i]);
+	if (!all && n > 1)
+		diag_warn(diag, "%s: .metadata is read, and not the metadata of ranks beside it", f->path);
+	return source_text(&text, path_of(f, all ? "__*.metadata" : first));
+}
+
 int
 ckpt_folder_open(struct source **out, const char *path, const struct source_opts *opts, const struct diag *diag,
 	struct err *err)
@@ -491,6 +520,8 @@ ckpt_folder_open(struct source **out, const char *path, const struct source_opts
 		pick(&f, &p);
 		if (p.what == PICK_FILE)
 			rc = source_open(out, path_of(&f, p.file), opts, err);
+		else if (p.what == PICK_METADATA)
+			*out = open_metadata(&f, p.file, diag);
 		else if (p.what == PICK_SET)
 			rc = open_set(&f, &p.set->first, out, err);
 		else

@@ -1,8 +1,8 @@
 /*
  * ckpt_folder: which checkpoint a folder holds. The first of these that is there:
  *
- *  - .metadata or __R.metadata, or shards with DCP_SHARDING_INFO in their __metadata__: a distributed checkpoint, which
- *    is refused by that name;
+ *  - .metadata, else all __R.metadata: a distributed checkpoint;
+ *  - shards with DCP_SHARDING_INFO in their __metadata__, which are refused by that name;
  *  - the one *.index.json; model.safetensors.index.json goes before pytorch_model.bin.index.json;
  *  - the one set of shards NAME-0000k-of-0000n that is complete without an index;
  *  - model.safetensors;

@@ -107,7 +107,7 @@ format_foreign(const uint8_t *head, size_t n)
 	if (is_onnx(head, n))
 		return "it is an ONNX model, which is not read here: use the checkpoint that it was exported from";
 	if (is_distributed(head, n))
-		return "it is the .metadata of a distributed checkpoint, which holds no tensors itself";
+		return "it is the .metadata of a distributed checkpoint, which holds no tensors itself: give the folder";
 	if (is_page(head, n))
 		return "it is a web page, HTML or XML, and not the file (a download link that needs a login?)";
 	return NULL;
@@ -167,7 +167,10 @@ format_open(struct ckpt **out, struct source *src, const struct format_opts *opt
 	c = ckpt_new(src, opts != NULL ? opts->diag : NULL);
 	if (r->open(c, e) < 0) {
 		ckpt_close(c);
-		return -1;
+		if (e->code != ERR_INPUT || !str_ends(str_c(source_name(src)), str_c(".distcp")))
+			return -1;
+		err_clear(e);
+		return err_input(e, source_name(src), "it is a file of a distributed checkpoint: give the folder");
 	}
 	*out = c;
 	return 0;

@@ -25,13 +25,15 @@ struct format_reader {
 
 /*
  * The containers that are read, in the order in which they are asked: torch.save since 1.6 and TorchScript; torch.save
- * before 1.6; safetensors; the index of a sharded set (*.index.json). The file NAME.c defines format_NAME.
+ * before 1.6; safetensors; the index of a sharded set (*.index.json); a distributed checkpoint. The file NAME.c defines
+ * format_NAME.
  */
 #define FORMAT_READERS(line) \
 	line(format_torch_zip) \
 	line(format_legacy) \
 	line(format_safetensors) \
-	line(format_sharded)
+	line(format_sharded) \
+	line(format_distributed)
 
 #define FORMAT_DECLARE(name) extern const struct format_reader name;
 FORMAT_READERS(FORMAT_DECLARE)

@@ -158,20 +158,12 @@ add_tensor(struct incoming *in, uint32_t index)
 {
 	struct build *b = in->b;
 	const struct tensor *t = &in->sub->tensors[index];
-	uint64_t *shape;
 
 	if (in->number[index] != UINT32_MAX)
 		return in->number[index];
 	b->tensors = xgrow(b->tensors, b->ntensors, &b->cap, sizeof(*b->tensors));
 	b->places = xgrow(b->places, b->ntensors, &b->place_cap, sizeof(*b->places));
-	shape = arena_alloc(&b->c->arena, (2 * (size_t)t->ndim + 1) * sizeof(*shape));
-	if (t->ndim > 0) {
-		memcpy(shape, t->shape, t->ndim * sizeof(*shape));
-		memcpy(shape + t->ndim, t->stride, t->ndim * sizeof(*shape));
-	}
-	b->tensors[b->ntensors] = *t;
-	b->tensors[b->ntensors].shape = shape;
-	b->tensors[b->ntensors].stride = shape + t->ndim;
+	b->tensors[b->ntensors] = tensor_copy(t, &b->c->arena);
 	if (t->storage != STORAGE_NONE)
 		b->tensors[b->ntensors].storage = in->first + t->storage;
 	b->places[b->ntensors] = (struct weight_place){ in->pos, (uint32_t)b->ntensors };

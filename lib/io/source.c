@@ -453,6 +453,7 @@ struct source {
 	char *name, *spool_dir;
 	const struct diag *diag;
 	int fd;               /* REGULAR */
+	bool part;            /* REGULAR: fd is that of another source */
 	off_t base;           /* REGULAR: where offset 0 is */
 	uint64_t size;        /* not STREAM */
 	struct stat st;       /* as it was when opened */
@@ -554,6 +555,19 @@ source_memory(const void *p, size_t len, const char *name)
 }
 
 struct source *
+source_part(const struct source *whole, uint64_t off, uint64_t n, const char *name)
+{
+	struct source *s = source_new(REGULAR, name);
+
+	s->fd = whole->fd;
+	s->part = true;
+	s->st = whole->st;
+	s->base = whole->base + (off_t)off;
+	s->size = off > whole->size ? 0 : n < whole->size - off ? n : whole->size - off;
+	return s;
+}
+
+struct source *
 source_text(struct buf *text, const char *name)
 {
 	struct source *s = source_memory(text->p, text->len, name);
@@ -575,7 +589,7 @@ source_close(struct source *s)
 {
 	if (s == NULL)
 		return;
-	if (s->fd >= 0)
+	if (s->fd >= 0 && !s->part)
 		close(s->fd);
 	if (s->kind == STREAM)
 		stream_release(&s->stream);

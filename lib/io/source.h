@@ -46,6 +46,12 @@ int source_fd(struct source **out, int fd, const char *name, const struct source
 /* Bytes in memory, borrowed. */
 struct source *source_memory(const void *p, size_t len, const char *name);
 
+/*
+ * n bytes at off of a regular file as a source of its own, fewer at the end of the file. whole must outlive it. Offsets in
+ * its messages are its own, so name should say where it lies.
+ */
+struct source *source_part(const struct source *whole, uint64_t off, uint64_t n, const char *name);
+
 /* Text made for the file that name would be, which need not be there. Takes over the text. */
 struct source *source_text(struct buf *text, const char *name);
 bool source_is_made(const struct source *s); /* by source_text */

@@ -889,12 +889,20 @@ copy_leaf(const struct value_copier *c, uint32_t h)
 	return index == LEAF_DROP ? VALUE_ABSENT : value_new_leaf(c->dst, kind, index);
 }
 
+static struct str
+copy_text(const struct value_copier *c, struct str s)
+{
+	return c->texts ? arena_str(&c->dst->arena, s) : s;
+}
+
 static uint32_t
 copy_global(const struct value_copier *c, uint32_t h)
 {
 	struct str module = value_module(c->src, h), name = value_name(c->src, h);
 
-	return value_new_global(c->dst, module, c->global != NULL ? c->global(c->arg, module, name) : name);
+	if (c->global != NULL)
+		name = c->global(c->arg, module, name);
+	return value_new_global(c->dst, copy_text(c, module), copy_text(c, name));
 }
 
 /* The copy of node h without what it refers to; VALUE_ABSENT for a leaf to be dropped. */
@@ -913,7 +921,7 @@ copy_node(const struct value_copier *c, uint32_t h)
 	case VALUE_STR:
 	case VALUE_PYSTR:
 	case VALUE_BYTES:
-	case VALUE_BYTEARRAY: return value_new_text(c->dst, kind, value_text(c->src, h));
+	case VALUE_BYTEARRAY: return value_new_text(c->dst, kind, copy_text(c, value_text(c->src, h)));
 	case VALUE_TUPLE:
 	case VALUE_PERSID: return n == 0 ? value_new_tuple(c->dst, NULL, 0) : new_blank(c->dst, kind, n);
 	case VALUE_DICT: return value_ordered(c->src, h) ? value_new_ordered(c->dst) : value_new_seq(c->dst, kind);

@@ -132,14 +132,15 @@ void vtree_compact(struct vtree *t, uint32_t *const *roots, size_t n);
 
 /*
  * Copies the value h of src, with all it reaches, into dst; identity and cycles survive. Texts stay
- * borrowed from src's arena. Leaves go through leaf(), which returns the new leaf's index, or LEAF_DROP to leave it
- * out: dict pairs and list items whose value is a dropped leaf vanish, anywhere else it becomes None.
+ * borrowed from src's arena unless texts is set. Leaves go through leaf(), which returns the new leaf's index, or
+ * LEAF_DROP to leave it out: dict pairs and list items whose value is a dropped leaf vanish, anywhere else it becomes None.
  */
 #define LEAF_DROP UINT32_MAX
 struct value_copier {
 	uint32_t (*leaf)(void *arg, enum value_leaf kind, uint32_t index);
 	struct str (*global)(void *arg, struct str module, struct str name); /* NULL, or gives globals another name */
 	void *arg;
+	bool texts; /* are copied, too: src may go before dst */
 	struct vtree *dst;
 	const struct vtree *src;
 	uint32_t *map;     /* by src node; made by the first copy, NULL before */

@@ -92,7 +92,7 @@ int
 ckpt_check_index(const struct ckpt *c, struct err *e)
 {
 	if (c->ndamaged == 0)
-		return 0;
+		return c->ops->check != NULL ? c->ops->check(c, e) : 0;
 	return err_input(e, c->file, "the CRC of its record '%.*s' is not that of its bytes: the file is damaged",
 			 STR_ARG(c->damaged[0]));
 }
@@ -100,6 +100,10 @@ ckpt_check_index(const struct ckpt *c, struct err *e)
 void
 ckpt_warn_index(const struct ckpt *c)
 {
+	struct err why = ERR_INIT;
+
+	if (c->ops->check != NULL && c->ops->check(c, &why) < 0)
+		diag_warn(c->diag, "%s", why.msg);
 	for (size_t i = 0; i < c->ndamaged; i++)
 		diag_warn(c->diag, "%s: the CRC of its record '%.*s' is not that of its bytes: the file is damaged", c->file,
 			  STR_ARG(c->damaged[i]));
@@ -108,7 +112,8 @@ ckpt_warn_index(const struct ckpt *c)
 int
 ckpt_locate(struct ckpt *c, uint32_t storage, struct err *e)
 {
-	if (c->storages[storage].offset != OFFSET_UNKNOWN || c->ops->locate == NULL)
+	/* Several threads may locate; the offset is what they write last. */
+	if (c->ops->locate == NULL || __atomic_load_n(&c->storages[storage].offset, __ATOMIC_ACQUIRE) != OFFSET_UNKNOWN)
 		return 0;
 	return c->ops->locate(c, storage, e);
 }
@@ -224,11 +229,31 @@ add_span(struct ckpt_spans *s, struct ckpt_span new, const void *p)
 	memmove(behind, behind + 1, (--s->n - k) * sizeof(*behind));
 }
 
+void
+ckpt_describe(const struct ckpt *c, uint32_t storage, struct buf *b)
+{
+	if (c->ops->describe != NULL)
+		c->ops->describe(c, storage, b);
+	else
+		buf_addf(b, "storage '%.*s'", STR_ARG(c->storages[storage].key));
+}
+
+static int
+bad_crc(const struct ckpt *c, uint32_t storage, struct err *e)
+{
+	struct buf b = BUF_INIT;
+
+	ckpt_describe(c, storage, &b);
+	err_input(e, c->nshards > 0 ? c->shards[c->storages[storage].shard] : c->file,
+		  "the CRC of %.*s is not that of its bytes: the file is damaged", STR_ARG(buf_str(&b)));
+	buf_release(&b);
+	return -1;
+}
+
 /* Holds the CRC of a storage of which all bytes were read against that which is stated. */
 static int
 prove(struct ckpt *c, uint32_t storage, struct err *e)
 {
-	const struct storage *s = &c->storages[storage];
 	struct ckpt_spans *spans = &c->proof->spans[storage];
 	uint32_t crc = spans->v[0].crc, stated;
 	bool known;
@@ -236,10 +261,7 @@ prove(struct ckpt *c, uint32_t storage, struct err *e)
 	close_spans(spans);
 	if (ckpt_crc(c, storage, &stated, &known, e) < 0)
 		return -1;
-	if (!known || stated == crc)
-		return 0;
-	return err_input(e, c->nshards > 0 ? c->shards[s->shard] : c->file,
-			 "the CRC of storage '%.*s' is not that of its bytes: the file is damaged", STR_ARG(s->key));
+	return !known || stated == crc ? 0 : bad_crc(c, storage, e);
 }
 
 static bool

@@ -10,6 +10,7 @@
 #define LNN_TENSOR_CKPT_H
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/diag.h"
 #include "base/err.h"
 #include "base/strmap.h"
@@ -37,6 +38,8 @@ struct ckpt_ops {
 	int (*finish)(struct ckpt *c, struct err *e);
 	void (*close)(struct ckpt *c);
 	struct source *(*range)(struct ckpt *c, uint32_t storage); /* which source; NULL: that of the ckpt */
+	void (*describe)(const struct ckpt *c, uint32_t storage, struct buf *b); /* what it is; NULL: its key says it */
+	int (*check)(const struct ckpt *c, struct err *e); /* fails if what the index says is not there */
 };
 
 /* Where __metadata__ of safetensors, and a torch zip, state the layouts of bias tables. */
@@ -102,6 +105,9 @@ struct source *ckpt_range(struct ckpt *c, uint32_t storage, uint64_t *offset);
  */
 int ckpt_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct err *e);
 
+/* Appends what a storage is, for messages: "storage '3'", "tensor 'w', box [2,3] at [0,0]". */
+void ckpt_describe(const struct ckpt *c, uint32_t storage, struct buf *b);
+
 /*
  * From here on what is read is held against the CRCs that the source states, in whatever order and in how many pieces it is
  * read. A storage that is read whole and has another CRC makes the read fail that brings its last byte, or, where the CRC
@@ -115,7 +121,10 @@ bool ckpt_verifies(const struct ckpt *c, uint32_t storage);
 /* For one who read len bytes at off of a storage without ckpt_read: their CRC is crc. */
 int ckpt_copied(struct ckpt *c, uint32_t storage, uint64_t off, uint64_t len, uint32_t crc, struct err *e);
 
-/* ERR_INPUT if a record of the index is damaged. On a stream this is known behind ckpt_finish. */
+/*
+ * ERR_INPUT if a record of the index is damaged, or a file that it names is missing or too short. On a stream this is known
+ * behind ckpt_finish.
+ */
 int ckpt_check_index(const struct ckpt *c, struct err *e);
 void ckpt_warn_index(const struct ckpt *c); /* the same as warnings */
 

@@ -168,6 +168,21 @@ tensor_set_shape(struct tensor *t, struct arena *a, const uint64_t *shape, unsig
 	t->ndim = (uint8_t)ndim;
 }
 
+struct tensor
+tensor_copy(const struct tensor *t, struct arena *a)
+{
+	struct tensor copy = *t;
+	uint64_t *both = arena_alloc(a, (2 * (size_t)t->ndim + 1) * sizeof(*both));
+
+	if (t->ndim > 0) {
+		memcpy(both, t->shape, t->ndim * sizeof(*both));
+		memcpy(both + t->ndim, t->stride, t->ndim * sizeof(*both));
+	}
+	copy.shape = both;
+	copy.stride = both + t->ndim;
+	return copy;
+}
+
 bool
 shape_eq(const uint64_t *a, unsigned na, const uint64_t *b, unsigned nb)
 {

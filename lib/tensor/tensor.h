@@ -128,6 +128,9 @@ int tensor_check(const struct tensor *t, uint64_t nbytes, struct err *e);
 /* Fills shape and stride (row-major) of t with copies in a. */
 void tensor_set_shape(struct tensor *t, struct arena *a, const uint64_t *shape, unsigned ndim);
 
+/* t with copies of its shape and strides in a. */
+struct tensor tensor_copy(const struct tensor *t, struct arena *a);
+
 bool tensor_same_shape(const struct tensor *a, const struct tensor *b);
 bool shape_eq(const uint64_t *a, unsigned na, const uint64_t *b, unsigned nb);
 

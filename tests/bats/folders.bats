@@ -35,10 +35,13 @@ put() {
 	taken pytorch_model.bin.index.json
 	cp "$fixtures"/sharded-safetensors/* d
 	taken model.safetensors.index.json
-	: >d/__0.metadata
-	refused 'it is a distributed checkpoint of torch.distributed.checkpoint (__0.metadata)'
-	: >d/.metadata
-	refused 'it is a distributed checkpoint of torch.distributed.checkpoint (.metadata)'
+	tar xzf "$fixtures/dcp/nocoll2.tar.gz"
+	cp nocoll2/* d
+	taken '__*.metadata'
+	tar xzOf "$fixtures/dcp/dt2.tar.gz" dt2/.metadata >d/.metadata
+	try lnn-ckpt-inspect --format names d
+	expect_status 0
+	expect_err_has 'd: d/.metadata is read'
 }
 
 @test 'several indexes, sets or files are refused, and named' {

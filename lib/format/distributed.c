@@ -1,0 +1,784 @@
+/*
+ * distributed: reads a folder of torch.distributed.checkpoint as one checkpoint. The metadata (dcp_metadata.h) gives names,
+ * shapes, boxes and the tree; each box becomes a storage whose place in its file is found when it is first asked for. A box
+ * is stored as a whole checkpoint of its own (torch zip), or in a safetensors file. Values that are no tensors are read at
+ * once. Facts: lib/format/README.md, section 8.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/buf.h"
+#include "base/xalloc.h"
+#include "format/dcp_metadata.h"
+#include "format/file_set.h"
+#include "format/format.h"
+#include "tensor/boxes.h"
+
+/* An item of at most this size is read at once; others a piece at a time. */
+enum { SMALL = 64 << 10 };
+
+/* A storage that is not part of a tensor's box. */
+#define NO_ITEM SIZE_MAX
+
+/* A part of a file that is open as a checkpoint of its own. */
+struct dcp_piece {
+	struct source *src;
+	struct ckpt *ckpt;
+	char *bytes; /* of a small one; or NULL */
+	char *name;
+	uint64_t base; /* in the file */
+};
+
+struct distributed {
+	struct dcp_metadata m;
+	struct file_set files;
+	uint64_t *sizes;  /* by file; UINT64_MAX: it is not there */
+	size_t *item;     /* by storage: which of the metadata, or NO_ITEM */
+	struct err fault; /* what keeps tensors from being read, as far as is known without reading any */
+	pthread_mutex_t lock; /* of what follows, and of locating */
+	uint32_t ordered; /* storage whose elements, put in order, are at elements; STORAGE_NONE: none */
+	unsigned char *elements;
+};
+
+/* The checkpoint on its way in. */
+struct assembly {
+	struct ckpt *c;
+	struct distributed *d;
+	struct tensor *tensors;
+	struct storage *storages;
+	size_t ntensors, nstorages, cap_tensors, cap_storages, cap_item;
+	uint32_t *values; /* by name: its handle in the tree */
+	struct err *err;
+};
+
+/* ---- files */
+
+static char *
+path_beside(const char *file, const char *name)
+{
+	const char *slash = strrchr(file, '/');
+	int len = slash == NULL ? 0 : (int)(slash - file + 1);
+	struct buf b = BUF_INIT;
+
+	buf_addf(&b, "%.*s%s", len, file, name);
+	return b.p;
+}
+
+/* Notes the first fault. */
+static int
+fault(struct distributed *d, const struct err *why)
+{
+	if (d->fault.code == ERR_NONE)
+		d->fault = *why;
+	return 0;
+}
+
+/* The sizes of all files. One that is not there is a fault. */
+static void
+list_files(struct ckpt *c, struct distributed *d)
+{
+	char **paths = xcalloc(d->m.nfiles + 1, sizeof(char *));
+	struct stat st;
+
+	d->sizes = xcalloc(d->m.nfiles + 1, sizeof(*d->sizes));
+	for (size_t i = 0; i < d->m.nfiles; i++) {
+		struct err why = ERR_INIT;
+
+		paths[i] = path_beside(c->file, d->m.files[i]);
+		d->sizes[i] = stat(paths[i], &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : UINT64_MAX;
+		if (d->sizes[i] == UINT64_MAX) {
+			err_input(&why, c->file, "the file '%s' is missing", paths[i]);
+			fault(d, &why);
+		}
+	}
+	file_set_init(&d->files, paths, (uint32_t)d->m.nfiles, c->file);
+	c->shards = d->m.files;
+	c->nshards = (uint32_t)d->m.nfiles;
+}
+
+/* "tensor 'x', box [2,3] at [0,0]" */
+static void
+put_item(struct buf *b, const struct distributed *d, const struct dcp_item *item)
+{
+	const struct dcp_name *n = &d->m.names[item->name];
+
+	buf_addf(b, "%s '%.*s'", n->tensor ? "tensor" : "value", STR_ARG(n->name));
+	if (!n->tensor)
+		return;
+	buf_adds(b, ", box ");
+	shape_put(b, item->size, n->ndim);
+	buf_adds(b, " at ");
+	shape_put(b, item->low, n->ndim);
+}
+
+/* Says of which item why is true. */
+static int
+bad_item(const struct ckpt *c, const struct dcp_item *item, const struct err *why, struct err *err)
+{
+	struct buf b = BUF_INIT;
+
+	put_item(&b, c->priv, item);
+	err_set(err, why->code, "%s: %.*s: %s", c->file, STR_ARG(buf_str(&b)), why->msg);
+	err->sysno = why->sysno;
+	buf_release(&b);
+	return -1;
+}
+
+/* Does the file reach to the end of the item? */
+static void
+check_length(const struct ckpt *c, struct distributed *d, const struct dcp_item *item)
+{
+	struct err why = ERR_INIT, full = ERR_INIT;
+	uint64_t size = d->sizes[item->file];
+
+	if (size == UINT64_MAX || item->offset + item->length <= size)
+		return;
+	err_input(&why, file_set_path(&d->files, item->file),
+		  "cut off: it ends at byte %" PRIu64 ", but is to be read up to byte %" PRIu64, size,
+		  item->offset + item->length);
+	bad_item(c, item, &why, &full);
+	fault(d, &full);
+}
+
+/* ---- items */
+
+static void
+piece_close(struct dcp_piece *p)
+{
+	ckpt_close(p->ckpt);
+	source_close(p->src);
+	free(p->bytes);
+	free(p->name);
+}
+
+/* A torch zip has its length; a safetensors file, which is stored once for all its tensors, goes on to the end. */
+static int
+open_source(struct dcp_piece *p, const struct source *file, struct source *whole, const struct dcp_item *item, struct err *err)
+{
+	unsigned char head[4];
+
+	if (source_read(whole, item->offset, head, sizeof(head), err) < 0)
+		return -1;
+	if (memcmp(head, "PK\3\4", sizeof(head)) != 0) {
+		p->src = source_part(file, item->offset, UINT64_MAX, p->name);
+	} else if (item->length > SMALL) {
+		p->src = source_part(file, item->offset, item->length, p->name);
+	} else {
+		p->bytes = xmalloc((size_t)item->length);
+		if (source_read(whole, item->offset, p->bytes, (size_t)item->length, err) < 0)
+			return -1;
+		p->src = source_memory(p->bytes, (size_t)item->length, p->name);
+	}
+	return 0;
+}
+
+/* Opens the item. To be closed in either case. The file must stay open (file_set_get) as long. */
+static int
+piece_open(struct dcp_piece *p, const struct ckpt *c, const struct dcp_item *item, struct source *file, struct err *err)
+{
+	struct buf name = BUF_INIT;
+
+	*p = (struct dcp_piece){ .base = item->offset };
+	buf_addf(&name, "%s, from byte %" PRIu64 " on", source_name(file), item->offset);
+	p->name = name.p;
+	if (open_source(p, file, file, item, err) < 0 ||
+	    format_open(&p->ckpt, p->src, &(struct format_opts){ c->diag, NULL }, err) < 0)
+		return -1;
+	return ckpt_check_index(p->ckpt, err);
+}
+
+/* The tensor that a piece holds for a name. */
+static const struct tensor *
+piece_tensor(const struct dcp_piece *p, struct str name)
+{
+	const struct ckpt *c = p->ckpt;
+	uint32_t index;
+
+	if (c->tree != NULL)
+		return value_leaf(c->tree, c->root, &index) == LEAF_TENSOR ? &c->tensors[index] : NULL;
+	for (uint32_t i = 0; i < c->ntensors; i++)
+		if (str_eq(c->names[i], name))
+			return &c->tensors[i];
+	return NULL;
+}
+
+/* What an item's own header says, against the metadata. */
+static int
+check_item(const struct dcp_piece *p, const struct dcp_name *n, const struct dcp_item *item, const struct tensor *t,
+	   struct err *err)
+{
+	struct buf b = BUF_INIT;
+
+	if (t == NULL || boxes_count(t) == 0)
+		return err_input(err, p->name, "it holds no plain tensor");
+	if (t->dtype != n->dtype)
+		return err_input(err, p->name, "it is %s, but the metadata says %s", dtype_name(t->dtype),
+				 dtype_name(n->dtype));
+	if (!shape_eq(t->shape, t->ndim, item->size, n->ndim)) {
+		shape_put(&b, t->shape, t->ndim);
+		err_input(err, p->name, "it has shape %.*s", STR_ARG(buf_str(&b)));
+		buf_release(&b);
+		return -1;
+	}
+	if (p->ckpt->tree != NULL && p->ckpt->storages[t->storage].nbytes != tensor_nbytes(t))
+		return err_input(err, p->name, "its storage has %" PRIu64 " bytes, its elements %" PRIu64,
+				 p->ckpt->storages[t->storage].nbytes, tensor_nbytes(t));
+	return 0;
+}
+
+/* Where the bytes of a storage are: in the file, or in a part of it that must be put in order. */
+static int
+place_storage(struct ckpt *c, uint32_t storage, struct dcp_piece *p, const struct tensor *t, struct err *err)
+{
+	struct boxes_range all = boxes_whole(t);
+	struct storage *to = &c->storages[storage];
+	const struct storage *from;
+	uint64_t offset = 0;
+	uint32_t at = 0;
+
+	if (!boxes_stored(p->ckpt, &all, &at, &offset) || (p->ckpt->storages[at].flags & STORAGE_DEFLATED)) {
+		to->flags |= STORAGE_DEFLATED;
+		__atomic_store_n(&to->offset, p->base, __ATOMIC_RELEASE);
+		return 0;
+	}
+	from = &p->ckpt->storages[at];
+	if (ckpt_locate(p->ckpt, at, err) < 0)
+		return -1;
+	to->crc = from->crc;
+	to->flags |= from->flags & STORAGE_CRC;
+	__atomic_store_n(&to->offset, p->base + from->offset + offset, __ATOMIC_RELEASE);
+	return 0;
+}
+
+/* ckpt_ops.check. */
+static int
+check(const struct ckpt *c, struct err *err)
+{
+	const struct distributed *d = c->priv;
+
+	if (d->fault.code == ERR_NONE)
+		return 0;
+	*err = d->fault;
+	return -1;
+}
+
+/* Opens the item of a storage, checks it, and finds its bytes. p is to be closed in either case. */
+static int
+open_item(struct ckpt *c, uint32_t storage, struct dcp_piece *p, const struct tensor **t, struct err *err)
+{
+	struct distributed *d = c->priv;
+	const struct dcp_item *item = &d->m.items[d->item[storage]];
+	const struct dcp_name *n = &d->m.names[item->name];
+	struct err why = ERR_INIT;
+	struct source *file;
+	int rc;
+
+	*p = (struct dcp_piece){ 0 };
+	if (d->m.transform.len > 0)
+		return check(c, err);
+	if (file_set_get(&d->files, item->file, &file, &why) < 0)
+		return bad_item(c, item, &why, err);
+	rc = piece_open(p, c, item, file, &why);
+	if (rc == 0) {
+		*t = piece_tensor(p, n->name);
+		rc = check_item(p, n, item, *t, &why);
+	}
+	return rc < 0 ? bad_item(c, item, &why, err) : 0;
+}
+
+static void
+close_item(struct ckpt *c, uint32_t storage, struct dcp_piece *p)
+{
+	struct distributed *d = c->priv;
+
+	if (p->name != NULL)
+		file_set_put(&d->files, d->m.items[d->item[storage]].file);
+	piece_close(p);
+}
+
+/* ---- operations */
+
+static int
+locate(struct ckpt *c, uint32_t storage, struct err *err)
+{
+	struct distributed *d = c->priv;
+	const struct tensor *t = NULL;
+	struct dcp_piece p;
+	int rc = 0;
+
+	if (d->item[storage] == NO_ITEM)
+		return err_input(err, c->file, "a storage is nowhere");
+	pthread_mutex_lock(&d->lock);
+	if (c->storages[storage].offset == OFFSET_UNKNOWN) {
+		rc = open_item(c, storage, &p, &t, err);
+		if (rc == 0)
+			rc = place_storage(c, storage, &p, t, err);
+		close_item(c, storage, &p);
+	}
+	pthread_mutex_unlock(&d->lock);
+	return rc;
+}
+
+/* Has the elements of a storage that are stored in another order at d->elements. */
+static int
+put_in_order(struct ckpt *c, uint32_t storage, struct err *err)
+{
+	struct distributed *d = c->priv;
+	const struct tensor *t = NULL;
+	struct dcp_piece p;
+	int rc;
+
+	if (d->ordered == storage)
+		return 0;
+	d->ordered = STORAGE_NONE;
+	rc = open_item(c, storage, &p, &t, err);
+	if (rc == 0) {
+		struct boxes_range all = boxes_whole(t);
+
+		free(d->elements);
+		d->elements = xmalloc((size_t)c->storages[storage].nbytes);
+		ckpt_verify(p.ckpt);
+		rc = boxes_fill(p.ckpt, &all, d->elements, err);
+	}
+	close_item(c, storage, &p);
+	if (rc == 0)
+		d->ordered = storage;
+	return rc;
+}
+
+static int
+read_it(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *err)
+{
+	struct distributed *d = c->priv;
+	const struct storage *s = &c->storages[storage];
+	struct source *src;
+	int rc;
+
+	if (s->flags & STORAGE_DEFLATED) {
+		pthread_mutex_lock(&d->lock);
+		rc = put_in_order(c, storage, err);
+		if (rc == 0)
+			memcpy(p, d->elements + off, n);
+		pthread_mutex_unlock(&d->lock);
+		return rc;
+	}
+	if (file_set_get(&d->files, s->shard, &src, err) < 0)
+		return -1;
+	rc = source_read(src, s->offset + off, p, n, err);
+	file_set_put(&d->files, s->shard);
+	return rc;
+}
+
+static struct source *
+range(struct ckpt *c, uint32_t storage)
+{
+	struct distributed *d = c->priv;
+
+	return file_set_peek(&d->files, c->storages[storage].shard);
+}
+
+static void
+describe(const struct ckpt *c, uint32_t storage, struct buf *b)
+{
+	const struct distributed *d = c->priv;
+
+	if (d->item[storage] != NO_ITEM)
+		put_item(b, d, &d->m.items[d->item[storage]]);
+	else
+		buf_addf(b, "storage '%.*s' of a value", STR_ARG(c->storages[storage].key));
+}
+
+static int
+finish(struct ckpt *c, struct err *err)
+{
+	struct distributed *d = c->priv;
+
+	return file_set_verify(&d->files, err);
+}
+
+static void
+close_it(struct ckpt *c)
+{
+	struct distributed *d = c->priv;
+
+	if (d == NULL)
+		return;
+	file_set_release(&d->files);
+	dcp_metadata_release(&d->m);
+	pthread_mutex_destroy(&d->lock);
+	free(d->sizes);
+	free(d->item);
+	free(d->elements);
+	free(d);
+}
+
+static const struct ckpt_ops ops = {
+	.name = "distributed",
+	.locate = locate,
+	.read = read_it,
+	.finish = finish,
+	.close = close_it,
+	.range = range,
+	.check = check,
+	.describe = describe,
+};
+
+/* ---- tensors */
+
+static uint32_t
+add_storage(struct assembly *a, size_t item, const struct storage *s)
+{
+	a->storages = xgrow(a->storages, a->nstorages, &a->cap_storages, sizeof(*a->storages));
+	a->d->item = xgrow(a->d->item, a->nstorages, &a->cap_item, sizeof(*a->d->item));
+	a->storages[a->nstorages] = *s;
+	a->d->item[a->nstorages] = item;
+	return (uint32_t)a->nstorages++;
+}
+
+static uint32_t
+add_tensor(struct assembly *a, const struct tensor *t)
+{
+	a->tensors = xgrow(a->tensors, a->ntensors, &a->cap_tensors, sizeof(*a->tensors));
+	a->tensors[a->ntensors] = *t;
+	return (uint32_t)a->ntensors++;
+}
+
+/* A box as the storage of its elements in order. */
+static int
+add_box(struct assembly *a, size_t number, const struct tensor *t, struct box *box)
+{
+	const struct dcp_item *item = &a->d->m.items[number];
+	struct tensor part = { .dtype = t->dtype };
+	struct err why = ERR_INIT;
+	struct storage s = { .key = a->d->m.names[item->name].name, .offset = OFFSET_UNKNOWN, .dtype = t->dtype,
+			     .shard = item->file };
+
+	tensor_set_shape(&part, &a->c->arena, item->size, t->ndim);
+	if (tensor_check(&part, UINT64_MAX, &why) < 0)
+		return bad_item(a->c, item, &why, a->err);
+	s.nbytes = s.packed = tensor_nbytes(&part);
+	s.untyped = dtype_info(t->dtype)->storage == NULL;
+	if (s.nbytes > item->length) {
+		err_set(&why, ERR_INPUT, "%" PRIu64 " bytes cannot be in an item of %" PRIu64, s.nbytes, item->length);
+		return bad_item(a->c, item, &why, a->err);
+	}
+	*box = (struct box){ item->low, part.shape, part.stride, 0, add_storage(a, number, &s) };
+	check_length(a->c, a->d, item);
+	return 0;
+}
+
+/* Another metadata may have the same box: the copy of the first counts. */
+static bool
+is_copy(const struct dcp_metadata *m, size_t item)
+{
+	const struct dcp_item *x = &m->items[item], *before = x - 1;
+	const struct dcp_name *n = &m->names[x->name];
+
+	if (item == n->first || x->source == before->source)
+		return false;
+	return !n->tensor || (shape_eq(x->low, n->ndim, before->low, n->ndim) &&
+			      shape_eq(x->size, n->ndim, before->size, n->ndim));
+}
+
+static int
+assemble_tensor(struct assembly *a, uint32_t number)
+{
+	const struct dcp_metadata *m = &a->d->m;
+	const struct dcp_name *n = &m->names[number];
+	struct box *boxes = xcalloc(n->nitems + 1, sizeof(*boxes)), copy;
+	struct tensor t = { .dtype = n->dtype, .wrap = VALUE_ABSENT, .storage = STORAGE_NONE };
+	size_t nboxes = 0;
+	int rc = 0;
+
+	tensor_set_shape(&t, &a->c->arena, n->shape, n->ndim);
+	for (size_t i = n->first; rc == 0 && i < n->first + n->nitems; i++)
+		rc = is_copy(m, i) ? add_box(a, i, &t, &copy) : add_box(a, i, &t, &boxes[nboxes++]);
+	a->c->storages = a->storages;
+	a->c->nstorages = (uint32_t)a->nstorages;
+	if (rc == 0)
+		rc = boxes_make(a->c, &t, n->name, boxes, nboxes, a->err);
+	free(boxes);
+	if (rc == 0)
+		a->values[number] = value_new_leaf(a->c->tree, LEAF_TENSOR, add_tensor(a, &t));
+	return rc;
+}
+
+/* ---- values that are no tensors */
+
+struct value_leaves {
+	struct assembly *a;
+	const struct dcp_piece *p;
+	struct value_copier *copier;
+	uint32_t first; /* number of the piece's storage 0 */
+};
+
+/* value_copier.leaf. The tensors and storages of a piece are added as a whole before. */
+static uint32_t
+take_leaf(void *arg, enum value_leaf kind, uint32_t index)
+{
+	const struct value_leaves *v = arg;
+	struct err ignored = ERR_INIT;
+	struct tensor t;
+
+	if (kind == LEAF_STORAGE)
+		return v->first + index;
+	t = tensor_copy(&v->p->ckpt->tensors[index], &v->a->c->arena);
+	t.storage += t.storage == STORAGE_NONE ? 0 : v->first;
+	if (t.wrap != VALUE_ABSENT)
+		t.wrap = value_copy(v->copier, t.wrap, &ignored);
+	return add_tensor(v->a, &t);
+}
+
+static int
+add_piece(struct assembly *a, const struct dcp_piece *p, uint32_t file, struct err *err)
+{
+	for (uint32_t i = 0; i < p->ckpt->nstorages; i++) {
+		struct storage s = p->ckpt->storages[i];
+
+		if (s.flags & STORAGE_DEFLATED)
+			return err_input(err, p->name, "the tensors in it are deflated, which is not read here");
+		s.key = arena_str(&a->c->arena, s.key);
+		s.offset += p->base;
+		s.shard = file;
+		add_storage(a, NO_ITEM, &s);
+	}
+	return 0;
+}
+
+static int
+read_value(struct assembly *a, uint32_t number, const struct dcp_item *item, struct source *file, struct err *err)
+{
+	struct dcp_piece p;
+	struct value_copier copier = { .leaf = take_leaf, .texts = true, .dst = a->c->tree };
+	struct value_leaves v = { a, &p, &copier, (uint32_t)a->nstorages };
+	int rc = piece_open(&p, a->c, item, file, err);
+
+	if (rc == 0 && p.ckpt->tree == NULL)
+		rc = err_input(err, p.name, "it is no pickle");
+	if (rc == 0)
+		rc = add_piece(a, &p, item->file, err);
+	if (rc == 0) {
+		copier.src = p.ckpt->tree;
+		copier.arg = &v;
+		a->values[number] = value_copy(&copier, p.ckpt->root, err);
+		rc = a->values[number] == VALUE_ABSENT ? -1 : 0;
+		value_copier_release(&copier);
+	}
+	piece_close(&p);
+	return rc;
+}
+
+/* A value that cannot be read is a fault, and stands as a persistent id that says so. */
+static int
+assemble_value(struct assembly *a, uint32_t number)
+{
+	const struct dcp_item *item = &a->d->m.items[a->d->m.names[number].first];
+	struct err why = ERR_INIT, full = ERR_INIT;
+	struct source *file;
+	struct vtree *t = a->c->tree;
+	int rc = -1;
+
+	check_length(a->c, a->d, item);
+	if (a->d->m.transform.len == 0 && file_set_get(&a->d->files, item->file, &file, &why) == 0) {
+		rc = read_value(a, number, item, file, &why);
+		file_set_put(&a->d->files, item->file);
+	}
+	if (rc == 0)
+		return 0;
+	bad_item(a->c, item, &why, &full);
+	fault(a->d, &full);
+	a->values[number] = value_new_persid(t, value_new_text(t, VALUE_STR, str_c("not read")));
+	return 0;
+}
+
+/* ---- the tree */
+
+/* Where paths have led so far: parent, kind and key, to the child. */
+struct planting {
+	struct assembly *a;
+	struct strmap children;
+	struct strmap texts; /* address of a key to its value */
+	struct buf key;
+};
+
+static int
+contradiction(const struct planting *p, const struct dcp_name *n)
+{
+	return err_input(p->a->err, p->a->c->file, "'%.*s': its path contradicts that of another name", STR_ARG(n->name));
+}
+
+/* The text that stands for a step from parent. */
+static struct str
+step_key(struct planting *p, uint32_t parent, const struct dcp_step *step)
+{
+	buf_clear(&p->key);
+	buf_addf(&p->key, "%" PRIu32 "%c", parent, step->list ? '[' : '.');
+	if (step->list)
+		buf_u64(&p->key, step->index);
+	else
+		buf_addstr(&p->key, step->key);
+	return buf_str(&p->key);
+}
+
+static uint32_t
+text_value(struct planting *p, const struct dcp_step *step)
+{
+	struct str key = str_n((const char *)&step->key.p, sizeof(step->key.p));
+	uint64_t known;
+	uint32_t made;
+
+	if (strmap_get(&p->texts, key, &known))
+		return (uint32_t)known;
+	made = value_new_text(p->a->c->tree, VALUE_STR, step->key);
+	strmap_add(&p->texts, key, made);
+	return made;
+}
+
+/* Puts child at a step from parent. What a list lacks is None. */
+static int
+put_child(struct planting *p, uint32_t parent, const struct dcp_name *n, const struct dcp_step *step, uint32_t child)
+{
+	struct vtree *t = p->a->c->tree;
+
+	if (!step->list) {
+		value_set(t, parent, text_value(p, step), child);
+		return 0;
+	}
+	if (step->index > 4 * p->a->d->m.nnames + 1024)
+		return err_input(p->a->err, p->a->c->file, "'%.*s': the list that it is in has more items than all names",
+				 STR_ARG(n->name));
+	while (value_len(t, parent) <= step->index)
+		value_append(t, parent, value_new_none(t));
+	value_put(t, parent, (size_t)step->index, child);
+	return 0;
+}
+
+static int
+plant(struct planting *p, uint32_t number)
+{
+	const struct dcp_name *n = &p->a->d->m.names[number];
+	struct vtree *t = p->a->c->tree;
+	uint32_t at = p->a->c->root;
+	uint64_t known;
+
+	for (size_t i = 0; i < n->nsteps; i++) {
+		const struct dcp_step *step = &n->path[i];
+		bool last = i + 1 == n->nsteps;
+		uint32_t child = p->a->values[number];
+
+		if (value_kind(t, at) != (step->list ? VALUE_LIST : VALUE_DICT))
+			return contradiction(p, n);
+		if (strmap_get(&p->children, step_key(p, at, step), &known)) {
+			/* The lowest bit says that it is a container of paths, and no value. */
+			if (last || (known & 1) == 0)
+				return contradiction(p, n);
+			at = (uint32_t)(known >> 1);
+			continue;
+		}
+		if (!last)
+			child = value_new_seq(t, step[1].list ? VALUE_LIST : VALUE_DICT);
+		strmap_add(&p->children, arena_str(&p->a->c->arena, buf_str(&p->key)), (uint64_t)child << 1 | !last);
+		if (put_child(p, at, n, step, child) < 0)
+			return -1;
+		at = child;
+	}
+	return 0;
+}
+
+static int
+plant_all(struct assembly *a)
+{
+	struct planting p = { .a = a, .children = STRMAP_INIT, .texts = STRMAP_INIT, .key = BUF_INIT };
+	int rc = 0;
+
+	a->c->root = value_new_seq(a->c->tree, VALUE_DICT);
+	for (size_t i = 0; rc == 0 && i < a->d->m.nnames; i++)
+		rc = plant(&p, (uint32_t)i);
+	strmap_release(&p.children);
+	strmap_release(&p.texts);
+	buf_release(&p.key);
+	return rc;
+}
+
+/* ---- opening */
+
+static int
+assemble(struct assembly *a)
+{
+	struct ckpt *c = a->c;
+	int rc = 0;
+
+	c->tree = vtree_new();
+	a->values = xcalloc(a->d->m.nnames + 1, sizeof(*a->values));
+	for (uint32_t i = 0; rc == 0 && i < a->d->m.nnames; i++)
+		rc = (a->d->m.names[i].tensor ? assemble_tensor : assemble_value)(a, i);
+	if (rc == 0)
+		rc = plant_all(a);
+	free(a->values);
+	c->owned[0] = c->storages = a->storages;
+	c->owned[1] = c->tensors = a->tensors;
+	c->nstorages = (uint32_t)a->nstorages;
+	c->ntensors = (uint32_t)a->ntensors;
+	return rc;
+}
+
+static int
+read_metadata(struct ckpt *c, struct distributed *d, struct err *err)
+{
+	uint64_t size = 0;
+	struct str text, name;
+	char *p;
+	int rc = source_size(c->src, &size, err);
+
+	p = arena_alloc(&c->arena, (size_t)size + 1);
+	if (rc < 0 || source_read(c->src, 0, p, (size_t)size, err) < 0)
+		return -1;
+	text = str_from(str_n(p, (size_t)size), sizeof(DCP_FOLDER) - 1);
+	while (rc == 0 && str_split(&text, '\n', &name) && name.len > 0) {
+		const char *file = arena_str(&c->arena, name).p;
+		char *path = path_beside(c->file, file);
+		struct source *src;
+
+		rc = source_open(&src, path, NULL, err);
+		if (rc == 0) {
+			rc = dcp_metadata_add(&d->m, src, err);
+			source_close(src);
+		}
+		free(path);
+	}
+	dcp_metadata_sort(&d->m);
+	return rc;
+}
+
+static bool
+probe(const uint8_t *head, size_t n)
+{
+	return n >= sizeof(DCP_FOLDER) - 1 && memcmp(head, DCP_FOLDER, sizeof(DCP_FOLDER) - 1) == 0;
+}
+
+static int
+open_it(struct ckpt *c, struct err *err)
+{
+	struct distributed *d = xcalloc(1, sizeof(*d));
+	struct assembly a = { .c = c, .d = d, .err = err };
+
+	c->ops = &ops;
+	c->priv = d;
+	d->ordered = STORAGE_NONE;
+	pthread_mutex_init(&d->lock, NULL);
+	dcp_metadata_init(&d->m);
+	if (!source_is_made(c->src))
+		return err_input(err, c->file, "it is text, no checkpoint");
+	if (read_metadata(c, d, err) < 0)
+		return -1;
+	list_files(c, d);
+	if (d->m.transform.len > 0)
+		err_input(&d->fault, c->file, "its items are packed by %.*s, which is not read here", STR_ARG(d->m.transform));
+	return assemble(&a);
+}
+
+const struct format_reader format_distributed = { "distributed", probe, open_it };

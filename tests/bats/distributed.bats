@@ -1,0 +1,216 @@
+# Folders of torch.distributed.checkpoint as checkpoints. What is in them comes from torch (tests/fixtures/make_dcp.py).
+
+# shellcheck disable=SC2154 # stderr and others come from helpers and bats
+load helpers
+
+# unpack NAME...: folders that torch wrote.
+unpack() {
+	local name
+	for name; do
+		tar xzf "$fixtures/dcp/$name.tar.gz"
+	done
+}
+
+# damage NAME: the folder d is dt4 with other metadata.
+damage() {
+	rm -rf d dt4
+	unpack dt4
+	mv dt4 d
+	tar xzOf "$fixtures/dcp/damages.tar.gz" "$1.metadata" >d/.metadata
+}
+
+# same_as_one_file FOLDER FILE [OPTION]...: the folder gives the bytes that the file gives.
+same_as_one_file() {
+	local folder=$1 file=$2 format
+	shift 2
+	for format in torch safetensors; do
+		lnn-ckpt-adapt -q "$@" --to "$format" -o one "$file"
+		lnn-ckpt-adapt -q "$@" --to "$format" -o other "$folder"
+		cmp one other
+		lnn-ckpt-adapt -q "$@" --to "$format" "$folder" | cmp one -
+	done
+}
+
+# refuses TEXT...: neither a list nor an output of d is made.
+refuses() {
+	try lnn-ckpt-inspect -q -k '' d
+	expect_refusal 2 lnn-ckpt-inspect 'd/.metadata: ' "$@"
+	refuses_to_write "$@"
+}
+
+# refuses_to_write TEXT...: the list is printed, but no output of d is made.
+refuses_to_write() {
+	try lnn-ckpt-adapt -q -k '' -o out.pth d
+	expect_refusal 2 lnn-ckpt-adapt 'd/.metadata: ' "$@"
+	[ ! -e out.pth ]
+	lnn-ckpt-adapt -q -k '' --to torch d >piped 2>/dev/null && return 1
+	try lnn-ckpt-inspect piped
+	expect_status 2
+}
+
+@test 'a folder gives the bytes that the same state dict in one file gives' {
+	local name
+	for name in dt2 dt4 single fsdp2_2 twoD each2; do
+		unpack "$name"
+		same_as_one_file "$name" "$fixtures/dcp/$name.pth" -k ''
+	done
+	same_as_one_file fsdp2_2 "$fixtures/dcp/fsdp2_2.pth"
+	same_as_one_file dt4 "$fixtures/dcp/dt4.pth" --dtype float16
+	same_as_one_file dt4 "$fixtures/dcp/dt4.pth" -k optimizer
+}
+
+@test 'the state dict and the rest are kept by lnn-interp-bias, and shards are those of one file' {
+	unpack dt4
+	lnn-ckpt-adapt -q -k model --under model --carry-all -o one.pth "$fixtures/dcp/dt4.pth"
+	lnn-ckpt-adapt -q -k model --under model --carry-all -o other.pth dt4
+	cmp one.pth other.pth
+	mkdir one other
+	lnn-ckpt-adapt -q -k '' --max-shard-size 100 -o one/m.safetensors "$fixtures/dcp/dt4.pth"
+	lnn-ckpt-adapt -q -k '' --max-shard-size 100 -o other/m.safetensors dt4
+	diff -r one other
+}
+
+@test 'reports say of a folder what they say of one file' {
+	local name
+	for name in dt4 single twoD; do
+		unpack "$name"
+		lnn-ckpt-inspect -q -k '' --stats "$name" >folder
+		lnn-ckpt-inspect -q -k '' --stats "$fixtures/dcp/$name.pth" | cmp - folder
+		lnn-ckpt-inspect -q -k '' --rest "$name" | sed 1,4d >folder
+		lnn-ckpt-inspect -q -k '' --rest "$fixtures/dcp/$name.pth" | sed 1,4d | cmp - folder
+		lnn-ckpt-inspect -q --values --against "$fixtures/dcp/$name.pth" "$name"
+		lnn-ckpt-inspect -q --values --against "$name" "$fixtures/dcp/$name.pth"
+		lnn-ckpt-inspect -q --check "$name"
+	done
+	lnn-ckpt-inspect -q --dump col --dump-as raw dt4 >folder
+	lnn-ckpt-inspect -q --dump col --dump-as raw "$fixtures/dcp/dt4.pth" | cmp - folder
+	[ "$(lnn-ckpt-inspect -q --get optimizer.param_groups.0.lr dt4)" = 0.001 ]
+}
+
+@test '-l and JSON show boxes, files and ranks' {
+	unpack dt4
+	try lnn-ckpt-inspect -q -l -e '^w$' dt4
+	expect_out_has 'boxes=[2,3]@[0,0]:__0_0.distcp,[2,3]@[2,0]:__1_0.distcp,[1,3]@[4,0]:__2_0.distcp'
+	try lnn-ckpt-inspect -q --format jsonl -e '^w$' dt4
+	expect_out_has '{"low":[2,0],"shape":[2,3],"storage":1,"file":"__1_0.distcp","rank":1}'
+}
+
+@test 'lists and other checks of names read no tensor' {
+	unpack dt4
+	mkdir d
+	cp dt4/.metadata d
+	try lnn-ckpt-inspect d
+	expect_status 0
+	expect_out_has $'w\tfloat32\t[5,3]'
+	expect_err_has "warning: d/.metadata: the file 'd/__" 'is missing'
+	try lnn-ckpt-adapt -o out.pth d
+	expect_status 2
+	expect_err_has "the file 'd/__0_0.distcp' is missing"
+	try lnn-ckpt-inspect -q --stats d
+	expect_status 2
+	expect_err_has "tensor 'model.w', box [2,3] at [0,0]: d/__0_0.distcp: cannot open"
+}
+
+@test 'the metadata of several ranks' {
+	unpack nocoll2
+	same_as_one_file nocoll2 "$fixtures/dcp/dt2.pth" -k ''
+	: >nocoll2/.metadata
+	try lnn-ckpt-inspect nocoll2
+	expect_status 2
+	cp nocoll2/__0.metadata nocoll2/.metadata
+	try lnn-ckpt-inspect nocoll2
+	expect_status 2
+	expect_err_has 'warning: nocoll2: .metadata is read, and not the metadata of ranks beside it' \
+		"tensor 'model.w': no box of it holds [2,3] at [3,0]"
+	rm nocoll2/.metadata nocoll2/__1.metadata
+	try lnn-ckpt-adapt -q -o out.pth nocoll2
+	expect_refusal 2 lnn-ckpt-adapt "tensor 'model.w': no box of it holds [2,3] at [3,0]"
+}
+
+@test 'tensors in safetensors files' {
+	unpack stfmt2
+	printf 'model.%s\n' w col rep h >names
+	lnn-ckpt-adapt -q -k '' --keep-names names -o one.safetensors "$fixtures/dcp/dt2.pth"
+	lnn-ckpt-adapt -q -k '' -o other.safetensors stfmt2
+	cmp one.safetensors other.safetensors
+}
+
+@test 'containers as planner_data has them' {
+	unpack odd
+	try lnn-ckpt-inspect -q --format names -k '' odd
+	expect_out "$(printf '%s\n' d.0 e.0.k f.1 g.p.q h.1.0 i "j.('t', 1)")"
+	try lnn-ckpt-inspect -q --format names -k g odd
+	expect_out p.q
+	damage gap
+	[ "$(lnn-ckpt-inspect -q --format names -k lst d)" = $'0\n3' ]
+	damage flat
+	[ "$(lnn-ckpt-inspect -q --format names -k '' d | tail -n 1)" = lst.0 ]
+}
+
+@test 'what is wrong with the metadata is told before anything is written' {
+	damage hole
+	refuses "tensor 'model.w': no box of it holds [2,3] at [2,0]"
+	damage twice
+	refuses "tensor 'model.col': its box [4,2] at [0,0] overlaps the box [4,2] at [0,0]"
+	damage overlap
+	refuses "tensor 'model.w': its box [2,3] at [2,0] overlaps the box [3,3] at [0,0]"
+	damage outside
+	refuses "tensor 'model.w': its box [4,3] at [2,0] lies outside its shape"
+	damage nowhere
+	refuses "tensor 'model.col': nothing says where its box [4,2] at [0,2] is stored"
+	damage huge
+	refuses "tensor 'plain', box [4611686018427387904] at [0]: "
+	damage slash
+	refuses "'../__1_0.distcp' is not the name of a file in the folder"
+	damage unnamed
+	refuses "'plain': planner_data lacks it"
+	damage unlisted
+	refuses "'more': planner_data has it, but nothing says what it is"
+	damage crossed
+	refuses "'plain': its path contradicts that of another name"
+	damage far
+	refuses "'lst.1': the list that it is in has more items than all names"
+}
+
+@test 'what is wrong with an item is told when its turn comes' {
+	damage dtype
+	refuses_to_write "tensor 'plain', box [4] at [0]: d/__1_0.distcp, from byte 9146 on: it is float32, but the metadata says int32"
+	damage smaller
+	refuses_to_write "tensor 'plain', box [3] at [0]: d/__1_0.distcp, from byte 9146 on: it has shape [4]"
+	unpack dt4
+	cp dt4/.metadata d
+	truncate -s 10000 d/__1_0.distcp
+	refuses_to_write "tensor 'plain', box [4] at [0]: d/__1_0.distcp: cut off: it ends at byte 10000"
+	# The data of the first item of rank 0, a box of model.w.
+	cp dt4/__* d
+	printf x | dd of=d/__0_0.distcp bs=1 seek=705 conv=notrunc status=none
+	try lnn-ckpt-adapt -q -o out.pth d
+	expect_refusal 2 lnn-ckpt-adapt "the CRC of tensor 'model.w', box [2,3] at [0,0] is not that of its bytes"
+	try lnn-ckpt-inspect -q --check -k '' d
+	expect_status 1
+	expect_out_has $'\tcrc'
+}
+
+@test 'packed items are listed, and not read' {
+	damage zstd
+	try lnn-ckpt-inspect d
+	expect_status 0
+	expect_out_has $'w\tfloat32\t[5,3]'
+	refuses_to_write 'its items are packed by stream.zstd/1'
+}
+
+@test 'nothing in the metadata is executed' {
+	damage foreign
+	lnn-ckpt-adapt -q -o whole.pth d
+	damage foreign-size
+	refuses "'plain': its size is no tuple of numbers"
+	[ ! -e executed ] && [ ! -e d/executed ]
+}
+
+@test 'a file of the folder by itself' {
+	unpack dt4
+	try lnn-ckpt-inspect dt4/.metadata
+	expect_refusal 2 lnn-ckpt-inspect 'give the folder'
+	try lnn-ckpt-inspect dt4/__1_0.distcp
+	expect_refusal 2 lnn-ckpt-inspect 'give the folder'
+}
