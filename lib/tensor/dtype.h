@@ -1,7 +1,7 @@
 /*
  * dtype: the element types of tensors, and what each container calls them.
  *
- * The names are torch's. Facts: lib/format/README.md, section 8. The
+ * The names are torch's. Facts: lib/format/README.md, section 9. The
  * float6 types are safetensors' own and have no torch dtype.
  */
 #ifndef LNN_TENSOR_DTYPE_H

@@ -1,5 +1,5 @@
 /*
- * The names of element types, against the tables of lib/format/README.md, section 8.
+ * The names of element types, against the tables of lib/format/README.md, section 9.
  */
 #include "tensor/dtype.h"
 
