@@ -348,6 +348,8 @@ write_folder(struct ckpt_out *m, struct plan *p, struct err *e)
 
 	if (m->path == NULL || strcmp(m->path, "-") == 0)
 		return err_set(e, ERR_USAGE, "--max-shard-size: shards go into a folder: -o DIR/");
+	if (find_suffix(m->path) >= 0)
+		return err_set(e, ERR_USAGE, "--max-shard-size: shards go into a folder, which %s/ would be: -o DIR/", m->path);
 	if (m->seal.shape != SEAL_BARE)
 		return err_set(e, ERR_USAGE,
 			       "shards hold bare state dicts: --under, --carry and --carry-all do not go with them");

@@ -40,6 +40,8 @@ file_input(const char *operand, enum file_kind kind, struct source **out, struct
 		return err_set(e, ERR_USAGE, "an empty file name: '-' is standard input");
 	if (is_standard(operand))
 		return standard_input(kind, &opts, out, e);
+	if (strstr(operand, "://") != NULL && access(operand, F_OK) != 0)
+		return err_set(e, ERR_USAGE, "%s: nothing is downloaded; fetch the file and name it", operand);
 	return source_open(out, operand, &opts, e);
 }
 

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/num.h"
 #include "base/text.h"
@@ -173,6 +174,29 @@ usage_error(struct err *e, const char *what, const char *option, size_t len)
 	return err_set(e, ERR_USAGE, "%s '%.*s'; try '%s --help'", what, (int)len, option, tool_name());
 }
 
+/* The option of this name, or else of this letter; NULL if there is none. */
+static const struct option_entry *
+find(const struct program *p, struct str name, int letter)
+{
+	for (const struct option_entry *o = p->entries; o->kind != OPTION_IS_END; o++)
+		if (o->name != NULL && (letter != 0 ? o->letter == letter : str_eqc(name, o->name)))
+			return o;
+	return NULL;
+}
+
+/* The option that name says "no" of, as --no-carry does; NULL if there is none. */
+static const struct option_entry *
+find_negated(const struct program *p, struct str name)
+{
+	static const char *const words[] = { "no-", "no_", "not-", "no" };
+	const struct option_entry *o = NULL;
+
+	for (size_t i = 0; o == NULL && i < sizeof(words) / sizeof(words[0]); i++)
+		if (str_starts(name, str_c(words[i])))
+			o = find(p, str_from(name, strlen(words[i])), 0);
+	return o;
+}
+
 /*
  * There is no option of this name. The beginning of one does not do: scripts that rely on it break when an option is added.
  */
@@ -187,7 +211,9 @@ no_such(const struct program *p, const char *typed, size_t len, struct err *e)
 	for (const struct option_entry *o = p->entries; o->kind != OPTION_IS_END; o++) {
 		if (o->name == NULL)
 			continue;
-		nearest_try(&near, str_c(o->name));
+		/* The opposite of what was typed is never what was meant. */
+		if (str_starts(name, str_c("no")) == str_starts(str_c(o->name), str_c("no")))
+			nearest_try(&near, str_c(o->name));
 		if (str_starts(str_c(o->name), name)) {
 			starts++;
 			full = str_c(o->name);
@@ -198,17 +224,28 @@ no_such(const struct program *p, const char *typed, size_t len, struct err *e)
 	if (nearest_found(&near))
 		return err_set(e, ERR_USAGE, "no such option '%.*s' (did you mean '--%.*s'?); try '%s --help'", (int)len,
 			       typed, STR_ARG(near.best), tool_name());
+	if (find_negated(p, name) != NULL)
+		return err_set(e, ERR_USAGE, "no such option '%.*s': leave '--%s' out", (int)len, typed,
+			       find_negated(p, name)->name);
 	return usage_error(e, "no such option", typed, len);
 }
 
-/* The option of this name, or else of this letter; NULL if there is none. */
-static const struct option_entry *
-find(const struct program *p, struct str name, int letter)
+/* An option that takes no argument was given one. */
+static int
+superfluous(const struct program *p, const struct option_entry *o, const char *arg, struct err *e)
 {
-	for (const struct option_entry *o = p->entries; o->kind != OPTION_IS_END; o++)
-		if (o->name != NULL && (letter != 0 ? o->letter == letter : str_eqc(name, o->name)))
-			return o;
-	return NULL;
+	const bool off = strcmp(arg, "no") == 0 || strcmp(arg, "false") == 0 || strcmp(arg, "off") == 0 || strcmp(arg, "0") == 0;
+	struct buf other = BUF_INIT;
+
+	buf_addf(&other, "no-%s", o->name);
+	if (!off)
+		err_set(e, ERR_USAGE, "option '--%s' takes no argument; try '%s --help'", o->name, tool_name());
+	else if (find(p, buf_str(&other), 0) != NULL)
+		err_set(e, ERR_USAGE, "option '--%s' takes no argument: write '--%s'", o->name, other.p);
+	else
+		err_set(e, ERR_USAGE, "option '--%s' takes no argument: leave it out", o->name);
+	buf_release(&other);
+	return -1;
 }
 
 /* Stores an option whose argument is arg or, if it needs one, the next word. */
@@ -216,7 +253,7 @@ static int
 take(struct parsing *x, const struct option_entry *o, const char *arg, struct err *e)
 {
 	if (arg != NULL && o->arg == NULL)
-		return err_set(e, ERR_USAGE, "option '--%s' takes no argument; try '%s --help'", o->name, tool_name());
+		return superfluous(x->p, o, arg, e);
 	if (o->arg != NULL && arg == NULL && o->arg[0] != '[') {
 		if (x->at == x->argc)
 			return err_set(e, ERR_USAGE, "option '--%s' needs an argument (%s); try '%s --help'", o->name, o->arg,
@@ -261,6 +298,31 @@ take_letters(struct parsing *x, const char *typed, struct err *e)
 	return 0;
 }
 
+static bool
+is_size(const char *operand)
+{
+	return operand[0] != '\0' && strspn(operand, "0123456789x") == strlen(operand);
+}
+
+/* Says what the first operand that is too many may have been meant for. */
+static int
+extra_operand(const struct parsing *x, const struct operands *operands, struct err *e)
+{
+	const struct tool_settings *settings = x->opts;
+	const char *const *v = operands->v, *extra = v[x->p->most_operands];
+
+	for (size_t i = 0; i < operands->n; i++)
+		if (is_size(v[i]) && access(v[i], F_OK) != 0)
+			return err_set(e, ERR_USAGE,
+				       "one operand too many: '%s' is no file (a size is part of its option: --img-size %s)", v[i],
+				       v[i]);
+	if (access(extra, F_OK) != 0 && settings->output == NULL)
+		return err_set(e, ERR_USAGE, "one operand too many: '%s' (to write to that file: -o %s)", extra, extra);
+	return err_set(e, ERR_USAGE,
+		       "one operand too many: '%s' beside '%s' (one checkpoint is read; a set of shards is named by its folder or "
+		       "its index)", extra, v[0]);
+}
+
 static int
 parse(struct parsing *x, struct operands *operands, struct err *e)
 {
@@ -279,10 +341,7 @@ parse(struct parsing *x, struct operands *operands, struct err *e)
 		else
 			plain = true;
 	}
-	if (rc == 0 && operands->n > x->p->most_operands)
-		return usage_error(e, "one operand too many:", operands->v[x->p->most_operands],
-				   strlen(operands->v[x->p->most_operands]));
-	return rc;
+	return rc == 0 && operands->n > x->p->most_operands ? extra_operand(x, operands, e) : rc;
 }
 
 static void

@@ -1,5 +1,6 @@
 #include "adapt.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,6 +106,16 @@ check_list(const struct adapt *a, struct source *src, struct err *e)
 	return 0;
 }
 
+/* A name may have been given where a file of names is expected. */
+static int
+no_list(const char *operand, struct err *e)
+{
+	err_clear(e);
+	return err_set(e, ERR_SYSTEM,
+		       "%s: there is no such list (LIST is a file of names, or - for standard input: echo NAME | %s ...)",
+		       operand, tool_name());
+}
+
 static int
 read_names(struct adapt *a, const char *operand, struct str **names, size_t *n, struct err *e)
 {
@@ -117,7 +128,7 @@ read_names(struct adapt *a, const char *operand, struct str **names, size_t *n, 
 	*names = NULL;
 	*n = 0;
 	if (file_input(operand, FILE_TEXT, &src, e) != 0)
-		return -1;
+		return e->sysno == ENOENT ? no_list(operand, e) : -1;
 	list_open(&r, src, a->o->common.null);
 	rc = check_list(a, src, e);
 	while (rc == 0 && (rc = list_next(&r, &line, e)) > 0) {

@@ -195,6 +195,29 @@ open_one(struct adapt *a, const char *label, const char *operand, struct err *e)
 	return input_open(&a->inputs[i], operand, a->o->common.key, e);
 }
 
+/* " --input a=FILE --input b=FILE": all that the key map asks for. */
+static void
+put_inputs(struct buf *b, const struct keymap *map)
+{
+	const struct str *names;
+	const size_t n = keymap_inputs(map, &names);
+
+	for (size_t i = 0; i < n; i++)
+		buf_addf(b, " --input %.*s=FILE", STR_ARG(names[i]));
+}
+
+/* Refuses what about the inputs of the key map; with says which it has. */
+static int
+wrong_inputs(const struct adapt *a, const char *what, struct err *e)
+{
+	struct buf b = BUF_INIT;
+
+	put_inputs(&b, a->map);
+	err_set(e, ERR_USAGE, "%s:%s", what, b.p);
+	buf_release(&b);
+	return -1;
+}
+
 /* Splits NAME=FILE of --input; NAME must be one of the map's inputs. */
 static int
 split_input(struct adapt *a, const char *option, const char **label, const char **file, struct err *e)
@@ -214,7 +237,8 @@ split_input(struct adapt *a, const char *option, const char **label, const char 
 			return 0;
 		}
 	}
-	return err_set(e, ERR_USAGE, "--input %s: the key map has no input of that name", option);
+	return wrong_inputs(a, arena_printf(&a->arena, "--input %s: the key map %s has no input of that name", option,
+					    keymap_name(a->map)), e);
 }
 
 static int
@@ -243,8 +267,7 @@ open_named(struct adapt *a, const struct str *names, size_t n, const struct oper
 	size_t i;
 
 	if (operands->n > 0)
-		return err_set(e, ERR_USAGE, "the key map %s has several inputs: name them with --input",
-			       keymap_name(a->map));
+		return wrong_inputs(a, arena_printf(&a->arena, "the key map %s has several inputs", keymap_name(a->map)), e);
 	for (i = 0; i < a->o->inputs.n; i++) {
 		if (split_input(a, a->o->inputs.v[i], &label, &file, e) != 0)
 			return -1;

@@ -200,26 +200,6 @@ is_for_linnaeus(const struct adapt *a)
 	return false;
 }
 
-static bool
-is_dict(const struct vtree *t, uint32_t h)
-{
-	return h != VALUE_ABSENT && value_kind(t, h) == VALUE_DICT;
-}
-
-/* The key that path begins with: of dict, the longest there is; else the first component. */
-static struct str
-first_key(const struct vtree *t, uint32_t dict, struct str path)
-{
-	struct str rest = path, first;
-	size_t n = path.len;
-
-	for (; is_dict(t, dict) && n > 0; n--)
-		if ((n == path.len || path.p[n] == '.') && value_get(t, dict, str_n(path.p, n)) != VALUE_ABSENT)
-			return str_n(path.p, n);
-	(void)str_split(&rest, '.', &first);
-	return first;
-}
-
 /* Has s write the state dict where it was found. */
 static void
 write_in_place(struct adapt *a, const struct statedict *sd, struct seal_opts *s)
@@ -230,8 +210,8 @@ write_in_place(struct adapt *a, const struct statedict *sd, struct seal_opts *s)
 	size_t n = 0;
 
 	while (rest.len > 0) {
-		keys[n] = first_key(t, at, rest);
-		at = is_dict(t, at) ? value_get(t, at, keys[n]) : VALUE_ABSENT;
+		keys[n] = value_path_key(t, at, rest);
+		at = value_path(t, at, keys[n]);
 		rest = str_from(rest, keys[n].len < rest.len ? keys[n].len + 1 : rest.len);
 		n++;
 	}
@@ -321,18 +301,17 @@ count_change(struct change *list, const char *what, enum dtype to)
 	list[i].n++;
 }
 
-/* What was done to a tensor that is kept, beside its name. A tensor of another shape is not kept, but made. */
+/* What was done to a tensor that is kept, beside its name. One that was resampled counts as such, not as kept. */
 static void
 count_changes(struct change *list, const struct plan *p, const struct plan_entry *en)
 {
-	const struct tensor *t = plan_tensor(p, en);
 	uint64_t shape[TENSOR_NDIM_MAX];
 	enum dtype dtype;
 	unsigned ndim;
 
-	plan_shape(p, en, &dtype, shape, &ndim);
-	if (!shape_eq(shape, ndim, t->shape, t->ndim))
+	if ((make_traits(&en->make) & MAKE_ANY_EFFECT) != 0)
 		return;
+	plan_shape(p, en, &dtype, shape, &ndim);
 	if (!str_eq(en->name, plan_source(p, en)->name))
 		count_change(list, "renamed", DTYPE_UNKNOWN);
 	for (const struct plan_act *act = p->origins[en->origin].acts; act != NULL; act = act->next)
@@ -366,9 +345,12 @@ put_place(struct buf *b, const struct ckpt_out *out)
 
 	buf_addf(b, "%s (%s", out->name != NULL ? out->name : out->path, s->writer->name);
 	if (s->writer->pickles && s->shape == SEAL_UNDER) {
-		buf_addf(b, ", under '%.*s", STR_ARG(s->under));
-		for (size_t i = 0; i < s->nbelow; i++)
-			buf_addf(b, ".%.*s", STR_ARG(s->below[i]));
+		buf_adds(b, ", under '");
+		text_show(b, s->under);
+		for (size_t i = 0; i < s->nbelow; i++) {
+			buf_addc(b, '.');
+			text_show(b, s->below[i]);
+		}
 		buf_addc(b, '\'');
 	}
 	buf_addc(b, ')');

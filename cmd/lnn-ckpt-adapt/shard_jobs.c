@@ -248,6 +248,19 @@ is_beside(const struct source *src, const char *folder)
 	return same;
 }
 
+static int
+read_index(struct shard_index *x, struct source *src, struct err *err)
+{
+	const uint8_t *head;
+	size_t n;
+
+	if (source_look(src, 0, SOURCE_LOOK_MAX, &head, &n, err) < 0)
+		return -1;
+	if (!shard_index_probe(head, n))
+		return err_set(err, ERR_USAGE, "--shard: %s is no index of a set of shards (*.index.json)", source_name(src));
+	return shard_index_read(x, src, err);
+}
+
 int
 shard_jobs_run(const struct adapt_options *o, const struct operands *operands, struct err *e)
 {
@@ -263,12 +276,12 @@ shard_jobs_run(const struct adapt_options *o, const struct operands *operands, s
 	if (operands->n != 1 || o->dry_run || o->report != NULL || o->max_shard_size != 0)
 		return err_set(e, ERR_USAGE,
 			       "--shard takes one index file, and neither -n, --report nor --max-shard-size");
-	if (mkdir(o->common.output, 0777) != 0 &&
-	    (errno != EEXIST || access(o->common.output, W_OK | X_OK) != 0))
-		return err_sys(e, o->common.output, "cannot be made a folder of shards");
 	if (file_checkpoint(operands->v[0], FILE_BINARY, &src, e) != 0)
 		return -1;
-	rc = shard_index_read(&x, src, e);
+	rc = read_index(&x, src, e);
+	if (rc == 0 && mkdir(o->common.output, 0777) != 0 &&
+	    (errno != EEXIST || access(o->common.output, W_OK | X_OK) != 0))
+		rc = err_sys(e, o->common.output, "cannot be made a folder of shards");
 	if (rc == 0 && is_beside(src, o->common.output))
 		rc = err_set(e, ERR_USAGE, "--shard: -o %s is the folder of the input: its index would be wrong", o->common.output);
 	if (rc == 0)

@@ -713,6 +713,25 @@ value_path(const struct vtree *t, uint32_t h, struct str path)
 	return path.len == 0 ? h : search(&s, h, path, 1000);
 }
 
+struct str
+value_path_key(const struct vtree *t, uint32_t h, struct str path)
+{
+	struct str first, rest = path;
+
+	h = carried_by(t, h);
+	for (size_t n = path.len; n > 0 && value_kind(t, h) == VALUE_DICT; n--) {
+		if (n < path.len && path.p[n] != '.')
+			continue;
+		first = str_n(path.p, n);
+		rest = str_from(path, n < path.len ? n + 1 : n);
+		if (value_get(t, h, first) != VALUE_ABSENT && value_path(t, value_get(t, h, first), rest) != VALUE_ABSENT)
+			return first;
+	}
+	rest = path;
+	(void)str_split(&rest, '.', &first);
+	return first;
+}
+
 /* Nodes found but not yet looked into; and by node: found, later its new number. */
 struct marking {
 	struct vtree *t;

@@ -101,6 +101,9 @@ uint32_t value_get(const struct vtree *t, uint32_t d, struct str key);
  */
 uint32_t value_path(const struct vtree *t, uint32_t h, struct str path);
 
+/* The key of h that value_path takes first on this path; the path's first component if it leads nowhere. */
+struct str value_path_key(const struct vtree *t, uint32_t h, struct str path);
+
 /* ---- making: returns the new handle */
 uint32_t value_new_none(struct vtree *t);
 uint32_t value_new_bool(struct vtree *t, bool b);

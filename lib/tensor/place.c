@@ -15,6 +15,18 @@ enum { PLACES_SHOWN = 8 };
 
 /* ---- messages */
 
+/* Makes b, which keys of the file went into, text for a message: a NUL would end that. */
+static const char *
+shown(struct buf *b)
+{
+	struct buf text = BUF_INIT;
+
+	text_show(&text, buf_str(b));
+	buf_release(b);
+	*b = text;
+	return b->len > 0 ? b->p : "";
+}
+
 /* The dotted paths of the outermost containers that hold tensors themselves. */
 struct place_list {
 	struct tensor_tree *tree;
@@ -22,6 +34,14 @@ struct place_list {
 	struct buf text;
 	unsigned count;
 };
+
+static void
+put_quoted(struct buf *b, struct str path)
+{
+	buf_adds(b, b->len > 0 ? ", '" : "'");
+	buf_addstr(b, path);
+	buf_addc(b, '\'');
+}
 
 static void
 list_places(struct place_list *p, uint32_t h, unsigned depth)
@@ -36,8 +56,7 @@ list_places(struct place_list *p, uint32_t h, unsigned depth)
 	for (i = 0; i < n; i++) {
 		if (tree_is_tensor(t, tree_child(t, c, i), &index) || tree_is_composite(t, tree_child(t, c, i))) {
 			if (p->count++ < PLACES_SHOWN)
-				buf_addf(&p->text, "%s'%.*s'", p->text.len ? ", " : "", (int)(len ? len - 1 : 0),
-					 p->path.p ? p->path.p : "");
+				put_quoted(&p->text, str_n(p->path.p, len > 0 ? len - 1 : 0));
 			return;
 		}
 	}
@@ -125,10 +144,9 @@ find_class(const struct vtree *t, uint32_t h, struct buf *path, unsigned depth)
 static int
 nowhere(const struct tensor_tree *tree, const char *where, struct err *err)
 {
-	struct buf path = BUF_INIT, shown = BUF_INIT;
+	struct buf path = BUF_INIT;
 	uint32_t class = find_class(tree->t, tree->root, &path, CLASS_DEPTH);
 
-	text_show(&shown, buf_str(&path));
 	if (tree_is_script(tree->t, tree->root))
 		err_input(err, tree->file, "the TorchScript module has no tensors: a frozen one holds them as constants "
 			  "(constants.pkl), which are no state dict; save the module before torch.jit.freeze");
@@ -136,11 +154,10 @@ nowhere(const struct tensor_tree *tree, const char *where, struct err *err)
 		err_input(err, tree->file, "there are no tensors at %s, nor anywhere else in it", where);
 	else
 		err_input(err, tree->file,
-			  "there are no tensors at %s: an object of the class '%.*s.%.*s' holds them (at '%.*s'); load it where "
+			  "there are no tensors at %s: an object of the class '%.*s.%.*s' holds them (at '%s'); load it where "
 			  "this class is and save its tensors in a dict", where, STR_ARG(value_module(tree->t, class)),
-			  STR_ARG(value_name(tree->t, class)), STR_ARG(buf_str(&shown)));
+			  STR_ARG(value_name(tree->t, class)), shown(&path));
 	buf_release(&path);
-	buf_release(&shown);
 	return -1;
 }
 
@@ -148,30 +165,28 @@ static int
 no_tensors(struct tensor_tree *tree, const struct place *place, struct err *err)
 {
 	struct place_list p = { .tree = tree, .path = BUF_INIT, .text = BUF_INIT };
-	struct buf shown = BUF_INIT;
 	char where[600] = "the root";
 
+	buf_addstr(&p.path, place->key);
 	if (place->key.len > 0)
-		snprintf(where, sizeof(where), "'%.*s'", STR_ARG(place->key));
-	if (is_module(tree->t, place->value))
-		return whole_module(tree, where, err);
-	if (tree_holds(tree, tree->root, err) < 0)
-		return -1;
-	list_places(&p, tree->root, 0);
-	text_show(&shown, buf_str(&p.text));
-	if (p.count > 0)
-		err_input(err, tree->file, "there are no tensors at %s; there are some at %.*s%s (-k PATH chooses)", where,
-			  STR_ARG(buf_str(&shown)), p.count > PLACES_SHOWN ? ", ..." : "");
-	else if (find_module(tree->t, tree->root, &p.text)) {
-		text_show(&shown, buf_str(&p.text));
-		snprintf(where, sizeof(where), "'%.*s'", STR_ARG(buf_str(&shown)));
+		snprintf(where, sizeof(where), "'%s'", shown(&p.path));
+	buf_clear(&p.path);
+	if (is_module(tree->t, place->value)) {
 		whole_module(tree, where, err);
-	} else {
-		nowhere(tree, where, err);
+	} else if (tree_holds(tree, tree->root, err) >= 0) {
+		list_places(&p, tree->root, 0);
+		if (p.count > 0) {
+			err_input(err, tree->file, "there are no tensors at %s; there are some at %s%s (-k PATH chooses)", where,
+				  shown(&p.text), p.count > PLACES_SHOWN ? ", ..." : "");
+		} else if (find_module(tree->t, tree->root, &p.text)) {
+			snprintf(where, sizeof(where), "'%s'", shown(&p.text));
+			whole_module(tree, where, err);
+		} else {
+			nowhere(tree, where, err);
+		}
 	}
 	buf_release(&p.path);
 	buf_release(&p.text);
-	buf_release(&shown);
 	return -1;
 }
 
@@ -205,7 +220,7 @@ offer_paths(const struct tensor_tree *tree, uint32_t container, struct str path,
 static int
 no_place(struct tensor_tree *tree, struct str key, struct err *err)
 {
-	struct buf keys = BUF_INIT, shown = BUF_INIT;
+	struct buf keys = BUF_INIT;
 	uint32_t root = tree_container(tree->t, tree->root);
 	size_t i, n = root == VALUE_ABSENT ? 0 : value_len(tree->t, root);
 	struct arena arena = ARENA_INIT;
@@ -226,14 +241,12 @@ no_place(struct tensor_tree *tree, struct str key, struct err *err)
 		buf_addstr(&keys, near.best);
 		buf_addc(&keys, '?');
 	}
-	text_show(&shown, buf_str(&keys));
 	if (n > 0)
-		err_input(err, tree->file, "there is no '%.*s' in it; its root has %s", STR_ARG(key), shown.p);
+		err_input(err, tree->file, "there is no '%.*s' in it; its root has %s", STR_ARG(key), shown(&keys));
 	else
 		err_input(err, tree->file, "there is no '%.*s' in it", STR_ARG(key));
 	arena_release(&arena);
 	buf_release(&keys);
-	buf_release(&shown);
 	return -1;
 }
 
@@ -507,7 +520,7 @@ say_others(struct place_choice *c, const struct level *l, size_t chosen)
 		put_path(&one, c->tree, l, buf_str(&c->path), l->candidates[i]);
 		put_word(&word, buf_str(&one));
 		diag_notice(c->ask->diag, "%s: the state dict is %s; %s was not taken; -k %s chooses it (it has the same names)",
-			    c->tree->file, taken.p, one.p, word.p);
+			    c->tree->file, shown(&taken), shown(&one), shown(&word));
 		told++;
 	}
 	buf_release(&taken);
@@ -565,10 +578,10 @@ is_ambiguous(struct place_choice *c, const struct level *l, struct err *err)
 
 	put_choices(&choices, c->tree, l, buf_str(&c->path));
 	if (c->ask->root)
-		diag_notice(c->ask->diag, "%s: the root is listed; which state dict is meant? %s%s", c->tree->file, choices.p,
-			    way);
+		diag_notice(c->ask->diag, "%s: the root is listed; which state dict is meant? %s%s", c->tree->file,
+			    shown(&choices), way);
 	else
-		rc = err_input(err, c->tree->file, "which state dict is meant? %s%s", choices.p, way);
+		rc = err_input(err, c->tree->file, "which state dict is meant? %s%s", shown(&choices), way);
 	c->place = (struct place){ c->tree->root, str_c(""), PLACE_AMBIGUOUS };
 	buf_clear(&c->path);
 	buf_release(&choices);
@@ -587,7 +600,7 @@ is_optimizer(struct place_choice *c, struct str state, const char *what, struct 
 		diag_notice(c->ask->diag, "%s: %s an optimizer's state, not a state dict", c->tree->file, what);
 	else
 		rc = err_input(err, c->tree->file, "%s an optimizer's state, not a state dict (-k %s if that is meant)", what,
-			       word.p);
+			       shown(&word));
 	buf_release(&word);
 	return rc;
 }
@@ -646,6 +659,16 @@ descend(struct place_choice *c, struct err *err)
 	return rc;
 }
 
+static void
+say_choice(const struct place_choice *c)
+{
+	struct buf path = BUF_INIT;
+
+	buf_addstr(&path, buf_str(&c->path));
+	diag_notice(c->ask->diag, "%s: the state dict is %s", c->tree->file, shown(&path));
+	buf_release(&path);
+}
+
 static int
 choose(struct place_choice *c, struct err *err)
 {
@@ -658,7 +681,7 @@ choose(struct place_choice *c, struct err *err)
 	if (descend(c, err) < 0)
 		return -1;
 	if (c->only && c->path.len > 0)
-		diag_notice(c->ask->diag, "%s: the state dict is %s", c->tree->file, c->path.p);
+		say_choice(c);
 	return 0;
 }
 

@@ -569,6 +569,20 @@ carry_entry(struct seal *l, uint32_t root, uint32_t key, uint32_t val, struct st
 	return 0;
 }
 
+/* The root of c has n entries, and none of them is called key. */
+static int
+nothing_to_carry(const struct ckpt *c, struct str key, size_t n, struct err *e)
+{
+	struct nearest near;
+
+	nearest_init(&near, key);
+	for (size_t i = 0; i < n; i++)
+		if (value_is_text(c->tree, value_key(c->tree, c->root, i)))
+			nearest_try(&near, value_text(c->tree, value_key(c->tree, c->root, i)));
+	return err_set(e, ERR_INPUT, "%s: nothing to carry: no %.*s at its root%s%.*s%s", c->file, STR_ARG(key),
+		       nearest_found(&near) ? "; did you mean " : "", STR_ARG(near.best), nearest_found(&near) ? "?" : "");
+}
+
 static int
 carry(struct seal *l, uint32_t root, struct err *e)
 {
@@ -597,8 +611,7 @@ carry(struct seal *l, uint32_t root, struct err *e)
 	}
 	for (i = 0; rc == 0 && i < o->ncarry; i++)
 		if (!asked[i])
-			rc = err_set(e, ERR_INPUT, "%s: nothing to carry: no %.*s at its root", sd->ckpt->file,
-				     STR_ARG(o->carry[i]));
+			rc = nothing_to_carry(sd->ckpt, o->carry[i], n, e);
 	free(asked);
 	return rc;
 }
@@ -626,23 +639,23 @@ build_tree(struct seal *l, struct err *e)
 
 /* ---- the first input's object, edited in place */
 
-/* Dicts along a dotted path that end in inner. */
+/* Dicts along the path of the state dict, seen from value from of its checkpoint, that end in inner. */
 static uint32_t
-put_below(struct vtree *t, struct str path, uint32_t inner)
+put_below(struct seal *l, uint32_t from, struct str path, uint32_t inner)
 {
-	const char *dot;
-	struct str last;
+	const struct vtree *src = ckpt_of(l, 0)->tree;
+	struct vtree *t = l->s->tree;
+	struct str key, rest;
 	uint32_t dict;
 
-	while (path.len > 0) {
-		dot = memrchr(path.p, '.', path.len);
-		last = dot == NULL ? path : str_from(path, (size_t)(dot - path.p) + 1);
-		path.len = dot == NULL ? 0 : (size_t)(dot - path.p);
-		dict = value_new_seq(t, VALUE_DICT);
-		value_set(t, dict, value_new_text(t, VALUE_STR, last), inner);
-		inner = dict;
-	}
-	return inner;
+	if (path.len == 0)
+		return inner;
+	key = value_path_key(src, from, path);
+	rest = str_from(path, key.len < path.len ? key.len + 1 : path.len);
+	inner = put_below(l, value_path(src, from, key), rest, inner);
+	dict = value_new_seq(t, VALUE_DICT);
+	value_set(t, dict, value_new_text(t, VALUE_STR, key), inner);
+	return dict;
 }
 
 /* Fills edited. What becomes of an object becomes of all its names. */
@@ -687,7 +700,7 @@ edit_tree(struct seal *l, struct err *e)
 	free(edited);
 	if (root == VALUE_ABSENT)
 		return -1;
-	l->s->m.root = l->o.drop_rest ? put_below(l->s->tree, sd->key, root) : root;
+	l->s->m.root = l->o.drop_rest ? put_below(l, sd->ckpt->root, sd->key, root) : root;
 	return 0;
 }
 

@@ -127,7 +127,27 @@ def folders():
     t.ok(b"no file in this folder is a checkpoint" in ran.stderr, "an optimizer is not taken")
 
 
-for part in (roots, asked, shares, folders):
+def keys():
+    """Keys with a dot stay one key; keys with a NUL are shown to their end."""
+    table = {"x.relative_position_bias_table": torch.ones(9, 2)}
+    path, out = tap.scratch() / "keys.pth", tap.scratch() / "out.pth"
+    torch.save({"a.b": {"c": table}, "other": net, "epoch": 1}, path)
+    tap.run("lnn-interp-bias", "--grid", "3x3", "--drop-rest", "-k", "a.b.c", path, "-o", out)
+    back = torch.load(out)
+    t.ok(list(back) == ["a.b"] and list(back["a.b"]) == ["c"], "--drop-rest writes a key that has a dot as one key")
+    torch.save({"a\0b": net, "c": other}, path)
+    done = tap.run("lnn-ckpt-adapt", "-n", path, status=2)
+    t.ok(b"a\\x00b (2 tensors)" in done.stderr and b"; c (2 tensors): -k c" in done.stderr, "candidates with a NUL in the key")
+    done = tap.run("lnn-ckpt-inspect", "-k", "d", path, status=2)
+    t.ok(b"its root has a\\x00b, c" in done.stderr, "the keys of the root")
+    torch.save({"a\0b": net, "epoch": 1}, path)
+    done = tap.run("lnn-ckpt-inspect", "-k", "epoch", path, status=2)
+    t.ok(b"some at 'a\\x00b' (-k PATH chooses)" in done.stderr, "the places that have tensors")
+    done = tap.run("lnn-ckpt-adapt", path, "-o", out)
+    t.ok(b"the state dict is a\\x00b" in done.stderr and b"under 'a\\x00b')" in done.stderr, "the place that is taken")
+
+
+for part in (roots, asked, shares, folders, keys):
     with t.part(part.__name__):
         part()
 t.done()

@@ -1,0 +1,89 @@
+# Command lines of lnn-ckpt-adapt and lnn-interp-bias that are nearly right: what is said, and that nothing is written.
+
+# shellcheck disable=SC2154 # fixtures, output, stderr and status come from helpers and bats
+load helpers
+
+@test 'an option is never taken for its opposite' {
+	try lnn-ckpt-adapt --nostrict "$fixtures/tiny.pth"
+	expect_refusal 2 lnn-ckpt-adapt "no such option '--nostrict' (did you mean '--no-strict'?)"
+	try lnn-ckpt-adapt --no-drop-mismatched "$fixtures/tiny.pth"
+	expect_refusal 2 lnn-ckpt-adapt "no such option '--no-drop-mismatched': leave '--drop-mismatched' out"
+	try lnn-ckpt-adapt --nocarry "$fixtures/tiny.pth"
+	expect_refusal 2 lnn-ckpt-adapt "no such option '--nocarry': leave '--carry' out"
+	# one letter less is nearer to --drop-mismatched than to anything that begins with no
+	try lnn-ckpt-adapt --no-drop-mismatche "$fixtures/tiny.pth"
+	expect_refusal 2 lnn-ckpt-adapt "no such option '--no-drop-mismatche'; try"
+	try lnn-ckpt-adapt --strict=no "$fixtures/tiny.pth"
+	expect_refusal 2 lnn-ckpt-adapt "option '--strict' takes no argument: write '--no-strict'"
+	try lnn-interp-bias --keep-index=false "$fixtures/tiny.pth"
+	expect_refusal 2 lnn-interp-bias "option '--keep-index' takes no argument: leave it out"
+	try lnn-interp-bias --show=yes "$fixtures/tiny.pth"
+	expect_refusal 2 lnn-interp-bias "option '--show' takes no argument; try"
+}
+
+@test 'an operand too many: an output, a size, a second input' {
+	for program in lnn-ckpt-adapt lnn-interp-bias; do
+		try "$program" "$fixtures/tiny.pth" out.pth
+		expect_refusal 2 "$program" "one operand too many: 'out.pth' (to write to that file: -o out.pth)"
+		try "$program" "$fixtures/tiny.pth" 384
+		expect_refusal 2 "$program" "one operand too many: '384' is no file (a size is part of its option: --img-size 384)"
+		try "$program" 384 "$fixtures/tiny.pth"
+		expect_refusal 2 "$program" '--img-size 384'
+		try "$program" "$fixtures/tiny.pth" "$fixtures/rest.pth" -o out.pth
+		expect_refusal 2 "$program" "one operand too many: '$fixtures/rest.pth' beside '$fixtures/tiny.pth' (one checkpoint is read"
+		try "$program" "$fixtures/tiny.pth" other.pth -o out.pth
+		expect_refusal 2 "$program" "one operand too many: 'other.pth' beside '$fixtures/tiny.pth'"
+	done
+	expect_only
+}
+
+@test 'what is no file: a name, a URL, an index, a folder' {
+	try lnn-ckpt-adapt --keep-names fc.weight "$fixtures/tiny.pth" -o out.pth
+	expect_refusal 2 lnn-ckpt-adapt 'fc.weight: there is no such list (LIST is a file of names'
+	try lnn-ckpt-adapt https://example.org/a.pth -o out.pth
+	expect_refusal 2 lnn-ckpt-adapt 'https://example.org/a.pth: nothing is downloaded'
+	try lnn-interp-bias --img-size 384 hf://a/b -o out.pth
+	expect_refusal 2 lnn-interp-bias 'hf://a/b: nothing is downloaded'
+	try lnn-ckpt-adapt --shard 1/2 "$fixtures/tiny.pth" -o out/
+	expect_refusal 2 lnn-ckpt-adapt "--shard: $fixtures/tiny.pth is no index of a set of shards"
+	try lnn-ckpt-adapt --max-shard-size 5GB "$fixtures/tiny.pth" -o out.pth
+	expect_refusal 2 lnn-ckpt-adapt '--max-shard-size: shards go into a folder' '-o DIR/'
+	expect_only
+}
+
+@test 'names that are not there come with what there is' {
+	try lnn-ckpt-adapt --carry namespaec "$fixtures/rest.pth" -o out.pth
+	expect_status 2
+	expect_err_has 'nothing to carry: no namespaec at its root; did you mean namespace?'
+	try lnn-ckpt-adapt -s stitched_convnext_ropevit "$fixtures/tiny.pth" -o out.pth
+	expect_refusal 2 lnn-ckpt-adapt 'has several inputs: --input convnext=FILE --input ropevit=FILE'
+	try lnn-ckpt-adapt -s stitched_convnext_ropevit --input convnxt=a.pth -o out.pth
+	expect_refusal 2 lnn-ckpt-adapt '--input convnxt=a.pth: the key map stitched_convnext_ropevit has no input of that name: --input convnext=FILE'
+	expect_only
+}
+
+@test 'names of 250 characters, slashes at the end of a folder' {
+	long=$(printf 'a%.0s' {1..250})
+	lnn-ckpt-adapt -q "$fixtures/tiny.pth" -o "$long"
+	expect_only "$long"
+	rm "$long"
+	lnn-ckpt-adapt -q "$fixtures/tiny.pth" -o "$long//"
+	[ -s "$long/pytorch_model.bin" ]
+	try lnn-ckpt-adapt "$fixtures/tiny.pth" -o "$long//"
+	expect_refusal 2 lnn-ckpt-adapt "$long: the folder is not empty"
+	rm -r "$long"
+	# what fails in it is named as it was meant, with one slash
+	printf 'x' >out
+	try lnn-ckpt-adapt "$fixtures/tiny.pth" -o out//
+	expect_refusal 2 lnn-ckpt-adapt 'out: '
+	[[ $stderr != *//* ]]
+}
+
+@test 'a conversion of one size counts once in the summary' {
+	# stage_4 of tables.pth has no index buffer: its layout is said
+	lnn-ckpt-inspect --format=names "$fixtures/tables.pth" | grep bias_table | head -n 1 >one
+	lnn-ckpt-adapt -q --keep-names one "$fixtures/tables.pth" -o one.pth
+	try lnn-ckpt-adapt --layout first --to-layout last one.pth -o two.pth
+	expect_status 0
+	expect_err_has '0 kept, 0 dropped, 1 resampled -> two.pth'
+}
