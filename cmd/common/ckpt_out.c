@@ -58,7 +58,7 @@ ckpt_out_writer(const char *to, const char *path, const struct input *in, struct
 	const struct format_writer *w = to == NULL ? NULL : format_writer(to);
 
 	if (to != NULL && w == NULL) {
-		err_set(e, ERR_USAGE, "--to: torch or safetensors was expected, not %s", to);
+		err_set(e, ERR_USAGE, "--to: torch, safetensors or dcp was expected, not %s", to);
 		return NULL;
 	}
 	if (suffix >= 0 && by_suffix == NULL) {
@@ -68,6 +68,10 @@ ckpt_out_writer(const char *to, const char *path, const struct input *in, struct
 	}
 	if (to != NULL && by_suffix != NULL && strcmp(to, by_suffix) != 0) {
 		err_set(e, ERR_USAGE, "--to %s: -o %s has the suffix of %s", to, path, by_suffix);
+		return NULL;
+	}
+	if (w != NULL && w->folder && (path == NULL || strcmp(path, "-") == 0)) {
+		err_set(e, ERR_USAGE, "--to %s: it is a folder that is written: -o DIR/", to);
 		return NULL;
 	}
 	if (w == NULL && by_suffix != NULL)
@@ -109,11 +113,13 @@ warn_lost(uint64_t lost)
 			  lost == 1 ? "value is" : "values are");
 }
 
+/* beside is NULL but for a folder (format.h). */
 static int
-pump(struct ckpt_out *m, struct sink *out, struct err *e)
+pump(struct ckpt_out *m, struct sink *out, struct sink *beside, struct err *e)
 {
 	struct meter meter = { 0, input_bytes(m) };
-	struct pump_opts o = { .tick = tick, .tick_arg = &meter, .ready = m->ready, .ready_arg = m->ready_arg };
+	struct pump_opts o = { .beside = beside, .tick = tick, .tick_arg = &meter, .ready = m->ready,
+			       .ready_arg = m->ready_arg };
 	uint64_t lost;
 	int rc;
 
@@ -172,7 +178,7 @@ dry_run(struct ckpt_out *m, struct plan *p, struct err *e)
 
 	if (m->rehearse) {
 		out = sink_memory(NULL, "nothing");
-		rc = pump(m, out, e);
+		rc = pump(m, out, NULL, e);
 		sink_abort(out);
 		return rc == 0 ? list(p, m->null, e) : -1;
 	}
@@ -201,10 +207,80 @@ write_file(struct ckpt_out *m, struct err *e)
 	if (rc != 0)
 		return -1;
 	m->name = xstrdup(sink_name(out));
-	if (pump(m, out, e) == 0)
+	if (pump(m, out, NULL, e) == 0)
 		return sink_commit(out, e);
 	sink_abort(out);
 	return -1;
+}
+
+/* ---- folders */
+
+/* Until a folder is whole its files are in a temporary one. A message names the folder they are meant for. */
+static void
+name_as_meant(const struct ckpt_out *m, const struct atomic *folder, struct err *e)
+{
+	const char *temp = atomic_path(folder), *meant = m->path;
+	size_t n = strlen(temp), len = strlen(meant);
+	struct buf said = BUF_INIT;
+
+	if (strncmp(e->msg, temp, n) != 0 || e->msg[n] != '/')
+		return;
+	while (len > 1 && meant[len - 1] == '/')
+		len--;
+	buf_addf(&said, "%.*s%s", (int)len, meant, e->msg + n);
+	snprintf(e->msg, sizeof(e->msg), "%s", said.p);
+	buf_release(&said);
+}
+
+/* Ends a folder that is complete if rc is 0. */
+static int
+end_folder(const struct ckpt_out *m, struct atomic *folder, int rc, struct err *e)
+{
+	if (rc == 0)
+		return atomic_commit(folder, e);
+	name_as_meant(m, folder, e);
+	atomic_abort(folder);
+	return -1;
+}
+
+/* ---- a distributed folder: __0_0.distcp, and .metadata, which comes last */
+
+static int
+pump_items(struct ckpt_out *m, const char *path, struct sink *metadata, struct err *e)
+{
+	struct sink *out;
+
+	if (sink_file(&out, path, e) != 0)
+		return -1;
+	if (pump(m, out, metadata, e) == 0)
+		return sink_commit(out, e);
+	sink_abort(out);
+	return -1;
+}
+
+static int
+write_distributed(struct ckpt_out *m, struct err *e)
+{
+	struct buf items = BUF_INIT, metadata = BUF_INIT;
+	struct atomic *folder;
+	struct sink *out;
+	int rc;
+
+	if (atomic_folder(&folder, m->path, e) != 0)
+		return -1;
+	buf_addf(&items, "%s/__0_0.distcp", atomic_path(folder));
+	buf_addf(&metadata, "%s/.metadata", atomic_path(folder));
+	rc = sink_file(&out, metadata.p, e);
+	if (rc == 0) {
+		rc = pump_items(m, items.p, out, e);
+		if (rc == 0)
+			rc = sink_commit(out, e);
+		else
+			sink_abort(out);
+	}
+	buf_release(&items);
+	buf_release(&metadata);
+	return end_folder(m, folder, rc, e);
 }
 
 /* ---- a folder of shards */
@@ -323,23 +399,6 @@ write_shards(struct shards *s, struct err *e)
 	return rc == 0 && s->split.n > 1 ? write_index(s, e) : rc;
 }
 
-/* Until the set is whole its files are in a temporary folder. A message names the folder they are meant for. */
-static void
-name_as_meant(const struct shards *s, struct err *e)
-{
-	const char *temp = atomic_path(s->folder), *meant = s->m->path;
-	size_t n = strlen(temp), len = strlen(meant);
-	struct buf said = BUF_INIT;
-
-	if (strncmp(e->msg, temp, n) != 0 || e->msg[n] != '/')
-		return;
-	while (len > 1 && meant[len - 1] == '/')
-		len--;
-	buf_addf(&said, "%.*s%s", (int)len, meant, e->msg + n);
-	snprintf(e->msg, sizeof(e->msg), "%s", said.p);
-	buf_release(&said);
-}
-
 static int
 write_folder(struct ckpt_out *m, struct plan *p, struct err *e)
 {
@@ -359,16 +418,11 @@ write_folder(struct ckpt_out *m, struct plan *p, struct err *e)
 	s.pool = pool_new((unsigned)m->jobs);
 	progress_start("writing shards");
 	rc = write_shards(&s, e);
-	if (rc != 0)
-		name_as_meant(&s, e);
 	progress_end();
 	pool_free(s.pool);
 	if (rc == 0 && m->ready != NULL)
 		rc = m->ready(m->ready_arg, e);
-	if (rc == 0)
-		rc = atomic_commit(s.folder, e);
-	else
-		atomic_abort(s.folder);
+	rc = end_folder(m, s.folder, rc, e);
 	if (rc == 0) {
 		warn_lost(s.lost);
 		tool_verbose("%u shards, %" PRIu64 " bytes of tensors", s.split.n, s.total);
@@ -383,6 +437,8 @@ int
 ckpt_out_seal(struct ckpt_out *m, struct plan *p, const struct seal_opts *o, struct err *e)
 {
 	m->seal = *o;
+	if (o->writer->folder && m->shard_size != 0)
+		return err_set(e, ERR_USAGE, "--max-shard-size: a distributed folder is not cut into shards");
 	if (tables_state(p, e) < 0)
 		return -1;
 	return plan_seal(p, &m->seal, &m->sealed, e);
@@ -393,6 +449,8 @@ ckpt_out_write(struct ckpt_out *m, struct plan *p, struct err *e)
 {
 	if (m->dry_run)
 		return dry_run(m, p, e);
+	if (m->seal.writer->folder)
+		return write_distributed(m, e);
 	return ckpt_out_is_folder(m->path, m->shard_size) ? write_folder(m, p, e) : write_file(m, e);
 }
 

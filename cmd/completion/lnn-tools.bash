@@ -57,7 +57,7 @@ _lnn_values() {
 	--color | --progress) echo auto always never ;;
 	--model | -m) echo mFormerV0 mFormerV1 ;;
 	--source | -s | --print-map) _lnn_maps ;;
-	--to) echo torch safetensors ;;
+	--to) echo torch safetensors dcp ;;
 	--dtype) echo float64 float32 float16 bfloat16 ;;
 	--compat) echo linnaeus ;;
 	--method) echo bicubic bilinear ;;

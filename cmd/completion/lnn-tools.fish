@@ -47,7 +47,7 @@ function __lnn_values
 		case source print-map
 			echo '(__lnn_maps)'
 		case to
-			echo torch safetensors
+			echo torch safetensors dcp
 		case dtype
 			echo float64 float32 float16 bfloat16
 		case compat

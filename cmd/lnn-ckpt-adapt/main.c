@@ -70,7 +70,7 @@ static const struct option_entry entries[] = {
 	OPTION_FLAG("drop-mismatched", 0, "drop tensors of another shape", drop_mismatched),
 	OPTION_HEADING("Output:"),
 	OPTION_OUTPUT("FILE", "write to FILE instead of standard output"),
-	OPTION_TEXT("to", 0, "FORMAT", "torch or safetensors (default: suffix of -o, input)", to),
+	OPTION_TEXT("to", 0, "FORMAT", "torch, safetensors or dcp (default: suffix of -o, input)", to),
 	OPTION_TEXT("under", 0, "KEY", "where the state dict goes (default: where it was)", under),
 	OPTION_FLAG("root", 0, "write the bare state dict", root),
 	OPTION_TEXTS("carry", 0, "KEY", "take this entry of the root along", carry),

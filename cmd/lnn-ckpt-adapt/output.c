@@ -180,6 +180,8 @@ check_places(const struct adapt *a, const struct format_writer *w, struct err *e
 	if (!w->pickles && (o->root || o->under != NULL || carries))
 		return err_set(e, ERR_USAGE,
 			       "--root, --under, --carry and --carry-all do not go with safetensors (--to torch)");
+	if (a->job != NULL && w->folder)
+		return err_set(e, ERR_USAGE, "--shard writes torch or safetensors files");
 	if (o->root && (o->under != NULL || carries))
 		return err_set(e, ERR_USAGE, "--root leaves no room for --under, --carry and --carry-all");
 	return 0;
@@ -234,7 +236,7 @@ choose_place(struct adapt *a, struct seal_opts *s)
 		same = same && str_eq(a->inputs[i].sd.key, first->key);
 	s->shape = SEAL_BARE;
 	if (o->root || (!carries && o->under == NULL &&
-			(a->job != NULL || ckpt_out_is_folder(o->common.output, o->max_shard_size))))
+			(a->job != NULL || (!s->writer->folder && ckpt_out_is_folder(o->common.output, o->max_shard_size)))))
 		return;
 	if (o->under == NULL && !is_for_linnaeus(a) && same)
 		write_in_place(a, first, s);

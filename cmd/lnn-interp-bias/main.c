@@ -17,7 +17,7 @@ static const struct option_entry entries[] = {
 	OPTION_HEADING("Input and output:"),
 	OPTION_KEY("state dict at this dotted path"),
 	OPTION_OUTPUT("FILE", "write to FILE instead of standard output"),
-	OPTION_TEXT("to", 0, "FORMAT", "torch or safetensors (default: suffix of -o, input)", to),
+	OPTION_TEXT("to", 0, "FORMAT", "torch, safetensors or dcp (default: suffix of -o, input)", to),
 	OPTION_FLAG("drop-rest", 0, "write the state dict only", drop_rest),
 	OPTION_FLAG("dry-run", 'n', "list what would be written", dry_run),
 	OPTION_JOBS("threads"),

@@ -66,10 +66,16 @@ bool format_is_no_text(const uint8_t *head, size_t n);
 struct writer;
 
 struct format_writer {
-	const char *name;      /* "torch", "safetensors" */
+	const char *name;      /* "torch", "safetensors", "dcp" */
 	bool shares;           /* several tensors may look at one storage; strides are kept */
 	bool pickles;          /* takes a tree */
 	size_t priv_size;
+	bool folder;           /* what is written is one file of a folder; the other one goes to writer.beside */
+	/*
+	 * Cuts the object into items: sets items, nitems and item_of of m, in a. Storages are in no order yet. NULL: it is
+	 * written as one.
+	 */
+	int (*itemise)(struct manifest *m, struct arena *a, struct err *e);
 	/* Is every dtype and name sayable? Before any byte is written. */
 	int (*check)(const struct manifest *m, struct err *e);
 	/* Adds to say what whoever loads the output has to know, if there is anything. NULL: there never is. */
@@ -84,10 +90,14 @@ struct format_writer {
 	uint64_t (*hold)(struct writer *w);
 };
 
-/* The containers that are written. The file NAME_write.c defines writer_NAME. */
+/*
+ * The containers that are written: torch.save since 1.6; safetensors; a folder of torch.distributed.checkpoint. The file
+ * NAME_write.c defines writer_NAME.
+ */
 #define FORMAT_WRITERS(line) \
 	line(writer_torch) \
-	line(writer_safetensors)
+	line(writer_safetensors) \
+	line(writer_dcp)
 
 #define WRITER_DECLARE(name) extern const struct format_writer name;
 FORMAT_WRITERS(WRITER_DECLARE)
@@ -97,17 +107,19 @@ struct writer {
 	const struct format_writer *format;
 	const struct manifest *m; /* borrowed */
 	struct sink *out;         /* borrowed */
+	struct sink *beside;      /* of a folder: its other file, which writer_finish writes; borrowed; NULL: it is not written */
 	uint32_t next;            /* storage to come */
 	uint64_t due;             /* sink position at which the current storage must end */
 	void *priv;
 };
 
-/* "torch" or "safetensors"; NULL if there is none of that name. */
+/* "torch", "safetensors" or "dcp"; NULL if there is none of that name. */
 const struct format_writer *format_writer(const char *name);
 
 /*
  * Emits header or data.pkl. Then, for each storage in order: writer_storage, exactly its bytes to the
- * sink, writer_stored. At the end writer_finish. Writing another number of bytes than the manifest says is an error.
+ * sink, writer_stored. At the end writer_finish; for a folder the caller sets w->beside before. Writing another number of
+ * bytes than the manifest says is an error.
  */
 int writer_begin(struct writer *w, const struct format_writer *f, const struct manifest *m, struct sink *out,
 	struct err *e);

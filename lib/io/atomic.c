@@ -287,13 +287,13 @@ check_free(const char *path, struct err *err)
 	int rc = 0;
 
 	if (dir == NULL)
-		return errno == ENOENT ? 0 : err_sys(err, path, "cannot be made a folder of shards");
+		return errno == ENOENT ? 0 : err_sys(err, path, "cannot be made the folder");
 	errno = 0;
 	while (rc == 0 && (d = readdir(dir)) != NULL)
 		if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
 			rc = err_set(err, ERR_SYSTEM, "%s: the folder is not empty", path);
 	if (rc == 0 && errno != 0)
-		rc = err_sys(err, path, "cannot be made a folder of shards");
+		rc = err_sys(err, path, "cannot be made the folder");
 	closedir(dir);
 	return rc;
 }

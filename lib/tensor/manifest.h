@@ -15,6 +15,27 @@ struct manifest_storage {
 	uint8_t untyped; /* written as UntypedStorage (then dtype is DTYPE_UINT8) */
 };
 
+/* A step of the path to an item: a key, or in a list a position. */
+struct manifest_step {
+	struct str key;
+	uint64_t position;
+	bool is_position;
+};
+
+/* Something that is written on its own: a tensor, or a value that may hold tensors. */
+struct manifest_item {
+	struct str name; /* its path, joined by dots */
+	const struct manifest_step *path;
+	unsigned npath;
+	uint32_t value;  /* handle in the tree */
+	uint32_t tensor; /* UINT32_MAX: it is none */
+	uint32_t bytes;  /* the item whose bytes it has: itself, or the first one of the same value */
+	uint32_t nstorages;
+};
+
+/* Of a storage that no item holds. */
+#define MANIFEST_NO_ITEM UINT32_MAX
+
 struct manifest {
 	struct manifest_storage *storages; /* in the order in which their bytes will come */
 	uint32_t nstorages;
@@ -25,6 +46,9 @@ struct manifest {
 	uint32_t root;
 	const struct str *meta_keys, *meta_values; /* safetensors __metadata__ */
 	size_t nmeta;
+	struct manifest_item *items; /* dcp: what the object is cut into */
+	size_t nitems;
+	uint32_t *item_of; /* by storage: the item that it belongs to; those of one item follow each other. NULL: no items */
 	struct str tables; /* torch: contents of the record .data/lnn (plan/tables.h); empty: there is none */
 };
 

@@ -207,8 +207,10 @@ plan_pump(const struct sealed *s, struct sink *out, const struct pump_opts *o, u
 	}
 	make_work_init(&u.work, o->pool);
 	if (writer_begin(&u.w, s->writer, &s->m, out, e) == 0 && run_all(&u, e) == 0 &&
-	    (o->ready == NULL || o->ready(o->ready_arg, e) == 0))
+	    (o->ready == NULL || o->ready(o->ready_arg, e) == 0)) {
+		u.w.beside = o->beside;
 		rc = writer_finish(&u.w, e);
+	}
 	writer_release(&u.w);
 	make_work_release(&u.work);
 	free(u.inputs);

@@ -9,6 +9,7 @@
 #include "write/seal.h"
 
 struct pump_opts {
+	struct sink *beside;                     /* of a folder: its other file (format.h); else NULL */
 	struct pool *pool;                       /* may be NULL */
 	void (*tick)(void *arg, uint64_t bytes); /* input bytes done since the last call; may be NULL */
 	void *tick_arg;

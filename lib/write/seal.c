@@ -1125,15 +1125,54 @@ place_key(uint32_t input, uint32_t storage)
 	return (uint64_t)input << 32 | storage;
 }
 
-static int
-by_output(const void *a, const void *b, void *arg)
-{
-	const struct sealed_output *t = arg, *x = t + *(const uint32_t *)a, *y = t + *(const uint32_t *)b;
-	uint64_t p = place_key(x->input, x->storage), q = place_key(y->input, y->storage);
+/* A storage on its way to its number. */
+struct seal_rank {
+	uint64_t lead; /* the lowest key of its item */
+	uint32_t item;
+	uint64_t key; /* place_key of its source */
+	uint32_t number;
+};
 
-	if (p != q)
-		return p < q ? -1 : 1;
-	return *(const uint32_t *)a < *(const uint32_t *)b ? -1 : 1;
+static int
+by_rank(const void *a, const void *b)
+{
+	const struct seal_rank *x = a, *y = b;
+
+	if (x->lead != y->lead)
+		return x->lead < y->lead ? -1 : 1;
+	if (x->item != y->item)
+		return x->item < y->item ? -1 : 1;
+	if (x->key != y->key)
+		return x->key < y->key ? -1 : 1;
+	return x->number < y->number ? -1 : x->number > y->number;
+}
+
+/* The order of the source, but storages of one item stay together. */
+static void
+rank(const struct seal *l, uint32_t *order)
+{
+	const struct manifest *m = &l->s->m;
+	struct seal_rank *all = xcalloc(m->nstorages, sizeof(*all));
+	uint64_t *lead = memset(xcalloc(m->nitems, sizeof(*lead)), 0xff, m->nitems * sizeof(*lead));
+	uint32_t i;
+
+	for (i = 0; i < m->nstorages; i++) {
+		all[i].key = all[i].lead = place_key(l->s->outputs[i].input, l->s->outputs[i].storage);
+		all[i].number = i;
+		if (m->item_of == NULL)
+			continue;
+		all[i].item = m->item_of[i];
+		if (all[i].key < lead[all[i].item])
+			lead[all[i].item] = all[i].key;
+	}
+	for (i = 0; m->item_of != NULL && i < m->nstorages; i++)
+		all[i].lead = lead[all[i].item];
+	if (m->nstorages > 0)
+		qsort(all, m->nstorages, sizeof(*all), by_rank);
+	for (i = 0; i < m->nstorages; i++)
+		order[i] = all[i].number;
+	free(all);
+	free(lead);
 }
 
 /* Puts storages into the order of the source, or of alignment, and renumbers what refers to them. */
@@ -1145,18 +1184,18 @@ arrange(struct seal *l)
 		 *place = xreallocn(NULL, n, sizeof(*place)), i;
 	struct manifest_storage *ms = arena_calloc(&l->s->arena, n, sizeof(*ms));
 	struct sealed_output *outputs = arena_calloc(&l->s->arena, n, sizeof(*outputs));
+	uint32_t *item_of = m->item_of == NULL ? NULL : arena_calloc(&l->s->arena, n, sizeof(*item_of));
 
-	for (i = 0; i < n; i++)
-		order[i] = i;
-	if (n > 0)
-		qsort_r(order, n, sizeof(*order), by_output, l->s->outputs);
-	if (!l->o.writer->shares && !is_aligned(l, order))
+	rank(l, order);
+	if (!l->o.writer->pickles && !is_aligned(l, order))
 		sort_by_size(l, order);
 	for (i = 0; i < n; i++) {
 		place[order[i]] = i;
 		ms[i] = m->storages[order[i]];
 		l->s->bytes += ms[i].nbytes;
 		outputs[i] = l->s->outputs[order[i]];
+		if (item_of != NULL)
+			item_of[i] = m->item_of[order[i]];
 	}
 	for (i = 0; i < m->ntensors; i++)
 		if (m->tensors[i].storage != STORAGE_NONE)
@@ -1164,6 +1203,7 @@ arrange(struct seal *l)
 	for (i = 0; i < l->nloose; i++)
 		l->loose[i].out = place[l->loose[i].out];
 	m->storages = ms;
+	m->item_of = item_of;
 	l->s->outputs = outputs;
 	free(order);
 	free(place);
@@ -1190,12 +1230,13 @@ name_all(struct seal *l)
 }
 
 /* Gives all tensors storages: fills the manifest and the outputs. */
-static void
-place_all(struct seal *l)
+static int
+place_all(struct seal *l, struct err *e)
 {
 	struct seal_places pl = { .l = l };
 	size_t i, j, most = l->nout + l->nloose;
 	void *storages, *outputs;
+	int rc;
 
 	l->s->m.ntensors = (uint32_t)l->nout;
 	l->s->m.tensors = arena_calloc(&l->s->arena, l->nout, sizeof(*l->s->m.tensors));
@@ -1210,11 +1251,16 @@ place_all(struct seal *l)
 	free(pl.all);
 	storages = l->s->m.storages;
 	outputs = l->s->outputs;
-	arrange(l);
+	rc = l->o.writer->itemise == NULL ? 0 : l->o.writer->itemise(&l->s->m, &l->s->arena, e);
+	if (rc == 0)
+		arrange(l);
 	free(storages);
 	free(outputs);
+	if (rc < 0)
+		return -1;
 	name_all(l);
 	number_storages(l);
+	return 0;
 }
 
 /* ---- steps */
@@ -1590,8 +1636,9 @@ seal_file(struct seal *l, uint32_t k, struct sealed *s, struct err *e)
 		rc = pickles ? make_tree(l, e) : list_tensors(l, e);
 	if (rc == 0 && l->wrap_err.code != ERR_NONE)
 		rc = err_set(e, l->wrap_err.code, "%s", l->wrap_err.msg);
+	if (rc == 0)
+		rc = place_all(l, e);
 	if (rc == 0) {
-		place_all(l);
 		order_steps(l);
 		say_memory(l);
 	}

@@ -471,7 +471,7 @@ nested() {
 	try lnn-ckpt-adapt --root --under x "$fixtures/demo.pth"
 	expect_refusal 2 lnn-ckpt-adapt --root --under
 	try lnn-ckpt-adapt --to zip "$fixtures/demo.pth"
-	expect_refusal 2 lnn-ckpt-adapt '--to: torch or safetensors was expected, not zip'
+	expect_refusal 2 lnn-ckpt-adapt '--to: torch, safetensors or dcp was expected, not zip'
 }
 
 @test 'step 10: the rest goes along when asked for' {

@@ -327,6 +327,36 @@ floats() {
 	expect_only a.safetensors b.ckpt c.safetensors d.other plain
 }
 
+@test 'a distributed folder: two files, where nothing was, from a file as from a pipe' {
+	lnn-ckpt-adapt -q --to dcp "$fixtures/tiny.safetensors" -o a/
+	expect_only a a/.metadata a/__0_0.distcp
+	mkdir b
+	lnn-ckpt-adapt -q --to dcp -o b <"$fixtures/tiny.safetensors"
+	diff -r a b
+	# In .metadata: protocol 4, a frame up to the end.
+	[ "$(od -An -tx1 -N 3 a/.metadata)" = ' 80 04 95' ]
+	[ "$(od -An -td8 -j 3 -N 8 a/.metadata | tr -d ' ')" -eq $(($(wc -c <a/.metadata) - 11)) ]
+	rm -rf b
+	try lnn-ckpt-adapt --to dcp "$fixtures/tiny.safetensors" -o a/
+	expect_refusal 2 lnn-ckpt-adapt 'a: the folder is not empty'
+	try lnn-ckpt-adapt --to dcp "$fixtures/tiny.safetensors" -o -
+	expect_refusal 2 lnn-ckpt-adapt '--to dcp: it is a folder that is written: -o DIR/'
+	try lnn-interp-bias --to dcp --img-size 384 "$fixtures/demo.pth"
+	expect_refusal 2 lnn-interp-bias '--to dcp: it is a folder that is written: -o DIR/'
+	try lnn-ckpt-adapt --to dcp --max-shard-size 1MB "$fixtures/tiny.safetensors" -o c/
+	expect_refusal 2 lnn-ckpt-adapt '--max-shard-size: a distributed folder is not cut into shards'
+	try lnn-ckpt-adapt --to dcp --shard 1/1 "$fixtures/sharded-safetensors/model.safetensors.index.json" -o c/
+	expect_status 2
+	try lnn-ckpt-adapt --to dcp "$fixtures/tiny.pth" -o c.pth
+	expect_refusal 2 lnn-ckpt-adapt '--to dcp: -o c.pth has the suffix of torch'
+	head -c 1000 "$fixtures/tiny.safetensors" >cut
+	try lnn-ckpt-adapt --to dcp cut -o c/
+	expect_status 2
+	rm -rf c/.lnn* cut
+	[ ! -e c ] || rmdir c
+	expect_only a a/.metadata a/__0_0.distcp
+}
+
 @test 'what is said, word for word' {
 	diff "$top/tests/golden/adapt/messages.txt" <("$top/tests/golden/adapt/replay" "$top/tests/golden/adapt/messages.txt") ||
 		fail 'messages.txt differs'

@@ -27,6 +27,11 @@ index=$fixtures/sharded-safetensors/model.safetensors.index.json
 	faults -s 2 -d dir -b 'mkdir dir' -p "$fixtures/tables.pth" -- lnn-ckpt-adapt -q --max-shard-size 20000 -o dir/
 }
 
+@test 'a distributed folder' {
+	faults -s 2 -d dir -- lnn-ckpt-adapt -q --to dcp "$fixtures/tiny.safetensors" -o dir/
+	faults -s 3 -d dir -b 'mkdir dir' -p "$fixtures/tables.pth" -- lnn-ckpt-adapt -q --carry-all --to dcp -o dir/
+}
+
 @test 'shard by shard, and the index' {
 	faults -g dir -- lnn-ckpt-adapt -q --shard 2/2 "$index" -o dir
 	faults -s 3 -g dir -- lnn-ckpt-adapt -q --shard 1/2 "$index" -o dir

@@ -105,6 +105,10 @@ none_or_new() {
 	kills 'rm -rf out' none_or_new lnn-ckpt-adapt -q --max-shard-size 30MB "$LARGE" -o out/
 }
 
+@test 'a distributed folder' {
+	kills 'rm -rf out' none_or_new lnn-ckpt-adapt -q --to dcp "$LARGE" -o out/
+}
+
 # The process is the program itself.
 piped() {
 	exec lnn-ckpt-adapt -q --to torch -o out < <(cat "$LARGE")

@@ -1,0 +1,749 @@
+/*
+ * dcp_write: writes what torch.distributed.checkpoint saves: a file __0_0.distcp, and .metadata, which says what is in it.
+ * Facts: lib/format/README.md, section 9.
+ *
+ * torch flattens what it saves. Dictionaries open up, and so do lists that hold a tensor or a dictionary in some depth.
+ * Everything else is an item: a tensor, or any other value. An item is a file of torch.save of its own (writer_torch),
+ * which begins anywhere in the .distcp. Items without tensors come first, then those with tensors in the order of the
+ * storages. What is one object under two names is one item with two names.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/strmap.h"
+#include "base/text.h"
+#include "base/xalloc.h"
+#include "format/format.h"
+#include "pickle/opcode.h"
+#include "tensor/tree.h"
+
+/* ---- cutting the object into items */
+
+enum opens { OPENS_UNKNOWN, OPENS_BUSY, OPENS_NOT, OPENS };
+
+struct flatten {
+	struct manifest *m;
+	struct arena *arena;
+	size_t cap; /* of m->items */
+	struct strmap names;
+	uint32_t *item; /* by node: 1 + the first item that it is; 0: none */
+	uint8_t *opens; /* by node: does this list open up? enum opens */
+	struct value_copier copier;
+	struct manifest_step path[PICKLE_DEPTH_MAX];
+	unsigned depth;
+	uint64_t budget; /* values and bytes that shared objects may still stand for */
+	uint32_t holder; /* the item whose tensors are being noted */
+	struct err *e;
+	int rc;
+};
+
+static int
+refuse(struct flatten *f, struct str name, const char *why)
+{
+	if (f->rc == 0)
+		f->rc = err_set(f->e, ERR_INPUT, "'%.*s': %s; drop it or use --to torch", STR_ARG(name), why);
+	return -1;
+}
+
+/* Objects that are reached on many paths must not become more than the input can stand for. */
+static int
+spend(struct flatten *f, uint64_t n)
+{
+	if (n > f->budget) {
+		f->rc = err_set(f->e, ERR_INPUT, "shared objects stand for more than a distributed folder can hold");
+		return -1;
+	}
+	f->budget -= n;
+	return 0;
+}
+
+/* The dict or list that h is, or that an object of a subclass carries; VALUE_ABSENT for tuples and all others. */
+static uint32_t
+container_of(const struct vtree *t, uint32_t h)
+{
+	uint32_t c = tree_is_composite(t, h) || tree_is_script(t, h) ? VALUE_ABSENT : tree_container(t, h);
+
+	return c != VALUE_ABSENT && value_kind(t, c) == VALUE_TUPLE ? VALUE_ABSENT : c;
+}
+
+/* Does a list hold a tensor or a dictionary, or a list that opens up? */
+static bool
+opens(struct flatten *f, uint32_t list, unsigned depth)
+{
+	const struct vtree *t = f->m->tree;
+	uint32_t item, inner, index;
+
+	if (f->opens[list] != OPENS_UNKNOWN || depth == PICKLE_DEPTH_MAX)
+		return f->opens[list] == OPENS;
+	f->opens[list] = OPENS_BUSY;
+	for (size_t i = 0; i < value_len(t, list) && f->opens[list] != OPENS; i++) {
+		item = value_item(t, list, i);
+		inner = container_of(t, item);
+		if (tree_is_tensor(t, item, &index) || tree_is_composite(t, item) || value_kind(t, inner) == VALUE_DICT ||
+		    (inner != VALUE_ABSENT && value_kind(t, inner) == VALUE_LIST && opens(f, inner, depth + 1)))
+			f->opens[list] = OPENS;
+	}
+	if (f->opens[list] != OPENS)
+		f->opens[list] = OPENS_NOT;
+	return f->opens[list] == OPENS;
+}
+
+/* The item whose tensors are being noted gets the storage of tensor number index. */
+static void
+take_tensor(struct flatten *f, uint32_t index)
+{
+	struct manifest *m = f->m;
+	const struct tensor *t = &m->tensors[index];
+	struct manifest_item *item = &m->items[f->holder];
+
+	if ((t->flags & (TENSOR_QUANTISED | TENSOR_WRAPPED)) != 0 || t->storage >= m->nstorages)
+		refuse(f, item->name, "is or holds a tensor that is not plain, which a distributed folder cannot");
+	else if (m->item_of[t->storage] == MANIFEST_NO_ITEM)
+		item->nstorages++;
+	else if (m->item_of[t->storage] != f->holder)
+		refuse(f, item->name, "shares a tensor with another item of a distributed folder");
+	if (f->rc == 0)
+		m->item_of[t->storage] = f->holder;
+}
+
+/* value_copier.leaf. */
+static uint32_t
+take_leaf(void *arg, enum value_leaf kind, uint32_t index)
+{
+	struct flatten *f = arg;
+
+	if (kind == LEAF_TENSOR)
+		take_tensor(f, index);
+	else
+		refuse(f, f->m->items[f->holder].name, "holds a storage without its tensor");
+	return index;
+}
+
+/* Notes the tensors in a value that is an item. */
+static int
+take_value(struct flatten *f, uint32_t h)
+{
+	struct vtree *copy = vtree_new();
+	uint64_t size;
+
+	value_copier_reset(&f->copier, copy);
+	(void)value_copy(&f->copier, h, f->e);
+	size = f->copier.nreached;
+	for (uint32_t i = 0; i < vtree_count(copy); i++)
+		size += value_text(copy, i).len;
+	vtree_free(copy);
+	return f->rc == 0 ? spend(f, size) : -1;
+}
+
+/* A tensor of the state dict, or one beside it. Two names of one tensor have one item's bytes. */
+static int
+take_item(struct flatten *f, uint32_t tensor)
+{
+	struct manifest_item *items = f->m->items;
+	uint32_t storage = f->m->tensors[tensor].storage, other;
+
+	other = storage < f->m->nstorages ? f->m->item_of[storage] : MANIFEST_NO_ITEM;
+	items[f->holder].tensor = tensor;
+	if (other != MANIFEST_NO_ITEM && items[other].tensor == tensor)
+		items[f->holder].bytes = other;
+	else
+		take_tensor(f, tensor);
+	return f->rc;
+}
+
+static int
+add_item(struct flatten *f, struct str name, uint32_t h)
+{
+	struct manifest *m = f->m;
+	uint32_t number = (uint32_t)m->nitems, nodes = vtree_count(m->tree), tensor;
+	size_t size = f->depth * sizeof(*f->path);
+
+	if (!strmap_add(&f->names, name, number))
+		return refuse(f, name, "two entries would have this name in a distributed folder");
+	if (!utf8_valid(name))
+		return refuse(f, name, "the name is not UTF-8, which a distributed folder needs");
+	m->items = xgrow(m->items, m->nitems, &f->cap, sizeof(*m->items));
+	m->items[m->nitems++] = (struct manifest_item){
+		name, memcpy(arena_alloc(f->arena, size), f->path, size), f->depth, h, UINT32_MAX, number, 0
+	};
+	f->holder = number;
+	if (tree_is_tensor(m->tree, h, &tensor))
+		return take_item(f, tensor);
+	if (tree_is_composite(m->tree, h))
+		return refuse(f, name, "is not a plain tensor, and a distributed folder holds no others");
+	if (h >= nodes) /* a small number, which is its own handle */
+		return 0;
+	if (f->item[h] != 0) {
+		m->items[number].bytes = f->item[h] - 1;
+		return 0;
+	}
+	f->item[h] = number + 1;
+	return take_value(f, h);
+}
+
+/* torch makes text of every key. Ours is the same for these. */
+static bool
+is_plain_key(const struct vtree *t, uint32_t container, size_t i)
+{
+	switch (value_kind(t, container) == VALUE_DICT ? value_kind(t, value_key(t, container, i)) : VALUE_INT) {
+	case VALUE_STR:
+	case VALUE_PYSTR:
+	case VALUE_INT:
+	case VALUE_BOOL:
+	case VALUE_FLOAT:
+	case VALUE_NONE: return true;
+	default: return false;
+	}
+}
+
+static int flatten_all(struct flatten *f, uint32_t container, struct str name);
+
+static int
+flatten_value(struct flatten *f, uint32_t h, struct str name)
+{
+	uint32_t inner = container_of(f->m->tree, h);
+
+	if (spend(f, 1 + name.len) < 0)
+		return -1;
+	if (inner == VALUE_ABSENT || (value_kind(f->m->tree, inner) == VALUE_LIST && !opens(f, inner, 0)))
+		return add_item(f, name, h);
+	return flatten_all(f, inner, name);
+}
+
+/* Goes through a dict or list whose path and name are those of f and name. */
+static int
+flatten_all(struct flatten *f, uint32_t container, struct str name)
+{
+	const struct vtree *t = f->m->tree;
+	struct manifest_step *step = &f->path[f->depth];
+	struct buf b = BUF_INIT;
+	size_t begin;
+	int rc = 0;
+
+	if (f->depth == PICKLE_DEPTH_MAX)
+		return refuse(f, name, "is nested too deeply");
+	f->depth++;
+	for (size_t i = 0; rc == 0 && i < value_len(t, container); i++) {
+		buf_clear(&b);
+		buf_addstr(&b, name);
+		if (f->depth > 1)
+			buf_addc(&b, '.');
+		begin = b.len;
+		tree_put_key(&b, t, container, i);
+		*step = (struct manifest_step){ .position = i, .is_position = value_kind(t, container) == VALUE_LIST };
+		step->key = str_from(arena_str(f->arena, buf_str(&b)), begin);
+		rc = is_plain_key(t, container, i)
+			     ? flatten_value(f, tree_child(t, container, i), str_n(step->key.p - begin, b.len))
+			     : refuse(f, step->key, "the key is neither text nor a number");
+	}
+	f->depth--;
+	buf_release(&b);
+	return rc;
+}
+
+/* What all values of a tree come to, so that shared ones can be told. */
+static uint64_t
+budget(const struct vtree *t)
+{
+	uint64_t n = (uint64_t)64 << 20;
+
+	for (uint32_t i = 0; i < vtree_count(t); i++)
+		n += 4 * (1 + value_len(t, i) + value_text(t, i).len);
+	return n;
+}
+
+static int
+itemise(struct manifest *m, struct arena *a, struct err *e)
+{
+	uint32_t nodes = vtree_count(m->tree), root = container_of(m->tree, m->root);
+	struct flatten f = { .m = m, .arena = a, .budget = budget(m->tree), .e = e };
+	struct manifest_item *items;
+
+	if (root == VALUE_ABSENT || value_kind(m->tree, root) != VALUE_DICT)
+		return err_set(e, ERR_INPUT,
+			       "torch.distributed.checkpoint saves dictionaries, and this object is none; --to torch keeps it");
+	f.item = xcalloc(nodes, sizeof(*f.item));
+	f.opens = xcalloc(nodes, sizeof(*f.opens));
+	f.copier = (struct value_copier){ .leaf = take_leaf, .arg = &f, .src = m->tree };
+	m->item_of = arena_alloc(a, (m->nstorages + 1) * sizeof(*m->item_of));
+	memset(m->item_of, 0xff, m->nstorages * sizeof(*m->item_of));
+	f.rc = flatten_all(&f, root, str_c("")) < 0 ? -1 : f.rc;
+	items = arena_calloc(a, m->nitems, sizeof(*items));
+	if (m->nitems > 0)
+		memcpy(items, m->items, m->nitems * sizeof(*items));
+	free(m->items);
+	m->items = items;
+	value_copier_release(&f.copier);
+	strmap_release(&f.names);
+	free(f.item);
+	free(f.opens);
+	return f.rc;
+}
+
+static int
+check(const struct manifest *m, struct err *e)
+{
+	for (uint32_t i = 0; i < m->ntensors; i++) {
+		const struct dtype_info *info = dtype_info((enum dtype)m->tensors[i].dtype);
+
+		if (!info->torch)
+			return err_set(e, ERR_INPUT, "torch has no dtype %s: safetensors can hold it", info->name);
+	}
+	return 0;
+}
+
+/* ---- items */
+
+struct item_place {
+	uint64_t offset, length;
+};
+
+struct dcp_out {
+	struct item_place *places; /* by item */
+	struct value_copier copier;
+	/* The item that is being written. */
+	struct writer item;
+	struct manifest m;
+	struct vtree *tree; /* NULL: there is none */
+	const struct manifest *all;
+	uint32_t number, first; /* the item, and its first storage */
+	size_t cap;             /* of m.tensors */
+};
+
+/* value_copier.leaf: tensors and storages of an item have numbers of their own. */
+static uint32_t
+give_leaf(void *arg, enum value_leaf kind, uint32_t index)
+{
+	struct dcp_out *d = arg;
+	struct tensor *t;
+
+	(void)kind;
+	d->m.tensors = xgrow(d->m.tensors, d->m.ntensors, &d->cap, sizeof(*d->m.tensors));
+	t = &d->m.tensors[d->m.ntensors];
+	*t = d->all->tensors[index];
+	t->storage -= d->first;
+	t->wrap = VALUE_ABSENT;
+	if (d->all->items[d->number].tensor != UINT32_MAX) /* torch saves them detached */
+		t->flags &= (uint8_t) ~(TENSOR_PARAMETER | TENSOR_REQUIRES_GRAD);
+	return d->m.ntensors++;
+}
+
+/* Begins the item with this number, whose first storage is first. */
+static int
+begin_item(struct writer *w, uint32_t number, uint32_t first, struct err *e)
+{
+	struct dcp_out *d = w->priv;
+	const struct manifest_item *item = &w->m->items[number];
+
+	d->number = number;
+	d->first = first;
+	d->places[number].offset = sink_at(w->out);
+	d->tree = vtree_new();
+	value_copier_reset(&d->copier, d->tree);
+	d->m.ntensors = 0;
+	d->m.root = value_copy(&d->copier, item->value, e);
+	d->m.tree = d->tree;
+	d->m.storages = w->m->storages == NULL ? NULL : w->m->storages + first;
+	d->m.nstorages = item->nstorages;
+	d->item = (struct writer){ .format = &writer_torch, .m = &d->m, .out = w->out };
+	d->item.priv = xcalloc(1, writer_torch.priv_size);
+	return writer_torch.begin(&d->item, e);
+}
+
+static void
+drop_item(struct dcp_out *d)
+{
+	writer_release(&d->item);
+	vtree_free(d->tree);
+	d->tree = NULL;
+}
+
+static int
+end_item(struct writer *w, struct err *e)
+{
+	struct dcp_out *d = w->priv;
+	int rc = writer_finish(&d->item, e);
+
+	d->places[d->number].length = sink_at(w->out) - d->places[d->number].offset;
+	drop_item(d);
+	return rc;
+}
+
+static int
+begin(struct writer *w, struct err *e)
+{
+	struct dcp_out *d = w->priv;
+	const struct manifest_item *item;
+
+	d->places = xcalloc(w->m->nitems, sizeof(*d->places));
+	d->all = w->m;
+	d->copier = (struct value_copier){ .leaf = give_leaf, .arg = d, .src = w->m->tree };
+	for (uint32_t i = 0; i < w->m->nitems; i++) {
+		item = &w->m->items[i];
+		if (item->nstorages == 0 && item->bytes == i && (begin_item(w, i, 0, e) < 0 || end_item(w, e) < 0))
+			return -1;
+	}
+	return 0;
+}
+
+static int
+storage(struct writer *w, uint32_t i, struct err *e)
+{
+	struct dcp_out *d = w->priv;
+
+	if (d->tree == NULL && begin_item(w, w->m->item_of[i], i, e) < 0)
+		return -1;
+	return writer_storage(&d->item, i - d->first, e);
+}
+
+static int
+stored(struct writer *w, uint32_t i, uint32_t crc, struct err *e)
+{
+	struct dcp_out *d = w->priv;
+
+	if (writer_stored(&d->item, i - d->first, crc, e) < 0)
+		return -1;
+	return d->item.next == d->m.nstorages ? end_item(w, e) : 0;
+}
+
+/* ---- .metadata: a pickle of protocol 4, with the opcodes that Python's pickler uses */
+
+#define CHECKPOINT "torch.distributed.checkpoint."
+
+enum metadata_class {
+	CLASS_METADATA,
+	CLASS_TENSOR,
+	CLASS_PROPERTIES,
+	CLASS_FORMAT,
+	CLASS_CHUNK,
+	CLASS_BYTES,
+	CLASS_INDEX,
+	CLASS_PLACE,
+	CLASS_SIZE,
+	CLASS_LAYOUT,
+	CLASS_DTYPES, /* that of dtype d is CLASS_DTYPES + d */
+};
+
+static const char *const class_names[][2] = {
+	[CLASS_METADATA] = { CHECKPOINT "metadata", "Metadata" },
+	[CLASS_TENSOR] = { CHECKPOINT "metadata", "TensorStorageMetadata" },
+	[CLASS_PROPERTIES] = { CHECKPOINT "metadata", "TensorProperties" },
+	[CLASS_FORMAT] = { CHECKPOINT "metadata", "_MEM_FORMAT_ENCODING" },
+	[CLASS_CHUNK] = { CHECKPOINT "metadata", "ChunkStorageMetadata" },
+	[CLASS_BYTES] = { CHECKPOINT "metadata", "BytesStorageMetadata" },
+	[CLASS_INDEX] = { CHECKPOINT "metadata", "MetadataIndex" },
+	[CLASS_PLACE] = { CHECKPOINT "filesystem", "_StorageInfo" },
+	[CLASS_SIZE] = { "torch", "Size" },
+	[CLASS_LAYOUT] = { "torch.serialization", "_get_layout" },
+};
+
+/* Names are memoised when the first table has them, classes when they are met. */
+struct metadata_out {
+	struct buf b;
+	uint32_t memo;          /* next number */
+	uint32_t classes[256];  /* 1 + memo number; 0: not met yet */
+	uint32_t *names;        /* by item: memo number */
+	const struct writer *w;
+};
+
+static void
+put_text(struct metadata_out *o, struct str s)
+{
+	buf_addc(&o->b, (char)(s.len < 256 ? OP_SHORT_BINUNICODE : OP_BINUNICODE));
+	if (s.len < 256)
+		buf_addc(&o->b, (char)s.len);
+	else
+		buf_le32(&o->b, (uint32_t)s.len);
+	buf_addstr(&o->b, s);
+}
+
+static void
+put_op(struct metadata_out *o, unsigned char op)
+{
+	buf_addc(&o->b, (char)op);
+}
+
+static void
+put_memoised(struct metadata_out *o, uint32_t number)
+{
+	put_op(o, number < 256 ? OP_BINGET : OP_LONG_BINGET);
+	if (number < 256)
+		buf_addc(&o->b, (char)number);
+	else
+		buf_le32(&o->b, number);
+}
+
+static void
+put_class(struct metadata_out *o, unsigned number)
+{
+	bool dtype = number >= CLASS_DTYPES;
+
+	if (o->classes[number] != 0) {
+		put_memoised(o, o->classes[number] - 1);
+		return;
+	}
+	put_text(o, str_c(dtype ? "torch" : class_names[number][0]));
+	put_text(o, str_c(dtype ? dtype_name((enum dtype)(number - CLASS_DTYPES)) : class_names[number][1]));
+	put_op(o, OP_STACK_GLOBAL);
+	put_op(o, OP_MEMOIZE);
+	o->classes[number] = ++o->memo;
+}
+
+static void
+put_int(struct metadata_out *o, uint64_t v)
+{
+	unsigned n = 8;
+
+	if (v <= UINT8_MAX) {
+		put_op(o, OP_BININT1);
+		buf_addc(&o->b, (char)v);
+	} else if (v <= UINT16_MAX) {
+		put_op(o, OP_BININT2);
+		buf_le16(&o->b, (uint16_t)v);
+	} else if (v <= INT32_MAX) {
+		put_op(o, OP_BININT);
+		buf_le32(&o->b, (uint32_t)v);
+	} else { /* two's complement, so that the highest bit is 0 */
+		while (n > 0 && v >> (8 * n - 1) == 0)
+			n--;
+		put_op(o, OP_LONG1);
+		buf_addc(&o->b, (char)(n + 1));
+		for (unsigned i = 0; i <= n; i++)
+			buf_addc(&o->b, (char)(i < 8 ? v >> (8 * i) : 0));
+	}
+}
+
+/* Closes a tuple of n values that begins behind a MARK if n > 3. */
+static void
+put_tuple(struct metadata_out *o, unsigned n)
+{
+	static const unsigned char ops[] = { OP_EMPTY_TUPLE, OP_TUPLE1, OP_TUPLE2, OP_TUPLE3 };
+
+	put_op(o, n > 3 ? OP_TUPLE : ops[n]);
+}
+
+/* A torch.Size; shape NULL: of zeros. */
+static void
+put_size(struct metadata_out *o, const uint64_t *shape, unsigned n)
+{
+	put_class(o, CLASS_SIZE);
+	if (n > 3)
+		put_op(o, OP_MARK);
+	for (unsigned i = 0; i < n; i++)
+		put_int(o, shape == NULL ? 0 : shape[i]);
+	put_tuple(o, n);
+	put_tuple(o, 1);
+	put_op(o, OP_REDUCE);
+}
+
+/* An object up to the dictionary of its fields. Their names and values follow, then end_fields. */
+static void
+begin_fields(struct metadata_out *o, enum metadata_class class)
+{
+	put_class(o, class);
+	put_op(o, OP_EMPTY_TUPLE);
+	put_op(o, OP_NEWOBJ);
+	put_op(o, OP_EMPTY_DICT);
+	put_op(o, OP_MARK);
+}
+
+static void
+end_fields(struct metadata_out *o)
+{
+	put_op(o, OP_SETITEMS);
+	put_op(o, OP_BUILD);
+}
+
+static void
+put_properties(struct metadata_out *o, const struct tensor *t)
+{
+	put_class(o, CLASS_PROPERTIES);
+	put_op(o, OP_EMPTY_TUPLE);
+	put_op(o, OP_NEWOBJ);
+	put_op(o, OP_MARK);
+	put_class(o, CLASS_DTYPES + t->dtype);
+	put_class(o, CLASS_LAYOUT);
+	put_text(o, str_c("torch.strided"));
+	put_tuple(o, 1);
+	put_op(o, OP_REDUCE);
+	put_op(o, (t->flags & TENSOR_REQUIRES_GRAD) != 0 ? OP_NEWTRUE : OP_NEWFALSE);
+	put_class(o, CLASS_FORMAT);
+	put_int(o, 0); /* contiguous */
+	put_tuple(o, 1);
+	put_op(o, OP_REDUCE);
+	put_op(o, OP_NEWFALSE); /* not pinned */
+	put_op(o, OP_TUPLE);
+	put_op(o, OP_BUILD);
+}
+
+/* What an item is. A tensor has one chunk. */
+static void
+put_kind(struct metadata_out *o, const struct manifest_item *item)
+{
+	const struct tensor *t = &o->w->m->tensors[item->tensor];
+
+	if (item->tensor == UINT32_MAX) {
+		put_class(o, CLASS_BYTES);
+		put_op(o, OP_EMPTY_TUPLE);
+		put_op(o, OP_NEWOBJ);
+		return;
+	}
+	begin_fields(o, CLASS_TENSOR);
+	put_text(o, str_c("properties"));
+	put_properties(o, t);
+	put_text(o, str_c("size"));
+	put_size(o, t->shape, t->ndim);
+	put_text(o, str_c("chunks"));
+	put_op(o, OP_EMPTY_LIST);
+	begin_fields(o, CLASS_CHUNK);
+	put_text(o, str_c("offsets"));
+	put_size(o, NULL, t->ndim);
+	put_text(o, str_c("sizes"));
+	put_size(o, t->shape, t->ndim);
+	end_fields(o);
+	put_op(o, OP_APPEND);
+	end_fields(o);
+}
+
+static void
+put_path(struct metadata_out *o, const struct manifest_item *item)
+{
+	if (item->npath > 3)
+		put_op(o, OP_MARK);
+	for (unsigned i = 0; i < item->npath; i++) {
+		if (item->path[i].is_position)
+			put_int(o, item->path[i].position);
+		else
+			put_text(o, item->path[i].key);
+	}
+	put_tuple(o, item->npath);
+}
+
+/* Where an item is. The key says which item, and of a tensor which chunk of it. */
+static void
+put_place(struct metadata_out *o, uint32_t i)
+{
+	const struct manifest_item *item = &o->w->m->items[i];
+	const struct dcp_out *d = o->w->priv;
+
+	begin_fields(o, CLASS_INDEX);
+	put_text(o, str_c("fqn"));
+	put_memoised(o, o->names[i]);
+	put_text(o, str_c("index"));
+	if (item->tensor == UINT32_MAX) {
+		put_op(o, OP_NONE);
+	} else {
+		put_int(o, 0);
+		put_text(o, str_c("offset"));
+		put_size(o, NULL, o->w->m->tensors[item->tensor].ndim);
+	}
+	end_fields(o);
+	begin_fields(o, CLASS_PLACE);
+	put_text(o, str_c("relative_path"));
+	put_text(o, str_c("__0_0.distcp"));
+	put_text(o, str_c("offset"));
+	put_int(o, d->places[item->bytes].offset);
+	put_text(o, str_c("length"));
+	put_int(o, d->places[item->bytes].length);
+	end_fields(o);
+}
+
+/* Pairs of one SETITEMS, as in Python's pickler. */
+enum { BATCH = 1000 };
+
+enum metadata_table { TABLE_KINDS, TABLE_PATHS, TABLE_PLACES };
+
+static void
+put_table(struct metadata_out *o, enum metadata_table table)
+{
+	const struct manifest *m = o->w->m;
+
+	put_op(o, OP_EMPTY_DICT);
+	for (uint32_t i = 0; i < m->nitems; i++) {
+		if (i % BATCH == 0)
+			put_op(o, OP_MARK);
+		if (table == TABLE_KINDS) {
+			put_text(o, m->items[i].name);
+			put_op(o, OP_MEMOIZE);
+			o->names[i] = o->memo++;
+			put_kind(o, &m->items[i]);
+		} else if (table == TABLE_PATHS) {
+			put_memoised(o, o->names[i]);
+			put_path(o, &m->items[i]);
+		} else {
+			put_place(o, i);
+		}
+		if (i % BATCH == BATCH - 1 || i + 1 == m->nitems)
+			put_op(o, OP_SETITEMS);
+	}
+}
+
+static void
+put_tables(struct metadata_out *o)
+{
+	begin_fields(o, CLASS_METADATA);
+	put_text(o, str_c("state_dict_metadata"));
+	put_table(o, TABLE_KINDS);
+	put_text(o, str_c("planner_data"));
+	put_table(o, TABLE_PATHS);
+	put_text(o, str_c("storage_data"));
+	put_table(o, TABLE_PLACES);
+	put_text(o, str_c("storage_meta"));
+	put_op(o, OP_NONE);
+	put_text(o, str_c("version"));
+	put_text(o, str_c("1.0.0"));
+	end_fields(o);
+	put_op(o, OP_STOP);
+}
+
+static int
+finish(struct writer *w, struct err *e)
+{
+	struct metadata_out o = { .w = w };
+	struct buf head = BUF_INIT;
+	int rc;
+
+	if (w->beside == NULL)
+		return 0;
+	o.names = xcalloc(w->m->nitems, sizeof(*o.names));
+	put_tables(&o);
+	buf_addc(&head, (char)OP_PROTO);
+	buf_addc(&head, 4);
+	buf_addc(&head, (char)OP_FRAME);
+	buf_le64(&head, o.b.len);
+	rc = sink_write(w->beside, head.p, head.len, e);
+	if (rc == 0)
+		rc = sink_write(w->beside, o.b.p, o.b.len, e);
+	buf_release(&head);
+	buf_release(&o.b);
+	free(o.names);
+	return rc;
+}
+
+static void
+release(struct writer *w)
+{
+	struct dcp_out *d = w->priv;
+
+	drop_item(d);
+	value_copier_release(&d->copier);
+	free(d->m.tensors);
+	free(d->places);
+}
+
+const struct format_writer writer_dcp = {
+	.name = "dcp",
+	.shares = false,
+	.pickles = true,
+	.folder = true,
+	.priv_size = sizeof(struct dcp_out),
+	.itemise = itemise,
+	.check = check,
+	.begin = begin,
+	.storage = storage,
+	.stored = stored,
+	.finish = finish,
+	.release = release,
+	.wants_crc = true,
+};
