@@ -6,16 +6,29 @@
 #include "common/tool.h"
 #include "tensor/place.h"
 
+bool
+input_probe(const uint8_t *head, size_t n)
+{
+	struct str text = str_n((const char *)head, n);
+
+	return format_is_no_text(head, n < FORMAT_PROBE ? n : FORMAT_PROBE) ||
+	       (str_starts(text, str_c("{")) && str_contains(text, str_c("\"weight_map\"")));
+}
+
 int
-input_open_source(struct input *in, struct source *src, const struct place_ask *ask, struct err *e)
+input_open_index(struct input *in, struct source *src, struct err *e)
 {
 	struct source_opts sopts = { .spool_dir = getenv("TMPDIR"), .diag = tool_diag() };
 	struct format_opts opts = { tool_diag(), &sopts };
 
 	in->src = src;
-	if (format_open(&in->ckpt, src, &opts, e) != 0)
-		return -1;
-	return statedict_open_place(&in->sd, in->ckpt, ask, e);
+	return format_open(&in->ckpt, src, &opts, e);
+}
+
+int
+input_open_source(struct input *in, struct source *src, const struct place_ask *ask, struct err *e)
+{
+	return input_open_index(in, src, e) < 0 ? -1 : statedict_open_place(&in->sd, in->ckpt, ask, e);
 }
 
 int

@@ -18,11 +18,17 @@ struct input {
 	struct statedict sd;
 };
 
+/* Is an input that begins like head a checkpoint, or any other binary? An index of a sharded checkpoint is text. */
+bool input_probe(const uint8_t *head, size_t n);
+
 /* operand as for file_checkpoint; key as for statedict_open. input_close is due in either case. */
 int input_open(struct input *in, const char *operand, const char *key, struct err *e);
 
 /* Like input_open, for an open source and the place that ask wants (tensor/place.h). in owns src afterwards. */
 int input_open_source(struct input *in, struct source *src, const struct place_ask *ask, struct err *e);
+
+/* The same without a state dict. */
+int input_open_index(struct input *in, struct source *src, struct err *e);
 
 /*
  * Reads a stream to its end, so that damage there is noticed and the program that writes it can finish. Of a file it

@@ -4,16 +4,18 @@
 #include <stdio.h>
 
 /* Three digits of v with the unit for each thousand (or 1024) of it. */
-static void
-three_digits(double v, double step, const char *const *units, char *out)
+static const char *
+three_digits(uint64_t n, double step, const char *const *units, char *out)
 {
+	double v = (double)n;
 	size_t i = 0;
 
 	while (v >= 999.5 && units[i + 1] != NULL) {
 		v /= step;
 		i++;
 	}
-	snprintf(out, HUMAN_SIZE, "%.*f%s", v < 9.995 ? 2 : v < 99.95 ? 1 : 0, v, units[i]);
+	snprintf(out, HUMAN_SIZE, "%.*f%s", i == 0 ? 0 : v < 9.995 ? 2 : v < 99.95 ? 1 : 0, v, units[i]);
+	return out;
 }
 
 const char *
@@ -21,11 +23,7 @@ human_count(uint64_t n, char out[HUMAN_SIZE])
 {
 	static const char *const units[] = { "", "k", "M", "G", "T", "P", "E", NULL };
 
-	if (n < 1000)
-		snprintf(out, HUMAN_SIZE, "%u", (unsigned)n);
-	else
-		three_digits((double)n, 1000, units, out);
-	return out;
+	return three_digits(n, 1000, units, out);
 }
 
 const char *
@@ -33,9 +31,5 @@ human_bytes(uint64_t n, char out[HUMAN_SIZE])
 {
 	static const char *const units[] = { " B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB", NULL };
 
-	if (n < 1000)
-		snprintf(out, HUMAN_SIZE, "%u B", (unsigned)n);
-	else
-		three_digits((double)n, 1024, units, out);
-	return out;
+	return three_digits(n, 1024, units, out);
 }

@@ -4,25 +4,10 @@
 #include <unistd.h>
 
 #include "base/arena.h"
-#include "common/ckpt_in.h"
 #include "common/file.h"
+#include "common/tool.h"
 #include "model/config.h"
 #include "tensor/place.h"
-
-static int
-load_checkpoint(struct model *m, struct source *src, struct err *e)
-{
-	struct place_ask ask = { .way = "; 'lnn-ckpt-inspect -k KEY --format=model FILE' describes one of them" };
-	struct input in = { 0 };
-	int rc = input_open_source(&in, src, &ask, e);
-
-	if (rc == 0)
-		rc = source_verify(src, e);
-	if (rc == 0)
-		model_load_statedict(m, &in.sd);
-	input_close(&in);
-	return rc;
-}
 
 static int
 load_description(struct model *m, struct source *src, struct err *e)
@@ -38,34 +23,39 @@ load_description(struct model *m, struct source *src, struct err *e)
 	return rc;
 }
 
-/* An index of a sharded checkpoint is text, too. */
-static bool
-is_checkpoint(const uint8_t *head, size_t n)
-{
-	struct str text = str_n((const char *)head, n);
-
-	return format_is_no_text(head, n) || (n > 0 && head[0] == '{' && str_contains(text, str_c("\"weight_map\"")));
-}
-
 int
-models_load_source(struct model *m, struct source *src, struct err *e)
+models_open(struct model *m, struct input *in, const char *name, bool root, struct err *e)
 {
+	struct place_ask ask = { .root = root, .way = "; 'lnn-ckpt-inspect -k KEY --format=model FILE' describes one of them",
+		.diag = root ? tool_diag() : NULL };
+	struct source *src;
 	const uint8_t *head;
 	size_t n;
 
-	if (source_look(src, 0, SOURCE_LOOK_MAX, &head, &n, e) != 0) {
+	if (file_checkpoint(name, root ? FILE_BINARY : FILE_TEXT, &src, e) < 0)
+		return -1;
+	if (source_look(src, 0, SOURCE_LOOK_MAX, &head, &n, e) < 0) {
 		source_close(src);
 		return -1;
 	}
-	return is_checkpoint(head, n) ? load_checkpoint(m, src, e) : load_description(m, src, e);
+	if (!input_probe(head, n))
+		return load_description(m, src, e);
+	if (input_open_source(in, src, &ask, e) < 0)
+		return -1;
+	model_load_statedict(m, &in->sd);
+	return 0;
 }
 
 static int
 load_file(struct model *m, const char *name, struct err *e)
 {
-	struct source *src;
+	struct input in = { 0 };
+	int rc = models_open(m, &in, name, false, e);
 
-	return file_checkpoint(name, FILE_TEXT, &src, e) != 0 ? -1 : models_load_source(m, src, e);
+	if (rc == 0 && in.src != NULL)
+		rc = source_verify(in.src, e);
+	input_close(&in);
+	return rc;
 }
 
 bool

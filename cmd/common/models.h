@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 #include "base/err.h"
-#include "io/source.h"
+#include "common/ckpt_in.h"
 #include "model/model.h"
 
 /*
@@ -17,8 +17,11 @@
  */
 int models_load(struct model *m, const char *const *names, size_t n, struct err *e);
 
-/* The same of one opened file, which is taken over. */
-int models_load_source(struct model *m, struct source *src, struct err *e);
+/*
+ * The same of one file. If it is a checkpoint, in is open afterwards, and is to be closed in any case. root: where no rule
+ * says which value of it is the state dict, the root will do.
+ */
+int models_open(struct model *m, struct input *in, const char *name, bool root, struct err *e);
 
 /*
  * Is name that of a built-in description, or meant to be (neither a file nor like one)? Then models_load opens no file

@@ -171,6 +171,15 @@ out_show(struct out *o, struct str name)
 }
 
 void
+out_plain(struct out *o, struct str text)
+{
+	if (o->tty)
+		out_show(o, text);
+	else
+		out_write(o, text.p, text.len);
+}
+
+void
 out_field(struct out *o, struct str name)
 {
 	text_escape(&o->buf, name);

@@ -44,6 +44,9 @@ void out_printf(struct out *o, const char *fmt, ...) __attribute__((format(print
 /* A name for a person: control bytes and the like as \xHH (text_show). */
 void out_show(struct out *o, struct str name);
 
+/* Text as it is; on a terminal as out_show does. */
+void out_plain(struct out *o, struct str text);
+
 /* A name as a field of a tensor list (text_escape). */
 void out_field(struct out *o, struct str name);
 

@@ -8,37 +8,10 @@
 #include <stdlib.h>
 
 #include "base/xalloc.h"
-#include "common/file.h"
 #include "common/models.h"
-#include "common/tool.h"
-#include "format/format.h"
 #include "plan/loadcheck.h"
-#include "tensor/place.h"
 
 /* ---- the other side */
-
-/* Opens the target as a checkpoint if it is one; else it is the description. */
-static int
-open_other(struct against *a, const char *name, struct err *err)
-{
-	struct place_ask ask = { .root = true, .way = "; 'lnn-ckpt-inspect -k KEY --format=model FILE' describes one of them",
-		.diag = tool_diag() };
-	struct source *src;
-	const uint8_t *head;
-	size_t n;
-
-	if (file_checkpoint(name, FILE_BINARY, &src, err) < 0)
-		return -1;
-	if (source_look(src, 0, SOURCE_LOOK_MAX, &head, &n, err) < 0) {
-		source_close(src);
-		return -1;
-	}
-	a->is_ckpt = format_is_no_text(head, n < FORMAT_PROBE ? n : FORMAT_PROBE) ||
-		     (n > 0 && head[0] == '{' && str_contains(str_n((const char *)head, n), str_c("\"weight_map\"")));
-	if (a->is_ckpt)
-		return input_open_source(&a->other, src, &ask, err);
-	return models_load_source(&a->model, src, err);
-}
 
 static int
 open_target(struct against *a, struct err *err)
@@ -49,10 +22,10 @@ open_target(struct against *a, struct err *err)
 	if (names->n > 1 || models_knows(names->v[0])) {
 		if (models_load(&a->model, names->v, names->n, err) < 0)
 			return -1;
-	} else if (open_other(a, names->v[0], err) < 0)
+	} else if (models_open(&a->model, &a->other, names->v[0], true, err) < 0) {
 		return -1;
-	if (a->is_ckpt)
-		model_load_statedict(&a->model, &a->other.sd);
+	}
+	a->is_ckpt = a->other.ckpt != NULL;
 	if (!a->model.has_state_dict)
 		return err_input(err, a->target, "the description lists no state dict: there is nothing to compare with");
 	if (a->j->in->o->values && !a->is_ckpt)

@@ -5,7 +5,6 @@
 
 #include "base/xalloc.h"
 #include "common/file.h"
-#include "format/format.h"
 #include "report.h"
 #include "tensor/place.h"
 
@@ -134,10 +133,7 @@ check_names(struct job *j, struct err *err)
 static int
 open_index(struct job *j, struct err *err)
 {
-	struct source_opts sopts = { .spool_dir = getenv("TMPDIR"), .diag = tool_diag() };
-	struct format_opts opts = { tool_diag(), &sopts };
-
-	if (format_open(&j->input.ckpt, j->input.src, &opts, err) < 0)
+	if (input_open_index(&j->input, j->input.src, err) < 0)
 		return -1;
 	if (j->in->needs == NEEDS_PICKLES)
 		return 0;
@@ -156,21 +152,16 @@ open_index(struct job *j, struct err *err)
 
 /* ---- one operand: reports */
 
-/* What a report keeps between prepare and run, by its number. */
-struct states {
-	void *v[REPORT_COUNT];
-};
-
 static int
-prepare(struct job *j, struct states *s, bool early, struct err *err)
+prepare(struct job *j, bool early, struct err *err)
 {
 	for (size_t i = 0; i < REPORT_COUNT; i++) {
 		const struct report *report = report_table[i];
 
 		if (!is_chosen(j->in, i) || early != ((report->needs & NEEDS_PICKLES) != 0))
 			continue;
-		s->v[i] = xcalloc(1, report->size + 1);
-		if (report->prepare != NULL && report->prepare(s->v[i], j, err) < 0)
+		j->states[i] = xcalloc(1, report->size + 1);
+		if (report->prepare != NULL && report->prepare(j->states[i], j, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -178,7 +169,7 @@ prepare(struct job *j, struct states *s, bool early, struct err *err)
 
 /* Runs the reports one after the other. If no checkpoint could be opened, only those that need none are run. */
 static int
-run_reports(struct job *j, struct states *s, struct err *err)
+run_reports(struct job *j, struct err *err)
 {
 	for (size_t i = 0; i < REPORT_COUNT; i++) {
 		const struct report *report = report_table[i];
@@ -187,7 +178,7 @@ run_reports(struct job *j, struct states *s, struct err *err)
 			continue;
 		j->report = report;
 		j->record->form = form_of(j->in, report);
-		if (report->run(s->v[i], j, err) < 0)
+		if (report->run(j->states[i], j, err) < 0)
 			return -1;
 		if (j->in->combined && j->record->form == RECORD_JSON)
 			json_end_object(&j->record->json);
@@ -201,12 +192,12 @@ run_reports(struct job *j, struct states *s, struct err *err)
 }
 
 static void
-release_states(struct states *s)
+release_states(struct job *j)
 {
 	for (size_t i = 0; i < REPORT_COUNT; i++) {
-		if (s->v[i] != NULL && report_table[i]->release != NULL)
-			report_table[i]->release(s->v[i]);
-		free(s->v[i]);
+		if (j->states[i] != NULL && report_table[i]->release != NULL)
+			report_table[i]->release(j->states[i]);
+		free(j->states[i]);
 	}
 }
 
@@ -217,29 +208,23 @@ release_states(struct states *s)
 int
 job_finish(struct job *j, struct err *err)
 {
-	struct ckpt *c = j->input.ckpt;
+	int rc;
 
 	if (j->finished)
 		return 0;
 	j->finished = true;
 	if (j->in->needs == NEEDS_PICKLES)
 		return source_verify(j->input.src, err);
-	if (source_is_stream(j->input.src) && !j->data.taken) {
+	if (source_is_stream(j->input.src) && !j->data.taken)
 		out_flush(&j->in->out);
-		for (uint32_t i = 0; i < c->nstorages; i++) {
-			if (ckpt_done(c, i, err) < 0)
-				return -1;
-		}
-	}
-	if (ckpt_finish(c, err) < 0)
-		return -1;
-	if (!is_chosen(j->in, REPORT_check))
-		ckpt_warn_index(c);
-	return 0;
+	rc = j->data.taken ? ckpt_finish(j->input.ckpt, err) : input_finish(&j->input, err);
+	if (rc == 0 && !is_chosen(j->in, REPORT_check))
+		ckpt_warn_index(j->input.ckpt);
+	return rc;
 }
 
 static int
-run_job(struct job *j, const char *operand, struct states *s, struct err *err)
+run_job(struct job *j, const char *operand, struct err *err)
 {
 	int rc = file_checkpoint(operand, FILE_BINARY, &j->input.src, err);
 
@@ -247,15 +232,15 @@ run_job(struct job *j, const char *operand, struct states *s, struct err *err)
 		return -1;
 	j->file = source_name(j->input.src);
 	j->record->file = j->file;
-	rc = prepare(j, s, true, err);
+	rc = prepare(j, true, err);
 	if (rc == 0 && open_index(j, &j->failure) < 0 && !(j->in->needs & NEEDS_PICKLES)) {
 		*err = j->failure;
 		rc = -1;
 	}
 	if (rc == 0 && j->failure.code == ERR_NONE)
-		rc = prepare(j, s, false, err);
+		rc = prepare(j, false, err);
 	if (rc == 0)
-		rc = run_reports(j, s, err);
+		rc = run_reports(j, err);
 	end_document(j);
 	if (rc == 0 && j->failure.code == ERR_NONE)
 		return job_finish(j, err);
@@ -269,11 +254,11 @@ run_job(struct job *j, const char *operand, struct states *s, struct err *err)
 static int
 run_operand(struct inspect *in, const char *operand, struct err *err)
 {
-	struct job j = { .in = in, .record = &in->record };
-	struct states s = { { NULL } };
-	int rc = run_job(&j, operand, &s, err);
+	void *states[REPORT_COUNT] = { NULL };
+	struct job j = { .in = in, .record = &in->record, .states = states };
+	int rc = run_job(&j, operand, err);
 
-	release_states(&s);
+	release_states(&j);
 	data_release(&j.data);
 	rows_release(&j.rows);
 	input_close(&j.input);

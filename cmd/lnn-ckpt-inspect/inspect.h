@@ -62,6 +62,7 @@ struct job {
 	const char *file;
 	struct err failure;    /* why no checkpoint could be opened */
 	struct data data;
+	void **states;         /* of the chosen reports, by number */
 	bool begun;            /* something was printed */
 	bool open;             /* a report was begun and not ended */
 	bool finished;

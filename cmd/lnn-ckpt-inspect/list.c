@@ -8,21 +8,15 @@
 #include "base/cursor.h"
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "common/human.h"
 #include "model/model.h"
 #include "report.h"
 #include "tensor/composite.h"
-
-/* With --long: by storage, which entry of the state dict looks at it first. */
-struct sharing {
-	size_t *first; /* SIZE_MAX: none */
-	bool *shared;
-};
+#include "values.h"
 
 struct list {
 	struct job *j;
 	const struct statedict *sd;
-	struct sharing sharing;
+	size_t *first; /* with --long: by storage, the entry of the state dict that looks at it first; SIZE_MAX: none */
 	uint32_t located; /* storages before this one have their place */
 };
 
@@ -31,19 +25,16 @@ find_sharing(struct list *l)
 {
 	const struct ckpt *c = l->sd->ckpt;
 
-	l->sharing.first = xreallocn(NULL, (size_t)c->nstorages + 1, sizeof(*l->sharing.first));
-	l->sharing.shared = xcalloc((size_t)c->nstorages + 1, sizeof(*l->sharing.shared));
+	l->first = xreallocn(NULL, (size_t)c->nstorages + 1, sizeof(*l->first));
 	for (uint32_t i = 0; i < c->nstorages; i++)
-		l->sharing.first[i] = SIZE_MAX;
+		l->first[i] = SIZE_MAX;
 	for (size_t i = 0; i < l->sd->n; i++) {
 		const struct tensor *t = sd_tensor(l->sd, &l->sd->entries[i]);
 
 		if (t == NULL || t->storage == STORAGE_NONE)
 			continue;
-		if (l->sharing.first[t->storage] == SIZE_MAX)
-			l->sharing.first[t->storage] = i;
-		else
-			l->sharing.shared[t->storage] = true;
+		if (l->first[t->storage] == SIZE_MAX)
+			l->first[t->storage] = i;
 	}
 }
 
@@ -53,9 +44,9 @@ shares(const struct list *l, const struct row *row)
 {
 	size_t first;
 
-	if (row->t->storage == STORAGE_NONE || !l->sharing.shared[row->t->storage])
+	if (row->t->storage == STORAGE_NONE)
 		return cell_unknown();
-	first = l->sharing.first[row->t->storage];
+	first = l->first[row->t->storage];
 	return first != row->entry ? cell_text(l->sd->entries[first].name) : cell_unknown();
 }
 
@@ -107,18 +98,6 @@ locate(struct list *l, uint32_t end, struct err *err)
 	return 0;
 }
 
-static struct entry
-entry_of(const struct row *row)
-{
-	struct entry entry = entry_named(row->name);
-
-	entry.dtype = row->t->dtype;
-	entry.has_shape = true;
-	entry.shape = row->t->shape;
-	entry.ndim = row->t->ndim;
-	return entry;
-}
-
 /* ---- names */
 
 static int
@@ -138,10 +117,7 @@ put_names(struct list *l, struct err *err)
 			buf_addstr(&line, name);
 		else
 			text_escape(&line, name);
-		if (out->tty)
-			out_show(out, buf_str(&line));
-		else
-			out_write(out, line.p, line.len);
+		out_plain(out, buf_str(&line));
 		out_putc(out, end);
 	}
 	buf_release(&line);
@@ -244,16 +220,6 @@ put_boxes(const struct list *l, const struct tensor *t, struct buf *b)
 }
 
 static void
-json_sizes(struct json_writer *w, const char *key, const uint64_t *v, unsigned ndim)
-{
-	json_key(w, key);
-	json_begin_inline_array(w);
-	for (unsigned i = 0; i < ndim; i++)
-		json_put_u64(w, v[i]);
-	json_end_array(w);
-}
-
-static void
 put_json_boxes(const struct list *l, const struct tensor *t, struct buf *b)
 {
 	struct json_writer w;
@@ -265,16 +231,12 @@ put_json_boxes(const struct list *l, const struct tensor *t, struct buf *b)
 		const struct box *box = &t->more->boxes[i];
 
 		json_begin_inline_object(&w);
-		json_sizes(&w, "low", box->low, t->ndim);
-		json_sizes(&w, "shape", box->size, t->ndim);
-		json_key(&w, "storage");
-		json_put_u64(&w, box->storage);
-		json_key(&w, "file");
-		json_put_cstr(&w, box_file(l, box));
-		if (sscanf(box_file(l, box), "__%9" SCNu32 "_", &rank) == 1) {
-			json_key(&w, "rank");
-			json_put_u64(&w, rank);
-		}
+		json_put_sizes(json_key(&w, "low"), box->low, t->ndim);
+		json_put_sizes(json_key(&w, "shape"), box->size, t->ndim);
+		json_put_u64(json_key(&w, "storage"), box->storage);
+		json_put_cstr(json_key(&w, "file"), box_file(l, box));
+		if (sscanf(box_file(l, box), "__%9" SCNu32 "_", &rank) == 1)
+			json_put_u64(json_key(&w, "rank"), rank);
 		json_end_object(&w);
 	}
 	json_end_array(&w);
@@ -334,17 +296,17 @@ static void
 put_total(struct list *l)
 {
 	const struct rows *r = &l->j->rows;
-	uint64_t tensors = 0, numel = 0, nbytes = 0;
-	char count[HUMAN_SIZE], bytes[HUMAN_SIZE], text[4 * HUMAN_SIZE];
+	struct holding all = { 0 };
+	struct buf text = BUF_INIT;
 
 	for (size_t i = 0; i < r->n; i++) {
-		tensors += r->v[i].count;
-		numel += r->v[i].numel * r->v[i].count;
-		nbytes += r->v[i].nbytes * r->v[i].count;
+		const uint64_t n = r->v[i].count;
+
+		holding_add(&all, &(struct holding){ n, r->v[i].numel * n, r->v[i].nbytes * n });
 	}
-	snprintf(text, sizeof(text), "%" PRIu64 " %s, %s elements, %s", tensors, tensors == 1 ? "tensor" : "tensors",
-		 human_count(numel, count), human_bytes(nbytes, bytes));
-	record_note(l->j->record, STYLE_DIM, text, NULL);
+	holding_put(&text, &all);
+	record_note(l->j->record, STYLE_DIM, text.p, NULL);
+	buf_release(&text);
 }
 
 static int
@@ -384,9 +346,8 @@ put_model(struct list *l, struct err *err)
 
 	model_init(&m);
 	entries = xcalloc(r->n ? r->n : 1, sizeof(*entries));
-	for (size_t i = 0; i < r->n; i++) {
-		entries[m.n++] = entry_of(&r->v[i]);
-	}
+	for (size_t i = 0; i < r->n; i++)
+		entries[m.n++] = entry_of_tensor(r->v[i].name, r->v[i].t);
 	m.entries = entries;
 	m.has_state_dict = true;
 	rc = model_write(&m, &b, &own);
@@ -424,10 +385,7 @@ run(void *state, struct job *j, struct err *err)
 static void
 release(void *state)
 {
-	struct list *l = state;
-
-	free(l->sharing.first);
-	free(l->sharing.shared);
+	free(((struct list *)state)->first);
 }
 
 const struct report report_list = {

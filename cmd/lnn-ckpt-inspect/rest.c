@@ -132,16 +132,10 @@ static int
 put_items(struct rest *r, uint32_t h, unsigned depth)
 {
 	size_t n = value_len(r->t, h);
-	bool outside = r->in_dict;
 	uint32_t index;
 	int rc = 0;
 
-	if (h == r->j->input.sd.place && r->j->input.sd.ckpt != NULL)
-		r->in_dict = true;
-	if (is_flat(r, h))
-		json_begin_inline_array(r->w);
-	else
-		json_begin_array(r->w);
+	(is_flat(r, h) ? json_begin_inline_array : json_begin_array)(r->w);
 	for (size_t i = 0; rc == 0 && i < n; i++) {
 		uint32_t item = value_item(r->t, h, i);
 
@@ -149,7 +143,6 @@ put_items(struct rest *r, uint32_t h, unsigned depth)
 			rc = put_numbered(r, i, item, depth);
 	}
 	json_end_array(r->w);
-	r->in_dict = outside;
 	return rc;
 }
 
@@ -192,17 +185,11 @@ static int
 put_dict(struct rest *r, uint32_t h, unsigned depth)
 {
 	size_t n = value_len(r->t, h);
-	bool outside = r->in_dict;
 	uint32_t index;
 	int rc = 0;
 
-	if (h == r->j->input.sd.place && r->j->input.sd.ckpt != NULL)
-		r->in_dict = true;
-	if (!plain_keys(r, h)) {
-		rc = put_pairs(r, h, depth);
-		r->in_dict = outside;
-		return rc;
-	}
+	if (!plain_keys(r, h))
+		return put_pairs(r, h, depth);
 	json_begin_object(r->w);
 	for (size_t i = 0; rc == 0 && i < n; i++) {
 		struct str key = value_text(r->t, value_key(r->t, h, i));
@@ -218,19 +205,16 @@ put_dict(struct rest *r, uint32_t h, unsigned depth)
 		rc = put_at(r, str_c("$state"), value_state(r->t, h), depth);
 	}
 	json_end_object(r->w);
-	r->in_dict = outside;
 	return rc;
 }
 
+/* As the only member of an object. */
 static int
 put_wrapped(struct rest *r, const char *key, uint32_t h, unsigned depth)
 {
 	int rc;
 
-	if (is_flat(r, h))
-		json_begin_inline_object(r->w);
-	else
-		json_begin_object(r->w);
+	(is_flat(r, h) ? json_begin_inline_object : json_begin_object)(r->w);
 	json_key(r->w, key);
 	rc = put_items(r, h, depth);
 	json_end_object(r->w);
@@ -285,16 +269,27 @@ put_int(struct rest *r, uint32_t h)
 }
 
 static int
-put_container(struct rest *r, uint32_t h, unsigned depth)
+put_items_or_pairs(struct rest *r, uint32_t h, unsigned depth)
 {
 	switch (value_kind(r->t, h)) {
 	case VALUE_LIST: return put_items(r, h, depth);
 	case VALUE_TUPLE: return put_wrapped(r, "$tuple", h, depth);
 	case VALUE_SET: return put_wrapped(r, "$set", h, depth);
 	case VALUE_FROZENSET: return put_wrapped(r, "$frozenset", h, depth);
-	case VALUE_OBJECT: return put_object(r, h, depth);
 	default: return put_dict(r, h, depth);
 	}
+}
+
+static int
+put_container(struct rest *r, uint32_t h, unsigned depth)
+{
+	const bool outside = r->in_dict;
+	int rc;
+
+	r->in_dict = outside || (h == r->j->input.sd.place && r->j->input.sd.ckpt != NULL);
+	rc = put_items_or_pairs(r, h, depth);
+	r->in_dict = outside;
+	return rc;
 }
 
 static int
@@ -325,6 +320,7 @@ put(struct rest *r, uint32_t h, unsigned depth)
 	case VALUE_BYTES: put_bytes(r, "$bytes", value_text(r->t, h)); return 0;
 	case VALUE_BYTEARRAY: put_bytes(r, "$bytearray", value_text(r->t, h)); return 0;
 	case VALUE_LEAF: put_leaf(r, h); return 0;
+	case VALUE_OBJECT: return put_object(r, h, depth);
 	case VALUE_PERSID: return put_wrapped(r, "$persid", h, depth);
 	case VALUE_GLOBAL:
 		json_begin_inline_object(r->w);
@@ -396,10 +392,7 @@ const struct report report_rest = {
 static void
 put_value(struct job *j, struct str text)
 {
-	if (j->in->out.tty)
-		out_show(&j->in->out, text);
-	else
-		out_write(&j->in->out, text.p, text.len);
+	out_plain(&j->in->out, text);
 	out_putc(&j->in->out, j->in->o->common.null ? '\0' : '\n');
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "base/strmap.h"
 #include "base/xalloc.h"
 #include "inspect.h"
@@ -56,44 +57,26 @@ rows_release(struct rows *r)
 /* ---- order; equal ones stay in the order of the file */
 
 static int
-by_entry(const struct row *x, const struct row *y)
+by_order(const void *a, const void *b, void *arg)
 {
-	return (x->entry > y->entry) - (x->entry < y->entry);
-}
-
-static int
-by_name(const void *a, const void *b)
-{
+	const enum rows_order order = *(const enum rows_order *)arg;
 	const struct row *x = a, *y = b;
-	int c = str_cmp(x->name, y->name);
+	int c = 0;
 
-	return c ? c : by_entry(x, y);
-}
-
-static int
-by_nature(const void *a, const void *b)
-{
-	const struct row *x = a, *y = b;
-	int c = str_cmp_natural(x->name, y->name);
-
-	return c ? c : by_name(a, b);
-}
-
-static int
-by_size(const void *a, const void *b)
-{
-	const struct row *x = a, *y = b;
-
-	return x->nbytes != y->nbytes ? (x->nbytes < y->nbytes ? 1 : -1) : by_entry(x, y);
+	if (order == SORT_SIZE)
+		c = (x->nbytes < y->nbytes) - (x->nbytes > y->nbytes);
+	if (order == SORT_NATURAL)
+		c = str_cmp_natural(x->name, y->name);
+	if (c == 0 && order != SORT_SIZE)
+		c = str_cmp(x->name, y->name);
+	return c != 0 ? c : (x->entry > y->entry) - (x->entry < y->entry);
 }
 
 void
 rows_sort(struct rows *r, enum rows_order order)
 {
-	static int (*const orders[])(const void *, const void *) = { NULL, by_name, by_nature, by_size };
-
 	if (order != SORT_FILE)
-		qsort(r->v, r->n, sizeof(*r->v), orders[order]);
+		qsort_r(r->v, r->n, sizeof(*r->v), by_order, &order);
 }
 
 /* ---- folding */
@@ -129,7 +112,7 @@ next_number(struct str name, size_t *at, struct digits *d)
 /* All rows that differ in one number are one family. */
 struct family {
 	uint64_t members;
-	uint32_t *numbers; /* of the members, when the family was chosen */
+	uint64_t *numbers; /* of the members, when the family was chosen */
 	size_t n, cap;
 	size_t row; /* that stands for them; SIZE_MAX: not chosen */
 };
@@ -143,11 +126,11 @@ struct folding {
 	struct buf key;
 };
 
-static uint64_t
+/* Moves families: pointers to others are stale. */
+static struct family *
 family_of(struct folding *f, const struct row *row, const struct digits *d)
 {
 	uint64_t i;
-	struct str key;
 
 	buf_clear(&f->key);
 	buf_add(&f->key, row->name.p, d->at);
@@ -157,22 +140,11 @@ family_of(struct folding *f, const struct row *row, const struct digits *d)
 	buf_adds(&f->key, dtype_name(row->t->dtype));
 	shape_put(&f->key, row->t->shape, row->t->ndim);
 	if (strmap_get(&f->map, buf_str(&f->key), &i))
-		return i;
-	key = arena_str(&f->keys, buf_str(&f->key));
+		return &f->families[i];
 	f->families = xgrow(f->families, f->n, &f->cap, sizeof(*f->families));
 	f->families[f->n] = (struct family){ .row = SIZE_MAX };
-	strmap_add(&f->map, key, f->n);
-	return f->n++;
-}
-
-static uint32_t
-number(struct str digits)
-{
-	uint32_t v = 0;
-
-	for (size_t i = 0; i < digits.len; i++)
-		v = v * 10 + (uint32_t)(digits.p[i] - '0');
-	return v;
+	strmap_add(&f->map, arena_str(&f->keys, buf_str(&f->key)), f->n);
+	return &f->families[f->n++];
 }
 
 /* A row joins the largest family it could belong to. */
@@ -184,7 +156,7 @@ join(struct folding *f, size_t i)
 	struct digits d, with = { .at = 0 };
 
 	for (size_t at = 0; next_number(row->name, &at, &d);) {
-		struct family *m = &f->families[family_of(f, row, &d)];
+		struct family *m = family_of(f, row, &d);
 
 		if (m->members > 1 && (best == NULL || m->members > best->members)) {
 			best = m;
@@ -194,7 +166,7 @@ join(struct folding *f, size_t i)
 	if (best == NULL)
 		return;
 	best->numbers = xgrow(best->numbers, best->n, &best->cap, sizeof(*best->numbers));
-	best->numbers[best->n++] = number(with.text);
+	(void)num_u64(with.text, &best->numbers[best->n++]);
 	if (best->row == SIZE_MAX) {
 		best->row = i;
 		return;
@@ -206,14 +178,14 @@ join(struct folding *f, size_t i)
 static int
 by_number(const void *a, const void *b)
 {
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
 
 	return (x > y) - (x < y);
 }
 
 /* "{0..3,5}" */
 static void
-put_numbers(struct buf *b, uint32_t *v, size_t n)
+put_numbers(struct buf *b, uint64_t *v, size_t n)
 {
 	qsort(v, n, sizeof(*v), by_number);
 	buf_addc(b, '{');
@@ -243,7 +215,7 @@ rename_row(struct folding *f, struct family *m)
 	if (row->count < 2)
 		return;
 	for (size_t at = 0; next_number(row->name, &at, &d);) {
-		if (&f->families[family_of(f, row, &d)] != m)
+		if (family_of(f, row, &d) != m)
 			continue;
 		buf_clear(&f->key);
 		buf_add(&f->key, row->name.p, d.at);
@@ -261,13 +233,9 @@ rows_fold(struct rows *r)
 	struct digits d;
 	size_t n = 0;
 
-	for (size_t i = 0; i < r->n; i++) {
-		for (size_t at = 0; next_number(r->v[i].name, &at, &d);) {
-			uint64_t family = family_of(&f, &r->v[i], &d);
-
-			f.families[family].members++;
-		}
-	}
+	for (size_t i = 0; i < r->n; i++)
+		for (size_t at = 0; next_number(r->v[i].name, &at, &d);)
+			family_of(&f, &r->v[i], &d)->members++;
 	for (size_t i = 0; i < r->n; i++)
 		join(&f, i);
 	for (size_t i = 0; i < f.n; i++) {

@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/xalloc.h"
 #include "report.h"
+#include "values.h"
 
 enum { DEPTH_MAX = 200 };
 
@@ -15,8 +16,7 @@ struct branch {
 	struct str name;   /* of the component */
 	uint32_t up, next, child, last; /* indices; 0 is the root and "none" */
 	uint32_t depth;
-	bool leaf;         /* is a tensor itself */
-	uint64_t tensors, numel, nbytes;
+	struct holding sum;
 };
 
 struct tree {
@@ -51,9 +51,7 @@ branch_of(struct tree *t, uint32_t up, struct str name, struct buf *scratch)
 static void
 add(struct branch *b, const struct row *row)
 {
-	b->tensors++;
-	b->numel += row->numel;
-	b->nbytes += row->nbytes;
+	holding_add(&b->sum, &(struct holding){ 1, row->numel, row->nbytes });
 }
 
 static void
@@ -73,7 +71,6 @@ grow(struct tree *t)
 			at = branch_of(t, at, part, &scratch);
 			add(&t->v[at], &t->j->rows.v[i]);
 		}
-		t->v[at].leaf = t->v[at].leaf || rest.p == NULL;
 	}
 	buf_release(&scratch);
 }
@@ -90,17 +87,6 @@ static const struct record_column columns[] = {
 };
 
 static const struct record_table table = { .columns = columns, .n = 6, .titles = true };
-
-/* The branch that comes after at in the order of a listing; 0 at the end. */
-static uint32_t
-following(const struct tree *t, uint32_t at)
-{
-	if (t->v[at].child != 0)
-		return t->v[at].child;
-	while (at != 0 && t->v[at].next == 0)
-		at = t->v[at].up;
-	return at == 0 ? 0 : t->v[at].next;
-}
 
 /* The components of a table are indented; TSV has whole paths. */
 static void
@@ -123,7 +109,7 @@ static int
 put_row(const struct tree *t, uint32_t at, struct err *err)
 {
 	const bool path = t->j->record->form != RECORD_TABLE;
-	const double share = t->v[0].nbytes ? (double)t->v[at].nbytes / (double)t->v[0].nbytes : 0;
+	const double share = t->v[0].sum.nbytes ? (double)t->v[at].sum.nbytes / (double)t->v[0].sum.nbytes : 0;
 	const struct branch *b = &t->v[at];
 	struct buf name = BUF_INIT;
 	char text[32];
@@ -132,72 +118,46 @@ put_row(const struct tree *t, uint32_t at, struct err *err)
 	add_name(t, at, path, &name);
 	snprintf(text, sizeof(text), path ? "%.6f" : "%.1f%%", path ? share : 100 * share);
 	rc = record_row(t->j->record,
-			(struct cell[]){ cell_text(buf_str(&name)), cell_text(buf_str(&name)), cell_count(b->tensors),
-					 cell_count(b->numel), cell_count(b->nbytes), cell_word(text) },
+			(struct cell[]){ cell_text(buf_str(&name)), cell_text(buf_str(&name)), cell_count(b->sum.tensors),
+					 cell_count(b->sum.numel), cell_count(b->sum.nbytes), cell_word(text) },
 			err);
 	buf_release(&name);
 	return rc;
 }
 
-/* TSV leaves the root out. */
-static int
-put_rows(const struct tree *t, struct err *err)
-{
-	uint32_t at = 0;
-	int rc = 0;
-
-	record_rows(t->j->record, &table, 0);
-	if (t->j->record->form == RECORD_TABLE)
-		rc = put_row(t, 0, err);
-	while (rc == 0 && (at = following(t, at)) != 0)
-		rc = put_row(t, at, err);
-	record_rows_end(t->j->record);
-	return rc;
-}
-
-/* ---- JSON */
+/* ---- JSON, whose branches hold their children */
 
 static void
-begin_branch(struct tree *t, const struct branch *b)
+begin_branch(struct record *r, const struct branch *b)
 {
-	struct record *r = t->j->record;
-
 	json_begin_object(&r->json);
 	record_member(r, "name", RECORD_TEXT, cell_text(b->name));
-	record_member(r, "tensors", RECORD_COUNT, cell_count(b->tensors));
-	record_member(r, "numel", RECORD_COUNT, cell_count(b->numel));
-	record_member(r, "nbytes", RECORD_COUNT, cell_count(b->nbytes));
+	record_member(r, "tensors", RECORD_COUNT, cell_count(b->sum.tensors));
+	record_member(r, "numel", RECORD_COUNT, cell_count(b->sum.numel));
+	record_member(r, "nbytes", RECORD_COUNT, cell_count(b->sum.nbytes));
 	json_begin_array(json_key(&r->json, "children"));
+	record_drain(r, false);
 }
 
-static void
-put_json(struct tree *t)
+/* A branch and all below it, at most DEPTH_MAX deep. TSV leaves the root out. */
+static int
+put_branch(const struct tree *t, uint32_t at, struct err *err)
 {
-	struct json_writer *w = &t->j->record->json;
-	uint32_t at = 0;
+	struct record *r = t->j->record;
+	const bool json = record_is_json(r);
+	int rc = 0;
 
-	record_member(t->j->record, "key", RECORD_TEXT, cell_text(t->j->input.sd.key));
-	json_key(w, "tree");
-	begin_branch(t, &t->v[0]);
-	for (;;) {
-		record_drain(t->j->record, false);
-		if (t->v[at].child != 0) {
-			at = t->v[at].child;
-			begin_branch(t, &t->v[at]);
-			continue;
-		}
-		while (at != 0 && t->v[at].next == 0) {
-			json_end_array(w);
-			json_end_object(w);
-			at = t->v[at].up;
-		}
-		json_end_array(w);
-		json_end_object(w);
-		if (at == 0)
-			break;
-		at = t->v[at].next;
-		begin_branch(t, &t->v[at]);
+	if (json)
+		begin_branch(r, &t->v[at]);
+	else if (at != 0 || r->form == RECORD_TABLE)
+		rc = put_row(t, at, err);
+	for (uint32_t child = t->v[at].child; rc == 0 && child != 0; child = t->v[child].next)
+		rc = put_branch(t, child, err);
+	if (json) {
+		json_end_array(&r->json);
+		json_end_object(&r->json);
 	}
+	return rc;
 }
 
 /* ---- the report */
@@ -207,13 +167,21 @@ run(void *state, struct job *j, struct err *err)
 {
 	struct tree *t = state;
 
+	struct record *r = j->record;
+	int rc;
+
 	t->j = j;
 	grow(t);
 	job_begin_report(j);
-	if (!record_is_json(j->record))
-		return put_rows(t, err);
-	put_json(t);
-	return 0;
+	record_member(r, "key", RECORD_TEXT, cell_text(j->input.sd.key));
+	if (record_is_json(r)) {
+		json_key(&r->json, "tree");
+		return put_branch(t, 0, err);
+	}
+	record_rows(r, &table, 0);
+	rc = put_branch(t, 0, err);
+	record_rows_end(r);
+	return rc;
 }
 
 static void

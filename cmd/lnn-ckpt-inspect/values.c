@@ -1,9 +1,11 @@
 #include "values.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/xalloc.h"
+#include "common/human.h"
 
 /* Digits of a long integer are made at the cost of their square. */
 enum { DECIMAL_MAX = 16384 };
@@ -106,6 +108,23 @@ values_what(struct buf *b, const struct ckpt *c, uint32_t h)
 
 /* ---- what is below */
 
+void
+holding_add(struct holding *sum, const struct holding *h)
+{
+	sum->tensors += h->tensors;
+	sum->numel += h->numel;
+	sum->nbytes += h->nbytes;
+}
+
+void
+holding_put(struct buf *b, const struct holding *h)
+{
+	char elements[HUMAN_SIZE], bytes[HUMAN_SIZE];
+
+	buf_addf(b, "%" PRIu64 " %s, %s elements, %s", h->tensors, h->tensors == 1 ? "tensor" : "tensors",
+		 human_count(h->numel, elements), human_bytes(h->nbytes, bytes));
+}
+
 struct stack {
 	uint32_t *v;
 	size_t n, cap;
@@ -165,10 +184,10 @@ values_holding(const struct ckpt *c, uint32_t h, uint8_t *seen, struct holding *
 			continue;
 		seen[h] = 1;
 		if (value_leaf(c->tree, h, &index) == LEAF_TENSOR) {
-			sum->tensors++;
-			sum->numel += tensor_count(&c->tensors[index]);
-			sum->nbytes += tensor_nbytes(&c->tensors[index]);
-			push(&s, c->tensors[index].wrap);
+			const struct tensor *t = &c->tensors[index];
+
+			holding_add(sum, &(struct holding){ 1, tensor_count(t), tensor_nbytes(t) });
+			push(&s, t->wrap);
 		} else {
 			push_items(&s, c->tree, h);
 		}

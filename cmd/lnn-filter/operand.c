@@ -4,7 +4,6 @@
 
 #include "common/file.h"
 #include "common/tool.h"
-#include "format/format.h"
 #include "model/config.h"
 #include "model/list.h"
 #include "tensor/place.h"
@@ -38,12 +37,7 @@ is_raw_list(struct str head, bool null)
 static bool
 is_checkpoint(struct str head, bool null)
 {
-	size_t n = head.len < FORMAT_PROBE ? head.len : FORMAT_PROBE;
-
-	if (is_raw_list(head, null))
-		return false;
-	return format_is_no_text((const uint8_t *)head.p, n) ||
-	       (head.len > 0 && head.p[0] == '{' && str_contains(head, str_c("\"weight_map\"")));
+	return !is_raw_list(head, null) && input_probe((const uint8_t *)head.p, head.len);
 }
 
 /*
@@ -184,14 +178,11 @@ each_tensor(struct operand *x, const struct operand_reader *r, uint64_t *n, stru
 
 	for (size_t i = 0; rc == 0 && i < sd->n; i++) {
 		const struct tensor *t = sd_tensor(sd, &sd->entries[i]);
-		struct entry entry = entry_named(sd->entries[i].name);
+		struct entry entry;
 
 		if (t == NULL)
 			continue;
-		entry.dtype = t->dtype;
-		entry.has_shape = true;
-		entry.shape = t->shape;
-		entry.ndim = t->ndim;
+		entry = entry_of_tensor(sd->entries[i].name, t);
 		++*n;
 		rc = give(x, r, &entry, &line, e);
 	}

@@ -10,6 +10,18 @@ entry_named(struct str name)
 	return e;
 }
 
+struct entry
+entry_of_tensor(struct str name, const struct tensor *t)
+{
+	struct entry e = entry_named(name);
+
+	e.dtype = t->dtype;
+	e.has_shape = true;
+	e.shape = t->shape;
+	e.ndim = t->ndim;
+	return e;
+}
+
 bool
 entry_is_buffer(const struct entry *e)
 {

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "base/str.h"
-#include "tensor/dtype.h"
+#include "tensor/tensor.h"
 
 enum entry_kind {
 	ENTRY_UNKNOWN, /* nobody said; see entry_is_buffer */
@@ -38,6 +38,9 @@ struct entry {
 
 /* All unknown but the name. */
 struct entry entry_named(struct str name);
+
+/* A tensor of a checkpoint; the shape is borrowed from t. */
+struct entry entry_of_tensor(struct str name, const struct tensor *t);
 
 /*
  * Is it a buffer? As its kind says; else integer and bool tensors are, and names that end in

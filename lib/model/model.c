@@ -472,13 +472,10 @@ model_load_statedict(struct model *m, const struct statedict *sd)
 
 		if (t == NULL)
 			continue;
-		*e = entry_named(arena_str(&m->arena, from->name));
+		*e = entry_of_tensor(arena_str(&m->arena, from->name), t);
 		copy = *t;
 		tensor_set_shape(&copy, &m->arena, t->shape, t->ndim);
 		e->shape = copy.shape;
-		e->ndim = t->ndim;
-		e->has_shape = true;
-		e->dtype = t->dtype;
 		e->inside = from->inside > 0;
 		strmap_add(&m->by_name, e->name, m->n++);
 	}
