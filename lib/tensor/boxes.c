@@ -94,6 +94,25 @@ boxes_stored(const struct ckpt *c, const struct boxes_range *r, uint32_t *storag
 	return is_run(r, storage, offset) && !is_turned(c, r->tensor, *storage);
 }
 
+bool
+boxes_stacked(const struct ckpt *c, const struct tensor *t)
+{
+	uint64_t row = 0;
+	size_t n = t->more != NULL ? t->more->nboxes : 0;
+
+	if (t->ndim == 0 || dtype_size(t->dtype) == 0 || (t->flags & (TENSOR_CONJ | TENSOR_NEG)))
+		return false;
+	for (size_t i = 0; i < n; row += t->more->boxes[i++].size[0]) {
+		const struct box *box = &t->more->boxes[i];
+		struct tensor part = box_tensor(t, box);
+
+		if (box->low[0] != row || !shape_eq(box->size + 1, t->ndim - 1u, t->shape + 1, t->ndim - 1u) ||
+		    !tensor_contiguous(&part) || is_turned(c, t, box->storage))
+			return false;
+	}
+	return n > 0;
+}
+
 /* A part of a tensor. */
 struct region {
 	uint64_t low[TENSOR_NDIM_MAX], size[TENSOR_NDIM_MAX];

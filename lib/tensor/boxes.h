@@ -70,4 +70,10 @@ int boxes_fill(struct ckpt *c, const struct boxes_range *r, void *p, struct err 
  */
 bool boxes_stored(const struct ckpt *c, const struct boxes_range *r, uint32_t *storage, uint64_t *offset);
 
+/*
+ * True if t is made of boxes, each of which is one run of bytes as boxes_read gives them, and their runs one after another
+ * are all of t: a tensor that is cut along its first dimension only.
+ */
+bool boxes_stacked(const struct ckpt *c, const struct tensor *t);
+
 #endif

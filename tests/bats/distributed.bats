@@ -59,14 +59,13 @@ refuses_to_write() {
 	same_as_one_file dt4 "$fixtures/dcp/dt4.pth" -k optimizer
 }
 
-@test 'the state dict and the rest are kept by lnn-interp-bias, and shards are those of one file' {
+@test 'what is carried, and shards, are those of one file' {
 	unpack dt4
 	lnn-ckpt-adapt -q -k model --under model --carry-all -o one.pth "$fixtures/dcp/dt4.pth"
 	lnn-ckpt-adapt -q -k model --under model --carry-all -o other.pth dt4
 	cmp one.pth other.pth
-	mkdir one other
-	lnn-ckpt-adapt -q -k '' --max-shard-size 100 -o one/m.safetensors "$fixtures/dcp/dt4.pth"
-	lnn-ckpt-adapt -q -k '' --max-shard-size 100 -o other/m.safetensors dt4
+	lnn-ckpt-adapt -q -k '' --to safetensors --max-shard-size 100 -o one/ "$fixtures/dcp/dt4.pth"
+	lnn-ckpt-adapt -q -k '' --to safetensors --max-shard-size 100 -o other/ dt4
 	diff -r one other
 }
 
@@ -181,14 +180,26 @@ refuses_to_write() {
 	cp dt4/.metadata d
 	truncate -s 10000 d/__1_0.distcp
 	refuses_to_write "tensor 'plain', box [4] at [0]: d/__1_0.distcp: cut off: it ends at byte 10000"
-	# The data of the first item of rank 0, a box of model.w.
+	# The data of the second item of rank 0, a box of model.col.
 	cp dt4/__* d
-	printf x | dd of=d/__0_0.distcp bs=1 seek=705 conv=notrunc status=none
+	printf x | dd of=d/__0_0.distcp bs=1 seek=2282 conv=notrunc status=none
 	try lnn-ckpt-adapt -q -o out.pth d
-	expect_refusal 2 lnn-ckpt-adapt "the CRC of tensor 'model.w', box [2,3] at [0,0] is not that of its bytes"
+	expect_refusal 2 lnn-ckpt-adapt "the CRC of tensor 'model.col', box [4,2] at [0,0] is not that of its bytes"
 	try lnn-ckpt-inspect -q --check -k '' d
 	expect_status 1
 	expect_out_has $'\tcrc'
+}
+
+@test 'a box that is copied takes its CRC along' {
+	unpack dt4
+	# The data of the first item of rank 0, a box of model.w.
+	printf x | dd of=dt4/__0_0.distcp bs=1 seek=705 conv=notrunc status=none
+	lnn-ckpt-adapt -q -o out.pth dt4
+	try lnn-ckpt-inspect --check out.pth
+	expect_status 1
+	expect_out_has $'data/0\tcrc'
+	try lnn-ckpt-adapt -q -o out.safetensors dt4
+	expect_refusal 2 lnn-ckpt-adapt "the CRC of tensor 'model.w', box [2,3] at [0,0] is not that of its bytes"
 }
 
 @test 'packed items are listed, and not read' {
