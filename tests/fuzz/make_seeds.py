@@ -11,6 +11,7 @@ import itertools
 import pathlib
 import pickle
 import struct
+import tarfile
 import sys
 import zipfile
 import zlib
@@ -217,6 +218,14 @@ seed("pickle", b"(dp0\nS'a'\np1\nI1\nsS'b'\n(lp2\nI2\naF1.5\nas.")
 seed("pickle", b"(iargparse\nNamespace\np0\n(dp1\nb.")
 seed("pickle", b"\x80\x02cargparse\nNamespace\n)\x81}X\x01\0\0\0aK\1sb.")
 seed("pickle", b"\x80\x04\x95\x0b\0\0\0\0\0\0\0\x8c\x01a\x94\x8c\x01b\x94\x93\x94.")
+
+# ---- metadata of distributed checkpoints
+
+for path in sorted(fixtures.glob("dcp/*.tar.gz")):
+    with tarfile.open(path) as tar:
+        for member in tar:
+            if member.name.endswith(".metadata"):
+                seed("dcp", tar.extractfile(member).read())
 
 # ---- texts
 
