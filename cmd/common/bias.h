@@ -1,6 +1,6 @@
 /*
- * bias: the options that lnn-interp-bias and lnn-ckpt-adapt have in common for relative position bias tables, and
- * what is said of the tables afterwards.
+ * bias: the options that lnn-interp-bias and lnn-ckpt-adapt have in common for position tables, and what is said of the
+ * tables afterwards.
  */
 #ifndef LNN_COMMON_BIAS_H
 #define LNN_COMMON_BIAS_H
@@ -13,40 +13,62 @@
 #include "plan/tables.h"
 
 struct bias_options {
-	uint64_t img_size; /* 0: not given */
+	struct grid image;           /* pixels; sides of 0: not given */
 	struct grid grid, from_grid; /* sides of 0: not given */
-	struct stages stages; /* to be released */
+	struct stages stages;
 	struct layout layout, to;
-	const char *method; /* NULL: bicubic */
-	bool align_corners, antialias;
+	const char *method; /* NULL: that of the kind */
+	bool align_corners, antialias, has_prefix, keep_index;
+	uint64_t prefix;
+	const struct like *like;
+	struct table_match *matches;
+	size_t nmatches, cap_matches;
+	unsigned kinds; /* 0: all */
+};
+
+enum bias_option {
+	BIAS_IMG_SIZE, BIAS_GRID, BIAS_FROM_GRID, BIAS_STAGE, BIAS_LAYOUT, BIAS_TO_LAYOUT, BIAS_LIKE, BIAS_MATCH, BIAS_KINDS,
+	BIAS_PREFIX,
 };
 
 /* Entries for OPTIONS (common/option.h) that have a member bias. */
-#define BIAS_ENTRIES_SIZE                                                                                            \
-	OPTION_NUMBER("img-size", "N", "new image size in pixels", bias.img_size, 1, 1 << 20),                       \
-	BIAS_READ("grid", "HxW", "new grid in tokens, for every table", grid, struct grid, bias_grid),               \
-	BIAS_READ("stage", "SUB=RATIO", "pixels per token where names contain SUB", stages, struct stages, bias_stage), \
-	BIAS_READ("layout", "L", "auto, first[:N], last[:N], grid or metaformer", layout, struct layout, bias_layout), \
-	BIAS_READ("to-layout", "L", "layout to write", to, struct layout, bias_layout)
+#define BIAS_ENTRIES_SIZE                                                                 \
+	BIAS_READ("img-size", "N|HxW", "new image size in pixels", BIAS_IMG_SIZE),        \
+	BIAS_READ("grid", "HxW", "new grid in tokens, for every table", BIAS_GRID),       \
+	BIAS_READ("stage", "SUB=RATIO", "pixels per token where names contain SUB", BIAS_STAGE), \
+	BIAS_READ("layout", "L", "auto, first[:N], last[:N], grid or metaformer", BIAS_LAYOUT), \
+	BIAS_READ("to-layout", "L", "layout to write", BIAS_TO_LAYOUT)
 
-#define BIAS_ENTRIES_METHOD                                                                                          \
-	BIAS_READ("from-grid", "HxW", "present grid, for tables that are not square", from_grid, struct grid, bias_grid), \
-	OPTION_TEXT("method", 0, "M", "bicubic (default) or bilinear", bias.method),                                 \
-	OPTION_FLAG("align-corners", 0, "corner samples stay at the corners", bias.align_corners),                   \
-	OPTION_FLAG("antialias", 0, "widen the kernel when shrinking (bicubic)", bias.antialias)
+#define BIAS_ENTRIES_METHOD                                                               \
+	BIAS_READ("from-grid", "HxW", "present grid, for tables that are not square", BIAS_FROM_GRID), \
+	BIAS_READ("prefix-tokens", "N", "rows of embeddings before the image's", BIAS_PREFIX), \
+	BIAS_READ("like", "NAME", "as timm, swin, beit, deit, mae, dinov2, ... do it", BIAS_LIKE), \
+	OPTION_TEXT("method", 0, "M", "bicubic, bilinear, geometric, geometric-linear", bias.method), \
+	OPTION_FLAG("align-corners", 0, "corner samples stay at the corners", bias.align_corners), \
+	OPTION_FLAG("antialias", 0, "widen the kernel when shrinking (bicubic)", bias.antialias), \
+	BIAS_READ("match", "REGEX[=KIND]", "which tensors are tables", BIAS_MATCH),       \
+	OPTION_FLAG("keep-index", 0, "keep index buffers and masks", bias.keep_index)
 
-#define BIAS_READ(name, arg, help, member, type, read) OPTION_READ(name, arg, help, OPTION_AT(bias.member, type), 0, read)
+#define BIAS_READ(name, arg, help, which) \
+	{ name, 0, arg, help, OPTION_IS_READ, OPTION_AT(bias, struct bias_options), which, NULL, 0, 65536, bias_read }
 
-/* For struct option_entry.read. */
-int bias_grid(const struct option_entry *o, void *place, const char *arg, struct err *e);
-int bias_layout(const struct option_entry *o, void *place, const char *arg, struct err *e);
-int bias_stage(const struct option_entry *o, void *place, const char *arg, struct err *e);
+/* For struct option_entry.read: place is the struct bias_options. */
+int bias_read(const struct option_entry *entry, void *place, const char *arg, struct err *e);
 
-/* Fills t (whose match, model and index are the caller's); t borrows from o. ERR_USAGE for options that do not go together. */
+/* Frees what bias_read has allocated. */
+void bias_release(struct bias_options *o);
+
+/* Fills t (whose model is the caller's); t borrows from o. ERR_USAGE for options that do not go together. */
 int bias_settle(const struct bias_options *o, struct tables_opts *t, struct err *e);
 
 /* A line for each table on standard error: name, grids, heads, layout. */
 void bias_report(const struct plan *p);
+
+/* "position tables: 5 resampled, 7 fit already; left alone: NAME and 3 others (WHY)" */
+void bias_closing(const struct tables_tally *tally, struct buf *b);
+
+/* ERR_ANSWER if a size was asked for and no table has it; found: there was a table. */
+int bias_verdict(const struct tables_tally *tally, const struct tables_opts *o, const char *file, struct err *e);
 
 /*
  * One warning if tensors outside the state dict (optimizer, EMA copy) that go along still have a resized table's old

@@ -27,17 +27,24 @@ heat_init(struct heat *h, bool to_stdout)
 	h->color = tool_wants_color(fd);
 }
 
-/* A picture: cells of one head, and the range that shades are counted in. */
+/* A picture: cells of one head, thinned, and the range that shades are counted in. */
 struct picture {
-	const double *cells; /* of all heads */
-	size_t h, w, heads, head, step;
+	const struct table_picture *table;
+	size_t h, w, head, step;
 	double low, high;
 };
 
+/* The number of a cell: of several channels, the norm. */
 static double
 at(const struct picture *p, size_t y, size_t x)
 {
-	return p->cells[((y * p->step) * p->w + x * p->step) * p->heads + p->head];
+	const struct table_picture *t = p->table;
+	const double *v = t->v + (y * p->step * t->cells.w + x * p->step) * t->cell_step + p->head * t->head_step;
+	double sum = 0;
+
+	for (size_t c = 0; t->channels > 1 && c < t->channels; c++)
+		sum += v[c * t->channel_step] * v[c * t->channel_step];
+	return t->channels > 1 ? sqrt(sum) : *v;
 }
 
 static size_t
@@ -111,55 +118,51 @@ put_row(struct heat *h, struct picture p, size_t from, size_t to)
 static void
 range(struct picture *p)
 {
-	size_t n = p->h * p->w * p->heads;
+	double v;
 
 	p->low = HUGE_VAL;
 	p->high = -HUGE_VAL;
-	for (size_t i = 0; i < n; i++) {
-		if (!isfinite(p->cells[i]))
-			continue;
-		p->low = p->cells[i] < p->low ? p->cells[i] : p->low;
-		p->high = p->cells[i] > p->high ? p->cells[i] : p->high;
+	for (p->head = 0; p->head < p->table->heads; p->head++) {
+		for (size_t i = 0; i < rows(p) * columns(p); i++) {
+			v = at(p, i / columns(p), i % columns(p));
+			if (!isfinite(v))
+				continue;
+			p->low = fmin(p->low, v);
+			p->high = fmax(p->high, v);
+		}
 	}
 }
 
-/* values: a whole table; its grid begins behind the extra rows of layout first. */
 static void
-put_table(struct heat *h, const double *values, struct layout layout, struct grid grid, size_t heads)
+put_table(struct heat *h, const struct table_picture *t)
 {
-	struct picture p = { .h = 2 * grid.h - 1, .w = 2 * grid.w - 1, .heads = heads, .step = 1 };
-	size_t each, n;
+	struct picture p = { .table = t, .h = t->cells.h, .w = t->cells.w, .step = 1 };
+	size_t each;
 
-	p.cells = values + (layout.kind == LAYOUT_FIRST ? layout.extra * heads : 0);
-	while ((p.w + p.step - 1) / p.step > CELLS_MAX || (p.w + p.step - 1) / p.step + 2 > h->width)
+	while (columns(&p) > CELLS_MAX || columns(&p) + 2 > h->width)
 		p.step++;
 	range(&p);
 	each = h->width / (columns(&p) + 2);
 	each = each == 0 ? 1 : each;
-	for (n = 0; n < heads; n += each)
-		put_row(h, p, n, n + each < heads ? n + each : heads);
-}
-
-static void
-put_title(struct heat *h, const char *what, struct grid grid, struct layout layout)
-{
-	char text[LAYOUT_TEXT];
-
-	layout_print(layout, text);
-	buf_addf(&h->text, "  %s: %" PRIu32 "x%" PRIu32 " tokens, layout %s\n\n", what, grid.h, grid.w, text);
+	for (size_t n = 0; n < t->heads; n += each)
+		put_row(h, p, n, n + each < t->heads ? n + each : t->heads);
 }
 
 void
-heat_table(void *arg, const struct make_bias_table *t, const double *before, const double *after)
+heat_table(void *arg, const struct table_picture *p)
 {
 	struct heat *h = arg;
 
-	text_show(&h->text, t->make.name);
-	buf_adds(&h->text, "\n");
-	put_title(h, "before", t->job.from_grid, t->job.from);
-	put_table(h, before, t->job.from, t->job.from_grid, t->job.heads);
-	put_title(h, "after", t->job.to_grid, t->job.to);
-	put_table(h, after, t->job.to, t->job.to_grid, t->job.heads);
+	if (!p->after) {
+		text_show(&h->text, p->name);
+		buf_adds(&h->text, "\n");
+	}
+	buf_addf(&h->text, "  %s: %" PRIu32, p->after ? "after" : "before", p->grid.h);
+	if (p->grid.w > 0)
+		buf_addf(&h->text, "x%" PRIu32, p->grid.w);
+	buf_addf(&h->text, " tokens%s%s%s\n\n", p->layout[0] == '\0' ? "" : ", layout ", p->layout,
+		 p->channels > 1 ? ", norms" : "");
+	put_table(h, p);
 }
 
 int

@@ -1,5 +1,5 @@
 /*
- * heat: a relative position bias table as a picture in the terminal, one square for each head.
+ * heat: a position table as a picture in the terminal, one square for each head; of embeddings, the norms.
  */
 #ifndef LNN_COMMON_HEAT_H
 #define LNN_COMMON_HEAT_H
@@ -9,7 +9,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "make/bias_table.h"
+#include "position/picture.h"
 
 struct heat {
 	struct buf text;
@@ -20,8 +20,8 @@ struct heat {
 
 void heat_init(struct heat *h, bool to_stdout);
 
-/* Draws a table before and after; fits struct tables_opts.show. arg is a struct heat. */
-void heat_table(void *arg, const struct make_bias_table *t, const double *before, const double *after);
+/* Draws a table; fits struct tables_opts.show. arg is a struct heat. */
+void heat_table(void *arg, const struct table_picture *p);
 
 /* Prints what was drawn unless e is set, and frees. */
 int heat_end(struct heat *h, struct err *e);

@@ -53,6 +53,7 @@ struct adapt {
 	const char **labels; /* parallel */
 	size_t ninputs;
 	struct plan plan;
+	struct tables_tally tables; /* of step 7 */
 	struct load_check load;
 	bool nothing_fits; /* tensors are left, and the model takes none of them */
 	const char *hint;  /* an option that would change that; NULL: none is known */

@@ -207,14 +207,14 @@ image_size(struct adapt *a, struct tables_opts *t, struct err *e)
 	uint64_t size;
 	int rc;
 
-	if (t->grid != NULL || t->img_size != 0 || !a->has_config)
+	if (t->grid != NULL || t->image.h != 0 || !a->has_config)
 		return 0;
 	rc = config_u64(&a->config, "DATA.IMG_SIZE", &size, e);
 	if (rc > 0 && (size == 0 || size > 1 << 20))
 		return ynode_fail(config_get(&a->config, "DATA.IMG_SIZE"), e, "DATA.IMG_SIZE: %llu is out of range",
 				  (unsigned long long)size);
 	if (rc > 0)
-		t->img_size = (uint32_t)size;
+		t->image = (struct grid){ (uint32_t)size, (uint32_t)size };
 	return rc < 0 ? -1 : 0;
 }
 
@@ -237,14 +237,14 @@ choose_sizes(struct adapt *a, struct tables_opts *t, struct err *e)
 
 	t->anyway = !o->compat;
 	if (!wants_tables(a)) {
-		if (o->interpolate == OVERRIDE_NONE && (o->bias.img_size != 0 || o->bias.grid.h != 0))
+		if (o->interpolate == OVERRIDE_NONE && (o->bias.image.h != 0 || o->bias.grid.h != 0))
 			tool_warn("%s: nothing asks for interpolation (--interpolate, or the description): tables keep "
 				  "their grids",
 				  o->bias.grid.h != 0 ? "--grid" : "--img-size");
 		t->same_size = true;
 		return 0;
 	}
-	if (t->grid != NULL || t->img_size != 0 || a->model.has_state_dict)
+	if (t->grid != NULL || t->image.h != 0 || a->model.has_state_dict)
 		return 0;
 	t->same_size = true;
 	return size_missing(a, e);
@@ -263,7 +263,8 @@ learn_tables(struct adapt *a, struct err *e)
 int
 adapt_resize_tables(struct adapt *a, struct err *e)
 {
-	struct tables_opts t = { .index = INDEX_DROP, .model = &a->model };
+	const bool asked = a->o->interpolate == OVERRIDE_YES;
+	struct tables_opts t = { .model = &a->model };
 	int found;
 
 	if (bias_settle(&a->o->bias, &t, e) != 0 || image_size(a, &t, e) != 0 || choose_sizes(a, &t, e) < 0)
@@ -274,11 +275,13 @@ adapt_resize_tables(struct adapt *a, struct err *e)
 		t.layout = (struct layout){ LAYOUT_FIRST, 1 };
 	if (a->o->compat && t.to.kind == LAYOUT_AUTO)
 		t.to = (struct layout){ LAYOUT_FIRST, 1 };
-	found = plan_tables(&a->plan, &t, e);
-	if (found < 0)
+	if (!asked)
+		t.kinds = 1u << POSITION_BIAS | 1u << POSITION_BIAS3;
+	found = plan_tables(&a->plan, &t, &a->tables, e);
+	if (found < 0 || (asked && bias_verdict(&a->tables, &t, a->inputs[0].ckpt->file, e) < 0))
 		return -1;
-	if (found == 0 && a->o->interpolate == OVERRIDE_YES)
-		tool_warn("%s: --interpolate: no relative position bias table found", a->inputs[0].ckpt->file);
+	if (found == 0 && asked)
+		tool_warn("%s: --interpolate: no position table found", a->inputs[0].ckpt->file);
 	return learn_tables(a, e);
 }
 

@@ -30,6 +30,16 @@ read_size(const struct option_entry *o, void *size, const char *arg, struct err 
 }
 
 static int
+read_interpolate(const struct option_entry *entry, void *opts, const char *arg, struct err *e)
+{
+	struct adapt_options *o = opts;
+
+	(void)entry;
+	o->interpolate = OVERRIDE_YES;
+	return arg == NULL ? 0 : position_kinds_parse(str_c(arg), &o->bias.kinds, e);
+}
+
+static int
 read_compat(const struct option_entry *o, void *compat, const char *arg, struct err *e)
 {
 	*(bool *)compat = true;
@@ -59,8 +69,8 @@ static const struct option_entry entries[] = {
 	OPTION_FLAG("allow-empty", 0, "a list of names may be empty", allow_empty),
 	OPTION_FLAG("fail-unused", 0, "status 1 if a rule matched nothing", fail_unused),
 	OPTION_NULL("lists of names end in NUL"),
-	OPTION_HEADING("Relative position bias:"),
-	OPTION_VALUE("interpolate", "resize tables", interpolate, OVERRIDE_YES),
+	OPTION_HEADING("Position tables:"),
+	OPTION_READ("interpolate", "[=KIND,...]", "resize tables (bias, bias3, offsets, axis, embed)", 0, 0, read_interpolate),
 	OPTION_VALUE("no-interpolate", "do not, whatever the description says", interpolate, OVERRIDE_NO),
 	BIAS_ENTRIES_SIZE,
 	BIAS_ENTRIES_METHOD,
@@ -109,7 +119,7 @@ main(int argc, char **argv)
 	struct adapt_options o = { .names = NULL };
 	const int status = option_main(&program, argc, argv, &o);
 
-	stages_release(&o.bias.stages);
+	bias_release(&o.bias);
 	free(o.names);
 	return status;
 }

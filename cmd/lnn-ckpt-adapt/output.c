@@ -372,6 +372,10 @@ put_summary(struct buf *b, struct adapt *a, const struct ckpt_out *out)
 		buf_adds(b, "nothing (dry run)");
 	else
 		put_place(b, out);
+	if (a->o->interpolate == OVERRIDE_YES) {
+		buf_adds(b, "; ");
+		bias_closing(&a->tables, b);
+	}
 }
 
 static int
@@ -425,7 +429,7 @@ write_out(struct adapt *a, const struct seal_opts *so, const char *path, struct 
 		adapt_say_load(a);
 		if (o->common.verbose)
 			list_actions(a);
-		tool_summary("%.*s", STR_ARG(buf_str(&out.summary)));
+		tool_summary("%s", out.summary.p);
 	}
 	buf_release(&out.summary);
 	ckpt_out_release(&out.ckpt);

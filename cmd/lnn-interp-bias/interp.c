@@ -14,36 +14,24 @@ struct interp {
 	struct input in;
 	struct plan plan;
 	struct model model;
-	struct pyre *match;
+	struct tables_tally tally;
 	struct heat heat; /* with --show */
 };
-
-static int
-compile_match(struct interp *w, const char *pattern, struct err *e)
-{
-	struct pyre_error why;
-
-	if (pattern == NULL || pyre_compile(str_c(pattern), &w->match, &why) == 0)
-		return 0;
-	return err_set(e, ERR_USAGE, "--match %s: at byte %zu: %s", pattern, why.offset, why.reason);
-}
 
 static int
 settle(struct interp *w, const struct interp_options *o, struct tables_opts *t, struct err *e)
 {
 	const char *path = o->common.output;
 
-	*t = (struct tables_opts){ .index = o->keep_index ? INDEX_KEEP : INDEX_DROP };
-	if (bias_settle(&o->bias, t, e) != 0 || compile_match(w, o->match, e) != 0)
+	*t = (struct tables_opts){ .model = &w->model };
+	if (bias_settle(&o->bias, t, e) != 0)
 		return -1;
 	if (models_load(&w->model, o->models.v, o->models.n, e) != 0)
 		return -1;
-	if (t->grid == NULL && t->img_size == 0 && !w->model.has_state_dict)
+	if (t->grid == NULL && t->image.h == 0 && !w->model.has_state_dict)
 		return err_set(
 			e, ERR_USAGE,
 			"the new size is missing: --img-size N, --grid HxW, or -m with the shapes of the target");
-	t->match = w->match;
-	t->model = &w->model;
 	if (o->show) {
 		heat_init(&w->heat, path != NULL && strcmp(path, "-") != 0 && !o->dry_run);
 		t->show = heat_table;
@@ -58,11 +46,11 @@ edit(struct interp *w, const struct tables_opts *t, struct err *e)
 	int found;
 
 	plan_add_input(&w->plan, &w->in.sd, NULL);
-	found = plan_tables(&w->plan, t, e);
-	if (found < 0)
+	found = plan_tables(&w->plan, t, &w->tally, e);
+	if (found < 0 || bias_verdict(&w->tally, t, w->in.ckpt->file, e) < 0)
 		return -1;
 	if (found == 0)
-		tool_warn("%s: no relative position bias table found; everything passes through", w->in.ckpt->file);
+		tool_warn("%s: no position table found; everything passes through", w->in.ckpt->file);
 	/* where it can be read in any order, a bad index buffer is found before the first byte of output */
 	return source_is_stream(w->in.src) ? 0 : plan_learn_all(&w->plan, e);
 }
@@ -105,6 +93,7 @@ write_out(struct interp *w, const struct interp_options *o, struct err *e)
 	struct seal_opts so = { .shape = SEAL_IN_PLACE, .drop_rest = o->drop_rest };
 	struct ckpt_out out = { .path = o->common.output, .jobs = o->common.jobs, .null = o->common.null, .inputs = &w->in,
 				.ninputs = 1, .what = "resizing", .dry_run = o->dry_run, .rehearse = o->show };
+	struct buf closing = BUF_INIT;
 	int rc;
 
 	so.writer = ckpt_out_writer(o->to, o->common.output, &w->in, e);
@@ -119,8 +108,12 @@ write_out(struct interp *w, const struct interp_options *o, struct err *e)
 	}
 	if (o->show && heat_end(&w->heat, rc == 0 ? e : &(struct err)ERR_INIT) != 0)
 		rc = -1;
-	if (rc == 0)
+	if (rc == 0) {
 		bias_report(&w->plan);
+		bias_closing(&w->tally, &closing);
+		tool_summary("%s", closing.p);
+	}
+	buf_release(&closing);
 	ckpt_out_release(&out);
 	return rc;
 }
@@ -142,6 +135,5 @@ interp_run(void *opts, const struct operands *operands, int *status, struct err 
 	plan_release(&w.plan);
 	input_close(&w.in);
 	model_release(&w.model);
-	pyre_free(w.match);
 	return rc;
 }

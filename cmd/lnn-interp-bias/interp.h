@@ -10,8 +10,8 @@ struct interp_options {
 	struct tool_settings common;
 	struct bias_options bias;
 	struct strs models;
-	const char *match, *to;
-	bool keep_index, drop_rest, dry_run, show;
+	const char *to;
+	bool drop_rest, dry_run, show;
 };
 
 /* opts: a struct interp_options; *status is left as it is. */

@@ -1,5 +1,5 @@
 /*
- * lnn-interp-bias: relative position bias tables to another image size.
+ * lnn-interp-bias: position tables to another image size.
  */
 #include "interp.h"
 
@@ -8,11 +8,10 @@
 static const struct option_entry entries[] = {
 	OPTION_HEADING("New size:"),
 	BIAS_ENTRIES_SIZE,
-	OPTION_TEXTS("model", 'm', "MODEL", "take the layout to write from a description", models),
+	OPTION_TEXTS("model", 'm', "MODEL", "take layout and shapes from a description", models),
 	OPTION_HEADING("How:"),
 	BIAS_ENTRIES_METHOD,
-	OPTION_TEXT("match", 0, "REGEX", "which tensors are tables", match),
-	OPTION_FLAG("keep-index", 0, "keep relative_position_index buffers", keep_index),
+	BIAS_READ("kind", "KIND,...", "bias, bias3, offsets, axis, embed (all)", BIAS_KINDS),
 	OPTION_FLAG("show", 0, "draw the tables before and after", show),
 	OPTION_HEADING("Input and output:"),
 	OPTION_KEY("state dict at this dotted path"),
@@ -33,7 +32,7 @@ static const struct option_entry entries[] = {
 static const struct program program = {
 	.name = "lnn-interp-bias",
 	.usage = "[--img-size N | --grid HxW] [options] [CKPT]",
-	.summary = "Resizes relative position bias tables; everything else passes through.",
+	.summary = "Resizes position tables; everything else passes through.",
 	.entries = entries,
 	.most_operands = 1,
 	.run = interp_run,
@@ -42,9 +41,9 @@ static const struct program program = {
 int
 main(int argc, char **argv)
 {
-	struct interp_options o = { .match = NULL };
+	struct interp_options o = { .to = NULL };
 	const int status = option_main(&program, argc, argv, &o);
 
-	stages_release(&o.bias.stages);
+	bias_release(&o.bias);
 	return status;
 }

@@ -170,11 +170,21 @@ memory(const struct make *m, const struct make_form *in)
 	return sizeof(struct bias_state) + 2 * sizeof(double) * ((uint64_t)numbers_in(m) + numbers_out(m));
 }
 
+/* v: a whole table; its grid begins behind the extra rows of layout first. */
 static void
-show(const struct make_stage *s, const double *in, const double *out)
+show(const struct make_bias_table *t, const double *v, bool after)
 {
-	if (of(s->make)->show != NULL)
-		of(s->make)->show(of(s->make)->show_arg, of(s->make), in, out);
+	const struct layout layout = after ? t->job.to : t->job.from;
+	const struct grid grid = after ? t->job.to_grid : t->job.from_grid;
+	char text[LAYOUT_TEXT];
+	struct table_picture p = { t->make.name, after, grid, text, v, { 2 * (size_t)grid.h - 1, 2 * (size_t)grid.w - 1 },
+				   t->job.heads, 1, 1, 0, t->job.heads };
+
+	if (layout.kind == LAYOUT_FIRST)
+		p.v += layout.extra * t->job.heads;
+	layout_print(layout, text);
+	if (t->show != NULL)
+		t->show(t->show_arg, &p);
 }
 
 static int
@@ -192,7 +202,8 @@ begin(struct make_stage *s, struct err *err)
 		return -1;
 	convert_decode(s->from, state->stored, nin, in);
 	table_convert(in, out, job);
-	show(s, in, out);
+	show(of(s->make), in, false);
+	show(of(s->make), out, true);
 	if (table_is_move(job)) {
 		state->result = state->stored + nin * dtype_size(s->from);
 		table_move(state->stored, state->result, job->heads * dtype_size(s->from), job);
@@ -230,12 +241,13 @@ describe(const struct make *m, char *text)
 		 idle(m) ? " (copied: it fits already)" : "");
 }
 
-static void
-put_grid(struct json_writer *w, const char *key, struct grid g)
+void
+table_put_grid(struct json_writer *w, const char *key, struct grid g)
 {
 	json_begin_inline_array(json_key(w, key));
 	json_put_u64(w, g.h);
-	json_put_u64(w, g.w);
+	if (g.w > 0)
+		json_put_u64(w, g.w);
 	json_end_array(w);
 }
 
@@ -255,8 +267,9 @@ report(const struct make *m, struct json_writer *w)
 	const struct table_job *job = &of(m)->job;
 
 	json_put_str(json_key(w, "name"), m->name);
-	put_grid(w, "from_grid", job->from_grid);
-	put_grid(w, "to_grid", job->to_grid);
+	json_put_cstr(json_key(w, "kind"), "bias");
+	table_put_grid(w, "from_grid", job->from_grid);
+	table_put_grid(w, "to_grid", job->to_grid);
 	json_put_u64(json_key(w, "heads"), job->heads);
 	put_layout(w, "from_layout", job->from, of(m)->unknown);
 	put_layout(w, "to_layout", job->to, of(m)->unknown);

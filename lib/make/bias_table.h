@@ -6,6 +6,7 @@
 #define LNN_MAKE_BIAS_TABLE_H
 
 #include "make/make.h"
+#include "position/picture.h"
 #include "position/table.h"
 
 struct make_bias_table {
@@ -15,8 +16,7 @@ struct make_bias_table {
 	bool grid_given;         /* job.from_grid is the user's word */
 	bool to_as_from;         /* job.to follows job.from when that is learnt */
 	bool unknown;            /* nothing tells the layout: the table is copied, and job.from only has the right size */
-	void (*show)(void *arg, const struct make_bias_table *t, const double *before,
-		     const double *after); /* is called with the numbers, [rows][heads]; may be NULL */
+	table_show *show;        /* gets the numbers before and after; may be NULL */
 	void *show_arg;
 };
 
@@ -43,5 +43,8 @@ int bias_index_read(struct ckpt *c, struct bias_index *x, struct err *err);
  * error of file.
  */
 int bias_index_strange(const char *file, struct make_bias_table *t, struct err *err);
+
+/* A member of a report: [h, w], or [h] where w is 0. */
+void table_put_grid(struct json_writer *w, const char *key, struct grid g);
 
 #endif

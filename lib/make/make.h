@@ -47,7 +47,8 @@
 #define MAKE_KINDS(X) \
 	X(bias_table) \
 	X(cast)       \
-	X(compact)
+	X(compact)    \
+	X(sheet)
 
 /* What a tensor is between two makers. */
 struct make_form {

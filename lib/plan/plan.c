@@ -141,6 +141,13 @@ plan_make(struct plan *p, struct plan_entry *en, struct make *m, const char *by)
 	plan_note(p, en, PLAN_MADE, m->kind, by);
 }
 
+void
+plan_describe(struct plan *p, struct make *m)
+{
+	p->described = xgrow(p->described, p->ndescribed, &p->cap_described, sizeof(struct make *));
+	p->described[p->ndescribed++] = m;
+}
+
 int
 plan_learn(struct plan *p, const struct plan_entry *en, struct make *m, struct err *err)
 {

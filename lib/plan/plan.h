@@ -132,6 +132,9 @@ int plan_map_names(const struct plan *p, struct strmap *names, struct err *err);
 /* Adds a maker to what becomes of a tensor, and notes it for the report. m lives as long as the plan. */
 void plan_make(struct plan *p, struct plan_entry *en, struct make *m, const char *by);
 
+/* Has reports describe m, even if it works on no entry. */
+void plan_describe(struct plan *p, struct make *m);
+
 /*
  * Reads the contents that m, a maker of en, waits for. If it turns out to be idle, its note is taken back. Does nothing
  * if m waits for nothing.

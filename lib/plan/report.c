@@ -106,19 +106,38 @@ put_output(struct json_writer *w, const struct plan *p, const struct plan_entry 
 	json_end_object(w);
 }
 
-/* Makers whose kind has a section, each in it. */
+/* Does a kind have this section? Kinds may share one. */
+static bool
+has_section(const struct make_kind *kind, const char *section)
+{
+	return kind->section != NULL && strcmp(kind->section, section) == 0;
+}
+
+static bool
+is_first_of_section(const struct make_kind *const *kind)
+{
+	const struct make_kind *const *other = make_kinds;
+
+	while (!has_section(*other, (*kind)->section))
+		other++;
+	return other == kind;
+}
+
+/* Makers whose kind has a section, each in it, in the order of the edits. */
 static void
 put_makers(struct json_writer *w, const struct plan *p)
 {
 	for (const struct make_kind *const *kind = make_kinds; *kind != NULL; kind++) {
-		if ((*kind)->section == NULL)
+		if ((*kind)->section == NULL || !is_first_of_section(kind))
 			continue;
 		json_begin_array(json_key(w, (*kind)->section));
 		for (size_t i = 0; i < p->ndescribed; i++) {
-			if (p->described[i]->kind != *kind)
+			const struct make *m = p->described[i];
+
+			if (!has_section(m->kind, (*kind)->section))
 				continue;
 			json_begin_object(w);
-			(*kind)->report(p->described[i], w);
+			m->kind->report(m, w);
 			json_end_object(w);
 		}
 		json_end_array(w);

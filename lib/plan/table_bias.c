@@ -1,4 +1,4 @@
-#include "plan/tables.h"
+#include "plan/tables_priv.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -44,11 +44,6 @@ find_index(const struct plan *p, const struct plan_entry *en)
 	return found == NULL || found->kind != SD_TENSOR ? NULL : found;
 }
 
-static int
-wrong(const struct plan *p, const struct plan_entry *en, struct err *e, const char *what)
-{
-	return err_input(e, plan_file(p, en), "%.*s: %s", STR_ARG(en->name), what);
-}
 
 /* Adds file and tensor to an error that names neither. */
 static int
@@ -223,9 +218,9 @@ without_layout(const struct plan *p, const struct plan_entry *en, struct make_bi
 		t->unknown = true;
 		return 0;
 	}
-	return wrong(p, en, e,
-		     "no relative_position_index beside it tells its layout, and first, last and metaformer have as many "
-		     "rows; say which it is with --layout");
+	return tables_refuse(p, en, e,
+			     "no relative_position_index beside it tells its layout, and first, last and metaformer have as "
+			     "many rows; say which it is with --layout");
 }
 
 /*
@@ -260,7 +255,23 @@ origin_of(const struct plan *p, const struct plan_entry *en, const struct sd_ent
 	return &p->origins[en->origin + (other - plan_source(p, en))];
 }
 
-/* Layout and grid of the input. Returns an enum telling, or -1. */
+/* What the checkpoint states of the table, if that does not contradict --from-grid. Returns as find_mark. */
+static int
+from_mark(struct plan *p, const struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t, struct err *e)
+{
+	struct table_mark mark;
+	int found = o->layout.kind == LAYOUT_AUTO ? find_mark(p, en, &mark, e) : 0;
+
+	if (found <= 0)
+		return found;
+	if (o->from_grid != NULL && layout_rows(mark.layout, *o->from_grid) != plan_tensor(p, en)->shape[0])
+		return 0;
+	t->job.from = mark.layout;
+	t->job.from_grid = o->from_grid != NULL ? *o->from_grid : mark.grid;
+	return 1;
+}
+
+/* Layout and grid of the input, or a guess while make.waits is set. Returns an enum telling, or -1. */
 static int
 from_side(struct plan *p, struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t, struct err *e)
 {
@@ -268,8 +279,7 @@ from_side(struct plan *p, struct plan_entry *en, const struct tables_opts *o, st
 	const struct sd_entry *index = o->layout.kind == LAYOUT_AUTO ? find_index(p, en) : NULL;
 	uint64_t rows = plan_tensor(p, en)->shape[0];
 	struct err inner = ERR_INIT;
-	struct table_mark mark;
-	bool usable, fit, at_once;
+	bool usable, fit;
 	int marked;
 
 	t->job.from = o->layout;
@@ -278,25 +288,53 @@ from_side(struct plan *p, struct plan_entry *en, const struct tables_opts *o, st
 	t->grid_given = o->from_grid != NULL;
 	usable = index != NULL && bias_index_usable(&c->tensors[index->tensor]);
 	fit = layout_fit(&t->job.from, rows, o->from_grid, &t->job.from_grid, "--from-grid", &inner) == 0;
-	if (!usable && o->layout.kind == LAYOUT_AUTO && o->from_grid == NULL) {
-		marked = find_mark(p, en, &mark, e);
-		if (marked < 0)
-			return -1;
-		if (marked > 0) {
-			t->job.from = mark.layout;
-			t->job.from_grid = mark.grid;
-			return TOLD;
-		}
-	}
+	marked = usable ? 0 : from_mark(p, en, o, t, e);
+	if (marked != 0)
+		return marked < 0 ? -1 : TOLD;
 	if (!usable && !fit)
 		return with_name(p, en, &inner, e);
-	/* whether a table of the same size changes decides whether its buffer goes */
-	at_once = usable && o->same_size && origin_of(p, en, index)->outputs > 0;
-	if (!fit || at_once || (usable && doubtful(c, o, t)))
+	if (!fit || (usable && doubtful(c, o, t)))
 		return from_index(p, en, o, t, fit ? NULL : &inner, e);
 	if (usable && t->job.from.kind != LAYOUT_GRID)
 		t->make.waits = &t->index;
 	return o->layout.kind == LAYOUT_AUTO && !usable && t->job.from.kind == LAYOUT_FIRST ? AMBIGUOUS : TOLD;
+}
+
+/*
+ * Whether a table of the same size changes decides whether its buffer goes, so the buffer is read at once. It need not be if
+ * it has one token more than a square grid: all other grids with as many cells have more tokens.
+ */
+static int
+resolve(struct plan *p, const struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t, struct err *e)
+{
+	const struct ckpt *c = plan_input_of(p, en)->sd->ckpt;
+
+	if (t->make.waits == NULL || !table_is_move(&t->job) || origin_of(p, en, find_index(p, en))->outputs == 0)
+		return TOLD;
+	if (t->to_as_from &&
+	    c->tensors[t->index.tensor].shape[0] == (uint64_t)t->job.from_grid.h * t->job.from_grid.w + 1)
+		return TOLD;
+	t->make.waits = NULL;
+	return from_index(p, en, o, t, NULL, e);
+}
+
+/* Holds what --like expects of extra rows against what is known of them. */
+static int
+obey_like(const struct plan *p, const struct plan_entry *en, const struct like_rule *rule, struct make_bias_table *t,
+	  int telling, struct err *e)
+{
+	const struct layout from = t->job.from;
+	char text[LAYOUT_TEXT];
+
+	if (telling == AMBIGUOUS && rule->least <= 1 && rule->most >= 1) {
+		t->job.from = (struct layout){ LAYOUT_LAST, 1 };
+		return TOLD;
+	}
+	if (telling != TOLD || t->make.waits != NULL ||
+	    (from.extra >= rule->least && from.extra <= rule->most && (from.extra == 0 || from.kind == LAYOUT_LAST)))
+		return telling;
+	layout_print(from, text);
+	return tables_refuse(p, en, e, "layout %s is not what the loader of --like expects; --layout says which it is", text);
 }
 
 /* The layout to write: the option's, else the description's; LAYOUT_AUTO: that of the input. */
@@ -316,66 +354,62 @@ to_layout(const struct tables_opts *o, struct make_bias_table *t, struct err *e)
 	return 0;
 }
 
-/* The table of the same name in the description, or NULL. */
-static const struct entry *
-target_of(const struct tables_opts *o, const struct plan_entry *en)
-{
-	const struct entry *target = o->model == NULL ? NULL : model_find(o->model, en->name);
-
-	return target == NULL || !target->has_shape || target->ndim != 2 ? NULL : target;
-}
-
 /* Is nothing known of the table's new size? Says why. */
 static bool
-keeps_size(const struct plan *p, const struct plan_entry *en, const struct tables_opts *o)
+keeps_size(struct tables *t, const struct table_case *c)
 {
+	const struct tables_opts *o = t->o;
 	const char *outcome = o->anyway ? "it keeps its grid" : "left alone";
 
 	if (o->same_size)
 		return true;
-	if (o->grid != NULL)
+	if (o->grid != NULL || tables_target_fits(c, 1))
 		return false;
-	if (o->img_size != 0 && stages_ratio(o->stages, en->name) == 0) {
-		diag_warn(p->diag,
-			  "%.*s: no known stage in its name; %s (--stage SUBSTRING=RATIO says its ratio)",
-			  STR_ARG(en->name), outcome);
+	if (o->image.h == 0) {
+		diag_warn(t->p->diag, "%.*s: the description has no table of that name to take the size from; %s",
+			  STR_ARG(c->en->name), outcome);
+		tables_leave(t, c, "not in the description");
 		return true;
 	}
-	if (o->img_size == 0 && target_of(o, en) == NULL) {
-		diag_warn(p->diag, "%.*s: the description has no table of that name to take the size from; %s",
-			  STR_ARG(en->name), outcome);
-		return true;
-	}
-	return false;
+	if (stages_ratio(o->stages, c->en->name) != 0)
+		return false;
+	diag_warn(t->p->diag, "%.*s: no known stage in its name; %s (--stage SUBSTRING=RATIO says its ratio)",
+		  STR_ARG(c->en->name), outcome);
+	tables_leave(t, c, "no known stage in its name");
+	return true;
 }
 
-static int
-to_grid(struct plan *p, const struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t,
-	struct err *e)
+/* The grid that --grid or the image say; false if none does. */
+static bool
+asked_grid(const struct tables *t, const struct table_case *c, struct grid *grid)
 {
-	const struct entry *target = target_of(o, en);
-	struct err inner = ERR_INIT;
-	struct layout layout = t->job.to;
-	uint32_t ratio;
-	bool exact;
+	const uint32_t ratio = stages_ratio(t->o->stages, c->en->name);
 
-	if (o->grid != NULL) {
-		t->job.to_grid = *o->grid;
-		return 0;
-	}
-	if (o->img_size == 0 && target != NULL) {
-		/* of the same rows and layout: the same grid, be it square or not */
-		if (target->shape[0] == table_rows_in(&t->job) && layout.extra == t->job.from.extra)
-			t->job.to_grid = t->job.from_grid;
-		else if (layout_fit(&layout, target->shape[0], NULL, &t->job.to_grid, "--grid", &inner) != 0)
-			return err_set(e, ERR_INPUT, "%.*s: the description's shape: %s", STR_ARG(en->name), inner.msg);
-		return 0;
-	}
-	ratio = stages_ratio(o->stages, en->name);
-	t->job.to_grid = grid_of_image(o->img_size, ratio, &exact);
-	if (!exact)
-		diag_warn(p->diag, "%.*s: image size %u is no multiple of %u; %u tokens a side", STR_ARG(en->name),
-			  o->img_size, ratio, t->job.to_grid.h);
+	if (t->o->grid != NULL)
+		*grid = *t->o->grid;
+	else if (t->o->image.h != 0 && ratio != 0)
+		*grid = tables_image_grid(t, c, (struct grid){ ratio, ratio });
+	else
+		return false;
+	return true;
+}
+
+/* The description decides, where it lists the table. */
+static int
+to_grid(struct tables *t, const struct table_case *c, struct make_bias_table *b, struct err *e)
+{
+	struct err inner = ERR_INIT;
+	struct layout layout = b->job.to;
+	struct grid grid;
+	bool asked = asked_grid(t, c, &grid);
+
+	if (!tables_target_fits(c, 1) || (asked && layout_rows(layout, grid) == c->target->shape[0]))
+		b->job.to_grid = grid;
+	/* of the same rows and layout: the same grid, be it square or not */
+	else if (c->target->shape[0] == table_rows_in(&b->job) && layout.extra == b->job.from.extra)
+		b->job.to_grid = b->job.from_grid;
+	else if (layout_fit(&layout, c->target->shape[0], NULL, &b->job.to_grid, "--grid", &inner) != 0)
+		return err_set(e, ERR_INPUT, "%.*s: the description's shape: %s", STR_ARG(c->en->name), inner.msg);
 	return 0;
 }
 
@@ -385,130 +419,96 @@ check_tensor(const struct plan *p, const struct plan_entry *en, struct err *e)
 	const struct tensor *t = plan_tensor(p, en);
 
 	if (t == NULL || boxes_count(t) == 0)
-		return wrong(p, en, e, "a table was expected, and this is no plain tensor");
+		return tables_refuse(p, en, e, "a table was expected, and this is no plain tensor");
 	if (!dtype_is_float(t->dtype) || !convert_known(t->dtype))
-		return err_input(e, plan_file(p, en), "%.*s: a floating table was expected, not %s", STR_ARG(en->name),
-				 dtype_name(t->dtype));
+		return tables_refuse(p, en, e, "a floating table was expected, not %s", dtype_name(t->dtype));
 	if (t->ndim != 2)
-		return wrong(p, en, e, "a table of shape [rows, heads] was expected");
+		return tables_refuse(p, en, e, "a table of shape [rows, heads] was expected");
 	if (t->shape[0] == 0 || t->shape[1] == 0)
-		return wrong(p, en, e, "an empty table; [rows, heads] with some of both was expected");
+		return tables_refuse(p, en, e, "an empty table; [rows, heads] with some of both was expected");
 	if (tensor_count(t) > TABLE_MAX)
-		return wrong(p, en, e, "the table is larger than any relative position bias table can be");
+		return tables_refuse(p, en, e, "the table is larger than any relative position bias table can be");
 	return 0;
 }
 
-/* All buffers go once there is a table to resize, but only those of changed tables if all tables keep their size. */
+/* Puts the maker on the entry, if the table changes or may do so. */
 static void
-note_stale(const struct plan *p, const struct plan_entry *en, bool *stale)
+put(struct tables *t, const struct table_case *c, struct make_bias_table *b)
 {
-	const struct sd_entry *index = find_index(p, en);
+	const struct sd_entry *index = find_index(t->p, c->en);
+	const bool copy = table_is_copy(&b->job);
 
+	plan_describe(t->p, &b->make);
+	t->tally->fit += table_is_move(&b->job);
+	t->tally->resized += !table_is_move(&b->job);
+	if (b->make.waits != NULL || !copy)
+		plan_make(t->p, c->en, &b->make, "relative position bias");
+	if (copy)
+		return;
+	tables_stale(t, c->en);
 	if (index != NULL)
-		stale[origin_of(p, en, index) - p->origins] = true;
+		t->stale[origin_of(t->p, c->en, index) - t->p->origins] = true;
+}
+
+/* Finds both sides of the job. Returns an enum telling, or -1. */
+static int
+both_sides(struct tables *t, const struct table_case *c, struct make_bias_table *b, const struct like_rule *rule,
+	   bool same_size, struct err *e)
+{
+	struct plan_entry *en = c->en;
+	int telling = from_side(t->p, en, t->o, b, e);
+
+	if (telling >= 0 && t->o->like != NULL && t->o->layout.kind == LAYOUT_AUTO)
+		telling = obey_like(t->p, en, rule, b, telling, e);
+	if (telling < 0)
+		return -1;
+	if (b->to_as_from)
+		b->job.to = b->job.from;
+	b->job.to_grid = b->job.from_grid;
+	if (!same_size && to_grid(t, c, b, e) < 0)
+		return -1;
+	if (telling == TOLD)
+		telling = resolve(t->p, en, t->o, b, e);
+	if (b->to_as_from)
+		b->job.to = b->job.from;
+	if (same_size)
+		b->job.to_grid = b->job.from_grid;
+	return telling;
 }
 
 static int
-plan_one(struct plan *p, struct plan_entry *en, const struct tables_opts *o, bool *stale, struct err *e)
+plan_one(struct tables *t, struct table_case *c, struct err *e)
 {
-	struct make_bias_table *t = make_bias_table(&p->arena);
+	struct make_bias_table *b = make_bias_table(&t->p->arena);
 	struct err inner = ERR_INIT;
-
+	struct like_rule rule;
 	bool same_size;
 	int telling;
 
-	if (check_tensor(p, en, e) != 0)
+	if (check_tensor(t->p, c->en, e) != 0)
 		return -1;
-	same_size = keeps_size(p, en, o);
-	if (to_layout(o, t, e) < 0)
+	if (!tables_method(t, POSITION_BIAS, &rule))
+		return tables_leave(t, c, "--like has no tables of its kind");
+	same_size = keeps_size(t, c);
+	if (to_layout(t->o, b, e) < 0)
 		return -1;
-	if (same_size && (!o->anyway || t->to_as_from))
+	if (same_size && (!t->o->anyway || b->to_as_from))
 		return 0;
-	t->make.name = en->name;
-	t->job.heads = (size_t)plan_tensor(p, en)->shape[1];
-	t->job.method = o->method;
-	telling = from_side(p, en, o, t, e);
-	if (telling < 0)
+	b->make.name = c->en->name;
+	b->job.heads = (size_t)c->tensor->shape[1];
+	b->job.method = (enum resample_method)rule.method;
+	b->show = t->o->show;
+	b->show_arg = t->o->show_arg;
+	telling = both_sides(t, c, b, &rule, same_size, e);
+	if (telling < 0 || (telling != TOLD && without_layout(t->p, c->en, b, (enum telling)telling, e) < 0))
 		return -1;
-	if (t->to_as_from)
-		t->job.to = t->job.from;
-	t->job.to_grid = t->job.from_grid;
-	if (!same_size && to_grid(p, en, o, t, e) < 0)
-		return -1;
-	if (telling != TOLD && without_layout(p, en, t, (enum telling)telling, e) < 0)
-		return -1;
-	if (table_check(&t->job, &inner) != 0)
-		return with_name(p, en, &inner, e);
-	t->show = o->show;
-	t->show_arg = o->show_arg;
-	p->described = xgrow(p->described, p->ndescribed, &p->cap_described, sizeof(struct make *));
-	p->described[p->ndescribed++] = &t->make;
-	if (t->make.waits == NULL && table_is_copy(&t->job))
-		return 0;
-	plan_make(p, en, &t->make, "relative position bias");
-	note_stale(p, en, stale);
+	if (table_check(&b->job, &inner) != 0)
+		return with_name(t->p, c->en, &inner, e);
+	put(t, c, b);
 	return 0;
 }
 
-/* ---- all tables */
-
-static int
-is_table(const struct tables_opts *o, struct str name, struct err *e)
-{
-	if (str_contains(name, index_part))
-		return 0;
-	if (o->match != NULL)
-		return pyre_search(o->match, name, NULL, 0, e);
-	return str_contains(name, table_part);
-}
-
-static void
-drop_indexes(struct plan *p, const struct tables_opts *o, const bool *stale)
-{
-	struct plan_entry *en;
-
-	if (o->index == INDEX_KEEP)
-		return;
-	for (size_t i = 0; i < p->nentries; i++) {
-		en = &p->entries[i];
-		if (!en->alive || en->module || !str_contains(en->name, index_part) || plan_tensor(p, en) == NULL)
-			continue;
-		if (o->same_size && !stale[en->origin])
-			continue;
-		plan_drop(p, en, PLAN_DROPPED, "relative_position_index: rebuilt by the model");
-	}
-}
-
-/* Returns 1 if there is a table, 0 if there is none, or -1. */
-static int
-plan_all(struct plan *p, const struct tables_opts *o, bool *stale, struct err *e)
-{
-	struct plan_entry *en;
-	int found, any = 0;
-
-	for (size_t i = 0; i < p->nentries; i++) {
-		en = &p->entries[i];
-		if (!en->alive || en->module || plan_source(p, en)->kind == SD_OTHER)
-			continue;
-		found = is_table(o, en->name, e);
-		if (found < 0 || (found && plan_one(p, en, o, stale, e) != 0))
-			return -1;
-		any |= found;
-	}
-	return any;
-}
-
-int
-plan_tables(struct plan *p, const struct tables_opts *o, struct err *e)
-{
-	bool *stale = xcalloc(p->norigins + 1, sizeof(*stale));
-	int any = plan_all(p, o, stale, e);
-
-	if (any > 0)
-		drop_indexes(p, o, stale);
-	free(stale);
-	return any;
-}
+const struct table_kind table_kind_bias = { plan_one };
 
 /* ---- what outputs state of tables */
 

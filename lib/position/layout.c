@@ -95,21 +95,31 @@ grid_eq(struct grid a, struct grid b)
 	return a.h == b.h && a.w == b.w;
 }
 
+struct grid
+grid_square(uint64_t tokens)
+{
+	uint64_t low = 0, high = 2 * GRID_MAX;
+
+	while (low + 1 < high) {
+		uint64_t mid = (low + high) / 2;
+
+		if (mid * mid <= tokens)
+			low = mid;
+		else
+			high = mid;
+	}
+	if (low * low != tokens)
+		low = 0;
+	return (struct grid){ (uint32_t)low, (uint32_t)low };
+}
+
 /* Side in tokens of the square grid with so many cells, 0 if there is none. */
 static uint32_t
 square_side(uint64_t cells)
 {
-	uint64_t low = 1, high = GRID_MAX;
+	uint32_t side = grid_square(cells).h;
 
-	while (low < high) {
-		uint64_t mid = (low + high) / 2;
-
-		if ((2 * mid - 1) * (2 * mid - 1) < cells)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return (2 * low - 1) * (2 * low - 1) == cells ? (uint32_t)low : 0;
+	return side % 2 == 1 ? (side + 1) / 2 : 0;
 }
 
 static bool

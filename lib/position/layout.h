@@ -51,6 +51,9 @@ int grid_parse(struct str s, struct grid *grid, struct err *err);
 
 bool grid_eq(struct grid a, struct grid b);
 
+/* The square grid of so many tokens; 0x0 if there is none. */
+struct grid grid_square(uint64_t tokens);
+
 /* (2h-1)(2w-1), for sides up to GRID_MAX. */
 static inline uint64_t
 grid_cells(struct grid grid)

@@ -29,6 +29,9 @@ struct taps {
 struct resample_axis {
 	struct taps *taps; /* one per target sample */
 	struct tap *pool;
+	size_t from;
+	double *at;   /* geometric: coordinates of the source samples; else NULL */
+	double *room; /* splines: source samples, and behind them the second derivatives there */
 };
 
 /* The cubic kernel with a = -0.75 at t, 0 to 1, and at t, 1 to 2. */
@@ -64,15 +67,17 @@ clamp_index(double at, size_t from)
 
 /* Where in the source target sample i lies: *f is the sample before, the result the distance from it, 0 to 1. */
 static double
-locate(size_t i, size_t from, size_t to, bool corners, bool clamped, double *f)
+locate(size_t i, size_t from, size_t to, enum resample_method method, double *f)
 {
 	double s;
 
-	if (corners)
+	if (method == RESAMPLE_BICUBIC_CORNERS || method == RESAMPLE_BILINEAR_CORNERS)
 		s = to == 1 ? 0 : (double)(from - 1) / (double)(to - 1) * (double)i;
+	else if (method == RESAMPLE_BICUBIC_OFFSET)
+		s = fma(1 / (((double)to + 0.1) / (double)from), (double)i + 0.5, -0.5);
 	else
 		s = fma((double)from / (double)to, (double)i + 0.5, -0.5);
-	if (clamped)
+	if (method == RESAMPLE_BILINEAR)
 		s = fmax(s, 0);
 	/* Torch takes the floor of a float32: what lies just below a sample counts as on it. */
 	*f = fmin((double)floorf((float)s), (double)(from - 1));
@@ -80,9 +85,9 @@ locate(size_t i, size_t from, size_t to, bool corners, bool clamped, double *f)
 }
 
 static size_t
-taps_cubic(struct tap *tap, size_t i, size_t from, size_t to, bool corners)
+taps_cubic(struct tap *tap, size_t i, size_t from, size_t to, enum resample_method method)
 {
-	double f, t = locate(i, from, to, corners, false, &f), u = 1 - t;
+	double f, t = locate(i, from, to, method, &f), u = 1 - t;
 
 	tap[0] = (struct tap){ clamp_index(f - 1, from), cubic_far(t + 1) };
 	tap[1] = (struct tap){ clamp_index(f, from), cubic_near(t) };
@@ -92,9 +97,9 @@ taps_cubic(struct tap *tap, size_t i, size_t from, size_t to, bool corners)
 }
 
 static size_t
-taps_linear(struct tap *tap, size_t i, size_t from, size_t to, bool corners)
+taps_linear(struct tap *tap, size_t i, size_t from, size_t to, enum resample_method method)
 {
-	double f, t = locate(i, from, to, corners, true, &f);
+	double f, t = locate(i, from, to, method, &f);
 
 	tap[0] = (struct tap){ clamp_index(f, from), 1 - t };
 	tap[1] = (struct tap){ clamp_index(f + 1, from), t };
@@ -118,32 +123,181 @@ taps_antialias(struct tap *tap, size_t i, size_t from, size_t to)
 	return hi - lo;
 }
 
+/* ---- the geometric grid (README, section 1, G) */
+
+/*
+ * Coordinates of the samples: 0 in the middle, 1 beside it, and each distance q times the one before, so that the last of
+ * half samples is as far out as the target's, if q can be that.
+ */
+static void
+geometric_coordinates(double *at, size_t half, size_t target)
+{
+	double left = 1.01, right = 1.5, q = 1, d = 0;
+
+	while (right - left > 1e-6) {
+		q = (left + right) / 2;
+		if ((1 - pow(q, (double)half)) / (1 - q) > (double)target)
+			right = q;
+		else
+			left = q;
+	}
+	at[half] = 0;
+	for (size_t k = 1; k <= half; k++) {
+		d += pow(q, (double)(k - 1));
+		at[half + k] = d;
+		at[half - k] = -d;
+	}
+}
+
+/* Target sample i lies at i - to / 2, or where the samples end. *f and the next one are those around it. */
+static double
+geometric_locate(const double *at, size_t i, size_t from, size_t to, size_t *f)
+{
+	double t = fmin(fmax((double)i - (double)(to / 2), at[0]), at[from - 1]);
+	size_t low = 0, high = from - 1;
+
+	while (high - low > 1) {
+		size_t mid = (low + high) / 2;
+
+		if (at[mid] <= t)
+			low = mid;
+		else
+			high = mid;
+	}
+	*f = low;
+	return t;
+}
+
+/* Of a spline, second derivatives are at from behind the samples. */
 static size_t
-taps_of(struct tap *tap, size_t i, size_t from, size_t to, enum resample_method method)
+taps_geometric(struct tap *tap, const struct resample_axis *axis, size_t i, size_t to, bool spline)
+{
+	size_t from = axis->from, f;
+	double t, h, a, b;
+
+	if (from == 1) {
+		tap[0] = (struct tap){ 0, 1 };
+		return 1;
+	}
+	t = geometric_locate(axis->at, i, from, to, &f);
+	h = axis->at[f + 1] - axis->at[f];
+	a = (axis->at[f + 1] - t) / h;
+	b = (t - axis->at[f]) / h;
+	tap[0] = (struct tap){ f, a };
+	tap[1] = (struct tap){ f + 1, b };
+	if (!spline)
+		return 2;
+	tap[2] = (struct tap){ from + f, (a * a * a - a) * h * h / 6 };
+	tap[3] = (struct tap){ from + f + 1, (b * b * b - b) * h * h / 6 };
+	return 4;
+}
+
+/* What the equation of sample j asks of the second derivatives: below, middle, above. */
+static void
+spline_equation(const double *at, size_t n, size_t j, double *row)
+{
+	double h = at[j] - at[j - 1], k = at[j + 1] - at[j];
+
+	row[0] = h;
+	row[1] = 2 * (h + k);
+	row[2] = k;
+	/* Not a knot: the third derivative goes on past the second sample, and past the last but one. */
+	if (j == 1) {
+		row[1] += h * (h + k) / k;
+		row[2] -= h * h / k;
+	}
+	if (j == n - 2) {
+		row[1] += k * (h + k) / h;
+		row[0] -= k * k / h;
+	}
+}
+
+/* m is the second derivative at an end, from the two beside it; ratio is that of the distances to them. */
+static void
+spline_end(double *m, const double *near, const double *far, double ratio, size_t width)
+{
+	for (size_t c = 0; c < width; c++)
+		m[c] = (1 + ratio) * near[c] - ratio * far[c];
+}
+
+/* Second derivatives m of the splines through y; both are [n][width]. The equations are solved by elimination. */
+static void
+spline_solve(const double *at, size_t n, const double *y, double *m, size_t width)
+{
+	double *upper = xcalloc(n, sizeof(*upper)), row[3];
+
+	for (size_t j = 1; j + 1 < n; j++) {
+		const double *y1 = y + j * width, h = at[j] - at[j - 1], k = at[j + 1] - at[j];
+		double *m1 = m + j * width, pivot;
+
+		spline_equation(at, n, j, row);
+		pivot = j == 1 ? row[1] : row[1] - row[0] * upper[j - 1];
+		upper[j] = row[2] / pivot;
+		for (size_t c = 0; c < width; c++) {
+			double bend = 6 * ((y1[c + width] - y1[c]) / k - (y1[c] - y1[c - width]) / h);
+
+			m1[c] = (j == 1 ? bend : bend - row[0] * m1[c - width]) / pivot;
+		}
+	}
+	for (size_t j = n - 2; j-- > 1;)
+		for (size_t c = 0; c < width; c++)
+			m[j * width + c] -= upper[j] * m[(j + 1) * width + c];
+	free(upper);
+	spline_end(m, m + width, m + 2 * width, (at[1] - at[0]) / (at[2] - at[1]), width);
+	spline_end(m + (n - 1) * width, m + (n - 2) * width, m + (n - 3) * width,
+		   (at[n - 1] - at[n - 2]) / (at[n - 2] - at[n - 3]), width);
+}
+
+/* ---- axes */
+
+static size_t
+taps_of(struct tap *tap, const struct resample_axis *axis, size_t i, size_t to, enum resample_method method)
 {
 	switch (method) {
 	case RESAMPLE_BICUBIC:
-	case RESAMPLE_BICUBIC_CORNERS: return taps_cubic(tap, i, from, to, method == RESAMPLE_BICUBIC_CORNERS);
-	case RESAMPLE_BICUBIC_ANTIALIAS: return taps_antialias(tap, i, from, to);
+	case RESAMPLE_BICUBIC_OFFSET:
+	case RESAMPLE_BICUBIC_CORNERS: return taps_cubic(tap, i, axis->from, to, method);
+	case RESAMPLE_BICUBIC_ANTIALIAS: return taps_antialias(tap, i, axis->from, to);
+	case RESAMPLE_GEOMETRIC:
+	case RESAMPLE_GEOMETRIC_LINEAR: return taps_geometric(tap, axis, i, to, method == RESAMPLE_GEOMETRIC);
 	case RESAMPLE_BILINEAR:
 	case RESAMPLE_BILINEAR_CORNERS: break;
 	}
-	return taps_linear(tap, i, from, to, method == RESAMPLE_BILINEAR_CORNERS);
+	return taps_linear(tap, i, axis->from, to, method);
 }
 
+/* width: how many numbers each sample is. */
 static void
-axis_init(struct resample_axis *axis, size_t from, size_t to, enum resample_method method)
+axis_init(struct resample_axis *axis, size_t from, size_t to, size_t width, enum resample_method method)
 {
 	/* An antialiased window is at most 4 * max(from / to, 1) + 1 wide. */
 	size_t most = method == RESAMPLE_BICUBIC_ANTIALIAS ? 4 * (from / to + 1) + 2 : 4, n = 0;
 
+	*axis = (struct resample_axis){ .from = from };
 	axis->taps = xcalloc(to, sizeof(*axis->taps));
 	axis->pool = xcalloc(to, most * sizeof(*axis->pool));
+	if (resample_is_geometric(method)) {
+		axis->at = xcalloc(from, sizeof(*axis->at));
+		geometric_coordinates(axis->at, from / 2, to / 2);
+	}
+	if (method == RESAMPLE_GEOMETRIC)
+		axis->room = xcalloc(2 * from, width * sizeof(*axis->room));
 	for (size_t i = 0; i < to; i++) {
 		axis->taps[i].tap = axis->pool + n;
-		axis->taps[i].count = taps_of(axis->pool + n, i, from, to, method);
+		axis->taps[i].count = taps_of(axis->pool + n, axis, i, to, method);
 		n += axis->taps[i].count;
 	}
+}
+
+/* What taps are counted in: the samples, or for splines these and their second derivatives. */
+static const double *
+axis_samples(const struct resample_axis *axis, const double *in, size_t width)
+{
+	if (axis->room == NULL)
+		return in;
+	memcpy(axis->room, in, axis->from * width * sizeof(*in));
+	spline_solve(axis->at, axis->from, in, axis->room + axis->from * width, width);
+	return axis->room;
 }
 
 static void
@@ -151,6 +305,8 @@ axis_release(struct resample_axis *axis)
 {
 	free(axis->taps);
 	free(axis->pool);
+	free(axis->at);
+	free(axis->room);
 }
 
 /*
@@ -247,10 +403,13 @@ resample_width(const double *in, struct cells from, double *out, size_t w, size_
 	mix_fn *mixer = mix_choose();
 	struct resample_axis axis;
 
-	axis_init(&axis, from.w, w, method);
-	for (size_t y = 0; y < from.h; y++)
+	axis_init(&axis, from.w, w, heads, method);
+	for (size_t y = 0; y < from.h; y++) {
+		const double *row = axis_samples(&axis, in + y * from.w * heads, heads);
+
 		for (size_t x = 0; x < w; x++)
-			mixer(out + (y * w + x) * heads, in + y * from.w * heads, heads, &axis.taps[x], heads);
+			mixer(out + (y * w + x) * heads, row, heads, &axis.taps[x], heads);
+	}
 	axis_release(&axis);
 }
 
@@ -261,7 +420,8 @@ resample_height(const double *in, size_t from, double *out, size_t to, size_t ro
 	mix_fn *mixer = mix_choose();
 	struct resample_axis axis;
 
-	axis_init(&axis, from, to, method);
+	axis_init(&axis, from, to, row, method);
+	in = axis_samples(&axis, in, row);
 	for (size_t y = 0; y < to; y++)
 		mixer(out + y * row, in, row, &axis.taps[y], row);
 	axis_release(&axis);
@@ -284,15 +444,16 @@ keep_constants(const double *in, size_t from, size_t heads, double *out, size_t 
 void
 resample(const double *in, struct cells from, double *out, struct cells to, size_t heads, enum resample_method method)
 {
+	bool whole = method == RESAMPLE_BICUBIC_OFFSET || resample_is_geometric(method);
 	double *half = NULL;
 
 	if (from.h == to.h && from.w == to.w) {
 		memcpy(out, in, from.h * from.w * heads * sizeof(*out));
 		return;
 	}
-	if (from.h == to.h) {
+	if (from.h == to.h && !whole) {
 		resample_width(in, from, out, to.w, heads, method);
-	} else if (from.w == to.w) {
+	} else if (from.w == to.w && !whole) {
 		resample_height(in, from.h, out, to.h, from.w * heads, method);
 	} else {
 		half = xmalloc(from.h * to.w * heads * sizeof(*half));
@@ -304,31 +465,47 @@ resample(const double *in, struct cells from, double *out, struct cells to, size
 }
 
 bool
+resample_can(enum resample_method method, struct cells from)
+{
+	return method != RESAMPLE_GEOMETRIC || (from.h >= 4 && from.w >= 4);
+}
+
+bool
+resample_is_geometric(enum resample_method method)
+{
+	return method == RESAMPLE_GEOMETRIC || method == RESAMPLE_GEOMETRIC_LINEAR;
+}
+
+/* What --method and its companions say, and what the method is called. */
+static const struct {
+	const char *name, *full;
+	bool align_corners, antialias;
+} methods[] = {
+	[RESAMPLE_BICUBIC] = { "bicubic", "bicubic", false, false },
+	[RESAMPLE_BICUBIC_CORNERS] = { "bicubic", "bicubic, align_corners", true, false },
+	[RESAMPLE_BICUBIC_ANTIALIAS] = { "bicubic", "bicubic, antialias", false, true },
+	[RESAMPLE_BILINEAR] = { "bilinear", "bilinear", false, false },
+	[RESAMPLE_BILINEAR_CORNERS] = { "bilinear", "bilinear, align_corners", true, false },
+	[RESAMPLE_BICUBIC_OFFSET] = { "", "bicubic, offset 0.1", false, false },
+	[RESAMPLE_GEOMETRIC] = { "geometric", "geometric", false, false },
+	[RESAMPLE_GEOMETRIC_LINEAR] = { "geometric-linear", "geometric-linear", false, false },
+};
+
+bool
 resample_method_by(struct str name, bool align_corners, bool antialias, enum resample_method *method)
 {
-	if (align_corners && antialias)
-		return false;
-	if (str_eqc(name, "bicubic")) {
-		*method = antialias       ? RESAMPLE_BICUBIC_ANTIALIAS
-			  : align_corners ? RESAMPLE_BICUBIC_CORNERS
-					  : RESAMPLE_BICUBIC;
-		return true;
+	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+		if (name.len > 0 && str_eqc(name, methods[i].name) && methods[i].align_corners == align_corners &&
+		    methods[i].antialias == antialias) {
+			*method = (enum resample_method)i;
+			return true;
+		}
 	}
-	if (!str_eqc(name, "bilinear") || antialias)
-		return false;
-	*method = align_corners ? RESAMPLE_BILINEAR_CORNERS : RESAMPLE_BILINEAR;
-	return true;
+	return false;
 }
 
 const char *
 resample_method_name(enum resample_method method)
 {
-	switch (method) {
-	case RESAMPLE_BICUBIC: return "bicubic";
-	case RESAMPLE_BICUBIC_CORNERS: return "bicubic, align_corners";
-	case RESAMPLE_BICUBIC_ANTIALIAS: return "bicubic, antialias";
-	case RESAMPLE_BILINEAR: return "bilinear";
-	case RESAMPLE_BILINEAR_CORNERS: return "bilinear, align_corners";
-	}
-	return "unknown";
+	return (size_t)method < sizeof(methods) / sizeof(methods[0]) ? methods[method].full : "unknown";
 }

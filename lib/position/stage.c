@@ -55,8 +55,8 @@ stages_ratio(const struct stages *s, struct str name)
 }
 
 struct grid
-grid_of_image(uint32_t image, uint32_t ratio, bool *exact)
+grid_of_image(struct grid image, struct grid ratio, bool *exact)
 {
-	*exact = image % ratio == 0;
-	return (struct grid){ image / ratio, image / ratio };
+	*exact = image.h % ratio.h == 0 && image.w % ratio.w == 0;
+	return (struct grid){ image.h / ratio.h, image.w / ratio.w };
 }

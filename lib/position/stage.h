@@ -41,9 +41,9 @@ int stages_add(struct stages *s, struct str text, struct err *err);
 uint32_t stages_ratio(const struct stages *s, struct str name);
 
 /*
- * The grid of a square image: floor(image / ratio) tokens a side, which may be
- * 0 or above GRID_MAX: the caller checks. *exact says whether nothing was cut off.
+ * The grid of an image of so many pixels: floor(image / ratio) tokens a side, which may be 0 or above GRID_MAX: the caller
+ * checks. *exact says whether nothing was cut off.
  */
-struct grid grid_of_image(uint32_t image, uint32_t ratio, bool *exact);
+struct grid grid_of_image(struct grid image, struct grid ratio, bool *exact);
 
 #endif

@@ -34,6 +34,12 @@ too_many(struct layout layout, struct grid grid, size_t heads)
 	return layout_rows(layout, grid) > TABLE_MAX / heads;
 }
 
+static struct cells
+cells_of(struct grid grid)
+{
+	return (struct cells){ 2 * (size_t)grid.h - 1, 2 * (size_t)grid.w - 1 };
+}
+
 int
 table_check(const struct table_job *job, struct err *err)
 {
@@ -56,6 +62,9 @@ table_check(const struct table_job *job, struct err *err)
 			"layout %s cannot become %s: %u extra rows are not %u (first:1, last:1 and metaformer can be "
 			"exchanged, and layouts with equal numbers of extra rows)",
 			from, to, job->from.extra, job->to.extra);
+	if (!grid_eq(g, t) && !resample_can(job->method, cells_of(g)))
+		return err_set(err, ERR_USAGE, "method %s needs a grid of 3x3 tokens or more, not %ux%u",
+			       resample_method_name(job->method), g.h, g.w);
 	if (too_many(job->from, g, job->heads) || too_many(job->to, t, job->heads))
 		return err_set(err, ERR_USAGE, "grid %ux%u to %ux%u with %zu heads: more than %llu numbers", g.h, g.w,
 			       t.h, t.w, job->heads, (unsigned long long)TABLE_MAX);
@@ -126,12 +135,6 @@ table_move(const void *in, void *out, size_t row_bytes, const struct table_job *
 	}
 	rows_copy(in, from.grid, out, to.grid, (size_t)grid_cells(job->from_grid), row_bytes);
 	rows_copy(in, from.extra, out, to.extra, from.count, row_bytes);
-}
-
-static struct cells
-cells_of(struct grid grid)
-{
-	return (struct cells){ 2 * (size_t)grid.h - 1, 2 * (size_t)grid.w - 1 };
 }
 
 void

@@ -322,12 +322,23 @@ stated() {
 	lnn-ckpt-inspect --format names out.pth | grep -q relative_position_index
 }
 
-@test 'no table: a warning, and everything passes through' {
+@test 'a size that no table gets is status 1, and nothing is written' {
 	try lnn-interp-bias --img-size 384 "$fixtures/tiny.pth" -o out.pth
+	expect_refusal 1 lnn-interp-bias "$fixtures/tiny.pth: no position table gets the new size: none is found" --grid --stage
+	try lnn-interp-bias --img-size 384 --match nothing "$fixtures/tables.pth" -o out.pth
+	expect_refusal 1 lnn-interp-bias 'none is found'
+	try lnn-interp-bias -q --img-size 384 --match elsewhere "$fixtures/tables.pth" -o out.pth
+	expect_refusal 1 lnn-interp-bias 'elsewhere.attn.relative_position_bias_table (no known stage in its name)' '--grid HxW' '--stage SUBSTRING=RATIO'
+	expect_only ''
+	# those that have it count
+	try lnn-interp-bias --grid 4x4 --match 'stage_3.(last|first)' "$fixtures/tables.pth" -o out.pth
 	expect_status 0
-	expect_err_has "warning: $fixtures/tiny.pth: no relative position bias table found; everything passes through"
-	lnn-interp-bias -q --img-size 384 --match nothing "$fixtures/tables.pth" -o out.pth
-	diff <(lnn-ckpt-inspect "$fixtures/tables.pth") <(lnn-ckpt-inspect out.pth)
+	expect_err_has 'position tables: 0 resampled, 2 fit already'
+	# what only a description wishes is not asked for
+	printf 'state_dict:\n  - {name: x, shape: [1]}\n' >m.yaml
+	try lnn-interp-bias -m m.yaml "$fixtures/tiny.pth" -o out.pth
+	expect_status 0
+	expect_err_has "warning: $fixtures/tiny.pth: no position table found; everything passes through"
 	try lnn-interp-bias --img-size 384 --match '(' "$fixtures/tables.pth"
 	expect_refusal 2 lnn-interp-bias '--match (: at byte'
 }
@@ -349,7 +360,7 @@ stated() {
 	expect_only ''
 	# a table that is left alone need fit nothing
 	try lnn-interp-bias -n --img-size 112 --match unknown --stage x=1 "$fixtures/tiny.pth"
-	expect_status 0
+	expect_refusal 1 lnn-interp-bias 'none is found'
 }
 
 @test 'options that are wrong' {

@@ -144,14 +144,16 @@ edit(struct plan *p, const uint8_t *script, const struct statedict *sd, bool in_
 	static const enum dtype casts[] = { DTYPE_FLOAT64, DTYPE_FLOAT32, DTYPE_FLOAT16, DTYPE_BFLOAT16 };
 	struct drop_pattern drop = { str_c(patterns[script[1] / 3 % 6]), "--drop-params",
 		(enum drop_syntax)(script[1] % 3), false };
-	struct tables_opts tables = { .img_size = 32U * (script[4] % 24U), .index = (enum index_policy)(script[4] / 24 % 3) };
+	struct tables_tally tally;
+	struct tables_opts tables = { .image = { 32U * (script[4] % 24U), 32U * (script[4] % 24U) },
+				      .kinds = POSITION_ALL, .index = (enum index_policy)(script[4] / 24 % 3) };
 	struct str *names = xcalloc(sd->n, sizeof(*names));
 	struct name_list list = { .names = names, .option = "--names", .keep = script[3] & 1 };
 	int rc = 0;
 
 	if (in_place) {
 		free(names);
-		return tables.img_size > 0 ? plan_tables(p, &tables, e) : 0;
+		return tables.image.h > 0 ? plan_tables(p, &tables, &tally, e) : 0;
 	}
 	if (script[0] & 1)
 		plan_unwrap(p, NULL);
@@ -164,8 +166,8 @@ edit(struct plan *p, const uint8_t *script, const struct statedict *sd, bool in_
 		rc = plan_name_list(p, &list, e);
 	if (rc == 0 && script[2] < 5)
 		rc = plan_rename_regex(p, renames[script[2]], e);
-	if (rc == 0 && tables.img_size > 0)
-		rc = plan_tables(p, &tables, e);
+	if (rc == 0 && tables.image.h > 0)
+		rc = plan_tables(p, &tables, &tally, e);
 	if (rc == 0 && script[5] < 4)
 		plan_cast(p, casts[script[5]]);
 	if (rc == 0 && script[0] & 2)

@@ -308,14 +308,14 @@ static void
 test_image(void)
 {
 	bool exact = false;
-	struct grid g = grid_of_image(384, 16, &exact);
+	struct grid g = grid_of_image((struct grid){ 384, 384 }, (struct grid){ 16, 16 }, &exact);
 
 	ok(g.h == 24 && g.w == 24 && exact);
-	g = grid_of_image(384, 32, &exact);
+	g = grid_of_image((struct grid){ 384, 384 }, (struct grid){ 32, 32 }, &exact);
 	ok(g.h == 12 && g.w == 12 && exact);
-	g = grid_of_image(250, 32, &exact);
+	g = grid_of_image((struct grid){ 250, 250 }, (struct grid){ 32, 32 }, &exact);
 	ok(g.h == 7 && g.w == 7 && !exact);
-	g = grid_of_image(15, 16, &exact);
+	g = grid_of_image((struct grid){ 15, 15 }, (struct grid){ 16, 16 }, &exact);
 	ok(g.h == 0 && g.w == 0 && !exact);
 }
 

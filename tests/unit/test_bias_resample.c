@@ -101,6 +101,50 @@ test_matrix(void)
 	}
 }
 
+/* x[j] = (7j mod 11)/10, of n samples to m, down a column beside one that is not asked for. From torch, scipy and numpy. */
+static void
+test_vectors(void)
+{
+	static const struct {
+		enum resample_method method;
+		size_t n, m;
+		double want[27];
+	} all[] = {
+		{ RESAMPLE_BICUBIC_OFFSET, 37, 16,
+		  { .51058510, .98428899, .32694685, .17567883, .49898675, .69823619, .93287589, .75878230, .10931145,
+		    .19137070, .40983911, .64385022, .90199504, .47327736, -.00928428, .34259994 } },
+		{ RESAMPLE_GEOMETRIC, 13, 27,
+		  { .00000299, .70895134, .95725936, .88990166, .65185284, .38808749, .24358023, .36192243, .72475182,
+		    1.00203976, .90173629, .41841846, .2, .9, .5, .09654017, .33964741, .79528141, .79560379, .48508443,
+		    .19779374, .03933320, -.00341731, .05540811, .20167538, .42125040, .69999908 } },
+		{ RESAMPLE_GEOMETRIC_LINEAR, 13, 27,
+		  { .00000055, .18310209, .36620363, .54930517, .67578536, .53896990, .40215445, .37931592, .69239526,
+		    .99590932, .76197304, .50589951, .2, .9, .5, .19410049, .38345282, .79284131, .62422586, .44532338,
+		    .29784555, .16103010, .02421464, .15069483, .33379637, .51689791, .69999945 } },
+		{ RESAMPLE_GEOMETRIC_LINEAR, 13, 13,
+		  { .10125510, .66117095, .34104098, .98819615, .59603924, .2, .9, .5, .10396076, .77934326, .42345199,
+		    .03882905, .59874490 } },
+		{ RESAMPLE_GEOMETRIC_LINEAR, 27, 13,
+		  { .44213994, .16795084, .77654801, .38819615, .00693133, .7, .3, 1, .60396076, .21180385, .85895902,
+		    .53882905, .15786006 } },
+	};
+	double x[5 * 37], out[7 * 37];
+
+	for (size_t k = 0; k < sizeof(all) / sizeof(all[0]); k++) {
+		const size_t n = all[k].n, m = all[k].m;
+		bool good = true;
+
+		/* five columns become seven: of equal samples in a row, so that only the column counts */
+		for (size_t i = 0; i < 5 * n; i++)
+			x[i] = (double)(7 * (i / 5) % 11) / 10;
+		resample(x, (struct cells){ n, 5 }, out, (struct cells){ m, 7 }, 1, all[k].method);
+		for (size_t i = 0; i < m; i++)
+			for (size_t j = 0; j < 7; j++)
+				good = good && fabs(out[7 * i + j] - all[k].want[i]) < 6e-9;
+		ok_msg(good, "%zu to %zu, %s", n, m, resample_method_name(all[k].method));
+	}
+}
+
 /* By hand: 2 samples 0 and 1 to 4 (L0: coordinates -0.25, 0.25, 0.75, 1.25), to 3 (L1: 0, 0.5, 1), to 1 (L0 0.5, L1 0). */
 static void
 test_by_hand(void)
@@ -281,6 +325,7 @@ main(void)
 {
 	test_impulses();
 	test_matrix();
+	test_vectors();
 	test_by_hand();
 	for (size_t i = 0; i < METHODS; i++) {
 		test_constants(methods[i]);

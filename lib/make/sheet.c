@@ -1,0 +1,153 @@
+#include "make/sheet.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tensor/convert.h"
+
+static const struct make_sheet *
+of(const struct make *m)
+{
+	return (const struct make_sheet *)m;
+}
+
+struct make_sheet *
+make_sheet(struct arena *a)
+{
+	struct make_sheet *s = arena_calloc(a, 1, sizeof(*s));
+
+	s->make.kind = &make_kind_sheet;
+	return s;
+}
+
+static void
+shape(const struct make *m, struct make_form *form)
+{
+	memcpy(form->shape, of(m)->shape, form->ndim * sizeof(*form->shape));
+}
+
+static enum dtype
+carries(const struct make *m, enum dtype in)
+{
+	(void)m;
+	(void)in;
+	return DTYPE_FLOAT64;
+}
+
+static bool
+idle(const struct make *m)
+{
+	return sheet_is_copy(&of(m)->job);
+}
+
+static bool
+same(const struct make *a, const struct make *b)
+{
+	const struct sheet_job *x = &of(a)->job, *y = &of(b)->job;
+
+	return x->outer == y->outer && x->prefix == y->prefix && x->inner == y->inner && x->from.h == y->from.h &&
+	       x->from.w == y->from.w && x->to.h == y->to.h && x->to.w == y->to.w && x->method == y->method;
+}
+
+/* The numbers read, and behind them those made, where the bytes read lie first. */
+static uint64_t
+memory(const struct make *m, const struct make_form *in)
+{
+	uint64_t from = make_count(in), to = sheet_count(&of(m)->job, of(m)->job.to);
+
+	return sizeof(double) * (from + (from > to ? from : to));
+}
+
+static void
+show(const struct make_sheet *s, const double *v, bool after)
+{
+	const struct sheet_job *j = &s->job;
+	const struct cells cells = after ? j->to : j->from;
+	const bool norms = s->kind == POSITION_EMBED || s->kind == POSITION_AXIS;
+	const size_t plane = (j->prefix + cells.h * cells.w) * j->inner;
+	struct table_picture p = { s->make.name, after, after ? s->to : s->from, "", v + j->prefix * j->inner, cells,
+				   norms ? 1 : j->outer, plane, 1, 1, j->inner };
+
+	if (norms) {
+		p.channels = j->inner > 1 ? j->inner : j->outer;
+		p.channel_step = j->inner > 1 ? 1 : plane;
+	}
+	if (s->show != NULL)
+		s->show(s->show_arg, &p);
+}
+
+static int
+begin(struct make_stage *s, struct err *err)
+{
+	const struct make_sheet *sheet = of(s->make);
+	const struct make_span all = make_whole(s);
+	double *in = s->state, *out = in + all.n;
+
+	if (make_read(s, 0, &all, out, err) < 0)
+		return -1;
+	convert_decode(s->from, out, all.n, in);
+	sheet_convert(in, out, &sheet->job);
+	show(sheet, in, false);
+	show(sheet, out, true);
+	return 0;
+}
+
+static int
+run(const struct make_stage *s, const struct make_span *span, void *out, struct err *err)
+{
+	const double *made = (const double *)s->state + make_count(&s->in);
+
+	(void)err;
+	memcpy(out, made + span->first, span->n * sizeof(*made));
+	return 0;
+}
+
+/* ---- reports */
+
+static void
+describe(const struct make *m, char *text)
+{
+	const struct make_sheet *s = of(m);
+	char extra[64] = "";
+
+	if (s->job.prefix > 0)
+		snprintf(extra, sizeof(extra), ", %" PRIu64 " extra %s first", s->job.prefix,
+			 s->job.prefix == 1 ? "row" : "rows");
+	if (s->to.w == 0)
+		snprintf(text, MAKE_TEXT, "%" PRIu32 " -> %" PRIu32 " tokens, %s%s", s->from.h, s->to.h,
+			 position_kind_name(s->kind), idle(m) ? " (copied: it fits already)" : "");
+	else
+		snprintf(text, MAKE_TEXT, "%" PRIu32 "x%" PRIu32 " -> %" PRIu32 "x%" PRIu32 " tokens, %s%s%s", s->from.h,
+			 s->from.w, s->to.h, s->to.w, position_kind_name(s->kind), extra,
+			 idle(m) ? " (copied: it fits already)" : "");
+}
+
+static void
+report(const struct make *m, struct json_writer *w)
+{
+	const struct make_sheet *s = of(m);
+
+	json_put_str(json_key(w, "name"), m->name);
+	json_put_cstr(json_key(w, "kind"), position_kind_name(s->kind));
+	table_put_grid(w, "from_grid", s->from);
+	table_put_grid(w, "to_grid", s->to);
+	json_put_u64(json_key(w, "prefix_tokens"), s->job.prefix);
+	json_put_cstr(json_key(w, "method"), resample_method_name(s->job.method));
+}
+
+const struct make_kind make_kind_sheet = {
+	.name = "position table",
+	.action = "resampled",
+	.section = "tables",
+	.flags = MAKE_NEW,
+	.shape = shape,
+	.carries = carries,
+	.memory = memory,
+	.idle = idle,
+	.same = same,
+	.begin = begin,
+	.run = run,
+	.describe = describe,
+	.report = report,
+};
