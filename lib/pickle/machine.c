@@ -893,7 +893,7 @@ op_collect(struct pickle_machine *m, struct err *e)
 static uint32_t
 target_of(struct pickle_machine *m, uint32_t top, enum value_kind kind)
 {
-	struct vobject *o = value_object_mut(m->t, top);
+	struct vobject *o = value_object(m->t, top);
 	uint32_t *given;
 
 	if (o == NULL)
@@ -1131,7 +1131,11 @@ persistent(struct pickle_machine *m, uint32_t id, struct err *e)
 		took = m->hooks.persid(m->hooks.arg, m->t, id, &made, e);
 	if (took < 0)
 		return -1;
-	return push(m, took > 0 ? made : value_new_persid(m->t, id), e);
+	if (took == 0) {
+		made = value_new_seq(m->t, VALUE_PERSID);
+		value_append(m->t, made, id);
+	}
+	return push(m, made, e);
 }
 
 static int

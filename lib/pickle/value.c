@@ -114,7 +114,7 @@ is_small(uint32_t h)
 }
 
 /* The node of h; that of None where h is a small integer or absent. */
-static const struct node *
+static struct node *
 node_of(const struct vtree *t, uint32_t h)
 {
 	return &t->nodes[h < t->count ? h : NODE_NONE];
@@ -127,12 +127,20 @@ is_seq(enum value_kind kind)
 	       kind == VALUE_PERSID;
 }
 
-static const uint32_t *
-slots_of(const struct node *n)
+/* The items of a container, or keys and values in turn. */
+static uint32_t *
+slots_of(struct node *n)
 {
-	if (n->kind == VALUE_TUPLE || n->kind == VALUE_PERSID)
-		return n->len <= INLINE_SLOTS ? n->u.few : n->u.slots;
-	return n->high == 0 ? n->u.few : n->u.slots;
+	bool fixed = n->kind == VALUE_TUPLE || n->kind == VALUE_PERSID;
+
+	return (fixed ? n->len <= INLINE_SLOTS : n->high == 0) ? n->u.few : n->u.slots;
+}
+
+/* Where the state that a BUILD gave a dict stands, behind the room for pairs; NULL if there is none. */
+static uint32_t *
+state_slot(struct node *n)
+{
+	return n->kind == VALUE_DICT && (n->flags & FLAG_STATE) ? &n->u.slots[(size_t)1 << n->high] : NULL;
 }
 
 enum value_kind
@@ -224,7 +232,7 @@ value_len(const struct vtree *t, uint32_t h)
 uint32_t
 value_item(const struct vtree *t, uint32_t h, size_t i)
 {
-	const struct node *n = node_of(t, h);
+	struct node *n = node_of(t, h);
 
 	if (!is_seq((enum value_kind)n->kind) || i >= n->len)
 		return VALUE_ABSENT;
@@ -234,7 +242,7 @@ value_item(const struct vtree *t, uint32_t h, size_t i)
 static uint32_t
 dict_slot(const struct vtree *t, uint32_t h, size_t i, size_t which)
 {
-	const struct node *n = node_of(t, h);
+	struct node *n = node_of(t, h);
 
 	if (n->kind != VALUE_DICT || i >= n->len / 2)
 		return VALUE_ABSENT;
@@ -264,11 +272,9 @@ value_ordered(const struct vtree *t, uint32_t h)
 uint32_t
 value_state(const struct vtree *t, uint32_t h)
 {
-	const struct node *n = node_of(t, h);
+	const uint32_t *state = state_slot(node_of(t, h));
 
-	if (n->kind != VALUE_DICT || (n->flags & FLAG_STATE) == 0)
-		return VALUE_ABSENT;
-	return n->u.slots[(size_t)1 << n->high];
+	return state != NULL ? *state : VALUE_ABSENT;
 }
 
 struct str
@@ -295,7 +301,7 @@ value_is_global(const struct vtree *t, uint32_t h, const char *module, const cha
 	return n->kind == VALUE_GLOBAL && str_eqc(n->u.global->module, module) && str_eqc(n->u.global->name, name);
 }
 
-const struct vobject *
+struct vobject *
 value_object(const struct vtree *t, uint32_t h)
 {
 	const struct node *n = node_of(t, h);
@@ -364,56 +370,20 @@ value_new_text(struct vtree *t, enum value_kind kind, struct str s)
 	return h;
 }
 
-/* A tuple (or PERSID, with n == 1) of n items that are all None, to be set by put_item. n > 0. */
-static uint32_t
-new_blank(struct vtree *t, enum value_kind kind, size_t n)
-{
-	uint32_t h = node_add(t, kind);
-	struct node *node = &t->nodes[h];
-
-	node->len = (uint32_t)n;
-	if (n > INLINE_SLOTS)
-		node->u.slots = arena_calloc(&t->arena, n, sizeof(uint32_t));
-	return h;
-}
-
-static void
-put_item(struct vtree *t, uint32_t h, size_t i, uint32_t item)
-{
-	struct node *n = &t->nodes[h];
-
-	if (n->len <= INLINE_SLOTS)
-		n->u.few[i] = item;
-	else
-		n->u.slots[i] = item;
-}
-
 uint32_t
 value_new_tuple(struct vtree *t, const uint32_t *items, size_t n)
 {
+	struct node *node;
 	uint32_t h;
 
 	if (n == 0)
 		return NODE_EMPTY;
 	h = node_add(t, VALUE_TUPLE);
-	t->nodes[h].len = (uint32_t)n;
-	if (n <= INLINE_SLOTS) {
-		memcpy(t->nodes[h].u.few, items, n * sizeof(*items));
-	} else {
-		uint32_t *slots = arena_alloc(&t->arena, n * sizeof(*items));
-
-		memcpy(slots, items, n * sizeof(*items));
-		t->nodes[h].u.slots = slots;
-	}
-	return h;
-}
-
-uint32_t
-value_new_persid(struct vtree *t, uint32_t id)
-{
-	uint32_t h = new_blank(t, VALUE_PERSID, 1);
-
-	put_item(t, h, 0, id);
+	node = &t->nodes[h];
+	node->len = (uint32_t)n;
+	if (n > INLINE_SLOTS)
+		node->u.slots = arena_alloc(&t->arena, n * sizeof(*items));
+	memcpy(slots_of(node), items, n * sizeof(*items));
 	return h;
 }
 
@@ -476,20 +446,15 @@ value_set_leaf(struct vtree *t, uint32_t h, uint32_t index)
 static void
 slots_resize(struct node *n, uint16_t log)
 {
-	bool state = (n->flags & FLAG_STATE) != 0 && n->kind == VALUE_DICT;
+	uint32_t *state = state_slot(n), kept = state != NULL ? *state : 0;
+	uint32_t few[INLINE_SLOTS] = { n->u.few[0], n->u.few[1] };
 	size_t room = (size_t)1 << log;
-	uint32_t kept = state ? n->u.slots[(size_t)1 << n->high] : 0;
-	uint32_t few[INLINE_SLOTS];
 
-	if (n->high == 0) {
-		memcpy(few, n->u.few, sizeof(few));
-		n->u.slots = xreallocn(NULL, room + state, sizeof(uint32_t));
+	n->u.slots = xreallocn(n->high == 0 ? NULL : n->u.slots, room + (state != NULL), sizeof(uint32_t));
+	if (n->high == 0)
 		memcpy(n->u.slots, few, sizeof(few));
-	} else {
-		n->u.slots = xreallocn(n->u.slots, room + state, sizeof(uint32_t));
-	}
 	n->high = log;
-	if (state)
+	if (state != NULL)
 		n->u.slots[room] = kept;
 }
 
@@ -502,7 +467,7 @@ slots_next(struct node *n, size_t more)
 
 	if (n->len + more > room)
 		slots_resize(n, n->high == 0 ? FIRST_SLOTS_LOG : (uint16_t)(n->high + 1));
-	at = (n->high == 0 ? n->u.few : n->u.slots) + n->len;
+	at = slots_of(n) + n->len;
 	n->len += (uint32_t)more;
 	return at;
 }
@@ -522,19 +487,11 @@ value_set(struct vtree *t, uint32_t dict, uint32_t key, uint32_t val)
 	at[1] = val;
 }
 
-static uint32_t *
-slots_mut(struct node *n)
-{
-	bool inlined = n->kind == VALUE_TUPLE ? n->len <= INLINE_SLOTS : n->high == 0;
-
-	return inlined ? n->u.few : n->u.slots;
-}
-
 void
 value_put(struct vtree *t, uint32_t container, size_t i, uint32_t val)
 {
 	struct node *n = &t->nodes[container];
-	uint32_t *slots = slots_mut(n);
+	uint32_t *slots = slots_of(n);
 
 	slots[n->kind == VALUE_DICT ? 2 * i + 1 : i] = val;
 }
@@ -544,7 +501,7 @@ value_remove(struct vtree *t, uint32_t container, size_t i)
 {
 	struct node *n = &t->nodes[container];
 	size_t width = n->kind == VALUE_DICT ? 2 : 1;
-	uint32_t *slots = slots_mut(n);
+	uint32_t *slots = slots_of(n);
 
 	if (n->kind == VALUE_TUPLE) {
 		slots[i] = NODE_NONE;
@@ -570,12 +527,6 @@ value_set_state(struct vtree *t, uint32_t dict_or_object, uint32_t state)
 		n->flags |= FLAG_STATE;
 	}
 	n->u.slots[(size_t)1 << n->high] = state;
-}
-
-struct vobject *
-value_object_mut(struct vtree *t, uint32_t h)
-{
-	return h < t->count && t->nodes[h].kind == VALUE_OBJECT ? t->nodes[h].u.object : NULL;
 }
 
 /* Keys compared in one search at most; only a tree made for the purpose needs more. */
@@ -620,14 +571,14 @@ leads(struct str path, struct str s)
 	       (s.len == 0 || memcmp(path.p, s.p, s.len) == 0);
 }
 
-struct search {
+struct path_search {
 	const struct vtree *t;
 	uint64_t work;
 };
 
 /* Index of the pair whose key is the longest that leads path and is shorter than below; the last of equals. */
 static size_t
-longest(struct search *s, uint32_t d, struct str path, size_t below, size_t *len)
+longest(struct path_search *s, uint32_t d, struct str path, size_t below, size_t *len)
 {
 	size_t best = SIZE_MAX, n = value_len(s->t, d);
 	char room[24];
@@ -673,7 +624,7 @@ carried_by(const struct vtree *t, uint32_t h)
 
 /* path is what is left, never the end itself; each step takes at least a component, so the depth is bounded by the caller. */
 static uint32_t
-search(struct search *s, uint32_t h, struct str path, unsigned depth)
+search(struct path_search *s, uint32_t h, struct str path, unsigned depth)
 {
 	size_t below = SIZE_MAX, len = 0, i;
 	enum value_kind kind;
@@ -708,7 +659,7 @@ search(struct search *s, uint32_t h, struct str path, unsigned depth)
 uint32_t
 value_path(const struct vtree *t, uint32_t h, struct str path)
 {
-	struct search s = { t, 0 };
+	struct path_search s = { t, 0 };
 
 	return path.len == 0 ? h : search(&s, h, path, 1000);
 }
@@ -732,6 +683,30 @@ value_path_key(const struct vtree *t, uint32_t h, struct str path)
 	return first;
 }
 
+/* ---- walks over all that a value reaches */
+
+/* Calls f for every handle that a node holds. */
+static void
+each_handle(struct node *n, void (*f)(void *arg, uint32_t *h), void *arg)
+{
+	size_t count = n->kind == VALUE_DICT || is_seq((enum value_kind)n->kind) ? n->len : 0;
+	uint32_t *slots = slots_of(n), *state = state_slot(n);
+	struct vobject *o = n->kind == VALUE_OBJECT ? n->u.object : NULL;
+
+	for (size_t i = 0; i < count; i++)
+		f(arg, &slots[i]);
+	if (state != NULL)
+		f(arg, state);
+	if (o == NULL)
+		return;
+	f(arg, &o->callable);
+	f(arg, &o->args);
+	f(arg, &o->kwargs);
+	f(arg, &o->state);
+	f(arg, &o->appended);
+	f(arg, &o->items);
+}
+
 /* Nodes found but not yet looked into; and by node: found, later its new number. */
 struct marking {
 	struct vtree *t;
@@ -743,69 +718,22 @@ struct marking {
 enum { UNREACHED = 0, REACHED = 1 };
 
 static void
-mark_reached(struct marking *m, uint32_t h)
+mark_reached(void *arg, uint32_t *h)
 {
-	if (h >= m->t->count || m->number[h] != UNREACHED)
+	struct marking *m = arg;
+
+	if (*h >= m->t->count || m->number[*h] != UNREACHED)
 		return;
-	m->number[h] = REACHED;
+	m->number[*h] = REACHED;
 	m->stack = xgrow(m->stack, m->n, &m->cap, sizeof(*m->stack));
-	m->stack[m->n++] = h;
-}
-
-/* Where a node keeps handles, and how many. */
-static uint32_t *
-handles_of(struct node *n, size_t *count)
-{
-	*count = 0;
-	switch ((enum value_kind)n->kind) {
-	case VALUE_TUPLE:
-	case VALUE_PERSID: *count = n->len; return n->len <= INLINE_SLOTS ? n->u.few : n->u.slots;
-	case VALUE_LIST:
-	case VALUE_SET:
-	case VALUE_FROZENSET:
-	case VALUE_DICT: *count = n->len; return n->high == 0 ? n->u.few : n->u.slots;
-	default: return NULL;
-	}
-}
-
-/* The state that a BUILD gave a dict stands behind its room. */
-static uint32_t *
-state_slot(struct node *n)
-{
-	return n->kind == VALUE_DICT && (n->flags & FLAG_STATE) ? &n->u.slots[(size_t)1 << n->high] : NULL;
-}
-
-/* Calls f for every handle that a node holds. */
-static void
-each_handle(struct marking *m, struct node *n, void (*f)(struct marking *m, uint32_t *h))
-{
-	size_t count, i;
-	uint32_t *slots = handles_of(n, &count), *state = state_slot(n);
-	struct vobject *o = n->kind == VALUE_OBJECT ? n->u.object : NULL;
-
-	for (i = 0; i < count; i++)
-		f(m, &slots[i]);
-	if (state != NULL)
-		f(m, state);
-	if (o == NULL)
-		return;
-	f(m, &o->callable);
-	f(m, &o->args);
-	f(m, &o->kwargs);
-	f(m, &o->state);
-	f(m, &o->appended);
-	f(m, &o->items);
+	m->stack[m->n++] = *h;
 }
 
 static void
-mark_handle(struct marking *m, uint32_t *h)
+renumber(void *arg, uint32_t *h)
 {
-	mark_reached(m, *h);
-}
+	const struct marking *m = arg;
 
-static void
-renumber(struct marking *m, uint32_t *h)
-{
 	if (*h < m->t->count)
 		*h = m->number[*h];
 }
@@ -838,13 +766,13 @@ vtree_compact(struct vtree *t, uint32_t *const *roots, size_t n)
 	size_t i, kept;
 
 	for (i = 0; i < n; i++)
-		mark_reached(&m, *roots[i]);
+		mark_reached(&m, roots[i]);
 	while (m.n > 0)
-		each_handle(&m, &t->nodes[m.stack[--m.n]], mark_handle);
+		each_handle(&t->nodes[m.stack[--m.n]], mark_reached, &m);
 	free(m.stack);
 	kept = move_down(&m);
 	for (i = 0; i < kept; i++)
-		each_handle(&m, &t->nodes[i], renumber);
+		each_handle(&t->nodes[i], renumber, &m);
 	for (i = 0; i < n; i++)
 		renumber(&m, roots[i]);
 	free(m.number);
@@ -863,39 +791,16 @@ vtree_compact(struct vtree *t, uint32_t *const *roots, size_t n)
 #define MAP_LISTED (UINT32_MAX - 1)
 
 static void
-list_node(struct value_copier *c, uint32_t h)
+list_node(void *arg, uint32_t *h)
 {
-	if (h >= vtree_count(c->src) || c->map[h] != 0) /* an integer in its handle, absent, or listed */
+	struct value_copier *c = arg;
+
+	if (*h >= c->src->count || c->map[*h] != 0) /* an integer in its handle, absent, or listed */
 		return;
-	c->map[h] = MAP_LISTED;
+	c->map[*h] = MAP_LISTED;
 	c->reached = xgrow(c->reached, c->nreached, &c->cap_reached, sizeof(*c->reached));
-	c->reached[c->nreached++] = h;
+	c->reached[c->nreached++] = *h;
 }
-
-static void
-list_parts(struct value_copier *c, uint32_t h)
-{
-	const struct vobject *o = value_object(c->src, h);
-	size_t n = value_len(c->src, h);
-	bool dict = value_kind(c->src, h) == VALUE_DICT;
-
-	for (size_t i = 0; i < n; i++) {
-		list_node(c, dict ? value_key(c->src, h, i) : value_item(c->src, h, i));
-		if (dict)
-			list_node(c, value_val(c->src, h, i));
-	}
-	list_node(c, value_state(c->src, h));
-	if (o == NULL)
-		return;
-	list_node(c, o->callable);
-	list_node(c, o->args);
-	list_node(c, o->kwargs);
-	list_node(c, o->state);
-	list_node(c, o->appended);
-	list_node(c, o->items);
-}
-
-/* ---- making */
 
 static uint32_t
 copy_leaf(const struct value_copier *c, uint32_t h)
@@ -924,37 +829,41 @@ copy_global(const struct value_copier *c, uint32_t h)
 	return value_new_global(c->dst, copy_text(c, module), copy_text(c, name));
 }
 
-/* The copy of node h without what it refers to; VALUE_ABSENT for a leaf to be dropped. */
+static bool
+grows(const struct node *n)
+{
+	return n->kind == VALUE_LIST || n->kind == VALUE_SET || n->kind == VALUE_FROZENSET || n->kind == VALUE_DICT;
+}
+
+/* The copy of node h: empty if it can grow, else still with handles of src. VALUE_ABSENT for a leaf to be dropped. */
 static uint32_t
 copy_node(const struct value_copier *c, uint32_t h)
 {
-	enum value_kind kind = value_kind(c->src, h);
-	size_t n = value_len(c->src, h);
+	const struct node *n = &c->src->nodes[h];
+	uint32_t to;
 
-	switch (kind) {
-	case VALUE_NONE: return value_new_none(c->dst);
-	case VALUE_BOOL: return value_new_bool(c->dst, value_bool(c->src, h));
-	case VALUE_INT: return value_new_int(c->dst, value_int(c->src, h));
-	case VALUE_FLOAT: return value_new_float(c->dst, value_float(c->src, h));
+	if (h < NODES_FIXED)
+		return h;
+	switch ((enum value_kind)n->kind) {
+	case VALUE_TUPLE: return value_new_tuple(c->dst, slots_of(&c->src->nodes[h]), n->len);
 	case VALUE_BIGINT:
 	case VALUE_STR:
 	case VALUE_PYSTR:
 	case VALUE_BYTES:
-	case VALUE_BYTEARRAY: return value_new_text(c->dst, kind, copy_text(c, value_text(c->src, h)));
-	case VALUE_TUPLE:
-	case VALUE_PERSID: return n == 0 ? value_new_tuple(c->dst, NULL, 0) : new_blank(c->dst, kind, n);
-	case VALUE_DICT: return value_ordered(c->src, h) ? value_new_ordered(c->dst) : value_new_seq(c->dst, kind);
-	case VALUE_LIST:
-	case VALUE_SET:
-	case VALUE_FROZENSET: return value_new_seq(c->dst, kind);
+	case VALUE_BYTEARRAY:
+		return value_new_text(c->dst, (enum value_kind)n->kind, copy_text(c, value_text(c->src, h)));
 	case VALUE_GLOBAL: return copy_global(c, h);
-	case VALUE_OBJECT: return value_new_object(c->dst, value_object(c->src, h));
+	case VALUE_OBJECT: return value_new_object(c->dst, n->u.object);
 	case VALUE_LEAF: return copy_leaf(c, h);
+	default: break;
 	}
-	return VALUE_ABSENT;
+	to = node_add(c->dst, (enum value_kind)n->kind);
+	if (grows(n))
+		c->dst->nodes[to].flags = n->flags & FLAG_ORDERED;
+	else
+		c->dst->nodes[to] = *n;
+	return to;
 }
-
-/* ---- filling */
 
 /* The copy of h; false for a dropped leaf. */
 static bool
@@ -976,67 +885,35 @@ copied_or_none(const struct value_copier *c, uint32_t h)
 }
 
 static void
-fill_items(const struct value_copier *c, uint32_t h, uint32_t to)
+translate(void *arg, uint32_t *h)
 {
-	enum value_kind kind = value_kind(c->src, h);
-	uint32_t item;
+	*h = copied_or_none(arg, *h);
+}
 
-	for (size_t i = 0; i < value_len(c->src, h); i++) {
-		if (!copied(c, value_item(c->src, h, i), &item)) {
-			if (kind == VALUE_LIST)
-				continue;
-			item = value_new_none(c->dst);
-		}
-		if (kind == VALUE_TUPLE || kind == VALUE_PERSID)
-			put_item(c->dst, to, i, item);
+static void
+fill_copy(struct value_copier *c, uint32_t h)
+{
+	struct node *from = &c->src->nodes[h];
+	size_t width = from->kind == VALUE_DICT ? 2 : 1;
+	const uint32_t *slots = slots_of(from), *state = state_slot(from);
+	uint32_t to, item;
+
+	if (h < NODES_FIXED || !copied(c, h, &to))
+		return;
+	if (!grows(from))
+		each_handle(&c->dst->nodes[to], translate, c);
+	for (size_t i = 0; grows(from) && i < from->len; i += width) {
+		if (!copied(c, slots[i + width - 1], &item) && (from->kind == VALUE_LIST || from->kind == VALUE_DICT))
+			continue;
+		item = copied_or_none(c, slots[i + width - 1]);
+		if (width == 2)
+			value_set(c->dst, to, copied_or_none(c, slots[i]), item);
 		else
 			value_append(c->dst, to, item);
 	}
+	if (state != NULL)
+		value_set_state(c->dst, to, copied_or_none(c, *state));
 }
-
-static void
-fill_dict(const struct value_copier *c, uint32_t h, uint32_t to)
-{
-	uint32_t val, state = value_state(c->src, h);
-
-	for (size_t i = 0; i < value_len(c->src, h); i++)
-		if (copied(c, value_val(c->src, h, i), &val))
-			value_set(c->dst, to, copied_or_none(c, value_key(c->src, h, i)), val);
-	if (state != VALUE_ABSENT)
-		value_set_state(c->dst, to, copied_or_none(c, state));
-}
-
-static void
-fill_object(const struct value_copier *c, uint32_t to)
-{
-	struct vobject *o = value_object_mut(c->dst, to);
-
-	if (o == NULL)
-		return;
-	o->callable = copied_or_none(c, o->callable);
-	o->args = copied_or_none(c, o->args);
-	o->kwargs = copied_or_none(c, o->kwargs);
-	o->state = copied_or_none(c, o->state);
-	o->appended = copied_or_none(c, o->appended);
-	o->items = copied_or_none(c, o->items);
-}
-
-static void
-fill_copy(const struct value_copier *c, uint32_t h)
-{
-	uint32_t to;
-
-	if (!copied(c, h, &to))
-		return;
-	if (value_kind(c->src, h) == VALUE_DICT)
-		fill_dict(c, h, to);
-	else if (value_kind(c->src, h) == VALUE_OBJECT)
-		fill_object(c, to);
-	else
-		fill_items(c, h, to);
-}
-
-/* ---- */
 
 static int
 by_number(const void *a, const void *b)
@@ -1058,9 +935,9 @@ value_copy(struct value_copier *c, uint32_t h, struct err *e)
 		memset(c->map + c->mapped, 0, (count - c->mapped) * sizeof(*c->map));
 		c->mapped = count;
 	}
-	list_node(c, h);
+	list_node(c, &h);
 	for (size_t i = first; i < c->nreached; i++)
-		list_parts(c, c->reached[i]);
+		each_handle(&c->src->nodes[c->reached[i]], list_node, c);
 	end = c->nreached; /* leaf() may copy, too, and reach more */
 	if (end > first)
 		qsort(c->reached + first, end - first, sizeof(*c->reached), by_number);
