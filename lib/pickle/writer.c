@@ -86,8 +86,9 @@ pickle_op(struct pickle_out *o, unsigned char opcode)
 
 /* ---- memo */
 
+/* An opcode and a number, which needs one byte near and four far. */
 static void
-memo_op(struct pickle_out *o, unsigned char near, unsigned char far, uint32_t number)
+number_op(struct pickle_out *o, unsigned char near, unsigned char far, uint32_t number)
 {
 	uint8_t raw[5];
 
@@ -96,18 +97,29 @@ memo_op(struct pickle_out *o, unsigned char near, unsigned char far, uint32_t nu
 	put_raw(o, raw, number < 256 ? 2 : 5);
 }
 
+/* Such an opcode whose number is the length of the bytes that follow. */
+static int
+put_counted(struct pickle_out *o, unsigned char near, unsigned char far, struct str s, const char *what)
+{
+	if (s.len > INT32_MAX)
+		return fail(o, "%s of %zu bytes is too long for a pickle", what, s.len);
+	number_op(o, near, far, (uint32_t)s.len);
+	put_raw(o, s.p, s.len);
+	return 0;
+}
+
 /* The top of the stack gets the next memo number, which is returned. */
 static uint32_t
 memo_put(struct pickle_out *o)
 {
-	memo_op(o, OP_BINPUT, OP_LONG_BINPUT, o->memo);
+	number_op(o, OP_BINPUT, OP_LONG_BINPUT, o->memo);
 	return o->memo++;
 }
 
 static void
 memo_get(struct pickle_out *o, uint32_t number)
 {
-	memo_op(o, OP_BINGET, OP_LONG_BINGET, number);
+	number_op(o, OP_BINGET, OP_LONG_BINGET, number);
 }
 
 /* Writes a GET if the text or global in o->key was written before. */
@@ -135,16 +147,7 @@ remember(struct pickle_out *o, struct str key)
 static void
 put_long(struct pickle_out *o, struct str s)
 {
-	uint8_t raw[5];
-
-	if (s.len > INT32_MAX) {
-		fail(o, "an integer of %zu bytes is too long for a pickle", s.len);
-		return;
-	}
-	raw[0] = s.len < 256 ? OP_LONG1 : OP_LONG4;
-	put_le32(raw + 1, (uint32_t)s.len);
-	put_raw(o, raw, s.len < 256 ? 2 : 5);
-	put_raw(o, s.p, s.len);
+	(void)put_counted(o, OP_LONG1, OP_LONG4, s, "an integer");
 }
 
 static void
@@ -393,49 +396,28 @@ replaced(struct pickle_out *o, uint32_t h, size_t n)
 
 /* ---- parts of containers */
 
+/* The items, or pairs, of a container. */
 static int
 put_items(struct pickle_out *o, uint32_t h, struct err *e)
 {
+	bool dict = value_kind(o->t, h) == VALUE_DICT;
 	size_t n = value_len(o->t, h), batch;
 
 	for (size_t i = 0; i < n; i += batch) {
 		batch = n - i < BATCH ? n - i : BATCH;
 		if (batch > 1)
 			pickle_op(o, OP_MARK);
-		for (size_t j = 0; j < batch; j++)
-			if (pickle_value(o, value_item(o->t, h, i + j), e) < 0)
+		for (size_t j = i; j < i + batch; j++) {
+			if (dict && pickle_value(o, value_key(o->t, h, j), e) < 0)
 				return -1;
-		pickle_op(o, batch > 1 ? OP_APPENDS : OP_APPEND);
-	}
-	return 0;
-}
-
-static int
-put_pairs(struct pickle_out *o, uint32_t h, struct err *e)
-{
-	size_t n = value_len(o->t, h), batch;
-
-	for (size_t i = 0; i < n; i += batch) {
-		batch = n - i < BATCH ? n - i : BATCH;
-		if (batch > 1)
-			pickle_op(o, OP_MARK);
-		for (size_t j = 0; j < batch; j++) {
-			if (pickle_value(o, value_key(o->t, h, i + j), e) < 0)
-				return -1;
-			if (pickle_value(o, value_val(o->t, h, i + j), e) < 0)
+			if (pickle_value(o, dict ? value_val(o->t, h, j) : value_item(o->t, h, j), e) < 0)
 				return -1;
 		}
-		pickle_op(o, batch > 1 ? OP_SETITEMS : OP_SETITEM);
+		if (dict)
+			pickle_op(o, batch > 1 ? OP_SETITEMS : OP_SETITEM);
+		else
+			pickle_op(o, batch > 1 ? OP_APPENDS : OP_APPEND);
 	}
-	return 0;
-}
-
-static int
-put_state(struct pickle_out *o, uint32_t state, struct err *e)
-{
-	if (pickle_value(o, state, e) < 0)
-		return -1;
-	pickle_op(o, OP_BUILD);
 	return 0;
 }
 
@@ -468,17 +450,20 @@ static int
 fill(struct pickle_out *o, uint32_t items, uint32_t pairs, uint32_t state, struct err *e)
 {
 	uint32_t maker = o->maker;
-	int status = 0;
+	int rc = 0;
 
 	o->maker = VALUE_ABSENT;
 	if (items != VALUE_ABSENT)
-		status = put_items(o, items, e);
-	if (status == 0 && pairs != VALUE_ABSENT)
-		status = put_pairs(o, pairs, e);
-	if (status == 0 && state != VALUE_ABSENT)
-		status = put_state(o, state, e);
+		rc = put_items(o, items, e);
+	if (rc == 0 && pairs != VALUE_ABSENT)
+		rc = put_items(o, pairs, e);
+	if (rc == 0 && state != VALUE_ABSENT) {
+		rc = pickle_value(o, state, e);
+		if (rc == 0)
+			pickle_op(o, OP_BUILD);
+	}
 	o->maker = maker;
-	return status;
+	return rc;
 }
 
 static int
@@ -521,21 +506,6 @@ put_set(struct pickle_out *o, uint32_t h, struct err *e)
 
 /* ---- texts */
 
-/* Bytes that are neither text nor have an opcode in protocol 2: a Python 2 str, if it is no UTF-8, keeps its own. */
-static int
-put_pystr(struct pickle_out *o, struct str s)
-{
-	uint8_t raw[5] = { s.len < 256 ? OP_SHORT_BINSTRING : OP_BINSTRING };
-
-	if (s.len > INT32_MAX)
-		return fail(o, "a string of %zu bytes is too long for a pickle", s.len);
-	for (size_t i = 0; i < 4; i++)
-		raw[1 + i] = (uint8_t)(s.len >> (8 * i));
-	put_raw(o, raw, s.len < 256 ? 2 : 5);
-	put_raw(o, s.p, s.len);
-	return 0;
-}
-
 /* _codecs.encode(text, 'latin1'), also of no bytes at all: weights_only takes that, but not bytes(). */
 static void
 put_bytes(struct pickle_out *o, struct str s)
@@ -575,8 +545,8 @@ put_text(struct pickle_out *o, uint32_t h)
 		put_bytearray(o, s);
 	else if (kind == VALUE_STR || utf8_valid(s))
 		pickle_text_once(o, s);
-	else
-		status = put_pystr(o, s);
+	else /* a Python 2 str that is no UTF-8 keeps its bytes */
+		status = put_counted(o, OP_SHORT_BINSTRING, OP_BINSTRING, s, "a string");
 	put(o, h);
 	return status;
 }
