@@ -283,7 +283,6 @@ filter_release(struct filter *f)
 {
 	if (f->out.sink)
 		out_abort(&f->out);
-	subject_release(&f->subject);
 	rules_free(f->rules);
 	operand_close(&f->first);
 	model_release(&f->model);

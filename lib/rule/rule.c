@@ -12,7 +12,7 @@
 static const struct rule_type *const types[] = { RULE_TYPES(ENTRY) };
 #undef ENTRY
 
-enum { NTYPES = sizeof(types) / sizeof(types[0]), KEYS_MAX = 8 };
+enum { NTYPES = sizeof(types) / sizeof(types[0]) };
 
 struct rules *
 rules_new(const struct rule_env *env)
@@ -106,51 +106,21 @@ article(const struct rule_type *type)
 static int
 check_keys(const struct ynode *node, const struct rule_type *type, struct err *err)
 {
-	const char *keys[KEYS_MAX] = { "TYPE", "model" };
+	const char *keys[RULE_KEYS + 3] = { "TYPE", "model" };
 	struct buf where = BUF_INIT;
 	size_t n = 2;
 	int rc;
 
-	for (size_t i = 0; type->keys[i] && n < KEYS_MAX - 1; i++)
-		keys[n++] = type->keys[i];
-	keys[n] = NULL;
+	for (size_t i = 0; i < RULE_KEYS && type->keys[i].name; i++)
+		keys[n++] = type->keys[i].name;
 	buf_addf(&where, "%s %s filter", article(type), type->name);
 	rc = keys_check(node, keys, where.p, err);
 	buf_release(&where);
 	return rc;
 }
 
-const struct rule *
-rules_compile(struct rules *rules, const struct ynode *node, struct err *err)
-{
-	struct err own = ERR_INIT;
-	const struct rule_type *type = find_type(node, &own);
-	struct rule *rule;
-
-	if (type && check_keys(node, type, &own) == 0) {
-		rule = arena_calloc(&rules->arena, 1, sizeof(*rule));
-		rule->type = type;
-		rule->rules = rules;
-		rule->at = node;
-		rule->next = rules->newest;
-		rule->number = rules->count++;
-		rules->newest = rule;
-		if (type->compile(rules, rule, &own) == 0)
-			return rule;
-		rule->broken = true;
-	}
-	/* What a rule inside this one found is told already. */
-	if (rules->env.finding && own.code != ERR_ANSWER)
-		rules->env.finding(rules->env.arg, &own);
-	if (rules->env.finding)
-		err_set(err, ERR_ANSWER, "%s", own.msg);
-	else
-		err_set(err, own.code, "%s", own.msg);
-	return NULL;
-}
-
-int
-type_missing(const struct rule *rule, const char *key, struct err *err)
+static int
+missing(const struct rule *rule, const char *key, struct err *err)
 {
 	return ynode_fail(rule->at, err, "%s is missing in %s %s filter", key, article(rule->type), rule->type->name);
 }
@@ -164,11 +134,12 @@ check_backspace(const struct ynode *node, struct err *err)
 	return ynode_fail(node, err, "a backspace in a pattern: that is what YAML makes of \"\\b\"; write '\\b', in single quotes");
 }
 
-int
-type_items(struct rules *rules, struct rule *rule, const char *key, enum item_class class, bool optional,
-	struct err *err)
+/* Adds the texts of a list to the rule's items. Where it may be missing, null and [] are as good as that. */
+static int
+read_items(struct rules *rules, struct rule *rule, const struct rule_key *key, struct err *err)
 {
-	const struct ynode *list = ymap_get(rule->at, key);
+	const struct ynode *list = ymap_get(rule->at, key->name);
+	bool optional = key->holds == KEY_MAY_ITEMS;
 	struct rule_item *items;
 	struct str *texts;
 	size_t n;
@@ -176,28 +147,90 @@ type_items(struct rules *rules, struct rule *rule, const char *key, enum item_cl
 	if (optional && ynode_is_null(list))
 		return 0;
 	if (list == NULL)
-		return type_missing(rule, key, err);
+		return missing(rule, key->name, err);
 	if (list->kind != YN_SEQ)
-		return ynode_fail(list, err, "%s: must be a list, not %s", key, ynode_what(list));
+		return ynode_fail(list, err, "%s: must be a list, not %s", key->name, ynode_what(list));
 	if (list->n == 0)
-		return optional ? 0 : ynode_fail(list, err, "%s: is empty", key);
-	if (ynode_strings(list, key, &rules->arena, &texts, &n, err) < 0)
+		return optional ? 0 : ynode_fail(list, err, "%s: is empty", key->name);
+	if (ynode_strings(list, key->name, &rules->arena, &texts, &n, err) < 0)
 		return -1;
 	items = arena_calloc(&rules->arena, rule->nitems + n, sizeof(*items));
 	if (rule->nitems)
 		memcpy(items, rule->items, rule->nitems * sizeof(*items));
+	rule->items = items;
 	for (size_t i = 0; i < n; i++) {
-		struct rule_item *item = &items[rule->nitems + i];
-
-		item->class = class;
-		item->text = texts[i];
-		item->at = list->items[i];
-		if (class == ITEM_PATTERN && check_backspace(item->at, err) < 0)
+		items[rule->nitems++] = (struct rule_item){ .class = key->class, .text = texts[i], .at = list->items[i] };
+		if (key->class == ITEM_PATTERN && check_backspace(list->items[i], err) < 0)
 			return -1;
 	}
-	rule->items = items;
-	rule->nitems += n;
 	return 0;
+}
+
+/* Compiles a rule, or a list of rules, as rules inside rule. */
+static int
+read_rules(struct rules *rules, struct rule *rule, const struct rule_key *key, struct err *err)
+{
+	const struct ynode *node = ymap_get(rule->at, key->name);
+	bool list = key->holds == KEY_RULES;
+	size_t n = list && node ? node->n : 1;
+	int rc = 0;
+
+	if (node == NULL)
+		return missing(rule, key->name, err);
+	if (list && node->kind != YN_SEQ)
+		return ynode_fail(node, err, "%s: must be a list of rules, not %s", key->name, ynode_what(node));
+	if (n == 0)
+		return ynode_fail(node, err, "%s: is empty", key->name);
+	rule->kids = arena_calloc(&rules->arena, n, sizeof(*rule->kids));
+	for (size_t i = 0; i < n && (rc == 0 || rules->env.finding); i++) {
+		const struct rule *kid = rules_compile(rules, list ? node->items[i] : node, err);
+
+		if (kid == NULL) {
+			rc = -1;
+			continue;
+		}
+		rule->kids[rule->nkids++] = kid;
+		rule->may_fail = rule->may_fail || kid->may_fail;
+	}
+	return rc;
+}
+
+static int
+compile(struct rules *rules, struct rule *rule, struct err *err)
+{
+	const struct rule_type *type = rule->type;
+	int rc = 0;
+
+	rule->may_fail = type->may_fail;
+	for (size_t i = 0; i < RULE_KEYS && type->keys[i].name && rc == 0; i++) {
+		if (type->keys[i].holds == KEY_ITEMS || type->keys[i].holds == KEY_MAY_ITEMS)
+			rc = read_items(rules, rule, &type->keys[i], err);
+		else if (type->keys[i].holds != KEY_SETTING)
+			rc = read_rules(rules, rule, &type->keys[i], err);
+	}
+	return rc == 0 && type->compile ? type->compile(rules, rule, err) : rc;
+}
+
+const struct rule *
+rules_compile(struct rules *rules, const struct ynode *node, struct err *err)
+{
+	struct err own = ERR_INIT;
+	const struct rule_type *type = find_type(node, &own);
+	struct rule *rule;
+
+	if (type && check_keys(node, type, &own) == 0) {
+		rule = arena_alloc(&rules->arena, sizeof(*rule));
+		*rule = (struct rule){ .type = type, .rules = rules, .at = node, .next = rules->newest, .number = rules->count++ };
+		rules->newest = rule;
+		if (compile(rules, rule, &own) == 0)
+			return rule;
+		rule->broken = true;
+	}
+	/* What a rule inside this one found is told already. */
+	if (rules->env.finding && own.code != ERR_ANSWER)
+		rules->env.finding(rules->env.arg, &own);
+	err_set(err, rules->env.finding ? ERR_ANSWER : own.code, "%s", own.msg);
+	return NULL;
 }
 
 /* ---- asking */
@@ -209,14 +242,7 @@ subject_init(struct subject *s, struct rules *rules)
 	if (!rules->scan.built)
 		rules->words = literals_build(&rules->scan);
 	s->rules = rules;
-	s->bits = xcalloc(rules->words, sizeof(*s->bits));
-}
-
-void
-subject_release(struct subject *s)
-{
-	free(s->bits);
-	memset(s, 0, sizeof(*s));
+	s->bits = arena_calloc(&rules->arena, rules->words, sizeof(*s->bits));
 }
 
 void
@@ -259,33 +285,6 @@ rule_trace_release(struct rule_trace *t)
 }
 
 int
-rule_match(const struct rule *rule, struct subject *s, struct rule_trace *trace, struct err *err)
-{
-	size_t item = RULE_NO_ITEM, mine;
-	int got;
-
-	if (trace == NULL)
-		return rule->type->match(rule, s, NULL, &item, err);
-	if (trace->depth == 0)
-		trace->n = 0;
-	trace->steps = xgrow(trace->steps, trace->n, &trace->cap, sizeof(*trace->steps));
-	mine = trace->n++;
-	trace->steps[mine] = (struct rule_step){ rule, rule->at, trace->depth, false, RULE_NO_ITEM };
-	trace->depth++;
-	got = rule->type->match(rule, s, trace, &item, err);
-	trace->depth--;
-	trace->steps[mine].matched = got == 1;
-	trace->steps[mine].item = item;
-	return got;
-}
-
-bool
-rule_may_fail(const struct rule *rule)
-{
-	return rule->may_fail;
-}
-
-int
 type_any(const struct rule *rule, enum item_class class, struct subject *s, size_t *item, struct err *err)
 {
 	for (size_t i = 0; i < rule->nitems; i++) {
@@ -300,6 +299,41 @@ type_any(const struct rule *rule, enum item_class class, struct subject *s, size
 			return got;
 	}
 	return 0;
+}
+
+static int
+ask(const struct rule *rule, struct subject *s, struct rule_trace *trace, size_t *item, struct err *err)
+{
+	if (rule->type->match)
+		return rule->type->match(rule, s, trace, item, err);
+	return type_any(rule, rule->items[0].class, s, item, err);
+}
+
+int
+rule_match(const struct rule *rule, struct subject *s, struct rule_trace *trace, struct err *err)
+{
+	size_t item = RULE_NO_ITEM, mine;
+	int got;
+
+	if (trace == NULL)
+		return ask(rule, s, NULL, &item, err);
+	if (trace->depth == 0)
+		trace->n = 0;
+	trace->steps = xgrow(trace->steps, trace->n, &trace->cap, sizeof(*trace->steps));
+	mine = trace->n++;
+	trace->steps[mine] = (struct rule_step){ rule, rule->at, trace->depth, false, RULE_NO_ITEM };
+	trace->depth++;
+	got = ask(rule, s, trace, &item, err);
+	trace->depth--;
+	trace->steps[mine].matched = got == 1;
+	trace->steps[mine].item = item;
+	return got;
+}
+
+bool
+rule_may_fail(const struct rule *rule)
+{
+	return rule->may_fail;
 }
 
 static int
@@ -353,7 +387,8 @@ rule_explain(struct buf *b, const struct rule_step *step, const struct subject *
 	buf_addf(b, "%s: %s", step->rule->type->name, step->matched ? "yes" : "no");
 	at = b->len;
 	buf_adds(b, ": ");
-	step->rule->type->explain(b, step, s);
+	if (step->rule->type->explain)
+		step->rule->type->explain(b, step, s);
 	if (b->len == at + 2) {
 		b->len = at;
 		b->p[at] = '\0';

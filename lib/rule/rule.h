@@ -3,7 +3,7 @@
  * asked about one name after the other.
  *
  * To add a rule type: one file with a const struct rule_type (rule/rule_priv.h), one
- * line in the table in rule.c.
+ * line in RULE_TYPES there.
  */
 #ifndef LNN_RULE_RULE_H
 #define LNN_RULE_RULE_H
@@ -58,8 +58,8 @@ struct subject {
 	const struct stage_pattern *stage; /* what gives the name its stage; NULL if it has none */
 };
 
+/* What it allocates lives as long as rules. */
 void subject_init(struct subject *s, struct rules *rules);
-void subject_release(struct subject *s);
 
 /* Turns to the next tensor; e is borrowed until the one after. */
 void subject_set(struct subject *s, const struct entry *e);

@@ -55,15 +55,25 @@ struct rules {
 	size_t nstages;
 };
 
+/* A key of a rule: a setting that compile() reads, items of a class (which may be missing), a list of rules, or a rule. */
+struct rule_key {
+	const char *name;
+	enum { KEY_SETTING, KEY_ITEMS, KEY_MAY_ITEMS, KEY_RULES, KEY_RULE } holds;
+	enum item_class class;
+};
+
+enum { RULE_KEYS = 2 };
+
 struct rule_type {
 	const char *name;
-	const char *const *keys;  /* that it takes, ended by NULL; beside TYPE and model */
-	int (*compile)(struct rules *rules, struct rule *rule, struct err *err);
-	/* *item: which item decided, if one did. */
+	bool may_fail;                   /* see rule_may_fail; of its own, whatever rules are in it */
+	struct rule_key keys[RULE_KEYS]; /* that it takes beside TYPE and model; items and rules are compiled before compile() */
+	int (*compile)(struct rules *rules, struct rule *rule, struct err *err); /* what is left to do; may be NULL */
+	/* *item: which item decided, if one did. NULL: it matches if any of its items holds. */
 	int (*match)(const struct rule *rule, struct subject *s, struct rule_trace *trace, size_t *item, struct err *err);
-	/* Does a single item hold, whatever the others do? NULL for types without items. For rule/lint.h. */
+	/* Does a single item hold, whatever the others do? NULL for types without items. */
 	int (*holds)(const struct rule *rule, size_t item, struct subject *s, struct err *err);
-	/* What step says about s, without position and verdict. */
+	/* What step says about s, without position and verdict. NULL: nothing. */
 	void (*explain)(struct buf *b, const struct rule_step *step, const struct subject *s);
 };
 
@@ -86,16 +96,6 @@ RULE_TYPES(TYPE_DECLARE)
 
 /* Says that the map has no TYPE, or which of its keys was meant to be it; returns -1. */
 int rule_without_type(const struct ynode *node, struct err *err);
-
-/*
- * Adds the texts of the list at key to the rule's items. Without optional it must be there and not be empty; with it,
- * null and [] are as good as absent.
- */
-int type_items(struct rules *rules, struct rule *rule, const char *key, enum item_class class, bool optional,
-	struct err *err);
-
-/* Says that the rule has no such key; returns -1. */
-int type_missing(const struct rule *rule, const char *key, struct err *err);
 
 /* Any of the items of that class: 1, 0, -1; *item is the first. */
 int type_any(const struct rule *rule, enum item_class class, struct subject *s, size_t *item, struct err *err);

@@ -5,10 +5,7 @@
 static int
 compile(struct rules *rules, struct rule *rule, struct err *err)
 {
-	rule->may_fail = true;
-	if (type_items(rules, rule, "NAME_PATTERNS", ITEM_PATTERN, true, err) < 0 ||
-	    type_items(rules, rule, "LAYER_TYPES", ITEM_LAYER_TYPE, true, err) < 0)
-		return -1;
+	(void)err;
 	for (size_t i = 0; i < rule->nitems; i++) {
 		if (rule->items[i].class == ITEM_PATTERN)
 			rule->items[i].scan = literals_add(&rules->scan, rule->items[i].text);
@@ -78,6 +75,8 @@ explain(struct buf *b, const struct rule_step *step, const struct subject *s)
 	}
 }
 
-static const char *const keys[] = { "NAME_PATTERNS", "LAYER_TYPES", NULL };
-
-const struct rule_type type_convolutional = { "convolutional", keys, compile, match, holds, explain };
+const struct rule_type type_convolutional = {
+	.name = "convolutional", .may_fail = true,
+	.keys = { { "NAME_PATTERNS", KEY_MAY_ITEMS, ITEM_PATTERN }, { "LAYER_TYPES", KEY_MAY_ITEMS, ITEM_LAYER_TYPE } },
+	.compile = compile, .match = match, .holds = holds, .explain = explain,
+};

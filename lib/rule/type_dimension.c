@@ -4,9 +4,7 @@
 static int
 compile(struct rules *rules, struct rule *rule, struct err *err)
 {
-	rule->may_fail = true;
-	if (type_items(rules, rule, "DIMENSIONS", ITEM_DIMENSION, false, err) < 0)
-		return -1;
+	(void)rules;
 	for (size_t i = 0; i < rule->nitems; i++) {
 		struct rule_item *item = &rule->items[i];
 
@@ -24,13 +22,6 @@ holds(const struct rule *rule, size_t i, struct subject *s, struct err *err)
 	return rule->items[i].number == s->entry.ndim;
 }
 
-static int
-match(const struct rule *rule, struct subject *s, struct rule_trace *trace, size_t *item, struct err *err)
-{
-	(void)trace;
-	return type_any(rule, ITEM_DIMENSION, s, item, err);
-}
-
 static void
 explain(struct buf *b, const struct rule_step *step, const struct subject *s)
 {
@@ -38,6 +29,7 @@ explain(struct buf *b, const struct rule_step *step, const struct subject *s)
 	buf_addf(b, "%u dimension%s", s->entry.ndim, s->entry.ndim == 1 ? "" : "s");
 }
 
-static const char *const keys[] = { "DIMENSIONS", NULL };
-
-const struct rule_type type_dimension = { "dimension", keys, compile, match, holds, explain };
+const struct rule_type type_dimension = {
+	.name = "dimension", .may_fail = true, .keys = { { "DIMENSIONS", KEY_ITEMS, ITEM_DIMENSION } },
+	.compile = compile, .holds = holds, .explain = explain,
+};

@@ -70,6 +70,6 @@ explain(struct buf *b, const struct rule_step *step, const struct subject *s)
 	}
 }
 
-static const char *const keys[] = { NULL };
-
-const struct rule_type type_initialization = { "initialization", keys, compile, match, NULL, explain };
+const struct rule_type type_initialization = {
+	.name = "initialization", .compile = compile, .match = match, .explain = explain,
+};

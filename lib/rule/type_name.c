@@ -82,8 +82,6 @@ compile(struct rules *rules, struct rule *rule, struct err *err)
 {
 	if (find_match_type(rule, &rule->how, err) < 0)
 		return -1;
-	if (type_items(rules, rule, "PATTERNS", ITEM_PATTERN, false, err) < 0)
-		return -1;
 	for (size_t i = 0; i < rule->nitems; i++) {
 		struct rule_item *item = &rule->items[i];
 
@@ -121,13 +119,6 @@ holds(const struct rule *rule, size_t i, struct subject *s, struct err *err)
 	return rule->how->holds ? rule->how->holds(item, s) : found(item, s, err);
 }
 
-static int
-match(const struct rule *rule, struct subject *s, struct rule_trace *trace, size_t *item, struct err *err)
-{
-	(void)trace;
-	return type_any(rule, ITEM_PATTERN, s, item, err);
-}
-
 static void
 explain(struct buf *b, const struct rule_step *step, const struct subject *s)
 {
@@ -145,6 +136,7 @@ explain(struct buf *b, const struct rule_step *step, const struct subject *s)
 	}
 }
 
-static const char *const keys[] = { "PATTERNS", "MATCH_TYPE", NULL };
-
-const struct rule_type type_name = { "name", keys, compile, match, holds, explain };
+const struct rule_type type_name = {
+	.name = "name", .keys = { { "PATTERNS", KEY_ITEMS, ITEM_PATTERN }, { "MATCH_TYPE", KEY_SETTING, 0 } },
+	.compile = compile, .holds = holds, .explain = explain,
+};

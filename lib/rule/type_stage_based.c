@@ -8,22 +8,12 @@ is_stage(const struct model_group *g)
 	return g->key.p && str_eqc(g->category, "stages");
 }
 
-static bool
-has_stages(const struct model *m)
-{
-	for (size_t i = 0; i < m->ngroups; i++) {
-		if (is_stage(&m->groups[i]))
-			return true;
-	}
-	return false;
-}
-
-/* The stage of that name, or NULL. */
+/* The stage of that name, or, with NULL, the first; NULL if there is none. */
 static const struct model_group *
-stage_named(const struct model *m, struct str key)
+stage_named(const struct model *m, const struct str *key)
 {
 	for (size_t i = 0; i < m->ngroups; i++) {
-		if (is_stage(&m->groups[i]) && str_eq(m->groups[i].key, key))
+		if (is_stage(&m->groups[i]) && (key == NULL || str_eq(m->groups[i].key, *key)))
 			return &m->groups[i];
 	}
 	return NULL;
@@ -44,7 +34,7 @@ take_stages(struct rules *rules)
 	for (size_t i = m->ngroups; i-- > 0;) {
 		const struct model_group *g = &m->groups[i];
 
-		if (stage_named(m, g->key) != g)
+		if (stage_named(m, &g->key) != g)
 			continue;
 		for (size_t k = 0; k < g->patterns.n; k++) {
 			struct stage_pattern *p = &rules->stages[rules->nstages++];
@@ -79,13 +69,11 @@ compile(struct rules *rules, struct rule *rule, struct err *err)
 {
 	const struct model *m = rules->env.model;
 
-	if (type_items(rules, rule, "STAGES", ITEM_STAGE, false, err) < 0)
-		return -1;
-	if (m == NULL || !has_stages(m))
+	if (m == NULL || stage_named(m, NULL) == NULL)
 		return ynode_fail(rule->at, err, "a stage_based filter needs a description with "
 						 "parameter_groups_metadata.stages (-m)");
 	for (size_t i = 0; i < rule->nitems; i++)
-		rule->items[i].stage = stage_named(m, rule->items[i].text);
+		rule->items[i].stage = stage_named(m, &rule->items[i].text);
 	take_stages(rules);
 	return 0;
 }
@@ -97,13 +85,6 @@ holds(const struct rule *rule, size_t i, struct subject *s, struct err *err)
 
 	(void)err;
 	return p && p->stage == rule->items[i].stage;
-}
-
-static int
-match(const struct rule *rule, struct subject *s, struct rule_trace *trace, size_t *item, struct err *err)
-{
-	(void)trace;
-	return type_any(rule, ITEM_STAGE, s, item, err);
 }
 
 static void
@@ -124,6 +105,7 @@ explain(struct buf *b, const struct rule_step *step, const struct subject *s)
 	buf_addf(b, "' (%s:%u:%u)", at->file, at->line, at->column);
 }
 
-static const char *const keys[] = { "STAGES", NULL };
-
-const struct rule_type type_stage_based = { "stage_based", keys, compile, match, holds, explain };
+const struct rule_type type_stage_based = {
+	.name = "stage_based", .keys = { { "STAGES", KEY_ITEMS, ITEM_STAGE } },
+	.compile = compile, .holds = holds, .explain = explain,
+};

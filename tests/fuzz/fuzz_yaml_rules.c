@@ -63,7 +63,6 @@ ask(struct rules *rules, const struct groups *g, const struct rule *rule, bool l
 		lint_config(rules, g, true, NULL);
 	}
 	lint_free(l);
-	subject_release(&s);
 	rule_trace_release(&trace);
 	buf_release(&text);
 	free(in);

@@ -50,7 +50,6 @@ stage_of(const struct model *m, const char *name)
 		subject_set(&s, &x);
 		if (rule && rule_match(rule, &s, NULL, &e) == 1)
 			found = m->groups[i].key.p;
-		subject_release(&s);
 		rules_free(rules);
 		arena_release(&a);
 	}

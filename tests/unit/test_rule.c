@@ -124,7 +124,6 @@ ask(const struct rule_env *env, const char *yaml, const struct entry *e, struct 
 		subject_init(&s, rules);
 		subject_set(&s, e);
 		got = rule_match(rule, &s, NULL, err);
-		subject_release(&s);
 	}
 	rules_free(rules);
 	arena_release(&a);
@@ -273,7 +272,6 @@ test_trace(void)
 		rule_explain(&b, &trace.steps[i], &s);
 		is_str(b.p, want[i], "step");
 	}
-	subject_release(&s);
 	rule_trace_release(&trace);
 	rules_free(rules);
 	arena_release(&a);
@@ -320,7 +318,6 @@ test_inspection(void)
 	is_uint(x.several, 1, "names in two groups");
 	ok(x.included.n == 2 && x.excluded.n == 3);
 	training_release(&x);
-	subject_release(&s);
 	rules_free(rules);
 	arena_release(&a);
 }
