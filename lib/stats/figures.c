@@ -1,18 +1,59 @@
+/*
+ * What is asked of the data is asked of items: a tensor, with another one to compare it with or without, or all bytes of a
+ * storage. Items are walked over in the order of their storages, in units that threads work on.
+ */
 #include "stats/figures.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cursor.h"
+#include "base/pool.h"
 #include "base/xalloc.h"
 #include "io/crc32.h"
+#include "stats/moments.h"
 #include "tensor/boxes.h"
+#include "tensor/composite.h"
+#include "tensor/convert.h"
 
 /* The tag, or the pair, of an item that has none. */
 #define NONE SIZE_MAX
 
-/* What is known of the unit in a slot. */
-struct unit_figures {
-	struct moments m[PASS_MOMENTS];
+/* About how many bytes a unit of a tensor that must be gathered has, and one of raw bytes. */
+enum { SLAB = 4 << 20 };
+
+/* Most units of moments.h in a unit. */
+enum { UNIT_MOMENTS = 16 };
+
+struct item {
+	uint32_t storage;           /* of several boxes, the last of their storages */
+	const struct tensor *t;     /* NULL: the bytes of the storage. It has data */
+	const struct tensor *other; /* NULL, or a tensor of the same shape in the other checkpoint */
+	size_t tag, pair;           /* whose moments, and whose difference, come of it */
+	uint64_t first;             /* unit */
+	uint64_t count, each;       /* elements (bytes of a storage) in all, and in a unit */
+};
+
+/*
+ * A piece in memory: elements (or bytes) [first, first + n) of the item. All pieces of a tensor but the last have the
+ * same number of elements, a multiple of MOMENTS_UNIT.
+ */
+struct unit {
+	const struct item *item;
+	uint64_t first;
+	size_t n;
+	void *p, *q; /* q: of the other tensor, or NULL */
+	bool stored; /* p is as the storage has it, first elements from where the tensor begins */
+	bool last;   /* of the item */
+};
+
+/* The unit under way, its bytes, and what is known of it. */
+struct slot {
+	struct unit unit;
+	unsigned char *p, *q;
+	size_t cap, qcap;
+	struct moments m[UNIT_MOMENTS];
 	size_t n;
 	struct difference d;
 	uint32_t crc;
@@ -23,40 +64,398 @@ enum storage_use { USE_NONE, USE_WHOLE, USE_OTHER };
 
 struct figures_run {
 	struct figures *f;
-	struct ckpt *c;
+	struct ckpt *c, *there;
 	const struct figures_opts *o;
-	struct unit_figures *slots;
+	struct slot *slots;
 	uint8_t *use;  /* by storage: enum storage_use */
 	bool *waiting; /* by tensor: its moments are not known yet */
 	size_t n, known;
-	struct pass_item *items;
+	struct item *items;
 	size_t nitems, cap;
 	size_t nsorted; /* the first items are in the order of their tensors */
-	size_t pair;    /* that is being added */
+	uint64_t done, total; /* bytes */
+	uint32_t storage;     /* on a stream: all before are done with */
+	bool stream;
 };
 
+/* ---- comparing */
+
+enum { BLOCK = 1024 };
+
+static void
+note(struct difference *d, double by)
+{
+	d->differing++;
+	d->largest = by > d->largest ? by : d->largest;
+}
+
+static void
+compare_number(const struct compare_opts *o, double a, double b, struct difference *d)
+{
+	double by = fabs(a - b);
+
+	if (a == b || (o->nan_equal && isnan(a) && isnan(b)))
+		return;
+	if (isfinite(a) && isfinite(b) && by <= o->atol + o->rtol * fabs(b))
+		return;
+	note(d, isnan(by) ? (double)INFINITY : by);
+}
+
+static void
+compare_numbers(const struct compare_opts *o, const struct unit *u, struct difference *d)
+{
+	enum dtype ta = u->item->t->dtype, tb = u->item->other->dtype;
+	const unsigned char *p = u->p, *q = u->q;
+	double a[BLOCK], b[BLOCK];
+
+	for (size_t i = 0, n; i < u->n; i += n) {
+		n = u->n - i < BLOCK ? u->n - i : BLOCK;
+		convert_decode(ta, p + i * dtype_size(ta), n, a);
+		convert_decode(tb, q + i * dtype_size(tb), n, b);
+		for (size_t k = 0; k < n; k++)
+			compare_number(o, a[k], b[k], d);
+	}
+}
+
+/* Integers that doubles cannot tell apart. */
+static void
+compare_integers(const struct compare_opts *o, const struct unit *u, struct difference *d)
+{
+	const uint64_t flip = u->item->t->dtype == DTYPE_INT64 ? (uint64_t)1 << 63 : 0;
+	const unsigned char *p = u->p, *q = u->q;
+
+	for (size_t i = 0; i < u->n; i++) {
+		uint64_t a = get_le64(p + 8 * i) ^ flip, b = get_le64(q + 8 * i) ^ flip;
+		double by = (double)(a > b ? a - b : b - a), size = flip ? (double)(int64_t)(b ^ flip) : (double)b;
+
+		if (a != b && by > o->atol + o->rtol * fabs(size))
+			note(d, by);
+	}
+}
+
+static enum dtype
+part_of(enum dtype t)
+{
+	return t == DTYPE_COMPLEX128 ? DTYPE_FLOAT64 : t == DTYPE_COMPLEX64 ? DTYPE_FLOAT32 : DTYPE_FLOAT16;
+}
+
+static void
+compare_complex(const struct compare_opts *o, const struct unit *u, struct difference *d)
+{
+	enum dtype ta = u->item->t->dtype, tb = u->item->other->dtype;
+	const unsigned char *p = u->p, *q = u->q;
+	double a[2], b[2], by;
+	bool nans, finite;
+
+	for (size_t i = 0; i < u->n; i++) {
+		convert_decode(part_of(ta), p + i * dtype_size(ta), 2, a);
+		convert_decode(part_of(tb), q + i * dtype_size(tb), 2, b);
+		nans = (isnan(a[0]) || isnan(a[1])) && (isnan(b[0]) || isnan(b[1]));
+		finite = isfinite(a[0]) && isfinite(a[1]) && isfinite(b[0]) && isfinite(b[1]);
+		by = hypot(a[0] - b[0], a[1] - b[1]);
+		if ((a[0] == b[0] && a[1] == b[1]) || (o->nan_equal && nans))
+			continue;
+		if (finite && by <= o->atol + o->rtol * hypot(b[0], b[1]))
+			continue;
+		note(d, isnan(by) ? (double)INFINITY : by);
+	}
+}
+
 static bool
-gives_crc(const struct figures_run *w, const struct pass_unit *u)
+is_complex(enum dtype t)
+{
+	return dtype_info(t)->class == DTYPE_CLASS_COMPLEX;
+}
+
+/* Can be compared by value. */
+static bool
+has_values(enum dtype a, enum dtype b)
+{
+	return (convert_known(a) && convert_known(b)) || (is_complex(a) && is_complex(b));
+}
+
+static struct difference
+compare_unit(const struct compare_opts *o, const struct unit *u)
+{
+	const enum dtype a = u->item->t->dtype, b = u->item->other->dtype;
+	const bool exact = dtype_info(a)->class == DTYPE_CLASS_INT || dtype_info(a)->class == DTYPE_CLASS_BOOL;
+	struct difference d = { .comparable = true };
+
+	if (a == b && (o->nan_equal || exact || !has_values(a, b)) && memcmp(u->p, u->q, u->n * dtype_size(a)) == 0)
+		return d;
+	if (!has_values(a, b))
+		d = (struct difference){ true, 1, (double)NAN };
+	else if (is_complex(a))
+		compare_complex(o, u, &d);
+	else if (a == b && (a == DTYPE_INT64 || a == DTYPE_UINT64))
+		compare_integers(o, u, &d);
+	else
+		compare_numbers(o, u, &d);
+	return d;
+}
+
+static void
+compare_join(struct difference *sum, const struct difference *next)
+{
+	if (isnan(next->largest)) {
+		sum->differing = 1;
+		sum->largest = next->largest;
+		return;
+	}
+	sum->differing += next->differing;
+	sum->largest = next->largest > sum->largest ? next->largest : sum->largest;
+}
+
+/* ---- what is read */
+
+/* Are t's elements stored as units have them: in row-major order, little-endian, nothing to resolve? */
+static bool
+is_plain(const struct ckpt *c, const struct tensor *t)
+{
+	struct boxes_range all = boxes_whole(t);
+	uint32_t storage;
+	uint64_t offset;
+
+	return boxes_stored(c, &all, &storage, &offset);
+}
+
+/* Do t's units bring all bytes of its storage? */
+static bool
+is_whole(const struct ckpt *c, const struct tensor *t)
+{
+	return t->storage != STORAGE_NONE && t->offset == 0 && is_plain(c, t) &&
+	       tensor_nbytes(t) == c->storages[t->storage].nbytes;
+}
+
+static struct item *
+add_item(struct figures_run *w, struct item item)
+{
+	w->items = xgrow(w->items, w->nitems, &w->cap, sizeof(*w->items));
+	w->items[w->nitems] = item;
+	return &w->items[w->nitems++];
+}
+
+static struct item *
+add_tensor(struct figures_run *w, const struct tensor *t, size_t tag)
+{
+	struct item it = { .t = t, .tag = tag, .pair = NONE };
+	uint32_t storage;
+
+	for (size_t i = 0; i < boxes_count(t); i++) {
+		storage = boxes_get(t, i).storage;
+		it.storage = storage > it.storage ? storage : it.storage;
+	}
+	w->use[it.storage] = w->use[it.storage] == USE_NONE && is_whole(w->c, t) ? USE_WHOLE : USE_OTHER;
+	return add_item(w, it);
+}
+
+static void
+add_tensors(struct figures_run *w, const struct tensor *const *tensors)
+{
+	for (size_t i = 0; i < w->n; i++) {
+		if (boxes_count(tensors[i]) == 0 || !moments_known(tensors[i]->dtype))
+			continue;
+		w->waiting[i] = tensor_count(tensors[i]) > 0;
+		add_tensor(w, tensors[i], i);
+	}
+}
+
+static int
+by_tensor(const void *a, const void *b)
+{
+	const struct item *x = a, *y = b;
+
+	return (x->t > y->t) - (x->t < y->t);
+}
+
+/* Two tensors to be compared. One whose moments are asked for is read once for these and for the comparison. */
+static void
+add_two(struct figures_run *w, const struct tensor *a, const struct tensor *b, size_t pair)
+{
+	const struct item key = { .t = a };
+	struct item *it = NULL;
+
+	if (w->nsorted > 0)
+		it = bsearch(&key, w->items, w->nsorted, sizeof(*w->items), by_tensor);
+	if (it == NULL || it->other != NULL)
+		it = add_tensor(w, a, NONE);
+	it->other = b;
+	it->pair = pair;
+}
+
+static bool
+is_comparable(const struct tensor *a, const struct tensor *b)
+{
+	if (boxes_count(a) == 0 || boxes_count(b) == 0 || dtype_size(a->dtype) == 0 || dtype_size(b->dtype) == 0)
+		return false;
+	return has_values(a->dtype, b->dtype) || a->dtype == b->dtype;
+}
+
+static bool
+has_parts(const struct tensor *t)
+{
+	return t->more != NULL && t->more->nparts > 0;
+}
+
+static bool
+part_is_comparable(const struct tensor_part *a, const struct tensor_part *b)
+{
+	if (!str_eq(a->name, b->name) || (a->tensor == NULL) != (b->tensor == NULL))
+		return false;
+	return a->tensor == NULL || (tensor_same_shape(a->tensor, b->tensor) && is_comparable(a->tensor, b->tensor));
+}
+
+/* Made in one way, of the same parts? */
+static bool
+parts_are_comparable(const struct tensor_more *a, const struct tensor_more *b)
+{
+	if (a->nparts != b->nparts || !str_eq(a->layout, b->layout) || !str_eq(a->device, b->device) ||
+	    !str_eq(a->quantized, b->quantized) || !str_eq(a->placements, b->placements))
+		return false;
+	for (size_t i = 0; i < a->nparts; i++)
+		if (!part_is_comparable(&a->parts[i], &b->parts[i]))
+			return false;
+	return true;
+}
+
+/* Begins the comparison of a pair: of the tensors themselves, or of their parts; of nothing if they cannot be compared. */
+static void
+add_pair(struct figures_run *w, size_t pair)
+{
+	const struct compare_pair *p = &w->o->pairs[pair];
+	const struct tensor_more *a = p->a->more, *b = p->b->more;
+	struct difference *d = &w->f->differences[pair];
+
+	if (!has_parts(p->a) && !has_parts(p->b)) {
+		d->comparable = is_comparable(p->a, p->b);
+		if (d->comparable)
+			add_two(w, p->a, p->b, pair);
+		return;
+	}
+	d->comparable = has_parts(p->a) && has_parts(p->b) && parts_are_comparable(a, b);
+	for (size_t i = 0; d->comparable && i < a->nparts; i++) {
+		if (a->parts[i].tensor != NULL)
+			add_two(w, a->parts[i].tensor, b->parts[i].tensor, pair);
+		else
+			compare_number(w->o->compare, composite_number(&a->parts[i]), composite_number(&b->parts[i]), d);
+	}
+}
+
+static void
+add_pairs(struct figures_run *w)
+{
+	w->nsorted = w->o->npairs > 0 ? w->nitems : 0;
+	if (w->nsorted > 0)
+		qsort(w->items, w->nsorted, sizeof(*w->items), by_tensor);
+	for (size_t i = 0; i < w->o->npairs; i++)
+		add_pair(w, i);
+}
+
+/* Storages whose CRC does not come out of a tensor. */
+static void
+add_storages(struct figures_run *w)
+{
+	for (uint32_t s = 0; w->o->crcs && s < w->c->nstorages; s++) {
+		if (w->use[s] != USE_WHOLE)
+			add_item(w, (struct item){ .storage = s, .tag = NONE, .pair = NONE });
+	}
+}
+
+/* ---- units */
+
+static size_t
+item_size(const struct item *it)
+{
+	return it->t ? dtype_size(it->t->dtype) : 1;
+}
+
+/* Elements of a unit. What must be gathered comes in large units, as the storage is read anew for each. */
+static uint64_t
+unit_size(const struct figures_run *w, const struct item *it)
+{
+	size_t size = item_size(it), n;
+
+	if (it->t == NULL)
+		return SLAB;
+	if (is_plain(w->c, it->t) && (it->other == NULL || is_plain(w->there, it->other)))
+		return MOMENTS_UNIT;
+	if (it->other != NULL && dtype_size(it->other->dtype) > size)
+		size = dtype_size(it->other->dtype);
+	n = SLAB / (MOMENTS_UNIT * size);
+	return MOMENTS_UNIT * (uint64_t)(n > UNIT_MOMENTS ? UNIT_MOMENTS : n > 0 ? n : 1);
+}
+
+/* The item of a unit: the last one that begins at or before it and is not empty. */
+static const struct item *
+item_of(const struct figures_run *w, uint64_t k)
+{
+	size_t lo = 0, hi = w->nitems;
+
+	while (hi - lo > 1) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (w->items[mid].first <= k)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return &w->items[lo];
+}
+
+static bool
+gives_crc(const struct figures_run *w, const struct unit *u)
 {
 	return w->o->crcs && (u->item->t == NULL || w->use[u->item->storage] == USE_WHOLE);
 }
 
 /* Are moments asked for, of a tensor that has some? */
 static bool
-gives_moments(const struct pass_item *it)
+gives_moments(const struct item *it)
 {
 	return it->t != NULL && it->tag != NONE;
 }
 
-static size_t
-bytes_of(const struct pass_unit *u)
+static unsigned char *
+room(unsigned char **p, size_t *cap, size_t n)
 {
-	return u->n * (u->item->t ? dtype_size(u->item->t->dtype) : 1);
+	if (n > *cap) {
+		*p = xreallocn(*p, n, 1);
+		*cap = n;
+	}
+	return *p;
+}
+
+/* The elements of u of one side. */
+static int
+read_side(struct ckpt *c, const struct tensor *t, const struct unit *u, void *to, struct err *e)
+{
+	struct boxes_range r = { .tensor = t, .from = u->first, .to = u->first + u->n };
+
+	return boxes_fill(c, &r, to, e);
+}
+
+static int
+read_unit(const struct figures_run *w, struct slot *s, struct err *e)
+{
+	struct unit *u = &s->unit;
+	const struct item *it = u->item;
+
+	u->p = room(&s->p, &s->cap, u->n * item_size(it));
+	u->stored = it->t == NULL || is_plain(w->c, it->t);
+	if (it->t == NULL)
+		return ckpt_read(w->c, it->storage, u->first, u->p, u->n, e);
+	if (read_side(w->c, it->t, u, u->p, e) < 0)
+		return -1;
+	if (it->other == NULL)
+		return 0;
+	u->q = room(&s->q, &s->qcap, u->n * dtype_size(it->other->dtype));
+	return read_side(w->there, it->other, u, u->q, e);
 }
 
 static void
-find_moments(struct unit_figures *s, const struct pass_unit *u)
+find_moments(struct slot *s)
 {
+	const struct unit *u = &s->unit;
 	enum dtype dtype = u->item->t->dtype;
 	const unsigned char *p = u->p;
 
@@ -68,21 +467,63 @@ find_moments(struct unit_figures *s, const struct pass_unit *u)
 	}
 }
 
+/* Reads unit k and finds its figures. */
 static int
-make(void *arg, const struct pass_unit *u, unsigned slot, struct err *e)
+make(void *arg, uint64_t k, unsigned slot, struct err *e)
 {
 	struct figures_run *w = arg;
-	struct unit_figures *s = &w->slots[slot];
+	struct slot *s = &w->slots[slot];
+	const struct item *it = item_of(w, k);
+	uint64_t first = (k - it->first) * it->each, left = it->count - first;
 
-	(void)e;
-	if (gives_crc(w, u))
-		s->crc = crc32_add(0, u->p, bytes_of(u));
-	if (gives_moments(u->item))
-		find_moments(s, u);
-	if (u->item->other != NULL)
-		s->d = compare_unit(w->o->compare, u);
+	s->unit = (struct unit){ .item = it, .first = first, .n = (size_t)(left < it->each ? left : it->each),
+				 .last = left <= it->each };
+	if (read_unit(w, s, e) < 0)
+		return -1;
+	if (gives_crc(w, &s->unit))
+		s->crc = crc32_add(0, s->unit.p, s->unit.n * item_size(it));
+	if (gives_moments(it))
+		find_moments(s);
+	if (it->other != NULL)
+		s->d = compare_unit(w->o->compare, &s->unit);
 	return 0;
 }
+
+/* ---- streams: what is done with may be forgotten */
+
+static int
+done_before(struct figures_run *w, uint32_t storage, struct err *e)
+{
+	for (; w->stream && w->storage < storage; w->storage++) {
+		if (ckpt_done(w->c, w->storage, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+forget(struct figures_run *w, const struct unit *u, struct err *e)
+{
+	const struct item *it = u->item, *end = w->items + w->nitems;
+	bool is_first = it == w->items || it[-1].storage != it->storage, is_last = it + 1 == end || it[1].storage != it->storage;
+	uint64_t offset, skip = it->t ? it->t->offset : 0;
+	struct source *src;
+
+	if (!w->stream)
+		return 0;
+	if (u->last)
+		return is_last ? done_before(w, it->storage + 1, e) : 0;
+	src = ckpt_range(w->c, it->storage, &offset);
+	/* Only if this item alone reads the storage. */
+	if (src == NULL || !u->stored || !is_first || !is_last)
+		return 0;
+	if (done_before(w, it->storage, e) < 0)
+		return -1;
+	source_forget(src, offset + (skip + u->first + u->n) * item_size(it));
+	return 0;
+}
+
+/* ---- results */
 
 /* Tells how many of the first tensors have their moments now. */
 static int
@@ -100,120 +541,98 @@ tell(struct figures_run *w, struct err *e)
 	return w->o->known(w->o->known_arg, n, e);
 }
 
+/* Joins the figures of a unit to those of what it is part of. */
 static int
-take(void *arg, const struct pass_unit *u, unsigned slot, struct err *e)
+take(void *arg, uint64_t k, unsigned slot, struct err *e)
 {
 	struct figures_run *w = arg;
-	const struct unit_figures *s = &w->slots[slot];
+	const struct slot *s = &w->slots[slot];
+	const struct unit *u = &s->unit;
+	size_t bytes = u->n * item_size(u->item);
 
+	(void)k;
 	if (gives_crc(w, u)) {
 		uint32_t *crc = &w->f->crc[u->item->storage];
 
-		*crc = crc32_join(*crc, s->crc, bytes_of(u));
+		*crc = crc32_join(*crc, s->crc, bytes);
 	}
 	if (u->item->other != NULL)
 		compare_join(&w->f->differences[u->item->pair], &s->d);
-	if (!gives_moments(u->item))
-		return 0;
-	for (size_t i = 0; i < s->n; i++)
+	for (size_t i = 0; gives_moments(u->item) && i < s->n; i++)
 		moments_join(&w->f->moments[u->item->tag], &s->m[i]);
-	if (!u->last)
-		return 0;
-	w->waiting[u->item->tag] = false;
-	return tell(w, e);
-}
-
-/* ---- what is read */
-
-/* Do t's units bring all bytes of its storage? */
-static bool
-is_whole(const struct ckpt *c, const struct tensor *t)
-{
-	return t->storage != STORAGE_NONE && t->offset == 0 && pass_plain(c, t) &&
-	       tensor_nbytes(t) == c->storages[t->storage].nbytes;
-}
-
-static struct pass_item *
-add_item(struct figures_run *w, struct pass_item item)
-{
-	w->items = xgrow(w->items, w->nitems, &w->cap, sizeof(*w->items));
-	w->items[w->nitems] = item;
-	return &w->items[w->nitems++];
-}
-
-static struct pass_item *
-add_tensor(struct figures_run *w, const struct tensor *t, size_t tag)
-{
-	struct pass_item *it = add_item(w, pass_tensor(t, tag));
-
-	it->pair = NONE;
-	w->use[it->storage] = w->use[it->storage] == USE_NONE && is_whole(w->c, t) ? USE_WHOLE : USE_OTHER;
-	return it;
-}
-
-static void
-add_tensors(struct figures_run *w, const struct tensor *const *tensors)
-{
-	for (size_t i = 0; i < w->n; i++) {
-		if (boxes_count(tensors[i]) == 0 || !moments_known(tensors[i]->dtype))
-			continue;
-		w->waiting[i] = tensor_count(tensors[i]) > 0;
-		add_tensor(w, tensors[i], i);
+	if (gives_moments(u->item) && u->last) {
+		w->waiting[u->item->tag] = false;
+		if (tell(w, e) < 0)
+			return -1;
 	}
+	w->done += bytes;
+	if (w->o->tick != NULL)
+		w->o->tick(NULL, w->done, w->total);
+	return forget(w, u, e);
+}
+
+/* ---- all */
+
+static int
+by_storage(const void *a, const void *b)
+{
+	const struct item *x = a, *y = b;
+
+	if (x->storage != y->storage)
+		return x->storage < y->storage ? -1 : 1;
+	/* The bytes of a storage before its tensors. */
+	if ((x->t == NULL) != (y->t == NULL))
+		return x->t == NULL ? -1 : 1;
+	return (x->tag > y->tag) - (x->tag < y->tag);
+}
+
+/* Threads read ranges of regular files only; what is packed is unpacked in order. */
+static bool
+threads_can_read(const struct ckpt *c)
+{
+	if (source_is_stream(c->src))
+		return false;
+	for (uint32_t i = 0; i < c->nstorages; i++) {
+		if (c->storages[i].flags & STORAGE_DEFLATED)
+			return false;
+	}
+	return true;
 }
 
 static int
-by_tensor(const void *a, const void *b)
+walk(struct figures_run *w, struct err *e)
 {
-	const struct pass_item *x = a, *y = b;
+	bool threads = threads_can_read(w->c) && (w->there == NULL || threads_can_read(w->there));
+	unsigned slots = threads ? pool_slots(w->o->pool) : 1;
+	uint64_t units = 0;
+	int rc;
 
-	return (x->t > y->t) - (x->t < y->t);
-}
+	qsort(w->items, w->nitems, sizeof(*w->items), by_storage);
+	for (size_t i = 0; i < w->nitems; i++) {
+		struct item *it = &w->items[i];
 
-/* Two tensors to be compared, of a pair or parts of it. */
-static void
-add_two(void *arg, const struct tensor *a, const struct tensor *b)
-{
-	struct figures_run *w = arg;
-	const struct pass_item key = { .t = a };
-	struct pass_item *it = NULL;
-
-	if (w->nsorted > 0)
-		it = bsearch(&key, w->items, w->nsorted, sizeof(*w->items), by_tensor);
-	if (it == NULL || it->other != NULL)
-		it = add_tensor(w, a, NONE);
-	it->other = b;
-	it->pair = w->pair;
-}
-
-/* A tensor whose moments are asked for is read once for these and for the comparison. */
-static void
-add_pairs(struct figures_run *w)
-{
-	w->nsorted = w->o->npairs > 0 ? w->nitems : 0;
-	if (w->nsorted > 0)
-		qsort(w->items, w->nsorted, sizeof(*w->items), by_tensor);
-	for (w->pair = 0; w->pair < w->o->npairs; w->pair++)
-		compare_begin(w->o->compare, &w->o->pairs[w->pair], &w->f->differences[w->pair], add_two, w);
-}
-
-/* Storages whose CRC does not come out of a tensor. */
-static void
-add_storages(struct figures_run *w)
-{
-	for (uint32_t s = 0; w->o->crcs && s < w->c->nstorages; s++) {
-		if (w->use[s] != USE_WHOLE)
-			add_item(w, (struct pass_item){ .storage = s, .tag = NONE, .pair = NONE });
+		it->first = units;
+		it->count = it->t == NULL ? w->c->storages[it->storage].nbytes : tensor_count(it->t);
+		it->each = unit_size(w, it);
+		units += it->count / it->each + (it->count % it->each > 0);
+		w->total += it->count * item_size(it);
 	}
+	w->slots = xcalloc(slots, sizeof(*w->slots));
+	rc = pool_run(threads ? w->o->pool : NULL, units, make, take, w, e);
+	for (unsigned i = 0; i < slots; i++) {
+		free(w->slots[i].p);
+		free(w->slots[i].q);
+	}
+	free(w->slots);
+	return rc == 0 ? done_before(w, w->c->nstorages, e) : -1;
 }
 
 int
 figures_take(struct figures *f, struct ckpt *c, const struct tensor *const *tensors, size_t n,
 	     const struct figures_opts *o, struct err *e)
 {
-	struct figures_run w = { .f = f, .c = c, .o = o, .n = n };
-	struct pass p = { .c = c, .other = o->compare ? o->compare->there : NULL, .pool = o->pool, .tick = o->tick, .make = make,
-			  .take = take, .arg = &w };
+	struct figures_run w = { .f = f, .c = c, .there = o->compare ? o->compare->there : NULL, .o = o, .n = n,
+				 .stream = source_is_stream(c->src) };
 	int rc;
 
 	*f = (struct figures){ .moments = xcalloc(n + 1, sizeof(*f->moments)) };
@@ -222,7 +641,6 @@ figures_take(struct figures *f, struct ckpt *c, const struct tensor *const *tens
 		f->crc = xcalloc((size_t)c->nstorages + 1, sizeof(*f->crc));
 	w.use = xcalloc((size_t)c->nstorages + 1, sizeof(*w.use));
 	w.waiting = xcalloc(n + 1, sizeof(*w.waiting));
-	w.slots = xcalloc(pool_slots(o->pool), sizeof(*w.slots));
 	w.cap = n + o->npairs + (o->crcs ? c->nstorages : 0) + 1;
 	w.items = xcalloc(w.cap, sizeof(*w.items));
 	add_tensors(&w, tensors);
@@ -230,9 +648,8 @@ figures_take(struct figures *f, struct ckpt *c, const struct tensor *const *tens
 	add_storages(&w);
 	rc = tell(&w, e);
 	if (rc == 0)
-		rc = pass_run(&p, w.items, w.nitems, e);
+		rc = walk(&w, e);
 	free(w.items);
-	free(w.slots);
 	free(w.waiting);
 	free(w.use);
 	return rc;

@@ -1,12 +1,40 @@
 /*
  * figures: the one reading of a checkpoint's data: the moments of many tensors, the CRCs of the storages that they look
  * at, and how tensors differ from those of another checkpoint. What is asked for together is read once.
+ *
+ * a (here) and b (there) agree if they are equal or |a - b| <= atol + rtol * |b|, as torch.allclose has it. Two
+ * infinities of one sign are equal; two NaNs are if nan_equal; -0 equals 0. Numbers of different dtypes are compared by
+ * value, in doubles; 64-bit integers of one dtype exactly. Complex numbers: |a - b| is the absolute value of the
+ * difference. Quantised, float4, float6 and bits types have no values here: they agree if their bytes do.
  */
 #ifndef LNN_STATS_FIGURES_H
 #define LNN_STATS_FIGURES_H
 
-#include "stats/compare.h"
-#include "stats/pass.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/pool.h"
+#include "stats/moments.h"
+#include "tensor/ckpt.h"
+
+/* Two tensors of one shape. Of tensors with parts, the parts are compared; their layouts and schemes must be the same. */
+struct compare_pair {
+	const struct tensor *a, *b;
+};
+
+struct difference {
+	bool comparable;    /* false: no data, or types or parts that cannot be compared with each other */
+	uint64_t differing; /* elements; bytes-only types: 1 if anything differs */
+	double largest;     /* |a - b|; infinite where only one is NaN or infinite; NaN for bytes-only types */
+};
+
+struct compare_opts {
+	struct ckpt *here, *there; /* of the tensors a, and b. here may be a stream, there may not */
+	double atol, rtol;
+	bool nan_equal;
+};
 
 struct figures_opts {
 	struct pool *pool;  /* may be NULL */

@@ -244,23 +244,3 @@ moments_unit(enum dtype t, const void *p, size_t n)
 	}
 	return m;
 }
-
-double
-moments_mean(const struct moments *m)
-{
-	return m->finite == 0 ? (double)NAN : m->mean + m->low;
-}
-
-double
-moments_std(const struct moments *m)
-{
-	return m->finite < 2 ? (double)NAN : sqrt(m->m2 / (double)(m->finite - 1));
-}
-
-double
-moments_norm(const struct moments *m)
-{
-	double mean = m->mean + m->low;
-
-	return sqrt(m->m2 + (double)m->finite * mean * mean);
-}

@@ -14,6 +14,7 @@
 #ifndef LNN_STATS_MOMENTS_H
 #define LNN_STATS_MOMENTS_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -40,15 +41,34 @@ struct moments moments_unit(enum dtype t, const void *p, size_t n);
 /* Joins the unit that follows. */
 void moments_join(struct moments *m, const struct moments *next);
 
-double moments_mean(const struct moments *m);    /* NaN of nothing */
-double moments_std(const struct moments *m);     /* with N-1, as torch.std; NaN of fewer than two values */
-double moments_norm(const struct moments *m);    /* square root of the sum of squares; 0 of nothing */
-
 /* Elements, finite or not. */
 static inline uint64_t
 moments_count(const struct moments *m)
 {
 	return m->finite + m->nans + m->pinf + m->ninf;
+}
+
+/* NaN of nothing. */
+static inline double
+moments_mean(const struct moments *m)
+{
+	return m->finite == 0 ? (double)NAN : m->mean + m->low;
+}
+
+/* With N-1, as torch.std; NaN of fewer than two values. */
+static inline double
+moments_std(const struct moments *m)
+{
+	return m->finite < 2 ? (double)NAN : sqrt(m->m2 / (double)(m->finite - 1));
+}
+
+/* The square root of the sum of squares; 0 of nothing. */
+static inline double
+moments_norm(const struct moments *m)
+{
+	double mean = m->mean + m->low;
+
+	return sqrt(m->m2 + (double)m->finite * mean * mean);
 }
 
 #endif

@@ -5,7 +5,6 @@
  */
 #include "fuzz.h"
 
-#include "stats/compare.h"
 #include "stats/figures.h"
 
 enum { ELEMENTS_MAX = 1 << 18 };

@@ -3,7 +3,6 @@
 
 #include "base/cursor.h"
 #include "base/xalloc.h"
-#include "stats/compare.h"
 #include "stats/figures.h"
 #include "tensor/convert.h"
 
