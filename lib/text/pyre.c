@@ -37,8 +37,7 @@ struct pyre_group {
 };
 
 struct pyre {
-	char *pattern;
-	size_t len;
+	struct str pattern;        /* the re's own */
 	struct pyre_group *groups; /* [0] is the whole match */
 	size_t ngroups, capgroups;
 	pcre2_code *code;
@@ -86,6 +85,7 @@ bad(struct pyre_error *why, size_t offset, const char *fmt, ...)
 	return -1;
 }
 
+/* The length of the character at a place, 0 at the end. A byte that is no UTF-8 is one. */
 static size_t
 char_len(struct str s, size_t at)
 {
@@ -133,6 +133,12 @@ match_token(struct pyre_tokens *t, char c)
 	return true;
 }
 
+static bool
+is_letter(uint32_t c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
 /* Python's isidentifier; any non-ASCII letter will do. */
 static bool
 is_name(struct str name)
@@ -140,7 +146,7 @@ is_name(struct str name)
 	for (size_t i = 0; i < name.len; i++) {
 		unsigned char c = (unsigned char)name.p[i];
 
-		if (c < 0x80 && c != '_' && ((c | 0x20) < 'a' || (c | 0x20) > 'z') && (c < '0' || c > '9' || i == 0))
+		if (c < 0x80 && c != '_' && !is_letter(c) && (c < '0' || c > '9' || i == 0))
 			return false;
 	}
 	return name.len > 0;
@@ -195,16 +201,10 @@ take_group_number(struct pyre_tokens *t, size_t start, uint64_t *group)
 	return 0;
 }
 
-static bool
-is_category(char c)
-{
-	return c != '\0' && strchr("dDsSwW", c) != NULL;
-}
-
 #define WORD "\\p{L}\\p{N}_"
 
 /*
- * What Python's categories hold, as contents of a PCRE2 class.
+ * What Python's categories hold, as contents of a PCRE2 class; NULL if the letter is none of them.
  * \w is str.isalnum() or _: letters and numbers; unlike \w of newer PCRE2 releases
  * no marks. \s is str.isspace(), with the separators 1C to 1F. \d is Nd.
  */
@@ -212,33 +212,25 @@ static const char *
 category(uint32_t letter)
 {
 	switch (letter) {
-	case 'd':
-		return "\\p{Nd}";
-	case 'D':
-		return "\\P{Nd}";
+	case 'd': return "\\p{Nd}";
+	case 'D': return "\\P{Nd}";
 	case 's':
 		return "\\x{9}-\\x{d}\\x{1c}-\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"
 		       "\\x{205f}\\x{3000}";
 	case 'S':
 		return "\\x{0}-\\x{8}\\x{e}-\\x{1b}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}"
 		       "\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}";
-	case 'w':
-		return WORD;
-	default: /* W: all other categories; of connectors (Pc) all but _ */
+	case 'w': return WORD;
+	case 'W': /* all other categories; of connectors (Pc) all but _ */
 		return "\\p{C}\\p{M}\\p{S}\\p{Z}\\p{Pd}\\p{Ps}\\p{Pe}\\p{Pi}\\p{Pf}\\p{Po}\\x{203f}\\x{2040}\\x{2054}"
 		       "\\x{fe33}\\x{fe34}\\x{fe4d}-\\x{fe4f}\\x{ff3f}";
+	default: return NULL;
 	}
 }
 
 /* A word on one side only. Python (before 3.14) has no \B in an empty text. */
 #define BOUNDARY "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))"
 #define NO_BOUNDARY "(?!\\A\\z)(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))"
-
-static bool
-is_letter(uint32_t c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
 
 /* Letters and digits as they are, other characters by number: nothing here can be taken for syntax. */
 static void
@@ -273,35 +265,24 @@ hex_escape(struct pyre_tokens *t, size_t start, size_t digits, uint32_t *c)
 static int
 parse_char_escape(struct pyre_tokens *t, struct str token, uint32_t *c)
 {
-	static const char from[] = "afnrtv", to[] = "\a\f\n\r\t\v";
 	size_t start = t->at - token.len;
-	const char *hit;
+	int control;
 
 	if (token.len < 2)
 		return bad(t->why, start, "bad escape (end of pattern)");
 	*c = code_point(str_from(token, 1));
-	if (is_category(token.p[1]))
+	control = text_map(token.p[1], "afnrtv", "\a\f\n\r\t\v");
+	if (control >= 0)
+		*c = (uint32_t)control;
+	else if (category(*c) != NULL)
 		*c |= CATEGORY;
-	hit = *c > 0 && *c < 0x80 ? strchr(from, (char)*c) : NULL;
-	if (hit != NULL)
-		*c = (uint32_t)to[hit - from];
-	if (hit != NULL || (*c & CATEGORY))
-		return 0;
-	switch (token.p[1]) {
-	case 'x':
-		return hex_escape(t, start, 2, c);
-	case 'u':
-		return hex_escape(t, start, 4, c);
-	case 'U':
-		return hex_escape(t, start, 8, c);
-	case 'N':
+	else if (*c == 'x' || *c == 'u' || *c == 'U')
+		return hex_escape(t, start, *c == 'x' ? 2 : *c == 'u' ? 4 : 8, c);
+	else if (*c == 'N')
 		return bad(t->why, start, "\\N{NAME} is not supported: write \\uXXXX");
-	default:
-		break;
-	}
-	if (*c >= '0' && *c <= '7')
+	else if (*c >= '0' && *c <= '7')
 		return bad(t->why, start, "octal escapes are not supported");
-	if (is_letter(*c) || *c == '8' || *c == '9')
+	else if (is_letter(*c) || *c == '8' || *c == '9')
 		return bad(t->why, start, "bad escape %.*s", STR_ARG(token));
 	return 0;
 }
@@ -455,15 +436,10 @@ parse_lookaround(struct pyre_parser *p, size_t start, struct str token, uint64_t
 static int
 parse_flags(struct pyre_parser *p, size_t start, struct str token)
 {
-	static const char letters[] = "ims";
-	static const uint32_t options[] = { PCRE2_CASELESS, PCRE2_MULTILINE, PCRE2_DOTALL };
 	uint32_t flags = 0;
-	const char *hit;
 
-	while (token.len == 1 && token.p[0] && (hit = strchr(letters, token.p[0])) != NULL) {
-		flags |= options[hit - letters];
-		token = take(&p->t);
-	}
+	for (; token.len == 1 && token.p[0] && strchr("ims", token.p[0]); token = take(&p->t))
+		flags |= token.p[0] == 'i' ? PCRE2_CASELESS : token.p[0] == 'm' ? PCRE2_MULTILINE : PCRE2_DOTALL;
 	if (str_eqc(token, ":") || str_eqc(token, "-"))
 		return bad(p->t.why, start, "flags for a part of a pattern, as in (?i:...), are not supported");
 	if (token.len == 1 && token.p[0] && strchr("xauL", token.p[0]))
@@ -504,23 +480,17 @@ parse_group(struct pyre_parser *p, uint64_t *width)
 	if (token.len == 0)
 		return bad(p->t.why, p->t.at, "unexpected end of pattern");
 	switch (token.p[0]) {
-	case 'P':
-		return parse_named(p, start, width);
+	case 'P': return parse_named(p, start, width);
 	case ':':
 		buf_adds(&p->out, "(?:");
 		return parse_body(p, start, width);
-	case '#':
-		return skip_comment(&p->t, start);
+	case '#': return skip_comment(&p->t, start);
 	case '=':
 	case '!':
-	case '<':
-		return parse_lookaround(p, start, token, width);
-	case '>':
-		return bad(p->t.why, start, "atomic groups, (?>...), are not supported");
-	case '(':
-		return bad(p->t.why, start, "conditionals, (?(1)...), are not supported");
-	default:
-		return parse_flags(p, start, token);
+	case '<': return parse_lookaround(p, start, token, width);
+	case '>': return bad(p->t.why, start, "atomic groups, (?>...), are not supported");
+	case '(': return bad(p->t.why, start, "conditionals, (?(1)...), are not supported");
+	default: return parse_flags(p, start, token);
 	}
 }
 
@@ -543,39 +513,42 @@ width_repeat(uint64_t width, uint64_t min, uint64_t max)
 	return num_mul(width, max, &product) ? product : WIDTH_VARIES;
 }
 
-static void
+/* A position, which matches no character; always 0. */
+static int
 emit_position(struct pyre_parser *p, const char *text, struct pyre_item *item)
 {
 	buf_adds(&p->out, text);
 	item->kind = ITEM_AT;
 	item->width = 0;
+	return 0;
 }
 
 static int
 parse_escape(struct pyre_parser *p, struct str token, struct pyre_item *item)
 {
 	size_t start = p->t.at - token.len;
-	char c = token.p[1];
 	uint64_t group;
-	uint32_t literal;
+	uint32_t c;
 
-	if (c == 'A' || c == 'Z') {
-		emit_position(p, c == 'A' ? "\\A" : "\\z", item);
-	} else if (c == 'b' || c == 'B') {
-		emit_position(p, c == 'b' ? BOUNDARY : NO_BOUNDARY, item);
-	} else if (c >= '0' && c <= '9') {
+	switch (token.p[1]) {
+	case 'A': return emit_position(p, "\\A", item);
+	case 'Z': return emit_position(p, "\\z", item);
+	case 'b': return emit_position(p, BOUNDARY, item);
+	case 'B': return emit_position(p, NO_BOUNDARY, item);
+	default: break;
+	}
+	if (token.p[1] >= '0' && token.p[1] <= '9') {
 		if (take_group_number(&p->t, start, &group) < 0)
 			return -1;
 		if (group >= p->re->ngroups)
 			return bad(p->t.why, start + 1, "invalid group reference %llu", (unsigned long long)group);
 		return emit_reference(p, group, start);
-	} else {
-		if (parse_char_escape(&p->t, token, &literal) < 0)
-			return -1;
-		buf_adds(&p->out, literal & CATEGORY ? "[" : "");
-		emit_char(&p->out, literal);
-		buf_adds(&p->out, literal & CATEGORY ? "]" : "");
 	}
+	if (parse_char_escape(&p->t, token, &c) < 0)
+		return -1;
+	buf_adds(&p->out, c & CATEGORY ? "[" : "");
+	emit_char(&p->out, c);
+	buf_adds(&p->out, c & CATEGORY ? "]" : "");
 	return 0;
 }
 
@@ -622,12 +595,8 @@ emit_repeat(struct pyre_parser *p, size_t at, uint64_t min, uint64_t max)
 		buf_adds(out, "))");
 		return;
 	}
-	if (max == REPEAT_NO_END)
-		buf_addf(out, "{%llu,}", (unsigned long long)min);
-	else
-		buf_addf(out, "{%llu,%llu}", (unsigned long long)min, (unsigned long long)max);
-	if (lazy)
-		buf_addc(out, '?');
+	buf_addf(out, max == REPEAT_NO_END ? "{%llu," : "{%llu,%llu", (unsigned long long)min, (unsigned long long)max);
+	buf_adds(out, lazy ? "}?" : "}");
 }
 
 /* A quantifier of *item, its first character c taken: 1, or 0 if it is a brace that is text. */
@@ -663,24 +632,13 @@ parse_atom(struct pyre_parser *p, struct str token, struct pyre_item *item)
 
 	*item = (struct pyre_item){ ITEM_OTHER, 1, p->out.len };
 	switch (token.p[0]) {
-	case '\\':
-		return parse_escape(p, token, item);
-	case '(':
-		return parse_group(p, &item->width);
-	case '[':
-		return parse_class(&p->t, &p->out);
-	case '^':
-		emit_position(p, lines ? "(?<![^\\n])" : "\\A", item);
-		return 0;
-	case '$':
-		emit_position(p, lines ? "(?![^\\n])" : "$", item);
-		return 0;
-	case '.':
-		buf_addc(&p->out, '.');
-		return 0;
-	default:
-		emit_char(&p->out, code_point(token));
-		return 0;
+	case '\\': return parse_escape(p, token, item);
+	case '(': return parse_group(p, &item->width);
+	case '[': return parse_class(&p->t, &p->out);
+	case '^': return emit_position(p, lines ? "(?<![^\\n])" : "\\A", item);
+	case '$': return emit_position(p, lines ? "(?![^\\n])" : "$", item);
+	case '.': buf_addc(&p->out, '.'); return 0;
+	default: emit_char(&p->out, code_point(token)); return 0;
 	}
 }
 
@@ -739,20 +697,11 @@ parse_pattern(struct pyre_parser *p)
 	struct str s = p->t.s;
 	uint64_t width;
 
-	for (size_t i = 0, n; i < s.len; i += n) {
-		n = utf8_len((const uint8_t *)s.p + i, s.len - i);
-		if (n == 0)
-			return bad(p->t.why, i, "invalid UTF-8");
-	}
+	if (!utf8_valid(s))
+		return bad(p->t.why, utf8_end(s, 0), "invalid UTF-8");
 	if (parse_alternatives(p, &width) < 0)
 		return -1;
-	return p->t.at < p->t.s.len ? bad(p->t.why, p->t.at, "unbalanced parenthesis") : 0;
-}
-
-static struct str
-pattern_of(const struct pyre *re)
-{
-	return str_n(re->pattern, re->len);
+	return p->t.at < s.len ? bad(p->t.why, p->t.at, "unbalanced parenthesis") : 0;
 }
 
 /* PCRE2 allocates little and only for what was checked; where it fails, memory is gone for all. */
@@ -795,11 +744,10 @@ pyre_compile(struct str pattern, struct pyre **out, struct pyre_error *why)
 	struct pyre_parser p = { .re = re, .out = BUF_INIT };
 	int rc;
 
-	re->pattern = xstrndup(pattern.p ? pattern.p : "", pattern.len);
-	re->len = pattern.len;
+	re->pattern = str_n(xstrndup(pattern.p ? pattern.p : "", pattern.len), pattern.len);
 	add_group(re, str_n(NULL, 0));
 	buf_adds(&p.out, "");
-	p.t = (struct pyre_tokens){ pattern_of(re), 0, why };
+	p.t = (struct pyre_tokens){ re->pattern, 0, why };
 	rc = parse_pattern(&p);
 	if (rc == 0)
 		rc = compile_code(re, buf_str(&p.out), p.flags, why);
@@ -821,7 +769,7 @@ pyre_free(struct pyre *re)
 	pcre2_jit_stack_free(re->stack);
 	pcre2_code_free(re->code);
 	free(re->groups);
-	free(re->pattern);
+	free((char *)(uintptr_t)re->pattern.p);
 	free(re);
 }
 
@@ -839,9 +787,9 @@ match(const struct pyre *re, struct str subject, size_t from, uint32_t options, 
 	if (rc == PCRE2_ERROR_MATCHLIMIT || rc == PCRE2_ERROR_DEPTHLIMIT || rc == PCRE2_ERROR_HEAPLIMIT ||
 	    rc == PCRE2_ERROR_JIT_STACKLIMIT)
 		return err_set(err, ERR_INPUT, "regular expression %.*s needs too many steps for %.*s",
-			STR_ARG(pattern_of(re)), STR_ARG(subject));
+			STR_ARG(re->pattern), STR_ARG(subject));
 	pcre2_get_error_message(rc, reason, sizeof(reason));
-	return err_set(err, ERR_INPUT, "regular expression %.*s: %s", STR_ARG(pattern_of(re)), (const char *)reason);
+	return err_set(err, ERR_INPUT, "regular expression %.*s: %s", STR_ARG(re->pattern), (const char *)reason);
 }
 
 /* A group's place in the last match. */
@@ -916,24 +864,21 @@ named_group(struct pyre_sub *sub, struct pyre_tokens *t)
 static int
 sub_escape(struct pyre_sub *sub, struct pyre_tokens *t, struct str token)
 {
-	static const char from[] = "abfnrtv\\", to[] = "\a\b\f\n\r\t\v\\";
 	size_t start = t->at - token.len;
-	const char *hit;
 	uint64_t group;
-	char c;
+	int c;
 
 	if (token.len < 2)
 		return bad(t->why, start, "bad escape (end of pattern)");
-	c = token.p[1];
-	if (c == 'g')
+	if (token.p[1] == 'g')
 		return named_group(sub, t);
-	if (c >= '0' && c <= '9')
+	if (token.p[1] >= '0' && token.p[1] <= '9')
 		return take_group_number(t, start, &group) < 0 ? -1 : add_piece(sub, group, start + 1, t->why);
-	hit = c ? strchr(from, c) : NULL;
-	if (hit != NULL)
-		buf_addc(&sub->text, to[hit - from]);
-	else if (is_letter((unsigned char)c))
+	c = text_map(token.p[1], "abfnrtv\\", "\a\b\f\n\r\t\v\\");
+	if (c < 0 && is_letter((unsigned char)token.p[1]))
 		return bad(t->why, start, "bad escape %.*s", STR_ARG(token));
+	if (c >= 0)
+		buf_addc(&sub->text, (char)c);
 	else
 		buf_addstr(&sub->text, token);
 	return 0;
