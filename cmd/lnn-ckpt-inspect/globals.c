@@ -9,7 +9,7 @@
 #include "base/strmap.h"
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "pickle/scan.h"
+#include "format/scan.h"
 #include "common/file.h"
 #include "format/format.h"
 #include "format/pickles.h"

@@ -12,7 +12,7 @@
 #include "format/format.h"
 #include "io/crc32.h"
 #include "pickle/opcode.h"
-#include "pickle/scan.h"
+#include "format/scan.h"
 #include "pickle/writer.h"
 #include "zip/write.h"
 

@@ -5,7 +5,7 @@
 #include "fuzz.h"
 
 #include "pickle/machine.h"
-#include "pickle/scan.h"
+#include "format/scan.h"
 
 struct seen {
 	uint64_t sum;

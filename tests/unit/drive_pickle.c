@@ -20,7 +20,7 @@
 #include "base/cursor.h"
 #include "pickle/machine.h"
 #include "pickle/writer.h"
-#include "pickle/scan.h"
+#include "format/scan.h"
 
 static int
 add(void *arg, const void *p, size_t n, struct err *e)

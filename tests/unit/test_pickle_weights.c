@@ -2,7 +2,7 @@
  * pickle_weights: what torch.load(weights_only=True) makes of every kind of call, against tests/fixtures/weights_only.tsv,
  * which real PyTorch wrote; and what only we can say: legacy streams, and how much a hostile pickle may cost.
  */
-#include "pickle/scan.h"
+#include "format/scan.h"
 
 #include "base/buf.h"
 #include "base/limits.h"

@@ -3,7 +3,7 @@
  * wrote; each is written by us again, must be what torch loads with weights_only=True, and read again be the same.
  */
 #include "base/xalloc.h"
-#include "pickle/scan.h"
+#include "format/scan.h"
 #include "zip/directory.h"
 #include "zip/write.h"
 #include "format/format.h"

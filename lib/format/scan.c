@@ -6,7 +6,7 @@
  * persistent_load in torch/serialization.py, checked against PyTorch 2.13 by tests/torch/test_pickle_scan.py.
  * Calls are followed with the arguments that torch.save writes. The answer to any others is that we do not know.
  */
-#include "pickle/scan.h"
+#include "format/scan.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,6 +19,361 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "pickle/machine.h"
+#include "tensor/dtype.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define LISTED(s, list) listed(s, list, COUNT(list))
+
+/* ---- globals: facts */
+
+/*
+ * What weights_only accepts: _get_allowed_globals() of torch/_weights_only_unpickler.py, as PyTorch 2.13 answers it
+ * (144 names; 2.6 and later differ in single dtypes). tests/torch/test_pickle_scan.py holds this table against it.
+ */
+static const char *const callables[] = {
+	"_codecs.encode",
+	"builtins.bytearray",
+	"builtins.complex",
+	"builtins.set",
+	"collections.Counter",
+	"collections.OrderedDict",
+	"torch.Size",
+	"torch.device",
+};
+
+static const char *const tensor_callables[] = {
+	"torch.Tensor",
+	"torch._tensor._rebuild_from_type_v2",
+	"torch._utils._rebuild_device_tensor_from_cpu_tensor",
+	"torch._utils._rebuild_device_tensor_from_numpy",
+	"torch._utils._rebuild_meta_tensor_no_storage",
+	"torch._utils._rebuild_nested_tensor",
+	"torch._utils._rebuild_parameter",
+	"torch._utils._rebuild_parameter_with_state",
+	"torch._utils._rebuild_qtensor",
+	"torch._utils._rebuild_sparse_tensor",
+	"torch._utils._rebuild_tensor",
+	"torch._utils._rebuild_tensor_v2",
+	"torch._utils._rebuild_tensor_v3",
+	"torch._utils._rebuild_wrapper_subclass",
+	"torch.nn.parameter.Parameter",
+	"torch.serialization._get_layout",
+	"torch.storage.TypedStorage",
+};
+
+static const char *const constants[] = {
+	"per_channel_affine",
+	"per_channel_affine_float_qparams",
+	"per_channel_symmetric",
+	"per_tensor_affine",
+	"per_tensor_symmetric",
+};
+
+/* Element types of torch that this library has none for. */
+static const char *const other_dtypes[] = {
+	"int1", "int2", "int3", "int4", "int5", "int6", "int7", "uint1", "uint2", "uint3", "uint4", "uint5", "uint6", "uint7",
+};
+
+/* Never accepted, even if a program asks for it: _blocklisted_modules of the same file. */
+static const char *const blocked[] = { "nt", "os", "posix", "sys" };
+
+/* Accepted once a module of torch is imported: Unpickler.load of the same file. */
+static const struct {
+	const char *name, *import;
+} imports[] = {
+	{ "torch._dynamo.decorators._DimRange", "torch._dynamo" },
+	{ "torch.distributed.device_mesh.DeviceMesh", "torch.distributed.tensor" },
+	{ "torch.distributed.tensor.DTensor", "torch.distributed.tensor" },
+	{ "torch.distributed.tensor._dtensor_spec.DTensorSpec", "torch.distributed.tensor" },
+	{ "torch.distributed.tensor._dtensor_spec.TensorMeta", "torch.distributed.tensor" },
+	{ "torch.distributed.tensor.placement_types.Partial", "torch.distributed.tensor" },
+	{ "torch.distributed.tensor.placement_types.Replicate", "torch.distributed.tensor" },
+	{ "torch.distributed.tensor.placement_types.Shard", "torch.distributed.tensor" },
+	{ "torch.nested._internal.nested_tensor.NestedTensor", "torch.nested" },
+	{ "torch.nested._internal.nested_tensor._rebuild_njt", "torch.nested" },
+};
+
+/* Python 2 names: NAME_MAPPING and IMPORT_MAPPING of torch/_utils.py. */
+static const struct {
+	const char *module, *name, *new_module, *new_name; /* name NULL: all others of the module */
+} renamed[] = {
+	{ "__builtin__", "basestring", "builtins", "str" },
+	{ "__builtin__", "intern", "sys", "intern" },
+	{ "__builtin__", "long", "builtins", "int" },
+	{ "__builtin__", "reduce", "functools", "reduce" },
+	{ "__builtin__", "unichr", "builtins", "chr" },
+	{ "__builtin__", "unicode", "builtins", "str" },
+	{ "__builtin__", "xrange", "builtins", "range" },
+	{ "exceptions", "StandardError", "builtins", "Exception" },
+	{ "itertools", "ifilter", "builtins", "filter" },
+	{ "itertools", "ifilterfalse", "itertools", "filterfalse" },
+	{ "itertools", "imap", "builtins", "map" },
+	{ "itertools", "izip", "builtins", "zip" },
+	{ "itertools", "izip_longest", "itertools", "zip_longest" },
+	{ "UserDict", "IterableUserDict", "collections", "UserDict" },
+	{ "Queue", NULL, "queue", NULL },
+	{ "StringIO", NULL, "io", NULL },
+	{ "UserDict", NULL, "collections", NULL },
+	{ "UserList", NULL, "collections", NULL },
+	{ "UserString", NULL, "collections", NULL },
+	{ "__builtin__", NULL, "builtins", NULL },
+	{ "_abcoll", NULL, "collections.abc", NULL },
+	{ "cStringIO", NULL, "io", NULL },
+	{ "copy_reg", NULL, "copyreg", NULL },
+	{ "repr", NULL, "reprlib", NULL },
+	{ "whichdb", NULL, "dbm", NULL },
+};
+
+/*
+ * Modules with means to run code, reach the network or change files, with all below them: what picklescan, modelscan
+ * and fickling flag.
+ */
+static const char *const unsafe_modules[] = {
+	"_aix_support", "_ctypes", "_frozen_importlib", "_frozen_importlib_external", "_imp", "_io.FileIO", "_osx_support",
+	"_pickle", "_posixsubprocess", "_pyrepl", "_signal", "_thread", "aiohttp", "asyncio", "atexit", "bdb", "cPickle",
+	"cProfile", "cloudpickle", "code", "codeop", "commands", "compileall", "ctypes", "dill", "distutils", "doctest",
+	"ensurepip", "filecmp", "fileinput", "ftplib", "gc", "glob", "http", "httplib", "idlelib", "imaplib", "imp", "importlib",
+	"inspect", "joblib", "lib2to3", "linecache", "logging", "marshal", "mmap", "multiprocessing", "nntplib", "nt",
+	"numpy.f2py", "numpy.testing._private.utils", "os", "pdb", "pexpect", "pickle", "pip", "pipes", "pkgutil", "platform",
+	"poplib", "posix", "profile", "pty", "py_compile", "pydoc", "requests", "runpy", "select", "selectors", "shelve",
+	"shutil", "signal", "site", "smtplib", "socket", "socketserver", "sqlite3", "ssl", "subprocess", "sys", "tarfile",
+	"telnetlib", "tempfile", "test", "threading", "timeit", "torch._dynamo.guards", "torch._inductor",
+	"torch.utils.bottleneck", "torch.utils.collect_env", "trace", "unittest", "urllib", "urllib2", "uuid", "venv",
+	"webbrowser", "xmlrpc", "xmlrpclib", "zipfile", "zipimport",
+};
+
+/* Single names, with their module as Python 3 has it. */
+static const char *const unsafe_names[] = {
+	"_operator.attrgetter", "_operator.itemgetter", "_operator.methodcaller", "builtins.__import__", "builtins.apply",
+	"builtins.breakpoint", "builtins.compile", "builtins.delattr", "builtins.eval", "builtins.exec", "builtins.execfile",
+	"builtins.file", "builtins.getattr", "builtins.globals", "builtins.input", "builtins.locals", "builtins.memoryview",
+	"builtins.open", "builtins.raw_input", "builtins.setattr", "builtins.vars", "functools.partial", "functools.reduce",
+	"io.FileIO", "io.open", "io.open_code", "operator.attrgetter", "operator.itemgetter", "operator.methodcaller",
+	"torch.fx.experimental.symbolic_shapes.ShapeEnv.evaluate_guards_expression", "torch.hub.load", "torch.jit.load",
+	"torch.jit.unsupported_tensor_ops.execWrapper", "torch.load", "torch.serialization.load",
+	"torch.utils._config_module.ConfigModule.load_config", "torch.utils.data.datapipes.utils.decoder.basichandlers",
+	"types.CodeType", "types.FunctionType",
+};
+
+/* What is below a module of the list and yet plain data. */
+static const char *const harmless[] = { "uuid.SafeUUID", "uuid.UUID" };
+
+/* As a component of a dotted name: the module or name it leads to is reached through another one. */
+static const char *const unsafe_parts[] = {
+	"__base__", "__bases__", "__builtins__", "__class__", "__code__", "__dict__", "__func__", "__getattribute__",
+	"__globals__", "__import__", "__init_subclass__", "__loader__", "__mro__", "__reduce__", "__reduce_ex__", "__self__",
+	"__spec__", "__subclasses__", "builtins", "ctypes", "eval", "exec", "importlib", "nt", "os", "popen", "posix", "pty",
+	"runpy", "shutil", "socket", "subprocess", "sys", "system",
+};
+
+/* ---- globals: judging */
+
+/* Room for "module.name"; longer ones are cut. */
+enum { GLOBAL_TEXT = 256 };
+
+/* What kind of thing an accepted global is. */
+enum allowed_kind {
+	ALLOWED_NOT,
+	ALLOWED_CALLABLE, /* class or function: the name says which */
+	ALLOWED_DTYPE,
+	ALLOWED_STORAGE,  /* class of a typed storage: stands in a persistent id, cannot be called */
+	ALLOWED_UNTYPED,  /* torch.storage.UntypedStorage */
+	ALLOWED_TENSOR,   /* class of tensors: torch.FloatTensor, torch.cuda.FloatTensor, ... */
+	ALLOWED_CONSTANT, /* quantisation schemes */
+};
+
+struct allowed {
+	enum allowed_kind kind;
+	char name[48];      /* after the last dot */
+	enum dtype dtype;   /* of a dtype, storage or class of tensors */
+	bool plain;         /* callables: no part of a tensor */
+	bool blocked;       /* ALLOWED_NOT: its module is refused even if a program allows its names */
+	const char *import; /* ALLOWED_NOT: what has to be imported before it is accepted, or NULL */
+};
+
+/* The entry of the list that s is, or NULL. */
+static const char *
+listed(struct str s, const char *const *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (str_eqc(s, list[i]))
+			return list[i];
+	return NULL;
+}
+
+const char *
+pickle_verdict_text(enum pickle_verdict v)
+{
+	static const char *const texts[] = { "tensor", "allowed", "unknown", "unsafe" };
+
+	return texts[v];
+}
+
+static void
+to_python3(struct str *module, struct str *name)
+{
+	for (size_t i = 0; i < COUNT(renamed); i++) {
+		if (!str_eqc(*module, renamed[i].module) || (renamed[i].name != NULL && !str_eqc(*name, renamed[i].name)))
+			continue;
+		*module = str_c(renamed[i].new_module);
+		if (renamed[i].new_name != NULL)
+			*name = str_c(renamed[i].new_name);
+		return;
+	}
+}
+
+/* "module.name" as torch looks it up, Python 2 names mapped; out has GLOBAL_TEXT bytes. False if it was cut. */
+static bool
+global_path(struct str module, struct str name, char *out)
+{
+	size_t n;
+
+	to_python3(&module, &name);
+	n = module.len + 1 + name.len;
+	snprintf(out, GLOBAL_TEXT, "%.*s.%.*s", STR_ARG(module), STR_ARG(name));
+	return n < GLOBAL_TEXT && strlen(out) == n;
+}
+
+/* The rest of *path behind prefix, if it begins so. */
+static bool
+behind(struct str path, const char *prefix, struct str *rest)
+{
+	if (!str_starts(path, str_c(prefix)))
+		return false;
+	*rest = str_from(path, strlen(prefix));
+	return true;
+}
+
+/* The element type of the class of tensors of that name: those that torch had from the beginning. */
+static enum dtype
+tensor_class(struct str name)
+{
+	struct buf storage = BUF_INIT;
+	enum dtype t = DTYPE_UNKNOWN;
+
+	if (str_ends(name, str_c("Tensor"))) {
+		buf_add(&storage, name.p, name.len - strlen("Tensor"));
+		buf_adds(&storage, "Storage");
+		t = dtype_by_storage(buf_str(&storage));
+		buf_release(&storage);
+	}
+	return dtype_info(t)->class == DTYPE_CLASS_QUANTISED || dtype_info(t)->class == DTYPE_CLASS_COMPLEX ? DTYPE_UNKNOWN : t;
+}
+
+/* What NAME of torch.NAME is, or of a module of torch that has classes of tensors. */
+static enum allowed_kind
+torch_name(struct str name, bool cuda, bool sparse, enum dtype *dtype)
+{
+	*dtype = tensor_class(name);
+	if (*dtype != DTYPE_UNKNOWN)
+		return sparse && *dtype == DTYPE_BOOL ? ALLOWED_NOT : ALLOWED_TENSOR;
+	if (sparse)
+		return ALLOWED_NOT;
+	*dtype = dtype_by_storage(name);
+	if (*dtype != DTYPE_UNKNOWN)
+		return cuda && dtype_info(*dtype)->class == DTYPE_CLASS_QUANTISED ? ALLOWED_NOT : ALLOWED_STORAGE;
+	if (cuda)
+		return ALLOWED_NOT;
+	*dtype = dtype_by_name(name);
+	if (dtype_info(*dtype)->torch || LISTED(name, other_dtypes))
+		return ALLOWED_DTYPE;
+	return LISTED(name, constants) ? ALLOWED_CONSTANT : ALLOWED_NOT;
+}
+
+/* path is what global_path made. */
+static enum allowed_kind
+path_kind(struct str path, enum dtype *dtype)
+{
+	struct str rest;
+	bool cuda = behind(path, "torch.cuda.", &rest), sparse;
+
+	*dtype = DTYPE_UNKNOWN;
+	if (LISTED(path, callables) || LISTED(path, tensor_callables))
+		return ALLOWED_CALLABLE;
+	if (str_eqc(path, "torch.storage.UntypedStorage"))
+		return ALLOWED_UNTYPED;
+	if (!cuda && !behind(path, "torch.", &rest))
+		return ALLOWED_NOT;
+	sparse = behind(rest, "sparse.", &rest);
+	return torch_name(rest, cuda, sparse, dtype);
+}
+
+/* Is it accepted? Fills *a; kind is ALLOWED_NOT if not, and then *a says why. */
+static bool
+look_up(struct str module, struct str name, struct allowed *a)
+{
+	char path[GLOBAL_TEXT];
+	bool whole = global_path(module, name, path);
+	const char *dot = strrchr(path, '.');
+
+	*a = (struct allowed){ .kind = ALLOWED_NOT };
+	to_python3(&module, &name);
+	a->blocked = LISTED(module, blocked) != NULL;
+	if (!whole || a->blocked)
+		return false;
+	a->kind = path_kind(str_c(path), &a->dtype);
+	a->plain = LISTED(str_c(path), callables) != NULL;
+	if (a->kind != ALLOWED_NOT && dot != NULL)
+		snprintf(a->name, sizeof(a->name), "%s", dot + 1);
+	for (size_t i = 0; i < COUNT(imports); i++)
+		if (strcmp(path, imports[i].name) == 0)
+			a->import = imports[i].import;
+	return a->kind != ALLOWED_NOT;
+}
+
+/* Is path, or what it begins with up to a dot, in the list? */
+static bool
+under(struct str path, const char *const *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		size_t len = strlen(list[i]);
+
+		if (str_starts(path, str_c(list[i])) && (path.len == len || path.p[len] == '.'))
+			return true;
+	}
+	return false;
+}
+
+static bool
+has_unsafe_part(struct str path, bool behind_first)
+{
+	struct str part;
+
+	if (behind_first)
+		str_split(&path, '.', &part);
+	while (str_split(&path, '.', &part))
+		if (LISTED(part, unsafe_parts))
+			return true;
+	return false;
+}
+
+static bool
+unsafe(struct str module, struct str name)
+{
+	char path[GLOBAL_TEXT];
+
+	/* Nobody has reason to give a thing of use a name this long, or one with control bytes. */
+	if (!global_path(module, name, path))
+		return true;
+	if (LISTED(str_c(path), harmless))
+		return false;
+	if (under(str_c(path), unsafe_modules, COUNT(unsafe_modules)) || under(str_c(path), unsafe_names, COUNT(unsafe_names)))
+		return true;
+	if (under(module, unsafe_modules, COUNT(unsafe_modules)))
+		return true;
+	/* A module or a name is itself; the way to others are dots. */
+	return has_unsafe_part(module, true) || (memchr(name.p, '.', name.len) != NULL && has_unsafe_part(name, false));
+}
+
+static enum pickle_verdict
+judge(struct str module, struct str name)
+{
+	struct allowed a;
+
+	if (look_up(module, name, &a))
+		return a.plain ? GLOBAL_ALLOWED : GLOBAL_TENSOR;
+	return unsafe(module, name) ? GLOBAL_UNSAFE : GLOBAL_UNKNOWN;
+}
 
 /* ---- what values are */
 
@@ -29,10 +384,9 @@
  */
 struct made {
 	char type;
-	bool grad, complex;  /* elements can have gradients; are complex */
-	unsigned size, each; /* storage: bytes of an element; elements that these bytes hold */
-	uint64_t numel;      /* storage */
-	const char *name;    /* of the storage's class, the old class or the layout */
+	enum dtype dtype;   /* storages and tensors */
+	uint64_t numel;     /* storages */
+	const char *layout; /* layouts */
 };
 
 /* Globals looked up recently, by node: a checkpoint calls the same few for every tensor. */
@@ -53,11 +407,12 @@ struct weights {
 	char why[512];            /* the first objection */
 	struct {
 		uint32_t node; /* 0: none */
-		struct pickle_allowed allowed;
+		struct allowed allowed;
 	} recent[WEIGHTS_RECENT];
 };
 
 static bool call(struct weights *w, uint32_t callable, uint32_t args);
+static bool fits(struct weights *w, char letter, uint32_t h);
 
 /* Sets why torch refuses the pickle; returns false. */
 __attribute__((format(printf, 2, 3))) static bool
@@ -113,18 +468,18 @@ type_of(const struct weights *w, uint32_t h)
 	return kind == VALUE_LEAF ? made_of(w, h).type : types[kind];
 }
 
-/* pickle_allowed of the global h; false, too, if it is none. */
+/* Finds out about the global h; false, too, if it is none. */
 static bool
-is_allowed(struct weights *w, uint32_t h, struct pickle_allowed *a)
+is_allowed(struct weights *w, uint32_t h, struct allowed *a)
 {
 	size_t i = h % WEIGHTS_RECENT;
 
-	*a = (struct pickle_allowed){ .kind = ALLOWED_NOT };
+	*a = (struct allowed){ .kind = ALLOWED_NOT };
 	if (value_kind(w->m->t, h) != VALUE_GLOBAL)
 		return false;
 	if (w->recent[i].node != h) {
 		w->recent[i].node = h;
-		pickle_allowed(value_module(w->m->t, h), value_name(w->m->t, h), &w->recent[i].allowed);
+		look_up(value_module(w->m->t, h), value_name(w->m->t, h), &w->recent[i].allowed);
 	}
 	*a = w->recent[i].allowed;
 	return a->kind != ALLOWED_NOT;
@@ -168,9 +523,14 @@ is_key(struct weights *w, uint32_t h)
 	return hashable(w, h, KEY_DEPTH, &parts) && may_look(w, KEY_PARTS - parts);
 }
 
-/* ---- arguments */
+/* Can elements of the type have gradients? */
+static bool
+has_grad(enum dtype t)
+{
+	return dtype_info(t)->class == DTYPE_CLASS_FLOAT || dtype_info(t)->class == DTYPE_CLASS_COMPLEX;
+}
 
-static bool fits(struct weights *w, char letter, uint32_t h);
+/* ---- arguments */
 
 /* Attributes that every tensor has, and that cannot be set, or not to anything. */
 static const char *const own_attributes[] = { "H", "T", "__class__", "__cuda_array_interface__", "__dict__", "__weakref__",
@@ -180,18 +540,6 @@ static const char *const own_attributes[] = { "H", "T", "__class__", "__cuda_arr
 	"is_xpu", "itemsize", "layout", "mH", "mT", "name", "names", "nbytes", "ndim", "output_nr", "real", "requires_grad",
 	"retains_grad", "shape" };
 
-/* The text of the value if the list has it; else NULL. */
-static const char *
-listed(const struct weights *w, uint32_t h, const char *const *list, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (str_eqc(value_text(w->m->t, h), list[i]))
-			return list[i];
-	return NULL;
-}
-
-#define LISTED(w, h, list) listed(w, h, list, sizeof(list) / sizeof((list)[0]))
-
 /* What an attribute costs of the values that may be looked at: its name is compared with all of own_attributes. */
 enum { ATTRIBUTE_COST = 8 };
 
@@ -200,58 +548,116 @@ static bool
 is_attributes(struct weights *w, uint32_t h)
 {
 	const struct vtree *t = w->m->t;
+	size_t n = type_of(w, h) == 'd' ? value_len(t, h) : 0;
 
-	if (type_of(w, h) == 'd' && !may_look(w, (uint64_t)value_len(t, h) * ATTRIBUTE_COST))
+	if (!may_look(w, (uint64_t)n * ATTRIBUTE_COST))
 		return false;
-	for (size_t i = 0; type_of(w, h) == 'd' && i < value_len(t, h); i++)
-		if (type_of(w, value_key(t, h, i)) != 's' || LISTED(w, value_key(t, h, i), own_attributes) != NULL)
+	for (size_t i = 0; i < n; i++)
+		if (type_of(w, value_key(t, h, i)) != 's' || LISTED(value_text(t, value_key(t, h, i)), own_attributes))
 			return false;
 	return strchr("dN", type_of(w, h)) != NULL;
 }
 
-/* A tuple of values that each fit the letter, no longer than the sizes of a tensor can be. */
+/* Do all parts of a tuple or list fit the letter? */
 static bool
 all_fit(struct weights *w, char letter, uint32_t h)
 {
-	if (value_len(w->m->t, h) > TENSOR_NDIM_MAX)
-		return false;
 	for (size_t i = 0; i < value_len(w->m->t, h); i++)
 		if (!fits(w, letter, value_item(w->m->t, h, i)))
 			return false;
-	return type_of(w, h) == 't';
+	return true;
 }
 
+/* A tuple of such parts, no longer than the sizes of a tensor can be. */
+static bool
+is_sizes(struct weights *w, char letter, uint32_t h)
+{
+	return type_of(w, h) == 't' && value_len(w->m->t, h) <= TENSOR_NDIM_MAX && all_fit(w, letter, h);
+}
+
+/* A pair, which Python 2 wrote as a list, that begins with a key. */
+static bool
+is_pair(struct weights *w, uint32_t h)
+{
+	return strchr("tl", type_of(w, h)) != NULL && value_len(w->m->t, h) == 2 && is_key(w, value_item(w->m->t, h, 0));
+}
+
+static bool
+is_state(struct weights *w, uint32_t h)
+{
+	const struct vtree *t = w->m->t;
+
+	if (type_of(w, h) != 't')
+		return is_attributes(w, h);
+	return value_len(t, h) == 2 && is_attributes(w, value_item(t, h, 0)) && is_attributes(w, value_item(t, h, 1));
+}
+
+/* The class of a storage; element types are not read from legacy files. */
+static bool
+is_storage_class(struct weights *w, uint32_t h)
+{
+	struct allowed a;
+
+	return is_allowed(w, h, &a) && (a.kind == ALLOWED_STORAGE || a.kind == ALLOWED_UNTYPED);
+}
+
+static const char *const device_types[] = { "cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve",
+	"fpga", "maia", "xla", "lazy", "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone" };
+
+static const char *const layouts[] = { "torch.strided", "torch.sparse_coo", "torch.sparse_csr", "torch.sparse_csc",
+	"torch.sparse_bsr", "torch.sparse_bsc", "torch.jagged", "torch._mkldnn" };
+
+static const char *const channel_schemes[] = { "per_channel_affine", "per_channel_affine_float_qparams" };
+
 /*
- * Is h what the letter of a pattern stands for? Beside those of types: u integer from 0, n tuple of such, I tuple of
- * integers, D dtype, A any tensor, T dense tensor or parameter, h a dict or None, c the text "cpu", x a state.
+ * Is h what the letter of a pattern stands for? Beside those of types: u integer from 0, v one below 128, n tuple of such,
+ * I tuple of integers, D dtype, A any tensor, Q storage of quantised elements, h a dict or None, x a state, k a key, p a pair,
+ * j a list of keys, J a list of pairs, c the text "cpu", V a type of devices, W a layout's name, 0 the layout sparse_coo,
+ * 1 another sparse layout, q the scheme per_tensor_affine, r a scheme by channel, G a class of storages, K their key.
  */
 static bool
 fits(struct weights *w, char letter, uint32_t h)
 {
 	const struct vtree *t = w->m->t;
-	struct pickle_allowed a;
+	const struct made made = made_of(w, h);
+	const struct str text = value_text(t, h), name = value_name(t, h);
+	struct allowed a;
 	uint64_t v;
 
 	switch (letter) {
 	case 'u': return value_u64(t, h, &v) && v <= INT64_MAX;
-	case 'n': return all_fit(w, 'u', h);
-	case 'I': return all_fit(w, 'i', h);
+	case 'v': return value_u64(t, h, &v) && v < 128;
+	case 'n': return is_sizes(w, 'u', h);
+	case 'I': return is_sizes(w, 'i', h);
 	case 'D': return is_allowed(w, h, &a) && a.kind == ALLOWED_DTYPE;
-	case 'A': return strchr("TPOU", type_of(w, h)) != NULL;
-	case 'T': return strchr("TP", type_of(w, h)) != NULL;
+	case 'A': return made.type != 0 && strchr("TPOU", made.type) != NULL;
+	case 'T': return made.type == 'T' || made.type == 'P';
+	case 'Q': return made.type == 'S' && dtype_info(made.dtype)->class == DTYPE_CLASS_QUANTISED;
 	case 'h': return strchr("dN", type_of(w, h)) != NULL;
-	case 'c': return type_of(w, h) == 's' && str_eqc(value_text(t, h), "cpu");
-	case 'x':
-		if (type_of(w, h) != 't')
-			return is_attributes(w, h);
-		return value_len(t, h) == 2 && is_attributes(w, value_item(t, h, 0)) && is_attributes(w, value_item(t, h, 1));
+	case 'x': return is_state(w, h);
+	case 'k': return is_key(w, h);
+	case 'p': return is_pair(w, h);
+	case 'j': return type_of(w, h) == 'l' && all_fit(w, 'k', h);
+	case 'J': return type_of(w, h) == 'l' && all_fit(w, 'p', h);
+	case 'c': return type_of(w, h) == 's' && str_eqc(text, "cpu");
+	case 'V': return LISTED(text, device_types) != NULL;
+	case 'W': return LISTED(text, layouts) != NULL;
+	case '0': return made.layout != NULL && strcmp(made.layout, "torch.sparse_coo") == 0;
+	case '1': return made.layout != NULL && !fits(w, '0', h) && strncmp(made.layout, "torch.sparse_", 13) == 0;
+	case 'q': return str_eqc(value_module(t, h), "torch") && str_eqc(name, "per_tensor_affine");
+	case 'r': return str_eqc(value_module(t, h), "torch") && LISTED(name, channel_schemes) != NULL;
+	case 'G': return is_storage_class(w, h);
+	case 'K': return value_is_text(t, h) || value_kind(t, h) == VALUE_INT;
 	default: return type_of(w, h) == letter;
 	}
 }
 
-/* Is tuple what the pattern says? Behind a bar the parts may be left out. Of two n the lengths are the same. */
+/*
+ * Is tuple what the pattern up to end says? Behind a bar the parts may be left out; what is in parentheses is of a tuple
+ * within. Of two n the lengths are the same.
+ */
 static bool
-match(struct weights *w, const char *pattern, uint32_t tuple)
+match_up_to(struct weights *w, const char *p, const char *end, uint32_t tuple)
 {
 	const struct vtree *t = w->m->t;
 	bool optional = false;
@@ -259,21 +665,32 @@ match(struct weights *w, const char *pattern, uint32_t tuple)
 
 	if (type_of(w, tuple) != 't')
 		return false;
-	for (; *pattern != '\0'; pattern++) {
+	for (; p < end; p++) {
+		const char *from = p;
 		uint32_t part = value_item(t, tuple, i);
 
-		if (*pattern == '|') {
+		if (*p == '|') {
 			optional = true;
 			continue;
 		}
 		if (i++ == n)
 			return optional;
-		if (!fits(w, *pattern, part) || (*pattern == 'n' && rank != SIZE_MAX && value_len(t, part) != rank))
+		if (*p == '(')
+			p = strchr(p, ')');
+		if (*from == '(' ? !match_up_to(w, from + 1, p, part) : !fits(w, *p, part))
 			return false;
-		if (*pattern == 'n')
+		if (*p == 'n' && rank != SIZE_MAX && value_len(t, part) != rank)
+			return false;
+		if (*p == 'n')
 			rank = value_len(t, part);
 	}
 	return i == n;
+}
+
+static bool
+match(struct weights *w, const char *pattern, uint32_t tuple)
+{
+	return match_up_to(w, pattern, pattern + strlen(pattern), tuple);
 }
 
 /* ---- calls */
@@ -284,7 +701,7 @@ struct weights_call;
 struct weights_form {
 	const char *name, *pattern;
 	char made;   /* plain data are what the machine makes of them */
-	int element; /* the argument that says what the elements are; -1: the result has none */
+	int element; /* the argument that says what the elements are, 11: part 1 of argument 1; -1: the result has none */
 	int grad;    /* requires_grad, which is true if it is left out; -1: none */
 	bool (*check)(const struct weights_call *c); /* what else has to be; may change the result */
 };
@@ -296,12 +713,6 @@ struct weights_call {
 	uint32_t args;
 	size_t n;
 };
-
-static bool
-doubtful(const struct weights_call *c, const char *what)
-{
-	return doubt(c->w, c->form->name, what);
-}
 
 static uint32_t
 arg(const struct weights_call *c, size_t i)
@@ -327,14 +738,15 @@ extent(const struct weights_call *c, uint64_t *end)
 	return true;
 }
 
-/* Do its elements, of size bytes, lie within the storage? */
+/* Do its elements, of type dtype, lie within the storage? */
 static bool
-inside(const struct weights_call *c, unsigned size)
+inside(const struct weights_call *c, enum dtype dtype)
 {
 	struct made s = made_of(c->w, arg(c, 0));
-	uint64_t end, bytes;
+	uint64_t end, bytes, size = dtype_size(dtype), each = s.dtype == DTYPE_QUINT4X2 ? 2 : s.dtype == DTYPE_QUINT2X4 ? 4 : 1;
 
-	if (s.each > 0 && extent(c, &end) && num_mul(end / s.each + (end % s.each != 0), size, &bytes) && bytes <= s.numel * s.size)
+	if (extent(c, &end) && num_mul(end / each + (end % each != 0), size > 0 ? size : 1, &bytes) &&
+	    bytes <= s.numel * dtype_size(s.dtype))
 		return true;
 	return refuse(c->w, "%s: the tensor does not lie within its storage", c->form->name);
 }
@@ -344,61 +756,37 @@ static bool
 check_tensor(const struct weights_call *c)
 {
 	const struct vtree *t = c->w->m->t;
-	bool v3 = c->form->element != 0;
+	bool v3 = c->form->element != 0, is_complex = dtype_info(c->w->result.dtype)->class == DTYPE_CLASS_COMPLEX;
 	uint32_t metadata = arg(c, v3 ? 7 : 6);
 
 	/* v3 makes an empty tensor first. One with gradients could not be given its storage. */
 	if (v3 && value_bool(t, arg(c, 4)))
 		return refuse(c->w, "%s: a leaf Variable that requires grad is being used in an in-place operation", c->form->name);
-	if (value_len(t, metadata) > 2)
-		return doubtful(c, "with so much metadata");
 	for (size_t i = 0; i < value_len(t, metadata); i++) {
 		struct str key = value_text(t, value_key(t, metadata, i));
-		bool conj = str_eqc(key, "conj") && c->w->result.complex, neg = str_eqc(key, "neg") && c->w->result.grad;
+		bool known = str_eqc(key, "conj") ? is_complex : str_eqc(key, "neg") && has_grad(c->w->result.dtype);
 
-		if (type_of(c->w, value_val(t, metadata, i)) != 'b' || (!conj && !neg))
-			return doubtful(c, "with such metadata");
+		if (i == 2 || !known || type_of(c->w, value_val(t, metadata, i)) != 'b')
+			return doubt(c->w, c->form->name, "with such metadata");
 	}
 	return true;
 }
 
-/* scheme, scales, zero points, axis: one of each for every index of the axis. */
+/* The axis of a quantiser by channel is one of the tensor's. */
 static bool
-is_by_channel(const struct weights_call *c, uint32_t how)
+check_axis(const struct weights_call *c)
 {
-	const struct vtree *t = c->w->m->t;
-	uint32_t scheme = value_item(t, how, 0);
 	uint64_t axis = 0;
 
-	if (!value_is_global(t, scheme, "torch", "per_channel_affine") &&
-	    !value_is_global(t, scheme, "torch", "per_channel_affine_float_qparams"))
-		return false;
-	return match(c->w, "gTTu", how) && value_u64(t, value_item(t, how, 3), &axis) && axis < value_len(t, arg(c, 2));
+	value_u64(c->w->m->t, value_item(c->w->m->t, arg(c, 4), 3), &axis);
+	return axis < value_len(c->w->m->t, arg(c, 2)) || doubt(c->w, c->form->name, "with such an axis");
 }
 
 static bool
-check_quantised(const struct weights_call *c)
+note_layout(const struct weights_call *c)
 {
-	const struct vtree *t = c->w->m->t;
-	uint32_t how = arg(c, 4);
-	bool by_tensor = value_is_global(t, value_item(t, how, 0), "torch", "per_tensor_affine");
-
-	return ((by_tensor ? match(c->w, "gfi", how) : is_by_channel(c, how)) && made_of(c->w, arg(c, 0)).name[0] == 'Q') ||
-	       doubtful(c, "with such a quantiser");
-}
-
-static bool
-check_sparse(const struct weights_call *c)
-{
-	const char *layout = made_of(c->w, arg(c, 0)).name;
-	bool coo;
-
-	if (layout == NULL)
-		return doubtful(c, "with such a layout");
-	coo = strcmp(layout, "torch.sparse_coo") == 0;
-	c->w->result.grad = made_of(c->w, value_item(c->w->m->t, arg(c, 1), coo ? 1 : 2)).grad;
-	return (strncmp(layout, "torch.sparse_", 13) == 0 && match(c->w, coo ? "TTz|b" : "TTTz", arg(c, 1))) ||
-	       doubtful(c, "with such parts");
+	c->w->result.layout = LISTED(value_text(c->w->m->t, arg(c, 0)), layouts);
+	return true;
 }
 
 /* func, type, args, state: func(*args) as type, with attributes from state. */
@@ -406,64 +794,25 @@ static bool
 check_typed(const struct weights_call *c)
 {
 	struct weights *w = c->w;
-	char type[PICKLE_GLOBAL_TEXT];
+	char type[GLOBAL_TEXT];
 	bool good;
 
 	/* One that calls another of its kind is never written, and could go on for as long as the file is. */
 	if (w->wraps == TENSOR_WRAPS_MAX)
-		return doubtful(c, "in so many others");
+		return doubt(w, c->form->name, "in so many others");
 	w->wraps++;
 	good = call(w, arg(c, 0), arg(c, 2));
 	w->wraps--;
 	if (!good)
 		return false;
-	pickle_python3(value_module(w->m->t, arg(c, 1)), value_name(w->m->t, arg(c, 1)), type);
+	global_path(value_module(w->m->t, arg(c, 1)), value_name(w->m->t, arg(c, 1)), type);
 	return (strchr("TPU", w->result.type) != NULL &&
 		       (strcmp(type, "torch.Tensor") == 0 || strcmp(type, "torch.nn.parameter.Parameter") == 0)) ||
-	       doubtful(c, "of such a type");
-}
-
-static bool
-check_device(const struct weights_call *c)
-{
-	static const char *const types[] = { "cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve",
-		"fpga", "maia", "xla", "lazy", "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone" };
-	uint64_t index = 0;
-
-	value_u64(c->w->m->t, arg(c, 1), &index);
-	return (LISTED(c->w, arg(c, 0), types) != NULL && index < 128) || doubtful(c, "of such a name");
-}
-
-static bool
-check_layout(const struct weights_call *c)
-{
-	static const char *const layouts[] = { "torch.strided", "torch.sparse_coo", "torch.sparse_csr", "torch.sparse_csc",
-		"torch.sparse_bsr", "torch.sparse_bsc", "torch.jagged", "torch._mkldnn" };
-
-	c->w->result.name = LISTED(c->w, arg(c, 0), layouts);
-	return c->w->result.name != NULL || doubtful(c, "of such a name");
-}
-
-/* set(list) and OrderedDict(list of pairs), which Python 2 wrote with lists for pairs. */
-static bool
-check_keys(const struct weights_call *c)
-{
-	const struct vtree *t = c->w->m->t;
-	bool pairs = c->form->made == 'd';
-
-	for (size_t i = 0; i < value_len(t, arg(c, 0)); i++) {
-		uint32_t key = value_item(t, arg(c, 0), i);
-
-		if (pairs && (strchr("tl", type_of(c->w, key)) == NULL || value_len(t, key) != 2))
-			return doubtful(c, "of what are no pairs");
-		if (!is_key(c->w, pairs ? value_item(t, key, 0) : key))
-			return doubtful(c, "with such a key");
-	}
-	return true;
+	       doubt(w, c->form->name, "of such a type");
 }
 
 static const struct weights_form forms[] = {
-	{ "OrderedDict", "|l", 'd', -1, -1, check_keys },
+	{ "OrderedDict", "|J", 'd', -1, -1, NULL },
 	{ "_rebuild_tensor_v2", "Sunnbh|h", 'T', 0, 4, check_tensor },
 	{ "_rebuild_tensor_v3", "SunnbhD|h", 'T', 6, 4, check_tensor },
 	{ "_rebuild_tensor", "Sunn", 'T', 0, -1, NULL },
@@ -471,8 +820,10 @@ static const struct weights_form forms[] = {
 	{ "_rebuild_parameter_with_state", "Abhx", 'P', 0, 1, NULL },
 	{ "Parameter", "A|b", 'P', 0, 1, NULL },
 	{ "_rebuild_from_type_v2", "ggtx", 'U', -1, -1, check_typed },
-	{ "_rebuild_qtensor", "Sunntbh", 'U', 0, 5, check_quantised },
-	{ "_rebuild_sparse_tensor", "Lt", 'U', -1, -1, check_sparse },
+	{ "_rebuild_qtensor", "Qunn(qfi)bh", 'U', 0, 5, NULL },
+	{ "_rebuild_qtensor", "Qunn(rTTu)bh", 'U', 0, 5, check_axis },
+	{ "_rebuild_sparse_tensor", "0(TTz|b)", 'U', 11, -1, NULL },
+	{ "_rebuild_sparse_tensor", "1(TTTz)", 'U', 12, -1, NULL },
 	{ "_rebuild_meta_tensor_no_storage", "Dnnb", 'U', 0, 3, NULL },
 	{ "_rebuild_nested_tensor", "TTTT", 'U', 0, -1, NULL },
 	{ "_rebuild_device_tensor_from_cpu_tensor", "TDcb", 'U', 1, 3, NULL },
@@ -481,39 +832,31 @@ static const struct weights_form forms[] = {
 	{ "Size", "n", 'z', -1, -1, NULL },
 	{ "Size", "I", 'o', -1, -1, NULL },
 	{ "complex", "ff", 'o', -1, -1, NULL },
-	{ "device", "s|u", 'o', -1, -1, check_device },
-	{ "_get_layout", "s", 'L', -1, -1, check_layout },
-	{ "set", "|l", 'e', -1, -1, check_keys },
+	{ "device", "V|v", 'o', -1, -1, NULL },
+	{ "_get_layout", "W", 'L', -1, -1, note_layout },
+	{ "set", "|j", 'e', -1, -1, NULL },
 	{ "encode", "ss", 'y', -1, -1, NULL },
 	{ "bytearray", "|y", 'Y', -1, -1, NULL },
 	{ "bytearray", "ss", 'Y', -1, -1, NULL },
 };
-
-/* The elements of a storage or tensor, or those that a dtype names. */
-static struct made
-elements(struct weights *w, uint32_t h)
-{
-	struct made m = made_of(w, h);
-	struct pickle_allowed a;
-
-	if (is_allowed(w, h, &a))
-		m = (struct made){ .size = a.size, .grad = a.grad, .complex = str_starts(str_c(a.name), str_c("complex")) };
-	return m;
-}
 
 /* The arguments fit the form. Sets the result. */
 static bool
 call_fitting(const struct weights_call *c)
 {
 	const struct weights_form *f = c->form;
-	struct made m = { .type = 0 };
+	enum dtype dtype = DTYPE_UNKNOWN;
+	struct allowed a;
+	uint32_t h;
 
-	if (f->element >= 0)
-		m = elements(c->w, arg(c, (size_t)f->element));
-	c->w->result = (struct made){ .type = f->made, .grad = m.grad, .complex = m.complex };
-	if (f->pattern[0] == 'S' && !inside(c, m.size))
+	if (f->element >= 0) {
+		h = f->element < 10 ? arg(c, (size_t)f->element) : value_item(c->w->m->t, arg(c, 1), (size_t)f->element % 10);
+		dtype = is_allowed(c->w, h, &a) ? a.dtype : made_of(c->w, h).dtype;
+	}
+	c->w->result = (struct made){ .type = f->made, .dtype = dtype };
+	if (strchr("SQ", f->pattern[0]) != NULL && f->pattern[0] != '\0' && !inside(c, dtype))
 		return false;
-	if (f->grad >= 0 && !m.grad && ((size_t)f->grad >= c->n || value_bool(c->w->m->t, arg(c, (size_t)f->grad))))
+	if (f->grad >= 0 && !has_grad(dtype) && ((size_t)f->grad >= c->n || value_bool(c->w->m->t, arg(c, (size_t)f->grad))))
 		return refuse(c->w, "%s: only Tensors of floating point dtype can require gradients", f->name);
 	return f->check == NULL || f->check(c);
 }
@@ -525,7 +868,7 @@ call_form(struct weights *w, const char *name, uint32_t args)
 
 	if (w->legacy && strcmp(name, "_rebuild_nested_tensor") == 0)
 		return refuse(w, "a nested tensor, whose sizes torch wants before it has read them from a legacy file");
-	for (; c.form < forms + sizeof(forms) / sizeof(forms[0]); c.form++)
+	for (; c.form < forms + COUNT(forms); c.form++)
 		if (strcmp(name, c.form->name) == 0 && match(w, c.form->pattern, args))
 			return call_fitting(&c);
 	return doubt(w, name, "with such arguments");
@@ -533,14 +876,11 @@ call_form(struct weights *w, const char *name, uint32_t args)
 
 /* torch.FloatTensor() and the like, of torch before 0.2, which BUILD gives a storage. */
 static bool
-call_old_class(struct weights *w, uint32_t callable, const char *name, uint32_t args)
+call_old_class(struct weights *w, uint32_t callable, const struct allowed *a, uint32_t args)
 {
-	bool grad = strstr("FloatTensor DoubleTensor HalfTensor BFloat16Tensor", name) != NULL;
-
-	if (type_of(w, args) != 't' || value_len(w->m->t, args) != 0 || !str_eqc(value_module(w->m->t, callable), "torch") ||
-	    !str_eqc(value_name(w->m->t, callable), name))
-		return doubt(w, name, "with such arguments");
-	w->result = (struct made){ .type = 'O', .grad = grad, .name = name };
+	if (!match(w, "", args) || !value_is_global(w->m->t, callable, "torch", a->name))
+		return doubt(w, a->name, "with such arguments");
+	w->result = (struct made){ .type = 'O', .dtype = a->dtype };
 	return true;
 }
 
@@ -548,14 +888,13 @@ call_old_class(struct weights *w, uint32_t callable, const char *name, uint32_t 
 static bool
 call(struct weights *w, uint32_t callable, uint32_t args)
 {
-	struct pickle_allowed a;
+	struct allowed a;
 
 	if (!is_allowed(w, callable, &a))
 		return refuse(w, "Trying to call reduce for unrecognized function (a %s)", type_name(w, callable));
 	switch (a.kind) {
 	case ALLOWED_CALLABLE: return call_form(w, a.name, args);
-	case ALLOWED_TENSOR: return call_old_class(w, callable, a.name, args);
-	case ALLOWED_DEVICE:
+	case ALLOWED_TENSOR: return call_old_class(w, callable, &a, args);
 	case ALLOWED_UNTYPED: return doubt(w, a.name, "with such arguments");
 	default: return refuse(w, "%s cannot be called", a.name);
 	}
@@ -564,7 +903,7 @@ call(struct weights *w, uint32_t callable, uint32_t args)
 static bool
 check_newobj(struct weights *w, uint32_t callable)
 {
-	struct pickle_allowed a;
+	struct allowed a;
 
 	if (is_allowed(w, callable, &a))
 		return doubt(w, a.name, "made by NEWOBJ");
@@ -622,43 +961,16 @@ check_build(struct weights *w, uint32_t target, uint32_t state)
 {
 	static const struct weights_form set = { .name = "Tensor.set_" };
 	struct weights_call c = { w, &set, state, value_len(w->m->t, state) };
-	struct made old = made_of(w, target), s = made_of(w, arg(&c, 0));
-	size_t n = old.type == 'O' ? strlen(old.name) - strlen("Tensor") : 0;
+	enum dtype dtype = made_of(w, target).dtype;
 
 	if (target == VALUE_ABSENT || (value_ordered(w->m->t, target) && type_of(w, state) == 'd'))
 		return true;
 	if (strchr("Nbifsytldg", type_of(w, target)) != NULL && !value_ordered(w->m->t, target))
 		return refuse(w, "Can only build Tensor, Parameter, OrderedDict or types allowlisted via "
 				 "`add_safe_globals`, but got %s", type_name(w, target));
-	if (n == 0 || !match(w, "Sunn", state) || s.name == NULL || strncmp(s.name, old.name, n) != 0 ||
-	    strcmp(s.name + n, "Storage") != 0)
+	if (type_of(w, target) != 'O' || !match(w, "Sunn", state) || made_of(w, arg(&c, 0)).dtype != dtype)
 		return doubt(w, "a state", "for such an object");
-	return inside(&c, s.size);
-}
-
-/* The class and the count of a persistent id, into the result. */
-static bool
-check_storage(struct weights *w, uint32_t class, uint32_t numel)
-{
-	struct pickle_allowed a;
-	uint64_t n;
-
-	is_allowed(w, class, &a);
-	if (a.kind == ALLOWED_UNTYPED && w->legacy)
-		return refuse(w, "a storage without element type, which torch does not read from legacy files");
-	if (a.kind == ALLOWED_TENSOR || a.kind == ALLOWED_DEVICE || strchr("STPOU", type_of(w, class)) != NULL)
-		return doubt(w, "a persistent id", "with what has a dtype and is no class of storages");
-	if (a.kind != ALLOWED_UNTYPED && a.kind != ALLOWED_STORAGE)
-		return refuse(w, "a persistent id whose second part is no class of storages");
-	if (!value_u64(w->m->t, numel, &n) || n > INT64_MAX / 16)
-		return refuse(w, "a persistent id whose number of elements is no such number");
-	w->result = (struct made){ .type = 'S', .name = a.name, .numel = n, .grad = a.grad, .size = a.size, .each = 1,
-		.complex = str_starts(str_c(a.name), str_c("Complex")) };
-	if (a.kind == ALLOWED_UNTYPED)
-		w->result.size = 1;
-	else if (str_starts(str_c(a.name), str_c("QUInt4x2")) || str_starts(str_c(a.name), str_c("QUInt2x4")))
-		w->result.each = a.name[5] == '4' ? 2 : 4;
-	return true;
+	return inside(&c, dtype);
 }
 
 /* A key as text; a number gets a byte before it that no text begins with. */
@@ -673,25 +985,21 @@ key_text(struct weights *w, uint32_t key)
 	return arena_str(vtree_arena(w->m->t), str_c(text));
 }
 
-/* torch takes what the first id of a key says; the result may not contradict that. Bytes have two classes. */
+/* torch takes what the first id of a key says; the result may not contradict that. */
 static bool
 check_known(struct weights *w, uint32_t key)
 {
-	static const char bytes[] = "ByteStorage";
-	struct made now = w->result;
 	const struct made *first;
 	uint64_t at = 0;
 
-	if (strcmp(now.name, "UntypedStorage") == 0)
-		now.name = bytes;
 	if (strmap_add(&w->keys, key_text(w, key), w->stored_n)) {
 		w->stored = xgrow(w->stored, w->stored_n, &w->stored_cap, sizeof(*w->stored));
-		w->stored[w->stored_n++] = now;
+		w->stored[w->stored_n++] = w->result;
 		return true;
 	}
 	strmap_get(&w->keys, key_text(w, key), &at);
 	first = &w->stored[at];
-	return (first->numel == now.numel && strcmp(first->name, now.name) == 0) ||
+	return (first->numel == w->result.numel && first->dtype == w->result.dtype) ||
 	       doubt(w, "a persistent id", "that contradicts an earlier one");
 }
 
@@ -715,8 +1023,10 @@ check_persid(struct weights *w, uint32_t id)
 {
 	const struct vtree *t = w->m->t;
 	size_t n = value_len(t, id), parts = w->legacy ? 6 : 5;
-	uint32_t first = value_item(t, id, 0), key = value_item(t, id, 2), view = value_item(t, id, 5);
+	uint32_t first = value_item(t, id, 0), class = value_item(t, id, 1), key = value_item(t, id, 2), view = value_item(t, id, 5);
 	char type = type_of(w, id);
+	struct allowed a;
+	uint64_t numel = 0;
 
 	if (id == VALUE_ABSENT)
 		return true;
@@ -724,20 +1034,20 @@ check_persid(struct weights *w, uint32_t id)
 		return refuse(w, "a persistent id that is a number: only files in tar format have those");
 	if (type != 't')
 		return refuse(w, "persistent_load id must be tuple or int, but got %s", type_name(w, id));
-	if (type_of(w, first) == 'y' && str_eqc(value_text(t, first), "storage"))
-		return doubt(w, "a persistent id", "that begins with bytes");
-	if (n == 0 || type_of(w, first) != 's' || !str_eqc(value_text(t, first), "storage"))
+	if (n == 0 || strchr("sy", type_of(w, first)) == NULL || !str_eqc(value_text(t, first), "storage"))
 		return refuse(w, "Only persistent_load of storage is allowed");
 	if (n != parts)
 		return refuse(w, "a persistent id of %zu parts instead of %zu", n, parts);
-	if ((!value_is_text(t, key) && value_kind(t, key) != VALUE_INT) || type_of(w, value_item(t, id, 3)) != 's')
-		return doubt(w, "a persistent id", "with such a key or place");
 	if (w->legacy && strchr("Nt", type_of(w, view)) == NULL)
 		return refuse(w, "a persistent id whose view is a %s", type_name(w, view));
-	if (w->legacy && type_of(w, view) == 't' && !match(w, "suu", view))
-		return doubt(w, "a persistent id", "with such a view");
-	return check_storage(w, value_item(t, id, 1), value_item(t, id, 4)) && check_known(w, key) &&
-	       (!w->legacy || type_of(w, view) != 't' || check_view(w, view));
+	if (is_allowed(w, class, &a) && a.kind == ALLOWED_UNTYPED && w->legacy)
+		return refuse(w, "a storage without element type, which torch does not read from legacy files");
+	value_u64(t, value_item(t, id, 4), &numel);
+	if (!(w->legacy ? match(w, "sGKsuN", id) || match(w, "sGKsu(suu)", id) : match(w, "sGKsu", id)) || numel > INT64_MAX / 16)
+		return doubt(w, "a persistent id", "with such parts");
+	/* Bytes have two classes. */
+	w->result = (struct made){ .type = 'S', .numel = numel, .dtype = a.kind == ALLOWED_UNTYPED ? DTYPE_UINT8 : a.dtype };
+	return check_known(w, key) && (!w->legacy || type_of(w, view) == 'N' || check_view(w, view));
 }
 
 /* What the unpickler has no branch for. */
@@ -785,12 +1095,12 @@ check_before(struct weights *w, struct pickle_machine *m)
 static bool
 check_global(struct weights *w, uint32_t h)
 {
-	struct pickle_allowed a;
-	char path[PICKLE_GLOBAL_TEXT];
+	struct allowed a;
+	char path[GLOBAL_TEXT];
 
 	if (is_allowed(w, h, &a))
 		return true;
-	pickle_python3(value_module(w->m->t, h), value_name(w->m->t, h), path);
+	global_path(value_module(w->m->t, h), value_name(w->m->t, h), path);
 	if (a.blocked)
 		return refuse(w, "GLOBAL %s, whose module is blocked", path);
 	if (a.import != NULL)
@@ -805,7 +1115,7 @@ made_index(struct weights *w)
 	size_t i = w->made_n > 8 ? w->made_n - 8 : 0;
 
 	for (; i < w->made_n && w->result.type != 'S'; i++)
-		if (w->made[i].type == w->result.type && w->made[i].grad == w->result.grad && w->made[i].name == w->result.name)
+		if (w->made[i].type == w->result.type && w->made[i].dtype == w->result.dtype && w->made[i].layout == w->result.layout)
 			return (uint32_t)i;
 	w->made = xgrow(w->made, w->made_n, &w->made_cap, sizeof(*w->made));
 	w->made[w->made_n] = w->result;
@@ -879,7 +1189,7 @@ report(struct scanner *c, const struct pickle_machine *m, enum pickle_ref ref)
 	if (ref == REF_COMPUTED)
 		f.module = f.name = str_n("", 0);
 	else
-		f.verdict = pickle_verdict(f.module, f.name);
+		f.verdict = judge(f.module, f.name);
 	return c->s->found(c->s->arg, &f, c->e);
 }
 

@@ -4,16 +4,26 @@
  * Made for pickles that one does not trust. Nothing is executed, and what is
  * wrong with a pickle is a finding, not a failure: what was seen before it was told already.
  */
-#ifndef LNN_PICKLE_SCAN_H
-#define LNN_PICKLE_SCAN_H
+#ifndef LNN_FORMAT_SCAN_H
+#define LNN_FORMAT_SCAN_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
 #include "base/str.h"
-#include "pickle/allow.h"
 #include "io/source.h"
+
+/* What torch's weights_only=True and people who look for malware know about a global. */
+enum pickle_verdict {
+	GLOBAL_TENSOR,  /* part of a tensor: rebuild functions, storages, dtypes; weights_only accepts it */
+	GLOBAL_ALLOWED, /* weights_only accepts it */
+	GLOBAL_UNKNOWN, /* weights_only refuses it; nothing bad is known of it */
+	GLOBAL_UNSAFE,  /* known as a means to run code, or as a way to hide one */
+};
+
+/* "tensor", "allowed", "unknown", "unsafe" */
+const char *pickle_verdict_text(enum pickle_verdict v);
 
 /* How a global was named. */
 enum pickle_ref {
