@@ -1131,11 +1131,7 @@ persistent(struct pickle_machine *m, uint32_t id, struct err *e)
 		took = m->hooks.persid(m->hooks.arg, m->t, id, &made, e);
 	if (took < 0)
 		return -1;
-	if (took == 0) {
-		made = value_new_seq(m->t, VALUE_PERSID);
-		value_append(m->t, made, id);
-	}
-	return push(m, made, e);
+	return push(m, took > 0 ? made : value_new_persid(m->t, id), e);
 }
 
 static int

@@ -394,6 +394,15 @@ value_new_seq(struct vtree *t, enum value_kind kind)
 }
 
 uint32_t
+value_new_persid(struct vtree *t, uint32_t id)
+{
+	uint32_t h = node_add(t, VALUE_PERSID);
+
+	value_append(t, h, id);
+	return h;
+}
+
+uint32_t
 value_new_ordered(struct vtree *t)
 {
 	uint32_t h = node_add(t, VALUE_DICT);

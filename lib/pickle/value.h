@@ -111,14 +111,15 @@ uint32_t value_new_int(struct vtree *t, int64_t i);
 uint32_t value_new_float(struct vtree *t, double d);
 uint32_t value_new_text(struct vtree *t, enum value_kind kind, struct str s); /* text is borrowed */
 uint32_t value_new_tuple(struct vtree *t, const uint32_t *items, size_t n);   /* items are copied */
-uint32_t value_new_seq(struct vtree *t, enum value_kind kind); /* LIST, SET, FROZENSET, DICT, PERSID, empty */
+uint32_t value_new_persid(struct vtree *t, uint32_t id);
+uint32_t value_new_seq(struct vtree *t, enum value_kind kind); /* empty LIST, SET, FROZENSET, DICT */
 uint32_t value_new_ordered(struct vtree *t);                   /* empty OrderedDict */
 uint32_t value_new_global(struct vtree *t, struct str module, struct str name); /* texts are borrowed */
 uint32_t value_new_object(struct vtree *t, const struct vobject *o);
 uint32_t value_new_leaf(struct vtree *t, enum value_leaf leaf, uint32_t index);
 void value_set_leaf(struct vtree *t, uint32_t h, uint32_t index); /* renumbers a leaf */
 
-void value_append(struct vtree *t, uint32_t seq, uint32_t item);          /* LIST SET FROZENSET, and the id to a PERSID */
+void value_append(struct vtree *t, uint32_t seq, uint32_t item);          /* LIST SET FROZENSET */
 void value_set(struct vtree *t, uint32_t dict, uint32_t key, uint32_t val); /* a new pair, even if key is there */
 void value_set_state(struct vtree *t, uint32_t dict_or_object, uint32_t state);
 void value_put(struct vtree *t, uint32_t container, size_t i, uint32_t val); /* item i of a LIST or TUPLE, value i of a DICT */

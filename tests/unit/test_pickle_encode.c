@@ -7,15 +7,6 @@
 
 #define BYTES(literal) literal, sizeof(literal) - 1
 
-static uint32_t
-new_persid(struct vtree *t, uint32_t id)
-{
-	uint32_t h = value_new_seq(t, VALUE_PERSID);
-
-	value_append(t, h, id);
-	return h;
-}
-
 static int
 add(void *arg, const void *p, size_t n, struct err *e)
 {
@@ -112,7 +103,7 @@ plain(struct vtree *t)
 	writes(t, h, NULL, BYTES("c__builtin__\nset\nq\0]K\1a\x85R"), "a set");
 	h = value_new_seq(t, VALUE_FROZENSET);
 	writes(t, h, NULL, BYTES("c__builtin__\nfrozenset\nq\0]\x85R"), "a frozenset");
-	writes(t, new_persid(t, s), NULL, BYTES("X\2\0\0\0\xc3\xa9Q"), "a persistent id");
+	writes(t, value_new_persid(t, s), NULL, BYTES("X\2\0\0\0\xc3\xa9Q"), "a persistent id");
 	writes(t, value_new_global(t, str_c("builtins"), str_c("range")), NULL, BYTES("c__builtin__\nxrange\nq\0"), "range");
 	writes(t, value_new_global(t, str_c("m"), str_c("A.B")), NULL,
 		BYTES("c__builtin__\ngetattr\nq\0cm\nA\nq\1X\1\0\0\0B\x86R"), "a dotted name");
@@ -307,7 +298,7 @@ deep(struct vtree *t)
 			case 4: outer = value_new_seq(t, VALUE_FROZENSET); break;
 			case 5:
 			case 6: outer = value_new_seq(t, VALUE_DICT); break;
-			case 7: outer = new_persid(t, h); break;
+			case 7: outer = value_new_persid(t, h); break;
 			case 8: outer = value_new_ordered(t); break;
 			default:
 				o.how = kind == 9 ? HOW_OBJ : kind == 10 ? HOW_NEWOBJ_EX : HOW_REDUCE;
