@@ -1023,7 +1023,7 @@ check_persid(struct weights *w, uint32_t id)
 {
 	const struct vtree *t = w->m->t;
 	size_t n = value_len(t, id), parts = w->legacy ? 6 : 5;
-	uint32_t first = value_item(t, id, 0), class = value_item(t, id, 1), key = value_item(t, id, 2), view = value_item(t, id, 5);
+	uint32_t first = value_item(t, id, 0), key = value_item(t, id, 2), view = value_item(t, id, 5);
 	char type = type_of(w, id);
 	struct allowed a;
 	uint64_t numel = 0;
@@ -1040,7 +1040,7 @@ check_persid(struct weights *w, uint32_t id)
 		return refuse(w, "a persistent id of %zu parts instead of %zu", n, parts);
 	if (w->legacy && strchr("Nt", type_of(w, view)) == NULL)
 		return refuse(w, "a persistent id whose view is a %s", type_name(w, view));
-	if (is_allowed(w, class, &a) && a.kind == ALLOWED_UNTYPED && w->legacy)
+	if (is_allowed(w, value_item(t, id, 1), &a) && a.kind == ALLOWED_UNTYPED && w->legacy)
 		return refuse(w, "a storage without element type, which torch does not read from legacy files");
 	value_u64(t, value_item(t, id, 4), &numel);
 	if (!(w->legacy ? match(w, "sGKsuN", id) || match(w, "sGKsu(suu)", id) : match(w, "sGKsu", id)) || numel > INT64_MAX / 16)
@@ -1115,7 +1115,8 @@ made_index(struct weights *w)
 	size_t i = w->made_n > 8 ? w->made_n - 8 : 0;
 
 	for (; i < w->made_n && w->result.type != 'S'; i++)
-		if (w->made[i].type == w->result.type && w->made[i].dtype == w->result.dtype && w->made[i].layout == w->result.layout)
+		if (w->made[i].type == w->result.type && w->made[i].dtype == w->result.dtype &&
+		    w->made[i].layout == w->result.layout)
 			return (uint32_t)i;
 	w->made = xgrow(w->made, w->made_n, &w->made_cap, sizeof(*w->made));
 	w->made[w->made_n] = w->result;
