@@ -61,9 +61,9 @@ drop(struct adapt *a, const struct drop_origin *from, const struct model_list *d
 	int rc;
 
 	for (i = 0; i < described->n; i++)
-		list[n++] = (struct drop_pattern){ described->items[i], from->key, from->syntax, false };
+		list[n++] = (struct drop_pattern){ described->items[i], from->key, from->syntax, false, true };
 	for (i = 0; i < given->n; i++)
-		list[n++] = (struct drop_pattern){ str_c(given->v[i]), from->option, from->syntax, false };
+		list[n++] = (struct drop_pattern){ str_c(given->v[i]), from->option, from->syntax, false, false };
 	rc = plan_drop_patterns(&a->plan, list, n, e);
 	free(list);
 	return rc;

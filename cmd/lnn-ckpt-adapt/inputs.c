@@ -204,6 +204,8 @@ put_inputs(struct buf *b, const struct keymap *map)
 
 	for (size_t i = 0; i < n; i++)
 		buf_addf(b, " --input %.*s=FILE", STR_ARG(names[i]));
+	if (keymap_takes_any(map))
+		buf_adds(b, " --input NAME=FILE for each");
 }
 
 /* Refuses what about the inputs of the key map; with says which it has. */
@@ -226,16 +228,17 @@ split_input(struct adapt *a, const char *option, const char **label, const char 
 	const struct str *names;
 	const size_t n = keymap_inputs(a->map, &names);
 	struct str name;
+	size_t i;
 
 	if (eq == NULL || eq == option)
 		return err_set(e, ERR_USAGE, "--input %s: NAME=FILE was expected", option);
 	name = str_n(option, (size_t)(eq - option));
 	*file = eq + 1;
-	for (size_t i = 0; i < n; i++) {
-		if (str_eq(names[i], name)) {
-			*label = arena_printf(&a->arena, "%.*s", STR_ARG(name));
-			return 0;
-		}
+	for (i = 0; i < n && !str_eq(names[i], name); i++)
+		;
+	if (i < n || keymap_takes_any(a->map)) {
+		*label = arena_printf(&a->arena, "%.*s", STR_ARG(name));
+		return 0;
 	}
 	return wrong_inputs(a, arena_printf(&a->arena, "--input %s: the key map %s has no input of that name", option,
 					    keymap_name(a->map)), e);
@@ -266,7 +269,7 @@ open_named(struct adapt *a, const struct str *names, size_t n, const struct oper
 	const char *label = NULL, *file = NULL;
 	size_t i;
 
-	if (operands->n > 0)
+	if (operands->n > 0 || (n == 0 && a->o->inputs.n == 0))
 		return wrong_inputs(a, arena_printf(&a->arena, "the key map %s has several inputs", keymap_name(a->map)), e);
 	for (i = 0; i < a->o->inputs.n; i++) {
 		if (split_input(a, a->o->inputs.v[i], &label, &file, e) != 0)
@@ -301,6 +304,7 @@ int
 adapt_open(struct adapt *a, const struct operands *operands, struct err *e)
 {
 	const struct str *names = NULL;
+	bool named;
 	size_t n;
 
 	if (load_config(a, e) != 0 || load_models(a, e) != 0 || load_map(a, operands, e) != 0)
@@ -309,9 +313,10 @@ adapt_open(struct adapt *a, const struct operands *operands, struct err *e)
 		return err_set(e, ERR_USAGE, "%s: a description that lists the state dict (-m) must say what the model has",
 			       a->o->strict == OVERRIDE_YES ? "--strict" : "--drop-mismatched");
 	n = a->map == NULL ? 0 : keymap_inputs(a->map, &names);
-	a->inputs = xcalloc(n + 1, sizeof(*a->inputs));
-	a->labels = xcalloc(n + 1, sizeof(*a->labels));
-	if ((n > 0 ? open_named(a, names, n, operands, e) : open_single(a, operands, e)) != 0)
+	named = a->map != NULL && (n > 0 || keymap_takes_any(a->map));
+	a->inputs = xcalloc(n + a->o->inputs.n + 1, sizeof(*a->inputs));
+	a->labels = xcalloc(n + a->o->inputs.n + 1, sizeof(*a->labels));
+	if ((named ? open_named(a, names, n, operands, e) : open_single(a, operands, e)) != 0)
 		return -1;
 	for (size_t i = 0; i < a->ninputs; i++)
 		plan_add_input(&a->plan, &a->inputs[i].sd, a->labels[i]);

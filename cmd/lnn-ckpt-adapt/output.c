@@ -362,12 +362,20 @@ put_place(struct buf *b, const struct ckpt_out *out)
 static void
 put_summary(struct buf *b, struct adapt *a, const struct ckpt_out *out)
 {
+	struct keymap_counts of_map = { 0 };
 	struct report_counts n;
 
 	plan_count(&a->plan, &n);
 	buf_addf(b, "%zu kept", n.kept);
 	put_changes(b, &a->plan);
-	buf_addf(b, ", %zu dropped, %zu resampled -> ", n.dropped, n.made);
+	buf_addf(b, ", %zu dropped, %zu resampled", n.dropped, n.resampled);
+	if (n.made > 0)
+		buf_addf(b, ", %zu made", n.made);
+	if (a->map != NULL)
+		keymap_count(a->map, &of_map);
+	if (of_map.zeros > 0)
+		buf_addf(b, " (%llu rows of zeros)", (unsigned long long)of_map.zeros);
+	buf_adds(b, " -> ");
 	if (a->o->dry_run)
 		buf_adds(b, "nothing (dry run)");
 	else
@@ -413,6 +421,7 @@ static int
 write_out(struct adapt *a, const struct seal_opts *so, const char *path, struct err *e)
 {
 	const struct adapt_options *o = a->o;
+	struct keymap_counts of_map = { 0 };
 	struct output out = { .a = a };
 	int rc;
 
@@ -425,6 +434,11 @@ write_out(struct adapt *a, const struct seal_opts *so, const char *path, struct 
 		bias_warn_rest(&a->plan, &out.ckpt.sealed);
 	if (rc == 0)
 		rc = ckpt_out_write(&out.ckpt, &a->plan, e);
+	if (rc == 0 && a->map != NULL)
+		keymap_count(a->map, &of_map);
+	if (of_map.unequal > 0)
+		tool_warn("%llu tensors that are not floating differ between the inputs: the first's are written",
+			  (unsigned long long)of_map.unequal);
 	if (rc == 0) { /* not before: an error is one line */
 		adapt_say_load(a);
 		if (o->common.verbose)

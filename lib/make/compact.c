@@ -4,6 +4,14 @@
  */
 #include "make/make.h"
 
+static bool
+gathers(const struct make *m, const struct make_form *in, uint64_t *first)
+{
+	(void)m, (void)in;
+	*first = 0;
+	return true;
+}
+
 static int
 run(const struct make_stage *s, const struct make_span *span, void *out, struct err *err)
 {
@@ -13,6 +21,6 @@ run(const struct make_stage *s, const struct make_span *span, void *out, struct 
 const struct make_kind make_kind_compact = {
 	.name = "compact",
 	.action = "compacted",
-	.flags = MAKE_GATHERS,
+	.gathers = gathers,
 	.run = run,
 };

@@ -73,19 +73,40 @@ is_idle(const struct make *m)
 unsigned
 make_traits(const struct make_chain *chain)
 {
-	unsigned traits = MAKE_ALL_EACH | MAKE_ALL_GATHER;
+	unsigned traits = MAKE_ALL_EACH;
 
 	for (unsigned i = 0; i < chain->n; i++) {
 		const struct make *m = chain->v[i];
 
 		if (m->kind->each == NULL)
 			traits &= ~(unsigned)MAKE_ALL_EACH;
-		if ((m->kind->flags & MAKE_GATHERS) == 0)
-			traits &= ~(unsigned)MAKE_ALL_GATHER;
+		if ((m->kind->flags & MAKE_APART) != 0)
+			traits |= MAKE_ANY_APART;
+		if ((m->kind->flags & MAKE_STAYS) != 0)
+			traits |= MAKE_ANY_STAYS;
 		if ((m->kind->flags & MAKE_NEW) != 0)
 			traits |= is_idle(m) ? MAKE_ANY_NEW : MAKE_ANY_NEW | MAKE_ANY_EFFECT;
 	}
 	return traits;
+}
+
+bool
+make_gathers(const struct make_chain *chain, const struct make_form *in, uint64_t *first)
+{
+	struct make_form form = *in;
+	uint64_t at;
+
+	*first = 0;
+	for (unsigned i = 0; i < chain->n; i++) {
+		const struct make_kind *kind = chain->v[i]->kind;
+
+		if (kind->gathers == NULL || !kind->gathers(chain->v[i], &form, &at))
+			return false;
+		*first += at;
+		if (kind->shape != NULL)
+			kind->shape(chain->v[i], &form);
+	}
+	return true;
 }
 
 static bool
@@ -112,19 +133,32 @@ make_same(const struct make_chain *a, const struct make_chain *b)
 	return true;
 }
 
+/* What a maker has of memory for bytes of a dtype, and form otherwise. */
+static uint64_t
+memory_of(const struct make *m, const struct make_form *form, uint8_t dtype)
+{
+	struct make_form in = *form;
+
+	in.dtype = dtype;
+	return m->kind->memory == NULL ? 0 : m->kind->memory(m, &in);
+}
+
 uint64_t
 make_memory(const struct make_chain *chain, const struct make_form *in)
 {
 	struct make_form form = *in;
+	uint8_t carried = in->dtype;
 	uint64_t sum = 0;
 
 	for (unsigned i = 0; i < chain->n; i++) {
 		const struct make_kind *kind = chain->v[i]->kind;
 
-		if (kind->memory != NULL && !num_add(sum, kind->memory(chain->v[i], &form), &sum))
+		if (!num_add(sum, memory_of(chain->v[i], &form, carried), &sum))
 			return UINT64_MAX;
 		if (kind->shape != NULL)
 			kind->shape(chain->v[i], &form);
+		if (kind->carries != NULL)
+			carried = (uint8_t)kind->carries(chain->v[i], (enum dtype)carried);
 	}
 	return sum;
 }
@@ -167,9 +201,9 @@ make_work_release(struct make_work *w)
 	*w = (struct make_work){ 0 };
 }
 
-/* size bytes for what a stage reads in a slot. Fresh memory for each tensor would take longer than a cast. */
-static void *
-room(const struct make_stage *s, unsigned slot, size_t size)
+/* Fresh memory for each tensor would take longer than a cast. */
+void *
+make_room(const struct make_stage *s, unsigned slot, size_t size)
 {
 	return buf_room(&s->work->rooms[s->number][slot], size);
 }
@@ -211,7 +245,7 @@ begin_stage(struct make_stage *s, struct err *err)
 	const struct make_kind *kind = s->make->kind;
 
 	if (kind->memory != NULL)
-		s->state = xmalloc((size_t)kind->memory(s->make, &s->in));
+		s->state = xmalloc((size_t)memory_of(s->make, &s->in, s->from));
 	return kind->begin != NULL ? kind->begin(s, err) : 0;
 }
 
@@ -276,7 +310,7 @@ pull(struct make_work *w, unsigned number, const struct make_span *span, void *o
 	s = &w->stages[number - 1];
 	if (s->make->kind->each == NULL)
 		return s->make->kind->run(s, span, out, err);
-	in = room(s, span->slot, span->n * dtype_size(s->from));
+	in = make_room(s, span->slot, span->n * dtype_size(s->from));
 	if (pull(w, s->number, span, in, err) < 0)
 		return -1;
 	w->lost[span->slot] += s->make->kind->each(s, in, span->n, out);

@@ -23,7 +23,7 @@
  *                 gives ranges of what is there (a permutation, a table, a sum).
  *
  * Results have one tensor. A split is as many entries as it has parts, each with a maker that takes its part; the seal
- * orders them as their ranges lie in the input.
+ * orders them as their ranges lie in the input. A result of several inputs is made where the last of them comes by.
  *
  * Rounding. Between two makers elements have the dtype that carries() tells: kinds that compute give float64, kinds that
  * move elements leave them as they are, a cast gives its own. What leaves the chain is rounded to the dtype that shape()
@@ -48,7 +48,12 @@
 	X(bias_table) \
 	X(cast)       \
 	X(compact)    \
-	X(sheet)
+	X(input_layer) \
+	X(join)       \
+	X(rows)       \
+	X(sheet)      \
+	X(sum)        \
+	X(view)
 
 /* What a tensor is between two makers. */
 struct make_form {
@@ -75,7 +80,8 @@ enum make_flag {
 	MAKE_NEW =
 		1, /* The result is a new tensor: names that shared the old one's storage have nothing in common with it. */
 	MAKE_REREADS = 2, /* run reads some bytes again, or goes backward. */
-	MAKE_GATHERS = 4, /* Elements stay as they are and in their order: they can be copied if they lie so. */
+	MAKE_APART = 4, /* Other makers of the same tensor give tensors of their own. (Else the first name's makers decide.) */
+	MAKE_STAYS = 8, /* The result was asked for: what a description drops by itself does not drop it. */
 };
 
 struct make;
@@ -92,7 +98,15 @@ struct make_kind {
 	void (*shape)(const struct make *m, struct make_form *form);
 	/* The dtype of the bytes of the result for that of the bytes it reads. NULL: the same. */
 	enum dtype (*carries)(const struct make *m, enum dtype in);
-	/* Bytes of state that begin wants for a tensor of this form, which are all that it may need. NULL: none. */
+	/*
+	 * True if the result is a run of the tensor's elements as they are, which begins at *first: it can be copied if it
+	 * lies so. NULL: never.
+	 */
+	bool (*gathers)(const struct make *m, const struct make_form *in, uint64_t *first);
+	/*
+	 * Bytes of state that begin wants for a tensor of this form, which are all that it may need. The dtype is that of
+	 * the bytes that it reads. NULL: none.
+	 */
 	uint64_t (*memory)(const struct make *m, const struct make_form *in);
 
 	/* Reads the tensor named by m->waits, of checkpoint c, and clears m->waits. NULL: the kind never waits. */
@@ -150,13 +164,17 @@ uint64_t make_count(const struct make_form *form); /* elements */
 
 enum make_trait {
 	MAKE_ALL_EACH = 1,   /* all makers work on each element by itself */
-	MAKE_ALL_GATHER = 2, /* all makers but gather (MAKE_GATHERS) */
-	MAKE_ANY_NEW = 4,    /* some maker gives a new tensor (MAKE_NEW) */
-	MAKE_ANY_EFFECT = 8, /* such a maker is not idle */
+	MAKE_ANY_NEW = 2,    /* some maker gives a new tensor (MAKE_NEW) */
+	MAKE_ANY_EFFECT = 4, /* such a maker is not idle */
+	MAKE_ANY_APART = 8,  /* some maker has MAKE_APART */
+	MAKE_ANY_STAYS = 16, /* some maker has MAKE_STAYS */
 };
 
-/* Which of enum make_trait a chain has. The empty chain has MAKE_ALL_EACH and MAKE_ALL_GATHER. */
+/* Which of enum make_trait a chain has. The empty chain has MAKE_ALL_EACH. */
 unsigned make_traits(const struct make_chain *chain);
+
+/* True if all makers gather: the result is the elements from *first on of a tensor of this form. */
+bool make_gathers(const struct make_chain *chain, const struct make_form *in, uint64_t *first);
 
 /* True if both chains give the same result for the same tensor. */
 bool make_same(const struct make_chain *a, const struct make_chain *b);
@@ -213,6 +231,9 @@ int make_all(struct make_work *w, const struct make_task *t, uint64_t *lost, str
 
 /* For kinds: reads elements of input i, which is 0 for what comes through the chain. */
 int make_read(const struct make_stage *s, unsigned i, const struct make_span *span, void *p, struct err *err);
+
+/* For kinds with run: size bytes that are the slot's until run returns. */
+void *make_room(const struct make_stage *s, unsigned slot, size_t size);
 
 /* For kinds: all elements of input 0. */
 struct make_span make_whole(const struct make_stage *s);

@@ -121,8 +121,10 @@ drop_entry(struct plan *p, struct plan_entry *en, const struct dropper *list, si
 	const struct dropper *by = NULL, *near = NULL;
 	int hit;
 
+	const bool stays = (make_traits(&en->make) & MAKE_ANY_STAYS) != 0;
+
 	for (size_t i = 0; i < n; i++) {
-		hit = matches(&list[i], en->name, e);
+		hit = list[i].pattern->described && stays ? 0 : matches(&list[i], en->name, e);
 		if (hit < 0)
 			return -1;
 		if (hit) {

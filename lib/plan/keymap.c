@@ -11,7 +11,9 @@
 #include "base/num.h"
 #include "base/xalloc.h"
 #include "model/keys.h"
+#include "plan/keyops.h"
 #include "plan/unused.h"
+#include "tensor/boxes.h"
 #include "text/pyre.h"
 #include "text/yaml.h"
 
@@ -70,6 +72,8 @@ struct km_rule {
 	struct km_index indexes[KEYMAP_INDEXES];
 	unsigned nindexes;
 	enum km_what what;
+	struct keyops ops;
+	bool optional;          /* join: where some of its names lack, the rule is passed over */
 	struct plan_rule *rule; /* while applied */
 };
 
@@ -85,13 +89,14 @@ struct keymap {
 	struct arena arena;
 	const char *file;
 	struct str name;
-	bool builtin, interpolates, same_shape, drop_unmapped;
+	bool builtin, interpolates, same_shape, drop_unmapped, any_input;
 	const struct str *inputs;
 	size_t ninputs;
 	struct km_variable *variables;
 	size_t nvariables;
 	struct km_rule *rules;
 	size_t nrules;
+	const char *unmapped; /* while applied: what the report says of a name that no rule fits */
 };
 
 static const struct km_variable *
@@ -193,8 +198,8 @@ text_parse(struct keymap *k, struct km_text *t, struct str s, const struct ynode
 
 /* ---- rules */
 
-static const char *const rule_keys[] = { "input", "from", "contains", "starts", "regex",
-					 "to",    "when", "skip",     "keep",   NULL };
+static const char *const rule_keys[] = { "input", "from", "contains", "starts", "regex",    "to",
+					 "when",  "skip", "keep",     "ops",    "optional", NULL };
 
 /* A scalar or a list of scalars. */
 static int
@@ -367,11 +372,65 @@ check_sums(const struct keymap *k, const struct km_rule *r, struct err *e)
 	return 0;
 }
 
+static bool
+has_input(const struct keymap *k, struct str name)
+{
+	for (size_t i = 0; i < k->ninputs; i++)
+		if (str_eq(k->inputs[i], name))
+			return true;
+	return false;
+}
+
+static bool
+mentions(const struct km_text *to, struct str index)
+{
+	for (size_t i = 0; i < to->n; i++)
+		for (unsigned n = 0; n < to->pieces[i].expr.n; n++)
+			if (to->pieces[i].literal.p == NULL && to->pieces[i].expr.terms[n].name.p != NULL &&
+			    str_eq(to->pieces[i].expr.terms[n].name, index))
+				return true;
+	return false;
+}
+
+/* Every name that is joined is whole, and has the indexes of the others. */
+static int
+check_join(const struct km_rule *r, struct err *e)
+{
+	const struct ynode *from = ymap_get(r->at, "from");
+
+	if (r->nfrom == 0)
+		return ynode_fail(r->at, e, "join: the names must be in from");
+	for (size_t i = 0; i < r->nfrom; i++) {
+		if (r->from[i].open)
+			return ynode_fail(from, e, "join: from must have whole names, not %.*s",
+					  STR_ARG(r->from[i].source));
+		for (unsigned k = 0; k < r->nindexes; k++)
+			if (mentions(&r->from[i], r->indexes[k].name) != mentions(&r->from[0], r->indexes[k].name))
+				return ynode_fail(from, e, "join: all names must have the same indexes, not %.*s",
+						  STR_ARG(r->from[i].source));
+	}
+	return 0;
+}
+
+static int
+check_ops(const struct keymap *k, const struct km_rule *r, struct err *e)
+{
+	if (r->ops.n > 0 && r->what == KM_SKIP)
+		return ynode_fail(r->at, e, "a rule that skips has no ops");
+	if (r->optional && !r->ops.joins)
+		return ynode_fail(r->at, e, "optional goes with join");
+	if (r->ops.sums && k->ninputs < 2 && !k->any_input)
+		return ynode_fail(r->at, e, "sum: the map must have several inputs");
+	for (size_t i = 0; i < (r->ops.inputs == NULL ? 0 : r->ops.ninputs); i++)
+		if (!has_input(k, r->ops.inputs[i]))
+			return ynode_fail(r->at, e, "sum: %.*s: not one of the map's inputs", STR_ARG(r->ops.inputs[i]));
+	return r->ops.joins ? check_join(r, e) : 0;
+}
+
 static int
 check_rule(const struct keymap *k, const struct km_rule *r, struct err *e)
 {
 	int ways = (r->nfrom > 0) + (r->regex != NULL) + (r->ncontains > 0) + (r->starts.p != NULL);
-	size_t i;
 
 	if (ways != 1)
 		return ynode_fail(r->at, e, "a rule needs exactly one of from, regex, contains and starts");
@@ -381,13 +440,11 @@ check_rule(const struct keymap *k, const struct km_rule *r, struct err *e)
 		return ynode_fail(r->at, e, "a rule with to neither skips nor keeps");
 	if (r->what == KM_MAP && (r->ncontains > 0 || r->starts.p != NULL))
 		return ynode_fail(r->at, e, "contains and starts only go with skip or keep");
-	for (i = 0; r->input.p != NULL && i < k->ninputs && !str_eq(k->inputs[i], r->input); i++)
-		;
-	if (r->input.p != NULL && i == k->ninputs)
+	if (r->input.p != NULL && !has_input(k, r->input))
 		return ynode_fail(ymap_get(r->at, "input"), e, "%.*s: not one of the map's inputs", STR_ARG(r->input));
 	if (r->when.p != NULL && variable(k, r->when) == NULL)
 		return ynode_fail(ymap_get(r->at, "when"), e, "%.*s: no such variable", STR_ARG(r->when));
-	return check_sums(k, r, e);
+	return check_ops(k, r, e) != 0 ? -1 : check_sums(k, r, e);
 }
 
 static int
@@ -424,7 +481,7 @@ rule_text(struct keymap *k, const struct ynode *map)
 static int
 read_rule(struct keymap *k, struct km_rule *r, const struct ynode *map, struct err *e)
 {
-	const struct ynode *from, *contains, *re, *to;
+	const struct ynode *from, *contains, *re, *to, *ops = ymap_get(map, "ops");
 	bool skip, keep;
 	size_t i;
 
@@ -435,7 +492,10 @@ read_rule(struct keymap *k, struct km_rule *r, const struct ynode *map, struct e
 	contains = ymap_get(map, "contains");
 	re = ymap_get(map, "regex");
 	to = ymap_get(map, "to");
+	if (ops != NULL && keyops_read(&r->ops, &k->arena, k->file, ops, e) != 0)
+		return -1;
 	if (indexes(r, map, e) != 0 || flag(map, "skip", &skip, e) != 0 || flag(map, "keep", &keep, e) != 0 ||
+	    flag(map, "optional", &r->optional, e) != 0 ||
 	    scalar(map, "input", &r->input, e) != 0 || scalar(map, "when", &r->when, e) != 0 ||
 	    scalar(map, "starts", &r->starts, e) != 0)
 		return -1;
@@ -531,7 +591,8 @@ read_root(struct keymap *k, const struct ynode *root, struct err *e)
 	if (k->name.p == NULL)
 		k->name = str_c(k->file);
 	inputs = ymap_get(root, "inputs");
-	if (inputs != NULL) {
+	k->any_input = inputs != NULL && inputs->kind == YN_SCALAR && str_eqc(inputs->text, "any");
+	if (inputs != NULL && !k->any_input) {
 		if (texts(k, inputs, "inputs", &list, &k->ninputs, e) != 0)
 			return -1;
 		k->inputs = list;
@@ -630,6 +691,22 @@ keymap_inputs(const struct keymap *k, const struct str **names)
 {
 	*names = k->inputs;
 	return k->ninputs;
+}
+
+bool
+keymap_takes_any(const struct keymap *k)
+{
+	return k->any_input;
+}
+
+void
+keymap_count(const struct keymap *k, struct keymap_counts *n)
+{
+	*n = (struct keymap_counts){ 0 };
+	for (size_t i = 0; i < k->nrules; i++) {
+		n->zeros += k->rules[i].ops.zeros;
+		n->unequal += k->rules[i].ops.weights == NULL ? 0 : k->rules[i].ops.weights->unequal;
+	}
 }
 
 bool
@@ -739,6 +816,7 @@ struct trial {
 	struct km_rule *r;
 	struct str name, rest; /* rest: what an open pattern carries over */
 	const char *why;       /* the rule, for the report */
+	size_t member; /* of a rule that joins or sums: which of its tensors this is */
 	bool bound[KEYMAP_INDEXES];
 	int64_t value[KEYMAP_INDEXES];
 };
@@ -844,6 +922,9 @@ fits(struct trial *t, struct str input, struct err *e)
 
 	if (r->input.p != NULL && !str_eq(r->input, input))
 		return 0;
+	for (t->member = 0; r->ops.inputs != NULL && !str_eq(r->ops.inputs[t->member], input); t->member++)
+		if (t->member == r->ops.ninputs - 1)
+			return 0;
 	if (when != NULL && when->value == 0)
 		return 0;
 	if (r->regex != NULL)
@@ -856,6 +937,7 @@ fits(struct trial *t, struct str input, struct err *e)
 	for (size_t i = 0; hit == 0 && i < r->nfrom; i++) {
 		hit = fits_text(t, &r->from[i], e);
 		t->why = hit > 0 ? r->from[i].why : t->why;
+		t->member = r->ops.joins ? i : t->member;
 	}
 	return r->ncontains > 0 ? 1 : hit;
 }
@@ -883,17 +965,6 @@ give(struct outputs *o, struct str name, const char *by)
 	en->name = arena_str(&p->arena, name);
 	p->origins[en->origin].outputs++;
 	plan_note(p, en, PLAN_RENAMED, NULL, by);
-}
-
-static bool
-mentions(const struct km_text *to, struct str index)
-{
-	for (size_t i = 0; i < to->n; i++)
-		for (unsigned n = 0; n < to->pieces[i].expr.n; n++)
-			if (to->pieces[i].literal.p == NULL && to->pieces[i].expr.terms[n].name.p != NULL &&
-			    str_eq(to->pieces[i].expr.terms[n].name, index))
-				return true;
-	return false;
 }
 
 static int
@@ -968,6 +1039,232 @@ map_entry(struct trial *t, struct outputs *o, struct err *e)
 	return rc;
 }
 
+/* ---- tensors that become one */
+
+/* The tensors that one application of a rule with join or sum takes. */
+struct km_group {
+	uint32_t *origins; /* of the plan, by member; UINT32_MAX: there is none */
+	size_t n, present, taken;
+	struct km_rule *rule;
+};
+
+struct km_groups {
+	struct strmap by_key;
+	struct km_group *v;
+	size_t n, cap;
+};
+
+/* What the names of a group have in common. */
+static struct str
+group_key(const struct trial *t, const struct plan_entry *en, const struct plan *p, struct buf *b)
+{
+	buf_clear(b);
+	buf_addf(b, "%zu", (size_t)(t->r - t->k->rules));
+	if (t->r->ops.sums) {
+		buf_addf(b, " %.*s", STR_ARG(en->name));
+		return buf_str(b);
+	}
+	buf_addf(b, " %u", p->origins[en->origin].input);
+	for (unsigned i = 0; i < t->r->nindexes; i++)
+		if (t->bound[i])
+			buf_addf(b, " %lld", (long long)t->value[i]);
+	return buf_str(b);
+}
+
+static struct km_group *
+find_group(const struct km_groups *g, const struct trial *t, const struct plan_entry *en, const struct plan *p)
+{
+	struct buf b = BUF_INIT;
+	uint64_t at = 0;
+	bool found = strmap_get(&g->by_key, group_key(t, en, p, &b), &at);
+
+	buf_release(&b);
+	return found ? &g->v[at] : NULL;
+}
+
+static void
+add_member(struct km_groups *g, const struct trial *t, const struct plan_entry *en, const struct plan *p)
+{
+	struct km_group *group = find_group(g, t, en, p);
+	struct buf b = BUF_INIT;
+
+	if (group == NULL) {
+		strmap_add(&g->by_key, arena_str(&t->k->arena, group_key(t, en, p, &b)), g->n);
+		g->v = xgrow(g->v, g->n, &g->cap, sizeof(*g->v));
+		group = &g->v[g->n++];
+		*group = (struct km_group){ .n = t->r->ops.sums ? t->r->ops.ninputs : t->r->nfrom, .rule = t->r };
+		group->origins = arena_alloc(&t->k->arena, group->n * sizeof(*group->origins));
+		memset(group->origins, 0xff, group->n * sizeof(*group->origins));
+		buf_release(&b);
+	}
+	group->present += group->origins[t->member] == UINT32_MAX;
+	group->origins[t->member] = en->origin;
+}
+
+static const char *
+label_of(const struct plan *p, const struct plan_entry *en)
+{
+	const char *label = plan_input_of(p, en)->label;
+
+	return label == NULL ? "" : label;
+}
+
+/* Which tensor of a sum over all inputs an entry is, its rule cannot tell. */
+static int
+fits_group(struct trial *t, const struct plan *p, const struct plan_entry *en, struct err *e)
+{
+	int hit = fits(t, str_c(label_of(p, en)), e);
+
+	if (t->r->ops.sums && t->r->ops.inputs == NULL)
+		t->member = p->origins[en->origin].input;
+	return hit;
+}
+
+static int
+find_groups(struct keymap *k, const struct plan *p, struct km_groups *g, struct err *e)
+{
+	for (size_t n = 0; n < k->nrules; n++) {
+		for (size_t i = 0; (k->rules[n].ops.joins || k->rules[n].ops.sums) && i < p->nentries; i++) {
+			struct trial t = { .k = k, .r = &k->rules[n], .name = p->entries[i].name };
+			int hit = p->entries[i].alive && !p->entries[i].module ? fits_group(&t, p, &p->entries[i], e) : 0;
+
+			if (hit < 0)
+				return -1;
+			if (hit > 0)
+				add_member(g, &t, &p->entries[i], p);
+		}
+	}
+	return 0;
+}
+
+/* The input of a sum's member. */
+static const struct plan_input *
+input_of(const struct plan *p, const struct keyops *ops, size_t member)
+{
+	size_t i = 0;
+
+	while (ops->inputs != NULL && i + 1 < p->ninputs && !str_eqc(ops->inputs[member], p->inputs[i].label))
+		i++;
+	return &p->inputs[ops->inputs == NULL ? member : i];
+}
+
+static int
+incomplete(const struct km_group *group, const struct trial *t, const struct plan *p, struct err *e)
+{
+	size_t i = 0;
+
+	while (i + 1 < group->n && group->origins[i] != UINT32_MAX)
+		i++;
+	if (group->rule->ops.sums)
+		return ynode_fail(group->rule->at, e, "sum: %.*s: %s has no tensor of that name", STR_ARG(t->name),
+				  input_of(p, &group->rule->ops, i)->sd->ckpt->file);
+	return ynode_fail(group->rule->at, e, "join: with %.*s there is no %.*s (optional: true passes the rule over)",
+			  STR_ARG(t->name), STR_ARG(group->rule->from[i].source));
+}
+
+/* A name that an earlier rule has taken cannot be in a group. */
+static int
+check_groups(const struct km_groups *g, const struct plan *p, struct err *e)
+{
+	const struct km_group *group;
+
+	for (size_t i = 0; i < g->n; i++) {
+		group = &g->v[i];
+		if (group->taken > 0 && group->taken < group->n)
+			return ynode_fail(group->rule->at, e, "%.*s: an earlier rule takes some of what goes with it",
+					  STR_ARG(p->origins[group->origins[0]].entry->name));
+	}
+	return 0;
+}
+
+/* ---- ops */
+
+static int
+no_tensor(const struct trial *t, const struct plan *p, const struct plan_entry *en, struct err *e)
+{
+	return ynode_fail(t->r->at, e, "%s: %.*s: ops are for plain tensors with data", plan_file(p, en),
+			  STR_ARG(plan_source(p, en)->name));
+}
+
+static bool
+is_tensor(const struct plan *p, const struct plan_entry *en)
+{
+	return plan_source(p, en)->kind == SD_TENSOR && boxes_count(plan_tensor(p, en)) > 0 &&
+	       dtype_size((enum dtype)plan_tensor(p, en)->dtype) > 0;
+}
+
+/* Of a sum, streams would have to wait for each other. */
+static int
+check_streams(const struct trial *t, const struct plan *p, struct err *e)
+{
+	unsigned streams = 0;
+
+	for (uint32_t i = 0; t->r->ops.sums && i < p->ninputs; i++)
+		streams += source_is_stream(p->inputs[i].sd->ckpt->src);
+	return streams < 2 ? 0 : ynode_fail(t->r->at, e, "sum: all inputs but one must be files, not pipes");
+}
+
+/* The tensors of a group but the first go into en. */
+static int
+take_in(struct trial *t, struct plan *p, const struct km_group *group, struct keyops_tensor *x, struct err *e)
+{
+	size_t n = group == NULL ? 0 : group->n - 1;
+	struct make_input *more = arena_calloc(&p->arena, n, sizeof(*more));
+	struct make_form *forms = arena_calloc(&t->k->arena, n, sizeof(*forms));
+
+	for (size_t i = 0; i < n; i++) {
+		const struct plan_entry en = { .origin = group->origins[i + 1] };
+
+		if (!is_tensor(p, &en))
+			return no_tensor(t, p, &en, e);
+		more[i] = (struct make_input){ p->origins[en.origin].input, plan_source(p, &en)->tensor };
+		make_form_of(&forms[i], plan_tensor(p, &en));
+	}
+	x->more = more;
+	x->forms = forms;
+	x->nmore = (unsigned)n;
+	return n == 0 ? 0 : check_streams(t, p, e);
+}
+
+static int
+change(struct trial *t, struct plan *p, struct plan_entry *en, const struct keyops_tensor *with, struct err *e)
+{
+	struct keyops_tensor x = *with;
+	struct err why = ERR_INIT;
+
+	make_form_of(&x.form, plan_tensor(p, en));
+	if (keyops_apply(&t->r->ops, &x, &why) < 0)
+		return ynode_fail(t->r->at, e, "%s: %.*s: %s", plan_file(p, en), STR_ARG(plan_source(p, en)->name),
+				  why.msg);
+	for (unsigned i = 0; i < x.chain.n; i++)
+		plan_make(p, en, x.chain.v[i], t->why);
+	return 0;
+}
+
+/* Gives the entry at i, and those behind it, which come from it, their makers. */
+static int
+apply_ops(struct trial *t, struct plan *p, size_t i, const struct km_group *group, struct err *e)
+{
+	size_t n = group == NULL ? 0 : group->n - 1, parts = p->nentries - i;
+	struct keyops_tensor x = { .arena = &p->arena, .parts = parts };
+	uint32_t *also = arena_alloc(&p->arena, n * sizeof(*also) + 1);
+
+	if (plan_source(p, &p->entries[i])->kind == SD_OTHER && t->r->ops.sums)
+		return 0; /* the first input's */
+	if (!is_tensor(p, &p->entries[i]))
+		return no_tensor(t, p, &p->entries[i], e);
+	if (take_in(t, p, group, &x, e) < 0)
+		return -1;
+	if (n > 0)
+		memcpy(also, group->origins + 1, n * sizeof(*also));
+	for (x.part = 0; x.part < parts; x.part++) {
+		plan_take_in(p, &p->entries[i + x.part], also, (unsigned)n);
+		if (change(t, p, &p->entries[i + x.part], &x, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 /* ---- all entries */
 
 static void
@@ -997,47 +1294,78 @@ count_forestalled(struct trial t, size_t n, struct str input, struct err *e)
 	return 0;
 }
 
+/* Does the rule of t apply to entry en? *group: the tensors that it takes together. */
+static int
+applies(struct trial *t, const struct plan *p, const struct plan_entry *en, const struct km_groups *g,
+	struct km_group **group, struct err *e)
+{
+	int hit = fits_group(t, p, en, e);
+
+	*group = NULL;
+	if (hit <= 0 || en->module || (!t->r->ops.joins && !t->r->ops.sums))
+		return hit;
+	*group = find_group(g, t, en, p);
+	if (*group == NULL || (*group)->present == (*group)->n)
+		return *group != NULL;
+	return t->r->optional ? 0 : incomplete(*group, t, p, e);
+}
+
+/* Gives entry i its new names, and its makers. */
+static int
+map_names(struct trial *t, struct plan *p, size_t i, const struct km_group *group, struct err *e)
+{
+	struct outputs o = { p, i, 0 };
+
+	if (group != NULL && group->origins[0] != p->entries[i].origin) {
+		plan_consume(p, &p->entries[i]);
+		return 0;
+	}
+	if (t->r->what == KM_MAP && map_entry(t, &o, e) != 0)
+		return -1;
+	if (t->r->ops.n == 0 || p->entries[i].module || !p->entries[i].alive)
+		return 0;
+	return apply_ops(t, p, i, group, e);
+}
+
 /* Maps entry i, the last one. What else comes of it is appended. */
 static int
-apply_one(struct keymap *k, struct plan *p, size_t i, const char *unmapped, struct err *e)
+apply_one(struct keymap *k, struct plan *p, size_t i, const struct km_groups *g, struct err *e)
 {
-	const char *label = plan_input_of(p, &p->entries[i])->label;
 	struct trial t = { .k = k, .name = p->entries[i].name };
-	struct outputs o = { p, i, 0 };
-	int hit = 0, rc = 0;
+	struct km_group *group = NULL;
+	int hit = 0;
 	size_t n;
 
 	for (n = 0; hit == 0 && n < k->nrules; n++) {
 		t.r = &k->rules[n];
 		t.rest = (struct str){ "", 0 };
 		t.why = t.r->text;
-		hit = fits(&t, str_c(label == NULL ? "" : label), e);
+		hit = applies(&t, p, &p->entries[i], g, &group, e);
 	}
 	if (hit < 0)
 		return -1;
 	if (hit == 0 || t.r == NULL) {
 		if (k->drop_unmapped)
-			take_away(p, &p->entries[i], unmapped);
+			take_away(p, &p->entries[i], k->unmapped);
 		return 0;
 	}
 	if (!p->entries[i].module) {
 		t.r->rule->matched++;
 		t.r->rule->touched++;
-		if (count_forestalled(t, n, str_c(label == NULL ? "" : label), e) != 0)
+		if (group != NULL)
+			group->taken++;
+		if (count_forestalled(t, n, str_c(label_of(p, &p->entries[i])), e) != 0)
 			return -1;
 	}
 	if (t.r->what == KM_SKIP)
 		take_away(p, &p->entries[i], t.why);
-	else if (t.r->what == KM_MAP)
-		rc = map_entry(&t, &o, e);
-	return rc;
+	return t.r->what == KM_SKIP ? 0 : map_names(&t, p, i, group, e);
 }
 
 /* The entries are listed anew, each followed by what else comes of it. */
 static int
-map_entries(struct keymap *k, struct plan *p, struct err *e)
+map_entries(struct keymap *k, struct plan *p, const struct km_groups *g, struct err *e)
 {
-	const char *unmapped = arena_printf(&p->arena, "key map %s: no rule for it", keymap_name(k));
 	struct plan_entry *old = p->entries;
 	const size_t n = p->nentries;
 	int rc = 0;
@@ -1046,7 +1374,7 @@ map_entries(struct keymap *k, struct plan *p, struct err *e)
 	p->nentries = p->cap_entries = 0;
 	for (size_t i = 0; rc == 0 && i < n; i++)
 		if (plan_append(p, old[i])->alive)
-			rc = apply_one(k, p, p->nentries - 1, unmapped, e);
+			rc = apply_one(k, p, p->nentries - 1, g, e);
 	free(old);
 	return rc;
 }
@@ -1067,6 +1395,7 @@ start_rules(struct keymap *k, struct plan *p)
 
 	for (size_t i = 0; i < k->nrules; i++) {
 		r = &k->rules[i];
+		keyops_weigh(&r->ops, &k->arena, p->ninputs);
 		r->rule = plan_rule_new(p, wanted(r), "%s", r->text);
 		r->text = r->rule->text; /* lives as long as the plan */
 		for (size_t n = 0; n < r->nfrom; n++)
@@ -1084,20 +1413,24 @@ static const char *
 misfit(struct plan *p, const struct plan_entry *en, const struct entry *target)
 {
 	struct buf b = BUF_INIT;
-	const struct tensor *t = plan_tensor(p, en);
+	uint64_t shape[TENSOR_NDIM_MAX];
+	enum dtype dtype;
+	unsigned ndim;
 	const char *text;
+
+	plan_shape(p, en, &dtype, shape, &ndim);
 
 	buf_addf(&b, "key map: %.*s ", STR_ARG(en->name));
 	if (target == NULL) {
 		buf_adds(&b, "is not in the model; here it is ");
-		if (t != NULL)
-			shape_put(&b, t->shape, t->ndim);
+		if (dtype != DTYPE_UNKNOWN)
+			shape_put(&b, shape, ndim);
 	} else {
 		buf_adds(&b, "is ");
 		shape_put(&b, target->shape, target->ndim);
 		buf_adds(&b, " in the model and here ");
-		if (t != NULL)
-			shape_put(&b, t->shape, t->ndim);
+		if (dtype != DTYPE_UNKNOWN)
+			shape_put(&b, shape, ndim);
 	}
 	text = arena_cstr(&p->arena, b.p);
 	buf_release(&b);
@@ -1108,19 +1441,21 @@ static void
 check_shapes(struct plan *p, const struct model *m)
 {
 	const struct entry *target;
-	const struct tensor *t;
 	const char *example = NULL, *why;
+	uint64_t shape[TENSOR_NDIM_MAX];
 	struct plan_entry *en;
 	size_t misfits = 0;
+	enum dtype dtype;
+	unsigned ndim;
 
 	for (size_t i = 0; i < p->nentries; i++) {
 		en = &p->entries[i];
 		if (!en->alive || en->module)
 			continue;
 		target = model_find(m, en->name);
-		t = plan_tensor(p, en);
-		if (target != NULL && t != NULL &&
-		    (!target->has_shape || shape_eq(t->shape, t->ndim, target->shape, target->ndim)))
+		plan_shape(p, en, &dtype, shape, &ndim);
+		if (target != NULL && plan_tensor(p, en) != NULL &&
+		    (!target->has_shape || shape_eq(shape, ndim, target->shape, target->ndim)))
 			continue;
 		why = misfit(p, en, target);
 		example = example == NULL ? why : example;
@@ -1178,7 +1513,9 @@ order_as_model(struct plan *p, const struct model *m)
 int
 keymap_apply(struct keymap *k, struct plan *p, const struct keymap_env *env, struct err *e)
 {
+	struct km_groups groups = { .by_key = STRMAP_INIT };
 	size_t first = p->nrules;
+	int rc;
 
 	if (k->same_shape && (env->model == NULL || !env->model->has_state_dict))
 		return err_set(e, ERR_USAGE, "the key map %s needs a description that lists the state dict (-m)",
@@ -1186,7 +1523,15 @@ keymap_apply(struct keymap *k, struct plan *p, const struct keymap_env *env, str
 	if (find_values(k, env, e) != 0)
 		return -1;
 	start_rules(k, p);
-	if (map_entries(k, p, e) < 0)
+	k->unmapped = arena_printf(&p->arena, "key map %s: no rule for it", keymap_name(k));
+	rc = find_groups(k, p, &groups, e);
+	if (rc == 0)
+		rc = map_entries(k, p, &groups, e);
+	if (rc == 0)
+		rc = check_groups(&groups, p, e);
+	strmap_release(&groups.by_key);
+	free(groups.v);
+	if (rc != 0)
 		return -1;
 	plan_find_nearest(p, first, true);
 	if (k->same_shape) {

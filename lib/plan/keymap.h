@@ -2,7 +2,7 @@
  * keymap: declarative maps from the tensor names of a checkpoint to those of a model, lnn-keymap(5).
  *
  * Rules are tried in order for each name; the first that fits decides. A rule keeps, skips, or gives one or several new
- * names.
+ * names. Its ops change the tensor (keyops.h). The map must live until the plan has been written.
  */
 #ifndef LNN_PLAN_KEYMAP_H
 #define LNN_PLAN_KEYMAP_H
@@ -30,8 +30,9 @@ const char *keymap_text(const char *name);
 void keymap_free(struct keymap *k); /* may be NULL */
 
 const char *keymap_name(const struct keymap *k);
-/* Names of the inputs it wants; 0: one input without a name. */
+/* Names of the inputs it wants; 0: one input without a name, or any named ones. */
 size_t keymap_inputs(const struct keymap *k, const struct str **names);
+bool keymap_takes_any(const struct keymap *k); /* inputs: any */
 /* Does linnaeus's loader interpolate tables for this source? */
 bool keymap_interpolates(const struct keymap *k);
 
@@ -42,5 +43,12 @@ bool keymap_interpolates(const struct keymap *k);
  * description or config that is missing.
  */
 int keymap_apply(struct keymap *k, struct plan *p, const struct keymap_env *env, struct err *e);
+
+struct keymap_counts {
+	uint64_t zeros;   /* rows of zeros that ops put in */
+	uint64_t unequal; /* tensors of sums that are not floating and differ between inputs, once the output is written */
+};
+
+void keymap_count(const struct keymap *k, struct keymap_counts *n);
 
 #endif

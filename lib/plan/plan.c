@@ -139,6 +139,8 @@ plan_make(struct plan *p, struct plan_entry *en, struct make *m, const char *by)
 {
 	make_append(&en->make, &p->arena, m);
 	plan_note(p, en, PLAN_MADE, m->kind, by);
+	for (unsigned i = 0; i < en->nalso && m->nmore > 0; i++)
+		plan_note(p, &(struct plan_entry){ .origin = en->also[i] }, PLAN_MADE, m->kind, by);
 }
 
 void
@@ -185,9 +187,28 @@ plan_drop(struct plan *p, struct plan_entry *en, enum plan_action action, const 
 {
 	if (!en->alive)
 		return;
+	plan_consume(p, en);
+	plan_note(p, en, action, NULL, by);
+	for (unsigned i = 0; i < en->nalso; i++) {
+		p->origins[en->also[i]].outputs--;
+		plan_note(p, &(struct plan_entry){ .origin = en->also[i] }, action, NULL, by);
+	}
+}
+
+void
+plan_consume(struct plan *p, struct plan_entry *en)
+{
 	en->alive = false;
 	p->origins[en->origin].outputs--;
-	plan_note(p, en, action, NULL, by);
+}
+
+void
+plan_take_in(struct plan *p, struct plan_entry *en, const uint32_t *origins, unsigned n)
+{
+	en->also = origins;
+	en->nalso = n;
+	for (unsigned i = 0; i < n; i++)
+		p->origins[origins[i]].outputs++;
 }
 
 void

@@ -53,6 +53,8 @@ struct plan_entry {
 	bool module;            /* a module of _metadata rather than a tensor or value */
 	uint32_t meta_value;    /* module: its value in the input's tree */
 	struct make_chain make; /* what becomes of a tensor (plan_make); empty: it is copied */
+	const uint32_t *also;   /* origins of further tensors that are made into it (plan_take_in) */
+	unsigned nalso;
 };
 
 /* A rule of the user, the description or a key map, for the warning that it touched nothing. */
@@ -120,6 +122,12 @@ void plan_rename(struct plan *p, struct plan_entry *en, struct str name, const c
 
 /* Notes an action for the report; made is the kind of a maker with PLAN_MADE, else NULL. */
 void plan_note(struct plan *p, const struct plan_entry *en, enum plan_action action, const struct make_kind *made, const char *by);
+
+/* en is no output of its own any more: it is made into another one, which takes it in. */
+void plan_consume(struct plan *p, struct plan_entry *en);
+
+/* Makers of en read what further entries were that are consumed: origins, which live as long as the plan. */
+void plan_take_in(struct plan *p, struct plan_entry *en, const uint32_t *origins, unsigned n);
 
 /*
  * Maps the names of the living entries that are no modules to their numbers. ERR_INPUT if two have become one: both input

@@ -6,28 +6,50 @@
 #include "base/xalloc.h"
 #include "text/json_write.h"
 
-/* Entries that come from each origin. */
+/* Living entries that come from each origin: those of origin o from begin[o] to begin[o + 1]. */
 struct families {
-	size_t *first, *next; /* by origin, by entry; SIZE_MAX ends */
+	size_t *entries, *begin;
 };
 
 static void
 families_init(struct families *f, const struct plan *p)
 {
-	f->first = xreallocn(NULL, p->norigins, sizeof(*f->first));
-	f->next = xreallocn(NULL, p->nentries, sizeof(*f->next));
-	memset(f->first, 0xff, p->norigins * sizeof(*f->first));
-	for (size_t i = p->nentries; i-- > 0;) {
-		f->next[i] = f->first[p->entries[i].origin];
-		f->first[p->entries[i].origin] = i;
+	size_t n = 0;
+
+	/* Counted two places ahead, so that placing them moves each begin to where it belongs. */
+	f->begin = xcalloc(p->norigins + 2, sizeof(*f->begin));
+	for (size_t i = 0; i < p->nentries; i++) {
+		const struct plan_entry *en = &p->entries[i];
+
+		for (unsigned k = 0; en->alive && k <= en->nalso; k++, n++)
+			f->begin[(k == 0 ? en->origin : en->also[k - 1]) + 2]++;
+	}
+	f->entries = xreallocn(NULL, n, sizeof(*f->entries));
+	for (size_t o = 2; o < p->norigins + 2; o++)
+		f->begin[o] += f->begin[o - 1];
+	for (size_t i = 0; i < p->nentries; i++) {
+		const struct plan_entry *en = &p->entries[i];
+
+		for (unsigned k = 0; en->alive && k <= en->nalso; k++)
+			f->entries[f->begin[(k == 0 ? en->origin : en->also[k - 1]) + 1]++] = i;
 	}
 }
 
 static void
 families_release(struct families *f)
 {
-	free(f->first);
-	free(f->next);
+	free(f->entries);
+	free(f->begin);
+}
+
+/* Was it made into a new tensor, and not resampled? */
+static bool
+is_made(const struct plan_entry *en)
+{
+	for (unsigned i = 0; i < en->make.n; i++)
+		if (en->make.v[i]->kind->section != NULL)
+			return false;
+	return true;
 }
 
 void
@@ -43,7 +65,8 @@ plan_count(const struct plan *p, struct report_counts *n)
 		if (!en->alive || en->module)
 			continue;
 		made = (make_traits(&en->make) & MAKE_ANY_EFFECT) != 0;
-		n->made += made;
+		n->made += made && is_made(en);
+		n->resampled += made && !is_made(en);
 		n->others += plan_source(p, en)->kind == SD_OTHER;
 		n->kept += !made && plan_source(p, en)->kind != SD_OTHER;
 	}
@@ -76,9 +99,8 @@ put_input(struct json_writer *w, const struct plan *p, const struct plan_origin 
 		put_action(w, plan_act_name(a), a->by);
 	json_end_array(w);
 	json_begin_inline_array(json_key(w, "outputs"));
-	for (i = f->first[origin]; i != SIZE_MAX; i = f->next[i])
-		if (p->entries[i].alive)
-			json_put_str(w, p->entries[i].name);
+	for (i = f->begin[origin]; i < f->begin[origin + 1]; i++)
+		json_put_str(w, p->entries[f->entries[i]].name);
 	json_end_array(w);
 	json_end_object(w);
 }
@@ -102,6 +124,8 @@ put_output(struct json_writer *w, const struct plan *p, const struct plan_entry 
 		json_put_sizes(w, shape, ndim);
 	json_begin_inline_array(json_key(w, "from"));
 	json_put_str(w, plan_source(p, en)->name);
+	for (unsigned i = 0; i < en->nalso; i++)
+		json_put_str(w, p->origins[en->also[i]].entry->name);
 	json_end_array(w);
 	json_end_object(w);
 }

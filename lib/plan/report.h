@@ -10,10 +10,11 @@
 #include "plan/plan.h"
 
 struct report_counts {
-	size_t kept;    /* output tensors that are not new */
-	size_t dropped; /* input tensors of which no output came */
-	size_t made;    /* output tensors that are new: resampled */
-	size_t others;  /* entries that are no tensors, written */
+	size_t kept;      /* output tensors that are not new */
+	size_t dropped;   /* input tensors of which no output came */
+	size_t resampled; /* output tensors that are new: position tables */
+	size_t made;      /* others that are new */
+	size_t others;    /* entries that are no tensors, written */
 };
 
 void plan_count(const struct plan *p, struct report_counts *n);

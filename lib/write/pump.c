@@ -133,12 +133,26 @@ copy_boxes(struct pump *u, const struct sealed_output *t, struct err *e)
 
 /* ---- elements through makers */
 
+/* Is it all elements of its tensor, as they are? */
+static bool
+is_as_it_was(const struct sealed_output *t)
+{
+	struct make_form form;
+	uint64_t first;
+
+	make_form_of(&form, t->tensor);
+	if (!make_gathers(t->make, &form, &first) || first > 0)
+		return false;
+	make_shape(t->make, &form);
+	return make_count(&form) == tensor_count(t->tensor);
+}
+
 static int
 make(struct pump *u, const struct sealed_output *t, struct err *e)
 {
 	struct make_task task = { u->inputs, t->input, t->tensor, t->make, 0, emit, u };
 
-	if ((make_traits(t->make) & MAKE_ALL_GATHER) != 0 && boxes_stacked(u->inputs[t->input], t->tensor))
+	if (is_as_it_was(t) && boxes_stacked(u->inputs[t->input], t->tensor))
 		return copy_boxes(u, t, e);
 	return make_all(&u->work, &task, &u->lost, e);
 }

@@ -146,11 +146,13 @@ add_tensor(struct seal *l, const struct make_input *in, const struct make_chain 
 	return (uint32_t)l->nout++;
 }
 
-/* One tensor under two names is made once, by the makers of the first name. */
+/* One tensor under two names is made once, by the makers of the first name, unless they give different tensors. */
 static bool
 made_alike(const struct make_chain *a, const struct make_chain *b)
 {
-	return make_same(a, b) || (make_traits(a) & make_traits(b) & MAKE_ANY_NEW) != 0;
+	unsigned x = make_traits(a), y = make_traits(b);
+
+	return make_same(a, b) || ((x & y & MAKE_ANY_NEW) != 0 && ((x | y) & MAKE_ANY_APART) == 0);
 }
 
 /*
@@ -836,6 +838,21 @@ struct seal_places {
 	size_t n;
 };
 
+/* The elements of its tensor that x is a run of, as they are. False: it is none. */
+static bool
+run_of(const struct seal *l, const struct seal_tensor *x, struct boxes_range *run)
+{
+	struct make_form form;
+
+	*run = boxes_whole(tensor_of(l, x));
+	make_form_of(&form, run->tensor);
+	if (!make_gathers(x->make, &form, &run->from))
+		return false;
+	make_shape(x->make, &form);
+	run->to = run->from + make_count(&form);
+	return true;
+}
+
 static struct make_form
 form_of(const struct seal *l, const struct seal_tensor *x)
 {
@@ -923,6 +940,7 @@ list_places(struct seal_places *pl)
 	struct seal *l = pl->l;
 	const struct seal_tensor *x;
 	const struct tensor *t;
+	struct boxes_range run;
 	struct box box;
 	size_t i, j;
 
@@ -935,8 +953,9 @@ list_places(struct seal_places *pl)
 			continue;
 		}
 		box = boxes_get(t, 0);
+		(void)run_of(l, x, &run);
 		pl->all[pl->n++] = (struct seal_place){ (uint32_t)i, x->input, box.storage, leaves_storage(l, x),
-							box.offset * dtype_size(t->dtype) };
+							(box.offset + run.from) * dtype_size(t->dtype) };
 	}
 	qsort(pl->all, pl->n, sizeof(*pl->all), by_source);
 	for (i = 0; i < pl->n; i = j) {
@@ -949,11 +968,31 @@ list_places(struct seal_places *pl)
 /* ---- storages of the output */
 
 static uint32_t
+last_read(const struct seal *l, const struct sealed_output *out)
+{
+	uint32_t last = out->storage, storage;
+
+	for (unsigned i = 0; out->tensor != NULL && i < out->make->n; i++) {
+		const struct make *m = out->make->v[i];
+
+		for (unsigned k = 0; k < m->nmore; k++) {
+			storage = boxes_get(&ckpt_of(l, m->more[k].input)->tensors[m->more[k].tensor], 0).storage;
+			if (m->more[k].input == out->input && storage > last)
+				last = storage;
+		}
+	}
+	return last;
+}
+
+static uint32_t
 add_storage(struct seal *l, const struct manifest_storage *ms, const struct sealed_output *out)
 {
-	l->s->m.storages[l->s->m.nstorages] = *ms;
-	l->s->outputs[l->s->m.nstorages] = *out;
-	return l->s->m.nstorages++;
+	uint32_t i = l->s->m.nstorages++;
+
+	l->s->m.storages[i] = *ms;
+	l->s->outputs[i] = *out;
+	l->s->outputs[i].last = last_read(l, out);
+	return i;
 }
 
 /* A storage of an input as a whole. If its items change, they are read as one tensor of that dtype. */
@@ -982,15 +1021,14 @@ static uint32_t
 own_storage(struct seal *l, const struct seal_tensor *x)
 {
 	const struct tensor *t = tensor_of(l, x);
-	struct boxes_range all = boxes_whole(t);
+	struct boxes_range run;
 	struct make_form form = form_of(l, x);
 	struct manifest_storage ms = { make_count(&form) * dtype_size(form.dtype), form.dtype,
 				       dtype_info(form.dtype)->storage == NULL };
 	struct sealed_output out = { .input = x->input };
 
-	if ((make_traits(x->make) & MAKE_ALL_GATHER) != 0 &&
-	    boxes_stored(ckpt_of(l, x->input), &all, &out.storage, &out.off)) {
-		ms.nbytes = out.len = boxes_bytes(&all);
+	if (run_of(l, x, &run) && boxes_stored(ckpt_of(l, x->input), &run, &out.storage, &out.off)) {
+		ms.nbytes = out.len = boxes_bytes(&run);
 	} else {
 		out.storage = boxes_get(t, 0).storage;
 		out.tensor = t;
@@ -1157,7 +1195,7 @@ rank(const struct seal *l, uint32_t *order)
 	uint32_t i;
 
 	for (i = 0; i < m->nstorages; i++) {
-		all[i].key = all[i].lead = place_key(l->s->outputs[i].input, l->s->outputs[i].storage);
+		all[i].key = all[i].lead = place_key(l->s->outputs[i].input, l->s->outputs[i].last);
 		all[i].number = i;
 		if (m->item_of == NULL)
 			continue;
@@ -1280,6 +1318,7 @@ struct seal_steps {
 	size_t nreads, cap_reads;
 	uint64_t *highest;        /* by output: the highest place_key up to it */
 	struct sealed_place *low; /* by input: the first byte that the steps behind read */
+	size_t *turns;            /* by input: how many ranges of it a step reads */
 };
 
 /* The first output whose highest key is not below key. */
@@ -1332,7 +1371,7 @@ list_lessons(struct seal_steps *k)
 
 	k->highest = xreallocn(NULL, s->m.nstorages, sizeof(*k->highest));
 	for (uint32_t i = 0; i < s->m.nstorages; i++) {
-		key = place_key(s->outputs[i].input, s->outputs[i].storage);
+		key = place_key(s->outputs[i].input, s->outputs[i].last);
 		k->highest[i] = i > 0 && k->highest[i - 1] > key ? k->highest[i - 1] : key;
 	}
 	for (size_t i = 0; i < k->l->nout; i++) {
@@ -1453,11 +1492,13 @@ list_frees(struct seal_steps *k)
 
 	for (size_t step = s->nsteps; step-- > 0;) {
 		from = step > 0 ? s->steps[step - 1].reads_end : 0;
+		for (i = from; i < s->steps[step].reads_end; i++)
+			k->turns[s->reads[i].input]++;
 		for (i = from; i < s->steps[step].reads_end; i++) {
 			r = &s->reads[i];
-			/* Several ranges of one step are read by turns. */
+			/* Several ranges of an input that one step reads are read by turns. */
 			r->again = is_before(k->low[r->input], (struct sealed_place){ r->storage, r->end }) ||
-				   s->steps[step].reads_end - from > 1;
+				   k->turns[r->input] > 1;
 		}
 		for (i = from; i < s->steps[step].reads_end; i++) {
 			r = &s->reads[i];
@@ -1465,6 +1506,7 @@ list_frees(struct seal_steps *k)
 			r->frees = is_before(begin, k->low[r->input]);
 			r->free_storage = k->low[r->input].storage;
 			r->free_off = k->low[r->input].off;
+			k->turns[r->input] = 0;
 			if (r->frees)
 				k->low[r->input] = begin;
 		}
@@ -1479,7 +1521,9 @@ order_steps(struct seal *l)
 	list_lessons(&k);
 	list_steps(&k);
 	start_low(&k);
+	k.turns = xcalloc(l->p->ninputs, sizeof(*k.turns));
 	list_frees(&k);
+	free(k.turns);
 	free(k.lessons);
 }
 

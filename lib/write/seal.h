@@ -3,7 +3,8 @@
  * After this nothing changes any more.
  *
  * Order. The storages of the output follow the input: inputs in order, within one its storages in their order (a stream
- * has them in the order of its bytes). Alignment may force another order on safetensors. Writing goes in steps. A step
+ * has them in the order of its bytes). What is made of several tensors of an input stands where the last of them does.
+ * Alignment may force another order on safetensors. Writing goes in steps. A step
  * writes a storage, or reads contents that a maker waits for. It lists the bytes that it reads.
  *
  * What a stream may forget is decided here and nowhere else: after each step, what no later step reads. The inputs of a
@@ -45,6 +46,7 @@ struct seal_opts {
 /* How the bytes of one storage of the output come about. */
 struct sealed_output {
 	uint32_t input, storage;
+	uint32_t last;               /* of that input: the last storage that is read; its place in the order */
 	uint64_t off, len;           /* no tensor: this range of the storage is copied */
 	const struct tensor *tensor; /* its elements go through make */
 	const struct make_chain *make;

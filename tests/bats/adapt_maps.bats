@@ -99,13 +99,13 @@ key map: stages.3.0.norm1.weight is [16] in the model and here [12]
 
 @test 'inputs: each once, by the names of the map' {
 	try lnn-ckpt-adapt "${stitch[@]}" "$fixtures/tiny.pth"
-	expect_refusal 2 lnn-ckpt-adapt 'has several inputs: name them with --input'
+	expect_refusal 2 lnn-ckpt-adapt 'has several inputs: --input convnext=FILE'
 	try lnn-ckpt-adapt "${stitch[@]}" -m "$fixtures/mFormerV1.yaml"
 	expect_refusal 2 lnn-ckpt-adapt 'wants --input ropevit=FILE'
 	try lnn-ckpt-adapt "${stitch[@]}" --input convnext=x
 	expect_refusal 2 lnn-ckpt-adapt '--input convnext: given twice'
 	try lnn-ckpt-adapt "${stitch[@]}" --input swin=x
-	expect_refusal 2 lnn-ckpt-adapt '--input swin=x: the key map has no input of that name'
+	expect_refusal 2 lnn-ckpt-adapt '--input swin=x: the key map stitched_convnext_ropevit has no input of that name'
 	try lnn-ckpt-adapt "${stitch[@]}" --input ropevit
 	expect_refusal 2 lnn-ckpt-adapt '--input ropevit: NAME=FILE was expected'
 	try lnn-ckpt-adapt --input a=b "$fixtures/tiny.pth"
@@ -129,7 +129,7 @@ key map: stages.3.0.norm1.weight is [16] in the model and here [12]
 	for o in '--print-map swin' '-s swin'; do
 		# shellcheck disable=SC2086
 		try lnn-ckpt-adapt $o
-		expect_refusal 2 lnn-ckpt-adapt 'swin: no such key map; there are metaformer, stitched_convnext_ropevit, timm_convnext'
+		expect_refusal 2 lnn-ckpt-adapt 'swin: no such key map; there are mean, metaformer, stitched_convnext_ropevit, timm_convnext'
 	done
 }
 
@@ -336,4 +336,101 @@ experiment() {
 
 @test 'lnn-model(5) shows the function that wrote the descriptions of the fixtures' {
 	diff <(sed -n '/^"""Writes/,/^\.Ed/p' "$top/man/lnn-model.5" | sed '$d; s/\\e/\\/g') "$fixtures/describe.py"
+}
+
+# op_refused RULE MESSAGE: a map of this one rule does not go with ropevit.pth.
+op_refused() {
+	printf 'rules:\n  - %s\n' "$1" >m.yaml
+	try lnn-ckpt-adapt -s m.yaml -o no.pth "$fixtures/ropevit.pth"
+	expect_refusal 2 lnn-ckpt-adapt "m.yaml:2:5: $fixtures/ropevit.pth: $2"
+	[ ! -e no.pth ] || fail 'something was written'
+}
+
+@test 'ops: what does not go with a shape is refused before anything is written, with the place of the rule' {
+	op_refused '{from: freqs, to: [a, b, c, d, e], ops: [{split: 1}]}' 'freqs: split of [2,3,6]: 3 are not 5 equal parts'
+	op_refused '{from: freqs, to: [a, b], ops: [{split: 1, sizes: [1, 1]}]}' 'freqs: split of [2,3,6]: 2 sizes with a sum of 2 for 2 names and 3'
+	op_refused '{from: freqs, to: [a, b], ops: [{split: 3}]}' 'freqs: split of [2,3,6]: there is no dimension 3'
+	op_refused '{from: freqs, to: a, ops: [{slice: {1: [1, 4]}}]}' 'freqs: slice of [2,3,6]: [1, 4] is no range inside dimension 1'
+	op_refused '{from: freqs, to: a, ops: [{pad: {-1: 5}}]}' 'freqs: pad of [2,3,6]: 5 is smaller than dimension 2'
+	op_refused '{from: freqs, to: a, ops: [{pad: {-1: 5000000000000000000}}]}' 'freqs: pad of [2,3,6]: a size of 5000000000000000000 is too large'
+	op_refused '{from: freqs, to: a, ops: [{permute: [0, 1]}]}' 'freqs: permute of [2,3,6]: all 3 dimensions must be named'
+	op_refused '{from: freqs, to: a, ops: [{permute: [0, 1, -2]}]}' 'freqs: permute of [2,3,6]: dimension 1 is named twice'
+	op_refused '{from: freqs, to: a, ops: [{transpose: true}]}' 'freqs: transpose of [2,3,6]: at most two dimensions can be transposed'
+	op_refused '{from: freqs, to: a, ops: [{flip: [0]}, {reshape: [5, -1]}]}' 'freqs: reshape of [2,3,6]: 36 elements do not have that shape'
+	op_refused '{from: freqs, to: a, ops: [{reshape: [4294967296, 4294967296]}]}' 'freqs: reshape of [2,3,6]: 36 elements do not have that shape'
+	op_refused '{from: freqs, to: a, ops: [{channels: 1}]}' 'freqs: channels of [2,3,6]: a weight [out, channels, height, width] was expected'
+	op_refused '{from: patch_embed.proj.weight, to: a, ops: [{patch: [0, 14]}]}' 'patch_embed.proj.weight: patch of [12,3,16,16]: 16 and 0 are out of range'
+	op_refused '{from: [freqs, cls_token], to: a, ops: [{join: 0}]}' 'freqs: join of [2,3,6]: the shapes differ in more than dimension 0'
+	printf '0\n-\n2\n' >rows
+	op_refused '{from: freqs, to: a, ops: [{rows: rows}]}' 'freqs: rows of [2,3,6]: there is no row 2'
+}
+
+@test 'ops: what is wrong in the map is told with its place' {
+	local rule
+	bad() {
+		printf 'rules:\n  - %s\n' "$1" >m.yaml
+		try lnn-ckpt-adapt -n -s m.yaml "$fixtures/ropevit.pth"
+		expect_refusal 2 lnn-ckpt-adapt "$2"
+	}
+	bad '{from: a, to: b, ops: [{spilt: 0}]}' 'm.yaml:2:29: spilt: unknown op; did you mean split?'
+	bad '{from: a, to: b, ops: {split: 0}}' 'm.yaml:2:27: ops: a list of maps was expected, not a map'
+	bad '{from: a, to: b, ops: [{flip: [0], scale: 2}]}' 'm.yaml:2:40: an op is a map of one key'
+	bad '{from: a, to: b, ops: [{flip: [0]}, {join: 0}]}' 'm.yaml:2:42: join can only be the first op'
+	bad '{from: a, to: [b, c], ops: [{split: 0}, {split: 1}]}' 'm.yaml:2:46: split can be there only once'
+	bad '{from: a, to: b, ops: [{flip: [0], sizes: [1]}]}' 'm.yaml:2:47: sizes go with split'
+	bad '{from: [a., b.], to: c., ops: [{join: 0}]}' 'm.yaml:2:12: join: from must have whole names, not a.'
+	bad '{from: ["a.{i}", b], to: c, ops: [{join: 0}]}' 'm.yaml:2:12: join: all names must have the same indexes, not b'
+	bad '{from: a, to: b, optional: true}' 'm.yaml:2:5: optional goes with join'
+	bad '{from: a, skip: true, ops: [{flip: [0]}]}' 'm.yaml:2:5: a rule that skips has no ops'
+	bad '{from: a, to: b, ops: [{sum: {x: 1}}]}' 'm.yaml:2:5: sum: the map must have several inputs'
+	bad '{from: a, to: b, ops: [{dtype: int8}]}' 'm.yaml:2:36: dtype: a floating dtype was expected'
+	bad '{from: a, to: b, ops: [{scale: x}]}' 'm.yaml:2:36: a number was expected'
+	bad '{from: a, to: b, ops: [{rows: none}]}' 'none: '
+	mkdir sub
+	printf '0\nx\n' >sub/rows
+	printf 'rules:\n  - {from: a, to: b, ops: [{rows: rows}]}\n' >sub/m.yaml
+	try lnn-ckpt-adapt -n -s sub/m.yaml "$fixtures/ropevit.pth"
+	expect_refusal 2 lnn-ckpt-adapt 'sub/rows: line 2: the number of a row, or -, was expected'
+}
+
+@test 'join: all names or none, in the order of from; optional passes the rule over' {
+	safetensors in.st x.0.k x.0.q x.0.v x.1.q x.1.k rest
+	printf 'rules:\n  - {from: ["x.{i}.q", "x.{i}.k", "x.{i}.v"], to: "y.{i}", ops: [{join: 0}]}\n' >m.yaml
+	try lnn-ckpt-adapt -n -s m.yaml in.st
+	expect_refusal 2 lnn-ckpt-adapt 'm.yaml:2:5: join: with x.1.q there is no x.{i}.v'
+	sed -i 's/ops:/optional: true, ops:/' m.yaml
+	names -s m.yaml in.st
+	expect_out $'y.0\nx.1.q\nx.1.k\nrest'
+	expect_err_has '3 kept, 0 dropped, 0 resampled, 1 made'
+	sed -i 's/rules:/rules:\n  - {from: x.0.v, to: z}/' m.yaml
+	try lnn-ckpt-adapt -n -s m.yaml in.st
+	expect_refusal 2 lnn-ckpt-adapt 'm.yaml:3:5: x.0.q: an earlier rule takes some of what goes with it'
+}
+
+@test 'rows: the summary counts zeros, the report names the rule, and drop_params of a description leaves the result' {
+	printf '4\n-\n-\n0\n' >rows
+	printf 'rules:\n  - {from: head., to: head., ops: [{rows: rows}]}\n' >m.yaml
+	printf 'pretrained_ckpt_handling_metadata: {drop_params: [head, norm1]}\n' >d.yaml
+	try lnn-ckpt-adapt -s m.yaml -m d.yaml --report r.json -o out.pth "$fixtures/ropevit.pth"
+	expect_status 0
+	expect_err_has '2 made (4 rows of zeros)'
+	pipe 'lnn-ckpt-inspect out.pth | grep ^head | cut -f 1,3'
+	expect_out $'head.weight\t[4,12]\nhead.bias\t[4]'
+	grep -q '"action": "made", "by": "key map m.yaml: from head."' r.json || fail "$(cat r.json)"
+	try lnn-ckpt-adapt -q -s m.yaml --drop-params head -n "$fixtures/ropevit.pth"
+	[[ $output != *head* ]] || fail "$output"
+}
+
+@test 'mean: named inputs, as many as there are' {
+	try lnn-ckpt-adapt -s mean -o out.pth "$fixtures/tiny.pth"
+	expect_refusal 2 lnn-ckpt-adapt 'has several inputs: --input NAME=FILE for each'
+	try lnn-ckpt-adapt -s mean -o out.pth
+	expect_refusal 2 lnn-ckpt-adapt 'has several inputs: --input NAME=FILE for each'
+	try lnn-ckpt-adapt -s mean --input a="$fixtures/ropevit.pth" --input a="$fixtures/ropevit.pth" -o out.pth
+	expect_refusal 2 lnn-ckpt-adapt '--input a: given twice'
+	lnn-ckpt-adapt -q -s mean --input a="$fixtures/ropevit.pth" --input b="$fixtures/ropevit.pth" --root -o out.pth
+	lnn-ckpt-adapt -q --root "$fixtures/ropevit.pth" -o in.pth
+	lnn-ckpt-inspect --against in.pth --values out.pth
+	try lnn-ckpt-adapt -s mean --input a=<(cat in.pth) --input b=<(cat in.pth) -o out.pth
+	expect_refusal 2 lnn-ckpt-adapt 'all inputs but one must be files, not pipes'
 }

@@ -143,7 +143,7 @@ edit(struct plan *p, const uint8_t *script, const struct statedict *sd, bool in_
 	static const char *const patterns[] = { "head", "re:.*a", "^module", "weight", "0.", "b" };
 	static const enum dtype casts[] = { DTYPE_FLOAT64, DTYPE_FLOAT32, DTYPE_FLOAT16, DTYPE_BFLOAT16 };
 	struct drop_pattern drop = { str_c(patterns[script[1] / 3 % 6]), "--drop-params",
-		(enum drop_syntax)(script[1] % 3), false };
+		(enum drop_syntax)(script[1] % 3), false, false };
 	struct tables_tally tally;
 	struct tables_opts tables = { .image = { 32U * (script[4] % 24U), 32U * (script[4] % 24U) },
 				      .kinds = POSITION_ALL, .index = (enum index_policy)(script[4] / 24 % 3) };

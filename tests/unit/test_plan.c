@@ -116,7 +116,7 @@ test_component_patterns(void)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct drop_pattern pattern = { str_c(cases[i].pattern), "--drop-params", DROP_COMPONENT, false };
+		struct drop_pattern pattern = { str_c(cases[i].pattern), "--drop-params", DROP_COMPONENT, false, false };
 		struct fixture f = { .said = BUF_INIT };
 		struct diag diag = { hear, &f.said };
 		struct err e = ERR_INIT;
@@ -167,10 +167,10 @@ test_drops(void)
 	static const char *const names[] = { "head.w", "headroom.w", "forehead.w", "x.norm", "x.buf", "y.buf" };
 	static const unsigned sizes[] = { 1, 1, 1, 1, 1, 1 };
 	const struct drop_pattern patterns[] = {
-		{ STR_LIT("head"), "--drop-params", DROP_COMPONENT, false },
-		{ STR_LIT("nrom"), "drop_params", DROP_COMPONENT, true },
-		{ STR_LIT("y.b"), "--drop-buffers", DROP_CONTAINS, false },
-		{ STR_LIT("re:^x\\.b"), "--drop-params", DROP_COMPONENT, false },
+		{ STR_LIT("head"), "--drop-params", DROP_COMPONENT, false, false },
+		{ STR_LIT("nrom"), "drop_params", DROP_COMPONENT, true, true },
+		{ STR_LIT("y.b"), "--drop-buffers", DROP_CONTAINS, false, false },
+		{ STR_LIT("re:^x\\.b"), "--drop-params", DROP_COMPONENT, false, false },
 	};
 	struct fixture f = { .said = BUF_INIT };
 	struct diag diag = { hear, &f.said };
