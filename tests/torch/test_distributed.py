@@ -1,0 +1,169 @@
+"""Folders that torch.distributed.checkpoint writes in 1 to 4 processes: lnn-ckpt-adapt gives one file with the tensors that were
+saved, bit for bit, as torch and as safetensors, to a file and to a pipe."""
+
+import os
+import socket
+import sys
+import warnings
+
+import tap
+
+torch = tap.need_torch(2, 6)
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+import torch.multiprocessing as mp
+from torch.distributed.checkpoint import FileSystemWriter
+from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+
+warnings.simplefilter("ignore")
+torch.set_num_threads(1)
+
+
+def numbers(*shape, dtype=torch.float32, start=0):
+    n = 1
+    for s in shape:
+        n *= s
+    return (torch.arange(n, dtype=torch.float32) + start).reshape(shape).to(dtype)
+
+
+FULL = {
+    "w": numbers(5, 3), "col": numbers(4, 6, start=100), "rep": numbers(3, start=200), "h": numbers(6, 2, dtype=torch.bfloat16),
+    "deep": numbers(3, 5, 7), "last": numbers(2, 3, 9, dtype=torch.float64), "u8": numbers(17, dtype=torch.uint8),
+    "large": numbers(700, 900), "across": numbers(300, 1100),
+}
+CUTS = {"w": 0, "col": 1, "h": 0, "deep": 1, "last": 2, "u8": 0, "large": 0, "across": 1}
+PLAIN = {"turned": numbers(3, 4).t(), "view": numbers(10)[2:5], "scalar": torch.tensor(7.0), "empty": torch.empty(0, 3)}
+
+
+def state_dict(mesh):
+    model = {k: distribute_tensor(v, mesh, [Shard(CUTS[k])] if k in CUTS else [Replicate()]) for k, v in FULL.items()}
+    return {"model": {**model, **PLAIN}, "step": 12, "list": [numbers(2), numbers(2) + 5], "tuple": (numbers(2), 1), "name": "run"}
+
+
+def save_fsdp(mesh, folder):
+    from torch.distributed.checkpoint.state_dict import get_state_dict
+    from torch.distributed.fsdp import fully_shard
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.BatchNorm1d(5), torch.nn.Linear(5, 2))
+    for layer in model[0], model[2], model:
+        fully_shard(layer, mesh=mesh)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    model.eval()
+    model(torch.ones(4, 3)).sum().backward()
+    optimizer.step()
+    states = get_state_dict(model, optimizer)
+    dcp.save({"model": states[0], "optim": states[1]}, checkpoint_id=f"{folder}/fsdp")
+
+
+def save_blocks(rank, folder):
+    from torch.distributed._shard.sharded_tensor import Shard as Piece
+    from torch.distributed._shard.sharded_tensor import ShardMetadata, init_from_local_shards
+
+    low, size = [([0, 0], [2, 3]), ([0, 3], [2, 2]), ([2, 0], [3, 3]), ([2, 3], [3, 2])][rank]
+    piece = numbers(5, 5)[low[0] : low[0] + size[0], low[1] : low[1] + size[1]].contiguous()
+    shards = [Piece(piece, ShardMetadata(low, size, f"rank:{rank}/cpu"))]
+    dcp.save({"s": init_from_local_shards(shards, [5, 5])}, checkpoint_id=f"{folder}/blocks")
+
+
+def work(rank, world, port, folder):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(rank))
+    dist.init_process_group("gloo", rank=rank, world_size=world)
+    mesh = init_device_mesh("cpu", (world,))
+    state = state_dict(mesh)
+    dcp.save(state, checkpoint_id=f"{folder}/plain")
+    dcp.save(state, storage_writer=FileSystemWriter(f"{folder}/threads", thread_count=2))
+    dcp.save(state, storage_writer=FileSystemWriter(f"{folder}/each", single_file_per_rank=False))
+    dcp.async_save(state, checkpoint_id=f"{folder}/async").result()
+    try:
+        dcp.save(state, storage_writer=FileSystemWriter(f"{folder}/ranks"), use_collectives=False)
+    except TypeError:  # torch before 2.9
+        pass
+    if world > 1:
+        save_fsdp(mesh, folder)
+    if world == 4:
+        square = init_device_mesh("cpu", (2, 2))
+        cut = {
+            "a": distribute_tensor(numbers(6, 4), square, [Shard(0), Shard(1)]),
+            "b": distribute_tensor(numbers(5, 3), square, [Replicate(), Shard(0)]),
+            "c": distribute_tensor(numbers(4, 3), square, [Shard(0), Shard(0)]),
+            "e": distribute_tensor(numbers(1, 2), mesh, [Shard(0)]),
+        }
+        dcp.save(cut, checkpoint_id=f"{folder}/square")
+        save_blocks(rank, folder)
+    dist.destroy_process_group()
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def flat(value, path=""):
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for k, v in items:
+        yield from flat(v, f"{path}.{k}" if path else str(k))
+    if not items:
+        yield path, value
+
+
+def equal(a, b):
+    return tap.same(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def compare(t, folder, expected, what):
+    """expected: name to value, all of what was saved."""
+    out = tap.scratch() / "out.pth"
+    tap.run("lnn-ckpt-adapt", "-q", "-k", "", "-o", out, folder)
+    got = dict(flat(torch.load(out, weights_only=True)))
+    wrong = [k for k, v in expected.items() if k not in got or not equal(v, got[k])]
+    t.eq(wrong + sorted(set(got) ^ set(expected)), [], f"{what}: torch")
+    t.ok(tap.run("lnn-ckpt-adapt", "-q", "-k", "", folder).stdout == out.read_bytes(), f"{what}: the same to a pipe")
+    data = tap.scratch() / "out.safetensors"
+    tap.run("lnn-ckpt-adapt", "-q", "-k", "", "-o", data, folder)
+    from safetensors.torch import load_file
+
+    got = load_file(data)
+    tensors = {k: v for k, v in expected.items() if isinstance(v, torch.Tensor)}
+    wrong = [k for k, v in tensors.items() if k not in got or not tap.same(v, got[k])]
+    t.eq(wrong + sorted(set(got) ^ set(tensors)), [], f"{what}: safetensors")
+    t.ok(tap.run("lnn-ckpt-inspect", "-q", "--check", "-k", "", folder).returncode == 0, f"{what}: nothing is found to be wrong")
+
+
+def zstd(t, folder):
+    try:
+        import zstandard  # noqa: F401
+        from torch.distributed.checkpoint._extension import ZStandard
+    except ImportError:
+        return
+    dcp.save({"a": numbers(4)}, storage_writer=FileSystemWriter(folder, _extensions=[ZStandard()]), no_dist=True)
+    tap.run("lnn-ckpt-inspect", "-q", folder)
+    failed = tap.run("lnn-ckpt-adapt", "-q", folder, status=2)
+    t.ok(b"packed by stream.zstd/1" in failed.stderr, "zstd is refused by its name")
+
+
+def main():
+    t = tap.Tap()
+    whole = dict(flat({"model": {**FULL, **PLAIN}, "step": 12, "list": [numbers(2), numbers(2) + 5], "tuple": (numbers(2), 1), "name": "run"}))
+    for world in 1, 2, 3, 4:
+        folder = tap.scratch() / str(world)
+        mp.spawn(work, (world, free_port(), str(folder)), nprocs=world, join=True)
+        for name in "plain", "threads", "each", "async", "ranks":
+            if (folder / name).exists():
+                compare(t, folder / name, whole, f"{world} processes, {name}")
+        if world > 1:
+            theirs = tap.scratch() / "theirs.pth"
+            dcp_to_torch_save(folder / "fsdp", theirs)
+            compare(t, folder / "fsdp", dict(flat(torch.load(theirs, weights_only=True))), f"{world} processes, FSDP2")
+    cut = {"a": numbers(6, 4), "b": numbers(5, 3), "c": numbers(4, 3), "e": numbers(1, 2)}
+    compare(t, tap.scratch() / "4" / "square", cut, "a mesh of 2 x 2")
+    compare(t, tap.scratch() / "4" / "blocks", {"s": numbers(5, 5)}, "blocks of any size")
+    zstd(t, tap.scratch() / "zstd")
+    t.done()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
