@@ -33,10 +33,26 @@ put_finding(struct check *c, struct str name, const char *what, uint64_t count, 
 }
 
 static int
+put_storage(struct check *c, uint32_t storage, const char *what, struct err *err)
+{
+	const struct ckpt *k = c->j->input.ckpt;
+	struct buf b = BUF_INIT;
+	int rc;
+
+	if (k->ops->describe != NULL)
+		ckpt_describe(k, storage, &b);
+	else
+		buf_addf(&b, "data/%.*s", STR_ARG(k->storages[storage].key));
+	rc = put_finding(c, buf_str(&b), what, 0, err);
+	buf_release(&b);
+	return rc;
+}
+
+static int
 check_crcs(struct check *c, struct err *err)
 {
 	struct ckpt *k = c->j->input.ckpt;
-	struct buf b = BUF_INIT;
+	const uint32_t *found = c->j->data.figures.crc;
 	bool known = false;
 	uint32_t crc = 0;
 	int rc = 0;
@@ -47,16 +63,11 @@ check_crcs(struct check *c, struct err *err)
 			break;
 		c->storages += known;
 		c->without += !known;
-		if (!known || crc == c->j->data.figures.crc[s])
-			continue;
-		buf_clear(&b);
-		if (k->ops->describe != NULL)
-			ckpt_describe(k, s, &b);
-		else
-			buf_addf(&b, "data/%.*s", STR_ARG(k->storages[s].key));
-		rc = put_finding(c, buf_str(&b), "crc", 0, err);
+		if (known && crc != found[s])
+			rc = put_storage(c, s, "crc", err);
+		else if (k->ops->original != NULL && found[s] != found[k->ops->original(k, s)])
+			rc = put_storage(c, s, "copy", err);
 	}
-	buf_release(&b);
 	return rc;
 }
 

@@ -16,6 +16,7 @@
 #include "format/dcp_metadata.h"
 #include "format/file_set.h"
 #include "format/format.h"
+#include "io/crc32.h"
 #include "tensor/boxes.h"
 
 /* An item of at most this size is read at once; others a piece at a time. */
@@ -381,6 +382,28 @@ range(struct ckpt *c, uint32_t storage)
 	return file_set_peek(&d->files, c->storages[storage].shard);
 }
 
+/* Another metadata may have the same box: the copy of the first counts. */
+static bool
+is_copy(const struct dcp_metadata *m, size_t item)
+{
+	const struct dcp_item *x = &m->items[item], *before = x - 1;
+	const struct dcp_name *n = &m->names[x->name];
+
+	return item != n->first && x->source != before->source && shape_eq(x->low, n->ndim, before->low, n->ndim) &&
+	       shape_eq(x->size, n->ndim, before->size, n->ndim);
+}
+
+/* The storages of a tensor are those of its items, in their order. */
+static uint32_t
+original(const struct ckpt *c, uint32_t storage)
+{
+	const struct distributed *d = c->priv;
+
+	while (d->item[storage] != NO_ITEM && is_copy(&d->m, d->item[storage]))
+		storage--;
+	return storage;
+}
+
 static void
 describe(const struct ckpt *c, uint32_t storage, struct buf *b)
 {
@@ -425,6 +448,7 @@ static const struct ckpt_ops ops = {
 	.range = range,
 	.check = check,
 	.describe = describe,
+	.original = original,
 };
 
 /* ---- tensors */
@@ -469,19 +493,6 @@ add_box(struct assembly *a, size_t number, const struct tensor *t, struct box *b
 	*box = (struct box){ item->low, part.shape, part.stride, 0, add_storage(a, number, &s) };
 	check_length(a->c, a->d, item);
 	return 0;
-}
-
-/* Another metadata may have the same box: the copy of the first counts. */
-static bool
-is_copy(const struct dcp_metadata *m, size_t item)
-{
-	const struct dcp_item *x = &m->items[item], *before = x - 1;
-	const struct dcp_name *n = &m->names[x->name];
-
-	if (item == n->first || x->source == before->source)
-		return false;
-	return !n->tensor || (shape_eq(x->low, n->ndim, before->low, n->ndim) &&
-			      shape_eq(x->size, n->ndim, before->size, n->ndim));
 }
 
 static int
@@ -572,6 +583,41 @@ read_value(struct assembly *a, uint32_t number, const struct dcp_item *item, str
 	return rc;
 }
 
+static int
+item_crc(struct assembly *a, const struct dcp_item *item, uint32_t *crc, struct err *err)
+{
+	struct source *file;
+	char piece[4096];
+	size_t n;
+	int rc = file_set_get(&a->d->files, item->file, &file, err);
+
+	*crc = 0;
+	if (rc < 0)
+		return -1;
+	for (uint64_t at = 0; rc == 0 && at < item->length; at += n) {
+		n = item->length - at < sizeof(piece) ? (size_t)(item->length - at) : sizeof(piece);
+		rc = source_read(file, item->offset + at, piece, n, err);
+		*crc = rc == 0 ? crc32_add(*crc, piece, n) : 0;
+	}
+	file_set_put(&a->d->files, item->file);
+	return rc;
+}
+
+/* Every rank may have written its own; torch writes what is equal as equal bytes. */
+static void
+compare_copies(struct assembly *a, const struct dcp_name *n)
+{
+	const struct dcp_item *first = &a->d->m.items[n->first];
+	struct err ignored = ERR_INIT;
+	uint32_t crc, other;
+
+	for (size_t i = 1; i < n->nitems; i++)
+		if (item_crc(a, first, &crc, &ignored) == 0 && item_crc(a, first + i, &other, &ignored) == 0 &&
+		    (crc != other || first->length != first[i].length))
+			diag_warn(a->c->diag, "%s: '%.*s' differs between '%s', which is taken, and '%s'", a->c->file,
+				  STR_ARG(n->name), a->d->m.files[first->file], a->d->m.files[first[i].file]);
+}
+
 /* A value that cannot be read is a fault, and stands as a persistent id that says so. */
 static int
 assemble_value(struct assembly *a, uint32_t number)
@@ -587,8 +633,10 @@ assemble_value(struct assembly *a, uint32_t number)
 		rc = read_value(a, number, item, file, &why);
 		file_set_put(&a->d->files, item->file);
 	}
-	if (rc == 0)
+	if (rc == 0) {
+		compare_copies(a, &a->d->m.names[number]);
 		return 0;
+	}
 	bad_item(a->c, item, &why, &full);
 	fault(a->d, &full);
 	a->values[number] = value_new_persid(t, value_new_text(t, VALUE_STR, str_c("not read")));

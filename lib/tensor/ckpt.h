@@ -39,6 +39,8 @@ struct ckpt_ops {
 	void (*close)(struct ckpt *c);
 	struct source *(*range)(struct ckpt *c, uint32_t storage); /* which source; NULL: that of the ckpt */
 	void (*describe)(const struct ckpt *c, uint32_t storage, struct buf *b); /* what it is; NULL: its key says it */
+	/* The storage of which this one is a second copy, that nothing reads; NULL or itself: it is none. */
+	uint32_t (*original)(const struct ckpt *c, uint32_t storage);
 	int (*check)(const struct ckpt *c, struct err *e); /* fails if what the index says is not there */
 };
 

@@ -113,6 +113,13 @@ refuses_to_write() {
 @test 'the metadata of several ranks' {
 	unpack nocoll2
 	same_as_one_file nocoll2 "$fixtures/dcp/dt2.pth" -k ''
+	# One element of the second copy of model.rep, and of name.
+	printf x | dd of=nocoll2/__1_0.distcp bs=1 seek=$((11981 + 704)) conv=notrunc status=none
+	printf y | dd of=nocoll2/__1_0.distcp bs=1 seek=$((5044 + 64 + 10)) conv=notrunc status=none
+	try lnn-ckpt-inspect --check -k '' nocoll2
+	expect_status 1
+	expect_out_has "tensor 'model.rep', box [3] at [0]"$'\tcrc'
+	expect_err_has "warning: nocoll2/__*.metadata: 'name' differs between '__0_0.distcp', which is taken, and '__1_0.distcp'"
 	: >nocoll2/.metadata
 	try lnn-ckpt-inspect nocoll2
 	expect_status 2

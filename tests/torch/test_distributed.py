@@ -79,6 +79,8 @@ def work(rank, world, port, folder):
     dcp.async_save(state, checkpoint_id=f"{folder}/async").result()
     try:
         dcp.save(state, storage_writer=FileSystemWriter(f"{folder}/ranks"), use_collectives=False)
+        own = {"mine": torch.tensor([float(rank)]), "alike": torch.ones(2), "number": rank}
+        dcp.save(own, storage_writer=FileSystemWriter(f"{folder}/own"), use_collectives=False)
     except TypeError:  # torch before 2.9
         pass
     if world > 1:
@@ -133,6 +135,17 @@ def compare(t, folder, expected, what):
     t.ok(tap.run("lnn-ckpt-inspect", "-q", "--check", "-k", "", folder).returncode == 0, f"{what}: nothing is found to be wrong")
 
 
+def own(t, folder):
+    """Ranks that say different things: the lowest counts, and --check tells."""
+    out = tap.scratch() / "out.pth"
+    said = tap.run("lnn-ckpt-adapt", "-k", "", "-o", out, folder).stderr
+    got = torch.load(out, weights_only=True)
+    t.eq((got["mine"].item(), got["number"]), (0.0, 0), "the lowest rank counts")
+    t.ok(b"'number' differs between '__0_0.distcp', which is taken, and '__1_0.distcp'" in said, "values that differ are told")
+    found = tap.run("lnn-ckpt-inspect", "-q", "--check", "-k", "", folder, status=1).stdout.decode().splitlines()
+    t.eq(found, ["tensor 'mine', box [1] at [0]\tcopy"], "so are tensors by --check")
+
+
 def zstd(t, folder):
     try:
         import zstandard  # noqa: F401
@@ -161,6 +174,8 @@ def main():
     cut = {"a": numbers(6, 4), "b": numbers(5, 3), "c": numbers(4, 3), "e": numbers(1, 2)}
     compare(t, tap.scratch() / "4" / "square", cut, "a mesh of 2 x 2")
     compare(t, tap.scratch() / "4" / "blocks", {"s": numbers(5, 5)}, "blocks of any size")
+    if (tap.scratch() / "2" / "own").exists():
+        own(t, tap.scratch() / "2" / "own")
     zstd(t, tap.scratch() / "zstd")
     t.done()
 
