@@ -113,6 +113,7 @@ struct program {
 	const char *footer;  /* after the options; may be NULL */
 	const struct option_entry *entries;
 	size_t most_operands; /* more are a usage error */
+	const char *const (*otherwise)[2]; /* options of other programs, and what does that here; {NULL} ends; or NULL */
 	/* *status is TOOL_DONE, and is the program's if there is no error. */
 	int (*run)(void *opts, const struct operands *operands, int *status, struct err *e);
 };

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/text.h"
 #include "report.h"
 
 static const struct record_column columns[] = {
@@ -116,9 +117,11 @@ put_totals(const struct check *c)
 	record_member(r, "ok", RECORD_BOOL, cell_bool(c->findings == 0));
 	if (c->j->in->o->common.quiet || c->findings > 0)
 		return;
-	n = snprintf(text, sizeof(text), ": %zu tensors, %" PRIu64 " CRCs agree", c->j->rows.n, c->storages);
+	n = snprintf(text, sizeof(text), ": %zu %s, %" PRIu64 " %s", c->j->rows.n, text_noun(c->j->rows.n, "tensor"), c->storages,
+		     c->storages == 1 ? "CRC agrees" : "CRCs agree");
 	if (c->without > 0)
-		snprintf(text + n, sizeof(text) - (size_t)n, ", %" PRIu64 " storages state none", c->without);
+		snprintf(text + n, sizeof(text) - (size_t)n, ", %" PRIu64 " %s", c->without,
+			 c->without == 1 ? "storage states none" : "storages state none");
 	record_note(r, STYLE_GOOD, "ok", text);
 }
 

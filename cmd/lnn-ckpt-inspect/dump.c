@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/text.h"
 #include "base/xalloc.h"
+#include "model/keys.h"
 #include "report.h"
 #include "tensor/boxes.h"
 #include "tensor/composite.h"
@@ -198,6 +200,32 @@ put(struct dump *d, struct err *e)
 }
 
 static int
+no_tensor(const struct job *j, struct err *err)
+{
+	const struct statedict *sd = &j->input.sd;
+	const struct vtree *t = sd->ckpt->tree;
+	struct buf hint = BUF_INIT;
+	struct nearest near;
+	uint32_t index, h = t != NULL ? value_path(t, sd->ckpt->root, str_c(j->in->o->path)) : VALUE_ABSENT;
+
+	if (h != VALUE_ABSENT && value_leaf(t, h, &index) == LEAF_TENSOR)
+		return err_set(err, ERR_ANSWER, "%s: %s: is not in the state dict %.*s: -k '' takes names from the root", j->file,
+			       j->in->o->path, STR_ARG(sd->key));
+	if (h != VALUE_ABSENT)
+		return err_set(err, ERR_ANSWER, "%s: %s: is no tensor: --get shows it", j->file, j->in->o->path);
+	nearest_init(&near, str_c(j->in->o->path));
+	for (size_t i = 0; i < sd->n; i++) {
+		if (sd->entries[i].kind != SD_OTHER)
+			nearest_try(&near, sd->entries[i].name);
+	}
+	if (nearest_found(&near))
+		keys_suggest_one(&hint, near.best);
+	err_set(err, ERR_ANSWER, "%s: %s: there is no such tensor%s", j->file, j->in->o->path, hint.len > 0 ? hint.p : "");
+	buf_release(&hint);
+	return -1;
+}
+
+static int
 run(void *state, struct job *j, struct err *err)
 {
 	const char *name = j->in->o->path;
@@ -212,7 +240,7 @@ run(void *state, struct job *j, struct err *err)
 	if (d->as == DUMP_UNSAID)
 		d->as = DUMP_TEXT;
 	if (entry == NULL)
-		return err_set(err, ERR_ANSWER, "%s: %s: there is no such tensor", j->file, name);
+		return no_tensor(j, err);
 	d->t = part != NULL ? part->tensor : sd_tensor(&j->input.sd, entry);
 	if (d->t == NULL)
 		return err_input(err, j->file, "%s: is no tensor", name);

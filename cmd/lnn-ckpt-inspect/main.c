@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "report.h"
 
@@ -153,6 +155,60 @@ check_needs(const struct inspect_opts *o, struct err *e)
 	return 0;
 }
 
+/* The file stands where an option takes something else: is there no other input? */
+static bool
+takes_file(const struct operands *operands, const char *arg)
+{
+	struct stat st;
+
+	if (arg == NULL || access(arg, F_OK) != 0)
+		return false;
+	if (operands->n == 1)
+		return strcmp(operands->v[0], "-") != 0 && access(operands->v[0], F_OK) != 0;
+	return operands->n == 0 && fstat(STDIN_FILENO, &st) == 0 && S_ISCHR(st.st_mode);
+}
+
+/* A word stands alone that belongs to an option, or a file behind an option that takes something else. */
+static int
+check_misplaced(const struct inspect_opts *o, const struct operands *operands, struct err *e)
+{
+	const struct option_entry *alone = has(o, REPORT_get) ? &report_get.option : &report_dump.option;
+
+	for (size_t i = 0; i < operands->n; i++) {
+		const char *word = operands->v[i];
+
+		if (access(word, F_OK) == 0)
+			continue;
+		if (has(o, REPORT_tree) && word[strspn(word, "0123456789")] == '\0' && word[0] != '\0')
+			return err_set(e, ERR_USAGE, "no file %s: is it --tree=%s?", word, word);
+		if (o->fail_on != 0 && (strcmp(word, "nan") == 0 || strcmp(word, "inf") == 0 || strcmp(word, "zero") == 0))
+			return err_set(e, ERR_USAGE, "no file %s: --fail-on takes words with commas, as in nan,inf", word);
+	}
+	if (takes_file(operands, o->path))
+		return err_set(e, ERR_USAGE, "%s is a file, but stands where --%s takes its %s: --%s %s %s", o->path,
+			       alone->name, alone->arg, alone->name, operands->n > 0 ? operands->v[0] : alone->arg, o->path);
+	if (o->against.n == 1 && operands->n == 0 && takes_file(operands, o->against.v[0]))
+		return err_set(e, ERR_USAGE, "--against %s: which checkpoint is compared with it? (--against TARGET CKPT)",
+			       o->against.v[0]);
+	return 0;
+}
+
+/* A report in the place of weights helps nobody. */
+static int
+check_output(const struct inspect_opts *o, const struct operands *operands, struct err *e)
+{
+	struct stat in, out;
+
+	if (o->common.output == NULL || stat(o->common.output, &out) != 0 || !S_ISREG(out.st_mode))
+		return 0;
+	for (size_t i = 0; i < operands->n; i++) {
+		if (stat(operands->v[i], &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+			return err_set(e, ERR_USAGE, "-o %s: what is printed would take the checkpoint's place",
+				       o->common.output);
+	}
+	return 0;
+}
+
 static int
 check(const struct inspect_opts *o, const struct operands *operands, struct err *e)
 {
@@ -166,7 +222,9 @@ check(const struct inspect_opts *o, const struct operands *operands, struct err 
 		return err_set(e, ERR_USAGE, "--format=model: of one checkpoint");
 	if (o->common.null && !(has(o, REPORT_get) || (has(o, REPORT_list) && names)))
 		return err_set(e, ERR_USAGE, "-0 is for names only");
-	return check_needs(o, e);
+	if (check_needs(o, e) < 0 || check_misplaced(o, operands, e) < 0)
+		return -1;
+	return check_output(o, operands, e);
 }
 
 static int
@@ -184,6 +242,18 @@ run(void *opts, const struct operands *operands, int *status, struct err *e)
 	return inspect_run(o, operands, e, status);
 }
 
+static const char *const otherwise[][2] = {
+	{ "compare", "--against=TARGET" },
+	{ "diff", "--against=TARGET" },
+	{ "json", "--format=json" },
+	{ "keys", "--format=names" },
+	{ "metadata", "--rest" },
+	{ "model", "--against=TARGET" },
+	{ "names", "--format=names" },
+	{ "verify", "--check" },
+	{ NULL, NULL },
+};
+
 int
 main(int argc, char **argv)
 {
@@ -197,6 +267,7 @@ main(int argc, char **argv)
 		.footer = "Status: 0 done, 1 a negative answer, 2 trouble.",
 		.entries = entries,
 		.most_operands = SIZE_MAX,
+		.otherwise = otherwise,
 		.run = run,
 	};
 	int status;

@@ -9,8 +9,10 @@
 #include "base/num.h"
 #include "base/text.h"
 #include "base/xalloc.h"
+#include "model/keys.h"
 #include "pickle/machine.h"
 #include "report.h"
+#include "tensor/tree.h"
 #include "values.h"
 
 struct rest {
@@ -389,6 +391,9 @@ const struct report report_rest = {
 
 /* ---- --get */
 
+/* Keys compared with one that is not there. */
+enum { NEAREST_TRIED = 1000 };
+
 static void
 put_value(struct job *j, struct str text)
 {
@@ -445,6 +450,84 @@ get_metadata(struct job *j)
 	return false;
 }
 
+/* The key of h, or of its attributes, that is most like wanted; empty if none is. */
+static struct str
+nearest_key(const struct vtree *t, uint32_t h, struct str wanted, struct arena *arena)
+{
+	struct nearest near;
+	struct buf key = BUF_INIT;
+	uint32_t place;
+
+	nearest_init(&near, wanted);
+	for (size_t i = 0; (place = value_within(t, h, i)) != VALUE_ABSENT; i++) {
+		for (size_t k = 0; k < value_len(t, place) && k < NEAREST_TRIED; k++) {
+			buf_clear(&key);
+			tree_put_key(&key, t, place, k);
+			nearest_try(&near, arena_str(arena, buf_str(&key)));
+		}
+	}
+	buf_release(&key);
+	return near.best;
+}
+
+/* Mends the first component that is not there, and keeps what is behind it if that leads to a value then. */
+static void
+put_nearest_path(const struct ckpt *c, struct str path, struct buf *b)
+{
+	struct str before = path, rest, best;
+	struct arena arena = ARENA_INIT;
+	uint32_t h = VALUE_ABSENT;
+	size_t start;
+
+	while (h == VALUE_ABSENT) {
+		while (before.len > 0 && before.p[--before.len] != '.') {
+		}
+		h = value_path(c->tree, c->root, before);
+	}
+	start = before.len > 0 ? before.len + 1 : 0;
+	rest = str_from(path, start);
+	buf_add(b, path.p, start);
+	best = nearest_key(c->tree, h, rest, &arena);
+	if (best.len == 0) {
+		(void)str_split(&rest, '.', &best);
+		best = nearest_key(c->tree, h, best, &arena);
+		buf_addstr(b, best);
+		h = best.len > 0 && rest.len > 0 ? value_path(c->tree, c->root, buf_str(b)) : VALUE_ABSENT;
+		best = str_c("");
+		if (h != VALUE_ABSENT && value_path(c->tree, h, rest) != VALUE_ABSENT) {
+			buf_addc(b, '.');
+			best = rest;
+		}
+	}
+	buf_addstr(b, best);
+	if (b->len == start)
+		buf_clear(b);
+	arena_release(&arena);
+}
+
+static int
+no_value(const struct job *j, struct err *err)
+{
+	const struct ckpt *c = j->input.ckpt;
+	const struct str path = str_c(j->in->o->path);
+	struct buf path_there = BUF_INIT, hint = BUF_INIT;
+	struct nearest near;
+
+	nearest_init(&near, path);
+	for (size_t i = 0; i < c->nmeta && i < NEAREST_TRIED; i++)
+		nearest_try(&near, c->meta_keys[i]);
+	if (c->tree != NULL)
+		put_nearest_path(c, path, &path_there);
+	if (path_there.len > 0)
+		near.best = buf_str(&path_there);
+	if (near.best.len > 0)
+		keys_suggest_one(&hint, near.best);
+	err_set(err, ERR_ANSWER, "%s: %s: there is no such value%s", j->file, j->in->o->path, hint.len > 0 ? hint.p : "");
+	buf_release(&path_there);
+	buf_release(&hint);
+	return -1;
+}
+
 static int
 run_get(void *state, struct job *j, struct err *err)
 {
@@ -456,7 +539,7 @@ run_get(void *state, struct job *j, struct err *err)
 		return put_scalar(j, h, err);
 	if (get_metadata(j))
 		return 0;
-	return err_set(err, ERR_ANSWER, "%s: %s: there is no such value", j->file, j->in->o->path);
+	return no_value(j, err);
 }
 
 const struct report report_get = {

@@ -337,8 +337,8 @@ put_counts(struct out *out, uint64_t tensors, uint64_t numel, uint64_t nbytes)
 {
 	char elements[HUMAN_SIZE], bytes[HUMAN_SIZE];
 
-	out_printf(out, "%" PRIu64 " %s, %s elements, %s", tensors, tensors == 1 ? "tensor" : "tensors",
-		   human_count(numel, elements), human_bytes(nbytes, bytes));
+	out_printf(out, "%" PRIu64 " %s, %s %s, %s", tensors, text_noun(tensors, "tensor"), human_count(numel, elements),
+		   text_noun(numel, "element"), human_bytes(nbytes, bytes));
 }
 
 /* One line for all tensors that lie directly in the root. */

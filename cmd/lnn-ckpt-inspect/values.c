@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "base/xalloc.h"
 #include "common/human.h"
 
@@ -121,8 +122,8 @@ holding_put(struct buf *b, const struct holding *h)
 {
 	char elements[HUMAN_SIZE], bytes[HUMAN_SIZE];
 
-	buf_addf(b, "%" PRIu64 " %s, %s elements, %s", h->tensors, h->tensors == 1 ? "tensor" : "tensors",
-		 human_count(h->numel, elements), human_bytes(h->nbytes, bytes));
+	buf_addf(b, "%" PRIu64 " %s, %s %s, %s", h->tensors, text_noun(h->tensors, "tensor"),
+		 human_count(h->numel, elements), text_noun(h->numel, "element"), human_bytes(h->nbytes, bytes));
 }
 
 struct stack {

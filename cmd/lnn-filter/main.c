@@ -22,6 +22,18 @@ read_mode(const struct option_entry *o, void *place, const char *arg, struct err
 }
 
 static int
+read_expr(const struct option_entry *o, void *place, const char *arg, struct err *e)
+{
+	const char **expr = place;
+
+	(void)o;
+	if (*expr != NULL)
+		return err_set(e, ERR_USAGE, "-e is given twice: one rule joins both: {TYPE: or, FILTERS: [RULE, RULE]}");
+	*expr = arg;
+	return 0;
+}
+
+static int
 read_max(const struct option_entry *o, void *opts, const char *arg, struct err *e)
 {
 	struct filter_options *f = opts;
@@ -37,7 +49,8 @@ static const struct option_entry entries[] = {
 	OPTION_TEXT("config", 'c', "FILE",
 		    "experiment file; its OPTIMIZER.PARAMETER_GROUPS if nothing else is said", config),
 	OPTION_TEXT("path", 'p', "PATH", "rule or groups at this dotted path of the file", path),
-	OPTION_TEXT("expr", 'e', "RULE", "rule given here, as YAML", expr),
+	{ "expr", 'e', "RULE", "rule given here, as YAML", OPTION_IS_READ, OPTION_AT(expr, const char *), 0, NULL, 0, 0,
+	  read_expr },
 	OPTION_TEXT("config-dir", 0, "DIR", "where MODEL.BASE is looked up (else $CONFIG_DIR)", config_dir),
 	OPTION_TEXTS("model", 'm', "MODEL", "description: a file or mFormerV0, mFormerV1; repeatable", models),
 	OPTION_TEXT("reference", 'r', "CKPT", "checkpoint that initialization rules compare with", reference),
@@ -115,6 +128,14 @@ run(void *opts, const struct operands *operands, int *status, struct err *e)
 	return rc;
 }
 
+static const char *const otherwise[][2] = {
+	{ "json", "--inspect --format=json" },
+	{ "name", "-e '{TYPE: name, PATTERNS: [...]}'" },
+	{ "pattern", "-e '{TYPE: name, PATTERNS: [...]}'" },
+	{ "regex", "-e '{TYPE: name, PATTERNS: [...], MATCH_TYPE: regex}'" },
+	{ NULL, NULL },
+};
+
 static const struct program program = {
 	.name = "lnn-filter",
 	.usage = "[-c CONFIG] [-p PATH] [-e RULE] [options] [LIST|CKPT|MODEL]...",
@@ -122,6 +143,7 @@ static const struct program program = {
 	.footer = "Status: 0 something was chosen, 1 nothing was (--lint: a finding), 2 trouble.",
 	.entries = entries,
 	.most_operands = SIZE_MAX,
+	.otherwise = otherwise,
 	.run = run,
 };
 

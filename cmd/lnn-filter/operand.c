@@ -107,6 +107,8 @@ operand_open(struct operand *x, const char *name, const struct tool_settings *s,
 		x->src = NULL;
 		return input_open_source(&x->input, src, &ask, e);
 	}
+	if (s->key != NULL)
+		return err_set(e, ERR_USAGE, "-k %s: %s is no checkpoint", s->key, x->file);
 	if (memchr(head.p, '\0', head.len) || !model_probe(head))
 		return 0;
 	x->kind = OPERAND_MODEL;

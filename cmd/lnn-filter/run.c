@@ -124,6 +124,6 @@ filter_run(struct filter *f, const struct operands *operands, filter_each *each,
 		rc = 0;
 	}
 	if (f->buffers && !f->o->buffers)
-		tool_verbose("%" PRIu64 " buffers passed over (--buffers takes them in)", f->buffers);
+		tool_verbose("%" PRIu64 " %s passed over (--buffers takes them in)", f->buffers, text_noun(f->buffers, "buffer"));
 	return 0;
 }

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/text.h"
 #include "common/file.h"
@@ -81,9 +82,26 @@ no_path(const struct ynode *root, const char *path, const char *advice, struct e
 	return -1;
 }
 
+/* Something stands as an operand that was perhaps meant for the rule. */
+static int
+no_rule(const struct operands *operands, struct err *e)
+{
+	for (size_t i = 0; i < operands->n; i++) {
+		const struct str name = str_c(operands->v[i]);
+
+		if (str_ends(name, str_c(".yaml")) || str_ends(name, str_c(".yml")))
+			return err_set(e, ERR_USAGE, "no rule is given: is it '-c %s'?", operands->v[i]);
+		if (access(operands->v[i], F_OK) != 0)
+			return err_set(e, ERR_USAGE,
+				       "no rule is given, nor is %s a file: is it -e '{TYPE: name, PATTERNS: [%s]}'?",
+				       operands->v[i], operands->v[i]);
+	}
+	return err_set(e, ERR_USAGE, "no rule is given: '-c CONFIG' or '-e RULE' does (see '%s --help')", tool_name());
+}
+
 /* The YAML node of the rule or the groups. */
 static int
-find_node(struct filter *f, struct err *e)
+find_node(struct filter *f, const struct operands *operands, struct err *e)
 {
 	const struct filter_options *o = f->o;
 	const char *path = o->path ? o->path : GROUPS_PATH;
@@ -96,10 +114,13 @@ find_node(struct filter *f, struct err *e)
 			return -1;
 		if (ynode_is_null(f->node))
 			return err_set(e, ERR_USAGE, "-e: the rule is empty");
+		if (f->node->kind == YN_SCALAR)
+			return ynode_fail(f->node, e,
+					  "a rule is a map with a TYPE, not a scalar: -e '{TYPE: name, PATTERNS: [%s]}'", o->expr);
 		return 0;
 	}
 	if (f->experiment == NULL)
-		return err_set(e, ERR_USAGE, "no rule is given: '-c CONFIG' or '-e RULE' does (see '%s --help')", tool_name());
+		return no_rule(operands, e);
 	if (o->path == NULL && ymap_get(f->experiment, "TYPE")) {
 		f->node = f->experiment;
 		return 0;
@@ -262,7 +283,7 @@ filter_setup(struct filter *f, const struct operands *operands, struct err *e)
 	config_init(&f->config);
 	model_init(&f->model);
 	model_init(&f->reference);
-	if (load_config(f, e) < 0 || (o->mode != MODE_METADATA && find_node(f, e) < 0))
+	if (load_config(f, e) < 0 || (o->mode != MODE_METADATA && find_node(f, operands, e) < 0))
 		return -1;
 	f->has_model = o->models.n > 0;
 	if (models_load(&f->model, o->models.v, o->models.n, e) < 0 || load_reference(f, e) < 0 ||

@@ -257,20 +257,42 @@ text_distance(struct str a, struct str b, unsigned limit)
 void
 nearest_init(struct nearest *n, struct str wanted)
 {
-	*n = (struct nearest){ wanted, { NULL, 0 }, UINT_MAX };
+	*n = (struct nearest){ .wanted = wanted, .score = UINT_MAX };
+	for (size_t i = 0; i < wanted.len && i < DISTANCE_MAX; i++)
+		n->letters[wanted.p[i] & 31]++;
+}
+
+/* At least so many edits turn wanted into candidate: each mends one letter that is too much, and one that is missing. */
+static unsigned
+least_distance(const struct nearest *n, struct str candidate)
+{
+	short left[32];
+	unsigned more = 0, fewer = 0;
+
+	if (candidate.len > DISTANCE_MAX || n->wanted.len > DISTANCE_MAX)
+		return 0;
+	memcpy(left, n->letters, sizeof(left));
+	for (size_t i = 0; i < candidate.len; i++)
+		left[candidate.p[i] & 31]--;
+	for (size_t i = 0; i < 32; i++) {
+		more += left[i] > 0 ? (unsigned)left[i] : 0;
+		fewer += left[i] < 0 ? (unsigned)-left[i] : 0;
+	}
+	return more > fewer ? more : fewer;
 }
 
 void
 nearest_try(struct nearest *n, struct str candidate)
 {
 	size_t len = n->wanted.len > candidate.len ? n->wanted.len : candidate.len;
-	unsigned limit = (unsigned)(len < 4 ? 1 : len < 24 ? len / 3 : 8), d, score = UINT_MAX, ends;
+	unsigned limit = (unsigned)(len < 4 ? 1 : len < 24 ? len / 3 : 8), d = UINT_MAX, score = UINT_MAX, ends;
 
 	if (candidate.len == 0)
 		return; /* nobody could read it in a message */
 	if (n->score / 2 < limit)
 		limit = n->score / 2;
-	d = text_distance(n->wanted, candidate, limit);
+	if (least_distance(n, candidate) <= limit)
+		d = text_distance(n->wanted, candidate, limit);
 	if (d <= limit)
 		score = 2 * d;
 	if (n->wanted.len >= 4 && candidate.len >= 4 &&

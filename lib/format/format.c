@@ -139,7 +139,9 @@ hint(const uint8_t *head, size_t n)
 		return "it is a pickle without torch's wrapper, which runs what its author wants where it is loaded: "
 		       "ask for a file of torch.save or safetensors";
 	if (is_text(head, n))
-		return head[0] == '{' || head[0] == '[' ? "it is JSON or other text, no checkpoint" : "it is text, no checkpoint";
+		return head[0] == '{' || head[0] == '['
+			       ? "it is JSON or other text, no checkpoint"
+			       : "it is text, no checkpoint (lnn-filter reads tensor lists, --against compares with them)";
 	return "it is no checkpoint of a known format (torch zip, torch legacy, safetensors, sharded index)";
 }
 

@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/cursor.h"
 #include "base/limits.h"
+#include "base/text.h"
 #include "base/xalloc.h"
 #include "format/format.h"
 #include "format/rebuild.h"
@@ -1135,8 +1136,8 @@ check_unlisted(const struct comparing *k, struct err *e)
 		n++;
 	}
 	if (n > 0)
-		diag_warn(f->c->diag, "%s: %zu gaps between the records of the zip, the first at byte %" PRIu64, f->c->file, n,
-			first);
+		diag_warn(f->c->diag, "%s: %zu %s between the records of the zip, the first at byte %" PRIu64, f->c->file, n,
+			text_noun(n, "gap"), first);
 	return 0;
 }
 
@@ -1196,7 +1197,8 @@ stream_finish(struct ckpt *c, struct err *e)
 		diag_warn(c->diag, "%s: %zu of its records lie outside the folder '%.*s': torch.load refuses such a file",
 			c->file, f->outside, STR_ARG(*f->root));
 	if (f->differing > 0)
-		diag_warn(c->diag, "%s: %zu records whose CRC or size fields differ within the zip", c->file, f->differing);
+		diag_warn(c->diag, "%s: %zu %s whose CRC or size fields differ within the zip", c->file, f->differing,
+			  text_noun(f->differing, "record"));
 	return 0;
 }
 

@@ -398,7 +398,8 @@ model_load_builtin(struct model *m, const char *name, struct err *err)
 		return model_load_yaml(m, e->name, str_n(e->text, e->len), err);
 	for (size_t i = 0; i < embedded_models_count; i++)
 		buf_addf(&names, "%s%s", i ? ", " : "", embedded_models[i].name);
-	err_set(err, ERR_USAGE, "%s: there is no such built-in description; there are %s", name, names.len ? names.p : "none");
+	err_set(err, ERR_USAGE, "%s: there is no such file, nor a built-in description; these are %s", name,
+		names.len ? names.p : "none");
 	buf_release(&names);
 	return -1;
 }

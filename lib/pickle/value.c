@@ -619,41 +619,49 @@ sequence_item(const struct vtree *t, uint32_t h, struct str part)
 	return index < n ? value_item(t, h, index) : VALUE_ABSENT;
 }
 
-/* The dict or list that an object of a subclass of one carries; any other h as it is. */
-static uint32_t
-carried_by(const struct vtree *t, uint32_t h)
+static bool
+is_searched(enum value_kind kind)
 {
-	const struct vobject *o;
-
-	if (value_kind(t, h) != VALUE_OBJECT)
-		return h;
-	o = value_object(t, h);
-	return o->items != VALUE_ABSENT ? o->items : o->appended != VALUE_ABSENT ? o->appended : h;
+	return kind == VALUE_DICT || kind == VALUE_LIST || kind == VALUE_TUPLE;
 }
 
-/* path is what is left, never the end itself; each step takes at least a component, so the depth is bounded by the caller. */
+uint32_t
+value_within(const struct vtree *t, uint32_t h, size_t i)
+{
+	const struct vobject *o = value_object(t, h);
+	const uint32_t state = o != NULL ? o->state : value_state(t, h);
+	const bool slots = value_kind(t, state) == VALUE_TUPLE && value_len(t, state) == 2;
+	const uint32_t places[] = { o != NULL ? o->items : h, o != NULL ? o->appended : VALUE_ABSENT,
+				    slots ? value_item(t, state, 0) : state,
+				    slots ? value_item(t, state, 1) : VALUE_ABSENT };
+
+	for (size_t k = 0; k < sizeof(places) / sizeof(places[0]); k++) {
+		if (is_searched(value_kind(t, places[k])) && i-- == 0)
+			return places[k];
+	}
+	return VALUE_ABSENT;
+}
+
+static uint32_t search(struct path_search *s, uint32_t h, struct str path, unsigned depth);
+
 static uint32_t
-search(struct path_search *s, uint32_t h, struct str path, unsigned depth)
+search_sequence(struct path_search *s, uint32_t h, struct str path, unsigned depth)
+{
+	const char *dot = path.len == 0 ? NULL : memchr(path.p, '.', path.len);
+	struct str part = dot == NULL ? path : str_n(path.p, (size_t)(dot - path.p));
+	uint32_t found = sequence_item(s->t, h, part);
+
+	if (found == VALUE_ABSENT || dot == NULL)
+		return found;
+	return search(s, found, str_from(path, part.len + 1), depth - 1);
+}
+
+static uint32_t
+search_dict(struct path_search *s, uint32_t h, struct str path, unsigned depth)
 {
 	size_t below = SIZE_MAX, len = 0, i;
-	enum value_kind kind;
 	uint32_t found;
 
-	if (depth == 0)
-		return VALUE_ABSENT;
-	h = carried_by(s->t, h);
-	kind = value_kind(s->t, h);
-	if (kind == VALUE_LIST || kind == VALUE_TUPLE) {
-		const char *dot = path.len == 0 ? NULL : memchr(path.p, '.', path.len);
-		struct str part = dot == NULL ? path : str_n(path.p, (size_t)(dot - path.p));
-
-		found = sequence_item(s->t, h, part);
-		if (found == VALUE_ABSENT || dot == NULL)
-			return found;
-		return search(s, found, str_from(path, part.len + 1), depth - 1);
-	}
-	if (kind != VALUE_DICT)
-		return VALUE_ABSENT;
 	while ((i = longest(s, h, path, below, &len)) != SIZE_MAX) {
 		found = value_val(s->t, h, i);
 		if (len < path.len)
@@ -663,6 +671,23 @@ search(struct path_search *s, uint32_t h, struct str path, unsigned depth)
 		below = len;
 	}
 	return VALUE_ABSENT;
+}
+
+/* path is what is left, never the end itself; each step takes at least a component, so the depth is bounded by the caller. */
+static uint32_t
+search(struct path_search *s, uint32_t h, struct str path, unsigned depth)
+{
+	uint32_t found = VALUE_ABSENT, place;
+
+	for (size_t i = 0; depth > 0 && found == VALUE_ABSENT && s->work < PATH_WORK_MAX; i++) {
+		place = value_within(s->t, h, i);
+		if (place == VALUE_ABSENT)
+			break;
+		s->work++;
+		found = value_kind(s->t, place) == VALUE_DICT ? search_dict(s, place, path, depth)
+							      : search_sequence(s, place, path, depth);
+	}
+	return found;
 }
 
 uint32_t
@@ -676,9 +701,10 @@ value_path(const struct vtree *t, uint32_t h, struct str path)
 struct str
 value_path_key(const struct vtree *t, uint32_t h, struct str path)
 {
+	const struct vobject *o = value_object(t, h);
 	struct str first, rest = path;
 
-	h = carried_by(t, h);
+	h = o != NULL ? o->items : h;
 	for (size_t n = path.len; n > 0 && value_kind(t, h) == VALUE_DICT; n--) {
 		if (n < path.len && path.p[n] != '.')
 			continue;

@@ -95,9 +95,14 @@ enum value_leaf value_leaf(const struct vtree *t, uint32_t h, uint32_t *index);
 uint32_t value_get(const struct vtree *t, uint32_t d, struct str key);
 
 /*
- * Follows a dotted path through dicts (text keys; int keys by their digits) and lists or tuples (by index), also those
- * that an object of a subclass carries; "" is h itself. Keys may contain dots: at every dict the longest key that fits
- * is tried first.
+ * Where what is below h is looked for: h itself if it is a dict, list or tuple, or what an object of a subclass of these
+ * carries, then the attributes of an object. Place i of these, or VALUE_ABSENT behind the last.
+ */
+uint32_t value_within(const struct vtree *t, uint32_t h, size_t i);
+
+/*
+ * Follows a dotted path through dicts (text keys; int keys by their digits), lists and tuples (by index) and attributes of
+ * objects (value_within); "" is h itself. Keys may contain dots: at every dict the longest key that fits is tried first.
  */
 uint32_t value_path(const struct vtree *t, uint32_t h, struct str path);
 

@@ -35,7 +35,8 @@ plan_cast(struct plan *p, enum dtype to)
 	const char *by = arena_printf(&p->arena, "--dtype %s", dtype_name(to));
 	struct make *m = make_cast(&p->arena, to);
 	struct str kept = STR_LIT("");
-	size_t n = 0, nkept = 0;
+	const struct plan_entry *left = NULL;
+	size_t n = 0, nkept = 0, nleft = 0;
 
 	for (size_t i = 0; i < p->nentries; i++) {
 		struct plan_entry *en = &p->entries[i];
@@ -48,14 +49,16 @@ plan_cast(struct plan *p, enum dtype to)
 		if (keeps_parts(t, cast, to)) {
 			kept = nkept++ == 0 ? en->name : kept;
 		} else if (wanted && !cast) {
-			diag_warn(p->diag, "%.*s: %s cannot be converted; left as it is", STR_ARG(en->name),
-				  dtype_name(t->dtype));
+			left = nleft++ == 0 ? en : left;
 		}
 		if (!cast)
 			continue;
 		plan_make(p, en, m, by);
 		n++;
 	}
+	if (nleft > 0)
+		diag_warn(p->diag, "%.*s%s: %s cannot be converted; left as it is", STR_ARG(left->name),
+			  nleft > 1 ? " and others" : "", dtype_name(plan_tensor(p, left)->dtype));
 	if (nkept > 0)
 		diag_warn(p->diag, "%zu %s of parts that --dtype %s leaves as they are (%.*s)", nkept,
 			  nkept == 1 ? "tensor is made" : "tensors are made", dtype_name(to), STR_ARG(kept));

@@ -68,6 +68,15 @@ try_name(struct nearest *n, struct str name, size_t components, struct str *whol
 	}
 }
 
+/* Nearest names are looked for, and rules warned of one by one, up to so many rules. */
+enum { FEW = 5 };
+
+static bool
+is_unused(const struct plan_rule *r)
+{
+	return r->matched == 0 && !r->quiet;
+}
+
 /* Input names, or present ones of what is alive. */
 static void
 find_nearest(const struct plan *p, struct plan_rule *r, bool input)
@@ -76,7 +85,7 @@ find_nearest(const struct plan *p, struct plan_rule *r, bool input)
 	size_t components = 1, i;
 	struct nearest n;
 
-	if (wanted.len == 0 || r->matched > 0 || r->quiet)
+	if (wanted.len == 0)
 		return;
 	for (i = 0; i < wanted.len; i++)
 		components += wanted.p[i] == '.';
@@ -94,8 +103,15 @@ find_nearest(const struct plan *p, struct plan_rule *r, bool input)
 void
 plan_find_nearest(struct plan *p, size_t first, bool input)
 {
-	for (size_t i = first; i < p->nrules; i++)
-		find_nearest(p, p->rules[i], input);
+	size_t unused = 0;
+
+	for (size_t i = 0; i < p->nrules && unused < FEW; i++) {
+		if (!is_unused(p->rules[i]))
+			continue;
+		unused++;
+		if (i >= first)
+			find_nearest(p, p->rules[i], input);
+	}
 }
 
 /* One warning that counts the near misses, with an example. */
@@ -116,26 +132,39 @@ warn_near_misses(const struct plan *p)
 			  n == 1 ? "name contains" : "names contain", n == 1 ? "is" : "are", STR_ARG(m->name), m->pattern);
 }
 
+/* n: rules that are as unused as r. */
+static void
+warn_unused(const struct plan *p, const struct plan_rule *r, size_t n)
+{
+	struct buf b = BUF_INIT;
+
+	if (n > FEW)
+		buf_addf(&b, " and %zu other rules (--verbose lists them)", n - 1);
+	buf_adds(&b, ": matched nothing");
+	if (r->nnearest > 0)
+		buf_addf(&b, "; the nearest name is %.*s", STR_ARG(r->nearest[0]));
+	diag_warn(p->diag, "%s%s", r->text, b.p);
+	buf_release(&b);
+}
+
 size_t
 plan_unused(struct plan *p)
 {
-	struct plan_rule *r;
-	size_t failures = 0;
+	size_t failures = 0, n = 0, told = 0;
 
+	for (size_t i = 0; i < p->nrules; i++)
+		n += is_unused(p->rules[i]);
 	for (size_t i = 0; i < p->nrules; i++) {
-		r = p->rules[i];
+		const struct plan_rule *r = p->rules[i];
+
 		if (r->matched > 0)
 			continue;
 		failures += !r->optional;
-		if (r->quiet) {
+		if (r->quiet || (n > FEW && told > 0))
 			diag_verbose(p->diag, "%s: matched nothing", r->text);
-			continue;
-		}
-		if (r->nnearest > 0)
-			diag_warn(p->diag, "%s: matched nothing; the nearest name is %.*s", r->text,
-				  STR_ARG(r->nearest[0]));
 		else
-			diag_warn(p->diag, "%s: matched nothing", r->text);
+			warn_unused(p, r, n);
+		told += !r->quiet;
 	}
 	warn_near_misses(p);
 	return failures;

@@ -7,7 +7,8 @@
 #include "plan/plan.h"
 
 /*
- * Fills the nearest names of rules, from number first on, that matched nothing: for the end of a step. input: among the
+ * Fills the nearest names of rules, from number first on, that matched nothing: for the end of a step. Only of the plan's first
+ * few such rules: of many, one warning counts them. input: among the
  * names that inputs have, for a step that has changed the present ones.
  */
 void plan_find_nearest(struct plan *p, size_t first, bool input);
@@ -16,7 +17,7 @@ void plan_find_nearest(struct plan *p, size_t first, bool input);
 struct str plan_regex_literal(struct plan *p, struct str regex);
 
 /*
- * Warns of each rule that matched nothing, and once of all near misses. Returns how many such rules count for
+ * Warns of rules that matched nothing (of each; of many once), and once of all near misses. Returns how many such rules count for
  * --fail-unused.
  */
 size_t plan_unused(struct plan *p);

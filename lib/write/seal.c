@@ -751,8 +751,9 @@ list_tensors(struct seal *l, struct err *e)
 	}
 	if (others > 0)
 		diag_warn(l->p->diag,
-			  "%llu entries of the state dict are no tensors and are left out of safetensors (%.*s)",
-			  (unsigned long long)others, STR_ARG(example));
+			  "%llu %s left out of safetensors (%.*s)", (unsigned long long)others,
+			  others == 1 ? "entry of the state dict is no tensor and is"
+				      : "entries of the state dict are no tensors and are", STR_ARG(example));
 	return 0;
 }
 

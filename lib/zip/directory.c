@@ -8,6 +8,7 @@
 #include "base/cursor.h"
 #include "base/diag.h"
 #include "base/err.h"
+#include "base/text.h"
 #include "base/xalloc.h"
 #include "io/source.h"
 
@@ -26,6 +27,43 @@ static int
 damaged(struct source *src, uint64_t off, struct err *e)
 {
 	return err_at(e, source_name(src), off, "the end records of the zip are damaged");
+}
+
+/* Does a record with this signature begin at off? */
+static bool
+has_sig(struct source *src, uint64_t off, uint32_t sig, struct err *e)
+{
+	const uint8_t *p;
+	size_t got;
+
+	return source_look(src, off, 4, &p, &got, e) == 0 && got == 4 && get_le32(p) == sig;
+}
+
+/* Does a whole zip end at off, without a comment? */
+static bool
+zip_ends(struct source *src, uint64_t off, struct err *e)
+{
+	return off >= ZIP_END && has_sig(src, off - ZIP_END, ZIP_SIG_END, e);
+}
+
+static int
+two_saves(struct source *src, uint64_t second, struct err *e)
+{
+	if (str_ends(str_c(source_name(src)), str_c(".distcp")))
+		return err_input(e, source_name(src), "it is a file of a distributed checkpoint: give the folder that it lies in");
+	return err_at(e, source_name(src), second,
+		"a second save begins here, behind a whole one: 'head -c %" PRIu64 "' takes out the first, 'tail -c +%" PRIu64
+		"' the second", second, second + 1);
+}
+
+/*
+ * A second zip that was put behind a first counts offsets from its own beginning, so that its end records are shift bytes
+ * behind where they should be.
+ */
+static bool
+is_second(struct source *src, uint64_t shift, struct err *e)
+{
+	return has_sig(src, shift, ZIP_SIG_LOCAL, e) && zip_ends(src, shift, e);
 }
 
 /* The last end record of the input. */
@@ -55,7 +93,8 @@ static void
 tell_trailing(const struct source *src, const struct diag *diag, uint64_t end, uint64_t size)
 {
 	if (end < size)
-		diag_warn(diag, "%s: %" PRIu64 " bytes follow the end of the zip", source_name(src), size - end);
+		diag_warn(diag, "%s: %" PRIu64 " %s the end of the zip", source_name(src), size - end,
+			size - end == 1 ? "byte follows" : "bytes follow");
 	else if (end > size)
 		diag_warn(diag, "%s: the comment of the zip is cut off", source_name(src));
 }
@@ -169,6 +208,9 @@ end_find(struct source *src, uint64_t size, struct zip_end *z, struct err *e)
 	at = get_le64(l + 8);
 	if (at >= end - ZIP_LOCATOR)
 		return damaged(src, end - ZIP_LOCATOR, e);
+	next = end - ZIP_LOCATOR - at;
+	if (next > ZIP_END64 && is_second(src, next - ZIP_END64, e))
+		return two_saves(src, next - ZIP_END64, e);
 	z->at = at;
 	if (read_end64(src, at, z, &next, e) < 0)
 		return -1;
@@ -181,6 +223,7 @@ end_find(struct source *src, uint64_t size, struct zip_end *z, struct err *e)
 struct notes {
 	uint64_t gaps, first_gap;
 	uint64_t hidden;    /* gaps that begin with a record */
+	uint64_t before;    /* where a save ends that stands before the one that is read; 0: there is none */
 	uint64_t differing;
 	struct str first_differing;
 };
@@ -270,6 +313,8 @@ gap(struct dir_reading *r, uint64_t from, uint64_t to)
 	if (zip_sign(r->src, from, &sign, r->e) < 0)
 		return -1;
 	r->notes.hidden += sign != ZIP_SIGN_OTHER;
+	if (sign != ZIP_SIGN_OTHER && zip_ends(r->src, to, r->e))
+		r->notes.before = to;
 	return 0;
 }
 
@@ -405,15 +450,18 @@ tell(const struct dir_reading *r, const struct diag *diag, const struct zip_end 
 {
 	const char *file = source_name(r->src);
 
-	if (r->notes.gaps > 0)
-		diag_warn(diag, "%s: %" PRIu64 " gaps between the records of the zip, the first at byte %" PRIu64, file,
-			r->notes.gaps, r->notes.first_gap);
-	if (r->notes.hidden > 0)
-		diag_warn(diag, "%s: %" PRIu64 " of the gaps hold what looks like records that the directory does not list: other "
-			"readers may see another archive", file, r->notes.hidden);
+	if (r->notes.before > 0)
+		diag_warn(diag, "%s: it holds two saves, one behind the other: the last is read, as torch.load does; "
+			"'head -c %" PRIu64 "' takes out the one before", file, r->notes.before);
+	else if (r->notes.gaps > 0)
+		diag_warn(diag, "%s: %" PRIu64 " %s between the records of the zip, the first at byte %" PRIu64, file,
+			r->notes.gaps, text_noun(r->notes.gaps, "gap"), r->notes.first_gap);
+	if (r->notes.hidden > 0 && r->notes.before == 0)
+		diag_warn(diag, "%s: %" PRIu64 " of the gaps %s what looks like records that the directory does not list: other "
+			"readers may see another archive", file, r->notes.hidden, r->notes.hidden == 1 ? "holds" : "hold");
 	if (r->notes.differing > 0)
-		diag_warn(diag, "%s: %" PRIu64 " records whose CRC or size fields differ within the zip, the first is '%.*s'",
-			file, r->notes.differing, STR_ARG(r->notes.first_differing));
+		diag_warn(diag, "%s: %" PRIu64 " %s whose CRC or size fields differ within the zip, the first is '%.*s'",
+			file, r->notes.differing, text_noun(r->notes.differing, "record"), STR_ARG(r->notes.first_differing));
 	tell_trailing(r->src, diag, end->end, size);
 }
 
@@ -430,6 +478,8 @@ read_directory(struct dir_reading *r, const struct diag *diag)
 		return err_at(r->e, source_name(r->src), end.at, "the zip's directory is not where its end record says");
 	d->start = end.start;
 	d->end = end.start + end.size;
+	if (is_second(r->src, end.at - d->end, r->e))
+		return two_saves(r->src, end.at - d->end, r->e);
 	if (gap(r, d->end, end.at) < 0 || read_entries(r, &end) < 0)
 		return -1;
 	make_order(r);
@@ -508,6 +558,8 @@ zip_tail(struct source *src, uint64_t off, uint64_t start, uint64_t n, const str
 		return -1;
 	if (end.n != n || end.start != start || end.size != off - start)
 		return err_at(e, source_name(src), off, "the end record of the zip describes another directory than there is");
+	if (has_sig(src, end.end, ZIP_SIG_LOCAL, e))
+		return two_saves(src, end.end, e);
 	if (scan_rest(src, end.record + 1, &size, e) < 0)
 		return -1;
 	if (size - end.record > ZIP_END + UINT16_MAX)

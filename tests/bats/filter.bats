@@ -208,3 +208,24 @@ all='{TYPE: name, PATTERNS: [""]}'
 	expect_status 0
 	expect_out $'%s.weight\tfloat32\t[2]'
 }
+
+@test 'wrong command lines lead on; --verbose counts buffers' {
+	printf 'a.weight\tfloat32\t[2]\nbn.running_mean\tfloat32\t[2]\n' >l.tsv
+	printf 'X: {TYPE: name, PATTERNS: [a]}\n' >r.yaml
+	refusal() {
+		local text=$1
+		shift
+		try lnn-filter "$@"
+		expect_refusal 2 lnn-filter "$text"
+	}
+	refusal "-e '{TYPE: name, PATTERNS: [bias]}'" -e bias l.tsv
+	refusal "is it -e '{TYPE: name, PATTERNS: [bias]}'" bias l.tsv
+	refusal "is it '-c r.yaml'" r.yaml l.tsv
+	refusal 'given twice' -e "$all" -e "$all" l.tsv
+	refusal '-k model: l.tsv is no checkpoint' -k model -e "$all" l.tsv
+	refusal 'here it is --inspect --format=json' --json -c r.yaml l.tsv
+	refusal 'nor a built-in description' -e "$all" -m nofile l.tsv
+	try lnn-filter --verbose -e "$all" l.tsv
+	expect_out $'a.weight\tfloat32\t[2]'
+	expect_err_has 'lnn-filter: 1 buffer passed over (--buffers takes them in)'
+}

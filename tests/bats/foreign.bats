@@ -42,9 +42,48 @@ records() {
 
 @test "pickles are never to be loaded with pickle" {
 	printf '\200\004\225\361\t\0\0\0\0\0\0\214%%torch.distributed.checkpoint.metadata\224\214\bMetadata\224\223\224' >x.metadata
-	refused x.metadata 'distributed checkpoint'
+	refused x.metadata 'distributed checkpoint' 'give the folder'
 	refused "$fixtures/bare.pkl" "without torch's wrapper"
 	[[ $stderr != *'load it with'* ]] || fail "$stderr"
+}
+
+@test 'two saves in one file' {
+	local n
+	cat "$fixtures/tiny.pth" "$fixtures/rest.pth" >x.pth
+	n=$(stat -c %s "$fixtures/tiny.pth")
+	refused x.pth "at byte $n: a second save begins here" "'head -c $n'" "'tail -c +$((n + 1))'"
+	cp x.pth __0_0.distcp # which is such a row of saves, too
+	try lnn-ckpt-inspect __0_0.distcp
+	expect_refusal 2 lnn-ckpt-inspect 'a file of a distributed checkpoint' 'give the folder'
+	tail -c +$((n + 1)) x.pth | cmp - "$fixtures/rest.pth"
+	# The second counts from the beginning of the file: torch.load reads it, and so do we.
+	command -v python3 >/dev/null || skip 'there is no python3'
+	python3 - <<-'PYTHON'
+		import zipfile
+		def put(z, n):
+		    z.writestr('x/data.pkl', b'\x80\2}q\0X\1\0\0\0' + n + b'ctorch._utils\n_rebuild_tensor_v2\n((X\7\0\0\0storagectorch\n'
+		               b'FloatStorage\nX\1\0\0\0000X\3\0\0\0cpuK\1tQK\0K\1\x85K\1\x85\x89ccollections\nOrderedDict\n)RtRs.')
+		    z.writestr('x/data/0', b'1234')
+		    z.writestr('x/version', '3\n')
+		with zipfile.ZipFile('x.pth', 'w') as z:
+		    put(z, b'a')
+		first = open('x.pth', 'rb').read()
+		with open('y.pth', 'w+b') as f:
+		    f.write(first)
+		    with zipfile.ZipFile(f, 'w') as z:
+		        put(z, b'b')
+		open('n', 'w').write(str(len(first)))
+	PYTHON
+	n=$(cat n)
+	try lnn-ckpt-inspect y.pth
+	expect_out $'b\tfloat32\t[1]'
+	[ "$(printf '%s\n' "$stderr" | wc -l)" -eq 1 ] || fail "$stderr"
+	expect_err_has 'it holds two saves, one behind the other: the last is read' "'head -c $n'"
+	pipe 'lnn-ckpt-inspect <y.pth | cat'
+	expect_out $'b\tfloat32\t[1]'
+	pipe 'cat y.pth | lnn-ckpt-inspect'
+	expect_status 2
+	expect_err_has "at byte $n: a second save begins here"
 }
 
 @test "zips that hold no checkpoint" {

@@ -63,6 +63,58 @@ terminal() {
 	[[ "$output" != *'would match'* ]]
 }
 
+@test '--get reaches attributes; what is not there is told with the nearest path' {
+	local path hint
+	for path in namespace.lr=0.1 namespace.tags.1=b default.a.0=1; do
+		try lnn-ckpt-inspect --get "${path%=*}" "$fixtures/rest.pth"
+		expect_out "${path#*=}"
+	done
+	for hint in namespce.lr=namespace.lr namespace.l=namespace.lr namespace.nested.dep=namespace.nested.deep negativ=negative; do
+		try lnn-ckpt-inspect --get "${hint%=*}" "$fixtures/rest.pth"
+		expect_refusal 1 lnn-ckpt-inspect "${hint%=*}: there is no such value; did you mean ${hint#*=}?"
+	done
+	try lnn-ckpt-inspect --get namespace.q "$fixtures/rest.pth"
+	expect_refusal 1 lnn-ckpt-inspect 'namespace.q: there is no such value'
+	[[ $stderr != *mean* ]] || fail "$stderr"
+	safetensors w.st layer.weight layer.bias
+	try lnn-ckpt-inspect --dump layer.weigth w.st
+	expect_refusal 1 lnn-ckpt-inspect 'layer.weigth: there is no such tensor; did you mean layer.weight?'
+}
+
+@test 'wrong command lines lead on' {
+	safetensors w.st a b
+	refusal() {
+		local text=$1
+		shift
+		try lnn-ckpt-inspect "$@"
+		expect_refusal 2 lnn-ckpt-inspect "$text"
+	}
+	refusal 'here it is --format=json' --json w.st
+	refusal 'here it is --against=TARGET' --diff w.st w.st
+	refusal '--get PATH w.st' --get w.st
+	refusal '--dump a w.st' --dump w.st a
+	refusal 'which checkpoint is compared with it' --against w.st
+	refusal 'is it --tree=2' --tree 2 w.st
+	refusal 'as in nan,inf' --check --fail-on nan inf w.st
+	refusal 'nor a built-in description' --against nofile w.st
+	refusal "the checkpoint's place" -o w.st w.st
+	printf 'a\tfloat32\t[1]\n' >l.tsv
+	refusal 'lnn-filter reads tensor lists' l.tsv
+	try lnn-ckpt-inspect -k state_dict --dump negative "$fixtures/rest.pth"
+	expect_refusal 1 lnn-ckpt-inspect '--get shows it'
+	[ "$(lnn-ckpt-inspect --format=names w.st)" = $'a\nb' ]
+}
+
+@test 'one is one' {
+	safetensors one.st a
+	try lnn-ckpt-inspect --summary one.st
+	expect_out_has '1 tensor, 1 element, 4 B'
+	try lnn-ckpt-inspect --format table one.st
+	expect_out_has '1 tensor, 1 element, 4 B'
+	try lnn-ckpt-inspect --check one.st
+	expect_out 'ok: 1 tensor, 0 CRCs agree, 1 storage states none'
+}
+
 @test "options that are wrong or do not go together" { transcript usage; }
 
 @test "JSON is JSON" {

@@ -207,7 +207,8 @@ test_builtin(void)
 	model_release(&m);
 	model_init(&m);
 	ok(model_load_builtin(&m, "nope", &e) == -1 && e.code == ERR_USAGE);
-	is_str(e.msg, "nope: there is no such built-in description; there are mFormerV0, mFormerV1", "unknown built-in");
+	is_str(e.msg, "nope: there is no such file, nor a built-in description; these are mFormerV0, mFormerV1",
+	       "unknown built-in");
 	model_release(&m);
 }
 
