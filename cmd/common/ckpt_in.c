@@ -15,6 +15,43 @@ input_probe(const uint8_t *head, size_t n)
 	       (str_starts(text, str_c("{")) && str_contains(text, str_c("\"weight_map\"")));
 }
 
+/* What a place holds whose tensors are pieces that do not say what is in them, and what would join them; or NULL. */
+static const char *
+flat_pieces(const struct statedict *sd)
+{
+	const struct vtree *t = sd->ckpt->tree;
+	const struct tensor *tensor;
+	bool empty = sd->n > 0;
+
+	for (size_t i = 0; i < sd->n; i++) {
+		if (str_ends(sd->entries[i].name, str_c("flat_param")))
+			return "it has flat parameters of FSDP 1, each all parameters of a module in one row: save it with "
+			       "StateDictType.FULL_STATE_DICT";
+		tensor = sd_tensor(sd, &sd->entries[i]);
+		empty = empty && (tensor == NULL || tensor_count(tensor) == 0);
+	}
+	if (t == NULL || (value_path(t, sd->ckpt->root, str_c("optimizer_state_dict.zero_stage")) == VALUE_ABSENT &&
+			  (!empty || value_get(t, sd->ckpt->root, str_c("ds_version")) == VALUE_ABSENT)))
+		return NULL;
+	return "it is what DeepSpeed's ZeRO keeps of one rank, flat pieces of parameters: join the ranks with "
+	       "zero_to_fp32.py, which DeepSpeed puts into the folder above";
+}
+
+int
+input_check_pieces(const struct input *in, bool lists, struct err *e)
+{
+	const char *what = flat_pieces(&in->sd);
+
+	if (in->ckpt->boxed)
+		diag_notice(tool_diag(), "%s: a shard of a distributed checkpoint, whose tensors are boxes of larger ones; "
+			    "the folder is the whole checkpoint", in->ckpt->file);
+	if (what != NULL && !lists)
+		return err_input(e, in->ckpt->file, "%s", what);
+	if (what != NULL)
+		diag_notice(tool_diag(), "%s: %s", in->ckpt->file, what);
+	return 0;
+}
+
 int
 input_open_index(struct input *in, struct source *src, struct err *e)
 {
@@ -28,7 +65,9 @@ input_open_index(struct input *in, struct source *src, struct err *e)
 int
 input_open_source(struct input *in, struct source *src, const struct place_ask *ask, struct err *e)
 {
-	return input_open_index(in, src, e) < 0 ? -1 : statedict_open_place(&in->sd, in->ckpt, ask, e);
+	if (input_open_index(in, src, e) < 0 || statedict_open_place(&in->sd, in->ckpt, ask, e) < 0)
+		return -1;
+	return input_check_pieces(in, false, e);
 }
 
 int

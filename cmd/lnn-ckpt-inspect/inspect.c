@@ -104,7 +104,7 @@ open_state_dict(struct job *j, struct err *err)
 	if (j->in->o->reports == 1u << REPORT_get)
 		ask.diag = NULL;
 	if (statedict_open_place(&j->input.sd, j->input.ckpt, &ask, &own) == 0)
-		return 0;
+		return input_check_pieces(&j->input, true, err);
 	if (!(j->in->needs & NEEDS_DICT) && j->in->o->common.key == NULL) {
 		statedict_release(&j->input.sd);
 		j->input.sd = (struct statedict){ .ckpt = NULL };

@@ -10,6 +10,7 @@
 #include "base/xalloc.h"
 #include "model/model.h"
 #include "report.h"
+#include "tensor/boxes.h"
 #include "tensor/composite.h"
 #include "values.h"
 
@@ -203,19 +204,49 @@ box_file(const struct list *l, const struct box *box)
 	return c->nshards > 0 ? c->shards[c->storages[box->storage].shard] : "";
 }
 
+/* Of a tensor that is itself a box of a larger one, that box. */
+static bool
+has_boxes(const struct tensor *t)
+{
+	return t->more->nboxes > 0 || t->more->low != NULL;
+}
+
+static struct box
+box_of(const struct tensor *t, size_t i)
+{
+	struct box box = boxes_get(t, i);
+
+	if (t->more->low != NULL)
+		box.low = t->more->low;
+	return box;
+}
+
+/* "__3_0.distcp", "shard-00004-...": rank 3 */
+static bool
+file_rank(const char *file, uint32_t *rank)
+{
+	if (sscanf(file, "shard-%5" SCNu32 "-", rank) == 1 && *rank > 0) {
+		--*rank;
+		return true;
+	}
+	return sscanf(file, "__%9" SCNu32 "_", rank) == 1;
+}
+
 /* "[2,3]@[0,0]:FILE,..." */
 static void
 put_boxes(const struct list *l, const struct tensor *t, struct buf *b)
 {
-	for (size_t i = 0; i < t->more->nboxes; i++) {
-		const struct box *box = &t->more->boxes[i];
+	for (size_t i = 0; i < boxes_count(t); i++) {
+		const struct box box = box_of(t, i);
 
 		buf_adds(b, i > 0 ? "," : "");
-		shape_put(b, box->size, t->ndim);
+		shape_put(b, box.size, t->ndim);
 		buf_addc(b, '@');
-		shape_put(b, box->low, t->ndim);
+		shape_put(b, box.low, t->ndim);
+		if (l->sd->ckpt->nshards == 0)
+			continue;
 		buf_addc(b, ':');
-		text_escape(b, str_c(box_file(l, box)));
+		text_escape(b, str_c(box_file(l, &box)));
 	}
 }
 
@@ -227,15 +258,15 @@ put_json_boxes(const struct list *l, const struct tensor *t, struct buf *b)
 
 	json_writer_init(&w, b, l->j->record->json.pretty);
 	json_begin_inline_array(&w);
-	for (size_t i = 0; i < t->more->nboxes; i++) {
-		const struct box *box = &t->more->boxes[i];
+	for (size_t i = 0; i < boxes_count(t); i++) {
+		const struct box box = box_of(t, i);
 
 		json_begin_inline_object(&w);
-		json_put_sizes(json_key(&w, "low"), box->low, t->ndim);
-		json_put_sizes(json_key(&w, "shape"), box->size, t->ndim);
-		json_put_u64(json_key(&w, "storage"), box->storage);
-		json_put_cstr(json_key(&w, "file"), box_file(l, box));
-		if (sscanf(box_file(l, box), "__%9" SCNu32 "_", &rank) == 1)
+		json_put_sizes(json_key(&w, "low"), box.low, t->ndim);
+		json_put_sizes(json_key(&w, "shape"), box.size, t->ndim);
+		json_put_u64(json_key(&w, "storage"), box.storage);
+		json_put_cstr(json_key(&w, "file"), box_file(l, &box));
+		if (file_rank(box_file(l, &box), &rank))
 			json_put_u64(json_key(&w, "rank"), rank);
 		json_end_object(&w);
 	}
@@ -255,14 +286,14 @@ put_composite(struct list *l, const struct tensor *t, struct cell *cells, struct
 		if (said[i].len > 0)
 			cells[TSV_MORE + i] = cells[JSON_MORE + i] = cell_text(said[i]);
 	}
-	if (record_is_json(l->j->record) && m->nboxes == 0) {
+	if (record_is_json(l->j->record) && !has_boxes(t)) {
 		put_json_parts(&parts, m, l->j->record->json.pretty);
 		cells[JSON_PARTS] = cell_text(buf_str(&parts));
 	} else if (m->nparts > 0) {
 		composite_put_parts(&parts, t);
 		cells[TSV_PARTS] = cell_text(buf_str(&parts));
 	}
-	if (m->nboxes > 0) {
+	if (has_boxes(t)) {
 		(record_is_json(l->j->record) ? put_json_boxes : put_boxes)(l, t, &boxes);
 		cells[TSV_BOXES] = cells[JSON_BOXES] = cell_text(buf_str(&boxes));
 	}

@@ -1,6 +1,6 @@
 /*
  * dcp_write: writes what torch.distributed.checkpoint saves: a file __0_0.distcp, and .metadata, which says what is in it.
- * Facts: lib/format/README.md, section 9.
+ * Facts: lib/format/README.md, section 8.
  *
  * torch flattens what it saves. Dictionaries open up, and so do lists that hold a tensor or a dictionary in some depth.
  * Everything else is an item: a tensor, or any other value. An item is a file of torch.save of its own (writer_torch),

@@ -419,6 +419,59 @@ fill_tables(struct parser *p, uint64_t data)
 	c->nstorages = c->ntensors = (uint32_t)n;
 }
 
+/* ---- a shard of a distributed checkpoint, whose tensors are boxes of larger ones: lib/format/README.md, section 8 */
+
+static int
+parse_low(struct parser *p, struct tensor *t, struct err *e)
+{
+	struct tensor_more *more = arena_calloc(&p->c->arena, 1, sizeof(*more));
+	uint64_t low[TENSOR_NDIM_MAX];
+	enum json_token token;
+	unsigned n = 0;
+
+	if (json_expect(&p->json, JSON_OBJECT, "a tensor's entry", e) < 0)
+		return -1;
+	while ((token = json_next(&p->json, e)) == JSON_KEY) {
+		bool offsets = str_eqc(p->json.text, "saved_offsets");
+
+		if ((offsets ? parse_counts(p, "saved_offsets", low, TENSOR_NDIM_MAX, &n, e) : json_skip(&p->json, e)) < 0)
+			return -1;
+	}
+	if (token == JSON_ERROR)
+		return -1;
+	if (n != t->ndim)
+		return json_fail(&p->json, e, "%u saved_offsets of a tensor with %u dimensions", n, t->ndim);
+	more->low = memcpy(arena_alloc(&p->c->arena, n * sizeof(*low)), low, n * sizeof(*low));
+	t->more = more;
+	return 0;
+}
+
+static int
+parse_sharding(struct parser *p, struct str text, struct err *e)
+{
+	struct ckpt *c = p->c;
+	struct strmap names = STRMAP_INIT;
+	char *file = arena_printf(&c->arena, "%s: " CKPT_SHARDING_KEY, c->file);
+	enum json_token token;
+	uint64_t i;
+	int r;
+
+	for (uint32_t k = 0; k < c->ntensors; k++)
+		strmap_add(&names, c->names[k], k);
+	json_release(&p->json);
+	json_begin(&p->json, file, 0, text.p, text.len);
+	r = json_expect(&p->json, JSON_OBJECT, "it", e);
+	while (r == 0 && (token = json_next(&p->json, e)) != JSON_OBJECT_END) {
+		if (token == JSON_ERROR)
+			r = -1;
+		else
+			r = strmap_get(&names, p->json.text, &i) ? parse_low(p, &c->tensors[i], e) : json_skip(&p->json, e);
+	}
+	strmap_release(&names);
+	c->boxed = true;
+	return r;
+}
+
 /* ---- the file */
 
 static int
@@ -490,6 +543,9 @@ parse(struct ckpt *c, struct safetensors *s, struct err *e)
 		r = err_input(e, c->file, "the tensors' sizes add up to more than 2^64 bytes");
 	if (r == 0)
 		fill_tables(&p, s->data);
+	for (size_t i = 0; r == 0 && i < c->nmeta; i++)
+		if (str_eqc(c->meta_keys[i], CKPT_SHARDING_KEY))
+			r = parse_sharding(&p, c->meta_values[i], e);
 	free(keys);
 	free(values);
 	free(p.entries);

@@ -164,6 +164,7 @@ add_tensor(struct incoming *in, uint32_t index)
 	b->tensors = xgrow(b->tensors, b->ntensors, &b->cap, sizeof(*b->tensors));
 	b->places = xgrow(b->places, b->ntensors, &b->place_cap, sizeof(*b->places));
 	b->tensors[b->ntensors] = tensor_copy(t, &b->c->arena);
+	b->tensors[b->ntensors].more = NULL; /* a box that is all of a tensor (check_boxes) */
 	if (t->storage != STORAGE_NONE)
 		b->tensors[b->ntensors].storage = in->first + t->storage;
 	b->places[b->ntensors] = (struct weight_place){ in->pos, (uint32_t)b->ntensors };
@@ -302,6 +303,8 @@ add_meta(struct build *b, const struct ckpt *sub)
 	size_t i, k, cap;
 
 	for (i = 0; i < sub->nmeta; i++) {
+		if (str_starts(sub->meta_keys[i], str_c("DCP_"))) /* of one shard alone */
+			continue;
 		for (k = 0; k < c->nmeta && !str_eq(c->meta_keys[k], sub->meta_keys[i]); k++)
 			;
 		if (k < c->nmeta || k == SHARDED_META_MAX)
@@ -330,6 +333,20 @@ take_damaged(struct ckpt *c, const struct ckpt *sub)
 	buf_release(&name);
 }
 
+/* An index has a tensor in one shard, which must have all of it. */
+static int
+check_boxes(const struct ckpt *c, const struct ckpt *sub, struct err *e)
+{
+	for (uint32_t i = 0; sub->boxed && i < sub->ntensors; i++)
+		for (unsigned k = 0; sub->tensors[i].more != NULL && k < sub->tensors[i].ndim; k++)
+			if (sub->tensors[i].more->low[k] != 0)
+				return err_input(e, c->file,
+						 "the shard '%s' has a box of tensor '%.*s', and an index cannot say where the "
+						 "others are",
+						 sub->file, STR_ARG(sub->names[i]));
+	return 0;
+}
+
 static int
 take_shard(struct incoming *in, const uint32_t *positions, uint32_t n, struct err *e)
 {
@@ -344,6 +361,8 @@ take_shard(struct incoming *in, const uint32_t *positions, uint32_t n, struct er
 		c->writer = arena_cstr(&c->arena, sub->writer);
 	add_meta(in->b, sub);
 	take_damaged(c, sub);
+	if (check_boxes(c, sub, e) < 0)
+		return -1;
 	if (statedict_open(&sd, sub, NULL, e) < 0)
 		return -1;
 	in->number = xmalloc(((size_t)sub->ntensors + 1) * sizeof(*in->number));

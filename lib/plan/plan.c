@@ -70,6 +70,22 @@ add_modules(struct plan *p, uint32_t input, const struct statedict *sd)
 	}
 }
 
+/* The names of tied tensors that safetensors leave out: __metadata__ has them as keys, the names that are there as values. */
+static void
+add_ties(struct plan *p, uint32_t input, const struct statedict *sd)
+{
+	const struct ckpt *c = sd->ckpt;
+	struct plan_entry *en;
+
+	for (size_t i = 0; i < c->nmeta; i++) {
+		if (statedict_find(sd, c->meta_values[i]) == NULL)
+			continue;
+		en = add_entry(p, input, NULL, c->meta_keys[i]);
+		en->module = true;
+		en->meta_value = VALUE_ABSENT;
+	}
+}
+
 void
 plan_add_input(struct plan *p, struct statedict *sd, const char *label)
 {
@@ -82,6 +98,7 @@ plan_add_input(struct plan *p, struct statedict *sd, const char *label)
 	for (size_t i = 0; i < sd->n; i++)
 		add_entry(p, input, &sd->entries[i], sd->entries[i].name);
 	add_modules(p, input, sd);
+	add_ties(p, input, sd);
 }
 
 struct plan_rule *

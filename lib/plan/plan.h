@@ -50,8 +50,8 @@ struct plan_entry {
 	struct str name; /* present name (of a module: its path and a dot) */
 	uint32_t origin; /* index into origins */
 	bool alive;
-	bool module;            /* a module of _metadata rather than a tensor or value */
-	uint32_t meta_value;    /* module: its value in the input's tree */
+	bool module;            /* a module of _metadata, or a name of __metadata__, rather than a tensor or value */
+	uint32_t meta_value;    /* module: its value in the input's tree; VALUE_ABSENT: a name of __metadata__ */
 	struct make_chain make; /* what becomes of a tensor (plan_make); empty: it is copied */
 	const uint32_t *also;   /* origins of further tensors that are made into it (plan_take_in) */
 	unsigned nalso;

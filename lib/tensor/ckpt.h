@@ -48,6 +48,9 @@ struct ckpt_ops {
 #define CKPT_TABLES_KEY "lnn.tables"
 #define CKPT_TABLES_RECORD ".data/lnn"
 
+/* Where __metadata__ of a shard of a distributed checkpoint says of which boxes its tensors are. */
+#define CKPT_SHARDING_KEY "DCP_SHARDING_INFO"
+
 struct ckpt {
 	const char *file;           /* for messages; borrowed from the source */
 	const struct ckpt_ops *ops;
@@ -69,6 +72,7 @@ struct ckpt {
 	size_t nmeta;
 	struct str tables; /* torch: contents of the record .data/lnn, once it was passed */
 	bool big_endian;
+	bool boxed;                 /* safetensors: its tensors are boxes of larger ones (tensor_more.low) */
 	const char *writer;         /* who wrote it, as far as that can be told ("torch 2.7 or later"); or NULL */
 	const char **shards;        /* file names of a sharded set */
 	uint32_t nshards;

@@ -482,7 +482,7 @@ composite_nbytes(const struct tensor *t)
 {
 	uint64_t n = 0;
 
-	if (t->more == NULL || t->more->nboxes > 0)
+	if (t->more == NULL || t->more->nboxes > 0 || t->more->low != NULL)
 		return tensor_nbytes(t);
 	for (size_t i = 0; i < t->more->nparts; i++) {
 		const struct tensor *part = t->more->parts[i].tensor;

@@ -44,7 +44,7 @@ struct manifest {
 	struct str *names;      /* safetensors: of the tensors, parallel; NULL for torch */
 	const struct vtree *tree; /* torch: the object to pickle; its leaves number tensors and storages above */
 	uint32_t root;
-	const struct str *meta_keys, *meta_values; /* safetensors __metadata__ */
+	struct str *meta_keys, *meta_values; /* safetensors __metadata__ */
 	size_t nmeta;
 	struct manifest_item *items; /* dcp: what the object is cut into */
 	size_t nitems;

@@ -78,6 +78,7 @@ enum tensor_cast {
 struct tensor_more {
 	const struct box *boxes; /* see boxes_check */
 	size_t nboxes;
+	const uint64_t *low; /* NULL, or the first index of the box of a larger tensor that this one is */
 	const struct tensor_part *parts;
 	size_t nparts;
 	/* What it is, in torch's words; empty where there is nothing to say. */

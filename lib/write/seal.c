@@ -11,6 +11,7 @@
 #include "tensor/boxes.h"
 #include "tensor/convert.h"
 #include "tensor/tree.h"
+#include "text/json_write.h"
 
 /* A tensor of the output. Its number is that of the manifest's tensor. */
 struct seal_tensor {
@@ -453,11 +454,11 @@ add_modules(struct seal *l, uint32_t dict, struct err *e)
 	size_t i;
 
 	for (i = l->nentries; i-- > 0;)
-		if (p->entries[l->entries[i]].module)
+		if (p->entries[l->entries[i]].module && p->entries[l->entries[i]].meta_value != VALUE_ABSENT)
 			strmap_add(&last, p->entries[l->entries[i]].name, i);
 	for (i = 0; i < l->nentries; i++) {
 		en = &p->entries[l->entries[i]];
-		if (!en->module || !strmap_get(&last, en->name, &at) || at != i)
+		if (!en->module || en->meta_value == VALUE_ABSENT || !strmap_get(&last, en->name, &at) || at != i)
 			continue;
 		val = value_copy(&l->copiers[p->origins[en->origin].input], en->meta_value, e);
 		if (val == VALUE_ABSENT)
@@ -757,32 +758,87 @@ list_tensors(struct seal *l, struct err *e)
 	return 0;
 }
 
+/* The present names of the first input's tensors, by entry of its state dict; those of dropped ones are empty. */
+static struct str *
+present_names(const struct plan *p)
+{
+	const struct statedict *sd = p->inputs[0].sd;
+	struct str *names = xcalloc(sd->n, sizeof(*names));
+
+	for (size_t i = p->nentries; i-- > 0;)
+		if (p->entries[i].alive && !p->entries[i].module && p->origins[p->entries[i].origin].input == 0)
+			names[plan_source(p, &p->entries[i]) - sd->entries] = p->entries[i].name;
+	return names;
+}
+
+/* What __metadata__ says of boxes: of each tensor, so that torch reads it. */
+static struct str
+sharding_info(struct seal *l)
+{
+	const struct tensor *t;
+	struct json_writer w;
+	struct buf b = BUF_INIT;
+	struct str text;
+
+	json_writer_init(&w, &b, false);
+	json_begin_object(&w);
+	for (size_t i = 0; i < l->nout; i++) {
+		t = tensor_of(l, &l->out[i]);
+		json_key_str(&w, l->out[i].entry->name);
+		json_begin_object(&w);
+		json_key(&w, "saved_offsets");
+		json_begin_array(&w);
+		for (unsigned k = 0; k < t->ndim; k++)
+			json_put_u64(&w, t->more != NULL && t->more->low != NULL ? t->more->low[k] : 0);
+		json_end_array(&w);
+		json_end_object(&w);
+	}
+	json_end_object(&w);
+	text = arena_str(&l->s->arena, buf_str(&b));
+	buf_release(&b);
+	return text;
+}
+
+static void
+add_meta(struct manifest *m, struct str key, struct str value)
+{
+	m->meta_keys[m->nmeta] = key;
+	m->meta_values[m->nmeta++] = value;
+}
+
+/* Names in it are those of the output. A name that is tied to a dropped one goes with it. */
 static void
 flat_metadata(struct seal *l)
 {
-	static const struct str key = STR_LIT("format"), value = STR_LIT("pt");
-	const struct ckpt *c = l->p->inputs[0].sd->ckpt;
-	struct str *keys = arena_calloc(&l->s->arena, c->nmeta + 2, sizeof(*keys));
-	struct str *values = arena_calloc(&l->s->arena, c->nmeta + 2, sizeof(*values));
-	size_t n = 0;
+	const struct plan *p = l->p;
+	const struct statedict *sd = p->inputs[0].sd;
+	const struct ckpt *c = sd->ckpt;
+	struct manifest *m = &l->s->m;
+	struct str *names = c->nmeta > 0 ? present_names(p) : NULL;
+	size_t tie = 0; /* the entries of ties are in the order of __metadata__ */
 
+	m->meta_keys = arena_calloc(&l->s->arena, c->nmeta + 2, sizeof(*m->meta_keys));
+	m->meta_values = arena_calloc(&l->s->arena, c->nmeta + 2, sizeof(*m->meta_values));
 	for (size_t i = 0; i < c->nmeta; i++) {
-		if (str_eqc(c->meta_keys[i], CKPT_TABLES_KEY)) /* of the input's tables */
-			continue;
-		keys[n] = c->meta_keys[i];
-		values[n++] = c->meta_values[i];
+		const struct sd_entry *tied = statedict_find(sd, c->meta_values[i]);
+
+		if (tied != NULL) {
+			while (!p->entries[tie].module || p->origins[p->entries[tie].origin].input != 0)
+				tie++;
+			if (names[tied - sd->entries].p != NULL)
+				add_meta(m, p->entries[tie].name, names[tied - sd->entries]);
+			tie++;
+		} else if (str_eqc(c->meta_keys[i], CKPT_SHARDING_KEY)) {
+			add_meta(m, c->meta_keys[i], sharding_info(l));
+		} else if (!str_eqc(c->meta_keys[i], CKPT_TABLES_KEY)) { /* of the input's tables */
+			add_meta(m, c->meta_keys[i], c->meta_values[i]);
+		}
 	}
-	if (c->nmeta == 0) {
-		keys[n] = key;
-		values[n++] = value;
-	}
-	if (l->p->tables.len > 0) {
-		keys[n] = str_c(CKPT_TABLES_KEY);
-		values[n++] = l->p->tables;
-	}
-	l->s->m.meta_keys = keys;
-	l->s->m.meta_values = values;
-	l->s->m.nmeta = n;
+	if (c->nmeta == 0)
+		add_meta(m, str_c("format"), str_c("pt"));
+	if (p->tables.len > 0)
+		add_meta(m, str_c(CKPT_TABLES_KEY), p->tables);
+	free(names);
 }
 
 /* ---- checks on names */
