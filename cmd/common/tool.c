@@ -36,6 +36,12 @@ tool_configure(const struct tool_settings *s)
 }
 
 bool
+tool_joins_ranks(void)
+{
+	return voice.ranks;
+}
+
+bool
 tool_wants_color(int fd)
 {
 	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");

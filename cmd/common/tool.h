@@ -24,6 +24,7 @@ enum tool_when { WHEN_AUTO, WHEN_ALWAYS, WHEN_NEVER };
  */
 struct tool_settings {
 	bool quiet, verbose, null;
+	bool ranks; /* --ranks */
 	enum tool_when color, progress;
 	uint64_t jobs;      /* -j; 1 if not given */
 	const char *output; /* -o; NULL if not given */
@@ -38,8 +39,11 @@ void tool_start(const char *name);
 
 const char *tool_name(void);
 
-/* Takes over what concerns messages: -q, --verbose, --color, --progress. option_main calls it once. */
+/* Takes over what concerns messages, and --ranks: -q, --verbose, --color, --progress. option_main calls it once. */
 void tool_configure(const struct tool_settings *s);
+
+/* --ranks: files with the number of a rank in their names stand for those of all ranks. */
+bool tool_joins_ranks(void);
 
 /* Is colour wanted on fd? --color, NO_COLOR, TERM and the terminal decide. */
 bool tool_wants_color(int fd);

@@ -55,6 +55,7 @@ static const struct option_entry entries[] = {
 	OPTION_TEXTS("input", 0, "NAME=FILE", "input of a key map with several", inputs),
 	OPTION_TEXT("print-map", 0, "NAME", "print a built-in key map", print_map),
 	OPTION_KEY("state dict at this dotted path"),
+	OPTION_RANKS,
 	OPTION_HEADING("Names:"),
 	OPTION_TEXTS("strip-prefix", 0, "P", "take P off the beginning of names, once", strip),
 	OPTION_FLAG("keep-wrappers", 0, "leave module., _orig_mod. and the like", keep_wrappers),

@@ -75,6 +75,7 @@ static const struct option_entry behind_reports[] = {
 	OPTION_WORD("nan", "HOW", "two NaNs are equal (default) or differ", nans, nan_words),
 	OPTION_HEADING("Common:"),
 	OPTION_KEY("state dict at this dotted path"),
+	OPTION_RANKS,
 	OPTION_OUTPUT("FILE", "write to FILE instead of standard output"),
 	OPTION_NULL("names end in NUL"),
 	OPTION_JOBS("threads"),

@@ -70,6 +70,7 @@ static const struct option_entry entries[] = {
 	OPTION_OUTPUT("FILE", "write to FILE instead of standard output"),
 	OPTION_HEADING("Input:"),
 	OPTION_KEY("state dict at this dotted path of a checkpoint"),
+	OPTION_RANKS,
 	OPTION_NULL("names end in NUL, in and out"),
 	OPTION_FLAG("allow-empty", 0, "an empty list is no error", allow_empty),
 	OPTION_VERBOSE("say how many buffers were passed over"),

@@ -15,6 +15,7 @@ static const struct option_entry entries[] = {
 	OPTION_FLAG("show", 0, "draw the tables before and after", show),
 	OPTION_HEADING("Input and output:"),
 	OPTION_KEY("state dict at this dotted path"),
+	OPTION_RANKS,
 	OPTION_OUTPUT("FILE", "write to FILE instead of standard output"),
 	OPTION_TEXT("to", 0, "FORMAT", "torch, safetensors or dcp (default: suffix of -o, input)", to),
 	OPTION_FLAG("drop-rest", 0, "write the state dict only", drop_rest),

@@ -8,8 +8,10 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/num.h"
 #include "base/strmap.h"
 #include "base/xalloc.h"
+#include "format/box_set.h"
 #include "format/dcp_metadata.h"
 #include "format/format.h"
 #include "format/shard_index.h"
@@ -17,6 +19,9 @@
 
 /* Names in a message, and folders below that are looked into. */
 enum { NAMES_SHOWN = 12, FOLDERS_TRIED = 256 };
+
+/* Ranks of one set of rank files. */
+enum { RANKS_MAX = 1 << 16 };
 
 struct member {
 	const char *name;
@@ -45,7 +50,7 @@ struct ckpt_folder {
 	size_t nmeant;
 };
 
-enum pick { PICK_NONE, PICK_FILE, PICK_SET, PICK_SEVERAL, PICK_LACKS, PICK_METADATA, PICK_DISTRIBUTED };
+enum pick { PICK_NONE, PICK_FILE, PICK_SET, PICK_SEVERAL, PICK_LACKS, PICK_METADATA, PICK_BOXES };
 
 /* What the folder holds: file, or set. */
 struct picked {
@@ -157,8 +162,7 @@ has_sharding_info(struct ckpt_folder *f, const char *name)
 	if (!str_ends(str_c(name), str_c(".safetensors")))
 		return false;
 	if (source_open(&src, path_of(f, name), NULL, &err) == 0 && format_open(&c, src, NULL, &err) == 0)
-		for (size_t i = 0; i < c->nmeta; i++)
-			found = found || str_eqc(c->meta_keys[i], "DCP_SHARDING_INFO");
+		found = c->boxed;
 	ckpt_close(c);
 	source_close(src);
 	return found;
@@ -367,7 +371,7 @@ pick(struct ckpt_folder *f, struct picked *p)
 		const char *name = shard_file(f, &f->sets[i].first, f->sets[i].first.k);
 
 		if (has_sharding_info(f, name))
-			*p = (struct picked){ .what = PICK_DISTRIBUTED, .file = name };
+			*p = (struct picked){ .what = PICK_BOXES, .file = name };
 	}
 	if (p->what == PICK_NONE)
 		pick_set(f, p);
@@ -406,10 +410,6 @@ refuse(struct ckpt_folder *f, const struct picked *p, struct err *err)
 {
 	const char *more;
 
-	if (p->what == PICK_DISTRIBUTED)
-		return err_input(err, f->path,
-				 "it is a distributed checkpoint of torch.distributed.checkpoint (%s), which is not read here",
-				 p->file);
 	if (p->what != PICK_LACKS)
 		list_folders(f);
 	more = f->nmeant > NAMES_SHOWN ? ", ..." : "";
@@ -507,6 +507,50 @@ open_metadata(struct ckpt_folder *f, const char *first, const struct diag *diag)
 	return source_text(&text, path_of(f, all ? "__*.metadata" : first));
 }
 
+/* The rank in shard-RRRRR-..., from 1 on; 0: it has another name. */
+static uint32_t
+rank_of(const char *name)
+{
+	static const struct str prefix = STR_LIT("shard-");
+	struct str rest = str_c(name);
+	uint32_t rank = 0;
+
+	if (!str_starts(rest, prefix))
+		return 0;
+	rest = str_from(rest, prefix.len);
+	return five_digits(&rest, &rank) ? rank : 0;
+}
+
+/* All safetensors files of the folder, as a text for their reader. No rank is left out. */
+static int
+open_boxes(struct ckpt_folder *f, struct source **out, struct err *err)
+{
+	struct buf text = BUF_INIT;
+	uint32_t last = 0, rank;
+	int rc = 0;
+
+	buf_adds(&text, BOX_SET_SHARDS);
+	for (size_t i = 0; rc == 0 && i < f->n; i++) {
+		const char *name = f->members[i].name;
+
+		if (f->members[i].folder || name[0] == '.' || !str_ends(str_c(name), str_c(".safetensors")))
+			continue;
+		rank = rank_of(name);
+		if (strchr(name, '\n') != NULL)
+			rc = err_input(err, f->path, "a file in it has a line break in its name");
+		else if (rank > last + 1)
+			rc = err_input(err, f->path, "no shard of rank %u is there (shard-%05u-...), but shard-%05u-... is",
+				       last, last + 1, rank);
+		last = rank > 0 ? rank : last;
+		buf_addf(&text, "%s\n", name);
+	}
+	if (rc == 0)
+		*out = source_text(&text, path_of(f, "*.safetensors"));
+	else
+		buf_release(&text);
+	return rc;
+}
+
 int
 ckpt_folder_open(struct source **out, const char *path, const struct source_opts *opts, const struct diag *diag,
 	struct err *err)
@@ -522,6 +566,8 @@ ckpt_folder_open(struct source **out, const char *path, const struct source_opts
 			rc = source_open(out, path_of(&f, p.file), opts, err);
 		else if (p.what == PICK_METADATA)
 			*out = open_metadata(&f, p.file, diag);
+		else if (p.what == PICK_BOXES)
+			rc = open_boxes(&f, out, err);
 		else if (p.what == PICK_SET)
 			rc = open_set(&f, &p.set->first, out, err);
 		else
@@ -530,5 +576,87 @@ ckpt_folder_open(struct source **out, const char *path, const struct source_opts
 	if (rc == 0)
 		diag_notice(diag, "%s: %s is read", path, source_name(*out));
 	folder_release(&f);
+	return rc;
+}
+
+/* ---- rank files */
+
+/* PREFIXrank_NSUFFIX: the last rank_ that digits follow. */
+static bool
+rank_name_parse(const char *name, struct str *prefix, struct str *suffix, uint32_t *rank)
+{
+	static const struct str word = STR_LIT("rank_");
+	const char *at = NULL;
+	size_t digits;
+	uint64_t number;
+
+	for (const char *p = name; (p = strstr(p, word.p)) != NULL; p++)
+		if (p[word.len] >= '0' && p[word.len] <= '9')
+			at = p + word.len;
+	if (at == NULL)
+		return false;
+	digits = strspn(at, "0123456789");
+	*prefix = str_n(name, (size_t)(at - name));
+	*suffix = str_c(at + digits);
+	if (!num_u64(str_n(at, digits), &number) || number >= RANKS_MAX)
+		return false;
+	*rank = (uint32_t)number;
+	return true;
+}
+
+/* The files of all ranks, by number; prefix and suffix are those of one of them. */
+static int
+list_ranks(struct ckpt_folder *f, struct str prefix, struct str suffix, struct buf *text, struct err *err)
+{
+	const char **names = arena_calloc(&f->arena, RANKS_MAX, sizeof(*names));
+	struct str before, behind;
+	uint32_t rank, n = 0;
+
+	for (size_t i = 0; i < f->n; i++) {
+		const char *name = f->members[i].name;
+
+		if (f->members[i].folder || !rank_name_parse(name, &before, &behind, &rank) || !str_eq(before, prefix) ||
+		    !str_eq(behind, suffix))
+			continue;
+		if (names[rank] != NULL)
+			return err_input(err, f->path, "two files are for rank %u: %s, %s", rank, names[rank], name);
+		names[rank] = name;
+		n = rank >= n ? rank + 1 : n;
+	}
+	for (rank = 0; rank < n; rank++) {
+		if (names[rank] == NULL)
+			return err_input(err, f->path, "the file of rank %u is missing: %.*s%u%.*s", rank, STR_ARG(prefix), rank,
+					 STR_ARG(suffix));
+		buf_addf(text, "%s\n", names[rank]);
+	}
+	return 0;
+}
+
+int
+ckpt_ranks_open(struct source **out, const char *path, const struct diag *diag, struct err *err)
+{
+	const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
+	struct buf text = BUF_INIT, folder = BUF_INIT;
+	struct str prefix, suffix;
+	struct ckpt_folder f;
+	uint32_t rank;
+	int rc;
+
+	*out = NULL;
+	if (!rank_name_parse(name, &prefix, &suffix, &rank) || strchr(name, '\n') != NULL)
+		return 0;
+	buf_add(&folder, slash == NULL ? "." : path, slash == NULL ? 1 : (size_t)(slash - path) + 1);
+	buf_adds(&text, BOX_SET_RANKS);
+	rc = folder_list(&f, folder.p, err);
+	if (rc == 0)
+		rc = list_ranks(&f, prefix, suffix, &text, err);
+	if (rc == 0) {
+		*out = source_text(&text, path_of(&f, arena_printf(&f.arena, "%.*s*%.*s", STR_ARG(prefix), STR_ARG(suffix))));
+		diag_notice(diag, "%s: %s is read", path, source_name(*out));
+	} else {
+		buf_release(&text);
+	}
+	folder_release(&f);
+	buf_release(&folder);
 	return rc;
 }

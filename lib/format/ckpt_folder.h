@@ -2,8 +2,8 @@
  * ckpt_folder: which checkpoint a folder holds. The first of these that is there:
  *
  *  - .metadata, else all __R.metadata: a distributed checkpoint;
- *  - shards with DCP_SHARDING_INFO in their __metadata__, which are refused by that name;
  *  - the one *.index.json; model.safetensors.index.json goes before pytorch_model.bin.index.json;
+ *  - shards with DCP_SHARDING_INFO in their __metadata__: all *.safetensors are one distributed checkpoint;
  *  - the one set of shards NAME-0000k-of-0000n that is complete without an index;
  *  - model.safetensors;
  *  - pytorch_model.bin;
@@ -24,5 +24,11 @@
  */
 int ckpt_folder_open(struct source **out, const char *path, const struct source_opts *opts, const struct diag *diag,
 	struct err *err);
+
+/*
+ * Opens the set of rank files that path is one of: they differ in the number behind the last "rank_" of their names. *out is
+ * NULL, without an error, if path has no such name. ERR_INPUT names a file that is missing.
+ */
+int ckpt_ranks_open(struct source **out, const char *path, const struct diag *diag, struct err *err);
 
 #endif

@@ -25,7 +25,7 @@ struct format_reader {
 
 /*
  * The containers that are read, in the order in which they are asked: torch.save since 1.6 and TorchScript; torch.save
- * before 1.6; safetensors; the index of a sharded set (*.index.json); a distributed checkpoint. The file NAME.c defines
+ * before 1.6; safetensors; the index of a sharded set (*.index.json); a distributed checkpoint; files with boxes. NAME.c defines
  * format_NAME.
  */
 #define FORMAT_READERS(line) \
@@ -33,7 +33,8 @@ struct format_reader {
 	line(format_legacy) \
 	line(format_safetensors) \
 	line(format_sharded) \
-	line(format_distributed)
+	line(format_distributed) \
+	line(format_box_set)
 
 #define FORMAT_DECLARE(name) extern const struct format_reader name;
 FORMAT_READERS(FORMAT_DECLARE)

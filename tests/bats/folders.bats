@@ -113,7 +113,9 @@ put() {
 		printf "\\x$(printf %02x ${#header})\0\0\0\0\0\0\0"
 		printf '%sx' "$header"
 	} >d/shard-00001-model-00001-of-00001.safetensors
-	refused 'it is a distributed checkpoint of torch.distributed.checkpoint (shard-00001-model-00001-of-00001.safetensors)'
+	try lnn-ckpt-inspect d
+	expect_status 2
+	expect_err_has "d/shard-00001-model-00001-of-00001.safetensors: tensor 'a': DCP_SHARDING_INFO does not say where it lies"
 }
 
 @test 'all programs take folders, and so do -m, -r, --against and --input' {

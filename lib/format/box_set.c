@@ -1,0 +1,744 @@
+/*
+ * Reads a set of files with boxes. A shard states the first index of its boxes; the shape of a tensor is what all its boxes
+ * span. A DTensor states its shape, its placements, and where the rank is in the mesh; the box follows from these. What is
+ * no DTensor must be the same in all rank files; the first file's is taken. Facts: lib/format/README.md, section 8.
+ */
+#include "format/box_set.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/num.h"
+#include "base/xalloc.h"
+#include "format/file_set.h"
+#include "format/format.h"
+#include "pickle/opcode.h"
+#include "pickle/writer.h"
+#include "tensor/boxes.h"
+#include "tensor/tree.h"
+
+enum { MESH_AXES_MAX = 8 };
+
+/* What a placement does along its axis of the mesh. */
+struct mesh_axis {
+	enum { AXIS_REPLICATE, AXIS_SHARD, AXIS_STRIDED } kind;
+	uint64_t dim, factor;
+	uint64_t at, n; /* the rank's coordinate; how many there are */
+};
+
+/* How a DTensor lies on its mesh. */
+struct mesh {
+	struct mesh_axis axes[MESH_AXES_MAX];
+	unsigned naxes;
+	uint64_t ranks; /* of the mesh */
+};
+
+struct set_name {
+	struct str name;
+	struct tensor tensor; /* of the whole; plain if it has no boxes */
+	bool boxed;
+	uint32_t files; /* that have it */
+};
+
+struct set_box {
+	uint32_t name, file;
+	struct box box;
+	struct mesh *mesh; /* of a DTensor */
+};
+
+struct box_set {
+	struct file_set files;
+	bool ranks;
+};
+
+/* While the files are put together. */
+struct joining {
+	struct ckpt *c;
+	struct box_set *s;
+	uint32_t file;
+	struct ckpt *sub; /* the file that is being read */
+	struct set_name *names;
+	struct set_box *boxes;
+	struct storage *storages;
+	uint32_t *storage; /* by storage of sub: its number, or STORAGE_NONE */
+	uint32_t *joined;  /* by node of its tree: 1 + the name of the DTensor that it is */
+	uint32_t *plain;   /* by tensor of sub: 1 + its name, if it is no DTensor */
+	size_t nnames, cap_names, nboxes, cap_boxes, nstorages, cap_storages;
+	struct buf rest;   /* of the first file: what is no tensor, as a pickle */
+	size_t differ;     /* other files whose rest is another one */
+	bool lost;
+	struct strmap by_name;
+	struct err *err;
+};
+
+static int
+bad(const struct joining *j, struct str name, const char *what)
+{
+	return err_input(j->err, file_set_path(&j->s->files, j->file), "tensor '%.*s': %s", STR_ARG(name), what);
+}
+
+/* ---- storages */
+
+/* The number of a storage of the present file. */
+static int
+take_storage(struct joining *j, uint32_t i, uint32_t *number)
+{
+	struct storage *s;
+	bool known;
+
+	*number = j->storage[i];
+	if (*number != STORAGE_NONE)
+		return 0;
+	if (ckpt_locate(j->sub, i, j->err) < 0)
+		return -1;
+	if (j->sub->storages[i].flags & STORAGE_DEFLATED)
+		return err_input(j->err, j->sub->file, "a tensor in it is deflated, which is not read as part of a set");
+	j->storages = xgrow(j->storages, j->nstorages, &j->cap_storages, sizeof(*j->storages));
+	s = &j->storages[j->nstorages];
+	*s = j->sub->storages[i];
+	s->key = arena_str(&j->c->arena, s->key);
+	s->shard = j->file;
+	if (ckpt_crc(j->sub, i, &s->crc, &known, j->err) < 0)
+		return -1;
+	s->flags = (uint8_t)((s->flags & ~STORAGE_CRC) | (known ? STORAGE_CRC : 0));
+	*number = j->storage[i] = (uint32_t)j->nstorages++;
+	return 0;
+}
+
+/* ---- meshes */
+
+/* A field of an object or of its state, which is a dict, or a pair of one (or None) and a dict of slots. */
+static uint32_t
+field(const struct vtree *t, uint32_t object, const char *name)
+{
+	const struct vobject *o = value_object(t, object);
+	uint32_t state = o == NULL ? object : o->state, h = value_get(t, state, str_c(name));
+
+	for (size_t i = 0; h == VALUE_ABSENT && value_kind(t, state) == VALUE_TUPLE && i < value_len(t, state) && i < 2; i++)
+		h = value_get(t, value_item(t, state, i), str_c(name));
+	return h;
+}
+
+static int
+read_axis(const struct joining *j, struct str name, uint32_t placement, struct mesh_axis *a)
+{
+	const struct vtree *t = j->sub->tree;
+	const struct vobject *o = value_object(t, placement);
+	struct str class = o == NULL ? str_c("") : value_name(t, o->callable);
+
+	*a = (struct mesh_axis){ .kind = str_eqc(class, "Replicate") ? AXIS_REPLICATE
+				    : str_eqc(class, "Shard")	? AXIS_SHARD
+								: AXIS_STRIDED };
+	if (a->kind == AXIS_STRIDED && !str_eqc(class, "_StridedShard"))
+		return bad(j, name, str_eqc(class, "Partial") || str_eqc(class, "_Partial")
+					    ? "its placement is Partial: the ranks hold summands, which are not added here"
+					    : "it has a placement that is not known here");
+	if (a->kind != AXIS_REPLICATE && !value_u64(t, field(t, placement, "dim"), &a->dim))
+		return bad(j, name, "its placement says no dimension");
+	if (a->kind == AXIS_STRIDED && !value_u64(t, field(t, placement, "split_factor"), &a->factor))
+		return bad(j, name, "its placement says no split_factor");
+	return 0;
+}
+
+/* The ranks of a mesh, as a tuple or list; its name depends on the version of torch. */
+static uint32_t
+ranks_of(const struct vtree *t, uint32_t mesh)
+{
+	uint32_t ranks = field(t, mesh, "_flatten_rank_map");
+
+	return ranks != VALUE_ABSENT ? ranks : field(t, mesh, "_flatten_mesh_list");
+}
+
+static int
+check_ranks(const struct joining *j, struct str name, uint32_t ranks)
+{
+	uint64_t rank;
+
+	for (size_t i = 0; i < value_len(j->sub->tree, ranks); i++) {
+		if (!value_u64(j->sub->tree, value_item(j->sub->tree, ranks, i), &rank))
+			return bad(j, name, "its mesh has a rank that is no number");
+		if (rank >= j->s->files.n)
+			return err_input(j->err, j->c->file, "rank %" PRIu64 " is missing: tensor '%.*s' is spread over it", rank,
+					 STR_ARG(name));
+	}
+	return 0;
+}
+
+/* The DTensor that a call makes, perhaps as a Parameter. */
+static uint32_t
+dtensor_of(const struct vtree *t, uint32_t call)
+{
+	const struct vobject *o = value_object(t, call);
+
+	for (unsigned i = 0; o != NULL && i < TENSOR_WRAPS_MAX &&
+			     str_starts(value_name(t, o->callable), str_c("_rebuild_parameter")); i++) {
+		call = value_item(t, o->args, 0);
+		o = value_object(t, call);
+	}
+	return call;
+}
+
+static int
+read_mesh(struct joining *j, const struct sd_entry *en, struct mesh *m)
+{
+	const struct vtree *t = j->sub->tree;
+	const struct vobject *o = value_object(t, dtensor_of(t, en->value));
+	uint32_t spec = o == NULL ? VALUE_ABSENT : field(t, value_item(t, o->args, 3), "_spec");
+	uint32_t mesh = field(t, spec, "mesh"), placements = field(t, spec, "placements"), ranks = ranks_of(t, mesh);
+	uint32_t at = field(t, mesh, "_coordinate_on_dim");
+
+	m->naxes = (unsigned)value_len(t, placements);
+	m->ranks = value_len(t, ranks);
+	if (m->naxes == 0 || value_len(t, placements) > MESH_AXES_MAX || value_len(t, at) != m->naxes || m->ranks == 0)
+		return bad(j, en->name, "it does not say where it lies in its mesh");
+	for (unsigned i = 0; i < m->naxes; i++) {
+		if (read_axis(j, en->name, value_item(t, placements, i), &m->axes[i]) < 0)
+			return -1;
+		if (!value_u64(t, value_item(t, at, i), &m->axes[i].at) || m->axes[i].at >= m->ranks)
+			return bad(j, en->name, "its place in the mesh is no number in it");
+	}
+	return check_ranks(j, en->name, ranks);
+}
+
+/* torch's rule: n pieces of ceil(size / n), the last ones shorter or empty. */
+static void
+cut(const struct mesh_axis *a, uint64_t *low, uint64_t *size)
+{
+	uint64_t piece = *size / a->n + (*size % a->n != 0), begin = a->at * piece;
+
+	begin = begin < *size ? begin : *size;
+	*low += begin;
+	*size = *size - begin < piece ? *size - begin : piece;
+}
+
+/*
+ * The box of a rank. Axes cut one after the other. A strided one cuts what the later axes of its dimension have left, whose
+ * number is its factor.
+ */
+static int
+place_box(const struct joining *j, const struct set_name *n, const struct mesh *m, uint64_t *low, uint64_t *size)
+{
+	const struct mesh_axis *a;
+	uint64_t pieces;
+
+	memset(low, 0, n->tensor.ndim * sizeof(*low));
+	memcpy(size, n->tensor.shape, n->tensor.ndim * sizeof(*size));
+	for (unsigned i = 0; i < m->naxes; i++)
+		if (m->axes[i].kind != AXIS_REPLICATE && m->axes[i].dim >= n->tensor.ndim)
+			return bad(j, n->name, "its placement is along a dimension that it lacks");
+	for (unsigned i = 0; i < m->naxes; i++)
+		if (m->axes[i].kind == AXIS_SHARD)
+			cut(&m->axes[i], &low[m->axes[i].dim], &size[m->axes[i].dim]);
+	for (unsigned i = m->naxes; i-- > 0;) {
+		a = &m->axes[i];
+		pieces = 1;
+		for (unsigned k = i + 1; a->kind == AXIS_STRIDED && k < m->naxes; k++)
+			pieces *= m->axes[k].kind != AXIS_REPLICATE && m->axes[k].dim == a->dim ? m->axes[k].n : 1;
+		if (a->kind == AXIS_STRIDED && pieces != a->factor)
+			return bad(j, n->name, "the split_factor of its placement is not that of its mesh");
+		if (a->kind == AXIS_STRIDED)
+			cut(a, &low[a->dim], &size[a->dim]);
+	}
+	return 0;
+}
+
+/* ---- names */
+
+static struct set_name *
+find_name(struct joining *j, struct str name)
+{
+	uint64_t i;
+
+	if (strmap_get(&j->by_name, name, &i))
+		return &j->names[i];
+	if (j->s->ranks && j->file > 0)
+		return NULL;
+	j->names = xgrow(j->names, j->nnames, &j->cap_names, sizeof(*j->names));
+	j->names[j->nnames] = (struct set_name){ .name = arena_str(&j->c->arena, name) };
+	strmap_add(&j->by_name, j->names[j->nnames].name, j->nnames);
+	return &j->names[j->nnames++];
+}
+
+/* Holds a further box against what the first one said; shape is that of the whole. */
+static int
+same_kind(const struct joining *j, const struct set_name *n, const struct tensor *t, const uint64_t *shape)
+{
+	if (t->dtype != n->tensor.dtype || t->ndim != n->tensor.ndim)
+		return bad(j, n->name, "another file has it with another dtype or number of dimensions");
+	if (shape != NULL && !shape_eq(shape, t->ndim, n->tensor.shape, n->tensor.ndim))
+		return bad(j, n->name, "another file has it with another shape");
+	return 0;
+}
+
+/* Adds the box that a file has of n; t is what is in the file, shape the whole, or NULL: the whole grows with its boxes. */
+static int
+add_box(struct joining *j, struct set_name *n, const struct tensor *t, const uint64_t *shape, const uint64_t *low)
+{
+	struct tensor copy = tensor_copy(t, &j->c->arena);
+	struct set_box b = { .name = (uint32_t)(n - j->names), .file = j->file };
+	uint64_t most[TENSOR_NDIM_MAX];
+
+	if (n->boxed && same_kind(j, n, t, shape) < 0)
+		return -1;
+	for (unsigned i = 0; i < t->ndim; i++) {
+		most[i] = shape != NULL ? shape[i] : 0;
+		if (shape == NULL && !num_add(low[i], t->shape[i], &most[i]))
+			return bad(j, n->name, "its box ends beyond all numbers");
+		if (shape == NULL && n->boxed && n->tensor.shape[i] > most[i])
+			most[i] = n->tensor.shape[i];
+	}
+	n->boxed = true;
+	n->tensor = (struct tensor){ .dtype = t->dtype, .storage = STORAGE_NONE, .wrap = VALUE_ABSENT };
+	tensor_set_shape(&n->tensor, &j->c->arena, most, t->ndim);
+	b.box = (struct box){ NULL, copy.shape, copy.stride, copy.offset, 0 };
+	if (low != NULL)
+		b.box.low = memcpy(arena_alloc(&j->c->arena, t->ndim * sizeof(*low)), low, t->ndim * sizeof(*low));
+	j->boxes = xgrow(j->boxes, j->nboxes, &j->cap_boxes, sizeof(*j->boxes));
+	j->boxes[j->nboxes] = b;
+	return take_storage(j, t->storage, &j->boxes[j->nboxes++].box.storage);
+}
+
+/* ---- rank files: what is no DTensor */
+
+struct same_values {
+	const struct joining *j;
+	const struct tensor *first;
+	uint64_t at; /* elements compared */
+	bool differ;
+};
+
+/* boxes_read. */
+static int
+compare_piece(void *arg, void *p, size_t n, struct err *err)
+{
+	struct same_values *k = arg;
+	uint64_t count = n / dtype_size(k->first->dtype);
+	struct boxes_range same = { k->first, k->at, k->at + count, false };
+	unsigned char *other = xmalloc(n);
+	int rc = boxes_fill(k->j->c, &same, other, err);
+
+	k->at += count;
+	k->differ = k->differ || (rc == 0 && memcmp(p, other, n) != 0);
+	free(other);
+	return rc;
+}
+
+static int
+compare_tensors(struct joining *j, struct set_name *n, const struct tensor *t)
+{
+	struct boxes_range all = boxes_whole(t);
+	struct same_values k = { j, &n->tensor, 0, false };
+
+	if (n->boxed || n->tensor.storage == STORAGE_NONE || same_kind(j, n, t, t->shape) < 0)
+		return bad(j, n->name, "the file of rank 0 has something else under this name");
+	j->c->storages = j->storages;
+	j->c->nstorages = (uint32_t)j->nstorages;
+	if (boxes_read(j->sub, &all, compare_piece, &k, j->err) < 0)
+		return -1;
+	return k.differ ? bad(j, n->name, "it is no DTensor, and its values are not those of rank 0") : 0;
+}
+
+static int
+append(void *arg, const void *p, size_t n, struct err *err)
+{
+	(void)err;
+	buf_add(arg, p, n);
+	return 0;
+}
+
+/* struct pickle_leaves: tensors are compared on their own. */
+static int
+hide_leaf(void *arg, struct pickle_out *o, enum value_leaf kind, uint32_t index, struct err *err)
+{
+	(void)arg, (void)kind, (void)index, (void)err;
+	pickle_op(o, OP_NONE);
+	return 0;
+}
+
+/* DTensors become leaves, whose numbers begin behind those of the file's tensors. */
+static void
+put_joined(const struct joining *j)
+{
+	struct vtree *t = j->sub->tree;
+	uint32_t count = vtree_count(t), item;
+
+	for (uint32_t h = 0; h < count; h++) {
+		enum value_kind kind = value_kind(t, h);
+
+		for (size_t i = 0; (kind == VALUE_DICT || kind == VALUE_LIST || kind == VALUE_TUPLE) && i < value_len(t, h); i++) {
+			item = tree_child(t, h, i);
+			if (item < count && j->joined[item] != 0)
+				value_put(t, h, i, value_new_leaf(t, LEAF_TENSOR, j->sub->ntensors + j->joined[item] - 1));
+		}
+	}
+}
+
+/* value_copier.leaf. */
+static uint32_t
+give_leaf(void *arg, enum value_leaf kind, uint32_t index)
+{
+	struct joining *j = arg;
+
+	if (kind == LEAF_TENSOR && index >= j->sub->ntensors)
+		return index - j->sub->ntensors;
+	if (kind == LEAF_TENSOR && j->plain[index] != 0)
+		return j->plain[index] - 1;
+	j->lost = true;
+	return LEAF_DROP;
+}
+
+/* What is beside the tensors is that of the first file. */
+static int
+take_rest(struct joining *j)
+{
+	struct pickle_leaves leaves = { hide_leaf, NULL };
+	struct value_copier copier = { .leaf = give_leaf, .arg = j, .texts = true, .src = j->sub->tree };
+	struct buf text = BUF_INIT;
+	int rc;
+
+	put_joined(j);
+	rc = pickle_encode(j->sub->tree, j->sub->root, &leaves, append, j->file == 0 ? &j->rest : &text, j->err);
+	j->differ += j->file > 0 && !str_eq(buf_str(&text), buf_str(&j->rest));
+	if (rc == 0 && j->file == 0) {
+		copier.dst = j->c->tree = vtree_new();
+		j->c->root = value_copy(&copier, j->sub->root, j->err);
+		value_copier_release(&copier);
+		if (j->lost)
+			rc = err_input(j->err, j->sub->file, "an object in it holds a tensor, and is not known here");
+	}
+	buf_release(&text);
+	return rc;
+}
+
+/* ---- files */
+
+static int
+take_dtensor(struct joining *j, struct set_name *n, const struct sd_entry *en, const struct tensor *t)
+{
+	const struct tensor *local = NULL;
+	struct mesh *m = arena_calloc(&j->c->arena, 1, sizeof(*m));
+
+	for (size_t i = 0; i < t->more->nparts; i++)
+		if (str_eqc(t->more->parts[i].name, "_local_tensor"))
+			local = t->more->parts[i].tensor;
+	if (local == NULL || local->more != NULL || local->storage == STORAGE_NONE || local->dtype != t->dtype ||
+	    local->ndim != t->ndim)
+		return bad(j, en->name, "it is a DTensor without a plain tensor of its own");
+	if (n->files > 1 && !n->boxed)
+		return bad(j, en->name, "it is a DTensor, but none in the file of rank 0");
+	if (read_mesh(j, en, m) < 0 || add_box(j, n, local, t->shape, NULL) < 0)
+		return -1;
+	j->boxes[j->nboxes - 1].mesh = m;
+	j->joined[en->value] = (uint32_t)(n - j->names) + 1;
+	return 0;
+}
+
+static int
+take_plain(struct joining *j, struct set_name *n, const struct sd_entry *en, const struct tensor *t)
+{
+	if (en->kind == SD_COMPOSITE || t->more != NULL || t->storage == STORAGE_NONE)
+		return bad(j, en->name, "it is neither a DTensor nor a plain tensor");
+	if (j->file > 0)
+		return compare_tensors(j, n, t);
+	n->tensor = tensor_copy(t, &j->c->arena);
+	n->tensor.wrap = VALUE_ABSENT;
+	j->plain[en->tensor] = (uint32_t)(n - j->names) + 1;
+	return take_storage(j, t->storage, &n->tensor.storage);
+}
+
+static int
+take_entry(struct joining *j, const struct statedict *sd, const struct sd_entry *en)
+{
+	static const uint64_t zeros[TENSOR_NDIM_MAX];
+	const struct tensor *t = sd_tensor(sd, en);
+	struct set_name *n;
+
+	if (en->kind == SD_OTHER)
+		return 0;
+	n = find_name(j, en->name);
+	if (n == NULL)
+		return bad(j, en->name, "the file of rank 0 lacks it");
+	n->files++;
+	if (j->s->ranks)
+		return (t->more != NULL && t->more->placements.len > 0 ? take_dtensor : take_plain)(j, n, en, t);
+	if (j->sub->boxed && t->more == NULL)
+		return bad(j, en->name, CKPT_SHARDING_KEY " does not say where it lies");
+	return add_box(j, n, t, NULL, t->more != NULL ? t->more->low : zeros);
+}
+
+static int
+take_entries(struct joining *j)
+{
+	struct statedict sd;
+	int rc = statedict_open(&sd, j->sub, "", j->err);
+
+	if (rc < 0)
+		return -1;
+	j->storage = memset(xcalloc(j->sub->nstorages, sizeof(*j->storage)), 0xff, j->sub->nstorages * sizeof(*j->storage));
+	j->joined = xcalloc(j->s->ranks ? vtree_count(j->sub->tree) : 0, sizeof(*j->joined));
+	j->plain = xcalloc(j->sub->ntensors, sizeof(*j->plain));
+	for (size_t i = 0; rc == 0 && i < sd.n; i++)
+		rc = take_entry(j, &sd, &sd.entries[i]);
+	if (rc == 0 && j->s->ranks)
+		rc = take_rest(j);
+	free(j->storage);
+	free(j->joined);
+	free(j->plain);
+	statedict_release(&sd);
+	return rc;
+}
+
+static int
+take_file(struct joining *j, uint32_t i)
+{
+	struct source *src;
+	int rc;
+
+	j->file = i;
+	if (file_set_get(&j->s->files, i, &src, j->err) < 0)
+		return -1;
+	rc = format_open(&j->sub, src, &(struct format_opts){ j->c->diag, NULL }, j->err);
+	if (rc == 0)
+		rc = ckpt_check_index(j->sub, j->err);
+	if (rc == 0 && (j->sub->tree == NULL) == j->s->ranks)
+		rc = err_input(j->err, j->sub->file, j->s->ranks ? "it is no torch file" : "it is no safetensors file");
+	if (rc == 0)
+		rc = take_entries(j);
+	ckpt_close(j->sub);
+	file_set_put(&j->s->files, i);
+	return rc;
+}
+
+/* ---- putting it together */
+
+static int
+by_name(const void *a, const void *b)
+{
+	const struct set_box *x = a, *y = b;
+
+	if (x->name != y->name)
+		return x->name < y->name ? -1 : 1;
+	return x->file < y->file ? -1 : x->file > y->file;
+}
+
+/* How many coordinates each axis of a mesh has: those of its ranks. */
+static int
+measure_mesh(struct joining *j, const struct set_name *n, struct set_box *boxes, size_t count)
+{
+	struct mesh *first = boxes[0].mesh;
+	uint64_t ranks = 1, most;
+
+	for (unsigned a = 0; a < first->naxes; a++) {
+		most = 0;
+		for (size_t i = 0; i < count; i++)
+			if (a < boxes[i].mesh->naxes && boxes[i].mesh->axes[a].at > most)
+				most = boxes[i].mesh->axes[a].at;
+		for (size_t i = 0; i < count; i++)
+			boxes[i].mesh->axes[a].n = most + 1;
+		ranks = num_mul(ranks, most + 1, &ranks) ? ranks : 0;
+	}
+	for (size_t i = 0; i < count; i++)
+		if (boxes[i].mesh->naxes != first->naxes || boxes[i].mesh->ranks != ranks)
+			return bad(j, n->name, "the ranks do not make up its mesh");
+	return 0;
+}
+
+static bool
+is_replica(const struct mesh *m)
+{
+	for (unsigned a = 0; a < m->naxes; a++)
+		if (m->axes[a].kind == AXIS_REPLICATE && m->axes[a].at > 0)
+			return true;
+	return false;
+}
+
+/* Sets where the boxes of a DTensor begin, and leaves out replicas. */
+static int
+place_boxes(struct joining *j, const struct set_name *n, struct set_box *boxes, size_t *count)
+{
+	uint64_t low[TENSOR_NDIM_MAX], size[TENSOR_NDIM_MAX];
+	size_t kept = 0;
+
+	if (measure_mesh(j, n, boxes, *count) < 0)
+		return -1;
+	for (size_t i = 0; i < *count; i++) {
+		j->file = boxes[i].file;
+		if (place_box(j, n, boxes[i].mesh, low, size) < 0)
+			return -1;
+		if (!shape_eq(size, n->tensor.ndim, boxes[i].box.size, n->tensor.ndim))
+			return bad(j, n->name, "the shape of its local tensor is not that of its placements");
+		boxes[i].box.low = memcpy(arena_alloc(&j->c->arena, sizeof(low)), low, sizeof(low));
+		if (!is_replica(boxes[i].mesh))
+			boxes[kept++] = boxes[i];
+	}
+	*count = kept;
+	return 0;
+}
+
+static int
+join_name(struct joining *j, struct set_name *n, struct set_box *boxes, size_t count)
+{
+	struct box *list;
+	int rc = 0;
+
+	if (j->s->ranks && n->files != j->s->files.n)
+		return err_input(j->err, j->c->file, "tensor '%.*s': a file of another rank lacks it", STR_ARG(n->name));
+	if (!n->boxed)
+		return 0;
+	if (j->s->ranks)
+		rc = place_boxes(j, n, boxes, &count);
+	list = xcalloc(count, sizeof(*list));
+	for (size_t i = 0; i < count; i++)
+		list[i] = boxes[i].box;
+	if (rc == 0)
+		rc = boxes_make(j->c, &n->tensor, n->name, list, count, j->err);
+	free(list);
+	return rc;
+}
+
+static int
+join(struct joining *j)
+{
+	struct ckpt *c = j->c;
+	size_t from = 0, to;
+
+	if (j->nboxes > 0)
+		qsort(j->boxes, j->nboxes, sizeof(*j->boxes), by_name);
+	c->tensors = arena_calloc(&c->arena, j->nnames, sizeof(*c->tensors));
+	c->names = j->s->ranks ? NULL : arena_calloc(&c->arena, j->nnames, sizeof(*c->names));
+	for (uint32_t i = 0; i < j->nnames; i++) {
+		for (to = from; to < j->nboxes && j->boxes[to].name == i; to++)
+			;
+		if (join_name(j, &j->names[i], j->boxes + from, to - from) < 0)
+			return -1;
+		from = to;
+		c->tensors[c->ntensors++] = j->names[i].tensor;
+		if (c->names != NULL)
+			c->names[i] = j->names[i].name;
+	}
+	if (j->differ > 0)
+		diag_warn(c->diag, "%s: what is no tensor differs in %zu of the files; that of rank 0 is taken", c->file,
+			  j->differ);
+	return 0;
+}
+
+/* ---- operations */
+
+static int
+read_it(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *err)
+{
+	struct box_set *s = c->priv;
+	struct source *src;
+	int rc;
+
+	if (file_set_get(&s->files, c->storages[storage].shard, &src, err) < 0)
+		return -1;
+	rc = source_read(src, c->storages[storage].offset + off, p, n, err);
+	file_set_put(&s->files, c->storages[storage].shard);
+	return rc;
+}
+
+static struct source *
+range(struct ckpt *c, uint32_t storage)
+{
+	struct box_set *s = c->priv;
+
+	return file_set_peek(&s->files, c->storages[storage].shard);
+}
+
+static int
+finish(struct ckpt *c, struct err *err)
+{
+	struct box_set *s = c->priv;
+
+	return file_set_verify(&s->files, err);
+}
+
+static void
+close_it(struct ckpt *c)
+{
+	struct box_set *s = c->priv;
+
+	if (s != NULL)
+		file_set_release(&s->files);
+	free(s);
+}
+
+static const struct ckpt_ops ops = {
+	.name = "distributed",
+	.read = read_it,
+	.finish = finish,
+	.close = close_it,
+	.range = range,
+};
+
+/* ---- opening */
+
+/* The files that the text names, which lie beside it. */
+static int
+list_files(struct ckpt *c, struct box_set *s, struct err *err)
+{
+	const char *slash = strrchr(c->file, '/');
+	struct str text, first, name;
+	char **paths = NULL;
+	size_t n = 0, cap = 0;
+	uint64_t size = 0;
+	char *p;
+
+	if (source_size(c->src, &size, err) < 0)
+		return -1;
+	p = arena_alloc(&c->arena, (size_t)size + 1);
+	if (source_read(c->src, 0, p, (size_t)size, err) < 0)
+		return -1;
+	text = str_n(p, (size_t)size);
+	(void)str_split(&text, '\n', &first);
+	s->ranks = str_starts(str_c(BOX_SET_RANKS), first);
+	c->shards = arena_calloc(&c->arena, (size_t)size, sizeof(*c->shards));
+	for (; str_split(&text, '\n', &name) && name.len > 0; n++) {
+		struct buf b = BUF_INIT;
+
+		buf_addf(&b, "%.*s%.*s", slash == NULL ? 0 : (int)(slash - c->file + 1), c->file, STR_ARG(name));
+		paths = xgrow(paths, n, &cap, sizeof(*paths));
+		paths[n] = b.p;
+		c->shards[c->nshards++] = arena_str(&c->arena, name).p;
+	}
+	file_set_init(&s->files, paths, (uint32_t)n, c->file);
+	return 0;
+}
+
+static bool
+probe(const uint8_t *head, size_t n)
+{
+	struct str text = str_n((const char *)head, n);
+
+	return str_starts(text, str_c(BOX_SET_SHARDS)) || str_starts(text, str_c(BOX_SET_RANKS));
+}
+
+static int
+open_it(struct ckpt *c, struct err *err)
+{
+	struct box_set *s = xcalloc(1, sizeof(*s));
+	struct joining j = { .c = c, .s = s, .by_name = STRMAP_INIT, .err = err };
+	int rc;
+
+	c->ops = &ops;
+	c->priv = s;
+	if (!source_is_made(c->src))
+		return err_input(err, c->file, "it is text, no checkpoint");
+	rc = list_files(c, s, err);
+	for (uint32_t i = 0; rc == 0 && i < s->files.n; i++)
+		rc = take_file(&j, i);
+	c->storages = c->owned[0] = j.storages;
+	c->nstorages = (uint32_t)j.nstorages;
+	if (rc == 0)
+		rc = join(&j);
+	free(j.names);
+	free(j.boxes);
+	buf_release(&j.rest);
+	strmap_release(&j.by_name);
+	return rc;
+}
+
+const struct format_reader format_box_set = { "distributed", probe, open_it };

@@ -1,0 +1,137 @@
+# Files that hold boxes of the same tensors: shards of Hugging Face's writer of distributed checkpoints, and rank files. The
+# folders come from torch (2 processes); every tensor in them counts up: w from 0, col from 100, rep from 200.
+
+# shellcheck disable=SC2154 # stderr and others come from helpers and bats
+load helpers
+
+unpack() {
+	tar xzf "$fixtures/dcp/$1.tar.gz"
+}
+
+# counts FILE NAME FIRST LAST: the tensor holds these numbers in order.
+counts() {
+	[ "$(lnn-ckpt-inspect -q --dump "$2" --dump-as text "$1" | tr -s ' \n' '\n\n' | sed 's/\.0*$//')" = "$(seq "$3" "$4")" ] ||
+		fail "$1: $2"
+}
+
+# with_metadata FILE METADATA NAME...: safetensors by hand.
+with_metadata() {
+	local file=$1 meta=$2 size
+	shift 2
+	safetensors plain "$@"
+	size=$(od -An -td8 -N8 plain)
+	{
+		printf '%016x' $((size + ${#meta} + 16)) | sed 's/\(..\)\(..\)\(..\)\(..\)\(..\)\(..\)\(..\)\(..\)/\\x\8\\x\7\\x\6\\x\5\\x\4\\x\3\\x\2\\x\1/' |
+			xargs -0 printf '%b'
+		printf '{"__metadata__":%s,' "$meta"
+		tail -c +10 plain
+	} >"$file"
+	rm plain
+}
+
+# metadata FILE: its __metadata__.
+metadata() {
+	head -c 2000 "$1" | grep -ao '"__metadata__":{[^}]*}' | head -n 1
+}
+
+@test 'shards in a folder are one checkpoint' {
+	unpack hf2
+	try lnn-ckpt-inspect hf2
+	expect_status 0
+	expect_out $'model.col\tfloat32\t[4,6]\nmodel.w\tfloat32\t[5,3]\nmodel.h\tbfloat16\t[6,2]\nmodel.rep\tfloat32\t[3]'
+	for to in torch safetensors; do
+		lnn-ckpt-adapt -q --to $to -o out hf2
+		lnn-ckpt-adapt -q --to $to hf2 | cmp out -
+		for file in hf2 out; do
+			counts $file model.w 0 14
+			counts $file model.col 100 123
+			counts $file model.rep 200 202
+			counts $file model.h 0 11
+		done
+	done
+	lnn-ckpt-inspect --check -q hf2
+	[ "$(metadata out)" = '"__metadata__":{"format":"pt"}' ]
+	lnn-ckpt-inspect -lq -e w hf2 | grep -qF 'boxes=[3,3]@[0,0]:shard-00001-model-00001-of-00001.safetensors,[2,3]@[3,0]:shard-00002'
+}
+
+@test 'a shard is missing' {
+	unpack hf2
+	rm hf2/shard-00001*
+	try lnn-ckpt-inspect hf2
+	expect_refusal 2 lnn-ckpt-inspect 'hf2: no shard of rank 0 is there (shard-00001-...), but shard-00002-... is'
+	# The last one: the shapes become smaller, and only a cut along another axis could tell.
+	mv hf2/shard-00002* hf2/shard-00001-model-00001-of-00001.safetensors
+	try lnn-ckpt-adapt -o out.pth hf2
+	expect_status 2
+	expect_err_has "hf2/*.safetensors: tensor 'model.col': no box of it holds [4,3] at [0,0]"
+	expect_only hf2 hf2/shard-00001-model-00001-of-00001.safetensors
+}
+
+@test 'a shard alone is listed with its boxes, and edits keep their map' {
+	unpack hf2
+	local shard=hf2/shard-00002-model-00001-of-00001.safetensors
+	try lnn-ckpt-inspect -l "$shard"
+	expect_err_has 'a shard of a distributed checkpoint, whose tensors are boxes of larger ones'
+	expect_out_has $'model.w\tfloat32\t[2,3]\tnumel=6\tnbytes=24' 'boxes=[2,3]@[3,0]' 'boxes=[4,3]@[0,3]'
+	lnn-ckpt-adapt -q --rename 's/model/net/' --drop-names - "$shard" -o out.safetensors <<<model.col
+	grep -aqF '{\"net.rep\":{\"saved_offsets\":[0]},\"net.w\":{\"saved_offsets\":[3,0]},\"net.h\":{\"saved_offsets\":[3,0]}}' out.safetensors
+	try lnn-ckpt-inspect -l out.safetensors
+	expect_out_has 'boxes=[2,3]@[3,0]'
+	# Such text that is wrong.
+	with_metadata bad '{"DCP_SHARDING_INFO":"{\"a\":{\"saved_offsets\":[0,0]}}"}' a
+	try lnn-ckpt-inspect bad
+	expect_refusal 2 lnn-ckpt-inspect 'bad: DCP_SHARDING_INFO: at byte' '2 saved_offsets of a tensor with 1 dimensions'
+	with_metadata bad '{"DCP_SHARDING_INFO":"{"}' a
+	try lnn-ckpt-inspect bad
+	expect_refusal 2 lnn-ckpt-inspect 'bad: DCP_SHARDING_INFO: at byte'
+}
+
+@test 'names of tied tensors in __metadata__ follow the edits' {
+	with_metadata in '{"format":"pt","lm_head.w":"model.emb.w","x.y":"model.b","note":"model"}' model.emb.w model.b
+	lnn-ckpt-adapt -q --rename 's/^model/net/' --rename 's/^lm_head/head/' in -o out.safetensors
+	[ "$(metadata out.safetensors)" = '"__metadata__":{"format":"pt","head.w":"net.emb.w","x.y":"net.b","note":"model"}' ]
+	lnn-ckpt-adapt -q --drop-names - in -o out.safetensors <<<model.b
+	[ "$(metadata out.safetensors)" = '"__metadata__":{"format":"pt","lm_head.w":"model.emb.w","note":"model"}' ]
+	lnn-ckpt-adapt -q in -o out.pth
+	[ "$(lnn-ckpt-inspect --format names out.pth)" = $'model.emb.w\nmodel.b' ]
+}
+
+@test 'rank files are joined' {
+	unpack verl
+	local first=verl/model_world_size_2_rank_0.pt
+	try lnn-ckpt-inspect --ranks "$first"
+	expect_status 0
+	expect_out $'w\tfloat32\t[5,3]\nn\tfloat32\t[4]\nrep\tfloat32\t[3]'
+	expect_err_has 'verl/model_world_size_2_rank_*.pt is read'
+	for to in torch safetensors; do
+		lnn-ckpt-adapt -q --ranks --to $to -o out "$first"
+		(cd verl && lnn-ckpt-adapt -q --ranks --to $to model_world_size_2_rank_1.pt) | cmp out -
+		counts out w 0 14
+		counts out n 0 3
+		counts out rep 0 2
+	done
+	lnn-ckpt-inspect -q --ranks --values --against out "$first"
+	# Alone: whole shapes, and nothing but torch can say the rest.
+	try lnn-ckpt-inspect "$first"
+	expect_out $'w\tfloat32\t[5,3]\tplacements=Shard(0)\nn\tfloat32\t[4]\tplacements=Shard(0)\nrep\tfloat32\t[3]\tplacements=Replicate()'
+	try lnn-ckpt-adapt "$first" -o out.safetensors
+	expect_status 2
+	try lnn-ckpt-inspect --ranks out
+	expect_err_has '--ranks: out has no rank_N in its name, and is read alone'
+}
+
+@test 'a rank is missing' {
+	unpack verl
+	rm verl/*rank_1.pt
+	try lnn-ckpt-inspect --ranks verl/model_world_size_2_rank_0.pt
+	expect_status 2
+	expect_err_has 'verl/model_world_size_2_rank_*.pt: rank 1 is missing'
+	unpack verl
+	rm verl/*rank_0.pt
+	try lnn-ckpt-inspect --ranks verl/model_world_size_2_rank_1.pt
+	expect_refusal 2 lnn-ckpt-inspect 'verl/: the file of rank 0 is missing: model_world_size_2_rank_0.pt'
+	cp verl/model_world_size_2_rank_1.pt verl/model_world_size_2_rank_0.pt
+	try lnn-ckpt-inspect --ranks verl/model_world_size_2_rank_1.pt
+	expect_status 2
+	expect_err_has "tensor 'w'"
+}
