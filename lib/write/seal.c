@@ -784,10 +784,8 @@ sharding_info(struct seal *l)
 	json_begin_object(&w);
 	for (size_t i = 0; i < l->nout; i++) {
 		t = tensor_of(l, &l->out[i]);
-		json_key_str(&w, l->out[i].entry->name);
-		json_begin_object(&w);
-		json_key(&w, "saved_offsets");
-		json_begin_array(&w);
+		json_begin_object(json_key_str(&w, l->out[i].entry->name));
+		json_begin_array(json_key(&w, "saved_offsets"));
 		for (unsigned k = 0; k < t->ndim; k++)
 			json_put_u64(&w, t->more != NULL && t->more->low != NULL ? t->more->low[k] : 0);
 		json_end_array(&w);
