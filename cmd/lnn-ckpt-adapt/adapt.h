@@ -35,7 +35,7 @@ struct adapt_options {
 	struct bias_options bias;
 	enum override interpolate, strict;
 	bool ddp, root, carry_all, compact, dry_run, fail_unused, drop_mismatched, ignore_missing, allow_empty, compat;
-	bool keep_wrappers;
+	bool keep_wrappers, fit;
 };
 
 struct shard_job; /* shard_jobs.h */

@@ -11,6 +11,7 @@
 #include "tensor/convert.h"
 #include "plan/cast.h"
 #include "plan/drop.h"
+#include "plan/fit.h"
 #include "plan/names.h"
 #include "plan/prefix.h"
 #include "plan/rename.h"
@@ -196,6 +197,8 @@ wants_tables(const struct adapt *a)
 {
 	if (a->o->interpolate != OVERRIDE_NONE)
 		return a->o->interpolate == OVERRIDE_YES;
+	if (a->o->fit)
+		return true;
 	if (a->o->compat && (a->map == NULL || !keymap_interpolates(a->map)))
 		return false;
 	return a->model.handling.interpolate_rel_pos_bias > 0;
@@ -267,6 +270,8 @@ adapt_resize_tables(struct adapt *a, struct err *e)
 	struct tables_opts t = { .model = &a->model };
 	int found;
 
+	if (a->o->fit)
+		plan_fit(&a->plan, &a->model);
 	if (bias_settle(&a->o->bias, &t, e) != 0 || image_size(a, &t, e) != 0 || choose_sizes(a, &t, e) < 0)
 		return -1;
 	if (t.same_size && (!t.anyway || a->o->interpolate == OVERRIDE_NO))
@@ -275,7 +280,7 @@ adapt_resize_tables(struct adapt *a, struct err *e)
 		t.layout = (struct layout){ LAYOUT_FIRST, 1 };
 	if (a->o->compat && t.to.kind == LAYOUT_AUTO)
 		t.to = (struct layout){ LAYOUT_FIRST, 1 };
-	if (!asked)
+	if (!asked && !a->o->fit)
 		t.kinds = 1u << POSITION_BIAS | 1u << POSITION_BIAS3;
 	found = plan_tables(&a->plan, &t, &a->tables, e);
 	if (found < 0 || (asked && bias_verdict(&a->tables, &t, a->inputs[0].ckpt->file, e) < 0))

@@ -309,9 +309,9 @@ adapt_open(struct adapt *a, const struct operands *operands, struct err *e)
 
 	if (load_config(a, e) != 0 || load_models(a, e) != 0 || load_map(a, operands, e) != 0)
 		return -1;
-	if ((a->o->strict == OVERRIDE_YES || a->o->drop_mismatched) && !a->model.has_state_dict)
+	if ((a->o->strict == OVERRIDE_YES || a->o->drop_mismatched || a->o->fit) && !a->model.has_state_dict)
 		return err_set(e, ERR_USAGE, "%s: a description that lists the state dict (-m) must say what the model has",
-			       a->o->strict == OVERRIDE_YES ? "--strict" : "--drop-mismatched");
+			       a->o->strict == OVERRIDE_YES ? "--strict" : a->o->fit ? "--fit" : "--drop-mismatched");
 	n = a->map == NULL ? 0 : keymap_inputs(a->map, &names);
 	named = a->map != NULL && (n > 0 || keymap_takes_any(a->map));
 	a->inputs = xcalloc(n + a->o->inputs.n + 1, sizeof(*a->inputs));

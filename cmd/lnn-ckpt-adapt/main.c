@@ -78,6 +78,7 @@ static const struct option_entry entries[] = {
 	OPTION_HEADING("Load check:"),
 	OPTION_VALUE("strict", "missing or unexpected names: status 1", strict, OVERRIDE_YES),
 	OPTION_VALUE("no-strict", "they are not, whatever the description says", strict, OVERRIDE_NO),
+	OPTION_FLAG("fit", 0, "resize tables and input layers to the model's shapes", fit),
 	OPTION_FLAG("drop-mismatched", 0, "drop tensors of another shape", drop_mismatched),
 	OPTION_HEADING("Output:"),
 	OPTION_OUTPUT("FILE", "write to FILE instead of standard output"),

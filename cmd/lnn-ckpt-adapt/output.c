@@ -8,6 +8,7 @@
 #include "base/xalloc.h"
 #include "common/file.h"
 #include "common/tool.h"
+#include "plan/fit.h"
 #include "plan/hint.h"
 #include "plan/report.h"
 #include "plan/unused.h"
@@ -136,6 +137,39 @@ adapt_say_load(struct adapt *a)
 							: "");
 }
 
+/* The cures of mismatches, the best first. */
+static int
+refuse_shapes(const struct adapt *a, struct err *e)
+{
+	const struct load_check *c = &a->load;
+	struct buf cures = BUF_INIT;
+	size_t fit = 0, rows = 0;
+
+	for (size_t i = 0; i < c->nmismatched; i++) {
+		const struct plan_entry *en = &a->plan.entries[c->mismatched[i].entry];
+		const struct entry *target = c->mismatched[i].target;
+		const struct tensor *t = plan_result(&a->plan, en);
+		bool same_rows = t != NULL && t->ndim == target->ndim && t->ndim > 0 &&
+				 shape_eq(t->shape + 1, t->ndim - 1u, target->shape + 1, target->ndim - 1u);
+
+		if (fit_way(&a->plan, en, &a->model, target) != FIT_NOT)
+			fit++;
+		else
+			rows += same_rows;
+	}
+	if (fit > 0 && !a->o->fit)
+		buf_addf(&cures, "--fit makes %zu of %zu fit; ", fit, c->nmismatched);
+	if (rows > 0)
+		buf_addf(&cures, "a key map with rows or pad makes other rows of %zu; ", rows);
+	err_set(e, ERR_ANSWER,
+		"the model would refuse it: size mismatch for %.*s%s (%s--drop-mismatched leaves such tensors out; --verbose lists "
+		"all)",
+		STR_ARG(c->mismatched[0].target->name), c->nmismatched > 1 ? " and others" : "",
+		cures.p == NULL ? "" : cures.p);
+	buf_release(&cures);
+	return -1;
+}
+
 static int
 refuse(const struct adapt *a, struct err *e)
 {
@@ -145,10 +179,7 @@ refuse(const struct adapt *a, struct err *e)
 		return err_set(e, ERR_ANSWER, "nothing fits the model%s%s (%zu missing, %zu unexpected; --verbose lists all)",
 			       a->hint == NULL ? "" : ": ", a->hint == NULL ? "" : a->hint, c->nmissing, c->nunexpected);
 	if (c->nmismatched > 0)
-		return err_set(e, ERR_ANSWER,
-			       "the model would refuse it: size mismatch for %.*s%s (--drop-mismatched leaves such "
-			       "tensors out; --verbose lists all)",
-			       STR_ARG(c->mismatched[0].target->name), c->nmismatched > 1 ? " and others" : "");
+		return refuse_shapes(a, e);
 	return err_set(e, ERR_ANSWER,
 		       "the model would refuse it (strict): %zu missing (%.*s), %zu unexpected (%.*s); --verbose "
 		       "lists all",

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "plan/hint.h"
+#include "position/kind.h"
 
 
 static void
@@ -129,6 +130,23 @@ few_places(const struct against *a, struct buf *b)
 	free(all);
 }
 
+/* Position tables of another size. */
+static size_t
+tables(const struct against *a, struct buf *b)
+{
+	enum position_kind kind;
+	size_t n = 0, all = 0;
+
+	for (size_t i = 0; i < a->n; i++) {
+		all += a->v[i].what == DIFF_MISMATCHED;
+		n += a->v[i].what == DIFF_MISMATCHED && position_kind_of(a->v[i].name, a->v[i].ours->ndim, &kind);
+	}
+	if (n > 0)
+		buf_addf(b, "%zu of %zu mismatches %s (lnn-ckpt-adapt -m TARGET --fit)\n", n, all,
+			 n == 1 ? "is a position table of another size" : "are position tables of another size");
+	return n;
+}
+
 /* All mismatches are of one size against another in the first dimension. */
 static void
 one_size(const struct against *a, struct buf *b)
@@ -164,5 +182,6 @@ against_hints(const struct against *a, struct buf *b)
 	if (better_option(a, b))
 		return;
 	few_places(a, b);
-	one_size(a, b);
+	if (tables(a, b) == 0)
+		one_size(a, b);
 }

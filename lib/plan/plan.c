@@ -151,10 +151,30 @@ unnote(struct plan *p, const struct plan_entry *en, const struct make_kind *kind
 	}
 }
 
+static void
+note_result(struct plan *p, struct plan_entry *en)
+{
+	const struct tensor *t = plan_tensor(p, en);
+	struct tensor *made = arena_alloc(&p->arena, sizeof(*made));
+	uint64_t shape[TENSOR_NDIM_MAX];
+	enum dtype dtype;
+	unsigned ndim;
+
+	if (t == NULL)
+		return;
+	plan_shape(p, en, &dtype, shape, &ndim);
+	*made = *t;
+	made->dtype = (uint8_t)dtype;
+	tensor_set_shape(made, &p->arena, shape, ndim);
+	en->made = made;
+}
+
 void
 plan_make(struct plan *p, struct plan_entry *en, struct make *m, const char *by)
 {
 	make_append(&en->make, &p->arena, m);
+	if (en->made != NULL || (m->kind->flags & MAKE_NEW) != 0)
+		note_result(p, en);
 	plan_note(p, en, PLAN_MADE, m->kind, by);
 	for (unsigned i = 0; i < en->nalso && m->nmore > 0; i++)
 		plan_note(p, &(struct plan_entry){ .origin = en->also[i] }, PLAN_MADE, m->kind, by);
@@ -255,6 +275,12 @@ plan_tensor(const struct plan *p, const struct plan_entry *en)
 	const struct sd_entry *src = plan_source(p, en);
 
 	return src == NULL ? NULL : sd_tensor(plan_input_of(p, en)->sd, src);
+}
+
+const struct tensor *
+plan_result(const struct plan *p, const struct plan_entry *en)
+{
+	return en->made != NULL ? en->made : plan_tensor(p, en);
 }
 
 void

@@ -53,6 +53,7 @@ struct plan_entry {
 	bool module;            /* a module of _metadata, or a name of __metadata__, rather than a tensor or value */
 	uint32_t meta_value;    /* module: its value in the input's tree; VALUE_ABSENT: a name of __metadata__ */
 	struct make_chain make; /* what becomes of a tensor (plan_make); empty: it is copied */
+	const struct tensor *made; /* dtype and shape as makers of new tensors leave it; NULL: there are none */
 	const uint32_t *also;   /* origins of further tensors that are made into it (plan_take_in) */
 	unsigned nalso;
 };
@@ -158,6 +159,9 @@ int plan_learn_all(struct plan *p, struct err *err);
 const struct sd_entry *plan_source(const struct plan *p, const struct plan_entry *en);
 const struct plan_input *plan_input_of(const struct plan *p, const struct plan_entry *en);
 const struct tensor *plan_tensor(const struct plan *p, const struct plan_entry *en);
+
+/* plan_tensor, but with the dtype and shape that its makers have given it so far. Its elements are those of the source. */
+const struct tensor *plan_result(const struct plan *p, const struct plan_entry *en);
 
 /* dtype and shape as the entry will be written. shape has TENSOR_NDIM_MAX places. en must be a tensor. */
 void plan_shape(const struct plan *p, const struct plan_entry *en, enum dtype *dtype, uint64_t *shape, unsigned *ndim);

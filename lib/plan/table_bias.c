@@ -160,7 +160,7 @@ static int
 find_mark(struct plan *p, const struct plan_entry *en, struct table_mark *mark, struct err *err)
 {
 	struct plan_input *in = &p->inputs[p->origins[en->origin].input];
-	const struct tensor *t = plan_tensor(p, en);
+	const struct tensor *t = plan_result(p, en);
 	uint64_t at;
 
 	if (marks_of(p, in, err) < 0)
@@ -233,7 +233,7 @@ from_index(struct plan *p, const struct plan_entry *en, const struct tables_opts
 {
 	struct ckpt *c = plan_input_of(p, en)->sd->ckpt;
 	struct bias_index x = { .tensor = t->index.tensor,
-				.rows = plan_tensor(p, en)->shape[0],
+				.rows = plan_result(p, en)->shape[0],
 				.known = o->from_grid };
 	int found = bias_index_read(c, &x, e);
 
@@ -264,7 +264,7 @@ from_mark(struct plan *p, const struct plan_entry *en, const struct tables_opts 
 
 	if (found <= 0)
 		return found;
-	if (o->from_grid != NULL && layout_rows(mark.layout, *o->from_grid) != plan_tensor(p, en)->shape[0])
+	if (o->from_grid != NULL && layout_rows(mark.layout, *o->from_grid) != plan_result(p, en)->shape[0])
 		return 0;
 	t->job.from = mark.layout;
 	t->job.from_grid = o->from_grid != NULL ? *o->from_grid : mark.grid;
@@ -277,7 +277,7 @@ from_side(struct plan *p, struct plan_entry *en, const struct tables_opts *o, st
 {
 	struct ckpt *c = plan_input_of(p, en)->sd->ckpt;
 	const struct sd_entry *index = o->layout.kind == LAYOUT_AUTO ? find_index(p, en) : NULL;
-	uint64_t rows = plan_tensor(p, en)->shape[0];
+	uint64_t rows = plan_result(p, en)->shape[0];
 	struct err inner = ERR_INIT;
 	bool usable, fit;
 	int marked;
@@ -416,7 +416,7 @@ to_grid(struct tables *t, const struct table_case *c, struct make_bias_table *b,
 static int
 check_tensor(const struct plan *p, const struct plan_entry *en, struct err *e)
 {
-	const struct tensor *t = plan_tensor(p, en);
+	const struct tensor *t = plan_result(p, en);
 
 	if (t == NULL || boxes_count(t) == 0)
 		return tables_refuse(p, en, e, "a table was expected, and this is no plain tensor");
@@ -518,8 +518,8 @@ needs_mark(const struct plan *p, const struct plan_entry *en)
 {
 	const struct sd_entry *index;
 
-	if (!en->alive || en->module || !str_contains(plan_source(p, en)->name, table_part) || plan_tensor(p, en) == NULL ||
-	    plan_tensor(p, en)->ndim != 2)
+	if (!en->alive || en->module || !str_contains(plan_source(p, en)->name, table_part) || plan_result(p, en) == NULL ||
+	    plan_result(p, en)->ndim != 2)
 		return false;
 	index = find_index(p, en);
 	return index == NULL || origin_of(p, en, index)->outputs == 0;
@@ -531,7 +531,7 @@ layout_now(struct plan *p, const struct plan_entry *en, struct table_mark *mark,
 {
 	const struct sd_entry *index = find_index(p, en);
 	struct ckpt *c = plan_input_of(p, en)->sd->ckpt;
-	const uint64_t *shape = plan_tensor(p, en)->shape;
+	const uint64_t *shape = plan_result(p, en)->shape;
 	struct bias_index x = { .rows = shape[0] };
 	int found;
 

@@ -228,7 +228,7 @@ ends_in(struct str name, struct str end)
 static bool
 is_patch(const struct plan *p, const struct plan_entry *en, size_t which)
 {
-	const struct tensor *x = en->module ? NULL : plan_tensor(p, en);
+	const struct tensor *x = en->module ? NULL : plan_result(p, en);
 
 	return x != NULL && x->ndim == 4 && ends_in(en->name, str_c(patch_names[which])) && x->shape[2] > 0 && x->shape[3] > 0 &&
 	       x->shape[2] <= UINT32_MAX && x->shape[3] <= UINT32_MAX;
@@ -290,7 +290,7 @@ find_images(struct tables *t)
 			if (!is_patch(p, &p->entries[i], which))
 				continue;
 			t->images = xgrow(t->images, t->nimages, &cap, sizeof(*t->images));
-			t->images[t->nimages] = (struct table_image){ .patch = plan_tensor(p, &p->entries[i]) };
+			t->images[t->nimages] = (struct table_image){ .patch = plan_result(p, &p->entries[i]) };
 			add_near(t, p->entries[i].name, t->nimages++);
 		}
 	}
@@ -342,7 +342,7 @@ classify(struct tables *t, struct plan_entry *en, struct table_case *c, struct e
 	const struct table_match *m;
 	bool only;
 
-	*c = (struct table_case){ .en = en, .tensor = plan_tensor(t->p, en), .kind = POSITION_BIAS };
+	*c = (struct table_case){ .en = en, .tensor = plan_result(t->p, en), .kind = POSITION_BIAS };
 	if (str_contains(en->name, buffers[0]))
 		return 0;
 	if (match(t->o, en->name, &m, &only, err) < 0)
@@ -462,7 +462,7 @@ drop_stale(struct tables *t)
 
 	for (size_t i = 0; i < p->nentries && t->o->index == INDEX_DROP; i++) {
 		struct plan_entry *en = &p->entries[i];
-		const struct tensor *x = en->module || !en->alive ? NULL : plan_tensor(p, en);
+		const struct tensor *x = en->module || !en->alive ? NULL : plan_result(p, en);
 		const struct entry *target = x == NULL || m == NULL ? NULL : model_find(m, en->name);
 		bool stale = x != NULL && t->stale[en->origin];
 
@@ -554,7 +554,7 @@ share_beit(struct tables *t, struct err *err)
 	for (size_t i = 0; rc == 0 && i < t->p->nentries && n < SHARED_MAX; i++) {
 		const struct plan_entry *en = &t->p->entries[i];
 
-		if (en->alive && !en->module && plan_tensor(t->p, en) != NULL && ends_in(en->name, shared) &&
+		if (en->alive && !en->module && plan_result(t->p, en) != NULL && ends_in(en->name, shared) &&
 		    model_find(t->o->model, en->name) == NULL && n++ < SHARED_MAX)
 			share(t, i, str_n(en->name.p, en->name.len - shared.len), &names);
 	}
