@@ -11,6 +11,9 @@
 /* Bytes read at a time of a tensor that lies in one run. */
 enum { PIECE = 256 << 10 };
 
+/* Of a tensor in boxes: bytes of each box, and at least in all. */
+enum { BOX_PIECE = 64 << 10, BOXES_LEAST = 1 << 20 };
+
 #define MAKE_ADDRESS(name) &make_kind_##name,
 const struct make_kind *const make_kinds[] = { MAKE_KINDS(MAKE_ADDRESS) NULL };
 #undef MAKE_ADDRESS
@@ -363,8 +366,12 @@ best_piece(const struct make_work *w)
 {
 	const struct tensor *t = w->task.tensor;
 	unsigned size = dtype_size(t->dtype);
-	uint64_t n = is_one_run(t) ? PIECE / size : whole_rows(t, BOXES_PIECE / size);
+	uint64_t most = BOXES_PIECE, n;
 
+	/* Of each box 64 KiB or more, but not more than a processor's cache holds if that will do. */
+	if (t->more != NULL && t->more->nboxes < BOXES_PIECE / BOX_PIECE)
+		most = t->more->nboxes * BOX_PIECE > BOXES_LEAST ? t->more->nboxes * BOX_PIECE : BOXES_LEAST;
+	n = is_one_run(t) ? PIECE / size : whole_rows(t, most / size);
 	return n > 0 ? n : 1;
 }
 
