@@ -378,9 +378,12 @@ best_piece(const struct make_work *w)
 static bool
 reads_parallel(struct ckpt *c, const struct tensor *t)
 {
+	struct err ignored = ERR_INIT; /* reading says it again */
 	uint64_t offset;
 
-	return is_one_run(t) && !source_is_stream(c->src) && t->storage != STORAGE_NONE &&
+	if (source_is_stream(c->src) || (t->more != NULL && t->more->nboxes > 0))
+		return !source_is_stream(c->src);
+	return is_one_run(t) && t->storage != STORAGE_NONE && ckpt_locate(c, t->storage, &ignored) == 0 &&
 	       ckpt_range(c, t->storage, &offset) != NULL;
 }
 

@@ -217,6 +217,19 @@ refuses_to_write() {
 	refuses_to_write 'its items are packed by stream.zstd/1'
 }
 
+@test 'flat parameters of FSDP1 are listed, and not written' {
+	damage fsdp1
+	lnn-ckpt-inspect -q d
+	refuses_to_write "'_flat_param' is a flat parameter of FSDP"
+}
+
+@test 'a cast by several threads' {
+	unpack dt4
+	lnn-ckpt-adapt -q --dtype float16 -j 1 -o one.pth dt4
+	lnn-ckpt-adapt -q --dtype float16 -j 3 -o three.pth dt4
+	cmp one.pth three.pth
+}
+
 @test 'nothing in the metadata is executed' {
 	damage foreign
 	lnn-ckpt-adapt -q -o whole.pth d

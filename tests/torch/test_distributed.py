@@ -2,7 +2,9 @@
 saved, bit for bit, as torch and as safetensors, to a file and to a pipe."""
 
 import os
+import pickle
 import socket
+import subprocess
 import sys
 import warnings
 
@@ -135,6 +137,58 @@ def compare(t, folder, expected, what):
     t.ok(tap.run("lnn-ckpt-inspect", "-q", "--check", "-k", "", folder).returncode == 0, f"{what}: nothing is found to be wrong")
 
 
+def put_folder(folder, name, shape, boxes, item):
+    """A folder of one tensor; each box lies in a file of its own, as the bytes of item."""
+    from torch.distributed.checkpoint.filesystem import _StorageInfo
+    from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, Metadata, MetadataIndex
+    from torch.distributed.checkpoint.metadata import TensorProperties, TensorStorageMetadata
+
+    folder.mkdir(exist_ok=True)
+    chunks = [ChunkStorageMetadata(torch.Size(low), torch.Size(size)) for low, size in boxes]
+    stored = {}
+    for i, chunk in enumerate(chunks):
+        stored[MetadataIndex(name, chunk.offsets, i)] = _StorageInfo(f"__{i}_0.distcp", 0, item.stat().st_size)
+        subprocess.run(["cp", "--sparse=always", item, folder / f"__{i}_0.distcp"], check=True)
+    tensor = TensorStorageMetadata(TensorProperties(dtype=torch.float32), torch.Size(shape), chunks)
+    with open(folder / ".metadata", "wb") as f:
+        pickle.dump(Metadata({name: tensor}, planner_data={name: (name,)}, storage_data=stored), f)
+
+
+class Sparse:
+    """A file in which zeros take no room."""
+
+    def __init__(self, path):
+        self.file = open(path, "wb")
+
+    def write(self, data):
+        view = memoryview(data).cast("B")
+        if len(view) >= 4096 and not any(view[:64]):
+            return self.file.seek(len(view), 1) and len(view)
+        return self.file.write(view)
+
+    def flush(self):
+        self.file.flush()
+
+
+def limits(t):
+    """More files than may be open, and a tensor that is larger than what memory there is."""
+    item = tap.scratch() / "item"
+    torch.save(numbers(1, 8), item)
+    ranks = tap.scratch() / "ranks"
+    put_folder(ranks, "w", [400, 8], [([r, 0], [1, 8]) for r in range(400)], item)
+    tap.shell('ulimit -n 100; lnn-ckpt-adapt -q -o "$out" "$folder"', folder=ranks, out=tap.scratch() / "many.pth")
+    got = torch.load(tap.scratch() / "many.pth")["w"]
+    t.ok(tap.same(got, numbers(1, 8).expand(400, 8)), "400 files, of which 100 may be open")
+    sparse = Sparse(item)
+    torch.save(torch.zeros(1024, 131072), sparse)
+    sparse.flush()
+    wide = tap.scratch() / "wide"
+    put_folder(wide, "w", [1024, 4 * 131072], [([0, r * 131072], [1024, 131072]) for r in range(4)], item)
+    script = '(ulimit -v 100000; lnn-ckpt-adapt -q --to safetensors "$folder") | tee >(wc -c >all) | tr -d "\\0" | wc -c; cat all'
+    others, size = map(int, tap.shell(script, folder=wide).stdout.split())
+    t.ok(others < 200 and 0 < size - (1 << 31) < 200, "2 GiB in 100 MB of address space")
+
+
 def own(t, folder):
     """Ranks that say different things: the lowest counts, and --check tells."""
     out = tap.scratch() / "out.pth"
@@ -176,6 +230,7 @@ def main():
     compare(t, tap.scratch() / "4" / "blocks", {"s": numbers(5, 5)}, "blocks of any size")
     if (tap.scratch() / "2" / "own").exists():
         own(t, tap.scratch() / "2" / "own")
+    limits(t)
     zstd(t, tap.scratch() / "zstd")
     t.done()
 
