@@ -375,6 +375,33 @@ test_others(void)
 	source_close(s);
 }
 
+/* A part of a file: its own offsets and end, also where it would reach beyond the file. */
+static void
+test_part(void)
+{
+	struct err e = ERR_INIT;
+	struct source *whole, *part;
+	unsigned char got[64];
+	uint64_t size = 0;
+
+	if (source_open(&whole, path, NULL, &e) < 0)
+		tap_bail("no file");
+	part = source_part(whole, 1001, 50, "part");
+	ok_msg(source_size(part, &size, &e) == 0 && size == 50 && !source_is_stream(part), "a part has its own size");
+	ok_msg(source_read(part, 10, got, 40, &e) == 0 && memcmp(got, data + 1011, 40) == 0, "and its own offsets");
+	ok_msg(source_read(part, 11, got, 40, &e) < 0 && e.code == ERR_INPUT, "and its own end");
+	source_close(part);
+	err_clear(&e);
+	part = source_part(whole, SIZE - 5, UINT64_MAX, "part");
+	ok_msg(source_size(part, &size, &e) == 0 && size == 5, "one that reaches beyond the file ends with it");
+	source_close(part);
+	part = source_part(whole, SIZE + 5, 1, "part");
+	ok_msg(source_size(part, &size, &e) == 0 && size == 0, "one behind the file is empty");
+	source_close(part);
+	ok_msg(source_read(whole, SIZE - 1, got, 1, &e) == 0, "the file is still open");
+	source_close(whole);
+}
+
 int
 main(void)
 {
@@ -393,6 +420,7 @@ main(void)
 	if (f == NULL || fwrite(data, 1, SIZE, f) != SIZE || fclose(f) != 0)
 		tap_bail("no temporary file");
 	test_offset();
+	test_part();
 	test_regular();
 	test_refused();
 	test_pipes();
