@@ -162,7 +162,7 @@ give(const struct operand *x, const struct operand_reader *r, const struct entry
 
 	buf_clear(line);
 	if (!r->null) {
-		if (list_put_fields(line, entry, &why) < 0)
+		if (list_put(line, entry, LIST_OPEN, &why) < 0)
 			return err_input(e, x->file, "%s", why.msg);
 		item.raw = buf_str(line);
 	} else if (entry->name.len && memchr(entry->name.p, '\0', entry->name.len)) {

@@ -72,8 +72,7 @@ no_path(const struct ynode *root, const char *path, const char *advice, struct e
 		nearest_init(&near, part);
 		for (size_t i = 0; i < node->n; i++)
 			nearest_try(&near, node->pairs[i].key->text);
-		if (nearest_found(&near))
-			keys_suggest_one(&hint, near.best);
+		keys_suggest_nearest(&hint, &near);
 	}
 	ynode_fail(node, e, "%s%sthere is no %s here%s", so_far.len ? so_far.p : "", so_far.len ? ": " : "",
 		   keys_show(&shown, part), hint.len ? hint.p : advice);
@@ -227,8 +226,7 @@ check_form(const struct filter *f, struct err *e)
 		nearest_init(&near, str_c(o->group));
 		for (size_t i = 0; i < f->groups.n; i++)
 			nearest_try(&near, f->groups.v[i].name);
-		if (nearest_found(&near))
-			keys_suggest_one(&hint, near.best);
+		keys_suggest_nearest(&hint, &near);
 		err_set(e, ERR_USAGE, "-g %s: there is no such group%s", o->group, hint.len ? hint.p : "");
 		buf_release(&hint);
 		return -1;

@@ -56,7 +56,7 @@ err_place(struct err *e, struct err_place place, const char *fmt, ...)
 	if (place.kind == ERR_BYTE)
 		snprintf(prefix, sizeof(prefix), "%s: at byte %llu: ", place.file, at);
 	else if (place.kind == ERR_LINE)
-		snprintf(prefix, sizeof(prefix), "%s:%llu:%u: ", place.file, at, place.column);
+		snprintf(prefix, sizeof(prefix), place.column > 0 ? "%s:%llu:%u: " : "%s:%llu: ", place.file, at, place.column);
 	else
 		snprintf(prefix, sizeof(prefix), "%s: ", place.file);
 	va_start(ap, fmt);

@@ -36,7 +36,7 @@ struct err_place {
 	const char *file;
 	enum { ERR_FILE, ERR_BYTE, ERR_LINE } kind;
 	uint64_t at;     /* ERR_BYTE: offset; ERR_LINE: line, from 1 */
-	unsigned column; /* from 1 */
+	unsigned column; /* from 1; 0: not said */
 };
 
 /* Sets "MESSAGE"; returns -1. Nothing happens to an err that is set already (true of all five below). */

@@ -140,17 +140,11 @@ model_section(struct arena *a, const struct ynode *base)
 		return map;
 	}
 	key = arena_alloc(a, sizeof(*key));
-	*key = *base;
-	key->kind = YN_SCALAR;
-	key->height = 1;
-	key->expanded = 1;
-	key->text = str_c("MODEL");
-	key->n = 0;
-	key->pairs = NULL;
+	*key = (struct ynode){ .kind = YN_SCALAR, .height = 1, .expanded = 1, .text = str_c("MODEL"), .file = base->file,
+			       .line = base->line, .column = base->column };
 	map->height++;
 	map->expanded += 2;
-	map->pairs[0].key = key;
-	map->pairs[0].value = base;
+	map->pairs[0] = (struct ypair){ key, base };
 	return map;
 }
 
@@ -202,15 +196,6 @@ config_get(const struct config *c, const char *path)
 	return ynode_is_null(node) ? NULL : node;
 }
 
-static int
-wrong(const struct ynode *node, const char *path, const char *expected, struct err *err)
-{
-	struct shown shown;
-
-	return ynode_fail(node, err, "%s: must be %s, not %s", path, expected,
-			  node->kind == YN_SCALAR ? keys_show(&shown, node->text) : ynode_what(node));
-}
-
 int
 config_text(const struct config *c, const char *path, struct str *out, struct err *err)
 {
@@ -219,7 +204,7 @@ config_text(const struct config *c, const char *path, struct str *out, struct er
 	if (node == NULL)
 		return 0;
 	if (node->kind != YN_SCALAR)
-		return wrong(node, path, "a text", err);
+		return keys_wrong(node, path, "a text", err);
 	*out = node->text;
 	return node->text.len > 0;
 }
@@ -233,7 +218,7 @@ config_u64(const struct config *c, const char *path, uint64_t *out, struct err *
 	if (node == NULL)
 		return 0;
 	if (!ynode_int(node, &value) || value < 0)
-		return wrong(node, path, "a whole number from 0 on", err);
+		return keys_wrong(node, path, "a whole number from 0 on", err);
 	*out = (uint64_t)value;
 	return 1;
 }

@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-#include "base/text.h"
-
 bool
 keys_known(struct str key, const char *const *allowed)
 {
@@ -14,8 +12,8 @@ keys_known(struct str key, const char *const *allowed)
 	return false;
 }
 
-void
-keys_suggest_one(struct buf *b, struct str best)
+static void
+suggest(struct buf *b, struct str best)
 {
 	buf_adds(b, "; did you mean ");
 	text_show(b, best);
@@ -23,27 +21,33 @@ keys_suggest_one(struct buf *b, struct str best)
 }
 
 void
+keys_suggest_nearest(struct buf *b, const struct nearest *near)
+{
+	if (nearest_found(near))
+		suggest(b, near->best);
+}
+
+void
 keys_suggest(struct buf *b, struct str wanted, const char *const *allowed)
 {
 	struct nearest near;
-	const char *longer = NULL;
+	struct str longer = { NULL, 0 };
 
 	nearest_init(&near, wanted);
 	for (size_t i = 0; allowed[i]; i++) {
 		struct str key = str_c(allowed[i]);
 
 		if (str_eqc_nocase(wanted, allowed[i])) {
-			keys_suggest_one(b, key);
+			suggest(b, key);
 			return;
 		}
 		nearest_try(&near, key);
-		if (wanted.len >= 4 && longer == NULL && str_starts(key, wanted))
-			longer = allowed[i];
+		if (wanted.len >= 4 && longer.p == NULL && str_starts(key, wanted))
+			longer = key;
 	}
-	if (nearest_found(&near))
-		keys_suggest_one(b, near.best);
-	else if (longer)
-		keys_suggest_one(b, str_c(longer));
+	if (longer.p != NULL && !nearest_found(&near))
+		suggest(b, longer);
+	keys_suggest_nearest(b, &near);
 }
 
 const char *
@@ -64,6 +68,15 @@ keys_show(struct shown *to, struct str s)
 	strcpy(to->text + n, n < b.len ? "..." : "");
 	buf_release(&b);
 	return to->text;
+}
+
+int
+keys_wrong(const struct ynode *value, const char *key, const char *expected, struct err *err)
+{
+	struct shown shown;
+
+	return ynode_fail(value, err, "%s: must be %s, not %s", key, expected,
+			  value->kind == YN_SCALAR ? keys_show(&shown, value->text) : ynode_what(value));
 }
 
 int

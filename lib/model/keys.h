@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "base/text.h"
 #include "text/yaml.h"
 
 /*
@@ -21,12 +22,15 @@ bool keys_known(struct str key, const char *const *allowed);
 
 /* What to add to a message about wanted: "; did you mean X?", or nothing. Letter case does not count. */
 void keys_suggest(struct buf *b, struct str wanted, const char *const *allowed);
-void keys_suggest_one(struct buf *b, struct str best);
+void keys_suggest_nearest(struct buf *b, const struct nearest *near);
 
 /* Text for a message: escaped, and cut where it is very long. */
 struct shown {
 	char text[128];
 };
 const char *keys_show(struct shown *to, struct str s);
+
+/* Says "FILE:LINE:COLUMN: KEY: must be EXPECTED, not TEXT" (or "not a list") at the value of the key; returns -1. */
+int keys_wrong(const struct ynode *value, const char *key, const char *expected, struct err *err);
 
 #endif

@@ -1,8 +1,5 @@
 #include "model/list.h"
 
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,30 +9,13 @@
 
 enum { BLOCK = 128 * 1024 };
 
-static int line_error(struct err *err, const char *file, uint64_t number, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
-
-static int
-line_error(struct err *err, const char *file, uint64_t number, const char *fmt, ...)
-{
-	char what[1024];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(what, sizeof(what), fmt, ap);
-	va_end(ap);
-	return err_set(err, ERR_INPUT, "%s:%" PRIu64 ": %s", file, number, what);
-}
+/* Without a column. */
+#define line_error(err, file, number, ...) err_line(err, file, number, 0, __VA_ARGS__)
 
 void
 list_open(struct list_reader *r, struct source *src, bool null)
 {
-	memset(r, 0, sizeof(*r));
-	r->src = src;
-	r->file = source_name(src);
-	r->null = null;
-	r->size = BLOCK;
-	r->block = xmalloc(r->size);
+	*r = (struct list_reader){ .src = src, .file = source_name(src), .null = null, .size = BLOCK, .block = xmalloc(BLOCK) };
 }
 
 void
@@ -247,15 +227,11 @@ list_pending(const struct list_reader *r)
 	       source_ready(r->src, r->at) > 0;
 }
 
-int
-list_put_fields(struct buf *out, const struct entry *e, struct err *err)
+static void
+put_fields(struct buf *out, const struct entry *e)
 {
 	bool more = e->layer_type.p || e->kind == ENTRY_BUFFER || e->requires_grad == GRAD_FALSE;
-	struct shown shown;
 
-	if (e->name.len > 0 && memchr(e->name.p, '\0', e->name.len))
-		return err_set(err, ERR_INPUT, "the name %s holds a NUL: only JSON can say it", keys_show(&shown, e->name));
-	text_escape(out, e->name);
 	if (e->dtype != DTYPE_UNKNOWN || e->has_shape || more) {
 		buf_addc(out, '\t');
 		if (e->dtype != DTYPE_UNKNOWN)
@@ -274,23 +250,22 @@ list_put_fields(struct buf *out, const struct entry *e, struct err *err)
 		buf_adds(out, "\tkind=buffer");
 	if (e->requires_grad == GRAD_FALSE)
 		buf_adds(out, "\trequires_grad=false");
-	return 0;
 }
 
 int
-list_put(struct buf *out, const struct entry *e, bool null, struct err *err)
+list_put(struct buf *out, const struct entry *e, enum list_end end, struct err *err)
 {
 	struct shown shown;
 
-	if (!null) {
-		if (list_put_fields(out, e, err) < 0)
-			return -1;
-		buf_addc(out, '\n');
-		return 0;
-	}
 	if (e->name.len > 0 && memchr(e->name.p, '\0', e->name.len))
 		return err_set(err, ERR_INPUT, "the name %s holds a NUL: only JSON can say it", keys_show(&shown, e->name));
-	buf_add(out, e->name.p, e->name.len);
-	buf_addc(out, '\0');
+	if (end == LIST_NULL) {
+		buf_add(out, e->name.p, e->name.len);
+	} else {
+		text_escape(out, e->name);
+		put_fields(out, e);
+	}
+	if (end != LIST_OPEN)
+		buf_addc(out, end == LIST_NULL ? '\0' : '\n');
 	return 0;
 }

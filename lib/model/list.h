@@ -53,13 +53,13 @@ int list_next(struct list_reader *r, struct list_line *out, struct err *err);
 /* Are further lines at hand, so that list_next would not have to wait for input? */
 bool list_pending(const struct list_reader *r);
 
-/*
- * Adds e as a line, newline included: the name alone if nothing else is known of it; an unknown dtype or
- * shape that others follow is left empty. With null: the raw name and NUL. ERR_INPUT if the name holds a NUL.
- */
-int list_put(struct buf *out, const struct entry *e, bool null, struct err *err);
+/* What ends a line: a newline; NUL, behind the raw name alone; nothing, so that the caller can add fields. */
+enum list_end { LIST_NEWLINE, LIST_NULL, LIST_OPEN };
 
-/* The same without what ends the line, so that the caller can add fields. */
-int list_put_fields(struct buf *out, const struct entry *e, struct err *err);
+/*
+ * Adds e as a line: the name alone if nothing else is known of it; an unknown dtype or shape that others follow is left
+ * empty. ERR_INPUT if the name holds a NUL.
+ */
+int list_put(struct buf *out, const struct entry *e, enum list_end end, struct err *err);
 
 #endif

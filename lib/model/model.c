@@ -6,16 +6,12 @@
 #include "base/text.h"
 #include "model/keys.h"
 
+#define NOT_SAID { .interpolate_rel_pos_bias = -1, .supports_module_prefix = -1, .strict = -1 }
+
 void
 model_init(struct model *m)
 {
-	memset(m, 0, sizeof(*m));
-	arena_init(&m->arena);
-	strmap_init(&m->by_name);
-	strmap_init(&m->by_container);
-	m->handling.interpolate_rel_pos_bias = -1;
-	m->handling.supports_module_prefix = -1;
-	m->handling.strict = -1;
+	*m = (struct model){ .arena = ARENA_INIT, .by_name = STRMAP_INIT, .by_container = STRMAP_INIT, .handling = NOT_SAID };
 }
 
 void
@@ -79,9 +75,22 @@ read_flag(const struct ynode *map, const char *key, int *out, struct err *err)
 	if (ynode_is_null(node))
 		return 0;
 	if (!ynode_bool(node, &flag))
-		return ynode_fail(node, err, "%s: must be true or false, not %s", key,
-				  node->kind == YN_SCALAR ? node->text.p : ynode_what(node));
+		return keys_wrong(node, key, "true or false", err);
 	*out = flag;
+	return 0;
+}
+
+/* The text at a key, if there is one; expected says in messages what it must be. */
+static int
+read_text(const struct ynode *map, const char *key, const char *expected, struct str *out, struct err *err)
+{
+	const struct ynode *node = ymap_get(map, key);
+
+	if (ynode_is_null(node))
+		return 0;
+	if (node->kind != YN_SCALAR)
+		return keys_wrong(node, key, expected, err);
+	*out = node->text;
 	return 0;
 }
 
@@ -129,8 +138,7 @@ read_dtype(const struct ynode *node, struct entry *e, struct err *err)
 	nearest_init(&near, node->text);
 	for (int t = DTYPE_UNKNOWN + 1; t < DTYPE_COUNT; t++)
 		nearest_try(&near, str_c(dtype_name((enum dtype)t)));
-	if (nearest_found(&near))
-		keys_suggest_one(&hint, near.best);
+	keys_suggest_nearest(&hint, &near);
 	ynode_fail(node, err, "dtype: there is no %s%s", keys_show(&shown, node->text), hint.len ? hint.p : "");
 	buf_release(&hint);
 	return -1;
@@ -139,8 +147,6 @@ read_dtype(const struct ynode *node, struct entry *e, struct err *err)
 static int
 read_kind(const struct ynode *node, struct entry *e, struct err *err)
 {
-	struct shown shown;
-
 	if (ynode_is_null(node))
 		return 0;
 	if (node->kind == YN_SCALAR && str_eqc(node->text, "buffer"))
@@ -148,8 +154,7 @@ read_kind(const struct ynode *node, struct entry *e, struct err *err)
 	else if (node->kind == YN_SCALAR && str_eqc(node->text, "parameter"))
 		e->kind = ENTRY_PARAMETER;
 	else
-		return ynode_fail(node, err, "kind: must be buffer or parameter, not %s",
-				  node->kind == YN_SCALAR ? keys_show(&shown, node->text) : ynode_what(node));
+		return keys_wrong(node, "kind", "buffer or parameter", err);
 	return 0;
 }
 
@@ -157,7 +162,7 @@ static int
 read_entry(struct model *m, const struct ynode *node, enum entry_kind kind, struct entry *e, struct err *err)
 {
 	static const char *const keys[] = { "name", "shape", "dtype", "layer_type", "kind", "requires_grad", NULL };
-	const struct ynode *name = node, *type;
+	const struct ynode *name = node;
 	int grad = -1;
 
 	*e = entry_named(str_c(""));
@@ -178,13 +183,7 @@ read_entry(struct model *m, const struct ynode *node, enum entry_kind kind, stru
 	    read_kind(ymap_get(node, "kind"), e, err) < 0 || read_flag(node, "requires_grad", &grad, err) < 0)
 		return -1;
 	e->requires_grad = (int8_t)grad;
-	type = ymap_get(node, "layer_type");
-	if (ynode_is_null(type))
-		return 0;
-	if (type->kind != YN_SCALAR)
-		return ynode_fail(type, err, "layer_type: must be a class name, not %s", ynode_what(type));
-	e->layer_type = type->text;
-	return 0;
+	return read_text(node, "layer_type", "a class name", &e->layer_type, err);
 }
 
 static int
@@ -208,6 +207,17 @@ read_entries(struct model *m, const struct ynode *list, const char *what, enum e
 	return 0;
 }
 
+/* An empty state dict with room for n entries, in place of what was there. */
+static void
+begin_state_dict(struct model *m, size_t n)
+{
+	strmap_release(&m->by_name);
+	strmap_release(&m->by_container);
+	m->containers = NULL;
+	m->ncontainers = m->n = 0;
+	m->entries = arena_calloc(&m->arena, n + 1, sizeof(*m->entries));
+}
+
 static int
 read_state_dict(struct model *m, const struct ynode *root, struct err *err)
 {
@@ -227,13 +237,7 @@ read_state_dict(struct model *m, const struct ynode *root, struct err *err)
 		n += node ? node->n : 0;
 		m->has_state_dict = m->has_state_dict || !ynode_is_null(node);
 	}
-	strmap_release(&m->by_name);
-	strmap_init(&m->by_name);
-	strmap_release(&m->by_container);
-	strmap_init(&m->by_container);
-	m->ncontainers = 0;
-	m->n = 0;
-	m->entries = arena_calloc(&m->arena, n + 1, sizeof(*m->entries));
+	begin_state_dict(m, n);
 	for (size_t i = 0; i < 3; i++) {
 		if (read_entries(m, ymap_get(root, lists[i].key), lists[i].key, lists[i].kind, err) < 0)
 			return -1;
@@ -282,7 +286,6 @@ static int
 read_layout(struct model_handling *h, const struct ynode *node, struct err *err)
 {
 	static const char *const keys[] = { "layout", NULL };
-	const struct ynode *layout;
 
 	if (ynode_is_null(node))
 		return 0;
@@ -291,44 +294,30 @@ read_layout(struct model_handling *h, const struct ynode *node, struct err *err)
 				  ynode_what(node));
 	if (keys_check(node, keys, "relative_position_bias", err) < 0)
 		return -1;
-	layout = ymap_get(node, "layout");
-	if (ynode_is_null(layout))
-		return 0;
-	if (layout->kind != YN_SCALAR)
-		return ynode_fail(layout, err, "layout: must be a name such as last, not %s", ynode_what(layout));
-	h->layout = layout->text;
-	h->layout_at = layout;
-	return 0;
+	h->layout_at = ymap_get(node, "layout");
+	return read_text(node, "layout", "a name such as last", &h->layout, err);
 }
 
 static int
 read_handling(struct model *m, const struct ynode *map, struct err *err)
 {
 	static const char *const keys[] = {
-		"drop_buffers", "drop_params", "drop_params_compat", "interpolate_rel_pos_bias",
+		"drop_buffers", "drop_params", "drop_params_compat", "interpolate_rel_pos_bias", /* the lists first */
 		"relative_position_bias", "supports_module_prefix", "strict", NULL,
 	};
 	struct model_handling *h = &m->handling;
-	struct {
-		const char *key;
-		struct model_list *list;
-	} lists[] = {
-		{ "drop_buffers", &h->drop_buffers },
-		{ "drop_params", &h->drop_params },
-		{ "drop_params_compat", &h->drop_params_compat },
-	};
+	struct model_list *lists[] = { &h->drop_buffers, &h->drop_params, &h->drop_params_compat };
 
 	if (map->kind != YN_MAP)
 		return ynode_fail(map, err, "pretrained_ckpt_handling_metadata: must be a map, not %s", ynode_what(map));
 	if (keys_check(map, keys, "pretrained_ckpt_handling_metadata", err) < 0)
 		return -1;
-	memset(h, 0, sizeof(*h));
+	*h = (struct model_handling)NOT_SAID;
 	h->given = true;
-	h->interpolate_rel_pos_bias = h->supports_module_prefix = h->strict = -1;
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
-		const struct ynode *node = ymap_get(map, lists[i].key);
+		const struct ynode *node = ymap_get(map, keys[i]);
 
-		if (node && read_list(m, node, lists[i].key, lists[i].list, err) < 0)
+		if (node && read_list(m, node, keys[i], lists[i], err) < 0)
 			return -1;
 	}
 	if (read_layout(h, ymap_get(map, "relative_position_bias"), err) < 0 ||
@@ -341,7 +330,7 @@ read_handling(struct model *m, const struct ynode *map, struct err *err)
 int
 model_load_yaml(struct model *m, const char *file, struct str text, struct err *err)
 {
-	const struct ynode *root, *name, *groups, *handling;
+	const struct ynode *root, *groups, *handling;
 
 	if (yaml_parse(&m->arena, file, text, &root, err) < 0)
 		return -1;
@@ -350,12 +339,8 @@ model_load_yaml(struct model *m, const char *file, struct str text, struct err *
 					     "pretrained_ckpt_handling_metadata, not %s", ynode_what(root));
 	if (keys_check(root, sections, "a model description", err) < 0)
 		return -1;
-	name = ymap_get(root, "name");
-	if (!ynode_is_null(name)) {
-		if (name->kind != YN_SCALAR)
-			return ynode_fail(name, err, "name: must be a text, not %s", ynode_what(name));
-		m->name = name->text;
-	}
+	if (read_text(root, "name", "a text", &m->name, err) < 0)
+		return -1;
 	if (!ynode_is_null(ymap_get(root, "state_dict")) || !ynode_is_null(ymap_get(root, "parameters")) ||
 	    !ynode_is_null(ymap_get(root, "buffers"))) {
 		if (read_state_dict(m, root, err) < 0)
@@ -375,10 +360,9 @@ model_load_yaml(struct model *m, const char *file, struct str text, struct err *
 static const struct embedded *
 builtin(const char *name)
 {
-	for (size_t i = 0; i < embedded_models_count; i++) {
+	for (size_t i = 0; i < embedded_models_count; i++)
 		if (strcmp(embedded_models[i].name, name) == 0)
 			return &embedded_models[i];
-	}
 	return NULL;
 }
 
@@ -441,25 +425,11 @@ model_probe(struct str head)
 
 /* ---- the state dict of a checkpoint as a description */
 
-static void
-drop_state_dict(struct model *m)
-{
-	strmap_release(&m->by_name);
-	strmap_release(&m->by_container);
-	strmap_init(&m->by_name);
-	strmap_init(&m->by_container);
-	m->entries = NULL;
-	m->n = 0;
-	m->containers = NULL;
-	m->ncontainers = 0;
-	m->has_state_dict = true;
-}
-
 void
 model_load_statedict(struct model *m, const struct statedict *sd)
 {
-	drop_state_dict(m);
-	m->entries = arena_calloc(&m->arena, sd->n ? sd->n : 1, sizeof(*m->entries));
+	begin_state_dict(m, sd->n);
+	m->has_state_dict = true;
 	m->containers = arena_calloc(&m->arena, sd->ncontainers + 1, sizeof(*m->containers));
 	for (size_t i = 0; i < sd->ncontainers; i++) {
 		m->containers[i] = arena_str(&m->arena, sd->containers[i].name);
@@ -510,9 +480,14 @@ put_entry(struct buf *out, const struct entry *e)
 	buf_adds(out, "}\n");
 }
 
+/* Without a key, no more than the list; with one nothing if it is not given. */
 static void
-put_list(struct buf *out, const struct model_list *list)
+put_list(struct buf *out, const char *key, const struct model_list *list)
 {
+	if (key != NULL && !list->given)
+		return;
+	if (key != NULL)
+		buf_addf(out, "  %s: ", key);
 	buf_addc(out, '[');
 	for (size_t i = 0; i < list->n; i++) {
 		buf_adds(out, i ? ", " : "");
@@ -538,7 +513,7 @@ put_groups(struct buf *out, const struct model *m)
 			yaml_put_scalar(out, g->key);
 			buf_adds(out, ": ");
 		}
-		put_list(out, &g->patterns);
+		put_list(out, NULL, &g->patterns);
 	}
 }
 
@@ -552,25 +527,14 @@ put_flag(struct buf *out, const char *key, int flag)
 static void
 put_handling(struct buf *out, const struct model_handling *h)
 {
-	const struct {
-		const char *key;
-		const struct model_list *list;
-	} lists[] = {
-		{ "drop_buffers", &h->drop_buffers },
-		{ "drop_params", &h->drop_params },
-		{ "drop_params_compat", &h->drop_params_compat },
-	};
 	size_t start;
 
 	buf_adds(out, "pretrained_ckpt_handling_metadata:");
 	start = out->len;
 	buf_addc(out, '\n');
-	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
-		if (!lists[i].list->given)
-			continue;
-		buf_addf(out, "  %s: ", lists[i].key);
-		put_list(out, lists[i].list);
-	}
+	put_list(out, "drop_buffers", &h->drop_buffers);
+	put_list(out, "drop_params", &h->drop_params);
+	put_list(out, "drop_params_compat", &h->drop_params_compat);
 	put_flag(out, "interpolate_rel_pos_bias", h->interpolate_rel_pos_bias);
 	if (h->layout.p) {
 		buf_adds(out, "  relative_position_bias: {layout: ");

@@ -1,11 +1,16 @@
 #include "rule/groups.h"
 
-#include <string.h>
-
 #include "model/keys.h"
 #include "rule/rule_priv.h"
 
 const char *const group_keys[] = { "FILTER", "OPTIMIZER", "WEIGHT_DECAY", "LR_MULTIPLIER", NULL };
+
+/* What is said by nobody. */
+#define NO_GROUPS                                                                                                     \
+	{                                                                                                             \
+		.enabled = -1, .rest = { .name = STR_LIT("DEFAULT"), .optimizer = STR_LIT("adamw"), .weight_decay = 0.05, \
+					 .lr_multiplier = 1 }                                                         \
+	}
 
 /* A child that is a map, and neither the switch nor the rest. */
 static bool
@@ -54,12 +59,9 @@ static int
 get_number(const struct ynode *map, const char *key, double *out, struct err *err)
 {
 	const struct ynode *node = ymap_get(map, key);
-	struct shown shown;
-
 	if (ynode_is_null(node) || ynode_double(node, out))
 		return 0;
-	return ynode_fail(node, err, "%s: must be a number, not %s", key,
-			  node->kind == YN_SCALAR ? keys_show(&shown, node->text) : ynode_what(node));
+	return keys_wrong(node, key, "a number", err);
 }
 
 /* What a group is trained with; group begins as DEFAULT has it. */
@@ -84,21 +86,13 @@ read_rest(struct groups *g, struct err *err)
 {
 	const struct ypair *pair = ymap_pair(g->at, str_c("DEFAULT"));
 	const struct ynode *enabled = ymap_get(g->at, "ENABLED");
-	struct shown shown;
 	bool flag;
 
-	g->enabled = -1;
 	if (!ynode_is_null(enabled)) {
 		if (!ynode_bool(enabled, &flag))
-			return ynode_fail(enabled, err, "ENABLED: must be true or false, not %s",
-					  enabled->kind == YN_SCALAR ? keys_show(&shown, enabled->text) :
-								       ynode_what(enabled));
+			return keys_wrong(enabled, "ENABLED", "true or false", err);
 		g->enabled = flag;
 	}
-	g->rest.name = str_c("DEFAULT");
-	g->rest.optimizer = str_c("adamw");
-	g->rest.weight_decay = 0.05;
-	g->rest.lr_multiplier = 1;
 	if (pair == NULL || ynode_is_null(pair->value))
 		return 0;
 	if (pair->value->kind != YN_MAP)
@@ -140,7 +134,7 @@ groups_compile(struct groups *g, struct rules *rules, const struct ynode *map, s
 {
 	struct err own = ERR_INIT;
 
-	memset(g, 0, sizeof(*g));
+	*g = (struct groups)NO_GROUPS;
 	g->at = map;
 	if (read_rest(g, &own) < 0 && told(rules, &own, err) < 0)
 		return -1;
@@ -174,12 +168,7 @@ groups_compile(struct groups *g, struct rules *rules, const struct ynode *map, s
 void
 groups_single(struct groups *g, struct rules *rules, struct str name, const struct rule *rule)
 {
-	memset(g, 0, sizeof(*g));
-	g->enabled = -1;
-	g->rest.name = str_c("DEFAULT");
-	g->rest.optimizer = str_c("adamw");
-	g->rest.weight_decay = 0.05;
-	g->rest.lr_multiplier = 1;
+	*g = (struct groups)NO_GROUPS;
 	g->v = arena_calloc(&rules->arena, 1, sizeof(*g->v));
 	g->n = 1;
 	g->v[0] = g->rest;

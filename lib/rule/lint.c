@@ -1,8 +1,6 @@
 #include "rule/lint.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,22 +46,14 @@ struct lint {
 	uint64_t names;
 };
 
-static void found(const struct rules *rules, const struct ynode *at, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-
-static void
-found(const struct rules *rules, const struct ynode *at, const char *fmt, ...)
-{
-	struct err e = ERR_INIT;
-	char what[1024];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(what, sizeof(what), fmt, ap);
-	va_end(ap);
-	ynode_fail(at, &e, "%s", what);
-	rules->env.finding(rules->env.arg, &e);
-}
+/* Tells of something at a node. */
+#define found(rules, at, ...)                                      \
+	do {                                                       \
+		struct err found_err = ERR_INIT;                   \
+									   \
+		ynode_fail(at, &found_err, __VA_ARGS__);           \
+		(rules)->env.finding((rules)->env.arg, &found_err); \
+	} while (0)
 
 struct lint *
 lint_new(struct rules *rules, const struct groups *groups, const struct rule *other)
@@ -71,12 +61,8 @@ lint_new(struct rules *rules, const struct groups *groups, const struct rule *ot
 	struct lint *l = xcalloc(1, sizeof(*l));
 	size_t n = groups->n;
 
-	l->rules = rules;
-	l->groups = groups;
-	l->other = other;
-	arena_init(&l->arena);
-	strmap_init(&l->by_groups);
-	strmap_init(&l->by_type);
+	*l = (struct lint){ .rules = rules, .groups = groups, .other = other, .arena = ARENA_INIT, .by_groups = STRMAP_INIT,
+			    .by_type = STRMAP_INIT };
 	l->all = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->all));
 	l->rule_hits = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->rule_hits));
 	l->item_hits = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->item_hits));
@@ -216,66 +202,42 @@ is_group(const struct lint *l, const struct rule *r)
 	return false;
 }
 
+/* "; did you mean NAME?" into hint, of a layer type that was seen or a stage of the description. */
 static void
-dead_layer_type(const struct lint *l, const struct rule_item *item)
-{
-	struct buf hint = BUF_INIT;
-	struct nearest near;
-	struct shown shown;
-
-	nearest_init(&near, item->text);
-	for (size_t i = 0; i < l->ntypes; i++)
-		nearest_try(&near, l->types[i]);
-	if (nearest_found(&near))
-		keys_suggest_one(&hint, near.best);
-	found(l->rules, item->at, "no tensor has the layer type '%s'%s", keys_show(&shown, item->text),
-	      hint.len ? hint.p : "");
-	buf_release(&hint);
-}
-
-static void
-dead_stage(const struct lint *l, const struct rule_item *item)
+suggest(const struct lint *l, const struct rule_item *item, struct buf *hint)
 {
 	const struct model *m = l->rules->env.model;
-	struct buf hint = BUF_INIT;
 	struct nearest near;
-	struct shown shown;
 
-	if (item->stage) {
-		found(l->rules, item->at, "stage '%s' has no parameter here", keys_show(&shown, item->text));
-		return;
-	}
 	nearest_init(&near, item->text);
-	for (size_t i = 0; i < m->ngroups; i++) {
+	for (size_t i = 0; item->class == ITEM_LAYER_TYPE && i < l->ntypes; i++)
+		nearest_try(&near, l->types[i]);
+	for (size_t i = 0; item->class == ITEM_STAGE && i < m->ngroups; i++)
 		if (m->groups[i].key.p && str_eqc(m->groups[i].category, "stages"))
 			nearest_try(&near, m->groups[i].key);
-	}
-	if (nearest_found(&near))
-		keys_suggest_one(&hint, near.best);
-	found(l->rules, item->at, "the description has no stage '%s'%s", keys_show(&shown, item->text),
-	      hint.len ? hint.p : "");
-	buf_release(&hint);
+	keys_suggest_nearest(hint, &near);
 }
 
 static void
 dead_item(const struct lint *l, const struct rule_item *item)
 {
+	struct buf hint = BUF_INIT;
 	struct shown shown;
+	const char *text = keys_show(&shown, item->text);
 
-	switch (item->class) {
-	case ITEM_PATTERN:
-		found(l->rules, item->at, "pattern '%s' matches nothing", keys_show(&shown, item->text));
-		break;
-	case ITEM_DIMENSION:
+	buf_adds(&hint, "");
+	if (item->class == ITEM_PATTERN) {
+		found(l->rules, item->at, "pattern '%s' matches nothing", text);
+	} else if (item->class == ITEM_DIMENSION) {
 		found(l->rules, item->at, "no tensor has %" PRId64 " dimensions", item->number);
-		break;
-	case ITEM_LAYER_TYPE:
-		dead_layer_type(l, item);
-		break;
-	case ITEM_STAGE:
-		dead_stage(l, item);
-		break;
+	} else if (item->class == ITEM_STAGE && item->stage) {
+		found(l->rules, item->at, "stage '%s' has no parameter here", text);
+	} else {
+		suggest(l, item, &hint);
+		found(l->rules, item->at, "%s '%s'%s", item->class == ITEM_STAGE ? "the description has no stage"
+										 : "no tensor has the layer type", text, hint.p);
 	}
+	buf_release(&hint);
 }
 
 /* Have the findings about its parts said it already? */
@@ -391,13 +353,6 @@ lint_finish(struct lint *l)
 
 /* ---- the groups and overrides themselves, whatever names they are used on */
 
-static void
-tell(const struct rules *rules, const struct err *e)
-{
-	if (e->code != ERR_NONE)
-		rules->env.finding(rules->env.arg, e);
-}
-
 /* Every unknown key, not only the first. */
 static void
 unknown_keys(const struct rules *rules, const struct ynode *map, const char *const *keys, const char *where)
@@ -409,7 +364,7 @@ unknown_keys(const struct rules *rules, const struct ynode *map, const char *con
 		one.n = 1;
 		one.pairs = &map->pairs[i];
 		if (keys_check(&one, keys, where, &e) < 0)
-			tell(rules, &e);
+			rules->env.finding(rules->env.arg, &e);
 	}
 }
 
@@ -418,26 +373,17 @@ check_groups(const struct rules *rules, const struct groups *groups, bool enable
 {
 	const struct ynode *lr = ymap_get(groups->rest.map, "LR_MULTIPLIER");
 	const struct ynode *said = ymap_get(groups->at, "ENABLED");
-	struct err e = ERR_INIT;
 	double value;
 
 	for (size_t i = 0; i < groups->n; i++)
 		unknown_keys(rules, groups->v[i].map, group_keys, "a group");
 	/* DEFAULT has no FILTER to be read. */
 	unknown_keys(rules, groups->rest.map, group_keys + 1, "DEFAULT");
-	if (ynode_double(lr, &value) && value != 1) {
-		ynode_fail(lr, &e, "LR_MULTIPLIER of DEFAULT is not read: it is always 1");
-		tell(rules, &e);
-	}
-	if (!enabled && groups->n > 0) {
-		err_clear(&e);
-		if (said)
-			ynode_fail(said, &e, "ENABLED is false: one optimizer takes all, and the groups are not used");
-		else
-			ynode_fail(groups->at, &e, "ENABLED is not given, which is false: one optimizer takes all, and the "
-						   "groups are not used");
-		tell(rules, &e);
-	}
+	if (ynode_double(lr, &value) && value != 1)
+		found(rules, lr, "LR_MULTIPLIER of DEFAULT is not read: it is always 1");
+	if (!enabled && groups->n > 0)
+		found(rules, said ? said : groups->at, "ENABLED is %s: one optimizer takes all, and the groups are not used",
+		      said ? "false" : "not given, which is false");
 }
 
 /* Names of the optimizers that training makes, as far as the config tells. */
@@ -465,25 +411,19 @@ check_overrides(const struct rules *rules, const struct groups *groups, const st
 	const char **names = arena_calloc(&a, 2 * groups->n + 4, sizeof(*names));
 
 	optimizers(groups, &a, names);
-	if (overrides && overrides->kind != YN_MAP && !ynode_is_null(overrides)) {
-		struct err e = ERR_INIT;
-
-		ynode_fail(overrides, &e, "overrides of the learning rate are not read: a map of groups is expected");
-		tell(rules, &e);
-	}
+	if (overrides && overrides->kind != YN_MAP && !ynode_is_null(overrides))
+		found(rules, overrides, "overrides of the learning rate are not read: a map of groups is expected");
 	for (size_t i = 0; overrides && overrides->kind == YN_MAP && i < overrides->n; i++) {
 		const struct ypair *pair = &overrides->pairs[i];
 		struct buf hint = BUF_INIT;
-		struct err e = ERR_INIT;
 		struct shown shown;
 
 		if (str_eqc(pair->key->text, "ENABLED"))
 			continue;
 		if (!keys_known(pair->key->text, names)) {
 			keys_suggest(&hint, pair->key->text, names);
-			ynode_fail(pair->key, &e, "%s: there is no such group to override%s",
-				   keys_show(&shown, pair->key->text), hint.len ? hint.p : "");
-			tell(rules, &e);
+			found(rules, pair->key, "%s: there is no such group to override%s", keys_show(&shown, pair->key->text),
+			      hint.len ? hint.p : "");
 			buf_release(&hint);
 			continue;
 		}
