@@ -137,7 +137,7 @@ put_items(struct rest *r, uint32_t h, unsigned depth)
 	uint32_t index;
 	int rc = 0;
 
-	(is_flat(r, h) ? json_begin_inline_array : json_begin_array)(r->w);
+	json_open(r->w, '[', is_flat(r, h));
 	for (size_t i = 0; rc == 0 && i < n; i++) {
 		uint32_t item = value_item(r->t, h, i);
 
@@ -216,7 +216,7 @@ put_wrapped(struct rest *r, const char *key, uint32_t h, unsigned depth)
 {
 	int rc;
 
-	(is_flat(r, h) ? json_begin_inline_object : json_begin_object)(r->w);
+	json_open(r->w, '{', is_flat(r, h));
 	json_key(r->w, key);
 	rc = put_items(r, h, depth);
 	json_end_object(r->w);

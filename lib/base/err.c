@@ -54,7 +54,8 @@ err_place(struct err *e, struct err_place place, const char *fmt, ...)
 	if (e->code != ERR_NONE)
 		return -1;
 	if (place.kind == ERR_BYTE)
-		snprintf(prefix, sizeof(prefix), "%s: at byte %llu: ", place.file, at);
+		snprintf(prefix, sizeof(prefix), "%s: at byte %llu: %s%s", place.file, at, place.what ? place.what : "",
+			place.what ? ": " : "");
 	else if (place.kind == ERR_LINE)
 		snprintf(prefix, sizeof(prefix), place.column > 0 ? "%s:%llu:%u: " : "%s:%llu: ", place.file, at, place.column);
 	else

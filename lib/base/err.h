@@ -37,6 +37,7 @@ struct err_place {
 	enum { ERR_FILE, ERR_BYTE, ERR_LINE } kind;
 	uint64_t at;     /* ERR_BYTE: offset; ERR_LINE: line, from 1 */
 	unsigned column; /* from 1; 0: not said */
+	const char *what; /* ERR_BYTE: what stands there; NULL: not said */
 };
 
 /* Sets "MESSAGE"; returns -1. Nothing happens to an err that is set already (true of all five below). */
@@ -64,8 +65,8 @@ err_failed(int always)
 /* ERR_INPUT of a file; of a byte of it; of a line and column. */
 #define err_input(e, name, ...) err_failed(err_place(e, (struct err_place){ .file = (name) }, __VA_ARGS__))
 #define err_at(e, name, offset, ...) \
-	err_failed(err_place(e, (struct err_place){ (name), ERR_BYTE, (offset), 0 }, __VA_ARGS__))
+	err_failed(err_place(e, (struct err_place){ .file = (name), .kind = ERR_BYTE, .at = (offset) }, __VA_ARGS__))
 #define err_line(e, name, line, column, ...) \
-	err_failed(err_place(e, (struct err_place){ (name), ERR_LINE, (line), (column) }, __VA_ARGS__))
+	err_failed(err_place(e, (struct err_place){ (name), ERR_LINE, (line), (column), NULL }, __VA_ARGS__))
 
 #endif

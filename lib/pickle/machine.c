@@ -33,21 +33,14 @@ reader_at(const struct pickle_reader *r)
 	return r->base + r->at;
 }
 
-/* Sets "FILE: at byte OFFSET OF THE OPCODE: NAME: MESSAGE"; returns -1. */
-__attribute__((format(printf, 3, 4))) static int
-fail(const struct pickle_reader *r, struct err *e, const char *fmt, ...)
+static struct err_place
+opcode_place(const struct pickle_reader *r)
 {
-	const char *name = opcodes[r->op].name;
-	char what[1024];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(what, sizeof(what), fmt, ap);
-	va_end(ap);
-	if (name == NULL)
-		return err_at(e, source_name(r->src), r->op_off, "%s", what);
-	return err_at(e, source_name(r->src), r->op_off, "%s: %s", name, what);
+	return (struct err_place){ source_name(r->src), ERR_BYTE, r->op_off, 0, opcodes[r->op].name };
 }
+
+/* Sets "FILE: at byte OFFSET OF THE OPCODE: NAME: MESSAGE"; returns -1. */
+#define fail(r, e, ...) err_failed(err_place(e, opcode_place(r), __VA_ARGS__))
 
 static int
 cut_off(const struct pickle_reader *r, struct err *e)

@@ -1,7 +1,5 @@
 #include "pickle/writer.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,18 +34,7 @@ static void put_name(struct pickle_out *o, struct str module, struct str name);
 /* Bytes that are passed on at once. */
 enum { OUT_BUFFER = 64 * 1024 };
 
-__attribute__((format(printf, 2, 3))) static int
-fail(struct pickle_out *o, const char *fmt, ...)
-{
-	char what[512];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(what, sizeof(what), fmt, ap);
-	va_end(ap);
-	o->failed = true;
-	return err_set(o->e, ERR_INPUT, "%s", what);
-}
+#define fail(o, ...) ((o)->failed = true, err_set((o)->e, ERR_INPUT, __VA_ARGS__))
 
 static void
 pass_on(struct pickle_out *o, const void *p, size_t n)

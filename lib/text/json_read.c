@@ -1,7 +1,5 @@
 #include "text/json_read.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -41,20 +39,9 @@ json_what(enum json_token token)
 	return token == JSON_ERROR ? "an error" : names[token];
 }
 
-__attribute__((format(printf, 4, 5))) static enum json_token
-fail(struct json_reader *r, struct err *err, size_t at, const char *fmt, ...)
-{
-	char msg[160];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(msg, sizeof(msg), fmt, ap);
-	va_end(ap);
-	err_at(err, r->file, r->base + at, "%s", msg);
-	r->state = FAILED;
-	r->token = JSON_ERROR;
-	return JSON_ERROR;
-}
+/* Sets the message, and that nothing more can be read; JSON_ERROR. */
+#define fail(r, err, at, ...) \
+	(err_at(err, (r)->file, (r)->base + (at), __VA_ARGS__), (r)->state = FAILED, (r)->token = JSON_ERROR)
 
 /* The byte at offset at is not what JSON allows there. */
 static enum json_token

@@ -41,8 +41,8 @@ before_value(struct json_writer *w)
 	w->keyed = false;
 }
 
-static void
-begin(struct json_writer *w, char bracket, bool on_one_line)
+void
+json_open(struct json_writer *w, char bracket, bool on_one_line)
 {
 	before_value(w);
 	buf_addc(w->out, bracket);
@@ -51,8 +51,8 @@ begin(struct json_writer *w, char bracket, bool on_one_line)
 	w->first = true;
 }
 
-static void
-end(struct json_writer *w, char bracket)
+void
+json_close(struct json_writer *w, char bracket)
 {
 	w->depth--;
 	if (w->pretty && w->inlined == 0 && !w->first)
@@ -60,42 +60,6 @@ end(struct json_writer *w, char bracket)
 	w->inlined -= w->inlined > 0;
 	buf_addc(w->out, bracket);
 	w->first = false;
-}
-
-void
-json_begin_object(struct json_writer *w)
-{
-	begin(w, '{', false);
-}
-
-void
-json_begin_inline_object(struct json_writer *w)
-{
-	begin(w, '{', true);
-}
-
-void
-json_end_object(struct json_writer *w)
-{
-	end(w, '}');
-}
-
-void
-json_begin_array(struct json_writer *w)
-{
-	begin(w, '[', false);
-}
-
-void
-json_begin_inline_array(struct json_writer *w)
-{
-	begin(w, '[', true);
-}
-
-void
-json_end_array(struct json_writer *w)
-{
-	end(w, ']');
 }
 
 static void
@@ -199,18 +163,6 @@ json_put_double(struct json_writer *w, double v)
 	}
 	num_repr(v, text);
 	json_put_raw(w, str_c(text));
-}
-
-void
-json_put_bool(struct json_writer *w, bool v)
-{
-	json_put_raw(w, str_c(v ? "true" : "false"));
-}
-
-void
-json_put_null(struct json_writer *w)
-{
-	json_put_raw(w, str_c("null"));
 }
 
 void

@@ -34,12 +34,14 @@ struct json_writer {
 /* pretty: indented by two spaces. Otherwise there is no white space at all. */
 void json_writer_init(struct json_writer *w, struct buf *out, bool pretty);
 
-void json_begin_object(struct json_writer *w);
-void json_end_object(struct json_writer *w);
-void json_begin_array(struct json_writer *w);
-void json_begin_inline_array(struct json_writer *w); /* on one line with all it holds, also when pretty */
-void json_begin_inline_object(struct json_writer *w);
-void json_end_array(struct json_writer *w);
+void json_open(struct json_writer *w, char bracket, bool on_one_line);
+void json_close(struct json_writer *w, char bracket);
+#define json_begin_object(w) json_open(w, '{', false)
+#define json_begin_array(w) json_open(w, '[', false)
+#define json_begin_inline_object(w) json_open(w, '{', true) /* on one line with all it holds, also when pretty */
+#define json_begin_inline_array(w) json_open(w, '[', true)
+#define json_end_object(w) json_close(w, '}')
+#define json_end_array(w) json_close(w, ']')
 
 /* Both return w, for the value: json_put_u64(json_key(w, "schema"), 1). */
 struct json_writer *json_key(struct json_writer *w, const char *key);
@@ -51,8 +53,8 @@ void json_put_u64(struct json_writer *w, uint64_t v);
 void json_put_i64(struct json_writer *w, int64_t v);
 void json_put_double(struct json_writer *w, double v); /* Python's repr; else "NaN", "Infinity", "-Infinity" */
 void json_put_raw(struct json_writer *w, struct str text); /* a value that is JSON already, such as a long integer */
-void json_put_bool(struct json_writer *w, bool v);
-void json_put_null(struct json_writer *w);
+#define json_put_bool(w, v) json_put_raw(w, str_c((v) ? "true" : "false"))
+#define json_put_null(w) json_put_raw(w, str_c("null"))
 void json_put_sizes(struct json_writer *w, const uint64_t *v, size_t n); /* an array on one line */
 
 /* Ends the document with a newline; another may follow (JSON lines). */

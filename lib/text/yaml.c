@@ -56,44 +56,22 @@ bom_len(struct str s)
 	return s.len >= 3 && memcmp(s.p, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
 }
 
-/* The place of a byte: libyaml's reader reports offsets, not lines. */
-static yaml_mark_t
-mark_at(struct str s, size_t offset)
+/* Goes to a byte (libyaml's reader reports offsets, not lines), or to a mark: where it is, and its mark. */
+static size_t
+walk(struct str s, size_t offset, const yaml_mark_t *until, yaml_mark_t *mark)
 {
-	yaml_mark_t mark = { 0, 0, 0 };
 	size_t i = bom_len(s), n;
 
-	while (i < offset && i < s.len) {
+	*mark = (yaml_mark_t){ 0, 0, 0 };
+	while (i < offset && i < s.len && (until == NULL || mark->line != until->line || mark->column != until->column)) {
 		n = line_break(s, i);
-		if (n > 0) {
-			mark.line++;
-			mark.column = 0;
-			i += n;
-			continue;
-		}
-		mark.column += ((unsigned char)s.p[i] & 0xc0) != 0x80;
-		i++;
-	}
-	return mark;
-}
-
-/* The byte at a mark, or -1. */
-static int
-byte_at(struct str s, yaml_mark_t mark)
-{
-	size_t i = bom_len(s), n, line = 0, column = 0;
-
-	while (i < s.len) {
-		if (line == mark.line && column == mark.column)
-			return (unsigned char)s.p[i];
-		n = line_break(s, i);
-		line += n > 0;
-		column = n > 0 ? 0 : column + 1;
+		mark->line += n > 0;
+		mark->column = n > 0 ? 0 : mark->column + 1;
 		if (n == 0)
 			n = utf8_len((const uint8_t *)s.p + i, s.len - i);
 		i += n > 0 ? n : 1;
 	}
-	return -1;
+	return i;
 }
 
 static int
@@ -101,21 +79,21 @@ fail_parser(struct builder *b)
 {
 	const yaml_parser_t *p = &b->parser;
 	const char *problem = p->problem ? p->problem : "invalid YAML";
+	yaml_mark_t mark;
+	size_t i;
 
-	switch (p->error) {
-	case YAML_MEMORY_ERROR:
+	if (p->error == YAML_MEMORY_ERROR)
 		return err_input(b->err, b->file, "not enough memory to parse YAML");
-	case YAML_READER_ERROR:
+	if (p->error == YAML_READER_ERROR) {
 		if (p->encoding != YAML_UTF8_ENCODING)
 			return err_at(b->err, b->file, p->problem_offset, "%s", problem);
+		walk(b->input, p->problem_offset, NULL, &mark);
 		if (p->problem_value != -1)
-			return fail(b, mark_at(b->input, p->problem_offset), "%s (0x%02x)", problem,
-				(unsigned)p->problem_value);
-		return fail(b, mark_at(b->input, p->problem_offset), "%s", problem);
-	default:
-		break;
+			return fail(b, mark, "%s (0x%02x)", problem, (unsigned)p->problem_value);
+		return fail(b, mark, "%s", problem);
 	}
-	if (strstr(problem, "cannot start any token") && byte_at(b->input, p->problem_mark) == '\t')
+	i = walk(b->input, SIZE_MAX, &p->problem_mark, &mark);
+	if (strstr(problem, "cannot start any token") && i < b->input.len && b->input.p[i] == '\t')
 		return fail(b, p->problem_mark, "a tab cannot indent YAML: use spaces");
 	if (p->context)
 		return fail(b, p->problem_mark, "%s (%s that starts at line %u)", problem, p->context,
@@ -148,14 +126,10 @@ count_nodes(struct builder *b, size_t n, yaml_mark_t mark)
 static struct ynode *
 new_node(struct builder *b, enum ynode_kind kind, yaml_mark_t mark)
 {
-	struct ynode *node = arena_calloc(b->arena, 1, sizeof(*node));
+	struct ynode *node = arena_alloc(b->arena, sizeof(*node));
 
-	node->kind = kind;
-	node->height = 1;
-	node->expanded = 1;
-	node->line = from_one(mark.line);
-	node->column = from_one(mark.column);
-	node->file = b->file;
+	*node = (struct ynode){ .kind = kind, .height = 1, .expanded = 1, .file = b->file, .line = from_one(mark.line),
+				.column = from_one(mark.column) };
 	return node;
 }
 
@@ -168,6 +142,17 @@ account(struct ynode *node, const struct ynode *child)
 	node->expanded = sum > UINT32_MAX ? UINT32_MAX : (uint32_t)sum;
 	if (child->height >= node->height)
 		node->height = (uint16_t)(child->height + 1);
+}
+
+static void
+account_pairs(struct ynode *map)
+{
+	map->height = 1;
+	map->expanded = 1;
+	for (size_t i = 0; i < map->n; i++) {
+		account(map, map->pairs[i].key);
+		account(map, map->pairs[i].value);
+	}
 }
 
 static int
@@ -397,10 +382,7 @@ finish_map(struct builder *b, struct ynode *node, size_t from, yaml_mark_t mark)
 	strmap_release(&pairs.index);
 	node->pairs = pairs.p;
 	node->n = pairs.n;
-	for (i = 0; i < node->n; i++) {
-		account(node, node->pairs[i].key);
-		account(node, node->pairs[i].value);
-	}
+	account_pairs(node);
 	return 0;
 }
 
@@ -723,23 +705,6 @@ ynode_strings(const struct ynode *node, const char *what, struct arena *a, struc
 	return 0;
 }
 
-static void
-refresh(struct ynode *map)
-{
-	uint64_t sum = 1;
-	uint16_t height = 0;
-
-	for (size_t i = 0; i < map->n; i++) {
-		const struct ypair *pair = &map->pairs[i];
-
-		sum += (uint64_t)pair->key->expanded + pair->value->expanded;
-		height = pair->key->height > height ? pair->key->height : height;
-		height = pair->value->height > height ? pair->value->height : height;
-	}
-	map->expanded = sum > UINT32_MAX ? UINT32_MAX : (uint32_t)sum;
-	map->height = (uint16_t)(height + 1);
-}
-
 const struct ynode *
 yaml_merge(struct arena *a, const struct ynode *base, const struct ynode *over)
 {
@@ -765,7 +730,7 @@ yaml_merge(struct arena *a, const struct ynode *base, const struct ynode *over)
 			map->pairs[map->n++] = over->pairs[i];
 	}
 	strmap_release(&index);
-	refresh(map);
+	account_pairs(map);
 	return map;
 }
 
@@ -826,10 +791,8 @@ yaml_put_scalar(struct buf *b, struct str s)
 		c = utf8_decode(p + i, n);
 		if (shown_raw(c))
 			buf_add(b, p + i, n);
-		else if (c == '"' || c == '\\')
-			buf_addf(b, "\\%c", (int)c);
-		else if (c == '\n' || c == '\t' || c == '\r')
-			buf_addf(b, "\\%c", c == '\n' ? 'n' : c == '\t' ? 't' : 'r');
+		else if (c < 0x80 && text_map((char)c, "\"\\\n\t\r", "\"\\ntr") > 0)
+			buf_addf(b, "\\%c", text_map((char)c, "\"\\\n\t\r", "\"\\ntr"));
 		else
 			buf_addf(b, c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)c);
 	}

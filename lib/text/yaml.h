@@ -85,7 +85,7 @@ int ynode_strings(const struct ynode *node, const char *what, struct arena *a, s
 static inline struct err_place
 ynode_place(const struct ynode *node)
 {
-	return (struct err_place){ node->file, ERR_LINE, node->line, node->column };
+	return (struct err_place){ node->file, ERR_LINE, node->line, node->column, NULL };
 }
 
 /* Sets "FILE:LINE:COLUMN: MESSAGE" at the node; returns -1. */

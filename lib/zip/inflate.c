@@ -39,16 +39,8 @@ zip_inflate_new(struct source *src, uint64_t off, uint64_t packed, uint64_t size
 {
 	struct zip_inflate *z = xmalloc(sizeof(*z));
 
-	z->src = src;
-	z->name = name;
-	z->off = off;
-	z->left = packed;
-	z->at = 0;
-	z->size = size;
-	z->ended = false;
-	memset(&z->z, 0, sizeof(z->z));
-	z->z.zalloc = z_alloc;
-	z->z.zfree = z_free;
+	*z = (struct zip_inflate){ .src = src, .name = name, .off = off, .left = packed, .size = size,
+				   .z = { .zalloc = z_alloc, .zfree = z_free } };
 	(void)inflateInit2(&z->z, -15); /* fails for lack of memory only, which z_alloc does not report */
 	return z;
 }

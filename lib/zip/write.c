@@ -79,6 +79,18 @@ flags_of(uint64_t size)
 	return size == 0 ? ZIP_FLAG_UTF8 : ZIP_FLAG_UTF8 | ZIP_FLAG_DESCRIPTOR;
 }
 
+/* Adds numbers of so many bytes each. */
+static void
+pack(struct buf *b, const char *widths, const uint64_t *v)
+{
+	uint8_t raw[8];
+
+	for (; *widths != '\0'; widths++, v++) {
+		put_le64(raw, *v);
+		buf_add(b, raw, (size_t)(*widths - '0'));
+	}
+}
+
 /* The zip64 block. In a local header the packed size is 0, as torch does not know it yet. */
 static void
 put_zip64(struct buf *b, uint64_t header, uint64_t size, bool local)
@@ -87,14 +99,11 @@ put_zip64(struct buf *b, uint64_t header, uint64_t size, bool local)
 
 	if (len == 0)
 		return;
-	buf_le16(b, 1);
-	buf_le16(b, (uint16_t)len);
-	if (size_wide(size)) {
-		buf_le64(b, size);
-		buf_le64(b, local ? 0 : size);
-	}
+	pack(b, "22", (uint64_t[]){ 1, len });
+	if (size_wide(size))
+		pack(b, "88", (uint64_t[]){ size, local ? 0 : size });
 	if (header >= WIDE)
-		buf_le64(b, header);
+		pack(b, "8", &header);
 }
 
 int
@@ -107,16 +116,13 @@ zip_record_begin(struct zip_writer *z, struct str name, uint64_t size, struct er
 
 	z->written = xgrow(z->written, z->n, &z->cap, sizeof(*z->written));
 	z->written[z->n] = (struct zip_written){ header, size, 0 };
-	buf_le32(&b, ZIP_SIG_LOCAL);
-	buf_le16(&b, 0); /* version needed */
-	buf_le16(&b, flags_of(size));
+	pack(&b, "422", (uint64_t[]){ ZIP_SIG_LOCAL, 0 /* version needed */, flags_of(size) });
 	buf_fill(&b, 0, 2 + 4 + 12); /* method, time and date, CRC and sizes: those are in the descriptor */
-	buf_le16(&b, (uint16_t)name.len);
-	buf_le16(&b, (uint16_t)(zip64_extra(header, size) + 4 + pad));
+	pack(&b, "22", (uint64_t[]){ name.len, zip64_extra(header, size) + 4 + pad });
 	buf_addstr(&b, name);
 	put_zip64(&b, header, size, true);
 	buf_add(&b, "FB", 2);
-	buf_le16(&b, (uint16_t)pad);
+	pack(&b, "2", &(uint64_t){ pad });
 	buf_fill(&b, 'Z', pad);
 	r = sink_write(z->out, b.p, b.len, e);
 	buf_release(&b);
@@ -129,8 +135,8 @@ zip_record_end(struct zip_writer *z, uint32_t crc, struct err *e)
 {
 	struct zip_written *w = &z->written[z->n];
 	uint64_t size = zip_writer_at(z) - z->data;
-	uint8_t d[24];
-	bool wide;
+	struct buf d = BUF_INIT;
+	int rc;
 
 	if (w->size == ZIP_SIZE_LATER ? size == 0 || size >= WIDE : size != w->size)
 		return err_set(e, ERR_INPUT, "%s: a record came out with %llu bytes", sink_name(z->out),
@@ -140,40 +146,28 @@ zip_record_end(struct zip_writer *z, uint32_t crc, struct err *e)
 	z->n++;
 	if (size == 0)
 		return 0;
-	wide = zip64_len(w->header, size) > 0;
-	put_le32(d, ZIP_SIG_DESCRIPTOR);
-	put_le32(d + 4, crc);
-	if (wide) {
-		put_le64(d + 8, size);
-		put_le64(d + 16, size);
-	} else {
-		put_le32(d + 8, (uint32_t)size);
-		put_le32(d + 12, (uint32_t)size);
-	}
-	return sink_write(z->out, d, wide ? 24 : 16, e);
+	pack(&d, zip64_len(w->header, size) > 0 ? "4488" : "4444", (uint64_t[]){ ZIP_SIG_DESCRIPTOR, crc, size, size });
+	rc = sink_write(z->out, d.p, d.len, e);
+	buf_release(&d);
+	return rc;
 }
 
-static void
-put_saturated(struct buf *b, uint64_t v)
+static uint64_t
+saturated(uint64_t v)
 {
-	buf_le32(b, v >= WIDE ? WIDE : (uint32_t)v);
+	return v >= WIDE ? WIDE : v;
 }
 
 static void
 put_central(struct buf *b, const struct zip_written *w, struct str name)
 {
-	buf_le32(b, ZIP_SIG_CENTRAL);
-	buf_le16(b, 0); /* made by */
-	buf_le16(b, 0); /* version needed */
-	buf_le16(b, flags_of(w->size));
+	uint64_t size = saturated(w->size);
+
+	pack(b, "4222", (uint64_t[]){ ZIP_SIG_CENTRAL, 0 /* made by */, 0 /* version needed */, flags_of(w->size) });
 	buf_fill(b, 0, 2 + 4); /* method, time and date */
-	buf_le32(b, w->crc);
-	put_saturated(b, w->size);
-	put_saturated(b, w->size);
-	buf_le16(b, (uint16_t)name.len);
-	buf_le16(b, (uint16_t)zip64_extra(w->header, w->size));
+	pack(b, "44422", (uint64_t[]){ w->crc, size, size, name.len, zip64_extra(w->header, w->size) });
 	buf_fill(b, 0, 2 + 2 + 2 + 4); /* comment, disk, attributes */
-	put_saturated(b, w->header);
+	pack(b, "4", &(uint64_t){ saturated(w->header) });
 	buf_addstr(b, name);
 	put_zip64(b, w->header, w->size, false);
 }
@@ -181,28 +175,13 @@ put_central(struct buf *b, const struct zip_written *w, struct str name)
 static void
 put_tail(struct buf *b, uint64_t n, uint64_t start, uint64_t size)
 {
-	uint16_t few = n >= UINT16_MAX ? UINT16_MAX : (uint16_t)n;
+	uint64_t few = n >= UINT16_MAX ? UINT16_MAX : n;
 
-	buf_le32(b, ZIP_SIG_END64);
-	buf_le64(b, ZIP_END64 - 12);
-	buf_le16(b, 0x031e); /* made by: Unix, 3.0 */
-	buf_le16(b, 45);
-	buf_le64(b, 0); /* disks */
-	buf_le64(b, n);
-	buf_le64(b, n);
-	buf_le64(b, size);
-	buf_le64(b, start);
-	buf_le32(b, ZIP_SIG_LOCATOR);
-	buf_le32(b, 0);
-	buf_le64(b, start + size);
-	buf_le32(b, 1);
-	buf_le32(b, ZIP_SIG_END);
-	buf_le32(b, 0); /* disks */
-	buf_le16(b, few);
-	buf_le16(b, few);
-	put_saturated(b, size);
-	put_saturated(b, start);
-	buf_le16(b, 0); /* comment */
+	/* made by Unix, 3.0; version needed; disks */
+	pack(b, "482288888", (uint64_t[]){ ZIP_SIG_END64, ZIP_END64 - 12, 0x031e, 45, 0, n, n, size, start });
+	pack(b, "4484", (uint64_t[]){ ZIP_SIG_LOCATOR, 0, start + size, 1 });
+	/* disks; comment */
+	pack(b, "4422442", (uint64_t[]){ ZIP_SIG_END, 0, few, few, saturated(size), saturated(start), 0 });
 }
 
 int
