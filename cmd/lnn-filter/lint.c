@@ -26,10 +26,8 @@ lint_run(struct filter *f, const struct operands *operands, int *status, struct 
 		lint_config(f->rules, &f->groups, filter_enabled(f),
 			    f->whole ? filter_get(f, "LR_SCHEDULER.PARAMETER_GROUPS") : NULL);
 	rc = filter_run(f, operands, lint_line, lint, status, e);
-	if (rc == 0)
-		lint_finish(lint);
+	lint_finish(lint, rc == 0);
 	if (rc == 0 && f->findings)
 		*status = tool_worst(*status, TOOL_NO);
-	lint_free(lint);
 	return rc;
 }

@@ -31,14 +31,6 @@ model_find(const struct model *m, struct str name)
 	return strmap_get(&m->by_name, name, &i) ? &m->entries[i] : NULL;
 }
 
-const struct model_list *
-model_drop_params(const struct model *m, bool compat)
-{
-	const struct model_handling *h = &m->handling;
-
-	return compat && h->drop_params_compat.given ? &h->drop_params_compat : &h->drop_params;
-}
-
 /* ---- reading a description */
 
 static const char *const sections[] = {

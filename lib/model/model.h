@@ -96,7 +96,13 @@ bool model_probe(struct str head);
 const struct entry *model_find(const struct model *m, struct str name);
 
 /* handling.drop_params, or under compat drop_params_compat where that is given. */
-const struct model_list *model_drop_params(const struct model *m, bool compat);
+static inline const struct model_list *
+model_drop_params(const struct model *m, bool compat)
+{
+	const struct model_handling *h = &m->handling;
+
+	return compat && h->drop_params_compat.given ? &h->drop_params_compat : &h->drop_params;
+}
 
 /*
  * Writes the description as YAML that model_load_yaml reads back. Entries of unknown kind are

@@ -76,19 +76,6 @@ lint_new(struct rules *rules, const struct groups *groups, const struct rule *ot
 	return l;
 }
 
-void
-lint_free(struct lint *l)
-{
-	if (l == NULL)
-		return;
-	strmap_release(&l->by_groups);
-	strmap_release(&l->by_type);
-	free(l->overlaps);
-	free(l->types);
-	arena_release(&l->arena);
-	free(l);
-}
-
 /* ---- names */
 
 static void
@@ -330,12 +317,9 @@ shadow_finding(struct lint *l, size_t group)
 	free(by);
 }
 
-void
-lint_finish(struct lint *l)
+static void
+group_findings(struct lint *l)
 {
-	if (l->names == 0)
-		return;
-	rule_findings(l);
 	for (size_t i = 0; i < l->groups->n; i++) {
 		const struct group *g = &l->groups->v[i];
 		const struct hits *hits = &l->rule_hits[g->rule->number];
@@ -348,7 +332,24 @@ lint_finish(struct lint *l)
 		else if (hits->count > 0 && l->firsts[i] == 0)
 			shadow_finding(l, i);
 	}
-	overlap_findings(l);
+}
+
+void
+lint_finish(struct lint *l, bool tell)
+{
+	if (l == NULL)
+		return;
+	if (tell && l->names > 0) {
+		rule_findings(l);
+		group_findings(l);
+		overlap_findings(l);
+	}
+	strmap_release(&l->by_groups);
+	strmap_release(&l->by_type);
+	free(l->overlaps);
+	free(l->types);
+	arena_release(&l->arena);
+	free(l);
 }
 
 /* ---- the groups and overrides themselves, whatever names they are used on */

@@ -16,13 +16,12 @@ struct lint;
  * rule that they are asked beside them. Findings go to the finding of the rules' env. All is borrowed.
  */
 struct lint *lint_new(struct rules *rules, const struct groups *groups, const struct rule *other);
-void lint_free(struct lint *l); /* may be NULL */
 
 /* Tries one parameter. where is put before what rules lack ("list.tsv:3: head.weight"). */
 void lint_name(struct lint *l, struct subject *s, const char *where);
 
-/* Tells what was found after the last name. */
-void lint_finish(struct lint *l);
+/* With tell, tells what was found after the last name. Frees l in either case, which may be NULL. */
+void lint_finish(struct lint *l, bool tell);
 
 /*
  * Looks at the groups, and at overrides of the learning rate by optimizer (LR_SCHEDULER.PARAMETER_GROUPS; may be NULL).

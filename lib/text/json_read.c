@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "base/num.h"
 #include "base/text.h"
 
 enum state {
@@ -345,12 +344,4 @@ json_skip(struct json_reader *r, struct err *err)
 		if (json_next(r, err) == JSON_ERROR)
 			return -1;
 	return 0;
-}
-
-bool
-json_u64(struct str text, uint64_t *out)
-{
-	if (text.len > 1 && text.p[0] == '0')
-		return false;
-	return num_u64(text, out);
 }

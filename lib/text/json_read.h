@@ -17,6 +17,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/limits.h"
+#include "base/num.h"
 #include "base/str.h"
 
 enum json_token {
@@ -70,6 +71,10 @@ int json_skip(struct json_reader *r, struct err *err);
 const char *json_what(enum json_token token);
 
 /* The text of a JSON_NUMBER, if it is written as a plain integer from 0 to 2^64-1: no sign, fraction or exponent. */
-bool json_u64(struct str number, uint64_t *out);
+static inline bool
+json_u64(struct str number, uint64_t *out)
+{
+	return (number.len <= 1 || number.p[0] != '0') && num_u64(number, out);
+}
 
 #endif

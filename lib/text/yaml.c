@@ -320,33 +320,28 @@ merge_size(struct builder *b, const struct ynode *value, size_t *size)
 	return 0;
 }
 
-/* The keys of one map must differ. kv: n pairs, key and value in turn. */
+/* The pairs of a map, key and value in turn at kv. The keys must differ; *merge is the value of a merge key, or NULL. */
 static int
-check_keys(struct builder *b, const struct ynode *const *kv, size_t n, const struct ynode **merge)
+own_pairs(struct builder *b, const struct ynode *const *kv, struct ypairs *own, size_t n, const struct ynode **merge)
 {
-	struct ypairs seen = { xcalloc(n, sizeof(struct ypair)), 0, STRMAP_INIT, n > 8 };
 	const struct ypair *old;
-	int result = 0;
 
-	*merge = NULL;
-	for (size_t i = 0; i < n && result == 0; i++) {
+	own->p = arena_calloc(b->arena, n, sizeof(*own->p));
+	own->indexed = n > 8;
+	for (size_t i = 0; i < n; i++) {
 		const struct ynode *key = kv[2 * i];
 
-		if (key->kind != YN_SCALAR) {
-			result = ynode_fail(key, b->err, "a key must be a scalar, not %s", ynode_what(key));
-			break;
-		}
-		old = pairs_find(&seen, key->text);
+		if (key->kind != YN_SCALAR)
+			return ynode_fail(key, b->err, "a key must be a scalar, not %s", ynode_what(key));
+		old = pairs_find(own, key->text);
 		if (old != NULL)
-			result = ynode_fail(key, b->err, "key %.*s occurs twice in one map (first in line %u)",
-				STR_ARG(key->text), old->key->line);
-		else if (is_merge_key(key))
+			return ynode_fail(key, b->err, "key %.*s occurs twice in one map (first in line %u)", STR_ARG(key->text),
+				old->key->line);
+		if (is_merge_key(key))
 			*merge = kv[2 * i + 1];
-		pairs_put(&seen, (struct ypair){ key, kv[2 * i + 1] });
+		pairs_put(own, (struct ypair){ key, kv[2 * i + 1] });
 	}
-	free(seen.p);
-	strmap_release(&seen.index);
-	return result;
+	return 0;
 }
 
 /*
@@ -355,35 +350,42 @@ check_keys(struct builder *b, const struct ynode *const *kv, size_t n, const str
  * the value that came last.
  */
 static int
+merge_pairs(struct builder *b, struct ypairs *own, const struct ynode *merge, yaml_mark_t mark)
+{
+	struct ypairs all = { NULL, 0, STRMAP_INIT, true };
+	size_t merged;
+
+	if (merge_size(b, merge, &merged) != 0 || count_nodes(b, merged, mark) != 0)
+		return -1;
+	all.p = arena_calloc(b->arena, own->n + merged, sizeof(*all.p));
+	if (merge->kind == YN_MAP)
+		pairs_put_map(&all, merge);
+	for (size_t i = merge->kind == YN_SEQ ? merge->n : 0; i-- > 0;)
+		pairs_put_map(&all, merge->items[i]);
+	for (size_t i = 0; i < own->n; i++)
+		if (!is_merge_key(own->p[i].key))
+			pairs_put(&all, own->p[i]);
+	strmap_release(&all.index);
+	own->p = all.p;
+	own->n = all.n;
+	return 0;
+}
+
+static int
 finish_map(struct builder *b, struct ynode *node, size_t from, yaml_mark_t mark)
 {
-	const struct ynode **kv = b->stack == NULL ? NULL : b->stack + from, *merge;
-	size_t n = (b->n - from) / 2, merged = 0, i;
+	const struct ynode **kv = b->stack == NULL ? NULL : b->stack + from, *merge = NULL;
 	struct ypairs pairs = { NULL, 0, STRMAP_INIT, false };
+	int rc = own_pairs(b, kv, &pairs, (b->n - from) / 2, &merge);
 
-	if (check_keys(b, kv, n, &merge) != 0)
-		return -1;
-	if (merge != NULL && (merge_size(b, merge, &merged) != 0 || count_nodes(b, merged, mark) != 0))
-		return -1;
-	pairs.p = arena_calloc(b->arena, n + merged, sizeof(*pairs.p));
-	pairs.indexed = merge != NULL && n + merged > 8;
-	if (merge != NULL && merge->kind == YN_MAP)
-		pairs_put_map(&pairs, merge);
-	for (i = merge != NULL && merge->kind == YN_SEQ ? merge->n : 0; i-- > 0;)
-		pairs_put_map(&pairs, merge->items[i]);
-	for (i = 0; i < n; i++) {
-		struct ypair pair = { kv[2 * i], kv[2 * i + 1] };
-
-		if (merge == NULL)
-			pairs.p[pairs.n++] = pair;
-		else if (!is_merge_key(pair.key))
-			pairs_put(&pairs, pair);
-	}
+	if (rc == 0 && merge != NULL)
+		rc = merge_pairs(b, &pairs, merge, mark);
 	strmap_release(&pairs.index);
 	node->pairs = pairs.p;
 	node->n = pairs.n;
-	account_pairs(node);
-	return 0;
+	if (rc == 0)
+		account_pairs(node);
+	return rc;
 }
 
 static void

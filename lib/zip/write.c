@@ -54,23 +54,11 @@ zip_behind(uint64_t header, uint64_t size)
 }
 
 void
-zip_writer_init(struct zip_writer *z, struct sink *out)
-{
-	*z = (struct zip_writer){ .out = out, .base = sink_at(out) };
-}
-
-void
 zip_writer_release(struct zip_writer *z)
 {
 	free(z->written);
 	z->written = NULL;
 	z->n = z->cap = 0;
-}
-
-uint64_t
-zip_writer_at(const struct zip_writer *z)
-{
-	return sink_at(z->out) - z->base;
 }
 
 static uint16_t

@@ -30,9 +30,20 @@ struct zip_writer {
 	uint64_t data;    /* where the contents of the open record begin in the archive */
 };
 
-void zip_writer_init(struct zip_writer *z, struct sink *out);
+static inline void
+zip_writer_init(struct zip_writer *z, struct sink *out)
+{
+	*z = (struct zip_writer){ .out = out, .base = sink_at(out) };
+}
+
 void zip_writer_release(struct zip_writer *z);
-uint64_t zip_writer_at(const struct zip_writer *z); /* offset in the archive */
+
+/* The offset in the archive. */
+static inline uint64_t
+zip_writer_at(const struct zip_writer *z)
+{
+	return sink_at(z->out) - z->base;
+}
 
 /* Bytes that come before and behind the contents of a record whose header begins at offset header. */
 uint64_t zip_before(uint64_t header, size_t name_len, uint64_t size);

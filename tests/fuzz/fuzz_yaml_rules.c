@@ -59,10 +59,9 @@ ask(struct rules *rules, const struct groups *g, const struct rule *rule, bool l
 			lint_name(l, &s, "fuzz");
 	}
 	if (linted) {
-		lint_finish(l);
+		lint_finish(l, true);
 		lint_config(rules, g, true, NULL);
 	}
-	lint_free(l);
 	rule_trace_release(&trace);
 	buf_release(&text);
 	free(in);
