@@ -218,8 +218,7 @@ no_tensor(const struct job *j, struct err *err)
 		if (sd->entries[i].kind != SD_OTHER)
 			nearest_try(&near, sd->entries[i].name);
 	}
-	if (nearest_found(&near))
-		keys_suggest_one(&hint, near.best);
+	keys_suggest_nearest(&hint, &near);
 	err_set(err, ERR_ANSWER, "%s: %s: there is no such tensor%s", j->file, j->in->o->path, hint.len > 0 ? hint.p : "");
 	buf_release(&hint);
 	return -1;

@@ -518,10 +518,11 @@ no_value(const struct job *j, struct err *err)
 		nearest_try(&near, c->meta_keys[i]);
 	if (c->tree != NULL)
 		put_nearest_path(c, path, &path_there);
-	if (path_there.len > 0)
+	if (path_there.len > 0) {
 		near.best = buf_str(&path_there);
-	if (near.best.len > 0)
-		keys_suggest_one(&hint, near.best);
+		near.score = 0;
+	}
+	keys_suggest_nearest(&hint, &near);
 	err_set(err, ERR_ANSWER, "%s: %s: there is no such value%s", j->file, j->in->o->path, hint.len > 0 ? hint.p : "");
 	buf_release(&path_there);
 	buf_release(&hint);
