@@ -6,8 +6,8 @@
 #include "position/kernel.h"
 #include "tensor/convert.h"
 
-/* A matrix has at most so many numbers, a weight at most so many more. */
-enum { MATRIX_MAX = 1 << 22, WEIGHT_MAX = 1 << 30, PATCH_MAX = 512 };
+/* Numbers of a matrix and of a weight, pixels of a side of a patch. Real weights have a tenth of that at most. */
+enum { MATRIX_MAX = 1 << 22, WEIGHT_MAX = 1 << 26, PATCH_MAX = 512 };
 
 struct make_input_layer {
 	struct make make;

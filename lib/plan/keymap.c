@@ -1182,15 +1182,29 @@ check_groups(const struct km_groups *g, const struct plan *p, struct err *e)
 static int
 no_tensor(const struct trial *t, const struct plan *p, const struct plan_entry *en, struct err *e)
 {
-	return ynode_fail(t->r->at, e, "%s: %.*s: ops are for plain tensors with data", plan_file(p, en),
+	return ynode_fail(t->r->at, e, "%s: %.*s: ops are for plain tensors with data of their size", plan_file(p, en),
 			  STR_ARG(plan_source(p, en)->name));
+}
+
+/* Makers may take a tensor into memory. One that is larger than its storage, by strides of 0, could take any amount. */
+enum { EXPANDED_MAX = 256 << 20 };
+
+static bool
+is_expanded(const struct plan *p, const struct plan_entry *en)
+{
+	const struct tensor *t = plan_tensor(p, en);
+
+	return t->storage != STORAGE_NONE && tensor_nbytes(t) > EXPANDED_MAX &&
+	       tensor_nbytes(t) > plan_input_of(p, en)->sd->ckpt->storages[t->storage].nbytes;
 }
 
 static bool
 is_tensor(const struct plan *p, const struct plan_entry *en)
 {
-	return plan_source(p, en)->kind == SD_TENSOR && boxes_count(plan_tensor(p, en)) > 0 &&
-	       dtype_size((enum dtype)plan_tensor(p, en)->dtype) > 0;
+	const struct tensor *x = plan_tensor(p, en);
+
+	return plan_source(p, en)->kind == SD_TENSOR && boxes_count(x) > 0 && dtype_size((enum dtype)x->dtype) > 0 &&
+	       !is_expanded(p, en);
 }
 
 /* Of a sum, streams would have to wait for each other. */

@@ -434,3 +434,25 @@ op_refused() {
 	try lnn-ckpt-adapt -s mean --input a=<(cat in.pth) --input b=<(cat in.pth) -o out.pth
 	expect_refusal 2 lnn-ckpt-adapt 'all inputs but one must be files, not pipes'
 }
+
+@test 'ops: a tensor that is larger than its storage is not taken into memory' {
+	command -v python3 >/dev/null || skip 'there is no python3'
+	# a float32 storage of 4 bytes, seen as [1048576, 4096]: strides of 0
+	python3 - <<-'END'
+		import struct, zipfile
+		name = b"ctorch._utils\n_rebuild_tensor_v2\n"
+		num = lambda n: b"J" + struct.pack("<i", n)
+		text = lambda s: b"X" + struct.pack("<I", len(s)) + s
+		pid = b"(" + text(b"storage") + b"ctorch\nFloatStorage\n" + text(b"0") + text(b"cpu") + num(1) + b"tQ"
+		none = b"ccollections\nOrderedDict\n)R"
+		x = name + b"(" + pid + num(0) + num(1 << 20) + num(4096) + b"\x86" + num(0) + num(0) + b"\x86" + b"\x89" + none + b"tR"
+		z = zipfile.ZipFile("x.pth", "w")
+		z.writestr("archive/data.pkl", b"\x80\x02}(" + text(b"a") + x + b"u.")
+		z.writestr("archive/data/0", b"\0\0\0\0")
+		z.writestr("archive/version", b"3\n")
+		z.close()
+	END
+	printf 'rules: [{from: a, to: c, ops: [{transpose: true}]}]\n' >m.yaml
+	try lnn-ckpt-adapt -s m.yaml x.pth -o no.pth
+	expect_refusal 2 lnn-ckpt-adapt 'm.yaml:1:9: x.pth: a: ops are for plain tensors with data of their size'
+}
