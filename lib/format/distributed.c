@@ -495,19 +495,6 @@ add_box(struct assembly *a, size_t number, const struct tensor *t, struct box *b
 	return 0;
 }
 
-/* FSDP before its second version keeps all parameters of a module in one. */
-static void
-check_flat(struct assembly *a, const struct dcp_name *n)
-{
-	struct err why = ERR_INIT;
-
-	if (!str_ends(n->name, str_c("flat_param")))
-		return;
-	err_input(&why, a->c->file, "'%.*s' is a flat parameter of FSDP, not the tensors that it was made of: save the sharded "
-		  "or full state dict instead", STR_ARG(n->name));
-	fault(a->d, &why);
-}
-
 static int
 assemble_tensor(struct assembly *a, uint32_t number)
 {
@@ -518,7 +505,6 @@ assemble_tensor(struct assembly *a, uint32_t number)
 	size_t nboxes = 0;
 	int rc = 0;
 
-	check_flat(a, n);
 	tensor_set_shape(&t, &a->c->arena, n->shape, n->ndim);
 	for (size_t i = n->first; rc == 0 && i < n->first + n->nitems; i++)
 		rc = is_copy(m, i) ? add_box(a, i, &t, &copy) : add_box(a, i, &t, &boxes[nboxes++]);
