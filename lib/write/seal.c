@@ -13,6 +13,9 @@
 #include "tensor/tree.h"
 #include "text/json_write.h"
 
+/* Of tensors of the rest. What is sealed refers to it. */
+static const struct make_chain no_makers;
+
 /* A tensor of the output. Its number is that of the manifest's tensor. */
 struct seal_tensor {
 	uint32_t input, tensor;        /* of the input's checkpoint */
@@ -67,7 +70,6 @@ enum { EDIT_NONE = 0, EDIT_DROP = 1, EDIT_TENSOR = 2 };
 struct seal {
 	struct plan *p;
 	struct seal_opts o;
-	struct make_chain none; /* of tensors of the rest */
 	struct plan_containers containers;
 	bool apart; /* none of them can stay whole */
 
@@ -208,7 +210,7 @@ take_leaf(void *arg, enum value_leaf kind, uint32_t index)
 		return LEAF_DROP;
 	if (v->edited != NULL && v->edited[index] >= EDIT_TENSOR)
 		return v->edited[index] - EDIT_TENSOR;
-	return find_tensor(v->l, &(struct make_input){ v->input, index }, &v->l->none, NULL);
+	return find_tensor(v->l, &(struct make_input){ v->input, index }, &no_makers, NULL);
 }
 
 /* ---- tensors that are made of parts */
@@ -236,7 +238,7 @@ take_part(void *arg, enum value_leaf kind, uint32_t index)
 		return take_leaf(arg, kind, index);
 	dtype = (enum dtype)ckpt_of(v->l, v->input)->tensors[index].dtype;
 	return find_tensor(v->l, &(struct make_input){ v->input, index },
-			   edited_dtype(v->make, dtype) != dtype ? v->make : &v->l->none, NULL);
+			   edited_dtype(v->make, dtype) != dtype ? v->make : &no_makers, NULL);
 }
 
 /* The dtypes that calls name become those of the parts. */
@@ -1176,7 +1178,7 @@ place_storages(struct seal *l)
 
 		if (b->out == UINT32_MAX)
 			b->out = whole_storage(l, b->input, b->storage,
-					       ckpt_of(l, b->input)->storages[b->storage].dtype, &l->none);
+					       ckpt_of(l, b->input)->storages[b->storage].dtype, &no_makers);
 	}
 }
 

@@ -135,3 +135,21 @@ metadata() {
 	expect_status 2
 	expect_err_has "tensor 'w'"
 }
+
+@test 'what --to dcp writes is read as what it was made of' {
+	local name
+	for name in dt4 single fsdp2_2; do
+		rm -rf d
+		lnn-ckpt-adapt -q -k '' --to dcp "$fixtures/dcp/$name.pth" -o d/
+		lnn-ckpt-adapt -q -k '' d -o one.pth
+		lnn-ckpt-adapt -q -k '' --compact "$fixtures/dcp/$name.pth" -o other.pth
+		lnn-ckpt-inspect -q --values --against one.pth other.pth
+		[ "$(lnn-ckpt-inspect -q --rest one.pth | sed 3d)" = "$(lnn-ckpt-inspect -q --rest other.pth | sed 3d)" ]
+		lnn-ckpt-inspect -q --check -k '' d
+		# A folder of many boxes into one of whole tensors.
+		rm -rf "$name" e
+		unpack "$name"
+		lnn-ckpt-adapt -q -k '' --to dcp "$name" -o e
+		lnn-ckpt-adapt -q -k '' e | cmp one.pth -
+	done
+}
