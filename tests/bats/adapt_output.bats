@@ -349,10 +349,10 @@ floats() {
 	expect_status 2
 	try lnn-ckpt-adapt --to dcp "$fixtures/tiny.pth" -o c.pth
 	expect_refusal 2 lnn-ckpt-adapt '--to dcp: -o c.pth has the suffix of torch'
-	head -c 1000 "$fixtures/tiny.safetensors" >cut
-	try lnn-ckpt-adapt --to dcp cut -o c/
+	head -c 1000 "$fixtures/tiny.safetensors" >cut.st
+	try lnn-ckpt-adapt --to dcp cut.st -o c/
 	expect_status 2
-	rm -rf c/.lnn* cut
+	rm -rf c/.lnn* cut.st
 	[ ! -e c ] || rmdir c
 	expect_only a a/.metadata a/__0_0.distcp
 }

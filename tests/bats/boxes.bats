@@ -10,7 +10,7 @@ unpack() {
 
 # counts FILE NAME FIRST LAST: the tensor holds these numbers in order.
 counts() {
-	[ "$(lnn-ckpt-inspect -q --dump "$2" --dump-as text "$1" | tr -s ' \n' '\n\n' | sed 's/\.0*$//')" = "$(seq "$3" "$4")" ] ||
+	[ "$(lnn-ckpt-inspect -q --dump "$2" --dump-as text "$1" | tr -s ' ' '\n' | sed 's/\.0*$//')" = "$(seq "$3" "$4")" ] ||
 		fail "$1: $2"
 }
 
