@@ -122,6 +122,20 @@ scan(void *arg, struct pickle_part *part, struct err *err)
 
 static int scan_source(struct globals *g, struct source *src, struct err *err);
 
+static int
+scan_file(struct globals *g, const char *path, struct err *err)
+{
+	struct source *src;
+	int rc = file_input(path, FILE_BINARY, &src, err);
+
+	g->shard = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+	if (rc == 0) {
+		rc = scan_source(g, src, err);
+		source_close(src);
+	}
+	return rc;
+}
+
 /* The shards of an index, one after the other. */
 static int
 scan_shards(struct globals *g, struct source *src, struct err *err)
@@ -130,16 +144,28 @@ scan_shards(struct globals *g, struct source *src, struct err *err)
 	uint32_t n;
 	int rc = shard_index_list(src, &g->arena, &paths, &n, err);
 
-	for (uint32_t i = 0; rc == 0 && i < n; i++) {
-		struct source *shard;
+	for (uint32_t i = 0; rc == 0 && i < n; i++)
+		rc = scan_file(g, paths[i], err);
+	return rc;
+}
 
-		g->shard = strrchr(paths[i], '/') ? strrchr(paths[i], '/') + 1 : paths[i];
-		rc = file_input(paths[i], FILE_BINARY, &shard, err);
-		if (rc == 0)
-			rc = scan_source(g, shard, err);
-		if (rc == 0)
-			source_close(shard);
-	}
+/* The files of a set (box_set.h, dcp_metadata.h): a line that says what they are, then their names. */
+static int
+scan_listed(struct globals *g, struct source *src, struct err *err)
+{
+	const char *slash = strrchr(source_name(src), '/');
+	int dir = slash == NULL ? 0 : (int)(slash - source_name(src) + 1);
+	uint64_t size = 0;
+	struct str text, name;
+	int rc = source_size(src, &size, err);
+	char *p = arena_alloc(&g->arena, (size_t)size + 1);
+
+	if (rc < 0 || source_read(src, 0, p, (size_t)size, err) < 0)
+		return -1;
+	text = str_n(p, (size_t)size);
+	(void)str_split(&text, '\n', &name);
+	while (rc == 0 && str_split(&text, '\n', &name) && name.len > 0)
+		rc = scan_file(g, arena_printf(&g->arena, "%.*s%.*s", dir, source_name(src), STR_ARG(name)), err);
 	return rc;
 }
 
@@ -154,6 +180,8 @@ scan_source(struct globals *g, struct source *src, struct err *err)
 		return -1;
 	if (shard_index_probe(head, n))
 		return scan_shards(g, src, err);
+	if (source_is_made(src))
+		return scan_listed(g, src, err);
 	if (pickles_each(src, NULL, &kind, scan, g, err) < 0)
 		return -1;
 	g->damaged = g->damaged || kind == PICKLES_CUT;

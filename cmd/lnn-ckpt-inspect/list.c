@@ -221,7 +221,7 @@ box_of(const struct tensor *t, size_t i)
 	return box;
 }
 
-/* "__3_0.distcp", "shard-00004-...": rank 3 */
+/* "__3_0.distcp", "shard-00004-...", "..._rank_3.pt": rank 3 */
 static bool
 file_rank(const char *file, uint32_t *rank)
 {
@@ -229,7 +229,10 @@ file_rank(const char *file, uint32_t *rank)
 		--*rank;
 		return true;
 	}
-	return sscanf(file, "__%9" SCNu32 "_", rank) == 1;
+	while (sscanf(file, "__%9" SCNu32 "_", rank) != 1 && sscanf(file, "rank_%9" SCNu32, rank) != 1)
+		if (*file++ == '\0')
+			return false;
+	return true;
 }
 
 /* "[2,3]@[0,0]:FILE,..." */

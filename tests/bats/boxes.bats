@@ -153,3 +153,21 @@ metadata() {
 		lnn-ckpt-adapt -q -k '' e | cmp one.pth -
 	done
 }
+
+@test 'globals are those of all files of a set; JSON says the ranks' {
+	unpack verl
+	unpack hf2
+	try lnn-ckpt-inspect -q --globals --ranks verl/model_world_size_2_rank_0.pt
+	expect_status 1
+	expect_out_has $'torch.distributed.tensor.DTensor\t224\t1\tmodel_world_size_2_rank_0.pt: model_world_size_2_rank_0/data.pkl' \
+		'model_world_size_2_rank_1.pt: model_world_size_2_rank_1/data.pkl'
+	try lnn-ckpt-inspect -q --globals hf2
+	expect_status 0
+	try lnn-ckpt-inspect -q --format jsonl --ranks verl/model_world_size_2_rank_0.pt
+	expect_out_has '"low":[3,0],"shape":[2,3],"storage":3,"file":"model_world_size_2_rank_1.pt","rank":1'
+	try lnn-ckpt-inspect -q --format jsonl hf2
+	expect_out_has '"file":"shard-00002-model-00001-of-00001.safetensors","rank":1'
+	# All programs read a set.
+	try lnn-filter -q -e '{TYPE: name, PATTERNS: [w]}' --ranks verl/model_world_size_2_rank_1.pt
+	expect_out $'w\tfloat32\t[5,3]'
+}
