@@ -168,6 +168,6 @@ metadata() {
 	try lnn-ckpt-inspect -q --format jsonl hf2
 	expect_out_has '"file":"shard-00002-model-00001-of-00001.safetensors","rank":1'
 	# All programs read a set.
-	try lnn-filter -q -e '{TYPE: name, PATTERNS: [w]}' --ranks verl/model_world_size_2_rank_1.pt
+	try lnn-filter -e '{TYPE: name, PATTERNS: [w]}' --ranks verl/model_world_size_2_rank_1.pt
 	expect_out $'w\tfloat32\t[5,3]'
 }
