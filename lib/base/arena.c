@@ -18,12 +18,6 @@ struct arena_chunk {
 };
 
 void
-arena_init(struct arena *a)
-{
-	*a = (struct arena)ARENA_INIT;
-}
-
-void
 arena_release(struct arena *a)
 {
 	struct arena_chunk *c, *next;

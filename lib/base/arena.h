@@ -16,7 +16,7 @@ struct arena {
 
 #define ARENA_INIT { NULL, 0 }
 
-void arena_init(struct arena *a);
+#define arena_init(x) (*(x) = (struct arena)ARENA_INIT)
 void arena_release(struct arena *a); /* frees everything ever handed out */
 void *arena_alloc(struct arena *a, size_t size); /* aligned for any type, not cleared */
 void *arena_calloc(struct arena *a, size_t n, size_t size); /* cleared; n*size is checked */

@@ -8,12 +8,6 @@
 #include "base/xalloc.h"
 
 void
-buf_init(struct buf *b)
-{
-	*b = (struct buf)BUF_INIT;
-}
-
-void
 buf_release(struct buf *b)
 {
 	free(b->p);

@@ -17,7 +17,7 @@ struct buf {
 
 #define BUF_INIT { NULL, 0, 0 }
 
-void buf_init(struct buf *b);
+#define buf_init(x) (*(x) = (struct buf)BUF_INIT)
 void buf_release(struct buf *b); /* frees; the buf is as after buf_init */
 void buf_clear(struct buf *b);   /* empties, keeps the memory */
 char *buf_room(struct buf *b, size_t n); /* place for n more bytes behind the contents; then add to len */

@@ -18,12 +18,6 @@ struct strmap_entry {
 };
 
 void
-strmap_init(struct strmap *m)
-{
-	*m = (struct strmap)STRMAP_INIT;
-}
-
-void
 strmap_release(struct strmap *m)
 {
 	free(m->slots);

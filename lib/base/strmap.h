@@ -20,7 +20,7 @@ struct strmap {
 
 #define STRMAP_INIT { NULL, NULL, 0, 0, 0, 0 }
 
-void strmap_init(struct strmap *m);
+#define strmap_init(x) (*(x) = (struct strmap)STRMAP_INIT)
 void strmap_release(struct strmap *m);
 
 /* Makes room for n keys in all; only a matter of speed. */
