@@ -318,23 +318,28 @@ resolve(struct plan *p, const struct plan_entry *en, const struct tables_opts *o
 	return from_index(p, en, o, t, NULL, e);
 }
 
-/* Holds what --like expects of extra rows against what is known of them. */
+/* Holds what --like expects of extra rows against what is known of them. Returns an enum telling, or -1. */
 static int
-obey_like(const struct plan *p, const struct plan_entry *en, const struct like_rule *rule, struct make_bias_table *t,
-	  int telling, struct err *e)
+obey_like(struct plan *p, const struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t, int telling,
+	  struct err *e)
 {
-	const struct layout from = t->job.from;
+	const struct like_rule *rule = &o->like->kinds[POSITION_BIAS];
 	char text[LAYOUT_TEXT];
 
+	if (telling == TOLD && t->make.waits != NULL) {
+		t->make.waits = NULL;
+		telling = from_index(p, en, o, t, NULL, e);
+	}
 	if (telling == AMBIGUOUS && rule->least <= 1 && rule->most >= 1) {
 		t->job.from = (struct layout){ LAYOUT_LAST, 1 };
 		return TOLD;
 	}
-	if (telling != TOLD || t->make.waits != NULL ||
-	    (from.extra >= rule->least && from.extra <= rule->most && (from.extra == 0 || from.kind == LAYOUT_LAST)))
+	if (telling != TOLD || (t->job.from.extra >= rule->least && t->job.from.extra <= rule->most &&
+				(t->job.from.extra == 0 || t->job.from.kind == LAYOUT_LAST)))
 		return telling;
-	layout_print(from, text);
-	return tables_refuse(p, en, e, "layout %s is not what the loader of --like expects; --layout says which it is", text);
+	layout_print(t->job.from, text);
+	return tables_refuse(p, en, e, "layout %s is not what the loader of %s expects; --layout says which it is", text,
+			     o->like->name);
 }
 
 /* The layout to write: the option's, else the description's; LAYOUT_AUTO: that of the input. */
@@ -452,14 +457,13 @@ put(struct tables *t, const struct table_case *c, struct make_bias_table *b)
 
 /* Finds both sides of the job. Returns an enum telling, or -1. */
 static int
-both_sides(struct tables *t, const struct table_case *c, struct make_bias_table *b, const struct like_rule *rule,
-	   bool same_size, struct err *e)
+both_sides(struct tables *t, const struct table_case *c, struct make_bias_table *b, bool same_size, struct err *e)
 {
 	struct plan_entry *en = c->en;
 	int telling = from_side(t->p, en, t->o, b, e);
 
 	if (telling >= 0 && t->o->like != NULL && t->o->layout.kind == LAYOUT_AUTO)
-		telling = obey_like(t->p, en, rule, b, telling, e);
+		telling = obey_like(t->p, en, t->o, b, telling, e);
 	if (telling < 0)
 		return -1;
 	if (b->to_as_from)
@@ -499,7 +503,7 @@ plan_one(struct tables *t, struct table_case *c, struct err *e)
 	b->job.method = (enum resample_method)rule.method;
 	b->show = t->o->show;
 	b->show_arg = t->o->show_arg;
-	telling = both_sides(t, c, b, &rule, same_size, e);
+	telling = both_sides(t, c, b, same_size, e);
 	if (telling < 0 || (telling != TOLD && without_layout(t->p, c->en, b, (enum telling)telling, e) < 0))
 		return -1;
 	if (table_check(&b->job, &inner) != 0)

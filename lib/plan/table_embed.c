@@ -228,8 +228,8 @@ obey_like(const struct tables *t, const struct table_case *c, const struct make_
 	    (s->job.prefix >= rule.least && s->job.prefix <= rule.most))
 		return 0;
 	return tables_refuse(t->p, c->en, err,
-			     "%" PRIu64 " extra rows first are not what the loader of %s expects; --prefix-tokens N allows them",
-			     s->job.prefix, t->o->like->name);
+			     "%" PRIu64 " extra %s first: the loader of %s expects others; --prefix-tokens N allows them",
+			     s->job.prefix, s->job.prefix == 1 ? "row" : "rows", t->o->like->name);
 }
 
 /* Why it is not resized although its name is one of embeddings; NULL: it is an image's. */

@@ -147,6 +147,15 @@ last_of(struct str name)
 	return str_from(name, folder_of(name).len);
 }
 
+static bool
+is_buffer(struct str name)
+{
+	for (size_t i = 0; i < BUFFERS; i++)
+		if (str_eq(last_of(name), buffers[i]))
+			return true;
+	return false;
+}
+
 /* The origin of the tensor of this name in the folder, of the input that en comes from; NULL if there is none. */
 static struct plan_origin *
 beside(const struct plan *p, const struct plan_entry *en, struct str folder, struct str name)
@@ -343,7 +352,7 @@ classify(struct tables *t, struct plan_entry *en, struct table_case *c, struct e
 	bool only;
 
 	*c = (struct table_case){ .en = en, .tensor = plan_result(t->p, en), .kind = POSITION_BIAS };
-	if (str_contains(en->name, buffers[0]))
+	if (str_contains(en->name, buffers[0]) || is_buffer(en->name))
 		return 0;
 	if (match(t->o, en->name, &m, &only, err) < 0)
 		return -1;
@@ -443,11 +452,15 @@ plan_cases(struct tables *t, struct err *err)
 		bool selected = (t->o->kinds >> kind & 1) != 0;
 
 		/* others want to know the grid of embeddings that stay */
-		for (size_t i = 0; (selected || kind == POSITION_EMBED) && i < t->ncases; i++) {
+		for (size_t i = 0; i < t->ncases; i++) {
 			struct table_case *c = &t->cases[i];
 
+			if ((int)c->kind != kind)
+				continue;
+			if (!selected)
+				tables_leave(t, c, "of a kind that is not asked for");
 			c->probe = !selected;
-			if ((int)c->kind == kind && plan_case(t, c, err) < 0 && selected)
+			if ((selected || kind == POSITION_EMBED) && plan_case(t, c, err) < 0 && selected)
 				return -1;
 		}
 	}
@@ -467,8 +480,7 @@ drop_stale(struct tables *t)
 		bool stale = x != NULL && t->stale[en->origin];
 
 		if (target != NULL && target->has_shape && !shape_eq(target->shape, target->ndim, x->shape, x->ndim))
-			for (size_t k = 0; k < BUFFERS; k++)
-				stale |= str_eq(last_of(en->name), buffers[k]);
+			stale |= is_buffer(en->name);
 		if (stale)
 			plan_drop(t->p, en, PLAN_DROPPED, "stale buffer: rebuilt by the model");
 	}

@@ -1,6 +1,6 @@
 /*
  * kind: the kinds of position tables, and what the loaders of other projects do with them.
- * Facts: lib/position/README.md, sections 4 and 5.
+ * Facts: lib/position/README.md, sections 5 and 6.
  */
 #ifndef LNN_POSITION_KIND_H
 #define LNN_POSITION_KIND_H
