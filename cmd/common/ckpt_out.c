@@ -365,11 +365,11 @@ write_index(struct shards *s, struct err *e)
 	int rc;
 
 	for (size_t i = 0; i < p->nentries; i++) {
-		if (!p->entries[i].alive || p->entries[i].module || plan_source(p, &p->entries[i])->kind == SD_OTHER)
+		names[n] = plan_listed_name(p, w->pickles ? &s->split.containers : NULL, i);
+		if (names[n].p == NULL)
 			continue;
 		buf_clear(&name);
 		ckpt_out_shard_name(&name, w, s->split.shard[i], s->split.n);
-		names[n] = p->entries[i].name;
 		files[n++] = arena_cstr(&arena, name.p);
 	}
 	shard_index_write(&text, names, files, n, s->total);

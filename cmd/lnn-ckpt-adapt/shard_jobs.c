@@ -19,6 +19,7 @@
 #include "common/models.h"
 #include "common/tool.h"
 #include "format/shard_index.h"
+#include "plan/container.h"
 #include "plan/prefix.h"
 
 /* ---- what a finished shard leaves */
@@ -420,22 +421,26 @@ index_text(struct adapt *a, struct buf *text, struct err *e)
 	struct str *names = xcalloc(p->nentries, sizeof(*names));
 	const char **files = xcalloc(p->nentries, sizeof(*files));
 	struct strmap seen = STRMAP_INIT;
+	struct plan_containers containers;
 	uint64_t total = 0;
 	size_t n = 0, i;
 
+	plan_containers(p, &containers);
 	for (i = 0; i < p->nentries && e->code == ERR_NONE; i++) {
-		if (p->entries[i].module || plan_source(p, &p->entries[i])->kind == SD_OTHER)
+		names[n] = plan_listed_name(p, &containers, i);
+		files[n] = plan_input_of(p, &p->entries[i])->label;
+		if (names[n].p == NULL)
 			continue;
-		names[n] = p->entries[i].name;
-		files[n++] = plan_input_of(p, &p->entries[i])->label;
-		if (!strmap_add(&seen, p->entries[i].name, 0))
-			err_set(e, ERR_INPUT, "%s: %.*s is in another shard, too", plan_file(p, &p->entries[i]),
-				STR_ARG(p->entries[i].name));
+		if (strmap_add(&seen, names[n], 0))
+			n++;
+		else if (plan_source(p, &p->entries[i])->kind != SD_OTHER)
+			err_set(e, ERR_INPUT, "%s: %.*s is in another shard, too", plan_file(p, &p->entries[i]), STR_ARG(names[n]));
 	}
 	for (i = 0; i < a->ninputs; i++)
 		for (uint32_t k = 0; k < a->inputs[i].ckpt->nstorages; k++)
 			total += a->inputs[i].ckpt->storages[k].nbytes;
 	shard_index_write(text, names, files, n, total);
+	plan_containers_release(&containers);
 	strmap_release(&seen);
 	free(names);
 	free(files);

@@ -122,6 +122,8 @@ put_live(struct sharded *s, uint32_t i)
 struct weight {
 	uint32_t value;  /* in the tree of the set; VALUE_ABSENT: made at the end from tensor, if there is a tree */
 	uint32_t tensor; /* for shards without a tree: provisional number */
+	struct str key;  /* of a container that the index lists by what is in it: its own; else empty */
+	bool comes_along; /* in the container of a position before it */
 };
 
 struct weight_place {
@@ -140,6 +142,8 @@ struct build {
 	size_t ntensors, nstorages, cap, place_cap, storage_cap, meta_cap, left_out;
 	size_t wrapped;     /* tensors whose wrap was looked after */
 	uint32_t metadata;  /* the _metadata of the first shard that has one */
+	struct buf tables;  /* what ckpt_tables says of the set */
+	size_t last_tables; /* where the last of its texts begins */
 };
 
 /* One shard on its way in. */
@@ -149,6 +153,9 @@ struct incoming {
 	uint32_t shard, pos;
 	uint32_t first;   /* number of its storage 0 */
 	uint32_t *number; /* by tensor of sub: its provisional number, or UINT32_MAX */
+	struct statedict sd;
+	struct strmap containers; /* the names of those of sd, to their numbers */
+	bool *taken;              /* by number of container */
 };
 
 /* ---- tensors and storages */
@@ -239,51 +246,91 @@ copy_value(struct incoming *in, struct value_copier *copier, uint32_t h, uint32_
 	return 0;
 }
 
-/* Takes over what the index says is in this shard. */
+/* The container that entry is in or, if there is no entry of that name, the one of that name; or NULL. */
+static const struct sd_container *
+container_of(const struct incoming *in, struct str name, const struct sd_entry *entry)
+{
+	const struct statedict *sd = &in->sd;
+	uint64_t number;
+
+	if (entry != NULL)
+		return entry->inside == 0 ? NULL : &sd->containers[sd->insides[entry->inside - 1].container];
+	return strmap_get(&in->containers, name, &number) ? &sd->containers[number] : NULL;
+}
+
+/* Copies a container whole, also where the index lists what is in it. */
 static int
-take_entries(struct incoming *in, const struct statedict *sd, const uint32_t *positions, uint32_t n, struct err *e)
+take_container(struct incoming *in, struct value_copier *copier, const struct sd_container *c, struct err *e)
+{
+	struct weight *w = &in->b->weights[in->pos];
+	bool *taken = &in->taken[c - in->sd.containers];
+
+	w->comes_along = *taken;
+	if (*taken)
+		return 0;
+	*taken = true;
+	w->key = arena_str(&in->b->c->arena, c->name);
+	return copy_value(in, copier, c->value, &w->value, e);
+}
+
+static int
+take_entry(struct incoming *in, struct value_copier *copier, struct err *e)
 {
 	struct build *b = in->b;
 	const struct shard_index *x = &b->s->index;
+	const struct sd_entry *entry = statedict_find(&in->sd, x->names[in->pos]);
+	const struct sd_container *c = container_of(in, x->names[in->pos], entry);
+
+	if (c != NULL)
+		return take_container(in, copier, c, e);
+	if (entry == NULL)
+		return err_input(e, b->c->file, "tensor '%.*s' is to be in the shard '%s', which does not have it",
+				 STR_ARG(x->names[in->pos]), x->files[in->shard]);
+	if (in->sub->tree != NULL)
+		return copy_value(in, copier, entry->value, &b->weights[in->pos].value, e);
+	b->weights[in->pos].tensor = add_tensor(in, entry->tensor);
+	return 0;
+}
+
+/* Takes over what the index says is in this shard. */
+static int
+take_entries(struct incoming *in, const uint32_t *positions, uint32_t n, struct err *e)
+{
+	struct build *b = in->b;
 	struct value_copier copier = { .leaf = copy_leaf, .arg = in, .dst = b->c->tree, .src = in->sub->tree };
-	const struct sd_entry *entry;
 	int r = 0;
 
+	for (uint32_t i = 0; i < in->sd.ncontainers; i++)
+		strmap_add(&in->containers, in->sd.containers[i].name, i);
 	for (uint32_t i = 0; i < n && r == 0; i++) {
 		in->pos = positions[i];
-		entry = statedict_find(sd, x->names[in->pos]);
-		if (entry == NULL)
-			r = err_input(e, b->c->file, "tensor '%.*s' is to be in the shard '%s', which does not have it",
-				      STR_ARG(x->names[in->pos]), x->files[in->shard]);
-		else if (in->sub->tree == NULL)
-			b->weights[in->pos].tensor = add_tensor(in, entry->tensor);
-		else
-			r = copy_value(in, &copier, entry->value, &b->weights[in->pos].value, e);
+		r = take_entry(in, &copier, e);
 	}
-	if (r == 0 && sd->metadata != VALUE_ABSENT && b->metadata == VALUE_ABSENT)
-		r = copy_value(in, &copier, sd->metadata, &b->metadata, e);
+	if (r == 0 && in->sd.metadata != VALUE_ABSENT && b->metadata == VALUE_ABSENT)
+		r = copy_value(in, &copier, in->sd.metadata, &b->metadata, e);
 	value_copier_release(&copier);
 	b->wrapped = b->ntensors;
 	return r;
 }
 
-/* No tensor of the shard may be one that the index has elsewhere or not at all. */
+/* No tensor of the shard may be one that the index has elsewhere or not at all; that of a container may be listed with it. */
 static int
-check_entries(struct incoming *in, const struct statedict *sd, struct err *e)
+check_entries(struct incoming *in, struct err *e)
 {
 	struct build *b = in->b;
 	const struct shard_index *x = &b->s->index;
 	const char *file = x->files[in->shard];
 	uint64_t pos;
 
-	for (size_t i = 0; i < sd->n; i++) {
-		const struct sd_entry *entry = &sd->entries[i];
-		bool listed = strmap_get(&x->by_name, entry->name, &pos);
+	for (size_t i = 0; i < in->sd.n; i++) {
+		const struct sd_entry *entry = &in->sd.entries[i];
+		const struct sd_container *c = container_of(in, entry->name, entry);
+		bool listed = strmap_get(&x->by_name, entry->name, &pos) || (c != NULL && strmap_get(&x->by_name, c->name, &pos));
 
 		if (listed && x->shard[pos] == in->shard)
 			continue;
 		if (entry->kind == SD_OTHER) {
-			b->left_out++;
+			b->left_out += c == NULL || !in->taken[c - in->sd.containers];
 			continue;
 		}
 		if (listed)
@@ -315,6 +362,23 @@ add_meta(struct build *b, const struct ckpt *sub)
 		c->meta_keys[c->nmeta] = arena_str(&c->arena, sub->meta_keys[i]);
 		c->meta_values[c->nmeta++] = arena_str(&c->arena, sub->meta_values[i]);
 	}
+}
+
+/* What a shard states of its bias tables, unless the shard before it states the same. */
+static int
+add_tables(struct build *b, struct ckpt *sub, struct err *e)
+{
+	struct str text;
+
+	if (ckpt_tables(sub, &text, e) < 0)
+		return -1;
+	if (text.len == 0 || str_eq(text, str_from(buf_str(&b->tables), b->last_tables)))
+		return 0;
+	if (b->tables.len > 0)
+		buf_addc(&b->tables, '\0');
+	b->last_tables = b->tables.len;
+	buf_addstr(&b->tables, text);
+	return 0;
 }
 
 /* ---- shards */
@@ -351,7 +415,6 @@ static int
 take_shard(struct incoming *in, const uint32_t *positions, uint32_t n, struct err *e)
 {
 	struct ckpt *c = in->b->c, *sub = in->sub;
-	struct statedict sd;
 	int r;
 
 	if (sub->tree != NULL && c->tree == NULL)
@@ -361,15 +424,16 @@ take_shard(struct incoming *in, const uint32_t *positions, uint32_t n, struct er
 		c->writer = arena_cstr(&c->arena, sub->writer);
 	add_meta(in->b, sub);
 	take_damaged(c, sub);
-	if (check_boxes(c, sub, e) < 0)
+	if (check_boxes(c, sub, e) < 0 || add_tables(in->b, sub, e) < 0 || statedict_open(&in->sd, sub, NULL, e) < 0)
 		return -1;
-	if (statedict_open(&sd, sub, NULL, e) < 0)
-		return -1;
+	in->taken = xcalloc(in->sd.ncontainers + 1, sizeof(*in->taken));
 	in->number = xmalloc(((size_t)sub->ntensors + 1) * sizeof(*in->number));
 	memset(in->number, 0xff, sub->ntensors * sizeof(*in->number));
-	r = add_storages(in, e) < 0 || take_entries(in, &sd, positions, n, e) < 0 || check_entries(in, &sd, e) < 0;
+	r = add_storages(in, e) < 0 || take_entries(in, positions, n, e) < 0 || check_entries(in, e) < 0;
 	free(in->number);
-	statedict_release(&sd);
+	free(in->taken);
+	strmap_release(&in->containers);
+	statedict_release(&in->sd);
 	return r ? -1 : 0;
 }
 
@@ -511,10 +575,14 @@ make_root(struct build *b, const uint32_t *number)
 			value_set_leaf(t, h, number[index]);
 	root = value_new_ordered(t);
 	for (uint32_t i = 0; i < x->n; i++) {
-		value = b->weights[i].value;
+		const struct weight *w = &b->weights[i];
+
+		value = w->value;
+		if (w->comes_along)
+			continue;
 		if (value == VALUE_ABSENT)
-			value = value_new_leaf(t, LEAF_TENSOR, number[b->weights[i].tensor]);
-		value_set(t, root, value_new_text(t, VALUE_STR, x->names[i]), value);
+			value = value_new_leaf(t, LEAF_TENSOR, number[w->tensor]);
+		value_set(t, root, value_new_text(t, VALUE_STR, w->key.len > 0 ? w->key : x->names[i]), value);
 	}
 	if (b->metadata != VALUE_ABSENT) {
 		state = value_new_seq(t, VALUE_DICT);
@@ -556,9 +624,11 @@ build(struct ckpt *c, struct sharded *s, struct err *e)
 
 	b.weights = xmalloc((size_t)s->index.n * sizeof(*b.weights));
 	for (uint32_t i = 0; i < s->index.n; i++)
-		b.weights[i] = (struct weight){ VALUE_ABSENT, 0 };
+		b.weights[i] = (struct weight){ .value = VALUE_ABSENT };
 	r = add_shards(&b, e);
 	take_meta(c);
+	c->tables = arena_str(&c->arena, buf_str(&b.tables));
+	buf_release(&b.tables);
 	if (r == 0)
 		put_together(&b);
 	free(b.weights);

@@ -41,7 +41,11 @@ look_at(const struct plan *p, const struct plan_containers *c, size_t i)
 	struct plan_container *k = plan_container_at(p, c, i);
 	struct str key;
 
-	if (k == NULL || !en->alive)
+	if (k == NULL)
+		return;
+	k->low = k->high == 0 ? i : k->low;
+	k->high = i + 1;
+	if (!en->alive)
 		return;
 	if (!find_key(p, en, k, &key) || p->origins[en->origin].outputs != 1 ||
 	    (k->first != SIZE_MAX && !str_eq(key, k->key)))
@@ -140,4 +144,15 @@ plan_container_of(const struct plan *p, const struct plan_containers *c, size_t 
 	const struct plan_container *k = plan_container_at(p, c, i);
 
 	return k != NULL && k->whole ? k : NULL;
+}
+
+struct str
+plan_listed_name(const struct plan *p, const struct plan_containers *c, size_t i)
+{
+	const struct plan_entry *en = &p->entries[i];
+	const struct plan_container *k = c == NULL ? NULL : plan_container_of(p, c, i);
+
+	if (!en->alive || en->module || (c == NULL && plan_source(p, en)->kind == SD_OTHER) || (k != NULL && k->first != i))
+		return str_n(NULL, 0);
+	return k != NULL ? k->key : en->name;
 }

@@ -15,6 +15,7 @@ struct plan_container {
 	uint32_t input, number; /* of the input's state dict */
 	struct str key;         /* under which it is written; borrowed from an entry's name */
 	size_t first;           /* the entry of the plan that it stands at: the first that is left; SIZE_MAX: none is */
+	size_t low, high;       /* its entries, left or not, are from low to before high; others may stand between them */
 	bool whole;
 };
 
@@ -33,5 +34,11 @@ struct plan_container *plan_container_at(const struct plan *p, const struct plan
 
 /* The container that entry i is in and stays in; NULL if it is not in one, or in one that is taken apart. */
 const struct plan_container *plan_container_of(const struct plan *p, const struct plan_containers *c, size_t i);
+
+/*
+ * The name under which the index of a set of shards lists entry i of the plan; p is NULL if it does not. A container is listed
+ * once, by its key. What is no tensor is listed, or readers would not look for it. c is NULL for formats that have neither.
+ */
+struct str plan_listed_name(const struct plan *p, const struct plan_containers *c, size_t i);
 
 #endif

@@ -19,6 +19,7 @@ struct table_mark {
 	struct layout layout;
 	struct grid grid;
 	uint64_t heads;
+	size_t text; /* of those that the input has: which it is of */
 };
 
 /* The buffer beside the table, among all names of its input (also those that a step has dropped). */
@@ -112,8 +113,18 @@ read_mark(struct json_reader *r, struct table_mark *mark, struct err *err)
 	return token == JSON_OBJECT_END ? 0 : -1;
 }
 
+/* Is the mark of this name one of that text? */
+static bool
+is_of_text(const struct plan_input *in, struct str name, size_t text)
+{
+	uint64_t at;
+
+	return strmap_get(&in->marks, name, &at) && ((const struct table_mark *)(uintptr_t)at)->text == text;
+}
+
+/* Of what several texts say of a table the first counts. */
 static int
-read_marks(struct plan_input *in, struct arena *a, struct json_reader *r, struct err *err)
+read_marks(struct plan_input *in, size_t text, struct arena *a, struct json_reader *r, struct err *err)
 {
 	struct table_mark *mark;
 	enum json_token token;
@@ -122,7 +133,8 @@ read_marks(struct plan_input *in, struct arena *a, struct json_reader *r, struct
 		return -1;
 	while ((token = json_next(r, err)) == JSON_KEY) {
 		mark = arena_calloc(a, 1, sizeof(*mark));
-		if (!strmap_add(&in->marks, arena_str(a, r->text), (uintptr_t)mark))
+		mark->text = text;
+		if (!strmap_add(&in->marks, arena_str(a, r->text), (uintptr_t)mark) && is_of_text(in, r->text, text))
 			return json_fail(r, err, "a table is named twice");
 		if (read_mark(r, mark, err) < 0)
 			return -1;
@@ -136,19 +148,19 @@ marks_of(struct plan *p, struct plan_input *in, struct err *err)
 {
 	struct ckpt *c = in->sd->ckpt;
 	struct json_reader r;
-	struct str text;
-	int rc;
+	struct str rest, text;
+	int rc = 0;
 
 	if (in->marked)
 		return 0;
-	if (ckpt_tables(c, &text, err) < 0)
+	if (ckpt_tables(c, &rest, err) < 0)
 		return -1;
 	in->marked = true;
-	if (text.len == 0)
-		return 0;
-	json_begin(&r, arena_printf(&p->arena, "%s: what it states of bias tables", c->file), 0, text.p, text.len);
-	rc = read_marks(in, &p->arena, &r, err);
-	json_release(&r);
+	for (size_t n = 0; rc == 0 && rest.len > 0 && str_split(&rest, '\0', &text); n++) {
+		json_begin(&r, arena_printf(&p->arena, "%s: what it states of bias tables", c->file), 0, text.p, text.len);
+		rc = read_marks(in, n, &p->arena, &r, err);
+		json_release(&r);
+	}
 	return rc;
 }
 
@@ -544,7 +556,7 @@ layout_now(struct plan *p, const struct plan_entry *en, struct table_mark *mark,
 	x.tensor = index->tensor;
 	found = bias_index_read(c, &x, err);
 	if (found > 0)
-		*mark = (struct table_mark){ x.layout, x.grid, shape[1] };
+		*mark = (struct table_mark){ x.layout, x.grid, shape[1], 0 };
 	return found;
 }
 
@@ -586,7 +598,7 @@ mark_of(struct plan *p, const struct plan_entry *en, struct table_mark *mark, st
 		return -1;
 	if (t->unknown)
 		return 0;
-	*mark = (struct table_mark){ t->job.to, t->job.to_grid, t->job.heads };
+	*mark = (struct table_mark){ t->job.to, t->job.to_grid, t->job.heads, 0 };
 	return 1;
 }
 

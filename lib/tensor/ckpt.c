@@ -49,7 +49,7 @@ ckpt_tables(struct ckpt *c, struct str *text, struct err *e)
 		return -1;
 	if (c->tables.len > 0)
 		*text = c->tables;
-	for (size_t i = 0; i < c->nmeta; i++)
+	for (size_t i = 0; i < c->nmeta && c->tables.len == 0; i++)
 		if (str_eqc(c->meta_keys[i], CKPT_TABLES_KEY))
 			*text = c->meta_values[i];
 	return 0;

@@ -70,7 +70,7 @@ struct ckpt {
 
 	struct str *meta_keys, *meta_values; /* safetensors: __metadata__ */
 	size_t nmeta;
-	struct str tables; /* torch: contents of the record .data/lnn, once it was passed */
+	struct str tables; /* torch: contents of the record .data/lnn, once it was passed; of a set: what ckpt_tables says */
 	bool big_endian;
 	bool boxed;                 /* safetensors: its tensors are boxes of larger ones (tensor_more.low) */
 	const char *writer;         /* who wrote it, as far as that can be told ("torch 2.7 or later"); or NULL */
@@ -151,7 +151,8 @@ int ckpt_finish(struct ckpt *c, struct err *e);
 
 /*
  * What it states of its bias tables (plan/tables.h): the record .data/lnn, or lnn.tables of __metadata__; empty if
- * nothing. A stream is read up to its first storage.
+ * nothing. Of a set it is the different texts of its shards, with a NUL between them. A stream is read up to its first
+ * storage.
  */
 int ckpt_tables(struct ckpt *c, struct str *text, struct err *e);
 

@@ -356,7 +356,14 @@ remove_items(struct seal_containers *k)
 			value_remove(k->tree, k->removals[i].parent, k->removals[i].item);
 }
 
-/* By input; NULL if none stays whole. To be closed by close_containers. */
+/* The container that entry i stands in, if it stays whole. */
+static const struct plan_container *
+container_of(const struct seal *l, size_t i)
+{
+	return l->apart ? NULL : plan_container_of(l->p, &l->containers, i);
+}
+
+/* Those of the present file by input; NULL if none stays whole. To be closed by close_containers. */
 static struct seal_containers *
 edit_containers(struct seal *l, struct err *e)
 {
@@ -366,31 +373,21 @@ edit_containers(struct seal *l, struct err *e)
 	if (l->containers.n == 0 || l->apart)
 		return NULL;
 	k = xcalloc(p->ninputs, sizeof(*k));
-	for (size_t i = 0; i < l->containers.n; i++) {
-		const struct plan_container *c = &l->containers.v[i];
+	for (size_t i = 0; i < l->nentries; i++) {
+		const struct plan_container *c = container_of(l, l->entries[i]);
 
-		if (!c->whole || c->first == SIZE_MAX)
+		if (c == NULL || c->first != l->entries[i])
 			continue;
 		if (k[c->input].tree == NULL)
 			open_containers(l, c->input, &k[c->input]);
 		(void)value_copy(&k[c->input].in, p->inputs[c->input].sd->containers[c->number].value, e);
-	}
-	for (size_t i = 0; i < p->nentries; i++) {
-		const struct plan_container *c = plan_container_of(p, &l->containers, i);
-
-		if (c != NULL && k[c->input].tree != NULL)
-			edit_item(l, &k[c->input], &p->entries[i]);
+		for (size_t item = c->low; item < c->high; item++)
+			if (container_of(l, item) == c)
+				edit_item(l, &k[c->input], &p->entries[item]);
 	}
 	for (uint32_t i = 0; i < p->ninputs; i++)
 		remove_items(&k[i]);
 	return k;
-}
-
-/* The container that entry i stands in, if it stays whole. */
-static const struct plan_container *
-container_of(const struct seal *l, size_t i)
-{
-	return l->apart ? NULL : plan_container_of(l->p, &l->containers, i);
 }
 
 static uint32_t
@@ -752,7 +749,7 @@ list_tensors(struct seal *l, struct err *e)
 		add_tensor(l, &(struct make_input){ l->p->origins[en->origin].input, plan_source(l->p, en)->tensor },
 			   &en->make, en);
 	}
-	if (others > 0)
+	if (others > 0 && l->file == 0)
 		diag_warn(l->p->diag,
 			  "%llu %s left out of safetensors (%.*s)", (unsigned long long)others,
 			  others == 1 ? "entry of the state dict is no tensor and is"
@@ -1616,7 +1613,7 @@ seal_new(struct plan *p, const struct seal_opts *o)
 			(struct value_copier){ .leaf = take_leaf, .arg = &l->leaves[i], .src = ckpt_of(l, i)->tree };
 	}
 	plan_containers(p, &l->containers);
-	l->apart = o->split != NULL || !o->writer->pickles;
+	l->apart = !o->writer->pickles;
 	if (o->split != NULL)
 		return l;
 	l->all = xreallocn(NULL, p->nentries, sizeof(*l->all));
@@ -1709,14 +1706,14 @@ say_memory(const struct seal *l)
 			     most >> 20);
 }
 
-/* One warning, before anything is written. */
+/* One warning, before anything is written; of a split plan, plan_seal has said it. */
 static int
-check_output(const struct sealed *s, struct err *e)
+check_output(const struct sealed *s, bool split, struct err *e)
 {
 	struct buf say = BUF_INIT;
 	int rc = s->writer->check == NULL ? 0 : s->writer->check(&s->m, e);
 
-	if (rc == 0 && s->writer->caveat != NULL)
+	if (rc == 0 && s->writer->caveat != NULL && !split)
 		rc = s->writer->caveat(&s->m, &say, e);
 	if (rc == 0 && say.len > 0)
 		diag_warn(s->plan->diag, "%.*s", STR_ARG(buf_str(&say)));
@@ -1731,7 +1728,7 @@ seal_file(struct seal *l, uint32_t k, struct sealed *s, struct err *e)
 	int rc = k <= 1 ? check_names(l, e) : 0;
 
 	begin_file(l, k, s);
-	if (rc == 0 && k <= 1 && l->o.shape != SEAL_IN_PLACE)
+	if (rc == 0 && k == 0 && l->o.shape != SEAL_IN_PLACE)
 		warn_apart(l);
 	if (rc == 0)
 		rc = pickles ? make_tree(l, e) : list_tensors(l, e);
@@ -1749,7 +1746,7 @@ seal_file(struct seal *l, uint32_t k, struct sealed *s, struct err *e)
 		s->m.tables = l->p->tables;
 	note_rest(l);
 	end_file(l);
-	return rc == 0 ? check_output(s, e) : rc;
+	return rc == 0 ? check_output(s, k > 0, e) : rc;
 }
 
 int

@@ -102,7 +102,7 @@ void sealed_release(struct sealed *s);
 /* o->split says which entries go to which file. p and what o refers to must outlive it. */
 struct seal *seal_new(struct plan *p, const struct seal_opts *o);
 
-/* Seals file k. Errors as plan_seal. */
+/* Seals file k of a split plan, from 1. Errors as plan_seal, which gives the warnings and must have been called before. */
 int seal_file(struct seal *l, uint32_t k, struct sealed *s, struct err *e);
 void seal_free(struct seal *l);
 

@@ -39,12 +39,31 @@ next_file(struct split_state *k, uint64_t size)
 	return k->s->n;
 }
 
+/* A container that stays whole counts as one tensor. */
 static uint32_t
-file_of(struct split_state *k, const struct plan_entry *en)
+file_of_container(struct split_state *k, const struct plan_container *c)
 {
+	uint64_t size = 0, more;
+
+	for (size_t i = c->low; i < c->high; i++) {
+		if (!k->p->entries[i].alive || plan_container_of(k->p, &k->s->containers, i) != c)
+			continue;
+		more = plan_tensor(k->p, &k->p->entries[i]) == NULL ? 0 : size_of(k->p, &k->p->entries[i]);
+		size = size + more < size ? UINT64_MAX : size + more;
+	}
+	return next_file(k, size);
+}
+
+static uint32_t
+file_of(struct split_state *k, size_t i)
+{
+	const struct plan_entry *en = &k->p->entries[i];
+	const struct plan_container *c = plan_container_of(k->p, &k->s->containers, i);
 	const struct tensor *t = en->module ? NULL : plan_tensor(k->p, en);
 	uint32_t *home, file;
 
+	if (c != NULL)
+		return c->first == i ? file_of_container(k, c) : k->s->shard[c->first];
 	if (t == NULL || boxes_count(t) == 0)
 		return 1;
 	home = &k->home[k->p->origins[en->origin].input][boxes_get(t, 0).storage];
@@ -155,12 +174,13 @@ plan_split(const struct plan *p, uint64_t most, struct split *s)
 	struct split_state k = { .p = p, .s = s, .most = most };
 
 	*s = (struct split){ .n = 1, .shard = xcalloc(p->nentries, sizeof(*s->shard)) };
+	plan_containers(p, &s->containers);
 	k.home = xcalloc(p->ninputs, sizeof(*k.home));
 	for (uint32_t i = 0; i < p->ninputs; i++)
 		k.home[i] = xcalloc(p->inputs[i].sd->ckpt->nstorages, sizeof(**k.home));
 	for (size_t i = 0; i < p->nentries; i++)
 		if (p->entries[i].alive)
-			s->shard[i] = file_of(&k, &p->entries[i]);
+			s->shard[i] = file_of(&k, i);
 	for (uint32_t i = 0; i < p->ninputs; i++)
 		free(k.home[i]);
 	free(k.home);
@@ -176,5 +196,6 @@ split_release(struct split *s)
 	free(s->begin);
 	free(s->later);
 	free(s->later_end);
+	plan_containers_release(&s->containers);
 	*s = (struct split){ 0 };
 }

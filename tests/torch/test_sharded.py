@@ -234,7 +234,89 @@ def records_in_order_of_text():
             t.ok(all(torch.equal(got[k], v) for k, v in state.items()), f"{what}, {options[1]}")
 
 
-for part in (sets, torch_things, parts, metadata, refused, shared_by_calls, empty_views, records_in_order_of_text):
+def equal(a, b):
+    """Equal as values of state dicts, dicts and lists and all."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        return type(a) is type(b) and list(a) == list(b) and all(equal(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return type(a) is type(b) and len(a) == len(b) and all(map(equal, a, b))
+    return a == b
+
+
+def containers():
+    """What an item of a state dict is, it is still when it comes out of a set, or went into one."""
+    folder = tap.scratch() / "containers"
+    folder.mkdir()
+    extra = {"scale": torch.arange(2.0), "n": 3, "amax": [torch.ones(1), (torch.zeros(3), "x")]}
+    state = collections.OrderedDict({"w": torch.ones(4), "fc._extra_state": extra, "pack": (torch.ones(2), None),
+                                     "note": "x", "b": torch.ones(3)})
+    home = {"w": "0.bin", "fc._extra_state": "1.bin", "pack": "0.bin", "note": "1.bin", "b": "1.bin"}
+    for name in ("0.bin", "1.bin"):
+        torch.save({k: v for k, v in state.items() if home[k] == name}, folder / name)
+    (folder / "keys.json").write_text(json.dumps({"weight_map": home}))
+    # An index of ours from before containers stayed whole lists their tensors.
+    inside = ("scale", "amax.0", "amax.1.0")
+    (folder / "tensors.json").write_text(json.dumps({"weight_map": {"w": "0.bin", **{f"fc._extra_state.{k}": "1.bin" for k in inside},
+                                                                    "pack.0": "0.bin", "note": "1.bin", "b": "1.bin"}}))
+    for index in ("keys.json", "tensors.json"):
+        tap.run("lnn-ckpt-adapt", folder / index, "-o", folder / "out.pth")
+        t.ok(equal(dict(torch.load(folder / "out.pth")), dict(state)), f"a set comes out whole, {index}")
+    tap.run("lnn-ckpt-adapt", folder / "keys.json", "--max-shard-size", "1", "-o", folder / "set/")
+    index = json.loads((folder / "set/pytorch_model.bin.index.json").read_text())["weight_map"]
+    t.eq(sorted(index), sorted(state), "the index lists each item once")
+    parts = {}
+    for name in set(index.values()):
+        part = torch.load(folder / "set" / name)
+        t.ok(all(index[k] == name for k in part), f"{name} has what the index says")
+        parts.update(part)
+    t.ok(equal({k: parts[k] for k in state}, dict(state)), "and in the shards they are what they were")
+    for job in ("1/2", "2/2"):
+        tap.run("lnn-ckpt-adapt", "--shard", job, "--dtype", "float16", folder / "keys.json", "-o", folder / "jobs/")
+    tap.run("lnn-ckpt-adapt", "--write-index", folder / "jobs")
+    tap.run("lnn-ckpt-adapt", folder / "jobs/pytorch_model.bin.index.json", "-o", folder / "out.pth")
+    back = torch.load(folder / "out.pth")
+    t.ok(back["fc._extra_state"]["amax"][1][0].dtype == torch.float16 and back["fc._extra_state"]["n"] == 3
+         and sorted(back) == sorted(state), "also after jobs with --shard, which cast inside them")
+    tap.run("lnn-ckpt-adapt", "--drop-names", "-", folder / "keys.json", "--max-shard-size", "1", "-o", folder / "less/",
+            stdin=b"fc._extra_state.scale\nfc._extra_state.amax.0\n")
+    index = json.loads((folder / "less/pytorch_model.bin.index.json").read_text())["weight_map"]
+    t.ok(equal(torch.load(folder / "less" / index["fc._extra_state"])["fc._extra_state"], {"n": 3, "amax": [(torch.zeros(3), "x")]}),
+         "what is dropped in one is gone")
+
+
+def layouts():
+    """Each job of --shard states the layouts of its own tables; the set states all of them."""
+    folder = tap.scratch() / "layouts"
+    folder.mkdir()
+    names = [f"stage_{3 + i % 2}.{i}.attn.relative_position_bias_table" for i in range(4)]
+    state = {n: torch.randn(27 * 27 + 1 if "stage_3" in n else 13 * 13 + 1, 2) for n in names}
+    for kind in ("safetensors", "zip"):
+        index = put_set(folder / kind, state, [kind], 4)
+        for k in range(1, 5):
+            tap.run("lnn-ckpt-adapt", "--shard", f"{k}/4", "--layout", "first", index, "--to-layout", "last", "-o", folder / f"{kind}-jobs/")
+        tap.run("lnn-ckpt-adapt", "--write-index", folder / f"{kind}-jobs")
+        merged = next((folder / f"{kind}-jobs").glob("*.index.json"))
+        tap.run("lnn-interp-bias", "--img-size", "448", "--to", "torch", merged, "-o", folder / "merged.pth")
+        torch.save(state, folder / "one.pth")
+        tap.run("lnn-interp-bias", "--img-size", "448", "--layout", "first", "--to-layout", "last", folder / "one.pth", "-o", folder / "last.pth")
+        got, want = torch.load(folder / "merged.pth"), torch.load(folder / "last.pth")
+        t.ok(sorted(got) == sorted(names) and all(torch.equal(got[n], want[n]) for n in names), f"{kind}: all tables are resized as they are laid out")
+
+
+def once():
+    """What is worth a warning of a set is said once, not for each shard."""
+    folder = tap.scratch() / "once"
+    folder.mkdir()
+    state = {"w": torch.ones(4), "x._extra_state": {"s": torch.ones(2)}, "n": 3, "o": collections.deque([1]), "v": torch.ones(4)}
+    torch.save(state, folder / "in.pth")
+    for to, words in (("torch", (b"weights_only", )), ("safetensors", (b"taken apart", b"are no tensors"))):
+        done = tap.run("lnn-ckpt-adapt", folder / "in.pth", "--to", to, "--max-shard-size", "1", "-o", folder / f"{to}/")
+        t.eq([done.stderr.count(w) for w in words], [1] * len(words), f"{to}: {words}")
+
+
+for part in (sets, containers, layouts, once, torch_things, parts, metadata, refused, shared_by_calls, empty_views, records_in_order_of_text):
     with t.part(part.__name__):
         part()
 t.done()
