@@ -323,7 +323,7 @@ pump_shard(struct shards *s, const struct sealed *sealed, const char *path, stru
 	struct sink *out;
 	uint64_t lost = 0;
 
-	if (sink_file(&out, path, e) != 0)
+	if (sink_part(&out, path, e) != 0)
 		return -1;
 	if (plan_pump(sealed, out, &po, &lost, e) != 0) {
 		sink_abort(out);

@@ -365,12 +365,13 @@ int
 option_main(const struct program *p, int argc, char **argv, void *opts)
 {
 	struct parsing x = { .p = p, .argv = argv, .argc = argc, .at = 1, .opts = opts };
-	struct operands operands = { xcalloc((size_t)argc + 1, sizeof(*operands.v)), 0 };
+	struct operands operands = { NULL, 0 };
 	struct tool_settings *settings = opts;
 	struct err e = ERR_INIT;
 	int status = TOOL_DONE, rc;
 
 	tool_start(p->name);
+	operands.v = xcalloc((size_t)argc + 1, sizeof(*operands.v));
 	settings->jobs = 1;
 	rc = parse(&x, &operands, &e);
 	tool_configure(settings);

@@ -32,7 +32,7 @@ struct sink {
 	bool regular;            /* fd is a regular file */
 	bool ranges, sendfiles, splices; /* ways to copy that have not failed yet */
 	bool failed;
-	struct atomic *atomic;   /* of a SINK_FILE */
+	struct atomic *atomic;   /* of a SINK_FILE; NULL: it is a part of a folder */
 	struct buf *memory;      /* of a SINK_MEMORY; may be NULL */
 	uint64_t at, hold;
 	uint64_t passed;         /* bytes fd was given */
@@ -106,6 +106,20 @@ sink_file(struct sink **out, const char *path, struct err *e)
 	(*out)->fd = fd;
 	(*out)->regular = true;
 	(*out)->atomic = r;
+	return 0;
+}
+
+int
+sink_part(struct sink **out, const char *path, struct err *e)
+{
+	int fd = fd_open(path, O_WRONLY | O_CREAT | O_EXCL);
+
+	*out = NULL;
+	if (fd < 0)
+		return err_sys(e, path, "cannot open for writing");
+	*out = sink_new(SINK_FILE, path);
+	(*out)->fd = fd;
+	(*out)->regular = true;
 	return 0;
 }
 
@@ -286,7 +300,7 @@ sink_commit(struct sink *s, struct err *e)
 
 	if (sink_flush(s, e) < 0 || release(s, e) < 0)
 		status = -1;
-	if (status == 0 && s->kind == SINK_FILE)
+	if (status == 0 && s->atomic != NULL)
 		status = sync_file(s, e);
 	/* A close that was interrupted has closed all the same. */
 	s->fd = -1;

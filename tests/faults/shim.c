@@ -239,6 +239,12 @@ fsync(int fd)
 	return fails("fsync", fd) ? -1 : REAL(fsync)(fd);
 }
 
+int
+syncfs(int fd)
+{
+	return fails("syncfs", fd) ? -1 : REAL(syncfs)(fd);
+}
+
 /* A close that fails has closed all the same. */
 int
 close(int fd)
