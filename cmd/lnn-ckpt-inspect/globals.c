@@ -38,6 +38,7 @@ struct globals {
 	bool refused;
 	bool unknown;       /* refused, because nobody can tell whether torch would load it */
 	const char *why;    /* NULL unless refused */
+	char imports[256];  /* pickle_scan.imports of the first object */
 	bool has_off;
 	uint64_t why_off, extra;
 	unsigned more;
@@ -108,6 +109,8 @@ scan(void *arg, struct pickle_part *part, struct err *err)
 	if (pickle_scan(&s, part->src, part->off, part->limit, err) < 0)
 		return -1;
 	part->end = s.broken ? 0 : s.end;
+	if (part->object && g->objects == 0)
+		snprintf(g->imports, sizeof(g->imports), "%s", s.imports);
 	g->objects += part->object;
 	g->extra += s.extra;
 	g->more += s.more;
@@ -187,6 +190,7 @@ scan_source(struct globals *g, struct source *src, struct err *err)
 	g->damaged = g->damaged || kind == PICKLES_CUT;
 	if (kind == PICKLES_SCRIPT) {
 		g->refused = false;
+		g->imports[0] = '\0';
 		refuse(g, "", "it is a TorchScript archive, which weights_only=True refuses", false, 0);
 	} else if (kind == PICKLES_BARE) {
 		refuse(g, "", "it is no torch file but a bare pickle (Invalid magic number)", false, 0);
@@ -268,6 +272,10 @@ put_verdict(const struct globals *g)
 		if (g->has_off)
 			buf_addf(&why, " (at byte %" PRIu64 ")", g->why_off);
 		record_note(r, STYLE_BAD, verdict, why.p);
+		buf_clear(&why);
+		text_show(&why, str_c(g->imports));
+		if (why.len > 0)
+			record_note(r, STYLE_PLAIN, "without it, it loads only where these can be imported: ", why.p);
 	} else {
 		record_note(r, STYLE_GOOD, g->objects == 0 ? "there is no pickle in it" : verdict, NULL);
 	}

@@ -1179,12 +1179,41 @@ before(void *arg, struct pickle_machine *m)
 		stop_judging(c, m->in.op_off, c->w.why, c->w.unknown);
 }
 
+/* Packages that are there wherever torch is. */
+static const char *const own[] = {
+	"_codecs", "_io", "_operator", "argparse", "array", "builtins", "collections", "copy", "copyreg", "datetime", "decimal",
+	"enum", "fractions", "functools", "inspect", "io", "itertools", "logging", "math", "operator", "os", "pathlib", "pickle",
+	"posix", "random", "re", "string", "subprocess", "sys", "time", "torch", "types", "typing", "uuid", "weakref", "zoneinfo",
+};
+
+/* Notes a global that has to be imported from elsewhere. A few are named. */
+static void
+note_import(struct pickle_scan *s, struct str module, struct str name)
+{
+	char path[GLOBAL_TEXT], *list = s->imports;
+	struct str rest, package;
+	const size_t used = strlen(list);
+
+	to_python3(&module, &name);
+	rest = module;
+	(void)str_split(&rest, '.', &package);
+	s->nowhere = s->nowhere || str_eqc(package, "__torch__");
+	if (LISTED(package, own) || !global_path(module, name, path) || strstr(list, path) != NULL)
+		return;
+	if (used + strlen(path) + sizeof(", , ...") <= sizeof(s->imports))
+		snprintf(list + used, sizeof(s->imports) - used, "%s%s", used > 0 ? ", " : "", path);
+	else if (strstr(list, ", ...") == NULL && used + sizeof(", ...") <= sizeof(s->imports))
+		memcpy(list + used, ", ...", sizeof(", ..."));
+}
+
 static int
 report(struct scanner *c, const struct pickle_machine *m, enum pickle_ref ref)
 {
 	struct pickle_found f = { value_module(m->t, m->named), value_name(m->t, m->named), m->in.op_off, GLOBAL_UNSAFE, ref,
 		c->pickle };
 
+	if (ref != REF_COMPUTED && c->pickle == 0 && judge(f.module, f.name) >= GLOBAL_UNKNOWN)
+		note_import(c->s, f.module, f.name);
 	if (c->s->found == NULL)
 		return 0;
 	if (ref == REF_COMPUTED)

@@ -53,6 +53,8 @@ struct pickle_scan {
 	bool unknown;        /* if not: it may or may not take it; a call has arguments that torch.save does not write */
 	char why[512];       /* if not: the first reason, in torch's terms where it has some */
 	uint64_t why_off;    /* and the opcode it is about */
+	char imports[256];   /* globals of the first pickle that neither Python nor torch has: without weights_only they must be there */
+	bool nowhere;        /* one of them is a class of TorchScript, which cannot be imported */
 	bool broken;         /* the first pickle is damaged; why says how, unless torch would refuse it earlier */
 	char damage[512];    /* if broken: how */
 	uint64_t end;        /* behind STOP of the first pickle; where it breaks off if broken */

@@ -425,9 +425,12 @@ caveat(const struct manifest *m, struct buf *say, struct err *e)
 		src = source_memory(pickle.p, pickle.len, "data.pkl");
 		r = pickle_scan(&scan, src, 0, pickle.len, e);
 		source_close(src);
-		if (r == 0 && !scan.loads)
-			buf_addf(say, "the output %s with weights_only=False only: %s", scan.unknown ? "may load" : "loads",
-				scan.why);
+		if (r == 0 && scan.nowhere)
+			buf_adds(say, "the output loads nowhere: it has classes of TorchScript, which cannot be imported "
+				"(lnn-ckpt-adapt writes the state dict alone)");
+		else if (r == 0 && !scan.loads)
+			buf_addf(say, "the output %s with weights_only=False only: %s%s%s", scan.unknown ? "may load" : "loads",
+				scan.why, scan.imports[0] ? "; and only where these can be imported: " : "", scan.imports);
 	}
 	buf_release(&pickle);
 	return r;

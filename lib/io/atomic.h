@@ -7,8 +7,8 @@
  *    creates a temporary folder in the same way.
  * 2. The caller writes: to the descriptor, or files into the folder that atomic_path names.
  * 3. The caller syncs and closes the descriptor of a file, or closes those of files in the folder.
- * 4. atomic_commit syncs the files of a folder, renames the temporary to its name and syncs the folder that it is in. atomic_abort removes the
- *    temporary. Exactly one of the two ends every struct atomic.
+ * 4. atomic_commit syncs the files of a folder, renames the temporary to its name and syncs the folder that it is in.
+ *    atomic_abort removes the temporary. Exactly one of the two ends every struct atomic.
  *
  * A program that is about to end by a signal or for want of memory calls atomic_emergency, which removes the temporaries
  * of all files and folders that are neither committed nor aborted.

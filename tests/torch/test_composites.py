@@ -3,9 +3,13 @@ Tensors that are made of others (sparse, quantised, nested, meta, DTensor, subcl
 what torch makes of them: what to() casts, what load_state_dict compares, what loads again as what it was.
 """
 
+import argparse
 import collections
 import json
 import os
+import pickle
+import subprocess
+import sys
 import warnings
 
 import tap
@@ -347,6 +351,45 @@ def modules():
          "what lies beside a dict of another class is carried")
 
 
-for f in (shapes, modules, listed, casts, left, quantised, compared, names, extra_state, containers, packed_params, dtensor):
+def loads_elsewhere(path):
+    """Does torch.load without weights_only take it in a Python that has none of our classes?"""
+    return subprocess.run([sys.executable, "-c", "import sys, torch; torch.load(sys.argv[1], weights_only=False)", path],
+                          capture_output=True, check=False).returncode == 0
+
+
+def warnings_of_loading():
+    """What is said of loading an output is so: with weights_only, only without, only where classes are, nowhere."""
+    words = "only where these can be imported: "
+    for what, other, named in (("plain", 3, None), ("of Python", argparse.Namespace(a=1), None),
+                               ("of torch", torch.nn.ReLU(), None), ("of ours", Pair(torch.ones(2), 3), "__main__.Pair")):
+        path, out = save("other.pth", {"model": {"w": torch.ones(2)}, "other": other}), tap.scratch() / "carried.pth"
+        done = tap.run("lnn-ckpt-adapt", "--carry-all", path, "-o", out)
+        said = done.stderr.decode()
+        try:
+            torch.load(out, weights_only=True)
+            t.ok("weights_only" not in said, f"{what}: no warning")
+        except pickle.UnpicklingError:
+            t.ok("the output loads with weights_only=False only" in said, f"{what}: a warning")
+        t.eq(loads_elsewhere(out), words not in said, f"{what}: what it needs is said")
+        listed = tap.run("lnn-ckpt-inspect", "--globals", out, status=None).stdout.decode()
+        t.eq(listed.count(words), named is not None, f"{what}: by --globals, too")
+        if named is not None:
+            t.ok(words + named in said and words + named in listed, f"{what}: it is named")
+
+    class Table(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.relative_position_bias_table = torch.nn.Parameter(torch.ones(9, 2))
+
+        def forward(self, x):
+            return x + self.relative_position_bias_table
+
+    path, out = tap.scratch() / "script.pt", tap.scratch() / "script.pth"
+    torch.jit.script(Table()).save(str(path))
+    done = tap.run("lnn-interp-bias", "--grid", "3x3", path, "-o", out)
+    t.ok(b"the output loads nowhere" in done.stderr and not loads_elsewhere(out), "an object of TorchScript in a torch zip")
+
+
+for f in (warnings_of_loading, shapes, modules, listed, casts, left, quantised, compared, names, extra_state, containers, packed_params, dtensor):
     f()
 t.done()
