@@ -16,10 +16,6 @@
 /* More of a list, or more tensors of the root, than this is of no use to a person; JSON has all. */
 enum { SHOWN = 20, DIRECT_SHOWN = 8 };
 
-struct dtype_count {
-	uint64_t tensors, numel, nbytes;
-};
-
 /* A storage that several names look at. */
 struct tie {
 	uint32_t storage;
@@ -29,7 +25,7 @@ struct tie {
 struct summary {
 	struct job *j;
 	const struct ckpt *c;
-	struct dtype_count all, kinds[DTYPE_COUNT];
+	struct holding all, kinds[DTYPE_COUNT];
 	struct tie *ties;      /* by storage, then entry; of shared ones only */
 	size_t nties, groups;
 	uint64_t stored, unused; /* bytes of all storages, and those outside every tensor */
@@ -46,14 +42,10 @@ count(struct summary *s)
 {
 	for (size_t i = 0; i < s->j->rows.n; i++) {
 		const struct row *row = &s->j->rows.v[i];
-		struct dtype_count *k = &s->kinds[row->t->dtype];
+		const struct holding one = { 1, row->numel, row->nbytes };
 
-		k->tensors++;
-		k->numel += row->numel;
-		k->nbytes += row->nbytes;
-		s->all.tensors++;
-		s->all.numel += row->numel;
-		s->all.nbytes += row->nbytes;
+		holding_add(&s->kinds[row->t->dtype], &one);
+		holding_add(&s->all, &one);
 	}
 }
 
@@ -61,34 +53,43 @@ static int
 by_storage(const void *a, const void *b)
 {
 	const struct tie *x = a, *y = b;
+	const int c = (x->storage > y->storage) - (x->storage < y->storage);
 
-	if (x->storage != y->storage)
-		return x->storage < y->storage ? -1 : 1;
-	return (x->entry > y->entry) - (x->entry < y->entry);
+	return c != 0 ? c : (x->entry > y->entry) - (x->entry < y->entry);
 }
 
 static void
 find_ties(struct summary *s)
 {
 	const struct rows *r = &s->j->rows;
-	size_t n = 0, kept = 0;
+	uint32_t *looks = xcalloc((size_t)s->c->nstorages + 1, sizeof(*looks));
 
 	s->ties = xcalloc(r->n + 1, sizeof(*s->ties));
 	for (size_t i = 0; i < r->n; i++) {
 		if (r->v[i].t->storage != STORAGE_NONE && r->v[i].nbytes > 0)
-			s->ties[n++] = (struct tie){ r->v[i].t->storage, r->v[i].entry };
+			s->groups += ++looks[r->v[i].t->storage] == 2;
 	}
-	qsort(s->ties, n, sizeof(*s->ties), by_storage);
-	for (size_t i = 0, end; i < n; i = end) {
-		for (end = i + 1; end < n && s->ties[end].storage == s->ties[i].storage; end++) {
-		}
-		if (end - i < 2)
-			continue;
-		memmove(&s->ties[kept], &s->ties[i], (end - i) * sizeof(*s->ties));
-		kept += end - i;
-		s->groups++;
+	for (size_t i = 0; i < r->n; i++) {
+		const uint32_t storage = r->v[i].t->storage;
+
+		if (storage != STORAGE_NONE && r->v[i].nbytes > 0 && looks[storage] > 1)
+			s->ties[s->nties++] = (struct tie){ storage, r->v[i].entry };
 	}
-	s->nties = kept;
+	qsort(s->ties, s->nties, sizeof(*s->ties), by_storage);
+	free(looks);
+}
+
+/* Is tie i the last one of its storage? */
+static bool
+ends_group(const struct summary *s, size_t i)
+{
+	return i + 1 == s->nties || s->ties[i].storage != s->ties[i + 1].storage;
+}
+
+static struct str
+name_of(const struct summary *s, size_t i)
+{
+	return s->j->input.sd.entries[s->ties[i].entry].name;
 }
 
 struct span {
@@ -100,10 +101,9 @@ static int
 by_place(const void *a, const void *b)
 {
 	const struct span *x = a, *y = b;
+	const int c = (x->storage > y->storage) - (x->storage < y->storage);
 
-	if (x->storage != y->storage)
-		return x->storage < y->storage ? -1 : 1;
-	return (x->first > y->first) - (x->first < y->first);
+	return c != 0 ? c : (x->first > y->first) - (x->first < y->first);
 }
 
 /* The bytes of a box, which has dtype. */
@@ -175,12 +175,20 @@ add_optimizers(struct summary *s, uint32_t key, uint32_t h, uint8_t *visited, ui
 		add_optimizers(s, value_key(t, h, i), value_val(t, h, i), visited, seen, depth - 1);
 }
 
+/* Is what key i of the root leads to a tensor? */
+static bool
+is_direct(const struct summary *s, size_t i)
+{
+	uint32_t index;
+
+	return value_leaf(s->c->tree, value_val(s->c->tree, s->root, i), &index) == LEAF_TENSOR;
+}
+
 /* What each key of the root holds; a thing that two hold counts for the first. */
 static void
 find_keys(struct summary *s)
 {
 	const struct vtree *t = s->c->tree;
-	uint32_t index;
 	uint8_t *seen;
 	size_t nodes;
 
@@ -195,10 +203,9 @@ find_keys(struct summary *s)
 	seen = xcalloc(3, nodes);
 	for (size_t i = 0; i < s->nkeys; i++) {
 		values_holding(s->c, value_val(t, s->root, i), seen, &s->holds[i]);
-		s->direct += value_leaf(t, value_val(t, s->root, i), &index) == LEAF_TENSOR;
+		s->direct += is_direct(s, i);
 	}
-	add_optimizers(s, VALUE_ABSENT, s->c->root, seen + nodes, seen + 2 * nodes,
-		       OPTIMIZER_DEPTH);
+	add_optimizers(s, VALUE_ABSENT, s->c->root, seen + nodes, seen + 2 * nodes, OPTIMIZER_DEPTH);
 	free(seen);
 }
 
@@ -234,7 +241,7 @@ put_dtypes(const struct summary *s, struct record *r, struct err *err)
 
 	record_rows(r, &dtype_table, 0);
 	for (size_t i = 0; rc == 0 && i < DTYPE_COUNT; i++) {
-		const struct dtype_count *k = &s->kinds[i];
+		const struct holding *k = &s->kinds[i];
 
 		if (k->tensors > 0)
 			rc = record_row(r,
@@ -280,8 +287,8 @@ put_tie_rows(const struct summary *s, struct record *r, struct err *err)
 
 	record_rows(r, &tie_table, 0);
 	for (size_t i = 0, n = 0; rc == 0 && i < s->nties; i++) {
-		names[n++] = s->j->input.sd.entries[s->ties[i].entry].name;
-		if (i + 1 < s->nties && s->ties[i].storage == s->ties[i + 1].storage)
+		names[n++] = name_of(s, i);
+		if (!ends_group(s, i))
 			continue;
 		rc = record_row(r, (struct cell[]){ cell_texts(names, n) }, err);
 		n = 0;
@@ -324,184 +331,157 @@ put_facts(const struct summary *s, struct record *r, struct err *err)
 
 /* ---- text */
 
+/* A line: its label, and what b holds, which is empty afterwards. */
 static void
-label(const struct summary *s, const char *text)
+put(const struct summary *s, const char *label, struct buf *b)
 {
-	out_style(&s->j->in->out, STYLE_BOLD);
-	out_printf(&s->j->in->out, "%-12s", text);
-	out_style(&s->j->in->out, STYLE_PLAIN);
+	struct out *out = &s->j->in->out;
+
+	out_style(out, STYLE_BOLD);
+	out_printf(out, "%-12s", label);
+	out_style(out, STYLE_PLAIN);
+	buf_addc(b, '\n');
+	out_write(out, b->p, b->len);
+	buf_clear(b);
 }
 
 static void
-put_counts(struct out *out, uint64_t tensors, uint64_t numel, uint64_t nbytes)
+put_more(const struct summary *s, size_t n, struct buf *b)
 {
-	char elements[HUMAN_SIZE], bytes[HUMAN_SIZE];
-
-	out_printf(out, "%" PRIu64 " %s, %s %s, %s", tensors, text_noun(tensors, "tensor"), human_count(numel, elements),
-		   text_noun(numel, "element"), human_bytes(nbytes, bytes));
-}
-
-/* One line for all tensors that lie directly in the root. */
-static void
-put_direct(const struct summary *s)
-{
-	struct holding all = { 0 };
-	uint32_t index;
-
-	for (size_t i = 0; i < s->nkeys; i++) {
-		if (value_leaf(s->c->tree, value_val(s->c->tree, s->root, i), &index) != LEAF_TENSOR)
-			continue;
-		all.tensors += s->holds[i].tensors;
-		all.numel += s->holds[i].numel;
-		all.nbytes += s->holds[i].nbytes;
-	}
-	put_counts(&s->j->in->out, all.tensors, all.numel, all.nbytes);
-	out_puts(&s->j->in->out, " under names of the root\n");
+	if (n <= SHOWN)
+		return;
+	buf_addf(b, "... and %zu more", n - SHOWN);
+	put(s, "", b);
 }
 
 static void
-put_key(const struct summary *s, size_t i)
+put_key(const struct summary *s, size_t i, const char *label, struct buf *b)
 {
 	const struct vtree *t = s->c->tree;
-	struct out *out = &s->j->in->out;
-	const struct holding *h = &s->holds[i];
 	uint32_t key = value_key(t, s->root, i), val = value_val(t, s->root, i);
-	struct buf b = BUF_INIT;
+	struct buf what = BUF_INIT;
 
-	if (value_is_text(t, key))
-		out_show(out, value_text(t, key));
-	else
-		out_puts(out, "(a key that is no text)");
-	values_what(&b, s->c, val);
-	out_puts(out, ": ");
-	out_show(out, buf_str(&b));
-	if (value_len(t, val) > 0 && h->tensors == 0)
-		out_printf(out, " of %zu", value_len(t, val));
-	if (h->tensors > 0) {
-		out_puts(out, ", ");
-		put_counts(out, h->tensors, h->numel, h->nbytes);
+	text_show(b, value_is_text(t, key) ? value_text(t, key) : str_c("(a key that is no text)"));
+	values_what(&what, s->c, val);
+	buf_adds(b, ": ");
+	text_show(b, buf_str(&what));
+	if (value_len(t, val) > 0 && s->holds[i].tensors == 0)
+		buf_addf(b, " of %zu", value_len(t, val));
+	if (s->holds[i].tensors > 0) {
+		buf_adds(b, ", ");
+		holding_put(b, &s->holds[i]);
 	}
-	out_putc(out, '\n');
-	buf_release(&b);
+	put(s, label, b);
+	buf_release(&what);
 }
 
+/* Many tensors that lie directly in the root are one line. Where there is nothing else, that of the state dict will do. */
 static void
-put_keys(const struct summary *s)
+put_keys(const struct summary *s, struct buf *b)
 {
 	const bool fold = s->direct > DIRECT_SHOWN;
-	size_t shown = 0, lines = s->nkeys - (fold ? s->direct : 0);
-	uint32_t index;
+	const size_t lines = s->nkeys - (fold ? s->direct : 0);
+	struct holding all = { 0 };
+	size_t shown = 0;
 
-	/* Of nothing but tensors, the line of the state dict says enough. */
 	if (fold && lines == 0)
 		return;
+	for (size_t i = 0; fold && i < s->nkeys; i++) {
+		if (is_direct(s, i))
+			holding_add(&all, &s->holds[i]);
+	}
 	if (fold) {
-		label(s, "holds");
-		put_direct(s);
+		holding_put(b, &all);
+		buf_adds(b, " under names of the root");
+		put(s, "holds", b);
 	}
 	for (size_t i = 0; i < s->nkeys && shown < SHOWN; i++) {
-		if (fold && value_leaf(s->c->tree, value_val(s->c->tree, s->root, i), &index) == LEAF_TENSOR)
-			continue;
-		label(s, shown == 0 && !fold ? "holds" : "");
-		put_key(s, i);
-		shown++;
+		if (!fold || !is_direct(s, i))
+			put_key(s, i, shown++ == 0 && !fold ? "holds" : "", b);
 	}
-	if (lines > SHOWN) {
-		label(s, "");
-		out_printf(&s->j->in->out, "... and %zu more\n", lines - SHOWN);
-	}
+	put_more(s, lines, b);
 }
 
 static void
-put_ties(const struct summary *s)
+put_ties(const struct summary *s, struct buf *b)
 {
-	struct out *out = &s->j->in->out;
-	size_t group = 0;
-
-	for (size_t i = 0; i < s->nties; i++) {
-		bool first = i == 0 || s->ties[i].storage != s->ties[i - 1].storage;
-
-		group += first;
-		if (group > SHOWN)
-			break;
-		if (first)
-			label(s, group == 1 ? "shared" : "");
+	for (size_t i = 0, groups = 0; i < s->nties && groups < SHOWN; i++) {
+		text_show(b, name_of(s, i));
+		if (ends_group(s, i))
+			put(s, groups++ == 0 ? "shared" : "", b);
 		else
-			out_puts(out, " = ");
-		out_show(out, s->j->input.sd.entries[s->ties[i].entry].name);
-		if (i + 1 == s->nties || s->ties[i].storage != s->ties[i + 1].storage)
-			out_putc(out, '\n');
+			buf_adds(b, " = ");
 	}
-	if (s->groups > SHOWN) {
-		label(s, "");
-		out_printf(out, "... and %zu more\n", s->groups - SHOWN);
-	}
+	put_more(s, s->groups, b);
 }
 
 static void
-put_bytes(const struct summary *s, const char *name, uint64_t n, const char *what)
+put_bytes(const struct summary *s, const char *name, uint64_t n, const char *what, struct buf *b)
 {
 	char text[HUMAN_SIZE];
 
-	label(s, name);
-	out_printf(&s->j->in->out, "%s", human_bytes(n, text));
+	buf_adds(b, human_bytes(n, text));
 	if (s->stored > 0)
-		out_printf(&s->j->in->out, ", %.3g%% %s", 100.0 * (double)n / (double)s->stored, what);
-	out_putc(&s->j->in->out, '\n');
+		buf_addf(b, ", %.3g%% %s", 100.0 * (double)n / (double)s->stored, what);
+	put(s, name, b);
+}
+
+/* The container, and what it says of itself. */
+static void
+put_container(const struct summary *s, struct buf *b)
+{
+	const struct ckpt *c = s->c;
+
+	buf_addf(b, "%s%s%s, %s-endian", c->ops->name, c->writer != NULL ? ", written by " : "", c->writer != NULL ? c->writer : "",
+		 c->big_endian ? "big" : "little");
+	put(s, "format", b);
+	if (c->nshards > 0) {
+		buf_u64(b, c->nshards);
+		put(s, "shards", b);
+	}
+	put_keys(s, b);
+	for (size_t i = 0; i < c->nmeta && i < SHOWN; i++) {
+		const struct str value = c->meta_values[i];
+
+		text_show(b, c->meta_keys[i]);
+		buf_adds(b, ": ");
+		text_show(b, value.len > 200 ? str_n(value.p, 200) : value);
+		put(s, i == 0 ? "metadata" : "", b);
+	}
 }
 
 static void
-put_text(const struct summary *s)
+put_text(const struct summary *s, struct buf *b)
 {
-	struct out *out = &s->j->in->out;
+	const struct str key = s->j->input.sd.key;
 	char text[HUMAN_SIZE];
 
-	label(s, "format");
-	out_puts(out, s->c->ops->name);
-	if (s->c->writer != NULL)
-		out_printf(out, ", written by %s", s->c->writer);
-	out_printf(out, ", %s-endian\n", s->c->big_endian ? "big" : "little");
-	if (s->c->nshards > 0) {
-		label(s, "shards");
-		out_printf(out, "%" PRIu32 "\n", s->c->nshards);
-	}
-	put_keys(s);
-	for (size_t i = 0; i < s->c->nmeta && i < SHOWN; i++) {
-		label(s, i == 0 ? "metadata" : "");
-		out_show(out, s->c->meta_keys[i]);
-		out_puts(out, ": ");
-		out_show(out, s->c->meta_values[i].len > 200 ? str_n(s->c->meta_values[i].p, 200) : s->c->meta_values[i]);
-		out_putc(out, '\n');
-	}
-	label(s, "state dict");
-	if (s->j->input.sd.key.len > 0)
-		out_show(out, s->j->input.sd.key);
-	else
-		out_puts(out, "(the root)");
-	out_puts(out, ": ");
-	put_counts(out, s->all.tensors, s->all.numel, s->all.nbytes);
-	out_putc(out, '\n');
+	put_container(s, b);
+	text_show(b, key.len > 0 ? key : str_c("(the root)"));
+	buf_adds(b, ": ");
+	holding_put(b, &s->all);
+	put(s, "state dict", b);
 	for (size_t i = 0; i < DTYPE_COUNT; i++) {
 		if (s->kinds[i].tensors == 0)
 			continue;
-		label(s, "");
-		out_printf(out, "%s: ", dtype_name((enum dtype)i));
-		put_counts(out, s->kinds[i].tensors, s->kinds[i].numel, s->kinds[i].nbytes);
-		out_putc(out, '\n');
+		buf_addf(b, "%s: ", dtype_name((enum dtype)i));
+		holding_put(b, &s->kinds[i]);
+		put(s, "", b);
 	}
-	put_ties(s);
-	label(s, "stored");
-	out_printf(out, "%s in %" PRIu32 " %s\n", human_bytes(s->stored, text), s->c->nstorages,
-		   s->c->nstorages == 1 ? "storage" : "storages");
-	put_bytes(s, "unused", s->unused, "of that belongs to no tensor");
+	put_ties(s, b);
+	buf_addf(b, "%s in %" PRIu32 " %s", human_bytes(s->stored, text), s->c->nstorages,
+		 s->c->nstorages == 1 ? "storage" : "storages");
+	put(s, "stored", b);
+	put_bytes(s, "unused", s->unused, "of that belongs to no tensor", b);
 	if (s->optimizer > 0)
-		put_bytes(s, "optimizer", s->optimizer, "of that");
+		put_bytes(s, "optimizer", s->optimizer, "of that", b);
 }
 
 static int
 run(void *state, struct job *j, struct err *err)
 {
 	struct summary *s = state;
+	struct buf text = BUF_INIT;
 	int rc = 0;
 
 	s->j = j;
@@ -512,7 +492,8 @@ run(void *state, struct job *j, struct err *err)
 	find_keys(s);
 	job_begin_report(j);
 	if (j->record->form == RECORD_TABLE || j->record->form == RECORD_LINES) {
-		put_text(s);
+		put_text(s, &text);
+		buf_release(&text);
 		return 0;
 	}
 	j->record->facts = true;
