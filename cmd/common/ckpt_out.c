@@ -153,8 +153,7 @@ list(const struct plan *p, bool null, struct err *e)
 		if (!en->alive || en->module || plan_tensor(p, en) == NULL)
 			continue;
 		plan_shape(p, en, &dtype, shape, &ndim);
-		line = entry_named(en->name);
-		line.has_shape = true;
+		line = entry_of_tensor(en->name, plan_tensor(p, en));
 		line.shape = shape;
 		line.ndim = (uint8_t)ndim;
 		line.dtype = (uint8_t)dtype;
@@ -285,13 +284,14 @@ write_distributed(struct ckpt_out *m, struct err *e)
 
 /* ---- a folder of shards */
 
-void
-ckpt_out_shard_name(struct buf *b, const struct format_writer *w, uint32_t number, uint32_t total)
+const char *
+ckpt_out_shard_name(struct arena *a, const struct format_writer *w, uint32_t number, uint32_t total)
 {
-	buf_adds(b, w->pickles ? "pytorch_model" : "model");
-	if (total > 1)
-		buf_addf(b, "-%05u-of-%05u", number, total);
-	buf_adds(b, w->pickles ? ".bin" : ".safetensors");
+	const char *stem = w->pickles ? "pytorch_model" : "model", *suffix = w->pickles ? ".bin" : ".safetensors";
+
+	if (total == 1)
+		return arena_printf(a, "%s%s", stem, suffix);
+	return arena_printf(a, "%s-%05u-of-%05u%s", stem, number, total, suffix);
 }
 
 const char *
@@ -313,6 +313,7 @@ struct shards {
 	struct split split;
 	struct atomic *folder;
 	struct pool *pool;
+	struct arena arena; /* of names */
 	uint64_t total, lost;
 };
 
@@ -336,18 +337,14 @@ pump_shard(struct shards *s, const struct sealed *sealed, const char *path, stru
 static int
 write_shard(struct shards *s, struct seal *seal, uint32_t k, struct err *e)
 {
+	const char *name = ckpt_out_shard_name(&s->arena, s->m->seal.writer, k, s->split.n);
 	struct sealed sealed;
-	struct buf path = BUF_INIT;
-	int rc;
+	int rc = seal_file(seal, k, &sealed, e);
 
-	buf_addf(&path, "%s/", atomic_path(s->folder));
-	ckpt_out_shard_name(&path, s->m->seal.writer, k, s->split.n);
-	rc = seal_file(seal, k, &sealed, e);
 	if (rc == 0)
-		rc = pump_shard(s, &sealed, path.p, e);
+		rc = pump_shard(s, &sealed, arena_printf(&s->arena, "%s/%s", atomic_path(s->folder), name), e);
 	s->total += sealed.bytes;
 	sealed_release(&sealed);
-	buf_release(&path);
 	return rc;
 }
 
@@ -357,10 +354,9 @@ write_index(struct shards *s, struct err *e)
 {
 	const struct format_writer *w = s->m->seal.writer;
 	const struct plan *p = s->p;
-	struct arena arena = ARENA_INIT;
-	struct str *names = xcalloc(p->nentries, sizeof(*names));
-	const char **files = xcalloc(p->nentries, sizeof(*files));
-	struct buf text = BUF_INIT, name = BUF_INIT;
+	struct str *names = arena_calloc(&s->arena, p->nentries, sizeof(*names));
+	const char **files = arena_calloc(&s->arena, p->nentries, sizeof(*files));
+	struct buf text = BUF_INIT;
 	size_t n = 0;
 	int rc;
 
@@ -368,19 +364,11 @@ write_index(struct shards *s, struct err *e)
 		names[n] = plan_listed_name(p, w->pickles ? &s->split.containers : NULL, i);
 		if (names[n].p == NULL)
 			continue;
-		buf_clear(&name);
-		ckpt_out_shard_name(&name, w, s->split.shard[i], s->split.n);
-		files[n++] = arena_cstr(&arena, name.p);
+		files[n++] = ckpt_out_shard_name(&s->arena, w, s->split.shard[i], s->split.n);
 	}
 	shard_index_write(&text, names, files, n, s->total);
-	buf_clear(&name);
-	buf_addf(&name, "%s/%s", atomic_path(s->folder), ckpt_out_index_name(w));
-	rc = file_write(name.p, buf_str(&text), e);
+	rc = file_write(arena_printf(&s->arena, "%s/%s", atomic_path(s->folder), ckpt_out_index_name(w)), buf_str(&text), e);
 	buf_release(&text);
-	buf_release(&name);
-	arena_release(&arena);
-	free(names);
-	free(files);
 	return rc;
 }
 
@@ -402,7 +390,7 @@ write_shards(struct shards *s, struct err *e)
 static int
 write_folder(struct ckpt_out *m, struct plan *p, struct err *e)
 {
-	struct shards s = { .m = m, .p = p };
+	struct shards s = { .m = m, .p = p, .arena = ARENA_INIT };
 	int rc;
 
 	if (m->path == NULL || strcmp(m->path, "-") == 0)
@@ -428,6 +416,7 @@ write_folder(struct ckpt_out *m, struct plan *p, struct err *e)
 		tool_verbose("%u shards, %" PRIu64 " bytes of tensors", s.split.n, s.total);
 	}
 	split_release(&s.split);
+	arena_release(&s.arena);
 	return rc;
 }
 

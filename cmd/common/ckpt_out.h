@@ -52,8 +52,8 @@ int ckpt_out_write(struct ckpt_out *m, struct plan *p, struct err *e);
 
 void ckpt_out_release(struct ckpt_out *m);
 
-/* Adds "model-00001-of-00003.safetensors" to b; where total is 1, "pytorch_model.bin" or "model.safetensors". */
-void ckpt_out_shard_name(struct buf *b, const struct format_writer *w, uint32_t number, uint32_t total);
+/* "model-00001-of-00003.safetensors", in the arena; where total is 1, "pytorch_model.bin" or "model.safetensors". */
+const char *ckpt_out_shard_name(struct arena *a, const struct format_writer *w, uint32_t number, uint32_t total);
 
 /* "model.safetensors.index.json" */
 const char *ckpt_out_index_name(const struct format_writer *w);

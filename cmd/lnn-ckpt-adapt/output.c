@@ -510,23 +510,21 @@ adapt_finish(struct adapt *a, struct err *e)
 int
 adapt_finish_job(struct adapt *a, struct err *e)
 {
-	struct buf path = BUF_INIT, name = BUF_INIT;
+	const struct shard_job *job = a->job;
 	struct err own = ERR_INIT;
+	const char *name = "";
 	struct seal_opts so;
 	int rc = seal_options(a, &so, e);
 
 	if (rc == 0)
-		rc = shard_jobs_reopen(a->job, so.writer, e);
+		rc = shard_jobs_reopen(a, so.writer, e);
 	if (rc == 0) {
-		ckpt_out_shard_name(&name, so.writer, a->job->number, a->job->total);
-		buf_addf(&path, "%s/%s", a->job->dir, name.p);
-		rc = write_out(a, &so, path.p, e);
+		name = ckpt_out_shard_name(&a->arena, so.writer, job->number, job->total);
+		rc = write_out(a, &so, arena_printf(&a->arena, "%s/%s", job->dir, name), e);
 	}
-	if ((rc == 0 || e->code == ERR_ANSWER) && shard_jobs_note(a, rc == 0 ? name.p : "", &own) != 0) {
+	if ((rc == 0 || e->code == ERR_ANSWER) && shard_jobs_note(a, rc == 0 ? name : "", &own) != 0) {
 		*e = own;
 		rc = -1;
 	}
-	buf_release(&path);
-	buf_release(&name);
 	return rc;
 }

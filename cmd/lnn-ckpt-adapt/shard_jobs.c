@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,14 +25,17 @@
 
 /* ---- what a finished shard leaves */
 
-static void
-note_name(struct buf *b, uint32_t number, uint32_t total)
+static const char *
+note_path(struct arena *a, const char *dir, uint32_t number, uint32_t total)
 {
-	buf_addf(b, ".lnn-%05u-of-%05u.rules", number, total);
+	return arena_printf(a, "%s/.lnn-%05u-of-%05u.rules", dir, number, total);
 }
 
 /* Of the first line of a note: the shard's file, or nothing if nothing was left of it. */
 static const char note_file[] = "file\t";
+
+/* A longer note is none. */
+enum { NOTE_MAX = 16 << 20 };
 
 /* A line of a note that was lost and made again: which rules matched is not known any more. */
 static const char note_unknown[] = "rules unknown";
@@ -40,101 +44,70 @@ static const char note_unknown[] = "rules unknown";
 int
 shard_jobs_note(struct adapt *a, const char *file, struct err *e)
 {
-	struct buf text = BUF_INIT, path = BUF_INIT;
-	const struct plan_rule *r;
+	struct buf text = BUF_INIT;
 	int rc;
 
 	buf_addf(&text, "%s%s\n", note_file, file);
 	for (size_t i = 0; i < a->plan.nrules; i++) {
-		r = a->plan.rules[i];
+		const struct plan_rule *r = a->plan.rules[i];
+
 		if (r->quiet)
 			continue;
-		buf_u64(&text, r->matched);
-		buf_addc(&text, '\t');
+		buf_addf(&text, "%" PRIu64 "\t", r->matched);
 		text_escape(&text, str_c(r->text));
 		buf_addc(&text, '\n');
 	}
-	buf_addf(&path, "%s/", a->job->dir);
-	note_name(&path, a->job->number, a->job->total);
-	rc = file_write(path.p, buf_str(&text), e);
+	rc = file_write(note_path(&a->arena, a->job->dir, a->job->number, a->job->total), buf_str(&text), e);
 	buf_release(&text);
-	buf_release(&path);
 	return rc;
 }
 
 /* 1 or 0; a name that cannot be looked at is an error, or the index would lack its tensors. */
 static int
-there(const char *dir, const char *name, struct err *e)
+there(const char *path, struct err *e)
 {
-	struct buf path = BUF_INIT;
-	int rc = 1;
-
-	buf_addf(&path, "%s/%s", dir, name);
-	if (access(path.p, F_OK) < 0)
-		rc = errno == ENOENT ? 0 : err_sys(e, path.p, "cannot be looked for");
-	buf_release(&path);
-	return rc;
+	if (access(path, F_OK) == 0)
+		return 1;
+	return errno == ENOENT ? 0 : err_sys(e, path, "cannot be looked for");
 }
 
 /* ---- a finished set, of which a shard is made again */
 
+static bool
+names_file(const struct shard_index *x, const char *file)
+{
+	for (uint32_t k = 0; k < x->nfiles; k++)
+		if (strcmp(x->files[k], file) == 0)
+			return true;
+	return false;
+}
+
 /* Does the index name a file that is called as shards of this set are? */
 static bool
-is_index_of(const struct shard_index *x, const struct shard_job *job, const struct format_writer *w)
+is_index_of(struct adapt *a, const struct shard_index *x, const struct format_writer *w)
 {
-	struct buf name = BUF_INIT;
-	bool found = false;
-
-	for (uint32_t i = 0; i < job->total && !found; i++) {
-		buf_clear(&name);
-		ckpt_out_shard_name(&name, w, i + 1, job->total);
-		for (uint32_t k = 0; k < x->nfiles && !found; k++)
-			found = strcmp(x->files[k], name.p) == 0;
-	}
-	buf_release(&name);
-	return found;
+	for (uint32_t i = 1; i <= a->job->total; i++)
+		if (names_file(x, ckpt_out_shard_name(&a->arena, w, i, a->job->total)))
+			return true;
+	return false;
 }
 
-/* Leaves the note of a shard that the index says is finished. */
+/* Leaves the notes of the other shards that the index says are finished. */
 static int
-note_again(const struct shard_job *job, const struct shard_index *x, uint32_t number, const char *file, struct err *err)
+notes_again(struct adapt *a, const struct shard_index *x, const struct format_writer *w, struct err *err)
 {
-	struct buf name = BUF_INIT, text = BUF_INIT;
-	bool listed = false;
-	int rc;
-
-	for (uint32_t k = 0; k < x->nfiles && !listed; k++)
-		listed = strcmp(x->files[k], file) == 0;
-	buf_addf(&text, "%s%s\n%s\n", note_file, listed ? file : "", note_unknown);
-	note_name(&name, number, job->total);
-	rc = there(job->dir, name.p, err);
-	if (rc == 0) {
-		struct buf path = BUF_INIT;
-
-		buf_addf(&path, "%s/%s", job->dir, name.p);
-		rc = file_write(path.p, buf_str(&text), err);
-		buf_release(&path);
-	}
-	buf_release(&name);
-	buf_release(&text);
-	return rc < 0 ? -1 : 0;
-}
-
-static int
-notes_again(const struct shard_job *job, const struct shard_index *x, const struct format_writer *w, struct err *err)
-{
-	struct buf file = BUF_INIT;
+	const uint32_t total = a->job->total;
 	int rc = 0;
 
-	for (uint32_t i = 1; i <= job->total && rc == 0; i++) {
-		if (i == job->number)
+	for (uint32_t i = 1; i <= total && rc >= 0; i++) {
+		const char *file = ckpt_out_shard_name(&a->arena, w, i, total), *path = note_path(&a->arena, a->job->dir, i, total);
+
+		if (i == a->job->number || (rc = there(path, err)) != 0)
 			continue;
-		buf_clear(&file);
-		ckpt_out_shard_name(&file, w, i, job->total);
-		rc = note_again(job, x, i, file.p, err);
+		file = names_file(x, file) ? file : "";
+		rc = file_write(path, str_c(arena_printf(&a->arena, "%s%s\n%s\n", note_file, file, note_unknown)), err);
 	}
-	buf_release(&file);
-	return rc;
+	return rc < 0 ? -1 : 0;
 }
 
 /* Another job may remove the index at the same time. */
@@ -148,27 +121,25 @@ remove_index(const struct shard_job *job, const char *path, struct err *err)
 }
 
 int
-shard_jobs_reopen(const struct shard_job *job, const struct format_writer *w, struct err *err)
+shard_jobs_reopen(struct adapt *a, const struct format_writer *w, struct err *err)
 {
+	const char *path = arena_printf(&a->arena, "%s/%s", a->job->dir, ckpt_out_index_name(w));
 	struct shard_index x = { 0 };
 	struct source *src = NULL;
-	struct buf path = BUF_INIT;
-	int rc = there(job->dir, ckpt_out_index_name(w), err);
+	int rc = there(path, err);
 
-	buf_addf(&path, "%s/%s", job->dir, ckpt_out_index_name(w));
-	if (rc > 0)
-		rc = source_open(&src, path.p, NULL, err);
-	if (rc == 0 && src != NULL)
+	if (rc <= 0)
+		return rc;
+	rc = source_open(&src, path, NULL, err);
+	if (rc == 0)
 		rc = shard_index_read(&x, src, err);
-	if (rc == 0 && src != NULL && is_index_of(&x, job, w)) {
-		rc = notes_again(job, &x, w, err);
+	if (rc == 0 && is_index_of(a, &x, w)) {
+		rc = notes_again(a, &x, w, err);
 		if (rc == 0)
-			rc = remove_index(job, path.p, err);
+			rc = remove_index(a->job, path, err);
 	}
-	if (src != NULL)
-		source_close(src);
+	source_close(src);
 	shard_index_release(&x);
-	buf_release(&path);
 	return rc;
 }
 
@@ -185,27 +156,7 @@ parse_share(const char *s, uint64_t *k, uint64_t *n, struct err *e)
 	return 0;
 }
 
-/* One shard through all steps. A shard of which nothing is left has no file, but is done. */
-static int
-run_job(const struct adapt_options *o, const struct shard_job *job, const char *file, struct err *e)
-{
-	struct operands operands = { &file, 1 };
-	int rc = adapt_run_steps(o, &operands, job, e);
-
-	if (rc != 0 && e->code == ERR_ANSWER) {
-		err_clear(e);
-		rc = 0;
-	}
-	return rc;
-}
-
-static void
-name_elsewhere(const struct shard_index *x, struct strmap *map)
-{
-	for (uint32_t i = 0; i < x->n; i++)
-		strmap_add(map, x->names[i], i);
-}
-
+/* Each shard goes through all steps. One of which nothing is left has no file, but is done. */
 static int
 run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, uint64_t n, struct err *e)
 {
@@ -213,10 +164,12 @@ run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, 
 	struct buf dir = BUF_INIT;
 	struct shard_job job = { .total = x->nfiles, .elsewhere = &elsewhere,
 				 .set = { x->names, x->n } };
+	struct operands one = { NULL, 1 };
 	char *path;
 	int rc = 0;
 
-	name_elsewhere(x, &elsewhere);
+	for (uint32_t i = 0; i < x->n; i++)
+		strmap_add(&elsewhere, x->names[i], i);
 	buf_adds(&dir, o->common.output);
 	while (dir.len > 1 && dir.p[dir.len - 1] == '/')
 		dir.p[--dir.len] = '\0';
@@ -226,8 +179,13 @@ run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, 
 			continue;
 		job.number = i + 1;
 		path = shard_index_path(x, i);
-		rc = run_job(o, &job, path, e);
+		one.v = (const char *[]){ path };
+		rc = adapt_run_steps(o, &one, &job, e);
 		free(path);
+		if (rc != 0 && e->code == ERR_ANSWER) {
+			err_clear(e);
+			rc = 0;
+		}
 	}
 	buf_release(&dir);
 	strmap_release(&elsewhere);
@@ -332,85 +290,67 @@ static int
 noted_file(struct set *s, struct adapt *a, uint32_t i, const char *note, struct str text, struct err *e)
 {
 	const struct format_writer *writers[] = { format_writer("safetensors"), format_writer("torch") };
-	struct buf name = BUF_INIT;
 	struct str line;
-	int rc = -1;
 
-	if (str_split(&text, '\n', &line) && str_starts(line, str_c(note_file))) {
-		line = str_from(line, sizeof(note_file) - 1);
-		rc = line.len == 0 ? 0 : -1;
+	if (!str_split(&text, '\n', &line) || !str_starts(line, str_c(note_file)))
+		return err_input(e, note, "is no note of a finished shard");
+	line = str_from(line, sizeof(note_file) - 1);
+	if (line.len == 0)
+		return 0;
+	for (size_t w = 0; w < 2; w++) {
+		const char *name = ckpt_out_shard_name(&a->arena, writers[w], i + 1, s->total);
+
+		if (!str_eqc(line, name))
+			continue;
+		if (s->writer != NULL && s->writer != writers[w])
+			return err_input(e, name, "is of another format than the shards before it");
+		s->files[i] = name;
+		s->writer = writers[w];
+		return 1;
 	}
-	for (size_t w = 0; w < 2 && rc < 0; w++) {
-		buf_clear(&name);
-		ckpt_out_shard_name(&name, writers[w], i + 1, s->total);
-		if (str_eqc(line, name.p)) {
-			if (s->writer != NULL && s->writer != writers[w])
-				err_input(e, name.p, "is of another format than the shards before it");
-			s->files[i] = arena_cstr(&a->arena, name.p);
-			s->writer = writers[w];
-			rc = 1;
-		}
-	}
-	buf_release(&name);
-	if (rc < 0)
-		err_input(e, note, "is no note of a finished shard");
-	return e->code != ERR_NONE ? -1 : rc;
+	return err_input(e, note, "is no note of a finished shard");
 }
 
 /* The file of shard i (from 0), if its note names one. A file of an earlier attempt that left more is none of the set. */
 static int
 find_file(struct set *s, struct adapt *a, uint32_t i, struct err *e)
 {
-	struct buf name = BUF_INIT, path = BUF_INIT, text = BUF_INIT;
-	int rc;
+	const char *note = note_path(&a->arena, s->dir, i + 1, s->total);
+	struct buf text = BUF_INIT;
+	int rc = there(note, e);
 
-	note_name(&name, i + 1, s->total);
-	buf_addf(&path, "%s/%s", s->dir, name.p);
-	rc = there(s->dir, name.p, e);
 	if (rc == 0)
-		rc = err_set(e, ERR_INPUT, "%s: shard %u of %u is missing; its job did not finish", s->dir, i + 1, s->total);
-	if (rc == 1)
-		rc = file_text(path.p, 16 << 20, &text, e);
+		return err_set(e, ERR_INPUT, "%s: shard %u of %u is missing; its job did not finish", s->dir, i + 1, s->total);
+	if (rc > 0)
+		rc = file_text(note, NOTE_MAX, &text, e);
 	if (rc == 0)
-		rc = noted_file(s, a, i, path.p, buf_str(&text), e);
-	if (rc == 1 && (rc = there(s->dir, s->files[i], e)) == 0)
+		rc = noted_file(s, a, i, note, buf_str(&text), e);
+	if (rc > 0 && (rc = there(arena_printf(&a->arena, "%s/%s", s->dir, s->files[i]), e)) == 0)
 		rc = err_set(e, ERR_INPUT, "%s/%s: is gone, though its job finished", s->dir, s->files[i]);
-	buf_release(&name);
-	buf_release(&path);
 	buf_release(&text);
 	return rc < 0 ? -1 : 0;
 }
 
 static int
-find_files(struct set *s, struct adapt *a, struct err *e)
-{
-	s->files = arena_calloc(&a->arena, s->total, sizeof(*s->files));
-	for (uint32_t i = 0; i < s->total; i++)
-		if (find_file(s, a, i, e) < 0)
-			return -1;
-	return 0;
-}
-
-static int
 open_shards(struct set *s, struct adapt *a, struct err *e)
 {
-	struct buf path = BUF_INIT;
 	int rc = 0;
 
+	s->files = arena_calloc(&a->arena, s->total, sizeof(*s->files));
+	for (uint32_t i = 0; rc == 0 && i < s->total; i++)
+		rc = find_file(s, a, i, e);
 	a->inputs = xcalloc(s->total, sizeof(*a->inputs));
 	a->labels = xcalloc(s->total, sizeof(*a->labels));
 	for (uint32_t i = 0; rc == 0 && i < s->total; i++) {
+		struct input *in = &a->inputs[a->ninputs];
+
 		if (s->files[i] == NULL)
 			continue;
-		buf_clear(&path);
-		buf_addf(&path, "%s/%s", s->dir, s->files[i]);
-		a->labels[a->ninputs] = s->files[i];
-		rc = input_open(&a->inputs[a->ninputs], path.p, "", e);
+		a->labels[a->ninputs++] = s->files[i];
+		rc = input_open(in, arena_printf(&a->arena, "%s/%s", s->dir, s->files[i]), "", e);
 		if (rc == 0)
-			plan_add_input(&a->plan, &a->inputs[a->ninputs].sd, s->files[i]);
-		a->ninputs++;
+			plan_add_input(&a->plan, &in->sd, s->files[i]);
 	}
-	buf_release(&path);
 	return rc;
 }
 
@@ -479,46 +419,38 @@ excuse_rules(struct plan *p)
 	}
 }
 
-/* Reads all notes, or removes them. */
 static int
-notes(const struct set *s, struct adapt *a, bool remove, struct err *e)
+read_notes(const struct set *s, struct adapt *a, struct err *e)
 {
-	struct buf path = BUF_INIT, text = BUF_INIT;
+	struct buf text = BUF_INIT;
 	bool complete = true;
 	int rc = 0;
 
 	for (uint32_t i = 0; rc == 0 && i < s->total; i++) {
-		buf_clear(&path);
 		buf_clear(&text);
-		buf_addf(&path, "%s/", s->dir);
-		note_name(&path, i + 1, s->total);
-		if (remove) {
-			unlink(path.p);
-			continue;
-		}
-		rc = file_text(path.p, 16 << 20, &text, e);
+		rc = file_text(note_path(&a->arena, s->dir, i + 1, s->total), NOTE_MAX, &text, e);
 		if (rc == 0)
 			complete = add_note(a, buf_str(&text)) && complete;
 	}
 	if (!complete)
 		excuse_rules(&a->plan);
-	buf_release(&path);
 	buf_release(&text);
 	return rc;
 }
 
+/* Writes the index and removes the notes. */
 static int
 write_index(struct set *s, struct adapt *a, const struct buf *text, struct err *e)
 {
-	struct buf path = BUF_INIT;
-	int rc;
+	const struct format_writer *w = s->writer != NULL ? s->writer : format_writer("safetensors");
+	const char *path = arena_printf(&a->arena, "%s/%s", s->dir, ckpt_out_index_name(w));
 
-	buf_addf(&path, "%s/%s", s->dir, ckpt_out_index_name(s->writer != NULL ? s->writer : format_writer("safetensors")));
-	rc = file_write(path.p, buf_str(text), e);
-	if (rc == 0)
-		tool_summary("%zu tensors in %zu shards -> %s", a->plan.nentries, a->ninputs, path.p);
-	buf_release(&path);
-	return rc == 0 ? notes(s, a, true, e) : -1;
+	if (file_write(path, buf_str(text), e) < 0)
+		return -1;
+	tool_summary("%zu tensors in %zu shards -> %s", a->plan.nentries, a->ninputs, path);
+	for (uint32_t i = 1; i <= s->total; i++)
+		unlink(note_path(&a->arena, s->dir, i, s->total));
+	return 0;
 }
 
 static int
@@ -528,8 +460,7 @@ check_and_write(struct set *s, struct adapt *a, struct err *e)
 	int rc = -1;
 
 	if (models_load(&a->model, a->o->models.v, a->o->models.n, e) == 0 && count_shards(s, e) == 0 &&
-	    find_files(s, a, e) == 0 && open_shards(s, a, e) == 0 && index_text(a, &text, e) == 0 &&
-	    notes(s, a, false, e) == 0) {
+	    open_shards(s, a, e) == 0 && index_text(a, &text, e) == 0 && read_notes(s, a, e) == 0) {
 		/* the load check looks at names as they were before --ddp and --add-prefix */
 		if (!a->o->keep_wrappers)
 			plan_unwrap(&a->plan, NULL);

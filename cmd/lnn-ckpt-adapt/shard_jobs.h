@@ -20,10 +20,10 @@ struct shard_job {
 int shard_jobs_run(const struct adapt_options *o, const struct operands *operands, struct err *e);
 
 /*
- * Before a shard is written: if the folder holds the index of a finished set that the shard is of, the notes of the other
+ * Before a shard is written: if the folder holds the index of a finished set that a's shard is of, the notes of the other
  * shards are made again and the index is removed, which is said. Without it --write-index is needed once more.
  */
-int shard_jobs_reopen(const struct shard_job *job, const struct format_writer *w, struct err *err);
+int shard_jobs_reopen(struct adapt *a, const struct format_writer *w, struct err *err);
 
 /* Leaves a note that a's shard is finished, in which file ("": nothing is left of it), and which rules matched. */
 int shard_jobs_note(struct adapt *a, const char *file, struct err *e);
