@@ -206,10 +206,7 @@ write_file(struct ckpt_out *m, struct err *e)
 	if (rc != 0)
 		return -1;
 	m->name = xstrdup(sink_name(out));
-	if (pump(m, out, NULL, e) == 0)
-		return sink_commit(out, e);
-	sink_abort(out);
-	return -1;
+	return file_end(out, pump(m, out, NULL, e), e);
 }
 
 /* ---- folders */
@@ -220,15 +217,13 @@ name_as_meant(const struct ckpt_out *m, const struct atomic *folder, struct err 
 {
 	const char *temp = atomic_path(folder), *meant = m->path;
 	size_t n = strlen(temp), len = strlen(meant);
-	struct buf said = BUF_INIT;
+	const struct err own = *e;
 
-	if (strncmp(e->msg, temp, n) != 0 || e->msg[n] != '/')
+	if (strncmp(own.msg, temp, n) != 0 || own.msg[n] != '/')
 		return;
 	while (len > 1 && meant[len - 1] == '/')
 		len--;
-	buf_addf(&said, "%.*s%s", (int)len, meant, e->msg + n);
-	snprintf(e->msg, sizeof(e->msg), "%s", said.p);
-	buf_release(&said);
+	snprintf(e->msg, sizeof(e->msg), "%.*s%s", (int)len, meant, own.msg + n);
 }
 
 /* Ends a folder that is complete if rc is 0. */
@@ -251,34 +246,23 @@ pump_items(struct ckpt_out *m, const char *path, struct sink *metadata, struct e
 
 	if (sink_file(&out, path, e) != 0)
 		return -1;
-	if (pump(m, out, metadata, e) == 0)
-		return sink_commit(out, e);
-	sink_abort(out);
-	return -1;
+	return file_end(out, pump(m, out, metadata, e), e);
 }
 
 static int
 write_distributed(struct ckpt_out *m, struct err *e)
 {
-	struct buf items = BUF_INIT, metadata = BUF_INIT;
+	struct arena names = ARENA_INIT;
 	struct atomic *folder;
 	struct sink *out;
 	int rc;
 
 	if (atomic_folder(&folder, m->path, e) != 0)
 		return -1;
-	buf_addf(&items, "%s/__0_0.distcp", atomic_path(folder));
-	buf_addf(&metadata, "%s/.metadata", atomic_path(folder));
-	rc = sink_file(&out, metadata.p, e);
-	if (rc == 0) {
-		rc = pump_items(m, items.p, out, e);
-		if (rc == 0)
-			rc = sink_commit(out, e);
-		else
-			sink_abort(out);
-	}
-	buf_release(&items);
-	buf_release(&metadata);
+	rc = sink_file(&out, arena_printf(&names, "%s/.metadata", atomic_path(folder)), e);
+	if (rc == 0)
+		rc = file_end(out, pump_items(m, arena_printf(&names, "%s/__0_0.distcp", atomic_path(folder)), out, e), e);
+	arena_release(&names);
 	return end_folder(m, folder, rc, e);
 }
 
@@ -323,15 +307,13 @@ pump_shard(struct shards *s, const struct sealed *sealed, const char *path, stru
 	struct pump_opts po = { .pool = s->pool };
 	struct sink *out;
 	uint64_t lost = 0;
+	int rc;
 
 	if (sink_part(&out, path, e) != 0)
 		return -1;
-	if (plan_pump(sealed, out, &po, &lost, e) != 0) {
-		sink_abort(out);
-		return -1;
-	}
+	rc = plan_pump(sealed, out, &po, &lost, e);
 	s->lost += lost;
-	return sink_commit(out, e);
+	return file_end(out, rc, e);
 }
 
 static int

@@ -155,14 +155,20 @@ file_text(const char *operand, uint64_t most, struct buf *text, struct err *e)
 }
 
 int
+file_end(struct sink *out, int rc, struct err *e)
+{
+	if (rc == 0)
+		return sink_commit(out, e);
+	sink_abort(out);
+	return rc;
+}
+
+int
 file_write(const char *path, struct str text, struct err *e)
 {
 	struct sink *out;
 
 	if (file_output(path, FILE_TEXT, NULL, 0, &out, e) != 0)
 		return -1;
-	if (sink_write(out, text.p, text.len, e) == 0)
-		return sink_commit(out, e);
-	sink_abort(out);
-	return -1;
+	return file_end(out, sink_write(out, text.p, text.len, e), e);
 }

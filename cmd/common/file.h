@@ -39,6 +39,9 @@ int file_operands(const char *const *operands, size_t n, const char *output, str
 int file_output(const char *path, enum file_kind kind, struct source *const *inputs, size_t n, struct sink **out,
 		struct err *e);
 
+/* Commits out if rc is 0, else aborts it. Returns rc, or -1. */
+int file_end(struct sink *out, int rc, struct err *e);
+
 /* Writes text to path (as file_output), whole or not at all. */
 int file_write(const char *path, struct str text, struct err *e);
 

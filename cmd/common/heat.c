@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "common/file.h"
 #include "common/out.h"
 #include "common/tool.h"
-#include "io/sink.h"
 
 /* Cells of a grid drawn at most in one direction; larger grids are thinned. */
 enum { CELLS_MAX = 64, WIDTH_DEFAULT = 80, WIDTH_MIN = 10 };
@@ -175,12 +175,8 @@ heat_end(struct heat *h, struct err *e)
 		fd = dup(h->to_stdout ? STDOUT_FILENO : STDERR_FILENO);
 		rc = fd < 0 ? err_sys(e, "terminal", "cannot write")
 			    : sink_fd(&out, fd, h->to_stdout ? "standard output" : "standard error", e);
-		if (rc == 0 && sink_write(out, h->text.p, h->text.len, e) == 0)
-			rc = sink_commit(out, e);
-		else if (rc == 0) {
-			sink_abort(out);
-			rc = -1;
-		}
+		if (rc == 0)
+			rc = file_end(out, sink_write(out, h->text.p, h->text.len, e), e);
 	}
 	buf_release(&h->text);
 	return rc;

@@ -89,20 +89,15 @@ added(struct out *o, bool line)
 int
 out_end(struct out *o, struct err *e)
 {
-	int status;
+	int rc;
 
 	pass(o);
 	buf_release(&o->buf);
-	if (o->err.code == ERR_NONE) {
-		status = sink_commit(o->sink, e);
-	} else {
-		if (e->code == ERR_NONE)
-			*e = o->err;
-		sink_abort(o->sink);
-		status = -1;
-	}
+	rc = file_end(o->sink, out_failed(o) ? -1 : 0, e);
+	if (rc < 0 && e->code == ERR_NONE)
+		*e = o->err;
 	o->sink = NULL;
-	return status;
+	return rc;
 }
 
 void

@@ -70,22 +70,12 @@ explain_rule(struct filter *f, const struct operand_item *item, struct err *e)
 	return 0;
 }
 
-static void
-put_group(struct filter *f, const struct group *g, bool got, struct buf *b)
-{
-	buf_clear(b);
-	buf_addc(b, '\t');
-	text_show(b, g->name);
-	buf_addf(b, ": %s\n", got ? "yes" : "no");
-	out_write(&f->out, b->p, b->len);
-}
-
 static int
 explain_groups(struct filter *f, const struct operand_item *item, struct err *e)
 {
 	const struct groups *g = &f->groups;
 	long only = f->o->group ? groups_find(g, str_c(f->o->group)) : -1;
-	struct buf verdict = BUF_INIT, steps = BUF_INIT;
+	struct buf verdict = BUF_INIT;
 	struct rule_trace *trace = f->work;
 	unsigned char *in;
 	size_t count;
@@ -113,7 +103,9 @@ explain_groups(struct filter *f, const struct operand_item *item, struct err *e)
 			continue;
 		if (rule_match(g->v[i].rule, &f->subject, trace, &f->why) < 0)
 			break;
-		put_group(f, &g->v[i], trace->steps[0].matched, &steps);
+		out_putc(&f->out, '\t');
+		out_show(&f->out, g->v[i].name);
+		out_puts(&f->out, trace->steps[0].matched ? ": yes\n" : ": no\n");
 		put_steps(f, trace, 1);
 		if (f->o->first && in[i])
 			break;
@@ -123,7 +115,6 @@ explain_groups(struct filter *f, const struct operand_item *item, struct err *e)
 out:
 	free(in);
 	buf_release(&verdict);
-	buf_release(&steps);
 	return rc;
 }
 

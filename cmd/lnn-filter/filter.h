@@ -17,6 +17,9 @@
 #include "rule/groups.h"
 #include "rule/rule.h"
 
+struct filter;
+typedef int filter_each(struct filter *f, const struct operand_item *item, struct err *e);
+
 enum filter_mode { MODE_LINES, MODE_METADATA, MODE_EXPLAIN, MODE_INSPECT, MODE_LINT };
 
 struct filter_options {
@@ -51,7 +54,8 @@ struct filter {
 	uint64_t hits;                  /* lines selected, assigned, ... */
 	uint64_t findings;              /* --lint */
 	struct err why;                 /* of rules, until filter_fail has said where; empty in between */
-	void *work;                     /* of the mode that runs; see filter_run */
+	filter_each *each;              /* of the mode that runs, see filter_run; with its work */
+	void *work;
 };
 
 /* ---- setup.c */
@@ -74,7 +78,6 @@ const struct ynode *filter_get(const struct filter *f, const char *path);
  * the next one taken;
  * *status becomes the worst. work is f->work meanwhile.
  */
-typedef int filter_each(struct filter *f, const struct operand_item *item, struct err *e);
 int filter_run(struct filter *f, const struct operands *operands, filter_each *each, void *work, int *status,
 	struct err *e);
 

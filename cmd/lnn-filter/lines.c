@@ -130,34 +130,27 @@ assigned(struct filter *f, const struct operand_item *item, struct assigning *a,
 	return 0;
 }
 
-/* Does the line belong to group -g names? */
-static bool
-belongs(const struct filter *f, const struct assigning *a, size_t count)
-{
-	bool got = a->only < (long)f->groups.n ? a->in[a->only] : count == 0 && groups_takes_rest(&f->subject);
-
-	return got != f->o->invert;
-}
-
 static int
 group_line(struct filter *f, const struct operand_item *item, struct err *e)
 {
 	struct assigning *a = f->work;
+	bool rest, got;
 	size_t count;
 
 	if (groups_assign(&f->groups, &f->subject, f->o->first, a->in, &count, &f->why) < 0)
 		return undecided(f, a, item, e);
-	if (a->only >= 0)
-		return belongs(f, a, count) ? assigned(f, item, a, (size_t)a->only) : 0;
+	rest = count == 0 && groups_takes_rest(&f->subject);
+	if (a->only >= 0) {
+		got = a->only < (long)f->groups.n ? a->in[a->only] : rest;
+		return got != f->o->invert ? assigned(f, item, a, (size_t)a->only) : 0;
+	}
 	if (count > 1)
 		note_several(f, item, a);
 	for (size_t i = 0; i < f->groups.n; i++) {
 		if (a->in[i] && assigned(f, item, a, i))
 			return 1;
 	}
-	if (count == 0 && groups_takes_rest(&f->subject))
-		return assigned(f, item, a, f->groups.n);
-	return 0;
+	return rest ? assigned(f, item, a, f->groups.n) : 0;
 }
 
 static void

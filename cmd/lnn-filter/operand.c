@@ -135,8 +135,8 @@ each_line(struct operand *x, const struct operand_reader *r, uint64_t *n, struct
 	int rc;
 
 	list_open(&reader, x->src, r->null);
-	for (;;) {
-		struct operand_item item;
+	do {
+		struct operand_item item = { .entry = &line.entry, .file = reader.file };
 
 		if (!list_pending(&reader))
 			r->wait(r->arg);
@@ -144,11 +144,10 @@ each_line(struct operand *x, const struct operand_reader *r, uint64_t *n, struct
 		if (rc <= 0)
 			break;
 		++*n;
-		item = (struct operand_item){ line.raw, &line.entry, reader.file, line.number };
+		item.raw = line.raw;
+		item.line = line.number;
 		rc = r->each(r->arg, &item, e);
-		if (rc != 0)
-			break;
-	}
+	} while (rc == 0);
 	list_release(&reader);
 	return rc;
 }
@@ -184,8 +183,8 @@ each_tensor(struct operand *x, const struct operand_reader *r, uint64_t *n, stru
 
 		if (t == NULL)
 			continue;
-		entry = entry_of_tensor(sd->entries[i].name, t);
 		++*n;
+		entry = entry_of_tensor(sd->entries[i].name, t);
 		rc = give(x, r, &entry, &line, e);
 	}
 	buf_release(&line);
@@ -205,10 +204,8 @@ each_entry(struct operand *x, const struct operand_reader *r, uint64_t *n, struc
 	struct buf line = BUF_INIT;
 	int rc = 0;
 
-	for (size_t i = 0; rc == 0 && i < x->model.n; i++) {
-		++*n;
-		rc = give(x, r, &x->model.entries[i], &line, e);
-	}
+	for (; rc == 0 && *n < x->model.n; ++*n)
+		rc = give(x, r, &x->model.entries[*n], &line, e);
 	buf_release(&line);
 	return rc;
 }
@@ -216,9 +213,7 @@ each_entry(struct operand *x, const struct operand_reader *r, uint64_t *n, struc
 int
 operand_each(struct operand *x, const struct operand_reader *r, uint64_t *n, struct err *e)
 {
-	switch (x->kind) {
-	case OPERAND_CKPT: return each_tensor(x, r, n, e);
-	case OPERAND_MODEL: return each_entry(x, r, n, e);
-	default: return each_line(x, r, n, e);
-	}
+	if (x->kind == OPERAND_CKPT)
+		return each_tensor(x, r, n, e);
+	return x->kind == OPERAND_MODEL ? each_entry(x, r, n, e) : each_line(x, r, n, e);
 }

@@ -55,6 +55,7 @@ no_path(const struct ynode *root, const char *path, const char *advice, struct e
 	const struct ynode *node = root;
 	struct str rest = str_c(path), part;
 	struct buf so_far = BUF_INIT, hint = BUF_INIT;
+	struct nearest near;
 	struct shown shown;
 
 	while (str_split(&rest, '.', &part)) {
@@ -66,14 +67,10 @@ no_path(const struct ynode *root, const char *path, const char *advice, struct e
 		buf_adds(&so_far, so_far.len ? "." : "");
 		buf_addstr(&so_far, part);
 	}
-	if (node->kind == YN_MAP) {
-		struct nearest near;
-
-		nearest_init(&near, part);
-		for (size_t i = 0; i < node->n; i++)
-			nearest_try(&near, node->pairs[i].key->text);
-		keys_suggest_nearest(&hint, &near);
-	}
+	nearest_init(&near, part);
+	for (size_t i = 0; node->kind == YN_MAP && i < node->n; i++)
+		nearest_try(&near, node->pairs[i].key->text);
+	keys_suggest_nearest(&hint, &near);
 	ynode_fail(node, e, "%s%sthere is no %s here%s", so_far.len ? so_far.p : "", so_far.len ? ": " : "",
 		   keys_show(&shown, part), hint.len ? hint.p : advice);
 	buf_release(&so_far);
