@@ -1,19 +1,30 @@
 #include "common/record.h"
 
 #include <math.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/num.h"
 #include "base/text.h"
+#include "base/xalloc.h"
 #include "common/human.h"
 #include "tensor/tensor.h"
 
 /* A terminal narrower than this has no room for COLUMN_WIDE. */
 enum { WIDE = 100 };
 
+/* Blanks between two columns of a table; the least width of a column that shrinks; rows that decide the widths. */
+enum { GAP = 2, SHRUNK_MIN = 12, HEAD = 1000 };
+
 /* JSON is passed on in pieces of at least this size. */
 enum { DRAIN = 1 << 15 };
+
+/* A cell of a table that is not printed yet. */
+struct record_held {
+	size_t at, len; /* in r->held */
+	size_t width;
+	enum out_style style;
+};
 
 struct cell
 cell_word(const char *s)
@@ -31,8 +42,9 @@ record_init(struct record *r, struct out *out, bool pretty)
 void
 record_release(struct record *r)
 {
-	columns_release(&r->columns);
 	buf_release(&r->text);
+	buf_release(&r->held);
+	free(r->cells);
 }
 
 bool
@@ -96,20 +108,26 @@ json_value(struct json_writer *w, enum record_type type, const struct cell *cell
 	}
 }
 
+/* The column of the table that is shown as number k. */
+static const struct record_column *
+column(const struct record *r, size_t k)
+{
+	return &r->table->columns[r->columns[k]];
+}
+
 static void
 json_row(struct record *r, const struct cell *cells)
 {
-	const struct record_column *columns = r->table->columns;
-	const bool bare = columns[0].name == NULL;
+	const bool bare = r->table->columns[0].name == NULL;
 
-	if (bare)
-		json_value(&r->json, columns[0].type, &cells[0]);
-	else
+	if (!bare)
 		json_begin_inline_object(&r->json);
-	for (size_t i = 0; !bare && i < r->table->n; i++) {
-		if (!r->shown[i] || cells[i].state == CELL_NONE)
-			continue;
-		json_value(json_key(&r->json, columns[i].name), columns[i].type, &cells[i]);
+	for (size_t k = 0; k < r->ncolumns; k++) {
+		const struct record_column *c = column(r, k);
+		const struct cell *cell = &cells[r->columns[k]];
+
+		if (cell->state != CELL_NONE)
+			json_value(bare ? &r->json : json_key(&r->json, c->name), c->type, cell);
 	}
 	if (!bare)
 		json_end_object(&r->json);
@@ -118,7 +136,7 @@ json_row(struct record *r, const struct cell *cells)
 	record_drain(r, false);
 }
 
-/* ---- lines and tables */
+/* ---- lines */
 
 static bool
 is_left_out(const struct record_column *c, const struct cell *cell)
@@ -204,22 +222,24 @@ put_line(struct record *r, const struct cell *cells, struct err *err)
 
 	if (r->facts)
 		buf_adds(&r->text, r->table->member);
-	for (size_t i = 0; i < r->table->n; i++) {
-		const struct record_column *c = &r->table->columns[i];
+	for (size_t k = 0; k < r->ncolumns; k++) {
+		const struct record_column *c = column(r, k);
+		const struct cell *cell = &cells[r->columns[k]];
 
-		if (!r->shown[i] || is_left_out(c, &cells[i]))
+		if (is_left_out(c, cell))
 			continue;
-		if ((c->flags & COLUMN_NAME) && record_check_name(r, cells[i].text, err) < 0)
+		if ((c->flags & COLUMN_NAME) && record_check_name(r, cell->text, err) < 0)
 			return -1;
-		if (!first)
-			buf_addc(&r->text, '\t');
+		buf_adds(&r->text, first ? "" : "\t");
 		first = false;
-		put_field(r, c, &cells[i]);
+		put_field(r, c, cell);
 	}
 	buf_addc(&r->text, '\n');
 	record_drain(r, r->out->tty);
 	return 0;
 }
+
+/* ---- tables */
 
 /* A cell of a table, for a person. */
 static void
@@ -247,19 +267,208 @@ put_rounded(struct buf *b, const struct record_column *c, const struct cell *cel
 		put_exact(b, c, cell);
 }
 
+static struct str
+title(const struct record *r, size_t k)
+{
+	const struct record_column *c = column(r, k);
+
+	return str_c(c->title != NULL ? c->title : c->name);
+}
+
+static bool
+says_nothing(const struct record *r, const struct record_held *cell)
+{
+	return cell->len == 0 || (cell->len == 1 && r->held.p[cell->at] == '.');
+}
+
+static bool
+shrinks(const struct record *r, size_t k)
+{
+	return (column(r, k)->flags & (COLUMN_SHRINKS | COLUMN_NAME)) != 0;
+}
+
+/* The widest column that may shrink gives way, step by step, until all columns fit. */
 static void
-put_cells(struct record *r, const struct cell *cells)
+shrink(struct record *r, size_t sum)
+{
+	for (; sum > r->out->width; sum--) {
+		size_t widest = SIZE_MAX;
+
+		for (size_t k = 0; k < r->ncolumns; k++) {
+			if (shrinks(r, k) && (widest == SIZE_MAX || r->width[k] > r->width[widest]))
+				widest = k;
+		}
+		if (widest == SIZE_MAX || r->width[widest] <= SHRUNK_MIN)
+			return;
+		r->width[widest]--;
+	}
+}
+
+static void
+widen(struct record *r, size_t k, size_t width)
+{
+	r->width[k] = width > r->width[k] ? width : r->width[k];
+}
+
+/* Sets the widths from the cells that are held. The first column is always there, and so are all in an empty table. */
+static void
+measure(struct record *r)
+{
+	bool says[COLUMNS_MAX] = { false };
+	size_t sum = 0;
+
+	memset(r->width, 0, sizeof(r->width));
+	for (size_t i = 0; i < r->ncells; i++) {
+		widen(r, i % r->ncolumns, r->cells[i].width);
+		says[i % r->ncolumns] = says[i % r->ncolumns] || !says_nothing(r, &r->cells[i]);
+	}
+	for (size_t k = 0; k < r->ncolumns; k++) {
+		if (!says[k] && k > 0 && r->ncells > 0) {
+			r->width[k] = 0;
+			continue;
+		}
+		widen(r, k, text_width(title(r, k)));
+		sum += r->width[k] + (k > 0 ? GAP : 0);
+	}
+	shrink(r, sum);
+}
+
+/* The bytes of s that take at most width columns, from its start or (from_end) up to its end. */
+static struct str
+part(struct str s, size_t width, bool from_end)
+{
+	/* A character has at most four bytes; combining ones beyond that are cut. */
+	size_t n = s.len < 4 * width ? s.len : 4 * width;
+
+	while (n > 0) {
+		struct str p = from_end ? str_n(s.p + s.len - n, n) : str_n(s.p, n);
+		bool whole = from_end ? ((unsigned char)p.p[0] & 0xc0) != 0x80 :
+				      n == s.len || ((unsigned char)s.p[n] & 0xc0) != 0x80;
+
+		if (whole && text_width(p) <= width)
+			return p;
+		n--;
+	}
+	return str_n(s.p, 0);
+}
+
+static void
+put_cut(struct out *out, struct str s, size_t width)
+{
+	struct str head = part(s, (width - 3) / 2, false), tail = part(s, width - 3 - (width - 3) / 2, true);
+
+	out_write(out, head.p, head.len);
+	out_puts(out, "...");
+	out_write(out, tail.p, tail.len);
+}
+
+static void
+put_blanks(struct out *out, size_t n)
+{
+	if (n > 0)
+		out_printf(out, "%*s", (int)n, "");
+}
+
+static bool
+is_last(const struct record *r, size_t k)
+{
+	while (++k < r->ncolumns) {
+		if (r->width[k] > 0)
+			return false;
+	}
+	return true;
+}
+
+/* One cell of a line; the last one ends it. */
+static void
+put_cell(const struct record *r, size_t k, struct str s, size_t width, enum out_style style)
+{
+	const struct record_column *c = column(r, k);
+	const bool right = (c->flags & COLUMN_RIGHT) || c->type == RECORD_COUNT || c->type == RECORD_REAL;
+	const size_t limit = r->width[k], fill = width < limit ? limit - width : 0;
+
+	if (limit == 0)
+		return;
+	put_blanks(r->out, (k > 0 ? GAP : 0) + (right ? fill : 0));
+	if (style != STYLE_PLAIN)
+		out_style(r->out, style);
+	if (width > limit && shrinks(r, k) && r->out->width != SIZE_MAX)
+		put_cut(r->out, s, limit);
+	else
+		out_write(r->out, s.p, s.len);
+	if (style != STYLE_PLAIN)
+		out_style(r->out, STYLE_PLAIN);
+	if (is_last(r, k))
+		out_putc(r->out, '\n');
+	else if (!right)
+		put_blanks(r->out, fill);
+}
+
+static void
+put_heads(const struct record *r)
+{
+	for (size_t k = 0; k < r->ncolumns; k++)
+		put_cell(r, k, title(r, k), text_width(title(r, k)), STYLE_BOLD);
+}
+
+/* A column that was left out is shown from here on if a row has something in it. */
+static void
+reveal(struct record *r)
+{
+	bool revealed = false;
+
+	for (size_t k = 0; k < r->ncolumns && k < r->ncells; k++) {
+		if (r->width[k] > 0 || says_nothing(r, &r->cells[k]))
+			continue;
+		widen(r, k, r->cells[k].width);
+		widen(r, k, text_width(title(r, k)));
+		revealed = true;
+	}
+	if (revealed)
+		put_heads(r);
+}
+
+/* Prints whole rows that are held. */
+static void
+flush(struct record *r)
+{
+	if (r->measured) {
+		reveal(r);
+	} else {
+		measure(r);
+		put_heads(r);
+		r->measured = true;
+	}
+	for (size_t i = 0; i < r->ncells && !out_failed(r->out); i++) {
+		const struct record_held *cell = &r->cells[i];
+		const struct str s = str_n(r->held.p + cell->at, cell->len);
+
+		put_cell(r, i % r->ncolumns, s, cell->width, str_eqc(s, ".") ? STYLE_PLAIN : cell->style);
+	}
+	r->ncells = 0;
+	buf_clear(&r->held);
+}
+
+/* Control bytes are escaped. */
+static void
+hold_row(struct record *r, const struct cell *cells)
 {
 	const int digits = r->out->width >= WIDE ? 5 : 4;
 
-	for (size_t i = 0; i < r->table->n; i++) {
-		if (!r->shown[i])
-			continue;
+	for (size_t k = 0; k < r->ncolumns; k++) {
+		const struct cell *cell = &cells[r->columns[k]];
+		const size_t at = r->held.len;
+
 		buf_clear(&r->text);
-		put_rounded(&r->text, &r->table->columns[i], &cells[i], digits);
-		columns_cell(&r->columns, buf_str(&r->text), cells[i].style);
+		put_rounded(&r->text, column(r, k), cell, digits);
+		text_show(&r->held, buf_str(&r->text));
+		r->cells = xgrow(r->cells, r->ncells, &r->cap, sizeof(*r->cells));
+		r->cells[r->ncells++] = (struct record_held){ at, r->held.len - at,
+			text_width(str_n(r->held.p + at, r->held.len - at)), style_of(column(r, k), cell) };
 	}
 	buf_clear(&r->text);
+	if (r->measured || r->ncells >= r->ncolumns * HEAD)
+		flush(r);
 }
 
 /* ---- rows */
@@ -273,51 +482,22 @@ is_shown(const struct record *r, const struct record_column *c, unsigned options
 	       !(in == IN_TABLE && (c->flags & COLUMN_WIDE) && r->out->width < WIDE);
 }
 
-static struct column
-layout_of(const struct record_column *c)
-{
-	unsigned flags = c->flags & (COLUMN_RIGHT | COLUMN_SHRINKS);
-
-	if (c->type == RECORD_COUNT || c->type == RECORD_REAL)
-		flags |= COLUMN_RIGHT;
-	if (c->flags & COLUMN_NAME)
-		flags |= COLUMN_SHRINKS;
-	return (struct column){ c->title ? c->title : c->name, flags, style_of(c, &(struct cell){ 0 }) };
-}
-
-static void
-put_titles(struct record *r)
-{
-	bool first = true;
-
-	for (size_t i = 0; i < r->table->n; i++) {
-		if (!r->shown[i])
-			continue;
-		buf_addc(&r->text, first ? '#' : '\t');
-		buf_adds(&r->text, r->table->columns[i].name);
-		first = false;
-	}
-	buf_addc(&r->text, '\n');
-}
-
 void
 record_rows(struct record *r, const struct record_table *table, unsigned options)
 {
-	size_t shown = 0;
-
 	r->table = table;
-	r->nrows = 0;
+	r->nrows = r->ncolumns = 0;
+	r->measured = false;
 	for (size_t i = 0; i < table->n; i++) {
-		r->shown[i] = is_shown(r, &table->columns[i], options);
-		if (r->shown[i])
-			r->layout[shown++] = layout_of(&table->columns[i]);
+		if (is_shown(r, &table->columns[i], options))
+			r->columns[r->ncolumns++] = (unsigned char)i;
 	}
 	if (r->form == RECORD_JSON) {
 		json_begin_array(json_key(&r->json, table->member));
-	} else if (r->form == RECORD_TABLE) {
-		columns_begin(&r->columns, r->out, r->layout, shown);
 	} else if (r->form == RECORD_TSV && table->titles) {
-		put_titles(r);
+		for (size_t k = 0; k < r->ncolumns; k++)
+			buf_addf(&r->text, "%s%s", k == 0 ? "#" : "\t", column(r, k)->name);
+		buf_addc(&r->text, '\n');
 	}
 }
 
@@ -328,7 +508,7 @@ record_row(struct record *r, const struct cell *cells, struct err *err)
 	if (record_is_json(r))
 		json_row(r, cells);
 	else if (r->form == RECORD_TABLE)
-		put_cells(r, cells);
+		hold_row(r, cells);
 	else
 		return put_line(r, cells, err);
 	return 0;
@@ -339,12 +519,10 @@ record_rows_end(struct record *r)
 {
 	if (r->form == RECORD_JSON)
 		json_end_array(&r->json);
-	else if (r->form == RECORD_TABLE && r->nrows == 0 && r->table->sparse)
-		columns_release(&r->columns);
-	else if (r->form == RECORD_TABLE)
-		columns_end(&r->columns);
-	else
+	else if (r->form != RECORD_TABLE)
 		record_drain(r, true);
+	else if (r->nrows > 0 || !r->table->sparse)
+		flush(r);
 }
 
 void

@@ -14,7 +14,9 @@
  *	record_note(r, STYLE_DIM, "%zu tensors", n);        the closing line, for lines and tables
  *	record_member(r, "tensors", cell_count(n));         a member of the JSON object, for JSON
  *
- * Rows of TSV and JSONL are printed as they are given. Rows of a table wait until COLUMNS_HEAD of them are known.
+ * Rows of TSV and JSONL are printed as they are given. The first thousand rows of a table decide how wide its columns are, and
+ * are held until then; later rows are printed as they come. A column in which no row has said anything yet is left out. If
+ * a later row says something there, the titles are printed again with that column. The empty text and "." say nothing.
  * The object that JSON members go into is opened and closed by the caller, with r->json.
  */
 #ifndef LNN_COMMON_RECORD_H
@@ -25,7 +27,6 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "common/columns.h"
 #include "common/out.h"
 #include "text/json_write.h"
 
@@ -46,8 +47,11 @@ enum record_type {
 /* Which forms have a column. IN_TSV means lines, too; IN_JSON means JSONL, too. */
 enum { IN_TABLE = 1, IN_TSV = 2, IN_JSON = 4, IN_TEXT = IN_TABLE | IN_TSV, IN_ALL = 7 };
 
-/* Beside COLUMN_RIGHT (which numbers have without it) and COLUMN_SHRINKS of columns.h. */
+enum { COLUMNS_MAX = 32 };
+
 enum {
+	COLUMN_RIGHT = 1,   /* numbers have it without it */
+	COLUMN_SHRINKS = 2, /* cut in the middle (with "...") where a terminal is too narrow */
 	COLUMN_NAME = 4,    /* names a tensor: shrinks, has STYLE_NAME, and a NUL in it is an error in lines */
 	COLUMN_KEYED = 8,   /* lines have "NAME=VALUE" */
 	COLUMN_QUIET = 16,  /* an unknown cell is left out of lines and tables; otherwise it is "-" */
@@ -114,9 +118,14 @@ struct record {
 	struct buf text;           /* what json has made */
 	const struct record_table *table;
 	size_t nrows;
-	bool shown[COLUMNS_MAX];
-	struct column layout[COLUMNS_MAX];
-	struct columns columns;
+	unsigned char columns[COLUMNS_MAX]; /* numbers of those that are shown */
+	size_t ncolumns;
+	/* of a table: */
+	size_t width[COLUMNS_MAX]; /* by number in columns; 0: left out */
+	bool measured;
+	struct buf held;           /* text of the cells that are held, one after the other */
+	struct record_held *cells;
+	size_t ncells, cap;
 };
 
 /* pretty: JSON is indented. */

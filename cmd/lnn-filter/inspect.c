@@ -7,8 +7,7 @@
 
 #include "base/num.h"
 #include "base/text.h"
-#include "text/json_write.h"
-#include "common/columns.h"
+#include "common/record.h"
 #include "filter.h"
 #include "rule/lint.h"
 
@@ -24,51 +23,49 @@ inspect_line(struct filter *f, const struct operand_item *item, struct err *e)
 
 /* ---- for a person */
 
-static void
-put_number(struct columns *t, double v)
+static struct cell
+number(double v, char text[32])
 {
-	char text[32];
-
 	if (v == floor(v) && fabs(v) < 1e15)
-		snprintf(text, sizeof(text), "%.0f", v);
+		snprintf(text, 32, "%.0f", v);
 	else
 		num_repr(v, text);
-	columns_cell(t, str_c(text), STYLE_PLAIN);
-}
-
-static void
-put_elements(struct columns *t, const struct training_names *names)
-{
-	if (names->elements_known)
-		columns_cellf(t, "%" PRIu64, names->elements);
-	else
-		columns_cell(t, str_c("?"), STYLE_PLAIN);
+	return cell_word(text);
 }
 
 static void
 put_shares(struct filter *f, const struct training *x)
 {
-	static const struct column columns[] = {
-		{ "GROUP", COLUMN_SHRINKS, STYLE_NAME }, { "TENSORS", COLUMN_RIGHT, STYLE_PLAIN },
-		{ "ELEMENTS", COLUMN_RIGHT, STYLE_PLAIN }, { "OPTIMIZER", 0, STYLE_PLAIN },
-		{ "WEIGHT_DECAY", COLUMN_RIGHT, STYLE_PLAIN }, { "LR_MULTIPLIER", COLUMN_RIGHT, STYLE_PLAIN },
+	static const struct record_column columns[] = {
+		{ "GROUP", NULL, RECORD_TEXT, IN_TABLE, COLUMN_SHRINKS, 0, STYLE_NAME },
+		{ "TENSORS", NULL, RECORD_COUNT, IN_TABLE, 0, 0, STYLE_PLAIN },
+		{ "ELEMENTS", NULL, RECORD_TEXT, IN_TABLE, COLUMN_RIGHT, 0, STYLE_PLAIN },
+		{ "OPTIMIZER", NULL, RECORD_TEXT, IN_TABLE, 0, 0, STYLE_PLAIN },
+		{ "WEIGHT_DECAY", NULL, RECORD_TEXT, IN_TABLE, COLUMN_RIGHT, 0, STYLE_PLAIN },
+		{ "LR_MULTIPLIER", NULL, RECORD_TEXT, IN_TABLE, COLUMN_RIGHT, 0, STYLE_PLAIN },
 	};
-	struct columns t;
+	static const struct record_table table = { .columns = columns, .n = sizeof(columns) / sizeof(columns[0]) };
+	char elements[32], decay[32], multiplier[32];
+	struct err unused = ERR_INIT;
+	struct record r;
 
-	columns_begin(&t, &f->out, columns, sizeof(columns) / sizeof(columns[0]));
+	record_init(&r, &f->out, false);
+	r.form = RECORD_TABLE;
+	record_rows(&r, &table, 0);
 	for (size_t i = 0; i < x->n; i++) {
 		const struct optimizer_share *s = &x->shares[i];
 
-		if (s->hidden)
-			continue;
-		columns_cell(&t, s->name, STYLE_PLAIN);
-		columns_cellf(&t, "%zu", s->names.n);
-		put_elements(&t, &s->names);
-		columns_cell(&t, s->optimizer, STYLE_PLAIN);
-		put_number(&t, s->weight_decay);
-		put_number(&t, s->lr_multiplier);
+		snprintf(elements, sizeof(elements), "%" PRIu64, s->names.elements);
+		if (!s->hidden)
+			(void)record_row(&r,
+					 (struct cell[]){ cell_text(s->name), cell_count(s->names.n),
+							  cell_word(s->names.elements_known ? elements : "?"),
+							  cell_text(s->optimizer), number(s->weight_decay, decay),
+							  number(s->lr_multiplier, multiplier) },
+					 &unused);
 	}
-	columns_end(&t);
+	record_rows_end(&r);
+	record_release(&r);
 }
 
 static void
