@@ -172,61 +172,25 @@ say(const char *kind, const char *text)
 	pthread_mutex_unlock(&line_lock);
 }
 
-__attribute__((format(printf, 2, 0))) static void
-say_format(const char *kind, const char *fmt, va_list ap)
+void
+tool_say(enum diag_level level, const char *fmt, ...)
 {
 	char text[TEXT_MAX];
+	va_list ap;
 
+	if (level == DIAG_VERBOSE ? !voice.verbose : voice.quiet)
+		return;
+	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
-	say(kind, text);
-}
-
-void
-tool_warn(const char *fmt, ...)
-{
-	va_list ap;
-
-	if (voice.quiet)
-		return;
-	va_start(ap, fmt);
-	say_format("warning: ", fmt, ap);
 	va_end(ap);
-}
-
-void
-tool_verbose(const char *fmt, ...)
-{
-	va_list ap;
-
-	if (!voice.verbose)
-		return;
-	va_start(ap, fmt);
-	say_format("", fmt, ap);
-	va_end(ap);
-}
-
-void
-tool_summary(const char *fmt, ...)
-{
-	va_list ap;
-
-	if (voice.quiet)
-		return;
-	va_start(ap, fmt);
-	say_format("", fmt, ap);
-	va_end(ap);
+	say(level == DIAG_WARNING ? "warning: " : "", text);
 }
 
 static void
 hear(void *arg, enum diag_level level, const char *msg)
 {
 	(void)arg;
-	if (level == DIAG_WARNING)
-		tool_warn("%s", msg);
-	else if (level == DIAG_NOTICE)
-		tool_summary("%s", msg);
-	else
-		tool_verbose("%s", msg);
+	tool_say(level, "%s", msg);
 }
 
 const struct diag *

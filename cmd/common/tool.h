@@ -55,14 +55,17 @@ bool tool_wants_progress(void);
 void tool_clear_with(void (*clear)(void));
 void tool_clear(void);
 
+/* "NAME: MESSAGE", a line of this level. */
+void tool_say(enum diag_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 /* "NAME: warning: MESSAGE"; nothing with -q. */
-void tool_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+#define tool_warn(...) tool_say(DIAG_WARNING, __VA_ARGS__)
 
 /* "NAME: MESSAGE", only with --verbose. */
-void tool_verbose(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+#define tool_verbose(...) tool_say(DIAG_VERBOSE, __VA_ARGS__)
 
 /* "NAME: MESSAGE": a summary; nothing with -q. */
-void tool_summary(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+#define tool_summary(...) tool_say(DIAG_NOTICE, __VA_ARGS__)
 
 /* For the library: warnings and remarks go the same way. */
 const struct diag *tool_diag(void);

@@ -75,12 +75,6 @@ map_of_config(struct adapt *a, const char **name, struct err *e)
 	return 0;
 }
 
-static bool
-is_file_name(const char *name)
-{
-	return strchr(name, '/') != NULL || str_ends(str_c(name), str_c(".yaml"));
-}
-
 static int
 load_map(struct adapt *a, const struct operands *operands, struct err *e)
 {
@@ -95,7 +89,7 @@ load_map(struct adapt *a, const struct operands *operands, struct err *e)
 		return -1;
 	if (name == NULL)
 		return 0;
-	if (!is_file_name(name)) {
+	if (strchr(name, '/') == NULL && !str_ends(str_c(name), str_c(".yaml"))) {
 		if (keymap_builtin(&a->map, name, &inner) == 0)
 			return 0;
 		return a->o->source != NULL ? err_set(e, inner.code, "%s", inner.msg)

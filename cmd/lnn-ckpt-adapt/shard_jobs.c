@@ -409,16 +409,6 @@ add_note(struct adapt *a, struct str text)
 	return known;
 }
 
-/* Where a note does not know what matched, no rule can be said to have matched nothing. */
-static void
-excuse_rules(struct plan *p)
-{
-	for (size_t i = 0; i < p->nrules; i++) {
-		p->rules[i]->quiet = true;
-		p->rules[i]->optional = true;
-	}
-}
-
 static int
 read_notes(const struct set *s, struct adapt *a, struct err *e)
 {
@@ -432,8 +422,9 @@ read_notes(const struct set *s, struct adapt *a, struct err *e)
 		if (rc == 0)
 			complete = add_note(a, buf_str(&text)) && complete;
 	}
-	if (!complete)
-		excuse_rules(&a->plan);
+	/* Where a note does not know what matched, no rule can be said to have matched nothing. */
+	for (size_t i = 0; !complete && i < a->plan.nrules; i++)
+		a->plan.rules[i]->quiet = a->plan.rules[i]->optional = true;
 	buf_release(&text);
 	return rc;
 }

@@ -132,25 +132,18 @@ find_missing(struct against *a, struct err *err)
 	return 0;
 }
 
-static bool
-is_other(const struct statedict *sd, struct str name)
-{
-	const struct sd_entry *entry = statedict_find(sd, name);
-
-	return entry != NULL && entry->kind == SD_OTHER;
-}
-
 static void
 compare_entry(struct against *a, size_t i)
 {
 	const struct sd_entry *entry = &a->j->input.sd.entries[i];
 	const struct tensor *t = sd_tensor(&a->j->input.sd, entry);
 	const struct entry *target = model_find(&a->model, a->names[i]);
-	struct deviation f = { .ours = t, .theirs = target };
+	const struct sd_entry *twin = a->is_ckpt ? statedict_find(&a->other.sd, a->names[i]) : NULL;
+	struct deviation f = { .name = a->names[i], .ours = t, .theirs = target };
 	enum differing what;
 
 	/* Loading finds no place for what is no tensor; but two checkpoints may both have it. */
-	if (entry->kind == SD_OTHER && a->is_ckpt && is_other(&a->other.sd, a->names[i]))
+	if (entry->kind == SD_OTHER && twin != NULL && twin->kind == SD_OTHER)
 		return;
 	if (target == NULL || entry->kind == SD_OTHER)
 		what = DIFF_UNEXPECTED;
@@ -165,17 +158,7 @@ compare_entry(struct against *a, size_t i)
 	if (what == DIFF_KINDS)
 		return;
 	f.what = what;
-	f.name = a->names[i];
 	*add(a, what, f.name) = f;
-}
-
-static void
-find_others(struct against *a)
-{
-	for (size_t i = 0; i < a->j->input.sd.n; i++) {
-		if (a->names[i].p != NULL)
-			compare_entry(a, i);
-	}
 }
 
 /* ---- values */
@@ -376,7 +359,10 @@ prepare(void *state, struct job *j, struct err *err)
 	map_modules(a);
 	if (find_missing(a, err) < 0)
 		return -1;
-	find_others(a);
+	for (size_t i = 0; i < j->input.sd.n; i++) {
+		if (a->names[i].p != NULL)
+			compare_entry(a, i);
+	}
 	if (j->in->o->values)
 		find_pairs(a);
 	return 0;

@@ -47,22 +47,17 @@ struct stats {
 	size_t next; /* row to be printed */
 };
 
-static void
-begin(struct job *j)
-{
-	job_begin_report(j);
-	record_member(j->record, "key", RECORD_TEXT, cell_text(j->input.sd.key));
-	record_rows(j->record, &table, 0);
-}
-
 /* Prints the rows before n that are not printed yet. */
 static int
 put_rows(struct stats *s, size_t n, struct err *err)
 {
 	struct record *r = s->j->record;
 
-	if (s->next == 0)
-		begin(s->j);
+	if (s->next == 0) {
+		job_begin_report(s->j);
+		record_member(r, "key", RECORD_TEXT, cell_text(s->j->input.sd.key));
+		record_rows(r, &table, 0);
+	}
 	for (; s->next < n && !out_failed(r->out); s->next++) {
 		if (put_row(r, &s->j->rows.v[s->next], &s->j->data.figures.moments[s->next], err) < 0)
 			return -1;

@@ -16,17 +16,17 @@
 /* More of a list, or more tensors of the root, than this is of no use to a person; JSON has all. */
 enum { SHOWN = 20, DIRECT_SHOWN = 8 };
 
-/* A storage that several names look at. */
-struct tie {
+/* A part of a storage: bytes of it, or the entry of the state dict that looks at it. */
+struct span {
 	uint32_t storage;
-	size_t entry;
+	uint64_t first, end;
 };
 
 struct summary {
 	struct job *j;
 	const struct ckpt *c;
 	struct holding all, kinds[DTYPE_COUNT];
-	struct tie *ties;      /* by storage, then entry; of shared ones only */
+	struct span *ties;     /* first is the entry; by storage, then entry; of storages that several names look at only */
 	size_t nties, groups;
 	uint64_t stored, unused; /* bytes of all storages, and those outside every tensor */
 	uint64_t optimizer;    /* bytes below keys that are an optimizer's */
@@ -50,12 +50,12 @@ count(struct summary *s)
 }
 
 static int
-by_storage(const void *a, const void *b)
+by_place(const void *a, const void *b)
 {
-	const struct tie *x = a, *y = b;
+	const struct span *x = a, *y = b;
 	const int c = (x->storage > y->storage) - (x->storage < y->storage);
 
-	return c != 0 ? c : (x->entry > y->entry) - (x->entry < y->entry);
+	return c != 0 ? c : (x->first > y->first) - (x->first < y->first);
 }
 
 static void
@@ -73,9 +73,9 @@ find_ties(struct summary *s)
 		const uint32_t storage = r->v[i].t->storage;
 
 		if (storage != STORAGE_NONE && r->v[i].nbytes > 0 && looks[storage] > 1)
-			s->ties[s->nties++] = (struct tie){ storage, r->v[i].entry };
+			s->ties[s->nties++] = (struct span){ storage, r->v[i].entry, 0 };
 	}
-	qsort(s->ties, s->nties, sizeof(*s->ties), by_storage);
+	qsort(s->ties, s->nties, sizeof(*s->ties), by_place);
 	free(looks);
 }
 
@@ -89,21 +89,7 @@ ends_group(const struct summary *s, size_t i)
 static struct str
 name_of(const struct summary *s, size_t i)
 {
-	return s->j->input.sd.entries[s->ties[i].entry].name;
-}
-
-struct span {
-	uint32_t storage;
-	uint64_t first, end; /* bytes */
-};
-
-static int
-by_place(const void *a, const void *b)
-{
-	const struct span *x = a, *y = b;
-	const int c = (x->storage > y->storage) - (x->storage < y->storage);
-
-	return c != 0 ? c : (x->first > y->first) - (x->first < y->first);
+	return s->j->input.sd.entries[s->ties[i].first].name;
 }
 
 /* The bytes of a box, which has dtype. */

@@ -55,30 +55,25 @@ edit(struct interp *w, const struct tables_opts *t, struct err *e)
 	return source_is_stream(w->in.src) ? 0 : plan_learn_all(&w->plan, e);
 }
 
-/* Is key of the root the way to the state dict? */
-static bool
-leads_there(const struct statedict *sd, struct str key)
-{
-	return str_starts(sd->key, key) && (sd->key.len == key.len || sd->key.p[key.len] == '.');
-}
-
 /* Safetensors have room for the state dict alone. */
 static void
 warn_of_rest(const struct interp *w, const struct interp_options *o, const struct format_writer *writer)
 {
 	const struct vtree *t = w->in.ckpt->tree;
 	const uint32_t root = w->in.ckpt->root;
+	const struct str way = w->in.sd.key; /* of the root's keys, that to the state dict is none of the rest */
 	struct buf keys = BUF_INIT;
 
 	if (t == NULL || writer->pickles || o->drop_rest || w->in.sd.place == root || value_kind(t, root) != VALUE_DICT)
 		return;
 	for (size_t i = 0; i < value_len(t, root); i++) {
 		const uint32_t key = value_key(t, root, i);
+		const struct str name = value_text(t, key);
 
 		if (!value_is_text(t, key))
 			buf_adds(&keys, keys.len > 0 ? ", ..." : "...");
-		else if (!leads_there(&w->in.sd, value_text(t, key)))
-			buf_addf(&keys, "%s%.*s", keys.len > 0 ? ", " : "", STR_ARG(value_text(t, key)));
+		else if (!str_starts(way, name) || (way.len > name.len && way.p[name.len] != '.'))
+			buf_addf(&keys, "%s%.*s", keys.len > 0 ? ", " : "", STR_ARG(name));
 	}
 	if (keys.len > 0)
 		tool_warn("%s: what stands beside the state dict does not fit into safetensors and is left out: %s "

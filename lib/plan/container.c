@@ -77,12 +77,6 @@ item_cmp(const void *a, const void *b)
 	return (x->entry > y->entry) - (x->entry < y->entry);
 }
 
-static bool
-same_fate(const struct plan_entry *a, const struct plan_entry *b)
-{
-	return a->alive == b->alive && make_same(&a->make, &b->make);
-}
-
 static void
 settle_shared(const struct plan *p, const struct plan_containers *c)
 {
@@ -98,9 +92,10 @@ settle_shared(const struct plan *p, const struct plan_containers *c)
 	qsort(items, n, sizeof(*items), item_cmp);
 	for (size_t i = 1; i < n; i++) {
 		const struct item *x = &items[i - 1], *y = &items[i];
+		const struct plan_entry *a = &p->entries[x->entry], *b = &p->entries[y->entry];
 
 		if (x->input != y->input || x->parent != y->parent || x->item != y->item ||
-		    same_fate(&p->entries[x->entry], &p->entries[y->entry]))
+		    (a->alive == b->alive && make_same(&a->make, &b->make)))
 			continue;
 		plan_container_at(p, c, x->entry)->whole = false;
 		plan_container_at(p, c, y->entry)->whole = false;

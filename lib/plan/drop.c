@@ -1,5 +1,6 @@
 #include "plan/drop.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 
 #include "base/buf.h"
@@ -15,12 +16,6 @@ struct dropper {
 	struct plan_rule *rule;
 };
 
-static bool
-alnum(char c)
-{
-	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
 /* Does the literal, found at, begin and end where a component pattern must? */
 static bool
 bounded(struct str name, struct str literal, size_t at)
@@ -29,7 +24,7 @@ bounded(struct str name, struct str literal, size_t at)
 
 	if (at > 0 && name.p[at - 1] != '.')
 		return false;
-	if (!alnum(literal.p[literal.len - 1]))
+	if (!isalnum((unsigned char)literal.p[literal.len - 1]))
 		return true;
 	return end == name.len || name.p[end] == '.' || name.p[end] == '_';
 }
@@ -108,13 +103,6 @@ matches(const struct dropper *d, struct str name, struct err *e)
 	return component_match(d->pattern->text, name);
 }
 
-static void
-near_miss(struct plan *p, const struct dropper *d, const struct plan_entry *en)
-{
-	p->misses = xgrow(p->misses, p->nmisses, &p->cap_misses, sizeof(*p->misses));
-	p->misses[p->nmisses++] = (struct plan_near_miss){ d->rule->text, en->name, en->origin };
-}
-
 static int
 drop_entry(struct plan *p, struct plan_entry *en, const struct dropper *list, size_t n, struct err *e)
 {
@@ -138,7 +126,8 @@ drop_entry(struct plan *p, struct plan_entry *en, const struct dropper *list, si
 		by->rule->touched++;
 		plan_drop(p, en, PLAN_DROPPED, by->rule->text);
 	} else if (near != NULL) {
-		near_miss(p, near, en);
+		p->misses = xgrow(p->misses, p->nmisses, &p->cap_misses, sizeof(*p->misses));
+		p->misses[p->nmisses++] = (struct plan_near_miss){ near->rule->text, en->name, en->origin };
 	}
 	return 0;
 }

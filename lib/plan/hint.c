@@ -60,15 +60,6 @@ change(struct buf *b, const struct hint *h, struct str name)
 	}
 }
 
-static bool
-is_tried(const struct hint_search *x, enum hint_kind kind, struct str text)
-{
-	for (size_t i = 0; i < x->ntried; i++)
-		if (x->tried[i].kind == kind && str_eq(x->tried[i].text, text))
-			return true;
-	return false;
-}
-
 /* Can text stand in an option as it is, for a shell and, but for its dots, for a regular expression? */
 static bool
 is_plain(struct str text)
@@ -85,7 +76,10 @@ try_change(struct hint_search *x, enum hint_kind kind, struct str text)
 {
 	struct hint *h = &x->tried[x->ntried];
 
-	if (!is_plain(text) || is_tried(x, kind, text))
+	for (size_t i = 0; i < x->ntried; i++)
+		if (x->tried[i].kind == kind && str_eq(x->tried[i].text, text))
+			return;
+	if (!is_plain(text))
 		return;
 	x->ntried++;
 	*h = (struct hint){ .kind = kind, .text = text };

@@ -71,16 +71,6 @@ target_of(const struct model *m, struct str key)
 	return target != NULL && !target->inside ? target : NULL;
 }
 
-/* A container counts by its key, as load_state_dict sees it. */
-static void
-check_container(struct load_check *c, const struct model *m, struct str key)
-{
-	if (target_of(m, key) != NULL || strmap_get(&m->by_container, key, NULL))
-		c->matched++;
-	else
-		c->unexpected[c->nunexpected++] = key;
-}
-
 static void
 check_outputs(struct load_check *c, struct plan *p, const struct plan_containers *k, const struct model *m,
 	      bool drop_mismatched)
@@ -88,6 +78,7 @@ check_outputs(struct load_check *c, struct plan *p, const struct plan_containers
 	const struct plan_container *in;
 	const struct entry *target;
 	struct plan_entry *en;
+	struct str key;
 	bool other;
 
 	for (size_t i = 0; i < p->nentries; i++) {
@@ -95,14 +86,14 @@ check_outputs(struct load_check *c, struct plan *p, const struct plan_containers
 		in = plan_container_of(p, k, i);
 		if (!en->alive || en->module || (in != NULL && in->first != i))
 			continue;
-		if (in != NULL) {
-			check_container(c, m, in->key);
-			continue;
-		}
-		target = target_of(m, en->name);
+		/* a container counts by its key, as load_state_dict sees it */
+		key = in != NULL ? in->key : en->name;
+		target = target_of(m, key);
 		other = plan_source(p, en)->kind == SD_OTHER;
-		if (target == NULL || (other && target->has_shape))
-			c->unexpected[c->nunexpected++] = en->name;
+		if (in != NULL && (target != NULL || strmap_get(&m->by_container, key, NULL)))
+			c->matched++;
+		else if (target == NULL || (other && target->has_shape))
+			c->unexpected[c->nunexpected++] = key;
 		else if (other)
 			c->matched++;
 		else if (!fits(p, en, target) && drop_mismatched)

@@ -35,13 +35,6 @@ families_init(struct families *f, const struct plan *p)
 	}
 }
 
-static void
-families_release(struct families *f)
-{
-	free(f->entries);
-	free(f->begin);
-}
-
 /* Was it made into a new tensor, and not resampled? */
 static bool
 is_made(const struct plan_entry *en)
@@ -264,5 +257,6 @@ plan_report(const struct plan *p, const struct load_check *load, struct buf *out
 	put_misses(&w, p);
 	json_end_object(&w);
 	json_finish(&w);
-	families_release(&f);
+	free(f.entries);
+	free(f.begin);
 }
