@@ -12,7 +12,7 @@
  *		OPTION_HEADING("Common:"),
  *		OPTION_OUTPUT("FILE", "write to FILE"),
  *		OPTION_COLOR,
- *		OPTION_END,
+ *		OPTION_ENDING,
  *	};
  */
 #ifndef LNN_COMMON_OPTION_H
@@ -99,6 +99,9 @@ struct strs {
 #define OPTION_PROGRESS OPTION_WHEN("progress", progress)
 #define OPTION_HELP { "help", 0, NULL, "show this help", OPTION_IS_HELP, 0, 0, NULL, 0, 0, NULL }
 #define OPTION_VERSION { "version", 0, NULL, "show the version", OPTION_IS_VERSION, 0, 0, NULL, 0, 0, NULL }
+
+/* The last lines of every table. */
+#define OPTION_ENDING OPTION_HELP, OPTION_VERSION, OPTION_END
 
 extern const char *const option_when[];
 

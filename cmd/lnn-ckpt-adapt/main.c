@@ -101,9 +101,7 @@ static const struct option_entry entries[] = {
 	OPTION_VERBOSE("list what is dropped, renamed and resampled"),
 	OPTION_COLOR,
 	OPTION_PROGRESS,
-	OPTION_HELP,
-	OPTION_VERSION,
-	OPTION_END,
+	OPTION_ENDING,
 };
 
 static const struct program program = {

@@ -13,8 +13,8 @@
 #include "common/out.h"
 #include "common/record.h"
 #include "common/tool.h"
-#include "data.h"
 #include "rows.h"
+#include "stats/figures.h"
 #include "text/pyre.h"
 
 /* In the order of the names that --format takes. */
@@ -52,6 +52,17 @@ struct inspect {
 	int status;            /* so far */
 };
 
+/* The one reading of a checkpoint's data that all reports share. */
+struct data {
+	/* Set by --against before the reading: tensors to be compared with those of another checkpoint. */
+	struct ckpt *there;
+	struct compare_pair *pairs;
+	size_t npairs;
+	/* Known afterwards: moments by row, differences by pair. */
+	struct figures figures;
+	bool taken;
+};
+
 /* One operand. */
 struct job {
 	struct inspect *in;
@@ -79,6 +90,12 @@ void job_status(struct job *j, int status);
 
 /* Reads a stream to its end and holds what can be known only there against what was read. At most once. */
 int job_finish(struct job *j, struct err *err);
+
+/*
+ * Reads the data, once: later calls do nothing. known is called, if this call reads, when the moments of the first n
+ * rows are known, each time that n grows. It may be NULL.
+ */
+int data_take(struct job *j, int (*known)(void *arg, size_t n, struct err *err), void *arg, struct err *err);
 
 int inspect_run(const struct inspect_opts *o, const struct operands *operands, struct err *err, int *status);
 

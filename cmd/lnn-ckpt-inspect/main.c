@@ -83,9 +83,7 @@ static const struct option_entry behind_reports[] = {
 	OPTION_VERBOSE("say more"),
 	OPTION_COLOR,
 	OPTION_PROGRESS,
-	OPTION_HELP,
-	OPTION_VERSION,
-	OPTION_END,
+	OPTION_ENDING,
 };
 
 enum { BEFORE = sizeof(before_reports) / sizeof(before_reports[0]), BEHIND = sizeof(behind_reports) / sizeof(behind_reports[0]) };

@@ -75,9 +75,7 @@ static const struct option_entry entries[] = {
 	OPTION_FLAG("allow-empty", 0, "an empty list is no error", allow_empty),
 	OPTION_VERBOSE("say how many buffers were passed over"),
 	OPTION_COLOR,
-	OPTION_HELP,
-	OPTION_VERSION,
-	OPTION_END,
+	OPTION_ENDING,
 };
 
 /* Options that do not go together. */
