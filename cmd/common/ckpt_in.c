@@ -37,6 +37,19 @@ flat_pieces(const struct statedict *sd)
 	       "zero_to_fp32.py, which DeepSpeed puts into the folder above";
 }
 
+static bool
+has_dtensors(const struct statedict *sd)
+{
+	const struct tensor *t;
+
+	for (size_t i = 0; i < sd->n; i++) {
+		t = sd_tensor(sd, &sd->entries[i]);
+		if (t != NULL && t->more != NULL && t->more->placements.len > 0)
+			return true;
+	}
+	return false;
+}
+
 int
 input_check_pieces(const struct input *in, bool lists, struct err *e)
 {
@@ -45,6 +58,9 @@ input_check_pieces(const struct input *in, bool lists, struct err *e)
 	if (in->ckpt->boxed)
 		diag_notice(tool_diag(), "%s: a shard of a distributed checkpoint, whose tensors are boxes of larger ones; "
 			    "the folder is the whole checkpoint", in->ckpt->file);
+	if (has_dtensors(&in->sd))
+		diag_notice(tool_diag(), "%s: its DTensors are the parts of one rank (--ranks joins the files of all)",
+			    in->ckpt->file);
 	if (what != NULL && !lists)
 		return err_input(e, in->ckpt->file, "%s", what);
 	if (what != NULL)

@@ -40,8 +40,8 @@ int input_finish(const struct input *in, struct err *e);
 void input_close(struct input *in);
 
 /*
- * Says in a notice that the tensors of an open input are boxes of larger ones. Those that do not say what they are pieces of
- * (ZeRO, FSDP 1) are refused, or said in a notice if the caller only lists them.
+ * Says in a notice that the tensors of an open input are boxes of larger ones, or parts of one rank. Those that do not say
+ * what they are pieces of (ZeRO, FSDP 1) are refused, or said in a notice if the caller only lists them.
  */
 int input_check_pieces(const struct input *in, bool lists, struct err *e);
 

@@ -114,6 +114,10 @@ metadata() {
 	# Alone: whole shapes, and nothing but torch can say the rest.
 	try lnn-ckpt-inspect "$first"
 	expect_out $'w\tfloat32\t[5,3]\tplacements=Shard(0)\nn\tfloat32\t[4]\tplacements=Shard(0)\nrep\tfloat32\t[3]\tplacements=Replicate()'
+	expect_err_has 'its DTensors are the parts of one rank (--ranks joins the files of all)'
+	try lnn-ckpt-adapt "$first" -o out.pth
+	expect_status 0
+	expect_err_has 'its DTensors are the parts of one rank (--ranks joins the files of all)'
 	try lnn-ckpt-adapt "$first" -o out.safetensors
 	expect_status 2
 	try lnn-ckpt-inspect --ranks out
