@@ -280,7 +280,9 @@ adapt_resize_tables(struct adapt *a, struct err *e)
 		t.layout = (struct layout){ LAYOUT_FIRST, 1 };
 	if (a->o->compat && t.to.kind == LAYOUT_AUTO)
 		t.to = (struct layout){ LAYOUT_FIRST, 1 };
-	if (!asked && !a->o->fit)
+	if (a->o->compat)
+		t.kinds = 1u << POSITION_BIAS;
+	else if (!asked && !a->o->fit)
 		t.kinds = 1u << POSITION_BIAS | 1u << POSITION_BIAS3;
 	found = plan_tables(&a->plan, &t, &a->tables, e);
 	if (found < 0 || (asked && bias_verdict(&a->tables, &t, a->inputs[0].ckpt->file, e) < 0))

@@ -336,8 +336,12 @@ obey_like(struct plan *p, const struct plan_entry *en, const struct tables_opts 
 	  struct err *e)
 {
 	const struct like_rule *rule = &o->like->kinds[POSITION_BIAS];
+	const bool described = !t->to_as_from && o->to.kind == LAYOUT_AUTO;
 	char text[LAYOUT_TEXT];
 
+	layout_print(t->job.to, text);
+	if (described && t->job.to.kind != LAYOUT_GRID && t->job.to.kind != LAYOUT_LAST)
+		return tables_refuse(p, en, e, "the description's layout %s is not that of the loader of %s", text, o->like->name);
 	if (telling == TOLD && t->make.waits != NULL) {
 		t->make.waits = NULL;
 		telling = from_index(p, en, o, t, NULL, e);
@@ -371,28 +375,41 @@ to_layout(const struct tables_opts *o, struct make_bias_table *t, struct err *e)
 	return 0;
 }
 
-/* Is nothing known of the table's new size? Says why. */
+static bool
+is_noted(const struct tables_tally *tally, const char *why)
+{
+	const struct table_left *l = tally->left;
+
+	while (l != NULL && strcmp(l->why, why) != 0)
+		l = l->next;
+	return l != NULL;
+}
+
+/* Is nothing known of the table's new size? Says why, once for each reason. */
 static bool
 keeps_size(struct tables *t, const struct table_case *c)
 {
 	const struct tables_opts *o = t->o;
-	const char *outcome = o->anyway ? "it keeps its grid" : "left alone";
+	const char *outcome = o->anyway ? "it keeps its grid" : "left alone", *why;
+	bool first;
 
 	if (o->same_size)
 		return true;
 	if (o->grid != NULL || tables_target_fits(c, 1))
 		return false;
-	if (o->image.h == 0) {
+	if (o->image.h != 0 && stages_ratio(o->stages, c->en->name) != 0)
+		return false;
+	why = o->image.h == 0 ? "not in the description" : "no known stage in its name";
+	first = !is_noted(t->tally, why);
+	tables_leave(t, c, why);
+	if (!first) /* the closing line counts them */
+		return true;
+	if (o->image.h == 0)
 		diag_warn(t->p->diag, "%.*s: the description has no table of that name to take the size from; %s",
 			  STR_ARG(c->en->name), outcome);
-		tables_leave(t, c, "not in the description");
-		return true;
-	}
-	if (stages_ratio(o->stages, c->en->name) != 0)
-		return false;
-	diag_warn(t->p->diag, "%.*s: no known stage in its name; %s (--stage SUBSTRING=RATIO says its ratio)",
-		  STR_ARG(c->en->name), outcome);
-	tables_leave(t, c, "no known stage in its name");
+	else
+		diag_warn(t->p->diag, "%.*s: no known stage in its name; %s (--stage SUBSTRING=RATIO says its ratio)",
+			  STR_ARG(c->en->name), outcome);
 	return true;
 }
 

@@ -193,10 +193,6 @@ plan_cells(struct tables *t, struct table_case *c, struct make_sheet *s, struct 
 	const enum position_order order = order_of(c);
 	const unsigned first = order == ORDER_CHW ? 2 : 1;
 
-	if (c->target != NULL && shape_eq(c->target->shape, c->target->ndim, shape, 4) && order == ORDER_UNKNOWN) {
-		t->tally->fit += !c->probe;
-		return 0;
-	}
 	if (shape[0] != 1)
 		return tables_misfit(t, c, "[1, h, w, channels] or [1, channels, h, w] was expected", err);
 	if (order == ORDER_UNKNOWN)
@@ -232,16 +228,39 @@ obey_like(const struct tables *t, const struct table_case *c, const struct make_
 			     s->job.prefix, s->job.prefix == 1 ? "row" : "rows", t->o->like->name);
 }
 
+static bool
+has_target_shape(const struct table_case *c)
+{
+	return c->target != NULL && shape_eq(c->target->shape, c->target->ndim, c->tensor->shape, c->tensor->ndim);
+}
+
+/*
+ * Sets all of s that depends on the shape. Returns 1, 0 if the table is left, -1 after an error. Of a table that has the
+ * shape that the description lists, nothing more need be known.
+ */
+static int
+understand(struct tables *t, struct table_case *c, struct make_sheet *s, struct err *err)
+{
+	const bool fits = has_target_shape(c) && t->o->from_grid == NULL, probe = c->probe;
+	struct err hidden = ERR_INIT;
+	int rc;
+
+	c->probe |= fits;
+	rc = (c->tensor->ndim == 4 ? plan_cells : plan_rows)(t, c, s, fits ? &hidden : err);
+	c->probe = probe;
+	if (!fits || rc > 0)
+		return rc;
+	t->tally->fit += !probe;
+	return 0;
+}
+
 /* Why it is not resized although its name is one of embeddings; NULL: it is an image's. */
 static const char *
 not_of_image(const struct tables *t, const struct table_case *c)
 {
-	const struct tensor *x = c->tensor;
-
 	if (is_text(t->p, c->en))
 		return "a table of text";
-	if (c->image->patch == NULL && !c->named &&
-	    (c->target == NULL || shape_eq(c->target->shape, c->target->ndim, x->shape, x->ndim)))
+	if (c->image->patch == NULL && !c->named && (c->target == NULL || has_target_shape(c)))
 		return "no patch embedding of an image belongs to it";
 	return NULL;
 }
@@ -261,7 +280,7 @@ plan(struct tables *t, struct table_case *c, struct err *err)
 		return tables_leave(t, c, "the description's has another number of dimensions");
 	if (x->ndim < 2 || x->ndim > 4 || (x->ndim == 3 && x->shape[0] != 1))
 		return tables_misfit(t, c, shapes, err);
-	rc = x->ndim == 4 ? plan_cells(t, c, s, err) : plan_rows(t, c, s, err);
+	rc = understand(t, c, s, err);
 	if (rc <= 0 || obey_like(t, c, s, err) < 0)
 		return rc <= 0 ? rc : -1;
 	c->image->known = true;

@@ -89,6 +89,14 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	target m.yaml pos_embed:1,17,4
 	try lnn-interp-bias -m m.yaml odd.st
 	expect_refusal 2 lnn-interp-bias 'are no square'
+	# one that has the shape already need not be understood
+	target m.yaml pos_embed:1,41,4 b.pos_embed:1,37,4
+	try lnn-interp-bias -n -m m.yaml odd.st
+	expect_status 0
+	expect_err_has 'position tables: 0 resampled, 2 fit already'
+	target m.yaml pos_embed:1,37,4
+	try lnn-interp-bias -n -m m.yaml none.st
+	expect_status 0
 	# what the description's rows leave for its grid
 	state regs.st pos_embed:1,40,4 patch_embed.proj.weight:4,3,2,2
 	target m.yaml pos_embed:1,20,4
@@ -184,6 +192,9 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	expect_refusal 2 lnn-interp-bias 'layout last:3 is not what the loader of swin expects'
 	try lnn-interp-bias --like swin --kind embed --grid 4x4 a.st
 	expect_refusal 2 lnn-interp-bias 'pos_embed: 1 extra row first: the loader of swin expects others'
+	printf 'pretrained_ckpt_handling_metadata: {relative_position_bias: {layout: first}}\n' >m.yaml
+	try lnn-interp-bias -m m.yaml --like timm --grid 4x4 --kind bias a.st
+	expect_refusal 2 lnn-interp-bias "the description's layout first:1 is not that of the loader of timm"
 	try lnn-interp-bias --like swim --grid 4x4 a.st
 	expect_refusal 2 lnn-interp-bias '--like swim: one of these was expected: timm, swin'
 	# methods of one kind alone; splines need four samples
