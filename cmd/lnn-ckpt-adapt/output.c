@@ -411,7 +411,7 @@ put_summary(struct buf *b, struct adapt *a, const struct ckpt_out *out)
 		buf_adds(b, "nothing (dry run)");
 	else
 		put_place(b, out);
-	if (a->o->interpolate == OVERRIDE_YES) {
+	if (a->o->interpolate == OVERRIDE_YES || (a->o->fit && a->tables.left != NULL)) {
 		buf_adds(b, "; ");
 		bias_closing(&a->tables, b);
 	}

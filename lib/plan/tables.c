@@ -400,6 +400,7 @@ collect(struct tables *t, struct err *err)
 {
 	struct plan_entry *en;
 	struct table_case c;
+	const char *why;
 	int found;
 
 	for (size_t i = 0; i < t->p->nentries; i++) {
@@ -409,8 +410,9 @@ collect(struct tables *t, struct err *err)
 		found = classify(t, en, &c, err);
 		if (found < 0)
 			return -1;
-		if (!found && !t->o->same_size && t->o->kinds == POSITION_ALL && other_positions(en->name) != NULL)
-			tables_leave(t, &c, other_positions(en->name));
+		why = found || t->o->same_size || t->o->kinds != POSITION_ALL ? NULL : other_positions(en->name);
+		if (why != NULL)
+			tables_leave(t, &c, why);
 		if (!found)
 			continue;
 		complete(t, &c);

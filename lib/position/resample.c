@@ -153,7 +153,8 @@ geometric_coordinates(double *at, size_t half, size_t target)
 static double
 geometric_locate(const double *at, size_t i, size_t from, size_t to, size_t *f)
 {
-	double t = fmin(fmax((double)i - (double)(to / 2), at[0]), at[from - 1]);
+	const size_t middle = to / 2;
+	double t = fmin(fmax((double)i - (double)middle, at[0]), at[from - 1]);
 	size_t low = 0, high = from - 1;
 
 	while (high - low > 1) {
