@@ -49,7 +49,7 @@ find_hint(struct adapt *a)
 		if (!en->alive || en->module || plan_source(p, en)->kind == SD_OTHER)
 			continue;
 		names[in.n] = en->name;
-		tensors[in.n++] = plan_tensor(p, en);
+		tensors[in.n++] = plan_result(p, en);
 	}
 	if (hint_find(&in, &a->model, &found)) {
 		hint_put(&found, false, &text);

@@ -1120,20 +1120,41 @@ fits_group(struct trial *t, const struct plan *p, const struct plan_entry *en, s
 	return hit;
 }
 
+static bool
+is_grouping(const struct km_rule *r)
+{
+	return r->ops.joins || r->ops.sums;
+}
+
+/* An entry belongs to the groups of the rules that it fits, up to the first rule that takes it by itself. */
+static int
+find_groups_of(struct keymap *k, const struct plan *p, const struct plan_entry *en, struct km_groups *g, struct err *e)
+{
+	bool taken = false;
+
+	for (size_t n = 0; n < k->nrules && !taken; n++) {
+		struct trial t = { .k = k, .r = &k->rules[n], .name = en->name };
+		int hit = fits_group(&t, p, en, e);
+
+		if (hit < 0)
+			return -1;
+		taken = hit > 0 && !is_grouping(t.r);
+		if (hit > 0 && !taken)
+			add_member(g, &t, en, p);
+	}
+	return 0;
+}
+
 static int
 find_groups(struct keymap *k, const struct plan *p, struct km_groups *g, struct err *e)
 {
-	for (size_t n = 0; n < k->nrules; n++) {
-		for (size_t i = 0; (k->rules[n].ops.joins || k->rules[n].ops.sums) && i < p->nentries; i++) {
-			struct trial t = { .k = k, .r = &k->rules[n], .name = p->entries[i].name };
-			int hit = p->entries[i].alive && !p->entries[i].module ? fits_group(&t, p, &p->entries[i], e) : 0;
+	size_t n = 0;
 
-			if (hit < 0)
-				return -1;
-			if (hit > 0)
-				add_member(g, &t, &p->entries[i], p);
-		}
-	}
+	while (n < k->nrules && !is_grouping(&k->rules[n]))
+		n++;
+	for (size_t i = 0; n < k->nrules && i < p->nentries; i++)
+		if (p->entries[i].alive && !p->entries[i].module && find_groups_of(k, p, &p->entries[i], g, e) < 0)
+			return -1;
 	return 0;
 }
 
@@ -1316,7 +1337,7 @@ applies(struct trial *t, const struct plan *p, const struct plan_entry *en, cons
 	int hit = fits_group(t, p, en, e);
 
 	*group = NULL;
-	if (hit <= 0 || en->module || (!t->r->ops.joins && !t->r->ops.sums))
+	if (hit <= 0 || en->module || !is_grouping(t->r))
 		return hit;
 	*group = find_group(g, t, en, p);
 	if (*group == NULL || (*group)->present == (*group)->n)

@@ -403,6 +403,12 @@ op_refused() {
 	expect_out $'y.0\nx.1.q\nx.1.k\nrest'
 	expect_err_has '3 kept, 0 dropped, 0 resampled, 1 made'
 	sed -i 's/rules:/rules:\n  - {from: x.0.v, to: z}/' m.yaml
+	names -s m.yaml in.st
+	expect_out $'x.0.k\nx.0.q\nz\nx.1.q\nx.1.k\nrest'
+	sed -i 's/optional: true, //' m.yaml
+	try lnn-ckpt-adapt -n -s m.yaml in.st
+	expect_refusal 2 lnn-ckpt-adapt 'm.yaml:3:5: join: with x.0.k there is no x.{i}.v (optional: true passes the rule over)'
+	printf 'rules:\n  - {from: [x.0.v, rest], to: a, ops: [{join: 0}]}\n  - {from: [x.0.q, x.0.v], to: b, ops: [{join: 0}]}\n' >m.yaml
 	try lnn-ckpt-adapt -n -s m.yaml in.st
 	expect_refusal 2 lnn-ckpt-adapt 'm.yaml:3:5: x.0.q: an earlier rule takes some of what goes with it'
 }
