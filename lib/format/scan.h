@@ -53,7 +53,7 @@ struct pickle_scan {
 	bool unknown;        /* if not: it may or may not take it; a call has arguments that torch.save does not write */
 	char why[512];       /* if not: the first reason, in torch's terms where it has some */
 	uint64_t why_off;    /* and the opcode it is about */
-	char imports[256];   /* globals of the first pickle that neither Python nor torch has: without weights_only they must be there */
+	char imports[256];   /* globals of the first pickle that neither Python nor torch has, but that loading it needs */
 	bool nowhere;        /* one of them is a class of TorchScript, which cannot be imported */
 	bool broken;         /* the first pickle is damaged; why says how, unless torch would refuse it earlier */
 	char damage[512];    /* if broken: how */
