@@ -53,6 +53,7 @@ enum {
 	CONFIG_MAX_FILES = 64,     /* an experiment and its bases */
 	LIST_MAX_LINE = 16 << 20,  /* bytes of one line of a tensor list */
 	KEYMAP_FAN_OUT_MAX = 100000, /* names that a key map makes of one */
+	KEYMAP_VALUES_MAX = 2000000, /* values that its indexes take, for all names */
 };
 
 /* ---- regular expressions */

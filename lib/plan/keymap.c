@@ -97,6 +97,7 @@ struct keymap {
 	struct km_rule *rules;
 	size_t nrules;
 	const char *unmapped; /* while applied: what the report says of a name that no rule fits */
+	uint64_t values;      /* while applied: how many values indexes took */
 };
 
 static const struct km_variable *
@@ -1010,9 +1011,13 @@ fan_out(struct trial *t, const struct km_text *to, unsigned i, struct outputs *o
 		return -1;
 	if (high - low > KEYMAP_FAN_OUT_MAX)
 		return ynode_fail(t->r->at, e, "more than %d names from one", KEYMAP_FAN_OUT_MAX);
-	for (t->value[i] = low; t->value[i] < high; t->value[i]++)
+	for (t->value[i] = low; t->value[i] < high; t->value[i]++) {
+		/* Ranges in ranges may take long although nothing comes of them. */
+		if (t->k->values++ >= KEYMAP_VALUES_MAX)
+			return ynode_fail(t->r->at, e, "the indexes take more than %d values", KEYMAP_VALUES_MAX);
 		if (fan_out(t, to, i + 1, o, e) != 0)
 			return -1;
+	}
 	return 0;
 }
 
@@ -1559,6 +1564,7 @@ keymap_apply(struct keymap *k, struct plan *p, const struct keymap_env *env, str
 		return -1;
 	start_rules(k, p);
 	k->unmapped = arena_printf(&p->arena, "key map %s: no rule for it", keymap_name(k));
+	k->values = 0;
 	rc = find_groups(k, p, &groups, e);
 	if (rc == 0)
 		rc = map_entries(k, p, &groups, e);

@@ -87,3 +87,15 @@ load helpers
 	expect_status 0
 	expect_err_has '0 kept, 0 dropped, 1 resampled -> two.pth'
 }
+
+@test 'a key map whose indexes take too many values is refused, not waited for' {
+	lnn-ckpt-inspect --format=names "$fixtures/tiny.pth" | head -n 1 >one
+	lnn-ckpt-adapt -q --keep-names one "$fixtures/tiny.pth" -o one.pth
+	# a billion of billions of rounds, and not one name
+	printf '%s\n' 'rules:' "  - {from: '$(cat one)', to: 'x.{a}.{b}.{c}.{d}'," \
+		'     a: [0, 100000], b: [0, 100000], c: [0, 100000], d: [0, 0]}' >map.yaml
+	try timeout 20 lnn-ckpt-adapt -s ./map.yaml one.pth -o out.pth
+	expect_status 2
+	expect_err_has 'the indexes take more than 2000000 values'
+	[ ! -e out.pth ]
+}

@@ -140,6 +140,11 @@ def keys():
     t.ok(b"a\\x00b (2 tensors)" in done.stderr and b"; c (2 tensors): -k c" in done.stderr, "candidates with a NUL in the key")
     done = tap.run("lnn-ckpt-inspect", "-k", "d", path, status=2)
     t.ok(b"its root has a\\x00b, c" in done.stderr, "the keys of the root")
+    plain = tap.scratch() / "plain.pth"
+    torch.save(net, plain)
+    torch.save({"teacher": net, "other": {"q": torch.ones(2)}}, path)
+    done = tap.run("lnn-ckpt-inspect", "-k", "other", "--against", plain, path, status=1)
+    t.ok(b"-k 'teacher' (2 of 2 would match)" in done.stdout, "--against says which place has the names")
     torch.save({"a\0b": net, "epoch": 1}, path)
     done = tap.run("lnn-ckpt-inspect", "-k", "epoch", path, status=2)
     t.ok(b"some at 'a\\x00b' (-k PATH chooses)" in done.stderr, "the places that have tensors")
