@@ -137,25 +137,13 @@ out_putc(struct out *o, char c)
 void
 out_printf(struct out *o, const char *fmt, ...)
 {
-	struct buf b = BUF_INIT;
-	char line[512];
+	const size_t at = o->buf.len;
 	va_list ap;
-	int n;
 
 	va_start(ap, fmt);
-	n = vsnprintf(line, sizeof(line), fmt, ap);
+	buf_vaddf(&o->buf, fmt, ap);
 	va_end(ap);
-	if (n < 0)
-		return;
-	if ((size_t)n < sizeof(line)) {
-		out_write(o, line, (size_t)n);
-		return;
-	}
-	va_start(ap, fmt);
-	vsnprintf(buf_room(&b, (size_t)n + 1), (size_t)n + 1, fmt, ap);
-	va_end(ap);
-	out_write(o, b.p, (size_t)n);
-	buf_release(&b);
+	added(o, str_find(str_from(buf_str(&o->buf), at), str_c("\n"), 0) >= 0);
 }
 
 void

@@ -106,20 +106,16 @@ map_modules(struct against *a)
 {
 	const struct statedict *sd = &a->j->input.sd;
 	const struct vtree *t = sd->ckpt->tree;
-	struct buf b = BUF_INIT;
 
 	for (size_t i = 0; sd->metadata != VALUE_ABSENT && i < value_len(t, sd->metadata); i++) {
 		uint32_t key = value_key(t, sd->metadata, i);
+		struct str path = value_text(t, key);
 
-		if (!value_is_text(t, key))
-			continue;
-		buf_clear(&b);
-		buf_addstr(&b, value_text(t, key));
-		if (b.len > 0)
-			buf_addc(&b, '.');
-		(void)strmap_add(&a->modules, strip(a->j->in->o, arena_str(&a->arena, buf_str(&b))), value_val(t, sd->metadata, i));
+		if (path.len > 0)
+			path = arena_join(&a->arena, path, str_c("."));
+		if (value_is_text(t, key))
+			(void)strmap_add(&a->modules, strip(a->j->in->o, path), value_val(t, sd->metadata, i));
 	}
-	buf_release(&b);
 }
 
 static bool

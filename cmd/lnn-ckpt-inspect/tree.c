@@ -111,16 +111,17 @@ put_row(const struct tree *t, uint32_t at, struct err *err)
 	const bool path = t->j->record->form != RECORD_TABLE;
 	const double share = t->v[0].sum.nbytes ? (double)t->v[at].sum.nbytes / (double)t->v[0].sum.nbytes : 0;
 	const struct branch *b = &t->v[at];
-	struct buf name = BUF_INIT;
 	char text[32];
+	struct cell cells[] = { { 0 }, { 0 }, cell_count(b->sum.tensors), cell_count(b->sum.numel), cell_count(b->sum.nbytes),
+		{ 0 } };
+	struct buf name = BUF_INIT;
 	int rc;
 
 	add_name(t, at, path, &name);
 	snprintf(text, sizeof(text), path ? "%.6f" : "%.1f%%", path ? share : 100 * share);
-	rc = record_row(t->j->record,
-			(struct cell[]){ cell_text(buf_str(&name)), cell_text(buf_str(&name)), cell_count(b->sum.tensors),
-					 cell_count(b->sum.numel), cell_count(b->sum.nbytes), cell_word(text) },
-			err);
+	cells[5] = cell_word(text);
+	cells[0] = cells[1] = cell_text(buf_str(&name));
+	rc = record_row(t->j->record, cells, err);
 	buf_release(&name);
 	return rc;
 }

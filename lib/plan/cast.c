@@ -20,15 +20,6 @@ keeps_parts(const struct tensor *t, bool cast, enum dtype to)
 	return false;
 }
 
-/* Can t, which is floating, be cast? One without data of its own only where it is an item of the state dict itself. */
-static bool
-is_castable(const struct tensor *t, const struct sd_entry *src, enum dtype to)
-{
-	if (!convert_castable(t->dtype, to))
-		return false;
-	return boxes_count(t) > 0 || (src->inside == 0 && t->more != NULL && t->more->cast != TENSOR_CAST_NOT);
-}
-
 size_t
 plan_cast(struct plan *p, enum dtype to)
 {
@@ -45,7 +36,10 @@ plan_cast(struct plan *p, enum dtype to)
 
 		if (t == NULL)
 			continue;
-		cast = wanted && is_castable(t, plan_source(p, en), to);
+		/* one without data of its own is cast only where it is an item of the state dict itself */
+		cast = wanted && convert_castable(t->dtype, to) &&
+		       (boxes_count(t) > 0 ||
+			(plan_source(p, en)->inside == 0 && t->more != NULL && t->more->cast != TENSOR_CAST_NOT));
 		if (keeps_parts(t, cast, to)) {
 			kept = nkept++ == 0 ? en->name : kept;
 		} else if (wanted && !cast) {

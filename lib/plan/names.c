@@ -99,15 +99,16 @@ missing(const struct plan *p, const struct name_list *l, struct str name, struct
 	if (nearest_found(&near))
 		return err_set(e, ERR_INPUT, "%s: no tensor %.*s; did you mean %.*s?", l->option, STR_ARG(name),
 			       STR_ARG(near.best));
-	return err_set(e, ERR_INPUT, "%s: no tensor %.*s (--ignore-missing goes on without it)", l->option,
-		       STR_ARG(name));
+	return err_set(e, ERR_INPUT, "%s: no tensor %.*s (--ignore-missing goes on without it)", l->option, STR_ARG(name));
 }
 
 static void
-put_others(struct buf *b, size_t n)
+warn_listed(const struct plan *p, struct buf *b, size_t n)
 {
 	if (n > 1)
 		buf_addf(b, ", and %zu other listed %s", n - 1, n == 2 ? "name" : "names");
+	diag_warn(p->diag, "%s", b->p);
+	buf_clear(b);
 }
 
 /* One warning for each kind, whatever the number of names. */
@@ -121,14 +122,11 @@ warn_unmatched(const struct plan *p, const struct name_list *l, const struct unm
 		buf_addf(&b, "%s: no tensor %.*s", l->option, STR_ARG(u->first_missing));
 		if (owner_of(p, u->first_missing, &owner))
 			buf_addf(&b, " (a part of %.*s)", STR_ARG(owner));
-		put_others(&b, u->missing);
-		diag_warn(p->diag, "%s", b.p);
-		buf_clear(&b);
+		warn_listed(p, &b, u->missing);
 	}
 	if (u->gone > 0) {
 		buf_addf(&b, "%s: %.*s was dropped already (%s)", l->option, STR_ARG(u->first_gone), u->gone_by);
-		put_others(&b, u->gone);
-		diag_warn(p->diag, "%s", b.p);
+		warn_listed(p, &b, u->gone);
 	}
 	buf_release(&b);
 }

@@ -122,10 +122,8 @@ warn_near_misses(const struct plan *p)
 	size_t n = 0;
 
 	for (size_t i = p->nmisses; i-- > 0;) {
-		if (!plan_misses(p, &p->misses[i]))
-			continue;
-		m = &p->misses[i];
-		n++;
+		m = plan_misses(p, &p->misses[i]) ? &p->misses[i] : m;
+		n += m == &p->misses[i];
 	}
 	if (n > 0)
 		diag_warn(p->diag, "%zu %s a drop pattern but not at a component boundary, and %s kept (%.*s for %s)", n,
