@@ -1,6 +1,5 @@
 #include "common/human.h"
 
-#include <stddef.h>
 #include <stdio.h>
 
 /* Three digits of v with the unit for each thousand (or 1024) of it. */

@@ -3,7 +3,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/arena.h"
 #include "common/file.h"
 #include "common/tool.h"
 #include "model/config.h"

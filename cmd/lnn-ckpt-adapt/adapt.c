@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 
 #include "common/out.h"
-#include "common/tool.h"
 #include "shard_jobs.h"
 
 static int

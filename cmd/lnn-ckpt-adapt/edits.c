@@ -2,13 +2,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/xalloc.h"
 #include "common/file.h"
-#include "common/tool.h"
 #include "model/list.h"
-#include "tensor/convert.h"
 #include "plan/cast.h"
 #include "plan/drop.h"
 #include "plan/fit.h"

@@ -4,13 +4,10 @@
 #include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/buf.h"
 #include "base/xalloc.h"
 #include "common/file.h"
 #include "common/models.h"
-#include "common/tool.h"
 
 /* ---- config, descriptions, key map */
 

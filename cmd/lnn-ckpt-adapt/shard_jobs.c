@@ -13,12 +13,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/buf.h"
 #include "base/num.h"
 #include "base/xalloc.h"
 #include "common/file.h"
 #include "common/models.h"
-#include "common/tool.h"
 #include "format/shard_index.h"
 #include "plan/container.h"
 #include "plan/prefix.h"

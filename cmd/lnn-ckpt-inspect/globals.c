@@ -6,12 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/strmap.h"
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "format/scan.h"
 #include "common/file.h"
-#include "format/format.h"
 #include "format/pickles.h"
 #include "format/shard_index.h"
 #include "report.h"

@@ -1,10 +1,8 @@
 #include "rows.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/num.h"
-#include "base/strmap.h"
 #include "base/xalloc.h"
 #include "inspect.h"
 #include "tensor/composite.h"

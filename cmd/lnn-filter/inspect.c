@@ -6,7 +6,6 @@
 #include <stdio.h>
 
 #include "base/num.h"
-#include "base/text.h"
 #include "common/record.h"
 #include "filter.h"
 #include "rule/lint.h"

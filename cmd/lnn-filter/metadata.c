@@ -2,10 +2,7 @@
 #include "filter.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "base/xalloc.h"
 #include "model/keys.h"
 
 struct pattern_tally {

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "common/file.h"
-#include "common/tool.h"
 #include "model/config.h"
 #include "model/list.h"
 #include "tensor/place.h"

@@ -1,7 +1,6 @@
 #include "filter.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 #include "base/text.h"
 

@@ -8,7 +8,6 @@
 #include "common/file.h"
 #include "common/models.h"
 #include "model/keys.h"
-#include "rule/lint.h"
 
 #define GROUPS_PATH "OPTIMIZER.PARAMETER_GROUPS"
 #define EXCLUDE_PATH "LOSS.GRAD_WEIGHTING.TASK.EXCLUDE_CONFIG"

@@ -1,13 +1,10 @@
 #include "interp.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
 #include "common/ckpt_out.h"
 #include "common/heat.h"
 #include "common/models.h"
-#include "common/tool.h"
 
 /* What is open while the program runs. */
 struct interp {

@@ -1,6 +1,5 @@
 #include "plan/loadcheck.h"
 
-#include "base/strmap.h"
 #include "plan/container.h"
 
 static const struct str tracked = STR_LIT("num_batches_tracked");

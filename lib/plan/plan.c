@@ -1,6 +1,5 @@
 #include "plan/plan.h"
 
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "base/buf.h"
 #include "plan/unused.h"
 
 static const struct str module_prefix = STR_LIT("module.");

@@ -1,9 +1,7 @@
 #include "plan/rename.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
 #include "text/pyre.h"
 #include "plan/unused.h"
 
