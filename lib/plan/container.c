@@ -58,7 +58,7 @@ look_at(const struct plan *p, const struct plan_containers *c, size_t i)
 
 /* ---- one item that is reached as two entries must have one fate */
 
-struct item {
+struct shared_item {
 	uint32_t input, parent, item;
 	size_t entry;
 };
@@ -66,32 +66,29 @@ struct item {
 static int
 item_cmp(const void *a, const void *b)
 {
-	const struct item *x = a, *y = b;
+	const struct shared_item *x = a, *y = b;
+	int c = (x->input > y->input) - (x->input < y->input);
 
-	if (x->input != y->input)
-		return x->input < y->input ? -1 : 1;
-	if (x->parent != y->parent)
-		return x->parent < y->parent ? -1 : 1;
-	if (x->item != y->item)
-		return x->item < y->item ? -1 : 1;
-	return (x->entry > y->entry) - (x->entry < y->entry);
+	c = c != 0 ? c : (x->parent > y->parent) - (x->parent < y->parent);
+	c = c != 0 ? c : (x->item > y->item) - (x->item < y->item);
+	return c != 0 ? c : (x->entry > y->entry) - (x->entry < y->entry);
 }
 
 static void
 settle_shared(const struct plan *p, const struct plan_containers *c)
 {
-	struct item *items = xcalloc(p->nentries + 1, sizeof(*items));
+	struct shared_item *items = xcalloc(p->nentries + 1, sizeof(*items));
 	size_t n = 0;
 
 	for (size_t i = 0; i < p->nentries; i++) {
 		const struct sd_inside *at = inside_of(p, &p->entries[i]);
 
 		if (at != NULL)
-			items[n++] = (struct item){ p->origins[p->entries[i].origin].input, at->parent, at->item, i };
+			items[n++] = (struct shared_item){ p->origins[p->entries[i].origin].input, at->parent, at->item, i };
 	}
 	qsort(items, n, sizeof(*items), item_cmp);
 	for (size_t i = 1; i < n; i++) {
-		const struct item *x = &items[i - 1], *y = &items[i];
+		const struct shared_item *x = &items[i - 1], *y = &items[i];
 		const struct plan_entry *a = &p->entries[x->entry], *b = &p->entries[y->entry];
 
 		if (x->input != y->input || x->parent != y->parent || x->item != y->item ||
