@@ -365,8 +365,7 @@ put_cut(struct out *out, struct str s, size_t width)
 static void
 put_blanks(struct out *out, size_t n)
 {
-	if (n > 0)
-		out_printf(out, "%*s", (int)n, "");
+	buf_fill(&out->buf, ' ', n);
 }
 
 static bool

@@ -68,16 +68,17 @@ buf_addstr(struct buf *b, struct str s)
 void
 buf_vaddf(struct buf *b, const char *fmt, va_list ap)
 {
+	const size_t likely = 120; /* is enough for most; else it is made twice */
 	va_list again;
 	int n;
 
 	va_copy(again, ap);
-	n = vsnprintf(NULL, 0, fmt, again);
+	n = vsnprintf(buf_room(b, likely), likely + 1, fmt, again);
 	va_end(again);
-	if (n <= 0)
-		return;
-	vsnprintf(buf_room(b, (size_t)n), (size_t)n + 1, fmt, ap);
-	b->len += (size_t)n;
+	if (n > (int)likely)
+		n = vsnprintf(buf_room(b, (size_t)n), (size_t)n + 1, fmt, ap);
+	b->len += n > 0 ? (size_t)n : 0;
+	b->p[b->len] = '\0';
 }
 
 void
