@@ -79,7 +79,7 @@ MANS := $(sort $(wildcard man/*.[157]))
 
 # ---- how ----
 
-PKGS := yaml-0.1 zlib libpcre2-8
+PKGS := yaml-0.1 zlib libpcre2-8 nettle
 # Asked for once, and only when something is compiled: `make deps demo` installs them first.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS)))$(PKG_LIBS)
@@ -119,7 +119,7 @@ $(BUILD)/flags: export FLAGS_TEXT = $(COMPILE) $(LINK) $(LIB_OBJ) $(PROG_OBJ) $(
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
 	@$(PKG_CONFIG) --exists $(PKGS) || { \
-		echo "lnn-tools is built with $(PKG_CONFIG), libyaml, zlib and PCRE2 (8 bit), and their headers:" >&2; \
+		echo "lnn-tools is built with $(PKG_CONFIG), libyaml, zlib, PCRE2 (8 bit) and nettle, and their headers:" >&2; \
 		echo "'make deps' installs them where there is apt-get" >&2; exit 1; }
 	@printf '%s\n' "$$FLAGS_TEXT" >$@.new
 	@if cmp -s $@.new $@; then rm -f $@.new; else mv $@.new $@; fi
@@ -184,7 +184,7 @@ fuzz-programs: $(FUZZ_BIN)
 
 # ---- what is done with it ----
 
-DEPS := build-essential pkg-config libyaml-dev zlib1g-dev libpcre2-dev bats perl python3 parallel zip unzip git
+DEPS := build-essential pkg-config libyaml-dev zlib1g-dev libpcre2-dev nettle-dev bats perl python3 parallel zip unzip git
 DEPS_DEV := clang clang-tidy clang-format libclang-rt-14-dev cppcheck shellcheck mandoc gcovr hyperfine \
 	valgrind strace lintian bash-completion fish zsh
 

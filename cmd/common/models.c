@@ -22,10 +22,27 @@ load_description(struct model *m, struct source *src, struct err *e)
 	return rc;
 }
 
-int
-models_open(struct model *m, struct input *in, const char *name, bool root, struct err *e)
+/* Is text that begins so a tensor list? Of lines with names alone, none has a colon. */
+static bool
+is_list(struct str head)
 {
-	struct place_ask ask = { .root = root, .way = "; 'lnn-ckpt-inspect -k KEY --format=model FILE' describes one of them",
+	return !model_probe(head) && (str_contains(head, str_c("\t")) || !str_contains(head, str_c(":")));
+}
+
+static int
+load_list(struct model *m, struct source *src, struct err *e)
+{
+	int rc = model_load_list(m, src, e);
+
+	source_close(src);
+	return rc;
+}
+
+int
+models_open(struct model *m, struct input *in, const char *name, bool root, const char *key, struct err *e)
+{
+	struct place_ask ask = { .key = key, .root = root,
+		.way = "; 'lnn-ckpt-inspect -k KEY --format=model FILE' describes one of them",
 		.diag = root ? tool_diag() : NULL };
 	struct source *src;
 	const uint8_t *head;
@@ -37,6 +54,8 @@ models_open(struct model *m, struct input *in, const char *name, bool root, stru
 		source_close(src);
 		return -1;
 	}
+	if (root && !input_probe(head, n) && is_list(str_n((const char *)head, n)))
+		return load_list(m, src, e);
 	if (!input_probe(head, n))
 		return load_description(m, src, e);
 	if (input_open_source(in, src, &ask, e) < 0)
@@ -49,7 +68,7 @@ static int
 load_file(struct model *m, const char *name, struct err *e)
 {
 	struct input in = { 0 };
-	int rc = models_open(m, &in, name, false, e);
+	int rc = models_open(m, &in, name, false, NULL, e);
 
 	if (rc == 0 && in.src != NULL)
 		rc = source_verify(in.src, e);

@@ -19,9 +19,10 @@ int models_load(struct model *m, const char *const *names, size_t n, struct err 
 
 /*
  * The same of one file. If it is a checkpoint, in is open afterwards, and is to be closed in any case. root: where no rule
- * says which value of it is the state dict, the root will do.
+ * says which value of it is the state dict, the root will do; and the file may be a tensor list. key: of the state dict, or
+ * NULL.
  */
-int models_open(struct model *m, struct input *in, const char *name, bool root, struct err *e);
+int models_open(struct model *m, struct input *in, const char *name, bool root, const char *key, struct err *e);
 
 /*
  * Is name that of a built-in description, or meant to be (neither a file nor like one)? Then models_load opens no file

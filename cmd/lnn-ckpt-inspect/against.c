@@ -31,6 +31,7 @@ struct against {
 	struct model model;
 	struct input other;      /* if the target is a checkpoint */
 	bool is_ckpt;
+	size_t *hashed;          /* entry of the state dict of each that job.data hashes for this */
 	struct str *names;       /* by entry of the state dict, prefixes off; p NULL: not compared */
 	struct str *pair_names;  /* by pair of job.data */
 	struct strmap ours;      /* those names to the index of the entry */
@@ -52,12 +53,14 @@ open_target(struct against *a, struct err *err)
 	if (names->n > 1 || models_knows(names->v[0])) {
 		if (models_load(&a->model, names->v, names->n, err) < 0)
 			return -1;
-	} else if (models_open(&a->model, &a->other, names->v[0], true, err) < 0) {
+	} else if (models_open(&a->model, &a->other, names->v[0], true, a->j->in->o->target_key, err) < 0) {
 		return -1;
 	}
 	a->is_ckpt = a->other.ckpt != NULL;
 	if (!a->model.has_state_dict)
 		return err_input(err, a->target, "the description lists no state dict: there is nothing to compare with");
+	if (a->j->in->o->target_key != NULL && !a->is_ckpt)
+		return err_set(err, ERR_USAGE, "--target-key: %s is no checkpoint", a->target);
 	if (a->j->in->o->values && !a->is_ckpt)
 		return err_set(err, ERR_USAGE, "--values: a checkpoint is needed to compare with, %s is a description", a->target);
 	if (a->j->in->o->values && source_is_stream(a->other.src))
@@ -175,7 +178,8 @@ compare_entry(struct against *a, size_t i)
 		what = DIFF_UNEXPECTED;
 	else if (t != NULL && target->has_shape && !load_shape_fits(t->shape, t->ndim, target->shape, target->ndim))
 		what = DIFF_MISMATCHED;
-	else if (t != NULL && a->is_ckpt && target->dtype != DTYPE_UNKNOWN && t->dtype != target->dtype)
+	else if (t != NULL && (a->is_ckpt || target->sha256.p != NULL) &&
+		 target->dtype != DTYPE_UNKNOWN && t->dtype != target->dtype)
 		what = DIFF_DTYPE;
 	else
 		what = DIFF_KINDS;
@@ -197,6 +201,7 @@ find_pairs(struct against *a)
 	struct data *d = &a->j->data;
 
 	d->there = a->other.ckpt;
+	ckpt_verify(d->there);
 	d->pairs = xcalloc(sd->n + 1, sizeof(*d->pairs));
 	a->pair_names = xcalloc(sd->n + 1, sizeof(*a->pair_names));
 	for (size_t i = 0; i < sd->n; i++) {
@@ -228,6 +233,48 @@ compare_values(struct against *a, struct err *err)
 		f->difference = &d->figures.differences[i];
 	}
 	return 0;
+}
+
+/* ---- contents against the digests of a list */
+
+/* All tensors that are on both sides, and have a digest there. */
+static void
+find_hashed(struct against *a)
+{
+	const struct statedict *sd = &a->j->input.sd;
+	struct data *d = &a->j->data;
+
+	d->hashed = xcalloc(sd->n + 1, sizeof(const struct tensor *));
+	a->hashed = xcalloc(sd->n + 1, sizeof(*a->hashed));
+	for (size_t i = 0; i < sd->n; i++) {
+		const struct entry *target = a->names[i].p != NULL ? model_find(&a->model, a->names[i]) : NULL;
+		const struct tensor *t = sd_tensor(sd, &sd->entries[i]);
+
+		if (target == NULL || target->sha256.p == NULL || t == NULL)
+			continue;
+		a->hashed[d->nhashed] = i;
+		d->hashed[d->nhashed++] = t;
+	}
+}
+
+static int
+compare_digests(struct against *a, struct err *err)
+{
+	static const struct difference bytes = { .comparable = true, .differing = 1, .largest = (double)NAN };
+	struct buf hex = BUF_INIT;
+	int rc = data_take(a->j, NULL, NULL, err);
+
+	for (size_t i = 0; rc == 0 && i < a->j->data.nhashed; i++) {
+		const struct str name = a->names[a->hashed[i]];
+		const struct entry *target = model_find(&a->model, name);
+
+		buf_clear(&hex);
+		digest_put(&hex, data_digest(a->j, i));
+		if (target != NULL && !str_eq(buf_str(&hex), target->sha256))
+			add(a, DIFF_VALUES, name)->difference = &bytes;
+	}
+	buf_release(&hex);
+	return rc;
 }
 
 /* ---- what is systematic about the deviations */
@@ -494,9 +541,9 @@ put_counts(const struct against *a)
 	int n = snprintf(text, sizeof(text), "%zu matched, %zu missing, %zu unexpected, %zu mismatched", a->matched,
 			 a->counts[DIFF_MISSING], a->counts[DIFF_UNEXPECTED], a->counts[DIFF_MISMATCHED]);
 
-	if (a->is_ckpt)
+	if (a->is_ckpt || a->j->data.nhashed > 0)
 		n += snprintf(text + n, sizeof(text) - (size_t)n, ", %zu of another dtype", a->counts[DIFF_DTYPE]);
-	if (a->j->in->o->values)
+	if (a->j->in->o->values || a->j->data.nhashed > 0)
 		snprintf(text + n, sizeof(text) - (size_t)n, ", %zu of other values", a->counts[DIFF_VALUES]);
 	record_note(a->j->record, a->n == 0 ? STYLE_GOOD : STYLE_BOLD, text, NULL);
 }
@@ -568,6 +615,7 @@ prepare(void *state, struct job *j, struct err *err)
 	}
 	if (j->in->o->values)
 		find_pairs(a);
+	find_hashed(a);
 	return 0;
 }
 
@@ -579,6 +627,8 @@ run(void *state, struct job *j, struct err *err)
 	int rc;
 
 	if (j->in->o->values && compare_values(a, err) < 0)
+		return -1;
+	if (j->data.nhashed > 0 && compare_digests(a, err) < 0)
 		return -1;
 	put_hints(a, &hints);
 	job_begin_report(j);
@@ -597,6 +647,7 @@ release(void *state)
 	free(a->v);
 	free(a->names);
 	free(a->pair_names);
+	free(a->hashed);
 	strmap_release(&a->ours);
 	strmap_release(&a->modules);
 	arena_release(&a->arena);

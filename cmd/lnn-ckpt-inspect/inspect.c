@@ -95,33 +95,71 @@ end_document(struct job *j)
 
 /* ---- one operand: its data */
 
+static size_t
+nrows(const struct job *j)
+{
+	return j->in->needs & (NEEDS_FIGURES | NEEDS_DIGESTS) ? j->rows.n : 0;
+}
+
+const struct digest *
+data_digest(const struct job *j, size_t i)
+{
+	return &j->data.figures.digests[nrows(j) + i];
+}
+
 int
 data_take(struct job *j, int (*known)(void *arg, size_t n, struct err *err), void *arg, struct err *err)
 {
 	const struct inspect_opts *o = j->in->o;
-	const size_t n = j->in->needs & NEEDS_FIGURES ? j->rows.n : 0;
+	const size_t n = nrows(j);
 	struct data *d = &j->data;
 	struct compare_opts compare = { .here = j->input.ckpt, .there = d->there, .atol = fmax(o->atol, 0),
 					.rtol = fmax(o->rtol, 0), .nan_equal = o->nans != NAN_DIFFER };
 	struct figures_opts f = { .tick = progress_tick, .crcs = (j->in->needs & NEEDS_CRCS) != 0, .pairs = d->pairs,
-				  .npairs = d->npairs, .known = known, .known_arg = arg };
+				  .npairs = d->npairs, .known = known, .known_arg = arg,
+				  .measured = j->in->needs & NEEDS_FIGURES ? n : 0,
+				  .hashed = d->nhashed + (j->in->needs & NEEDS_DIGESTS ? n : 0) };
 	const struct tensor **tensors;
 	int rc;
 
 	if (d->taken)
 		return 0;
 	d->taken = true;
-	tensors = xcalloc(n + 1, sizeof(const struct tensor *));
+	tensors = xcalloc(n + d->nhashed + 1, sizeof(const struct tensor *));
 	for (size_t i = 0; i < n; i++)
 		tensors[i] = j->rows.v[i].t;
+	for (size_t i = 0; i < d->nhashed; i++)
+		tensors[n + i] = d->hashed[i];
 	f.compare = d->there != NULL ? &compare : NULL;
 	f.pool = pool_new((unsigned)o->common.jobs);
 	progress_start(n == 0 ? "comparing" : "reading");
-	rc = figures_take(&d->figures, j->input.ckpt, tensors, n, &f, err);
+	rc = figures_take(&d->figures, j->input.ckpt, tensors, n + d->nhashed, &f, err);
 	progress_end();
 	pool_free(f.pool);
 	free(tensors);
 	return rc;
+}
+
+/* Warns of storages whose bytes were read and have another CRC than is stated, and makes the status 1. */
+static int
+data_check_crcs(struct job *j, struct err *err)
+{
+	struct ckpt *c = j->input.ckpt;
+	bool known = false;
+	uint32_t crc = 0;
+
+	for (uint32_t i = 0; j->data.taken && i < c->nstorages; i++) {
+		if (!j->data.figures.has_crc[i])
+			continue;
+		if (ckpt_crc(c, i, &crc, &known, err) < 0)
+			return -1;
+		if (!known || crc == j->data.figures.crc[i])
+			continue;
+		tool_warn("%s: the CRC of storage '%.*s' is not that of its bytes: the file is damaged", c->file,
+			  STR_ARG(c->storages[i].key));
+		job_status(j, TOOL_NO);
+	}
+	return 0;
 }
 
 /* ---- one operand: opening */
@@ -251,9 +289,10 @@ job_finish(struct job *j, struct err *err)
 	if (source_is_stream(j->input.src) && !j->data.taken)
 		out_flush(&j->in->out);
 	rc = j->data.taken ? ckpt_finish(j->input.ckpt, err) : input_finish(&j->input, err);
-	if (rc == 0 && !is_chosen(j->in, REPORT_check))
-		ckpt_warn_index(j->input.ckpt);
-	return rc;
+	if (rc < 0 || is_chosen(j->in, REPORT_check))
+		return rc;
+	ckpt_warn_index(j->input.ckpt);
+	return data_check_crcs(j, err);
 }
 
 static int
@@ -294,6 +333,7 @@ run_operand(struct inspect *in, const char *operand, struct err *err)
 	release_states(&j);
 	figures_release(&j.data.figures);
 	free(j.data.pairs);
+	free(j.data.hashed);
 	rows_release(&j.rows);
 	input_close(&j.input);
 	return rc;

@@ -33,6 +33,7 @@ struct inspect_opts {
 	bool invert, longer, fold, values;
 	uint64_t depth;        /* --tree=DEPTH; UINT64_MAX: all */
 	const char *path;      /* --get, --dump */
+	const char *target_key;
 	enum dump_form dump_as;
 	unsigned fail_on;      /* FAIL_*; 0: not given */
 	double atol, rtol;     /* below 0: not given */
@@ -58,7 +59,9 @@ struct data {
 	struct ckpt *there;
 	struct compare_pair *pairs;
 	size_t npairs;
-	/* Known afterwards: moments by row, differences by pair. */
+	const struct tensor **hashed; /* likewise: tensors of which it needs the digests */
+	size_t nhashed;
+	/* Known afterwards: moments and digests by row, digests of what is hashed behind these, differences by pair. */
 	struct figures figures;
 	bool taken;
 };
@@ -96,6 +99,9 @@ int job_finish(struct job *j, struct err *err);
  * rows are known, each time that n grows. It may be NULL.
  */
 int data_take(struct job *j, int (*known)(void *arg, size_t n, struct err *err), void *arg, struct err *err);
+
+/* The digest of tensor i of those hashed. */
+const struct digest *data_digest(const struct job *j, size_t i);
 
 int inspect_run(const struct inspect_opts *o, const struct operands *operands, struct err *err, int *status);
 

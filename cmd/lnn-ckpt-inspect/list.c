@@ -1,5 +1,5 @@
 /*
- * list: the tensor list, which is printed if no other report is asked for.
+ * list: the tensor list, which is printed if no other report is asked for, and --digest, which is a list with digests.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,6 +19,8 @@ struct list {
 	const struct statedict *sd;
 	size_t *first; /* with --long: by storage, the entry of the state dict that looks at it first; SIZE_MAX: none */
 	uint32_t located; /* storages before this one have their place */
+	bool digests;
+	size_t next;      /* row to be printed */
 };
 
 static void
@@ -99,6 +101,16 @@ locate(struct list *l, uint32_t end, struct err *err)
 	return 0;
 }
 
+static size_t
+n_tensors(const struct statedict *sd)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < sd->n; i++)
+		n += sd->entries[i].kind != SD_OTHER;
+	return n;
+}
+
 /* ---- names */
 
 static int
@@ -127,7 +139,7 @@ put_names(struct list *l, struct err *err)
 
 /* ---- rows */
 
-enum { FOLDED = 1, LONG = 2 };
+enum { FOLDED = 1, LONG = 2, DIGEST = 4 };
 
 static const struct record_column columns[] = {
 	{ "name", NULL, RECORD_TEXT, IN_ALL, COLUMN_NAME, 0, STYLE_PLAIN },
@@ -156,9 +168,10 @@ static const struct record_column columns[] = {
 	{ "parts", NULL, RECORD_RAW, IN_JSON, 0, 0, STYLE_PLAIN },
 	{ "boxes", NULL, RECORD_RAW, IN_TSV, COLUMN_KEYED, LONG, STYLE_PLAIN },
 	{ "boxes", NULL, RECORD_RAW, IN_JSON, 0, 0, STYLE_PLAIN },
+	{ "sha256", NULL, RECORD_TEXT, IN_ALL, COLUMN_KEYED, DIGEST, STYLE_DIM },
 };
 /* The first of the columns that are there twice, and of those that --long fills in. */
-enum { TSV_MORE = 3, LONG_FIRST = 13, JSON_MORE = 18, TSV_PARTS = 22, JSON_PARTS, TSV_BOXES, JSON_BOXES, COLUMNS };
+enum { TSV_MORE = 3, LONG_FIRST = 13, JSON_MORE = 18, TSV_PARTS = 22, JSON_PARTS, TSV_BOXES, JSON_BOXES, SHA256, COLUMNS };
 
 static const struct record_table table = { .member = "tensors", .columns = columns, .n = COLUMNS };
 
@@ -306,10 +319,22 @@ put_composite(struct list *l, const struct tensor *t, struct cell *cells, struct
 	return rc;
 }
 
+/* The digits of a row's digest, in b. */
+static struct cell
+digest_of_row(const struct list *l, const struct row *row, struct buf *b)
+{
+	const struct digest *d = &l->j->data.figures.digests[row - l->j->rows.v];
+
+	digest_put(b, d);
+	return d->known ? cell_text(buf_str(b)) : cell_unknown();
+}
+
 static int
 put_row(struct list *l, const struct row *row, struct err *err)
 {
 	const struct tensor *t = row->t;
+	struct buf hex = BUF_INIT;
+	int rc;
 	const struct cell numel = cell_count(row->numel), nbytes = cell_count(row->nbytes), count = cell_count(row->count);
 	struct cell cells[COLUMNS] = {
 		cell_text(row->name), cell_word(dtype_name(t->dtype)), cell_shape(t->shape, t->ndim), { 0 }, { 0 }, { 0 }, { 0 },
@@ -323,7 +348,11 @@ put_row(struct list *l, const struct row *row, struct err *err)
 		cells[LONG_FIRST + 3] = shares(l, row);
 		cells[LONG_FIRST + 4] = shard_of(l, row);
 	}
-	return t->more != NULL ? put_composite(l, t, cells, err) : record_row(l->j->record, cells, err);
+	if (l->digests)
+		cells[SHA256] = digest_of_row(l, row, &hex);
+	rc = t->more != NULL ? put_composite(l, t, cells, err) : record_row(l->j->record, cells, err);
+	buf_release(&hex);
+	return rc;
 }
 
 static void
@@ -421,6 +450,98 @@ release(void *state)
 {
 	free(((struct list *)state)->first);
 }
+
+/* ---- with digests */
+
+static const char *
+put_identity(const struct list *l, struct buf *b)
+{
+	const struct rows *r = &l->j->rows;
+	struct str *lines = xcalloc(r->n + 1, sizeof(*lines));
+	struct arena arena = ARENA_INIT;
+	struct digest d;
+
+	for (size_t i = 0; i < r->n; i++) {
+		buf_clear(b);
+		digest_line(b, r->v[i].name, r->v[i].t, &l->j->data.figures.digests[i]);
+		lines[i] = arena_str(&arena, buf_str(b));
+	}
+	d = digest_model(lines, r->n);
+	buf_clear(b);
+	digest_put(b, &d);
+	free(lines);
+	arena_release(&arena);
+	return b->p;
+}
+
+/* Rows before n that are not printed yet. */
+static int
+put_digests(struct list *l, size_t n, struct err *err)
+{
+	struct record *r = l->j->record;
+
+	if (l->next == 0 && !l->j->open) {
+		job_begin_report(l->j);
+		record_member(r, "key", RECORD_TEXT, cell_text(l->sd->key));
+		record_rows(r, &table, DIGEST);
+	}
+	for (; l->next < n && l->next < l->j->rows.n && !out_failed(r->out); l->next++) {
+		if (put_row(l, &l->j->rows.v[l->next], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+put_known_digests(void *state, size_t n, struct err *err)
+{
+	struct record *r = ((struct list *)state)->j->record;
+
+	if (!out_flush_is_due(r->out))
+		return 0;
+	if (put_digests(state, n, err) < 0)
+		return -1;
+	record_drain(r, true);
+	out_flush(r->out);
+	return 0;
+}
+
+/* The identity stands last: with it the input was read to its end. */
+static int
+run_digest(void *state, struct job *j, struct err *err)
+{
+	struct list *l = state;
+	struct buf hex = BUF_INIT, text = BUF_INIT;
+	const size_t n = j->rows.n, all = n_tensors(&j->input.sd);
+	const char *identity;
+
+	*l = (struct list){ .j = j, .sd = &j->input.sd, .digests = true };
+	if (data_take(j, record_is_early(j->record) ? put_known_digests : NULL, l, err) < 0 || put_digests(l, n, err) < 0)
+		return -1;
+	record_rows_end(j->record);
+	if (job_finish(j, err) < 0)
+		return -1;
+	identity = put_identity(l, &hex);
+	record_member(j->record, "of", RECORD_COUNT, cell_count(all));
+	record_member(j->record, "model_sha256", RECORD_TEXT, cell_word(identity));
+	buf_adds(&text, "model ");
+	if (j->in->o->exprs.n > 0)
+		buf_addf(&text, "(%zu of %zu %s) ", n, all, text_noun(all, "tensor"));
+	buf_addf(&text, "sha256:%s", identity);
+	record_note(j->record, STYLE_PLAIN, text.p, NULL);
+	buf_release(&hex);
+	buf_release(&text);
+	return 0;
+}
+
+const struct report report_digest = {
+	.option = OPTION_BARE("digest", "the list with the SHA-256 of contents; the model's identity"),
+	.needs = NEEDS_INDEX | NEEDS_DICT | NEEDS_DIGESTS,
+	.takes = TAKES_FORMS | TAKES_JSONL,
+	.names_rows = true,
+	.size = sizeof(struct list),
+	.run = run_digest,
+};
 
 const struct report report_list = {
 	.needs = NEEDS_INDEX | NEEDS_DICT,

@@ -14,7 +14,8 @@ enum {
 	NEEDS_INDEX = 2,   /* an open checkpoint */
 	NEEDS_DICT = 4,    /* its state dict, and the chosen rows of it */
 	NEEDS_FIGURES = 8, /* moments of the rows in job.data, once data_take was called */
-	NEEDS_CRCS = 16,   /* CRCs of the storages, likewise */
+	NEEDS_CRCS = 16,   /* CRCs of all storages, likewise */
+	NEEDS_DIGESTS = 32, /* digests of the rows, likewise */
 };
 
 /* Which words of --format a report obeys. */
@@ -46,6 +47,7 @@ struct report {
 	X(summary) \
 	X(tree) \
 	X(globals) \
+	X(digest) \
 	X(stats) \
 	X(check) \
 	X(against) \

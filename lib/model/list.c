@@ -115,6 +115,16 @@ unescape(struct buf *scratch, struct str *field)
 	return true;
 }
 
+static bool
+is_sha256(struct str s)
+{
+	size_t digits = 0;
+
+	while (digits < s.len && memchr("0123456789abcdef", s.p[digits], 16) != NULL)
+		digits++;
+	return digits == 64 && s.len == 64;
+}
+
 static int
 parse_key(struct str field, size_t eq, struct buf *scratch, struct entry *e)
 {
@@ -125,6 +135,9 @@ parse_key(struct str field, size_t eq, struct buf *scratch, struct entry *e)
 			return -1;
 		if (value.len > 0)
 			e->layer_type = value;
+	} else if (str_eqc(key, "sha256")) {
+		e->sha256 = value;
+		return str_eqc(value, "-") || is_sha256(value) ? 0 : -1;
 	} else if (str_eqc(key, "kind")) {
 		if (str_eqc(value, "buffer"))
 			e->kind = ENTRY_BUFFER;
@@ -149,7 +162,9 @@ parse_field(struct list_reader *r, struct str field, unsigned at, struct entry *
 	unsigned ndim;
 
 	if (eq) {
-		*why = str_starts(field, str_c("requires_grad=")) ? "requires_grad is true or false" : "is a bad escape";
+		*why = str_starts(field, str_c("requires_grad=")) ? "requires_grad is true or false"
+		       : str_starts(field, str_c("sha256="))      ? "sha256 is 64 digits, or -"
+								  : "is a bad escape";
 		return parse_key(field, (size_t)(eq - field.p), &r->scratch, e);
 	}
 	if (field.len == 0)

@@ -1,10 +1,13 @@
 #include "model/model.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/embedded.h"
 #include "base/text.h"
+#include "base/xalloc.h"
 #include "model/keys.h"
+#include "model/list.h"
 
 #define NOT_SAID { .interpolate_rel_pos_bias = -1, .supports_module_prefix = -1, .strict = -1 }
 
@@ -416,6 +419,54 @@ model_probe(struct str head)
 }
 
 /* ---- the state dict of a checkpoint as a description */
+
+/* Copies what the line borrows. */
+static struct entry
+copied(struct arena *a, const struct entry *line)
+{
+	struct tensor t = { .ndim = 0 };
+	struct entry e = *line;
+
+	e.name = arena_str(a, line->name);
+	if (line->layer_type.p != NULL)
+		e.layer_type = arena_str(a, line->layer_type);
+	if (line->sha256.p != NULL)
+		e.sha256 = arena_str(a, line->sha256);
+	if (line->has_shape)
+		tensor_set_shape(&t, a, line->shape, line->ndim);
+	e.shape = t.shape;
+	return e;
+}
+
+int
+model_load_list(struct model *m, struct source *src, struct err *err)
+{
+	struct list_reader r;
+	struct list_line line;
+	struct entry *all = NULL;
+	size_t cap = 0;
+	int rc;
+
+	begin_state_dict(m, 0);
+	m->has_state_dict = true;
+	list_open(&r, src, false);
+	while ((rc = list_next(&r, &line, err)) > 0) {
+		all = xgrow(all, m->n, &cap, sizeof(*all));
+		all[m->n] = copied(&m->arena, &line.entry);
+		if (!strmap_add(&m->by_name, all[m->n].name, m->n)) {
+			rc = err_input(err, r.file, "line %llu: %.*s is listed twice", (unsigned long long)line.number,
+				       STR_ARG(all[m->n].name));
+			break;
+		}
+		m->n++;
+	}
+	m->entries = arena_calloc(&m->arena, m->n + 1, sizeof(*m->entries));
+	if (m->n > 0)
+		memcpy(m->entries, all, m->n * sizeof(*all));
+	free(all);
+	list_release(&r);
+	return rc;
+}
 
 void
 model_load_statedict(struct model *m, const struct statedict *sd)

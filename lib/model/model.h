@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "base/strmap.h"
+#include "io/source.h"
 #include "text/yaml.h"
 #include "model/entry.h"
 #include "tensor/ckpt.h"
@@ -88,6 +89,9 @@ int model_load_builtin(struct model *m, const char *name, struct err *err);
 
 /* Takes names, shapes and dtypes of a state dict (copied); kinds and layer types stay unknown. */
 void model_load_statedict(struct model *m, const struct statedict *sd);
+
+/* Takes the lines of a tensor list (model/list.h), with what they say. ERR_INPUT for a name that occurs twice. */
+int model_load_list(struct model *m, struct source *src, struct err *err);
 
 /* Does text that begins like head look like a description (YAML with one of its sections) rather than a tensor list? */
 bool model_probe(struct str head);

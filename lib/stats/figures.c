@@ -5,6 +5,7 @@
 #include "stats/figures.h"
 
 #include <math.h>
+#include <nettle/sha2.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,13 +27,17 @@ enum { SLAB = 4 << 20 };
 /* Most units of moments.h in a unit. */
 enum { UNIT_MOMENTS = 16 };
 
+enum { GIVES_MOMENTS = 1, GIVES_DIGEST = 2, GIVES_CRC = 4 };
+
 struct item {
 	uint32_t storage;           /* of several boxes, the last of their storages */
 	const struct tensor *t;     /* NULL: the bytes of the storage. It has data */
 	const struct tensor *other; /* NULL, or a tensor of the same shape in the other checkpoint */
-	size_t tag, pair;           /* whose moments, and whose difference, come of it */
-	uint64_t first;             /* unit */
-	uint64_t count, each;       /* elements (bytes of a storage) in all, and in a unit */
+	size_t tag, pair;           /* whose moments and digest, and whose difference, come of it */
+	unsigned gives;             /* GIVES_* */
+	bool whole;                 /* one thread makes all its units, in order; take comes once, behind the last */
+	uint64_t first;             /* piece of work */
+	uint64_t count, each, unit; /* elements (bytes of a storage) in all, in a piece of work, in a unit */
 };
 
 /*
@@ -57,18 +62,24 @@ struct slot {
 	size_t n;
 	struct difference d;
 	uint32_t crc;
+	struct sha256_ctx sha; /* of the item up to the unit, if it is whole */
 };
 
-/* A storage of which one tensor is all: its units give the CRC. */
-enum storage_use { USE_NONE, USE_WHOLE, USE_OTHER };
+/* What belongs to one tensor. */
+struct tensor_run {
+	size_t parts;   /* number of the digest of its first part */
+	size_t waiting; /* items that are not done with */
+};
 
 struct figures_run {
 	struct figures *f;
 	struct ckpt *c, *there;
 	const struct figures_opts *o;
+	const struct tensor *const *tensors;
+	struct tensor_run *runs; /* by tensor */
+	size_t *owners;          /* by digest of a part, from n on: its tensor */
 	struct slot *slots;
-	uint8_t *use;  /* by storage: enum storage_use */
-	bool *waiting; /* by tensor: its moments are not known yet */
+	struct sha256_ctx sha;   /* of the item that is being taken, if it is not whole */
 	size_t n, known;
 	struct item *items;
 	size_t nitems, cap;
@@ -245,19 +256,108 @@ add_tensor(struct figures_run *w, const struct tensor *t, size_t tag)
 		storage = boxes_get(t, i).storage;
 		it.storage = storage > it.storage ? storage : it.storage;
 	}
-	w->use[it.storage] = w->use[it.storage] == USE_NONE && is_whole(w->c, t) ? USE_WHOLE : USE_OTHER;
+	if (!w->f->has_crc[it.storage] && is_whole(w->c, t)) {
+		w->f->has_crc[it.storage] = true;
+		it.gives = GIVES_CRC;
+	}
 	return add_item(w, it);
 }
 
-static void
-add_tensors(struct figures_run *w, const struct tensor *const *tensors)
+static bool
+has_parts(const struct tensor *t)
 {
-	for (size_t i = 0; i < w->n; i++) {
-		if (boxes_count(tensors[i]) == 0 || !moments_known(tensors[i]->dtype))
+	return t->more != NULL && t->more->nparts > 0;
+}
+
+static bool
+is_hashed(const struct figures_run *w, size_t i)
+{
+	return w->n - i <= w->o->hashed;
+}
+
+/* A tensor of parts has its digest when all of them have theirs. */
+static void
+join_parts(const struct figures_run *w, size_t i)
+{
+	if (is_hashed(w, i) && w->runs[i].waiting == 0 && has_parts(w->tensors[i]))
+		w->f->digests[i] = digest_join(w->tensors[i], &w->f->digests[w->runs[i].parts]);
+}
+
+/* Elements that are no whole bytes, as safetensors may have, are hashed with their storage. */
+static int
+add_packed(struct figures_run *w, const struct tensor *t, size_t tag, struct err *e)
+{
+	struct boxes_range all = boxes_whole(t);
+	uint64_t offset;
+	uint32_t storage;
+
+	if (!boxes_stored(w->c, &all, &storage, &offset) || offset != 0 || boxes_bytes(&all) != w->c->storages[storage].nbytes)
+		return err_input(e, w->c->file, "a tensor of %s that is a part of its storage cannot be hashed",
+				 dtype_name(t->dtype));
+	add_item(w, (struct item){ .storage = storage, .tag = tag, .pair = NONE, .gives = GIVES_DIGEST, .whole = true });
+	return 0;
+}
+
+/* Adds t for its digest, and for more. Returns how many items will be waited for. */
+static int
+add_hashed(struct figures_run *w, const struct tensor *t, size_t tag, unsigned more, struct err *e)
+{
+	struct item *it;
+
+	if (dtype_size(t->dtype) == 0)
+		return add_packed(w, t, tag, e) < 0 ? -1 : tensor_count(t) > 0;
+	if (tensor_count(t) == 0)
+		w->f->digests[tag] = digest_of(str_c(""));
+	it = add_tensor(w, t, tag);
+	it->gives |= GIVES_DIGEST | more;
+	it->whole = true;
+	return tensor_count(t) > 0;
+}
+
+static int
+add_parts(struct figures_run *w, size_t i, struct err *e)
+{
+	const struct tensor_more *more = w->tensors[i]->more;
+	int n;
+
+	for (size_t k = 0; k < more->nparts; k++) {
+		const struct tensor *part = more->parts[k].tensor;
+
+		if (part == NULL || boxes_count(part) == 0)
 			continue;
-		w->waiting[i] = tensor_count(tensors[i]) > 0;
-		add_tensor(w, tensors[i], i);
+		w->owners[w->runs[i].parts + k - w->n] = i;
+		n = add_hashed(w, part, w->runs[i].parts + k, 0, e);
+		if (n < 0)
+			return -1;
+		w->runs[i].waiting += (size_t)n;
 	}
+	return 0;
+}
+
+static int
+add_tensors(struct figures_run *w, struct err *e)
+{
+	int n;
+
+	for (size_t i = 0; i < w->n; i++) {
+		const struct tensor *t = w->tensors[i];
+		const bool has_data = boxes_count(t) > 0, parts = has_parts(t);
+		const unsigned moments = i < w->o->measured && has_data && moments_known(t->dtype) ? GIVES_MOMENTS : 0;
+
+		if (is_hashed(w, i) && parts && add_parts(w, i, e) < 0)
+			return -1;
+		if (is_hashed(w, i) && has_data && !parts) {
+			n = add_hashed(w, t, i, moments, e);
+			if (n < 0)
+				return -1;
+			w->runs[i].waiting += (size_t)n;
+		} else if (moments != 0) {
+			w->runs[i].waiting += tensor_count(t) > 0;
+			add_tensor(w, t, i)->gives |= moments;
+		}
+		join_parts(w, i);
+	}
+	return 0;
 }
 
 static int
@@ -268,7 +368,7 @@ by_tensor(const void *a, const void *b)
 	return (x->t > y->t) - (x->t < y->t);
 }
 
-/* Two tensors to be compared. One whose moments are asked for is read once for these and for the comparison. */
+/* Two tensors to be compared. One that is asked for otherwise is read once for that and this. */
 static void
 add_two(struct figures_run *w, const struct tensor *a, const struct tensor *b, size_t pair)
 {
@@ -281,6 +381,8 @@ add_two(struct figures_run *w, const struct tensor *a, const struct tensor *b, s
 		it = add_tensor(w, a, NONE);
 	it->other = b;
 	it->pair = pair;
+	/* Parts of one pair may be made at once: they are joined where they are taken. */
+	it->whole = false;
 }
 
 static bool
@@ -289,12 +391,6 @@ is_comparable(const struct tensor *a, const struct tensor *b)
 	if (boxes_count(a) == 0 || boxes_count(b) == 0 || dtype_size(a->dtype) == 0 || dtype_size(b->dtype) == 0)
 		return false;
 	return has_values(a->dtype, b->dtype) || a->dtype == b->dtype;
-}
-
-static bool
-has_parts(const struct tensor *t)
-{
-	return t->more != NULL && t->more->nparts > 0;
 }
 
 static bool
@@ -356,8 +452,9 @@ static void
 add_storages(struct figures_run *w)
 {
 	for (uint32_t s = 0; w->o->crcs && s < w->c->nstorages; s++) {
-		if (w->use[s] != USE_WHOLE)
-			add_item(w, (struct item){ .storage = s, .tag = NONE, .pair = NONE });
+		if (!w->f->has_crc[s])
+			add_item(w, (struct item){ .storage = s, .tag = NONE, .pair = NONE, .gives = GIVES_CRC });
+		w->f->has_crc[s] = true;
 	}
 }
 
@@ -385,7 +482,7 @@ unit_size(const struct figures_run *w, const struct item *it)
 	return MOMENTS_UNIT * (uint64_t)(n > UNIT_MOMENTS ? UNIT_MOMENTS : n > 0 ? n : 1);
 }
 
-/* The item of a unit: the last one that begins at or before it and is not empty. */
+/* The item of a piece of work: the last one that begins at or before it and is not empty. */
 static const struct item *
 item_of(const struct figures_run *w, uint64_t k)
 {
@@ -400,19 +497,6 @@ item_of(const struct figures_run *w, uint64_t k)
 			hi = mid;
 	}
 	return &w->items[lo];
-}
-
-static bool
-gives_crc(const struct figures_run *w, const struct unit *u)
-{
-	return w->o->crcs && (u->item->t == NULL || w->use[u->item->storage] == USE_WHOLE);
-}
-
-/* Are moments asked for, of a tensor that has some? */
-static bool
-gives_moments(const struct item *it)
-{
-	return it->t != NULL && it->tag != NONE;
 }
 
 static unsigned char *
@@ -467,25 +551,71 @@ find_moments(struct slot *s)
 	}
 }
 
-/* Reads unit k and finds its figures. */
+static void
+add_to_digest(const struct figures_run *w, struct sha256_ctx *sha, const struct unit *u)
+{
+	struct digest *d = &w->f->digests[u->item->tag];
+
+	if (u->first == 0)
+		sha256_init(sha);
+	sha256_update(sha, u->n * item_size(u->item), u->p);
+	if (!u->last)
+		return;
+	sha256_digest(sha, sizeof(d->sha256), d->sha256);
+	d->known = true;
+}
+
+/* Joins what is known of the next unit of an item to what is known of those before it. */
+static void
+join(const struct figures_run *w, const struct slot *s, struct sha256_ctx *sha)
+{
+	const struct unit *u = &s->unit;
+	uint32_t *crc = &w->f->crc[u->item->storage];
+
+	if (u->item->gives & GIVES_CRC)
+		*crc = crc32_join(*crc, s->crc, u->n * item_size(u->item));
+	if (u->item->other != NULL)
+		compare_join(&w->f->differences[u->item->pair], &s->d);
+	if (u->item->gives & GIVES_DIGEST)
+		add_to_digest(w, sha, u);
+	for (size_t i = 0; u->item->gives & GIVES_MOMENTS && i < s->n; i++)
+		moments_join(&w->f->moments[u->item->tag], &s->m[i]);
+}
+
+static int
+make_unit(struct figures_run *w, struct slot *s, struct err *e)
+{
+	const struct item *it = s->unit.item;
+
+	if (read_unit(w, s, e) < 0)
+		return -1;
+	if (it->gives & GIVES_CRC)
+		s->crc = crc32_add(0, s->unit.p, s->unit.n * item_size(it));
+	if (it->gives & GIVES_MOMENTS)
+		find_moments(s);
+	if (it->other != NULL)
+		s->d = compare_unit(w->o->compare, &s->unit);
+	if (it->whole)
+		join(w, s, &s->sha);
+	return 0;
+}
+
+/* Makes piece of work k: a unit, or all units of an item. */
 static int
 make(void *arg, uint64_t k, unsigned slot, struct err *e)
 {
 	struct figures_run *w = arg;
 	struct slot *s = &w->slots[slot];
 	const struct item *it = item_of(w, k);
-	uint64_t first = (k - it->first) * it->each, left = it->count - first;
+	uint64_t first = (k - it->first) * it->each, end = it->count - first < it->each ? it->count : first + it->each;
 
-	s->unit = (struct unit){ .item = it, .first = first, .n = (size_t)(left < it->each ? left : it->each),
-				 .last = left <= it->each };
-	if (read_unit(w, s, e) < 0)
-		return -1;
-	if (gives_crc(w, &s->unit))
-		s->crc = crc32_add(0, s->unit.p, s->unit.n * item_size(it));
-	if (gives_moments(it))
-		find_moments(s);
-	if (it->other != NULL)
-		s->d = compare_unit(w->o->compare, &s->unit);
+	for (; first < end; first += it->unit) {
+		const uint64_t n = end - first < it->unit ? end - first : it->unit;
+
+		s->unit = (struct unit){ .item = it, .first = first, .n = (size_t)n, .last = first + n == it->count };
+		if (make_unit(w, s, e) < 0)
+			return -1;
+	}
 	return 0;
 }
 
@@ -525,7 +655,7 @@ forget(struct figures_run *w, const struct unit *u, struct err *e)
 
 /* ---- results */
 
-/* Tells how many of the first tensors have their moments now. */
+/* Tells of how many of the first tensors all is known now. */
 static int
 tell(struct figures_run *w, struct err *e)
 {
@@ -533,7 +663,7 @@ tell(struct figures_run *w, struct err *e)
 
 	if (w->o->known == NULL)
 		return 0;
-	while (n < w->n && !w->waiting[n])
+	while (n < w->n && w->runs[n].waiting == 0)
 		n++;
 	if (n == w->known)
 		return 0;
@@ -541,31 +671,26 @@ tell(struct figures_run *w, struct err *e)
 	return w->o->known(w->o->known_arg, n, e);
 }
 
-/* Joins the figures of a unit to those of what it is part of. */
 static int
 take(void *arg, uint64_t k, unsigned slot, struct err *e)
 {
 	struct figures_run *w = arg;
 	const struct slot *s = &w->slots[slot];
 	const struct unit *u = &s->unit;
-	size_t bytes = u->n * item_size(u->item);
+	const struct item *it = u->item;
+	size_t owner = it->tag;
 
 	(void)k;
-	if (gives_crc(w, u)) {
-		uint32_t *crc = &w->f->crc[u->item->storage];
-
-		*crc = crc32_join(*crc, s->crc, bytes);
-	}
-	if (u->item->other != NULL)
-		compare_join(&w->f->differences[u->item->pair], &s->d);
-	for (size_t i = 0; gives_moments(u->item) && i < s->n; i++)
-		moments_join(&w->f->moments[u->item->tag], &s->m[i]);
-	if (gives_moments(u->item) && u->last) {
-		w->waiting[u->item->tag] = false;
+	if (!it->whole)
+		join(w, s, &w->sha);
+	if (u->last && owner != NONE) {
+		owner = owner < w->n ? owner : w->owners[owner - w->n];
+		w->runs[owner].waiting--;
+		join_parts(w, owner);
 		if (tell(w, e) < 0)
 			return -1;
 	}
-	w->done += bytes;
+	w->done += (it->each > it->unit ? it->count : u->n) * item_size(it);
 	if (w->o->tick != NULL)
 		w->o->tick(NULL, w->done, w->total);
 	return forget(w, u, e);
@@ -613,7 +738,8 @@ walk(struct figures_run *w, struct err *e)
 
 		it->first = units;
 		it->count = it->t == NULL ? w->c->storages[it->storage].nbytes : tensor_count(it->t);
-		it->each = unit_size(w, it);
+		it->unit = unit_size(w, it);
+		it->each = it->whole && slots > 1 && it->count > it->unit ? it->count : it->unit;
 		units += it->count / it->each + (it->count % it->each > 0);
 		w->total += it->count * item_size(it);
 	}
@@ -627,31 +753,48 @@ walk(struct figures_run *w, struct err *e)
 	return rc == 0 ? done_before(w, w->c->nstorages, e) : -1;
 }
 
+/* Makes room for the figures, and numbers the digests of parts. */
+static void
+begin(struct figures_run *w)
+{
+	struct figures *f = w->f;
+	size_t digests = w->n;
+
+	*f = (struct figures){ .moments = xcalloc(w->n + 1, sizeof(*f->moments)) };
+	f->differences = xcalloc(w->o->npairs + 1, sizeof(*f->differences));
+	f->crc = xcalloc((size_t)w->c->nstorages + 1, sizeof(*f->crc));
+	f->has_crc = xcalloc((size_t)w->c->nstorages + 1, sizeof(*f->has_crc));
+	w->runs = xcalloc(w->n + 1, sizeof(*w->runs));
+	w->cap = w->n + w->o->npairs + 1;
+	w->items = xcalloc(w->cap, sizeof(*w->items));
+	for (size_t i = 0; i < w->n; i++) {
+		w->runs[i].parts = digests;
+		digests += is_hashed(w, i) && has_parts(w->tensors[i]) ? w->tensors[i]->more->nparts : 0;
+	}
+	f->digests = xcalloc(digests + 1, sizeof(*f->digests));
+	w->owners = xcalloc(digests - w->n + 1, sizeof(*w->owners));
+}
+
 int
 figures_take(struct figures *f, struct ckpt *c, const struct tensor *const *tensors, size_t n,
 	     const struct figures_opts *o, struct err *e)
 {
-	struct figures_run w = { .f = f, .c = c, .there = o->compare ? o->compare->there : NULL, .o = o, .n = n,
-				 .stream = source_is_stream(c->src) };
+	struct figures_run w = { .f = f, .c = c, .there = o->compare ? o->compare->there : NULL, .o = o, .tensors = tensors,
+				 .n = n, .stream = source_is_stream(c->src) };
 	int rc;
 
-	*f = (struct figures){ .moments = xcalloc(n + 1, sizeof(*f->moments)) };
-	f->differences = xcalloc(o->npairs + 1, sizeof(*f->differences));
-	if (o->crcs)
-		f->crc = xcalloc((size_t)c->nstorages + 1, sizeof(*f->crc));
-	w.use = xcalloc((size_t)c->nstorages + 1, sizeof(*w.use));
-	w.waiting = xcalloc(n + 1, sizeof(*w.waiting));
-	w.cap = n + o->npairs + (o->crcs ? c->nstorages : 0) + 1;
-	w.items = xcalloc(w.cap, sizeof(*w.items));
-	add_tensors(&w, tensors);
-	add_pairs(&w);
-	add_storages(&w);
-	rc = tell(&w, e);
+	begin(&w);
+	rc = add_tensors(&w, e);
+	if (rc == 0) {
+		add_pairs(&w);
+		add_storages(&w);
+		rc = tell(&w, e);
+	}
 	if (rc == 0)
 		rc = walk(&w, e);
 	free(w.items);
-	free(w.waiting);
-	free(w.use);
+	free(w.owners);
+	free(w.runs);
 	return rc;
 }
 
@@ -659,7 +802,9 @@ void
 figures_release(struct figures *f)
 {
 	free(f->moments);
+	free(f->digests);
 	free(f->crc);
+	free(f->has_crc);
 	free(f->differences);
 	*f = (struct figures){ 0 };
 }

@@ -1,6 +1,6 @@
 /*
- * figures: the one reading of a checkpoint's data: the moments of many tensors, the CRCs of the storages that they look
- * at, and how tensors differ from those of another checkpoint. What is asked for together is read once.
+ * figures: the one reading of a checkpoint's data: the moments and digests of many tensors, the CRCs of the storages that
+ * they look at, and how tensors differ from those of another checkpoint. What is asked for together is read once.
  *
  * a (here) and b (there) agree if they are equal or |a - b| <= atol + rtol * |b|, as torch.allclose has it. Two
  * infinities of one sign are equal; two NaNs are if nan_equal; -0 equals 0. Numbers of different dtypes are compared by
@@ -16,6 +16,7 @@
 
 #include "base/err.h"
 #include "base/pool.h"
+#include "stats/digest.h"
 #include "stats/moments.h"
 #include "tensor/ckpt.h"
 
@@ -39,18 +40,22 @@ struct compare_opts {
 struct figures_opts {
 	struct pool *pool;  /* may be NULL */
 	void (*tick)(void *arg, uint64_t done, uint64_t total); /* may be NULL */
-	bool crcs;          /* compute the CRC-32 of every storage */
+	size_t measured;    /* moments of the first so many tensors */
+	size_t hashed;      /* digests of the last so many */
+	bool crcs;          /* compute the CRC-32 of every storage; else of those that come out of one tensor */
 	const struct compare_opts *compare; /* NULL: nothing is compared */
 	const struct compare_pair *pairs;   /* npairs, whose a are tensors of the checkpoint */
 	size_t npairs;
-	/* Called when the moments of the first n tensors are known, each time that n grows; may be NULL. */
+	/* Called when moments and digests of the first n tensors are known, each time that n grows; may be NULL. */
 	int (*known)(void *arg, size_t n, struct err *err);
 	void *known_arg;
 };
 
 struct figures {
 	struct moments *moments; /* by tensor */
-	uint32_t *crc;           /* by storage; NULL unless asked for */
+	struct digest *digests;  /* by tensor; those behind belong to parts */
+	uint32_t *crc;           /* by storage */
+	bool *has_crc;           /* by storage: its CRC was computed */
 	struct difference *differences; /* by pair */
 };
 

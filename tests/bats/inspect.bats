@@ -105,6 +105,48 @@ terminal() {
 	[ "$(lnn-ckpt-inspect --format=names w.st)" = $'a\nb' ]
 }
 
+@test '--digest is what sha256sum says, and the identity that of the sorted lines' {
+	local four
+	four=$(head -c 4 /dev/zero | sha256sum | cut -d ' ' -f 1)
+	safetensors two.st b a
+	try lnn-ckpt-inspect --digest two.st
+	expect_out "$(printf '%s\tfloat32\t[1]\tsha256=%s\n' b "$four" a "$four")
+# model sha256:$(printf '%s\tfloat32\t[1]\t%s\n' a "$four" b "$four" | sha256sum | cut -d ' ' -f 1)"
+	try lnn-ckpt-inspect --digest -e b two.st
+	expect_out_has "# model (1 of 2 tensors) sha256:$(printf 'b\tfloat32\t[1]\t%s\n' "$four" | sha256sum | cut -d ' ' -f 1)"
+}
+
+@test '--against a manifest: which contents changed, which are gone; damaged digests' {
+	safetensors two.st a b
+	lnn-ckpt-inspect --digest two.st >two.tsv
+	try lnn-ckpt-inspect --against two.tsv two.st
+	expect_status 0
+	expect_out '# 2 matched, 0 missing, 0 unexpected, 0 mismatched, 0 of another dtype, 0 of other values'
+	printf x | dd of=two.st bs=1 seek=$(($(stat -c %s two.st) - 1)) conv=notrunc status=none
+	for way in two.st -; do
+		try bash -c "lnn-ckpt-inspect -q --against two.tsv $way <two.st"
+		expect_status 1
+		expect_out $'values\tb\tbytes differ'
+	done
+	safetensors one.st a
+	try lnn-ckpt-inspect -q --against two.tsv one.st
+	expect_status 1
+	expect_out $'missing\tb\t[1]'
+	sed 's/sha256=./sha256=x/' two.tsv >bad.tsv
+	try lnn-ckpt-inspect --against bad.tsv two.st
+	expect_refusal 2 lnn-ckpt-inspect 'bad.tsv:1:' 'sha256 is 64 digits'
+	cat two.tsv two.tsv >twice.tsv
+	try lnn-ckpt-inspect --against twice.tsv two.st
+	expect_refusal 2 lnn-ckpt-inspect 'twice.tsv: line 4: a is listed twice'
+}
+
+@test '--target-key compares places of one file' {
+	try lnn-ckpt-inspect -q -k state_dict --against "$fixtures/rest.pth" --target-key ema "$fixtures/rest.pth"
+	expect_status 0
+	try lnn-ckpt-inspect -k state_dict --target-key ema "$fixtures/rest.pth"
+	expect_refusal 2 lnn-ckpt-inspect '--target-key goes with --against'
+}
+
 @test 'one is one' {
 	safetensors one.st a
 	try lnn-ckpt-inspect --summary one.st

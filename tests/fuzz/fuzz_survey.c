@@ -59,6 +59,7 @@ take(struct side *s, struct pool *pool, struct figures *f, size_t *n, struct err
 		list[*n] = sd_tensor(&s->sd, &s->sd.entries[i]);
 		*n += list[*n] != NULL;
 	}
+	o.measured = o.hashed = *n;
 	rc = figures_take(f, s->c, list, *n, &o, e);
 	if (rc == 0)
 		rc = ckpt_finish(s->c, e);

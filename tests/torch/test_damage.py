@@ -192,4 +192,14 @@ with t.part("deflated"):
 for test in (check, sharded, no_crcs, parts, table):
     with t.part(test.__name__):
         test()
+with t.part("told by whatever reads the data"):
+    path = tap.scratch() / "told.pth"
+    torch.save({"w": torch.ones(3), "v": torch.zeros(2)}, path)
+    good = path.read_bytes()
+    bad = flipped(good, good.index(torch.ones(3).numpy().tobytes()))
+    for option in (["--stats"], ["--digest"], ["--against", path, "--values"]):
+        for given, status in ((good, 0), (bad, 1)):
+            done = tap.run("lnn-ckpt-inspect", *option, stdin=given, status=status)
+            t.eq(b"CRC of storage" in done.stderr, status == 1, f"{option[0]} {status}")
+
 t.done()

@@ -24,6 +24,30 @@ same_moments(const struct moments *a, const struct moments *b)
 	return memcmp(a, b, sizeof(*a)) == 0;
 }
 
+/* Vectors of FIPS 180-2, and lines whose order is that of their bytes. */
+static void
+digests(void)
+{
+	const uint64_t shape[] = { 2, 3 };
+	const struct tensor t = { .dtype = DTYPE_FLOAT16, .shape = shape, .ndim = 2 };
+	struct str lines[] = { str_c("bc"), str_c("a") };
+	struct digest d = digest_of(str_c("abc")), none = { .known = false };
+	struct buf b = BUF_INIT;
+
+	digest_put(&b, &d);
+	is_str(b.p, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "abc");
+	none = digest_model(lines, 2);
+	ok_msg(memcmp(&none, &d, sizeof(d)) == 0, "lines in their order");
+	buf_clear(&b);
+	d = digest_of(str_c(""));
+	none = (struct digest){ .known = false };
+	digest_line(&b, str_c("a\tb"), &t, &d);
+	digest_line(&b, str_c("c"), &t, &none);
+	is_str(b.p, "a\\tb\tfloat16\t[2,3]\te3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n"
+	       "c\tfloat16\t[2,3]\t-\n", "lines");
+	buf_release(&b);
+}
+
 static void
 few_values(void)
 {
@@ -142,7 +166,7 @@ figures_are(const unsigned char *bytes, uint64_t size, const uint64_t *shape, co
 	struct fake k = fake_new(bytes, (size_t)size, 1, &size);
 	struct tensor t = tensor_of(&k, DTYPE_FLOAT32, 0, shape, 2);
 	const struct tensor *list[] = { &t };
-	struct figures_opts o = { .crcs = false };
+	struct figures_opts o = { .measured = 1 };
 	struct err e = ERR_INIT;
 	struct figures f;
 	bool same;
@@ -193,7 +217,7 @@ figures(void)
 	const size_t len = 600 * 700 * 4 + 20;
 	unsigned char *bytes = xmalloc(len);
 	struct err e = ERR_INIT;
-	struct figures_opts o = { .crcs = true };
+	struct figures_opts o = { .crcs = true, .measured = 5, .hashed = 3 };
 	struct figures f, g;
 	struct tensor t[5];
 	const struct tensor *list[5];
@@ -289,6 +313,7 @@ comparisons(void)
 int
 main(void)
 {
+	digests();
 	few_values();
 	odd_values();
 	lengths();

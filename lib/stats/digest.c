@@ -1,0 +1,83 @@
+#include "stats/digest.h"
+
+#include <nettle/sha2.h>
+#include <stdlib.h>
+
+#include "base/text.h"
+
+struct digest
+digest_of(struct str bytes)
+{
+	struct digest d = { .known = true };
+	struct sha256_ctx ctx;
+
+	sha256_init(&ctx);
+	sha256_update(&ctx, bytes.len, (const uint8_t *)bytes.p);
+	sha256_digest(&ctx, sizeof(d.sha256), d.sha256);
+	return d;
+}
+
+void
+digest_put(struct buf *b, const struct digest *d)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	if (!d->known)
+		buf_addc(b, '-');
+	for (size_t i = 0; d->known && i < sizeof(d->sha256); i++) {
+		buf_addc(b, digits[d->sha256[i] >> 4]);
+		buf_addc(b, digits[d->sha256[i] & 15]);
+	}
+}
+
+void
+digest_line(struct buf *b, struct str name, const struct tensor *t, const struct digest *d)
+{
+	text_escape(b, name);
+	buf_addc(b, '\t');
+	buf_adds(b, dtype_name(t->dtype));
+	buf_addc(b, '\t');
+	shape_put(b, t->shape, t->ndim);
+	buf_addc(b, '\t');
+	digest_put(b, d);
+	buf_addc(b, '\n');
+}
+
+struct digest
+digest_join(const struct tensor *t, const struct digest *parts)
+{
+	struct buf lines = BUF_INIT;
+	struct digest d;
+
+	for (size_t i = 0; i < t->more->nparts; i++) {
+		const struct tensor_part *part = &t->more->parts[i];
+		const struct tensor number = { .dtype = part->dtype };
+		const struct digest scalar = digest_of(str_n((const char *)part->scalar, dtype_size(part->dtype)));
+
+		digest_line(&lines, part->name, part->tensor != NULL ? part->tensor : &number,
+			    part->tensor != NULL ? &parts[i] : &scalar);
+	}
+	d = digest_of(buf_str(&lines));
+	buf_release(&lines);
+	return d;
+}
+
+static int
+by_bytes(const void *a, const void *b)
+{
+	return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
+struct digest
+digest_model(struct str *lines, size_t n)
+{
+	struct digest d = { .known = true };
+	struct sha256_ctx ctx;
+
+	qsort(lines, n, sizeof(*lines), by_bytes);
+	sha256_init(&ctx);
+	for (size_t i = 0; i < n; i++)
+		sha256_update(&ctx, lines[i].len, (const uint8_t *)lines[i].p);
+	sha256_digest(&ctx, sizeof(d.sha256), d.sha256);
+	return d;
+}
