@@ -110,7 +110,7 @@ zip_record_begin(struct zip_writer *z, struct str name, uint64_t size, struct er
 	buf_addstr(&b, name);
 	put_zip64(&b, header, size, true);
 	buf_add(&b, "FB", 2);
-	pack(&b, "2", &(uint64_t){ pad });
+	pack(&b, "2", (uint64_t[]){ pad });
 	buf_fill(&b, 'Z', pad);
 	r = sink_write(z->out, b.p, b.len, e);
 	buf_release(&b);
@@ -155,7 +155,7 @@ put_central(struct buf *b, const struct zip_written *w, struct str name)
 	buf_fill(b, 0, 2 + 4); /* method, time and date */
 	pack(b, "44422", (uint64_t[]){ w->crc, size, size, name.len, zip64_extra(w->header, w->size) });
 	buf_fill(b, 0, 2 + 2 + 2 + 4); /* comment, disk, attributes */
-	pack(b, "4", &(uint64_t){ saturated(w->header) });
+	pack(b, "4", (uint64_t[]){ saturated(w->header) });
 	buf_addstr(b, name);
 	put_zip64(b, w->header, w->size, false);
 }
