@@ -46,7 +46,7 @@ enum bias_option {
 	OPTION_TEXT("method", 0, "M", "bicubic, bilinear, geometric, geometric-linear", bias.method), \
 	OPTION_FLAG("align-corners", 0, "corner samples stay at the corners", bias.align_corners), \
 	OPTION_FLAG("antialias", 0, "widen the kernel when shrinking (bicubic)", bias.antialias), \
-	BIAS_READ("match", "REGEX[=KIND]", "which tensors are tables", BIAS_MATCH),       \
+	BIAS_READ("match", "REGEX", "which are tables; REGEX=KIND says the kind", BIAS_MATCH),       \
 	OPTION_FLAG("keep-index", 0, "keep index buffers and masks", bias.keep_index)
 
 #define BIAS_READ(name, arg, help, which) \

@@ -160,7 +160,7 @@ refuse_shapes(const struct adapt *a, struct err *e)
 	if (fit > 0 && !a->o->fit)
 		buf_addf(&cures, "--fit makes %zu of %zu fit; ", fit, c->nmismatched);
 	if (rows > 0)
-		buf_addf(&cures, "a key map with rows or pad makes other rows of %zu; ", rows);
+		buf_addf(&cures, "a key map with rows or pad can give %zu other rows; ", rows);
 	err_set(e, ERR_ANSWER,
 		"the model would refuse it: size mismatch for %.*s%s (%s--drop-mismatched leaves such tensors out; --verbose lists "
 		"all)",

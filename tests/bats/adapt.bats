@@ -342,7 +342,7 @@ stage_4.1.attn.relative_position_bias_table\tfloat32\t[530,8]' options
 	expect_err_has '0 missing (none), 30 unexpected (conv.weight)' # 32 keys; 'layers' is one of them, though it holds two tensors
 	try lnn-ckpt-adapt --keep-names fc.txt -m other.yaml "$fixtures/tiny.pth" -o out.pth
 	expect_status 1
-	expect_err_has 'the model would refuse it: size mismatch for fc.weight (a key map with rows or pad makes other rows of 1; --drop-mismatched'
+	expect_err_has 'the model would refuse it: size mismatch for fc.weight (a key map with rows or pad can give 1 other rows; --drop-mismatched'
 	try lnn-ckpt-adapt --fit "$fixtures/tiny.pth" -o out.pth
 	expect_refusal 2 lnn-ckpt-adapt '--fit: a description that lists the state dict (-m) must say what the model has'
 	expect_only fc.txt fits.yaml other.yaml more.yaml

@@ -21,19 +21,20 @@ load helpers
 }
 
 @test 'one warning if what is carried along keeps weights_only=True from loading the output' {
-	# rest.pth has an argparse.Namespace beside its state dict.
+	# rest.pth and demo.pth have an argparse.Namespace beside their state dicts.
 	local said='the output loads with weights_only=False only: GLOBAL argparse.Namespace'
 	try lnn-ckpt-adapt "$fixtures/rest.pth" -o out.pth
 	expect_status 0
 	[[ $stderr != *weights_only* ]] || fail "$stderr"
-	for p in 'lnn-ckpt-adapt --carry-all' 'lnn-interp-bias --img-size 64'; do
-		pipe "$p $fixtures/rest.pth -o out.pth"
+	for p in "lnn-ckpt-adapt --carry-all $fixtures/rest.pth" "lnn-interp-bias --img-size 384 $fixtures/demo.pth"; do
+		pipe "$p -o out.pth"
 		expect_status 0
 		[ "$(grep -c "warning: $said" <<<"$stderr")" -eq 1 ] || fail "$stderr"
 		try lnn-ckpt-inspect --globals out.pth
 		expect_status 1
 	done
-	try lnn-interp-bias --img-size 64 --drop-rest "$fixtures/rest.pth" -o out.pth
+	try lnn-interp-bias --img-size 384 --drop-rest "$fixtures/demo.pth" -o out.pth
+	expect_status 0
 	[[ $stderr != *weights_only* ]] || fail "$stderr"
 	try lnn-ckpt-adapt -q --carry-all "$fixtures/rest.pth" -o out.pth
 	expect_status 0
@@ -123,7 +124,7 @@ patch_bytes() {
 		pipe "$p ''"
 		expect_status 2
 		expect_err_has 'an empty file name'
-		pipe "$p -o '' $fixtures/tiny.pth"
+		pipe "$p -o '' $fixtures/demo.pth"
 		expect_status 2
 		expect_err_has 'an empty file name'
 	done

@@ -7,7 +7,7 @@ load faults
 # The symbols of the programs that are not held against what the shim has: they do not ask the system for anything that
 # it can refuse, or the answer to a refusal is only how text is shown. (isatty, ioctl: "no terminal"; getenv and the like
 # are none of the system's; the rest of close and of signals cannot fail.)
-harmless='_ITM_|_exit|__(ctype|cxa|errno|gmon|isoc|libc_start|memcpy|snprintf|stack|vsnprintf|asan|ubsan|sanitizer|gcov|tsan)
+harmless='_ITM_|_exit|__(ctype|cxa|errno|gmon|isoc|libc_start|memcpy|memset|snprintf|stack|vsnprintf|asan|ubsan|sanitizer|gcov|tsan)
 	|llvm|abort|exit|getenv|getopt|getpid|isatty|ioctl|clock_gettime|raise|sig|signal|pthread_(cond|mutex|join|sigmask)
 	|umask|closedir|syscall|free|mem|str|xstr|qsort|snprintf|vsnprintf|pcre2_|yaml_|inflate|crc32|f(ma|max|min)$|hypot|sqrt
 	|stpcpy'

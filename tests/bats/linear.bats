@@ -118,9 +118,9 @@ linear() {
 }
 
 @test 'storages beside the state dict take time in proportion to their number' {
-	linear 30000 storages 'lnn-interp-bias -q --img-size 64 $in'
-	lnn-interp-bias -q --img-size 64 in.1 >file
-	lnn-interp-bias -q --img-size 64 < <(cat in.1) | cmp - file
+	linear 30000 storages 'lnn-ckpt-adapt -q --carry-all $in'
+	lnn-ckpt-adapt -q --carry-all in.1 >file
+	lnn-ckpt-adapt -q --carry-all < <(cat in.1) | cmp - file
 	[ "$(unzip -l file 2>/dev/null | grep -c 'archive/data/')" -eq 30001 ] || ! command -v unzip
 }
 

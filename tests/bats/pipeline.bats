@@ -61,8 +61,9 @@ never_loads() {
 				[ "$(wc -l <<<"$stderr")" -eq 1 ] || fail "$f cut at $at: $stderr"
 				never_loads out "$f cut at $at to $to"
 			done
+			# Without a table the answer is known, and is status 1, as soon as the names are.
 			pipe "head -c $at '$fixtures/$f' | lnn-interp-bias -q --img-size 384 >out"
-			expect_status 2 || fail "$f cut at $at: $stderr"
+			[[ $status -eq 2 || $f != *s.pth && $f != demo.pth && $status -eq 1 ]] || fail "$f cut at $at: $stderr"
 			never_loads out "$f cut at $at"
 		done
 	done

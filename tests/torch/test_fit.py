@@ -98,7 +98,7 @@ t.ok("1 resampled, 2 made" in said, f"all kinds are in the summary: {said}")
 
 # heads and all else are not guessed
 said, _ = fit(vit(4, 4, 3, 5), vit(4, 4, 1, 7), status=1)
-t.ok("size mismatch for head.weight" in said and "a key map with rows or pad makes other rows of 1" in said and
+t.ok("size mismatch for head.weight" in said and "a key map with rows or pad can give 1 other rows" in said and
      "--drop-mismatched" in said, f"a head is named: {said}")
 said, got = fit(vit(4, 4, 3, 5), vit(4, 4, 1, 7), "--drop-mismatched")
 t.ok("head.weight" not in got and got["patch_embed.proj.weight"].shape[1] == 1, "with --drop-mismatched it goes")
