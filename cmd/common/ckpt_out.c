@@ -108,7 +108,7 @@ static void
 warn_lost(uint64_t lost)
 {
 	if (lost > 0)
-		tool_warn("%" PRIu64 " finite %s no longer finite in the new dtype", lost,
+		tool_warn("%" PRIu64 " finite %s too large for the new dtype", lost,
 			  lost == 1 ? "value is" : "values are");
 }
 

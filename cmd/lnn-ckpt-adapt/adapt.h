@@ -27,9 +27,9 @@ struct name_option {
 
 struct adapt_options {
 	struct tool_settings common;
-	const char *config, *config_dir, *source, *under, *to, *dtype, *report, *print_map, *shard, *write_index;
+	const char *config, *config_dir, *source, *under, *to, *report, *print_map, *shard, *write_index;
 	uint64_t max_shard_size; /* bytes; 0: not given */
-	struct strs models, inputs, strip, drop_params, drop_buffers, carry, add_prefix;
+	struct strs dtype, models, inputs, strip, drop_params, drop_buffers, carry, add_prefix;
 	struct name_option *names; /* in the order given */
 	size_t nnames, cap_names;
 	struct bias_options bias;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/xalloc.h"
 #include "common/file.h"
@@ -289,22 +290,61 @@ adapt_resize_tables(struct adapt *a, struct err *e)
 	return learn_tables(a, e);
 }
 
+static int
+cast_dtype(struct str word, enum dtype *to)
+{
+	static const struct {
+		const char *name;
+		enum dtype dtype;
+	} known[] = {
+		{ "keep", DTYPE_UNKNOWN }, { "float64", DTYPE_FLOAT64 }, { "fp64", DTYPE_FLOAT64 }, { "float32", DTYPE_FLOAT32 },
+		{ "fp32", DTYPE_FLOAT32 }, { "float16", DTYPE_FLOAT16 }, { "fp16", DTYPE_FLOAT16 }, { "half", DTYPE_FLOAT16 },
+		{ "bfloat16", DTYPE_BFLOAT16 }, { "bf16", DTYPE_BFLOAT16 }, { "float8_e4m3fn", DTYPE_FLOAT8_E4M3FN },
+		{ "float8_e5m2", DTYPE_FLOAT8_E5M2 },
+	};
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		*to = known[i].dtype;
+		if (str_eqc(word, known[i].name))
+			return 0;
+	}
+	return -1;
+}
+
+/* "D", or "REGEX=D", D behind the last "=". */
+static int
+cast_rule(struct adapt *a, const char *text, struct cast_rule *rule, struct pyre **name, struct err *e)
+{
+	const char *eq = strrchr(text, '=');
+	struct pyre_error why;
+
+	*rule = (struct cast_rule){ .by = arena_printf(&a->arena, "--dtype %s", text) };
+	if (cast_dtype(str_c(eq != NULL ? eq + 1 : text), &rule->to) < 0)
+		return err_set(e, ERR_USAGE, "--dtype %s: float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2 or keep "
+			       "was expected", text);
+	if (eq == NULL)
+		return 0;
+	if (pyre_compile(str_n(text, (size_t)(eq - text)), name, &why) < 0)
+		return err_set(e, ERR_USAGE, "--dtype %s: at byte %zu: %s", text, why.offset, why.reason);
+	rule->name = *name;
+	return 0;
+}
+
 int
 adapt_cast(struct adapt *a, struct err *e)
 {
-	static const enum dtype allowed[] = { DTYPE_FLOAT64, DTYPE_FLOAT32, DTYPE_FLOAT16, DTYPE_BFLOAT16 };
-	enum dtype to;
+	const struct strs *given = &a->o->dtype;
+	struct cast_rule *rules = arena_calloc(&a->arena, given->n + 1, sizeof(*rules));
+	struct pyre **names = arena_calloc(&a->arena, given->n + 1, sizeof(struct pyre *));
+	int rc = 0;
 
-	if (a->o->dtype == NULL)
-		return 0;
-	to = dtype_by_name(str_c(a->o->dtype));
-	for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++) {
-		if (to == allowed[i]) {
-			plan_cast(&a->plan, to);
-			return 0;
-		}
-	}
-	return err_set(e, ERR_USAGE, "--dtype %s: float64, float32, float16 or bfloat16 was expected", a->o->dtype);
+	for (size_t i = 0; rc == 0 && i < given->n; i++)
+		rc = cast_rule(a, given->v[i], &rules[i], &names[i], e);
+	if (rc == 0 && given->n > 0)
+		rc = plan_cast(&a->plan, rules, given->n, e);
+	for (size_t i = 0; i < given->n; i++)
+		pyre_free(names[i]);
+	return rc;
 }
 
 /* ---- step 8 */

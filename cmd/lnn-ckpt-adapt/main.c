@@ -87,7 +87,7 @@ static const struct option_entry entries[] = {
 	OPTION_FLAG("root", 0, "write the bare state dict", root),
 	OPTION_TEXTS("carry", 0, "KEY", "take this entry of the root along", carry),
 	OPTION_FLAG("carry-all", 0, "take all of them along", carry_all),
-	OPTION_TEXT("dtype", 0, "D", "float64, float32, float16 or bfloat16", dtype),
+	OPTION_TEXTS("dtype", 0, "D", "float32, bf16, ... or keep; REGEX=D: of these names", dtype),
 	OPTION_FLAG("compact", 0, "write views as tensors of their own", compact),
 	OPTION_READ("max-shard-size", "SIZE", "with -o DIR/: shards of at most SIZE (5GB)",
 		    OPTION_AT(max_shard_size, uint64_t), 0, read_size),

@@ -9,19 +9,20 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "common/models.h"
+#include "common/progress.h"
 #include "model/model.h"
 #include "plan/hint.h"
 #include "plan/loadcheck.h"
 #include "position/kind.h"
 #include "report.h"
 
-enum differing { DIFF_MISSING, DIFF_UNEXPECTED, DIFF_MISMATCHED, DIFF_DTYPE, DIFF_VALUES, DIFF_KINDS };
+enum differing { DIFF_MISSING, DIFF_UNEXPECTED, DIFF_MISMATCHED, DIFF_DTYPE, DIFF_VALUES, DIFF_RENAMED, DIFF_KINDS };
 
 struct deviation {
 	enum differing what;
 	struct str name;            /* after --strip-prefix */
 	const struct tensor *ours;  /* NULL: missing here, or no tensor of one piece */
-	const struct entry *theirs; /* NULL: unexpected */
+	const struct entry *theirs; /* NULL: unexpected. DIFF_RENAMED: its new name */
 	const struct difference *difference; /* DIFF_VALUES */
 };
 
@@ -30,7 +31,7 @@ struct against {
 	const char *target;      /* as the user wrote it; the first of several */
 	struct model model;
 	struct input other;      /* if the target is a checkpoint */
-	bool is_ckpt;
+	bool is_ckpt, manifest;  /* manifest: a list that has digests */
 	size_t *hashed;          /* entry of the state dict of each that job.data hashes for this */
 	struct str *names;       /* by entry of the state dict, prefixes off; p NULL: not compared */
 	struct str *pair_names;  /* by pair of job.data */
@@ -40,6 +41,7 @@ struct against {
 	struct deviation *v;
 	size_t n, cap, counts[DIFF_KINDS];
 	size_t matched;
+	size_t alike;            /* --renames: unexpected ones whose contents several have */
 };
 
 /* ---- the other side */
@@ -63,8 +65,9 @@ open_target(struct against *a, struct err *err)
 		return err_set(err, ERR_USAGE, "--target-key: %s is no checkpoint", a->target);
 	if (a->j->in->o->values && !a->is_ckpt)
 		return err_set(err, ERR_USAGE, "--values: a checkpoint is needed to compare with, %s is a description", a->target);
-	if (a->j->in->o->values && source_is_stream(a->other.src))
-		return err_set(err, ERR_USAGE, "--values: %s must be a file, not a stream", a->target);
+	if ((a->j->in->o->values || a->j->in->o->renames) && a->is_ckpt && source_is_stream(a->other.src))
+		return err_set(err, ERR_USAGE, "%s: %s must be a file, not a stream",
+			       a->j->in->o->values ? "--values" : "--renames", a->target);
 	return 0;
 }
 
@@ -237,7 +240,7 @@ compare_values(struct against *a, struct err *err)
 
 /* ---- contents against the digests of a list */
 
-/* All tensors that are on both sides, and have a digest there. */
+/* All tensors that are on both sides, and have a digest there; with --renames also what is unexpected. */
 static void
 find_hashed(struct against *a)
 {
@@ -250,7 +253,8 @@ find_hashed(struct against *a)
 		const struct entry *target = a->names[i].p != NULL ? model_find(&a->model, a->names[i]) : NULL;
 		const struct tensor *t = sd_tensor(sd, &sd->entries[i]);
 
-		if (target == NULL || target->sha256.p == NULL || t == NULL)
+		a->manifest = a->manifest || (target != NULL && target->sha256.p != NULL);
+		if (a->names[i].p == NULL || t == NULL || (target != NULL ? target->sha256.p == NULL : !a->j->in->o->renames))
 			continue;
 		a->hashed[d->nhashed] = i;
 		d->hashed[d->nhashed++] = t;
@@ -274,6 +278,180 @@ compare_digests(struct against *a, struct err *err)
 			add(a, DIFF_VALUES, name)->difference = &bytes;
 	}
 	buf_release(&hex);
+	return rc;
+}
+
+/* ---- what is missing and what is unexpected, paired if dtype, shape and contents are the same */
+
+/* Those of one dtype, shape and contents. */
+struct alike {
+	size_t ours, nours;     /* entry of the state dict: the last, and how many */
+	size_t theirs, ntheirs; /* deviation, likewise */
+};
+
+struct renames {
+	struct against *a;
+	struct arena keys;
+	struct strmap map;   /* key to index in v */
+	struct alike *v;
+	size_t n, cap;
+	struct buf key;
+};
+
+static struct alike *
+alike(struct renames *r, enum dtype dtype, const uint64_t *shape, unsigned ndim, struct str hex)
+{
+	uint64_t i;
+
+	buf_clear(&r->key);
+	buf_addf(&r->key, "%s ", dtype_name(dtype));
+	shape_put(&r->key, shape, ndim);
+	buf_addstr(&r->key, hex);
+	if (strmap_get(&r->map, buf_str(&r->key), &i))
+		return &r->v[i];
+	r->v = xgrow(r->v, r->n, &r->cap, sizeof(*r->v));
+	r->v[r->n] = (struct alike){ 0 };
+	strmap_add(&r->map, arena_str(&r->keys, buf_str(&r->key)), r->n);
+	return &r->v[r->n++];
+}
+
+/* The unexpected ones, which were hashed with the reading of the input. */
+static void
+add_ours(struct renames *r)
+{
+	const struct data *d = &r->a->j->data;
+	struct buf hex = BUF_INIT;
+
+	for (size_t i = 0; i < d->nhashed; i++) {
+		const struct tensor *t = d->hashed[i];
+		struct alike *same;
+
+		buf_clear(&hex);
+		digest_put(&hex, data_digest(r->a->j, i));
+		if (model_find(&r->a->model, r->a->names[r->a->hashed[i]]) != NULL || !data_digest(r->a->j, i)->known)
+			continue;
+		same = alike(r, t->dtype, t->shape, t->ndim, buf_str(&hex));
+		same->ours = r->a->hashed[i];
+		same->nours++;
+	}
+	buf_release(&hex);
+}
+
+static void
+add_theirs(struct renames *r, size_t i, struct str hex)
+{
+	const struct entry *e = r->a->v[i].theirs;
+	struct alike *same = alike(r, e->dtype, e->shape, e->ndim, hex);
+
+	same->theirs = i;
+	same->ntheirs++;
+}
+
+/* The missing ones of a list have their digests there. */
+static void
+add_listed(struct renames *r)
+{
+	for (size_t i = 0; i < r->a->n; i++) {
+		const struct deviation *f = &r->a->v[i];
+
+		if (f->what == DIFF_MISSING && f->theirs->has_shape && f->theirs->sha256.len > 1)
+			add_theirs(r, i, f->theirs->sha256);
+	}
+}
+
+/* Those of a checkpoint are hashed. */
+static int
+add_stored(struct renames *r, struct err *err)
+{
+	struct against *a = r->a;
+	const struct tensor **tensors = xcalloc(a->n + 1, sizeof(const struct tensor *));
+	size_t *at = xcalloc(a->n + 1, sizeof(*at)), n = 0;
+	struct figures_opts o = { .pool = pool_new((unsigned)a->j->in->o->common.jobs), .tick = progress_tick };
+	struct figures f = { 0 };
+	struct buf hex = BUF_INIT;
+	int rc;
+
+	for (size_t i = 0; i < a->n; i++) {
+		const struct sd_entry *e = a->v[i].what == DIFF_MISSING ? statedict_find(&a->other.sd, a->v[i].name) : NULL;
+
+		if (e == NULL || sd_tensor(&a->other.sd, e) == NULL)
+			continue;
+		at[n] = i;
+		tensors[n++] = sd_tensor(&a->other.sd, e);
+	}
+	o.hashed = n;
+	progress_start("comparing");
+	rc = figures_take(&f, a->other.ckpt, tensors, n, &o, err);
+	progress_end();
+	for (size_t i = 0; rc == 0 && i < n; i++) {
+		buf_clear(&hex);
+		digest_put(&hex, &f.digests[i]);
+		if (f.digests[i].known)
+			add_theirs(r, at[i], buf_str(&hex));
+	}
+	figures_release(&f);
+	pool_free(o.pool);
+	buf_release(&hex);
+	free(at);
+	free(tensors);
+	return rc;
+}
+
+/* Pairs become one deviation each, and take the place of the two. */
+static void
+pair(struct renames *r)
+{
+	struct against *a = r->a;
+	bool *ours = xcalloc(a->j->input.sd.n + 1, 1), *theirs = xcalloc(a->n + 1, 1);
+	const size_t before = a->n;
+	size_t kept = 0;
+	uint64_t entry;
+
+	for (size_t i = 0; i < r->n; i++) {
+		const struct alike *same = &r->v[i];
+
+		if (same->nours != 1 || same->ntheirs != 1) {
+			a->alike += same->ntheirs > 0 ? same->nours : 0;
+			continue;
+		}
+		ours[same->ours] = theirs[same->theirs] = true;
+		add(a, DIFF_RENAMED, a->names[same->ours])->theirs = a->v[same->theirs].theirs;
+	}
+	for (size_t i = 0; i < a->n; i++) {
+		const struct deviation *f = &a->v[i];
+		bool gone = i < before && theirs[i];
+
+		if (i < before && f->what == DIFF_UNEXPECTED && strmap_get(&a->ours, f->name, &entry))
+			gone = ours[entry];
+		if (gone)
+			a->counts[f->what]--;
+		else
+			a->v[kept++] = *f;
+	}
+	a->n = kept;
+	free(ours);
+	free(theirs);
+}
+
+static int
+find_renames(struct against *a, struct err *err)
+{
+	struct renames r = { .a = a, .keys = ARENA_INIT, .map = STRMAP_INIT, .key = BUF_INIT };
+	int rc = data_take(a->j, NULL, NULL, err);
+
+	if (rc == 0) {
+		add_ours(&r);
+		if (a->is_ckpt)
+			rc = add_stored(&r, err);
+		else
+			add_listed(&r);
+	}
+	if (rc == 0)
+		pair(&r);
+	free(r.v);
+	strmap_release(&r.map);
+	arena_release(&r.keys);
+	buf_release(&r.key);
 	return rc;
 }
 
@@ -456,13 +634,14 @@ put_hints(const struct against *a, struct buf *b)
 
 /* ---- printing */
 
-static const char *const words[DIFF_KINDS] = { "missing", "unexpected", "mismatched", "dtype", "values" };
+static const char *const words[DIFF_KINDS] = { "missing", "unexpected", "mismatched", "dtype", "values", "renamed" };
 
-enum { WHAT, NAME, SHAPE, TARGET_SHAPE, DTYPE, TARGET_DTYPE, COMPARABLE, DIFFERING, LARGEST, REMARK, COLUMNS };
+enum { WHAT, NAME, TARGET_NAME, SHAPE, TARGET_SHAPE, DTYPE, TARGET_DTYPE, COMPARABLE, DIFFERING, LARGEST, REMARK, COLUMNS };
 
 static const struct record_column columns[COLUMNS] = {
 	[WHAT] = { "difference", "", RECORD_TEXT, IN_TEXT, 0, 0, STYLE_BAD },
 	[NAME] = { "name", NULL, RECORD_TEXT, IN_ALL, COLUMN_NAME, 0, STYLE_PLAIN },
+	[TARGET_NAME] = { "target_name", "target's", RECORD_TEXT, IN_ALL, COLUMN_NAME, 0, STYLE_PLAIN },
 	[SHAPE] = { "shape", NULL, RECORD_SHAPE, IN_ALL, 0, 0, STYLE_PLAIN },
 	[TARGET_SHAPE] = { "target_shape", "target's", RECORD_SHAPE, IN_ALL, 0, 0, STYLE_PLAIN },
 	[DTYPE] = { "dtype", NULL, RECORD_TEXT, IN_ALL, 0, 0, STYLE_PLAIN },
@@ -512,6 +691,7 @@ put_deviation(struct record *r, const struct deviation *f, struct err *err)
 		cells[DTYPE] = cell_word(dtype_name(f->ours->dtype));
 		cells[TARGET_DTYPE] = cell_word(dtype_name(theirs->dtype));
 		break;
+	case DIFF_RENAMED: cells[TARGET_NAME] = cell_text(theirs->name); break;
 	default: difference_cells(f->difference, record_is_json(r), cells);
 	}
 	return record_row(r, cells, err);
@@ -537,14 +717,18 @@ put_rows(const struct against *a, const char *member, enum differing from, enum 
 static void
 put_counts(const struct against *a)
 {
-	char text[256];
+	char text[512];
 	int n = snprintf(text, sizeof(text), "%zu matched, %zu missing, %zu unexpected, %zu mismatched", a->matched,
 			 a->counts[DIFF_MISSING], a->counts[DIFF_UNEXPECTED], a->counts[DIFF_MISMATCHED]);
 
-	if (a->is_ckpt || a->j->data.nhashed > 0)
+	if (a->is_ckpt || a->manifest)
 		n += snprintf(text + n, sizeof(text) - (size_t)n, ", %zu of another dtype", a->counts[DIFF_DTYPE]);
-	if (a->j->in->o->values || a->j->data.nhashed > 0)
-		snprintf(text + n, sizeof(text) - (size_t)n, ", %zu of other values", a->counts[DIFF_VALUES]);
+	if (a->j->in->o->values || a->manifest)
+		n += snprintf(text + n, sizeof(text) - (size_t)n, ", %zu of other values", a->counts[DIFF_VALUES]);
+	if (a->j->in->o->renames)
+		n += snprintf(text + n, sizeof(text) - (size_t)n, ", %zu renamed", a->counts[DIFF_RENAMED]);
+	if (a->alike > 0)
+		snprintf(text + n, sizeof(text) - (size_t)n, " (%zu not paired, as several have the same contents)", a->alike);
 	record_note(a->j->record, a->n == 0 ? STYLE_GOOD : STYLE_BOLD, text, NULL);
 }
 
@@ -554,13 +738,14 @@ put_json(const struct against *a, struct str hints, struct err *err)
 {
 	static const struct record_column column = { NULL, NULL, RECORD_TEXT, IN_JSON, 0, 0, STYLE_PLAIN };
 	static const struct record_table table = { .member = "hints", .columns = &column, .n = 1 };
+	const enum differing kinds = a->j->in->o->renames ? DIFF_KINDS : DIFF_RENAMED;
 	struct record *r = a->j->record;
 	struct str line;
 
 	record_member(r, "target", RECORD_TEXT, cell_word(a->target));
 	record_member(r, "same", RECORD_BOOL, cell_bool(a->n == 0));
 	record_member(r, "matched", RECORD_COUNT, cell_count(a->matched));
-	for (enum differing kind = 0; kind < DIFF_KINDS; kind++) {
+	for (enum differing kind = 0; kind < kinds; kind++) {
 		if (put_rows(a, words[kind], kind, kind + 1, err) < 0)
 			return -1;
 	}
@@ -629,6 +814,8 @@ run(void *state, struct job *j, struct err *err)
 	if (j->in->o->values && compare_values(a, err) < 0)
 		return -1;
 	if (j->data.nhashed > 0 && compare_digests(a, err) < 0)
+		return -1;
+	if (j->in->o->renames && find_renames(a, err) < 0)
 		return -1;
 	put_hints(a, &hints);
 	job_begin_report(j);

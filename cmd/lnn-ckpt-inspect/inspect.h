@@ -30,7 +30,7 @@ struct inspect_opts {
 	unsigned reports;      /* bits of report_table */
 	enum inspect_format format;
 	enum rows_order sort;
-	bool invert, longer, fold, values;
+	bool invert, longer, fold, values, renames;
 	uint64_t depth;        /* --tree=DEPTH; UINT64_MAX: all */
 	const char *path;      /* --get, --dump */
 	const char *target_key;

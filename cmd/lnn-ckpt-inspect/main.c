@@ -70,6 +70,7 @@ static const struct option_entry behind_reports[] = {
 	OPTION_WORD("dump-as", "FORM", "text (default), npy or raw", dump_as, dump_forms),
 	OPTION_TEXTS("strip-prefix", 0, "P", "--against: names without P; repeatable", strip),
 	OPTION_TEXT("target-key", 0, "PATH", "--against: state dict of the target at PATH", target_key),
+	OPTION_FLAG("renames", 0, "--against: pair other names by equal contents", renames),
 	OPTION_FLAG("values", 0, "--against: compare contents, too", values),
 	OPTION_READ("atol", "A", "values may differ by A (0)", OPTION_AT(atol, double), 0, read_tolerance),
 	OPTION_READ("rtol", "R", "and by R times the target's (0)", OPTION_AT(rtol, double), 0, read_tolerance),
@@ -150,8 +151,8 @@ check_needs(const struct inspect_opts *o, struct err *e)
 		return err_set(e, ERR_USAGE, "--dump-as goes with --dump");
 	if ((o->values || o->strip.n > 0) && !has(o, REPORT_against))
 		return err_set(e, ERR_USAGE, "%s goes with --against", o->values ? "--values" : "--strip-prefix");
-	if (o->target_key != NULL && !has(o, REPORT_against))
-		return err_set(e, ERR_USAGE, "--target-key goes with --against");
+	if ((o->target_key != NULL || o->renames) && !has(o, REPORT_against))
+		return err_set(e, ERR_USAGE, "%s goes with --against", o->renames ? "--renames" : "--target-key");
 	if ((o->atol >= 0 || o->rtol >= 0 || o->nans != NAN_UNSAID) && !o->values)
 		return err_set(e, ERR_USAGE, "--atol, --rtol and --nan go with --values");
 	return 0;

@@ -20,41 +20,89 @@ keeps_parts(const struct tensor *t, bool cast, enum dtype to)
 	return false;
 }
 
-size_t
-plan_cast(struct plan *p, enum dtype to)
+/* Can t, which is floating, be cast? One without data of its own only where it is an item of the state dict itself. */
+static bool
+is_castable(const struct tensor *t, const struct sd_entry *src, enum dtype to)
 {
-	const char *by = arena_printf(&p->arena, "--dtype %s", dtype_name(to));
-	struct make *m = make_cast(&p->arena, to);
-	struct str kept = STR_LIT("");
-	const struct plan_entry *left = NULL;
-	size_t n = 0, nkept = 0, nleft = 0;
+	if (!convert_castable(t->dtype, to))
+		return false;
+	return boxes_count(t) > 0 || (src->inside == 0 && t->more != NULL && t->more->cast != TENSOR_CAST_NOT);
+}
+
+/* What could not be done as asked: how many, and the first. */
+struct cast_left {
+	size_t n;
+	const struct plan_entry *first;
+};
+
+static void
+note_left(struct cast_left *left, const struct plan_entry *en)
+{
+	if (left->n++ == 0)
+		left->first = en;
+}
+
+/* The last rule that matches; NULL if none does. */
+static int
+find_rule(struct cast_rule *rules, size_t n, struct str name, struct cast_rule **rule, struct err *err)
+{
+	int found = 0;
+
+	*rule = NULL;
+	for (size_t i = n; i-- > 0 && found == 0;) {
+		found = rules[i].name == NULL ? 1 : pyre_search(rules[i].name, name, NULL, 0, err);
+		if (found > 0)
+			*rule = &rules[i];
+	}
+	if (*rule != NULL)
+		(*rule)->matched++;
+	return found < 0 ? -1 : 0;
+}
+
+static void
+warn_left(const struct plan *p, const struct cast_left *left, const struct cast_left *kept)
+{
+	if (left->n > 0)
+		diag_warn(p->diag, "%.*s%s: %s cannot be converted; left as it is", STR_ARG(left->first->name),
+			  left->n > 1 ? " and others" : "", dtype_name(plan_tensor(p, left->first)->dtype));
+	if (kept->n > 0)
+		diag_warn(p->diag, "%zu %s of parts that --dtype leaves as they are (%.*s)", kept->n,
+			  kept->n == 1 ? "tensor is made" : "tensors are made", STR_ARG(kept->first->name));
+}
+
+int
+plan_cast(struct plan *p, struct cast_rule *rules, size_t n, struct err *err)
+{
+	struct cast_left left = { 0 }, kept = { 0 };
+	struct cast_rule *rule;
 
 	for (size_t i = 0; i < p->nentries; i++) {
 		struct plan_entry *en = &p->entries[i];
 		const struct tensor *t = en->alive ? plan_tensor(p, en) : NULL;
-		bool wanted = t != NULL && dtype_is_float(t->dtype) && t->dtype != to, cast;
+		bool wanted, cast;
 
 		if (t == NULL)
 			continue;
-		/* one without data of its own is cast only where it is an item of the state dict itself */
-		cast = wanted && convert_castable(t->dtype, to) &&
-		       (boxes_count(t) > 0 ||
-			(plan_source(p, en)->inside == 0 && t->more != NULL && t->more->cast != TENSOR_CAST_NOT));
-		if (keeps_parts(t, cast, to)) {
-			kept = nkept++ == 0 ? en->name : kept;
-		} else if (wanted && !cast) {
-			left = nleft++ == 0 ? en : left;
-		}
+		if (find_rule(rules, n, en->name, &rule, err) < 0)
+			return -1;
+		if (rule == NULL || rule->to == DTYPE_UNKNOWN)
+			continue;
+		wanted = dtype_is_float(t->dtype) && t->dtype != rule->to;
+		cast = wanted && is_castable(t, plan_source(p, en), rule->to);
+		if (keeps_parts(t, cast, rule->to))
+			note_left(&kept, en);
+		else if (wanted && !cast)
+			note_left(&left, en);
 		if (!cast)
 			continue;
-		plan_make(p, en, m, by);
-		n++;
+		if (rule->make == NULL)
+			rule->make = make_cast(&p->arena, rule->to);
+		plan_make(p, en, rule->make, rule->by);
 	}
-	if (nleft > 0)
-		diag_warn(p->diag, "%.*s%s: %s cannot be converted; left as it is", STR_ARG(left->name),
-			  nleft > 1 ? " and others" : "", dtype_name(plan_tensor(p, left)->dtype));
-	if (nkept > 0)
-		diag_warn(p->diag, "%zu %s of parts that --dtype %s leaves as they are (%.*s)", nkept,
-			  nkept == 1 ? "tensor is made" : "tensors are made", dtype_name(to), STR_ARG(kept));
-	return n;
+	warn_left(p, &left, &kept);
+	for (size_t i = 0; i < n; i++) {
+		if (rules[i].name != NULL && rules[i].matched == 0)
+			diag_warn(p->diag, "%s: decides about no tensor", rules[i].by);
+	}
+	return 0;
 }

@@ -30,7 +30,7 @@ floats() {
 	[[ $(record b.pth 0) == 803f803f80470080807f* ]] || fail "$(record b.pth 0)"
 	try lnn-ckpt-adapt --to torch --dtype float16 in.st -o h.pth
 	expect_status 0
-	expect_err_has 'warning: 1 finite value is no longer finite in the new dtype'
+	expect_err_has 'warning: 1 finite value is too large for the new dtype'
 	# 1 + 2^-8 = 1 + 4 * 2^-10 is exact; 65520 is infinity
 	[[ $(record h.pth 0) == 003c043c007c0080007c* ]] || fail "$(record h.pth 0)"
 	lnn-ckpt-adapt -q --to torch --dtype float64 in.st -o d.pth
@@ -38,8 +38,8 @@ floats() {
 	# what is float32 already keeps its bits, the NaN's too
 	lnn-ckpt-adapt -q --to torch --dtype float32 in.st -o f.pth
 	[ "$(record f.pth 0)" = 0000803f0080803f00f07f47000000800000807f0100c07f ]
-	try lnn-ckpt-adapt --dtype float8_e4m3fn in.st
-	expect_refusal 2 lnn-ckpt-adapt '--dtype float8_e4m3fn: float64, float32, float16 or bfloat16 was expected'
+	try lnn-ckpt-adapt --dtype int8 in.st
+	expect_refusal 2 lnn-ckpt-adapt '--dtype int8: float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2 or keep'
 }
 
 @test '--dtype leaves integers, bool and complex alone' {

@@ -140,6 +140,31 @@ terminal() {
 	expect_refusal 2 lnn-ckpt-inspect 'twice.tsv: line 4: a is listed twice'
 }
 
+@test '--renames pairs by contents' {
+	safetensors old.st a b c same
+	safetensors new.st x y b same2
+	# a 1, b 0, c 3, same 0 here; x 3, y 1, b 0, same2 0 there
+	put() {
+		printf "$3" | dd of="$1" bs=1 seek=$(($(stat -c %s "$1") - 16 + 4 * $2)) conv=notrunc status=none
+	}
+	put old.st 0 '\1'
+	put old.st 2 '\3'
+	put new.st 0 '\3'
+	put new.st 1 '\1'
+	lnn-ckpt-inspect --digest new.st >new.tsv
+	local target
+	for target in new.st new.tsv; do
+		try lnn-ckpt-inspect -q --against $target --renames old.st
+		expect_status 1
+		[ "$(printf '%s\n' "$output" | sort)" = $'renamed\ta\ty\nrenamed\tc\tx\nrenamed\tsame\tsame2' ] || fail "$output"
+	done
+	safetensors old.st a zero same
+	put old.st 1 '\1'
+	try lnn-ckpt-inspect --against new.st --renames old.st
+	expect_status 1
+	expect_out_has $'renamed\ta\ty' $'missing\tx\t[1]' $'unexpected\tzero\t[1]' '1 renamed (2 not paired, as several have the same contents)'
+}
+
 @test '--target-key compares places of one file' {
 	try lnn-ckpt-inspect -q -k state_dict --against "$fixtures/rest.pth" --target-key ema "$fixtures/rest.pth"
 	expect_status 0

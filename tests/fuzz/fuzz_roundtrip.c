@@ -169,7 +169,7 @@ edit(struct plan *p, const uint8_t *script, const struct statedict *sd, bool in_
 	if (rc == 0 && tables.image.h > 0)
 		rc = plan_tables(p, &tables, &tally, e);
 	if (rc == 0 && script[5] < 4)
-		plan_cast(p, casts[script[5]]);
+		rc = plan_cast(p, &(struct cast_rule){ .by = "--dtype", .to = casts[script[5]] }, 1, e);
 	if (rc == 0 && script[0] & 2)
 		plan_add_prefix(p, str_c("module."), "--ddp");
 	free(names);
