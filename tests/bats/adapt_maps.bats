@@ -366,7 +366,6 @@ op_refused() {
 }
 
 @test 'ops: what is wrong in the map is told with its place' {
-	local rule
 	bad() {
 		printf 'rules:\n  - %s\n' "$1" >m.yaml
 		try lnn-ckpt-adapt -n -s m.yaml "$fixtures/ropevit.pth"

@@ -145,12 +145,12 @@ terminal() {
 	safetensors new.st x y b same2
 	# a 1, b 0, c 3, same 0 here; x 3, y 1, b 0, same2 0 there
 	put() {
-		printf "$3" | dd of="$1" bs=1 seek=$(($(stat -c %s "$1") - 16 + 4 * $2)) conv=notrunc status=none
+		printf '%b' "$3" | dd of="$1" bs=1 seek=$(($(stat -c %s "$1") - 16 + 4 * $2)) conv=notrunc status=none
 	}
-	put old.st 0 '\1'
-	put old.st 2 '\3'
-	put new.st 0 '\3'
-	put new.st 1 '\1'
+	put old.st 0 '\01'
+	put old.st 2 '\03'
+	put new.st 0 '\03'
+	put new.st 1 '\01'
 	lnn-ckpt-inspect --digest new.st >new.tsv
 	local target
 	for target in new.st new.tsv; do
@@ -159,7 +159,7 @@ terminal() {
 		[ "$(printf '%s\n' "$output" | sort)" = $'renamed\ta\ty\nrenamed\tc\tx\nrenamed\tsame\tsame2' ] || fail "$output"
 	done
 	safetensors old.st a zero same
-	put old.st 1 '\1'
+	put old.st 1 '\01'
 	try lnn-ckpt-inspect --against new.st --renames old.st
 	expect_status 1
 	expect_out_has $'renamed\ta\ty' $'missing\tx\t[1]' $'unexpected\tzero\t[1]' '1 renamed (2 not paired, as several have the same contents)'
