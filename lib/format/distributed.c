@@ -449,6 +449,7 @@ static const struct ckpt_ops ops = {
 	.check = check,
 	.describe = describe,
 	.original = original,
+	.proves = true,
 };
 
 /* ---- tensors */

@@ -42,6 +42,7 @@ struct ckpt_ops {
 	/* The storage of which this one is a second copy, that nothing reads; NULL or itself: it is none. */
 	uint32_t (*original)(const struct ckpt *c, uint32_t storage);
 	int (*check)(const struct ckpt *c, struct err *e); /* fails if what the index says is not there */
+	bool proves; /* what is copied is held against its CRC, too, although the CRC goes along */
 };
 
 /* Where __metadata__ of safetensors, and a torch zip, state the layouts of bias tables. */

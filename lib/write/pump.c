@@ -88,7 +88,7 @@ copy(struct pump *u, const struct sealed_output *t, struct err *e)
 {
 	struct ckpt *c = u->inputs[t->input];
 	const struct storage *s = &c->storages[t->storage];
-	bool whole = u->crc_to != NULL && t->off == 0 && t->len == s->nbytes, stated;
+	bool whole = u->crc_to != NULL && !c->ops->proves && t->off == 0 && t->len == s->nbytes, stated;
 	struct source *src;
 	uint64_t offset;
 
