@@ -299,7 +299,7 @@ def report():
     tap.run("lnn-ckpt-adapt", "-q", "--interpolate", "--img-size", "112", "--to-layout", "last", "--report", scratch / "r.json",
             path, "-o", scratch / "out.pth")
     t.eq(json.loads((scratch / "r.json").read_text())["tables"],
-         [{"name": "stage_3." + TABLE, "from_grid": [4, 4], "to_grid": [7, 7], "heads": 3, "from_layout": "metaformer",
+         [{"name": "stage_3." + TABLE, "kind": "bias", "from_grid": [4, 4], "to_grid": [7, 7], "heads": 3, "from_layout": "metaformer",
            "to_layout": "last:1", "method": "bicubic"}], "the report's tables")
 
 

@@ -52,6 +52,7 @@ LOOSER = {
 }
 # What they take and we refuse: by our message.
 STRICTER = {
+    "saves": r"a second save begins here",
     "packed": r"is encrypted|is a patch|is packed by method|another packing method|is stored, but with two sizes",
     "folders": r"is marked as a folder",
     "names": r"readers would see two archives|the zip has two records|which torch holds for one",
@@ -80,7 +81,7 @@ PIPE = {
     "between": r"does not end here|end records of the zip are damaged|split zips",
     "small": r"cut off in|cut off: \d+ more bytes expected|'version' holds no version",
     "case": r"its record 'data/.*' is missing",
-    "second": r"another end record",
+    "second": r"another end record|a second save begins here",
 }
 
 # ---- verdicts
