@@ -118,16 +118,16 @@ option_double(const struct option_entry *o, const char *arg, double *out, struct
 int
 option_word(const struct option_entry *o, const char *arg, unsigned *out, struct err *e)
 {
-	const char *const *words = o->words;
+	const char *const *words = o->words, *given = arg != NULL ? arg : "";
 	struct buf all = BUF_INIT;
 
-	for (*out = 0; words[*out] != NULL && strcmp(arg, words[*out]) != 0; ++*out) {
+	for (*out = 0; words[*out] != NULL && strcmp(given, words[*out]) != 0; ++*out) {
 		if (*out > 0)
 			buf_adds(&all, words[*out + 1] ? ", " : " or ");
 		buf_adds(&all, words[*out]);
 	}
 	if (words[*out] == NULL)
-		err_set(e, ERR_USAGE, "--%s: '%s' is not %s", o->name, arg, all.p);
+		err_set(e, ERR_USAGE, "--%s: '%s' is not %s", o->name, given, all.p);
 	buf_release(&all);
 	return words[*out] == NULL ? -1 : 0;
 }
@@ -204,6 +204,7 @@ static int
 no_such(const struct program *p, const char *typed, size_t len, struct err *e)
 {
 	struct str name = str_n(typed + 2, len - 2), full = { NULL, 0 };
+	const struct option_entry *negated = find_negated(p, name);
 	unsigned starts = 0;
 	struct nearest near;
 
@@ -228,9 +229,8 @@ no_such(const struct program *p, const char *typed, size_t len, struct err *e)
 	if (nearest_found(&near))
 		return err_set(e, ERR_USAGE, "no such option '%.*s' (did you mean '--%.*s'?); try '%s --help'", (int)len,
 			       typed, STR_ARG(near.best), tool_name());
-	if (find_negated(p, name) != NULL)
-		return err_set(e, ERR_USAGE, "no such option '%.*s': leave '--%s' out", (int)len, typed,
-			       find_negated(p, name)->name);
+	if (negated != NULL)
+		return err_set(e, ERR_USAGE, "no such option '%.*s': leave '--%s' out", (int)len, typed, negated->name);
 	return usage_error(e, "no such option", typed, len);
 }
 

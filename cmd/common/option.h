@@ -39,6 +39,7 @@ enum option_kind {
 	OPTION_IS_VERSION,
 };
 
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): in the order in which tables give them */
 struct option_entry {
 	const char *name; /* without dashes */
 	int letter;       /* or 0 */
@@ -60,6 +61,7 @@ struct strs {
 };
 
 /* The place of a member of OPTIONS that has this type. */
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): options and type are types */
 #define OPTION_AT_IN(options, member, type) _Generic(((options *)NULL)->member, type : offsetof(options, member))
 #define OPTION_AT(member, type) OPTION_AT_IN(OPTIONS, member, type)
 #define OPTION_SHARED(member, type) OPTION_AT_IN(struct tool_settings, member, type)

@@ -112,14 +112,16 @@ put_row(const struct tree *t, uint32_t at, struct err *err)
 	const struct branch *b = &t->v[at];
 	char text[32];
 	struct cell cells[] = { { 0 }, { 0 }, cell_count(b->sum.tensors), cell_count(b->sum.numel), cell_count(b->sum.nbytes),
-		{ 0 } };
+		{ 0 } }, shown;
 	struct buf name = BUF_INIT;
 	int rc;
 
 	add_name(t, at, path, &name);
 	snprintf(text, sizeof(text), path ? "%.6f" : "%.1f%%", path ? share : 100 * share);
 	cells[5] = cell_word(text);
-	cells[0] = cells[1] = cell_text(buf_str(&name));
+	shown = cell_text(buf_str(&name));
+	cells[0] = shown;
+	cells[1] = shown;
 	rc = record_row(t->j->record, cells, err);
 	buf_release(&name);
 	return rc;

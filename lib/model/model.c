@@ -461,7 +461,7 @@ model_load_list(struct model *m, struct source *src, struct err *err)
 		m->n++;
 	}
 	m->entries = arena_calloc(&m->arena, m->n + 1, sizeof(*m->entries));
-	if (m->n > 0)
+	if (all != NULL)
 		memcpy(m->entries, all, m->n * sizeof(*all));
 	free(all);
 	list_release(&r);

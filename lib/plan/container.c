@@ -75,6 +75,15 @@ item_cmp(const void *a, const void *b)
 }
 
 static void
+take_apart(const struct plan *p, const struct plan_containers *c, size_t entry)
+{
+	struct plan_container *k = plan_container_at(p, c, entry);
+
+	if (k != NULL)
+		k->whole = false;
+}
+
+static void
 settle_shared(const struct plan *p, const struct plan_containers *c)
 {
 	struct shared_item *items = xcalloc(p->nentries + 1, sizeof(*items));
@@ -94,8 +103,8 @@ settle_shared(const struct plan *p, const struct plan_containers *c)
 		if (x->input != y->input || x->parent != y->parent || x->item != y->item ||
 		    (a->alive == b->alive && make_same(&a->make, &b->make)))
 			continue;
-		plan_container_at(p, c, x->entry)->whole = false;
-		plan_container_at(p, c, y->entry)->whole = false;
+		take_apart(p, c, x->entry);
+		take_apart(p, c, y->entry);
 	}
 	free(items);
 }

@@ -125,7 +125,7 @@ warn_near_misses(const struct plan *p)
 		m = plan_misses(p, &p->misses[i]) ? &p->misses[i] : m;
 		n += m == &p->misses[i];
 	}
-	if (n > 0)
+	if (m != NULL)
 		diag_warn(p->diag, "%zu %s a drop pattern but not at a component boundary, and %s kept (%.*s for %s)", n,
 			  n == 1 ? "name contains" : "names contain", n == 1 ? "is" : "are", STR_ARG(m->name), m->pattern);
 }
