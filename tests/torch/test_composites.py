@@ -95,7 +95,7 @@ def left():
     d["attr"] = torch.nn.Parameter(torch.randn(3))
     d["attr"].scale = torch.randn(2)
     cast, err = adapt("--root", "--dtype", "float16", save("left.pth", d))
-    t.ok("3 tensors are made of parts that --dtype float16 leaves as they are (two)" in err, "what a cast leaves is counted")
+    t.ok("3 tensors are made of parts that --dtype leaves as they are (two)" in err, "what a cast leaves is counted")
     t.eq([cast["two"].a.dtype, cast["q"].dtype, cast["attr"].dtype, cast["attr"].scale.dtype, cast["w"].dtype],
          [torch.float32, torch.qint8, torch.float16, torch.float32, torch.float16], "and left")
 
