@@ -430,7 +430,7 @@ latin1(struct pickle_machine *m, uint32_t text, struct str *out)
 		return true;
 	to = arena_bytes(vtree_arena(m->t), s.len - high / 2);
 	for (size_t i = 0; i < s.len; i += p[i] < 0x80 ? 1 : 2)
-		to[n++] = p[i] < 0x80 ? s.p[i] : (char)(uint8_t)(p[i] << 6 | (p[i + 1] & 0x3f));
+		to[n++] = (char)(uint8_t)(p[i] < 0x80 ? p[i] : p[i] << 6 | (p[i + 1] & 0x3f));
 	*out = str_n(to, n);
 	return true;
 }
