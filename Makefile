@@ -57,6 +57,7 @@ LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/gen/embedded.o
 
 PROG_NAMES := $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard cmd/lnn-*/*.c)))))
 PROGS := $(PROG_NAMES:%=$(BUILD)/%)
+STATIC_PROGS := $(PROG_NAMES:%=$(BUILD)/static/%)
 COMMON_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(sort $(wildcard cmd/common/*.c)))
 prog_obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(sort $(wildcard cmd/$(1)/*.c)))
 PROG_OBJ := $(foreach p,$(PROG_NAMES),$(call prog_obj,$(p)))
@@ -83,6 +84,7 @@ PKGS := yaml-0.1 zlib libpcre2-8 nettle
 # Asked for once, and only when something is compiled: `make deps demo` installs them first.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS)))$(PKG_LIBS)
+STATIC_LIBS = $(eval STATIC_LIBS := $(shell $(PKG_CONFIG) --static --libs $(PKGS)))$(STATIC_LIBS)
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes \
 	-Wmissing-prototypes -Wcast-qual -Wwrite-strings -Wundef -Wvla -Wformat=2 -Wimplicit-fallthrough
@@ -104,13 +106,15 @@ BASE_CFLAGS = -std=c11 -pthread -ffp-contract=off $(WARN) $(HARDEN) \
 	$(SAN_FLAGS)
 BASE_CPPFLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DLNN_VERSION='"$(VERSION)"' -Ilib $(PKG_CFLAGS)
 COMPILE = $(CC) $(BASE_CPPFLAGS) $(EXTRA_INC) $(CPPFLAGS) $(BASE_CFLAGS) $(CFLAGS) $(COV_FLAGS) -MMD -MP -c -o $@ $<
-LINK = $(CC) -pthread -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SAN_FLAGS) $(EXTRA_LD) $(CFLAGS) $(COV_FLAGS) \
-	$(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(PKG_LIBS) -lm $(LDLIBS)
+# $(call link,-pie or -static-pie,libraries)
+link = $(CC) -pthread $(1) -Wl,-z,relro,-z,now -Wl,--as-needed $(SAN_FLAGS) $(EXTRA_LD) $(CFLAGS) $(COV_FLAGS) \
+	$(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(2) -lm $(LDLIBS)
+LINK = $(call link,-pie,$(PKG_LIBS))
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all test-programs fuzz-programs deps deps-dev demo unit lines check memcheck check-torch lint fuzz bench cov \
-	install uninstall dist deb clean help FORCE
+	install uninstall static dist deb wheel check-arch clean help FORCE
 
 all: $(LIB) $(PROGS)
 
@@ -158,6 +162,11 @@ define program
 $(BUILD)/$(1): $(call prog_obj,$(1)) $(COMMON_OBJ) $(LIB)
 	$$(call say,LD,$$@)
 	$$(Q)$$(LINK)
+
+$(BUILD)/static/$(1): $(call prog_obj,$(1)) $(COMMON_OBJ) $(LIB)
+	@mkdir -p $$(@D)
+	$$(call say,LD,$$@)
+	$$(Q)$$(call link,-static-pie,$$(STATIC_LIBS))
 endef
 $(foreach p,$(PROG_NAMES),$(eval $(call program,$(p))))
 
@@ -215,7 +224,8 @@ demo: all
 # CHECKS: other files than all, as in `make SAN=thread CHECKS=tests/bats/threads.bats check`.
 CHECKS ?= $(UNIT_BIN) $(REPLAY_BIN) $(VS_PYTHON) $(BATS)
 
-check: all $(filter-out %.bats %.py,$(CHECKS)) $(if $(filter %.py,$(CHECKS)),$(DRIVER_BIN))
+check: all $(filter-out %.bats %.py,$(CHECKS)) $(if $(filter %.py,$(CHECKS)),$(DRIVER_BIN)) \
+		$(if $(SAN)$(COV),,$(if $(filter %/wheel.bats,$(CHECKS)),$(STATIC_PROGS)))
 	@$(run_env) tests/run $(CHECKS)
 
 # The inner loop: what needs neither the programs nor bats.
@@ -284,8 +294,20 @@ dist:
 deb: all
 	@cmd/package/deb $(VERSION) $(MAKE) --no-print-directory BUILD='$(BUILD)'
 
+# The programs without shared libraries, in $(BUILD)/static: they run on any Linux of this processor.
+static: $(STATIC_PROGS)
+
+# What pip installs: the static programs, manuals and completions. WHEEL_ARCH is the processor that CC compiles for.
+WHEEL_ARCH ?= $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+wheel: static
+	@python3 cmd/package/wheel $(VERSION) $(WHEEL_ARCH) $(MAKE) --no-print-directory BUILD='$(BUILD)' PROGS='$(STATIC_PROGS)'
+
+# Unit tests, and command tests where the byte order is ours, on other processors, under qemu. Wants what it names.
+check-arch:
+	@tests/arch/run
+
 clean:
-	rm -rf build build-* lnn-tools-*.tar.gz lnn-tools_*.deb
+	rm -rf build build-* lnn-tools-*.tar.gz lnn-tools_*.deb lnn_tools-*.whl
 
 help:
 	@echo 'make               build the programs (also WERROR=1, SAN=address,undefined, COV=1, V=1)'
@@ -300,5 +322,8 @@ help:
 	@echo 'make fuzz          each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
 	@echo 'make bench cov     benchmarks; coverage of lib/, which fails below $(COV_LINES) % of lines, $(COV_BRANCHES) % of branches'
 	@echo 'make install       into $$(DESTDIR)$$(PREFIX), here $(DESTDIR)$(PREFIX); uninstall'
+	@echo 'make static        the programs without shared libraries, in $(BUILD)/static'
 	@echo 'make dist deb      source tarball; Debian package (needs dpkg-dev)'
+	@echo 'make wheel         a Python wheel with the static programs, for pip'
+	@echo 'make check-arch    tests on other processors, under qemu (aarch64, s390x)'
 	@echo 'make clean         remove what was built'
