@@ -160,7 +160,10 @@ put_exact(struct buf *b, const struct record_column *c, const struct cell *cell)
 	case RECORD_COUNT: buf_u64(b, cell->count); break;
 	case RECORD_REAL:
 		num_repr(cell->real, text);
-		buf_adds(b, text);
+		if (!(c->flags & COLUMN_SPELT) || isfinite(cell->real))
+			buf_adds(b, text);
+		else
+			buf_adds(b, isnan(cell->real) ? "NaN" : cell->real < 0 ? "-Infinity" : "Infinity");
 		break;
 	case RECORD_BOOL: buf_adds(b, cell->count ? "true" : "false"); break;
 	case RECORD_SHAPE: shape_put(b, cell->shape, (unsigned)cell->count); break;
@@ -249,7 +252,9 @@ put_rounded(struct buf *b, const struct record_column *c, const struct cell *cel
 
 	if (is_left_out(c, cell))
 		return;
-	if (cell->state == CELL_UNKNOWN || (c->type == RECORD_REAL && isnan(cell->real)))
+	if (c->type == RECORD_REAL && (c->flags & COLUMN_SPELT) && cell->state == CELL_SET && !isfinite(cell->real))
+		put_exact(b, c, cell);
+	else if (cell->state == CELL_UNKNOWN || (c->type == RECORD_REAL && isnan(cell->real)))
 		buf_addc(b, '-');
 	else if (c->type == RECORD_REAL)
 		buf_addf(b, "%.*g", digits, cell->real);

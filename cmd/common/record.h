@@ -60,6 +60,7 @@ enum {
 	COLUMN_DOTTED = 128, /* 0 is "." in a table */
 	COLUMN_WIDE = 256,  /* left out of a table on a terminal of less than 100 columns */
 	COLUMN_BYTES = 512, /* three digits and a unit of bytes in a table */
+	COLUMN_SPELT = 1024, /* NaN and Infinity are spelt as in JSON */
 };
 
 struct record_column {

@@ -18,12 +18,20 @@
 
 enum differing { DIFF_MISSING, DIFF_UNEXPECTED, DIFF_MISMATCHED, DIFF_DTYPE, DIFF_VALUES, DIFF_RENAMED, DIFF_KINDS };
 
+/* How contents differ; of several tensors (--fold) the sum of differing, and the worst of the others. */
+struct contents {
+	bool comparable, bytes; /* as in struct difference */
+	uint64_t differing;
+	double largest, relative, cosine;
+};
+
 struct deviation {
 	enum differing what;
 	struct str name;            /* after --strip-prefix */
 	const struct tensor *ours;  /* NULL: missing here, or no tensor of one piece */
 	const struct entry *theirs; /* NULL: unexpected. DIFF_RENAMED: its new name */
-	const struct difference *difference; /* DIFF_VALUES */
+	struct contents contents;   /* DIFF_VALUES */
+	uint64_t count;             /* --fold: tensors that the line stands for */
 };
 
 struct against {
@@ -42,6 +50,7 @@ struct against {
 	size_t n, cap, counts[DIFF_KINDS];
 	size_t matched;
 	size_t alike;            /* --renames: unexpected ones whose contents several have */
+	struct rows folded;      /* has their names */
 };
 
 /* ---- the other side */
@@ -141,7 +150,7 @@ static struct deviation *
 add(struct against *a, enum differing what, struct str name)
 {
 	a->v = xgrow(a->v, a->n, &a->cap, sizeof(*a->v));
-	a->v[a->n] = (struct deviation){ .what = what, .name = name };
+	a->v[a->n] = (struct deviation){ .what = what, .name = name, .count = 1 };
 	a->counts[what]++;
 	return &a->v[a->n++];
 }
@@ -171,7 +180,7 @@ compare_entry(struct against *a, size_t i)
 	const struct tensor *t = sd_tensor(&a->j->input.sd, entry);
 	const struct entry *target = model_find(&a->model, a->names[i]);
 	const struct sd_entry *twin = a->is_ckpt ? statedict_find(&a->other.sd, a->names[i]) : NULL;
-	struct deviation f = { .name = a->names[i], .ours = t, .theirs = target };
+	struct deviation f = { .name = a->names[i], .ours = t, .theirs = target, .count = 1 };
 	enum differing what;
 
 	/* Loading finds no place for what is no tensor; but two checkpoints may both have it. */
@@ -227,13 +236,15 @@ compare_values(struct against *a, struct err *err)
 	if (data_take(a->j, NULL, NULL, err) < 0 || ckpt_finish(a->other.ckpt, err) < 0)
 		return -1;
 	for (size_t i = 0; i < d->npairs; i++) {
+		const struct difference *by = &d->figures.differences[i];
 		struct deviation *f;
 
-		if (d->figures.differences[i].comparable && d->figures.differences[i].differing == 0)
+		if (by->comparable && by->differing == 0)
 			continue;
 		f = add(a, DIFF_VALUES, a->pair_names[i]);
 		f->ours = d->pairs[i].a;
-		f->difference = &d->figures.differences[i];
+		f->contents = (struct contents){ by->comparable, by->bytes, by->differing, by->largest, difference_relative(by),
+						 difference_cosine(by) };
 	}
 	return 0;
 }
@@ -264,7 +275,7 @@ find_hashed(struct against *a)
 static int
 compare_digests(struct against *a, struct err *err)
 {
-	static const struct difference bytes = { .comparable = true, .differing = 1, .largest = (double)NAN };
+	const struct contents bytes = { .comparable = true, .bytes = true, .differing = 1 };
 	struct buf hex = BUF_INIT;
 	int rc = data_take(a->j, NULL, NULL, err);
 
@@ -275,7 +286,7 @@ compare_digests(struct against *a, struct err *err)
 		buf_clear(&hex);
 		digest_put(&hex, data_digest(a->j, i));
 		if (target != NULL && !str_eq(buf_str(&hex), target->sha256))
-			add(a, DIFF_VALUES, name)->difference = &bytes;
+			add(a, DIFF_VALUES, name)->contents = bytes;
 	}
 	buf_release(&hex);
 	return rc;
@@ -632,11 +643,86 @@ put_hints(const struct against *a, struct buf *b)
 		one_size(a, b);
 }
 
-/* ---- printing */
+/* ---- folding */
 
 static const char *const words[DIFF_KINDS] = { "missing", "unexpected", "mismatched", "dtype", "values", "renamed" };
 
-enum { WHAT, NAME, TARGET_NAME, SHAPE, TARGET_SHAPE, DTYPE, TARGET_DTYPE, COMPARABLE, DIFFERING, LARGEST, REMARK, COLUMNS };
+/* What deviations have in common that one line can stand for. Those of names that were paired never have. */
+static struct str
+common_text(struct against *a, size_t i)
+{
+	const struct deviation *f = &a->v[i];
+	const struct entry *theirs = f->theirs;
+	struct buf b = BUF_INIT;
+	struct str text;
+
+	buf_adds(&b, words[f->what]);
+	if (f->what == DIFF_RENAMED)
+		buf_u64(&b, i);
+	if (f->ours != NULL) {
+		buf_adds(&b, dtype_name(f->ours->dtype));
+		shape_put(&b, f->ours->shape, f->ours->ndim);
+	}
+	if (theirs != NULL) {
+		buf_adds(&b, dtype_name(theirs->dtype));
+		shape_put(&b, theirs->shape, theirs->has_shape ? theirs->ndim : 0);
+	}
+	buf_addf(&b, " %d%d", f->contents.comparable, f->contents.bytes);
+	text = arena_str(&a->arena, buf_str(&b));
+	buf_release(&b);
+	return text;
+}
+
+/* The worse of two figures: the larger one, NaN above all. */
+static double
+worse(double x, double y)
+{
+	return isnan(x) || x > y ? x : y;
+}
+
+/* rows.joined: the line of deviation to stands for deviation from as well. */
+static void
+join_deviations(void *arg, size_t to, size_t from)
+{
+	const struct against *a = arg;
+	struct contents *x = &a->v[to].contents;
+	const struct contents *y = &a->v[from].contents;
+
+	a->v[to].count++;
+	x->differing += y->differing;
+	x->largest = worse(x->largest, y->largest);
+	x->relative = worse(x->relative, y->relative);
+	x->cosine = -worse(-x->cosine, -y->cosine);
+}
+
+static void
+fold(struct against *a)
+{
+	struct deviation *v = xcalloc(a->n + 1, sizeof(*v));
+	struct rows *r = &a->folded;
+
+	*r = (struct rows){ .v = xcalloc(a->n + 1, sizeof(*r->v)), .n = a->n, .joined = join_deviations, .joined_arg = a };
+	arena_init(&r->arena);
+	for (size_t i = 0; i < a->n; i++)
+		r->v[i] = (struct row){ .name = a->v[i].name, .entry = i, .count = 1, .like = common_text(a, i) };
+	rows_fold(r);
+	for (size_t i = 0; i < r->n; i++) {
+		v[i] = a->v[r->v[i].entry];
+		v[i].name = r->v[i].name;
+	}
+	free(a->v);
+	a->v = v;
+	a->n = r->n;
+}
+
+/* ---- printing */
+
+enum {
+	WHAT, NAME, TARGET_NAME, SHAPE, TARGET_SHAPE, DTYPE, TARGET_DTYPE, COMPARABLE, DIFFERING, LARGEST, RELATIVE, COSINE,
+	REMARK, COUNT, COUNT_JSON, COLUMNS,
+};
+
+enum { FOLDED = 1 };
 
 static const struct record_column columns[COLUMNS] = {
 	[WHAT] = { "difference", "", RECORD_TEXT, IN_TEXT, 0, 0, STYLE_BAD },
@@ -648,30 +734,37 @@ static const struct record_column columns[COLUMNS] = {
 	[TARGET_DTYPE] = { "target_dtype", "target's", RECORD_TEXT, IN_ALL, 0, 0, STYLE_PLAIN },
 	[COMPARABLE] = { "comparable", NULL, RECORD_BOOL, IN_JSON, 0, 0, STYLE_PLAIN },
 	[DIFFERING] = { "differing", NULL, RECORD_COUNT, IN_ALL, 0, 0, STYLE_PLAIN },
-	[LARGEST] = { "largest", NULL, RECORD_REAL, IN_ALL, 0, 0, STYLE_PLAIN },
+	[LARGEST] = { "largest", NULL, RECORD_REAL, IN_ALL, COLUMN_SPELT, 0, STYLE_PLAIN },
+	[RELATIVE] = { "relative", NULL, RECORD_REAL, IN_ALL, COLUMN_SPELT, 0, STYLE_PLAIN },
+	[COSINE] = { "cosine", NULL, RECORD_REAL, IN_ALL, COLUMN_SPELT, 0, STYLE_PLAIN },
 	[REMARK] = { "remark", "", RECORD_TEXT, IN_TEXT, 0, 0, STYLE_PLAIN },
+	[COUNT] = { "count", "", RECORD_COUNT, IN_TEXT, COLUMN_TIMES | COLUMN_KEYED, FOLDED, STYLE_DIM },
+	[COUNT_JSON] = { "count", NULL, RECORD_COUNT, IN_JSON, 0, FOLDED, STYLE_PLAIN },
 };
 
 static void
-difference_cells(const struct difference *d, bool json, struct cell *cells)
+contents_cells(const struct contents *c, bool json, struct cell *cells)
 {
-	const bool measured = d->comparable && !isnan(d->largest);
+	const bool measured = c->comparable && !c->bytes;
 
 	if (!measured)
-		cells[REMARK] = cell_word(d->comparable ? "bytes differ" : "not comparable");
+		cells[REMARK] = cell_word(c->comparable ? "bytes differ" : "not comparable");
 	if (json)
-		cells[COMPARABLE] = cell_bool(d->comparable);
-	if (json || measured) {
-		cells[DIFFERING] = cell_count(d->differing);
-		cells[LARGEST] = measured ? cell_real(d->largest) : cell_unknown();
-	}
+		cells[COMPARABLE] = cell_bool(c->comparable);
+	if (!json && !measured)
+		return;
+	cells[DIFFERING] = cell_count(c->differing);
+	cells[LARGEST] = measured ? cell_real(c->largest) : cell_unknown();
+	cells[RELATIVE] = measured ? cell_real(c->relative) : cell_unknown();
+	cells[COSINE] = measured ? cell_real(c->cosine) : cell_unknown();
 }
 
 static int
 put_deviation(struct record *r, const struct deviation *f, struct err *err)
 {
 	const struct entry *theirs = f->theirs;
-	struct cell cells[COLUMNS] = { [WHAT] = cell_word(words[f->what]), [NAME] = cell_text(f->name) };
+	struct cell cells[COLUMNS] = { [WHAT] = cell_word(words[f->what]), [NAME] = cell_text(f->name),
+				       [COUNT] = cell_count(f->count), [COUNT_JSON] = cell_count(f->count) };
 
 	switch (f->what) {
 	case DIFF_UNEXPECTED:
@@ -692,7 +785,7 @@ put_deviation(struct record *r, const struct deviation *f, struct err *err)
 		cells[TARGET_DTYPE] = cell_word(dtype_name(theirs->dtype));
 		break;
 	case DIFF_RENAMED: cells[TARGET_NAME] = cell_text(theirs->name); break;
-	default: difference_cells(f->difference, record_is_json(r), cells);
+	default: contents_cells(&f->contents, record_is_json(r), cells);
 	}
 	return record_row(r, cells, err);
 }
@@ -704,7 +797,7 @@ put_rows(const struct against *a, const char *member, enum differing from, enum 
 	const struct record_table table = { member, columns, COLUMNS, .sparse = true };
 	int rc = 0;
 
-	record_rows(a->j->record, &table, 0);
+	record_rows(a->j->record, &table, a->j->in->o->fold ? FOLDED : 0);
 	for (size_t i = 0; i < a->n && rc == 0 && !out_failed(a->j->record->out); i++) {
 		if (a->v[i].what >= from && a->v[i].what < to)
 			rc = put_deviation(a->j->record, &a->v[i], err);
@@ -818,6 +911,8 @@ run(void *state, struct job *j, struct err *err)
 	if (j->in->o->renames && find_renames(a, err) < 0)
 		return -1;
 	put_hints(a, &hints);
+	if (j->in->o->fold)
+		fold(a);
 	job_begin_report(j);
 	rc = record_is_json(j->record) ? put_json(a, buf_str(&hints), err) : put_lines(a, buf_str(&hints), err);
 	buf_release(&hints);
@@ -837,6 +932,7 @@ release(void *state)
 	free(a->hashed);
 	strmap_release(&a->ours);
 	strmap_release(&a->modules);
+	rows_release(&a->folded);
 	arena_release(&a->arena);
 	input_close(&a->other);
 	model_release(&a->model);

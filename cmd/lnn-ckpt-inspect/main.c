@@ -140,8 +140,8 @@ check_report(const struct inspect_opts *o, const struct report *r, const struct 
 static int
 check_needs(const struct inspect_opts *o, struct err *e)
 {
-	if (!has(o, REPORT_list) && (o->fold || o->longer))
-		return err_set(e, ERR_USAGE, "%s does not go with --%s", o->fold ? "--fold" : "--long",
+	if (!has(o, REPORT_list) && ((o->fold && !has(o, REPORT_against)) || o->longer))
+		return err_set(e, ERR_USAGE, "%s does not go with --%s", o->longer ? "--long" : "--fold",
 			       report_table[__builtin_ctz(o->reports)]->option.name);
 	if (o->invert && o->exprs.n == 0)
 		return err_set(e, ERR_USAGE, "-v: which names are not wanted? (-e REGEX)");

@@ -38,7 +38,7 @@ rows_choose(struct rows *r, const struct inspect *in, const struct statedict *sd
 		if (rows_chosen(in, sd->entries[i].name, &yes, err) < 0)
 			return -1;
 		if (yes)
-			r->v[r->n++] = (struct row){ sd->entries[i].name, t, tensor_count(t), composite_nbytes(t), i, 1 };
+			r->v[r->n++] = (struct row){ sd->entries[i].name, t, tensor_count(t), composite_nbytes(t), i, 1, { 0 } };
 	}
 	return 0;
 }
@@ -135,8 +135,11 @@ family_of(struct folding *f, const struct row *row, const struct digits *d)
 	buf_addc(&f->key, '\0');
 	buf_add(&f->key, row->name.p + d->at + d->text.len, row->name.len - d->at - d->text.len);
 	buf_addc(&f->key, '\0');
-	buf_adds(&f->key, dtype_name(row->t->dtype));
-	shape_put(&f->key, row->t->shape, row->t->ndim);
+	buf_addstr(&f->key, row->like);
+	if (row->like.len == 0) {
+		buf_adds(&f->key, dtype_name(row->t->dtype));
+		shape_put(&f->key, row->t->shape, row->t->ndim);
+	}
 	if (strmap_get(&f->map, buf_str(&f->key), &i))
 		return &f->families[i];
 	f->families = xgrow(f->families, f->n, &f->cap, sizeof(*f->families));
@@ -171,6 +174,8 @@ join(struct folding *f, size_t i)
 	}
 	f->r->v[best->row].count++;
 	row->count = 0;
+	if (f->r->joined != NULL)
+		f->r->joined(f->r->joined_arg, f->r->v[best->row].entry, row->entry);
 }
 
 static int

@@ -24,12 +24,16 @@ struct row {
 	uint64_t numel, nbytes;
 	size_t entry;   /* index in the state dict */
 	uint64_t count; /* how many tensors it stands for; 0: it is folded into another */
+	struct str like; /* what rows that are folded have in common; empty: dtype and shape of t */
 };
 
 struct rows {
 	struct row *v;
 	size_t n;
 	struct arena arena; /* of names made by folding */
+	/* Told by rows_fold, by their entries, of each row that is folded into another one. May be NULL. */
+	void (*joined)(void *arg, size_t to, size_t from);
+	void *joined_arg;
 };
 
 /* Do -e and -v choose name? 0, or -1 (a regular expression took too much effort). */
@@ -40,7 +44,8 @@ int rows_choose(struct rows *r, const struct inspect *in, const struct statedict
 void rows_sort(struct rows *r, enum rows_order order);
 
 /*
- * Makes one row of tensors of one dtype and shape whose names differ in one number only, at the place of the first:
+ * Makes one row of tensors that are alike (of one dtype and shape) whose names differ in one number only, at the place of
+ * the first:
  * blocks.{0..23}.attn.qkv.weight.
  */
 void rows_fold(struct rows *r);

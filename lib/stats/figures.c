@@ -27,6 +27,9 @@ enum { SLAB = 4 << 20 };
 /* Most units of moments.h in a unit. */
 enum { UNIT_MOMENTS = 16 };
 
+/* Bytes of the largest element. */
+enum { ITEM_MAX = 16 };
+
 enum { GIVES_MOMENTS = 1, GIVES_DIGEST = 2, GIVES_CRC = 4 };
 
 struct item {
@@ -60,9 +63,17 @@ struct slot {
 	size_t cap, qcap;
 	struct moments m[UNIT_MOMENTS];
 	size_t n;
-	struct difference d;
+	struct difference d[UNIT_MOMENTS];
+	bool skipped[UNIT_MOMENTS]; /* by difference: the bytes are the same, so that their sums are not known */
 	uint32_t crc;
 	struct sha256_ctx sha; /* of the item up to the unit, if it is whole */
+};
+
+/* Elements of a tensor of the other checkpoint whose bytes are those of the pair's tensor here. */
+struct skipped {
+	size_t pair;
+	const struct tensor *other;
+	uint64_t from, to;
 };
 
 /* What belongs to one tensor. */
@@ -87,17 +98,40 @@ struct figures_run {
 	uint64_t done, total; /* bytes */
 	uint32_t storage;     /* on a stream: all before are done with */
 	bool stream;
+	struct skipped *skipped;
+	size_t nskipped, cap_skipped;
 };
 
 /* ---- comparing */
 
+/* Elements that are compared at once. */
 enum { BLOCK = 1024 };
+
+/* The larger of two, NaN if one is. */
+static double
+larger(double a, double b)
+{
+	return isnan(a) || a > b ? a : b;
+}
 
 static void
 note(struct difference *d, double by)
 {
 	d->differing++;
-	d->largest = by > d->largest ? by : d->largest;
+	d->largest = larger(d->largest, by);
+}
+
+/* A part of the sums, which leave NaNs out that agree. */
+static void
+add_to_sums(const struct compare_opts *o, double a, double b, struct difference *d)
+{
+	if (o->nan_equal && isnan(a) && isnan(b))
+		return;
+	d->unbounded = d->unbounded || !isfinite(a) || !isfinite(b);
+	d->distance += (a - b) * (a - b);
+	d->here += a * a;
+	d->there += b * b;
+	d->product += a * b;
 }
 
 static void
@@ -105,38 +139,102 @@ compare_number(const struct compare_opts *o, double a, double b, struct differen
 {
 	double by = fabs(a - b);
 
+	add_to_sums(o, a, b, d);
 	if (a == b || (o->nan_equal && isnan(a) && isnan(b)))
 		return;
 	if (isfinite(a) && isfinite(b) && by <= o->atol + o->rtol * fabs(b))
 		return;
-	note(d, isnan(by) ? (double)INFINITY : by);
+	note(d, by);
+}
+
+/* Numbers that are computed side by side. Lane l sums elements l, l + 2, ... of a block. */
+typedef double lanes __attribute__((vector_size(16)));
+typedef int64_t lanes_mask __attribute__((vector_size(16)));
+
+/* Finite numbers a and b, of which a whole block is there, filled up with zeros. False, d unchanged, if some are not finite. */
+static bool
+compare_finite(const struct compare_opts *o, const double *a, const double *b, struct difference *d)
+{
+	const lanes_mask magnitude = { INT64_MAX, INT64_MAX };
+	lanes distance = { 0 }, here = { 0 }, there = { 0 }, product = { 0 }, bad = { 0 }, largest = { 0 }, x, y, by, tolerance;
+	lanes_mask differing = { 0 }, differs;
+
+	for (size_t i = 0; i < BLOCK; i += 2) {
+		memcpy(&x, a + i, sizeof(x));
+		memcpy(&y, b + i, sizeof(y));
+		by = x - y;
+		bad += by - by;
+		distance += by * by;
+		here += x * x;
+		there += y * y;
+		product += x * y;
+		by = (lanes)((lanes_mask)by & magnitude);
+		tolerance = o->atol + o->rtol * (lanes)((lanes_mask)y & magnitude);
+		differs = ~(by <= tolerance);
+		differing -= differs;
+		by = (lanes)((lanes_mask)by & differs);
+		differs = by > largest;
+		largest = (lanes)(((lanes_mask)by & differs) | ((lanes_mask)largest & ~differs));
+	}
+	if (bad[0] + bad[1] != 0)
+		return false;
+	d->distance += distance[0] + distance[1];
+	d->here += here[0] + here[1];
+	d->there += there[0] + there[1];
+	d->product += product[0] + product[1];
+	d->differing += (uint64_t)(differing[0] + differing[1]);
+	d->largest = larger(d->largest, larger(largest[0], largest[1]));
+	return true;
 }
 
 static void
-compare_numbers(const struct compare_opts *o, const struct unit *u, struct difference *d)
+compare_block(const struct compare_opts *o, const double *a, const double *b, size_t n, struct difference *d)
 {
-	enum dtype ta = u->item->t->dtype, tb = u->item->other->dtype;
-	const unsigned char *p = u->p, *q = u->q;
+	if (compare_finite(o, a, b, d))
+		return;
+	for (size_t i = 0; i < n; i++)
+		compare_number(o, a[i], b[i], d);
+}
+
+/* n elements at p as doubles, a whole block, filled up with zeros. */
+static void
+decode_block(enum dtype t, const unsigned char *p, size_t n, double *block)
+{
+	convert_decode(t, p, n, block);
+	memset(block + n, 0, (BLOCK - n) * sizeof(*block));
+}
+
+/* Elements of a tensor here and of one there that have the same place. */
+struct elements {
+	enum dtype ta, tb;
+	const unsigned char *p, *q;
+	size_t n;
+};
+
+static void
+compare_numbers(const struct compare_opts *o, const struct elements *u, struct difference *d)
+{
 	double a[BLOCK], b[BLOCK];
 
 	for (size_t i = 0, n; i < u->n; i += n) {
 		n = u->n - i < BLOCK ? u->n - i : BLOCK;
-		convert_decode(ta, p + i * dtype_size(ta), n, a);
-		convert_decode(tb, q + i * dtype_size(tb), n, b);
-		for (size_t k = 0; k < n; k++)
-			compare_number(o, a[k], b[k], d);
+		decode_block(u->ta, u->p + i * dtype_size(u->ta), n, a);
+		decode_block(u->tb, u->q + i * dtype_size(u->tb), n, b);
+		compare_block(o, a, b, n, d);
 	}
 }
 
-/* Integers that doubles cannot tell apart. */
+/* Integers that doubles cannot tell apart. The sums are of doubles all the same. */
 static void
-compare_integers(const struct compare_opts *o, const struct unit *u, struct difference *d)
+compare_integers(const struct compare_opts *o, const struct elements *u, struct difference *d)
 {
-	const uint64_t flip = u->item->t->dtype == DTYPE_INT64 ? (uint64_t)1 << 63 : 0;
-	const unsigned char *p = u->p, *q = u->q;
+	const uint64_t flip = u->ta == DTYPE_INT64 ? (uint64_t)1 << 63 : 0;
 
+	compare_numbers(o, u, d);
+	d->differing = 0;
+	d->largest = 0;
 	for (size_t i = 0; i < u->n; i++) {
-		uint64_t a = get_le64(p + 8 * i) ^ flip, b = get_le64(q + 8 * i) ^ flip;
+		uint64_t a = get_le64(u->p + 8 * i) ^ flip, b = get_le64(u->q + 8 * i) ^ flip;
 		double by = (double)(a > b ? a - b : b - a), size = flip ? (double)(int64_t)(b ^ flip) : (double)b;
 
 		if (a != b && by > o->atol + o->rtol * fabs(size))
@@ -151,24 +249,25 @@ part_of(enum dtype t)
 }
 
 static void
-compare_complex(const struct compare_opts *o, const struct unit *u, struct difference *d)
+compare_complex(const struct compare_opts *o, const struct elements *u, struct difference *d)
 {
-	enum dtype ta = u->item->t->dtype, tb = u->item->other->dtype;
-	const unsigned char *p = u->p, *q = u->q;
 	double a[2], b[2], by;
-	bool nans, finite;
+	bool nan_here, nan_there, finite;
 
 	for (size_t i = 0; i < u->n; i++) {
-		convert_decode(part_of(ta), p + i * dtype_size(ta), 2, a);
-		convert_decode(part_of(tb), q + i * dtype_size(tb), 2, b);
-		nans = (isnan(a[0]) || isnan(a[1])) && (isnan(b[0]) || isnan(b[1]));
+		convert_decode(part_of(u->ta), u->p + i * dtype_size(u->ta), 2, a);
+		convert_decode(part_of(u->tb), u->q + i * dtype_size(u->tb), 2, b);
+		nan_here = isnan(a[0]) || isnan(a[1]);
+		nan_there = isnan(b[0]) || isnan(b[1]);
+		if (o->nan_equal && nan_here && nan_there)
+			continue;
+		add_to_sums(o, a[0], b[0], d);
+		add_to_sums(o, a[1], b[1], d);
 		finite = isfinite(a[0]) && isfinite(a[1]) && isfinite(b[0]) && isfinite(b[1]);
 		by = hypot(a[0] - b[0], a[1] - b[1]);
-		if ((a[0] == b[0] && a[1] == b[1]) || (o->nan_equal && nans))
+		if ((a[0] == b[0] && a[1] == b[1]) || (finite && by <= o->atol + o->rtol * hypot(b[0], b[1])))
 			continue;
-		if (finite && by <= o->atol + o->rtol * hypot(b[0], b[1]))
-			continue;
-		note(d, isnan(by) ? (double)INFINITY : by);
+		note(d, nan_here || nan_there ? (double)NAN : finite ? by : (double)INFINITY);
 	}
 }
 
@@ -185,20 +284,22 @@ has_values(enum dtype a, enum dtype b)
 	return (convert_known(a) && convert_known(b)) || (is_complex(a) && is_complex(b));
 }
 
+/* Compares elements, at most MOMENTS_UNIT; nothing is known of their sums if their bytes are the same (skipped). */
 static struct difference
-compare_unit(const struct compare_opts *o, const struct unit *u)
+compare_elements(const struct compare_opts *o, const struct elements *u, bool *skipped)
 {
-	const enum dtype a = u->item->t->dtype, b = u->item->other->dtype;
-	const bool exact = dtype_info(a)->class == DTYPE_CLASS_INT || dtype_info(a)->class == DTYPE_CLASS_BOOL;
+	const enum dtype_class class = dtype_info(u->ta)->class;
+	const bool exact = class == DTYPE_CLASS_INT || class == DTYPE_CLASS_BOOL, values = has_values(u->ta, u->tb);
 	struct difference d = { .comparable = true };
 
-	if (a == b && (o->nan_equal || exact || !has_values(a, b)) && memcmp(u->p, u->q, u->n * dtype_size(a)) == 0)
+	*skipped = u->ta == u->tb && (o->nan_equal || exact || !values) && memcmp(u->p, u->q, u->n * dtype_size(u->ta)) == 0;
+	if (*skipped)
 		return d;
-	if (!has_values(a, b))
-		d = (struct difference){ true, 1, (double)NAN };
-	else if (is_complex(a))
+	if (!values)
+		d = (struct difference){ .comparable = true, .bytes = true, .differing = 1 };
+	else if (is_complex(u->ta))
 		compare_complex(o, u, &d);
-	else if (a == b && (a == DTYPE_INT64 || a == DTYPE_UINT64))
+	else if (u->ta == u->tb && (u->ta == DTYPE_INT64 || u->ta == DTYPE_UINT64))
 		compare_integers(o, u, &d);
 	else
 		compare_numbers(o, u, &d);
@@ -208,13 +309,34 @@ compare_unit(const struct compare_opts *o, const struct unit *u)
 static void
 compare_join(struct difference *sum, const struct difference *next)
 {
-	if (isnan(next->largest)) {
-		sum->differing = 1;
-		sum->largest = next->largest;
-		return;
-	}
+	sum->bytes = sum->bytes || next->bytes;
+	sum->unbounded = sum->unbounded || next->unbounded;
 	sum->differing += next->differing;
-	sum->largest = next->largest > sum->largest ? next->largest : sum->largest;
+	sum->largest = larger(sum->largest, next->largest);
+	sum->distance += next->distance;
+	sum->here += next->here;
+	sum->there += next->there;
+	sum->product += next->product;
+	if (sum->bytes)
+		sum->differing = 1;
+}
+
+double
+difference_relative(const struct difference *d)
+{
+	if (d->bytes || d->unbounded)
+		return (double)NAN;
+	return d->there == 0 ? (double)INFINITY : sqrt(d->distance) / sqrt(d->there);
+}
+
+double
+difference_cosine(const struct difference *d)
+{
+	double cosine = d->product / (sqrt(d->here) * sqrt(d->there));
+
+	if (d->bytes || d->unbounded || isnan(cosine))
+		return (double)NAN;
+	return cosine > 1 ? 1 : cosine < -1 ? -1 : cosine;
 }
 
 /* ---- what is read */
@@ -552,6 +674,48 @@ find_moments(struct slot *s)
 }
 
 static void
+find_differences(const struct figures_run *w, struct slot *s)
+{
+	const struct unit *u = &s->unit;
+	struct elements e = { u->item->t->dtype, u->item->other->dtype, u->p, u->q, MOMENTS_UNIT };
+
+	for (size_t i = 0; i * MOMENTS_UNIT < u->n; i++) {
+		e.n = u->n - i * MOMENTS_UNIT < MOMENTS_UNIT ? u->n - i * MOMENTS_UNIT : MOMENTS_UNIT;
+		s->d[i] = compare_elements(w->o->compare, &e, &s->skipped[i]);
+		e.p += e.n * dtype_size(e.ta);
+		e.q += e.n * dtype_size(e.tb);
+	}
+}
+
+/* Notes that the sums of elements from u->first + from on are not known. Runs of them are noted as one. */
+static void
+note_skipped(struct figures_run *w, const struct unit *u, uint64_t from)
+{
+	struct skipped *last = w->nskipped > 0 ? &w->skipped[w->nskipped - 1] : NULL, s = { u->item->pair, u->item->other, 0, 0 };
+
+	s.from = u->first + from;
+	s.to = u->first + (u->n - from < MOMENTS_UNIT ? u->n : from + MOMENTS_UNIT);
+	if (last != NULL && last->pair == s.pair && last->other == s.other && last->to == s.from) {
+		last->to = s.to;
+		return;
+	}
+	w->skipped = xgrow(w->skipped, w->nskipped, &w->cap_skipped, sizeof(*w->skipped));
+	w->skipped[w->nskipped++] = s;
+}
+
+static void
+join_differences(struct figures_run *w, const struct slot *s)
+{
+	const struct unit *u = &s->unit;
+
+	for (size_t i = 0; i * MOMENTS_UNIT < u->n; i++) {
+		compare_join(&w->f->differences[u->item->pair], &s->d[i]);
+		if (s->skipped[i])
+			note_skipped(w, u, i * MOMENTS_UNIT);
+	}
+}
+
+static void
 add_to_digest(const struct figures_run *w, struct sha256_ctx *sha, const struct unit *u)
 {
 	struct digest *d = &w->f->digests[u->item->tag];
@@ -567,7 +731,7 @@ add_to_digest(const struct figures_run *w, struct sha256_ctx *sha, const struct 
 
 /* Joins what is known of the next unit of an item to what is known of those before it. */
 static void
-join(const struct figures_run *w, const struct slot *s, struct sha256_ctx *sha)
+join(struct figures_run *w, const struct slot *s, struct sha256_ctx *sha)
 {
 	const struct unit *u = &s->unit;
 	uint32_t *crc = &w->f->crc[u->item->storage];
@@ -575,7 +739,7 @@ join(const struct figures_run *w, const struct slot *s, struct sha256_ctx *sha)
 	if (u->item->gives & GIVES_CRC)
 		*crc = crc32_join(*crc, s->crc, u->n * item_size(u->item));
 	if (u->item->other != NULL)
-		compare_join(&w->f->differences[u->item->pair], &s->d);
+		join_differences(w, s);
 	if (u->item->gives & GIVES_DIGEST)
 		add_to_digest(w, sha, u);
 	for (size_t i = 0; u->item->gives & GIVES_MOMENTS && i < s->n; i++)
@@ -594,7 +758,7 @@ make_unit(struct figures_run *w, struct slot *s, struct err *e)
 	if (it->gives & GIVES_MOMENTS)
 		find_moments(s);
 	if (it->other != NULL)
-		s->d = compare_unit(w->o->compare, &s->unit);
+		find_differences(w, s);
 	if (it->whole)
 		join(w, s, &s->sha);
 	return 0;
@@ -753,6 +917,42 @@ walk(struct figures_run *w, struct err *e)
 	return rc == 0 ? done_before(w, w->c->nstorages, e) : -1;
 }
 
+/* Adds elements that are the same on both sides to the sums of a pair that differs elsewhere. */
+static int
+add_skipped(struct figures_run *w, const struct skipped *s, unsigned char *bytes, struct err *e)
+{
+	struct difference *d = &w->f->differences[s->pair];
+	struct elements u = { s->other->dtype, s->other->dtype, bytes, bytes, 0 };
+
+	for (uint64_t i = s->from; i < s->to && d->differing > 0 && !d->bytes; i += MOMENTS_UNIT) {
+		struct boxes_range r = { .tensor = s->other, .from = i, .to = s->to - i < MOMENTS_UNIT ? s->to : i + MOMENTS_UNIT };
+		struct difference same = { .comparable = true };
+
+		if (boxes_fill(w->there, &r, bytes, e) < 0)
+			return -1;
+		u.n = (size_t)(r.to - r.from);
+		if (is_complex(u.ta))
+			compare_complex(w->o->compare, &u, &same);
+		else if (convert_known(u.ta))
+			compare_numbers(w->o->compare, &u, &same);
+		compare_join(d, &same);
+	}
+	return 0;
+}
+
+/* What was skipped is read only now, as most tensors that have the same bytes somewhere have them everywhere. */
+static int
+add_all_skipped(struct figures_run *w, struct err *e)
+{
+	unsigned char *bytes = w->nskipped > 0 ? xmalloc((size_t)MOMENTS_UNIT * ITEM_MAX) : NULL;
+	int rc = 0;
+
+	for (size_t i = 0; i < w->nskipped && rc == 0; i++)
+		rc = add_skipped(w, &w->skipped[i], bytes, e);
+	free(bytes);
+	return rc;
+}
+
 /* Makes room for the figures, and numbers the digests of parts. */
 static void
 begin(struct figures_run *w)
@@ -792,6 +992,9 @@ figures_take(struct figures *f, struct ckpt *c, const struct tensor *const *tens
 	}
 	if (rc == 0)
 		rc = walk(&w, e);
+	if (rc == 0)
+		rc = add_all_skipped(&w, e);
+	free(w.skipped);
 	free(w.items);
 	free(w.owners);
 	free(w.runs);

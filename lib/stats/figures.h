@@ -27,9 +27,21 @@ struct compare_pair {
 
 struct difference {
 	bool comparable;    /* false: no data, or types or parts that cannot be compared with each other */
-	uint64_t differing; /* elements; bytes-only types: 1 if anything differs */
-	double largest;     /* |a - b|; infinite where only one is NaN or infinite; NaN for bytes-only types */
+	bool bytes;         /* bytes of a type without values differ: nothing is known of the figures below */
+	bool unbounded;     /* there are infinities, or NaNs that do not agree */
+	uint64_t differing; /* elements; 1 if bytes */
+	double largest;     /* |a - b| of those that differ; NaN where one of them is */
+	/* Of all elements but NaNs that agree: the sums of |a - b|^2, |a|^2, |b|^2, and of the real part of a * conj(b). */
+	double distance, here, there, product;
 };
+
+/*
+ * Of a difference whose differing is not 0: |a - b| / |b|, and the cosine of the angle between a and b, as vectors of all
+ * elements (of tensors with parts: of all their parts). Both are NaN where a or b is unbounded; of b = 0 they are infinite
+ * and NaN, and the cosine of a = 0 is NaN.
+ */
+double difference_relative(const struct difference *d);
+double difference_cosine(const struct difference *d);
 
 struct compare_opts {
 	struct ckpt *here, *there; /* of the tensors a, and b. here may be a stream, there may not */

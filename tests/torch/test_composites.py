@@ -148,7 +148,12 @@ def compared():
     out, status = inspect("--against", one, "--values", save("same.pth", a))
     t.eq(status, 0, "the same values")
     out, status = inspect("--against", one, "--values", two)
-    t.ok(status == 1 and "values\ts\t2\t2.25" in out and "values\tq\t1\t0.1" in out, "other values, other scale")
+    t.ok(status == 1 and "values\ts\t2\t2.25\t" in out and "values\tq\t1\t0.1\t" in out, "other values, other scale")
+    # Of sparse ones all parts, of quantised ones what has values: scale and zero point.
+    row = next(x.split("\t") for x in out.splitlines() if x.startswith("values\ts"))
+    x, y = (torch.cat([p.double().flatten() for p in (d["s"]._indices(), d["s"]._values())]) for d in (other, a))
+    t.ok(abs(float(row[4]) - ((x - y).norm() / y.norm()).item()) < 1e-14 and
+         abs(float(row[5]) - (x @ y / x.norm() / y.norm()).item()) < 1e-14, f"relative difference and cosine of all parts: {row}")
     out, status = inspect("--against", one, "--values", save("dense.pth", {"s": dense, "q": dense}))
     t.ok(status == 1 and out.count("not comparable") == 2, "what cannot be compared differs")
     meta = {k: torch.empty(2, 2, device="meta") for k in a}
