@@ -290,8 +290,10 @@ path_kind(struct str path, enum dtype *dtype)
 	*dtype = DTYPE_UNKNOWN;
 	if (LISTED(path, callables) || LISTED(path, tensor_callables))
 		return ALLOWED_CALLABLE;
-	if (str_eqc(path, "torch.storage.UntypedStorage"))
+	if (str_eqc(path, "torch.storage.UntypedStorage")) {
+		*dtype = DTYPE_UINT8;
 		return ALLOWED_UNTYPED;
+	}
 	if (!cuda && !behind(path, "torch.", &rest))
 		return ALLOWED_NOT;
 	sparse = behind(rest, "sparse.", &rest);
@@ -380,13 +382,13 @@ judge(struct str module, struct str name)
 /*
  * A letter says what a value is. Plain data: N None, b bool, i integer, f float, s text, y bytes, Y bytearray, t tuple,
  * l list, d dict or OrderedDict, e set, g global, ? anything else. Made by calls: S storage, T dense tensor, P parameter,
- * O tensor of an old class such as FloatTensor, U any other tensor, C Counter, z Size, L layout, o other object.
+ * O tensor of an old class such as FloatTensor, U any other tensor, C Counter, z Size, 0 the layout sparse_coo, 1 another
+ * sparse layout, o other object.
  */
 struct made {
 	char type;
-	enum dtype dtype;   /* storages and tensors */
-	uint64_t numel;     /* storages */
-	const char *layout; /* layouts */
+	enum dtype dtype; /* storages and tensors */
+	uint64_t numel;   /* storages */
 };
 
 /* Globals looked up recently, by node: a checkpoint calls the same few for every tensor. */
@@ -395,14 +397,14 @@ enum { WEIGHTS_RECENT = 16 };
 struct weights {
 	struct pickle_machine *m; /* of the present opcode */
 	unsigned wraps;           /* calls within calls that are being looked at */
+	unsigned tuples;          /* tuples within tuples of a key that is being looked at */
 	bool legacy;              /* ids of the legacy stream: six parts */
-	uint64_t looked;          /* values that keys and attributes had us look at */
-	struct strmap keys;       /* of persistent ids and views: which of stored they named first */
+	uint64_t looked;          /* values that were looked at */
+	struct strmap keys;       /* of persistent ids and views: which of stored they name */
 	struct made *stored;
 	size_t stored_n, stored_cap;
-	struct made *made;        /* by the index of a leaf */
-	size_t made_n, made_cap;
 	struct made result;       /* what the opcode will leave on the stack; type 0: what the machine leaves */
+	uint32_t leaf;            /* the index of a leaf for it: of stored, or LEAF_MADE with its dtype and type */
 	bool unknown;             /* the first objection is that we do not know; only globals and opcodes are looked at now */
 	char why[512];            /* the first objection */
 	struct {
@@ -410,6 +412,8 @@ struct weights {
 		struct allowed allowed;
 	} recent[WEIGHTS_RECENT];
 };
+
+#define LEAF_MADE (UINT32_C(1) << 31)
 
 static bool call(struct weights *w, uint32_t callable, uint32_t args);
 static bool fits(struct weights *w, char letter, uint32_t h);
@@ -437,35 +441,24 @@ doubt(struct weights *w, const char *name, const char *what)
 	return false;
 }
 
-/* Python's name of its type, for messages. */
-static const char *
-type_name(const struct weights *w, uint32_t h)
-{
-	static const char *const names[] = { "NoneType", "bool", "int", "int", "float", "str", "str", "bytes", "bytearray",
-		"tuple", "list", "dict", "set", "frozenset", "global", "object", "object", "object of torch" };
-
-	return names[value_kind(w->m->t, h)];
-}
-
-/* What a call made; of plain data, nothing. */
+/* What a call made; of plain data, nothing but its type. */
 static struct made
 made_of(const struct weights *w, uint32_t h)
 {
+	static const char types[] = "NbiifssyYtlde?g??";
 	uint32_t index = 0;
 
 	if (value_kind(w->m->t, h) != VALUE_LEAF)
-		return (struct made){ .type = 0 };
+		return (struct made){ .type = types[value_kind(w->m->t, h)] };
 	value_leaf(w->m->t, h, &index);
-	return w->made[index];
+	return index < LEAF_MADE ? w->stored[index]
+				 : (struct made){ .type = (char)(index & 0xff), .dtype = (enum dtype)(index >> 8 & 0xff) };
 }
 
 static char
 type_of(const struct weights *w, uint32_t h)
 {
-	static const char types[] = "NbiifssyYtlde?g??";
-	enum value_kind kind = value_kind(w->m->t, h);
-
-	return kind == VALUE_LEAF ? made_of(w, h).type : types[kind];
+	return made_of(w, h).type;
 }
 
 /* Finds out about the global h; false, too, if it is none. */
@@ -485,44 +478,6 @@ is_allowed(struct weights *w, uint32_t h, struct allowed *a)
 	return a->kind != ALLOWED_NOT;
 }
 
-/* Values looked at for each byte of the pickle at most: an honest one never needs half of it. */
-enum { LOOK_FACTOR = 16, LOOK_FREE = 4096 };
-
-/* May n more values be looked at? A pickle can name one large dict or tuple as often as it has bytes. */
-static bool
-may_look(struct weights *w, uint64_t n)
-{
-	uint64_t read = w->m->in.base + w->m->in.at - w->m->in.start;
-
-	w->looked += n;
-	return w->looked <= read * LOOK_FACTOR + LOOK_FREE;
-}
-
-/* The most parts of a key, tuples within tuples included, and how deep these may be. */
-enum { KEY_PARTS = 10000, KEY_DEPTH = 400 };
-
-/* Can it be a key? Counters and what is too large to say count as what cannot. */
-static bool
-hashable(const struct weights *w, uint32_t h, unsigned depth, unsigned *parts)
-{
-	char type = type_of(w, h);
-
-	if (type != 't')
-		return strchr("NbifsygSTPUzLo", type) != NULL;
-	for (size_t i = 0; i < value_len(w->m->t, h); i++)
-		if (depth == 0 || (*parts)-- == 0 || !hashable(w, value_item(w->m->t, h, i), depth - 1, parts))
-			return false;
-	return true;
-}
-
-static bool
-is_key(struct weights *w, uint32_t h)
-{
-	unsigned parts = KEY_PARTS;
-
-	return hashable(w, h, KEY_DEPTH, &parts) && may_look(w, KEY_PARTS - parts);
-}
-
 /* Can elements of the type have gradients? */
 static bool
 has_grad(enum dtype t)
@@ -540,80 +495,55 @@ static const char *const own_attributes[] = { "H", "T", "__class__", "__cuda_arr
 	"is_xpu", "itemsize", "layout", "mH", "mT", "name", "names", "nbytes", "ndim", "output_nr", "real", "requires_grad",
 	"retains_grad", "shape" };
 
-/* What an attribute costs of the values that may be looked at: its name is compared with all of own_attributes. */
-enum { ATTRIBUTE_COST = 8 };
+static const char *const device_types[] = { "cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve",
+	"fpga", "maia", "xla", "lazy", "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone" };
 
-/* A dict of attributes, or None. */
-static bool
-is_attributes(struct weights *w, uint32_t h)
-{
-	const struct vtree *t = w->m->t;
-	size_t n = type_of(w, h) == 'd' ? value_len(t, h) : 0;
+static const char *const sparse_layouts[] = { "torch.sparse_csr", "torch.sparse_csc", "torch.sparse_bsr", "torch.sparse_bsc" };
+static const char *const other_layouts[] = { "torch.strided", "torch.jagged", "torch._mkldnn" };
+static const char *const channel_schemes[] = { "per_channel_affine", "per_channel_affine_float_qparams" };
 
-	if (!may_look(w, (uint64_t)n * ATTRIBUTE_COST))
-		return false;
-	for (size_t i = 0; i < n; i++)
-		if (type_of(w, value_key(t, h, i)) != 's' || LISTED(value_text(t, value_key(t, h, i)), own_attributes))
-			return false;
-	return strchr("dN", type_of(w, h)) != NULL;
-}
+/*
+ * Values looked at for each byte of the pickle at most: an honest one never needs half of it. A pickle can name one large
+ * dict or tuple as often as it has bytes. The name of an attribute costs more: it is compared with all of own_attributes.
+ */
+enum { LOOK_FACTOR = 16, LOOK_FREE = 4096, ATTRIBUTE_COST = 8 };
 
-/* Do all parts of a tuple or list fit the letter? */
+/* How deep the tuples of a key may be. */
+enum { KEY_DEPTH = 400 };
+
+/* Do all parts of a tuple or list, or keys of a dict, fit the letter? */
 static bool
 all_fit(struct weights *w, char letter, uint32_t h)
 {
+	bool dict = type_of(w, h) == 'd';
+
 	for (size_t i = 0; i < value_len(w->m->t, h); i++)
-		if (!fits(w, letter, value_item(w->m->t, h, i)))
+		if (!fits(w, letter, dict ? value_key(w->m->t, h, i) : value_item(w->m->t, h, i)))
 			return false;
 	return true;
 }
 
-/* A tuple of such parts, no longer than the sizes of a tensor can be. */
+/* A Counter cannot be a key; nor can what is too deep to say. */
 static bool
-is_sizes(struct weights *w, char letter, uint32_t h)
+is_key(struct weights *w, uint32_t h)
 {
-	return type_of(w, h) == 't' && value_len(w->m->t, h) <= TENSOR_NDIM_MAX && all_fit(w, letter, h);
-}
-
-/* A pair, which Python 2 wrote as a list, that begins with a key. */
-static bool
-is_pair(struct weights *w, uint32_t h)
-{
-	return strchr("tl", type_of(w, h)) != NULL && value_len(w->m->t, h) == 2 && is_key(w, value_item(w->m->t, h, 0));
-}
-
-static bool
-is_state(struct weights *w, uint32_t h)
-{
-	const struct vtree *t = w->m->t;
+	bool good;
 
 	if (type_of(w, h) != 't')
-		return is_attributes(w, h);
-	return value_len(t, h) == 2 && is_attributes(w, value_item(t, h, 0)) && is_attributes(w, value_item(t, h, 1));
+		return strchr("NbifsygSTPUzo01", type_of(w, h)) != NULL;
+	if (w->tuples == KEY_DEPTH)
+		return false;
+	w->tuples++;
+	good = all_fit(w, 'k', h);
+	w->tuples--;
+	return good;
 }
-
-/* The class of a storage; element types are not read from legacy files. */
-static bool
-is_storage_class(struct weights *w, uint32_t h)
-{
-	struct allowed a;
-
-	return is_allowed(w, h, &a) && (a.kind == ALLOWED_STORAGE || a.kind == ALLOWED_UNTYPED);
-}
-
-static const char *const device_types[] = { "cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve",
-	"fpga", "maia", "xla", "lazy", "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone" };
-
-static const char *const layouts[] = { "torch.strided", "torch.sparse_coo", "torch.sparse_csr", "torch.sparse_csc",
-	"torch.sparse_bsr", "torch.sparse_bsc", "torch.jagged", "torch._mkldnn" };
-
-static const char *const channel_schemes[] = { "per_channel_affine", "per_channel_affine_float_qparams" };
 
 /*
  * Is h what the letter of a pattern stands for? Beside those of types: u integer from 0, v one below 128, n tuple of such,
- * I tuple of integers, D dtype, A any tensor, Q storage of quantised elements, h a dict or None, x a state, k a key, p a pair,
- * j a list of keys, J a list of pairs, c the text "cpu", V a type of devices, W a layout's name, 0 the layout sparse_coo,
- * 1 another sparse layout, q the scheme per_tensor_affine, r a scheme by channel, G a class of storages, K their key.
+ * I tuple of integers, F False, D dtype, A any tensor, Q storage of quantised elements, h a dict or None, a an attribute's
+ * name, m dict of such or None, x a state, k a key, p a pair, j a list of keys, J a list of pairs, V a type of devices, X the
+ * layout of a sparse tensor, W another layout, q the scheme per_tensor_affine, r a scheme by channel, G a class of storages.
  */
 static bool
 fits(struct weights *w, char letter, uint32_t h)
@@ -621,53 +551,55 @@ fits(struct weights *w, char letter, uint32_t h)
 	const struct vtree *t = w->m->t;
 	const struct made made = made_of(w, h);
 	const struct str text = value_text(t, h), name = value_name(t, h);
+	const size_t n = value_len(t, h);
 	struct allowed a;
 	uint64_t v;
 
+	w->looked += letter == 'a' ? ATTRIBUTE_COST : 1;
+	if (w->looked > (w->m->in.base + w->m->in.at - w->m->in.start) * LOOK_FACTOR + LOOK_FREE)
+		return false;
 	switch (letter) {
 	case 'u': return value_u64(t, h, &v) && v <= INT64_MAX;
 	case 'v': return value_u64(t, h, &v) && v < 128;
-	case 'n': return is_sizes(w, 'u', h);
-	case 'I': return is_sizes(w, 'i', h);
+	case 'n':
+	case 'I': return made.type == 't' && n <= TENSOR_NDIM_MAX && all_fit(w, letter == 'n' ? 'u' : 'i', h);
+	case 'F': return made.type == 'b' && !value_bool(t, h);
 	case 'D': return is_allowed(w, h, &a) && a.kind == ALLOWED_DTYPE;
-	case 'A': return made.type != 0 && strchr("TPOU", made.type) != NULL;
+	case 'A': return strchr("TPOU", made.type) != NULL;
 	case 'T': return made.type == 'T' || made.type == 'P';
 	case 'Q': return made.type == 'S' && dtype_info(made.dtype)->class == DTYPE_CLASS_QUANTISED;
-	case 'h': return strchr("dN", type_of(w, h)) != NULL;
-	case 'x': return is_state(w, h);
+	case 'h': return made.type == 'd' || made.type == 'N';
+	case 'a': return made.type == 's' && !LISTED(text, own_attributes);
+	case 'm': return made.type == 'N' || (made.type == 'd' && all_fit(w, 'a', h));
+	case 'x': return fits(w, 'm', h) || (made.type == 't' && n == 2 && all_fit(w, 'm', h));
 	case 'k': return is_key(w, h);
-	case 'p': return is_pair(w, h);
-	case 'j': return type_of(w, h) == 'l' && all_fit(w, 'k', h);
-	case 'J': return type_of(w, h) == 'l' && all_fit(w, 'p', h);
-	case 'c': return type_of(w, h) == 's' && str_eqc(text, "cpu");
+	case 'p': return (made.type == 't' || made.type == 'l') && n == 2 && fits(w, 'k', value_item(t, h, 0));
+	case 'j': return made.type == 'l' && all_fit(w, 'k', h);
+	case 'J': return made.type == 'l' && all_fit(w, 'p', h);
 	case 'V': return LISTED(text, device_types) != NULL;
-	case 'W': return LISTED(text, layouts) != NULL;
-	case '0': return made.layout != NULL && strcmp(made.layout, "torch.sparse_coo") == 0;
-	case '1': return made.layout != NULL && !fits(w, '0', h) && strncmp(made.layout, "torch.sparse_", 13) == 0;
+	case 'X': return LISTED(text, sparse_layouts) != NULL;
+	case 'W': return LISTED(text, other_layouts) != NULL;
 	case 'q': return str_eqc(value_module(t, h), "torch") && str_eqc(name, "per_tensor_affine");
-	case 'r': return str_eqc(value_module(t, h), "torch") && LISTED(name, channel_schemes) != NULL;
-	case 'G': return is_storage_class(w, h);
-	case 'K': return value_is_text(t, h) || value_kind(t, h) == VALUE_INT;
-	default: return type_of(w, h) == letter;
+	case 'r': return str_eqc(value_module(t, h), "torch") && LISTED(name, channel_schemes);
+	case 'G': return is_allowed(w, h, &a) && (a.kind == ALLOWED_STORAGE || (a.kind == ALLOWED_UNTYPED && !w->legacy));
+	default: return made.type == letter;
 	}
 }
 
 /*
- * Is tuple what the pattern up to end says? Behind a bar the parts may be left out; what is in parentheses is of a tuple
- * within. Of two n the lengths are the same.
+ * Is tuple what the pattern says, up to its end or the next parenthesis? Behind a bar the parts may be left out; what is in
+ * parentheses is of a tuple within; what is in quotes is a text. Of two n the lengths are the same.
  */
 static bool
-match_up_to(struct weights *w, const char *p, const char *end, uint32_t tuple)
+match(struct weights *w, const char *p, uint32_t tuple)
 {
 	const struct vtree *t = w->m->t;
-	bool optional = false;
 	size_t i = 0, n = value_len(t, tuple), rank = SIZE_MAX;
+	bool optional = false, good = type_of(w, tuple) == 't';
 
-	if (type_of(w, tuple) != 't')
-		return false;
-	for (; p < end; p++) {
-		const char *from = p;
+	for (; good && *p != '\0' && *p != ')'; p++) {
 		uint32_t part = value_item(t, tuple, i);
+		size_t quoted = *p == '\'' ? strcspn(p + 1, "'") : 0;
 
 		if (*p == '|') {
 			optional = true;
@@ -676,21 +608,15 @@ match_up_to(struct weights *w, const char *p, const char *end, uint32_t tuple)
 		if (i++ == n)
 			return optional;
 		if (*p == '(')
-			p = strchr(p, ')');
-		if (*from == '(' ? !match_up_to(w, from + 1, p, part) : !fits(w, *p, part))
-			return false;
-		if (*p == 'n' && rank != SIZE_MAX && value_len(t, part) != rank)
-			return false;
-		if (*p == 'n')
-			rank = value_len(t, part);
+			good = match(w, p + 1, part);
+		else if (quoted > 0)
+			good = type_of(w, part) == 's' && str_eq(value_text(t, part), str_n(p + 1, quoted));
+		else
+			good = fits(w, *p, part) && (*p != 'n' || rank == SIZE_MAX || rank == value_len(t, part));
+		rank = *p == 'n' ? value_len(t, part) : rank;
+		p = *p == '(' ? strchr(p, ')') : quoted > 0 ? p + quoted + 1 : p;
 	}
-	return i == n;
-}
-
-static bool
-match(struct weights *w, const char *pattern, uint32_t tuple)
-{
-	return match_up_to(w, pattern, pattern + strlen(pattern), tuple);
+	return good && i == n;
 }
 
 /* ---- calls */
@@ -753,20 +679,17 @@ inside(const struct weights_call *c, enum dtype dtype)
 
 /* What torch.save says of conjugate and negative tensors: a dict of truth values. v3 has a dtype before it. */
 static bool
-check_tensor(const struct weights_call *c)
+check_metadata(const struct weights_call *c)
 {
 	const struct vtree *t = c->w->m->t;
-	bool v3 = c->form->element != 0, is_complex = dtype_info(c->w->result.dtype)->class == DTYPE_CLASS_COMPLEX;
-	uint32_t metadata = arg(c, v3 ? 7 : 6);
+	uint32_t metadata = arg(c, c->form->element != 0 ? 7 : 6);
 
-	/* v3 makes an empty tensor first. One with gradients could not be given its storage. */
-	if (v3 && value_bool(t, arg(c, 4)))
-		return refuse(c->w, "%s: a leaf Variable that requires grad is being used in an in-place operation", c->form->name);
 	for (size_t i = 0; i < value_len(t, metadata); i++) {
 		struct str key = value_text(t, value_key(t, metadata, i));
-		bool known = str_eqc(key, "conj") ? is_complex : str_eqc(key, "neg") && has_grad(c->w->result.dtype);
+		bool complex = dtype_info(c->w->result.dtype)->class == DTYPE_CLASS_COMPLEX;
 
-		if (i == 2 || !known || type_of(c->w, value_val(t, metadata, i)) != 'b')
+		if (i == 2 || type_of(c->w, value_val(t, metadata, i)) != 'b' ||
+		    !(str_eqc(key, "conj") ? complex : str_eqc(key, "neg") && has_grad(c->w->result.dtype)))
 			return doubt(c->w, c->form->name, "with such metadata");
 	}
 	return true;
@@ -780,13 +703,6 @@ check_axis(const struct weights_call *c)
 
 	value_u64(c->w->m->t, value_item(c->w->m->t, arg(c, 4), 3), &axis);
 	return axis < value_len(c->w->m->t, arg(c, 2)) || doubt(c->w, c->form->name, "with such an axis");
-}
-
-static bool
-note_layout(const struct weights_call *c)
-{
-	c->w->result.layout = LISTED(value_text(c->w->m->t, arg(c, 0)), layouts);
-	return true;
 }
 
 /* func, type, args, state: func(*args) as type, with attributes from state. */
@@ -813,8 +729,8 @@ check_typed(const struct weights_call *c)
 
 static const struct weights_form forms[] = {
 	{ "OrderedDict", "|J", 'd', -1, -1, NULL },
-	{ "_rebuild_tensor_v2", "Sunnbh|h", 'T', 0, 4, check_tensor },
-	{ "_rebuild_tensor_v3", "SunnbhD|h", 'T', 6, 4, check_tensor },
+	{ "_rebuild_tensor_v2", "Sunnbh|h", 'T', 0, 4, check_metadata },
+	{ "_rebuild_tensor_v3", "SunnFhD|h", 'T', 6, 4, check_metadata }, /* which cannot give a storage to one with gradients */
 	{ "_rebuild_tensor", "Sunn", 'T', 0, -1, NULL },
 	{ "_rebuild_parameter", "Abh", 'P', 0, 1, NULL },
 	{ "_rebuild_parameter_with_state", "Abhx", 'P', 0, 1, NULL },
@@ -826,14 +742,16 @@ static const struct weights_form forms[] = {
 	{ "_rebuild_sparse_tensor", "1(TTTz)", 'U', 12, -1, NULL },
 	{ "_rebuild_meta_tensor_no_storage", "Dnnb", 'U', 0, 3, NULL },
 	{ "_rebuild_nested_tensor", "TTTT", 'U', 0, -1, NULL },
-	{ "_rebuild_device_tensor_from_cpu_tensor", "TDcb", 'U', 1, 3, NULL },
+	{ "_rebuild_device_tensor_from_cpu_tensor", "TD'cpu'b", 'U', 1, 3, NULL },
 	{ "Tensor", "", 'U', -1, -1, NULL },
 	{ "Counter", "|d", 'C', -1, -1, NULL },
 	{ "Size", "n", 'z', -1, -1, NULL },
 	{ "Size", "I", 'o', -1, -1, NULL },
 	{ "complex", "ff", 'o', -1, -1, NULL },
 	{ "device", "V|v", 'o', -1, -1, NULL },
-	{ "_get_layout", "W", 'L', -1, -1, note_layout },
+	{ "_get_layout", "'torch.sparse_coo'", '0', -1, -1, NULL },
+	{ "_get_layout", "X", '1', -1, -1, NULL },
+	{ "_get_layout", "W", 'o', -1, -1, NULL },
 	{ "set", "|j", 'e', -1, -1, NULL },
 	{ "encode", "ss", 'y', -1, -1, NULL },
 	{ "bytearray", "|y", 'Y', -1, -1, NULL },
@@ -854,61 +772,33 @@ call_fitting(const struct weights_call *c)
 		dtype = is_allowed(c->w, h, &a) ? a.dtype : made_of(c->w, h).dtype;
 	}
 	c->w->result = (struct made){ .type = f->made, .dtype = dtype };
-	if (strchr("SQ", f->pattern[0]) != NULL && f->pattern[0] != '\0' && !inside(c, dtype))
+	if ((f->pattern[0] == 'S' || f->pattern[0] == 'Q') && !inside(c, dtype))
 		return false;
 	if (f->grad >= 0 && !has_grad(dtype) && ((size_t)f->grad >= c->n || value_bool(c->w->m->t, arg(c, (size_t)f->grad))))
 		return refuse(c->w, "%s: only Tensors of floating point dtype can require gradients", f->name);
 	return f->check == NULL || f->check(c);
 }
 
-static bool
-call_form(struct weights *w, const char *name, uint32_t args)
-{
-	struct weights_call c = { w, forms, args, value_len(w->m->t, args) };
-
-	if (w->legacy && strcmp(name, "_rebuild_nested_tensor") == 0)
-		return refuse(w, "a nested tensor, whose sizes torch wants before it has read them from a legacy file");
-	for (; c.form < forms + COUNT(forms); c.form++)
-		if (strcmp(name, c.form->name) == 0 && match(w, c.form->pattern, args))
-			return call_fitting(&c);
-	return doubt(w, name, "with such arguments");
-}
-
-/* torch.FloatTensor() and the like, of torch before 0.2, which BUILD gives a storage. */
-static bool
-call_old_class(struct weights *w, uint32_t callable, const struct allowed *a, uint32_t args)
-{
-	if (!match(w, "", args) || !value_is_global(w->m->t, callable, "torch", a->name))
-		return doubt(w, a->name, "with such arguments");
-	w->result = (struct made){ .type = 'O', .dtype = a->dtype };
-	return true;
-}
-
 /* callable(*args); sets the result. */
 static bool
 call(struct weights *w, uint32_t callable, uint32_t args)
 {
+	struct weights_call c = { w, forms, args, value_len(w->m->t, args) };
 	struct allowed a;
 
 	if (!is_allowed(w, callable, &a))
-		return refuse(w, "Trying to call reduce for unrecognized function (a %s)", type_name(w, callable));
-	switch (a.kind) {
-	case ALLOWED_CALLABLE: return call_form(w, a.name, args);
-	case ALLOWED_TENSOR: return call_old_class(w, callable, &a, args);
-	case ALLOWED_UNTYPED: return doubt(w, a.name, "with such arguments");
-	default: return refuse(w, "%s cannot be called", a.name);
+		return refuse(w, "Trying to call reduce for unrecognized function");
+	/* torch.FloatTensor() and the like, of torch before 0.2, which BUILD gives a storage. */
+	if (a.kind == ALLOWED_TENSOR && match(w, "", args) && value_is_global(w->m->t, callable, "torch", a.name)) {
+		w->result = (struct made){ .type = 'O', .dtype = a.dtype };
+		return true;
 	}
-}
-
-static bool
-check_newobj(struct weights *w, uint32_t callable)
-{
-	struct allowed a;
-
-	if (is_allowed(w, callable, &a))
-		return doubt(w, a.name, "made by NEWOBJ");
-	return refuse(w, "Can only create new object for nn.Parameter or classes allowlisted via `add_safe_globals` "
-			 "but got a %s", type_name(w, callable));
+	if (w->legacy && strcmp(a.name, "_rebuild_nested_tensor") == 0)
+		return refuse(w, "a nested tensor, whose sizes torch wants before it has read them from a legacy file");
+	for (; a.kind == ALLOWED_CALLABLE && c.form < forms + COUNT(forms); c.form++)
+		if (strcmp(a.name, c.form->name) == 0 && match(w, c.form->pattern, args))
+			return call_fitting(&c);
+	return doubt(w, a.name, "with such arguments");
 }
 
 /* ---- opcodes. They see the stack as it is before them. */
@@ -930,28 +820,14 @@ below_mark(const struct weights *w)
 }
 
 static bool
-check_append(struct weights *w, uint32_t target)
-{
-	if (target == VALUE_ABSENT || type_of(w, target) == 'l')
-		return true;
-	return refuse(w, "Can only %s lists, but got %s", w->m->in.op == OP_APPEND ? "append to" : "extend",
-		type_name(w, target));
-}
-
-static bool
 check_set_item(struct weights *w, uint32_t target, const uint32_t *pairs, size_t n)
 {
-	if (target == VALUE_ABSENT)
-		return true;
 	if (strchr("dC", type_of(w, target)) == NULL)
-		return refuse(w, "Can only %s for dict, collections.OrderedDict, collections.Counter, but got %s",
-			w->m->name, type_name(w, target));
+		return refuse(w, "Can only %s for dict, collections.OrderedDict, collections.Counter", w->m->name);
 	if (n % 2 != 0)
 		return refuse(w, "a key without a value");
 	for (size_t i = 0; i < n; i += 2)
-		if (strchr("ldeYC", type_of(w, pairs[i])) != NULL)
-			return refuse(w, "a %s cannot be the key of a dict", type_name(w, pairs[i]));
-		else if (!is_key(w, pairs[i]))
+		if (!fits(w, 'k', pairs[i]))
 			return doubt(w, "a dict", "with such a key");
 	return true;
 }
@@ -963,91 +839,63 @@ check_build(struct weights *w, uint32_t target, uint32_t state)
 	struct weights_call c = { w, &set, state, value_len(w->m->t, state) };
 	enum dtype dtype = made_of(w, target).dtype;
 
-	if (target == VALUE_ABSENT || (value_ordered(w->m->t, target) && type_of(w, state) == 'd'))
+	if (value_ordered(w->m->t, target) && type_of(w, state) == 'd')
 		return true;
-	if (strchr("Nbifsytldg", type_of(w, target)) != NULL && !value_ordered(w->m->t, target))
-		return refuse(w, "Can only build Tensor, Parameter, OrderedDict or types allowlisted via "
-				 "`add_safe_globals`, but got %s", type_name(w, target));
-	if (type_of(w, target) != 'O' || !match(w, "Sunn", state) || made_of(w, arg(&c, 0)).dtype != dtype)
+	if (type_of(w, target) == 'O' && match(w, "Sunn", state) && made_of(w, arg(&c, 0)).dtype == dtype)
+		return inside(&c, dtype);
+	if (strchr("Nbifsytldg", type_of(w, target)) == NULL || value_ordered(w->m->t, target))
 		return doubt(w, "a state", "for such an object");
-	return inside(&c, dtype);
-}
-
-/* A key as text; a number gets a byte before it that no text begins with. */
-static struct str
-key_text(struct weights *w, uint32_t key)
-{
-	char text[32];
-
-	if (value_is_text(w->m->t, key))
-		return value_text(w->m->t, key);
-	snprintf(text, sizeof(text), "\xff%lld", (long long)value_int(w->m->t, key));
-	return arena_str(vtree_arena(w->m->t), str_c(text));
+	return refuse(w, "Can only build Tensor, Parameter, OrderedDict or types allowlisted via `add_safe_globals`");
 }
 
 /* torch takes what the first id of a key says; the result may not contradict that. */
 static bool
 check_known(struct weights *w, uint32_t key)
 {
-	const struct made *first;
-	uint64_t at = 0;
+	const struct str text = value_text(w->m->t, key);
+	uint64_t at = w->stored_n;
 
-	if (strmap_add(&w->keys, key_text(w, key), w->stored_n)) {
+	if (strmap_add(&w->keys, text, at)) {
 		w->stored = xgrow(w->stored, w->stored_n, &w->stored_cap, sizeof(*w->stored));
 		w->stored[w->stored_n++] = w->result;
-		return true;
 	}
-	strmap_get(&w->keys, key_text(w, key), &at);
-	first = &w->stored[at];
-	return (first->numel == w->result.numel && first->dtype == w->result.dtype) ||
+	strmap_get(&w->keys, text, &at);
+	w->leaf = (uint32_t)at;
+	return (w->stored[at].numel == w->result.numel && w->stored[at].dtype == w->result.dtype) ||
 	       doubt(w, "a persistent id", "that contradicts an earlier one");
 }
 
-/* The view of a legacy id: its key, where it begins, its elements. It limits tensors as a storage does. */
-static bool
-check_view(struct weights *w, uint32_t view)
-{
-	const struct vtree *t = w->m->t;
-	uint64_t offset = 0, size = 0, end = 0;
-
-	value_u64(t, value_item(t, view, 1), &offset);
-	value_u64(t, value_item(t, view, 2), &size);
-	if (!num_add(offset, size, &end) || end > w->result.numel)
-		return doubt(w, "a persistent id", "with a view beyond its storage");
-	w->result.numel = size;
-	return check_known(w, value_item(t, view, 0));
-}
-
+/*
+ * The id of a storage: "storage", class, key, device, elements; in a legacy stream also the view, or None. A view has its
+ * key, where it begins, and its elements, which limit tensors as those of a storage do.
+ */
 static bool
 check_persid(struct weights *w, uint32_t id)
 {
 	const struct vtree *t = w->m->t;
-	size_t n = value_len(t, id), parts = w->legacy ? 6 : 5;
-	uint32_t first = value_item(t, id, 0), key = value_item(t, id, 2), view = value_item(t, id, 5);
-	char type = type_of(w, id);
+	const size_t n = value_len(t, id), parts = w->legacy ? 6 : 5;
+	const uint32_t view = value_item(t, id, 5);
+	uint64_t numel = 0, offset = 0, size = 0, end = 0;
 	struct allowed a;
-	uint64_t numel = 0;
 
-	if (id == VALUE_ABSENT)
-		return true;
-	if (type == 'i')
-		return refuse(w, "a persistent id that is a number: only files in tar format have those");
-	if (type != 't')
-		return refuse(w, "persistent_load id must be tuple or int, but got %s", type_name(w, id));
-	if (n == 0 || strchr("sy", type_of(w, first)) == NULL || !str_eqc(value_text(t, first), "storage"))
+	if (type_of(w, id) == 't' && !str_eqc(value_text(t, value_item(t, id, 0)), "storage"))
 		return refuse(w, "Only persistent_load of storage is allowed");
-	if (n != parts)
+	if (type_of(w, id) == 't' && n != parts)
 		return refuse(w, "a persistent id of %zu parts instead of %zu", n, parts);
-	if (w->legacy && strchr("Nt", type_of(w, view)) == NULL)
-		return refuse(w, "a persistent id whose view is a %s", type_name(w, view));
-	if (is_allowed(w, value_item(t, id, 1), &a) && a.kind == ALLOWED_UNTYPED && w->legacy)
-		return refuse(w, "a storage without element type, which torch does not read from legacy files");
 	value_u64(t, value_item(t, id, 4), &numel);
-	if (!(w->legacy ? match(w, "sGKsuN", id) || match(w, "sGKsu(suu)", id) : match(w, "sGKsu", id)) || numel > INT64_MAX / 16)
+	if ((!match(w, w->legacy ? "'storage'GssuN" : "'storage'Gssu", id) && !match(w, "'storage'Gssu(suu)", id)) ||
+	    numel > INT64_MAX / 16)
 		return doubt(w, "a persistent id", "with such parts");
-	/* Bytes have two classes. */
-	w->result = (struct made){ .type = 'S', .numel = numel, .dtype = a.kind == ALLOWED_UNTYPED ? DTYPE_UINT8 : a.dtype };
-	return check_known(w, key) && (!w->legacy || type_of(w, view) == 'N' || check_view(w, view));
+	is_allowed(w, value_item(t, id, 1), &a);
+	w->result = (struct made){ .type = 'S', .numel = numel, .dtype = a.dtype };
+	if (!check_known(w, value_item(t, id, 2)) || type_of(w, view) != 't')
+		return w->result.type != 0;
+	value_u64(t, value_item(t, view, 1), &offset);
+	value_u64(t, value_item(t, view, 2), &size);
+	if (!num_add(offset, size, &end) || end > numel)
+		return doubt(w, "a persistent id", "with a view beyond its storage");
+	w->result.numel = size;
+	return check_known(w, value_item(t, view, 0));
 }
 
 /* What the unpickler has no branch for. */
@@ -1066,26 +914,30 @@ check_opcode(struct weights *w)
 	return refuse(w, "Unsupported operand %u%s%s%s", w->m->in.op, name ? " (" : "", name ? name : "", name ? ")" : "");
 }
 
+/* That the stack is too short for an opcode the machine says. */
 static bool
 check_before(struct weights *w, struct pickle_machine *m)
 {
-	uint32_t pair[2];
+	const uint8_t op = m->in.op;
+	uint32_t pair[2], target;
 
 	w->m = m;
 	w->result = (struct made){ .type = 0 };
-	if (w->unknown)
-		return check_opcode(w);
 	pair[0] = top(w, 1);
 	pair[1] = top(w, 0);
-	switch (w->m->in.op) {
-	case OP_APPEND: return check_append(w, top(w, 1));
-	case OP_APPENDS: return check_append(w, below_mark(w));
-	case OP_SETITEM: return check_set_item(w, top(w, 2), pair, 2);
-	case OP_SETITEMS: return check_set_item(w, below_mark(w), w->m->stack + w->m->fence, w->m->depth - w->m->fence);
-	case OP_BUILD: return check_build(w, pair[0], pair[1]);
-	case OP_REDUCE: return pair[0] == VALUE_ABSENT || call(w, pair[0], pair[1]);
-	case OP_NEWOBJ: return pair[0] == VALUE_ABSENT || check_newobj(w, pair[0]);
-	case OP_BINPERSID: return check_persid(w, pair[1]);
+	target = op == OP_APPENDS || op == OP_SETITEMS ? below_mark(w) : op == OP_SETITEM ? top(w, 2) :
+		 op == OP_BINPERSID ? pair[1] : pair[0];
+	if (w->unknown || target == VALUE_ABSENT)
+		return check_opcode(w);
+	switch (op) {
+	case OP_APPEND:
+	case OP_APPENDS: return type_of(w, target) == 'l' || refuse(w, "Can only append to lists");
+	case OP_SETITEM: return check_set_item(w, target, pair, 2);
+	case OP_SETITEMS: return check_set_item(w, target, m->stack + m->fence, m->depth - m->fence);
+	case OP_BUILD: return check_build(w, target, pair[1]);
+	case OP_REDUCE: return call(w, target, pair[1]);
+	case OP_NEWOBJ: return doubt(w, "an object", "made by NEWOBJ");
+	case OP_BINPERSID: return check_persid(w, target);
 	default: return check_opcode(w);
 	}
 }
@@ -1108,32 +960,19 @@ check_global(struct weights *w, uint32_t h)
 	return refuse(w, "GLOBAL %s was not an allowed global by default", path);
 }
 
-/* The index of a leaf for the result. What many leaves stand for is stored once every few storages. */
-static uint32_t
-made_index(struct weights *w)
-{
-	size_t i = w->made_n > 8 ? w->made_n - 8 : 0;
-
-	for (; i < w->made_n && w->result.type != 'S'; i++)
-		if (w->made[i].type == w->result.type && w->made[i].dtype == w->result.dtype &&
-		    w->made[i].layout == w->result.layout)
-			return (uint32_t)i;
-	w->made = xgrow(w->made, w->made_n, &w->made_cap, sizeof(*w->made));
-	w->made[w->made_n] = w->result;
-	return (uint32_t)w->made_n++;
-}
-
 static bool
 check_after(struct weights *w, struct pickle_machine *m)
 {
 	uint32_t *last = m->depth > m->fence ? &m->stack[m->depth - 1] : NULL;
+	const char made = w->result.type;
 
 	if (last == NULL)
 		return true;
 	w->m = m;
-	if (w->result.type != 0 && strchr("deyY", w->result.type) == NULL)
-		*last = value_new_leaf(m->t, LEAF_TENSOR, made_index(w));
-	else if (w->result.type != 0 && type_of(w, *last) != w->result.type)
+	if (made != 0 && strchr("deyY", made) == NULL)
+		*last = value_new_leaf(m->t, LEAF_TENSOR,
+			made == 'S' ? w->leaf : LEAF_MADE | (uint32_t)w->result.dtype << 8 | (uint8_t)made);
+	else if (made != 0 && type_of(w, *last) != made)
 		return doubt(w, "a text", "in such an encoding");
 	if (m->in.op == OP_GLOBAL)
 		return check_global(w, *last);
@@ -1283,7 +1122,6 @@ scan_one(struct pickle_scan *s, struct pickle_place *place, unsigned number, str
 		rc = -1;
 	else if (rc == 0 && number == 0)
 		report_damage(&c, place->end, damage.msg);
-	free(c.w.made);
 	free(c.w.stored);
 	strmap_release(&c.w.keys);
 	vtree_free(t);

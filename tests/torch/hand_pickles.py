@@ -537,6 +537,7 @@ UNWRITTEN = {
     "OrderedDict with an empty tuple for state", "OrderedDict with a Counter for state", "set with zero for state",
     "set with False for state", "set with an empty text for state", "set with a float for state",
     "set with an empty set for state", "NEWOBJ with a list", "no strides",
+    "id with key 0", "tensor of a storage whose key is a number", "ids whose keys are a text and a number",
 }
 
 

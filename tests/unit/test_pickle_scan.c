@@ -65,19 +65,20 @@ reasons(void)
 		"computed unsafe 0@27 .\n");
 	says(BYTES("\x8c\2os\x8c\6system\x93."), "Unsupported operand 140 (SHORT_BINUNICODE)", 0, "stack unsafe 0@12 os.system\n");
 	says(BYTES("(ios\nsystem\n."), "Unsupported operand 105 (INST)", 1, "inst unsafe 0@1 os.system\n");
-	says(BYTES(")K\1a."), "Can only append to lists, but got tuple", 3, "");
-	says(BYTES(")(K\1e."), "Can only extend lists, but got tuple", 4, "");
-	says(BYTES("]K\1K\2s."), "Can only SETITEM for dict, collections.OrderedDict, collections.Counter, but got list", 5, "");
-	says(BYTES("}]K\1s."), "a list cannot be the key of a dict", 4, "");
+	says(BYTES(")K\1a."), "Can only append to lists", 3, "");
+	says(BYTES(")(K\1e."), "Can only append to lists", 4, "");
+	says(BYTES("]K\1K\2s."), "Can only SETITEM for dict, collections.OrderedDict, collections.Counter", 5, "");
+	says(BYTES("}]K\1s."), "a dict with such a key: torch.save writes nothing of the kind", 4, "");
 	says(BYTES("}}b."),
-		"Can only build Tensor, Parameter, OrderedDict or types allowlisted via `add_safe_globals`, but got dict", 2, "");
+		"Can only build Tensor, Parameter, OrderedDict or types allowlisted via `add_safe_globals`", 2, "");
 	says(BYTES("h\1."), "memo entry 1 was never stored", 0, "");
 	says(BYTES("U\1\xff."), "a string that is not UTF-8", 0, "");
-	says(BYTES("K\1Q."), "a persistent id that is a number: only files in tar format have those", 2, "");
-	says(BYTES("X\1\0\0\0aQ."), "persistent_load id must be tuple or int, but got str", 6, "");
+	says(BYTES("K\1Q."), "a persistent id with such parts: torch.save writes nothing of the kind", 2, "");
+	says(BYTES("X\1\0\0\0aQ."), "a persistent id with such parts: torch.save writes nothing of the kind", 6, "");
 	says(BYTES("K\1\x85Q."), "Only persistent_load of storage is allowed", 3, "");
-	says(BYTES("X\1\0\0\0a)R."), "Trying to call reduce for unrecognized function (a str)", 7, "");
-	says(BYTES("ctorch\nfloat32\n)R."), "float32 cannot be called", 16, "tensor 0@0 torch.float32\n");
+	says(BYTES("X\1\0\0\0a)R."), "Trying to call reduce for unrecognized function", 7, "");
+	says(BYTES("ctorch\nfloat32\n)R."),
+		"float32 with such arguments: torch.save writes nothing of the kind", 16, "tensor 0@0 torch.float32\n");
 	says(BYTES("K\1"), "mem: at byte 2: the record ends within a pickle", 0, "");
 	says(BYTES("cos\nsystem\nK"), "GLOBAL os.system, whose module is blocked", 0, "unsafe 0@0 os.system\n");
 }
