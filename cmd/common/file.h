@@ -4,7 +4,6 @@
 #ifndef LNN_COMMON_FILE_H
 #define LNN_COMMON_FILE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/err.h"

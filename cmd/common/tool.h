@@ -7,7 +7,6 @@
 #define LNN_COMMON_TOOL_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #include "base/diag.h"

@@ -5,7 +5,6 @@
 #define LNN_FILTER_FILTER_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #include "common/option.h"

@@ -8,7 +8,6 @@
 #include <stdint.h>
 
 #include "common/ckpt_in.h"
-#include "common/out.h"
 #include "common/tool.h"
 #include "model/entry.h"
 #include "model/model.h"

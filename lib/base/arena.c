@@ -1,7 +1,5 @@
 #include "base/arena.h"
 
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

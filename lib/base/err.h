@@ -8,7 +8,6 @@
 #ifndef LNN_BASE_ERR_H
 #define LNN_BASE_ERR_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 enum err_code {

@@ -1,6 +1,5 @@
 #include "base/num.h"
 
-#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

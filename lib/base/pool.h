@@ -4,7 +4,6 @@
 #ifndef LNN_BASE_POOL_H
 #define LNN_BASE_POOL_H
 
-#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"

@@ -6,7 +6,6 @@
 #ifndef LNN_IO_SINK_H
 #define LNN_IO_SINK_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/cursor.h"
-#include "base/limits.h"
 #include "base/num.h"
 #include "base/text.h"
 #include "base/xalloc.h"

@@ -1,6 +1,5 @@
 #include "plan/tables_priv.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -44,7 +43,6 @@ find_index(const struct plan *p, const struct plan_entry *en)
 	buf_release(&b);
 	return found == NULL || found->kind != SD_TENSOR ? NULL : found;
 }
-
 
 /* Adds file and tensor to an error that names neither. */
 static int

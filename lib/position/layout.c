@@ -1,7 +1,6 @@
 #include "position/layout.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "base/num.h"
 

@@ -6,7 +6,6 @@
 #define LNN_POSITION_SHEET_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"

@@ -5,7 +5,6 @@
 #ifndef LNN_RULE_LINT_H
 #define LNN_RULE_LINT_H
 
-#include "base/err.h"
 #include "text/yaml.h"
 #include "rule/groups.h"
 

@@ -10,10 +10,8 @@
 #include <string.h>
 
 #include "base/cursor.h"
-#include "base/pool.h"
 #include "base/xalloc.h"
 #include "io/crc32.h"
-#include "stats/moments.h"
 #include "tensor/boxes.h"
 #include "tensor/composite.h"
 #include "tensor/convert.h"

@@ -5,7 +5,6 @@
 #ifndef LNN_TENSOR_MANIFEST_H
 #define LNN_TENSOR_MANIFEST_H
 
-#include "base/arena.h"
 #include "pickle/value.h"
 #include "tensor/tensor.h"
 

@@ -1,8 +1,6 @@
 #include "text/json_write.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <string.h>
 
 #include "base/num.h"
 #include "base/text.h"

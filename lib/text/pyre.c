@@ -12,10 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
 #include "base/limits.h"
 #include "base/num.h"
-#include "base/str.h"
 #include "base/text.h"
 #include "base/xalloc.h"
 

@@ -1,7 +1,6 @@
 #include "text/yaml.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yaml.h>

@@ -1,16 +1,12 @@
 #include "zip/directory.h"
 
 #include <inttypes.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cursor.h"
-#include "base/diag.h"
-#include "base/err.h"
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "io/source.h"
 
 struct zip_end {
 	uint64_t n;           /* entries */

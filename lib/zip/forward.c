@@ -1,7 +1,5 @@
 #include "zip/forward.h"
 
-#include <string.h>
-
 #include "base/cursor.h"
 
 /* Of MS-DOS's attributes. */

@@ -1,7 +1,6 @@
 #include "zip/write.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/cursor.h"
 #include "base/num.h"

@@ -6,7 +6,6 @@
 #ifndef LNN_ZIP_WRITE_H
 #define LNN_ZIP_WRITE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
