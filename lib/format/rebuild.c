@@ -83,6 +83,94 @@ compact(struct ckpt *c)
 	free(roots);
 }
 
+static uint32_t
+add_tensor(struct rebuild *r, struct vtree *t, const struct tensor *tensor)
+{
+	struct ckpt *c = r->c;
+
+	c->tensors = xgrow(c->tensors, c->ntensors, &r->tensor_cap, sizeof(*c->tensors));
+	c->tensors[c->ntensors] = *tensor;
+	return value_new_leaf(t, LEAF_TENSOR, c->ntensors++);
+}
+
+/* ---- modules: lib/format/README.md, section 3.4 */
+
+/* What state_dict() has for a value of a module: of a parameter the tensor that it is. */
+static uint32_t
+detached(struct rebuild *r, uint32_t h)
+{
+	const struct vtree *t = r->c->tree;
+	const struct vobject *o;
+	struct tensor bare;
+	uint32_t index, inner;
+
+	if (value_leaf(t, h, &index) != LEAF_TENSOR || (r->c->tensors[index].flags & TENSOR_PARAMETER) == 0)
+		return h;
+	bare = r->c->tensors[index];
+	o = value_object(t, bare.wrap);
+	if (o != NULL && !str_starts(value_name(t, o->callable), str_c("_rebuild_parameter")))
+		return h;
+	bare.flags &= (uint8_t)~TENSOR_PARAMETER;
+	bare.flags &= (uint8_t)~TENSOR_REQUIRES_GRAD;
+	inner = o == NULL ? VALUE_ABSENT : value_item(t, o->args, 0);
+	bare.wrap = value_object(t, inner) == NULL ? VALUE_ABSENT : inner;
+	if (bare.wrap == VALUE_ABSENT)
+		bare.flags &= (uint8_t)~TENSOR_WRAPPED;
+	return add_tensor(r, r->c->tree, &bare);
+}
+
+/* Adds what is not None to contents, without the names in without. */
+static void
+add_contents(struct rebuild *r, uint32_t contents, uint32_t dict, const struct strmap *without)
+{
+	struct vtree *t = r->c->tree;
+
+	for (size_t i = 0; i < value_len(t, dict); i++) {
+		uint32_t key = value_key(t, dict, i), val = value_val(t, dict, i);
+
+		if (value_kind(t, val) != VALUE_NONE && !strmap_get(without, value_text(t, key), NULL))
+			value_set(t, contents, key, detached(r, val));
+	}
+}
+
+/* The contents of an object, if it has the state of a module: what its state_dict() has, modules by their names. */
+static uint64_t
+find_contents(struct rebuild *r, struct vobject *o)
+{
+	static const char *const parts[] = { "_parameters", "_buffers", "_modules" };
+	struct vtree *t = r->c->tree;
+	struct strmap none = STRMAP_INIT, transient = STRMAP_INIT;
+	uint32_t dicts[3], names = value_get(t, o->state, str_c("_non_persistent_buffers_set"));
+	uint64_t work = value_len(t, o->state);
+
+	for (size_t i = 0; i < 3; i++) {
+		dicts[i] = value_get(t, o->state, str_c(parts[i]));
+		if (value_kind(t, dicts[i]) != VALUE_DICT)
+			return work;
+	}
+	for (size_t i = 0; i < value_len(t, names); i++)
+		strmap_add(&transient, value_text(t, value_item(t, names, i)), 0);
+	o->contents = value_new_ordered(t);
+	for (size_t i = 0; i < 3; i++) {
+		add_contents(r, o->contents, dicts[i], i == 1 ? &transient : &none);
+		work += value_len(t, dicts[i]);
+	}
+	strmap_release(&transient);
+	return work + value_len(t, names);
+}
+
+/* Objects of a hostile pickle may share their states, so the work is bounded; modules that are left then stay objects. */
+static void
+find_modules(struct rebuild *r)
+{
+	const uint32_t n = vtree_count(r->c->tree);
+	uint64_t work = 0;
+
+	for (uint32_t h = 0; h < n && work <= 16 * (uint64_t)n + 1024; h++)
+		if (value_object(r->c->tree, h) != NULL)
+			work += find_contents(r, value_object(r->c->tree, h));
+}
+
 int
 rebuild_finish(struct rebuild *r, const uint32_t *place, struct err *e)
 {
@@ -91,6 +179,7 @@ rebuild_finish(struct rebuild *r, const uint32_t *place, struct err *e)
 
 	if (r->hollow > 0)
 		return err_input(e, c->file, "%" PRIu32 " tensors of its pickle have no data", r->hollow);
+	find_modules(r);
 	if (place != NULL) {
 		permute(c->storages, place, c->nstorages);
 		for (i = 0; i < c->nstorages; i++)
@@ -280,16 +369,6 @@ leaf_storage(const struct rebuild *r, const struct vtree *t, uint32_t h, uint32_
 			high = mid;
 	}
 	return true;
-}
-
-static uint32_t
-add_tensor(struct rebuild *r, struct vtree *t, const struct tensor *tensor)
-{
-	struct ckpt *c = r->c;
-
-	c->tensors = xgrow(c->tensors, c->ntensors, &r->tensor_cap, sizeof(*c->tensors));
-	c->tensors[c->ntensors] = *tensor;
-	return value_new_leaf(t, LEAF_TENSOR, c->ntensors++);
 }
 
 /* ---- the functions that make tensors */
@@ -655,7 +734,8 @@ is_copy(const struct call *c, uint32_t callable)
 static void
 keep_wrap(struct call *c, uint32_t callable)
 {
-	struct vobject o = { HOW_REDUCE, callable, c->form, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT };
+	struct vobject o = { HOW_REDUCE, callable, c->form, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT,
+		VALUE_ABSENT };
 	bool quantised = str_eqc(value_name(c->t, callable), "_rebuild_qtensor");
 	bool parameter = str_eqc(value_name(c->t, callable), "_rebuild_parameter") ||
 		str_eqc(value_name(c->t, callable), "Parameter");

@@ -1019,7 +1019,7 @@ op_foreign(struct pickle_machine *m, struct err *e)
 static int
 push_object(struct pickle_machine *m, enum value_how how, uint32_t callable, uint32_t args, uint32_t kwargs, struct err *e)
 {
-	struct vobject o = { how, callable, args, kwargs, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT };
+	struct vobject o = { how, callable, args, kwargs, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT };
 
 	return push(m, value_new_object(m->t, &o), e);
 }

@@ -430,6 +430,7 @@ value_new_object(struct vtree *t, const struct vobject *o)
 	uint32_t h = node_add(t, VALUE_OBJECT);
 
 	*copy = *o;
+	copy->contents = VALUE_ABSENT;
 	t->nodes[h].u.object = copy;
 	return h;
 }
@@ -631,7 +632,8 @@ value_within(const struct vtree *t, uint32_t h, size_t i)
 	const struct vobject *o = value_object(t, h);
 	const uint32_t state = o != NULL ? o->state : value_state(t, h);
 	const bool slots = value_kind(t, state) == VALUE_TUPLE && value_len(t, state) == 2;
-	const uint32_t places[] = { o != NULL ? o->items : h, o != NULL ? o->appended : VALUE_ABSENT,
+	const uint32_t places[] = { o != NULL ? o->contents : VALUE_ABSENT,
+				    o != NULL ? o->items : h, o != NULL ? o->appended : VALUE_ABSENT,
 				    slots ? value_item(t, state, 0) : state,
 				    slots ? value_item(t, state, 1) : VALUE_ABSENT };
 
@@ -742,6 +744,15 @@ each_handle(struct node *n, void (*f)(void *arg, uint32_t *h), void *arg)
 	f(arg, &o->items);
 }
 
+/* The same, and for what stands for an object. */
+static void
+each_kept(struct node *n, void (*f)(void *arg, uint32_t *h), void *arg)
+{
+	each_handle(n, f, arg);
+	if (n->kind == VALUE_OBJECT)
+		f(arg, &n->u.object->contents);
+}
+
 /* Nodes found but not yet looked into; and by node: found, later its new number. */
 struct marking {
 	struct vtree *t;
@@ -803,11 +814,11 @@ vtree_compact(struct vtree *t, uint32_t *const *roots, size_t n)
 	for (i = 0; i < n; i++)
 		mark_reached(&m, roots[i]);
 	while (m.n > 0)
-		each_handle(&t->nodes[m.stack[--m.n]], mark_reached, &m);
+		each_kept(&t->nodes[m.stack[--m.n]], mark_reached, &m);
 	free(m.stack);
 	kept = move_down(&m);
 	for (i = 0; i < kept; i++)
-		each_handle(&t->nodes[i], renumber, &m);
+		each_kept(&t->nodes[i], renumber, &m);
 	for (i = 0; i < n; i++)
 		renumber(&m, roots[i]);
 	free(m.number);

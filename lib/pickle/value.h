@@ -61,6 +61,7 @@ struct vobject {
 	uint32_t state;    /* of the last BUILD */
 	uint32_t appended; /* list of items that APPEND(S) or ADDITEMS gave it */
 	uint32_t items;    /* dict of items that SETITEM(S) gave it */
+	uint32_t contents; /* dict that stands for the object where its tensors are looked for; copies have none */
 };
 
 struct vtree; /* nodes */

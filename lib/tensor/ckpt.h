@@ -208,6 +208,7 @@ struct statedict {
 	uint32_t place;          /* handle of the container; VALUE_ABSENT for safetensors */
 	uint32_t metadata;       /* handle of the dict in _metadata, or VALUE_ABSENT */
 	bool ordered;            /* the place is an OrderedDict */
+	bool module;             /* ... a pickled nn.Module */
 };
 
 /*

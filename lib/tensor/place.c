@@ -69,7 +69,7 @@ list_places(struct place_list *p, uint32_t h, unsigned depth)
 	}
 }
 
-/* True if h looks like a whole nn.Module. */
+/* True if h looks like a whole nn.Module, but not enough to be read as one. */
 static bool
 is_module(const struct vtree *t, uint32_t h)
 {
@@ -78,7 +78,7 @@ is_module(const struct vtree *t, uint32_t h)
 	if (value_kind(t, h) != VALUE_OBJECT)
 		return false;
 	o = value_object(t, h);
-	return o->state != VALUE_ABSENT && value_get(t, o->state, str_c("_parameters")) != VALUE_ABSENT;
+	return !tree_is_module(t, h) && value_get(t, o->state, str_c("_parameters")) != VALUE_ABSENT;
 }
 
 /* True if an item of h is a whole nn.Module; key gets its key. */
@@ -322,7 +322,8 @@ classify(const struct tensor_tree *tree, uint32_t key, uint32_t value, uint8_t *
 		return ENTRY_OTHER;
 	if (is_optimizer_entry(t, key, value, known))
 		return ENTRY_OPTIMIZER;
-	return dict_of(t, value) == VALUE_ABSENT || is_beside(t, key) ? ENTRY_OTHER : ENTRY_CANDIDATE;
+	return (dict_of(t, value) == VALUE_ABSENT && !tree_is_module(t, value)) || is_beside(t, key) ? ENTRY_OTHER :
+												       ENTRY_CANDIDATE;
 }
 
 /* The entries of one container, as far as the rule asks for them. */

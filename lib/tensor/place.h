@@ -1,8 +1,8 @@
 /*
  * place: which value of a checkpoint is its state dict.
  *
- * A candidate is an entry of the root that is a dict with tensors in it, at any depth. An optimizer is none: a dict with
- * param_groups, or one whose key contains optim. Nor is an entry whose key contains sched, rng, scaler, loss, criterion
+ * A candidate is an entry of the root that is a dict or a module with tensors in it, at any depth. An optimizer is none: a
+ * dict with param_groups, or one whose key contains optim. Nor is an entry whose key contains sched, rng, scaler, loss, criterion
  * or _extra_state. A tensor lies directly in the root if it is an entry of it; those without dimensions, and those
  * whose key contains rng, do not count. The state dict is:
  *
@@ -13,7 +13,7 @@
  * In any other case the rule does not decide. It is applied again to the entries of the candidate chosen, if no tensor
  * lies directly in that and a key of it contains model, state_dict or optim. A root that is an optimizer's state, or
  * whose tensors are all in optimizers, is no state dict. The items of a list or tuple are entries without keys; the rule
- * is applied to them only if one is an optimizer.
+ * is applied to them only if one is an optimizer, and never to what a module has.
  */
 #ifndef LNN_TENSOR_PLACE_H
 #define LNN_TENSOR_PLACE_H

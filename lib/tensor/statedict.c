@@ -119,8 +119,8 @@ add_container(struct walk *w, struct str name, uint32_t h)
 }
 
 /*
- * The place of an item in the state dict. A TorchScript archive has modules in modules, which stand for their tensors; what
- * else a module has is no entry.
+ * The place of an item in the state dict. Modules in modules stand for their tensors; what else a module of TorchScript has is
+ * no entry.
  */
 struct spot {
 	uint32_t container;
@@ -130,11 +130,12 @@ struct spot {
 	bool nested; /* ... that of an item of the state dict */
 };
 
-/* inner is the item, or what that carries. */
+/* inner is the item h, or what that carries. */
 static int
-walk_inner(struct walk *w, uint32_t inner, const struct spot *at, bool script)
+walk_inner(struct walk *w, uint32_t inner, const struct spot *at, uint32_t h)
 {
-	struct spot below = { .container = inner, .depth = at->depth + 1, .script = script, .nested = at->nested || !script };
+	struct spot below = { .container = inner, .depth = at->depth + 1, .script = tree_is_script(w->tree.t, h),
+		.nested = at->nested || !tree_is_module(w->tree.t, h) };
 	size_t len = w->path.len;
 	int r;
 
@@ -152,7 +153,7 @@ walk_inner(struct walk *w, uint32_t inner, const struct spot *at, bool script)
 static int
 walk_value(struct walk *w, uint32_t h, const struct spot *at)
 {
-	bool script = tree_is_script(w->tree.t, h);
+	bool module = tree_is_module(w->tree.t, h), kept = at->nested && module && !tree_is_script(w->tree.t, h);
 	uint32_t index, inner;
 
 	if (at->nested) {
@@ -163,14 +164,15 @@ walk_value(struct walk *w, uint32_t h, const struct spot *at)
 		return add_tensor(w, entry_name(w, at->container, at->item), index, h);
 	if (tree_is_composite(w->tree.t, h))
 		return add_composite(w, entry_name(w, at->container, at->item), h);
-	if (at->script && !script)
+	if (at->script && !module)
 		return 0;
-	inner = tree_holder(&w->tree, h);
+	/* A container is written back with the modules in it. */
+	inner = kept ? VALUE_ABSENT : tree_holder(&w->tree, h);
 	if (inner == VALUE_ABSENT)
-		return script ? 0 : add_entry(w, entry_name(w, at->container, at->item), SD_OTHER, 0, h);
-	if (!at->nested && !script)
+		return module && !kept ? 0 : add_entry(w, entry_name(w, at->container, at->item), SD_OTHER, 0, h);
+	if (!at->nested && !module)
 		add_container(w, entry_name(w, at->container, at->item), h);
-	return walk_inner(w, inner, at, script);
+	return walk_inner(w, inner, at, h);
 }
 
 static int
@@ -206,6 +208,7 @@ open_tree(struct walk *w, const struct place_ask *ask)
 		return add_composite(w, str_c(""), place);
 	c = tree_container(w->tree.t, place);
 	sd->place = c;
+	sd->module = tree_is_module(w->tree.t, place) && !tree_is_script(w->tree.t, place);
 	if (value_kind(w->tree.t, c) == VALUE_DICT) {
 		sd->ordered = value_ordered(w->tree.t, c);
 		state = value_state(w->tree.t, c);

@@ -31,6 +31,14 @@ tree_is_script(const struct vtree *t, uint32_t h)
 		value_kind(t, o->state) == VALUE_DICT;
 }
 
+bool
+tree_is_module(const struct vtree *t, uint32_t h)
+{
+	const struct vobject *o = value_object(t, h);
+
+	return tree_is_script(t, h) || (o != NULL && value_kind(t, o->contents) == VALUE_DICT);
+}
+
 uint32_t
 tree_container(const struct vtree *t, uint32_t h)
 {
@@ -43,6 +51,8 @@ tree_container(const struct vtree *t, uint32_t h)
 		return h;
 	case VALUE_OBJECT:
 		o = value_object(t, h);
+		if (value_kind(t, o->contents) == VALUE_DICT)
+			return o->contents;
 		if (tree_is_script(t, h))
 			return o->state;
 		return o->items != VALUE_ABSENT ? o->items : o->appended;

@@ -1,6 +1,6 @@
 /*
  * tree: where the tensors are in the value tree of a checkpoint. A container is a dict, a list or a tuple, or the one
- * that an object of a subclass of these carries.
+ * that an object of a subclass of these carries, or that stands for a module.
  */
 #ifndef LNN_TENSOR_TREE_H
 #define LNN_TENSOR_TREE_H
@@ -29,6 +29,9 @@ uint32_t tree_container(const struct vtree *t, uint32_t h);
 
 /* True if h is a module of a TorchScript archive, whose container has its attributes: tensors, modules, and others. */
 bool tree_is_script(const struct vtree *t, uint32_t h);
+
+/* True of these, and of a pickled nn.Module: its tensors have the names that modules in modules give them. */
+bool tree_is_module(const struct vtree *t, uint32_t h);
 
 /* Item i of a dict (its value), list or tuple. */
 uint32_t tree_child(const struct vtree *t, uint32_t container, size_t i);

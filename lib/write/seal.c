@@ -548,6 +548,8 @@ carry_entry(struct seal *l, uint32_t root, uint32_t key, uint32_t val, struct st
 	uint32_t copied, i, there = VALUE_ABSENT;
 	struct str rest;
 
+	if (text && tree_is_module(src, val) && leads_on(path, value_text(src, key), &rest))
+		return 0; /* of what lies beside it in a module nothing is kept */
 	if (tree_container(src, val) == sd->place && (!text || str_eq(path, value_text(src, key))))
 		return 0;
 	if (text && value_kind(src, val) == VALUE_DICT && leads_on(path, value_text(src, key), &rest)) {
@@ -706,13 +708,27 @@ edit_tree(struct seal *l, struct err *e)
 	return 0;
 }
 
+/* A module whose state dict is edited: that comes in its place, which an object could not say. */
+static int
+replace_module(struct seal *l, struct err *e)
+{
+	const struct statedict *sd = l->p->inputs[0].sd;
+	uint32_t dict = state_dict(l, e);
+
+	if (dict == VALUE_ABSENT)
+		return -1;
+	l->s->m.root = put_below(l, sd->ckpt->root, sd->key, dict);
+	l->o.carry_all = true;
+	return l->o.drop_rest || sd->key.len == 0 ? 0 : carry(l, l->s->m.root, e);
+}
+
 /* Builds the tree and its root, finding tensors as it meets them. */
 static int
 make_tree(struct seal *l, struct err *e)
 {
 	l->s->m.tree = l->s->tree;
 	if (l->o.shape == SEAL_IN_PLACE && ckpt_of(l, 0)->tree != NULL)
-		return edit_tree(l, e);
+		return l->p->inputs[0].sd->module ? replace_module(l, e) : edit_tree(l, e);
 	return build_tree(l, e);
 }
 

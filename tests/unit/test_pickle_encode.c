@@ -112,7 +112,7 @@ plain(struct vtree *t)
 static void
 objects(struct vtree *t)
 {
-	struct vobject o = { HOW_REDUCE, 0, 0, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT };
+	struct vobject o = { HOW_REDUCE, 0, 0, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT };
 	uint32_t args[2], kw = value_new_seq(t, VALUE_DICT), h;
 
 	o.callable = value_new_global(t, str_c("m"), str_c("C"));
@@ -288,7 +288,8 @@ deep(struct vtree *t)
 		struct err e = ERR_INIT;
 
 		for (int i = 0; i < 300; i++) {
-			o = (struct vobject){ HOW_NEWOBJ, global, empty, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT };
+			o = (struct vobject){ HOW_NEWOBJ, global, empty, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT,
+					      VALUE_ABSENT };
 			four[3] = h;
 			switch (kind) {
 			case 0: outer = value_new_tuple(t, &h, 1); break;

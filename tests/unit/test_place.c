@@ -33,7 +33,7 @@ read_value(const char **s)
 		if (open != '<')
 			return items;
 		return value_new_object(t, &(struct vobject){ HOW_NEWOBJ, value_new_global(t, str_c("my"), str_c("Dict")),
-			value_new_tuple(t, NULL, 0), VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, items });
+			value_new_tuple(t, NULL, 0), VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, items, VALUE_ABSENT });
 	}
 	*s += strcspn(from, "{}[]<>,:");
 	v = value_new_text(t, VALUE_STR, str_n(from, (size_t)(*s - from)));

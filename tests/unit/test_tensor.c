@@ -225,7 +225,7 @@ static uint32_t
 call(const char *module, const char *name, const uint32_t *args, size_t n)
 {
 	struct vobject o = { HOW_REDUCE, value_new_global(t, str_c(module), str_c(name)), value_new_tuple(t, args, n),
-		VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT };
+		VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT };
 
 	return value_new_object(t, &o);
 }

@@ -164,7 +164,7 @@ test_pickle(void)
 	form[6] = value_new_ordered(t);
 	tensors[0].wrap = value_new_object(t, &(struct vobject){ HOW_REDUCE,
 		value_new_global(t, str_c("torch._utils"), str_c("_rebuild_qtensor")), value_new_tuple(t, form, 7),
-		VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT });
+		VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT });
 	PICKLE("\x80\2}X\1\0\0\0wctorch._utils\n_rebuild_qtensor\nq\0("
 		"(X\7\0\0\0storageq\1ctorch\nQUInt8Storage\nq\2X\1\0\0\x00" "0X\3\0\0\0cpuq\3K\2tQ"
 		"K\0K\2\x85K\1\x85"

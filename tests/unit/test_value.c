@@ -164,7 +164,7 @@ copies(void)
 	struct value_copier c = { .leaf = leaf_map, .dst = u, .src = t };
 	struct err e = ERR_INIT;
 	uint32_t d = value_new_ordered(t), list = value_new_seq(t, VALUE_LIST), items[3], h, n, index;
-	struct vobject o = { HOW_NEWOBJ, 0, 0, VALUE_ABSENT, d, VALUE_ABSENT, VALUE_ABSENT };
+	struct vobject o = { HOW_NEWOBJ, 0, 0, VALUE_ABSENT, d, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT };
 
 	o.callable = value_new_global(t, str_c("m"), str_c("n"));
 	o.args = value_new_tuple(t, NULL, 0);
