@@ -72,7 +72,7 @@ int
 input_open_index(struct input *in, struct source *src, struct err *e)
 {
 	struct source_opts sopts = { .spool_dir = getenv("TMPDIR"), .diag = tool_diag() };
-	struct format_opts opts = { tool_diag(), &sopts };
+	struct format_opts opts = { tool_diag(), &sopts, SALVAGE_NOT };
 
 	in->src = src;
 	return format_open(&in->ckpt, src, &opts, e);

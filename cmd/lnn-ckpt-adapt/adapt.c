@@ -41,6 +41,8 @@ check_options(const struct adapt_options *o, const struct operands *operands, st
 		return err_set(e, ERR_USAGE, "--report %s: the report would replace a checkpoint", o->report);
 	if (o->compat && o->ddp)
 		return err_set(e, ERR_USAGE, "--ddp: linnaeus's loader cannot (--compat=linnaeus)");
+	if (o->salvage && salvage_check(o, e) != 0)
+		return -1;
 	if (o->report != NULL && strcmp(o->report, "-") == 0 &&
 	    (o->dry_run || o->common.output == NULL || strcmp(o->common.output, "-") == 0))
 		return err_set(e, ERR_USAGE, "--report -: standard output has the %s already",
@@ -93,7 +95,8 @@ adapt_release(struct adapt *a)
 }
 
 int
-adapt_run_steps(const struct adapt_options *o, const struct operands *operands, const struct shard_job *job, struct err *e)
+adapt_run_steps(const struct adapt_options *o, const struct operands *operands, const struct shard_job *job, int *status,
+		struct err *e)
 {
 	struct adapt a;
 	int rc;
@@ -101,6 +104,8 @@ adapt_run_steps(const struct adapt_options *o, const struct operands *operands, 
 	adapt_init(&a, o);
 	a.job = job;
 	rc = run_steps(&a, operands, e);
+	if (a.imperfect)
+		*status = TOOL_NO;
 	adapt_release(&a);
 	return rc;
 }
@@ -110,7 +115,6 @@ adapt_run(void *opts, const struct operands *operands, int *status, struct err *
 {
 	const struct adapt_options *o = opts;
 
-	(void)status;
 	if (o->print_map != NULL)
 		return print_map(o->print_map, e);
 	if (check_options(o, operands, e) != 0)
@@ -119,5 +123,5 @@ adapt_run(void *opts, const struct operands *operands, int *status, struct err *
 		return shard_jobs_write_index(o, e);
 	if (o->shard != NULL)
 		return shard_jobs_run(o, operands, e);
-	return adapt_run_steps(o, operands, NULL, e);
+	return adapt_run_steps(o, operands, NULL, status, e);
 }

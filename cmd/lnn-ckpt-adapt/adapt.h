@@ -35,7 +35,7 @@ struct adapt_options {
 	struct bias_options bias;
 	enum override interpolate, strict;
 	bool ddp, root, carry_all, compact, dry_run, fail_unused, drop_mismatched, ignore_missing, allow_empty, compat;
-	bool keep_wrappers, fit;
+	bool keep_wrappers, fit, salvage;
 };
 
 struct shard_job; /* shard_jobs.h */
@@ -57,13 +57,15 @@ struct adapt {
 	struct load_check load;
 	bool nothing_fits; /* tensors are left, and the model takes none of them */
 	const char *hint;  /* an option that would change that; NULL: none is known */
+	const char *salvaged; /* --salvage: what the summary says of it */
+	bool imperfect;       /* something is lost or not proved */
 };
 
-/* opts: a struct adapt_options; *status is left as it is. */
+/* opts: a struct adapt_options; *status becomes TOOL_NO if --salvage has written less than all. */
 int adapt_run(void *opts, const struct operands *operands, int *status, struct err *e);
 
-/* The steps alone, for all of the input (job NULL) or for one shard of it. */
-int adapt_run_steps(const struct adapt_options *o, const struct operands *operands, const struct shard_job *job,
+/* The steps alone, for all of the input (job NULL) or for one shard of it. *status: see adapt_run. */
+int adapt_run_steps(const struct adapt_options *o, const struct operands *operands, const struct shard_job *job, int *status,
 		    struct err *e);
 
 void adapt_init(struct adapt *a, const struct adapt_options *o);
@@ -73,6 +75,14 @@ void adapt_release(struct adapt *a);
 
 /* Step 1: config, descriptions, key map and checkpoints are read. */
 int adapt_open(struct adapt *a, const struct operands *operands, struct err *e);
+
+/* ---- salvage.c */
+
+/* ERR_USAGE if --salvage does not go with what else is asked for. */
+int salvage_check(const struct adapt_options *o, struct err *err);
+
+/* Opens the operand like input_open, with all that is whole in it. in is to be closed in either case. */
+int salvage_input(struct adapt *a, struct input *in, const char *operand, struct err *err);
 
 /* ---- edits.c: steps 2 to 8. Step 7 is followed by --dtype. */
 

@@ -21,7 +21,7 @@ int
 adapt_strip_prefixes(struct adapt *a, struct err *e)
 {
 	(void)e;
-	if (!a->o->compat && !a->o->keep_wrappers)
+	if (!a->o->compat && !a->o->keep_wrappers && !a->o->salvage)
 		plan_unwrap(&a->plan, a->job == NULL ? NULL : &a->job->set);
 	for (size_t i = 0; i < a->o->strip.n; i++)
 		plan_strip_prefix(&a->plan, a->o->strip.v[i], NULL);

@@ -183,6 +183,8 @@ open_one(struct adapt *a, const char *label, const char *operand, struct err *e)
 	size_t i = a->ninputs++;
 
 	a->labels[i] = label;
+	if (a->o->salvage)
+		return salvage_input(a, &a->inputs[i], operand, e);
 	return input_open(&a->inputs[i], operand, a->o->common.key, e);
 }
 

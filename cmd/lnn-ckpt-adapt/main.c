@@ -93,6 +93,7 @@ static const struct option_entry entries[] = {
 		    OPTION_AT(max_shard_size, uint64_t), 0, read_size),
 	OPTION_TEXT("shard", 0, "K/N", "adapt the Kth of N shares of an index's shards", shard),
 	OPTION_TEXT("write-index", 0, "DIR", "index and check the shards made by --shard", write_index),
+	OPTION_FLAG("salvage", 0, "write all that is whole in a file that is cut off or damaged", salvage),
 	OPTION_TEXT("report", 0, "FILE", "what became of every tensor, as JSON", report),
 	OPTION_FLAG("dry-run", 'n', "list what would be written", dry_run),
 	OPTION_READ("compat", "linnaeus", "do exactly what linnaeus's loader does", OPTION_AT(compat, bool), 0, read_compat),

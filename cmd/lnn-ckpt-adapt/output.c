@@ -266,6 +266,10 @@ choose_place(struct adapt *a, struct seal_opts *s)
 	for (size_t i = 1; i < a->ninputs; i++)
 		same = same && str_eq(a->inputs[i].sd.key, first->key);
 	s->shape = SEAL_BARE;
+	if (o->salvage && s->writer->pickles && !o->root && o->under == NULL && !carries) {
+		s->shape = SEAL_IN_PLACE;
+		return;
+	}
 	if (o->root || (!carries && o->under == NULL &&
 			(a->job != NULL || (!s->writer->folder && ckpt_out_is_folder(o->common.output, o->max_shard_size)))))
 		return;
@@ -411,6 +415,8 @@ put_summary(struct buf *b, struct adapt *a, const struct ckpt_out *out)
 		buf_adds(b, "nothing (dry run)");
 	else
 		put_place(b, out);
+	if (a->salvaged != NULL)
+		buf_addf(b, "; %s", a->salvaged);
 	if (a->o->interpolate == OVERRIDE_YES || (a->o->fit && a->tables.left != NULL)) {
 		buf_adds(b, "; ");
 		bias_closing(&a->tables, b);

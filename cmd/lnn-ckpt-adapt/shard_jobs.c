@@ -178,7 +178,7 @@ run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, 
 		job.number = i + 1;
 		path = shard_index_path(x, i);
 		one.v = (const char *[]){ path };
-		rc = adapt_run_steps(o, &one, &job, e);
+		rc = adapt_run_steps(o, &one, &job, &(int){ TOOL_DONE }, e);
 		free(path);
 		if (rc != 0 && e->code == ERR_ANSWER) {
 			err_clear(e);

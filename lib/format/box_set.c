@@ -91,7 +91,7 @@ take_storage(struct joining *j, uint32_t i, uint32_t *number)
 	*number = j->storage[i];
 	if (*number != STORAGE_NONE)
 		return 0;
-	if (ckpt_locate(j->sub, i, j->err) < 0)
+	if (j->sub->salvage == SALVAGE_NOT && ckpt_locate(j->sub, i, j->err) < 0)
 		return -1;
 	if (j->sub->storages[i].flags & STORAGE_DEFLATED)
 		return err_input(j->err, j->sub->file, "a tensor in it is deflated, which is not read as part of a set");
@@ -499,7 +499,7 @@ take_file(struct joining *j, uint32_t i)
 	j->file = i;
 	if (file_set_get(&j->s->files, i, &src, j->err) < 0)
 		return -1;
-	rc = format_open(&j->sub, src, &(struct format_opts){ j->c->diag, NULL }, j->err);
+	rc = format_open(&j->sub, src, &(struct format_opts){ j->c->diag, NULL, j->c->salvage }, j->err);
 	if (rc == 0)
 		rc = ckpt_check_index(j->sub, j->err);
 	if (rc == 0 && (j->sub->tree == NULL) == j->s->ranks)
@@ -611,12 +611,18 @@ join(struct joining *j)
 	for (uint32_t i = 0; i < j->nnames; i++) {
 		for (to = from; to < j->nboxes && j->boxes[to].name == i; to++)
 			;
-		if (join_name(j, &j->names[i], j->boxes + from, to - from) < 0)
-			return -1;
+		if (join_name(j, &j->names[i], j->boxes + from, to - from) < 0) {
+			if (j->c->salvage == SALVAGE_NOT || j->s->ranks)
+				return -1;
+			err_clear(j->err);
+			ckpt_lose(c, j->names[i].name);
+			from = to;
+			continue;
+		}
 		from = to;
 		c->tensors[c->ntensors++] = j->names[i].tensor;
 		if (c->names != NULL)
-			c->names[i] = j->names[i].name;
+			c->names[c->ntensors - 1] = j->names[i].name;
 	}
 	if (j->differ > 0)
 		diag_warn(c->diag, "%s: what is no tensor differs in %zu of the files; that of rank 0 is taken", c->file,
@@ -666,8 +672,15 @@ close_it(struct ckpt *c)
 	free(s);
 }
 
+static int
+locate(struct ckpt *c, uint32_t storage, struct err *err)
+{
+	return err_input(err, c->shards[c->storages[storage].shard], "a storage of it is missing");
+}
+
 static const struct ckpt_ops ops = {
 	.name = "distributed",
+	.locate = locate,
 	.read = read_it,
 	.finish = finish,
 	.close = close_it,
@@ -728,8 +741,14 @@ open_it(struct ckpt *c, struct err *err)
 	if (!source_is_made(c->src))
 		return err_input(err, c->file, "it is text, no checkpoint");
 	rc = list_files(c, s, err);
-	for (uint32_t i = 0; rc == 0 && i < s->files.n; i++)
+	for (uint32_t i = 0; rc == 0 && i < s->files.n; i++) {
 		rc = take_file(&j, i);
+		if (rc < 0 && c->salvage != SALVAGE_NOT && !s->ranks) {
+			diag_warn(c->diag, "%s", err->msg);
+			err_clear(err);
+			rc = 0;
+		}
+	}
 	c->storages = c->owned[0] = j.storages;
 	c->nstorages = (uint32_t)j.nstorages;
 	if (rc == 0)

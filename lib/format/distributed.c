@@ -69,13 +69,14 @@ path_beside(const char *file, const char *name)
 	return b.p;
 }
 
-/* Notes the first fault. */
-static int
-fault(struct distributed *d, const struct err *why)
+/* Notes the first fault. Salvage passes over it: what it is about cannot be read. */
+static void
+fault(const struct ckpt *c, const struct err *why)
 {
-	if (d->fault.code == ERR_NONE)
+	struct distributed *d = c->priv;
+
+	if (d->fault.code == ERR_NONE && c->salvage == SALVAGE_NOT)
 		d->fault = *why;
-	return 0;
 }
 
 /* The sizes of all files. One that is not there is a fault. */
@@ -93,7 +94,7 @@ list_files(struct ckpt *c, struct distributed *d)
 		d->sizes[i] = stat(paths[i], &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : UINT64_MAX;
 		if (d->sizes[i] == UINT64_MAX) {
 			err_input(&why, c->file, "the file '%s' is missing", paths[i]);
-			fault(d, &why);
+			fault(c, &why);
 		}
 	}
 	file_set_init(&d->files, paths, (uint32_t)d->m.nfiles, c->file);
@@ -142,7 +143,7 @@ check_length(const struct ckpt *c, struct distributed *d, const struct dcp_item 
 		  "cut off: it ends at byte %" PRIu64 ", but is to be read up to byte %" PRIu64, size,
 		  item->offset + item->length);
 	bad_item(c, item, &why, &full);
-	fault(d, &full);
+	fault(c, &full);
 }
 
 /* ---- items */
@@ -187,7 +188,7 @@ piece_open(struct dcp_piece *p, const struct ckpt *c, const struct dcp_item *ite
 	buf_addf(&name, "%s, from byte %" PRIu64 " on", source_name(file), item->offset);
 	p->name = name.p;
 	if (open_source(p, file, file, item, err) < 0 ||
-	    format_open(&p->ckpt, p->src, &(struct format_opts){ c->diag, NULL }, err) < 0)
+	    format_open(&p->ckpt, p->src, &(struct format_opts){ c->diag, NULL, c->salvage }, err) < 0)
 		return -1;
 	return ckpt_check_index(p->ckpt, err);
 }
@@ -554,7 +555,7 @@ add_piece(struct assembly *a, const struct dcp_piece *p, uint32_t file, struct e
 		if (s.flags & STORAGE_DEFLATED)
 			return err_input(err, p->name, "the tensors in it are deflated, which is not read here");
 		s.key = arena_str(&a->c->arena, s.key);
-		s.offset += p->base;
+		s.offset += s.offset == OFFSET_UNKNOWN ? 0 : p->base;
 		s.shard = file;
 		add_storage(a, NO_ITEM, &s);
 	}
@@ -639,8 +640,12 @@ assemble_value(struct assembly *a, uint32_t number)
 		return 0;
 	}
 	bad_item(a->c, item, &why, &full);
-	fault(a->d, &full);
-	a->values[number] = value_new_persid(t, value_new_text(t, VALUE_STR, str_c("not read")));
+	fault(a->c, &full);
+	a->values[number] = VALUE_ABSENT;
+	if (a->c->salvage != SALVAGE_NOT)
+		ckpt_lose(a->c, a->d->m.names[number].name);
+	else
+		a->values[number] = value_new_persid(t, value_new_text(t, VALUE_STR, str_c("not read")));
 	return 0;
 }
 
@@ -746,7 +751,7 @@ plant_all(struct assembly *a)
 
 	a->c->root = value_new_seq(a->c->tree, VALUE_DICT);
 	for (size_t i = 0; rc == 0 && i < a->d->m.nnames; i++)
-		rc = plant(&p, (uint32_t)i);
+		rc = a->values[i] == VALUE_ABSENT ? 0 : plant(&p, (uint32_t)i);
 	strmap_release(&p.children);
 	strmap_release(&p.texts);
 	buf_release(&p.key);

@@ -152,6 +152,18 @@ format_is_no_text(const uint8_t *head, size_t n)
 			 memchr(head, '\0', n) != NULL);
 }
 
+/* A zip whose first signature is damaged at one byte. */
+static bool
+is_nearly_zip(const uint8_t *head, size_t n)
+{
+	static const uint8_t sign[] = { 'P', 'K', 3, 4 };
+	unsigned same = 0;
+
+	for (size_t i = 0; i < sizeof(sign) && i < n; i++)
+		same += head[i] == sign[i];
+	return same == 3;
+}
+
 int
 format_open(struct ckpt **out, struct source *src, const struct format_opts *opts, struct err *e)
 {
@@ -164,9 +176,12 @@ format_open(struct ckpt **out, struct source *src, const struct format_opts *opt
 	if (source_look(src, 0, FORMAT_PROBE, &head, &n, e) < 0)
 		return -1;
 	r = find_reader(head, n);
+	if (r == NULL && opts != NULL && opts->salvage != SALVAGE_NOT && is_nearly_zip(head, n))
+		r = &format_torch_zip;
 	if (r == NULL)
 		return err_input(e, source_name(src), "%s", hint(head, n));
 	c = ckpt_new(src, opts != NULL ? opts->diag : NULL);
+	c->salvage = opts != NULL ? opts->salvage : SALVAGE_NOT;
 	if (r->open(c, e) < 0) {
 		ckpt_close(c);
 		if (e->code != ERR_INPUT || !str_ends(str_c(source_name(src)), str_c(".distcp")))

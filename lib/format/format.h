@@ -44,6 +44,7 @@ FORMAT_READERS(FORMAT_DECLARE)
 struct format_opts {
 	const struct diag *diag;
 	const struct source_opts *source;
+	enum ckpt_salvage salvage; /* see struct ckpt */
 };
 
 /*

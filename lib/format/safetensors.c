@@ -612,9 +612,9 @@ open_it(struct ckpt *c, struct err *e)
 	c->priv = s;
 	if (read_header(c, s, e) < 0 || parse(c, s, e) < 0)
 		return -1;
-	if (!source_is_stream(c->src) && (source_size(c->src, &size, e) < 0 || check_size(c, s, size, e) < 0))
-		return -1;
-	return 0;
+	if (source_is_stream(c->src) || c->salvage != SALVAGE_NOT)
+		return 0;
+	return source_size(c->src, &size, e) < 0 ? -1 : check_size(c, s, size, e);
 }
 
 /*

@@ -72,7 +72,7 @@ open_live(const struct ckpt *c, uint32_t i, struct source *src, struct err *e)
 	const struct sharded *s = c->priv;
 	struct shard *shard = &s->shards[i];
 	/* What was worth a warning has been said when it was read first. */
-	struct format_opts opts = { shard->indexed ? NULL : c->diag, NULL };
+	struct format_opts opts = { shard->indexed ? NULL : c->diag, NULL, c->salvage };
 	const uint8_t *head;
 	size_t n;
 
@@ -123,7 +123,7 @@ struct weight {
 	uint32_t value;  /* in the tree of the set; VALUE_ABSENT: made at the end from tensor, if there is a tree */
 	uint32_t tensor; /* for shards without a tree: provisional number */
 	struct str key;  /* of a container that the index lists by what is in it: its own; else empty */
-	bool comes_along; /* in the container of a position before it */
+	bool comes_along; /* in the container of a position before it; or lost */
 };
 
 struct weight_place {
@@ -273,6 +273,17 @@ take_container(struct incoming *in, struct value_copier *copier, const struct sd
 	return copy_value(in, copier, c->value, &w->value, e);
 }
 
+/* Salvage: what is at these positions of the weight_map is lost. */
+static int
+lose(struct build *b, const uint32_t *positions, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		ckpt_lose(b->c, b->s->index.names[positions[i]]);
+		b->weights[positions[i]].comes_along = true;
+	}
+	return 0;
+}
+
 static int
 take_entry(struct incoming *in, struct value_copier *copier, struct err *e)
 {
@@ -283,6 +294,8 @@ take_entry(struct incoming *in, struct value_copier *copier, struct err *e)
 
 	if (c != NULL)
 		return take_container(in, copier, c, e);
+	if (entry == NULL && b->c->salvage != SALVAGE_NOT)
+		return lose(b, &in->pos, 1);
 	if (entry == NULL)
 		return err_input(e, b->c->file, "tensor '%.*s' is to be in the shard '%s', which does not have it",
 				 STR_ARG(x->names[in->pos]), x->files[in->shard]);
@@ -456,6 +469,10 @@ add_shard(struct build *b, uint32_t i, const uint32_t *positions, uint32_t n, st
 	int r;
 
 	if (get_live(b->c, i, &why) < 0) {
+		if (b->c->salvage != SALVAGE_NOT) {
+			diag_warn(b->c->diag, "%s", why.msg);
+			return lose(b, positions, n);
+		}
 		err_set(e, why.code, "%s: tensor '%.*s' is in the shard '%s', which cannot be read: %s", b->c->file,
 			STR_ARG(b->s->index.names[positions[0]]), b->s->index.files[i], why.msg);
 		e->sysno = why.sysno;

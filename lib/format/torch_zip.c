@@ -20,6 +20,7 @@
 #include "io/crc32.h"
 #include "zip/directory.h"
 #include "zip/inflate.h"
+#include "zip/scan.h"
 
 /* Small records have at most this many bytes. */
 enum { TORCH_SMALL = 128 };
@@ -235,8 +236,16 @@ close_zip(struct ckpt *c)
 	pthread_mutex_destroy(&z->lock);
 }
 
-static const struct ckpt_ops torch_ops = { .name = "torch", .read = read_storage, .close = close_zip };
-static const struct ckpt_ops script_ops = { .name = "torchscript", .read = read_storage, .close = close_zip };
+static int
+missing(struct ckpt *c, uint32_t storage, struct err *e)
+{
+	return err_input(e, c->file, "its record 'data/%.*s' is missing", STR_ARG(c->storages[storage].key));
+}
+
+static const struct ckpt_ops torch_ops = { .name = "torch", .locate = missing, .read = read_storage, .close = close_zip };
+static const struct ckpt_ops script_ops = {
+	.name = "torchscript", .locate = missing, .read = read_storage, .close = close_zip,
+};
 
 /* ---- through the directory */
 
@@ -407,10 +416,10 @@ read_marks(struct opening *o)
 
 	if (version == NULL)
 		version = find_c(o, "version");
-	if (version == NULL)
+	if (version == NULL && o->c->salvage == SALVAGE_NOT)
 		return err_input(o->e, o->c->file, "it has no record 'version', so torch refuses it");
-	if (check_record(o, version) < 0 || read_small(o, version, room, &text) < 0 ||
-	    check_version(o->c, text, o->e) < 0)
+	if (o->c->salvage == SALVAGE_NOT && (check_record(o, version) < 0 || read_small(o, version, room, &text) < 0 ||
+		check_version(o->c, text, o->e) < 0))
 		return -1;
 	if (order != NULL && (check_record(o, order) < 0 || read_small(o, order, room, &text) < 0 ||
 		check_byteorder(o->c, text, &o->c->big_endian, o->e) < 0))
@@ -418,9 +427,26 @@ read_marks(struct opening *o)
 	if (tables != NULL && tables->method == ZIP_STORED && tables->size <= TABLES_MAX &&
 	    (check_record(o, tables) < 0 || keep_tables(o->c, tables->data, tables->size, o->e) < 0))
 		return -1;
-	o->version_at = version->data;
+	o->version_at = version != NULL ? version->data : UINT64_MAX;
 	o->byteorder = order != NULL;
 	o->format_version = find_c(o, ".format_version") != NULL || find_c(o, ".storage_alignment") != NULL;
+	return 0;
+}
+
+/* Salvage: the version says nothing. Other marks that are damaged are as if they were not there, which is told. */
+static int
+read_marks_left(struct opening *o)
+{
+	size_t damaged = o->c->ndamaged;
+
+	if (read_marks(o) == 0 && o->c->ndamaged == damaged)
+		return 0;
+	if (o->c->salvage == SALVAGE_NOT)
+		return o->e->code == ERR_NONE ? 0 : -1;
+	err_clear(o->e);
+	o->c->tables = str_c("");
+	if (o->c->ndamaged == damaged)
+		ckpt_damaged(o->c, str_c("byteorder"));
 	return 0;
 }
 
@@ -479,33 +505,62 @@ find_storage(struct opening *o, struct str key, const struct zip_entry *before)
 	return find(o, "data/", key);
 }
 
+static void
+place_storage(const struct ckpt *c, struct storage *s, const struct zip_entry *t)
+{
+	s->offset = t->data;
+	s->packed = t->method == ZIP_STORED ? s->nbytes : t->packed;
+	s->crc = t->crc;
+	if (t->crc != 0 || t->size == 0)
+		s->flags |= STORAGE_CRC;
+	if (t->method == ZIP_DEFLATED)
+		s->flags |= STORAGE_DEFLATED;
+	if (c->big_endian)
+		s->flags |= STORAGE_BIG_ENDIAN;
+}
+
+/*
+ * Salvage: a record that is missing or has another size leaves its storage where it is: nowhere. Of two CRCs that are stated
+ * the one of the bytes counts. A record whose size nothing states (zip/scan.h) may be longer than its tensors say.
+ */
+static void
+place_left(const struct ckpt *c, struct storage *s, const struct zip_entry *t)
+{
+	struct err ignored = ERR_INIT;
+	uint64_t size;
+	uint32_t crc;
+
+	if (t == NULL || source_size(c->src, &size, &ignored) < 0 || t->data < t->header || t->data > size ||
+	    t->packed > size - t->data || (t->size != s->nbytes && (t->crc != 0 || t->listed != 0 || t->size < s->nbytes)))
+		return;
+	place_storage(c, s, t);
+	if (t->method == ZIP_STORED && t->crc != t->listed && t->listed != 0 &&
+	    range_crc(c->src, t->data, t->size, &crc, &ignored) == 0 && crc == t->listed)
+		s->crc = crc;
+}
+
 /* Where the records of the storages are. */
 static int
 place_storages(struct opening *o)
 {
 	struct ckpt *c = o->c;
 	const struct zip_entry *t = NULL;
-	uint32_t i;
 
-	for (i = 0; i < c->nstorages; i++) {
+	for (uint32_t i = 0; i < c->nstorages; i++) {
 		struct storage *s = &c->storages[i];
 
 		t = find_storage(o, s->key, t);
+		if (c->salvage != SALVAGE_NOT) {
+			place_left(c, s, t);
+			continue;
+		}
 		if (t == NULL)
-			return err_input(o->e, c->file, "its record 'data/%.*s' is missing", STR_ARG(s->key));
+			return missing(c, i, o->e);
 		if (t->size != s->nbytes)
 			return err_at(o->e, c->file, t->data,
 				"record 'data/%.*s' has %" PRIu64 " bytes, but its tensors say %" PRIu64, STR_ARG(s->key),
 				t->size, s->nbytes);
-		s->offset = t->data;
-		s->packed = t->packed;
-		s->crc = t->crc;
-		if (t->crc != 0 || t->size == 0)
-			s->flags |= STORAGE_CRC;
-		if (t->method == ZIP_DEFLATED)
-			s->flags |= STORAGE_DEFLATED;
-		if (c->big_endian)
-			s->flags |= STORAGE_BIG_ENDIAN;
+		place_storage(c, s, t);
 	}
 	return 0;
 }
@@ -567,8 +622,12 @@ static int
 open_directory(struct ckpt *c, struct err *e)
 {
 	struct opening o = { .c = c, .name = BUF_INIT, .e = e };
-	int r = zip_open(&o.dir, c->src, c->diag, e);
+	int r;
 
+	if (c->salvage == SALVAGE_NOT)
+		r = zip_open(&o.dir, c->src, c->diag, e);
+	else
+		r = (c->salvage == SALVAGE_INDEX ? zip_open_damaged : zip_scan)(&o.dir, c->src, e);
 	if (r == 0)
 		r = find_root(&o);
 	if (r == 0)
@@ -576,7 +635,7 @@ open_directory(struct ckpt *c, struct err *e)
 	if (r == 0 && find_c(&o, "constants.pkl") != NULL)
 		c->ops = &script_ops;
 	if (r == 0)
-		r = read_marks(&o);
+		r = read_marks_left(&o);
 	if (r == 0)
 		r = read_tree(&o);
 	if (r == 0)
@@ -996,12 +1055,6 @@ static struct torch_stream *
 forward_of(const struct ckpt *c)
 {
 	return ((const struct torch_zip *)c->priv)->forward;
-}
-
-static int
-missing(const struct ckpt *c, uint32_t storage, struct err *e)
-{
-	return err_input(e, c->file, "its record 'data/%.*s' is missing", STR_ARG(c->storages[storage].key));
 }
 
 static int

@@ -622,6 +622,24 @@ source_size(struct source *s, uint64_t *size, struct err *e)
 	return 0;
 }
 
+int
+source_to_file(struct source *s, const char *dir, struct err *e)
+{
+	struct stream *st = &s->stream;
+
+	if (s->kind != STREAM)
+		return 0;
+	st->spool_dir = dir;
+	if (stream_size(st, &s->size, e) < 0 || spill(st, e) < 0)
+		return -1;
+	s->kind = REGULAR;
+	s->fd = st->spool;
+	s->base = (off_t)st->spool_skip;
+	st->spool = -1;
+	stream_release(st);
+	return fstat(s->fd, &s->st) < 0 ? err_sys(e, s->name, "cannot read") : 0;
+}
+
 /* How many of n bytes at off lie below the end of what has a fixed size. */
 static size_t
 present(const struct source *s, uint64_t off, size_t n)

@@ -64,6 +64,12 @@ bool source_is_stream(const struct source *s);
 /* Is s the file with this device and inode number? */
 bool source_is_file(const struct source *s, dev_t dev, ino_t ino);
 
+/*
+ * Takes a stream to its end into an unnamed temporary file in the folder dir. From then on s is that file. What is no stream
+ * stays as it is. Nothing of it may have been forgotten.
+ */
+int source_to_file(struct source *s, const char *dir, struct err *e);
+
 /* Total size. A stream is read to its end first (what was not forgotten is kept). */
 int source_size(struct source *s, uint64_t *size, struct err *e);
 

@@ -522,6 +522,21 @@ value_remove(struct vtree *t, uint32_t container, size_t i)
 }
 
 void
+value_remove_all(struct vtree *t, uint32_t dict, const bool *which)
+{
+	struct node *n = &t->nodes[dict];
+	uint32_t *slots = slots_of(n), kept = 0;
+
+	for (uint32_t i = 0; i < n->len / 2; i++) {
+		if (which[i])
+			continue;
+		slots[2 * kept] = slots[2 * i];
+		slots[2 * kept++ + 1] = slots[2 * i + 1];
+	}
+	n->len = 2 * kept;
+}
+
+void
 value_set_state(struct vtree *t, uint32_t dict_or_object, uint32_t state)
 {
 	struct node *n = &t->nodes[dict_or_object];

@@ -130,6 +130,7 @@ void value_set(struct vtree *t, uint32_t dict, uint32_t key, uint32_t val); /* a
 void value_set_state(struct vtree *t, uint32_t dict_or_object, uint32_t state);
 void value_put(struct vtree *t, uint32_t container, size_t i, uint32_t val); /* item i of a LIST or TUPLE, value i of a DICT */
 void value_remove(struct vtree *t, uint32_t container, size_t i); /* of a LIST or DICT; in a TUPLE it becomes None */
+void value_remove_all(struct vtree *t, uint32_t dict, const bool *which); /* every pair i of a DICT for which which[i] is true */
 
 /*
  * Drops all nodes that cannot be reached from the n handles at roots, which are changed to what they are

@@ -72,6 +72,7 @@ ckpt_close(struct ckpt *c)
 		free(c->proof);
 	}
 	free(c->done);
+	free(c->lost);
 	free(c->owned[0]);
 	free(c->owned[1]);
 	free(c);
@@ -86,6 +87,13 @@ ckpt_damaged(struct ckpt *c, struct str record)
 		memcpy(all, c->damaged, c->ndamaged * sizeof(*all));
 	all[c->ndamaged++] = arena_str(&c->arena, record);
 	c->damaged = all;
+}
+
+void
+ckpt_lose(struct ckpt *c, struct str name)
+{
+	c->lost = xgrow(c->lost, c->nlost, &c->lost_cap, sizeof(*c->lost));
+	c->lost[c->nlost++] = arena_str(&c->arena, name);
 }
 
 int

@@ -52,6 +52,13 @@ struct ckpt_ops {
 /* Where __metadata__ of a shard of a distributed checkpoint says of which boxes its tensors are. */
 #define CKPT_SHARDING_KEY "DCP_SHARDING_INFO"
 
+/* How much a reader takes of an input that is cut off or damaged. */
+enum ckpt_salvage {
+	SALVAGE_NOT,   /* nothing: that is an error */
+	SALVAGE_INDEX, /* whatever the index leads to */
+	SALVAGE_SCAN,  /* what stands where, as found by looking through the input, if the container allows that */
+};
+
 struct ckpt {
 	const char *file;           /* for messages; borrowed from the source */
 	const struct ckpt_ops *ops;
@@ -72,6 +79,9 @@ struct ckpt {
 	struct str *meta_keys, *meta_values; /* safetensors: __metadata__ */
 	size_t nmeta;
 	struct str tables; /* torch: contents of the record .data/lnn, once it was passed; of a set: what ckpt_tables says */
+	enum ckpt_salvage salvage;  /* unless SALVAGE_NOT, storages that are not there are found out when they are read */
+	struct str *lost;           /* salvage: names of what cannot be in tensors or in the tree */
+	size_t nlost, lost_cap;
 	bool big_endian;
 	bool boxed;                 /* safetensors: its tensors are boxes of larger ones (tensor_more.low) */
 	const char *writer;         /* who wrote it, as far as that can be told ("torch 2.7 or later"); or NULL */
@@ -162,6 +172,7 @@ void ckpt_close(struct ckpt *c); /* frees c; not the source. May be NULL */
 /* For format readers. */
 struct ckpt *ckpt_new(struct source *src, const struct diag *diag);
 void ckpt_damaged(struct ckpt *c, struct str record); /* adds a name to c->damaged */
+void ckpt_lose(struct ckpt *c, struct str name);      /* adds a name to c->lost */
 
 /* ---- the state dict of a checkpoint */
 

@@ -79,7 +79,7 @@ find_end(struct source *src, uint64_t size, uint64_t *at, struct err *e)
 		return -1;
 	if (i == SIZE_MAX || n < ZIP_END)
 		return err_input(e, source_name(src),
-			"cut off: the zip has no central directory at its end (is the file complete?)");
+			"cut off: the zip has no central directory at its end (lnn-ckpt-adapt --salvage writes what is whole)");
 	*at = size - n + i;
 	return 0;
 }
@@ -227,6 +227,7 @@ struct notes {
 struct dir_reading {
 	struct zip_dir *d;
 	struct source *src;
+	bool lenient;   /* zip_open_damaged */
 	struct notes notes;
 	uint32_t *order; /* entries by the offset of their headers; NULL: as they are */
 	struct buf name;
@@ -250,16 +251,28 @@ folded(struct arena *a, struct str name)
 	return str_n(p, name.len);
 }
 
-static int
-add_name(struct dir_reading *r, size_t i)
+bool
+zip_dir_add(struct zip_dir *d, const struct zip_entry *t, size_t *cap)
 {
-	struct zip_dir *d = r->d;
-	struct str name = d->entries[i].name, key = folded(&d->arena, name);
-	uint64_t other;
+	struct str name = arena_str(&d->arena, t->name);
 
-	if (strmap_add(&d->by_name, key, i))
-		return 0;
-	strmap_get(&d->by_name, key, &other);
+	if (!strmap_add(&d->by_name, folded(&d->arena, name), d->n))
+		return false;
+	d->entries = xgrow(d->entries, d->n, cap, sizeof(*d->entries));
+	d->entries[d->n] = *t;
+	d->entries[d->n++].name = name;
+	return true;
+}
+
+static int
+twice(const struct dir_reading *r, struct str name)
+{
+	const struct zip_dir *d = r->d;
+	struct arena a = ARENA_INIT;
+	uint64_t other = 0;
+
+	strmap_get(&d->by_name, folded(&a, name), &other);
+	arena_release(&a);
 	if (str_eq(d->entries[other].name, name))
 		return err_input(r->e, source_name(r->src), "the zip has two records '%.*s'", STR_ARG(name));
 	return err_input(r->e, source_name(r->src), "the zip has records '%.*s' and '%.*s', which torch holds for one",
@@ -281,13 +294,10 @@ read_entries(struct dir_reading *r, const struct zip_end *end)
 			return -1;
 		if (at > d->end)
 			return err_at(r->e, source_name(r->src), d->end, "the zip's directory ends within an entry");
-		t.name = arena_str(&d->arena, t.name);
-		d->entries = xgrow(d->entries, d->n, &cap, sizeof(*d->entries));
-		d->entries[d->n] = t;
-		if (add_name(r, d->n++) < 0)
-			return -1;
+		if (!zip_dir_add(d, &t, &cap) && !r->lenient)
+			return twice(r, t.name);
 	}
-	if (d->n != end->n)
+	if (d->n != end->n && !r->lenient)
 		return err_at(r->e, source_name(r->src), d->start, "the zip's directory has %zu entries, but %" PRIu64
 			" are announced", d->n, end->n);
 	return 0;
@@ -441,6 +451,41 @@ check_entries(struct dir_reading *r)
 	return 0;
 }
 
+/* Where the data of an entry is, of which all but the descriptor may be damaged. */
+static void
+find_data(struct dir_reading *r, struct zip_entry *t, uint64_t limit)
+{
+	struct err ignored = ERR_INIT;
+	struct zip_descriptor d;
+	struct zip_local l;
+
+	t->data = t->header + ZIP_LOCAL + t->name.len;
+	if (zip_local(r->src, t->header, &l, &r->name, &ignored) == 0)
+		t->data = l.entry.data;
+	for (uint64_t n = 24; n >= 16; n -= 8) {
+		err_clear(&ignored);
+		if (limit < t->header || limit - t->header < n || limit - t->header - n < t->packed ||
+		    zip_descriptor(r->src, limit - n, n == 24, &d, &ignored) < 0)
+			continue;
+		t->crc = d.crc;
+		t->data = limit - n - t->packed;
+		break;
+	}
+}
+
+static int
+read_damaged(struct dir_reading *r, const struct zip_end *end)
+{
+	const struct zip_dir *d = r->d;
+
+	if (read_entries(r, end) < 0)
+		return -1;
+	make_order(r);
+	for (size_t i = 0; i < d->n; i++)
+		find_data(r, in_order(r, i), i + 1 < d->n ? in_order(r, i + 1)->header : d->start);
+	return 0;
+}
+
 static void
 tell(const struct dir_reading *r, const struct diag *diag, const struct zip_end *end, uint64_t size)
 {
@@ -474,6 +519,8 @@ read_directory(struct dir_reading *r, const struct diag *diag)
 		return err_at(r->e, source_name(r->src), end.at, "the zip's directory is not where its end record says");
 	d->start = end.start;
 	d->end = end.start + end.size;
+	if (r->lenient)
+		return read_damaged(r, &end);
 	if (is_second(r->src, end.at - d->end, r->e))
 		return two_saves(r->src, end.at - d->end, r->e);
 	if (gap(r, d->end, end.at) < 0 || read_entries(r, &end) < 0)
@@ -485,19 +532,34 @@ read_directory(struct dir_reading *r, const struct diag *diag)
 	return 0;
 }
 
+static int
+open_archive(struct dir_reading *r, const struct diag *diag)
+{
+	int rc;
+
+	memset(r->d, 0, sizeof(*r->d));
+	arena_init(&r->d->arena);
+	strmap_init(&r->d->by_name);
+	rc = read_directory(r, diag);
+	free(r->order);
+	buf_release(&r->name);
+	return rc;
+}
+
 int
 zip_open(struct zip_dir *d, struct source *src, const struct diag *diag, struct err *e)
 {
 	struct dir_reading r = { .d = d, .src = src, .name = BUF_INIT, .e = e };
-	int result;
 
-	memset(d, 0, sizeof(*d));
-	arena_init(&d->arena);
-	strmap_init(&d->by_name);
-	result = read_directory(&r, diag);
-	free(r.order);
-	buf_release(&r.name);
-	return result;
+	return open_archive(&r, diag);
+}
+
+int
+zip_open_damaged(struct zip_dir *d, struct source *src, struct err *e)
+{
+	struct dir_reading r = { .d = d, .src = src, .lenient = true, .name = BUF_INIT, .e = e };
+
+	return open_archive(&r, NULL);
 }
 
 void

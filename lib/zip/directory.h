@@ -31,7 +31,16 @@ struct zip_dir {
 
 /* Reads the directory at the end of src (a stream is read to its end first) and all local headers, and compares them. */
 int zip_open(struct zip_dir *d, struct source *src, const struct diag *diag, struct err *e);
-void zip_release(struct zip_dir *d); /* also after a failed zip_open */
+void zip_release(struct zip_dir *d); /* also after a failed zip_open, zip_open_damaged or zip_scan (zip/scan.h) */
+
+/*
+ * The same for an archive that is damaged. Nothing is compared. Where a local header does not say where the data of an entry
+ * begins, it is taken to end in front of what follows. The CRC of an entry may be that of its descriptor or the listed one.
+ */
+int zip_open_damaged(struct zip_dir *d, struct source *src, struct err *e);
+
+/* Adds a record to d, unless there is one of this name. The name is copied. cap: of d->entries. */
+bool zip_dir_add(struct zip_dir *d, const struct zip_entry *t, size_t *cap);
 
 /* By name, ASCII case aside, as torch looks records up; NULL if there is none. */
 const struct zip_entry *zip_find(const struct zip_dir *d, struct str name);

@@ -14,6 +14,7 @@
 
 #include "base/xalloc.h"
 #include "format/format.h"
+#include "format/salvage.h"
 #include "io/crc32.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -143,7 +144,7 @@ static inline enum fuzz_answer
 fuzz_accept(struct source *src, const char *writer, struct buf *out, uint32_t *crc, unsigned *warnings)
 {
 	struct diag diag = { warnings == NULL ? NULL : fuzz_say, warnings };
-	struct format_opts opts = { &diag, NULL };
+	struct format_opts opts = { .diag = &diag };
 	struct err e = ERR_INIT;
 	struct statedict sd;
 	struct sink *sink = sink_memory(out, "copy");
@@ -173,6 +174,39 @@ fuzz_accept(struct source *src, const char *writer, struct buf *out, uint32_t *c
 	return answer;
 }
 
+/* Whatever is left of it, with and without the index of a zip, can be copied. */
+static inline void
+fuzz_salvage(const uint8_t *data, size_t size, const char *writer)
+{
+	for (int how = SALVAGE_INDEX; how <= SALVAGE_SCAN; how++) {
+		struct format_opts opts = { .salvage = (enum ckpt_salvage)how };
+		struct source *src = source_memory(data, size, "damaged");
+		struct buf out = BUF_INIT;
+		struct sink *sink = sink_memory(&out, "copy");
+		struct err e = ERR_INIT;
+		struct salvage s;
+		struct ckpt *c = NULL;
+		uint32_t crc = 0;
+		int rc = format_open(&c, src, &opts, &e);
+
+		fuzz_judge(rc, &e);
+		if (rc == 0 && fuzz_contents(c) <= FUZZ_CONTENTS) {
+			salvage_read(&s, c);
+			salvage_take_out(&s, NULL);
+			for (uint32_t i = 0; i < c->nstorages; i++)
+				rc |= s.states[i] >= SALVAGE_DAMAGED;
+			if (rc == 0)
+				promise(fuzz_copy(c, writer, sink, &crc, &e) == 0 || e.code != ERR_NONE,
+					"it is copied or says why not");
+			salvage_release(&s);
+		}
+		ckpt_close(c);
+		source_close(src);
+		sink_abort(sink);
+		buf_release(&out);
+	}
+}
+
 /*
  * What holds for every container: what a pipe accepts a file does too, and the reverse where there is nothing to warn of;
  * both give the same; what was accepted and written again is accepted, and written once more comes out the same. sound:
@@ -193,6 +227,7 @@ fuzz_container(const uint8_t *data, size_t size, const char *writer, bool sound)
 		promise(file != FUZZ_ACCEPTED || stream == FUZZ_ACCEPTED || warnings > 0 || !sound,
 			"what a file accepts a pipe does too");
 	}
+	fuzz_salvage(data, size, writer);
 	buf_clear(&two);
 	if (file == FUZZ_ACCEPTED) {
 		promise(fuzz_accept(source_memory(one.p, one.len, "copy"), writer, &two, &again, NULL) == FUZZ_ACCEPTED,

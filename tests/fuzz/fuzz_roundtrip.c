@@ -100,7 +100,7 @@ open_side(struct side *s, struct source *src, const char *key)
 {
 	struct err e = ERR_INIT;
 
-	struct format_opts opts = { &s->diag, NULL };
+	struct format_opts opts = { .diag = &s->diag };
 
 	*s = (struct side){ .src = src, .diag = { fuzz_say, &s->warnings } };
 	return format_open(&s->c, src, &opts, &e) == 0 && statedict_open(&s->sd, s->c, key, &e) == 0 &&

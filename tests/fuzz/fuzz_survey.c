@@ -20,7 +20,7 @@ struct side {
 static bool
 open_side(struct side *s, struct source *src)
 {
-	struct format_opts opts = { &s->diag, NULL };
+	struct format_opts opts = { .diag = &s->diag };
 	struct err e = ERR_INIT;
 	uint64_t n = 0;
 

@@ -7,6 +7,7 @@
 #include "base/num.h"
 #include "zip/directory.h"
 #include "zip/inflate.h"
+#include "zip/scan.h"
 
 static void
 contents(struct source *src, const struct zip_entry *en)
@@ -68,6 +69,24 @@ directory(struct source *src, size_t size)
 	zip_release(&d);
 }
 
+/* However damaged it is, records have different names, and the scan finds them where the input is. */
+static void
+damaged(struct source *src, size_t size)
+{
+	struct zip_dir d;
+	struct err e = ERR_INIT;
+
+	fuzz_judge(zip_open_damaged(&d, src, &e), &e);
+	zip_release(&d);
+	err_clear(&e);
+	fuzz_judge(zip_scan(&d, src, &e), &e);
+	for (size_t i = 0; i < d.n; i++) {
+		promise(zip_find(&d, d.entries[i].name) == &d.entries[i], "an entry is found by its name");
+		promise(d.entries[i].data <= size && d.entries[i].packed <= size - d.entries[i].data, "a record lies in the input");
+	}
+	zip_release(&d);
+}
+
 static void
 forward(struct source *src)
 {
@@ -104,6 +123,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	src = source_memory(data, size, "zip");
 	directory(src, size);
+	damaged(src, size);
 	forward(src);
 	source_close(src);
 	if (size <= FUZZ_PIPE) {

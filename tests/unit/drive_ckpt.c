@@ -190,7 +190,7 @@ int
 main(int argc, char **argv)
 {
 	struct source_opts so = { .diag = &diag };
-	struct format_opts fo = { &diag, &so };
+	struct format_opts fo = { .diag = &diag, .source = &so };
 	struct source *src = NULL;
 	struct ckpt *c = NULL;
 	struct err e = ERR_INIT;

@@ -18,7 +18,7 @@ say(void *arg, enum diag_level level, const char *msg)
 }
 
 static const struct diag diag = { say, NULL };
-static const struct format_opts opts = { &diag, NULL };
+static const struct format_opts opts = { .diag = &diag };
 
 /* ---- making files */
 

@@ -37,7 +37,7 @@ hear(void *arg, enum diag_level level, const char *msg)
 static void
 open_names(struct fixture *f, const struct diag *diag, const char *const *names, const unsigned *sizes, size_t n)
 {
-	struct format_opts opts = { diag, NULL };
+	struct format_opts opts = { .diag = diag };
 	struct err e = ERR_INIT;
 	struct buf header = BUF_INIT;
 	unsigned at = 0, i;

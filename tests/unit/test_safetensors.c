@@ -7,7 +7,7 @@
 #include "format/format.h"
 #include "tap.h"
 
-static const struct format_opts no_opts = { NULL, NULL };
+static const struct format_opts no_opts = { .diag = NULL };
 
 /* A file: length, header, then size bytes counting up. */
 static void

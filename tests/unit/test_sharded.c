@@ -10,7 +10,7 @@
 #include "format/shard_index.h"
 #include "tap.h"
 
-static const struct format_opts opts = { NULL, NULL };
+static const struct format_opts opts = { .diag = NULL };
 static char dir[] = "/tmp/lnn-sharded-XXXXXX";
 
 static const char *

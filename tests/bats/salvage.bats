@@ -1,0 +1,115 @@
+# lnn-ckpt-adapt --salvage: what is whole in a file that is cut off or damaged. tests/torch/test_salvage.py has more.
+
+# shellcheck disable=SC2154 # fixtures, output, stderr and status come from helpers and bats
+load helpers
+load faults
+
+# flip FILE OFFSET: changes a byte.
+flip() {
+	local byte
+	byte=$(od -An -tu1 -j "$2" -N 1 "$1")
+	printf '%b' "\\x$(printf '%02x' $((byte ^ 1)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
+@test 'safetensors: what is behind the cut is lost, the rest is not proved' {
+	safetensors in.safetensors a b c
+	head -c $(($(stat -c %s in.safetensors) - 3)) in.safetensors >cut.safetensors
+	try lnn-ckpt-adapt --salvage cut.safetensors -o out.safetensors
+	expect_status 1
+	expect_err_has "tensor 'a' is not proved" "tensor 'b' is not proved" "tensor 'c' is lost: bytes of it are missing" \
+		'salvage: 0 whole, 2 not proved, 1 lost'
+	[ "$(lnn-ckpt-inspect --format names out.safetensors)" = $'a\nb' ]
+}
+
+@test 'a torch zip that is whole comes out whole, with all that is in it' {
+	try lnn-ckpt-adapt --salvage "$fixtures/rest.pth" -o out.pth
+	expect_status 0
+	diff <(lnn-ckpt-inspect --digest -k '' "$fixtures/rest.pth") <(lnn-ckpt-inspect --digest -k '' out.pth)
+	diff <(lnn-ckpt-inspect --rest "$fixtures/rest.pth" | grep -v '"file":') <(lnn-ckpt-inspect --rest out.pth | grep -v '"file":')
+}
+
+@test 'a torch zip without its directory; the same through a pipe; -q is silent' {
+	local n
+	n=$(unzip -Zv "$fixtures/tiny.pth" | awk '/offset of local header/ { at = $NF } END { print at }')
+	[ "$n" -gt 1000 ] || n=$(($(stat -c %s "$fixtures/tiny.pth") * 2 / 3))
+	head -c "$n" "$fixtures/tiny.pth" >cut.pth
+	try lnn-ckpt-adapt cut.pth -o out.pth
+	expect_refusal 2 lnn-ckpt-adapt 'lnn-ckpt-adapt --salvage writes what is whole'
+	try lnn-ckpt-adapt --salvage cut.pth -o out.pth
+	[ "$status" -le 1 ] || fail "$stderr"
+	diff <(lnn-ckpt-inspect --digest "$fixtures/tiny.pth" | head -n 20) <(lnn-ckpt-inspect --digest out.pth | head -n 20)
+	pipe 'cat cut.pth | lnn-ckpt-adapt -q --salvage -o piped.pth || [ $? -eq 1 ]'
+	expect_status 0
+	expect_no_err
+	cmp out.pth piped.pth
+}
+
+@test 'a damaged record: its tensor is lost' {
+	local name at
+	name=$(lnn-ckpt-inspect --format names "$fixtures/tiny.pth" | head -n 1)
+	at=$(lnn-ckpt-inspect --format json -l "$fixtures/tiny.pth" | python3 -c 'import json, sys
+print(json.load(sys.stdin)["tensors"][0]["offset"])')
+	cp "$fixtures/tiny.pth" in.pth
+	flip in.pth "$at"
+	try lnn-ckpt-adapt --salvage in.pth -o out.pth
+	expect_status 1
+	expect_err_has "$name' is lost: its CRC is not that of its bytes" ' 1 lost'
+	diff <(lnn-ckpt-inspect --digest "$fixtures/tiny.pth" | sed '1d;$d') <(lnn-ckpt-inspect --digest out.pth | sed '$d')
+}
+
+@test 'a damaged local header, descriptor or directory loses nothing' {
+	local at
+	for at in 0 4 27 29 35; do
+		cp "$fixtures/tiny.pth" in.pth
+		flip in.pth "$at"
+		try lnn-ckpt-adapt --salvage in.pth -o out.pth
+		expect_status 0
+		diff <(lnn-ckpt-inspect --digest "$fixtures/tiny.pth") <(lnn-ckpt-inspect --digest out.pth)
+	done
+}
+
+@test 'nothing is left: status 2, and no file' {
+	head -c 100 "$fixtures/tiny.pth" >cut.pth
+	try lnn-ckpt-adapt --salvage cut.pth -o out.pth
+	expect_refusal 2 lnn-ckpt-adapt 'nothing can be saved of it'
+	echo text >text
+	try lnn-ckpt-adapt --salvage text -o out.pth
+	expect_refusal 2 lnn-ckpt-adapt 'nothing can be saved of it'
+	expect_only cut.pth text
+}
+
+@test 'the output must be a file, and there is one input' {
+	local args
+	for args in '' '-o -' '-o dir/' '--max-shard-size 1MB -o out' '--to dcp -o out'; do
+		# shellcheck disable=SC2086 # several words
+		try lnn-ckpt-adapt --salvage "$fixtures/tiny.pth" $args
+		expect_refusal 2 lnn-ckpt-adapt '-o FILE'
+	done
+	try lnn-ckpt-adapt --salvage --shard 1/2 "$fixtures/sharded-bin" -o dir
+	expect_refusal 2 lnn-ckpt-adapt '--salvage'
+}
+
+@test 'a set without one of its shards' {
+	cp -r "$fixtures/sharded-safetensors" set
+	rm "$(find set -name '*.safetensors' | sort | head -n 1)"
+	try lnn-ckpt-adapt --salvage set -o out.safetensors
+	expect_status 1
+	expect_err_has 'cannot open' 'is lost: bytes of it are missing'
+	lnn-ckpt-inspect out.safetensors >names
+	[ -s names ]
+}
+
+@test 'every system call of --salvage fails once' {
+	head -c 2000 "$fixtures/tiny.pth" >cut.pth
+	safetensors in.safetensors a b
+	faults -o out -s 1 -- lnn-ckpt-adapt --salvage in.safetensors -o out
+	faults -o out -s 1 -p in.safetensors -- lnn-ckpt-adapt --salvage -o out
+}
+
+@test 'names keep their wrappers' {
+	head -c 90000 "$fixtures/demo.pth" >cut.pth
+	try lnn-ckpt-adapt --salvage cut.pth -o out.pth
+	expect_status 1
+	expect_err_has '36 kept, 0 dropped' 'salvage: 36 whole, 0 not proved, 196 lost'
+	lnn-ckpt-inspect --format names out.pth | grep -q '^module\.' || fail "$(lnn-ckpt-inspect out.pth)"
+}

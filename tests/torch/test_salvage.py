@@ -1,0 +1,248 @@
+"""lnn-ckpt-adapt --salvage: files that are cut at every border of their structure and at random places, or have a flipped byte.
+What comes out holds every tensor whose bytes are there, with the values that torch.load gives for the whole file, and says
+what is lost."""
+
+import collections
+import io
+import json
+import os
+import random
+import re
+import struct
+import zipfile
+
+import tap
+
+torch = tap.need_torch(1, 13)
+t = tap.Tap()
+scratch = tap.scratch()
+rng = random.Random(17)
+PLACES = int(os.environ.get("SALVAGE_PLACES", 1000))
+
+
+def tensors():
+    torch.manual_seed(1)
+    shared = torch.randn(40, 7)
+    out = collections.OrderedDict((f"blocks.{i}.weight", torch.randn(3 + i, 5)) for i in range(6))
+    out.update({"large": torch.randn(90, 80), "q": shared[:20], "k": shared[20:], "turned": torch.randn(6, 9).t(),
+                "half": torch.randn(11).half(), "index": torch.arange(13), "one": torch.tensor(2.5),
+                "sparse": torch.eye(4).to_sparse()})
+    return out
+
+
+def whole():
+    return {"model": tensors(), "epoch": 7, "config": {"lr": 0.1, "name": "x"},
+            "optimizer": {"state": {0: {"exp_avg": torch.randn(3, 5), "step": torch.tensor(4.0)}}, "param_groups": [{"params": [0]}]},
+            "list": [torch.ones(2), "text", torch.zeros(3)]}
+
+
+def saved(tree, **options):
+    file = io.BytesIO()
+    torch.save(tree, file, **options)
+    return file.getvalue()
+
+
+def leaves(value, path=""):
+    """Tensors by path; None in a list is what was lost."""
+    if isinstance(value, torch.Tensor):
+        yield path, value
+    elif isinstance(value, dict):
+        for k, v in value.items():
+            yield from leaves(v, f"{path}.{k}" if path else str(k))
+    elif isinstance(value, (list, tuple)):
+        for i, v in enumerate(value):
+            yield from leaves(v, f"{path}.{i}" if path else str(i))
+
+
+def same(a, b):
+    if a.layout != b.layout:
+        return False
+    return tap.same(a.to_dense(), b.to_dense()) if a.layout == torch.sparse_coo else tap.same(a, b)
+
+
+def salvage(data, suffix=".pth", stdin=False):
+    """Status, what was written (None: nothing), names told as lost, names told as not proved, the messages."""
+    source, out = scratch / ("in" + suffix), scratch / ("out" + suffix)
+    out.unlink(missing_ok=True)
+    source.write_bytes(data)
+    if stdin:
+        done = tap.shell(f"cat {source} | lnn-ckpt-adapt --salvage -o {out}", status=None)
+    else:
+        done = tap.run("lnn-ckpt-adapt", "--salvage", source, "-o", out, status=None)
+    text = done.stderr.decode()
+    told = [set(re.findall(rf"(?:tensor|value) '([^']*)' is {word}", text)) for word in ("lost", "not proved")]
+    return done.returncode, out.read_bytes() if out.exists() else None, *told, text
+
+
+def loaded(data, suffix):
+    if suffix == ".safetensors":
+        from safetensors.torch import load
+
+        return load(data)
+    return torch.load(io.BytesIO(data), map_location="cpu")
+
+
+class Original:
+    """A file, its tensors, and where in the file the bytes of each are: (begin, end, where their proof ends)."""
+
+    def __init__(self, data, tree, suffix, where):
+        self.data, self.suffix, self.where = data, suffix, where
+        self.tensors = dict(leaves(tree))
+
+    def check(self, data, expected, unproved):
+        """What is wrong with what salvage makes of data; None if nothing is."""
+        status, out, lost, doubtful, text = salvage(data, self.suffix)
+        if not expected:
+            return None if status == 2 and out is None else f"status {status} though nothing is left"
+        if out is None:
+            return f"nothing is written: {text}"
+        got = dict(leaves(loaded(out, self.suffix)))
+        if set(got) != expected:
+            return f"written: too many {sorted(set(got) - expected)}, too few {sorted(expected - set(got))}"
+        wrong = [k for k in got if not same(got[k], self.tensors[k])]
+        if wrong:
+            return f"other values: {wrong}"
+        if lost != set(self.tensors) - expected:
+            return f"told as lost: {sorted(lost)}"
+        if doubtful != unproved:
+            return f"told as not proved: {sorted(doubtful)}, expected {sorted(unproved)}"
+        return None if status == (1 if lost or doubtful else 0) else f"status {status}"
+
+    def check_cut(self, at):
+        here = {k for k, parts in self.where.items() if all(end <= at for _, end, _ in parts)}
+        return self.check(self.data[:at], here, {k for k in here if any(proof > at for _, _, proof in self.where[k])})
+
+    def check_cuts(self, what, borders):
+        places = {at for b in borders for at in (b - 1, b, b + 1) if 0 < at <= len(self.data)}
+        places |= {rng.randrange(1, len(self.data)) for _ in range(PLACES)}
+        bad = [f"{at}: {why}" for at in sorted(places) if (why := self.check_cut(at))]
+        t.ok(not bad, f"{what}: cut at {len(places)} places")
+        t.note("\n".join(bad[:10]))
+
+
+def storages_of(tensor):
+    parts = [tensor._indices(), tensor._values()] if tensor.layout == torch.sparse_coo else [tensor]
+    return [p.untyped_storage() if hasattr(p, "untyped_storage") else p.storage()._untyped() for p in parts]
+
+
+def zip_original(**options):
+    """A torch zip. A storage is found by its bytes, which are all different."""
+    tree = whole()
+    data = saved(tree, **options)
+    infos = sorted(zipfile.ZipFile(io.BytesIO(data)).infolist(), key=lambda i: i.header_offset)
+    where_of, borders = {}, []
+    for info, behind in zip(infos, infos[1:] + [None]):
+        name, extra = struct.unpack_from("<HH", data, info.header_offset + 26)
+        begin = info.header_offset + 30 + name + extra
+        end = begin + info.compress_size
+        proof = behind.header_offset if behind else end + 16
+        borders += [info.header_offset, begin, end, proof]
+        where_of[data[begin:end]] = (begin, end, proof)
+    where = {k: [where_of[bytes(s)] for s in storages_of(v)] for k, v in leaves(tree)}
+    return Original(data, tree, ".pth", where), borders, infos
+
+
+def check_flips(original, infos, places):
+    """A flipped byte loses at most the tensors whose bytes it is among; elsewhere all are written."""
+    bad, pickle = [], [i for i in infos if i.filename.endswith("/data.pkl")][0]
+    name, extra = struct.unpack_from("<HH", original.data, pickle.header_offset + 26)
+    pickle_at = pickle.header_offset + 30 + name + extra
+    for at in places:
+        data = bytearray(original.data)
+        data[at] ^= 1 << rng.randrange(8)
+        if pickle_at <= at < pickle_at + pickle.compress_size:
+            status, out, _, _, text = salvage(bytes(data))
+            if status == 0 or (out is not None and "'data.pkl' is not that of its bytes" not in text):
+                bad.append(f"{at}: a damaged data.pkl passes with status {status}")
+            continue
+        status, out, lost, doubtful, text = salvage(bytes(data))
+        hit = {k for k, parts in original.where.items() if any(b <= at < e for b, e, _ in parts)}
+        got = {} if out is None else dict(leaves(loaded(out, ".pth")))
+        if set(got) != set(original.tensors) - hit or lost != hit:
+            bad.append(f"{at}: lost {sorted(lost)}, expected {sorted(hit)}: {text[-300:]}")
+        elif any(not same(got[k], original.tensors[k]) for k in got):
+            bad.append(f"{at}: other values")
+        elif status != (1 if hit or doubtful else 0):
+            bad.append(f"{at}: status {status}")
+    t.ok(not bad, f"a flipped byte at {len(places)} places of a torch zip")
+    t.note("\n".join(bad[:10]))
+
+
+with t.part("torch zip"):
+    original, borders, infos = zip_original()
+    t.eq(original.check(original.data, set(original.tensors), set()), None, "a file that is whole: all, status 0")
+    out = loaded(salvage(original.data)[1], ".pth")
+    t.ok(out["epoch"] == 7 and out["config"] == {"lr": 0.1, "name": "x"} and list(out) == list(whole()), "the rest is kept")
+    original.check_cuts("torch zip", borders)
+    cut = original.data[: infos[8].header_offset]
+    t.eq(salvage(cut, stdin=True)[1:4], salvage(cut)[1:4], "a pipe gives the same as the file")
+    t.eq(loaded(salvage(cut)[1], ".pth")["epoch"], 7, "the rest of a file that is cut is kept")
+    check_flips(original, infos, sorted({rng.randrange(len(original.data)) for _ in range(PLACES)}))
+    starts = [i.header_offset + d for i in infos for d in range(0, 60, 7)]
+    directory = original.data.rindex(b"PK\x01\x02")
+    check_flips(original, infos, starts + list(range(directory, len(original.data), 3)))
+
+with t.part("legacy"):
+    tree = whole()
+    data = saved(tree, _use_new_zipfile_serialization=False)
+    where, borders = {}, []
+    for k, v in leaves(tree):
+        where[k] = []
+        for s in storages_of(v):
+            count = struct.pack("<q", len(bytes(s)) // (v._indices() if v.is_sparse and len(where[k]) == 0 else v).element_size())
+            begin = data.index(count + bytes(s)) + 8
+            where[k].append((begin, begin + len(bytes(s)), len(data) + 1))
+            borders += [begin, begin + len(bytes(s))]
+    Original(data, tree, ".pth", where).check_cuts("torch legacy", borders)
+
+with t.part("safetensors"):
+    from safetensors.torch import save
+
+    flat = {k: v.contiguous().clone() for k, v in tensors().items() if not v.is_sparse}
+    data = save(flat)
+    start = 8 + struct.unpack_from("<Q", data)[0]
+    header = json.loads(data[8:start])
+    where = {k: [(start + e["data_offsets"][0], start + e["data_offsets"][1], len(data) + 1)] for k, e in header.items()
+             if k != "__metadata__"}
+    Original(data, flat, ".safetensors", where).check_cuts("safetensors", [b for p in where.values() for b in p[0][:2]])
+
+with t.part("a sharded set"):
+    folder = scratch / "set"
+    folder.mkdir()
+    state = {k: v for k, v in tensors().items() if not v.is_sparse}
+    names = list(state)
+    parts = {f"part-{i}.bin": names[i::3] for i in range(3)}
+    for file, keys in parts.items():
+        torch.save({k: state[k].clone() for k in keys}, folder / file)
+    (folder / "pytorch_model.bin.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": {k: f for f, keys in parts.items() for k in keys}}))
+    (folder / "part-1.bin").unlink()
+    data = (folder / "part-2.bin").read_bytes()
+    (folder / "part-2.bin").write_bytes(data[: data.index(b"archive/data/2" if b"archive/data/2" in data else b"/data/2")])
+    done = tap.run("lnn-ckpt-adapt", "--salvage", folder, "-o", scratch / "joined.pth", status=1)
+    got = torch.load(scratch / "joined.pth")
+    expected = set(parts["part-0.bin"]) | set(parts["part-2.bin"][:2])
+    t.eq(set(got), expected, "one shard is missing, one is cut: what is left of each")
+    t.ok(all(tap.same(got[k], state[k]) for k in got), "with its values")
+    told = set(re.findall(r"'([^']*)' is lost", done.stderr.decode()))
+    t.eq(told, set(names) - expected, "what is lost is told")
+
+with t.part("a distributed folder"):
+    if hasattr(torch.distributed, "checkpoint") or tap.need_torch(2, 6):
+        import torch.distributed.checkpoint as dcp
+
+        state = {k: v.clone().contiguous() for k, v in tensors().items() if not v.is_sparse}
+        dcp.save({"model": state, "step": 12}, checkpoint_id=str(scratch / "dcp"), no_dist=True)
+        [file] = (scratch / "dcp").glob("*.distcp")
+        data = file.read_bytes()
+        at = len(data) * 2 // 3
+        file.write_bytes(data[:at])
+        done = tap.run("lnn-ckpt-adapt", "--salvage", scratch / "dcp", "-o", scratch / "joined.pth", status=1)
+        got = torch.load(scratch / "joined.pth")
+        t.ok(0 < len(got["model"]) < len(state) and all(tap.same(v, state[k]) for k, v in got["model"].items()),
+             "a file is cut: what is left has its values")
+        t.eq(set(re.findall(r"'model\.([^']*)' is lost", done.stderr.decode())), set(state) - set(got["model"]), "the others are told")
+        expected = {k for k, v in state.items() if 0 <= data.find(bytes(storages_of(v)[0])) <= at - v.numel() * v.element_size()}
+        t.eq(set(got["model"]), expected, "all whose bytes are there are written")
+
+t.done()
