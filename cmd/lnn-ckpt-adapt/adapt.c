@@ -65,7 +65,8 @@ run_steps(struct adapt *a, const struct operands *operands, struct err *e)
 	    adapt_cast(a, e) != 0)
 		return -1;
 	adapt_check(a); /* 9: load check, of the names before step 8 */
-	if (adapt_add_prefixes(a, e) != 0) /* 8 */
+	if (adapt_add_prefixes(a, e) != 0 || /* 8 */
+	    adapt_edit_metadata(a, e) != 0)
 		return -1;
 	return a->job == NULL ? adapt_finish(a, e) : adapt_finish_job(a, e); /* 10: write */
 }

@@ -17,7 +17,7 @@
 /* --strict and the like: the option, else the description. */
 enum override { OVERRIDE_NONE, OVERRIDE_YES, OVERRIDE_NO };
 
-enum name_edit { NAMES_DROP, NAMES_KEEP, NAMES_RENAME };
+enum name_edit { NAMES_DROP, NAMES_KEEP, NAMES_RENAME, META_SET, META_DROP };
 
 /* An edit whose place among its like matters. */
 struct name_option {
@@ -96,6 +96,9 @@ int adapt_resize_tables(struct adapt *a, struct err *e);
 int adapt_cast(struct adapt *a, struct err *e);
 int adapt_add_prefixes(struct adapt *a, struct err *e);
 
+/* --set-metadata and --drop-metadata. */
+int adapt_edit_metadata(struct adapt *a, struct err *e);
+
 /* ---- output.c: steps 9 and 10 */
 
 /* Compares the names of the plan with the description. */
@@ -110,7 +113,7 @@ void adapt_say_load(struct adapt *a);
 /* Verdict, output, summary and report. The report is written with a negative verdict, too. */
 int adapt_finish(struct adapt *a, struct err *e);
 
-/* Writes the one output shard of a->job, and the note that it is finished. */
+/* Writes the one output shard of a->job, with the note that it is finished. */
 int adapt_finish_job(struct adapt *a, struct err *e);
 
 #endif

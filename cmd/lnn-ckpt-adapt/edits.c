@@ -168,7 +168,7 @@ adapt_edit_names(struct adapt *a, struct err *e)
 
 	for (size_t i = 0; rc == 0 && i < a->o->nnames; i++) {
 		n = &a->o->names[i];
-		if (n->what != NAMES_RENAME)
+		if (n->what == NAMES_DROP || n->what == NAMES_KEEP)
 			rc = name_list(a, n->arg, n->what == NAMES_KEEP, e);
 	}
 	for (size_t i = 0; rc == 0 && i < a->o->nnames; i++)
@@ -358,5 +358,52 @@ adapt_add_prefixes(struct adapt *a, struct err *e)
 		plan_add_prefix(&a->plan, str_c("module."), "--ddp");
 	for (size_t i = 0; i < a->o->add_prefix.n; i++)
 		plan_add_prefix(&a->plan, str_c(a->o->add_prefix.v[i]), "--add-prefix");
+	return 0;
+}
+
+/* ---- __metadata__ */
+
+/* Is there, or will there be, an entry of this key? Ties are entries by name. */
+static bool
+has_metadata(const struct adapt *a, const struct plan_meta *edits, size_t n, struct str key)
+{
+	const struct ckpt *c = a->inputs[0].ckpt;
+	bool found = c->nmeta == 0 && str_eqc(key, "format");
+
+	for (size_t i = 0; i < c->nmeta; i++)
+		found = found || str_eq(c->meta_keys[i], key);
+	for (size_t i = 0; i < a->plan.nentries; i++)
+		found = found || (a->plan.entries[i].module && str_eq(a->plan.entries[i].name, key));
+	for (size_t i = 0; i < n; i++)
+		found = str_eq(edits[i].key, key) ? !edits[i].drop : found;
+	return found;
+}
+
+int
+adapt_edit_metadata(struct adapt *a, struct err *e)
+{
+	struct plan_meta *edits = arena_calloc(&a->arena, a->o->nnames + 1, sizeof(*edits));
+	size_t n = 0;
+
+	for (size_t i = 0; i < a->o->nnames; i++) {
+		const struct name_option *o = &a->o->names[i];
+		struct plan_meta *edit = &edits[n];
+
+		if (o->what != META_SET && o->what != META_DROP)
+			continue;
+		edit->drop = o->what == META_DROP;
+		edit->value = str_c(o->arg);
+		if (edit->drop)
+			edit->key = edit->value;
+		else if (!str_split(&edit->value, '=', &edit->key) || edit->value.p == NULL)
+			return err_set(e, ERR_USAGE, "--set-metadata %s: KEY=VALUE was expected", o->arg);
+		if (edit->drop && has_metadata(a, edits, n, edit->key))
+			plan_rule_new(&a->plan, str_c(""), "--drop-metadata %s", o->arg)->matched = 1;
+		else if (edit->drop)
+			plan_rule_new(&a->plan, str_c(""), "--drop-metadata %s", o->arg);
+		n++;
+	}
+	a->plan.meta = edits;
+	a->plan.nmeta = n;
 	return 0;
 }

@@ -88,6 +88,8 @@ static const struct option_entry entries[] = {
 	OPTION_TEXTS("carry", 0, "KEY", "take this entry of the root along", carry),
 	OPTION_FLAG("carry-all", 0, "take all of them along", carry_all),
 	OPTION_TEXTS("dtype", 0, "D", "float32, bf16, ... or keep; REGEX=D: of these names", dtype),
+	OPTION_READ("set-metadata", "KEY=VALUE", "of safetensors: an entry of __metadata__", 0, META_SET, read_name_option),
+	OPTION_READ("drop-metadata", "KEY", "of safetensors: drop an entry of __metadata__", 0, META_DROP, read_name_option),
 	OPTION_FLAG("compact", 0, "write views as tensors of their own", compact),
 	OPTION_READ("max-shard-size", "SIZE", "with -o DIR/: shards of at most SIZE (5GB)",
 		    OPTION_AT(max_shard_size, uint64_t), 0, read_size),

@@ -211,6 +211,8 @@ check_places(const struct adapt *a, const struct format_writer *w, struct err *e
 	if (!w->pickles && (o->root || o->under != NULL || carries))
 		return err_set(e, ERR_USAGE,
 			       "--root, --under, --carry and --carry-all do not go with safetensors (--to torch)");
+	if (w->pickles && a->plan.nmeta > 0)
+		return err_set(e, ERR_USAGE, "--set-metadata and --drop-metadata are for safetensors (--to safetensors)");
 	if (a->job != NULL && w->folder)
 		return err_set(e, ERR_USAGE, "--shard writes torch or safetensors files");
 	if (o->root && (o->under != NULL || carries))
@@ -512,25 +514,17 @@ adapt_finish(struct adapt *a, struct err *e)
 	return rc;
 }
 
-/* A shard of which nothing is left is finished, too. */
+/* A shard of which nothing is left is finished, too: it has no tensors. */
 int
 adapt_finish_job(struct adapt *a, struct err *e)
 {
 	const struct shard_job *job = a->job;
-	struct err own = ERR_INIT;
-	const char *name = "";
+	const char *name;
 	struct seal_opts so;
-	int rc = seal_options(a, &so, e);
 
-	if (rc == 0)
-		rc = shard_jobs_reopen(a, so.writer, e);
-	if (rc == 0) {
-		name = ckpt_out_shard_name(&a->arena, so.writer, job->number, job->total);
-		rc = write_out(a, &so, arena_printf(&a->arena, "%s/%s", job->dir, name), e);
-	}
-	if ((rc == 0 || e->code == ERR_ANSWER) && shard_jobs_note(a, rc == 0 ? name : "", &own) != 0) {
-		*e = own;
-		rc = -1;
-	}
-	return rc;
+	if (seal_options(a, &so, e) != 0 || shard_jobs_reopen(a, so.writer, e) != 0)
+		return -1;
+	name = ckpt_out_shard_name(&a->arena, so.writer, job->number, job->total);
+	shard_jobs_note(a);
+	return write_out(a, &so, arena_printf(&a->arena, "%s/%s", job->dir, name), e);
 }

@@ -1,6 +1,6 @@
 /*
- * --shard K/N and --write-index: a set adapted shard by shard. Each finished shard leaves a small file beside it that
- * says so, and which rules matched something in it; the index is only made when all are there.
+ * --shard K/N and --write-index: a set adapted shard by shard. A finished shard states which one of how many it is, and
+ * which rules matched something in it. The index is only made when all are there.
  */
 #include "shard_jobs.h"
 
@@ -20,44 +20,40 @@
 #include "format/shard_index.h"
 #include "plan/container.h"
 #include "plan/prefix.h"
+#include "text/json_read.h"
+#include "text/json_write.h"
 
-/* ---- what a finished shard leaves */
+/* ---- what a finished shard states */
 
-static const char *
-note_path(struct arena *a, const char *dir, uint32_t number, uint32_t total)
+/* {"shard":2,"of":3,"rules":[["--drop-params head.",4]]}: how many names each rule matched. */
+void
+shard_jobs_note(struct adapt *a)
 {
-	return arena_printf(a, "%s/.lnn-%05u-of-%05u.rules", dir, number, total);
-}
+	struct buf text = BUF_INIT, rule = BUF_INIT;
+	struct json_writer w;
 
-/* Of the first line of a note: the shard's file, or nothing if nothing was left of it. */
-static const char note_file[] = "file\t";
-
-/* A longer note is none. */
-enum { NOTE_MAX = 16 << 20 };
-
-/* A line of a note that was lost and made again: which rules matched is not known any more. */
-static const char note_unknown[] = "rules unknown";
-
-/* A line for the shard's file; one for each rule: how many names it matched, a tab, its text. */
-int
-shard_jobs_note(struct adapt *a, const char *file, struct err *e)
-{
-	struct buf text = BUF_INIT;
-	int rc;
-
-	buf_addf(&text, "%s%s\n", note_file, file);
+	json_writer_init(&w, &text, false);
+	json_begin_object(&w);
+	json_put_u64(json_key(&w, "shard"), a->job->number);
+	json_put_u64(json_key(&w, "of"), a->job->total);
+	json_begin_array(json_key(&w, "rules"));
 	for (size_t i = 0; i < a->plan.nrules; i++) {
 		const struct plan_rule *r = a->plan.rules[i];
 
 		if (r->quiet)
 			continue;
-		buf_addf(&text, "%" PRIu64 "\t", r->matched);
-		text_escape(&text, str_c(r->text));
-		buf_addc(&text, '\n');
+		buf_clear(&rule);
+		text_escape(&rule, str_c(r->text));
+		json_begin_array(&w);
+		json_put_str(&w, buf_str(&rule));
+		json_put_u64(&w, r->matched);
+		json_end_array(&w);
 	}
-	rc = file_write(note_path(&a->arena, a->job->dir, a->job->number, a->job->total), buf_str(&text), e);
+	json_end_array(&w);
+	json_end_object(&w);
+	a->plan.note = arena_str(&a->plan.arena, buf_str(&text));
 	buf_release(&text);
-	return rc;
+	buf_release(&rule);
 }
 
 /* 1 or 0; a name that cannot be looked at is an error, or the index would lack its tensors. */
@@ -90,24 +86,6 @@ is_index_of(struct adapt *a, const struct shard_index *x, const struct format_wr
 	return false;
 }
 
-/* Leaves the notes of the other shards that the index says are finished. */
-static int
-notes_again(struct adapt *a, const struct shard_index *x, const struct format_writer *w, struct err *err)
-{
-	const uint32_t total = a->job->total;
-	int rc = 0;
-
-	for (uint32_t i = 1; i <= total && rc >= 0; i++) {
-		const char *file = ckpt_out_shard_name(&a->arena, w, i, total), *path = note_path(&a->arena, a->job->dir, i, total);
-
-		if (i == a->job->number || (rc = there(path, err)) != 0)
-			continue;
-		file = names_file(x, file) ? file : "";
-		rc = file_write(path, str_c(arena_printf(&a->arena, "%s%s\n%s\n", note_file, file, note_unknown)), err);
-	}
-	return rc < 0 ? -1 : 0;
-}
-
 /* Another job may remove the index at the same time. */
 static int
 remove_index(const struct shard_job *job, const char *path, struct err *err)
@@ -131,11 +109,8 @@ shard_jobs_reopen(struct adapt *a, const struct format_writer *w, struct err *er
 	rc = source_open(&src, path, NULL, err);
 	if (rc == 0)
 		rc = shard_index_read(&x, src, err);
-	if (rc == 0 && is_index_of(a, &x, w)) {
-		rc = notes_again(a, &x, w, err);
-		if (rc == 0)
-			rc = remove_index(a->job, path, err);
-	}
+	if (rc == 0 && is_index_of(a, &x, w))
+		rc = remove_index(a->job, path, err);
 	source_close(src);
 	shard_index_release(&x);
 	return rc;
@@ -154,7 +129,7 @@ parse_share(const char *s, uint64_t *k, uint64_t *n, struct err *e)
 	return 0;
 }
 
-/* Each shard goes through all steps. One of which nothing is left has no file, but is done. */
+/* Each shard goes through all steps. */
 static int
 run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, uint64_t n, struct err *e)
 {
@@ -180,10 +155,6 @@ run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, 
 		one.v = (const char *[]){ path };
 		rc = adapt_run_steps(o, &one, &job, &(int){ TOOL_DONE }, e);
 		free(path);
-		if (rc != 0 && e->code == ERR_ANSWER) {
-			err_clear(e);
-			rc = 0;
-		}
 	}
 	buf_release(&dir);
 	strmap_release(&elsewhere);
@@ -248,109 +219,254 @@ shard_jobs_run(const struct adapt_options *o, const struct operands *operands, s
 	return rc;
 }
 
-/* ---- --write-index */
+/* ---- --write-index: what is in the folder */
+
+/* A file that belongs to the set. */
+struct member {
+	const char *file;
+	struct input *input;
+	const struct format_writer *writer; /* of its format */
+	uint64_t number, total; /* 0: nothing tells which shard it is */
+	struct str note;        /* empty: it is not made by --shard */
+};
 
 /* The set that lies in a folder. */
 struct set {
 	const char *dir;
-	uint32_t total;
-	const struct format_writer *writer; /* of all shards; NULL before one was seen */
-	const char **files; /* by shard from 0; NULL: nothing of it was left */
+	struct member *v; /* by number */
+	size_t n, cap;
 };
 
-/* How many shards there are to be, from the first note. */
-static int
-count_shards(struct set *s, struct err *e)
+static const struct format_writer *
+writer_of(const char *file)
 {
-	unsigned number, total;
-	int len;
-	struct dirent *d;
+	const bool safe = str_ends(str_c(file), str_c(".safetensors"));
+
+	return safe || str_ends(str_c(file), str_c(".bin")) ? format_writer(safe ? "safetensors" : "torch") : NULL;
+}
+
+static int
+by_name(const void *a, const void *b)
+{
+	return str_cmp_natural(str_c(((const struct member *)a)->file), str_c(((const struct member *)b)->file));
+}
+
+/* All files with the suffix of a shard. */
+static int
+list_files(struct set *s, struct adapt *a, struct err *e)
+{
 	DIR *dir = opendir(s->dir);
+	struct dirent *d;
 
 	if (dir == NULL)
 		return err_sys(e, s->dir, "cannot be read");
-	errno = 0;
-	while (s->total == 0 && (d = readdir(dir)) != NULL) {
-		len = 0;
-		if (sscanf(d->d_name, ".lnn-%5u-of-%5u.rules%n", &number, &total, &len) == 2 && len > 0 &&
-		    d->d_name[len] == '\0')
-			s->total = total;
+	for (errno = 0; (d = readdir(dir)) != NULL; errno = 0) {
+		const struct format_writer *w = d->d_name[0] == '.' ? NULL : writer_of(d->d_name);
+
+		if (w == NULL)
+			continue;
+		s->v = xgrow(s->v, s->n, &s->cap, sizeof(*s->v));
+		s->v[s->n++] = (struct member){ .file = arena_cstr(&a->arena, d->d_name), .writer = w };
 	}
-	if (s->total == 0 && errno != 0)
+	if (errno != 0)
 		err_sys(e, s->dir, "cannot be read");
 	closedir(dir);
-	return s->total > 0 ? 0
-			    : err_set(e, ERR_INPUT, "%s: no shard was finished here (lnn-ckpt-adapt --shard)", s->dir);
+	if (e->code == ERR_NONE && s->n == 0)
+		err_input(e, s->dir, "there is no shard in it (*.safetensors, *.bin)");
+	if (e->code != ERR_NONE)
+		return -1;
+	qsort(s->v, s->n, sizeof(*s->v), by_name);
+	return 0;
 }
 
-/* The file a note names: 1 if there is one, 0 if nothing was left of the shard. */
-static int
-noted_file(struct set *s, struct adapt *a, uint32_t i, const char *note, struct str text, struct err *e)
+/* Where some are called NAME-0000k-of-0000n, only these are the set. */
+static void
+leave_others_out(struct set *s)
 {
-	const struct format_writer *writers[] = { format_writer("safetensors"), format_writer("torch") };
-	struct str line;
+	struct shard_name name;
+	size_t n = 0;
 
-	if (!str_split(&text, '\n', &line) || !str_starts(line, str_c(note_file)))
-		return err_input(e, note, "is no note of a finished shard");
-	line = str_from(line, sizeof(note_file) - 1);
-	if (line.len == 0)
-		return 0;
-	for (size_t w = 0; w < 2; w++) {
-		const char *name = ckpt_out_shard_name(&a->arena, writers[w], i + 1, s->total);
+	for (size_t i = 0; i < s->n; i++)
+		n += shard_name_parse(s->v[i].file, &name);
+	for (size_t i = 0, all = s->n; n > 0 && i < all; i++) {
+		struct member m = s->v[i];
 
-		if (!str_eqc(line, name))
-			continue;
-		if (s->writer != NULL && s->writer != writers[w])
-			return err_input(e, name, "is of another format than the shards before it");
-		s->files[i] = name;
-		s->writer = writers[w];
-		return 1;
+		if (i == 0)
+			s->n = 0;
+		if (shard_name_parse(m.file, &name))
+			s->v[s->n++] = m;
+		else
+			diag_notice(tool_diag(), "%s/%s: is not called as a shard of a set, and left out", s->dir, m.file);
 	}
-	return err_input(e, note, "is no note of a finished shard");
 }
 
-/* The file of shard i (from 0), if its note names one. A file of an earlier attempt that left more is none of the set. */
+/* ---- what shards state */
+
 static int
-find_file(struct set *s, struct adapt *a, uint32_t i, struct err *e)
+note_count(struct json_reader *r, const char *key, uint64_t *count, struct err *e)
 {
-	const char *note = note_path(&a->arena, s->dir, i + 1, s->total);
-	struct buf text = BUF_INIT;
-	int rc = there(note, e);
-
-	if (rc == 0)
-		return err_set(e, ERR_INPUT, "%s: shard %u of %u is missing; its job did not finish", s->dir, i + 1, s->total);
-	if (rc > 0)
-		rc = file_text(note, NOTE_MAX, &text, e);
-	if (rc == 0)
-		rc = noted_file(s, a, i, note, buf_str(&text), e);
-	if (rc > 0 && (rc = there(arena_printf(&a->arena, "%s/%s", s->dir, s->files[i]), e)) == 0)
-		rc = err_set(e, ERR_INPUT, "%s/%s: is gone, though its job finished", s->dir, s->files[i]);
-	buf_release(&text);
-	return rc < 0 ? -1 : 0;
+	if (json_expect(r, JSON_KEY, "a shard's note", e) < 0)
+		return -1;
+	if (!str_eqc(r->text, key))
+		return json_fail(r, e, "is no note of a finished shard");
+	if (json_expect(r, JSON_NUMBER, key, e) < 0)
+		return -1;
+	return json_u64(r->text, count) && *count > 0 ? 0 : json_fail(r, e, "is no note of a finished shard");
 }
 
+/* ["RULE",MATCHED] behind its bracket: the number is added to the plan's rule of that text. */
+static int
+note_rule(struct json_reader *r, struct adapt *a, struct strmap *rules, struct err *e)
+{
+	uint64_t i = a->plan.nrules, matched;
+
+	if (json_expect(r, JSON_STRING, "a rule", e) < 0)
+		return -1;
+	if (!strmap_get(rules, r->text, &i)) {
+		plan_rule_new(&a->plan, str_c(""), "%.*s", STR_ARG(r->text));
+		strmap_add(rules, str_c(a->plan.rules[i]->text), i);
+	}
+	if (json_expect(r, JSON_NUMBER, "a count", e) < 0)
+		return -1;
+	if (!json_u64(r->text, &matched))
+		return json_fail(r, e, "is no count");
+	a->plan.rules[i]->matched += matched;
+	return json_expect(r, JSON_ARRAY_END, "a rule", e);
+}
+
+/* Reads the note of m: which shard it is, or (with rules) which rules matched. */
+static int
+read_note(struct member *m, struct adapt *a, struct strmap *rules, struct err *e)
+{
+	const char *file = arena_printf(&a->arena, "%s: " CKPT_NOTE_KEY, m->input->ckpt->file);
+	struct json_reader r;
+	int rc;
+
+	json_begin(&r, file, 0, m->note.p, m->note.len);
+	rc = json_expect(&r, JSON_OBJECT, "a shard's note", e);
+	if (rc == 0)
+		rc = note_count(&r, "shard", &m->number, e);
+	if (rc == 0)
+		rc = note_count(&r, "of", &m->total, e);
+	if (rc == 0 && rules != NULL)
+		rc = json_expect(&r, JSON_KEY, "a shard's note", e);
+	if (rc == 0 && rules != NULL)
+		rc = json_expect(&r, JSON_ARRAY, "its rules", e);
+	while (rc == 0 && rules != NULL && json_next(&r, e) == JSON_ARRAY)
+		rc = note_rule(&r, a, rules, e);
+	if (rc == 0 && rules != NULL && r.token != JSON_ARRAY_END)
+		rc = e->code != ERR_NONE ? -1 : json_fail(&r, e, "is no note of a finished shard");
+	json_release(&r);
+	return rc;
+}
+
+static struct str
+note_of(const struct ckpt *c)
+{
+	struct str note = c->note;
+
+	for (size_t i = 0; i < c->nmeta; i++)
+		if (str_eqc(c->meta_keys[i], CKPT_NOTE_KEY))
+			note = c->meta_values[i];
+	return note;
+}
+
+/* Does m belong to one set with first? */
+static int
+check_like(const struct member *first, const struct member *m, struct err *e)
+{
+	const char *file = m->input->ckpt->file;
+
+	if (m->writer != first->writer)
+		return err_input(e, file, "is of another format than the shards before it");
+	if (m->total != first->total)
+		return err_input(e, file, "is shard %" PRIu64 " of %" PRIu64 ", but %s is one of %" PRIu64, m->number, m->total,
+				 first->file, first->total);
+	if (m->note.len == 0 && first->note.len > 0)
+		return err_input(e, file, "does not state that --shard finished it, as %s does", first->file);
+	if (m->note.len > 0 && first->note.len == 0)
+		return err_input(e, file, "states that --shard finished it, and %s does not", first->file);
+	return 0;
+}
+
+static int
+open_member(struct set *s, struct adapt *a, struct member *m, struct err *e)
+{
+	struct shard_name name;
+	struct source *src;
+	int rc;
+
+	m->input = &a->inputs[a->ninputs];
+	a->labels[a->ninputs++] = m->file;
+	if (source_open(&src, arena_printf(&a->arena, "%s/%s", s->dir, m->file), NULL, e) < 0 ||
+	    input_open_index(m->input, src, e) < 0)
+		return -1;
+	m->note = note_of(m->input->ckpt);
+	if (m->input->ckpt->boxed)
+		return err_input(e, m->input->ckpt->file, "a shard of a distributed checkpoint needs no index");
+	if (m->note.len == 0 && shard_name_parse(m->file, &name)) {
+		m->number = name.k;
+		m->total = name.n;
+	}
+	rc = m->note.len > 0 ? read_note(m, a, NULL, e) : 0;
+	return rc == 0 ? check_like(&s->v[0], m, e) : -1;
+}
+
+static int
+by_number(const void *a, const void *b)
+{
+	const struct member *x = a, *y = b;
+
+	return x->number != y->number ? (x->number > y->number) - (x->number < y->number) : by_name(a, b);
+}
+
+/* Is every shard there, once? */
+static int
+check_numbers(const struct set *s, struct err *e)
+{
+	const struct member *v = s->v;
+
+	for (size_t i = 1; v[0].total > 0 && i < s->n; i++) {
+		const char *file = v[i].input->ckpt->file;
+
+		if (v[i].number == v[i - 1].number)
+			return err_input(e, file, "is shard %" PRIu64 " of %" PRIu64 ", and so is %s", v[i].number, v[i].total,
+					 v[i - 1].file);
+	}
+	for (uint64_t i = 0; v[0].total > 0 && i < v[0].total; i++)
+		if (i >= s->n || v[i].number != i + 1)
+			return err_input(e, s->dir, "shard %" PRIu64 " of %" PRIu64 " is missing%s", i + 1, v[0].total,
+					 v[0].note.len > 0 ? "; its job did not finish" : "");
+	return 0;
+}
+
+/* A finished shard may have no tensors. */
 static int
 open_shards(struct set *s, struct adapt *a, struct err *e)
 {
 	int rc = 0;
 
-	s->files = arena_calloc(&a->arena, s->total, sizeof(*s->files));
-	for (uint32_t i = 0; rc == 0 && i < s->total; i++)
-		rc = find_file(s, a, i, e);
-	a->inputs = xcalloc(s->total, sizeof(*a->inputs));
-	a->labels = xcalloc(s->total, sizeof(*a->labels));
-	for (uint32_t i = 0; rc == 0 && i < s->total; i++) {
-		struct input *in = &a->inputs[a->ninputs];
+	a->inputs = xcalloc(s->n, sizeof(*a->inputs));
+	a->labels = xcalloc(s->n, sizeof(*a->labels));
+	for (size_t i = 0; rc == 0 && i < s->n; i++)
+		rc = open_member(s, a, &s->v[i], e);
+	if (rc == 0) {
+		qsort(s->v, s->n, sizeof(*s->v), by_number);
+		rc = check_numbers(s, e);
+	}
+	for (size_t i = 0; rc == 0 && i < s->n; i++) {
+		struct member *m = &s->v[i];
 
-		if (s->files[i] == NULL)
+		if (m->note.len > 0 && m->input->ckpt->ntensors == 0)
 			continue;
-		a->labels[a->ninputs++] = s->files[i];
-		rc = input_open(in, arena_printf(&a->arena, "%s/%s", s->dir, s->files[i]), "", e);
+		rc = statedict_open(&m->input->sd, m->input->ckpt, "", e);
 		if (rc == 0)
-			plan_add_input(&a->plan, &in->sd, s->files[i]);
+			plan_add_input(&a->plan, &m->input->sd, m->file);
 	}
 	return rc;
 }
+
+/* ---- the index */
 
 static int
 index_text(struct adapt *a, struct buf *text, struct err *e)
@@ -385,60 +501,27 @@ index_text(struct adapt *a, struct buf *text, struct err *e)
 	return e->code == ERR_NONE ? 0 : -1;
 }
 
-/* Adds what one shard's note says to the rules of the plan. False if it does not know them. */
-static bool
-add_note(struct adapt *a, struct str text)
-{
-	struct str line, count;
-	uint64_t matched;
-	bool known = true;
-	size_t i;
-
-	while (text.len > 0 && str_split(&text, '\n', &line)) {
-		known = known && !str_eqc(line, note_unknown);
-		if (!str_split(&line, '\t', &count) || line.p == NULL || !num_u64(count, &matched))
-			continue;
-		for (i = 0; i < a->plan.nrules && !str_eqc(line, a->plan.rules[i]->text); i++)
-			;
-		if (i == a->plan.nrules)
-			plan_rule_new(&a->plan, str_c(""), "%.*s", (int)line.len, line.p);
-		a->plan.rules[i]->matched += matched;
-	}
-	return known;
-}
-
 static int
-read_notes(const struct set *s, struct adapt *a, struct err *e)
+read_rules(const struct set *s, struct adapt *a, struct err *e)
 {
-	struct buf text = BUF_INIT;
-	bool complete = true;
+	struct strmap rules = STRMAP_INIT;
 	int rc = 0;
 
-	for (uint32_t i = 0; rc == 0 && i < s->total; i++) {
-		buf_clear(&text);
-		rc = file_text(note_path(&a->arena, s->dir, i + 1, s->total), NOTE_MAX, &text, e);
-		if (rc == 0)
-			complete = add_note(a, buf_str(&text)) && complete;
-	}
-	/* Where a note does not know what matched, no rule can be said to have matched nothing. */
-	for (size_t i = 0; !complete && i < a->plan.nrules; i++)
-		a->plan.rules[i]->quiet = a->plan.rules[i]->optional = true;
-	buf_release(&text);
+	for (size_t i = 0; rc == 0 && i < s->n; i++)
+		if (s->v[i].note.len > 0)
+			rc = read_note(&s->v[i], a, &rules, e);
+	strmap_release(&rules);
 	return rc;
 }
 
-/* Writes the index and removes the notes. */
 static int
 write_index(struct set *s, struct adapt *a, const struct buf *text, struct err *e)
 {
-	const struct format_writer *w = s->writer != NULL ? s->writer : format_writer("safetensors");
-	const char *path = arena_printf(&a->arena, "%s/%s", s->dir, ckpt_out_index_name(w));
+	const char *path = arena_printf(&a->arena, "%s/%s", s->dir, ckpt_out_index_name(s->v[0].writer));
 
 	if (file_write(path, buf_str(text), e) < 0)
 		return -1;
-	tool_summary("%zu tensors in %zu shards -> %s", a->plan.nentries, a->ninputs, path);
-	for (uint32_t i = 1; i <= s->total; i++)
-		unlink(note_path(&a->arena, s->dir, i, s->total));
+	tool_summary("%zu tensors in %" PRIu32 " shards -> %s", a->plan.nentries, a->plan.ninputs, path);
 	return 0;
 }
 
@@ -448,8 +531,10 @@ check_and_write(struct set *s, struct adapt *a, struct err *e)
 	struct buf text = BUF_INIT;
 	int rc = -1;
 
-	if (models_load(&a->model, a->o->models.v, a->o->models.n, e) == 0 && count_shards(s, e) == 0 &&
-	    open_shards(s, a, e) == 0 && index_text(a, &text, e) == 0 && read_notes(s, a, e) == 0) {
+	if (models_load(&a->model, a->o->models.v, a->o->models.n, e) < 0 || list_files(s, a, e) < 0)
+		return -1;
+	leave_others_out(s);
+	if (open_shards(s, a, e) == 0 && index_text(a, &text, e) == 0 && read_rules(s, a, e) == 0) {
 		/* the load check looks at names as they were before --ddp and --add-prefix */
 		if (!a->o->keep_wrappers)
 			plan_unwrap(&a->plan, NULL);
@@ -476,6 +561,7 @@ shard_jobs_write_index(const struct adapt_options *o, struct err *e)
 
 	adapt_init(&a, o);
 	rc = check_and_write(&s, &a, e);
+	free(s.v);
 	adapt_release(&a);
 	return rc;
 }

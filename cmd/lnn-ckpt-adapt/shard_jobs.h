@@ -20,15 +20,15 @@ struct shard_job {
 int shard_jobs_run(const struct adapt_options *o, const struct operands *operands, struct err *e);
 
 /*
- * Before a shard is written: if the folder holds the index of a finished set that a's shard is of, the notes of the other
- * shards are made again and the index is removed, which is said. Without it --write-index is needed once more.
+ * Before a shard is written: if the folder holds the index of a finished set that a's shard is of, the index is removed,
+ * which is said. Without it --write-index is needed once more.
  */
 int shard_jobs_reopen(struct adapt *a, const struct format_writer *w, struct err *err);
 
-/* Leaves a note that a's shard is finished, in which file ("": nothing is left of it), and which rules matched. */
-int shard_jobs_note(struct adapt *a, const char *file, struct err *e);
+/* Has a's shard state, once it is whole, which one of how many it is, and which rules matched in it. */
+void shard_jobs_note(struct adapt *a);
 
-/* --write-index DIR: the index of the shards in DIR, and the checks over all of them. */
+/* --write-index DIR: the index of the shards in DIR, wherever they were made, and the checks over all of them. */
 int shard_jobs_write_index(const struct adapt_options *o, struct err *e);
 
 #endif

@@ -2,6 +2,8 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -26,12 +28,6 @@ enum { RANKS_MAX = 1 << 16 };
 struct member {
 	const char *name;
 	bool folder;
-};
-
-/* NAME-0000k-of-0000nSUFFIX */
-struct shard_name {
-	struct str base, suffix; /* NAME, SUFFIX */
-	uint32_t k, n;
 };
 
 struct shard_set {
@@ -188,42 +184,6 @@ pick_index(struct ckpt_folder *f, struct picked *p)
 }
 
 /* ---- sets of shards without an index */
-
-/* Takes five digits from *s. */
-static bool
-five_digits(struct str *s, uint32_t *number)
-{
-	*number = 0;
-	if (s->len < 5)
-		return false;
-	for (size_t i = 0; i < 5; i++) {
-		if (s->p[i] < '0' || s->p[i] > '9')
-			return false;
-		*number = *number * 10 + (uint32_t)(s->p[i] - '0');
-	}
-	*s = str_from(*s, 5);
-	return true;
-}
-
-static bool
-shard_name_parse(const char *name, struct shard_name *out)
-{
-	const char *of = NULL;
-	struct str k, rest;
-
-	for (const char *p = name; (p = strstr(p, "-of-")) != NULL; p++)
-		of = p; /* the last one: what stands before it is a name */
-
-	if (of == NULL || of - name < 7 || of[-6] != '-')
-		return false;
-	k = str_n(of - 5, 5);
-	rest = str_c(of + 4);
-	if (!five_digits(&k, &out->k) || !five_digits(&rest, &out->n) || (rest.len > 0 && rest.p[0] != '.'))
-		return false;
-	out->base = str_n(name, (size_t)(of - name) - 6);
-	out->suffix = rest;
-	return out->k > 0 && out->k <= out->n;
-}
 
 static const char *
 shard_file(struct ckpt_folder *f, const struct shard_name *s, uint32_t k)
@@ -511,14 +471,10 @@ open_metadata(struct ckpt_folder *f, const char *first, const struct diag *diag)
 static uint32_t
 rank_of(const char *name)
 {
-	static const struct str prefix = STR_LIT("shard-");
-	struct str rest = str_c(name);
 	uint32_t rank = 0;
+	int len = 0;
 
-	if (!str_starts(rest, prefix))
-		return 0;
-	rest = str_from(rest, prefix.len);
-	return five_digits(&rest, &rank) ? rank : 0;
+	return sscanf(name, "shard-%5" SCNu32 "%n", &rank, &len) == 1 && len == 11 ? rank : 0;
 }
 
 /* All safetensors files of the folder, as a text for their reader. No rank is left out. */

@@ -232,3 +232,41 @@ shard_index_write(struct buf *b, const struct str *names, const char *const *fil
 	json_end_object(&w);
 	json_finish(&w);
 }
+
+/* ---- names of shards */
+
+/* Takes five digits from *s. */
+static bool
+five_digits(struct str *s, uint32_t *number)
+{
+	*number = 0;
+	if (s->len < 5)
+		return false;
+	for (size_t i = 0; i < 5; i++) {
+		if (s->p[i] < '0' || s->p[i] > '9')
+			return false;
+		*number = *number * 10 + (uint32_t)(s->p[i] - '0');
+	}
+	*s = str_from(*s, 5);
+	return true;
+}
+
+bool
+shard_name_parse(const char *name, struct shard_name *out)
+{
+	const char *of = NULL;
+	struct str k, rest;
+
+	for (const char *p = name; (p = strstr(p, "-of-")) != NULL; p++)
+		of = p; /* the last one: what stands before it is a name */
+
+	if (of == NULL || of - name < 7 || of[-6] != '-')
+		return false;
+	k = str_n(of - 5, 5);
+	rest = str_c(of + 4);
+	if (!five_digits(&k, &out->k) || !five_digits(&rest, &out->n) || (rest.len > 0 && rest.p[0] != '.'))
+		return false;
+	out->base = str_n(name, (size_t)(of - name) - 6);
+	out->suffix = rest;
+	return out->k > 0 && out->k <= out->n;
+}

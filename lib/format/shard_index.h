@@ -45,6 +45,14 @@ char *shard_index_path(const struct shard_index *x, uint32_t i);
 /* The paths of the shards of the index in src, in order; in a. */
 int shard_index_list(struct source *src, struct arena *a, const char ***paths, uint32_t *n, struct err *e);
 
+/* NAME-0000k-of-0000nSUFFIX, as the files of a set without an index are called. */
+struct shard_name {
+	struct str base, suffix; /* NAME, SUFFIX: empty, or with a dot */
+	uint32_t k, n;           /* 1 <= k <= n */
+};
+
+bool shard_name_parse(const char *name, struct shard_name *out);
+
 /* The text of an index: name i lies in files[i]. Names are UTF-8. total_size: bytes of all tensors, shared ones counted once. */
 void shard_index_write(struct buf *b, const struct str *names, const char *const *files, size_t n,
 	uint64_t total_size);

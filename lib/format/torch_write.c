@@ -286,12 +286,12 @@ put_leaf(void *arg, struct pickle_out *o, enum value_leaf kind, uint32_t index, 
  * tells a forward reader of ours that they come in the order of their numbers; torch sorts them as
  * text up to 2.6, and has version behind them.
  */
-enum { RECORD_PICKLE, RECORD_BYTEORDER, RECORD_VERSION, RECORD_TABLES, RECORD_STORAGES };
+enum { RECORD_PICKLE, RECORD_BYTEORDER, RECORD_VERSION, RECORD_OWN, RECORD_STORAGES };
 
-/* The record of tables comes where there is something to state. */
+/* Our own record comes where there is something to state. */
 #define ROOT "archive/"
-#define TABLES ROOT CKPT_TABLES_RECORD
-static const char *const names[] = { ROOT "data.pkl", ROOT "byteorder", ROOT "version", TABLES };
+#define OWN ROOT CKPT_RECORD
+static const char *const names[] = { ROOT "data.pkl", ROOT "byteorder", ROOT "version", OWN };
 #define DATA ROOT "data/"
 
 struct torch_out {
@@ -319,7 +319,7 @@ name_record(void *arg, size_t i, struct buf *name)
 {
 	const struct writer *w = arg;
 
-	if (w->m->tables.len == 0 && i >= RECORD_TABLES)
+	if (w->m->record.len == 0 && i >= RECORD_OWN)
 		i++;
 	if (i < RECORD_STORAGES) {
 		buf_adds(name, names[i]);
@@ -494,7 +494,7 @@ begin(struct writer *w, struct err *e)
 		put_small(t, names[RECORD_BYTEORDER], str_c("little"), e) < 0 ||
 		put_small(t, names[RECORD_VERSION], str_c("3\n"), e) < 0)
 		return -1;
-	if (w->m->tables.len > 0 && put_small(t, names[RECORD_TABLES], w->m->tables, e) < 0)
+	if (w->m->record.len > 0 && put_small(t, names[RECORD_OWN], w->m->record, e) < 0)
 		return -1;
 	t->hold = directory_at(w);
 	return 0;
@@ -507,7 +507,7 @@ storage(struct writer *w, uint32_t i, struct err *e)
 	struct buf name = BUF_INIT;
 	int r;
 
-	name_record(w, (size_t)RECORD_STORAGES + i - (w->m->tables.len == 0), &name);
+	name_record(w, (size_t)RECORD_STORAGES + i - (w->m->record.len == 0), &name);
 	r = zip_record_begin(&t->zip, buf_str(&name), w->m->storages[i].nbytes, e);
 	buf_release(&name);
 	return r;

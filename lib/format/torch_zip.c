@@ -26,7 +26,7 @@
 enum { TORCH_SMALL = 128 };
 
 /* More than this is not kept of what is stated of bias tables. */
-enum { TABLES_MAX = 16 << 20 };
+enum { OWN_MAX = 16 << 20 };
 
 /* A record that came by on a stream. */
 struct seen {
@@ -155,7 +155,7 @@ is_mark(struct str what)
 {
 	return str_eqc(what, "version") || str_eqc(what, ".data/version") || str_eqc(what, "byteorder") ||
 		str_eqc(what, ".format_version") || str_eqc(what, ".storage_alignment") ||
-		str_eqc(what, CKPT_TABLES_RECORD);
+		str_eqc(what, CKPT_RECORD);
 }
 
 /* Does a record say what the tensors are? what: its name below the root. */
@@ -394,15 +394,16 @@ check_record(struct opening *o, const struct zip_entry *t)
 	return rc;
 }
 
-/* What is stated of bias tables is kept as it is (plan/tables.h). */
+/* What we state is kept as it is. */
 static int
-keep_tables(struct ckpt *c, uint64_t at, uint64_t size, struct err *e)
+keep_own(struct ckpt *c, uint64_t at, uint64_t size, struct err *e)
 {
 	char *room = arena_alloc(&c->arena, (size_t)size + 1);
 
 	if (source_read(c->src, at, room, (size_t)size, e) < 0)
 		return -1;
-	c->tables = str_n(room, (size_t)size);
+	c->note = str_n(room, (size_t)size);
+	(void)str_split(&c->note, '\n', &c->tables);
 	return 0;
 }
 
@@ -410,7 +411,7 @@ static int
 read_marks(struct opening *o)
 {
 	const struct zip_entry *version = find_c(o, ".data/version"), *order = find_c(o, "byteorder");
-	const struct zip_entry *tables = find_c(o, CKPT_TABLES_RECORD);
+	const struct zip_entry *tables = find_c(o, CKPT_RECORD);
 	char room[TORCH_SMALL];
 	struct str text;
 
@@ -424,8 +425,8 @@ read_marks(struct opening *o)
 	if (order != NULL && (check_record(o, order) < 0 || read_small(o, order, room, &text) < 0 ||
 		check_byteorder(o->c, text, &o->c->big_endian, o->e) < 0))
 		return -1;
-	if (tables != NULL && tables->method == ZIP_STORED && tables->size <= TABLES_MAX &&
-	    (check_record(o, tables) < 0 || keep_tables(o->c, tables->data, tables->size, o->e) < 0))
+	if (tables != NULL && tables->method == ZIP_STORED && tables->size <= OWN_MAX &&
+	    (check_record(o, tables) < 0 || keep_own(o->c, tables->data, tables->size, o->e) < 0))
 		return -1;
 	o->version_at = version != NULL ? version->data : UINT64_MAX;
 	o->byteorder = order != NULL;
@@ -811,8 +812,8 @@ read_mark(struct torch_stream *f, struct str what, uint64_t size, struct err *e)
 
 	if (str_eqc(what, ".format_version") || str_eqc(what, ".storage_alignment"))
 		f->format_version = true;
-	if (str_eqc(what, CKPT_TABLES_RECORD) && size <= TABLES_MAX)
-		return keep_tables(c, f->local.entry.data, size, e);
+	if (str_eqc(what, CKPT_RECORD) && size <= OWN_MAX)
+		return keep_own(c, f->local.entry.data, size, e);
 	if (!version && !str_eqc(what, "byteorder"))
 		return 0;
 	if (source_read(c->src, f->local.entry.data, room, text.len, e) < 0)

@@ -84,6 +84,12 @@ struct plan_input {
 	bool marked;
 };
 
+/* An edit of the __metadata__ of safetensors, which comes behind all others. */
+struct plan_meta {
+	struct str key, value;
+	bool drop; /* value is nothing */
+};
+
 struct plan {
 	struct arena arena;
 	const struct diag *diag;
@@ -100,6 +106,9 @@ struct plan {
 	struct make **described; /* makers that reports describe, in the order of the edits */
 	size_t ndescribed, cap_described;
 	struct str tables; /* what the output states of bias tables (tables.h) */
+	struct str note;   /* what it states of itself as a finished shard (CKPT_NOTE_KEY); empty: nothing */
+	const struct plan_meta *meta; /* edits, in order; borrowed */
+	size_t nmeta;
 };
 
 void plan_init(struct plan *p, const struct diag *diag);

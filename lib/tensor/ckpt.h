@@ -45,9 +45,14 @@ struct ckpt_ops {
 	bool proves; /* what is copied is held against its CRC, too, although the CRC goes along */
 };
 
-/* Where __metadata__ of safetensors, and a torch zip, state the layouts of bias tables. */
+/*
+ * What we state in a checkpoint: the layouts of bias tables (plan/tables.h), and of a shard that is adapted by itself that
+ * it is finished. In __metadata__ of safetensors under these keys; in a torch zip as the two lines of a record, of which
+ * the second may be missing.
+ */
 #define CKPT_TABLES_KEY "lnn.tables"
-#define CKPT_TABLES_RECORD ".data/lnn"
+#define CKPT_NOTE_KEY "lnn.shard"
+#define CKPT_RECORD ".data/lnn"
 
 /* Where __metadata__ of a shard of a distributed checkpoint says of which boxes its tensors are. */
 #define CKPT_SHARDING_KEY "DCP_SHARDING_INFO"
@@ -78,7 +83,8 @@ struct ckpt {
 
 	struct str *meta_keys, *meta_values; /* safetensors: __metadata__ */
 	size_t nmeta;
-	struct str tables; /* torch: contents of the record .data/lnn, once it was passed; of a set: what ckpt_tables says */
+	struct str tables; /* torch: the first line of the record .data/lnn, once it was passed; of a set: what ckpt_tables says */
+	struct str note;   /* torch: its second line */
 	enum ckpt_salvage salvage;  /* unless SALVAGE_NOT, storages that are not there are found out when they are read */
 	struct str *lost;           /* salvage: names of what cannot be in tensors or in the tree */
 	size_t nlost, lost_cap;

@@ -48,7 +48,7 @@ struct manifest {
 	struct manifest_item *items; /* dcp: what the object is cut into */
 	size_t nitems;
 	uint32_t *item_of; /* by storage: the item that it belongs to; those of one item follow each other. NULL: no items */
-	struct str tables; /* torch: contents of the record .data/lnn (plan/tables.h); empty: there is none */
+	struct str record; /* torch: contents of the record .data/lnn (ckpt.h); empty: there is none */
 };
 
 #endif

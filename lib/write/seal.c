@@ -819,6 +819,26 @@ add_meta(struct manifest *m, struct str key, struct str value)
 	m->meta_values[m->nmeta++] = value;
 }
 
+static void
+edit_meta(struct manifest *m, const struct plan_meta *edit)
+{
+	size_t i = 0;
+
+	while (i < m->nmeta && !str_eq(m->meta_keys[i], edit->key))
+		i++;
+	if (edit->drop) {
+		m->nmeta -= i < m->nmeta;
+		for (; i < m->nmeta; i++) {
+			m->meta_keys[i] = m->meta_keys[i + 1];
+			m->meta_values[i] = m->meta_values[i + 1];
+		}
+	} else if (i < m->nmeta) {
+		m->meta_values[i] = edit->value;
+	} else {
+		add_meta(m, edit->key, edit->value);
+	}
+}
+
 /* Names in it are those of the output. A name that is tied to a dropped one goes with it. */
 static void
 flat_metadata(struct seal *l)
@@ -830,8 +850,8 @@ flat_metadata(struct seal *l)
 	struct str *names = c->nmeta > 0 ? present_names(p) : NULL;
 	size_t tie = 0; /* the entries of ties are in the order of __metadata__ */
 
-	m->meta_keys = arena_calloc(&l->s->arena, c->nmeta + 2, sizeof(*m->meta_keys));
-	m->meta_values = arena_calloc(&l->s->arena, c->nmeta + 2, sizeof(*m->meta_values));
+	m->meta_keys = arena_calloc(&l->s->arena, c->nmeta + p->nmeta + 3, sizeof(*m->meta_keys));
+	m->meta_values = arena_calloc(&l->s->arena, c->nmeta + p->nmeta + 3, sizeof(*m->meta_values));
 	for (size_t i = 0; i < c->nmeta; i++) {
 		const struct sd_entry *tied = statedict_find(sd, c->meta_values[i]);
 
@@ -843,7 +863,7 @@ flat_metadata(struct seal *l)
 			tie++;
 		} else if (str_eqc(c->meta_keys[i], CKPT_SHARDING_KEY)) {
 			add_meta(m, c->meta_keys[i], sharding_info(l));
-		} else if (!str_eqc(c->meta_keys[i], CKPT_TABLES_KEY)) { /* of the input's tables */
+		} else if (!str_eqc(c->meta_keys[i], CKPT_TABLES_KEY) && !str_eqc(c->meta_keys[i], CKPT_NOTE_KEY)) {
 			add_meta(m, c->meta_keys[i], c->meta_values[i]);
 		}
 	}
@@ -851,6 +871,10 @@ flat_metadata(struct seal *l)
 		add_meta(m, str_c("format"), str_c("pt"));
 	if (p->tables.len > 0)
 		add_meta(m, str_c(CKPT_TABLES_KEY), p->tables);
+	for (size_t i = 0; i < p->nmeta; i++)
+		edit_meta(m, &p->meta[i]);
+	if (p->note.len > 0)
+		add_meta(m, str_c(CKPT_NOTE_KEY), p->note);
 	free(names);
 }
 
@@ -882,7 +906,7 @@ check_names(const struct seal *l, struct err *e)
 			rc = key_collision(p, &p->entries[other], c, e);
 	}
 	strmap_release(&seen);
-	if (rc == 0 && tensors == 0)
+	if (rc == 0 && tensors == 0 && p->note.len == 0)
 		rc = err_set(e, ERR_ANSWER, "no tensor is left to write");
 	return rc;
 }
@@ -1758,8 +1782,10 @@ seal_file(struct seal *l, uint32_t k, struct sealed *s, struct err *e)
 	}
 	if (rc == 0 && !pickles)
 		flat_metadata(l);
-	if (pickles)
-		s->m.tables = l->p->tables;
+	if (pickles && l->p->note.len > 0)
+		s->m.record = str_c(arena_printf(&s->arena, "%.*s\n%.*s", STR_ARG(l->p->tables), STR_ARG(l->p->note)));
+	else if (pickles)
+		s->m.record = l->p->tables;
 	note_rest(l);
 	end_file(l);
 	return rc == 0 ? check_output(s, k > 0, e) : rc;

@@ -246,6 +246,7 @@ floats() {
 	lnn-ckpt-adapt -q --shard 3/3 "$index" -o out/
 	try lnn-ckpt-adapt --write-index out
 	expect_refusal 2 lnn-ckpt-adapt '2-of-00003' 'is of another format than the shards before it'
+	rm out/*.bin
 	lnn-ckpt-adapt -q --shard 2/3 "$index" -o out/
 	lnn-ckpt-adapt -q --shard 3/3 --drop-params nothing "$index" -o out/
 	try lnn-ckpt-adapt --write-index out --fail-unused
@@ -291,6 +292,100 @@ floats() {
 	try lnn-ckpt-adapt --shard 1/3 own/model.safetensors.index.json -o own/
 	expect_refusal 2 lnn-ckpt-adapt '-o own/ is the folder of the input'
 	diff -r own "$fixtures/sharded-safetensors"
+}
+
+@test 'sets: shards made in folders of their own say what they are, whatever they are called' {
+	local index=$fixtures/sharded-safetensors/model.safetensors.index.json k to
+	for to in safetensors torch; do
+		for k in 1 2 3; do lnn-ckpt-adapt -q --shard $k/3 --to $to --drop-params nothing "$index" -o $to-$k/; done
+		mkdir -p $to
+		cp $to-[123]/* $to/
+		[ -z "$(find $to-? -name '.*' -type f)" ]
+		try lnn-ckpt-adapt --write-index $to --fail-unused
+		expect_status 1
+		expect_err_has '--drop-params nothing: matched nothing'
+		mv $to/*-00002-of-* $to/part-2.${to/torch/bin}
+		mv $to/*-00001-of-* $to/part-3.${to/torch/bin}
+		mv $to/*-00003-of-* $to/part-1.${to/torch/bin}
+		try lnn-ckpt-adapt --write-index $to
+		expect_status 0
+		diff <(lnn-ckpt-inspect $to | sort) <(lnn-ckpt-inspect "$index" | sort)
+		# What a shard says of itself is not of what is made of it.
+		lnn-ckpt-adapt -q --to $to $to/*.index.json -o one.$to
+		diff <(lnn-ckpt-inspect --digest one.$to | tail -n 1) <(lnn-ckpt-inspect --digest "$index" | tail -n 1)
+		run ! grep -qaF '"of' one.$to
+		cp $to/part-3.* $to/part-4.${to/torch/bin}
+		try lnn-ckpt-adapt --write-index $to
+		expect_refusal 2 lnn-ckpt-adapt "$to/part-4.${to/torch/bin}: is shard 1 of 3, and so is part-3"
+	done
+	unzip -p torch-2/pytorch_model-00002-of-00003.bin archive/.data/lnn | grep -qF '"shard":2,"of":3'
+}
+
+@test 'sets: an index for shards from elsewhere' {
+	mkdir set loose twice
+	safetensors set/model-00001-of-00002.safetensors a
+	safetensors set/model-00002-of-00002.safetensors b
+	safetensors set/consolidated.safetensors a b
+	echo '{"weight_map": {"x": "model-00001-of-00009.safetensors"}}' >set/model.safetensors.index.json
+	try lnn-ckpt-adapt --write-index set
+	expect_status 0
+	expect_err_has 'set/consolidated.safetensors: is not called as a shard of a set, and left out'
+	[ "$(tr -d ' \n' <set/model.safetensors.index.json)" = \
+		'{"metadata":{"total_size":8},"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}}' ]
+	rm set/model-00002-of-00002.safetensors
+	try lnn-ckpt-adapt -q --write-index set
+	expect_refusal 2 lnn-ckpt-adapt 'set: shard 2 of 2 is missing'
+	safetensors loose/x.safetensors a
+	safetensors loose/y.safetensors b
+	try lnn-ckpt-adapt --write-index loose
+	expect_status 0
+	[ "$(lnn-ckpt-inspect --format names loose)" = $'a\nb' ]
+	safetensors loose/z.safetensors b
+	try lnn-ckpt-adapt --write-index loose
+	expect_refusal 2 lnn-ckpt-adapt 'loose/z.safetensors: b is in another shard, too'
+	rm loose/z.safetensors
+	lnn-ckpt-adapt -q --to torch loose/y.safetensors -o loose/z.bin
+	try lnn-ckpt-adapt --write-index loose
+	expect_refusal 2 lnn-ckpt-adapt 'loose/z.bin: is of another format than the shards before it'
+	rm loose/*.safetensors
+	try lnn-ckpt-adapt --write-index loose
+	expect_status 0
+	[ -e loose/pytorch_model.bin.index.json ]
+	try lnn-ckpt-adapt --write-index twice
+	expect_refusal 2 lnn-ckpt-adapt 'twice: there is no shard in it (*.safetensors, *.bin)'
+	lnn-ckpt-adapt -q --shard 1/3 "$fixtures/sharded-safetensors/model.safetensors.index.json" -o twice/
+	safetensors twice/model-00002-of-00003.safetensors other
+	safetensors twice/model-00003-of-00003.safetensors another
+	try lnn-ckpt-adapt --write-index twice
+	expect_refusal 2 lnn-ckpt-adapt 'twice/model-00002-of-00003.safetensors: does not state that --shard finished it'
+}
+
+@test '--set-metadata and --drop-metadata edit what safetensors say of themselves' {
+	metadata() {
+		head -c 2000 out.safetensors | grep -aoP '"__metadata__":\K\{[^}]*\}'
+	}
+	safetensors in.safetensors w
+	lnn-ckpt-adapt -q in.safetensors -o plain.safetensors
+	try lnn-ckpt-adapt --set-metadata format=mlx --set-metadata 'note=a=b "c"' --set-metadata empty= in.safetensors -o out.safetensors
+	expect_status 0
+	[ "$(metadata)" = '{"format":"mlx","note":"a=b \"c\"","empty":""}' ] || fail "$(metadata)"
+	mv out.safetensors two.safetensors
+	try lnn-ckpt-adapt --drop-metadata note --set-metadata format=pt --drop-metadata empty two.safetensors -o out.safetensors
+	expect_status 0
+	cmp out.safetensors plain.safetensors
+	lnn-ckpt-adapt -q --drop-metadata format --set-metadata note=x --drop-metadata note in.safetensors -o out.safetensors
+	[ -z "$(metadata)" ] || fail "$(metadata)"
+	lnn-ckpt-inspect -q out.safetensors >/dev/null
+	try lnn-ckpt-adapt --drop-metadata nothing --fail-unused in.safetensors -o out2.safetensors
+	expect_status 1
+	expect_err_has '--drop-metadata nothing: matched nothing'
+	try lnn-ckpt-adapt --set-metadata x in.safetensors -o out2.safetensors
+	expect_refusal 2 lnn-ckpt-adapt '--set-metadata x: KEY=VALUE was expected'
+	try lnn-ckpt-adapt --set-metadata x=y in.safetensors -o out2.pth
+	expect_refusal 2 lnn-ckpt-adapt '--set-metadata and --drop-metadata are for safetensors'
+	try lnn-ckpt-adapt --set-metadata $'x=\xff' in.safetensors -o out2.safetensors
+	expect_refusal 2 lnn-ckpt-adapt 'is not UTF-8'
+	[ ! -e out2.safetensors ] && [ ! -e out2.pth ]
 }
 
 @test 'sets: module. is taken off shard by shard only if all shards of the set have it' {

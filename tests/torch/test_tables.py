@@ -320,6 +320,20 @@ def stated():
         got = true_grid(kind, load(twice)[TABLE], 9, 8)
         want = interpolated(first, 9, 8, mode="bicubic", align_corners=False)
         t.ok(bool((got - want).abs().max() < 1e-12), f"{kind}: resized twice, in two runs")
+        # A shard that is made by itself states that it is finished, too.
+        folder = scratch / f"set-{kind[:5]}"
+        folder.mkdir()
+        (folder / "pytorch_model.bin").write_bytes(once.read_bytes())
+        (folder / "x.index.json").write_text(json.dumps({"weight_map": {TABLE: "pytorch_model.bin"}}))
+        tap.run("lnn-ckpt-adapt", "-q", "-k", "model", "--shard", "1/1", folder / "x.index.json", "-o", folder / "out/")
+        shard = folder / "out" / "pytorch_model.bin"
+        for what in {"weights_only": True}, {"weights_only": False}, {"weights_only": True, "mmap": True}:
+            t.eq(list(torch.load(shard, **what)), [TABLE], f"{kind}: torch loads a finished shard, {what}")
+        lines = torch._C.PyTorchFileReader(str(shard)).get_record(".data/lnn").decode().split("\n")
+        t.eq([json.loads(x) for x in lines], [record, {"shard": 1, "of": 1, "rules": []}], f"{kind}: both are stated")
+        tap.run("lnn-ckpt-adapt", "-q", "--write-index", folder / "out")
+        tap.run("lnn-interp-bias", "-q", "--grid", "9x8", folder / "out", "-o", scratch / "of-set.pth")
+        t.ok(tap.same(torch.load(scratch / "of-set.pth")[TABLE], load(twice)[TABLE]), f"{kind}: the set states the layout")
 
 
 layouts()
