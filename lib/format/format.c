@@ -41,7 +41,6 @@ static const struct foreign {
 	{ MAGIC(0, "version https://git-lfs"),
 		"it is a Git LFS pointer, not the file itself: git lfs pull fetches it" },
 	{ MAGIC(0, "PK\5\6"), "it is an empty zip, no checkpoint" },
-	{ MAGIC(0, "\x93NUMPY"), "it is a numpy array (.npy), no checkpoint" },
 	{ MAGIC(0, "GGUF"), "it is a GGUF file, which is not read here: use the original checkpoint" },
 	{ MAGIC(0, "\x89HDF\r\n\x1a\n"), "it is an HDF5 file (Keras?), which is not read here" },
 	{ MAGIC(0, "\xff\xd8\xff"), "it is a JPEG image, no checkpoint" },
@@ -135,20 +134,17 @@ hint(const uint8_t *head, size_t n)
 		return "the input is empty (did the program before it fail?)";
 	if (foreign_hint != NULL)
 		return foreign_hint;
-	if (is_pickle(head, n))
-		return "it is a pickle without torch's wrapper, which runs what its author wants where it is loaded: "
-		       "ask for a file of torch.save or safetensors";
 	if (is_text(head, n))
 		return head[0] == '{' || head[0] == '['
 			       ? "it is JSON or other text, no checkpoint"
 			       : "it is text, no checkpoint (lnn-filter reads tensor lists, --against compares with them)";
-	return "it is no checkpoint of a known format (torch zip, torch legacy, safetensors, sharded index)";
+	return "it is no checkpoint of a known format (torch zip, torch legacy, safetensors, sharded index, .npz, pickled arrays)";
 }
 
 bool
 format_is_no_text(const uint8_t *head, size_t n)
 {
-	return n > 0 && (find_reader(head, n) != NULL || format_foreign(head, n) != NULL || is_pickle(head, n) ||
+	return n > 0 && (find_reader(head, n) != NULL || format_foreign(head, n) != NULL ||
 			 memchr(head, '\0', n) != NULL);
 }
 

@@ -24,17 +24,20 @@ struct format_reader {
 };
 
 /*
- * The containers that are read, in the order in which they are asked: torch.save since 1.6 and TorchScript; torch.save
- * before 1.6; safetensors; the index of a sharded set (*.index.json); a distributed checkpoint; files with boxes. NAME.c defines
- * format_NAME.
+ * The containers that are read, in the order in which they are asked: numpy.savez; torch.save since 1.6 and TorchScript;
+ * torch.save before 1.6; safetensors; the index of a sharded set (*.index.json); a distributed checkpoint; files with boxes;
+ * numpy.save; pickles of arrays. NAME.c defines format_NAME, npz.c format_npy, too.
  */
 #define FORMAT_READERS(line) \
+	line(format_npz) \
 	line(format_torch_zip) \
 	line(format_legacy) \
 	line(format_safetensors) \
 	line(format_sharded) \
 	line(format_distributed) \
-	line(format_box_set)
+	line(format_box_set) \
+	line(format_npy) \
+	line(format_plain_pickle)
 
 #define FORMAT_DECLARE(name) extern const struct format_reader name;
 FORMAT_READERS(FORMAT_DECLARE)
@@ -49,8 +52,8 @@ struct format_opts {
 
 /*
  * Recognises and opens the checkpoint in src (borrowed, must outlive *out). For anything else the
- * error says what it looks like and what would help (gzip: zcat; a Git LFS pointer: git lfs pull; HTML; npz; GGUF; HDF5;
- * torch tar; a pickle without torch's wrapper; empty input).
+ * error says what it looks like and what would help (gzip: zcat; a Git LFS pointer: git lfs pull; HTML; GGUF; HDF5;
+ * torch tar; empty input).
  */
 int format_open(struct ckpt **out, struct source *src, const struct format_opts *opts, struct err *e);
 

@@ -6,7 +6,6 @@
  * Facts: lib/format/README.md, sections 2 and 3.
  */
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,9 +70,7 @@ struct torch_stream {
 struct torch_zip {
 	struct str root;              /* of the archive; in the arena of the ckpt */
 	struct torch_stream *forward; /* NULL when read through the directory */
-	pthread_mutex_t lock;         /* of the inflater, as several threads may read */
-	struct zip_inflate *inflate;
-	uint32_t inflating;           /* storage that inflate is at */
+	struct zip_unpacker unpacker;
 };
 
 static bool
@@ -186,42 +183,14 @@ stream_free(struct torch_stream *f)
 }
 
 static int
-read_deflated(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
-{
-	struct torch_zip *z = c->priv;
-	const struct storage *s = &c->storages[storage];
-	uint8_t skipped[4096];
-	size_t part;
-
-	if (z->inflate == NULL || z->inflating != storage || zip_inflate_at(z->inflate) > off) {
-		zip_inflate_free(z->inflate);
-		z->inflate = zip_inflate_new(c->src, s->offset, s->packed, s->nbytes, s->key);
-		z->inflating = storage;
-	}
-	while (zip_inflate_at(z->inflate) < off) {
-		uint64_t left = off - zip_inflate_at(z->inflate);
-
-		part = left < sizeof(skipped) ? (size_t)left : sizeof(skipped);
-		if (zip_inflate_read(z->inflate, skipped, part, e) < 0)
-			return -1;
-	}
-	return zip_inflate_read(z->inflate, p, n, e);
-}
-
-/* Reads a storage; of a deflated one anywhere, but forward is best. */
-static int
 read_storage(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
 {
 	struct torch_zip *z = c->priv;
 	const struct storage *s = &c->storages[storage];
-	int r;
+	const struct zip_entry t = { .name = s->key, .data = s->offset, .packed = s->packed, .size = s->nbytes,
+				     .method = s->flags & STORAGE_DEFLATED ? ZIP_DEFLATED : ZIP_STORED };
 
-	if (!(s->flags & STORAGE_DEFLATED))
-		return source_read(c->src, s->offset + off, p, n, e);
-	pthread_mutex_lock(&z->lock);
-	r = read_deflated(c, storage, off, p, n, e);
-	pthread_mutex_unlock(&z->lock);
-	return r;
+	return zip_unpacker_read(&z->unpacker, &t, off, p, n, e);
 }
 
 static void
@@ -232,8 +201,7 @@ close_zip(struct ckpt *c)
 	if (z == NULL)
 		return;
 	stream_free(z->forward);
-	zip_inflate_free(z->inflate);
-	pthread_mutex_destroy(&z->lock);
+	zip_unpacker_release(&z->unpacker);
 }
 
 static int
@@ -282,17 +250,10 @@ find_c(struct opening *o, const char *name)
 static int
 read_small(struct opening *o, const struct zip_entry *t, char *room, struct str *text)
 {
-	size_t n = t->size < TORCH_SMALL ? (size_t)t->size : TORCH_SMALL;
-	struct zip_inflate *z;
-	int r;
+	struct torch_zip *z = o->c->priv;
 
-	*text = str_n(room, n);
-	if (t->method == ZIP_STORED)
-		return source_read(o->c->src, t->data, room, n, o->e);
-	z = zip_inflate_new(o->c->src, t->data, t->packed, t->size, t->name);
-	r = zip_inflate_read(z, room, n, o->e);
-	zip_inflate_free(z);
-	return r;
+	*text = str_n(room, t->size < TORCH_SMALL ? (size_t)t->size : TORCH_SMALL);
+	return zip_unpacker_read(&z->unpacker, t, 0, room, text->len, o->e);
 }
 
 /* Says so; returns -1. */
@@ -314,8 +275,6 @@ find_root(struct opening *o)
 	if (o->dir.n == 0)
 		return err_input(o->e, o->c->file, "it is an empty zip, no checkpoint");
 	first = o->dir.entries[0].name;
-	if (str_ends(first, str_c(".npy")))
-		return err_input(o->e, o->c->file, "it is a numpy .npz file, which is not read here");
 	if (zip_find(&o->dir, str_c("serialized_exported_program.json")) != NULL)
 		return fail_exported(o);
 	slash = first.len > 0 ? memchr(first.p, '/', first.len) : NULL;
@@ -1515,7 +1474,7 @@ open_zip(struct ckpt *c, struct err *e)
 	const char *why = NULL;
 	bool took = false;
 
-	pthread_mutex_init(&z->lock, NULL);
+	zip_unpacker_init(&z->unpacker, c->src);
 	c->priv = z;
 	c->ops = &torch_ops;
 	if (source_is_stream(c->src)) {

@@ -640,6 +640,20 @@ is_utf8(struct str s)
 
 /* ---- texts and bytes */
 
+/* n bytes that are passed over. */
+static int
+later(struct pickle_machine *m, enum value_kind kind, uint64_t n, struct err *e)
+{
+	struct pickle_reader *in = &m->in;
+	uint64_t at = reader_at(in);
+
+	if (at > in->limit || n > in->limit - at)
+		return cut_off(in, e);
+	in->base = at + n;
+	in->at = in->len = 0;
+	return push(m, m->hooks.later(m->hooks.arg, m->t, kind, at, n), e);
+}
+
 /* Text, bytes or a long integer whose length stands in width bytes; two of them have a length with a sign. */
 static int
 op_counted(struct pickle_machine *m, struct err *e)
@@ -650,6 +664,8 @@ op_counted(struct pickle_machine *m, struct err *e)
 
 	if (m->width == 4 && (kind == VALUE_PYSTR || kind == VALUE_BIGINT) && n > INT32_MAX)
 		return fail(&m->in, e, "a negative length");
+	if (m->hooks.later != NULL && kind != VALUE_STR && kind != VALUE_BIGINT && n >= PICKLE_LATER)
+		return later(m, kind, n, e);
 	if (take_bytes(&m->in, n, vtree_arena(m->t), &s, e) < 0)
 		return -1;
 	if (kind == VALUE_BIGINT)

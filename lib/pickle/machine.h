@@ -29,6 +29,8 @@ struct pickle_place {
 
 struct pickle_machine;
 
+enum { PICKLE_LATER = 1024 };
+
 /* A call in a pickle. */
 struct pickle_call {
 	uint32_t callable, args;
@@ -49,6 +51,11 @@ struct pickle_hooks {
 	int (*reduce)(void *arg, struct vtree *t, const struct pickle_call *call, uint32_t *out, struct err *e);
 	/* BUILD on a leaf made by a hook, with its state (old FloatTensor + BUILD): 1 when dealt with, 0: refused. */
 	int (*build)(void *arg, struct vtree *t, uint32_t target, uint32_t state, struct err *e);
+	/*
+	 * A text of Python 2, bytes or a bytearray of PICKLE_LATER bytes or more, n at off of the source: what stands for it. It
+	 * is not read. The pickle's limit is known.
+	 */
+	uint32_t (*later)(void *arg, struct vtree *t, enum value_kind kind, uint64_t off, uint64_t n);
 	void *arg;
 	/* Called around the execution of each opcode m->in.op. after() returns -1 to end it. */
 	void (*before)(void *arg, struct pickle_machine *m);

@@ -507,6 +507,12 @@ value_put(struct vtree *t, uint32_t container, size_t i, uint32_t val)
 }
 
 void
+value_replace(struct vtree *t, uint32_t h, uint32_t with)
+{
+	t->nodes[h] = t->nodes[with];
+}
+
+void
 value_remove(struct vtree *t, uint32_t container, size_t i)
 {
 	struct node *n = &t->nodes[container];

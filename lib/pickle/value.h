@@ -129,6 +129,7 @@ void value_append(struct vtree *t, uint32_t seq, uint32_t item);          /* LIS
 void value_set(struct vtree *t, uint32_t dict, uint32_t key, uint32_t val); /* a new pair, even if key is there */
 void value_set_state(struct vtree *t, uint32_t dict_or_object, uint32_t state);
 void value_put(struct vtree *t, uint32_t container, size_t i, uint32_t val); /* item i of a LIST or TUPLE, value i of a DICT */
+void value_replace(struct vtree *t, uint32_t h, uint32_t with); /* h, an object or leaf, becomes what the text or leaf with is */
 void value_remove(struct vtree *t, uint32_t container, size_t i); /* of a LIST or DICT; in a TUPLE it becomes None */
 void value_remove_all(struct vtree *t, uint32_t dict, const bool *which); /* every pair i of a DICT for which which[i] is true */
 

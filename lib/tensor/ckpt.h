@@ -28,7 +28,7 @@ struct ckpt;
  * pass: storages below to will not be read again; those below from were passed before. A stream forgets them.
  */
 struct ckpt_ops {
-	const char *name; /* "torch", "torch-legacy", "torchscript", "safetensors", "sharded" */
+	const char *name; /* "torch", "torch-legacy", "torchscript", "safetensors", "sharded", "npz", "npy", "pickle", ... */
 	int (*locate)(struct ckpt *c, uint32_t storage, struct err *e);
 	int (*read)(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e);
 	int (*crc)(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct err *e);

@@ -92,6 +92,15 @@ dtype_by_safetensors(struct str name)
 }
 
 enum dtype
+dtype_by_numpy(struct str name)
+{
+	for (unsigned i = 1; i < DTYPE_COUNT; i++)
+		if (table[i].numpy != NULL && str_eqc(name, table[i].numpy + 1))
+			return (enum dtype)i;
+	return str_eqc(name, "V2") ? DTYPE_BFLOAT16 : DTYPE_UNKNOWN;
+}
+
+enum dtype
 dtype_by_storage(struct str name)
 {
 	for (unsigned i = 1; i < DTYPE_COUNT; i++)

@@ -83,6 +83,7 @@ bool dtype_is_float(enum dtype t); /* a real floating type; complex ones are not
 /* DTYPE_UNKNOWN if there is none. Names are matched exactly. */
 enum dtype dtype_by_name(struct str name);        /* "float32", without "torch." */
 enum dtype dtype_by_safetensors(struct str name); /* "F32" */
+enum dtype dtype_by_numpy(struct str name);       /* "f4", without byte order; V2 is bfloat16, as ml_dtypes saves it */
 enum dtype dtype_by_storage(struct str name);     /* "FloatStorage", without module; not UntypedStorage */
 
 /* Bytes that count items take; false if that does not fit, is not whole bytes, or t is unknown. */

@@ -168,6 +168,21 @@ tensor_set_shape(struct tensor *t, struct arena *a, const uint64_t *shape, unsig
 	t->ndim = (uint8_t)ndim;
 }
 
+void
+tensor_set_fortran(struct tensor *t, struct arena *a, const uint64_t *shape, unsigned ndim)
+{
+	uint64_t turned[TENSOR_NDIM_MAX], strides[TENSOR_NDIM_MAX], *stride;
+
+	for (unsigned i = 0; i < ndim; i++)
+		turned[i] = shape[ndim - 1 - i];
+	set_strides(turned, ndim, strides);
+	tensor_set_shape(t, a, shape, ndim);
+	stride = arena_alloc(a, ((size_t)ndim + 1) * sizeof(*stride));
+	for (unsigned i = 0; i < ndim; i++)
+		stride[i] = strides[ndim - 1 - i];
+	t->stride = stride;
+}
+
 struct tensor
 tensor_copy(const struct tensor *t, struct arena *a)
 {

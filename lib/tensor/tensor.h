@@ -129,6 +129,9 @@ int tensor_check(const struct tensor *t, uint64_t nbytes, struct err *e);
 /* Fills shape and stride (row-major) of t with copies in a. */
 void tensor_set_shape(struct tensor *t, struct arena *a, const uint64_t *shape, unsigned ndim);
 
+/* The same for elements in Fortran's order, in which the first index runs fastest. */
+void tensor_set_fortran(struct tensor *t, struct arena *a, const uint64_t *shape, unsigned ndim);
+
 /* t with copies of its shape and strides in a. */
 struct tensor tensor_copy(const struct tensor *t, struct arena *a);
 

@@ -142,3 +142,51 @@ zip_check_unpacked(const struct source *src, const struct zip_entry *t, struct e
 			UNPACK_RATIO);
 	return 0;
 }
+
+void
+zip_unpacker_init(struct zip_unpacker *u, struct source *src)
+{
+	*u = (struct zip_unpacker){ .src = src };
+	pthread_mutex_init(&u->lock, NULL);
+}
+
+void
+zip_unpacker_release(struct zip_unpacker *u)
+{
+	zip_inflate_free(u->inflate);
+	pthread_mutex_destroy(&u->lock);
+}
+
+static int
+read_deflated(struct zip_unpacker *u, const struct zip_entry *t, uint64_t off, void *p, size_t n, struct err *e)
+{
+	uint8_t skipped[4096];
+	size_t part;
+
+	if (u->inflate == NULL || u->data != t->data || zip_inflate_at(u->inflate) > off) {
+		zip_inflate_free(u->inflate);
+		u->inflate = zip_inflate_new(u->src, t->data, t->packed, t->size, t->name);
+		u->data = t->data;
+	}
+	while (zip_inflate_at(u->inflate) < off) {
+		uint64_t left = off - zip_inflate_at(u->inflate);
+
+		part = left < sizeof(skipped) ? (size_t)left : sizeof(skipped);
+		if (zip_inflate_read(u->inflate, skipped, part, e) < 0)
+			return -1;
+	}
+	return zip_inflate_read(u->inflate, p, n, e);
+}
+
+int
+zip_unpacker_read(struct zip_unpacker *u, const struct zip_entry *t, uint64_t off, void *p, size_t n, struct err *e)
+{
+	int rc;
+
+	if (t->method == ZIP_STORED)
+		return source_read(u->src, t->data + off, p, n, e);
+	pthread_mutex_lock(&u->lock);
+	rc = read_deflated(u, t, off, p, n, e);
+	pthread_mutex_unlock(&u->lock);
+	return rc;
+}

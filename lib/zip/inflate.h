@@ -4,6 +4,7 @@
 #ifndef LNN_ZIP_INFLATE_H
 #define LNN_ZIP_INFLATE_H
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,5 +25,17 @@ uint64_t zip_inflate_at(const struct zip_inflate *z); /* bytes given so far */
 
 /* The next n bytes. With the last one it is checked that the packed bytes end there too. */
 int zip_inflate_read(struct zip_inflate *z, void *p, size_t n, struct err *e);
+
+/* Reads records of a zip anywhere, from any thread. Of deflated ones the last is kept unpacking: forward is best. */
+struct zip_unpacker {
+	struct source *src;   /* borrowed */
+	pthread_mutex_t lock; /* of what follows */
+	struct zip_inflate *inflate;
+	uint64_t data;        /* where the record begins that inflate is at */
+};
+
+void zip_unpacker_init(struct zip_unpacker *u, struct source *src);
+void zip_unpacker_release(struct zip_unpacker *u);
+int zip_unpacker_read(struct zip_unpacker *u, const struct zip_entry *t, uint64_t off, void *p, size_t n, struct err *e);
 
 #endif

@@ -1,0 +1,300 @@
+/*
+ * plain_pickle: reads what pickle.dump wrote of arrays of numpy, as detectron2's zoo has them; also of Python 2. Nothing is
+ * executed. Arrays become tensors of the tree, all else is the data that it denotes. Bytes of arrays that the pickle has as
+ * they are stay in the file; those that it has in other words (protocol 0, protocol 2 of Python 3) are kept in memory. Facts:
+ * lib/format/README.md, section 10.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+#include "format/format.h"
+#include "pickle/machine.h"
+
+/* Bytes of the file that the pickle's decoding passed over. Leaves of the tree have their numbers. */
+struct extent {
+	uint64_t off, n;
+	enum value_kind kind;
+};
+
+enum { IN_FILE, IN_MEMORY }; /* storage.shard */
+
+struct plain_pickle {
+	struct extent *extents;
+	size_t nextents, cap;
+	struct buf bytes;      /* of arrays that are not in the file as they are */
+	struct source *memory; /* these */
+	size_t storage_cap, tensor_cap;
+};
+
+static uint32_t
+pass_over(void *arg, struct vtree *t, enum value_kind kind, uint64_t off, uint64_t n)
+{
+	struct plain_pickle *z = arg;
+
+	z->extents = xgrow(z->extents, z->nextents, &z->cap, sizeof(*z->extents));
+	z->extents[z->nextents] = (struct extent){ off, n, kind };
+	return value_new_leaf(t, LEAF_STORAGE, (uint32_t)z->nextents++);
+}
+
+/* ---- arrays */
+
+/* An array as its pickle has it. */
+struct array {
+	uint32_t shape, dtype, data;
+	bool fortran;
+	uint32_t axes; /* a tuple: the order in which its dimensions are those of shape; or VALUE_ABSENT */
+};
+
+static bool
+is_numpy(const struct vtree *t, uint32_t h, const char *name)
+{
+	return str_starts(value_module(t, h), str_c("numpy")) && str_eqc(value_name(t, h), name);
+}
+
+/*
+ * _reconstruct(class, (0,), b'b') with the state (version, shape, dtype, fortran, data); _frombuffer(data, dtype, shape, order,
+ * axes); scalar(dtype, data).
+ */
+static bool
+find_array(struct vtree *t, uint32_t h, struct array *a)
+{
+	const struct vobject *o = value_object(t, h);
+	uint32_t args = o == NULL ? VALUE_ABSENT : o->args;
+
+	a->axes = VALUE_ABSENT;
+	a->fortran = false;
+	if (o != NULL && is_numpy(t, o->callable, "_reconstruct") && value_len(t, o->state) == 5) {
+		a->shape = value_item(t, o->state, 1);
+		a->dtype = value_item(t, o->state, 2);
+		a->fortran = value_int(t, value_item(t, o->state, 3)) != 0;
+		a->data = value_item(t, o->state, 4);
+	} else if (o != NULL && is_numpy(t, o->callable, "_frombuffer") && value_len(t, args) >= 4) {
+		a->data = value_item(t, args, 0);
+		a->dtype = value_item(t, args, 1);
+		a->shape = value_item(t, args, 2);
+		a->fortran = str_eqc(value_text(t, value_item(t, args, 3)), "F");
+		a->axes = value_item(t, args, 4);
+	} else if (o != NULL && is_numpy(t, o->callable, "scalar") && value_len(t, args) == 2) {
+		a->shape = value_new_tuple(t, NULL, 0);
+		a->dtype = value_item(t, args, 0);
+		a->data = value_item(t, args, 1);
+	} else {
+		return false;
+	}
+	return true;
+}
+
+/* dtype(name or class, ...) with the state (version, byte order, ...). */
+static enum dtype
+read_dtype(const struct vtree *t, uint32_t h, bool *big)
+{
+	const struct vobject *o = value_object(t, h);
+	uint32_t type;
+
+	if (o == NULL || !is_numpy(t, o->callable, "dtype"))
+		return DTYPE_UNKNOWN;
+	type = value_item(t, o->args, 0);
+	*big = str_eqc(value_text(t, value_item(t, o->state, 1)), ">");
+	if (str_starts(value_module(t, type), str_c("ml_dtypes")))
+		return dtype_by_name(value_name(t, type));
+	return dtype_by_numpy(value_text(t, type));
+}
+
+static bool
+read_shape(const struct vtree *t, uint32_t h, uint64_t *shape, unsigned *ndim)
+{
+	size_t n = value_len(t, h);
+
+	if (value_kind(t, h) != VALUE_TUPLE || n > TENSOR_NDIM_MAX)
+		return false;
+	*ndim = (unsigned)n;
+	for (size_t i = 0; i < n; i++)
+		if (!value_u64(t, value_item(t, h, i), &shape[i]))
+			return false;
+	return true;
+}
+
+/* Puts the dimensions of tensor in the order of axes. */
+static bool
+transpose(struct tensor *tensor, struct arena *arena, const struct vtree *t, uint32_t axes)
+{
+	uint64_t *turned = arena_calloc(arena, 2 * (size_t)tensor->ndim + 1, sizeof(*turned)), axis, seen = 0;
+
+	if (value_len(t, axes) != tensor->ndim)
+		return false;
+	for (unsigned i = 0; i < tensor->ndim; i++) {
+		if (!value_u64(t, value_item(t, axes, i), &axis) || axis >= tensor->ndim || (seen >> axis & 1) != 0)
+			return false;
+		seen |= (uint64_t)1 << axis;
+		turned[i] = tensor->shape[axis];
+		turned[tensor->ndim + i] = tensor->stride[axis];
+	}
+	tensor->shape = turned;
+	tensor->stride = turned + tensor->ndim;
+	return true;
+}
+
+/* Where the bytes of an array are: a storage without a type. False if data has none. */
+static bool
+find_bytes(struct plain_pickle *z, const struct vtree *t, uint32_t data, struct storage *s)
+{
+	const struct str text = value_text(t, data);
+	uint32_t index;
+
+	if (value_leaf(t, data, &index) == LEAF_STORAGE) {
+		*s = (struct storage){ .offset = z->extents[index].off, .nbytes = z->extents[index].n, .shard = IN_FILE };
+		return true;
+	}
+	if (value_kind(t, data) != VALUE_BYTES && value_kind(t, data) != VALUE_BYTEARRAY && value_kind(t, data) != VALUE_PYSTR)
+		return false;
+	*s = (struct storage){ .offset = z->bytes.len, .nbytes = text.len, .shard = IN_MEMORY };
+	buf_addstr(&z->bytes, text);
+	return true;
+}
+
+/* Makes a tensor of the object h, if it is an array that can be one. */
+static int
+take_array(struct ckpt *c, uint32_t h, const struct array *a, struct err *e)
+{
+	struct plain_pickle *z = c->priv;
+	struct tensor tensor = { .storage = c->nstorages, .wrap = VALUE_ABSENT };
+	uint64_t shape[TENSOR_NDIM_MAX], numel, nbytes;
+	struct storage s;
+	unsigned ndim;
+	bool big = false;
+	enum dtype dtype = read_dtype(c->tree, a->dtype, &big);
+
+	if (dtype == DTYPE_UNKNOWN || !read_shape(c->tree, a->shape, shape, &ndim) || !find_bytes(z, c->tree, a->data, &s))
+		return 0;
+	tensor.dtype = (uint8_t)dtype;
+	(a->fortran ? tensor_set_fortran : tensor_set_shape)(&tensor, &c->arena, shape, ndim);
+	if (!tensor_numel(&tensor, &numel) || !dtype_bytes(dtype, numel, &nbytes) || nbytes != s.nbytes)
+		return err_input(e, c->file, "an array of its pickle has %" PRIu64 " bytes, another number than its shape says",
+				 s.nbytes);
+	if (value_kind(c->tree, a->axes) != VALUE_NONE && !transpose(&tensor, &c->arena, c->tree, a->axes))
+		return err_input(e, c->file, "an array of its pickle has no valid order of its axes");
+	s.key = str_c("");
+	s.packed = nbytes;
+	s.untyped = dtype_info(dtype)->storage == NULL;
+	s.dtype = (uint8_t)(s.untyped ? DTYPE_UINT8 : dtype);
+	s.flags = big ? STORAGE_BIG_ENDIAN : 0;
+	c->storages = xgrow(c->storages, c->nstorages, &z->storage_cap, sizeof(*c->storages));
+	c->storages[c->nstorages++] = s;
+	c->tensors = xgrow(c->tensors, c->ntensors, &z->tensor_cap, sizeof(*c->tensors));
+	c->tensors[c->ntensors] = tensor;
+	value_replace(c->tree, h, value_new_leaf(c->tree, LEAF_TENSOR, c->ntensors++));
+	return 0;
+}
+
+/* What was passed over and belongs to no array is read after all. */
+static int
+read_rest(struct ckpt *c, struct err *e)
+{
+	struct plain_pickle *z = c->priv;
+	const uint32_t n = vtree_count(c->tree);
+	uint32_t index;
+
+	for (uint32_t h = 0; h < n; h++) {
+		const struct extent *x;
+		char *room;
+
+		if (value_leaf(c->tree, h, &index) != LEAF_STORAGE)
+			continue;
+		x = &z->extents[index];
+		room = arena_bytes(vtree_arena(c->tree), (size_t)x->n);
+		if (source_read(c->src, x->off, room, (size_t)x->n, e) < 0)
+			return -1;
+		value_replace(c->tree, h, value_new_text(c->tree, x->kind, str_n(room, (size_t)x->n)));
+	}
+	return 0;
+}
+
+static int
+take_arrays(struct ckpt *c, struct err *e)
+{
+	struct plain_pickle *z = c->priv;
+	uint32_t *const root = &c->root;
+	const uint32_t n = vtree_count(c->tree);
+	struct array a;
+	int rc = 0;
+
+	for (uint32_t h = 0; rc == 0 && h < n; h++)
+		if (find_array(c->tree, h, &a))
+			rc = take_array(c, h, &a, e);
+	c->owned[0] = c->storages;
+	c->owned[1] = c->tensors;
+	z->memory = source_memory(z->bytes.p, z->bytes.len, c->file);
+	vtree_compact(c->tree, &root, 1);
+	return rc == 0 ? read_rest(c, e) : rc;
+}
+
+/* ---- operations */
+
+static struct source *
+range(struct ckpt *c, uint32_t storage)
+{
+	return c->storages[storage].shard == IN_FILE ? c->src : ((struct plain_pickle *)c->priv)->memory;
+}
+
+/* An array may be there twice, so nothing is forgotten. */
+static bool
+leads(struct ckpt *c, uint32_t storage)
+{
+	(void)c, (void)storage;
+	return false;
+}
+
+static void
+close_it(struct ckpt *c)
+{
+	struct plain_pickle *z = c->priv;
+
+	source_close(z->memory);
+	buf_release(&z->bytes);
+	free(z->extents);
+}
+
+static const struct ckpt_ops ops = { .name = "pickle", .range = range, .leads = leads, .close = close_it };
+
+static int
+open_it(struct ckpt *c, struct err *e)
+{
+	struct plain_pickle *z = arena_calloc(&c->arena, 1, sizeof(*z));
+	const struct pickle_hooks hooks = { .later = pass_over, .arg = z };
+	struct pickle_place place = { .src = c->src };
+
+	c->priv = z;
+	c->ops = &ops;
+	source_explain(c->src, "the arrays of a pickle are known at its end");
+	c->tree = vtree_new();
+	if (source_size(c->src, &place.limit, e) < 0 || pickle_decode(c->tree, &place, &hooks, &c->root, e) < 0 ||
+	    take_arrays(c, e) < 0)
+		return -1;
+	if (c->ntensors == 0)
+		return err_input(e, c->file,
+				 "it is a pickle without torch's wrapper and without arrays, which runs what its author wants "
+				 "where it is loaded: ask for a file of torch.save or safetensors");
+	if (place.end < place.limit)
+		diag_warn(c->diag, "%s: at byte %" PRIu64 ": bytes follow the pickle; they are ignored", c->file, place.end);
+	return 0;
+}
+
+/* Protocols 2 to 5; of the older ones what arrays, lists and dicts begin with. */
+static bool
+probe(const uint8_t *head, size_t n)
+{
+	static const char *const begins[] = { "(dp", "(lp", "}q", "]q", "ccollections\nOrderedDict\n", "cnumpy", "ccopy_reg\n" };
+
+	if (format_foreign(head, n) != NULL)
+		return false;
+	if (n >= 3 && head[0] == 0x80)
+		return head[1] >= 2 && head[1] <= 5;
+	for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++)
+		if (str_starts(str_n((const char *)head, n), str_c(begins[i])))
+			return true;
+	return false;
+}
+
+const struct format_reader format_plain_pickle = { "pickle", probe, open_it };
