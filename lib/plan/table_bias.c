@@ -373,23 +373,12 @@ to_layout(const struct tables_opts *o, struct make_bias_table *t, struct err *e)
 	return 0;
 }
 
-static bool
-is_noted(const struct tables_tally *tally, const char *why)
-{
-	const struct table_left *l = tally->left;
-
-	while (l != NULL && strcmp(l->why, why) != 0)
-		l = l->next;
-	return l != NULL;
-}
-
-/* Is nothing known of the table's new size? Says why, once for each reason. */
+/* Is nothing known of the table's new size? Says why. */
 static bool
 keeps_size(struct tables *t, const struct table_case *c)
 {
 	const struct tables_opts *o = t->o;
-	const char *outcome = o->anyway ? "it keeps its grid" : "left alone", *why;
-	bool first;
+	const char *outcome = o->anyway ? "it keeps its grid" : "left alone";
 
 	if (o->same_size)
 		return true;
@@ -397,23 +386,17 @@ keeps_size(struct tables *t, const struct table_case *c)
 		return false;
 	if (o->image.h != 0 && stages_ratio(o->stages, c->en->name) != 0)
 		return false;
-	why = o->image.h == 0 ? "not in the description" : "no known stage in its name";
-	first = !is_noted(t->tally, why);
-	tables_leave(t, c, why);
-	if (!first) /* the closing line counts them */
-		return true;
 	if (o->image.h == 0)
-		diag_warn(t->p->diag, "%.*s: the description has no table of that name to take the size from; %s",
-			  STR_ARG(c->en->name), outcome);
+		tables_remark(t, c, DIAG_WARNING, "the description has no table of that name to take the size from; %s", outcome);
 	else
-		diag_warn(t->p->diag, "%.*s: no known stage in its name; %s (--stage SUBSTRING=RATIO says its ratio)",
-			  STR_ARG(c->en->name), outcome);
+		tables_remark(t, c, DIAG_WARNING, "no known stage in its name; %s (--stage SUBSTRING=RATIO says its ratio)", outcome);
+	tables_leave(t, c, o->image.h == 0 ? "not in the description" : "no known stage in its name");
 	return true;
 }
 
 /* The grid that --grid or the image say; false if none does. */
 static bool
-asked_grid(const struct tables *t, const struct table_case *c, struct grid *grid)
+asked_grid(struct tables *t, const struct table_case *c, struct grid *grid)
 {
 	const uint32_t ratio = stages_ratio(t->o->stages, c->en->name);
 

@@ -43,7 +43,7 @@ prefix_by_square(uint64_t rows, uint64_t *prefix, struct grid *grid)
 
 /* What --grid says, or the image's size. */
 static bool
-asked_grid(const struct tables *t, const struct table_case *c, struct grid *grid)
+asked_grid(struct tables *t, const struct table_case *c, struct grid *grid)
 {
 	const struct tensor *patch = c->image->patch;
 
@@ -86,10 +86,8 @@ check_tokens(struct tables *t, const struct table_case *c, const struct embed_ro
 				     "%" PRIu64 " %s before a grid of %" PRIu32 "x%" PRIu32
 				     ", but %u class and distillation tokens; --prefix-tokens N says how many rows are extra",
 				     r->prefix, r->prefix == 1 ? "row" : "rows", r->from.h, r->from.w, tokens);
-	if (!c->probe)
-		diag_notice(t->p->diag, "%.*s: %" PRIu32 "x%" PRIu32 " rows are taken for the image's alone, though there %s",
-			    STR_ARG(c->en->name), r->from.h, r->from.w,
-			    tokens == 1 ? "is a further token" : "are further tokens");
+	tables_remark(t, c, DIAG_NOTICE, "%" PRIu32 "x%" PRIu32 " rows are taken for the image's alone, though there %s", r->from.h,
+		      r->from.w, tokens == 1 ? "is a further token" : "are further tokens");
 	return 0;
 }
 

@@ -16,6 +16,9 @@
 static const struct table_kind *const table_kinds[] = { TABLE_KINDS(TABLE_ADDRESS) };
 #undef TABLE_ADDRESS
 
+/* So many different things are said of tables. */
+enum { REMARKS_MAX = 64 };
+
 /* ---- what kinds use */
 
 int
@@ -28,6 +31,44 @@ tables_refuse(const struct plan *p, const struct plan_entry *en, struct err *err
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
 	return err_input(err, plan_file(p, en), "%.*s: %s", STR_ARG(en->name), what);
+}
+
+void
+tables_remark(struct tables *t, const struct table_case *c, enum diag_level level, const char *fmt, ...)
+{
+	struct table_remark **at = &t->remarks;
+	size_t n = 0;
+	char text[256];
+	va_list ap;
+
+	if (c->probe)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	for (; *at != NULL && !str_eqc((*at)->text, text) && n < REMARKS_MAX; n++)
+		at = &(*at)->next;
+	if (n == REMARKS_MAX)
+		return;
+	if (*at != NULL) {
+		(*at)->others += !str_eq((*at)->last, c->en->name);
+		(*at)->last = c->en->name;
+		return;
+	}
+	*at = arena_calloc(&t->p->arena, 1, sizeof(**at));
+	**at = (struct table_remark){ NULL, level, arena_str(&t->p->arena, str_c(text)), c->en->name, c->en->name, 0 };
+}
+
+static void
+say_remarks(const struct tables *t)
+{
+	for (const struct table_remark *r = t->remarks; r != NULL; r = r->next) {
+		if (r->others > 0)
+			diag_say(t->p->diag, r->level, "%.*s: %.*s (and %zu %s)", STR_ARG(r->first), STR_ARG(r->text), r->others,
+				 r->others == 1 ? "other" : "others");
+		else
+			diag_say(t->p->diag, r->level, "%.*s: %.*s", STR_ARG(r->first), STR_ARG(r->text));
+	}
 }
 
 int
@@ -83,22 +124,22 @@ tables_target_fits(const struct table_case *c, unsigned mask)
 }
 
 struct grid
-tables_image_grid(const struct tables *t, const struct table_case *c, struct grid patch)
+tables_image_grid(struct tables *t, const struct table_case *c, struct grid patch)
 {
 	const struct grid image = t->o->image;
 	bool exact;
 	struct grid grid = grid_of_image(image, patch, &exact);
 
-	if (exact || c->probe)
+	if (exact)
 		return grid;
 	if (image.h == image.w && patch.h == patch.w)
-		diag_warn(t->p->diag, "%.*s: image size %" PRIu32 " is no multiple of %" PRIu32 "; %" PRIu32 " tokens a side",
-			  STR_ARG(c->en->name), image.h, patch.h, grid.h);
+		tables_remark(t, c, DIAG_WARNING, "image size %" PRIu32 " is no multiple of %" PRIu32 "; %" PRIu32 " tokens a side",
+			      image.h, patch.h, grid.h);
 	else
-		diag_warn(t->p->diag,
-			  "%.*s: image size %" PRIu32 "x%" PRIu32 " is no multiple of %" PRIu32 "x%" PRIu32 "; %" PRIu32
-			  "x%" PRIu32 " tokens",
-			  STR_ARG(c->en->name), image.h, image.w, patch.h, patch.w, grid.h, grid.w);
+		tables_remark(t, c, DIAG_WARNING,
+			      "image size %" PRIu32 "x%" PRIu32 " is no multiple of %" PRIu32 "x%" PRIu32 "; %" PRIu32 "x%" PRIu32
+			      " tokens",
+			      image.h, image.w, patch.h, patch.w, grid.h, grid.w);
 	return grid;
 }
 
@@ -593,6 +634,7 @@ plan_tables(struct plan *p, const struct tables_opts *o, struct tables_tally *ta
 		rc = plan_cases(&t, err);
 	if (rc == 0)
 		drop_stale(&t);
+	say_remarks(&t);
 	rc = rc < 0 ? -1 : t.ncases > 0;
 	strmap_release(&t.near);
 	free(t.images);

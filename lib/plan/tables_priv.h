@@ -39,6 +39,14 @@ struct table_case {
 	bool probe; /* only image's grids are asked for: nothing is said, made or counted */
 };
 
+/* Something to be said of several tables: of the first, with how many others there are. */
+struct table_remark {
+	struct table_remark *next;
+	enum diag_level level;
+	struct str text, first, last;
+	size_t others;
+};
+
 struct tables {
 	struct plan *p;
 	const struct tables_opts *o;
@@ -51,6 +59,7 @@ struct tables {
 	size_t ncases, cap_cases;
 	bool named[POSITION_KINDS];  /* --match names tables of the kind */
 	bool uneven[POSITION_KINDS]; /* tables of the kind have several sizes */
+	struct table_remark *remarks; /* in the arena of the plan */
 };
 
 struct table_kind {
@@ -64,6 +73,10 @@ TABLE_KINDS(TABLE_DECLARE)
 
 /* ERR_INPUT "FILE: NAME: what". */
 int tables_refuse(const struct plan *p, const struct plan_entry *en, struct err *err, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* Says something of a table when all are planned; once of all of which the same is to be said. */
+void tables_remark(struct tables *t, const struct table_case *c, enum diag_level level, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
 /* Notes that a table keeps its size. why is static. Returns 0. */
@@ -82,7 +95,7 @@ bool tables_method(const struct tables *t, enum position_kind kind, struct like_
 bool tables_target_fits(const struct table_case *c, unsigned mask);
 
 /* The grid of a token for every patch of the image. Warns where that is not exact. */
-struct grid tables_image_grid(const struct tables *t, const struct table_case *c, struct grid patch);
+struct grid tables_image_grid(struct tables *t, const struct table_case *c, struct grid patch);
 
 /*
  * The new grid of a table that has the grid `from` and which the description does not list: that of the embeddings beside it,
