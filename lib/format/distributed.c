@@ -43,6 +43,7 @@ struct distributed {
 	pthread_mutex_t lock; /* of what follows, and of locating */
 	uint32_t ordered; /* storage whose elements, put in order, are at elements; STORAGE_NONE: none */
 	unsigned char *elements;
+	bool *proved; /* by storage: its elements were put in order, and the crc of the storage says whether they are right */
 };
 
 /* The checkpoint on its way in. */
@@ -325,6 +326,25 @@ locate(struct ckpt *c, uint32_t storage, struct err *err)
 	return rc;
 }
 
+/*
+ * The CRC of an item is that of its bytes as they are stored. The elements in order get one of their own, which is wrong if
+ * the item's is.
+ */
+static int
+prove_item(struct ckpt *c, uint32_t storage, struct ckpt *item, uint32_t from, struct err *err)
+{
+	struct distributed *d = c->priv;
+	struct storage *s = &c->storages[storage];
+	uint32_t stated, crc;
+	bool known;
+
+	if (ckpt_crc(item, from, &stated, &known, err) < 0 || ckpt_read_crc(item, from, &crc, err) < 0)
+		return -1;
+	s->crc = crc32_add(0, d->elements, (size_t)s->nbytes) ^ (crc != stated);
+	d->proved[storage] = known;
+	return 0;
+}
+
 /* Has the elements of a storage that are stored in another order at d->elements. */
 static int
 put_in_order(struct ckpt *c, uint32_t storage, struct err *err)
@@ -343,8 +363,9 @@ put_in_order(struct ckpt *c, uint32_t storage, struct err *err)
 
 		free(d->elements);
 		d->elements = xmalloc((size_t)c->storages[storage].nbytes);
-		ckpt_verify(p.ckpt);
 		rc = boxes_fill(p.ckpt, &all, d->elements, err);
+		if (rc == 0)
+			rc = prove_item(c, storage, p.ckpt, boxes_get(t, 0).storage, err);
 	}
 	close_item(c, storage, &p);
 	if (rc == 0)
@@ -373,6 +394,19 @@ read_it(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struc
 	rc = source_read(src, s->offset + off, p, n, err);
 	file_set_put(&d->files, s->shard);
 	return rc;
+}
+
+static int
+crc(struct ckpt *c, uint32_t storage, uint32_t *value, bool *known, struct err *err)
+{
+	struct distributed *d = c->priv;
+
+	(void)err;
+	pthread_mutex_lock(&d->lock);
+	*value = c->storages[storage].crc;
+	*known = d->proved[storage] || (c->storages[storage].flags & STORAGE_CRC) != 0;
+	pthread_mutex_unlock(&d->lock);
+	return 0;
 }
 
 static struct source *
@@ -437,6 +471,7 @@ close_it(struct ckpt *c)
 	free(d->sizes);
 	free(d->item);
 	free(d->elements);
+	free(d->proved);
 	free(d);
 }
 
@@ -444,6 +479,7 @@ static const struct ckpt_ops ops = {
 	.name = "distributed",
 	.locate = locate,
 	.read = read_it,
+	.crc = crc,
 	.finish = finish,
 	.close = close_it,
 	.range = range,
@@ -777,6 +813,7 @@ assemble(struct assembly *a)
 	c->owned[1] = c->tensors = a->tensors;
 	c->nstorages = (uint32_t)a->nstorages;
 	c->ntensors = (uint32_t)a->ntensors;
+	a->d->proved = xcalloc(a->nstorages + 1, sizeof(*a->d->proved));
 	return rc;
 }
 

@@ -4,33 +4,23 @@
 
 #include "base/text.h"
 #include "base/xalloc.h"
-#include "io/crc32.h"
 #include "tensor/boxes.h"
 #include "tensor/tree.h"
-
-enum { PIECE = 1 << 20 };
 
 /* ---- storages */
 
 static enum salvage_state
-read_storage(struct ckpt *c, uint32_t i, uint8_t *piece)
+read_storage(struct ckpt *c, uint32_t i)
 {
 	struct storage *s = &c->storages[i];
 	struct err ignored = ERR_INIT;
-	uint32_t crc = 0, stated;
+	uint32_t crc, stated;
 	bool known;
-	size_t n;
 
 	if (s->nbytes == 0 && s->offset == OFFSET_UNKNOWN)
 		s->offset = 0; /* there is nothing to look for */
-	if (ckpt_locate(c, i, &ignored) < 0)
+	if (ckpt_read_crc(c, i, &crc, &ignored) < 0)
 		return SALVAGE_MISSING;
-	for (uint64_t at = 0; at < s->nbytes; at += n) {
-		n = s->nbytes - at < PIECE ? (size_t)(s->nbytes - at) : PIECE;
-		if (ckpt_read(c, i, at, piece, n, &ignored) < 0)
-			return SALVAGE_MISSING;
-		crc = crc32_add(crc, piece, n);
-	}
 	if (s->nbytes == 0)
 		return SALVAGE_WHOLE;
 	if (ckpt_crc(c, i, &stated, &known, &ignored) < 0 || !known)
@@ -41,17 +31,14 @@ read_storage(struct ckpt *c, uint32_t i, uint8_t *piece)
 void
 salvage_read(struct salvage *s, struct ckpt *c)
 {
-	uint8_t *piece = xmalloc(PIECE);
-
 	*s = (struct salvage){ .c = c, .states = xcalloc((size_t)c->nstorages + 1, 1), .loses = c->ndamaged + c->nlost > 0 };
 	for (uint32_t i = 0; i < c->nstorages; i++) {
-		s->states[i] = (uint8_t)read_storage(c, i, piece);
+		s->states[i] = (uint8_t)read_storage(c, i);
 		if (s->states[i] >= SALVAGE_DAMAGED)
 			s->loses = true;
 		else
 			s->saved += c->storages[i].nbytes;
 	}
-	free(piece);
 }
 
 void

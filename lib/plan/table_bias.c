@@ -389,7 +389,8 @@ keeps_size(struct tables *t, const struct table_case *c)
 	if (o->image.h == 0)
 		tables_remark(t, c, DIAG_WARNING, "the description has no table of that name to take the size from; %s", outcome);
 	else
-		tables_remark(t, c, DIAG_WARNING, "no known stage in its name; %s (--stage SUBSTRING=RATIO says its ratio)", outcome);
+		tables_remark(t, c, DIAG_WARNING, "no known stage in its name; %s (--stage SUBSTRING=RATIO says its ratio)",
+			      outcome);
 	tables_leave(t, c, o->image.h == 0 ? "not in the description" : "no known stage in its name");
 	return true;
 }

@@ -16,8 +16,9 @@ struct ckpt_span {
 /* What was read of a storage: spans in order, no two of which touch. */
 struct ckpt_spans {
 	struct ckpt_span *v;
+	uint64_t loose; /* it was read in too many pieces to be noted: how many bytes so far; 0: they are noted */
 	uint16_t n, cap;
-	bool closed; /* it is proved, or read in too many pieces */
+	bool closed;    /* it is proved, or cannot be */
 };
 
 struct ckpt_proof {
@@ -25,8 +26,8 @@ struct ckpt_proof {
 	struct ckpt_spans *spans; /* by storage */
 };
 
-/* A storage that is read here and there is not proved if it needs more spans; and pieces that are short for crc32_join. */
-enum { SPANS_MAX = 512, SHORT = 4096 };
+/* A storage that needs more spans is proved by reading it again; pieces that are short for crc32_join; pieces of that reading. */
+enum { SPANS_MAX = 512, SHORT = 4096, AGAIN = 1 << 20 };
 
 struct ckpt *
 ckpt_new(struct source *src, const struct diag *diag)
@@ -260,13 +261,12 @@ bad_crc(const struct ckpt *c, uint32_t storage, struct err *e)
 
 /* Holds the CRC of a storage of which all bytes were read against that which is stated. */
 static int
-prove(struct ckpt *c, uint32_t storage, struct err *e)
+prove(struct ckpt *c, uint32_t storage, uint32_t crc, struct err *e)
 {
-	struct ckpt_spans *spans = &c->proof->spans[storage];
-	uint32_t crc = spans->v[0].crc, stated;
+	uint32_t stated;
 	bool known;
 
-	close_spans(spans);
+	close_spans(&c->proof->spans[storage]);
 	if (ckpt_crc(c, storage, &stated, &known, e) < 0)
 		return -1;
 	return !known || stated == crc ? 0 : bad_crc(c, storage, e);
@@ -280,6 +280,39 @@ is_whole(const struct ckpt *c, uint32_t storage)
 	return s->n == 1 && s->v[0].start == 0 && s->v[0].end == c->storages[storage].nbytes;
 }
 
+/* A storage that was read in too many pieces is read once more when all of it may have been read, if it is still there. */
+static int
+add_loose(struct ckpt *c, uint32_t storage, uint64_t n, struct err *e)
+{
+	struct ckpt_spans *s = &c->proof->spans[storage];
+	uint32_t crc;
+
+	s->loose += n;
+	if (s->loose < c->storages[storage].nbytes)
+		return 0;
+	if (ckpt_read_crc(c, storage, &crc, e) == 0)
+		return prove(c, storage, crc, e);
+	if (!source_is_stream(c->src))
+		return -1;
+	err_clear(e);
+	close_spans(s);
+	return 0;
+}
+
+/* From now on the bytes of a storage that are read are counted only. */
+static int
+loosen(struct ckpt *c, uint32_t storage, struct err *e)
+{
+	struct ckpt_spans *s = &c->proof->spans[storage];
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < s->n; i++)
+		sum += s->v[i].end - s->v[i].start;
+	free(s->v);
+	*s = (struct ckpt_spans){ .loose = 0 };
+	return add_loose(c, storage, sum, e);
+}
+
 /* A CRC that stands in front of the bytes, or in a directory, is looked at as soon as all bytes were read. */
 static int
 take_span(struct ckpt *c, uint32_t storage, struct ckpt_span span, const void *p, struct err *e)
@@ -288,9 +321,9 @@ take_span(struct ckpt *c, uint32_t storage, struct ckpt_span span, const void *p
 
 	add_span(s, span, p);
 	if (s->n > SPANS_MAX)
-		close_spans(s);
-	else if ((c->storages[storage].flags & STORAGE_CRC) != 0 && is_whole(c, storage))
-		return prove(c, storage, e);
+		return loosen(c, storage, e);
+	if ((c->storages[storage].flags & STORAGE_CRC) != 0 && is_whole(c, storage))
+		return prove(c, storage, s->v[0].crc, e);
 	return 0;
 }
 
@@ -306,15 +339,22 @@ note_read(struct ckpt *c, uint32_t storage, uint64_t off, const uint8_t *p, size
 	s = &c->proof->spans[storage];
 	pthread_mutex_lock(&c->proof->lock);
 	while (rc == 0 && n > 0 && !s->closed) {
+		struct ckpt_span span = { off, off, 0 };
 		bool known;
-		size_t some = (size_t)same_until(s, off, n, &known);
-		struct ckpt_span span = { off, off + some, 0 };
+		size_t some;
+
+		if (s->loose > 0) {
+			rc = add_loose(c, storage, n, e);
+			break;
+		}
+		some = (size_t)same_until(s, off, n, &known);
+		span.end += some;
 
 		if (!known && some > SHORT) {
 			pthread_mutex_unlock(&c->proof->lock);
 			span.crc = crc32_add(0, p, some);
 			pthread_mutex_lock(&c->proof->lock);
-			if (s->closed || same_until(s, off, n, &known) < some)
+			if (s->closed || s->loose > 0 || same_until(s, off, n, &known) < some)
 				continue;
 		} else if (!known) {
 			span.crc = crc32_add(0, p, some);
@@ -340,7 +380,9 @@ ckpt_copied(struct ckpt *c, uint32_t storage, uint64_t off, uint64_t len, uint32
 		return 0;
 	s = &c->proof->spans[storage];
 	pthread_mutex_lock(&c->proof->lock);
-	if (!s->closed && same_until(s, off, len, &known) == len && !known)
+	if (!s->closed && s->loose > 0)
+		rc = add_loose(c, storage, len, e);
+	else if (!s->closed && same_until(s, off, len, &known) == len && !known)
 		rc = take_span(c, storage, (struct ckpt_span){ off, off + len, crc }, NULL, e);
 	pthread_mutex_unlock(&c->proof->lock);
 	return rc;
@@ -351,7 +393,7 @@ static int
 prove_passed(struct ckpt *c, uint32_t from, uint32_t to, struct err *e)
 {
 	for (uint32_t i = from; c->proof != NULL && i < to; i++) {
-		if (is_whole(c, i) && prove(c, i, e) < 0)
+		if (is_whole(c, i) && prove(c, i, c->proof->spans[i].v[0].crc, e) < 0)
 			return -1;
 		close_spans(&c->proof->spans[i]);
 	}
@@ -383,6 +425,24 @@ read_located(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, 
 	if (src == NULL)
 		return err_input(e, c->file, "storage %.*s cannot be read", STR_ARG(c->storages[storage].key));
 	return source_read(src, start + off, p, n, e);
+}
+
+int
+ckpt_read_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, struct err *e)
+{
+	const uint64_t nbytes = c->storages[storage].nbytes;
+	uint8_t *piece = xmalloc(AGAIN);
+	size_t n;
+	int rc = ckpt_locate(c, storage, e);
+
+	*crc = 0;
+	for (uint64_t at = 0; rc == 0 && at < nbytes; at += n) {
+		n = nbytes - at < AGAIN ? (size_t)(nbytes - at) : AGAIN;
+		rc = read_located(c, storage, at, piece, n, e);
+		*crc = rc == 0 ? crc32_add(*crc, piece, n) : 0;
+	}
+	free(piece);
+	return rc;
 }
 
 int

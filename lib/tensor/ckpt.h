@@ -128,6 +128,9 @@ struct source *ckpt_range(struct ckpt *c, uint32_t storage, uint64_t *offset);
  */
 int ckpt_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct err *e);
 
+/* Reads all bytes of a storage for their CRC, whatever was read of it before. Nothing is held against it. */
+int ckpt_read_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, struct err *e);
+
 /* Appends what a storage is, for messages: "storage '3'", "tensor 'w', box [2,3] at [0,0]". */
 void ckpt_describe(const struct ckpt *c, uint32_t storage, struct buf *b);
 

@@ -201,5 +201,13 @@ with t.part("told by whatever reads the data"):
         for given, status in ((good, 0), (bad, 1)):
             done = tap.run("lnn-ckpt-inspect", *option, stdin=given, status=status)
             t.eq(b"CRC of storage" in done.stderr, status == 1, f"{option[0]} {status}")
+with t.part("tensors that are read in thousands of pieces"):
+    base = torch.arange(9_000_000, dtype=torch.float32)
+    for what, tensor in (("turned", base.reshape(3000, 3000).t()), ("permuted", base.reshape(450, 40, 500).permute(1, 2, 0))):
+        good = saved({"w": tensor})
+        for piped in (False, True):
+            for given, status in ((good, 0), (flipped(good, len(good) // 2), 2)):
+                got, out = made(given, "lnn-ckpt-adapt", (), "safetensors", piped)
+                t.eq((got, loads(out, "safetensors")), (status, status == 0), f"{what}, {'piped' if piped else 'a file'}: {status}")
 
 t.done()

@@ -200,6 +200,19 @@ def own(t, folder):
     t.eq(found, ["tensor 'mine', box [1] at [0]\tcopy"], "so are tensors by --check")
 
 
+def strided(t, folder):
+    """An item whose elements are stored in another order: a flipped byte of it is a finding, and no output."""
+    dcp.save({"turned": numbers(30, 40).t(), "plain": numbers(7)}, checkpoint_id=str(folder), no_dist=True)
+    [file] = folder.glob("*.distcp")
+    data = bytearray(file.read_bytes())
+    data[data.index(tap.bits(numbers(30, 40))) + 1000] ^= 1
+    file.write_bytes(data)
+    found = tap.run("lnn-ckpt-inspect", "-q", "--check", folder, status=1).stdout.decode().splitlines()
+    t.eq(found, ["tensor 'turned', box [40,30] at [0,0]\tcrc"], "a strided item with a wrong CRC is found")
+    failed = tap.run("lnn-ckpt-adapt", "-q", "-o", tap.scratch() / "no.pth", folder, status=2)
+    t.ok(b"turned" in failed.stderr and not (tap.scratch() / "no.pth").exists(), "and not copied")
+
+
 def zstd(t, folder):
     try:
         import zstandard  # noqa: F401
@@ -231,6 +244,7 @@ def main():
     if (tap.scratch() / "2" / "own").exists():
         own(t, tap.scratch() / "2" / "own")
     limits(t)
+    strided(t, tap.scratch() / "strided")
     zstd(t, tap.scratch() / "zstd")
     t.done()
 
