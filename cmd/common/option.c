@@ -76,8 +76,8 @@ help(struct out *o, const struct program *p)
 		else
 			help_entry(o, entry);
 	}
-	if (p->footer != NULL)
-		out_printf(o, "\n%s\n", p->footer);
+	out_printf(o, "\nExamples:\n  %s\n  %s\n\nStatus: %s.\nManual: man %s\n", p->examples[0], p->examples[1], p->status,
+		   p->name);
 }
 
 /* Prints the help or the version and ends the program. */

@@ -99,8 +99,8 @@ struct strs {
 	OPTION_WORD_AT(name, "WHEN", "auto, always or never", OPTION_SHARED(member, unsigned), option_when)
 #define OPTION_COLOR OPTION_WHEN("color", color)
 #define OPTION_PROGRESS OPTION_WHEN("progress", progress)
-#define OPTION_HELP { "help", 0, NULL, "show this help", OPTION_IS_HELP, 0, 0, NULL, 0, 0, NULL }
-#define OPTION_VERSION { "version", 0, NULL, "show the version", OPTION_IS_VERSION, 0, 0, NULL, 0, 0, NULL }
+#define OPTION_HELP { "help", 'h', NULL, "show this help", OPTION_IS_HELP, 0, 0, NULL, 0, 0, NULL }
+#define OPTION_VERSION { "version", 'V', NULL, "show the version", OPTION_IS_VERSION, 0, 0, NULL, 0, 0, NULL }
 
 /* The last lines of every table. */
 #define OPTION_ENDING OPTION_HELP, OPTION_VERSION, OPTION_END
@@ -117,7 +117,8 @@ struct program {
 	const char *name;
 	const char *usage;   /* "[options] [CKPT]...": what follows the name */
 	const char *summary; /* what it does, in a line or two */
-	const char *footer;  /* after the options; may be NULL */
+	const char *examples[2]; /* command lines for the end of --help */
+	const char *status;      /* what the exit statuses mean */
 	const struct option_entry *entries;
 	size_t most_operands; /* more are a usage error */
 	const char *const (*otherwise)[2]; /* options of other programs, and what does that here; {NULL} ends; or NULL */

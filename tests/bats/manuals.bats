@@ -7,7 +7,7 @@ programs='lnn-ckpt-inspect lnn-filter lnn-ckpt-adapt lnn-interp-bias'
 
 # options_of PROGRAM: `-c --config`, `--drop-params`, ..., one a line, in order.
 options_of() {
-	"$1" --help | sed -nE 's/^ +(-([^-]), )?--([a-z0-9-]+).*/-\2 --\3/p' | sed 's/^- //' | sort
+	"$1" --help | sed '/^Examples:/,$d' | sed -nE 's/^ +(-([^-]), )?--([a-z0-9-]+).*/-\2 --\3/p' | sed 's/^- //' | sort
 }
 
 # The same by the tags of a manual's lists: `.It Fl c , Fl Fl config Ns = Ns Ar file`, with several on one line at times.
@@ -74,6 +74,24 @@ examples() {
 		[ -f "$top/man/$p.1" ] || fail "there is no man/$p.1"
 		diff -u --label "$p --help" --label "man/$p.1" <(options_of "$p") <(options_in "$top/man/$p.1") ||
 			fail "man/$p.1 and $p --help differ"
+	done
+}
+
+@test '--help ends with two examples that run, the statuses, and where the manual is' {
+	local p
+	mkdir scratch
+	cd scratch
+	"$top/tests/manuals/scratch" >/dev/null 2>&1
+	for p in $programs; do
+		$p -h | sed '1,/^Examples:/d' >end
+		[ "$(grep -c "^  $p " end)" -eq 2 ] || fail "$p: $(cat end)"
+		[ "$(tail -n 1 end)" = "Manual: man $p" ]
+		grep -q '^Status: 0 ' end
+		while read -r command; do
+			eval "$command" >out 2>err </dev/null || fail "$command: $(cat err)"
+		done < <(sed -n 's/^  //p' end)
+		$p -V | cmp - <($p --version)
+		[ "$($p --help | wc -L)" -le 80 ] || fail "$p --help has a long line"
 	done
 }
 
