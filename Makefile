@@ -302,7 +302,7 @@ WHEEL_ARCH ?= $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
 wheel: static
 	@python3 cmd/package/wheel $(VERSION) $(WHEEL_ARCH) $(MAKE) --no-print-directory BUILD='$(BUILD)' PROGS='$(STATIC_PROGS)'
 
-# Unit tests, and command tests where the byte order is ours, on other processors, under qemu. Wants what it names.
+# Unit tests and most command tests on other processors, under qemu.
 check-arch:
 	@tests/arch/run
 

@@ -150,7 +150,7 @@ static int
 run(const struct make_stage *s, const struct make_span *span, void *out, struct err *err)
 {
 	(void)err;
-	memcpy(out, (const double *)s->state + span->first, span->n * sizeof(double));
+	convert_encode(DTYPE_FLOAT64, (const double *)s->state + span->first, span->n, out);
 	return 0;
 }
 

@@ -116,7 +116,8 @@ struct make_kind {
 	/* True if two makers of the kind give the same result for the same tensor. NULL: always. */
 	bool (*same)(const struct make *a, const struct make *b);
 
-	/* Makes n elements of the n in in. Returns how many finite values became infinite or NaN. */
+	/* Elements are little-endian, as in files. */
+	/* Makes n of the n in in. Returns how many finite values became infinite or NaN. */
 	uint64_t (*each)(const struct make_stage *s, const void *in, size_t n, void *out);
 	/* Fills s->state with make_read. */
 	int (*begin)(struct make_stage *s, struct err *err);

@@ -99,7 +99,7 @@ run(const struct make_stage *s, const struct make_span *span, void *out, struct 
 	const double *made = (const double *)s->state + make_count(&s->in);
 
 	(void)err;
-	memcpy(out, made + span->first, span->n * sizeof(*made));
+	convert_encode(DTYPE_FLOAT64, made + span->first, span->n, out);
 	return 0;
 }
 

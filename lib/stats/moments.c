@@ -185,7 +185,7 @@ block(enum dtype t, const void *p, size_t n)
 	double x[MOMENTS_BLOCK], sum;
 	bool finite;
 
-	if (t == DTYPE_FLOAT32 && n == MOMENTS_BLOCK) {
+	if (t == DTYPE_FLOAT32 && n == MOMENTS_BLOCK && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__) {
 		sum = is_wide() ? wide_sum_float(p, x, &finite) : narrow_sum_float(p, x, &finite);
 		return finite ? finite_block(x, n, sum) : mixed_block(x, n);
 	}

@@ -117,6 +117,24 @@ tap_near(double got, double want, double tol, const char *file, int line, const 
 	return same;
 }
 
+/* Turns n items of size bytes between the byte order of this machine and that of files, which is little-endian. */
+__attribute__((unused)) static void
+tap_le(void *p, size_t n, size_t size)
+{
+	unsigned char *b = p;
+
+	if (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
+		return;
+	for (; n > 0; n--, b += size) {
+		for (size_t i = 0; i < size / 2; i++) {
+			unsigned char c = b[i];
+
+			b[i] = b[size - 1 - i];
+			b[size - 1 - i] = c;
+		}
+	}
+}
+
 /* Counts as passed, and says why it was not run. */
 __attribute__((unused)) static void
 tap_skip(const char *why)

@@ -87,6 +87,7 @@ test_decode_all(const struct type *t)
 		put_code(items, size, i, i);
 	convert_decode(t->dtype, items, codes, out);
 	convert_cast(t->dtype, items, DTYPE_FLOAT32, codes, out32);
+	tap_le(out32, codes, 4);
 	for (unsigned i = 0; i < codes; i++) {
 		wrong += !same(out[i], meaning(t, i));
 		wrong32 += !same((double)out32[i], meaning(t, i));
@@ -97,6 +98,7 @@ test_decode_all(const struct type *t)
 	for (unsigned i = 0; i < codes; i++)
 		odd += get_code(back, size, i) != i && !isnan(out[i]);
 	is_uint(odd, 0, "and back: the same codes");
+	tap_le(out32, codes, 4);
 	is_uint(convert_cast(DTYPE_FLOAT32, out32, t->dtype, codes, back), 0, "and back from float32: nothing lost");
 	for (unsigned i = odd = 0; i < codes; i++)
 		odd += get_code(back, size, i) != i && !isnan(out[i]);
@@ -211,7 +213,9 @@ test_encode_all(const struct type *t)
 			f[i] = -nextafterf((float)v[i - 2], FLT_MAX);
 		exact += isfinite(f[i]) ? 1 : 0;
 	}
+	tap_le(f, n, 4);
 	got = convert_cast(DTYPE_FLOAT32, f, t->dtype, n, items);
+	tap_le(f, n, 4);
 	for (size_t i = wrong = 0; i < n; i++)
 		wrong += isfinite(f[i]) && !is_right(t, (double)f[i], get_code(items, size, i), largest, &lost32);
 	is_uint(wrong, 0, "the same from float32");
@@ -235,7 +239,9 @@ test_specials(const struct type *t)
 	for (size_t i = 0; i < 10; i++)
 		f[i] = (float)v[i];
 	is_uint(convert_encode(t->dtype, v, 10, items), clamps ? 4 : 2, "the large ones are lost");
+	tap_le(f, 10, 4);
 	is_uint(convert_cast(DTYPE_FLOAT32, f, t->dtype, 10, from32), clamps ? 4 : 0, "as infinities only if clamped");
+	tap_le(f, 10, 4);
 	is_mem(items, from32, 10 * (size_t)size, "else float32 makes no difference");
 	convert_decode(t->dtype, items, 10, back);
 	for (size_t i = 0; i < 10; i++) {
@@ -288,10 +294,15 @@ test_float32(void)
 		1, 1 + 0x1p-23f, 1 + 0x1p-22f, -1, 0, 0x1p-149f, FLT_MAX, INFINITY, -INFINITY, 0
 	};
 	float got[10];
+	double items[10];
 
 	is_uint(convert_encode(DTYPE_FLOAT32, v, 10, got), 2, "float32: two too large");
+	tap_le(got, 10, 4);
 	is_mem(got, want, sizeof(want), "float32: ties to even, subnormals, the largest");
-	is_uint(convert_cast(DTYPE_FLOAT64, v, DTYPE_FLOAT32, 10, got), 2, "cast from float64: two too large");
+	memcpy(items, v, sizeof(v));
+	tap_le(items, 10, 8);
+	is_uint(convert_cast(DTYPE_FLOAT64, items, DTYPE_FLOAT32, 10, got), 2, "cast from float64: two too large");
+	tap_le(got, 10, 4);
 	is_mem(got, want, sizeof(want), "cast from float64");
 }
 
@@ -299,7 +310,7 @@ test_float32(void)
 static void
 test_rounds_once(void)
 {
-	static const double v[] = { 1 + 0x1p-11 + 0x1p-40, 1 + 0x1p-8 + 0x1p-40, 1 + 0x1p-4 + 0x1p-40 };
+	double v[] = { 1 + 0x1p-11 + 0x1p-40, 1 + 0x1p-8 + 0x1p-40, 1 + 0x1p-4 + 0x1p-40 };
 	static const uint8_t int64[8] = { 1, 0, 0, 0, 32, 0, 0, 32 }, bf[8] = { 1, 0, 0, 0, 0, 0, 32, 32 };
 	float f;
 	uint8_t item[2];
@@ -308,11 +319,14 @@ test_rounds_once(void)
 	is_uint(get_le16(item), 0x3c01, "float16 of 1 + 2^-11 + 2^-40");
 	convert_encode(DTYPE_BFLOAT16, &v[1], 1, item);
 	is_uint(get_le16(item), 0x3f81, "bfloat16 of 1 + 2^-8 + 2^-40");
+	tap_le(&v[2], 1, 8);
 	convert_cast(DTYPE_FLOAT64, &v[2], DTYPE_FLOAT8_E4M3FN, 1, item);
 	is_uint(item[0], 0x39, "float8_e4m3fn of 1 + 2^-4 + 2^-40");
 	convert_cast(DTYPE_INT64, int64, DTYPE_FLOAT32, 1, &f);
+	tap_le(&f, 1, 4);
 	is_near((double)f, 0x1p61 + 0x1p38, 0, "float32 of 2^61 + 2^37 + 1");
 	convert_cast(DTYPE_UINT64, int64, DTYPE_FLOAT32, 1, &f);
+	tap_le(&f, 1, 4);
 	is_near((double)f, 0x1p61 + 0x1p38, 0, "the same from uint64");
 	convert_cast(DTYPE_INT64, bf, DTYPE_BFLOAT16, 1, item);
 	is_uint(get_le16(item), 0x5e01, "bfloat16 of 2^61 + 2^53 + 1");

@@ -32,6 +32,7 @@ grow_each(const struct make_stage *s, const void *in, size_t n, void *out)
 	convert_decode((enum dtype)s->from, in, n, v);
 	for (size_t i = 0; i < n; i++)
 		v[i] *= 1 + 0x1p-40;
+	tap_le(v, n, 8);
 	return 0;
 }
 
@@ -116,7 +117,10 @@ add_learn(struct make *m, struct ckpt *c, struct err *err)
 
 	m->waits = NULL;
 	a->learnt++;
-	return ckpt_read(c, c->tensors[tensor].storage, 0, &a->by, sizeof(a->by), err);
+	if (ckpt_read(c, c->tensors[tensor].storage, 0, &a->by, sizeof(a->by), err) < 0)
+		return -1;
+	tap_le(&a->by, 1, 4);
+	return 0;
 }
 
 static uint64_t
@@ -127,7 +131,9 @@ add_each(const struct make_stage *s, const void *in, size_t n, void *out)
 
 	for (size_t i = 0; i < n; i++) {
 		memcpy(&v, (const char *)in + 4 * i, 4);
+		tap_le(&v, 1, 4);
 		v += a->by;
+		tap_le(&v, 1, 4);
 		memcpy((char *)out + 4 * i, &v, 4);
 	}
 	return 0;
@@ -162,6 +168,7 @@ build(struct checkpoint *x, const unsigned *counts, unsigned n)
 		for (unsigned k = 0; k < counts[i]; k++) {
 			float v = (float)(100 * i + k);
 
+			tap_le(&v, 1, 4);
 			buf_add(&x->file, &v, sizeof(v));
 		}
 	}
@@ -222,13 +229,14 @@ static void
 test_rounding(void)
 {
 	/* 1 + 2^-8 is half way between two numbers of bfloat16. Grown by 2^-40 it is nearer to the upper one, 0x3f81. */
-	const float tie = 1 + 0x1p-8f;
+	float tie = 1 + 0x1p-8f;
 	struct checkpoint x = { .file = BUF_INIT };
 	struct arena a = ARENA_INIT;
 	struct make_chain chain = { NULL, 0 };
 	struct buf out = BUF_INIT;
 
 	build(&x, (const unsigned[]){ 1 }, 1);
+	tap_le(&tie, 1, 4);
 	memcpy(x.file.p + x.file.len - 4, &tie, 4);
 	open_it(&x, false);
 	make_append(&chain, &a, make_new(&a, &grow));
@@ -247,7 +255,7 @@ static void
 test_chains(void)
 {
 	static const unsigned counts[] = { 5, 3 };
-	static const double expected[] = { 102, 101, 100, 4, 3, 2, 1, 0 };
+	double expected[] = { 102, 101, 100, 4, 3, 2, 1, 0 };
 	static const size_t pieces[] = { 1, 3, 8 };
 	struct checkpoint x = { .file = BUF_INIT };
 	struct join j = { { .kind = &join }, { 0, 1 }, 3 };
@@ -269,6 +277,7 @@ test_chains(void)
 	is_uint(make_traits(&chain), MAKE_ANY_NEW | MAKE_ANY_EFFECT, "what is joined is new");
 	ok(make_same(&chain, &chain) && !make_same(&chain, &shorter));
 	is_uint(shorter.n, 1, "the shorter chain is as it was");
+	tap_le(expected, 8, 8);
 	for (size_t i = 0; i < 3; i++) {
 		make_it(&x, &chain, pieces[i], &out);
 		ok_msg(out.len == sizeof(expected) && memcmp(out.p, expected, out.len) == 0,
@@ -298,6 +307,7 @@ put_file(struct buf *out, const struct buf *file)
 		for (uint64_t k = 0; k < tensor_count(t); k++) {
 			if (ckpt_read(x.c, t->storage, 4 * k, &v, 4, &e) < 0)
 				tap_bail(e.msg);
+			tap_le(&v, 1, 4);
 			buf_addf(out, " %g", (double)v);
 		}
 		buf_adds(out, "; ");

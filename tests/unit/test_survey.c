@@ -48,19 +48,41 @@ digests(void)
 	buf_release(&b);
 }
 
+/* The bytes that a file has for n elements of this machine. Allocated. */
+static void *
+stored(enum dtype t, const void *x, size_t n)
+{
+	const size_t size = dtype_size(t), item = dtype_info(t)->class == DTYPE_CLASS_COMPLEX ? size / 2 : size;
+	void *bytes = xreallocn(NULL, n + 1, size);
+
+	memcpy(bytes, x, n * size);
+	tap_le(bytes, n * size / item, item);
+	return bytes;
+}
+
+static struct moments
+moments_of(enum dtype t, const void *x, size_t n)
+{
+	void *bytes = stored(t, x, n);
+	struct moments m = moments_unit(t, bytes, n);
+
+	free(bytes);
+	return m;
+}
+
 static void
 few_values(void)
 {
 	const float x[] = { 1, 2, 3, 4, 0, -0.0f };
-	struct moments m = moments_unit(DTYPE_FLOAT32, x, 6);
+	struct moments m = moments_of(DTYPE_FLOAT32, x, 6);
 
 	ok_msg(moments_count(&m) == 6 && m.zeros == 2 && m.min == 0 && m.max == 4, "min, max, zeros of 1 2 3 4 0 -0");
 	ok_msg(fabs(moments_mean(&m) - 10.0 / 6) < 1e-15, "mean 10/6");
 	ok_msg(fabs(moments_std(&m) - sqrt((30 - 100.0 / 6) / 5)) < 1e-15, "std with N-1");
 	ok_msg(fabs(moments_norm(&m) - sqrt(30)) < 1e-15, "norm is the root of 30");
-	m = moments_unit(DTYPE_FLOAT32, x, 1);
+	m = moments_of(DTYPE_FLOAT32, x, 1);
 	ok_msg(isnan(moments_std(&m)) && moments_mean(&m) == 1, "one value has no std");
-	m = moments_unit(DTYPE_FLOAT32, x, 0);
+	m = moments_of(DTYPE_FLOAT32, x, 0);
 	ok_msg(moments_norm(&m) == 0 && isnan(moments_mean(&m)), "nothing has norm 0 and no mean");
 }
 
@@ -71,15 +93,15 @@ odd_values(void)
 	const uint8_t b[] = { 0, 1, 255, 0 };
 	const int64_t i[] = { -3, 0, 9 };
 	const float z[] = { 3, 4, NAN, 1, 1, INFINITY, 0, -0.0f };
-	struct moments m = moments_unit(DTYPE_FLOAT64, x, 6);
+	struct moments m = moments_of(DTYPE_FLOAT64, x, 6);
 
 	ok_msg(m.nans == 2 && m.pinf == 1 && m.ninf == 1 && m.finite == 2 && m.min == -5 && m.max == 3 && moments_mean(&m) == -1,
 	   "what is not finite is counted and left out");
-	m = moments_unit(DTYPE_BOOL, b, 4);
+	m = moments_of(DTYPE_BOOL, b, 4);
 	ok_msg(m.zeros == 2 && m.max == 1 && moments_mean(&m) == 0.5, "bool counts as 0 and 1, whatever the byte");
-	m = moments_unit(DTYPE_INT64, i, 3);
+	m = moments_of(DTYPE_INT64, i, 3);
 	ok_msg(m.min == -3 && m.max == 9 && moments_mean(&m) == 2 && m.zeros == 1, "int64");
-	m = moments_unit(DTYPE_COMPLEX64, z, 4);
+	m = moments_of(DTYPE_COMPLEX64, z, 4);
 	ok_msg(m.max == 5 && m.min == 0 && m.zeros == 1 && m.nans == 1 && m.pinf == 1 && m.finite == 2, "complex: absolute values");
 	ok_msg(!moments_known(DTYPE_QUINT8) && !moments_known(DTYPE_FLOAT4_E2M1FN_X2) && moments_known(DTYPE_FLOAT8_E8M0FNU),
 	   "which types have figures");
@@ -96,7 +118,7 @@ lengths(void)
 	for (size_t i = 0; i < most; i++)
 		x[i] = 1e5 + any();
 	for (size_t n = 1; n <= most; n += n > 20 && n % 1000 < 990 ? 37 : 1) {
-		struct moments m = moments_unit(DTYPE_FLOAT64, x, n);
+		struct moments m = moments_of(DTYPE_FLOAT64, x, n);
 		long double sum = 0, squares = 0, mean;
 		double min = x[0], max = x[0];
 
@@ -264,7 +286,8 @@ static struct difference
 compare(enum dtype ta, const void *a, enum dtype tb, const void *b, uint64_t n, struct compare_opts o)
 {
 	const uint64_t sa = n * dtype_size(ta), sb = n * dtype_size(tb);
-	struct fake ka = fake_new(a, (size_t)sa, 1, &sa), kb = fake_new(b, (size_t)sb, 1, &sb);
+	void *stored_a = stored(ta, a, n), *stored_b = stored(tb, b, n);
+	struct fake ka = fake_new(stored_a, (size_t)sa, 1, &sa), kb = fake_new(stored_b, (size_t)sb, 1, &sb);
 	struct tensor x = tensor_of(&ka, ta, 0, &n, 1), y = tensor_of(&kb, tb, 0, &n, 1);
 	struct compare_pair p = { &x, &y };
 	struct figures_opts fo = { .compare = &o, .pairs = &p, .npairs = 1 };
@@ -281,6 +304,8 @@ compare(enum dtype ta, const void *a, enum dtype tb, const void *b, uint64_t n, 
 	figures_release(&figures);
 	fake_free(&ka);
 	fake_free(&kb);
+	free(stored_a);
+	free(stored_b);
 	return d;
 }
 
