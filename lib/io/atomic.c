@@ -353,10 +353,7 @@ sync_path(const char *path, const char *name, struct err *err)
 
 	if (fd < 0)
 		return err_sys(err, name, "cannot be opened to be synced");
-	while ((rc = fsync(fd)) < 0 && errno == EINTR)
-		;
-	if (rc < 0 && (errno == EINVAL || errno == EOPNOTSUPP))
-		rc = 0;
+	rc = fd_sync(fd);
 	if (rc < 0)
 		err_sys(err, name, "cannot be synced");
 	close(fd);

@@ -277,20 +277,6 @@ release(struct sink *s, struct err *e)
 	return pass(s, s->held.p, s->held.len, e);
 }
 
-/* Where nothing can be synced (a pipe, some file systems) there is nothing to be waited for. */
-static int
-sync_file(struct sink *s, struct err *e)
-{
-	while (fsync(s->fd) < 0) {
-		if (errno == EINTR)
-			continue;
-		if (errno == EINVAL || errno == EOPNOTSUPP)
-			break;
-		return write_error(s, e);
-	}
-	return 0;
-}
-
 int
 sink_commit(struct sink *s, struct err *e)
 {
@@ -298,8 +284,8 @@ sink_commit(struct sink *s, struct err *e)
 
 	if (sink_flush(s, e) < 0 || release(s, e) < 0)
 		status = -1;
-	if (status == 0 && s->atomic != NULL)
-		status = sync_file(s, e);
+	if (status == 0 && s->atomic != NULL && fd_sync(s->fd) < 0)
+		status = write_error(s, e);
 	/* A close that was interrupted has closed all the same. */
 	s->fd = -1;
 	if (fd >= 0 && close(fd) < 0 && errno != EINTR && status == 0)

@@ -11,6 +11,7 @@
 
 #include "base/xalloc.h"
 #include "io/fd.h"
+#include "io/undo.h"
 
 /*
  * A stream is read forward. Its bytes lie, in this order, in a spool file (only if more waits than the window may hold),
@@ -56,27 +57,6 @@ read_fd(int fd, void *p, size_t n)
 	while ((r = read(fd, p, n)) < 0 && fd_retry(fd, POLLIN))
 		;
 	return r;
-}
-
-/* All n bytes unless the file ends before: how many there were; -1 with errno set. */
-static ssize_t
-pread_all(int fd, void *p, size_t n, off_t pos)
-{
-	char *to = p;
-	size_t done = 0;
-
-	while (done < n) {
-		size_t want = n - done < SOURCE_REQUEST ? n - done : SOURCE_REQUEST;
-		ssize_t r = pread(fd, to + done, want, pos + (off_t)done);
-
-		if (r == 0)
-			break;
-		if (r > 0)
-			done += (size_t)r;
-		else if (!fd_retry(fd, POLLIN))
-			return -1;
-	}
-	return (ssize_t)done;
 }
 
 /* ---- streams */
@@ -230,18 +210,10 @@ spool_open(struct stream *s, struct err *e)
 static int
 spill(struct stream *s, struct err *e)
 {
-	size_t done = 0;
-
 	if (s->spool < 0 && spool_open(s, e) < 0)
 		return -1;
-	while (done < s->len) {
-		ssize_t n = pwrite(s->spool, s->win + s->start + done, at_most(s->len - done, SOURCE_REQUEST),
-				   (off_t)(s->spool_skip + s->spool_len + done));
-		if (n >= 0)
-			done += (size_t)n;
-		else if (!fd_retry(s->spool, POLLOUT))
-			return spool_error(s, e);
-	}
+	if (fd_pwrite(s->spool, s->win + s->start, s->len, (off_t)(s->spool_skip + s->spool_len)) < 0)
+		return spool_error(s, e);
 	s->spool_len += s->len;
 	s->len = s->start = 0;
 	if (s->limit > SPOOL_PIECE) {
@@ -331,7 +303,7 @@ from_memory(struct stream *s, uint64_t off, uint8_t *p, size_t n, size_t *got, s
 		return 0;
 	}
 	*got = at_most(win_off(s) - off, n);
-	ssize_t r = pread_all(s->spool, p, *got, (off_t)(s->spool_skip + (off - spool_off(s))));
+	ssize_t r = fd_pread(s->spool, p, *got, (off_t)(s->spool_skip + (off - spool_off(s))));
 	if (r < 0)
 		return err_sys(e, s->name, "cannot read back what was kept in %s", s->spool_dir);
 	if ((size_t)r < *got)
@@ -531,9 +503,12 @@ source_fd(struct source **out, int fd, const char *name, const struct source_opt
 int
 source_open(struct source **out, const char *path, const struct source_opts *opts, struct err *e)
 {
-	int fd = fd_open(path, O_RDONLY | O_NOCTTY);
+	int fd;
 
 	*out = NULL;
+	if (undo_notice(path, false, opts != NULL ? opts->diag : NULL, e) < 0)
+		return -1;
+	fd = fd_open(path, O_RDONLY | O_NOCTTY);
 	if (fd < 0)
 		return err_sys(e, path, "cannot open");
 	return source_fd(out, fd, path, opts, e);
@@ -653,7 +628,7 @@ present(const struct source *s, uint64_t off, size_t n)
 static int
 read_regular(const struct source *s, uint64_t off, void *p, size_t n, struct err *e)
 {
-	ssize_t r = pread_all(s->fd, p, n, s->base + (off_t)off);
+	ssize_t r = fd_pread(s->fd, p, n, s->base + (off_t)off);
 
 	if (r < 0)
 		return err_sys(e, s->name, "read error");

@@ -34,7 +34,10 @@ struct source_opts {
 	uint64_t window;         /* for tests: instead of SOURCE_WINDOW; 0 is SOURCE_WINDOW */
 };
 
-/* Opens path for reading; the error says why not. opts may be NULL. The caller closes. */
+/*
+ * Opens path for reading; the error says why not. A file whose edit in place was interrupted is refused (io/undo.h). opts may
+ * be NULL. The caller closes.
+ */
 int source_open(struct source **out, const char *path, const struct source_opts *opts, struct err *e);
 
 /*
