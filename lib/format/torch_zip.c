@@ -410,25 +410,23 @@ read_marks_left(struct opening *o)
 	return 0;
 }
 
+/* The pickle, which was deflated, from its unpacked bytes. */
 static int
-decode_unpacked(struct opening *o, struct rebuild *r, const struct zip_entry *t)
+decode_unpacked(struct ckpt *c, struct rebuild *r, const struct buf *pickle, struct err *e)
 {
 	struct pickle_hooks hooks = rebuild_hooks(r);
-	struct buf b = BUF_INIT, name = BUF_INIT;
-	struct pickle_place place = { 0 };
-	int status = unpack(o, t, &b);
+	struct buf name = BUF_INIT;
+	struct pickle_place place = { .limit = pickle->len };
+	int rc;
 
-	buf_addf(&name, "%s (its data.pkl, unpacked)", o->c->file);
+	buf_addf(&name, "%s (its data.pkl, unpacked)", c->file);
 	r->where = name.p;
-	place.src = source_memory(b.p, b.len, name.p);
-	place.limit = b.len;
-	if (status == 0)
-		status = pickle_decode(o->c->tree, &place, &hooks, &o->c->root, o->e);
-	r->where = o->c->file;
+	place.src = source_memory(pickle->p, pickle->len, name.p);
+	rc = pickle_decode(c->tree, &place, &hooks, &c->root, e);
+	r->where = c->file;
 	source_close(place.src);
-	buf_release(&b);
 	buf_release(&name);
-	return status;
+	return rc;
 }
 
 static int
@@ -437,13 +435,20 @@ decode(struct opening *o, struct rebuild *r)
 	const struct zip_entry *t = find_c(o, "data.pkl");
 	struct pickle_hooks hooks = rebuild_hooks(r);
 	struct pickle_place place = { .src = o->c->src };
+	struct buf b = BUF_INIT;
+	int rc;
 
 	if (t == NULL)
 		return err_input(o->e, o->c->file, "it is a zip, but none of torch's: it has no record 'data.pkl'");
 	if (check_record(o, t) < 0)
 		return -1;
-	if (t->method == ZIP_DEFLATED)
-		return decode_unpacked(o, r, t);
+	if (t->method == ZIP_DEFLATED) {
+		rc = unpack(o, t, &b);
+		if (rc == 0)
+			rc = decode_unpacked(o->c, r, &b, o->e);
+		buf_release(&b);
+		return rc;
+	}
 	place.off = t->data;
 	place.limit = t->data + t->size;
 	return pickle_decode(o->c->tree, &place, &hooks, &o->c->root, o->e);
@@ -991,6 +996,11 @@ stream_take(struct torch_stream *f, struct err *e)
 	struct str what = below_root(*f->root, f->local.entry.name);
 	uint64_t i;
 
+	if (zip_is_free(&f->local)) {
+		f->at = f->local.entry.data + f->local.entry.packed;
+		f->pending = false;
+		return 0;
+	}
 	if (what.p != NULL && f->place != NULL && str_starts(what, str_c("data/")) &&
 		strmap_get(&f->keys, str_from(what, 5), &i))
 		return take_storage(f, f->place[i], e);
@@ -1092,7 +1102,8 @@ compare_crc(const struct torch_stream *f, const struct seen *s, uint32_t stated)
 {
 	struct str what = below_root(*f->root, f->others[s->name]);
 
-	if (!is_stated(f->crcs[s->name], s->crc, stated) && s->method == ZIP_STORED && is_index(what))
+	if (!is_stated(f->crcs[s->name], s->crc, stated) && is_index(what) &&
+	    (s->method == ZIP_STORED || str_eqc(what, "data.pkl")))
 		ckpt_damaged(f->c, what);
 }
 
@@ -1349,6 +1360,26 @@ give_up(const char **why, struct err *e)
 	return 0;
 }
 
+/* The deflated pickle of the header just read, which says itself where it ends. */
+static int
+stream_inflate(struct torch_stream *f, struct rebuild *r, struct err *e)
+{
+	const struct zip_entry t = f->local.entry;
+	struct buf pickle = BUF_INIT;
+	uint64_t packed = 0;
+	int rc = zip_unpack(f->c->src, &t, &pickle, &packed, e);
+
+	if (rc == 0)
+		rc = decode_unpacked(f->c, r, &pickle, e);
+	if (rc == 0) {
+		f->crcs[f->nothers - 1] = crc32_add(0, pickle.p, pickle.len);
+		f->differing += f->local.sized && (t.packed != packed || t.size != pickle.len);
+		stream_add(f, packed, pickle.len, STORAGE_NONE);
+	}
+	buf_release(&pickle);
+	return rc;
+}
+
 /* The pickle of the header just read; its end tells the record's size. */
 static int
 stream_decode(struct torch_stream *f, struct rebuild *r, const char **why, struct err *e)
@@ -1361,10 +1392,8 @@ stream_decode(struct torch_stream *f, struct rebuild *r, const char **why, struc
 	const uint8_t *p;
 	size_t got;
 
-	if (t.method != ZIP_STORED) {
-		*why = "its data.pkl is deflated";
-		return 0;
-	}
+	if (t.method == ZIP_DEFLATED)
+		return stream_inflate(f, r, e);
 	place.limit = f->local.sized ? t.data + t.packed : UINT64_MAX;
 	if (pickle_decode(c->tree, &place, &hooks, &c->root, e) < 0)
 		return f->local.sized ? give_up(why, e) : -1; /* the directory may know another size */
@@ -1386,6 +1415,15 @@ stream_decode(struct torch_stream *f, struct rebuild *r, const char **why, struc
 	return 0;
 }
 
+/* Is the record of that header deflated in a way that it must be looked up in the directory? The pickle says where it ends. */
+static bool
+deflated_in_the_way(const struct torch_stream *f, struct str what)
+{
+	if (f->local.entry.method == ZIP_STORED || str_eqc(what, "data.pkl"))
+		return false;
+	return !stream_can_pass(f) || is_mark(what);
+}
+
 /* From the beginning to the first storage. *why is set when it cannot be read forward. */
 static int
 read_head(struct torch_stream *f, struct rebuild *r, const char **why, struct err *e)
@@ -1403,7 +1441,7 @@ read_head(struct torch_stream *f, struct rebuild *r, const char **why, struct er
 		what = below_root(*f->root, f->local.entry.name);
 		if (decoded && what.p != NULL && str_starts(what, str_c("data/")))
 			return 0;
-		if (!stream_can_pass(f) || (f->local.entry.method != ZIP_STORED && is_mark(what))) {
+		if (deflated_in_the_way(f, what)) {
 			*why = "its records are deflated";
 			return 0;
 		}

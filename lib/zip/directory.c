@@ -305,12 +305,35 @@ read_entries(struct dir_reading *r, const struct zip_end *end)
 
 /* ---- the entries' own headers */
 
+/* Passes by the space that an edit in place has left at *from. */
+static int
+pass_free(struct dir_reading *r, uint64_t *from, uint64_t to)
+{
+	struct err ignored = ERR_INIT;
+	struct zip_local l;
+	enum zip_sign sign;
+
+	while (to - *from >= ZIP_LOCAL) {
+		if (zip_sign(r->src, *from, &sign, r->e) < 0)
+			return -1;
+		if (sign != ZIP_SIGN_LOCAL || zip_local(r->src, *from, &l, &r->name, &ignored) < 0 || !zip_is_free(&l) ||
+		    l.entry.data > to || l.entry.packed > to - l.entry.data)
+			return 0;
+		*from = l.entry.data + l.entry.packed;
+	}
+	return 0;
+}
+
 static int
 gap(struct dir_reading *r, uint64_t from, uint64_t to)
 {
 	enum zip_sign sign;
 
 	if (from >= to)
+		return 0;
+	if (pass_free(r, &from, to) < 0)
+		return -1;
+	if (from == to)
 		return 0;
 	if (r->notes.gaps++ == 0)
 		r->notes.first_gap = from;

@@ -85,6 +85,13 @@ find_zip64(const uint8_t *p, size_t n)
 	return none;
 }
 
+bool
+zip_is_free(const struct zip_local *l)
+{
+	return l->sized && l->entry.method == ZIP_STORED && (l->entry.flags & ZIP_FLAG_DESCRIPTOR) == 0 &&
+	       str_ends(l->entry.name, str_c("/" ZIP_FREE));
+}
+
 int
 zip_local(struct source *src, uint64_t off, struct zip_local *l, struct buf *name, struct err *e)
 {

@@ -30,6 +30,12 @@ enum {
 	ZIP_SIG_END = 0x06054b50,
 };
 
+/*
+ * Below the root of an archive that was edited in place: the name in a header, which the directory does not list, in front
+ * of space that nothing uses (zip/patch.h).
+ */
+#define ZIP_FREE ".data/free"
+
 struct zip_entry {
 	struct str name;
 	uint64_t header; /* offset of the local header */
@@ -45,6 +51,9 @@ struct zip_local {
 	bool wide;              /* has a zip64 block: its descriptor is of 24 bytes */
 	bool sized;             /* states sizes: it has no descriptor, or has one besides */
 };
+
+/* Is it that of space which nothing uses? */
+bool zip_is_free(const struct zip_local *l);
 
 /* The local header at off. */
 int zip_local(struct source *src, uint64_t off, struct zip_local *l, struct buf *name, struct err *e);

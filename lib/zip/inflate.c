@@ -33,14 +33,20 @@ z_free(void *opaque, void *p)
 	free(p);
 }
 
+static void
+begin(z_stream *z)
+{
+	*z = (z_stream){ .zalloc = z_alloc, .zfree = z_free };
+	(void)inflateInit2(z, -15); /* fails for lack of memory only, which z_alloc does not report */
+}
+
 struct zip_inflate *
 zip_inflate_new(struct source *src, uint64_t off, uint64_t packed, uint64_t size, struct str name)
 {
 	struct zip_inflate *z = xmalloc(sizeof(*z));
 
-	*z = (struct zip_inflate){ .src = src, .name = name, .off = off, .left = packed, .size = size,
-				   .z = { .zalloc = z_alloc, .zfree = z_free } };
-	(void)inflateInit2(&z->z, -15); /* fails for lack of memory only, which z_alloc does not report */
+	*z = (struct zip_inflate){ .src = src, .name = name, .off = off, .left = packed, .size = size };
+	begin(&z->z);
 	return z;
 }
 
@@ -189,4 +195,47 @@ zip_unpacker_read(struct zip_unpacker *u, const struct zip_entry *t, uint64_t of
 	rc = read_deflated(u, t, off, p, n, e);
 	pthread_mutex_unlock(&u->lock);
 	return rc;
+}
+
+/* Goes on with the next piece of input. Returns 1 at the end of the packed bytes. */
+static int
+unpack_piece(struct source *src, const struct zip_entry *t, z_stream *z, struct buf *out, struct err *e)
+{
+	const uint8_t *p;
+	size_t got;
+	int rc = Z_OK;
+
+	if (source_look(src, t->data + z->total_in, SOURCE_LOOK_MAX, &p, &got, e) < 0)
+		return -1;
+	z->next_in = (Bytef *)(uintptr_t)p;
+	z->avail_in = (uInt)got;
+	do {
+		z->next_out = (Bytef *)buf_room(out, INPUT);
+		z->avail_out = INPUT;
+		rc = inflate(z, Z_NO_FLUSH);
+		out->len += INPUT - z->avail_out;
+		if (out->len > UNPACK_FREE && out->len / UNPACK_RATIO > z->total_in)
+			return err_at(e, source_name(src), t->data, "record '%.*s' would unpack to more than %d times its size",
+				      STR_ARG(t->name), UNPACK_RATIO);
+	} while (rc == Z_OK && z->avail_out == 0);
+	if (rc == Z_STREAM_END)
+		return 1;
+	if (got == 0 || (rc != Z_OK && rc != Z_BUF_ERROR))
+		return err_at(e, source_name(src), t->data + z->total_in, "record '%.*s': its deflated data %s", STR_ARG(t->name),
+			      got == 0 ? "ends too early" : "is damaged");
+	return 0;
+}
+
+int
+zip_unpack(struct source *src, const struct zip_entry *t, struct buf *out, uint64_t *packed, struct err *e)
+{
+	z_stream z;
+	int rc;
+
+	begin(&z);
+	while ((rc = unpack_piece(src, t, &z, out, e)) == 0)
+		;
+	*packed = z.total_in;
+	inflateEnd(&z);
+	return rc < 0 ? -1 : 0;
 }

@@ -16,6 +16,11 @@
 /* Refuses a deflated record that would unpack to more than UNPACK_RATIO times its packed size. */
 int zip_check_unpacked(const struct source *src, const struct zip_entry *t, struct err *e);
 
+/*
+ * Unpacks a record into out whose packed size is not known: *packed. Refuses more than UNPACK_RATIO times that.
+ */
+int zip_unpack(struct source *src, const struct zip_entry *t, struct buf *out, uint64_t *packed, struct err *e);
+
 struct zip_inflate; /* reads one deflated entry in order */
 
 /* packed bytes at off of src give size bytes; name is for messages and borrowed. */
