@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "io/sink.h"
 #include "io/source.h"
+#include "io/undo.h"
 #include "tensor/ckpt.h"
 #include "tensor/manifest.h"
 
@@ -91,6 +92,11 @@ struct format_writer {
 	int (*finish)(struct writer *w, struct err *e);
 	void (*release)(struct writer *w);
 	bool wants_crc;        /* stored() needs the CRC-32 of the bytes */
+	/*
+	 * Adds to u what changes in the file of c, so that it holds m, whose storages stay where they are (manifest.kept).
+	 * NULL: a file cannot be edited in place.
+	 */
+	int (*patch)(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struct err *e);
 	/* Position from which bytes must wait for the end; UINT64_MAX: none. Known after begin. */
 	uint64_t (*hold)(struct writer *w);
 };

@@ -201,7 +201,7 @@ rebuild_finish(struct rebuild *r, const uint32_t *place, struct err *e)
 struct id {
 	enum dtype dtype;
 	bool untyped;
-	struct str key;
+	struct str key, location;
 	uint64_t numel, nbytes;
 };
 
@@ -263,7 +263,23 @@ read_id(struct rebuild *r, struct vtree *t, uint32_t h, struct id *id, struct er
 		return err_input(e, r->c->file, "storage '%.*s' has no valid number of elements", STR_ARG(id->key));
 	if (!dtype_bytes(id->dtype, id->numel, &id->nbytes) || id->nbytes > INT64_MAX)
 		return err_input(e, r->c->file, "storage '%.*s' is larger than anything can be", STR_ARG(id->key));
+	id->location = value_text(t, value_item(t, h, 3));
 	return 0;
+}
+
+/* The number of a location. */
+static uint8_t
+location_of(struct ckpt *c, struct str location)
+{
+	uint8_t i = 0;
+
+	while (i < c->nlocations && !str_eq(c->locations[i], location))
+		i++;
+	if (i == CKPT_LOCATIONS)
+		return 0;
+	if (i == c->nlocations)
+		c->locations[c->nlocations++] = location;
+	return i;
 }
 
 /* The number of the storage, made when its key is new. */
@@ -290,7 +306,8 @@ storage_of(struct rebuild *r, struct vtree *t, const struct id *id, uint32_t *in
 		.packed = id->nbytes,
 		.offset = OFFSET_UNKNOWN,
 		.dtype = (uint8_t)id->dtype,
-		.untyped = id->untyped };
+		.untyped = id->untyped,
+		.location = location_of(c, id->location) };
 	r->leaves[*index] = value_new_leaf(t, LEAF_STORAGE, *index);
 	return 0;
 }

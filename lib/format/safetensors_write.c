@@ -289,6 +289,84 @@ hold(struct writer *w)
 	return s->hold;
 }
 
+/* ---- in place */
+
+/* What the tensors that are not in m any more leave, in whole ranges. */
+static int
+cut_dropped(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struct err *e)
+{
+	uint32_t k = 0;
+
+	for (uint32_t i = 0; i < c->nstorages; i++) {
+		const struct storage *s = &c->storages[i];
+		struct undo_range *last = u->ncuts > 0 ? &u->cuts[u->ncuts - 1] : NULL;
+
+		if (k < m->nstorages && m->kept[k] == s)
+			k++;
+		else if (last != NULL && last->off + last->len == s->offset)
+			last->len += s->nbytes;
+		else if (s->nbytes > 0)
+			undo_cut(u, s->offset, s->nbytes);
+	}
+	for (size_t i = 0; i < u->ncuts; i++) {
+		const struct undo_range *r = &u->cuts[i];
+
+		if (r->off + r->len < u->size && (r->off % u->block != 0 || r->len % u->block != 0))
+			return err_at(e, c->file, r->off, "what is dropped here are no whole blocks of the file system (%" PRIu64
+				      " bytes), which alone can be taken out in place: -o FILE", u->block);
+	}
+	return 0;
+}
+
+/* The header's length in the file: what is there, or more by whole blocks. */
+static int
+header_room(const struct ckpt *c, uint64_t need, struct undo_edit *u, uint64_t *len, struct err *e)
+{
+	uint8_t first[HELD];
+
+	if (source_read(c->src, 0, first, sizeof(first), e) < 0)
+		return -1;
+	*len = get_le64(first);
+	if (need <= *len)
+		return 0;
+	if (u->ncuts > 0)
+		return err_input(e, c->file, "the header becomes longer, so that nothing can be taken out in place: -o FILE");
+	u->insert = num_align(need - *len, u->block);
+	*len += u->insert;
+	if (*len > SAFETENSORS_HEADER_MAX)
+		return err_input(e, c->file, "the header would take more than %" PRIu64 " bytes", SAFETENSORS_HEADER_MAX);
+	return 0;
+}
+
+static int
+patch(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struct err *e)
+{
+	struct buf text = BUF_INIT;
+	struct header_out out = { BUF_INIT, 0, sink_memory(&text, c->file) };
+	uint32_t *tensor = assign(m, e);
+	int rc = tensor == NULL ? -1 : put_header(&out, m, tensor, e);
+	uint64_t len = 0;
+
+	if (rc == 0)
+		rc = sink_flush(out.out, e);
+	if (rc == 0)
+		rc = cut_dropped(m, c, u, e);
+	if (rc == 0)
+		rc = header_room(c, text.len, u, &len, e);
+	if (rc == 0) {
+		buf_fill(&text, ' ', (size_t)len - text.len);
+		undo_write(u, HELD, buf_str(&text));
+		u->guard_at = 0;
+		u->guard = len;
+		u->bad = UINT64_MAX;
+	}
+	free(tensor);
+	sink_abort(out.out);
+	buf_release(&out.text);
+	buf_release(&text);
+	return rc;
+}
+
 const struct format_writer writer_safetensors = {
 	.name = "safetensors",
 	.shares = false,
@@ -301,5 +379,6 @@ const struct format_writer writer_safetensors = {
 	.finish = finish,
 	.release = release,
 	.wants_crc = false,
+	.patch = patch,
 	.hold = hold,
 };

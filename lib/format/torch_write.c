@@ -13,6 +13,7 @@
 #include "pickle/opcode.h"
 #include "format/scan.h"
 #include "pickle/writer.h"
+#include "zip/patch.h"
 #include "zip/write.h"
 
 /* ---- tensors and storages in the pickle */
@@ -68,6 +69,7 @@ put_storage(const struct torch_tensors *p, struct pickle_out *o, uint32_t i)
 {
 	const struct manifest_storage *s = &p->m->storages[i];
 	const struct dtype_info *info = dtype_info((enum dtype)s->dtype);
+	const struct storage *kept = p->m->kept != NULL ? p->m->kept[i] : NULL;
 	char key[16];
 	int n = snprintf(key, sizeof(key), "%" PRIu32, i);
 
@@ -77,8 +79,8 @@ put_storage(const struct torch_tensors *p, struct pickle_out *o, uint32_t i)
 		pickle_global(o, "torch.storage", "UntypedStorage");
 	else
 		pickle_global(o, "torch", info->storage);
-	pickle_text_once(o, str_n(key, n > 0 ? (size_t)n : 0));
-	pickle_text(o, str_c("cpu"));
+	pickle_text_once(o, kept != NULL ? kept->key : str_n(key, n > 0 ? (size_t)n : 0));
+	pickle_text(o, kept != NULL ? p->m->locations[kept->location] : str_c("cpu"));
 	pickle_int(o, p->untyped[i] ? s->nbytes : s->nbytes / info->size);
 	pickle_op(o, OP_TUPLE);
 	pickle_op(o, OP_BINPERSID);
@@ -404,22 +406,31 @@ append(void *arg, const void *p, size_t n, struct err *e)
 	return 0;
 }
 
+/* The whole pickle. */
+static int
+make_pickle(const struct manifest *m, struct buf *pickle, struct err *e)
+{
+	struct torch_tensors p;
+	struct pickle_leaves leaves = { put_leaf, &p };
+	int rc = tensors_init(&p, m, e);
+
+	if (rc == 0)
+		rc = pickle_encode(m->tree, m->root, &leaves, append, pickle, e);
+	tensors_release(&p);
+	return rc;
+}
+
 static int
 caveat(const struct manifest *m, struct buf *say, struct err *e)
 {
 	struct pickle_scan scan = { .found = NULL };
 	struct buf pickle = BUF_INIT;
-	struct torch_tensors p;
-	struct pickle_leaves leaves = { put_leaf, &p };
 	struct source *src;
 	int r;
 
 	if (is_plain(m->tree) && plain_gradients(m))
 		return 0;
-	r = tensors_init(&p, m, e);
-	if (r == 0)
-		r = pickle_encode(m->tree, m->root, &leaves, append, &pickle, e);
-	tensors_release(&p);
+	r = make_pickle(m, &pickle, e);
 	if (r == 0) {
 		src = source_memory(pickle.p, pickle.len, "data.pkl");
 		r = pickle_scan(&scan, src, 0, pickle.len, e);
@@ -549,6 +560,46 @@ hold(struct writer *w)
 	return t->hold;
 }
 
+/* ---- in place */
+
+/* Is the record, of that name below the root, of a storage that is gone? arg: a strmap of their keys. */
+static bool
+is_gone(void *arg, struct str name)
+{
+	static const char data[] = "data/";
+
+	return str_starts(name, str_c(data)) && strmap_get(arg, str_from(name, sizeof(data) - 1), NULL);
+}
+
+static int
+patch(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struct err *e)
+{
+	struct buf pickle = BUF_INIT;
+	struct strmap gone = STRMAP_INIT;
+	struct zip_replace records[] = { { "data.pkl", STR_LIT(""), '\0', true }, { CKPT_TABLES_RECORD, STR_LIT(""), ' ', false } };
+	const bool has_record = c->tables.len > 0 || c->note.len > 0, same = str_eq(c->tables, m->record) && c->note.len == 0;
+	struct zip_patch want = { records, has_record && !same ? 2 : 1, is_gone, &gone };
+	uint32_t k = 0;
+	int rc = make_pickle(m, &pickle, e);
+
+	records[0].bytes = buf_str(&pickle);
+	records[1].bytes = m->record.len > 0 ? m->record : str_c("{}");
+	if (m->record.len > 0 && !has_record)
+		diag_warn(c->diag, "%s: there is no room for the record %s, which states layouts of tables: -o FILE writes it",
+			  c->file, CKPT_TABLES_RECORD);
+	for (uint32_t i = 0; i < c->nstorages; i++) {
+		if (k < m->nstorages && m->kept[k] == &c->storages[i])
+			k++;
+		else
+			strmap_add(&gone, c->storages[i].key, 0);
+	}
+	if (rc == 0)
+		rc = zip_patch(c->src, &want, u, e);
+	strmap_release(&gone);
+	buf_release(&pickle);
+	return rc;
+}
+
 const struct format_writer writer_torch = {
 	.name = "torch",
 	.shares = true,
@@ -562,5 +613,6 @@ const struct format_writer writer_torch = {
 	.finish = finish,
 	.release = release,
 	.wants_crc = true,
+	.patch = patch,
 	.hold = hold,
 };

@@ -990,18 +990,34 @@ by_number(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+static void
+make_map(struct value_copier *c)
+{
+	uint32_t count = vtree_count(c->src);
+
+	if (c->map != NULL && c->mapped >= count)
+		return;
+	c->map = xreallocn(c->map, count, sizeof(*c->map));
+	memset(c->map + c->mapped, 0, (count - c->mapped) * sizeof(*c->map));
+	c->mapped = count;
+}
+
+void
+value_copier_seed(struct value_copier *c, uint32_t h, uint32_t to)
+{
+	make_map(c);
+	list_node(c, &h);
+	c->map[h] = to + 1;
+}
+
 uint32_t
 value_copy(struct value_copier *c, uint32_t h, struct err *e)
 {
-	uint32_t count = vtree_count(c->src), to;
 	size_t first = c->nreached, end;
+	uint32_t to;
 
 	(void)e;
-	if (c->map == NULL || c->mapped < count) {
-		c->map = xreallocn(c->map, count, sizeof(*c->map));
-		memset(c->map + c->mapped, 0, (count - c->mapped) * sizeof(*c->map));
-		c->mapped = count;
-	}
+	make_map(c);
 	list_node(c, &h);
 	for (size_t i = first; i < c->nreached; i++)
 		each_handle(&c->src->nodes[c->reached[i]], list_node, c);

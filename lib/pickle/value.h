@@ -163,6 +163,8 @@ struct value_copier {
  * old handles.
  */
 uint32_t value_copy(struct value_copier *c, uint32_t h, struct err *e);
+/* Has node h of src count as copied to the node that is called to. */
+void value_copier_seed(struct value_copier *c, uint32_t h, uint32_t to);
 uint32_t value_copied(const struct value_copier *c, uint32_t h); /* what node h became, or VALUE_ABSENT */
 void value_copier_release(struct value_copier *c);
 

@@ -64,6 +64,8 @@ enum ckpt_salvage {
 	SALVAGE_SCAN,  /* what stands where, as found by looking through the input, if the container allows that */
 };
 
+enum { CKPT_LOCATIONS = 32 };
+
 struct ckpt {
 	const char *file;           /* for messages; borrowed from the source */
 	const struct ckpt_ops *ops;
@@ -88,6 +90,8 @@ struct ckpt {
 	enum ckpt_salvage salvage;  /* unless SALVAGE_NOT, storages that are not there are found out when they are read */
 	struct str *lost;           /* salvage: names of what cannot be in tensors or in the tree */
 	size_t nlost, lost_cap;
+	struct str locations[CKPT_LOCATIONS]; /* of a pickle, "cpu" and "cuda:0"; further ones count as the first */
+	uint8_t nlocations;
 	bool big_endian;
 	bool boxed;                 /* safetensors: its tensors are boxes of larger ones (tensor_more.low) */
 	const char *writer;         /* who wrote it, as far as that can be told ("torch 2.7 or later"); or NULL */

@@ -48,6 +48,9 @@ struct manifest {
 	struct manifest_item *items; /* dcp: what the object is cut into */
 	size_t nitems;
 	uint32_t *item_of; /* by storage: the item that it belongs to; those of one item follow each other. NULL: no items */
+	/* Of an edit in place: by storage, the one of the input that stays where it is, and their locations (ckpt.h). Else NULL. */
+	const struct storage **kept;
+	const struct str *locations;
 	struct str record; /* torch: contents of the record .data/lnn (ckpt.h); empty: there is none */
 };
 

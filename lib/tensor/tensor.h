@@ -34,6 +34,7 @@ struct storage {
 	uint8_t dtype;    /* enum dtype of its class; DTYPE_UINT8 for an untyped storage */
 	uint8_t untyped;  /* an UntypedStorage: dtype says nothing of its items */
 	uint8_t flags;    /* enum storage_flag */
+	uint8_t location; /* where torch puts it: ckpt.locations[location] */
 };
 
 enum tensor_flag {

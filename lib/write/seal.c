@@ -426,7 +426,8 @@ add_entry(struct seal *l, uint32_t dict, struct plan_entry *en, struct err *e)
 	const struct sd_entry *src = plan_source(l->p, en);
 	uint32_t input = l->p->origins[en->origin].input, val;
 
-	if (src->kind == SD_TENSOR)
+	/* What stays may be the same object as something else in the file. */
+	if (src->kind == SD_TENSOR && l->o.shape != SEAL_KEPT)
 		val = value_new_leaf(t, LEAF_TENSOR,
 				     find_tensor(l, &(struct make_input){ input, src->tensor }, &en->make, en));
 	else if (en->make.n > 0)
@@ -490,6 +491,8 @@ state_dict(struct seal *l, struct err *e)
 	struct plan *p = l->p;
 	int rc = 0;
 
+	if (l->o.shape == SEAL_KEPT)
+		value_copier_seed(&l->copiers[0], sd->place, dict);
 	for (size_t i = 0; rc == 0 && i < l->nentries; i++) {
 		size_t entry = l->entries[i];
 		const struct plan_container *c = container_of(l, entry);
@@ -722,6 +725,20 @@ replace_module(struct seal *l, struct err *e)
 	return l->o.drop_rest || sd->key.len == 0 ? 0 : carry(l, l->s->m.root, e);
 }
 
+/* The whole object, with a new state dict in the place of the old one. */
+static int
+rename_tree(struct seal *l, struct err *e)
+{
+	const struct statedict *sd = l->p->inputs[0].sd;
+	uint32_t dict = state_dict(l, e);
+
+	if (dict == VALUE_ABSENT)
+		return -1;
+	l->s->m.root = l->o.drop_rest ? put_below(l, sd->ckpt->root, sd->key, dict)
+				      : value_copy(&l->copiers[0], sd->ckpt->root, e);
+	return 0;
+}
+
 /* Builds the tree and its root, finding tensors as it meets them. */
 static int
 make_tree(struct seal *l, struct err *e)
@@ -729,7 +746,7 @@ make_tree(struct seal *l, struct err *e)
 	l->s->m.tree = l->s->tree;
 	if (l->o.shape == SEAL_IN_PLACE && ckpt_of(l, 0)->tree != NULL)
 		return l->p->inputs[0].sd->module ? replace_module(l, e) : edit_tree(l, e);
-	return build_tree(l, e);
+	return l->o.shape == SEAL_KEPT ? rename_tree(l, e) : build_tree(l, e);
 }
 
 /* ---- safetensors: names and metadata instead of a tree */
@@ -867,7 +884,7 @@ flat_metadata(struct seal *l)
 			add_meta(m, c->meta_keys[i], c->meta_values[i]);
 		}
 	}
-	if (c->nmeta == 0)
+	if (c->nmeta == 0 && l->o.shape != SEAL_KEPT)
 		add_meta(m, str_c("format"), str_c("pt"));
 	if (p->tables.len > 0)
 		add_meta(m, str_c(CKPT_TABLES_KEY), p->tables);
@@ -1319,7 +1336,7 @@ arrange(struct seal *l)
 	uint32_t *item_of = m->item_of == NULL ? NULL : arena_calloc(&l->s->arena, n, sizeof(*item_of));
 
 	rank(l, order);
-	if (!l->o.writer->pickles && !is_aligned(l, order))
+	if (!l->o.writer->pickles && l->o.shape != SEAL_KEPT && !is_aligned(l, order))
 		sort_by_size(l, order);
 	for (i = 0; i < n; i++) {
 		place[order[i]] = i;
@@ -1746,14 +1763,14 @@ say_memory(const struct seal *l)
 			     most >> 20);
 }
 
-/* One warning, before anything is written; of a split plan, plan_seal has said it. */
+/* One warning, before anything is written; of a split plan, plan_seal has said it, and for a file that stays it is nothing new. */
 static int
-check_output(const struct sealed *s, bool split, struct err *e)
+check_output(const struct sealed *s, bool silent, struct err *e)
 {
 	struct buf say = BUF_INIT;
 	int rc = s->writer->check == NULL ? 0 : s->writer->check(&s->m, e);
 
-	if (rc == 0 && s->writer->caveat != NULL && !split)
+	if (rc == 0 && s->writer->caveat != NULL && !silent)
 		rc = s->writer->caveat(&s->m, &say, e);
 	if (rc == 0 && say.len > 0)
 		diag_warn(s->plan->diag, "%.*s", STR_ARG(buf_str(&say)));
@@ -1788,7 +1805,7 @@ seal_file(struct seal *l, uint32_t k, struct sealed *s, struct err *e)
 		s->m.record = l->p->tables;
 	note_rest(l);
 	end_file(l);
-	return rc == 0 ? check_output(s, k > 0, e) : rc;
+	return rc == 0 ? check_output(s, k > 0 || l->o.shape == SEAL_KEPT, e) : rc;
 }
 
 int

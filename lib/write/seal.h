@@ -25,6 +25,7 @@ enum seal_shape {
 	SEAL_BARE,     /* the state dict is the root */
 	SEAL_UNDER,    /* {under: state dict, carried entries...} */
 	SEAL_IN_PLACE, /* the first input's whole object, its state dict edited where it stands */
+	SEAL_KEPT,     /* the same, its state dict with other names; no bytes are made, and no storage changes its place */
 };
 
 struct seal_opts {
@@ -36,7 +37,7 @@ struct seal_opts {
 	const struct str *carry; /* root entries of the first input that are taken along (SEAL_UNDER) */
 	size_t ncarry;
 	bool carry_all;
-	bool drop_rest;            /* SEAL_IN_PLACE: only the state dict, at the place where it stood */
+	bool drop_rest;            /* SEAL_IN_PLACE, SEAL_KEPT: only the state dict, at the place where it stood */
 	const struct split *split; /* of seal_new; SEAL_BARE only */
 	struct make
 		*views; /* works on tensors that look at a part of their storage, also beside the state dict; NULL */
