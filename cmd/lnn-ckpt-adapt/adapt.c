@@ -3,8 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/out.h"
+#include "inplace.h"
 #include "shard_jobs.h"
 
 static int
@@ -47,7 +49,7 @@ check_options(const struct adapt_options *o, const struct operands *operands, st
 	    (o->dry_run || o->common.output == NULL || strcmp(o->common.output, "-") == 0))
 		return err_set(e, ERR_USAGE, "--report -: standard output has the %s already",
 			       o->dry_run ? "list" : "checkpoint");
-	return 0;
+	return inplace_check_options(o, operands, e);
 }
 
 /* The steps of lnn-ckpt-adapt(1), in their order. */
@@ -74,7 +76,7 @@ run_steps(struct adapt *a, const struct operands *operands, struct err *e)
 void
 adapt_init(struct adapt *a, const struct adapt_options *o)
 {
-	*a = (struct adapt){ .o = o };
+	*a = (struct adapt){ .o = o, .fd = -1 };
 	arena_init(&a->arena);
 	config_init(&a->config);
 	model_init(&a->model);
@@ -88,6 +90,8 @@ adapt_release(struct adapt *a)
 	keymap_free(a->map);
 	for (size_t i = 0; i < a->ninputs; i++)
 		input_close(&a->inputs[i]);
+	if (a->fd >= 0)
+		close(a->fd);
 	free(a->inputs);
 	free(a->labels);
 	model_release(&a->model);
@@ -120,6 +124,8 @@ adapt_run(void *opts, const struct operands *operands, int *status, struct err *
 		return print_map(o->print_map, e);
 	if (check_options(o, operands, e) != 0)
 		return -1;
+	if (o->recover != NULL)
+		return inplace_recover(o->recover, e);
 	if (o->write_index != NULL)
 		return shard_jobs_write_index(o, e);
 	if (o->shard != NULL)

@@ -27,7 +27,7 @@ struct name_option {
 
 struct adapt_options {
 	struct tool_settings common;
-	const char *config, *config_dir, *source, *under, *to, *report, *print_map, *shard, *write_index;
+	const char *config, *config_dir, *source, *under, *to, *report, *print_map, *shard, *write_index, *recover;
 	uint64_t max_shard_size; /* bytes; 0: not given */
 	struct strs dtype, models, inputs, strip, drop_params, drop_buffers, carry, add_prefix;
 	struct name_option *names; /* in the order given */
@@ -35,7 +35,7 @@ struct adapt_options {
 	struct bias_options bias;
 	enum override interpolate, strict;
 	bool ddp, root, carry_all, compact, dry_run, fail_unused, drop_mismatched, ignore_missing, allow_empty, compat;
-	bool keep_wrappers, fit, salvage;
+	bool keep_wrappers, fit, salvage, in_place, drop_rest;
 };
 
 struct shard_job; /* shard_jobs.h */
@@ -52,6 +52,7 @@ struct adapt {
 	struct input *inputs;
 	const char **labels; /* parallel */
 	size_t ninputs;
+	int fd; /* of the file that is edited in place; -1: none */
 	struct plan plan;
 	struct tables_tally tables; /* of step 7 */
 	struct load_check load;

@@ -8,6 +8,7 @@
 #include "base/xalloc.h"
 #include "common/file.h"
 #include "common/models.h"
+#include "inplace.h"
 
 /* ---- config, descriptions, key map */
 
@@ -185,6 +186,8 @@ open_one(struct adapt *a, const char *label, const char *operand, struct err *e)
 	a->labels[i] = label;
 	if (a->o->salvage)
 		return salvage_input(a, &a->inputs[i], operand, e);
+	if (a->o->in_place)
+		return inplace_open(a, &a->inputs[i], operand, e);
 	return input_open(&a->inputs[i], operand, a->o->common.key, e);
 }
 

@@ -7,12 +7,15 @@
 #include "base/buf.h"
 #include "base/xalloc.h"
 #include "common/file.h"
+#include "common/human.h"
 #include "common/tool.h"
+#include "inplace.h"
 #include "plan/fit.h"
 #include "plan/hint.h"
 #include "plan/report.h"
 #include "plan/unused.h"
 #include "shard_jobs.h"
+#include "write/inplace.h"
 
 static bool
 is_strict(const struct adapt *a)
@@ -265,6 +268,11 @@ choose_place(struct adapt *a, struct seal_opts *s)
 	const struct statedict *first = &a->inputs[0].sd;
 	bool same = true;
 
+	if (o->in_place) {
+		s->shape = SEAL_KEPT;
+		s->drop_rest = o->drop_rest;
+		return;
+	}
 	for (size_t i = 1; i < a->ninputs; i++)
 		same = same && str_eq(a->inputs[i].sd.key, first->key);
 	s->shape = SEAL_BARE;
@@ -383,6 +391,8 @@ put_place(struct buf *b, const struct ckpt_out *out)
 	const struct seal_opts *s = &out->seal;
 
 	buf_addf(b, "%s (%s", out->name != NULL ? out->name : out->path, s->writer->name);
+	if (s->shape == SEAL_KEPT)
+		buf_adds(b, ", in place");
 	if (s->writer->pickles && s->shape == SEAL_UNDER) {
 		buf_adds(b, ", under '");
 		text_show(b, s->under);
@@ -395,10 +405,44 @@ put_place(struct buf *b, const struct ckpt_out *out)
 	buf_addc(b, ')');
 }
 
+/* An output that is about to be complete. */
+struct output {
+	struct adapt *a;
+	struct ckpt_out ckpt;
+	struct undo_edit edit; /* with --in-place */
+	bool idle;             /* it changes nothing */
+	struct buf summary;
+};
+
+/* "; 37.3 KiB of it written, 1.20 GiB given back" */
+static void
+put_edit(struct buf *b, const struct undo_edit *u, bool idle)
+{
+	uint64_t freed = 0;
+	char text[HUMAN_SIZE];
+
+	for (size_t i = 0; i < u->nholes; i++)
+		freed += u->holes[i].len;
+	for (size_t i = 0; i < u->ncuts; i++)
+		freed += u->cuts[i].len;
+	if (idle) {
+		buf_adds(b, "; nothing of it changes");
+		return;
+	}
+	buf_addf(b, "; %s of it written", human_bytes(undo_bytes_written(u), text));
+	if (u->insert > 0)
+		buf_addf(b, ", %s put in", human_bytes(u->insert, text));
+	if (freed > 0)
+		buf_addf(b, ", %s given back", human_bytes(freed, text));
+}
+
 /* "312 kept (9 renamed), 5 dropped, 7 resampled -> out.pth (torch, under 'model')" */
 static void
-put_summary(struct buf *b, struct adapt *a, const struct ckpt_out *out)
+put_summary(struct output *o)
 {
+	const struct ckpt_out *out = &o->ckpt;
+	struct buf *b = &o->summary;
+	struct adapt *a = o->a;
 	struct keymap_counts of_map = { 0 };
 	struct report_counts n;
 
@@ -419,6 +463,8 @@ put_summary(struct buf *b, struct adapt *a, const struct ckpt_out *out)
 		put_place(b, out);
 	if (a->salvaged != NULL)
 		buf_addf(b, "; %s", a->salvaged);
+	if (a->o->in_place)
+		put_edit(b, &o->edit, o->idle);
 	if (a->o->interpolate == OVERRIDE_YES || (a->o->fit && a->tables.left != NULL)) {
 		buf_adds(b, "; ");
 		bias_closing(&a->tables, b);
@@ -439,21 +485,21 @@ write_report(struct adapt *a, struct err *e)
 	return rc;
 }
 
-/* An output that is about to be complete. */
-struct output {
-	struct adapt *a;
-	struct ckpt_out ckpt;
-	struct buf summary;
-};
-
 /* ckpt_out.ready. What can fail, or needs memory, is done while the output has no name yet. */
 static int
 get_ready(void *arg, struct err *e)
 {
 	struct output *out = arg;
 
-	put_summary(&out->summary, out->a, &out->ckpt);
+	put_summary(out);
 	return write_report(out->a, e);
+}
+
+/* The edit in place. */
+static int
+change(struct output *out, struct err *e)
+{
+	return out->idle ? get_ready(out, e) : inplace_apply(out->a, &out->edit, get_ready, out, e);
 }
 
 static int
@@ -462,17 +508,24 @@ write_out(struct adapt *a, const struct seal_opts *so, const char *path, struct 
 	const struct adapt_options *o = a->o;
 	struct keymap_counts of_map = { 0 };
 	struct output out = { .a = a };
-	int rc;
+	int rc = 0;
 
 	out.ckpt = (struct ckpt_out){ .path = path, .jobs = o->common.jobs, .null = o->common.null,
 				      .shard_size = a->job == NULL ? o->max_shard_size : 0, .inputs = a->inputs,
 				      .ninputs = a->ninputs, .what = "adapting", .dry_run = o->dry_run,
 				      .ready = get_ready, .ready_arg = &out };
-	rc = ckpt_out_seal(&out.ckpt, &a->plan, so, e);
+	if (o->in_place) {
+		rc = inplace_check(&a->plan, e);
+		out.idle = rc == 0 && !o->drop_rest;
+	}
+	if (rc >= 0)
+		rc = ckpt_out_seal(&out.ckpt, &a->plan, so, e);
+	if (rc == 0 && o->in_place)
+		rc = inplace_plan(a, &out.ckpt.sealed, &out.edit, e);
 	if (rc == 0 && (o->carry_all || o->carry.n > 0))
 		bias_warn_rest(&a->plan, &out.ckpt.sealed);
 	if (rc == 0)
-		rc = ckpt_out_write(&out.ckpt, &a->plan, e);
+		rc = o->in_place && !o->dry_run ? change(&out, e) : ckpt_out_write(&out.ckpt, &a->plan, e);
 	if (rc == 0 && a->map != NULL)
 		keymap_count(a->map, &of_map);
 	if (of_map.unequal > 0)
@@ -486,6 +539,7 @@ write_out(struct adapt *a, const struct seal_opts *so, const char *path, struct 
 	}
 	buf_release(&out.summary);
 	ckpt_out_release(&out.ckpt);
+	undo_release(&out.edit);
 	return rc;
 }
 
@@ -504,7 +558,7 @@ adapt_finish(struct adapt *a, struct err *e)
 	if (rc == 0)
 		rc = seal_options(a, &so, &answer);
 	if (rc == 0)
-		rc = write_out(a, &so, a->o->common.output, &answer);
+		rc = write_out(a, &so, a->o->in_place ? a->inputs[0].ckpt->file : a->o->common.output, &answer);
 	if (rc != 0 && answer.code == ERR_ANSWER && write_report(a, e) < 0)
 		return -1;
 	if (verdict != 0)

@@ -576,7 +576,7 @@ patch(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struc
 {
 	struct buf pickle = BUF_INIT;
 	struct strmap gone = STRMAP_INIT;
-	struct zip_replace records[] = { { "data.pkl", STR_LIT(""), '\0', true }, { CKPT_TABLES_RECORD, STR_LIT(""), ' ', false } };
+	struct zip_replace records[] = { { "data.pkl", STR_LIT(""), '\0', true }, { CKPT_RECORD, STR_LIT(""), ' ', false } };
 	const bool has_record = c->tables.len > 0 || c->note.len > 0, same = str_eq(c->tables, m->record) && c->note.len == 0;
 	struct zip_patch want = { records, has_record && !same ? 2 : 1, is_gone, &gone };
 	uint32_t k = 0;
@@ -586,7 +586,7 @@ patch(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struc
 	records[1].bytes = m->record.len > 0 ? m->record : str_c("{}");
 	if (m->record.len > 0 && !has_record)
 		diag_warn(c->diag, "%s: there is no room for the record %s, which states layouts of tables: -o FILE writes it",
-			  c->file, CKPT_TABLES_RECORD);
+			  c->file, CKPT_RECORD);
 	for (uint32_t i = 0; i < c->nstorages; i++) {
 		if (k < m->nstorages && m->kept[k] == &c->storages[i])
 			k++;

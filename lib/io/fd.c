@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <unistd.h>
 
 /* The most bytes of one request. */
 enum { REQUEST = 4 << 20 };

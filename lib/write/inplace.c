@@ -19,7 +19,7 @@ check_act(const struct plan_origin *o, const struct plan_act *act, struct err *e
 int
 inplace_check(const struct plan *p, struct err *err)
 {
-	int changes = 0;
+	int changes = p->nmeta > 0;
 
 	for (size_t i = 0; i < p->norigins; i++)
 		for (const struct plan_act *act = p->origins[i].acts; act != NULL; act = act->next) {

@@ -9,7 +9,7 @@
 
 /*
  * ERR_USAGE if an entry of the plan gets new bytes, or if something is dropped that no option on the command line drops. Returns
- * 1 if names change, 0 if none does.
+ * 1 if names or metadata change, 0 if nothing does.
  */
 int inplace_check(const struct plan *p, struct err *err);
 

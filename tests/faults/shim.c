@@ -9,6 +9,7 @@
  *	                         grow: bytes are appended
  *	                         alter: bytes at LNN_FAULT_AT become others
  *	                         swap: FILE.new takes its name; remove: its name goes
+ *	LNN_FAULT=CALL:K:kill    the K-th call ends the process, as kill -9 does
  *	LNN_FAULT_MARK=FILE      something is added to FILE when that has happened
  *	LNN_FAULT_LOG=FILE       the name of each call but malloc is added to FILE, one a line
  *	LNN_FAULT_SHORT=N        no call moves more than N bytes
@@ -43,7 +44,7 @@
 #undef open64
 #undef realpath
 
-enum change { NONE, CUT, EMPTY, GROW, ALTER, SWAP, REMOVE };
+enum change { NONE, CUT, EMPTY, GROW, ALTER, SWAP, REMOVE, KILL };
 
 static const struct {
 	const char *name;
@@ -51,6 +52,7 @@ static const struct {
 } changes[] = {
 	{ "cut", CUT },     { "empty", EMPTY }, { "grow", GROW },
 	{ "alter", ALTER }, { "swap", SWAP },   { "remove", REMOVE },
+	{ "kill", KILL },
 };
 
 static const struct {
@@ -120,6 +122,8 @@ change(enum change what)
 	struct stat st;
 	long fd;
 
+	if (what == KILL)
+		syscall(SYS_kill, syscall(SYS_getpid), 9);
 	if (file == NULL || syscall(SYS_newfstatat, AT_FDCWD, file, &st, 0) < 0)
 		abort();
 	switch (what) {
@@ -144,6 +148,7 @@ change(enum change what)
 	case REMOVE:
 		syscall(SYS_unlinkat, AT_FDCWD, file, 0);
 		break;
+	case KILL:
 	case NONE:
 		break;
 	}
@@ -405,6 +410,12 @@ int
 sync_file_range(int fd, off64_t off, off64_t n, unsigned flags)
 {
 	return fails("sync_file_range", fd) ? -1 : REAL(sync_file_range)(fd, off, n, flags);
+}
+
+int
+ftruncate64(int fd, off64_t n)
+{
+	return fails("ftruncate", fd) ? -1 : REAL(ftruncate64)(fd, n);
 }
 
 int

@@ -1,0 +1,221 @@
+#include "inplace.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+#include "common/file.h"
+#include "io/fd.h"
+#include "tensor/place.h"
+#include "write/inplace.h"
+
+int
+inplace_check_options(const struct adapt_options *o, const struct operands *operands, struct err *err)
+{
+	const struct {
+		bool given;
+		const char *option;
+	} copies[] = {
+		{ o->common.output != NULL, "-o" }, { o->to != NULL, "--to" }, { o->under != NULL, "--under" },
+		{ o->root, "--root" },
+		{ o->carry.n > 0, "--carry" }, { o->carry_all, "--carry-all" }, { o->dtype.n > 0, "--dtype" },
+		{ o->compact, "--compact" }, { o->max_shard_size > 0, "--max-shard-size" }, { o->shard != NULL, "--shard" },
+		{ o->write_index != NULL, "--write-index" }, { o->interpolate == OVERRIDE_YES, "--interpolate" },
+		{ o->fit, "--fit" }, { o->inputs.n > 0, "--input" }, { o->common.ranks, "--ranks" }, { o->salvage, "--salvage" },
+	};
+
+	if (!o->in_place && o->drop_rest)
+		return err_set(err, ERR_USAGE, "--drop-rest goes with --in-place: a copy has the state dict alone");
+	if (o->recover != NULL && (o->in_place || operands->n > 0 || o->common.output != NULL))
+		return err_set(err, ERR_USAGE, "--recover stands alone: it ends an edit in place that was interrupted");
+	if (!o->in_place)
+		return 0;
+	for (size_t i = 0; i < sizeof(copies) / sizeof(copies[0]); i++)
+		if (copies[i].given)
+			return err_set(err, ERR_USAGE, "%s does not go with --in-place, which changes names in the file itself%s",
+				       copies[i].option, i == 0 ? "" : ": -o FILE makes a copy");
+	if (operands->n == 0 || strcmp(operands->v[0], "-") == 0)
+		return err_set(err, ERR_USAGE, "--in-place: the file to be edited must be named");
+	return 0;
+}
+
+/* ---- opening */
+
+static int
+check_file(int fd, const char *path, struct err *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_sys(err, path, "cannot open");
+	if (!S_ISREG(st.st_mode))
+		return err_input(err, path, "is no regular file: --in-place cannot edit it");
+	if (st.st_nlink > 1)
+		return err_input(err, path, "has %lu names (hard links), which would all change: --in-place does not edit it",
+				 (unsigned long)st.st_nlink);
+	return 0;
+}
+
+static int
+open_file(const char *path, bool dry_run, int *fd, struct err *err)
+{
+	if (undo_notice(path, true, NULL, err) < 0)
+		return -1;
+	*fd = fd_open(path, (dry_run ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
+	if (*fd < 0 && errno == ELOOP)
+		return err_input(err, path, "is a symbolic link, and in a Hub cache what it leads to is named by its contents: "
+				 "--in-place edits it under its own name only");
+	if (*fd < 0)
+		return err_sys(err, path, dry_run ? "cannot open" : "cannot open for writing");
+	return check_file(*fd, path, err);
+}
+
+/* The index beside a shard would tell other names than the shard has. */
+static int
+check_shard(const char *path, struct err *err)
+{
+	const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
+	struct arena a = ARENA_INIT;
+	const char *folder = slash != NULL ? arena_printf(&a, "%.*s", (int)(slash - path) + 1, path) : "./";
+	struct str quoted = str_c(arena_printf(&a, "\"%s\"", name));
+	DIR *dir = opendir(folder);
+	struct buf text = BUF_INIT;
+	struct dirent *d;
+	int rc = 0;
+
+	while (dir != NULL && rc == 0 && (d = readdir(dir)) != NULL) {
+		if (!str_ends(str_c(d->d_name), str_c(".index.json")))
+			continue;
+		rc = file_text(arena_printf(&a, "%s%s", folder, d->d_name), SHARD_INDEX_MAX, &text, err);
+		if (rc == 0 && str_contains(buf_str(&text), quoted))
+			rc = err_input(err, path, "is a shard, and its index %s would be wrong: -o DIR/ writes the set anew",
+				       d->d_name);
+	}
+	if (dir != NULL)
+		closedir(dir);
+	buf_release(&text);
+	arena_release(&a);
+	return rc;
+}
+
+/* What can be edited: one whole file with a dict of tensors. */
+static int
+check_input(const struct input *in, struct err *err)
+{
+	const struct ckpt *c = in->ckpt;
+
+	if (strcmp(c->ops->name, "torch") != 0 && strcmp(c->ops->name, "safetensors") != 0)
+		return err_input(err, c->file, "is %s, which --in-place cannot edit: -o FILE makes a copy", c->ops->name);
+	if (c->boxed)
+		return err_input(err, c->file, "is a shard of a distributed checkpoint, which --in-place does not edit");
+	if (c->tree != NULL && (in->sd.module || value_kind(c->tree, in->sd.place) != VALUE_DICT))
+		return err_input(err, c->file, "its state dict is no dict whose names --in-place could change");
+	return check_shard(c->file, err);
+}
+
+int
+inplace_open(struct adapt *a, struct input *in, const char *path, struct err *err)
+{
+	struct place_ask ask = { .key = a->o->common.key, .diag = tool_diag() };
+	struct source *src;
+	int copy;
+
+	if (open_file(path, a->o->dry_run, &a->fd, err) < 0)
+		return -1;
+	/* A lease counts how often the file is open: the same opening is used for reading. */
+	copy = fcntl(a->fd, F_DUPFD_CLOEXEC, 0);
+	if (copy < 0)
+		return err_sys(err, path, "cannot open");
+	if (source_fd(&src, copy, path, NULL, err) < 0 || input_open_source(in, src, &ask, err) < 0)
+		return -1;
+	return ckpt_check_index(in->ckpt, err) < 0 ? -1 : check_input(in, err);
+}
+
+/* ---- the edit */
+
+int
+inplace_plan(struct adapt *a, struct sealed *s, struct undo_edit *u, struct err *err)
+{
+	struct stat st;
+
+	if (fstat(a->fd, &st) < 0)
+		return err_sys(err, a->inputs[0].ckpt->file, "cannot read");
+	undo_init(u, (uint64_t)st.st_size, (uint64_t)st.st_blksize);
+	return inplace_edit(s, u, err);
+}
+
+/* Nobody else has the file open or mapped, or opens it from here on before it is closed: whoever does waits. */
+static int
+take_lease(int fd, const char *path, struct err *err)
+{
+	/* Sent when somebody wants to open the file. */
+	(void)signal(SIGIO, SIG_IGN);
+	if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0)
+		return 0;
+	if (errno == EAGAIN || errno == EBUSY)
+		return err_input(err, path, "another program has it open or mapped: --in-place does not edit it");
+	diag_notice(tool_diag(), "%s: whether another program has it open could not be checked here", path);
+	return 0;
+}
+
+/* What must hold, and what is still to be done, when the file is as it is to be. */
+struct verifying {
+	struct adapt *a;
+	const struct undo_edit *u;
+	int (*ready)(void *arg, struct err *err);
+	void *arg;
+};
+
+static int
+verify(void *arg, struct err *err)
+{
+	const struct verifying *v = arg;
+	const struct format_opts opts = { .diag = NULL };
+	const struct input *was = &v->a->inputs[0];
+	struct input now = { .src = NULL };
+	struct buf key = BUF_INIT;
+	int copy = fcntl(v->a->fd, F_DUPFD_CLOEXEC, 0), rc;
+
+	buf_addstr(&key, was->sd.key);
+	rc = copy < 0 ? err_sys(err, was->ckpt->file, "cannot open") : 0;
+	if (rc == 0)
+		rc = lseek(copy, 0, SEEK_SET) < 0 ? err_sys(err, was->ckpt->file, "cannot read")
+						  : source_fd(&now.src, copy, was->ckpt->file, NULL, err);
+	if (rc == 0)
+		rc = format_open(&now.ckpt, now.src, &opts, err);
+	if (rc == 0)
+		rc = statedict_open(&now.sd, now.ckpt, key.len > 0 ? key.p : "", err);
+	if (rc == 0)
+		rc = inplace_compare(&v->a->plan, v->u, &now.sd, err);
+	input_close(&now);
+	buf_release(&key);
+	return rc == 0 ? v->ready(v->arg, err) : rc;
+}
+
+int
+inplace_apply(struct adapt *a, struct undo_edit *u, int (*ready)(void *arg, struct err *err), void *arg, struct err *err)
+{
+	const char *path = a->inputs[0].ckpt->file;
+	struct verifying v = { a, u, ready, arg };
+
+	if (take_lease(a->fd, path, err) < 0 || source_verify(a->inputs[0].src, err) < 0)
+		return -1;
+	return undo_apply(a->fd, path, u, verify, &v, err);
+}
+
+int
+inplace_recover(const char *path, struct err *err)
+{
+	bool finished;
+
+	if (undo_recover(path, &finished, err) < 0)
+		return -1;
+	tool_summary("%s: %s", path, finished ? "the edit in place is finished"
+					      : "the file is what it was before the edit in place");
+	return 0;
+}
