@@ -55,29 +55,43 @@ struct against {
 
 /* ---- the other side */
 
-static int
-open_target(struct against *a, struct err *err)
+int
+job_open_target(const struct job *j, struct model *model, struct input *other, struct err *err)
 {
-	const struct strs *names = &a->j->in->o->against;
+	const struct inspect_opts *o = j->in->o;
+	const struct strs *names = &o->against;
+	const char *target = names->v[0];
 
-	a->target = names->v[0];
-	if (names->n > 1 || models_knows(names->v[0])) {
-		if (models_load(&a->model, names->v, names->n, err) < 0)
+	if (names->n > 1 || models_knows(target)) {
+		if (models_load(model, names->v, names->n, err) < 0)
 			return -1;
-	} else if (models_open(&a->model, &a->other, names->v[0], true, a->j->in->o->target_key, err) < 0) {
+	} else if (models_open(model, other, target, true, o->target_key, err) < 0) {
 		return -1;
 	}
-	a->is_ckpt = a->other.ckpt != NULL;
-	if (!a->model.has_state_dict)
-		return err_input(err, a->target, "the description lists no state dict: there is nothing to compare with");
-	if (a->j->in->o->target_key != NULL && !a->is_ckpt)
-		return err_set(err, ERR_USAGE, "--target-key: %s is no checkpoint", a->target);
-	if (a->j->in->o->values && !a->is_ckpt)
-		return err_set(err, ERR_USAGE, "--values: a checkpoint is needed to compare with, %s is a description", a->target);
-	if ((a->j->in->o->values || a->j->in->o->renames) && a->is_ckpt && source_is_stream(a->other.src))
-		return err_set(err, ERR_USAGE, "%s: %s must be a file, not a stream",
-			       a->j->in->o->values ? "--values" : "--renames", a->target);
+	if (!model->has_state_dict)
+		return err_input(err, target, "the description lists no state dict: there is nothing to compare with");
+	if (o->target_key != NULL && other->ckpt == NULL)
+		return err_set(err, ERR_USAGE, "--target-key: %s is no checkpoint", target);
+	if (o->values && other->ckpt == NULL)
+		return err_set(err, ERR_USAGE, "--values: a checkpoint is needed to compare with, %s is a description", target);
+	if ((o->values || o->renames) && other->ckpt != NULL && source_is_stream(other->src))
+		return err_set(err, ERR_USAGE, "%s: %s must be a file, not a stream", o->values ? "--values" : "--renames",
+			       target);
 	return 0;
+}
+
+int
+job_hash(const struct job *j, const struct input *other, const struct tensor *const *tensors, size_t n, struct figures *f,
+	 struct err *err)
+{
+	struct figures_opts o = { .pool = pool_new((unsigned)j->in->o->common.jobs), .tick = progress_tick, .hashed = n };
+	int rc;
+
+	progress_start("comparing");
+	rc = figures_take(f, other->ckpt, tensors, n, &o, err);
+	progress_end();
+	pool_free(o.pool);
+	return rc;
 }
 
 /* ---- names */
@@ -377,7 +391,6 @@ add_stored(struct renames *r, struct err *err)
 	struct against *a = r->a;
 	const struct tensor **tensors = xcalloc(a->n + 1, sizeof(const struct tensor *));
 	size_t *at = xcalloc(a->n + 1, sizeof(*at)), n = 0;
-	struct figures_opts o = { .pool = pool_new((unsigned)a->j->in->o->common.jobs), .tick = progress_tick };
 	struct figures f = { 0 };
 	struct buf hex = BUF_INIT;
 	int rc;
@@ -390,10 +403,7 @@ add_stored(struct renames *r, struct err *err)
 		at[n] = i;
 		tensors[n++] = sd_tensor(&a->other.sd, e);
 	}
-	o.hashed = n;
-	progress_start("comparing");
-	rc = figures_take(&f, a->other.ckpt, tensors, n, &o, err);
-	progress_end();
+	rc = job_hash(a->j, &a->other, tensors, n, &f, err);
 	for (size_t i = 0; rc == 0 && i < n; i++) {
 		buf_clear(&hex);
 		digest_put(&hex, &f.digests[i]);
@@ -401,7 +411,6 @@ add_stored(struct renames *r, struct err *err)
 			add_theirs(r, at[i], buf_str(&hex));
 	}
 	figures_release(&f);
-	pool_free(o.pool);
 	buf_release(&hex);
 	free(at);
 	free(tensors);
@@ -882,7 +891,11 @@ prepare(void *state, struct job *j, struct err *err)
 
 	a->j = j;
 	model_init(&a->model);
-	if (open_target(a, err) < 0 || map_names(a, err) < 0)
+	a->target = j->in->o->against.v[0];
+	if (job_open_target(j, &a->model, &a->other, err) < 0)
+		return -1;
+	a->is_ckpt = a->other.ckpt != NULL;
+	if (map_names(a, err) < 0)
 		return -1;
 	map_modules(a);
 	if (find_missing(a, err) < 0)

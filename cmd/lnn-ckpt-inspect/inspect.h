@@ -13,6 +13,7 @@
 #include "common/out.h"
 #include "common/record.h"
 #include "common/tool.h"
+#include "model/model.h"
 #include "rows.h"
 #include "stats/figures.h"
 #include "text/pyre.h"
@@ -30,7 +31,7 @@ struct inspect_opts {
 	unsigned reports;      /* bits of report_table */
 	enum inspect_format format;
 	enum rows_order sort;
-	bool invert, longer, fold, values, renames;
+	bool invert, longer, fold, values, renames, suggest;
 	uint64_t depth;        /* --tree=DEPTH; UINT64_MAX: all */
 	const char *path;      /* --get, --dump */
 	const char *target_key;
@@ -102,6 +103,13 @@ int data_take(struct job *j, int (*known)(void *arg, size_t n, struct err *err),
 
 /* The digest of tensor i of those hashed. */
 const struct digest *data_digest(const struct job *j, size_t i);
+
+/* Opens what --against names (against.c). other is open afterwards if that is a checkpoint; both are to be released. */
+int job_open_target(const struct job *j, struct model *model, struct input *other, struct err *err);
+
+/* Digests of tensors of what job_open_target opened, which are in f then. */
+int job_hash(const struct job *j, const struct input *other, const struct tensor *const *tensors, size_t n, struct figures *f,
+	     struct err *err);
 
 int inspect_run(const struct inspect_opts *o, const struct operands *operands, struct err *err, int *status);
 

@@ -149,9 +149,11 @@ check_needs(const struct inspect_opts *o, struct err *e)
 		return err_set(e, ERR_USAGE, "--fail-on goes with --check");
 	if (o->dump_as != DUMP_UNSAID && !has(o, REPORT_dump))
 		return err_set(e, ERR_USAGE, "--dump-as goes with --dump");
-	if ((o->values || o->strip.n > 0) && !has(o, REPORT_against))
+	if (has(o, REPORT_suggest) && (o->renames || o->strip.n > 0 || o->atol >= 0 || o->rtol >= 0 || o->nans != NAN_UNSAID))
+		return err_set(e, ERR_USAGE, "--suggest-map takes no other option of --against than --values and --target-key");
+	if ((o->values || o->strip.n > 0) && o->against.n == 0)
 		return err_set(e, ERR_USAGE, "%s goes with --against", o->values ? "--values" : "--strip-prefix");
-	if ((o->target_key != NULL || o->renames) && !has(o, REPORT_against))
+	if ((o->target_key != NULL || o->renames) && o->against.n == 0)
 		return err_set(e, ERR_USAGE, "%s goes with --against", o->renames ? "--renames" : "--target-key");
 	if ((o->atol >= 0 || o->rtol >= 0 || o->nans != NAN_UNSAID) && !o->values)
 		return err_set(e, ERR_USAGE, "--atol, --rtol and --nan go with --values");
@@ -237,6 +239,10 @@ run(void *opts, const struct operands *operands, int *status, struct err *e)
 
 	if (o->reports == 0)
 		o->reports = 1u << REPORT_list;
+	if (has(o, REPORT_suggest) && o->against.n == 0)
+		return err_set(e, ERR_USAGE, "--suggest-map: to the names of which model? (--against TARGET)");
+	if (has(o, REPORT_suggest))
+		o->reports &= ~(1u << REPORT_against);
 	if (check(o, operands, e) < 0)
 		return -1;
 	/* A report with one form has it whether --format says so or not. */

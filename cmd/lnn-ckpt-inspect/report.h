@@ -51,6 +51,7 @@ struct report {
 	X(stats) \
 	X(check) \
 	X(against) \
+	X(suggest) \
 	X(rest) \
 	X(get) \
 	X(dump)

@@ -1,0 +1,1585 @@
+#include "plan/suggest.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "base/strmap.h"
+#include "base/text.h"
+#include "base/xalloc.h"
+
+enum { DEPTH = 24, WORDS = 48, ROUNDS = 6, PASSES = 8, ALIGN_MAX = 1 << 20, CANDIDATES_EACH = 64 };
+
+/* A word of a name, as all projects have it. */
+struct word {
+	struct str text;
+	double weight;
+	int number; /* its rank among the numbers that stand in its place; -1: it is none */
+	size_t at;  /* of a number: where it is in the family's text; SIZE_MAX: nowhere */
+};
+
+/* A tensor, or several that are joined. */
+struct leaf {
+	struct str name;
+	size_t members[SUGGEST_JOIN_MAX];
+	unsigned n;
+	uint64_t *shape;
+	unsigned ndim;
+	bool floating;
+	uint64_t index[DEPTH];
+	unsigned nindex;
+	size_t layered; /* the length of the name up to the last of these */
+	uint32_t module, layer; /* of places */
+	double rank;            /* where it stands among all */
+};
+
+/* A module or a layer, by its name. */
+struct place {
+	uint32_t with;    /* the module of the other side that it is paired with; UINT32_MAX: none yet */
+	double rank;      /* sum over its tensors that are paired, and how many these are */
+	unsigned n;
+};
+
+/* Tensors whose names differ in numbers of layers only. */
+struct family {
+	struct str text; /* {} for these numbers */
+	uint32_t *leaves, n, cap;
+	uint32_t nodes[DEPTH], nnodes; /* of modules, the nearest first */
+	struct word words[WORDS];
+	unsigned nwords;
+	double sum;    /* of the weights */
+	double place;  /* among the tensors, or within its layer: 0 to 1 */
+	double weight; /* what its vote counts: less if it could be paired with many */
+	uint64_t mask; /* of the shapes of its free leaves */
+	uint64_t bag;  /* bits of the words */
+	bool joined;
+};
+
+struct side {
+	const struct suggest_side *in;
+	struct arena *arena;
+	struct leaf *leaves;
+	struct family *families;
+	double *node_size; /* the weights of the families below a module */
+	size_t nleaves, cap_leaves, nfamilies, cap_families, nnodes, cap_nodes;
+	struct strmap names, texts, nodes;
+	struct strmap seen, counts;               /* which places of numbers are those of layers */
+	uint64_t (*numbers)[2];                   /* of counts: numbers seen, modules below them */
+	size_t nnumbers, cap_numbers;
+	struct strmap places_at;
+	struct place *places;
+	size_t nplaces, cap_places;
+	bool *taken; /* by entry */
+	bool sorted; /* by name: the order says nothing */
+};
+
+/* Two families that may belong together. */
+struct candidate {
+	uint32_t a, b;
+	double words, bonus, context, score, cover;
+	bool chosen, whole, turned; /* turned: transposed */
+};
+
+struct matcher {
+	struct suggest *out;
+	struct side s, t;
+	struct candidate *v;
+	size_t n, cap;
+	double *anchors; /* by layer of t: the sum of the ranks of what is paired with it */
+	size_t *first_a, *first_b, *next_b; /* where candidates of a family are; SIZE_MAX ends */
+	uint32_t *with_a, *with_b; /* by family, the one that it is paired with; UINT32_MAX: none */
+	struct strmap votes_at; /* a pair of modules to votes */
+	double *votes;
+	size_t nvotes, cap_votes;
+	struct arena votes_arena;
+};
+
+/* ---- words */
+
+/* What different projects call the same. Words of no consequence become empty. */
+static const char *const synonyms[][2] = {
+	{ "attention", "attn" }, { "mha", "attn" }, { "msa", "attn" }, { "selfattention", "attn" }, { "self", "" },
+	{ "layernorm", "norm" }, { "ln", "norm" }, { "bn", "norm" }, { "batchnorm", "norm" }, { "normalization", "norm" },
+	{ "layrnorm", "norm" }, { "rmsnorm", "norm" }, { "gn", "norm" }, { "groupnorm", "norm" },
+	{ "convolution", "conv" }, { "embedding", "embed" }, { "embeddings", "embed" }, { "emb", "embed" },
+	{ "embedder", "embed" }, { "stem", "embed" }, { "position", "pos" }, { "positional", "pos" }, { "class", "cls" },
+	{ "distillation", "dist" }, { "projection", "proj" }, { "linear", "fc" }, { "lin", "fc" }, { "dense", "fc" },
+	{ "l", "fc" }, { "classifier", "head" }, { "heads", "head" }, { "lambda", "gamma" }, { "scale", "gamma" },
+	{ "ls", "gamma" }, { "parameter", "" }, { "downsampling", "downsample" }, { "shortcut", "downsample" },
+	{ "query", "q" }, { "queries", "q" }, { "key", "k" }, { "keys", "k" }, { "value", "v" }, { "values", "v" },
+	{ "wq", "q" }, { "wk", "k" }, { "wv", "v" }, { "wqkv", "qkv" }, { "in", "#0" }, { "gate", "#0" }, { "up", "#1" }, { "wo", "o" }, { "out", "o" },
+	{ "relative", "rel" }, { "position_bias", "bias" }, { "ffn", "mlp" }, { "feedforward", "mlp" }, { "ff", "mlp" },
+	{ "before", "#0" }, { "input", "#0" }, { "pre", "#0" }, { "first", "#0" }, { "after", "#1" }, { "post", "#1" },
+	{ "second", "#1" }, { "a", "#0" }, { "b", "#1" }, { "c", "#2" }, { "beta", "bias" }, { "kernel", "weight" }, { "intermediate", "#0" }, { "reg", "register" }, { "registers", "register" },
+	{ "tokens", "token" }, { "tok", "token" }, { "resblocks", "layers" }, { "blocks", "layers" }, { "block", "layers" },
+	{ "layer", "layers" }, { "stage", "stages" }, { "vision", "visual" }, { "image", "visual" }, { "w", "fc" },
+	{ "dw", "dwconv" }, { "depthwise", "dwconv" }, { "pw", "pwconv" }, { "wte", "word" }, { "wpe", "pos" },
+	{ "squeeze", "se" }, { "reduction", "reduce" }, { "expansion", "expand" },
+};
+
+/* Words that say little: where they lack, little is lost. */
+static const char *const common[] = { "layers", "stages", "encoder", "model", "module", "backbone", "features", "trunk",
+				      "vit", "deit", "beit", "swin", "resnet", "convnext", "transformer", "network", "base",
+				      "body", "output", "self", "teacher", "state" };
+
+/* Parts of a model that a target without this word lacks. */
+static const char *const aside[] = { "decoder", "student", "momentum", "aux", "ema", "predictor" };
+
+/* Words for what is joined; the last is what the joined tensor is called. */
+static const char *const joins[][SUGGEST_JOIN_MAX + 1] = {
+	{ "q", "k", "v", "qkv" }, { "query", "key", "value", "qkv" }, { "queries", "keys", "values", "qkv" },
+	{ "wq", "wk", "wv", "qkv" }, { "k", "v", NULL, "kv" }, { "key", "value", NULL, "kv" }, { "gate", "up", NULL, "gate_up" },
+};
+
+static bool
+is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static bool
+is_word(char c)
+{
+	return (c | 32) >= 'a' && (c | 32) <= 'z';
+}
+
+static bool
+listed(struct str s, const char *const *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (str_eqc(s, list[i]))
+			return true;
+	return false;
+}
+
+/* The length of the run of digits, or of letters, or of one other byte that s begins with. */
+static size_t
+run(struct str s)
+{
+	size_t n = 1;
+
+	if (is_digit(s.p[0]))
+		while (n < s.len && is_digit(s.p[n]))
+			n++;
+	else if (is_word(s.p[0]))
+		while (n < s.len && is_word(s.p[n]) && !(s.p[n] >= 'A' && s.p[n] <= 'Z' && s.p[n - 1] >= 'a'))
+			n++;
+	return n;
+}
+
+/* Digits that a key map takes for an index. */
+static bool
+is_index(struct str s, uint64_t *v)
+{
+	return s.len > 0 && s.len < 9 && (s.len == 1 || s.p[0] != '0') && num_u64(s, v);
+}
+
+static void
+add_word(struct family *f, struct str text, double weight, int number)
+{
+	if (f->nwords < WORDS)
+		f->words[f->nwords++] = (struct word){ text, weight, number, SIZE_MAX };
+}
+
+static void
+add_number(struct family *f, double weight, size_t at)
+{
+	add_word(f, (struct str){ NULL, 0 }, weight, 0);
+	if (f->nwords > 0)
+		f->words[f->nwords - 1].at = at;
+}
+
+/* Letters in lower case, by their common name; and what follows from them. */
+static void
+put_word(struct side *s, struct family *f, struct str text, double weight)
+{
+	char *p = arena_bytes(s->arena, text.len + 1);
+	struct str low = { p, text.len };
+
+	for (size_t i = 0; i < text.len; i++)
+		p[i] = (char)(text.p[i] | 32);
+	for (size_t i = 0; i < sizeof(synonyms) / sizeof(synonyms[0]); i++)
+		if (str_eqc(low, synonyms[i][0])) {
+			low = str_c(synonyms[i][1]);
+			break;
+		}
+	if (low.len == 2 && low.p[0] == '#')
+		add_word(f, (struct str){ NULL, 0 }, weight, low.p[1] - '0');
+	else if (low.len > 0)
+		add_word(f, low, listed(low, common, sizeof(common) / sizeof(common[0])) ? weight / 8 : weight, -1);
+}
+
+/* "layer_norm" and the like are one word. */
+static bool
+goes_with_next(struct str word, struct str rest)
+{
+	static const char *const next[] = { "norm", "Norm", "scale", "_norm", "_scale" };
+
+	if (str_eqc(word, "attention") && str_starts(rest, str_c("_layernorm")))
+		return true;
+	if (!str_eqc_nocase(word, "layer") && !str_eqc_nocase(word, "batch"))
+		return false;
+	for (size_t i = 0; i < sizeof(next) / sizeof(next[0]); i++)
+		if (str_starts(rest, str_c(next[i])))
+			return true;
+	return false;
+}
+
+/* The last component counts most. */
+static void
+find_words(struct side *s, struct family *f)
+{
+	const struct str text = f->text;
+	unsigned level = 0;
+
+	for (size_t i = 0; i < text.len; i++)
+		level += text.p[i] == '.';
+	for (size_t i = 0, n; i < text.len; i += n) {
+		const struct str rest = str_from(text, i);
+		const double weight = level == 0 ? 1 : level == 1 ? 1 : level == 2 ? 0.6 : level == 3 ? 0.4 : 0.3;
+
+		n = run(rest);
+		level -= text.p[i] == '.';
+		if (is_digit(text.p[i]))
+			add_number(f, weight, i);
+		else if (is_word(text.p[i]) && !goes_with_next(str_n(text.p + i, n), str_from(text, i + n)))
+			put_word(s, f, str_n(text.p + i, n), weight);
+	}
+	for (unsigned i = 0; i < f->nwords; i++) {
+		f->sum += f->words[i].weight;
+		if (f->words[i].text.len > 2)
+			f->bag |= (uint64_t)1 << ((unsigned)(f->words[i].text.p[0] * 5 + f->words[i].text.p[1] * 3 + f->words[i].text.p[2]) % 64);
+	}
+}
+
+static double
+same_word(const struct word *a, const struct word *b)
+{
+	const struct str shorter = a->text.len < b->text.len ? a->text : b->text, longer = a->text.len < b->text.len ? b->text : a->text;
+
+	if (a->number >= 0 || b->number >= 0)
+		return a->number == b->number;
+	if (str_eq(a->text, b->text))
+		return 1;
+	if (str_eqc(shorter, "gamma") && str_eqc(longer, "weight"))
+		return 0.6;
+	return shorter.len >= 3 && str_starts(longer, shorter) ? 0.8 : 0;
+}
+
+/* Do the last words say two things that are never the same? */
+static bool
+other_kind(const struct family *a, const struct family *b)
+{
+	static const char *const kinds[] = { "weight", "bias", "mean", "var", "tracked", "token", "table", "index" };
+	const struct str x = a->nwords > 0 ? a->words[a->nwords - 1].text : (struct str){ NULL, 0 };
+	const struct str y = b->nwords > 0 ? b->words[b->nwords - 1].text : (struct str){ NULL, 0 };
+
+	return listed(x, kinds, sizeof(kinds) / sizeof(kinds[0])) && listed(y, kinds, sizeof(kinds) / sizeof(kinds[0])) && !str_eq(x, y);
+}
+
+/* How much the words of two families have in common: 0 to 1. */
+static double
+words(const struct family *a, const struct family *b)
+{
+	bool used[WORDS] = { false };
+	double sum = 0, missed = 0;
+
+	for (unsigned i = a->nwords; i-- > 0;) {
+		double best = 0;
+		unsigned at = 0;
+
+		for (unsigned k = b->nwords; k-- > 0;) {
+			double same = used[k] ? 0 : same_word(&a->words[i], &b->words[k]);
+			const double less = a->words[i].weight < b->words[k].weight ? a->words[i].weight : b->words[k].weight;
+
+			same *= (a->words[i].weight + b->words[k].weight + 2 * less) / 4;
+			if (same > best) {
+				best = same;
+				at = k;
+			}
+		}
+		used[at] = used[at] || best > 0;
+		sum += best;
+		missed += best == 0 && listed(a->words[i].text, aside, sizeof(aside) / sizeof(aside[0]));
+	}
+	for (unsigned k = 0; k < b->nwords; k++)
+		missed += !used[k] && listed(b->words[k].text, aside, sizeof(aside) / sizeof(aside[0]));
+	return a->sum + b->sum > 0 ? 2 * sum / (a->sum + b->sum + missed / 2) * (other_kind(a, b) ? 0.5 : 1) : 0;
+}
+
+/* How many components two names have in common at their ends; 3 at most. */
+static unsigned
+common_end(struct str a, struct str b)
+{
+	unsigned n = 0;
+
+	for (; n < 3 && a.len > 0 && b.len > 0 && a.p[a.len - 1] == b.p[b.len - 1]; a.len--, b.len--)
+		n += a.p[a.len - 1] == '.';
+	return n;
+}
+
+/* ---- shapes */
+
+/* What makes b of a; -1: nothing. */
+static int
+op_between(const struct leaf *a, const struct leaf *b)
+{
+	unsigned i = 0, k = 0;
+
+	if (a->floating != b->floating)
+		return -1;
+	if (a->ndim == b->ndim && (a->ndim == 0 || memcmp(a->shape, b->shape, a->ndim * sizeof(*a->shape)) == 0))
+		return SUGGEST_COPY;
+	for (;;) {
+		while (i < a->ndim && a->shape[i] == 1)
+			i++;
+		while (k < b->ndim && b->shape[k] == 1)
+			k++;
+		if (i == a->ndim || k == b->ndim || a->shape[i] != b->shape[k])
+			break;
+		i++;
+		k++;
+	}
+	if (i == a->ndim && k == b->ndim)
+		return SUGGEST_RESHAPE;
+	if (a->ndim == 2 && b->ndim == 2 && a->shape[0] == b->shape[1] && a->shape[1] == b->shape[0])
+		return SUGGEST_TRANSPOSE;
+	if (a->ndim == 4 && b->ndim == 4 && a->shape[0] == b->shape[2] && a->shape[1] == b->shape[3] &&
+	    a->shape[2] == b->shape[1] && a->shape[3] == b->shape[0])
+		return SUGGEST_PERMUTE;
+	return -1;
+}
+
+/* Equal for shapes that an op takes to each other. */
+static uint64_t
+shape_bit(const struct leaf *l)
+{
+	uint64_t sum = 1, product = 1;
+
+	for (unsigned i = 0; i < l->ndim; i++)
+		if (l->shape[i] != 1) {
+			sum += l->shape[i] * 0x9e3779b97f4a7c15;
+			product *= l->shape[i] | 1;
+		}
+	sum = (sum ^ product) * 0xff51afd7ed558ccd;
+	return (uint64_t)1 << (sum >> 58);
+}
+
+/* ---- families */
+
+static bool
+is_free(const struct side *s, const struct leaf *l)
+{
+	for (unsigned i = 0; i < l->n; i++)
+		if (s->taken[l->members[i]])
+			return false;
+	return true;
+}
+
+/* Calls one for each number in name: text has # for those before it, at is behind the number. */
+static void
+each_number(struct side *s, struct str name, void (*one)(struct side *s, struct str text, struct str name, size_t at))
+{
+	struct buf b = BUF_INIT;
+
+	for (size_t i = 0, n; i < name.len; i += n) {
+		n = run(str_from(name, i));
+		if (is_digit(name.p[i])) {
+			one(s, buf_str(&b), name, i + n);
+			buf_addc(&b, '#');
+		} else {
+			buf_add(&b, name.p + i, n);
+		}
+	}
+	buf_release(&b);
+}
+
+/* Counts the numbers of a place and the modules below them. */
+static void
+count_number(struct side *s, struct str text, struct str name, size_t at)
+{
+	size_t module = name.len;
+	char level[24];
+	uint64_t i;
+
+	snprintf(level, sizeof(level), " %zu", at);
+	while (module > at && name.p[module - 1] != '.')
+		module--;
+	if (!strmap_get(&s->counts, text, &i)) {
+		s->numbers = xgrow(s->numbers, s->nnumbers, &s->cap_numbers, sizeof(*s->numbers));
+		memset(s->numbers[s->nnumbers], 0, sizeof(*s->numbers));
+		i = s->nnumbers++;
+		strmap_add(&s->counts, arena_str(s->arena, text), i);
+	}
+	s->numbers[i][0] += strmap_add(&s->seen, str_n(name.p, at), 0);
+	s->numbers[i][1] += strmap_add(&s->seen, arena_join(s->arena, str_n(name.p, module), str_c(level)), 0);
+}
+
+/* Numbers that stand before at least two and a half modules, on the average, are those of layers. */
+static bool
+is_layer(const struct side *s, struct str text)
+{
+	uint64_t i;
+
+	return strmap_get(&s->counts, text, &i) && 2 * s->numbers[i][1] >= 5 * s->numbers[i][0];
+}
+
+/* The family's text of a name, and its indexes. */
+static struct str
+family_text(const struct side *s, struct leaf *l)
+{
+	struct buf all = BUF_INIT, b = BUF_INIT;
+	struct str text;
+
+	for (size_t i = 0, n; i < l->name.len; i += n) {
+		const struct str part = str_n(l->name.p + i, run(str_from(l->name, i)));
+		uint64_t v;
+
+		n = part.len;
+		if (is_index(part, &v) && l->nindex < DEPTH && is_layer(s, buf_str(&all))) {
+			l->index[l->nindex++] = v;
+			l->layered = i + n;
+			buf_adds(&b, "{}");
+		} else {
+			buf_addstr(&b, part);
+		}
+		if (is_digit(part.p[0]))
+			buf_addc(&all, '#');
+		else
+			buf_addstr(&all, part);
+	}
+	text = arena_str(s->arena, buf_str(&b));
+	buf_release(&b);
+	buf_release(&all);
+	return text;
+}
+
+static uint32_t
+node_of(struct side *s, struct str text)
+{
+	uint64_t i;
+
+	if (strmap_get(&s->nodes, text, &i))
+		return (uint32_t)i;
+	s->node_size = xgrow(s->node_size, s->nnodes, &s->cap_nodes, sizeof(*s->node_size));
+	s->node_size[s->nnodes] = 0;
+	strmap_add(&s->nodes, text, s->nnodes);
+	return (uint32_t)s->nnodes++;
+}
+
+static void
+add_to_family(struct side *s, uint32_t leaf)
+{
+	struct leaf *l = &s->leaves[leaf];
+	struct str text = family_text(s, l);
+	struct family *f;
+	uint64_t i;
+
+	if (!strmap_get(&s->texts, text, &i)) {
+		s->families = xgrow(s->families, s->nfamilies, &s->cap_families, sizeof(*s->families));
+		i = s->nfamilies++;
+		strmap_add(&s->texts, text, i);
+		f = &s->families[i];
+		*f = (struct family){ .text = text, .joined = l->n > 1 };
+		for (size_t k = text.len; k-- > 0 && f->nnodes < DEPTH;)
+			if (text.p[k] == '.') {
+				f->nodes[f->nnodes] = node_of(s, str_n(text.p, k));
+				f->nnodes++;
+			}
+	}
+	f = &s->families[i];
+	if (f->n == f->cap)
+		f->leaves = xreallocn(f->leaves, f->cap = 2 * f->cap + 4, sizeof(*f->leaves));
+	f->leaves[f->n++] = leaf;
+}
+
+static struct leaf *
+add_leaf(struct side *s, struct str name, const struct entry *e, size_t member)
+{
+	struct leaf *l;
+
+	s->leaves = xgrow(s->leaves, s->nleaves, &s->cap_leaves, sizeof(*s->leaves));
+	l = &s->leaves[s->nleaves++];
+	*l = (struct leaf){ .name = name, .members = { member }, .n = 1, .ndim = e->ndim,
+			    .floating = e->dtype == DTYPE_UNKNOWN || dtype_is_float((enum dtype)e->dtype) };
+	l->shape = arena_alloc(s->arena, (e->ndim + 1) * sizeof(*l->shape));
+	if (e->ndim > 0)
+		memcpy(l->shape, e->shape, e->ndim * sizeof(*l->shape));
+	return l;
+}
+
+/* name with the word at i replaced. */
+static struct str
+replaced(struct side *s, struct str name, size_t i, size_t len, const char *by)
+{
+	struct str head = arena_join(s->arena, str_n(name.p, i), str_c(by));
+
+	return arena_join(s->arena, head, str_from(name, i + len));
+}
+
+/* If the word at i is the first of a row of joins whose others are there in the same shape, adds what they are together. */
+static void
+try_join(struct side *s, size_t entry, size_t i, const char *const *row)
+{
+	const struct entry *e = &s->in->v[entry];
+	const size_t len = strlen(row[0]), nrow = row[2] == NULL ? 2 : 3;
+	struct leaf *l;
+	uint64_t at[SUGGEST_JOIN_MAX] = { entry };
+	struct str name;
+
+	for (size_t k = 1; k < nrow; k++) {
+		if (!strmap_get(&s->names, replaced(s, e->name, i, len, row[k]), &at[k]))
+			return;
+		if (s->in->v[at[k]].dtype != e->dtype || !shape_eq(s->in->v[at[k]].shape, s->in->v[at[k]].ndim, e->shape, e->ndim))
+			return;
+	}
+	name = replaced(s, e->name, i, len, row[SUGGEST_JOIN_MAX]);
+	if (strmap_get(&s->names, name, NULL) || e->ndim == 0 || e->shape[0] > UINT32_MAX)
+		return;
+	l = add_leaf(s, name, e, entry);
+	l->n = (unsigned)nrow;
+	l->shape[0] *= nrow;
+	for (size_t k = 0; k < nrow; k++)
+		l->members[k] = at[k];
+}
+
+static void
+add_joins(struct side *s, size_t entry)
+{
+	const struct str name = s->in->v[entry].name;
+
+	for (size_t i = 0, n; i < name.len; i += n) {
+		n = run(str_from(name, i));
+		for (size_t k = 0; k < sizeof(joins) / sizeof(joins[0]); k++)
+			if (str_eqc(str_n(name.p + i, n), joins[k][0]))
+				try_join(s, entry, i, joins[k]);
+	}
+}
+
+static const struct side *compared; /* of qsort */
+
+static int
+by_index(const void *x, const void *y)
+{
+	const struct leaf *a = &compared->leaves[*(const uint32_t *)x], *b = &compared->leaves[*(const uint32_t *)y];
+
+	for (unsigned i = 0; i < a->nindex && i < b->nindex; i++)
+		if (a->index[i] != b->index[i])
+			return a->index[i] < b->index[i] ? -1 : 1;
+	return *(const uint32_t *)x < *(const uint32_t *)y ? -1 : 1;
+}
+
+/* A number in the text of a family. */
+struct spot {
+	struct str head, number, tail;
+	const struct leaf *leaf;
+	struct word *word;
+};
+
+/* By place; numbers in one place by their value. */
+static int
+by_place(const void *x, const void *y)
+{
+	const struct spot *a = x, *b = y;
+	int rc = str_cmp(a->head, b->head);
+
+	rc = rc == 0 ? str_cmp(a->tail, b->tail) : rc;
+	if (rc == 0 && a->leaf->ndim != b->leaf->ndim)
+		rc = a->leaf->ndim < b->leaf->ndim ? -1 : 1;
+	for (unsigned i = 0; rc == 0 && i < a->leaf->ndim; i++)
+		if (a->leaf->shape[i] != b->leaf->shape[i])
+			rc = a->leaf->shape[i] < b->leaf->shape[i] ? -1 : 1;
+	return rc;
+}
+
+static int
+by_number(const void *a, const void *b)
+{
+	const int rc = by_place(a, b);
+
+	return rc != 0 ? rc : str_cmp_natural(((const struct spot *)a)->number, ((const struct spot *)b)->number);
+}
+
+/* Numbers that are words stand for their rank among those in the same place with the same shape behind them. */
+static void
+find_ranks(struct side *s)
+{
+	struct spot *v = NULL;
+	size_t n = 0, cap = 0;
+
+	for (size_t f = 0; f < s->nfamilies; f++) {
+		struct family *g = &s->families[f];
+
+		for (unsigned k = 0; k < g->nwords; k++) {
+			const size_t at = g->words[k].at, len = at == SIZE_MAX ? 0 : run(str_from(g->text, at));
+
+			if (at == SIZE_MAX)
+				continue;
+			v = xgrow(v, n, &cap, sizeof(*v));
+			v[n++] = (struct spot){ str_n(g->text.p, at), str_n(g->text.p + at, len), str_from(g->text, at + len),
+						 &s->leaves[g->leaves[0]], &g->words[k] };
+		}
+	}
+	if (n > 0)
+		qsort(v, n, sizeof(*v), by_number);
+	for (size_t i = 0; i < n; i++)
+		v[i].word->number = i > 0 && by_place(&v[i], &v[i - 1]) == 0 ? v[i - 1].word->number + 1 : 0;
+	free(v);
+}
+
+/* Where a family's first layer has it, as a share of that layer; or of all. */
+static void
+find_places(struct side *s)
+{
+	struct strmap first = STRMAP_INIT;
+	size_t (*span)[2] = xcalloc(s->nnodes + 1, sizeof(*span));
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->nfamilies; i++) {
+		struct family *f = &s->families[i];
+		struct str text = f->text;
+		uint64_t at;
+
+		while (text.len > 0 && text.p[text.len - 1] != '}')
+			text.len--;
+		if (!strmap_get(&first, text, &at))
+			strmap_add(&first, text, at = n++);
+		span = xreallocn(span, n + s->nnodes + 1, sizeof(*span));
+		if (at == n - 1 && span[at][1] == 0)
+			span[at][0] = 0;
+		f->place = (double)span[at][0]++;
+		span[at][1]++;
+	}
+	for (size_t i = 0; i < s->nfamilies; i++) {
+		struct family *f = &s->families[i];
+		struct str text = f->text;
+		uint64_t at = 0;
+
+		while (text.len > 0 && text.p[text.len - 1] != '}')
+			text.len--;
+		strmap_get(&first, text, &at);
+		f->place /= (double)span[at][0];
+	}
+	free(span);
+	strmap_release(&first);
+}
+
+static uint32_t
+place_of(struct side *s, struct str name)
+{
+	uint64_t i;
+
+	if (strmap_get(&s->places_at, name, &i))
+		return (uint32_t)i;
+	s->places = xgrow(s->places, s->nplaces, &s->cap_places, sizeof(*s->places));
+	s->places[s->nplaces] = (struct place){ .with = UINT32_MAX };
+	strmap_add(&s->places_at, name, s->nplaces);
+	return (uint32_t)s->nplaces++;
+}
+
+static struct str
+module_of(struct str name)
+{
+	while (name.len > 0 && name.p[name.len - 1] != '.')
+		name.len--;
+	return name;
+}
+
+static int
+by_natural_name(const void *x, const void *y)
+{
+	return str_cmp_natural((*(struct leaf *const *)x)->name, (*(struct leaf *const *)y)->name);
+}
+
+/* Modules and layers of the leaves, and where these stand: as in the file, or by name if the file is sorted. */
+static void
+find_modules(struct side *s)
+{
+	struct leaf **order = xcalloc(s->nleaves + 1, sizeof(struct leaf *));
+
+	for (size_t i = 0; i < s->nleaves; i++) {
+		struct leaf *l = &s->leaves[i];
+
+		l->module = place_of(s, module_of(l->name));
+		l->layer = place_of(s, str_n(l->name.p, l->layered));
+		l->rank = (double)l->members[0];
+		order[i] = l;
+	}
+	if (s->sorted && s->nleaves > 0) {
+		qsort(order, s->nleaves, sizeof(struct leaf *), by_natural_name);
+		for (size_t i = 0; i < s->nleaves; i++)
+			order[i]->rank = (double)i;
+	}
+	free(order);
+}
+
+/* Can a key map say the name? */
+static bool
+is_sayable(struct str name)
+{
+	for (size_t i = 0; i < name.len; i++)
+		if (name.p[i] == '{' || name.p[i] == '}' || (unsigned char)name.p[i] < ' ')
+			return false;
+	return name.len > 0 && name.p[name.len - 1] != '.' && utf8_valid(name);
+}
+
+static bool
+takes_part(const struct entry *e)
+{
+	return e->has_shape && is_sayable(e->name);
+}
+
+static void
+side_make(struct side *s, const struct suggest_side *in, struct arena *arena)
+{
+	size_t falls = 0;
+
+	*s = (struct side){ .in = in, .arena = arena };
+	s->taken = xcalloc(in->n + 1, sizeof(*s->taken));
+	for (size_t i = 0; i < in->n; i++) {
+		strmap_add(&s->names, in->v[i].name, i);
+		falls += i > 0 && str_cmp(in->v[i - 1].name, in->v[i].name) > 0;
+		if (takes_part(&in->v[i])) {
+			each_number(s, in->v[i].name, count_number);
+			add_leaf(s, in->v[i].name, &in->v[i], i);
+		}
+	}
+	for (size_t i = 0; i < in->n; i++)
+		if (takes_part(&in->v[i]))
+			add_joins(s, i);
+	for (size_t i = 0; i < s->nleaves; i++)
+		add_to_family(s, (uint32_t)i);
+	s->sorted = falls <= 2 && in->n > 30; /* safetensors sorts by dtype, then by name */
+	find_modules(s);
+	compared = s;
+	for (size_t i = 0; i < s->nfamilies; i++) {
+		qsort(s->families[i].leaves, s->families[i].n, sizeof(uint32_t), by_index);
+		find_words(s, &s->families[i]);
+	}
+	find_ranks(s);
+	find_places(s);
+}
+
+static void
+side_release(struct side *s)
+{
+	for (size_t i = 0; i < s->nfamilies; i++)
+		free(s->families[i].leaves);
+	free(s->families);
+	free(s->leaves);
+	free(s->node_size);
+	free(s->numbers);
+	free(s->taken);
+	free(s->places);
+	strmap_release(&s->places_at);
+	strmap_release(&s->names);
+	strmap_release(&s->texts);
+	strmap_release(&s->nodes);
+	strmap_release(&s->seen);
+	strmap_release(&s->counts);
+}
+
+/* ---- which leaves of two families go together */
+
+/* The free leaves of a family; their number. */
+static size_t
+free_leaves(struct side *s, struct family *f, uint32_t *v)
+{
+	size_t n = 0;
+
+	f->mask = 0;
+	for (uint32_t i = 0; i < f->n; i++)
+		if (is_free(s, &s->leaves[f->leaves[i]])) {
+			v[n++] = f->leaves[i];
+			f->mask |= shape_bit(&s->leaves[f->leaves[i]]);
+		}
+	return n;
+}
+
+/* Leaves of two families in order, those that fit; with[i] is the one of b for number i of a, or UINT32_MAX. */
+struct alignment {
+	uint32_t *a, *b, *with;
+	size_t na, nb, n;
+	uint32_t *best; /* (na + 1) * (nb + 1) */
+};
+
+/* How near two leaves stand to what is paired of their layers: 0 to 20. */
+static unsigned
+nearness(const struct matcher *m, const struct leaf *a, const struct leaf *b)
+{
+	const struct place *there = &m->t.places[b->layer];
+	double off;
+
+	if (there->n == 0)
+		return 0;
+	off = a->rank - m->anchors[b->layer] / there->n - (b->rank - there->rank / there->n);
+	return (unsigned)(20 * 16 / (16 + (off < 0 ? -off : off)));
+}
+
+/* Are their modules paired: 1 with each other, 0 not yet, -1 with others? */
+static int
+same_module(const struct matcher *m, const struct leaf *a, const struct leaf *b)
+{
+	const uint32_t with = m->s.places[a->module].with, back = m->t.places[b->module].with;
+
+	if (with == b->module)
+		return 1;
+	return with != UINT32_MAX && back != UINT32_MAX && back != a->module ? -1 : 0;
+}
+
+static unsigned
+worth(const struct matcher *m, const struct alignment *l, size_t i, size_t k)
+{
+	const struct leaf *a = &m->s.leaves[l->a[i]], *b = &m->t.leaves[l->b[k]];
+	const int same = same_module(m, a, b);
+
+	if (same < 0 || op_between(a, b) < 0)
+		return 0;
+	return (a->nindex == b->nindex && memcmp(a->index, b->index, a->nindex * sizeof(a->index[0])) == 0 ? 21 : 20) +
+	       nearness(m, a, b) + (same > 0 ? 20 : 0);
+}
+
+/* The longest run of those that fit, in order. */
+static void
+align_longest(const struct matcher *m, struct alignment *l)
+{
+	const size_t wide = l->nb + 1;
+	size_t i = 0, k = 0;
+
+	l->best = xcalloc((l->na + 1) * wide, sizeof(*l->best));
+	for (i = l->na; i-- > 0;)
+		for (k = l->nb; k-- > 0;) {
+			uint32_t *best = &l->best[i * wide + k];
+			const unsigned both = worth(m, l, i, k), with = both == 0 ? 0 : both + best[wide + 1];
+
+			*best = best[wide] > best[1] ? best[wide] : best[1];
+			*best = with > *best ? with : *best;
+		}
+	for (i = k = 0; i < l->na && k < l->nb;) {
+		const uint32_t *best = &l->best[i * wide + k];
+		const unsigned both = worth(m, l, i, k);
+
+		if (both > 0 && *best == both + best[wide + 1]) {
+			l->with[i++] = l->b[k++];
+			l->n++;
+		} else if (*best == best[wide]) {
+			i++;
+		} else {
+			k++;
+		}
+	}
+	free(l->best);
+}
+
+/* Fills with; true if all of both fit one by one. */
+static bool
+align(const struct matcher *m, struct alignment *l)
+{
+	size_t i = 0;
+
+	memset(l->with, 0xff, (l->na + 1) * sizeof(*l->with));
+	l->n = 0;
+	while (l->na == l->nb && i < l->na && op_between(&m->s.leaves[l->a[i]], &m->t.leaves[l->b[i]]) >= 0 &&
+	       same_module(m, &m->s.leaves[l->a[i]], &m->t.leaves[l->b[i]]) >= 0) {
+		l->with[i] = l->b[i];
+		i++;
+	}
+	if (l->na == l->nb && i == l->na) {
+		l->n = i;
+		return true;
+	}
+	memset(l->with, 0xff, (l->na + 1) * sizeof(*l->with));
+	if (l->na * l->nb <= ALIGN_MAX && l->na < 10000 && l->nb < 10000) {
+		align_longest(m, l);
+		return false;
+	}
+	for (size_t k = i = 0; i < l->na && k < l->nb; k++)
+		if (op_between(&m->s.leaves[l->a[i]], &m->t.leaves[l->b[k]]) >= 0) {
+			l->with[i++] = l->b[k];
+			l->n++;
+		}
+	return false;
+}
+
+/* ---- votes of pairs of modules */
+
+static double *
+vote(struct matcher *m, uint32_t a, uint32_t b, bool make)
+{
+	const uint64_t key[2] = { a, b };
+	const struct str k = { (const char *)key, sizeof(key) };
+	uint64_t i;
+
+	if (strmap_get(&m->votes_at, k, &i))
+		return &m->votes[i];
+	if (!make)
+		return NULL;
+	m->votes = xgrow(m->votes, m->nvotes, &m->cap_votes, sizeof(*m->votes));
+	m->votes[m->nvotes] = 0;
+	strmap_add(&m->votes_at, arena_str(&m->votes_arena, k), m->nvotes);
+	return &m->votes[m->nvotes++];
+}
+
+static double
+vote_of(const struct matcher *m, uint32_t a, uint32_t b)
+{
+	const double x = m->s.families[a].weight, y = m->t.families[b].weight;
+
+	return x < y ? x : y;
+}
+
+static void
+vote_for(struct matcher *m, const struct candidate *c, double sign)
+{
+	const struct family *a = &m->s.families[c->a], *b = &m->t.families[c->b];
+	const double by = sign * vote_of(m, c->a, c->b);
+
+	for (uint32_t i = 0; i < a->nnodes; i++)
+		for (uint32_t k = 0; k < b->nnodes; k++)
+			*vote(m, a->nodes[i], b->nodes[k], true) += by;
+}
+
+static bool
+is_below(const struct family *f, uint32_t node)
+{
+	for (uint32_t i = 0; i < f->nnodes; i++)
+		if (f->nodes[i] == node)
+			return true;
+	return false;
+}
+
+/* What those say that c's families are paired with now. */
+static double
+own_votes(const struct matcher *m, const struct candidate *c, uint32_t node_a, uint32_t node_b)
+{
+	const uint32_t b = m->with_a[c->a], a = m->with_b[c->b];
+
+	return (b != UINT32_MAX && is_below(&m->t.families[b], node_b) ? vote_of(m, c->a, b) : 0) +
+	       (a != UINT32_MAX && b != c->b && is_below(&m->s.families[a], node_a) ? vote_of(m, a, c->b) : 0);
+}
+
+/* How far the modules around two families are paired with each other: 0 to 1. */
+static double
+context(struct matcher *m, const struct candidate *c)
+{
+	const struct family *a = &m->s.families[c->a], *b = &m->t.families[c->b];
+	double sum = 0, weights = 0, weight = 1;
+
+	for (uint32_t i = 0; i < a->nnodes; i++, weight *= 0.7) {
+		double best = 0;
+
+		for (uint32_t k = 0; k < b->nnodes; k++) {
+			const double *v = vote(m, a->nodes[i], b->nodes[k], false);
+			const double na = m->s.node_size[a->nodes[i]] - a->weight, nb = m->t.node_size[b->nodes[k]] - b->weight;
+			const double most = na > nb ? na : nb;
+			const double share = v == NULL || most < 0.01 ? 0 : (*v - own_votes(m, c, a->nodes[i], b->nodes[k])) / most;
+
+			best = share > best ? share : best;
+		}
+		sum += weight * best;
+		weights += weight;
+	}
+	return weights > 0 ? sum / weights : 0;
+}
+
+/* ---- which families go together */
+
+/* How many of those aligned are in modules that are paired with each other. */
+static double
+bound_share(const struct matcher *m, const struct alignment *l)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < l->na; i++)
+		n += l->with[i] != UINT32_MAX && same_module(m, &m->s.leaves[l->a[i]], &m->t.leaves[l->with[i]]) > 0;
+	return (double)n / (double)l->n;
+}
+
+static int
+by_pair(const void *x, const void *y)
+{
+	const struct candidate *a = x, *b = y;
+
+	return a->a != b->a ? (a->a < b->a ? -1 : 1) : a->b < b->b ? -1 : a->b > b->b;
+}
+
+/* Families of t that share shapes with one of s, the most promising first: by words that they share, then by place. */
+struct promise {
+	uint32_t b;
+	float worth;
+};
+
+static int
+by_promise(const void *x, const void *y)
+{
+	const struct promise *a = x, *b = y;
+
+	if (a->worth != b->worth)
+		return a->worth > b->worth ? -1 : 1;
+	return a->b < b->b ? -1 : a->b > b->b;
+}
+
+static size_t
+find_promising(const struct matcher *m, const struct family *f, struct promise *v)
+{
+	size_t n = 0;
+
+	for (uint32_t b = 0; b < m->t.nfamilies; b++) {
+		const struct family *g = &m->t.families[b];
+		const double apart = f->place > g->place ? f->place - g->place : g->place - f->place;
+
+		if ((f->mask & g->mask) != 0 && !(f->joined && g->joined))
+			v[n++] = (struct promise){ b, (float)(__builtin_popcountll(f->bag & g->bag) - apart) };
+	}
+	if (n > CANDIDATES_EACH)
+		qsort(v, n, sizeof(*v), by_promise);
+	return n < CANDIDATES_EACH ? n : CANDIDATES_EACH;
+}
+
+static void
+add_candidate(struct matcher *m, struct alignment *l, uint32_t a, uint32_t b)
+{
+	struct family *f = &m->s.families[a], *g = &m->t.families[b];
+	struct candidate c = { .a = a, .b = b };
+
+	l->nb = free_leaves(&m->t, g, l->b);
+	c.whole = align(m, l);
+	if (l->n == 0)
+		return;
+	c.words = words(f, g);
+	c.bonus = 0.05 * common_end(f->text, g->text) + 0.4 * bound_share(m, l);
+	c.cover = (double)l->n / (double)(l->na > l->nb ? l->na : l->nb);
+	for (size_t i = 0; i < l->na && !c.turned; i++)
+		c.turned = l->with[i] != UINT32_MAX &&
+			   op_between(&m->s.leaves[l->a[i]], &m->t.leaves[l->with[i]]) == SUGGEST_TRANSPOSE;
+	m->v = xgrow(m->v, m->n, &m->cap, sizeof(*m->v));
+	m->v[m->n++] = c;
+}
+
+static void
+add_candidates(struct matcher *m, struct alignment *l)
+{
+	struct promise *v = xcalloc(m->t.nfamilies + 1, sizeof(*v));
+
+	for (uint32_t a = 0; a < m->s.nfamilies; a++) {
+		size_t n;
+
+		l->na = free_leaves(&m->s, &m->s.families[a], l->a);
+		n = l->na == 0 ? 0 : find_promising(m, &m->s.families[a], v);
+		for (size_t i = 0; i < n; i++)
+			add_candidate(m, l, a, v[i].b);
+	}
+	free(v);
+	if (m->n > 0)
+		qsort(m->v, m->n, sizeof(*m->v), by_pair);
+}
+
+/* How well two families fit, but for their place in the order. */
+static double
+evidence(const struct candidate *c)
+{
+	return (c->words + c->bonus + 0.8 * c->context) * (0.3 + 0.7 * c->cover) - 0.2 * c->turned;
+}
+
+static int
+by_score(const void *x, const void *y)
+{
+	const struct candidate *a = x, *b = y;
+
+	if (a->score != b->score)
+		return a->score > b->score ? -1 : 1;
+	return a->a != b->a ? (a->a < b->a ? -1 : 1) : a->b < b->b ? -1 : a->b > b->b;
+}
+
+/* What a joined family is made of, and what is made of it, cannot both be paired: members of its first leaf. */
+static bool
+is_blocked(const struct side *s, const bool *used, uint32_t family)
+{
+	const struct family *f = &s->families[family];
+	const struct leaf *l = &s->leaves[f->leaves[0]];
+
+	for (unsigned i = 0; i < l->n; i++)
+		if (used[l->members[i]])
+			return true;
+	return false;
+}
+
+static void
+use(const struct side *s, bool *used, uint32_t family)
+{
+	const struct leaf *l = &s->leaves[s->families[family].leaves[0]];
+
+	for (unsigned i = 0; i < l->n; i++)
+		used[l->members[i]] = true;
+}
+
+/* Candidates are in order of their pairs, but while they are chosen from. */
+static struct candidate *
+find_pair(const struct matcher *m, uint32_t a, uint32_t b)
+{
+	const struct candidate key = { .a = a, .b = b };
+
+	return a == UINT32_MAX || b == UINT32_MAX ? NULL : bsearch(&key, m->v, m->n, sizeof(*m->v), by_pair);
+}
+
+/* What is lost if the families of c and those that they are now paired with change partners. */
+static double
+swap_loss(const struct matcher *m, const struct candidate *c, double (*of)(const struct candidate *c))
+{
+	const struct candidate *a = find_pair(m, c->a, m->with_a[c->a]), *b = find_pair(m, m->with_b[c->b], c->b);
+	const struct candidate *d = find_pair(m, m->with_b[c->b], m->with_a[c->a]);
+
+	return (a == NULL ? 0 : of(a)) + (b == NULL ? 0 : of(b)) - of(c) - (d == NULL ? 0 : of(d));
+}
+
+static double
+score_of(const struct candidate *c)
+{
+	return c->score;
+}
+
+static void
+pair_up(struct matcher *m, struct candidate *c)
+{
+	c->chosen = true;
+	m->with_a[c->a] = c->b;
+	m->with_b[c->b] = c->a;
+}
+
+/* Partners are exchanged where that is better in sum. */
+static void
+exchange(struct matcher *m)
+{
+	for (size_t i = 0; i < m->n; i++) {
+		struct candidate *c = &m->v[i], *a = find_pair(m, c->a, m->with_a[c->a]), *b = find_pair(m, m->with_b[c->b], c->b);
+		struct candidate *d = find_pair(m, m->with_b[c->b], m->with_a[c->a]);
+
+		if (a == NULL || b == NULL || d == NULL || a == b || swap_loss(m, c, score_of) > -1e-9)
+			continue;
+		a->chosen = b->chosen = false;
+		pair_up(m, c);
+		pair_up(m, d);
+	}
+}
+
+/* The best first, each family once. */
+static void
+choose(struct matcher *m)
+{
+	bool *used_s = xcalloc(m->s.in->n + 1, 1), *used_t = xcalloc(m->t.in->n + 1, 1);
+	bool *a = xcalloc(m->s.nfamilies + 1, 1), *b = xcalloc(m->t.nfamilies + 1, 1);
+
+	qsort(m->v, m->n, sizeof(*m->v), by_score);
+	for (size_t i = 0; i < m->n; i++) {
+		struct candidate *c = &m->v[i];
+
+		c->chosen = !a[c->a] && !b[c->b] && !is_blocked(&m->s, used_s, c->a) && !is_blocked(&m->t, used_t, c->b);
+		if (!c->chosen)
+			continue;
+		a[c->a] = b[c->b] = true;
+		use(&m->s, used_s, c->a);
+		use(&m->t, used_t, c->b);
+		m->with_a[c->a] = c->b;
+		m->with_b[c->b] = c->a;
+	}
+	qsort(m->v, m->n, sizeof(*m->v), by_pair);
+	exchange(m);
+	free(used_s);
+	free(used_t);
+	free(a);
+	free(b);
+}
+
+static void
+score(struct matcher *m, const double *rarity_a, const double *rarity_b)
+{
+	for (size_t i = 0; i < m->n; i++) {
+		struct candidate *c = &m->v[i];
+		const struct family *a = &m->s.families[c->a], *b = &m->t.families[c->b];
+		const double apart = a->place > b->place ? a->place - b->place : b->place - a->place;
+		const double rare = rarity_a[c->a] < rarity_b[c->b] ? rarity_a[c->a] : rarity_b[c->b];
+
+		c->context = context(m, c);
+		c->score = evidence(c) + 0.3 * rare;
+		if (!m->s.sorted && !m->t.sorted)
+			c->score += 0.1 * (1 - apart) + 0.1 * (c->a > 0 && c->b > 0 && m->with_a[c->a - 1] == c->b - 1) +
+				    0.1 * (c->a + 1 < m->s.nfamilies && m->with_a[c->a + 1] == c->b + 1);
+	}
+}
+
+/* rarity: of each family, at first how many candidates it has. */
+static void
+weigh(struct side *s, double *rarity)
+{
+	for (size_t i = 0; i < s->nnodes; i++)
+		s->node_size[i] = 0;
+	for (size_t i = 0; i < s->nfamilies; i++) {
+		struct family *f = &s->families[i];
+
+		rarity[i] = rarity[i] > 1 ? 1 / rarity[i] : 1;
+		f->weight = 0.2 + 0.8 * rarity[i];
+		for (uint32_t k = 0; k < f->nnodes; k++)
+			s->node_size[f->nodes[k]] += f->weight;
+	}
+}
+
+/* Pairs families by what is known, then again by what that says of their modules. */
+static void
+pair_families(struct matcher *m)
+{
+	double *ra = xcalloc(m->s.nfamilies + 1, sizeof(*ra)), *rb = xcalloc(m->t.nfamilies + 1, sizeof(*rb));
+
+	for (size_t i = 0; i < m->n; i++) {
+		ra[m->v[i].a] += m->v[i].cover;
+		rb[m->v[i].b] += m->v[i].cover;
+	}
+	weigh(&m->s, ra);
+	weigh(&m->t, rb);
+	for (int round = 0; round < ROUNDS; round++) {
+		score(m, ra, rb);
+		for (size_t i = 0; i < m->n; i++)
+			if (m->v[i].chosen)
+				vote_for(m, &m->v[i], -1);
+		memset(m->with_a, 0xff, m->s.nfamilies * sizeof(*m->with_a));
+		memset(m->with_b, 0xff, m->t.nfamilies * sizeof(*m->with_b));
+		choose(m);
+		for (size_t i = 0; i < m->n; i++)
+			if (m->v[i].chosen)
+				vote_for(m, &m->v[i], 1);
+	}
+	free(ra);
+	free(rb);
+}
+
+/* Would one of another family's partner rather have this one? */
+static bool
+is_wanted(const struct candidate *rival, const struct candidate *now)
+{
+	return now == NULL || rival->words >= now->words;
+}
+
+/* Lowers *least to what is lost if c gives way to its rival d. */
+static void
+try_rival(const struct matcher *m, const struct candidate *c, const struct candidate *d, double *least)
+{
+	double loss = swap_loss(m, d, evidence);
+
+	if (loss > 0.3 && d->cover > 0.5 &&
+	    is_wanted(d, d->a == c->a ? find_pair(m, m->with_b[d->b], d->b) : find_pair(m, d->a, m->with_a[d->a])))
+		loss = 0.3;
+	*least = loss < *least ? loss : *least;
+}
+
+/* How much less evidence the next best assignment has. rivals: how many others there are. */
+static double
+margin(const struct matcher *m, const struct candidate *c, unsigned *rivals)
+{
+	double least = 9;
+
+	*rivals = 0;
+	for (size_t i = m->first_a[c->a]; i < m->n && m->v[i].a == c->a; i++)
+		if (&m->v[i] != c) {
+			++*rivals;
+			try_rival(m, c, &m->v[i], &least);
+		}
+	for (size_t i = m->first_b[c->b]; i != SIZE_MAX; i = m->next_b[i])
+		if (&m->v[i] != c) {
+			++*rivals;
+			try_rival(m, c, &m->v[i], &least);
+		}
+	return least;
+}
+
+/* Where the candidates of each family are. */
+static void
+index_candidates(struct matcher *m)
+{
+	m->next_b = xreallocn(m->next_b, m->n + 1, sizeof(*m->next_b));
+	memset(m->first_b, 0xff, m->t.nfamilies * sizeof(*m->first_b));
+	for (size_t i = m->n; i-- > 0;) {
+		m->first_a[m->v[i].a] = i;
+		m->next_b[i] = m->first_b[m->v[i].b];
+		m->first_b[m->v[i].b] = i;
+	}
+}
+
+/* A candidate that was chosen, and how sure it is. */
+struct grading {
+	const struct candidate *c;
+	enum suggest_grade grade;
+	const char *why;
+	bool only; /* there is no other of its shape */
+};
+
+/* Whole families first: the others are aligned by what these say. */
+static int
+by_evidence(const void *x, const void *y)
+{
+	const struct candidate *a = ((const struct grading *)x)->c, *b = ((const struct grading *)y)->c;
+
+	if (a->whole != b->whole)
+		return a->whole ? -1 : 1;
+	if (evidence(a) != evidence(b))
+		return evidence(a) > evidence(b) ? -1 : 1;
+	return by_pair(a, b);
+}
+
+static struct grading
+grade(const struct matcher *m, const struct candidate *c, bool again)
+{
+	unsigned rivals;
+	const double apart = margin(m, c, &rivals);
+	struct grading g = { .c = c, .only = rivals == 0 && m->s.leaves[m->s.families[c->a].leaves[0]].ndim > 1 };
+
+	g.grade = apart > 0.2 ? SUGGEST_LIKELY : SUGGEST_GUESS;
+	g.why = apart > 0.2 ? "names or place" : apart > 0 ? "little tells it from others" : "order alone";
+	if (!c->whole || again) {
+		g.why = "some of the layers only";
+		g.grade = apart > 0.2 && c->words > 0.5 ? SUGGEST_LIKELY : SUGGEST_GUESS;
+	} else if (rivals == 0) {
+		g.why = "the only one of this shape";
+		g.grade = c->words + c->context > 0.6 ? SUGGEST_SURE : SUGGEST_GUESS;
+	} else if (apart > 0.4 && c->words > 0.8) {
+		g.why = "names and place";
+		g.grade = SUGGEST_SURE;
+	}
+	return g;
+}
+
+static void
+add_match(struct matcher *m, const struct leaf *a, const struct leaf *b, enum suggest_grade g, const char *why)
+{
+	struct suggest *s = m->out;
+	struct suggest_match *match;
+
+	s->v = xgrow(s->v, s->n, &s->cap, sizeof(*s->v));
+	match = &s->v[s->n++];
+	*match = (struct suggest_match){ .nfrom = (uint8_t)a->n, .nto = (uint8_t)b->n, .op = (uint8_t)op_between(a, b),
+					 .grade = (uint8_t)g, .why = why };
+	m->s.places[a->module].with = b->module;
+	m->t.places[b->module].with = a->module;
+	m->anchors[b->layer] += a->rank;
+	m->t.places[b->layer].rank += b->rank;
+	m->t.places[b->layer].n++;
+	for (unsigned i = 0; i < a->n; i++) {
+		match->from[i] = a->members[i];
+		m->s.taken[a->members[i]] = true;
+	}
+	for (unsigned i = 0; i < b->n; i++) {
+		match->to[i] = b->members[i];
+		m->t.taken[b->members[i]] = true;
+	}
+}
+
+/* Makes matches of the candidates that were chosen; their number. */
+static size_t
+commit(struct matcher *m, struct alignment *l, bool again)
+{
+	const size_t before = m->out->n;
+	struct grading *v = xcalloc(m->n + 1, sizeof(*v));
+	size_t n = 0;
+
+	index_candidates(m);
+	for (size_t i = 0; i < m->n; i++)
+		if (m->v[i].chosen)
+			v[n++] = grade(m, &m->v[i], again);
+	if (n > 0)
+		qsort(v, n, sizeof(*v), by_evidence);
+	for (size_t i = 0; i < n; i++) {
+		const struct candidate *c = v[i].c;
+
+		if (c->words + c->bonus + 0.8 * c->context < 0.3 && !v[i].only)
+			continue;
+		l->na = free_leaves(&m->s, &m->s.families[c->a], l->a);
+		l->nb = free_leaves(&m->t, &m->t.families[c->b], l->b);
+		align(m, l);
+		for (size_t k = 0; k < l->na; k++)
+			if (l->with[k] != UINT32_MAX)
+				add_match(m, &m->s.leaves[l->a[k]], &m->t.leaves[l->with[k]], v[i].grade, v[i].why);
+	}
+	free(v);
+	return m->out->n - before;
+}
+
+/* Only equal names. */
+static void
+match_names(struct matcher *m)
+{
+	for (size_t i = 0; i < m->s.nleaves; i++) {
+		const struct leaf *a = &m->s.leaves[i];
+		uint64_t k;
+
+		if (a->n == 1 && is_free(&m->s, a) && strmap_get(&m->t.names, a->name, &k) && takes_part(&m->t.in->v[k]) && !m->t.taken[k] &&
+		    shape_eq(m->t.in->v[k].shape, m->t.in->v[k].ndim, a->shape, a->ndim)) {
+			struct leaf b = *a;
+
+			b.members[0] = k;
+			b.module = b.layer = 0;
+			add_match(m, a, &b, SUGGEST_SURE, "the same name");
+		}
+	}
+}
+
+/* Contents that one tensor of each side has, in one shape. */
+static void
+match_contents(struct matcher *m)
+{
+	struct strmap at[2] = { STRMAP_INIT, STRMAP_INIT }, twice[2] = { STRMAP_INIT, STRMAP_INIT };
+	const struct side *sides[2] = { &m->s, &m->t };
+
+	for (int k = 0; k < 2; k++)
+		for (size_t i = 0; i < sides[k]->nleaves; i++) {
+			const struct leaf *l = &sides[k]->leaves[i];
+			const struct str hex = sides[k]->in->v[l->members[0]].sha256;
+
+			if (l->n == 1 && hex.len > 1 && !strmap_add(&at[k], hex, i))
+				(void)strmap_add(&twice[k], hex, 0);
+		}
+	for (size_t i = 0; i < m->s.nleaves; i++) {
+		const struct leaf *l = &m->s.leaves[i];
+		const struct str hex = m->s.in->v[l->members[0]].sha256;
+		uint64_t k;
+
+		if (l->n == 1 && hex.len > 1 && strmap_get(&at[1], hex, &k) && !strmap_get(&twice[0], hex, NULL) &&
+		    !strmap_get(&twice[1], hex, NULL) && op_between(l, &m->t.leaves[k]) >= 0)
+			add_match(m, l, &m->t.leaves[k], SUGGEST_SURE, "the same contents");
+	}
+	for (int k = 0; k < 2; k++) {
+		strmap_release(&at[k]);
+		strmap_release(&twice[k]);
+	}
+}
+
+static void
+match_families(struct matcher *m)
+{
+	struct alignment l = { 0 };
+	size_t done = 1;
+
+	l.a = xcalloc(m->s.nleaves + 1, sizeof(*l.a));
+	l.b = xcalloc(m->t.nleaves + 1, sizeof(*l.b));
+	l.with = xcalloc(m->s.nleaves + 1, sizeof(*l.with));
+	m->with_a = xcalloc(m->s.nfamilies + 1, sizeof(*m->with_a));
+	m->first_a = xcalloc(m->s.nfamilies + 1, sizeof(*m->first_a));
+	m->first_b = xcalloc(m->t.nfamilies + 1, sizeof(*m->first_b));
+	m->with_b = xcalloc(m->t.nfamilies + 1, sizeof(*m->with_b));
+	for (int pass = 0; pass < PASSES && done > 0; pass++) {
+		for (uint32_t b = 0; b < m->t.nfamilies; b++)
+			free_leaves(&m->t, &m->t.families[b], l.b);
+		m->n = 0;
+		memset(m->with_a, 0xff, m->s.nfamilies * sizeof(*m->with_a));
+		memset(m->with_b, 0xff, m->t.nfamilies * sizeof(*m->with_b));
+		add_candidates(m, &l);
+		pair_families(m);
+		done = commit(m, &l, pass > 0);
+	}
+	free(l.a);
+	free(l.b);
+	free(l.with);
+	free(m->with_a);
+	free(m->with_b);
+	free(m->first_a);
+	free(m->first_b);
+	free(m->next_b);
+}
+
+/* ---- square matrices, whose shape does not say whether they are transposed as those beside them are */
+
+static bool
+is_matrix(const struct suggest *s, const struct suggest_match *m)
+{
+	const struct entry *e = &s->source.v[m->from[0]];
+
+	return e->ndim == 2 && s->target.v[m->to[0]].ndim == 2 && e->shape[0] > 1 && e->shape[1] > 1;
+}
+
+/* The name up to its last number that has modules behind it. */
+static struct str
+layer_of(struct str name)
+{
+	size_t i = name.len;
+
+	while (i > 0 && !(is_digit(name.p[i - 1]) && i < name.len && name.p[i] == '.'))
+		i--;
+	return str_n(name.p, i);
+}
+
+static void
+transpose_squares(struct suggest *s)
+{
+	struct strmap seen[2] = { STRMAP_INIT, STRMAP_INIT }; /* layers with matrices that are copied, and transposed */
+
+	for (size_t i = 0; i < s->n; i++)
+		if (is_matrix(s, &s->v[i]) && s->source.v[s->v[i].from[0]].shape[0] != s->source.v[s->v[i].from[0]].shape[1])
+			(void)strmap_add(&seen[s->v[i].op == SUGGEST_TRANSPOSE], layer_of(s->source.v[s->v[i].from[0]].name), 0);
+	for (size_t i = 0; i < s->n; i++) {
+		struct suggest_match *m = &s->v[i];
+		const struct str layer = layer_of(s->source.v[m->from[0]].name);
+
+		if (m->op != SUGGEST_COPY || m->nfrom + m->nto > 2 || !is_matrix(s, m) || !strmap_get(&seen[1], layer, NULL))
+			continue;
+		m->op = strmap_get(&seen[0], layer, NULL) ? SUGGEST_COPY : SUGGEST_TRANSPOSE;
+		m->grade = SUGGEST_GUESS;
+		m->why = "a square matrix, transposed as others of its layer";
+	}
+	strmap_release(&seen[0]);
+	strmap_release(&seen[1]);
+}
+
+/*
+ * Where the tables of positions differ in their number of rows, the row of a token may have been added to the token: it is
+ * not sure that it stays what it is.
+ */
+static void
+doubt_tokens(const struct matcher *m)
+{
+	const struct str pos = STR_LIT("pos"), token = STR_LIT("token");
+	bool found[2] = { false, false };
+	const struct side *sides[2] = { &m->s, &m->t };
+
+	for (int k = 0; k < 2; k++)
+		for (size_t i = 0; i < sides[k]->in->n; i++)
+			found[k] = found[k] || (!sides[k]->taken[i] && str_contains(sides[k]->in->v[i].name, pos));
+	for (size_t i = 0; found[0] && found[1] && i < m->out->n; i++) {
+		struct suggest_match *match = &m->out->v[i];
+
+		if (match->grade != SUGGEST_SURE || !str_contains(m->t.in->v[match->to[0]].name, token))
+			continue;
+		match->grade = SUGGEST_LIKELY;
+		match->why = "the tables of positions differ";
+	}
+}
+
+void
+suggest_make(struct suggest *s, const struct suggest_side *source, const struct suggest_side *target)
+{
+	struct matcher m = { .out = s };
+
+	*s = (struct suggest){ .arena = ARENA_INIT, .source = *source, .target = *target };
+	side_make(&m.s, source, &s->arena);
+	side_make(&m.t, target, &s->arena);
+	m.anchors = xcalloc(m.t.nplaces + 1, sizeof(*m.anchors));
+	match_contents(&m);
+	s->limited = m.s.nfamilies > 0 && m.t.nfamilies > SUGGEST_PAIRS_MAX / m.s.nfamilies;
+	if (s->limited)
+		match_names(&m);
+	else
+		match_families(&m);
+	transpose_squares(s);
+	doubt_tokens(&m);
+	side_release(&m.s);
+	side_release(&m.t);
+	free(m.v);
+	free(m.votes);
+	free(m.anchors);
+	strmap_release(&m.votes_at);
+	arena_release(&m.votes_arena);
+}
+
+void
+suggest_release(struct suggest *s)
+{
+	free(s->v);
+	arena_release(&s->arena);
+}

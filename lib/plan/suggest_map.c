@@ -1,0 +1,635 @@
+#include "plan/suggest.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "base/strmap.h"
+#include "base/text.h"
+#include "base/xalloc.h"
+#include "text/yaml.h"
+
+enum { NUMBERS = 12, LETTERS = 4 };
+
+/* A name with # for each number that an index may stand for. */
+struct form {
+	struct str text;
+	uint64_t v[NUMBERS];
+	unsigned n;
+};
+
+/* What becomes a rule, or a part of one. */
+struct item {
+	struct form from[SUGGEST_JOIN_MAX], to[SUGGEST_JOIN_MAX];
+	const struct suggest_match *m;
+	struct str key;  /* equal for those that one rule may serve */
+	size_t tensors;  /* of the target */
+	bool alone;      /* no rule serves another one, too */
+};
+
+/* A name of the source, or the beginning of names, by its form. */
+struct instance {
+	uint64_t v[NUMBERS];
+	size_t next; /* of the same form; SIZE_MAX: the last */
+};
+
+struct rule {
+	size_t at; /* the source's first tensor, for the order */
+	struct str text;
+};
+
+struct writer {
+	const struct suggest *s;
+	struct arena arena;
+	struct strmap counts;    /* (from, to, grade) of a beginning, and from alone, to numbers of tensors */
+	size_t *numbers, nnumbers, cap_numbers;
+	struct item **items;
+	size_t nitems, cap_items;
+	struct strmap instances; /* a form to the first */
+	struct instance *list;
+	size_t nlist, cap_list;
+	struct rule *rules;
+	size_t nrules, cap_rules;
+};
+
+/* ---- forms */
+
+static bool
+is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* The number that s begins with, if an index of a key map may stand for it; its length, or 0. */
+static size_t
+number(struct str s, uint64_t *v)
+{
+	size_t n = 0;
+
+	while (n < s.len && is_digit(s.p[n]))
+		n++;
+	return n == 0 || n > 8 || (n > 1 && s.p[0] == '0') || !num_u64(str_n(s.p, n), v) ? 0 : n;
+}
+
+static void
+form_of(struct arena *a, struct form *f, struct str name)
+{
+	struct buf b = BUF_INIT;
+
+	f->n = 0;
+	for (size_t i = 0; i < name.len;) {
+		const bool inside = i > 0 && is_digit(name.p[i - 1]);
+		const size_t n = inside || f->n == NUMBERS ? 0 : number(str_from(name, i), &f->v[f->n]);
+
+		if (n > 0) {
+			buf_addc(&b, '\x01'); /* in no name of a match */
+			f->n++;
+		} else {
+			buf_addc(&b, name.p[i]);
+		}
+		i += n > 0 ? n : 1;
+	}
+	f->text = arena_str(a, buf_str(&b));
+	buf_release(&b);
+}
+
+/* ---- beginnings of names that are replaced as a whole */
+
+static size_t *
+count_of(struct writer *w, struct str key)
+{
+	uint64_t i;
+
+	if (strmap_get(&w->counts, key, &i))
+		return &w->numbers[i];
+	w->numbers = xgrow(w->numbers, w->nnumbers, &w->cap_numbers, sizeof(*w->numbers));
+	w->numbers[w->nnumbers] = 0;
+	strmap_add(&w->counts, arena_str(&w->arena, key), w->nnumbers);
+	return &w->numbers[w->nnumbers++];
+}
+
+static struct str
+beginning_key(struct buf *b, struct str from, struct str to, unsigned grade)
+{
+	buf_clear(b);
+	buf_addf(b, "%u ", grade);
+	buf_addstr(b, from);
+	buf_addc(b, '\x01');
+	buf_addstr(b, to);
+	return buf_str(b);
+}
+
+static bool
+is_copy(const struct suggest_match *m)
+{
+	return m->op == SUGGEST_COPY && m->nfrom == 1 && m->nto == 1;
+}
+
+/*
+ * The next shorter beginnings with a dot of two names that end alike: *from and *to are names at first. *to may be empty.
+ * False if there are none.
+ */
+static bool
+shorten(struct str *from, struct str *to)
+{
+	size_t a = from->len, b = to->len;
+
+	do {
+		if (a == 0 || b == 0 || from->p[a - 1] != to->p[b - 1])
+			return false;
+		a--;
+		b--;
+	} while (a > 0 && (from->p[a - 1] != '.' || (b > 0 && to->p[b - 1] != '.')));
+	*from = str_n(from->p, a);
+	*to = str_n(to->p, b);
+	return a > 0;
+}
+
+static void
+count_beginnings(struct writer *w)
+{
+	const struct suggest *s = w->s;
+	struct buf b = BUF_INIT;
+
+	for (size_t i = 0; i < s->source.n; i++) {
+		const struct str name = s->source.v[i].name;
+
+		for (size_t k = 0; k < name.len; k++)
+			if (name.p[k] == '.')
+				++*count_of(w, str_n(name.p, k + 1));
+	}
+	for (size_t i = 0; i < s->n; i++) {
+		struct str from = s->source.v[s->v[i].from[0]].name, to = s->target.v[s->v[i].to[0]].name;
+
+		while (is_copy(&s->v[i]) && shorten(&from, &to))
+			++*count_of(w, beginning_key(&b, from, to, s->v[i].grade));
+	}
+	buf_release(&b);
+}
+
+/* The shortest beginnings of a match all of whose tensors go the same way; the names if there are none. */
+static size_t
+find_beginning(struct writer *w, const struct suggest_match *m, struct str *from, struct str *to)
+{
+	struct str a = *from, b = *to;
+	struct buf key = BUF_INIT;
+	size_t n = 1;
+
+	while (is_copy(m) && shorten(&a, &b)) {
+		const size_t both = *count_of(w, beginning_key(&key, a, b, m->grade));
+
+		if (both > 1 && both == *count_of(w, a)) {
+			*from = a;
+			*to = b;
+			n = both;
+		}
+	}
+	buf_release(&key);
+	return n;
+}
+
+/* ---- items */
+
+static void
+put_ops(const struct writer *w, const struct suggest_match *m, struct buf *b)
+{
+	const struct entry *e = &w->s->target.v[m->to[0]];
+	const char *first = ", ops: [", *between = first;
+
+	if (m->nfrom > 1 || m->nto > 1) {
+		buf_addf(b, "%s{%s: %d}", between, m->nto > 1 ? "split" : "join", m->nto > 1 && m->op == SUGGEST_TRANSPOSE);
+		between = ", ";
+	}
+	switch ((enum suggest_op)m->op) {
+	case SUGGEST_COPY: break;
+	case SUGGEST_RESHAPE:
+		buf_addf(b, "%s{reshape: ", between);
+		shape_put(b, e->shape, e->ndim);
+		buf_addc(b, '}');
+		break;
+	case SUGGEST_TRANSPOSE: buf_addf(b, "%s{transpose: true}", between); break;
+	case SUGGEST_PERMUTE: buf_addf(b, "%s{permute: [3, 2, 0, 1]}", between); break;
+	}
+	if (m->op != SUGGEST_COPY || between != first)
+		buf_addc(b, ']');
+}
+
+static void
+add_item(struct writer *w, const struct suggest_match *m)
+{
+	const struct suggest *s = w->s;
+	struct item *item = arena_calloc(&w->arena, 1, sizeof(*item));
+	struct str from = s->source.v[m->from[0]].name, to = s->target.v[m->to[0]].name;
+	struct buf b = BUF_INIT;
+
+	item->m = m;
+	item->tensors = find_beginning(w, m, &from, &to);
+	if (item->tensors > 1) {
+		size_t *done = count_of(w, beginning_key(&b, from, to, 9));
+
+		if ((*done)++ > 0) {
+			buf_release(&b);
+			return;
+		}
+		buf_clear(&b);
+	} else {
+		item->tensors = m->nto;
+	}
+	form_of(&w->arena, &item->from[0], from);
+	form_of(&w->arena, &item->to[0], to);
+	buf_addf(&b, "%u %d", m->grade, item->tensors > m->nto);
+	put_ops(w, m, &b);
+	for (unsigned i = 0; i < m->nfrom; i++) {
+		if (i > 0)
+			form_of(&w->arena, &item->from[i], s->source.v[m->from[i]].name);
+		item->alone = item->alone || item->from[i].n != item->from[0].n ||
+			      memcmp(item->from[i].v, item->from[0].v, item->from[0].n * sizeof(item->from[0].v[0])) != 0;
+		buf_addf(&b, " %.*s", STR_ARG(item->from[i].text));
+	}
+	for (unsigned i = 0; i < m->nto; i++) {
+		if (i > 0)
+			form_of(&w->arena, &item->to[i], s->target.v[m->to[i]].name);
+		buf_addf(&b, " %.*s", STR_ARG(item->to[i].text));
+	}
+	item->key = arena_str(&w->arena, buf_str(&b));
+	buf_release(&b);
+	w->items = xgrow(w->items, w->nitems, &w->cap_items, sizeof(struct item *));
+	w->items[w->nitems++] = item;
+}
+
+/* ---- which names of the source have a form */
+
+static void
+add_instance(struct writer *w, struct str name)
+{
+	struct form f;
+	uint64_t first;
+
+	form_of(&w->arena, &f, name);
+	w->list = xgrow(w->list, w->nlist, &w->cap_list, sizeof(*w->list));
+	memcpy(w->list[w->nlist].v, f.v, sizeof(f.v));
+	w->list[w->nlist].next = SIZE_MAX;
+	if (!strmap_add(&w->instances, f.text, w->nlist) && strmap_get(&w->instances, f.text, &first)) {
+		w->list[w->nlist].next = w->list[first].next;
+		w->list[first].next = w->nlist;
+	}
+	w->nlist++;
+}
+
+static void
+add_instances(struct writer *w)
+{
+	for (size_t i = 0; i < w->s->source.n; i++) {
+		const struct str name = w->s->source.v[i].name;
+
+		add_instance(w, name);
+		for (size_t k = 0; k < name.len; k++) {
+			struct str key[2] = { str_n(name.p, k + 1), { NULL, 0 } };
+
+			if (name.p[k] != '.')
+				continue;
+			key[1] = arena_join(&w->arena, key[0], str_c("\x01"));
+			if ((*count_of(w, key[1]))++ == 0)
+				add_instance(w, key[0]);
+		}
+	}
+}
+
+/* ---- rules */
+
+/* Items that one rule may serve. */
+struct group {
+	struct item **v;
+	size_t n;
+	uint64_t low[NUMBERS], high[NUMBERS]; /* of the numbers of from[0] */
+	int letter[NUMBERS];                  /* of each; -1: it is the same in all */
+	unsigned letters;
+	bool bounded;
+};
+
+static unsigned sorted_by; /* a number of from[0]; from NUMBERS on, one of to */
+
+/* Number k of to, over all its names. */
+static uint64_t
+number_of_to(const struct item *item, unsigned k)
+{
+	unsigned i = 0;
+
+	while (i + 1 < item->m->nto && k >= item->to[i].n)
+		k -= item->to[i++].n;
+	return item->to[i].v[k];
+}
+
+static uint64_t
+sort_number(const struct item *item)
+{
+	return sorted_by < NUMBERS ? item->from[0].v[sorted_by] : number_of_to(item, sorted_by - NUMBERS);
+}
+
+static int
+by_order(const struct item *a, const struct item *b)
+{
+	return a->m->from[0] < b->m->from[0] ? -1 : a->m->from[0] > b->m->from[0];
+}
+
+static int
+by_sort_number(const void *x, const void *y)
+{
+	const struct item *a = *(struct item *const *)x, *b = *(struct item *const *)y;
+
+	if (sort_number(a) != sort_number(b))
+		return sort_number(a) < sort_number(b) ? -1 : 1;
+	return by_order(a, b);
+}
+
+static int
+by_key(const void *x, const void *y)
+{
+	const struct item *a = *(struct item *const *)x, *b = *(struct item *const *)y;
+	const int rc = str_cmp(a->key, b->key);
+
+	return rc != 0 ? rc : by_order(a, b);
+}
+
+/* The number of from[0] that number k of to is a fixed distance from in all items; -1: none, -2: it is the same in all. */
+static int
+find_origin(const struct group *g, unsigned k)
+{
+	const uint64_t first = number_of_to(g->v[0], k);
+	bool same = true;
+
+	for (size_t i = 1; i < g->n; i++)
+		same = same && number_of_to(g->v[i], k) == first;
+	if (same)
+		return -2;
+	for (unsigned p = 0; p < g->v[0]->from[0].n; p++) {
+		bool fits = g->letter[p] >= 0;
+
+		for (size_t i = 1; fits && i < g->n; i++)
+			fits = number_of_to(g->v[i], k) - g->v[i]->from[0].v[p] == first - g->v[0]->from[0].v[p];
+		if (fits)
+			return (int)p;
+	}
+	return -1;
+}
+
+static void
+measure(struct group *g)
+{
+	const struct form *first = &g->v[0]->from[0];
+
+	g->letters = 0;
+	g->bounded = false;
+	for (unsigned p = 0; p < first->n; p++) {
+		g->low[p] = g->high[p] = first->v[p];
+		for (size_t i = 1; i < g->n; i++) {
+			const uint64_t v = g->v[i]->from[0].v[p];
+
+			g->low[p] = v < g->low[p] ? v : g->low[p];
+			g->high[p] = v > g->high[p] ? v : g->high[p];
+		}
+		g->letter[p] = g->low[p] == g->high[p] ? -1 : (int)g->letters++;
+	}
+}
+
+/* How many names of the form a rule takes. */
+static size_t
+count_taken(const struct writer *w, const struct group *g, const struct form *f)
+{
+	uint64_t at = SIZE_MAX;
+	size_t n = 0;
+
+	strmap_get(&w->instances, f->text, &at);
+	for (size_t i = at; i != SIZE_MAX; i = w->list[i].next) {
+		bool inside = true;
+
+		for (unsigned p = 0; inside && p < f->n; p++)
+			inside = g->letter[p] >= 0 && !g->bounded ? true
+								    : w->list[i].v[p] >= g->low[p] && w->list[i].v[p] <= g->high[p];
+		n += inside;
+	}
+	return n;
+}
+
+static bool
+takes_only_its_own(const struct writer *w, const struct group *g)
+{
+	for (unsigned i = 0; i < g->v[0]->m->nfrom; i++)
+		if (count_taken(w, g, &g->v[0]->from[i]) != g->n)
+			return false;
+	return true;
+}
+
+/* The number by which the items must be told apart first; UINT_MAX: one rule serves all. */
+static unsigned
+find_difference(const struct writer *w, struct group *g)
+{
+	const struct item *first = g->v[0];
+	unsigned n = 0, p = 0;
+
+	for (unsigned i = 0; i < first->m->nto; i++)
+		n += first->to[i].n;
+	for (unsigned k = 0; k < n; k++)
+		if (find_origin(g, k) == -1)
+			return NUMBERS + k;
+	if (g->letters <= LETTERS && takes_only_its_own(w, g))
+		return UINT32_MAX;
+	g->bounded = true;
+	if (g->letters <= LETTERS && takes_only_its_own(w, g))
+		return UINT32_MAX;
+	while (p + 1 < first->from[0].n && g->letter[p] < 0)
+		p++;
+	return p;
+}
+
+static const char letters[] = "ijkl";
+
+static void
+put_from(const struct group *g, const struct form *f, struct buf *out)
+{
+	struct buf b = BUF_INIT;
+	unsigned p = 0;
+
+	for (size_t i = 0; i < f->text.len; i++) {
+		if (f->text.p[i] != '\x01')
+			buf_addc(&b, f->text.p[i]);
+		else if (g->letter[p++] >= 0)
+			buf_addf(&b, "{%c}", letters[g->letter[p - 1]]);
+		else
+			buf_u64(&b, f->v[p - 1]);
+	}
+	yaml_put_scalar(out, buf_str(&b));
+	buf_release(&b);
+}
+
+/* before: numbers of to in front of this name. */
+static void
+put_to(const struct group *g, const struct form *f, unsigned before, struct buf *out)
+{
+	struct buf b = BUF_INIT;
+	unsigned k = 0;
+
+	for (size_t i = 0; i < f->text.len; i++) {
+		int p;
+		int64_t more;
+
+		if (f->text.p[i] != '\x01') {
+			buf_addc(&b, f->text.p[i]);
+			continue;
+		}
+		p = find_origin(g, before + k);
+		more = p < 0 ? 0 : (int64_t)f->v[k] - (int64_t)g->v[0]->from[0].v[p];
+		if (p < 0)
+			buf_u64(&b, f->v[k]);
+		else if (more == 0)
+			buf_addf(&b, "{%c}", letters[g->letter[p]]);
+		else
+			buf_addf(&b, "{%c %c %" PRId64 "}", letters[g->letter[p]], more < 0 ? '-' : '+', more < 0 ? -more : more);
+		k++;
+	}
+	yaml_put_scalar(out, buf_str(&b));
+	buf_release(&b);
+}
+
+static void
+put_rule(struct writer *w, const struct group *g)
+{
+	static const char *const grades[] = { "guess", "likely", "sure" };
+	const struct item *first = g->v[0];
+	const struct suggest_match *m = first->m;
+	struct buf b = BUF_INIT;
+	size_t tensors = 0;
+	unsigned before = 0;
+
+	for (size_t i = 0; i < g->n; i++)
+		tensors += g->v[i]->tensors;
+	buf_addf(&b, "  # %zu %s, %s: %s\n  - {from: %s", tensors, text_noun(tensors, "tensor"), grades[m->grade], m->why,
+		 m->nfrom > 1 ? "[" : "");
+	for (unsigned i = 0; i < m->nfrom; i++) {
+		buf_adds(&b, i > 0 ? ", " : "");
+		put_from(g, &first->from[i], &b);
+	}
+	buf_addf(&b, "%s, to: %s", m->nfrom > 1 ? "]" : "", m->nto > 1 ? "[" : "");
+	for (unsigned i = 0; i < m->nto; before += first->to[i++].n) {
+		buf_adds(&b, i > 0 ? ", " : "");
+		put_to(g, &first->to[i], before, &b);
+	}
+	buf_adds(&b, m->nto > 1 ? "]" : "");
+	for (unsigned p = 0; g->bounded && p < first->from[0].n; p++)
+		if (g->letter[p] >= 0)
+			buf_addf(&b, ", %c: [%" PRIu64 ", %" PRIu64 "]", letters[g->letter[p]], g->low[p], g->high[p] + 1);
+	put_ops(w, m, &b);
+	buf_adds(&b, "}\n");
+	w->rules = xgrow(w->rules, w->nrules, &w->cap_rules, sizeof(*w->rules));
+	w->rules[w->nrules++] = (struct rule){ m->from[0], arena_str(&w->arena, buf_str(&b)) };
+	buf_release(&b);
+}
+
+/* One rule if it can be, else one for each value of the first number that stands in the way. */
+static void
+put_group(struct writer *w, struct item **v, size_t n)
+{
+	struct group g = { .v = v, .n = n };
+	size_t start = 0;
+	unsigned by;
+
+	measure(&g);
+	by = n == 1 ? UINT32_MAX : find_difference(w, &g);
+	if (by == UINT32_MAX) {
+		put_rule(w, &g);
+		return;
+	}
+	sorted_by = by;
+	qsort(v, n, sizeof(*v), by_sort_number);
+	for (size_t i = 1; i <= n; i++) {
+		sorted_by = by;
+		if (i == n || sort_number(v[i]) != sort_number(v[start])) {
+			put_group(w, v + start, i - start);
+			start = i;
+		}
+	}
+}
+
+static int
+by_at(const void *x, const void *y)
+{
+	const struct rule *a = x, *b = y;
+
+	return a->at < b->at ? -1 : a->at > b->at;
+}
+
+static void
+put_rules(struct writer *w)
+{
+	size_t start = 0;
+
+	if (w->nitems > 0)
+		qsort(w->items, w->nitems, sizeof(struct item *), by_key);
+	for (size_t i = 1; i <= w->nitems; i++)
+		if (i == w->nitems || w->items[start]->alone || !str_eq(w->items[i]->key, w->items[start]->key)) {
+			put_group(w, w->items + start, i - start);
+			start = i;
+		}
+	if (w->nrules > 0)
+		qsort(w->rules, w->nrules, sizeof(*w->rules), by_at);
+}
+
+/* ---- the whole */
+
+static void
+put_rest(struct buf *b, const char *what, const struct suggest_side *side, const bool *used)
+{
+	for (size_t i = 0; i < side->n; i++) {
+		const struct entry *e = &side->v[i];
+
+		if (used[i])
+			continue;
+		buf_addf(b, "# %s ", what);
+		text_escape(b, e->name);
+		if (e->has_shape) {
+			buf_addc(b, ' ');
+			shape_put(b, e->shape, e->ndim);
+		}
+		buf_addc(b, '\n');
+	}
+}
+
+size_t
+suggest_put(const struct suggest *s, struct buf *b)
+{
+	struct writer w = { .s = s, .arena = ARENA_INIT };
+	bool *from = xcalloc(s->source.n + 1, sizeof(*from)), *to = xcalloc(s->target.n + 1, sizeof(*to));
+	size_t placed = 0;
+
+	count_beginnings(&w);
+	for (size_t i = 0; i < s->n; i++) {
+		add_item(&w, &s->v[i]);
+		for (unsigned k = 0; k < s->v[i].nfrom; k++)
+			from[s->v[i].from[k]] = true;
+		for (unsigned k = 0; k < s->v[i].nto; k++)
+			to[s->v[i].to[k]] = true;
+		placed += s->v[i].nto;
+	}
+	add_instances(&w);
+	put_rules(&w);
+	buf_addf(b, "# %zu of %zu tensors have a source.\n", placed, s->target.n);
+	if (s->limited)
+		buf_adds(b, "# There are too many names for more than equal ones.\n");
+	buf_adds(b, w.nrules > 0 ? "rules:\n" : "rules: []\n");
+	for (size_t i = 0; i < w.nrules; i++)
+		buf_addstr(b, w.rules[i].text);
+	buf_adds(b, "default: drop\n");
+	put_rest(b, "nothing for", &s->target, to);
+	put_rest(b, "unused", &s->source, from);
+	free(from);
+	free(to);
+	free(w.numbers);
+	free(w.items);
+	free(w.list);
+	free(w.rules);
+	strmap_release(&w.counts);
+	strmap_release(&w.instances);
+	arena_release(&w.arena);
+	return placed;
+}
