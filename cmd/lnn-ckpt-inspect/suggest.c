@@ -97,10 +97,12 @@ check_plan(const struct suggestion *s, struct plan *p, size_t *placed, struct er
 			continue;
 		target = model_find(&s->model, en->name);
 		if (target == NULL || plan_tensor(p, en) == NULL)
-			return err_set(err, ERR_INPUT, "the suggested map makes a name that the target lacks: %.*s", STR_ARG(en->name));
+			return err_set(err, ERR_INPUT, "the suggested map makes a name that the target lacks: %.*s",
+				       STR_ARG(en->name));
 		plan_shape(p, en, &dtype, shape, &ndim);
 		if (!shape_eq(shape, ndim, target->shape, target->ndim))
-			return err_set(err, ERR_INPUT, "the suggested map makes another shape than the target's: %.*s", STR_ARG(en->name));
+			return err_set(err, ERR_INPUT, "the suggested map makes another shape than the target's: %.*s",
+				       STR_ARG(en->name));
 		++*placed;
 	}
 	return 0;

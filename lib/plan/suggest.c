@@ -35,14 +35,14 @@ struct leaf {
 };
 
 /* A module or a layer, by its name. */
-struct place {
+struct module_place {
 	uint32_t with;    /* the module of the other side that it is paired with; UINT32_MAX: none yet */
 	double rank;      /* sum over its tensors that are paired, and how many these are */
 	unsigned n;
 };
 
 /* Tensors whose names differ in numbers of layers only. */
-struct family {
+struct suggest_family {
 	struct str text; /* {} for these numbers */
 	uint32_t *leaves, n, cap;
 	uint32_t nodes[DEPTH], nnodes; /* of modules, the nearest first */
@@ -60,7 +60,7 @@ struct side {
 	const struct suggest_side *in;
 	struct arena *arena;
 	struct leaf *leaves;
-	struct family *families;
+	struct suggest_family *families;
 	double *node_size; /* the weights of the families below a module */
 	size_t nleaves, cap_leaves, nfamilies, cap_families, nnodes, cap_nodes;
 	struct strmap names, texts, nodes;
@@ -68,7 +68,7 @@ struct side {
 	uint64_t (*numbers)[2];                   /* of counts: numbers seen, modules below them */
 	size_t nnumbers, cap_numbers;
 	struct strmap places_at;
-	struct place *places;
+	struct module_place *places;
 	size_t nplaces, cap_places;
 	bool *taken; /* by entry */
 	bool sorted; /* by name: the order says nothing */
@@ -97,25 +97,16 @@ struct matcher {
 
 /* ---- words */
 
-/* What different projects call the same. Words of no consequence become empty. */
-static const char *const synonyms[][2] = {
-	{ "attention", "attn" }, { "mha", "attn" }, { "msa", "attn" }, { "selfattention", "attn" }, { "self", "" },
-	{ "layernorm", "norm" }, { "ln", "norm" }, { "bn", "norm" }, { "batchnorm", "norm" }, { "normalization", "norm" },
-	{ "layrnorm", "norm" }, { "rmsnorm", "norm" }, { "gn", "norm" }, { "groupnorm", "norm" },
-	{ "convolution", "conv" }, { "embedding", "embed" }, { "embeddings", "embed" }, { "emb", "embed" },
-	{ "embedder", "embed" }, { "stem", "embed" }, { "position", "pos" }, { "positional", "pos" }, { "class", "cls" },
-	{ "distillation", "dist" }, { "projection", "proj" }, { "linear", "fc" }, { "lin", "fc" }, { "dense", "fc" },
-	{ "l", "fc" }, { "classifier", "head" }, { "heads", "head" }, { "lambda", "gamma" }, { "scale", "gamma" },
-	{ "ls", "gamma" }, { "parameter", "" }, { "downsampling", "downsample" }, { "shortcut", "downsample" },
-	{ "query", "q" }, { "queries", "q" }, { "key", "k" }, { "keys", "k" }, { "value", "v" }, { "values", "v" },
-	{ "wq", "q" }, { "wk", "k" }, { "wv", "v" }, { "wqkv", "qkv" }, { "in", "#0" }, { "gate", "#0" }, { "up", "#1" }, { "wo", "o" }, { "out", "o" },
-	{ "relative", "rel" }, { "position_bias", "bias" }, { "ffn", "mlp" }, { "feedforward", "mlp" }, { "ff", "mlp" },
-	{ "before", "#0" }, { "input", "#0" }, { "pre", "#0" }, { "first", "#0" }, { "after", "#1" }, { "post", "#1" },
-	{ "second", "#1" }, { "a", "#0" }, { "b", "#1" }, { "c", "#2" }, { "beta", "bias" }, { "kernel", "weight" }, { "intermediate", "#0" }, { "reg", "register" }, { "registers", "register" },
-	{ "tokens", "token" }, { "tok", "token" }, { "resblocks", "layers" }, { "blocks", "layers" }, { "block", "layers" },
-	{ "layer", "layers" }, { "stage", "stages" }, { "vision", "visual" }, { "image", "visual" }, { "w", "fc" },
-	{ "dw", "dwconv" }, { "depthwise", "dwconv" }, { "pw", "pwconv" }, { "wte", "word" }, { "wpe", "pos" },
-	{ "squeeze", "se" }, { "reduction", "reduce" }, { "expansion", "expand" },
+/* What different projects call the same, the first of each row; "-": of no consequence. #N is the number N. */
+static const char *const synonyms[] = {
+	"attn attention mha msa selfattention", "norm layernorm ln bn batchnorm normalization layrnorm rmsnorm gn groupnorm",
+	"conv convolution", "embed embedding embeddings emb embedder stem", "pos position positional", "cls class",
+	"dist distillation", "proj projection", "fc linear lin dense l w", "head classifier heads", "gamma lambda scale ls",
+	"downsample downsampling shortcut", "q query queries wq", "k key keys wk", "v value values wv", "qkv wqkv",
+	"o wo out", "rel relative", "mlp ffn feedforward ff", "register reg registers", "token tokens tok",
+	"layers resblocks blocks block layer", "stages stage", "visual vision image", "dwconv dw depthwise", "pwconv pw",
+	"word wte", "pos wpe", "se squeeze", "reduce reduction", "expand expansion", "bias beta", "weight kernel",
+	"#0 before input pre first in gate intermediate a", "#1 after post second up b", "#2 c", "- self parameter",
 };
 
 /* Words that say little: where they lack, little is lost. */
@@ -176,14 +167,28 @@ is_index(struct str s, uint64_t *v)
 }
 
 static void
-add_word(struct family *f, struct str text, double weight, int number)
+add_word(struct suggest_family *f, struct str text, double weight, int number)
 {
 	if (f->nwords < WORDS)
 		f->words[f->nwords++] = (struct word){ text, weight, number, SIZE_MAX };
 }
 
+static struct str
+common_name(struct str word)
+{
+	for (size_t i = 0; i < sizeof(synonyms) / sizeof(synonyms[0]); i++) {
+		struct str rest = str_c(synonyms[i]), first, other;
+
+		str_split(&rest, ' ', &first);
+		while (str_split(&rest, ' ', &other))
+			if (str_eq(word, other))
+				return first;
+	}
+	return word;
+}
+
 static void
-add_number(struct family *f, double weight, size_t at)
+add_number(struct suggest_family *f, double weight, size_t at)
 {
 	add_word(f, (struct str){ NULL, 0 }, weight, 0);
 	if (f->nwords > 0)
@@ -192,21 +197,17 @@ add_number(struct family *f, double weight, size_t at)
 
 /* Letters in lower case, by their common name; and what follows from them. */
 static void
-put_word(struct side *s, struct family *f, struct str text, double weight)
+put_word(struct side *s, struct suggest_family *f, struct str text, double weight)
 {
 	char *p = arena_bytes(s->arena, text.len + 1);
 	struct str low = { p, text.len };
 
 	for (size_t i = 0; i < text.len; i++)
 		p[i] = (char)(text.p[i] | 32);
-	for (size_t i = 0; i < sizeof(synonyms) / sizeof(synonyms[0]); i++)
-		if (str_eqc(low, synonyms[i][0])) {
-			low = str_c(synonyms[i][1]);
-			break;
-		}
-	if (low.len == 2 && low.p[0] == '#')
+	low = common_name(low);
+	if (low.p[0] == '#')
 		add_word(f, (struct str){ NULL, 0 }, weight, low.p[1] - '0');
-	else if (low.len > 0)
+	else if (low.p[0] != '-')
 		add_word(f, low, listed(low, common, sizeof(common) / sizeof(common[0])) ? weight / 8 : weight, -1);
 }
 
@@ -228,7 +229,7 @@ goes_with_next(struct str word, struct str rest)
 
 /* The last component counts most. */
 static void
-find_words(struct side *s, struct family *f)
+find_words(struct side *s, struct suggest_family *f)
 {
 	const struct str text = f->text;
 	unsigned level = 0;
@@ -247,16 +248,19 @@ find_words(struct side *s, struct family *f)
 			put_word(s, f, str_n(text.p + i, n), weight);
 	}
 	for (unsigned i = 0; i < f->nwords; i++) {
+		const struct str word = f->words[i].text;
+
 		f->sum += f->words[i].weight;
-		if (f->words[i].text.len > 2)
-			f->bag |= (uint64_t)1 << ((unsigned)(f->words[i].text.p[0] * 5 + f->words[i].text.p[1] * 3 + f->words[i].text.p[2]) % 64);
+		if (word.len > 2)
+			f->bag |= (uint64_t)1 << (5 * (uint8_t)word.p[0] + 3 * (uint8_t)word.p[1] + (uint8_t)word.p[2]) % 64;
 	}
 }
 
 static double
 same_word(const struct word *a, const struct word *b)
 {
-	const struct str shorter = a->text.len < b->text.len ? a->text : b->text, longer = a->text.len < b->text.len ? b->text : a->text;
+	const bool less = a->text.len < b->text.len;
+	const struct str shorter = less ? a->text : b->text, longer = less ? b->text : a->text;
 
 	if (a->number >= 0 || b->number >= 0)
 		return a->number == b->number;
@@ -269,18 +273,19 @@ same_word(const struct word *a, const struct word *b)
 
 /* Do the last words say two things that are never the same? */
 static bool
-other_kind(const struct family *a, const struct family *b)
+other_kind(const struct suggest_family *a, const struct suggest_family *b)
 {
 	static const char *const kinds[] = { "weight", "bias", "mean", "var", "tracked", "token", "table", "index" };
 	const struct str x = a->nwords > 0 ? a->words[a->nwords - 1].text : (struct str){ NULL, 0 };
 	const struct str y = b->nwords > 0 ? b->words[b->nwords - 1].text : (struct str){ NULL, 0 };
 
-	return listed(x, kinds, sizeof(kinds) / sizeof(kinds[0])) && listed(y, kinds, sizeof(kinds) / sizeof(kinds[0])) && !str_eq(x, y);
+	return !str_eq(x, y) && listed(x, kinds, sizeof(kinds) / sizeof(kinds[0])) &&
+	       listed(y, kinds, sizeof(kinds) / sizeof(kinds[0]));
 }
 
 /* How much the words of two families have in common: 0 to 1. */
 static double
-words(const struct family *a, const struct family *b)
+words(const struct suggest_family *a, const struct suggest_family *b)
 {
 	bool used[WORDS] = { false };
 	double sum = 0, missed = 0;
@@ -473,7 +478,7 @@ add_to_family(struct side *s, uint32_t leaf)
 {
 	struct leaf *l = &s->leaves[leaf];
 	struct str text = family_text(s, l);
-	struct family *f;
+	struct suggest_family *f;
 	uint64_t i;
 
 	if (!strmap_get(&s->texts, text, &i)) {
@@ -481,7 +486,7 @@ add_to_family(struct side *s, uint32_t leaf)
 		i = s->nfamilies++;
 		strmap_add(&s->texts, text, i);
 		f = &s->families[i];
-		*f = (struct family){ .text = text, .joined = l->n > 1 };
+		*f = (struct suggest_family){ .text = text, .joined = l->n > 1 };
 		for (size_t k = text.len; k-- > 0 && f->nnodes < DEPTH;)
 			if (text.p[k] == '.') {
 				f->nodes[f->nnodes] = node_of(s, str_n(text.p, k));
@@ -557,12 +562,11 @@ add_joins(struct side *s, size_t entry)
 	}
 }
 
-static const struct side *compared; /* of qsort */
-
 static int
-by_index(const void *x, const void *y)
+by_index(const void *x, const void *y, void *side)
 {
-	const struct leaf *a = &compared->leaves[*(const uint32_t *)x], *b = &compared->leaves[*(const uint32_t *)y];
+	const struct leaf *leaves = ((const struct side *)side)->leaves;
+	const struct leaf *a = &leaves[*(const uint32_t *)x], *b = &leaves[*(const uint32_t *)y];
 
 	for (unsigned i = 0; i < a->nindex && i < b->nindex; i++)
 		if (a->index[i] != b->index[i])
@@ -571,7 +575,7 @@ by_index(const void *x, const void *y)
 }
 
 /* A number in the text of a family. */
-struct spot {
+struct numeral {
 	struct str head, number, tail;
 	const struct leaf *leaf;
 	struct word *word;
@@ -581,7 +585,7 @@ struct spot {
 static int
 by_place(const void *x, const void *y)
 {
-	const struct spot *a = x, *b = y;
+	const struct numeral *a = x, *b = y;
 	int rc = str_cmp(a->head, b->head);
 
 	rc = rc == 0 ? str_cmp(a->tail, b->tail) : rc;
@@ -598,18 +602,18 @@ by_number(const void *a, const void *b)
 {
 	const int rc = by_place(a, b);
 
-	return rc != 0 ? rc : str_cmp_natural(((const struct spot *)a)->number, ((const struct spot *)b)->number);
+	return rc != 0 ? rc : str_cmp_natural(((const struct numeral *)a)->number, ((const struct numeral *)b)->number);
 }
 
 /* Numbers that are words stand for their rank among those in the same place with the same shape behind them. */
 static void
 find_ranks(struct side *s)
 {
-	struct spot *v = NULL;
+	struct numeral *v = NULL;
 	size_t n = 0, cap = 0;
 
 	for (size_t f = 0; f < s->nfamilies; f++) {
-		struct family *g = &s->families[f];
+		struct suggest_family *g = &s->families[f];
 
 		for (unsigned k = 0; k < g->nwords; k++) {
 			const size_t at = g->words[k].at, len = at == SIZE_MAX ? 0 : run(str_from(g->text, at));
@@ -617,7 +621,7 @@ find_ranks(struct side *s)
 			if (at == SIZE_MAX)
 				continue;
 			v = xgrow(v, n, &cap, sizeof(*v));
-			v[n++] = (struct spot){ str_n(g->text.p, at), str_n(g->text.p + at, len), str_from(g->text, at + len),
+			v[n++] = (struct numeral){ str_n(g->text.p, at), str_n(g->text.p + at, len), str_from(g->text, at + len),
 						 &s->leaves[g->leaves[0]], &g->words[k] };
 		}
 	}
@@ -628,41 +632,28 @@ find_ranks(struct side *s)
 	free(v);
 }
 
-/* Where a family's first layer has it, as a share of that layer; or of all. */
+/* Where families stand among those of the same layer: 0 to 1. */
 static void
-find_places(struct side *s)
+find_order(struct side *s)
 {
-	struct strmap first = STRMAP_INIT;
-	size_t (*span)[2] = xcalloc(s->nnodes + 1, sizeof(*span));
-	size_t n = 0;
+	struct strmap layers = STRMAP_INIT;
+	size_t *count = xcalloc(s->nfamilies + 1, sizeof(*count)), n = 0;
+	uint64_t *of = xcalloc(s->nfamilies + 1, sizeof(*of));
 
 	for (size_t i = 0; i < s->nfamilies; i++) {
-		struct family *f = &s->families[i];
-		struct str text = f->text;
-		uint64_t at;
+		struct str text = s->families[i].text;
 
 		while (text.len > 0 && text.p[text.len - 1] != '}')
 			text.len--;
-		if (!strmap_get(&first, text, &at))
-			strmap_add(&first, text, at = n++);
-		span = xreallocn(span, n + s->nnodes + 1, sizeof(*span));
-		if (at == n - 1 && span[at][1] == 0)
-			span[at][0] = 0;
-		f->place = (double)span[at][0]++;
-		span[at][1]++;
+		if (!strmap_get(&layers, text, &of[i]))
+			strmap_add(&layers, text, of[i] = n++);
+		s->families[i].place = (double)count[of[i]]++;
 	}
-	for (size_t i = 0; i < s->nfamilies; i++) {
-		struct family *f = &s->families[i];
-		struct str text = f->text;
-		uint64_t at = 0;
-
-		while (text.len > 0 && text.p[text.len - 1] != '}')
-			text.len--;
-		strmap_get(&first, text, &at);
-		f->place /= (double)span[at][0];
-	}
-	free(span);
-	strmap_release(&first);
+	for (size_t i = 0; i < s->nfamilies; i++)
+		s->families[i].place /= (double)count[of[i]];
+	free(count);
+	free(of);
+	strmap_release(&layers);
 }
 
 static uint32_t
@@ -673,7 +664,7 @@ place_of(struct side *s, struct str name)
 	if (strmap_get(&s->places_at, name, &i))
 		return (uint32_t)i;
 	s->places = xgrow(s->places, s->nplaces, &s->cap_places, sizeof(*s->places));
-	s->places[s->nplaces] = (struct place){ .with = UINT32_MAX };
+	s->places[s->nplaces] = (struct module_place){ .with = UINT32_MAX };
 	strmap_add(&s->places_at, name, s->nplaces);
 	return (uint32_t)s->nplaces++;
 }
@@ -752,13 +743,12 @@ side_make(struct side *s, const struct suggest_side *in, struct arena *arena)
 		add_to_family(s, (uint32_t)i);
 	s->sorted = falls <= 2 && in->n > 30; /* safetensors sorts by dtype, then by name */
 	find_modules(s);
-	compared = s;
 	for (size_t i = 0; i < s->nfamilies; i++) {
-		qsort(s->families[i].leaves, s->families[i].n, sizeof(uint32_t), by_index);
+		qsort_r(s->families[i].leaves, s->families[i].n, sizeof(uint32_t), by_index, s);
 		find_words(s, &s->families[i]);
 	}
 	find_ranks(s);
-	find_places(s);
+	find_order(s);
 }
 
 static void
@@ -784,7 +774,7 @@ side_release(struct side *s)
 
 /* The free leaves of a family; their number. */
 static size_t
-free_leaves(struct side *s, struct family *f, uint32_t *v)
+free_leaves(struct side *s, struct suggest_family *f, uint32_t *v)
 {
 	size_t n = 0;
 
@@ -808,7 +798,7 @@ struct alignment {
 static unsigned
 nearness(const struct matcher *m, const struct leaf *a, const struct leaf *b)
 {
-	const struct place *there = &m->t.places[b->layer];
+	const struct module_place *there = &m->t.places[b->layer];
 	double off;
 
 	if (there->n == 0)
@@ -932,7 +922,7 @@ vote_of(const struct matcher *m, uint32_t a, uint32_t b)
 static void
 vote_for(struct matcher *m, const struct candidate *c, double sign)
 {
-	const struct family *a = &m->s.families[c->a], *b = &m->t.families[c->b];
+	const struct suggest_family *a = &m->s.families[c->a], *b = &m->t.families[c->b];
 	const double by = sign * vote_of(m, c->a, c->b);
 
 	for (uint32_t i = 0; i < a->nnodes; i++)
@@ -941,7 +931,7 @@ vote_for(struct matcher *m, const struct candidate *c, double sign)
 }
 
 static bool
-is_below(const struct family *f, uint32_t node)
+is_below(const struct suggest_family *f, uint32_t node)
 {
 	for (uint32_t i = 0; i < f->nnodes; i++)
 		if (f->nodes[i] == node)
@@ -963,10 +953,10 @@ own_votes(const struct matcher *m, const struct candidate *c, uint32_t node_a, u
 static double
 context(struct matcher *m, const struct candidate *c)
 {
-	const struct family *a = &m->s.families[c->a], *b = &m->t.families[c->b];
+	const struct suggest_family *a = &m->s.families[c->a], *b = &m->t.families[c->b];
 	double sum = 0, weights = 0, weight = 1;
 
-	for (uint32_t i = 0; i < a->nnodes; i++, weight *= 0.7) {
+	for (uint32_t i = 0; i < a->nnodes; i++) {
 		double best = 0;
 
 		for (uint32_t k = 0; k < b->nnodes; k++) {
@@ -979,6 +969,7 @@ context(struct matcher *m, const struct candidate *c)
 		}
 		sum += weight * best;
 		weights += weight;
+		weight *= 0.7;
 	}
 	return weights > 0 ? sum / weights : 0;
 }
@@ -1021,12 +1012,12 @@ by_promise(const void *x, const void *y)
 }
 
 static size_t
-find_promising(const struct matcher *m, const struct family *f, struct promise *v)
+find_promising(const struct matcher *m, const struct suggest_family *f, struct promise *v)
 {
 	size_t n = 0;
 
 	for (uint32_t b = 0; b < m->t.nfamilies; b++) {
-		const struct family *g = &m->t.families[b];
+		const struct suggest_family *g = &m->t.families[b];
 		const double apart = f->place > g->place ? f->place - g->place : g->place - f->place;
 
 		if ((f->mask & g->mask) != 0 && !(f->joined && g->joined))
@@ -1040,7 +1031,7 @@ find_promising(const struct matcher *m, const struct family *f, struct promise *
 static void
 add_candidate(struct matcher *m, struct alignment *l, uint32_t a, uint32_t b)
 {
-	struct family *f = &m->s.families[a], *g = &m->t.families[b];
+	struct suggest_family *f = &m->s.families[a], *g = &m->t.families[b];
 	struct candidate c = { .a = a, .b = b };
 
 	l->nb = free_leaves(&m->t, g, l->b);
@@ -1096,7 +1087,7 @@ by_score(const void *x, const void *y)
 static bool
 is_blocked(const struct side *s, const bool *used, uint32_t family)
 {
-	const struct family *f = &s->families[family];
+	const struct suggest_family *f = &s->families[family];
 	const struct leaf *l = &s->leaves[f->leaves[0]];
 
 	for (unsigned i = 0; i < l->n; i++)
@@ -1196,7 +1187,7 @@ score(struct matcher *m, const double *rarity_a, const double *rarity_b)
 {
 	for (size_t i = 0; i < m->n; i++) {
 		struct candidate *c = &m->v[i];
-		const struct family *a = &m->s.families[c->a], *b = &m->t.families[c->b];
+		const struct suggest_family *a = &m->s.families[c->a], *b = &m->t.families[c->b];
 		const double apart = a->place > b->place ? a->place - b->place : b->place - a->place;
 		const double rare = rarity_a[c->a] < rarity_b[c->b] ? rarity_a[c->a] : rarity_b[c->b];
 
@@ -1215,7 +1206,7 @@ weigh(struct side *s, double *rarity)
 	for (size_t i = 0; i < s->nnodes; i++)
 		s->node_size[i] = 0;
 	for (size_t i = 0; i < s->nfamilies; i++) {
-		struct family *f = &s->families[i];
+		struct suggest_family *f = &s->families[i];
 
 		rarity[i] = rarity[i] > 1 ? 1 / rarity[i] : 1;
 		f->weight = 0.2 + 0.8 * rarity[i];
@@ -1410,7 +1401,8 @@ match_names(struct matcher *m)
 		const struct leaf *a = &m->s.leaves[i];
 		uint64_t k;
 
-		if (a->n == 1 && is_free(&m->s, a) && strmap_get(&m->t.names, a->name, &k) && takes_part(&m->t.in->v[k]) && !m->t.taken[k] &&
+		if (a->n == 1 && is_free(&m->s, a) && strmap_get(&m->t.names, a->name, &k) &&
+		    takes_part(&m->t.in->v[k]) && !m->t.taken[k] &&
 		    shape_eq(m->t.in->v[k].shape, m->t.in->v[k].ndim, a->shape, a->ndim)) {
 			struct leaf b = *a;
 

@@ -20,7 +20,7 @@ struct form {
 };
 
 /* What becomes a rule, or a part of one. */
-struct item {
+struct map_item {
 	struct form from[SUGGEST_JOIN_MAX], to[SUGGEST_JOIN_MAX];
 	const struct suggest_match *m;
 	struct str key;  /* equal for those that one rule may serve */
@@ -34,22 +34,22 @@ struct instance {
 	size_t next; /* of the same form; SIZE_MAX: the last */
 };
 
-struct rule {
+struct map_rule {
 	size_t at; /* the source's first tensor, for the order */
 	struct str text;
 };
 
-struct writer {
+struct map_writer {
 	const struct suggest *s;
 	struct arena arena;
 	struct strmap counts;    /* (from, to, grade) of a beginning, and from alone, to numbers of tensors */
 	size_t *numbers, nnumbers, cap_numbers;
-	struct item **items;
+	struct map_item **items;
 	size_t nitems, cap_items;
 	struct strmap instances; /* a form to the first */
 	struct instance *list;
 	size_t nlist, cap_list;
-	struct rule *rules;
+	struct map_rule *rules;
 	size_t nrules, cap_rules;
 };
 
@@ -97,7 +97,7 @@ form_of(struct arena *a, struct form *f, struct str name)
 /* ---- beginnings of names that are replaced as a whole */
 
 static size_t *
-count_of(struct writer *w, struct str key)
+count_of(struct map_writer *w, struct str key)
 {
 	uint64_t i;
 
@@ -147,7 +147,7 @@ shorten(struct str *from, struct str *to)
 }
 
 static void
-count_beginnings(struct writer *w)
+count_beginnings(struct map_writer *w)
 {
 	const struct suggest *s = w->s;
 	struct buf b = BUF_INIT;
@@ -170,7 +170,7 @@ count_beginnings(struct writer *w)
 
 /* The shortest beginnings of a match all of whose tensors go the same way; the names if there are none. */
 static size_t
-find_beginning(struct writer *w, const struct suggest_match *m, struct str *from, struct str *to)
+find_beginning(struct map_writer *w, const struct suggest_match *m, struct str *from, struct str *to)
 {
 	struct str a = *from, b = *to;
 	struct buf key = BUF_INIT;
@@ -192,7 +192,7 @@ find_beginning(struct writer *w, const struct suggest_match *m, struct str *from
 /* ---- items */
 
 static void
-put_ops(const struct writer *w, const struct suggest_match *m, struct buf *b)
+put_ops(const struct map_writer *w, const struct suggest_match *m, struct buf *b)
 {
 	const struct entry *e = &w->s->target.v[m->to[0]];
 	const char *first = ", ops: [", *between = first;
@@ -216,10 +216,10 @@ put_ops(const struct writer *w, const struct suggest_match *m, struct buf *b)
 }
 
 static void
-add_item(struct writer *w, const struct suggest_match *m)
+add_item(struct map_writer *w, const struct suggest_match *m)
 {
 	const struct suggest *s = w->s;
-	struct item *item = arena_calloc(&w->arena, 1, sizeof(*item));
+	struct map_item *item = arena_calloc(&w->arena, 1, sizeof(*item));
 	struct str from = s->source.v[m->from[0]].name, to = s->target.v[m->to[0]].name;
 	struct buf b = BUF_INIT;
 
@@ -254,14 +254,14 @@ add_item(struct writer *w, const struct suggest_match *m)
 	}
 	item->key = arena_str(&w->arena, buf_str(&b));
 	buf_release(&b);
-	w->items = xgrow(w->items, w->nitems, &w->cap_items, sizeof(struct item *));
+	w->items = xgrow(w->items, w->nitems, &w->cap_items, sizeof(struct map_item *));
 	w->items[w->nitems++] = item;
 }
 
 /* ---- which names of the source have a form */
 
 static void
-add_instance(struct writer *w, struct str name)
+add_instance(struct map_writer *w, struct str name)
 {
 	struct form f;
 	uint64_t first;
@@ -278,7 +278,7 @@ add_instance(struct writer *w, struct str name)
 }
 
 static void
-add_instances(struct writer *w)
+add_instances(struct map_writer *w)
 {
 	for (size_t i = 0; i < w->s->source.n; i++) {
 		const struct str name = w->s->source.v[i].name;
@@ -299,8 +299,8 @@ add_instances(struct writer *w)
 /* ---- rules */
 
 /* Items that one rule may serve. */
-struct group {
-	struct item **v;
+struct rule_group {
+	struct map_item **v;
 	size_t n;
 	uint64_t low[NUMBERS], high[NUMBERS]; /* of the numbers of from[0] */
 	int letter[NUMBERS];                  /* of each; -1: it is the same in all */
@@ -308,11 +308,9 @@ struct group {
 	bool bounded;
 };
 
-static unsigned sorted_by; /* a number of from[0]; from NUMBERS on, one of to */
-
 /* Number k of to, over all its names. */
 static uint64_t
-number_of_to(const struct item *item, unsigned k)
+number_of_to(const struct map_item *item, unsigned k)
 {
 	unsigned i = 0;
 
@@ -321,32 +319,34 @@ number_of_to(const struct item *item, unsigned k)
 	return item->to[i].v[k];
 }
 
+/* Number by of from[0]; from NUMBERS on, one of to. */
 static uint64_t
-sort_number(const struct item *item)
+sort_number(const struct map_item *item, unsigned by)
 {
-	return sorted_by < NUMBERS ? item->from[0].v[sorted_by] : number_of_to(item, sorted_by - NUMBERS);
+	return by < NUMBERS ? item->from[0].v[by] : number_of_to(item, by - NUMBERS);
 }
 
 static int
-by_order(const struct item *a, const struct item *b)
+by_order(const struct map_item *a, const struct map_item *b)
 {
 	return a->m->from[0] < b->m->from[0] ? -1 : a->m->from[0] > b->m->from[0];
 }
 
 static int
-by_sort_number(const void *x, const void *y)
+by_sort_number(const void *x, const void *y, void *by)
 {
-	const struct item *a = *(struct item *const *)x, *b = *(struct item *const *)y;
+	const struct map_item *a = *(struct map_item *const *)x, *b = *(struct map_item *const *)y;
+	const uint64_t v = sort_number(a, *(unsigned *)by), w = sort_number(b, *(unsigned *)by);
 
-	if (sort_number(a) != sort_number(b))
-		return sort_number(a) < sort_number(b) ? -1 : 1;
+	if (v != w)
+		return v < w ? -1 : 1;
 	return by_order(a, b);
 }
 
 static int
 by_key(const void *x, const void *y)
 {
-	const struct item *a = *(struct item *const *)x, *b = *(struct item *const *)y;
+	const struct map_item *a = *(struct map_item *const *)x, *b = *(struct map_item *const *)y;
 	const int rc = str_cmp(a->key, b->key);
 
 	return rc != 0 ? rc : by_order(a, b);
@@ -354,7 +354,7 @@ by_key(const void *x, const void *y)
 
 /* The number of from[0] that number k of to is a fixed distance from in all items; -1: none, -2: it is the same in all. */
 static int
-find_origin(const struct group *g, unsigned k)
+find_origin(const struct rule_group *g, unsigned k)
 {
 	const uint64_t first = number_of_to(g->v[0], k);
 	bool same = true;
@@ -375,7 +375,7 @@ find_origin(const struct group *g, unsigned k)
 }
 
 static void
-measure(struct group *g)
+measure(struct rule_group *g)
 {
 	const struct form *first = &g->v[0]->from[0];
 
@@ -395,7 +395,7 @@ measure(struct group *g)
 
 /* How many names of the form a rule takes. */
 static size_t
-count_taken(const struct writer *w, const struct group *g, const struct form *f)
+count_taken(const struct map_writer *w, const struct rule_group *g, const struct form *f)
 {
 	uint64_t at = SIZE_MAX;
 	size_t n = 0;
@@ -413,7 +413,7 @@ count_taken(const struct writer *w, const struct group *g, const struct form *f)
 }
 
 static bool
-takes_only_its_own(const struct writer *w, const struct group *g)
+takes_only_its_own(const struct map_writer *w, const struct rule_group *g)
 {
 	for (unsigned i = 0; i < g->v[0]->m->nfrom; i++)
 		if (count_taken(w, g, &g->v[0]->from[i]) != g->n)
@@ -423,9 +423,9 @@ takes_only_its_own(const struct writer *w, const struct group *g)
 
 /* The number by which the items must be told apart first; UINT_MAX: one rule serves all. */
 static unsigned
-find_difference(const struct writer *w, struct group *g)
+find_difference(const struct map_writer *w, struct rule_group *g)
 {
-	const struct item *first = g->v[0];
+	const struct map_item *first = g->v[0];
 	unsigned n = 0, p = 0;
 
 	for (unsigned i = 0; i < first->m->nto; i++)
@@ -446,7 +446,7 @@ find_difference(const struct writer *w, struct group *g)
 static const char letters[] = "ijkl";
 
 static void
-put_from(const struct group *g, const struct form *f, struct buf *out)
+put_from(const struct rule_group *g, const struct form *f, struct buf *out)
 {
 	struct buf b = BUF_INIT;
 	unsigned p = 0;
@@ -465,7 +465,7 @@ put_from(const struct group *g, const struct form *f, struct buf *out)
 
 /* before: numbers of to in front of this name. */
 static void
-put_to(const struct group *g, const struct form *f, unsigned before, struct buf *out)
+put_to(const struct rule_group *g, const struct form *f, unsigned before, struct buf *out)
 {
 	struct buf b = BUF_INIT;
 	unsigned k = 0;
@@ -493,10 +493,10 @@ put_to(const struct group *g, const struct form *f, unsigned before, struct buf 
 }
 
 static void
-put_rule(struct writer *w, const struct group *g)
+put_rule(struct map_writer *w, const struct rule_group *g)
 {
 	static const char *const grades[] = { "guess", "likely", "sure" };
-	const struct item *first = g->v[0];
+	const struct map_item *first = g->v[0];
 	const struct suggest_match *m = first->m;
 	struct buf b = BUF_INIT;
 	size_t tensors = 0;
@@ -522,15 +522,15 @@ put_rule(struct writer *w, const struct group *g)
 	put_ops(w, m, &b);
 	buf_adds(&b, "}\n");
 	w->rules = xgrow(w->rules, w->nrules, &w->cap_rules, sizeof(*w->rules));
-	w->rules[w->nrules++] = (struct rule){ m->from[0], arena_str(&w->arena, buf_str(&b)) };
+	w->rules[w->nrules++] = (struct map_rule){ m->from[0], arena_str(&w->arena, buf_str(&b)) };
 	buf_release(&b);
 }
 
 /* One rule if it can be, else one for each value of the first number that stands in the way. */
 static void
-put_group(struct writer *w, struct item **v, size_t n)
+put_group(struct map_writer *w, struct map_item **v, size_t n)
 {
-	struct group g = { .v = v, .n = n };
+	struct rule_group g = { .v = v, .n = n };
 	size_t start = 0;
 	unsigned by;
 
@@ -540,11 +540,9 @@ put_group(struct writer *w, struct item **v, size_t n)
 		put_rule(w, &g);
 		return;
 	}
-	sorted_by = by;
-	qsort(v, n, sizeof(*v), by_sort_number);
+	qsort_r(v, n, sizeof(*v), by_sort_number, &by);
 	for (size_t i = 1; i <= n; i++) {
-		sorted_by = by;
-		if (i == n || sort_number(v[i]) != sort_number(v[start])) {
+		if (i == n || sort_number(v[i], by) != sort_number(v[start], by)) {
 			put_group(w, v + start, i - start);
 			start = i;
 		}
@@ -554,18 +552,18 @@ put_group(struct writer *w, struct item **v, size_t n)
 static int
 by_at(const void *x, const void *y)
 {
-	const struct rule *a = x, *b = y;
+	const struct map_rule *a = x, *b = y;
 
 	return a->at < b->at ? -1 : a->at > b->at;
 }
 
 static void
-put_rules(struct writer *w)
+put_rules(struct map_writer *w)
 {
 	size_t start = 0;
 
 	if (w->nitems > 0)
-		qsort(w->items, w->nitems, sizeof(struct item *), by_key);
+		qsort(w->items, w->nitems, sizeof(struct map_item *), by_key);
 	for (size_t i = 1; i <= w->nitems; i++)
 		if (i == w->nitems || w->items[start]->alone || !str_eq(w->items[i]->key, w->items[start]->key)) {
 			put_group(w, w->items + start, i - start);
@@ -598,7 +596,7 @@ put_rest(struct buf *b, const char *what, const struct suggest_side *side, const
 size_t
 suggest_put(const struct suggest *s, struct buf *b)
 {
-	struct writer w = { .s = s, .arena = ARENA_INIT };
+	struct map_writer w = { .s = s, .arena = ARENA_INIT };
 	bool *from = xcalloc(s->source.n + 1, sizeof(*from)), *to = xcalloc(s->target.n + 1, sizeof(*to));
 	size_t placed = 0;
 

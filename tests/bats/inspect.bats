@@ -361,3 +361,66 @@ view() {
 	pipe 'cat out.safetensors | lnn-ckpt-inspect --against in.pth --values'
 	expect_status 0
 }
+
+# Names of ropevit.pth as another project might have them.
+renamed() {
+	lnn-ckpt-adapt -q "$fixtures/ropevit.pth" --rename 's/^blocks\.(\d+)\./encoder.layer.\1./' --rename 's/norm1/layernorm_before/' \
+		--rename 's/norm2/layernorm_after/' --rename 's/attn\.proj/attention.output.dense/' --rename 's/mlp\.fc1/intermediate.dense/' \
+		--rename 's/mlp\.fc2/output.dense/' --rename 's/gamma_/lambda_/' --rename 's/^norm\./final_norm./' "$@"
+}
+
+@test '--suggest-map: the map to renamed tensors, from files, pipes and lists' {
+	local order
+	printf '%s\n' 'rules:' '  - {from: "encoder.layer.{i}.attn.qkv.weight", to: ["encoder.layer.{i}.q.weight", "encoder.layer.{i}.k.weight", "encoder.layer.{i}.v.weight"], ops: [{split: 0}]}' \
+		'  - {from: "encoder.layer.{i}.attn.qkv.bias", to: ["encoder.layer.{i}.q.bias", "encoder.layer.{i}.k.bias", "encoder.layer.{i}.v.bias"], ops: [{split: 0}]}' >split.yaml
+	renamed -o one.pth
+	lnn-ckpt-adapt -q -s split.yaml one.pth -o other.st
+	lnn-ckpt-inspect other.st >other.tsv
+	for order in "--against other.st $fixtures/ropevit.pth" "--against other.tsv $fixtures/ropevit.pth" \
+		"--against other.st --values $fixtures/ropevit.pth" "--against other.tsv - <$fixtures/ropevit.pth"; do
+		pipe "lnn-ckpt-inspect --suggest-map $order >map.yaml"
+		expect_status 0
+		lnn-ckpt-adapt -q -s map.yaml "$fixtures/ropevit.pth" -o made.st
+		[ "$(lnn-ckpt-inspect --digest made.st | sort)" = "$(lnn-ckpt-inspect --digest other.st | sort)" ] || fail "$order" "$(cat map.yaml)"
+	done
+	grep -q '# nothing for\|# unused' map.yaml && fail "$(cat map.yaml)"
+	# and back, which joins
+	pipe "lnn-ckpt-inspect --suggest-map --against one.pth other.st >map.yaml"
+	expect_status 0
+	grep -q 'ops: \[{join: 0}\]' map.yaml
+	lnn-ckpt-adapt -q -s map.yaml other.st -o made.st
+	[ "$(lnn-ckpt-inspect --digest made.st | sort)" = "$(lnn-ckpt-inspect --digest one.pth | sort)" ]
+}
+
+@test '--suggest-map: what has no partner, and names that no map can say' {
+	lnn-ckpt-inspect "$fixtures/ropevit.pth" >other.tsv
+	printf 'extra.weight\tfloat32\t[5,7]\n' >>other.tsv
+	lnn-ckpt-adapt -q "$fixtures/ropevit.pth" --rename 's/^cls_token$/a{b}/' --rename 's/^freqs$/a\nb./' -o in.pth
+	try lnn-ckpt-inspect --against other.tsv --suggest-map in.pth
+	expect_status 1
+	expect_out_has '# nothing for extra.weight [5,7]' '# unused a{b} [1,1,12]' '# unused a\nb. [2,3,6]'
+	safetensors a.st x
+	try lnn-ckpt-inspect --against <(printf 'y.weight\tint64\t[3]\n') --suggest-map a.st
+	expect_status 1
+	expect_out '# 0 of 1 tensors have a source.
+rules: []
+default: drop
+# nothing for y.weight [3]
+# unused x [1]'
+}
+
+@test '--suggest-map: options that do not go with it' {
+	safetensors a.st x
+	try lnn-ckpt-inspect --suggest-map a.st
+	expect_status 2
+	expect_err_has 'to the names of which model? (--against TARGET)'
+	local option
+	for option in --renames --strip-prefix=x --summary --format=json; do
+		try lnn-ckpt-inspect --against a.st --suggest-map $option a.st
+		expect_status 2
+	done
+	try lnn-ckpt-inspect --against a.st --suggest-map a.st a.st
+	expect_status 2
+	try lnn-ckpt-inspect --against nothing.st --suggest-map a.st
+	expect_status 2
+}

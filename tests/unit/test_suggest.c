@@ -152,8 +152,9 @@ count_right(const struct pair *p, const struct suggest *s, size_t *sure, size_t 
 		*sure += made[i].m != NULL && made[i].m->grade == SUGGEST_SURE;
 		*wrong_sure += !good && made[i].m != NULL && made[i].m->grade == SUGGEST_SURE;
 		if (verbose && !good)
-			printf("#   %.*s: %s %s (%s: %s), not %.*s %.*s\n", STR_ARG(p->side[1][i].name), from.len > 0 ? from.p : "-",
-			       op.len > 0 ? op.p : "", made[i].m ? grades[made[i].m->grade] : "", made[i].m ? made[i].m->why : "",
+			printf("#   %.*s: %s %s (%s: %s), not %.*s %.*s\n", STR_ARG(p->side[1][i].name),
+			       from.len > 0 ? from.p : "-", op.len > 0 ? op.p : "",
+			       made[i].m ? grades[made[i].m->grade] : "", made[i].m ? made[i].m->why : "",
 			       STR_ARG(p->truth[i].from), STR_ARG(p->truth[i].op));
 		buf_release(&from);
 		buf_release(&op);
