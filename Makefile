@@ -51,6 +51,8 @@ endif
 LIB := $(BUILD)/liblnn.a
 LIB_SRC := $(sort $(wildcard lib/*/*.c))
 MAPS := $(sort $(wildcard lib/plan/maps/*.yaml))
+# Examples that are installed; those above are in the library.
+KEYMAPS := $(sort $(wildcard man/keymaps/*.yaml))
 MODELS := $(sort $(wildcard lib/model/builtin/*.yaml))
 GEN_SRC := $(BUILD)/gen/embedded.c
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/gen/embedded.o
@@ -274,6 +276,8 @@ install: all
 	install -m 644 cmd/completion/lnn-tools.bash '$(DESTDIR)$(BASHDIR)'/lnn-tools
 	install -m 644 cmd/completion/_lnn-tools '$(DESTDIR)$(ZSHDIR)'/
 	install -m 644 cmd/completion/lnn-tools.fish '$(DESTDIR)$(FISHDIR)'/
+	install -d '$(DESTDIR)$(DATADIR)'/lnn-tools/keymaps
+	install -m 644 $(KEYMAPS) '$(DESTDIR)$(DATADIR)'/lnn-tools/keymaps/
 	@# These two load what is named like the command.
 	@for name in $(PROG_NAMES); do \
 		ln -sf lnn-tools '$(DESTDIR)$(BASHDIR)'/$$name && \
@@ -283,6 +287,7 @@ uninstall:
 	@for name in $(PROG_NAMES); do rm -f '$(DESTDIR)$(BINDIR)'/$$name; done
 	@for page in $(notdir $(MANS)); do rm -f '$(DESTDIR)$(MANDIR)'/man$${page##*.}/$$page; done
 	@rm -f '$(DESTDIR)$(ZSHDIR)'/_lnn-tools
+	@rm -rf '$(DESTDIR)$(DATADIR)'/lnn-tools
 	@for name in lnn-tools $(PROG_NAMES); do \
 		rm -f '$(DESTDIR)$(BASHDIR)'/$$name '$(DESTDIR)$(FISHDIR)'/$$name.fish; done
 

@@ -357,6 +357,8 @@ op_refused() {
 	op_refused '{from: freqs, to: a, ops: [{permute: [0, 1, -2]}]}' 'freqs: permute of [2,3,6]: dimension 1 is named twice'
 	op_refused '{from: freqs, to: a, ops: [{transpose: true}]}' 'freqs: transpose of [2,3,6]: at most two dimensions can be transposed'
 	op_refused '{from: freqs, to: a, ops: [{flip: [0]}, {reshape: [5, -1]}]}' 'freqs: reshape of [2,3,6]: 36 elements do not have that shape'
+	op_refused '{from: freqs, to: a, ops: [{flatten: [1, 0]}]}' 'freqs: flatten of [2,3,6]: dimension 1 is behind dimension 0'
+	op_refused '{from: freqs, to: a, ops: [{flatten: [0, 3]}]}' 'freqs: flatten of [2,3,6]: there is no dimension 3'
 	op_refused '{from: freqs, to: a, ops: [{reshape: [4294967296, 4294967296]}]}' 'freqs: reshape of [2,3,6]: 36 elements do not have that shape'
 	op_refused '{from: freqs, to: a, ops: [{channels: 1}]}' 'freqs: channels of [2,3,6]: a weight [out, channels, height, width] was expected'
 	op_refused '{from: patch_embed.proj.weight, to: a, ops: [{patch: [0, 14]}]}' 'patch_embed.proj.weight: patch of [12,3,16,16]: 16 and 0 are out of range'

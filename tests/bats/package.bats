@@ -24,6 +24,7 @@ project() {
 		cmp "$page" "root/usr/share/man/man${page##*.}/${page##*/}"
 	done
 	cmp root/usr/share/zsh/site-functions/_lnn-tools "$top/cmd/completion/_lnn-tools"
+	diff -r root/usr/share/lnn-tools/keymaps "$top/man/keymaps"
 	[ "$(head -n 1 root/usr/share/zsh/site-functions/_lnn-tools | tr ' ' '\n' | sed 1d | sort)" = "$(tr ' ' '\n' <<<"$programs")" ]
 	# Links do not lead out of where they are installed.
 	[ -z "$(find root -type l -lname '/*')" ]
