@@ -477,6 +477,38 @@ composite_read(struct composites *all, uint32_t call, struct tensor *t, struct e
 	return made;
 }
 
+double
+composite_number(const struct tensor_part *part)
+{
+	double d;
+
+	convert_decode((enum dtype)part->dtype, part->scalar, 1, &d);
+	return d;
+}
+
+bool
+composite_fits(const struct tensor *t)
+{
+	const struct tensor_more *more = t->more;
+	double axis = -1;
+
+	if (more == NULL || !str_eqc(more->quantized, "per_channel"))
+		return true;
+	for (size_t i = 0; i < more->nparts; i++)
+		if (str_eqc(more->parts[i].name, "axis"))
+			axis = composite_number(&more->parts[i]);
+	if (axis < 0 || axis >= t->ndim)
+		return false;
+	for (size_t i = 0; i < more->nparts; i++) {
+		const struct tensor_part *part = &more->parts[i];
+
+		if ((str_eqc(part->name, "scales") || str_eqc(part->name, "zero_points")) &&
+		    (part->tensor == NULL || part->tensor->ndim != 1 || part->tensor->shape[0] != t->shape[(unsigned)axis]))
+			return false;
+	}
+	return true;
+}
+
 uint64_t
 composite_nbytes(const struct tensor *t)
 {
@@ -515,15 +547,6 @@ composite_owner(const struct statedict *sd, struct str name, const struct tensor
 			return entry;
 	}
 	return NULL;
-}
-
-double
-composite_number(const struct tensor_part *part)
-{
-	double d;
-
-	convert_decode((enum dtype)part->dtype, part->scalar, 1, &d);
-	return d;
 }
 
 void

@@ -29,6 +29,9 @@ struct composites {
  */
 int composite_read(struct composites *all, uint32_t call, struct tensor *t, struct err *err);
 
+/* False if t is quantised per channel with another number of scales or zero points than channels: torch refuses it. */
+bool composite_fits(const struct tensor *t);
+
 /* Bytes that t takes in its checkpoint: of its parts, or of a plain tensor. */
 uint64_t composite_nbytes(const struct tensor *t);
 

@@ -19,6 +19,8 @@ struct walk {
 	struct composites composites;
 	struct buf path;   /* dotted path of the container being walked, with its dot */
 	uint64_t text;     /* bytes of names made so far */
+	size_t misfits;    /* tensors that torch refuses, and the first */
+	struct str misfit;
 	struct err *e;
 };
 
@@ -81,6 +83,8 @@ describe(struct walk *w, uint32_t call, const struct tensor *t)
 	sd->composites = xgrow(sd->composites, sd->ncomposites, &w->cap_made, sizeof(*sd->composites));
 	sd->composites[sd->ncomposites] = *t;
 	made = composite_read(&w->composites, call, &sd->composites[sd->ncomposites], w->e);
+	if (made > 0 && !composite_fits(&sd->composites[sd->ncomposites]) && w->misfits++ == 0)
+		w->misfit = sd->entries[sd->n - 1].name;
 	if (made > 0)
 		sd->entries[sd->n - 1].made = (uint32_t)++sd->ncomposites;
 	return made < 0 ? -1 : 0;
@@ -265,6 +269,10 @@ statedict_open_place(struct statedict *sd, struct ckpt *c, const struct place_as
 		tree_init(&w.tree, c);
 		r = open_tree(&w, ask);
 	}
+	if (w.misfits > 0)
+		diag_warn(ask->diag,
+			  "%s: %.*s%s: it has another number of scales or zero points than channels, so torch refuses it",
+			  c->file, STR_ARG(w.misfit), w.misfits > 1 ? " and others" : "");
 	tree_release(&w.tree);
 	buf_release(&w.path);
 	if (r < 0)

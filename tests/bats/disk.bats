@@ -76,6 +76,18 @@ full='No space left on device'
 	refused "disk/out: write error: $full"
 }
 
+@test 'no room for what comes out of a distributed folder, or what is whole in a file' {
+	lnn-ckpt-adapt -q --to dcp "$IN" -o folder/
+	on_disk '' 'lnn-ckpt-adapt -q folder -o disk/out'
+	refused "disk/out: write error: $full"
+	on_disk '' 'lnn-ckpt-adapt -q --to safetensors --dtype float16 folder -o disk/out'
+	refused "disk/out: write error: $full"
+	on_disk '' 'lnn-ckpt-adapt -q --salvage "$IN" -o disk/out'
+	refused "disk/out: write error: $full"
+	on_disk '' 'cat "$IN" "$IN" | lnn-ckpt-adapt -q --salvage -o disk/out'
+	refused 'cannot keep the stream in a temporary file in disk' "$full"
+}
+
 @test 'no room for a new name' {
 	on_disk 'nr_inodes=2' 'lnn-ckpt-adapt -q "$fixtures/tiny.pth" -o disk/out'
 	refused 'disk/out: cannot create a temporary file beside it' "$full"

@@ -32,6 +32,11 @@ harmless='_ITM_|_exit|__(ctype|cxa|errno|gmon|isoc|libc_start|memcpy|memset|snpr
 	faults -o out -- lnn-ckpt-adapt -q folder -o out
 }
 
+@test 'a distributed folder, whose items are in one order and in another' {
+	tar xzf "$fixtures/dcp/dt2.tar.gz"
+	faults -o out -s 5 -- lnn-ckpt-adapt -q -k '' dt2 -o out
+}
+
 @test 'adapt from a file to a file' {
 	faults -o out -e 'EIO ENOSPC' -- lnn-ckpt-adapt "$fixtures/tiny.pth" -o out
 	faults -o out -c 'write copy_file_range fsync close open' -e 'EDQUOT EFBIG EROFS' -- \

@@ -109,6 +109,27 @@ none_or_new() {
 	kills 'rm -rf out' none_or_new lnn-ckpt-adapt -q --to dcp "$LARGE" -o out/
 }
 
+@test 'a distributed folder into one file' {
+	local folder=$BATS_FILE_TMPDIR/folder
+	lnn-ckpt-adapt -q --to dcp "$LARGE" -o "$folder/"
+	kills 'echo old >out' old_or_new lnn-ckpt-adapt -q --to safetensors "$folder" -o out
+	rm -r "$folder"
+}
+
+@test 'what is whole in a file that is cut off' {
+	head -c -1000 "$LARGE" >"$BATS_FILE_TMPDIR/cut"
+	salvaged() { lnn-ckpt-adapt -q --salvage "$BATS_FILE_TMPDIR/cut" -o out || [ $? -eq 1 ]; }
+	exec_salvaged() { exec lnn-ckpt-adapt -q --salvage "$BATS_FILE_TMPDIR/cut" -o out; }
+	salvaged
+	mv out whole
+	echo old >out
+	exec_salvaged 3>&- &
+	sleep 0.02
+	kill -s KILL $! 2>/dev/null || true
+	wait $! || true
+	[ "$(stat -c %s out)" -eq 4 ] || cmp out whole
+}
+
 # The process is the program itself.
 piped() {
 	exec lnn-ckpt-adapt -q --to torch -o out < <(cat "$LARGE")

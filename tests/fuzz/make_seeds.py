@@ -227,6 +227,22 @@ for path in sorted(fixtures.glob("dcp/*.tar.gz")):
             if member.name.endswith(".metadata"):
                 seed("dcp", tar.extractfile(member).read())
 
+# ---- two rank files behind the length of the first, without CRCs, so that what is changed is read
+
+def without_crcs(data):
+    infos = zipfile.ZipFile(io.BytesIO(data)).infolist()
+    crcs = {i.CRC for i in infos if i.CRC}
+    for crc in crcs:
+        data = data.replace(struct.pack("<I", crc), bytes(4))
+    return data
+
+
+with tarfile.open(fixtures / "dcp" / "verl.tar.gz") as tar:
+    ranks = [without_crcs(tar.extractfile(m).read()) for m in sorted(tar, key=lambda m: m.name) if m.isfile()]
+seed("ranks", struct.pack("<I", len(ranks[0])) + ranks[0] + ranks[1])
+seed("ranks", struct.pack("<I", len(ranks[1])) + ranks[1] + ranks[0])
+seed("ranks", struct.pack("<I", len(ranks[0])) + ranks[0] + ranks[0])
+
 # ---- texts
 
 for path in sorted(fixtures.glob("*.json")) + sorted(fixtures.glob("*/*.index.json")):

@@ -395,6 +395,25 @@ def warnings_of_loading():
     t.ok(b"the output loads nowhere" in done.stderr and not loads_elsewhere(out), "an object of TorchScript in a torch zip")
 
 
-for f in (warnings_of_loading, shapes, modules, listed, casts, left, quantised, compared, names, extra_state, containers, packed_params, dtensor):
+class PerChannel:
+    """What a quantised tensor of shape [3, 4] is made of."""
+
+    def __init__(self, scales, zero_points, axis):
+        self.parts = torch.ones(scales, dtype=torch.double), torch.ones(zero_points, dtype=torch.int64), axis
+
+    def __reduce__(self):
+        data = torch.TypedStorage(wrap_storage=torch.UntypedStorage(12), dtype=torch.qint8, _internal=True)
+        return torch._utils._rebuild_qtensor, (data, 0, (3, 4), (4, 1), (torch.per_channel_affine, *self.parts), False, {})
+
+
+def channels():
+    """Scales and zero points of another number than torch takes are told."""
+    for scales, zero_points, axis in ((3, 3, 0), (4, 4, 1), (2, 2, 0), (3, 2, 0), (3, 4, 0), (3, 3, 1), (3, 3, 2), (3, 3, -1)):
+        path = save("channels.pth", {"q": PerChannel(scales, zero_points, axis), "w": torch.ones(2)})
+        said = tap.run("lnn-ckpt-inspect", path).stderr.decode()
+        t.eq(loads_elsewhere(path), "torch refuses it" not in said, f"{scales} scales, {zero_points} zero points, axis {axis}")
+
+
+for f in (channels, warnings_of_loading, shapes, modules, listed, casts, left, quantised, compared, names, extra_state, containers, packed_params, dtensor):
     f()
 t.done()
