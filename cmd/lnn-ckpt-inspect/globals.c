@@ -10,6 +10,7 @@
 #include "base/xalloc.h"
 #include "format/scan.h"
 #include "common/file.h"
+#include "format/dcp_metadata.h"
 #include "format/pickles.h"
 #include "format/shard_index.h"
 #include "report.h"
@@ -150,23 +151,75 @@ scan_shards(struct globals *g, struct source *src, struct err *err)
 	return rc;
 }
 
+/* A value of a distributed folder, which torch unpickles. */
+static int
+scan_item(struct globals *g, const char *dir, const struct dcp_metadata *m, const struct dcp_item *item)
+{
+	const char *path = arena_printf(&g->arena, "%s%s", dir, m->files[item->file]);
+	struct err why = ERR_INIT;
+	struct source *file = NULL, *part;
+	int rc = source_open(&file, path, NULL, &why);
+
+	g->shard = arena_printf(&g->arena, "%s, '%.*s'", m->files[item->file], STR_ARG(m->names[item->name].name));
+	if (rc == 0 && !source_is_stream(file)) {
+		part = source_part(file, item->offset, item->length, path);
+		rc = scan_source(g, part, &why);
+		source_close(part);
+	}
+	source_close(file);
+	if (rc < 0)
+		refuse(g, "", why.msg, false, 0);
+	return 0;
+}
+
+/* The values of a distributed folder; names: its metadata. What is wrong with these is told by those who open it. */
+static void
+scan_items(struct globals *g, const char *dir, struct str names)
+{
+	struct dcp_metadata m;
+	struct err ignored = ERR_INIT;
+	struct source *src;
+	struct str name;
+	int rc = 0;
+
+	dcp_metadata_init(&m);
+	while (rc == 0 && str_split(&names, '\n', &name) && name.len > 0) {
+		rc = source_open(&src, arena_printf(&g->arena, "%s%.*s", dir, STR_ARG(name)), NULL, &ignored);
+		if (rc == 0) {
+			rc = dcp_metadata_add(&m, src, &ignored);
+			source_close(src);
+		}
+	}
+	dcp_metadata_sort(&m);
+	for (size_t i = 0; rc == 0 && m.transform.len == 0 && i < m.nitems; i++)
+		if (!m.names[m.items[i].name].tensor)
+			rc = scan_item(g, dir, &m, &m.items[i]);
+	dcp_metadata_release(&m);
+}
+
 /* The files of a set (box_set.h, dcp_metadata.h): a line that says what they are, then their names. */
 static int
 scan_listed(struct globals *g, struct source *src, struct err *err)
 {
 	const char *slash = strrchr(source_name(src), '/');
-	int dir = slash == NULL ? 0 : (int)(slash - source_name(src) + 1);
+	const char *dir = arena_printf(&g->arena, "%.*s", slash == NULL ? 0 : (int)(slash - source_name(src) + 1),
+				       source_name(src));
 	uint64_t size = 0;
-	struct str text, name;
+	struct str text, name, names;
+	bool folder;
 	int rc = source_size(src, &size, err);
 	char *p = arena_alloc(&g->arena, (size_t)size + 1);
 
 	if (rc < 0 || source_read(src, 0, p, (size_t)size, err) < 0)
 		return -1;
 	text = str_n(p, (size_t)size);
+	folder = str_starts(text, str_c(DCP_FOLDER));
 	(void)str_split(&text, '\n', &name);
+	names = text;
 	while (rc == 0 && str_split(&text, '\n', &name) && name.len > 0)
-		rc = scan_file(g, arena_printf(&g->arena, "%.*s%.*s", dir, source_name(src), STR_ARG(name)), err);
+		rc = scan_file(g, arena_printf(&g->arena, "%s%.*s", dir, STR_ARG(name)), err);
+	if (rc == 0 && folder)
+		scan_items(g, dir, names);
 	return rc;
 }
 

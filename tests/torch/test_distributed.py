@@ -213,6 +213,21 @@ def strided(t, folder):
     t.ok(b"turned" in failed.stderr and not (tap.scratch() / "no.pth").exists(), "and not copied")
 
 
+class Command:
+    """A value that would run something where it is loaded."""
+
+    def __reduce__(self):
+        return os.getenv, ("HOME",)
+
+
+def unsafe(t, folder):
+    """What the values of a folder name is listed."""
+    dcp.save({"w": numbers(3), "bad": Command(), "n": 3}, checkpoint_id=str(folder), no_dist=True)
+    listed = tap.run("lnn-ckpt-inspect", "-q", "--globals", folder, status=1).stdout.decode().splitlines()
+    named = [line.split("\t") for line in listed if line.startswith("unsafe")]
+    t.eq([(n[1], n[4].split(":")[0]) for n in named], [("os.getenv", "__0_0.distcp, 'bad'")], "an unsafe value is listed")
+
+
 def zstd(t, folder):
     try:
         import zstandard  # noqa: F401
@@ -245,6 +260,7 @@ def main():
         own(t, tap.scratch() / "2" / "own")
     limits(t)
     strided(t, tap.scratch() / "strided")
+    unsafe(t, tap.scratch() / "unsafe")
     zstd(t, tap.scratch() / "zstd")
     t.done()
 
