@@ -112,7 +112,7 @@ static const char *const synonyms[] = {
 /* Words that say little: where they lack, little is lost. */
 static const char *const common[] = { "layers", "stages", "encoder", "model", "module", "backbone", "features", "trunk",
 				      "vit", "deit", "beit", "swin", "resnet", "convnext", "transformer", "network", "base",
-				      "body", "output", "self", "teacher", "state" };
+				      "body", "output", "teacher", "state", "o" };
 
 /* Parts of a model that a target without this word lacks. */
 static const char *const aside[] = { "decoder", "student", "momentum", "aux", "ema", "predictor" };
@@ -271,18 +271,6 @@ same_word(const struct word *a, const struct word *b)
 	return shorter.len >= 3 && str_starts(longer, shorter) ? 0.8 : 0;
 }
 
-/* Do the last words say two things that are never the same? */
-static bool
-other_kind(const struct suggest_family *a, const struct suggest_family *b)
-{
-	static const char *const kinds[] = { "weight", "bias", "mean", "var", "tracked", "token", "table", "index" };
-	const struct str x = a->nwords > 0 ? a->words[a->nwords - 1].text : (struct str){ NULL, 0 };
-	const struct str y = b->nwords > 0 ? b->words[b->nwords - 1].text : (struct str){ NULL, 0 };
-
-	return !str_eq(x, y) && listed(x, kinds, sizeof(kinds) / sizeof(kinds[0])) &&
-	       listed(y, kinds, sizeof(kinds) / sizeof(kinds[0]));
-}
-
 /* How much the words of two families have in common: 0 to 1. */
 static double
 words(const struct suggest_family *a, const struct suggest_family *b)
@@ -310,7 +298,7 @@ words(const struct suggest_family *a, const struct suggest_family *b)
 	}
 	for (unsigned k = 0; k < b->nwords; k++)
 		missed += !used[k] && listed(b->words[k].text, aside, sizeof(aside) / sizeof(aside[0]));
-	return a->sum + b->sum > 0 ? 2 * sum / (a->sum + b->sum + missed / 2) * (other_kind(a, b) ? 0.5 : 1) : 0;
+	return a->sum + b->sum > 0 ? 2 * sum / (a->sum + b->sum + missed / 2) : 0;
 }
 
 /* How many components two names have in common at their ends; 3 at most. */
@@ -976,17 +964,6 @@ context(struct matcher *m, const struct candidate *c)
 
 /* ---- which families go together */
 
-/* How many of those aligned are in modules that are paired with each other. */
-static double
-bound_share(const struct matcher *m, const struct alignment *l)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < l->na; i++)
-		n += l->with[i] != UINT32_MAX && same_module(m, &m->s.leaves[l->a[i]], &m->t.leaves[l->with[i]]) > 0;
-	return (double)n / (double)l->n;
-}
-
 static int
 by_pair(const void *x, const void *y)
 {
@@ -1039,7 +1016,7 @@ add_candidate(struct matcher *m, struct alignment *l, uint32_t a, uint32_t b)
 	if (l->n == 0)
 		return;
 	c.words = words(f, g);
-	c.bonus = 0.05 * common_end(f->text, g->text) + 0.4 * bound_share(m, l);
+	c.bonus = 0.05 * common_end(f->text, g->text);
 	c.cover = (double)l->n / (double)(l->na > l->nb ? l->na : l->nb);
 	for (size_t i = 0; i < l->na && !c.turned; i++)
 		c.turned = l->with[i] != UINT32_MAX &&

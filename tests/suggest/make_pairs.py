@@ -7,7 +7,6 @@ that the numbers in each target tensor say where it comes from. The last section
 conversion. See README.md for the form of the files.
 """
 
-import faulthandler
 import os
 import re
 import sys
@@ -28,7 +27,6 @@ for name in ("requests",):
     sys.modules.setdefault(name, types.ModuleType(name))
 
 PAIRS = {}
-faulthandler.dump_traceback_later(100, exit=True)
 
 
 def pair(f):
@@ -875,6 +873,132 @@ def focalnet():
 
     both("focalnet_hf", own, b, convert)
     both("focalnet_ms_timm", own, a, filtered(timm.models.focalnet, model))
+
+
+# ---- pairs by which nothing was tuned; made when the rules were ready
+
+
+def timm_swin_own(sd):
+    """timm's names of a Swin to the authors'."""
+    return renamed([(r"^layers\.(\d)\.downsample", lambda m: "layers.%d.downsample" % (int(m[1]) - 1)), (r"head\.fc\.", "head.")])(sd)
+
+
+@pair
+def late_swin():
+    """torchvision's Swin to timm's by hand; timm's to transformers' by way of the authors' names."""
+    model = tv.SwinTransformer(patch_size=[4, 4], embed_dim=24, depths=[2, 2, 6, 2], num_heads=[1, 2, 4, 8], window_size=[7, 7], num_classes=10)
+    ours = timm.models.swin_transformer.SwinTransformer(**SWIN)
+    rules = [(r"^features\.0\.0", "patch_embed.proj"), (r"^features\.0\.2", "patch_embed.norm"),
+             (r"^features\.([1357])\.(\d)", lambda m: "layers.%d.blocks.%s" % (int(m[1]) // 2, m[2])),
+             (r"^features\.([246])\.", lambda m: "layers.%d.downsample." % (int(m[1]) // 2)), (r"mlp\.0", "mlp.fc1"), (r"mlp\.3", "mlp.fc2"),
+             (r"^head\.", "head.fc.")]
+    both("late_swin_tv_timm", shapes(model), shapes(ours), renamed(rules, [r"relative_position_index"]))
+    hf = tf.SwinForImageClassification(tf.SwinConfig(embed_dim=24, depths=[2, 2, 6, 2], num_heads=[1, 2, 4, 8], num_labels=10))
+    module = script("swin/convert_swin_timm_to_pytorch")
+    both("late_swin_timm_hf", shapes(ours), shapes(hf), lambda sd: module.convert_state_dict(timm_swin_own(sd), hf))
+
+
+@pair
+def late_convnext():
+    """torchvision's to timm's, and timm's to transformers'; by hand and by the script."""
+    settings = [tv.convnext.CNBlockConfig(a, b, n) for a, b, n in ((8, 16, 3), (16, 32, 3), (32, 64, 9), (64, None, 3))]
+    model = tv.ConvNeXt(settings, num_classes=10)
+    ours = timm.models.convnext.ConvNeXt(depths=(3, 3, 9, 3), dims=(8, 16, 32, 64), num_classes=10, ls_init_value=1e-6)
+    rules = [(r"^features\.0\.(\d)", r"stem.\1"), (r"^features\.([1357])\.(\d)", lambda m: "stages.%d.blocks.%s" % (int(m[1]) // 2, m[2])),
+             (r"^features\.([246])\.(\d)", lambda m: "stages.%d.downsample.%s" % (int(m[1]) // 2, m[2])),
+             (r"block\.0", "conv_dw"), (r"block\.2", "norm"), (r"block\.3", "mlp.fc1"), (r"block\.5", "mlp.fc2"), (r"layer_scale", "gamma"),
+             (r"^classifier\.0", "head.norm"), (r"^classifier\.2", "head.fc")]
+    b = shapes(ours)
+    r = both("late_convnext_tv_timm", shapes(model), b,
+             lambda sd: {k: v.reshape(b[k].shape) if k in b else v for k, v in renamed(rules)(sd).items()})
+    back("late_convnext_timm_tv", shapes(model), b, *r)
+
+
+@pair
+def late_bit():
+    model = timm.models.resnetv2.ResNetV2(layers=[2, 3, 3, 2], channels=(128, 256, 512, 1024), num_classes=10, stem_chs=32)
+    config = tf.BitConfig(embedding_size=32, hidden_sizes=[128, 256, 512, 1024], depths=[2, 3, 3, 2], num_labels=10)
+    module = script("bit/convert_bit_to_pytorch")
+    both("late_bit_timm_hf", shapes(model), shapes(tf.BitForImageClassification(config)),
+         lambda sd: {module.rename_key(k): v.squeeze() if "head" in k else v for k, v in sd.items()})
+
+
+@pair
+def late_vit():
+    """MSN's file, with its wrapper and projection head; mmpretrain's to transformers'."""
+    config = tf.ViTMSNConfig(**SMALL)
+    own = {"module." + k: v for k, v in shapes(vit(num_classes=0)).items()}
+    for i, (n, m) in enumerate(((48, 24), (48, 48), (12, 48))):
+        own["module.fc.fc%d.weight" % (i + 1)], own["module.fc.fc%d.bias" % (i + 1)] = torch.zeros(n, m), torch.zeros(n)
+    module = script("vit_msn/convert_msn_to_pytorch")
+    both("late_msn_hf", own, shapes(tf.ViTMSNModel(config)), by_keys(module, config, base_model=True))
+    b = shapes(vit())
+    rules = [(r"^blocks\.(\d+)\.norm(\d)", r"backbone.layers.\1.ln\2"), (r"^blocks\.(\d+)\.mlp\.fc1", r"backbone.layers.\1.ffn.layers.0.0"),
+             (r"^blocks\.(\d+)\.mlp\.fc2", r"backbone.layers.\1.ffn.layers.1"), (r"^blocks", "backbone.layers"),
+             (r"^patch_embed\.proj", "backbone.patch_embed.projection"), (r"^norm", "backbone.ln1"), (r"^(cls_token|pos_embed)", r"backbone.\1"),
+             (r"^head", "head.layers.head")]
+    conv = renamed(rules)
+    inverse = {next(iter(conv({k: 0}))): k for k in b}
+    config = tf.ViTConfig(**SMALL)
+    module = script("vit/convert_vit_timm_to_pytorch")
+    both("late_vit_mm_hf", conv(dict(b)), shapes(tf.ViTForImageClassification(config)),
+         lambda sd: by_keys(module, config)({inverse[k]: v for k, v in sd.items()}))
+
+
+@pair
+def late_whisper():
+    config = tf.WhisperConfig(d_model=24, encoder_layers=3, decoder_layers=4, encoder_attention_heads=2, decoder_attention_heads=2,
+                              encoder_ffn_dim=96, decoder_ffn_dim=96, vocab_size=100, num_mel_bins=20, max_source_positions=30, max_target_positions=40,
+                              pad_token_id=0, bos_token_id=0, eos_token_id=0)
+    b = shapes(tf.WhisperModel(config))
+    module = script("whisper/convert_openai_to_hf")
+    rules = [(r"^(en|de)coder\.layers", r"\1coder.blocks"), (r"\.fc1", ".mlp.0"), (r"\.fc2", ".mlp.2"), (r"\.self_attn\.q_proj", ".attn.query"),
+             (r"\.self_attn\.k_proj", ".attn.key"), (r"\.self_attn\.v_proj", ".attn.value"), (r"\.self_attn\.out_proj", ".attn.out"),
+             (r"\.self_attn_layer_norm", ".attn_ln"), (r"\.encoder_attn\.q_proj", ".cross_attn.query"), (r"\.encoder_attn\.k_proj", ".cross_attn.key"),
+             (r"\.encoder_attn\.v_proj", ".cross_attn.value"), (r"\.encoder_attn\.out_proj", ".cross_attn.out"), (r"\.encoder_attn_layer_norm", ".cross_attn_ln"),
+             (r"blocks\.(\d+)\.final_layer_norm", r"blocks.\1.mlp_ln"), (r"encoder\.layer_norm\.", "encoder.ln_post."),
+             (r"decoder\.layer_norm\.", "decoder.ln."), (r"embed_tokens", "token_embedding"), (r"encoder\.embed_positions\.weight", "encoder.positional_embedding"),
+             (r"decoder\.embed_positions\.weight", "decoder.positional_embedding")]
+    conv = renamed(rules)
+    inverse = {next(iter(conv({k: 0}))): k for k in b}
+    own = conv(dict(b))
+    order = sorted(own, key=lambda k: ("decoder" in k, "positional" not in k, "ln" in k.split(".")[1], int(k.split(".")[2]) if "blocks" in k else -1, "mlp" in k))
+    both("late_whisper_hf", {k: own[k] for k in order}, b, lambda sd: {inverse[k]: v for k, v in sd.items()})
+
+
+@pair
+def late_dpt():
+    config = tf.DPTConfig(**SMALL, image_size=64, neck_hidden_sizes=[8, 12, 16, 16], fusion_hidden_size=20, backbone_out_indices=[0, 1, 2, 3])
+    b = shapes(tf.DPTForDepthEstimation(config))
+    module = script("dpt/convert_dpt_to_pytorch")
+    v = {"pretrained.model." + k: x for k, x in shapes(vit(img_size=64)).items()}
+    v.pop("pretrained.model.head.weight"), v.pop("pretrained.model.head.bias")
+    own = dict(v)
+    def convert(sd):
+        out = {module.rename_key(k): x for k, x in sd.items()}
+        for i in range(config.num_hidden_layers):
+            w, bias = out.pop(f"dpt.encoder.layer.{i}.attn.qkv.weight"), out.pop(f"dpt.encoder.layer.{i}.attn.qkv.bias")
+            for n, name in enumerate(("query", "key", "value")):
+                out[f"dpt.encoder.layer.{i}.attention.attention.{name}.weight"] = w.chunk(3)[n]
+                out[f"dpt.encoder.layer.{i}.attention.attention.{name}.bias"] = bias.chunk(3)[n]
+        return out
+
+    target = {k: x for k, x in b.items() if k.startswith("dpt.") and "neck" not in k}
+    both("late_dpt_hf", own, target, convert)
+
+
+@pair
+def late_regnet():
+    """timm's to transformers', by hand: both follow the forward pass."""
+    a = meta(timm.create_model, "regnety_004", num_classes=10)
+    config = tf.RegNetConfig(embedding_size=32, hidden_sizes=[48, 104, 208, 440], depths=[1, 3, 6, 6], groups_width=8, layer_type="y", num_labels=10)
+    b = meta(tf.RegNetForImageClassification, config)
+    rules = [(r"^stem\.conv", "regnet.embedder.embedder.convolution"), (r"^stem\.bn", "regnet.embedder.embedder.normalization"),
+             (r"^s(\d)\.b(\d+)\.", lambda m: "regnet.encoder.stages.%d.layers.%d." % (int(m[1]) - 1, int(m[2]) - 1)),
+             (r"conv([12])\.conv", lambda m: "layer.%d.convolution" % (int(m[1]) - 1)), (r"conv([12])\.bn", lambda m: "layer.%d.normalization" % (int(m[1]) - 1)),
+             (r"se\.fc1", "layer.2.attention.0"), (r"se\.fc2", "layer.2.attention.2"), (r"conv3\.conv", "layer.3.convolution"), (r"conv3\.bn", "layer.3.normalization"),
+             (r"downsample\.conv", "shortcut.convolution"), (r"downsample\.bn", "shortcut.normalization"), (r"^head\.fc", "classifier.1")]
+    both("late_regnet_timm_hf", a, b, renamed(rules))
 
 
 def main():
