@@ -72,7 +72,7 @@ check_crcs(struct check *c, struct err *err)
 	return rc;
 }
 
-/* Records that say what the tensors are. */
+/* Records that are no storages. */
 static int
 check_index(struct check *c, struct err *err)
 {
@@ -126,6 +126,13 @@ put_totals(const struct check *c)
 }
 
 static int
+prepare(void *state, struct job *j, struct err *err)
+{
+	(void)state;
+	return ckpt_check_records(j->input.ckpt, err);
+}
+
+static int
 run(void *state, struct job *j, struct err *err)
 {
 	struct check *c = state;
@@ -160,5 +167,6 @@ const struct report report_check = {
 	.piped = RECORD_LINES,
 	.names_rows = true,
 	.size = sizeof(struct check),
+	.prepare = prepare,
 	.run = run,
 };

@@ -396,13 +396,13 @@ add_tables(struct build *b, struct ckpt *sub, struct err *e)
 
 /* ---- shards */
 
-/* Records of the shard's index that are damaged. */
+/* Records of the shard that are damaged, from number first on. */
 static void
-take_damaged(struct ckpt *c, const struct ckpt *sub)
+take_damaged(struct ckpt *c, const struct ckpt *sub, size_t first)
 {
 	struct buf name = BUF_INIT;
 
-	for (size_t i = 0; i < sub->ndamaged; i++) {
+	for (size_t i = first; i < sub->ndamaged; i++) {
 		buf_clear(&name);
 		buf_addf(&name, "%s/%.*s", sub->file, STR_ARG(sub->damaged[i]));
 		ckpt_damaged(c, buf_str(&name));
@@ -436,7 +436,7 @@ take_shard(struct incoming *in, const uint32_t *positions, uint32_t n, struct er
 	if (c->writer == NULL && sub->writer != NULL)
 		c->writer = arena_cstr(&c->arena, sub->writer);
 	add_meta(in->b, sub);
-	take_damaged(c, sub);
+	take_damaged(c, sub, 0);
 	if (check_boxes(c, sub, e) < 0 || add_tables(in->b, sub, e) < 0 || statedict_open(&in->sd, sub, NULL, e) < 0)
 		return -1;
 	in->taken = xcalloc(in->sd.ncontainers + 1, sizeof(*in->taken));
@@ -736,8 +736,30 @@ close_it(struct ckpt *c)
 	free(s);
 }
 
+static int
+check_records(struct ckpt *c, struct err *e)
+{
+	struct sharded *s = c->priv;
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < s->index.nfiles; i++) {
+		struct ckpt *sub;
+		size_t had;
+
+		if (get_live(c, i, e) < 0)
+			return -1;
+		sub = s->shards[i].live;
+		had = sub->ndamaged;
+		rc = ckpt_check_records(sub, e);
+		take_damaged(c, sub, had);
+		put_live(s, i);
+	}
+	return rc;
+}
+
 static const struct ckpt_ops ops = {
 	.name = "sharded",
+	.records = check_records,
 	.locate = locate,
 	.read = read_it,
 	.finish = finish,

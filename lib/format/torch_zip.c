@@ -58,6 +58,7 @@ struct torch_stream {
 	uint64_t stated;
 	bool at_directory;
 	bool forgets;         /* what is not needed any more may go */
+	bool all_crcs;        /* those of all records are held against their bytes */
 	size_t low;           /* records before this one are not needed */
 	size_t outside;       /* records outside the root */
 	size_t differing;     /* records whose CRC or size is stated in two ways */
@@ -210,9 +211,13 @@ missing(struct ckpt *c, uint32_t storage, struct err *e)
 	return err_input(e, c->file, "its record 'data/%.*s' is missing", STR_ARG(c->storages[storage].key));
 }
 
-static const struct ckpt_ops torch_ops = { .name = "torch", .locate = missing, .read = read_storage, .close = close_zip };
+static int check_records(struct ckpt *c, struct err *e);
+
+static const struct ckpt_ops torch_ops = {
+	.name = "torch", .locate = missing, .read = read_storage, .close = close_zip, .records = check_records,
+};
 static const struct ckpt_ops script_ops = {
-	.name = "torchscript", .locate = missing, .read = read_storage, .close = close_zip,
+	.name = "torchscript", .locate = missing, .read = read_storage, .close = close_zip, .records = check_records,
 };
 
 /* ---- through the directory */
@@ -330,26 +335,48 @@ is_stated(uint32_t crc, uint32_t here, uint32_t listed)
 	return (here == 0 && listed == 0) || crc == here || crc == listed;
 }
 
-/* Holds the CRC of a record that says what the tensors are against its bytes. */
+/* The name below the root, or the whole of one that is elsewhere. */
+static struct str
+short_name(struct str root, struct str name)
+{
+	const struct str below = below_root(root, name);
+
+	return below.p != NULL ? below : name;
+}
+
+static int
+unpacked_crc(struct source *src, const struct zip_entry *t, uint32_t *crc, struct err *e)
+{
+	struct zip_inflate *z = zip_inflate_new(src, t->data, t->packed, t->size, t->name);
+	char piece[16 * 1024];
+	int rc = 0;
+
+	*crc = 0;
+	for (uint64_t left = t->size, n; rc == 0 && left > 0; left -= n) {
+		n = left < sizeof(piece) ? left : sizeof(piece);
+		rc = zip_inflate_read(z, piece, (size_t)n, e);
+		*crc = rc == 0 ? crc32_add(*crc, piece, (size_t)n) : 0;
+	}
+	zip_inflate_free(z);
+	return rc;
+}
+
+/* Holds the CRC of a record against its bytes. */
 static int
 check_record(struct opening *o, const struct zip_entry *t)
 {
 	const struct torch_zip *z = o->c->priv;
-	struct buf b = BUF_INIT;
 	uint32_t crc = 0;
 	int rc;
 
 	if (t->crc == 0 && t->listed == 0)
 		return 0;
-	if (t->method == ZIP_STORED) {
+	if (t->method == ZIP_STORED)
 		rc = range_crc(o->c->src, t->data, t->size, &crc, o->e);
-	} else {
-		rc = unpack(o, t, &b);
-		crc = crc32_add(0, b.p, b.len);
-		buf_release(&b);
-	}
+	else
+		rc = unpacked_crc(o->c->src, t, &crc, o->e);
 	if (rc == 0 && !is_stated(crc, t->crc, t->listed))
-		ckpt_damaged(o->c, below_root(z->root, t->name));
+		ckpt_damaged(o->c, short_name(z->root, t->name));
 	return rc;
 }
 
@@ -609,6 +636,30 @@ open_directory(struct ckpt *c, struct err *e)
 	zip_release(&o.dir);
 	buf_release(&o.name);
 	return r;
+}
+
+/* Records that are not held against their CRCs anyway. */
+static int
+check_records(struct ckpt *c, struct err *e)
+{
+	const struct torch_zip *z = c->priv;
+	struct opening o = { .c = c, .name = BUF_INIT, .e = e };
+	struct strmap keys = STRMAP_INIT;
+	int rc = zip_open(&o.dir, c->src, NULL, e);
+
+	for (uint32_t i = 0; i < c->nstorages; i++)
+		strmap_add(&keys, c->storages[i].key, i);
+	for (size_t i = 0; rc == 0 && i < o.dir.n; i++) {
+		const struct zip_entry *t = &o.dir.entries[i];
+		const struct str name = short_name(z->root, t->name);
+
+		if (is_index(name) || (str_starts(name, str_c("data/")) && strmap_get(&keys, str_from(name, 5), NULL)))
+			continue;
+		rc = check_record(&o, t);
+	}
+	strmap_release(&keys);
+	zip_release(&o.dir);
+	return rc;
 }
 
 /* ---- a stream: the records as they come */
@@ -915,7 +966,7 @@ take_other(struct torch_stream *f, struct str what, struct err *e)
 	}
 	if (what.p != NULL && t->method == ZIP_STORED && read_mark(f, what, size, e) < 0)
 		return -1;
-	if (is_mark(what) && t->method == ZIP_STORED &&
+	if ((f->all_crcs || is_mark(what)) && t->method == ZIP_STORED &&
 	    range_crc(f->c->src, t->data, size, &f->crcs[f->nothers - 1], e) < 0)
 		return -1;
 	stream_add(f, packed, size, STORAGE_NONE);
@@ -1096,14 +1147,14 @@ struct comparing {
 	size_t next;      /* the record expected */
 };
 
-/* Records that say what the tensors are: their CRC in the directory against their bytes. */
+/* Records that say what the tensors are, or all: their CRC in the directory against their bytes. */
 static void
 compare_crc(const struct torch_stream *f, const struct seen *s, uint32_t stated)
 {
-	struct str what = below_root(*f->root, f->others[s->name]);
+	const struct str what = short_name(*f->root, f->others[s->name]);
+	const bool known = is_index(what) || (f->all_crcs && f->crcs[s->name] != 0);
 
-	if (!is_stated(f->crcs[s->name], s->crc, stated) && is_index(what) &&
-	    (s->method == ZIP_STORED || str_eqc(what, "data.pkl")))
+	if (known && !is_stated(f->crcs[s->name], s->crc, stated) && (s->method == ZIP_STORED || str_eqc(what, "data.pkl")))
 		ckpt_damaged(f->c, what);
 }
 
@@ -1226,8 +1277,17 @@ stream_finish(struct ckpt *c, struct err *e)
 	return 0;
 }
 
+static int
+stream_records(struct ckpt *c, struct err *e)
+{
+	(void)e;
+	forward_of(c)->all_crcs = true;
+	return 0;
+}
+
 static const struct ckpt_ops stream_ops = {
 	.name = "torch",
+	.records = stream_records,
 	.locate = stream_locate,
 	.read = read_storage,
 	.crc = stream_crc,

@@ -106,6 +106,12 @@ ckpt_check_index(const struct ckpt *c, struct err *e)
 			 STR_ARG(c->damaged[0]));
 }
 
+int
+ckpt_check_records(struct ckpt *c, struct err *e)
+{
+	return c->ops->records != NULL ? c->ops->records(c, e) : 0;
+}
+
 void
 ckpt_warn_index(const struct ckpt *c)
 {

@@ -42,6 +42,7 @@ struct ckpt_ops {
 	/* The storage of which this one is a second copy, that nothing reads; NULL or itself: it is none. */
 	uint32_t (*original)(const struct ckpt *c, uint32_t storage);
 	int (*check)(const struct ckpt *c, struct err *e); /* fails if what the index says is not there */
+	int (*records)(struct ckpt *c, struct err *e);     /* ckpt_check_records */
 	bool proves; /* what is copied is held against its CRC, too, although the CRC goes along */
 };
 
@@ -179,6 +180,12 @@ int ckpt_finish(struct ckpt *c, struct err *e);
  * storage.
  */
 int ckpt_tables(struct ckpt *c, struct str *text, struct err *e);
+
+/*
+ * Holds the CRCs of records against their bytes that are neither storages nor say what the tensors are: those that are
+ * wrong are damaged ones afterwards, on a stream only at its end. To be called before the data is read.
+ */
+int ckpt_check_records(struct ckpt *c, struct err *e);
 
 void ckpt_close(struct ckpt *c); /* frees c; not the source. May be NULL */
 

@@ -105,6 +105,42 @@ terminal() {
 	[ "$(lnn-ckpt-inspect --format=names w.st)" = $'a\nb' ]
 }
 
+@test '--check holds the CRC of every record, also of those that say nothing of tensors' {
+	local id at
+	id=$(unzip -p "$fixtures/tiny.pth" '*/.data/serialization_id')
+	at=$(LC_ALL=C grep -abo "$id" "$fixtures/tiny.pth" | cut -d: -f1)
+	cp "$fixtures/tiny.pth" in.pth
+	printf x | dd of=in.pth bs=1 seek="$at" conv=notrunc status=none
+	try lnn-ckpt-inspect --check in.pth
+	expect_status 1
+	expect_out_has $'.data/serialization_id\tcrc'
+	pipe 'cat in.pth | lnn-ckpt-inspect --check'
+	expect_status 1
+	expect_out_has $'.data/serialization_id\tcrc'
+	# Nobody else cares.
+	lnn-ckpt-inspect -q --stats in.pth >/dev/null
+	lnn-ckpt-adapt -q in.pth -o out.pth
+	cp -r "$fixtures/sharded-bin" set
+	id=$(unzip -p set/pytorch_model-00001-of-00003.bin '*/.data/serialization_id')
+	at=$(LC_ALL=C grep -abo "$id" set/pytorch_model-00001-of-00003.bin | cut -d: -f1)
+	printf x | dd of=set/pytorch_model-00001-of-00003.bin bs=1 seek="$at" conv=notrunc status=none
+	try lnn-ckpt-inspect --check set/pytorch_model.bin.index.json
+	expect_status 1
+	expect_out_has $'set/pytorch_model-00001-of-00003.bin/.data/serialization_id\tcrc'
+	command -v zip >/dev/null || skip "there is no zip"
+	# A record that no tensor uses.
+	unzip -q -d . "$fixtures/tiny.pth"
+	echo more than enough >tiny/data/9999
+	zip -q -0 -r more.zip tiny
+	LC_ALL=C sed -i 's/more than enough/less than enough/' more.zip
+	try lnn-ckpt-inspect -q --check more.zip
+	expect_status 1
+	expect_out_has $'data/9999\tcrc'
+	zip -q -9 -r packed.zip tiny
+	try lnn-ckpt-inspect -q --check packed.zip
+	[[ $output != *crc* ]]
+}
+
 @test '--digest is what sha256sum says, and the identity that of the sorted lines' {
 	local four
 	four=$(head -c 4 /dev/zero | sha256sum | cut -d ' ' -f 1)
@@ -320,7 +356,6 @@ view() {
 @test 'contents of many units, in every order of elements, from files and pipes' {
 	command -v zip >/dev/null || skip 'no zip'
 	local n=6000000
-	mkdir -p archive/data
 	{
 		printf '%b' "\\0200\\2}("
 		# Two columns that lie one behind the other: 1 2, 1 2, ...; the same by rows; all of it; its second half; one element
