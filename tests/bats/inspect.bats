@@ -356,6 +356,7 @@ view() {
 @test 'contents of many units, in every order of elements, from files and pipes' {
 	command -v zip >/dev/null || skip 'no zip'
 	local n=6000000
+	mkdir -p archive/data
 	{
 		printf '%b' "\\0200\\2}("
 		# Two columns that lie one behind the other: 1 2, 1 2, ...; the same by rows; all of it; its second half; one element
