@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import warnings
+import zipfile
 
 import tap
 
@@ -114,6 +115,25 @@ with t.part("containers"):
     holds(flat, "shards", tmp / "x.safetensors.index.json")
     tap.run("lnn-ckpt-adapt", tmp / "a.pth", "-o", tmp / "b.pth")
     holds(d, "written by adapt", tmp / "b.pth")
+    with zipfile.ZipFile(tmp / "a.pth") as old_zip, zipfile.ZipFile(tmp / "z.pth", "w", zipfile.ZIP_DEFLATED) as new_zip:
+        for item in old_zip.namelist():
+            new_zip.writestr(item, old_zip.read(item))
+    holds(d, "torch, zipped anew", tmp / "z.pth")
+    tap.run("lnn-ckpt-adapt", "-q", "--root", "--max-shard-size", "1MB", tmp / "a.pth", "-o", f"{tmp}/bins/")
+    holds(d, "shards of torch", tmp / "bins")
+    tap.run("lnn-ckpt-adapt", "-q", "--root", "--to", "dcp", tmp / "a.pth", "-o", f"{tmp}/dcp/")
+    holds(d, "a distributed folder written by adapt", tmp / "dcp")
+    tap.run("lnn-ckpt-adapt", "-q", tmp / "a.safetensors", "--to", "torch", "-o", tmp / "c.pth")
+    holds(flat, "safetensors made a torch file", tmp / "c.pth")
+    from torch.distributed.checkpoint.format_utils import torch_save_to_dcp
+    stored = {k: v for k, v in d.items() if not (v.is_conj() or v.is_neg())}
+    torch.save(stored, tmp / "stored.pth")
+    torch_save_to_dcp(tmp / "stored.pth", tmp / "of-torch")
+    holds(stored, "a distributed folder of torch", tmp / "of-torch")
+    # Several of them, in several orders of names, have one identity.
+    turned = {k: stored[k] for k in sorted(stored, reverse=True)}
+    torch.save(turned, tmp / "turned.pth")
+    t.eq(digests(tmp / "turned.pth")[1], identity(stored), "whatever the order of names")
 
 with t.part("big-endian"):
     x = torch.load(tap.FIXTURES / "bigendian.pth", weights_only=False)["state_dict"]
