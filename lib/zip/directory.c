@@ -228,6 +228,7 @@ struct dir_reading {
 	struct zip_dir *d;
 	struct source *src;
 	bool lenient;   /* zip_open_damaged */
+	bool listed;    /* zip_list */
 	struct notes notes;
 	uint32_t *order; /* entries by the offset of their headers; NULL: as they are */
 	struct buf name;
@@ -503,6 +504,8 @@ read_damaged(struct dir_reading *r, const struct zip_end *end)
 
 	if (read_entries(r, end) < 0)
 		return -1;
+	if (r->listed)
+		return 0;
 	make_order(r);
 	for (size_t i = 0; i < d->n; i++)
 		find_data(r, in_order(r, i), i + 1 < d->n ? in_order(r, i + 1)->header : d->start);
@@ -575,6 +578,14 @@ zip_open(struct zip_dir *d, struct source *src, const struct diag *diag, struct 
 	struct dir_reading r = { .d = d, .src = src, .name = BUF_INIT, .e = e };
 
 	return open_archive(&r, diag);
+}
+
+int
+zip_list(struct zip_dir *d, struct source *src, struct err *e)
+{
+	struct dir_reading r = { .d = d, .src = src, .listed = true, .name = BUF_INIT, .e = e };
+
+	return open_archive(&r, NULL);
 }
 
 int

@@ -31,6 +31,11 @@ struct zip_dir {
 
 /* Reads the directory at the end of src (a stream is read to its end first) and all local headers, and compares them. */
 int zip_open(struct zip_dir *d, struct source *src, const struct diag *diag, struct err *e);
+
+/*
+ * The directory of an archive that zip_open has taken, without a look at the headers of its records: entries have no data.
+ */
+int zip_list(struct zip_dir *d, struct source *src, struct err *e);
 void zip_release(struct zip_dir *d); /* also after a failed zip_open, zip_open_damaged or zip_scan (zip/scan.h) */
 
 /*

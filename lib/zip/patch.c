@@ -161,9 +161,23 @@ patch_local(const struct patching *z, const struct zip_entry *old, const struct 
 	return described ? patch_descriptor(z, old, now) : 0;
 }
 
+/* Where the contents of a record begin. */
+static int
+find_data(const struct patching *z, struct zip_entry *t)
+{
+	struct buf name = BUF_INIT;
+	struct zip_local l;
+	int rc = zip_local(z->src, t->header, &l, &name, z->err);
+
+	buf_release(&name);
+	if (rc == 0)
+		t->data = l.entry.data;
+	return rc;
+}
+
 /* Gives a record other contents. entry: in the new directory. */
 static int
-replace(const struct patching *z, const struct zip_replace *r, const struct zip_entry *old, uint8_t *entry)
+replace(const struct patching *z, const struct zip_replace *r, struct zip_entry *old, uint8_t *entry)
 {
 	struct zip_entry now = *old;
 	struct buf b = BUF_INIT;
@@ -172,6 +186,8 @@ replace(const struct patching *z, const struct zip_replace *r, const struct zip_
 	if (get_le32(entry + CENTRAL_PACKED) == UINT32_MAX || get_le32(entry + CENTRAL_SIZE) == UINT32_MAX ||
 	    r->bytes.len >= UINT32_MAX)
 		return refuse(z, "its pickle has 4 GiB or more");
+	if (find_data(z, old) < 0)
+		return -1;
 	rc = make_contents(z, r, &b, (size_t)old->packed, &now);
 	if (rc == 0) {
 		put_le16(entry + CENTRAL_FLAGS, (uint16_t)(get_le16(entry + CENTRAL_FLAGS) & ~(unsigned)FLAG_LEVELS));
@@ -204,7 +220,7 @@ patch_entries(struct patching *z)
 	size_t at = 0, len, replaced = 0;
 
 	for (size_t i = 0; i < z->dir.n; i++, at += len) {
-		const struct zip_entry *t = &z->dir.entries[i];
+		struct zip_entry *t = &z->dir.entries[i];
 		const uint8_t *p = z->tail + at;
 		struct str name = str_starts(t->name, z->root) ? str_from(t->name, z->root.len) : str_c("");
 		const struct zip_replace *r = replacement(z, name);
@@ -386,7 +402,7 @@ zip_patch(struct source *src, const struct zip_patch *want, struct undo_edit *u,
 	int rc = source_size(src, &size, err);
 
 	if (rc == 0)
-		rc = zip_open(&z.dir, src, NULL, err);
+		rc = zip_list(&z.dir, src, err);
 	if (rc == 0) {
 		z.tail_len = (size_t)(size - z.dir.start);
 		z.tail = xmalloc(z.tail_len);

@@ -333,7 +333,7 @@ def takes_safetensors(data):
         return False
 
 
-def crash(what, source, args, takes, ours=150):
+def crash(what, source, args, takes, ours=80):
     """Edits a copy of source and looks at all states that a crash could have left."""
     path = scratch / "crash" / source.name
     path.parent.mkdir(exist_ok=True)
@@ -375,11 +375,14 @@ def crash(what, source, args, takes, ours=150):
 
 small = scratch / "small.pth"
 torch.save({"state_dict": {"module.a": torch.arange(6.0), "module.b": torch.arange(9)}, "epoch": 3}, small)
+several = scratch / "several.pth"
+torch.save({f"module.layers.{i}.attention.weight": torch.full((2,), float(i)) for i in range(38)}, several)
 middle = scratch / "middle.pth"
 torch.save({f"module.layer.{i}.weight": torch.full((3,), float(i)) for i in range(300)}, middle)
 strip = ("--strip-prefix", "module.", "--keep-wrappers")
 crash("a small file", small, strip, takes_torch)
 crash("longer names", small, ("--add-prefix", "abcdefgh.abcdefgh.", "--keep-wrappers"), takes_torch)
+crash("38 tensors, every subset of the sectors", several, strip, takes_torch)
 crash("300 tensors", middle, strip, takes_torch)
 crash("300 tensors, half of them dropped", middle, ("--drop-params", "re:[02468].weight", "--keep-wrappers"), takes_torch)
 crash("safetensors", plain, ("--strip-prefix", "m."), takes_safetensors)
