@@ -53,7 +53,9 @@ has_dtensors(const struct statedict *sd)
 int
 input_check_pieces(const struct input *in, bool lists, struct err *e)
 {
-	const char *what = flat_pieces(&in->sd);
+	const char *what = !in->ckpt->constants ? flat_pieces(&in->sd)
+						: "the tensors of a frozen TorchScript module are constants (constants.pkl), which "
+						  "are no state dict; save the module before torch.jit.freeze";
 
 	if (in->ckpt->boxed)
 		diag_notice(tool_diag(), "%s: a shard of a distributed checkpoint, whose tensors are boxes of larger ones; "

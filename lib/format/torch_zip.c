@@ -228,6 +228,7 @@ struct opening {
 	struct buf name; /* scratch */
 	uint64_t version_at;
 	bool byteorder, format_version;
+	bool constants; /* what is decoded is constants.pkl, whose storages are beside it */
 	struct err *e;
 };
 
@@ -459,7 +460,7 @@ decode_unpacked(struct ckpt *c, struct rebuild *r, const struct buf *pickle, str
 static int
 decode(struct opening *o, struct rebuild *r)
 {
-	const struct zip_entry *t = find_c(o, "data.pkl");
+	const struct zip_entry *t = find_c(o, o->constants ? "constants.pkl" : "data.pkl");
 	struct pickle_hooks hooks = rebuild_hooks(r);
 	struct pickle_place place = { .src = o->c->src };
 	struct buf b = BUF_INIT;
@@ -494,7 +495,7 @@ find_storage(struct opening *o, struct str key, const struct zip_entry *before)
 		if (below.len == key.len + 5 && str_starts(below, str_c("data/")) && str_eq(str_from(below, 5), key))
 			return next;
 	}
-	return find(o, "data/", key);
+	return find(o, o->constants ? "constants/" : "data/", key);
 }
 
 static void
@@ -610,6 +611,30 @@ read_tree(struct opening *o)
 	return status;
 }
 
+/* A frozen module has its tensors in a tuple of constants, which its code calls CONSTANTS.c0, c1, ... */
+static int
+read_constants(struct opening *o)
+{
+	struct ckpt *c = o->c;
+	struct vtree *module = c->tree;
+	uint32_t names;
+	int rc;
+
+	o->constants = true;
+	rc = read_tree(o);
+	vtree_free(module);
+	if (rc < 0 || c->ntensors == 0)
+		return rc;
+	names = value_new_seq(c->tree, VALUE_DICT);
+	for (size_t i = 0; i < value_len(c->tree, c->root); i++)
+		value_set(c->tree, names,
+			  value_new_text(c->tree, VALUE_STR, str_c(arena_printf(&c->arena, "CONSTANTS.c%zu", i))),
+			  value_item(c->tree, c->root, i));
+	c->root = names;
+	c->constants = true;
+	return 0;
+}
+
 static int
 open_directory(struct ckpt *c, struct err *e)
 {
@@ -630,6 +655,8 @@ open_directory(struct ckpt *c, struct err *e)
 		r = read_marks_left(&o);
 	if (r == 0)
 		r = read_tree(&o);
+	if (r == 0 && c->ops == &script_ops && c->ntensors == 0 && c->nstorages == 0)
+		r = read_constants(&o);
 	if (r == 0)
 		c->writer = writer_of(o.format_version, o.byteorder,
 			c->nstorages == 0 || o.version_at < c->storages[0].offset);

@@ -94,6 +94,7 @@ struct ckpt {
 	struct str locations[CKPT_LOCATIONS]; /* of a pickle, "cpu" and "cuda:0"; further ones count as the first */
 	uint8_t nlocations;
 	bool big_endian;
+	bool constants;             /* of a frozen TorchScript module: its tensors are constants, and no state dict */
 	bool boxed;                 /* safetensors: its tensors are boxes of larger ones (tensor_more.low) */
 	const char *writer;         /* who wrote it, as far as that can be told ("torch 2.7 or later"); or NULL */
 	const char **shards;        /* file names of a sharded set */

@@ -148,8 +148,7 @@ nowhere(const struct tensor_tree *tree, const char *where, struct err *err)
 	uint32_t class = find_class(tree->t, tree->root, &path, CLASS_DEPTH);
 
 	if (tree_is_script(tree->t, tree->root))
-		err_input(err, tree->file, "the TorchScript module has no tensors: a frozen one holds them as constants "
-			  "(constants.pkl), which are no state dict; save the module before torch.jit.freeze");
+		err_input(err, tree->file, "the TorchScript module has no tensors");
 	else if (class == VALUE_ABSENT)
 		err_input(err, tree->file, "there are no tensors at %s, nor anywhere else in it", where);
 	else

@@ -5,6 +5,7 @@ what torch makes of them: what to() casts, what load_state_dict compares, what l
 
 import argparse
 import collections
+import hashlib
 import json
 import os
 import pickle
@@ -343,9 +344,15 @@ def modules():
     t.eq(sorted(out.split()), sorted(net.state_dict()), "names of a TorchScript module")
     back, err = adapt("--root", path)
     t.ok(sorted(back) == sorted(net.state_dict()) and "weights_only=False" not in err, "and its state dict is written")
-    torch.jit.freeze(net).save(str(path))
-    done = tap.run("lnn-ckpt-inspect", path, status=2)
-    t.ok(b"constants" in done.stderr, "a frozen module has constants")
+    frozen = torch.jit.freeze(net)
+    frozen.save(str(path))
+    constants = {f"CONSTANTS.{k}": v for k, v in frozen.code_with_constants[1].const_mapping.items() if isinstance(v, torch.Tensor)}
+    out = tap.run("lnn-ckpt-inspect", "-q", "--digest", path).stdout.decode()
+    listed = {line.split("\t")[0]: line.split("\t")[3][7:] for line in out.splitlines() if not line.startswith("#")}
+    t.eq(listed, {k: hashlib.sha256(tap.bits(v)).hexdigest() for k, v in constants.items()}, "constants of a frozen module")
+    t.ok(len(listed) > 1, "which has some")
+    done = tap.run("lnn-ckpt-adapt", path, "-o", tap.scratch() / "no.pth", status=2)
+    t.ok(b"constants.pkl" in done.stderr, "and they are no state dict")
     done = tap.run("lnn-ckpt-inspect", save("pair.pth", {"model": Pair(torch.ones(2), 3), "epoch": 1}), status=2)
     t.ok(b"an object of the class '__main__.Pair' holds them (at 'model')" in done.stderr, "the class that holds tensors is named")
     plain = collections.defaultdict(dict, w=torch.ones(2))
