@@ -18,14 +18,11 @@ struct extent {
 	enum value_kind kind;
 };
 
-enum { IN_FILE, IN_MEMORY }; /* storage.shard */
-
 struct plain_pickle {
 	struct extent *extents;
 	size_t nextents, cap;
-	struct buf bytes;      /* of arrays that are not in the file as they are */
-	struct source *memory; /* these */
-	size_t storage_cap, tensor_cap;
+	const char **memory; /* by storage: its bytes, if they are not in the file as they are; else NULL */
+	size_t memory_cap, storage_cap, tensor_cap;
 };
 
 static uint32_t
@@ -136,21 +133,22 @@ transpose(struct tensor *tensor, struct arena *arena, const struct vtree *t, uin
 	return true;
 }
 
-/* Where the bytes of an array are: a storage without a type. False if data has none. */
+/* Where the bytes of an array are: a storage without a type, and *memory. False if data has none. */
 static bool
-find_bytes(struct plain_pickle *z, const struct vtree *t, uint32_t data, struct storage *s)
+find_bytes(const struct plain_pickle *z, const struct vtree *t, uint32_t data, struct storage *s, const char **memory)
 {
 	const struct str text = value_text(t, data);
 	uint32_t index;
 
 	if (value_leaf(t, data, &index) == LEAF_STORAGE) {
-		*s = (struct storage){ .offset = z->extents[index].off, .nbytes = z->extents[index].n, .shard = IN_FILE };
+		*s = (struct storage){ .offset = z->extents[index].off, .nbytes = z->extents[index].n };
+		*memory = NULL;
 		return true;
 	}
 	if (value_kind(t, data) != VALUE_BYTES && value_kind(t, data) != VALUE_BYTEARRAY && value_kind(t, data) != VALUE_PYSTR)
 		return false;
-	*s = (struct storage){ .offset = z->bytes.len, .nbytes = text.len, .shard = IN_MEMORY };
-	buf_addstr(&z->bytes, text);
+	*s = (struct storage){ .nbytes = text.len };
+	*memory = text.p;
 	return true;
 }
 
@@ -161,12 +159,14 @@ take_array(struct ckpt *c, uint32_t h, const struct array *a, struct err *e)
 	struct plain_pickle *z = c->priv;
 	struct tensor tensor = { .storage = c->nstorages, .wrap = VALUE_ABSENT };
 	uint64_t shape[TENSOR_NDIM_MAX], numel, nbytes;
+	const char *memory;
 	struct storage s;
 	unsigned ndim;
 	bool big = false;
 	enum dtype dtype = read_dtype(c->tree, a->dtype, &big);
 
-	if (dtype == DTYPE_UNKNOWN || !read_shape(c->tree, a->shape, shape, &ndim) || !find_bytes(z, c->tree, a->data, &s))
+	if (dtype == DTYPE_UNKNOWN || !read_shape(c->tree, a->shape, shape, &ndim) ||
+	    !find_bytes(z, c->tree, a->data, &s, &memory))
 		return 0;
 	tensor.dtype = (uint8_t)dtype;
 	(a->fortran ? tensor_set_fortran : tensor_set_shape)(&tensor, &c->arena, shape, ndim);
@@ -181,6 +181,8 @@ take_array(struct ckpt *c, uint32_t h, const struct array *a, struct err *e)
 	s.dtype = (uint8_t)(s.untyped ? DTYPE_UINT8 : dtype);
 	s.flags = big ? STORAGE_BIG_ENDIAN : 0;
 	c->storages = xgrow(c->storages, c->nstorages, &z->storage_cap, sizeof(*c->storages));
+	z->memory = xgrow(z->memory, c->nstorages, &z->memory_cap, sizeof(*z->memory));
+	z->memory[c->nstorages] = memory;
 	c->storages[c->nstorages++] = s;
 	c->tensors = xgrow(c->tensors, c->ntensors, &z->tensor_cap, sizeof(*c->tensors));
 	c->tensors[c->ntensors] = tensor;
@@ -214,7 +216,6 @@ read_rest(struct ckpt *c, struct err *e)
 static int
 take_arrays(struct ckpt *c, struct err *e)
 {
-	struct plain_pickle *z = c->priv;
 	uint32_t *const root = &c->root;
 	const uint32_t n = vtree_count(c->tree);
 	struct array a;
@@ -225,7 +226,6 @@ take_arrays(struct ckpt *c, struct err *e)
 			rc = take_array(c, h, &a, e);
 	c->owned[0] = c->storages;
 	c->owned[1] = c->tensors;
-	z->memory = source_memory(z->bytes.p, z->bytes.len, c->file);
 	vtree_compact(c->tree, &root, 1);
 	return rc == 0 ? read_rest(c, e) : rc;
 }
@@ -235,7 +235,18 @@ take_arrays(struct ckpt *c, struct err *e)
 static struct source *
 range(struct ckpt *c, uint32_t storage)
 {
-	return c->storages[storage].shard == IN_FILE ? c->src : ((struct plain_pickle *)c->priv)->memory;
+	return ((const struct plain_pickle *)c->priv)->memory[storage] == NULL ? c->src : NULL;
+}
+
+static int
+read_storage(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
+{
+	const char *memory = ((const struct plain_pickle *)c->priv)->memory[storage];
+
+	if (memory == NULL)
+		return source_read(c->src, c->storages[storage].offset + off, p, n, e);
+	memcpy(p, memory + off, n);
+	return 0;
 }
 
 /* An array may be there twice, so nothing is forgotten. */
@@ -251,12 +262,11 @@ close_it(struct ckpt *c)
 {
 	struct plain_pickle *z = c->priv;
 
-	source_close(z->memory);
-	buf_release(&z->bytes);
+	free(z->memory);
 	free(z->extents);
 }
 
-static const struct ckpt_ops ops = { .name = "pickle", .range = range, .leads = leads, .close = close_it };
+static const struct ckpt_ops ops = { .name = "pickle", .read = read_storage, .range = range, .leads = leads, .close = close_it };
 
 static int
 open_it(struct ckpt *c, struct err *e)

@@ -187,6 +187,12 @@ for i, data in enumerate(small):
     if len(data) < 65536:
         seed("survey", struct.pack("<H", len(data)) + data)
         seed("survey", struct.pack("<H", len(data)) + data + small[(i + 1) % len(small)])
+npy = b"\x93NUMPY\1\0\x3a\0" + b"{'descr': '>f4', 'fortran_order': True, 'shape': (2, 3)}".ljust(57) + b"\n" + struct.pack(">6f", *range(6))
+arrays = [npy, (fixtures / "zoo.pkl").read_bytes(), checkpoints["whole-module.pth"]]
+arrays += [pack([("a/b.npy", npy), ("c.npy", npy)], m, d) for m, d in ((zipfile.ZIP_STORED, False), (zipfile.ZIP_DEFLATED, True))]
+for i, data in enumerate(arrays):
+    seed("survey", struct.pack("<H", len(data)) + data)
+    seed("survey", struct.pack("<H", len(data)) + data + arrays[(i + 1) % len(arrays)])
 values = struct.pack("<12f", 1, float("nan"), float("inf"), 0, -0.0, 1e38, *range(6))
 for dtype, size in ("F32", 4), ("BF16", 2), ("I64", 8), ("F8_E4M3", 1), ("C64", 8), ("F64", 8), ("F16", 2), ("BOOL", 1), ("U64", 8):
     header = '{"a":{"dtype":"%s","shape":[%d],"data_offsets":[0,48]}}' % (dtype, 48 // size)
