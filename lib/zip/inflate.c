@@ -59,12 +59,6 @@ zip_inflate_free(struct zip_inflate *z)
 	free(z);
 }
 
-uint64_t
-zip_inflate_at(const struct zip_inflate *z)
-{
-	return z->at;
-}
-
 static int
 bad(const struct zip_inflate *z, const char *what, struct err *e)
 {
@@ -169,13 +163,13 @@ read_deflated(struct zip_unpacker *u, const struct zip_entry *t, uint64_t off, v
 	uint8_t skipped[4096];
 	size_t part;
 
-	if (u->inflate == NULL || u->data != t->data || zip_inflate_at(u->inflate) > off) {
+	if (u->inflate == NULL || u->data != t->data || u->inflate->at > off) {
 		zip_inflate_free(u->inflate);
 		u->inflate = zip_inflate_new(u->src, t->data, t->packed, t->size, t->name);
 		u->data = t->data;
 	}
-	while (zip_inflate_at(u->inflate) < off) {
-		uint64_t left = off - zip_inflate_at(u->inflate);
+	while (u->inflate->at < off) {
+		uint64_t left = off - u->inflate->at;
 
 		part = left < sizeof(skipped) ? (size_t)left : sizeof(skipped);
 		if (zip_inflate_read(u->inflate, skipped, part, e) < 0)

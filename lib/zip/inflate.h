@@ -26,7 +26,6 @@ struct zip_inflate; /* reads one deflated entry in order */
 /* packed bytes at off of src give size bytes; name is for messages and borrowed. */
 struct zip_inflate *zip_inflate_new(struct source *src, uint64_t off, uint64_t packed, uint64_t size, struct str name);
 void zip_inflate_free(struct zip_inflate *z); /* may be NULL */
-uint64_t zip_inflate_at(const struct zip_inflate *z); /* bytes given so far */
 
 /* The next n bytes. With the last one it is checked that the packed bytes end there too. */
 int zip_inflate_read(struct zip_inflate *z, void *p, size_t n, struct err *e);

@@ -24,13 +24,12 @@ contents(struct source *src, const struct zip_entry *en)
 		return;
 	}
 	z = zip_inflate_new(src, en->data, en->packed, en->size, en->name);
-	while (rc == 0 && left > 0 && zip_inflate_at(z) < FUZZ_CONTENTS) {
+	while (rc == 0 && left > 0 && en->size - left < FUZZ_CONTENTS) {
 		size_t n = left < sizeof(piece) ? (size_t)left : sizeof(piece);
 
 		rc = zip_inflate_read(z, piece, n, &e);
 		left -= n;
 		fuzz_judge(rc, &e);
-		promise(rc < 0 || zip_inflate_at(z) == en->size - left, "it gives what was asked for");
 	}
 	zip_inflate_free(z);
 }
