@@ -13,6 +13,7 @@ struct interp {
 	struct model model;
 	struct tables_tally tally;
 	struct heat heat; /* with --show */
+	struct buf closing;
 };
 
 static int
@@ -79,13 +80,24 @@ warn_of_rest(const struct interp *w, const struct interp_options *o, const struc
 	buf_release(&keys);
 }
 
+/* ckpt_out.ready. What needs memory is done while the output has no name yet. */
+static int
+get_ready(void *arg, struct err *e)
+{
+	struct interp *w = arg;
+
+	(void)e;
+	bias_closing(&w->tally, &w->closing);
+	return 0;
+}
+
 static int
 write_out(struct interp *w, const struct interp_options *o, struct err *e)
 {
 	struct seal_opts so = { .shape = SEAL_IN_PLACE, .drop_rest = o->drop_rest };
 	struct ckpt_out out = { .path = o->common.output, .jobs = o->common.jobs, .null = o->common.null, .inputs = &w->in,
-				.ninputs = 1, .what = "resizing", .dry_run = o->dry_run, .rehearse = o->show };
-	struct buf closing = BUF_INIT;
+				.ninputs = 1, .what = "resizing", .dry_run = o->dry_run, .rehearse = o->show,
+				.ready = get_ready, .ready_arg = w };
 	int rc;
 
 	so.writer = ckpt_out_writer(o->to, o->common.output, &w->in, e);
@@ -102,10 +114,9 @@ write_out(struct interp *w, const struct interp_options *o, struct err *e)
 		rc = -1;
 	if (rc == 0) {
 		bias_report(&w->plan);
-		bias_closing(&w->tally, &closing);
-		tool_summary("%s", closing.p);
+		tool_summary("%s", w->closing.p);
 	}
-	buf_release(&closing);
+	buf_release(&w->closing);
 	ckpt_out_release(&out);
 	return rc;
 }

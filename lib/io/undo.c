@@ -75,7 +75,7 @@ undo_bytes_written(const struct undo_edit *u)
  */
 static const char magic[] = "LNNUNDO1", mark[] = "LNNDONE1";
 enum { MAGIC = 8, PROLOGUE = MAGIC + 16, SAMPLES = 2, SAMPLE_MIN = 512, SAMPLE_MAX = 4096 };
-#define JOURNAL_MAX ((uint64_t)1 << 31)
+#define JOURNAL_MAX ((uint64_t)1 << 29)
 
 /* Bytes that the edit does not change. */
 struct undo_sample {
