@@ -152,6 +152,7 @@ run(void *state, struct job *j, struct err *err)
 	placed = suggest_put(&s->made, &text);
 	rc = try_map(s, buf_str(&text), placed, err);
 	if (rc == 0) {
+		suggest_put_rest(&s->made, &text);
 		job_begin_report(j);
 		out_plain(&j->in->out, buf_str(&text));
 	}

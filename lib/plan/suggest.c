@@ -278,6 +278,8 @@ words(const struct suggest_family *a, const struct suggest_family *b)
 	bool used[WORDS] = { false };
 	double sum = 0, missed = 0;
 
+	if (str_eq(a->text, b->text))
+		return 1;
 	for (unsigned i = a->nwords; i-- > 0;) {
 		double best = 0;
 		unsigned at = 0;
@@ -693,14 +695,21 @@ find_modules(struct side *s)
 	free(order);
 }
 
-/* Can a key map say the name? */
+/* Can a key map say the name, and is it of a length that names have? */
 static bool
 is_sayable(struct str name)
 {
-	for (size_t i = 0; i < name.len; i++)
+	size_t dots = 0, numbers = 0;
+
+	if (name.len == 0 || name.len > SUGGEST_NAME_MAX || name.p[name.len - 1] == '.')
+		return false;
+	for (size_t i = 0; i < name.len; i++) {
 		if (name.p[i] == '{' || name.p[i] == '}' || (unsigned char)name.p[i] < ' ')
 			return false;
-	return name.len > 0 && name.p[name.len - 1] != '.' && utf8_valid(name);
+		dots += name.p[i] == '.';
+		numbers += is_digit(name.p[i]) && (i == 0 || !is_digit(name.p[i - 1]));
+	}
+	return dots < DEPTH && numbers < DEPTH && utf8_valid(name);
 }
 
 static bool

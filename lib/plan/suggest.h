@@ -19,6 +19,9 @@ enum suggest_grade { SUGGEST_GUESS, SUGGEST_LIKELY, SUGGEST_SURE };
 
 enum { SUGGEST_JOIN_MAX = 3 };
 
+/* Longer names take no part. */
+enum { SUGGEST_NAME_MAX = 512 };
+
 /* Beyond this many pairs of families, only equal names are paired. */
 enum { SUGGEST_PAIRS_MAX = 1 << 24 };
 
@@ -31,7 +34,7 @@ struct suggest_match {
 	const char *why;    /* of the grade */
 };
 
-/* Names that a key map cannot say, with braces, take no part. */
+/* Names that a key map cannot say, with braces or control bytes, take no part. */
 struct suggest_side {
 	const struct entry *v; /* in the order of the state dict; those without shapes take no part */
 	size_t n;
@@ -50,9 +53,12 @@ void suggest_make(struct suggest *s, const struct suggest_side *source, const st
 void suggest_release(struct suggest *s);
 
 /*
- * Appends the map as YAML: rules for whole layers where they say the same, each below a comment with its count and grade,
- * and comments for what has no partner. Returns how many targets have a source.
+ * Appends the map as YAML: rules for whole layers where they say the same, each below a comment with its count and grade.
+ * Returns how many targets have a source.
  */
 size_t suggest_put(const struct suggest *s, struct buf *b);
+
+/* Appends comments for what has no partner on the other side. */
+void suggest_put_rest(const struct suggest *s, struct buf *b);
 
 #endif

@@ -155,7 +155,7 @@ count_beginnings(struct map_writer *w)
 	for (size_t i = 0; i < s->source.n; i++) {
 		const struct str name = s->source.v[i].name;
 
-		for (size_t k = 0; k < name.len; k++)
+		for (size_t k = 0; k < name.len && k < SUGGEST_NAME_MAX; k++)
 			if (name.p[k] == '.')
 				++*count_of(w, str_n(name.p, k + 1));
 	}
@@ -283,8 +283,9 @@ add_instances(struct map_writer *w)
 	for (size_t i = 0; i < w->s->source.n; i++) {
 		const struct str name = w->s->source.v[i].name;
 
-		add_instance(w, name);
-		for (size_t k = 0; k < name.len; k++) {
+		if (name.len <= SUGGEST_NAME_MAX)
+			add_instance(w, name);
+		for (size_t k = 0; k < name.len && k < SUGGEST_NAME_MAX; k++) {
 			struct str key[2] = { str_n(name.p, k + 1), { NULL, 0 } };
 
 			if (name.p[k] != '.')
@@ -593,20 +594,32 @@ put_rest(struct buf *b, const char *what, const struct suggest_side *side, const
 	}
 }
 
+void
+suggest_put_rest(const struct suggest *s, struct buf *b)
+{
+	bool *from = xcalloc(s->source.n + 1, sizeof(*from)), *to = xcalloc(s->target.n + 1, sizeof(*to));
+
+	for (size_t i = 0; i < s->n; i++) {
+		for (unsigned k = 0; k < s->v[i].nfrom; k++)
+			from[s->v[i].from[k]] = true;
+		for (unsigned k = 0; k < s->v[i].nto; k++)
+			to[s->v[i].to[k]] = true;
+	}
+	put_rest(b, "nothing for", &s->target, to);
+	put_rest(b, "unused", &s->source, from);
+	free(from);
+	free(to);
+}
+
 size_t
 suggest_put(const struct suggest *s, struct buf *b)
 {
 	struct map_writer w = { .s = s, .arena = ARENA_INIT };
-	bool *from = xcalloc(s->source.n + 1, sizeof(*from)), *to = xcalloc(s->target.n + 1, sizeof(*to));
 	size_t placed = 0;
 
 	count_beginnings(&w);
 	for (size_t i = 0; i < s->n; i++) {
 		add_item(&w, &s->v[i]);
-		for (unsigned k = 0; k < s->v[i].nfrom; k++)
-			from[s->v[i].from[k]] = true;
-		for (unsigned k = 0; k < s->v[i].nto; k++)
-			to[s->v[i].to[k]] = true;
 		placed += s->v[i].nto;
 	}
 	add_instances(&w);
@@ -618,10 +631,6 @@ suggest_put(const struct suggest *s, struct buf *b)
 	for (size_t i = 0; i < w.nrules; i++)
 		buf_addstr(b, w.rules[i].text);
 	buf_adds(b, "default: drop\n");
-	put_rest(b, "nothing for", &s->target, to);
-	put_rest(b, "unused", &s->source, from);
-	free(from);
-	free(to);
 	free(w.numbers);
 	free(w.items);
 	free(w.list);

@@ -445,6 +445,14 @@ default: drop
 # unused x [1]'
 }
 
+@test '--suggest-map: a name of many dots, and more components and numbers than a name has' {
+	safetensors long.st "$(printf 'a.%.0s' {1..100000})w" "$(printf '1.%.0s' {1..40})w" x.y
+	safetensors same.st z.y
+	try timeout 10 lnn-ckpt-inspect --against same.st --suggest-map long.st
+	expect_status 0
+	expect_out_has '  - {from: x.y, to: z.y}'
+}
+
 @test '--suggest-map: options that do not go with it' {
 	safetensors a.st x
 	try lnn-ckpt-inspect --suggest-map a.st
