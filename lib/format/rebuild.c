@@ -278,7 +278,7 @@ location_of(struct ckpt *c, struct str location)
 	if (i == CKPT_LOCATIONS)
 		return 0;
 	if (i == c->nlocations)
-		c->locations[c->nlocations++] = location;
+		c->locations[c->nlocations++] = arena_str(&c->arena, location);
 	return i;
 }
 
