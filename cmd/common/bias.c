@@ -46,8 +46,7 @@ match_add(struct bias_options *o, const char *arg, struct err *e)
 	}
 	if (pyre_compile(pattern, &m.re, &why) != 0)
 		return err_set(e, ERR_USAGE, "--match %s: at byte %zu: %s", arg, why.offset, why.reason);
-	o->matches = xgrow(o->matches, o->nmatches, &o->cap_matches, sizeof(*o->matches));
-	o->matches[o->nmatches++] = m;
+	*xpush(o->matches, o->nmatches, o->cap_matches) = m;
 	return 0;
 }
 

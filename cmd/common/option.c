@@ -135,8 +135,7 @@ option_word(const struct option_entry *o, const char *arg, unsigned *out, struct
 static int
 add_text(struct strs *s, const char *text)
 {
-	s->v = xgrow(s->v, s->n, &s->cap, sizeof(*s->v));
-	s->v[s->n++] = text;
+	*xpush(s->v, s->n, s->cap) = text;
 	return 0;
 }
 

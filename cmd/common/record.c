@@ -466,8 +466,7 @@ hold_row(struct record *r, const struct cell *cells)
 		buf_clear(&r->text);
 		put_rounded(&r->text, column(r, k), cell, digits);
 		text_show(&r->held, buf_str(&r->text));
-		r->cells = xgrow(r->cells, r->ncells, &r->cap, sizeof(*r->cells));
-		r->cells[r->ncells++] = (struct record_held){ at, r->held.len - at,
+		*xpush(r->cells, r->ncells, r->cap) = (struct record_held){ at, r->held.len - at,
 			text_width(str_n(r->held.p + at, r->held.len - at)), style_of(column(r, k), cell) };
 	}
 	buf_clear(&r->text);

@@ -16,8 +16,7 @@ read_name_option(const struct option_entry *entry, void *opts, const char *arg, 
 	struct adapt_options *o = opts;
 
 	(void)e;
-	o->names = xgrow(o->names, o->nnames, &o->cap_names, sizeof(*o->names));
-	o->names[o->nnames++] = (struct name_option){ (enum name_edit)entry->value, arg };
+	*xpush(o->names, o->nnames, o->cap_names) = (struct name_option){ (enum name_edit)entry->value, arg };
 	return 0;
 }
 

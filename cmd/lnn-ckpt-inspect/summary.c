@@ -120,8 +120,7 @@ find_unused(struct summary *s)
 		for (size_t k = 0; k < boxes_count(t); k++) {
 			struct box box = boxes_get(t, k);
 
-			v = xgrow(v, n, &cap, sizeof(*v));
-			v[n++] = span_of(s, t, &box);
+			*xpush(v, n, cap) = span_of(s, t, &box);
 		}
 	}
 	if (n > 0)

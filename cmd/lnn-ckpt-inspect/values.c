@@ -136,8 +136,7 @@ push(struct stack *s, uint32_t h)
 {
 	if (h == VALUE_ABSENT)
 		return;
-	s->v = xgrow(s->v, s->n, &s->cap, sizeof(*s->v));
-	s->v[s->n++] = h;
+	*xpush(s->v, s->n, s->cap) = h;
 }
 
 static void

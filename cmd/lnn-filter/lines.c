@@ -45,8 +45,7 @@ give_line(struct filter *f, struct assigning *a, size_t group, const struct oper
 		put_line(f, a, group, item);
 		return;
 	}
-	a->held = xgrow(a->held, a->nheld, &a->cap, sizeof(*a->held));
-	a->held[a->nheld++] = (struct held_line){ group, a->text.len, item->raw.len };
+	*xpush(a->held, a->nheld, a->cap) = (struct held_line){ group, a->text.len, item->raw.len };
 	buf_addstr(&a->text, item->raw);
 }
 

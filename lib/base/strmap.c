@@ -119,8 +119,7 @@ strmap_add(struct strmap *m, struct str key, uint64_t value)
 	s = slot_of(m, key, h);
 	if (s->entry != 0)
 		return false;
-	m->entries = xgrow(m->entries, m->count, &m->cap, sizeof(*m->entries));
-	m->entries[m->count++] = (struct strmap_entry){ key.p, key.len, value };
+	*xpush(m->entries, m->count, m->cap) = (struct strmap_entry){ key.p, key.len, value };
 	*s = (struct strmap_slot){ h, (uint32_t)m->count };
 	return true;
 }

@@ -25,4 +25,7 @@ char *xstrndup(const char *s, size_t n);
  */
 void *xgrow(void *p, size_t n, size_t *cap, size_t size);
 
+/* The place of a new element of the growing array v, which has n elements; counts it. v, n and cap are plain variables. */
+#define xpush(v, n, cap) ((v) = xgrow((v), (n), &(cap), sizeof(*(v))), &(v)[(n)++])
+
 #endif

@@ -94,8 +94,7 @@ folder_list(struct ckpt_folder *f, const char *path, struct err *err)
 		}
 		if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
 			continue;
-		f->members = xgrow(f->members, f->n, &f->cap, sizeof(*f->members));
-		f->members[f->n++] = (struct member){ arena_cstr(&f->arena, d->d_name), S_ISDIR(st.st_mode) };
+		*xpush(f->members, f->n, f->cap) = (struct member){ arena_cstr(&f->arena, d->d_name), S_ISDIR(st.st_mode) };
 	}
 	if (d == NULL && errno != 0)
 		err_sys(err, path, "cannot read");
@@ -208,8 +207,7 @@ find_sets(struct ckpt_folder *f)
 			continue;
 		}
 		strmap_add(&index, str_c(shard_file(f, &s, 0)), f->nsets);
-		f->sets = xgrow(f->sets, f->nsets, &f->sets_cap, sizeof(*f->sets));
-		f->sets[f->nsets++] = (struct shard_set){ s, 1 };
+		*xpush(f->sets, f->nsets, f->sets_cap) = (struct shard_set){ s, 1 };
 	}
 	strmap_release(&index);
 }

@@ -222,8 +222,7 @@ read_boxes(struct adding *a, uint32_t number, uint32_t chunks)
 		/* The same list may stand for any number of tensors. */
 		if (a->nboxes > 2 * a->cap_stored)
 			return bad(a, n->name, "the tensors have more chunks than there are items");
-		a->boxes = xgrow(a->boxes, a->nboxes, &a->cap_boxes, sizeof(*a->boxes));
-		a->boxes[a->nboxes++] = box;
+		*xpush(a->boxes, a->nboxes, a->cap_boxes) = box;
 	}
 	return 0;
 }
@@ -306,8 +305,7 @@ find_file(const struct adding *a, struct str name, uint32_t *file)
 		return err_input(a->err, a->file, "'%.*s' is not the name of a file in the folder", STR_ARG(name));
 	if (!strmap_get(&m->by_file, name, &i)) {
 		i = m->nfiles;
-		m->files = xgrow(m->files, m->nfiles, &m->cap_files, sizeof(*m->files));
-		m->files[m->nfiles++] = arena_str(&m->arena, name).p;
+		*xpush(m->files, m->nfiles, m->cap_files) = arena_str(&m->arena, name).p;
 		strmap_add(&m->by_file, str_c(m->files[i]), i);
 	}
 	*file = (uint32_t)i;
@@ -406,8 +404,7 @@ not_stored(const struct adding *a, const struct dcp_item *box)
 static void
 add_item(struct dcp_metadata *m, struct dcp_item item)
 {
-	m->items = xgrow(m->items, m->nitems, &m->cap_items, sizeof(*m->items));
-	m->items[m->nitems++] = item;
+	*xpush(m->items, m->nitems, m->cap_items) = item;
 }
 
 /* Every box has its place, every place its box or other value. */

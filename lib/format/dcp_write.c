@@ -163,8 +163,7 @@ add_item(struct flatten *f, struct str name, uint32_t h)
 		return refuse(f, name, "two entries would have this name in a distributed folder");
 	if (!utf8_valid(name))
 		return refuse(f, name, "the name is not UTF-8, which a distributed folder needs");
-	m->items = xgrow(m->items, m->nitems, &f->cap, sizeof(*m->items));
-	m->items[m->nitems++] = (struct manifest_item){
+	*xpush(m->items, m->nitems, f->cap) = (struct manifest_item){
 		name, memcpy(arena_alloc(f->arena, size), f->path, size), f->depth, h, UINT32_MAX, number, 0
 	};
 	f->holder = number;

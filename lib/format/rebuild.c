@@ -335,8 +335,7 @@ add_view(struct rebuild *r, struct vtree *t, uint32_t index, uint64_t offset)
 {
 	uint32_t leaf = value_new_leaf(t, LEAF_STORAGE, index);
 
-	r->views = xgrow(r->views, r->nviews, &r->view_cap, sizeof(*r->views));
-	r->views[r->nviews++] = (struct rebuild_view){ leaf, index, offset };
+	*xpush(r->views, r->nviews, r->view_cap) = (struct rebuild_view){ leaf, index, offset };
 	return leaf;
 }
 

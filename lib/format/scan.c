@@ -856,8 +856,7 @@ check_known(struct weights *w, uint32_t key)
 	uint64_t at = w->stored_n;
 
 	if (strmap_add(&w->keys, text, at)) {
-		w->stored = xgrow(w->stored, w->stored_n, &w->stored_cap, sizeof(*w->stored));
-		w->stored[w->stored_n++] = w->result;
+		*xpush(w->stored, w->stored_n, w->stored_cap) = w->result;
 	}
 	strmap_get(&w->keys, text, &at);
 	w->leaf = (uint32_t)at;

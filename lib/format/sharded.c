@@ -203,8 +203,7 @@ add_storages(struct incoming *in, struct err *e)
 	for (uint32_t i = 0; i < in->sub->nstorages; i++) {
 		struct storage *s;
 
-		b->storages = xgrow(b->storages, b->nstorages, &b->storage_cap, sizeof(*b->storages));
-		s = &b->storages[b->nstorages++];
+		s = xpush(b->storages, b->nstorages, b->storage_cap);
 		*s = in->sub->storages[i];
 		s->key = s->key.len > 0 ? arena_str(&b->c->arena, s->key) : str_c("");
 		s->shard = in->shard;

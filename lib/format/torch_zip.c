@@ -773,8 +773,7 @@ stream_add(struct torch_stream *f, uint64_t packed, uint64_t size, uint32_t stor
 {
 	const struct zip_entry *t = &f->local.entry;
 
-	f->seen = xgrow(f->seen, f->n, &f->cap, sizeof(*f->seen));
-	f->seen[f->n++] = (struct seen){ t->header, packed, size, t->crc, storage, (uint32_t)(f->nothers - 1),
+	*xpush(f->seen, f->n, f->cap) = (struct seen){ t->header, packed, size, t->crc, storage, (uint32_t)(f->nothers - 1),
 		t->method };
 	f->at = t->data + packed;
 	f->pending = (t->flags & ZIP_FLAG_DESCRIPTOR) != 0;

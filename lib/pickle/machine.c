@@ -800,8 +800,7 @@ op_mark(struct pickle_machine *m, struct err *e)
 {
 	if (m->marks_n >= PICKLE_STACK_MAX)
 		return fail(&m->in, e, "more than %d marks", PICKLE_STACK_MAX);
-	m->marks = xgrow(m->marks, m->marks_n, &m->marks_cap, sizeof(*m->marks));
-	m->marks[m->marks_n++] = (uint32_t)m->depth;
+	*xpush(m->marks, m->marks_n, m->marks_cap) = (uint32_t)m->depth;
 	m->fence = m->depth;
 	return 0;
 }

@@ -792,8 +792,7 @@ mark_reached(void *arg, uint32_t *h)
 	if (*h >= m->t->count || m->number[*h] != UNREACHED)
 		return;
 	m->number[*h] = REACHED;
-	m->stack = xgrow(m->stack, m->n, &m->cap, sizeof(*m->stack));
-	m->stack[m->n++] = *h;
+	*xpush(m->stack, m->n, m->cap) = *h;
 }
 
 static void
@@ -865,8 +864,7 @@ list_node(void *arg, uint32_t *h)
 	if (*h >= c->src->count || c->map[*h] != 0) /* an integer in its handle, absent, or listed */
 		return;
 	c->map[*h] = MAP_LISTED;
-	c->reached = xgrow(c->reached, c->nreached, &c->cap_reached, sizeof(*c->reached));
-	c->reached[c->nreached++] = *h;
+	*xpush(c->reached, c->nreached, c->cap_reached) = *h;
 }
 
 static uint32_t

@@ -125,8 +125,7 @@ drop_entry(struct plan *p, struct plan_entry *en, const struct dropper *list, si
 		by->rule->touched++;
 		plan_drop(p, en, PLAN_DROPPED, by->rule->text);
 	} else if (near != NULL) {
-		p->misses = xgrow(p->misses, p->nmisses, &p->cap_misses, sizeof(*p->misses));
-		p->misses[p->nmisses++] = (struct plan_near_miss){ near->rule->text, en->name, en->origin };
+		*xpush(p->misses, p->nmisses, p->cap_misses) = (struct plan_near_miss){ near->rule->text, en->name, en->origin };
 	}
 	return 0;
 }

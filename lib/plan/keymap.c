@@ -1095,8 +1095,7 @@ add_member(struct km_groups *g, const struct trial *t, const struct plan_entry *
 
 	if (group == NULL) {
 		strmap_add(&g->by_key, arena_str(&t->k->arena, group_key(t, en, p, &b)), g->n);
-		g->v = xgrow(g->v, g->n, &g->cap, sizeof(*g->v));
-		group = &g->v[g->n++];
+		group = xpush(g->v, g->n, g->cap);
 		*group = (struct km_group){ .n = t->r->ops.sums ? t->r->ops.ninputs : t->r->nfrom, .rule = t->r };
 		group->origins = arena_alloc(&t->k->arena, group->n * sizeof(*group->origins));
 		memset(group->origins, 0xff, group->n * sizeof(*group->origins));

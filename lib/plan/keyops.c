@@ -493,8 +493,7 @@ add_row(struct keyop *op, const struct list_line *line, const struct source *src
 	op->zeros += zero;
 	if (!zero && row > op->highest)
 		op->highest = row;
-	op->rows = xgrow(op->rows, op->nrows, cap, sizeof(*op->rows));
-	op->rows[op->nrows++] = row;
+	*xpush(op->rows, op->nrows, *cap) = row;
 	return 0;
 }
 

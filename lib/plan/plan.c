@@ -41,8 +41,7 @@ add_entry(struct plan *p, uint32_t input, const struct sd_entry *src, struct str
 {
 	const uint32_t origin = (uint32_t)p->norigins;
 
-	p->origins = xgrow(p->origins, p->norigins, &p->cap_origins, sizeof(*p->origins));
-	p->origins[p->norigins++] = (struct plan_origin){ .input = input, .outputs = 1, .entry = src };
+	*xpush(p->origins, p->norigins, p->cap_origins) = (struct plan_origin){ .input = input, .outputs = 1, .entry = src };
 	return plan_append(p, (struct plan_entry){ .name = name, .origin = origin, .alive = true, .meta_value = VALUE_ABSENT });
 }
 

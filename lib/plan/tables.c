@@ -457,8 +457,7 @@ collect(struct tables *t, struct err *err)
 		if (!found)
 			continue;
 		complete(t, &c);
-		t->cases = xgrow(t->cases, t->ncases, &t->cap_cases, sizeof(*t->cases));
-		t->cases[t->ncases++] = c;
+		*xpush(t->cases, t->ncases, t->cap_cases) = c;
 	}
 	note_sizes(t);
 	return 0;

@@ -32,8 +32,7 @@ stages_add(struct stages *s, struct str text, struct err *err)
 		return err_set(err, ERR_USAGE, "\"%.*s\" is not SUBSTRING=RATIO, as in stage_3=16", STR_ARG(text));
 	rule.part = str_n(text.p, at - 1);
 	rule.ratio = (uint32_t)ratio;
-	s->rules = xgrow(s->rules, s->count, &s->cap, sizeof(*s->rules));
-	s->rules[s->count++] = rule;
+	*xpush(s->rules, s->count, s->cap) = rule;
 	return 0;
 }
 

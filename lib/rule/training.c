@@ -68,8 +68,7 @@ add_name(struct training_names *names, struct str name, const struct subject *s)
 {
 	uint64_t elements;
 
-	names->v = xgrow(names->v, names->n, &names->cap, sizeof(*names->v));
-	names->v[names->n++] = name;
+	*xpush(names->v, names->n, names->cap) = name;
 	if (!count_elements(&s->entry, &elements) || !num_add(names->elements, elements, &names->elements))
 		names->elements_known = false;
 }

@@ -365,8 +365,7 @@ level_scan(const struct tensor_tree *tree, uint32_t container, struct level *l)
 			l->tensors++;
 			break;
 		case ENTRY_CANDIDATE:
-			l->candidates = xgrow(l->candidates, l->n, &l->cap, sizeof(*l->candidates));
-			l->candidates[l->n++] = i;
+			*xpush(l->candidates, l->n, l->cap) = i;
 			break;
 		case ENTRY_OPTIMIZER:
 			l->optimizer = l->optimizer == SIZE_MAX ? i : l->optimizer;

@@ -65,8 +65,7 @@ add_entry(struct walk *w, struct str name, enum sd_kind kind, uint32_t tensor, u
 	sd->entries = xgrow(sd->entries, sd->n, &w->cap, sizeof(*sd->entries));
 	sd->entries[sd->n] = (struct sd_entry){ .name = name, .kind = kind, .tensor = tensor, .value = value };
 	if (w->at.parent != VALUE_ABSENT) {
-		sd->insides = xgrow(sd->insides, sd->ninsides, &w->cap_insides, sizeof(*sd->insides));
-		sd->insides[sd->ninsides++] = w->at;
+		*xpush(sd->insides, sd->ninsides, w->cap_insides) = w->at;
 		sd->entries[sd->n].inside = (uint32_t)sd->ninsides;
 	}
 	sd->n++;

@@ -342,8 +342,7 @@ group_named(const struct pyre *re, struct str name)
 static void
 add_group(struct pyre *re, struct str name)
 {
-	re->groups = xgrow(re->groups, re->ngroups, &re->capgroups, sizeof(*re->groups));
-	re->groups[re->ngroups++] = (struct pyre_group){ name, false };
+	*xpush(re->groups, re->ngroups, re->capgroups) = (struct pyre_group){ name, false };
 }
 
 /* A reference back to a group, which must be closed. */
@@ -831,8 +830,7 @@ add_piece(struct pyre_sub *sub, uint64_t group, size_t offset, struct pyre_error
 
 	if (group != PYRE_UNSET && group >= sub->re->ngroups)
 		return bad(why, offset, "invalid group reference %llu", (unsigned long long)group);
-	sub->pieces = xgrow(sub->pieces, sub->n, &sub->cap, sizeof(*sub->pieces));
-	sub->pieces[sub->n++] = (struct pyre_piece){ start, sub->text.len, (size_t)group };
+	*xpush(sub->pieces, sub->n, sub->cap) = (struct pyre_piece){ start, sub->text.len, (size_t)group };
 	return 0;
 }
 

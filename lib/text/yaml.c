@@ -109,8 +109,7 @@ next_event(struct builder *b, yaml_event_t *event)
 static void
 push(struct builder *b, const struct ynode *node)
 {
-	b->stack = xgrow(b->stack, b->n, &b->cap, sizeof(*b->stack));
-	b->stack[b->n++] = node;
+	*xpush(b->stack, b->n, b->cap) = node;
 }
 
 static int

@@ -326,8 +326,7 @@ edit_item(struct seal *l, struct seal_containers *k, struct plan_entry *en)
 	if (parent == VALUE_ABSENT)
 		return;
 	if (!en->alive) {
-		k->removals = xgrow(k->removals, k->n, &k->cap, sizeof(*k->removals));
-		k->removals[k->n++] = (struct seal_removal){ parent, at->item };
+		*xpush(k->removals, k->n, k->cap) = (struct seal_removal){ parent, at->item };
 	} else if (src->kind == SD_TENSOR) {
 		tensor = find_tensor(l, &(struct make_input){ input, src->tensor }, &en->make, en);
 		value_put(k->tree, parent, at->item,
@@ -1459,8 +1458,7 @@ add_lesson(struct seal_steps *k, uint32_t output, const struct plan_entry *en, s
 	x.before = first_from(k, x.key);
 	if (x.before > output)
 		x.before = output;
-	k->lessons = xgrow(k->lessons, k->nlessons, &k->cap_lessons, sizeof(*k->lessons));
-	k->lessons[k->nlessons++] = x;
+	*xpush(k->lessons, k->nlessons, k->cap_lessons) = x;
 }
 
 static int

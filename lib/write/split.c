@@ -109,8 +109,7 @@ read_tensor(struct split_reading *r, uint32_t input, const struct tensor *t)
 {
 	if (boxes_count(t) > 0 && r->file[input] != r->k) {
 		r->file[input] = r->k;
-		r->s->later = xgrow(r->s->later, r->n, &r->cap, sizeof(*r->s->later));
-		r->s->later[r->n++] = (struct split_later){ input, r->low[input] };
+		*xpush(r->s->later, r->n, r->cap) = (struct split_later){ input, r->low[input] };
 	}
 	for (size_t i = 0; i < boxes_count(t); i++) {
 		struct box box = boxes_get(t, i);
