@@ -134,24 +134,16 @@ int
 file_text(const char *operand, uint64_t most, struct buf *text, struct err *e)
 {
 	struct source *s;
-	size_t got = 0;
-	int status = 0;
+	int rc;
 
 	if (file_input(operand, FILE_TEXT, &s, e) < 0)
 		return -1;
 	buf_clear(text);
-	do {
-		char *p = buf_room(text, SOURCE_LOOK_MAX);
-
-		status = source_read_some(s, text->len, p, SOURCE_LOOK_MAX, &got, e);
-		text->len += status == 0 ? got : 0;
-		source_forget(s, text->len);
-		if (status == 0 && text->len > most)
-			status = err_input(e, source_name(s), "is longer than %llu bytes: not what it should be",
-					   (unsigned long long)most);
-	} while (status == 0 && got > 0);
+	rc = source_slurp(s, most, text, e);
+	if (rc > 0)
+		rc = err_input(e, source_name(s), "is longer than %llu bytes: not what it should be", (unsigned long long)most);
 	source_close(s);
-	return status;
+	return rc;
 }
 
 int

@@ -11,13 +11,12 @@
 static int
 load_description(struct model *m, struct source *src, struct err *e)
 {
-	struct arena a = ARENA_INIT;
-	struct str text;
-	int rc = config_slurp(src, &a, &text, e);
+	struct buf text = BUF_INIT;
+	int rc = config_slurp(src, &text, e);
 
 	if (rc == 0)
-		rc = model_load_yaml(m, source_name(src), text, e);
-	arena_release(&a);
+		rc = model_load_yaml(m, source_name(src), buf_str(&text), e);
+	buf_release(&text);
 	source_close(src);
 	return rc;
 }

@@ -138,7 +138,6 @@ run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, 
 	struct shard_job job = { .total = x->nfiles, .elsewhere = &elsewhere,
 				 .set = { x->names, x->n } };
 	struct operands one = { NULL, 1 };
-	char *path;
 	int rc = 0;
 
 	for (uint32_t i = 0; i < x->n; i++)
@@ -151,10 +150,8 @@ run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, 
 		if (i % n != k - 1)
 			continue;
 		job.number = i + 1;
-		path = shard_index_path(x, i);
-		one.v = (const char *[]){ path };
+		one.v = &x->paths[i];
 		rc = adapt_run_steps(o, &one, &job, &(int){ TOOL_DONE }, e);
-		free(path);
 	}
 	buf_release(&dir);
 	strmap_release(&elsewhere);

@@ -11,6 +11,7 @@
 #include "format/scan.h"
 #include "common/file.h"
 #include "format/dcp_metadata.h"
+#include "format/file_set.h"
 #include "format/pickles.h"
 #include "format/shard_index.h"
 #include "report.h"
@@ -142,12 +143,12 @@ scan_file(struct globals *g, const char *path, struct err *err)
 static int
 scan_shards(struct globals *g, struct source *src, struct err *err)
 {
-	const char **paths;
-	uint32_t n;
-	int rc = shard_index_list(src, &g->arena, &paths, &n, err);
+	struct shard_index x;
+	int rc = shard_index_read(&x, src, err);
 
-	for (uint32_t i = 0; rc == 0 && i < n; i++)
-		rc = scan_file(g, paths[i], err);
+	for (uint32_t i = 0; rc == 0 && i < x.nfiles; i++)
+		rc = scan_file(g, arena_cstr(&g->arena, x.paths[i]), err);
+	shard_index_release(&x);
 	return rc;
 }
 
@@ -172,19 +173,18 @@ scan_item(struct globals *g, const char *dir, const struct dcp_metadata *m, cons
 	return 0;
 }
 
-/* The values of a distributed folder; names: its metadata. What is wrong with these is told by those who open it. */
+/* The values of a distributed folder; list: its metadata. What is wrong with these is told by those who open it. */
 static void
-scan_items(struct globals *g, const char *dir, struct str names)
+scan_items(struct globals *g, const char *dir, const struct file_list *list)
 {
 	struct dcp_metadata m;
 	struct err ignored = ERR_INIT;
 	struct source *src;
-	struct str name;
 	int rc = 0;
 
 	dcp_metadata_init(&m);
-	while (rc == 0 && str_split(&names, '\n', &name) && name.len > 0) {
-		rc = source_open(&src, arena_printf(&g->arena, "%s%.*s", dir, STR_ARG(name)), NULL, &ignored);
+	for (uint32_t i = 0; rc == 0 && i < list->n; i++) {
+		rc = source_open(&src, list->paths[i], NULL, &ignored);
 		if (rc == 0) {
 			rc = dcp_metadata_add(&m, src, &ignored);
 			source_close(src);
@@ -197,29 +197,20 @@ scan_items(struct globals *g, const char *dir, struct str names)
 	dcp_metadata_release(&m);
 }
 
-/* The files of a set (box_set.h, dcp_metadata.h): a line that says what they are, then their names. */
+/* The files of a set that is given as a text. */
 static int
 scan_listed(struct globals *g, struct source *src, struct err *err)
 {
 	const char *slash = strrchr(source_name(src), '/');
 	const char *dir = arena_printf(&g->arena, "%.*s", slash == NULL ? 0 : (int)(slash - source_name(src) + 1),
 				       source_name(src));
-	uint64_t size = 0;
-	struct str text, name, names;
-	bool folder;
-	int rc = source_size(src, &size, err);
-	char *p = arena_alloc(&g->arena, (size_t)size + 1);
+	struct file_list list;
+	int rc = file_list_read(&list, src, &g->arena, err);
 
-	if (rc < 0 || source_read(src, 0, p, (size_t)size, err) < 0)
-		return -1;
-	text = str_n(p, (size_t)size);
-	folder = str_starts(text, str_c(DCP_FOLDER));
-	(void)str_split(&text, '\n', &name);
-	names = text;
-	while (rc == 0 && str_split(&text, '\n', &name) && name.len > 0)
-		rc = scan_file(g, arena_printf(&g->arena, "%s%.*s", dir, STR_ARG(name)), err);
-	if (rc == 0 && folder)
-		scan_items(g, dir, names);
+	for (uint32_t i = 0; rc == 0 && i < list.n; i++)
+		rc = scan_file(g, list.paths[i], err);
+	if (rc == 0 && str_starts(str_c(DCP_FOLDER), list.what))
+		scan_items(g, dir, &list);
 	return rc;
 }
 

@@ -74,13 +74,12 @@ look(struct source *src, bool null, struct str *head, struct err *e)
 static int
 load_model(struct operand *x, struct err *e)
 {
-	struct arena a = ARENA_INIT;
-	struct str text;
-	int rc = config_slurp(x->src, &a, &text, e);
+	struct buf text = BUF_INIT;
+	int rc = config_slurp(x->src, &text, e);
 
 	if (rc == 0)
-		rc = model_load_yaml(&x->model, x->file, text, e);
-	arena_release(&a);
+		rc = model_load_yaml(&x->model, x->file, buf_str(&text), e);
+	buf_release(&text);
 	if (rc == 0 && !x->model.has_state_dict)
 		return err_input(e, x->file, "a description without state_dict has no parameters to choose from: "
 					     "give it with -m, and a list");

@@ -49,7 +49,7 @@ struct set_box {
 };
 
 struct box_set {
-	struct file_set files;
+	struct file_set files; /* first: for its operations */
 	bool ranks;
 };
 
@@ -632,36 +632,6 @@ join(struct joining *j)
 
 /* ---- operations */
 
-static int
-read_it(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *err)
-{
-	struct box_set *s = c->priv;
-	struct source *src;
-	int rc;
-
-	if (file_set_get(&s->files, c->storages[storage].shard, &src, err) < 0)
-		return -1;
-	rc = source_read(src, c->storages[storage].offset + off, p, n, err);
-	file_set_put(&s->files, c->storages[storage].shard);
-	return rc;
-}
-
-static struct source *
-range(struct ckpt *c, uint32_t storage)
-{
-	struct box_set *s = c->priv;
-
-	return file_set_peek(&s->files, c->storages[storage].shard);
-}
-
-static int
-finish(struct ckpt *c, struct err *err)
-{
-	struct box_set *s = c->priv;
-
-	return file_set_verify(&s->files, err);
-}
-
 static void
 close_it(struct ckpt *c)
 {
@@ -681,45 +651,13 @@ locate(struct ckpt *c, uint32_t storage, struct err *err)
 static const struct ckpt_ops ops = {
 	.name = "distributed",
 	.locate = locate,
-	.read = read_it,
-	.finish = finish,
+	.read = file_set_read,
+	.finish = file_set_finish,
 	.close = close_it,
-	.range = range,
+	.range = file_set_range,
 };
 
 /* ---- opening */
-
-/* The files that the text names, which lie beside it. */
-static int
-list_files(struct ckpt *c, struct box_set *s, struct err *err)
-{
-	const char *slash = strrchr(c->file, '/');
-	struct str text, first, name;
-	char **paths = NULL;
-	size_t n = 0, cap = 0;
-	uint64_t size = 0;
-	char *p;
-
-	if (source_size(c->src, &size, err) < 0)
-		return -1;
-	p = arena_alloc(&c->arena, (size_t)size + 1);
-	if (source_read(c->src, 0, p, (size_t)size, err) < 0)
-		return -1;
-	text = str_n(p, (size_t)size);
-	(void)str_split(&text, '\n', &first);
-	s->ranks = str_starts(str_c(BOX_SET_RANKS), first);
-	c->shards = arena_calloc(&c->arena, (size_t)size, sizeof(*c->shards));
-	for (; str_split(&text, '\n', &name) && name.len > 0; n++) {
-		struct buf b = BUF_INIT;
-
-		buf_addf(&b, "%.*s%.*s", slash == NULL ? 0 : (int)(slash - c->file + 1), c->file, STR_ARG(name));
-		paths = xgrow(paths, n, &cap, sizeof(*paths));
-		paths[n] = b.p;
-		c->shards[c->nshards++] = arena_str(&c->arena, name).p;
-	}
-	file_set_init(&s->files, paths, (uint32_t)n, c->file);
-	return 0;
-}
 
 static bool
 probe(const uint8_t *head, size_t n)
@@ -734,13 +672,17 @@ open_it(struct ckpt *c, struct err *err)
 {
 	struct box_set *s = xcalloc(1, sizeof(*s));
 	struct joining j = { .c = c, .s = s, .by_name = STRMAP_INIT, .err = err };
-	int rc;
+	struct file_list list;
+	int rc = 0;
 
 	c->ops = &ops;
 	c->priv = s;
-	if (!source_is_made(c->src))
-		return err_input(err, c->file, "it is text, no checkpoint");
-	rc = list_files(c, s, err);
+	if (file_list_read(&list, c->src, &c->arena, err) < 0)
+		return -1;
+	s->ranks = str_starts(str_c(BOX_SET_RANKS), list.what);
+	c->shards = list.names;
+	c->nshards = list.n;
+	file_set_init(&s->files, list.paths, list.n, c->file);
 	for (uint32_t i = 0; rc == 0 && i < s->files.n; i++) {
 		rc = take_file(&j, i);
 		if (rc < 0 && c->salvage != SALVAGE_NOT && !s->ranks) {

@@ -1,6 +1,6 @@
 /*
- * box_set: files that each hold boxes of the same tensors, to be read as one checkpoint. Such a set is handed to its
- * reader as a text (source_text) that lies beside the files: a line that says what they are, then a line for each name.
+ * box_set: files that each hold boxes of the same tensors, to be read as one checkpoint. It is handed to its reader as a
+ * text (file_set.h), whose first line is one of these.
  */
 #ifndef LNN_FORMAT_BOX_SET_H
 #define LNN_FORMAT_BOX_SET_H

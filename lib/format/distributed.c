@@ -35,8 +35,8 @@ struct dcp_piece {
 };
 
 struct distributed {
+	struct file_set files; /* first: for its operations */
 	struct dcp_metadata m;
-	struct file_set files;
 	uint64_t *sizes;  /* by file; UINT64_MAX: it is not there */
 	size_t *item;     /* by storage: which of the metadata, or NO_ITEM */
 	struct err fault; /* what keeps tensors from being read, as far as is known without reading any */
@@ -59,17 +59,6 @@ struct assembly {
 
 /* ---- files */
 
-static char *
-path_beside(const char *file, const char *name)
-{
-	const char *slash = strrchr(file, '/');
-	int len = slash == NULL ? 0 : (int)(slash - file + 1);
-	struct buf b = BUF_INIT;
-
-	buf_addf(&b, "%.*s%s", len, file, name);
-	return b.p;
-}
-
 /* Notes the first fault. Salvage passes over it: what it is about cannot be read. */
 static void
 fault(const struct ckpt *c, const struct err *why)
@@ -84,14 +73,15 @@ fault(const struct ckpt *c, const struct err *why)
 static void
 list_files(struct ckpt *c, struct distributed *d)
 {
-	char **paths = xcalloc(d->m.nfiles + 1, sizeof(char *));
+	const char **paths = arena_calloc(&c->arena, d->m.nfiles, sizeof(*paths)), *slash = strrchr(c->file, '/');
+	const int dir = slash == NULL ? 0 : (int)(slash - c->file + 1);
 	struct stat st;
 
 	d->sizes = xcalloc(d->m.nfiles + 1, sizeof(*d->sizes));
 	for (size_t i = 0; i < d->m.nfiles; i++) {
 		struct err why = ERR_INIT;
 
-		paths[i] = path_beside(c->file, d->m.files[i]);
+		paths[i] = arena_printf(&c->arena, "%.*s%s", dir, c->file, d->m.files[i]);
 		d->sizes[i] = stat(paths[i], &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : UINT64_MAX;
 		if (d->sizes[i] == UINT64_MAX) {
 			err_input(&why, c->file, "the file '%s' is missing", paths[i]);
@@ -377,22 +367,15 @@ static int
 read_it(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *err)
 {
 	struct distributed *d = c->priv;
-	const struct storage *s = &c->storages[storage];
-	struct source *src;
 	int rc;
 
-	if (s->flags & STORAGE_DEFLATED) {
-		pthread_mutex_lock(&d->lock);
-		rc = put_in_order(c, storage, err);
-		if (rc == 0)
-			memcpy(p, d->elements + off, n);
-		pthread_mutex_unlock(&d->lock);
-		return rc;
-	}
-	if (file_set_get(&d->files, s->shard, &src, err) < 0)
-		return -1;
-	rc = source_read(src, s->offset + off, p, n, err);
-	file_set_put(&d->files, s->shard);
+	if ((c->storages[storage].flags & STORAGE_DEFLATED) == 0)
+		return file_set_read(c, storage, off, p, n, err);
+	pthread_mutex_lock(&d->lock);
+	rc = put_in_order(c, storage, err);
+	if (rc == 0)
+		memcpy(p, d->elements + off, n);
+	pthread_mutex_unlock(&d->lock);
 	return rc;
 }
 
@@ -407,14 +390,6 @@ crc(struct ckpt *c, uint32_t storage, uint32_t *value, bool *known, struct err *
 	*known = d->proved[storage] || (c->storages[storage].flags & STORAGE_CRC) != 0;
 	pthread_mutex_unlock(&d->lock);
 	return 0;
-}
-
-static struct source *
-range(struct ckpt *c, uint32_t storage)
-{
-	struct distributed *d = c->priv;
-
-	return file_set_peek(&d->files, c->storages[storage].shard);
 }
 
 /* Another metadata may have the same box: the copy of the first counts. */
@@ -450,14 +425,6 @@ describe(const struct ckpt *c, uint32_t storage, struct buf *b)
 		buf_addf(b, "storage '%.*s' of a value", STR_ARG(c->storages[storage].key));
 }
 
-static int
-finish(struct ckpt *c, struct err *err)
-{
-	struct distributed *d = c->priv;
-
-	return file_set_verify(&d->files, err);
-}
-
 static void
 close_it(struct ckpt *c)
 {
@@ -480,9 +447,9 @@ static const struct ckpt_ops ops = {
 	.locate = locate,
 	.read = read_it,
 	.crc = crc,
-	.finish = finish,
+	.finish = file_set_finish,
 	.close = close_it,
-	.range = range,
+	.range = file_set_range,
 	.check = check,
 	.describe = describe,
 	.original = original,
@@ -820,26 +787,16 @@ assemble(struct assembly *a)
 static int
 read_metadata(struct ckpt *c, struct distributed *d, struct err *err)
 {
-	uint64_t size = 0;
-	struct str text, name;
-	char *p;
-	int rc = source_size(c->src, &size, err);
+	struct file_list list;
+	struct source *src;
+	int rc = file_list_read(&list, c->src, &c->arena, err);
 
-	p = arena_alloc(&c->arena, (size_t)size + 1);
-	if (rc < 0 || source_read(c->src, 0, p, (size_t)size, err) < 0)
-		return -1;
-	text = str_from(str_n(p, (size_t)size), sizeof(DCP_FOLDER) - 1);
-	while (rc == 0 && str_split(&text, '\n', &name) && name.len > 0) {
-		const char *file = arena_str(&c->arena, name).p;
-		char *path = path_beside(c->file, file);
-		struct source *src;
-
-		rc = source_open(&src, path, NULL, err);
+	for (uint32_t i = 0; rc == 0 && i < list.n; i++) {
+		rc = source_open(&src, list.paths[i], NULL, err);
 		if (rc == 0) {
 			rc = dcp_metadata_add(&d->m, src, err);
 			source_close(src);
 		}
-		free(path);
 	}
 	dcp_metadata_sort(&d->m);
 	return rc;
@@ -862,8 +819,6 @@ open_it(struct ckpt *c, struct err *err)
 	d->ordered = STORAGE_NONE;
 	pthread_mutex_init(&d->lock, NULL);
 	dcp_metadata_init(&d->m);
-	if (!source_is_made(c->src))
-		return err_input(err, c->file, "it is text, no checkpoint");
 	if (read_metadata(c, d, err) < 0)
 		return -1;
 	list_files(c, d);

@@ -2,6 +2,7 @@
 
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/xalloc.h"
@@ -10,7 +11,7 @@
 enum { FILES_OPEN = 32 };
 
 struct file_set_file {
-	char *path;
+	const char *path;
 	struct source *src; /* NULL while closed */
 	size_t open;        /* while open: its place in file_set.open */
 	bool known;         /* st is set */
@@ -19,14 +20,40 @@ struct file_set_file {
 	uint64_t used;      /* when last, by file_set.clock */
 };
 
+int
+file_list_read(struct file_list *l, struct source *src, struct arena *a, struct err *err)
+{
+	const char *file = source_name(src), *slash = strrchr(file, '/');
+	uint64_t size = 0;
+	struct str text, name;
+	char *p;
+
+	*l = (struct file_list){ .n = 0 };
+	if (!source_is_made(src))
+		return err_input(err, file, "it is text, no checkpoint");
+	if (source_size(src, &size, err) < 0)
+		return -1;
+	p = arena_alloc(a, (size_t)size + 1);
+	if (source_read(src, 0, p, (size_t)size, err) < 0)
+		return -1;
+	text = str_n(p, (size_t)size);
+	(void)str_split(&text, '\n', &l->what);
+	l->names = arena_calloc(a, text.len, sizeof(*l->names));
+	l->paths = arena_calloc(a, text.len, sizeof(*l->paths));
+	for (; str_split(&text, '\n', &name) && name.len > 0; l->n++) {
+		l->names[l->n] = arena_str(a, name).p;
+		l->paths[l->n] = arena_printf(a, "%.*s%.*s", slash ? (int)(slash - file + 1) : 0, file, STR_ARG(name));
+	}
+	return 0;
+}
+
 void
-file_set_init(struct file_set *f, char **paths, uint32_t n, const char *file)
+file_set_init(struct file_set *f, const char *const *paths, uint32_t n, const char *file)
 {
 	*f = (struct file_set){ .n = n, .file = file };
 	f->files = xcalloc(n, sizeof(*f->files));
 	for (uint32_t i = 0; i < n; i++)
 		f->files[i].path = paths[i];
-	free(paths);
 	pthread_mutex_init(&f->lock, NULL);
 }
 
@@ -54,10 +81,8 @@ file_set_release(struct file_set *f)
 {
 	if (f->files == NULL)
 		return;
-	for (uint32_t i = 0; i < f->n; i++) {
+	for (uint32_t i = 0; i < f->n; i++)
 		close_file(f, &f->files[i]);
-		free(f->files[i].path);
-	}
 	free(f->files);
 	free(f->open);
 	f->files = NULL;
@@ -154,23 +179,41 @@ file_set_put(struct file_set *f, uint32_t i)
 	pthread_mutex_unlock(&f->lock);
 }
 
+int
+file_set_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *err)
+{
+	const struct storage *s = &c->storages[storage];
+	struct source *src;
+	int rc;
+
+	if (file_set_get(c->priv, s->shard, &src, err) < 0)
+		return -1;
+	rc = source_read(src, s->offset + off, p, n, err);
+	file_set_put(c->priv, s->shard);
+	return rc;
+}
+
+/* The file stays open until many others were opened: the set has one user then. */
 struct source *
-file_set_peek(struct file_set *f, uint32_t i)
+file_set_range(struct ckpt *c, uint32_t storage)
 {
 	struct err ignored = ERR_INIT;
 	struct source *src = NULL;
 
-	if (file_set_get(f, i, &src, &ignored) < 0)
+	if (file_set_get(c->priv, c->storages[storage].shard, &src, &ignored) < 0)
 		return NULL;
-	file_set_put(f, i);
+	file_set_put(c->priv, c->storages[storage].shard);
 	return src;
 }
 
+/* Whatever is open has not changed. */
 int
-file_set_verify(struct file_set *f, struct err *err)
+file_set_finish(struct ckpt *c, struct err *err)
 {
+	const struct file_set *f = c->priv;
+
 	for (size_t i = 0; i < f->nopen; i++)
 		if (source_verify(f->open[i]->src, err) < 0)
 			return -1;
-	return 0;
+	return source_verify(c->src, err);
 }

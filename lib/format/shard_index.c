@@ -9,8 +9,6 @@
 #include "text/json_read.h"
 #include "text/json_write.h"
 
-enum { INDEX_PIECE = 1 << 20 };
-
 static bool
 is_space(uint8_t c)
 {
@@ -35,46 +33,34 @@ shard_index_probe(const uint8_t *head, size_t n)
 	return n - i >= sizeof(meta) - 1 && memcmp(head + i, meta, sizeof(meta) - 1) == 0;
 }
 
-/* The folder of the index; an error if it has none that is known. */
+/* An error if the folder of the index is not known. */
 static int
-find_dir(struct shard_index *x, const struct source *src, struct err *e)
+check_place(const struct source *src, struct err *e)
 {
-	const char *name = source_name(src), *slash = strrchr(name, '/');
+	const char *name = source_name(src);
 	struct stat st;
 
 	if (!source_is_made(src) &&
 	    (source_is_stream(src) || stat(name, &st) < 0 || !source_is_file(src, st.st_dev, st.st_ino)))
 		return err_input(e, name, "this is the index of a sharded checkpoint, whose files lie beside it: "
 				 "give the index by its path");
-	x->dir = xstrndup(name, slash ? (size_t)(slash - name) + 1 : 0);
 	return 0;
 }
 
 static int
 read_text(struct buf *text, struct source *src, struct err *e)
 {
-	uint64_t size;
-	size_t piece;
+	int rc = source_slurp(src, SHARD_INDEX_MAX, text, e);
 
-	if (source_size(src, &size, e) < 0)
-		return -1;
-	if (size > SHARD_INDEX_MAX)
-		return err_input(e, source_name(src), "an index of %llu bytes; the limit is %llu", (unsigned long long)size,
-				 (unsigned long long)SHARD_INDEX_MAX);
-	while (text->len < size) {
-		piece = size - text->len < INDEX_PIECE ? (size_t)size - text->len : INDEX_PIECE;
-		if (source_read(src, text->len, buf_room(text, piece), piece, e) < 0)
-			return -1;
-		text->len += piece;
-	}
-	return 0;
+	return rc <= 0 ? rc : err_input(e, source_name(src), "an index of more than %llu bytes", (unsigned long long)SHARD_INDEX_MAX);
 }
 
 struct map_parser {
 	struct shard_index *x;
 	struct json_reader json;
+	const char *name; /* of the index */
 	struct strmap files;
-	size_t cap, shard_cap, file_cap;
+	size_t cap, shard_cap, file_cap, path_cap;
 };
 
 /* A file name without folder, not one of the names every folder has. */
@@ -91,6 +77,7 @@ file_number(struct map_parser *p, struct str name, uint32_t *number, struct err 
 {
 	struct shard_index *x = p->x;
 	struct str file = p->json.text;
+	const char *slash = strrchr(p->name, '/');
 	uint64_t found;
 
 	if (!is_plain(file))
@@ -101,6 +88,8 @@ file_number(struct map_parser *p, struct str name, uint32_t *number, struct err 
 		return 0;
 	}
 	file = arena_str(&x->arena, file);
+	x->paths = xgrow(x->paths, x->nfiles, &p->path_cap, sizeof(*x->paths));
+	x->paths[x->nfiles] = arena_printf(&x->arena, "%.*s%s", slash ? (int)(slash - p->name + 1) : 0, p->name, file.p);
 	x->files = xgrow(x->files, x->nfiles, &p->file_cap, sizeof(*x->files));
 	x->files[x->nfiles] = file.p;
 	strmap_add(&p->files, file, x->nfiles);
@@ -155,12 +144,12 @@ parse(struct map_parser *p, struct err *e)
 int
 shard_index_read(struct shard_index *x, struct source *src, struct err *e)
 {
-	struct map_parser p = { .x = x, .files = STRMAP_INIT };
+	struct map_parser p = { .x = x, .name = source_name(src), .files = STRMAP_INIT };
 	int r;
 
 	*x = (struct shard_index){ .text = BUF_INIT, .by_name = STRMAP_INIT };
 	arena_init(&x->arena);
-	if (find_dir(x, src, e) < 0 || read_text(&x->text, src, e) < 0)
+	if (check_place(src, e) < 0 || read_text(&x->text, src, e) < 0)
 		return -1;
 	json_begin(&p.json, source_name(src), 0, x->text.p, x->text.len);
 	r = parse(&p, e);
@@ -178,40 +167,8 @@ shard_index_release(struct shard_index *x)
 	free(x->names);
 	free(x->shard);
 	free(x->files);
-	free(x->dir);
+	free(x->paths);
 	*x = (struct shard_index){ .text = BUF_INIT, .by_name = STRMAP_INIT };
-}
-
-char *
-shard_index_path(const struct shard_index *x, uint32_t i)
-{
-	size_t dir = strlen(x->dir), file = strlen(x->files[i]);
-	char *path = xmalloc(dir + file + 1);
-
-	memcpy(path, x->dir, dir);
-	memcpy(path + dir, x->files[i], file + 1);
-	return path;
-}
-
-int
-shard_index_list(struct source *src, struct arena *a, const char ***paths, uint32_t *n, struct err *e)
-{
-	struct shard_index x;
-	char *path;
-	int r;
-
-	r = shard_index_read(&x, src, e);
-	if (r == 0) {
-		*n = x.nfiles;
-		*paths = arena_calloc(a, x.nfiles, sizeof(**paths));
-		for (uint32_t i = 0; i < x.nfiles; i++) {
-			path = shard_index_path(&x, i);
-			(*paths)[i] = arena_cstr(a, path);
-			free(path);
-		}
-	}
-	shard_index_release(&x);
-	return r;
 }
 
 void

@@ -24,8 +24,8 @@ struct shard_index {
 	uint32_t n;
 	struct strmap by_name; /* to index in names */
 	const char **files;    /* in the order of first appearance; no folder in front */
+	const char **paths;    /* parallel: where they are */
 	uint32_t nfiles;
-	char *dir;             /* of the index, with a slash behind it; or "" */
 };
 
 /* Does head (of n bytes) begin like an index? */
@@ -38,12 +38,6 @@ bool shard_index_probe(const uint8_t *head, size_t n);
  */
 int shard_index_read(struct shard_index *x, struct source *src, struct err *e);
 void shard_index_release(struct shard_index *x);
-
-/* Where shard i is; the caller frees. */
-char *shard_index_path(const struct shard_index *x, uint32_t i);
-
-/* The paths of the shards of the index in src, in order; in a. */
-int shard_index_list(struct source *src, struct arena *a, const char ***paths, uint32_t *n, struct err *e);
 
 /* NAME-0000k-of-0000nSUFFIX, as the files of a set without an index are called. */
 struct shard_name {

@@ -22,8 +22,8 @@ struct shard {
 };
 
 struct sharded {
+	struct file_set files; /* first: for its operations */
 	struct shard_index index;
-	struct file_set files;
 	struct shard *shards;
 	pthread_mutex_t lock; /* of what the shards' readers do */
 };
@@ -55,12 +55,8 @@ close_live(void *arg, uint32_t i)
 static void
 open_files(struct sharded *s, const char *file)
 {
-	char **paths = xcalloc(s->index.nfiles, sizeof(char *));
-
-	for (uint32_t i = 0; i < s->index.nfiles; i++)
-		paths[i] = shard_index_path(&s->index, i);
 	s->shards = xcalloc(s->index.nfiles, sizeof(*s->shards));
-	file_set_init(&s->files, paths, s->index.nfiles, file);
+	file_set_init(&s->files, s->index.paths, s->index.nfiles, file);
 	s->files.closing = close_live;
 	s->files.arg = s;
 	pthread_mutex_init(&s->lock, NULL);
@@ -685,37 +681,15 @@ read_it(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struc
 	struct sharded *s = c->priv;
 	const struct storage *from = &c->storages[storage];
 	struct shard *shard = &s->shards[from->shard];
-	struct source *src;
 	int r;
 
-	if (from->flags & STORAGE_DEFLATED) {
-		if (get_live(c, from->shard, e) < 0)
-			return -1;
-		r = ckpt_read(shard->live, storage - shard->first, off, p, n, e);
-		put_live(s, from->shard);
-		return r;
-	}
-	if (file_set_get(&s->files, from->shard, &src, e) < 0)
+	if ((from->flags & STORAGE_DEFLATED) == 0)
+		return file_set_read(c, storage, off, p, n, e);
+	if (get_live(c, from->shard, e) < 0)
 		return -1;
-	r = source_read(src, from->offset + off, p, n, e);
-	file_set_put(&s->files, from->shard);
+	r = ckpt_read(shard->live, storage - shard->first, off, p, n, e);
+	put_live(s, from->shard);
 	return r;
-}
-
-static struct source *
-range(struct ckpt *c, uint32_t storage)
-{
-	struct sharded *s = c->priv;
-
-	return file_set_peek(&s->files, c->storages[storage].shard);
-}
-
-static int
-finish(struct ckpt *c, struct err *e)
-{
-	struct sharded *s = c->priv;
-
-	return source_verify(c->src, e) < 0 || file_set_verify(&s->files, e) < 0 ? -1 : 0;
 }
 
 static void
@@ -761,9 +735,9 @@ static const struct ckpt_ops ops = {
 	.records = check_records,
 	.locate = locate,
 	.read = read_it,
-	.finish = finish,
+	.finish = file_set_finish,
 	.close = close_it,
-	.range = range,
+	.range = file_set_range,
 };
 
 static int

@@ -687,6 +687,23 @@ source_read_some(struct source *s, uint64_t off, void *p, size_t n, size_t *got,
 }
 
 int
+source_slurp(struct source *s, uint64_t most, struct buf *text, struct err *e)
+{
+	const size_t start = text->len;
+	size_t got;
+
+	do {
+		char *p = buf_room(text, SOURCE_LOOK_MAX);
+
+		if (source_read_some(s, text->len - start, p, SOURCE_LOOK_MAX, &got, e) < 0)
+			return -1;
+		text->len += got;
+		source_forget(s, text->len - start);
+	} while (got > 0 && text->len - start <= most);
+	return text->len - start > most;
+}
+
+int
 source_take(struct source *s, uint64_t off, void *p, size_t n, struct err *e)
 {
 	return read_all(s, (struct request){ .off = off, .p = p, .n = n, .take = true }, e);

@@ -104,6 +104,12 @@ int source_next(struct source *s, uint64_t off, void *p, size_t n, struct err *e
  */
 int source_look(struct source *s, uint64_t off, size_t want, const uint8_t **p, size_t *got, struct err *e);
 
+/*
+ * Adds all bytes to text, for what is small. 1 if there are more than most: then only the beginning was read. A stream
+ * forgets what it gives.
+ */
+int source_slurp(struct source *s, uint64_t most, struct buf *text, struct err *e);
+
 /* How many bytes at off can be had without waiting for input: of a file all, of a stream what came along with the last look. */
 uint64_t source_ready(const struct source *s, uint64_t off);
 

@@ -22,31 +22,11 @@ config_release(struct config *c)
 }
 
 int
-config_slurp(struct source *src, struct arena *a, struct str *out, struct err *err)
+config_slurp(struct source *src, struct buf *text, struct err *err)
 {
-	size_t cap = 64 * 1024, len = 0, got;
-	char *p = NULL;
-	int rc = -1;
+	int rc = source_slurp(src, YAML_MAX_BYTES, text, err);
 
-	for (;;) {
-		p = xreallocn(p, cap, 1);
-		if (source_read_some(src, len, p + len, cap - len, &got, err) < 0)
-			goto out;
-		len += got;
-		source_forget(src, len);
-		if (len > YAML_MAX_BYTES) {
-			err_input(err, source_name(src), "more than %d MiB are too much for a YAML file", YAML_MAX_BYTES >> 20);
-			goto out;
-		}
-		if (len < cap)
-			break;
-		cap *= 2;
-	}
-	*out = arena_str(a, str_n(p, len));
-	rc = 0;
-out:
-	free(p);
-	return rc;
+	return rc <= 0 ? rc : err_input(err, source_name(src), "more than %d MiB are too much for a YAML file", YAML_MAX_BYTES >> 20);
 }
 
 /* ---- MODEL.BASE */
@@ -97,9 +77,13 @@ no_base(struct config *c, const struct ynode *node, const char *why, struct err 
 static int
 read_yaml(struct config *c, struct source *src, const struct ynode **root, struct err *err)
 {
-	struct str text;
+	struct buf text = BUF_INIT;
+	int rc = config_slurp(src, &text, err);
 
-	if (config_slurp(src, &c->arena, &text, err) < 0 || yaml_parse(&c->arena, source_name(src), text, root, err) < 0)
+	if (rc == 0)
+		rc = yaml_parse(&c->arena, source_name(src), buf_str(&text), root, err);
+	buf_release(&text);
+	if (rc < 0)
 		return -1;
 	if (!ynode_is_null(*root) && (*root)->kind != YN_MAP)
 		return ynode_fail(*root, err, "an experiment file is a map, not %s", ynode_what(*root));

@@ -51,7 +51,7 @@ const struct ynode *config_get(const struct config *c, const char *path);
 int config_text(const struct config *c, const char *path, struct str *out, struct err *err);
 int config_u64(const struct config *c, const char *path, uint64_t *out, struct err *err);
 
-/* The whole of a source as text that ends before YAML_MAX_BYTES, in a. For YAML files of all kinds. */
-int config_slurp(struct source *src, struct arena *a, struct str *out, struct err *err);
+/* Adds the whole of a source to text. ERR_INPUT above YAML_MAX_BYTES. For YAML files of all kinds. */
+int config_slurp(struct source *src, struct buf *text, struct err *err);
 
 #endif
