@@ -14,7 +14,6 @@
 #include "base/xalloc.h"
 #include "format/file_set.h"
 #include "format/format.h"
-#include "pickle/opcode.h"
 #include "pickle/writer.h"
 #include "tensor/boxes.h"
 #include "tensor/tree.h"
@@ -353,7 +352,7 @@ static int
 hide_leaf(void *arg, struct pickle_out *o, enum value_leaf kind, uint32_t index, struct err *err)
 {
 	(void)arg, (void)kind, (void)index, (void)err;
-	pickle_op(o, OP_NONE);
+	pickle_put(o, "N");
 	return 0;
 }
 

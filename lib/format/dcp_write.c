@@ -7,6 +7,7 @@
  * which begins anywhere in the .distcp. Items without tensors come first, then those with tensors in the order of the
  * storages. What is one object under two names is one item with two names.
  */
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -536,73 +537,54 @@ put_size(struct metadata_out *o, const uint64_t *shape, unsigned n)
 	put_op(o, OP_REDUCE);
 }
 
-/* An object up to the dictionary of its fields. Their names and values follow, then end_fields. */
+/*
+ * Writes opcodes as they stand in what, and for %c a class, %s a text, %i a number (uint64_t), %m what is in the memo, and
+ * %z a size (its numbers, and how many).
+ */
 static void
-begin_fields(struct metadata_out *o, enum metadata_class class)
+put(struct metadata_out *o, const char *what, ...)
 {
-	put_class(o, class);
-	put_op(o, OP_EMPTY_TUPLE);
-	put_op(o, OP_NEWOBJ);
-	put_op(o, OP_EMPTY_DICT);
-	put_op(o, OP_MARK);
+	const uint64_t *shape;
+	va_list ap;
+
+	va_start(ap, what);
+	for (; *what != '\0'; what++) {
+		if (*what != '%') {
+			buf_addc(&o->b, *what);
+			continue;
+		}
+		switch (*++what) {
+		case 'c': put_class(o, va_arg(ap, unsigned)); break;
+		case 's': put_text(o, str_c(va_arg(ap, const char *))); break;
+		case 'i': put_int(o, va_arg(ap, uint64_t)); break;
+		case 'm': put_memoised(o, va_arg(ap, uint32_t)); break;
+		default:
+			shape = va_arg(ap, const uint64_t *);
+			put_size(o, shape, va_arg(ap, unsigned));
+		}
+	}
+	va_end(ap);
 }
 
-static void
-end_fields(struct metadata_out *o)
-{
-	put_op(o, OP_SETITEMS);
-	put_op(o, OP_BUILD);
-}
-
-static void
-put_properties(struct metadata_out *o, const struct tensor *t)
-{
-	put_class(o, CLASS_PROPERTIES);
-	put_op(o, OP_EMPTY_TUPLE);
-	put_op(o, OP_NEWOBJ);
-	put_op(o, OP_MARK);
-	put_class(o, CLASS_DTYPES + t->dtype);
-	put_class(o, CLASS_LAYOUT);
-	put_text(o, str_c("torch.strided"));
-	put_tuple(o, 1);
-	put_op(o, OP_REDUCE);
-	put_op(o, (t->flags & TENSOR_REQUIRES_GRAD) != 0 ? OP_NEWTRUE : OP_NEWFALSE);
-	put_class(o, CLASS_FORMAT);
-	put_int(o, 0); /* contiguous */
-	put_tuple(o, 1);
-	put_op(o, OP_REDUCE);
-	put_op(o, OP_NEWFALSE); /* not pinned */
-	put_op(o, OP_TUPLE);
-	put_op(o, OP_BUILD);
-}
-
-/* What an item is. A tensor has one chunk. */
+/* What an item is. A tensor has one chunk. An object is made by NEWOBJ, and gets its fields by BUILD (b), as a dict or tuple. */
 static void
 put_kind(struct metadata_out *o, const struct manifest_item *item)
 {
 	const struct tensor *t = &o->w->m->tensors[item->tensor];
+	const bool grad = item->tensor != UINT32_MAX && (t->flags & TENSOR_REQUIRES_GRAD) != 0;
+	const uint64_t contiguous = 0;
 
 	if (item->tensor == UINT32_MAX) {
-		put_class(o, CLASS_BYTES);
-		put_op(o, OP_EMPTY_TUPLE);
-		put_op(o, OP_NEWOBJ);
+		put(o, "%c)" PICKLE_NEWOBJ, CLASS_BYTES);
 		return;
 	}
-	begin_fields(o, CLASS_TENSOR);
-	put_text(o, str_c("properties"));
-	put_properties(o, t);
-	put_text(o, str_c("size"));
-	put_size(o, t->shape, t->ndim);
-	put_text(o, str_c("chunks"));
-	put_op(o, OP_EMPTY_LIST);
-	begin_fields(o, CLASS_CHUNK);
-	put_text(o, str_c("offsets"));
-	put_size(o, NULL, t->ndim);
-	put_text(o, str_c("sizes"));
-	put_size(o, t->shape, t->ndim);
-	end_fields(o);
-	put_op(o, OP_APPEND);
-	end_fields(o);
+	put(o, "%c)" PICKLE_NEWOBJ "}(%s%c)" PICKLE_NEWOBJ "(", CLASS_TENSOR, "properties", CLASS_PROPERTIES);
+	put(o, "%c%c%s" PICKLE_TUPLE1 "R", CLASS_DTYPES + t->dtype, CLASS_LAYOUT, "torch.strided");
+	put(o, grad ? PICKLE_TRUE : PICKLE_FALSE);
+	put(o, "%c%i" PICKLE_TUPLE1 "R" PICKLE_FALSE "tb", CLASS_FORMAT, contiguous); /* not pinned */
+	put(o, "%s%z%s]", "size", t->shape, (unsigned)t->ndim, "chunks");
+	put(o, "%c)" PICKLE_NEWOBJ "}(%s%z", CLASS_CHUNK, "offsets", NULL, (unsigned)t->ndim);
+	put(o, "%s%zubaub", "sizes", t->shape, (unsigned)t->ndim);
 }
 
 static void
@@ -625,27 +607,16 @@ put_place(struct metadata_out *o, uint32_t i)
 {
 	const struct manifest_item *item = &o->w->m->items[i];
 	const struct dcp_out *d = o->w->priv;
+	const struct item_place *place = &d->places[item->bytes];
+	const uint64_t chunk = 0;
 
-	begin_fields(o, CLASS_INDEX);
-	put_text(o, str_c("fqn"));
-	put_memoised(o, o->names[i]);
-	put_text(o, str_c("index"));
-	if (item->tensor == UINT32_MAX) {
-		put_op(o, OP_NONE);
-	} else {
-		put_int(o, 0);
-		put_text(o, str_c("offset"));
-		put_size(o, NULL, o->w->m->tensors[item->tensor].ndim);
-	}
-	end_fields(o);
-	begin_fields(o, CLASS_PLACE);
-	put_text(o, str_c("relative_path"));
-	put_text(o, str_c("__0_0.distcp"));
-	put_text(o, str_c("offset"));
-	put_int(o, d->places[item->bytes].offset);
-	put_text(o, str_c("length"));
-	put_int(o, d->places[item->bytes].length);
-	end_fields(o);
+	put(o, "%c)" PICKLE_NEWOBJ "}(%s%m%s", CLASS_INDEX, "fqn", o->names[i], "index");
+	if (item->tensor == UINT32_MAX)
+		put(o, "Nub");
+	else
+		put(o, "%i%s%zub", chunk, "offset", NULL, (unsigned)o->w->m->tensors[item->tensor].ndim);
+	put(o, "%c)" PICKLE_NEWOBJ "}(%s%s", CLASS_PLACE, "relative_path", "__0_0.distcp");
+	put(o, "%s%i%s%iub", "offset", place->offset, "length", place->length);
 }
 
 /* Pairs of one SETITEMS, as in Python's pickler. */
@@ -681,19 +652,13 @@ put_table(struct metadata_out *o, enum metadata_table table)
 static void
 put_tables(struct metadata_out *o)
 {
-	begin_fields(o, CLASS_METADATA);
-	put_text(o, str_c("state_dict_metadata"));
+	put(o, "%c)" PICKLE_NEWOBJ "}(%s", CLASS_METADATA, "state_dict_metadata");
 	put_table(o, TABLE_KINDS);
-	put_text(o, str_c("planner_data"));
+	put(o, "%s", "planner_data");
 	put_table(o, TABLE_PATHS);
-	put_text(o, str_c("storage_data"));
+	put(o, "%s", "storage_data");
 	put_table(o, TABLE_PLACES);
-	put_text(o, str_c("storage_meta"));
-	put_op(o, OP_NONE);
-	put_text(o, str_c("version"));
-	put_text(o, str_c("1.0.0"));
-	end_fields(o);
-	put_op(o, OP_STOP);
+	put(o, "%sN%s%sub.", "storage_meta", "version", "1.0.0");
 }
 
 static int

@@ -71,95 +71,66 @@ put_storage(const struct torch_tensors *p, struct pickle_out *o, uint32_t i)
 	const struct dtype_info *info = dtype_info((enum dtype)s->dtype);
 	const struct storage *kept = p->m->kept != NULL ? p->m->kept[i] : NULL;
 	char key[16];
-	int n = snprintf(key, sizeof(key), "%" PRIu32, i);
 
-	pickle_op(o, OP_MARK);
-	pickle_text(o, str_c("storage"));
-	if (p->untyped[i])
-		pickle_global(o, "torch.storage", "UntypedStorage");
-	else
-		pickle_global(o, "torch", info->storage);
-	pickle_text_once(o, kept != NULL ? kept->key : str_n(key, n > 0 ? (size_t)n : 0));
-	pickle_text(o, kept != NULL ? p->m->locations[kept->location] : str_c("cpu"));
-	pickle_int(o, p->untyped[i] ? s->nbytes : s->nbytes / info->size);
-	pickle_op(o, OP_TUPLE);
-	pickle_op(o, OP_BINPERSID);
+	snprintf(key, sizeof(key), "%" PRIu32, i);
+	pickle_put(o, "(%t%g%s%T%itQ", "storage", p->untyped[i] ? "torch.storage" : "torch",
+		p->untyped[i] ? "UntypedStorage" : info->storage, kept != NULL ? kept->key : str_c(key),
+		kept != NULL ? p->m->locations[kept->location] : str_c("cpu"),
+		p->untyped[i] ? s->nbytes : s->nbytes / info->size);
 }
 
 static void
 put_ints(struct pickle_out *o, const uint64_t *v, unsigned n)
 {
-	static const unsigned char ops[] = { OP_EMPTY_TUPLE, OP_TUPLE1, OP_TUPLE2, OP_TUPLE3 };
-	unsigned i;
+	static const char *const ops[] = { ")", PICKLE_TUPLE1, PICKLE_TUPLE2, PICKLE_TUPLE3 };
 
-	if (n > 3)
-		pickle_op(o, OP_MARK);
-	for (i = 0; i < n; i++)
-		pickle_int(o, v[i]);
-	pickle_op(o, n > 3 ? OP_TUPLE : ops[n]);
+	pickle_put(o, n > 3 ? "(" : "");
+	for (unsigned i = 0; i < n; i++)
+		pickle_put(o, "%i", v[i]);
+	pickle_put(o, n > 3 ? "t" : ops[n]);
 }
 
+/* requires_grad, and the empty OrderedDict that stands for hooks. */
 static void
-put_bool(struct pickle_out *o, bool b)
+put_grad(struct pickle_out *o, bool grad)
 {
-	pickle_op(o, b ? OP_NEWTRUE : OP_NEWFALSE);
-}
-
-/* The empty OrderedDict that stands for hooks. */
-static void
-put_hooks(struct pickle_out *o)
-{
-	pickle_global(o, "collections", "OrderedDict");
-	pickle_op(o, OP_EMPTY_TUPLE);
-	pickle_op(o, OP_REDUCE);
+	pickle_put(o, grad ? PICKLE_TRUE : PICKLE_FALSE);
+	pickle_put(o, "%g)R", "collections", "OrderedDict");
 }
 
 static void
 put_geometry(const struct writing *w)
 {
 	put_storage(w->p, w->o, w->t->storage);
-	pickle_int(w->o, w->t->offset);
+	pickle_put(w->o, "%i", w->t->offset);
 	put_ints(w->o, w->t->shape, w->t->ndim);
 	put_ints(w->o, w->t->stride, w->t->ndim);
-}
-
-/* {'conj': True, 'neg': True}, or what of it holds. */
-static void
-put_metadata(struct pickle_out *o, unsigned flags)
-{
-	pickle_op(o, OP_EMPTY_DICT);
-	if (flags & TENSOR_CONJ) {
-		pickle_text(o, str_c("conj"));
-		put_bool(o, true);
-		pickle_op(o, OP_SETITEM);
-	}
-	if (flags & TENSOR_NEG) {
-		pickle_text(o, str_c("neg"));
-		put_bool(o, true);
-		pickle_op(o, OP_SETITEM);
-	}
 }
 
 /* Storages of a class give their dtype to the tensor (_v2), others do not (_v3). */
 static void
 put_function(const struct writing *w)
 {
-	pickle_global(w->o, "torch._utils",
+	pickle_put(w->o, "%g", "torch._utils",
 		w->p->untyped[w->t->storage] ? "_rebuild_tensor_v3" : "_rebuild_tensor_v2");
 }
 
 static void
 put_arguments(const struct writing *w, bool grad)
 {
-	pickle_op(w->o, OP_MARK);
+	pickle_put(w->o, "(");
 	put_geometry(w);
-	put_bool(w->o, grad);
-	put_hooks(w->o);
+	put_grad(w->o, grad);
 	if (w->p->untyped[w->t->storage])
-		pickle_global(w->o, "torch", dtype_name((enum dtype)w->t->dtype));
+		pickle_put(w->o, "%g", "torch", dtype_name((enum dtype)w->t->dtype));
+	/* {'conj': True, 'neg': True}, or what of it holds */
 	if (w->t->flags & (TENSOR_CONJ | TENSOR_NEG))
-		put_metadata(w->o, w->t->flags);
-	pickle_op(w->o, OP_TUPLE);
+		pickle_put(w->o, "}");
+	if (w->t->flags & TENSOR_CONJ)
+		pickle_put(w->o, "%t" PICKLE_TRUE "s", "conj");
+	if (w->t->flags & TENSOR_NEG)
+		pickle_put(w->o, "%t" PICKLE_TRUE "s", "neg");
+	pickle_put(w->o, "t");
 }
 
 static void
@@ -167,7 +138,7 @@ put_plain(const struct writing *w, bool grad)
 {
 	put_function(w);
 	put_arguments(w, grad);
-	pickle_op(w->o, OP_REDUCE);
+	pickle_put(w->o, "R");
 }
 
 static bool
@@ -201,7 +172,7 @@ put_form(const struct writing *w, struct str function, uint32_t form, unsigned d
 
 	if (depth == TENSOR_WRAPS_MAX)
 		return err_set(w->e, ERR_INPUT, "a tensor is wrapped in more than %d calls", TENSOR_WRAPS_MAX);
-	pickle_op(w->o, OP_MARK);
+	pickle_put(w->o, "(");
 	if (str_eqc(function, "_rebuild_qtensor")) {
 		put_geometry(w);
 		if (put_rest(w, form, 4) < 0)
@@ -229,7 +200,7 @@ put_form(const struct writing *w, struct str function, uint32_t form, unsigned d
 		if (put_rest(w, form, 3) < 0)
 			return -1;
 	}
-	pickle_op(w->o, OP_TUPLE);
+	pickle_put(w->o, "t");
 	return 0;
 }
 
@@ -243,19 +214,17 @@ put_wrap(const struct writing *w, uint32_t call, unsigned depth)
 	if (pickle_value(w->o, v->callable, w->e) < 0 ||
 		put_form(w, value_name(w->p->m->tree, v->callable), v->args, depth) < 0)
 		return -1;
-	pickle_op(w->o, OP_REDUCE);
+	pickle_put(w->o, "R");
 	return 0;
 }
 
 static void
 put_parameter(const struct writing *w)
 {
-	pickle_global(w->o, "torch._utils", "_rebuild_parameter");
+	pickle_put(w->o, "%g", "torch._utils", "_rebuild_parameter");
 	put_plain(w, false);
-	put_bool(w->o, wants_grad(w));
-	put_hooks(w->o);
-	pickle_op(w->o, OP_TUPLE3);
-	pickle_op(w->o, OP_REDUCE);
+	put_grad(w->o, wants_grad(w));
+	pickle_put(w->o, PICKLE_TUPLE3 "R");
 }
 
 /* The leaf of struct pickle_leaves; arg is a struct torch_tensors. */

@@ -83,4 +83,12 @@
 enum pickle_op { PICKLE_OPS(PICKLE_OP) };
 #undef PICKLE_OP
 
+/* In texts of opcodes: those that are no printable characters. */
+#define PICKLE_NEWOBJ "\x81"
+#define PICKLE_TUPLE1 "\x85"
+#define PICKLE_TUPLE2 "\x86"
+#define PICKLE_TUPLE3 "\x87"
+#define PICKLE_TRUE "\x88"
+#define PICKLE_FALSE "\x89"
+
 #endif

@@ -1,5 +1,6 @@
 #include "pickle/writer.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,8 +66,8 @@ put_raw(struct pickle_out *o, const void *p, size_t n)
 		flush(o);
 }
 
-void
-pickle_op(struct pickle_out *o, unsigned char opcode)
+static void
+put_op(struct pickle_out *o, unsigned char opcode)
 {
 	put_raw(o, &opcode, 1);
 }
@@ -145,13 +146,13 @@ put_int(struct pickle_out *o, int64_t v)
 
 	put_le64(raw, (uint64_t)v);
 	if (v >= 0 && v <= 0xff) {
-		pickle_op(o, OP_BININT1);
+		put_op(o, OP_BININT1);
 		put_raw(o, raw, 1);
 	} else if (v >= 0 && v <= 0xffff) {
-		pickle_op(o, OP_BININT2);
+		put_op(o, OP_BININT2);
 		put_raw(o, raw, 2);
 	} else if (v >= INT32_MIN && v <= INT32_MAX) {
-		pickle_op(o, OP_BININT);
+		put_op(o, OP_BININT);
 		put_raw(o, raw, 4);
 	} else {
 		while (raw[n - 1] == (v < 0 ? 0xff : 0) && (raw[n - 2] & 0x80) == (raw[n - 1] & 0x80))
@@ -160,8 +161,8 @@ put_int(struct pickle_out *o, int64_t v)
 	}
 }
 
-void
-pickle_int(struct pickle_out *o, uint64_t v)
+static void
+put_uint(struct pickle_out *o, uint64_t v)
 {
 	uint8_t raw[9] = { 0 };
 
@@ -204,8 +205,8 @@ unicode_head(struct pickle_out *o, uint64_t len)
 }
 
 /* BINUNICODE of s, which may have any length that protocol 2 allows. */
-void
-pickle_text_once(struct pickle_out *o, struct str s)
+static void
+put_unicode(struct pickle_out *o, struct str s)
 {
 	if (unicode_head(o, s.len))
 		put_raw(o, s.p, s.len);
@@ -233,8 +234,8 @@ put_latin1(struct pickle_out *o, struct str s)
 	}
 }
 
-void
-pickle_text(struct pickle_out *o, struct str s)
+static void
+put_recurring(struct pickle_out *o, struct str s)
 {
 	if (o->counting)
 		return;
@@ -243,7 +244,7 @@ pickle_text(struct pickle_out *o, struct str s)
 	buf_addstr(&o->key, s);
 	if (known(o))
 		return;
-	pickle_text_once(o, s);
+	put_unicode(o, s);
 	remember(o, arena_str(&o->keys, buf_str(&o->key)));
 }
 
@@ -300,12 +301,11 @@ dotted(struct pickle_out *o, struct str module, struct str first, struct str res
 		return;
 	}
 	for (size_t i = 0; i <= more; i++)
-		pickle_global(o, "builtins", "getattr");
+		pickle_put(o, "%g", "builtins", "getattr");
 	put_name(o, module, first);
 	while (str_split(&rest, '.', &part)) {
-		pickle_text_once(o, part);
-		pickle_op(o, OP_TUPLE2);
-		pickle_op(o, OP_REDUCE);
+		put_unicode(o, part);
+		pickle_put(o, PICKLE_TUPLE2 "R");
 	}
 }
 
@@ -336,16 +336,35 @@ put_name(struct pickle_out *o, struct str module, struct str name)
 	if (known(o))
 		return;
 	key = arena_str(&o->keys, buf_str(&o->key));
-	pickle_op(o, OP_GLOBAL);
+	put_op(o, OP_GLOBAL);
 	put_raw(o, key.p + 1, key.len - 1);
-	pickle_op(o, '\n');
+	put_op(o, '\n');
 	remember(o, key);
 }
 
 void
-pickle_global(struct pickle_out *o, const char *module, const char *name)
+pickle_put(struct pickle_out *o, const char *what, ...)
 {
-	put_name(o, str_c(module), str_c(name));
+	const char *module;
+	va_list ap;
+
+	va_start(ap, what);
+	for (; *what != '\0'; what++) {
+		if (*what != '%') {
+			put_op(o, (unsigned char)*what);
+			continue;
+		}
+		switch (*++what) {
+		case 'i': put_uint(o, va_arg(ap, uint64_t)); break;
+		case 's': put_unicode(o, va_arg(ap, struct str)); break;
+		case 'T': put_recurring(o, va_arg(ap, struct str)); break;
+		case 't': put_recurring(o, str_c(va_arg(ap, const char *))); break;
+		default:
+			module = va_arg(ap, const char *);
+			put_name(o, str_c(module), str_c(va_arg(ap, const char *)));
+		}
+	}
+	va_end(ap);
 }
 
 /* Items of one APPENDS, pairs of one SETITEMS: a reader need not hold more on its stack. */
@@ -376,7 +395,7 @@ replaced(struct pickle_out *o, uint32_t h, size_t n)
 	if (o->counting || o->state[h] < MEMO_BASE)
 		return false;
 	while (n-- > 0)
-		pickle_op(o, OP_POP);
+		put_op(o, OP_POP);
 	memo_get(o, o->state[h] - MEMO_BASE);
 	return true;
 }
@@ -393,7 +412,7 @@ put_items(struct pickle_out *o, uint32_t h, struct err *e)
 	for (size_t i = 0; i < n; i += batch) {
 		batch = n - i < BATCH ? n - i : BATCH;
 		if (batch > 1)
-			pickle_op(o, OP_MARK);
+			put_op(o, OP_MARK);
 		for (size_t j = i; j < i + batch; j++) {
 			if (dict && pickle_value(o, value_key(o->t, h, j), e) < 0)
 				return -1;
@@ -401,9 +420,9 @@ put_items(struct pickle_out *o, uint32_t h, struct err *e)
 				return -1;
 		}
 		if (dict)
-			pickle_op(o, batch > 1 ? OP_SETITEMS : OP_SETITEM);
+			put_op(o, batch > 1 ? OP_SETITEMS : OP_SETITEM);
 		else
-			pickle_op(o, batch > 1 ? OP_APPENDS : OP_APPEND);
+			put_op(o, batch > 1 ? OP_APPENDS : OP_APPEND);
 	}
 	return 0;
 }
@@ -417,17 +436,17 @@ put_tuple(struct pickle_out *o, uint32_t h, struct err *e)
 	size_t n = value_len(o->t, h);
 
 	if (n > 3)
-		pickle_op(o, OP_MARK);
+		put_op(o, OP_MARK);
 	for (size_t i = 0; i < n; i++)
 		if (pickle_value(o, value_item(o->t, h, i), e) < 0)
 			return -1;
 	if (n > 3 && !o->counting && o->state[h] >= MEMO_BASE) {
-		pickle_op(o, OP_POP_MARK);
+		put_op(o, OP_POP_MARK);
 		return replaced(o, h, 0) ? 0 : -1;
 	}
 	if (replaced(o, h, n))
 		return 0;
-	pickle_op(o, n > 3 ? OP_TUPLE : ops[n]);
+	put_op(o, n > 3 ? OP_TUPLE : ops[n]);
 	put(o, h);
 	return 0;
 }
@@ -447,7 +466,7 @@ fill(struct pickle_out *o, uint32_t items, uint32_t pairs, uint32_t state, struc
 	if (rc == 0 && state != VALUE_ABSENT) {
 		rc = pickle_value(o, state, e);
 		if (rc == 0)
-			pickle_op(o, OP_BUILD);
+			put_op(o, OP_BUILD);
 	}
 	o->maker = maker;
 	return rc;
@@ -456,7 +475,7 @@ fill(struct pickle_out *o, uint32_t items, uint32_t pairs, uint32_t state, struc
 static int
 put_list(struct pickle_out *o, uint32_t h, struct err *e)
 {
-	pickle_op(o, OP_EMPTY_LIST);
+	put_op(o, OP_EMPTY_LIST);
 	put(o, h);
 	return fill(o, h, VALUE_ABSENT, VALUE_ABSENT, e);
 }
@@ -464,13 +483,10 @@ put_list(struct pickle_out *o, uint32_t h, struct err *e)
 static int
 put_dict(struct pickle_out *o, uint32_t h, struct err *e)
 {
-	if (value_ordered(o->t, h)) {
-		pickle_global(o, "collections", "OrderedDict");
-		pickle_op(o, OP_EMPTY_TUPLE);
-		pickle_op(o, OP_REDUCE);
-	} else {
-		pickle_op(o, OP_EMPTY_DICT);
-	}
+	if (value_ordered(o->t, h))
+		pickle_put(o, "%g)R", "collections", "OrderedDict");
+	else
+		put_op(o, OP_EMPTY_DICT);
 	put(o, h);
 	return fill(o, VALUE_ABSENT, h, value_state(o->t, h), e);
 }
@@ -479,14 +495,12 @@ put_dict(struct pickle_out *o, uint32_t h, struct err *e)
 static int
 put_set(struct pickle_out *o, uint32_t h, struct err *e)
 {
-	pickle_global(o, "builtins", value_kind(o->t, h) == VALUE_SET ? "set" : "frozenset");
-	pickle_op(o, OP_EMPTY_LIST);
+	pickle_put(o, "%g]", "builtins", value_kind(o->t, h) == VALUE_SET ? "set" : "frozenset");
 	if (put_items(o, h, e) < 0)
 		return -1;
 	if (replaced(o, h, 2))
 		return 0;
-	pickle_op(o, OP_TUPLE1);
-	pickle_op(o, OP_REDUCE);
+	pickle_put(o, PICKLE_TUPLE1 "R");
 	put(o, h);
 	return 0;
 }
@@ -497,24 +511,18 @@ put_set(struct pickle_out *o, uint32_t h, struct err *e)
 static void
 put_bytes(struct pickle_out *o, struct str s)
 {
-	pickle_global(o, "_codecs", "encode");
+	pickle_put(o, "%g", "_codecs", "encode");
 	put_latin1(o, s);
-	pickle_text(o, str_c("latin1"));
-	pickle_op(o, OP_TUPLE2);
-	pickle_op(o, OP_REDUCE);
+	pickle_put(o, "%t" PICKLE_TUPLE2 "R", "latin1");
 }
 
 static void
 put_bytearray(struct pickle_out *o, struct str s)
 {
-	pickle_global(o, "builtins", "bytearray");
-	if (s.len == 0) {
-		pickle_op(o, OP_EMPTY_TUPLE);
-	} else {
+	pickle_put(o, "%g", "builtins", "bytearray");
+	if (s.len > 0)
 		put_bytes(o, s);
-		pickle_op(o, OP_TUPLE1);
-	}
-	pickle_op(o, OP_REDUCE);
+	pickle_put(o, s.len > 0 ? PICKLE_TUPLE1 "R" : ")R");
 }
 
 static int
@@ -531,7 +539,7 @@ put_text(struct pickle_out *o, uint32_t h)
 	else if (kind == VALUE_BYTEARRAY)
 		put_bytearray(o, s);
 	else if (kind == VALUE_STR || utf8_valid(s))
-		pickle_text_once(o, s);
+		put_unicode(o, s);
 	else /* a Python 2 str that is no UTF-8 keeps its bytes */
 		status = put_counted(o, OP_SHORT_BINSTRING, OP_BINSTRING, s, "a string");
 	put(o, h);
@@ -547,14 +555,14 @@ put_made(struct pickle_out *o, uint32_t h, const struct vobject *v, struct err *
 	bool none = v->kwargs == VALUE_ABSENT || value_len(o->t, v->kwargs) == 0;
 
 	if (v->how == HOW_OBJ && value_len(o->t, v->args) == 0) {
-		pickle_op(o, OP_MARK);
+		put_op(o, OP_MARK);
 		if (pickle_value(o, v->callable, e) < 0)
 			return -1;
-		pickle_op(o, OP_OBJ);
+		put_op(o, OP_OBJ);
 		return 0;
 	}
 	if (v->how == HOW_NEWOBJ_EX && !none)
-		pickle_global(o, "copyreg", "__newobj_ex__");
+		pickle_put(o, "%g", "copyreg", "__newobj_ex__");
 	if (pickle_value(o, v->callable, e) < 0 || pickle_value(o, v->args, e) < 0)
 		return -1;
 	if (v->how == HOW_NEWOBJ_EX && !none) {
@@ -562,13 +570,12 @@ put_made(struct pickle_out *o, uint32_t h, const struct vobject *v, struct err *
 			return -1;
 		if (replaced(o, h, 4))
 			return 1;
-		pickle_op(o, OP_TUPLE3);
-		pickle_op(o, OP_REDUCE);
+		pickle_put(o, PICKLE_TUPLE3 "R");
 		return 0;
 	}
 	if (replaced(o, h, 2))
 		return 1;
-	pickle_op(o, v->how == HOW_REDUCE || v->how == HOW_OBJ ? OP_REDUCE : OP_NEWOBJ);
+	put_op(o, v->how == HOW_REDUCE || v->how == HOW_OBJ ? OP_REDUCE : OP_NEWOBJ);
 	return 0;
 }
 
@@ -606,7 +613,7 @@ put_persid(struct pickle_out *o, uint32_t h, struct err *e)
 		return -1;
 	if (replaced(o, h, 1))
 		return 0;
-	pickle_op(o, OP_BINPERSID);
+	put_op(o, OP_BINPERSID);
 	put(o, h);
 	return 0;
 }
@@ -680,8 +687,8 @@ static int
 put_node(struct pickle_out *o, uint32_t h, struct err *e)
 {
 	switch (value_kind(o->t, h)) {
-	case VALUE_NONE: pickle_op(o, OP_NONE); return 0;
-	case VALUE_BOOL: pickle_op(o, value_bool(o->t, h) ? OP_NEWTRUE : OP_NEWFALSE); return 0;
+	case VALUE_NONE: put_op(o, OP_NONE); return 0;
+	case VALUE_BOOL: put_op(o, value_bool(o->t, h) ? OP_NEWTRUE : OP_NEWFALSE); return 0;
 	case VALUE_INT: put_int(o, value_int(o->t, h)); return 0;
 	case VALUE_BIGINT: put_long(o, value_text(o->t, h)); return 0;
 	case VALUE_FLOAT: put_float(o, value_float(o->t, h)); return 0;
@@ -749,7 +756,7 @@ pickle_encode(const struct vtree *t, uint32_t root, const struct pickle_leaves *
 	if (status == 0) {
 		put_raw(o, proto, sizeof(proto));
 		status = pickle_value(o, root, e);
-		pickle_op(o, OP_STOP);
+		put_op(o, OP_STOP);
 		flush(o);
 	}
 	if (o->failed)

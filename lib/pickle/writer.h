@@ -30,12 +30,11 @@ struct pickle_leaves {
 int pickle_encode(const struct vtree *t, uint32_t root, const struct pickle_leaves *leaves,
 	int (*write)(void *arg, const void *p, size_t n, struct err *e), void *arg, struct err *e);
 
-/* For leaf(): opcodes. Texts and globals are memoised by content. */
-void pickle_op(struct pickle_out *o, unsigned char opcode);
-void pickle_text(struct pickle_out *o, struct str s);             /* BINUNICODE or BINGET; for texts that recur */
-void pickle_text_once(struct pickle_out *o, struct str s);        /* BINUNICODE without memo */
-void pickle_int(struct pickle_out *o, uint64_t v);
-void pickle_global(struct pickle_out *o, const char *module, const char *name); /* GLOBAL, or BINGET of it */
+/*
+ * For leaf(): opcodes as they stand in what (pickle/opcode.h), and for %g a global (module and name), %t a text that
+ * recurs, %T one of struct str, %s one that does not recur, of struct str, %i a number (uint64_t). Globals and recurring texts are memoised by content.
+ */
+void pickle_put(struct pickle_out *o, const char *what, ...);
 int pickle_value(struct pickle_out *o, uint32_t h, struct err *e); /* a value of the tree being encoded */
 
 #endif

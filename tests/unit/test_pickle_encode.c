@@ -177,15 +177,10 @@ write_leaf(void *arg, struct pickle_out *o, enum value_leaf kind, uint32_t index
 	l->calls++;
 	if (kind != LEAF_TENSOR)
 		return err_set(e, ERR_INPUT, "no tensor");
-	pickle_global(o, "m", "f");
-	pickle_op(o, '(');
-	pickle_text(o, str_c("cpu"));
-	pickle_text_once(o, str_c("x"));
-	pickle_int(o, index == 9 ? UINT64_MAX : index);
+	pickle_put(o, "%g(%t%s%i", "m", "f", "cpu", str_c("x"), index == 9 ? UINT64_MAX : (uint64_t)index);
 	if (pickle_value(o, l->inner, e) < 0)
 		return -1;
-	pickle_op(o, 't');
-	pickle_op(o, 'R');
+	pickle_put(o, "tR");
 	return 0;
 }
 
