@@ -24,6 +24,22 @@ rows_chosen(const struct inspect *in, struct str name, bool *yes, struct err *er
 	return 0;
 }
 
+/* Bytes that t takes in its checkpoint: of its parts, or of a plain tensor. */
+static uint64_t
+composite_nbytes(const struct tensor *t)
+{
+	uint64_t n = 0;
+
+	if (t->more == NULL || t->more->nboxes > 0 || t->more->low != NULL)
+		return tensor_nbytes(t);
+	for (size_t i = 0; i < t->more->nparts; i++) {
+		const struct tensor *part = t->more->parts[i].tensor;
+
+		n += part != NULL ? tensor_nbytes(part) : 0;
+	}
+	return n;
+}
+
 int
 rows_choose(struct rows *r, const struct inspect *in, const struct statedict *sd, struct err *err)
 {

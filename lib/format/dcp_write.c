@@ -572,7 +572,7 @@ put_kind(struct metadata_out *o, const struct manifest_item *item)
 {
 	const struct tensor *t = &o->w->m->tensors[item->tensor];
 	const bool grad = item->tensor != UINT32_MAX && (t->flags & TENSOR_REQUIRES_GRAD) != 0;
-	const uint64_t contiguous = 0;
+	const uint64_t contiguous = 0, *zeros = NULL;
 
 	if (item->tensor == UINT32_MAX) {
 		put(o, "%c)" PICKLE_NEWOBJ, CLASS_BYTES);
@@ -583,7 +583,7 @@ put_kind(struct metadata_out *o, const struct manifest_item *item)
 	put(o, grad ? PICKLE_TRUE : PICKLE_FALSE);
 	put(o, "%c%i" PICKLE_TUPLE1 "R" PICKLE_FALSE "tb", CLASS_FORMAT, contiguous); /* not pinned */
 	put(o, "%s%z%s]", "size", t->shape, (unsigned)t->ndim, "chunks");
-	put(o, "%c)" PICKLE_NEWOBJ "}(%s%z", CLASS_CHUNK, "offsets", NULL, (unsigned)t->ndim);
+	put(o, "%c)" PICKLE_NEWOBJ "}(%s%z", CLASS_CHUNK, "offsets", zeros, (unsigned)t->ndim);
 	put(o, "%s%zubaub", "sizes", t->shape, (unsigned)t->ndim);
 }
 
@@ -608,13 +608,13 @@ put_place(struct metadata_out *o, uint32_t i)
 	const struct manifest_item *item = &o->w->m->items[i];
 	const struct dcp_out *d = o->w->priv;
 	const struct item_place *place = &d->places[item->bytes];
-	const uint64_t chunk = 0;
+	const uint64_t chunk = 0, *zeros = NULL;
 
 	put(o, "%c)" PICKLE_NEWOBJ "}(%s%m%s", CLASS_INDEX, "fqn", o->names[i], "index");
 	if (item->tensor == UINT32_MAX)
 		put(o, "Nub");
 	else
-		put(o, "%i%s%zub", chunk, "offset", NULL, (unsigned)o->w->m->tensors[item->tensor].ndim);
+		put(o, "%i%s%zub", chunk, "offset", zeros, (unsigned)o->w->m->tensors[item->tensor].ndim);
 	put(o, "%c)" PICKLE_NEWOBJ "}(%s%s", CLASS_PLACE, "relative_path", "__0_0.distcp");
 	put(o, "%s%i%s%iub", "offset", place->offset, "length", place->length);
 }

@@ -9,9 +9,6 @@
 #include "tensor/boxes.h"
 #include "tensor/convert.h"
 
-/* The largest index buffer that is read: 16384 tokens, a grid of 128 x 128. */
-enum { INDEX_SIDE_MAX = 16384 };
-
 static const struct make_bias_table *
 of(const struct make *m)
 {
@@ -28,13 +25,6 @@ make_bias_table(struct arena *a)
 }
 
 /* ---- the index buffer */
-
-bool
-bias_index_usable(const struct tensor *t)
-{
-	return t->storage != STORAGE_NONE && dtype_info(t->dtype)->class == DTYPE_CLASS_INT && t->ndim == 2 &&
-	       t->shape[0] == t->shape[1] && t->shape[0] > 0 && t->shape[0] <= INDEX_SIDE_MAX;
-}
 
 struct index_values {
 	int64_t *v;
@@ -242,16 +232,6 @@ describe(const struct make *m, char *text)
 		 idle(m) ? " (copied: it fits already)" : "");
 }
 
-void
-table_put_grid(struct json_writer *w, const char *key, struct grid g)
-{
-	json_begin_inline_array(json_key(w, key));
-	json_put_u64(w, g.h);
-	if (g.w > 0)
-		json_put_u64(w, g.w);
-	json_end_array(w);
-}
-
 static void
 put_layout(struct json_writer *w, const char *key, struct layout l, bool unknown)
 {
@@ -269,8 +249,8 @@ report(const struct make *m, struct json_writer *w)
 
 	json_put_str(json_key(w, "name"), m->name);
 	json_put_cstr(json_key(w, "kind"), "bias");
-	table_put_grid(w, "from_grid", job->from_grid);
-	table_put_grid(w, "to_grid", job->to_grid);
+	make_put_grid(w, "from_grid", job->from_grid.h, job->from_grid.w);
+	make_put_grid(w, "to_grid", job->to_grid.h, job->to_grid.w);
 	json_put_u64(json_key(w, "heads"), job->heads);
 	put_layout(w, "from_layout", job->from, of(m)->unknown);
 	put_layout(w, "to_layout", job->to, of(m)->unknown);

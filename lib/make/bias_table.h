@@ -32,9 +32,6 @@ struct bias_index {
 	struct grid grid;
 };
 
-/* True if a tensor has dtype and shape of a relative_position_index and is small enough to be read. */
-bool bias_index_usable(const struct tensor *t);
-
 /* Returns 1 and sets layout and grid; 0 if the buffer is that of no known layout; -1 after an error. */
 int bias_index_read(struct ckpt *c, struct bias_index *x, struct err *err);
 
@@ -43,8 +40,5 @@ int bias_index_read(struct ckpt *c, struct bias_index *x, struct err *err);
  * error of file.
  */
 int bias_index_strange(const char *file, struct make_bias_table *t, struct err *err);
-
-/* A member of a report: [h, w], or [h] where w is 0. */
-void table_put_grid(struct json_writer *w, const char *key, struct grid g);
 
 #endif

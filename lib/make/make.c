@@ -447,3 +447,13 @@ make_all(struct make_work *w, const struct make_task *t, uint64_t *lost, struct 
 	end(w, lost);
 	return rc;
 }
+
+void
+make_put_grid(struct json_writer *w, const char *key, uint32_t height, uint32_t width)
+{
+	json_begin_inline_array(json_key(w, key));
+	json_put_u64(w, height);
+	if (width > 0)
+		json_put_u64(w, width);
+	json_end_array(w);
+}

@@ -236,6 +236,9 @@ int make_read(const struct make_stage *s, unsigned i, const struct make_span *sp
 /* For kinds with run: size bytes that are the slot's until run returns. */
 void *make_room(const struct make_stage *s, unsigned slot, size_t size);
 
+/* For kinds: a member of a report, [h, w], or [h] where w is 0. */
+void make_put_grid(struct json_writer *w, const char *key, uint32_t height, uint32_t width);
+
 /* For kinds: all elements of input 0. */
 struct make_span make_whole(const struct make_stage *s);
 

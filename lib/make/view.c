@@ -35,13 +35,6 @@ view_all(struct view *v, const struct make_form *in)
 	view_set_shape(v, in->shape, in->ndim);
 }
 
-void
-view_cut(struct view *v, unsigned dim, uint64_t low, uint64_t high)
-{
-	v->offset += low * (uint64_t)v->stride[dim];
-	v->shape[dim] = high - low;
-}
-
 struct make *
 make_view(struct arena *a, const struct view *v)
 {

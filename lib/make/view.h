@@ -22,9 +22,6 @@ void view_all(struct view *v, const struct make_form *in);
 /* Gives v another shape, which has as many elements: dimensions from the last on are what they are in C order. */
 void view_set_shape(struct view *v, const uint64_t *shape, unsigned ndim);
 
-/* Elements [low, high) of a dimension. */
-void view_cut(struct view *v, unsigned dim, uint64_t low, uint64_t high);
-
 struct make *make_view(struct arena *a, const struct view *v);
 
 #endif

@@ -1280,6 +1280,16 @@ change(struct trial *t, struct plan *p, struct plan_entry *en, const struct keyo
 	return 0;
 }
 
+/* Makers of en read what further entries were that are consumed: origins, which live as long as the plan. */
+static void
+plan_take_in(struct plan *p, struct plan_entry *en, const uint32_t *origins, unsigned n)
+{
+	en->also = origins;
+	en->nalso = n;
+	for (unsigned i = 0; i < n; i++)
+		p->origins[origins[i]].outputs++;
+}
+
 /* Gives the entry at i, and those behind it, which come from it, their makers. */
 static int
 apply_ops(struct trial *t, struct plan *p, size_t i, const struct km_group *group, struct err *e)

@@ -141,6 +141,14 @@ apply_join(const struct keyop *op, struct keyops_tensor *t, struct err *err)
 	return add(t, make_join(t->arena, &t->form, dim, &parts));
 }
 
+/* Elements [low, high) of a dimension. */
+static void
+view_cut(struct view *v, unsigned dim, uint64_t low, uint64_t high)
+{
+	v->offset += low * (uint64_t)v->stride[dim];
+	v->shape[dim] = high - low;
+}
+
 static int
 apply_split(const struct keyop *op, struct keyops_tensor *t, struct err *err)
 {

@@ -238,15 +238,6 @@ plan_consume(struct plan *p, struct plan_entry *en)
 }
 
 void
-plan_take_in(struct plan *p, struct plan_entry *en, const uint32_t *origins, unsigned n)
-{
-	en->also = origins;
-	en->nalso = n;
-	for (unsigned i = 0; i < n; i++)
-		p->origins[origins[i]].outputs++;
-}
-
-void
 plan_rename(struct plan *p, struct plan_entry *en, struct str name, const char *by)
 {
 	if (str_eq(en->name, name))

@@ -136,9 +136,6 @@ void plan_note(struct plan *p, const struct plan_entry *en, enum plan_action act
 /* en is no output of its own any more: it is made into another one, which takes it in. */
 void plan_consume(struct plan *p, struct plan_entry *en);
 
-/* Makers of en read what further entries were that are consumed: origins, which live as long as the plan. */
-void plan_take_in(struct plan *p, struct plan_entry *en, const uint32_t *origins, unsigned n);
-
 /*
  * Maps the names of the living entries that are no modules to their numbers. ERR_INPUT if two have become one: both input
  * names are told.

@@ -281,6 +281,17 @@ from_mark(struct plan *p, const struct plan_entry *en, const struct tables_opts 
 	return 1;
 }
 
+/* The largest index buffer that is read: 16384 tokens, a grid of 128 x 128. */
+enum { INDEX_SIDE_MAX = 16384 };
+
+/* True if a tensor has dtype and shape of a relative_position_index and is small enough to be read. */
+static bool
+bias_index_usable(const struct tensor *t)
+{
+	return t->storage != STORAGE_NONE && dtype_info(t->dtype)->class == DTYPE_CLASS_INT && t->ndim == 2 &&
+	       t->shape[0] == t->shape[1] && t->shape[0] > 0 && t->shape[0] <= INDEX_SIDE_MAX;
+}
+
 /* Layout and grid of the input, or a guess while make.waits is set. Returns an enum telling, or -1. */
 static int
 from_side(struct plan *p, struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t, struct err *e)

@@ -43,25 +43,6 @@ digest_line(struct buf *b, struct str name, const struct tensor *t, const struct
 	buf_addc(b, '\n');
 }
 
-struct digest
-digest_join(const struct tensor *t, const struct digest *parts)
-{
-	struct buf lines = BUF_INIT;
-	struct digest d;
-
-	for (size_t i = 0; i < t->more->nparts; i++) {
-		const struct tensor_part *part = &t->more->parts[i];
-		const struct tensor number = { .dtype = part->dtype };
-		const struct digest scalar = digest_of(str_n((const char *)part->scalar, dtype_size(part->dtype)));
-
-		digest_line(&lines, part->name, part->tensor != NULL ? part->tensor : &number,
-			    part->tensor != NULL ? &parts[i] : &scalar);
-	}
-	d = digest_of(buf_str(&lines));
-	buf_release(&lines);
-	return d;
-}
-
 static int
 by_bytes(const void *a, const void *b)
 {

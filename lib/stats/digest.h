@@ -24,9 +24,6 @@ struct digest {
 /* Of bytes. */
 struct digest digest_of(struct str bytes);
 
-/* Of a tensor with parts. parts[i] is the digest of part i; those of single numbers are not looked at. */
-struct digest digest_join(const struct tensor *t, const struct digest *parts);
-
 /* Appends the 64 digits, or "-". */
 void digest_put(struct buf *b, const struct digest *d);
 

@@ -395,6 +395,26 @@ is_hashed(const struct figures_run *w, size_t i)
 	return w->n - i <= w->o->hashed;
 }
 
+/* Of a tensor with parts. parts[i] is the digest of part i; those of single numbers are not looked at. */
+static struct digest
+digest_join(const struct tensor *t, const struct digest *parts)
+{
+	struct buf lines = BUF_INIT;
+	struct digest d;
+
+	for (size_t i = 0; i < t->more->nparts; i++) {
+		const struct tensor_part *part = &t->more->parts[i];
+		const struct tensor number = { .dtype = part->dtype };
+		const struct digest scalar = digest_of(str_n((const char *)part->scalar, dtype_size(part->dtype)));
+
+		digest_line(&lines, part->name, part->tensor != NULL ? part->tensor : &number,
+			    part->tensor != NULL ? &parts[i] : &scalar);
+	}
+	d = digest_of(buf_str(&lines));
+	buf_release(&lines);
+	return d;
+}
+
 /* A tensor of parts has its digest when all of them have theirs. */
 static void
 join_parts(const struct figures_run *w, size_t i)

@@ -118,7 +118,7 @@ struct region {
 	uint64_t low[TENSOR_NDIM_MAX], size[TENSOR_NDIM_MAX];
 };
 
-/* ---- boxes_check */
+/* ---- checking */
 
 /*
  * The part of the tensor that is looked at is halved at an edge of a box, until a single box fills it. Boxes that lie
@@ -352,12 +352,6 @@ check_all(const struct ckpt *c, const struct tensor *t, struct str name, struct 
 	}
 	free(list);
 	return rc;
-}
-
-int
-boxes_check(const struct ckpt *c, const struct tensor *t, struct err *err)
-{
-	return check_all(c, t, str_c(""), err);
 }
 
 /* A single box that is all of t is t itself, if its elements are in order. */

@@ -4,7 +4,7 @@
  * A tensor is made of boxes. A box is a block of the tensor (a first index and a size in each dimension) whose elements
  * lie in one storage, with strides of its own. A plain tensor is a single box, which struct tensor holds itself. A tensor
  * of a distributed checkpoint has many, in several storages and files. Boxes of one tensor are disjoint and leave no
- * hole; boxes_check verifies it.
+ * hole; boxes_make verifies it.
  *
  * Elements come out in row-major order, as they are written to a file: little-endian, with conjugation and negation
  * resolved. Ranges are counted in elements of this order: rows a to b of dimension 0 are the elements from a * n to
@@ -28,16 +28,11 @@ size_t boxes_count(const struct tensor *t);
 struct box boxes_get(const struct tensor *t, size_t i);
 
 /*
- * Checks that the boxes of t lie inside its shape and inside their storages, that no two have an element in common, and
- * that every element lies in one. Boxes without elements are allowed anywhere inside the shape. The error names the
- * first box that is wrong, not the tensor. n log n for grids of boxes. 0 or -1.
- */
-int boxes_check(const struct ckpt *c, const struct tensor *t, struct err *err);
-
-/*
- * Makes t, whose dtype and shape are set (tensor_set_shape), of n boxes, and checks it like boxes_check; here the error
- * names the tensor, too. Boxes without elements are left out unless there is no other. A single box that holds the
- * elements in order makes t a plain tensor. The boxes are copied to the arena of c, their arrays must lie there. 0 or -1.
+ * Makes t, whose dtype and shape are set (tensor_set_shape), of n boxes. Checks that they lie inside its shape and inside
+ * their storages, that no two have an element in common, and that every element lies in one. Boxes without elements are
+ * allowed anywhere inside the shape, and left out unless there is no other. The error names the first box that is wrong and,
+ * if name is not empty, the tensor. A single box that holds the elements in order makes t a plain tensor. The boxes are
+ * copied to the arena of c, their arrays must lie there. n log n for grids of boxes. 0 or -1.
  */
 int boxes_make(struct ckpt *c, struct tensor *t, struct str name, const struct box *boxes, size_t n, struct err *err);
 

@@ -509,21 +509,6 @@ composite_fits(const struct tensor *t)
 	return true;
 }
 
-uint64_t
-composite_nbytes(const struct tensor *t)
-{
-	uint64_t n = 0;
-
-	if (t->more == NULL || t->more->nboxes > 0 || t->more->low != NULL)
-		return tensor_nbytes(t);
-	for (size_t i = 0; i < t->more->nparts; i++) {
-		const struct tensor *part = t->more->parts[i].tensor;
-
-		n += part != NULL ? tensor_nbytes(part) : 0;
-	}
-	return n;
-}
-
 static const struct tensor_part *
 find_part(const struct tensor *t, struct str name)
 {

@@ -32,9 +32,6 @@ int composite_read(struct composites *all, uint32_t call, struct tensor *t, stru
 /* False if t is quantised per channel with another number of scales or zero points than channels: torch refuses it. */
 bool composite_fits(const struct tensor *t);
 
-/* Bytes that t takes in its checkpoint: of its parts, or of a plain tensor. */
-uint64_t composite_nbytes(const struct tensor *t);
-
 /* The entry whose tensor has a part of this name ("s" for "s.indices"), and the part; NULL if there is none. */
 const struct sd_entry *composite_owner(const struct statedict *sd, struct str name, const struct tensor_part **part);
 

@@ -77,7 +77,7 @@ enum tensor_cast {
 
 /* What a tensor has that is not plain: boxes, or parts. */
 struct tensor_more {
-	const struct box *boxes; /* see boxes_check */
+	const struct box *boxes; /* see boxes_make */
 	size_t nboxes;
 	const uint64_t *low; /* NULL, or the first index of the box of a larger tensor that this one is */
 	const struct tensor_part *parts;
