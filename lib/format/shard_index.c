@@ -52,7 +52,8 @@ read_text(struct buf *text, struct source *src, struct err *e)
 {
 	int rc = source_slurp(src, SHARD_INDEX_MAX, text, e);
 
-	return rc <= 0 ? rc : err_input(e, source_name(src), "an index of more than %llu bytes", (unsigned long long)SHARD_INDEX_MAX);
+	return rc <= 0 ? rc : err_input(e, source_name(src), "an index of more than %llu bytes",
+					(unsigned long long)SHARD_INDEX_MAX);
 }
 
 struct map_parser {

@@ -26,7 +26,8 @@ config_slurp(struct source *src, struct buf *text, struct err *err)
 {
 	int rc = source_slurp(src, YAML_MAX_BYTES, text, err);
 
-	return rc <= 0 ? rc : err_input(err, source_name(src), "more than %d MiB are too much for a YAML file", YAML_MAX_BYTES >> 20);
+	return rc <= 0 ? rc : err_input(err, source_name(src), "more than %d MiB are too much for a YAML file",
+					YAML_MAX_BYTES >> 20);
 }
 
 /* ---- MODEL.BASE */
