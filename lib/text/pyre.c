@@ -26,9 +26,6 @@ enum {
 
 #define REPEAT_NO_END UINT64_MAX
 
-/* The width of what matches texts of different lengths. A sum or product that is too large counts as this, too. */
-#define WIDTH_VARIES UINT64_MAX
-
 struct pyre_group {
 	struct str name; /* in the pattern; empty: none */
 	bool closed;
@@ -56,20 +53,20 @@ struct pyre_parser {
 	struct pyre *re; /* takes the groups */
 	struct buf out;
 	uint32_t flags; /* options of PCRE2 */
-	unsigned nesting, lookbehinds;
+	unsigned nesting, lookbehinds; /* those that are open */
+	size_t behind;                 /* where the last one stands */
 };
 
 /* What stands before a quantifier. */
 struct pyre_item {
 	enum { ITEM_NONE, ITEM_AT, ITEM_REPEAT, ITEM_OTHER } kind; /* at: a position, as ^ $ \b */
-	uint64_t width; /* how many characters it matches */
-	size_t at;      /* where it begins in what was written */
+	size_t at; /* where it begins in what was written */
 };
 
 /* A category stands among the characters as this and its letter. */
 enum { CATEGORY = 1 << 24 };
 
-static int parse_alternatives(struct pyre_parser *p, uint64_t *width);
+static int parse_alternatives(struct pyre_parser *p);
 
 __attribute__((format(printf, 3, 4))) static int
 bad(struct pyre_error *why, size_t offset, const char *fmt, ...)
@@ -359,9 +356,9 @@ emit_reference(struct pyre_parser *p, uint64_t group, size_t offset)
 
 /* What a group holds, and its parenthesis. The one that opens it stands at start. */
 static int
-parse_body(struct pyre_parser *p, size_t start, uint64_t *width)
+parse_body(struct pyre_parser *p, size_t start)
 {
-	if (parse_alternatives(p, width) < 0)
+	if (parse_alternatives(p) < 0)
 		return -1;
 	if (!match_token(&p->t, ')'))
 		return bad(p->t.why, start, "missing ), unterminated subpattern");
@@ -370,7 +367,7 @@ parse_body(struct pyre_parser *p, size_t start, uint64_t *width)
 }
 
 static int
-parse_capture(struct pyre_parser *p, size_t start, struct str name, uint64_t *width)
+parse_capture(struct pyre_parser *p, size_t start, struct str name)
 {
 	size_t group = p->re->ngroups, old = group_named(p->re, name);
 
@@ -379,7 +376,7 @@ parse_capture(struct pyre_parser *p, size_t start, struct str name, uint64_t *wi
 			"redefinition of group name %.*s as group %zu; was group %zu", STR_ARG(name), group, old);
 	add_group(p->re, name);
 	buf_addc(&p->out, '(');
-	if (parse_body(p, start, width) < 0)
+	if (parse_body(p, start) < 0)
 		return -1;
 	p->re->groups[group].closed = true;
 	return 0;
@@ -387,7 +384,7 @@ parse_capture(struct pyre_parser *p, size_t start, struct str name, uint64_t *wi
 
 /* (?P<name>...) and (?P=name), their P taken. */
 static int
-parse_named(struct pyre_parser *p, size_t start, uint64_t *width)
+parse_named(struct pyre_parser *p, size_t start)
 {
 	struct pyre_tokens *t = &p->t;
 	bool define = match_token(t, '<');
@@ -401,16 +398,19 @@ parse_named(struct pyre_parser *p, size_t start, uint64_t *width)
 	if (!is_name(name))
 		return bad(t->why, at, "bad character in group name %.*s", STR_ARG(name));
 	if (define)
-		return parse_capture(p, start, name, width);
+		return parse_capture(p, start, name);
 	group = group_named(p->re, name);
 	if (group == 0)
 		return bad(t->why, at, "unknown group name %.*s", STR_ARG(name));
 	return emit_reference(p, group, at);
 }
 
-/* (?=...) (?!...) (?<=...) (?<!...). token is the first after (?. */
+/*
+ * (?=...) (?!...) (?<=...) (?<!...). token is the first after (?. As for Python, all alternatives of a lookbehind must have
+ * one width. PCRE2 sees to that where they are in a group within.
+ */
 static int
-parse_lookaround(struct pyre_parser *p, size_t start, struct str token, uint64_t *width)
+parse_lookaround(struct pyre_parser *p, size_t start, struct str token)
 {
 	bool behind = token.p[0] == '<';
 
@@ -418,14 +418,13 @@ parse_lookaround(struct pyre_parser *p, size_t start, struct str token, uint64_t
 		token = take(&p->t);
 	if (!str_eqc(token, "=") && !str_eqc(token, "!"))
 		return bad(p->t.why, start + 1, "unknown extension ?<%.*s", STR_ARG(token));
-	buf_addf(&p->out, "(?%s%c", behind ? "<" : "", token.p[0]);
+	buf_addf(&p->out, "(?%s%c(?:", behind ? "<" : "", token.p[0]);
 	p->lookbehinds += behind;
-	if (parse_body(p, start, width) < 0)
+	p->behind = behind ? start : p->behind;
+	if (parse_body(p, start) < 0)
 		return -1;
 	p->lookbehinds -= behind;
-	if (behind && *width == WIDTH_VARIES)
-		return bad(p->t.why, start, "look-behind requires fixed-width pattern");
-	*width = 0;
+	buf_addc(&p->out, ')');
 	return 0;
 }
 
@@ -466,48 +465,29 @@ skip_comment(struct pyre_tokens *t, size_t start)
 
 /* A group whose ( was taken: 0, or 1 if it was a comment or flags, which match nothing. */
 static int
-parse_group(struct pyre_parser *p, uint64_t *width)
+parse_group(struct pyre_parser *p)
 {
 	size_t start = p->t.at - 1;
 	struct str token;
 
 	if (!match_token(&p->t, '?'))
-		return parse_capture(p, start, str_n(NULL, 0), width);
+		return parse_capture(p, start, str_n(NULL, 0));
 	token = take(&p->t);
 	if (token.len == 0)
 		return bad(p->t.why, p->t.at, "unexpected end of pattern");
 	switch (token.p[0]) {
-	case 'P': return parse_named(p, start, width);
+	case 'P': return parse_named(p, start);
 	case ':':
 		buf_adds(&p->out, "(?:");
-		return parse_body(p, start, width);
+		return parse_body(p, start);
 	case '#': return skip_comment(&p->t, start);
 	case '=':
 	case '!':
-	case '<': return parse_lookaround(p, start, token, width);
+	case '<': return parse_lookaround(p, start, token);
 	case '>': return bad(p->t.why, start, "atomic groups, (?>...), are not supported");
 	case '(': return bad(p->t.why, start, "conditionals, (?(1)...), are not supported");
 	default: return parse_flags(p, start, token);
 	}
-}
-
-static uint64_t
-width_add(uint64_t a, uint64_t b)
-{
-	uint64_t sum;
-
-	return num_add(a, b, &sum) ? sum : WIDTH_VARIES;
-}
-
-/* The width of an item that is repeated min to max times. */
-static uint64_t
-width_repeat(uint64_t width, uint64_t min, uint64_t max)
-{
-	uint64_t product;
-
-	if (width > 0 && min != max)
-		return WIDTH_VARIES;
-	return num_mul(width, max, &product) ? product : WIDTH_VARIES;
 }
 
 /* A position, which matches no character; always 0. */
@@ -516,7 +496,6 @@ emit_position(struct pyre_parser *p, const char *text, struct pyre_item *item)
 {
 	buf_adds(&p->out, text);
 	item->kind = ITEM_AT;
-	item->width = 0;
 	return 0;
 }
 
@@ -614,7 +593,6 @@ parse_repeat(struct pyre_parser *p, char c, struct pyre_item *item)
 		return bad(p->t.why, start, "possessive quantifiers, as in a++, are not supported");
 	emit_repeat(p, item->at, min, max);
 	item->kind = ITEM_REPEAT;
-	item->width = width_repeat(item->width, min, max);
 	return 1;
 }
 
@@ -627,10 +605,10 @@ parse_atom(struct pyre_parser *p, struct str token, struct pyre_item *item)
 {
 	bool lines = p->flags & PCRE2_MULTILINE;
 
-	*item = (struct pyre_item){ ITEM_OTHER, 1, p->out.len };
+	*item = (struct pyre_item){ ITEM_OTHER, p->out.len };
 	switch (token.p[0]) {
 	case '\\': return parse_escape(p, token, item);
-	case '(': return parse_group(p, &item->width);
+	case '(': return parse_group(p);
 	case '[': return parse_class(&p->t, &p->out);
 	case '^': return emit_position(p, lines ? "(?<![^\\n])" : "\\A", item);
 	case '$': return emit_position(p, lines ? "(?![^\\n])" : "$", item);
@@ -641,48 +619,39 @@ parse_atom(struct pyre_parser *p, struct str token, struct pyre_item *item)
 
 /* Items up to the next | or ) or the end. */
 static int
-parse_sequence(struct pyre_parser *p, uint64_t *total)
+parse_sequence(struct pyre_parser *p)
 {
-	struct pyre_item last = { ITEM_NONE, 0, 0 }, next;
+	struct pyre_item last = { ITEM_NONE, 0 }, next;
 	struct str token;
 	int rc;
 
-	*total = 0;
 	for (;;) {
 		token = peek(&p->t);
 		if (token.len == 0 || token.p[0] == '|' || token.p[0] == ')')
-			break;
+			return 0;
 		take(&p->t);
 		rc = token.p[0] && strchr("*+?{", token.p[0]) ? parse_repeat(p, token.p[0], &last) : 0;
 		if (rc == 0) {
 			rc = parse_atom(p, token, &next);
-			if (rc == 0) {
-				*total = width_add(*total, last.width);
-				last = next;
-			}
+			last = rc == 0 ? next : last;
 		}
 		if (rc < 0)
 			return -1;
 	}
-	*total = width_add(*total, last.width);
-	return 0;
 }
 
 /* a|b|c */
 static int
-parse_alternatives(struct pyre_parser *p, uint64_t *width)
+parse_alternatives(struct pyre_parser *p)
 {
-	uint64_t next;
-
 	if (p->nesting++ >= PYRE_NESTING_MAX)
 		return bad(p->t.why, p->t.at, "groups nested deeper than %d levels", PYRE_NESTING_MAX);
-	if (parse_sequence(p, width) < 0)
+	if (parse_sequence(p) < 0)
 		return -1;
 	while (match_token(&p->t, '|')) {
 		buf_addc(&p->out, '|');
-		if (parse_sequence(p, &next) < 0)
+		if (parse_sequence(p) < 0)
 			return -1;
-		*width = next == *width ? next : WIDTH_VARIES;
 	}
 	p->nesting--;
 	return 0;
@@ -692,11 +661,10 @@ static int
 parse_pattern(struct pyre_parser *p)
 {
 	struct str s = p->t.s;
-	uint64_t width;
 
 	if (!utf8_valid(s))
 		return bad(p->t.why, utf8_end(s, 0), "invalid UTF-8");
-	if (parse_alternatives(p, &width) < 0)
+	if (parse_alternatives(p) < 0)
 		return -1;
 	return p->t.at < s.len ? bad(p->t.why, p->t.at, "unbalanced parenthesis") : 0;
 }
@@ -709,20 +677,26 @@ checked(void *p)
 }
 
 static int
-compile_code(struct pyre *re, struct str text, uint32_t flags, struct pyre_error *why)
+compile_code(struct pyre *re, const struct pyre_parser *p)
 {
+	const struct str text = buf_str(&p->out);
 	pcre2_compile_context *context = checked(pcre2_compile_context_create(NULL));
-	uint32_t options = flags | PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C;
+	uint32_t options = p->flags | PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C;
 	PCRE2_UCHAR reason[120];
 	PCRE2_SIZE offset = 0;
 	int error = 0;
 
 	pcre2_set_newline(context, PCRE2_NEWLINE_LF);
+#if PCRE2_MAJOR == 10 && PCRE2_MINOR >= 43
+	pcre2_set_max_varlookbehind(context, 0);
+#endif
 	re->code = pcre2_compile((PCRE2_SPTR)text.p, text.len, options, &error, &offset, context);
 	pcre2_compile_context_free(context);
+	if (re->code == NULL && error == PCRE2_ERROR_LOOKBEHIND_NOT_FIXED_LENGTH)
+		return bad(p->t.why, p->behind, "look-behind requires fixed-width pattern");
 	if (re->code == NULL) {
 		pcre2_get_error_message(error, reason, sizeof(reason));
-		return bad(why, 0, "beyond what PCRE2 can do: %s", (const char *)reason);
+		return bad(p->t.why, 0, "beyond what PCRE2 can do: %s", (const char *)reason);
 	}
 	pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE); /* without it matching is slower, nothing else */
 	re->data = checked(pcre2_match_data_create_from_pattern(re->code, NULL));
@@ -747,7 +721,7 @@ pyre_compile(struct str pattern, struct pyre **out, struct pyre_error *why)
 	p.t = (struct pyre_tokens){ re->pattern, 0, why };
 	rc = parse_pattern(&p);
 	if (rc == 0)
-		rc = compile_code(re, buf_str(&p.out), p.flags, why);
+		rc = compile_code(re, &p);
 	buf_release(&p.out);
 	if (rc < 0)
 		pyre_free(re);

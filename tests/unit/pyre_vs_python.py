@@ -512,8 +512,8 @@ def expected(question):
 def same(question, ours, theirs):
     if refusal(ours):
         return any(REFUSED.search(operand) for operand in question[1:3])
-    if ours.endswith("lookbehind assertion is not fixed length"):
-        return True  # left out as well
+    if ours.endswith("look-behind requires fixed-width pattern"):
+        return True  # some are left out as well: inside one, the repeating of nothing
     if theirs.startswith("error"):
         return ours.startswith("error")
     return ours == theirs
