@@ -19,6 +19,7 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "pickle/machine.h"
+#include "pickle/writer.h"
 #include "tensor/dtype.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -91,37 +92,6 @@ static const struct {
 	{ "torch.distributed.tensor.placement_types.Shard", "torch.distributed.tensor" },
 	{ "torch.nested._internal.nested_tensor.NestedTensor", "torch.nested" },
 	{ "torch.nested._internal.nested_tensor._rebuild_njt", "torch.nested" },
-};
-
-/* Python 2 names: NAME_MAPPING and IMPORT_MAPPING of torch/_utils.py. */
-static const struct {
-	const char *module, *name, *new_module, *new_name; /* name NULL: all others of the module */
-} renamed[] = {
-	{ "__builtin__", "basestring", "builtins", "str" },
-	{ "__builtin__", "intern", "sys", "intern" },
-	{ "__builtin__", "long", "builtins", "int" },
-	{ "__builtin__", "reduce", "functools", "reduce" },
-	{ "__builtin__", "unichr", "builtins", "chr" },
-	{ "__builtin__", "unicode", "builtins", "str" },
-	{ "__builtin__", "xrange", "builtins", "range" },
-	{ "exceptions", "StandardError", "builtins", "Exception" },
-	{ "itertools", "ifilter", "builtins", "filter" },
-	{ "itertools", "ifilterfalse", "itertools", "filterfalse" },
-	{ "itertools", "imap", "builtins", "map" },
-	{ "itertools", "izip", "builtins", "zip" },
-	{ "itertools", "izip_longest", "itertools", "zip_longest" },
-	{ "UserDict", "IterableUserDict", "collections", "UserDict" },
-	{ "Queue", NULL, "queue", NULL },
-	{ "StringIO", NULL, "io", NULL },
-	{ "UserDict", NULL, "collections", NULL },
-	{ "UserList", NULL, "collections", NULL },
-	{ "UserString", NULL, "collections", NULL },
-	{ "__builtin__", NULL, "builtins", NULL },
-	{ "_abcoll", NULL, "collections.abc", NULL },
-	{ "cStringIO", NULL, "io", NULL },
-	{ "copy_reg", NULL, "copyreg", NULL },
-	{ "repr", NULL, "reprlib", NULL },
-	{ "whichdb", NULL, "dbm", NULL },
 };
 
 /*
@@ -209,26 +179,13 @@ pickle_verdict_text(enum pickle_verdict v)
 	return texts[v];
 }
 
-static void
-to_python3(struct str *module, struct str *name)
-{
-	for (size_t i = 0; i < COUNT(renamed); i++) {
-		if (!str_eqc(*module, renamed[i].module) || (renamed[i].name != NULL && !str_eqc(*name, renamed[i].name)))
-			continue;
-		*module = str_c(renamed[i].new_module);
-		if (renamed[i].new_name != NULL)
-			*name = str_c(renamed[i].new_name);
-		return;
-	}
-}
-
 /* "module.name" as torch looks it up, Python 2 names mapped; out has GLOBAL_TEXT bytes. False if it was cut. */
 static bool
 global_path(struct str module, struct str name, char *out)
 {
 	size_t n;
 
-	to_python3(&module, &name);
+	pickle_rename(&module, &name, PICKLE_READS);
 	n = module.len + 1 + name.len;
 	snprintf(out, GLOBAL_TEXT, "%.*s.%.*s", STR_ARG(module), STR_ARG(name));
 	return n < GLOBAL_TEXT && strlen(out) == n;
@@ -309,7 +266,7 @@ look_up(struct str module, struct str name, struct allowed *a)
 	const char *dot = strrchr(path, '.');
 
 	*a = (struct allowed){ .kind = ALLOWED_NOT };
-	to_python3(&module, &name);
+	pickle_rename(&module, &name, PICKLE_READS);
 	a->blocked = LISTED(module, blocked) != NULL;
 	if (!whole || a->blocked)
 		return false;
@@ -1032,7 +989,7 @@ note_import(struct pickle_scan *s, struct str module, struct str name)
 	struct str rest, package;
 	const size_t used = strlen(list);
 
-	to_python3(&module, &name);
+	pickle_rename(&module, &name, PICKLE_READS);
 	rest = module;
 	(void)str_split(&rest, '.', &package);
 	s->nowhere = s->nowhere || str_eqc(package, "__torch__");

@@ -250,39 +250,57 @@ put_recurring(struct pickle_out *o, struct str s)
 
 /* ---- globals */
 
-/* Names that protocol 2 writes as Python 2 had them: Python's Lib/_compat_pickle.py, as far as data needs it. */
+/*
+ * Names of Python 2 and 3: Python's Lib/_compat_pickle.py, as far as data needs it for writing, and as torch/_utils.py has
+ * it (NAME_MAPPING, IMPORT_MAPPING) for reading. A name is NULL for all others of the module.
+ */
 static const struct {
-	const char *module, *name, *old_module, *old_name; /* name NULL: all others of the module */
-} old_names[] = {
-	{ "builtins", "range", "__builtin__", "xrange" },
-	{ "builtins", "chr", "__builtin__", "unichr" },
-	{ "builtins", "str", "__builtin__", "unicode" },
-	{ "builtins", "int", "__builtin__", "long" },
-	{ "builtins", "zip", "itertools", "izip" },
-	{ "builtins", "map", "itertools", "imap" },
-	{ "builtins", "filter", "itertools", "ifilter" },
-	{ "builtins", NULL, "__builtin__", NULL },
-	{ "itertools", "filterfalse", "itertools", "ifilterfalse" },
-	{ "itertools", "zip_longest", "itertools", "izip_longest" },
-	{ "functools", "reduce", "__builtin__", "reduce" },
-	{ "copyreg", NULL, "copy_reg", NULL },
-	{ "_pickle", NULL, "cPickle", NULL },
-	{ "collections", "UserDict", "UserDict", "IterableUserDict" },
-	{ "collections", "UserList", "UserList", "UserList" },
-	{ "collections", "UserString", "UserString", "UserString" },
+	const char *old_module, *old_name, *module, *name;
+	enum pickle_way ways;
+} renamed[] = {
+	{ "__builtin__", "basestring", "builtins", "str", PICKLE_READS },
+	{ "__builtin__", "intern", "sys", "intern", PICKLE_READS },
+	{ "__builtin__", "long", "builtins", "int", PICKLE_BOTH },
+	{ "__builtin__", "reduce", "functools", "reduce", PICKLE_BOTH },
+	{ "__builtin__", "unichr", "builtins", "chr", PICKLE_BOTH },
+	{ "__builtin__", "unicode", "builtins", "str", PICKLE_BOTH },
+	{ "__builtin__", "xrange", "builtins", "range", PICKLE_BOTH },
+	{ "exceptions", "StandardError", "builtins", "Exception", PICKLE_READS },
+	{ "itertools", "ifilter", "builtins", "filter", PICKLE_BOTH },
+	{ "itertools", "ifilterfalse", "itertools", "filterfalse", PICKLE_BOTH },
+	{ "itertools", "imap", "builtins", "map", PICKLE_BOTH },
+	{ "itertools", "izip", "builtins", "zip", PICKLE_BOTH },
+	{ "itertools", "izip_longest", "itertools", "zip_longest", PICKLE_BOTH },
+	{ "UserDict", "IterableUserDict", "collections", "UserDict", PICKLE_BOTH },
+	{ "UserList", "UserList", "collections", "UserList", PICKLE_BOTH },
+	{ "UserString", "UserString", "collections", "UserString", PICKLE_BOTH },
+	{ "Queue", NULL, "queue", NULL, PICKLE_READS },
+	{ "StringIO", NULL, "io", NULL, PICKLE_READS },
+	{ "UserDict", NULL, "collections", NULL, PICKLE_READS },
+	{ "UserList", NULL, "collections", NULL, PICKLE_READS },
+	{ "UserString", NULL, "collections", NULL, PICKLE_READS },
+	{ "__builtin__", NULL, "builtins", NULL, PICKLE_BOTH },
+	{ "_abcoll", NULL, "collections.abc", NULL, PICKLE_READS },
+	{ "cPickle", NULL, "_pickle", NULL, PICKLE_WRITES },
+	{ "cStringIO", NULL, "io", NULL, PICKLE_READS },
+	{ "copy_reg", NULL, "copyreg", NULL, PICKLE_BOTH },
+	{ "repr", NULL, "reprlib", NULL, PICKLE_READS },
+	{ "whichdb", NULL, "dbm", NULL, PICKLE_READS },
 };
 
-static void
-to_old(struct str *module, struct str *name)
+void
+pickle_rename(struct str *module, struct str *name, enum pickle_way way)
 {
-	for (size_t i = 0; i < sizeof(old_names) / sizeof(old_names[0]); i++) {
-		if (!str_eqc(*module, old_names[i].module))
+	for (size_t i = 0; i < sizeof(renamed) / sizeof(renamed[0]); i++) {
+		const bool reads = way == PICKLE_READS;
+		const char *from = reads ? renamed[i].old_name : renamed[i].name;
+		const char *to = reads ? renamed[i].name : renamed[i].old_name;
+
+		if ((renamed[i].ways & way) == 0 || (from != NULL && !str_eqc(*name, from)) ||
+		    !str_eqc(*module, reads ? renamed[i].old_module : renamed[i].module))
 			continue;
-		if (old_names[i].name != NULL && !str_eqc(*name, old_names[i].name))
-			continue;
-		*module = str_c(old_names[i].old_module);
-		if (old_names[i].old_name != NULL)
-			*name = str_c(old_names[i].old_name);
+		*module = str_c(reads ? renamed[i].module : renamed[i].old_module);
+		*name = to != NULL ? str_c(to) : *name;
 		return;
 	}
 }
@@ -327,7 +345,7 @@ put_name(struct pickle_out *o, struct str module, struct str name)
 		dotted(o, module, str_n(name.p, n), str_from(name, n + 1));
 		return;
 	}
-	to_old(&module, &name);
+	pickle_rename(&module, &name, PICKLE_WRITES);
 	buf_clear(&o->key);
 	buf_addc(&o->key, 'g');
 	buf_addstr(&o->key, module);

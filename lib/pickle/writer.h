@@ -37,4 +37,8 @@ int pickle_encode(const struct vtree *t, uint32_t root, const struct pickle_leav
 void pickle_put(struct pickle_out *o, const char *what, ...);
 int pickle_value(struct pickle_out *o, uint32_t h, struct err *e); /* a value of the tree being encoded */
 
+/* Names that pickles have as Python 2 had them: to those of Python 3 (reads), or back (writes). */
+enum pickle_way { PICKLE_READS = 1, PICKLE_WRITES = 2, PICKLE_BOTH = 3 };
+void pickle_rename(struct str *module, struct str *name, enum pickle_way way);
+
 #endif
