@@ -24,16 +24,12 @@ is_reshape(const struct make_form *form, const struct entry *target)
 	}
 }
 
-/* The model's first convolution, or a patch embedding by its name. (conv1.weight is the name of others, too.) */
+/* The model's first convolution, or a patch embedding by its name. (The last of these is the name of others, too.) */
 static bool
 is_input_layer(const struct model *m, const struct entry *target)
 {
-	static const struct str ends[] = { STR_LIT("patch_embed.proj.weight"), STR_LIT("patch_embed.projection.weight"),
-					   STR_LIT("patch_embeddings.projection.weight"),
-					   STR_LIT("patch_embedding.weight"), STR_LIT("conv_proj.weight") };
-
-	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
-		if (str_ends(target->name, ends[i]))
+	for (size_t i = 0; i + 1 < POSITION_PATCHES; i++)
+		if (str_ends(target->name, str_c(position_patches[i])))
 			return true;
 	for (size_t i = 0; i < m->n; i++)
 		if (m->entries[i].has_shape && m->entries[i].ndim == 4 && str_ends(m->entries[i].name, str_c(".weight")))

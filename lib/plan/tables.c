@@ -261,12 +261,7 @@ tables_sheet(struct tables *t, struct table_case *c, struct make_sheet *s, struc
 
 /* ---- patch embeddings */
 
-/* Ends of names, the surest first: conv1.weight has other uses, too. */
-static const char *const patch_names[] = { "patch_embed.proj.weight",	   "patch_embed.projection.weight",
-					   "patch_embeddings.projection.weight", "patch_embedding.weight",
-					   "conv_proj.weight",			   "conv1.weight" };
-
-enum { PATCHES = sizeof(patch_names) / sizeof(patch_names[0]), DEEP = 64 };
+enum { DEEP = 64 };
 
 /* Does name end in these components? */
 static bool
@@ -280,7 +275,7 @@ is_patch(const struct plan *p, const struct plan_entry *en, size_t which)
 {
 	const struct tensor *x = en->module ? NULL : plan_result(p, en);
 
-	return x != NULL && x->ndim == 4 && ends_in(en->name, str_c(patch_names[which])) && x->shape[2] > 0 && x->shape[3] > 0 &&
+	return x != NULL && x->ndim == 4 && ends_in(en->name, str_c(position_patches[which])) && x->shape[2] > 0 && x->shape[3] > 0 &&
 	       x->shape[2] <= UINT32_MAX && x->shape[3] <= UINT32_MAX;
 }
 
@@ -295,7 +290,7 @@ shallow(struct str name)
 	return str_n(name.p, i);
 }
 
-/* Each beginning of a name leads to the first image that has it, in the order of patch_names. */
+/* Each beginning of a name leads to the first image that has it, in the order of position_patches. */
 static void
 add_near(struct tables *t, struct str name, size_t image)
 {
@@ -335,7 +330,7 @@ find_images(struct tables *t)
 
 	t->images = xgrow(NULL, 0, &cap, sizeof(*t->images));
 	t->images[t->nimages++] = (struct table_image){ 0 };
-	for (size_t which = 0; which < PATCHES && !t->o->same_size; which++) {
+	for (size_t which = 0; which < POSITION_PATCHES && !t->o->same_size; which++) {
 		for (size_t i = 0; i < p->nentries; i++) {
 			if (!is_patch(p, &p->entries[i], which))
 				continue;

@@ -17,6 +17,11 @@ static const struct {
 	[POSITION_AXIS] = { "axis", { "rel_pos_h", "rel_pos_w" } },
 };
 
+const char *const position_patches[POSITION_PATCHES] = {
+	"patch_embed.proj.weight", "patch_embed.projection.weight", "patch_embeddings.projection.weight",
+	"patch_embedding.weight", "conv_proj.weight", "conv1.weight",
+};
+
 static const struct str bias_part = STR_LIT("relative_position_bias_table");
 
 #define NONE \

@@ -30,6 +30,10 @@ enum position_order { ORDER_UNKNOWN, ORDER_CHW, ORDER_HWC };
 
 const char *position_kind_name(enum position_kind kind);
 
+/* Ends of names of patch embeddings, the surest first. The last one has other uses, too. */
+enum { POSITION_PATCHES = 6 };
+extern const char *const position_patches[POSITION_PATCHES];
+
 /* The kind that a tensor of this name and number of dimensions is of. */
 bool position_kind_of(struct str name, unsigned ndim, enum position_kind *kind);
 
