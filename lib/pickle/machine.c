@@ -170,72 +170,44 @@ take_line(struct pickle_reader *r, struct str *out, struct err *e)
 
 /* ---- the memo */
 
-enum { DENSE_MIN = 256, SLOTS_MIN = 16 };
-
-struct pickle_memo_slot {
-	uint32_t index, value; /* VALUE_ABSENT: free */
-};
+/* Picklers count from 0 on. Indexes that leave most of the array empty go to a map, which has room for so many. */
+enum { DENSE_MIN = 256, FAR_MAX = 1 << 20 };
 
 static void
 memo_release(struct pickle_memo *m)
 {
 	free(m->dense);
-	free(m->slots);
+	free(m->values);
+	strmap_release(&m->far);
 }
 
-/* The slot of index, or the free one where it belongs. Keyed, so that indexes cannot be chosen to collide. */
-static struct pickle_memo_slot *
-slot_of(const struct pickle_memo *m, uint32_t index)
+static struct str
+memo_key(const uint32_t *index)
 {
-	uint64_t h = (index ^ m->seed) * 0x9e3779b97f4a7c15u;
-	size_t i;
-
-	h = (h ^ h >> 32) * (m->seed | 1);
-	for (i = (size_t)(h >> 20) & (m->slots_size - 1);; i = (i + 1) & (m->slots_size - 1))
-		if (m->slots[i].value == VALUE_ABSENT || m->slots[i].index == index)
-			return &m->slots[i];
+	return str_n((const char *)index, sizeof(*index));
 }
 
 static void
-slots_grow(struct pickle_memo *m)
+put_far(struct pickle_memo *m, struct arena *a, uint32_t index, uint32_t value)
 {
-	struct pickle_memo_slot *old = m->slots;
-	size_t n = m->slots_size;
+	uint64_t at = m->nvalues;
 
-	m->slots_size = n == 0 ? SLOTS_MIN : n * 2;
-	m->slots = xreallocn(NULL, m->slots_size, sizeof(*m->slots));
-	memset(m->slots, 0xff, m->slots_size * sizeof(*m->slots));
-	if (m->seed == 0) /* the address is random where the system randomises addresses */
-		m->seed = ((uint64_t)(uintptr_t)m->slots >> 4) * 0xd6e8feb86659fd93u;
-	for (size_t i = 0; i < n; i++)
-		if (old[i].value != VALUE_ABSENT)
-			*slot_of(m, old[i].index) = old[i];
-	free(old);
-}
-
-static void
-put_sparse(struct pickle_memo *m, uint32_t index, uint32_t value)
-{
-	struct pickle_memo_slot *s;
-
-	if ((m->slots_used + 1) * 3 > m->slots_size * 2)
-		slots_grow(m);
-	s = slot_of(m, index);
-	if (s->value == VALUE_ABSENT) {
-		m->slots_used++;
-		m->count++;
+	if (strmap_get(&m->far, memo_key(&index), &at)) {
+		m->values[at] = value;
+		return;
 	}
-	s->index = index;
-	s->value = value;
+	strmap_add(&m->far, arena_str(a, memo_key(&index)), at);
+	*xpush(m->values, m->nvalues, m->cap) = value;
+	m->count++;
 }
 
+/* The array grows only as far as half of it is in use; what is in the map stays there. Keys of the map go to a. */
 static void
-memo_put(struct pickle_memo *m, uint32_t index, uint32_t value)
+memo_put(struct pickle_memo *m, struct arena *a, uint32_t index, uint32_t value)
 {
 	size_t size = m->size;
 
-	/* The array grows only as far as half of it is in use; what is in the map stays there. */
-	if (index >= size && index < 2 * m->count + DENSE_MIN && m->slots_used == 0) {
+	if (index >= size && index < 2 * m->count + DENSE_MIN && m->nvalues == 0) {
 		while (index >= size)
 			size = size < DENSE_MIN ? DENSE_MIN : size * 2;
 		m->dense = xreallocn(m->dense, size, sizeof(*m->dense));
@@ -243,7 +215,7 @@ memo_put(struct pickle_memo *m, uint32_t index, uint32_t value)
 		m->size = size;
 	}
 	if (index >= m->size) {
-		put_sparse(m, index, value);
+		put_far(m, a, index, value);
 		return;
 	}
 	if (m->dense[index] == VALUE_ABSENT)
@@ -255,9 +227,11 @@ memo_put(struct pickle_memo *m, uint32_t index, uint32_t value)
 static uint32_t
 memo_get(const struct pickle_memo *m, uint32_t index)
 {
+	uint64_t at;
+
 	if (index < m->size)
 		return m->dense[index];
-	return m->slots_size == 0 ? VALUE_ABSENT : slot_of(m, index)->value;
+	return strmap_get(&m->far, memo_key(&index), &at) ? m->values[at] : VALUE_ABSENT;
 }
 
 /* ---- the stack */
@@ -861,7 +835,9 @@ op_put(struct pickle_machine *m, struct err *e)
 
 	if (memo_index(m, &index, e) < 0 || top_of(m, &top, e) < 0)
 		return -1;
-	memo_put(&m->memo, index, top);
+	if (m->memo.nvalues == FAR_MAX)
+		return fail(&m->in, e, "more than %d memo entries out of order", FAR_MAX);
+	memo_put(&m->memo, vtree_arena(m->t), index, top);
 	return 0;
 }
 

@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/limits.h"
+#include "base/strmap.h"
 #include "io/source.h"
 #include "pickle/opcode.h"
 #include "pickle/value.h"
@@ -96,10 +97,9 @@ struct pickle_reader {
 struct pickle_memo {
 	uint32_t *dense; /* VALUE_ABSENT where nothing is */
 	size_t size;
-	struct pickle_memo_slot *slots;
-	size_t slots_size, slots_used; /* size: 0 or a power of two */
-	uint64_t seed;
-	size_t count; /* indexes stored */
+	struct strmap far; /* other indexes, to their places in values */
+	uint32_t *values;
+	size_t nvalues, cap, count; /* count: indexes stored */
 };
 
 struct pickle_machine {
