@@ -275,8 +275,8 @@ is_patch(const struct plan *p, const struct plan_entry *en, size_t which)
 {
 	const struct tensor *x = en->module ? NULL : plan_result(p, en);
 
-	return x != NULL && x->ndim == 4 && ends_in(en->name, str_c(position_patches[which])) && x->shape[2] > 0 && x->shape[3] > 0 &&
-	       x->shape[2] <= UINT32_MAX && x->shape[3] <= UINT32_MAX;
+	return x != NULL && x->ndim == 4 && ends_in(en->name, str_c(position_patches[which])) && x->shape[2] > 0 &&
+	       x->shape[3] > 0 && x->shape[2] <= UINT32_MAX && x->shape[3] <= UINT32_MAX;
 }
 
 /* The beginning of a name that counts: DEEP components. */
