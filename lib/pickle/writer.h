@@ -31,8 +31,9 @@ int pickle_encode(const struct vtree *t, uint32_t root, const struct pickle_leav
 	int (*write)(void *arg, const void *p, size_t n, struct err *e), void *arg, struct err *e);
 
 /*
- * For leaf(): opcodes as they stand in what (pickle/opcode.h), and for %g a global (module and name), %t a text that
- * recurs, %T one of struct str, %s one that does not recur, of struct str, %i a number (uint64_t). Globals and recurring texts are memoised by content.
+ * For leaf(): opcodes as they stand in what (pickle/opcode.h), and for %g a global (module and name), %t a text that recurs,
+ * %T one of struct str, %s one that does not recur, of struct str, %i a number (uint64_t). Globals and texts that recur are
+ * memoised by content.
  */
 void pickle_put(struct pickle_out *o, const char *what, ...);
 int pickle_value(struct pickle_out *o, uint32_t h, struct err *e); /* a value of the tree being encoded */
