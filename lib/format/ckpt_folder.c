@@ -25,7 +25,7 @@ enum { NAMES_SHOWN = 12, FOLDERS_TRIED = 256 };
 /* Ranks of one set of rank files. */
 enum { RANKS_MAX = 1 << 16 };
 
-struct member {
+struct folder_member {
 	const char *name;
 	bool folder;
 };
@@ -38,7 +38,7 @@ struct shard_set {
 struct ckpt_folder {
 	struct arena arena;
 	const char *path;
-	struct member *members; /* by name */
+	struct folder_member *members; /* by name */
 	size_t n, cap;
 	struct shard_set *sets;
 	size_t nsets, sets_cap;
@@ -60,7 +60,7 @@ struct picked {
 static int
 by_name(const void *a, const void *b)
 {
-	return strcmp(((const struct member *)a)->name, ((const struct member *)b)->name);
+	return strcmp(((const struct folder_member *)a)->name, ((const struct folder_member *)b)->name);
 }
 
 static const char *
@@ -94,7 +94,7 @@ folder_list(struct ckpt_folder *f, const char *path, struct err *err)
 		}
 		if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
 			continue;
-		*xpush(f->members, f->n, f->cap) = (struct member){ arena_cstr(&f->arena, d->d_name), S_ISDIR(st.st_mode) };
+		*xpush(f->members, f->n, f->cap) = (struct folder_member){ arena_cstr(&f->arena, d->d_name), S_ISDIR(st.st_mode) };
 	}
 	if (d == NULL && errno != 0)
 		err_sys(err, path, "cannot read");
@@ -116,8 +116,8 @@ folder_release(struct ckpt_folder *f)
 static const char *
 folder_file(const struct ckpt_folder *f, const char *name)
 {
-	struct member key = { name, false };
-	const struct member *m = f->n ? bsearch(&key, f->members, f->n, sizeof(key), by_name) : NULL;
+	struct folder_member key = { name, false };
+	const struct folder_member *m = f->n ? bsearch(&key, f->members, f->n, sizeof(key), by_name) : NULL;
 
 	return m != NULL && !m->folder ? m->name : NULL;
 }
