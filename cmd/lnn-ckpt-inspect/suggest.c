@@ -6,6 +6,7 @@
 #include "base/xalloc.h"
 #include "common/models.h"
 #include "plan/keymap.h"
+#include "plan/prefix.h"
 #include "plan/suggest.h"
 #include "report.h"
 
@@ -17,26 +18,47 @@ struct suggestion {
 	size_t n;
 	struct arena arena; /* of digests */
 	struct suggest made;
-	bool begun;
+	struct plan plan;    /* names as lnn-ckpt-adapt gives them to a map: without wrappers */
+	bool planned, begun;
 };
+
+/* The names of the state dict's entries, as a map sees them. */
+static struct str *
+map_names(struct suggestion *s)
+{
+	const struct statedict *sd = &s->j->input.sd;
+	struct str *names = xcalloc(sd->n + 1, sizeof(*names));
+
+	plan_init(&s->plan, NULL);
+	s->planned = true;
+	plan_add_input(&s->plan, &s->j->input.sd, NULL);
+	plan_unwrap(&s->plan, NULL);
+	for (size_t i = 0; i < s->plan.nentries; i++)
+		if (!s->plan.entries[i].module)
+			names[plan_source(&s->plan, &s->plan.entries[i]) - sd->entries] = s->plan.entries[i].name;
+	return names;
+}
 
 static int
 prepare(void *state, struct job *j, struct err *err)
 {
 	struct suggestion *s = state;
 	const struct rows *rows = &j->rows;
+	struct str *names;
 
 	s->j = j;
 	model_init(&s->model);
 	if (job_open_target(j, &s->model, &s->other, err) < 0)
 		return -1;
+	names = map_names(s);
 	s->source = xcalloc(rows->n + 1, sizeof(*s->source));
 	j->data.hashed = j->in->o->values ? xcalloc(rows->n + 1, sizeof(const struct tensor *)) : NULL;
 	for (; s->n < rows->n; s->n++) {
-		s->source[s->n] = entry_of_tensor(rows->v[s->n].name, rows->v[s->n].t);
+		s->source[s->n] = entry_of_tensor(names[rows->v[s->n].entry], rows->v[s->n].t);
 		if (j->in->o->values)
 			j->data.hashed[j->data.nhashed++] = rows->v[s->n].t;
 	}
+	free(names);
 	return 0;
 }
 
@@ -110,28 +132,23 @@ check_plan(const struct suggestion *s, struct plan *p, size_t *placed, struct er
 
 /* Applies the map as lnn-ckpt-adapt would. */
 static int
-try_map(const struct suggestion *s, struct str text, size_t want, struct err *err)
+try_map(struct suggestion *s, struct str text, size_t want, struct err *err)
 {
 	const struct keymap_env env = { NULL, NULL };
 	struct strmap names = STRMAP_INIT;
 	struct keymap *map = NULL;
-	struct plan p;
 	size_t placed = 0;
-	int rc;
+	int rc = keymap_load(&map, "the suggested map", text, err);
 
-	plan_init(&p, NULL);
-	plan_add_input(&p, &s->j->input.sd, NULL);
-	rc = keymap_load(&map, "the suggested map", text, err);
 	if (rc == 0)
-		rc = keymap_apply(map, &p, &env, err);
+		rc = keymap_apply(map, &s->plan, &env, err);
 	if (rc == 0)
-		rc = plan_map_names(&p, &names, err);
+		rc = plan_map_names(&s->plan, &names, err);
 	if (rc == 0)
-		rc = check_plan(s, &p, &placed, err);
+		rc = check_plan(s, &s->plan, &placed, err);
 	if (rc == 0 && placed != want)
 		rc = err_set(err, ERR_INPUT, "the suggested map places %zu tensors, not %zu", placed, want);
 	strmap_release(&names);
-	plan_release(&p);
 	keymap_free(map);
 	return rc;
 }
@@ -169,6 +186,8 @@ release(void *state)
 
 	if (s->begun)
 		suggest_release(&s->made);
+	if (s->planned)
+		plan_release(&s->plan);
 	free(s->source);
 	arena_release(&s->arena);
 	input_close(&s->other);

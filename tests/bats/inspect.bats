@@ -445,6 +445,14 @@ default: drop
 # unused x [1]'
 }
 
+@test '--suggest-map: wrappers are off, as lnn-ckpt-adapt takes them off before a map' {
+	safetensors in.st module.a.w module.a.b
+	safetensors other.st c.w c.b
+	lnn-ckpt-inspect --against other.st --suggest-map in.st >map.yaml
+	lnn-ckpt-adapt -q -s map.yaml in.st -o out.st
+	[ "$(lnn-ckpt-inspect --format=names out.st | sort)" = $'c.b\nc.w' ]
+}
+
 @test '--suggest-map: a name of many dots, and more components and numbers than a name has' {
 	safetensors long.st "$(printf 'a.%.0s' {1..100000})w" "$(printf '1.%.0s' {1..40})w" x.y
 	safetensors same.st z.y
