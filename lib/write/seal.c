@@ -1776,6 +1776,23 @@ check_output(const struct sealed *s, bool silent, struct err *e)
 	return rc;
 }
 
+/* What a torch file says of itself: a line on its position tables, and if it is a shard of a set, one on that. */
+static struct str
+own_record(struct sealed *s, const struct plan *p)
+{
+	struct buf b = BUF_INIT;
+	struct str record;
+
+	if (p->note.len == 0)
+		return p->tables;
+	buf_addstr(&b, p->tables);
+	buf_addc(&b, '\n');
+	buf_addstr(&b, p->note);
+	record = arena_str(&s->arena, buf_str(&b));
+	buf_release(&b);
+	return record;
+}
+
 int
 seal_file(struct seal *l, uint32_t k, struct sealed *s, struct err *e)
 {
@@ -1797,10 +1814,8 @@ seal_file(struct seal *l, uint32_t k, struct sealed *s, struct err *e)
 	}
 	if (rc == 0 && !pickles)
 		flat_metadata(l);
-	if (pickles && l->p->note.len > 0)
-		s->m.record = str_c(arena_printf(&s->arena, "%.*s\n%.*s", STR_ARG(l->p->tables), STR_ARG(l->p->note)));
-	else if (pickles)
-		s->m.record = l->p->tables;
+	if (pickles)
+		s->m.record = own_record(s, l->p);
 	note_rest(l);
 	end_file(l);
 	return rc == 0 ? check_output(s, k > 0 || l->o.shape == SEAL_KEPT, e) : rc;

@@ -360,6 +360,18 @@ floats() {
 	expect_refusal 2 lnn-ckpt-adapt 'twice/model-00002-of-00003.safetensors: does not state that --shard finished it'
 }
 
+@test 'what a shard says of itself may be long' {
+	local i rules=()
+	for ((i = 0; i < 100; i++)); do
+		rules+=(--drop-params "there_is_no_such_name_$i")
+	done
+	for i in 1 2 3; do
+		lnn-ckpt-adapt -q --shard $i/3 "${rules[@]}" "$fixtures"/sharded-bin/*.index.json -o out/
+	done
+	lnn-ckpt-adapt -q --write-index out
+	cmp <(lnn-ckpt-inspect --digest out) <(lnn-ckpt-inspect --digest "$fixtures"/sharded-bin/*.index.json)
+}
+
 @test '--set-metadata and --drop-metadata edit what safetensors say of themselves' {
 	metadata() {
 		head -c 2000 out.safetensors | grep -aoP '"__metadata__":\K\{[^}]*\}'
@@ -373,6 +385,8 @@ floats() {
 	try lnn-ckpt-adapt --drop-metadata note --set-metadata format=pt --drop-metadata empty two.safetensors -o out.safetensors
 	expect_status 0
 	cmp out.safetensors plain.safetensors
+	try lnn-ckpt-adapt --set-metadata lnn.shard=x in.safetensors -o out.safetensors
+	expect_refusal 2 lnn-ckpt-adapt '--set-metadata lnn.shard=x: keys that begin with lnn.'
 	lnn-ckpt-adapt -q --drop-metadata format --set-metadata note=x --drop-metadata note in.safetensors -o out.safetensors
 	[ -z "$(metadata)" ] || fail "$(metadata)"
 	lnn-ckpt-inspect -q out.safetensors >/dev/null
