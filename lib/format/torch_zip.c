@@ -1466,6 +1466,27 @@ stream_inflate(struct torch_stream *f, struct rebuild *r, struct err *e)
 	return rc;
 }
 
+/*
+ * Moves *end behind the NULs there: an edit in place pads a pickle that became shorter. Their number is limited as what a
+ * deflated pickle may unpack to is.
+ */
+static int
+pass_padding(const struct torch_stream *f, uint64_t *end, struct err *e)
+{
+	const uint64_t most = *end + UNPACK_FREE + UNPACK_RATIO * (*end - f->local.entry.data);
+	const uint8_t *p;
+	size_t got, n;
+
+	do {
+		if (source_look(f->c->src, *end, 4096, &p, &got, e) < 0)
+			return -1;
+		for (n = 0; n < got && p[n] == 0; n++)
+			;
+		*end += n;
+	} while (n > 0 && n == got && *end < most);
+	return 0;
+}
+
 /* The pickle of the header just read; its end tells the record's size. */
 static int
 stream_decode(struct torch_stream *f, struct rebuild *r, const char **why, struct err *e)
@@ -1488,7 +1509,7 @@ stream_decode(struct torch_stream *f, struct rebuild *r, const char **why, struc
 		f->differing += t.size != t.packed;
 	} else {
 		end = place.end;
-		if (source_look(c->src, end, 4, &p, &got, e) < 0)
+		if (pass_padding(f, &end, e) < 0 || source_look(c->src, end, 4, &p, &got, e) < 0)
 			return -1;
 		if (got < 4 || memcmp(p, "PK\7\10", 4) != 0) {
 			*why = "its data.pkl goes on behind the pickle";

@@ -405,3 +405,12 @@ on() {
 	shifts || refused x '-o FILE' -- --drop-params a
 	leave_fast
 }
+
+@test 'a pipe is read forward although the pickle became shorter' {
+	cp "$fixtures/demo.pth" in.pth
+	lnn-ckpt-adapt -q --in-place --rename 's/^module.//' in.pth
+	pipe 'cat in.pth | lnn-ckpt-inspect --verbose'
+	expect_status 0
+	expect_no_err
+	cmp <(lnn-ckpt-inspect in.pth) <(cat in.pth | lnn-ckpt-inspect)
+}
