@@ -95,7 +95,7 @@ choose_method(const struct bias_options *o, struct tables_opts *t, struct err *e
 }
 
 int
-bias_settle(const struct bias_options *o, struct tables_opts *t, struct err *e)
+bias_resolve(const struct bias_options *o, struct tables_opts *t, struct err *e)
 {
 	if (o->image.h != 0 && o->grid.h != 0)
 		return err_set(e, ERR_USAGE, "--img-size and --grid both say the new size; give one");

@@ -59,7 +59,7 @@ int bias_read(const struct option_entry *entry, void *place, const char *arg, st
 void bias_release(struct bias_options *o);
 
 /* Fills t (whose model is the caller's); t borrows from o. ERR_USAGE for options that do not go together. */
-int bias_settle(const struct bias_options *o, struct tables_opts *t, struct err *e);
+int bias_resolve(const struct bias_options *o, struct tables_opts *t, struct err *e);
 
 /* A line for each table on standard error: name, grids, heads, layout. */
 void bias_report(const struct plan *p);

@@ -118,18 +118,18 @@ column(const struct record *r, size_t k)
 static void
 json_row(struct record *r, const struct cell *cells)
 {
-	const bool bare = r->table->columns[0].name == NULL;
+	const bool unnamed = r->table->columns[0].name == NULL;
 
-	if (!bare)
+	if (!unnamed)
 		json_begin_inline_object(&r->json);
 	for (size_t k = 0; k < r->ncolumns; k++) {
 		const struct record_column *c = column(r, k);
 		const struct cell *cell = &cells[r->columns[k]];
 
 		if (cell->state != CELL_NONE)
-			json_value(bare ? &r->json : json_key(&r->json, c->name), c->type, cell);
+			json_value(unnamed ? &r->json : json_key(&r->json, c->name), c->type, cell);
 	}
-	if (!bare)
+	if (!unnamed)
 		json_end_object(&r->json);
 	if (r->form == RECORD_JSONL)
 		json_finish(&r->json);

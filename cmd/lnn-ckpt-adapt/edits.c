@@ -270,7 +270,7 @@ adapt_resize_tables(struct adapt *a, struct err *e)
 
 	if (a->o->fit)
 		plan_fit(&a->plan, &a->model);
-	if (bias_settle(&a->o->bias, &t, e) != 0 || image_size(a, &t, e) != 0 || choose_sizes(a, &t, e) < 0)
+	if (bias_resolve(&a->o->bias, &t, e) != 0 || image_size(a, &t, e) != 0 || choose_sizes(a, &t, e) < 0)
 		return -1;
 	if (t.same_size && (!t.anyway || a->o->interpolate == OVERRIDE_NO))
 		return 0;

@@ -132,7 +132,7 @@ check_plan(const struct suggestion *s, struct plan *p, size_t *placed, struct er
 
 /* Applies the map as lnn-ckpt-adapt would. */
 static int
-try_map(struct suggestion *s, struct str text, size_t want, struct err *err)
+try_map(struct suggestion *s, struct str text, size_t expected, struct err *err)
 {
 	const struct keymap_env env = { NULL, NULL };
 	struct strmap names = STRMAP_INIT;
@@ -146,8 +146,8 @@ try_map(struct suggestion *s, struct str text, size_t want, struct err *err)
 		rc = plan_map_names(&s->plan, &names, err);
 	if (rc == 0)
 		rc = check_plan(s, &s->plan, &placed, err);
-	if (rc == 0 && placed != want)
-		rc = err_set(err, ERR_INPUT, "the suggested map places %zu tensors, not %zu", placed, want);
+	if (rc == 0 && placed != expected)
+		rc = err_set(err, ERR_INPUT, "the suggested map places %zu tensors, not %zu", placed, expected);
 	strmap_release(&names);
 	keymap_free(map);
 	return rc;

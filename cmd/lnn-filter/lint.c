@@ -1,4 +1,4 @@
-/* --lint: what is wrong or odd about a rule file, a line each. */
+/* --lint: mistakes and leftovers in a rule file, a line each. */
 #include "rule/lint.h"
 
 #include "filter.h"

@@ -66,7 +66,7 @@ static const struct option_entry entries[] = {
 	OPTION_MODE("inspect", "what training would do with the list", MODE_INSPECT),
 	OPTION_WORD("format", "FORMAT", "of --inspect: table or json", format, formats),
 	{ "max", 0, "N", "names a group that --inspect shows (10)", OPTION_IS_READ, 0, 0, NULL, 0, UINT64_MAX, read_max },
-	OPTION_MODE("lint", "what is wrong or odd about the rules", MODE_LINT),
+	OPTION_MODE("lint", "mistakes and leftovers in the rules", MODE_LINT),
 	OPTION_OUTPUT("FILE", "write to FILE instead of standard output"),
 	OPTION_HEADING("Input:"),
 	OPTION_KEY("state dict at this dotted path of a checkpoint"),

@@ -45,19 +45,19 @@ is_checkpoint(struct str head, bool null)
 static int
 look(struct source *src, bool null, struct str *head, struct err *e)
 {
-	size_t want = 1, got;
+	size_t least = 1, got;
 	const uint8_t *p;
 
 	for (;;) {
 		uint64_t ready;
 
-		if (source_look(src, 0, want, &p, &got, e) < 0)
+		if (source_look(src, 0, least, &p, &got, e) < 0)
 			return -1;
 		ready = source_ready(src, 0);
-		if (got < want || want == SOURCE_LOOK_MAX)
+		if (got < least || least == SOURCE_LOOK_MAX)
 			break;
-		if (ready > want) {
-			want = ready < SOURCE_LOOK_MAX ? (size_t)ready : SOURCE_LOOK_MAX;
+		if (ready > least) {
+			least = ready < SOURCE_LOOK_MAX ? (size_t)ready : SOURCE_LOOK_MAX;
 			continue;
 		}
 		*head = str_n((const char *)p, got);
@@ -65,7 +65,7 @@ look(struct source *src, bool null, struct str *head, struct err *e)
 			break;
 		if (p[0] != '{' && p[0] >= ' ' && has_line(*head))
 			break;
-		want++;
+		least++;
 	}
 	*head = str_n((const char *)p, got);
 	return 0;

@@ -17,12 +17,12 @@ struct interp {
 };
 
 static int
-settle(struct interp *w, const struct interp_options *o, struct tables_opts *t, struct err *e)
+resolve(struct interp *w, const struct interp_options *o, struct tables_opts *t, struct err *e)
 {
 	const char *path = o->common.output;
 
 	*t = (struct tables_opts){ .model = &w->model };
-	if (bias_settle(&o->bias, t, e) != 0)
+	if (bias_resolve(&o->bias, t, e) != 0)
 		return -1;
 	if (models_load(&w->model, o->models.v, o->models.n, e) != 0)
 		return -1;
@@ -133,7 +133,7 @@ interp_run(void *opts, const struct operands *operands, int *status, struct err 
 	(void)status;
 	model_init(&w.model);
 	plan_init(&w.plan, tool_diag());
-	if (settle(&w, o, &t, e) == 0 && input_open(&w.in, operand, o->common.key, e) == 0 && edit(&w, &t, e) == 0)
+	if (resolve(&w, o, &t, e) == 0 && input_open(&w.in, operand, o->common.key, e) == 0 && edit(&w, &t, e) == 0)
 		rc = write_out(&w, o, e);
 	plan_release(&w.plan);
 	input_close(&w.in);

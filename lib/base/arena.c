@@ -32,18 +32,18 @@ static struct arena_chunk *
 chunk_for(struct arena *a, size_t size)
 {
 	struct arena_chunk *c;
-	size_t want = a->chunks == NULL ? CHUNK_MIN : a->chunks->size * 2;
+	size_t capacity = a->chunks == NULL ? CHUNK_MIN : a->chunks->size * 2;
 	bool own = size > CHUNK_MAX / 4;
 
-	if (want > CHUNK_MAX)
-		want = CHUNK_MAX;
-	if (own || want < size)
-		want = size;
-	if (want > SIZE_MAX - sizeof(*c))
-		want = SIZE_MAX - sizeof(*c);
-	c = xmalloc(sizeof(*c) + want);
+	if (capacity > CHUNK_MAX)
+		capacity = CHUNK_MAX;
+	if (own || capacity < size)
+		capacity = size;
+	if (capacity > SIZE_MAX - sizeof(*c))
+		capacity = SIZE_MAX - sizeof(*c);
+	c = xmalloc(sizeof(*c) + capacity);
 	c->used = 0;
-	c->size = want;
+	c->size = capacity;
 	if (own && a->chunks != NULL) {
 		c->next = a->chunks->next;
 		a->chunks->next = c;

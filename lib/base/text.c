@@ -107,11 +107,11 @@ all_spaces(struct str s)
 static bool
 is_plain(struct str name)
 {
-	unsigned odd = 0;
+	unsigned special = 0;
 
 	for (size_t i = 0; i < name.len; i++)
-		odd |= (unsigned)((unsigned char)(name.p[i] - 0x20) > 0x7e - 0x20) | (unsigned)(name.p[i] == '\\');
-	return odd == 0 && name.len > 0 && name.p[0] != '#' && name.p[0] != ' ';
+		special |= (unsigned)((unsigned char)(name.p[i] - 0x20) > 0x7e - 0x20) | (unsigned)(name.p[i] == '\\');
+	return special == 0 && name.len > 0 && name.p[0] != '#' && name.p[0] != ' ';
 }
 
 void

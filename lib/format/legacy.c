@@ -237,7 +237,7 @@ check_count(struct ckpt *c, uint32_t i, struct err *e)
 	struct legacy *l = c->priv;
 	struct storage *s = &c->storages[i];
 	unsigned size = s->untyped ? 1 : dtype_size((enum dtype)s->dtype);
-	uint64_t count, want = s->nbytes / (size ? size : 1);
+	uint64_t count, expected = s->nbytes / (size ? size : 1);
 	uint8_t field[COUNT_SIZE];
 
 	if (s->offset != OFFSET_UNKNOWN)
@@ -245,10 +245,10 @@ check_count(struct ckpt *c, uint32_t i, struct err *e)
 	if (source_read(c->src, l->offset[i] - COUNT_SIZE, field, sizeof(field), e) < 0)
 		return -1;
 	count = get_le64(field);
-	if (count != want)
+	if (count != expected)
 		return err_at(e, c->file, l->offset[i] - COUNT_SIZE,
 			      "storage '%.*s' has %" PRIu64 " elements here, %" PRIu64 " where it is referred to",
-			      STR_ARG(s->key), count, want);
+			      STR_ARG(s->key), count, expected);
 	s->offset = l->offset[i];
 	return 0;
 }

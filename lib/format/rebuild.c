@@ -101,22 +101,22 @@ detached(struct rebuild *r, uint32_t h)
 {
 	const struct vtree *t = r->c->tree;
 	const struct vobject *o;
-	struct tensor bare;
+	struct tensor plain;
 	uint32_t index, inner;
 
 	if (value_leaf(t, h, &index) != LEAF_TENSOR || (r->c->tensors[index].flags & TENSOR_PARAMETER) == 0)
 		return h;
-	bare = r->c->tensors[index];
-	o = value_object(t, bare.wrap);
+	plain = r->c->tensors[index];
+	o = value_object(t, plain.wrap);
 	if (o != NULL && !str_starts(value_name(t, o->callable), str_c("_rebuild_parameter")))
 		return h;
-	bare.flags &= (uint8_t)~TENSOR_PARAMETER;
-	bare.flags &= (uint8_t)~TENSOR_REQUIRES_GRAD;
+	plain.flags &= (uint8_t)~TENSOR_PARAMETER;
+	plain.flags &= (uint8_t)~TENSOR_REQUIRES_GRAD;
 	inner = o == NULL ? VALUE_ABSENT : value_item(t, o->args, 0);
-	bare.wrap = value_object(t, inner) == NULL ? VALUE_ABSENT : inner;
-	if (bare.wrap == VALUE_ABSENT)
-		bare.flags &= (uint8_t)~TENSOR_WRAPPED;
-	return add_tensor(r, r->c->tree, &bare);
+	plain.wrap = value_object(t, inner) == NULL ? VALUE_ABSENT : inner;
+	if (plain.wrap == VALUE_ABSENT)
+		plain.flags &= (uint8_t)~TENSOR_WRAPPED;
+	return add_tensor(r, r->c->tree, &plain);
 }
 
 /* Adds what is not None to contents, without the names in without. */
@@ -177,8 +177,8 @@ rebuild_finish(struct rebuild *r, const uint32_t *place, struct err *e)
 	struct ckpt *c = r->c;
 	uint32_t i;
 
-	if (r->hollow > 0)
-		return err_input(e, c->file, "%" PRIu32 " tensors of its pickle have no data", r->hollow);
+	if (r->dataless > 0)
+		return err_input(e, c->file, "%" PRIu32 " tensors of its pickle have no data", r->dataless);
 	find_modules(r);
 	if (place != NULL) {
 		permute(c->storages, place, c->nstorages);
@@ -716,7 +716,7 @@ is_tensor_class(const struct vtree *t, uint32_t callable, enum dtype *dtype)
 }
 
 static uint32_t
-add_hollow(struct rebuild *r, struct vtree *t, enum dtype dtype)
+add_dataless(struct rebuild *r, struct vtree *t, enum dtype dtype)
 {
 	static const uint64_t empty[2] = { 0, 1 };
 	struct tensor tensor = { .shape = empty,
@@ -726,7 +726,7 @@ add_hollow(struct rebuild *r, struct vtree *t, enum dtype dtype)
 		.dtype = (uint8_t)dtype,
 		.ndim = 1 };
 
-	r->hollow++;
+	r->dataless++;
 	return add_tensor(r, t, &tensor);
 }
 
@@ -794,7 +794,7 @@ reduce(void *p, struct vtree *t, const struct pickle_call *call, uint32_t *out, 
 		return 1;
 	}
 	if (value_len(t, args) == 0 && is_tensor_class(t, callable, &dtype)) {
-		*out = add_hollow(r, t, dtype);
+		*out = add_dataless(r, t, dtype);
 		return 1;
 	}
 	return 0;
@@ -827,7 +827,7 @@ build(void *p, struct vtree *t, uint32_t target, uint32_t state, struct err *e)
 		read_grad(&c, value_item(t, state, 3));
 	}
 	*into = c.tensor;
-	r->hollow--;
+	r->dataless--;
 	return 1;
 }
 

@@ -38,7 +38,7 @@ struct rebuild {
 	enum dtype class_dtype;
 	bool class_untyped;
 	const struct rebuild_function *function;
-	uint32_t hollow;    /* tensors made without data that still wait for it (very old files) */
+	uint32_t dataless;  /* tensors made without data that still wait for it (very old files) */
 	size_t storage_cap, leaf_cap, tensor_cap, view_cap;
 };
 

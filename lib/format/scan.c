@@ -141,7 +141,7 @@ static const char *const unsafe_parts[] = {
 /* Room for "module.name"; longer ones are cut. */
 enum { GLOBAL_TEXT = 256 };
 
-/* What kind of thing an accepted global is. */
+/* The kind of an accepted global. */
 enum allowed_kind {
 	ALLOWED_NOT,
 	ALLOWED_CALLABLE, /* class or function: the name says which */
@@ -311,7 +311,7 @@ unsafe(struct str module, struct str name)
 {
 	char path[GLOBAL_TEXT];
 
-	/* Nobody has reason to give a thing of use a name this long, or one with control bytes. */
+	/* Nobody has reason to give anything of use a name this long, or one with control bytes. */
 	if (!global_path(module, name, path))
 		return true;
 	if (LISTED(str_c(path), harmless))
@@ -388,7 +388,7 @@ refuse(struct weights *w, const char *fmt, ...)
 	return false;
 }
 
-/* Sets why nobody can tell here: the thing is none that torch.save writes. Returns false. */
+/* Sets why nobody can tell here: it is nothing that torch.save writes. Returns false. */
 static bool
 doubt(struct weights *w, const char *name, const char *what)
 {

@@ -547,7 +547,7 @@ patch(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struc
 	struct strmap gone = STRMAP_INIT;
 	struct zip_replace records[] = { { "data.pkl", STR_LIT(""), '\0', true }, { CKPT_RECORD, STR_LIT(""), ' ', false } };
 	const bool has_record = c->tables.len > 0 || c->note.len > 0, same = str_eq(c->tables, m->record) && c->note.len == 0;
-	struct zip_patch want = { records, has_record && !same ? 2 : 1, is_gone, &gone };
+	struct zip_patch patch = { records, has_record && !same ? 2 : 1, is_gone, &gone };
 	uint32_t k = 0;
 	int rc = make_pickle(m, &pickle, e);
 
@@ -563,7 +563,7 @@ patch(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struc
 			strmap_add(&gone, c->storages[i].key, 0);
 	}
 	if (rc == 0)
-		rc = zip_patch(c->src, &want, u, e);
+		rc = zip_patch(c->src, &patch, u, e);
 	strmap_release(&gone);
 	buf_release(&pickle);
 	return rc;

@@ -360,21 +360,21 @@ stream_read(struct stream *s, struct request *r, struct err *e)
 }
 
 static int
-stream_look(struct stream *s, uint64_t off, size_t want, const uint8_t **p, size_t *got, struct err *e)
+stream_look(struct stream *s, uint64_t off, size_t most, const uint8_t **p, size_t *got, struct err *e)
 {
 	*got = 0;
 	*p = (const uint8_t *)"";
 	if (check_offset(s, off, e) < 0)
 		return -1;
-	if (want > UINT64_MAX - off)
-		want = (size_t)(UINT64_MAX - off);
+	if (most > UINT64_MAX - off)
+		most = (size_t)(UINT64_MAX - off);
 	trim(s);
-	if (off + want > s->pos && fill(s, off + want, e) < 0)
+	if (off + most > s->pos && fill(s, off + most, e) < 0)
 		return -1;
 	if (off >= s->pos)
 		return 0;
 	if (off < win_off(s)) {
-		struct request r = { .off = off, .n = want };
+		struct request r = { .off = off, .n = most };
 
 		if (s->shown == NULL)
 			s->shown = xmalloc(SOURCE_LOOK_MAX);
@@ -385,7 +385,7 @@ stream_look(struct stream *s, uint64_t off, size_t want, const uint8_t **p, size
 		return 0;
 	}
 	*p = s->win + s->start + (off - win_off(s));
-	*got = at_most(s->pos - off, want);
+	*got = at_most(s->pos - off, most);
 	return 0;
 }
 
@@ -718,15 +718,15 @@ source_next(struct source *s, uint64_t off, void *p, size_t n, struct err *e)
 }
 
 static int
-look_regular(struct source *s, uint64_t off, size_t want, const uint8_t **p, struct err *e)
+look_regular(struct source *s, uint64_t off, size_t most, const uint8_t **p, struct err *e)
 {
 	bool near = off >= s->look_off && off - s->look_off <= s->look_len + LOOK_GAP;
 	size_t n;
 
-	if (!near || off - s->look_off + want > s->look_len) {
+	if (!near || off - s->look_off + most > s->look_len) {
 		if (s->look == NULL)
 			s->look = xmalloc(SOURCE_LOOK_MAX);
-		n = present(s, off, near ? SOURCE_LOOK_MAX : want < LOOK_MIN ? LOOK_MIN : want);
+		n = present(s, off, near ? SOURCE_LOOK_MAX : most < LOOK_MIN ? LOOK_MIN : most);
 		s->look_len = 0;
 		if (read_regular(s, off, s->look, n, e) < 0)
 			return -1;
@@ -738,18 +738,18 @@ look_regular(struct source *s, uint64_t off, size_t want, const uint8_t **p, str
 }
 
 int
-source_look(struct source *s, uint64_t off, size_t want, const uint8_t **p, size_t *got, struct err *e)
+source_look(struct source *s, uint64_t off, size_t most, const uint8_t **p, size_t *got, struct err *e)
 {
-	if (want > SOURCE_LOOK_MAX)
-		want = SOURCE_LOOK_MAX;
+	if (most > SOURCE_LOOK_MAX)
+		most = SOURCE_LOOK_MAX;
 	if (s->kind == STREAM)
-		return stream_look(&s->stream, off, want, p, got, e);
-	*got = want = present(s, off, want);
+		return stream_look(&s->stream, off, most, p, got, e);
+	*got = most = present(s, off, most);
 	*p = (const uint8_t *)"";
-	if (want == 0)
+	if (most == 0)
 		return 0;
 	if (s->kind == REGULAR)
-		return look_regular(s, off, want, p, e);
+		return look_regular(s, off, most, p, e);
 	*p = s->bytes + off;
 	return 0;
 }

@@ -99,10 +99,10 @@ int source_take(struct source *s, uint64_t off, void *p, size_t n, struct err *e
 int source_next(struct source *s, uint64_t off, void *p, size_t n, struct err *e);
 
 /*
- * Shows up to want (at most SOURCE_LOOK_MAX) bytes at off; *got < want only at the
+ * Shows up to most (itself at most SOURCE_LOOK_MAX) bytes at off; *got < most only at the
  * end of the input. *p is borrowed until the next call on s. One thread only.
  */
-int source_look(struct source *s, uint64_t off, size_t want, const uint8_t **p, size_t *got, struct err *e);
+int source_look(struct source *s, uint64_t off, size_t most, const uint8_t **p, size_t *got, struct err *e);
 
 /*
  * Adds all bytes to text, for what is small. 1 if there are more than most: then only the beginning was read. A stream

@@ -52,12 +52,12 @@ static int
 look(struct pickle_reader *r, struct err *e)
 {
 	uint64_t at = reader_at(r), left = r->limit > at ? r->limit - at : 0;
-	size_t want = left < SOURCE_LOOK_MAX ? (size_t)left : SOURCE_LOOK_MAX;
+	size_t most = left < SOURCE_LOOK_MAX ? (size_t)left : SOURCE_LOOK_MAX;
 
 	r->base = at;
 	r->at = r->len = 0;
 	r->p = (const uint8_t *)"";
-	return want == 0 ? 0 : source_look(r->src, at, want, &r->p, &r->len, e);
+	return most == 0 ? 0 : source_look(r->src, at, most, &r->p, &r->len, e);
 }
 
 /* The next n bytes, a few, borrowed until the next read; NULL with e set where the input ends. */

@@ -56,7 +56,7 @@ look_at(const struct plan *p, const struct plan_containers *c, size_t i)
 		k->first = i;
 }
 
-/* ---- one item that is reached as two entries must have one fate */
+/* ---- one item that is reached as two entries must be treated alike */
 
 struct shared_item {
 	uint32_t input, parent, item;
@@ -84,7 +84,7 @@ take_apart(const struct plan *p, const struct plan_containers *c, size_t entry)
 }
 
 static void
-settle_shared(const struct plan *p, const struct plan_containers *c)
+decide_shared(const struct plan *p, const struct plan_containers *c)
 {
 	struct shared_item *items = xcalloc(p->nentries + 1, sizeof(*items));
 	size_t n = 0;
@@ -128,7 +128,7 @@ plan_containers(const struct plan *p, struct plan_containers *c)
 			c->v[at++] = (struct plan_container){ .input = i, .number = k, .first = SIZE_MAX, .whole = true };
 	for (size_t i = 0; i < p->nentries; i++)
 		look_at(p, c, i);
-	settle_shared(p, c);
+	decide_shared(p, c);
 }
 
 void

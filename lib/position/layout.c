@@ -231,10 +231,10 @@ is_grid(const int64_t *index, size_t n, size_t skip, struct grid grid, int64_t s
 		const int64_t *row = index + ((size_t)q + skip) * n + skip;
 
 		for (int64_t y = 0; y < h; y++) {
-			int64_t want = (q / w - y + h - 1) * (2 * w - 1) + q % w + w - 1 + shift;
+			int64_t column = (q / w - y + h - 1) * (2 * w - 1) + q % w + w - 1 + shift;
 
 			for (int64_t x = 0; x < w; x++)
-				if (*row++ != want - x)
+				if (*row++ != column - x)
 					return false;
 		}
 	}

@@ -121,7 +121,7 @@ finite_block(double *x, size_t n, double sum)
 static struct moments
 mixed_block(double *x, size_t n)
 {
-	struct moments m, odd = { 0 };
+	struct moments m, special = { 0 };
 	size_t kept = 0;
 	bool finite;
 
@@ -129,18 +129,18 @@ mixed_block(double *x, size_t n)
 		if (isfinite(x[i]))
 			x[kept++] = x[i];
 		else if (isnan(x[i]))
-			odd.nans++;
+			special.nans++;
 		else if (x[i] > 0)
-			odd.pinf++;
+			special.pinf++;
 		else
-			odd.ninf++;
+			special.ninf++;
 	}
 	for (size_t i = kept; i < MOMENTS_BLOCK; i++)
 		x[i] = 0;
 	m = finite_block(x, kept, sum_block(x, &finite));
-	m.nans = odd.nans;
-	m.pinf = odd.pinf;
-	m.ninf = odd.ninf;
+	m.nans = special.nans;
+	m.pinf = special.pinf;
+	m.ninf = special.ninf;
 	return m;
 }
 

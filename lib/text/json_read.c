@@ -320,14 +320,14 @@ json_next(struct json_reader *r, struct err *err)
 }
 
 int
-json_expect(struct json_reader *r, enum json_token want, const char *what, struct err *err)
+json_expect(struct json_reader *r, enum json_token expected, const char *what, struct err *err)
 {
 	enum json_token token = json_next(r, err);
 
 	if (token == JSON_ERROR)
 		return -1;
-	if (token != want)
-		return json_fail(r, err, "%s must be %s, not %s", what, json_what(want), json_what(token));
+	if (token != expected)
+		return json_fail(r, err, "%s must be %s, not %s", what, json_what(expected), json_what(token));
 	return 0;
 }
 

@@ -58,8 +58,8 @@ void json_release(struct json_reader *r);
 /* The next token; once it was JSON_END or JSON_ERROR it stays so. */
 enum json_token json_next(struct json_reader *r, struct err *err);
 
-/* json_next, and an error if it is not want: "FILE: at byte N: WHAT must be an object, not a number". */
-int json_expect(struct json_reader *r, enum json_token want, const char *what, struct err *err);
+/* json_next, and an error if it is not the expected token: "FILE: at byte N: WHAT must be an object, not a number". */
+int json_expect(struct json_reader *r, enum json_token expected, const char *what, struct err *err);
 
 /* Reads past the value that the last token began (or, after a key, the value that follows). */
 int json_skip(struct json_reader *r, struct err *err);

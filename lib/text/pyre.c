@@ -591,6 +591,9 @@ parse_repeat(struct pyre_parser *p, char c, struct pyre_item *item)
 		return bad(p->t.why, start, "multiple repeat");
 	if (match_token(&p->t, '+'))
 		return bad(p->t.why, start, "possessive quantifiers, as in a++, are not supported");
+	/* PCRE2 does not look at the width of a lookbehind in it. */
+	if (max == 0 && p->lookbehinds > 0 && memmem(p->out.p + item->at, p->out.len - item->at, "(?<", 3) != NULL)
+		return bad(p->t.why, start, "a lookbehind that is repeated {0} times in another is not supported");
 	emit_repeat(p, item->at, min, max);
 	item->kind = ITEM_REPEAT;
 	return 1;

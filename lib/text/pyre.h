@@ -9,7 +9,7 @@
  * a pattern (?i:...), the flags x, a and u, references inside a lookbehind, atomic
  * groups (?>...), possessive quantifiers a++, octal escapes and \N{NAME}; code points
  * that are surrogates, repeat counts above 65535, more than 200 levels of groups,
- * and inside a lookbehind the repeating of nothing, (?<=(?:)*a).
+ * and inside a lookbehind the repeating of nothing, (?<=(?:)*a), and {0} times of another.
  *
  * Known differences. Names of groups are compared as they are written, and any letter
  * beyond ASCII is good for one. Under (?i) these do not match each other: i, U+0130 and

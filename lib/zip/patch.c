@@ -22,7 +22,7 @@ enum {
 
 struct patching {
 	struct source *src;
-	const struct zip_patch *want;
+	const struct zip_patch *patch;
 	struct undo_edit *u;
 	struct err *err;
 	struct zip_dir dir;
@@ -207,9 +207,9 @@ replace(const struct patching *z, const struct zip_replace *r, struct zip_entry 
 static const struct zip_replace *
 replacement(const struct patching *z, struct str name)
 {
-	for (size_t i = 0; i < z->want->n; i++)
-		if (str_eqc(name, z->want->records[i].name))
-			return &z->want->records[i];
+	for (size_t i = 0; i < z->patch->n; i++)
+		if (str_eqc(name, z->patch->records[i].name))
+			return &z->patch->records[i];
 	return NULL;
 }
 
@@ -227,7 +227,7 @@ patch_entries(struct patching *z)
 
 		len = (size_t)ZIP_CENTRAL + get_le16(p + CENTRAL_NAME) + get_le16(p + CENTRAL_NAME + 2) +
 		      get_le16(p + CENTRAL_NAME + 4);
-		z->gone[i] = z->want->drops(z->want->arg, name);
+		z->gone[i] = z->patch->drops(z->patch->arg, name);
 		if (z->gone[i])
 			continue;
 		z->left++;
@@ -237,7 +237,7 @@ patch_entries(struct patching *z)
 		replaced += r != NULL;
 	}
 	z->start = z->dir.end - z->central.len;
-	return replaced < z->want->n ? refuse(z, "its records are not called as torch calls them") : 0;
+	return replaced < z->patch->n ? refuse(z, "its records are not called as torch calls them") : 0;
 }
 
 /* Puts v into a field of n bytes, unless its old value says that another record has it. */
@@ -395,9 +395,9 @@ patch_archive(struct patching *z)
 }
 
 int
-zip_patch(struct source *src, const struct zip_patch *want, struct undo_edit *u, struct err *err)
+zip_patch(struct source *src, const struct zip_patch *patch, struct undo_edit *u, struct err *err)
 {
-	struct patching z = { .src = src, .want = want, .u = u, .err = err, .central = BUF_INIT };
+	struct patching z = { .src = src, .patch = patch, .u = u, .err = err, .central = BUF_INIT };
 	uint64_t size = 0;
 	int rc = source_size(src, &size, err);
 

@@ -30,6 +30,6 @@ struct zip_patch {
  * Adds the edit of the archive src, a file, to u. ERR_INPUT where it cannot be made in place. The signature of the end record
  * is the guard.
  */
-int zip_patch(struct source *src, const struct zip_patch *want, struct undo_edit *u, struct err *err);
+int zip_patch(struct source *src, const struct zip_patch *patch, struct undo_edit *u, struct err *err);
 
 #endif

@@ -41,7 +41,7 @@ version() {
 	done
 	cmp <(env/bin/lnn-ckpt-inspect --digest "$fixtures/demo.pth") <("$LNN_BUILD/lnn-ckpt-inspect" --digest "$fixtures/demo.pth")
 	env/bin/pip --disable-pip-version-check uninstall -q -y lnn-tools
-	[ -z "$(find env -name 'lnn*')" ]
+	[ -z "$(find env -name 'lnn*' ! -type d)" ]
 }
 
 @test 'a static program runs in a folder that holds nothing but itself and a checkpoint' {

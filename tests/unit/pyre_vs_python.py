@@ -458,7 +458,7 @@ def left_out(pattern):
 
 # What pyre refuses on purpose: atomic groups and conditionals, flags for a part of a pattern and flags but i, m and s,
 # possessive quantifiers, octal escapes, names of characters, references inside lookbehind.
-REFUSED = re.compile(r"""\(\?[>(]|\(\?[a-zA-Z]*[-:xauL]|[*+?}]\+|\\[0-7N]|\(\?<[=!].*(\\[1-9]|\(\?P=)""", re.DOTALL)
+REFUSED = re.compile(r"""\(\?[>(]|\(\?[a-zA-Z]*[-:xauL]|[*+?}]\+|\\[0-7N]|\(\?<[=!].*(\\[1-9]|\(\?P=|\{0*(,0+)?\})""", re.DOTALL)
 
 
 def refusal(answer):
