@@ -257,18 +257,22 @@ every_call() {
 }
 
 @test 'a kill before every call, and every call failing: shorter names' {
+	[ -z "$LNN_SAN" ] || skip 'what is preloaded does not go with sanitizers'
 	every_call "$fixtures/prefixed.pth" --strip-prefix module. --keep-wrappers
 }
 
 @test 'a kill before every call, and every call failing: longer names, deflated' {
+	[ -z "$LNN_SAN" ] || skip 'what is preloaded does not go with sanitizers'
 	every_call "$fixtures/tiny.pth" --add-prefix abcdefgh.abcdefgh.
 }
 
 @test 'a kill before every call, and every call failing: dropped tensors' {
+	[ -z "$LNN_SAN" ] || skip 'what is preloaded does not go with sanitizers'
 	every_call "$fixtures/demo.pth" --drop-params re:weight --drop-rest
 }
 
 @test 'a kill before every call, and every call failing: safetensors' {
+	[ -z "$LNN_SAN" ] || skip 'what is preloaded does not go with sanitizers'
 	make_blocks >blocks
 	every_call "$PWD/blocks" --rename s/a/A/
 	every_call "$PWD/blocks" --drop-params c
@@ -278,6 +282,7 @@ every_call() {
 }
 
 @test 'every program refuses a file whose edit was interrupted' {
+	[ -z "$LNN_SAN" ] || skip 'what is preloaded does not go with sanitizers'
 	local program
 	case ${LNN_SAN-} in *thread*) skip 'the thread sanitizer bears nothing that is preloaded' ;; esac
 	cp "$fixtures/tiny.pth" x
@@ -371,6 +376,7 @@ on() {
 }
 
 @test 'file systems' {
+	[ -z "$LNN_SAN" ] || skip 'what is preloaded does not go with sanitizers'
 	local fs seen=
 	[ "$(id -u)" -eq 0 ] || skip 'only root mounts'
 	for fs in 'ext4 4096' 'ext4 1024' 'xfs 4096' 'btrfs 4096'; do

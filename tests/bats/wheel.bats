@@ -3,8 +3,13 @@
 # shellcheck disable=SC2154 # top, output, stderr, status come from helpers and bats
 load helpers
 
-setup_file() {
+setup() {
 	[ -z "$LNN_SAN$LNN_COV" ] || skip 'sanitizers and coverage have no static libraries'
+	cd "${BATS_TEST_TMPDIR:?}" || return 1
+}
+
+setup_file() {
+	[ -z "$LNN_SAN$LNN_COV" ] || return 0
 	wheel one && wheel two
 }
 
