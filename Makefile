@@ -287,7 +287,8 @@ uninstall:
 	@for name in $(PROG_NAMES); do rm -f '$(DESTDIR)$(BINDIR)'/$$name; done
 	@for page in $(notdir $(MANS)); do rm -f '$(DESTDIR)$(MANDIR)'/man$${page##*.}/$$page; done
 	@rm -f '$(DESTDIR)$(ZSHDIR)'/_lnn-tools
-	@rm -rf '$(DESTDIR)$(DATADIR)'/lnn-tools
+	@for map in $(notdir $(KEYMAPS)); do rm -f '$(DESTDIR)$(DATADIR)'/lnn-tools/keymaps/$$map; done
+	@rmdir -p --ignore-fail-on-non-empty '$(DESTDIR)$(DATADIR)'/lnn-tools/keymaps 2>/dev/null || :
 	@for name in lnn-tools $(PROG_NAMES); do \
 		rm -f '$(DESTDIR)$(BASHDIR)'/$$name '$(DESTDIR)$(FISHDIR)'/$$name.fish; done
 

@@ -194,7 +194,7 @@ begin(struct make_stage *s, struct err *err)
 	table_convert(in, out, job);
 	show(of(s->make), in, false);
 	show(of(s->make), out, true);
-	convert_encode(DTYPE_FLOAT64, out, nout, out);
+	convert_doubles(out, nout);
 	if (table_is_move(job)) {
 		state->result = state->stored + nin * dtype_size(s->from);
 		table_move(state->stored, state->result, job->heads * dtype_size(s->from), job);

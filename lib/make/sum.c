@@ -64,7 +64,7 @@ add(const struct make_stage *s, const struct make_span *span, double *out, struc
 	}
 	for (size_t k = 0; w->divisor != 1 && k < span->n; k++)
 		out[k] /= w->divisor;
-	convert_encode(DTYPE_FLOAT64, out, span->n, out);
+	convert_doubles(out, span->n);
 	return 0;
 }
 

@@ -475,3 +475,10 @@ convert_swap(void *p, uint64_t n, enum dtype t)
 		for (uint64_t i = 0; i < n; i++)
 			reverse(at + i * part, part);
 }
+
+void
+convert_doubles(double *v, size_t n)
+{
+	if (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
+		convert_swap(v, n, DTYPE_FLOAT64);
+}

@@ -40,4 +40,7 @@ uint64_t convert_cast(enum dtype from, const void *in, enum dtype to, size_t n, 
 /* Reverses the bytes of each of n items of t, of a complex number those of each part. */
 void convert_swap(void *p, uint64_t n, enum dtype t);
 
+/* Makes items of float64 of n doubles, in place. On a little-endian processor they are that already. */
+void convert_doubles(double *v, size_t n);
+
 #endif
