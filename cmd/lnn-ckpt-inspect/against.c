@@ -70,6 +70,8 @@ job_open_target(const struct job *j, struct model *model, struct input *other, s
 	}
 	if (!model->has_state_dict)
 		return err_input(err, target, "the description lists no state dict: there is nothing to compare with");
+	if (model->n == 0)
+		return err_input(err, target, "it lists no tensor: there is nothing to compare with");
 	if (o->target_key != NULL && other->ckpt == NULL)
 		return err_set(err, ERR_USAGE, "--target-key: %s is no checkpoint", target);
 	if (o->values && other->ckpt == NULL)

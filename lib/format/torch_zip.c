@@ -635,6 +635,15 @@ read_constants(struct opening *o)
 	return 0;
 }
 
+static void
+advise_salvage(struct err *e)
+{
+	const struct err why = *e;
+
+	err_clear(e);
+	(void)err_set(e, why.code, "%s (lnn-ckpt-adapt --salvage writes what is whole)", why.msg);
+}
+
 static int
 open_directory(struct ckpt *c, struct err *e)
 {
@@ -645,6 +654,8 @@ open_directory(struct ckpt *c, struct err *e)
 		r = zip_open(&o.dir, c->src, c->diag, e);
 	else
 		r = (c->salvage == SALVAGE_INDEX ? zip_open_damaged : zip_scan)(&o.dir, c->src, e);
+	if (r < 0 && o.dir.cut_off && c->salvage == SALVAGE_NOT)
+		advise_salvage(e);
 	if (r == 0)
 		r = find_root(&o);
 	if (r == 0)

@@ -78,8 +78,7 @@ find_end(struct source *src, uint64_t size, uint64_t *at, struct err *e)
 	if (r < 0)
 		return -1;
 	if (i == SIZE_MAX || n < ZIP_END)
-		return err_input(e, source_name(src),
-			"cut off: the zip has no central directory at its end (lnn-ckpt-adapt --salvage writes what is whole)");
+		return err_input(e, source_name(src), "cut off: the zip has no central directory at its end");
 	*at = size - n + i;
 	return 0;
 }
@@ -536,11 +535,13 @@ static int
 read_directory(struct dir_reading *r, const struct diag *diag)
 {
 	struct zip_dir *d = r->d;
-	struct zip_end end;
+	struct zip_end end = { .at = UINT64_MAX };
 	uint64_t size;
 
-	if (source_size(r->src, &size, r->e) < 0 || end_find(r->src, size, &end, r->e) < 0)
+	if (source_size(r->src, &size, r->e) < 0 || end_find(r->src, size, &end, r->e) < 0) {
+		d->cut_off = end.at == UINT64_MAX;
 		return -1;
+	}
 	if (end.start > end.at || end.size > end.at - end.start || end.n > end.size / ZIP_CENTRAL)
 		return err_at(r->e, source_name(r->src), end.at, "the zip's directory is not where its end record says");
 	d->start = end.start;

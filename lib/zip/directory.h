@@ -27,6 +27,7 @@ struct zip_dir {
 	size_t n;
 	struct strmap by_name;     /* name in lower case -> index */
 	uint64_t start, end;       /* of the directory */
+	bool cut_off;              /* zip_open failed as there is none at the end of the input */
 };
 
 /* Reads the directory at the end of src (a stream is read to its end first) and all local headers, and compares them. */

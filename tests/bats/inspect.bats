@@ -35,6 +35,15 @@ terminal() {
 @test "--summary, --tree, --rest, --get" { transcript whole; }
 @test "--stats, --check, --dump" { transcript values; }
 @test "--against, --globals" { transcript compare; }
+@test '--against: a target without any tensor is an error' {
+	local report
+	: >empty
+	for report in '' --suggest-map; do
+		try lnn-ckpt-inspect --against empty $report "$fixtures/tiny.pth"
+		expect_refusal 2 lnn-ckpt-inspect 'empty: it lists no tensor'
+	done
+}
+
 @test 'hints of --against: tried before they are told, once what is said once' {
 	safetensors double.st model.model.a model.model.b
 	printf 'state_dict:\n  - {name: %s, shape: [1]}\n  - {name: %s, shape: [1]}\n' model.a model.b >model.yaml

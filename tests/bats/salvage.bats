@@ -113,3 +113,16 @@ print(json.load(sys.stdin)["tensors"][0]["offset"])')
 	expect_err_has '36 kept, 0 dropped' 'salvage: 36 whole, 0 not proved, 196 lost'
 	lnn-ckpt-inspect --format names out.pth | grep -q '^module\.' || fail "$(lnn-ckpt-inspect out.pth)"
 }
+
+@test 'the way to --salvage is told of files that it takes' {
+	head -c 400 "$fixtures/vit.npz" >cut.npz
+	head -c 90000 "$fixtures/demo.pth" >cut.pth
+	try lnn-ckpt-inspect cut.npz
+	expect_refusal 2 lnn-ckpt-inspect 'cut.npz: cut off: the zip has no central directory at its end'
+	[[ $stderr != *--salvage* ]] || fail "$stderr"
+	try lnn-ckpt-inspect cut.pth
+	expect_refusal 2 lnn-ckpt-inspect '(lnn-ckpt-adapt --salvage writes what is whole)'
+	try lnn-ckpt-adapt --salvage cut.npz -o out.pth
+	expect_refusal 2 lnn-ckpt-adapt 'cut off'
+	[[ $stderr != *'--salvage writes'* ]] || fail "$stderr"
+}
