@@ -1147,7 +1147,8 @@ choose(struct matcher *m)
 	bool *used_s = xcalloc(m->s.in->n + 1, 1), *used_t = xcalloc(m->t.in->n + 1, 1);
 	bool *a = xcalloc(m->s.nfamilies + 1, 1), *b = xcalloc(m->t.nfamilies + 1, 1);
 
-	qsort(m->v, m->n, sizeof(*m->v), by_score);
+	if (m->n > 0)
+		qsort(m->v, m->n, sizeof(*m->v), by_score);
 	for (size_t i = 0; i < m->n; i++) {
 		struct candidate *c = &m->v[i];
 
