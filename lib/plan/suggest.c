@@ -1147,8 +1147,7 @@ choose(struct matcher *m)
 	bool *used_s = xcalloc(m->s.in->n + 1, 1), *used_t = xcalloc(m->t.in->n + 1, 1);
 	bool *a = xcalloc(m->s.nfamilies + 1, 1), *b = xcalloc(m->t.nfamilies + 1, 1);
 
-	if (m->n > 0)
-		qsort(m->v, m->n, sizeof(*m->v), by_score);
+	qsort(m->v, m->n, sizeof(*m->v), by_score);
 	for (size_t i = 0; i < m->n; i++) {
 		struct candidate *c = &m->v[i];
 
@@ -1221,7 +1220,8 @@ pair_families(struct matcher *m)
 				vote_for(m, &m->v[i], -1);
 		memset(m->with_a, 0xff, m->s.nfamilies * sizeof(*m->with_a));
 		memset(m->with_b, 0xff, m->t.nfamilies * sizeof(*m->with_b));
-		choose(m);
+		if (m->n > 0)
+			choose(m);
 		for (size_t i = 0; i < m->n; i++)
 			if (m->v[i].chosen)
 				vote_for(m, &m->v[i], 1);
