@@ -34,9 +34,15 @@ struct npy {
 	uint32_t size, crc; /* of all this */
 };
 
+struct npz_record {
+	const struct zip_entry *entry;
+	uint32_t before; /* bytes before its elements */
+};
+
 struct npz {
+	struct zip_dir dir; /* of a single array: one entry without a name */
 	struct zip_unpacker unpacker;
-	uint32_t *before; /* by storage: bytes of the record before its elements */
+	struct npz_record *records; /* by storage */
 };
 
 /* ---- the header of an array: a dict as Python writes it */
@@ -185,7 +191,7 @@ add_array(struct ckpt *c, const struct zip_entry *t, const struct npy *a, struct
 			       .untyped = !typed };
 	s->flags = (uint8_t)((t->crc != 0 ? STORAGE_CRC : 0) | (t->method == ZIP_DEFLATED ? STORAGE_DEFLATED : 0) |
 			     (a->descr.p[0] == '>' ? STORAGE_BIG_ENDIAN : 0));
-	z->before[c->ntensors] = a->size;
+	z->records[c->ntensors] = (struct npz_record){ t, a->size };
 	c->names[c->ntensors++] = s->key;
 	c->nstorages = c->ntensors;
 	return 0;
@@ -212,20 +218,9 @@ static int
 read_storage(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
 {
 	struct npz *z = c->priv;
-	const struct storage *s = &c->storages[storage];
-	const struct zip_entry t = { .name = s->key, .data = s->offset, .packed = s->packed, .method = ZIP_DEFLATED,
-				     .size = z->before[storage] + s->nbytes };
+	const struct npz_record *r = &z->records[storage];
 
-	return s->flags & STORAGE_DEFLATED ? zip_unpacker_read(&z->unpacker, &t, z->before[storage] + off, p, n, e)
-					   : source_read(c->src, s->offset + off, p, n, e);
-}
-
-/* Arrays come in the order of the directory, so nothing is forgotten. */
-static bool
-leads(struct ckpt *c, uint32_t storage)
-{
-	(void)c, (void)storage;
-	return false;
+	return zip_unpacker_read(&z->unpacker, r->entry, r->before + off, p, n, e);
 }
 
 static void
@@ -233,55 +228,64 @@ close_it(struct ckpt *c)
 {
 	struct npz *z = c->priv;
 
-	if (z != NULL)
-		zip_unpacker_release(&z->unpacker);
+	zip_unpacker_release(&z->unpacker);
+	zip_release(&z->dir);
 }
 
-static const struct ckpt_ops npz_ops = { .name = "npz", .read = read_storage, .leads = leads, .close = close_it };
-static const struct ckpt_ops npy_ops = { .name = "npy", .read = read_storage, .leads = leads, .close = close_it };
+/* Arrays of a .npz come in the order of its directory. */
+static const struct ckpt_ops npz_ops = { .name = "npz", .read = read_storage, .unordered = true, .close = close_it };
+static const struct ckpt_ops npy_ops = { .name = "npy", .read = read_storage, .close = close_it };
 
-static void
-begin(struct ckpt *c, const struct ckpt_ops *ops, size_t n)
+static struct npz *
+begin(struct ckpt *c, const struct ckpt_ops *ops)
 {
 	struct npz *z = arena_calloc(&c->arena, 1, sizeof(*z));
 
 	zip_unpacker_init(&z->unpacker, c->src);
-	z->before = arena_calloc(&c->arena, n, sizeof(*z->before));
 	c->priv = z;
 	c->ops = ops;
+	return z;
+}
+
+static int
+read_arrays(struct ckpt *c, struct err *e)
+{
+	struct npz *z = c->priv;
+	const size_t n = z->dir.n + 1;
+	int rc = 0;
+
+	z->records = arena_calloc(&c->arena, n, sizeof(*z->records));
 	c->storages = arena_calloc(&c->arena, n, sizeof(*c->storages));
 	c->tensors = arena_calloc(&c->arena, n, sizeof(*c->tensors));
 	c->names = arena_calloc(&c->arena, n, sizeof(*c->names));
+	for (size_t i = 0; rc == 0 && i < z->dir.n; i++) {
+		const struct zip_entry *t = &z->dir.entries[i];
+
+		if (c->ops == &npy_ops || str_ends(t->name, str_c(".npy")))
+			rc = read_array(c, t, e);
+		else
+			diag_warn(c->diag, "%s: its record '%.*s' is no array: it is left out", c->file, STR_ARG(t->name));
+	}
+	return rc;
 }
 
 static int
 open_npz(struct ckpt *c, struct err *e)
 {
-	struct zip_dir dir;
-	int rc;
+	struct npz *z = begin(c, &npz_ops);
 
 	source_explain(c->src, "the directory at the end of a .npz must be read first");
-	rc = zip_open(&dir, c->src, c->diag, e);
-	if (rc == 0)
-		begin(c, &npz_ops, dir.n + 1);
-	for (size_t i = 0; rc == 0 && i < dir.n; i++) {
-		if (str_ends(dir.entries[i].name, str_c(".npy")))
-			rc = read_array(c, &dir.entries[i], e);
-		else
-			diag_warn(c->diag, "%s: its record '%.*s' is no array: it is left out", c->file,
-				  STR_ARG(dir.entries[i].name));
-	}
-	zip_release(&dir);
-	return rc;
+	return zip_open(&z->dir, c->src, c->diag, e) < 0 ? -1 : read_arrays(c, e);
 }
 
 static int
 open_npy(struct ckpt *c, struct err *e)
 {
-	struct zip_entry t = { .method = ZIP_STORED };
+	struct npz *z = begin(c, &npy_ops);
 
-	begin(c, &npy_ops, 1);
-	return source_size(c->src, &t.size, e) < 0 ? -1 : read_array(c, &t, e);
+	z->dir.entries = xcalloc(1, sizeof(*z->dir.entries));
+	z->dir.entries[z->dir.n++].method = ZIP_STORED;
+	return source_size(c->src, &z->dir.entries[0].size, e) < 0 ? -1 : read_arrays(c, e);
 }
 
 /* A zip whose first record is NAME.npy. */

@@ -249,14 +249,6 @@ read_storage(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, 
 	return 0;
 }
 
-/* An array may be there twice, so nothing is forgotten. */
-static bool
-leads(struct ckpt *c, uint32_t storage)
-{
-	(void)c, (void)storage;
-	return false;
-}
-
 static void
 close_it(struct ckpt *c)
 {
@@ -266,7 +258,8 @@ close_it(struct ckpt *c)
 	free(z->extents);
 }
 
-static const struct ckpt_ops ops = { .name = "pickle", .read = read_storage, .range = range, .leads = leads, .close = close_it };
+/* An array may be there twice. */
+static const struct ckpt_ops ops = { .name = "pickle", .read = read_storage, .range = range, .unordered = true, .close = close_it };
 
 static int
 open_it(struct ckpt *c, struct err *e)

@@ -509,7 +509,7 @@ ckpt_pass(struct ckpt *c, uint32_t storage, uint64_t off, struct err *e)
 
 	if (pass_to(c, storage, e) < 0)
 		return -1;
-	if (off == 0 || storage != c->passed || (c->ops->leads != NULL && !c->ops->leads(c, storage)))
+	if (off == 0 || storage != c->passed || c->ops->unordered || (c->ops->leads != NULL && !c->ops->leads(c, storage)))
 		return 0;
 	src = ckpt_range(c, storage, &start);
 	if (src != NULL)

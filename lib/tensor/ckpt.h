@@ -43,6 +43,7 @@ struct ckpt_ops {
 	uint32_t (*original)(const struct ckpt *c, uint32_t storage);
 	int (*check)(const struct ckpt *c, struct err *e); /* fails if what the index says is not there */
 	int (*records)(struct ckpt *c, struct err *e);     /* ckpt_check_records */
+	bool unordered; /* storages lie in any order, or over each other: nothing is forgotten before the end */
 	bool proves; /* what is copied is held against its CRC, too, although the CRC goes along */
 };
 
