@@ -133,15 +133,30 @@ add_contents(struct rebuild *r, uint32_t contents, uint32_t dict, const struct s
 	}
 }
 
-/* The contents of an object, if it has the state of a module: what its state_dict() has, modules by their names. */
+/* Notes that the items of h were looked at; how many they are if they were before. */
 static uint64_t
-find_contents(struct rebuild *r, struct vobject *o)
+again(const struct vtree *t, uint32_t h, bool *seen)
+{
+	size_t n = value_len(t, h);
+	bool before = n > 0 && seen[h];
+
+	if (n > 0)
+		seen[h] = true;
+	return before ? n : 0;
+}
+
+/*
+ * The contents of an object, if it has the state of a module: what its state_dict() has, modules by their names. Returns the
+ * work that was done before, for another object.
+ */
+static uint64_t
+find_contents(struct rebuild *r, struct vobject *o, bool *seen)
 {
 	static const char *const parts[] = { "_parameters", "_buffers", "_modules" };
 	struct vtree *t = r->c->tree;
 	struct strmap none = STRMAP_INIT, transient = STRMAP_INIT;
 	uint32_t dicts[3], names = value_get(t, o->state, str_c("_non_persistent_buffers_set"));
-	uint64_t work = value_len(t, o->state);
+	uint64_t work = again(t, o->state, seen);
 
 	for (size_t i = 0; i < 3; i++) {
 		dicts[i] = value_get(t, o->state, str_c(parts[i]));
@@ -153,22 +168,24 @@ find_contents(struct rebuild *r, struct vobject *o)
 	o->contents = value_new_ordered(t);
 	for (size_t i = 0; i < 3; i++) {
 		add_contents(r, o->contents, dicts[i], i == 1 ? &transient : &none);
-		work += value_len(t, dicts[i]);
+		work += again(t, dicts[i], seen);
 	}
 	strmap_release(&transient);
-	return work + value_len(t, names);
+	return work + again(t, names, seen);
 }
 
-/* Objects of a hostile pickle may share their states, so the work is bounded; modules that are left then stay objects. */
+/* Objects of a hostile pickle may share their states, so that work is bounded; modules that are left then stay objects. */
 static void
 find_modules(struct rebuild *r)
 {
 	const uint32_t n = vtree_count(r->c->tree);
+	bool *seen = xcalloc(n, sizeof(*seen));
 	uint64_t work = 0;
 
-	for (uint32_t h = 0; h < n && work <= 16 * (uint64_t)n + 1024; h++)
+	for (uint32_t h = 0; h < n && work <= n; h++)
 		if (value_object(r->c->tree, h) != NULL)
-			work += find_contents(r, value_object(r->c->tree, h));
+			work += find_contents(r, value_object(r->c->tree, h), seen);
+	free(seen);
 }
 
 int

@@ -1,5 +1,6 @@
 """Whole pickled nn.Modules: read without their classes as what state_dict() gives, from zips and legacy streams, files and pipes."""
 
+import copy
 import subprocess
 import sys
 import warnings
@@ -57,6 +58,10 @@ class Tied(nn.Module):
         self.head = nn.Linear(4, 5, bias=False)
         self.head.weight = self.embed.weight
         self.twice = self.head
+
+class Note:
+    def __init__(self, i):
+        self.__dict__.update({f"f{k}": i for k in range(100)})
 """
 )
 sys.path.insert(0, str(tmp))
@@ -140,6 +145,12 @@ with t.part("places"):
     torch.save({"nets": [zoo.Conv(1, 2), model], "x": {"w": torch.ones(2)}}, tmp / "in.pt")
     tap.run("lnn-ckpt-adapt", "-k", "nets.1", "--keep-wrappers", "--root", "-o", tmp / "out.pth", tmp / "in.pt")
     same_dict(tmp / "out.pth", model.state_dict(), "-k nets.1")
+
+with t.part("among other objects"):
+    torch.save({"notes": [zoo.Note(i) for i in range(2000)], "model": model, "copy": copy.copy(model)}, tmp / "in.pt")
+    for place in ("model", "copy"):
+        tap.run("lnn-ckpt-adapt", "-k", place, "--keep-wrappers", "--root", "-o", tmp / "out.pth", tmp / "in.pt")
+        same_dict(tmp / "out.pth", model.state_dict(), f"{place}, behind many other objects")
 
 with t.part("resized"):
     block = nn.Module()
