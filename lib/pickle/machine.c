@@ -402,8 +402,11 @@ latin1(struct pickle_machine *m, uint32_t text, struct str *out)
 	if (high == 0)
 		return true;
 	to = arena_bytes(vtree_arena(m->t), s.len - high / 2);
-	for (size_t i = 0; i < s.len; i += p[i] < 0x80 ? 1 : 2)
-		to[n++] = (char)(uint8_t)(p[i] < 0x80 ? p[i] : p[i] << 6 | (p[i + 1] & 0x3f));
+	/* Without branches: in an array, it is a matter of chance which bytes take two. */
+	for (size_t i = 0, two; i < s.len; i += 1 + two) {
+		two = p[i] >> 7;
+		to[n++] = (char)(uint8_t)((p[i + two] & 0x7f >> two) | (p[i] << 6 & -(int)two));
+	}
 	*out = str_n(to, n);
 	return true;
 }
