@@ -48,13 +48,19 @@ struct pyre_tokens {
 	struct pyre_error *why;
 };
 
+/* Where a lookbehind begins: in what was written, in the pattern. */
+struct pyre_behind {
+	size_t out, at;
+};
+
 struct pyre_parser {
 	struct pyre_tokens t;
 	struct pyre *re; /* takes the groups */
 	struct buf out;
 	uint32_t flags; /* options of PCRE2 */
 	unsigned nesting, lookbehinds; /* those that are open */
-	size_t behind;                 /* where the last one stands */
+	struct pyre_behind *behinds;   /* all of them */
+	size_t nbehinds, capbehinds;
 };
 
 /* What stands before a quantifier. */
@@ -418,9 +424,10 @@ parse_lookaround(struct pyre_parser *p, size_t start, struct str token)
 		token = take(&p->t);
 	if (!str_eqc(token, "=") && !str_eqc(token, "!"))
 		return bad(p->t.why, start + 1, "unknown extension ?<%.*s", STR_ARG(token));
+	if (behind)
+		*xpush(p->behinds, p->nbehinds, p->capbehinds) = (struct pyre_behind){ p->out.len, start };
 	buf_addf(&p->out, "(?%s%c(?:", behind ? "<" : "", token.p[0]);
 	p->lookbehinds += behind;
-	p->behind = behind ? start : p->behind;
 	if (parse_body(p, start) < 0)
 		return -1;
 	p->lookbehinds -= behind;
@@ -680,7 +687,7 @@ checked(void *p)
 }
 
 static int
-compile_code(struct pyre *re, const struct pyre_parser *p)
+compile_code(struct pyre *re, struct pyre_parser *p)
 {
 	const struct str text = buf_str(&p->out);
 	pcre2_compile_context *context = checked(pcre2_compile_context_create(NULL));
@@ -695,8 +702,10 @@ compile_code(struct pyre *re, const struct pyre_parser *p)
 #endif
 	re->code = pcre2_compile((PCRE2_SPTR)text.p, text.len, options, &error, &offset, context);
 	pcre2_compile_context_free(context);
-	if (re->code == NULL && error == PCRE2_ERROR_LOOKBEHIND_NOT_FIXED_LENGTH)
-		return bad(p->t.why, p->behind, "look-behind requires fixed-width pattern");
+	while (p->nbehinds > 1 && p->behinds[p->nbehinds - 1].out > offset)
+		p->nbehinds--;
+	if (re->code == NULL && error == PCRE2_ERROR_LOOKBEHIND_NOT_FIXED_LENGTH && p->nbehinds > 0)
+		return bad(p->t.why, p->behinds[p->nbehinds - 1].at, "look-behind requires fixed-width pattern");
 	if (re->code == NULL) {
 		pcre2_get_error_message(error, reason, sizeof(reason));
 		return bad(p->t.why, 0, "beyond what PCRE2 can do: %s", (const char *)reason);
@@ -726,6 +735,7 @@ pyre_compile(struct str pattern, struct pyre **out, struct pyre_error *why)
 	if (rc == 0)
 		rc = compile_code(re, &p);
 	buf_release(&p.out);
+	free(p.behinds);
 	if (rc < 0)
 		pyre_free(re);
 	else

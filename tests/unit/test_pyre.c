@@ -117,6 +117,7 @@ test_errors(void)
 		{ "a(?i)b", "global flags not at the start of the expression", 1 },
 		{ "(?<=a+)b", "look-behind requires fixed-width pattern", 0 },
 		{ "(?<=a|bc)d", "look-behind requires fixed-width pattern", 0 },
+		{ "^(?<!a)(?<=b(?<=c*)d)e(?<=f)", "look-behind requires fixed-width pattern", 12 },
 		{ "(?#a", "missing ), unterminated comment", 0 },
 		{ "a\xff", "invalid UTF-8", 1 },
 		/* What Python has and pyre refuses. */
