@@ -18,13 +18,13 @@ of(const struct make *m)
 void
 view_set_shape(struct view *v, const uint64_t *shape, unsigned ndim)
 {
-	int64_t stride = 1;
+	uint64_t stride = 1; /* which means nothing, and may overflow, where there are no elements */
 
 	v->ndim = ndim;
 	for (unsigned d = ndim; d-- > 0;) {
 		v->shape[d] = shape[d];
-		v->stride[d] = stride;
-		stride *= (int64_t)(shape[d] > 0 ? shape[d] : 1);
+		v->stride[d] = (int64_t)stride;
+		stride *= shape[d] > 0 ? shape[d] : 1;
 	}
 }
 

@@ -338,10 +338,10 @@ apply_flatten(const struct keyop *op, struct keyops_tensor *t, struct err *err)
 	if (first > last)
 		return err_set(err, ERR_INPUT, "dimension %u is behind dimension %u", first, last);
 	for (unsigned d = 0; d < t->form.ndim; d++) {
-		if (d > first && d <= last)
-			shape[n - 1] *= t->form.shape[d];
-		else
+		if (d <= first || d > last)
 			shape[n++] = t->form.shape[d];
+		else if (!num_mul(shape[n - 1], t->form.shape[d], &shape[n - 1]))
+			return err_set(err, ERR_INPUT, "a dimension would be larger than anything can be");
 	}
 	view_all(&v, &t->form);
 	view_set_shape(&v, shape, n);

@@ -365,6 +365,12 @@ op_refused() {
 	op_refused '{from: [freqs, cls_token], to: a, ops: [{join: 0}]}' 'freqs: join of [2,3,6]: the shapes differ in more than dimension 0'
 	printf '0\n-\n2\n' >rows
 	op_refused '{from: freqs, to: a, ops: [{rows: rows}]}' 'freqs: rows of [2,3,6]: there is no row 2'
+	# Without elements dimensions may be of any size, but not their product.
+	head='{"w":{"dtype":"F32","shape":[0,1099511627776,1099511627776],"data_offsets":[0,0]}}'
+	printf "\\x$(printf %x ${#head})\\0\\0\\0\\0\\0\\0\\0%s" "$head" >large.safetensors
+	printf 'rules:\n  - {from: w, to: a, ops: [{flatten: [1, 2]}]}\n' >m.yaml
+	try lnn-ckpt-adapt -s m.yaml -o no.pth large.safetensors
+	expect_refusal 2 lnn-ckpt-adapt 'flatten of [0,1099511627776,1099511627776]: a dimension would be larger than anything can be'
 }
 
 @test 'ops: what is wrong in the map is told with its place' {
