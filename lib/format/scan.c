@@ -812,9 +812,8 @@ check_known(struct weights *w, uint32_t key)
 	const struct str text = value_text(w->m->t, key);
 	uint64_t at = w->stored_n;
 
-	if (strmap_add(&w->keys, text, at)) {
+	if (strmap_add(&w->keys, text, at))
 		*xpush(w->stored, w->stored_n, w->stored_cap) = w->result;
-	}
 	strmap_get(&w->keys, text, &at);
 	w->leaf = (uint32_t)at;
 	return (w->stored[at].numel == w->result.numel && w->stored[at].dtype == w->result.dtype) ||

@@ -116,8 +116,10 @@ struct make_kind {
 	/* True if two makers of the kind give the same result for the same tensor. NULL: always. */
 	bool (*same)(const struct make *a, const struct make *b);
 
-	/* Elements are little-endian, as in files. */
-	/* Makes n of the n in in. Returns how many finite values became infinite or NaN. */
+	/*
+	 * Makes the n elements of out from those of in. Both are little-endian, as in files, and so is what run makes. Returns
+	 * how many finite values became infinite or NaN.
+	 */
 	uint64_t (*each)(const struct make_stage *s, const void *in, size_t n, void *out);
 	/* Fills s->state with make_read. */
 	int (*begin)(struct make_stage *s, struct err *err);
