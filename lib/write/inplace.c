@@ -66,8 +66,9 @@ place_now(const struct undo_edit *u, uint64_t off)
 {
 	uint64_t now = off + u->insert;
 
+	/* Where a range was taken out, what has no bytes may lie in its middle. */
 	for (size_t i = 0; i < u->ncuts && u->cuts[i].off < off; i++)
-		now -= u->cuts[i].len;
+		now -= off - u->cuts[i].off < u->cuts[i].len ? off - u->cuts[i].off : u->cuts[i].len;
 	return now;
 }
 
