@@ -88,16 +88,23 @@ end_record(struct scan *s, uint64_t end)
 
 /* Is what the header says of the size of the data true, so far as can be seen from what follows? */
 static bool
-is_followed(const struct scan *s, const struct zip_entry *t, struct err *e)
+is_followed(const struct scan *s, const struct zip_entry *t)
 {
-	enum zip_sign sign;
-	struct zip_descriptor d;
+	struct err ignored = ERR_INIT;
+	uint8_t sig[4];
 
-	if (t->packed > s->size - t->data || s->size - t->data - t->packed < 4)
+	/* A look would take the place of the one that goes through the input, for each header. */
+	if (t->packed > s->size - t->data || s->size - t->data - t->packed < sizeof(sig) ||
+	    source_read(s->src, t->data + t->packed, sig, sizeof(sig), &ignored) < 0)
 		return false;
-	if (zip_sign(s->src, t->data + t->packed, &sign, e) == 0 && sign != ZIP_SIGN_OTHER)
-		return true;
-	return (t->flags & ZIP_FLAG_DESCRIPTOR) != 0 && zip_descriptor(s->src, t->data + t->packed, false, &d, e) == 0;
+	switch (get_le32(sig)) {
+	case ZIP_SIG_LOCAL:
+	case ZIP_SIG_CENTRAL:
+	case ZIP_SIG_END:
+	case ZIP_SIG_END64: return true;
+	case ZIP_SIG_DESCRIPTOR: return (t->flags & ZIP_FLAG_DESCRIPTOR) != 0;
+	default: return false;
+	}
 }
 
 /* A local header at *at, which moves to where the next sign is looked for. */
@@ -116,7 +123,7 @@ take_local(struct scan *s, uint64_t *at)
 	s->t = l.entry;
 	s->t.name = arena_str(&s->d->arena, l.entry.name);
 	s->maybe_end = 0;
-	s->open = !l.sized || !is_followed(s, &s->t, &ignored);
+	s->open = !l.sized || !is_followed(s, &s->t);
 	if (!s->open) {
 		zip_dir_add(s->d, &s->t, &s->cap);
 		*at += s->t.packed;
