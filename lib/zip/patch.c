@@ -14,9 +14,10 @@
 enum {
 	LOCAL_FLAGS = 6, LOCAL_METHOD = 8, LOCAL_CRC = 14, LOCAL_PACKED = 18, LOCAL_SIZE = 22,
 	CENTRAL_FLAGS = 8, CENTRAL_METHOD = 10, CENTRAL_CRC = 16, CENTRAL_PACKED = 20, CENTRAL_SIZE = 24, CENTRAL_NAME = 28,
-	END64_LENGTH = 4, END64_COUNTS = 24, END64_DIRECTORY = 40, END_COUNTS = 8, END_DIRECTORY = 12,
+	END64_COUNTS = 24, END64_DIRECTORY = 40, END_COUNTS = 8, END_DIRECTORY = 12,
 	FLAG_LEVELS = 6, /* how well it was deflated */
 	SEARCHED = 65535 + ZIP_END, /* how far from the end an end record is looked for */
+	ENDS_MAX = ZIP_END64 + ZIP_LOCATOR + SEARCHED,
 	HOLE_MIN = 4096,
 };
 
@@ -39,6 +40,12 @@ static int
 refuse(const struct patching *z, const char *what)
 {
 	return err_input(z->err, source_name(z->src), "it cannot be edited in place: %s (-o FILE)", what);
+}
+
+static int
+refuse_ends(const struct patching *z)
+{
+	return refuse(z, "its end records do not follow its directory");
 }
 
 /* ---- contents */
@@ -262,16 +269,15 @@ patch_end(const struct patching *z, uint8_t *p, size_t n, size_t *record)
 	const uint64_t size = z->dir.end - z->start;
 	bool wide = n >= ZIP_END64 && get_le32(p) == ZIP_SIG_END64;
 
-	*record = 0;
+	*record = wide ? ZIP_END64 + ZIP_LOCATOR : 0;
 	if (wide) {
-		*record = 12 + (size_t)get_le64(p + END64_LENGTH) + ZIP_LOCATOR;
 		put_le64(p + END64_COUNTS, z->left);
 		put_le64(p + END64_COUNTS + 8, z->left);
 		put_le64(p + END64_DIRECTORY, size);
 		put_le64(p + END64_DIRECTORY + 8, z->start);
 	}
-	if (*record > n || n - *record < ZIP_END || get_le32(p + *record) != ZIP_SIG_END)
-		return refuse(z, "its end records do not follow its directory");
+	if (n < *record + ZIP_END || get_le32(p + *record) != ZIP_SIG_END)
+		return refuse_ends(z);
 	p += *record;
 	if (!put_narrow(p + END_COUNTS, 2, z->left, wide) || !put_narrow(p + END_COUNTS + 2, 2, z->left, wide) ||
 	    !put_narrow(p + END_DIRECTORY, 4, size, wide) || !put_narrow(p + END_DIRECTORY + 4, 4, z->start, wide))
@@ -279,15 +285,16 @@ patch_end(const struct patching *z, uint8_t *p, size_t n, size_t *record)
 	return 0;
 }
 
-/* While the guard is bad, readers look for another end record before it. */
+/* While the guard is bad, readers look for another end record before it. Of two they take the last. */
 static int
 check_alone(const struct patching *z, uint64_t record)
 {
-	size_t n = record < SEARCHED ? (size_t)record : SEARCHED;
+	size_t n = record < SEARCHED ? (size_t)record : SEARCHED, behind = (size_t)(record - z->dir.start) + 4;
 	char *p = xmalloc(n);
 	int rc = source_read(z->src, record - n, p, n, z->err);
 
 	if (rc == 0 && (memmem(p, n, "PK\5\6", 4) != NULL ||
+			memmem(z->tail + behind, z->tail_len - behind, "PK\5\6", 4) != NULL ||
 			memmem(z->central.p, z->central.len - ZIP_END, "PK\5\6", 4) != NULL))
 		rc = refuse(z, "its last bytes hold something else that looks like its end record");
 	free(p);
@@ -403,6 +410,8 @@ zip_patch(struct source *src, const struct zip_patch *patch, struct undo_edit *u
 
 	if (rc == 0)
 		rc = zip_list(&z.dir, src, err);
+	if (rc == 0 && size - z.dir.end > ENDS_MAX)
+		rc = refuse_ends(&z);
 	if (rc == 0) {
 		z.tail_len = (size_t)(size - z.dir.start);
 		z.tail = xmalloc(z.tail_len);
