@@ -387,7 +387,7 @@ garbage(const struct undo_job *j, struct err *err)
 			 "what it should be, remove that", j->journal);
 }
 
-/* Fills j from its text; false if that is none. Ranges lie in the file, in order. */
+/* Fills j from its text; false if that is none. Ranges lie in the file; those to be taken out are in order. */
 static bool
 parse(struct undo_job *j)
 {
