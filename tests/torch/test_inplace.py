@@ -28,7 +28,6 @@ subprocess.run([os.environ.get("CC", "cc").split()[-1], "-O1", "-shared", "-fPIC
 seed = int(os.environ.get("LNN_SEED", random.randrange(1 << 30)))
 random.seed(seed)
 t.note(f"LNN_SEED={seed}")
-SANITIZED = "address" in os.environ.get("LNN_SAN", "")
 
 
 def in_place(path, *args, status=0):
