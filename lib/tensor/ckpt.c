@@ -73,6 +73,7 @@ ckpt_close(struct ckpt *c)
 		free(c->proof);
 	}
 	free(c->done);
+	free(c->damaged);
 	free(c->lost);
 	free(c->owned[0]);
 	free(c->owned[1]);
@@ -82,19 +83,13 @@ ckpt_close(struct ckpt *c)
 void
 ckpt_damaged(struct ckpt *c, struct str record)
 {
-	struct str *all = arena_alloc(&c->arena, (c->ndamaged + 1) * sizeof(*all));
-
-	if (c->ndamaged > 0)
-		memcpy(all, c->damaged, c->ndamaged * sizeof(*all));
-	all[c->ndamaged++] = arena_str(&c->arena, record);
-	c->damaged = all;
+	*xpush(c->damaged, c->ndamaged, c->damaged_cap) = arena_str(&c->arena, record);
 }
 
 void
 ckpt_lose(struct ckpt *c, struct str name)
 {
-	c->lost = xgrow(c->lost, c->nlost, &c->lost_cap, sizeof(*c->lost));
-	c->lost[c->nlost++] = arena_str(&c->arena, name);
+	*xpush(c->lost, c->nlost, c->lost_cap) = arena_str(&c->arena, name);
 }
 
 int

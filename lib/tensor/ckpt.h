@@ -103,7 +103,7 @@ struct ckpt {
 	uint8_t *done;              /* by storage: ckpt_done was called; NULL before the first call */
 	uint32_t passed;            /* storages below were passed */
 	struct str *damaged;        /* records of the index whose CRC is not that of their bytes */
-	size_t ndamaged;
+	size_t ndamaged, damaged_cap;
 	struct ckpt_proof *proof;   /* NULL before ckpt_verify */
 	void *owned[2];             /* freed at the end: arrays above that lie outside the arena */
 };
