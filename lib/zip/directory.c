@@ -500,14 +500,22 @@ static int
 read_damaged(struct dir_reading *r, const struct zip_end *end)
 {
 	const struct zip_dir *d = r->d;
+	uint64_t sum = 0;
 
 	if (read_entries(r, end) < 0)
 		return -1;
 	if (r->listed)
 		return 0;
 	make_order(r);
-	for (size_t i = 0; i < d->n; i++)
-		find_data(r, in_order(r, i), i + 1 < d->n ? in_order(r, i + 1)->header : d->start);
+	for (size_t i = 0; i < d->n; i++) {
+		struct zip_entry *t = in_order(r, i);
+
+		find_data(r, t, i + 1 < d->n ? in_order(r, i + 1)->header : d->start);
+		if (t->data <= d->start && t->packed <= d->start - t->data)
+			sum += t->packed;
+		if (sum / 2 > d->start)
+			return err_at(r->e, source_name(r->src), d->start, "records of the zip lie one over the other");
+	}
 	return 0;
 }
 

@@ -111,6 +111,23 @@ group() {
 	done
 }
 
+@test 'thousands of damaged records' {
+	local file=$HOSTILE/damaged-many.pth
+	bounded "$file" lnn-ckpt-inspect -q --check "$file"
+	judge check 1
+	[ "$(grep -c 'crc$' stdout)" -eq 8000 ]
+	bounded "$file" lnn-ckpt-inspect -q --check < <(cat "$file") && judge 'cat | check' 1
+	[ "$(grep -c 'crc$' stdout)" -eq 8000 ]
+}
+
+@test 'records that lie one over the other are not saved' {
+	local file=$HOSTILE/overlapping.pth
+	checkpoints 2 overlapping.pth
+	bounded "$file" lnn-ckpt-adapt --salvage "$file" -o out.pth
+	[ "$status" -eq 1 ]
+	grep -qF 'salvage: 1 whole, 0 not proved, 39 lost' stderr || fail "$(tail -n 3 stderr)"
+}
+
 @test 'tensor lists: long lines, many fields, many and huge dimensions' {
 	local file
 	for file in "$HOSTILE"/list-*.tsv; do

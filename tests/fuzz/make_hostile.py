@@ -3,6 +3,7 @@
 Writes small files that speak of large things: what tests/bats/hostile.bats gives the programs under a limit of memory.
 """
 
+import copy
 import io
 import json
 import pathlib
@@ -118,6 +119,22 @@ put("bomb-in-version.pth", pack([("a/data.pkl", tree(tensor(4, (4,)))), ("a/byte
 put("storage-of-zeros.pth", checkpoint(tree(tensor(25 << 20, (25 << 20,))), bytes(100 << 20), zipfile.ZIP_DEFLATED))
 put("globals-bomb.pth", pack([("a/data.pkl", b"\x80\x02" + b"N0" * (250 << 20) + b"N."), ("a/version", b"3\n")], zipfile.ZIP_DEFLATED))
 put("globals-many.pth", pack([(f"a/{i}.pkl", b"\x80\x02" + b"N0" * (10 << 20) + b"N.") for i in range(5)], zipfile.ZIP_DEFLATED))
+
+# Thousands of records whose bytes were changed behind their CRCs.
+damaged = pack([("a/data.pkl", tree(tensor(4, (4,)))), ("a/byteorder", b"little"), ("a/data/0", bytes(16)),
+                ("a/version", b"3\n")] + [(f"a/{i:05}", b"right") for i in range(8000)])
+put("damaged-many.pth", damaged.replace(b"right", b"wrong"))
+
+# Forty records that the directory has in one place.
+with zipfile.ZipFile(out / "overlapping.pth", "w") as z:
+    keys = [b"%d" % i for i in range(40)]
+    z.writestr("a/data.pkl", b"\x80\x02}(" + b"".join(
+        b"X" + struct.pack("<I", len(k)) + k + tensor(100000, (100000,), key=k) for k in keys) + b"u.")
+    z.writestr("a/version", b"3\n")
+    z.writestr("a/data/0", bytes(400000))
+    for k in keys[1:]:
+        z.filelist.append(copy.copy(z.filelist[-1]))
+        z.filelist[-1].filename = "a/data/" + k.decode()
 
 # ---- pickles in zips
 
