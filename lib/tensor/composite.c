@@ -497,7 +497,7 @@ composite_fits(const struct tensor *t)
 	for (size_t i = 0; i < more->nparts; i++)
 		if (str_eqc(more->parts[i].name, "axis"))
 			axis = composite_number(&more->parts[i]);
-	if (axis < 0 || axis >= t->ndim)
+	if (!(axis >= 0 && axis < t->ndim)) /* it may be no number */
 		return false;
 	for (size_t i = 0; i < more->nparts; i++) {
 		const struct tensor_part *part = &more->parts[i];
