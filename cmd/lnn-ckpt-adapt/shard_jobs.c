@@ -67,22 +67,17 @@ there(const char *path, struct err *e)
 
 /* ---- a finished set, of which a shard is made again */
 
-static bool
-names_file(const struct shard_index *x, const char *file)
-{
-	for (uint32_t k = 0; k < x->nfiles; k++)
-		if (strcmp(x->files[k], file) == 0)
-			return true;
-	return false;
-}
-
 /* Does the index name a file that is called as shards of this set are? */
 static bool
 is_index_of(struct adapt *a, const struct shard_index *x, const struct format_writer *w)
 {
-	for (uint32_t i = 1; i <= a->job->total; i++)
-		if (names_file(x, ckpt_out_shard_name(&a->arena, w, i, a->job->total)))
-			return true;
+	for (uint32_t i = 1; i <= a->job->total; i++) {
+		const char *file = ckpt_out_shard_name(&a->arena, w, i, a->job->total);
+
+		for (uint32_t k = 0; k < x->nfiles; k++)
+			if (strcmp(x->files[k], file) == 0)
+				return true;
+	}
 	return false;
 }
 
@@ -262,8 +257,7 @@ list_files(struct set *s, struct adapt *a, struct err *e)
 
 		if (w == NULL)
 			continue;
-		s->v = xgrow(s->v, s->n, &s->cap, sizeof(*s->v));
-		s->v[s->n++] = (struct member){ .file = arena_cstr(&a->arena, d->d_name), .writer = w };
+		*xpush(s->v, s->n, s->cap) = (struct member){ .file = arena_cstr(&a->arena, d->d_name), .writer = w };
 	}
 	if (errno != 0)
 		err_sys(e, s->dir, "cannot be read");
@@ -376,13 +370,13 @@ check_like(const struct member *first, const struct member *m, struct err *e)
 
 	if (m->writer != first->writer)
 		return err_input(e, file, "is of another format than the shards before it");
-	if (m->total != first->total)
-		return err_input(e, file, "is shard %" PRIu64 " of %" PRIu64 ", but %s is one of %" PRIu64, m->number, m->total,
-				 first->file, first->total);
 	if (m->note.len == 0 && first->note.len > 0)
 		return err_input(e, file, "does not state that --shard finished it, as %s does", first->file);
 	if (m->note.len > 0 && first->note.len == 0)
 		return err_input(e, file, "states that --shard finished it, and %s does not", first->file);
+	if (m->total != first->total)
+		return err_input(e, file, "is shard %" PRIu64 " of %" PRIu64 ", but %s is one of %" PRIu64, m->number, m->total,
+				 first->file, first->total);
 	return 0;
 }
 

@@ -358,6 +358,11 @@ floats() {
 	safetensors twice/model-00003-of-00003.safetensors another
 	try lnn-ckpt-adapt --write-index twice
 	expect_refusal 2 lnn-ckpt-adapt 'twice/model-00002-of-00003.safetensors: does not state that --shard finished it'
+	rm twice/model-00003-of-00003.safetensors
+	mv twice/model-00001-of-00003.safetensors twice/a.safetensors
+	mv twice/model-00002-of-00003.safetensors twice/b.safetensors
+	try lnn-ckpt-adapt --write-index twice
+	expect_refusal 2 lnn-ckpt-adapt 'twice/b.safetensors: does not state that --shard finished it, as a.safetensors does'
 }
 
 @test 'what a shard says of itself may be long' {
