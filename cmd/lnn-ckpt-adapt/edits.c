@@ -392,17 +392,15 @@ adapt_edit_metadata(struct adapt *a, struct err *e)
 		if (o->what != META_SET && o->what != META_DROP)
 			continue;
 		edit->drop = o->what == META_DROP;
-		edit->value = str_c(o->arg);
-		if (edit->drop)
-			edit->key = edit->value;
-		else if (!str_split(&edit->value, '=', &edit->key) || edit->value.p == NULL)
+		edit->key = edit->value = str_c(o->arg);
+		if (edit->drop) {
+			plan_rule_new(&a->plan, str_c(""), "--drop-metadata %s", o->arg)->matched =
+				has_metadata(a, edits, n, edit->key);
+		} else if (!str_split(&edit->value, '=', &edit->key) || edit->value.p == NULL) {
 			return err_set(e, ERR_USAGE, "--set-metadata %s: KEY=VALUE was expected", o->arg);
-		else if (str_starts(edit->key, str_c("lnn.")))
+		} else if (str_starts(edit->key, str_c("lnn."))) {
 			return err_set(e, ERR_USAGE, "--set-metadata %s: keys that begin with lnn. are the programs' own", o->arg);
-		if (edit->drop && has_metadata(a, edits, n, edit->key))
-			plan_rule_new(&a->plan, str_c(""), "--drop-metadata %s", o->arg)->matched = 1;
-		else if (edit->drop)
-			plan_rule_new(&a->plan, str_c(""), "--drop-metadata %s", o->arg);
+		}
 		n++;
 	}
 	a->plan.meta = edits;

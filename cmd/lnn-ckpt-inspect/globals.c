@@ -153,7 +153,7 @@ scan_shards(struct globals *g, struct source *src, struct err *err)
 }
 
 /* A value of a distributed folder, which torch unpickles. */
-static int
+static void
 scan_item(struct globals *g, const char *dir, const struct dcp_metadata *m, const struct dcp_item *item)
 {
 	const char *path = arena_printf(&g->arena, "%s%s", dir, m->files[item->file]);
@@ -170,7 +170,6 @@ scan_item(struct globals *g, const char *dir, const struct dcp_metadata *m, cons
 	source_close(file);
 	if (rc < 0)
 		refuse(g, "", why.msg, false, 0);
-	return 0;
 }
 
 /* The values of a distributed folder; list: its metadata. What is wrong with these is told by those who open it. */
@@ -193,7 +192,7 @@ scan_items(struct globals *g, const char *dir, const struct file_list *list)
 	dcp_metadata_sort(&m);
 	for (size_t i = 0; rc == 0 && m.transform.len == 0 && i < m.nitems; i++)
 		if (!m.names[m.items[i].name].tensor)
-			rc = scan_item(g, dir, &m, &m.items[i]);
+			scan_item(g, dir, &m, &m.items[i]);
 	dcp_metadata_release(&m);
 }
 
