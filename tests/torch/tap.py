@@ -77,6 +77,17 @@ def same(a, b):
     return bits(a) == bits(b)
 
 
+def leaves(value, path=""):
+    """(path, tensor) of all tensors in dicts, lists and tuples, in order."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        yield path, value
+    elif isinstance(value, (dict, list, tuple)):
+        for k, v in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(v, f"{path}.{k}" if path else str(k))
+
+
 def bits(tensor):
     """A tensor's elements in row-major order, as little-endian bytes."""
     import torch

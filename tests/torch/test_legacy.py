@@ -80,24 +80,13 @@ def everything():
     yield "a list", [torch.randn(3), torch.ones(1, dtype=torch.int8)]
 
 
-def walk(obj, path=""):
-    if isinstance(obj, torch.Tensor):
-        yield path, obj
-    elif isinstance(obj, dict):
-        for k, v in obj.items():
-            yield from walk(v, f"{path}.{k}" if path else str(k))
-    elif isinstance(obj, (list, tuple)):
-        for i, v in enumerate(obj):
-            yield from walk(v, f"{path}.{i}" if path else str(i))
-
-
 def tensors_of(obj):
     if isinstance(obj, dict):
         for key in ("model", "state_dict_ema", "state_dict"):
             if isinstance(obj.get(key), dict):
                 obj = obj[key]
                 break
-    return dict(walk(obj))
+    return dict(tap.leaves(obj))
 
 
 def check_listed(what, content):
