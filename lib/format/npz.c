@@ -157,7 +157,7 @@ check_type(const struct ckpt *c, const struct zip_entry *t, struct npy *a, struc
 	a->dtype = dtype_by_numpy(type);
 	if (a->dtype != DTYPE_UNKNOWN)
 		return 1;
-	if (type.len > 0 && (type.p[0] == 'U' || type.p[0] == 'S')) {
+	if (t->name.len > 0 && type.len > 0 && (type.p[0] == 'U' || type.p[0] == 'S')) {
 		diag_warn(c->diag, "%s: array '%.*s' is text (%.*s), no tensor: it is left out", c->file, STR_ARG(t->name),
 			  STR_ARG(a->descr));
 		return 0;

@@ -39,6 +39,9 @@ values() {
 		tail -c 12 $f.safetensors | cmp - <(tail -c 12 c.npy) || fail "$f"
 		lnn-ckpt-adapt -q --to safetensors <$f.npy | cat | cmp - $f.safetensors || fail "$f through a pipe"
 	done
+	printf 'a\0\0\0' | npy '<U1' False '(1,)' >t.npy
+	try lnn-ckpt-inspect t.npy
+	expect_refusal 2 lnn-ckpt-inspect 'the array has a dtype that no tensor has'
 }
 
 @test '.npz: stored and deflated; slashes in names; text is left out' {
