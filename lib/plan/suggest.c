@@ -9,7 +9,7 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 
-enum { DEPTH = 24, WORDS = 48, ROUNDS = 6, PASSES = 8, ALIGN_MAX = 1 << 20, CANDIDATES_EACH = 64 };
+enum { DEPTH = 24, NODES = 8, WORDS = 48, ROUNDS = 3, PASSES = 8, ALIGN_MAX = 1 << 20, STEPS_MAX = 1 << 27, CANDIDATES_EACH = 64 };
 
 /* A word of a name, as all projects have it. */
 struct word {
@@ -30,14 +30,12 @@ struct leaf {
 	uint64_t index[DEPTH];
 	unsigned nindex;
 	size_t layered; /* the length of the name up to the last of these */
-	uint32_t module, layer; /* of places */
-	double rank;            /* where it stands among all */
+	uint32_t layer; /* of layers */
 };
 
-/* A module or a layer, by its name. */
-struct module_place {
-	uint32_t with;    /* the module of the other side that it is paired with; UINT32_MAX: none yet */
-	double rank;      /* sum over its tensors that are paired, and how many these are */
+/* A layer of the target: the places of its tensors that are paired, and of their partners, as sums. */
+struct layer {
+	double here, there;
 	unsigned n;
 };
 
@@ -45,7 +43,7 @@ struct module_place {
 struct suggest_family {
 	struct str text; /* {} for these numbers */
 	uint32_t *leaves, n, cap;
-	uint32_t nodes[DEPTH], nnodes; /* of modules, the nearest first */
+	uint32_t nodes[NODES], nnodes; /* of modules, the nearest first */
 	struct word words[WORDS];
 	unsigned nwords;
 	double sum;    /* of the weights */
@@ -67,11 +65,10 @@ struct side {
 	struct strmap seen, counts;               /* which places of numbers are those of layers */
 	uint64_t (*numbers)[2];                   /* of counts: numbers seen, modules below them */
 	size_t nnumbers, cap_numbers;
-	struct strmap places_at;
-	struct module_place *places;
-	size_t nplaces, cap_places;
+	struct strmap layers_at;
+	struct layer *layers;
+	size_t nlayers, cap_layers;
 	bool *taken; /* by entry */
-	bool sorted; /* by name: the order says nothing */
 };
 
 /* Two families that may belong together. */
@@ -86,7 +83,6 @@ struct matcher {
 	struct side s, t;
 	struct candidate *v;
 	size_t n, cap;
-	double *anchors; /* by layer of t: the sum of the ranks of what is paired with it */
 	size_t *first_a, *first_b, *next_b; /* where candidates of a family are; SIZE_MAX ends */
 	uint32_t *with_a, *with_b; /* by family, the one that it is paired with; UINT32_MAX: none */
 	struct strmap votes_at; /* a pair of modules to votes */
@@ -372,27 +368,9 @@ is_free(const struct side *s, const struct leaf *l)
 	return true;
 }
 
-/* Calls one for each number in name: text has # for those before it, at is behind the number. */
+/* Counts a number of name that ends before at, and the modules below it. place: the name in front, # for numbers. */
 static void
-each_number(struct side *s, struct str name, void (*one)(struct side *s, struct str text, struct str name, size_t at))
-{
-	struct buf b = BUF_INIT;
-
-	for (size_t i = 0, n; i < name.len; i += n) {
-		n = run(str_from(name, i));
-		if (is_digit(name.p[i])) {
-			one(s, buf_str(&b), name, i + n);
-			buf_addc(&b, '#');
-		} else {
-			buf_add(&b, name.p + i, n);
-		}
-	}
-	buf_release(&b);
-}
-
-/* Counts the numbers of a place and the modules below them. */
-static void
-count_number(struct side *s, struct str text, struct str name, size_t at)
+count_number(struct side *s, struct str place, struct str name, size_t at)
 {
 	size_t module = name.len;
 	char level[24];
@@ -401,14 +379,30 @@ count_number(struct side *s, struct str text, struct str name, size_t at)
 	snprintf(level, sizeof(level), " %zu", at);
 	while (module > at && name.p[module - 1] != '.')
 		module--;
-	if (!strmap_get(&s->counts, text, &i)) {
-		s->numbers = xgrow(s->numbers, s->nnumbers, &s->cap_numbers, sizeof(*s->numbers));
-		memset(s->numbers[s->nnumbers], 0, sizeof(*s->numbers));
-		i = s->nnumbers++;
-		strmap_add(&s->counts, arena_str(s->arena, text), i);
+	if (!strmap_get(&s->counts, place, &i)) {
+		i = s->nnumbers;
+		strmap_add(&s->counts, arena_str(s->arena, place), i);
+		memset(xpush(s->numbers, s->nnumbers, s->cap_numbers), 0, sizeof(*s->numbers));
 	}
 	s->numbers[i][0] += strmap_add(&s->seen, str_n(name.p, at), 0);
 	s->numbers[i][1] += strmap_add(&s->seen, arena_join(s->arena, str_n(name.p, module), str_c(level)), 0);
+}
+
+static void
+count_numbers(struct side *s, struct str name)
+{
+	struct buf place = BUF_INIT;
+
+	for (size_t i = 0, n; i < name.len; i += n) {
+		n = run(str_from(name, i));
+		if (is_digit(name.p[i])) {
+			count_number(s, buf_str(&place), name, i + n);
+			buf_addc(&place, '#');
+		} else {
+			buf_add(&place, name.p + i, n);
+		}
+	}
+	buf_release(&place);
 }
 
 /* Numbers that stand before at least two and a half modules, on the average, are those of layers. */
@@ -457,10 +451,9 @@ node_of(struct side *s, struct str text)
 
 	if (strmap_get(&s->nodes, text, &i))
 		return (uint32_t)i;
-	s->node_size = xgrow(s->node_size, s->nnodes, &s->cap_nodes, sizeof(*s->node_size));
-	s->node_size[s->nnodes] = 0;
 	strmap_add(&s->nodes, text, s->nnodes);
-	return (uint32_t)s->nnodes++;
+	*xpush(s->node_size, s->nnodes, s->cap_nodes) = 0;
+	return (uint32_t)(s->nnodes - 1);
 }
 
 static void
@@ -477,10 +470,9 @@ add_to_family(struct side *s, uint32_t leaf)
 		strmap_add(&s->texts, text, i);
 		f = &s->families[i];
 		*f = (struct suggest_family){ .text = text, .joined = l->n > 1 };
-		for (size_t k = text.len; k-- > 0 && f->nnodes < DEPTH;)
+		for (size_t k = text.len; k-- > 0 && f->nnodes < NODES;)
 			if (text.p[k] == '.') {
-				f->nodes[f->nnodes] = node_of(s, str_n(text.p, k));
-				f->nnodes++;
+				f->nodes[f->nnodes++] = node_of(s, str_n(text.p, k));
 			}
 	}
 	f = &s->families[i];
@@ -494,8 +486,7 @@ add_leaf(struct side *s, struct str name, const struct entry *e, size_t member)
 {
 	struct leaf *l;
 
-	s->leaves = xgrow(s->leaves, s->nleaves, &s->cap_leaves, sizeof(*s->leaves));
-	l = &s->leaves[s->nleaves++];
+	l = xpush(s->leaves, s->nleaves, s->cap_leaves);
 	*l = (struct leaf){ .name = name, .members = { member }, .n = 1, .ndim = e->ndim,
 			    .floating = e->dtype == DTYPE_UNKNOWN || dtype_is_float((enum dtype)e->dtype) };
 	l->shape = arena_alloc(s->arena, (e->ndim + 1) * sizeof(*l->shape));
@@ -610,8 +601,7 @@ find_ranks(struct side *s)
 
 			if (at == SIZE_MAX)
 				continue;
-			v = xgrow(v, n, &cap, sizeof(*v));
-			v[n++] = (struct numeral){ str_n(g->text.p, at), str_n(g->text.p + at, len), str_from(g->text, at + len),
+			*xpush(v, n, cap) = (struct numeral){ str_n(g->text.p, at), str_n(g->text.p + at, len), str_from(g->text, at + len),
 						 &s->leaves[g->leaves[0]], &g->words[k] };
 		}
 	}
@@ -646,53 +636,19 @@ find_order(struct side *s)
 	strmap_release(&layers);
 }
 
-static uint32_t
-place_of(struct side *s, struct str name)
-{
-	uint64_t i;
-
-	if (strmap_get(&s->places_at, name, &i))
-		return (uint32_t)i;
-	s->places = xgrow(s->places, s->nplaces, &s->cap_places, sizeof(*s->places));
-	s->places[s->nplaces] = (struct module_place){ .with = UINT32_MAX };
-	strmap_add(&s->places_at, name, s->nplaces);
-	return (uint32_t)s->nplaces++;
-}
-
-static struct str
-module_of(struct str name)
-{
-	while (name.len > 0 && name.p[name.len - 1] != '.')
-		name.len--;
-	return name;
-}
-
-static int
-by_natural_name(const void *x, const void *y)
-{
-	return str_cmp_natural((*(struct leaf *const *)x)->name, (*(struct leaf *const *)y)->name);
-}
-
-/* Modules and layers of the leaves, and where these stand: as in the file, or by name if the file is sorted. */
+/* The layers of the leaves. */
 static void
-find_modules(struct side *s)
+find_layers(struct side *s)
 {
-	struct leaf **order = xcalloc(s->nleaves + 1, sizeof(struct leaf *));
-
 	for (size_t i = 0; i < s->nleaves; i++) {
-		struct leaf *l = &s->leaves[i];
+		const struct str name = str_n(s->leaves[i].name.p, s->leaves[i].layered);
+		uint64_t at = s->nlayers;
 
-		l->module = place_of(s, module_of(l->name));
-		l->layer = place_of(s, str_n(l->name.p, l->layered));
-		l->rank = (double)l->members[0];
-		order[i] = l;
+		if (strmap_add(&s->layers_at, name, at))
+			*xpush(s->layers, s->nlayers, s->cap_layers) = (struct layer){ .n = 0 };
+		strmap_get(&s->layers_at, name, &at);
+		s->leaves[i].layer = (uint32_t)at;
 	}
-	if (s->sorted && s->nleaves > 0) {
-		qsort(order, s->nleaves, sizeof(struct leaf *), by_natural_name);
-		for (size_t i = 0; i < s->nleaves; i++)
-			order[i]->rank = (double)i;
-	}
-	free(order);
 }
 
 /* Can a key map say the name, and is it of a length that names have? */
@@ -721,15 +677,12 @@ takes_part(const struct entry *e)
 static void
 side_make(struct side *s, const struct suggest_side *in, struct arena *arena)
 {
-	size_t falls = 0;
-
 	*s = (struct side){ .in = in, .arena = arena };
 	s->taken = xcalloc(in->n + 1, sizeof(*s->taken));
 	for (size_t i = 0; i < in->n; i++) {
 		strmap_add(&s->names, in->v[i].name, i);
-		falls += i > 0 && str_cmp(in->v[i - 1].name, in->v[i].name) > 0;
 		if (takes_part(&in->v[i])) {
-			each_number(s, in->v[i].name, count_number);
+			count_numbers(s, in->v[i].name);
 			add_leaf(s, in->v[i].name, &in->v[i], i);
 		}
 	}
@@ -738,8 +691,7 @@ side_make(struct side *s, const struct suggest_side *in, struct arena *arena)
 			add_joins(s, i);
 	for (size_t i = 0; i < s->nleaves; i++)
 		add_to_family(s, (uint32_t)i);
-	s->sorted = falls <= 2 && in->n > 30; /* safetensors sorts by dtype, then by name */
-	find_modules(s);
+	find_layers(s);
 	for (size_t i = 0; i < s->nfamilies; i++) {
 		qsort_r(s->families[i].leaves, s->families[i].n, sizeof(uint32_t), by_index, s);
 		find_words(s, &s->families[i]);
@@ -758,8 +710,8 @@ side_release(struct side *s)
 	free(s->node_size);
 	free(s->numbers);
 	free(s->taken);
-	free(s->places);
-	strmap_release(&s->places_at);
+	free(s->layers);
+	strmap_release(&s->layers_at);
 	strmap_release(&s->names);
 	strmap_release(&s->texts);
 	strmap_release(&s->nodes);
@@ -787,44 +739,24 @@ free_leaves(struct side *s, struct suggest_family *f, uint32_t *v)
 /* Leaves of two families in order, those that fit; with[i] is the one of b for number i of a, or UINT32_MAX. */
 struct alignment {
 	uint32_t *a, *b, *with;
-	size_t na, nb, n;
+	size_t na, nb, n, steps; /* steps: of all alignments so far */
 	uint32_t *best; /* (na + 1) * (nb + 1) */
 };
 
-/* How near two leaves stand to what is paired of their layers: 0 to 20. */
-static unsigned
-nearness(const struct matcher *m, const struct leaf *a, const struct leaf *b)
-{
-	const struct module_place *there = &m->t.places[b->layer];
-	double off;
-
-	if (there->n == 0)
-		return 0;
-	off = a->rank - m->anchors[b->layer] / there->n - (b->rank - there->rank / there->n);
-	return (unsigned)(20 * 16 / (16 + (off < 0 ? -off : off)));
-}
-
-/* Are their modules paired: 1 with each other, 0 not yet, -1 with others? */
-static int
-same_module(const struct matcher *m, const struct leaf *a, const struct leaf *b)
-{
-	const uint32_t with = m->s.places[a->module].with, back = m->t.places[b->module].with;
-
-	if (with == b->module)
-		return 1;
-	return with != UINT32_MAX && back != UINT32_MAX && back != a->module ? -1 : 0;
-}
-
+/* What pairing two leaves is worth: 0 if they do not fit, more if they stand near to what is paired of their layers. */
 static unsigned
 worth(const struct matcher *m, const struct alignment *l, size_t i, size_t k)
 {
 	const struct leaf *a = &m->s.leaves[l->a[i]], *b = &m->t.leaves[l->b[k]];
-	const int same = same_module(m, a, b);
+	const struct layer *layer = &m->t.layers[b->layer];
+	double off;
 
-	if (same < 0 || op_between(a, b) < 0)
+	if (op_between(a, b) < 0)
 		return 0;
-	return (a->nindex == b->nindex && memcmp(a->index, b->index, a->nindex * sizeof(a->index[0])) == 0 ? 21 : 20) +
-	       nearness(m, a, b) + (same > 0 ? 20 : 0);
+	if (layer->n == 0)
+		return 20;
+	off = (double)a->members[0] - layer->here / layer->n - ((double)b->members[0] - layer->there / layer->n);
+	return 20 + (unsigned)(20 * 16 / (16 + (off < 0 ? -off : off)));
 }
 
 /* The longest run of those that fit, in order. */
@@ -867,8 +799,7 @@ align(const struct matcher *m, struct alignment *l)
 
 	memset(l->with, 0xff, (l->na + 1) * sizeof(*l->with));
 	l->n = 0;
-	while (l->na == l->nb && i < l->na && op_between(&m->s.leaves[l->a[i]], &m->t.leaves[l->b[i]]) >= 0 &&
-	       same_module(m, &m->s.leaves[l->a[i]], &m->t.leaves[l->b[i]]) >= 0) {
+	while (l->na == l->nb && i < l->na && op_between(&m->s.leaves[l->a[i]], &m->t.leaves[l->b[i]]) >= 0) {
 		l->with[i] = l->b[i];
 		i++;
 	}
@@ -877,7 +808,8 @@ align(const struct matcher *m, struct alignment *l)
 		return true;
 	}
 	memset(l->with, 0xff, (l->na + 1) * sizeof(*l->with));
-	if (l->na * l->nb <= ALIGN_MAX && l->na < 10000 && l->nb < 10000) {
+	if (l->na * l->nb <= ALIGN_MAX && l->steps < STEPS_MAX / 2) {
+		l->steps += l->na * l->nb;
 		align_longest(m, l);
 		return false;
 	}
@@ -902,10 +834,9 @@ vote(struct matcher *m, uint32_t a, uint32_t b, bool make)
 		return &m->votes[i];
 	if (!make)
 		return NULL;
-	m->votes = xgrow(m->votes, m->nvotes, &m->cap_votes, sizeof(*m->votes));
-	m->votes[m->nvotes] = 0;
 	strmap_add(&m->votes_at, arena_str(&m->votes_arena, k), m->nvotes);
-	return &m->votes[m->nvotes++];
+	*xpush(m->votes, m->nvotes, m->cap_votes) = 0;
+	return &m->votes[m->nvotes - 1];
 }
 
 static double
@@ -927,25 +858,6 @@ vote_for(struct matcher *m, const struct candidate *c, double sign)
 			*vote(m, a->nodes[i], b->nodes[k], true) += by;
 }
 
-static bool
-is_below(const struct suggest_family *f, uint32_t node)
-{
-	for (uint32_t i = 0; i < f->nnodes; i++)
-		if (f->nodes[i] == node)
-			return true;
-	return false;
-}
-
-/* What those say that c's families are paired with now. */
-static double
-own_votes(const struct matcher *m, const struct candidate *c, uint32_t node_a, uint32_t node_b)
-{
-	const uint32_t b = m->with_a[c->a], a = m->with_b[c->b];
-
-	return (b != UINT32_MAX && is_below(&m->t.families[b], node_b) ? vote_of(m, c->a, b) : 0) +
-	       (a != UINT32_MAX && b != c->b && is_below(&m->s.families[a], node_a) ? vote_of(m, a, c->b) : 0);
-}
-
 /* How far the modules around two families are paired with each other: 0 to 1. */
 static double
 context(struct matcher *m, const struct candidate *c)
@@ -960,7 +872,7 @@ context(struct matcher *m, const struct candidate *c)
 			const double *v = vote(m, a->nodes[i], b->nodes[k], false);
 			const double na = m->s.node_size[a->nodes[i]] - a->weight, nb = m->t.node_size[b->nodes[k]] - b->weight;
 			const double most = na > nb ? na : nb;
-			const double share = v == NULL || most < 0.01 ? 0 : (*v - own_votes(m, c, a->nodes[i], b->nodes[k])) / most;
+			const double share = v == NULL || most < 0.01 ? 0 : *v / most;
 
 			best = share > best ? share : best;
 		}
@@ -1020,6 +932,9 @@ add_candidate(struct matcher *m, struct alignment *l, uint32_t a, uint32_t b)
 	struct suggest_family *f = &m->s.families[a], *g = &m->t.families[b];
 	struct candidate c = { .a = a, .b = b };
 
+	l->steps += g->n;
+	if (l->steps > STEPS_MAX)
+		return;
 	l->nb = free_leaves(&m->t, g, l->b);
 	c.whole = align(m, l);
 	if (l->n == 0)
@@ -1030,8 +945,7 @@ add_candidate(struct matcher *m, struct alignment *l, uint32_t a, uint32_t b)
 	for (size_t i = 0; i < l->na && !c.turned; i++)
 		c.turned = l->with[i] != UINT32_MAX &&
 			   op_between(&m->s.leaves[l->a[i]], &m->t.leaves[l->with[i]]) == SUGGEST_TRANSPOSE;
-	m->v = xgrow(m->v, m->n, &m->cap, sizeof(*m->v));
-	m->v[m->n++] = c;
+	*xpush(m->v, m->n, m->cap) = c;
 }
 
 static void
@@ -1066,7 +980,7 @@ by_score(const void *x, const void *y)
 
 	if (a->score != b->score)
 		return a->score > b->score ? -1 : 1;
-	return a->a != b->a ? (a->a < b->a ? -1 : 1) : a->b < b->b ? -1 : a->b > b->b;
+	return by_pair(a, b);
 }
 
 /* What a joined family is made of, and what is made of it, cannot both be paired: members of its first leaf. */
@@ -1157,8 +1071,7 @@ choose(struct matcher *m)
 		a[c->a] = b[c->b] = true;
 		use(&m->s, used_s, c->a);
 		use(&m->t, used_t, c->b);
-		m->with_a[c->a] = c->b;
-		m->with_b[c->b] = c->a;
+		pair_up(m, c);
 	}
 	qsort(m->v, m->n, sizeof(*m->v), by_pair);
 	exchange(m);
@@ -1169,33 +1082,29 @@ choose(struct matcher *m)
 }
 
 static void
-score(struct matcher *m, const double *rarity_a, const double *rarity_b)
+score(struct matcher *m)
 {
 	for (size_t i = 0; i < m->n; i++) {
 		struct candidate *c = &m->v[i];
 		const struct suggest_family *a = &m->s.families[c->a], *b = &m->t.families[c->b];
 		const double apart = a->place > b->place ? a->place - b->place : b->place - a->place;
-		const double rare = rarity_a[c->a] < rarity_b[c->b] ? rarity_a[c->a] : rarity_b[c->b];
 
 		c->context = context(m, c);
-		c->score = evidence(c) + 0.3 * rare;
-		if (!m->s.sorted && !m->t.sorted)
-			c->score += 0.1 * (1 - apart) + 0.1 * (c->a > 0 && c->b > 0 && m->with_a[c->a - 1] == c->b - 1) +
-				    0.1 * (c->a + 1 < m->s.nfamilies && m->with_a[c->a + 1] == c->b + 1);
+		c->score = evidence(c) - 0.1 * apart + 0.1 * (c->a > 0 && c->b > 0 && m->with_a[c->a - 1] == c->b - 1) +
+			   0.1 * (c->a + 1 < m->s.nfamilies && m->with_a[c->a + 1] == c->b + 1);
 	}
 }
 
-/* rarity: of each family, at first how many candidates it has. */
+/* candidates: how many each family has. */
 static void
-weigh(struct side *s, double *rarity)
+weigh(struct side *s, const double *candidates)
 {
 	for (size_t i = 0; i < s->nnodes; i++)
 		s->node_size[i] = 0;
 	for (size_t i = 0; i < s->nfamilies; i++) {
 		struct suggest_family *f = &s->families[i];
 
-		rarity[i] = rarity[i] > 1 ? 1 / rarity[i] : 1;
-		f->weight = 0.2 + 0.8 * rarity[i];
+		f->weight = 0.2 + 0.8 / (candidates[i] > 1 ? candidates[i] : 1);
 		for (uint32_t k = 0; k < f->nnodes; k++)
 			s->node_size[f->nodes[k]] += f->weight;
 	}
@@ -1213,8 +1122,10 @@ pair_families(struct matcher *m)
 	}
 	weigh(&m->s, ra);
 	weigh(&m->t, rb);
+	free(ra);
+	free(rb);
 	for (int round = 0; round < ROUNDS; round++) {
-		score(m, ra, rb);
+		score(m);
 		for (size_t i = 0; i < m->n; i++)
 			if (m->v[i].chosen)
 				vote_for(m, &m->v[i], -1);
@@ -1226,8 +1137,6 @@ pair_families(struct matcher *m)
 			if (m->v[i].chosen)
 				vote_for(m, &m->v[i], 1);
 	}
-	free(ra);
-	free(rb);
 }
 
 /* Would one of another family's partner rather have this one? */
@@ -1331,15 +1240,12 @@ add_match(struct matcher *m, const struct leaf *a, const struct leaf *b, enum su
 	struct suggest *s = m->out;
 	struct suggest_match *match;
 
-	s->v = xgrow(s->v, s->n, &s->cap, sizeof(*s->v));
-	match = &s->v[s->n++];
+	match = xpush(s->v, s->n, s->cap);
 	*match = (struct suggest_match){ .nfrom = (uint8_t)a->n, .nto = (uint8_t)b->n, .op = (uint8_t)op_between(a, b),
 					 .grade = (uint8_t)g, .why = why };
-	m->s.places[a->module].with = b->module;
-	m->t.places[b->module].with = a->module;
-	m->anchors[b->layer] += a->rank;
-	m->t.places[b->layer].rank += b->rank;
-	m->t.places[b->layer].n++;
+	m->t.layers[b->layer].here += (double)a->members[0];
+	m->t.layers[b->layer].there += (double)b->members[0];
+	m->t.layers[b->layer].n++;
 	for (unsigned i = 0; i < a->n; i++) {
 		match->from[i] = a->members[i];
 		m->s.taken[a->members[i]] = true;
@@ -1394,7 +1300,7 @@ match_names(struct matcher *m)
 			struct leaf b = *a;
 
 			b.members[0] = k;
-			b.module = b.layer = 0;
+			b.layer = 0;
 			add_match(m, a, &b, SUGGEST_SURE, "the same name");
 		}
 	}
@@ -1538,7 +1444,6 @@ suggest_make(struct suggest *s, const struct suggest_side *source, const struct 
 	*s = (struct suggest){ .arena = ARENA_INIT, .source = *source, .target = *target };
 	side_make(&m.s, source, &s->arena);
 	side_make(&m.t, target, &s->arena);
-	m.anchors = xcalloc(m.t.nplaces + 1, sizeof(*m.anchors));
 	match_contents(&m);
 	s->limited = m.s.nfamilies > 0 && m.t.nfamilies > SUGGEST_PAIRS_MAX / m.s.nfamilies;
 	if (s->limited)
@@ -1551,7 +1456,6 @@ suggest_make(struct suggest *s, const struct suggest_side *source, const struct 
 	side_release(&m.t);
 	free(m.v);
 	free(m.votes);
-	free(m.anchors);
 	strmap_release(&m.votes_at);
 	arena_release(&m.votes_arena);
 }
