@@ -23,8 +23,7 @@ timm = with_timm.timm()
 import torchvision.models as tv
 import transformers as tf
 
-for name in ("requests",):
-    sys.modules.setdefault(name, types.ModuleType(name))
+sys.modules.setdefault("requests", types.ModuleType("requests"))
 
 PAIRS = {}
 
@@ -49,7 +48,7 @@ def script(path):
 
 
 def shapes(model):
-    return {k: v for k, v in model.state_dict().items()}
+    return dict(model.state_dict())
 
 
 def meta(make, *args, **more):
@@ -177,8 +176,7 @@ def by_keys(module, config, prefix="", **more):
 
 def filtered(module, model, **more):
     def convert(sd):
-        sd = {k: v for k, v in sd.items()}
-        return module.checkpoint_filter_fn(sd, model, **more)
+        return module.checkpoint_filter_fn(dict(sd), model, **more)
 
     return convert
 
@@ -229,44 +227,29 @@ def own_beit():
     return out
 
 
+def with_tables(sd, convert, prefix):
+    """What a conversion makes, with the tables of the layers, which it leaves where they are."""
+    tables = {re.sub(r"blocks\.(\d+)\.attn", prefix + r".encoder.layer.\1.attention.attention.relative_position_bias", k): v
+              for k, v in sd.items() if re.match(r"blocks\.\d+\.attn\.relative_position_bias_table", k)}
+    return {**convert(sd), **tables}
+
+
 @pair
 def beit_hf():
     config = tf.BeitConfig(**SMALL, use_relative_position_bias=True, use_mean_pooling=True)
     a, b = own_beit(), shapes(tf.BeitForImageClassification(config))
-    module = script("beit/convert_beit_unilm_to_pytorch")
-
-    def convert(sd):
-        for k in list(sd):  # the published file has the index that timm computes
-            if "k_bias" in k:
-                sd.pop(k)
-        keep = dict(sd)
-        out = by_keys(module, config)(sd)
-        for k, v in keep.items():
-            m = re.match(r"blocks\.(\d+)\.attn\.relative_position_bias_table", k)
-            if m:
-                out["beit.encoder.layer.%s.attention.attention.relative_position_bias.relative_position_bias_table" % m[1]] = v
-        return out
-
-    r = both("beit_hf", a, b, convert)
+    keys = by_keys(script("beit/convert_beit_unilm_to_pytorch"), config)
+    # The published file has no k_bias, which timm computes.
+    r = both("beit_hf", a, b, lambda sd: with_tables({k: v for k, v in sd.items() if "k_bias" not in k}, keys, "beit"))
     back("beit_hf_timm", a, b, *r)
 
 
 @pair
 def data2vec_hf():
     config = tf.Data2VecVisionConfig(**SMALL, use_relative_position_bias=True, use_mean_pooling=True)
-    a, b = own_beit(), shapes(tf.Data2VecVisionForImageClassification(config))
-    module = script("data2vec/convert_data2vec_vision_original_pytorch_checkpoint_to_pytorch")
-
-    def convert(sd):
-        keep = dict(sd)
-        out = by_keys(module, config, hf_prefix="data2vec_vision.")(sd)
-        for k, v in keep.items():
-            m = re.match(r"blocks\.(\d+)\.attn\.relative_position_bias_table", k)
-            if m:
-                out["data2vec_vision.encoder.layer.%s.attention.attention.relative_position_bias.relative_position_bias_table" % m[1]] = v
-        return out
-
-    both("data2vec_hf", a, b, convert)
+    keys = by_keys(script("data2vec/convert_data2vec_vision_original_pytorch_checkpoint_to_pytorch"), config, hf_prefix="data2vec_vision.")
+    both("data2vec_hf", own_beit(), shapes(tf.Data2VecVisionForImageClassification(config)),
+         lambda sd: with_tables(sd, keys, "data2vec_vision"))
 
 
 @pair
