@@ -9,7 +9,8 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 
-enum { DEPTH = 24, NODES = 8, WORDS = 48, ROUNDS = 3, PASSES = 8, ALIGN_MAX = 1 << 20, STEPS_MAX = 1 << 27, CANDIDATES_EACH = 64 };
+enum { DEPTH = SUGGEST_DEPTH_MAX, NODES = 8, WORDS = 48, CANDIDATES_EACH = 64 };
+enum { ROUNDS = 3, PASSES = 8, ALIGN_MAX = 1 << 20, STEPS_MAX = 1 << 27 };
 
 /* A word of a name, as all projects have it. */
 struct word {
@@ -601,8 +602,8 @@ find_ranks(struct side *s)
 
 			if (at == SIZE_MAX)
 				continue;
-			*xpush(v, n, cap) = (struct numeral){ str_n(g->text.p, at), str_n(g->text.p + at, len), str_from(g->text, at + len),
-						 &s->leaves[g->leaves[0]], &g->words[k] };
+			*xpush(v, n, cap) = (struct numeral){ str_n(g->text.p, at), str_n(g->text.p + at, len),
+				str_from(g->text, at + len), &s->leaves[g->leaves[0]], &g->words[k] };
 		}
 	}
 	if (n > 0)
@@ -743,7 +744,7 @@ struct alignment {
 	uint32_t *best; /* (na + 1) * (nb + 1) */
 };
 
-/* What pairing two leaves is worth: 0 if they do not fit, more if they stand near to what is paired of their layers. */
+/* What pairing two leaves is worth: 0 if they do not fit; more the nearer they stand to others that their layers pair. */
 static unsigned
 worth(const struct matcher *m, const struct alignment *l, size_t i, size_t k)
 {
@@ -1286,54 +1287,132 @@ commit(struct matcher *m, struct alignment *l, bool again)
 	return m->out->n - before;
 }
 
-/* Only equal names. */
-static void
-match_names(struct matcher *m)
+/* What leaves are paired by that one tensor of each side has. */
+struct criterion {
+	struct str prefix[2]; /* of names, by side; what is behind them is the same; p is NULL: contents are the same */
+	enum suggest_grade grade;
+	const char *why;
+};
+
+/* Empty: the leaf has none. */
+static struct str
+key_of(const struct side *s, const struct leaf *l, const struct criterion *c, int k)
 {
-	for (size_t i = 0; i < m->s.nleaves; i++) {
-		const struct leaf *a = &m->s.leaves[i];
-		uint64_t k;
+	const struct str hex = s->in->v[l->members[0]].sha256, none = { NULL, 0 };
 
-		if (a->n == 1 && is_free(&m->s, a) && strmap_get(&m->t.names, a->name, &k) &&
-		    takes_part(&m->t.in->v[k]) && !m->t.taken[k] &&
-		    shape_eq(m->t.in->v[k].shape, m->t.in->v[k].ndim, a->shape, a->ndim)) {
-			struct leaf b = *a;
-
-			b.members[0] = k;
-			b.layer = 0;
-			add_match(m, a, &b, SUGGEST_SURE, "the same name");
-		}
-	}
+	if (l->n > 1 || !is_free(s, l))
+		return none;
+	if (c->prefix[k].p == NULL)
+		return hex.len > 1 ? hex : none;
+	return str_starts(l->name, c->prefix[k]) ? str_from(l->name, c->prefix[k].len) : none;
 }
 
-/* Contents that one tensor of each side has, in one shape. */
 static void
-match_contents(struct matcher *m)
+match_keys(struct matcher *m, const struct criterion *c)
 {
 	struct strmap at[2] = { STRMAP_INIT, STRMAP_INIT }, twice[2] = { STRMAP_INIT, STRMAP_INIT };
 	const struct side *sides[2] = { &m->s, &m->t };
 
 	for (int k = 0; k < 2; k++)
 		for (size_t i = 0; i < sides[k]->nleaves; i++) {
-			const struct leaf *l = &sides[k]->leaves[i];
-			const struct str hex = sides[k]->in->v[l->members[0]].sha256;
+			const struct str key = key_of(sides[k], &sides[k]->leaves[i], c, k);
 
-			if (l->n == 1 && hex.len > 1 && !strmap_add(&at[k], hex, i))
-				(void)strmap_add(&twice[k], hex, 0);
+			if (key.len > 0 && !strmap_add(&at[k], key, i))
+				(void)strmap_add(&twice[k], key, 0);
 		}
 	for (size_t i = 0; i < m->s.nleaves; i++) {
 		const struct leaf *l = &m->s.leaves[i];
-		const struct str hex = m->s.in->v[l->members[0]].sha256;
+		const struct str key = key_of(&m->s, l, c, 0);
 		uint64_t k;
+		int op;
 
-		if (l->n == 1 && hex.len > 1 && strmap_get(&at[1], hex, &k) && !strmap_get(&twice[0], hex, NULL) &&
-		    !strmap_get(&twice[1], hex, NULL) && op_between(l, &m->t.leaves[k]) >= 0)
-			add_match(m, l, &m->t.leaves[k], SUGGEST_SURE, "the same contents");
+		if (key.len == 0 || !strmap_get(&at[1], key, &k) || strmap_get(&twice[0], key, NULL) ||
+		    strmap_get(&twice[1], key, NULL))
+			continue;
+		op = op_between(l, &m->t.leaves[k]);
+		if (op == SUGGEST_COPY || (op >= 0 && c->prefix[0].p == NULL))
+			add_match(m, l, &m->t.leaves[k], c->grade, c->why);
 	}
 	for (int k = 0; k < 2; k++) {
 		strmap_release(&at[k]);
 		strmap_release(&twice[k]);
 	}
+}
+
+/* ---- names that differ in a prefix only */
+
+enum { PREFIXES_MAX = 8, PREFIXED_MIN = 8 };
+
+/* The modules that all names of the leaves are in. */
+static struct str
+common_module(const struct side *s)
+{
+	struct str all = s->leaves[0].name;
+
+	for (size_t i = 0, n; i < s->nleaves; i++) {
+		for (n = 0; n < all.len && n < s->leaves[i].name.len && all.p[n] == s->leaves[i].name.p[n];)
+			n++;
+		all.len = n;
+	}
+	while (all.len > 0 && all.p[all.len - 1] != '.')
+		all.len--;
+	return all;
+}
+
+/* Has the source all names of the target, with one prefix for the other, and most of them in the same shape? */
+static bool
+has_all(const struct matcher *m, const struct criterion *c)
+{
+	struct buf name = BUF_INIT;
+	size_t n = 0, same = 0;
+	bool all = true;
+
+	for (size_t i = 0; all && i < m->t.nleaves; i++) {
+		const struct leaf *l = &m->t.leaves[i];
+		uint64_t at;
+
+		if (l->n > 1)
+			continue;
+		buf_clear(&name);
+		buf_addstr(&name, c->prefix[0]);
+		buf_addstr(&name, str_from(l->name, c->prefix[1].len));
+		all = strmap_get(&m->s.names, buf_str(&name), &at);
+		same += all && shape_eq(m->s.in->v[at].shape, m->s.in->v[at].ndim, l->shape, l->ndim);
+		n++;
+	}
+	buf_release(&name);
+	return all && 4 * same >= 3 * n && (n >= PREFIXED_MIN || str_eq(c->prefix[0], c->prefix[1]));
+}
+
+/* Finds the prefix that the source has for the target's. False: there is none, or there are several. */
+static bool
+find_prefix(const struct matcher *m, struct criterion *c)
+{
+	const struct str first = m->t.nleaves > 0 ? m->t.leaves[0].name : (struct str){ "", 0 };
+	const struct str to = m->t.nleaves > 0 ? common_module(&m->t) : first, rest = str_from(first, to.len);
+	struct criterion here = *c;
+	size_t tried = 0, found = 0;
+
+	if (rest.len == 0)
+		return false;
+	here.prefix[0] = here.prefix[1] = c->prefix[1] = to;
+	if (has_all(m, &here)) {
+		c->prefix[0] = to;
+		return true;
+	}
+	for (size_t i = 0; i < m->s.nleaves && tried < PREFIXES_MAX && found < 2; i++) {
+		const struct leaf *l = &m->s.leaves[i];
+
+		here.prefix[0] = str_n(l->name.p, l->name.len - (l->name.len < rest.len ? l->name.len : rest.len));
+		if (l->n > 1 || !str_ends(l->name, rest) || !(here.prefix[0].len == 0 || str_ends(here.prefix[0], str_c("."))))
+			continue;
+		tried++;
+		if (has_all(m, &here)) {
+			found++;
+			c->prefix[0] = here.prefix[0];
+		}
+	}
+	return found == 1 && tried < PREFIXES_MAX;
 }
 
 static void
@@ -1439,15 +1518,21 @@ doubt_tokens(const struct matcher *m)
 void
 suggest_make(struct suggest *s, const struct suggest_side *source, const struct suggest_side *target)
 {
+	struct criterion names = { .grade = SUGGEST_SURE, .why = "the same names but for a prefix" };
 	struct matcher m = { .out = s };
 
 	*s = (struct suggest){ .arena = ARENA_INIT, .source = *source, .target = *target };
 	side_make(&m.s, source, &s->arena);
 	side_make(&m.t, target, &s->arena);
-	match_contents(&m);
+	match_keys(&m, &(struct criterion){ .grade = SUGGEST_SURE, .why = "the same contents" });
+	if (find_prefix(&m, &names)) {
+		if (!str_ends(names.prefix[0], names.prefix[1]) && !str_ends(names.prefix[1], names.prefix[0]))
+			names.grade = SUGGEST_LIKELY;
+		match_keys(&m, &names);
+	}
 	s->limited = m.s.nfamilies > 0 && m.t.nfamilies > SUGGEST_PAIRS_MAX / m.s.nfamilies;
 	if (s->limited)
-		match_names(&m);
+		match_keys(&m, &(struct criterion){ { str_c(""), str_c("") }, SUGGEST_SURE, "the same name" });
 	else
 		match_families(&m);
 	transpose_squares(s);

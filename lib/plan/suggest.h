@@ -19,8 +19,8 @@ enum suggest_grade { SUGGEST_GUESS, SUGGEST_LIKELY, SUGGEST_SURE };
 
 enum { SUGGEST_JOIN_MAX = 3 };
 
-/* Longer names take no part. */
-enum { SUGGEST_NAME_MAX = 512 };
+/* Longer names, and names with as many dots or numbers, take no part. */
+enum { SUGGEST_NAME_MAX = 512, SUGGEST_DEPTH_MAX = 24 };
 
 /* Beyond this many pairs of families, only equal names are paired. */
 enum { SUGGEST_PAIRS_MAX = 1 << 24 };

@@ -10,7 +10,7 @@
 #include "base/xalloc.h"
 #include "text/yaml.h"
 
-enum { NUMBERS = 12, LETTERS = 4 };
+enum { NUMBERS = 12, LETTERS = 4, STEPS_MAX = 1 << 26 };
 
 /* A name with # for each number that an index may stand for. */
 struct form {
@@ -50,7 +50,7 @@ struct map_writer {
 	struct instance *list;
 	size_t nlist, cap_list;
 	struct map_rule *rules;
-	size_t nrules, cap_rules;
+	size_t nrules, cap_rules, steps; /* steps: instances looked at */
 };
 
 /* ---- forms */
@@ -103,10 +103,46 @@ count_of(struct map_writer *w, struct str key)
 
 	if (strmap_get(&w->counts, key, &i))
 		return &w->numbers[i];
-	w->numbers = xgrow(w->numbers, w->nnumbers, &w->cap_numbers, sizeof(*w->numbers));
-	w->numbers[w->nnumbers] = 0;
 	strmap_add(&w->counts, arena_str(&w->arena, key), w->nnumbers);
-	return &w->numbers[w->nnumbers++];
+	*xpush(w->numbers, w->nnumbers, w->cap_numbers) = 0;
+	return &w->numbers[w->nnumbers - 1];
+}
+
+static void
+add_instance(struct map_writer *w, struct str name)
+{
+	struct instance *in;
+	struct form f;
+	uint64_t first;
+
+	form_of(&w->arena, &f, name);
+	in = xpush(w->list, w->nlist, w->cap_list);
+	memcpy(in->v, f.v, sizeof(f.v));
+	in->next = SIZE_MAX;
+	if (!strmap_add(&w->instances, f.text, w->nlist - 1) && strmap_get(&w->instances, f.text, &first)) {
+		in->next = w->list[first].next;
+		w->list[first].next = w->nlist - 1;
+	}
+}
+
+/* All names of the source, and how many have each beginning that a rule can have. */
+static void
+add_instances(struct map_writer *w)
+{
+	*count_of(w, str_c("")) = w->s->source.n;
+	for (size_t i = 0; i < w->s->source.n; i++) {
+		const struct str name = w->s->source.v[i].name;
+
+		if (name.len <= SUGGEST_NAME_MAX)
+			add_instance(w, name);
+		for (size_t k = 0, dots = 0; k < name.len && k < SUGGEST_NAME_MAX && dots < SUGGEST_DEPTH_MAX; k++) {
+			if (name.p[k] != '.')
+				continue;
+			dots++;
+			if ((*count_of(w, str_n(name.p, k + 1)))++ == 0)
+				add_instance(w, str_n(name.p, k + 1));
+		}
+	}
 }
 
 static struct str
@@ -127,8 +163,8 @@ is_copy(const struct suggest_match *m)
 }
 
 /*
- * The next shorter beginnings with a dot of two names that end alike: *from and *to are names at first. *to may be empty.
- * False if there are none.
+ * The next shorter beginnings, with a dot or empty, of two names that end alike: *from and *to are names at first. False if
+ * there are none.
  */
 static bool
 shorten(struct str *from, struct str *to)
@@ -140,10 +176,10 @@ shorten(struct str *from, struct str *to)
 			return false;
 		a--;
 		b--;
-	} while (a > 0 && (from->p[a - 1] != '.' || (b > 0 && to->p[b - 1] != '.')));
+	} while ((a > 0 && from->p[a - 1] != '.') || (b > 0 && to->p[b - 1] != '.'));
 	*from = str_n(from->p, a);
 	*to = str_n(to->p, b);
-	return a > 0;
+	return true;
 }
 
 static void
@@ -152,13 +188,6 @@ count_beginnings(struct map_writer *w)
 	const struct suggest *s = w->s;
 	struct buf b = BUF_INIT;
 
-	for (size_t i = 0; i < s->source.n; i++) {
-		const struct str name = s->source.v[i].name;
-
-		for (size_t k = 0; k < name.len && k < SUGGEST_NAME_MAX; k++)
-			if (name.p[k] == '.')
-				++*count_of(w, str_n(name.p, k + 1));
-	}
 	for (size_t i = 0; i < s->n; i++) {
 		struct str from = s->source.v[s->v[i].from[0]].name, to = s->target.v[s->v[i].to[0]].name;
 
@@ -179,7 +208,7 @@ find_beginning(struct map_writer *w, const struct suggest_match *m, struct str *
 	while (is_copy(m) && shorten(&a, &b)) {
 		const size_t both = *count_of(w, beginning_key(&key, a, b, m->grade));
 
-		if (both > 1 && both == *count_of(w, a)) {
+		if (both > 1 && both == *count_of(w, a) && !(a.len == 0 && str_contains(b, str_c("\\")))) {
 			*from = a;
 			*to = b;
 			n = both;
@@ -254,47 +283,7 @@ add_item(struct map_writer *w, const struct suggest_match *m)
 	}
 	item->key = arena_str(&w->arena, buf_str(&b));
 	buf_release(&b);
-	w->items = xgrow(w->items, w->nitems, &w->cap_items, sizeof(struct map_item *));
-	w->items[w->nitems++] = item;
-}
-
-/* ---- which names of the source have a form */
-
-static void
-add_instance(struct map_writer *w, struct str name)
-{
-	struct form f;
-	uint64_t first;
-
-	form_of(&w->arena, &f, name);
-	w->list = xgrow(w->list, w->nlist, &w->cap_list, sizeof(*w->list));
-	memcpy(w->list[w->nlist].v, f.v, sizeof(f.v));
-	w->list[w->nlist].next = SIZE_MAX;
-	if (!strmap_add(&w->instances, f.text, w->nlist) && strmap_get(&w->instances, f.text, &first)) {
-		w->list[w->nlist].next = w->list[first].next;
-		w->list[first].next = w->nlist;
-	}
-	w->nlist++;
-}
-
-static void
-add_instances(struct map_writer *w)
-{
-	for (size_t i = 0; i < w->s->source.n; i++) {
-		const struct str name = w->s->source.v[i].name;
-
-		if (name.len <= SUGGEST_NAME_MAX)
-			add_instance(w, name);
-		for (size_t k = 0; k < name.len && k < SUGGEST_NAME_MAX; k++) {
-			struct str key[2] = { str_n(name.p, k + 1), { NULL, 0 } };
-
-			if (name.p[k] != '.')
-				continue;
-			key[1] = arena_join(&w->arena, key[0], str_c("\x01"));
-			if ((*count_of(w, key[1]))++ == 0)
-				add_instance(w, key[0]);
-		}
-	}
+	*xpush(w->items, w->nitems, w->cap_items) = item;
 }
 
 /* ---- rules */
@@ -394,9 +383,9 @@ measure(struct rule_group *g)
 	}
 }
 
-/* How many names of the form a rule takes. */
+/* How many names of the form a rule takes; more than there are if it would take too long to say. */
 static size_t
-count_taken(const struct map_writer *w, const struct rule_group *g, const struct form *f)
+count_taken(struct map_writer *w, const struct rule_group *g, const struct form *f)
 {
 	uint64_t at = SIZE_MAX;
 	size_t n = 0;
@@ -405,6 +394,8 @@ count_taken(const struct map_writer *w, const struct rule_group *g, const struct
 	for (size_t i = at; i != SIZE_MAX; i = w->list[i].next) {
 		bool inside = true;
 
+		if (w->steps++ > STEPS_MAX)
+			return SIZE_MAX;
 		for (unsigned p = 0; inside && p < f->n; p++)
 			inside = g->letter[p] >= 0 && !g->bounded ? true
 								    : w->list[i].v[p] >= g->low[p] && w->list[i].v[p] <= g->high[p];
@@ -414,7 +405,7 @@ count_taken(const struct map_writer *w, const struct rule_group *g, const struct
 }
 
 static bool
-takes_only_its_own(const struct map_writer *w, const struct rule_group *g)
+takes_only_its_own(struct map_writer *w, const struct rule_group *g)
 {
 	for (unsigned i = 0; i < g->v[0]->m->nfrom; i++)
 		if (count_taken(w, g, &g->v[0]->from[i]) != g->n)
@@ -424,7 +415,7 @@ takes_only_its_own(const struct map_writer *w, const struct rule_group *g)
 
 /* The number by which the items must be told apart first; UINT_MAX: one rule serves all. */
 static unsigned
-find_difference(const struct map_writer *w, struct rule_group *g)
+find_difference(struct map_writer *w, struct rule_group *g)
 {
 	const struct map_item *first = g->v[0];
 	unsigned n = 0, p = 0;
@@ -493,37 +484,64 @@ put_to(const struct rule_group *g, const struct form *f, unsigned before, struct
 	buf_release(&b);
 }
 
+/* What a rule for all names does: it puts a prefix in front, or nothing. */
+static void
+put_prefix(struct str source, struct str target, struct buf *b)
+{
+	struct buf to = BUF_INIT;
+
+	buf_addf(&to, "%.*s\\1", (int)(target.len - source.len), target.p);
+	if (target.len > source.len) {
+		buf_adds(b, "regex: '^(.)', to: ");
+		yaml_put_scalar(b, buf_str(&to));
+	} else {
+		buf_adds(b, "starts: '', keep: true");
+	}
+	buf_release(&to);
+}
+
+/* Which names a rule fits, and what becomes of them. */
+static void
+put_names(const struct rule_group *g, struct buf *b)
+{
+	const struct map_item *first = g->v[0];
+	const struct suggest_match *m = first->m;
+	unsigned before = 0;
+
+	buf_addf(b, "from: %s", m->nfrom > 1 ? "[" : "");
+	for (unsigned i = 0; i < m->nfrom; i++) {
+		buf_adds(b, i > 0 ? ", " : "");
+		put_from(g, &first->from[i], b);
+	}
+	buf_addf(b, "%s, to: %s", m->nfrom > 1 ? "]" : "", m->nto > 1 ? "[" : "");
+	for (unsigned i = 0; i < m->nto; before += first->to[i++].n) {
+		buf_adds(b, i > 0 ? ", " : "");
+		put_to(g, &first->to[i], before, b);
+	}
+	buf_adds(b, m->nto > 1 ? "]" : "");
+	for (unsigned p = 0; g->bounded && p < first->from[0].n; p++)
+		if (g->letter[p] >= 0)
+			buf_addf(b, ", %c: [%" PRIu64 ", %" PRIu64 "]", letters[g->letter[p]], g->low[p], g->high[p] + 1);
+}
+
 static void
 put_rule(struct map_writer *w, const struct rule_group *g)
 {
 	static const char *const grades[] = { "guess", "likely", "sure" };
-	const struct map_item *first = g->v[0];
-	const struct suggest_match *m = first->m;
+	const struct suggest_match *m = g->v[0]->m;
 	struct buf b = BUF_INIT;
 	size_t tensors = 0;
-	unsigned before = 0;
 
 	for (size_t i = 0; i < g->n; i++)
 		tensors += g->v[i]->tensors;
-	buf_addf(&b, "  # %zu %s, %s: %s\n  - {from: %s", tensors, text_noun(tensors, "tensor"), grades[m->grade], m->why,
-		 m->nfrom > 1 ? "[" : "");
-	for (unsigned i = 0; i < m->nfrom; i++) {
-		buf_adds(&b, i > 0 ? ", " : "");
-		put_from(g, &first->from[i], &b);
-	}
-	buf_addf(&b, "%s, to: %s", m->nfrom > 1 ? "]" : "", m->nto > 1 ? "[" : "");
-	for (unsigned i = 0; i < m->nto; before += first->to[i++].n) {
-		buf_adds(&b, i > 0 ? ", " : "");
-		put_to(g, &first->to[i], before, &b);
-	}
-	buf_adds(&b, m->nto > 1 ? "]" : "");
-	for (unsigned p = 0; g->bounded && p < first->from[0].n; p++)
-		if (g->letter[p] >= 0)
-			buf_addf(&b, ", %c: [%" PRIu64 ", %" PRIu64 "]", letters[g->letter[p]], g->low[p], g->high[p] + 1);
+	buf_addf(&b, "  # %zu %s, %s: %s\n  - {", tensors, text_noun(tensors, "tensor"), grades[m->grade], m->why);
+	if (g->v[0]->from[0].text.len == 0)
+		put_prefix(w->s->source.v[m->from[0]].name, w->s->target.v[m->to[0]].name, &b);
+	else
+		put_names(g, &b);
 	put_ops(w, m, &b);
 	buf_adds(&b, "}\n");
-	w->rules = xgrow(w->rules, w->nrules, &w->cap_rules, sizeof(*w->rules));
-	w->rules[w->nrules++] = (struct map_rule){ m->from[0], arena_str(&w->arena, buf_str(&b)) };
+	*xpush(w->rules, w->nrules, w->cap_rules) = (struct map_rule){ m->from[0], arena_str(&w->arena, buf_str(&b)) };
 	buf_release(&b);
 }
 
@@ -617,12 +635,12 @@ suggest_put(const struct suggest *s, struct buf *b)
 	struct map_writer w = { .s = s, .arena = ARENA_INIT };
 	size_t placed = 0;
 
+	add_instances(&w);
 	count_beginnings(&w);
 	for (size_t i = 0; i < s->n; i++) {
 		add_item(&w, &s->v[i]);
 		placed += s->v[i].nto;
 	}
-	add_instances(&w);
 	put_rules(&w);
 	buf_addf(b, "# %zu of %zu tensors have a source.\n", placed, s->target.n);
 	if (s->limited)

@@ -462,6 +462,40 @@ default: drop
 	[ "$(lnn-ckpt-inspect --format=names out.st | sort)" = $'c.b\nc.w' ]
 }
 
+@test '--suggest-map: one rule for names that differ in a prefix only' {
+	local from to
+	lnn-ckpt-adapt -q "$fixtures/ropevit.pth" -o bare.st
+	lnn-ckpt-adapt -q bare.st --rename 's/^/net.body./' -o deep.st
+	lnn-ckpt-adapt -q bare.st --rename 's/^/model./' -o other.st
+	for from in bare deep other; do
+		for to in bare deep other; do
+			lnn-ckpt-inspect --against $to.st --suggest-map $from.st >map.yaml
+			[ "$(grep -c '^  - ' map.yaml)" = 1 ] || fail "$from $to" "$(cat map.yaml)"
+			lnn-ckpt-adapt -q -s map.yaml $from.st -o made.st
+			[ "$(lnn-ckpt-inspect --digest made.st | sort)" = "$(lnn-ckpt-inspect --digest $to.st | sort)" ]
+		done
+	done
+	# What the target lacks takes no part, and neither does what has another shape.
+	lnn-ckpt-inspect bare.st | sed '/^head/s/\[[0-9]*/[7/' >other.tsv
+	lnn-ckpt-inspect --against other.tsv --suggest-map deep.st >map.yaml && fail "$(cat map.yaml)"
+	grep -qxF '# nothing for head.weight [7,12]' map.yaml
+	[ "$(grep '^  # ' map.yaml | grep -vc 'sure: the same names')" = 0 ] || fail "$(cat map.yaml)"
+	# Nothing is sure where two parts of the source have these names.
+	printf '%s\n' 'rules:' "  - {regex: '^(.)', to: ['a.\\1', 'b.\\1']}" >twice.yaml
+	lnn-ckpt-adapt -q -s twice.yaml bare.st -o twice.st
+	lnn-ckpt-inspect --against bare.st --suggest-map twice.st >map.yaml
+	! grep -q '^  # .* sure' map.yaml || fail "$(cat map.yaml)"
+}
+
+@test '--suggest-map: many deep names of one shape' {
+	local i names=()
+	for i in {1..1000}; do names+=("$(printf 'x%s.' {1..20})l${i//[0-9]/q}$(tr 0-9 a-j <<<"$i").w"); done
+	safetensors deep.st "${names[@]}"
+	printf 'y.%s\tfloat32\t[1]\n' "${names[@]/x1.x2/z}" >other.tsv
+	try timeout 30 lnn-ckpt-inspect --against other.tsv --suggest-map deep.st
+	expect_status 0
+}
+
 @test '--suggest-map: a name of many dots, and more components and numbers than a name has' {
 	safetensors long.st "$(printf 'a.%.0s' {1..100000})w" "$(printf '1.%.0s' {1..40})w" x.y
 	safetensors same.st z.y
