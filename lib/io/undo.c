@@ -338,12 +338,28 @@ make_journal(struct undo_job *j, struct undo_edit *u, struct err *err)
 	return 0;
 }
 
+/* Opens a sink for the journal, which nobody may read who may not read the file. */
+static int
+open_journal(const struct undo_job *j, struct sink **out, struct err *err)
+{
+	struct stat st;
+	mode_t mask;
+	int rc;
+
+	if (fstat(j->fd, &st) < 0)
+		return broken(j, "read", err);
+	mask = umask(~st.st_mode & 0777);
+	rc = sink_file(out, j->journal, err);
+	umask(mask);
+	return rc;
+}
+
 static int
 write_journal(const struct undo_job *j, struct err *err)
 {
 	struct sink *out;
 
-	if (sink_file(&out, j->journal, err) < 0)
+	if (open_journal(j, &out, err) < 0)
 		return -1;
 	if (sink_write(out, j->text.p, j->text.len, err) < 0) {
 		sink_abort(out);

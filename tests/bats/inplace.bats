@@ -301,8 +301,9 @@ every_call() {
 	[ -z "$LNN_SAN" ] || skip 'what is preloaded does not go with sanitizers'
 	local program
 	cp "$fixtures/tiny.pth" x
+	chmod 640 x
 	LD_PRELOAD=$LNN_FAULT_SHIM LNN_FAULT=unlink:1:kill edit_x --add-prefix p. || true
-	[ -e .x.lnn-undo ]
+	[ "$(stat -c %a .x.lnn-undo)" = 640 ]
 	echo '{TYPE: name, PATTERNS: [weight]}' >rules.yaml
 	for program in lnn-ckpt-adapt lnn-ckpt-inspect 'lnn-filter -c rules.yaml' 'lnn-interp-bias --img-size 224' \
 		'lnn-ckpt-adapt --in-place'; do
