@@ -49,7 +49,7 @@ look(struct salvage *s, struct source *src, enum ckpt_salvage how, const struct 
 	return 0;
 }
 
-/* First the index is believed. Where that loses something, the way that saves more counts. */
+/* First the index is believed. Where that loses something, the way that saves more, or proves more of it, counts. */
 static int
 look_twice(struct salvage *best, struct source *src, struct err *err)
 {
@@ -60,7 +60,8 @@ look_twice(struct salvage *best, struct source *src, struct err *err)
 		return 0;
 	if (look(&scan, src, SALVAGE_SCAN, rc == 0 ? NULL : tool_diag(), &(struct err)ERR_INIT) < 0)
 		return rc;
-	if (rc == 0 && scan.saved <= best->saved) {
+	if (rc == 0 && (scan.saved < best->saved ||
+			(scan.saved == best->saved && scan.c->ndamaged >= best->c->ndamaged))) {
 		salvage_release(&scan);
 		ckpt_close(scan.c);
 		return 0;
