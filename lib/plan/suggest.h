@@ -1,10 +1,10 @@
 /*
  * suggest: which tensors of a checkpoint make those of another model, found by names, shapes, order and contents.
  *
- * Tensors whose names differ only in numbers of layers are a family. Families of the two sides are paired whose members
- * have the same shapes one by one, by what their words mean, by what is paired around them, and by their place. Numbers of
- * single modules (conv1, downsample.0) do not make families, but count as words. Queries, keys and values that one side
- * joins take part as one tensor beside their own.
+ * Names that differ in a prefix only are paired as they are. Else, tensors whose names differ only in numbers of layers are a
+ * family. Families of the two sides are paired whose members have the same shapes one by one, by what their words mean, by
+ * what is paired around them, and by their place. Numbers of single modules (conv1, downsample.0) do not make families, but
+ * count as words. Queries, keys and values that one side joins take part as one tensor beside their own.
  */
 #ifndef LNN_PLAN_SUGGEST_H
 #define LNN_PLAN_SUGGEST_H
