@@ -54,6 +54,7 @@ struct assembly {
 	struct storage *storages;
 	size_t ntensors, nstorages, cap_tensors, cap_storages, cap_item;
 	uint32_t *values; /* by name: its handle in the tree */
+	uint64_t *left;   /* by file: bytes that no value was read from */
 	struct err *err;
 };
 
@@ -565,6 +566,18 @@ add_piece(struct assembly *a, const struct dcp_piece *p, uint32_t file, struct e
 	return 0;
 }
 
+/* Each value has bytes of its own. Where many share a place, a small folder would take much memory. */
+static int
+take_bytes(struct assembly *a, const struct dcp_item *item, struct err *err)
+{
+	uint64_t *left = &a->left[item->file];
+
+	if (item->length > *left)
+		return err_input(err, a->d->m.files[item->file], "the values in it have more bytes than the file");
+	*left -= item->length;
+	return 0;
+}
+
 static int
 read_value(struct assembly *a, uint32_t number, const struct dcp_item *item, struct source *file, struct err *err)
 {
@@ -634,7 +647,8 @@ assemble_value(struct assembly *a, uint32_t number)
 	int rc = -1;
 
 	check_length(a->c, a->d, item);
-	if (a->d->m.transform.len == 0 && file_set_get(&a->d->files, item->file, &file, &why) == 0) {
+	if (a->d->m.transform.len == 0 && take_bytes(a, item, &why) == 0 &&
+	    file_set_get(&a->d->files, item->file, &file, &why) == 0) {
 		rc = read_value(a, number, item, file, &why);
 		file_set_put(&a->d->files, item->file);
 	}
@@ -771,11 +785,14 @@ assemble(struct assembly *a)
 
 	c->tree = vtree_new();
 	a->values = xcalloc(a->d->m.nnames + 1, sizeof(*a->values));
+	a->left = xcalloc(a->d->m.nfiles + 1, sizeof(*a->left));
+	memcpy(a->left, a->d->sizes, a->d->m.nfiles * sizeof(*a->left));
 	for (uint32_t i = 0; rc == 0 && i < a->d->m.nnames; i++)
 		rc = (a->d->m.names[i].tensor ? assemble_tensor : assemble_value)(a, i);
 	if (rc == 0)
 		rc = plant_all(a);
 	free(a->values);
+	free(a->left);
 	c->owned[0] = c->storages = a->storages;
 	c->owned[1] = c->tensors = a->tensors;
 	c->nstorages = (uint32_t)a->nstorages;

@@ -16,6 +16,7 @@ import torch.distributed.checkpoint as dcp
 import torch.multiprocessing as mp
 from torch.distributed.checkpoint import FileSystemWriter
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+from torch.distributed.checkpoint.metadata import MetadataIndex
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
@@ -228,6 +229,21 @@ def unsafe(t, folder):
     t.eq([(n[1], n[4].split(":")[0]) for n in named], [("os.getenv", "__0_0.distcp, 'bad'")], "an unsafe value is listed")
 
 
+def one_place(t, folder):
+    """Many values in one place of a file, which would take much memory, are no checkpoint."""
+    dcp.save({"w": numbers(3), "big": list(range(5000))}, checkpoint_id=str(folder), no_dist=True)
+    metadata = folder / ".metadata"
+    said = pickle.loads(metadata.read_bytes())
+    [place] = [where for index, where in said.storage_data.items() if index.fqn == "big"]
+    for name in [f"copy{i}" for i in range(50)]:
+        said.state_dict_metadata[name] = said.state_dict_metadata["big"]
+        said.storage_data[MetadataIndex(name)] = place
+        said.planner_data[name] = (name,)
+    metadata.write_bytes(pickle.dumps(said))
+    failed = tap.run("lnn-ckpt-adapt", "-q", "-o", tap.scratch() / "no.pth", folder, status=2)
+    t.ok(b"the values in it have more bytes than the file" in failed.stderr, "values that share their place are refused")
+
+
 def zstd(t, folder):
     try:
         import zstandard  # noqa: F401
@@ -261,6 +277,7 @@ def main():
     limits(t)
     strided(t, tap.scratch() / "strided")
     unsafe(t, tap.scratch() / "unsafe")
+    one_place(t, tap.scratch() / "one")
     zstd(t, tap.scratch() / "zstd")
     t.done()
 
