@@ -795,15 +795,18 @@ def vit_tv():
     both("vit_tv_timm", a, shapes(vit()), renamed(rules))
 
 
+# timm's names of a ViT to those of mmpretrain.
+MMPRETRAIN_VIT = [(r"^blocks\.(\d+)\.norm(\d)", r"backbone.layers.\1.ln\2"), (r"^blocks\.(\d+)\.mlp\.fc1", r"backbone.layers.\1.ffn.layers.0.0"),
+                  (r"^blocks\.(\d+)\.mlp\.fc2", r"backbone.layers.\1.ffn.layers.1"), (r"^blocks", "backbone.layers"),
+                  (r"^patch_embed\.proj", "backbone.patch_embed.projection"), (r"^norm", "backbone.ln1"), (r"^(cls_token|pos_embed)", r"backbone.\1"),
+                  (r"^head", "head.layers.head")]
+
+
 @pair
 def vit_mm():
     """mmpretrain's names, by hand, with the wrapper of its files."""
     b = shapes(vit())
-    rules = [(r"^blocks\.(\d+)\.norm(\d)", r"backbone.layers.\1.ln\2"), (r"^blocks\.(\d+)\.mlp\.fc1", r"backbone.layers.\1.ffn.layers.0.0"),
-             (r"^blocks\.(\d+)\.mlp\.fc2", r"backbone.layers.\1.ffn.layers.1"), (r"^blocks", "backbone.layers"),
-             (r"^patch_embed\.proj", "backbone.patch_embed.projection"), (r"^norm", "backbone.ln1"), (r"^(cls_token|pos_embed)", r"backbone.\1"),
-             (r"^head", "head.layers.head")]
-    conv = renamed(rules)
+    conv = renamed(MMPRETRAIN_VIT)
     own = conv(dict(b))
     inverse = {next(iter(conv({k: 0}))): k for k in b}
     both("vit_mm_timm", own, b, lambda sd: {inverse[k]: v for k, v in sd.items()})
@@ -916,11 +919,7 @@ def late_vit():
     module = script("vit_msn/convert_msn_to_pytorch")
     both("late_msn_hf", own, shapes(tf.ViTMSNModel(config)), by_keys(module, config, base_model=True))
     b = shapes(vit())
-    rules = [(r"^blocks\.(\d+)\.norm(\d)", r"backbone.layers.\1.ln\2"), (r"^blocks\.(\d+)\.mlp\.fc1", r"backbone.layers.\1.ffn.layers.0.0"),
-             (r"^blocks\.(\d+)\.mlp\.fc2", r"backbone.layers.\1.ffn.layers.1"), (r"^blocks", "backbone.layers"),
-             (r"^patch_embed\.proj", "backbone.patch_embed.projection"), (r"^norm", "backbone.ln1"), (r"^(cls_token|pos_embed)", r"backbone.\1"),
-             (r"^head", "head.layers.head")]
-    conv = renamed(rules)
+    conv = renamed(MMPRETRAIN_VIT)
     inverse = {next(iter(conv({k: 0}))): k for k in b}
     config = tf.ViTConfig(**SMALL)
     module = script("vit/convert_vit_timm_to_pytorch")

@@ -1,4 +1,4 @@
-/* table: the tables of pickles that tests/torch/test_pickle_scan.py --table writes into tests/fixtures. */
+/* table: files that tests read whole, and the tables of pickles that tests/torch/test_pickle_scan.py --table writes. */
 #ifndef LNN_TESTS_TABLE_H
 #define LNN_TESTS_TABLE_H
 
@@ -18,7 +18,7 @@ table_read(const char *path, struct buf *text)
 	fclose(f);
 }
 
-static void
+__attribute__((unused)) static void
 table_unhex(struct str hex, struct buf *out)
 {
 	static const char digits[] = "0123456789abcdef";

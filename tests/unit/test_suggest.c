@@ -8,6 +8,7 @@
 
 #include "base/xalloc.h"
 #include "tensor/tensor.h"
+#include "table.h"
 #include "tap.h"
 
 /* A tensor of the target, as the truth has it. */
@@ -39,19 +40,6 @@ by_name(const void *a, const void *b)
 }
 
 static void
-read_file(const char *path, struct buf *text)
-{
-	FILE *f = fopen(path, "r");
-	size_t n;
-
-	if (f == NULL)
-		tap_bail(path);
-	while ((n = fread(buf_room(text, 4096), 1, 4096, f)) > 0)
-		text->len += n;
-	fclose(f);
-}
-
-static void
 read_shape(struct pair *p, struct str s, struct entry *e)
 {
 	uint64_t *v = arena_calloc(&p->arena, s.len, sizeof(*v));
@@ -73,7 +61,7 @@ read_pair(struct pair *p, const char *path)
 	struct str rest, line, kind, name, dtype, shape;
 
 	*p = (struct pair){ .arena = ARENA_INIT };
-	read_file(path, &p->text);
+	table_read(path, &p->text);
 	rest = buf_str(&p->text);
 	while (str_split(&rest, '\n', &line)) {
 		struct truth t = { { NULL, 0 }, STR_LIT("copy") };
