@@ -1515,15 +1515,48 @@ doubt_tokens(const struct matcher *m)
 	}
 }
 
+static int
+by_name(const void *x, const void *y)
+{
+	return str_cmp(((const struct entry *)x)->name, ((const struct entry *)y)->name);
+}
+
+/*
+ * The side, in the order of names if it has the order of safetensors files, by dtype and then by name: in that, neighbours
+ * of two dtypes stand far apart.
+ */
+static struct suggest_side
+in_order(struct arena *arena, const struct suggest_side *side)
+{
+	struct entry *v;
+	size_t falls = 0;
+
+	for (size_t i = 1; i < side->n; i++) {
+		if (str_cmp(side->v[i - 1].name, side->v[i].name) <= 0)
+			continue;
+		if (side->v[i - 1].dtype == side->v[i].dtype)
+			return *side;
+		falls++;
+	}
+	if (falls == 0)
+		return *side;
+	v = arena_calloc(arena, side->n, sizeof(*v));
+	memcpy(v, side->v, side->n * sizeof(*v));
+	qsort(v, side->n, sizeof(*v), by_name);
+	return (struct suggest_side){ v, side->n };
+}
+
 void
 suggest_make(struct suggest *s, const struct suggest_side *source, const struct suggest_side *target)
 {
 	struct criterion names = { .grade = SUGGEST_SURE, .why = "the same names but for a prefix" };
 	struct matcher m = { .out = s };
 
-	*s = (struct suggest){ .arena = ARENA_INIT, .source = *source, .target = *target };
-	side_make(&m.s, source, &s->arena);
-	side_make(&m.t, target, &s->arena);
+	*s = (struct suggest){ .arena = ARENA_INIT };
+	s->source = in_order(&s->arena, source);
+	s->target = in_order(&s->arena, target);
+	side_make(&m.s, &s->source, &s->arena);
+	side_make(&m.t, &s->target, &s->arena);
 	match_keys(&m, &(struct criterion){ .grade = SUGGEST_SURE, .why = "the same contents" });
 	if (find_prefix(&m, &names)) {
 		if (!str_ends(names.prefix[0], names.prefix[1]) && !str_ends(names.prefix[1], names.prefix[0]))

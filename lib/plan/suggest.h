@@ -42,7 +42,7 @@ struct suggest_side {
 
 struct suggest {
 	struct arena arena;
-	struct suggest_side source, target;
+	struct suggest_side source, target; /* matches are of these, whose order may be another than that of what was given */
 	struct suggest_match *v;
 	size_t n, cap;
 	bool limited; /* there were too many families */

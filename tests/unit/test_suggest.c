@@ -33,10 +33,13 @@ struct figures {
 
 static bool verbose, sorted;
 
+/* As safetensors files are sorted: larger items and integers first, then by name. */
 static int
 by_name(const void *a, const void *b)
 {
-	return str_cmp(((const struct entry *)a)->name, ((const struct entry *)b)->name);
+	const struct entry *x = a, *y = b;
+
+	return x->dtype != y->dtype ? (x->dtype == DTYPE_INT64 ? -1 : 1) : str_cmp(x->name, y->name);
 }
 
 static void
