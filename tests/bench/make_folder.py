@@ -14,8 +14,8 @@ from torch.distributed.tensor import DTensor, Shard
 
 
 def work(rank, folder):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29733", RANK=str(rank), WORLD_SIZE="4")
-    dist.init_process_group("gloo", rank=rank, world_size=4)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    dist.init_process_group("gloo", init_method=f"file://{os.path.abspath(folder)}-gloo", rank=rank, world_size=4)
     mesh = init_device_mesh("cpu", (4,))
     torch.manual_seed(rank)
     state = {}

@@ -54,6 +54,19 @@ def run(program, *args, stdin=None, status=0, env=None):
     return done
 
 
+def driver(name):
+    """The test driver tests/unit/drive_NAME.c, which `make check-torch` builds beside the programs."""
+    return str(BUILD / "tests" / f"drive_{name}")
+
+
+def gloo(rank, world, file):
+    """Joins a group of processes on this machine that meet in a file, which is new: no port that another may take."""
+    import torch.distributed as dist
+
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(rank), GLOO_SOCKET_IFNAME="lo")
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=world)
+
+
 def shell(script, status=0, **variables):
     """Runs a pipeline in bash with pipefail and our programs in PATH."""
     env = {**os.environ, "PATH": f"{BUILD}:{os.environ['PATH']}", **{k: str(v) for k, v in variables.items()}}

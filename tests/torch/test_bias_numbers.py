@@ -6,7 +6,6 @@ same" means: a few units of float64's precision at the size of the input. And al
 bfloat16, not further away from torch's float64 result than half a unit in the last place of that type.
 """
 
-import os
 import subprocess
 
 import tap
@@ -33,18 +32,7 @@ EPS = torch.finfo(torch.float64).eps
 FUSED = torch.__version__.startswith("2.13.") and torch.backends.cpu.get_cpu_capability().startswith("AVX")
 
 
-def driver():
-    """Compiles the driver against the library that is being tested."""
-    to = tap.scratch() / "drive_resample"
-    san = os.environ.get("LNN_SAN", "")
-    command = [os.environ.get("CC", "cc"), "-std=c11", "-D_GNU_SOURCE", "-O1", f"-I{tap.TOP / 'lib'}"]
-    command += [f"-fsanitize={san}", "-fno-sanitize-recover=all"] if san else []
-    command += [str(tap.TOP / "tests/unit/drive_resample.c"), str(tap.BUILD / "liblnn.a"), "-lm", "-o", str(to)]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-    return to
-
-
-DRIVER = driver()
+DRIVER = tap.driver("resample")
 
 
 def drive(*args, stdin):

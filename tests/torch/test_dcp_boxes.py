@@ -2,9 +2,7 @@
 torch's full_tensor() says."""
 
 import json
-import os
 import shutil
-import socket
 import struct
 import warnings
 
@@ -49,13 +47,12 @@ def fsdp_over_tp(square):
     return fully_shard(model, mesh=square["dp"])
 
 
-def worker(rank, port, out):
+def worker(rank, out):
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import DTensor, Partial, distribute_tensor
 
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(RANKS), LOCAL_RANK=str(rank))
-    dist.init_process_group("gloo", rank=rank, world_size=RANKS)
+    tap.gloo(rank, RANKS, f"{out}/gloo")
     mesh = init_device_mesh("cpu", (RANKS,))
     square = init_device_mesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
     state = {k: distribute_tensor(t, m, p) for k, (t, m, p) in tensors(mesh, square).items()}
@@ -77,10 +74,7 @@ def worker(rank, port, out):
 
 
 def start():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    mp.spawn(worker, (port, str(tap.scratch())), nprocs=RANKS)
+    mp.spawn(worker, (str(tap.scratch()),), nprocs=RANKS)
     return torch.load(tap.scratch() / "full.pth", weights_only=False)
 
 

@@ -4,7 +4,6 @@ import os
 import pickle
 import pickletools
 import random
-import socket
 import warnings
 
 import tap
@@ -150,12 +149,11 @@ def random_dicts(t):
             t.ok(equal(expected, by_torch(folder)), f"random dict {i}")
 
 
-def into_mesh(rank, world, port, folder, failures):
+def into_mesh(rank, world, folder, failures):
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(world))
-    dist.init_process_group("gloo", rank=rank, world_size=world)
+    tap.gloo(rank, world, f"{folder}-gloo{world}")
     mesh = init_device_mesh("cpu", (world,))
     model = objects()["model"]
     cuts = {"w": Shard(0), "turned": Shard(1), "half": Replicate(), "channels_last": Shard(1)}
@@ -172,11 +170,8 @@ def into_mesh(rank, world, port, folder, failures):
 
 def meshes(t):
     for world in (1, 2, 3):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
         failures = mp.get_context("spawn").SimpleQueue()
-        mp.spawn(into_mesh, (world, port, str(tap.scratch() / "ours"), failures), nprocs=world)
+        mp.spawn(into_mesh, (world, str(tap.scratch() / "ours"), failures), nprocs=world)
         t.ok(failures.empty(), f"loaded into a mesh of {world}")
 
 

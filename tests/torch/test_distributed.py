@@ -3,7 +3,6 @@ saved, bit for bit, as torch and as safetensors, to a file and to a pipe."""
 
 import os
 import pickle
-import socket
 import subprocess
 import sys
 import warnings
@@ -71,9 +70,8 @@ def save_blocks(rank, folder):
     dcp.save({"s": init_from_local_shards(shards, [5, 5])}, checkpoint_id=f"{folder}/blocks")
 
 
-def work(rank, world, port, folder):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(rank))
-    dist.init_process_group("gloo", rank=rank, world_size=world)
+def work(rank, world, folder):
+    tap.gloo(rank, world, f"{folder}-gloo")
     mesh = init_device_mesh("cpu", (world,))
     state = state_dict(mesh)
     dcp.save(state, checkpoint_id=f"{folder}/plain")
@@ -99,12 +97,6 @@ def work(rank, world, port, folder):
         dcp.save(cut, checkpoint_id=f"{folder}/square")
         save_blocks(rank, folder)
     dist.destroy_process_group()
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def flat(value, path=""):
@@ -261,7 +253,7 @@ def main():
     whole = dict(flat({"model": {**FULL, **PLAIN}, "step": 12, "list": [numbers(2), numbers(2) + 5], "tuple": (numbers(2), 1), "name": "run"}))
     for world in 1, 2, 3, 4:
         folder = tap.scratch() / str(world)
-        mp.spawn(work, (world, free_port(), str(folder)), nprocs=world, join=True)
+        mp.spawn(work, (world, str(folder)), nprocs=world, join=True)
         for name in "plain", "threads", "each", "async", "ranks":
             if (folder / name).exists():
                 compare(t, folder / name, whole, f"{world} processes, {name}")

@@ -38,17 +38,7 @@ ALLOWED = set(
 )
 
 
-def driver():
-    to = tap.scratch() / "drive_pickle"
-    san = os.environ.get("LNN_SAN", "")
-    command = [os.environ.get("CC", "cc"), "-std=c11", "-D_GNU_SOURCE", "-O1", f"-I{tap.TOP / 'lib'}"]
-    command += [f"-fsanitize={san}", "-fno-sanitize-recover=all"] if san else []
-    command += [str(tap.TOP / "tests/unit/drive_pickle.c"), str(tap.BUILD / "liblnn.a"), "-lm", "-o", str(to)]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-    return to
-
-
-DRIVER = os.environ.get("DRIVE_PICKLE") or driver()
+DRIVER = tap.driver("pickle")
 
 
 class Pid:

@@ -27,17 +27,7 @@ new = version >= (2, 1)
 rounds = int(os.environ.get("LNN_ROUNDS", "40"))
 
 
-def build():
-    to = tmp / "drive_ckpt"
-    cc = os.environ.get("CC") or shutil.which("cc") or "gcc"
-    san = os.environ.get("LNN_SAN")
-    command = [cc, "-std=c11", "-D_GNU_SOURCE", "-O1", "-g", *([f"-fsanitize={san}"] if san else []), "-I", str(tap.TOP / "lib")]
-    command += [str(tap.TOP / "tests/unit/drive_ckpt.c"), str(tap.BUILD / "liblnn.a"), "-lz", "-lm", "-lpthread", "-o", str(to)]
-    subprocess.run(command, check=True)
-    return str(to)
-
-
-DRIVE = build()
+DRIVE = tap.driver("ckpt")
 Run = collections.namedtuple("Run", "status out err")
 
 
