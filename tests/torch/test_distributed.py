@@ -241,7 +241,7 @@ def zstd(t, folder):
         import zstandard  # noqa: F401
         from torch.distributed.checkpoint._extension import ZStandard
     except ImportError:
-        return
+        return t.skip("this Python has no zstandard")
     dcp.save({"a": numbers(4)}, storage_writer=FileSystemWriter(folder, _extensions=[ZStandard()]), no_dist=True)
     tap.run("lnn-ckpt-inspect", "-q", folder)
     failed = tap.run("lnn-ckpt-adapt", "-q", folder, status=2)
