@@ -143,22 +143,48 @@ plan_unwrap(struct plan *p, const struct prefix_context *rest)
 	}
 }
 
+/* Is prefix made of nothing but wrappers and module.? */
+static bool
+is_wrapper(const char *prefix)
+{
+	struct buf b = BUF_INIT;
+	bool is;
+
+	without_wrappers(&b, str_c(prefix));
+	is = leading_modules(buf_str(&b)) * module_prefix.len == b.len;
+	buf_release(&b);
+	return is;
+}
+
+/* Was a prefix of that kind in the entry's name when it was read? Then plan_unwrap took it off. */
+static bool
+was_wrapped(const struct plan *p, const struct plan_entry *en, const char *prefix)
+{
+	const struct str name = plan_source(p, en)->name;
+
+	return str_starts(name, str_c(prefix)) ||
+	       str_starts(str_from(name, leading_modules(name) * module_prefix.len), str_c(prefix));
+}
+
 void
 plan_strip_prefix(struct plan *p, const char *prefix, const char *by)
 {
 	const size_t first = p->nrules;
 	struct plan_rule *rule = by == NULL ? plan_rule_new(p, str_c(prefix), "--strip-prefix %s", prefix) : NULL;
+	const bool wrapper = rule != NULL && is_wrapper(prefix);
 
 	for (size_t i = 0; prefix[0] != '\0' && i < p->nentries; i++) {
 		struct plan_entry *en = &p->entries[i];
+		const bool starts = str_starts(en->name, str_c(prefix));
 
-		if (!en->alive || !str_starts(en->name, str_c(prefix)))
+		if (!en->alive)
 			continue;
-		plan_rename(p, en, str_from(en->name, strlen(prefix)), rule == NULL ? by : rule->text);
 		if (rule != NULL && !en->module) {
-			rule->matched++;
-			rule->touched++;
+			rule->matched += starts || (wrapper && was_wrapped(p, en, prefix));
+			rule->touched += starts;
 		}
+		if (starts)
+			plan_rename(p, en, str_from(en->name, strlen(prefix)), rule == NULL ? by : rule->text);
 	}
 	plan_find_nearest(p, first, false);
 }

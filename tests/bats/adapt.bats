@@ -73,6 +73,13 @@ known() {
 	expect_out $'w\n0.weight\n0.running_mean'
 	adapt --strip-prefix bn --strip-prefix . "$fixtures/tiny.pth"
 	expect_out_has $'\nweight\nbias\nrunning_mean\nrunning_var\nnum_batches_tracked\n'
+	local wrapper
+	for wrapper in module. _orig_mod. module._orig_mod.; do
+		adapt --fail-unused --strip-prefix "$wrapper" "$fixtures/prefixed.pth"
+		[[ $stderr != *matched* ]] || fail "$stderr"
+	done
+	try lnn-ckpt-adapt -n --strip-prefix module. "$fixtures/tiny.pth"
+	expect_err_has 'warning: --strip-prefix module.: matched nothing'
 	try lnn-ckpt-adapt -n --strip-prefix modul. "$fixtures/tiny.pth"
 	expect_err_has 'warning: --strip-prefix modul.: matched nothing'
 }
