@@ -30,8 +30,9 @@ salvage_check(const struct adapt_options *o, struct err *err)
 static int
 open_source(struct adapt *a, const char *operand, struct source **src, struct err *err)
 {
-	const char *out = a->o->common.output, *slash = out == NULL ? NULL : strrchr(out, '/');
-	const char *dir = slash == NULL ? "." : slash == out ? "/" : arena_printf(&a->arena, "%.*s", (int)(slash - out), out);
+	const char *out = a->o->common.output;
+	const int len = out == NULL ? 0 : (int)path_folder(out);
+	const char *dir = len == 0 ? "." : arena_printf(&a->arena, "%.*s", len, out);
 
 	return file_checkpoint(operand, FILE_BINARY, src, err) < 0 ? -1 : source_to_file(*src, dir, err);
 }
@@ -105,6 +106,11 @@ open_place(struct input *in, const char *key, struct err *err)
 static int
 nothing(const struct source *src, const char *why, struct err *err)
 {
+	const size_t n = strlen(source_name(src));
+
+	/* The message has the file's name once. */
+	if (strncmp(why, source_name(src), n) == 0 && strncmp(why + n, ": ", 2) == 0)
+		why += n + 2;
 	err_clear(err);
 	return err_input(err, source_name(src), "nothing can be saved of it%s%s", why[0] == '\0' ? "" : ": ", why);
 }

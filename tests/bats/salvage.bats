@@ -79,7 +79,10 @@ print(json.load(sys.stdin)["tensors"][0]["offset"])')
 	echo text >text
 	try lnn-ckpt-adapt --salvage text -o out.pth
 	expect_refusal 2 lnn-ckpt-adapt 'nothing can be saved of it'
-	expect_only cut.pth text
+	head -c 1000 "$fixtures/vit.npz" >cut.npz
+	try lnn-ckpt-adapt --salvage cut.npz -o out.pth
+	expect_refusal 2 lnn-ckpt-adapt 'cut.npz: nothing can be saved of it: cut off: the zip has no central directory at its end'
+	expect_only cut.npz cut.pth text
 }
 
 @test 'the output must be a file, and there is one input' {
