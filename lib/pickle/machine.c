@@ -839,7 +839,7 @@ op_put(struct pickle_machine *m, struct err *e)
 	if (memo_index(m, &index, e) < 0 || top_of(m, &top, e) < 0)
 		return -1;
 	if (m->memo.nvalues == FAR_MAX)
-		return fail(&m->in, e, "more than %d memo entries out of order", FAR_MAX);
+		return fail(&m->in, e, "more than %d memo entries whose numbers leave gaps, which no pickler makes", FAR_MAX);
 	memo_put(&m->memo, vtree_arena(m->t), index, top);
 	return 0;
 }

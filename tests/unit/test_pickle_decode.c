@@ -435,6 +435,34 @@ bombs(void)
 	buf_release(&b);
 }
 
+/* As many memo entries as are kept where the numbers leave gaps, and one more. */
+static void
+gaps(void)
+{
+	struct buf b = BUF_INIT, out = BUF_INIT;
+	struct source *src;
+
+	buf_addc(&b, 'N');
+	for (uint32_t i = 0; i <= 1 << 20; i++) {
+		if (i == 1 << 20) {
+			src = source_memory(b.p, b.len, "mem");
+			decode(src, UINT64_MAX, NULL, &out);
+			ok_msg(strstr(out.p, "the input ends within a pickle") != NULL, "as many as are kept");
+			source_close(src);
+		}
+		buf_addc(&b, 'r');
+		buf_le32(&b, 1000 + 3 * i);
+	}
+	buf_addc(&b, '.');
+	src = source_memory(b.p, b.len, "mem");
+	decode(src, UINT64_MAX, NULL, &out);
+	is_str(out.p, "mem: at byte 5242881: LONG_BINPUT: more than 1048576 memo entries whose numbers leave gaps, which no "
+		"pickler makes", "one more");
+	source_close(src);
+	buf_release(&b);
+	buf_release(&out);
+}
+
 /* Memo indexes near, far, and near again; texts that no look can show whole. */
 static void
 extent(void)
@@ -541,6 +569,7 @@ main(void)
 	all_copies();
 	full();
 	extent();
+	gaps();
 	hooks();
 	return tap_done();
 }
