@@ -79,10 +79,10 @@ open_file(const char *path, bool dry_run, int *fd, struct err *err)
 static int
 check_shard(const char *path, struct err *err)
 {
-	const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
 	struct arena a = ARENA_INIT;
-	const char *folder = slash != NULL ? arena_printf(&a, "%.*s", (int)(slash - path) + 1, path) : "./";
-	struct str quoted = str_c(arena_printf(&a, "\"%s\"", name));
+	const int dir_len = (int)path_folder(path);
+	const char *folder = dir_len > 0 ? arena_printf(&a, "%.*s", dir_len, path) : "./";
+	struct str quoted = str_c(arena_printf(&a, "\"%s\"", path + dir_len));
 	DIR *dir = opendir(folder);
 	struct buf text = BUF_INIT;
 	struct dirent *d;

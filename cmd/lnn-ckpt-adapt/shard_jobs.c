@@ -157,12 +157,13 @@ run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, 
 static bool
 is_beside(const struct source *src, const char *folder)
 {
-	const char *path = source_name(src), *slash = strrchr(path, '/');
+	const char *path = source_name(src);
+	const size_t len = path_folder(path);
 	struct buf dir = BUF_INIT;
 	struct stat x, y;
 	bool same;
 
-	buf_add(&dir, slash == NULL ? "." : path, slash == NULL ? 1 : (size_t)(slash - path) + 1);
+	buf_add(&dir, len == 0 ? "." : path, len == 0 ? 1 : len);
 	same = stat(buf_str(&dir).p, &x) == 0 && stat(folder, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 	buf_release(&dir);
 	return same;

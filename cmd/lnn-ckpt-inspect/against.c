@@ -2,10 +2,10 @@
  * --against: what load_state_dict would say, and whether dtypes and values are those of another checkpoint.
  */
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/num.h"
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "common/models.h"
@@ -684,13 +684,6 @@ common_text(struct against *a, size_t i)
 	return text;
 }
 
-/* The worse of two figures: the larger one, NaN above all. */
-static double
-worse(double x, double y)
-{
-	return isnan(x) || x > y ? x : y;
-}
-
 /* rows.joined: the line of deviation to stands for deviation from as well. */
 static void
 join_deviations(void *arg, size_t to, size_t from)
@@ -701,9 +694,9 @@ join_deviations(void *arg, size_t to, size_t from)
 
 	a->v[to].count++;
 	x->differing += y->differing;
-	x->largest = worse(x->largest, y->largest);
-	x->relative = worse(x->relative, y->relative);
-	x->cosine = -worse(-x->cosine, -y->cosine);
+	x->largest = num_larger(x->largest, y->largest);
+	x->relative = num_larger(x->relative, y->relative);
+	x->cosine = -num_larger(-x->cosine, -y->cosine);
 }
 
 static void

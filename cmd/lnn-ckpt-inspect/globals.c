@@ -131,7 +131,7 @@ scan_file(struct globals *g, const char *path, struct err *err)
 	struct source *src;
 	int rc = file_input(path, FILE_BINARY, &src, err);
 
-	g->shard = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+	g->shard = path + path_folder(path);
 	if (rc == 0) {
 		rc = scan_source(g, src, err);
 		source_close(src);
@@ -200,9 +200,7 @@ scan_items(struct globals *g, const char *dir, const struct file_list *list)
 static int
 scan_listed(struct globals *g, struct source *src, struct err *err)
 {
-	const char *slash = strrchr(source_name(src), '/');
-	const char *dir = arena_printf(&g->arena, "%.*s", slash == NULL ? 0 : (int)(slash - source_name(src) + 1),
-				       source_name(src));
+	const char *file = source_name(src), *dir = arena_printf(&g->arena, "%.*s", (int)path_folder(file), file);
 	struct file_list list;
 	int rc = file_list_read(&list, src, &g->arena, err);
 

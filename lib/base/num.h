@@ -4,6 +4,7 @@
 #ifndef LNN_BASE_NUM_H
 #define LNN_BASE_NUM_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -20,6 +21,13 @@ static inline bool
 num_mul(uint64_t a, uint64_t b, uint64_t *out)
 {
 	return !__builtin_mul_overflow(a, b, out);
+}
+
+/* The larger of two; NaN if one is. */
+static inline double
+num_larger(double a, double b)
+{
+	return isnan(a) || a > b ? a : b;
 }
 
 /* a rounded up to a multiple of align, a power of two. */

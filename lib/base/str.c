@@ -169,3 +169,11 @@ str_split(struct str *rest, char sep, struct str *part)
 	*rest = str_from(*rest, part->len + 1);
 	return true;
 }
+
+size_t
+path_folder(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash != NULL ? (size_t)(slash - path) + 1 : 0;
+}

@@ -34,6 +34,8 @@ long str_find(struct str s, struct str part, size_t from);
 struct str str_from(struct str s, size_t start); /* s without its first start bytes */
 /* Natural order: runs of digits compare as numbers, so blocks.9 < blocks.10. */
 int str_cmp_natural(struct str a, struct str b);
+/* The length of the folder that a path begins with, its slash included; 0 if it names none. The name of the file follows. */
+size_t path_folder(const char *path);
 /* Takes the text before the first sep off *rest into *part; false when *rest has ended (p == NULL). */
 bool str_split(struct str *rest, char sep, struct str *part);
 

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -469,10 +468,11 @@ open_metadata(struct ckpt_folder *f, const char *first, const struct diag *diag)
 static uint32_t
 rank_of(const char *name)
 {
-	uint32_t rank = 0;
-	int len = 0;
+	const struct str digits = str_n(name + sizeof("shard-") - 1, 5);
+	uint64_t rank;
 
-	return sscanf(name, "shard-%5" SCNu32 "%n", &rank, &len) == 1 && len == 11 ? rank : 0;
+	return str_starts(str_c(name), str_c("shard-")) && strlen(digits.p) >= digits.len && num_u64(digits, &rank) ?
+		       (uint32_t)rank : 0;
 }
 
 /* All safetensors files of the folder, as a text for their reader. No rank is left out. */
@@ -589,7 +589,7 @@ list_ranks(struct ckpt_folder *f, struct str prefix, struct str suffix, struct b
 int
 ckpt_ranks_open(struct source **out, const char *path, const struct diag *diag, struct err *err)
 {
-	const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
+	const size_t dir = path_folder(path);
 	struct buf text = BUF_INIT, folder = BUF_INIT;
 	struct str prefix, suffix;
 	struct ckpt_folder f;
@@ -597,9 +597,9 @@ ckpt_ranks_open(struct source **out, const char *path, const struct diag *diag, 
 	int rc;
 
 	*out = NULL;
-	if (!rank_name_parse(name, &prefix, &suffix, &rank) || strchr(name, '\n') != NULL)
+	if (!rank_name_parse(path + dir, &prefix, &suffix, &rank) || strchr(path + dir, '\n') != NULL)
 		return 0;
-	buf_add(&folder, slash == NULL ? "." : path, slash == NULL ? 1 : (size_t)(slash - path) + 1);
+	buf_add(&folder, dir == 0 ? "." : path, dir == 0 ? 1 : dir);
 	buf_adds(&text, BOX_SET_RANKS);
 	rc = folder_list(&f, folder.p, err);
 	if (rc == 0)

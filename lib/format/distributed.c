@@ -74,8 +74,8 @@ fault(const struct ckpt *c, const struct err *why)
 static void
 list_files(struct ckpt *c, struct distributed *d)
 {
-	const char **paths = arena_calloc(&c->arena, d->m.nfiles, sizeof(*paths)), *slash = strrchr(c->file, '/');
-	const int dir = slash == NULL ? 0 : (int)(slash - c->file + 1);
+	const char **paths = arena_calloc(&c->arena, d->m.nfiles, sizeof(*paths));
+	const int dir = (int)path_folder(c->file);
 	struct stat st;
 
 	d->sizes = xcalloc(d->m.nfiles + 1, sizeof(*d->sizes));

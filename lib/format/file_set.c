@@ -23,7 +23,7 @@ struct file_set_file {
 int
 file_list_read(struct file_list *l, struct source *src, struct arena *a, struct err *err)
 {
-	const char *file = source_name(src), *slash = strrchr(file, '/');
+	const char *file = source_name(src);
 	uint64_t size = 0;
 	struct str text, name;
 	char *p;
@@ -42,7 +42,7 @@ file_list_read(struct file_list *l, struct source *src, struct arena *a, struct 
 	l->paths = arena_calloc(a, text.len, sizeof(*l->paths));
 	for (; str_split(&text, '\n', &name) && name.len > 0; l->n++) {
 		l->names[l->n] = arena_str(a, name).p;
-		l->paths[l->n] = arena_printf(a, "%.*s%.*s", slash ? (int)(slash - file + 1) : 0, file, STR_ARG(name));
+		l->paths[l->n] = arena_printf(a, "%.*s%.*s", (int)path_folder(file), file, STR_ARG(name));
 	}
 	return 0;
 }

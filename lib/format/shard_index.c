@@ -78,7 +78,6 @@ file_number(struct map_parser *p, struct str name, uint32_t *number, struct err 
 {
 	struct shard_index *x = p->x;
 	struct str file = p->json.text;
-	const char *slash = strrchr(p->name, '/');
 	uint64_t found;
 
 	if (!is_plain(file))
@@ -90,7 +89,7 @@ file_number(struct map_parser *p, struct str name, uint32_t *number, struct err 
 	}
 	file = arena_str(&x->arena, file);
 	x->paths = xgrow(x->paths, x->nfiles, &p->path_cap, sizeof(*x->paths));
-	x->paths[x->nfiles] = arena_printf(&x->arena, "%.*s%s", slash ? (int)(slash - p->name + 1) : 0, p->name, file.p);
+	x->paths[x->nfiles] = arena_printf(&x->arena, "%.*s%s", (int)path_folder(p->name), p->name, file.p);
 	x->files = xgrow(x->files, x->nfiles, &p->file_cap, sizeof(*x->files));
 	x->files[x->nfiles] = file.p;
 	strmap_add(&p->files, file, x->nfiles);

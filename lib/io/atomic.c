@@ -86,15 +86,6 @@ atomic_emergency(void)
 
 /* ---- names */
 
-/* The length of path's folder with the slash; 0 if it names none. */
-static size_t
-folder_len(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? (size_t)(slash - path) + 1 : 0;
-}
-
 /* path with symbolic links in its last component followed, also if the last of them leads nowhere; NULL with errno. */
 static char *
 follow(const char *path)
@@ -104,7 +95,7 @@ follow(const char *path)
 	ssize_t n = 0;
 
 	for (int i = 0; i < MAX_LINKS; i++) {
-		size_t dir = folder_len(p);
+		size_t dir = path_folder(p);
 
 		n = readlink(p, target, sizeof(target));
 		if (n < 0)
@@ -152,7 +143,7 @@ random_name(char *p)
 static int
 create(struct temporary *slot, const char *path, mode_t mode)
 {
-	size_t dir = folder_len(path), len = strlen(path + dir);
+	size_t dir = path_folder(path), len = strlen(path + dir);
 	int fd = -1;
 
 	/* .NAME.XXXXXX may not be longer than a name can be. */
@@ -208,7 +199,7 @@ make_temporary(const char *name, char *path, bool folder, mode_t mode, int *fd)
 	a = xcalloc(1, sizeof(*a));
 	a->name = xstrdup(name);
 	a->path = path;
-	a->parent = folder_len(path) > 0 ? xstrndup(path, folder_len(path)) : xstrdup(".");
+	a->parent = path_folder(path) > 0 ? xstrndup(path, path_folder(path)) : xstrdup(".");
 	a->slot = i;
 	return a;
 }

@@ -107,8 +107,7 @@ struct undo_job {
 static void
 job_init(struct undo_job *j, const char *path, int fd)
 {
-	const char *slash = strrchr(path, '/');
-	const int dir = slash != NULL ? (int)(slash - path) + 1 : 0;
+	const int dir = (int)path_folder(path);
 	struct buf b = BUF_INIT;
 
 	*j = (struct undo_job){ .path = path, .fd = fd, .text = BUF_INIT };

@@ -36,16 +36,13 @@ config_slurp(struct source *src, struct buf *text, struct err *err)
 static const char *
 base_path(struct config *c, const struct config_opts *opts, struct str base)
 {
-	const char *slash = strrchr(c->file, '/');
 	const char *dir = opts != NULL ? opts->dir : NULL;
 
 	if (base.p[0] == '/')
 		return base.p;
 	if (dir && *dir)
 		return arena_printf(&c->arena, "%s/%s", dir, base.p);
-	if (slash == NULL)
-		return base.p;
-	return arena_printf(&c->arena, "%.*s/%s", (int)(slash - c->file), c->file, base.p);
+	return arena_printf(&c->arena, "%.*s%s", (int)path_folder(c->file), c->file, base.p);
 }
 
 /* The nearest folder above the experiment below which base lies; NULL if there is none. In the arena. */

@@ -509,7 +509,7 @@ add_row(struct keyop *op, const struct list_line *line, const struct source *src
 static int
 read_rows(const struct op_reader *r, struct keyop *op, const struct ynode *node)
 {
-	const char *slash = strrchr(r->file, '/'), *path = node->text.p;
+	const char *path = node->text.p;
 	uint64_t *own;
 	struct source *src;
 	struct list_reader list;
@@ -519,8 +519,8 @@ read_rows(const struct op_reader *r, struct keyop *op, const struct ynode *node)
 
 	if (node->kind != YN_SCALAR || node->text.len == 0)
 		return ynode_fail(node, r->err, "rows: a file was expected, not %s", ynode_what(node));
-	if (slash != NULL && path[0] != '/')
-		path = arena_printf(r->arena, "%.*s/%s", (int)(slash - r->file), r->file, path);
+	if (path[0] != '/')
+		path = arena_printf(r->arena, "%.*s%s", (int)path_folder(r->file), r->file, path);
 	if (source_open(&src, path, NULL, r->err) < 0)
 		return -1;
 	list_open(&list, src, false);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/cursor.h"
+#include "base/num.h"
 #include "base/xalloc.h"
 #include "io/crc32.h"
 #include "tensor/boxes.h"
@@ -105,18 +106,11 @@ struct figures_run {
 /* Elements that are compared at once. */
 enum { BLOCK = 1024 };
 
-/* The larger of two, NaN if one is. */
-static double
-larger(double a, double b)
-{
-	return isnan(a) || a > b ? a : b;
-}
-
 static void
 note(struct difference *d, double by)
 {
 	d->differing++;
-	d->largest = larger(d->largest, by);
+	d->largest = num_larger(d->largest, by);
 }
 
 /* A part of the sums, which leave NaNs out that agree. */
@@ -181,7 +175,7 @@ compare_finite(const struct compare_opts *o, const double *a, const double *b, s
 	d->there += there[0] + there[1];
 	d->product += product[0] + product[1];
 	d->differing += (uint64_t)(differing[0] + differing[1]);
-	d->largest = larger(d->largest, larger(largest[0], largest[1]));
+	d->largest = num_larger(d->largest, num_larger(largest[0], largest[1]));
 	return true;
 }
 
@@ -310,7 +304,7 @@ compare_join(struct difference *sum, const struct difference *next)
 	sum->bytes = sum->bytes || next->bytes;
 	sum->unbounded = sum->unbounded || next->unbounded;
 	sum->differing += next->differing;
-	sum->largest = larger(sum->largest, next->largest);
+	sum->largest = num_larger(sum->largest, next->largest);
 	sum->distance += next->distance;
 	sum->here += next->here;
 	sum->there += next->there;
