@@ -7,11 +7,13 @@
 #include "base/num.h"
 #include "base/xalloc.h"
 
-/* A storage leaf of the legacy format that begins inside its storage. */
+/* A storage leaf of the legacy format that begins inside its storage. Until rebuild_finish its index is VIEW + a number. */
 struct rebuild_view {
 	uint32_t leaf, storage;
 	uint64_t offset; /* elements */
 };
+
+#define VIEW (UINT32_C(1) << 31)
 
 void
 rebuild_init(struct rebuild *r, struct ckpt *c, bool legacy)
@@ -203,9 +205,9 @@ rebuild_finish(struct rebuild *r, const uint32_t *place, struct err *e)
 			value_set_leaf(c->tree, r->leaves[i], place[i]);
 		for (i = 0; i < c->ntensors; i++)
 			c->tensors[i].storage = place[c->tensors[i].storage];
-		for (i = 0; i < r->nviews; i++)
-			value_set_leaf(c->tree, r->views[i].leaf, place[r->views[i].storage]);
 	}
+	for (i = 0; i < r->nviews; i++)
+		value_set_leaf(c->tree, r->views[i].leaf, place != NULL ? place[r->views[i].storage] : r->views[i].storage);
 	c->owned[0] = c->storages;
 	c->owned[1] = c->tensors;
 	r->storage_cap = r->tensor_cap = 0;
@@ -350,7 +352,7 @@ read_view(const struct rebuild *r, const struct vtree *t, uint32_t h, const stru
 static uint32_t
 add_view(struct rebuild *r, struct vtree *t, uint32_t index, uint64_t offset)
 {
-	uint32_t leaf = value_new_leaf(t, LEAF_STORAGE, index);
+	uint32_t leaf = value_new_leaf(t, LEAF_STORAGE, VIEW + (uint32_t)r->nviews);
 
 	*xpush(r->views, r->nviews, r->view_cap) = (struct rebuild_view){ leaf, index, offset };
 	return leaf;
@@ -384,22 +386,12 @@ take_persid(void *arg, struct vtree *t, uint32_t h, uint32_t *out, struct err *e
 static bool
 leaf_storage(const struct rebuild *r, const struct vtree *t, uint32_t h, uint32_t *index, uint64_t *first)
 {
-	size_t low = 0, high = r->nviews, mid;
-
 	*first = 0;
 	if (value_leaf(t, h, index) != LEAF_STORAGE)
 		return false;
-	/* Leaves get growing handles. */
-	while (low < high) {
-		mid = low + (high - low) / 2;
-		if (r->views[mid].leaf == h) {
-			*first = r->views[mid].offset;
-			return true;
-		}
-		if (r->views[mid].leaf < h)
-			low = mid + 1;
-		else
-			high = mid;
+	if (*index >= VIEW) {
+		*first = r->views[*index - VIEW].offset;
+		*index = r->views[*index - VIEW].storage;
 	}
 	return true;
 }
@@ -417,27 +409,30 @@ struct call {
 	struct err *e;
 };
 
-/* Returns 1 when c->tensor and c->form are made, 0 to leave the call an object, -1 on error. */
-typedef int maker(struct call *c);
+struct rebuild_function;
 
-static maker make_old, make_v2, make_v3, make_quantised, make_parameter, make_with_state, make_typed;
+/* Returns 1 when c->tensor and c->form are made, 0 to leave the call an object, -1 on error. */
+typedef int maker(struct call *c, const struct rebuild_function *f);
+
+static maker make_plain, make_quantised, make_around, make_typed;
 
 static const struct rebuild_function {
 	const char *module, *name;
 	maker *make;
-	uint8_t min, max; /* number of arguments */
+	uint8_t min, max;              /* number of arguments */
+	uint8_t grad, metadata, dtype; /* which argument says this; 0: none */
 } functions[] = {
-	{ "torch._utils", "_rebuild_tensor_v2", make_v2, 6, 7 },
-	{ "torch._utils", "_rebuild_tensor_v3", make_v3, 7, 8 },
-	{ "torch._utils", "_rebuild_tensor", make_old, 4, 4 },
-	{ "torch._utils", "_rebuild_parameter", make_parameter, 3, 3 },
-	{ "torch._utils", "_rebuild_parameter_with_state", make_with_state, 4, 4 },
-	{ "torch._utils", "_rebuild_qtensor", make_quantised, 7, 7 },
-	{ "torch._tensor", "_rebuild_from_type_v2", make_typed, 4, 4 },
-	{ "torch._tensor", "_rebuild_from_type", make_typed, 4, 4 },
-	{ "torch.tensor", "_rebuild_from_type_v2", make_typed, 4, 4 },
-	{ "torch.tensor", "_rebuild_from_type", make_typed, 4, 4 },
-	{ "torch.nn.parameter", "Parameter", make_parameter, 1, 2 },
+	{ "torch._utils", "_rebuild_tensor_v2", make_plain, 6, 7, 4, 6, 0 },
+	{ "torch._utils", "_rebuild_tensor_v3", make_plain, 7, 8, 4, 7, 6 },
+	{ "torch._utils", "_rebuild_tensor", make_plain, 4, 4, 0, 0, 0 },
+	{ "torch._utils", "_rebuild_parameter", make_around, 3, 3, 1, 0, 0 },
+	{ "torch._utils", "_rebuild_parameter_with_state", make_around, 4, 4, 1, 0, 0 },
+	{ "torch._utils", "_rebuild_qtensor", make_quantised, 7, 7, 5, 0, 0 },
+	{ "torch._tensor", "_rebuild_from_type_v2", make_typed, 4, 4, 0, 0, 0 },
+	{ "torch._tensor", "_rebuild_from_type", make_typed, 4, 4, 0, 0, 0 },
+	{ "torch.tensor", "_rebuild_from_type_v2", make_typed, 4, 4, 0, 0, 0 },
+	{ "torch.tensor", "_rebuild_from_type", make_typed, 4, 4, 0, 0, 0 },
+	{ "torch.nn.parameter", "Parameter", make_around, 1, 2, 1, 0, 0 },
 };
 
 static const struct rebuild_function *
@@ -596,37 +591,26 @@ read_metadata(struct call *c, uint32_t h)
 /* ---- the functions */
 
 static int
-make_old(struct call *c)
+make_plain(struct call *c, const struct rebuild_function *f)
 {
-	return read_args(c, DTYPE_UNKNOWN) < 0 ? -1 : 1;
-}
+	enum dtype dtype = DTYPE_UNKNOWN;
 
-static int
-make_v2(struct call *c)
-{
-	if (read_args(c, DTYPE_UNKNOWN) < 0)
-		return -1;
-	read_grad(c, arg(c, 4));
-	read_metadata(c, arg(c, 6));
-	return 1;
-}
-
-static int
-make_v3(struct call *c)
-{
-	enum dtype dtype = dtype_by_name(value_name(c->t, arg(c, 6)));
-
-	if (!str_eqc(value_module(c->t, arg(c, 6)), "torch") || dtype == DTYPE_UNKNOWN || !dtype_info(dtype)->torch)
-		return 0;
+	if (f->dtype > 0) {
+		dtype = dtype_by_name(value_name(c->t, arg(c, f->dtype)));
+		if (!str_eqc(value_module(c->t, arg(c, f->dtype)), "torch") || !dtype_info(dtype)->torch)
+			return 0;
+	}
 	if (read_args(c, dtype) < 0)
 		return -1;
-	read_grad(c, arg(c, 4));
-	read_metadata(c, arg(c, 7));
+	if (f->grad > 0)
+		read_grad(c, arg(c, f->grad));
+	if (f->metadata > 0)
+		read_metadata(c, arg(c, f->metadata));
 	return 1;
 }
 
 static int
-make_quantised(struct call *c)
+make_quantised(struct call *c, const struct rebuild_function *f)
 {
 	uint32_t none = value_new_none(c->t), form[7] = { none, none, none, none }, index;
 	uint64_t first;
@@ -638,9 +622,8 @@ make_quantised(struct call *c)
 	/* Several elements share a byte, row by row: not what a view can say. Such a tensor stays a call. */
 	if (dtype == DTYPE_QUINT4X2 || dtype == DTYPE_QUINT2X4)
 		return 0;
-	if (read_args(c, DTYPE_UNKNOWN) < 0)
+	if (make_plain(c, f) < 0)
 		return -1;
-	read_grad(c, arg(c, 5));
 	for (index = 4; index < 7; index++)
 		form[index] = arg(c, index);
 	c->form = value_new_tuple(c->t, form, 7);
@@ -648,52 +631,33 @@ make_quantised(struct call *c)
 	return 1;
 }
 
-/* The first argument is a tensor already made: what is around it goes into the form. */
+/*
+ * The first argument is a tensor already made: what is around it goes into the form. A call of the class Parameter gets the
+ * form of _rebuild_parameter.
+ */
 static int
-make_around(struct call *c, size_t nargs)
+make_around(struct call *c, const struct rebuild_function *f)
 {
+	const size_t nargs = value_len(c->t, c->args);
 	uint32_t form[4], index;
-	size_t i;
 
-	if (value_leaf(c->t, arg(c, 0), &index) != LEAF_TENSOR)
+	if (value_leaf(c->t, arg(c, 0), &index) != LEAF_TENSOR || c->r->c->tensors[index].storage == STORAGE_NONE)
 		return 0;
 	c->tensor = c->r->c->tensors[index];
-	if (c->tensor.storage == STORAGE_NONE)
-		return 0;
 	form[0] = c->tensor.wrap != VALUE_ABSENT ? c->tensor.wrap : value_new_none(c->t);
-	for (i = 1; i < nargs; i++)
-		form[i] = arg(c, i);
+	form[1] = nargs > 1 ? arg(c, 1) : value_new_bool(c->t, true);
+	form[2] = nargs > 2 ? arg(c, 2) : value_new_ordered(c->t);
+	form[3] = arg(c, 3);
 	c->tensor.wrap = VALUE_ABSENT;
-	c->form = value_new_tuple(c->t, form, nargs);
+	c->form = value_new_tuple(c->t, form, f->max < 3 ? 3 : f->max);
 	c->tensor.flags |= TENSOR_PARAMETER;
-	read_grad(c, arg(c, 1));
+	read_grad(c, form[1]);
 	return 1;
 }
 
 static int
-make_parameter(struct call *c)
+make_typed(struct call *c, const struct rebuild_function *f)
 {
-	uint32_t full[3];
-
-	if (value_len(c->t, c->args) < 3) { /* the class itself was called */
-		full[0] = arg(c, 0);
-		full[1] = value_len(c->t, c->args) == 2 ? arg(c, 1) : value_new_bool(c->t, true);
-		full[2] = value_new_ordered(c->t);
-		c->args = value_new_tuple(c->t, full, 3);
-	}
-	return make_around(c, 3);
-}
-
-static int
-make_with_state(struct call *c)
-{
-	return make_around(c, 4);
-}
-
-static int
-make_typed(struct call *c)
-{
-	const struct rebuild_function *f;
 	uint32_t form[4] = { arg(c, 0), arg(c, 1), 0, arg(c, 3) }, outer = c->args;
 	int took;
 
@@ -701,9 +665,9 @@ make_typed(struct call *c)
 	f = value_kind(c->t, c->args) == VALUE_TUPLE ? find_function(c->t, form[0]) : NULL;
 	if (f == NULL || f->make == make_typed || !takes(f, value_len(c->t, c->args)))
 		return 0;
-	took = f->make(c);
+	took = f->make(c, f);
 	c->args = outer;
-	if (f->make == make_parameter) /* also of the class itself: the form is that function's */
+	if (f->make == make_around && f->max < 4) /* also of the class itself: the form is that function's */
 		form[0] = value_new_global(c->t, str_c("torch._utils"), str_c("_rebuild_parameter"));
 	form[2] = c->form;
 	c->form = value_new_tuple(c->t, form, 4);
@@ -717,18 +681,13 @@ static bool
 is_tensor_class(const struct vtree *t, uint32_t callable, enum dtype *dtype)
 {
 	struct str module = value_module(t, callable), name = value_name(t, callable);
-	char storage[32];
-	size_t n = sizeof("Tensor") - 1;
 
 	*dtype = DTYPE_FLOAT32; /* set by BUILD */
 	if (str_eqc(module, "torch.nn.parameter") && str_eqc(name, "Parameter"))
 		return true;
-	if ((!str_eqc(module, "torch") && !str_eqc(module, "torch.cuda")) || !str_ends(name, str_c("Tensor")) ||
-		name.len > 24)
+	if (!str_eqc(module, "torch") && !str_eqc(module, "torch.cuda"))
 		return false;
-	memcpy(storage, name.p, name.len - n);
-	memcpy(storage + name.len - n, "Storage", sizeof("Storage"));
-	*dtype = dtype_by_storage(str_c(storage));
+	*dtype = dtype_by_tensor(name);
 	return *dtype != DTYPE_UNKNOWN;
 }
 
@@ -799,7 +758,7 @@ reduce(void *p, struct vtree *t, const struct pickle_call *call, uint32_t *out, 
 		r->callable = callable;
 	}
 	if (f != NULL && takes(f, value_len(t, args))) {
-		took = f->make(&c);
+		took = f->make(&c, f);
 		if (took > 0) {
 			keep_wrap(&c, callable);
 			*out = add_tensor(r, t, &c.tensor);

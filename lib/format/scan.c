@@ -201,27 +201,14 @@ behind(struct str path, const char *prefix, struct str *rest)
 	return true;
 }
 
-/* The element type of the class of tensors of that name: those that torch had from the beginning. */
-static enum dtype
-tensor_class(struct str name)
-{
-	struct buf storage = BUF_INIT;
-	enum dtype t = DTYPE_UNKNOWN;
-
-	if (str_ends(name, str_c("Tensor"))) {
-		buf_add(&storage, name.p, name.len - strlen("Tensor"));
-		buf_adds(&storage, "Storage");
-		t = dtype_by_storage(buf_str(&storage));
-		buf_release(&storage);
-	}
-	return dtype_info(t)->class == DTYPE_CLASS_QUANTISED || dtype_info(t)->class == DTYPE_CLASS_COMPLEX ? DTYPE_UNKNOWN : t;
-}
-
 /* What NAME of torch.NAME is, or of a module of torch that has classes of tensors. */
 static enum allowed_kind
 torch_name(struct str name, bool cuda, bool sparse, enum dtype *dtype)
 {
-	*dtype = tensor_class(name);
+	/* Classes of tensors: of the element types that torch had from the beginning. */
+	*dtype = dtype_by_tensor(name);
+	if (dtype_info(*dtype)->class == DTYPE_CLASS_QUANTISED || dtype_info(*dtype)->class == DTYPE_CLASS_COMPLEX)
+		return ALLOWED_NOT;
 	if (*dtype != DTYPE_UNKNOWN)
 		return sparse && *dtype == DTYPE_BOOL ? ALLOWED_NOT : ALLOWED_TENSOR;
 	if (sparse)

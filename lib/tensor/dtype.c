@@ -109,6 +109,18 @@ dtype_by_storage(struct str name)
 	return DTYPE_UNKNOWN;
 }
 
+enum dtype
+dtype_by_tensor(struct str name)
+{
+	for (unsigned i = 1; i < DTYPE_COUNT && str_ends(name, str_c("Tensor")); i++) {
+		struct str storage = str_c(table[i].storage != NULL ? table[i].storage : "Storage");
+
+		if (str_eq(str_n(name.p, name.len - 6), str_n(storage.p, storage.len - 7)) && storage.len > 7)
+			return (enum dtype)i;
+	}
+	return DTYPE_UNKNOWN;
+}
+
 bool
 dtype_bytes(enum dtype t, uint64_t count, uint64_t *bytes)
 {

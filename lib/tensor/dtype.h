@@ -85,6 +85,7 @@ enum dtype dtype_by_name(struct str name);        /* "float32", without "torch."
 enum dtype dtype_by_safetensors(struct str name); /* "F32" */
 enum dtype dtype_by_numpy(struct str name);       /* "f4", without byte order; V2 is bfloat16, as ml_dtypes saves it */
 enum dtype dtype_by_storage(struct str name);     /* "FloatStorage", without module; not UntypedStorage */
+enum dtype dtype_by_tensor(struct str name);      /* "FloatTensor", likewise */
 
 /* Bytes that count items take; false if that does not fit, is not whole bytes, or t is unknown. */
 bool dtype_bytes(enum dtype t, uint64_t count, uint64_t *bytes);
