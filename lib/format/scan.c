@@ -349,8 +349,12 @@ struct weights {
 	size_t stored_n, stored_cap;
 	struct made result;       /* what the opcode will leave on the stack; type 0: what the machine leaves */
 	uint32_t leaf;            /* the index of a leaf for it: of stored, or LEAF_MADE with its dtype and type */
-	bool unknown;             /* the first objection is that we do not know; only globals and opcodes are looked at now */
-	char why[512];            /* the first objection */
+	bool judge;               /* the first pickle, and torch may still be reading */
+	bool computed;            /* the STACK_GLOBAL that is executed has operands that are no texts */
+	bool failed;              /* the callback said so */
+	unsigned pickle;          /* its number in the row */
+	struct pickle_scan *s;    /* with s->unknown, only globals and opcodes are looked at from there on */
+	struct err *e;            /* of the callback */
 	struct {
 		uint32_t node; /* 0: none */
 		struct allowed allowed;
@@ -362,26 +366,27 @@ struct weights {
 static bool call(struct weights *w, uint32_t callable, uint32_t args);
 static bool fits(struct weights *w, char letter, uint32_t h);
 
-/* Sets why torch refuses the pickle; returns false. */
+/* Sets why torch refuses the pickle, and stops there; returns false. */
 __attribute__((format(printf, 2, 3))) static bool
 refuse(struct weights *w, const char *fmt, ...)
 {
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(w->why, sizeof(w->why), fmt, ap);
+	vsnprintf(w->s->why, sizeof(w->s->why), fmt, ap);
 	va_end(ap);
-	w->unknown = false;
+	w->s->why_off = w->m->in.op_off;
+	w->s->loads = w->s->unknown = w->judge = false;
 	return false;
 }
 
-/* Sets why nobody can tell here: it is nothing that torch.save writes. Returns false. */
+/* Sets why nobody can tell here: it is nothing that torch.save writes. torch might stop at what is behind. Returns false. */
 static bool
 doubt(struct weights *w, const char *name, const char *what)
 {
 	refuse(w, "%s %s: torch.save writes nothing of the kind", name, what);
 	w->result.type = 0;
-	w->unknown = true;
+	w->s->unknown = w->judge = true;
 	return false;
 }
 
@@ -858,18 +863,17 @@ check_opcode(struct weights *w)
 
 /* That the stack is too short for an opcode the machine says. */
 static bool
-check_before(struct weights *w, struct pickle_machine *m)
+check_before(struct weights *w, const struct pickle_machine *m)
 {
 	const uint8_t op = m->in.op;
 	uint32_t pair[2], target;
 
-	w->m = m;
 	w->result = (struct made){ .type = 0 };
 	pair[0] = top(w, 1);
 	pair[1] = top(w, 0);
 	target = op == OP_APPENDS || op == OP_SETITEMS ? below_mark(w) : op == OP_SETITEM ? top(w, 2) :
 		 op == OP_BINPERSID ? pair[1] : pair[0];
-	if (w->unknown || target == VALUE_ABSENT)
+	if (w->s->unknown || target == VALUE_ABSENT)
 		return check_opcode(w);
 	switch (op) {
 	case OP_APPEND:
@@ -910,7 +914,6 @@ check_after(struct weights *w, struct pickle_machine *m)
 
 	if (last == NULL)
 		return true;
-	w->m = m;
 	if (made != 0 && strchr("deyY", made) == NULL)
 		*last = value_new_leaf(m->t, LEAF_TENSOR,
 			made == 'S' ? w->leaf : LEAF_MADE | (uint32_t)w->result.dtype << 8 | (uint8_t)made);
@@ -925,39 +928,16 @@ check_after(struct weights *w, struct pickle_machine *m)
 
 /* ---- the scan */
 
-/* One pickle of the row. */
-struct scanner {
-	struct pickle_scan *s;
-	struct weights w;
-	struct err *e;       /* of the callback */
-	unsigned pickle;
-	bool failed;         /* the callback said so */
-	bool judge;          /* the first pickle, and torch may still be reading */
-	bool computed;       /* the STACK_GLOBAL that is executed has operands that are no texts */
-};
-
-/* torch stops here; or it does what we do not know, and might stop at what is behind. */
-static void
-stop_judging(struct scanner *c, uint64_t off, const char *why, bool unknown)
-{
-	c->judge = unknown;
-	c->s->loads = false;
-	c->s->unknown = unknown;
-	c->s->why_off = off;
-	snprintf(c->s->why, sizeof(c->s->why), "%.*s", (int)sizeof(c->s->why) - 1, why);
-}
-
 static void
 before(void *arg, struct pickle_machine *m)
 {
-	struct scanner *c = arg;
+	struct weights *w = arg;
 
-	c->computed = m->in.op == OP_STACK_GLOBAL &&
-		      (m->depth - m->fence < 2 || !value_is_text(m->t, m->stack[m->depth - 1]) ||
-			      !value_is_text(m->t, m->stack[m->depth - 2]));
+	w->m = m;
+	w->computed = m->in.op == OP_STACK_GLOBAL && !(value_is_text(m->t, top(w, 0)) && value_is_text(m->t, top(w, 1)));
 	m->passed_over[0] = '\0';
-	if (c->judge && !check_before(&c->w, m))
-		stop_judging(c, m->in.op_off, c->w.why, c->w.unknown);
+	if (w->judge)
+		check_before(w, m);
 }
 
 /* Packages that are there wherever torch is. */
@@ -988,59 +968,39 @@ note_import(struct pickle_scan *s, struct str module, struct str name)
 }
 
 static int
-report(struct scanner *c, const struct pickle_machine *m, enum pickle_ref ref)
+report(struct weights *w, enum pickle_ref ref)
 {
+	const struct pickle_machine *m = w->m;
 	struct pickle_found f = { value_module(m->t, m->named), value_name(m->t, m->named), m->in.op_off, GLOBAL_UNSAFE, ref,
-		c->pickle };
+		w->pickle };
 
-	if (ref != REF_COMPUTED && c->pickle == 0 && judge(f.module, f.name) >= GLOBAL_UNKNOWN)
-		note_import(c->s, f.module, f.name);
-	if (c->s->found == NULL)
-		return 0;
 	if (ref == REF_COMPUTED)
 		f.module = f.name = str_n("", 0);
 	else
 		f.verdict = judge(f.module, f.name);
-	return c->s->found(c->s->arg, &f, c->e);
-}
-
-/* Where the machine was lenient torch is not: these opcodes leave it no way on. */
-static bool
-fatal(uint8_t op)
-{
-	return op == OP_BINGET || op == OP_LONG_BINGET || op == OP_GLOBAL;
+	if (ref != REF_COMPUTED && w->pickle == 0 && f.verdict >= GLOBAL_UNKNOWN)
+		note_import(w->s, f.module, f.name);
+	return w->s->found != NULL ? w->s->found(w->s->arg, &f, w->e) : 0;
 }
 
 static int
 after(void *arg, struct pickle_machine *m)
 {
-	struct scanner *c = arg;
+	struct weights *w = arg;
+	const uint8_t op = m->in.op;
 	int rc = 0;
 
-	if (m->in.op == OP_GLOBAL)
-		rc = report(c, m, REF_GLOBAL);
-	else if (m->in.op == OP_STACK_GLOBAL)
-		rc = report(c, m, c->computed ? REF_COMPUTED : REF_STACK_GLOBAL);
-	else if (m->in.op == OP_INST)
-		rc = report(c, m, REF_INST);
-	c->failed = rc < 0;
-	if (rc == 0 && c->judge && !c->w.unknown && m->passed_over[0] != '\0' && fatal(m->in.op))
-		stop_judging(c, m->in.op_off, m->passed_over, false);
-	if (rc == 0 && c->judge && !check_after(&c->w, m))
-		stop_judging(c, m->in.op_off, c->w.why, c->w.unknown);
+	if (op == OP_GLOBAL || op == OP_STACK_GLOBAL || op == OP_INST)
+		rc = report(w, op == OP_GLOBAL ? REF_GLOBAL : op == OP_INST ? REF_INST :
+			       w->computed ? REF_COMPUTED : REF_STACK_GLOBAL);
+	w->failed = rc < 0;
+	/* Where the machine was lenient torch is not: these opcodes leave it no way on. */
+	if (rc == 0 && w->judge && !w->s->unknown && m->passed_over[0] != '\0' &&
+	    (op == OP_BINGET || op == OP_LONG_BINGET || op == OP_GLOBAL))
+		refuse(w, "%s", m->passed_over);
+	if (rc == 0 && w->judge)
+		check_after(w, m);
 	return rc;
-}
-
-/* The result of a damaged pickle. */
-static void
-report_damage(struct scanner *c, uint64_t off, const char *damage)
-{
-	struct pickle_scan *s = c->s;
-
-	s->broken = true;
-	snprintf(s->damage, sizeof(s->damage), "%.*s", (int)sizeof(s->damage) - 1, damage);
-	if (c->judge)
-		stop_judging(c, off, damage, false);
 }
 
 /*
@@ -1050,9 +1010,8 @@ static int
 scan_one(struct pickle_scan *s, struct pickle_place *place, unsigned number, struct err *e)
 {
 	struct vtree *t = vtree_new();
-	struct scanner c = { .s = s, .e = e, .pickle = number, .judge = number == 0,
-		.w = { .legacy = s->legacy, .keys = STRMAP_INIT } };
-	struct pickle_hooks hooks = { .before = before, .after = after, .arg = &c, .lenient = true };
+	struct weights w = { .s = s, .e = e, .pickle = number, .judge = number == 0, .legacy = s->legacy, .keys = STRMAP_INIT };
+	struct pickle_hooks hooks = { .before = before, .after = after, .arg = &w, .lenient = true };
 	uint32_t root;
 	struct err damage = ERR_INIT;
 	int rc;
@@ -1060,12 +1019,19 @@ scan_one(struct pickle_scan *s, struct pickle_place *place, unsigned number, str
 	rc = pickle_decode(t, place, &hooks, &root, &damage) == 0;
 	if (damage.code == ERR_SYSTEM)
 		*e = damage;
-	if (damage.code == ERR_SYSTEM || c.failed)
+	if (damage.code == ERR_SYSTEM || w.failed)
 		rc = -1;
-	else if (rc == 0 && number == 0)
-		report_damage(&c, place->end, damage.msg);
-	free(c.w.stored);
-	strmap_release(&c.w.keys);
+	if (rc == 0 && number == 0) {
+		s->broken = true;
+		snprintf(s->damage, sizeof(s->damage), "%.*s", (int)sizeof(s->damage) - 1, damage.msg);
+	}
+	if (rc == 0 && w.judge) {
+		s->loads = s->unknown = false;
+		s->why_off = place->end;
+		memcpy(s->why, s->damage, sizeof(s->why));
+	}
+	free(w.stored);
+	strmap_release(&w.keys);
 	vtree_free(t);
 	return rc;
 }
