@@ -5,23 +5,19 @@
 
 #include "base/xalloc.h"
 
-/* Small, so that probing stays in the cache; entries are touched where the hash fits. */
+/* Small, so that probing stays in the cache; keys are touched where the hash fits. */
 struct strmap_slot {
 	uint32_t hash;
-	uint32_t entry; /* number + 1; 0: free */
-};
-
-struct strmap_entry {
-	const char *key;
-	size_t len;
-	uint64_t value;
+	uint32_t key; /* number + 1; 0: free */
 };
 
 void
 strmap_release(struct strmap *m)
 {
 	free(m->slots);
-	free(m->entries);
+	free(m->keys);
+	free(m->values);
+	free(m->numbered);
 	strmap_init(m);
 }
 
@@ -59,17 +55,11 @@ static struct strmap_slot *
 slot_of(const struct strmap *m, struct str key, uint32_t h)
 {
 	size_t i = h & (m->size - 1);
-	const struct strmap_entry *entry;
 	struct strmap_slot *s;
 
 	for (;; i = (i + 1) & (m->size - 1)) {
 		s = &m->slots[i];
-		if (s->entry == 0)
-			return s;
-		if (s->hash != h)
-			continue;
-		entry = &m->entries[s->entry - 1];
-		if (entry->len == key.len && memcmp(entry->key, key.p, key.len) == 0)
+		if (s->key == 0 || (s->hash == h && str_eq(m->keys[s->key - 1], key)))
 			return s;
 	}
 }
@@ -85,58 +75,176 @@ resize(struct strmap *m, size_t size)
 	if (m->seed == 0) /* the address is random where the system randomises addresses */
 		m->seed = mix((uint64_t)(uintptr_t)m->slots ^ 0xe7037ed1a0b428dbu, 0x8ebc6af09c88c6e3u) | 1;
 	for (i = 0; i < oldsize; i++) {
-		if (old[i].entry == 0)
+		if (old[i].key == 0)
 			continue;
-		for (j = old[i].hash & (m->size - 1); m->slots[j].entry != 0; j = (j + 1) & (m->size - 1))
+		for (j = old[i].hash & (m->size - 1); m->slots[j].key != 0; j = (j + 1) & (m->size - 1))
 			;
 		m->slots[j] = old[i];
 	}
 	free(old);
 }
 
+/* Doubles the slots, or makes room for all keys that are expected once it is seen that they come. */
+static void
+grow(struct strmap *m)
+{
+	size_t size = m->size ? m->size * 2 : 64;
+
+	while (m->size > 0 && size / 4 * 3 < m->expected)
+		size *= 2;
+	resize(m, size);
+}
+
 void
 strmap_reserve(struct strmap *m, size_t n)
 {
-	size_t size = m->size ? m->size : 64;
+	m->expected = n > m->expected ? n : m->expected;
+}
 
-	while (size / 4 * 3 < n)
-		size *= 2;
-	if (size > m->size)
-		resize(m, size);
+/* ---- keys that differ in a number only */
+
+/* Numbers below this may have a place while there are few keys. More digits than these are no number. */
+enum { NUMBERED_MIN = 64, DIGITS_MAX = 9 };
+
+/* The number that key ends with, as it would be counted (no leading zero), and the length of what stands before it. */
+static bool
+split_number(struct str key, uint32_t *number, size_t *stem)
+{
+	size_t i = key.len;
+	uint32_t v = 0, scale = 1;
+
+	for (; i > 0 && key.len - i < DIGITS_MAX && key.p[i - 1] >= '0' && key.p[i - 1] <= '9'; i--, scale *= 10)
+		v += scale * (uint32_t)(key.p[i - 1] - '0');
+	*number = v;
+	*stem = i;
+	return i < key.len && (key.p[i] != '0' || key.len - i == 1);
+}
+
+/* The first key that ends with a number says what stands before it in all of them. */
+static bool
+is_numbered(const struct strmap *m, struct str key, uint32_t *number)
+{
+	size_t stem;
+
+	return m->stem.p != NULL && split_number(key, number, &stem) && str_eq(str_n(key.p, stem), m->stem);
+}
+
+/* Makes a place for number, unless there would be many more places than keys. */
+static bool
+widen(struct strmap *m, uint32_t number)
+{
+	size_t range = m->range ? m->range : NUMBERED_MIN;
+
+	if (number < m->range)
+		return true;
+	if (number >= 2 * (m->count > m->expected ? m->count : m->expected) + NUMBERED_MIN)
+		return false;
+	while (range <= number)
+		range *= 2;
+	m->numbered = xreallocn(m->numbered, range, sizeof(*m->numbered));
+	memset(m->numbered + m->range, 0, (range - m->range) * sizeof(*m->numbered));
+	m->range = range;
+	return true;
+}
+
+/* The place of a numbered key that is to be added; NULL if it goes among the others. */
+static uint32_t *
+place_of(struct strmap *m, struct str key, uint64_t value)
+{
+	size_t stem;
+	uint32_t number;
+
+	if (m->stem.p == NULL && split_number(key, &number, &stem))
+		m->stem = str_n(key.p, stem);
+	if (!is_numbered(m, key, &number))
+		return NULL;
+	if (value < UINT32_MAX && widen(m, number))
+		return &m->numbered[number];
+	m->strays = true;
+	return NULL;
+}
+
+/* ---- all keys */
+
+/* Values are kept only if they are not 0, 1, 2, ... */
+static void
+put_value(struct strmap *m, uint64_t value)
+{
+	if (m->values == NULL && value == m->nkeys)
+		return;
+	if (m->values == NULL) {
+		m->values = xreallocn(NULL, m->cap, sizeof(*m->values));
+		for (size_t i = 0; i < m->nkeys; i++)
+			m->values[i] = i;
+	}
+	m->values[m->nkeys] = value;
+}
+
+static bool
+add_hashed(struct strmap *m, struct str key, uint64_t value)
+{
+	const size_t cap = m->cap;
+	struct strmap_slot *s;
+	uint32_t h;
+
+	if ((m->nkeys + 1) * 4 > m->size * 3)
+		grow(m);
+	h = hash(m->seed, key.p, key.len);
+	s = slot_of(m, key, h);
+	if (s->key != 0)
+		return false;
+	m->keys = xgrow(m->keys, m->nkeys, &m->cap, sizeof(*m->keys));
+	if (m->values != NULL && m->cap > cap)
+		m->values = xreallocn(m->values, m->cap, sizeof(*m->values));
+	put_value(m, value);
+	m->keys[m->nkeys++] = key;
+	*s = (struct strmap_slot){ h, (uint32_t)m->nkeys };
+	return true;
+}
+
+static bool
+get_hashed(const struct strmap *m, struct str key, uint64_t *value)
+{
+	const struct strmap_slot *s;
+
+	if (m->nkeys == 0)
+		return false;
+	s = slot_of(m, key, hash(m->seed, key.p, key.len));
+	if (s->key == 0)
+		return false;
+	if (value != NULL)
+		*value = m->values != NULL ? m->values[s->key - 1] : s->key - 1;
+	return true;
 }
 
 bool
 strmap_add(struct strmap *m, struct str key, uint64_t value)
 {
-	struct strmap_slot *s;
-	uint32_t h;
+	uint32_t *place;
 
-	if ((m->count + 1) * 4 > m->size * 3)
-		resize(m, m->size ? m->size * 2 : 64);
 	if (key.p == NULL)
 		key.p = "";
-	h = hash(m->seed, key.p, key.len);
-	s = slot_of(m, key, h);
-	if (s->entry != 0)
+	place = place_of(m, key, value);
+	if (place == NULL ? !add_hashed(m, key, value) : *place != 0 || (m->strays && get_hashed(m, key, NULL)))
 		return false;
-	*xpush(m->entries, m->count, m->cap) = (struct strmap_entry){ key.p, key.len, value };
-	*s = (struct strmap_slot){ h, (uint32_t)m->count };
+	if (place != NULL)
+		*place = (uint32_t)value + 1;
+	m->count++;
 	return true;
 }
 
 bool
 strmap_get(const struct strmap *m, struct str key, uint64_t *value)
 {
-	const struct strmap_slot *s;
+	uint32_t number;
 
 	if (m->count == 0)
 		return false;
 	if (key.p == NULL)
 		key.p = "";
-	s = slot_of(m, key, hash(m->seed, key.p, key.len));
-	if (s->entry == 0)
-		return false;
+	if (!is_numbered(m, key, &number) || number >= m->range || m->numbered[number] == 0)
+		return get_hashed(m, key, value);
 	if (value != NULL)
-		*value = m->entries[s->entry - 1].value;
+		*value = m->numbered[number] - 1;
 	return true;
 }

@@ -12,18 +12,30 @@
 #include "base/str.h"
 
 struct strmap {
-	struct strmap_slot *slots;   /* size of them: 0 or a power of two */
-	struct strmap_entry *entries; /* count of them, in the order in which they came */
-	size_t count, cap, size;
+	size_t count;
+	/* private */
+	struct strmap_slot *slots; /* size of them: 0 or a power of two */
+	struct str *keys;          /* nkeys of them, in the order in which they came */
+	uint64_t *values;          /* of the keys; NULL as long as they are 0, 1, 2, ... */
+	size_t nkeys, cap, size;
+	size_t expected;           /* keys in all; 0: not known */
 	uint64_t seed;
+	/*
+	 * Keys that differ in the number at their end only ("archive/data/17") are found by it, without a hash. They are not
+	 * among keys, unless (strays) their number was too large when they came.
+	 */
+	struct str stem;    /* what stands before the number; p is NULL before the first such key */
+	uint32_t *numbered; /* value + 1 by number, below range; 0: there is none */
+	size_t range;
+	bool strays;
 };
 
-#define STRMAP_INIT { NULL, NULL, 0, 0, 0, 0 }
+#define STRMAP_INIT { .count = 0 }
 
 #define strmap_init(x) (*(x) = (struct strmap)STRMAP_INIT)
 void strmap_release(struct strmap *m);
 
-/* Makes room for n keys in all; only a matter of speed. */
+/* n keys will come, in all; only a matter of speed and memory. n is a number that the size of the input allows. */
 void strmap_reserve(struct strmap *m, size_t n);
 
 /* The key is borrowed: it must live as long as the map. Returns false, and changes nothing, if it is there already. */

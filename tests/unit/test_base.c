@@ -310,6 +310,42 @@ test_strmap(void)
 	arena_release(&a);
 }
 
+/* Keys that differ in their last number have a way of their own; whatever the order, each is there once. */
+static void
+test_strmap_numbers(void)
+{
+	static const char *const keys[] = {
+		"data/3", "data/03", "data/00", "data/0", "data/", "data", "3", "03", "data/4294967299", "data/999999999",
+		"data/1000000003", "data/5000", "Data/3", "data/3x", "data/-3", "data/12345678901", "",
+	};
+	enum { N = sizeof(keys) / sizeof(keys[0]), MANY = 20000 };
+	struct strmap m = STRMAP_INIT;
+	struct arena a = ARENA_INIT;
+	char text[40];
+	uint64_t v;
+	bool good = true;
+
+	for (size_t i = 0; i < N; i++)
+		ok_msg(strmap_add(&m, str_c(keys[i]), i == 3 ? (uint64_t)1 << 40 : i), "\"%s\" is new", keys[i]);
+	for (size_t i = 0; i < N; i++)
+		ok_msg(!strmap_add(&m, str_c(keys[i]), 0) && strmap_get(&m, str_c(keys[i]), &v) &&
+		       v == (i == 3 ? (uint64_t)1 << 40 : i), "\"%s\" is there, with its value", keys[i]);
+	/* The large ones come first, so that 5000 and others were no number when they came. */
+	for (uint64_t i = MANY; i-- > 6;) {
+		snprintf(text, sizeof(text), "data/%" PRIu64, i);
+		good = strmap_add(&m, arena_str(&a, str_c(text)), i) == (i != 5000) && good;
+	}
+	for (uint64_t i = 6; i < MANY; i++) {
+		snprintf(text, sizeof(text), "data/%" PRIu64, i);
+		good = !strmap_add(&m, str_c(text), 1) && strmap_get(&m, str_c(text), &v) && v == (i == 5000 ? 11 : i) && good;
+	}
+	ok_msg(good, "numbers in any order");
+	is_uint(m.count, N + MANY - 7, "all are counted");
+	ok(!strmap_get(&m, str_c("data/1"), NULL) && !strmap_get(&m, str_c("data/20000"), NULL));
+	strmap_release(&m);
+	arena_release(&a);
+}
+
 static void
 test_xgrow(void)
 {
@@ -346,6 +382,7 @@ main(void)
 	test_integers();
 	test_doubles();
 	test_strmap();
+	test_strmap_numbers();
 	test_xgrow();
 	return tap_done();
 }
