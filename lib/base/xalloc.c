@@ -3,6 +3,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+/* Bytes from which on an allocation is large. */
+enum { LARGE = 4 << 20 };
 
 static void (*out_of_memory)(size_t size);
 
@@ -23,10 +27,24 @@ checked(void *p, size_t size)
 	return p;
 }
 
+/*
+ * Large memory is asked for in large pages, where the system has them: the first touch of each page takes its time. Whole
+ * pages are named, so that realloc still finds its memory in one piece.
+ */
+static void *
+large(void *p, size_t size)
+{
+	const uintptr_t page = 4096, start = (uintptr_t)p & ~(page - 1);
+
+	if (size >= LARGE)
+		(void)madvise((void *)start, ((uintptr_t)p + size - start + page - 1) & ~(page - 1), MADV_HUGEPAGE);
+	return p;
+}
+
 void *
 xmalloc(size_t size)
 {
-	return checked(malloc(size ? size : 1), size);
+	return large(checked(malloc(size ? size : 1), size), size);
 }
 
 void *
@@ -34,7 +52,7 @@ xcalloc(size_t n, size_t size)
 {
 	if (n == 0 || size == 0)
 		n = size = 1;
-	return checked(calloc(n, size), n > SIZE_MAX / size ? SIZE_MAX : n * size);
+	return large(checked(calloc(n, size), n > SIZE_MAX / size ? SIZE_MAX : n * size), n * size);
 }
 
 void *
@@ -43,7 +61,7 @@ xreallocn(void *p, size_t n, size_t size)
 	if (size != 0 && n > SIZE_MAX / size)
 		return checked(NULL, SIZE_MAX);
 	size *= n;
-	return checked(realloc(p, size ? size : 1), size);
+	return large(checked(realloc(p, size ? size : 1), size), size);
 }
 
 char *

@@ -9,7 +9,7 @@ load faults
 # are none of the system's; the rest of close and of signals cannot fail.)
 harmless='_ITM_|_exit|__(ctype|cxa|errno|gmon|isoc|libc_start|memcpy|memset|snprintf|stack|vsnprintf|asan|ubsan|sanitizer|gcov|tsan)
 	|llvm|abort|exit|getenv|getopt|getpid|isatty|ioctl|clock_gettime|raise|sig|signal|pthread_(cond|mutex|join|sigmask)
-	|umask|closedir|deflate|syscall|free|mem|str|xstr|qsort|snprintf|vsnprintf|nettle_|pcre2_|yaml_|inflate|crc32|f(ma|max|min)$|hypot|pow$|sqrt
+	|umask|closedir|deflate|syscall|free|madvise|mem|str|xstr|qsort|snprintf|vsnprintf|nettle_|pcre2_|yaml_|inflate|crc32|f(ma|max|min)$|hypot|pow$|sqrt
 	|stpcpy'
 
 @test 'whatever the programs ask of the system can be made to fail' {
