@@ -14,7 +14,7 @@
 #include "format/file_set.h"
 #include "format/pickles.h"
 #include "format/shard_index.h"
-#include "report.h"
+#include "globals.h"
 
 /* A global of a record, where it is named first. */
 struct named {
@@ -42,6 +42,8 @@ struct globals {
 	bool has_off;
 	uint64_t why_off, extra;
 	unsigned more;
+	bool nowhere; /* one of the imports cannot be imported */
+	bool brief;  /* nothing but the verdict on a file is asked for */
 	bool broken; /* a pickle of an object */
 	bool damaged; /* the container, so that there may be more */
 };
@@ -103,14 +105,19 @@ static int
 scan(void *arg, struct pickle_part *part, struct err *err)
 {
 	struct globals *g = arg;
-	struct pickle_scan s = { .found = found, .arg = g, .legacy = part->legacy, .rest = part->limit != UINT64_MAX };
+	struct pickle_scan s = { .found = g->brief ? NULL : found, .arg = g, .legacy = part->legacy,
+				 .rest = !g->brief && part->limit != UINT64_MAX };
 
+	if (g->brief && !part->object && part->limit != UINT64_MAX)
+		return 0;
 	g->record = arena_printf(&g->arena, "%s%s%s", g->shard, g->shard[0] ? ": " : "", part->record);
 	if (pickle_scan(&s, part->src, part->off, part->limit, err) < 0)
 		return -1;
 	part->end = s.broken ? 0 : s.end;
-	if (part->object && g->objects == 0)
+	if (part->object && g->objects == 0) {
 		snprintf(g->imports, sizeof(g->imports), "%s", s.imports);
+		g->nowhere = s.nowhere;
+	}
 	g->objects += part->object;
 	g->extra += s.extra;
 	g->more += s.more;
@@ -204,9 +211,13 @@ scan_listed(struct globals *g, struct source *src, struct err *err)
 	struct file_list list;
 	int rc = file_list_read(&list, src, &g->arena, err);
 
+	const bool items = rc == 0 && str_starts(str_c(DCP_FOLDER), list.what);
+
+	if (items && g->brief)
+		return 0;
 	for (uint32_t i = 0; rc == 0 && i < list.n; i++)
 		rc = scan_file(g, list.paths[i], err);
-	if (rc == 0 && str_starts(str_c(DCP_FOLDER), list.what))
+	if (rc == 0 && items)
 		scan_items(g, dir, &list);
 	return rc;
 }
@@ -224,7 +235,7 @@ scan_source(struct globals *g, struct source *src, struct err *err)
 		return scan_shards(g, src, err);
 	if (source_is_made(src))
 		return scan_listed(g, src, err);
-	if (pickles_each(src, NULL, &kind, scan, g, err) < 0)
+	if ((g->brief ? pickles_object(src, &kind, scan, g, err) : pickles_each(src, NULL, &kind, scan, g, err)) < 0)
 		return -1;
 	g->damaged = g->damaged || kind == PICKLES_CUT;
 	if (kind == PICKLES_SCRIPT) {
@@ -289,36 +300,45 @@ put_members(const struct globals *g)
 	record_member(r, "pickles_behind_stop", RECORD_COUNT, cell_count(g->more));
 }
 
-/* Whether it would load, and why not. */
+/* Whether it would load; why gets the reason if not, with a colon before it, and imports where it loads otherwise. */
+static const char *
+verdict_of(const struct globals *g, struct buf *why, struct buf *imports)
+{
+	if (!g->refused)
+		return "would load with weights_only=True";
+	buf_adds(why, ": ");
+	text_show(why, str_c(g->why));
+	if (g->has_off)
+		buf_addf(why, " (at byte %" PRIu64 ")", g->why_off);
+	if (g->imports[0] != '\0') {
+		buf_addf(imports, "without it, it loads %s: ",
+			 g->nowhere ? "nowhere, as classes of TorchScript cannot be imported" : "only where these can be imported");
+		text_show(imports, str_c(g->imports));
+	}
+	return g->unknown ? "may or may not load with weights_only=True" : "would not load with weights_only=True";
+}
+
 static void
 put_verdict(const struct globals *g)
 {
-	const char *verdict = g->unknown   ? "may or may not load with weights_only=True"
-			      : g->refused ? "would not load with weights_only=True"
-					   : "would load with weights_only=True";
 	struct record *r = g->j->record;
+	struct buf why = BUF_INIT, imports = BUF_INIT;
+	const char *verdict = verdict_of(g, &why, &imports);
 	char text[160];
-	struct buf why = BUF_INIT;
 
 	if (g->extra > 0) {
 		snprintf(text, sizeof(text), "%" PRIu64 " bytes behind STOP, %u whole pickles among them; torch does not read them",
 			 g->extra, g->more);
 		record_note(r, STYLE_PLAIN, text, NULL);
 	}
-	if (g->refused) {
-		buf_adds(&why, ": ");
-		text_show(&why, str_c(g->why));
-		if (g->has_off)
-			buf_addf(&why, " (at byte %" PRIu64 ")", g->why_off);
+	if (g->refused)
 		record_note(r, STYLE_BAD, verdict, why.p);
-		buf_clear(&why);
-		text_show(&why, str_c(g->imports));
-		if (why.len > 0)
-			record_note(r, STYLE_PLAIN, "without it, it loads only where these can be imported: ", why.p);
-	} else {
+	else
 		record_note(r, STYLE_GOOD, g->objects == 0 ? "there is no pickle in it" : verdict, NULL);
-	}
+	if (imports.len > 0)
+		record_note(r, STYLE_PLAIN, imports.p, NULL);
 	buf_release(&why);
+	buf_release(&imports);
 }
 
 /* ---- the report */
@@ -381,6 +401,34 @@ release(void *state)
 	free(g->v);
 	strmap_release(&g->map);
 	arena_release(&g->arena);
+}
+
+/* ---- for other reports */
+
+void
+load_verdict_take(struct load_verdict *v, struct source *src)
+{
+	struct globals g = { .shard = "", .brief = true };
+	struct err ignored = ERR_INIT;
+	struct buf why = BUF_INIT;
+
+	*v = (struct load_verdict){ .text = BUF_INIT, .imports = BUF_INIT };
+	if (scan_source(&g, src, &ignored) == 0 && (g.objects > 0 || g.refused)) {
+		v->known = true;
+		v->loads = !g.refused;
+		v->unknown = g.unknown;
+		buf_adds(&v->text, verdict_of(&g, &why, &v->imports));
+		buf_addstr(&v->text, buf_str(&why));
+	}
+	buf_release(&why);
+	release(&g);
+}
+
+void
+load_verdict_release(struct load_verdict *v)
+{
+	buf_release(&v->text);
+	buf_release(&v->imports);
 }
 
 const struct report report_globals = {

@@ -245,7 +245,7 @@ run_reports(struct job *j, struct err *err)
 	for (size_t i = 0; i < REPORT_COUNT; i++) {
 		const struct report *report = report_table[i];
 
-		if (!is_chosen(j->in, i) || (j->failure.code != ERR_NONE && !(report->needs & NEEDS_PICKLES)))
+		if (!is_chosen(j->in, i) || (j->failure.code != ERR_NONE && report->needs != NEEDS_PICKLES))
 			continue;
 		j->report = report;
 		j->record->form = form_of(j->in, report);

@@ -10,7 +10,7 @@
 
 /* What must be there before a report is made. */
 enum {
-	NEEDS_PICKLES = 1, /* the input as it is, before a checkpoint is made of it */
+	NEEDS_PICKLES = 1, /* the input as it is, before a checkpoint is made of it; alone: nothing else */
 	NEEDS_INDEX = 2,   /* an open checkpoint */
 	NEEDS_DICT = 4,    /* its state dict, and the chosen rows of it */
 	NEEDS_FIGURES = 8, /* moments of the rows in job.data, once data_take was called */

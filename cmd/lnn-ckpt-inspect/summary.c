@@ -7,7 +7,7 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "common/human.h"
-#include "report.h"
+#include "globals.h"
 #include "tensor/boxes.h"
 #include "tensor/place.h"
 #include "values.h"
@@ -32,6 +32,7 @@ struct summary {
 	uint32_t root;         /* handle of the dict that the root is or carries */
 	struct holding *holds; /* by key of the root; NULL if it is no dict */
 	size_t nkeys, direct;  /* of these, tensors */
+	struct load_verdict verdict;
 };
 
 /* ---- finding out */
@@ -301,6 +302,8 @@ put_facts(const struct summary *s, struct record *r, struct err *err)
 		record_member(r, "format", RECORD_TEXT, cell_word(s->c->ops->name));
 	record_member(r, "writer", RECORD_TEXT, cell_word(s->c->writer));
 	record_member(r, "byteorder", RECORD_TEXT, cell_word(s->c->big_endian ? "big" : "little"));
+	record_member(r, "loads", RECORD_BOOL,
+		      s->verdict.known && !s->verdict.unknown ? cell_bool(s->verdict.loads) : cell_unknown());
 	record_member(r, "key", RECORD_TEXT, cell_text(s->j->input.sd.key));
 	record_member(r, "tensors", RECORD_COUNT, cell_count(s->all.tensors));
 	record_member(r, "numel", RECORD_COUNT, cell_count(s->all.numel));
@@ -410,6 +413,21 @@ put_bytes(const struct summary *s, const char *name, uint64_t n, const char *wha
 	put(s, name, b);
 }
 
+/* Whether torch would load it. */
+static void
+put_verdict(const struct summary *s)
+{
+	struct buf text[2] = { BUF_INIT, BUF_INIT };
+
+	buf_addstr(&text[0], buf_str(&s->verdict.text));
+	buf_addstr(&text[1], buf_str(&s->verdict.imports));
+	for (size_t i = 0; i < 2; i++) {
+		if (text[i].len > 0)
+			put(s, i == 0 ? "load" : "", &text[i]);
+		buf_release(&text[i]);
+	}
+}
+
 /* The container, and what it says of itself. */
 static void
 put_container(const struct summary *s, struct buf *b)
@@ -423,6 +441,7 @@ put_container(const struct summary *s, struct buf *b)
 		buf_u64(b, c->nshards);
 		put(s, "shards", b);
 	}
+	put_verdict(s);
 	put_keys(s, b);
 	for (size_t i = 0; i < c->nmeta && i < SHOWN; i++) {
 		const struct str value = c->meta_values[i];
@@ -462,6 +481,16 @@ put_text(const struct summary *s, struct buf *b)
 }
 
 static int
+prepare(void *state, struct job *j, struct err *err)
+{
+	struct summary *s = state;
+
+	(void)err;
+	load_verdict_take(&s->verdict, j->input.src);
+	return 0;
+}
+
+static int
 run(void *state, struct job *j, struct err *err)
 {
 	struct summary *s = state;
@@ -491,16 +520,18 @@ release(void *state)
 {
 	struct summary *s = state;
 
+	load_verdict_release(&s->verdict);
 	free(s->ties);
 	free(s->holds);
 }
 
 const struct report report_summary = {
 	.option = OPTION_BARE("summary", "format, writer, what the file holds, dtypes, sharing"),
-	.needs = NEEDS_INDEX | NEEDS_DICT,
+	.needs = NEEDS_PICKLES | NEEDS_INDEX | NEEDS_DICT,
 	.takes = TAKES_FORMS,
 	.piped = RECORD_LINES,
 	.size = sizeof(struct summary),
+	.prepare = prepare,
 	.run = run,
 	.release = release,
 };

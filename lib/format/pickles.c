@@ -196,3 +196,19 @@ pickles_each(struct source *src, const struct diag *diag, enum pickles_kind *kin
 		return 0;
 	return whole_file(&f, e);
 }
+
+int
+pickles_object(struct source *src, enum pickles_kind *kind,
+	       int (*each)(void *arg, struct pickle_part *part, struct err *e), void *arg, struct err *e)
+{
+	const struct visit f = { src, NULL, kind, each, arg };
+	struct err ignored = ERR_INIT;
+	struct buf name = BUF_INIT;
+	struct zip_local l;
+	bool first;
+
+	first = source_is_stream(src) && zip_local(src, 0, &l, &name, &ignored) == 0 && l.entry.method == ZIP_STORED &&
+		is_object(l.entry.name);
+	buf_release(&name);
+	return first ? first_record(&f, e) : pickles_each(src, NULL, kind, each, arg, e);
+}

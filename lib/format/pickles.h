@@ -39,4 +39,8 @@ struct pickle_part {
 int pickles_each(struct source *src, const struct diag *diag, enum pickles_kind *kind,
 		 int (*each)(void *arg, struct pickle_part *part, struct err *e), void *arg, struct err *e);
 
+/* The same of the object's pickle at least, which of torch's own zips is the first record: a stream is not read to its end then. */
+int pickles_object(struct source *src, enum pickles_kind *kind,
+		   int (*each)(void *arg, struct pickle_part *part, struct err *e), void *arg, struct err *e);
+
 #endif

@@ -213,3 +213,17 @@ early_list() {
 	[ "$(sed -n 1053p out | awk '{ print $1, $NF }')" = 'tensor.1050 1' ] || fail "$(sed -n 1053p out)"
 	lnn-ckpt-inspect --format=table many.safetensors | tail -n 1 | grep -qx '1100 tensors, 1.10k elements, 4.30 KiB'
 }
+
+@test '--summary says where a file loads, in the words of --globals, also of a pipe' {
+	local name said
+	for name in tiny rest whole-module legacy qtensor; do
+		said=$(lnn-ckpt-inspect --globals "$fixtures/$name.pth" | sed -n 's/^# //p')
+		[[ $said == *'load with weights_only=True'* ]] || fail "$name: $said"
+		diff <(echo "$said") <(lnn-ckpt-inspect -q --summary "$fixtures/$name.pth" | sed -n '/^load /,/^holds/{/^holds/d;s/^.\{12\}//p}')
+		diff <(lnn-ckpt-inspect -q --summary "$fixtures/$name.pth") \
+			<(cat "$fixtures/$name.pth" | lnn-ckpt-inspect -q --summary)
+	done
+	said=$(lnn-ckpt-inspect --summary "$fixtures/tiny.safetensors")
+	[[ $said != *weights_only* ]] || fail "$said"
+	[ "$(lnn-ckpt-inspect -q --summary --format json "$fixtures/rest.pth" | sed -n 's/^  "loads": //p')" = false, ]
+}
