@@ -24,7 +24,7 @@ bool input_probe(const uint8_t *head, size_t n);
 /* operand as for file_checkpoint; key as for statedict_open. input_close is due in either case. */
 int input_open(struct input *in, const char *operand, const char *key, struct err *e);
 
-/* Like input_open, for an open source and the place that ask wants (tensor/place.h). in owns src afterwards. */
+/* Like input_open, for an open source and the place that ask names (tensor/place.h). in owns src afterwards. */
 int input_open_source(struct input *in, struct source *src, const struct place_ask *ask, struct err *e);
 
 /* The same without a state dict. */

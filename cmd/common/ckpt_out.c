@@ -380,7 +380,7 @@ write_folder(struct ckpt_out *m, struct plan *p, struct err *e)
 		return err_set(e, ERR_USAGE, "--max-shard-size: shards go into a folder, which %s/ would be: -o DIR/", m->path);
 	if (m->seal.shape != SEAL_BARE)
 		return err_set(e, ERR_USAGE,
-			       "shards hold bare state dicts: --under, --carry and --carry-all do not go with them");
+			       "shards hold state dicts alone: --under, --carry and --carry-all do not go with them");
 	if (atomic_folder(&s.folder, m->path, e) != 0)
 		return -1;
 	plan_split(p, m->shard_size != 0 ? m->shard_size : shard_size_default, &s.split);

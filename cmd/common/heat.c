@@ -22,7 +22,7 @@ heat_init(struct heat *h, bool to_stdout)
 	*h = (struct heat){ .to_stdout = to_stdout, .width = WIDTH_DEFAULT };
 	if (ioctl(fd, TIOCGWINSZ, &ws) == 0 && ws.ws_col > 0)
 		h->width = ws.ws_col < WIDTH_MIN ? WIDTH_MIN : ws.ws_col;
-	h->color = tool_wants_color(fd);
+	h->color = tool_color(fd);
 }
 
 /* A picture: cells of one head, thinned, and the range that shades are counted in. */

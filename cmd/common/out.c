@@ -37,7 +37,7 @@ out_open(struct out *o, const char *path, struct err *e)
 	if (file_output(path, FILE_TEXT, NULL, 0, &o->sink, e) < 0)
 		return -1;
 	o->tty = (path == NULL || strcmp(path, "-") == 0) && isatty(STDOUT_FILENO);
-	o->color = tool_wants_color(o->tty ? STDOUT_FILENO : -1);
+	o->color = tool_color(o->tty ? STDOUT_FILENO : -1);
 	o->width = o->tty ? terminal_width() : SIZE_MAX;
 	return 0;
 }

@@ -51,7 +51,7 @@ progress_start(const char *what)
 	now.what = what;
 	now.shown = false;
 	now.start = now.last = seconds();
-	now.on = tool_wants_progress();
+	now.on = tool_progress();
 	tool_clear_with(hide);
 }
 

@@ -10,7 +10,7 @@
 #include "common/human.h"
 #include "tensor/tensor.h"
 
-/* A terminal narrower than this has no room for COLUMN_WIDE. */
+/* A terminal narrower than this is too narrow for COLUMN_WIDE. */
 enum { WIDE = 100 };
 
 /* Blanks between two columns of a table; the least width of a column that shrinks; rows that decide the widths. */

@@ -41,7 +41,7 @@ tool_joins_ranks(void)
 }
 
 bool
-tool_wants_color(int fd)
+tool_color(int fd)
 {
 	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
 
@@ -51,7 +51,7 @@ tool_wants_color(int fd)
 }
 
 bool
-tool_wants_progress(void)
+tool_progress(void)
 {
 	return voice.progress == WHEN_ALWAYS || (voice.progress == WHEN_AUTO && !voice.quiet && isatty(STDERR_FILENO));
 }
@@ -143,11 +143,11 @@ tool_start(const char *name)
 	open_standard();
 	catch_signals();
 	xalloc_handler(on_out_of_memory);
-	(void)buf_room(&line, 4 * TEXT_MAX + 256);
+	(void)buf_reserve(&line, 4 * TEXT_MAX + 256);
 }
 
 /*
- * "NAME: KIND: TEXT" in one write, so that lines of several programs in a pipeline do not mix. The buffer has room for
+ * "NAME: KIND: TEXT" in one write, so that lines of several programs in a pipeline do not mix. The buffer holds
  * every line from the start (tool_start): when the output is in its place, no lack of memory may turn up.
  */
 static void

@@ -44,11 +44,11 @@ void tool_configure(const struct tool_settings *s);
 /* --ranks: files with the number of a rank in their names stand for those of all ranks. */
 bool tool_joins_ranks(void);
 
-/* Is colour wanted on fd? --color, NO_COLOR, TERM and the terminal decide. */
-bool tool_wants_color(int fd);
+/* Is output to fd coloured? --color, NO_COLOR, TERM and the terminal decide. */
+bool tool_color(int fd);
 
-/* Is a progress line wanted? --progress, -q and the terminal decide. */
-bool tool_wants_progress(void);
+/* Is a progress line shown? --progress, -q and the terminal decide. */
+bool tool_progress(void);
 
 /* clear is called before anything is written to the terminal (tool_clear): it takes a progress line away. */
 void tool_clear_with(void (*clear)(void));

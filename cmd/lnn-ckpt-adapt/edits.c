@@ -191,7 +191,7 @@ adapt_check_names(const struct adapt *a, struct err *e)
 /* ---- step 7 */
 
 static bool
-wants_tables(const struct adapt *a)
+needs_tables(const struct adapt *a)
 {
 	if (a->o->interpolate != OVERRIDE_NONE)
 		return a->o->interpolate == OVERRIDE_YES;
@@ -230,14 +230,14 @@ size_missing(const struct adapt *a, struct err *e)
 	return 0;
 }
 
-/* Where no size is wanted, or none is known, tables still get the layout that the model states. */
+/* Where no size is asked for, or none is known, tables still get the layout that the model states. */
 static int
 choose_sizes(struct adapt *a, struct tables_opts *t, struct err *e)
 {
 	const struct adapt_options *o = a->o;
 
 	t->anyway = !o->compat;
-	if (!wants_tables(a)) {
+	if (!needs_tables(a)) {
 		if (o->interpolate == OVERRIDE_NONE && (o->bias.image.h != 0 || o->bias.grid.h != 0))
 			tool_warn("%s: nothing asks for interpolation (--interpolate, or the description): tables keep "
 				  "their grids",

@@ -153,7 +153,7 @@ inplace_plan(struct adapt *a, struct sealed *s, struct undo_edit *u, struct err 
 static int
 take_lease(int fd, const char *path, struct err *err)
 {
-	/* Sent when somebody wants to open the file. */
+	/* Sent when somebody opens the file. */
 	(void)signal(SIGIO, SIG_IGN);
 	if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0)
 		return 0;

@@ -107,19 +107,19 @@ load_map(struct adapt *a, const struct operands *operands, struct err *e)
 static struct {
 	const char *name;
 	char *first, *second;
-} wanted;
+} search;
 
 static int
 visit(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
 	(void)st;
-	if (type != FTW_F || strcmp(path + ftw->base, wanted.name) != 0)
+	if (type != FTW_F || strcmp(path + ftw->base, search.name) != 0)
 		return 0;
-	if (wanted.first == NULL) {
-		wanted.first = xstrdup(path);
+	if (search.first == NULL) {
+		search.first = xstrdup(path);
 		return 0;
 	}
-	wanted.second = xstrdup(path);
+	search.second = xstrdup(path);
 	return 1;
 }
 
@@ -128,23 +128,23 @@ find_below(struct adapt *a, const char *dir, const char *name, const char **out,
 {
 	int rc = 0;
 
-	wanted.name = name;
-	wanted.first = wanted.second = NULL;
+	search.name = name;
+	search.first = search.second = NULL;
 	if (nftw(dir, visit, 32, 0) < 0)
 		rc = err_sys(e, dir, "cannot look for %s (ENV.INPUT.CACHE_DIR)", name);
-	else if (wanted.second != NULL && strcmp(wanted.first, wanted.second) > 0)
-		rc = err_set(e, ERR_INPUT, "%s: two files of that name: %s and %s; give the path", name, wanted.second,
-			     wanted.first);
-	else if (wanted.second != NULL)
-		rc = err_set(e, ERR_INPUT, "%s: two files of that name: %s and %s; give the path", name, wanted.first,
-			     wanted.second);
-	else if (wanted.first == NULL)
+	else if (search.second != NULL && strcmp(search.first, search.second) > 0)
+		rc = err_set(e, ERR_INPUT, "%s: two files of that name: %s and %s; give the path", name, search.second,
+			     search.first);
+	else if (search.second != NULL)
+		rc = err_set(e, ERR_INPUT, "%s: two files of that name: %s and %s; give the path", name, search.first,
+			     search.second);
+	else if (search.first == NULL)
 		rc = err_set(e, ERR_INPUT, "%s: no such file below %s (ENV.INPUT.CACHE_DIR); nothing is downloaded",
 			     name, dir);
 	else
-		*out = arena_cstr(&a->arena, wanted.first);
-	free(wanted.first);
-	free(wanted.second);
+		*out = arena_cstr(&a->arena, search.first);
+	free(search.first);
+	free(search.second);
 	return rc;
 }
 
@@ -253,7 +253,7 @@ open_missing(struct adapt *a, struct str name, struct err *e)
 	buf_adds(&path, "MODEL.PRETRAINED_");
 	for (size_t i = 0; i < name.len; i++)
 		buf_addc(&path, (char)toupper((unsigned char)name.p[i]));
-	what = arena_printf(&a->arena, "the key map %s wants --input %s=FILE", keymap_name(a->map), label);
+	what = arena_printf(&a->arena, "the key map %s needs --input %s=FILE", keymap_name(a->map), label);
 	rc = from_config(a, path.p, what, &file, e);
 	buf_release(&path);
 	return rc == 0 ? open_one(a, label, file, e) : -1;

@@ -86,7 +86,7 @@ static const struct option_entry entries[] = {
 	OPTION_TEXT("recover", 0, "FILE", "end an edit in place of FILE that was interrupted", recover),
 	OPTION_TEXT("to", 0, "FORMAT", "torch, safetensors or dcp (default: suffix of -o, input)", to),
 	OPTION_TEXT("under", 0, "KEY", "where the state dict goes (default: where it was)", under),
-	OPTION_FLAG("root", 0, "write the bare state dict", root),
+	OPTION_FLAG("root", 0, "write the state dict alone", root),
 	OPTION_TEXTS("carry", 0, "KEY", "take this entry of the root along", carry),
 	OPTION_FLAG("carry-all", 0, "take all of them along", carry_all),
 	OPTION_TEXTS("dtype", 0, "D", "float32, bf16, ... or keep; REGEX=D: of these names", dtype),

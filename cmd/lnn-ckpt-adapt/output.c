@@ -219,7 +219,7 @@ check_places(const struct adapt *a, const struct format_writer *w, struct err *e
 	if (a->job != NULL && w->folder)
 		return err_set(e, ERR_USAGE, "--shard writes torch or safetensors files");
 	if (o->root && (o->under != NULL || carries))
-		return err_set(e, ERR_USAGE, "--root leaves no room for --under, --carry and --carry-all");
+		return err_set(e, ERR_USAGE, "--root leaves no place for --under, --carry and --carry-all");
 	return 0;
 }
 

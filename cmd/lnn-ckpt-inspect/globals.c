@@ -243,7 +243,7 @@ scan_source(struct globals *g, struct source *src, struct err *err)
 		g->imports[0] = '\0';
 		refuse(g, "", "it is a TorchScript archive, which weights_only=True refuses", false, 0);
 	} else if (kind == PICKLES_BARE) {
-		refuse(g, "", "it is no torch file but a bare pickle (Invalid magic number)", false, 0);
+		refuse(g, "", "it is no torch file but a plain pickle (Invalid magic number)", false, 0);
 	}
 	return 0;
 }

@@ -144,7 +144,7 @@ check_needs(const struct inspect_opts *o, struct err *e)
 		return err_set(e, ERR_USAGE, "%s does not go with --%s", o->longer ? "--long" : "--fold",
 			       report_table[__builtin_ctz(o->reports)]->option.name);
 	if (o->invert && o->exprs.n == 0)
-		return err_set(e, ERR_USAGE, "-v: which names are not wanted? (-e REGEX)");
+		return err_set(e, ERR_USAGE, "-v: which names are to be left out? (-e REGEX)");
 	if (o->fail_on != 0 && !has(o, REPORT_check))
 		return err_set(e, ERR_USAGE, "--fail-on goes with --check");
 	if (o->dump_as != DUMP_UNSAID && !has(o, REPORT_dump))

@@ -449,15 +449,15 @@ get_metadata(struct job *j)
 	return false;
 }
 
-/* The key of h, or of its attributes, that is most like wanted; empty if none is. */
+/* The key of h, or of its attributes, that is most like query; empty if none is. */
 static struct str
-nearest_key(const struct vtree *t, uint32_t h, struct str wanted, struct arena *arena)
+nearest_key(const struct vtree *t, uint32_t h, struct str query, struct arena *arena)
 {
 	struct nearest near;
 	struct buf key = BUF_INIT;
 	uint32_t place;
 
-	nearest_init(&near, wanted);
+	nearest_init(&near, query);
 	for (size_t i = 0; (place = value_within(t, h, i)) != VALUE_ABSENT; i++) {
 		for (size_t k = 0; k < value_len(t, place) && k < NEAREST_TRIED; k++) {
 			buf_clear(&key);

@@ -169,7 +169,7 @@ is_direct(const struct summary *s, size_t i)
 	return value_leaf(s->c->tree, value_val(s->c->tree, s->root, i), &index) == LEAF_TENSOR;
 }
 
-/* What each key of the root holds; a thing that two hold counts for the first. */
+/* What each key of the root holds; an object that two keys hold counts for the first. */
 static void
 find_keys(struct summary *s)
 {

@@ -72,7 +72,7 @@ values_bigint(struct buf *b, struct str bytes)
 	free(p);
 }
 
-/* ---- what a thing is called */
+/* ---- what a value is called */
 
 static void
 put_global(struct buf *b, const struct vtree *t, uint32_t h)

@@ -12,7 +12,7 @@
 /* An integer beyond 64 bits (VALUE_BIGINT), all its digits; beyond 16 KiB of them in hexadecimal. */
 void values_bigint(struct buf *b, struct str bytes);
 
-/* "dict", "list", "torch.Size", ...: what a thing is called. */
+/* "dict", "list", "torch.Size", ...: what a value is called. */
 void values_what(struct buf *b, const struct ckpt *c, uint32_t h);
 
 /* Sums over tensors. */

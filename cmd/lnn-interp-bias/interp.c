@@ -53,7 +53,7 @@ edit(struct interp *w, const struct tables_opts *t, struct err *e)
 	return source_is_stream(w->in.src) ? 0 : plan_learn_all(&w->plan, e);
 }
 
-/* Safetensors have room for the state dict alone. */
+/* Safetensors hold the state dict alone. */
 static void
 warn_of_rest(const struct interp *w, const struct interp_options *o, const struct format_writer *writer)
 {

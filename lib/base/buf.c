@@ -22,7 +22,7 @@ buf_clear(struct buf *b)
 }
 
 char *
-buf_room(struct buf *b, size_t n)
+buf_reserve(struct buf *b, size_t n)
 {
 	size_t need = b->len + n + 1;
 
@@ -38,7 +38,7 @@ buf_room(struct buf *b, size_t n)
 void
 buf_add(struct buf *b, const void *p, size_t n)
 {
-	char *at = buf_room(b, n);
+	char *at = buf_reserve(b, n);
 
 	if (n > 0)
 		memcpy(at, p, n);
@@ -72,10 +72,10 @@ buf_vaddf(struct buf *b, const char *fmt, va_list ap)
 	int n;
 
 	va_copy(again, ap);
-	n = vsnprintf(buf_room(b, likely), likely + 1, fmt, again);
+	n = vsnprintf(buf_reserve(b, likely), likely + 1, fmt, again);
 	va_end(again);
 	if (n > (int)likely)
-		n = vsnprintf(buf_room(b, (size_t)n), (size_t)n + 1, fmt, ap);
+		n = vsnprintf(buf_reserve(b, (size_t)n), (size_t)n + 1, fmt, ap);
 	b->len += n > 0 ? (size_t)n : 0;
 	b->p[b->len] = '\0';
 }
@@ -93,7 +93,7 @@ buf_addf(struct buf *b, const char *fmt, ...)
 void
 buf_fill(struct buf *b, char c, size_t n)
 {
-	char *at = buf_room(b, n);
+	char *at = buf_reserve(b, n);
 
 	memset(at, c, n);
 	b->len += n;

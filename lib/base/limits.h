@@ -20,7 +20,7 @@ enum {
 	PICKLE_DIGITS_MAX = 4300,            /* of a number in decimal digits; sys.int_info.default_max_str_digits */
 	PICKLE_DOTS_MAX = 32,                /* in a global's name; nothing that a program has is nested deeper */
 };
-/* Slots of one container, so that a count of them fits 32 bits with room to double. */
+/* Slots of one container, so that a count of them fits 32 bits when it is doubled. */
 #define PICKLE_SLOTS_MAX ((size_t)1 << 30)
 
 /*

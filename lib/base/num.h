@@ -45,7 +45,7 @@ bool num_double(struct str s, double *out);
 
 /*
  * Sizes of the command line: 5GB, 5kB, 5MB are decimal; 5GiB, 5G, 5M, 5K are
- * binary; a bare number is bytes.
+ * binary; a number alone is bytes.
  */
 bool num_size(struct str s, uint64_t *out);
 

@@ -1,5 +1,5 @@
 /*
- * pool: threads for work that comes in numbered pieces whose results are wanted in order.
+ * pool: threads for work that comes in numbered pieces whose results are taken in order.
  */
 #ifndef LNN_BASE_POOL_H
 #define LNN_BASE_POOL_H

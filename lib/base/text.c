@@ -255,21 +255,21 @@ text_distance(struct str a, struct str b, unsigned limit)
 }
 
 void
-nearest_init(struct nearest *n, struct str wanted)
+nearest_init(struct nearest *n, struct str query)
 {
-	*n = (struct nearest){ .wanted = wanted, .score = UINT_MAX };
-	for (size_t i = 0; i < wanted.len && i < DISTANCE_MAX; i++)
-		n->letters[wanted.p[i] & 31]++;
+	*n = (struct nearest){ .query = query, .score = UINT_MAX };
+	for (size_t i = 0; i < query.len && i < DISTANCE_MAX; i++)
+		n->letters[query.p[i] & 31]++;
 }
 
-/* At least so many edits turn wanted into candidate: each mends one letter that is too much, and one that is missing. */
+/* At least so many edits turn query into candidate: each mends one letter that is too much, and one that is missing. */
 static unsigned
 least_distance(const struct nearest *n, struct str candidate)
 {
 	short left[32];
 	unsigned more = 0, fewer = 0;
 
-	if (candidate.len > DISTANCE_MAX || n->wanted.len > DISTANCE_MAX)
+	if (candidate.len > DISTANCE_MAX || n->query.len > DISTANCE_MAX)
 		return 0;
 	memcpy(left, n->letters, sizeof(left));
 	for (size_t i = 0; i < candidate.len; i++)
@@ -284,7 +284,7 @@ least_distance(const struct nearest *n, struct str candidate)
 void
 nearest_try(struct nearest *n, struct str candidate)
 {
-	size_t len = n->wanted.len > candidate.len ? n->wanted.len : candidate.len;
+	size_t len = n->query.len > candidate.len ? n->query.len : candidate.len;
 	unsigned limit = (unsigned)(len < 4 ? 1 : len < 24 ? len / 3 : 8), d = UINT_MAX, score = UINT_MAX, ends;
 
 	if (candidate.len == 0)
@@ -292,12 +292,12 @@ nearest_try(struct nearest *n, struct str candidate)
 	if (n->score / 2 < limit)
 		limit = n->score / 2;
 	if (least_distance(n, candidate) <= limit)
-		d = text_distance(n->wanted, candidate, limit);
+		d = text_distance(n->query, candidate, limit);
 	if (d <= limit)
 		score = 2 * d;
-	if (n->wanted.len >= 4 && candidate.len >= 4 &&
-	    (str_ends(n->wanted, candidate) || str_ends(candidate, n->wanted))) {
-		ends = 1 + (unsigned)(n->wanted.len > candidate.len ? 0 : 1);
+	if (n->query.len >= 4 && candidate.len >= 4 &&
+	    (str_ends(n->query, candidate) || str_ends(candidate, n->query))) {
+		ends = 1 + (unsigned)(n->query.len > candidate.len ? 0 : 1);
 		/* Of two that are as near, a letter mended comes before a part left out. */
 		score = score < 2 * ends + 1 ? score : 2 * ends + 1;
 	}

@@ -39,22 +39,22 @@ void text_show(struct buf *b, struct str s);
 /* Columns that UTF-8 text takes on a terminal (wide characters count 2). */
 size_t text_width(struct str s);
 
-/* What n of a thing are called: "tensor" of 1, else "tensors". noun is a literal. */
+/* The noun for n of something: "tensor" of 1, else "tensors". noun is a literal. */
 #define text_noun(n, noun) ((n) == 1 ? (noun) : noun "s")
 
 /* Edit distance (insert, delete, replace, swap neighbours), at most limit + 1. */
 unsigned text_distance(struct str a, struct str b, unsigned limit);
 
 /*
- * Remembers the candidate most like wanted: feed every candidate, then ask.
- * A candidate counts if few edits turn it into wanted, or one ends in the other.
+ * Remembers the candidate most like query: feed every candidate, then ask.
+ * A candidate counts if few edits turn it into query, or one ends in the other.
  */
 struct nearest {
-	struct str wanted, best;
+	struct str query, best;
 	unsigned score; /* lower is better */
-	short letters[32]; /* how many of wanted's bytes have these lower five bits */
+	short letters[32]; /* how many of query's bytes have these lower five bits */
 };
-void nearest_init(struct nearest *n, struct str wanted);
+void nearest_init(struct nearest *n, struct str query);
 void nearest_try(struct nearest *n, struct str candidate);
 bool nearest_found(const struct nearest *n);
 

@@ -20,7 +20,7 @@ char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t n);
 
 /*
- * Makes room for one more element in a growing array: when *cap == n, p is
+ * Reserves space for one more element in a growing array: when *cap == n, p is
  * reallocated to about 1.5 times the capacity. Returns the array.
  */
 void *xgrow(void *p, size_t n, size_t *cap, size_t size);

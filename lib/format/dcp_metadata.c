@@ -16,7 +16,7 @@ struct adding {
 	bool flat;              /* there is no planner_data */
 	struct strmap texts;    /* handle of a key to its text in the arena */
 	struct dcp_item *boxes; /* of tensors; where they are stored is not known yet */
-	struct dcp_item *stored; /* where things are; sizes are not known */
+	struct dcp_item *stored; /* where items are; sizes are not known */
 	size_t nboxes, nstored, cap_boxes, cap_stored;
 	struct err *err;
 };
@@ -292,7 +292,7 @@ read_entries(struct adding *a, uint32_t h)
 	return rc;
 }
 
-/* ---- where things are stored */
+/* ---- where items are stored */
 
 static int
 find_file(const struct adding *a, struct str name, uint32_t *file)
@@ -473,7 +473,7 @@ read_root(struct adding *a, uint32_t root)
 	if (read_planner(a, field(a, root, "planner_data")) < 0 ||
 	    read_entries(a, field(a, root, "state_dict_metadata")) < 0 || read_storage(a, storage) < 0)
 		return -1;
-	/* What was taken out of the pickle takes less room than the pickle. */
+	/* What was taken out of the pickle takes less space than the pickle. */
 	vtree_free(a->t);
 	a->t = NULL;
 	return join(a) < 0 || check_values(a) < 0 ? -1 : 0;

@@ -709,5 +709,5 @@ const struct format_writer writer_dcp = {
 	.stored = stored,
 	.finish = finish,
 	.release = release,
-	.wants_crc = true,
+	.needs_crc = true,
 };

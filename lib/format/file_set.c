@@ -91,7 +91,7 @@ file_set_release(struct file_set *f)
 
 /* Closes the file that was not used for the longest time, if there are too many. */
 static int
-make_room(struct file_set *f, struct err *err)
+evict(struct file_set *f, struct err *err)
 {
 	struct file_set_file *oldest = NULL;
 	int rc;
@@ -140,7 +140,7 @@ open_file(struct file_set *f, struct file_set_file *s, struct err *err)
 {
 	struct source *src;
 
-	if (make_room(f, err) < 0 || source_open(&src, s->path, NULL, err) < 0)
+	if (evict(f, err) < 0 || source_open(&src, s->path, NULL, err) < 0)
 		return -1;
 	if (check_file(f, s, src, err) < 0) {
 		source_close(src);

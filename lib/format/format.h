@@ -91,7 +91,7 @@ struct format_writer {
 	int (*stored)(struct writer *w, uint32_t i, uint32_t crc, struct err *e); /* what comes behind them */
 	int (*finish)(struct writer *w, struct err *e);
 	void (*release)(struct writer *w);
-	bool wants_crc;        /* stored() needs the CRC-32 of the bytes */
+	bool needs_crc;        /* stored() needs the CRC-32 of the bytes */
 	/*
 	 * Adds to u what changes in the file of c, so that it holds m, whose storages stay where they are (manifest.kept).
 	 * NULL: a file cannot be edited in place.

@@ -132,7 +132,7 @@ read_header(struct ckpt *c, const struct zip_entry *t, struct buf *b, struct npy
 
 		if (size > t->size)
 			return fail(c, t, "ends within its header", e);
-		if (zip_unpacker_read(&z->unpacker, t, b->len, buf_room(b, n), n, e) < 0)
+		if (zip_unpacker_read(&z->unpacker, t, b->len, buf_reserve(b, n), n, e) < 0)
 			return -1;
 		b->len += n;
 		p = (const uint8_t *)b->p;

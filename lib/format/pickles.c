@@ -53,7 +53,7 @@ unpack(const struct visit *f, const struct zip_entry *t, struct buf *b, struct e
 
 	while (b->len < t->size) {
 		n = t->size - b->len < 1 << 16 ? (size_t)(t->size - b->len) : 1 << 16;
-		if (zip_inflate_read(z, buf_room(b, n), n, &own) < 0)
+		if (zip_inflate_read(z, buf_reserve(b, n), n, &own) < 0)
 			break;
 		b->len += n;
 	}

@@ -200,15 +200,15 @@ read_rest(struct ckpt *c, struct err *e)
 
 	for (uint32_t h = 0; h < n; h++) {
 		const struct extent *x;
-		char *room;
+		char *bytes;
 
 		if (value_leaf(c->tree, h, &index) != LEAF_STORAGE)
 			continue;
 		x = &z->extents[index];
-		room = arena_bytes(vtree_arena(c->tree), (size_t)x->n);
-		if (source_read(c->src, x->off, room, (size_t)x->n, e) < 0)
+		bytes = arena_bytes(vtree_arena(c->tree), (size_t)x->n);
+		if (source_read(c->src, x->off, bytes, (size_t)x->n, e) < 0)
 			return -1;
-		value_replace(c->tree, h, value_new_text(c->tree, x->kind, str_n(room, (size_t)x->n)));
+		value_replace(c->tree, h, value_new_text(c->tree, x->kind, str_n(bytes, (size_t)x->n)));
 	}
 	return 0;
 }
@@ -277,7 +277,7 @@ open_it(struct ckpt *c, struct err *e)
 		return -1;
 	if (c->ntensors == 0)
 		return err_input(e, c->file,
-				 "it is a pickle without torch's wrapper and without arrays, which runs what its author wants "
+				 "it is a pickle without torch's wrapper and without arrays, which runs what its author wrote "
 				 "where it is loaded: ask for a file of torch.save or safetensors");
 	if (place.end < place.limit)
 		diag_warn(c->diag, "%s: at byte %" PRIu64 ": bytes follow the pickle; they are ignored", c->file, place.end);

@@ -365,7 +365,7 @@ take_persid(void *arg, struct vtree *t, uint32_t h, uint32_t *out, struct err *e
 	struct id id;
 	uint32_t index;
 	uint64_t offset = 0;
-	size_t n = value_len(t, h), wanted = r->legacy ? 6 : 5;
+	size_t n = value_len(t, h), expected = r->legacy ? 6 : 5;
 
 	if (value_kind(t, h) != VALUE_TUPLE || n < 1 || !value_is_text(t, value_item(t, h, 0)))
 		return bad_id(r, "is not one of torch's", e);
@@ -373,7 +373,7 @@ take_persid(void *arg, struct vtree *t, uint32_t h, uint32_t *out, struct err *e
 		*out = value_item(t, h, 1);
 		return 1;
 	}
-	if (!str_eqc(value_text(t, value_item(t, h, 0)), "storage") || n != wanted)
+	if (!str_eqc(value_text(t, value_item(t, h, 0)), "storage") || n != expected)
 		return bad_id(r, "names no storage", e);
 	if (read_id(r, t, h, &id, e) < 0 || storage_of(r, t, &id, &index, e) < 0)
 		return -1;

@@ -497,7 +497,7 @@ read_header(struct ckpt *c, struct safetensors *s, struct err *e)
 	}
 	while (s->header.len < n) {
 		piece = n - s->header.len < HEADER_PIECE ? (size_t)n - s->header.len : HEADER_PIECE;
-		if (source_take(src, 8 + s->header.len, buf_room(&s->header, piece), piece, e) < 0)
+		if (source_take(src, 8 + s->header.len, buf_reserve(&s->header, piece), piece, e) < 0)
 			return -1;
 		s->header.len += piece;
 	}

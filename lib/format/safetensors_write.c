@@ -320,7 +320,7 @@ cut_dropped(const struct manifest *m, const struct ckpt *c, struct undo_edit *u,
 
 /* The header's length in the file: what is there, or more by whole blocks. */
 static int
-header_room(const struct ckpt *c, uint64_t need, struct undo_edit *u, uint64_t *len, struct err *e)
+grow_header(const struct ckpt *c, uint64_t need, struct undo_edit *u, uint64_t *len, struct err *e)
 {
 	uint8_t first[HELD];
 
@@ -352,7 +352,7 @@ patch(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struc
 	if (rc == 0)
 		rc = cut_dropped(m, c, u, e);
 	if (rc == 0)
-		rc = header_room(c, text.len, u, &len, e);
+		rc = grow_header(c, text.len, u, &len, e);
 	if (rc == 0) {
 		buf_fill(&text, ' ', (size_t)len - text.len);
 		undo_write(u, HELD, buf_str(&text));
@@ -378,7 +378,7 @@ const struct format_writer writer_safetensors = {
 	.stored = stored,
 	.finish = finish,
 	.release = release,
-	.wants_crc = false,
+	.needs_crc = false,
 	.patch = patch,
 	.hold = hold,
 };

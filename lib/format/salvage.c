@@ -50,7 +50,7 @@ salvage_release(struct salvage *s)
 
 /* ---- values */
 
-/* While things are taken out. */
+/* While records are taken out. */
 struct taking {
 	struct salvage *s;
 	struct vtree *t; /* NULL without a tree */

@@ -743,7 +743,7 @@ call(struct weights *w, uint32_t callable, uint32_t args)
 		return true;
 	}
 	if (w->legacy && strcmp(a.name, "_rebuild_nested_tensor") == 0)
-		return refuse(w, "a nested tensor, whose sizes torch wants before it has read them from a legacy file");
+		return refuse(w, "a nested tensor, whose sizes torch needs before it has read them from a legacy file");
 	for (; a.kind == ALLOWED_CALLABLE && c.form < forms + COUNT(forms); c.form++)
 		if (strcmp(a.name, c.form->name) == 0 && match(w, c.form->pattern, args))
 			return call_fitting(&c);

@@ -142,7 +142,7 @@ put_plain(const struct writing *w, bool grad)
 }
 
 static bool
-wants_grad(const struct writing *w)
+has_grad(const struct writing *w)
 {
 	return (w->t->flags & TENSOR_REQUIRES_GRAD) != 0;
 }
@@ -194,7 +194,7 @@ put_form(const struct writing *w, struct str function, uint32_t form, unsigned d
 		if (pickle_value(w->o, value_item(tree, form, 1), w->e) < 0)
 			return -1;
 		if (value_kind(tree, inner) == VALUE_NONE)
-			put_arguments(w, wants_grad(w));
+			put_arguments(w, has_grad(w));
 		else if (put_form(w, value_name(tree, func), inner, depth + 1) < 0)
 			return -1;
 		if (put_rest(w, form, 3) < 0)
@@ -223,7 +223,7 @@ put_parameter(const struct writing *w)
 {
 	pickle_put(w->o, "%g", "torch._utils", "_rebuild_parameter");
 	put_plain(w, false);
-	put_grad(w->o, wants_grad(w));
+	put_grad(w->o, has_grad(w));
 	pickle_put(w->o, PICKLE_TUPLE3 "R");
 }
 
@@ -246,7 +246,7 @@ put_leaf(void *arg, struct pickle_out *o, enum value_leaf kind, uint32_t index, 
 	if (w.t->flags & TENSOR_PARAMETER)
 		put_parameter(&w);
 	else
-		put_plain(&w, wants_grad(&w));
+		put_plain(&w, has_grad(&w));
 	return 0;
 }
 
@@ -554,7 +554,7 @@ patch(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struc
 	records[0].bytes = buf_str(&pickle);
 	records[1].bytes = m->record.len > 0 ? m->record : str_c("{}");
 	if (m->record.len > 0 && !has_record)
-		diag_warn(c->diag, "%s: there is no room for the record %s, which states layouts of tables: -o FILE writes it",
+		diag_warn(c->diag, "%s: there is no space for the record %s, which states layouts of tables: -o FILE writes it",
 			  c->file, CKPT_RECORD);
 	for (uint32_t i = 0; i < c->nstorages; i++) {
 		if (k < m->nstorages && m->kept[k] == &c->storages[i])
@@ -581,7 +581,7 @@ const struct format_writer writer_torch = {
 	.stored = stored,
 	.finish = finish,
 	.release = release,
-	.wants_crc = true,
+	.needs_crc = true,
 	.patch = patch,
 	.hold = hold,
 };

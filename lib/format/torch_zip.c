@@ -254,12 +254,12 @@ find_c(struct opening *o, const char *name)
 
 /* The first bytes of a record, at most TORCH_SMALL. */
 static int
-read_small(struct opening *o, const struct zip_entry *t, char *room, struct str *text)
+read_small(struct opening *o, const struct zip_entry *t, char *buffer, struct str *text)
 {
 	struct torch_zip *z = o->c->priv;
 
-	*text = str_n(room, t->size < TORCH_SMALL ? (size_t)t->size : TORCH_SMALL);
-	return zip_unpacker_read(&z->unpacker, t, 0, room, text->len, o->e);
+	*text = str_n(buffer, t->size < TORCH_SMALL ? (size_t)t->size : TORCH_SMALL);
+	return zip_unpacker_read(&z->unpacker, t, 0, buffer, text->len, o->e);
 }
 
 /* Says so; returns -1. */
@@ -319,7 +319,7 @@ unpack(struct opening *o, const struct zip_entry *t, struct buf *b)
 	while (r == 0 && b->len < t->size) {
 		size_t n = t->size - b->len < 1 << 20 ? (size_t)(t->size - b->len) : 1 << 20;
 
-		r = zip_inflate_read(z, buf_room(b, n), n, o->e);
+		r = zip_inflate_read(z, buf_reserve(b, n), n, o->e);
 		b->len += r == 0 ? n : 0;
 	}
 	zip_inflate_free(z);
@@ -385,11 +385,11 @@ check_record(struct opening *o, const struct zip_entry *t)
 static int
 keep_own(struct ckpt *c, uint64_t at, uint64_t size, struct err *e)
 {
-	char *room = arena_alloc(&c->arena, (size_t)size + 1);
+	char *buffer = arena_alloc(&c->arena, (size_t)size + 1);
 
-	if (source_read(c->src, at, room, (size_t)size, e) < 0)
+	if (source_read(c->src, at, buffer, (size_t)size, e) < 0)
 		return -1;
-	c->note = str_n(room, (size_t)size);
+	c->note = str_n(buffer, (size_t)size);
 	(void)str_split(&c->note, '\n', &c->tables);
 	return 0;
 }
@@ -399,17 +399,17 @@ read_marks(struct opening *o)
 {
 	const struct zip_entry *version = find_c(o, ".data/version"), *order = find_c(o, "byteorder");
 	const struct zip_entry *tables = find_c(o, CKPT_RECORD);
-	char room[TORCH_SMALL];
+	char buffer[TORCH_SMALL];
 	struct str text;
 
 	if (version == NULL)
 		version = find_c(o, "version");
 	if (version == NULL && o->c->salvage == SALVAGE_NOT)
 		return err_input(o->e, o->c->file, "it has no record 'version', so torch refuses it");
-	if (o->c->salvage == SALVAGE_NOT && (check_record(o, version) < 0 || read_small(o, version, room, &text) < 0 ||
+	if (o->c->salvage == SALVAGE_NOT && (check_record(o, version) < 0 || read_small(o, version, buffer, &text) < 0 ||
 		check_version(o->c, text, o->e) < 0))
 		return -1;
-	if (order != NULL && (check_record(o, order) < 0 || read_small(o, order, room, &text) < 0 ||
+	if (order != NULL && (check_record(o, order) < 0 || read_small(o, order, buffer, &text) < 0 ||
 		check_byteorder(o->c, text, &o->c->big_endian, o->e) < 0))
 		return -1;
 	if (tables != NULL && tables->method == ZIP_STORED && tables->size <= OWN_MAX &&
@@ -858,8 +858,8 @@ static int
 read_mark(struct torch_stream *f, struct str what, uint64_t size, struct err *e)
 {
 	struct ckpt *c = f->c;
-	char room[TORCH_SMALL];
-	struct str text = { room, size < TORCH_SMALL ? (size_t)size : TORCH_SMALL };
+	char buffer[TORCH_SMALL];
+	struct str text = { buffer, size < TORCH_SMALL ? (size_t)size : TORCH_SMALL };
 	bool version = str_eqc(what, "version") || str_eqc(what, ".data/version"), big;
 
 	if (str_eqc(what, ".format_version") || str_eqc(what, ".storage_alignment"))
@@ -868,7 +868,7 @@ read_mark(struct torch_stream *f, struct str what, uint64_t size, struct err *e)
 		return keep_own(c, f->local.entry.data, size, e);
 	if (!version && !str_eqc(what, "byteorder"))
 		return 0;
-	if (source_read(c->src, f->local.entry.data, room, text.len, e) < 0)
+	if (source_read(c->src, f->local.entry.data, buffer, text.len, e) < 0)
 		return -1;
 	if (version) {
 		f->version = true;
@@ -902,7 +902,7 @@ lower(struct torch_stream *f, struct str name)
 	char *p;
 
 	buf_clear(&f->lower);
-	p = buf_room(&f->lower, name.len);
+	p = buf_reserve(&f->lower, name.len);
 	f->lower.len = name.len;
 	for (size_t i = 0; i < name.len; i++)
 		p[i] = name.p[i] >= 'A' && name.p[i] <= 'Z' ? (char)(name.p[i] - 'A' + 'a') : name.p[i];

@@ -10,7 +10,7 @@
  * 4. atomic_commit syncs the files of a folder, renames the temporary to its name and syncs the folder that it is in.
  *    atomic_abort removes the temporary. Exactly one of the two ends every struct atomic.
  *
- * A program that is about to end by a signal or for want of memory calls atomic_emergency, which removes the temporaries
+ * A program that is about to end by a signal or for lack of memory calls atomic_emergency, which removes the temporaries
  * of all files and folders that are neither committed nor aborted.
  */
 #ifndef LNN_IO_ATOMIC_H

@@ -222,7 +222,7 @@ int
 sink_write(struct sink *s, const void *p, size_t n, struct err *e)
 {
 	const char *from = p;
-	size_t now = n, room;
+	size_t now = n, part;
 
 	if (s->failed)
 		return failed_before(s, e);
@@ -251,12 +251,12 @@ sink_write(struct sink *s, const void *p, size_t n, struct err *e)
 			now -= whole;
 			continue;
 		}
-		room = SINK_BUFFER - s->len;
-		room = now < room ? now : room;
-		memcpy(s->buf + s->len, from, room);
-		s->len += room;
-		from += room;
-		now -= room;
+		part = SINK_BUFFER - s->len;
+		part = now < part ? now : part;
+		memcpy(s->buf + s->len, from, part);
+		s->len += part;
+		from += part;
+		now -= part;
 		if (s->len == SINK_BUFFER && sink_flush(s, e) < 0)
 			return -1;
 	}

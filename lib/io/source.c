@@ -27,13 +27,13 @@ struct stream {
 	const char *name, *spool_dir; /* borrowed */
 	const struct diag *diag;
 	uint64_t pos;       /* bytes that came from fd */
-	uint64_t forgotten; /* bytes below are not wanted */
+	uint64_t forgotten; /* bytes below are not needed */
 	uint64_t keep;      /* bytes below are not passed by (source_keep) */
 	uint8_t *win;       /* bytes pos - len .. pos - 1, from win + start on */
 	size_t cap, start, len, limit;
 	int spool;          /* -1, or the file with the spool_len bytes before the window */
 	uint64_t spool_len, spool_skip; /* the first skip bytes of the file are forgotten */
-	int null;           /* /dev/null, where a pipe's unwanted bytes go; -1 until needed */
+	int null;           /* /dev/null, where a pipe's unneeded bytes go; -1 until needed */
 	uint8_t *shown;     /* for stream_look into the spool */
 };
 
@@ -150,9 +150,9 @@ stream_forget(struct stream *s, uint64_t off)
 /* A window worth making smaller. */
 enum { LARGE = 2 << 20 };
 
-/* Room for n more bytes behind the window's contents. */
+/* Space for n more bytes behind the window's contents. */
 static uint8_t *
-room(struct stream *s, size_t n)
+reserve(struct stream *s, size_t n)
 {
 	bool shrink = s->cap > LARGE && s->len + n < s->cap / 8;
 
@@ -240,7 +240,7 @@ fetch(struct stream *s, void *p, size_t n, size_t *got, struct err *e)
 	return 0;
 }
 
-/* Takes what is unwanted before off out of the descriptor. */
+/* Takes what is not needed before off out of the descriptor. */
 static int
 stream_skip(struct stream *s, uint64_t off, struct err *e)
 {
@@ -254,7 +254,7 @@ stream_skip(struct stream *s, uint64_t off, struct err *e)
 		ssize_t n;
 
 		if (!s->pipe || s->null < 0) {
-			uint8_t *p = room(s, STREAM_AHEAD);
+			uint8_t *p = reserve(s, STREAM_AHEAD);
 
 			if (fetch(s, p, at_most(to - s->pos, STREAM_AHEAD), &got, e) < 0)
 				return -1;
@@ -271,7 +271,7 @@ stream_skip(struct stream *s, uint64_t off, struct err *e)
 	return 0;
 }
 
-/* Gets everything below until that is wanted into window and spool, and perhaps a little more. */
+/* Gets everything below until that is needed into window and spool, and perhaps a little more. */
 static int
 fill(struct stream *s, uint64_t until, struct err *e)
 {
@@ -285,7 +285,7 @@ fill(struct stream *s, uint64_t until, struct err *e)
 			return -1;
 		n = at_most(until - s->pos, SOURCE_REQUEST);
 		n = at_most(n < STREAM_AHEAD ? STREAM_AHEAD : n, s->limit - s->len);
-		p = room(s, n);
+		p = reserve(s, n);
 		if (fetch(s, p, n, &got, e) < 0)
 			return -1;
 		s->len += got;
@@ -693,7 +693,7 @@ source_slurp(struct source *s, uint64_t most, struct buf *text, struct err *e)
 	size_t got;
 
 	do {
-		char *p = buf_room(text, SOURCE_LOOK_MAX);
+		char *p = buf_reserve(text, SOURCE_LOOK_MAX);
 
 		if (source_read_some(s, text->len - start, p, SOURCE_LOOK_MAX, &got, e) < 0)
 			return -1;

@@ -94,7 +94,7 @@ int source_take(struct source *s, uint64_t off, void *p, size_t n, struct err *e
 
 /*
  * Sequential read of a part of the input. Forgets the bytes that it returns if nothing before them is still held and
- * source_keep does not want them; otherwise behaves like source_read.
+ * source_keep does not ask for them; otherwise behaves like source_read.
  */
 int source_next(struct source *s, uint64_t off, void *p, size_t n, struct err *e);
 

@@ -457,7 +457,7 @@ read_journal(struct undo_job *j, struct err *err)
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size > JOURNAL_MAX) {
 		rc = garbage(j, err);
 	} else {
-		n = fd_pread(fd, buf_room(&j->text, (size_t)st.st_size), (size_t)st.st_size, 0);
+		n = fd_pread(fd, buf_reserve(&j->text, (size_t)st.st_size), (size_t)st.st_size, 0);
 		j->text.len = n > 0 ? (size_t)n : 0;
 		if (n < 0)
 			rc = broken(j, "read its journal", err);
@@ -468,7 +468,7 @@ read_journal(struct undo_job *j, struct err *err)
 	return rc;
 }
 
-/* ---- making room and taking out, which a crash can leave half-done */
+/* ---- inserting and taking out ranges, which a crash can leave half-done */
 
 /*
  * The file system moves what lies behind a range block by block, so that a hole of len bytes wanders through the file. Where
@@ -615,7 +615,7 @@ edit(struct undo_job *j, const struct undo_edit *u, struct err *err)
 	if (put_guard(j, u->bad, err) < 0)
 		return -1;
 	if (u->insert > 0 && fallocate(j->fd, FALLOC_FL_INSERT_RANGE, 0, (off_t)u->insert) < 0)
-		return broken(j, "make room in it (the file system may not be able to: -o FILE)", err);
+		return broken(j, "insert into it (the file system may not be able to: -o FILE)", err);
 	for (size_t i = 0; i < u->nwrites; i++)
 		if (put(j, u->writes[i].off, u->writes[i].bytes, err) < 0)
 			return -1;

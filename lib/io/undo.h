@@ -45,10 +45,10 @@ struct undo_edit {
 	struct arena arena;
 	uint64_t size;   /* of the file */
 	uint64_t block;  /* of its file system */
-	uint64_t insert; /* bytes of room to be made at its beginning: whole blocks */
-	struct undo_bytes *writes; /* what to write where, with that room made; none covers another or the guard */
+	uint64_t insert; /* bytes to be inserted at its beginning: whole blocks */
+	struct undo_bytes *writes; /* what to write where, after the insertion; none covers another or the guard */
 	size_t nwrites, cap_writes;
-	uint64_t guard_at; /* before room is made, and behind */
+	uint64_t guard_at; /* before the insertion, and behind it */
 	uint64_t guard, bad; /* its new value, and one that no reader takes, as little-endian numbers */
 	struct undo_range *cuts; /* ranges to be taken out, in order: whole blocks, or up to the end. Not with insert. */
 	size_t ncuts, cap_cuts;

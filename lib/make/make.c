@@ -190,15 +190,15 @@ make_work_init(struct make_work *w, struct pool *pool)
 void
 make_work_release(struct make_work *w)
 {
-	for (unsigned i = 0; i < w->nrooms; i++) {
+	for (unsigned i = 0; i < w->nbuffers; i++) {
 		for (unsigned slot = 0; slot < w->slots; slot++)
-			buf_release(&w->rooms[i][slot]);
-		free(w->rooms[i]);
+			buf_release(&w->buffers[i][slot]);
+		free(w->buffers[i]);
 	}
 	for (unsigned slot = 0; slot < w->slots; slot++)
 		buf_release(&w->made[slot]);
 	free(w->made);
-	free(w->rooms);
+	free(w->buffers);
 	free(w->stages);
 	free(w->lost);
 	*w = (struct make_work){ 0 };
@@ -206,19 +206,19 @@ make_work_release(struct make_work *w)
 
 /* Fresh memory for each tensor would take longer than a cast. */
 void *
-make_room(const struct make_stage *s, unsigned slot, size_t size)
+make_buffer(const struct make_stage *s, unsigned slot, size_t size)
 {
-	return buf_room(&s->work->rooms[s->number][slot], size);
+	return buf_reserve(&s->work->buffers[s->number][slot], size);
 }
 
 static void
-add_room(struct make_work *w)
+add_buffers(struct make_work *w)
 {
-	size_t cap = w->nrooms;
+	size_t cap = w->nbuffers;
 
-	w->rooms = xgrow(w->rooms, w->nrooms, &cap, sizeof(struct buf *));
-	for (; w->nrooms < cap; w->nrooms++)
-		w->rooms[w->nrooms] = xcalloc(w->slots, sizeof(**w->rooms));
+	w->buffers = xgrow(w->buffers, w->nbuffers, &cap, sizeof(struct buf *));
+	for (; w->nbuffers < cap; w->nbuffers++)
+		w->buffers[w->nbuffers] = xcalloc(w->slots, sizeof(**w->buffers));
 }
 
 /* Adds a maker to the work; *form becomes what it gives. */
@@ -230,8 +230,8 @@ add_stage(struct make_work *w, const struct make *m, struct make_form *form, uin
 
 	w->stages = xgrow(w->stages, w->nstages, &cap, sizeof(*w->stages));
 	w->cap = (unsigned)cap;
-	if (w->nstages == w->nrooms)
-		add_room(w);
+	if (w->nstages == w->nbuffers)
+		add_buffers(w);
 	s = &w->stages[w->nstages];
 	*s = (struct make_stage){ .make = m, .in = *form, .from = from, .to = from, .work = w, .number = w->nstages++ };
 	if (m->kind->shape != NULL)
@@ -313,7 +313,7 @@ pull(struct make_work *w, unsigned number, const struct make_span *span, void *o
 	s = &w->stages[number - 1];
 	if (s->make->kind->each == NULL)
 		return s->make->kind->run(s, span, out, err);
-	in = make_room(s, span->slot, span->n * dtype_size(s->from));
+	in = make_buffer(s, span->slot, span->n * dtype_size(s->from));
 	if (pull(w, s->number, span, in, err) < 0)
 		return -1;
 	w->lost[span->slot] += s->make->kind->each(s, in, span->n, out);
@@ -421,7 +421,7 @@ make_one(void *arg, uint64_t i, unsigned slot, struct err *err)
 	struct make_work *w = arg;
 	struct make_span span = piece_of(w, i, slot);
 
-	return pull(w, w->nstages, &span, buf_room(&w->made[slot], span.n * w->size), err);
+	return pull(w, w->nstages, &span, buf_reserve(&w->made[slot], span.n * w->size), err);
 }
 
 static int

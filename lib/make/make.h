@@ -104,7 +104,7 @@ struct make_kind {
 	 */
 	bool (*gathers)(const struct make *m, const struct make_form *in, uint64_t *first);
 	/*
-	 * Bytes of state that begin wants for a tensor of this form, which are all that it may need. The dtype is that of
+	 * Bytes of state that begin needs for a tensor of this form, which are all that it may need. The dtype is that of
 	 * the bytes that it reads. NULL: none.
 	 */
 	uint64_t (*memory)(const struct make *m, const struct make_form *in);
@@ -214,8 +214,8 @@ struct make_work {
 	struct make_task task;
 	struct make_stage *stages;
 	unsigned nstages, cap;
-	struct buf **rooms; /* what each stage reads, by stage and slot */
-	unsigned nrooms;
+	struct buf **buffers; /* what each stage reads, by stage and slot */
+	unsigned nbuffers;
 	struct buf *made;     /* results on their way out, by slot */
 	uint64_t *lost;       /* by slot */
 	bool once;            /* what is read will not be read again */
@@ -236,7 +236,7 @@ int make_all(struct make_work *w, const struct make_task *t, uint64_t *lost, str
 int make_read(const struct make_stage *s, unsigned i, const struct make_span *span, void *p, struct err *err);
 
 /* For kinds with run: size bytes that are the slot's until run returns. */
-void *make_room(const struct make_stage *s, unsigned slot, size_t size);
+void *make_buffer(const struct make_stage *s, unsigned slot, size_t size);
 
 /* For kinds: a member of a report, [h, w], or [h] where w is 0. */
 void make_put_grid(struct json_writer *w, const char *key, uint32_t height, uint32_t width);

@@ -51,7 +51,7 @@ static int
 add(const struct make_stage *s, const struct make_span *span, double *out, struct err *err)
 {
 	const struct make_weights *w = of(s->make)->weights;
-	double *v = make_room(s, span->slot, span->n * 2 * sizeof(*v));
+	double *v = make_buffer(s, span->slot, span->n * 2 * sizeof(*v));
 
 	for (unsigned i = 0; i <= s->make->nmore; i++) {
 		enum dtype dtype = i == 0 ? (enum dtype)s->from : dtype_of(s, i);
@@ -74,7 +74,7 @@ compare(const struct make_stage *s, const struct make_span *span, void *out, str
 {
 	const struct make_sum *m = of(s->make);
 	size_t n = span->n * dtype_size((enum dtype)s->from);
-	void *other = make_room(s, span->slot, n);
+	void *other = make_buffer(s, span->slot, n);
 
 	if (make_read(s, 0, span, out, err) < 0)
 		return -1;

@@ -28,21 +28,21 @@ keys_suggest_nearest(struct buf *b, const struct nearest *near)
 }
 
 void
-keys_suggest(struct buf *b, struct str wanted, const char *const *allowed)
+keys_suggest(struct buf *b, struct str query, const char *const *allowed)
 {
 	struct nearest near;
 	struct str longer = { NULL, 0 };
 
-	nearest_init(&near, wanted);
+	nearest_init(&near, query);
 	for (size_t i = 0; allowed[i]; i++) {
 		struct str key = str_c(allowed[i]);
 
-		if (str_eqc_nocase(wanted, allowed[i])) {
+		if (str_eqc_nocase(query, allowed[i])) {
 			suggest(b, key);
 			return;
 		}
 		nearest_try(&near, key);
-		if (wanted.len >= 4 && longer.p == NULL && str_starts(key, wanted))
+		if (query.len >= 4 && longer.p == NULL && str_starts(key, query))
 			longer = key;
 	}
 	if (longer.p != NULL && !nearest_found(&near))

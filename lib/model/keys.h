@@ -20,8 +20,8 @@ int keys_check(const struct ynode *map, const char *const *allowed, const char *
 /* Is key one of allowed? */
 bool keys_known(struct str key, const char *const *allowed);
 
-/* What to add to a message about wanted: "; did you mean X?", or nothing. Letter case does not count. */
-void keys_suggest(struct buf *b, struct str wanted, const char *const *allowed);
+/* What to add to a message about query: "; did you mean X?", or nothing. Letter case does not count. */
+void keys_suggest(struct buf *b, struct str query, const char *const *allowed);
 void keys_suggest_nearest(struct buf *b, const struct nearest *near);
 
 /* Text for a message: escaped, and cut where it is very long. */

@@ -32,7 +32,7 @@ fill(struct list_reader *r, struct err *err)
 {
 	const uint8_t *p;
 	uint64_t ready;
-	size_t got, room;
+	size_t got, space;
 
 	if (r->start > 0) {
 		memmove(r->block, r->block + r->start, r->end - r->start);
@@ -46,12 +46,12 @@ fill(struct list_reader *r, struct err *err)
 		r->size *= 2;
 		r->block = xreallocn(r->block, r->size, 1);
 	}
-	room = r->size - r->end;
+	space = r->size - r->end;
 	/* A pipe or a person gives some lines at a time: take what is there. */
 	if (source_look(r->src, r->at, 1, &p, &got, err) < 0)
 		return -1;
 	ready = source_ready(r->src, r->at);
-	if (source_read_some(r->src, r->at, r->block + r->end, ready < room ? (size_t)ready : room, &got, err) < 0)
+	if (source_read_some(r->src, r->at, r->block + r->end, ready < space ? (size_t)ready : space, &got, err) < 0)
 		return -1;
 	r->eof = got == 0;
 	r->end += got;
@@ -204,7 +204,7 @@ parse_line(struct list_reader *r, struct str raw, struct entry *entry, struct er
 	if (entry->name.len == 0)
 		return line_error(err, r->file, r->number, "the name is missing (\\e stands for the empty name)");
 	if (memchr(raw.p, '\\', raw.len))
-		(void)buf_room(&r->scratch, raw.len);
+		(void)buf_reserve(&r->scratch, raw.len);
 	if (!unescape(&r->scratch, &entry->name))
 		return line_error(err, r->file, r->number, "%s: a bad escape (known are \\t \\n \\r \\\\ \\# \\e \\xHH)",
 				  keys_show(&shown, entry->name));

@@ -202,7 +202,7 @@ read_entries(struct model *m, const struct ynode *list, const char *what, enum e
 	return 0;
 }
 
-/* An empty state dict with room for n entries, in place of what was there. */
+/* An empty state dict with space for n entries, in place of what was there. */
 static void
 begin_state_dict(struct model *m, size_t n)
 {

@@ -170,7 +170,7 @@ take_line(struct pickle_reader *r, struct str *out, struct err *e)
 
 /* ---- the memo */
 
-/* Picklers count from 0 on. Indexes that leave most of the array empty go to a map, which has room for so many. */
+/* Picklers count from 0 on. Indexes that leave most of the array empty go to a map, which holds so many. */
 enum { DENSE_MIN = 256, FAR_MAX = 1 << 20 };
 
 static void
@@ -250,7 +250,7 @@ stack_grow(struct pickle_machine *m, struct err *e)
 static void
 underflow(const struct pickle_machine *m, struct err *e)
 {
-	fail(&m->in, e, m->depth == 0 ? "the stack is empty" : "there is a mark where a value is wanted");
+	fail(&m->in, e, m->depth == 0 ? "the stack is empty" : "there is a mark where a value is expected");
 }
 
 static int
@@ -324,7 +324,7 @@ refuse(struct pickle_machine *m, struct err *e, const char *fmt, ...)
 /* Slots and bytes copied for each byte of the pickle at most: an honest one never needs half of it. */
 enum { COPY_FACTOR = 16, COPY_FREE = 4096 };
 
-/* May n slots or bytes be copied? A pickle that wants one list copied a thousand times gets objects instead. */
+/* May n slots or bytes be copied? A pickle that has one list copied a thousand times gets objects instead. */
 static bool
 may_copy(struct pickle_machine *m, size_t n)
 {
@@ -521,7 +521,7 @@ new_long(struct vtree *t, const uint8_t *p, size_t n)
 	return value_new_int(t, (int64_t)v);
 }
 
-/* Decimal digits to two's complement bytes; out has room for n / 2 + 2. Returns how many it filled. */
+/* Decimal digits to two's complement bytes; out has n / 2 + 2 bytes. Returns how many it filled. */
 static size_t
 binary(struct str digits, bool negative, uint8_t *out)
 {
@@ -1138,7 +1138,7 @@ op_persid(struct pickle_machine *m, struct err *e)
 
 /* ---- the machine */
 
-/* Values that there is room for from the beginning. */
+/* Values that the stack holds from the beginning. */
 enum { STACK_FIRST = 64 };
 
 /* An opcode makes no more than a few nodes, so they need not be counted after every one. */

@@ -38,7 +38,7 @@ struct node {
 		const char *text;
 		const struct global *global;
 		struct vobject *object;
-		uint32_t *slots;              /* with FLAG_STATE one more than there is room for: the state */
+		uint32_t *slots;              /* with FLAG_STATE one more than their number: the state */
 		uint32_t few[INLINE_SLOTS];   /* LEAF: the index */
 	} u;
 };
@@ -136,7 +136,7 @@ slots_of(struct node *n)
 	return (fixed ? n->len <= INLINE_SLOTS : n->high == 0) ? n->u.few : n->u.slots;
 }
 
-/* Where the state that a BUILD gave a dict stands, behind the room for pairs; NULL if there is none. */
+/* Where the state that a BUILD gave a dict stands, behind the slots of pairs; NULL if there is none. */
 static uint32_t *
 state_slot(struct node *n)
 {
@@ -452,30 +452,30 @@ value_set_leaf(struct vtree *t, uint32_t h, uint32_t index)
 		t->nodes[h].u.few[0] = index;
 }
 
-/* Makes room for 2^log slots and, if there is one, the state behind them. */
+/* Reserves 2^log slots and, if there is one, the state behind them. */
 static void
 slots_resize(struct node *n, uint16_t log)
 {
 	uint32_t *state = state_slot(n), kept = state != NULL ? *state : 0;
 	uint32_t few[INLINE_SLOTS] = { n->u.few[0], n->u.few[1] };
-	size_t room = (size_t)1 << log;
+	size_t capacity = (size_t)1 << log;
 
-	n->u.slots = xreallocn(n->high == 0 ? NULL : n->u.slots, room + (state != NULL), sizeof(uint32_t));
+	n->u.slots = xreallocn(n->high == 0 ? NULL : n->u.slots, capacity + (state != NULL), sizeof(uint32_t));
 	if (n->high == 0)
 		memcpy(n->u.slots, few, sizeof(few));
 	n->high = log;
 	if (state != NULL)
-		n->u.slots[room] = kept;
+		n->u.slots[capacity] = kept;
 }
 
 /* Place for the next slots of a container. */
 static uint32_t *
 slots_next(struct node *n, size_t more)
 {
-	size_t room = n->high == 0 ? INLINE_SLOTS : (size_t)1 << n->high;
+	size_t capacity = n->high == 0 ? INLINE_SLOTS : (size_t)1 << n->high;
 	uint32_t *at;
 
-	if (n->len + more > room)
+	if (n->len + more > capacity)
 		slots_resize(n, n->high == 0 ? FIRST_SLOTS_LOG : (uint16_t)(n->high + 1));
 	at = slots_of(n) + n->len;
 	n->len += (uint32_t)more;
@@ -577,9 +577,9 @@ value_get(const struct vtree *t, uint32_t d, struct str key)
 	return VALUE_ABSENT;
 }
 
-/* A key as it is written in a path; room has 24 bytes. False if the key has no such form. */
+/* A key as it is written in a path; buffer has 24 bytes. False if the key has no such form. */
 static bool
-key_text(const struct vtree *t, uint32_t k, char *room, struct str *text)
+key_text(const struct vtree *t, uint32_t k, char *buffer, struct str *text)
 {
 	int n;
 
@@ -589,8 +589,8 @@ key_text(const struct vtree *t, uint32_t k, char *room, struct str *text)
 	}
 	if (value_kind(t, k) != VALUE_INT)
 		return false;
-	n = snprintf(room, 24, "%" PRId64, value_int(t, k));
-	*text = str_n(room, n < 0 ? 0 : (size_t)n);
+	n = snprintf(buffer, 24, "%" PRId64, value_int(t, k));
+	*text = str_n(buffer, n < 0 ? 0 : (size_t)n);
 	return true;
 }
 
@@ -612,11 +612,11 @@ static size_t
 longest(struct path_search *s, uint32_t d, struct str path, size_t below, size_t *len)
 {
 	size_t best = SIZE_MAX, n = value_len(s->t, d);
-	char room[24];
+	char buffer[24];
 	struct str text;
 
 	for (size_t i = n; i-- > 0 && s->work < PATH_WORK_MAX; s->work++) {
-		if (!key_text(s->t, value_key(s->t, d, i), room, &text) || text.len >= below)
+		if (!key_text(s->t, value_key(s->t, d, i), buffer, &text) || text.len >= below)
 			continue;
 		if ((best == SIZE_MAX || text.len > *len) && leads(path, text)) {
 			best = i;

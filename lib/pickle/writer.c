@@ -676,12 +676,12 @@ count(struct pickle_out *o, uint32_t h)
 }
 
 /*
- * A list or dict that is still being filled is wanted as an argument of an object that is in it, in some depth. Did the
+ * A list or dict that is still being filled is an argument of an object that is in it, in some depth. Did the
  * object exist before something in the container did, then it was made while the container was incomplete, and
  * refers to it. Else it may have been made of the contents (as list(items) is), and needs them all, now.
  */
 static bool
-wanted_whole(const struct pickle_out *o, uint32_t h)
+needs_whole(const struct pickle_out *o, uint32_t h)
 {
 	enum value_kind kind = value_kind(o->t, h);
 	uint32_t limit = o->maker, count = vtree_count(o->t), part;
@@ -741,7 +741,7 @@ pickle_value(struct pickle_out *o, uint32_t h, struct err *e)
 		return put_node(o, h, e);
 	if (o->counting && !count(o, h))
 		return 0;
-	if (!o->counting && o->state[h] >= MEMO_BASE && !wanted_whole(o, h)) {
+	if (!o->counting && o->state[h] >= MEMO_BASE && !needs_whole(o, h)) {
 		memo_get(o, o->state[h] - MEMO_BASE);
 		return 0;
 	}

@@ -79,7 +79,7 @@ plan_cast(struct plan *p, struct cast_rule *rules, size_t n, struct err *err)
 	for (size_t i = 0; i < p->nentries; i++) {
 		struct plan_entry *en = &p->entries[i];
 		const struct tensor *t = en->alive ? plan_tensor(p, en) : NULL;
-		bool wanted, cast;
+		bool chosen, cast;
 
 		if (t == NULL)
 			continue;
@@ -87,11 +87,11 @@ plan_cast(struct plan *p, struct cast_rule *rules, size_t n, struct err *err)
 			return -1;
 		if (rule == NULL || rule->to == DTYPE_UNKNOWN)
 			continue;
-		wanted = dtype_is_float(t->dtype) && t->dtype != rule->to;
-		cast = wanted && is_castable(t, plan_source(p, en), rule->to);
+		chosen = dtype_is_float(t->dtype) && t->dtype != rule->to;
+		cast = chosen && is_castable(t, plan_source(p, en), rule->to);
 		if (keeps_parts(t, cast, rule->to))
 			note_left(&kept, en);
-		else if (wanted && !cast)
+		else if (chosen && !cast)
 			note_left(&left, en);
 		if (!cast)
 			continue;

@@ -73,7 +73,7 @@ prepare(struct plan *p, struct dropper *d, const struct drop_pattern *pattern, s
 	d->rule = plan_rule_new(p, text, "%s %.*s", pattern->option, STR_ARG(text));
 	d->rule->optional = pattern->optional;
 	if (pattern->syntax == DROP_COMPONENT && str_starts(text, str_c("re:"))) {
-		d->rule->wanted = plan_regex_literal(p, str_from(text, 3));
+		d->rule->literal = plan_regex_literal(p, str_from(text, 3));
 		rc = compile(d, str_from(text, 3), e);
 	} else if (pattern->syntax == DROP_LINNAEUS) {
 		buf_addstr(&b, text);
@@ -83,7 +83,7 @@ prepare(struct plan *p, struct dropper *d, const struct drop_pattern *pattern, s
 		buf_release(&b);
 	} else if (text.p[0] == '^' && pattern->syntax == DROP_COMPONENT) {
 		d->literal = str_from(text, 1);
-		d->rule->wanted = d->literal;
+		d->rule->literal = d->literal;
 		if (d->literal.len == 0)
 			rc = err_set(e, ERR_USAGE, "%s ^: an empty pattern", pattern->option);
 	}

@@ -1430,7 +1430,7 @@ map_entries(struct keymap *k, struct plan *p, const struct km_groups *g, struct 
 
 /* Literal beginning of a rule, for guessing what was meant when nothing fits. */
 static struct str
-wanted(const struct km_rule *r)
+rule_literal(const struct km_rule *r)
 {
 	if (r->nfrom > 0 && r->from[0].n > 0 && r->from[0].pieces[0].literal.p != NULL)
 		return r->from[0].pieces[0].literal;
@@ -1445,7 +1445,7 @@ start_rules(struct keymap *k, struct plan *p)
 	for (size_t i = 0; i < k->nrules; i++) {
 		r = &k->rules[i];
 		keyops_weigh(&r->ops, &k->arena, p->ninputs);
-		r->rule = plan_rule_new(p, wanted(r), "%s", r->text);
+		r->rule = plan_rule_new(p, rule_literal(r), "%s", r->text);
 		r->text = r->rule->text; /* lives as long as the plan */
 		for (size_t n = 0; n < r->nfrom; n++)
 			r->from[n].why = r->nfrom == 1 ? r->text

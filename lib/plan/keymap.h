@@ -30,7 +30,7 @@ const char *keymap_text(const char *name);
 void keymap_free(struct keymap *k); /* may be NULL */
 
 const char *keymap_name(const struct keymap *k);
-/* Names of the inputs it wants; 0: one input without a name, or any named ones. */
+/* Names of the inputs it needs; 0: one input without a name, or any named ones. */
 size_t keymap_inputs(const struct keymap *k, const struct str **names);
 bool keymap_takes_any(const struct keymap *k); /* inputs: any */
 /* Does linnaeus's loader interpolate tables for this source? */

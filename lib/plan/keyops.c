@@ -460,7 +460,7 @@ read_numbers(const struct op_reader *r, const struct ynode *node, size_t n, int6
 }
 
 static int64_t *
-room_for(const struct op_reader *r, size_t n)
+alloc_items(const struct op_reader *r, size_t n)
 {
 	return arena_calloc(r->arena, n + 1, sizeof(int64_t));
 }
@@ -474,7 +474,7 @@ read_dims(const struct op_reader *r, struct keyop *op, const struct ynode *node)
 	if (node->kind != YN_MAP || node->n == 0)
 		return ynode_fail(node, r->err, "%s: a map from dimensions was expected, not %s", op->kind->name,
 				  node->kind == YN_MAP ? "an empty one" : ynode_what(node));
-	op->v = room_for(r, node->n * each);
+	op->v = alloc_items(r, node->n * each);
 	for (size_t i = 0; i < node->n; i++, op->n += each) {
 		const struct ypair *pair = &node->pairs[i];
 		struct ynode dim = *pair->key;
@@ -614,7 +614,7 @@ read_value(const struct op_reader *r, struct keyops *ops, struct keyop *op, cons
 {
 	bool yes;
 
-	op->v = room_for(r, node->kind == YN_SEQ ? node->n : 1);
+	op->v = alloc_items(r, node->kind == YN_SEQ ? node->n : 1);
 	switch (op->kind->value) {
 	case OP_NUMBER:
 		op->n = 1;
@@ -642,7 +642,7 @@ static int
 read_sizes(const struct op_reader *r, struct keyop *op, const struct ynode *node)
 {
 	op->nsizes = node->n;
-	op->sizes = room_for(r, node->n);
+	op->sizes = alloc_items(r, node->n);
 	if (read_numbers(r, node, 0, op->sizes) < 0)
 		return -1;
 	for (size_t i = 0; i < node->n; i++)

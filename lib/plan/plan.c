@@ -100,7 +100,7 @@ plan_add_input(struct plan *p, struct statedict *sd, const char *label)
 }
 
 struct plan_rule *
-plan_rule_new(struct plan *p, struct str wanted, const char *fmt, ...)
+plan_rule_new(struct plan *p, struct str literal, const char *fmt, ...)
 {
 	struct plan_rule *r = arena_calloc(&p->arena, 1, sizeof(*r));
 	va_list ap;
@@ -108,7 +108,7 @@ plan_rule_new(struct plan *p, struct str wanted, const char *fmt, ...)
 	va_start(ap, fmt);
 	r->text = arena_vprintf(&p->arena, fmt, ap);
 	va_end(ap);
-	r->wanted = arena_str(&p->arena, wanted);
+	r->literal = arena_str(&p->arena, literal);
 	p->rules = xgrow(p->rules, p->nrules, &p->cap_rules, sizeof(struct plan_rule *));
 	p->rules[p->nrules++] = r;
 	return r;

@@ -1,7 +1,7 @@
 /*
  * plan: what becomes of every tensor of the inputs.
  *
- * A plan begins with one entry for each thing in the state dicts of its inputs.
+ * A plan begins with one entry for each entry of the state dicts of its inputs.
  * Edits (prefix.h, keymap.h, drop.h, names.h, rename.h) change names, drop and
  * multiply entries. Others (cast.h, tables.h) add makers (make/make.h), which give
  * entries new bytes. Each leaves behind what it did and why. Then the plan is sealed
@@ -63,7 +63,7 @@ struct plan_rule {
 	const char *text;  /* as messages show it: "--drop-params heed." */
 	uint64_t touched;  /* how many entries it changed or dropped */
 	uint64_t matched;  /* how many names, present when its step began, it matched */
-	struct str wanted; /* the literal text in it, to find the nearest name; empty: none */
+	struct str literal; /* the literal text in it, to find the nearest name; empty: none */
 	struct str nearest[3];
 	unsigned nnearest;
 	bool optional; /* from the description or a key map made for many models: reported, but never a failure of --fail-unused */
@@ -118,7 +118,7 @@ void plan_release(struct plan *p);
 void plan_add_input(struct plan *p, struct statedict *sd, const char *label);
 
 /* Adds a rule that edits will count on; text is copied (printf form). */
-struct plan_rule *plan_rule_new(struct plan *p, struct str wanted, const char *fmt, ...)
+struct plan_rule *plan_rule_new(struct plan *p, struct str literal, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /* Appends an entry, whose origin is there already. Moves entries, so that pointers to them are stale. */

@@ -12,7 +12,7 @@ struct renamer {
 	struct pyre_sub *sub;
 };
 
-/* Copies up to the next bare slash; \/ is a slash, any other escape stays for the regular expression. */
+/* Copies up to the next slash without a backslash; \/ is a slash, any other escape stays for the regular expression. */
 static const char *
 part(struct buf *b, const char *s)
 {

@@ -1140,9 +1140,9 @@ pair_families(struct matcher *m)
 	}
 }
 
-/* Would one of another family's partner rather have this one? */
+/* Is the rival at least as good as the pair that its partner has now? */
 static bool
-is_wanted(const struct candidate *rival, const struct candidate *now)
+keeps_rival(const struct candidate *rival, const struct candidate *now)
 {
 	return now == NULL || rival->words >= now->words;
 }
@@ -1154,7 +1154,7 @@ try_rival(const struct matcher *m, const struct candidate *c, const struct candi
 	double loss = swap_loss(m, d, evidence);
 
 	if (loss > 0.3 && d->cover > 0.5 &&
-	    is_wanted(d, d->a == c->a ? find_pair(m, m->with_b[d->b], d->b) : find_pair(m, d->a, m->with_a[d->a])))
+	    keeps_rival(d, d->a == c->a ? find_pair(m, m->with_b[d->b], d->b) : find_pair(m, d->a, m->with_a[d->a])))
 		loss = 0.3;
 	*least = loss < *least ? loss : *least;
 }

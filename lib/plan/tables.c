@@ -16,7 +16,7 @@
 static const struct table_kind *const table_kinds[] = { TABLE_KINDS(TABLE_ADDRESS) };
 #undef TABLE_ADDRESS
 
-/* So many different things are said of tables. */
+/* So many different remarks are made about tables. */
 enum { REMARKS_MAX = 64 };
 
 /* ---- what kinds use */
@@ -488,7 +488,7 @@ plan_cases(struct tables *t, struct err *err)
 	for (int kind = 0; kind < POSITION_KINDS; kind++) {
 		bool selected = (t->o->kinds >> kind & 1) != 0;
 
-		/* others want to know the grid of embeddings that stay */
+		/* others need the grid of embeddings that stay */
 		for (size_t i = 0; i < t->ncases; i++) {
 			struct table_case *c = &t->cases[i];
 

@@ -44,7 +44,7 @@ plan_regex_literal(struct plan *p, struct str regex)
 	return best;
 }
 
-/* Tries every run of components of name that has as many as wanted. */
+/* Tries every run of components of name that has as many as literal. */
 static void
 try_name(struct nearest *n, struct str name, size_t components, struct str *whole)
 {
@@ -81,15 +81,15 @@ is_unused(const struct plan_rule *r)
 static void
 find_nearest(const struct plan *p, struct plan_rule *r, bool input)
 {
-	struct str wanted = trim(r->wanted), whole = { NULL, 0 };
+	struct str literal = trim(r->literal), whole = { NULL, 0 };
 	size_t components = 1, i;
 	struct nearest n;
 
-	if (wanted.len == 0)
+	if (literal.len == 0)
 		return;
-	for (i = 0; i < wanted.len; i++)
-		components += wanted.p[i] == '.';
-	nearest_init(&n, wanted);
+	for (i = 0; i < literal.len; i++)
+		components += literal.p[i] == '.';
+	nearest_init(&n, literal);
 	for (i = 0; input && i < p->norigins; i++)
 		if (p->origins[i].entry != NULL)
 			try_name(&n, p->origins[i].entry->name, components, &whole);

@@ -13,7 +13,7 @@
  */
 void plan_find_nearest(struct plan *p, size_t first, bool input);
 
-/* The longest literal text in a regular expression, for the same purpose (a bare dot counts as one); in the plan's arena. */
+/* The longest literal text in a regular expression (a dot without a backslash counts as one); in the plan's arena. */
 struct str plan_regex_literal(struct plan *p, struct str regex);
 
 /*

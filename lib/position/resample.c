@@ -30,7 +30,7 @@ struct resample_axis {
 	struct tap *pool;
 	size_t from;
 	double *at;   /* geometric: coordinates of the source samples; else NULL */
-	double *room; /* splines: source samples, and behind them the second derivatives there */
+	double *spline; /* splines: source samples, and behind them the second derivatives there */
 };
 
 /* The cubic kernel with a = -0.75 at t, 0 to 1, and at t, 1 to 2. */
@@ -281,7 +281,7 @@ axis_init(struct resample_axis *axis, size_t from, size_t to, size_t width, enum
 		geometric_coordinates(axis->at, from / 2, to / 2);
 	}
 	if (method == RESAMPLE_GEOMETRIC)
-		axis->room = xcalloc(2 * from, width * sizeof(*axis->room));
+		axis->spline = xcalloc(2 * from, width * sizeof(*axis->spline));
 	for (size_t i = 0; i < to; i++) {
 		axis->taps[i].tap = axis->pool + n;
 		axis->taps[i].count = taps_of(axis->pool + n, axis, i, to, method);
@@ -293,11 +293,11 @@ axis_init(struct resample_axis *axis, size_t from, size_t to, size_t width, enum
 static const double *
 axis_samples(const struct resample_axis *axis, const double *in, size_t width)
 {
-	if (axis->room == NULL)
+	if (axis->spline == NULL)
 		return in;
-	memcpy(axis->room, in, axis->from * width * sizeof(*in));
-	spline_solve(axis->at, axis->from, in, axis->room + axis->from * width, width);
-	return axis->room;
+	memcpy(axis->spline, in, axis->from * width * sizeof(*in));
+	spline_solve(axis->at, axis->from, in, axis->spline + axis->from * width, width);
+	return axis->spline;
 }
 
 static void
@@ -306,7 +306,7 @@ axis_release(struct resample_axis *axis)
 	free(axis->taps);
 	free(axis->pool);
 	free(axis->at);
-	free(axis->room);
+	free(axis->spline);
 }
 
 /*

@@ -26,7 +26,7 @@ struct table_job {
 /*
  * Whether the job can be done: sizes in range, layouts known, and extra rows
  * that have a place to go. ERR_INPUT for what the input has wrong, ERR_USAGE
- * for what was asked for. Every other function here wants a job that passed.
+ * for what was asked for. Every other function here needs a job that passed.
  */
 int table_check(const struct table_job *job, struct err *err);
 
@@ -46,7 +46,7 @@ bool table_is_move(const struct table_job *job);
 void table_move(const void *in, void *out, size_t row_bytes, const struct table_job *job);
 
 /*
- * The whole job. in has table_rows_in * heads numbers, out has room for
+ * The whole job. in has table_rows_in * heads numbers, out holds
  * table_rows_out * heads; they do not overlap. Extra rows are copied. A class
  * row that metaformer keeps in row 0 goes into the extra row of first:1, last:1
  * and of a resized metaformer table.

@@ -1,5 +1,5 @@
 /*
- * lint: what is odd about a rule file, seen beside the names it is used on. Unlike a rule that is asked, a linter
+ * lint: what looks wrong in a rule file, seen beside the names it is used on. Unlike a rule that is asked, a linter
  * tries every rule and every single pattern on every name.
  */
 #ifndef LNN_RULE_LINT_H

@@ -51,7 +51,7 @@ struct subject {
 	struct str name;       /* without a leading "module." */
 	/* private */
 	const struct rules *rules;
-	uint64_t *bits;        /* rule/literals.h; found when first wanted */
+	uint64_t *bits;        /* rule/literals.h; found when first asked for */
 	bool scanned;
 	bool staged;
 	const struct stage_pattern *stage; /* what gives the name its stage; NULL if it has none */
@@ -91,7 +91,7 @@ void rule_trace_release(struct rule_trace *t);
  */
 int rule_match(const struct rule *rule, struct subject *s, struct rule_trace *trace, struct err *err);
 
-/* Can rule_match fail for want of a shape or a layer type? Then what a list gives is known only at its end. */
+/* Can rule_match fail for lack of a shape or a layer type? Then what a list gives is known only at its end. */
 bool rule_may_fail(const struct rule *rule);
 
 /* Adds what a step says to a person: "name contains: yes, 'head.' (exp.yaml:3:20)". */

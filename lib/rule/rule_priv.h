@@ -10,7 +10,7 @@
 
 enum item_class { ITEM_PATTERN, ITEM_DIMENSION, ITEM_LAYER_TYPE, ITEM_STAGE };
 
-/* One thing that a rule lists. */
+/* One item that a rule lists. */
 struct rule_item {
 	enum item_class class;
 	struct str text;

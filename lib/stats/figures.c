@@ -634,7 +634,7 @@ item_of(const struct figures_run *w, uint64_t k)
 }
 
 static unsigned char *
-room(unsigned char **p, size_t *cap, size_t n)
+reserve(unsigned char **p, size_t *cap, size_t n)
 {
 	if (n > *cap) {
 		*p = xreallocn(*p, n, 1);
@@ -658,7 +658,7 @@ read_unit(const struct figures_run *w, struct slot *s, struct err *e)
 	struct unit *u = &s->unit;
 	const struct item *it = u->item;
 
-	u->p = room(&s->p, &s->cap, u->n * item_size(it));
+	u->p = reserve(&s->p, &s->cap, u->n * item_size(it));
 	u->stored = it->t == NULL || is_plain(w->c, it->t);
 	if (it->t == NULL)
 		return ckpt_read(w->c, it->storage, u->first, u->p, u->n, e);
@@ -666,7 +666,7 @@ read_unit(const struct figures_run *w, struct slot *s, struct err *e)
 		return -1;
 	if (it->other == NULL)
 		return 0;
-	u->q = room(&s->q, &s->qcap, u->n * dtype_size(it->other->dtype));
+	u->q = reserve(&s->q, &s->qcap, u->n * dtype_size(it->other->dtype));
 	return read_side(w->there, it->other, u, u->q, e);
 }
 
@@ -965,7 +965,7 @@ add_all_skipped(struct figures_run *w, struct err *e)
 	return rc;
 }
 
-/* Makes room for the figures, and numbers the digests of parts. */
+/* Reserves space for the figures, and numbers the digests of parts. */
 static void
 begin(struct figures_run *w)
 {

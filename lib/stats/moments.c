@@ -85,7 +85,7 @@ spread_block(const double *x, double mean)
 	return is_wide() ? wide_spread(x, mean) : narrow_spread(x, mean);
 }
 
-/* n finite values at x, which has room for a whole block; sum is theirs. */
+/* n finite values at x, which holds a whole block; sum is theirs. */
 static struct moments
 finite_block(double *x, size_t n, double sum)
 {

@@ -413,7 +413,7 @@ struct reader {
 	uint32_t storage;      /* which */
 	uint64_t at;           /* storage offset of window */
 	size_t have;           /* bytes in it */
-	uint64_t limit;        /* storage offset up to which this box is wanted */
+	uint64_t limit;        /* storage offset up to which this box is read */
 	struct dim dims[TENSOR_NDIM_MAX];
 	unsigned ndim;
 	int (*take)(void *arg, void *p, size_t n, struct err *err);

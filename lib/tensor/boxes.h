@@ -56,7 +56,7 @@ uint64_t boxes_bytes(const struct boxes_range *r);
 int boxes_read(struct ckpt *c, const struct boxes_range *r, int (*take)(void *arg, void *p, size_t n, struct err *err),
 	       void *arg, struct err *err);
 
-/* Reads the elements of r to p, which has room for boxes_bytes. */
+/* Reads the elements of r to p, which holds boxes_bytes. */
 int boxes_fill(struct ckpt *c, const struct boxes_range *r, void *p, struct err *err);
 
 /*

@@ -250,7 +250,7 @@ struct statedict {
  * another name. Other values in nested containers that hold tensors are SD_OTHER under their dotted path.
  */
 int statedict_open(struct statedict *sd, struct ckpt *c, const char *key, struct err *e);
-/* Like statedict_open, at the place that ask wants (tensor/place.h). */
+/* Like statedict_open, at the place that ask names (tensor/place.h). */
 struct place_ask;
 int statedict_open_place(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, struct err *e);
 void statedict_release(struct statedict *sd);

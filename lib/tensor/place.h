@@ -41,7 +41,7 @@ struct place_ask {
 };
 
 /*
- * Finds the place that ask wants. It contains a tensor at some depth, or is one. ERR_INPUT if there is no such place, if
+ * Finds the place that ask names. It contains a tensor at some depth, or is one. ERR_INPUT if there is no such place, if
  * it has no tensor (the message names places that have some), and where the rule does not decide (the message names the
  * candidates and what to give to -k). A notice names an only candidate, and candidates with the same names that were
  * not taken. place->key lies in arena.

@@ -44,13 +44,13 @@ json_what(enum json_token token)
 
 /* The byte at offset at is not what JSON allows there. */
 static enum json_token
-unexpected(struct json_reader *r, struct err *err, size_t at, const char *wanted)
+unexpected(struct json_reader *r, struct err *err, size_t at, const char *expected)
 {
 	if (at >= r->len)
-		return fail(r, err, at, "JSON ends where %s is expected", wanted);
+		return fail(r, err, at, "JSON ends where %s is expected", expected);
 	if (r->p[at] > 0x20 && r->p[at] < 0x7f)
-		return fail(r, err, at, "invalid JSON: '%c' where %s is expected", r->p[at], wanted);
-	return fail(r, err, at, "invalid JSON: byte 0x%02x where %s is expected", r->p[at], wanted);
+		return fail(r, err, at, "invalid JSON: '%c' where %s is expected", r->p[at], expected);
+	return fail(r, err, at, "invalid JSON: byte 0x%02x where %s is expected", r->p[at], expected);
 }
 
 static void

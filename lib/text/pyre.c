@@ -572,7 +572,7 @@ emit_repeat(struct pyre_parser *p, size_t at, uint64_t min, uint64_t max)
 	bool lazy = match_token(&p->t, '?');
 
 	if (max == 0) {
-		buf_adds(out, define); /* for the room */
+		buf_adds(out, define); /* reserves the space */
 		memmove(out->p + at + strlen(define), out->p + at, out->len - at - strlen(define));
 		memcpy(out->p + at, define, strlen(define));
 		buf_adds(out, "))");

@@ -240,7 +240,7 @@ plan_pump(const struct sealed *s, struct sink *out, const struct pump_opts *o, u
 	struct pump u = { .s = s, .o = o };
 	int rc = -1;
 
-	u.crc_to = s->writer->wants_crc ? &u.crc : NULL;
+	u.crc_to = s->writer->needs_crc ? &u.crc : NULL;
 	u.inputs = xcalloc(s->plan->ninputs, sizeof(*u.inputs));
 	for (uint32_t i = 0; i < s->plan->ninputs; i++) {
 		u.inputs[i] = s->plan->inputs[i].sd->ckpt;

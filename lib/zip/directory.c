@@ -361,24 +361,24 @@ struct behind {
 };
 
 /*
- * What stands between the end of an entry's data and the next thing at limit. Where CRCs differ the one beside the data
+ * What stands between the end of an entry's data and what comes next at limit. Where CRCs differ the one beside the data
  * counts: a forward reader has passed it on before it comes to the directory.
  */
 static int
 check_behind(struct dir_reading *r, struct zip_entry *t, struct behind b, uint64_t limit)
 {
-	uint64_t at = t->data + t->packed, room = limit - at;
+	uint64_t at = t->data + t->packed, left = limit - at;
 	struct zip_descriptor d;
 	const uint8_t *p;
 	size_t got;
 
-	if (b.announced && (room == 12 || room == 20)) /* without its signature, as some tools write it */
+	if (b.announced && (left == 12 || left == 20)) /* without its signature, as some tools write it */
 		return 0;
-	if (b.announced && room >= 16) {
+	if (b.announced && left >= 16) {
 		if (source_look(r->src, at, 4, &p, &got, r->e) < 0)
 			return -1;
 		if (got == 4 && get_le32(p) == ZIP_SIG_DESCRIPTOR) {
-			if (zip_descriptor(r->src, at, room == 24 || (b.wide && room > 24), &d, r->e) < 0)
+			if (zip_descriptor(r->src, at, left == 24 || (b.wide && left > 24), &d, r->e) < 0)
 				return -1;
 			if (d.crc != t->crc || d.packed != t->packed || d.size != t->size)
 				differs(r, t);

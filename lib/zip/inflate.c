@@ -204,7 +204,7 @@ unpack_piece(struct source *src, const struct zip_entry *t, z_stream *z, struct 
 	z->next_in = (Bytef *)(uintptr_t)p;
 	z->avail_in = (uInt)got;
 	do {
-		z->next_out = (Bytef *)buf_room(out, INPUT);
+		z->next_out = (Bytef *)buf_reserve(out, INPUT);
 		z->avail_out = INPUT;
 		rc = inflate(z, Z_NO_FLUSH);
 		out->len += INPUT - z->avail_out;

@@ -89,7 +89,7 @@ deflate_to(const struct patching *z, struct str bytes, size_t n, struct buf *b)
 			left -= s.avail_in;
 		}
 		some = n - b->len < 1 << 20 ? n - b->len : 1 << 20;
-		s.next_out = (Bytef *)buf_room(b, some);
+		s.next_out = (Bytef *)buf_reserve(b, some);
 		s.avail_out = (uInt)some;
 		/* Ends with an empty stored block, so that what follows begins with a byte. */
 		rc = deflate(&s, left > 0 ? Z_NO_FLUSH : Z_FULL_FLUSH);

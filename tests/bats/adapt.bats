@@ -236,14 +236,14 @@ known() {
 
 @test 'step 7: the size comes from --img-size, --grid, or the tables of the description' {
 	# 384 / 16 = 24 tokens: 47 * 47 + 1 rows; 384 / 32 = 12: 23 * 23 + 1
-	local want=$'stage_3.0.attn.relative_position_bias_table\tfloat32\t[2210,4]
+	local expected=$'stage_3.0.attn.relative_position_bias_table\tfloat32\t[2210,4]
 stage_4.0.attn.relative_position_bias_table\tfloat32\t[530,8]
 stage_4.1.attn.relative_position_bias_table\tfloat32\t[530,8]' options
 	for options in "-m mFormerV0 --img-size 384" "-m mFormerV0 -m $fixtures/mFormerV0-demo-384.yaml" \
 		"--interpolate --img-size 384" "-m $fixtures/mFormerV0-demo-384.yaml --img-size 384"; do
 		pipe "lnn-ckpt-adapt -q -n $options '$fixtures/demo.pth' | grep bias_table"
 		expect_status 0
-		expect_out "$want"
+		expect_out "$expected"
 	done
 	# 5 x 6 tokens: 9 * 11 + 1
 	pipe "lnn-ckpt-adapt -q -n -m mFormerV0 --grid 5x6 '$fixtures/demo.pth' | grep bias_table | cut -f3 | sort -u"
@@ -398,19 +398,19 @@ stage_4.1.attn.relative_position_bias_table\tfloat32\t[530,8]' options
 	adapt --keep-names list -m "$fixtures/tiny.pth" "$fixtures/tiny.pth"
 	expect_err_has '1 missing'
 	# without _metadata it is forgiven
-	lnn-ckpt-adapt -q --to safetensors --drop-params complex --keep-names list "$fixtures/tiny.pth" -o bare.safetensors
-	adapt -m "$fixtures/tiny.pth" bare.safetensors
+	lnn-ckpt-adapt -q --to safetensors --drop-params complex --keep-names list "$fixtures/tiny.pth" -o plain.safetensors
+	adapt -m "$fixtures/tiny.pth" plain.safetensors
 	# complex, and the key of the list that safetensors cannot hold
 	expect_err_has 'load check: 28 fit, 2 missing, 2 unexpected'
 }
 
-@test 'step 10: where it was found; under model for linnaeus; elsewhere, or bare' {
+@test 'step 10: where it was found; under model for linnaeus; elsewhere, or at the top' {
 	lnn-ckpt-adapt -q "$fixtures/prefixed.pth" -o a.pth
 	lnn-ckpt-adapt -q --under net "$fixtures/prefixed.pth" -o b.pth
 	lnn-ckpt-adapt -q --root "$fixtures/prefixed.pth" -o c.pth
 	[ "$(lnn-ckpt-inspect -k state_dict a.pth)" = "$(lnn-ckpt-inspect -k '' c.pth)" ]
-	lnn-ckpt-adapt -q c.pth -o bare.pth
-	cmp c.pth bare.pth
+	lnn-ckpt-adapt -q c.pth -o plain.pth
+	cmp c.pth plain.pth
 	lnn-ckpt-adapt -q --compat=linnaeus "$fixtures/prefixed.pth" -o d.pth
 	lnn-ckpt-adapt -q -s metaformer "$fixtures/prefixed.pth" -o e.pth
 	echo "MODEL: {PRETRAINED: $fixtures/prefixed.pth}" >c.yaml

@@ -101,7 +101,7 @@ key map: stages.3.0.norm1.weight is [16] in the model and here [12]
 	try lnn-ckpt-adapt "${stitch[@]}" "$fixtures/tiny.pth"
 	expect_refusal 2 lnn-ckpt-adapt 'has several inputs: --input convnext=FILE'
 	try lnn-ckpt-adapt "${stitch[@]}" -m "$fixtures/mFormerV1.yaml"
-	expect_refusal 2 lnn-ckpt-adapt 'wants --input ropevit=FILE'
+	expect_refusal 2 lnn-ckpt-adapt 'needs --input ropevit=FILE'
 	try lnn-ckpt-adapt "${stitch[@]}" --input convnext=x
 	expect_refusal 2 lnn-ckpt-adapt '--input convnext: given twice'
 	try lnn-ckpt-adapt "${stitch[@]}" --input swin=x

@@ -160,15 +160,15 @@ floats() {
 	: >empty
 	echo 'this is text' >text
 	head -c 5000 "$fixtures/tiny.pth" >cut.pth
-	local f want
+	local f expected
 	for f in empty text cut.pth; do
 		case $f in
-		empty) want='did the program before it fail?' ;;
-		text) want=text ;;
-		cut.pth) want='cut off' ;;
+		empty) expected='did the program before it fail?' ;;
+		text) expected=text ;;
+		cut.pth) expected='cut off' ;;
 		esac
 		try lnn-ckpt-adapt "$f" -o out.pth
-		expect_refusal 2 lnn-ckpt-adapt "lnn-ckpt-adapt: $f: " "$want"
+		expect_refusal 2 lnn-ckpt-adapt "lnn-ckpt-adapt: $f: " "$expected"
 		pipe "cat $f | lnn-ckpt-adapt -o out.pth"
 		expect_refusal 2 lnn-ckpt-adapt 'standard input: '
 	done

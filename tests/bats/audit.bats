@@ -70,12 +70,12 @@ load helpers
 	lnn-ckpt-inspect --format model "$fixtures/swin.pth" >model.yaml
 	for p in 'half.pth' model.yaml; do
 		try lnn-ckpt-inspect --against "$p" "$fixtures/swin.pth"
-		local want=$output status_of_file=$status
+		local expected=$output status_of_file=$status
 		pipe "lnn-ckpt-inspect --against - $fixtures/swin.pth < $p"
 		expect_status "$status_of_file"
-		expect_out "$want"
+		expect_out "$expected"
 		pipe "cat $p | lnn-ckpt-inspect --against - $fixtures/swin.pth"
-		expect_out "$want"
+		expect_out "$expected"
 	done
 	try lnn-ckpt-inspect --against half.pth "$fixtures/swin.pth"
 	expect_status 1

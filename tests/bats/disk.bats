@@ -57,7 +57,7 @@ refused() {
 
 full='No space left on device'
 
-@test 'no room for the output' {
+@test 'no space for the output' {
 	on_disk '' 'lnn-ckpt-adapt -q "$IN" -o disk/out'
 	refused "disk/out: write error: $full"
 	on_disk '' 'lnn-ckpt-adapt -q --to torch "$IN" -o disk/out'
@@ -76,7 +76,7 @@ full='No space left on device'
 	refused "disk/out: write error: $full"
 }
 
-@test 'no room for what comes out of a distributed folder, or what is whole in a file' {
+@test 'no space for what comes out of a distributed folder, or what is whole in a file' {
 	lnn-ckpt-adapt -q --to dcp "$IN" -o folder/
 	on_disk '' 'lnn-ckpt-adapt -q folder -o disk/out'
 	refused "disk/out: write error: $full"
@@ -88,14 +88,14 @@ full='No space left on device'
 	refused 'cannot keep the stream in a temporary file in disk' "$full"
 }
 
-@test 'no room for a new name' {
+@test 'no space for a new name' {
 	on_disk 'nr_inodes=2' 'lnn-ckpt-adapt -q "$fixtures/tiny.pth" -o disk/out'
 	refused 'disk/out: cannot create a temporary file beside it' "$full"
 	on_disk 'nr_inodes=2' 'lnn-ckpt-adapt -q "$fixtures/tiny.pth" -o disk/set/'
 	refused 'disk/set: cannot make a folder beside it' "$full"
 }
 
-@test 'no room for shards' {
+@test 'no space for shards' {
 	on_disk '' 'lnn-ckpt-adapt -q "$IN" -o disk/set/'
 	refused 'disk/set/model.safetensors: ' "$full"
 	on_disk 'size=2M' 'lnn-ckpt-adapt -q --max-shard-size 2MB "$IN" -o disk/set/'
@@ -105,14 +105,14 @@ full='No space left on device'
 	[ "$left" = $'out\nset\nset/model-00001-of-00002.safetensors' ] || fail "$left"
 }
 
-@test 'no room for the report: no output either' {
+@test 'no space for the report: no output either' {
 	on_disk '' 'head -c 2M /dev/zero >disk/out 2>/dev/null
 		lnn-ckpt-adapt -q --report disk/report "$fixtures/tiny.pth" -o out; status=$?; echo old >disk/out; (exit $status)'
 	refused "disk/report: write error: $full"
 	[ ! -e out ]
 }
 
-@test 'no room on standard output' {
+@test 'no space on standard output' {
 	# A redirected file is not ours to take back; what is in it must not load.
 	on_disk '' 'lnn-ckpt-adapt -q "$IN" >disk/to; status=$?; ! lnn-ckpt-inspect disk/to >listed 2>&1 || status=loads
 		rm disk/to; (exit $status)'
@@ -141,7 +141,7 @@ reordered() {
 	rm -r archive large
 }
 
-@test 'no room for output of more than one piece' {
+@test 'no space for output of more than one piece' {
 	# shellcheck disable=SC2046 # words
 	safetensors many.safetensors $(seq -f 'layers.%g.attention.query_key_value.weight' 3000)
 	[ "$(lnn-ckpt-inspect many.safetensors | wc -c)" -gt 100000 ]

@@ -31,12 +31,12 @@ all='{TYPE: name, PATTERNS: [""]}'
 
 @test "a checkpoint as operand, or on standard input, is what lnn-ckpt-inspect lists" {
 	for f in tiny.pth tiny.safetensors legacy.pth demo.pth names.pth sharded-safetensors/model.safetensors.index.json; do
-		lnn-ckpt-inspect "$fixtures/$f" >want
+		lnn-ckpt-inspect "$fixtures/$f" >expected
 		lnn-filter --buffers -e "$all" "$fixtures/$f" >got
-		cmp want got || fail "$f as operand"
+		cmp expected got || fail "$f as operand"
 		[[ $f == sharded* ]] && continue
 		lnn-filter --buffers -e "$all" < <(cat "$fixtures/$f") >got
-		cmp want got || fail "$f on a pipe"
+		cmp expected got || fail "$f on a pipe"
 	done
 }
 
@@ -116,9 +116,9 @@ all='{TYPE: name, PATTERNS: [""]}'
 
 @test "short forms, long forms, options after operands" {
 	printf 'head\nbody\n' >list
-	want=$(lnn-filter --invert-match --count --expr='{TYPE: name, PATTERNS: [head]}' list)
+	expected=$(lnn-filter --invert-match --count --expr='{TYPE: name, PATTERNS: [head]}' list)
 	try lnn-filter list -v --count -e '{TYPE: name, PATTERNS: [head]}'
-	expect_out "$want"
+	expect_out "$expected"
 	try lnn-filter -e '{TYPE: name, PATTERNS: [head]}' -- list
 	expect_out head
 	try lnn-filter --version

@@ -83,9 +83,9 @@ put() {
 	for kind in bin safetensors; do
 		mkdir $kind
 		cp "$fixtures/sharded-$kind/"*-of-* $kind
-		lnn-ckpt-inspect "$fixtures/sharded-$kind/"*.index.json | sort >want
+		lnn-ckpt-inspect "$fixtures/sharded-$kind/"*.index.json | sort >expected
 		lnn-ckpt-inspect -q $kind | sort >got
-		diff want got
+		diff expected got
 		lnn-ckpt-adapt -q --root --to torch -o set.pth $kind
 		lnn-ckpt-adapt -q --root --to torch -o index.pth "$fixtures/sharded-$kind/"*.index.json
 		lnn-ckpt-inspect --against index.pth --values set.pth

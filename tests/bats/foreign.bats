@@ -43,7 +43,7 @@ records() {
 @test "pickles are never to be loaded with pickle" {
 	printf '\200\004\225\361\t\0\0\0\0\0\0\214%%torch.distributed.checkpoint.metadata\224\214\bMetadata\224\223\224' >x.metadata
 	refused x.metadata 'distributed checkpoint' 'give the folder'
-	refused "$fixtures/bare.pkl" "without torch's wrapper"
+	refused "$fixtures/unwrapped.pkl" "without torch's wrapper"
 	[[ $stderr != *'load it with'* ]] || fail "$stderr"
 }
 

@@ -129,10 +129,10 @@ END
 		                    record.write(old.read(info))
 	END
 	local file
-	lnn-ckpt-adapt -q "$fixtures/tiny.pth" >want.pth
+	lnn-ckpt-adapt -q "$fixtures/tiny.pth" >expected.pth
 	for file in wide narrow; do
 		pipe "cat $file.pth | lnn-ckpt-adapt -q >$file.out"
 		expect_status 0
-		cmp want.pth $file.out
+		cmp expected.pth $file.out
 	done
 }

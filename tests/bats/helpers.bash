@@ -65,9 +65,9 @@ expect_no_err() {
 # expect_refusal N PROGRAM TEXT...: status N, nothing on standard output, and one line on standard error that begins
 # with the program's name and has each text.
 expect_refusal() {
-	local want=$1 program=$2
+	local expected=$1 program=$2
 	shift 2
-	expect_status "$want" || return 1
+	expect_status "$expected" || return 1
 	[ -z "$output" ] || fail "standard output was to be empty: $output" || return 1
 	[ "$(printf '%s\n' "$stderr" | wc -l)" -eq 1 ] || fail "one line was expected: $stderr" || return 1
 	[[ $stderr == "$program: "* ]] || fail "does not begin with the program's name: $stderr" || return 1
@@ -76,10 +76,10 @@ expect_refusal() {
 
 # expect_only NAME...: the folder holds these and nothing else; no temporary file was left behind.
 expect_only() {
-	local have want
+	local have expected
 	have=$(find . -mindepth 1 ! -name 'separate-stderr-*' -printf '%P\n' | sort)
-	want=$(printf '%s\n' "$@" | sort)
-	[ "$have" = "${want#$'\n'}" ] || fail 'files in the folder:' "$have" 'expected:' "$want"
+	expected=$(printf '%s\n' "$@" | sort)
+	[ "$have" = "${expected#$'\n'}" ] || fail 'files in the folder:' "$have" 'expected:' "$expected"
 }
 
 # safetensors FILE NAME...: a file with one float32 for each name, put together by hand.

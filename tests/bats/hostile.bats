@@ -1,4 +1,4 @@
-# Small files that speak of large things (tests/fuzz/make_hostile.py): whatever they say, no program takes more memory than
+# Small files that speak of large sizes (tests/fuzz/make_hostile.py): whatever they say, no program takes more memory than
 # a fixed amount and a small multiple of the file, nor long, and what it says is one line.
 
 # shellcheck disable=SC2154 # top and fixtures come from helpers
@@ -38,25 +38,25 @@ judge() {
 
 # checkpoints WANTED FILE...: each is listed, copied, and copied through a pipe.
 checkpoints() {
-	local wanted=$1 file
+	local expected=$1 file
 	shift
 	for file; do
 		file=$HOSTILE/$file
 		bounded "$file" lnn-ckpt-inspect "$file"
-		judge "inspect ${file##*/}" "$wanted" || return 1
+		judge "inspect ${file##*/}" "$expected" || return 1
 		bounded "$file" lnn-ckpt-inspect --globals "$file"
 		judge "globals ${file##*/}" any || return 1
 		bounded "$file" lnn-ckpt-adapt -j 1 --carry-all "$file"
-		judge "adapt ${file##*/}" "$wanted" || return 1
+		judge "adapt ${file##*/}" "$expected" || return 1
 		bounded "$file" lnn-ckpt-adapt -j 1 < <(cat "$file" 2>/dev/null) &&
-			judge "cat ${file##*/} | adapt" "$wanted" || return 1
+			judge "cat ${file##*/} | adapt" "$expected" || return 1
 	done
 }
 
 group() {
-	local wanted=$1 glob=$2
+	local expected=$1 glob=$2
 	# shellcheck disable=SC2046,SC2086 # patterns, and names without spaces
-	checkpoints "$wanted" $(cd "$HOSTILE" && ls -d $glob)
+	checkpoints "$expected" $(cd "$HOSTILE" && ls -d $glob)
 }
 
 @test 'a good file fits the limits' {

@@ -159,7 +159,7 @@ shifts() {
 	lnn-ckpt-adapt -q --in-place --add-prefix p. x.pth
 }
 
-@test 'safetensors: whole blocks are taken out, the end is cut off, room is made' {
+@test 'safetensors: whole blocks are taken out, the end is cut off, space is made' {
 	make_blocks >x.safetensors
 	cp x.safetensors y.safetensors
 	lnn-ckpt-adapt -q --in-place --drop-params c y.safetensors
@@ -342,7 +342,7 @@ every_call() {
 	expect_refusal 2 lnn-ckpt-adapt 'no edit in place was interrupted'
 }
 
-@test 'a name that leaves no room for that of a journal' {
+@test 'a name that leaves no space for the name of a journal' {
 	local name
 	name=$(printf '%0250d' 0).pth
 	cp "$fixtures/tiny.pth" "$name"

@@ -56,8 +56,8 @@ terminal() {
 	safetensors compiled.st model._orig_mod.a model._orig_mod.b
 	try lnn-ckpt-inspect --against model.yaml compiled.st
 	expect_out_has "all names differ by the component '_orig_mod.' only: lnn-ckpt-adapt --rename='s/\\b_orig_mod\\.//g' (2 of 2 would match)"
-	safetensors bare.st a b c
-	try lnn-ckpt-inspect --against model.yaml bare.st
+	safetensors plain.st a b c
+	try lnn-ckpt-inspect --against model.yaml plain.st
 	expect_out_has "more names match with lnn-ckpt-adapt --add-prefix=model. (2 of 3 would match)"
 	safetensors collide.st model.model.a model.a
 	printf 'state_dict:\n  - {name: model.a, shape: [2]}\n' >collide.yaml
@@ -464,11 +464,11 @@ default: drop
 
 @test '--suggest-map: one rule for names that differ in a prefix only' {
 	local from to
-	lnn-ckpt-adapt -q "$fixtures/ropevit.pth" -o bare.st
-	lnn-ckpt-adapt -q bare.st --rename 's/^/net.body./' -o deep.st
-	lnn-ckpt-adapt -q bare.st --rename 's/^/model./' -o other.st
-	for from in bare deep other; do
-		for to in bare deep other; do
+	lnn-ckpt-adapt -q "$fixtures/ropevit.pth" -o plain.st
+	lnn-ckpt-adapt -q plain.st --rename 's/^/net.body./' -o deep.st
+	lnn-ckpt-adapt -q plain.st --rename 's/^/model./' -o other.st
+	for from in plain deep other; do
+		for to in plain deep other; do
 			lnn-ckpt-inspect --against $to.st --suggest-map $from.st >map.yaml
 			[ "$(grep -c '^  - ' map.yaml)" = 1 ] || fail "$from $to" "$(cat map.yaml)"
 			lnn-ckpt-adapt -q -s map.yaml $from.st -o made.st
@@ -476,14 +476,14 @@ default: drop
 		done
 	done
 	# What the target lacks takes no part, and neither does what has another shape.
-	lnn-ckpt-inspect bare.st | sed '/^head/s/\[[0-9]*/[7/' >other.tsv
+	lnn-ckpt-inspect plain.st | sed '/^head/s/\[[0-9]*/[7/' >other.tsv
 	lnn-ckpt-inspect --against other.tsv --suggest-map deep.st >map.yaml && fail "$(cat map.yaml)"
 	grep -qxF '# nothing for head.weight [7,12]' map.yaml
 	[ "$(grep '^  # ' map.yaml | grep -vc 'sure: the same names')" = 0 ] || fail "$(cat map.yaml)"
 	# Nothing is sure where two parts of the source have these names.
 	printf '%s\n' 'rules:' "  - {regex: '^(.)', to: ['a.\\1', 'b.\\1']}" >twice.yaml
-	lnn-ckpt-adapt -q -s twice.yaml bare.st -o twice.st
-	lnn-ckpt-inspect --against bare.st --suggest-map twice.st >map.yaml
+	lnn-ckpt-adapt -q -s twice.yaml plain.st -o twice.st
+	lnn-ckpt-inspect --against plain.st --suggest-map twice.st >map.yaml
 	! grep -q '^  # .* sure' map.yaml || fail "$(cat map.yaml)"
 }
 

@@ -393,7 +393,7 @@ stated() {
 	if grep -q $'\033' list; then fail "was not to be found"; fi
 }
 
-@test 'safetensors have no room for the rest' {
+@test 'safetensors have no space for the rest' {
 	try lnn-interp-bias --grid 4x4 --to safetensors "$fixtures/demo.pth" -o out.st
 	expect_status 0
 	expect_err_has 'what stands beside the state dict does not fit into safetensors and is left out: optimizer, lr_scheduler'

@@ -125,8 +125,8 @@ examples() {
 	[ "$(wc -l <limits)" -gt 20 ]
 	while read -r name value; do
 		echo "$name=$((value))"
-	done <limits | sort >want
-	grep -E '^\.\\" [A-Z_]+=' "$top/man/lnn-tools.7" | grep -oE '[A-Z_]+=[0-9]+' | sort | diff want - || fail 'lnn-tools(7) has others'
+	done <limits | sort >expected
+	grep -E '^\.\\" [A-Z_]+=' "$top/man/lnn-tools.7" | grep -oE '[A-Z_]+=[0-9]+' | sort | diff expected - || fail 'lnn-tools(7) has others'
 }
 
 @test 'manuals refer to manuals that exist, and are listed in lnn-tools(7)' {

@@ -11,8 +11,8 @@ model=$BATS_TEST_DIRNAME/../fixtures/mFormerV0-demo-384.yaml
 	expect_status 0
 	expect_no_err
 	# the same in one program
-	lnn-ckpt-adapt -q -m mFormerV0 --img-size 384 "$fixtures/demo.pth" -o want.pth
-	diff <(lnn-ckpt-inspect want.pth) <(lnn-ckpt-inspect out.pth)
+	lnn-ckpt-adapt -q -m mFormerV0 --img-size 384 "$fixtures/demo.pth" -o expected.pth
+	diff <(lnn-ckpt-inspect expected.pth) <(lnn-ckpt-inspect out.pth)
 	unzip -tqq out.pth
 	pipe "cat out.pth | lnn-ckpt-adapt -n -m '$model' --no-interpolate 2>&1 >/dev/null | grep 'load check'"
 	expect_out_has ' 0 unexpected, 0 of another shape'

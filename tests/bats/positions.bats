@@ -80,18 +80,18 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	try lnn-interp-bias --grid 6x6 --from-grid 5x6 a.st -o out2.st
 	expect_refusal 2 lnn-interp-bias '37 rows do not fit'
 	# rows that are no square pass, unless it is certain that they are an image's
-	state odd.st cls_token:1,1,4 pos_embed:1,41,4 patch_embed.proj.weight:4,3,2,2 b.pos_embed:1,37,4
-	shapes --grid 4x4 odd.st
+	state tables.st cls_token:1,1,4 pos_embed:1,41,4 patch_embed.proj.weight:4,3,2,2 b.pos_embed:1,37,4
+	shapes --grid 4x4 tables.st
 	expect_out_has $'pos_embed\t[1,41,4]' $'b.pos_embed\t[1,17,4]'
 	expect_err_has 'left alone: pos_embed (its rows, less 0, 1 or 2, are no square'
-	try lnn-interp-bias --grid 4x4 --match '^pos_embed$' odd.st
+	try lnn-interp-bias --grid 4x4 --match '^pos_embed$' tables.st
 	expect_refusal 2 lnn-interp-bias 'are no square'
 	target m.yaml pos_embed:1,17,4
-	try lnn-interp-bias -m m.yaml odd.st
+	try lnn-interp-bias -m m.yaml tables.st
 	expect_refusal 2 lnn-interp-bias 'are no square'
 	# one that has the shape already need not be understood
 	target m.yaml pos_embed:1,41,4 b.pos_embed:1,37,4
-	try lnn-interp-bias -n -m m.yaml odd.st
+	try lnn-interp-bias -n -m m.yaml tables.st
 	expect_status 0
 	expect_err_has 'position tables: 0 resampled, 2 fit already'
 	target m.yaml pos_embed:1,37,4

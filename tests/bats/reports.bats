@@ -23,17 +23,17 @@ alone() {
 	local form
 	local -a reports=(summary tree=1 globals stats check "against=$fixtures/deflated.pth --values --nan=differ")
 	for form in '' --format=table --format=tsv; do
-		alone "${reports[@]}" >want
+		alone "${reports[@]}" >expected
 		# The order of the options does not matter.
 		# shellcheck disable=SC2086 # form may be empty
 		try lnn-ckpt-inspect --check --stats --against="$fixtures/deflated.pth" --values --nan=differ --globals --tree=1 \
 			--summary $form "$fixtures/tiny.pth"
 		expect_status 1
-		expect_out "$(<want)"
+		expect_out "$(<expected)"
 		pipe "cat \$fixtures/tiny.pth | lnn-ckpt-inspect --check --stats --against=\$fixtures/deflated.pth --values \
 			--nan=differ --globals --tree=1 --summary $form"
 		expect_status 1
-		expect_out "$(<want)"
+		expect_out "$(<expected)"
 	done
 	try lnn-ckpt-inspect --summary --check --globals --against="$fixtures/prefixed.pth" "$fixtures/prefixed.pth"
 	expect_status 0
@@ -49,16 +49,16 @@ alone() {
 	python3 - <<-'PYTHON'
 		import zipfile
 		call = b"\x80\2ccollections\nCounter\nN\x85R"
-		for name, data in ("odd.pth", call + b"."), ("bad.pth", call + b"cargparse\nNamespace\n."):
+		for name, data in ("foreign.pth", call + b"."), ("bad.pth", call + b"cargparse\nNamespace\n."):
 		    with zipfile.ZipFile(name, "w") as archive:
 		        archive.writestr("archive/data.pkl", data)
 		        archive.writestr("archive/byteorder", "little")
 		        archive.writestr("archive/version", "3\n")
 	PYTHON
-	try lnn-ckpt-inspect --globals odd.pth
+	try lnn-ckpt-inspect --globals foreign.pth
 	expect_status 1
 	expect_out_has 'may or may not load with weights_only=True: Counter with such arguments'
-	try lnn-ckpt-inspect --globals --format=json odd.pth
+	try lnn-ckpt-inspect --globals --format=json foreign.pth
 	expect_status 1
 	expect_out_has '"loads": null' 'Counter with such arguments'
 	try lnn-ckpt-inspect --globals bad.pth
@@ -149,16 +149,16 @@ big() {
 
 # early N COMMAND LINE...: the lines are printed once the first N bytes of big.safetensors are there.
 early() {
-	local n=$1 command=$2 want line
+	local n=$1 command=$2 expected line
 	shift 2
 	rm -f in out
 	mkfifo in out
 	bash -c "$command <in >out" &
 	exec 8>in 9<out
 	head -c "$n" big.safetensors >&8
-	for want; do
-		read -r -t 20 line <&9 || fail "$command: '$want' did not come in time"
-		[ "$line" = "$want" ] || fail "$command: '$line', not '$want'"
+	for expected; do
+		read -r -t 20 line <&9 || fail "$command: '$expected' did not come in time"
+		[ "$line" = "$expected" ] || fail "$command: '$line', not '$expected'"
 	done
 	tail -c "+$((n + 1))" big.safetensors >&8
 	exec 8>&-
@@ -188,9 +188,9 @@ early_list() {
 	exec 8>in 9<out
 	head -c $((head_size + 65536)) big.safetensors >&8
 	local line
-	for want in $'a\tuint8\t[4194304]' $'b\tuint8\t[4194304]'; do
-		read -r -t 20 line <&9 || fail "'$want' did not come in time"
-		[ "$line" = "$want" ] || fail "'$line', not '$want'"
+	for expected in $'a\tuint8\t[4194304]' $'b\tuint8\t[4194304]'; do
+		read -r -t 20 line <&9 || fail "'$expected' did not come in time"
+		[ "$line" = "$expected" ] || fail "'$line', not '$expected'"
 	done
 	tail -c "+$((head_size + 65537))" big.safetensors >&8
 	exec 8>&- 9<&-

@@ -61,7 +61,7 @@ setup_file() {
 @test 'from a pipe' {
 	local jobs
 	for jobs in 1 7; do
-		# shellcheck disable=SC2002 # a pipe is what is wanted
+		# shellcheck disable=SC2002 # a pipe is meant
 		cat "$fixtures/demo.pth" | lnn-ckpt-adapt -q --dtype bfloat16 -j $jobs | lnn-interp-bias -q --img-size 384 -j $jobs |
 			lnn-ckpt-inspect --stats -j $jobs >said-$jobs
 		[ "$(wc -l <said-$jobs)" -gt 100 ]

@@ -3,7 +3,7 @@
 # shellcheck disable=SC2154,SC2016,SC2129 # top, status, output come from helpers and bats; backquotes are Markdown's
 load helpers
 
-# A library of two rooms with a map, in which nothing is wrong.
+# A library of two folders with a map, in which nothing is wrong.
 small_tree() {
 	mkdir -p lib/base lib/io cmd/prog
 	cat >lib/base/num.h <<-'EOF'

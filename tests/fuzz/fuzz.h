@@ -232,7 +232,7 @@ fuzz_container(const uint8_t *data, size_t size, const char *writer, bool sound)
 	if (file == FUZZ_ACCEPTED) {
 		promise(fuzz_accept(source_memory(one.p, one.len, "copy"), writer, &two, &again, NULL) == FUZZ_ACCEPTED,
 			"what was written is accepted");
-		/* The first copy may hold storages of things that the pickle itself threw away. */
+		/* The first copy may hold storages of objects that the pickle itself threw away. */
 		buf_clear(&one);
 		promise(fuzz_accept(source_memory(two.p, two.len, "copy"), writer, &one, &again, NULL) == FUZZ_ACCEPTED,
 			"so is its copy");

@@ -14,7 +14,7 @@ put_file(const uint8_t *data, size_t size)
 {
 	int fd = memfd_create("rank", MFD_CLOEXEC);
 
-	promise(fd >= 0 && write(fd, data, size) == (ssize_t)size, "there is room for a file");
+	promise(fd >= 0 && write(fd, data, size) == (ssize_t)size, "there is space for a file");
 	return fd;
 }
 

@@ -236,7 +236,7 @@ static void
 compare(const struct side *in, struct source *src, const char *key, const struct expected *x, size_t n)
 {
 	struct side out;
-	struct buf want = BUF_INIT, have = BUF_INIT;
+	struct buf bytes = BUF_INIT, have = BUF_INIT;
 	size_t tensors = 0;
 
 	promise(open_side(&out, src, key) && read_side(&out), "what was written opens");
@@ -253,12 +253,12 @@ compare(const struct side *in, struct source *src, const char *key, const struct
 		promise((t->storage == STORAGE_NONE) == (was->storage == STORAGE_NONE), "data where data was");
 		if (x[i].table || t->storage == STORAGE_NONE || dtype_size(x[i].to) == 0)
 			continue;
-		gather(in, was, x[i].to, &want);
+		gather(in, was, x[i].to, &bytes);
 		gather(&out, t, x[i].to, &have);
-		promise(want.len == have.len && (want.len == 0 || memcmp(want.p, have.p, want.len) == 0),
+		promise(bytes.len == have.len && (bytes.len == 0 || memcmp(bytes.p, have.p, bytes.len) == 0),
 			"every element is as expected");
 	}
-	buf_release(&want);
+	buf_release(&bytes);
 	buf_release(&have);
 	close_side(&out);
 }
@@ -313,7 +313,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	plan_init(&p, &s.diag);
 	if (open_side(&s, source_memory(data, size, "in"), NULL) && small(s.c)) {
 		rc = run(&p, &s, script, &out, &x, &n, &e);
-		/* What is made of bare storages by nobody knows whom is no tensor, and may be all there is. */
+		/* What an unknown function makes of storages is no tensor, and may be all there is. */
 		if (rc == 0 && n > 0) {
 			struct seal_opts o = seal_of(script, s.c, &p.arena);
 			struct buf key = BUF_INIT;

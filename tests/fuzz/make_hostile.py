@@ -1,6 +1,6 @@
 """Usage: make_hostile.py FOLDER
 
-Writes small files that speak of large things: what tests/bats/hostile.bats gives the programs under a limit of memory.
+Writes small files that speak of large sizes: what tests/bats/hostile.bats gives the programs under a limit of memory.
 """
 
 import copy

@@ -56,9 +56,9 @@ LOCATOR = (("signature", 0, 4), ("disk", 4, 4), ("offset", 8, 8), ("disks", 16, 
 class Zip:
     """A zip put together by hand; `fields` are where its numbers are, `borders` where its parts begin."""
 
-    def __init__(self, records, style, **odd):
-        """style: torch (descriptors, zip64 end), headers (sizes in headers), both, deflated. odd: see below."""
-        self.out = bytearray(odd.get("prefix", b""))
+    def __init__(self, records, style, **fields):
+        """style: torch (descriptors, zip64 end), headers (sizes in headers), both, deflated. fields: see below."""
+        self.out = bytearray(fields.get("prefix", b""))
         self.fields, self.borders = [], []
         entries = []
         for name, data, *central_name in records:
@@ -76,35 +76,35 @@ class Zip:
             self.borders.append(len(self.out))
             self.out += packed
             self.borders.append(len(self.out))
-            descriptor = odd.get("descriptor", "<IIII")
+            descriptor = fields.get("descriptor", "<IIII")
             if described and descriptor == "<III":
                 self.out += struct.pack("<III", zlib.crc32(data), len(packed), len(data))
             elif described and descriptor:
                 self.add(name, "descriptor", DESCRIPTOR if descriptor == "<IIII" else (),
                          struct.pack(descriptor, 0x08074b50, zlib.crc32(data), len(packed), len(data)))
-            self.out += odd.get("between", b"")
+            self.out += fields.get("between", b"")
             raw = central_name[0].encode() if central_name else raw
             entries.append((name, struct.pack("<IHHHHHHIIIHHHHHII", 0x02014b50, 0, 0, flags, method, 0, 0, zlib.crc32(data),
                                               len(packed), len(data), len(raw), 0, 0, 0, 0, 0, header) + raw))
-        drop, twice = odd.get("unlisted", ()), odd.get("listed_twice", ())
+        drop, twice = fields.get("unlisted", ()), fields.get("listed_twice", ())
         entries = [e for e in entries if e[0] not in drop] + [e for e in entries if e[0] in twice]
-        if odd.get("backwards"):
+        if fields.get("backwards"):
             entries.reverse()
         start = len(self.out)
         for name, entry in entries:
             self.add(name, "central", CENTRAL, entry)
         end = len(self.out)
-        self.out += odd.get("before_end", b"")
+        self.out += fields.get("before_end", b"")
         wide = style == "torch"
         if wide:
             at = len(self.out)
             self.add("", "zip64 end", END64, struct.pack("<IQHHIIQQQQ", 0x06064b50, 44, 0x31e, 45, 0, 0, len(entries),
                                                          len(entries), end - start, start))
             self.add("", "zip64 locator", LOCATOR, struct.pack("<IIQI", 0x07064b50, 0, at, 1))
-        comment = odd.get("comment", b"")
+        comment = fields.get("comment", b"")
         narrow = (len(entries), len(entries), end - start, 0xffffffff if wide else start)
-        self.add("", "end", END, struct.pack("<IHHHHIIH", 0x06054b50, 0, 0, *odd.get("end", narrow), len(comment)))
-        self.out += comment + odd.get("behind", b"")
+        self.add("", "end", END, struct.pack("<IHHHHIIH", 0x06054b50, 0, 0, *fields.get("end", narrow), len(comment)))
+        self.out += comment + fields.get("behind", b"")
         self.data = bytes(self.out)
 
     def add(self, name, part, fields, raw):
@@ -146,8 +146,8 @@ def zips():
 
     twice = changed(data_0=bytes(24))
     for style in ("torch", "headers"):
-        def made(what, rows, **odd):
-            return f"{style}: {what}", Zip(rows, style, **odd).data
+        def made(what, rows, **fields):
+            return f"{style}: {what}", Zip(rows, style, **fields).data
 
         yield made("a record twice, at once", records + [r for r in twice if r[0] == name("data/0")])
         yield made("the pickle twice", records + records[:1])
@@ -195,7 +195,7 @@ def zips():
         for what, text in (("empty", b""), ("no number", b"x\n"), ("of 0", b"0\n"), ("of 11", b"11\n"), ("of 2^64", b"18446744073709551616"),
                            ("after a space", b" 3"), ("with a sign", b"+3\n"), ("negative", b"-3\n"), ("with more behind", b"3x")):
             yield made(f"a version {what}", changed(version=text))
-        for what, text in (("empty", b""), ("big", b"big"), ("with a line break", b"little\n"), ("in capitals", b"LITTLE"), ("odd", b"middle")):
+        for what, text in (("empty", b""), ("big", b"big"), ("with a line break", b"little\n"), ("in capitals", b"LITTLE"), ("unknown", b"middle")):
             yield made(f"a byte order {what}", changed(byteorder=text))
         for n in (0, 1, 23, 25, 1000):
             yield made(f"a storage of {n} bytes instead of 24", changed(data_0=bytes(n)))

@@ -129,10 +129,10 @@ class Tap:
         print(f"{'ok' if good else 'not ok'} {self.count} - {what}".replace("#", "\\#"), flush=True)
         return bool(good)
 
-    def eq(self, got, want, what):
-        good = self.ok(got == want, what)
+    def eq(self, got, expected, what):
+        good = self.ok(got == expected, what)
         if not good:
-            self.note(f"got  {got!r}\nwant {want!r}")
+            self.note(f"got  {got!r}\nwant {expected!r}")
         return good
 
     def note(self, text):

@@ -74,13 +74,13 @@ def load(path, **kw):
     return torch.load(path, weights_only=True, **kw)
 
 
-def compare(got, want, what):
-    if not t.eq(list(got), list(want), f"{what}: names"):
+def compare(got, expected, what):
+    if not t.eq(list(got), list(expected), f"{what}: names"):
         return
-    bad = [k for k in want if not tap.same(got[k], want[k])]
-    t.ok(not bad, f"{what}: bits of {len(want)} tensors")
+    bad = [k for k in expected if not tap.same(got[k], expected[k])]
+    t.ok(not bad, f"{what}: bits of {len(expected)} tensors")
     for k in bad[:3]:
-        t.note(f"{k}: {got[k].dtype} {tuple(got[k].shape)} {want[k].dtype} {tuple(want[k].shape)}")
+        t.note(f"{k}: {got[k].dtype} {tuple(got[k].shape)} {expected[k].dtype} {tuple(expected[k].shape)}")
 
 
 def literal_drop(name, pattern):
@@ -173,14 +173,14 @@ def casts():
         state["edge"] = torch.tensor([0.0, -0.0, 1e-45, 65519.0, 65520.0, 3.4e38, float("inf"), float("nan"), 1 + 2 ** -8])
         to = r.choice(FLOATS)
         name = str(to).removeprefix("torch.")
-        want = OrderedDict((k, v.to(to) if v.is_floating_point() else v) for k, v in state.items())
+        expected = OrderedDict((k, v.to(to) if v.is_floating_point() else v) for k, v in state.items())
         torch.save(state, scratch / "in.pth")
         with t.part(f"cast {seed}"):
             tap.run("lnn-ckpt-adapt", "-q", "--dtype", name, "-j", 2, scratch / "in.pth", "-o", scratch / "out.pth")
             got = load(scratch / "out.pth")
-            t.eq(list(got), list(want), f"cast {seed}: names")
-            bad = [k for k in want if got[k].dtype != want[k].dtype or not torch.equal(
-                torch.nan_to_num(got[k].double(), nan=7e77), torch.nan_to_num(want[k].double(), nan=7e77))]
+            t.eq(list(got), list(expected), f"cast {seed}: names")
+            bad = [k for k in expected if got[k].dtype != expected[k].dtype or not torch.equal(
+                torch.nan_to_num(got[k].double(), nan=7e77), torch.nan_to_num(expected[k].double(), nan=7e77))]
             t.eq(bad, [], f"cast {seed}: values as torch rounds them to {name}")
             one = tap.run("lnn-ckpt-adapt", "-q", "--dtype", name, scratch / "in.pth").stdout
             t.ok(one == (scratch / "out.pth").read_bytes(), f"cast {seed}: threads do not matter")
@@ -247,16 +247,16 @@ def load_checks():
             got = (report["missing_keys"], report["unexpected_keys"],
                    [(m["name"], m["checkpoint_shape"], m["model_shape"]) for m in report["mismatched"]])
             try:
-                want = said(net, state)
+                expected = said(net, state)
             except Exception as e:  # torch itself falls over non-tensors in some releases
                 t.note(f"{what}: torch raises {type(e).__name__}: {e}")
                 tensors = OrderedDict((k, v) for k, v in state.items() if torch.is_tensor(v))
                 missing, unexpected, wrong = said(net, tensors)
-                want = (missing, unexpected + [k for k in state if k not in tensors], wrong)
-            t.eq(tuple(map(list, got)), tuple(map(list, want)), f"load check: {what}")
-            t.eq(done.returncode, 1 if want[2] else 0, f"load check: {what}: status")
+                expected = (missing, unexpected + [k for k in state if k not in tensors], wrong)
+            t.eq(tuple(map(list, got)), tuple(map(list, expected)), f"load check: {what}")
+            t.eq(done.returncode, 1 if expected[2] else 0, f"load check: {what}: status")
             strict = tap.run("lnn-ckpt-adapt", "-q", "--strict", "-m", target, "-n", scratch / "in.pth", status=None)
-            t.eq(strict.returncode, 1 if any(want) else 0, f"load check: {what}: status when strict")
+            t.eq(strict.returncode, 1 if any(expected) else 0, f"load check: {what}: status when strict")
 
 
 def carried():
@@ -283,13 +283,13 @@ def carried():
             done = tap.run("lnn-ckpt-adapt", "--carry-all", scratch / "in.pth", "-o", scratch / "out.pth")
             got = torch.load(scratch / "out.pth", weights_only=False)
             t.eq(sorted(got), sorted(["model", *rest]), f"protocol {protocol}: keys")
-            for key, want in rest.items():
+            for key, expected in rest.items():
                 if key == "optimizer":
-                    t.eq(got[key]["param_groups"], want["param_groups"], f"protocol {protocol}: param_groups")
-                    t.ok(all(tap.same(got[key]["state"][i][n], v) for i in want["state"] for n, v in want["state"][i].items()),
+                    t.eq(got[key]["param_groups"], expected["param_groups"], f"protocol {protocol}: param_groups")
+                    t.ok(all(tap.same(got[key]["state"][i][n], v) for i in expected["state"] for n, v in expected["state"][i].items()),
                          f"protocol {protocol}: optimizer state")
                 else:
-                    t.eq((type(got[key]), got[key]), (type(want), want), f"protocol {protocol}: {key}")
+                    t.eq((type(got[key]), got[key]), (type(expected), expected), f"protocol {protocol}: {key}")
             t.eq(got["model"]._metadata, net.state_dict()._metadata, f"protocol {protocol}: _metadata")
             tap.run("lnn-ckpt-adapt", "-q", "--carry", "epoch", "--carry", "optimizer", scratch / "in.pth", "-o", scratch / "o2.pth")
             t.eq(sorted(load(scratch / "o2.pth")), ["epoch", "model", "optimizer"], f"protocol {protocol}: --carry, loadable safely")

@@ -84,17 +84,17 @@ def check_resample(method):
         worst, differ, late, cells = 0.0, 0, {torch.float32: 0, torch.float16: 0, torch.bfloat16: 0}, 0
         for number, (h, w, H, W) in enumerate(SIZES):
             table = make(h, w, 1 + number % 5 * 3)
-            want, got = by_torch(table, (H, W), method), by_us(table, (H, W), method)
+            expected, got = by_torch(table, (H, W), method), by_us(table, (H, W), method)
             # The rounding error of a mean is measured at the largest number that goes into it.
             size = table.abs().amax((0, 1))
-            worst = max(worst, ((got - want).abs() / size).max().item())
-            differ += (got != want).sum().item() if h * w > 1 else 0
-            cells += want.numel()
+            worst = max(worst, ((got - expected).abs() / size).max().item())
+            differ += (got != expected).sum().item() if h * w > 1 else 0
+            cells += expected.numel()
             for dtype in late:
                 # Beside a tie the two may round to either side.
                 slack = 0 if exact and h * w > 1 else allowed * size
-                error = (rounded(got, dtype) - want).abs()
-                late[dtype] += (error > half_steps(dtype, want) + slack).sum().item()
+                error = (rounded(got, dtype) - expected).abs()
+                late[dtype] += (error > half_steps(dtype, expected) + slack).sum().item()
         t.ok(worst < allowed, f"{method}, {kind}: {cells} float64 numbers to {worst / EPS:.2f} eps of the largest")
         if exact:
             t.eq(differ, 0, f"{method}, {kind}: torch's float64 numbers, bit for bit")
@@ -107,9 +107,9 @@ def check_float32_equal(method):
     differ, cells = 0, 0
     for number, (h, w, H, W) in enumerate(SIZES):
         table = (torch.randn(h, w, 1 + number % 4) * 0.02).float().double()
-        want, got = by_torch(table, (H, W), method).float(), by_us(table, (H, W), method).float()
-        differ += (got != want).sum().item()
-        cells += want.numel()
+        expected, got = by_torch(table, (H, W), method).float(), by_us(table, (H, W), method).float()
+        differ += (got != expected).sum().item()
+        cells += expected.numel()
     # The last places of float64 decide ties, which halves, quarters and so on as weights make frequent.
     allowed = 0 if FUSED and method in ("bicubic", "bicubic-corners") else cells // 1000
     t.ok(differ <= allowed, f"{method}: {cells} float32 numbers, {differ} not the same")
@@ -136,9 +136,9 @@ def padded(index, tokens, value):
     return F.pad(index, (tokens, 0, tokens, 0), value=value)
 
 
-def check_layout(index, rows, want, what):
+def check_layout(index, rows, expected, what):
     got = drive("layout", len(index), rows, stdin=tap.bits(index)).stdout.decode().strip()
-    t.eq(got, want, what)
+    t.eq(got, expected, what)
 
 
 def check_layouts():
@@ -188,14 +188,14 @@ def check_tables():
     cells, to_cells = (2 * h - 1) * (2 * w - 1), (2 * H - 1) * (2 * W - 1)
     rows = torch.randn(cells + 1, 4, dtype=torch.float64)
     grid = rows[:cells].reshape(2 * h - 1, 2 * w - 1, 4)
-    want = by_torch(grid, (2 * H - 1, 2 * W - 1), "bicubic").reshape(to_cells, 4)
+    expected = by_torch(grid, (2 * H - 1, 2 * W - 1), "bicubic").reshape(to_cells, 4)
     # A model's bias at a pair of tokens is what its index picks: the interpolation of the true grid, and the class row.
     index = spatial_index(H, W)
     for source, class_row in (("metaformer", rows[0]), ("last", rows[cells])):
         for target in "last", "first", "metaformer":
             got = by_table(rows, source, (h, w), target, (H, W))
             shift = 1 if target == "first" else 0
-            t.ok(close(got[index + shift], want[index]), f"{source} to {target}: every pair has its place")
+            t.ok(close(got[index + shift], expected[index]), f"{source} to {target}: every pair has its place")
             at = 0 if target == "first" else to_cells
             t.ok(torch.equal(got[at], class_row), f"{source} to {target}: the class row is kept")
     same = by_table(rows, "metaformer", (h, w), "last", (h, w))
@@ -219,23 +219,23 @@ def edge_values():
 def check_cast(source, target, value):
     """value, in source's type, cast by us and by torch; NaN may have any bits."""
     done = drive("cast", str(source)[6:], str(target)[6:], stdin=tap.bits(value))
-    want = value.to(target)
+    expected = value.to(target)
     got = floats(done.stdout, torch.uint8, -1).view(target)
-    wide_got, wide_want = got.float(), want.float()
-    same = (wide_got == wide_want) & (wide_got.signbit() == wide_want.signbit())
-    same |= wide_got.isnan() & wide_want.isnan()
-    lost = value.isfinite() & ~wide_want.isfinite()
+    wide_got, wide_expected = got.float(), expected.float()
+    same = (wide_got == wide_expected) & (wide_got.signbit() == wide_expected.signbit())
+    same |= wide_got.isnan() & wide_expected.isnan()
+    lost = value.isfinite() & ~wide_expected.isfinite()
     if target == getattr(torch, "float8_e8m0fnu", None):
         # torch takes what is between 2**-127 and 2**-126 upward; the nearest is below the middle.
         same |= (value.float().abs() > 2.0**-127) & (value.float().abs() <= 1.5 * 2.0**-127) & (wide_got == 2.0**-127)
-        lost = value.isfinite() & (wide_want.isnan() | (value == 0) | value.signbit())
+        lost = value.isfinite() & (wide_expected.isnan() | (value == 0) | value.signbit())
     if target == getattr(torch, "float8_e4m3fn", None):
         # Torch before 2.13 made NaN of what is too large.
         lost = value.abs() > 464
-        same |= lost & wide_want.isnan() & (wide_got == torch.where(value < 0, -448.0, 448.0))
+        same |= lost & wide_expected.isnan() & (wide_got == torch.where(value < 0, -448.0, 448.0))
     if not t.ok(bool(same.all()), f"{source} to {target}: {len(value)} numbers"):
         bad = (~same).nonzero().flatten()[:5]
-        t.note("\n".join(f"{value[i].item()!r}: got {wide_got[i].item()!r}, want {wide_want[i].item()!r}" for i in bad))
+        t.note("\n".join(f"{value[i].item()!r}: got {wide_got[i].item()!r}, expected {wide_expected[i].item()!r}" for i in bad))
     t.eq(done.stderr.decode().strip(), f"lost {lost.sum().item()}", f"{source} to {target}: as many lost")
 
 
@@ -265,8 +265,8 @@ def check_casts():
 def check_up(dtype, every):
     for wide in torch.float32, torch.float64:
         got = floats(drive("cast", str(dtype)[6:], str(wide)[6:], stdin=tap.bits(every)).stdout, wide, -1)
-        want = every.float().to(wide)
-        same = ((got == want) & (got.signbit() == want.signbit())) | (got.isnan() & want.isnan())
+        expected = every.float().to(wide)
+        same = ((got == expected) & (got.signbit() == expected.signbit())) | (got.isnan() & expected.isnan())
         t.ok(bool(same.all()), f"{dtype} to {wide}: every code")
 
 
@@ -278,8 +278,8 @@ def check_numpy_half(wide):
     wide = torch.cat([wide, middle, middle * (1 + 2.0**-50), middle * (1 - 2.0**-50)])
     got = floats(drive("cast", "float64", "float16", stdin=tap.bits(wide)).stdout, torch.float16, -1)
     with numpy.errstate(over="ignore"):
-        want = torch.from_numpy(wide.numpy().astype(numpy.float16))
-    same = (got.view(torch.int16) == want.view(torch.int16)) | (got.isnan() & want.isnan())
+        expected = torch.from_numpy(wide.numpy().astype(numpy.float16))
+    same = (got.view(torch.int16) == expected.view(torch.int16)) | (got.isnan() & expected.isnan())
     t.ok(bool(same.all()), f"float64 to float16, as numpy: {len(wide)} numbers")
 
 

@@ -84,9 +84,9 @@ def casts():
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
         cast, err = adapt("--root", "--dtype", str(dtype)[6:], path)
         for name, x in d.items():
-            want = x.detach().to(dtype).requires_grad_(x.requires_grad)
-            want = torch.nn.Parameter(want) if isinstance(x, torch.nn.Parameter) else want
-            t.ok(same(cast[name], want), f"{name}: --dtype {dtype} is what to() does")
+            expected = x.detach().to(dtype).requires_grad_(x.requires_grad)
+            expected = torch.nn.Parameter(expected) if isinstance(x, torch.nn.Parameter) else expected
+            t.ok(same(cast[name], expected), f"{name}: --dtype {dtype} is what to() does")
         t.ok("parts" not in err, "nothing is left as it was")
 
 
@@ -292,9 +292,9 @@ def dtensor():
     for dtype in (torch.float32, torch.float16):
         back, _ = adapt("--root", "--dtype", str(dtype)[6:], path)
         for k, x in d.items():
-            want = x.to(dtype)
-            t.ok(back[k].dtype == dtype and torch.equal(back[k]._local_tensor, want._local_tensor) and
-                 back[k]._spec == want._spec, f"{k}: as to({dtype}) makes it")
+            expected = x.to(dtype)
+            t.ok(back[k].dtype == dtype and torch.equal(back[k]._local_tensor, expected._local_tensor) and
+                 back[k]._spec == expected._spec, f"{k}: as to({dtype}) makes it")
         t.ok(back["a"]._spec.mesh is back["b"]._spec.mesh, "one mesh")
     dist.destroy_process_group()
 

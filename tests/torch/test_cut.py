@@ -133,8 +133,8 @@ def pipeline():
         t.eq(list(got), [k for k in state if k != "head.weight"], "a pipeline: names")
         t.ok(tap.same(got["stem.weight"], state["stem.weight"]) and tap.same(got["norm.bias"], state["norm.bias"]), "what passes through")
         table = state["stage_3.attn.relative_position_bias_table"].double().t().reshape(1, 2, 7, 7)
-        want = torch.nn.functional.interpolate(table, size=(11, 11), mode="bicubic", align_corners=False).reshape(2, -1).t()
-        t.ok(float((got["stage_3.attn.relative_position_bias_table"].double() - want).abs().max()) < 2e-7, "and the table")
+        expected = torch.nn.functional.interpolate(table, size=(11, 11), mode="bicubic", align_corners=False).reshape(2, -1).t()
+        t.ok(float((got["stage_3.attn.relative_position_bias_table"].double() - expected).abs().max()) < 2e-7, "and the table")
 
 
 cut()

@@ -82,10 +82,10 @@ def digests(*args, stdin=None, status=0):
 
 
 def holds(d, what, *args, **kw):
-    want = {name: sha(tap.bits(x)) for name, x in d.items()}
+    expected = {name: sha(tap.bits(x)) for name, x in d.items()}
     got, model = digests(*args, **kw)
-    bad = [name for name in want if got.get(name) != want[name]]
-    t.ok(got == want and not bad, f"{what}: each tensor {bad}")
+    bad = [name for name in expected if got.get(name) != expected[name]]
+    t.ok(got == expected and not bad, f"{what}: each tensor {bad}")
     t.ok(model == identity(d), f"{what}: the model")
 
 

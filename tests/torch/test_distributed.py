@@ -148,7 +148,7 @@ def put_folder(folder, name, shape, boxes, item):
 
 
 class Sparse:
-    """A file in which zeros take no room."""
+    """A file in which zeros take no space."""
 
     def __init__(self, path):
         self.file = open(path, "wb")
@@ -183,7 +183,7 @@ def limits(t):
 
 
 def own(t, folder):
-    """Ranks that say different things: the lowest counts, and --check tells."""
+    """Ranks that say different values: the lowest counts, and --check tells."""
     out = tap.scratch() / "out.pth"
     said = tap.run("lnn-ckpt-adapt", "-k", "", "-o", out, folder).stderr
     got = torch.load(out, weights_only=True)

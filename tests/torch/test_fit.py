@@ -54,11 +54,11 @@ def fit(source, target, *options, status=0):
     return said, torch.load(tmp / "out.pth") if status == 0 else None
 
 
-def near(got, want, most=0.0):
+def near(got, expected, most=0.0):
     """Equal after one rounding; most: in units of the largest number, for what pinv leaves open."""
-    want = want.to(got.dtype)
-    return got.shape == want.shape and (torch.equal(got, want) or
-                                        (got.double() - want.double()).abs().max() <= most * want.double().abs().max())
+    expected = expected.to(got.dtype)
+    return got.shape == expected.shape and (torch.equal(got, expected) or
+                                        (got.double() - expected.double()).abs().max() <= most * expected.double().abs().max())
 
 
 for dtype in torch.float64, torch.float32, torch.float16, torch.bfloat16:
@@ -81,8 +81,8 @@ for dtype in torch.float64, torch.float32, torch.float16, torch.bfloat16:
 a, b = vit(4, 8, 3, 5), vit(4, 8, 1, 5)
 b["patch_embed.proj.weight"] = torch.randn(8, 1, 6, 12)
 said, got = fit(a, b, "--strict")
-want = patched(channels(a["patch_embed.proj.weight"], 1), 6, 12)
-t.ok(near(got["patch_embed.proj.weight"], want, 2e-7), "6 x 12 of 8 x 8, to one channel")
+expected = patched(channels(a["patch_embed.proj.weight"], 1), 6, 12)
+t.ok(near(got["patch_embed.proj.weight"], expected, 2e-7), "6 x 12 of 8 x 8, to one channel")
 acts = {i["name"]: i["actions"] for i in json.loads((tmp / "r.json").read_text())["inputs"]}
 t.eq(acts["patch_embed.proj.weight"], [{"action": "made", "by": "--fit: input layer"}], "the report names the kind")
 

@@ -405,7 +405,7 @@ if shifts:
             journal.write_bytes(undo)
             done = tap.run("lnn-ckpt-adapt", "-q", "--recover", path, status=None)
             wrong += done.returncode != 0 or path.read_bytes() != start
-    t.ok(wrong == 0, "room half made is taken back")
+    t.ok(wrong == 0, "a half made insertion is taken back")
     path, start, end, seen = crash("safetensors, cut in the middle", whole,
                                    ("--drop-params", "m.b", "--drop-params", "m.d"), takes_safetensors)
     commit = next(s for s in seen if s.journal and s.journal.endswith(b"LNNDONE1"))

@@ -71,15 +71,15 @@ def tensors():
     for d in COMPLEX:
         out[f"kind.{short(d)}"] = torch.complex(randn(21, 30), randn(21, 30)).to(d)
     out["far.mean"] = (randn(5000) * 1e-3 + 1e4)
-    odd = randn(5000).to(torch.float32)
-    odd[::7] = math.nan
-    odd[1::7] = math.inf
-    odd[2::70] = -math.inf
-    odd[3::7] = 0
-    odd[4] = -0.0
-    out["odd"] = odd
-    out["odd.half"] = odd.half()
-    out["odd.complex"] = torch.complex(odd, randn(5000).float())
+    special = randn(5000).to(torch.float32)
+    special[::7] = math.nan
+    special[1::7] = math.inf
+    special[2::70] = -math.inf
+    special[3::7] = 0
+    special[4] = -0.0
+    out["special"] = special
+    out["special.half"] = special.half()
+    out["special.complex"] = torch.complex(special, randn(5000).float())
     out["all.nan"] = torch.full((5,), math.nan)
     base = randn(600, 900).to(torch.float32)
     out["view.transposed"] = base.t()
@@ -105,8 +105,8 @@ ZIP = save("all.pth", {"model": STATE, "epoch": 3})
 
 with t.part("the list is that of torch"):
     rows = [line.split("\t") for line in inspect(ZIP).stdout.decode().splitlines()]
-    want = [[n, short(v.dtype), str(list(v.shape)).replace(" ", "")] for n, v in STATE.items()]
-    t.ok(rows == want, "names, dtypes, shapes, in the order of the state dict")
+    expected = [[n, short(v.dtype), str(list(v.shape)).replace(" ", "")] for n, v in STATE.items()]
+    t.ok(rows == expected, "names, dtypes, shapes, in the order of the state dict")
     doc = as_json("-l", ZIP)
     t.ok(list(doc)[:4] == ["schema", "file", "format", "key"] and doc["schema"] == 1 and doc["key"] == "model", "JSON: head")
     t.ok(
@@ -135,7 +135,7 @@ with t.part("contents"):
         npy = numpy.load(io.BytesIO(inspect("--dump", name, "--dump-as", "npy", ZIP).stdout))
         v = STATE[name].contiguous().numpy()
         t.ok(npy.dtype == v.dtype and npy.shape == v.shape and npy.tobytes() == v.tobytes(), f"npy of {name}")
-    for name in ("kind.float64", "kind.float32", "kind.float16", "kind.bfloat16", "kind.float8_e4m3fn", "odd", "kind.int8",
+    for name in ("kind.float64", "kind.float32", "kind.float16", "kind.bfloat16", "kind.float8_e4m3fn", "special", "kind.int8",
                  "kind.uint64", "extremes"):  # fmt: skip
         v = STATE[name]
         text = inspect("--dump", name, ZIP).stdout.decode().split()
@@ -146,9 +146,9 @@ with t.part("contents"):
                       torch.nan_to_num(v.float()) if kind is float else v), f"text of {name} reads back the same")  # fmt: skip
     legacy = save("all-legacy.pth", {"model": STATE}, _use_new_zipfile_serialization=False).read_bytes()
     for name in ("float32.70001", "view.steps", "channels_last", "extremes"):
-        want = tap.bits(STATE[name].contiguous())
-        t.ok(inspect("--dump", name, "--dump-as", "raw", "-", stdin=data).stdout == want, f"{name} from a pipe")
-        t.ok(inspect("--dump", name, "--dump-as", "raw", "-", stdin=legacy).stdout == want, f"{name} from a pipe, legacy")
+        expected = tap.bits(STATE[name].contiguous())
+        t.ok(inspect("--dump", name, "--dump-as", "raw", "-", stdin=data).stdout == expected, f"{name} from a pipe")
+        t.ok(inspect("--dump", name, "--dump-as", "raw", "-", stdin=legacy).stdout == expected, f"{name} from a pipe, legacy")
     done = inspect("--dump", "kind.bfloat16", "--dump-as", "npy", ZIP, status=2)
     t.ok(b"raw" in done.stderr, "numpy has no bfloat16: the error names raw")
     inspect("--dump", "nothing", ZIP, status=1)
@@ -181,8 +181,8 @@ def figures(v):
     }
 
 
-def agree(name, got, want, scale):
-    for key, w in want.items():
+def agree(name, got, expected, scale):
+    for key, w in expected.items():
         g = float(got[key]) if isinstance(got[key], str) else got[key]
         exact = key not in ("mean", "std", "norm")
         if exact and not (g == w or (math.isnan(g) and math.isnan(w))):
@@ -198,15 +198,15 @@ with t.part("figures"):
     for row, (name, v) in zip(doc["tensors"], STATE.items(), strict=True):
         if name == "extremes":
             continue
-        want = figures(v)
+        expected = figures(v)
         if name == "view.lots":  # where torch itself is some 5e-12 off
             n = v.numel()
             few = [fractions.Fraction(x) for x in v[:, 0, 0].double().tolist()]
             mean = sum(few) / 3
-            want["std"] = math.sqrt(sum((x - mean) ** 2 for x in few) * (n // 3) / (n - 1))
-            want["norm"] = math.sqrt(sum(x * x for x in few) * (n // 3))
-        scale = 0 if math.isnan(want["max"]) else max(abs(want["min"]), abs(want["max"]))
-        wrong = agree(name, row, want, scale)
+            expected["std"] = math.sqrt(sum((x - mean) ** 2 for x in few) * (n // 3) / (n - 1))
+            expected["norm"] = math.sqrt(sum(x * x for x in few) * (n // 3))
+        scale = 0 if math.isnan(expected["max"]) else max(abs(expected["min"]), abs(expected["max"]))
+        wrong = agree(name, row, expected, scale)
         t.ok(wrong is None, f"{name}" if wrong is None else wrong)
     exact = [fractions.Fraction(x) for x in STATE["far.mean"].tolist()]
     mean = sum(exact) / len(exact)
@@ -215,30 +215,30 @@ with t.part("figures"):
     t.ok(abs(row["std"] - std) < 1e-12 * std and abs(row["mean"] - float(mean)) <= 2e-12, "std far from 0, in exact arithmetic")
 
 with t.part("figures are the same bits however they are come by"):
-    want = inspect("--stats", ZIP).stdout
-    t.ok(inspect("--stats", "-j", 2, ZIP).stdout == want, "two threads")
-    t.ok(inspect("--stats", "-j", 5, ZIP).stdout == want, "five threads")
-    t.ok(inspect("--stats", "-", stdin=data).stdout == want, "from a pipe")
-    t.ok(inspect("--stats", save("all-legacy.pth", {"model": STATE}, _use_new_zipfile_serialization=False)).stdout == want, "legacy")
-    t.ok(inspect("--stats", "-", stdin=(tmp / "all-legacy.pth").read_bytes()).stdout == want, "legacy from a pipe")
+    expected = inspect("--stats", ZIP).stdout
+    t.ok(inspect("--stats", "-j", 2, ZIP).stdout == expected, "two threads")
+    t.ok(inspect("--stats", "-j", 5, ZIP).stdout == expected, "five threads")
+    t.ok(inspect("--stats", "-", stdin=data).stdout == expected, "from a pipe")
+    t.ok(inspect("--stats", save("all-legacy.pth", {"model": STATE}, _use_new_zipfile_serialization=False)).stdout == expected, "legacy")
+    t.ok(inspect("--stats", "-", stdin=(tmp / "all-legacy.pth").read_bytes()).stdout == expected, "legacy from a pipe")
     with zipfile.ZipFile(ZIP) as old, zipfile.ZipFile(tmp / "deflated.pth", "w", zipfile.ZIP_DEFLATED) as new:
         for item in old.namelist():
             new.writestr(item, old.read(item))
-    t.ok(inspect("--stats", "-j", 2, tmp / "deflated.pth").stdout == want, "deflated, two threads")
+    t.ok(inspect("--stats", "-j", 2, tmp / "deflated.pth").stdout == expected, "deflated, two threads")
     flat = {n: v.contiguous().resolve_conj().resolve_neg().clone() for n, v in STATE.items()}
-    t.ok(inspect("--stats", save("flat.pth", flat)).stdout == want, "with all views made contiguous")
+    t.ok(inspect("--stats", save("flat.pth", flat)).stdout == expected, "with all views made contiguous")
     sizes = inspect("--stats", "--sort", "size", ZIP).stdout.splitlines()
-    t.ok(sorted(sizes) == sorted(want.splitlines()) and sizes != want.splitlines(), "--sort changes the order only")
+    t.ok(sorted(sizes) == sorted(expected.splitlines()) and sizes != expected.splitlines(), "--sort changes the order only")
 
 with t.part("--check"):
     done = inspect("--check", ZIP, status=1)
     found = {tuple(line.split("\t")) for line in done.stdout.decode().splitlines()}
-    want = set()
+    expected = set()
     for name, v in STATE.items():
         f = figures(v)
-        want |= {(name, "nan", str(f["nan"]))} if f["nan"] else set()
-        want |= {(name, "inf", str(f["posinf"] + f["neginf"]))} if f["posinf"] + f["neginf"] else set()
-    t.ok(found == want, "NaN and infinities are where torch sees them")
+        expected |= {(name, "nan", str(f["nan"]))} if f["nan"] else set()
+        expected |= {(name, "inf", str(f["posinf"] + f["neginf"]))} if f["posinf"] + f["neginf"] else set()
+    t.ok(found == expected, "NaN and infinities are where torch sees them")
     t.ok(inspect("--check", "-", stdin=data, status=1).stdout == done.stdout, "from a pipe")
     fine = {"w": randn(3000, 200).float(), "zero": torch.zeros(4)}
     path = save("fine.pth", fine)
@@ -270,17 +270,17 @@ with t.part("--against a checkpoint"):
     save("other.pth", {"model": other})
     rows = as_json("--against", tmp / "other.pth", "--values", ZIP, status=1)["values"]
     got = {r["name"]: (r["differing"], float(r["largest"])) for r in rows}
-    want = {}
+    expected = {}
     for n in ("units", "kind.int64", "extremes", "big.transposed", "kind.complex128"):
         a, b = STATE[n], other[n]
         if n == "extremes":
-            want[n] = (1, 1.0)
+            expected[n] = (1, 1.0)
         else:
             d = (a.to(torch.complex128) - b.to(torch.complex128)).abs() if a.dtype.is_complex else (a.double() - b.double()).abs()
-            want[n] = (int((d > 0).sum()), d.max().item())
-    want["kind.float16"] = (1, math.nan)
-    t.ok(repr(sorted(got.items())) == repr(sorted(want.items())), f"how many elements differ, and the largest difference: {got}")
-    t.ok(as_json("--against", ZIP, "--values", "-j", 2, tmp / "other.pth", status=1)["values"].__len__() == len(want), "the other way round")
+            expected[n] = (int((d > 0).sum()), d.max().item())
+    expected["kind.float16"] = (1, math.nan)
+    t.ok(repr(sorted(got.items())) == repr(sorted(expected.items())), f"how many elements differ, and the largest difference: {got}")
+    t.ok(as_json("--against", ZIP, "--values", "-j", 2, tmp / "other.pth", status=1)["values"].__len__() == len(expected), "the other way round")
 
 with t.part("the largest difference, the relative one and the cosine are numpy's"):
     def vector(x):
@@ -336,10 +336,10 @@ with t.part("the largest difference, the relative one and the cosine are numpy's
     here["one nan"], there["one nan"] = here["one.0"].clone(), there["one.0"].clone()
     here["one nan"][-1] = there["one nan"][-1] = math.nan
     pa, pb = save("ours.pth", here), save("theirs.pth", there)
-    want = {k: w for k, w in ((k, measured([(here[k], there[k])])) for k in here) if w[0] > 0}
+    expected = {k: w for k, w in ((k, measured([(here[k], there[k])])) for k in here) if w[0] > 0}
     got = figures_of("--against", pb, "--values", pa)
-    bad = [(k, got.get(k), w) for k, w in want.items() if k not in got or got[k][0] != w[0] or not near(got[k][1:], w[1:])]
-    t.ok(got.keys() == want.keys() and not bad, f"of {len(want)} pairs: {bad[:3]} {got.keys() ^ want.keys()}")
+    bad = [(k, got.get(k), w) for k, w in expected.items() if k not in got or got[k][0] != w[0] or not near(got[k][1:], w[1:])]
+    t.ok(got.keys() == expected.keys() and not bad, f"of {len(expected)} pairs: {bad[:3]} {got.keys() ^ expected.keys()}")
     t.eq(inspect("--against", pb, "--values", "-j", 3, pa, status=1).stdout, inspect("--against", pb, "--values", "-j1", pa, status=1).stdout,
          "with several threads")
     t.eq(inspect("--against", pb, "--values", "-", stdin=pa.read_bytes(), status=1).stdout,
@@ -377,15 +377,15 @@ with t.part("tolerances are those of torch.allclose"):
     pa, pb = save("a.pth", {"x": a}), save("b.pth", {"x": b})
     for _ in range(12):
         atol, rtol = r.choice([0, 1e-4, 1e-3, 3e-3, 1e-2]), r.choice([0, 1e-4, 1e-2, 1])
-        want = torch.allclose(a.double(), b.double(), rtol=rtol, atol=atol)
-        inspect("--against", pb, "--values", "--atol", atol, "--rtol", rtol, pa, status=0 if want else 1)
+        expected = torch.allclose(a.double(), b.double(), rtol=rtol, atol=atol)
+        inspect("--against", pb, "--values", "--atol", atol, "--rtol", rtol, pa, status=0 if expected else 1)
         close = torch.isclose(a.double(), b.double(), rtol=rtol, atol=atol)
-        if not want:
+        if not expected:
             n = as_json("--against", pb, "--values", "--atol", atol, "--rtol", rtol, pa, status=1)["values"][0]["differing"]
             if not t.ok(n == int((~close).sum()), f"atol {atol}, rtol {rtol}: {n} elements"):
                 break
 
-with t.part("dtypes and things that cannot be compared"):
+with t.part("dtypes and tensors that cannot be compared"):
     half = save("half.pth", {"x": a.half(), "y": torch.zeros(2, 2)})
     full = save("full.pth", {"x": a, "y": torch.zeros(4)})
     doc = as_json("--against", half, full, status=1)
@@ -451,10 +451,10 @@ with t.part("--against a model says what load_state_dict says"):
     model = description(target)
     for name, state in cases.items():
         path = save("state.pth", {"state_dict": state})
-        want = loading(Net(), state)
-        doc = as_json("--against", model, path, status=1 if any(want) else 0)
+        expected = loading(Net(), state)
+        doc = as_json("--against", model, path, status=1 if any(expected) else 0)
         got = tuple({r["name"] for r in doc[k]} for k in ("missing", "unexpected", "mismatched"))
-        t.ok(got == want and doc["same"] == (not any(want)), f"{name}: {want}")
+        t.ok(got == expected and doc["same"] == (not any(expected)), f"{name}: {expected}")
     hint = as_json("--against", model, save("h.pth", Net(classes=7).state_dict()), status=1)["hints"]
     t.ok(any("'head.'" in h for h in hint) and any("7 here, 10 there" in h for h in hint), f"a head is told: {hint}")
     hint = as_json("--against", model, save("s.pth", Net(stage=6).state_dict()), status=1)["hints"]
@@ -464,14 +464,14 @@ with t.part("--against a model says what load_state_dict says"):
     hint = as_json("--against", model, path, status=1)["hints"]
     t.ok(hint == [f"all names differ by the prefix 'module.' only: --strip-prefix=module. ({n} of {n} would match)"], f"a prefix is told: {hint}")
     inspect("--against", model, "--strip-prefix", "module.", path)
-    path = save("bare.pth", Net().state_dict())
+    path = save("plain.pth", Net().state_dict())
     hint = as_json("--against", tmp / "ddp.pth", path, status=1)["hints"]
     t.ok(len(hint) == 1 and "--add-prefix=module." in hint[0], f"a prefix that is lacking is told: {hint}")
 
 with t.part("a description written from a checkpoint"):
-    out = inspect("--format", "model", save("bare.pth", Net().state_dict())).stdout
+    out = inspect("--format", "model", save("plain.pth", Net().state_dict())).stdout
     (tmp / "from.yaml").write_bytes(out)
-    inspect("--against", tmp / "from.yaml", tmp / "bare.pth")
+    inspect("--against", tmp / "from.yaml", tmp / "plain.pth")
 
 
 # ---- --globals ----
@@ -511,7 +511,7 @@ with t.part("--globals agrees with torch.load(weights_only=True)"):
         "tensors": {"a": T}, "numbers": {"a": T, "x": 1.5, "n": 2**80, "s": "text", "b": True, "none": None},
         "containers": {"a": T, "l": [1, (2, 3)], "o": collections.OrderedDict(x=1), "c": collections.Counter("aab")},
         "bytes": {"a": T, "b": b"abc"}, "set": {"a": T, "s": {1, 2}}, "complex": {"a": T, "z": 1 + 2j},
-        "torch things": {"a": T, "s": T.shape, "d": torch.float16, "dev": torch.device("cpu"), "l": torch.sparse_coo},
+        "torch objects": {"a": T, "s": T.shape, "d": torch.float16, "dev": torch.device("cpu"), "l": torch.sparse_coo},
         "parameter": torch.nn.Parameter(T), "sparse": torch.eye(3).to_sparse(), "quantised": torch.quantize_per_tensor(T, 0.1, 0, torch.qint8),
         "optimizer": torch.optim.Adam([torch.nn.Parameter(T)]).state_dict(), "bytearray": {"a": T, "b": bytearray(b"x")},
     }  # fmt: skip
@@ -528,9 +528,9 @@ with t.part("--globals agrees with torch.load(weights_only=True)"):
     for name, obj in {**good, **bad}.items():
         for legacy in (False, True):
             path = save("one.pth", obj, _use_new_zipfile_serialization=not legacy)
-            want = verdict(path)
+            expected = verdict(path)
             doc = as_json("--globals", path, status=None)
-            t.ok(doc["loads"] == want == (name in good), f"{name}{', legacy' if legacy else ''}: {doc['reason']}")
+            t.ok(doc["loads"] == expected == (name in good), f"{name}{', legacy' if legacy else ''}: {doc['reason']}")
     for name in ("eval", "getattr", "open"):
         doc = as_json("--globals", save("one.pth", bad[name]), status=1)
         t.ok(any(g["verdict"] == "unsafe" for g in doc["globals"]), f"{name} is unsafe")
@@ -546,12 +546,12 @@ with t.part("--globals: opcodes, what is behind STOP, and files that cannot be o
     t.ok(doc["pickles_behind_stop"] == 1 and [(g["global"], g["verdict"], g["behind_stop"]) for g in doc["globals"]]
          == [("posix.system", "unsafe", True)], "but it is looked at")  # fmt: skip
     for name, raw in {
-        "stack global": pickle.dumps(Evil(os.system, "true"), protocol=4), "bare, protocol 2": tail,
-        "bare, protocol 0": b"cos\nsystem\n(S'true'\ntR.", "inst": b"(S'true'\nios\nsystem\n.",
+        "stack global": pickle.dumps(Evil(os.system, "true"), protocol=4), "plain, protocol 2": tail,
+        "plain, protocol 0": b"cos\nsystem\n(S'true'\ntR.", "inst": b"(S'true'\nios\nsystem\n.",
     }.items():  # fmt: skip
-        (tmp / "bare.pkl").write_bytes(raw)
-        doc = as_json("--globals", tmp / "bare.pkl", status=1)
-        t.ok(not doc["loads"] and any(g["verdict"] == "unsafe" for g in doc["globals"]), f"bare pickle: {name}")
+        (tmp / "plain.pkl").write_bytes(raw)
+        doc = as_json("--globals", tmp / "plain.pkl", status=1)
+        t.ok(not doc["loads"] and any(g["verdict"] == "unsafe" for g in doc["globals"]), f"plain pickle: {name}")
         path = pickled("wrapped.pth", raw)
         doc = as_json("--globals", path, status=1)
         t.ok(not doc["loads"] and not verdict(path) and any(g["verdict"] == "unsafe" for g in doc["globals"]), f"in a zip: {name}")

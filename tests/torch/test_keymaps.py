@@ -31,9 +31,9 @@ def mapped(name, source, *args):
     return torch.load(tmp / "out.pth", weights_only=True)
 
 
-def compare(name, got, want):
-    t.eq(sorted(got), sorted(want), f"{name}: the names")
-    t.eq([k for k in want if k in got and not tap.same(got[k], want[k])], [], f"{name}: every bit")
+def compare(name, got, expected):
+    t.eq(sorted(got), sorted(expected), f"{name}: the names")
+    t.eq([k for k in expected if k in got and not tap.same(got[k], expected[k])], [], f"{name}: every bit")
 
 
 def model_of():
@@ -128,33 +128,33 @@ with t.part("hf-vit-to-timm"):
 
 def nano_gpt(layers=2, width=12, words=11, length=8):
     """nanoGPT's names, with Linear layers and a tied output, and Hugging Face's for the same, with Conv1D."""
-    want, source = {}, {}
+    expected, source = {}, {}
     shapes = {"ln_1.weight": (width,), "ln_1.bias": (width,), "ln_2.weight": (width,), "ln_2.bias": (width,),
               "attn.c_attn": (3 * width, width), "attn.c_proj": (width, width), "mlp.c_fc": (4 * width, width),
               "mlp.c_proj": (width, 4 * width)}
     for name, shape in {"wte.weight": (words, width), "wpe.weight": (length, width), "ln_f.weight": (width,),
                         "ln_f.bias": (width,)}.items():
-        source[name] = want[f"transformer.{name}"] = torch.randn(shape)
-    want["lm_head.weight"] = want["transformer.wte.weight"]
+        source[name] = expected[f"transformer.{name}"] = torch.randn(shape)
+    expected["lm_head.weight"] = expected["transformer.wte.weight"]
     for i in range(layers):
         for name, shape in shapes.items():
             at = f"h.{i}.{name}"
             if len(shape) == 1:
-                source[at] = want[f"transformer.{at}"] = torch.randn(shape)
+                source[at] = expected[f"transformer.{at}"] = torch.randn(shape)
                 continue
             linear = torch.nn.Linear(shape[1], shape[0])
-            want[f"transformer.{at}.weight"] = linear.weight.detach()
+            expected[f"transformer.{at}.weight"] = linear.weight.detach()
             source[f"{at}.weight"] = linear.weight.detach().t().contiguous()
-            source[f"{at}.bias"] = want[f"transformer.{at}.bias"] = linear.bias.detach()
+            source[f"{at}.bias"] = expected[f"transformer.{at}.bias"] = linear.bias.detach()
         source[f"h.{i}.attn.bias"] = torch.ones(1, 1, length, length).tril()
         source[f"h.{i}.attn.masked_bias"] = torch.tensor(-1e4)
-    return source, want
+    return source, expected
 
 
 with t.part("gpt2-to-nanogpt"):
-    source, want = nano_gpt()
+    source, expected = nano_gpt()
     torch.save(source, tmp / "gpt2.pth")
-    compare("gpt2-to-nanogpt", mapped("gpt2-to-nanogpt", tmp / "gpt2.pth"), want)
+    compare("gpt2-to-nanogpt", mapped("gpt2-to-nanogpt", tmp / "gpt2.pth"), expected)
     try:
         from transformers import GPT2Config, GPT2Model
     except ImportError:
@@ -164,7 +164,7 @@ with t.part("gpt2-to-nanogpt"):
         gpt = GPT2Model(GPT2Config(vocab_size=11, n_positions=8, n_embd=12, n_layer=1, n_head=2)).eval()
         torch.save(gpt.state_dict(), tmp / "gpt2.pth")
         got = mapped("gpt2-to-nanogpt", tmp / "gpt2.pth")
-        t.eq(sorted(got), sorted(k for k in want if ".h.1." not in k), "gpt2-to-nanogpt: the names of transformers' model")
+        t.eq(sorted(got), sorted(k for k in expected if ".h.1." not in k), "gpt2-to-nanogpt: the names of transformers' model")
         x = torch.randn(3, 12)
         linear = torch.nn.functional.linear(x, got["transformer.h.0.mlp.c_fc.weight"], got["transformer.h.0.mlp.c_fc.bias"])
         t.ok(torch.allclose(linear, gpt.h[0].mlp.c_fc(x), atol=1e-6), "gpt2-to-nanogpt: a Linear answers as the Conv1D")

@@ -93,11 +93,11 @@ def check_listed(what, content):
     """As torch sees it, from a file and from a pipe."""
     path = tmp / "legacy.pth"
     path.write_bytes(content)
-    want = {n: (str(v.dtype)[6:], list(v.shape))
+    expected = {n: (str(v.dtype)[6:], list(v.shape))
             for n, v in tensors_of(torch.load(io.BytesIO(content), weights_only=False)).items()}
     for how, args, stdin in (("file", [path], None), ("pipe", [], content)):
         found = json.loads(tap.run("lnn-ckpt-inspect", "--format=json", *args, stdin=stdin).stdout)
-        t.eq({e["name"]: (e["dtype"], e["shape"]) for e in found["tensors"]}, want, f"{what}: listed from a {how}")
+        t.eq({e["name"]: (e["dtype"], e["shape"]) for e in found["tensors"]}, expected, f"{what}: listed from a {how}")
     return path
 
 

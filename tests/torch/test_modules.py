@@ -88,7 +88,7 @@ def models():
     yield "lazy", nn.Sequential(nn.LazyLinear(3), nn.Linear(2, 2))
 
 
-def wants(model):
+def new_names(model):
     return {k: v for k, v in model.state_dict().items() if not isinstance(v, nn.parameter.UninitializedParameter)}
 
 
@@ -100,9 +100,9 @@ for name, model in models():
             torch.save(model, path, _use_new_zipfile_serialization=not legacy)
             lazy = name == "lazy"
             drop = ("--keep-wrappers", *(("--drop-params", "0.") if lazy else ()))
-            want = {k: v for k, v in wants(model).items() if not lazy or not k.startswith("0.")}
+            expected = {k: v for k, v in new_names(model).items() if not lazy or not k.startswith("0.")}
             tap.run("lnn-ckpt-adapt", *drop, "-o", tmp / "out.pth", path)
-            same_dict(tmp / "out.pth", want, what)
+            same_dict(tmp / "out.pth", expected, what)
             piped = tap.run("lnn-ckpt-adapt", *drop, "-o", "-", "-", stdin=path.read_bytes()).stdout
             t.ok(piped == (tmp / "out.pth").read_bytes(), f"{what}: the same from a pipe")
 

@@ -43,17 +43,17 @@ def as_torch(a):
     return torch.from_numpy(np.ascontiguousarray(a.astype(a.dtype.newbyteorder("="))).reshape(a.shape).copy())
 
 
-def same_dict(path, want, what):
+def same_dict(path, expected, what):
     got = torch.load(path, weights_only=True)
-    t.eq(list(got), list(want), f"{what}: names and order")
-    bad = [k for k in want if k in got and not tap.same(got[k], as_torch(want[k]))]
+    t.eq(list(got), list(expected), f"{what}: names and order")
+    bad = [k for k in expected if k in got and not tap.same(got[k], as_torch(expected[k]))]
     t.eq(bad, [], f"{what}: every bit")
 
 
-def both_ways(path, want, what, *args):
+def both_ways(path, expected, what, *args):
     """Reads path as a file and through a pipe, into torch and safetensors."""
     tap.run("lnn-ckpt-adapt", *args, "--root", "-o", tmp / "out.pth", path)
-    same_dict(tmp / "out.pth", want, what)
+    same_dict(tmp / "out.pth", expected, what)
     piped = tap.run("lnn-ckpt-adapt", *args, "--root", "--to", "torch", stdin=path.read_bytes()).stdout
     t.ok(piped == (tmp / "out.pth").read_bytes(), f"{what}: the same from a pipe")
 

@@ -48,12 +48,12 @@ def read_shards(folder):
     return out
 
 
-def equal(got, want):
-    return list(sorted(got)) == list(sorted(want)) and all(tap.same(got[k], want[k]) for k in want)
+def equal(got, expected):
+    return list(sorted(got)) == list(sorted(expected)) and all(tap.same(got[k], expected[k]) for k in expected)
 
 
-def check(what, state, rules, want, flat=True):
-    """All ways through must give want."""
+def check(what, state, rules, expected, flat=True):
+    """All ways through must give expected."""
     write_map("m.yaml", rules)
     torch.save(state, tmp / "in.pth")
     sources = ["in.pth"]
@@ -66,11 +66,11 @@ def check(what, state, rules, want, flat=True):
             for pipe in "", f"cat {source} | ":
                 operand = "-" if pipe else source
                 for to in "torch", "safetensors":
-                    if to == "safetensors" and any(v.dtype == torch.complex128 for v in want.values()):
+                    if to == "safetensors" and any(v.dtype == torch.complex128 for v in expected.values()):
                         continue
                     tap.shell(f"{pipe}lnn-ckpt-adapt -s m.yaml --to {to} {operand} >out")
                     got = torch.load(tmp / "out", weights_only=True) if to == "torch" else load_file(tmp / "out")
-                    t.ok(equal(got, want), f"{what}: {source}{' (pipe)' if pipe else ''} to {to}")
+                    t.ok(equal(got, expected), f"{what}: {source}{' (pipe)' if pipe else ''} to {to}")
                     data = (tmp / "out").read_bytes()
                     t.ok(outs.setdefault(to, data) == data, f"{what}: {source}: the pipe's bytes are the file's")
             if "safetensors" in outs:
@@ -78,13 +78,13 @@ def check(what, state, rules, want, flat=True):
                     shutil.rmtree(tmp / "shards", ignore_errors=True)
                     tap.shell(f"{pipe}lnn-ckpt-adapt -s m.yaml --to safetensors --max-shard-size 300 -o shards/ "
                               f"{'-' if pipe else source}")
-                    t.ok(equal(read_shards(tmp / "shards"), want), f"{what}: {source}{' (pipe)' if pipe else ''} to shards")
+                    t.ok(equal(read_shards(tmp / "shards"), expected), f"{what}: {source}{' (pipe)' if pipe else ''} to shards")
 
 
-def op(what, x, ops, want):
+def op(what, x, ops, expected):
     """One tensor, between two that are copied, through ops."""
     a, z = torch.arange(5.0), torch.arange(3)
-    check(what, {"a": a, "x": x, "z": z}, [{"from": "x", "to": "y", "ops": ops}], {"a": a, "y": want, "z": z})
+    check(what, {"a": a, "x": x, "z": z}, [{"from": "x", "to": "y", "ops": ops}], {"a": a, "y": expected, "z": z})
 
 
 # ---- ops that move elements
@@ -107,9 +107,9 @@ for dtype in MOVED:
     (tmp / "rows").write_text("3\n-\n0\n1\n2\n11\n11\n-\n-\n")
     index = torch.tensor([3, 0, 0, 1, 2, 11, 11, 0, 0])
     for name, y in ("x", x), ("vector", v):
-        want = y[index].clone()
-        want[[1, 7, 8]] = torch.zeros((), dtype=y.dtype)
-        op(f"rows of a {name} {dtype}", y, [{"rows": "rows"}], want)
+        expected = y[index].clone()
+        expected[[1, 7, 8]] = torch.zeros((), dtype=y.dtype)
+        op(f"rows of a {name} {dtype}", y, [{"rows": "rows"}], expected)
 
     # split and join, both ways, also beside others; parts on several dimensions
     for dim in 0, 1, -1:
@@ -180,7 +180,7 @@ def mean(key, weights=(1, 1, 1), divisor=3):
     return (out / divisor).to(models[0][key].dtype)
 
 
-want = {"w": mean("w"), "h": mean("h"), "n": torch.tensor(5), "m": torch.tensor([True])}
+expected = {"w": mean("w"), "h": mean("h"), "n": torch.tensor(5), "m": torch.tensor([True])}
 for kind in "pth", "safetensors":
     for inputs in "%s", "%s b", "%s c":
         files = {c: f"{i}.{kind}" for i, c in enumerate("abc")}
@@ -190,7 +190,7 @@ for kind in "pth", "safetensors":
             script += f" --input {c}={'-' if c == piped else file}"
         with t.part(script):
             said = tap.shell(f"{script} >out").stderr.decode()
-            t.ok(equal(load_file(tmp / "out"), want), f"mean of {kind}, pipe {piped or 'none'}")
+            t.ok(equal(load_file(tmp / "out"), expected), f"mean of {kind}, pipe {piped or 'none'}")
             t.ok("1 tensors that are not floating differ" in said and "4 made" in said, f"what differs is counted: {said}")
 write_map("sum.yaml", [{"starts": "", "keep": True, "ops": [{"sum": {"b": 0.25, "a": -2}}]}], inputs=["a", "b"])
 tap.shell("lnn-ckpt-adapt -s sum.yaml --input a=0.pth --input b=1.pth -o out.pth")

@@ -298,7 +298,7 @@ def objects():
         x.state = state
         yield f"state {state!r}", x
     yield "nested class", Outer.Inner()
-    yield "things with dotted names", [Outer.Inner, Outer.Inner.__init__, datetime.datetime.fromtimestamp]
+    yield "objects with dotted names", [Outer.Inner, Outer.Inner.__init__, datetime.datetime.fromtimestamp]
     o = collections.OrderedDict(a=1)
     o._metadata = collections.OrderedDict({"": {"version": 1}})
     yield "OrderedDict with _metadata", o
@@ -365,7 +365,7 @@ def torch_values():
         import torch
     except ImportError:
         return
-    yield "torch things", [torch.Size([1, 2]), torch.float32, torch.device("cpu"), torch.contiguous_format, torch.strided]
+    yield "torch objects", [torch.Size([1, 2]), torch.float32, torch.device("cpu"), torch.contiguous_format, torch.strided]
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     opt = torch.optim.AdamW(model.parameters())
     yield "param groups", opt.state_dict()["param_groups"]
@@ -405,7 +405,7 @@ def corpus():
                 try:
                     data = dumps(obj, protocol)
                     loads(data)
-                except Exception:  # not every thing can be said in every protocol
+                except Exception:  # not every object can be written in every protocol
                     continue
                 yield f"{name}, protocol {protocol}", data
     rng = random.Random(20240131)

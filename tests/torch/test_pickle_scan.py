@@ -266,11 +266,11 @@ def of_records(theirs):
 
 
 def same_reason(ours, theirs):
-    """Where torch's refusal names a thing, so must ours."""
+    """Where torch's refusal names an object, so must ours."""
     for mark in ("Unsupported operand ", "GLOBAL "):
         if mark in theirs:
-            thing = theirs.split(mark, 1)[1].split(" ")[0]
-            return mark in ours and thing in (ours.split(mark, 1)[1].replace(",", " ").split(" ")[0],
+            named = theirs.split(mark, 1)[1].split(" ")[0]
+            return mark in ours and named in (ours.split(mark, 1)[1].replace(",", " ").split(" ")[0],
                                               ours.split(mark, 1)[1].split(" ")[0].removeprefix("builtins."))
     for mark in ("Can only ", "persistent_load id must", "Only persistent_load", "Trying to call reduce"):
         if mark in theirs:

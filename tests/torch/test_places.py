@@ -38,7 +38,7 @@ ROOTS = {
     "wrapped twice": ({"model": {"state_dict": net, "optimizer": moments}}, "model.state_dict", NAMES),
     "a criterion": ({"net": net, "criterion": torch.nn.CrossEntropyLoss(weight=torch.ones(2)).state_dict()}, "net", NAMES),
     "a subclass of dict": (Dict(net=Dict(net), opt=moments), "net", NAMES),
-    "bare": (net, "", NAMES),
+    "plain": (net, "", NAMES),
     "net and ema": ({"net": net, "ema": other}, None, [f"net.{k}" for k in net] + [f"ema.{k}" for k in other]),
     "student and teacher": ({"student": net, "teacher": net, "optimizer": moments}, None,
                             [f"student.{k}" for k in net] + [f"teacher.{k}" for k in net] + [f"optimizer.{k}" for k in MOMENTS]),

@@ -18,19 +18,19 @@ def half_ulp(x):
     return torch.exp2(torch.floor(torch.log2(x.double().abs().clamp(min=info.tiny)))) * info.eps / 2
 
 
-def exact(got, want, what):
-    """got is want, which is float64, rounded to its dtype."""
-    if not t.eq(tuple(got.shape), tuple(want.shape), f"{what}: shape"):
+def exact(got, expected, what):
+    """got is expected, which is float64, rounded to its dtype."""
+    if not t.eq(tuple(got.shape), tuple(expected.shape), f"{what}: shape"):
         return
-    wrong = float(((got.double() - want).abs() - half_ulp(got) * (1 + 1e-6) - 1e-13).max())
+    wrong = float(((got.double() - expected).abs() - half_ulp(got) * (1 + 1e-6) - 1e-13).max())
     t.ok(wrong <= 0, f"{what}: rounded once" + ("" if wrong <= 0 else f" (off by {wrong})"))
 
 
-def near(got, want, what):
+def near(got, expected, what):
     """got agrees with a loader's float32 result."""
-    if not t.eq(tuple(got.shape), tuple(want.shape), f"{what}: shape"):
+    if not t.eq(tuple(got.shape), tuple(expected.shape), f"{what}: shape"):
         return
-    off = float((got.double() - want.double()).abs().max() / want.abs().max())
+    off = float((got.double() - expected.double()).abs().max() / expected.abs().max())
     t.ok(off <= 1e-5, f"{what}: as its loader, to {off:.1e} of the table's maximum")
 
 
@@ -143,24 +143,24 @@ for name, (extra, way) in BIAS.items():
 
 with t.part("four dimensions, offsets, axis, bias3"):
     hwc, chw = torch.randn(1, 8, 6, 4), torch.randn(1, 4, 8, 6)
-    want = torch_way(hwc[0], (5, 7), antialias=True, **B0)
+    expected = torch_way(hwc[0], (5, 7), antialias=True, **B0)
     patch = {"patch_embed.proj.weight": torch.zeros(4, 3, 2, 2)}
-    exact(resized({"pos_embed": hwc, **patch}, "--grid", "5x7")["pos_embed"][0], want, "[1, h, w, C]")
-    want = torch_way(chw[0].permute(1, 2, 0), (5, 7), antialias=True, **B0).permute(2, 0, 1)
-    exact(resized({"pos_embed": chw, **patch}, "--img-size", "10x14")["pos_embed"][0], want, "[1, C, h, w]")
+    exact(resized({"pos_embed": hwc, **patch}, "--grid", "5x7")["pos_embed"][0], expected, "[1, h, w, C]")
+    expected = torch_way(chw[0].permute(1, 2, 0), (5, 7), antialias=True, **B0).permute(2, 0, 1)
+    exact(resized({"pos_embed": chw, **patch}, "--img-size", "10x14")["pos_embed"][0], expected, "[1, C, h, w]")
     offsets = torch.randn(3, 49)
-    want = torch_way(offsets.reshape(3, 7, 7).permute(1, 2, 0), (4, 4), antialias=True, **B0).permute(2, 0, 1).reshape(3, 16)
-    exact(resized({"attention_biases": offsets}, "--grid", "4x4")["attention_biases"], want, "offsets")
+    expected = torch_way(offsets.reshape(3, 7, 7).permute(1, 2, 0), (4, 4), antialias=True, **B0).permute(2, 0, 1).reshape(3, 16)
+    exact(resized({"attention_biases": offsets}, "--grid", "4x4")["attention_biases"], expected, "offsets")
     axis = torch.randn(27, 5)
-    want = F.interpolate(axis.double().T[None], size=39, mode="linear")[0].T
-    exact(resized({"attn.rel_pos_h": axis}, "--grid", "20x9")["attn.rel_pos_h"], want, "axis")
+    expected = F.interpolate(axis.double().T[None], size=39, mode="linear")[0].T
+    exact(resized({"attn.rel_pos_h": axis}, "--grid", "20x9")["attn.rel_pos_h"], expected, "axis")
     table = torch.randn(3, 13, 9)
-    want = torch_way(table.permute(1, 2, 0), (9, 21), **B0).permute(2, 0, 1)
+    expected = torch_way(table.permute(1, 2, 0), (9, 21), **B0).permute(2, 0, 1)
     name = "attn.relative_position_bias_table"
-    exact(resized({name: table}, "--grid", "5x11")[name], want, "bias3")
-    want = geometric_way(table.permute(1, 2, 0), (9, 21), False).permute(2, 0, 1)
-    exact(resized({name: table}, "--grid", "5x11", "--like", "timm")[name], want, "bias3 as timm")
-    exact(resized({name: table}, "--grid", "5x11", "--method", "geometric-linear")[name], want, "bias3, --method")
+    exact(resized({name: table}, "--grid", "5x11")[name], expected, "bias3")
+    expected = geometric_way(table.permute(1, 2, 0), (9, 21), False).permute(2, 0, 1)
+    exact(resized({name: table}, "--grid", "5x11", "--like", "timm")[name], expected, "bias3 as timm")
+    exact(resized({name: table}, "--grid", "5x11", "--method", "geometric-linear")[name], expected, "bias3, --method")
 
 # ---- timm
 
@@ -178,9 +178,9 @@ with t.part("timm's functions"):
     for source, size in ((7, (12, 12)), (14, (7, 20)), (14, (32, 32)), (32, (14, 14))):
         cells, to = 2 * source - 1, (2 * size[0] - 1, 2 * size[1] - 1)
         table = torch.randn(cells * cells + 3, 4)
-        want = pos_embed_rel.resize_rel_pos_bias_table(table, size, (to[0] * to[1] + 3, 4))
+        expected = pos_embed_rel.resize_rel_pos_bias_table(table, size, (to[0] * to[1] + 3, 4))
         out = resized({"a.relative_position_bias_table": table}, "--like", "timm", "--grid", "%dx%d" % size)
-        near(out["a.relative_position_bias_table"], want, f"bias, {source} to {size}")
+        near(out["a.relative_position_bias_table"], expected, f"bias, {source} to {size}")
 
 
 def tiny_beit(size, shared):

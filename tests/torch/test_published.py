@@ -41,30 +41,30 @@ def tensors(state):
     return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
 
 
-def equal(got, want):
-    return list(got) == list(want) and all(tap.same(got[name], want[name]) for name in want)
+def equal(got, expected):
+    return list(got) == list(expected) and all(tap.same(got[name], expected[name]) for name in expected)
 
 
 def through(t, label, path):
     root = torch.load(path, map_location="cpu")
-    bare = state_of(root) is root
-    want = tensors(state_of(root))
+    at_top = state_of(root) is root
+    expected = tensors(state_of(root))
     names = tap.run("lnn-ckpt-inspect", "--format", "names", path).stdout.decode().splitlines()
-    t.eq(names, list(want), f"{label}: inspect lists {len(want)} names in order")
+    t.eq(names, list(expected), f"{label}: inspect lists {len(expected)} names in order")
     out = tap.scratch() / "out.pth"
 
     tap.run("lnn-ckpt-adapt", "-q", path, "-o", out)
     loaded = torch.load(out, weights_only=True)
-    t.eq(state_of(loaded) is loaded, bare, f"{label}: the state dict stands where it was")
-    t.ok(equal(tensors(state_of(loaded)), want), f"{label}: adapt, no edit")
+    t.eq(state_of(loaded) is loaded, at_top, f"{label}: the state dict stands where it was")
+    t.ok(equal(tensors(state_of(loaded)), expected), f"{label}: adapt, no edit")
 
-    gone = next(iter(want))
+    gone = next(iter(expected))
     tap.run("lnn-ckpt-adapt", "-q", "--drop-params", f"re:^{gone.replace('.', '[.]')}$", path, "-o", out)
-    rest = {name: value for name, value in want.items() if name != gone}
+    rest = {name: value for name, value in expected.items() if name != gone}
     t.ok(equal(tensors(state_of(torch.load(out, weights_only=True))), rest), f"{label}: adapt, without {gone}")
 
     tap.run("lnn-ckpt-adapt", "-q", "--root", "--add-prefix", "backbone.", path, "-o", out)
-    moved = {f"backbone.{name}": value for name, value in want.items()}
+    moved = {f"backbone.{name}": value for name, value in expected.items()}
     t.ok(equal(tensors(torch.load(out, weights_only=True)), moved), f"{label}: adapt, with a prefix")
 
 

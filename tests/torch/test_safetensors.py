@@ -254,9 +254,9 @@ def contents():
             path, out = tmp / "in.safetensors", tmp / "out.safetensors"
             meta = rng.choice((None, {"format": "pt"}, {"format": "pt", "kéy": 'v"\n\x01', "": ""}))
             save_file(tensors, path, metadata=meta)
-            want = {k: (str(v.dtype)[6:], list(v.shape)) for k, v in tensors.items()}
-            t.eq(listed(path), want, f"set {i}: {len(tensors)} tensors are listed as they are")
-            t.eq(listed(None, stdin=path.read_bytes()), want, f"set {i}: and from a pipe")
+            expected = {k: (str(v.dtype)[6:], list(v.shape)) for k, v in tensors.items()}
+            t.eq(listed(path), expected, f"set {i}: {len(tensors)} tensors are listed as they are")
+            t.eq(listed(None, stdin=path.read_bytes()), expected, f"set {i}: and from a pipe")
 
             tap.run("lnn-ckpt-adapt", path, "-o", out, status=None)
             if not out.exists():

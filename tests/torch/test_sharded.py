@@ -99,14 +99,14 @@ def torch_things():
         "q": torch.quantize_per_tensor(torch.randn(2, 3), 0.1, 2, torch.quint8),
         "sparse": torch.eye(3).to_sparse(), "c": torch.view_as_complex(torch.randn(2, 2)).conj(), "tagged": tagged,
     }
-    folder = tap.scratch() / "things"
+    folder = tap.scratch() / "shards"
     folder.mkdir()
     map_ = {}
     for i, part in enumerate((("base", "t", "tied", "p"), ("q", "tagged"), ("sparse", "c"))):
         torch.save({k: state[k] for k in part}, folder / f"{i}.bin")
         map_.update({k: f"{i}.bin" for k in part})
     order = ["q", "base", "sparse", "tied", "tagged", "t", "c", "p"]
-    index = folder / "things.index.json"
+    index = folder / "shards.index.json"
     index.write_text(json.dumps({"weight_map": {k: map_[k] for k in order}}))
     out = folder / "out.pth"
     tap.run("lnn-ckpt-adapt", index, "--root", "-o", out)
@@ -134,10 +134,10 @@ def parts():
     listed = json.loads(tap.run("lnn-ckpt-inspect", "--format=json", folder / "i.json").stdout)
     shapes = {e["name"]: (e["dtype"], e["shape"]) for e in listed["tensors"]}
     shapes |= {e["name"] + "." + x["name"]: (x["dtype"], x["shape"]) for e in listed["tensors"] for x in e.get("parts", [])}
-    want = {"x": ("float32", [5]), "w": ("float32", [4]), "s": ("float32", [3, 3]), "s.indices": ("int64", [2, 3]),
+    expected = {"x": ("float32", [5]), "w": ("float32", [4]), "s": ("float32", [3, 3]), "s.indices": ("int64", [2, 3]),
             "s.values": ("float32", [3]), "q": ("qint8", [2, 3]), "q.scales": ("float64", [2]),
             "q.zero_points": ("int64", [2])}
-    t.eq({k: shapes.get(k) for k in want}, want, "parts of quantised and sparse tensors are what they are")
+    t.eq({k: shapes.get(k) for k in expected}, expected, "parts of quantised and sparse tensors are what they are")
 
 
 def metadata():
@@ -301,8 +301,8 @@ def layouts():
         tap.run("lnn-interp-bias", "--img-size", "448", "--to", "torch", merged, "-o", folder / "merged.pth")
         torch.save(state, folder / "one.pth")
         tap.run("lnn-interp-bias", "--img-size", "448", "--layout", "first", "--to-layout", "last", folder / "one.pth", "-o", folder / "last.pth")
-        got, want = torch.load(folder / "merged.pth"), torch.load(folder / "last.pth")
-        t.ok(sorted(got) == sorted(names) and all(torch.equal(got[n], want[n]) for n in names), f"{kind}: all tables are resized as they are laid out")
+        got, expected = torch.load(folder / "merged.pth"), torch.load(folder / "last.pth")
+        t.ok(sorted(got) == sorted(names) and all(torch.equal(got[n], expected[n]) for n in names), f"{kind}: all tables are resized as they are laid out")
 
 
 def once():

@@ -28,11 +28,11 @@ def load(path, key="model"):
     return torch.load(path, map_location="cpu", weights_only=True)[key]
 
 
-def compare(got, want, what):
-    if not t.eq(list(got), list(want), f"{what}: names, in order"):
+def compare(got, expected, what):
+    if not t.eq(list(got), list(expected), f"{what}: names, in order"):
         return
-    bad = [k for k in want if not tap.same(got[k].contiguous(), want[k].contiguous())]
-    t.eq(bad, [], f"{what}: bits of {len(want)} tensors")
+    bad = [k for k in expected if not tap.same(got[k].contiguous(), expected[k].contiguous())]
+    t.eq(bad, [], f"{what}: bits of {len(expected)} tensors")
 
 
 # ---- stitching, as lib/plan/maps/stitched_convnext_ropevit.yaml says
@@ -115,8 +115,8 @@ def stitching():
                 prefix = r.choice(["", "module."])
                 for name, state in inputs.items():
                     torch.save({"model": OrderedDict((prefix + k, v) for k, v in state.items()), "epoch": 1}, scratch / f"{name}.pth")
-                want, named, used = stitch(convnext, rope, target, depths or found, is_mixed)
-                want = OrderedDict((k, v) for k, v in want.items() if not any(drop_component(k, p) for p in ("head.", "meta_", "pos_embed")))
+                expected, named, used = stitch(convnext, rope, target, depths or found, is_mixed)
+                expected = OrderedDict((k, v) for k, v in expected.items() if not any(drop_component(k, p) for p in ("head.", "meta_", "pos_embed")))
                 order = list(inputs)
                 r.shuffle(order)
                 args = ["-s", "stitched_convnext_ropevit", "-m", tap.FIXTURES / model, *options]
@@ -124,14 +124,14 @@ def stitching():
                     args += ["--input", f"{name}={scratch / name}.pth"]
                 with t.part(what):
                     tap.run("lnn-ckpt-adapt", "-q", *args, "--report", scratch / "r.json", "-o", scratch / "out.pth")
-                    compare(load(scratch / "out.pth"), want, what)
+                    compare(load(scratch / "out.pth"), expected, what)
                     report = json.loads((scratch / "r.json").read_text())
-                    t.eq(report["load"]["missing_keys"], [k for k in target if k not in want], f"{what}: missing")
+                    t.eq(report["load"]["missing_keys"], [k for k in target if k not in expected], f"{what}: missing")
                     t.eq(report["load"]["unexpected_keys"], [], f"{what}: unexpected")
                     entries = {(i["file"].rsplit("/", 1)[-1][:-4], i["name"][len(prefix):]): i for i in report["inputs"]}
                     t.eq(sorted(entries), sorted((n, k) for n in inputs for k in inputs[n]), f"{what}: every tensor is reported")
                     t.eq(sorted(k for k, i in entries.items() if i["outputs"]), sorted(used), f"{what}: and what was used")
-                    misfit = [(new, source, value) for new, (source, value) in named.items() if new not in want and new in target
+                    misfit = [(new, source, value) for new, (source, value) in named.items() if new not in expected and new in target
                               and not any(drop_component(new, p) for p in ("head.", "meta_"))]
                     bad = [new for new, source, value in misfit
                            if not any(str(list(value.shape)).replace(" ", "") in a["by"].replace(" ", "")
@@ -190,9 +190,9 @@ def metaformer():
             compare(load(scratch / "out.pth"), OrderedDict((k, v) for k, v in state.items() if not dropped(k)), f"metaformer {seed}")
             # linnaeus takes module. off once, and only after the map
             kept = [(prefix + k, v) for k, v in state.items() if not dropped(prefix + k)]
-            want = OrderedDict((k[len("module."):] if k.startswith("module.") else k, v) for k, v in kept)
+            expected = OrderedDict((k[len("module."):] if k.startswith("module.") else k, v) for k, v in kept)
             tap.run("lnn-ckpt-adapt", "-q", "-s", "metaformer", "--compat=linnaeus", scratch / "in.pth", "-o", scratch / "out.pth")
-            compare(load(scratch / "out.pth"), want, f"metaformer {seed} --compat=linnaeus")
+            compare(load(scratch / "out.pth"), expected, f"metaformer {seed} --compat=linnaeus")
 
 
 def timm():
@@ -209,7 +209,7 @@ def timm():
     torch.save(OrderedDict((timm_name(k), v) for k, v in convnext.items()), scratch / "in.pth")
     with t.part("timm"):
         tap.run("lnn-ckpt-adapt", "-q", "-s", "timm_convnext", scratch / "in.pth", "-o", scratch / "out.pth")
-        # The input is a bare state dict, and so is the output.
+        # The input is a state dict alone, and so is the output.
         compare(torch.load(scratch / "out.pth", weights_only=True), convnext, "timm's ConvNeXt under the original names")
 
 
@@ -228,18 +228,18 @@ def compat():
         prefix = r.choice(["", "module.", "module._orig_mod.", "module.module."])
         names = OrderedDict((prefix + k, v) for k, v in state.items())
         torch.save(names, scratch / "in.pth")
-        want = OrderedDict()
+        expected = OrderedDict()
         for name, value in names.items():
             name = name[7:] if name.startswith("module.") else name
             if any(re.search(p if p.endswith(".") else p + r"\b", name) for p in params) or any(b in name for b in buffers):
                 continue
-            want[name] = value
+            expected[name] = value
         (scratch / "m.yaml").write_text(json.dumps({"pretrained_ckpt_handling_metadata": {"drop_params": params, "drop_buffers": buffers}}))
         with t.part(f"compat {seed}"):
             done = tap.run("lnn-ckpt-adapt", "-q", "--compat=linnaeus", "-m", scratch / "m.yaml", scratch / "in.pth", "-o",
-                           scratch / "out.pth", status=0 if want else 1)
+                           scratch / "out.pth", status=0 if expected else 1)
             if done.returncode == 0:
-                compare(load(scratch / "out.pth"), want, f"compat {seed}: {params} {buffers}")
+                compare(load(scratch / "out.pth"), expected, f"compat {seed}: {params} {buffers}")
 
 
 stitching()

@@ -95,9 +95,9 @@ def half_ulp(x):
     return torch.exp2(torch.floor(torch.log2(a))) * info.eps / 2
 
 
-def close(got, want, what):
-    """got is want (float64) rounded to its dtype; the sums of the two may differ in their own last places."""
-    wrong = (got.double() - want).abs() - half_ulp(got) * (1 + 1e-6) - 1e-14
+def close(got, expected, what):
+    """got is expected (float64) rounded to its dtype; the sums of the two may differ in their own last places."""
+    wrong = (got.double() - expected).abs() - half_ulp(got) * (1 + 1e-6) - 1e-14
     t.ok(got.numel() and bool((wrong <= 0).all()), what)
     if not bool((wrong <= 0).all()):
         t.note(f"off by {float(wrong.max())} more than half a unit")
@@ -127,13 +127,13 @@ def expect_bias(layer, table, kind_to, h, w, what, how):
     queries = torch.arange(h * w)
     dy = queries[:, None] // w - queries[None, :] // w + h - 1
     dx = queries[:, None] % w - queries[None, :] % w + w - 1
-    want = grid[dy, dx]
+    expected = grid[dy, dx]
     got = bias[side:, side:]
     if kind_to == "metaformer":  # its row 0 is cell (0, 0) after a resize, whatever class pairs then get
-        close(got, want, f"{what}: bias of position pairs")
+        close(got, expected, f"{what}: bias of position pairs")
         rows = table[-1:]
     else:
-        close(got, want, f"{what}: bias of position pairs")
+        close(got, expected, f"{what}: bias of position pairs")
         rows = class_rows(kind_to, table, h, w)
     old = class_rows(layer.kind, layer.relative_position_bias_table, layer.h, layer.w)
     t.ok(tap.same(rows.contiguous(), old.contiguous()), f"{what}: class rows bit for bit")
@@ -236,10 +236,10 @@ def reference_loaders():
             table = layer.relative_position_bias_table.data
             s, n = 2 * side - 1, 2 * new - 1
             body = table[1:].t().reshape(1, 4, s, s)
-            want = F.interpolate(body.double(), size=(n, n), mode="bicubic", align_corners=False).reshape(4, -1).t()
+            expected = F.interpolate(body.double(), size=(n, n), mode="bicubic", align_corners=False).reshape(4, -1).t()
             with t.part(f"reference loader {kind}"):
                 out = resize({TABLE: table, INDEX: layer.relative_position_index}, "--grid", f"{new}x{new}", "--layout", "first")
-                close(out[TABLE][1:], want, f"{kind} {side} to {new}, --layout first: the numbers of the reference loaders")
+                close(out[TABLE][1:], expected, f"{kind} {side} to {new}, --layout first: the numbers of the reference loaders")
                 t.ok(tap.same(out[TABLE][:1].clone(), table[:1].clone()), f"{kind} {side} to {new}: their class row")
                 tap.run("lnn-ckpt-adapt", "-q", "--compat=linnaeus", "--interpolate", "--grid", f"{new}x{new}",
                         save({TABLE: table, INDEX: layer.relative_position_index}), "-o", scratch / "c.pth")
@@ -287,9 +287,9 @@ def cast():
             tap.run("lnn-ckpt-adapt", "-q", "--interpolate", "--grid", "7x9", "--dtype", str(dtype)[6:], save(state), "-o",
                     scratch / "out.pth")
             out = load(scratch / "out.pth")[TABLE]
-            want = interpolated(true_grid("last:1", state[TABLE], 5, 4), 7, 9, mode="bicubic", align_corners=False)
+            expected = interpolated(true_grid("last:1", state[TABLE], 5, 4), 7, 9, mode="bicubic", align_corners=False)
             t.ok(out.dtype == dtype, f"cast to {dtype}: dtype")
-            close(out[:-1], want.reshape(-1, 3), f"cast to {dtype}: rounded once")
+            close(out[:-1], expected.reshape(-1, 3), f"cast to {dtype}: rounded once")
             t.ok(tap.same(out[-1:].clone(), state[TABLE][-1:].to(dtype)), f"cast to {dtype}: class row")
 
 
@@ -318,8 +318,8 @@ def stated():
         tap.run("lnn-interp-bias", "-q", "--grid", "9x8", once, "-o", twice)
         first = interpolated(true_grid(kind, layer.relative_position_bias_table, 4, 4), 6, 5, mode="bicubic", align_corners=False)
         got = true_grid(kind, load(twice)[TABLE], 9, 8)
-        want = interpolated(first, 9, 8, mode="bicubic", align_corners=False)
-        t.ok(bool((got - want).abs().max() < 1e-12), f"{kind}: resized twice, in two runs")
+        expected = interpolated(first, 9, 8, mode="bicubic", align_corners=False)
+        t.ok(bool((got - expected).abs().max() < 1e-12), f"{kind}: resized twice, in two runs")
         # A shard that is made by itself states that it is finished, too.
         folder = scratch / f"set-{kind[:5]}"
         folder.mkdir()

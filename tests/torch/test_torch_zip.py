@@ -73,16 +73,16 @@ def both(mode, path, what, *args):
 # ---- fixtures, read by torch when they were made
 
 for path in sorted(tap.FIXTURES.glob("*.pth.json")):
-    want = json.loads(path.read_text())
+    expected = json.loads(path.read_text())
     file = path.with_suffix("")
     with t.part(f"fixture {file.name}"):
-        key = ["-k", want["key"]] if want.get("key") else []
+        key = ["-k", expected["key"]] if expected.get("key") else []
         got = [e for e in entries(both("dump", file, file.name, *key)) if e.kind == "tensor"]
-        got = [e for e in got if e.name in {w["name"] for w in want["tensors"]}]
+        got = [e for e in got if e.name in {w["name"] for w in expected["tensors"]}]
         lazy = [e.flags & 3 for e in got]
-        t.eq([(e.name, e.dtype, e.shape) for e in got], [(w["name"], w["dtype"], w["shape"]) for w in want["tensors"]],
+        t.eq([(e.name, e.dtype, e.shape) for e in got], [(w["name"], w["dtype"], w["shape"]) for w in expected["tensors"]],
              f"{file.name}: names, dtypes and shapes")
-        differ = [e.name for e, w, z in zip(got, want["tensors"], lazy)
+        differ = [e.name for e, w, z in zip(got, expected["tensors"], lazy)
                   if not z and "sha256" in w and hashlib.sha256(e.data).hexdigest() != w["sha256"]]
         t.eq(differ, [], f"{file.name}: contents")
 
@@ -305,9 +305,9 @@ def sharing(value):
 def check_dump(path, value, what):
     got = entries(both("dump", path, what, "-k", ""))
     got = {e.name: e for e in got if e.kind in ("tensor", "composite")}
-    want = dict(flat(value))
-    t.eq(list(got), list(want), f"{what}: names")
-    for name, x in want.items():
+    expected = dict(flat(value))
+    t.eq(list(got), list(expected), f"{what}: names")
+    for name, x in expected.items():
         e = got.get(name)
         if e is None or not plain(x) or lazy(x):
             continue
@@ -376,7 +376,7 @@ with t.part("orders"):
     value = collections.OrderedDict((f"t{i}", torch.arange(i * 3, dtype=torch.float32)) for i in range(25))
     torch.save(value, tmp / "a.pth")
     records = dict(records_of(tmp / "a.pth"))
-    want = drive("dump", tmp / "a.pth").out.split(b"\n", 1)[1]
+    expected = drive("dump", tmp / "a.pth").out.split(b"\n", 1)[1]
     keys = sorted((name for name in records if name.startswith("data/")), key=lambda k: int(k[5:]))
     marks = [(".format_version", b"1"), (".storage_alignment", b"64"), ("byteorder", b"little")]
     pickled, tail = [("data.pkl", records["data.pkl"])], [("version", b"3\n"), (".data/serialization_id", b"0" * 40)]
@@ -399,7 +399,7 @@ with t.part("orders"):
         (tmp / "b.pth").write_bytes(container(listed, "any root"))
         torch.load(tmp / "b.pth")
         out = both("dump", tmp / "b.pth", f"records as in {what}")
-        t.ok(out.split(b"\n", 1)[1] == want, f"records as in {what}: the same contents")
+        t.ok(out.split(b"\n", 1)[1] == expected, f"records as in {what}: the same contents")
         note = "note" in drive("dump", tmp / "b.pth", pipe=True).err
         t.eq(note, not forward, f"records as in {what}: {'read as they come' if forward else 'kept'}")
 
@@ -425,7 +425,7 @@ with t.part("orders"):
         (tmp / "b.pth").write_bytes(raw)
         torch.load(tmp / "b.pth")
         out = both("dump", tmp / "b.pth", what)
-        t.ok(out.split(b"\n", 1)[1] == want, f"{what}: the same contents")
+        t.ok(out.split(b"\n", 1)[1] == expected, f"{what}: the same contents")
     if shutil.which("zip"):
         with t.part("zip"):
             with zipfile.ZipFile(tmp / "a.pth") as z:
@@ -435,7 +435,7 @@ with t.part("orders"):
                 subprocess.run(["zip", "-qr", flags, "../c.zip", "."], cwd=tmp / "x", check=True)
                 torch.load(tmp / "c.zip")
                 out = both("dump", tmp / "c.zip", f"zip {flags}")
-                t.ok(out.split(b"\n", 1)[1] == want, f"zip {flags}: the same contents")
+                t.ok(out.split(b"\n", 1)[1] == expected, f"zip {flags}: the same contents")
 
 # ---- bad files
 

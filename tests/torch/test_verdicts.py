@@ -63,7 +63,7 @@ STRICTER = {
     "strides": r"another number of strides than of dimensions",
     "depth": r"nested more than 200 deep",
     "dimensions": r"more than 64 dimensions",
-    "hollow": r"have no data",
+    "no data": r"have no data",
     "build": r"BUILD: its target is no object",
     "reduce": r"the arguments are no tuple",
     "dotted": r"GLOBAL builtins.getattr was not an allowed",
@@ -238,7 +238,7 @@ def listed(exceptions, message):
     return next((name for name, pattern in exceptions.items() if re.search(pattern, message)), None)
 
 
-def bare(tensors):
+def without_place(tensors):
     """Without the place that the state dict has in a torch file of ours, or had."""
     return {k[6:] if k.startswith("model.") else k: v for k, v in tensors.items()}
 
@@ -288,7 +288,7 @@ class Judge:
         yield from self.verdict(theirs, status, output, stderr)
         if status == 0 and theirs[0] and self.loaded[output][0]:
             copy = self.loaded[output][1]
-            if bare(copy) != bare(theirs[1]):
+            if without_place(copy) != without_place(theirs[1]):
                 yield f"they read {theirs[1]}, of our copy {copy}"
         if piped == 0 and status != 0:
             yield f"a pipe takes it, a file does not: {stderr!r}"

@@ -105,7 +105,7 @@ get(struct buf *in)
 		return false;
 	n = get_le32(raw);
 	buf_clear(in);
-	if (fread(buf_room(in, n), 1, n, stdin) != n)
+	if (fread(buf_reserve(in, n), 1, n, stdin) != n)
 		exit(2);
 	in->len = n;
 	return true;

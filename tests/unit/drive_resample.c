@@ -38,7 +38,7 @@ read_all(void)
 	size_t n;
 
 	do {
-		char *p = buf_room(&b, 1 << 16);
+		char *p = buf_reserve(&b, 1 << 16);
 
 		n = fread(p, 1, 1 << 16, stdin);
 		b.len += n;

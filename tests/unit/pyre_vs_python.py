@@ -562,7 +562,7 @@ def check_share(number, driver, patterns):
     valid = [p for p in patterns if accepted_by_python(p)]
     answers = ask(driver, [("m", p, "") for p in valid])
     share = 100 * sum(not a.startswith("error") for a in answers) / len(valid)
-    print(f"{'ok' if share >= 60 else 'not ok'} {number} - {share:.1f} % of {len(valid)} random patterns accepted, 60 % wanted")
+    print(f"{'ok' if share >= 60 else 'not ok'} {number} - {share:.1f} % of {len(valid)} random patterns accepted, 60 % required")
     return share >= 60
 
 

@@ -13,7 +13,7 @@ table_read(const char *path, struct buf *text)
 
 	if (f == NULL)
 		tap_bail(path);
-	while ((n = fread(buf_room(text, 4096), 1, 4096, f)) > 0)
+	while ((n = fread(buf_reserve(text, 4096), 1, 4096, f)) > 0)
 		text->len += n;
 	fclose(f);
 }

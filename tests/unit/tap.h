@@ -58,46 +58,46 @@ tap_note(const char *fmt, ...)
 }
 
 __attribute__((unused)) static bool
-tap_int(int64_t got, int64_t want, const char *file, int line, const char *what)
+tap_int(int64_t got, int64_t expected, const char *file, int line, const char *what)
 {
-	bool good = tap_check(got == want, file, line, "%s", what);
+	bool good = tap_check(got == expected, file, line, "%s", what);
 
 	if (!good)
-		tap_note("got %" PRId64 ", want %" PRId64, got, want);
+		tap_note("got %" PRId64 ", expected %" PRId64, got, expected);
 	return good;
 }
 
 __attribute__((unused)) static bool
-tap_uint(uint64_t got, uint64_t want, const char *file, int line, const char *what)
+tap_uint(uint64_t got, uint64_t expected, const char *file, int line, const char *what)
 {
-	bool good = tap_check(got == want, file, line, "%s", what);
+	bool good = tap_check(got == expected, file, line, "%s", what);
 
 	if (!good)
-		tap_note("got %" PRIu64 " (0x%" PRIx64 "), want %" PRIu64 " (0x%" PRIx64 ")", got, got, want, want);
+		tap_note("got %" PRIu64 " (0x%" PRIx64 "), expected %" PRIu64 " (0x%" PRIx64 ")", got, got, expected, expected);
 	return good;
 }
 
 __attribute__((unused)) static bool
-tap_str(const char *got, const char *want, const char *file, int line, const char *what)
+tap_str(const char *got, const char *expected, const char *file, int line, const char *what)
 {
-	bool same = got == want || (got && want && strcmp(got, want) == 0);
+	bool same = got == expected || (got && expected && strcmp(got, expected) == 0);
 
 	tap_check(same, file, line, "%s", what);
 	if (!same)
-		tap_note("got \"%s\", want \"%s\"", got ? got : "(null)", want ? want : "(null)");
+		tap_note("got \"%s\", expected \"%s\"", got ? got : "(null)", expected ? expected : "(null)");
 	return same;
 }
 
 __attribute__((unused)) static bool
-tap_mem(const void *got, const void *want, size_t len, const char *file, int line, const char *what)
+tap_mem(const void *got, const void *expected, size_t len, const char *file, int line, const char *what)
 {
-	const unsigned char *g = got, *w = want;
-	bool same = len == 0 || (got && want && memcmp(got, want, len) == 0);
+	const unsigned char *g = got, *w = expected;
+	bool same = len == 0 || (got && expected && memcmp(got, expected, len) == 0);
 
 	tap_check(same, file, line, "%s", what);
 	for (size_t i = 0; !same && g && w && i < len; i++) {
 		if (g[i] != w[i]) {
-			tap_note("byte %zu of %zu: got 0x%02x, want 0x%02x", i, len, g[i], w[i]);
+			tap_note("byte %zu of %zu: got 0x%02x, expected 0x%02x", i, len, g[i], w[i]);
 			break;
 		}
 	}
@@ -106,14 +106,14 @@ tap_mem(const void *got, const void *want, size_t len, const char *file, int lin
 
 /* Equal within tol; NaN equals NaN, and an infinity equals itself. */
 __attribute__((unused)) static bool
-tap_near(double got, double want, double tol, const char *file, int line, const char *what)
+tap_near(double got, double expected, double tol, const char *file, int line, const char *what)
 {
-	bool same = (isnan(got) && isnan(want)) || (isinf(got) && isinf(want) && (got > 0) == (want > 0)) ||
-		    fabs(got - want) <= tol;
+	bool same = (isnan(got) && isnan(expected)) || (isinf(got) && isinf(expected) && (got > 0) == (expected > 0)) ||
+		    fabs(got - expected) <= tol;
 
 	tap_check(same, file, line, "%s", what);
 	if (!same)
-		tap_note("got %.17g, want %.17g within %g", got, want, tol);
+		tap_note("got %.17g, expected %.17g within %g", got, expected, tol);
 	return same;
 }
 
@@ -161,10 +161,10 @@ tap_done(void)
 /* ok(cond) is described by its own text; ok_msg(cond, "format", ...) by yours. */
 #define ok(cond) tap_check((cond), __FILE__, __LINE__, "%s", #cond)
 #define ok_msg(cond, ...) tap_check((cond), __FILE__, __LINE__, __VA_ARGS__)
-#define is_int(got, want, what) tap_int((got), (want), __FILE__, __LINE__, (what))
-#define is_uint(got, want, what) tap_uint((got), (want), __FILE__, __LINE__, (what))
-#define is_str(got, want, what) tap_str((got), (want), __FILE__, __LINE__, (what))
-#define is_mem(got, want, len, what) tap_mem((got), (want), (len), __FILE__, __LINE__, (what))
-#define is_near(got, want, tol, what) tap_near((got), (want), (tol), __FILE__, __LINE__, (what))
+#define is_int(got, expected, what) tap_int((got), (expected), __FILE__, __LINE__, (what))
+#define is_uint(got, expected, what) tap_uint((got), (expected), __FILE__, __LINE__, (what))
+#define is_str(got, expected, what) tap_str((got), (expected), __FILE__, __LINE__, (what))
+#define is_mem(got, expected, len, what) tap_mem((got), (expected), (len), __FILE__, __LINE__, (what))
+#define is_near(got, expected, tol, what) tap_near((got), (expected), (tol), __FILE__, __LINE__, (what))
 
 #endif

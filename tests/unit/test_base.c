@@ -112,7 +112,7 @@ static void
 test_buf(void)
 {
 	struct buf b = BUF_INIT;
-	char *room;
+	char *buffer;
 
 	buf_addf(&b, "%s-%d", "a", 5);
 	buf_addc(&b, '!');
@@ -132,8 +132,8 @@ test_buf(void)
 	for (int i = 0; i < 100000; i++)
 		buf_add(&b, "0123456789", 10);
 	ok(b.len == 1000000 && b.p[999999] == '9' && b.p[1000000] == '\0');
-	room = buf_room(&b, 5);
-	memcpy(room, "hello", 5);
+	buffer = buf_reserve(&b, 5);
+	memcpy(buffer, "hello", 5);
 	b.len += 5;
 	ok(str_ends(buf_str(&b), str_c("9hello")));
 	buf_release(&b);

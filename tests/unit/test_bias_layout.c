@@ -63,7 +63,7 @@ static const struct fit {
 	uint64_t rows;
 	const char *layout;
 	struct grid known;
-	const char *want;
+	const char *expected;
 	struct grid grid;
 } fit_cases[] = {
 	{ 729, "grid", { 0, 0 }, "grid", { 14, 14 } },
@@ -111,20 +111,20 @@ test_fit(void)
 		layout_parse(str_c(f->layout), &l, &err);
 		got = layout_fit(&l, f->rows, f->known.h ? &f->known : NULL, &g, "--from-grid", &err);
 		layout_print(l, text);
-		if (f->want == NULL)
+		if (f->expected == NULL)
 			ok_msg(got == -1 && err.code == ERR_INPUT && strstr(err.msg, "expected") && g.h == 77,
 			       "%" PRIu64 " rows, %s: %s", f->rows, f->layout, err.msg);
 		else
-			ok_msg(got == 0 && strcmp(text, f->want) == 0 && grid_eq(g, f->grid) &&
+			ok_msg(got == 0 && strcmp(text, f->expected) == 0 && grid_eq(g, f->grid) &&
 				       layout_rows(l, g) == f->rows,
-			       "%" PRIu64 " rows, %s: %s of %ux%u", f->rows, f->layout, f->want, f->grid.h, f->grid.w);
+			       "%" PRIu64 " rows, %s: %s of %ux%u", f->rows, f->layout, f->expected, f->grid.h, f->grid.w);
 	}
 }
 
 /* ---- index buffers ---- */
 
 static void
-check_index(const int64_t *index, size_t n, uint64_t rows, const char *want, struct grid grid, const char *what)
+check_index(const int64_t *index, size_t n, uint64_t rows, const char *expected, struct grid grid, const char *what)
 {
 	struct layout l = { LAYOUT_AUTO, 0 };
 	struct grid g = { 0, 0 };
@@ -132,9 +132,9 @@ check_index(const int64_t *index, size_t n, uint64_t rows, const char *want, str
 	bool good = layout_from_index(index, n, rows, NULL, &l, &g);
 
 	layout_print(l, text);
-	if (want == NULL)
+	if (expected == NULL)
 		ok_msg(!good && l.kind == LAYOUT_AUTO && g.h == 0, "no layout: %s", what);
-	else if (!ok_msg(good && strcmp(text, want) == 0 && grid_eq(g, grid), "%s of %ux%u: %s", want, grid.h, grid.w,
+	else if (!ok_msg(good && strcmp(text, expected) == 0 && grid_eq(g, grid), "%s of %ux%u: %s", expected, grid.h, grid.w,
 			 what))
 		tap_note("got %s of %ux%u", text, g.h, g.w);
 }

@@ -44,7 +44,7 @@ table_noise(size_t cells, size_t heads, uint64_t seed)
 }
 
 static void
-check_impulse(enum resample_method method, size_t n, const double *want, size_t known)
+check_impulse(enum resample_method method, size_t n, const double *expected, size_t known)
 {
 	const double x[5] = { 0, 0, 1, 0, 0 };
 	double across[9], down[9];
@@ -53,7 +53,7 @@ check_impulse(enum resample_method method, size_t n, const double *want, size_t 
 	resample(x, (struct cells){ 1, 5 }, across, (struct cells){ 1, n }, 1, method);
 	resample(x, (struct cells){ 5, 1 }, down, (struct cells){ n, 1 }, 1, method);
 	for (size_t i = 0; i < n; i++) {
-		double w = want[i < known ? i : n - 1 - i];
+		double w = expected[i < known ? i : n - 1 - i];
 
 		good = good && fabs(across[i] - w) < 6e-9 && across[i] == down[i];
 	}
@@ -108,7 +108,7 @@ test_vectors(void)
 	static const struct {
 		enum resample_method method;
 		size_t n, m;
-		double want[27];
+		double expected[27];
 	} all[] = {
 		{ RESAMPLE_BICUBIC_OFFSET, 37, 16,
 		  { .51058510, .98428899, .32694685, .17567883, .49898675, .69823619, .93287589, .75878230, .10931145,
@@ -140,7 +140,7 @@ test_vectors(void)
 		resample(x, (struct cells){ n, 5 }, out, (struct cells){ m, 7 }, 1, all[k].method);
 		for (size_t i = 0; i < m; i++)
 			for (size_t j = 0; j < 7; j++)
-				good = good && fabs(out[7 * i + j] - all[k].want[i]) < 6e-9;
+				good = good && fabs(out[7 * i + j] - all[k].expected[i]) < 6e-9;
 		ok_msg(good, "%zu to %zu, %s", n, m, resample_method_name(all[k].method));
 	}
 }
@@ -190,7 +190,7 @@ test_identity(enum resample_method method)
 {
 	size_t n = 13 * 6 * 5;
 	double *in = table_noise(13 * 6, 5, 2), *out = table(13 * 6, 5), *wide = table(13 * 9, 5);
-	const double odd[] = { -0.0, (double)INFINITY, (double)NAN, 0x1p-1074, 1e308 };
+	const double special[] = { -0.0, (double)INFINITY, (double)NAN, 0x1p-1074, 1e308 };
 	bool good = true;
 
 	resample(in, (struct cells){ 13, 6 }, wide, (struct cells){ 13, 9 }, 5, method);
@@ -199,7 +199,7 @@ test_identity(enum resample_method method)
 		good = good && memcmp(out, wide + y * 45, 45 * sizeof(*out)) == 0;
 	}
 	ok_msg(good, "rows are on their own when the height stays, %s", resample_method_name(method));
-	memcpy(in + 7, odd, sizeof(odd));
+	memcpy(in + 7, special, sizeof(special));
 	resample(in, (struct cells){ 13, 6 }, out, (struct cells){ 13, 6 }, 5, method);
 	is_mem(out, in, n * sizeof(*in), "equal sizes are the identity, bit for bit");
 	free(in);
@@ -284,9 +284,9 @@ test_ramp(enum resample_method method, bool corners)
 		x[i] = (double)i;
 	resample(x, (struct cells){ 1, 9 }, out, (struct cells){ 1, 17 }, 1, method);
 	for (size_t i = 4; i < 13; i++) {
-		double want = corners ? (double)i * 0.5 : ((double)i + 0.5) * 9 / 17 - 0.5;
+		double expected = corners ? (double)i * 0.5 : ((double)i + 0.5) * 9 / 17 - 0.5;
 
-		good = good && fabs(out[i] - want) < 1e-14;
+		good = good && fabs(out[i] - expected) < 1e-14;
 	}
 	ok_msg(good, "a ramp stays one inside, %s", resample_method_name(method));
 }

@@ -35,12 +35,12 @@ fill(double *rows)
 }
 
 /*
- * With the grid unchanged: want lists the input row of each output row, as
+ * With the grid unchanged: expected lists the input row of each output row, as
  * first row and number of rows, ended by a number of 0.
  */
 static const struct move {
 	const char *from, *to;
-	size_t want[3][2];
+	size_t expected[3][2];
 	bool copy;
 } moves[] = {
 	{ "grid", "grid", { { 0, 15 }, { 0, 0 } }, true },
@@ -72,10 +72,10 @@ test_moves(void)
 
 		table_convert(in, out, &job);
 		table_move(in, moved, HEADS * sizeof(*in), &job);
-		for (size_t k = 0; k < 3 && m->want[k][1] != 0; k++)
-			for (size_t r = 0; r < m->want[k][1]; r++, at++)
-				good = good && out[at * HEADS] == (double)(m->want[k][0] + r) &&
-				       out[at * HEADS + 1] == (double)(m->want[k][0] + r + 1000);
+		for (size_t k = 0; k < 3 && m->expected[k][1] != 0; k++)
+			for (size_t r = 0; r < m->expected[k][1]; r++, at++)
+				good = good && out[at * HEADS] == (double)(m->expected[k][0] + r) &&
+				       out[at * HEADS + 1] == (double)(m->expected[k][0] + r + 1000);
 		good = good && at == table_rows_out(&job) && memcmp(out, moved, at * HEADS * sizeof(*out)) == 0;
 		ok_msg(good, "%s to %s, same grid", m->from, m->to);
 	}

@@ -133,7 +133,7 @@ read_file(const char *path, struct buf *b)
 
 	buf_clear(b);
 	if (source_open(&src, path, NULL, &e) < 0 || source_size(src, &size, &e) < 0 ||
-		source_read(src, 0, buf_room(b, (size_t)size), (size_t)size, &e) < 0)
+		source_read(src, 0, buf_reserve(b, (size_t)size), (size_t)size, &e) < 0)
 		tap_bail(e.msg);
 	b->len = (size_t)size;
 	source_close(src);

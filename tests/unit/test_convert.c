@@ -76,7 +76,7 @@ get_code(const uint8_t *p, unsigned size, size_t i)
 static void
 test_decode_all(const struct type *t)
 {
-	unsigned size = dtype_size(t->dtype), codes = 1u << bits_of(t), wrong = 0, wrong32 = 0, odd = 0;
+	unsigned size = dtype_size(t->dtype), codes = 1u << bits_of(t), wrong = 0, wrong32 = 0, changed = 0;
 	uint8_t *items = malloc(codes * size), *back = malloc(codes * size);
 	double *out = malloc(codes * sizeof(*out));
 	float *out32 = malloc(codes * sizeof(*out32));
@@ -96,16 +96,16 @@ test_decode_all(const struct type *t)
 	is_uint(wrong32, 0, "every code cast to float32");
 	is_uint(convert_encode(t->dtype, out, codes, back), 0, "and back: nothing lost");
 	for (unsigned i = 0; i < codes; i++)
-		odd += get_code(back, size, i) != i && !isnan(out[i]);
-	is_uint(odd, 0, "and back: the same codes");
+		changed += get_code(back, size, i) != i && !isnan(out[i]);
+	is_uint(changed, 0, "and back: the same codes");
 	tap_le(out32, codes, 4);
 	is_uint(convert_cast(DTYPE_FLOAT32, out32, t->dtype, codes, back), 0, "and back from float32: nothing lost");
-	for (unsigned i = odd = 0; i < codes; i++)
-		odd += get_code(back, size, i) != i && !isnan(out[i]);
-	is_uint(odd, 0, "and back from float32: the same codes");
-	for (unsigned i = odd = 0; i < codes; i++)
-		odd += isnan(out[i]) && !isnan(meaning(t, get_code(back, size, i)));
-	is_uint(odd, 0, "NaN stays NaN");
+	for (unsigned i = changed = 0; i < codes; i++)
+		changed += get_code(back, size, i) != i && !isnan(out[i]);
+	is_uint(changed, 0, "and back from float32: the same codes");
+	for (unsigned i = changed = 0; i < codes; i++)
+		changed += isnan(out[i]) && !isnan(meaning(t, get_code(back, size, i)));
+	is_uint(changed, 0, "NaN stays NaN");
 	free(items);
 	free(back);
 	free(out);
@@ -245,12 +245,12 @@ test_specials(const struct type *t)
 	is_mem(items, from32, 10 * (size_t)size, "else float32 makes no difference");
 	convert_decode(t->dtype, items, 10, back);
 	for (size_t i = 0; i < 10; i++) {
-		double want = isinf(f[i]) && !t->infinite ? (double)NAN : (double)f[i];
+		double expected = isinf(f[i]) && !t->infinite ? (double)NAN : (double)f[i];
 
 		if (isinf(f[i]) && clamps)
-			want = f[i] < 0 ? -448 : 448;
+			expected = f[i] < 0 ? -448 : 448;
 
-		ok_msg(same(back[i], t->unsigned_zero ? want + 0.0 : want), "%g becomes %g", v[i], back[i]);
+		ok_msg(same(back[i], t->unsigned_zero ? expected + 0.0 : expected), "%g becomes %g", v[i], back[i]);
 	}
 }
 
@@ -290,7 +290,7 @@ test_float32(void)
 		1 + 0x1p-24,         1 + 0x1p-24 + 0x1p-52, 1 + 3 * 0x1p-24, -1 - 0x1p-24, 0x1p-150,
 		0x1p-150 + 0x1p-202, 0x1.fffffefffffffp127, 0x1.ffffffp127,  -1e300,       0x1p-1074
 	};
-	static const float want[] = {
+	static const float expected[] = {
 		1, 1 + 0x1p-23f, 1 + 0x1p-22f, -1, 0, 0x1p-149f, FLT_MAX, INFINITY, -INFINITY, 0
 	};
 	float got[10];
@@ -298,12 +298,12 @@ test_float32(void)
 
 	is_uint(convert_encode(DTYPE_FLOAT32, v, 10, got), 2, "float32: two too large");
 	tap_le(got, 10, 4);
-	is_mem(got, want, sizeof(want), "float32: ties to even, subnormals, the largest");
+	is_mem(got, expected, sizeof(expected), "float32: ties to even, subnormals, the largest");
 	memcpy(items, v, sizeof(v));
 	tap_le(items, 10, 8);
 	is_uint(convert_cast(DTYPE_FLOAT64, items, DTYPE_FLOAT32, 10, got), 2, "cast from float64: two too large");
 	tap_le(got, 10, 4);
-	is_mem(got, want, sizeof(want), "cast from float64");
+	is_mem(got, expected, sizeof(expected), "cast from float64");
 }
 
 /* Where rounding to float32 on the way would give another result. */

@@ -145,13 +145,13 @@ test_refused(void)
 		{ STR_LIT("\x1f""1"), 0 }, { STR_LIT("1\x7f"), 1 }, { STR_LIT("\xe3\x80\x80""1"), 0 },
 	};
 	struct buf out = BUF_INIT;
-	char want[40];
+	char expected[40];
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		ok_msg(read_all(cases[i].text, &out) == -1, "refused: case %zu", i);
-		snprintf(want, sizeof(want), "f: at byte %u: ", cases[i].offset + 8);
-		if (!ok_msg(strncmp(err.msg, want, strlen(want)) == 0, "  where: case %zu", i))
-			tap_note("got \"%s\", want \"%s\"", err.msg, want);
+		snprintf(expected, sizeof(expected), "f: at byte %u: ", cases[i].offset + 8);
+		if (!ok_msg(strncmp(err.msg, expected, strlen(expected)) == 0, "  where: case %zu", i))
+			tap_note("got \"%s\", expected \"%s\"", err.msg, expected);
 	}
 	buf_release(&out);
 }
@@ -299,14 +299,14 @@ test_layout(void)
 }
 
 static void
-quoted(struct str s, const char *want)
+quoted(struct str s, const char *expected)
 {
 	struct buf out = BUF_INIT;
 	struct json_writer w;
 
 	json_writer_init(&w, &out, false);
 	json_put_str(&w, s);
-	is_str(out.p, want, want);
+	is_str(out.p, expected, expected);
 	buf_release(&out);
 }
 
@@ -342,7 +342,7 @@ test_doubles(void)
 {
 	static const struct {
 		double v;
-		const char *want;
+		const char *expected;
 	} cases[] = {
 		{ 0.1, "0.1" }, { -0.0, "-0.0" }, { 1, "1.0" }, { 1e22, "1e+22" }, { 5e-5, "5e-05" },
 		{ (double)NAN, "\"NaN\"" }, { (double)INFINITY, "\"Infinity\"" }, { -(double)INFINITY, "\"-Infinity\"" },
@@ -354,7 +354,7 @@ test_doubles(void)
 		buf_clear(&out);
 		json_writer_init(&w, &out, false);
 		json_put_double(&w, cases[i].v);
-		is_str(out.p, cases[i].want, cases[i].want);
+		is_str(out.p, cases[i].expected, cases[i].expected);
 	}
 	buf_release(&out);
 }

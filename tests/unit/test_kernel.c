@@ -12,12 +12,12 @@
 #include "tap.h"
 
 static void
-all_near(const double *got, const double *want, size_t n, double most, const char *what)
+all_near(const double *got, const double *expected, size_t n, double most, const char *what)
 {
 	double worst = 0;
 
 	for (size_t i = 0; i < n; i++)
-		worst = fmax(worst, fabs(got[i] - want[i]));
+		worst = fmax(worst, fabs(got[i] - expected[i]));
 	ok_msg(worst <= most, "%s: off by %g", what, worst);
 }
 
@@ -95,7 +95,7 @@ test_products(void)
 }
 
 static void
-is_channels(size_t from, size_t to, bool thirds, const double *want)
+is_channels(size_t from, size_t to, bool thirds, const double *expected)
 {
 	static const double w[] = { .5, -.25, 1, 2, 3, 5 };
 	double m[36], out[6] = { 0 };
@@ -104,7 +104,7 @@ is_channels(size_t from, size_t to, bool thirds, const double *want)
 	for (size_t i = 0; i < to; i++)
 		for (size_t j = 0; j < from; j++)
 			out[i] += m[i * from + j] * w[j];
-	all_near(out, want, to, 0, "channels");
+	all_near(out, expected, to, 0, "channels");
 }
 
 static void

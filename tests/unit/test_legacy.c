@@ -284,23 +284,23 @@ test_trailing(void)
 {
 	struct err e = ERR_INIT;
 	struct buf b = BUF_INIT;
-	char want[200];
+	char expected[200];
 	size_t one;
 
 	make(&b);
 	one = b.len;
 	buf_addc(&b, 'x');
-	snprintf(want, sizeof(want), "f: at byte %zu: bytes follow the last storage; they are ignored", one);
+	snprintf(expected, sizeof(expected), "f: at byte %zu: bytes follow the last storage; they are ignored", one);
 	for (int stream = 0; stream < 2; stream++) {
 		is_int(run(&b, stream, &e), 0, "bytes behind the end are no error");
-		is_str(warned, want, "but worth a word");
+		is_str(warned, expected, "but worth a word");
 	}
 	b.len = one;
 	make(&b);
-	snprintf(want, sizeof(want), "f: at byte %zu: another saved object follows; only the first is read", one);
+	snprintf(expected, sizeof(expected), "f: at byte %zu: another saved object follows; only the first is read", one);
 	for (int stream = 0; stream < 2; stream++) {
 		is_int(run(&b, stream, &e), 0, "nor is a second object");
-		is_str(warned, want, "... which is named");
+		is_str(warned, expected, "... which is named");
 	}
 	buf_release(&b);
 }
@@ -311,7 +311,7 @@ struct broken {
 	const char *what;
 	const char *keys[4];
 	uint64_t counts[2];
-	const char *want; /* behind "f: at byte N: " */
+	const char *expected; /* behind "f: at byte N: " */
 };
 
 static const struct broken broken[] = {
@@ -348,23 +348,23 @@ test_broken(void)
 		buf_fill(&b, 'd', strcmp(t->keys[0], "2") == 0 ? 16 : 1);
 		for (int stream = 0; stream < 2; stream++) {
 			err_clear(&e);
-			is_int(run(&b, stream, &e), t->want ? -1 : 0, t->what);
-			if (t->want != NULL)
-				ok_msg(strncmp(e.msg, "f: at byte ", 11) == 0 && strstr(e.msg, t->want) != NULL, "%s", e.msg);
+			is_int(run(&b, stream, &e), t->expected ? -1 : 0, t->what);
+			if (t->expected != NULL)
+				ok_msg(strncmp(e.msg, "f: at byte ", 11) == 0 && strstr(e.msg, t->expected) != NULL, "%s", e.msg);
 		}
 	}
 	buf_release(&b);
 }
 
 static void
-refused(const char *text, size_t n, const char *want)
+refused(const char *text, size_t n, const char *expected)
 {
 	struct err e = ERR_INIT;
 	struct buf b = BUF_INIT;
 
 	buf_add(&b, text, n);
-	is_int(run(&b, 0, &e), -1, want);
-	ok_msg(strstr(e.msg, want) != NULL, "%s", e.msg);
+	is_int(run(&b, 0, &e), -1, expected);
+	ok_msg(strstr(e.msg, expected) != NULL, "%s", e.msg);
 	buf_release(&b);
 }
 

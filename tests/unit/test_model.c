@@ -169,7 +169,7 @@ test_stacking(void)
 }
 
 static bool
-list_is(const struct model_list *list, const char *want)
+list_is(const struct model_list *list, const char *expected)
 {
 	struct buf b = BUF_INIT;
 	bool same;
@@ -178,7 +178,7 @@ list_is(const struct model_list *list, const char *want)
 		buf_adds(&b, i ? " " : "");
 		buf_addstr(&b, list->items[i]);
 	}
-	same = strcmp(b.len ? b.p : "", want) == 0;
+	same = strcmp(b.len ? b.p : "", expected) == 0;
 	buf_release(&b);
 	return same;
 }

@@ -135,7 +135,7 @@ decode(struct source *src, uint64_t limit, const struct pickle_hooks *hooks, str
 
 /* Decodes the pickle from memory, then from a pipe, and with the record's end known. */
 static void
-gives(const char *p, size_t n, const char *want)
+gives(const char *p, size_t n, const char *expected)
 {
 	struct source *src = source_memory(p, n, "mem");
 	struct buf out = BUF_INIT;
@@ -143,16 +143,16 @@ gives(const char *p, size_t n, const char *want)
 	int fds[2];
 
 	decode(src, UINT64_MAX, NULL, &out);
-	is_str(out.p, want, want);
+	is_str(out.p, expected, expected);
 	decode(src, n, NULL, &out);
-	ok_msg(strcmp(out.p, want) == 0 || strstr(out.p, "record") != NULL, "and in a record");
+	ok_msg(strcmp(out.p, expected) == 0 || strstr(out.p, "record") != NULL, "and in a record");
 	source_close(src);
 	if (pipe(fds) < 0 || write(fds[1], p, n) != (ssize_t)n)
 		tap_bail("no pipe");
 	close(fds[1]);
 	ok(source_fd(&src, fds[0], "mem", NULL, &e) == 0);
 	decode(src, UINT64_MAX, NULL, &out);
-	ok_msg(strcmp(out.p, want) == 0, "and from a pipe");
+	ok_msg(strcmp(out.p, expected) == 0, "and from a pipe");
 	source_close(src);
 	buf_release(&out);
 }
@@ -294,7 +294,7 @@ refused(void)
 	gives(BYTES("Va\\u12\n."), "mem: at byte 0: UNICODE: an escape in the text has no meaning");
 	gives(BYTES("V\\U00110000\n."), "mem: at byte 0: UNICODE: an escape in the text has no meaning");
 	gives(BYTES("."), "mem: at byte 0: STOP: the stack is empty");
-	gives(BYTES("K\1(."), "mem: at byte 3: STOP: there is a mark where a value is wanted");
+	gives(BYTES("K\1(."), "mem: at byte 3: STOP: there is a mark where a value is expected");
 	gives(BYTES("K\1t."), "mem: at byte 2: TUPLE: there is no mark on the stack");
 	gives(BYTES("K\1\x86."), "mem: at byte 2: TUPLE2: fewer than 2 values are on the stack");
 	gives(BYTES("K\1(K\1\x86."), "mem: at byte 5: TUPLE2: fewer than 2 values are on the stack above the last mark");
@@ -375,7 +375,7 @@ full(void)
 {
 	static const char *const what[] = { "N", "(" }, *const why[] = { "NONE: more than 16777216 values on the stack",
 		"MARK: more than 16777216 marks" };
-	char want[100];
+	char expected[100];
 
 	for (size_t i = 0; i < 2; i++) {
 		struct buf b = BUF_INIT;
@@ -387,8 +387,8 @@ full(void)
 		buf_fill(&b, what[i][0], 16777217);
 		src = source_memory(b.p, b.len, "mem");
 		ok(pickle_decode(t, &(struct pickle_place){ .src = src, .limit = UINT64_MAX }, NULL, &root, &e) < 0);
-		snprintf(want, sizeof(want), "mem: at byte 16777216: %s", why[i]);
-		is_str(e.msg, want, why[i]);
+		snprintf(expected, sizeof(expected), "mem: at byte 16777216: %s", why[i]);
+		is_str(e.msg, expected, why[i]);
 		source_close(src);
 		vtree_free(t);
 		buf_release(&b);

@@ -17,14 +17,14 @@ add(void *arg, const void *p, size_t n, struct err *e)
 
 /* What pickle_encode makes of root must be PROTO 2, these bytes, STOP. */
 static void
-writes(const struct vtree *t, uint32_t root, const struct pickle_leaves *leaves, const char *want, size_t n, const char *what)
+writes(const struct vtree *t, uint32_t root, const struct pickle_leaves *leaves, const char *expected, size_t n, const char *what)
 {
 	struct buf out = BUF_INIT;
 	struct err e = ERR_INIT;
 
 	if (pickle_encode(t, root, leaves, add, &out, &e) < 0)
 		tap_note("%s", e.msg);
-	if (!ok_msg(out.len == n + 3 && memcmp(out.p, "\x80\2", 2) == 0 && memcmp(out.p + 2, want, n) == 0 &&
+	if (!ok_msg(out.len == n + 3 && memcmp(out.p, "\x80\2", 2) == 0 && memcmp(out.p + 2, expected, n) == 0 &&
 			out.p[n + 2] == '.', "%s", what)) {
 		for (size_t i = 0; i < out.len && i < 200; i++)
 			printf("%s%02x", i ? " " : "# ", (unsigned char)out.p[i]);
@@ -147,20 +147,20 @@ static void
 batches(struct vtree *t)
 {
 	uint32_t list = value_new_seq(t, VALUE_LIST);
-	struct buf want = BUF_INIT;
+	struct buf expected = BUF_INIT;
 
-	buf_addc(&want, ']');
+	buf_addc(&expected, ']');
 	for (int i = 0; i < 2001; i++) {
 		value_append(t, list, value_new_none(t));
 		if (i == 0 || i == 1000)
-			buf_addc(&want, '(');
-		buf_addc(&want, 'N');
+			buf_addc(&expected, '(');
+		buf_addc(&expected, 'N');
 		if (i == 999 || i == 1999)
-			buf_addc(&want, 'e');
+			buf_addc(&expected, 'e');
 	}
-	buf_addc(&want, 'a');
-	writes(t, list, NULL, want.p, want.len, "2001 items in batches of 1000");
-	buf_release(&want);
+	buf_addc(&expected, 'a');
+	writes(t, list, NULL, expected.p, expected.len, "2001 items in batches of 1000");
+	buf_release(&expected);
 }
 
 struct leaves {
@@ -228,7 +228,7 @@ leaves(struct vtree *t)
 
 /* Decodes p and writes it again. */
 static void
-again(const char *p, size_t n, const char *want, size_t want_n, const char *what)
+again(const char *p, size_t n, const char *expected, size_t expected_n, const char *what)
 {
 	struct vtree *t = vtree_new();
 	struct source *src = source_memory(p, n, "mem");
@@ -238,7 +238,7 @@ again(const char *p, size_t n, const char *want, size_t want_n, const char *what
 
 	if (pickle_decode(t, &place, NULL, &root, &e) < 0)
 		tap_bail(e.msg);
-	writes(t, root, NULL, want, want_n, what);
+	writes(t, root, NULL, expected, expected_n, what);
 	source_close(src);
 	vtree_free(t);
 }
@@ -268,7 +268,7 @@ loops(void)
 		"a frozenset in the state of what is in it");
 }
 
-/* Deeper than can be written, by way of each kind of thing that has others in it. */
+/* Deeper than can be written, by way of each kind of value that has others in it. */
 static void
 deep(struct vtree *t)
 {
@@ -329,35 +329,35 @@ deep(struct vtree *t)
 static void
 large(struct vtree *t)
 {
-	static char much[200000], odd[300];
-	struct buf want = BUF_INIT, out = BUF_INIT;
+	static char much[200000], binary[300];
+	struct buf expected = BUF_INIT, out = BUF_INIT;
 	struct err e = ERR_INIT;
 	uint32_t list = value_new_seq(t, VALUE_LIST);
 	int tried = 0;
 
 	memset(much, 'x', sizeof(much));
-	memset(odd, 0xff, sizeof(odd));
+	memset(binary, 0xff, sizeof(binary));
 	value_append(t, list, text(t, VALUE_STR, much, sizeof(much)));
 	value_append(t, list, text(t, VALUE_PYSTR, "\xff", 1));
-	value_append(t, list, text(t, VALUE_PYSTR, odd, sizeof(odd)));
+	value_append(t, list, text(t, VALUE_PYSTR, binary, sizeof(binary)));
 	for (int i = 0; i < 100; i++)
 		value_append(t, list, text(t, VALUE_STR, much, 1000));
 	value_append(t, list, value_new_global(t, str_c("m"), str_c("C")));
-	buf_add(&want, BYTES("](X\x40\x0d\3\0"));
-	buf_add(&want, much, sizeof(much));
-	buf_add(&want, BYTES("U\1\xffT\x2c\1\0\0"));
-	buf_add(&want, odd, sizeof(odd));
+	buf_add(&expected, BYTES("](X\x40\x0d\3\0"));
+	buf_add(&expected, much, sizeof(much));
+	buf_add(&expected, BYTES("U\1\xffT\x2c\1\0\0"));
+	buf_add(&expected, binary, sizeof(binary));
 	for (int i = 0; i < 100; i++) {
-		buf_add(&want, BYTES("X\xe8\3\0\0"));
-		buf_add(&want, much, 1000);
+		buf_add(&expected, BYTES("X\xe8\3\0\0"));
+		buf_add(&expected, much, 1000);
 	}
-	buf_add(&want, BYTES("cm\nC\nq"));
-	buf_addc(&want, 0);
-	buf_addc(&want, 'e');
-	writes(t, list, NULL, want.p, want.len, "large texts");
+	buf_add(&expected, BYTES("cm\nC\nq"));
+	buf_addc(&expected, 0);
+	buf_addc(&expected, 'e');
+	writes(t, list, NULL, expected.p, expected.len, "large texts");
 	ok(pickle_encode(t, list, NULL, fail, &tried, &e) < 0 && e.code == ERR_SYSTEM);
 	is_int(tried, 1, "the first piece fails, and no other is tried");
-	buf_release(&want);
+	buf_release(&expected);
 	buf_release(&out);
 }
 

@@ -90,7 +90,7 @@ legacy(void)
 		"a persistent id with such parts: torch.save writes nothing of the kind");
 	view();
 	refused(BYTES("ctorch._utils\n_rebuild_nested_tensor\n)R."), true,
-		"a nested tensor, whose sizes torch wants before it has read them from a legacy file");
+		"a nested tensor, whose sizes torch needs before it has read them from a legacy file");
 }
 
 /* Calls of calls of calls: the scanner's own stack must not grow with the file. */

@@ -240,25 +240,26 @@ test_shared(void)
 int
 main(void)
 {
-	char want[1024];
+	char expected[1024];
 
 	for (size_t i = 0; i < sizeof(clear) / sizeof(clear[0]); i++) {
 		is_str(place(clear[i].root, NULL, false), clear[i].said, clear[i].root);
 		is_str(place(clear[i].root, NULL, true), clear[i].said, "and for whoever lists");
 	}
 	for (size_t i = 0; i < sizeof(several) / sizeof(several[0]); i++) {
-		snprintf(want, sizeof(want), "t: which state dict is meant? %s", several[i].choices);
-		is_str(place(several[i].root, NULL, false), want, several[i].root);
-		snprintf(want, sizeof(want), "(ambiguous)\nt: the root is listed; which state dict is meant? %s",
+		snprintf(expected, sizeof(expected), "t: which state dict is meant? %s", several[i].choices);
+		is_str(place(several[i].root, NULL, false), expected, several[i].root);
+		snprintf(expected, sizeof(expected), "(ambiguous)\nt: the root is listed; which state dict is meant? %s",
 			several[i].choices);
-		is_str(place(several[i].root, NULL, true), want, "and for whoever lists");
+		is_str(place(several[i].root, NULL, true), expected, "and for whoever lists");
 	}
 	for (size_t i = 0; i < sizeof(optimizers) / sizeof(optimizers[0]); i++) {
-		snprintf(want, sizeof(want), "t: %s an optimizer's state, not a state dict (-k %s if that is meant)",
+		snprintf(expected, sizeof(expected), "t: %s an optimizer's state, not a state dict (-k %s if that is meant)",
 			optimizers[i].what, optimizers[i].key);
-		is_str(place(optimizers[i].root, NULL, false), want, optimizers[i].root);
-		snprintf(want, sizeof(want), "(optimizer)\nt: %s an optimizer's state, not a state dict", optimizers[i].what);
-		is_str(place(optimizers[i].root, NULL, true), want, "and for whoever lists");
+		is_str(place(optimizers[i].root, NULL, false), expected, optimizers[i].root);
+		snprintf(expected, sizeof(expected), "(optimizer)\nt: %s an optimizer's state, not a state dict",
+			 optimizers[i].what);
+		is_str(place(optimizers[i].root, NULL, true), expected, "and for whoever lists");
 	}
 	for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++)
 		is_str(place(asked[i].root, asked[i].key, false), asked[i].said, asked[i].key);

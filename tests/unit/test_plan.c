@@ -283,7 +283,7 @@ test_split(void)
 {
 	static const char *const names[] = { "a", "b", "c", "d", "e" };
 	static const unsigned sizes[] = { 6, 5, 4, 30, 1 };
-	static const uint32_t want[] = { 1, 2, 2, 3, 4 }; /* of at most 10 bytes; d alone is larger */
+	static const uint32_t expected[] = { 1, 2, 2, 3, 4 }; /* of at most 10 bytes; d alone is larger */
 	struct fixture f = { .said = BUF_INIT };
 	struct diag diag = { hear, &f.said };
 	struct split s;
@@ -292,12 +292,12 @@ test_split(void)
 	plan_split(&f.plan, 10, &s);
 	is_uint(s.n, 4, "shards");
 	for (size_t i = 0; i < 5; i++)
-		is_uint(s.shard[i], want[i], names[i]);
+		is_uint(s.shard[i], expected[i], names[i]);
 	split_release(&s);
 	f.plan.entries[1].alive = false;
 	plan_split(&f.plan, 10, &s);
 	is_uint(s.shard[1], 0, "what was dropped is in none");
-	is_uint(s.shard[2], 1, "and leaves room");
+	is_uint(s.shard[2], 1, "and leaves space");
 	split_release(&s);
 	plan_split(&f.plan, 1000, &s);
 	is_uint(s.n, 1, "one shard");

@@ -31,9 +31,9 @@ search(struct str pattern, struct str subject)
 }
 
 static void
-finds(const char *pattern, const char *subject, const char *want)
+finds(const char *pattern, const char *subject, const char *expected)
 {
-	is_str(search(str_c(pattern), str_c(subject)), want, pattern);
+	is_str(search(str_c(pattern), str_c(subject)), expected, pattern);
 }
 
 static void
@@ -226,7 +226,7 @@ test_groups(void)
 }
 
 static void
-replaces(const char *pattern, const char *replacement, const char *subject, bool all, const char *want)
+replaces(const char *pattern, const char *replacement, const char *subject, bool all, const char *expected)
 {
 	struct buf out = BUF_INIT;
 	struct pyre_error why = { 0, "" };
@@ -237,11 +237,11 @@ replaces(const char *pattern, const char *replacement, const char *subject, bool
 	if (!ok_msg(pyre_compile(str_c(pattern), &re, &why) == 0, "s/%s/%s/", pattern, replacement))
 		return;
 	if (pyre_sub_compile(re, str_c(replacement), &sub, &why) != 0) {
-		is_str(why.reason, want, "  refused");
+		is_str(why.reason, expected, "  refused");
 	} else {
 		buf_adds(&out, "");
 		ok(pyre_sub(sub, str_c(subject), all, &out, &count, &err) == 0);
-		is_str(out.p, want, "  result");
+		is_str(out.p, expected, "  result");
 		ok((count == 0) == (strcmp(search(str_c(pattern), str_c(subject)), "none") == 0));
 		pyre_sub_free(sub);
 	}

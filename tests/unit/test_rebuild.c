@@ -203,7 +203,7 @@ is_loadable(const struct buf *zip, const char *name, bool carried)
 }
 
 static void
-check(const char *name, struct str want, struct str pickle)
+check(const char *name, struct str expected, struct str pickle)
 {
 	struct buf zip = BUF_INIT, got = BUF_INIT, again = BUF_INIT;
 	struct source *src;
@@ -218,8 +218,8 @@ check(const char *name, struct str want, struct str pickle)
 			other = others[i].answer;
 	if (other != NULL)
 		is_str(got.p, other, name);
-	else if (!ok_msg(str_eq(buf_str(&got), want), "%s", name))
-		tap_note("got  %.*s\n# want %.*s", STR_ARG(buf_str(&got)), STR_ARG(want));
+	else if (!ok_msg(str_eq(buf_str(&got), expected), "%s", name))
+		tap_note("got  %.*s\n# expected %.*s", STR_ARG(buf_str(&got)), STR_ARG(expected));
 	if (c != NULL) {
 		if (!ok_msg(write_again(c, &again) == 0, "%s: written again", name))
 			tap_note("%s", e.msg);
@@ -230,8 +230,8 @@ check(const char *name, struct str want, struct str pickle)
 			is_loadable(&again, name, other != NULL);
 		src = source_memory(again.p, again.len, "again");
 		c = look(src, &got);
-		if (!ok_msg(str_eq(buf_str(&got), other != NULL ? str_c(other) : want), "%s: read again", name))
-			tap_note("got  %.*s\n# want %.*s", STR_ARG(buf_str(&got)), STR_ARG(want));
+		if (!ok_msg(str_eq(buf_str(&got), other != NULL ? str_c(other) : expected), "%s: read again", name))
+			tap_note("got  %.*s\n# expected %.*s", STR_ARG(buf_str(&got)), STR_ARG(expected));
 	}
 	ckpt_close(c);
 	source_close(src);
@@ -244,7 +244,7 @@ static void
 table(void)
 {
 	struct buf text = BUF_INIT, data = BUF_INIT;
-	struct str rest, line, type, want, hex, part;
+	struct str rest, line, type, expected, hex, part;
 	char name[128];
 
 	table_read("tests/fixtures/rebuilt.tsv", &text);
@@ -253,15 +253,15 @@ table(void)
 		if (line.len == 0 || line.p[0] == '#')
 			continue;
 		str_split(&line, '\t', &type);
-		want = line;
+		expected = line;
 		for (int i = 0; i < 4; i++)
 			str_split(&line, '\t', &part);
-		want.len = (size_t)(line.p - want.p) - 1;
+		expected.len = (size_t)(line.p - expected.p) - 1;
 		if (!str_split(&line, '\t', &hex))
 			tap_bail("a line of the table has no seven columns");
 		table_unhex(hex, &data);
 		snprintf(name, sizeof(name), "%.*s", STR_ARG(line));
-		check(name, want, buf_str(&data));
+		check(name, expected, buf_str(&data));
 	}
 	ok(tap.run >= 150);
 	buf_release(&data);

@@ -136,7 +136,7 @@ test_verdicts(void)
 	static const struct {
 		const char *yaml, *name, *layer;
 		unsigned ndim;
-		int want;
+		int expected;
 	} cases[] = {
 		{ "{TYPE: name, PATTERNS: [ead]}", "head.w", NULL, 1, 1 },
 		{ "{TYPE: NAME, PATTERNS: [head], MATCH_TYPE: StartsWith}", "module.head.w", NULL, 1, 1 },
@@ -198,7 +198,7 @@ test_verdicts(void)
 
 		err_clear(&e);
 		got = ask(&env, cases[i].yaml, &x, &e);
-		if (!ok_msg(got == cases[i].want, "%s on %s: %d", cases[i].yaml, cases[i].name, cases[i].want))
+		if (!ok_msg(got == cases[i].expected, "%s on %s: %d", cases[i].yaml, cases[i].name, cases[i].expected))
 			tap_note("got %d %s", got, e.msg);
 	}
 	model_release(&m);
@@ -246,7 +246,7 @@ test_trace(void)
 				   "- {TYPE: name, PATTERNS: [x, head]}\n"
 				   "- {TYPE: not, FILTER: {TYPE: dimension, DIMENSIONS: [1]}}\n"
 				   "- {TYPE: name, PATTERNS: [never asked]}\n";
-	static const char *const want[] = {
+	static const char *const expected[] = {
 		"0 and: no", "1 name: yes: 'head' (r:3:30) is contained", "1 not: no", "2 dimension: yes: 1 dimension",
 	};
 	struct arena a = ARENA_INIT;
@@ -270,7 +270,7 @@ test_trace(void)
 		buf_clear(&b);
 		buf_addf(&b, "%u ", trace.steps[i].depth);
 		rule_explain(&b, &trace.steps[i], &s);
-		is_str(b.p, want[i], "step");
+		is_str(b.p, expected[i], "step");
 	}
 	rule_trace_release(&trace);
 	rules_free(rules);

@@ -48,14 +48,14 @@ open_to_end(struct source *s, struct err *e)
 }
 
 static void
-refused(const char *header, size_t size, const char *want)
+refused(const char *header, size_t size, const char *message)
 {
 	struct err e = ERR_INIT;
 	struct buf b = BUF_INIT;
 
 	make(&b, header, strlen(header), size);
 	is_int(open_to_end(source_memory(b.p, b.len, "f"), &e), -1, header);
-	is_str(e.msg, want, "... with these words");
+	is_str(e.msg, message, "... with these words");
 	err_clear(&e);
 	is_int(open_to_end(piped(&b), &e), -1, "... also on a pipe");
 	buf_release(&b);
@@ -395,13 +395,13 @@ test_held(void)
 }
 
 static void
-unsayable(struct made *d, const char *want)
+unsayable(struct made *d, const char *message)
 {
 	struct err e = ERR_INIT;
 	struct buf out = BUF_INIT;
 
 	ok(write_made(d, &out, &e) < 0);
-	is_str(e.msg, want, "refused before a byte is written");
+	is_str(e.msg, message, "refused before a byte is written");
 	is_uint(out.len, 0, "... not one");
 	buf_release(&out);
 	arena_release(&d->arena);

@@ -120,7 +120,7 @@ test_order(void)
 /* ---- what is refused */
 
 static void
-refused(const char *index, const char *want)
+refused(const char *index, const char *expected)
 {
 	struct err e = ERR_INIT;
 	struct source *src;
@@ -130,9 +130,9 @@ refused(const char *index, const char *want)
 	put_text("bad.json", index);
 	c = open_set(path_of("bad.json"), &src, &e);
 	ok_msg(c == NULL, "refused: %s", index);
-	snprintf(message, sizeof(message), "%s: %s", path_of("bad.json"), want);
+	snprintf(message, sizeof(message), "%s: %s", path_of("bad.json"), expected);
 	if (!ok_msg(strncmp(e.msg, message, strlen(message)) == 0, "... with these words"))
-		tap_note("got  %s\n# want %s", e.msg, message);
+		tap_note("got  %s\n# expected %s", e.msg, message);
 	ckpt_close(c);
 	source_close(src);
 }
@@ -321,7 +321,7 @@ test_write(void)
 	struct err e = ERR_INIT;
 	struct shard_index x;
 	struct source *src;
-	struct buf b = BUF_INIT, want = BUF_INIT;
+	struct buf b = BUF_INIT, expected = BUF_INIT;
 	const char *files[9];
 	uint64_t size;
 
@@ -331,15 +331,15 @@ test_write(void)
 	for (uint32_t i = 0; i < 9 && i < x.n; i++)
 		files[i] = x.files[x.shard[i]];
 	shard_index_write(&b, x.names, files, x.n, 432);
-	ok(source_size(src, &size, &e) == 0 && source_read(src, 0, buf_room(&want, (size_t)size), (size_t)size, &e) == 0);
-	want.len = (size_t)size;
-	is_uint(b.len, want.len, "what we write is as long");
-	is_mem(b.p, want.p, b.len < want.len ? b.len : want.len, "... as what Python's json.dumps(indent=2) wrote");
+	ok(source_size(src, &size, &e) == 0 && source_read(src, 0, buf_reserve(&expected, (size_t)size), (size_t)size, &e) == 0);
+	expected.len = (size_t)size;
+	is_uint(b.len, expected.len, "what we write is as long");
+	is_mem(b.p, expected.p, b.len < expected.len ? b.len : expected.len, "... as what Python's json.dumps(indent=2) wrote");
 	is_str(x.paths[2], "tests/fixtures/sharded-safetensors/model-00003-of-00003.safetensors", "the paths of the shards");
 	shard_index_release(&x);
 	source_close(src);
 	buf_release(&b);
-	buf_release(&want);
+	buf_release(&expected);
 }
 
 static void

@@ -347,9 +347,9 @@ copy_once(enum from from, enum to to, bool with_crc)
 		good = good && holds("out", data, SIZE);
 	}
 	if (with_crc) {
-		uint32_t want = (uint32_t)crc32(0, data + 100, SIZE - 200100);
+		uint32_t expected = (uint32_t)crc32(0, data + 100, SIZE - 200100);
 
-		good = good && crc == (uint32_t)crc32(want, data + SIZE - 199999, 199999);
+		good = good && crc == (uint32_t)crc32(expected, data + SIZE - 199999, 199999);
 	}
 	if (!ok_msg(good, "copy from %s to %s%s", from_names[from], to_names[to], with_crc ? " with CRC" : ""))
 		tap_note("%s", e.msg);

@@ -106,13 +106,13 @@ takes(struct source *s, uint64_t off, size_t n)
 }
 
 static bool
-looks(struct source *s, uint64_t off, size_t want, size_t expect)
+looks(struct source *s, uint64_t off, size_t expected, size_t expect)
 {
 	struct err e = ERR_INIT;
 	const uint8_t *p;
 	size_t got;
 
-	return source_look(s, off, want, &p, &got, &e) == 0 && got == expect && memcmp(p, data + off, got) == 0;
+	return source_look(s, off, expected, &p, &got, &e) == 0 && got == expect && memcmp(p, data + off, got) == 0;
 }
 
 /* What every kind of source can do, if nothing is forgotten. */
@@ -317,7 +317,7 @@ test_take(void)
 	reap(child);
 }
 
-/* What comes next is kept only if something before it, or it itself, is still wanted. */
+/* What comes next is kept only if something before it, or it itself, is still needed. */
 static void
 test_next(void)
 {

@@ -87,7 +87,7 @@ few_values(void)
 }
 
 static void
-odd_values(void)
+special_values(void)
 {
 	const double x[] = { NAN, 3, INFINITY, -5, -INFINITY, NAN };
 	const uint8_t b[] = { 0, 1, 255, 0 };
@@ -323,7 +323,7 @@ comparisons(void)
 	ok_msg(d.comparable && d.differing == 1 && d.largest == 0.5, "one element, by a half; NaN, Inf and -0 agree");
 	ok_msg(compare(DTYPE_FLOAT64, a, DTYPE_FLOAT64, b, 5, loose).differing == 0, "atol 0.5 lets it pass");
 	d = compare(DTYPE_FLOAT64, a, DTYPE_FLOAT64, b, 5, differ);
-	ok_msg(d.differing == 1 && isnan(d.largest), "NaNs differ if that is wanted");
+	ok_msg(d.differing == 1 && isnan(d.largest), "NaNs differ if that is asked for");
 	ok_msg(compare(DTYPE_FLOAT64, a, DTYPE_FLOAT64, a, 5, differ).differing == 1, "even from themselves");
 	ok_msg(compare(DTYPE_FLOAT64, a, DTYPE_FLOAT32, f, 5, exact).differing == 0, "other dtypes by value");
 	d = compare(DTYPE_INT64, i, DTYPE_INT64, j, 2, exact);
@@ -340,7 +340,7 @@ main(void)
 {
 	digests();
 	few_values();
-	odd_values();
+	special_values();
 	lengths();
 	orders();
 	figures();

@@ -79,7 +79,7 @@ static void
 test_layouts(void)
 {
 	const uint64_t s[] = { 2, 3, 4, 4 }, last[] = { 48, 1, 12, 3 }, first[] = { 48, 16, 4, 1 };
-	const uint64_t s1[] = { 1, 5, 1 }, odd[] = { 99, 1, 77 }, s23[] = { 2, 3 }, gap[] = { 4, 1 }, same[] = { 1, 1 };
+	const uint64_t s1[] = { 1, 5, 1 }, unused[] = { 99, 1, 77 }, s23[] = { 2, 3 }, gap[] = { 4, 1 }, same[] = { 1, 1 };
 	struct tensor t = view(DTYPE_FLOAT32, 0, 4, s, last);
 	uint64_t from, to;
 	struct arena a;
@@ -88,7 +88,7 @@ test_layouts(void)
 	t = view(DTYPE_FLOAT32, 0, 4, s, first);
 	ok(tensor_contiguous(&t) && tensor_covers(&t, 384));
 	is_uint(tensor_nbytes(&t), 384, "bytes");
-	t = view(DTYPE_FLOAT32, 0, 3, s1, odd);
+	t = view(DTYPE_FLOAT32, 0, 3, s1, unused);
 	ok_msg(tensor_contiguous(&t) && tensor_covers(&t, 20), "strides of single elements do not matter");
 	t = view(DTYPE_FLOAT32, 2, 2, s23, gap);
 	ok(!tensor_contiguous(&t) && !tensor_covers(&t, 24));

@@ -126,7 +126,7 @@ test_distance(void)
 {
 	static const struct {
 		const char *a, *b;
-		unsigned want;
+		unsigned expected;
 	} cases[] = {
 		{ "", "", 0 }, { "abc", "abc", 0 }, { "abc", "", 3 }, { "kitten", "sitting", 3 }, { "TYPE", "TPYE", 1 },
 		{ "ab", "ba", 1 }, { "head", "heads", 1 }, { "PATERNS", "PATTERNS", 1 }, { "flaw", "lawn", 2 },
@@ -134,8 +134,8 @@ test_distance(void)
 	char long_a[600];
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		is_uint(text_distance(str_c(cases[i].a), str_c(cases[i].b), 20), cases[i].want, cases[i].a);
-		is_uint(text_distance(str_c(cases[i].b), str_c(cases[i].a), 20), cases[i].want, "  the other way");
+		is_uint(text_distance(str_c(cases[i].a), str_c(cases[i].b), 20), cases[i].expected, cases[i].a);
+		is_uint(text_distance(str_c(cases[i].b), str_c(cases[i].a), 20), cases[i].expected, "  the other way");
 	}
 	is_uint(text_distance(str_c("kitten"), str_c("sitting"), 2), 3, "beyond the limit");
 	is_uint(text_distance(str_c("abc"), str_c("xyzuvw"), 1), 2, "far beyond the limit");
@@ -145,12 +145,12 @@ test_distance(void)
 }
 
 static const char *
-guess(const char *wanted, const char *const *candidates)
+guess(const char *query, const char *const *candidates)
 {
 	static char out[64];
 	struct nearest n;
 
-	nearest_init(&n, str_c(wanted));
+	nearest_init(&n, str_c(query));
 	for (; *candidates != NULL; candidates++)
 		nearest_try(&n, str_c(*candidates));
 	if (!nearest_found(&n))

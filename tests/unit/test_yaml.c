@@ -25,10 +25,10 @@ parse(const char *text)
 }
 
 static void
-refused(const char *text, const char *want)
+refused(const char *text, const char *expected)
 {
-	ok_msg(parse(text) == NULL, "refused: %s", want);
-	is_str(err.msg, want, "  with its place");
+	ok_msg(parse(text) == NULL, "refused: %s", expected);
+	is_str(err.msg, expected, "  with its place");
 }
 
 /* Keys of a map, joined by blanks, and after each the scalar it has. */
@@ -254,14 +254,14 @@ test_merge(void)
 }
 
 static void
-round_trip(const char *p, size_t len, const char *want)
+round_trip(const char *p, size_t len, const char *expected)
 {
 	struct buf b = BUF_INIT, doc = BUF_INIT;
 	const struct ynode *root, *item;
 
-	if (!ok_msg(yaml_put_scalar(&b, str_n(p, len)), "written: %s", want))
+	if (!ok_msg(yaml_put_scalar(&b, str_n(p, len)), "written: %s", expected))
 		return;
-	is_str(b.p, want, "  as expected");
+	is_str(b.p, expected, "  as expected");
 	buf_addf(&doc, "- {k: %s, %s: v}\n- %s\n", b.p, b.p, b.p);
 	root = parse_n(doc.p, doc.len);
 	if (ok_msg(root != NULL, "  reads back (%s)", err.msg)) {

@@ -331,7 +331,7 @@ deflate_text(const char *text, size_t n, struct buf *out)
 	z_stream z = { .next_in = (Bytef *)(uintptr_t)text, .avail_in = (uInt)n };
 
 	deflateInit2(&z, 9, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY);
-	z.next_out = (Bytef *)buf_room(out, deflateBound(&z, n));
+	z.next_out = (Bytef *)buf_reserve(out, deflateBound(&z, n));
 	z.avail_out = (uInt)deflateBound(&z, n);
 	deflate(&z, Z_FINISH);
 	out->len += z.total_out;
