@@ -23,6 +23,7 @@ import pathlib
 import pickle
 import pickletools
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -34,7 +35,9 @@ import tap
 
 torch = tap.need_torch(2, 6)
 import torch._weights_only_unpickler as unpickler  # noqa: E402
-from hand_pickles import BROKEN, T, UNWRITTEN, by_hand, call, g, packed, u, unlike  # noqa: E402
+from hand_pickles import (  # noqa: E402
+    AFFINE, AT, BROKEN, COO, HOOKS, LONG, LONGS, META, NESTED, ON_DEVICE, QINTS, QUANTISED, SPARSE, STATEFUL, T, TYPED, UNTYPED,
+    UNWRITTEN, V2, V3, by_hand, call, g, packed, storage, u, unlike)
 from test_pickle import DRIVER  # noqa: E402
 
 UNKNOWN = "not known: "
@@ -376,26 +379,66 @@ def legacy(t):
     t.ok(wrong and "6 parts instead of 5" in wrong, "an id of a legacy file in a zip")
 
 
+# What many pickles hold, by the name that stands for it in the tables.
+PARTS = {
+    "tensor": T, "long": LONG, "storage": storage(), "untyped": UNTYPED, "longs": LONGS, "qints": QINTS, "hooks": HOOKS,
+    "v2": g(V2), "v3": g(V3), "typed": g(TYPED), "quantised": g(QUANTISED), "affine": AFFINE, "sparse": g(SPARSE), "coo": COO,
+    "at": AT, "meta": g(META), "nested": g(NESTED), "stateful": g(STATEFUL), "on_device": g(ON_DEVICE), "size": g("torch.Size"),
+    "reconstruct": g("copy_reg._reconstructor"), "parameter": g("torch._utils._rebuild_parameter"), "getattr": g("builtins.getattr"),
+}
+
+
+def readable(row, parts):
+    """A row whose last column is bytes, as tests/unit/table.h reads it, in lines of 140 characters."""
+    data = row[-1]
+    for name, part in parts:
+        data = data.replace(part, b"\0<" + name.encode() + b">")
+    tokens = re.findall(rb"\0<\w+>|.", data, re.DOTALL)
+    lines = ["\t".join((*row[:-1], ""))]
+    for token in tokens:
+        if len(token) > 1:
+            token = f"${{{token[2:-1].decode()}}}"
+        elif token in b"\\$" or not 32 <= token[0] < 127:
+            token = {b"\n": "\\n", b"\0": "\\0"}.get(token, f"\\x{token[0]:02x}")
+        else:
+            token = token.decode()
+        if len(lines[-1]) + len(token) > 140:
+            lines.append("\t")
+        lines[-1] += token
+    return "\n".join(lines)
+
+
+def as_text(head, rows):
+    """A table as it stands in its file."""
+    parts = sorted(PARTS.items(), key=lambda part: -len(part[1]))
+    lines = [head.format(torch.__version__.split("+")[0]).rstrip("\n")]
+    lines += [readable((f"={name}", part), parts[i + 1:]) for i, (name, part) in enumerate(parts)]
+    lines += [readable(row, parts) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
 TABLE = tap.FIXTURES / "weights_only.tsv"
 TABLE_HEAD = """# What torch.load(weights_only=True) of PyTorch {} does with these pickles: written by
 # tests/torch/test_pickle_scan.py --table. "unknown": torch.save never writes it, and our answer is that we do not know.
+# Verdict, name, bytes (tests/unit/table.h says how they are written).
 """
 
 
 def table():
-    """Each pickle made by hand, with torch's answer: (verdict, bytes, name)."""
+    """Each pickle made by hand, with torch's answer: (verdict, name, bytes)."""
     unwritten = UNWRITTEN | {name for name, _ in unlike()}
     hand = [(name, b"\x80\x02" + data + b".") for name, data in (*by_hand(), *packed())] + BROKEN
     hand += [(name, b"\x80\x02" + data + b".") for name, data in unlike()]
     truths = loads([wrap(data) for _, data in hand])
     verdict = {name: "refused" if theirs else "unknown loads" if name in unwritten else "loads"
                for (name, _), theirs in zip(hand, truths)}
-    return [(verdict[name], data.hex(), name) for name, data in hand]
+    return [(verdict[name], name, data) for name, data in hand]
 
 
 REBUILT = tap.FIXTURES / "rebuilt.tsv"
 REBUILT_HEAD = """# The tensors that PyTorch {} makes of these pickles, whose storage 0 has the bytes 0 to 15 and storages 1 to 3 zeros:
-# written by tests/torch/test_pickle_scan.py --table. Type, dtype, shape, what is set of grad, conj and neg, elements.
+# written by tests/torch/test_pickle_scan.py --table. Type, dtype, shape, what is set of grad, conj and neg, elements,
+# name, bytes of the pickle (tests/unit/table.h says how they are written).
 """
 
 
@@ -410,24 +453,23 @@ def facts(x):
 
 
 def rebuilt():
-    """Each pickle made by hand that is a tensor with data and nothing else: (facts..., bytes, name)."""
+    """Each pickle made by hand that is a tensor with data and nothing else: (facts..., name, bytes)."""
     rows = []
     for name, data in by_hand():
         data = b"\x80\x02" + data + b"."
         with contextlib.suppress(Exception):
             x = torch.load(io.BytesIO(wrap(data)), weights_only=True, map_location="cpu")
             if isinstance(x, torch.Tensor) and x.layout is torch.strided and x.device.type == "cpu" and not x.is_nested:
-                rows.append((*facts(x), data.hex(), name))
+                rows.append((*facts(x), name, data))
     return rows
 
 
 def current(t):
     """Are the tables for the unit tests still what this PyTorch says?"""
-    for path, rows in ((TABLE, table()), (REBUILT, rebuilt())):
-        lines = [tuple(line.split("\t")) for line in path.read_text().splitlines() if not line.startswith("#")]
-        changed = sorted(set(lines) ^ set(rows))
-        t.ok(not changed, f"{path.name}: the answers to {len(lines)} pickles")
-        for line in changed:
+    for path, head, rows in ((TABLE, TABLE_HEAD, table()), (REBUILT, REBUILT_HEAD, rebuilt())):
+        old, new = (re.split(r"\n(?!\t)", text) for text in (path.read_text(), as_text(head, rows)))
+        t.ok(old[1:] == new[1:], f"{path.name}: the answers to {len(rows)} pickles")
+        for line in sorted(set(old[1:]) ^ set(new[1:])):
             t.note(line)
 
 
@@ -479,6 +521,6 @@ if __name__ == "__main__":
     elif sys.argv[1:2] == ["--table"]:
         warnings.simplefilter("ignore")
         for path, head, rows in ((TABLE, TABLE_HEAD, table()), (REBUILT, REBUILT_HEAD, rebuilt())):
-            path.write_text(head.format(torch.__version__.split("+")[0]) + "".join("\t".join(row) + "\n" for row in rows))
+            path.write_text(as_text(head, rows))
     else:
         main()

@@ -18,18 +18,62 @@ table_read(const char *path, struct buf *text)
 	fclose(f);
 }
 
-__attribute__((unused)) static void
-table_unhex(struct str hex, struct buf *out)
+/* The next row of a table: its lines up to one that does not begin with a tab. Skips remarks and the names of parts. */
+__attribute__((unused)) static bool
+table_row(struct str *rest, struct str *row)
 {
-	static const char digits[] = "0123456789abcdef";
+	struct str line;
 
-	buf_clear(out);
-	for (size_t i = 0; i + 1 < hex.len; i += 2) {
-		const char *high = memchr(digits, hex.p[i], 16), *low = memchr(digits, hex.p[i + 1], 16);
+	while (str_split(rest, '\n', row)) {
+		while (rest->len > 0 && rest->p[0] == '\t') {
+			str_split(rest, '\n', &line);
+			row->len = (size_t)(line.p + line.len - row->p);
+		}
+		if (row->len > 0 && row->p[0] != '#' && row->p[0] != '=')
+			return true;
+	}
+	return false;
+}
 
-		if (high == NULL || low == NULL)
-			tap_bail("a line of the table is no hexadecimal");
-		buf_addc(out, (char)((high - digits) << 4 | (low - digits)));
+/* What stands in a line =NAME of the table. */
+static struct str
+table_part(struct str table, struct str name)
+{
+	struct str row, key;
+
+	while (str_split(&table, '\n', &row))
+		if (str_split(&row, '\t', &key) && key.len == name.len + 1 && key.p[0] == '=' &&
+		    memcmp(key.p + 1, name.p, name.len) == 0)
+			return row;
+	tap_bail("the table names a part that it does not have");
+	return row;
+}
+
+/* Adds what text stands for: \n, \0, \xNN, ${NAME} for the part of that name, else itself. A new line and a tab are nothing. */
+__attribute__((unused)) static void
+table_bytes(struct str table, struct str text, struct buf *out)
+{
+	const char *p = text.p, *end = text.p + text.len;
+
+	while (p < end) {
+		if (*p == '\n' || *p == '\t') {
+			p++;
+		} else if (*p == '$') {
+			const char *close = memchr(p, '}', (size_t)(end - p));
+
+			table_bytes(table, table_part(table, str_n(p + 2, (size_t)(close - p - 2))), out);
+			p = close + 1;
+		} else if (*p == '\\' && p[1] == 'x') {
+			char digits[3] = { p[2], p[3], '\0' };
+
+			buf_addc(out, (char)strtoul(digits, NULL, 16));
+			p += 4;
+		} else if (*p == '\\') {
+			buf_addc(out, p[1] == 'n' ? '\n' : '\0');
+			p += 2;
+		} else {
+			buf_addc(out, *p++);
+		}
 	}
 }
 

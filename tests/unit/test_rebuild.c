@@ -244,23 +244,22 @@ static void
 table(void)
 {
 	struct buf text = BUF_INIT, data = BUF_INIT;
-	struct str rest, line, type, expected, hex, part;
+	struct str rest, row, type, expected, title;
 	char name[128];
 
 	table_read("tests/fixtures/rebuilt.tsv", &text);
 	rest = buf_str(&text);
-	while (str_split(&rest, '\n', &line)) {
-		if (line.len == 0 || line.p[0] == '#')
-			continue;
-		str_split(&line, '\t', &type);
-		expected = line;
+	while (table_row(&rest, &row)) {
+		str_split(&row, '\t', &type);
+		expected = row;
 		for (int i = 0; i < 4; i++)
-			str_split(&line, '\t', &part);
-		expected.len = (size_t)(line.p - expected.p) - 1;
-		if (!str_split(&line, '\t', &hex))
-			tap_bail("a line of the table has no seven columns");
-		table_unhex(hex, &data);
-		snprintf(name, sizeof(name), "%.*s", STR_ARG(line));
+			str_split(&row, '\t', &title);
+		expected.len = (size_t)(row.p - expected.p) - 1;
+		if (!str_split(&row, '\t', &title))
+			tap_bail("a row of the table has no seven columns");
+		buf_clear(&data);
+		table_bytes(buf_str(&text), row, &data);
+		snprintf(name, sizeof(name), "%.*s", STR_ARG(title));
 		check(name, expected, buf_str(&data));
 	}
 	ok(tap.run >= 150);
