@@ -44,7 +44,7 @@ examples() {
 }
 
 @test 'an example that fails, or prints something else, is found' {
-	printf '%s\n' '.Sh EXAMPLES' '.Dl $ lnn-filter --no-such-option' >bad.1
+	printf '%s\n' '.Sh EXAMPLES' '.Bd -literal' '$ lnn-filter --no-such-option' .Ed >bad.1
 	run "$top/tests/manuals/run" bad.1
 	[ "$status" -eq 1 ]
 	printf '%s\n' '.Sh EXAMPLES' '.Bd -literal' '$ echo a; echo b' b a .Ed >bad.1
@@ -145,4 +145,21 @@ examples() {
 	command -v mandoc >/dev/null || skip 'there is no mandoc'
 	run mandoc -T lint -W warning "$top"/man/*.[157]
 	[ "$status" -eq 0 ] || fail "$output"
+}
+
+@test 'examples can be pasted: what is literal fits 80 columns, and is no .Dl, which is filled' {
+	local page
+	command -v mandoc >/dev/null || skip 'there is no mandoc'
+	for page in "$top"/man/*.[157]; do
+		mandoc -T ascii -O width=78 "$page" | col -bx | awk 'length > 80' >long
+		[ ! -s long ] || fail "${page##*/}: $(cat long)"
+		! grep -n '^\.Dl' "$page" || fail "${page##*/}: .Dl"
+	done
+}
+
+@test 'lnn-tools(7) is in every SEE ALSO' {
+	local page
+	for page in "$top"/man/*.[15]; do
+		sed -n '/^\.Sh SEE ALSO/,$p' "$page" | grep -q '^\.Xr lnn-tools 7' || fail "${page##*/}"
+	done
 }

@@ -18,30 +18,38 @@ table_read(const char *path, struct buf *text)
 	fclose(f);
 }
 
-/* The next row of a table: its lines up to one that does not begin with a tab. Skips remarks and the names of parts. */
-__attribute__((unused)) static bool
-table_row(struct str *rest, struct str *row)
+/* The next row of a table: a line, and the lines behind it that begin with a tab. */
+static bool
+table_any(struct str *rest, struct str *row)
 {
 	struct str line;
 
-	while (str_split(rest, '\n', row)) {
-		while (rest->len > 0 && rest->p[0] == '\t') {
-			str_split(rest, '\n', &line);
-			row->len = (size_t)(line.p + line.len - row->p);
-		}
+	if (!str_split(rest, '\n', row))
+		return false;
+	while (rest->len > 0 && rest->p[0] == '\t') {
+		str_split(rest, '\n', &line);
+		row->len = (size_t)(line.p + line.len - row->p);
+	}
+	return true;
+}
+
+/* The next row that is neither a remark nor the name of a part. */
+__attribute__((unused)) static bool
+table_row(struct str *rest, struct str *row)
+{
+	while (table_any(rest, row))
 		if (row->len > 0 && row->p[0] != '#' && row->p[0] != '=')
 			return true;
-	}
 	return false;
 }
 
-/* What stands in a line =NAME of the table. */
+/* What stands in the row =NAME of the table. */
 static struct str
 table_part(struct str table, struct str name)
 {
 	struct str row, key;
 
-	while (str_split(&table, '\n', &row))
+	while (table_any(&table, &row))
 		if (str_split(&row, '\t', &key) && key.len == name.len + 1 && key.p[0] == '=' &&
 		    memcmp(key.p + 1, name.p, name.len) == 0)
 			return row;
