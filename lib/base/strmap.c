@@ -84,7 +84,7 @@ resize(struct strmap *m, size_t size)
 	free(old);
 }
 
-/* Doubles the slots, or makes room for all keys that are expected once it is seen that they come. */
+/* Doubles the slots, or reserves slots for all keys that are expected once it is seen that they come. */
 static void
 grow(struct strmap *m)
 {
