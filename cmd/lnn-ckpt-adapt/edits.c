@@ -197,7 +197,7 @@ needs_tables(const struct adapt *a)
 		return a->o->interpolate == OVERRIDE_YES;
 	if (a->o->fit)
 		return true;
-	if (a->o->compat && (a->map == NULL || !keymap_interpolates(a->map)))
+	if (a->o->compat && (a->map == NULL || !keymap_head(a->map)->interpolates))
 		return false;
 	return a->model.handling.interpolate_rel_pos_bias > 0;
 }

@@ -195,12 +195,11 @@ open_one(struct adapt *a, const char *label, const char *operand, struct err *e)
 static void
 put_inputs(struct buf *b, const struct keymap *map)
 {
-	const struct str *names;
-	const size_t n = keymap_inputs(map, &names);
+	const struct keymap_head *head = keymap_head(map);
 
-	for (size_t i = 0; i < n; i++)
-		buf_addf(b, " --input %.*s=FILE", STR_ARG(names[i]));
-	if (keymap_takes_any(map))
+	for (size_t i = 0; i < head->ninputs; i++)
+		buf_addf(b, " --input %.*s=FILE", STR_ARG(head->inputs[i]));
+	if (head->any_input)
 		buf_adds(b, " --input NAME=FILE for each");
 }
 
@@ -221,8 +220,7 @@ static int
 split_input(struct adapt *a, const char *option, const char **label, const char **file, struct err *e)
 {
 	const char *eq = strchr(option, '=');
-	const struct str *names;
-	const size_t n = keymap_inputs(a->map, &names);
+	const struct keymap_head *head = keymap_head(a->map);
 	struct str name;
 	size_t i;
 
@@ -230,9 +228,9 @@ split_input(struct adapt *a, const char *option, const char **label, const char 
 		return err_set(e, ERR_USAGE, "--input %s: NAME=FILE was expected", option);
 	name = str_n(option, (size_t)(eq - option));
 	*file = eq + 1;
-	for (i = 0; i < n && !str_eq(names[i], name); i++)
+	for (i = 0; i < head->ninputs && !str_eq(head->inputs[i], name); i++)
 		;
-	if (i < n || keymap_takes_any(a->map)) {
+	if (i < head->ninputs || head->any_input) {
 		*label = arena_printf(&a->arena, "%.*s", STR_ARG(name));
 		return 0;
 	}
@@ -299,20 +297,19 @@ open_single(struct adapt *a, const struct operands *operands, struct err *e)
 int
 adapt_open(struct adapt *a, const struct operands *operands, struct err *e)
 {
-	const struct str *names = NULL;
-	bool named;
-	size_t n;
+	struct keymap_head head = { .ninputs = 0 };
 
 	if (load_config(a, e) != 0 || load_models(a, e) != 0 || load_map(a, operands, e) != 0)
 		return -1;
 	if ((a->o->strict == OVERRIDE_YES || a->o->drop_mismatched || a->o->fit) && !a->model.has_state_dict)
 		return err_set(e, ERR_USAGE, "%s: a description that lists the state dict (-m) must say what the model has",
 			       a->o->strict == OVERRIDE_YES ? "--strict" : a->o->fit ? "--fit" : "--drop-mismatched");
-	n = a->map == NULL ? 0 : keymap_inputs(a->map, &names);
-	named = a->map != NULL && (n > 0 || keymap_takes_any(a->map));
-	a->inputs = xcalloc(n + a->o->inputs.n + 1, sizeof(*a->inputs));
-	a->labels = xcalloc(n + a->o->inputs.n + 1, sizeof(*a->labels));
-	if ((named ? open_named(a, names, n, operands, e) : open_single(a, operands, e)) != 0)
+	if (a->map != NULL)
+		head = *keymap_head(a->map);
+	a->inputs = xcalloc(head.ninputs + a->o->inputs.n + 1, sizeof(*a->inputs));
+	a->labels = xcalloc(head.ninputs + a->o->inputs.n + 1, sizeof(*a->labels));
+	if ((head.ninputs > 0 || head.any_input ? open_named(a, head.inputs, head.ninputs, operands, e)
+						: open_single(a, operands, e)) != 0)
 		return -1;
 	for (size_t i = 0; i < a->ninputs; i++)
 		plan_add_input(&a->plan, &a->inputs[i].sd, a->labels[i]);

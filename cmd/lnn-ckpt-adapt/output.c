@@ -15,7 +15,6 @@
 #include "plan/report.h"
 #include "plan/unused.h"
 #include "shard_jobs.h"
-#include "write/inplace.h"
 
 static bool
 is_strict(const struct adapt *a)
@@ -418,18 +417,20 @@ struct output {
 static void
 put_edit(struct buf *b, const struct undo_edit *u, bool idle)
 {
-	uint64_t freed = 0;
+	uint64_t freed = 0, written = 2 * UNDO_GUARD;
 	char text[HUMAN_SIZE];
 
 	for (size_t i = 0; i < u->nholes; i++)
 		freed += u->holes[i].len;
 	for (size_t i = 0; i < u->ncuts; i++)
 		freed += u->cuts[i].len;
+	for (size_t i = 0; i < u->nwrites; i++)
+		written += u->writes[i].bytes.len;
 	if (idle) {
 		buf_adds(b, "; nothing of it changes");
 		return;
 	}
-	buf_addf(b, "; %s of it written", human_bytes(undo_bytes_written(u), text));
+	buf_addf(b, "; %s of it written", human_bytes(written, text));
 	if (u->insert > 0)
 		buf_addf(b, ", %s put in", human_bytes(u->insert, text));
 	if (freed > 0)

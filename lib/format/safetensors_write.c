@@ -306,7 +306,7 @@ cut_dropped(const struct manifest *m, const struct ckpt *c, struct undo_edit *u,
 		else if (last != NULL && last->off + last->len == s->offset)
 			last->len += s->nbytes;
 		else if (s->nbytes > 0)
-			undo_cut(u, s->offset, s->nbytes);
+			*xpush(u->cuts, u->ncuts, u->cap_cuts) = (struct undo_range){ s->offset, s->nbytes };
 	}
 	for (size_t i = 0; i < u->ncuts; i++) {
 		const struct undo_range *r = &u->cuts[i];

@@ -19,13 +19,6 @@
 /* ---- edits */
 
 void
-undo_init(struct undo_edit *u, uint64_t size, uint64_t block)
-{
-	*u = (struct undo_edit){ .size = size, .block = block };
-	arena_init(&u->arena);
-}
-
-void
 undo_release(struct undo_edit *u)
 {
 	free(u->writes);
@@ -40,30 +33,6 @@ undo_write(struct undo_edit *u, uint64_t off, struct str bytes)
 {
 	u->writes = xgrow(u->writes, u->nwrites, &u->cap_writes, sizeof(*u->writes));
 	u->writes[u->nwrites++] = (struct undo_bytes){ off, arena_str(&u->arena, bytes) };
-}
-
-void
-undo_cut(struct undo_edit *u, uint64_t off, uint64_t len)
-{
-	u->cuts = xgrow(u->cuts, u->ncuts, &u->cap_cuts, sizeof(*u->cuts));
-	u->cuts[u->ncuts++] = (struct undo_range){ off, len };
-}
-
-void
-undo_hole(struct undo_edit *u, uint64_t off, uint64_t len)
-{
-	u->holes = xgrow(u->holes, u->nholes, &u->cap_holes, sizeof(*u->holes));
-	u->holes[u->nholes++] = (struct undo_range){ off, len };
-}
-
-uint64_t
-undo_bytes_written(const struct undo_edit *u)
-{
-	uint64_t n = 2 * UNDO_GUARD;
-
-	for (size_t i = 0; i < u->nwrites; i++)
-		n += u->writes[i].bytes.len;
-	return n;
 }
 
 /* ---- the journal */

@@ -40,7 +40,7 @@ struct undo_bytes {
 
 enum { UNDO_GUARD = 8 }; /* bytes of a guard */
 
-/* An edit of a file. */
+/* An edit of a file. Ranges are added by the caller, what is written by undo_write. */
 struct undo_edit {
 	struct arena arena;
 	uint64_t size;   /* of the file */
@@ -56,18 +56,10 @@ struct undo_edit {
 	size_t nholes, cap_holes;
 };
 
-void undo_init(struct undo_edit *u, uint64_t size, uint64_t block);
 void undo_release(struct undo_edit *u);
 
 /* Adds bytes to be written; they are copied. */
 void undo_write(struct undo_edit *u, uint64_t off, struct str bytes);
-
-/* Adds a range to be taken out, or one whose space is to be given back. */
-void undo_cut(struct undo_edit *u, uint64_t off, uint64_t len);
-void undo_hole(struct undo_edit *u, uint64_t off, uint64_t len);
-
-/* Bytes that the edit writes to the file, without the journal. */
-uint64_t undo_bytes_written(const struct undo_edit *u);
 
 /*
  * Edits the file path, which fd has open for reading and writing. verify is called when the file is as it is to be; if it

@@ -88,10 +88,8 @@ struct km_variable {
 struct keymap {
 	struct arena arena;
 	const char *file;
-	struct str name;
-	bool builtin, interpolates, same_shape, drop_unmapped, any_input;
-	const struct str *inputs;
-	size_t ninputs;
+	struct keymap_head head;
+	bool builtin, same_shape, drop_unmapped;
 	struct km_variable *variables;
 	size_t nvariables;
 	struct km_rule *rules;
@@ -376,8 +374,8 @@ check_sums(const struct keymap *k, const struct km_rule *r, struct err *e)
 static bool
 has_input(const struct keymap *k, struct str name)
 {
-	for (size_t i = 0; i < k->ninputs; i++)
-		if (str_eq(k->inputs[i], name))
+	for (size_t i = 0; i < k->head.ninputs; i++)
+		if (str_eq(k->head.inputs[i], name))
 			return true;
 	return false;
 }
@@ -420,7 +418,7 @@ check_ops(const struct keymap *k, const struct km_rule *r, struct err *e)
 		return ynode_fail(r->at, e, "a rule that skips has no ops");
 	if (r->optional && !r->ops.joins)
 		return ynode_fail(r->at, e, "optional goes with join");
-	if (r->ops.sums && k->ninputs < 2 && !k->any_input)
+	if (r->ops.sums && k->head.ninputs < 2 && !k->head.any_input)
 		return ynode_fail(r->at, e, "sum: the map must have several inputs");
 	for (size_t i = 0; i < (r->ops.inputs == NULL ? 0 : r->ops.ninputs); i++)
 		if (!has_input(k, r->ops.inputs[i]))
@@ -473,7 +471,7 @@ rule_text(struct keymap *k, const struct ynode *map)
 		if (n != NULL && n->kind == YN_SEQ && n->n > 0)
 			n = n->items[0];
 		if (n != NULL && n->kind == YN_SCALAR)
-			return arena_printf(&k->arena, "key map %.*s: %s %.*s", STR_ARG(k->name), ways[i],
+			return arena_printf(&k->arena, "key map %.*s: %s %.*s", STR_ARG(k->head.name), ways[i],
 					    STR_ARG(n->text));
 	}
 	return "key map";
@@ -574,7 +572,7 @@ read_default(struct keymap *k, const struct ynode *root, struct err *e)
 	if (target != NULL && !(target->kind == YN_SCALAR && str_eqc(target->text, "same_shape")))
 		return ynode_fail(target, e, "target: same_shape was expected");
 	k->same_shape = target != NULL;
-	return flag(root, "interpolates", &k->interpolates, e);
+	return flag(root, "interpolates", &k->head.interpolates, e);
 }
 
 static int
@@ -587,16 +585,16 @@ read_root(struct keymap *k, const struct ynode *root, struct err *e)
 
 	if (root->kind != YN_MAP)
 		return ynode_fail(root, e, "a key map is a map, not %s", ynode_what(root));
-	if (keys_check(root, keys, "a key map", e) != 0 || scalar(root, "name", &k->name, e) != 0)
+	if (keys_check(root, keys, "a key map", e) != 0 || scalar(root, "name", &k->head.name, e) != 0)
 		return -1;
-	if (k->name.p == NULL)
-		k->name = str_c(k->file);
+	if (k->head.name.p == NULL)
+		k->head.name = str_c(k->file);
 	inputs = ymap_get(root, "inputs");
-	k->any_input = inputs != NULL && inputs->kind == YN_SCALAR && str_eqc(inputs->text, "any");
-	if (inputs != NULL && !k->any_input) {
-		if (texts(k, inputs, "inputs", &list, &k->ninputs, e) != 0)
+	k->head.any_input = inputs != NULL && inputs->kind == YN_SCALAR && str_eqc(inputs->text, "any");
+	if (inputs != NULL && !k->head.any_input) {
+		if (texts(k, inputs, "inputs", &list, &k->head.ninputs, e) != 0)
 			return -1;
-		k->inputs = list;
+		k->head.inputs = list;
 	}
 	if (read_variables(k, ymap_get(root, "variables"), e) != 0 || read_default(k, root, e) != 0)
 		return -1;
@@ -681,23 +679,16 @@ keymap_builtin(struct keymap **out, const char *name, struct err *e)
 	return -1;
 }
 
+const struct keymap_head *
+keymap_head(const struct keymap *k)
+{
+	return &k->head;
+}
+
 const char *
 keymap_name(const struct keymap *k)
 {
-	return k->name.p; /* scalars of YAML are followed by a NUL */
-}
-
-size_t
-keymap_inputs(const struct keymap *k, const struct str **names)
-{
-	*names = k->inputs;
-	return k->ninputs;
-}
-
-bool
-keymap_takes_any(const struct keymap *k)
-{
-	return k->any_input;
+	return k->head.name.p; /* scalars of YAML are followed by a NUL */
 }
 
 void
@@ -708,12 +699,6 @@ keymap_count(const struct keymap *k, struct keymap_counts *n)
 		n->zeros += k->rules[i].ops.zeros;
 		n->unequal += k->rules[i].ops.weights == NULL ? 0 : k->rules[i].ops.weights->unequal;
 	}
-}
-
-bool
-keymap_interpolates(const struct keymap *k)
-{
-	return k->interpolates;
 }
 
 /* ---- values of variables */

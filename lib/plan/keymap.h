@@ -30,11 +30,17 @@ const char *keymap_text(const char *name);
 void keymap_free(struct keymap *k); /* may be NULL */
 
 const char *keymap_name(const struct keymap *k);
-/* Names of the inputs it needs; 0: one input without a name, or any named ones. */
-size_t keymap_inputs(const struct keymap *k, const struct str **names);
-bool keymap_takes_any(const struct keymap *k); /* inputs: any */
-/* Does linnaeus's loader interpolate tables for this source? */
-bool keymap_interpolates(const struct keymap *k);
+
+/* What a map says of itself. */
+struct keymap_head {
+	struct str name;
+	const struct str *inputs; /* names of the inputs that it needs; none: one input without a name, or any named ones */
+	size_t ninputs;
+	bool any_input;           /* inputs: any */
+	bool interpolates;        /* linnaeus's loader interpolates tables for this source */
+};
+
+const struct keymap_head *keymap_head(const struct keymap *k);
 
 /*
  * Applies the map to the living entries of p. Inputs are recognised by their labels. With target: same_shape, mapped

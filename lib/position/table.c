@@ -90,13 +90,6 @@ table_is_move(const struct table_job *job)
 }
 
 bool
-table_same(const struct table_job *a, const struct table_job *b)
-{
-	return layout_eq(a->from, b->from) && layout_eq(a->to, b->to) && grid_eq(a->from_grid, b->from_grid) &&
-	       grid_eq(a->to_grid, b->to_grid) && a->heads == b->heads && a->method == b->method;
-}
-
-bool
 table_is_copy(const struct table_job *job)
 {
 	return table_is_move(job) && layout_eq(job->from, job->to);

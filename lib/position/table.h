@@ -33,9 +33,6 @@ int table_check(const struct table_job *job, struct err *err);
 uint64_t table_rows_in(const struct table_job *job);
 uint64_t table_rows_out(const struct table_job *job);
 
-/* Do two jobs ask for the same? */
-bool table_same(const struct table_job *a, const struct table_job *b);
-
 /* Nothing changes: copy the bytes. */
 bool table_is_copy(const struct table_job *job);
 

@@ -335,7 +335,7 @@ free_range(const struct patching *z, uint64_t from, uint64_t to)
 	undo_write(z->u, from, buf_str(&b));
 	buf_release(&b);
 	if (left >= HOLE_MIN)
-		undo_hole(z->u, from + n, left);
+		*xpush(z->u->holes, z->u->nholes, z->u->cap_holes) = (struct undo_range){ from + n, left };
 }
 
 static int

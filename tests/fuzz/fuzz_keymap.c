@@ -55,7 +55,6 @@ apply(const uint8_t *data, size_t size, bool both)
 	struct statedict sd;
 	struct err e = ERR_INIT;
 	struct plan p;
-	const struct str *names;
 	size_t n;
 	int rc = keymap_load(&k, "fuzz.yaml", str_n((const char *)data, size), &e);
 
@@ -64,7 +63,7 @@ apply(const uint8_t *data, size_t size, bool both)
 		source_close(src);
 		return;
 	}
-	n = keymap_inputs(k, &names);
+	n = keymap_head(k)->ninputs;
 	promise(format_open(&c, src, NULL, &e) == 0 && statedict_open(&sd, c, NULL, &e) == 0, "the input opens");
 	plan_init(&p, NULL);
 	plan_add_input(&p, &sd, n > 0 ? "convnext" : NULL);
