@@ -472,9 +472,8 @@ add_storage(struct assembly *a, size_t item, const struct storage *s)
 static uint32_t
 add_tensor(struct assembly *a, const struct tensor *t)
 {
-	a->tensors = xgrow(a->tensors, a->ntensors, &a->cap_tensors, sizeof(*a->tensors));
-	a->tensors[a->ntensors] = *t;
-	return (uint32_t)a->ntensors++;
+	*xpush(a->tensors, a->ntensors, a->cap_tensors) = *t;
+	return (uint32_t)a->ntensors - 1;
 }
 
 /* A box as the storage of its elements in order. */

@@ -30,9 +30,8 @@ pass_over(void *arg, struct vtree *t, enum value_kind kind, uint64_t off, uint64
 {
 	struct plain_pickle *z = arg;
 
-	z->extents = xgrow(z->extents, z->nextents, &z->cap, sizeof(*z->extents));
-	z->extents[z->nextents] = (struct extent){ off, n, kind };
-	return value_new_leaf(t, LEAF_STORAGE, (uint32_t)z->nextents++);
+	*xpush(z->extents, z->nextents, z->cap) = (struct extent){ off, n, kind };
+	return value_new_leaf(t, LEAF_STORAGE, (uint32_t)z->nextents - 1);
 }
 
 /* ---- arrays */

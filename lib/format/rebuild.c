@@ -90,9 +90,8 @@ add_tensor(struct rebuild *r, struct vtree *t, const struct tensor *tensor)
 {
 	struct ckpt *c = r->c;
 
-	c->tensors = xgrow(c->tensors, c->ntensors, &r->tensor_cap, sizeof(*c->tensors));
-	c->tensors[c->ntensors] = *tensor;
-	return value_new_leaf(t, LEAF_TENSOR, c->ntensors++);
+	*xpush(c->tensors, c->ntensors, r->tensor_cap) = *tensor;
+	return value_new_leaf(t, LEAF_TENSOR, c->ntensors - 1);
 }
 
 /* ---- modules: lib/format/README.md, section 3.4 */

@@ -31,8 +31,7 @@ undo_release(struct undo_edit *u)
 void
 undo_write(struct undo_edit *u, uint64_t off, struct str bytes)
 {
-	u->writes = xgrow(u->writes, u->nwrites, &u->cap_writes, sizeof(*u->writes));
-	u->writes[u->nwrites++] = (struct undo_bytes){ off, arena_str(&u->arena, bytes) };
+	*xpush(u->writes, u->nwrites, u->cap_writes) = (struct undo_bytes){ off, arena_str(&u->arena, bytes) };
 }
 
 /* ---- the journal */

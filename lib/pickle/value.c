@@ -62,9 +62,8 @@ is_grown(const struct node *n)
 static uint32_t
 node_add(struct vtree *t, enum value_kind kind)
 {
-	t->nodes = xgrow(t->nodes, t->count, &t->cap, sizeof(*t->nodes));
-	t->nodes[t->count] = (struct node){ .kind = (uint8_t)kind };
-	return (uint32_t)t->count++;
+	*xpush(t->nodes, t->count, t->cap) = (struct node){ .kind = (uint8_t)kind };
+	return (uint32_t)t->count - 1;
 }
 
 struct vtree *

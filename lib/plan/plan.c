@@ -30,9 +30,8 @@ plan_release(struct plan *p)
 struct plan_entry *
 plan_append(struct plan *p, struct plan_entry en)
 {
-	p->entries = xgrow(p->entries, p->nentries, &p->cap_entries, sizeof(*p->entries));
-	p->entries[p->nentries] = en;
-	return &p->entries[p->nentries++];
+	*xpush(p->entries, p->nentries, p->cap_entries) = en;
+	return &p->entries[p->nentries - 1];
 }
 
 /* One more origin, and its entry. */

@@ -48,9 +48,8 @@ static struct tensor_part *
 add_part(struct reading *r, struct str name, enum dtype dtype)
 {
 	r->all->visits += name.len / 64; /* their names take memory */
-	r->parts = xgrow(r->parts, r->more.nparts, &r->cap, sizeof(*r->parts));
-	r->parts[r->more.nparts] = (struct tensor_part){ .name = arena_str(r->arena, name), .dtype = (uint8_t)dtype };
-	return &r->parts[r->more.nparts++];
+	*xpush(r->parts, r->more.nparts, r->cap) = (struct tensor_part){ .name = arena_str(r->arena, name), .dtype = (uint8_t)dtype };
+	return &r->parts[r->more.nparts - 1];
 }
 
 static void

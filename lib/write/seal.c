@@ -144,9 +144,8 @@ add_tensor(struct seal *l, const struct make_input *in, const struct make_chain 
 		x.make = with;
 		x.view = true;
 	}
-	l->out = xgrow(l->out, l->nout, &l->cap_out, sizeof(*l->out));
-	l->out[l->nout] = x;
-	return (uint32_t)l->nout++;
+	*xpush(l->out, l->nout, l->cap_out) = x;
+	return (uint32_t)l->nout - 1;
 }
 
 /* One tensor under two names is made once, by the makers of the first name, unless they give different tensors. */
@@ -1501,8 +1500,7 @@ add_read(struct seal_steps *k, uint32_t input, uint32_t storage, uint64_t begin,
 
 	if (begin == end)
 		return;
-	s->reads = xgrow(s->reads, k->nreads, &k->cap_reads, sizeof(*s->reads));
-	s->reads[k->nreads++] =
+	*xpush(s->reads, k->nreads, k->cap_reads) =
 		(struct sealed_read){ .input = input, .storage = storage, .end = end, .free_off = begin };
 }
 
