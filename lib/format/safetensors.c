@@ -45,7 +45,6 @@ struct parser {
 	size_t n, cap;
 	struct strmap names;
 	bool has_meta;
-	size_t meta_cap;
 	char code[16]; /* the last dtype that was looked up: the next is likely the same */
 	size_t code_len;
 	enum dtype dtype;
@@ -290,16 +289,13 @@ static size_t
 meta_place(struct parser *p, struct strmap *seen, struct str key)
 {
 	struct ckpt *c = p->c;
-	size_t cap = p->meta_cap;
 	uint64_t i;
 
 	if (strmap_get(seen, key, &i))
 		return (size_t)i;
 	strmap_add(seen, key, c->nmeta);
-	c->meta_keys = xgrow(c->meta_keys, c->nmeta, &cap, sizeof(*c->meta_keys));
-	c->meta_values = xgrow(c->meta_values, c->nmeta, &p->meta_cap, sizeof(*c->meta_values));
-	c->meta_keys[c->nmeta] = key;
-	return c->nmeta++;
+	ckpt_add_meta(c, key, str_n("", 0));
+	return c->nmeta - 1;
 }
 
 static int
@@ -521,20 +517,10 @@ static int
 parse(struct ckpt *c, struct safetensors *s, struct err *e)
 {
 	struct parser p = { .c = c, .names = STRMAP_INIT };
-	struct str *keys, *values;
 	uint64_t size = 0;
 	int r;
 
 	r = parse_header(&p, &s->header, e);
-	/* The metadata moves into the arena, whatever happened. */
-	keys = c->meta_keys;
-	values = c->meta_values;
-	c->meta_keys = arena_alloc(&c->arena, c->nmeta * sizeof(*keys));
-	c->meta_values = arena_alloc(&c->arena, c->nmeta * sizeof(*values));
-	if (c->nmeta > 0) {
-		memcpy(c->meta_keys, keys, c->nmeta * sizeof(*keys));
-		memcpy(c->meta_values, values, c->nmeta * sizeof(*values));
-	}
 	if (r == 0) {
 		sort(&p);
 		r = check_tiling(&p, &size, e);
@@ -546,8 +532,6 @@ parse(struct ckpt *c, struct safetensors *s, struct err *e)
 	for (size_t i = 0; r == 0 && i < c->nmeta; i++)
 		if (str_eqc(c->meta_keys[i], CKPT_SHARDING_KEY))
 			r = parse_sharding(&p, c->meta_values[i], e);
-	free(keys);
-	free(values);
 	free(p.entries);
 	strmap_release(&p.names);
 	json_release(&p.json);

@@ -135,7 +135,7 @@ struct build {
 	struct tensor *tensors; /* numbered as they are met */
 	struct weight_place *places;   /* parallel */
 	struct storage *storages;
-	size_t ntensors, nstorages, cap, place_cap, storage_cap, meta_cap, left_out;
+	size_t ntensors, nstorages, cap, place_cap, storage_cap, left_out;
 	size_t wrapped;     /* tensors whose wrap was looked after */
 	uint32_t metadata;  /* the _metadata of the first shard that has one */
 	struct buf tables;  /* what ckpt_tables says of the set */
@@ -355,7 +355,7 @@ static void
 add_meta(struct build *b, const struct ckpt *sub)
 {
 	struct ckpt *c = b->c;
-	size_t i, k, cap;
+	size_t i, k;
 
 	for (i = 0; i < sub->nmeta; i++) {
 		if (str_starts(sub->meta_keys[i], str_c("DCP_"))) /* of one shard alone */
@@ -364,11 +364,7 @@ add_meta(struct build *b, const struct ckpt *sub)
 			;
 		if (k < c->nmeta || k == SHARDED_META_MAX)
 			continue;
-		cap = b->meta_cap;
-		c->meta_keys = xgrow(c->meta_keys, c->nmeta, &cap, sizeof(*c->meta_keys));
-		c->meta_values = xgrow(c->meta_values, c->nmeta, &b->meta_cap, sizeof(*c->meta_values));
-		c->meta_keys[c->nmeta] = arena_str(&c->arena, sub->meta_keys[i]);
-		c->meta_values[c->nmeta++] = arena_str(&c->arena, sub->meta_values[i]);
+		ckpt_add_meta(c, arena_str(&c->arena, sub->meta_keys[i]), arena_str(&c->arena, sub->meta_values[i]));
 	}
 }
 
@@ -550,21 +546,6 @@ order_tensors(struct build *b)
 }
 
 static void
-take_meta(struct ckpt *c)
-{
-	struct str *keys = c->meta_keys, *values = c->meta_values;
-
-	c->meta_keys = arena_alloc(&c->arena, c->nmeta * sizeof(*keys));
-	c->meta_values = arena_alloc(&c->arena, c->nmeta * sizeof(*values));
-	if (c->nmeta > 0) {
-		memcpy(c->meta_keys, keys, c->nmeta * sizeof(*keys));
-		memcpy(c->meta_values, values, c->nmeta * sizeof(*values));
-	}
-	free(keys);
-	free(values);
-}
-
-static void
 name_tensors(struct build *b)
 {
 	struct ckpt *c = b->c;
@@ -611,10 +592,6 @@ put_together(struct build *b)
 	const struct shard_index *x = &b->s->index;
 	uint32_t *number = order_tensors(b);
 
-	c->storages = arena_calloc(&c->arena, b->nstorages, sizeof(*c->storages));
-	if (b->nstorages > 0)
-		memcpy(c->storages, b->storages, b->nstorages * sizeof(*c->storages));
-	c->nstorages = (uint32_t)b->nstorages;
 	c->shards = arena_calloc(&c->arena, x->nfiles, sizeof(*c->shards));
 	memcpy(c->shards, x->files, x->nfiles * sizeof(*c->shards));
 	c->nshards = x->nfiles;
@@ -638,7 +615,8 @@ build(struct ckpt *c, struct sharded *s, struct err *e)
 	for (uint32_t i = 0; i < s->index.n; i++)
 		b.weights[i] = (struct weight){ .value = VALUE_ABSENT };
 	r = add_shards(&b, e);
-	take_meta(c);
+	c->storages = c->owned[0] = b.storages;
+	c->nstorages = (uint32_t)b.nstorages;
 	c->tables = arena_str(&c->arena, buf_str(&b.tables));
 	buf_release(&b.tables);
 	if (r == 0)
@@ -646,7 +624,6 @@ build(struct ckpt *c, struct sharded *s, struct err *e)
 	free(b.weights);
 	free(b.tensors);
 	free(b.places);
-	free(b.storages);
 	return r;
 }
 

@@ -75,9 +75,22 @@ ckpt_close(struct ckpt *c)
 	free(c->done);
 	free(c->damaged);
 	free(c->lost);
+	free(c->meta_keys);
+	free(c->meta_values);
 	free(c->owned[0]);
 	free(c->owned[1]);
 	free(c);
+}
+
+void
+ckpt_add_meta(struct ckpt *c, struct str key, struct str value)
+{
+	size_t cap = c->meta_cap;
+
+	c->meta_keys = xgrow(c->meta_keys, c->nmeta, &cap, sizeof(*c->meta_keys));
+	c->meta_values = xgrow(c->meta_values, c->nmeta, &c->meta_cap, sizeof(*c->meta_values));
+	c->meta_keys[c->nmeta] = key;
+	c->meta_values[c->nmeta++] = value;
 }
 
 void

@@ -85,8 +85,8 @@ struct ckpt {
 	struct vtree *tree;         /* of a pickle; NULL for safetensors. LEAF_STORAGE n is storages[n] */
 	uint32_t root;              /* handle; VALUE_ABSENT without a tree */
 
-	struct str *meta_keys, *meta_values; /* safetensors: __metadata__ */
-	size_t nmeta;
+	struct str *meta_keys, *meta_values; /* safetensors: __metadata__; by ckpt_add_meta */
+	size_t nmeta, meta_cap;
 	struct str tables; /* torch: the first line of the record .data/lnn, once it was passed; of a set: what ckpt_tables says */
 	struct str note;   /* torch: its second line */
 	enum ckpt_salvage salvage;  /* unless SALVAGE_NOT, storages that are not there are found out when they are read */
@@ -193,6 +193,7 @@ void ckpt_close(struct ckpt *c); /* frees c; not the source. May be NULL */
 
 /* For format readers. */
 struct ckpt *ckpt_new(struct source *src, const struct diag *diag);
+void ckpt_add_meta(struct ckpt *c, struct str key, struct str value); /* their text is in the arena */
 void ckpt_damaged(struct ckpt *c, struct str record); /* adds a name to c->damaged */
 void ckpt_lose(struct ckpt *c, struct str name);      /* adds a name to c->lost */
 
