@@ -91,11 +91,10 @@ standard_output(enum file_kind kind, struct source *const *inputs, size_t n, str
 	if (kind == FILE_BINARY && isatty(STDOUT_FILENO))
 		return err_set(e, ERR_USAGE, "checkpoint bytes are not written to a terminal: use '-o FILE' or a pipe");
 	if (fstat(STDOUT_FILENO, &st) == 0 && S_ISREG(st.st_mode)) {
-		for (size_t i = 0; i < n; i++) {
+		for (size_t i = 0; i < n; i++)
 			if (source_is_file(inputs[i], st.st_dev, st.st_ino))
 				return err_set(e, ERR_USAGE, "%s: input file is output file: use '-o FILE'",
 					       source_name(inputs[i]));
-		}
 	}
 	return sink_fd(out, STDOUT_FILENO, "standard output", e);
 }

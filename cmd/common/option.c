@@ -221,10 +221,9 @@ no_such(const struct program *p, const char *typed, size_t len, struct err *e)
 	}
 	if (starts == 1)
 		return err_set(e, ERR_USAGE, "option '%.*s' is not abbreviated: write '--%.*s'", (int)len, typed, STR_ARG(full));
-	for (size_t i = 0; p->otherwise != NULL && p->otherwise[i][0] != NULL; i++) {
+	for (size_t i = 0; p->otherwise != NULL && p->otherwise[i][0] != NULL; i++)
 		if (str_eqc(name, p->otherwise[i][0]))
 			return err_set(e, ERR_USAGE, "no such option '%.*s'; here it is %s", (int)len, typed, p->otherwise[i][1]);
-	}
 	if (nearest_found(&near))
 		return err_set(e, ERR_USAGE, "no such option '%.*s' (did you mean '--%.*s'?); try '%s --help'", (int)len,
 			       typed, STR_ARG(near.best), tool_name());

@@ -299,10 +299,9 @@ shrink(struct record *r, size_t sum)
 	for (; sum > r->out->width; sum--) {
 		size_t widest = SIZE_MAX;
 
-		for (size_t k = 0; k < r->ncolumns; k++) {
+		for (size_t k = 0; k < r->ncolumns; k++)
 			if (shrinks(r, k) && (widest == SIZE_MAX || r->width[k] > r->width[widest]))
 				widest = k;
-		}
 		if (widest == SIZE_MAX || r->width[widest] <= SHRUNK_MIN)
 			return;
 		r->width[widest]--;
@@ -376,10 +375,9 @@ put_blanks(struct out *out, size_t n)
 static bool
 is_last(const struct record *r, size_t k)
 {
-	while (++k < r->ncolumns) {
+	while (++k < r->ncolumns)
 		if (r->width[k] > 0)
 			return false;
-	}
 	return true;
 }
 
@@ -491,10 +489,9 @@ record_rows(struct record *r, const struct record_table *table, unsigned options
 	r->table = table;
 	r->nrows = r->ncolumns = 0;
 	r->measured = false;
-	for (size_t i = 0; i < table->n; i++) {
+	for (size_t i = 0; i < table->n; i++)
 		if (is_shown(r, &table->columns[i], options))
 			r->columns[r->ncolumns++] = (unsigned char)i;
-	}
 	if (r->form == RECORD_JSON) {
 		json_begin_array(json_key(&r->json, table->member));
 	} else if (r->form == RECORD_TSV && table->titles) {

@@ -802,10 +802,9 @@ put_rows(const struct against *a, const char *member, enum differing from, enum 
 	int rc = 0;
 
 	record_rows(a->j->record, &table, a->j->in->o->fold ? FOLDED : 0);
-	for (size_t i = 0; i < a->n && rc == 0 && !out_failed(a->j->record->out); i++) {
+	for (size_t i = 0; i < a->n && rc == 0 && !out_failed(a->j->record->out); i++)
 		if (a->v[i].what >= from && a->v[i].what < to)
 			rc = put_deviation(a->j->record, &a->v[i], err);
-	}
 	if (rc == 0)
 		record_rows_end(a->j->record);
 	return rc;
@@ -842,10 +841,9 @@ put_json(const struct against *a, struct str hints, struct err *err)
 	record_member(r, "target", RECORD_TEXT, cell_word(a->target));
 	record_member(r, "same", RECORD_BOOL, cell_bool(a->n == 0));
 	record_member(r, "matched", RECORD_COUNT, cell_count(a->matched));
-	for (enum differing kind = 0; kind < kinds; kind++) {
+	for (enum differing kind = 0; kind < kinds; kind++)
 		if (put_rows(a, words[kind], kind, kind + 1, err) < 0)
 			return -1;
-	}
 	record_rows(r, &table, 0);
 	while (str_split(&hints, '\n', &line)) {
 		if (line.len > 0 && record_row(r, (struct cell[]){ cell_text(line) }, err) < 0)
@@ -895,10 +893,9 @@ prepare(void *state, struct job *j, struct err *err)
 	map_modules(a);
 	if (find_missing(a, err) < 0)
 		return -1;
-	for (size_t i = 0; i < j->input.sd.n; i++) {
+	for (size_t i = 0; i < j->input.sd.n; i++)
 		if (a->names[i].p != NULL)
 			compare_entry(a, i);
-	}
 	if (j->in->o->values)
 		find_pairs(a);
 	find_hashed(a);

@@ -186,10 +186,9 @@ put(struct dump *d, struct err *e)
 	int rc;
 
 	/* What stands before it on a stream need not be kept. */
-	for (uint32_t i = 0; source_is_stream(d->j->input.src) && i < d->t->storage; i++) {
+	for (uint32_t i = 0; source_is_stream(d->j->input.src) && i < d->t->storage; i++)
 		if (ckpt_done(c, i, e) < 0)
 			return -1;
-	}
 	if (d->t->storage != STORAGE_NONE && ckpt_locate(c, d->t->storage, e) < 0)
 		return -1;
 	if (d->as == DUMP_NPY)
@@ -214,10 +213,9 @@ no_tensor(const struct job *j, struct err *err)
 	if (h != VALUE_ABSENT)
 		return err_set(err, ERR_ANSWER, "%s: %s: is no tensor: --get shows it", j->file, j->in->o->path);
 	nearest_init(&near, str_c(j->in->o->path));
-	for (size_t i = 0; i < sd->n; i++) {
+	for (size_t i = 0; i < sd->n; i++)
 		if (sd->entries[i].kind != SD_OTHER)
 			nearest_try(&near, sd->entries[i].name);
-	}
 	keys_suggest_nearest(&hint, &near);
 	err_set(err, ERR_ANSWER, "%s: %s: there is no such tensor%s", j->file, j->in->o->path, hint.len > 0 ? hint.p : "");
 	buf_release(&hint);

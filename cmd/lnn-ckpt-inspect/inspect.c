@@ -193,10 +193,9 @@ check_names(struct job *j, struct err *err)
 		if (!is_chosen(j->in, i) || !report_table[i]->names_rows)
 			continue;
 		j->record->form = form_of(j->in, report_table[i]);
-		for (size_t k = 0; k < j->rows.n; k++) {
+		for (size_t k = 0; k < j->rows.n; k++)
 			if (record_check_name(j->record, j->rows.v[k].name, err) < 0)
 				return -1;
-		}
 	}
 	return 0;
 }
@@ -348,10 +347,9 @@ compile(struct inspect *in, struct err *err)
 	struct pyre_error why;
 
 	in->exprs = xcalloc(exprs->n ? exprs->n : 1, sizeof(*in->exprs));
-	for (size_t i = 0; i < exprs->n; i++) {
+	for (size_t i = 0; i < exprs->n; i++)
 		if (pyre_compile(str_c(exprs->v[i]), &in->exprs[i], &why) < 0)
 			return err_set(err, ERR_USAGE, "-e %s: at byte %zu: %s", exprs->v[i], why.offset, why.reason);
-	}
 	return 0;
 }
 

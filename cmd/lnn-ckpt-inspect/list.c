@@ -94,10 +94,9 @@ locate(struct list *l, uint32_t end, struct err *err)
 		record_drain(l->j->record, true);
 		out_flush(l->j->record->out);
 	}
-	for (; l->located < end; l->located++) {
+	for (; l->located < end; l->located++)
 		if (ckpt_locate(c, l->located, err) < 0 || ckpt_done(c, l->located, err) < 0)
 			return -1;
-	}
 	return 0;
 }
 
@@ -298,10 +297,9 @@ put_composite(struct list *l, const struct tensor *t, struct cell *cells, struct
 	struct buf parts = BUF_INIT, boxes = BUF_INIT;
 	int rc;
 
-	for (size_t i = 0; i < sizeof(said) / sizeof(said[0]); i++) {
+	for (size_t i = 0; i < sizeof(said) / sizeof(said[0]); i++)
 		if (said[i].len > 0)
 			cells[TSV_MORE + i] = cells[JSON_MORE + i] = cell_text(said[i]);
-	}
 	if (record_is_json(l->j->record) && !has_boxes(t)) {
 		put_json_parts(&parts, m, l->j->record->json.pretty);
 		cells[JSON_PARTS] = cell_text(buf_str(&parts));
@@ -485,10 +483,9 @@ put_digests(struct list *l, size_t n, struct err *err)
 		record_member(r, "key", RECORD_TEXT, cell_text(l->sd->key));
 		record_rows(r, &table, DIGEST);
 	}
-	for (; l->next < n && l->next < l->j->rows.n && !out_failed(r->out); l->next++) {
+	for (; l->next < n && l->next < l->j->rows.n && !out_failed(r->out); l->next++)
 		if (put_row(l, &l->j->rows.v[l->next], err) < 0)
 			return -1;
-	}
 	return 0;
 }
 

@@ -206,11 +206,10 @@ check_output(const struct inspect_opts *o, const struct operands *operands, stru
 
 	if (o->common.output == NULL || stat(o->common.output, &out) != 0 || !S_ISREG(out.st_mode))
 		return 0;
-	for (size_t i = 0; i < operands->n; i++) {
+	for (size_t i = 0; i < operands->n; i++)
 		if (stat(operands->v[i], &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
 			return err_set(e, ERR_USAGE, "-o %s: what is printed would take the checkpoint's place",
 				       o->common.output);
-	}
 	return 0;
 }
 
@@ -219,10 +218,9 @@ check(const struct inspect_opts *o, const struct operands *operands, struct err 
 {
 	const bool names = o->format == FORMAT_AUTO || o->format == FORMAT_NAMES;
 
-	for (unsigned i = 0; i < REPORT_COUNT; i++) {
+	for (unsigned i = 0; i < REPORT_COUNT; i++)
 		if (has(o, i) && check_report(o, report_table[i], operands, e) < 0)
 			return -1;
-	}
 	if (o->format == FORMAT_MODEL && operands->n > 1)
 		return err_set(e, ERR_USAGE, "--format=model: of one checkpoint");
 	if (o->common.null && !(has(o, REPORT_get) || (has(o, REPORT_list) && names)))

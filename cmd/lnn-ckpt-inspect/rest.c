@@ -121,11 +121,10 @@ is_flat(const struct rest *r, uint32_t h)
 {
 	size_t n = value_len(r->t, h);
 
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n; i++)
 		if (n > 16 || repeats(value_kind(r->t, value_item(r->t, h, i))) ||
 		    value_text(r->t, value_item(r->t, h, i)).len > 60)
 			return false;
-	}
 	return true;
 }
 

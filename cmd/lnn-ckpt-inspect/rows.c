@@ -262,10 +262,9 @@ rows_fold(struct rows *r)
 			rename_row(&f, &f.families[i]);
 		free(f.families[i].numbers);
 	}
-	for (size_t i = 0; i < r->n; i++) {
+	for (size_t i = 0; i < r->n; i++)
 		if (r->v[i].count > 0)
 			r->v[n++] = r->v[i];
-	}
 	r->n = n;
 	free(f.families);
 	strmap_release(&f.map);

@@ -58,10 +58,9 @@ put_rows(struct stats *s, size_t n, struct err *err)
 		record_member(r, "key", RECORD_TEXT, cell_text(s->j->input.sd.key));
 		record_rows(r, &table, 0);
 	}
-	for (; s->next < n && s->next < s->j->rows.n && !out_failed(r->out); s->next++) {
+	for (; s->next < n && s->next < s->j->rows.n && !out_failed(r->out); s->next++)
 		if (put_row(r, &s->j->rows.v[s->next], &s->j->data.figures.moments[s->next], err) < 0)
 			return -1;
-	}
 	return 0;
 }
 

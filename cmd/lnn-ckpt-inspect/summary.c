@@ -65,10 +65,9 @@ find_ties(struct summary *s)
 	uint32_t *looks = xcalloc((size_t)s->c->nstorages + 1, sizeof(*looks));
 
 	s->ties = xcalloc(r->n + 1, sizeof(*s->ties));
-	for (size_t i = 0; i < r->n; i++) {
+	for (size_t i = 0; i < r->n; i++)
 		if (r->v[i].t->storage != STORAGE_NONE && r->v[i].nbytes > 0)
 			s->groups += ++looks[r->v[i].t->storage] == 2;
-	}
 	for (size_t i = 0; i < r->n; i++) {
 		const uint32_t storage = r->v[i].t->storage;
 
@@ -373,19 +372,17 @@ put_keys(const struct summary *s, struct buf *b)
 
 	if (fold && lines == 0)
 		return;
-	for (size_t i = 0; fold && i < s->nkeys; i++) {
+	for (size_t i = 0; fold && i < s->nkeys; i++)
 		if (is_direct(s, i))
 			holding_add(&all, &s->holds[i]);
-	}
 	if (fold) {
 		holding_put(b, &all);
 		buf_adds(b, " under names of the root");
 		put(s, "holds", b);
 	}
-	for (size_t i = 0; i < s->nkeys && shown < SHOWN; i++) {
+	for (size_t i = 0; i < s->nkeys && shown < SHOWN; i++)
 		if (!fold || !is_direct(s, i))
 			put_key(s, i, shown++ == 0 && !fold ? "holds" : "", b);
-	}
 	put_more(s, lines, b);
 }
 

@@ -226,10 +226,9 @@ put_json(struct filter *f, const struct training *x, const struct ynode *overrid
 	json_put_u64(json_key(&w, "schema"), 1);
 	json_put_bool(json_key(&w, "enabled"), filter_enabled(f));
 	json_begin_object(json_key(&w, "groups"));
-	for (size_t i = 0; i < x->n; i++) {
+	for (size_t i = 0; i < x->n; i++)
 		if (!x->shares[i].hidden)
 			json_share(f, &w, &x->shares[i]);
-	}
 	json_end_object(&w);
 	json_overrides(&w, overrides);
 	json_begin_object(json_key(&w, "gradnorm"));

@@ -66,10 +66,9 @@ may_fail(const struct filter *f)
 {
 	if (f->form == FORM_RULE)
 		return rule_may_fail(f->rule);
-	for (size_t i = 0; i < f->groups.n; i++) {
+	for (size_t i = 0; i < f->groups.n; i++)
 		if (rule_may_fail(f->groups.v[i].rule))
 			return true;
-	}
 	return false;
 }
 
@@ -145,10 +144,9 @@ group_line(struct filter *f, const struct operand_item *item, struct err *e)
 	}
 	if (count > 1)
 		note_several(f, item, a);
-	for (size_t i = 0; i < f->groups.n; i++) {
+	for (size_t i = 0; i < f->groups.n; i++)
 		if (a->in[i] && assigned(f, item, a, i))
 			return 1;
-	}
 	return rest ? assigned(f, item, a, f->groups.n) : 0;
 }
 

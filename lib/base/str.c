@@ -38,10 +38,9 @@ str_eq_nocase(struct str a, struct str b)
 {
 	if (a.len != b.len)
 		return false;
-	for (size_t i = 0; i < a.len; i++) {
+	for (size_t i = 0; i < a.len; i++)
 		if (lower(a.p[i]) != lower(b.p[i]))
 			return false;
-	}
 	return true;
 }
 

@@ -18,10 +18,9 @@ find_reader(const uint8_t *head, size_t n)
 {
 	size_t i;
 
-	for (i = 0; i < sizeof(readers) / sizeof(readers[0]); i++) {
+	for (i = 0; i < sizeof(readers) / sizeof(readers[0]); i++)
 		if (readers[i]->probe(head, n))
 			return readers[i];
-	}
 	return NULL;
 }
 
@@ -117,11 +116,10 @@ is_text(const uint8_t *head, size_t n)
 {
 	size_t i;
 
-	for (i = 0; i < n; i++) {
+	for (i = 0; i < n; i++)
 		if (head[i] == 0x7f || (head[i] < ' ' && head[i] != '\n' && head[i] != '\r' && head[i] != '\t' &&
 			head[i] != '\f' && head[i] != 0x1b))
 			return false;
-	}
 	return true;
 }
 
@@ -196,10 +194,9 @@ format_writer(const char *name)
 {
 	size_t i;
 
-	for (i = 0; i < sizeof(writers) / sizeof(writers[0]); i++) {
+	for (i = 0; i < sizeof(writers) / sizeof(writers[0]); i++)
 		if (strcmp(writers[i]->name, name) == 0)
 			return writers[i];
-	}
 	return NULL;
 }
 

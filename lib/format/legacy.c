@@ -154,11 +154,10 @@ place_storages(const struct key_list *l, struct err *e)
 		return err_at(e, l->c->file, l->start, "a list of storage keys was expected");
 	if (place_keys(l, e) < 0)
 		return -1;
-	for (uint32_t i = 0; i < l->c->nstorages; i++) {
+	for (uint32_t i = 0; i < l->c->nstorages; i++)
 		if (l->place[i] == UINT32_MAX)
 			return err_at(e, l->c->file, l->start, "storage '%.*s' is missing from the list of storage keys",
 				      STR_ARG(l->c->storages[i].key));
-	}
 	return 0;
 }
 

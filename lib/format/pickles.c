@@ -131,14 +131,12 @@ each_record(const struct visit *f, struct err *e)
 		return failed(&own, e) < 0 ? -1 : first_record(f, e);
 	}
 	*f->kind = PICKLES_ZIP;
-	for (size_t i = 0; i < dir.n; i++) {
+	for (size_t i = 0; i < dir.n; i++)
 		if (str_ends(dir.entries[i].name, str_c("/constants.pkl")))
 			*f->kind = PICKLES_SCRIPT;
-	}
-	for (size_t i = 0; rc == 0 && i < dir.n; i++) {
+	for (size_t i = 0; rc == 0 && i < dir.n; i++)
 		if (is_pickle_name(dir.entries[i].name))
 			rc = record(f, &dir.entries[i], e);
-	}
 	zip_release(&dir);
 	return rc;
 }

@@ -489,10 +489,9 @@ read_ints(const struct call *c, uint32_t h, uint64_t *out, size_t n)
 {
 	size_t i;
 
-	for (i = 0; i < n; i++) {
+	for (i = 0; i < n; i++)
 		if (!value_u64(c->t, value_item(c->t, h, i), &out[i]))
 			return fail(c, "has a size or stride that is no number >= 0");
-	}
 	return 0;
 }
 

@@ -335,10 +335,9 @@ parse_header(struct parser *p, const struct buf *header, struct err *e)
 	json_begin(&p->json, p->c->file, 8, header->p, header->len);
 	if (json_expect(&p->json, JSON_OBJECT, "the header", e) < 0)
 		return -1;
-	while ((token = json_next(&p->json, e)) == JSON_KEY) {
+	while ((token = json_next(&p->json, e)) == JSON_KEY)
 		if ((str_eqc(p->json.text, "__metadata__") ? parse_meta(p, e) : parse_tensor(p, e)) < 0)
 			return -1;
-	}
 	return token == JSON_ERROR || json_next(&p->json, e) == JSON_ERROR ? -1 : 0;
 }
 

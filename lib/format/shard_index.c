@@ -132,10 +132,9 @@ parse(struct map_parser *p, struct err *e)
 
 	if (json_expect(&p->json, JSON_OBJECT, "an index", e) < 0)
 		return -1;
-	while ((token = json_next(&p->json, e)) == JSON_KEY) {
+	while ((token = json_next(&p->json, e)) == JSON_KEY)
 		if ((str_eqc(p->json.text, "weight_map") ? parse_map(p, e) : json_skip(&p->json, e)) < 0)
 			return -1;
-	}
 	if (token == JSON_ERROR || json_next(&p->json, e) == JSON_ERROR)
 		return -1;
 	return p->x->n > 0 ? 0 : json_fail(&p->json, e, "there is no weight_map in this index");

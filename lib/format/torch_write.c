@@ -157,10 +157,9 @@ put_rest(const struct writing *w, uint32_t form, size_t first)
 {
 	size_t i, n = value_len(w->p->m->tree, form);
 
-	for (i = first; i < n; i++) {
+	for (i = first; i < n; i++)
 		if (pickle_value(w->o, value_item(w->p->m->tree, form, i), w->e) < 0)
 			return -1;
-	}
 	return 0;
 }
 
@@ -332,10 +331,9 @@ plain_gradients(const struct manifest *m)
 {
 	uint32_t i;
 
-	for (i = 0; i < m->ntensors; i++) {
+	for (i = 0; i < m->ntensors; i++)
 		if ((m->tensors[i].flags & TENSOR_REQUIRES_GRAD) != 0 && m->storages[m->tensors[i].storage].untyped)
 			return false;
-	}
 	return true;
 }
 

@@ -1293,14 +1293,12 @@ stream_finish(struct ckpt *c, struct err *e)
 
 	memset(f->done, 1, c->nstorages);
 	stream_forget(f);
-	while (!f->at_directory) {
+	while (!f->at_directory)
 		if (stream_next(f, e) < 0)
 			return -1;
-	}
-	for (i = 0; i < c->nstorages; i++) {
+	for (i = 0; i < c->nstorages; i++)
 		if (f->record[i] == UINT32_MAX)
 			return missing(c, i, e);
-	}
 	if (!f->version)
 		return err_input(e, c->file, "it has no record 'version', so torch refuses it");
 	if (compare_directory(f, e) < 0)
@@ -1349,10 +1347,9 @@ all_numbers(const struct ckpt *c)
 
 		if (key.len == 0 || (key.len > 1 && key.p[0] == '0'))
 			return false;
-		for (k = 0; k < key.len; k++) {
+		for (k = 0; k < key.len; k++)
 			if (key.p[k] < '0' || key.p[k] > '9')
 				return false;
-		}
 	}
 	return true;
 }

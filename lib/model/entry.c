@@ -37,9 +37,8 @@ entry_is_buffer(const struct entry *e)
 		return e->kind == ENTRY_BUFFER;
 	if (class == DTYPE_CLASS_INT || class == DTYPE_CLASS_BOOL)
 		return true;
-	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
 		if (str_ends(e->name, ends[i]))
 			return true;
-	}
 	return false;
 }

@@ -5,10 +5,9 @@
 bool
 keys_known(struct str key, const char *const *allowed)
 {
-	for (; *allowed; allowed++) {
+	for (; *allowed; allowed++)
 		if (str_eqc(key, *allowed))
 			return true;
-	}
 	return false;
 }
 

@@ -94,10 +94,9 @@ next_record(struct list_reader *r, struct str *raw, struct err *err)
 static bool
 is_blank(struct str s)
 {
-	for (size_t i = 0; i < s.len; i++) {
+	for (size_t i = 0; i < s.len; i++)
 		if (s.p[i] != ' ' && s.p[i] != '\t' && s.p[i] != '\r')
 			return false;
-	}
 	return true;
 }
 
@@ -208,10 +207,9 @@ parse_line(struct list_reader *r, struct str raw, struct entry *entry, struct er
 	if (!unescape(&r->scratch, &entry->name))
 		return line_error(err, r->file, r->number, "%s: a bad escape (known are \\t \\n \\r \\\\ \\# \\e \\xHH)",
 				  keys_show(&shown, entry->name));
-	for (unsigned at = 1; str_split(&rest, '\t', &field); at++) {
+	for (unsigned at = 1; str_split(&rest, '\t', &field); at++)
 		if (parse_field(r, field, at, entry, &why) < 0)
 			return line_error(err, r->file, r->number, "%s: %s", keys_show(&shown, field), why);
-	}
 	return 0;
 }
 

@@ -233,10 +233,9 @@ read_state_dict(struct model *m, const struct ynode *root, struct err *err)
 		m->has_state_dict = m->has_state_dict || !ynode_is_null(node);
 	}
 	begin_state_dict(m, n);
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < 3; i++)
 		if (read_entries(m, ymap_get(root, lists[i].key), lists[i].key, lists[i].kind, err) < 0)
 			return -1;
-	}
 	return 0;
 }
 

@@ -657,10 +657,9 @@ value_within(const struct vtree *t, uint32_t h, size_t i)
 				    slots ? value_item(t, state, 0) : state,
 				    slots ? value_item(t, state, 1) : VALUE_ABSENT };
 
-	for (size_t k = 0; k < sizeof(places) / sizeof(places[0]); k++) {
+	for (size_t k = 0; k < sizeof(places) / sizeof(places[0]); k++)
 		if (is_searched(value_kind(t, places[k])) && i-- == 0)
 			return places[k];
-	}
 	return VALUE_ABSENT;
 }
 

@@ -100,9 +100,8 @@ plan_cast(struct plan *p, struct cast_rule *rules, size_t n, struct err *err)
 		plan_make(p, en, rule->make, rule->by);
 	}
 	warn_left(p, &left, &kept);
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n; i++)
 		if (rules[i].name != NULL && rules[i].matched == 0)
 			diag_warn(p->diag, "%s: decides about no tensor", rules[i].by);
-	}
 	return 0;
 }

@@ -169,10 +169,9 @@ try_place(struct hint_search *x, struct str key)
 	memcpy(path, key.p, key.len);
 	memset(x->taken, 0, x->m->n * sizeof(*x->taken));
 	if (statedict_open(&sd, x->in->sd->ckpt, path, &err) == 0) {
-		for (size_t i = 0; i < sd.n; i++) {
+		for (size_t i = 0; i < sd.n; i++)
 			if (sd.entries[i].kind != SD_OTHER)
 				(void)count(x, &h, sd.entries[i].name, sd_tensor(&sd, &sd.entries[i]));
-		}
 		if (h.matching > x->best.matching)
 			x->best = h;
 	}

@@ -44,14 +44,12 @@ rule_form(const struct ynode *node, enum rule_form *form, const struct ynode **r
 	*form = FORM_GROUPS;
 	if (ymap_get(node, "ENABLED") || ymap_get(node, "DEFAULT"))
 		return 0;
-	for (size_t i = 0; i < node->n; i++) {
+	for (size_t i = 0; i < node->n; i++)
 		if (is_child(&node->pairs[i]) && ymap_get(node->pairs[i].value, "FILTER"))
 			return 0;
-	}
-	for (size_t i = 0; i < node->n; i++) {
+	for (size_t i = 0; i < node->n; i++)
 		if (is_child(&node->pairs[i]))
 			return ynode_fail(node, err, "neither a rule (a map with TYPE) nor groups (maps with FILTER)");
-	}
 	return rule_without_type(node, err);
 }
 
@@ -195,10 +193,9 @@ groups_assign(const struct groups *g, struct subject *s, bool first, unsigned ch
 long
 groups_find(const struct groups *g, struct str name)
 {
-	for (size_t i = 0; i < g->n; i++) {
+	for (size_t i = 0; i < g->n; i++)
 		if (str_eq(g->v[i].name, name))
 			return (long)i;
-	}
 	return str_eqc(name, "DEFAULT") ? (long)g->n : -1;
 }
 

@@ -165,10 +165,9 @@ lint_name(struct lint *l, struct subject *s, const char *where)
 	l->names++;
 	note_type(l, s->entry.layer_type);
 	try_groups(l, s, where);
-	for (size_t i = 0; i < l->rules->count; i++) {
+	for (size_t i = 0; i < l->rules->count; i++)
 		if (l->all[i])
 			try_rule(l, l->all[i], s);
-	}
 }
 
 /* ---- findings */
@@ -182,10 +181,9 @@ dead(const struct hits *hits)
 static bool
 is_group(const struct lint *l, const struct rule *r)
 {
-	for (size_t i = 0; i < l->groups->n; i++) {
+	for (size_t i = 0; i < l->groups->n; i++)
 		if (l->groups->v[i].rule == r && l->groups->v[i].at)
 			return true;
-	}
 	return false;
 }
 
@@ -233,10 +231,9 @@ parts_say_it(const struct lint *l, const struct rule *r)
 {
 	if (r->nitems > 0 && r->type != &type_convolutional)
 		return true;
-	for (size_t i = 0; i < r->nkids; i++) {
+	for (size_t i = 0; i < r->nkids; i++)
 		if (!dead(&l->rule_hits[r->kids[i]->number]))
 			return false;
-	}
 	return r->nkids > 0 && r->type == &type_or;
 }
 
@@ -252,10 +249,9 @@ rule_findings(struct lint *l)
 		/* An alias is compiled once for each place that it stands in. */
 		if (r == NULL || !strmap_add(&seen, str_n((const char *)&r->at, sizeof(r->at)), n))
 			continue;
-		for (size_t i = 0; i < r->nitems; i++) {
+		for (size_t i = 0; i < r->nitems; i++)
 			if (dead(&l->item_hits[n][i]))
 				dead_item(l, &r->items[i]);
-		}
 		if (dead(&l->rule_hits[n]) && !is_group(l, r) && !parts_say_it(l, r))
 			found(l->rules, r->at, "this %s filter matches nothing", r->type->name);
 	}
@@ -306,10 +302,9 @@ shadow_finding(struct lint *l, size_t group)
 	struct buf b = BUF_INIT;
 	struct shown shown;
 
-	for (size_t k = 0; k < l->noverlaps; k++) {
+	for (size_t k = 0; k < l->noverlaps; k++)
 		for (size_t i = 0; l->overlaps[k].in[group] && i < group; i++)
 			by[i] |= l->overlaps[k].in[i];
-	}
 	put_groups(l, by, group, " and ", &b);
 	found(l->rules, l->groups->v[group].at, "group %s is shadowed: all that it matches is in %s already",
 	      keys_show(&shown, l->groups->v[group].name), b.p);

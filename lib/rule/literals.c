@@ -129,10 +129,9 @@ literals_build(struct literals *s)
 	s->chain = xcalloc(most, sizeof(*s->chain));
 	s->loose = xcalloc(s->n + 1, sizeof(*s->loose));
 	s->states = 1;
-	for (size_t i = 0; i < s->n; i++) {
+	for (size_t i = 0; i < s->n; i++)
 		if (s->texts[i].len == 0 || !spell(s, i))
 			s->loose[s->nloose++] = i;
-	}
 	link_states(s);
 	s->built = true;
 	return words_of(s);
@@ -158,8 +157,7 @@ literals_find(const struct literals *s, struct str name, uint64_t *bits)
 		for (uint32_t at = next[row + last]; at; at = s->chain[at])
 			set_bit(bits, s->text[at] - 1);
 	}
-	for (size_t i = 0; i < s->nloose; i++) {
+	for (size_t i = 0; i < s->nloose; i++)
 		if (str_contains(name, s->texts[s->loose[i]]))
 			set_bit(bits, s->loose[i]);
-	}
 }

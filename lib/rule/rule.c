@@ -29,10 +29,9 @@ rules_free(struct rules *rules)
 {
 	if (rules == NULL)
 		return;
-	for (const struct rule *r = rules->newest; r; r = r->next) {
+	for (const struct rule *r = rules->newest; r; r = r->next)
 		for (size_t i = 0; i < r->nitems; i++)
 			pyre_free(r->items[i].re);
-	}
 	literals_release(&rules->scan);
 	arena_release(&rules->arena);
 	free(rules);
@@ -87,10 +86,9 @@ find_type(const struct ynode *node, struct err *err)
 	else if (name->kind != YN_SCALAR || ynode_is_null(name))
 		ynode_fail(name, err, "TYPE: must be the name of a rule type, not %s", ynode_what(name));
 	else {
-		for (size_t i = 0; i < NTYPES; i++) {
+		for (size_t i = 0; i < NTYPES; i++)
 			if (str_eqc_nocase(name->text, types[i]->name))
 				return types[i];
-		}
 		unknown_type(name, err);
 	}
 	return NULL;

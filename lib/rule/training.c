@@ -55,10 +55,9 @@ count_elements(const struct entry *e, uint64_t *numel)
 
 	if (!e->has_shape)
 		return false;
-	for (unsigned i = 0; i < e->ndim; i++) {
+	for (unsigned i = 0; i < e->ndim; i++)
 		if (!num_mul(n, e->shape[i], &n))
 			return false;
-	}
 	*numel = n;
 	return true;
 }
@@ -101,10 +100,9 @@ training_add(struct training *x, struct subject *s, bool first, struct err *err)
 	if (groups_assign(x->groups, s, first, x->in, &count, err) < 0)
 		return -1;
 	x->several += count > 1;
-	for (size_t i = 0; i < x->groups->n; i++) {
+	for (size_t i = 0; i < x->groups->n; i++)
 		if (x->in[i] && add_share(x, i, name, s, err) < 0)
 			return -1;
-	}
 	if (count == 0 && groups_takes_rest(s) && add_share(x, x->groups->n, name, s, err) < 0)
 		return -1;
 	if (s->entry.requires_grad != GRAD_FALSE)

@@ -6,10 +6,9 @@ static int
 compile(struct rules *rules, struct rule *rule, struct err *err)
 {
 	(void)err;
-	for (size_t i = 0; i < rule->nitems; i++) {
+	for (size_t i = 0; i < rule->nitems; i++)
 		if (rule->items[i].class == ITEM_PATTERN)
 			rule->items[i].scan = literals_add(&rules->scan, rule->items[i].text);
-	}
 	return 0;
 }
 
@@ -28,10 +27,9 @@ holds(const struct rule *rule, size_t i, struct subject *s, struct err *err)
 static bool
 has(const struct rule *rule, enum item_class class)
 {
-	for (size_t i = 0; i < rule->nitems; i++) {
+	for (size_t i = 0; i < rule->nitems; i++)
 		if (rule->items[i].class == class)
 			return true;
-	}
 	return false;
 }
 

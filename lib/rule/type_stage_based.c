@@ -12,10 +12,9 @@ is_stage(const struct model_group *g)
 static const struct model_group *
 stage_named(const struct model *m, const struct str *key)
 {
-	for (size_t i = 0; i < m->ngroups; i++) {
+	for (size_t i = 0; i < m->ngroups; i++)
 		if (is_stage(&m->groups[i]) && (key == NULL || str_eq(m->groups[i].key, *key)))
 			return &m->groups[i];
-	}
 	return NULL;
 }
 

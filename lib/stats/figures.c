@@ -800,10 +800,9 @@ make(void *arg, uint64_t k, unsigned slot, struct err *e)
 static int
 done_before(struct figures_run *w, uint32_t storage, struct err *e)
 {
-	for (; w->stream && w->storage < storage; w->storage++) {
+	for (; w->stream && w->storage < storage; w->storage++)
 		if (ckpt_done(w->c, w->storage, e) < 0)
 			return -1;
-	}
 	return 0;
 }
 
@@ -893,10 +892,9 @@ threads_can_read(const struct ckpt *c)
 {
 	if (source_is_stream(c->src))
 		return false;
-	for (uint32_t i = 0; i < c->nstorages; i++) {
+	for (uint32_t i = 0; i < c->nstorages; i++)
 		if (c->storages[i].flags & STORAGE_DEFLATED)
 			return false;
-	}
 	return true;
 }
 

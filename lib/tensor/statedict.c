@@ -185,10 +185,9 @@ walk_container(struct walk *w, struct spot *at)
 
 	if (at->depth >= PICKLE_DEPTH_MAX)
 		return err_input(w->e, w->sd->ckpt->file, "containers are nested more than %d deep", PICKLE_DEPTH_MAX);
-	for (at->item = 0; at->item < n; at->item++) {
+	for (at->item = 0; at->item < n; at->item++)
 		if (walk_value(w, tree_child(w->tree.t, at->container, at->item), at) < 0)
 			return -1;
-	}
 	return 0;
 }
 
@@ -235,10 +234,9 @@ open_flat(struct walk *w, const char *key)
 	if (key != NULL && key[0] != '\0')
 		return err_input(w->e, c->file, "it is one flat state dict without places: -k '%s' finds nothing in it", key);
 	w->sd->key = str_c("");
-	for (i = 0; i < c->ntensors; i++) {
+	for (i = 0; i < c->ntensors; i++)
 		if (add_entry(w, c->names[i], SD_TENSOR, i, VALUE_ABSENT) < 0)
 			return -1;
-	}
 	return 0;
 }
 

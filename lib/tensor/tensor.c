@@ -110,10 +110,9 @@ span_end(const struct tensor *t, uint64_t *end)
 	unsigned i;
 
 	*end = t->offset;
-	for (i = 0; i < t->ndim; i++) {
+	for (i = 0; i < t->ndim; i++)
 		if (!num_mul(t->shape[i] - 1, t->stride[i], &reach) || !num_add(*end, reach, end))
 			return false;
-	}
 	return num_add(*end, 1, end);
 }
 

@@ -70,10 +70,9 @@ find_end(struct source *src, uint64_t size, uint64_t *at, struct err *e)
 	uint8_t *tail = xmalloc(n);
 	int r = source_read(src, size - n, tail, n, e);
 
-	for (i = n < ZIP_END ? 0 : n - ZIP_END + 1; r == 0 && i-- > 0;) {
+	for (i = n < ZIP_END ? 0 : n - ZIP_END + 1; r == 0 && i-- > 0;)
 		if (get_le32(tail + i) == ZIP_SIG_END)
 			break;
-	}
 	free(tail);
 	if (r < 0)
 		return -1;
@@ -637,11 +636,10 @@ scan_rest(struct source *src, uint64_t from, uint64_t *size, struct err *e)
 		source_forget(src, *size);
 		if (source_look(src, *size, SOURCE_LOOK_MAX, &p, &got, e) < 0)
 			return -1;
-		for (i = 0; i + 4 <= got; i++) {
+		for (i = 0; i + 4 <= got; i++)
 			if (get_le32(p + i) == ZIP_SIG_END)
 				return err_at(e, source_name(src), *size + i,
 					"another end record of a zip: readers would see two archives");
-		}
 		if (got < SOURCE_LOOK_MAX)
 			break;
 	}
