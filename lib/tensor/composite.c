@@ -48,7 +48,8 @@ static struct tensor_part *
 add_part(struct reading *r, struct str name, enum dtype dtype)
 {
 	r->all->visits += name.len / 64; /* their names take memory */
-	*xpush(r->parts, r->more.nparts, r->cap) = (struct tensor_part){ .name = arena_str(r->arena, name), .dtype = (uint8_t)dtype };
+	*xpush(r->parts, r->more.nparts, r->cap) =
+		(struct tensor_part){ .name = arena_str(r->arena, name), .dtype = (uint8_t)dtype };
 	return &r->parts[r->more.nparts - 1];
 }
 
