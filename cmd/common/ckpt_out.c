@@ -37,6 +37,8 @@ static const struct {
 	{ ".msgpack", NULL },
 	{ ".tflite", NULL },
 	{ ".distcp", NULL },
+	{ ".metadata", NULL },
+	{ ".json", NULL },
 };
 
 /* Index of the suffix of path in suffixes; -1 if it has none of them. */

@@ -45,6 +45,8 @@ inplace_check_options(const struct adapt_options *o, const struct operands *oper
 
 /* ---- opening */
 
+static const char no_file[] = "is no regular file: --in-place cannot edit it";
+
 static int
 check_file(int fd, const char *path, struct err *err)
 {
@@ -53,7 +55,7 @@ check_file(int fd, const char *path, struct err *err)
 	if (fstat(fd, &st) < 0)
 		return err_sys(err, path, "cannot open");
 	if (!S_ISREG(st.st_mode))
-		return err_input(err, path, "is no regular file: --in-place cannot edit it");
+		return err_input(err, path, "%s", no_file);
 	if (st.st_nlink > 1)
 		return err_input(err, path, "has %lu names (hard links), which would all change: --in-place does not edit it",
 				 (unsigned long)st.st_nlink);
@@ -69,6 +71,8 @@ open_file(const char *path, bool dry_run, int *fd, struct err *err)
 	if (*fd < 0 && errno == ELOOP)
 		return err_input(err, path, "is a symbolic link, and in a Hub cache what it leads to is named by its contents: "
 				 "--in-place edits it under its own name only");
+	if (*fd < 0 && errno == EISDIR)
+		return err_input(err, path, "%s", no_file);
 	if (*fd < 0)
 		return err_sys(err, path, dry_run ? "cannot open" : "cannot open for writing");
 	return check_file(*fd, path, err);

@@ -436,8 +436,11 @@ floats() {
 	expect_refusal 2 lnn-ckpt-adapt '--to torch: -o x.safetensors has the suffix of safetensors'
 	try lnn-interp-bias --to safetensors --img-size 384 "$fixtures/demo.pth" -o x.pth
 	expect_refusal 2 lnn-interp-bias '--to safetensors: -o x.pth has the suffix of torch'
-	try lnn-ckpt-adapt "$fixtures/tiny.pth" -o x.npz
-	expect_refusal 2 lnn-ckpt-adapt '-o x.npz: .npz is not written'
+	local name
+	for name in x.npz .metadata x.index.json; do
+		try lnn-ckpt-adapt "$fixtures/tiny.pth" -o "$name"
+		expect_refusal 2 lnn-ckpt-adapt "-o $name: .${name##*.} is not written"
+	done
 	expect_only a.safetensors b.ckpt c.safetensors d.other plain
 }
 

@@ -85,6 +85,9 @@ shifts() {
 	expect_refusal 2 lnn-ckpt-adapt 'must be named'
 	try lnn-ckpt-adapt --in-place -
 	expect_refusal 2 lnn-ckpt-adapt 'must be named'
+	mkdir folder
+	try lnn-ckpt-adapt --in-place folder
+	expect_refusal 2 lnn-ckpt-adapt 'folder: is no regular file: --in-place cannot edit it'
 }
 
 @test 'a key map that makes tensors, and what a description drops' {
