@@ -117,7 +117,7 @@ void
 out_write(struct out *o, const void *p, size_t n)
 {
 	buf_add(&o->buf, p, n);
-	added(o, n > 0 && memchr(p, '\n', n) != NULL);
+	added(o, o->tty && n > 0 && memchr(p, '\n', n) != NULL);
 }
 
 void

@@ -1,30 +1,23 @@
 /* --explain: the verdict on each line, and how it came about. */
 #include "filter.h"
 
-#include <stdlib.h>
-
 #include "base/text.h"
-#include "base/xalloc.h"
+
+struct explaining {
+	struct rule_trace trace;
+	unsigned char *in;  /* by group */
+};
 
 static void
-put_steps(struct filter *f, const struct rule_trace *trace, unsigned indent)
+put_steps(struct filter *f, struct rule_trace *trace, unsigned indent)
 {
-	struct buf b = BUF_INIT;
-
 	for (size_t i = 0; i < trace->n; i++) {
-		const struct rule_step *step = &trace->steps[i];
+		const struct str line = rule_explain(trace, i, &f->subject, indent);
 
-		buf_clear(&b);
-		buf_addc(&b, '\t');
-		buf_fill(&b, ' ', 2 * (size_t)(indent + step->depth));
-		buf_addf(&b, "%s:%u:%u: ", step->at->file, step->at->line, step->at->column);
-		rule_explain(&b, step, &f->subject);
-		buf_addc(&b, '\n');
-		out_style(&f->out, step->matched ? STYLE_PLAIN : STYLE_DIM);
-		out_write(&f->out, b.p, b.len);
+		out_style(&f->out, trace->steps[i].matched ? STYLE_PLAIN : STYLE_DIM);
+		out_write(&f->out, line.p, line.len);
 		out_style(&f->out, STYLE_PLAIN);
 	}
-	buf_release(&b);
 }
 
 static void
@@ -56,7 +49,7 @@ is_passed_over(struct filter *f, const struct operand_item *item)
 static int
 explain_rule(struct filter *f, const struct operand_item *item, struct err *e)
 {
-	struct rule_trace *trace = f->work;
+	struct rule_trace *trace = &((struct explaining *)f->work)->trace;
 	int got;
 
 	if (is_passed_over(f, item))
@@ -76,20 +69,16 @@ explain_groups(struct filter *f, const struct operand_item *item, struct err *e)
 	const struct groups *g = &f->groups;
 	long only = f->o->group ? groups_find(g, str_c(f->o->group)) : -1;
 	struct buf verdict = BUF_INIT;
-	struct rule_trace *trace = f->work;
-	unsigned char *in;
+	struct explaining *x = f->work;
+	struct rule_trace *trace = &x->trace;
 	size_t count;
-	int rc = 0;
 
 	if (is_passed_over(f, item))
 		return 0;
-	in = xcalloc(g->n + 1, 1);
-	if (groups_assign(g, &f->subject, f->o->first, in, &count, &f->why) < 0) {
-		rc = filter_fail(item, &f->why, e);
-		goto out;
-	}
+	if (groups_assign(g, &f->subject, f->o->first, x->in, &count, &f->why) < 0)
+		return filter_fail(item, &f->why, e);
 	for (size_t i = 0; i < g->n; i++) {
-		if (!in[i])
+		if (!x->in[i])
 			continue;
 		buf_adds(&verdict, verdict.len ? "," : "");
 		text_escape(&verdict, g->v[i].name);
@@ -107,27 +96,25 @@ explain_groups(struct filter *f, const struct operand_item *item, struct err *e)
 		out_show(&f->out, g->v[i].name);
 		out_puts(&f->out, trace->steps[0].matched ? ": yes\n" : ": no\n");
 		put_steps(f, trace, 1);
-		if (f->o->first && in[i])
+		if (f->o->first && x->in[i])
 			break;
 	}
 	if (count == 0 && !groups_takes_rest(&f->subject))
 		out_puts(&f->out, "\trequires_grad is false: not in DEFAULT either\n");
-out:
-	free(in);
 	buf_release(&verdict);
-	return rc;
+	return 0;
 }
 
 int
 explain_run(struct filter *f, const struct operands *operands, int *status, struct err *e)
 {
-	struct rule_trace trace = RULE_TRACE_INIT;
+	struct explaining x = { .trace = RULE_TRACE_INIT };
 	int rc;
 
-	rc = filter_run(f, operands, f->form == FORM_RULE ? explain_rule : explain_groups, &trace, status, e);
-
+	x.in = arena_calloc(&f->arena, f->groups.n + 1, 1);
+	rc = filter_run(f, operands, f->form == FORM_RULE ? explain_rule : explain_groups, &x, status, e);
 	if (rc == 0 && f->hits == 0)
 		*status = tool_worst(*status, TOOL_NO);
-	rule_trace_release(&trace);
+	rule_trace_release(&x.trace);
 	return rc;
 }

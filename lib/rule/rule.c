@@ -19,7 +19,7 @@ rules_new(const struct rule_env *env)
 {
 	struct rules *rules = xcalloc(1, sizeof(*rules));
 
-	*rules = (struct rules){ .env = *env, .scan = LITERALS_INIT };
+	*rules = (struct rules){ .env = *env, .finder = finder_new() };
 	arena_init(&rules->arena);
 	return rules;
 }
@@ -32,7 +32,7 @@ rules_free(struct rules *rules)
 	for (const struct rule *r = rules->newest; r; r = r->next)
 		for (size_t i = 0; i < r->nitems; i++)
 			pyre_free(r->items[i].re);
-	literals_release(&rules->scan);
+	finder_free(rules->finder);
 	arena_release(&rules->arena);
 	free(rules);
 }
@@ -220,8 +220,11 @@ rules_compile(struct rules *rules, const struct ynode *node, struct err *err)
 		rule = arena_alloc(&rules->arena, sizeof(*rule));
 		*rule = (struct rule){ .type = type, .rules = rules, .at = node, .next = rules->newest, .number = rules->count++ };
 		rules->newest = rule;
-		if (compile(rules, rule, &own) == 0)
+		if (compile(rules, rule, &own) == 0) {
+			rule->step = rules->steps;
+			rules->steps += rule->nitems + 2;
 			return rule;
+		}
 		rule->broken = true;
 	}
 	/* What a rule inside this one found is told already. */
@@ -237,10 +240,8 @@ void
 subject_init(struct subject *s, struct rules *rules)
 {
 	memset(s, 0, sizeof(*s));
-	if (!rules->scan.built)
-		rules->words = literals_build(&rules->scan);
 	s->rules = rules;
-	s->bits = arena_calloc(&rules->arena, rules->words, sizeof(*s->bits));
+	s->finder = rules->finder;
 }
 
 void
@@ -251,9 +252,10 @@ subject_set(struct subject *s, const struct entry *e)
 
 	s->entry = *e;
 	s->name = e->name;
-	s->scanned = s->staged = false;
+	s->staged = false;
 	if (e->name.len >= 7 && memcmp(e->name.p, "module.", 7) == 0)
 		s->name = str_from(e->name, 7);
+	finder_name(s->finder, s->name);
 	if (m && m->n)
 		known = model_find(m, s->name);
 	if (m && m->n && known == NULL && s->name.p != e->name.p)
@@ -279,6 +281,8 @@ void
 rule_trace_release(struct rule_trace *t)
 {
 	free(t->steps);
+	arena_release(&t->arena);
+	buf_release(&t->line);
 	memset(t, 0, sizeof(*t));
 }
 
@@ -357,16 +361,6 @@ type_need_layer(const struct rule *rule, const struct subject *s, struct err *er
 	return need(rule, "the layer type", "; a description of the live model has it (-m)", err);
 }
 
-bool
-type_contained(struct subject *s, uint32_t id)
-{
-	if (!s->scanned) {
-		literals_find(&s->rules->scan, s->name, s->bits);
-		s->scanned = true;
-	}
-	return literals_bit(s->bits, id);
-}
-
 /* ---- telling */
 
 void
@@ -377,8 +371,22 @@ type_put_item(struct buf *b, const struct rule_item *item)
 	buf_addf(b, "' (%s:%u:%u)", item->at->file, item->at->line, item->at->column);
 }
 
-void
-rule_explain(struct buf *b, const struct rule_step *step, const struct subject *s)
+/*
+ * A number for what the step says, if it says the same of every subject; else SIZE_MAX. A rule has a number for each item
+ * that may decide, and for no and yes without one.
+ */
+static size_t
+number_of(const struct rule_step *step)
+{
+	const struct rule *rule = step->rule;
+
+	if (rule->type->explain != NULL && !rule->type->same)
+		return SIZE_MAX;
+	return rule->step + (step->item == RULE_NO_ITEM ? rule->nitems + step->matched : step->item);
+}
+
+static void
+put_verdict(struct buf *b, const struct rule_step *step, const struct subject *s)
 {
 	size_t at;
 
@@ -387,8 +395,25 @@ rule_explain(struct buf *b, const struct rule_step *step, const struct subject *
 	buf_adds(b, ": ");
 	if (step->rule->type->explain)
 		step->rule->type->explain(b, step, s);
-	if (b->len == at + 2) {
+	if (b->len == at + 2)
 		b->len = at;
-		b->p[at] = '\0';
-	}
+}
+
+struct str
+rule_explain(struct rule_trace *t, size_t i, const struct subject *s, unsigned indent)
+{
+	const struct rule_step *step = &t->steps[i];
+	const size_t number = number_of(step);
+
+	if (t->lines == NULL)
+		t->lines = arena_calloc(&t->arena, s->rules->steps, sizeof(*t->lines));
+	if (number != SIZE_MAX && t->lines[number].p != NULL)
+		return t->lines[number];
+	buf_clear(&t->line);
+	buf_addc(&t->line, '\t');
+	buf_fill(&t->line, ' ', 2 * (size_t)(indent + step->depth));
+	buf_addf(&t->line, "%s:%u:%u: ", step->at->file, step->at->line, step->at->column);
+	put_verdict(&t->line, step, s);
+	buf_addc(&t->line, '\n');
+	return number == SIZE_MAX ? buf_str(&t->line) : (t->lines[number] = arena_str(&t->arena, buf_str(&t->line)));
 }

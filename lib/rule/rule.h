@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/diag.h"
 #include "base/err.h"
@@ -51,8 +52,7 @@ struct subject {
 	struct str name;       /* without a leading "module." */
 	/* private */
 	const struct rules *rules;
-	uint64_t *bits;        /* rule/literals.h; found when first asked for */
-	bool scanned;
+	struct finder *finder;
 	bool staged;
 	const struct stage_pattern *stage; /* what gives the name its stage; NULL if it has none */
 };
@@ -77,10 +77,14 @@ struct rule_step {
 struct rule_trace {
 	struct rule_step *steps;
 	size_t n, cap;
+	/* private */
 	unsigned depth;
+	struct str *lines; /* that are the same of every subject, once they were needed */
+	struct arena arena;
+	struct buf line;
 };
 
-#define RULE_TRACE_INIT { NULL, 0, 0, 0 }
+#define RULE_TRACE_INIT { NULL, 0, 0, 0, NULL, ARENA_INIT, BUF_INIT }
 
 void rule_trace_release(struct rule_trace *t);
 
@@ -94,7 +98,10 @@ int rule_match(const struct rule *rule, struct subject *s, struct rule_trace *tr
 /* Can rule_match fail for lack of a shape or a layer type? Then what a list gives is known only at its end. */
 bool rule_may_fail(const struct rule *rule);
 
-/* Adds what a step says to a person: "name contains: yes, 'head.' (exp.yaml:3:20)". */
-void rule_explain(struct buf *b, const struct rule_step *step, const struct subject *s);
+/*
+ * What step i of a trace says to a person, as a line: "<TAB>exp.yaml:3:20: name: yes: ...", indented by the step's depth and
+ * indent levels more. A trace is explained with one indent for each rule. Borrowed until the next call.
+ */
+struct str rule_explain(struct rule_trace *t, size_t i, const struct subject *s, unsigned indent);
 
 #endif

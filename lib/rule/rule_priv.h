@@ -4,9 +4,8 @@
 #ifndef LNN_RULE_RULE_PRIV_H
 #define LNN_RULE_RULE_PRIV_H
 
-#include "text/pyre.h"
+#include "text/finder.h"
 #include "rule/rule.h"
-#include "rule/literals.h"
 
 enum item_class { ITEM_PATTERN, ITEM_DIMENSION, ITEM_LAYER_TYPE, ITEM_STAGE };
 
@@ -15,7 +14,7 @@ struct rule_item {
 	enum item_class class;
 	struct str text;
 	const struct ynode *at;
-	uint32_t scan;            /* ITEM_PATTERN that is contained */
+	size_t id;              /* ITEM_PATTERN: its id; those of a name rule follow each other */
 	struct pyre *re;          /* ITEM_PATTERN that is a regular expression */
 	int64_t number;           /* ITEM_DIMENSION */
 	const struct model_group *stage; /* ITEM_STAGE; NULL if the description has none of that name */
@@ -31,25 +30,26 @@ struct rule {
 	size_t nkids;
 	const struct rule *next;  /* of all rules, newest first */
 	size_t number;            /* among all rules */
+	size_t step;              /* what it may say has numbers from here on */
 	bool broken;              /* it did not compile */
 	bool may_fail;            /* rule_may_fail */
 	const struct match_type *how; /* of a name rule */
+	size_t nnames, npatterns; /* of an or: so many of its first kids are name rules, with so many patterns */
 };
 
 /* A pattern of a stage of the description. */
 struct stage_pattern {
 	const struct model_group *stage;
 	struct str text;
-	uint32_t scan;
+	size_t id;
 };
 
 struct rules {
 	struct rule_env env;
 	struct arena arena;
-	struct literals scan;
-	size_t words;             /* that its result takes */
+	struct finder *finder;
 	struct rule *newest;
-	size_t count;
+	size_t count, steps;      /* rules; what they may say */
 	bool warned;              /* that there is no reference */
 	struct stage_pattern *stages; /* once a rule asks for stages: their patterns, the last stage's first */
 	size_t nstages;
@@ -73,7 +73,8 @@ struct rule_type {
 	int (*match)(const struct rule *rule, struct subject *s, struct rule_trace *trace, size_t *item, struct err *err);
 	/* Does a single item hold, whatever the others do? NULL for types without items. */
 	int (*holds)(const struct rule *rule, size_t item, struct subject *s, struct err *err);
-	/* What step says about s, without position and verdict. NULL: nothing. */
+	/* What step says about s, without position and verdict. NULL: nothing. same: it is the same of every subject. */
+	bool same;
 	void (*explain)(struct buf *b, const struct rule_step *step, const struct subject *s);
 };
 
@@ -103,9 +104,6 @@ int type_any(const struct rule *rule, enum item_class class, struct subject *s, 
 /* What is asked of a subject that may lack it: the error names the rule. */
 int type_need_shape(const struct rule *rule, const struct subject *s, struct err *err);
 int type_need_layer(const struct rule *rule, const struct subject *s, struct err *err);
-
-/* Is the text with this id in rules->scan contained in the subject's name? */
-bool type_contained(struct subject *s, uint32_t id);
 
 /* "'TEXT' (FILE:LINE:COLUMN)" */
 void type_put_item(struct buf *b, const struct rule_item *item);

@@ -8,7 +8,7 @@ compile(struct rules *rules, struct rule *rule, struct err *err)
 	(void)err;
 	for (size_t i = 0; i < rule->nitems; i++)
 		if (rule->items[i].class == ITEM_PATTERN)
-			rule->items[i].scan = literals_add(&rules->scan, rule->items[i].text);
+			rule->items[i].id = finder_text(rules->finder, rule->items[i].text, FINDER_ANYWHERE);
 	return 0;
 }
 
@@ -18,7 +18,7 @@ holds(const struct rule *rule, size_t i, struct subject *s, struct err *err)
 	const struct rule_item *item = &rule->items[i];
 
 	if (item->class == ITEM_PATTERN)
-		return type_contained(s, item->scan);
+		return finder_found(s->finder, item->id, err);
 	if (type_need_layer(rule, s, err) < 0)
 		return -1;
 	return str_eq(item->text, s->entry.layer_type);

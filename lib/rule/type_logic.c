@@ -1,11 +1,11 @@
 /* and, or, not, all_except: rules made of rules, asked from left to right until the verdict stands. The steps below say it all. */
 #include "rule/rule_priv.h"
 
-/* Asks the rules inside until one says stop. */
+/* Asks the rules inside, from number i on, until one says stop. */
 static int
-until(const struct rule *rule, struct subject *s, struct rule_trace *trace, int stop, struct err *err)
+until(const struct rule *rule, size_t i, struct subject *s, struct rule_trace *trace, int stop, struct err *err)
 {
-	for (size_t i = 0; i < rule->nkids; i++) {
+	for (; i < rule->nkids; i++) {
 		int got = rule_match(rule->kids[i], s, trace, err);
 
 		if (got < 0 || got == stop)
@@ -18,14 +18,35 @@ static int
 match_and(const struct rule *rule, struct subject *s, struct rule_trace *trace, size_t *item, struct err *err)
 {
 	(void)item;
-	return until(rule, s, trace, 0, err);
+	return until(rule, 0, s, trace, 0, err);
+}
+
+/* The patterns of name rules that follow each other are asked for together. */
+static int
+compile_or(struct rules *rules, struct rule *rule, struct err *err)
+{
+	(void)rules;
+	(void)err;
+	for (; rule->nnames < rule->nkids && rule->kids[rule->nnames]->how; rule->nnames++)
+		rule->npatterns += rule->kids[rule->nnames]->nitems;
+	return 0;
 }
 
 static int
 match_or(const struct rule *rule, struct subject *s, struct rule_trace *trace, size_t *item, struct err *err)
 {
-	(void)item;
-	return until(rule, s, trace, 1, err);
+	size_t i = 0;
+	struct err why;
+	int got;
+
+	if (trace == NULL && rule->nnames > 1) {
+		err_clear(&why);
+		got = finder_first(s->finder, rule->kids[0]->items[0].id, rule->npatterns, item, &why);
+		if (got > 0)
+			return 1;
+		i = got == 0 ? rule->nnames : 0; /* one that fails says so itself */
+	}
+	return until(rule, i, s, trace, 1, err);
 }
 
 static int
@@ -38,6 +59,8 @@ match_not(const struct rule *rule, struct subject *s, struct rule_trace *trace, 
 }
 
 const struct rule_type type_and = { .name = "and", .keys = { { "FILTERS", KEY_RULES, 0 } }, .match = match_and };
-const struct rule_type type_or = { .name = "or", .keys = { { "FILTERS", KEY_RULES, 0 } }, .match = match_or };
+const struct rule_type type_or = {
+	.name = "or", .keys = { { "FILTERS", KEY_RULES, 0 } }, .compile = compile_or, .match = match_or,
+};
 const struct rule_type type_not = { .name = "not", .keys = { { "FILTER", KEY_RULE, 0 } }, .match = match_not };
 const struct rule_type type_all_except = { .name = "all_except", .keys = { { "EXCEPT", KEY_RULE, 0 } }, .match = match_not };

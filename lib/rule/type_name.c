@@ -5,32 +5,15 @@
 struct match_type {
 	const char *name;
 	const char *verb, *fails; /* of a pattern, in a trace */
-	bool (*holds)(const struct rule_item *item, struct subject *s);
+	bool regex;
+	enum finder_where where;
 };
 
-static bool
-contains(const struct rule_item *item, struct subject *s)
-{
-	return type_contained(s, item->scan);
-}
-
-static bool
-starts(const struct rule_item *item, struct subject *s)
-{
-	return str_starts(s->name, item->text);
-}
-
-static bool
-ends(const struct rule_item *item, struct subject *s)
-{
-	return str_ends(s->name, item->text);
-}
-
 static const struct match_type match_types[] = {
-	{ "contains", "is contained", "is not contained", contains },
-	{ "startswith", "is the beginning", "is not the beginning", starts },
-	{ "endswith", "is the end", "is not the end", ends },
-	{ "regex", "is found", "is not found", NULL },
+	{ "contains", "is contained", "is not contained", false, FINDER_ANYWHERE },
+	{ "startswith", "is the beginning", "is not the beginning", false, FINDER_START },
+	{ "endswith", "is the end", "is not the end", false, FINDER_END },
+	{ "regex", "is found", "is not found", true, FINDER_ANYWHERE },
 };
 
 enum { NMATCH = sizeof(match_types) / sizeof(match_types[0]) };
@@ -85,38 +68,52 @@ compile(struct rules *rules, struct rule *rule, struct err *err)
 	for (size_t i = 0; i < rule->nitems; i++) {
 		struct rule_item *item = &rule->items[i];
 
-		if (rule->how->holds == NULL) {
-			if (compile_regex(item, err) < 0)
-				return -1;
-		} else if (rule->how->holds == contains) {
-			item->scan = literals_add(&rules->scan, item->text);
-		}
+		if (rule->how->regex && compile_regex(item, err) < 0)
+			return -1;
+		item->id = rule->how->regex ? finder_regex(rules->finder, item->re)
+					      : finder_text(rules->finder, item->text, rule->how->where);
 	}
 	return 0;
 }
 
-/* Apart from what is asked often: an err is large. */
 static int
-found(const struct rule_item *item, const struct subject *s, struct err *err)
+too_long(const struct rule_item *item, struct err *err)
 {
-	struct err why;
 	struct shown shown;
+
+	return err_set(err, ERR_INPUT, "the regular expression '%s' at %s:%u:%u needs too many steps on this name",
+		       keys_show(&shown, item->text), item->at->file, item->at->line, item->at->column);
+}
+
+/* The first of n items from i on. */
+static int
+find_first(const struct rule *rule, size_t i, size_t n, struct subject *s, size_t *item, struct err *err)
+{
+	const size_t first = rule->items[i].id;
+	size_t id = 0;
+	struct err why; /* it is large: only its code is cleared */
 	int got;
 
 	err_clear(&why);
-	got = pyre_search(item->re, s->name, NULL, 0, &why);
+	got = finder_first(s->finder, first, n, &id, &why);
 	if (got < 0)
-		return err_set(err, ERR_INPUT, "the regular expression '%s' at %s:%u:%u needs too many steps on this name",
-			       keys_show(&shown, item->text), item->at->file, item->at->line, item->at->column);
+		return too_long(&rule->items[i + id - first], err);
+	if (got > 0)
+		*item = i + id - first;
 	return got;
 }
 
 static int
 holds(const struct rule *rule, size_t i, struct subject *s, struct err *err)
 {
-	const struct rule_item *item = &rule->items[i];
+	return find_first(rule, i, 1, s, &i, err);
+}
 
-	return rule->how->holds ? rule->how->holds(item, s) : found(item, s, err);
+static int
+match(const struct rule *rule, struct subject *s, struct rule_trace *trace, size_t *item, struct err *err)
+{
+	(void)trace;
+	return find_first(rule, 0, rule->nitems, s, item, err);
 }
 
 static void
@@ -138,5 +135,5 @@ explain(struct buf *b, const struct rule_step *step, const struct subject *s)
 
 const struct rule_type type_name = {
 	.name = "name", .keys = { { "PATTERNS", KEY_ITEMS, ITEM_PATTERN }, { "MATCH_TYPE", KEY_SETTING, 0 } },
-	.compile = compile, .holds = holds, .explain = explain,
+	.compile = compile, .match = match, .holds = holds, .same = true, .explain = explain,
 };

@@ -40,7 +40,7 @@ take_stages(struct rules *rules)
 
 			p->stage = g;
 			p->text = g->patterns.items[k];
-			p->scan = literals_add(&rules->scan, p->text);
+			p->id = finder_text(rules->finder, p->text, FINDER_ANYWHERE);
 		}
 	}
 }
@@ -55,7 +55,7 @@ stage_of(struct subject *s)
 	s->staged = true;
 	s->stage = NULL;
 	for (size_t i = 0; i < rules->nstages; i++) {
-		if (type_contained(s, rules->stages[i].scan)) {
+		if (finder_found(s->finder, rules->stages[i].id, NULL) > 0) {
 			s->stage = &rules->stages[i];
 			break;
 		}

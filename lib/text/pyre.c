@@ -16,6 +16,7 @@
 #include "base/num.h"
 #include "base/text.h"
 #include "base/xalloc.h"
+#include "text/pyre_priv.h"
 
 enum {
 	REPEAT_MAX = 65535, /* PCRE2's */
@@ -35,7 +36,14 @@ struct pyre {
 	struct str pattern;        /* the re's own */
 	struct pyre_group *groups; /* [0] is the whole match */
 	size_t ngroups, capgroups;
+	struct pyre_op *ops;       /* nops is 0: it has no program */
+	size_t nops;
 	pcre2_code *code;
+	struct pyre_machine *machine;
+};
+
+/* What a search needs; made by the first one, as most patterns are left to finder.c. */
+struct pyre_machine {
 	pcre2_match_data *data;
 	pcre2_match_context *context;
 	pcre2_jit_stack *stack;
@@ -61,12 +69,16 @@ struct pyre_parser {
 	unsigned nesting, lookbehinds; /* those that are open */
 	struct pyre_behind *behinds;   /* all of them */
 	size_t nbehinds, capbehinds;
+	struct pyre_op *ops; /* the program, as far as it is written */
+	size_t nops, capops;
+	bool irregular; /* no program can say it */
 };
 
 /* What stands before a quantifier. */
 struct pyre_item {
 	enum { ITEM_NONE, ITEM_AT, ITEM_REPEAT, ITEM_OTHER } kind; /* at: a position, as ^ $ \b */
 	size_t at; /* where it begins in what was written */
+	size_t op; /* likewise in the program */
 };
 
 /* A category stands among the characters as this and its letter. */
@@ -245,6 +257,121 @@ emit_char(struct buf *out, uint32_t c)
 		buf_addf(out, "\\x{%x}", (unsigned)c);
 }
 
+/* ---- the program, which is written along with the text for PCRE2 */
+
+static void
+emit_op(struct pyre_parser *p, struct pyre_op op)
+{
+	if (p->nops >= PYRE_OPS_MAX)
+		p->irregular = true;
+	else
+		*xpush(p->ops, p->nops, p->capops) = op;
+}
+
+/* Puts an op before those from at on. */
+static void
+insert_op(struct pyre_parser *p, size_t at, struct pyre_op op)
+{
+	emit_op(p, op);
+	if (p->irregular)
+		return;
+	memmove(p->ops + at + 1, p->ops + at, (p->nops - 1 - at) * sizeof(op));
+	p->ops[at] = op;
+}
+
+static bool
+in_category(uint32_t letter, unsigned c)
+{
+	const bool digit = c >= '0' && c <= '9';
+
+	switch (letter) {
+	case 'd': return digit;
+	case 's': return (c >= '\t' && c <= '\r') || (c >= 0x1c && c <= ' ');
+	case 'w': return digit || is_letter(c) || c == '_';
+	default: return !in_category(letter + ('a' - 'A'), c);
+	}
+}
+
+/* Adds characters, or a category, to a set as far as they are ASCII. Under (?i) some beyond it match letters within. */
+static void
+add_range(struct pyre_parser *p, uint64_t *set, uint32_t lo, uint32_t hi)
+{
+	const bool any_case = p->flags & PCRE2_CASELESS;
+
+	p->irregular = p->irregular || (any_case && !(hi & CATEGORY) && hi >= 0x80);
+	for (unsigned c = 0; c < 0x80; c++) {
+		if (lo & CATEGORY ? !in_category(lo & ~(uint32_t)CATEGORY, c) : c < lo || c > hi)
+			continue;
+		pyre_set_add(set, c);
+		if (any_case && is_letter(c))
+			pyre_set_add(set, c ^ ('a' - 'A'));
+	}
+}
+
+static void
+emit_set(struct pyre_parser *p, uint32_t lo, uint32_t hi)
+{
+	struct pyre_op op = { .kind = PYRE_SET };
+
+	add_range(p, op.set, lo, hi);
+	emit_op(p, op);
+}
+
+/* The ops from at on are to be taken min to max times. */
+static void
+repeat_ops(struct pyre_parser *p, size_t at, uint64_t min, uint64_t max)
+{
+	const size_t len = p->nops - at;
+	const bool endless = max == REPEAT_NO_END;
+	const uint64_t copies = endless ? min + (min == 0) : max;
+	struct pyre_op *body;
+
+	if (copies * (len + 1) > PYRE_OPS_MAX)
+		p->irregular = true;
+	if (p->irregular)
+		return;
+	body = xreallocn(NULL, len + 1, sizeof(*body));
+	if (len > 0)
+		memcpy(body, p->ops + at, len * sizeof(*body));
+	p->nops = at;
+	for (uint64_t i = 0; i < copies; i++) {
+		if (i >= min)
+			emit_op(p, (struct pyre_op){ .kind = PYRE_SPLIT,
+						     .to = (int32_t)((copies - i) * (len + 1)) + endless });
+		for (size_t k = 0; k < len; k++)
+			emit_op(p, body[k]);
+	}
+	if (endless && min == 0)
+		emit_op(p, (struct pyre_op){ .kind = PYRE_JUMP, .to = -(int32_t)len - 1 });
+	else if (endless)
+		emit_op(p, (struct pyre_op){ .kind = PYRE_SPLIT, .to = -(int32_t)len });
+	free(body);
+}
+
+/* Another alternative begins: the one before it, from *start on, gets a way around it. *jumps: the last of these ways. */
+static void
+split_ops(struct pyre_parser *p, size_t *start, size_t *jumps)
+{
+	insert_op(p, *start, (struct pyre_op){ .kind = PYRE_SPLIT, .to = (int32_t)(p->nops - *start) + 2 });
+	emit_op(p, (struct pyre_op){ .kind = PYRE_JUMP, .to = (int32_t)*jumps });
+	*jumps = p->nops;
+	*start = p->nops;
+}
+
+/* All alternatives are written: the ways lead behind them. */
+static void
+join_ops(struct pyre_parser *p, size_t jumps)
+{
+	while (jumps > 0 && !p->irregular) {
+		struct pyre_op *op = &p->ops[jumps - 1];
+
+		jumps = (size_t)op->to;
+		op->to = (int32_t)(p->nops - (size_t)(op - p->ops));
+	}
+}
+
+/* ---- escapes, classes, groups */
+
 static int
 hex_escape(struct pyre_tokens *t, size_t start, size_t digits, uint32_t *c)
 {
@@ -304,21 +431,27 @@ parse_member(struct pyre_tokens *t, size_t open, uint32_t *c)
 
 /* A class whose [ was taken. */
 static int
-parse_class(struct pyre_tokens *t, struct buf *out)
+parse_class(struct pyre_parser *p)
 {
+	struct pyre_tokens *t = &p->t;
+	struct buf *out = &p->out;
+	struct pyre_op op = { .kind = PYRE_SET };
 	size_t open = t->at - 1, start;
+	const bool negated = match_token(t, '^');
 	uint32_t lo, hi;
 
-	buf_adds(out, match_token(t, '^') ? "[^" : "[");
+	buf_adds(out, negated ? "[^" : "[");
 	for (bool any = false; !any || !match_token(t, ']'); any = true) {
 		start = t->at;
 		if (parse_member(t, open, &lo) < 0)
 			return -1;
 		emit_char(out, lo);
+		add_range(p, op.set, lo, lo);
 		if (!match_token(t, '-'))
 			continue;
 		if (str_eqc(peek(t), "]")) {
 			emit_char(out, '-');
+			add_range(p, op.set, '-', '-');
 			continue;
 		}
 		if (parse_member(t, open, &hi) < 0)
@@ -327,8 +460,12 @@ parse_class(struct pyre_tokens *t, struct buf *out)
 			return bad(t->why, start, "bad character range %.*s", (int)(t->at - start), t->s.p + start);
 		buf_addc(out, '-');
 		emit_char(out, hi);
+		add_range(p, op.set, lo, hi);
 	}
 	buf_addc(out, ']');
+	for (size_t i = 0; negated && i < 2; i++)
+		op.set[i] = ~op.set[i];
+	emit_op(p, op);
 	return 0;
 }
 
@@ -357,6 +494,7 @@ emit_reference(struct pyre_parser *p, uint64_t group, size_t offset)
 	if (p->lookbehinds > 0)
 		return bad(p->t.why, offset, "references inside a lookbehind are not supported");
 	buf_addf(&p->out, "\\g{%llu}", (unsigned long long)group);
+	p->irregular = true;
 	return 0;
 }
 
@@ -427,6 +565,7 @@ parse_lookaround(struct pyre_parser *p, size_t start, struct str token)
 	if (behind)
 		*xpush(p->behinds, p->nbehinds, p->capbehinds) = (struct pyre_behind){ p->out.len, start };
 	buf_addf(&p->out, "(?%s%c(?:", behind ? "<" : "", token.p[0]);
+	p->irregular = true;
 	p->lookbehinds += behind;
 	if (parse_body(p, start) < 0)
 		return -1;
@@ -499,9 +638,10 @@ parse_group(struct pyre_parser *p)
 
 /* A position, which matches no character; always 0. */
 static int
-emit_position(struct pyre_parser *p, const char *text, struct pyre_item *item)
+emit_position(struct pyre_parser *p, const char *text, int kind, struct pyre_item *item)
 {
 	buf_adds(&p->out, text);
+	emit_op(p, (struct pyre_op){ .kind = kind });
 	item->kind = ITEM_AT;
 	return 0;
 }
@@ -514,10 +654,10 @@ parse_escape(struct pyre_parser *p, struct str token, struct pyre_item *item)
 	uint32_t c;
 
 	switch (token.p[1]) {
-	case 'A': return emit_position(p, "\\A", item);
-	case 'Z': return emit_position(p, "\\z", item);
-	case 'b': return emit_position(p, BOUNDARY, item);
-	case 'B': return emit_position(p, NO_BOUNDARY, item);
+	case 'A': return emit_position(p, "\\A", PYRE_BEGIN, item);
+	case 'Z': return emit_position(p, "\\z", PYRE_END, item);
+	case 'b': return emit_position(p, BOUNDARY, PYRE_WORD, item);
+	case 'B': return emit_position(p, NO_BOUNDARY, PYRE_INNER, item);
 	default: break;
 	}
 	if (token.p[1] >= '0' && token.p[1] <= '9') {
@@ -532,6 +672,7 @@ parse_escape(struct pyre_parser *p, struct str token, struct pyre_item *item)
 	buf_adds(&p->out, c & CATEGORY ? "[" : "");
 	emit_char(&p->out, c);
 	buf_adds(&p->out, c & CATEGORY ? "]" : "");
+	emit_set(p, c, c);
 	return 0;
 }
 
@@ -602,6 +743,7 @@ parse_repeat(struct pyre_parser *p, char c, struct pyre_item *item)
 	if (max == 0 && p->lookbehinds > 0 && memmem(p->out.p + item->at, p->out.len - item->at, "(?<", 3) != NULL)
 		return bad(p->t.why, start, "a lookbehind that is repeated {0} times in another is not supported");
 	emit_repeat(p, item->at, min, max);
+	repeat_ops(p, item->op, min, max);
 	item->kind = ITEM_REPEAT;
 	return 1;
 }
@@ -615,15 +757,21 @@ parse_atom(struct pyre_parser *p, struct str token, struct pyre_item *item)
 {
 	bool lines = p->flags & PCRE2_MULTILINE;
 
-	*item = (struct pyre_item){ ITEM_OTHER, p->out.len };
+	*item = (struct pyre_item){ ITEM_OTHER, p->out.len, p->nops };
 	switch (token.p[0]) {
 	case '\\': return parse_escape(p, token, item);
 	case '(': return parse_group(p);
-	case '[': return parse_class(&p->t, &p->out);
-	case '^': return emit_position(p, lines ? "(?<![^\\n])" : "\\A", item);
-	case '$': return emit_position(p, lines ? "(?![^\\n])" : "$", item);
-	case '.': buf_addc(&p->out, '.'); return 0;
-	default: emit_char(&p->out, code_point(token)); return 0;
+	case '[': return parse_class(p);
+	case '^': return emit_position(p, lines ? "(?<![^\\n])" : "\\A", PYRE_BEGIN, item);
+	case '$': return emit_position(p, lines ? "(?![^\\n])" : "$", PYRE_END, item);
+	case '.':
+		buf_addc(&p->out, '.');
+		emit_set(p, 0, 0x7f);
+		return 0;
+	default:
+		emit_char(&p->out, code_point(token));
+		emit_set(p, code_point(token), code_point(token));
+		return 0;
 	}
 }
 
@@ -631,7 +779,7 @@ parse_atom(struct pyre_parser *p, struct str token, struct pyre_item *item)
 static int
 parse_sequence(struct pyre_parser *p)
 {
-	struct pyre_item last = { ITEM_NONE, 0 }, next;
+	struct pyre_item last = { ITEM_NONE, 0, 0 }, next;
 	struct str token;
 	int rc;
 
@@ -654,15 +802,19 @@ parse_sequence(struct pyre_parser *p)
 static int
 parse_alternatives(struct pyre_parser *p)
 {
+	size_t start = p->nops, jumps = 0;
+
 	if (p->nesting++ >= PYRE_NESTING_MAX)
 		return bad(p->t.why, p->t.at, "groups nested deeper than %d levels", PYRE_NESTING_MAX);
 	if (parse_sequence(p) < 0)
 		return -1;
 	while (match_token(&p->t, '|')) {
 		buf_addc(&p->out, '|');
+		split_ops(p, &start, &jumps);
 		if (parse_sequence(p) < 0)
 			return -1;
 	}
+	join_ops(p, jumps);
 	p->nesting--;
 	return 0;
 }
@@ -710,14 +862,21 @@ compile_code(struct pyre *re, struct pyre_parser *p)
 		pcre2_get_error_message(error, reason, sizeof(reason));
 		return bad(p->t.why, 0, "beyond what PCRE2 can do: %s", (const char *)reason);
 	}
-	pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE); /* without it matching is slower, nothing else */
-	re->data = checked(pcre2_match_data_create_from_pattern(re->code, NULL));
-	re->context = checked(pcre2_match_context_create(NULL));
-	re->stack = checked(pcre2_jit_stack_create(JIT_STACK_MIN, JIT_STACK_MAX, NULL));
-	pcre2_jit_stack_assign(re->context, NULL, re->stack);
-	pcre2_set_match_limit(re->context, PYRE_MATCH_MAX);
-	pcre2_set_depth_limit(re->context, DEPTH_LIMIT);
 	return 0;
+}
+
+static void
+make_ready(const struct pyre *re)
+{
+	struct pyre_machine *m = re->machine;
+
+	pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE); /* without it matching is slower, nothing else */
+	m->data = checked(pcre2_match_data_create_from_pattern(re->code, NULL));
+	m->context = checked(pcre2_match_context_create(NULL));
+	m->stack = checked(pcre2_jit_stack_create(JIT_STACK_MIN, JIT_STACK_MAX, NULL));
+	pcre2_jit_stack_assign(m->context, NULL, m->stack);
+	pcre2_set_match_limit(m->context, PYRE_MATCH_MAX);
+	pcre2_set_depth_limit(m->context, DEPTH_LIMIT);
 }
 
 int
@@ -727,6 +886,7 @@ pyre_compile(struct str pattern, struct pyre **out, struct pyre_error *why)
 	struct pyre_parser p = { .re = re, .out = BUF_INIT };
 	int rc;
 
+	re->machine = xcalloc(1, sizeof(*re->machine));
 	re->pattern = str_n(xstrndup(pattern.p ? pattern.p : "", pattern.len), pattern.len);
 	add_group(re, str_n(NULL, 0));
 	buf_adds(&p.out, "");
@@ -734,6 +894,9 @@ pyre_compile(struct str pattern, struct pyre **out, struct pyre_error *why)
 	rc = parse_pattern(&p);
 	if (rc == 0)
 		rc = compile_code(re, &p);
+	emit_op(&p, (struct pyre_op){ .kind = PYRE_MATCH });
+	re->nops = p.irregular ? 0 : p.nops;
+	re->ops = xreallocn(p.ops, re->nops, sizeof(*p.ops));
 	buf_release(&p.out);
 	free(p.behinds);
 	if (rc < 0)
@@ -748,22 +911,34 @@ pyre_free(struct pyre *re)
 {
 	if (re == NULL)
 		return;
-	pcre2_match_data_free(re->data);
-	pcre2_match_context_free(re->context);
-	pcre2_jit_stack_free(re->stack);
+	pcre2_match_data_free(re->machine->data);
+	pcre2_match_context_free(re->machine->context);
+	pcre2_jit_stack_free(re->machine->stack);
+	free(re->machine);
 	pcre2_code_free(re->code);
+	free(re->ops);
 	free(re->groups);
 	free((char *)(uintptr_t)re->pattern.p);
 	free(re);
 }
 
+const struct pyre_op *
+pyre_program(const struct pyre *re, size_t *n)
+{
+	*n = re->nops;
+	return re->nops > 0 ? re->ops : NULL;
+}
+
 static int
 match(const struct pyre *re, struct str subject, size_t from, uint32_t options, struct err *err)
 {
-	int rc = pcre2_match(re->code, (PCRE2_SPTR)(subject.p ? subject.p : ""), subject.len, from, options, re->data,
-		re->context);
 	PCRE2_UCHAR reason[120];
+	int rc;
 
+	if (re->machine->data == NULL)
+		make_ready(re);
+	rc = pcre2_match(re->code, (PCRE2_SPTR)(subject.p ? subject.p : ""), subject.len, from, options,
+			 re->machine->data, re->machine->context);
 	if (rc >= 0)
 		return 1;
 	if (rc == PCRE2_ERROR_NOMATCH)
@@ -780,9 +955,9 @@ match(const struct pyre *re, struct str subject, size_t from, uint32_t options, 
 static struct pyre_span
 span_of(const struct pyre *re, size_t group)
 {
-	const PCRE2_SIZE *v = pcre2_get_ovector_pointer(re->data);
+	const PCRE2_SIZE *v = pcre2_get_ovector_pointer(re->machine->data);
 
-	if (group >= pcre2_get_ovector_count(re->data) || v[2 * group] == PCRE2_UNSET)
+	if (group >= pcre2_get_ovector_count(re->machine->data) || v[2 * group] == PCRE2_UNSET)
 		return (struct pyre_span){ PYRE_UNSET, PYRE_UNSET };
 	return (struct pyre_span){ v[2 * group], v[2 * group + 1] };
 }

@@ -51,7 +51,7 @@ ask(struct rules *rules, const struct groups *g, const struct rule *rule, bool l
 			traced = rule_match(rule, &s, &trace, &e);
 			promise(plain == traced, "looking on changes nothing");
 			for (size_t k = 0; k < trace.n; k++)
-				rule_explain(&text, &trace.steps[k], &s);
+				buf_addstr(&text, rule_explain(&trace, k, &s, 0));
 		}
 		err_clear(&e);
 		fuzz_judge(groups_assign(g, &s, false, in, &count, &e), &e);

@@ -13,6 +13,7 @@
 
 #include "pyre_groups.h"
 #include "text/pyre.h"
+#include "text/finder.h"
 
 static struct str
 unhex(const char *word)
@@ -41,6 +42,21 @@ answer_error(const char *reason)
 	putchar('\n');
 }
 
+/* The same by the automaton of scan.h; -1 if the effort is too great for PCRE2. */
+static int
+ask_scan(const struct pyre *re, struct str subject)
+{
+	struct finder *scan = finder_new();
+	struct err err = ERR_INIT;
+	size_t id = finder_regex(scan, re);
+	int found;
+
+	finder_name(scan, subject);
+	found = finder_found(scan, id, &err);
+	finder_free(scan);
+	return found;
+}
+
 static void
 answer_match(const struct pyre *re, struct str subject)
 {
@@ -51,6 +67,10 @@ answer_match(const struct pyre *re, struct str subject)
 
 	n = n > 40 ? 40 : n;
 	found = pyre_search(re, subject, spans, n, &err);
+	if (found >= 0 && found != ask_scan(re, subject)) {
+		puts("the scan differs");
+		return;
+	}
 	if (found <= 0) {
 		puts(found == 0 ? "none" : "limit");
 		return;

@@ -3,8 +3,8 @@
 
 #include "rule/groups.h"
 #include "rule/training.h"
-#include "rule/literals.h"
 #include "tap.h"
+#include "text/finder.h"
 
 /* ---- scan */
 
@@ -24,69 +24,137 @@ random_text(char *to, size_t len, const char *alphabet, uint32_t letters)
 		to[i] = alphabet[next_random(letters)];
 }
 
+/* Is the text in the name, by the definition of where? */
+static bool
+by_hand(struct str name, struct str text, enum finder_where where)
+{
+	for (size_t at = 0; at + text.len <= name.len; at++) {
+		const size_t end = at + text.len;
+		const char last = text.len > 0 ? text.p[text.len - 1] : '.';
+		bool fits = text.len == 0 || memcmp(name.p + at, text.p, text.len) == 0;
+
+		fits = fits && (at == 0 || (where != FINDER_START && where != FINDER_FIRST));
+		fits = fits && (end == name.len || where != FINDER_END);
+		if (where >= FINDER_COMPONENT) {
+			fits = fits && (at == 0 || name.p[at - 1] == '.');
+			fits = fits && (last == '.' || last < 'a' || last > 'z' || end == name.len || strchr("._", name.p[end]));
+		}
+		if (fits)
+			return true;
+	}
+	return false;
+}
+
 static void
 test_scan(void)
 {
-	static const char alphabet[] = "ab.\xc3\x9f";
+	static const char alphabet[] = "ab._\xc3\x9f";
 	static char texts[300][12], name[64];
 	bool same = true;
 
 	for (int round = 0; round < 200 && same; round++) {
-		struct literals s = LITERALS_INIT;
-		uint32_t ids[300];
+		struct finder *s = finder_new();
 		size_t n = 1 + next_random(300);
-		uint64_t bits[8];
 		struct str subject;
 
 		for (size_t i = 0; i < n; i++) {
 			size_t len = next_random(11);
 
-			random_text(texts[i], len, alphabet, 2 + next_random(4));
-			ids[i] = literals_add(&s, str_n(texts[i], len));
+			random_text(texts[i], len, alphabet, 2 + next_random(5));
+			same = same && finder_text(s, str_n(texts[i], len), (enum finder_where)(i % 5)) == i;
 			texts[i][11] = (char)len;
 		}
-		(void)literals_build(&s);
 		for (int k = 0; k < 20; k++) {
 			subject = str_n(name, next_random(64));
-			random_text(name, subject.len, alphabet, 5);
-			literals_find(&s, subject, bits);
+			random_text(name, subject.len, alphabet, 6);
+			finder_name(s, subject);
 			for (size_t i = 0; i < n; i++)
-				same = same && literals_bit(bits, ids[i]) ==
-						       str_contains(subject, str_n(texts[i], (size_t)texts[i][11]));
+				same = same && finder_found(s, i, NULL) == by_hand(subject, str_n(texts[i], (size_t)texts[i][11]),
+										 (enum finder_where)(i % 5));
 		}
-		literals_release(&s);
+		finder_free(s);
 	}
 	ok_msg(same, "the automaton finds what searching for each text finds");
 }
 
-/* More text than the automaton takes: the rest is searched for, and no byte value is special. */
+/* More text than the automaton keeps states of, so that it begins anew; no byte value is special. */
 static void
 test_scan_large(void)
 {
 	static char texts[100][200];
 	char name[600];
-	struct literals s = LITERALS_INIT;
-	uint32_t ids[100];
-	uint64_t bits[8];
+	struct finder *s = finder_new();
 	bool same = true;
 
 	for (size_t i = 0; i < 100; i++) {
 		for (size_t k = 0; k < 200; k++)
 			texts[i][k] = (char)next_random(256);
-		ids[i] = literals_add(&s, str_n(texts[i], 200));
+		(void)finder_text(s, str_n(texts[i], 200), FINDER_ANYWHERE);
 	}
-	(void)literals_build(&s);
-	ok_msg(s.nloose > 0 && s.nloose < 100, "%zu texts did not fit", s.nloose);
 	for (size_t i = 0; i < 100; i++) {
 		random_text(name, sizeof(name), "xyz", 3);
 		memcpy(name + 100, texts[i], 200);
 		memcpy(name + 350, texts[99 - i], 200);
-		literals_find(&s, str_n(name, sizeof(name)), bits);
+		finder_name(s, str_n(name, sizeof(name)));
 		for (size_t k = 0; k < 100; k++)
-			same = same && literals_bit(bits, ids[k]) == (k == i || k == 99 - i);
+			same = same && finder_found(s, k, NULL) == (k == i || k == 99 - i);
 	}
-	ok_msg(same, "all are found, in the automaton or not");
-	literals_release(&s);
+	ok_msg(same, "all are found in names that lead to more states than are kept");
+	finder_free(s);
+}
+
+static bool
+is_position(const char *part)
+{
+	return part[0] == '\0' || strchr("^$", part[0]) || strcmp(part, "\\b") == 0 || strcmp(part, "\\B") == 0;
+}
+
+/* Many patterns at once against PCRE2 with each of them by itself. */
+static void
+test_scan_regexes(void)
+{
+	static const char *const parts[] = { "a", "b", ".", "\\.", "\\d", "\\w", "[^a]", "[a-b1]", "^", "$", "\\b", "\\B",
+					     "(a|b1)", "(?:ab|)", "1", "\\W", "\\S", "(?=b)", "(.)\\1", "\xc3\xa9",
+					     "(a(b|1)*)", "" };
+	static const char *const repeats[] = { "", "", "", "*", "+", "?", "{2}", "{0}", "{1,3}", "{2,}?" };
+	static const char *const flags[] = { "", "", "(?i)", "(?m)", "(?s)" };
+	static const char alphabet[] = "ab1.AB_ \xc3\xa9\n";
+	struct pyre *res[40];
+	char text[128], name[32];
+	size_t n, wrong = 0;
+
+	for (int round = 0; round < 400; round++) {
+		struct finder *s = finder_new();
+
+		for (n = 0; n < 40;) {
+			struct pyre_error why;
+
+			snprintf(text, sizeof(text), "%s", flags[next_random(5)]);
+			for (uint32_t k = next_random(6); k-- > 0;) {
+				const char *part = parts[next_random(sizeof(parts) / sizeof(parts[0]))];
+
+				snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s%s", part,
+					 is_position(part) ? "" : repeats[next_random(10)], next_random(8) == 0 ? "|" : "");
+			}
+			if (pyre_compile(str_c(text), &res[n], &why) == 0)
+				(void)finder_regex(s, res[n++]);
+		}
+		for (int k = 0; k < 60; k++) {
+			struct str subject = str_n(name, next_random(20));
+
+			random_text(name, subject.len, alphabet, 4 + next_random(8));
+			finder_name(s, subject);
+			for (size_t i = 0; i < n; i++) {
+				struct err err = ERR_INIT;
+
+				wrong += finder_found(s, i, &err) != pyre_search(res[i], subject, NULL, 0, &err);
+			}
+		}
+		finder_free(s);
+		for (size_t i = 0; i < n; i++)
+			pyre_free(res[i]);
+	}
+	ok_msg(wrong == 0, "forty patterns together say what each says by itself (%zu differ)", wrong);
 }
 
 /* ---- rules */
@@ -247,7 +315,10 @@ test_trace(void)
 				   "- {TYPE: not, FILTER: {TYPE: dimension, DIMENSIONS: [1]}}\n"
 				   "- {TYPE: name, PATTERNS: [never asked]}\n";
 	static const char *const expected[] = {
-		"0 and: no", "1 name: yes: 'head' (r:3:30) is contained", "1 not: no", "2 dimension: yes: 1 dimension",
+		"\tr:1:1: and: no\n",
+		"\t  r:3:3: name: yes: 'head' (r:3:30) is contained\n",
+		"\t  r:4:3: not: no\n",
+		"\t    r:4:23: dimension: yes: 1 dimension\n",
 	};
 	struct arena a = ARENA_INIT;
 	struct rule_env env = { 0 };
@@ -268,8 +339,7 @@ test_trace(void)
 	is_uint(trace.n, 4, "steps");
 	for (size_t i = 0; i < trace.n && i < 4; i++) {
 		buf_clear(&b);
-		buf_addf(&b, "%u ", trace.steps[i].depth);
-		rule_explain(&b, &trace.steps[i], &s);
+		buf_addstr(&b, rule_explain(&trace, i, &s, 0));
 		is_str(b.p, expected[i], "step");
 	}
 	rule_trace_release(&trace);
@@ -327,6 +397,7 @@ main(void)
 {
 	test_scan();
 	test_scan_large();
+	test_scan_regexes();
 	test_verdicts();
 	test_reference();
 	test_trace();
