@@ -244,6 +244,29 @@ find_pairs(struct against *a)
 	}
 }
 
+/*
+ * Of a difference whose differing is not 0: |a - b| / |b|, and the cosine of the angle between a and b, as vectors of all
+ * elements (of tensors with parts: of all their parts). Both are NaN where a or b is unbounded; of b = 0 they are infinite
+ * and NaN, and the cosine of a = 0 is NaN.
+ */
+static double
+relative(const struct difference *d)
+{
+	if (d->bytes || d->unbounded)
+		return (double)NAN;
+	return d->there == 0 ? (double)INFINITY : sqrt(d->distance) / sqrt(d->there);
+}
+
+static double
+cosine(const struct difference *d)
+{
+	double cosine = d->product / (sqrt(d->here) * sqrt(d->there));
+
+	if (d->bytes || d->unbounded || isnan(cosine))
+		return (double)NAN;
+	return cosine > 1 ? 1 : cosine < -1 ? -1 : cosine;
+}
+
 static int
 compare_values(struct against *a, struct err *err)
 {
@@ -259,8 +282,8 @@ compare_values(struct against *a, struct err *err)
 			continue;
 		f = add(a, DIFF_VALUES, a->pair_names[i]);
 		f->ours = d->pairs[i].a;
-		f->contents = (struct contents){ by->comparable, by->bytes, by->differing, by->largest, difference_relative(by),
-						 difference_cosine(by) };
+		f->contents = (struct contents){ by->comparable, by->bytes, by->differing, by->largest, relative(by),
+						 cosine(by) };
 	}
 	return 0;
 }

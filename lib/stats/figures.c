@@ -313,24 +313,6 @@ compare_join(struct difference *sum, const struct difference *next)
 		sum->differing = 1;
 }
 
-double
-difference_relative(const struct difference *d)
-{
-	if (d->bytes || d->unbounded)
-		return (double)NAN;
-	return d->there == 0 ? (double)INFINITY : sqrt(d->distance) / sqrt(d->there);
-}
-
-double
-difference_cosine(const struct difference *d)
-{
-	double cosine = d->product / (sqrt(d->here) * sqrt(d->there));
-
-	if (d->bytes || d->unbounded || isnan(cosine))
-		return (double)NAN;
-	return cosine > 1 ? 1 : cosine < -1 ? -1 : cosine;
-}
-
 /* ---- what is read */
 
 /* Are t's elements stored as units have them: in row-major order, little-endian, nothing to resolve? */

@@ -35,14 +35,6 @@ struct difference {
 	double distance, here, there, product;
 };
 
-/*
- * Of a difference whose differing is not 0: |a - b| / |b|, and the cosine of the angle between a and b, as vectors of all
- * elements (of tensors with parts: of all their parts). Both are NaN where a or b is unbounded; of b = 0 they are infinite
- * and NaN, and the cosine of a = 0 is NaN.
- */
-double difference_relative(const struct difference *d);
-double difference_cosine(const struct difference *d);
-
 struct compare_opts {
 	struct ckpt *here, *there; /* of the tensors a, and b. here may be a stream, there may not */
 	double atol, rtol;

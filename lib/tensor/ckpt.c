@@ -525,17 +525,6 @@ ckpt_pass(struct ckpt *c, uint32_t storage, uint64_t off, struct err *e)
 	return 0;
 }
 
-void
-ckpt_keep(struct ckpt *c, uint32_t storage, uint64_t off)
-{
-	struct source *src;
-	uint64_t start;
-
-	src = ckpt_range(c, storage, &start);
-	if (src != NULL)
-		source_keep(src, start + off);
-}
-
 int
 ckpt_finish(struct ckpt *c, struct err *e)
 {

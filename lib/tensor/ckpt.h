@@ -170,9 +170,6 @@ int ckpt_done(struct ckpt *c, uint32_t storage, struct err *e);
 /* Nothing before byte off of storage will be read again. storage may be nstorages, with off 0. */
 int ckpt_pass(struct ckpt *c, uint32_t storage, uint64_t off, struct err *e);
 
-/* Bytes of storage below off will be read again, although they are read now: a stream keeps them. */
-void ckpt_keep(struct ckpt *c, uint32_t storage, uint64_t off);
-
 /* Reads on to the end of the input and verifies it: sizes, the directory against what was seen, that a file did not change. */
 int ckpt_finish(struct ckpt *c, struct err *e);
 

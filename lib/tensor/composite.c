@@ -450,6 +450,30 @@ guess_shape(struct reading *r)
 	tensor_set_shape(r->tensor, r->arena, first != NULL ? first->shape : none, first != NULL ? first->ndim : 0);
 }
 
+/* False if t is quantised per channel with another number of scales or zero points than channels: torch refuses it. */
+static bool
+fits(const struct tensor *t)
+{
+	const struct tensor_more *more = t->more;
+	double axis = -1;
+
+	if (more == NULL || !str_eqc(more->quantized, "per_channel"))
+		return true;
+	for (size_t i = 0; i < more->nparts; i++)
+		if (str_eqc(more->parts[i].name, "axis"))
+			axis = composite_number(&more->parts[i]);
+	if (!(axis >= 0 && axis < t->ndim)) /* it may be no number */
+		return false;
+	for (size_t i = 0; i < more->nparts; i++) {
+		const struct tensor_part *part = &more->parts[i];
+
+		if ((str_eqc(part->name, "scales") || str_eqc(part->name, "zero_points")) &&
+		    (part->tensor == NULL || part->tensor->ndim != 1 || part->tensor->shape[0] != t->shape[(unsigned)axis]))
+			return false;
+	}
+	return true;
+}
+
 int
 composite_read(struct composites *all, uint32_t call, struct tensor *t, struct err *err)
 {
@@ -474,7 +498,7 @@ composite_read(struct composites *all, uint32_t call, struct tensor *t, struct e
 	buf_release(&r.path);
 	if (is_too_much(&r))
 		return err_input(err, c->file, "tensors share more parts than the file has values");
-	return made;
+	return !made ? 0 : fits(t) ? 1 : 2;
 }
 
 double
@@ -484,29 +508,6 @@ composite_number(const struct tensor_part *part)
 
 	convert_decode((enum dtype)part->dtype, part->scalar, 1, &d);
 	return d;
-}
-
-bool
-composite_fits(const struct tensor *t)
-{
-	const struct tensor_more *more = t->more;
-	double axis = -1;
-
-	if (more == NULL || !str_eqc(more->quantized, "per_channel"))
-		return true;
-	for (size_t i = 0; i < more->nparts; i++)
-		if (str_eqc(more->parts[i].name, "axis"))
-			axis = composite_number(&more->parts[i]);
-	if (!(axis >= 0 && axis < t->ndim)) /* it may be no number */
-		return false;
-	for (size_t i = 0; i < more->nparts; i++) {
-		const struct tensor_part *part = &more->parts[i];
-
-		if ((str_eqc(part->name, "scales") || str_eqc(part->name, "zero_points")) &&
-		    (part->tensor == NULL || part->tensor->ndim != 1 || part->tensor->shape[0] != t->shape[(unsigned)axis]))
-			return false;
-	}
-	return true;
 }
 
 static const struct tensor_part *

@@ -23,14 +23,12 @@ struct composites {
 
 /*
  * Fills t for call, an object of the tree that makes a tensor: either one that stayed an object (tree_is_composite; t has no
- * storage yet), or the wrap of a tensor with data, of which t is then a copy. 1; 0 if that tensor is a plain one all the
+ * storage yet), or the wrap of a tensor with data, of which t is then a copy. 1, or 2 if t is quantised per channel with
+ * another number of scales or zero points than channels, which torch refuses; 0 if that tensor is a plain one all the
  * same, as a Parameter, and t is unchanged; -1 for a file whose tensors share their parts so often that they cannot be
  * listed. Parts borrow the tensors of the checkpoint.
  */
 int composite_read(struct composites *all, uint32_t call, struct tensor *t, struct err *err);
-
-/* False if t is quantised per channel with another number of scales or zero points than channels: torch refuses it. */
-bool composite_fits(const struct tensor *t);
 
 /* The entry whose tensor has a part of this name ("s" for "s.indices"), and the part; NULL if there is none. */
 const struct sd_entry *composite_owner(const struct statedict *sd, struct str name, const struct tensor_part **part);

@@ -193,11 +193,17 @@ run_step(struct pump *u, const struct sealed_step *step, size_t read, struct err
 	const struct sealed_read *r = &u->s->reads[read], *end = &u->s->reads[step->reads_end];
 
 	for (const struct sealed_read *k = r; k < end; k++) {
+		struct source *src;
+		uint64_t start;
+
 		if (!k->again)
 			continue;
 		if (ckpt_locate(u->inputs[k->input], k->storage, e) < 0)
 			return -1;
-		ckpt_keep(u->inputs[k->input], k->storage, k->end);
+		/* These bytes will be read again, although they are read now: a stream keeps them. */
+		src = ckpt_range(u->inputs[k->input], k->storage, &start);
+		if (src != NULL)
+			source_keep(src, start + k->end);
 	}
 	if (step->learns != NULL ? plan_learn(u->s->plan, step->entry, step->learns, e) < 0
 				 : write_output(u, step->output, e) < 0)
