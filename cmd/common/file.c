@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "common/tool.h"
-#include "format/ckpt_folder.h"
+#include "common/ckpt_folder.h"
 
 static bool
 is_standard(const char *path)

@@ -20,7 +20,7 @@ enum file_kind { FILE_TEXT, FILE_BINARY /* neither read from nor written to a te
 int file_input(const char *operand, enum file_kind kind, struct source **out, struct err *e);
 
 /*
- * file_input for what may be a checkpoint: a folder stands for the checkpoint that it holds (format/ckpt_folder.h), and a
+ * file_input for what may be a checkpoint: a folder stands for the checkpoint that it holds (common/ckpt_folder.h), and a
  * notice says which.
  */
 int file_checkpoint(const char *operand, enum file_kind kind, struct source **out, struct err *e);

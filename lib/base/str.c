@@ -50,6 +50,15 @@ str_eqc_nocase(struct str a, const char *b)
 	return str_eq_nocase(a, str_c(b));
 }
 
+bool
+str_listed(struct str s, const char *const *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (str_eqc(s, list[i]))
+			return true;
+	return false;
+}
+
 int
 str_cmp(struct str a, struct str b)
 {

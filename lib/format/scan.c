@@ -23,7 +23,6 @@
 #include "tensor/dtype.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define LISTED(s, list) listed(s, list, COUNT(list))
 
 /* ---- globals: facts */
 
@@ -161,16 +160,6 @@ struct allowed {
 	const char *import; /* ALLOWED_NOT: what has to be imported before it is accepted, or NULL */
 };
 
-/* The entry of the list that s is, or NULL. */
-static const char *
-listed(struct str s, const char *const *list, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (str_eqc(s, list[i]))
-			return list[i];
-	return NULL;
-}
-
 const char *
 pickle_verdict_text(enum pickle_verdict v)
 {
@@ -219,9 +208,9 @@ torch_name(struct str name, bool cuda, bool sparse, enum dtype *dtype)
 	if (cuda)
 		return ALLOWED_NOT;
 	*dtype = dtype_by_name(name);
-	if (dtype_info(*dtype)->torch || LISTED(name, other_dtypes))
+	if (dtype_info(*dtype)->torch || str_in(name, other_dtypes))
 		return ALLOWED_DTYPE;
-	return LISTED(name, constants) ? ALLOWED_CONSTANT : ALLOWED_NOT;
+	return str_in(name, constants) ? ALLOWED_CONSTANT : ALLOWED_NOT;
 }
 
 /* path is what global_path made. */
@@ -232,7 +221,7 @@ path_kind(struct str path, enum dtype *dtype)
 	bool cuda = behind(path, "torch.cuda.", &rest), sparse;
 
 	*dtype = DTYPE_UNKNOWN;
-	if (LISTED(path, callables) || LISTED(path, tensor_callables))
+	if (str_in(path, callables) || str_in(path, tensor_callables))
 		return ALLOWED_CALLABLE;
 	if (str_eqc(path, "torch.storage.UntypedStorage")) {
 		*dtype = DTYPE_UINT8;
@@ -254,11 +243,11 @@ look_up(struct str module, struct str name, struct allowed *a)
 
 	*a = (struct allowed){ .kind = ALLOWED_NOT };
 	pickle_rename(&module, &name, PICKLE_READS);
-	a->blocked = LISTED(module, blocked) != NULL;
+	a->blocked = str_in(module, blocked);
 	if (!whole || a->blocked)
 		return false;
 	a->kind = path_kind(str_c(path), &a->dtype);
-	a->plain = LISTED(str_c(path), callables) != NULL;
+	a->plain = str_in(str_c(path), callables);
 	if (a->kind != ALLOWED_NOT && dot != NULL)
 		snprintf(a->name, sizeof(a->name), "%s", dot + 1);
 	for (size_t i = 0; i < COUNT(imports); i++)
@@ -288,7 +277,7 @@ has_unsafe_part(struct str path, bool behind_first)
 	if (behind_first)
 		str_split(&path, '.', &part);
 	while (str_split(&path, '.', &part))
-		if (LISTED(part, unsafe_parts))
+		if (str_in(part, unsafe_parts))
 			return true;
 	return false;
 }
@@ -301,7 +290,7 @@ unsafe(struct str module, struct str name)
 	/* Nobody has reason to give anything of use a name this long, or one with control bytes. */
 	if (!global_path(module, name, path))
 		return true;
-	if (LISTED(str_c(path), harmless))
+	if (str_in(str_c(path), harmless))
 		return false;
 	if (under(str_c(path), unsafe_modules, COUNT(unsafe_modules)) || under(str_c(path), unsafe_names, COUNT(unsafe_names)))
 		return true;
@@ -518,18 +507,18 @@ fits(struct weights *w, char letter, uint32_t h)
 	case 'T': return made.type == 'T' || made.type == 'P';
 	case 'Q': return made.type == 'S' && dtype_info(made.dtype)->class == DTYPE_CLASS_QUANTISED;
 	case 'h': return made.type == 'd' || made.type == 'N';
-	case 'a': return made.type == 's' && !LISTED(text, own_attributes);
+	case 'a': return made.type == 's' && !str_in(text, own_attributes);
 	case 'm': return made.type == 'N' || (made.type == 'd' && all_fit(w, 'a', h));
 	case 'x': return fits(w, 'm', h) || (made.type == 't' && n == 2 && all_fit(w, 'm', h));
 	case 'k': return is_key(w, h);
 	case 'p': return (made.type == 't' || made.type == 'l') && n == 2 && fits(w, 'k', value_item(t, h, 0));
 	case 'j': return made.type == 'l' && all_fit(w, 'k', h);
 	case 'J': return made.type == 'l' && all_fit(w, 'p', h);
-	case 'V': return LISTED(text, device_types) != NULL;
-	case 'X': return LISTED(text, sparse_layouts) != NULL;
-	case 'W': return LISTED(text, other_layouts) != NULL;
+	case 'V': return str_in(text, device_types);
+	case 'X': return str_in(text, sparse_layouts);
+	case 'W': return str_in(text, other_layouts);
 	case 'q': return str_eqc(value_module(t, h), "torch") && str_eqc(name, "per_tensor_affine");
-	case 'r': return str_eqc(value_module(t, h), "torch") && LISTED(name, channel_schemes);
+	case 'r': return str_eqc(value_module(t, h), "torch") && str_in(name, channel_schemes);
 	case 'G': return is_allowed(w, h, &a) && (a.kind == ALLOWED_STORAGE || (a.kind == ALLOWED_UNTYPED && !w->legacy));
 	default: return made.type == letter;
 	}
@@ -959,7 +948,7 @@ note_import(struct pickle_scan *s, struct str module, struct str name)
 	rest = module;
 	(void)str_split(&rest, '.', &package);
 	s->nowhere = s->nowhere || str_eqc(package, "__torch__");
-	if (LISTED(package, own) || !global_path(module, name, path) || strstr(list, path) != NULL)
+	if (str_in(package, own) || !global_path(module, name, path) || strstr(list, path) != NULL)
 		return;
 	if (used + strlen(path) + sizeof(", , ...") <= sizeof(s->imports))
 		snprintf(list + used, sizeof(s->imports) - used, "%s%s", used > 0 ? ", " : "", path);

@@ -132,15 +132,6 @@ is_word(char c)
 	return (c | 32) >= 'a' && (c | 32) <= 'z';
 }
 
-static bool
-listed(struct str s, const char *const *list, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (str_eqc(s, list[i]))
-			return true;
-	return false;
-}
-
 /* The length of the run of digits, or of letters, or of one other byte that s begins with. */
 static size_t
 run(struct str s)
@@ -205,7 +196,7 @@ put_word(struct side *s, struct suggest_family *f, struct str text, double weigh
 	if (low.p[0] == '#')
 		add_word(f, (struct str){ NULL, 0 }, weight, low.p[1] - '0');
 	else if (low.p[0] != '-')
-		add_word(f, low, listed(low, common, sizeof(common) / sizeof(common[0])) ? weight / 8 : weight, -1);
+		add_word(f, low, str_in(low, common) ? weight / 8 : weight, -1);
 }
 
 /* "layer_norm" and the like are one word. */
@@ -293,10 +284,10 @@ words(const struct suggest_family *a, const struct suggest_family *b)
 		}
 		used[at] = used[at] || best > 0;
 		sum += best;
-		missed += best == 0 && listed(a->words[i].text, aside, sizeof(aside) / sizeof(aside[0]));
+		missed += best == 0 && str_in(a->words[i].text, aside);
 	}
 	for (unsigned k = 0; k < b->nwords; k++)
-		missed += !used[k] && listed(b->words[k].text, aside, sizeof(aside) / sizeof(aside[0]));
+		missed += !used[k] && str_in(b->words[k].text, aside);
 	return a->sum + b->sum > 0 ? 2 * sum / (a->sum + b->sum + missed / 2) : 0;
 }
 

@@ -15,9 +15,8 @@ is_text(const struct plan *p, const struct plan_entry *en)
 	struct str rest = en->name, part;
 
 	while (str_split(&rest, '.', &part))
-		for (size_t i = 0; rest.p != NULL && i < sizeof(places) / sizeof(places[0]); i++)
-			if (str_eqc(part, places[i]))
-				return true;
+		if (rest.p != NULL && str_in(part, places))
+			return true;
 	return tables_beside_token(p, en);
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/num.h"
 #include "base/xalloc.h"
+#include "tensor/tensor.h"
 
 static struct optimizer_share *
 new_share(struct training *x, const struct group *group, const char *suffix, const char *optimizer)
@@ -47,28 +48,14 @@ training_release(struct training *x)
 	memset(x, 0, sizeof(*x));
 }
 
-/* The number of elements; false without a shape, or where the number does not fit. */
-static bool
-count_elements(const struct entry *e, uint64_t *numel)
-{
-	uint64_t n = 1;
-
-	if (!e->has_shape)
-		return false;
-	for (unsigned i = 0; i < e->ndim; i++)
-		if (!num_mul(n, e->shape[i], &n))
-			return false;
-	*numel = n;
-	return true;
-}
-
 static void
 add_name(struct training_names *names, struct str name, const struct subject *s)
 {
+	const struct tensor shape = { .shape = s->entry.shape, .ndim = s->entry.ndim };
 	uint64_t elements;
 
 	*xpush(names->v, names->n, names->cap) = name;
-	if (!count_elements(&s->entry, &elements) || !num_add(names->elements, elements, &names->elements))
+	if (!s->entry.has_shape || !tensor_numel(&shape, &elements) || !num_add(names->elements, elements, &names->elements))
 		names->elements_known = false;
 }
 

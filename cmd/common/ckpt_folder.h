@@ -10,8 +10,8 @@
  *  - the only file that is a checkpoint with a state dict that is no optimizer's. It must not be a shard of a set.
  *    Hidden files and random states (rng_state*) do not count.
  */
-#ifndef LNN_FORMAT_CKPT_FOLDER_H
-#define LNN_FORMAT_CKPT_FOLDER_H
+#ifndef LNN_COMMON_CKPT_FOLDER_H
+#define LNN_COMMON_CKPT_FOLDER_H
 
 #include "base/diag.h"
 #include "base/err.h"

@@ -1,4 +1,4 @@
-#include "format/ckpt_folder.h"
+#include "common/ckpt_folder.h"
 
 #include <dirent.h>
 #include <errno.h>
