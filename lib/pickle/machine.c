@@ -852,20 +852,11 @@ op_tuple(struct pickle_machine *m, struct err *e)
 	return push(m, value_new_tuple(m->t, m->items, m->n), e);
 }
 
-static int
-op_empty(struct pickle_machine *m, struct err *e)
-{
-	enum value_kind kind = m->kind;
-
-	return push(m, value_new_seq(m->t, kind), e);
-}
-
-/* Everything above the mark as a new container. */
+/* A new container of everything above the mark, or of nothing. */
 static int
 op_collect(struct pickle_machine *m, struct err *e)
 {
-	enum value_kind kind = m->kind;
-	uint32_t h = value_new_seq(m->t, kind);
+	uint32_t h = value_new_seq(m->t, m->kind);
 
 	for (size_t i = 0; i < m->n; i++)
 		value_append(m->t, h, m->items[i]);
@@ -989,10 +980,8 @@ op_stack_global(struct pickle_machine *m, struct err *e)
 {
 	uint32_t module = m->items[0], name = m->items[1];
 
-	if (!value_is_text(m->t, module) || !value_is_text(m->t, name)) {
-		if (refuse(m, e, "module and name are not texts") < 0)
-			return -1;
-	}
+	if (!(value_is_text(m->t, module) && value_is_text(m->t, name)) && refuse(m, e, "module and name are not texts") < 0)
+		return -1;
 	if (name_global(m, value_text(m->t, module), value_text(m->t, name), e) < 0)
 		return -1;
 	return push(m, m->named, e);
@@ -1042,9 +1031,7 @@ call(struct pickle_machine *m, enum value_how how, uint32_t callable, uint32_t a
 static int
 op_call(struct pickle_machine *m, struct err *e)
 {
-	enum value_how how = m->kind;
-
-	return call(m, how, m->items[0], m->items[1], e);
+	return call(m, m->kind, m->items[0], m->items[1], e);
 }
 
 static int

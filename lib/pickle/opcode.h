@@ -34,14 +34,14 @@
 	line(BUILD, 'b', op_build, 0, 0, 1) \
 	line(GLOBAL, 'c', op_global, LINE, 0, 0) \
 	line(DICT, 'd', op_dict, 0, 0, ALL) \
-	line(EMPTY_DICT, '}', op_empty, 0, VALUE_DICT, 0) \
+	line(EMPTY_DICT, '}', op_collect, 0, VALUE_DICT, 0) \
 	line(APPENDS, 'e', op_extend, 0, VALUE_LIST, ALL) \
 	line(GET, 'g', op_get, LINE, 0, 0) \
 	line(BINGET, 'h', op_get, 1, 0, 0) \
 	line(INST, 'i', op_inst, LINE, 0, 0) \
 	line(LONG_BINGET, 'j', op_get, 4, 0, 0) \
 	line(LIST, 'l', op_collect, 0, VALUE_LIST, ALL) \
-	line(EMPTY_LIST, ']', op_empty, 0, VALUE_LIST, 0) \
+	line(EMPTY_LIST, ']', op_collect, 0, VALUE_LIST, 0) \
 	line(OBJ, 'o', op_obj, 0, 0, ALL) \
 	line(PUT, 'p', op_put, LINE, 0, 0) \
 	line(BINPUT, 'q', op_put, 1, 0, 0) \
@@ -68,7 +68,7 @@
 	line(SHORT_BINUNICODE, 0x8c, op_counted, 1, VALUE_STR, 0) \
 	line(BINUNICODE8, 0x8d, op_counted, 8, VALUE_STR, 0) \
 	line(BINBYTES8, 0x8e, op_counted, 8, VALUE_BYTES, 0) \
-	line(EMPTY_SET, 0x8f, op_empty, 0, VALUE_SET, 0) \
+	line(EMPTY_SET, 0x8f, op_collect, 0, VALUE_SET, 0) \
 	line(ADDITEMS, 0x90, op_extend, 0, VALUE_SET, ALL) \
 	line(FROZENSET, 0x91, op_collect, 0, VALUE_FROZENSET, ALL) \
 	line(NEWOBJ_EX, 0x92, op_newobj_ex, 0, 0, 3) \
