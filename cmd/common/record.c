@@ -366,12 +366,6 @@ put_cut(struct out *out, struct str s, size_t width)
 	out_write(out, tail.p, tail.len);
 }
 
-static void
-put_blanks(struct out *out, size_t n)
-{
-	buf_fill(&out->buf, ' ', n);
-}
-
 static bool
 is_last(const struct record *r, size_t k)
 {
@@ -391,7 +385,7 @@ put_cell(const struct record *r, size_t k, struct str s, size_t width, enum out_
 
 	if (limit == 0)
 		return;
-	put_blanks(r->out, (k > 0 ? GAP : 0) + (right ? fill : 0));
+	buf_fill(&r->out->buf, ' ', (k > 0 ? GAP : 0) + (right ? fill : 0));
 	if (style != STYLE_PLAIN)
 		out_style(r->out, style);
 	if (width > limit && shrinks(r, k) && r->out->width != SIZE_MAX)
@@ -403,7 +397,7 @@ put_cell(const struct record *r, size_t k, struct str s, size_t width, enum out_
 	if (is_last(r, k))
 		out_putc(r->out, '\n');
 	else if (!right)
-		put_blanks(r->out, fill);
+		buf_fill(&r->out->buf, ' ', fill);
 }
 
 static void

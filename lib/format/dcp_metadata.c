@@ -401,12 +401,6 @@ not_stored(const struct adding *a, const struct dcp_item *box)
 	return -1;
 }
 
-static void
-add_item(struct dcp_metadata *m, struct dcp_item item)
-{
-	*xpush(m->items, m->nitems, m->cap_items) = item;
-}
-
 /* Every box has its place, every place its box or other value. */
 static int
 join(struct adding *a)
@@ -425,14 +419,14 @@ join(struct adding *a)
 		if (i > 0 && compare_place(s - 1, s, n->ndim) == 0)
 			return bad(a, n->name, "two items are stored for one place of it");
 		if (!n->tensor) {
-			add_item(m, *s);
+			*xpush(m->items, m->nitems, m->cap_items) = *s;
 			continue;
 		}
 		for (; k < a->nboxes && compare_place(&a->boxes[k], s, n->ndim) == 0; k++) {
 			struct dcp_item item = *s;
 
 			item.size = a->boxes[k].size;
-			add_item(m, item);
+			*xpush(m->items, m->nitems, m->cap_items) = item;
 		}
 		if (first == k && (k == a->nboxes || compare_place(&a->boxes[k], s, n->ndim) > 0))
 			return bad(a, n->name, "what is stored of it is none of its chunks");

@@ -67,12 +67,6 @@ make_count(const struct make_form *form)
 	return n;
 }
 
-static bool
-is_idle(const struct make *m)
-{
-	return m->kind->idle != NULL && m->kind->idle(m);
-}
-
 unsigned
 make_traits(const struct make_chain *chain)
 {
@@ -88,7 +82,7 @@ make_traits(const struct make_chain *chain)
 		if ((m->kind->flags & MAKE_STAYS) != 0)
 			traits |= MAKE_ANY_STAYS;
 		if ((m->kind->flags & MAKE_NEW) != 0)
-			traits |= is_idle(m) ? MAKE_ANY_NEW : MAKE_ANY_NEW | MAKE_ANY_EFFECT;
+			traits |= m->kind->idle != NULL && m->kind->idle(m) ? MAKE_ANY_NEW : MAKE_ANY_NEW | MAKE_ANY_EFFECT;
 	}
 	return traits;
 }

@@ -479,12 +479,6 @@ group_named(const struct pyre *re, struct str name)
 	return 0;
 }
 
-static void
-add_group(struct pyre *re, struct str name)
-{
-	*xpush(re->groups, re->ngroups, re->capgroups) = (struct pyre_group){ name, false };
-}
-
 /* A reference back to a group, which must be closed. */
 static int
 emit_reference(struct pyre_parser *p, uint64_t group, size_t offset)
@@ -518,7 +512,7 @@ parse_capture(struct pyre_parser *p, size_t start, struct str name)
 	if (old != 0)
 		return bad(p->t.why, (size_t)(name.p - p->t.s.p),
 			"redefinition of group name %.*s as group %zu; was group %zu", STR_ARG(name), group, old);
-	add_group(p->re, name);
+	*xpush(p->re->groups, p->re->ngroups, p->re->capgroups) = (struct pyre_group){ name, false };
 	buf_addc(&p->out, '(');
 	if (parse_body(p, start) < 0)
 		return -1;
@@ -888,7 +882,7 @@ pyre_compile(struct str pattern, struct pyre **out, struct pyre_error *why)
 
 	re->machine = xcalloc(1, sizeof(*re->machine));
 	re->pattern = str_n(xstrndup(pattern.p ? pattern.p : "", pattern.len), pattern.len);
-	add_group(re, str_n(NULL, 0));
+	*xpush(re->groups, re->ngroups, re->capgroups) = (struct pyre_group){ .closed = false };
 	buf_adds(&p.out, "");
 	p.t = (struct pyre_tokens){ re->pattern, 0, why };
 	rc = parse_pattern(&p);

@@ -972,12 +972,6 @@ form_of(const struct seal *l, const struct seal_tensor *x)
 	return form;
 }
 
-static bool
-is_turned(const struct seal *l, const struct seal_tensor *x)
-{
-	return (storage_of(l, x)->flags & STORAGE_BIG_ENDIAN) != 0;
-}
-
 /*
  * Must a tensor leave its storage? Makers that work on each item alone can take a storage along as a whole, if its items
  * are those of the tensor. An untyped storage's items are what its tensors say.
@@ -991,7 +985,7 @@ leaves_storage(const struct seal *l, const struct seal_tensor *x)
 	if (!l->o.writer->shares || (make_traits(x->make) & MAKE_ALL_EACH) == 0 || !is_plain(t))
 		return true;
 	s = storage_of(l, x);
-	if (x->make->n == 0 && !is_turned(l, x))
+	if (x->make->n == 0 && (s->flags & STORAGE_BIG_ENDIAN) == 0)
 		return false;
 	return s->untyped || s->dtype != t->dtype;
 }
