@@ -7,7 +7,7 @@
 #
 # CC, CPPFLAGS, CFLAGS, LDFLAGS, BUILD, DESTDIR, PREFIX and PYTHON are the user's.
 
-VERSION := 0.1.0
+VERSION := 0.2.0
 
 CC ?= cc
 AR ?= ar

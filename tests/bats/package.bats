@@ -76,6 +76,8 @@ project() {
 	[ "$(find root/usr/share/man -name '*.gz' | wc -l)" -eq "$(find "$top/man" -name '*.[157]' | wc -l)" ]
 	(cd root && dpkg-deb -I "../$deb" md5sums | md5sum --quiet -c)
 	dpkg-deb -f "$deb" Depends | grep -q libyaml
+	dpkg-deb -f "$deb" Homepage | grep -q '^https://'
+	[[ $(dpkg-deb -f "$deb" Maintainer) = 'the lnn-tools project <'* ]]
 	command -v lintian >/dev/null || skip 'there is no lintian'
 	run lintian --allow-root --fail-on error,warning "$deb"
 	[ "$status" -eq 0 ] || fail "$output"
