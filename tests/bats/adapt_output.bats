@@ -11,6 +11,13 @@ got = json.dumps(eval(sys.argv[2]))
 sys.exit(0 if got == sys.argv[3] else f"{sys.argv[2]}: {got}, expected {sys.argv[3]}")' "$@"
 }
 
+# list ITEM...: a list of JSON.
+list() {
+	local all
+	all=$(printf ', %s' "$@")
+	echo "[${all#, }]"
+}
+
 # The bytes of a record of a torch zip, in hexadecimal.
 record() {
 	unzip -p "$1" "archive/data/$2" | od -An -v -tx1 | tr -d ' \n'
@@ -85,7 +92,9 @@ floats() {
 	json r.json '[i["outputs"] for i in d["inputs"]]' '[[], ["layer.weight"], ["layer.running_mean"]]'
 	json r.json 'd["outputs"][0]' \
 		'{"name": "layer.weight", "dtype": "float16", "shape": [2, 2], "from": ["module._orig_mod.layers.0.weight"]}'
-	json r.json 'd["load"]' '{"missing_keys": ["other"], "unexpected_keys": ["layer.running_mean"], "mismatched": [{"name": "layer.weight", "checkpoint_shape": [2, 2], "model_shape": [2, 3]}]}'
+	json r.json 'd["load"]' \
+		'{"missing_keys": ["other"], "unexpected_keys": ["layer.running_mean"], '\
+'"mismatched": [{"name": "layer.weight", "checkpoint_shape": [2, 2], "model_shape": [2, 3]}]}'
 	json r.json '[u["rule"] for u in d["unused_rules"]]' '["--drop-params eight", "--drop-buffers nothing"]'
 	json r.json 'd["near_misses"]' '[{"pattern": "--drop-params w", "name": "layers.0.weight"}]'
 }
@@ -96,7 +105,14 @@ floats() {
 		stage_3.grid.attn.relative_position_bias_table elsewhere.attn.relative_position_bias_table) \
 		--report r.json "$fixtures/tables.pth" -o out.pth
 	json r.json '[(t["name"].split(".")[1], t["from_grid"], t["to_grid"], t["heads"], t["from_layout"], t["to_layout"], t["method"]) for t in d["tables"]]' \
-		'[["metaformer", [4, 4], [7, 7], 3, "metaformer", "first:1", "bicubic"], ["last", [4, 4], [7, 7], 3, "last:1", "first:1", "bicubic"], ["first", [4, 4], [7, 7], 3, "first:1", "first:1", "bicubic"], ["apart", [4, 4], [7, 7], 3, "first:1", "first:1", "bicubic"], ["half", [3, 3], [3, 3], 2, "last:1", "first:1", "bicubic"], ["brain", [3, 3], [3, 3], 2, "last:1", "first:1", "bicubic"], ["double", [3, 3], [3, 3], 2, "last:1", "first:1", "bicubic"]]'
+		"$(list \
+			'["metaformer", [4, 4], [7, 7], 3, "metaformer", "first:1", "bicubic"]' \
+			'["last", [4, 4], [7, 7], 3, "last:1", "first:1", "bicubic"]' \
+			'["first", [4, 4], [7, 7], 3, "first:1", "first:1", "bicubic"]' \
+			'["apart", [4, 4], [7, 7], 3, "first:1", "first:1", "bicubic"]' \
+			'["half", [3, 3], [3, 3], 2, "last:1", "first:1", "bicubic"]' \
+			'["brain", [3, 3], [3, 3], 2, "last:1", "first:1", "bicubic"]' \
+			'["double", [3, 3], [3, 3], 2, "last:1", "first:1", "bicubic"]')"
 	json r.json '[a["action"] for i in d["inputs"] if i["name"] == "stage_3.last.attn.relative_position_index" for a in i["actions"]]' '["dropped"]'
 	# of the size that it has, in the layout that it has: kept
 	try lnn-ckpt-adapt --interpolate --grid 3x3 --to-layout last --keep-names <(echo stage_4.half.attn.relative_position_bias_table) \

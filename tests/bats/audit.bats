@@ -3,6 +3,17 @@
 # shellcheck disable=SC2154 # fixtures, output, stderr, status come from helpers and bats
 load helpers
 
+# legacy PICKLE [KEYS [STORAGES]]: a legacy stream of torch 1.5: magic number, protocol, system, the pickle (without protocol
+# and STOP), its list of storage keys, and the storages. All are as printf writes them.
+legacy() {
+	# shellcheck disable=SC2059 # formats are what is given
+	{
+		printf '\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.'
+		printf '\x80\x02}(X\x10\0\0\0protocol_versionM\xe9\x03X\x0d\0\0\0little_endian\x88u.'
+		printf '\x80\x02'"$1"'.\x80\x02]'"${2-}"'.'"${3-}"
+	}
+}
+
 @test 'a list is not appended to the file that it is read from, nor standard input asked for twice' {
 	local p what
 	for p in lnn-ckpt-inspect "lnn-filter -e '{TYPE: name, PATTERNS: [w]}'"; do
@@ -42,12 +53,8 @@ load helpers
 }
 
 @test 'a whole nn.Module is called so also where it stands under a key' {
-	# A legacy stream: magic number, protocol, system, {'model': Net() with _parameters}, no storages.
-	{
-		printf '\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.'
-		printf '\x80\x02}(X\x10\0\0\0protocol_versionM\xe9\x03X\x0d\0\0\0little_endian\x88u.'
-		printf '\x80\x02}(X\5\0\0\0modelcmylib\nNet\n)\x81}(X\x0b\0\0\0_parameters}ubu.\x80\x02].'
-	} >net.pth
+	# {'model': Net() with _parameters}, no storages
+	legacy '}(X\5\0\0\0modelcmylib\nNet\n)\x81}(X\x0b\0\0\0_parameters}ubu' >net.pth
 	for p in lnn-ckpt-inspect lnn-ckpt-adapt 'lnn-interp-bias --img-size 64'; do
 		pipe "$p net.pth"
 		expect_status 2
@@ -142,15 +149,11 @@ patch_bytes() {
 }
 
 @test "--carry: an entry that is the same dict as the state dict is not lost, nor keys that are no text" {
-	# A legacy stream of {'model': d, 'ema': d, 7: 5}, d = {'w': tensor([1.])}.
-	{
-		printf '\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.'
-		printf '\x80\x02}(X\x10\0\0\0protocol_versionM\xe9\x03X\x0d\0\0\0little_endian\x88u.'
-		printf '\x80\x02}(X\5\0\0\0model}q\1(X\1\0\0\0wctorch._utils\n_rebuild_tensor_v2\n('
-		printf '(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0000X\3\0\0\0cpuK\1NtQ'
-		printf 'K\0(K\1t(K\1t\x89ccollections\nOrderedDict\n)RtRuX\3\0\0\0emah\1K\7K\5u.'
-		printf '\x80\x02](X\1\0\0\0000e.\1\0\0\0\0\0\0\0\0\0\x80\x3f'
-	} >alias.pth
+	# {'model': d, 'ema': d, 7: 5}, d = {'w': tensor([1.])}
+	local id='(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0000X\3\0\0\0cpuK\1NtQ'
+	local tensor="ctorch._utils\\n_rebuild_tensor_v2\\n(${id}K\\0(K\\1t(K\\1t\\x89ccollections\\nOrderedDict\\n)RtR"
+	legacy "}(X\\5\\0\\0\\0model}q\\1(X\\1\\0\\0\\0w${tensor}uX\\3\\0\\0\\0emah\\1K\\7K\\5u" \
+		'(X\1\0\0\0000e' '\1\0\0\0\0\0\0\0\0\0\x80\x3f' >alias.pth
 	for p in --carry=ema --carry-all; do
 		try lnn-ckpt-adapt -q "$p" --rename 's/w/v/' alias.pth -o out.pth
 		expect_status 0

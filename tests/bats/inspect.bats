@@ -416,8 +416,12 @@ renamed() {
 
 @test '--suggest-map: the map to renamed tensors, from files, pipes and lists' {
 	local order
-	printf '%s\n' 'rules:' '  - {from: "encoder.layer.{i}.attn.qkv.weight", to: ["encoder.layer.{i}.q.weight", "encoder.layer.{i}.k.weight", "encoder.layer.{i}.v.weight"], ops: [{split: 0}]}' \
-		'  - {from: "encoder.layer.{i}.attn.qkv.bias", to: ["encoder.layer.{i}.q.bias", "encoder.layer.{i}.k.bias", "encoder.layer.{i}.v.bias"], ops: [{split: 0}]}' >split.yaml
+	cat >split.yaml <<-'Y'
+		rules:
+		  - from: "encoder.layer.{i}.attn.qkv."
+		    to: ["encoder.layer.{i}.q.", "encoder.layer.{i}.k.", "encoder.layer.{i}.v."]
+		    ops: [{split: 0}]
+	Y
 	renamed -o one.pth
 	lnn-ckpt-adapt -q -s split.yaml one.pth -o other.st
 	lnn-ckpt-inspect other.st >other.tsv
