@@ -69,6 +69,17 @@ take(struct arena *a, size_t size, size_t align)
 	return c->data + at;
 }
 
+void
+arena_return(struct arena *a, const void *p, size_t size)
+{
+	struct arena_chunk *c = a->chunks;
+
+	if (c == NULL || c->used < size || (const char *)p != c->data + (c->used - size))
+		return;
+	c->used -= size;
+	a->total -= size;
+}
+
 void *
 arena_alloc(struct arena *a, size_t size)
 {

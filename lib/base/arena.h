@@ -21,6 +21,7 @@ void arena_release(struct arena *a); /* frees everything ever handed out */
 void *arena_alloc(struct arena *a, size_t size); /* aligned for any type, not cleared */
 void *arena_calloc(struct arena *a, size_t n, size_t size); /* cleared; n*size is checked */
 void *arena_bytes(struct arena *a, size_t size); /* unaligned: for text */
+void arena_return(struct arena *a, const void *p, size_t size); /* takes back what was handed out last; else does nothing */
 struct str arena_str(struct arena *a, struct str s); /* a copy, followed by a NUL that does not count */
 struct str arena_join(struct arena *a, struct str x, struct str y); /* likewise, of x and what follows it */
 char *arena_cstr(struct arena *a, const char *s);

@@ -89,6 +89,9 @@ str_contains(struct str s, struct str part)
 	return str_find(s, part, 0) >= 0;
 }
 
+/* Up to this length, it is quicker to look for the first byte than to prepare a better search. */
+enum { SHORT = 8 };
+
 long
 str_find(struct str s, struct str part, size_t from)
 {
@@ -98,8 +101,18 @@ str_find(struct str s, struct str part, size_t from)
 		return -1;
 	if (part.len == 0)
 		return (long)from;
-	hit = memmem(s.p + from, s.len - from, part.p, part.len);
-	return hit == NULL ? -1 : (long)(hit - s.p);
+	if (part.len > SHORT) {
+		hit = memmem(s.p + from, s.len - from, part.p, part.len);
+		return hit == NULL ? -1 : (long)(hit - s.p);
+	}
+	for (hit = s.p + from; part.len <= s.len - (size_t)(hit - s.p); hit++) {
+		hit = memchr(hit, part.p[0], s.len - (size_t)(hit - s.p) - part.len + 1);
+		if (hit == NULL)
+			return -1;
+		if (memcmp(hit, part.p, part.len) == 0)
+			return (long)(hit - s.p);
+	}
+	return -1;
 }
 
 struct str

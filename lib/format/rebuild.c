@@ -374,9 +374,10 @@ take_persid(void *arg, struct vtree *t, uint32_t h, uint32_t *out, struct err *e
 	}
 	if (!str_eqc(value_text(t, value_item(t, h, 0)), "storage") || n != expected)
 		return bad_id(r, "names no storage", e);
-	if (read_id(r, t, h, &id, e) < 0 || storage_of(r, t, &id, &index, e) < 0)
+	if (read_id(r, t, h, &id, e) < 0 || (r->legacy && read_view(r, t, value_item(t, h, 5), &id, &offset, e) < 0))
 		return -1;
-	if (r->legacy && read_view(r, t, value_item(t, h, 5), &id, &offset, e) < 0)
+	value_consume(t, h);
+	if (storage_of(r, t, &id, &index, e) < 0)
 		return -1;
 	*out = offset == 0 ? r->leaves[index] : add_view(r, t, index, offset);
 	return 1;
@@ -759,6 +760,8 @@ reduce(void *p, struct vtree *t, const struct pickle_call *call, uint32_t *out, 
 		took = f->make(&c, f);
 		if (took > 0) {
 			keep_wrap(&c, callable);
+			if (c.tensor.wrap == VALUE_ABSENT)
+				value_consume(t, args);
 			*out = add_tensor(r, t, &c.tensor);
 		}
 		return took;
@@ -808,5 +811,6 @@ build(void *p, struct vtree *t, uint32_t target, uint32_t state, struct err *e)
 struct pickle_hooks
 rebuild_hooks(struct rebuild *r)
 {
-	return (struct pickle_hooks){ .persid = take_persid, .reduce = reduce, .build = build, .arg = r };
+	return (struct pickle_hooks){ .persid = take_persid, .reduce = reduce, .build = build, .arg = r,
+		.consumes = !r->legacy };
 }

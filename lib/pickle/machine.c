@@ -76,15 +76,23 @@ take(struct pickle_reader *r, size_t n, struct err *e)
 	return r->p + (r->at - n);
 }
 
-/* The next opcode, into op and op_off. */
-static int
-next_opcode(struct pickle_reader *r, struct err *e)
+static __attribute__((noinline)) int
+look_for_opcode(struct pickle_reader *r, struct err *e)
 {
-	if (r->at == r->len && look(r, e) < 0)
+	if (look(r, e) < 0)
 		return -1;
 	if (r->len == 0)
 		return err_at(e, source_name(r->src), reader_at(r), "the %s ends within a pickle",
 			r->limit == UINT64_MAX ? "input" : "record");
+	return 0;
+}
+
+/* The next opcode, into op and op_off. */
+static inline int
+next_opcode(struct pickle_reader *r, struct err *e)
+{
+	if (r->at == r->len && look_for_opcode(r, e) < 0)
+		return -1;
 	r->op_off = reader_at(r);
 	r->op = r->p[r->at++];
 	return 0;
@@ -457,6 +465,13 @@ set_of(struct pickle_machine *m, enum value_kind kind, uint32_t args, uint32_t *
 	return true;
 }
 
+static bool
+is_plain_module(struct str module)
+{
+	return str_eqc(module, "collections") || str_eqc(module, "_codecs") || str_eqc(module, "__builtin__") ||
+	       str_eqc(module, "builtins");
+}
+
 /* Is callable(*args) one of the reductions that denote plain data (OrderedDict, bytes, sets)? Then it is made. */
 static bool
 make_plain(struct pickle_machine *m, uint32_t callable, uint32_t args, uint32_t *out)
@@ -469,7 +484,7 @@ make_plain(struct pickle_machine *m, uint32_t callable, uint32_t args, uint32_t 
 		return str_eqc(name, "OrderedDict") && ordered(m, args, out);
 	if (str_eqc(module, "_codecs"))
 		return str_eqc(name, "encode") && encoded(m, args, out);
-	if (!str_eqc(module, "__builtin__") && !str_eqc(module, "builtins"))
+	if (!is_plain_module(module))
 		return false;
 	if (str_eqc(name, "set"))
 		return set_of(m, VALUE_SET, args, out);
@@ -794,7 +809,99 @@ op_dup(struct pickle_machine *m, struct err *e)
 {
 	uint32_t top;
 
-	return top_of(m, &top, e) < 0 ? -1 : push(m, top, e);
+	if (top_of(m, &top, e) < 0)
+		return -1;
+	vtree_share(m->t, top);
+	return push(m, top, e);
+}
+
+/* ---- which entries of the memo are read again: few, and all others need not be kept */
+
+static bool
+is_recalled(const struct pickle_recall *r, uint32_t index)
+{
+	return !r->known || (index / 8 < r->size && (r->bits[index / 8] >> index % 8 & 1) != 0);
+}
+
+static void
+note_recall(struct pickle_recall *r, uint32_t index)
+{
+	size_t size = r->size;
+
+	while (index / 8 >= size)
+		size = size < 64 ? 64 : size * 2;
+	if (size > r->size) {
+		r->bits = xreallocn(r->bits, size, 1);
+		memset(r->bits + r->size, 0, size - r->size);
+		r->size = size;
+	}
+	r->bits[index / 8] |= (uint8_t)(1 << index % 8);
+}
+
+/* Passes by an argument whose length stands in width bytes. */
+static int
+skip_counted(struct pickle_reader *r, unsigned width, struct err *e)
+{
+	const uint8_t *p = take(r, width, e);
+	uint64_t n = p == NULL ? 0 : width == 1 ? p[0] : width == 4 ? get_le32(p) : get_le64(p);
+
+	if (p == NULL || n > r->limit - reader_at(r))
+		return -1;
+	if (n > r->len - r->at) {
+		r->base = reader_at(r) + n;
+		r->at = r->len = 0;
+	} else {
+		r->at += (size_t)n;
+	}
+	return 0;
+}
+
+/* What the opcode just read stores or recalls. Picklers number what they store from 0 on; nothing is said of others. */
+static int
+scan_opcode(struct pickle_reader *r, struct pickle_recall *recall, struct err *e)
+{
+	const struct pickle_opcode *op = &opcodes[r->op];
+	const bool puts = op->run == op_put, gets = op->run == op_get;
+	uint32_t index = recall->stored;
+	struct str line;
+	const uint8_t *p;
+
+	if (op->run == op_counted)
+		return skip_counted(r, op->width, e);
+	if (op->width == LINE)
+		return op->run == op_global && take_line(r, &line, e) == 0 ? take_line(r, &line, e) : -1;
+	p = take(r, op->width, e);
+	if (op->run == NULL || p == NULL)
+		return -1;
+	if (!puts && !gets)
+		return 0;
+	index = op->width == 1 ? p[0] : op->width == 4 ? get_le32(p) : index;
+	if (puts)
+		return index == recall->stored++ ? 0 : -1;
+	if (index < recall->stored)
+		note_recall(recall, index);
+	return index < recall->stored ? 0 : -1;
+}
+
+/* Reads the pickle ahead, without executing it. What is wrong with it is found when it is executed. */
+static int
+find_recalled(struct pickle_machine *m, struct err *e)
+{
+	struct pickle_reader r = m->in;
+	struct err why = ERR_INIT;
+	int rc;
+
+	do {
+		rc = next_opcode(&r, &why) < 0 ? -1 : scan_opcode(&r, &m->recall, &why);
+	} while (rc == 0 && r.op != OP_STOP);
+	buf_release(&r.line);
+	m->recall.known = rc == 0;
+	if (rc < 0)
+		vtree_share(m->t, VALUE_ABSENT);
+	if (why.code == ERR_NONE || why.code == ERR_INPUT)
+		return 0;
+	*e = why;
+	return -1;
 }
 
 /* ---- memo */
@@ -840,6 +947,11 @@ op_put(struct pickle_machine *m, struct err *e)
 		return -1;
 	if (m->memo.nvalues == FAR_MAX)
 		return fail(&m->in, e, "more than %d memo entries whose numbers leave gaps, which no pickler makes", FAR_MAX);
+	if (!is_recalled(&m->recall, index)) {
+		m->memo.count++;
+		return 0;
+	}
+	vtree_share(m->t, top);
 	memo_put(&m->memo, vtree_arena(m->t), index, top);
 	return 0;
 }
@@ -1017,8 +1129,10 @@ call(struct pickle_machine *m, enum value_how how, uint32_t callable, uint32_t a
 	if (value_kind(m->t, args) != VALUE_TUPLE && refuse(m, e, "the arguments are no tuple") < 0)
 		return -1;
 	/* cls.__new__(cls, items) of these ignores the items. */
-	if ((how == HOW_REDUCE || value_len(m->t, args) == 0) && make_plain(m, callable, args, &made))
+	if (callable != m->other && (how == HOW_REDUCE || value_len(m->t, args) == 0) && make_plain(m, callable, args, &made))
 		return push(m, made, e);
+	if (value_kind(m->t, callable) == VALUE_GLOBAL && !is_plain_module(value_module(m->t, callable)))
+		m->other = callable;
 	if (m->hooks.reduce != NULL) {
 		took = m->hooks.reduce(m->hooks.arg, m->t, &(struct pickle_call){ callable, args, m->in.op_off },
 				       &made, e);
@@ -1180,7 +1294,7 @@ int
 pickle_decode(struct vtree *t, struct pickle_place *place, const struct pickle_hooks *hooks, uint32_t *root,
 	      struct err *e)
 {
-	struct pickle_machine m = { .t = t, .root = VALUE_ABSENT, .stack_cap = STACK_FIRST };
+	struct pickle_machine m = { .t = t, .root = VALUE_ABSENT, .other = VALUE_ABSENT, .stack_cap = STACK_FIRST };
 	int rc;
 
 	m.in = (struct pickle_reader){ .src = place->src, .base = place->off, .start = place->off, .op_off = place->off,
@@ -1188,12 +1302,16 @@ pickle_decode(struct vtree *t, struct pickle_place *place, const struct pickle_h
 	m.stack = xcalloc(STACK_FIRST, sizeof(*m.stack));
 	if (hooks != NULL)
 		m.hooks = *hooks;
-	rc = run(&m, e);
+	if (!m.hooks.consumes)
+		vtree_share(t, VALUE_ABSENT);
+	rc = m.hooks.consumes ? find_recalled(&m, e) : 0;
+	rc = rc == 0 ? run(&m, e) : rc;
 	*root = m.root;
 	place->end = rc < 0 && m.hooks.lenient ? m.in.op_off : reader_at(&m.in);
 	free(m.stack);
 	free(m.marks);
 	memo_release(&m.memo);
+	free(m.recall.bits);
 	buf_release(&m.in.line);
 	return rc;
 }

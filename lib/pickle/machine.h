@@ -61,6 +61,8 @@ struct pickle_hooks {
 	/* Called around the execution of each opcode m->in.op. after() returns -1 to end it. */
 	void (*before)(void *arg, struct pickle_machine *m);
 	int (*after)(void *arg, struct pickle_machine *m);
+	/* The hooks consume the arguments of what they take (value.h) as soon as they do not need them any more. */
+	bool consumes;
 	bool lenient; /* what Python would refuse is passed over where the stack stays in step */
 };
 
@@ -102,6 +104,14 @@ struct pickle_memo {
 	size_t nvalues, cap, count; /* count: indexes stored */
 };
 
+/* Which entries of the memo a pickle reads again: a bit for each. */
+struct pickle_recall {
+	bool known;      /* false: all may be */
+	uint8_t *bits;
+	size_t size;     /* bytes of bits */
+	uint32_t stored; /* entries */
+};
+
 struct pickle_machine {
 	struct vtree *t;
 	struct pickle_reader in;
@@ -112,6 +122,7 @@ struct pickle_machine {
 	size_t marks_n, marks_cap;
 	size_t fence;    /* depth at the last mark: nothing below may be taken */
 	struct pickle_memo memo;
+	struct pickle_recall recall;
 	const char *name;    /* of the opcode that is executed, NULL if there is none of that byte */
 	uint8_t width, kind;
 	const uint8_t *arg;  /* its argument, width bytes; or a line */
@@ -121,6 +132,7 @@ struct pickle_machine {
 	uint32_t steps;  /* opcodes executed */
 	uint64_t copied; /* slots and bytes that rewriting a reduction as plain data has copied */
 	char passed_over[512]; /* what was passed over last; the watcher empties it */
+	uint32_t other;  /* a global of a module that makes no plain data, called last */
 	uint32_t named;  /* the global that was named last */
 	bool stopped;
 	uint32_t root;

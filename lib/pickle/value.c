@@ -48,6 +48,7 @@ _Static_assert(sizeof(struct node) == 16, "a state dict has a million of these")
 struct vtree {
 	struct node *nodes;
 	size_t count, cap;
+	uint32_t shared; /* handles below this may be in use more than once */
 	struct arena arena;
 };
 
@@ -71,6 +72,7 @@ vtree_new(void)
 {
 	struct vtree *t = xcalloc(1, sizeof(*t));
 
+	t->shared = NODES_FIXED;
 	arena_init(&t->arena);
 	node_add(t, VALUE_NONE);
 	node_add(t, VALUE_BOOL);
@@ -102,6 +104,15 @@ uint32_t
 vtree_count(const struct vtree *t)
 {
 	return (uint32_t)t->count;
+}
+
+void
+vtree_share(struct vtree *t, uint32_t h)
+{
+	if (h == VALUE_ABSENT)
+		t->shared = VALUE_ABSENT;
+	else if (h >= t->shared && h < t->count)
+		t->shared = h + 1;
 }
 
 /* ---- asking */
@@ -449,6 +460,35 @@ value_set_leaf(struct vtree *t, uint32_t h, uint32_t index)
 {
 	if (t->nodes[h].kind == VALUE_LEAF)
 		t->nodes[h].u.few[0] = index;
+}
+
+/* Drops the last node if that is h, and nothing else can refer to it. */
+static void
+drop_last(struct vtree *t, uint32_t h)
+{
+	struct node *n = &t->nodes[t->count - 1];
+
+	if (h + 1 != t->count || h < t->shared || n->kind == VALUE_LEAF || n->kind == VALUE_GLOBAL || n->kind == VALUE_OBJECT)
+		return;
+	if (is_grown(n))
+		free(n->u.slots);
+	else if (n->kind == VALUE_TUPLE && n->len > INLINE_SLOTS)
+		arena_return(&t->arena, n->u.slots, n->len * sizeof(uint32_t));
+	t->count--;
+}
+
+void
+value_consume(struct vtree *t, uint32_t tuple)
+{
+	const struct node n = *node_of(t, tuple);
+	uint32_t few[INLINE_SLOTS];
+	const uint32_t *items = n.len > INLINE_SLOTS ? n.u.slots : memcpy(few, n.u.few, sizeof(few));
+
+	if (n.kind != VALUE_TUPLE || tuple < NODES_FIXED)
+		return;
+	drop_last(t, tuple);
+	for (size_t i = n.len; i-- > 0 && t->count <= tuple;)
+		drop_last(t, items[i]);
 }
 
 /* Reserves 2^log slots and, if there is one, the state behind them. */

@@ -134,6 +134,15 @@ void value_remove(struct vtree *t, uint32_t container, size_t i); /* of a LIST o
 void value_remove_all(struct vtree *t, uint32_t dict, const bool *which); /* every pair i of a DICT for which which[i] is true */
 
 /*
+ * Most values of a pickle are arguments of calls of which something else is made. value_consume drops the tuple and its
+ * items as far as they are the last nodes of the tree, plain, and not shared. None of them may be looked at again. Texts
+ * stay. Whoever makes a tree whose values are consumed says of each that is referred to twice that it is shared;
+ * VALUE_ABSENT stands for all, now and later.
+ */
+void vtree_share(struct vtree *t, uint32_t h);
+void value_consume(struct vtree *t, uint32_t tuple);
+
+/*
  * Drops all nodes that cannot be reached from the n handles at roots, which are changed to what they are
  * now called; every other handle is void. Decoding leaves many nodes behind that tensors were made from.
  * Texts stay where they are.

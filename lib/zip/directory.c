@@ -255,8 +255,10 @@ zip_dir_add(struct zip_dir *d, const struct zip_entry *t, size_t *cap)
 {
 	struct str name = arena_str(&d->arena, t->name);
 
-	if (!strmap_add(&d->by_name, folded(&d->arena, name), d->n))
+	if (!strmap_add(&d->by_name, folded(&d->arena, name), d->n)) {
+		arena_return(&d->arena, name.p, name.len + 1);
 		return false;
+	}
 	d->entries = xgrow(d->entries, d->n, cap, sizeof(*d->entries));
 	d->entries[d->n] = *t;
 	d->entries[d->n++].name = name;

@@ -558,6 +558,74 @@ hooks(void)
 	buf_release(&out);
 }
 
+/* The sum of the numbers in the first argument; the arguments are consumed. */
+static int
+take_sum(void *arg, struct vtree *t, const struct pickle_call *call, uint32_t *out, struct err *e)
+{
+	const uint32_t items = value_item(t, call->args, 0);
+	int64_t sum = 0;
+
+	(void)arg;
+	(void)e;
+	for (size_t i = 0; i < value_len(t, items); i++)
+		sum += value_int(t, value_item(t, items, i));
+	value_consume(t, call->args);
+	*out = value_new_float(t, (double)sum);
+	return 1;
+}
+
+/* What is consumed is dropped, unless the pickle needs it again. Each pickle is [f((1, 2, 3), ...), f((4, 5, 6), ...), ...]. */
+static void
+consuming(void)
+{
+	static const struct {
+		const char *what, *p;
+		size_t n;
+		const char *want;
+		uint32_t nodes; /* beside the 4 that every tree has, the list and the global */
+	} cases[] = {
+#define CASE(what, p, want, nodes) { what, p, sizeof(p) - 1, want, nodes }
+		CASE("nothing is needed again", "]q\0(cm\nf\nq\1(K\1K\2K\3tq\2]q\3\x86q\4Rq\5"
+		     "h\1(K\4K\5K\6tq\6}q\7\x86q\10Rq\11e.",
+		     "[6.0,15.0]", 2),
+		CASE("a tuple is", "]q\0(cm\nf\nq\1(K\1K\2K\3tq\2\x85q\3Rq\4h\1(K\4K\5K\6tq\5\x85q\6Rq\7h\2e.",
+		     "[6.0,15.0,(1,2,3)]", 3),
+		CASE("the arguments are", "]q\0(cm\nf\nq\1(K\1K\2K\3tq\2\x85q\3Rq\4h\1h\3Re.", "[6.0,6.0]", 4),
+		CASE("on the stack", "](cm\nf\n\x94(K\1K\2K\3t2\x86Rh\0(K\4K\5K\6t\x85Re.", "[6.0,15.0]", 3),
+		CASE("a list that holds the tuple", "]q\0(]q\1(K\1K\2K\3tq\2acm\nf\nq\3h\2\x85q\4Rq\5h\3"
+		     "(K\4K\5K\6t\x85Re.",
+		     "[[(1,2,3)],6.0,15.0]", 4),
+		CASE("numbers with gaps", "]q\1(cm\nf\nq\2(K\1K\2K\3tq\3\x85q\4Rq\5h\2(K\4K\5K\6t\x85Rh\3e.",
+		     "[6.0,15.0,(1,2,3)]", 6),
+		CASE("cut off", "]q\0(cm\nf\nq\1(K\1K\2K\3tq\2\x85Rh", NULL, 0),
+#undef CASE
+	};
+	struct pickle_hooks h = { .reduce = take_sum, .consumes = true };
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct source *src = source_memory(cases[i].p, cases[i].n, "mem");
+		struct vtree *t = vtree_new();
+		struct buf out = BUF_INIT, plain = BUF_INIT;
+		struct err e = ERR_INIT;
+		uint32_t root;
+
+		if (pickle_decode(t, &(struct pickle_place){ .src = src, .limit = cases[i].n }, &h, &root, &e) == 0) {
+			show(&out, t, root, 6);
+			is_uint(vtree_count(t), 6 + cases[i].nodes, cases[i].what);
+		}
+		h.consumes = false;
+		decode(src, cases[i].n, &h, &plain);
+		h.consumes = true;
+		is_str(e.code == ERR_NONE ? out.p : e.msg, plain.p, cases[i].what);
+		if (cases[i].want != NULL)
+			is_str(out.p, cases[i].want, cases[i].what);
+		vtree_free(t);
+		source_close(src);
+		buf_release(&out);
+		buf_release(&plain);
+	}
+}
+
 int
 main(void)
 {
@@ -571,5 +639,6 @@ main(void)
 	extent();
 	gaps();
 	hooks();
+	consuming();
 	return tap_done();
 }
