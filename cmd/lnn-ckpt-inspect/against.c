@@ -620,16 +620,24 @@ few_places(const struct against *a, struct buf *b)
 	free(all);
 }
 
-/* Position tables of another size. */
+/* Is it a position table of another size, and nothing else of it is different? */
+static bool
+is_table(const struct deviation *d)
+{
+	enum position_kind kind;
+
+	return d->what == DIFF_MISMATCHED && d->ours->ndim == d->theirs->ndim && position_kind_of(d->name, d->ours->ndim, &kind) &&
+	       position_can_resize(kind, d->ours->shape, d->theirs->shape, d->ours->ndim);
+}
+
 static size_t
 tables(const struct against *a, struct buf *b)
 {
-	enum position_kind kind;
 	size_t n = 0, all = 0;
 
 	for (size_t i = 0; i < a->n; i++) {
 		all += a->v[i].what == DIFF_MISMATCHED;
-		n += a->v[i].what == DIFF_MISMATCHED && position_kind_of(a->v[i].name, a->v[i].ours->ndim, &kind);
+		n += is_table(&a->v[i]);
 	}
 	if (n > 0)
 		buf_addf(b, "%zu of %zu mismatches %s (lnn-ckpt-adapt -m TARGET --fit)\n", n, all,

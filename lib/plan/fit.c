@@ -63,7 +63,9 @@ fit_way(const struct plan *p, const struct plan_entry *en, const struct model *m
 	if (form.ndim == 4 && target->ndim == 4 && form.shape[0] == target->shape[0] && dtype_is_float((enum dtype)t->dtype) &&
 	    is_input_layer(m, target))
 		return FIT_LAYER;
-	return position_kind_of(en->name, form.ndim, &kind) && form.ndim == target->ndim ? FIT_TABLE : FIT_NOT;
+	return form.ndim == target->ndim && position_kind_of(en->name, form.ndim, &kind) &&
+			       position_can_resize(kind, form.shape, target->shape, form.ndim) ?
+		       FIT_TABLE : FIT_NOT;
 }
 
 static void

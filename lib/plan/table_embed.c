@@ -119,6 +119,20 @@ present_grid(struct tables *t, const struct table_case *c, struct embed_rows *r,
 	return guessed && check_tokens(t, c, r, err) < 0 ? -1 : 1;
 }
 
+/* Why the description's rows are no grid behind the extra rows that there are. */
+static const char *
+no_new_grid(const struct embed_rows *r)
+{
+	uint64_t prefix;
+	struct grid grid;
+
+	if (prefix_by_square(r->target, &prefix, &grid))
+		return "the description has another number of rows before its grid, for other tokens; a key map with slice "
+		       "takes rows off";
+	return "its rows in the description leave no square grid behind as many extra rows as it has; --grid HxW says which grid "
+	       "it is";
+}
+
 /* The new grid, by the description's rows where it lists the table. Returns as present_grid. */
 static int
 new_grid(struct tables *t, const struct table_case *c, struct embed_rows *r, struct err *err)
@@ -132,10 +146,7 @@ new_grid(struct tables *t, const struct table_case *c, struct embed_rows *r, str
 	if (t->o->from_grid == NULL && r->target == r->rows)
 		r->to = r->from;
 	else if (!square(cells, &r->to))
-		return tables_misfit(t, c,
-				     "its rows in the description leave no square grid behind as many extra rows as it has; "
-				     "--grid HxW says which grid it is",
-				     err);
+		return tables_misfit(t, c, no_new_grid(r), err);
 	return 1;
 }
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "position/layout.h"
 
 static const struct {
 	const char *name;
@@ -94,6 +95,39 @@ position_kind_of(struct str name, unsigned ndim, enum position_kind *kind)
 		}
 	}
 	return false;
+}
+
+/* Of embeddings: are both square behind as many rows of other tokens? */
+static bool
+same_prefix(uint64_t from, uint64_t to)
+{
+	for (uint64_t prefix = 0; prefix <= 2 && prefix < from && prefix < to; prefix++)
+		if (grid_square(from - prefix).h >= 2 && grid_square(to - prefix).h >= 2)
+			return true;
+	return false;
+}
+
+/* The dimensions in which the grid stands, as bits. */
+static unsigned
+grid_dims(enum position_kind kind, unsigned ndim)
+{
+	switch (kind) {
+	case POSITION_BIAS3: return 6;
+	case POSITION_OFFSETS: return 1u << (ndim - 1);
+	case POSITION_EMBED: return ndim < 4 ? 1u << (ndim - 2) : 14;
+	default: return 1;
+	}
+}
+
+bool
+position_can_resize(enum position_kind kind, const uint64_t *from, const uint64_t *to, unsigned ndim)
+{
+	if (ndim < 2)
+		return false;
+	for (unsigned d = 0; d < ndim; d++)
+		if ((grid_dims(kind, ndim) >> d & 1) == 0 && from[d] != to[d])
+			return false;
+	return kind != POSITION_EMBED || ndim >= 4 || same_prefix(from[ndim - 2], to[ndim - 2]);
 }
 
 int

@@ -37,6 +37,12 @@ extern const char *const position_patches[POSITION_PATCHES];
 /* The kind that a tensor of this name and number of dimensions is of. */
 bool position_kind_of(struct str name, unsigned ndim, enum position_kind *kind);
 
+/*
+ * May a table of the kind be made one of the other shape? Only its grid may be another one: not the heads, the channels, or the
+ * number of rows before the grid of an embedding, which are held against squares.
+ */
+bool position_can_resize(enum position_kind kind, const uint64_t *from, const uint64_t *to, unsigned ndim);
+
 /* Reads "embed" or "embed:chw". order may be NULL: then none is allowed. ERR_USAGE lists the kinds. */
 int position_kind_parse(struct str text, enum position_kind *kind, enum position_order *order, struct err *err);
 

@@ -243,3 +243,32 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	tr -d ' \n' <r.json >flat
 	grep -qF '"tables":[{"name":"pos_embed","kind":"embed","from_grid":[6,6],"to_grid":[3,4],"prefix_tokens":1,"method":"bicubic,antialias"}]' flat
 }
+
+@test 'what is not asked for stays: a table of another size is refused, and --fit named where it would work' {
+	state a.st attn.relative_position_bias_table:2,5,5
+	target m.yaml attn.relative_position_bias_table:2,7,7
+	try lnn-ckpt-adapt -m m.yaml a.st -o b.st
+	expect_status 1
+	expect_err_has '--fit makes 1 of 1 fit'
+	lnn-ckpt-adapt -q -m m.yaml --fit a.st -o b.st
+	# other heads, other channels, another number of extra rows
+	local from to
+	while read -r from to; do
+		state a.st "$from"
+		target m.yaml "${from%:*}:$to"
+		try lnn-ckpt-adapt -m m.yaml a.st -o b.st
+		expect_status 1
+		[[ $stderr != *--fit* ]] || fail "$stderr"
+		try lnn-ckpt-inspect --against m.yaml a.st
+		[[ $output != *'of another size'* ]] || fail "$output"
+	done <<-'END'
+		attn.relative_position_bias_table:2,5,5 3,7,7
+		attn.relative_position_bias_table:9,2 25,3
+		pos_embed:1,37,4 1,17,8
+		pos_embed:1,37,4 1,36,4
+	END
+	state a.st "${vit[@]}"
+	target m.yaml pos_embed:1,36,4
+	try lnn-ckpt-adapt --fit -m m.yaml a.st -o b.st
+	expect_refusal 2 lnn-ckpt-adapt 'another number of rows before its grid'
+}
