@@ -319,12 +319,8 @@ storage_of(struct rebuild *r, struct vtree *t, const struct id *id, uint32_t *in
 	c->storages = xgrow(c->storages, c->nstorages, &r->storage_cap, sizeof(*c->storages));
 	r->leaves = xgrow(r->leaves, c->nstorages, &r->leaf_cap, sizeof(*r->leaves));
 	*index = c->nstorages++;
-	c->storages[*index] = (struct storage){ .key = id->key,
-		.nbytes = id->nbytes,
-		.packed = id->nbytes,
-		.offset = OFFSET_UNKNOWN,
-		.dtype = (uint8_t)id->dtype,
-		.untyped = id->untyped,
+	c->storages[*index] = (struct storage){ .key = id->key, .nbytes = id->nbytes, .packed = id->nbytes,
+		.offset = OFFSET_UNKNOWN, .dtype = (uint8_t)id->dtype, .untyped = id->untyped,
 		.location = location_of(c, id->location) };
 	r->leaves[*index] = value_new_leaf(t, LEAF_STORAGE, *index);
 	return 0;
@@ -694,12 +690,8 @@ static uint32_t
 add_dataless(struct rebuild *r, struct vtree *t, enum dtype dtype)
 {
 	static const uint64_t empty[2] = { 0, 1 };
-	struct tensor tensor = { .shape = empty,
-		.stride = empty + 1,
-		.storage = STORAGE_NONE,
-		.wrap = VALUE_ABSENT,
-		.dtype = (uint8_t)dtype,
-		.ndim = 1 };
+	struct tensor tensor = { .shape = empty, .stride = empty + 1, .storage = STORAGE_NONE, .wrap = VALUE_ABSENT,
+		.dtype = (uint8_t)dtype, .ndim = 1 };
 
 	r->dataless++;
 	return add_tensor(r, t, &tensor);

@@ -263,11 +263,8 @@ parts_copier(struct seal *l, uint32_t input, const struct make_chain *make)
 	l->parts = xgrow(l->parts, l->nparts, &l->cap_parts, sizeof(struct seal_parts *));
 	k = l->parts[l->nparts++] = xcalloc(1, sizeof(*k));
 	k->leaves = (struct seal_leaves){ .l = l, .input = input, .make = make };
-	k->copier = (struct value_copier){ .leaf = take_part,
-					   .global = take_global,
-					   .arg = &k->leaves,
-					   .dst = l->s->tree,
-					   .src = ckpt_of(l, input)->tree };
+	k->copier = (struct value_copier){ .leaf = take_part, .global = take_global, .arg = &k->leaves,
+		.dst = l->s->tree, .src = ckpt_of(l, input)->tree };
 	return &k->copier;
 }
 
