@@ -589,8 +589,7 @@ find_places(const struct str *names, size_t n, struct str *places)
 
 		(void)str_split(&rest, '.', &first);
 		first.len += rest.p != NULL;
-		for (k = 0; k < nplaces && !str_eq(places[k], first); k++) {
-		}
+		for (k = 0; k < nplaces && !str_eq(places[k], first); k++) {}
 		if (k == PLACES)
 			return 0;
 		if (k == nplaces)

@@ -478,8 +478,7 @@ put_nearest_path(const struct ckpt *c, struct str path, struct buf *b)
 	size_t start;
 
 	while (h == VALUE_ABSENT) {
-		while (before.len > 0 && before.p[--before.len] != '.') {
-		}
+		while (before.len > 0 && before.p[--before.len] != '.') {}
 		h = value_path(c->tree, c->root, before);
 	}
 	start = before.len > 0 ? before.len + 1 : 0;

@@ -79,8 +79,7 @@ str_starts(struct str s, struct str prefix)
 bool
 str_ends(struct str s, struct str suffix)
 {
-	return s.len >= suffix.len &&
-	       (suffix.len == 0 || memcmp(s.p + s.len - suffix.len, suffix.p, suffix.len) == 0);
+	return s.len >= suffix.len && (suffix.len == 0 || memcmp(s.p + s.len - suffix.len, suffix.p, suffix.len) == 0);
 }
 
 bool

@@ -236,14 +236,9 @@ key_text(struct vtree *t, uint32_t h, struct str *key)
 	switch (value_kind(t, h)) {
 	case VALUE_STR:
 	case VALUE_PYSTR:
-	case VALUE_BYTES:
-		*key = value_text(t, h);
-		return true;
-	case VALUE_INT:
-		*key = str_c(arena_printf(vtree_arena(t), "%" PRId64, value_int(t, h)));
-		return true;
-	default:
-		return false;
+	case VALUE_BYTES: *key = value_text(t, h); return true;
+	case VALUE_INT: *key = str_c(arena_printf(vtree_arena(t), "%" PRId64, value_int(t, h))); return true;
+	default: return false;
 	}
 }
 

@@ -31,41 +31,22 @@
  * (144 names; 2.6 and later differ in single dtypes). tests/torch/test_pickle_scan.py holds this table against it.
  */
 static const char *const callables[] = {
-	"_codecs.encode",
-	"builtins.bytearray",
-	"builtins.complex",
-	"builtins.set",
-	"collections.Counter",
-	"collections.OrderedDict",
-	"torch.Size",
-	"torch.device",
+	"_codecs.encode", "builtins.bytearray", "builtins.complex", "builtins.set", "collections.Counter",
+	"collections.OrderedDict", "torch.Size", "torch.device",
 };
 
 static const char *const tensor_callables[] = {
-	"torch.Tensor",
-	"torch._tensor._rebuild_from_type_v2",
-	"torch._utils._rebuild_device_tensor_from_cpu_tensor",
-	"torch._utils._rebuild_device_tensor_from_numpy",
-	"torch._utils._rebuild_meta_tensor_no_storage",
-	"torch._utils._rebuild_nested_tensor",
-	"torch._utils._rebuild_parameter",
-	"torch._utils._rebuild_parameter_with_state",
-	"torch._utils._rebuild_qtensor",
-	"torch._utils._rebuild_sparse_tensor",
-	"torch._utils._rebuild_tensor",
-	"torch._utils._rebuild_tensor_v2",
-	"torch._utils._rebuild_tensor_v3",
-	"torch._utils._rebuild_wrapper_subclass",
-	"torch.nn.parameter.Parameter",
-	"torch.serialization._get_layout",
-	"torch.storage.TypedStorage",
+	"torch.Tensor", "torch._tensor._rebuild_from_type_v2", "torch._utils._rebuild_device_tensor_from_cpu_tensor",
+	"torch._utils._rebuild_device_tensor_from_numpy", "torch._utils._rebuild_meta_tensor_no_storage",
+	"torch._utils._rebuild_nested_tensor", "torch._utils._rebuild_parameter",
+	"torch._utils._rebuild_parameter_with_state", "torch._utils._rebuild_qtensor",
+	"torch._utils._rebuild_sparse_tensor", "torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2",
+	"torch._utils._rebuild_tensor_v3", "torch._utils._rebuild_wrapper_subclass", "torch.nn.parameter.Parameter",
+	"torch.serialization._get_layout", "torch.storage.TypedStorage",
 };
 
 static const char *const constants[] = {
-	"per_channel_affine",
-	"per_channel_affine_float_qparams",
-	"per_channel_symmetric",
-	"per_tensor_affine",
+	"per_channel_affine", "per_channel_affine_float_qparams", "per_channel_symmetric", "per_tensor_affine",
 	"per_tensor_symmetric",
 };
 

@@ -356,10 +356,8 @@ is_plain(const struct vtree *t)
 		case VALUE_FROZENSET:
 		case VALUE_GLOBAL:
 		case VALUE_OBJECT:
-		case VALUE_PERSID:
-			return false;
-		default:
-			break;
+		case VALUE_PERSID: return false;
+		default: break;
 		}
 	}
 	return true;
@@ -437,8 +435,7 @@ put_pickle(struct writer *w, struct err *e)
 static int
 put_small(struct torch_out *t, const char *name, struct str text, struct err *e)
 {
-	if (zip_record_begin(&t->zip, str_c(name), text.len, e) < 0 ||
-	    sink_write(t->zip.out, text.p, text.len, e) < 0)
+	if (zip_record_begin(&t->zip, str_c(name), text.len, e) < 0 || sink_write(t->zip.out, text.p, text.len, e) < 0)
 		return -1;
 	return zip_record_end(&t->zip, crc32_add(0, text.p, text.len), e);
 }

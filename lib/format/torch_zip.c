@@ -152,8 +152,7 @@ static bool
 is_mark(struct str what)
 {
 	return str_eqc(what, "version") || str_eqc(what, ".data/version") || str_eqc(what, "byteorder") ||
-		str_eqc(what, ".format_version") || str_eqc(what, ".storage_alignment") ||
-		str_eqc(what, CKPT_RECORD);
+	       str_eqc(what, ".format_version") || str_eqc(what, ".storage_alignment") || str_eqc(what, CKPT_RECORD);
 }
 
 /* Does a record say what the tensors are? what: its name below the root. */

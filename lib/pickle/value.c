@@ -692,9 +692,8 @@ value_within(const struct vtree *t, uint32_t h, size_t i)
 	const struct vobject *o = value_object(t, h);
 	const uint32_t state = o != NULL ? o->state : value_state(t, h);
 	const bool slots = value_kind(t, state) == VALUE_TUPLE && value_len(t, state) == 2;
-	const uint32_t places[] = { o != NULL ? o->contents : VALUE_ABSENT,
-				    o != NULL ? o->items : h, o != NULL ? o->appended : VALUE_ABSENT,
-				    slots ? value_item(t, state, 0) : state,
+	const uint32_t places[] = { o != NULL ? o->contents : VALUE_ABSENT, o != NULL ? o->items : h,
+				    o != NULL ? o->appended : VALUE_ABSENT, slots ? value_item(t, state, 0) : state,
 				    slots ? value_item(t, state, 1) : VALUE_ABSENT };
 
 	for (size_t k = 0; k < sizeof(places) / sizeof(places[0]); k++)

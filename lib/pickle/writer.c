@@ -377,9 +377,7 @@ pickle_put(struct pickle_out *o, const char *what, ...)
 		case 's': put_unicode(o, va_arg(ap, struct str)); break;
 		case 'T': put_recurring(o, va_arg(ap, struct str)); break;
 		case 't': put_recurring(o, str_c(va_arg(ap, const char *))); break;
-		default:
-			module = va_arg(ap, const char *);
-			put_name(o, str_c(module), str_c(va_arg(ap, const char *)));
+		default: module = va_arg(ap, const char *); put_name(o, str_c(module), str_c(va_arg(ap, const char *)));
 		}
 	}
 	va_end(ap);

@@ -494,9 +494,8 @@ read_rule(struct keymap *k, struct km_rule *r, const struct ynode *map, struct e
 	if (ops != NULL && keyops_read(&r->ops, &k->arena, k->file, ops, e) != 0)
 		return -1;
 	if (indexes(r, map, e) != 0 || flag(map, "skip", &skip, e) != 0 || flag(map, "keep", &keep, e) != 0 ||
-	    flag(map, "optional", &r->optional, e) != 0 ||
-	    scalar(map, "input", &r->input, e) != 0 || scalar(map, "when", &r->when, e) != 0 ||
-	    scalar(map, "starts", &r->starts, e) != 0)
+	    flag(map, "optional", &r->optional, e) != 0 || scalar(map, "input", &r->input, e) != 0 ||
+	    scalar(map, "when", &r->when, e) != 0 || scalar(map, "starts", &r->starts, e) != 0)
 		return -1;
 	r->what = skip ? KM_SKIP : keep ? KM_KEEP : KM_MAP;
 	if (from != NULL && patterns(k, from, "from", &r->from, &r->nfrom, e) != 0)

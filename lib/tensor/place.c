@@ -361,15 +361,9 @@ level_scan(const struct tensor_tree *tree, uint32_t container, struct level *l)
 		l->named = l->named || key_contains(tree->t, key, "model") || key_contains(tree->t, key, "state_dict") ||
 			   key_contains(tree->t, key, "optim");
 		switch (classify(tree, key, value, known)) {
-		case ENTRY_TENSOR:
-			l->tensors++;
-			break;
-		case ENTRY_CANDIDATE:
-			*xpush(l->candidates, l->n, l->cap) = i;
-			break;
-		case ENTRY_OPTIMIZER:
-			l->optimizer = l->optimizer == SIZE_MAX ? i : l->optimizer;
-			break;
+		case ENTRY_TENSOR: l->tensors++; break;
+		case ENTRY_CANDIDATE: *xpush(l->candidates, l->n, l->cap) = i; break;
+		case ENTRY_OPTIMIZER: l->optimizer = l->optimizer == SIZE_MAX ? i : l->optimizer; break;
 		case ENTRY_OTHER:
 			l->others += tree_holder(tree, value) != VALUE_ABSENT && !is_beside(tree->t, key);
 			break;

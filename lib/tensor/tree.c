@@ -47,8 +47,7 @@ tree_container(const struct vtree *t, uint32_t h)
 	switch (value_kind(t, h)) {
 	case VALUE_DICT:
 	case VALUE_LIST:
-	case VALUE_TUPLE:
-		return h;
+	case VALUE_TUPLE: return h;
 	case VALUE_OBJECT:
 		o = value_object(t, h);
 		if (value_kind(t, o->contents) == VALUE_DICT)
@@ -56,8 +55,7 @@ tree_container(const struct vtree *t, uint32_t h)
 		if (tree_is_script(t, h))
 			return o->state;
 		return o->items != VALUE_ABSENT ? o->items : o->appended;
-	default:
-		return VALUE_ABSENT;
+	default: return VALUE_ABSENT;
 	}
 }
 
@@ -162,15 +160,9 @@ put_key(struct buf *b, const struct vtree *t, uint32_t key, unsigned depth)
 	case VALUE_STR:
 	case VALUE_PYSTR:
 	case VALUE_BYTES:
-	case VALUE_BYTEARRAY:
-		put_text(b, value_text(t, key));
-		break;
-	case VALUE_INT:
-		buf_addf(b, "%lld", (long long)value_int(t, key));
-		break;
-	case VALUE_BOOL:
-		buf_adds(b, value_bool(t, key) ? "True" : "False");
-		break;
+	case VALUE_BYTEARRAY: put_text(b, value_text(t, key)); break;
+	case VALUE_INT: buf_addf(b, "%lld", (long long)value_int(t, key)); break;
+	case VALUE_BOOL: buf_adds(b, value_bool(t, key) ? "True" : "False"); break;
 	case VALUE_FLOAT:
 		num_repr(value_float(t, key), repr);
 		buf_adds(b, repr);
@@ -184,8 +176,7 @@ put_key(struct buf *b, const struct vtree *t, uint32_t key, unsigned depth)
 		}
 		buf_addc(b, ')');
 		break;
-	default:
-		buf_adds(b, value_kind(t, key) == VALUE_NONE ? "None" : "?");
+	default: buf_adds(b, value_kind(t, key) == VALUE_NONE ? "None" : "?");
 	}
 }
 

@@ -617,9 +617,7 @@ parse_group(struct pyre_parser *p)
 		return bad(p->t.why, p->t.at, "unexpected end of pattern");
 	switch (token.p[0]) {
 	case 'P': return parse_named(p, start);
-	case ':':
-		buf_adds(&p->out, "(?:");
-		return parse_body(p, start);
+	case ':': buf_adds(&p->out, "(?:"); return parse_body(p, start);
 	case '#': return skip_comment(&p->t, start);
 	case '=':
 	case '!':

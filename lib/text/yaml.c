@@ -447,12 +447,9 @@ static int
 build_node(struct builder *b, const yaml_event_t *event, unsigned depth)
 {
 	switch (event->type) {
-	case YAML_ALIAS_EVENT:
-		return build_alias(b, event, depth);
-	case YAML_SCALAR_EVENT:
-		return build_scalar(b, event, depth);
-	default:
-		return build_collection(b, event, depth);
+	case YAML_ALIAS_EVENT: return build_alias(b, event, depth);
+	case YAML_SCALAR_EVENT: return build_scalar(b, event, depth);
+	default: return build_collection(b, event, depth);
 	}
 }
 
@@ -590,8 +587,7 @@ digits(struct str s, unsigned base, uint64_t *out)
 	for (size_t i = 0; i < s.len; i++) {
 		if (s.p[i] == '_')
 			continue;
-		if (num_digit(s.p[i]) >= base || !num_mul(*out, base, out) ||
-		    !num_add(*out, num_digit(s.p[i]), out))
+		if (num_digit(s.p[i]) >= base || !num_mul(*out, base, out) || !num_add(*out, num_digit(s.p[i]), out))
 			return false;
 		any = true;
 	}

@@ -778,8 +778,7 @@ list_tensors(struct seal *l, struct err *e)
 			   &en->make, en);
 	}
 	if (others > 0 && l->file == 0)
-		diag_warn(l->p->diag,
-			  "%llu %s left out of safetensors (%.*s)", (unsigned long long)others,
+		diag_warn(l->p->diag, "%llu %s left out of safetensors (%.*s)", (unsigned long long)others,
 			  others == 1 ? "entry of the state dict is no tensor and is"
 				      : "entries of the state dict are no tensors and are", STR_ARG(example));
 	return 0;
