@@ -14,7 +14,7 @@
 #include "plan/keyops.h"
 #include "plan/unused.h"
 #include "tensor/boxes.h"
-#include "text/pyre.h"
+#include "text/finder.h"
 #include "text/yaml.h"
 
 enum { KEYMAP_INDEXES = 4, KEYMAP_TERMS = 8 };
@@ -85,8 +85,31 @@ struct km_variable {
 	int64_t value;
 };
 
+/* A rule that a key of the lookup leads to. */
+struct km_link {
+	uint32_t rule, next; /* next: number of a link and one; 0 ends */
+};
+
+/*
+ * Finds the rules that may fit a name. Texts without braces are looked up as they are; those with indexes by their shape,
+ * in which # stands for each run of digits; likewise the beginnings of names for texts that end in a dot. All other rules
+ * have a pattern in the finder.
+ */
+struct km_lookup {
+	struct strmap exact, shapes; /* the last link of a key */
+	struct km_link *links;
+	size_t nlinks, caplinks, longest; /* longest: of the keys that end in a dot */
+	struct finder *finder;
+	uint32_t *by_pattern; /* by id of the finder: the rule */
+	size_t npatterns, cap_patterns;
+	uint32_t *found; /* rules for the present name, in order */
+	size_t nfound, cap_found;
+	struct buf key;
+};
+
 struct keymap {
 	struct arena arena;
+	struct km_lookup lookup;
 	const char *file;
 	struct keymap_head head;
 	bool builtin, same_shape, drop_unmapped;
@@ -558,6 +581,136 @@ read_variables(struct keymap *k, const struct ynode *map, struct err *e)
 	return 0;
 }
 
+/* ---- which rules may fit a name */
+
+/* Adds text to a key, with # for a run of digits. *run: one goes on. */
+static void
+put_shape(struct buf *b, struct str text, bool *run)
+{
+	for (size_t i = 0; i < text.len; i++) {
+		const bool digit = text.p[i] >= '0' && text.p[i] <= '9';
+
+		if (!digit || !*run)
+			buf_addc(b, digit ? '#' : text.p[i]);
+		*run = digit;
+	}
+}
+
+static void
+add_key(struct keymap *k, struct strmap *map, struct str key, size_t rule)
+{
+	struct km_lookup *l = &k->lookup;
+	struct km_link *link = xpush(l->links, l->nlinks, l->caplinks);
+	uint64_t head;
+
+	*link = (struct km_link){ (uint32_t)rule, 0 };
+	if (key.len > 0 && key.p[key.len - 1] == '.' && key.len > l->longest)
+		l->longest = key.len;
+	if (strmap_add(map, arena_str(&k->arena, key), l->nlinks))
+		return;
+	/* The first link of a key stays its head. */
+	strmap_get(map, key, &head);
+	link->next = l->links[head - 1].next;
+	l->links[head - 1].next = (uint32_t)l->nlinks;
+}
+
+static void
+add_from(struct keymap *k, const struct km_text *from, size_t rule)
+{
+	struct buf *b = &k->lookup.key;
+	bool run = false;
+
+	if (memchr(from->source.p, '{', from->source.len) == NULL) {
+		add_key(k, &k->lookup.exact, from->source, rule);
+		return;
+	}
+	buf_clear(b);
+	for (size_t i = 0; i < from->n; i++)
+		put_shape(b, from->pieces[i].literal.p != NULL ? from->pieces[i].literal : str_c("0"), &run);
+	add_key(k, &k->lookup.shapes, buf_str(b), rule);
+}
+
+static void
+lookup_init(struct keymap *k)
+{
+	struct km_lookup *l = &k->lookup;
+
+	l->finder = finder_new();
+	for (size_t i = 0; i < k->nrules; i++) {
+		const struct km_rule *r = &k->rules[i];
+
+		for (size_t n = 0; n < r->nfrom; n++)
+			add_from(k, &r->from[n], i);
+		if (r->nfrom > 0)
+			continue;
+		*xpush(l->by_pattern, l->npatterns, l->cap_patterns) = (uint32_t)i;
+		if (r->regex != NULL)
+			finder_regex(l->finder, r->regex);
+		else
+			finder_text(l->finder, r->starts.p != NULL ? r->starts : r->contains[0],
+				    r->starts.p != NULL ? FINDER_START : FINDER_ANYWHERE);
+	}
+}
+
+static void
+lookup_release(struct km_lookup *l)
+{
+	strmap_release(&l->exact);
+	strmap_release(&l->shapes);
+	free(l->links);
+	finder_free(l->finder);
+	free(l->by_pattern);
+	free(l->found);
+	buf_release(&l->key);
+}
+
+static void
+take_key(struct km_lookup *l, const struct strmap *map, struct str key)
+{
+	uint64_t at;
+
+	if (!strmap_get(map, key, &at))
+		return;
+	for (; at != 0; at = l->links[at - 1].next)
+		*xpush(l->found, l->nfound, l->cap_found) = l->links[at - 1].rule;
+}
+
+static int
+by_number(const void *a, const void *b)
+{
+	const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Finds the rules that may fit a name; all others do not fit. A rule may be found twice, one after the other. */
+static void
+lookup_name(struct km_lookup *l, struct str name)
+{
+	struct err unused = ERR_INIT;
+	bool run = false;
+	size_t id;
+
+	l->nfound = 0;
+	buf_clear(&l->key);
+	for (size_t i = 0; i < name.len; i++) {
+		put_shape(&l->key, str_n(name.p + i, 1), &run);
+		if (name.p[i] != '.' || i + 1 == name.len)
+			continue;
+		if (i < l->longest)
+			take_key(l, &l->exact, str_n(name.p, i + 1));
+		if (l->key.len <= l->longest)
+			take_key(l, &l->shapes, buf_str(&l->key));
+	}
+	take_key(l, &l->exact, name);
+	take_key(l, &l->shapes, buf_str(&l->key));
+	finder_name(l->finder, name);
+	/* A regular expression that fails is a rule that may fit: it fails again when it is asked. */
+	for (size_t at = 0; finder_first(l->finder, at, l->npatterns - at, &id, &unused) != 0; at = id + 1)
+		*xpush(l->found, l->nfound, l->cap_found) = l->by_pattern[id];
+	qsort(l->found, l->nfound, sizeof(*l->found), by_number);
+}
+
 /* ---- the whole */
 
 static int
@@ -636,6 +789,7 @@ keymap_free(struct keymap *k)
 			pyre_sub_free(k->rules[i].subs[j]);
 		pyre_free(k->rules[i].regex);
 	}
+	lookup_release(&k->lookup);
 	arena_release(&k->arena);
 	free(k);
 }
@@ -1120,9 +1274,10 @@ find_groups_of(struct keymap *k, const struct plan *p, const struct plan_entry *
 {
 	bool taken = false;
 
-	for (size_t n = 0; n < k->nrules && !taken; n++) {
-		struct trial t = { .k = k, .r = &k->rules[n], .name = en->name };
-		int hit = fits_group(&t, p, en, e);
+	lookup_name(&k->lookup, en->name);
+	for (size_t n = 0; n < k->lookup.nfound && !taken; n++) {
+		struct trial t = { .k = k, .r = &k->rules[k->lookup.found[n]], .name = en->name };
+		int hit = n > 0 && t.r == &k->rules[k->lookup.found[n - 1]] ? 0 : fits_group(&t, p, en, e);
 
 		if (hit < 0)
 			return -1;
@@ -1309,14 +1464,14 @@ take_away(struct plan *p, struct plan_entry *en, const char *by)
 		en->alive = false;
 }
 
-/* Counts the rules behind number n that an earlier one has forestalled, but that fit the name, too. */
+/* Counts the rules found from number n on that an earlier one has forestalled, but that fit the name, too. */
 static int
 count_forestalled(struct trial t, size_t n, struct str input, struct err *e)
 {
 	int hit;
 
-	for (; n < t.k->nrules; n++) {
-		t.r = &t.k->rules[n];
+	for (; n < t.k->lookup.nfound; n++) {
+		t.r = &t.k->rules[t.k->lookup.found[n]];
 		if (t.r->rule->matched > 0)
 			continue;
 		hit = fits(&t, input, e);
@@ -1369,8 +1524,9 @@ apply_one(struct keymap *k, struct plan *p, size_t i, const struct km_groups *g,
 	int hit = 0;
 	size_t n;
 
-	for (n = 0; hit == 0 && n < k->nrules; n++) {
-		t.r = &k->rules[n];
+	lookup_name(&k->lookup, t.name);
+	for (n = 0; hit == 0 && n < k->lookup.nfound; n++) {
+		t.r = &k->rules[k->lookup.found[n]];
 		t.rest = (struct str){ "", 0 };
 		t.why = t.r->text;
 		hit = applies(&t, p, &p->entries[i], g, &group, e);
@@ -1438,6 +1594,7 @@ start_rules(struct keymap *k, struct plan *p)
 		r->rule->optional = k->builtin;
 		r->rule->quiet = k->builtin;
 	}
+	lookup_init(k);
 }
 
 /* ---- the target */
