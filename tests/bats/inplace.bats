@@ -49,6 +49,17 @@ shifts() {
 	expect_only before x.pth
 }
 
+@test 'a container whose tensors are all dropped keeps its other objects' {
+	local groups
+	cp "$fixtures/tiny.pth" x.pth
+	groups=$(lnn-ckpt-inspect --rest x.pth | sed -n '/param_groups/,/^    }/p')
+	[[ $groups == *params* ]] || fail "$groups"
+	lnn-ckpt-adapt -q --in-place -k '' --drop-params optimizer.state x.pth
+	[ "$(lnn-ckpt-inspect --rest x.pth | sed -n '/param_groups/,/^    }/p')" = "$groups" ]
+	diff <(lnn-ckpt-inspect -q -k '' --digest "$fixtures/tiny.pth" | grep -v -e ^optimizer -e '^#') \
+		<(lnn-ckpt-inspect -q -k '' --digest x.pth | grep -v '^#')
+}
+
 @test 'a dry run says what would be written, of a file that may not be written, too' {
 	cp "$fixtures/tiny.pth" x.pth
 	chmod a-w x.pth
