@@ -738,7 +738,7 @@ fold(struct against *a)
 	*r = (struct rows){ .v = xcalloc(a->n + 1, sizeof(*r->v)), .n = a->n, .joined = join_deviations, .joined_arg = a };
 	arena_init(&r->arena);
 	for (size_t i = 0; i < a->n; i++)
-		r->v[i] = (struct row){ .name = a->v[i].name, .entry = i, .count = 1, .like = common_text(a, i) };
+		r->v[i] = (struct row){ .name = a->v[i].name, .entry = (uint32_t)i, .count = 1, .like = common_text(a, i) };
 	rows_fold(r);
 	for (size_t i = 0; i < r->n; i++) {
 		v[i] = a->v[r->v[i].entry];

@@ -98,7 +98,7 @@ check_values(struct check *c, struct err *err)
 			rc = put_finding(c, row->name, "nan", m->nans, err);
 		if (rc == 0 && m->pinf + m->ninf > 0 && (on & FAIL_INF))
 			rc = put_finding(c, row->name, "inf", m->pinf + m->ninf, err);
-		if (rc == 0 && row->numel > 0 && m->zeros == row->numel && (on & FAIL_ZERO))
+		if (rc == 0 && tensor_count(row->t) > 0 && m->zeros == tensor_count(row->t) && (on & FAIL_ZERO))
 			rc = put_finding(c, row->name, "zero", m->zeros, err);
 	}
 	return rc;

@@ -333,7 +333,7 @@ put_row(struct list *l, const struct row *row, struct err *err)
 	const struct tensor *t = row->t;
 	struct buf hex = BUF_INIT;
 	int rc;
-	const struct cell numel = cell_count(row->numel), nbytes = cell_count(row->nbytes), count = cell_count(row->count);
+	const struct cell numel = cell_count(tensor_count(t)), nbytes = cell_count(row->nbytes), count = cell_count(row->count);
 	struct cell cells[COLUMNS] = {
 		cell_text(row->name), cell_word(dtype_name(t->dtype)), cell_shape(t->shape, t->ndim), { 0 }, { 0 }, { 0 }, { 0 },
 		count, numel, nbytes, numel, nbytes, count,
@@ -363,7 +363,7 @@ put_total(struct list *l)
 	for (size_t i = 0; i < r->n; i++) {
 		const uint64_t n = r->v[i].count;
 
-		holding_add(&all, &(struct holding){ n, r->v[i].numel * n, r->v[i].nbytes * n });
+		holding_add(&all, &(struct holding){ n, tensor_count(r->v[i].t) * n, r->v[i].nbytes * n });
 	}
 	holding_put(&text, &all);
 	record_note(l->j->record, STYLE_DIM, text.p, NULL);

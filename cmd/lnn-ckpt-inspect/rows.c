@@ -54,7 +54,7 @@ rows_choose(struct rows *r, const struct inspect *in, const struct statedict *sd
 		if (rows_chosen(in, sd->entries[i].name, &yes, err) < 0)
 			return -1;
 		if (yes)
-			r->v[r->n++] = (struct row){ sd->entries[i].name, t, tensor_count(t), composite_nbytes(t), i, 1, { 0 } };
+			r->v[r->n++] = (struct row){ sd->entries[i].name, t, composite_nbytes(t), (uint32_t)i, 1, { 0 } };
 	}
 	return 0;
 }

@@ -42,7 +42,7 @@ count(struct summary *s)
 {
 	for (size_t i = 0; i < s->j->rows.n; i++) {
 		const struct row *row = &s->j->rows.v[i];
-		const struct holding one = { 1, row->numel, row->nbytes };
+		const struct holding one = { 1, tensor_count(row->t), row->nbytes };
 
 		holding_add(&s->kinds[row->t->dtype], &one);
 		holding_add(&s->all, &one);

@@ -14,6 +14,7 @@ enum { DEPTH_MAX = 200 };
 struct branch {
 	struct str name;   /* of the component */
 	uint32_t up, next, child, last; /* indices; 0 is the root and "none" */
+	uint32_t children;
 	uint32_t depth;
 	struct holding sum;
 };
@@ -23,18 +24,25 @@ struct tree {
 	struct branch *v;
 	size_t n, cap;
 	struct arena keys;
-	struct strmap map; /* parent's index and component to index */
+	struct strmap map; /* parent's index and component to index, behind the first SEARCHED children of a parent */
 };
+
+/* Children of a branch that are looked through one by one. */
+enum { SEARCHED = 8 };
 
 static uint32_t
 branch_of(struct tree *t, uint32_t up, struct str name, struct buf *scratch)
 {
+	uint32_t at = t->v[up].child;
 	uint64_t i;
 
+	for (size_t k = 0; k < SEARCHED && at != 0; k++, at = t->v[at].next)
+		if (str_eq(t->v[at].name, name))
+			return at;
 	buf_clear(scratch);
 	buf_le32(scratch, up);
 	buf_addstr(scratch, name);
-	if (strmap_get(&t->map, buf_str(scratch), &i))
+	if (t->v[up].children > SEARCHED && strmap_get(&t->map, buf_str(scratch), &i))
 		return (uint32_t)i;
 	t->v = xgrow(t->v, t->n, &t->cap, sizeof(*t->v));
 	t->v[t->n] = (struct branch){ .name = name, .up = up, .depth = t->v[up].depth + 1 };
@@ -43,14 +51,15 @@ branch_of(struct tree *t, uint32_t up, struct str name, struct buf *scratch)
 	else
 		t->v[up].child = (uint32_t)t->n;
 	t->v[up].last = (uint32_t)t->n;
-	strmap_add(&t->map, arena_str(&t->keys, buf_str(scratch)), t->n);
+	if (++t->v[up].children > SEARCHED)
+		strmap_add(&t->map, arena_str(&t->keys, buf_str(scratch)), t->n);
 	return (uint32_t)t->n++;
 }
 
 static void
 add(struct branch *b, const struct row *row)
 {
-	holding_add(&b->sum, &(struct holding){ 1, row->numel, row->nbytes });
+	holding_add(&b->sum, &(struct holding){ 1, tensor_count(row->t), row->nbytes });
 }
 
 static void

@@ -204,11 +204,11 @@ enum sd_kind {
 
 struct sd_entry {
 	struct str name;
-	enum sd_kind kind;
 	uint32_t tensor; /* SD_TENSOR */
 	uint32_t value;  /* handle in the tree; VALUE_ABSENT for safetensors */
 	uint32_t made;   /* 0, or 1 + its index in the state dict's composites */
-	uint32_t inside; /* 0, or 1 + its index in the state dict's insides: it stands in a container of the state dict */
+	uint32_t inside : 30; /* 0, or 1 + its index in the state dict's insides: it stands in a container of the state dict */
+	uint32_t kind : 2;    /* enum sd_kind */
 };
 
 /* A list, dict or the like that is an item of the state dict and holds tensors: "_extra_state". */

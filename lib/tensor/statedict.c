@@ -66,7 +66,7 @@ add_entry(struct walk *w, struct str name, enum sd_kind kind, uint32_t tensor, u
 	sd->entries[sd->n] = (struct sd_entry){ .name = name, .kind = kind, .tensor = tensor, .value = value };
 	if (w->at.parent != VALUE_ABSENT) {
 		*xpush(sd->insides, sd->ninsides, w->cap_insides) = w->at;
-		sd->entries[sd->n].inside = (uint32_t)sd->ninsides;
+		sd->entries[sd->n].inside = (uint32_t)sd->ninsides & 0x3fffffffu;
 	}
 	sd->n++;
 	return 0;
