@@ -123,7 +123,7 @@ test_scan_regexes(void)
 	char text[128], name[32];
 	size_t n, wrong = 0;
 
-	for (int round = 0; round < 400; round++) {
+	for (int round = 0; round < 150; round++) {
 		struct finder *s = finder_new();
 
 		for (n = 0; n < 40;) {
@@ -155,6 +155,38 @@ test_scan_regexes(void)
 			pyre_free(res[i]);
 	}
 	ok_msg(wrong == 0, "forty patterns together say what each says by itself (%zu differ)", wrong);
+}
+
+/* Patterns whose states are too many by far: the automaton is given up, and nobody notices. */
+static void
+test_scan_gives_up(void)
+{
+	struct finder *f = finder_new();
+	struct pyre *res[10];
+	char text[64], name[200];
+	size_t wrong = 0;
+
+	for (int i = 0; i < 10; i++) {
+		struct pyre_error why;
+
+		snprintf(text, sizeof(text), "a.{%d}b.{%d}a{4}", 20 + i, 30 - i);
+		if (pyre_compile(str_c(text), &res[i], &why) < 0)
+			tap_bail(why.reason);
+		(void)finder_regex(f, res[i]);
+	}
+	for (int k = 0; k < 150; k++) {
+		random_text(name, sizeof(name), "abc", 3);
+		finder_name(f, str_n(name, sizeof(name)));
+		for (size_t i = 0; i < 10; i++) {
+			struct err err = ERR_INIT;
+
+			wrong += finder_found(f, i, &err) != pyre_search(res[i], str_n(name, sizeof(name)), NULL, 0, &err);
+		}
+	}
+	ok_msg(wrong == 0, "patterns that are given up are found as before (%zu differ)", wrong);
+	finder_free(f);
+	for (int i = 0; i < 10; i++)
+		pyre_free(res[i]);
 }
 
 /* ---- rules */
@@ -398,6 +430,7 @@ main(void)
 	test_scan();
 	test_scan_large();
 	test_scan_regexes();
+	test_scan_gives_up();
 	test_verdicts();
 	test_reference();
 	test_trace();
