@@ -196,7 +196,7 @@ fuzz-programs: $(FUZZ_BIN)
 # ---- what is done with it ----
 
 DEPS := build-essential pkg-config libyaml-dev zlib1g-dev libpcre2-dev nettle-dev bats perl python3 parallel zip unzip git
-DEPS_DEV := clang clang-tidy clang-format libclang-rt-14-dev cppcheck shellcheck mandoc gcovr hyperfine \
+DEPS_DEV := clang clang-tidy clang-format-14 libclang-rt-14-dev cppcheck shellcheck mandoc gcovr hyperfine \
 	valgrind strace lintian bash-completion fish zsh
 
 apt_install = @if command -v apt-get >/dev/null 2>&1; then \

@@ -26,6 +26,7 @@ struct bias_options {
 	unsigned kinds; /* 0: all */
 };
 
+/* clang-format off */
 enum bias_option {
 	BIAS_IMG_SIZE, BIAS_GRID, BIAS_FROM_GRID, BIAS_STAGE, BIAS_LAYOUT, BIAS_TO_LAYOUT, BIAS_LIKE, BIAS_MATCH, BIAS_KINDS,
 	BIAS_PREFIX,
@@ -51,6 +52,7 @@ enum bias_option {
 
 #define BIAS_READ(name, arg, help, which) \
 	{ name, 0, arg, help, OPTION_IS_READ, OPTION_AT(bias, struct bias_options), which, NULL, 0, 65536, bias_read }
+/* clang-format on */
 
 /* For struct option_entry.read: place is the struct bias_options. */
 int bias_read(const struct option_entry *entry, void *place, const char *arg, struct err *e);

@@ -66,6 +66,7 @@ struct strs {
 #define OPTION_AT(member, type) OPTION_AT_IN(OPTIONS, member, type)
 #define OPTION_SHARED(member, type) OPTION_AT_IN(struct tool_settings, member, type)
 
+/* clang-format off */
 #define OPTION_END { NULL, 0, NULL, NULL, OPTION_IS_END, 0, 0, NULL, 0, 0, NULL }
 #define OPTION_HEADING(text) { NULL, 0, NULL, text, OPTION_IS_HEADING, 0, 0, NULL, 0, 0, NULL }
 #define OPTION_BARE(name, help) { name, 0, NULL, help, OPTION_IS_BARE, 0, 0, NULL, 0, 0, NULL }
@@ -101,6 +102,7 @@ struct strs {
 #define OPTION_PROGRESS OPTION_WHEN("progress", progress)
 #define OPTION_HELP { "help", 'h', NULL, "show this help", OPTION_IS_HELP, 0, 0, NULL, 0, 0, NULL }
 #define OPTION_VERSION { "version", 'V', NULL, "show the version", OPTION_IS_VERSION, 0, 0, NULL, 0, 0, NULL }
+/* clang-format on */
 
 /* The last lines of every table. */
 #define OPTION_ENDING OPTION_HELP, OPTION_VERSION, OPTION_END

@@ -78,6 +78,7 @@ static const struct {
  * Modules with means to run code, reach the network or change files, with all below them: what picklescan, modelscan
  * and fickling flag.
  */
+/* clang-format off */
 static const char *const unsafe_modules[] = {
 	"_aix_support", "_ctypes", "_frozen_importlib", "_frozen_importlib_external", "_imp", "_io.FileIO", "_osx_support",
 	"_pickle", "_posixsubprocess", "_pyrepl", "_signal", "_thread", "aiohttp", "asyncio", "atexit", "bdb", "cPickle",
@@ -91,8 +92,10 @@ static const char *const unsafe_modules[] = {
 	"torch.utils.bottleneck", "torch.utils.collect_env", "trace", "unittest", "urllib", "urllib2", "uuid", "venv",
 	"webbrowser", "xmlrpc", "xmlrpclib", "zipfile", "zipimport",
 };
+/* clang-format on */
 
 /* Single names, with their module as Python 3 has it. */
+/* clang-format off */
 static const char *const unsafe_names[] = {
 	"_operator.attrgetter", "_operator.itemgetter", "_operator.methodcaller", "builtins.__import__", "builtins.apply",
 	"builtins.breakpoint", "builtins.compile", "builtins.delattr", "builtins.eval", "builtins.exec", "builtins.execfile",
@@ -104,17 +107,20 @@ static const char *const unsafe_names[] = {
 	"torch.utils._config_module.ConfigModule.load_config", "torch.utils.data.datapipes.utils.decoder.basichandlers",
 	"types.CodeType", "types.FunctionType",
 };
+/* clang-format on */
 
 /* What is below a module of the list and yet plain data. */
 static const char *const harmless[] = { "uuid.SafeUUID", "uuid.UUID" };
 
 /* As a component of a dotted name: the module or name it leads to is reached through another one. */
+/* clang-format off */
 static const char *const unsafe_parts[] = {
 	"__base__", "__bases__", "__builtins__", "__class__", "__code__", "__dict__", "__func__", "__getattribute__",
 	"__globals__", "__import__", "__init_subclass__", "__loader__", "__mro__", "__reduce__", "__reduce_ex__", "__self__",
 	"__spec__", "__subclasses__", "builtins", "ctypes", "eval", "exec", "importlib", "nt", "os", "popen", "posix", "pty",
 	"runpy", "shutil", "socket", "subprocess", "sys", "system",
 };
+/* clang-format on */
 
 /* ---- globals: judging */
 
@@ -407,12 +413,14 @@ has_grad(enum dtype t)
 /* ---- arguments */
 
 /* Attributes that every tensor has, and that cannot be set, or not to anything. */
+/* clang-format off */
 static const char *const own_attributes[] = { "H", "T", "__class__", "__cuda_array_interface__", "__dict__", "__weakref__",
 	"_base", "_cdata", "_grad", "_grad_fn", "_has_symbolic_sizes_strides", "_python_dispatch", "_version", "data", "device",
 	"dtype", "grad", "grad_dtype", "grad_fn", "imag", "is_cpu", "is_cuda", "is_ipu", "is_leaf", "is_maia", "is_meta",
 	"is_mkldnn", "is_mps", "is_mtia", "is_nested", "is_quantized", "is_sparse", "is_sparse_csr", "is_vulkan", "is_xla",
 	"is_xpu", "itemsize", "layout", "mH", "mT", "name", "names", "nbytes", "ndim", "output_nr", "real", "requires_grad",
 	"retains_grad", "shape" };
+/* clang-format on */
 
 static const char *const device_types[] = { "cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve",
 	"fpga", "maia", "xla", "lazy", "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone" };

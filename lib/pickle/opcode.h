@@ -9,6 +9,7 @@
  * argument begins with, or LINE for a line of text; what it makes or does: enum value_kind or value_how, or a truth value; and
  * how many values it takes from the stack, or ALL for those above the last mark.
  */
+/* clang-format off */
 #define PICKLE_OPS(line) \
 	line(MARK, '(', op_mark, 0, 0, 0) \
 	line(STOP, '.', op_stop, 0, 0, 1) \
@@ -78,6 +79,7 @@
 	line(BYTEARRAY8, 0x96, op_counted, 8, VALUE_BYTEARRAY, 0) \
 	line(NEXT_BUFFER, 0x97, op_foreign, 0, true, 0) \
 	line(READONLY_BUFFER, 0x98, op_foreign, 0, false, 0)
+/* clang-format on */
 
 #define PICKLE_OP(name, byte, run, width, kind, takes) OP_##name = (byte),
 enum pickle_op { PICKLE_OPS(PICKLE_OP) };

@@ -95,6 +95,7 @@ struct matcher {
 /* ---- words */
 
 /* What different projects call the same, the first of each row; "-": of no consequence. #N is the number N. */
+/* clang-format off */
 static const char *const synonyms[] = {
 	"attn attention mha msa selfattention", "norm layernorm ln bn batchnorm normalization layrnorm rmsnorm gn groupnorm",
 	"conv convolution", "embed embedding embeddings emb embedder stem", "pos position positional", "cls class",
@@ -105,6 +106,7 @@ static const char *const synonyms[] = {
 	"word wte", "pos wpe", "se squeeze", "reduce reduction", "expand expansion", "bias beta", "weight kernel",
 	"#0 before input pre first in gate intermediate a", "#1 after post second up b", "#2 c", "- self parameter",
 };
+/* clang-format on */
 
 /* Words that say little: where they lack, little is lost. */
 static const char *const common[] = { "layers", "stages", "encoder", "model", "module", "backbone", "features", "trunk",
@@ -115,10 +117,12 @@ static const char *const common[] = { "layers", "stages", "encoder", "model", "m
 static const char *const aside[] = { "decoder", "student", "momentum", "aux", "ema", "predictor" };
 
 /* Words for what is joined; the last is what the joined tensor is called. */
+/* clang-format off */
 static const char *const joins[][SUGGEST_JOIN_MAX + 1] = {
 	{ "q", "k", "v", "qkv" }, { "query", "key", "value", "qkv" }, { "queries", "keys", "values", "qkv" },
 	{ "wq", "wk", "wv", "qkv" }, { "k", "v", NULL, "kv" }, { "key", "value", NULL, "kv" }, { "gate", "up", NULL, "gate_up" },
 };
+/* clang-format on */
 
 static bool
 is_digit(char c)
