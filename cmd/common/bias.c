@@ -131,8 +131,7 @@ put_left(const struct tables_tally *tally, struct buf *b)
 void
 bias_closing(const struct tables_tally *tally, struct buf *b)
 {
-	buf_addf(b, "position tables: %zu resampled, %zu %s already", tally->resized, tally->fit,
-		 tally->fit == 1 ? "fits" : "fit");
+	buf_addf(b, "position tables: %zu resampled, %zu %s already", tally->resized, tally->fit, tally->fit == 1 ? "fits" : "fit");
 	if (tally->left != NULL)
 		buf_adds(b, "; left alone: ");
 	put_left(tally, b);
@@ -146,8 +145,9 @@ bias_verdict(const struct tables_tally *tally, const struct tables_opts *o, cons
 	if ((o->grid == NULL && o->image.h == 0) || tally->resized + tally->fit > 0)
 		return 0;
 	put_left(tally, &b);
-	err_set(e, ERR_ANSWER, "%s: no position table gets the new size: %s; --grid HxW and --stage SUBSTRING=RATIO say sizes, "
-			       "--match REGEX=KIND which tensors are tables",
+	err_set(e, ERR_ANSWER,
+		"%s: no position table gets the new size: %s; --grid HxW and --stage SUBSTRING=RATIO say sizes, "
+		"--match REGEX=KIND which tensors are tables",
 		file, b.len == 0 ? "none is found" : b.p);
 	buf_release(&b);
 	return -1;

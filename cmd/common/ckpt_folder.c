@@ -41,7 +41,7 @@ struct ckpt_folder {
 	size_t n, cap;
 	struct shard_set *sets;
 	size_t nsets, sets_cap;
-	struct buf meant;       /* what could be meant, for messages */
+	struct buf meant; /* what could be meant, for messages */
 	size_t nmeant;
 };
 
@@ -471,8 +471,8 @@ rank_of(const char *name)
 	const struct str digits = str_n(name + sizeof("shard-") - 1, 5);
 	uint64_t rank;
 
-	return str_starts(str_c(name), str_c("shard-")) && strlen(digits.p) >= digits.len && num_u64(digits, &rank) ?
-		       (uint32_t)rank : 0;
+	return str_starts(str_c(name), str_c("shard-")) && strlen(digits.p) >= digits.len && num_u64(digits, &rank) ? (uint32_t)rank
+														    : 0;
 }
 
 /* All safetensors files of the folder, as a text for their reader. No rank is left out. */
@@ -493,8 +493,8 @@ open_boxes(struct ckpt_folder *f, struct source **out, struct err *err)
 		if (strchr(name, '\n') != NULL)
 			rc = err_input(err, f->path, "a file in it has a line break in its name");
 		else if (rank > last + 1)
-			rc = err_input(err, f->path, "no shard of rank %u is there (shard-%05u-...), but shard-%05u-... is",
-				       last, last + 1, rank);
+			rc = err_input(err, f->path, "no shard of rank %u is there (shard-%05u-...), but shard-%05u-... is", last,
+				       last + 1, rank);
 		last = rank > 0 ? rank : last;
 		buf_addf(&text, "%s\n", name);
 	}
@@ -506,8 +506,7 @@ open_boxes(struct ckpt_folder *f, struct source **out, struct err *err)
 }
 
 int
-ckpt_folder_open(struct source **out, const char *path, const struct source_opts *opts, const struct diag *diag,
-	struct err *err)
+ckpt_folder_open(struct source **out, const char *path, const struct source_opts *opts, const struct diag *diag, struct err *err)
 {
 	struct ckpt_folder f;
 	struct picked p;

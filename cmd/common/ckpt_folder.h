@@ -23,7 +23,7 @@
  * included. The caller closes.
  */
 int ckpt_folder_open(struct source **out, const char *path, const struct source_opts *opts, const struct diag *diag,
-	struct err *err);
+		     struct err *err);
 
 /*
  * Opens the set of rank files that path is one of: they differ in the number behind the last "rank_" of their names. *out is

@@ -58,8 +58,10 @@ input_check_pieces(const struct input *in, bool lists, struct err *e)
 						  "are no state dict; save the module before torch.jit.freeze";
 
 	if (in->ckpt->boxed)
-		diag_notice(tool_diag(), "%s: a shard of a distributed checkpoint, whose tensors are boxes of larger ones; "
-			    "the folder is the whole checkpoint", in->ckpt->file);
+		diag_notice(tool_diag(),
+			    "%s: a shard of a distributed checkpoint, whose tensors are boxes of larger ones; "
+			    "the folder is the whole checkpoint",
+			    in->ckpt->file);
 	if (has_dtensors(&in->sd))
 		diag_notice(tool_diag(), "%s: its DTensors are the parts of one rank (--ranks joins the files of all)",
 			    in->ckpt->file);

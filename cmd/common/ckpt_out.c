@@ -110,8 +110,7 @@ static void
 warn_lost(uint64_t lost)
 {
 	if (lost > 0)
-		tool_warn("%" PRIu64 " finite %s too large for the new dtype", lost,
-			  lost == 1 ? "value is" : "values are");
+		tool_warn("%" PRIu64 " finite %s too large for the new dtype", lost, lost == 1 ? "value is" : "values are");
 }
 
 /* beside is NULL but for a folder (format.h). */
@@ -119,8 +118,7 @@ static int
 pump(struct ckpt_out *m, struct sink *out, struct sink *beside, struct err *e)
 {
 	struct meter meter = { 0, input_bytes(m) };
-	struct pump_opts o = { .beside = beside, .tick = tick, .tick_arg = &meter, .ready = m->ready,
-			       .ready_arg = m->ready_arg };
+	struct pump_opts o = { .beside = beside, .tick = tick, .tick_arg = &meter, .ready = m->ready, .ready_arg = m->ready_arg };
 	uint64_t lost;
 	int rc;
 
@@ -381,8 +379,7 @@ write_folder(struct ckpt_out *m, struct plan *p, struct err *e)
 	if (find_suffix(m->path) >= 0)
 		return err_set(e, ERR_USAGE, "--max-shard-size: shards go into a folder, which %s/ would be: -o DIR/", m->path);
 	if (m->seal.shape != SEAL_BARE)
-		return err_set(e, ERR_USAGE,
-			       "shards hold state dicts alone: --under, --carry and --carry-all do not go with them");
+		return err_set(e, ERR_USAGE, "shards hold state dicts alone: --under, --carry and --carry-all do not go with them");
 	if (atomic_folder(&s.folder, m->path, e) != 0)
 		return -1;
 	plan_split(p, m->shard_size != 0 ? m->shard_size : shard_size_default, &s.split);

@@ -23,8 +23,7 @@ standard_input(enum file_kind kind, const struct source_opts *opts, struct sourc
 	if (taken)
 		return err_set(e, ERR_USAGE, "standard input is asked for twice");
 	if (kind == FILE_BINARY && isatty(STDIN_FILENO))
-		return err_set(e, ERR_USAGE,
-			       "checkpoint bytes are not read from a terminal: name a file, or see '%s --help'",
+		return err_set(e, ERR_USAGE, "checkpoint bytes are not read from a terminal: name a file, or see '%s --help'",
 			       tool_name());
 	taken = true;
 	return source_fd(out, STDIN_FILENO, "standard input", opts, e);
@@ -73,8 +72,8 @@ file_operands(const char *const *operands, size_t n, const char *output, struct 
 
 		if (is_standard(name))
 			standard++;
-		if (regular && (is_standard(name) ? fstat(STDIN_FILENO, &in) : stat(name, &in)) == 0 &&
-		    in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+		if (regular && (is_standard(name) ? fstat(STDIN_FILENO, &in) : stat(name, &in)) == 0 && in.st_dev == out.st_dev &&
+		    in.st_ino == out.st_ino)
 			return err_set(e, ERR_USAGE, "%s: input file is output file: use '-o FILE'",
 				       is_standard(name) ? "standard input" : name);
 	}
@@ -116,8 +115,7 @@ is_terminal(const char *path)
 }
 
 int
-file_output(const char *path, enum file_kind kind, struct source *const *inputs, size_t n, struct sink **out,
-	    struct err *e)
+file_output(const char *path, enum file_kind kind, struct source *const *inputs, size_t n, struct sink **out, struct err *e)
 {
 	*out = NULL;
 	if (path != NULL && path[0] == '\0')

@@ -35,8 +35,7 @@ int file_operands(const char *const *operands, size_t n, const char *output, str
  * Opens path for writing; NULL or "-" is standard output, which must not be one of the n inputs. Another file may be:
  * it is replaced by sink_commit. The caller commits or aborts.
  */
-int file_output(const char *path, enum file_kind kind, struct source *const *inputs, size_t n, struct sink **out,
-		struct err *e);
+int file_output(const char *path, enum file_kind kind, struct source *const *inputs, size_t n, struct sink **out, struct err *e);
 
 /* Commits out if rc is 0, else aborts it. Returns rc, or -1. */
 int file_end(struct sink *out, int rc, struct err *e);

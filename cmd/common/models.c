@@ -40,9 +40,10 @@ load_list(struct model *m, struct source *src, struct err *e)
 int
 models_open(struct model *m, struct input *in, const char *name, bool root, const char *key, struct err *e)
 {
-	struct place_ask ask = { .key = key, .root = root,
-		.way = "; 'lnn-ckpt-inspect -k KEY --format=model FILE' describes one of them",
-		.diag = root ? tool_diag() : NULL };
+	struct place_ask ask = { .key = key,
+				 .root = root,
+				 .way = "; 'lnn-ckpt-inspect -k KEY --format=model FILE' describes one of them",
+				 .diag = root ? tool_diag() : NULL };
 	struct source *src;
 	const uint8_t *head;
 	size_t n;

@@ -104,8 +104,8 @@ option_u64(const struct option_entry *o, const char *arg, uint64_t *out, struct 
 	if (!num_u64(str_c(arg), out))
 		return err_set(e, ERR_USAGE, "--%s: '%s' is not a whole number", o->name, arg);
 	if (*out < o->least || *out > o->most)
-		return err_set(e, ERR_USAGE, "--%s: %s is not between %llu and %llu", o->name, arg,
-			       (unsigned long long)o->least, (unsigned long long)o->most);
+		return err_set(e, ERR_USAGE, "--%s: %s is not between %llu and %llu", o->name, arg, (unsigned long long)o->least,
+			       (unsigned long long)o->most);
 	return 0;
 }
 
@@ -225,8 +225,8 @@ no_such(const struct program *p, const char *typed, size_t len, struct err *e)
 		if (str_eqc(name, p->otherwise[i][0]))
 			return err_set(e, ERR_USAGE, "no such option '%.*s'; here it is %s", (int)len, typed, p->otherwise[i][1]);
 	if (nearest_found(&near))
-		return err_set(e, ERR_USAGE, "no such option '%.*s' (did you mean '--%.*s'?); try '%s --help'", (int)len,
-			       typed, STR_ARG(near.best), tool_name());
+		return err_set(e, ERR_USAGE, "no such option '%.*s' (did you mean '--%.*s'?); try '%s --help'", (int)len, typed,
+			       STR_ARG(near.best), tool_name());
 	if (negated != NULL)
 		return err_set(e, ERR_USAGE, "no such option '%.*s': leave '--%s' out", (int)len, typed, negated->name);
 	return usage_error(e, "no such option", typed, len);
@@ -322,7 +322,8 @@ extra_operand(const struct parsing *x, const struct operands *operands, struct e
 		return err_set(e, ERR_USAGE, "one operand too many: '%s' (to write to that file: -o %s)", extra, extra);
 	return err_set(e, ERR_USAGE,
 		       "one operand too many: '%s' beside '%s' (one checkpoint is read; a set of shards is named by its folder or "
-		       "its index)", extra, v[0]);
+		       "its index)",
+		       extra, v[0]);
 }
 
 static int

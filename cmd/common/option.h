@@ -46,8 +46,8 @@ struct option_entry {
 	const char *arg;  /* what --help calls the argument; NULL: it takes none; "[=ARG]": it may do without */
 	const char *help; /* wrapped to fit 80 columns; the text of a heading */
 	enum option_kind kind;
-	size_t at;        /* in the program's options */
-	unsigned value;   /* for read, too */
+	size_t at;                /* in the program's options */
+	unsigned value;           /* for read, too */
 	const char *const *words; /* ended by NULL */
 	uint64_t least, most;
 	/* place: at in the program's options. arg is NULL if there is none. */
@@ -117,12 +117,12 @@ struct operands {
 
 struct program {
 	const char *name;
-	const char *usage;   /* "[options] [CKPT]...": what follows the name */
-	const char *summary; /* what it does, in a line or two */
+	const char *usage;       /* "[options] [CKPT]...": what follows the name */
+	const char *summary;     /* what it does, in a line or two */
 	const char *examples[2]; /* command lines for the end of --help */
 	const char *status;      /* what the exit statuses mean */
 	const struct option_entry *entries;
-	size_t most_operands; /* more are a usage error */
+	size_t most_operands;              /* more are a usage error */
 	const char *const (*otherwise)[2]; /* options of other programs, and what does that here; {NULL} ends; or NULL */
 	/* *status is TOOL_DONE, and is the program's if there is no error. */
 	int (*run)(void *opts, const struct operands *operands, int *status, struct err *e);

@@ -20,9 +20,9 @@ struct out {
 	struct sink *sink;
 	struct buf buf;
 	struct err err;
-	bool tty;    /* a person reads it: cut long cells, escape names */
+	bool tty; /* a person reads it: cut long cells, escape names */
 	bool color;
-	size_t width; /* of the terminal; SIZE_MAX if it is none */
+	size_t width;   /* of the terminal; SIZE_MAX if it is none */
 	double flushed; /* when out_flush_is_due said so last, in seconds; 0: never */
 };
 

@@ -85,8 +85,8 @@ describe(char *line, size_t size, double spent, uint64_t done, uint64_t total)
 	if (total == 0 || done > total || speed <= 0)
 		return snprintf(line, size, "%s: %s: %s, %s/s", tool_name(), now.what, a, rate);
 	duration((double)(total - done) / speed, left, sizeof(left));
-	return snprintf(line, size, "%s: %s: %s of %s (%d%%), %s/s, %s left", tool_name(), now.what, a,
-			human_bytes(total, b), (int)(100.0 * (double)done / (double)total), rate, left);
+	return snprintf(line, size, "%s: %s: %s of %s (%d%%), %s/s, %s left", tool_name(), now.what, a, human_bytes(total, b),
+			(int)(100.0 * (double)done / (double)total), rate, left);
 }
 
 void

@@ -346,8 +346,8 @@ part(struct str s, size_t width, bool from_end)
 
 	while (n > 0) {
 		struct str p = from_end ? str_n(s.p + s.len - n, n) : str_n(s.p, n);
-		bool whole = from_end ? ((unsigned char)p.p[0] & 0xc0) != 0x80 :
-				      n == s.len || ((unsigned char)s.p[n] & 0xc0) != 0x80;
+		bool whole =
+			from_end ? ((unsigned char)p.p[0] & 0xc0) != 0x80 : n == s.len || ((unsigned char)s.p[n] & 0xc0) != 0x80;
 
 		if (whole && text_width(p) <= width)
 			return p;
@@ -458,8 +458,9 @@ hold_row(struct record *r, const struct cell *cells)
 		buf_clear(&r->text);
 		put_rounded(&r->text, column(r, k), cell, digits);
 		text_show(&r->held, buf_str(&r->text));
-		*xpush(r->cells, r->ncells, r->cap) = (struct record_held){ at, r->held.len - at,
-			text_width(str_n(r->held.p + at, r->held.len - at)), style_of(column(r, k), cell) };
+		*xpush(r->cells, r->ncells, r->cap) =
+			(struct record_held){ at, r->held.len - at, text_width(str_n(r->held.p + at, r->held.len - at)),
+					      style_of(column(r, k), cell) };
 	}
 	buf_clear(&r->text);
 	if (r->measured || r->ncells >= r->ncolumns * HEAD)
@@ -473,8 +474,7 @@ is_shown(const struct record *r, const struct record_column *c, unsigned options
 {
 	const unsigned in = record_is_json(r) ? IN_JSON : r->form == RECORD_TABLE ? IN_TABLE : IN_TSV;
 
-	return (c->in & in) && (c->when & ~options) == 0 &&
-	       !(in == IN_TABLE && (c->flags & COLUMN_WIDE) && r->out->width < WIDE);
+	return (c->in & in) && (c->when & ~options) == 0 && !(in == IN_TABLE && (c->flags & COLUMN_WIDE) && r->out->width < WIDE);
 }
 
 void

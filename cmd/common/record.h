@@ -39,7 +39,11 @@ enum record_form {
 };
 
 enum record_type {
-	RECORD_TEXT, RECORD_COUNT, RECORD_REAL, RECORD_BOOL, RECORD_SHAPE,
+	RECORD_TEXT,
+	RECORD_COUNT,
+	RECORD_REAL,
+	RECORD_BOOL,
+	RECORD_SHAPE,
 	RECORD_TEXTS, /* several texts */
 	RECORD_RAW,   /* text as it is: neither escaped nor quoted */
 };
@@ -50,35 +54,35 @@ enum { IN_TABLE = 1, IN_TSV = 2, IN_JSON = 4, IN_TEXT = IN_TABLE | IN_TSV, IN_AL
 enum { COLUMNS_MAX = 32 };
 
 enum {
-	COLUMN_RIGHT = 1,   /* numbers have it without it */
-	COLUMN_SHRINKS = 2, /* cut in the middle (with "...") where a terminal is too narrow */
-	COLUMN_NAME = 4,    /* names a tensor: shrinks, has STYLE_NAME, and a NUL in it is an error in lines */
-	COLUMN_KEYED = 8,   /* lines have "NAME=VALUE" */
-	COLUMN_QUIET = 16,  /* an unknown cell is left out of lines and tables; otherwise it is "-" */
-	COLUMN_TIMES = 32,  /* a factor: "x3" in a table; 1 is left out of lines and tables */
-	COLUMN_HUMAN = 64,  /* three digits in a table */
+	COLUMN_RIGHT = 1,    /* numbers have it without it */
+	COLUMN_SHRINKS = 2,  /* cut in the middle (with "...") where a terminal is too narrow */
+	COLUMN_NAME = 4,     /* names a tensor: shrinks, has STYLE_NAME, and a NUL in it is an error in lines */
+	COLUMN_KEYED = 8,    /* lines have "NAME=VALUE" */
+	COLUMN_QUIET = 16,   /* an unknown cell is left out of lines and tables; otherwise it is "-" */
+	COLUMN_TIMES = 32,   /* a factor: "x3" in a table; 1 is left out of lines and tables */
+	COLUMN_HUMAN = 64,   /* three digits in a table */
 	COLUMN_DOTTED = 128, /* 0 is "." in a table */
-	COLUMN_WIDE = 256,  /* left out of a table on a terminal of less than 100 columns */
-	COLUMN_BYTES = 512, /* three digits and a unit of bytes in a table */
+	COLUMN_WIDE = 256,   /* left out of a table on a terminal of less than 100 columns */
+	COLUMN_BYTES = 512,  /* three digits and a unit of bytes in a table */
 	COLUMN_SPELT = 1024, /* NaN and Infinity are spelt as in JSON */
 };
 
 struct record_column {
-	const char *name;      /* in JSON and TSV; NULL: rows are this value alone in JSON, not an object */
-	const char *title;     /* in a table; NULL: name */
+	const char *name;  /* in JSON and TSV; NULL: rows are this value alone in JSON, not an object */
+	const char *title; /* in a table; NULL: name */
 	enum record_type type;
-	unsigned in;           /* IN_* */
-	unsigned flags;        /* COLUMN_* */
-	unsigned when;         /* shown only if all of these bits are among the options given to record_rows */
+	unsigned in;    /* IN_* */
+	unsigned flags; /* COLUMN_* */
+	unsigned when;  /* shown only if all of these bits are among the options given to record_rows */
 	enum out_style style;
 };
 
 struct record_table {
-	const char *member;    /* of the JSON object: the array of rows */
+	const char *member; /* of the JSON object: the array of rows */
 	const struct record_column *columns;
-	size_t n;              /* at most COLUMNS_MAX */
-	bool titles;           /* TSV begins with a line of titles */
-	bool sparse;           /* an aligned table without rows has no titles, either */
+	size_t n;    /* at most COLUMNS_MAX */
+	bool titles; /* TSV begins with a line of titles */
+	bool sparse; /* an aligned table without rows has no titles, either */
 };
 
 enum cell_state {
@@ -110,13 +114,13 @@ struct cell {
 struct cell cell_word(const char *s); /* NULL is unknown */
 
 struct record {
-	struct out *out;           /* borrowed */
-	enum record_form form;     /* set by the caller before each report */
-	const char *file;          /* for messages; set by the caller */
-	struct json_writer json;   /* for what is no table; record_drain is due from time to time */
-	bool facts;                /* set by the caller: members are lines of TSV, and each line begins with its member */
+	struct out *out;         /* borrowed */
+	enum record_form form;   /* set by the caller before each report */
+	const char *file;        /* for messages; set by the caller */
+	struct json_writer json; /* for what is no table; record_drain is due from time to time */
+	bool facts;              /* set by the caller: members are lines of TSV, and each line begins with its member */
 	/* private */
-	struct buf text;           /* what json has made */
+	struct buf text; /* what json has made */
 	const struct record_table *table;
 	size_t nrows;
 	unsigned char columns[COLUMNS_MAX]; /* numbers of those that are shown */
@@ -124,7 +128,7 @@ struct record {
 	/* of a table: */
 	size_t width[COLUMNS_MAX]; /* by number in columns; 0: left out */
 	bool measured;
-	struct buf held;           /* text of the cells that are held, one after the other */
+	struct buf held; /* text of the cells that are held, one after the other */
 	struct record_held *cells;
 	size_t ncells, cap;
 };

@@ -31,8 +31,8 @@ same_file(const char *a, const char *b)
 
 	if (a == NULL || b == NULL)
 		return false;
-	return strcmp(a, b) == 0 || (stat(a, &x) == 0 && stat(b, &y) == 0 && S_ISREG(x.st_mode) &&
-				     x.st_dev == y.st_dev && x.st_ino == y.st_ino);
+	return strcmp(a, b) == 0 ||
+	       (stat(a, &x) == 0 && stat(b, &y) == 0 && S_ISREG(x.st_mode) && x.st_dev == y.st_dev && x.st_ino == y.st_ino);
 }
 
 static int
@@ -47,8 +47,7 @@ check_options(const struct adapt_options *o, const struct operands *operands, st
 		return -1;
 	if (o->report != NULL && strcmp(o->report, "-") == 0 &&
 	    (o->dry_run || o->common.output == NULL || strcmp(o->common.output, "-") == 0))
-		return err_set(e, ERR_USAGE, "--report -: standard output has the %s already",
-			       o->dry_run ? "list" : "checkpoint");
+		return err_set(e, ERR_USAGE, "--report -: standard output has the %s already", o->dry_run ? "list" : "checkpoint");
 	return inplace_check_options(o, operands, e);
 }
 
@@ -56,17 +55,16 @@ check_options(const struct adapt_options *o, const struct operands *operands, st
 static int
 run_steps(struct adapt *a, const struct operands *operands, struct err *e)
 {
-	if (adapt_open(a, operands, e) != 0 || /* 1: read, choose the state dict */
-	    adapt_strip_prefixes(a, e) != 0 || /* 2 */
-	    adapt_map(a, e) != 0 ||            /* 3: key map */
-	    adapt_drop_params(a, e) != 0 ||    /* 4 */
-	    adapt_drop_buffers(a, e) != 0 ||   /* 5 */
-	    adapt_edit_names(a, e) != 0 ||     /* 6: lists of names, --rename */
-	    adapt_check_names(a, e) != 0 ||
-	    adapt_resize_tables(a, e) != 0 ||  /* 7 */
+	if (adapt_open(a, operands, e) != 0 ||                                /* 1: read, choose the state dict */
+	    adapt_strip_prefixes(a, e) != 0 ||                                /* 2 */
+	    adapt_map(a, e) != 0 ||                                           /* 3: key map */
+	    adapt_drop_params(a, e) != 0 ||                                   /* 4 */
+	    adapt_drop_buffers(a, e) != 0 ||                                  /* 5 */
+	    adapt_edit_names(a, e) != 0 ||                                    /* 6: lists of names, --rename */
+	    adapt_check_names(a, e) != 0 || adapt_resize_tables(a, e) != 0 || /* 7 */
 	    adapt_cast(a, e) != 0)
 		return -1;
-	adapt_check(a); /* 9: load check, of the names before step 8 */
+	adapt_check(a);                      /* 9: load check, of the names before step 8 */
 	if (adapt_add_prefixes(a, e) != 0 || /* 8 */
 	    adapt_edit_metadata(a, e) != 0)
 		return -1;

@@ -56,8 +56,8 @@ struct adapt {
 	struct plan plan;
 	struct tables_tally tables; /* of step 7 */
 	struct load_check load;
-	bool nothing_fits; /* tensors are left, and the model takes none of them */
-	const char *hint;  /* an option that would change that; NULL: none is known */
+	bool nothing_fits;    /* tensors are left, and the model takes none of them */
+	const char *hint;     /* an option that would change that; NULL: none is known */
 	const char *salvaged; /* --salvage: what the summary says of it */
 	bool imperfect;       /* something is lost or not proved */
 };

@@ -52,8 +52,7 @@ struct drop_origin {
 };
 
 static int
-drop(struct adapt *a, const struct drop_origin *from, const struct model_list *described, const struct strs *given,
-     struct err *e)
+drop(struct adapt *a, const struct drop_origin *from, const struct model_list *described, const struct strs *given, struct err *e)
 {
 	struct drop_pattern *list = xcalloc(described->n + given->n, sizeof(*list));
 	size_t n = 0, i;
@@ -111,8 +110,8 @@ no_list(const char *operand, struct err *e)
 {
 	err_clear(e);
 	return err_set(e, ERR_SYSTEM,
-		       "%s: there is no such list (LIST is a file of names, or - for standard input: echo NAME | %s ...)",
-		       operand, tool_name());
+		       "%s: there is no such list (LIST is a file of names, or - for standard input: echo NAME | %s ...)", operand,
+		       tool_name());
 }
 
 static int
@@ -136,8 +135,7 @@ read_names(struct adapt *a, const char *operand, struct str **names, size_t *n, 
 		(*names)[(*n)++] = arena_str(&a->arena, line.entry.name);
 	}
 	if (rc == 0 && *n == 0 && !a->o->allow_empty)
-		rc = err_input(e, source_name(src),
-			       "no name in the list; did the program before it fail? (--allow-empty)");
+		rc = err_input(e, source_name(src), "no name in the list; did the program before it fail? (--allow-empty)");
 	list_release(&r);
 	source_close(src);
 	return rc;
@@ -224,8 +222,7 @@ static int
 size_missing(const struct adapt *a, struct err *e)
 {
 	if (a->o->interpolate == OVERRIDE_YES)
-		return err_set(e, ERR_USAGE,
-			       "--interpolate: the new size is missing: --img-size N, --grid HxW, or -m with shapes");
+		return err_set(e, ERR_USAGE, "--interpolate: the new size is missing: --img-size N, --grid HxW, or -m with shapes");
 	tool_warn("relative position bias tables keep their grids: --img-size N says the new size");
 	return 0;
 }
@@ -297,9 +294,17 @@ cast_dtype(struct str word, enum dtype *to)
 		const char *name;
 		enum dtype dtype;
 	} known[] = {
-		{ "keep", DTYPE_UNKNOWN }, { "float64", DTYPE_FLOAT64 }, { "fp64", DTYPE_FLOAT64 }, { "float32", DTYPE_FLOAT32 },
-		{ "fp32", DTYPE_FLOAT32 }, { "float16", DTYPE_FLOAT16 }, { "fp16", DTYPE_FLOAT16 }, { "half", DTYPE_FLOAT16 },
-		{ "bfloat16", DTYPE_BFLOAT16 }, { "bf16", DTYPE_BFLOAT16 }, { "float8_e4m3fn", DTYPE_FLOAT8_E4M3FN },
+		{ "keep", DTYPE_UNKNOWN },
+		{ "float64", DTYPE_FLOAT64 },
+		{ "fp64", DTYPE_FLOAT64 },
+		{ "float32", DTYPE_FLOAT32 },
+		{ "fp32", DTYPE_FLOAT32 },
+		{ "float16", DTYPE_FLOAT16 },
+		{ "fp16", DTYPE_FLOAT16 },
+		{ "half", DTYPE_FLOAT16 },
+		{ "bfloat16", DTYPE_BFLOAT16 },
+		{ "bf16", DTYPE_BFLOAT16 },
+		{ "float8_e4m3fn", DTYPE_FLOAT8_E4M3FN },
 		{ "float8_e5m2", DTYPE_FLOAT8_E5M2 },
 	};
 
@@ -320,8 +325,10 @@ cast_rule(struct adapt *a, const char *text, struct cast_rule *rule, struct pyre
 
 	*rule = (struct cast_rule){ .by = arena_printf(&a->arena, "--dtype %s", text) };
 	if (cast_dtype(str_c(eq != NULL ? eq + 1 : text), &rule->to) < 0)
-		return err_set(e, ERR_USAGE, "--dtype %s: float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2 or keep "
-			       "was expected", text);
+		return err_set(e, ERR_USAGE,
+			       "--dtype %s: float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2 or keep "
+			       "was expected",
+			       text);
 	if (eq == NULL)
 		return 0;
 	if (pyre_compile(str_n(text, (size_t)(eq - text)), name, &why) < 0)

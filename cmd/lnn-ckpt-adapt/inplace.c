@@ -20,12 +20,22 @@ inplace_check_options(const struct adapt_options *o, const struct operands *oper
 		bool given;
 		const char *option;
 	} copies[] = {
-		{ o->common.output != NULL, "-o" }, { o->to != NULL, "--to" }, { o->under != NULL, "--under" },
+		{ o->common.output != NULL, "-o" },
+		{ o->to != NULL, "--to" },
+		{ o->under != NULL, "--under" },
 		{ o->root, "--root" },
-		{ o->carry.n > 0, "--carry" }, { o->carry_all, "--carry-all" }, { o->dtype.n > 0, "--dtype" },
-		{ o->compact, "--compact" }, { o->max_shard_size > 0, "--max-shard-size" }, { o->shard != NULL, "--shard" },
-		{ o->write_index != NULL, "--write-index" }, { o->interpolate == OVERRIDE_YES, "--interpolate" },
-		{ o->fit, "--fit" }, { o->inputs.n > 0, "--input" }, { o->common.ranks, "--ranks" }, { o->salvage, "--salvage" },
+		{ o->carry.n > 0, "--carry" },
+		{ o->carry_all, "--carry-all" },
+		{ o->dtype.n > 0, "--dtype" },
+		{ o->compact, "--compact" },
+		{ o->max_shard_size > 0, "--max-shard-size" },
+		{ o->shard != NULL, "--shard" },
+		{ o->write_index != NULL, "--write-index" },
+		{ o->interpolate == OVERRIDE_YES, "--interpolate" },
+		{ o->fit, "--fit" },
+		{ o->inputs.n > 0, "--input" },
+		{ o->common.ranks, "--ranks" },
+		{ o->salvage, "--salvage" },
 	};
 
 	if (!o->in_place && o->drop_rest)
@@ -69,7 +79,8 @@ open_file(const char *path, bool dry_run, int *fd, struct err *err)
 		return -1;
 	*fd = fd_open(path, (dry_run ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
 	if (*fd < 0 && errno == ELOOP)
-		return err_input(err, path, "is a symbolic link, and in a Hub cache what it leads to is named by its contents: "
+		return err_input(err, path,
+				 "is a symbolic link, and in a Hub cache what it leads to is named by its contents: "
 				 "--in-place edits it under its own name only");
 	if (*fd < 0 && errno == EISDIR)
 		return err_input(err, path, "%s", no_file);
@@ -148,8 +159,10 @@ check_act(const struct plan_origin *o, const struct plan_act *act, struct err *e
 		return err_set(err, ERR_USAGE, "%s: '%.*s' would get new bytes, which needs a copy: -o FILE instead of --in-place",
 			       act->by, STR_ARG(o->entry->name));
 	if ((act->action == PLAN_DROPPED || act->action == PLAN_SKIPPED) && strncmp(act->by, "--", 2) != 0)
-		return err_set(err, ERR_USAGE, "%s: '%.*s' would be dropped, which --in-place does only for an option on the "
-			       "command line (--drop-params)", act->by, STR_ARG(o->entry->name));
+		return err_set(err, ERR_USAGE,
+			       "%s: '%.*s' would be dropped, which --in-place does only for an option on the "
+			       "command line (--drop-params)",
+			       act->by, STR_ARG(o->entry->name));
 	return 0;
 }
 
@@ -344,7 +357,7 @@ inplace_recover(const char *path, struct err *err)
 
 	if (undo_recover(path, &finished, err) < 0)
 		return -1;
-	tool_summary("%s: %s", path, finished ? "the edit in place is finished"
-					      : "the file is what it was before the edit in place");
+	tool_summary("%s: %s", path,
+		     finished ? "the edit in place is finished" : "the file is what it was before the edit in place");
 	return 0;
 }

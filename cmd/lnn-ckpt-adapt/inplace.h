@@ -26,8 +26,7 @@ int inplace_check(const struct plan *p, struct err *err);
 int inplace_plan(struct adapt *a, struct sealed *s, struct undo_edit *u, struct err *err);
 
 /* Edits the file. ready is called when that is done and can still be undone. */
-int inplace_apply(struct adapt *a, struct undo_edit *u, int (*ready)(void *arg, struct err *err), void *arg,
-		  struct err *err);
+int inplace_apply(struct adapt *a, struct undo_edit *u, int (*ready)(void *arg, struct err *err), void *arg, struct err *err);
 
 /* --recover FILE */
 int inplace_recover(const char *path, struct err *err);

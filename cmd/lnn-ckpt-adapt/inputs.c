@@ -64,8 +64,7 @@ map_of_config(struct adapt *a, const char **name, struct err *e)
 {
 	const char *convnext, *ropevit;
 
-	if (setting(a, "MODEL.PRETRAINED_SOURCE", name, e) != 0 ||
-	    setting(a, "MODEL.PRETRAINED_CONVNEXT", &convnext, e) != 0 ||
+	if (setting(a, "MODEL.PRETRAINED_SOURCE", name, e) != 0 || setting(a, "MODEL.PRETRAINED_CONVNEXT", &convnext, e) != 0 ||
 	    setting(a, "MODEL.PRETRAINED_ROPEVIT", &ropevit, e) != 0)
 		return -1;
 	if (*name == NULL && convnext != NULL && ropevit != NULL)
@@ -91,8 +90,7 @@ load_map(struct adapt *a, const struct operands *operands, struct err *e)
 		if (keymap_builtin(&a->map, name, &inner) == 0)
 			return 0;
 		return a->o->source != NULL ? err_set(e, inner.code, "%s", inner.msg)
-					    : ynode_fail(config_get(&a->config, "MODEL.PRETRAINED_SOURCE"), e, "%s",
-							 inner.msg);
+					    : ynode_fail(config_get(&a->config, "MODEL.PRETRAINED_SOURCE"), e, "%s", inner.msg);
 	}
 	rc = file_text(name, YAML_MAX_BYTES, &text, e);
 	if (rc == 0)
@@ -139,8 +137,7 @@ find_below(struct adapt *a, const char *dir, const char *name, const char **out,
 		rc = err_set(e, ERR_INPUT, "%s: two files of that name: %s and %s; give the path", name, search.first,
 			     search.second);
 	else if (search.first == NULL)
-		rc = err_set(e, ERR_INPUT, "%s: no such file below %s (ENV.INPUT.CACHE_DIR); nothing is downloaded",
-			     name, dir);
+		rc = err_set(e, ERR_INPUT, "%s: no such file below %s (ENV.INPUT.CACHE_DIR); nothing is downloaded", name, dir);
 	else
 		*out = arena_cstr(&a->arena, search.first);
 	free(search.first);
@@ -234,8 +231,8 @@ split_input(struct adapt *a, const char *option, const char **label, const char 
 		*label = arena_printf(&a->arena, "%.*s", STR_ARG(name));
 		return 0;
 	}
-	return wrong_inputs(a, arena_printf(&a->arena, "--input %s: the key map %s has no input of that name", option,
-					    keymap_name(a->map)), e);
+	return wrong_inputs(
+		a, arena_printf(&a->arena, "--input %s: the key map %s has no input of that name", option, keymap_name(a->map)), e);
 }
 
 static int
@@ -303,7 +300,9 @@ adapt_open(struct adapt *a, const struct operands *operands, struct err *e)
 		return -1;
 	if ((a->o->strict == OVERRIDE_YES || a->o->drop_mismatched || a->o->fit) && !a->model.has_state_dict)
 		return err_set(e, ERR_USAGE, "%s: a description that lists the state dict (-m) must say what the model has",
-			       a->o->strict == OVERRIDE_YES ? "--strict" : a->o->fit ? "--fit" : "--drop-mismatched");
+			       a->o->strict == OVERRIDE_YES ? "--strict"
+			       : a->o->fit                  ? "--fit"
+							    : "--drop-mismatched");
 	if (a->map != NULL)
 		head = *keymap_head(a->map);
 	a->inputs = xcalloc(head.ninputs + a->o->inputs.n + 1, sizeof(*a->inputs));

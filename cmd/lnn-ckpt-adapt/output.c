@@ -131,8 +131,8 @@ adapt_say_load(struct adapt *a)
 	if (!c->done)
 		return;
 	list_load(a);
-	tool_summary("load check: %zu fit, %zu missing, %zu unexpected, %zu of another shape%s", c->matched,
-		     c->nmissing, c->nunexpected, c->nmismatched,
+	tool_summary("load check: %zu fit, %zu missing, %zu unexpected, %zu of another shape%s", c->matched, c->nmissing,
+		     c->nunexpected, c->nmismatched,
 		     refused(a)                         ? ": refused"
 		     : is_strict(a)                     ? " (strict)"
 		     : c->nmissing + c->nunexpected > 0 ? " (not strict)"
@@ -166,8 +166,7 @@ refuse_shapes(const struct adapt *a, struct err *e)
 	err_set(e, ERR_ANSWER,
 		"the model would refuse it: size mismatch for %.*s%s (%s--drop-mismatched leaves such tensors out; --verbose lists "
 		"all)",
-		STR_ARG(c->mismatched[0].target->name), c->nmismatched > 1 ? " and others" : "",
-		cures.p == NULL ? "" : cures.p);
+		STR_ARG(c->mismatched[0].target->name), c->nmismatched > 1 ? " and others" : "", cures.p == NULL ? "" : cures.p);
 	buf_release(&cures);
 	return -1;
 }
@@ -197,8 +196,7 @@ adapt_verdict(struct adapt *a, struct err *e)
 	if (refused(a))
 		return refuse(a, e);
 	if (unused > 0 && a->o->fail_unused)
-		return err_set(e, ERR_ANSWER, "%zu %s matched nothing (--fail-unused)", unused,
-			       unused == 1 ? "rule" : "rules");
+		return err_set(e, ERR_ANSWER, "%zu %s matched nothing (--fail-unused)", unused, unused == 1 ? "rule" : "rules");
 	return 0;
 }
 
@@ -211,8 +209,7 @@ check_places(const struct adapt *a, const struct format_writer *w, struct err *e
 	const bool carries = o->carry.n > 0 || o->carry_all;
 
 	if (!w->pickles && (o->root || o->under != NULL || carries))
-		return err_set(e, ERR_USAGE,
-			       "--root, --under, --carry and --carry-all do not go with safetensors (--to torch)");
+		return err_set(e, ERR_USAGE, "--root, --under, --carry and --carry-all do not go with safetensors (--to torch)");
 	if (w->pickles && a->plan.nmeta > 0)
 		return err_set(e, ERR_USAGE, "--set-metadata and --drop-metadata are for safetensors (--to safetensors)");
 	if (a->job != NULL && w->folder)
@@ -228,8 +225,7 @@ is_for_linnaeus(const struct adapt *a)
 {
 	const char *map = a->map == NULL ? "" : keymap_name(a->map);
 
-	if (a->o->compat || a->has_config || strcmp(map, "metaformer") == 0 ||
-	    strcmp(map, "stitched_convnext_ropevit") == 0)
+	if (a->o->compat || a->has_config || strcmp(map, "metaformer") == 0 || strcmp(map, "stitched_convnext_ropevit") == 0)
 		return true;
 	for (size_t i = 0; i < a->o->models.n; i++)
 		if (model_is_builtin(a->o->models.v[i]))
@@ -511,10 +507,16 @@ write_out(struct adapt *a, const struct seal_opts *so, const char *path, struct 
 	struct output out = { .a = a };
 	int rc = 0;
 
-	out.ckpt = (struct ckpt_out){ .path = path, .jobs = o->common.jobs, .null = o->common.null,
-				      .shard_size = a->job == NULL ? o->max_shard_size : 0, .inputs = a->inputs,
-				      .ninputs = a->ninputs, .what = "adapting", .dry_run = o->dry_run,
-				      .ready = get_ready, .ready_arg = &out };
+	out.ckpt = (struct ckpt_out){ .path = path,
+				      .jobs = o->common.jobs,
+				      .null = o->common.null,
+				      .shard_size = a->job == NULL ? o->max_shard_size : 0,
+				      .inputs = a->inputs,
+				      .ninputs = a->ninputs,
+				      .what = "adapting",
+				      .dry_run = o->dry_run,
+				      .ready = get_ready,
+				      .ready_arg = &out };
 	if (o->in_place) {
 		rc = inplace_check(&a->plan, e);
 		out.idle = rc == 0 && !o->drop_rest;

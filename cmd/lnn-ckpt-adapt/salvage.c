@@ -61,8 +61,7 @@ look_twice(struct salvage *best, struct source *src, struct err *err)
 		return 0;
 	if (look(&scan, src, SALVAGE_SCAN, rc == 0 ? NULL : tool_diag(), &(struct err)ERR_INIT) < 0)
 		return rc;
-	if (rc == 0 && (scan.saved < best->saved ||
-			(scan.saved == best->saved && scan.c->ndamaged >= best->c->ndamaged))) {
+	if (rc == 0 && (scan.saved < best->saved || (scan.saved == best->saved && scan.c->ndamaged >= best->c->ndamaged))) {
 		salvage_release(&scan);
 		ckpt_close(scan.c);
 		return 0;

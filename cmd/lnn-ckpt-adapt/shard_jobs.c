@@ -118,8 +118,7 @@ parse_share(const char *s, uint64_t *k, uint64_t *n, struct err *e)
 {
 	const char *slash = strchr(s, '/');
 
-	if (slash == NULL || !num_u64(str_n(s, (size_t)(slash - s)), k) || !num_u64(str_c(slash + 1), n) || *k < 1 ||
-	    *k > *n)
+	if (slash == NULL || !num_u64(str_n(s, (size_t)(slash - s)), k) || !num_u64(str_c(slash + 1), n) || *k < 1 || *k > *n)
 		return err_set(e, ERR_USAGE, "--shard %s: K/N with 1 <= K <= N was expected", s);
 	return 0;
 }
@@ -130,8 +129,7 @@ run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, 
 {
 	struct strmap elsewhere = STRMAP_INIT;
 	struct buf dir = BUF_INIT;
-	struct shard_job job = { .total = x->nfiles, .elsewhere = &elsewhere,
-				 .set = { x->names, x->n } };
+	struct shard_job job = { .total = x->nfiles, .elsewhere = &elsewhere, .set = { x->names, x->n } };
 	struct operands one = { NULL, 1 };
 	int rc = 0;
 
@@ -195,13 +193,11 @@ shard_jobs_run(const struct adapt_options *o, const struct operands *operands, s
 	if (o->common.output == NULL || strcmp(o->common.output, "-") == 0)
 		return err_set(e, ERR_USAGE, "--shard: the shards go into a folder: -o DIR/");
 	if (operands->n != 1 || o->dry_run || o->report != NULL || o->max_shard_size != 0)
-		return err_set(e, ERR_USAGE,
-			       "--shard takes one index file, and neither -n, --report nor --max-shard-size");
+		return err_set(e, ERR_USAGE, "--shard takes one index file, and neither -n, --report nor --max-shard-size");
 	if (file_checkpoint(operands->v[0], FILE_BINARY, &src, e) != 0)
 		return -1;
 	rc = read_index(&x, src, e);
-	if (rc == 0 && mkdir(o->common.output, 0777) != 0 &&
-	    (errno != EEXIST || access(o->common.output, W_OK | X_OK) != 0))
+	if (rc == 0 && mkdir(o->common.output, 0777) != 0 && (errno != EEXIST || access(o->common.output, W_OK | X_OK) != 0))
 		rc = err_sys(e, o->common.output, "cannot be made a folder of shards");
 	if (rc == 0 && is_beside(src, o->common.output))
 		rc = err_set(e, ERR_USAGE, "--shard: -o %s is the folder of the input: its index would be wrong", o->common.output);
@@ -219,8 +215,8 @@ struct member {
 	const char *file;
 	struct input *input;
 	const struct format_writer *writer; /* of its format */
-	uint64_t number, total; /* 0: nothing tells which shard it is */
-	struct str note;        /* empty: it is not made by --shard */
+	uint64_t number, total;             /* 0: nothing tells which shard it is */
+	struct str note;                    /* empty: it is not made by --shard */
 };
 
 /* The set that lies in a folder. */
@@ -533,8 +529,8 @@ check_and_write(struct set *s, struct adapt *a, struct err *e)
 		for (size_t i = 0; i < a->o->strip.n; i++)
 			plan_strip_prefix(&a->plan, a->o->strip.v[i], NULL);
 		for (size_t i = 0; i < a->plan.nrules; i++)
-			a->plan.rules[i]->quiet = a->plan.rules[i]->quiet ||
-						  str_starts(str_c(a->plan.rules[i]->text), str_c("--strip-prefix"));
+			a->plan.rules[i]->quiet =
+				a->plan.rules[i]->quiet || str_starts(str_c(a->plan.rules[i]->text), str_c("--strip-prefix"));
 		adapt_check(a);
 		rc = adapt_verdict(a, e);
 		if (rc != 0 || (rc = write_index(s, a, &text, e)) == 0)

@@ -36,21 +36,21 @@ struct deviation {
 
 struct against {
 	struct job *j;
-	const char *target;      /* as the user wrote it; the first of several */
+	const char *target; /* as the user wrote it; the first of several */
 	struct model model;
-	struct input other;      /* if the target is a checkpoint */
-	bool is_ckpt, manifest;  /* manifest: a list that has digests */
-	size_t *hashed;          /* entry of the state dict of each that job.data hashes for this */
-	struct str *names;       /* by entry of the state dict, prefixes off; p NULL: not compared */
-	struct str *pair_names;  /* by pair of job.data */
-	struct strmap ours;      /* those names to the index of the entry */
-	struct strmap modules;   /* of _metadata, with a dot: to their handle */
+	struct input other;     /* if the target is a checkpoint */
+	bool is_ckpt, manifest; /* manifest: a list that has digests */
+	size_t *hashed;         /* entry of the state dict of each that job.data hashes for this */
+	struct str *names;      /* by entry of the state dict, prefixes off; p NULL: not compared */
+	struct str *pair_names; /* by pair of job.data */
+	struct strmap ours;     /* those names to the index of the entry */
+	struct strmap modules;  /* of _metadata, with a dot: to their handle */
 	struct arena arena;
 	struct deviation *v;
 	size_t n, cap, counts[DIFF_KINDS];
 	size_t matched;
-	size_t alike;            /* --renames: unexpected ones whose contents several have */
-	struct rows folded;      /* has their names */
+	size_t alike;       /* --renames: unexpected ones whose contents several have */
+	struct rows folded; /* has their names */
 };
 
 /* ---- the other side */
@@ -77,8 +77,7 @@ job_open_target(const struct job *j, struct model *model, struct input *other, s
 	if (o->values && other->ckpt == NULL)
 		return err_set(err, ERR_USAGE, "--values: a checkpoint is needed to compare with, %s is a description", target);
 	if ((o->values || o->renames) && other->ckpt != NULL && source_is_stream(other->src))
-		return err_set(err, ERR_USAGE, "%s: %s must be a file, not a stream", o->values ? "--values" : "--renames",
-			       target);
+		return err_set(err, ERR_USAGE, "%s: %s must be a file, not a stream", o->values ? "--values" : "--renames", target);
 	return 0;
 }
 
@@ -206,8 +205,8 @@ compare_entry(struct against *a, size_t i)
 		what = DIFF_UNEXPECTED;
 	else if (t != NULL && target->has_shape && !load_shape_fits(t->shape, t->ndim, target->shape, target->ndim))
 		what = DIFF_MISMATCHED;
-	else if (t != NULL && (a->is_ckpt || target->sha256.p != NULL) &&
-		 target->dtype != DTYPE_UNKNOWN && t->dtype != target->dtype)
+	else if (t != NULL && (a->is_ckpt || target->sha256.p != NULL) && target->dtype != DTYPE_UNKNOWN &&
+		 t->dtype != target->dtype)
 		what = DIFF_DTYPE;
 	else
 		what = DIFF_KINDS;
@@ -282,8 +281,7 @@ compare_values(struct against *a, struct err *err)
 			continue;
 		f = add(a, DIFF_VALUES, a->pair_names[i]);
 		f->ours = d->pairs[i].a;
-		f->contents = (struct contents){ by->comparable, by->bytes, by->differing, by->largest, relative(by),
-						 cosine(by) };
+		f->contents = (struct contents){ by->comparable, by->bytes, by->differing, by->largest, relative(by), cosine(by) };
 	}
 	return 0;
 }
@@ -342,7 +340,7 @@ struct alike {
 struct renames {
 	struct against *a;
 	struct arena keys;
-	struct strmap map;   /* key to index in v */
+	struct strmap map; /* key to index in v */
 	struct alike *v;
 	size_t n, cap;
 	struct buf key;
@@ -752,8 +750,22 @@ fold(struct against *a)
 /* ---- printing */
 
 enum {
-	WHAT, NAME, TARGET_NAME, SHAPE, TARGET_SHAPE, DTYPE, TARGET_DTYPE, COMPARABLE, DIFFERING, LARGEST, RELATIVE, COSINE,
-	REMARK, COUNT, COUNT_JSON, COLUMNS,
+	WHAT,
+	NAME,
+	TARGET_NAME,
+	SHAPE,
+	TARGET_SHAPE,
+	DTYPE,
+	TARGET_DTYPE,
+	COMPARABLE,
+	DIFFERING,
+	LARGEST,
+	RELATIVE,
+	COSINE,
+	REMARK,
+	COUNT,
+	COUNT_JSON,
+	COLUMNS,
 };
 
 enum { FOLDED = 1 };
@@ -797,13 +809,13 @@ static int
 put_deviation(struct record *r, const struct deviation *f, struct err *err)
 {
 	const struct entry *theirs = f->theirs;
-	struct cell cells[COLUMNS] = { [WHAT] = cell_word(words[f->what]), [NAME] = cell_text(f->name),
-				       [COUNT] = cell_count(f->count), [COUNT_JSON] = cell_count(f->count) };
+	struct cell cells[COLUMNS] = { [WHAT] = cell_word(words[f->what]),
+				       [NAME] = cell_text(f->name),
+				       [COUNT] = cell_count(f->count),
+				       [COUNT_JSON] = cell_count(f->count) };
 
 	switch (f->what) {
-	case DIFF_UNEXPECTED:
-		cells[SHAPE] = f->ours ? cell_shape(f->ours->shape, f->ours->ndim) : cell_unknown();
-		break;
+	case DIFF_UNEXPECTED: cells[SHAPE] = f->ours ? cell_shape(f->ours->shape, f->ours->ndim) : cell_unknown(); break;
 	case DIFF_MISSING:
 		/* JSON has one shape here, which is the target's. */
 		cells[record_is_json(r) ? SHAPE : TARGET_SHAPE] =

@@ -18,12 +18,12 @@
 
 /* A global of a record, where it is named first. */
 struct named {
-	struct str text;   /* "module.name" */
+	struct str text; /* "module.name" */
 	const char *record;
 	uint64_t off, count;
 	enum pickle_verdict verdict;
 	bool computed;
-	unsigned pickle;   /* 0, or the how many-th behind STOP */
+	unsigned pickle; /* 0, or the how many-th behind STOP */
 };
 
 struct globals {
@@ -36,15 +36,15 @@ struct globals {
 	const char *record; /* being scanned */
 	size_t objects;     /* pickles that torch.load would make an object of */
 	bool refused;
-	bool unknown;       /* refused, because nobody can tell whether torch would load it */
-	const char *why;    /* NULL unless refused */
-	char imports[256];  /* pickle_scan.imports of the first object */
+	bool unknown;      /* refused, because nobody can tell whether torch would load it */
+	const char *why;   /* NULL unless refused */
+	char imports[256]; /* pickle_scan.imports of the first object */
 	bool has_off;
 	uint64_t why_off, extra;
 	unsigned more;
 	bool nowhere; /* one of the imports cannot be imported */
-	bool brief;  /* nothing but the verdict on a file is asked for */
-	bool broken; /* a pickle of an object */
+	bool brief;   /* nothing but the verdict on a file is asked for */
+	bool broken;  /* a pickle of an object */
 	bool damaged; /* the container, so that there may be more */
 };
 
@@ -79,8 +79,12 @@ found(void *arg, const struct pickle_found *f, struct err *err)
 	}
 	g->v = xgrow(g->v, g->n, &g->cap, sizeof(*g->v));
 	n = &g->v[g->n];
-	*n = (struct named){ .record = g->record, .off = f->off, .count = 1, .verdict = f->verdict,
-			     .computed = f->ref == REF_COMPUTED, .pickle = f->pickle };
+	*n = (struct named){ .record = g->record,
+			     .off = f->off,
+			     .count = 1,
+			     .verdict = f->verdict,
+			     .computed = f->ref == REF_COMPUTED,
+			     .pickle = f->pickle };
 	n->text = arena_str(&g->arena, buf_str(&key));
 	(void)strmap_add(&g->map, n->text, g->n++);
 	n->text.len = len;
@@ -105,8 +109,9 @@ static int
 scan(void *arg, struct pickle_part *part, struct err *err)
 {
 	struct globals *g = arg;
-	struct pickle_scan s = { .found = g->brief ? NULL : found, .arg = g, .legacy = part->legacy,
-				 .rest = !g->brief && part->limit != UINT64_MAX };
+	struct pickle_scan s = {
+		.found = g->brief ? NULL : found, .arg = g, .legacy = part->legacy, .rest = !g->brief && part->limit != UINT64_MAX
+	};
 
 	if (g->brief && !part->object && part->limit != UINT64_MAX)
 		return 0;
@@ -276,8 +281,14 @@ put_rows(const struct globals *g, struct err *err)
 		struct cell verdict = cell_word(pickle_verdict_text(n->verdict));
 
 		struct cell cells[COLUMNS] = {
-			verdict, cell_text(n->text), verdict, cell_count(n->off), cell_count(n->count), cell_word(n->record),
-			cell_bool(n->pickle > 0), cell_word(n->pickle > 0 ? "behind STOP" : NULL),
+			verdict,
+			cell_text(n->text),
+			verdict,
+			cell_count(n->off),
+			cell_count(n->count),
+			cell_word(n->record),
+			cell_bool(n->pickle > 0),
+			cell_word(n->pickle > 0 ? "behind STOP" : NULL),
 		};
 
 		cells[0].style = styles[n->verdict];

@@ -7,10 +7,10 @@
 #include "report.h"
 
 struct load_verdict {
-	bool known;         /* there is a pickle that torch.load would make an object of; the rest is empty without one */
+	bool known;          /* there is a pickle that torch.load would make an object of; the rest is empty without one */
 	bool loads, unknown; /* with weights_only=True; unknown: it may or may not */
-	struct buf text;    /* that it would load, or that it would not and why */
-	struct buf imports; /* empty, or where it would load without weights_only=True */
+	struct buf text;     /* that it would load, or that it would not and why */
+	struct buf imports;  /* empty, or where it would load without weights_only=True */
 };
 
 /* Of an input that is not open as a checkpoint yet. A distributed folder has no verdict: torch.load does not read it. */

@@ -113,10 +113,17 @@ data_take(struct job *j, int (*known)(void *arg, size_t n, struct err *err), voi
 	const struct inspect_opts *o = j->in->o;
 	const size_t n = nrows(j);
 	struct data *d = &j->data;
-	struct compare_opts compare = { .here = j->input.ckpt, .there = d->there, .atol = fmax(o->atol, 0),
-					.rtol = fmax(o->rtol, 0), .nan_equal = o->nans != NAN_DIFFER };
-	struct figures_opts f = { .tick = progress_tick, .crcs = (j->in->needs & NEEDS_CRCS) != 0, .pairs = d->pairs,
-				  .npairs = d->npairs, .known = known, .known_arg = arg,
+	struct compare_opts compare = { .here = j->input.ckpt,
+					.there = d->there,
+					.atol = fmax(o->atol, 0),
+					.rtol = fmax(o->rtol, 0),
+					.nan_equal = o->nans != NAN_DIFFER };
+	struct figures_opts f = { .tick = progress_tick,
+				  .crcs = (j->in->needs & NEEDS_CRCS) != 0,
+				  .pairs = d->pairs,
+				  .npairs = d->npairs,
+				  .known = known,
+				  .known_arg = arg,
 				  .measured = j->in->needs & NEEDS_FIGURES ? n : 0,
 				  .hashed = d->nhashed + (j->in->needs & NEEDS_DIGESTS ? n : 0) };
 	const struct tensor **tensors;

@@ -28,16 +28,16 @@ enum { FAIL_NAN = 1, FAIL_INF = 2, FAIL_ZERO = 4 };
 
 struct inspect_opts {
 	struct tool_settings common;
-	unsigned reports;      /* bits of report_table */
+	unsigned reports; /* bits of report_table */
 	enum inspect_format format;
 	enum rows_order sort;
 	bool invert, longer, fold, values, renames, suggest;
-	uint64_t depth;        /* --tree=DEPTH; UINT64_MAX: all */
-	const char *path;      /* --get, --dump */
+	uint64_t depth;   /* --tree=DEPTH; UINT64_MAX: all */
+	const char *path; /* --get, --dump */
 	const char *target_key;
 	enum dump_form dump_as;
-	unsigned fail_on;      /* FAIL_*; 0: not given */
-	double atol, rtol;     /* below 0: not given */
+	unsigned fail_on;  /* FAIL_*; 0: not given */
+	double atol, rtol; /* below 0: not given */
 	enum { NAN_EQUAL, NAN_DIFFER, NAN_UNSAID } nans;
 	struct strs exprs, against, strip;
 };
@@ -48,10 +48,10 @@ struct inspect {
 	struct record record;
 	struct pyre **exprs;
 	size_t operands;
-	unsigned needs;        /* of all chosen reports: NEEDS_* of report.h */
-	bool names_only;       /* -0 or --format=names */
-	bool combined;         /* several reports */
-	int status;            /* so far */
+	unsigned needs;  /* of all chosen reports: NEEDS_* of report.h */
+	bool names_only; /* -0 or --format=names */
+	bool combined;   /* several reports */
+	int status;      /* so far */
 };
 
 /* The one reading of a checkpoint's data that all reports share. */
@@ -70,16 +70,16 @@ struct data {
 /* One operand. */
 struct job {
 	struct inspect *in;
-	struct record *record; /* of in */
+	struct record *record;       /* of in */
 	const struct report *report; /* that is being made */
-	struct input input;    /* input.ckpt is NULL if no checkpoint could be opened, input.sd.ckpt if no state dict */
-	struct rows rows;      /* chosen by -e and -v, in the order of --sort */
+	struct input input;          /* input.ckpt is NULL if no checkpoint could be opened, input.sd.ckpt if no state dict */
+	struct rows rows;            /* chosen by -e and -v, in the order of --sort */
 	const char *file;
-	struct err failure;    /* why no checkpoint could be opened */
+	struct err failure; /* why no checkpoint could be opened */
 	struct data data;
-	void **states;         /* of the chosen reports, by number */
-	bool begun;            /* something was printed */
-	bool open;             /* a report was begun and not ended */
+	void **states; /* of the chosen reports, by number */
+	bool begun;    /* something was printed */
+	bool open;     /* a report was begun and not ended */
 	bool finished;
 };
 

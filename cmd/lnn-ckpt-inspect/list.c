@@ -17,10 +17,10 @@
 struct list {
 	struct job *j;
 	const struct statedict *sd;
-	size_t *first; /* with --long: by storage, the entry of the state dict that looks at it first; SIZE_MAX: none */
+	size_t *first;    /* with --long: by storage, the entry of the state dict that looks at it first; SIZE_MAX: none */
 	uint32_t located; /* storages before this one have their place */
 	bool digests;
-	size_t next;      /* row to be printed */
+	size_t next; /* row to be printed */
 };
 
 static void
@@ -335,8 +335,19 @@ put_row(struct list *l, const struct row *row, struct err *err)
 	int rc;
 	const struct cell numel = cell_count(tensor_count(t)), nbytes = cell_count(row->nbytes), count = cell_count(row->count);
 	struct cell cells[COLUMNS] = {
-		cell_text(row->name), cell_word(dtype_name(t->dtype)), cell_shape(t->shape, t->ndim), { 0 }, { 0 }, { 0 }, { 0 },
-		count, numel, nbytes, numel, nbytes, count,
+		cell_text(row->name),
+		cell_word(dtype_name(t->dtype)),
+		cell_shape(t->shape, t->ndim),
+		{ 0 },
+		{ 0 },
+		{ 0 },
+		{ 0 },
+		count,
+		numel,
+		nbytes,
+		numel,
+		nbytes,
+		count,
 	};
 
 	if (l->j->in->o->longer) {

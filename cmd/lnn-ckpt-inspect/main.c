@@ -65,8 +65,8 @@ static const struct option_entry before_reports[] = {
 
 static const struct option_entry behind_reports[] = {
 	OPTION_HEADING("For reports:"),
-	OPTION_READ("fail-on", "LIST", "what --check looks for: nan,inf (default), zero",
-		    OPTION_AT(fail_on, unsigned), 0, read_fail_on),
+	OPTION_READ("fail-on", "LIST", "what --check looks for: nan,inf (default), zero", OPTION_AT(fail_on, unsigned), 0,
+		    read_fail_on),
 	OPTION_WORD("dump-as", "FORM", "text (default), npy or raw", dump_as, dump_forms),
 	OPTION_TEXTS("strip-prefix", 0, "P", "--against: names without P; repeatable", strip),
 	OPTION_TEXT("target-key", 0, "PATH", "--against: state dict of the target at PATH", target_key),
@@ -190,8 +190,8 @@ check_misplaced(const struct inspect_opts *o, const struct operands *operands, s
 			return err_set(e, ERR_USAGE, "no file %s: --fail-on takes words with commas, as in nan,inf", word);
 	}
 	if (takes_file(operands, o->path))
-		return err_set(e, ERR_USAGE, "%s is a file, but stands where --%s takes its %s: --%s %s %s", o->path,
-			       alone->name, alone->arg, alone->name, operands->n > 0 ? operands->v[0] : alone->arg, o->path);
+		return err_set(e, ERR_USAGE, "%s is a file, but stands where --%s takes its %s: --%s %s %s", o->path, alone->name,
+			       alone->arg, alone->name, operands->n > 0 ? operands->v[0] : alone->arg, o->path);
 	if (o->against.n == 1 && operands->n == 0 && takes_file(operands, o->against.v[0]))
 		return err_set(e, ERR_USAGE, "--against %s: which checkpoint is compared with it? (--against TARGET CKPT)",
 			       o->against.v[0]);
@@ -208,8 +208,7 @@ check_output(const struct inspect_opts *o, const struct operands *operands, stru
 		return 0;
 	for (size_t i = 0; i < operands->n; i++)
 		if (stat(operands->v[i], &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
-			return err_set(e, ERR_USAGE, "-o %s: what is printed would take the checkpoint's place",
-				       o->common.output);
+			return err_set(e, ERR_USAGE, "-o %s: what is printed would take the checkpoint's place", o->common.output);
 	return 0;
 }
 
@@ -250,29 +249,23 @@ run(void *opts, const struct operands *operands, int *status, struct err *e)
 }
 
 static const char *const otherwise[][2] = {
-	{ "compare", "--against=TARGET" },
-	{ "diff", "--against=TARGET" },
-	{ "json", "--format=json" },
-	{ "keys", "--format=names" },
-	{ "metadata", "--rest" },
-	{ "model", "--against=TARGET" },
-	{ "names", "--format=names" },
-	{ "verify", "--check" },
-	{ NULL, NULL },
+	{ "compare", "--against=TARGET" }, { "diff", "--against=TARGET" }, { "json", "--format=json" },
+	{ "keys", "--format=names" },      { "metadata", "--rest" },       { "model", "--against=TARGET" },
+	{ "names", "--format=names" },     { "verify", "--check" },        { NULL, NULL },
 };
 
 int
 main(int argc, char **argv)
 {
-	struct inspect_opts o = { .format = FORMAT_AUTO, .depth = UINT64_MAX, .dump_as = DUMP_UNSAID, .nans = NAN_UNSAID,
-		.atol = -1, .rtol = -1 };
+	struct inspect_opts o = {
+		.format = FORMAT_AUTO, .depth = UINT64_MAX, .dump_as = DUMP_UNSAID, .nans = NAN_UNSAID, .atol = -1, .rtol = -1
+	};
 	struct option_entry entries[BEFORE + REPORT_COUNT + BEHIND];
 	const struct program program = {
 		.name = "lnn-ckpt-inspect",
 		.usage = "[options] [CKPT]...",
 		.summary = "Shows what is in checkpoints, without loading them.",
-		.examples = { "lnn-ckpt-inspect --summary --check unknown.pth",
-			      "lnn-ckpt-inspect --against model.yaml model.pth" },
+		.examples = { "lnn-ckpt-inspect --summary --check unknown.pth", "lnn-ckpt-inspect --against model.yaml model.pth" },
 		.status = "0 done, 1 a negative answer (differs, damaged, no fit), 2 an error",
 		.entries = entries,
 		.most_operands = SIZE_MAX,

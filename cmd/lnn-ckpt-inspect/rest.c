@@ -19,10 +19,10 @@ struct rest {
 	const struct ckpt *c;
 	const struct vtree *t;
 	struct json_writer *w;
-	char **path;     /* by node: where it was first written; NULL before */
+	char **path; /* by node: where it was first written; NULL before */
 	struct arena paths;
-	struct buf at;   /* the path of what is being written */
-	bool in_dict;    /* the tensors of the state dict are left out */
+	struct buf at; /* the path of what is being written */
+	bool in_dict;  /* the tensors of the state dict are left out */
 	struct err *e;
 };
 
@@ -111,8 +111,8 @@ put_numbered(struct rest *r, size_t i, uint32_t h, unsigned depth)
 static bool
 repeats(enum value_kind kind)
 {
-	return kind == VALUE_LIST || kind == VALUE_DICT || kind == VALUE_SET || kind == VALUE_FROZENSET ||
-	       kind == VALUE_TUPLE || kind == VALUE_OBJECT;
+	return kind == VALUE_LIST || kind == VALUE_DICT || kind == VALUE_SET || kind == VALUE_FROZENSET || kind == VALUE_TUPLE ||
+	       kind == VALUE_OBJECT;
 }
 
 /* Is it all scalars, and few enough for a line? */
@@ -238,8 +238,9 @@ put_object(struct rest *r, uint32_t h, unsigned depth)
 	const struct {
 		const char *key;
 		uint32_t h;
-	} parts[] = { { "args", o->args }, { "kwargs", o->kwargs }, { "state", o->state }, { "list", o->appended },
-		      { "items", o->items } };
+	} parts[] = {
+		{ "args", o->args }, { "kwargs", o->kwargs }, { "state", o->state }, { "list", o->appended }, { "items", o->items }
+	};
 	int rc = 0;
 
 	json_begin_object(r->w);

@@ -22,8 +22,8 @@ struct row {
 	struct str name;
 	const struct tensor *t;
 	uint64_t nbytes;
-	uint32_t entry; /* index in the state dict */
-	uint32_t count; /* how many tensors it stands for; 0: it is folded into another */
+	uint32_t entry;  /* index in the state dict */
+	uint32_t count;  /* how many tensors it stands for; 0: it is folded into another */
 	struct str like; /* what rows that are folded have in common; empty: dtype and shape of t */
 };
 

@@ -30,10 +30,19 @@ put_row(struct record *r, const struct row *row, const struct moments *m, struct
 {
 	const double least = m->finite ? m->min : (double)NAN, most = m->finite ? m->max : (double)NAN;
 	struct cell cells[COLUMNS] = {
-		cell_text(row->name), cell_word(dtype_name(row->t->dtype)), cell_count(tensor_count(row->t)),
-		cell_real(least), cell_real(most), cell_real(moments_mean(m)), cell_real(moments_std(m)),
-		cell_real(moments_norm(m)), cell_count(m->zeros), cell_count(m->nans), cell_count(m->pinf + m->ninf),
-		cell_count(m->pinf), cell_count(m->ninf),
+		cell_text(row->name),
+		cell_word(dtype_name(row->t->dtype)),
+		cell_count(tensor_count(row->t)),
+		cell_real(least),
+		cell_real(most),
+		cell_real(moments_mean(m)),
+		cell_real(moments_std(m)),
+		cell_real(moments_norm(m)),
+		cell_count(m->zeros),
+		cell_count(m->nans),
+		cell_count(m->pinf + m->ninf),
+		cell_count(m->pinf),
+		cell_count(m->ninf),
 	};
 
 	for (size_t i = 3; i < COLUMNS && (boxes_count(row->t) == 0 || !moments_known(row->t->dtype)); i++)

@@ -18,7 +18,7 @@ struct suggestion {
 	size_t n;
 	struct arena arena; /* of digests */
 	struct suggest made;
-	struct plan plan;    /* names as lnn-ckpt-adapt gives them to a map: without wrappers */
+	struct plan plan; /* names as lnn-ckpt-adapt gives them to a map: without wrappers */
 	bool planned, begun;
 };
 
@@ -163,8 +163,7 @@ run(void *state, struct job *j, struct err *err)
 
 	if (rc < 0)
 		return -1;
-	suggest_make(&s->made, &(struct suggest_side){ s->source, s->n },
-		     &(struct suggest_side){ s->model.entries, s->model.n });
+	suggest_make(&s->made, &(struct suggest_side){ s->source, s->n }, &(struct suggest_side){ s->model.entries, s->model.n });
 	s->begun = true;
 	placed = suggest_put(&s->made, &text);
 	rc = try_map(s, buf_str(&text), placed, err);

@@ -25,13 +25,13 @@ struct summary {
 	struct job *j;
 	const struct ckpt *c;
 	struct holding all, kinds[DTYPE_COUNT];
-	struct span *ties;     /* first is the entry; by storage, then entry; of storages that several names look at only */
+	struct span *ties; /* first is the entry; by storage, then entry; of storages that several names look at only */
 	size_t nties, groups;
 	uint64_t stored, unused; /* bytes of all storages, and those outside every tensor */
-	uint64_t optimizer;    /* bytes below keys that are an optimizer's */
-	uint32_t root;         /* handle of the dict that the root is or carries */
-	struct holding *holds; /* by key of the root; NULL if it is no dict */
-	size_t nkeys, direct;  /* of these, tensors */
+	uint64_t optimizer;      /* bytes below keys that are an optimizer's */
+	uint32_t root;           /* handle of the dict that the root is or carries */
+	struct holding *holds;   /* by key of the root; NULL if it is no dict */
+	size_t nkeys, direct;    /* of these, tensors */
 	struct load_verdict verdict;
 };
 
@@ -100,8 +100,8 @@ span_of(const struct summary *s, const struct tensor *t, const struct box *box)
 
 	tensor_span(&part, &first, &end);
 	/* float6 has no whole bytes; such a storage is its tensor's alone. */
-	return size ? (struct span){ box->storage, first * size, end * size } :
-		      (struct span){ box->storage, 0, s->c->storages[box->storage].nbytes };
+	return size ? (struct span){ box->storage, first * size, end * size }
+		    : (struct span){ box->storage, 0, s->c->storages[box->storage].nbytes };
 }
 
 /* Bytes of storages that lie in no tensor's span, be the tensor in the state dict or not. */
@@ -195,20 +195,15 @@ find_keys(struct summary *s)
 
 /* ---- JSON, and TSV whose first field is the member of JSON that a line belongs to */
 
-#define COUNT_COLUMNS \
+#define COUNT_COLUMNS                                                                                                             \
 	{ "tensors", NULL, RECORD_COUNT, IN_ALL, 0, 0, STYLE_PLAIN }, { "numel", NULL, RECORD_COUNT, IN_ALL, 0, 0, STYLE_PLAIN }, \
 		{ "nbytes", NULL, RECORD_COUNT, IN_ALL, 0, 0, STYLE_PLAIN },
 
-static const struct record_column dtype_columns[] = {
-	{ "dtype", NULL, RECORD_TEXT, IN_ALL, 0, 0, STYLE_PLAIN },
-	COUNT_COLUMNS
-};
+static const struct record_column dtype_columns[] = { { "dtype", NULL, RECORD_TEXT, IN_ALL, 0, 0, STYLE_PLAIN }, COUNT_COLUMNS };
 
-static const struct record_column key_columns[] = {
-	{ "key", NULL, RECORD_TEXT, IN_ALL, 0, 0, STYLE_PLAIN },
-	{ "type", NULL, RECORD_TEXT, IN_ALL, 0, 0, STYLE_PLAIN },
-	COUNT_COLUMNS
-};
+static const struct record_column key_columns[] = { { "key", NULL, RECORD_TEXT, IN_ALL, 0, 0, STYLE_PLAIN },
+						    { "type", NULL, RECORD_TEXT, IN_ALL, 0, 0, STYLE_PLAIN },
+						    COUNT_COLUMNS };
 
 static const struct record_column tie_column = { NULL, NULL, RECORD_TEXTS, IN_ALL, 0, 0, STYLE_PLAIN };
 static const struct record_column shard_column = { NULL, NULL, RECORD_TEXT, IN_ALL, 0, 0, STYLE_PLAIN };

@@ -12,7 +12,7 @@ enum { DEPTH_MAX = 200 };
 
 /* A component; children in the order in which the rows have them. */
 struct branch {
-	struct str name;   /* of the component */
+	struct str name;                /* of the component */
 	uint32_t up, next, child, last; /* indices; 0 is the root and "none" */
 	uint32_t children;
 	uint32_t depth;
@@ -120,8 +120,9 @@ put_row(const struct tree *t, uint32_t at, struct err *err)
 	const double share = t->v[0].sum.nbytes ? (double)t->v[at].sum.nbytes / (double)t->v[0].sum.nbytes : 0;
 	const struct branch *b = &t->v[at];
 	char text[32];
-	struct cell cells[] = { { 0 }, { 0 }, cell_count(b->sum.tensors), cell_count(b->sum.numel), cell_count(b->sum.nbytes),
-		{ 0 } }, shown;
+	struct cell
+		cells[] = { { 0 }, { 0 }, cell_count(b->sum.tensors), cell_count(b->sum.numel), cell_count(b->sum.nbytes), { 0 } },
+		shown;
 	struct buf name = BUF_INIT;
 	int rc;
 

@@ -90,11 +90,11 @@ void
 values_what(struct buf *b, const struct ckpt *c, uint32_t h)
 {
 	static const char *const names[] = {
-		[VALUE_NONE] = "None",     [VALUE_BOOL] = "bool",           [VALUE_INT] = "int",
-		[VALUE_BIGINT] = "int",    [VALUE_FLOAT] = "float",         [VALUE_STR] = "str",
-		[VALUE_PYSTR] = "str",     [VALUE_BYTES] = "bytes",         [VALUE_BYTEARRAY] = "bytearray",
-		[VALUE_TUPLE] = "tuple",   [VALUE_LIST] = "list",           [VALUE_DICT] = "dict",
-		[VALUE_SET] = "set",       [VALUE_FROZENSET] = "frozenset", [VALUE_PERSID] = "persistent id",
+		[VALUE_NONE] = "None",   [VALUE_BOOL] = "bool",           [VALUE_INT] = "int",
+		[VALUE_BIGINT] = "int",  [VALUE_FLOAT] = "float",         [VALUE_STR] = "str",
+		[VALUE_PYSTR] = "str",   [VALUE_BYTES] = "bytes",         [VALUE_BYTEARRAY] = "bytearray",
+		[VALUE_TUPLE] = "tuple", [VALUE_LIST] = "list",           [VALUE_DICT] = "dict",
+		[VALUE_SET] = "set",     [VALUE_FROZENSET] = "frozenset", [VALUE_PERSID] = "persistent id",
 	};
 	enum value_kind kind = value_kind(c->tree, h);
 	uint32_t index;
@@ -122,8 +122,8 @@ holding_put(struct buf *b, const struct holding *h)
 {
 	char elements[HUMAN_SIZE], bytes[HUMAN_SIZE];
 
-	buf_addf(b, "%" PRIu64 " %s, %s %s, %s", h->tensors, text_noun(h->tensors, "tensor"),
-		 human_count(h->numel, elements), text_noun(h->numel, "element"), human_bytes(h->nbytes, bytes));
+	buf_addf(b, "%" PRIu64 " %s, %s %s, %s", h->tensors, text_noun(h->tensors, "tensor"), human_count(h->numel, elements),
+		 text_noun(h->numel, "element"), human_bytes(h->nbytes, bytes));
 }
 
 struct stack {

@@ -5,7 +5,7 @@
 
 struct explaining {
 	struct rule_trace trace;
-	unsigned char *in;  /* by group */
+	unsigned char *in; /* by group */
 };
 
 static void

@@ -43,17 +43,17 @@ struct filter {
 	struct model model, reference;
 	bool has_model;
 	struct rules *rules;
-	const struct rule *rule;        /* FORM_RULE */
-	struct groups groups;           /* FORM_GROUPS, or with --inspect and --lint */
-	const struct rule *exclude;     /* GradNorm's; --inspect, --lint */
+	const struct rule *rule;    /* FORM_RULE */
+	struct groups groups;       /* FORM_GROUPS, or with --inspect and --lint */
+	const struct rule *exclude; /* GradNorm's; --inspect, --lint */
 	struct subject subject;
-	struct operand first;           /* the first operand: it may be a description that rules look at */
+	struct operand first; /* the first operand: it may be a description that rules look at */
 	struct out out;
-	uint64_t buffers;               /* passed over */
-	uint64_t hits;                  /* lines selected, assigned, ... */
-	uint64_t findings;              /* --lint */
-	struct err why;                 /* of rules, until filter_fail has said where; empty in between */
-	filter_each *each;              /* of the mode that runs, see filter_run; with its work */
+	uint64_t buffers;  /* passed over */
+	uint64_t hits;     /* lines selected, assigned, ... */
+	uint64_t findings; /* --lint */
+	struct err why;    /* of rules, until filter_fail has said where; empty in between */
+	filter_each *each; /* of the mode that runs, see filter_run; with its work */
 	void *work;
 };
 
@@ -77,8 +77,7 @@ const struct ynode *filter_get(const struct filter *f, const char *path);
  * the next one taken;
  * *status becomes the worst. work is f->work meanwhile.
  */
-int filter_run(struct filter *f, const struct operands *operands, filter_each *each, void *work, int *status,
-	struct err *e);
+int filter_run(struct filter *f, const struct operands *operands, filter_each *each, void *work, int *status, struct err *e);
 
 /* Sets "FILE:LINE: NAME: WHY", and clears why. */
 int filter_fail(const struct operand_item *item, struct err *why, struct err *e);

@@ -9,21 +9,21 @@
 
 /* A line that goes out at the end, if nothing fails. */
 struct held_line {
-	size_t group;           /* with FORM_GROUPS; groups.n is DEFAULT */
-	size_t at, len;         /* in the text */
+	size_t group;   /* with FORM_GROUPS; groups.n is DEFAULT */
+	size_t at, len; /* in the text */
 };
 
 /* What the lines need beside the filter. */
 struct assigning {
-	bool holds;             /* the rules can fail: lines wait until all are decided */
+	bool holds; /* the rules can fail: lines wait until all are decided */
 	struct buf text;
 	struct held_line *held;
 	size_t nheld, cap;
-	bool failed;            /* a line could not be decided */
+	bool failed; /* a line could not be decided */
 	unsigned char *in;
-	uint64_t *counts;       /* by group, DEFAULT last */
-	long only;              /* -g; -1: all */
-	uint64_t several;       /* names in more than one group */
+	uint64_t *counts; /* by group, DEFAULT last */
+	long only;        /* -g; -1: all */
+	uint64_t several; /* names in more than one group */
 	struct buf example;
 };
 
@@ -180,7 +180,8 @@ lines_run(struct filter *f, const struct operands *operands, int *status, struct
 		put_counts(f, a);
 	if (rc == 0 && a->several)
 		tool_warn("%" PRIu64 " name%s in several groups (%s%s): two optimizers would update %s; --first-match takes the "
-			  "first", a->several, a->several == 1 ? " is" : "s are", a->example.p, a->several == 1 ? "" : ", ...",
+			  "first",
+			  a->several, a->several == 1 ? " is" : "s are", a->example.p, a->several == 1 ? "" : ", ...",
 			  a->several == 1 ? "it" : "them");
 	if (rc == 0 && f->hits == 0)
 		*status = tool_worst(*status, TOOL_NO);

@@ -46,8 +46,7 @@ read_max(const struct option_entry *o, void *opts, const char *arg, struct err *
 
 static const struct option_entry entries[] = {
 	OPTION_HEADING("The rule:"),
-	OPTION_TEXT("config", 'c', "FILE",
-		    "experiment file; its OPTIMIZER.PARAMETER_GROUPS if nothing else is said", config),
+	OPTION_TEXT("config", 'c', "FILE", "experiment file; its OPTIMIZER.PARAMETER_GROUPS if nothing else is said", config),
 	OPTION_TEXT("path", 'p', "PATH", "rule or groups at this dotted path of the file", path),
 	{ "expr", 'e', "RULE", "rule given here, as YAML", OPTION_IS_READ, OPTION_AT(expr, const char *), 0, NULL, 0, 0,
 	  read_expr },

@@ -7,8 +7,8 @@
 
 struct pattern_tally {
 	const struct model *model;
-	uint64_t *lines;      /* by group */
-	uint64_t **patterns;  /* by group and pattern */
+	uint64_t *lines;     /* by group */
+	uint64_t **patterns; /* by group and pattern */
 };
 
 static void

@@ -29,8 +29,8 @@ is_raw_list(struct str head, bool null)
 	const unsigned char first = head.len ? (unsigned char)head.p[0] : 0;
 	struct str eight = str_n(head.p, head.len < 8 ? head.len : 8);
 
-	return null && first >= ' ' && (first < 0x80 || first >= 0xc0) &&
-	       !str_contains(eight, str_n("\0\0\0", 3)) && !str_starts(head, str_c("PK\x03\x04"));
+	return null && first >= ' ' && (first < 0x80 || first >= 0xc0) && !str_contains(eight, str_n("\0\0\0", 3)) &&
+	       !str_starts(head, str_c("PK\x03\x04"));
 }
 
 static bool
@@ -81,8 +81,9 @@ load_model(struct operand *x, struct err *e)
 		rc = model_load_yaml(&x->model, x->file, buf_str(&text), e);
 	buf_release(&text);
 	if (rc == 0 && !x->model.has_state_dict)
-		return err_input(e, x->file, "a description without state_dict has no parameters to choose from: "
-					     "give it with -m, and a list");
+		return err_input(e, x->file,
+				 "a description without state_dict has no parameters to choose from: "
+				 "give it with -m, and a list");
 	return rc;
 }
 

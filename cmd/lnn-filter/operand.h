@@ -16,17 +16,17 @@ enum operand_kind { OPERAND_LIST, OPERAND_CKPT, OPERAND_MODEL };
 
 struct operand {
 	enum operand_kind kind;
-	const char *file;      /* for messages */
+	const char *file; /* for messages */
 	struct source *src;
-	struct input input;    /* OPERAND_CKPT */
-	struct model model;    /* OPERAND_MODEL */
+	struct input input; /* OPERAND_CKPT */
+	struct model model; /* OPERAND_MODEL */
 };
 
 struct operand_item {
-	struct str raw;        /* the line as it goes out, without what ends it */
+	struct str raw; /* the line as it goes out, without what ends it */
 	const struct entry *entry;
 	const char *file;
-	uint64_t line;         /* 0: of a checkpoint or description */
+	uint64_t line; /* 0: of a checkpoint or description */
 };
 
 /* name NULL or "-" is standard input; s says -k and -0. operand_close is due in any case. */
@@ -38,7 +38,7 @@ struct operand_reader {
 	int (*each)(void *arg, const struct operand_item *item, struct err *e); /* 0, 1 to stop, -1 */
 	void (*wait)(void *arg);
 	void *arg;
-	bool null;             /* records end in NUL */
+	bool null; /* records end in NUL */
 };
 
 /* 0 at the end, 1 if it was stopped, -1. *n counts the items. */

@@ -62,8 +62,7 @@ wait_for_more(void *arg)
 }
 
 int
-filter_run(struct filter *f, const struct operands *operands, filter_each *each, void *work, int *status,
-	struct err *e)
+filter_run(struct filter *f, const struct operands *operands, filter_each *each, void *work, int *status, struct err *e)
 {
 	struct operand_reader reader = { each_item, wait_for_more, f, f->o->common.null };
 	size_t n = operands->n ? operands->n : 1;
@@ -81,8 +80,9 @@ filter_run(struct filter *f, const struct operands *operands, filter_each *each,
 		if (rc == 0)
 			rc = operand_each(x, &reader, &items, &own);
 		if (rc == 0 && items == 0 && !f->o->allow_empty)
-			rc = err_input(&own, x->file, "there is no name in it; did the program before it fail? "
-						      "(--allow-empty, if that is fine)");
+			rc = err_input(&own, x->file,
+				       "there is no name in it; did the program before it fail? "
+				       "(--allow-empty, if that is fine)");
 		operand_close(&other);
 		if (rc >= 0)
 			continue;

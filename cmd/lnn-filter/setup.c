@@ -14,8 +14,7 @@
 #define IGNORED_PATH "LOSS.GRAD_WEIGHTING.TASK.EXCLUDE_PATTERNS"
 
 /* What linnaeus has where EXCLUDE_CONFIG says nothing. */
-static const char exclude_default[] =
-	"{TYPE: or, FILTERS: [{TYPE: name, PATTERNS: [head]}, {TYPE: name, PATTERNS: [meta_]}]}";
+static const char exclude_default[] = "{TYPE: or, FILTERS: [{TYPE: name, PATTERNS: [head]}, {TYPE: name, PATTERNS: [meta_]}]}";
 
 const struct ynode *
 filter_get(const struct filter *f, const char *path)
@@ -87,8 +86,7 @@ no_rule(const struct operands *operands, struct err *e)
 		if (str_ends(name, str_c(".yaml")) || str_ends(name, str_c(".yml")))
 			return err_set(e, ERR_USAGE, "no rule is given: is it '-c %s'?", operands->v[i]);
 		if (access(operands->v[i], F_OK) != 0)
-			return err_set(e, ERR_USAGE,
-				       "no rule is given, nor is %s a file: is it -e '{TYPE: name, PATTERNS: [%s]}'?",
+			return err_set(e, ERR_USAGE, "no rule is given, nor is %s a file: is it -e '{TYPE: name, PATTERNS: [%s]}'?",
 				       operands->v[i], operands->v[i]);
 	}
 	return err_set(e, ERR_USAGE, "no rule is given: '-c CONFIG' or '-e RULE' does (see '%s --help')", tool_name());
@@ -167,7 +165,8 @@ compile_exclude(struct filter *f, struct err *e)
 
 	if (ignored)
 		tool_warn("%s:%u:%u: EXCLUDE_PATTERNS is ignored, by linnaeus as well: EXCLUDE_CONFIG says what GradNorm leaves "
-			  "out", ignored->file, ignored->line, ignored->column);
+			  "out",
+			  ignored->file, ignored->line, ignored->column);
 	/* A default that nobody wrote is no finding. */
 	if (node == NULL && f->o->mode == MODE_LINT)
 		return 0;

@@ -27,9 +27,8 @@ resolve(struct interp *w, const struct interp_options *o, struct tables_opts *t,
 	if (models_load(&w->model, o->models.v, o->models.n, e) != 0)
 		return -1;
 	if (t->grid == NULL && t->image.h == 0 && !w->model.has_state_dict)
-		return err_set(
-			e, ERR_USAGE,
-			"the new size is missing: --img-size N, --grid HxW, or -m with the shapes of the target");
+		return err_set(e, ERR_USAGE,
+			       "the new size is missing: --img-size N, --grid HxW, or -m with the shapes of the target");
 	if (o->show) {
 		heat_init(&w->heat, path != NULL && strcmp(path, "-") != 0 && !o->dry_run);
 		t->show = heat_table;
@@ -95,9 +94,16 @@ static int
 write_out(struct interp *w, const struct interp_options *o, struct err *e)
 {
 	struct seal_opts so = { .shape = SEAL_IN_PLACE, .drop_rest = o->drop_rest };
-	struct ckpt_out out = { .path = o->common.output, .jobs = o->common.jobs, .null = o->common.null, .inputs = &w->in,
-				.ninputs = 1, .what = "resizing", .dry_run = o->dry_run, .rehearse = o->show,
-				.ready = get_ready, .ready_arg = w };
+	struct ckpt_out out = { .path = o->common.output,
+				.jobs = o->common.jobs,
+				.null = o->common.null,
+				.inputs = &w->in,
+				.ninputs = 1,
+				.what = "resizing",
+				.dry_run = o->dry_run,
+				.rehearse = o->show,
+				.ready = get_ready,
+				.ready_arg = w };
 	int rc;
 
 	so.writer = ckpt_out_writer(o->to, o->common.output, &w->in, e);

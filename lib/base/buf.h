@@ -16,11 +16,14 @@ struct buf {
 	size_t len, cap;
 };
 
-#define BUF_INIT { NULL, 0, 0 }
+#define BUF_INIT           \
+	{                  \
+		NULL, 0, 0 \
+	}
 
 #define buf_init(x) (*(x) = (struct buf)BUF_INIT)
-void buf_release(struct buf *b); /* frees; the buf is as after buf_init */
-void buf_clear(struct buf *b);   /* empties, keeps the memory */
+void buf_release(struct buf *b);            /* frees; the buf is as after buf_init */
+void buf_clear(struct buf *b);              /* empties, keeps the memory */
 char *buf_reserve(struct buf *b, size_t n); /* space for n more bytes behind the contents; then add to len */
 void buf_add(struct buf *b, const void *p, size_t n);
 void buf_addc(struct buf *b, char c);

@@ -31,8 +31,7 @@ err_clear(struct err *e)
 	e->msg[0] = '\0';
 }
 
-int
-(err_set)(struct err *e, enum err_code code, const char *fmt, ...)
+int(err_set)(struct err *e, enum err_code code, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -55,7 +54,7 @@ err_place(struct err *e, struct err_place place, const char *fmt, ...)
 		return -1;
 	if (place.kind == ERR_BYTE)
 		snprintf(prefix, sizeof(prefix), "%s: at byte %llu: %s%s", place.file, at, place.what ? place.what : "",
-			place.what ? ": " : "");
+			 place.what ? ": " : "");
 	else if (place.kind == ERR_LINE)
 		snprintf(prefix, sizeof(prefix), place.column > 0 ? "%s:%llu:%u: " : "%s:%llu: ", place.file, at, place.column);
 	else
@@ -66,8 +65,7 @@ err_place(struct err *e, struct err_place place, const char *fmt, ...)
 	return -1;
 }
 
-int
-(err_sys)(struct err *e, const char *file, const char *fmt, ...)
+int(err_sys)(struct err *e, const char *file, const char *fmt, ...)
 {
 	char prefix[600];
 	int sysno = errno;

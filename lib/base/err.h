@@ -25,7 +25,10 @@ struct err {
 };
 
 /* The value an err has before anything went wrong. */
-#define ERR_INIT { ERR_NONE, 0, "" }
+#define ERR_INIT                \
+	{                       \
+		ERR_NONE, 0, "" \
+	}
 
 /* Makes e empty again. */
 void err_clear(struct err *e);
@@ -34,8 +37,8 @@ void err_clear(struct err *e);
 struct err_place {
 	const char *file;
 	enum { ERR_FILE, ERR_BYTE, ERR_LINE } kind;
-	uint64_t at;     /* ERR_BYTE: offset; ERR_LINE: line, from 1 */
-	unsigned column; /* from 1; 0: not said */
+	uint64_t at;      /* ERR_BYTE: offset; ERR_LINE: line, from 1 */
+	unsigned column;  /* from 1; 0: not said */
 	const char *what; /* ERR_BYTE: what stands there; NULL: not said */
 };
 

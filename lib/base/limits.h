@@ -47,19 +47,19 @@ enum {
 
 /* ---- texts */
 enum {
-	YAML_MAX_DEPTH = 64,       /* nesting, seen through aliases */
-	YAML_MAX_NODES = 1000000,  /* nodes, every alias counted as what it stands for */
-	YAML_MAX_BYTES = 16 << 20, /* of input */
-	CONFIG_MAX_FILES = 64,     /* an experiment and its bases */
-	LIST_MAX_LINE = 16 << 20,  /* bytes of one line of a tensor list */
+	YAML_MAX_DEPTH = 64,         /* nesting, seen through aliases */
+	YAML_MAX_NODES = 1000000,    /* nodes, every alias counted as what it stands for */
+	YAML_MAX_BYTES = 16 << 20,   /* of input */
+	CONFIG_MAX_FILES = 64,       /* an experiment and its bases */
+	LIST_MAX_LINE = 16 << 20,    /* bytes of one line of a tensor list */
 	KEYMAP_FAN_OUT_MAX = 100000, /* names that a key map makes of one */
 	KEYMAP_VALUES_MAX = 2000000, /* values that its indexes take, for all names */
 };
 
 /* ---- regular expressions */
 enum {
-	PYRE_NESTING_MAX = 200,      /* groups in groups */
-	PYRE_MATCH_MAX = 10000000,   /* steps of one search, about a second of backtracking in one name */
+	PYRE_NESTING_MAX = 200,    /* groups in groups */
+	PYRE_MATCH_MAX = 10000000, /* steps of one search, about a second of backtracking in one name */
 };
 
 #endif

@@ -154,8 +154,7 @@ await(struct pool *p, uint64_t i)
 }
 
 static int
-run_parallel(struct pool *p, uint64_t n, int (*take)(void *arg, uint64_t i, unsigned slot, struct err *e), void *arg,
-	     struct err *e)
+run_parallel(struct pool *p, uint64_t n, int (*take)(void *arg, uint64_t i, unsigned slot, struct err *e), void *arg, struct err *e)
 {
 	unsigned slot;
 	uint64_t i;

@@ -17,18 +17,21 @@ struct str {
 #define STR_ARG(s) (int)((s).len > 512 ? 512 : (s).len), (s).p
 
 /* Of a string literal, in initialisers too. */
-#define STR_LIT(literal) { literal, sizeof(literal) - 1 }
+#define STR_LIT(literal)                     \
+	{                                    \
+		literal, sizeof(literal) - 1 \
+	}
 
 struct str str_c(const char *s); /* of a C string */
 struct str str_n(const char *p, size_t len);
 bool str_eq(struct str a, struct str b);
 bool str_eqc(struct str a, const char *b);
-bool str_eq_nocase(struct str a, struct str b);   /* ASCII letters only */
+bool str_eq_nocase(struct str a, struct str b); /* ASCII letters only */
 bool str_eqc_nocase(struct str a, const char *b);
 /* Is s one of the n texts of list? str_in is for a static array. */
 bool str_listed(struct str s, const char *const *list, size_t n);
 #define str_in(s, list) str_listed((s), (list), sizeof(list) / sizeof((list)[0]))
-int str_cmp(struct str a, struct str b);          /* bytes; the shorter of equal starts first */
+int str_cmp(struct str a, struct str b); /* bytes; the shorter of equal starts first */
 bool str_starts(struct str s, struct str prefix);
 bool str_ends(struct str s, struct str suffix);
 bool str_contains(struct str s, struct str part); /* the empty part is contained */

@@ -18,7 +18,7 @@ struct strmap {
 	struct str *keys;          /* nkeys of them, in the order in which they came */
 	uint64_t *values;          /* of the keys; NULL as long as they are 0, 1, 2, ... */
 	size_t nkeys, cap, size;
-	size_t expected;           /* keys in all; 0: not known */
+	size_t expected; /* keys in all; 0: not known */
 	uint64_t seed;
 	/*
 	 * Keys that differ in the number at their end only ("archive/data/17") are found by it, without a hash. They are not
@@ -30,7 +30,10 @@ struct strmap {
 	bool strays;
 };
 
-#define STRMAP_INIT { .count = 0 }
+#define STRMAP_INIT        \
+	{                  \
+		.count = 0 \
+	}
 
 #define strmap_init(x) (*(x) = (struct strmap)STRMAP_INIT)
 void strmap_release(struct strmap *m);

@@ -81,8 +81,8 @@ utf8_decode(const uint8_t *p, size_t len)
 bool
 utf8_steers(uint32_t c)
 {
-	return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x2028 && c <= 0x202e) ||
-	       (c >= 0x2066 && c <= 0x2069) || c == 0x200e || c == 0x200f || c == 0x61c || c == 0xfeff;
+	return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0x200e ||
+	       c == 0x200f || c == 0x61c || c == 0xfeff;
 }
 
 static void
@@ -210,8 +210,11 @@ text_width(struct str s)
 		if ((c >= 0x300 && c < 0x370) || c == 0x200b || c == 0x200d)
 			continue;
 		width += (c >= 0x1100 && c <= 0x115f) || (c >= 0x2e80 && c <= 0xa4cf) || (c >= 0xac00 && c <= 0xd7a3) ||
-			 (c >= 0xf900 && c <= 0xfaff) || (c >= 0xfe30 && c <= 0xfe6f) || (c >= 0xff00 && c <= 0xff60) ||
-			 (c >= 0x1f300 && c <= 0x1faff) || (c >= 0x20000 && c <= 0x3fffd) ? 2 : 1;
+					 (c >= 0xf900 && c <= 0xfaff) || (c >= 0xfe30 && c <= 0xfe6f) ||
+					 (c >= 0xff00 && c <= 0xff60) || (c >= 0x1f300 && c <= 0x1faff) ||
+					 (c >= 0x20000 && c <= 0x3fffd)
+				 ? 2
+				 : 1;
 	}
 	return width;
 }
@@ -239,8 +242,7 @@ text_distance(struct str a, struct str b, unsigned limit)
 		row[0] = best = (unsigned)i;
 		for (j = 1; j <= b.len; j++) {
 			row[j] = least3(prev[j] + 1, row[j - 1] + 1, prev[j - 1] + (a.p[i - 1] != b.p[j - 1]));
-			if (i > 1 && j > 1 && a.p[i - 1] == b.p[j - 2] && a.p[i - 2] == b.p[j - 1] &&
-			    prev2[j - 2] + 1 < row[j])
+			if (i > 1 && j > 1 && a.p[i - 1] == b.p[j - 2] && a.p[i - 2] == b.p[j - 1] && prev2[j - 2] + 1 < row[j])
 				row[j] = prev2[j - 2] + 1;
 			best = row[j] < best ? row[j] : best;
 		}
@@ -295,8 +297,7 @@ nearest_try(struct nearest *n, struct str candidate)
 		d = text_distance(n->query, candidate, limit);
 	if (d <= limit)
 		score = 2 * d;
-	if (n->query.len >= 4 && candidate.len >= 4 &&
-	    (str_ends(n->query, candidate) || str_ends(candidate, n->query))) {
+	if (n->query.len >= 4 && candidate.len >= 4 && (str_ends(n->query, candidate) || str_ends(candidate, n->query))) {
 		ends = 1 + (unsigned)(n->query.len > candidate.len ? 0 : 1);
 		/* Of two that are as near, a letter mended comes before a part left out. */
 		score = score < 2 * ends + 1 ? score : 2 * ends + 1;

@@ -14,7 +14,7 @@
 /* Length (1..4) of the valid UTF-8 sequence at p[0..n), 0 if there is none (surrogates and overlong forms are none). */
 size_t utf8_len(const uint8_t *p, size_t n);
 bool utf8_valid(struct str s);
-size_t utf8_end(struct str s, size_t from); /* where the valid UTF-8 that goes on at from ends; s.len: all is valid */
+size_t utf8_end(struct str s, size_t from);         /* where the valid UTF-8 that goes on at from ends; s.len: all is valid */
 uint32_t utf8_decode(const uint8_t *p, size_t len); /* of a valid sequence of that length */
 bool utf8_steers(uint32_t c); /* would it act on a terminal: controls, line separators, bidirectional controls, BOM */
 void utf8_put(struct buf *b, uint32_t codepoint);
@@ -51,7 +51,7 @@ unsigned text_distance(struct str a, struct str b, unsigned limit);
  */
 struct nearest {
 	struct str query, best;
-	unsigned score; /* lower is better */
+	unsigned score;    /* lower is better */
 	short letters[32]; /* how many of query's bytes have these lower five bits */
 };
 void nearest_init(struct nearest *n, struct str query);

@@ -65,8 +65,8 @@ struct joining {
 	uint32_t *joined;  /* by node of its tree: 1 + the name of the DTensor that it is */
 	uint32_t *plain;   /* by tensor of sub: 1 + its name, if it is no DTensor */
 	size_t nnames, cap_names, nboxes, cap_boxes, nstorages, cap_storages;
-	struct buf rest;   /* of the first file: what is no tensor, as a pickle */
-	size_t differ;     /* other files whose rest is another one */
+	struct buf rest; /* of the first file: what is no tensor, as a pickle */
+	size_t differ;   /* other files whose rest is another one */
 	bool lost;
 	struct strmap by_name;
 	struct err *err;
@@ -128,12 +128,13 @@ read_axis(const struct joining *j, struct str name, uint32_t placement, struct m
 	struct str class = o == NULL ? str_c("") : value_name(t, o->callable);
 
 	*a = (struct mesh_axis){ .kind = str_eqc(class, "Replicate") ? AXIS_REPLICATE
-				    : str_eqc(class, "Shard")	? AXIS_SHARD
-								: AXIS_STRIDED };
+					 : str_eqc(class, "Shard")   ? AXIS_SHARD
+								     : AXIS_STRIDED };
 	if (a->kind == AXIS_STRIDED && !str_eqc(class, "_StridedShard"))
-		return bad(j, name, str_eqc(class, "Partial") || str_eqc(class, "_Partial")
-					    ? "its placement is Partial: the ranks hold summands, which are not added here"
-					    : "it has a placement that is not known here");
+		return bad(j, name,
+			   str_eqc(class, "Partial") || str_eqc(class, "_Partial")
+				   ? "its placement is Partial: the ranks hold summands, which are not added here"
+				   : "it has a placement that is not known here");
 	if (a->kind != AXIS_REPLICATE && !value_u64(t, field(t, placement, "dim"), &a->dim))
 		return bad(j, name, "its placement says no dimension");
 	if (a->kind == AXIS_STRIDED && !value_u64(t, field(t, placement, "split_factor"), &a->factor))
@@ -171,8 +172,8 @@ dtensor_of(const struct vtree *t, uint32_t call)
 {
 	const struct vobject *o = value_object(t, call);
 
-	for (unsigned i = 0; o != NULL && i < TENSOR_WRAPS_MAX &&
-			     str_starts(value_name(t, o->callable), str_c("_rebuild_parameter")); i++) {
+	for (unsigned i = 0;
+	     o != NULL && i < TENSOR_WRAPS_MAX && str_starts(value_name(t, o->callable), str_c("_rebuild_parameter")); i++) {
 		call = value_item(t, o->args, 0);
 		o = value_object(t, call);
 	}

@@ -13,9 +13,9 @@ struct adding {
 	struct dcp_metadata *m;
 	const char *file;
 	struct vtree *t;
-	bool flat;              /* there is no planner_data */
-	struct strmap texts;    /* handle of a key to its text in the arena */
-	struct dcp_item *boxes; /* of tensors; where they are stored is not known yet */
+	bool flat;               /* there is no planner_data */
+	struct strmap texts;     /* handle of a key to its text in the arena */
+	struct dcp_item *boxes;  /* of tensors; where they are stored is not known yet */
 	struct dcp_item *stored; /* where items are; sizes are not known */
 	size_t nboxes, nstored, cap_boxes, cap_stored;
 	struct err *err;
@@ -122,8 +122,7 @@ same_path(const struct dcp_name *n, const struct dcp_step *path, size_t nsteps)
 	if (n->nsteps != nsteps)
 		return false;
 	for (size_t i = 0; i < nsteps; i++)
-		if (n->path[i].list != path[i].list || n->path[i].index != path[i].index ||
-		    !str_eq(n->path[i].key, path[i].key))
+		if (n->path[i].list != path[i].list || n->path[i].index != path[i].index || !str_eq(n->path[i].key, path[i].key))
 			return false;
 	return true;
 }
@@ -464,8 +463,8 @@ read_root(struct adding *a, uint32_t root)
 		return err_input(a->err, a->file, "it has no storage_data");
 	a->cap_stored = value_len(a->t, storage) + 1;
 	a->stored = xcalloc(a->cap_stored, sizeof(*a->stored));
-	if (read_planner(a, field(a, root, "planner_data")) < 0 ||
-	    read_entries(a, field(a, root, "state_dict_metadata")) < 0 || read_storage(a, storage) < 0)
+	if (read_planner(a, field(a, root, "planner_data")) < 0 || read_entries(a, field(a, root, "state_dict_metadata")) < 0 ||
+	    read_storage(a, storage) < 0)
 		return -1;
 	/* What was taken out of the pickle takes less space than the pickle. */
 	vtree_free(a->t);

@@ -47,7 +47,7 @@ struct dcp_item {
 	const uint64_t *low, *size; /* NULL of another value */
 	uint64_t offset, length;    /* of its bytes in the file */
 	uint32_t name, file;
-	uint32_t source;            /* which metadata says so */
+	uint32_t source; /* which metadata says so */
 };
 
 struct dcp_metadata {
@@ -56,11 +56,11 @@ struct dcp_metadata {
 	size_t nnames, cap_names;
 	struct dcp_item *items; /* by name; those of a name by their first index, then by source */
 	size_t nitems, cap_items;
-	const char **files;     /* names of files beside the metadata */
+	const char **files; /* names of files beside the metadata */
 	size_t nfiles, cap_files;
 	struct strmap by_name, by_file;
-	struct str transform;   /* of the items that are packed; empty if none is */
-	uint32_t sources;       /* metadata added */
+	struct str transform; /* of the items that are packed; empty if none is */
+	uint32_t sources;     /* metadata added */
 };
 
 void dcp_metadata_init(struct dcp_metadata *m);

@@ -441,9 +441,9 @@ static const char *const class_names[][2] = {
 /* Names are memoised when the first table has them, classes when they are met. */
 struct metadata_out {
 	struct buf b;
-	uint32_t memo;          /* next number */
-	uint32_t classes[256];  /* 1 + memo number; 0: not met yet */
-	uint32_t *names;        /* by item: memo number */
+	uint32_t memo;         /* next number */
+	uint32_t classes[256]; /* 1 + memo number; 0: not met yet */
+	uint32_t *names;       /* by item: memo number */
 	const struct writer *w;
 };
 
@@ -558,9 +558,7 @@ put(struct metadata_out *o, const char *what, ...)
 		case 's': put_text(o, str_c(va_arg(ap, const char *))); break;
 		case 'i': put_int(o, va_arg(ap, uint64_t)); break;
 		case 'm': put_memoised(o, va_arg(ap, uint32_t)); break;
-		default:
-			shape = va_arg(ap, const uint64_t *);
-			put_size(o, shape, va_arg(ap, unsigned));
+		default: shape = va_arg(ap, const uint64_t *); put_size(o, shape, va_arg(ap, unsigned));
 		}
 	}
 	va_end(ap);

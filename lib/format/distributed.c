@@ -37,11 +37,11 @@ struct dcp_piece {
 struct distributed {
 	struct file_set files; /* first: for its operations */
 	struct dcp_metadata m;
-	uint64_t *sizes;  /* by file; UINT64_MAX: it is not there */
-	size_t *item;     /* by storage: which of the metadata, or NO_ITEM */
-	struct err fault; /* what keeps tensors from being read, as far as is known without reading any */
+	uint64_t *sizes;      /* by file; UINT64_MAX: it is not there */
+	size_t *item;         /* by storage: which of the metadata, or NO_ITEM */
+	struct err fault;     /* what keeps tensors from being read, as far as is known without reading any */
 	pthread_mutex_t lock; /* of what follows, and of locating */
-	uint32_t ordered; /* storage whose elements, put in order, are at elements; STORAGE_NONE: none */
+	uint32_t ordered;     /* storage whose elements, put in order, are at elements; STORAGE_NONE: none */
 	unsigned char *elements;
 	bool *proved; /* by storage: its elements were put in order, and the crc of the storage says whether they are right */
 };
@@ -132,8 +132,7 @@ check_length(const struct ckpt *c, struct distributed *d, const struct dcp_item 
 	if (size == UINT64_MAX || item->offset + item->length <= size)
 		return;
 	err_input(&why, file_set_path(&d->files, item->file),
-		  "cut off: it ends at byte %" PRIu64 ", but is to be read up to byte %" PRIu64, size,
-		  item->offset + item->length);
+		  "cut off: it ends at byte %" PRIu64 ", but is to be read up to byte %" PRIu64, size, item->offset + item->length);
 	bad_item(c, item, &why, &full);
 	fault(c, &full);
 }
@@ -210,8 +209,7 @@ check_item(const struct dcp_piece *p, const struct dcp_name *n, const struct dcp
 	if (t == NULL || boxes_count(t) == 0)
 		return err_input(err, p->name, "it holds no plain tensor");
 	if (t->dtype != n->dtype)
-		return err_input(err, p->name, "it is %s, but the metadata says %s", dtype_name(t->dtype),
-				 dtype_name(n->dtype));
+		return err_input(err, p->name, "it is %s, but the metadata says %s", dtype_name(t->dtype), dtype_name(n->dtype));
 	if (!shape_eq(t->shape, t->ndim, item->size, n->ndim)) {
 		shape_put(&b, t->shape, t->ndim);
 		err_input(err, p->name, "it has shape %.*s", STR_ARG(buf_str(&b)));
@@ -483,8 +481,9 @@ add_box(struct assembly *a, size_t number, const struct tensor *t, struct box *b
 	const struct dcp_item *item = &a->d->m.items[number];
 	struct tensor part = { .dtype = t->dtype };
 	struct err why = ERR_INIT;
-	struct storage s = { .key = a->d->m.names[item->name].name, .offset = OFFSET_UNKNOWN, .dtype = t->dtype,
-			     .shard = item->file };
+	struct storage s = {
+		.key = a->d->m.names[item->name].name, .offset = OFFSET_UNKNOWN, .dtype = t->dtype, .shard = item->file
+	};
 
 	tensor_set_shape(&part, &a->c->arena, item->size, t->ndim);
 	if (tensor_check(&part, UINT64_MAX, &why) < 0)

@@ -30,10 +30,10 @@ struct file_set {
 	struct file_set_file **open; /* those that are open */
 	size_t nopen, open_cap;
 	uint64_t clock;
-	const char *file;            /* what the messages are about; borrowed */
+	const char *file;                       /* what the messages are about; borrowed */
 	void (*closing)(void *arg, uint32_t i); /* NULL, or called before file i is closed; nobody uses it then */
 	void *arg;
-	pthread_mutex_t lock;        /* of everything here */
+	pthread_mutex_t lock; /* of everything here */
 };
 
 /* The paths stay the caller's, and must live as long. No file is opened. */

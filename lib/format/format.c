@@ -34,21 +34,20 @@ static const struct foreign {
 } foreign[] = {
 #define MAGIC(at, text) at, text, sizeof(text) - 1
 	{ MAGIC(0, "\x1f\x8b"), "it is compressed by gzip: unpack it first (zcat FILE | ...)" },
-	{ MAGIC(0, "\xfd" "7zXZ"), "it is compressed by xz: unpack it first (xzcat FILE | ...)" },
+	{ MAGIC(0, "\xfd"
+		   "7zXZ"),
+	  "it is compressed by xz: unpack it first (xzcat FILE | ...)" },
 	{ MAGIC(0, "(\xb5/\xfd"), "it is compressed by zstd: unpack it first (zstdcat FILE | ...)" },
 	{ MAGIC(0, "BZh"), "it is compressed by bzip2: unpack it first (bzcat FILE | ...)" },
-	{ MAGIC(0, "version https://git-lfs"),
-		"it is a Git LFS pointer, not the file itself: git lfs pull fetches it" },
+	{ MAGIC(0, "version https://git-lfs"), "it is a Git LFS pointer, not the file itself: git lfs pull fetches it" },
 	{ MAGIC(0, "PK\5\6"), "it is an empty zip, no checkpoint" },
 	{ MAGIC(0, "GGUF"), "it is a GGUF file, which is not read here: use the original checkpoint" },
 	{ MAGIC(0, "\x89HDF\r\n\x1a\n"), "it is an HDF5 file (Keras?), which is not read here" },
 	{ MAGIC(0, "\xff\xd8\xff"), "it is a JPEG image, no checkpoint" },
 	{ MAGIC(0, "\x89PNG\r\n\x1a\n"), "it is a PNG image, no checkpoint" },
 	{ MAGIC(0, "PYTORCH1"), "it is from a preview release of PyTorch, which no later one can load" },
-	{ MAGIC(257, "ustar"),
-		"it is a tar, perhaps of torch before 0.1.10: load and save it again with an old torch" },
-	{ MAGIC(0, "119547037146038801333356L"),
-		"it is a torch file in pickle protocol 0 or 1: save it again with protocol 2" },
+	{ MAGIC(257, "ustar"), "it is a tar, perhaps of torch before 0.1.10: load and save it again with an old torch" },
+	{ MAGIC(0, "119547037146038801333356L"), "it is a torch file in pickle protocol 0 or 1: save it again with protocol 2" },
 #undef MAGIC
 };
 
@@ -79,8 +78,8 @@ is_pickle(const uint8_t *head, size_t n)
 static bool
 is_onnx(const uint8_t *head, size_t n)
 {
-	return n > 5 && head[0] == 0x08 && head[1] > 0 && head[1] < 32 && head[2] == 0x12 && head[3] < 64 &&
-		head[4] >= ' ' && head[4] < 0x7f;
+	return n > 5 && head[0] == 0x08 && head[1] > 0 && head[1] < 32 && head[2] == 0x12 && head[3] < 64 && head[4] >= ' ' &&
+	       head[4] < 0x7f;
 }
 
 static bool
@@ -117,8 +116,8 @@ is_text(const uint8_t *head, size_t n)
 	size_t i;
 
 	for (i = 0; i < n; i++)
-		if (head[i] == 0x7f || (head[i] < ' ' && head[i] != '\n' && head[i] != '\r' && head[i] != '\t' &&
-			head[i] != '\f' && head[i] != 0x1b))
+		if (head[i] == 0x7f ||
+		    (head[i] < ' ' && head[i] != '\n' && head[i] != '\r' && head[i] != '\t' && head[i] != '\f' && head[i] != 0x1b))
 			return false;
 	return true;
 }
@@ -142,8 +141,7 @@ hint(const uint8_t *head, size_t n)
 bool
 format_is_no_text(const uint8_t *head, size_t n)
 {
-	return n > 0 && (find_reader(head, n) != NULL || format_foreign(head, n) != NULL ||
-			 memchr(head, '\0', n) != NULL);
+	return n > 0 && (find_reader(head, n) != NULL || format_foreign(head, n) != NULL || memchr(head, '\0', n) != NULL);
 }
 
 /* A zip whose first signature is damaged at one byte. */

@@ -29,16 +29,9 @@ struct format_reader {
  * torch.save before 1.6; safetensors; the index of a sharded set (*.index.json); a distributed checkpoint; files with boxes;
  * numpy.save; pickles of arrays. NAME.c defines format_NAME, npz.c format_npy, too.
  */
-#define FORMAT_READERS(line) \
-	line(format_npz) \
-	line(format_torch_zip) \
-	line(format_legacy) \
-	line(format_safetensors) \
-	line(format_sharded) \
-	line(format_distributed) \
-	line(format_box_set) \
-	line(format_npy) \
-	line(format_plain_pickle)
+#define FORMAT_READERS(line)                                                                                      \
+	line(format_npz) line(format_torch_zip) line(format_legacy) line(format_safetensors) line(format_sharded) \
+		line(format_distributed) line(format_box_set) line(format_npy) line(format_plain_pickle)
 
 #define FORMAT_DECLARE(name) extern const struct format_reader name;
 FORMAT_READERS(FORMAT_DECLARE)
@@ -72,11 +65,11 @@ bool format_is_no_text(const uint8_t *head, size_t n);
 struct writer;
 
 struct format_writer {
-	const char *name;      /* "torch", "safetensors", "dcp" */
-	bool shares;           /* several tensors may look at one storage; strides are kept */
-	bool pickles;          /* takes a tree */
+	const char *name; /* "torch", "safetensors", "dcp" */
+	bool shares;      /* several tensors may look at one storage; strides are kept */
+	bool pickles;     /* takes a tree */
 	size_t priv_size;
-	bool folder;           /* what is written is one file of a folder; the other one goes to writer.beside */
+	bool folder; /* what is written is one file of a folder; the other one goes to writer.beside */
 	/*
 	 * Cuts the object into items: sets items, nitems and item_of of m, in a. Storages are in no order yet. NULL: it is
 	 * written as one.
@@ -86,12 +79,12 @@ struct format_writer {
 	int (*check)(const struct manifest *m, struct err *e);
 	/* Adds to say what whoever loads the output has to know, if there is anything. NULL: there never is. */
 	int (*caveat)(const struct manifest *m, struct buf *say, struct err *e);
-	int (*begin)(struct writer *w, struct err *e);                 /* what comes before the first storage */
-	int (*storage)(struct writer *w, uint32_t i, struct err *e);   /* what comes before storage i's bytes */
+	int (*begin)(struct writer *w, struct err *e);                            /* what comes before the first storage */
+	int (*storage)(struct writer *w, uint32_t i, struct err *e);              /* what comes before storage i's bytes */
 	int (*stored)(struct writer *w, uint32_t i, uint32_t crc, struct err *e); /* what comes behind them */
 	int (*finish)(struct writer *w, struct err *e);
 	void (*release)(struct writer *w);
-	bool needs_crc;        /* stored() needs the CRC-32 of the bytes */
+	bool needs_crc; /* stored() needs the CRC-32 of the bytes */
 	/*
 	 * Adds to u what changes in the file of c, so that it holds m, whose storages stay where they are (manifest.kept).
 	 * NULL: a file cannot be edited in place.
@@ -105,10 +98,7 @@ struct format_writer {
  * The containers that are written: torch.save since 1.6; safetensors; a folder of torch.distributed.checkpoint. The file
  * NAME_write.c defines writer_NAME.
  */
-#define FORMAT_WRITERS(line) \
-	line(writer_torch) \
-	line(writer_safetensors) \
-	line(writer_dcp)
+#define FORMAT_WRITERS(line) line(writer_torch) line(writer_safetensors) line(writer_dcp)
 
 #define WRITER_DECLARE(name) extern const struct format_writer name;
 FORMAT_WRITERS(WRITER_DECLARE)
@@ -132,8 +122,7 @@ const struct format_writer *format_writer(const char *name);
  * sink, writer_stored. At the end writer_finish; for a folder the caller sets w->beside before. Writing another number of
  * bytes than the manifest says is an error.
  */
-int writer_begin(struct writer *w, const struct format_writer *f, const struct manifest *m, struct sink *out,
-	struct err *e);
+int writer_begin(struct writer *w, const struct format_writer *f, const struct manifest *m, struct sink *out, struct err *e);
 int writer_storage(struct writer *w, uint32_t i, struct err *e);
 int writer_stored(struct writer *w, uint32_t i, uint32_t crc, struct err *e);
 int writer_finish(struct writer *w, struct err *e);

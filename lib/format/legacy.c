@@ -74,8 +74,7 @@ read_preamble(struct ckpt *c, uint64_t *at, struct err *e)
 	start = *at;
 	r = decode(c, at, &tree, &root, e);
 	if (r == 0 && (!value_u64(tree, root, &version) || version != PROTOCOL))
-		r = err_at(e, c->file, start, "the protocol version of this torch file is not %d; nothing else is known",
-			   PROTOCOL);
+		r = err_at(e, c->file, start, "the protocol version of this torch file is not %d; nothing else is known", PROTOCOL);
 	vtree_free(tree);
 	if (r < 0)
 		return -1;
@@ -246,8 +245,8 @@ check_count(struct ckpt *c, uint32_t i, struct err *e)
 	count = get_le64(field);
 	if (count != expected)
 		return err_at(e, c->file, l->offset[i] - COUNT_SIZE,
-			      "storage '%.*s' has %" PRIu64 " elements here, %" PRIu64 " where it is referred to",
-			      STR_ARG(s->key), count, expected);
+			      "storage '%.*s' has %" PRIu64 " elements here, %" PRIu64 " where it is referred to", STR_ARG(s->key),
+			      count, expected);
 	s->offset = l->offset[i];
 	return 0;
 }
@@ -262,8 +261,7 @@ check_file(struct ckpt *c, struct err *e)
 		return -1;
 	for (uint32_t i = 0; i < c->nstorages; i++) {
 		if (l->offset[i] > size || storage_end(c, i) > size)
-			return err_input(e, c->file,
-					 "cut off: storage '%.*s' ends at byte %" PRIu64 ", the file at byte %" PRIu64,
+			return err_input(e, c->file, "cut off: storage '%.*s' ends at byte %" PRIu64 ", the file at byte %" PRIu64,
 					 STR_ARG(c->storages[i].key), storage_end(c, i), size);
 		if (check_count(c, i, e) < 0)
 			return -1;
@@ -399,7 +397,7 @@ probe(const uint8_t *head, size_t n)
 	if (head[1] >= 4 && n > at && head[at] == 0x95)
 		at += 9;
 	return n > at + 2 + sizeof(magic) && head[at] == 0x8a && head[at + 1] == sizeof(magic) &&
-		memcmp(head + at + 2, magic, sizeof(magic)) == 0 && head[at + 2 + sizeof(magic)] == '.';
+	       memcmp(head + at + 2, magic, sizeof(magic)) == 0 && head[at + 2 + sizeof(magic)] == '.';
 }
 
 const struct format_reader format_legacy = { "torch-legacy", probe, open_it };

@@ -18,9 +18,9 @@ static const char magic[] = "\x93NUMPY";
 
 enum {
 	MAGIC = sizeof(magic) - 1,
-	BEGIN = 12,            /* bytes that say where the header ends */
+	BEGIN = 12, /* bytes that say where the header ends */
 	HEADER_MAX = 1 << 16,
-	SUFFIX = 4,            /* length of ".npy" */
+	SUFFIX = 4, /* length of ".npy" */
 };
 
 /* What stands before the elements of an array. */

@@ -29,8 +29,8 @@ is_object(struct str name)
 static bool
 is_pickle_name(struct str name)
 {
-	return name.len >= 4 && (str_eqc_nocase(str_from(name, name.len - 4), ".pkl") ||
-				 str_eqc_nocase(str_from(name, name.len - 4), "_pkl"));
+	return name.len >= 4 &&
+	       (str_eqc_nocase(str_from(name, name.len - 4), ".pkl") || str_eqc_nocase(str_from(name, name.len - 4), "_pkl"));
 }
 
 /* Damage is what is looked for here; a read that failed is another matter. */
@@ -108,8 +108,9 @@ first_record(const struct visit *f, struct err *e)
 
 	*f->kind = PICKLES_CUT;
 	if (zip_local(f->src, 0, &l, &name, &own) == 0 && l.entry.method == ZIP_STORED && is_pickle_name(l.entry.name)) {
-		struct pickle_part part = { .src = f->src, .record = name.p, .off = l.entry.data, .limit = UINT64_MAX,
-					    .object = is_object(l.entry.name) };
+		struct pickle_part part = {
+			.src = f->src, .record = name.p, .off = l.entry.data, .limit = UINT64_MAX, .object = is_object(l.entry.name)
+		};
 
 		rc = f->each(f->arg, &part, e);
 	} else {
@@ -146,14 +147,14 @@ each_record(const struct visit *f, struct err *e)
 static int
 each_legacy(const struct visit *f, struct err *e)
 {
-	static const char *const names[] = { "pickle 1 of 5", "pickle 2 of 5", "pickle 3 of 5", "pickle 4 of 5",
-					     "pickle 5 of 5" };
+	static const char *const names[] = { "pickle 1 of 5", "pickle 2 of 5", "pickle 3 of 5", "pickle 4 of 5", "pickle 5 of 5" };
 	uint64_t at = 0;
 
 	*f->kind = PICKLES_LEGACY;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		struct pickle_part part = { .src = f->src, .record = names[i], .off = at, .limit = UINT64_MAX, .legacy = i == 3,
-					    .object = i == 3 };
+		struct pickle_part part = {
+			.src = f->src, .record = names[i], .off = at, .limit = UINT64_MAX, .legacy = i == 3, .object = i == 3
+		};
 
 		if (f->each(f->arg, &part, e) < 0)
 			return -1;
@@ -196,8 +197,8 @@ pickles_each(struct source *src, const struct diag *diag, enum pickles_kind *kin
 }
 
 int
-pickles_object(struct source *src, enum pickles_kind *kind,
-	       int (*each)(void *arg, struct pickle_part *part, struct err *e), void *arg, struct err *e)
+pickles_object(struct source *src, enum pickles_kind *kind, int (*each)(void *arg, struct pickle_part *part, struct err *e),
+	       void *arg, struct err *e)
 {
 	const struct visit f = { src, NULL, kind, each, arg };
 	struct err ignored = ERR_INIT;

@@ -22,7 +22,7 @@ enum pickles_kind {
 };
 
 struct pickle_part {
-	const char *record;  /* "archive/data.pkl", "pickle 4 of 5"; or "". Raw bytes of names may occur in it */
+	const char *record; /* "archive/data.pkl", "pickle 4 of 5"; or "". Raw bytes of names may occur in it */
 	struct source *src;
 	uint64_t off, limit; /* limit: where the record ends; UINT64_MAX if that is not known */
 	bool unpacked;       /* offsets count from the beginning of the record, unpacked */
@@ -40,7 +40,7 @@ int pickles_each(struct source *src, const struct diag *diag, enum pickles_kind 
 		 int (*each)(void *arg, struct pickle_part *part, struct err *e), void *arg, struct err *e);
 
 /* The same of the object's pickle at least, which of torch's own zips is the first record: a stream is not read to its end then. */
-int pickles_object(struct source *src, enum pickles_kind *kind,
-		   int (*each)(void *arg, struct pickle_part *part, struct err *e), void *arg, struct err *e);
+int pickles_object(struct source *src, enum pickles_kind *kind, int (*each)(void *arg, struct pickle_part *part, struct err *e),
+		   void *arg, struct err *e);
 
 #endif

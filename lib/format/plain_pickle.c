@@ -164,8 +164,7 @@ take_array(struct ckpt *c, uint32_t h, const struct array *a, struct err *e)
 	bool big = false;
 	enum dtype dtype = read_dtype(c->tree, a->dtype, &big);
 
-	if (dtype == DTYPE_UNKNOWN || !read_shape(c->tree, a->shape, shape, &ndim) ||
-	    !find_bytes(z, c->tree, a->data, &s, &memory))
+	if (dtype == DTYPE_UNKNOWN || !read_shape(c->tree, a->shape, shape, &ndim) || !find_bytes(z, c->tree, a->data, &s, &memory))
 		return 0;
 	tensor.dtype = (uint8_t)dtype;
 	(a->fortran ? tensor_set_fortran : tensor_set_shape)(&tensor, &c->arena, shape, ndim);

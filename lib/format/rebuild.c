@@ -262,7 +262,7 @@ read_class(struct rebuild *r, const struct vtree *t, uint32_t h, struct id *id, 
 		return 0;
 	}
 	return err_input(e, r->c->file, "storage '%.*s' is of the unknown class '%.*s.%.*s'", STR_ARG(id->key),
-		STR_ARG(value_module(t, h)), STR_ARG(name));
+			 STR_ARG(value_module(t, h)), STR_ARG(name));
 }
 
 static int
@@ -314,9 +314,13 @@ storage_of(struct rebuild *r, struct vtree *t, const struct id *id, uint32_t *in
 	c->storages = xgrow(c->storages, c->nstorages, &r->storage_cap, sizeof(*c->storages));
 	r->leaves = xgrow(r->leaves, c->nstorages, &r->leaf_cap, sizeof(*r->leaves));
 	*index = c->nstorages++;
-	c->storages[*index] = (struct storage){ .key = id->key, .nbytes = id->nbytes, .packed = id->nbytes,
-		.offset = OFFSET_UNKNOWN, .dtype = (uint8_t)id->dtype, .untyped = id->untyped,
-		.location = location_of(c, id->location) };
+	c->storages[*index] = (struct storage){ .key = id->key,
+						.nbytes = id->nbytes,
+						.packed = id->nbytes,
+						.offset = OFFSET_UNKNOWN,
+						.dtype = (uint8_t)id->dtype,
+						.untyped = id->untyped,
+						.location = location_of(c, id->location) };
 	r->leaves[*index] = value_new_leaf(t, LEAF_STORAGE, *index);
 	return 0;
 }
@@ -333,7 +337,7 @@ read_view(const struct rebuild *r, const struct vtree *t, uint32_t h, const stru
 	if (value_kind(t, h) == VALUE_NONE)
 		return 0;
 	if (value_kind(t, h) != VALUE_TUPLE || value_len(t, h) != 3 || !value_u64(t, value_item(t, h, 1), offset) ||
-		!value_u64(t, value_item(t, h, 2), &size) || *offset > id->numel || size > id->numel - *offset)
+	    !value_u64(t, value_item(t, h, 2), &size) || *offset > id->numel || size > id->numel - *offset)
 		return err_input(e, r->c->file, "a view of storage '%.*s' lies outside it", STR_ARG(id->key));
 	return 0;
 }
@@ -394,9 +398,9 @@ struct call {
 	struct rebuild *r;
 	struct vtree *t;
 	uint32_t args;
-	uint64_t off;     /* of the opcode */
+	uint64_t off; /* of the opcode */
 	struct tensor tensor;
-	uint32_t form;    /* args as they stand in a wrap (rebuild.h), or None for a plain tensor */
+	uint32_t form; /* args as they stand in a wrap (rebuild.h), or None for a plain tensor */
 	struct err *e;
 };
 
@@ -685,8 +689,12 @@ static uint32_t
 add_dataless(struct rebuild *r, struct vtree *t, enum dtype dtype)
 {
 	static const uint64_t empty[2] = { 0, 1 };
-	struct tensor tensor = { .shape = empty, .stride = empty + 1, .storage = STORAGE_NONE, .wrap = VALUE_ABSENT,
-		.dtype = (uint8_t)dtype, .ndim = 1 };
+	struct tensor tensor = { .shape = empty,
+				 .stride = empty + 1,
+				 .storage = STORAGE_NONE,
+				 .wrap = VALUE_ABSENT,
+				 .dtype = (uint8_t)dtype,
+				 .ndim = 1 };
 
 	r->dataless++;
 	return add_tensor(r, t, &tensor);
@@ -712,11 +720,10 @@ is_copy(const struct call *c, uint32_t callable)
 static void
 keep_wrap(struct call *c, uint32_t callable)
 {
-	struct vobject o = { HOW_REDUCE, callable, c->form, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT,
-		VALUE_ABSENT };
+	struct vobject o = { HOW_REDUCE, callable, c->form, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT };
 	bool quantised = str_eqc(value_name(c->t, callable), "_rebuild_qtensor");
-	bool parameter = str_eqc(value_name(c->t, callable), "_rebuild_parameter") ||
-		str_eqc(value_name(c->t, callable), "Parameter");
+	bool parameter =
+		str_eqc(value_name(c->t, callable), "_rebuild_parameter") || str_eqc(value_name(c->t, callable), "Parameter");
 
 	if (value_kind(c->t, c->form) == VALUE_NONE)
 		return;
@@ -783,8 +790,7 @@ build(void *p, struct vtree *t, uint32_t target, uint32_t state, struct err *e)
 	if (n == 4 && read_args(&c, DTYPE_UNKNOWN) < 0)
 		return -1;
 	if (n == 5) { /* data, ..., requires_grad at 3 */
-		if (value_leaf(t, value_item(t, state, 0), &data) != LEAF_TENSOR ||
-			r->c->tensors[data].storage == STORAGE_NONE)
+		if (value_leaf(t, value_item(t, state, 0), &data) != LEAF_TENSOR || r->c->tensors[data].storage == STORAGE_NONE)
 			return 0;
 		c.tensor = r->c->tensors[data];
 		c.tensor.flags |= TENSOR_PARAMETER;
@@ -798,6 +804,5 @@ build(void *p, struct vtree *t, uint32_t target, uint32_t state, struct err *e)
 struct pickle_hooks
 rebuild_hooks(struct rebuild *r)
 {
-	return (struct pickle_hooks){ .persid = take_persid, .reduce = reduce, .build = build, .arg = r,
-		.consumes = !r->legacy };
+	return (struct pickle_hooks){ .persid = take_persid, .reduce = reduce, .build = build, .arg = r, .consumes = !r->legacy };
 }

@@ -26,11 +26,11 @@
 #include "tensor/ckpt.h"
 
 struct rebuild {
-	struct ckpt *c;     /* its tree, storages and tensors are filled */
-	bool legacy;        /* persistent ids are the 6-tuples of the legacy stream, else the 5-tuples of zips */
-	const char *where;  /* file name for errors with an offset (of the source that is decoded) */
-	struct strmap keys; /* storage key -> number of first use */
-	uint32_t *leaves;   /* by storage: the handle of its leaf */
+	struct ckpt *c;             /* its tree, storages and tensors are filled */
+	bool legacy;                /* persistent ids are the 6-tuples of the legacy stream, else the 5-tuples of zips */
+	const char *where;          /* file name for errors with an offset (of the source that is decoded) */
+	struct strmap keys;         /* storage key -> number of first use */
+	uint32_t *leaves;           /* by storage: the handle of its leaf */
 	struct rebuild_view *views; /* legacy: leaves that begin inside their storage, by handle */
 	size_t nviews;
 	/* Names are compared once: Python writes a global's text once and refers to it afterwards. */
@@ -38,7 +38,7 @@ struct rebuild {
 	enum dtype class_dtype;
 	bool class_untyped;
 	const struct rebuild_function *function;
-	uint32_t dataless;  /* tensors made without data that still wait for it (very old files) */
+	uint32_t dataless; /* tensors made without data that still wait for it (very old files) */
 	size_t storage_cap, leaf_cap, tensor_cap, view_cap;
 };
 

@@ -52,8 +52,7 @@ struct parser {
 
 /* ---- the header */
 
-static int
-entry_fail(const struct parser *p, const struct header_entry *t, struct err *e, const char *fmt, ...)
+static int entry_fail(const struct parser *p, const struct header_entry *t, struct err *e, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
 /* "FILE: at byte N: tensor NAME: ...", where N is the entry's. */
@@ -129,8 +128,7 @@ parse_count(struct parser *p, const char *what, uint64_t *v, struct err *e)
 	if (p->json.token != JSON_NUMBER)
 		return json_fail(&p->json, e, "%s must be numbers, not %s", what, json_what(p->json.token));
 	if (!json_u64(p->json.text, v))
-		return json_fail(&p->json, e, "%s must be whole numbers from 0 to 2^64-1, not %.*s", what,
-				 STR_ARG(p->json.text));
+		return json_fail(&p->json, e, "%s must be whole numbers from 0 to 2^64-1, not %.*s", what, STR_ARG(p->json.text));
 	return 0;
 }
 
@@ -200,8 +198,7 @@ take_shape(struct parser *p, struct header_entry *t, uint64_t *shape, unsigned n
 	if (shape_bytes(p, t, shape, ndim, &bytes, e) < 0)
 		return -1;
 	if (t->end < t->begin)
-		return entry_fail(p, t, e, "its data ends at %" PRIu64 ", before it begins at %" PRIu64, t->end,
-				  t->begin);
+		return entry_fail(p, t, e, "its data ends at %" PRIu64 ", before it begins at %" PRIu64, t->end, t->begin);
 	if (t->end - t->begin != bytes)
 		return entry_fail(p, t, e, "its shape takes %" PRIu64 " bytes, its data_offsets span %" PRIu64, bytes,
 				  t->end - t->begin);
@@ -256,7 +253,7 @@ parse_fields(struct parser *p, struct header_entry *t, struct err *e)
 		return -1;
 	if (seen != FIELD_ALL)
 		return entry_fail(p, t, e, "the field %s is missing",
-				  !(seen & FIELD_DTYPE)	  ? "dtype"
+				  !(seen & FIELD_DTYPE)   ? "dtype"
 				  : !(seen & FIELD_SHAPE) ? "shape"
 							  : "data_offsets");
 	return take_shape(p, t, shape, ndim, e);
@@ -275,8 +272,7 @@ parse_tensor(struct parser *p, struct err *e)
 	t->at = (uint32_t)p->json.start;
 	if (!strmap_add(&p->names, t->name, p->n)) {
 		strmap_get(&p->names, t->name, &first);
-		return entry_fail(p, t, e, "the name occurs twice, first at byte %" PRIu64,
-				  8 + (uint64_t)p->entries[first].at);
+		return entry_fail(p, t, e, "the name occurs twice, first at byte %" PRIu64, 8 + (uint64_t)p->entries[first].at);
 	}
 	if (json_expect(&p->json, JSON_OBJECT, "a tensor's entry", e) < 0 || parse_fields(p, t, e) < 0)
 		return -1;
@@ -377,11 +373,12 @@ check_tiling(const struct parser *p, uint64_t *size, struct err *e)
 		const struct header_entry *t = &p->entries[i];
 
 		if (t->begin > at)
-			return entry_fail(p, t, e, "a hole before it: its data begins at %" PRIu64
-					  ", what comes before ends at %" PRIu64, t->begin, at);
+			return entry_fail(p, t, e,
+					  "a hole before it: its data begins at %" PRIu64 ", what comes before ends at %" PRIu64,
+					  t->begin, at);
 		if (t->begin < at)
-			return entry_fail(p, t, e, "it overlaps '%.*s': its data begins at %" PRIu64
-					  ", that ends at %" PRIu64, STR_ARG(p->entries[i - 1].name), t->begin, at);
+			return entry_fail(p, t, e, "it overlaps '%.*s': its data begins at %" PRIu64 ", that ends at %" PRIu64,
+					  STR_ARG(p->entries[i - 1].name), t->begin, at);
 		at = t->end;
 	}
 	*size = at;
@@ -403,12 +400,20 @@ fill_tables(struct parser *p, uint64_t data)
 
 		c->names[i] = t->name;
 		c->tensors[i] = (struct tensor){
-			.shape = t->shape, .stride = t->shape + t->ndim, .storage = (uint32_t)i, .wrap = VALUE_ABSENT,
-			.dtype = t->dtype, .ndim = t->ndim,
+			.shape = t->shape,
+			.stride = t->shape + t->ndim,
+			.storage = (uint32_t)i,
+			.wrap = VALUE_ABSENT,
+			.dtype = t->dtype,
+			.ndim = t->ndim,
 		};
 		c->storages[i] = (struct storage){
-			.key = STR_LIT(""), .nbytes = t->end - t->begin, .packed = t->end - t->begin, .offset = data + t->begin,
-			.dtype = typed ? t->dtype : DTYPE_UINT8, .untyped = !typed,
+			.key = STR_LIT(""),
+			.nbytes = t->end - t->begin,
+			.packed = t->end - t->begin,
+			.offset = data + t->begin,
+			.dtype = typed ? t->dtype : DTYPE_UINT8,
+			.untyped = !typed,
 		};
 	}
 	c->nstorages = c->ntensors = (uint32_t)n;
@@ -482,13 +487,14 @@ read_header(struct ckpt *c, struct safetensors *s, struct err *e)
 	n = get_le64(first);
 	if (n > SAFETENSORS_HEADER_MAX)
 		return err_at(e, c->file, 0, "a safetensors header of %" PRIu64 " bytes; the limit is %" PRIu64, n,
-			SAFETENSORS_HEADER_MAX);
+			      SAFETENSORS_HEADER_MAX);
 	if (!source_is_stream(src)) {
 		if (source_size(src, &size, e) < 0)
 			return -1;
 		if (n > size - 8)
-			return err_input(e, c->file, "cut off: the safetensors header ends at byte %" PRIu64
-					 ", the file at byte %" PRIu64, 8 + n, size);
+			return err_input(e, c->file,
+					 "cut off: the safetensors header ends at byte %" PRIu64 ", the file at byte %" PRIu64,
+					 8 + n, size);
 	}
 	while (s->header.len < n) {
 		piece = n - s->header.len < HEADER_PIECE ? (size_t)n - s->header.len : HEADER_PIECE;

@@ -145,8 +145,8 @@ check_tensor(const struct manifest *m, uint32_t i, struct err *e)
 	uint64_t wide;
 
 	if (info->safetensors == NULL)
-		return err_set(e, ERR_INPUT, "tensor '%.*s': safetensors has no type for %s; --to torch keeps it",
-			       STR_ARG(name), info->name);
+		return err_set(e, ERR_INPUT, "tensor '%.*s': safetensors has no type for %s; --to torch keeps it", STR_ARG(name),
+			       info->name);
 	if (str_eqc(name, "__metadata__"))
 		return refuse(name, e, "safetensors keeps this name for itself; rename the tensor or use --to torch");
 	if (!utf8_valid(name))
@@ -231,8 +231,10 @@ begin(struct writer *w, struct err *e)
 	if (r == 0) {
 		padded = num_align(count.len, 8);
 		if (padded > SAFETENSORS_HEADER_MAX || !num_add(8 + padded, data, &total))
-			r = err_set(e, ERR_INPUT, "the header would take %" PRIu64 " bytes; safetensors allows %" PRIu64
-				    "; --to torch has no such limit", padded, SAFETENSORS_HEADER_MAX);
+			r = err_set(e, ERR_INPUT,
+				    "the header would take %" PRIu64 " bytes; safetensors allows %" PRIu64
+				    "; --to torch has no such limit",
+				    padded, SAFETENSORS_HEADER_MAX);
 	}
 	if (r == 0) {
 		/* Before the first byte: where the data is short, the header's end has to wait too. */
@@ -312,8 +314,10 @@ cut_dropped(const struct manifest *m, const struct ckpt *c, struct undo_edit *u,
 		const struct undo_range *r = &u->cuts[i];
 
 		if (r->off + r->len < u->size && (r->off % u->block != 0 || r->len % u->block != 0))
-			return err_at(e, c->file, r->off, "what is dropped here are no whole blocks of the file system (%" PRIu64
-				      " bytes), which alone can be taken out in place: -o FILE", u->block);
+			return err_at(e, c->file, r->off,
+				      "what is dropped here are no whole blocks of the file system (%" PRIu64
+				      " bytes), which alone can be taken out in place: -o FILE",
+				      u->block);
 	}
 	return 0;
 }

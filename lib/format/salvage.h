@@ -16,9 +16,9 @@ enum salvage_state {
 
 struct salvage {
 	struct ckpt *c;
-	uint8_t *states;       /* enum salvage_state, by storage */
-	uint64_t saved;        /* bytes of the storages that are not lost */
-	bool loses;            /* a storage, or what the container knows to be lost or damaged */
+	uint8_t *states; /* enum salvage_state, by storage */
+	uint64_t saved;  /* bytes of the storages that are not lost */
+	bool loses;      /* a storage, or what the container knows to be lost or damaged */
 	/* Counted by salvage_take_out: */
 	uint64_t kept, unproved, lost; /* tensors, by the names that they have */
 };

@@ -31,22 +31,32 @@
  * (144 names; 2.6 and later differ in single dtypes). tests/torch/test_pickle_scan.py holds this table against it.
  */
 static const char *const callables[] = {
-	"_codecs.encode", "builtins.bytearray", "builtins.complex", "builtins.set", "collections.Counter",
-	"collections.OrderedDict", "torch.Size", "torch.device",
+	"_codecs.encode",      "builtins.bytearray",      "builtins.complex", "builtins.set",
+	"collections.Counter", "collections.OrderedDict", "torch.Size",       "torch.device",
 };
 
 static const char *const tensor_callables[] = {
-	"torch.Tensor", "torch._tensor._rebuild_from_type_v2", "torch._utils._rebuild_device_tensor_from_cpu_tensor",
-	"torch._utils._rebuild_device_tensor_from_numpy", "torch._utils._rebuild_meta_tensor_no_storage",
-	"torch._utils._rebuild_nested_tensor", "torch._utils._rebuild_parameter",
-	"torch._utils._rebuild_parameter_with_state", "torch._utils._rebuild_qtensor",
-	"torch._utils._rebuild_sparse_tensor", "torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2",
-	"torch._utils._rebuild_tensor_v3", "torch._utils._rebuild_wrapper_subclass", "torch.nn.parameter.Parameter",
-	"torch.serialization._get_layout", "torch.storage.TypedStorage",
+	"torch.Tensor",
+	"torch._tensor._rebuild_from_type_v2",
+	"torch._utils._rebuild_device_tensor_from_cpu_tensor",
+	"torch._utils._rebuild_device_tensor_from_numpy",
+	"torch._utils._rebuild_meta_tensor_no_storage",
+	"torch._utils._rebuild_nested_tensor",
+	"torch._utils._rebuild_parameter",
+	"torch._utils._rebuild_parameter_with_state",
+	"torch._utils._rebuild_qtensor",
+	"torch._utils._rebuild_sparse_tensor",
+	"torch._utils._rebuild_tensor",
+	"torch._utils._rebuild_tensor_v2",
+	"torch._utils._rebuild_tensor_v3",
+	"torch._utils._rebuild_wrapper_subclass",
+	"torch.nn.parameter.Parameter",
+	"torch.serialization._get_layout",
+	"torch.storage.TypedStorage",
 };
 
 static const char *const constants[] = {
-	"per_channel_affine", "per_channel_affine_float_qparams", "per_channel_symmetric", "per_tensor_affine",
+	"per_channel_affine",   "per_channel_affine_float_qparams", "per_channel_symmetric", "per_tensor_affine",
 	"per_tensor_symmetric",
 };
 
@@ -323,14 +333,14 @@ struct weights {
 	struct strmap keys;       /* of persistent ids and views: which of stored they name */
 	struct made *stored;
 	size_t stored_n, stored_cap;
-	struct made result;       /* what the opcode will leave on the stack; type 0: what the machine leaves */
-	uint32_t leaf;            /* the index of a leaf for it: of stored, or LEAF_MADE with its dtype and type */
-	bool judge;               /* the first pickle, and torch may still be reading */
-	bool computed;            /* the STACK_GLOBAL that is executed has operands that are no texts */
-	bool failed;              /* the callback said so */
-	unsigned pickle;          /* its number in the row */
-	struct pickle_scan *s;    /* with s->unknown, only globals and opcodes are looked at from there on */
-	struct err *e;            /* of the callback */
+	struct made result;    /* what the opcode will leave on the stack; type 0: what the machine leaves */
+	uint32_t leaf;         /* the index of a leaf for it: of stored, or LEAF_MADE with its dtype and type */
+	bool judge;            /* the first pickle, and torch may still be reading */
+	bool computed;         /* the STACK_GLOBAL that is executed has operands that are no texts */
+	bool failed;           /* the callback said so */
+	unsigned pickle;       /* its number in the row */
+	struct pickle_scan *s; /* with s->unknown, only globals and opcodes are looked at from there on */
+	struct err *e;         /* of the callback */
 	struct {
 		uint32_t node; /* 0: none */
 		struct allowed allowed;
@@ -422,8 +432,9 @@ static const char *const own_attributes[] = { "H", "T", "__class__", "__cuda_arr
 	"retains_grad", "shape" };
 /* clang-format on */
 
-static const char *const device_types[] = { "cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve",
-	"fpga", "maia", "xla", "lazy", "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone" };
+static const char *const device_types[] = { "cpu",    "cuda", "ipu",  "xpu",  "mkldnn", "opengl",       "opencl",
+					    "ideep",  "hip",  "ve",   "fpga", "maia",   "xla",          "lazy",
+					    "vulkan", "mps",  "meta", "hpu",  "mtia",   "privateuseone" };
 
 static const char *const sparse_layouts[] = { "torch.sparse_csr", "torch.sparse_csc", "torch.sparse_bsr", "torch.sparse_bsc" };
 static const char *const other_layouts[] = { "torch.strided", "torch.jagged", "torch._mkldnn" };
@@ -650,7 +661,7 @@ check_typed(const struct weights_call *c)
 		return false;
 	global_path(value_module(w->m->t, arg(c, 1)), value_name(w->m->t, arg(c, 1)), type);
 	return (strchr("TPU", w->result.type) != NULL &&
-		       (strcmp(type, "torch.Tensor") == 0 || strcmp(type, "torch.nn.parameter.Parameter") == 0)) ||
+		(strcmp(type, "torch.Tensor") == 0 || strcmp(type, "torch.nn.parameter.Parameter") == 0)) ||
 	       doubt(w, c->form->name, "of such a type");
 }
 
@@ -827,11 +838,13 @@ check_persid(struct weights *w, uint32_t id)
 static bool
 check_opcode(struct weights *w)
 {
-	static const uint8_t known[] = { OP_PROTO, OP_STOP, OP_MARK, OP_TUPLE, OP_TUPLE1, OP_TUPLE2, OP_TUPLE3, OP_NONE,
-		OP_NEWFALSE, OP_NEWTRUE, OP_EMPTY_TUPLE, OP_EMPTY_LIST, OP_EMPTY_DICT, OP_EMPTY_SET, OP_BININT, OP_BININT1,
-		OP_BININT2, OP_LONG1, OP_BINFLOAT, OP_BINUNICODE, OP_SHORT_BINSTRING, OP_APPEND, OP_APPENDS, OP_SETITEM,
-		OP_SETITEMS, OP_BINPUT, OP_LONG_BINPUT, OP_BINGET, OP_LONG_BINGET, OP_GLOBAL, OP_REDUCE, OP_NEWOBJ, OP_BUILD,
-		OP_BINPERSID };
+	static const uint8_t known[] = { OP_PROTO,           OP_STOP,        OP_MARK,       OP_TUPLE,       OP_TUPLE1,
+					 OP_TUPLE2,          OP_TUPLE3,      OP_NONE,       OP_NEWFALSE,    OP_NEWTRUE,
+					 OP_EMPTY_TUPLE,     OP_EMPTY_LIST,  OP_EMPTY_DICT, OP_EMPTY_SET,   OP_BININT,
+					 OP_BININT1,         OP_BININT2,     OP_LONG1,      OP_BINFLOAT,    OP_BINUNICODE,
+					 OP_SHORT_BINSTRING, OP_APPEND,      OP_APPENDS,    OP_SETITEM,     OP_SETITEMS,
+					 OP_BINPUT,          OP_LONG_BINPUT, OP_BINGET,     OP_LONG_BINGET, OP_GLOBAL,
+					 OP_REDUCE,          OP_NEWOBJ,      OP_BUILD,      OP_BINPERSID };
 	const char *name = w->m->name;
 
 	if (memchr(known, w->m->in.op, sizeof(known)) != NULL)
@@ -849,8 +862,10 @@ check_before(struct weights *w, const struct pickle_machine *m)
 	w->result = (struct made){ .type = 0 };
 	pair[0] = top(w, 1);
 	pair[1] = top(w, 0);
-	target = op == OP_APPENDS || op == OP_SETITEMS ? below_mark(w) : op == OP_SETITEM ? top(w, 2) :
-		 op == OP_BINPERSID ? pair[1] : pair[0];
+	target = op == OP_APPENDS || op == OP_SETITEMS ? below_mark(w)
+		 : op == OP_SETITEM                    ? top(w, 2)
+		 : op == OP_BINPERSID                  ? pair[1]
+						       : pair[0];
 	if (w->s->unknown || target == VALUE_ABSENT)
 		return check_opcode(w);
 	switch (op) {
@@ -894,7 +909,7 @@ check_after(struct weights *w, struct pickle_machine *m)
 		return true;
 	if (made != 0 && strchr("deyY", made) == NULL)
 		*last = value_new_leaf(m->t, LEAF_TENSOR,
-			made == 'S' ? w->leaf : LEAF_MADE | (uint32_t)w->result.dtype << 8 | (uint8_t)made);
+				       made == 'S' ? w->leaf : LEAF_MADE | (uint32_t)w->result.dtype << 8 | (uint8_t)made);
 	else if (made != 0 && type_of(w, *last) != made)
 		return doubt(w, "a text", "in such an encoding");
 	if (m->in.op == OP_GLOBAL)
@@ -920,9 +935,10 @@ before(void *arg, struct pickle_machine *m)
 
 /* Packages that are there wherever torch is. */
 static const char *const own[] = {
-	"_codecs", "_io", "_operator", "argparse", "array", "builtins", "collections", "copy", "copyreg", "datetime", "decimal",
-	"enum", "fractions", "functools", "inspect", "io", "itertools", "logging", "math", "operator", "os", "pathlib", "pickle",
-	"posix", "random", "re", "string", "subprocess", "sys", "time", "torch", "types", "typing", "uuid", "weakref", "zoneinfo",
+	"_codecs",    "_io",      "_operator", "argparse",  "array",     "builtins", "collections", "copy",      "copyreg",
+	"datetime",   "decimal",  "enum",      "fractions", "functools", "inspect",  "io",          "itertools", "logging",
+	"math",       "operator", "os",        "pathlib",   "pickle",    "posix",    "random",      "re",        "string",
+	"subprocess", "sys",      "time",      "torch",     "types",     "typing",   "uuid",        "weakref",   "zoneinfo",
 };
 
 /* Notes a global that has to be imported from elsewhere. A few are named. */
@@ -949,8 +965,9 @@ static int
 report(struct weights *w, enum pickle_ref ref)
 {
 	const struct pickle_machine *m = w->m;
-	struct pickle_found f = { value_module(m->t, m->named), value_name(m->t, m->named), m->in.op_off, GLOBAL_UNSAFE, ref,
-		w->pickle };
+	struct pickle_found f = {
+		value_module(m->t, m->named), value_name(m->t, m->named), m->in.op_off, GLOBAL_UNSAFE, ref, w->pickle
+	};
 
 	if (ref == REF_COMPUTED)
 		f.module = f.name = str_n("", 0);
@@ -969,8 +986,10 @@ after(void *arg, struct pickle_machine *m)
 	int rc = 0;
 
 	if (op == OP_GLOBAL || op == OP_STACK_GLOBAL || op == OP_INST)
-		rc = report(w, op == OP_GLOBAL ? REF_GLOBAL : op == OP_INST ? REF_INST :
-			       w->computed ? REF_COMPUTED : REF_STACK_GLOBAL);
+		rc = report(w, op == OP_GLOBAL ? REF_GLOBAL
+			       : op == OP_INST ? REF_INST
+			       : w->computed   ? REF_COMPUTED
+					       : REF_STACK_GLOBAL);
 	w->failed = rc < 0;
 	/* Where the machine was lenient torch is not: these opcodes leave it no way on. */
 	if (rc == 0 && w->judge && !w->s->unknown && m->passed_over[0] != '\0' &&

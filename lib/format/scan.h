@@ -38,7 +38,7 @@ struct pickle_found {
 	uint64_t off;            /* of the opcode */
 	enum pickle_verdict verdict;
 	enum pickle_ref ref;
-	unsigned pickle;         /* 0: the first, which torch reads; n: the nth behind it */
+	unsigned pickle; /* 0: the first, which torch reads; n: the nth behind it */
 };
 
 struct pickle_scan {
@@ -49,17 +49,17 @@ struct pickle_scan {
 	bool rest;   /* look at what lies between STOP and limit, too */
 
 	/* Results. */
-	bool loads;          /* torch >= 2.6 takes the first pickle with weights_only=True, as far as the pickle tells */
-	bool unknown;        /* if not: it may or may not take it; a call has arguments that torch.save does not write */
-	char why[512];       /* if not: the first reason, in torch's terms where it has some */
-	uint64_t why_off;    /* and the opcode it is about */
-	char imports[256];   /* globals of the first pickle that neither Python nor torch has, but that loading it needs */
-	bool nowhere;        /* one of them is a class of TorchScript, which cannot be imported */
-	bool broken;         /* the first pickle is damaged; why says how, unless torch would refuse it earlier */
-	char damage[512];    /* if broken: how */
-	uint64_t end;        /* behind STOP of the first pickle; where it breaks off if broken */
-	uint64_t extra;      /* bytes between there and limit (rest only; 0 if broken) */
-	unsigned more;       /* whole pickles among them */
+	bool loads;        /* torch >= 2.6 takes the first pickle with weights_only=True, as far as the pickle tells */
+	bool unknown;      /* if not: it may or may not take it; a call has arguments that torch.save does not write */
+	char why[512];     /* if not: the first reason, in torch's terms where it has some */
+	uint64_t why_off;  /* and the opcode it is about */
+	char imports[256]; /* globals of the first pickle that neither Python nor torch has, but that loading it needs */
+	bool nowhere;      /* one of them is a class of TorchScript, which cannot be imported */
+	bool broken;       /* the first pickle is damaged; why says how, unless torch would refuse it earlier */
+	char damage[512];  /* if broken: how */
+	uint64_t end;      /* behind STOP of the first pickle; where it breaks off if broken */
+	uint64_t extra;    /* bytes between there and limit (rest only; 0 if broken) */
+	unsigned more;     /* whole pickles among them */
 };
 
 /*

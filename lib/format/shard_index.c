@@ -40,9 +40,9 @@ check_place(const struct source *src, struct err *e)
 	const char *name = source_name(src);
 	struct stat st;
 
-	if (!source_is_made(src) &&
-	    (source_is_stream(src) || stat(name, &st) < 0 || !source_is_file(src, st.st_dev, st.st_ino)))
-		return err_input(e, name, "this is the index of a sharded checkpoint, whose files lie beside it: "
+	if (!source_is_made(src) && (source_is_stream(src) || stat(name, &st) < 0 || !source_is_file(src, st.st_dev, st.st_ino)))
+		return err_input(e, name,
+				 "this is the index of a sharded checkpoint, whose files lie beside it: "
 				 "give the index by its path");
 	return 0;
 }
@@ -52,8 +52,8 @@ read_text(struct buf *text, struct source *src, struct err *e)
 {
 	int rc = source_slurp(src, SHARD_INDEX_MAX, text, e);
 
-	return rc <= 0 ? rc : err_input(e, source_name(src), "an index of more than %llu bytes",
-					(unsigned long long)SHARD_INDEX_MAX);
+	return rc <= 0 ? rc
+		       : err_input(e, source_name(src), "an index of more than %llu bytes", (unsigned long long)SHARD_INDEX_MAX);
 }
 
 struct map_parser {
@@ -69,7 +69,7 @@ static bool
 is_plain(struct str file)
 {
 	return file.len > 0 && memchr(file.p, '/', file.len) == NULL && memchr(file.p, '\0', file.len) == NULL &&
-		!str_eqc(file, ".") && !str_eqc(file, "..");
+	       !str_eqc(file, ".") && !str_eqc(file, "..");
 }
 
 /* The number of the shard whose file name is the last token. */

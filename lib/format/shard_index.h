@@ -17,10 +17,10 @@
 #include "io/source.h"
 
 struct shard_index {
-	struct buf text;       /* the JSON; names point into it */
+	struct buf text; /* the JSON; names point into it */
 	struct arena arena;
-	struct str *names;     /* in the order of the weight_map */
-	uint32_t *shard;       /* parallel: which of files */
+	struct str *names; /* in the order of the weight_map */
+	uint32_t *shard;   /* parallel: which of files */
 	uint32_t n;
 	struct strmap by_name; /* to index in names */
 	const char **files;    /* in the order of first appearance; no folder in front */
@@ -48,7 +48,6 @@ struct shard_name {
 bool shard_name_parse(const char *name, struct shard_name *out);
 
 /* The text of an index: name i lies in files[i]. Names are UTF-8. total_size: bytes of all tensors, shared ones counted once. */
-void shard_index_write(struct buf *b, const struct str *names, const char *const *files, size_t n,
-	uint64_t total_size);
+void shard_index_write(struct buf *b, const struct str *names, const char *const *files, size_t n, uint64_t total_size);
 
 #endif

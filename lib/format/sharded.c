@@ -116,9 +116,9 @@ put_live(struct sharded *s, uint32_t i)
 
 /* While the shards' indexes are put together. */
 struct weight {
-	uint32_t value;  /* in the tree of the set; VALUE_ABSENT: made at the end from tensor, if there is a tree */
-	uint32_t tensor; /* for shards without a tree: provisional number */
-	struct str key;  /* of a container that the index lists by what is in it: its own; else empty */
+	uint32_t value;   /* in the tree of the set; VALUE_ABSENT: made at the end from tensor, if there is a tree */
+	uint32_t tensor;  /* for shards without a tree: provisional number */
+	struct str key;   /* of a container that the index lists by what is in it: its own; else empty */
 	bool comes_along; /* in the container of a position before it; or lost */
 };
 
@@ -130,10 +130,10 @@ struct weight_place {
 struct build {
 	struct ckpt *c;
 	struct sharded *s;
-	struct weight *weights; /* by position in the weight_map */
-	uint32_t *order;    /* positions by shard, each shard's in the order of the map */
-	struct tensor *tensors; /* numbered as they are met */
-	struct weight_place *places;   /* parallel */
+	struct weight *weights;      /* by position in the weight_map */
+	uint32_t *order;             /* positions by shard, each shard's in the order of the map */
+	struct tensor *tensors;      /* numbered as they are met */
+	struct weight_place *places; /* parallel */
 	struct storage *storages;
 	size_t ntensors, nstorages, cap, place_cap, storage_cap, left_out;
 	size_t wrapped;     /* tensors whose wrap was looked after */
@@ -344,8 +344,7 @@ check_entries(struct incoming *in, struct err *e)
 		if (listed)
 			return err_input(e, b->c->file, "tensor '%.*s' is in the shard '%s', but the index has it in '%s'",
 					 STR_ARG(entry->name), file, x->files[x->shard[pos]]);
-		return err_input(e, b->c->file, "tensor '%.*s' in the shard '%s' is not in the index", STR_ARG(entry->name),
-				 file);
+		return err_input(e, b->c->file, "tensor '%.*s' in the shard '%s' is not in the index", STR_ARG(entry->name), file);
 	}
 	return 0;
 }
@@ -601,8 +600,10 @@ put_together(struct build *b)
 		name_tensors(b);
 	free(number);
 	if (b->left_out > 0)
-		diag_warn(c->diag, "%s: %zu entries of the shards that are no tensors are left out, as the index does not "
-			  "list them", c->file, b->left_out);
+		diag_warn(c->diag,
+			  "%s: %zu entries of the shards that are no tensors are left out, as the index does not "
+			  "list them",
+			  c->file, b->left_out);
 }
 
 static int

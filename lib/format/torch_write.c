@@ -74,9 +74,9 @@ put_storage(const struct torch_tensors *p, struct pickle_out *o, uint32_t i)
 
 	snprintf(key, sizeof(key), "%" PRIu32, i);
 	pickle_put(o, "(%t%g%s%T%itQ", "storage", p->untyped[i] ? "torch.storage" : "torch",
-		p->untyped[i] ? "UntypedStorage" : info->storage, kept != NULL ? kept->key : str_c(key),
-		kept != NULL ? p->m->locations[kept->location] : str_c("cpu"),
-		p->untyped[i] ? s->nbytes : s->nbytes / info->size);
+		   p->untyped[i] ? "UntypedStorage" : info->storage, kept != NULL ? kept->key : str_c(key),
+		   kept != NULL ? p->m->locations[kept->location] : str_c("cpu"),
+		   p->untyped[i] ? s->nbytes : s->nbytes / info->size);
 }
 
 static void
@@ -111,8 +111,7 @@ put_geometry(const struct writing *w)
 static void
 put_function(const struct writing *w)
 {
-	pickle_put(w->o, "%g", "torch._utils",
-		w->p->untyped[w->t->storage] ? "_rebuild_tensor_v3" : "_rebuild_tensor_v2");
+	pickle_put(w->o, "%g", "torch._utils", w->p->untyped[w->t->storage] ? "_rebuild_tensor_v3" : "_rebuild_tensor_v2");
 }
 
 static void
@@ -210,8 +209,7 @@ put_wrap(const struct writing *w, uint32_t call, unsigned depth)
 
 	if (v == NULL)
 		return err_set(w->e, ERR_INPUT, "a tensor's wrap is no call");
-	if (pickle_value(w->o, v->callable, w->e) < 0 ||
-		put_form(w, value_name(w->p->m->tree, v->callable), v->args, depth) < 0)
+	if (pickle_value(w->o, v->callable, w->e) < 0 || put_form(w, value_name(w->p->m->tree, v->callable), v->args, depth) < 0)
 		return -1;
 	pickle_put(w->o, "R");
 	return 0;
@@ -402,10 +400,10 @@ caveat(const struct manifest *m, struct buf *say, struct err *e)
 		source_close(src);
 		if (r == 0 && scan.nowhere)
 			buf_adds(say, "the output loads nowhere: it has classes of TorchScript, which cannot be imported "
-				"(lnn-ckpt-adapt writes the state dict alone)");
+				      "(lnn-ckpt-adapt writes the state dict alone)");
 		else if (r == 0 && !scan.loads)
 			buf_addf(say, "the output %s with weights_only=False only: %s%s%s", scan.unknown ? "may load" : "loads",
-				scan.why, scan.imports[0] ? "; and only where these can be imported: " : "", scan.imports);
+				 scan.why, scan.imports[0] ? "; and only where these can be imported: " : "", scan.imports);
 	}
 	buf_release(&pickle);
 	return r;
@@ -427,7 +425,7 @@ put_pickle(struct writer *w, struct err *e)
 	struct pickle_leaves leaves = { put_leaf, &t->pickle };
 
 	if (zip_record_begin(&t->zip, str_c(names[RECORD_PICKLE]), ZIP_SIZE_LATER, e) < 0 ||
-		pickle_encode(w->m->tree, w->m->root, &leaves, write_pickle, t, e) < 0)
+	    pickle_encode(w->m->tree, w->m->root, &leaves, write_pickle, t, e) < 0)
 		return -1;
 	return zip_record_end(&t->zip, t->crc, e);
 }
@@ -466,8 +464,8 @@ begin(struct writer *w, struct err *e)
 	t->started = true;
 	zip_writer_init(&t->zip, w->out);
 	if (tensors_init(&t->pickle, w->m, e) < 0 || put_pickle(w, e) < 0 ||
-		put_small(t, names[RECORD_BYTEORDER], str_c("little"), e) < 0 ||
-		put_small(t, names[RECORD_VERSION], str_c("3\n"), e) < 0)
+	    put_small(t, names[RECORD_BYTEORDER], str_c("little"), e) < 0 ||
+	    put_small(t, names[RECORD_VERSION], str_c("3\n"), e) < 0)
 		return -1;
 	if (w->m->record.len > 0 && put_small(t, names[RECORD_OWN], w->m->record, e) < 0)
 		return -1;

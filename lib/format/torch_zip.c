@@ -40,12 +40,12 @@ struct seen {
 /* A stream that is read through its local headers. */
 struct torch_stream {
 	struct ckpt *c;
-	struct str *root;     /* that of the torch_zip */
-	struct seen *seen;    /* in the order of the stream */
+	struct str *root;  /* that of the torch_zip */
+	struct seen *seen; /* in the order of the stream */
 	size_t n, cap;
-	struct str *others;   /* names of records that are no storages */
+	struct str *others; /* names of records that are no storages */
 	size_t nothers, others_cap;
-	uint32_t *crcs;       /* of the bytes of those that say what the tensors are; by number of others */
+	uint32_t *crcs; /* of the bytes of those that say what the tensors are; by number of others */
 	size_t crcs_cap;
 	struct strmap folded; /* the same in lower case */
 	struct strmap keys;   /* storage key -> number of first use */
@@ -54,17 +54,17 @@ struct torch_stream {
 	uint8_t *done;        /* by storage */
 	uint64_t at;          /* where the next header is or, if pending, the last record's descriptor */
 	bool pending, wide;
-	bool doubtful;        /* the last record's header states another size than its tensors: stated */
+	bool doubtful; /* the last record's header states another size than its tensors: stated */
 	uint64_t stated;
 	bool at_directory;
-	bool forgets;         /* what is not needed any more may go */
-	bool all_crcs;        /* those of all records are held against their bytes */
-	size_t low;           /* records before this one are not needed */
-	size_t outside;       /* records outside the root */
-	size_t differing;     /* records whose CRC or size is stated in two ways */
+	bool forgets;                            /* what is not needed any more may go */
+	bool all_crcs;                           /* those of all records are held against their bytes */
+	size_t low;                              /* records before this one are not needed */
+	size_t outside;                          /* records outside the root */
+	size_t differing;                        /* records whose CRC or size is stated in two ways */
 	bool version, byteorder, format_version; /* records that came */
-	struct buf name;      /* of the header read last */
-	struct buf lower;     /* a name in lower case */
+	struct buf name;                         /* of the header read last */
+	struct buf lower;                        /* a name in lower case */
 	struct zip_local local;
 };
 
@@ -187,7 +187,10 @@ read_storage(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, 
 {
 	struct torch_zip *z = c->priv;
 	const struct storage *s = &c->storages[storage];
-	const struct zip_entry t = { .name = s->key, .data = s->offset, .packed = s->packed, .size = s->nbytes,
+	const struct zip_entry t = { .name = s->key,
+				     .data = s->offset,
+				     .packed = s->packed,
+				     .size = s->nbytes,
 				     .method = s->flags & STORAGE_DEFLATED ? ZIP_DEFLATED : ZIP_STORED };
 
 	return zip_unpacker_read(&z->unpacker, &t, off, p, n, e);
@@ -213,10 +216,18 @@ missing(struct ckpt *c, uint32_t storage, struct err *e)
 static int check_records(struct ckpt *c, struct err *e);
 
 static const struct ckpt_ops torch_ops = {
-	.name = "torch", .locate = missing, .read = read_storage, .close = close_zip, .records = check_records,
+	.name = "torch",
+	.locate = missing,
+	.read = read_storage,
+	.close = close_zip,
+	.records = check_records,
 };
 static const struct ckpt_ops script_ops = {
-	.name = "torchscript", .locate = missing, .read = read_storage, .close = close_zip, .records = check_records,
+	.name = "torchscript",
+	.locate = missing,
+	.read = read_storage,
+	.close = close_zip,
+	.records = check_records,
 };
 
 /* ---- through the directory */
@@ -266,7 +277,7 @@ static int
 fail_exported(const struct opening *o)
 {
 	return err_input(o->e, o->c->file,
-		"it is a program of torch.export (.pt2): torch.export.load gives its state_dict, which can be saved");
+			 "it is a program of torch.export (.pt2): torch.export.load gives its state_dict, which can be saved");
 }
 
 static int
@@ -285,13 +296,13 @@ find_root(struct opening *o)
 	slash = first.len > 0 ? memchr(first.p, '/', first.len) : NULL;
 	if (slash == NULL)
 		return err_input(o->e, o->c->file, "it is a zip, but none of torch's: record '%.*s' is in no folder",
-			STR_ARG(first));
+				 STR_ARG(first));
 	z->root = arena_str(&o->c->arena, str_n(first.p, (size_t)(slash - first.p)));
 	for (i = 0; i < o->dir.n; i++)
 		outside += below_root(z->root, o->dir.entries[i].name).p == NULL;
 	if (outside > 0)
 		diag_warn(o->c->diag, "%s: %zu of its records lie outside the folder '%.*s': torch.load refuses such a file",
-			o->c->file, outside, STR_ARG(z->root));
+			  o->c->file, outside, STR_ARG(z->root));
 	return 0;
 }
 
@@ -301,7 +312,7 @@ check_purpose(struct opening *o)
 {
 	if (find_c(o, ".data/extern_modules") != NULL)
 		return err_input(o->e, o->c->file,
-			"it is a torch.package, which holds code: take the state dict out of its module and save that");
+				 "it is a torch.package, which holds code: take the state dict out of its module and save that");
 	return find_c(o, "archive_format") != NULL ? fail_exported(o) : 0;
 }
 
@@ -405,11 +416,11 @@ read_marks(struct opening *o)
 		version = find_c(o, "version");
 	if (version == NULL && o->c->salvage == SALVAGE_NOT)
 		return err_input(o->e, o->c->file, "it has no record 'version', so torch refuses it");
-	if (o->c->salvage == SALVAGE_NOT && (check_record(o, version) < 0 || read_small(o, version, buffer, &text) < 0 ||
-		check_version(o->c, text, o->e) < 0))
+	if (o->c->salvage == SALVAGE_NOT &&
+	    (check_record(o, version) < 0 || read_small(o, version, buffer, &text) < 0 || check_version(o->c, text, o->e) < 0))
 		return -1;
 	if (order != NULL && (check_record(o, order) < 0 || read_small(o, order, buffer, &text) < 0 ||
-		check_byteorder(o->c, text, &o->c->big_endian, o->e) < 0))
+			      check_byteorder(o->c, text, &o->c->big_endian, o->e) < 0))
 		return -1;
 	if (tables != NULL && tables->method == ZIP_STORED && tables->size <= OWN_MAX &&
 	    (check_record(o, tables) < 0 || keep_own(o->c, tables->data, tables->size, o->e) < 0))
@@ -550,8 +561,8 @@ place_storages(struct opening *o)
 			return missing(c, i, o->e);
 		if (t->size != s->nbytes)
 			return err_at(o->e, c->file, t->data,
-				"record 'data/%.*s' has %" PRIu64 " bytes, but its tensors say %" PRIu64, STR_ARG(s->key),
-				t->size, s->nbytes);
+				      "record 'data/%.*s' has %" PRIu64 " bytes, but its tensors say %" PRIu64, STR_ARG(s->key),
+				      t->size, s->nbytes);
 		place_storage(c, s, t);
 	}
 	return 0;
@@ -626,8 +637,7 @@ read_constants(struct opening *o)
 		return rc;
 	names = value_new_seq(c->tree, VALUE_DICT);
 	for (size_t i = 0; i < value_len(c->tree, c->root); i++)
-		value_set(c->tree, names,
-			  value_new_text(c->tree, VALUE_STR, str_c(arena_printf(&c->arena, "CONSTANTS.c%zu", i))),
+		value_set(c->tree, names, value_new_text(c->tree, VALUE_STR, str_c(arena_printf(&c->arena, "CONSTANTS.c%zu", i))),
 			  value_item(c->tree, c->root, i));
 	c->root = names;
 	c->constants = true;
@@ -668,8 +678,7 @@ open_directory(struct ckpt *c, struct err *e)
 	if (r == 0 && c->ops == &script_ops && c->ntensors == 0 && c->nstorages == 0)
 		r = read_constants(&o);
 	if (r == 0)
-		c->writer = writer_of(o.format_version, o.byteorder,
-			c->nstorages == 0 || o.version_at < c->storages[0].offset);
+		c->writer = writer_of(o.format_version, o.byteorder, c->nstorages == 0 || o.version_at < c->storages[0].offset);
 	zip_release(&o.dir);
 	buf_release(&o.name);
 	return r;
@@ -783,8 +792,8 @@ stream_add(struct torch_stream *f, uint64_t packed, uint64_t size, uint32_t stor
 {
 	const struct zip_entry *t = &f->local.entry;
 
-	*xpush(f->seen, f->n, f->cap) = (struct seen){ t->header, packed, size, t->crc, storage, (uint32_t)(f->nothers - 1),
-		t->method };
+	*xpush(f->seen, f->n, f->cap) =
+		(struct seen){ t->header, packed, size, t->crc, storage, (uint32_t)(f->nothers - 1), t->method };
 	f->at = t->data + packed;
 	f->pending = (t->flags & ZIP_FLAG_DESCRIPTOR) != 0;
 	f->wide = f->local.wide;
@@ -806,8 +815,7 @@ is_descriptor(struct torch_stream *f, uint64_t off, uint64_t size, uint32_t crc,
 	*is = false;
 	if (source_look(f->c->src, off, n, &p, &got, e) < 0)
 		return -1;
-	if (got < n || get_le32(p) != ZIP_SIG_DESCRIPTOR ||
-	    (get_le32(p + 4) != crc && get_le32(p + 4) != 0 && size > TORCH_SMALL))
+	if (got < n || get_le32(p) != ZIP_SIG_DESCRIPTOR || (get_le32(p + 4) != crc && get_le32(p + 4) != 0 && size > TORCH_SMALL))
 		return 0;
 	*is = f->local.wide ? get_le64(p + 16) == size : get_le32(p + 12) == size;
 	return 0;
@@ -832,7 +840,8 @@ find_end(struct torch_stream *f, uint64_t *size, struct err *e)
 		at += i;
 		if (i + 4 > got) {
 			if (got < 4096)
-				return err_at(e, f->c->file, at,
+				return err_at(
+					e, f->c->file, at,
 					"cut off in record '%.*s' (or the descriptor that says its size is wrong: then give the "
 					"checkpoint as a file)",
 					STR_ARG(f->local.entry.name));
@@ -877,7 +886,7 @@ read_mark(struct torch_stream *f, struct str what, uint64_t size, struct err *e)
 		return -1;
 	if (f->forgets && big != c->big_endian)
 		return err_at(e, c->file, f->local.entry.data,
-			"its record 'byteorder' says big only after the data: give it as a file, not through a pipe");
+			      "its record 'byteorder' says big only after the data: give it as a file, not through a pipe");
 	c->big_endian = big;
 	f->byteorder = true;
 	return 0;
@@ -890,8 +899,8 @@ twice(const struct torch_stream *f, struct str other, struct err *e)
 
 	if (str_eq(name, other))
 		return err_at(e, f->c->file, f->local.entry.header, "the zip has two records '%.*s'", STR_ARG(name));
-	return err_at(e, f->c->file, f->local.entry.header,
-		"the zip has records '%.*s' and '%.*s', which torch holds for one", STR_ARG(other), STR_ARG(name));
+	return err_at(e, f->c->file, f->local.entry.header, "the zip has records '%.*s' and '%.*s', which torch holds for one",
+		      STR_ARG(other), STR_ARG(name));
 }
 
 /* name in lower case, until the next call. */
@@ -933,7 +942,7 @@ storage_key(const struct torch_stream *f, struct str name)
 	size_t n = f->root->len + sizeof(data) - 1;
 
 	if (name.len < n || !str_eq_nocase(str_n(name.p, f->root->len), *f->root) ||
-		!str_eqc_nocase(str_n(name.p + f->root->len, sizeof(data) - 1), data))
+	    !str_eqc_nocase(str_n(name.p + f->root->len, sizeof(data) - 1), data))
 		return str_n(NULL, 0);
 	return str_from(name, n);
 }
@@ -989,8 +998,10 @@ take_other(struct torch_stream *f, struct str what, struct err *e)
 
 	f->outside += what.p == NULL;
 	if (!stream_can_pass(f))
-		return err_at(e, f->c->file, t->header, "record '%.*s' is deflated and of unknown size, which cannot be read "
-			"from a pipe here: give the checkpoint as a file", STR_ARG(t->name));
+		return err_at(e, f->c->file, t->header,
+			      "record '%.*s' is deflated and of unknown size, which cannot be read "
+			      "from a pipe here: give the checkpoint as a file",
+			      STR_ARG(t->name));
 	if (stream_note_other(f, e) < 0)
 		return -1;
 	if (!f->local.sized) {
@@ -1022,8 +1033,10 @@ take_storage(struct torch_stream *f, uint32_t i, struct err *e)
 	if (note_storage(f, e) < 0)
 		return -1;
 	if (!f->local.sized && t->method != ZIP_STORED)
-		return err_at(e, f->c->file, t->header, "record '%.*s' is deflated and of unknown size, which cannot be read "
-			"from a pipe here: give the checkpoint as a file", STR_ARG(t->name));
+		return err_at(e, f->c->file, t->header,
+			      "record '%.*s' is deflated and of unknown size, which cannot be read "
+			      "from a pipe here: give the checkpoint as a file",
+			      STR_ARG(t->name));
 	s->offset = t->data;
 	s->packed = t->method == ZIP_STORED ? s->nbytes : t->packed;
 	if (t->method == ZIP_DEFLATED)
@@ -1052,10 +1065,12 @@ no_record(const struct torch_stream *f, struct err *e)
 	stream_name(f, f->n - 1, &name);
 	if (f->doubtful)
 		err_at(e, f->c->file, s->header, "record '%.*s' has %" PRIu64 " bytes by its header, but its tensors say %" PRIu64,
-			STR_ARG(buf_str(&name)), f->stated, s->size);
+		       STR_ARG(buf_str(&name)), f->stated, s->size);
 	else
-		err_at(e, f->c->file, f->at, "record '%.*s' does not end here (or something lies between the records: then give "
-			"the checkpoint as a file)", STR_ARG(buf_str(&name)));
+		err_at(e, f->c->file, f->at,
+		       "record '%.*s' does not end here (or something lies between the records: then give "
+		       "the checkpoint as a file)",
+		       STR_ARG(buf_str(&name)));
 	buf_release(&name);
 	return -1;
 }
@@ -1088,8 +1103,7 @@ stream_take(struct torch_stream *f, struct err *e)
 		f->pending = false;
 		return 0;
 	}
-	if (what.p != NULL && f->place != NULL && str_starts(what, str_c("data/")) &&
-		strmap_get(&f->keys, str_from(what, 5), &i))
+	if (what.p != NULL && f->place != NULL && str_starts(what, str_c("data/")) && strmap_get(&f->keys, str_from(what, 5), &i))
 		return take_storage(f, f->place[i], e);
 	return take_other(f, what, e);
 }
@@ -1180,7 +1194,7 @@ struct comparing {
 	struct torch_stream *f;
 	uint8_t *matched; /* by record */
 	struct buf name, own;
-	size_t next;      /* the record expected */
+	size_t next; /* the record expected */
 };
 
 /* Records that say what the tensors are, or all: their CRC in the directory against their bytes. */
@@ -1206,19 +1220,18 @@ compare_entry(struct comparing *k, const struct zip_entry *t, uint64_t off, stru
 		s = bsearch(&t->header, f->seen, f->n, sizeof(*f->seen), by_header);
 	if (s == NULL)
 		return err_at(e, file, off, "the zip's directory lists '%.*s' at byte %" PRIu64 ", where there is no record",
-			STR_ARG(t->name), t->header);
+			      STR_ARG(t->name), t->header);
 	i = (size_t)(s - f->seen);
 	buf_clear(&k->own);
 	stream_name(f, i, &k->own);
 	if (!str_eq(t->name, buf_str(&k->own)) || k->matched[i])
 		return err_at(e, file, off, "the zip's directory calls record '%.*s' '%.*s': readers would see two archives",
-			STR_ARG(buf_str(&k->own)), STR_ARG(t->name));
+			      STR_ARG(buf_str(&k->own)), STR_ARG(t->name));
 	if (t->size != s->size || t->packed != s->packed)
 		return err_at(e, file, off, "the zip's directory says that '%.*s' has %" PRIu64 " bytes, but it has %" PRIu64,
-			STR_ARG(t->name), t->size, s->size);
+			      STR_ARG(t->name), t->size, s->size);
 	if (t->method != s->method)
-		return err_at(e, file, off, "the zip's directory gives record '%.*s' another packing method",
-			STR_ARG(t->name));
+		return err_at(e, file, off, "the zip's directory gives record '%.*s' another packing method", STR_ARG(t->name));
 	f->differing += t->crc != s->crc;
 	if (s->storage == STORAGE_NONE)
 		compare_crc(f, s, t->crc);
@@ -1241,14 +1254,15 @@ check_unlisted(const struct comparing *k, struct err *e)
 		if (k->matched[i])
 			continue;
 		if (s->storage != STORAGE_NONE || is_index(below_root(*f->root, f->others[s->name])))
-			return err_at(e, f->c->file, f->at, "the zip's directory lacks a record that came: readers would see two "
-				"archives");
+			return err_at(e, f->c->file, f->at,
+				      "the zip's directory lacks a record that came: readers would see two "
+				      "archives");
 		first = s->header;
 		n++;
 	}
 	if (n > 0)
 		diag_warn(f->c->diag, "%s: %zu %s between the records of the zip, the first at byte %" PRIu64, f->c->file, n,
-			text_noun(n, "gap"), first);
+			  text_noun(n, "gap"), first);
 	return 0;
 }
 
@@ -1303,8 +1317,8 @@ stream_finish(struct ckpt *c, struct err *e)
 	if (compare_directory(f, e) < 0)
 		return -1;
 	if (f->outside > 0)
-		diag_warn(c->diag, "%s: %zu of its records lie outside the folder '%.*s': torch.load refuses such a file",
-			c->file, f->outside, STR_ARG(*f->root));
+		diag_warn(c->diag, "%s: %zu of its records lie outside the folder '%.*s': torch.load refuses such a file", c->file,
+			  f->outside, STR_ARG(*f->root));
 	if (f->differing > 0)
 		diag_warn(c->diag, "%s: %zu %s whose CRC or size fields differ within the zip", c->file, f->differing,
 			  text_noun(f->differing, "record"));

@@ -20,9 +20,9 @@
  * Intel 2009.) In reflected order the constants are x^(d + 32) and x^(d - 32), mirrored and shifted by one;
  * tests/unit/test_crc32.c compares with zlib.
  */
-#define FOLD_64_LOW 0x154442bd4LL  /* d = 512 */
+#define FOLD_64_LOW 0x154442bd4LL /* d = 512 */
 #define FOLD_64_HIGH 0x1c6e41596LL
-#define FOLD_16_LOW 0x1751997d0LL  /* d = 128 */
+#define FOLD_16_LOW 0x1751997d0LL /* d = 128 */
 #define FOLD_16_HIGH 0x0ccaa009eLL
 
 __attribute__((target("pclmul"))) static inline __m128i

@@ -26,19 +26,19 @@ struct sink {
 	enum sink_kind kind;
 	char *name;
 	int fd;
-	bool borrowed;           /* fd is not closed by abort */
-	bool regular;            /* fd is a regular file */
+	bool borrowed;                   /* fd is not closed by abort */
+	bool regular;                    /* fd is a regular file */
 	bool ranges, sendfiles, splices; /* ways to copy that have not failed yet */
 	bool failed;
-	struct atomic *atomic;   /* of a SINK_FILE; NULL: it is a part of a folder */
-	struct buf *memory;      /* of a SINK_MEMORY; may be NULL */
+	struct atomic *atomic; /* of a SINK_FILE; NULL: it is a part of a folder */
+	struct buf *memory;    /* of a SINK_MEMORY; may be NULL */
 	uint64_t at, hold;
-	uint64_t passed;         /* bytes fd was given */
-	uint64_t leaving;        /* of a SINK_FILE: bytes the disk was told to write */
-	char *buf;               /* len bytes not written yet, before what is held */
+	uint64_t passed;  /* bytes fd was given */
+	uint64_t leaving; /* of a SINK_FILE: bytes the disk was told to write */
+	char *buf;        /* len bytes not written yet, before what is held */
 	size_t len;
 	struct buf held;
-	char *piece;             /* of copies through memory; kept, as fresh memory costs as much as the copy */
+	char *piece; /* of copies through memory; kept, as fresh memory costs as much as the copy */
 };
 
 static struct sink *

@@ -31,10 +31,10 @@ struct stream {
 	uint64_t keep;      /* bytes below are not passed by (source_keep) */
 	uint8_t *win;       /* bytes pos - len .. pos - 1, from win + start on */
 	size_t cap, start, len, limit;
-	int spool;          /* -1, or the file with the spool_len bytes before the window */
+	int spool;                      /* -1, or the file with the spool_len bytes before the window */
 	uint64_t spool_len, spool_skip; /* the first skip bytes of the file are forgotten */
-	int null;           /* /dev/null, where a pipe's unneeded bytes go; -1 until needed */
-	uint8_t *shown;     /* for stream_look into the spool */
+	int null;                       /* /dev/null, where a pipe's unneeded bytes go; -1 until needed */
+	uint8_t *shown;                 /* for stream_look into the spool */
 };
 
 /* Bytes to be read: n at off into p. With take, bytes below off + n are forgotten on a stream. */
@@ -175,8 +175,7 @@ reserve(struct stream *s, size_t n)
 static int
 spool_error(const struct stream *s, struct err *e)
 {
-	return err_sys(e, s->name, "cannot keep the stream in a temporary file in %s (TMPDIR names the folder)",
-		       s->spool_dir);
+	return err_sys(e, s->name, "cannot keep the stream in a temporary file in %s (TMPDIR names the folder)", s->spool_dir);
 }
 
 static int
@@ -201,8 +200,8 @@ spool_open(struct stream *s, struct err *e)
 	}
 	if (s->spool < 0)
 		return spool_error(s, e);
-	diag_verbose(s->diag, "%s: more than %zu MiB have to wait: they are kept in an unlinked temporary file in %s",
-		     s->name, s->limit >> 20, s->spool_dir);
+	diag_verbose(s->diag, "%s: more than %zu MiB have to wait: they are kept in an unlinked temporary file in %s", s->name,
+		     s->limit >> 20, s->spool_dir);
 	return 0;
 }
 
@@ -427,7 +426,7 @@ struct source {
 	const uint8_t *bytes; /* MEMORY */
 	struct buf text;      /* MEMORY: what bytes are, if made */
 	bool made;
-	uint8_t *look;        /* REGULAR: look_len bytes at look_off */
+	uint8_t *look; /* REGULAR: look_len bytes at look_off */
 	uint64_t look_off;
 	size_t look_len;
 	struct stream stream;
@@ -792,8 +791,7 @@ source_verify(struct source *s, struct err *e)
 		return 0;
 	if (fstat(s->fd, &st) < 0)
 		return err_sys(e, s->name, "cannot check that it did not change");
-	if (st.st_size != s->st.st_size || st.st_mtim.tv_sec != s->st.st_mtim.tv_sec ||
-	    st.st_mtim.tv_nsec != s->st.st_mtim.tv_nsec)
+	if (st.st_size != s->st.st_size || st.st_mtim.tv_sec != s->st.st_mtim.tv_sec || st.st_mtim.tv_nsec != s->st.st_mtim.tv_nsec)
 		return err_input(e, s->name, "changed while it was read");
 	return 0;
 }

@@ -130,9 +130,9 @@ int source_verify(struct source *s, struct err *e);
 
 /* For sink_copy only: where bytes can be had without passing through memory. */
 struct source_raw {
-	int fd;            /* -1: nowhere, they must be read */
-	bool regular;      /* fd is read at base + offset; else it is a pipe, read where it stands */
-	bool passes;       /* a stream whose bytes here need not be kept: source_take may read them */
+	int fd;       /* -1: nowhere, they must be read */
+	bool regular; /* fd is read at base + offset; else it is a pipe, read where it stands */
+	bool passes;  /* a stream whose bytes here need not be kept: source_take may read them */
 	off_t base;
 	uint64_t buffered; /* that many bytes have to be taken first (source_take) */
 };

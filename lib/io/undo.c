@@ -285,8 +285,14 @@ make_journal(struct undo_job *j, struct undo_edit *u, struct err *err)
 		return broken(j, "read", err);
 	if ((uint64_t)st.st_size != u->size)
 		return err_input(err, j->path, "it has changed since it was read");
-	j->u.n = (struct undo_numbers){ .size = u->size, .insert = u->insert, .guard_at = u->guard_at, .guard_new = u->guard,
-		.guard_bad = u->bad, .ncuts = u->ncuts, .inode = st.st_ino, .time = (uint64_t)st.st_mtim.tv_sec };
+	j->u.n = (struct undo_numbers){ .size = u->size,
+					.insert = u->insert,
+					.guard_at = u->guard_at,
+					.guard_new = u->guard,
+					.guard_bad = u->bad,
+					.ncuts = u->ncuts,
+					.inode = st.st_ino,
+					.time = (uint64_t)st.st_mtim.tv_sec };
 	j->cuts = xreallocn(NULL, u->ncuts, sizeof(*j->cuts));
 	if (u->ncuts > 0)
 		memcpy(j->cuts, u->cuts, u->ncuts * sizeof(*j->cuts));
@@ -366,8 +372,10 @@ set_mark(struct undo_job *j, bool committed, struct err *err)
 static int
 garbage(const struct undo_job *j, struct err *err)
 {
-	return err_input(err, j->path, "beside it lies %s, which is no whole undo journal of an edit in place: if the file is "
-			 "what it should be, remove that", j->journal);
+	return err_input(err, j->path,
+			 "beside it lies %s, which is no whole undo journal of an edit in place: if the file is "
+			 "what it should be, remove that",
+			 j->journal);
 }
 
 /* Fills j from its text; false if that is none. Ranges lie in the file; those to be taken out are in order. */
@@ -626,8 +634,7 @@ static void
 give_back(const struct undo_job *j, const struct undo_edit *u)
 {
 	for (size_t i = 0; i < u->nholes; i++)
-		(void)fallocate(j->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)u->holes[i].off,
-				(off_t)u->holes[i].len);
+		(void)fallocate(j->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)u->holes[i].off, (off_t)u->holes[i].len);
 }
 
 static void
@@ -640,8 +647,7 @@ hold_signals(sigset_t *before)
 }
 
 int
-undo_apply(int fd, const char *path, struct undo_edit *u, int (*verify)(void *arg, struct err *err), void *arg,
-	   struct err *err)
+undo_apply(int fd, const char *path, struct undo_edit *u, int (*verify)(void *arg, struct err *err), void *arg, struct err *err)
 {
 	struct undo_job j;
 	sigset_t before;

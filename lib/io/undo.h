@@ -43,13 +43,13 @@ enum { UNDO_GUARD = 8 }; /* bytes of a guard */
 /* An edit of a file. Ranges are added by the caller, what is written by undo_write. */
 struct undo_edit {
 	struct arena arena;
-	uint64_t size;   /* of the file */
-	uint64_t block;  /* of its file system */
-	uint64_t insert; /* bytes to be inserted at its beginning: whole blocks */
+	uint64_t size;             /* of the file */
+	uint64_t block;            /* of its file system */
+	uint64_t insert;           /* bytes to be inserted at its beginning: whole blocks */
 	struct undo_bytes *writes; /* what to write where, after the insertion; none covers another or the guard */
 	size_t nwrites, cap_writes;
-	uint64_t guard_at; /* before the insertion, and behind it */
-	uint64_t guard, bad; /* its new value, and one that no reader takes, as little-endian numbers */
+	uint64_t guard_at;       /* before the insertion, and behind it */
+	uint64_t guard, bad;     /* its new value, and one that no reader takes, as little-endian numbers */
 	struct undo_range *cuts; /* ranges to be taken out, in order: whole blocks, or up to the end. Not with insert. */
 	size_t ncuts, cap_cuts;
 	struct undo_range *holes; /* space to be given back at the end */

@@ -73,16 +73,15 @@ bias_index_strange(const char *file, struct make_bias_table *t, struct err *err)
 		return 0;
 	}
 	return err_set(err, ERR_INPUT,
-		       "%s: %.*s: its relative_position_index is that of no known layout; say which it is with --layout",
-		       file, STR_ARG(t->make.name));
+		       "%s: %.*s: its relative_position_index is that of no known layout; say which it is with --layout", file,
+		       STR_ARG(t->make.name));
 }
 
 static int
 learn(struct make *m, struct ckpt *c, struct err *err)
 {
 	struct make_bias_table *t = (struct make_bias_table *)m;
-	struct bias_index x = { t->index.tensor, table_rows_in(&t->job), &t->job.from_grid, t->job.from,
-				t->job.from_grid };
+	struct bias_index x = { t->index.tensor, table_rows_in(&t->job), &t->job.from_grid, t->job.from, t->job.from_grid };
 	uint64_t rows = table_rows_out(&t->job);
 	struct err why = ERR_INIT;
 	int found;
@@ -170,8 +169,8 @@ show(const struct make_bias_table *t, const double *v, bool after)
 	const struct layout layout = after ? t->job.to : t->job.from;
 	const struct grid grid = after ? t->job.to_grid : t->job.from_grid;
 	char text[LAYOUT_TEXT];
-	struct table_picture p = { t->make.name, after, grid, text, v, { 2 * (size_t)grid.h - 1, 2 * (size_t)grid.w - 1 },
-				   t->job.heads, 1, 1, 0, t->job.heads };
+	struct table_picture p = { t->make.name, after, grid, text, v,           { 2 * (size_t)grid.h - 1, 2 * (size_t)grid.w - 1 },
+				   t->job.heads, 1,     1,    0,    t->job.heads };
 
 	if (layout.kind == LAYOUT_FIRST)
 		p.v += layout.extra * t->job.heads;
@@ -228,8 +227,7 @@ describe(const struct make *m, char *text)
 	if (!of(m)->unknown)
 		layout_print(j->from, from);
 	layout_print(j->to, to);
-	snprintf(text, MAKE_TEXT,
-		 "%" PRIu32 "x%" PRIu32 " -> %" PRIu32 "x%" PRIu32 " tokens, %zu heads, layout %s%s%s%s",
+	snprintf(text, MAKE_TEXT, "%" PRIu32 "x%" PRIu32 " -> %" PRIu32 "x%" PRIu32 " tokens, %zu heads, layout %s%s%s%s",
 		 j->from_grid.h, j->from_grid.w, j->to_grid.h, j->to_grid.w, j->heads, from,
 		 layout_eq(j->from, j->to) ? "" : " -> ", layout_eq(j->from, j->to) ? "" : to,
 		 idle(m) ? " (copied: it fits already)" : "");

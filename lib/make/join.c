@@ -124,8 +124,7 @@ put(const struct make_stage *s, unsigned part, uint64_t block, const struct make
 	else if (m->outer == 1)
 		return make_read(s, part, span, out, err);
 	else
-		memcpy(out, (char *)s->state + (m->outer * m->edge[part] + block * chunk + span->first) * size,
-		       span->n * size);
+		memcpy(out, (char *)s->state + (m->outer * m->edge[part] + block * chunk + span->first) * size, span->n * size);
 	return 0;
 }
 

@@ -322,8 +322,7 @@ make_read(const struct make_stage *s, unsigned i, const struct make_span *span, 
 	if (i == 0)
 		return pull(s->work, s->number, span, p, err);
 	more = &s->make->more[i - 1];
-	return read_tensor(s->work, more->input, &s->work->task.inputs[more->input]->tensors[more->tensor], span, p,
-			   err);
+	return read_tensor(s->work, more->input, &s->work->task.inputs[more->input]->tensors[more->tensor], span, p, err);
 }
 
 struct make_span
@@ -337,8 +336,7 @@ make_whole(const struct make_stage *s)
 static bool
 is_one_run(const struct tensor *t)
 {
-	return (t->more == NULL || t->more->nboxes == 0) && tensor_contiguous(t) &&
-	       (t->flags & (TENSOR_CONJ | TENSOR_NEG)) == 0;
+	return (t->more == NULL || t->more->nboxes == 0) && tensor_contiguous(t) && (t->flags & (TENSOR_CONJ | TENSOR_NEG)) == 0;
 }
 
 /* Of a tensor that is gathered from here and there: as many whole rows, of whatever dimension, as a piece of boxes holds. */
@@ -435,8 +433,7 @@ make_all(struct make_work *w, const struct make_task *t, uint64_t *lost, struct 
 	rc = begin(w, err);
 	if (rc == 0 && w->count > 0) {
 		w->each = t->piece > 0 ? t->piece : best_piece(w);
-		rc = pool_run(is_parallel(w) ? w->pool : NULL, (w->count + w->each - 1) / w->each, make_one, take_one,
-			      w, err);
+		rc = pool_run(is_parallel(w) ? w->pool : NULL, (w->count + w->each - 1) / w->each, make_one, take_one, w, err);
 	}
 	end(w, lost);
 	return rc;

@@ -44,15 +44,15 @@
 #include "text/json_write.h"
 
 /* All kinds. */
-#define MAKE_KINDS(X) \
-	X(bias_table) \
-	X(cast)       \
-	X(compact)    \
+#define MAKE_KINDS(X)  \
+	X(bias_table)  \
+	X(cast)        \
+	X(compact)     \
 	X(input_layer) \
-	X(join)       \
-	X(rows)       \
-	X(sheet)      \
-	X(sum)        \
+	X(join)        \
+	X(rows)        \
+	X(sheet)       \
+	X(sum)         \
 	X(view)
 
 /* What a tensor is between two makers. */
@@ -77,11 +77,10 @@ struct make_span {
 enum { MAKE_TEXT = 256 };
 
 enum make_flag {
-	MAKE_NEW =
-		1, /* The result is a new tensor: names that shared the old one's storage have nothing in common with it. */
+	MAKE_NEW = 1,     /* The result is a new tensor: names that shared the old one's storage have nothing in common with it. */
 	MAKE_REREADS = 2, /* run reads some bytes again, or goes backward. */
-	MAKE_APART = 4, /* Other makers of the same tensor give tensors of their own. (Else the first name's makers decide.) */
-	MAKE_STAYS = 8, /* The result was asked for: what a description drops by itself does not drop it. */
+	MAKE_APART = 4,   /* Other makers of the same tensor give tensors of their own. (Else the first name's makers decide.) */
+	MAKE_STAYS = 8,   /* The result was asked for: what a description drops by itself does not drop it. */
 };
 
 struct make;
@@ -134,9 +133,8 @@ struct make_kind {
 
 struct make {
 	const struct make_kind *kind;
-	struct str name; /* of the tensor, as read, for messages; empty where one maker works on several */
-	const struct make_input
-		*more; /* tensors that it reads beside that of the entry: inputs 1, 2, ... of make_read */
+	struct str name;               /* of the tensor, as read, for messages; empty where one maker works on several */
+	const struct make_input *more; /* tensors that it reads beside that of the entry: inputs 1, 2, ... of make_read */
 	unsigned nmore;
 	const struct make_input *waits; /* contents that it does not know yet; NULL: none */
 };

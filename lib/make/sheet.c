@@ -37,8 +37,8 @@ sheet_check(const struct sheet_job *job, struct err *err)
 		return err_set(err, ERR_USAGE, "%zux%zu cells to %zux%zu: more than %llu numbers", f.h, f.w, t.h, t.w,
 			       (unsigned long long)TABLE_MAX);
 	if (!sheet_is_copy(job) && !resample_can(job->method, f))
-		return err_set(err, ERR_USAGE, "method %s needs 4x4 cells or more, not %zux%zu",
-			       resample_method_name(job->method), f.h, f.w);
+		return err_set(err, ERR_USAGE, "method %s needs 4x4 cells or more, not %zux%zu", resample_method_name(job->method),
+			       f.h, f.w);
 	return 0;
 }
 
@@ -130,8 +130,17 @@ show(const struct make_sheet *s, const double *v, bool after)
 	const struct cells cells = after ? j->to : j->from;
 	const bool norms = s->kind == POSITION_EMBED || s->kind == POSITION_AXIS;
 	const size_t plane = (j->prefix + cells.h * cells.w) * j->inner;
-	struct table_picture p = { s->make.name, after, after ? s->to : s->from, "", v + j->prefix * j->inner, cells,
-				   norms ? 1 : j->outer, plane, 1, 1, j->inner };
+	struct table_picture p = { s->make.name,
+				   after,
+				   after ? s->to : s->from,
+				   "",
+				   v + j->prefix * j->inner,
+				   cells,
+				   norms ? 1 : j->outer,
+				   plane,
+				   1,
+				   1,
+				   j->inner };
 
 	if (norms) {
 		p.channels = j->inner > 1 ? j->inner : j->outer;
@@ -177,15 +186,13 @@ describe(const struct make *m, char *text)
 	char extra[64] = "";
 
 	if (s->job.prefix > 0)
-		snprintf(extra, sizeof(extra), ", %" PRIu64 " extra %s first", s->job.prefix,
-			 s->job.prefix == 1 ? "row" : "rows");
+		snprintf(extra, sizeof(extra), ", %" PRIu64 " extra %s first", s->job.prefix, s->job.prefix == 1 ? "row" : "rows");
 	if (s->to.w == 0)
 		snprintf(text, MAKE_TEXT, "%" PRIu32 " -> %" PRIu32 " tokens, %s%s", s->from.h, s->to.h,
 			 position_kind_name(s->kind), idle(m) ? " (copied: it fits already)" : "");
 	else
-		snprintf(text, MAKE_TEXT, "%" PRIu32 "x%" PRIu32 " -> %" PRIu32 "x%" PRIu32 " tokens, %s%s%s", s->from.h,
-			 s->from.w, s->to.h, s->to.w, position_kind_name(s->kind), extra,
-			 idle(m) ? " (copied: it fits already)" : "");
+		snprintf(text, MAKE_TEXT, "%" PRIu32 "x%" PRIu32 " -> %" PRIu32 "x%" PRIu32 " tokens, %s%s%s", s->from.h, s->from.w,
+			 s->to.h, s->to.w, position_kind_name(s->kind), extra, idle(m) ? " (copied: it fits already)" : "");
 }
 
 static void

@@ -22,7 +22,9 @@ make_sum(struct arena *a, struct make_weights *w, const struct make_input *more,
 {
 	struct make_sum *m = arena_calloc(a, 1, sizeof(*m));
 
-	*m = (struct make_sum){ { .kind = &make_kind_sum, .more = more, .nmore = nmore }, w, dtype_is_float(dtype),
+	*m = (struct make_sum){ { .kind = &make_kind_sum, .more = more, .nmore = nmore },
+				w,
+				dtype_is_float(dtype),
 				arena_calloc(a, 1, sizeof(*m->differs)) };
 	return &m->make;
 }

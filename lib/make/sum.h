@@ -17,7 +17,6 @@ struct make_weights {
 };
 
 /* more: the further tensors, one weight less than there are weights; they are floating if dtype is. */
-struct make *make_sum(struct arena *a, struct make_weights *w, const struct make_input *more, unsigned nmore,
-		      enum dtype dtype);
+struct make *make_sum(struct arena *a, struct make_weights *w, const struct make_input *more, unsigned nmore, enum dtype dtype);
 
 #endif

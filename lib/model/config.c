@@ -26,8 +26,8 @@ config_slurp(struct source *src, struct buf *text, struct err *err)
 {
 	int rc = source_slurp(src, YAML_MAX_BYTES, text, err);
 
-	return rc <= 0 ? rc : err_input(err, source_name(src), "more than %d MiB are too much for a YAML file",
-					YAML_MAX_BYTES >> 20);
+	return rc <= 0 ? rc
+		       : err_input(err, source_name(src), "more than %d MiB are too much for a YAML file", YAML_MAX_BYTES >> 20);
 }
 
 /* ---- MODEL.BASE */
@@ -89,8 +89,7 @@ read_yaml(struct config *c, struct source *src, const struct ynode **root, struc
 }
 
 static int
-read_base(struct config *c, const struct config_opts *opts, const struct ynode *node, const struct ynode **base,
-	  struct err *err)
+read_base(struct config *c, const struct config_opts *opts, const struct ynode *node, const struct ynode **base, struct err *err)
 {
 	struct err inner = ERR_INIT;
 	struct source *src = NULL;
@@ -122,8 +121,13 @@ model_section(struct arena *a, const struct ynode *base)
 		return map;
 	}
 	key = arena_alloc(a, sizeof(*key));
-	*key = (struct ynode){ .kind = YN_SCALAR, .height = 1, .expanded = 1, .text = str_c("MODEL"), .file = base->file,
-			       .line = base->line, .column = base->column };
+	*key = (struct ynode){ .kind = YN_SCALAR,
+			       .height = 1,
+			       .expanded = 1,
+			       .text = str_c("MODEL"),
+			       .file = base->file,
+			       .line = base->line,
+			       .column = base->column };
 	map->height++;
 	map->expanded += 2;
 	map->pairs[0] = (struct ypair){ key, base };

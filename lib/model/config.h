@@ -21,13 +21,13 @@
 
 struct config {
 	struct arena arena;
-	const char *file;          /* the experiment's */
-	const struct ynode *root;  /* merged */
+	const char *file;         /* the experiment's */
+	const struct ynode *root; /* merged */
 };
 
 struct config_opts {
-	const char *dir;                   /* where relative bases are looked up; NULL: in the folder of the experiment */
-	const struct source_opts *source;  /* for opening bases; may be NULL */
+	const char *dir;                  /* where relative bases are looked up; NULL: in the folder of the experiment */
+	const struct source_opts *source; /* for opening bases; may be NULL */
 };
 
 void config_init(struct config *c);

@@ -26,15 +26,15 @@ enum entry_grad {
 
 struct entry {
 	struct str name;
-	struct str layer_type;  /* class name of the module; p is NULL where it is not known */
-	struct str sha256;      /* of its contents, 64 digits, or "-" for one without data; p is NULL where it is not known */
-	const uint64_t *shape;  /* ndim sizes */
-	bool has_shape;         /* a scalar has a shape too, with ndim 0 */
-	bool inside;            /* of a checkpoint: it stands in a container, which loading knows by its key alone */
+	struct str layer_type; /* class name of the module; p is NULL where it is not known */
+	struct str sha256;     /* of its contents, 64 digits, or "-" for one without data; p is NULL where it is not known */
+	const uint64_t *shape; /* ndim sizes */
+	bool has_shape;        /* a scalar has a shape too, with ndim 0 */
+	bool inside;           /* of a checkpoint: it stands in a container, which loading knows by its key alone */
 	uint8_t ndim;
-	uint8_t dtype;          /* enum dtype; DTYPE_UNKNOWN where it is not known */
-	uint8_t kind;           /* enum entry_kind */
-	int8_t requires_grad;   /* enum entry_grad */
+	uint8_t dtype;        /* enum dtype; DTYPE_UNKNOWN where it is not known */
+	uint8_t kind;         /* enum entry_kind */
+	int8_t requires_grad; /* enum entry_grad */
 };
 
 /* All unknown but the name. */

@@ -236,8 +236,7 @@ list_pending(const struct list_reader *r)
 {
 	if (!source_is_stream(r->src) || r->eof)
 		return true;
-	return memchr(r->block + r->start, r->null ? '\0' : '\n', r->end - r->start) != NULL ||
-	       source_ready(r->src, r->at) > 0;
+	return memchr(r->block + r->start, r->null ? '\0' : '\n', r->end - r->start) != NULL || source_ready(r->src, r->at) > 0;
 }
 
 static void

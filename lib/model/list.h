@@ -21,14 +21,14 @@
 #include "tensor/tensor.h"
 
 struct list_line {
-	struct str raw;      /* as it stands in the list, without what ends it; borrowed until the next read */
-	struct entry entry;  /* name unescaped; borrowed likewise */
-	uint64_t number;     /* of the line (or record), from 1 */
+	struct str raw;     /* as it stands in the list, without what ends it; borrowed until the next read */
+	struct entry entry; /* name unescaped; borrowed likewise */
+	uint64_t number;    /* of the line (or record), from 1 */
 };
 
 struct list_reader {
-	struct source *src;  /* borrowed */
-	const char *file;    /* for messages */
+	struct source *src; /* borrowed */
+	const char *file;   /* for messages */
 	bool null;
 	/* private */
 	char *block;

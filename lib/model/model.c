@@ -9,7 +9,10 @@
 #include "model/keys.h"
 #include "model/list.h"
 
-#define NOT_SAID { .interpolate_rel_pos_bias = -1, .supports_module_prefix = -1, .strict = -1 }
+#define NOT_SAID                                                                           \
+	{                                                                                  \
+		.interpolate_rel_pos_bias = -1, .supports_module_prefix = -1, .strict = -1 \
+	}
 
 void
 model_init(struct model *m)
@@ -37,8 +40,7 @@ model_find(const struct model *m, struct str name)
 /* ---- reading a description */
 
 static const char *const sections[] = {
-	"name", "state_dict", "parameters", "buffers", "parameter_groups_metadata",
-	"pretrained_ckpt_handling_metadata", NULL,
+	"name", "state_dict", "parameters", "buffers", "parameter_groups_metadata", "pretrained_ckpt_handling_metadata", NULL,
 };
 
 static int
@@ -296,8 +298,14 @@ static int
 read_handling(struct model *m, const struct ynode *map, struct err *err)
 {
 	static const char *const keys[] = {
-		"drop_buffers", "drop_params", "drop_params_compat", "interpolate_rel_pos_bias", /* the lists first */
-		"relative_position_bias", "supports_module_prefix", "strict", NULL,
+		"drop_buffers",
+		"drop_params",
+		"drop_params_compat",
+		"interpolate_rel_pos_bias", /* the lists first */
+		"relative_position_bias",
+		"supports_module_prefix",
+		"strict",
+		NULL,
 	};
 	struct model_handling *h = &m->handling;
 	struct model_list *lists[] = { &h->drop_buffers, &h->drop_params, &h->drop_params_compat };
@@ -329,8 +337,10 @@ model_load_yaml(struct model *m, const char *file, struct str text, struct err *
 	if (yaml_parse(&m->arena, file, text, &root, err) < 0)
 		return -1;
 	if (root->kind != YN_MAP)
-		return ynode_fail(root, err, "a model description is a map with state_dict, parameter_groups_metadata or "
-					     "pretrained_ckpt_handling_metadata, not %s", ynode_what(root));
+		return ynode_fail(root, err,
+				  "a model description is a map with state_dict, parameter_groups_metadata or "
+				  "pretrained_ckpt_handling_metadata, not %s",
+				  ynode_what(root));
 	if (keys_check(root, sections, "a model description", err) < 0)
 		return -1;
 	if (read_text(root, "name", "a text", &m->name, err) < 0)

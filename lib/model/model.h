@@ -25,8 +25,8 @@
 struct model_list {
 	const struct str *items;
 	size_t n;
-	bool given;              /* said by the description, be it empty */
-	const struct ynode *at;  /* for messages: ynode_fail(at, ...); NULL if not given */
+	bool given;             /* said by the description, be it empty */
+	const struct ynode *at; /* for messages: ynode_fail(at, ...); NULL if not given */
 };
 
 /*
@@ -34,8 +34,8 @@ struct model_list {
  * category "stages" are stages: a name belongs to the last one any of whose patterns it contains.
  */
 struct model_group {
-	struct str category;      /* "stages" */
-	struct str key;           /* "conv_stages"; p is NULL where the category itself is the list */
+	struct str category; /* "stages" */
+	struct str key;      /* "conv_stages"; p is NULL where the category itself is the list */
 	struct model_list patterns;
 };
 
@@ -48,24 +48,24 @@ struct model_handling {
 	int interpolate_rel_pos_bias;
 	int supports_module_prefix;
 	int strict;
-	struct str layout;            /* relative_position_bias.layout as written; p is NULL if it is not given */
+	struct str layout; /* relative_position_bias.layout as written; p is NULL if it is not given */
 	const struct ynode *layout_at;
 };
 
 struct model {
 	struct arena arena;
-	struct str name;              /* p is NULL if it has none */
+	struct str name; /* p is NULL if it has none */
 
 	bool has_state_dict;
-	struct entry *entries;        /* in state_dict() order, no name twice */
+	struct entry *entries; /* in state_dict() order, no name twice */
 	size_t n;
-	struct strmap by_name;        /* to index in entries */
-	struct str *containers;       /* keys of a checkpoint's containers, which the entries that are inside belong to */
+	struct strmap by_name;  /* to index in entries */
+	struct str *containers; /* keys of a checkpoint's containers, which the entries that are inside belong to */
 	size_t ncontainers;
-	struct strmap by_container;   /* to index in containers */
+	struct strmap by_container; /* to index in containers */
 
 	bool has_groups;
-	struct model_group *groups;   /* parameter_groups_metadata, in the order of the description */
+	struct model_group *groups; /* parameter_groups_metadata, in the order of the description */
 	size_t ngroups;
 
 	struct model_handling handling;

@@ -83,7 +83,7 @@ look_for_opcode(struct pickle_reader *r, struct err *e)
 		return -1;
 	if (r->len == 0)
 		return err_at(e, source_name(r->src), reader_at(r), "the %s ends within a pickle",
-			r->limit == UINT64_MAX ? "input" : "record");
+			      r->limit == UINT64_MAX ? "input" : "record");
 	return 0;
 }
 
@@ -425,8 +425,7 @@ encoded(struct pickle_machine *m, uint32_t args, uint32_t *out)
 {
 	struct str s;
 
-	if (value_len(m->t, args) != 2 || !is_latin1(m, value_item(m->t, args, 1)) ||
-	    !latin1(m, value_item(m->t, args, 0), &s))
+	if (value_len(m->t, args) != 2 || !is_latin1(m, value_item(m->t, args, 1)) || !latin1(m, value_item(m->t, args, 0), &s))
 		return false;
 	*out = value_new_text(m->t, VALUE_BYTES, s);
 	return true;
@@ -526,8 +525,7 @@ new_long(struct vtree *t, const uint8_t *p, size_t n)
 	uint64_t v = 0;
 
 	/* A last byte that only repeats the sign says nothing. */
-	while (n > 0 && (p[n - 1] == 0 || p[n - 1] == 0xff) &&
-	       (n == 1 ? p[0] == 0 : (p[n - 2] & 0x80) == (p[n - 1] & 0x80)))
+	while (n > 0 && (p[n - 1] == 0 || p[n - 1] == 0xff) && (n == 1 ? p[0] == 0 : (p[n - 2] & 0x80) == (p[n - 1] & 0x80)))
 		n--;
 	if (n > 8)
 		return value_new_text(t, VALUE_BIGINT, arena_str(vtree_arena(t), str_n((const char *)p, n)));
@@ -1103,8 +1101,9 @@ op_stack_global(struct pickle_machine *m, struct err *e)
 static int
 op_foreign(struct pickle_machine *m, struct err *e)
 {
-	if (refuse(m, e, "%s", m->width > 0 ? "extension codes mean something only to the program that wrote them"
-					    : "the pickle needs buffers that were kept apart from it") < 0)
+	if (refuse(m, e, "%s",
+		   m->width > 0 ? "extension codes mean something only to the program that wrote them"
+				: "the pickle needs buffers that were kept apart from it") < 0)
 		return -1;
 	return m->kind ? push(m, value_new_none(m->t), e) : 0;
 }
@@ -1134,8 +1133,7 @@ call(struct pickle_machine *m, enum value_how how, uint32_t callable, uint32_t a
 	if (value_kind(m->t, callable) == VALUE_GLOBAL && !is_plain_module(value_module(m->t, callable)))
 		m->other = callable;
 	if (m->hooks.reduce != NULL) {
-		took = m->hooks.reduce(m->hooks.arg, m->t, &(struct pickle_call){ callable, args, m->in.op_off },
-				       &made, e);
+		took = m->hooks.reduce(m->hooks.arg, m->t, &(struct pickle_call){ callable, args, m->in.op_off }, &made, e);
 		if (took != 0)
 			return took < 0 ? -1 : push(m, made, e);
 	}
@@ -1252,8 +1250,9 @@ execute(struct pickle_machine *m, struct err *e)
 	const struct pickle_opcode *op = &opcodes[m->in.op];
 
 	if (op->run == NULL)
-		return fail(&m->in, e, m->in.op_off == m->in.start ? "no pickle begins with byte 0x%02x"
-								   : "byte 0x%02x is no pickle opcode", m->in.op);
+		return fail(&m->in, e,
+			    m->in.op_off == m->in.start ? "no pickle begins with byte 0x%02x" : "byte 0x%02x is no pickle opcode",
+			    m->in.op);
 	m->width = op->width;
 	m->kind = op->kind;
 	m->n = 0;
@@ -1291,14 +1290,17 @@ run(struct pickle_machine *m, struct err *e)
 }
 
 int
-pickle_decode(struct vtree *t, struct pickle_place *place, const struct pickle_hooks *hooks, uint32_t *root,
-	      struct err *e)
+pickle_decode(struct vtree *t, struct pickle_place *place, const struct pickle_hooks *hooks, uint32_t *root, struct err *e)
 {
 	struct pickle_machine m = { .t = t, .root = VALUE_ABSENT, .other = VALUE_ABSENT, .stack_cap = STACK_FIRST };
 	int rc;
 
-	m.in = (struct pickle_reader){ .src = place->src, .base = place->off, .start = place->off, .op_off = place->off,
-				       .p = (const uint8_t *)"", .limit = place->limit };
+	m.in = (struct pickle_reader){ .src = place->src,
+				       .base = place->off,
+				       .start = place->off,
+				       .op_off = place->off,
+				       .p = (const uint8_t *)"",
+				       .limit = place->limit };
 	m.stack = xcalloc(STACK_FIRST, sizeof(*m.stack));
 	if (hooks != NULL)
 		m.hooks = *hooks;

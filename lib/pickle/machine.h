@@ -70,8 +70,7 @@ struct pickle_hooks {
  * Decodes one pickle up to its STOP. hooks may be NULL. On a stream nothing beyond the STOP's look-ahead buffer is
  * consumed. Errors name the file and the offset of the opcode.
  */
-int pickle_decode(struct vtree *t, struct pickle_place *place, const struct pickle_hooks *hooks, uint32_t *root,
-		  struct err *e);
+int pickle_decode(struct vtree *t, struct pickle_place *place, const struct pickle_hooks *hooks, uint32_t *root, struct err *e);
 
 /* An opcode; see PICKLE_OPS. */
 struct pickle_opcode {
@@ -86,7 +85,7 @@ struct pickle_reader {
 	uint64_t base;    /* offset of p[0] */
 	const uint8_t *p; /* borrowed from the source until it is looked at again */
 	size_t at, len;
-	uint64_t limit;   /* the pickle ends here or before */
+	uint64_t limit; /* the pickle ends here or before */
 	uint64_t start, op_off;
 	uint8_t op;
 	struct buf line;
@@ -106,7 +105,7 @@ struct pickle_memo {
 
 /* Which entries of the memo a pickle reads again: a bit for each. */
 struct pickle_recall {
-	bool known;      /* false: all may be */
+	bool known; /* false: all may be */
 	uint8_t *bits;
 	size_t size;     /* bytes of bits */
 	uint32_t stored; /* entries */
@@ -120,20 +119,20 @@ struct pickle_machine {
 	size_t depth, stack_cap;
 	uint32_t *marks; /* depths */
 	size_t marks_n, marks_cap;
-	size_t fence;    /* depth at the last mark: nothing below may be taken */
+	size_t fence; /* depth at the last mark: nothing below may be taken */
 	struct pickle_memo memo;
 	struct pickle_recall recall;
-	const char *name;    /* of the opcode that is executed, NULL if there is none of that byte */
+	const char *name; /* of the opcode that is executed, NULL if there is none of that byte */
 	uint8_t width, kind;
-	const uint8_t *arg;  /* its argument, width bytes; or a line */
+	const uint8_t *arg; /* its argument, width bytes; or a line */
 	struct str line;
 	const uint32_t *items; /* its operands, n of them */
 	size_t n;
-	uint32_t steps;  /* opcodes executed */
-	uint64_t copied; /* slots and bytes that rewriting a reduction as plain data has copied */
+	uint32_t steps;        /* opcodes executed */
+	uint64_t copied;       /* slots and bytes that rewriting a reduction as plain data has copied */
 	char passed_over[512]; /* what was passed over last; the watcher empties it */
-	uint32_t other;  /* a global of a module that makes no plain data, called last */
-	uint32_t named;  /* the global that was named last */
+	uint32_t other;        /* a global of a module that makes no plain data, called last */
+	uint32_t named;        /* the global that was named last */
 	bool stopped;
 	uint32_t root;
 };

@@ -38,8 +38,8 @@ struct node {
 		const char *text;
 		const struct global *global;
 		struct vobject *object;
-		uint32_t *slots;              /* with FLAG_STATE one more than their number: the state */
-		uint32_t few[INLINE_SLOTS];   /* LEAF: the index */
+		uint32_t *slots;            /* with FLAG_STATE one more than their number: the state */
+		uint32_t few[INLINE_SLOTS]; /* LEAF: the index */
 	} u;
 };
 
@@ -133,8 +133,7 @@ node_of(const struct vtree *t, uint32_t h)
 static bool
 is_seq(enum value_kind kind)
 {
-	return kind == VALUE_TUPLE || kind == VALUE_LIST || kind == VALUE_SET || kind == VALUE_FROZENSET ||
-	       kind == VALUE_PERSID;
+	return kind == VALUE_TUPLE || kind == VALUE_LIST || kind == VALUE_SET || kind == VALUE_FROZENSET || kind == VALUE_PERSID;
 }
 
 /* The items of a container, or keys and values in turn. */
@@ -637,8 +636,7 @@ key_text(const struct vtree *t, uint32_t k, char *buffer, struct str *text)
 static bool
 leads(struct str path, struct str s)
 {
-	return s.len <= path.len && (s.len == path.len || path.p[s.len] == '.') &&
-	       (s.len == 0 || memcmp(path.p, s.p, s.len) == 0);
+	return s.len <= path.len && (s.len == path.len || path.p[s.len] == '.') && (s.len == 0 || memcmp(path.p, s.p, s.len) == 0);
 }
 
 struct path_search {
@@ -952,8 +950,7 @@ copy_node(const struct value_copier *c, uint32_t h)
 	case VALUE_STR:
 	case VALUE_PYSTR:
 	case VALUE_BYTES:
-	case VALUE_BYTEARRAY:
-		return value_new_text(c->dst, (enum value_kind)n->kind, copy_text(c, value_text(c->src, h)));
+	case VALUE_BYTEARRAY: return value_new_text(c->dst, (enum value_kind)n->kind, copy_text(c, value_text(c->src, h)));
 	case VALUE_GLOBAL: return copy_global(c, h);
 	case VALUE_OBJECT: return value_new_object(c->dst, n->u.object);
 	case VALUE_LEAF: return copy_leaf(c, h);

@@ -21,22 +21,22 @@
 enum value_kind {
 	VALUE_NONE,
 	VALUE_BOOL,
-	VALUE_INT,       /* fits int64_t */
-	VALUE_BIGINT,    /* little-endian two's complement bytes */
+	VALUE_INT,    /* fits int64_t */
+	VALUE_BIGINT, /* little-endian two's complement bytes */
 	VALUE_FLOAT,
-	VALUE_STR,       /* UTF-8; lone surrogates may occur as ED A0 80 .. ED BF BF */
-	VALUE_PYSTR,     /* a Python 2 str: bytes that torch decodes as UTF-8 */
+	VALUE_STR,   /* UTF-8; lone surrogates may occur as ED A0 80 .. ED BF BF */
+	VALUE_PYSTR, /* a Python 2 str: bytes that torch decodes as UTF-8 */
 	VALUE_BYTES,
 	VALUE_BYTEARRAY,
 	VALUE_TUPLE,
 	VALUE_LIST,
-	VALUE_DICT,      /* flags: VALUE_ORDERED for collections.OrderedDict; may have a state */
+	VALUE_DICT, /* flags: VALUE_ORDERED for collections.OrderedDict; may have a state */
 	VALUE_SET,
 	VALUE_FROZENSET,
-	VALUE_GLOBAL,    /* module, name */
-	VALUE_OBJECT,    /* something that a class or function would have made */
-	VALUE_PERSID,    /* a persistent id nobody took: one item, the id */
-	VALUE_LEAF,      /* numbered by the layer above */
+	VALUE_GLOBAL, /* module, name */
+	VALUE_OBJECT, /* something that a class or function would have made */
+	VALUE_PERSID, /* a persistent id nobody took: one item, the id */
+	VALUE_LEAF,   /* numbered by the layer above */
 };
 
 enum value_leaf { LEAF_NONE, LEAF_STORAGE, LEAF_TENSOR };
@@ -75,19 +75,19 @@ uint32_t vtree_count(const struct vtree *t); /* nodes so far */
 /* ---- asking. A question that does not fit the kind gets 0, "", NULL or VALUE_ABSENT; VALUE_ABSENT asks like None. */
 enum value_kind value_kind(const struct vtree *t, uint32_t h);
 bool value_bool(const struct vtree *t, uint32_t h);
-int64_t value_int(const struct vtree *t, uint32_t h);       /* VALUE_INT, VALUE_BOOL */
+int64_t value_int(const struct vtree *t, uint32_t h);             /* VALUE_INT, VALUE_BOOL */
 bool value_u64(const struct vtree *t, uint32_t h, uint64_t *out); /* an integer >= 0 that fits, no bool */
 double value_float(const struct vtree *t, uint32_t h);
-struct str value_text(const struct vtree *t, uint32_t h);   /* STR, PYSTR, BYTES, BYTEARRAY, BIGINT */
-bool value_is_text(const struct vtree *t, uint32_t h);      /* STR or PYSTR */
-size_t value_len(const struct vtree *t, uint32_t h);        /* items; pairs of a dict */
-uint32_t value_item(const struct vtree *t, uint32_t h, size_t i);  /* TUPLE LIST SET FROZENSET PERSID */
-uint32_t value_key(const struct vtree *t, uint32_t h, size_t i);   /* DICT */
-uint32_t value_val(const struct vtree *t, uint32_t h, size_t i);   /* DICT */
-bool value_ordered(const struct vtree *t, uint32_t h);      /* DICT: an OrderedDict? */
-uint32_t value_state(const struct vtree *t, uint32_t h);    /* DICT: of a BUILD, or VALUE_ABSENT */
-struct str value_module(const struct vtree *t, uint32_t h); /* GLOBAL */
-struct str value_name(const struct vtree *t, uint32_t h);   /* GLOBAL */
+struct str value_text(const struct vtree *t, uint32_t h);         /* STR, PYSTR, BYTES, BYTEARRAY, BIGINT */
+bool value_is_text(const struct vtree *t, uint32_t h);            /* STR or PYSTR */
+size_t value_len(const struct vtree *t, uint32_t h);              /* items; pairs of a dict */
+uint32_t value_item(const struct vtree *t, uint32_t h, size_t i); /* TUPLE LIST SET FROZENSET PERSID */
+uint32_t value_key(const struct vtree *t, uint32_t h, size_t i);  /* DICT */
+uint32_t value_val(const struct vtree *t, uint32_t h, size_t i);  /* DICT */
+bool value_ordered(const struct vtree *t, uint32_t h);            /* DICT: an OrderedDict? */
+uint32_t value_state(const struct vtree *t, uint32_t h);          /* DICT: of a BUILD, or VALUE_ABSENT */
+struct str value_module(const struct vtree *t, uint32_t h);       /* GLOBAL */
+struct str value_name(const struct vtree *t, uint32_t h);         /* GLOBAL */
 bool value_is_global(const struct vtree *t, uint32_t h, const char *module, const char *name);
 struct vobject *value_object(const struct vtree *t, uint32_t h);
 enum value_leaf value_leaf(const struct vtree *t, uint32_t h, uint32_t *index);
@@ -118,18 +118,18 @@ uint32_t value_new_float(struct vtree *t, double d);
 uint32_t value_new_text(struct vtree *t, enum value_kind kind, struct str s); /* text is borrowed */
 uint32_t value_new_tuple(struct vtree *t, const uint32_t *items, size_t n);   /* items are copied */
 uint32_t value_new_persid(struct vtree *t, uint32_t id);
-uint32_t value_new_seq(struct vtree *t, enum value_kind kind); /* empty LIST, SET, FROZENSET, DICT */
-uint32_t value_new_ordered(struct vtree *t);                   /* empty OrderedDict */
+uint32_t value_new_seq(struct vtree *t, enum value_kind kind);                  /* empty LIST, SET, FROZENSET, DICT */
+uint32_t value_new_ordered(struct vtree *t);                                    /* empty OrderedDict */
 uint32_t value_new_global(struct vtree *t, struct str module, struct str name); /* texts are borrowed */
 uint32_t value_new_object(struct vtree *t, const struct vobject *o);
 uint32_t value_new_leaf(struct vtree *t, enum value_leaf leaf, uint32_t index);
 void value_set_leaf(struct vtree *t, uint32_t h, uint32_t index); /* renumbers a leaf */
 
-void value_append(struct vtree *t, uint32_t seq, uint32_t item);          /* LIST SET FROZENSET */
+void value_append(struct vtree *t, uint32_t seq, uint32_t item);            /* LIST SET FROZENSET */
 void value_set(struct vtree *t, uint32_t dict, uint32_t key, uint32_t val); /* a new pair, even if key is there */
 void value_set_state(struct vtree *t, uint32_t dict_or_object, uint32_t state);
 void value_put(struct vtree *t, uint32_t container, size_t i, uint32_t val); /* item i of a LIST or TUPLE, value i of a DICT */
-void value_replace(struct vtree *t, uint32_t h, uint32_t with); /* h, an object or leaf, becomes what the text or leaf with is */
+void value_replace(struct vtree *t, uint32_t h, uint32_t with);   /* h, an object or leaf, becomes what the text or leaf with is */
 void value_remove(struct vtree *t, uint32_t container, size_t i); /* of a LIST or DICT; in a TUPLE it becomes None */
 void value_remove_all(struct vtree *t, uint32_t dict, const bool *which); /* every pair i of a DICT for which which[i] is true */
 

@@ -20,14 +20,14 @@ struct pickle_out {
 	void *arg;
 	struct err *e;
 	bool counting, failed;
-	uint32_t *state;       /* by node: 0 not reached, 1 once, 2 more often, else memo number + 3 */
-	uint32_t memo;         /* next memo number */
-	struct strmap texts;   /* memo numbers of recurring texts and globals, by "t" and "g" and contents */
+	uint32_t *state;     /* by node: 0 not reached, 1 once, 2 more often, else memo number + 3 */
+	uint32_t memo;       /* next memo number */
+	struct strmap texts; /* memo numbers of recurring texts and globals, by "t" and "g" and contents */
 	struct arena keys;
 	struct buf key, buf;
 	uint32_t path[PICKLE_DEPTH_MAX]; /* the nodes that are being written */
 	unsigned depth;
-	uint32_t maker;        /* the object for whose arguments the present value is, or VALUE_ABSENT */
+	uint32_t maker; /* the object for whose arguments the present value is, or VALUE_ABSENT */
 };
 
 static void put_name(struct pickle_out *o, struct str module, struct str name);
@@ -753,7 +753,7 @@ pickle_value(struct pickle_out *o, uint32_t h, struct err *e)
 
 int
 pickle_encode(const struct vtree *t, uint32_t root, const struct pickle_leaves *leaves,
-	int (*write)(void *arg, const void *p, size_t n, struct err *e), void *arg, struct err *e)
+	      int (*write)(void *arg, const void *p, size_t n, struct err *e), void *arg, struct err *e)
 {
 	static const uint8_t proto[] = { OP_PROTO, 2 };
 	struct pickle_out *o = xcalloc(1, sizeof(*o));

@@ -28,7 +28,7 @@ struct pickle_leaves {
 	void *arg;
 };
 int pickle_encode(const struct vtree *t, uint32_t root, const struct pickle_leaves *leaves,
-	int (*write)(void *arg, const void *p, size_t n, struct err *e), void *arg, struct err *e);
+		  int (*write)(void *arg, const void *p, size_t n, struct err *e), void *arg, struct err *e);
 
 /*
  * For leaf(): opcodes as they stand in what (pickle/opcode.h), and for %g a global (module and name), %t a text that recurs,

@@ -47,8 +47,7 @@ look_at(const struct plan *p, const struct plan_containers *c, size_t i)
 	k->high = i + 1;
 	if (!en->alive)
 		return;
-	if (!find_key(p, en, k, &key) || p->origins[en->origin].outputs != 1 ||
-	    (k->first != SIZE_MAX && !str_eq(key, k->key)))
+	if (!find_key(p, en, k, &key) || p->origins[en->origin].outputs != 1 || (k->first != SIZE_MAX && !str_eq(key, k->key)))
 		k->whole = false;
 	else if (k->first == SIZE_MAX)
 		k->key = key;

@@ -16,10 +16,10 @@ struct dropper {
 
 /* All patterns, and what looks for them. */
 struct droppers {
-	struct dropper *v;     /* number i is pattern i of the finder */
+	struct dropper *v; /* number i is pattern i of the finder */
 	size_t n;
 	struct finder *finder;
-	size_t *near, nnear;   /* patterns whose literals come next in the finder, wherever they are contained */
+	size_t *near, nnear; /* patterns whose literals come next in the finder, wherever they are contained */
 };
 
 /* ---- making ready */

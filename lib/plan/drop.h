@@ -17,7 +17,7 @@ struct drop_pattern {
 	struct str text;
 	const char *option; /* where it comes from, for messages: "--drop-params", "drop_params" */
 	enum drop_syntax syntax;
-	bool optional; /* from a description: never a failure of --fail-unused */
+	bool optional;  /* from a description: never a failure of --fail-unused */
 	bool described; /* likewise: what was asked for by itself stays (MAKE_STAYS) */
 };
 

@@ -64,8 +64,9 @@ fit_way(const struct plan *p, const struct plan_entry *en, const struct model *m
 	    is_input_layer(m, target))
 		return FIT_LAYER;
 	return form.ndim == target->ndim && position_kind_of(en->name, form.ndim, &kind) &&
-			       position_can_resize(kind, form.shape, target->shape, form.ndim) ?
-		       FIT_TABLE : FIT_NOT;
+			       position_can_resize(kind, form.shape, target->shape, form.ndim)
+		       ? FIT_TABLE
+		       : FIT_NOT;
 }
 
 static void

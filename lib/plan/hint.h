@@ -20,7 +20,7 @@ enum hint_kind { HINT_STRIP, HINT_COMPONENT, HINT_PUT, HINT_PLACE };
 
 struct hint {
 	enum hint_kind kind;
-	struct str text; /* with its dot; of a place its key */
+	struct str text;                 /* with its dot; of a place its key */
 	size_t matching, named, tensors; /* with it: by name and shape; by name; of how many */
 };
 

@@ -301,13 +301,11 @@ index_of(struct km_rule *r, const struct ypair *pair, struct err *e)
 {
 	struct km_index *x = &r->indexes[r->nindexes];
 
-	if (!is_word(pair->key->text) || pair->key->text.len > 2 || pair->value->kind != YN_SEQ ||
-	    pair->value->n != 2) {
+	if (!is_word(pair->key->text) || pair->key->text.len > 2 || pair->value->kind != YN_SEQ || pair->value->n != 2) {
 		struct buf b = BUF_INIT;
 
 		keys_suggest(&b, pair->key->text, rule_keys);
-		ynode_fail(pair->key, e,
-			   "%.*s: unknown key in a rule of a key map%s (an index is one letter with [LOW, HIGH])",
+		ynode_fail(pair->key, e, "%.*s: unknown key in a rule of a key map%s (an index is one letter with [LOW, HIGH])",
 			   STR_ARG(pair->key->text), b.p == NULL ? "" : b.p);
 		buf_release(&b);
 		return -1;
@@ -353,8 +351,8 @@ declare(struct km_rule *r, const struct km_text *from, const struct ynode *at, s
 
 /* Every name in a sum is a variable or, in a template, an index of the rule. */
 static int
-check_sum(const struct keymap *k, const struct km_rule *r, const struct km_expr *x, unsigned nindexes,
-	  const struct ynode *at, struct err *e)
+check_sum(const struct keymap *k, const struct km_rule *r, const struct km_expr *x, unsigned nindexes, const struct ynode *at,
+	  struct err *e)
 {
 	struct str name;
 	unsigned i, n;
@@ -388,8 +386,7 @@ check_sums(const struct keymap *k, const struct km_rule *r, struct err *e)
 	for (i = 0; r->to != NULL && i < r->nto; i++)
 		for (j = 0; j < r->to[i].n; j++)
 			if (r->to[i].pieces[j].literal.p == NULL &&
-			    check_sum(k, r, &r->to[i].pieces[j].expr, r->nindexes,
-				      to->kind == YN_SEQ ? to->items[i] : to, e) != 0)
+			    check_sum(k, r, &r->to[i].pieces[j].expr, r->nindexes, to->kind == YN_SEQ ? to->items[i] : to, e) != 0)
 				return -1;
 	return 0;
 }
@@ -424,8 +421,7 @@ check_join(const struct km_rule *r, struct err *e)
 		return ynode_fail(r->at, e, "join: the names must be in from");
 	for (size_t i = 0; i < r->nfrom; i++) {
 		if (r->from[i].open)
-			return ynode_fail(from, e, "join: from must have whole names, not %.*s",
-					  STR_ARG(r->from[i].source));
+			return ynode_fail(from, e, "join: from must have whole names, not %.*s", STR_ARG(r->from[i].source));
 		for (unsigned k = 0; k < r->nindexes; k++)
 			if (mentions(&r->from[i], r->indexes[k].name) != mentions(&r->from[0], r->indexes[k].name))
 				return ynode_fail(from, e, "join: all names must have the same indexes, not %.*s",
@@ -494,8 +490,7 @@ rule_text(struct keymap *k, const struct ynode *map)
 		if (n != NULL && n->kind == YN_SEQ && n->n > 0)
 			n = n->items[0];
 		if (n != NULL && n->kind == YN_SCALAR)
-			return arena_printf(&k->arena, "key map %.*s: %s %.*s", STR_ARG(k->head.name), ways[i],
-					    STR_ARG(n->text));
+			return arena_printf(&k->arena, "key map %.*s: %s %.*s", STR_ARG(k->head.name), ways[i], STR_ARG(n->text));
 	}
 	return "key map";
 }
@@ -550,8 +545,7 @@ read_variable(struct km_variable *v, const struct ypair *pair, struct err *e)
 
 	*v = (struct km_variable){ .name = pair->key->text, .at = pair->key };
 	if (!is_word(v->name))
-		return ynode_fail(pair->key, e, "%.*s: a variable's name has letters, digits and _ only",
-				  STR_ARG(v->name));
+		return ynode_fail(pair->key, e, "%.*s: a variable's name has letters, digits and _ only", STR_ARG(v->name));
 	if (m->kind != YN_MAP)
 		return ynode_fail(m, e, "a variable is a map, not %s", ynode_what(m));
 	if (keys_check(m, keys, "a variable of a key map", e) != 0)
@@ -730,8 +724,7 @@ read_default(struct keymap *k, const struct ynode *root, struct err *e)
 static int
 read_root(struct keymap *k, const struct ynode *root, struct err *e)
 {
-	static const char *const keys[] = { "name",  "inputs",  "target",       "variables",
-					    "rules", "default", "interpolates", NULL };
+	static const char *const keys[] = { "name", "inputs", "target", "variables", "rules", "default", "interpolates", NULL };
 	const struct ynode *rules, *inputs;
 	struct str *list;
 
@@ -752,8 +745,7 @@ read_root(struct keymap *k, const struct ynode *root, struct err *e)
 		return -1;
 	rules = ymap_get(root, "rules");
 	if (rules == NULL || rules->kind != YN_SEQ)
-		return ynode_fail(rules == NULL ? root : rules, e, "rules: a list was expected, not %s",
-				  ynode_what(rules));
+		return ynode_fail(rules == NULL ? root : rules, e, "rules: a list was expected, not %s", ynode_what(rules));
 	k->rules = arena_calloc(&k->arena, rules->n, sizeof(*k->rules));
 	for (; k->nrules < rules->n; k->nrules++)
 		if (read_rule(k, &k->rules[k->nrules], rules->items[k->nrules], e) != 0) {
@@ -868,8 +860,7 @@ count_blocks(const struct model *m, struct str prefix)
 		if (!str_starts(m->entries[i].name, prefix))
 			continue;
 		rest = str_from(m->entries[i].name, prefix.len);
-		if (str_split(&rest, '.', &part) && rest.p != NULL && num_u64(part, &v) && v < INT32_MAX &&
-		    (int64_t)v >= most)
+		if (str_split(&rest, '.', &part) && rest.p != NULL && num_u64(part, &v) && v < INT32_MAX && (int64_t)v >= most)
 			most = (int64_t)v + 1;
 	}
 	return most;
@@ -907,8 +898,7 @@ from_config(struct km_variable *v, const struct config *c, struct err *e)
 	if (!ynode_int(v->index, &at) || at < 0)
 		return ynode_fail(v->index, e, "at: a place in the list (from 0) was expected");
 	if (n->kind != YN_SEQ || (size_t)at >= n->n)
-		return ynode_fail(n, e, "%.*s: a list of at least %lld was expected", STR_ARG(v->config->text),
-				  (long long)at + 1);
+		return ynode_fail(n, e, "%.*s: a list of at least %lld was expected", STR_ARG(v->config->text), (long long)at + 1);
 	return number(v, n->items[at], e);
 }
 
@@ -955,7 +945,7 @@ struct trial {
 	struct km_rule *r;
 	struct str name, rest; /* rest: what an open pattern carries over */
 	const char *why;       /* the rule, for the report */
-	size_t member; /* of a rule that joins or sums: which of its tensors this is */
+	size_t member;         /* of a rule that joins or sums: which of its tensors this is */
 	bool bound[KEYMAP_INDEXES];
 	int64_t value[KEYMAP_INDEXES];
 };
@@ -984,8 +974,7 @@ eval(const struct trial *t, const struct km_expr *x, int64_t *out, struct err *e
 			i = index_named(t->r, x->terms[n].name);
 			v = i >= 0 ? NULL : variable(t->k, x->terms[n].name);
 			if (i < 0 && v == NULL)
-				return ynode_fail(t->r->at, e, "%.*s: no such variable or index",
-						  STR_ARG(x->terms[n].name));
+				return ynode_fail(t->r->at, e, "%.*s: no such variable or index", STR_ARG(x->terms[n].name));
 			term = i >= 0 ? t->value[i] : v->value;
 		}
 		*out += x->terms[n].negative ? -term : term;
@@ -1143,8 +1132,7 @@ fan_out(struct trial *t, const struct km_text *to, unsigned i, struct outputs *o
 	if (i == t->r->nindexes)
 		return expand(t, to, o, e);
 	if (!t->r->indexes[i].bounded)
-		return ynode_fail(t->r->at, e, "%.*s: an index that is not in from needs a range",
-				  STR_ARG(t->r->indexes[i].name));
+		return ynode_fail(t->r->at, e, "%.*s: an index that is not in from needs a range", STR_ARG(t->r->indexes[i].name));
 	if (eval(t, &t->r->indexes[i].low, &low, e) != 0 || eval(t, &t->r->indexes[i].high, &high, e) != 0)
 		return -1;
 	if (high - low > KEYMAP_FAN_OUT_MAX)
@@ -1412,8 +1400,7 @@ change(struct trial *t, struct plan *p, struct plan_entry *en, const struct keyo
 
 	make_form_of(&x.form, plan_tensor(p, en));
 	if (keyops_apply(&t->r->ops, &x, &why) < 0)
-		return ynode_fail(t->r->at, e, "%s: %.*s: %s", plan_file(p, en), STR_ARG(plan_source(p, en)->name),
-				  why.msg);
+		return ynode_fail(t->r->at, e, "%s: %.*s: %s", plan_file(p, en), STR_ARG(plan_source(p, en)->name), why.msg);
 	for (unsigned i = 0; i < x.chain.n; i++)
 		plan_make(p, en, x.chain.v[i], t->why);
 	return 0;
@@ -1484,8 +1471,8 @@ count_forestalled(struct trial t, size_t n, struct str input, struct err *e)
 
 /* Does the rule of t apply to entry en? *group: the tensors that it takes together. */
 static int
-applies(struct trial *t, const struct plan *p, const struct plan_entry *en, const struct km_groups *g,
-	struct km_group **group, struct err *e)
+applies(struct trial *t, const struct plan *p, const struct plan_entry *en, const struct km_groups *g, struct km_group **group,
+	struct err *e)
 {
 	int hit = fits_group(t, p, en, e);
 
@@ -1708,8 +1695,7 @@ keymap_apply(struct keymap *k, struct plan *p, const struct keymap_env *env, str
 	int rc;
 
 	if (k->same_shape && (env->model == NULL || !env->model->has_state_dict))
-		return err_set(e, ERR_USAGE, "the key map %s needs a description that lists the state dict (-m)",
-			       keymap_name(k));
+		return err_set(e, ERR_USAGE, "the key map %s needs a description that lists the state dict (-m)", keymap_name(k));
 	if (find_values(k, env, e) != 0)
 		return -1;
 	start_rules(k, p);

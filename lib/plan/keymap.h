@@ -36,8 +36,8 @@ struct keymap_head {
 	struct str name;
 	const struct str *inputs; /* names of the inputs that it needs; none: one input without a name, or any named ones */
 	size_t ninputs;
-	bool any_input;           /* inputs: any */
-	bool interpolates;        /* linnaeus's loader interpolates tables for this source */
+	bool any_input;    /* inputs: any */
+	bool interpolates; /* linnaeus's loader interpolates tables for this source */
 };
 
 const struct keymap_head *keymap_head(const struct keymap *k);

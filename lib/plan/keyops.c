@@ -72,8 +72,7 @@ check_size(const struct keyops_tensor *t, unsigned dim, uint64_t n, struct err *
 	bool fits = true;
 
 	for (unsigned d = 0; fits && d < t->form.ndim; d++)
-		fits = num_mul(bytes, d == dim ? n : t->form.shape[d] > 0 ? t->form.shape[d] : 1, &bytes) &&
-		       bytes <= RESULT_MAX;
+		fits = num_mul(bytes, d == dim ? n : t->form.shape[d] > 0 ? t->form.shape[d] : 1, &bytes) && bytes <= RESULT_MAX;
 	return fits ? 0 : err_set(err, ERR_INPUT, "a size of %" PRIu64 " is too large", n);
 }
 
@@ -126,8 +125,8 @@ apply_join(const struct keyop *op, struct keyops_tensor *t, struct err *err)
 		struct make_form other = t->forms[i];
 
 		if (other.dtype != t->form.dtype)
-			return err_set(err, ERR_INPUT, "%s and %s cannot be joined",
-				       dtype_name((enum dtype)t->form.dtype), dtype_name((enum dtype)other.dtype));
+			return err_set(err, ERR_INPUT, "%s and %s cannot be joined", dtype_name((enum dtype)t->form.dtype),
+				       dtype_name((enum dtype)other.dtype));
 		if (other.ndim == t->form.ndim) {
 			sizes[i] = other.shape[dim];
 			total += sizes[i];
@@ -171,8 +170,8 @@ apply_split(const struct keyop *op, struct keyops_tensor *t, struct err *err)
 		sum += (uint64_t)op->sizes[i];
 	}
 	if (op->nsizes != t->parts || sum != size)
-		return err_set(err, ERR_INPUT, "%zu sizes with a sum of %" PRIu64 " for %zu names and %" PRIu64, op->nsizes,
-			       sum, t->parts, size);
+		return err_set(err, ERR_INPUT, "%zu sizes with a sum of %" PRIu64 " for %zu names and %" PRIu64, op->nsizes, sum,
+			       t->parts, size);
 	view_cut(&v, dim, low, low + (uint64_t)op->sizes[t->part]);
 	return add_view(t, &v);
 }
@@ -188,8 +187,8 @@ apply_slice(const struct keyop *op, struct keyops_tensor *t, struct err *err)
 		if (find_dim(t, op->v[i], &dim, err) < 0)
 			return -1;
 		if (op->v[i + 1] < 0 || op->v[i + 1] >= op->v[i + 2] || (uint64_t)op->v[i + 2] > v.shape[dim])
-			return err_set(err, ERR_INPUT, "[%lld, %lld] is no range inside dimension %u",
-				       (long long)op->v[i + 1], (long long)op->v[i + 2], dim);
+			return err_set(err, ERR_INPUT, "[%lld, %lld] is no range inside dimension %u", (long long)op->v[i + 1],
+				       (long long)op->v[i + 2], dim);
 		view_cut(&v, dim, (uint64_t)op->v[i + 1], (uint64_t)op->v[i + 2]);
 	}
 	return add_view(t, &v);
@@ -400,21 +399,21 @@ apply_sum(const struct keyop *op, struct keyops_tensor *t, struct err *err)
 		if (!shape_eq(other->shape, other->ndim, t->form.shape, t->form.ndim))
 			return err_set(err, ERR_INPUT, "the shapes differ between inputs");
 		if (floating ? check_float(&tensor, &(struct err)ERR_INIT) < 0 : other->dtype != t->form.dtype)
-			return err_set(err, ERR_INPUT, "%s and %s cannot be added",
-				       dtype_name((enum dtype)t->form.dtype), dtype_name((enum dtype)other->dtype));
+			return err_set(err, ERR_INPUT, "%s and %s cannot be added", dtype_name((enum dtype)t->form.dtype),
+				       dtype_name((enum dtype)other->dtype));
 	}
 	return add(t, make_sum(t->arena, op->weights, t->more, t->nmore, (enum dtype)t->form.dtype));
 }
 
 static const struct op_kind kinds[] = {
-	{ "join", OP_NUMBER, apply_join },       { "split", OP_NUMBER, apply_split },
-	{ "slice", OP_RANGES, apply_slice },     { "pad", OP_SIZES, apply_pad },
-	{ "rows", OP_FILE, apply_rows },         { "permute", OP_NUMBERS, apply_permute },
+	{ "join", OP_NUMBER, apply_join },         { "split", OP_NUMBER, apply_split },
+	{ "slice", OP_RANGES, apply_slice },       { "pad", OP_SIZES, apply_pad },
+	{ "rows", OP_FILE, apply_rows },           { "permute", OP_NUMBERS, apply_permute },
 	{ "transpose", OP_TRUE, apply_transpose }, { "reshape", OP_NUMBERS, apply_reshape },
-	{ "flatten", OP_NUMBERS, apply_flatten }, { "flip", OP_NUMBERS, apply_flip },
-	{ "channels", OP_NUMBER, apply_channels },
-	{ "patch", OP_NUMBERS, apply_patch },    { "scale", OP_SCALAR, apply_scale },
-	{ "dtype", OP_DTYPE, apply_dtype },      { "sum", OP_WEIGHTS, apply_sum },
+	{ "flatten", OP_NUMBERS, apply_flatten },  { "flip", OP_NUMBERS, apply_flip },
+	{ "channels", OP_NUMBER, apply_channels }, { "patch", OP_NUMBERS, apply_patch },
+	{ "scale", OP_SCALAR, apply_scale },       { "dtype", OP_DTYPE, apply_dtype },
+	{ "sum", OP_WEIGHTS, apply_sum },
 };
 
 enum { NKINDS = sizeof(kinds) / sizeof(kinds[0]) };
@@ -482,8 +481,7 @@ read_dims(const struct op_reader *r, struct keyop *op, const struct ynode *node)
 		dim.quoted = false; /* as all keys are in JSON */
 		if (!ynode_int(&dim, &op->v[op->n]))
 			return ynode_fail(pair->key, r->err, "a dimension was expected");
-		if (ranges ? read_numbers(r, pair->value, 2, &op->v[op->n + 1]) < 0
-			   : !ynode_int(pair->value, &op->v[op->n + 1]))
+		if (ranges ? read_numbers(r, pair->value, 2, &op->v[op->n + 1]) < 0 : !ynode_int(pair->value, &op->v[op->n + 1]))
 			return ranges ? -1 : ynode_fail(pair->value, r->err, "a number was expected");
 	}
 	return 0;
@@ -624,8 +622,7 @@ read_value(const struct op_reader *r, struct keyops *ops, struct keyop *op, cons
 		return read_numbers(r, node, op->kind->apply == apply_patch || op->kind->apply == apply_flatten ? 2 : 0, op->v);
 	case OP_SIZES:
 	case OP_RANGES: return read_dims(r, op, node);
-	case OP_TRUE:
-		return ynode_bool(node, &yes) && yes ? 0 : ynode_fail(node, r->err, "%s: true was expected", op->kind->name);
+	case OP_TRUE: return ynode_bool(node, &yes) && yes ? 0 : ynode_fail(node, r->err, "%s: true was expected", op->kind->name);
 	case OP_FILE: return read_rows(r, op, node);
 	case OP_SCALAR: return read_scale(r, op, node);
 	case OP_DTYPE:

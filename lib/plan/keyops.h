@@ -13,9 +13,9 @@ struct keyop;
 struct keyops {
 	struct keyop *v;
 	size_t n;
-	bool joins;                   /* the first is join: it takes a tensor for each pattern of the rule */
-	bool sums;                    /* the first is sum: it takes a tensor of each input */
-	const struct str *inputs;     /* sum: their names, in the order of the weights; NULL: all inputs, in their order */
+	bool joins;               /* the first is join: it takes a tensor for each pattern of the rule */
+	bool sums;                /* the first is sum: it takes a tensor of each input */
+	const struct str *inputs; /* sum: their names, in the order of the weights; NULL: all inputs, in their order */
 	size_t ninputs;
 	struct make_weights *weights; /* of sum; of all inputs, they are set by keyops_weigh */
 	uint64_t zeros;               /* rows of zeros that were put in */
@@ -34,9 +34,9 @@ void keyops_weigh(struct keyops *ops, struct arena *a, size_t ninputs);
 struct keyops_tensor {
 	struct arena *arena;
 	struct make_form form;
-	struct make_chain chain;         /* makers so far; their results have the form */
-	const struct make_input *more;   /* further tensors of join and sum */
-	const struct make_form *forms;   /* parallel */
+	struct make_chain chain;       /* makers so far; their results have the form */
+	const struct make_input *more; /* further tensors of join and sum */
+	const struct make_form *forms; /* parallel */
 	unsigned nmore;
 	size_t part, parts; /* of a split */
 };

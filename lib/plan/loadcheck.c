@@ -71,8 +71,7 @@ target_of(const struct model *m, struct str key)
 }
 
 static void
-check_outputs(struct load_check *c, struct plan *p, const struct plan_containers *k, const struct model *m,
-	      bool drop_mismatched)
+check_outputs(struct load_check *c, struct plan *p, const struct plan_containers *k, const struct model *m, bool drop_mismatched)
 {
 	const struct plan_container *in;
 	const struct entry *target;

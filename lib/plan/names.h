@@ -11,10 +11,10 @@
 struct name_list {
 	const struct str *names;
 	size_t n;
-	const char *option;  /* "--drop-names" */
-	bool keep;           /* these stay and all else goes; else these go */
+	const char *option;             /* "--drop-names" */
+	bool keep;                      /* these stay and all else goes; else these go */
 	const struct strmap *elsewhere; /* names that need not be here: those of the other shards of a set; may be NULL */
-	bool ignore_missing; /* a name that is nowhere is a warning */
+	bool ignore_missing;            /* a name that is nowhere is a warning */
 };
 
 /*

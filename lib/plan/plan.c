@@ -315,8 +315,8 @@ collision(const struct plan *p, const struct plan_entry *a, const struct plan_en
 {
 	struct str na = plan_source(p, a)->name, nb = plan_source(p, b)->name;
 
-	return err_set(e, ERR_INPUT, "%s: %.*s and %s%s%.*s would both be written as %.*s", plan_file(p, a),
-		       STR_ARG(na), plan_input_of(p, a) == plan_input_of(p, b) ? "" : plan_file(p, b),
+	return err_set(e, ERR_INPUT, "%s: %.*s and %s%s%.*s would both be written as %.*s", plan_file(p, a), STR_ARG(na),
+		       plan_input_of(p, a) == plan_input_of(p, b) ? "" : plan_file(p, b),
 		       plan_input_of(p, a) == plan_input_of(p, b) ? "" : ": ", STR_ARG(nb), STR_ARG(a->name));
 }
 

@@ -25,15 +25,14 @@ enum plan_action {
 	PLAN_RENAMED,
 	PLAN_DROPPED, /* by a rule of the user or the description */
 	PLAN_SKIPPED, /* by a key map, on purpose */
-	PLAN_MADE, /* into another tensor, by a maker */
+	PLAN_MADE,    /* into another tensor, by a maker */
 };
 
 /* Something that was done to an input tensor, and the rule that did it. */
 struct plan_act {
 	enum plan_action action;
 	const struct make_kind *made; /* PLAN_MADE: the kind of the maker */
-	const char *
-		by; /* "drop_params head.", "--rename s/a/b/", "key map metaformer: skip head*"; lives in the plan's arena */
+	const char *by; /* "drop_params head.", "--rename s/a/b/", "key map metaformer: skip head*"; lives in the plan's arena */
 	struct plan_act *next;
 };
 
@@ -50,24 +49,24 @@ struct plan_entry {
 	struct str name; /* present name (of a module: its path and a dot) */
 	uint32_t origin; /* index into origins */
 	bool alive;
-	bool module;            /* a module of _metadata, or a name of __metadata__, rather than a tensor or value */
-	uint32_t meta_value;    /* module: its value in the input's tree; VALUE_ABSENT: a name of __metadata__ */
-	struct make_chain make; /* what becomes of a tensor (plan_make); empty: it is copied */
+	bool module;               /* a module of _metadata, or a name of __metadata__, rather than a tensor or value */
+	uint32_t meta_value;       /* module: its value in the input's tree; VALUE_ABSENT: a name of __metadata__ */
+	struct make_chain make;    /* what becomes of a tensor (plan_make); empty: it is copied */
 	const struct tensor *made; /* dtype and shape as makers of new tensors leave it; NULL: there are none */
-	const uint32_t *also;   /* origins of further tensors that are made into it (plan_take_in) */
+	const uint32_t *also;      /* origins of further tensors that are made into it (plan_take_in) */
 	unsigned nalso;
 };
 
 /* A rule of the user, the description or a key map, for the warning that it touched nothing. */
 struct plan_rule {
-	const char *text;  /* as messages show it: "--drop-params heed." */
-	uint64_t touched;  /* how many entries it changed or dropped */
-	uint64_t matched;  /* how many names, present when its step began, it matched */
+	const char *text;   /* as messages show it: "--drop-params heed." */
+	uint64_t touched;   /* how many entries it changed or dropped */
+	uint64_t matched;   /* how many names, present when its step began, it matched */
 	struct str literal; /* the literal text in it, to find the nearest name; empty: none */
 	struct str nearest[3];
 	unsigned nnearest;
 	bool optional; /* from the description or a key map made for many models: reported, but never a failure of --fail-unused */
-	bool quiet; /* of a built-in key map: that it matched nothing is no warning */
+	bool quiet;    /* of a built-in key map: that it matched nothing is no warning */
 };
 
 /* A name that holds a drop pattern and is kept all the same (--drop-params of lnn-ckpt-adapt(1)). */
@@ -105,8 +104,8 @@ struct plan {
 	size_t nmisses, cap_misses;
 	struct make **described; /* makers that reports describe, in the order of the edits */
 	size_t ndescribed, cap_described;
-	struct str tables; /* what the output states of bias tables (tables.h) */
-	struct str note;   /* what it states of itself as a finished shard (CKPT_NOTE_KEY); empty: nothing */
+	struct str tables;            /* what the output states of bias tables (tables.h) */
+	struct str note;              /* what it states of itself as a finished shard (CKPT_NOTE_KEY); empty: nothing */
 	const struct plan_meta *meta; /* edits, in order; borrowed */
 	size_t nmeta;
 };
@@ -118,8 +117,7 @@ void plan_release(struct plan *p);
 void plan_add_input(struct plan *p, struct statedict *sd, const char *label);
 
 /* Adds a rule that edits will count on; text is copied (printf form). */
-struct plan_rule *plan_rule_new(struct plan *p, struct str literal, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+struct plan_rule *plan_rule_new(struct plan *p, struct str literal, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Appends an entry, whose origin is there already. Moves entries, so that pointers to them are stale. */
 struct plan_entry *plan_append(struct plan *p, struct plan_entry en);

@@ -55,8 +55,7 @@ compile(struct renamer *r, const char *spec, struct err *e)
 		return err_set(e, ERR_USAGE, "--rename %s: at byte %zu of the regular expression: %s", spec, why.offset,
 			       why.reason);
 	if (pyre_sub_compile(r->re, buf_str(&r->replacement), &r->sub, &why) != 0)
-		return err_set(e, ERR_USAGE, "--rename %s: at byte %zu of the replacement: %s", spec, why.offset,
-			       why.reason);
+		return err_set(e, ERR_USAGE, "--rename %s: at byte %zu of the replacement: %s", spec, why.offset, why.reason);
 	return 0;
 }
 

@@ -63,8 +63,8 @@ struct side {
 	double *node_size; /* the weights of the families below a module */
 	size_t nleaves, cap_leaves, nfamilies, cap_families, nnodes, cap_nodes;
 	struct strmap names, texts, nodes;
-	struct strmap seen, counts;               /* which places of numbers are those of layers */
-	uint64_t (*numbers)[2];                   /* of counts: numbers seen, modules below them */
+	struct strmap seen, counts; /* which places of numbers are those of layers */
+	uint64_t (*numbers)[2];     /* of counts: numbers seen, modules below them */
 	size_t nnumbers, cap_numbers;
 	struct strmap layers_at;
 	struct layer *layers;
@@ -85,8 +85,8 @@ struct matcher {
 	struct candidate *v;
 	size_t n, cap;
 	size_t *first_a, *first_b, *next_b; /* where candidates of a family are; SIZE_MAX ends */
-	uint32_t *with_a, *with_b; /* by family, the one that it is paired with; UINT32_MAX: none */
-	struct strmap votes_at; /* a pair of modules to votes */
+	uint32_t *with_a, *with_b;          /* by family, the one that it is paired with; UINT32_MAX: none */
+	struct strmap votes_at;             /* a pair of modules to votes */
 	double *votes;
 	size_t nvotes, cap_votes;
 	struct arena votes_arena;
@@ -109,9 +109,9 @@ static const char *const synonyms[] = {
 /* clang-format on */
 
 /* Words that say little: where they lack, little is lost. */
-static const char *const common[] = { "layers", "stages", "encoder", "model", "module", "backbone", "features", "trunk",
-				      "vit", "deit", "beit", "swin", "resnet", "convnext", "transformer", "network", "base",
-				      "body", "output", "teacher", "state", "o" };
+static const char *const common[] = { "layers", "stages", "encoder", "model",   "module", "backbone", "features",    "trunk",
+				      "vit",    "deit",   "beit",    "swin",    "resnet", "convnext", "transformer", "network",
+				      "base",   "body",   "output",  "teacher", "state",  "o" };
 
 /* Parts of a model that a target without this word lacks. */
 static const char *const aside[] = { "decoder", "student", "momentum", "aux", "ema", "predictor" };
@@ -483,7 +483,10 @@ add_leaf(struct side *s, struct str name, const struct entry *e, size_t member)
 	struct leaf *l;
 
 	l = xpush(s->leaves, s->nleaves, s->cap_leaves);
-	*l = (struct leaf){ .name = name, .members = { member }, .n = 1, .ndim = e->ndim,
+	*l = (struct leaf){ .name = name,
+			    .members = { member },
+			    .n = 1,
+			    .ndim = e->ndim,
 			    .floating = e->dtype == DTYPE_UNKNOWN || dtype_is_float((enum dtype)e->dtype) };
 	l->shape = arena_alloc(s->arena, (e->ndim + 1) * sizeof(*l->shape));
 	if (e->ndim > 0)
@@ -598,7 +601,7 @@ find_ranks(struct side *s)
 			if (at == SIZE_MAX)
 				continue;
 			*xpush(v, n, cap) = (struct numeral){ str_n(g->text.p, at), str_n(g->text.p + at, len),
-				str_from(g->text, at + len), &s->leaves[g->leaves[0]], &g->words[k] };
+							      str_from(g->text, at + len), &s->leaves[g->leaves[0]], &g->words[k] };
 		}
 	}
 	if (n > 0)
@@ -736,7 +739,7 @@ free_leaves(struct side *s, struct suggest_family *f, uint32_t *v)
 struct alignment {
 	uint32_t *a, *b, *with;
 	size_t na, nb, n, steps; /* steps: of all alignments so far */
-	uint32_t *best; /* (na + 1) * (nb + 1) */
+	uint32_t *best;          /* (na + 1) * (nb + 1) */
 };
 
 /* What pairing two leaves is worth: 0 if they do not fit; more the nearer they stand to others that their layers pair. */
@@ -1237,8 +1240,9 @@ add_match(struct matcher *m, const struct leaf *a, const struct leaf *b, enum su
 	struct suggest_match *match;
 
 	match = xpush(s->v, s->n, s->cap);
-	*match = (struct suggest_match){ .nfrom = (uint8_t)a->n, .nto = (uint8_t)b->n, .op = (uint8_t)op_between(a, b),
-					 .grade = (uint8_t)g, .why = why };
+	*match = (struct suggest_match){
+		.nfrom = (uint8_t)a->n, .nto = (uint8_t)b->n, .op = (uint8_t)op_between(a, b), .grade = (uint8_t)g, .why = why
+	};
 	m->t.layers[b->layer].here += (double)a->members[0];
 	m->t.layers[b->layer].there += (double)b->members[0];
 	m->t.layers[b->layer].n++;

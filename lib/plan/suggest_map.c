@@ -23,9 +23,9 @@ struct form {
 struct map_item {
 	struct form from[SUGGEST_JOIN_MAX], to[SUGGEST_JOIN_MAX];
 	const struct suggest_match *m;
-	struct str key;  /* equal for those that one rule may serve */
-	size_t tensors;  /* of the target */
-	bool alone;      /* no rule serves another one, too */
+	struct str key; /* equal for those that one rule may serve */
+	size_t tensors; /* of the target */
+	bool alone;     /* no rule serves another one, too */
 };
 
 /* A name of the source, or the beginning of names, by its form. */
@@ -42,7 +42,7 @@ struct map_rule {
 struct map_writer {
 	const struct suggest *s;
 	struct arena arena;
-	struct strmap counts;    /* (from, to, grade) of a beginning, and from alone, to numbers of tensors */
+	struct strmap counts; /* (from, to, grade) of a beginning, and from alone, to numbers of tensors */
 	size_t *numbers, nnumbers, cap_numbers;
 	struct map_item **items;
 	size_t nitems, cap_items;
@@ -398,7 +398,7 @@ count_taken(struct map_writer *w, const struct rule_group *g, const struct form 
 			return SIZE_MAX;
 		for (unsigned p = 0; inside && p < f->n; p++)
 			inside = g->letter[p] >= 0 && !g->bounded ? true
-								    : w->list[i].v[p] >= g->low[p] && w->list[i].v[p] <= g->high[p];
+								  : w->list[i].v[p] >= g->low[p] && w->list[i].v[p] <= g->high[p];
 		n += inside;
 	}
 	return n;

@@ -25,8 +25,7 @@ plan(struct tables *t, struct table_case *c, struct err *err)
 			return rc;
 		s->to.h = down ? to.h : to.w;
 	}
-	s->job = (struct sheet_job){ .outer = 1, .inner = shape[1], .from = { shape[0], 1 },
-				     .to = { 2 * (size_t)s->to.h - 1, 1 } };
+	s->job = (struct sheet_job){ .outer = 1, .inner = shape[1], .from = { shape[0], 1 }, .to = { 2 * (size_t)s->to.h - 1, 1 } };
 	s->shape[0] = s->job.to.h;
 	s->shape[1] = shape[1];
 	return tables_sheet(t, c, s, err);

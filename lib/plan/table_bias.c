@@ -73,8 +73,7 @@ read_side(struct json_reader *r, uint32_t *side, struct err *err)
 static int
 read_grid(struct json_reader *r, struct grid *grid, struct err *err)
 {
-	if (json_expect(r, JSON_ARRAY, "a grid", err) < 0 || read_side(r, &grid->h, err) < 0 ||
-	    read_side(r, &grid->w, err) < 0)
+	if (json_expect(r, JSON_ARRAY, "a grid", err) < 0 || read_side(r, &grid->h, err) < 0 || read_side(r, &grid->w, err) < 0)
 		return -1;
 	return json_expect(r, JSON_ARRAY_END, "the end of a grid", err);
 }
@@ -219,8 +218,7 @@ enum telling {
 
 /* A table whose layout nothing tells is copied, if nothing more is asked. */
 static int
-without_layout(const struct plan *p, const struct plan_entry *en, struct make_bias_table *t, enum telling telling,
-	       struct err *e)
+without_layout(const struct plan *p, const struct plan_entry *en, struct make_bias_table *t, enum telling telling, struct err *e)
 {
 	if (telling == STRANGE)
 		return bias_index_strange(plan_file(p, en), t, e);
@@ -242,9 +240,7 @@ from_index(struct plan *p, const struct plan_entry *en, const struct tables_opts
 	   const struct err *why, struct err *e)
 {
 	struct ckpt *c = plan_input_of(p, en)->sd->ckpt;
-	struct bias_index x = { .tensor = t->index.tensor,
-				.rows = plan_result(p, en)->shape[0],
-				.known = o->from_grid };
+	struct bias_index x = { .tensor = t->index.tensor, .rows = plan_result(p, en)->shape[0], .known = o->from_grid };
 	int found = bias_index_read(c, &x, e);
 
 	if (found < 0)
@@ -332,8 +328,7 @@ resolve(struct plan *p, const struct plan_entry *en, const struct tables_opts *o
 
 	if (t->make.waits == NULL || !table_is_move(&t->job) || origin_of(p, en, find_index(p, en))->outputs == 0)
 		return TOLD;
-	if (t->to_as_from &&
-	    c->tensors[t->index.tensor].shape[0] == (uint64_t)t->job.from_grid.h * t->job.from_grid.w + 1)
+	if (t->to_as_from && c->tensors[t->index.tensor].shape[0] == (uint64_t)t->job.from_grid.h * t->job.from_grid.w + 1)
 		return TOLD;
 	t->make.waits = NULL;
 	return from_index(p, en, o, t, NULL, e);
@@ -376,9 +371,8 @@ to_layout(const struct tables_opts *o, struct make_bias_table *t, struct err *e)
 	t->job.to = o->to;
 	if (o->to.kind == LAYOUT_AUTO && o->model != NULL && o->model->handling.layout.p != NULL) {
 		if (layout_parse(o->model->handling.layout, &t->job.to, &inner) != 0)
-			return o->model->handling.layout_at == NULL
-				       ? err_set(e, ERR_INPUT, "%s", inner.msg)
-				       : ynode_fail(o->model->handling.layout_at, e, "%s", inner.msg);
+			return o->model->handling.layout_at == NULL ? err_set(e, ERR_INPUT, "%s", inner.msg)
+								    : ynode_fail(o->model->handling.layout_at, e, "%s", inner.msg);
 	}
 	t->to_as_from = t->job.to.kind == LAYOUT_AUTO;
 	return 0;

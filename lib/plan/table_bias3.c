@@ -24,7 +24,9 @@ plan(struct tables *t, struct table_case *c, struct err *err)
 		return tables_leave(t, c, "nothing says its new size; --grid HxW or a description does");
 	if (!listed)
 		s->to = *t->o->grid;
-	s->job = (struct sheet_job){ .outer = shape[0], .inner = 1, .from = { shape[1], shape[2] },
+	s->job = (struct sheet_job){ .outer = shape[0],
+				     .inner = 1,
+				     .from = { shape[1], shape[2] },
 				     .to = { 2 * (size_t)s->to.h - 1, 2 * (size_t)s->to.w - 1 } };
 	s->shape[0] = shape[0];
 	s->shape[1] = s->job.to.h;

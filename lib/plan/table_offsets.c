@@ -25,8 +25,7 @@ plan(struct tables *t, struct table_case *c, struct err *err)
 	rc = listed ? 1 : tables_beside(t, c, s->from, 0, &s->to, err);
 	if (rc <= 0)
 		return rc;
-	s->job = (struct sheet_job){ .outer = shape[0], .inner = 1, .from = { s->from.h, s->from.w },
-				     .to = { s->to.h, s->to.w } };
+	s->job = (struct sheet_job){ .outer = shape[0], .inner = 1, .from = { s->from.h, s->from.w }, .to = { s->to.h, s->to.w } };
 	s->shape[0] = shape[0];
 	s->shape[1] = (uint64_t)s->to.h * s->to.w;
 	return tables_sheet(t, c, s, err);

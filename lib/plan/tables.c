@@ -477,8 +477,8 @@ plan_case(struct tables *t, struct table_case *c, struct err *err)
 	if (c->kind == POSITION_BIAS)
 		return table_kinds[c->kind]->plan(t, c, err);
 	if (!is_plain(c))
-		return c->named ? tables_refuse(t->p, c->en, err, "a plain floating table was expected") :
-				  tables_leave(t, c, "no plain floating table");
+		return c->named ? tables_refuse(t->p, c->en, err, "a plain floating table was expected")
+				: tables_leave(t, c, "no plain floating table");
 	return table_kinds[c->kind]->plan(t, c, c->probe ? &hidden : err);
 }
 

@@ -36,7 +36,7 @@ struct table_left {
 
 /* What plan_tables did. */
 struct tables_tally {
-	size_t resized, fit; /* tables of another size, or that have the size already */
+	size_t resized, fit;     /* tables of another size, or that have the size already */
 	struct table_left *left; /* in the arena of the plan */
 };
 
@@ -57,7 +57,7 @@ struct tables_opts {
 	enum resample_method method;
 	const struct model *model; /* target: layout, and shapes, which decide where they are there; may be NULL */
 	enum index_policy index;
-	bool anyway; /* a bias table that gets no new size gets the layout to write all the same, if one is stated */
+	bool anyway;      /* a bias table that gets no new size gets the layout to write all the same, if one is stated */
 	table_show *show; /* may be NULL */
 	void *show_arg;
 };

@@ -57,8 +57,8 @@ struct tables {
 	struct strmap near; /* beginnings of names to images */
 	struct table_case *cases;
 	size_t ncases, cap_cases;
-	bool named[POSITION_KINDS];  /* --match names tables of the kind */
-	bool uneven[POSITION_KINDS]; /* tables of the kind have several sizes */
+	bool named[POSITION_KINDS];   /* --match names tables of the kind */
+	bool uneven[POSITION_KINDS];  /* tables of the kind have several sizes */
 	struct table_remark *remarks; /* in the arena of the plan */
 };
 
@@ -102,8 +102,7 @@ struct grid tables_image_grid(struct tables *t, const struct table_case *c, stru
  * if it has their grid, or --grid. Returns 1 and sets *to, 0 if the table is left, -1 after an error. axis: 0 both, else
  * h or w alone counts, as 'h' and 'w'.
  */
-int tables_beside(struct tables *t, const struct table_case *c, struct grid from, int axis, struct grid *to,
-		  struct err *err);
+int tables_beside(struct tables *t, const struct table_case *c, struct grid from, int axis, struct grid *to, struct err *err);
 
 /* Checks the sheet that c becomes, of which job, from, to and shape are set, and puts it on the entry if it changes. */
 int tables_sheet(struct tables *t, struct table_case *c, struct make_sheet *s, struct err *err);

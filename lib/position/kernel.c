@@ -81,8 +81,7 @@ kernel_patch(double *m, size_t from, size_t to)
 
 	for (size_t i = 0; i < n; i++)
 		for (size_t j = 0; j <= i; j++)
-			g[i * n + j] = grows ? product(w + i, w + j, to, from)
-					     : product(w + i * from, w + j * from, from, 1);
+			g[i * n + j] = grows ? product(w + i, w + j, to, from) : product(w + i * from, w + j * from, from, 1);
 	factor(g, n);
 	for (size_t i = 0; i < (grows ? to : from); i++)
 		solve(g, n, grows ? w + i * from : w + i, grows ? 1 : from);

@@ -19,14 +19,18 @@ static const struct {
 };
 
 const char *const position_patches[POSITION_PATCHES] = {
-	"patch_embed.proj.weight", "patch_embed.projection.weight", "patch_embeddings.projection.weight",
-	"patch_embedding.weight", "conv_proj.weight", "conv1.weight",
+	"patch_embed.proj.weight",
+	"patch_embed.projection.weight",
+	"patch_embeddings.projection.weight",
+	"patch_embedding.weight",
+	"conv_proj.weight",
+	"conv1.weight",
 };
 
 static const struct str bias_part = STR_LIT("relative_position_bias_table");
 
-#define NONE \
-	{            \
+#define NONE             \
+	{                \
 		-1, 0, 0 \
 	}
 #define BA RESAMPLE_BICUBIC_ANTIALIAS

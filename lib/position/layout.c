@@ -36,10 +36,9 @@ layout_parse(struct str s, struct layout *layout, struct err *err)
 		*layout = (struct layout){ kinds[i].kind, counted ? (uint32_t)extra : kinds[i].extra };
 		return 0;
 	}
-	return err_set(
-		err, ERR_USAGE,
-		"\"%.*s\" is no layout: auto, first, first:N, last, last:N, grid and metaformer are (N from 1 to %d)",
-		STR_ARG(s), EXTRA_MAX);
+	return err_set(err, ERR_USAGE,
+		       "\"%.*s\" is no layout: auto, first, first:N, last, last:N, grid and metaformer are (N from 1 to %d)",
+		       STR_ARG(s), EXTRA_MAX);
 }
 
 void
@@ -82,8 +81,8 @@ grid_parse(struct str s, struct grid *grid, struct err *err)
 
 	str_split(&rest, 'x', &first);
 	if (!side_parse(first, &g.h) || rest.p == NULL || !side_parse(rest, &g.w))
-		return err_set(err, ERR_USAGE, "\"%.*s\" is no grid: HxW in tokens, as in 14x14, sides from 1 to %d",
-			       STR_ARG(s), GRID_MAX);
+		return err_set(err, ERR_USAGE, "\"%.*s\" is no grid: HxW in tokens, as in 14x14, sides from 1 to %d", STR_ARG(s),
+			       GRID_MAX);
 	*grid = g;
 	return 0;
 }
@@ -175,13 +174,12 @@ misfit(struct layout layout, uint64_t rows, const struct grid *known, const char
 			       "%llu rows do not fit a grid of %ux%u: expected %llu rows, or 1 or 3 more; "
 			       "give the layout (--layout)",
 			       n, known->h, known->w, cells);
-	return err_set(err, ERR_INPUT, "%llu rows do not fit a grid of %ux%u in layout %s: expected %llu rows", n,
-		       known->h, known->w, name, cells + extra);
+	return err_set(err, ERR_INPUT, "%llu rows do not fit a grid of %ux%u in layout %s: expected %llu rows", n, known->h,
+		       known->w, name, cells + extra);
 }
 
 int
-layout_fit(struct layout *layout, uint64_t rows, const struct grid *known, struct grid *grid, const char *option,
-	   struct err *err)
+layout_fit(struct layout *layout, uint64_t rows, const struct grid *known, struct grid *grid, const char *option, struct err *err)
 {
 	struct grid found;
 
@@ -256,8 +254,7 @@ extras_within(const int64_t *index, size_t n, size_t skip, int64_t low, int64_t 
 }
 
 bool
-layout_from_index(const int64_t *index, size_t n, uint64_t rows, const struct grid *known, struct layout *layout,
-		  struct grid *grid)
+layout_from_index(const int64_t *index, size_t n, uint64_t rows, const struct grid *known, struct layout *layout, struct grid *grid)
 {
 	struct layout found = { LAYOUT_GRID, 0 };
 	struct grid g;

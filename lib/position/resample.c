@@ -29,7 +29,7 @@ struct resample_axis {
 	struct taps *taps; /* one per target sample */
 	struct tap *pool;
 	size_t from;
-	double *at;   /* geometric: coordinates of the source samples; else NULL */
+	double *at;     /* geometric: coordinates of the source samples; else NULL */
 	double *spline; /* splines: source samples, and behind them the second derivatives there */
 };
 
@@ -244,8 +244,8 @@ spline_solve(const double *at, size_t n, const double *y, double *m, size_t widt
 			m[j * width + c] -= upper[j] * m[(j + 1) * width + c];
 	free(upper);
 	spline_end(m, m + width, m + 2 * width, (at[1] - at[0]) / (at[2] - at[1]), width);
-	spline_end(m + (n - 1) * width, m + (n - 2) * width, m + (n - 3) * width,
-		   (at[n - 1] - at[n - 2]) / (at[n - 2] - at[n - 3]), width);
+	spline_end(m + (n - 1) * width, m + (n - 2) * width, m + (n - 3) * width, (at[n - 1] - at[n - 2]) / (at[n - 2] - at[n - 3]),
+		   width);
 }
 
 /* ---- axes */

@@ -37,8 +37,7 @@ struct cells {
  * resample_can. If both axes keep their lengths, all is copied. If one does, it is left alone bit for bit, but the geometric
  * methods and BS change it as their projects do. A head whose numbers are all the same stays so (torch's does not quite).
  */
-void resample(const double *in, struct cells from, double *out, struct cells to, size_t heads,
-	      enum resample_method method);
+void resample(const double *in, struct cells from, double *out, struct cells to, size_t heads, enum resample_method method);
 
 /* False if a side has too few cells for the method: splines need four. */
 bool resample_can(enum resample_method method, struct cells from);

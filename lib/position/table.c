@@ -47,8 +47,8 @@ table_check(const struct table_job *job, struct err *err)
 	struct grid g = job->from_grid, t = job->to_grid;
 
 	if (job->heads == 0 || !side_known(g.h) || !side_known(g.w))
-		return err_set(err, ERR_INPUT, "a grid of %ux%u with %zu heads: expected sides from 1 to %d and heads",
-			       g.h, g.w, job->heads, GRID_MAX);
+		return err_set(err, ERR_INPUT, "a grid of %ux%u with %zu heads: expected sides from 1 to %d and heads", g.h, g.w,
+			       job->heads, GRID_MAX);
 	if (!side_known(t.h) || !side_known(t.w))
 		return err_set(err, ERR_USAGE, "a new grid of %ux%u: expected sides from 1 to %d", t.h, t.w, GRID_MAX);
 	layout_print(job->from, from);
@@ -57,17 +57,16 @@ table_check(const struct table_job *job, struct err *err)
 		return err_set(err, ERR_USAGE, "layout %s to %s: both must be known", from, to);
 	/* All of first:1, last:1 and metaformer have one extra row, and nothing else has one. */
 	if (job->from.extra != job->to.extra)
-		return err_set(
-			err, ERR_USAGE,
-			"layout %s cannot become %s: %u extra rows are not %u (first:1, last:1 and metaformer can be "
-			"exchanged, and layouts with equal numbers of extra rows)",
-			from, to, job->from.extra, job->to.extra);
+		return err_set(err, ERR_USAGE,
+			       "layout %s cannot become %s: %u extra rows are not %u (first:1, last:1 and metaformer can be "
+			       "exchanged, and layouts with equal numbers of extra rows)",
+			       from, to, job->from.extra, job->to.extra);
 	if (!grid_eq(g, t) && !resample_can(job->method, cells_of(g)))
 		return err_set(err, ERR_USAGE, "method %s needs a grid of 3x3 tokens or more, not %ux%u",
 			       resample_method_name(job->method), g.h, g.w);
 	if (too_many(job->from, g, job->heads) || too_many(job->to, t, job->heads))
-		return err_set(err, ERR_USAGE, "grid %ux%u to %ux%u with %zu heads: more than %llu numbers", g.h, g.w,
-			       t.h, t.w, job->heads, (unsigned long long)TABLE_MAX);
+		return err_set(err, ERR_USAGE, "grid %ux%u to %ux%u with %zu heads: more than %llu numbers", g.h, g.w, t.h, t.w,
+			       job->heads, (unsigned long long)TABLE_MAX);
 	return 0;
 }
 

@@ -6,18 +6,21 @@
 const char *const group_keys[] = { "FILTER", "OPTIMIZER", "WEIGHT_DECAY", "LR_MULTIPLIER", NULL };
 
 /* What is said by nobody. */
-#define NO_GROUPS                                                                                                     \
-	{                                                                                                             \
-		.enabled = -1, .rest = { .name = STR_LIT("DEFAULT"), .optimizer = STR_LIT("adamw"), .weight_decay = 0.05, \
-					 .lr_multiplier = 1 }                                                         \
+#define NO_GROUPS                                      \
+	{                                              \
+		.enabled = -1, .rest = {               \
+			.name = STR_LIT("DEFAULT"),    \
+			.optimizer = STR_LIT("adamw"), \
+			.weight_decay = 0.05,          \
+			.lr_multiplier = 1             \
+		}                                      \
 	}
 
 /* A child that is a map, and neither the switch nor the rest. */
 static bool
 is_child(const struct ypair *pair)
 {
-	return pair->value->kind == YN_MAP && !str_eqc(pair->key->text, "DEFAULT") &&
-	       !str_eqc(pair->key->text, "ENABLED");
+	return pair->value->kind == YN_MAP && !str_eqc(pair->key->text, "DEFAULT") && !str_eqc(pair->key->text, "ENABLED");
 }
 
 static const struct ynode *
@@ -175,8 +178,7 @@ groups_single(struct groups *g, struct rules *rules, struct str name, const stru
 }
 
 int
-groups_assign(const struct groups *g, struct subject *s, bool first, unsigned char *in, size_t *count,
-	struct err *err)
+groups_assign(const struct groups *g, struct subject *s, bool first, unsigned char *in, size_t *count, struct err *err)
 {
 	*count = 0;
 	for (size_t i = 0; i < g->n; i++) {

@@ -14,21 +14,21 @@
 
 struct group {
 	struct str name;
-	const struct ynode *at;      /* its key; NULL for a DEFAULT that is not written down */
+	const struct ynode *at; /* its key; NULL for a DEFAULT that is not written down */
 	const struct ynode *map;
-	const struct rule *rule;     /* NULL for DEFAULT */
-	struct str optimizer;        /* own, else DEFAULT's, else adamw; as written */
-	double weight_decay;         /* own, else DEFAULT's, else 0.05 */
-	double lr_multiplier;        /* own, else 1; that of DEFAULT is always 1 */
-	bool muon;                   /* the optimizer is muon */
+	const struct rule *rule; /* NULL for DEFAULT */
+	struct str optimizer;    /* own, else DEFAULT's, else adamw; as written */
+	double weight_decay;     /* own, else DEFAULT's, else 0.05 */
+	double lr_multiplier;    /* own, else 1; that of DEFAULT is always 1 */
+	bool muon;               /* the optimizer is muon */
 };
 
 struct groups {
-	const struct ynode *at;      /* the map of all */
-	struct group *v;             /* in the order of the config */
+	const struct ynode *at; /* the map of all */
+	struct group *v;        /* in the order of the config */
 	size_t n;
-	struct group rest;           /* DEFAULT: what is in no group */
-	int enabled;                 /* 0, 1, or -1 if nothing is said */
+	struct group rest; /* DEFAULT: what is in no group */
+	int enabled;       /* 0, 1, or -1 if nothing is said */
 };
 
 /* What a YAML node stands for. */
@@ -53,8 +53,7 @@ void groups_single(struct groups *g, struct rules *rules, struct str name, const
  * Which groups has the subject? in has n places, set to 1 or 0; *count says how many, 0 meaning DEFAULT (or
  * none, if requires_grad is false). With first the search ends at the first.
  */
-int groups_assign(const struct groups *g, struct subject *s, bool first, unsigned char *in, size_t *count,
-	struct err *err);
+int groups_assign(const struct groups *g, struct subject *s, bool first, unsigned char *in, size_t *count, struct err *err);
 
 /* Index of the group, g->n for DEFAULT, or -1. */
 long groups_find(const struct groups *g, struct str name);

@@ -31,27 +31,27 @@ struct lint {
 	const struct groups *groups;
 	const struct rule *other;
 	struct arena arena;
-	const struct rule **all;  /* by number */
-	struct hits *rule_hits;       /* of rules, by number */
-	struct hits **item_hits;      /* of their items */
-	bool *root_told;          /* by group, other last: that it cannot be asked */
+	const struct rule **all; /* by number */
+	struct hits *rule_hits;  /* of rules, by number */
+	struct hits **item_hits; /* of their items */
+	bool *root_told;         /* by group, other last: that it cannot be asked */
 	unsigned char *in;
-	uint64_t *firsts;         /* by group: names that no earlier group has */
+	uint64_t *firsts; /* by group: names that no earlier group has */
 	struct overlap *overlaps;
 	size_t noverlaps, cap;
-	struct strmap by_groups;  /* from a set of groups to its overlap */
-	struct str *types;        /* layer types seen */
+	struct strmap by_groups; /* from a set of groups to its overlap */
+	struct str *types;       /* layer types seen */
 	size_t ntypes, types_cap;
 	struct strmap by_type;
 	uint64_t names;
 };
 
 /* Tells of something at a node. */
-#define found(rules, at, ...)                                      \
-	do {                                                       \
-		struct err found_err = ERR_INIT;                   \
-									   \
-		ynode_fail(at, &found_err, __VA_ARGS__);           \
+#define found(rules, at, ...)                                       \
+	do {                                                        \
+		struct err found_err = ERR_INIT;                    \
+                                                                    \
+		ynode_fail(at, &found_err, __VA_ARGS__);            \
 		(rules)->env.finding((rules)->env.arg, &found_err); \
 	} while (0)
 
@@ -61,7 +61,11 @@ lint_new(struct rules *rules, const struct groups *groups, const struct rule *ot
 	struct lint *l = xcalloc(1, sizeof(*l));
 	size_t n = groups->n;
 
-	*l = (struct lint){ .rules = rules, .groups = groups, .other = other, .arena = ARENA_INIT, .by_groups = STRMAP_INIT,
+	*l = (struct lint){ .rules = rules,
+			    .groups = groups,
+			    .other = other,
+			    .arena = ARENA_INIT,
+			    .by_groups = STRMAP_INIT,
 			    .by_type = STRMAP_INIT };
 	l->all = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->all));
 	l->rule_hits = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->rule_hits));
@@ -219,8 +223,8 @@ dead_item(const struct lint *l, const struct rule_item *item)
 		found(l->rules, item->at, "stage '%s' has no parameter here", text);
 	} else {
 		suggest(l, item, &hint);
-		found(l->rules, item->at, "%s '%s'%s", item->class == ITEM_STAGE ? "the description has no stage"
-										 : "no tensor has the layer type", text, hint.p);
+		found(l->rules, item->at, "%s '%s'%s",
+		      item->class == ITEM_STAGE ? "the description has no stage" : "no tensor has the layer type", text, hint.p);
 	}
 	buf_release(&hint);
 }
@@ -288,8 +292,8 @@ overlap_findings(struct lint *l)
 		while (!o->in[at])
 			at++;
 		put_groups(l, o->in, l->groups->n, " and ", &b);
-		found(l->rules, l->groups->v[at].at, "%" PRIu64 " name%s in %s: %s%s", o->count,
-		      o->count == 1 ? " is" : "s are", b.p, keys_show(&shown, o->example), o->count == 1 ? "" : ", ...");
+		found(l->rules, l->groups->v[at].at, "%" PRIu64 " name%s in %s: %s%s", o->count, o->count == 1 ? " is" : "s are",
+		      b.p, keys_show(&shown, o->example), o->count == 1 ? "" : ", ...");
 		buf_release(&b);
 	}
 }

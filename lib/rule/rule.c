@@ -67,8 +67,7 @@ rule_without_type(const struct ynode *node, struct err *err)
 		struct shown shown;
 
 		if (str_eqc_nocase(key->text, "TYPE") || text_distance(key->text, str_c("TYPE"), 1) <= 1)
-			return ynode_fail(key, err, "%s: unknown key in a rule; did you mean TYPE?",
-					  keys_show(&shown, key->text));
+			return ynode_fail(key, err, "%s: unknown key in a rule; did you mean TYPE?", keys_show(&shown, key->text));
 	}
 	return ynode_fail(node, err, "a rule needs a TYPE");
 }

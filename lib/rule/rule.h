@@ -26,9 +26,9 @@ struct rules; /* all rules of a program: their memory, and what they share */
 
 /* What rules may know beside the name. All borrowed; all may be NULL. */
 struct rule_env {
-	const struct model *model;      /* stages; layer types, shapes and requires_grad of names that come without */
-	const struct model *reference;  /* names and shapes of the checkpoint of -r */
-	const struct diag *diag;        /* told of initialization rules without a reference */
+	const struct model *model;     /* stages; layer types, shapes and requires_grad of names that come without */
+	const struct model *reference; /* names and shapes of the checkpoint of -r */
+	const struct diag *diag;       /* told of initialization rules without a reference */
 	/*
 	 * Told of every error in a rule, so that all of them are seen and not only the first: compiling goes on
 	 * with the next rule, and fails in the end. For --lint.
@@ -48,8 +48,8 @@ const struct rule *rules_compile(struct rules *rules, const struct ynode *node, 
 
 /* One tensor that rules are asked about. */
 struct subject {
-	struct entry entry;    /* completed from the description */
-	struct str name;       /* without a leading "module." */
+	struct entry entry; /* completed from the description */
+	struct str name;    /* without a leading "module." */
 	/* private */
 	const struct rules *rules;
 	struct finder *finder;
@@ -67,9 +67,9 @@ void subject_set(struct subject *s, const struct entry *e);
 struct rule_step {
 	const struct rule *rule;
 	const struct ynode *at; /* the rule's map */
-	unsigned depth;      /* of the rule in its tree */
+	unsigned depth;         /* of the rule in its tree */
 	bool matched;
-	size_t item;         /* which of the rule's items decided or RULE_NO_ITEM */
+	size_t item; /* which of the rule's items decided or RULE_NO_ITEM */
 };
 
 #define RULE_NO_ITEM SIZE_MAX
@@ -84,7 +84,10 @@ struct rule_trace {
 	struct buf line;
 };
 
-#define RULE_TRACE_INIT { NULL, 0, 0, 0, NULL, ARENA_INIT, BUF_INIT }
+#define RULE_TRACE_INIT                                   \
+	{                                                 \
+		NULL, 0, 0, 0, NULL, ARENA_INIT, BUF_INIT \
+	}
 
 void rule_trace_release(struct rule_trace *t);
 

@@ -14,9 +14,9 @@ struct rule_item {
 	enum item_class class;
 	struct str text;
 	const struct ynode *at;
-	size_t id;              /* ITEM_PATTERN: its id; those of a name rule follow each other */
-	struct pyre *re;          /* ITEM_PATTERN that is a regular expression */
-	int64_t number;           /* ITEM_DIMENSION */
+	size_t id;                       /* ITEM_PATTERN: its id; those of a name rule follow each other */
+	struct pyre *re;                 /* ITEM_PATTERN that is a regular expression */
+	int64_t number;                  /* ITEM_DIMENSION */
 	const struct model_group *stage; /* ITEM_STAGE; NULL if the description has none of that name */
 };
 
@@ -28,13 +28,13 @@ struct rule {
 	size_t nitems;
 	const struct rule **kids;
 	size_t nkids;
-	const struct rule *next;  /* of all rules, newest first */
-	size_t number;            /* among all rules */
-	size_t step;              /* what it may say has numbers from here on */
-	bool broken;              /* it did not compile */
-	bool may_fail;            /* rule_may_fail */
+	const struct rule *next;      /* of all rules, newest first */
+	size_t number;                /* among all rules */
+	size_t step;                  /* what it may say has numbers from here on */
+	bool broken;                  /* it did not compile */
+	bool may_fail;                /* rule_may_fail */
 	const struct match_type *how; /* of a name rule */
-	size_t nnames, npatterns; /* of an or: so many of its first kids are name rules, with so many patterns */
+	size_t nnames, npatterns;     /* of an or: so many of its first kids are name rules, with so many patterns */
 };
 
 /* A pattern of a stage of the description. */
@@ -49,8 +49,8 @@ struct rules {
 	struct arena arena;
 	struct finder *finder;
 	struct rule *newest;
-	size_t count, steps;      /* rules; what they may say */
-	bool warned;              /* that there is no reference */
+	size_t count, steps;          /* rules; what they may say */
+	bool warned;                  /* that there is no reference */
 	struct stage_pattern *stages; /* once a rule asks for stages: their patterns, the last stage's first */
 	size_t nstages;
 };
@@ -79,17 +79,9 @@ struct rule_type {
 };
 
 /* The rule types, in the order in which messages list them. The file type_NAME.c defines type_NAME. */
-#define RULE_TYPES(line) \
-	line(type_name) \
-	line(type_dimension) \
-	line(type_convolutional) \
-	line(type_layer_type) \
-	line(type_initialization) \
-	line(type_stage_based) \
-	line(type_and) \
-	line(type_or) \
-	line(type_not) \
-	line(type_all_except)
+#define RULE_TYPES(line)                                                                                              \
+	line(type_name) line(type_dimension) line(type_convolutional) line(type_layer_type) line(type_initialization) \
+		line(type_stage_based) line(type_and) line(type_or) line(type_not) line(type_all_except)
 
 #define TYPE_DECLARE(name) extern const struct rule_type name;
 RULE_TYPES(TYPE_DECLARE)

@@ -25,8 +25,11 @@ new_share(struct training *x, const struct group *group, const char *suffix, con
 void
 training_init(struct training *x, const struct groups *groups, const struct rule *exclude)
 {
-	*x = (struct training){ .groups = groups, .exclude = exclude, .included = { .elements_known = true },
-				.excluded = { .elements_known = true }, .in = xcalloc(groups->n + 1, 1) };
+	*x = (struct training){ .groups = groups,
+				.exclude = exclude,
+				.included = { .elements_known = true },
+				.excluded = { .elements_known = true },
+				.in = xcalloc(groups->n + 1, 1) };
 	x->shares = arena_calloc(&x->arena, 2 * (groups->n + 1), sizeof(*x->shares));
 	for (size_t i = 0; i < groups->n; i++) {
 		new_share(x, &groups->v[i], NULL, NULL);

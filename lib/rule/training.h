@@ -15,18 +15,18 @@
 
 /* Names that go together. */
 struct training_names {
-	struct str *v;         /* in the training's arena */
+	struct str *v; /* in the training's arena */
 	size_t n, cap;
 	uint64_t elements;
-	bool elements_known;   /* false if a name came without a shape, or the sum does not fit */
+	bool elements_known; /* false if a name came without a shape, or the sum does not fit */
 };
 
 /* What one optimizer takes. */
 struct optimizer_share {
-	struct str name;       /* "HEADS", "HEADS_ADAMW", "DEFAULT", "DEFAULT_MUON", ... */
+	struct str name; /* "HEADS", "HEADS_ADAMW", "DEFAULT", "DEFAULT_MUON", ... */
 	struct str optimizer;
 	double weight_decay, lr_multiplier;
-	bool hidden;           /* a GROUP_ADAMW that is empty: it is not made */
+	bool hidden; /* a GROUP_ADAMW that is empty: it is not made */
 	struct training_names names;
 };
 
@@ -34,11 +34,11 @@ struct training {
 	const struct groups *groups;
 	const struct rule *exclude; /* of GradNorm */
 	struct arena arena;
-	struct optimizer_share *shares;  /* two for each group and for DEFAULT; see hidden */
+	struct optimizer_share *shares; /* two for each group and for DEFAULT; see hidden */
 	size_t n;
 	struct training_names included, excluded;
 	unsigned char *in;
-	uint64_t several;      /* names in several groups */
+	uint64_t several; /* names in several groups */
 };
 
 /* groups and exclude are borrowed. */

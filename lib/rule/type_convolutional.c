@@ -74,7 +74,11 @@ explain(struct buf *b, const struct rule_step *step, const struct subject *s)
 }
 
 const struct rule_type type_convolutional = {
-	.name = "convolutional", .may_fail = true,
+	.name = "convolutional",
+	.may_fail = true,
 	.keys = { { "NAME_PATTERNS", KEY_MAY_ITEMS, ITEM_PATTERN }, { "LAYER_TYPES", KEY_MAY_ITEMS, ITEM_LAYER_TYPE } },
-	.compile = compile, .match = match, .holds = holds, .explain = explain,
+	.compile = compile,
+	.match = match,
+	.holds = holds,
+	.explain = explain,
 };

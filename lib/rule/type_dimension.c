@@ -30,6 +30,10 @@ explain(struct buf *b, const struct rule_step *step, const struct subject *s)
 }
 
 const struct rule_type type_dimension = {
-	.name = "dimension", .may_fail = true, .keys = { { "DIMENSIONS", KEY_ITEMS, ITEM_DIMENSION } },
-	.compile = compile, .holds = holds, .explain = explain,
+	.name = "dimension",
+	.may_fail = true,
+	.keys = { { "DIMENSIONS", KEY_ITEMS, ITEM_DIMENSION } },
+	.compile = compile,
+	.holds = holds,
+	.explain = explain,
 };

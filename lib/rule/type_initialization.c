@@ -71,5 +71,8 @@ explain(struct buf *b, const struct rule_step *step, const struct subject *s)
 }
 
 const struct rule_type type_initialization = {
-	.name = "initialization", .compile = compile, .match = match, .explain = explain,
+	.name = "initialization",
+	.compile = compile,
+	.match = match,
+	.explain = explain,
 };

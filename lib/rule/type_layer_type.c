@@ -22,6 +22,9 @@ explain(struct buf *b, const struct rule_step *step, const struct subject *s)
 }
 
 const struct rule_type type_layer_type = {
-	.name = "layer_type", .may_fail = true, .keys = { { "LAYER_TYPES", KEY_ITEMS, ITEM_LAYER_TYPE } },
-	.holds = holds, .explain = explain,
+	.name = "layer_type",
+	.may_fail = true,
+	.keys = { { "LAYER_TYPES", KEY_ITEMS, ITEM_LAYER_TYPE } },
+	.holds = holds,
+	.explain = explain,
 };

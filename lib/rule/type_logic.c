@@ -60,7 +60,10 @@ match_not(const struct rule *rule, struct subject *s, struct rule_trace *trace, 
 
 const struct rule_type type_and = { .name = "and", .keys = { { "FILTERS", KEY_RULES, 0 } }, .match = match_and };
 const struct rule_type type_or = {
-	.name = "or", .keys = { { "FILTERS", KEY_RULES, 0 } }, .compile = compile_or, .match = match_or,
+	.name = "or",
+	.keys = { { "FILTERS", KEY_RULES, 0 } },
+	.compile = compile_or,
+	.match = match_or,
 };
 const struct rule_type type_not = { .name = "not", .keys = { { "FILTER", KEY_RULE, 0 } }, .match = match_not };
 const struct rule_type type_all_except = { .name = "all_except", .keys = { { "EXCEPT", KEY_RULE, 0 } }, .match = match_not };

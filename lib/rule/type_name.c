@@ -56,8 +56,8 @@ compile_regex(struct rule_item *item, struct err *err)
 
 	if (pyre_compile(item->text, &item->re, &why) == 0)
 		return 0;
-	return ynode_fail(item->at, err, "bad regular expression '%s': %s at position %zu",
-			  keys_show(&shown, item->text), why.reason, why.offset);
+	return ynode_fail(item->at, err, "bad regular expression '%s': %s at position %zu", keys_show(&shown, item->text),
+			  why.reason, why.offset);
 }
 
 static int
@@ -71,7 +71,7 @@ compile(struct rules *rules, struct rule *rule, struct err *err)
 		if (rule->how->regex && compile_regex(item, err) < 0)
 			return -1;
 		item->id = rule->how->regex ? finder_regex(rules->finder, item->re)
-					      : finder_text(rules->finder, item->text, rule->how->where);
+					    : finder_text(rules->finder, item->text, rule->how->where);
 	}
 	return 0;
 }
@@ -134,6 +134,11 @@ explain(struct buf *b, const struct rule_step *step, const struct subject *s)
 }
 
 const struct rule_type type_name = {
-	.name = "name", .keys = { { "PATTERNS", KEY_ITEMS, ITEM_PATTERN }, { "MATCH_TYPE", KEY_SETTING, 0 } },
-	.compile = compile, .match = match, .holds = holds, .same = true, .explain = explain,
+	.name = "name",
+	.keys = { { "PATTERNS", KEY_ITEMS, ITEM_PATTERN }, { "MATCH_TYPE", KEY_SETTING, 0 } },
+	.compile = compile,
+	.match = match,
+	.holds = holds,
+	.same = true,
+	.explain = explain,
 };

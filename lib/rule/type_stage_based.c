@@ -69,8 +69,9 @@ compile(struct rules *rules, struct rule *rule, struct err *err)
 	const struct model *m = rules->env.model;
 
 	if (m == NULL || stage_named(m, NULL) == NULL)
-		return ynode_fail(rule->at, err, "a stage_based filter needs a description with "
-						 "parameter_groups_metadata.stages (-m)");
+		return ynode_fail(rule->at, err,
+				  "a stage_based filter needs a description with "
+				  "parameter_groups_metadata.stages (-m)");
 	for (size_t i = 0; i < rule->nitems; i++)
 		rule->items[i].stage = stage_named(m, &rule->items[i].text);
 	take_stages(rules);
@@ -105,6 +106,9 @@ explain(struct buf *b, const struct rule_step *step, const struct subject *s)
 }
 
 const struct rule_type type_stage_based = {
-	.name = "stage_based", .keys = { { "STAGES", KEY_ITEMS, ITEM_STAGE } },
-	.compile = compile, .holds = holds, .explain = explain,
+	.name = "stage_based",
+	.keys = { { "STAGES", KEY_ITEMS, ITEM_STAGE } },
+	.compile = compile,
+	.holds = holds,
+	.explain = explain,
 };

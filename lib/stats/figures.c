@@ -89,11 +89,11 @@ struct figures_run {
 	struct tensor_run *runs; /* by tensor */
 	size_t *owners;          /* by digest of a part, from n on: its tensor */
 	struct slot *slots;
-	struct sha256_ctx sha;   /* of the item that is being taken, if it is not whole */
+	struct sha256_ctx sha; /* of the item that is being taken, if it is not whole */
 	size_t n, known;
 	struct item *items;
 	size_t nitems, cap;
-	size_t nsorted; /* the first items are in the order of their tensors */
+	size_t nsorted;       /* the first items are in the order of their tensors */
 	uint64_t done, total; /* bytes */
 	uint32_t storage;     /* on a stream: all before are done with */
 	bool stream;
@@ -330,8 +330,7 @@ is_plain(const struct ckpt *c, const struct tensor *t)
 static bool
 is_whole(const struct ckpt *c, const struct tensor *t)
 {
-	return t->storage != STORAGE_NONE && t->offset == 0 && is_plain(c, t) &&
-	       tensor_nbytes(t) == c->storages[t->storage].nbytes;
+	return t->storage != STORAGE_NONE && t->offset == 0 && is_plain(c, t) && tensor_nbytes(t) == c->storages[t->storage].nbytes;
 }
 
 static struct item *
@@ -968,11 +967,16 @@ begin(struct figures_run *w)
 }
 
 int
-figures_take(struct figures *f, struct ckpt *c, const struct tensor *const *tensors, size_t n,
-	     const struct figures_opts *o, struct err *e)
+figures_take(struct figures *f, struct ckpt *c, const struct tensor *const *tensors, size_t n, const struct figures_opts *o,
+	     struct err *e)
 {
-	struct figures_run w = { .f = f, .c = c, .there = o->compare ? o->compare->there : NULL, .o = o, .tensors = tensors,
-				 .n = n, .stream = source_is_stream(c->src) };
+	struct figures_run w = { .f = f,
+				 .c = c,
+				 .there = o->compare ? o->compare->there : NULL,
+				 .o = o,
+				 .tensors = tensors,
+				 .n = n,
+				 .stream = source_is_stream(c->src) };
 	int rc;
 
 	begin(&w);

@@ -42,11 +42,11 @@ struct compare_opts {
 };
 
 struct figures_opts {
-	struct pool *pool;  /* may be NULL */
+	struct pool *pool;                                      /* may be NULL */
 	void (*tick)(void *arg, uint64_t done, uint64_t total); /* may be NULL */
-	size_t measured;    /* moments of the first so many tensors */
-	size_t hashed;      /* digests of the last so many */
-	bool crcs;          /* compute the CRC-32 of every storage; else of those that come out of one tensor */
+	size_t measured;                                        /* moments of the first so many tensors */
+	size_t hashed;                                          /* digests of the last so many */
+	bool crcs;                          /* compute the CRC-32 of every storage; else of those that come out of one tensor */
 	const struct compare_opts *compare; /* NULL: nothing is compared */
 	const struct compare_pair *pairs;   /* npairs, whose a are tensors of the checkpoint */
 	size_t npairs;
@@ -56,10 +56,10 @@ struct figures_opts {
 };
 
 struct figures {
-	struct moments *moments; /* by tensor */
-	struct digest *digests;  /* by tensor; those behind belong to parts */
-	uint32_t *crc;           /* by storage */
-	bool *has_crc;           /* by storage: its CRC was computed */
+	struct moments *moments;        /* by tensor */
+	struct digest *digests;         /* by tensor; those behind belong to parts */
+	uint32_t *crc;                  /* by storage */
+	bool *has_crc;                  /* by storage: its CRC was computed */
 	struct difference *differences; /* by pair */
 };
 
@@ -67,8 +67,8 @@ struct figures {
  * Of n tensors of c; those without data and those of a dtype that is not moments_known are left empty. f is to be
  * released in either case. On a stream, ckpt_finish is still due; likewise of the other checkpoint.
  */
-int figures_take(struct figures *f, struct ckpt *c, const struct tensor *const *tensors, size_t n,
-		 const struct figures_opts *o, struct err *e);
+int figures_take(struct figures *f, struct ckpt *c, const struct tensor *const *tensors, size_t n, const struct figures_opts *o,
+		 struct err *e);
 void figures_release(struct figures *f);
 
 #endif

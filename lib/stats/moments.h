@@ -30,7 +30,10 @@ struct moments {
 	double m2;                                /* sum of squared distances from it */
 };
 
-#define MOMENTS_INIT { 0 }
+#define MOMENTS_INIT \
+	{            \
+		0    \
+	}
 
 /* Has a dtype figures? Not quantised, float4, float6 and bits types: what is stored is not the value. */
 bool moments_known(enum dtype t);

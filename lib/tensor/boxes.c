@@ -330,8 +330,7 @@ check_all(const struct ckpt *c, const struct tensor *t, struct str name, struct 
 	int rc = 0, order = -1;
 
 	if (!tensor_numel(t, &count))
-		return err_input(err, c->file, "tensor '%.*s': its shape has more elements than can be counted",
-				 STR_ARG(name));
+		return err_input(err, c->file, "tensor '%.*s': its shape has more elements than can be counted", STR_ARG(name));
 	list = xreallocn(NULL, n + 1, sizeof(*list));
 	for (size_t i = 0; rc == 0 && i < n; i++) {
 		struct box box = boxes_get(t, i);
@@ -432,8 +431,7 @@ order_dims(struct reader *r)
 			r->dims[n++] = r->dims[i];
 	for (i = 1; i < n; i++) {
 		d = r->dims[i];
-		for (j = i; j > 0 &&
-			    (r->dims[j - 1].src < d.src || (r->dims[j - 1].src == d.src && r->dims[j - 1].dst < d.dst));
+		for (j = i; j > 0 && (r->dims[j - 1].src < d.src || (r->dims[j - 1].src == d.src && r->dims[j - 1].dst < d.dst));
 		     j--)
 			r->dims[j] = r->dims[j - 1];
 		r->dims[j] = d;
@@ -711,8 +709,8 @@ read_pieces(struct reader *r, const struct boxes_range *all, uint32_t storage, u
 }
 
 int
-boxes_read(struct ckpt *c, const struct boxes_range *r, int (*take)(void *arg, void *p, size_t n, struct err *err),
-	   void *arg, struct err *err)
+boxes_read(struct ckpt *c, const struct boxes_range *r, int (*take)(void *arg, void *p, size_t n, struct err *err), void *arg,
+	   struct err *err)
 {
 	struct reader reader = { .c = c, .t = r->tensor, .item = dtype_size(r->tensor->dtype), .take = take, .arg = arg };
 	uint64_t bytes = boxes_bytes(r), offset;

@@ -53,8 +53,8 @@ uint64_t boxes_bytes(const struct boxes_range *r);
  * Calls take with the elements of r, in pieces of at most BOXES_PIECE bytes and in order. take may change the bytes. If it
  * returns < 0, boxes_read returns that.
  */
-int boxes_read(struct ckpt *c, const struct boxes_range *r, int (*take)(void *arg, void *p, size_t n, struct err *err),
-	       void *arg, struct err *err);
+int boxes_read(struct ckpt *c, const struct boxes_range *r, int (*take)(void *arg, void *p, size_t n, struct err *err), void *arg,
+	       struct err *err);
 
 /* Reads the elements of r to p, which holds boxes_bytes. */
 int boxes_fill(struct ckpt *c, const struct boxes_range *r, void *p, struct err *err);

@@ -18,11 +18,11 @@ struct ckpt_spans {
 	struct ckpt_span *v;
 	uint64_t loose; /* it was read in too many pieces to be noted: how many bytes so far; 0: they are noted */
 	uint16_t n, cap;
-	bool closed;    /* it is proved, or cannot be */
+	bool closed; /* it is proved, or cannot be */
 };
 
 struct ckpt_proof {
-	pthread_mutex_t lock; /* of all below, as several threads read */
+	pthread_mutex_t lock;     /* of all below, as several threads read */
 	struct ckpt_spans *spans; /* by storage */
 };
 

@@ -37,14 +37,14 @@ struct ckpt_ops {
 	bool (*leads)(struct ckpt *c, uint32_t storage);
 	int (*finish)(struct ckpt *c, struct err *e);
 	void (*close)(struct ckpt *c);
-	struct source *(*range)(struct ckpt *c, uint32_t storage); /* which source; NULL: that of the ckpt */
+	struct source *(*range)(struct ckpt *c, uint32_t storage);               /* which source; NULL: that of the ckpt */
 	void (*describe)(const struct ckpt *c, uint32_t storage, struct buf *b); /* what it is; NULL: its key says it */
 	/* The storage of which this one is a second copy, that nothing reads; NULL or itself: it is none. */
 	uint32_t (*original)(const struct ckpt *c, uint32_t storage);
 	int (*check)(const struct ckpt *c, struct err *e); /* fails if what the index says is not there */
 	int (*records)(struct ckpt *c, struct err *e);     /* ckpt_check_records */
 	bool unordered; /* storages lie in any order, or over each other: nothing is forgotten before the end */
-	bool proves; /* what is copied is held against its CRC, too, although the CRC goes along */
+	bool proves;    /* what is copied is held against its CRC, too, although the CRC goes along */
 };
 
 /*
@@ -69,43 +69,43 @@ enum ckpt_salvage {
 enum { CKPT_LOCATIONS = 32 };
 
 struct ckpt {
-	const char *file;           /* for messages; borrowed from the source */
+	const char *file; /* for messages; borrowed from the source */
 	const struct ckpt_ops *ops;
-	void *priv;                 /* the format's own */
-	struct source *src;         /* borrowed; of a sharded set the index file */
+	void *priv;         /* the format's own */
+	struct source *src; /* borrowed; of a sharded set the index file */
 	const struct diag *diag;
-	struct arena arena;         /* everything below, and names */
+	struct arena arena; /* everything below, and names */
 
-	struct storage *storages;   /* in the order of the source */
+	struct storage *storages; /* in the order of the source */
 	uint32_t nstorages;
-	struct tensor *tensors;     /* in the order in which the index has them: LEAF_TENSOR n is tensors[n] */
+	struct tensor *tensors; /* in the order in which the index has them: LEAF_TENSOR n is tensors[n] */
 	uint32_t ntensors;
-	struct str *names;          /* of the tensors; NULL where a tree names them (torch) */
+	struct str *names; /* of the tensors; NULL where a tree names them (torch) */
 
-	struct vtree *tree;         /* of a pickle; NULL for safetensors. LEAF_STORAGE n is storages[n] */
-	uint32_t root;              /* handle; VALUE_ABSENT without a tree */
+	struct vtree *tree; /* of a pickle; NULL for safetensors. LEAF_STORAGE n is storages[n] */
+	uint32_t root;      /* handle; VALUE_ABSENT without a tree */
 
 	struct str *meta_keys, *meta_values; /* safetensors: __metadata__; by ckpt_add_meta */
 	size_t nmeta, meta_cap;
 	struct str tables; /* torch: the first line of the record .data/lnn, once it was passed; of a set: what ckpt_tables says */
 	struct str note;   /* torch: its second line */
-	enum ckpt_salvage salvage;  /* unless SALVAGE_NOT, storages that are not there are found out when they are read */
-	struct str *lost;           /* salvage: names of what cannot be in tensors or in the tree */
+	enum ckpt_salvage salvage; /* unless SALVAGE_NOT, storages that are not there are found out when they are read */
+	struct str *lost;          /* salvage: names of what cannot be in tensors or in the tree */
 	size_t nlost, lost_cap;
 	struct str locations[CKPT_LOCATIONS]; /* of a pickle, "cpu" and "cuda:0"; further ones count as the first */
 	uint8_t nlocations;
 	bool big_endian;
-	bool constants;             /* of a frozen TorchScript module: its tensors are constants, and no state dict */
-	bool boxed;                 /* safetensors: its tensors are boxes of larger ones (tensor_more.low) */
-	const char *writer;         /* who wrote it, as far as that can be told ("torch 2.7 or later"); or NULL */
-	const char **shards;        /* file names of a sharded set */
+	bool constants;      /* of a frozen TorchScript module: its tensors are constants, and no state dict */
+	bool boxed;          /* safetensors: its tensors are boxes of larger ones (tensor_more.low) */
+	const char *writer;  /* who wrote it, as far as that can be told ("torch 2.7 or later"); or NULL */
+	const char **shards; /* file names of a sharded set */
 	uint32_t nshards;
-	uint8_t *done;              /* by storage: ckpt_done was called; NULL before the first call */
-	uint32_t passed;            /* storages below were passed */
-	struct str *damaged;        /* records of the index whose CRC is not that of their bytes */
+	uint8_t *done;       /* by storage: ckpt_done was called; NULL before the first call */
+	uint32_t passed;     /* storages below were passed */
+	struct str *damaged; /* records of the index whose CRC is not that of their bytes */
 	size_t ndamaged, damaged_cap;
-	struct ckpt_proof *proof;   /* NULL before ckpt_verify */
-	void *owned[2];             /* freed at the end: arrays above that lie outside the arena */
+	struct ckpt_proof *proof; /* NULL before ckpt_verify */
+	void *owned[2];           /* freed at the end: arrays above that lie outside the arena */
 };
 
 /*
@@ -191,8 +191,8 @@ void ckpt_close(struct ckpt *c); /* frees c; not the source. May be NULL */
 /* For format readers. */
 struct ckpt *ckpt_new(struct source *src, const struct diag *diag);
 void ckpt_add_meta(struct ckpt *c, struct str key, struct str value); /* their text is in the arena */
-void ckpt_damaged(struct ckpt *c, struct str record); /* adds a name to c->damaged */
-void ckpt_lose(struct ckpt *c, struct str name);      /* adds a name to c->lost */
+void ckpt_damaged(struct ckpt *c, struct str record);                 /* adds a name to c->damaged */
+void ckpt_lose(struct ckpt *c, struct str name);                      /* adds a name to c->lost */
 
 /* ---- the state dict of a checkpoint */
 
@@ -204,9 +204,9 @@ enum sd_kind {
 
 struct sd_entry {
 	struct str name;
-	uint32_t tensor; /* SD_TENSOR */
-	uint32_t value;  /* handle in the tree; VALUE_ABSENT for safetensors */
-	uint32_t made;   /* 0, or 1 + its index in the state dict's composites */
+	uint32_t tensor;      /* SD_TENSOR */
+	uint32_t value;       /* handle in the tree; VALUE_ABSENT for safetensors */
+	uint32_t made;        /* 0, or 1 + its index in the state dict's composites */
 	uint32_t inside : 30; /* 0, or 1 + its index in the state dict's insides: it stands in a container of the state dict */
 	uint32_t kind : 2;    /* enum sd_kind */
 };
@@ -224,22 +224,22 @@ struct sd_inside {
 };
 
 struct statedict {
-	struct ckpt *ckpt;       /* borrowed */
+	struct ckpt *ckpt; /* borrowed */
 	struct arena arena;
-	struct str key;          /* dotted path of the place; empty for the root */
-	struct sd_entry *entries;/* in the order of the checkpoint */
+	struct str key;           /* dotted path of the place; empty for the root */
+	struct sd_entry *entries; /* in the order of the checkpoint */
 	size_t n;
-	struct strmap by_name;   /* to index in entries */
+	struct strmap by_name;     /* to index in entries */
 	struct tensor *composites; /* tensors with parts: of SD_COMPOSITE, and of SD_TENSOR that are quantised or subclasses */
 	size_t ncomposites;
 	struct sd_container *containers;
 	size_t ncontainers;
 	struct sd_inside *insides;
 	size_t ninsides;
-	uint32_t place;          /* handle of the container; VALUE_ABSENT for safetensors */
-	uint32_t metadata;       /* handle of the dict in _metadata, or VALUE_ABSENT */
-	bool ordered;            /* the place is an OrderedDict */
-	bool module;             /* ... a pickled nn.Module */
+	uint32_t place;    /* handle of the container; VALUE_ABSENT for safetensors */
+	uint32_t metadata; /* handle of the dict in _metadata, or VALUE_ABSENT */
+	bool ordered;      /* the place is an OrderedDict */
+	bool module;       /* ... a pickled nn.Module */
 };
 
 /*

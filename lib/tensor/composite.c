@@ -195,7 +195,8 @@ part_named(const struct reading *r, const char *name)
 static void
 read_sparse(struct reading *r, uint32_t args)
 {
-	static const char *const names[][3] = { { "indices", "values", NULL }, { "crow_indices", "col_indices", "values" },
+	static const char *const names[][3] = { { "indices", "values", NULL },
+						{ "crow_indices", "col_indices", "values" },
 						{ "ccol_indices", "row_indices", "values" } };
 	uint32_t data = arg(r, args, 1);
 	const struct tensor *values;
@@ -409,14 +410,10 @@ read_call(struct reading *r, uint32_t callable, uint32_t args, unsigned depth)
 		const char *name;
 		void (*read)(struct reading *r, uint32_t args);
 	} calls[] = {
-		{ "_rebuild_sparse_tensor", read_sparse },
-		{ "_rebuild_sparse_csr_tensor", read_sparse },
-		{ "_rebuild_nested_tensor", read_nested },
-		{ "_rebuild_njt", read_jagged },
-		{ "_rebuild_meta_tensor_no_storage", read_meta },
-		{ "_rebuild_device_tensor_from_cpu_tensor", read_other_device },
-		{ "_rebuild_wrapper_subclass", read_wrapper },
-		{ "_rebuild_qtensor", read_quantised },
+		{ "_rebuild_sparse_tensor", read_sparse },        { "_rebuild_sparse_csr_tensor", read_sparse },
+		{ "_rebuild_nested_tensor", read_nested },        { "_rebuild_njt", read_jagged },
+		{ "_rebuild_meta_tensor_no_storage", read_meta }, { "_rebuild_device_tensor_from_cpu_tensor", read_other_device },
+		{ "_rebuild_wrapper_subclass", read_wrapper },    { "_rebuild_qtensor", read_quantised },
 	};
 	struct str name = value_name(r->t, callable);
 

@@ -40,7 +40,7 @@ struct manifest {
 	uint32_t nstorages;
 	struct tensor *tensors; /* storage: index into storages above; wrap: handle in tree */
 	uint32_t ntensors;
-	struct str *names;      /* safetensors: of the tensors, parallel; NULL for torch */
+	struct str *names;        /* safetensors: of the tensors, parallel; NULL for torch */
 	const struct vtree *tree; /* torch: the object to pickle; its leaves number tensors and storages above */
 	uint32_t root;
 	struct str *meta_keys, *meta_values; /* safetensors __metadata__ */

@@ -101,8 +101,9 @@ static int
 whole_module(const struct tensor_tree *tree, const char *where, struct err *err)
 {
 	return err_input(err, tree->file,
-		"%s is a whole pickled nn.Module, not a state dict: load it where its classes are and save "
-		"module.state_dict()", where);
+			 "%s is a whole pickled nn.Module, not a state dict: load it where its classes are and save "
+			 "module.state_dict()",
+			 where);
 }
 
 /* True if an item of h is a tensor. */
@@ -154,8 +155,8 @@ nowhere(const struct tensor_tree *tree, const char *where, struct err *err)
 	else
 		err_input(err, tree->file,
 			  "there are no tensors at %s: an object of the class '%.*s.%.*s' holds them (at '%s'); load it where "
-			  "this class is and save its tensors in a dict", where, STR_ARG(value_module(tree->t, class)),
-			  STR_ARG(value_name(tree->t, class)), shown(&path));
+			  "this class is and save its tensors in a dict",
+			  where, STR_ARG(value_module(tree->t, class)), STR_ARG(value_name(tree->t, class)), shown(&path));
 	buf_release(&path);
 	return -1;
 }
@@ -252,8 +253,8 @@ no_place(struct tensor_tree *tree, struct str key, struct err *err)
 /* ---- entries */
 
 enum entry_class {
-	ENTRY_OTHER,     /* has no tensor, or none that counts */
-	ENTRY_TENSOR,    /* lies directly in the container */
+	ENTRY_OTHER,  /* has no tensor, or none that counts */
+	ENTRY_TENSOR, /* lies directly in the container */
 	ENTRY_CANDIDATE,
 	ENTRY_OPTIMIZER,
 };
@@ -321,8 +322,8 @@ classify(const struct tensor_tree *tree, uint32_t key, uint32_t value, uint8_t *
 		return ENTRY_OTHER;
 	if (is_optimizer_entry(t, key, value, known))
 		return ENTRY_OPTIMIZER;
-	return (dict_of(t, value) == VALUE_ABSENT && !tree_is_module(t, value)) || is_beside(t, key) ? ENTRY_OTHER :
-												       ENTRY_CANDIDATE;
+	return (dict_of(t, value) == VALUE_ABSENT && !tree_is_module(t, value)) || is_beside(t, key) ? ENTRY_OTHER
+												     : ENTRY_CANDIDATE;
 }
 
 /* The entries of one container, as far as the rule asks for them. */
@@ -330,10 +331,10 @@ struct level {
 	uint32_t container;
 	size_t *candidates; /* indices of entries */
 	size_t n, cap;
-	size_t tensors; /* that lie directly in it */
-	size_t others;  /* lists and tuples with tensors */
-	size_t optimizer;   /* index of the first, or SIZE_MAX */
-	bool named;         /* a key contains model, state_dict or optim */
+	size_t tensors;   /* that lie directly in it */
+	size_t others;    /* lists and tuples with tensors */
+	size_t optimizer; /* index of the first, or SIZE_MAX */
+	bool named;       /* a key contains model, state_dict or optim */
 };
 
 static uint32_t
@@ -364,9 +365,7 @@ level_scan(const struct tensor_tree *tree, uint32_t container, struct level *l)
 		case ENTRY_TENSOR: l->tensors++; break;
 		case ENTRY_CANDIDATE: *xpush(l->candidates, l->n, l->cap) = i; break;
 		case ENTRY_OPTIMIZER: l->optimizer = l->optimizer == SIZE_MAX ? i : l->optimizer; break;
-		case ENTRY_OTHER:
-			l->others += tree_holder(tree, value) != VALUE_ABSENT && !is_beside(tree->t, key);
-			break;
+		case ENTRY_OTHER: l->others += tree_holder(tree, value) != VALUE_ABSENT && !is_beside(tree->t, key); break;
 		}
 	}
 	free(known);
@@ -571,8 +570,8 @@ is_ambiguous(struct place_choice *c, const struct level *l, struct err *err)
 
 	put_choices(&choices, c->tree, l, buf_str(&c->path));
 	if (c->ask->root)
-		diag_notice(c->ask->diag, "%s: the root is listed; which state dict is meant? %s%s", c->tree->file,
-			    shown(&choices), way);
+		diag_notice(c->ask->diag, "%s: the root is listed; which state dict is meant? %s%s", c->tree->file, shown(&choices),
+			    way);
 	else
 		rc = err_input(err, c->tree->file, "which state dict is meant? %s%s", shown(&choices), way);
 	c->place = (struct place){ c->tree->root, str_c(""), PLACE_AMBIGUOUS };
@@ -622,8 +621,9 @@ static int
 descend(struct place_choice *c, struct err *err)
 {
 	const struct vtree *t = c->tree->t;
-	uint32_t container = value_kind(t, c->place.value) == VALUE_OBJECT ? dict_of(t, c->place.value) :
-			     tree_container(t, c->place.value), opened[PICKLE_DEPTH_MAX];
+	uint32_t container = value_kind(t, c->place.value) == VALUE_OBJECT ? dict_of(t, c->place.value)
+									   : tree_container(t, c->place.value),
+		 opened[PICKLE_DEPTH_MAX];
 	enum verdict verdict = GO;
 	struct level l = { .candidates = NULL };
 	struct buf state = BUF_INIT;

@@ -28,8 +28,8 @@ enum place_kind {
 };
 
 struct place {
-	uint32_t value;  /* handle in the tree */
-	struct str key;  /* dotted path from the root; empty for the root */
+	uint32_t value; /* handle in the tree */
+	struct str key; /* dotted path from the root; empty for the root */
 	enum place_kind kind;
 };
 

@@ -91,15 +91,11 @@ small_encode(double v, struct small f, uint64_t *lost)
 	uint64_t bits = double_bits(v), size = bits & ~DOUBLE_SIGN, negative = bits >> 63 ? sign : 0, code;
 
 	if (size > DOUBLE_INF)
-		return f.kind == SMALL_FNUZ
-			       ? sign
-			       : negative | top | 1u << (f.mantissa - 1) | (size << 12) >> (64 - f.mantissa);
+		return f.kind == SMALL_FNUZ ? sign : negative | top | 1u << (f.mantissa - 1) | (size << 12) >> (64 - f.mantissa);
 	if (size < least)
 		code = double_bits(bits_double(size) + bits_double(magic)) - magic;
 	else
-		code = (size - ((uint64_t)(1023 - f.bias) << 52) + (((uint64_t)1 << (cut - 1)) - 1) +
-			(size >> cut & 1)) >>
-		       cut;
+		code = (size - ((uint64_t)(1023 - f.bias) << 52) + (((uint64_t)1 << (cut - 1)) - 1) + (size >> cut & 1)) >> cut;
 	if (code >= top) {
 		*lost += size < DOUBLE_INF || f.kind == SMALL_FN;
 		if (f.kind == SMALL_FNUZ)

@@ -12,14 +12,14 @@
 
 struct walk {
 	struct statedict *sd;
-	struct tensor_tree tree;  /* zeroed but for nodes where there is none (safetensors) */
-	size_t cap;        /* of sd->entries */
+	struct tensor_tree tree;                      /* zeroed but for nodes where there is none (safetensors) */
+	size_t cap;                                   /* of sd->entries */
 	size_t cap_made, cap_containers, cap_insides; /* of arrays of sd */
 	struct sd_inside at; /* of the item being looked at; parent is VALUE_ABSENT outside of containers */
 	struct composites composites;
-	struct buf path;   /* dotted path of the container being walked, with its dot */
-	uint64_t text;     /* bytes of names made so far */
-	size_t misfits;    /* tensors that torch refuses, and the first */
+	struct buf path; /* dotted path of the container being walked, with its dot */
+	uint64_t text;   /* bytes of names made so far */
+	size_t misfits;  /* tensors that torch refuses, and the first */
 	struct str misfit;
 	struct err *e;
 };
@@ -34,7 +34,7 @@ entry_name(struct walk *w, uint32_t container, size_t i)
 	size_t len = w->path.len;
 
 	if (len == 0 && value_kind(w->tree.t, container) == VALUE_DICT &&
-		value_kind(w->tree.t, value_key(w->tree.t, container, i)) == VALUE_STR)
+	    value_kind(w->tree.t, value_key(w->tree.t, container, i)) == VALUE_STR)
 		return value_text(w->tree.t, value_key(w->tree.t, container, i));
 	tree_put_key(&w->path, w->tree.t, container, i);
 	name = arena_str(&w->sd->arena, buf_str(&w->path));
@@ -54,8 +54,7 @@ add_entry(struct walk *w, struct str name, enum sd_kind kind, uint32_t tensor, u
 
 	if (!strmap_add(&sd->by_name, name, sd->n)) {
 		text_show(&shown, name);
-		err_input(w->e, sd->ckpt->file, "the name '%.*s' occurs twice in the state dict",
-			STR_ARG(buf_str(&shown)));
+		err_input(w->e, sd->ckpt->file, "the name '%.*s' occurs twice in the state dict", STR_ARG(buf_str(&shown)));
 		buf_release(&shown);
 		return -1;
 	}
@@ -137,8 +136,10 @@ struct spot {
 static int
 walk_inner(struct walk *w, uint32_t inner, const struct spot *at, uint32_t h)
 {
-	struct spot below = { .container = inner, .depth = at->depth + 1, .script = tree_is_script(w->tree.t, h),
-		.nested = at->nested || !tree_is_module(w->tree.t, h) };
+	struct spot below = { .container = inner,
+			      .depth = at->depth + 1,
+			      .script = tree_is_script(w->tree.t, h),
+			      .nested = at->nested || !tree_is_module(w->tree.t, h) };
 	size_t len = w->path.len;
 	int r;
 
@@ -268,8 +269,8 @@ statedict_open_place(struct statedict *sd, struct ckpt *c, const struct place_as
 	}
 	if (w.misfits > 0)
 		diag_warn(ask->diag,
-			  "%s: %.*s%s: it has another number of scales or zero points than channels, so torch refuses it",
-			  c->file, STR_ARG(w.misfit), w.misfits > 1 ? " and others" : "");
+			  "%s: %.*s%s: it has another number of scales or zero points than channels, so torch refuses it", c->file,
+			  STR_ARG(w.misfit), w.misfits > 1 ? " and others" : "");
 	tree_release(&w.tree);
 	buf_release(&w.path);
 	if (r < 0)

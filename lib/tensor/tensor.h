@@ -25,10 +25,10 @@ enum storage_flag {
 
 /* A run of bytes in the source that tensors look at. */
 struct storage {
-	struct str key;   /* the source's name for it: record key; empty in safetensors */
-	uint64_t nbytes;  /* unpacked */
-	uint64_t offset;  /* absolute offset of its (packed) first byte; OFFSET_UNKNOWN until located on a stream */
-	uint64_t packed;  /* bytes it takes in the source; == nbytes unless STORAGE_DEFLATED */
+	struct str key;  /* the source's name for it: record key; empty in safetensors */
+	uint64_t nbytes; /* unpacked */
+	uint64_t offset; /* absolute offset of its (packed) first byte; OFFSET_UNKNOWN until located on a stream */
+	uint64_t packed; /* bytes it takes in the source; == nbytes unless STORAGE_DEFLATED */
 	uint32_t crc;
 	uint32_t shard;   /* which file of a sharded set; else 0 */
 	uint8_t dtype;    /* enum dtype of its class; DTYPE_UINT8 for an untyped storage */
@@ -51,7 +51,7 @@ enum tensor_flag {
  * the tensor.
  */
 struct box {
-	const uint64_t *low;    /* its first index */
+	const uint64_t *low; /* its first index */
 	const uint64_t *size;
 	const uint64_t *stride; /* in elements of the storage */
 	uint64_t offset;        /* of its first element, in elements from the storage's start */
@@ -91,15 +91,15 @@ struct tensor_more {
 };
 
 struct tensor {
-	uint64_t offset;       /* of the first element, in elements of dtype, from the storage's start */
-	const uint64_t *shape; /* ndim sizes */
-	const uint64_t *stride;/* ndim strides in elements; with boxes those of a row-major tensor */
+	uint64_t offset;                /* of the first element, in elements of dtype, from the storage's start */
+	const uint64_t *shape;          /* ndim sizes */
+	const uint64_t *stride;         /* ndim strides in elements; with boxes those of a row-major tensor */
 	const struct tensor_more *more; /* NULL for a plain tensor, which is one box: the view of its storage */
-	uint32_t storage;      /* index into the checkpoint's storages; STORAGE_NONE: no data, or boxes */
-	uint32_t wrap;         /* the call to write back (handle in the checkpoint's tree), or VALUE_ABSENT */
-	uint8_t dtype;         /* enum dtype */
+	uint32_t storage;               /* index into the checkpoint's storages; STORAGE_NONE: no data, or boxes */
+	uint32_t wrap;                  /* the call to write back (handle in the checkpoint's tree), or VALUE_ABSENT */
+	uint8_t dtype;                  /* enum dtype */
 	uint8_t ndim;
-	uint8_t flags;         /* enum tensor_flag */
+	uint8_t flags; /* enum tensor_flag */
 };
 
 /*

@@ -27,8 +27,8 @@ tree_is_script(const struct vtree *t, uint32_t h)
 	const struct vobject *o = value_object(t, h);
 
 	return o != NULL && value_kind(t, o->callable) == VALUE_GLOBAL &&
-		str_starts(value_module(t, o->callable), str_c("__torch__")) && o->state != VALUE_ABSENT &&
-		value_kind(t, o->state) == VALUE_DICT;
+	       str_starts(value_module(t, o->callable), str_c("__torch__")) && o->state != VALUE_ABSENT &&
+	       value_kind(t, o->state) == VALUE_DICT;
 }
 
 bool
@@ -87,7 +87,7 @@ tree_is_composite(const struct vtree *t, uint32_t h)
 	if (str_eqc(module, "torch._utils"))
 		return str_starts(name, str_c("_rebuild_"));
 	return (str_eqc(module, "torch._tensor") || str_eqc(module, "torch.tensor")) &&
-		str_starts(name, str_c("_rebuild_from_type"));
+	       str_starts(name, str_c("_rebuild_from_type"));
 }
 
 static int

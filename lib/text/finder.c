@@ -40,15 +40,15 @@ struct automaton {
 	struct pyre_op *ops; /* of all patterns, one after the other */
 	uint32_t *owner;     /* by op: the id of its pattern */
 	size_t nops, capops, capowner;
-	uint32_t *starts;    /* by pattern: its first op */
+	uint32_t *starts; /* by pattern: its first op */
 	size_t n, cap;
 	/* once it runs: bytes that no pattern tells apart are of one class; the end of the name is the last class */
-	bool words;          /* there is a PYRE_WORD or PYRE_INNER */
+	bool words; /* there is a PYRE_WORD or PYRE_INNER */
 	uint8_t class_of[256], sample[256];
 	unsigned width;
 	struct finder_state *states; /* 0 is none, 1 the beginning */
 	size_t nstates, capstates;
-	uint32_t *next;      /* by state and class: 0, unknown; 2 * the row of a state; 2 * the number of a hit + 1 */
+	uint32_t *next; /* by state and class: 0, unknown; 2 * the row of a state; 2 * the number of a hit + 1 */
 	struct finder_hit *hits;
 	size_t nhits, caphits;
 	struct strmap by_ops; /* number of the state with these ops */
@@ -67,7 +67,7 @@ struct finder {
 	size_t n, cap;
 	struct str name;
 	bool scanned;
-	uint64_t *found, *ask;  /* by id: it is found; PCRE2 is to be asked */
+	uint64_t *found, *ask;   /* by id: it is found; PCRE2 is to be asked */
 	uint64_t *never, *regex; /* by id: a regular expression without program; any regular expression */
 };
 
@@ -361,8 +361,7 @@ advance(struct automaton *a, uint32_t row, unsigned class)
 	tidy(a);
 	entry = end ? 2 * a->width : 2 * intern(a, after);
 	if (a->nfound > 0) {
-		*xpush(a->hits, a->nhits, a->caphits) =
-			(struct finder_hit){ copied(a, a->found, a->nfound), a->nfound, entry / 2 };
+		*xpush(a->hits, a->nhits, a->caphits) = (struct finder_hit){ copied(a, a->found, a->nfound), a->nfound, entry / 2 };
 		entry = 2 * (uint32_t)(a->nhits - 1) + 1;
 	}
 	if (resets == a->resets)

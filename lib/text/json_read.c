@@ -5,10 +5,10 @@
 #include "base/text.h"
 
 enum state {
-	WANT_VALUE,  /* at the beginning, after a comma in an array, after a key's colon */
-	WANT_FIRST,  /* behind an opening bracket: a first element or the end */
-	WANT_KEY,    /* after a comma in an object */
-	WANT_MORE,   /* behind a value: a comma or the end */
+	WANT_VALUE, /* at the beginning, after a comma in an array, after a key's colon */
+	WANT_FIRST, /* behind an opening bracket: a first element or the end */
+	WANT_KEY,   /* after a comma in an object */
+	WANT_MORE,  /* behind a value: a comma or the end */
 	DONE,
 	FAILED,
 };
@@ -29,18 +29,24 @@ const char *
 json_what(enum json_token token)
 {
 	static const char *const names[] = {
-		[JSON_END] = "the end", [JSON_OBJECT] = "an object", [JSON_OBJECT_END] = "the end of an object",
-		[JSON_ARRAY] = "an array", [JSON_ARRAY_END] = "the end of an array", [JSON_KEY] = "a key",
-		[JSON_STRING] = "a string", [JSON_NUMBER] = "a number", [JSON_TRUE] = "true",
-		[JSON_FALSE] = "false", [JSON_NULL] = "null",
+		[JSON_END] = "the end",
+		[JSON_OBJECT] = "an object",
+		[JSON_OBJECT_END] = "the end of an object",
+		[JSON_ARRAY] = "an array",
+		[JSON_ARRAY_END] = "the end of an array",
+		[JSON_KEY] = "a key",
+		[JSON_STRING] = "a string",
+		[JSON_NUMBER] = "a number",
+		[JSON_TRUE] = "true",
+		[JSON_FALSE] = "false",
+		[JSON_NULL] = "null",
 	};
 
 	return token == JSON_ERROR ? "an error" : names[token];
 }
 
 /* Sets the message, and that nothing more can be read; JSON_ERROR. */
-#define fail(r, err, at, ...) \
-	(err_at(err, (r)->file, (r)->base + (at), __VA_ARGS__), (r)->state = FAILED, (r)->token = JSON_ERROR)
+#define fail(r, err, at, ...) (err_at(err, (r)->file, (r)->base + (at), __VA_ARGS__), (r)->state = FAILED, (r)->token = JSON_ERROR)
 
 /* The byte at offset at is not what JSON allows there. */
 static enum json_token

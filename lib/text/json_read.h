@@ -27,7 +27,7 @@ enum json_token {
 	JSON_OBJECT_END,
 	JSON_ARRAY,
 	JSON_ARRAY_END,
-	JSON_KEY,        /* its value is the next token */
+	JSON_KEY, /* its value is the next token */
 	JSON_STRING,
 	JSON_NUMBER,
 	JSON_TRUE,

@@ -25,10 +25,10 @@ struct json_writer {
 	struct buf *out;
 	bool pretty;
 	/* private */
-	bool first;        /* nothing stands in the innermost object or array yet */
-	bool keyed;        /* a key waits for its value */
+	bool first; /* nothing stands in the innermost object or array yet */
+	bool keyed; /* a key waits for its value */
 	unsigned depth;
-	unsigned inlined;  /* open levels counted from an inline array on */
+	unsigned inlined; /* open levels counted from an inline array on */
 };
 
 /* pretty: indented by two spaces. Otherwise there is no white space at all. */
@@ -51,7 +51,7 @@ void json_put_str(struct json_writer *w, struct str s);
 void json_put_cstr(struct json_writer *w, const char *s); /* NULL is written as null */
 void json_put_u64(struct json_writer *w, uint64_t v);
 void json_put_i64(struct json_writer *w, int64_t v);
-void json_put_double(struct json_writer *w, double v); /* Python's repr; else "NaN", "Infinity", "-Infinity" */
+void json_put_double(struct json_writer *w, double v);     /* Python's repr; else "NaN", "Infinity", "-Infinity" */
 void json_put_raw(struct json_writer *w, struct str text); /* a value that is JSON already, such as a long integer */
 #define json_put_bool(w, v) json_put_raw(w, str_c((v) ? "true" : "false"))
 #define json_put_null(w) json_put_raw(w, str_c("null"))

@@ -36,7 +36,7 @@ struct pyre {
 	struct str pattern;        /* the re's own */
 	struct pyre_group *groups; /* [0] is the whole match */
 	size_t ngroups, capgroups;
-	struct pyre_op *ops;       /* nops is 0: it has no program */
+	struct pyre_op *ops; /* nops is 0: it has no program */
 	size_t nops;
 	pcre2_code *code;
 	struct pyre_machine *machine;
@@ -65,7 +65,7 @@ struct pyre_parser {
 	struct pyre_tokens t;
 	struct pyre *re; /* takes the groups */
 	struct buf out;
-	uint32_t flags; /* options of PCRE2 */
+	uint32_t flags;                /* options of PCRE2 */
 	unsigned nesting, lookbehinds; /* those that are open */
 	struct pyre_behind *behinds;   /* all of them */
 	size_t nbehinds, capbehinds;
@@ -77,8 +77,8 @@ struct pyre_parser {
 /* What stands before a quantifier. */
 struct pyre_item {
 	enum { ITEM_NONE, ITEM_AT, ITEM_REPEAT, ITEM_OTHER } kind; /* at: a position, as ^ $ \b */
-	size_t at; /* where it begins in what was written */
-	size_t op; /* likewise in the program */
+	size_t at;                                                 /* where it begins in what was written */
+	size_t op;                                                 /* likewise in the program */
 };
 
 /* A category stands among the characters as this and its letter. */
@@ -336,8 +336,7 @@ repeat_ops(struct pyre_parser *p, size_t at, uint64_t min, uint64_t max)
 	p->nops = at;
 	for (uint64_t i = 0; i < copies; i++) {
 		if (i >= min)
-			emit_op(p, (struct pyre_op){ .kind = PYRE_SPLIT,
-						     .to = (int32_t)((copies - i) * (len + 1)) + endless });
+			emit_op(p, (struct pyre_op){ .kind = PYRE_SPLIT, .to = (int32_t)((copies - i) * (len + 1)) + endless });
 		for (size_t k = 0; k < len; k++)
 			emit_op(p, body[k]);
 	}
@@ -510,8 +509,8 @@ parse_capture(struct pyre_parser *p, size_t start, struct str name)
 	size_t group = p->re->ngroups, old = group_named(p->re, name);
 
 	if (old != 0)
-		return bad(p->t.why, (size_t)(name.p - p->t.s.p),
-			"redefinition of group name %.*s as group %zu; was group %zu", STR_ARG(name), group, old);
+		return bad(p->t.why, (size_t)(name.p - p->t.s.p), "redefinition of group name %.*s as group %zu; was group %zu",
+			   STR_ARG(name), group, old);
 	*xpush(p->re->groups, p->re->ngroups, p->re->capgroups) = (struct pyre_group){ name, false };
 	buf_addc(&p->out, '(');
 	if (parse_body(p, start) < 0)
@@ -929,16 +928,16 @@ match(const struct pyre *re, struct str subject, size_t from, uint32_t options, 
 
 	if (re->machine->data == NULL)
 		make_ready(re);
-	rc = pcre2_match(re->code, (PCRE2_SPTR)(subject.p ? subject.p : ""), subject.len, from, options,
-			 re->machine->data, re->machine->context);
+	rc = pcre2_match(re->code, (PCRE2_SPTR)(subject.p ? subject.p : ""), subject.len, from, options, re->machine->data,
+			 re->machine->context);
 	if (rc >= 0)
 		return 1;
 	if (rc == PCRE2_ERROR_NOMATCH)
 		return 0;
 	if (rc == PCRE2_ERROR_MATCHLIMIT || rc == PCRE2_ERROR_DEPTHLIMIT || rc == PCRE2_ERROR_HEAPLIMIT ||
 	    rc == PCRE2_ERROR_JIT_STACKLIMIT)
-		return err_set(err, ERR_INPUT, "regular expression %.*s needs too many steps for %.*s",
-			STR_ARG(re->pattern), STR_ARG(subject));
+		return err_set(err, ERR_INPUT, "regular expression %.*s needs too many steps for %.*s", STR_ARG(re->pattern),
+			       STR_ARG(subject));
 	pcre2_get_error_message(rc, reason, sizeof(reason));
 	return err_set(err, ERR_INPUT, "regular expression %.*s: %s", STR_ARG(re->pattern), (const char *)reason);
 }

@@ -31,7 +31,7 @@ struct pyre_sub; /* a compiled replacement */
 
 /* Why a pattern or a replacement is wrong; the caller knows where it stands. */
 struct pyre_error {
-	size_t offset; /* in bytes from the beginning of the pattern */
+	size_t offset;    /* in bytes from the beginning of the pattern */
 	char reason[200]; /* "nothing to repeat"; raw bytes of the pattern may occur in it */
 };
 
@@ -62,7 +62,6 @@ void pyre_sub_free(struct pyre_sub *sub); /* NULL is fine */
  * re.sub: adds subject to *out with the first match, or all, replaced; *count
  * (may be NULL) says how many. -1 as for pyre_search; then *out is as it was.
  */
-int pyre_sub(const struct pyre_sub *sub, struct str subject, bool all, struct buf *out, size_t *count,
-	struct err *err);
+int pyre_sub(const struct pyre_sub *sub, struct str subject, bool all, struct buf *out, size_t *count, struct err *err);
 
 #endif

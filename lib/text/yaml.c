@@ -20,9 +20,9 @@ struct builder {
 	struct strmap names;          /* of anchors, to their place in anchors */
 	const struct ynode **anchors; /* NULL while the node is still open */
 	size_t nanchors, capanchors;
-	const struct ynode **stack;   /* children of the nodes that are open */
+	const struct ynode **stack; /* children of the nodes that are open */
 	size_t n, cap;
-	size_t nodes;                 /* made so far; merged pairs and aliases count */
+	size_t nodes; /* made so far; merged pairs and aliases count */
 	struct err *err;
 };
 
@@ -96,7 +96,7 @@ fail_parser(struct builder *b)
 		return fail(b, p->problem_mark, "a tab cannot indent YAML: use spaces");
 	if (p->context)
 		return fail(b, p->problem_mark, "%s (%s that starts at line %u)", problem, p->context,
-			from_one(p->context_mark.line));
+			    from_one(p->context_mark.line));
 	return fail(b, p->problem_mark, "%s", problem);
 }
 
@@ -126,7 +126,11 @@ new_node(struct builder *b, enum ynode_kind kind, yaml_mark_t mark)
 {
 	struct ynode *node = arena_alloc(b->arena, sizeof(*node));
 
-	*node = (struct ynode){ .kind = kind, .height = 1, .expanded = 1, .file = b->file, .line = from_one(mark.line),
+	*node = (struct ynode){ .kind = kind,
+				.height = 1,
+				.expanded = 1,
+				.file = b->file,
+				.line = from_one(mark.line),
 				.column = from_one(mark.column) };
 	return node;
 }
@@ -308,11 +312,11 @@ merge_size(struct builder *b, const struct ynode *value, size_t *size)
 	*size = 0;
 	if (value->kind != YN_SEQ)
 		return ynode_fail(value, b->err, "the value of a merge key << must be a map or a list of maps, not %s",
-			ynode_what(value));
+				  ynode_what(value));
 	for (size_t i = 0; i < value->n; i++) {
 		if (value->items[i]->kind != YN_MAP)
 			return ynode_fail(value->items[i], b->err, "a merge key << takes maps only, not %s",
-				ynode_what(value->items[i]));
+					  ynode_what(value->items[i]));
 		*size += value->items[i]->n;
 	}
 	return 0;
@@ -334,7 +338,7 @@ own_pairs(struct builder *b, const struct ynode *const *kv, struct ypairs *own, 
 		old = pairs_find(own, key->text);
 		if (old != NULL)
 			return ynode_fail(key, b->err, "key %.*s occurs twice in one map (first in line %u)", STR_ARG(key->text),
-				old->key->line);
+					  old->key->line);
 		if (is_merge_key(key))
 			*merge = kv[2 * i + 1];
 		pairs_put(own, (struct ypair){ key, kv[2 * i + 1] });
@@ -681,8 +685,7 @@ ynode_what(const struct ynode *node)
 }
 
 int
-ynode_strings(const struct ynode *node, const char *what, struct arena *a, struct str **out, size_t *n,
-	struct err *err)
+ynode_strings(const struct ynode *node, const char *what, struct arena *a, struct str **out, size_t *n, struct err *err)
 {
 	struct str *list;
 
@@ -720,8 +723,8 @@ yaml_merge(struct arena *a, const struct ynode *base, const struct ynode *over)
 	}
 	for (i = 0; i < over->n; i++) {
 		if (strmap_get(&index, over->pairs[i].key->text, &at))
-			map->pairs[at] = (struct ypair){ over->pairs[i].key,
-				yaml_merge(a, map->pairs[at].value, over->pairs[i].value) };
+			map->pairs[at] =
+				(struct ypair){ over->pairs[i].key, yaml_merge(a, map->pairs[at].value, over->pairs[i].value) };
 		else
 			map->pairs[map->n++] = over->pairs[i];
 	}

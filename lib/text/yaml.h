@@ -34,15 +34,15 @@ struct ypair {
 
 struct ynode {
 	enum ynode_kind kind;
-	bool quoted;       /* scalar that is text whatever it looks like: quoted, a block scalar, or tagged !!str */
-	uint16_t height;   /* 1 for a scalar or an empty node, else 1 + the highest child's */
-	uint32_t expanded; /* nodes from here down, aliases counted as what they stand for */
+	bool quoted;           /* scalar that is text whatever it looks like: quoted, a block scalar, or tagged !!str */
+	uint16_t height;       /* 1 for a scalar or an empty node, else 1 + the highest child's */
+	uint32_t expanded;     /* nodes from here down, aliases counted as what they stand for */
 	unsigned line, column; /* of the first character; an anchor or tag is part of the node */
 	const char *file;
-	struct str text;   /* scalar; valid UTF-8, may hold NUL, followed by a NUL that does not count */
-	size_t n;          /* items or pairs */
+	struct str text;            /* scalar; valid UTF-8, may hold NUL, followed by a NUL that does not count */
+	size_t n;                   /* items or pairs */
 	const struct ynode **items; /* sequence */
-	struct ypair *pairs; /* map: merged keys stand first, as PyYAML orders them */
+	struct ypair *pairs;        /* map: merged keys stand first, as PyYAML orders them */
 };
 
 /*
@@ -78,8 +78,7 @@ const char *ynode_what(const struct ynode *node);
  * A list of scalars as text, each as written. Error, naming what (the key, say):
  * no list, or an item that is null, a list or a map. The array lives in a.
  */
-int ynode_strings(const struct ynode *node, const char *what, struct arena *a, struct str **out, size_t *n,
-	struct err *err);
+int ynode_strings(const struct ynode *node, const char *what, struct arena *a, struct str **out, size_t *n, struct err *err);
 
 /* Where the node stands. */
 static inline struct err_place

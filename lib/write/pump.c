@@ -205,8 +205,7 @@ run_step(struct pump *u, const struct sealed_step *step, size_t read, struct err
 		if (src != NULL)
 			source_keep(src, start + k->end);
 	}
-	if (step->learns != NULL ? plan_learn(u->s->plan, step->entry, step->learns, e) < 0
-				 : write_output(u, step->output, e) < 0)
+	if (step->learns != NULL ? plan_learn(u->s->plan, step->entry, step->learns, e) < 0 : write_output(u, step->output, e) < 0)
 		return -1;
 	for (const struct sealed_read *k = r; k < end; k++)
 		if (k->frees && pass(u, k->input, (struct sealed_place){ k->free_storage, k->free_off }, e) < 0)

@@ -126,8 +126,7 @@ static bool
 is_view(const struct seal *l, uint32_t input, const struct tensor *t, const struct make_chain *make)
 {
 	return l->o.views != NULL && l->o.writer->shares && is_plain(t) && boxes_count(t) == 1 &&
-	       (make_traits(make) & MAKE_ANY_NEW) == 0 &&
-	       !tensor_covers(t, ckpt_of(l, input)->storages[t->storage].nbytes);
+	       (make_traits(make) & MAKE_ANY_NEW) == 0 && !tensor_covers(t, ckpt_of(l, input)->storages[t->storage].nbytes);
 }
 
 /* Adds a tensor of the output and returns its number. */
@@ -263,8 +262,9 @@ parts_copier(struct seal *l, uint32_t input, const struct make_chain *make)
 	l->parts = xgrow(l->parts, l->nparts, &l->cap_parts, sizeof(struct seal_parts *));
 	k = l->parts[l->nparts++] = xcalloc(1, sizeof(*k));
 	k->leaves = (struct seal_leaves){ .l = l, .input = input, .make = make };
-	k->copier = (struct value_copier){ .leaf = take_part, .global = take_global, .arg = &k->leaves,
-		.dst = l->s->tree, .src = ckpt_of(l, input)->tree };
+	k->copier = (struct value_copier){
+		.leaf = take_part, .global = take_global, .arg = &k->leaves, .dst = l->s->tree, .src = ckpt_of(l, input)->tree
+	};
 	return &k->copier;
 }
 
@@ -325,8 +325,7 @@ edit_item(struct seal *l, struct seal_containers *k, struct plan_entry *en)
 		*xpush(k->removals, k->n, k->cap) = (struct seal_removal){ parent, at->item };
 	} else if (src->kind == SD_TENSOR) {
 		tensor = find_tensor(l, &(struct make_input){ input, src->tensor }, &en->make, en);
-		value_put(k->tree, parent, at->item,
-			  value_new_leaf(k->tree, LEAF_TENSOR, ckpt_of(l, input)->ntensors + tensor));
+		value_put(k->tree, parent, at->item, value_new_leaf(k->tree, LEAF_TENSOR, ckpt_of(l, input)->ntensors + tensor));
 	}
 }
 
@@ -423,8 +422,7 @@ add_entry(struct seal *l, uint32_t dict, struct plan_entry *en, struct err *e)
 
 	/* What stays may be the same object as something else in the file. */
 	if (src->kind == SD_TENSOR && l->o.shape != SEAL_KEPT)
-		val = value_new_leaf(t, LEAF_TENSOR,
-				     find_tensor(l, &(struct make_input){ input, src->tensor }, &en->make, en));
+		val = value_new_leaf(t, LEAF_TENSOR, find_tensor(l, &(struct make_input){ input, src->tensor }, &en->make, en));
 	else if (en->make.n > 0)
 		val = value_copy(parts_copier(l, input, &en->make), src->value, e);
 	else
@@ -593,8 +591,7 @@ carry(struct seal *l, uint32_t root, struct err *e)
 	const struct seal_opts *o = &l->o;
 	bool *asked = xcalloc(o->ncarry, sizeof(*asked)), text;
 	uint32_t from = sd->ckpt->root, key;
-	size_t i,
-		n = src == NULL || value_kind(src, from) != VALUE_DICT || from == sd->place ? 0 : value_len(src, from);
+	size_t i, n = src == NULL || value_kind(src, from) != VALUE_DICT || from == sd->place ? 0 : value_len(src, from);
 	int rc = 0;
 
 	for (i = 0; rc == 0 && i < n; i++) {
@@ -674,10 +671,8 @@ edit_tensors(struct seal *l, uint32_t *edited, struct err *e)
 		if (en->module || plan_source(l->p, en)->kind != SD_TENSOR)
 			continue;
 		tensor = plan_source(l->p, en)->tensor;
-		if (owners[tensor] != NULL &&
-		    (owners[tensor]->alive != en->alive || !made_alike(&owners[tensor]->make, &en->make)))
-			rc = err_input(e, c->file,
-				       "'%.*s' and '%.*s' are one tensor, of which only one name is to change",
+		if (owners[tensor] != NULL && (owners[tensor]->alive != en->alive || !made_alike(&owners[tensor]->make, &en->make)))
+			rc = err_input(e, c->file, "'%.*s' and '%.*s' are one tensor, of which only one name is to change",
 				       STR_ARG(owners[tensor]->name), STR_ARG(en->name));
 		owners[tensor] = en;
 		edited[tensor] = EDIT_DROP;
@@ -729,8 +724,7 @@ rename_tree(struct seal *l, struct err *e)
 
 	if (dict == VALUE_ABSENT)
 		return -1;
-	l->s->m.root = l->o.drop_rest ? put_below(l, sd->ckpt->root, sd->key, dict)
-				      : value_copy(&l->copiers[0], sd->ckpt->root, e);
+	l->s->m.root = l->o.drop_rest ? put_below(l, sd->ckpt->root, sd->key, dict) : value_copy(&l->copiers[0], sd->ckpt->root, e);
 	return 0;
 }
 
@@ -774,13 +768,14 @@ list_tensors(struct seal *l, struct err *e)
 		}
 		if (plan_source(l->p, en)->kind != SD_TENSOR)
 			return composite(l->p, en, e);
-		add_tensor(l, &(struct make_input){ l->p->origins[en->origin].input, plan_source(l->p, en)->tensor },
-			   &en->make, en);
+		add_tensor(l, &(struct make_input){ l->p->origins[en->origin].input, plan_source(l->p, en)->tensor }, &en->make,
+			   en);
 	}
 	if (others > 0 && l->file == 0)
 		diag_warn(l->p->diag, "%llu %s left out of safetensors (%.*s)", (unsigned long long)others,
 			  others == 1 ? "entry of the state dict is no tensor and is"
-				      : "entries of the state dict are no tensors and are", STR_ARG(example));
+				      : "entries of the state dict are no tensors and are",
+			  STR_ARG(example));
 	return 0;
 }
 
@@ -912,8 +907,7 @@ check_names(const struct seal *l, struct err *e)
 	for (size_t i = 0; rc == 0 && !l->apart && i < l->containers.n; i++) {
 		const struct plan_container *c = &l->containers.v[i];
 
-		if (c->whole && c->first != SIZE_MAX && !strmap_add(&seen, c->key, c->first) &&
-		    strmap_get(&seen, c->key, &other))
+		if (c->whole && c->first != SIZE_MAX && !strmap_add(&seen, c->key, c->first) && strmap_get(&seen, c->key, &other))
 			rc = key_collision(p, &p->entries[other], c, e);
 	}
 	strmap_release(&seen);
@@ -1146,8 +1140,8 @@ same_view(const struct seal *l, const struct seal_tensor *a, const struct seal_t
 {
 	const struct tensor *x = tensor_of(l, a), *y = tensor_of(l, b);
 
-	if (!is_plain(x) || !is_plain(y) || x->offset != y->offset || x->dtype != y->dtype ||
-	    !tensor_same_shape(x, y) || ((x->flags ^ y->flags) & (TENSOR_CONJ | TENSOR_NEG)))
+	if (!is_plain(x) || !is_plain(y) || x->offset != y->offset || x->dtype != y->dtype || !tensor_same_shape(x, y) ||
+	    ((x->flags ^ y->flags) & (TENSOR_CONJ | TENSOR_NEG)))
 		return false;
 	return memcmp(x->stride, y->stride, x->ndim * sizeof(*x->stride)) == 0 && make_same(a->make, b->make);
 }
@@ -1219,8 +1213,8 @@ place_storages(struct seal *l)
 		struct seal_storage *b = &l->loose[i];
 
 		if (b->out == UINT32_MAX)
-			b->out = whole_storage(l, b->input, b->storage,
-					       ckpt_of(l, b->input)->storages[b->storage].dtype, &no_makers);
+			b->out = whole_storage(l, b->input, b->storage, ckpt_of(l, b->input)->storages[b->storage].dtype,
+					       &no_makers);
 	}
 }
 
@@ -1317,8 +1311,7 @@ static void
 arrange(struct seal *l)
 {
 	struct manifest *m = &l->s->m;
-	uint32_t n = m->nstorages, *order = xreallocn(NULL, n, sizeof(*order)),
-		 *place = xreallocn(NULL, n, sizeof(*place)), i;
+	uint32_t n = m->nstorages, *order = xreallocn(NULL, n, sizeof(*order)), *place = xreallocn(NULL, n, sizeof(*place)), i;
 	struct manifest_storage *ms = arena_calloc(&l->s->arena, n, sizeof(*ms));
 	struct sealed_output *outputs = arena_calloc(&l->s->arena, n, sizeof(*outputs));
 	uint32_t *item_of = m->item_of == NULL ? NULL : arena_calloc(&l->s->arena, n, sizeof(*item_of));
@@ -1544,9 +1537,8 @@ list_steps(struct seal_steps *k)
 			struct make *m = k->lessons[lesson].make;
 
 			read_input(k, m->waits);
-			s->steps[n++] = (struct sealed_step){ .entry = k->lessons[lesson].entry,
-							      .learns = m,
-							      .reads_end = k->nreads };
+			s->steps[n++] =
+				(struct sealed_step){ .entry = k->lessons[lesson].entry, .learns = m, .reads_end = k->nreads };
 		}
 		if (i == s->m.nstorages)
 			break;
@@ -1594,8 +1586,8 @@ list_frees(struct seal_steps *k)
 		for (i = from; i < s->steps[step].reads_end; i++) {
 			r = &s->reads[i];
 			/* Several ranges of an input that one step reads are read by turns. */
-			r->again = is_before(k->low[r->input], (struct sealed_place){ r->storage, r->end }) ||
-				   k->turns[r->input] > 1;
+			r->again =
+				is_before(k->low[r->input], (struct sealed_place){ r->storage, r->end }) || k->turns[r->input] > 1;
 		}
 		for (i = from; i < s->steps[step].reads_end; i++) {
 			r = &s->reads[i];
@@ -1652,8 +1644,7 @@ seal_new(struct plan *p, const struct seal_opts *o)
 	l->copiers = xcalloc(p->ninputs, sizeof(*l->copiers));
 	for (uint32_t i = 0; i < p->ninputs; i++) {
 		l->leaves[i] = (struct seal_leaves){ .l = l, .input = i };
-		l->copiers[i] =
-			(struct value_copier){ .leaf = take_leaf, .arg = &l->leaves[i], .src = ckpt_of(l, i)->tree };
+		l->copiers[i] = (struct value_copier){ .leaf = take_leaf, .arg = &l->leaves[i], .src = ckpt_of(l, i)->tree };
 	}
 	plan_containers(p, &l->containers);
 	l->apart = !o->writer->pickles;
@@ -1745,8 +1736,7 @@ say_memory(const struct seal *l)
 		most = n > most ? n : most;
 	}
 	if (most >= MUCH)
-		diag_verbose(l->p->diag, "the largest tensor takes %" PRIu64 " MiB of memory while it is made",
-			     most >> 20);
+		diag_verbose(l->p->diag, "the largest tensor takes %" PRIu64 " MiB of memory while it is made", most >> 20);
 }
 
 /* One warning, before anything is written; of a split plan, plan_seal has said it, and for a file that stays it is nothing new. */

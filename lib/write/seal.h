@@ -39,9 +39,8 @@ struct seal_opts {
 	bool carry_all;
 	bool drop_rest;            /* SEAL_IN_PLACE, SEAL_KEPT: only the state dict, at the place where it stood */
 	const struct split *split; /* of seal_new; SEAL_BARE only */
-	struct make
-		*views; /* works on tensors that look at a part of their storage, also beside the state dict; NULL */
-	const char *views_by; /* who asked for it, for the report */
+	struct make *views;        /* works on tensors that look at a part of their storage, also beside the state dict; NULL */
+	const char *views_by;      /* who asked for it, for the report */
 };
 
 /* How the bytes of one storage of the output come about. */

@@ -48,8 +48,9 @@ two_saves(struct source *src, uint64_t second, struct err *e)
 	if (str_ends(str_c(source_name(src)), str_c(".distcp")))
 		return err_input(e, source_name(src), "it is a file of a distributed checkpoint: give the folder that it lies in");
 	return err_at(e, source_name(src), second,
-		"a second save begins here, behind a whole one: 'head -c %" PRIu64 "' takes out the first, 'tail -c +%" PRIu64
-		"' the second", second, second + 1);
+		      "a second save begins here, behind a whole one: 'head -c %" PRIu64 "' takes out the first, 'tail -c +%" PRIu64
+		      "' the second",
+		      second, second + 1);
 }
 
 /*
@@ -88,7 +89,7 @@ tell_trailing(const struct source *src, const struct diag *diag, uint64_t end, u
 {
 	if (end < size)
 		diag_warn(diag, "%s: %" PRIu64 " %s the end of the zip", source_name(src), size - end,
-			size - end == 1 ? "byte follows" : "bytes follow");
+			  size - end == 1 ? "byte follows" : "bytes follow");
 	else if (end > size)
 		diag_warn(diag, "%s: the comment of the zip is cut off", source_name(src));
 }
@@ -159,9 +160,9 @@ read_end(struct source *src, uint64_t off, bool zip64, struct zip_end *z, struct
 		z->size = get_le32(p + 12);
 		z->start = get_le32(p + 16);
 	} else if (!agrees(get_le16(p + 10), UINT16_MAX, z->n) || !agrees(get_le32(p + 12), UINT32_MAX, z->size) ||
-		!agrees(get_le32(p + 16), UINT32_MAX, z->start)) {
+		   !agrees(get_le32(p + 16), UINT32_MAX, z->start)) {
 		return err_at(e, source_name(src), off,
-			"the end record of the zip contradicts its zip64 record: readers would see two archives");
+			      "the end record of the zip contradicts its zip64 record: readers would see two archives");
 	}
 	return 0;
 }
@@ -216,8 +217,8 @@ end_find(struct source *src, uint64_t size, struct zip_end *z, struct err *e)
 /* What is told to diag once, however often it is found. */
 struct notes {
 	uint64_t gaps, first_gap;
-	uint64_t hidden;    /* gaps that begin with a record */
-	uint64_t before;    /* where a save ends that stands before the one that is read; 0: there is none */
+	uint64_t hidden; /* gaps that begin with a record */
+	uint64_t before; /* where a save ends that stands before the one that is read; 0: there is none */
 	uint64_t differing;
 	struct str first_differing;
 };
@@ -225,8 +226,8 @@ struct notes {
 struct dir_reading {
 	struct zip_dir *d;
 	struct source *src;
-	bool lenient;   /* zip_open_damaged */
-	bool listed;    /* zip_list */
+	bool lenient; /* zip_open_damaged */
+	bool listed;  /* zip_list */
 	struct notes notes;
 	uint32_t *order; /* entries by the offset of their headers; NULL: as they are */
 	struct buf name;
@@ -277,7 +278,7 @@ twice(const struct dir_reading *r, struct str name)
 	if (str_eq(d->entries[other].name, name))
 		return err_input(r->e, source_name(r->src), "the zip has two records '%.*s'", STR_ARG(name));
 	return err_input(r->e, source_name(r->src), "the zip has records '%.*s' and '%.*s', which torch holds for one",
-		STR_ARG(d->entries[other].name), STR_ARG(name));
+			 STR_ARG(d->entries[other].name), STR_ARG(name));
 }
 
 static int
@@ -299,8 +300,8 @@ read_entries(struct dir_reading *r, const struct zip_end *end)
 			return twice(r, t.name);
 	}
 	if (d->n != end->n && !r->lenient)
-		return err_at(r->e, source_name(r->src), d->start, "the zip's directory has %zu entries, but %" PRIu64
-			" are announced", d->n, end->n);
+		return err_at(r->e, source_name(r->src), d->start,
+			      "the zip's directory has %zu entries, but %" PRIu64 " are announced", d->n, end->n);
 	return 0;
 }
 
@@ -400,15 +401,15 @@ check_local(struct dir_reading *r, struct zip_entry *t, struct behind *b)
 		return -1;
 	if (!str_eq(l.entry.name, t->name))
 		return err_at(r->e, file, t->header, "record '%.*s' calls itself '%.*s' here: readers would see two archives",
-			STR_ARG(t->name), STR_ARG(l.entry.name));
+			      STR_ARG(t->name), STR_ARG(l.entry.name));
 	if (l.entry.method != t->method)
 		return err_at(r->e, file, t->header, "record '%.*s' has another packing method here than in the directory",
-			STR_ARG(t->name));
+			      STR_ARG(t->name));
 	t->data = l.entry.data;
 	b->announced = (l.entry.flags & ZIP_FLAG_DESCRIPTOR) != 0;
 	b->wide = l.wide;
 	if ((l.sized && (l.entry.packed != t->packed || l.entry.size != t->size)) ||
-		((!b->announced || l.entry.crc != 0) && l.entry.crc != t->crc))
+	    ((!b->announced || l.entry.crc != 0) && l.entry.crc != t->crc))
 		differs(r, t);
 	if (l.sized && !b->announced)
 		t->crc = l.entry.crc;
@@ -462,13 +463,13 @@ check_entries(struct dir_reading *r)
 
 		if (t->header > d->start)
 			return err_at(r->e, source_name(r->src), d->start, "record '%.*s' lies outside the archive",
-				STR_ARG(t->name));
+				      STR_ARG(t->name));
 		if (check_local(r, t, &b) < 0)
 			return -1;
 		limit = i + 1 < d->n ? in_order(r, i + 1)->header : d->start;
 		if (t->data > limit || t->packed > limit - t->data)
 			return err_at(r->e, source_name(r->src), t->header, "record '%.*s' reaches into what follows it",
-				STR_ARG(t->name));
+				      STR_ARG(t->name));
 		if (check_behind(r, t, b, limit) < 0)
 			return -1;
 	}
@@ -526,17 +527,21 @@ tell(const struct dir_reading *r, const struct diag *diag, const struct zip_end 
 	const char *file = source_name(r->src);
 
 	if (r->notes.before > 0)
-		diag_warn(diag, "%s: it holds two saves, one behind the other: the last is read, as torch.load does; "
-			"'head -c %" PRIu64 "' takes out the one before", file, r->notes.before);
+		diag_warn(diag,
+			  "%s: it holds two saves, one behind the other: the last is read, as torch.load does; "
+			  "'head -c %" PRIu64 "' takes out the one before",
+			  file, r->notes.before);
 	else if (r->notes.gaps > 0)
 		diag_warn(diag, "%s: %" PRIu64 " %s between the records of the zip, the first at byte %" PRIu64, file,
-			r->notes.gaps, text_noun(r->notes.gaps, "gap"), r->notes.first_gap);
+			  r->notes.gaps, text_noun(r->notes.gaps, "gap"), r->notes.first_gap);
 	if (r->notes.hidden > 0 && r->notes.before == 0)
-		diag_warn(diag, "%s: %" PRIu64 " of the gaps %s what looks like records that the directory does not list: other "
-			"readers may see another archive", file, r->notes.hidden, r->notes.hidden == 1 ? "holds" : "hold");
+		diag_warn(diag,
+			  "%s: %" PRIu64 " of the gaps %s what looks like records that the directory does not list: other "
+			  "readers may see another archive",
+			  file, r->notes.hidden, r->notes.hidden == 1 ? "holds" : "hold");
 	if (r->notes.differing > 0)
-		diag_warn(diag, "%s: %" PRIu64 " %s whose CRC or size fields differ within the zip, the first is '%.*s'",
-			file, r->notes.differing, text_noun(r->notes.differing, "record"), STR_ARG(r->notes.first_differing));
+		diag_warn(diag, "%s: %" PRIu64 " %s whose CRC or size fields differ within the zip, the first is '%.*s'", file,
+			  r->notes.differing, text_noun(r->notes.differing, "record"), STR_ARG(r->notes.first_differing));
 	tell_trailing(r->src, diag, end->end, size);
 }
 
@@ -641,7 +646,7 @@ scan_rest(struct source *src, uint64_t from, uint64_t *size, struct err *e)
 		for (i = 0; i + 4 <= got; i++)
 			if (get_le32(p + i) == ZIP_SIG_END)
 				return err_at(e, source_name(src), *size + i,
-					"another end record of a zip: readers would see two archives");
+					      "another end record of a zip: readers would see two archives");
 		if (got < SOURCE_LOOK_MAX)
 			break;
 	}
@@ -665,7 +670,7 @@ zip_tail(struct source *src, uint64_t off, uint64_t start, uint64_t n, const str
 		return -1;
 	if (size - end.record > ZIP_END + UINT16_MAX)
 		return err_at(e, source_name(src), end.record,
-			"the zip's end record is followed by more than 65535 bytes, so that no reader finds it");
+			      "the zip's end record is followed by more than 65535 bytes, so that no reader finds it");
 	tell_trailing(src, diag, end.end, size);
 	return 0;
 }

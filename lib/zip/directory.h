@@ -25,9 +25,9 @@ struct zip_dir {
 	struct arena arena;
 	struct zip_entry *entries; /* in the order of the directory */
 	size_t n;
-	struct strmap by_name;     /* name in lower case -> index */
-	uint64_t start, end;       /* of the directory */
-	bool cut_off;              /* zip_open failed as there is none at the end of the input */
+	struct strmap by_name; /* name in lower case -> index */
+	uint64_t start, end;   /* of the directory */
+	bool cut_off;          /* zip_open failed as there is none at the end of the input */
 };
 
 /* Reads the directory at the end of src (a stream is read to its end first) and all local headers, and compares them. */

@@ -59,8 +59,9 @@ check_kind(struct source *src, uint64_t off, const struct zip_entry *t, struct e
 		return err_at(e, name, off, "record '%.*s' is a patch", STR_ARG(t->name));
 	if (t->method != ZIP_STORED && t->method != ZIP_DEFLATED)
 		return err_at(e, name, off,
-			"record '%.*s' is packed by method %u; only stored and deflated ones can be read (pack again "
-			"with zip -0)", STR_ARG(t->name), t->method);
+			      "record '%.*s' is packed by method %u; only stored and deflated ones can be read (pack again "
+			      "with zip -0)",
+			      STR_ARG(t->name), t->method);
 	return 0;
 }
 
@@ -116,7 +117,7 @@ zip_local(struct source *src, uint64_t off, struct zip_local *l, struct buf *nam
 	t->data = off + ZIP_LOCAL + name_len + extra_len;
 	buf_clear(name);
 	if (copy(src, off + ZIP_LOCAL, name_len, name, "a local header", e) < 0 ||
-		need(src, off + ZIP_LOCAL + name_len, extra_len, &p, "a local header", e) < 0)
+	    need(src, off + ZIP_LOCAL + name_len, extra_len, &p, "a local header", e) < 0)
 		return -1;
 	t->name = buf_str(name);
 	z = find_zip64(p, extra_len);
@@ -139,7 +140,7 @@ zip_descriptor(struct source *src, uint64_t off, bool wide, struct zip_descripto
 		return -1;
 	if (get_le32(p) != ZIP_SIG_DESCRIPTOR)
 		return err_at(e, source_name(src), off,
-			"the data descriptor of a record is expected here: the record has another size");
+			      "the data descriptor of a record is expected here: the record has another size");
 	d->crc = get_le32(p + 4);
 	d->packed = wide ? get_le64(p + 8) : get_le32(p + 8);
 	d->size = wide ? get_le64(p + 16) : get_le32(p + 12);
@@ -175,7 +176,7 @@ zip_central(struct source *src, uint64_t off, struct zip_entry *t, struct buf *n
 	*next = off + ZIP_CENTRAL + name_len + extra_len + comment_len;
 	buf_clear(name);
 	if (copy(src, off + ZIP_CENTRAL, name_len, name, part, e) < 0 ||
-		need(src, off + ZIP_CENTRAL + name_len, extra_len, &p, part, e) < 0)
+	    need(src, off + ZIP_CENTRAL + name_len, extra_len, &p, part, e) < 0)
 		return -1;
 	t->name = buf_str(name);
 	z = find_zip64(p, extra_len);
@@ -188,11 +189,10 @@ zip_central(struct source *src, uint64_t off, struct zip_entry *t, struct buf *n
 			t->header = cursor_u64(&z);
 		if (z.failed)
 			return err_at(e, source_name(src), off, "record '%.*s' has a zip64 block that is too short",
-				STR_ARG(t->name));
+				      STR_ARG(t->name));
 	}
 	if (disk > 1)
-		return err_at(e, source_name(src), off, "record '%.*s' is on another volume of a split zip",
-			STR_ARG(t->name));
+		return err_at(e, source_name(src), off, "record '%.*s' is on another volume of a split zip", STR_ARG(t->name));
 	/* For miniz, and so for torch, it is then read without a byte being written to where its contents should go. */
 	if (t->size != 0 && ((attributes & FOLDER) != 0 || str_ends(t->name, str_c("/"))))
 		return err_at(e, source_name(src), off, "record '%.*s' is marked as a folder, but has contents", STR_ARG(t->name));

@@ -73,7 +73,6 @@ enum zip_sign { ZIP_SIGN_OTHER, ZIP_SIGN_LOCAL, ZIP_SIGN_CENTRAL, ZIP_SIGN_END }
 int zip_sign(struct source *src, uint64_t off, enum zip_sign *sign, struct err *e);
 
 /* The directory's entry at off, data left 0; *next is the offset behind it. name holds the name. */
-int zip_central(struct source *src, uint64_t off, struct zip_entry *t, struct buf *name, uint64_t *next,
-	struct err *e);
+int zip_central(struct source *src, uint64_t off, struct zip_entry *t, struct buf *name, uint64_t *next, struct err *e);
 
 #endif

@@ -138,8 +138,8 @@ zip_check_unpacked(const struct source *src, const struct zip_entry *t, struct e
 {
 	if (t->size > UNPACK_FREE && t->size / UNPACK_RATIO > t->packed)
 		return err_at(e, source_name(src), t->data,
-			"record '%.*s' would unpack to %" PRIu64 " bytes, more than %d times its size", STR_ARG(t->name), t->size,
-			UNPACK_RATIO);
+			      "record '%.*s' would unpack to %" PRIu64 " bytes, more than %d times its size", STR_ARG(t->name),
+			      t->size, UNPACK_RATIO);
 	return 0;
 }
 

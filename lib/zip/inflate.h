@@ -35,7 +35,7 @@ struct zip_unpacker {
 	struct source *src;   /* borrowed */
 	pthread_mutex_t lock; /* of what follows */
 	struct zip_inflate *inflate;
-	uint64_t data;        /* where the record begins that inflate is at */
+	uint64_t data; /* where the record begins that inflate is at */
 };
 
 void zip_unpacker_init(struct zip_unpacker *u, struct source *src);

@@ -12,10 +12,22 @@
 
 /* Fields of headers, descriptors and end records: where they stand. */
 enum {
-	LOCAL_FLAGS = 6, LOCAL_METHOD = 8, LOCAL_CRC = 14, LOCAL_PACKED = 18, LOCAL_SIZE = 22,
-	CENTRAL_FLAGS = 8, CENTRAL_METHOD = 10, CENTRAL_CRC = 16, CENTRAL_PACKED = 20, CENTRAL_SIZE = 24, CENTRAL_NAME = 28,
-	END64_COUNTS = 24, END64_DIRECTORY = 40, END_COUNTS = 8, END_DIRECTORY = 12,
-	FLAG_LEVELS = 6, /* how well it was deflated */
+	LOCAL_FLAGS = 6,
+	LOCAL_METHOD = 8,
+	LOCAL_CRC = 14,
+	LOCAL_PACKED = 18,
+	LOCAL_SIZE = 22,
+	CENTRAL_FLAGS = 8,
+	CENTRAL_METHOD = 10,
+	CENTRAL_CRC = 16,
+	CENTRAL_PACKED = 20,
+	CENTRAL_SIZE = 24,
+	CENTRAL_NAME = 28,
+	END64_COUNTS = 24,
+	END64_DIRECTORY = 40,
+	END_COUNTS = 8,
+	END_DIRECTORY = 12,
+	FLAG_LEVELS = 6,            /* how well it was deflated */
 	SEARCHED = 65535 + ZIP_END, /* how far from the end an end record is looked for */
 	ENDS_MAX = ZIP_END64 + ZIP_LOCATOR + SEARCHED,
 	HOLE_MIN = 4096,
@@ -27,8 +39,8 @@ struct patching {
 	struct undo_edit *u;
 	struct err *err;
 	struct zip_dir dir;
-	struct str root;   /* with the slash */
-	uint8_t *tail;     /* the file from the directory on */
+	struct str root; /* with the slash */
+	uint8_t *tail;   /* the file from the directory on */
 	size_t tail_len;
 	struct buf central; /* the new directory, and the end records */
 	bool *gone;         /* by entry */
@@ -293,8 +305,7 @@ check_alone(const struct patching *z, uint64_t record)
 	char *p = xmalloc(n);
 	int rc = source_read(z->src, record - n, p, n, z->err);
 
-	if (rc == 0 && (memmem(p, n, "PK\5\6", 4) != NULL ||
-			memmem(z->tail + behind, z->tail_len - behind, "PK\5\6", 4) != NULL ||
+	if (rc == 0 && (memmem(p, n, "PK\5\6", 4) != NULL || memmem(z->tail + behind, z->tail_len - behind, "PK\5\6", 4) != NULL ||
 			memmem(z->central.p, z->central.len - ZIP_END, "PK\5\6", 4) != NULL))
 		rc = refuse(z, "its last bytes hold something else that looks like its end record");
 	free(p);

@@ -14,7 +14,7 @@ struct scan {
 	size_t cap;        /* of d->entries */
 	struct str folder; /* of the records, with a slash; empty before the first */
 	struct buf name;
-	bool open;         /* a record was begun whose end is not known */
+	bool open; /* a record was begun whose end is not known */
 	struct zip_entry t;
 	struct zip_entry maybe; /* the same as the last descriptor has it, which contradicts the header */
 	uint64_t maybe_end;     /* behind that descriptor; 0: there was none */

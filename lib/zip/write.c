@@ -126,8 +126,7 @@ zip_record_end(struct zip_writer *z, uint32_t crc, struct err *e)
 	int rc;
 
 	if (w->size == ZIP_SIZE_LATER ? size == 0 || size >= WIDE : size != w->size)
-		return err_set(e, ERR_INPUT, "%s: a record came out with %llu bytes", sink_name(z->out),
-			(unsigned long long)size);
+		return err_set(e, ERR_INPUT, "%s: a record came out with %llu bytes", sink_name(z->out), (unsigned long long)size);
 	w->size = size;
 	w->crc = crc;
 	z->n++;

@@ -26,7 +26,7 @@ struct zip_writer {
 	uint64_t base;    /* where the archive begins in out */
 	struct zip_written *written;
 	size_t n, cap;
-	uint64_t data;    /* where the contents of the open record begin in the archive */
+	uint64_t data; /* where the contents of the open record begin in the archive */
 };
 
 static inline void

@@ -50,20 +50,18 @@ static const struct {
 	const char *name;
 	enum change value;
 } changes[] = {
-	{ "cut", CUT },     { "empty", EMPTY }, { "grow", GROW },
-	{ "alter", ALTER }, { "swap", SWAP },   { "remove", REMOVE },
-	{ "kill", KILL },
+	{ "cut", CUT },   { "empty", EMPTY },   { "grow", GROW }, { "alter", ALTER },
+	{ "swap", SWAP }, { "remove", REMOVE }, { "kill", KILL },
 };
 
 static const struct {
 	const char *name;
 	int value;
 } errnos[] = {
-	{ "EIO", EIO },       { "ENOSPC", ENOSPC }, { "EINTR", EINTR },   { "EACCES", EACCES },
-	{ "EMFILE", EMFILE }, { "EDQUOT", EDQUOT }, { "EPIPE", EPIPE },   { "EINVAL", EINVAL },
-	{ "EXDEV", EXDEV },   { "ENOSYS", ENOSYS }, { "EAGAIN", EAGAIN }, { "ENOMEM", ENOMEM },
-	{ "EROFS", EROFS },   { "EPERM", EPERM },   { "EBADF", EBADF },   { "ENOENT", ENOENT },
-	{ "EFBIG", EFBIG },   { "EOPNOTSUPP", EOPNOTSUPP },
+	{ "EIO", EIO },       { "ENOSPC", ENOSPC }, { "EINTR", EINTR },           { "EACCES", EACCES }, { "EMFILE", EMFILE },
+	{ "EDQUOT", EDQUOT }, { "EPIPE", EPIPE },   { "EINVAL", EINVAL },         { "EXDEV", EXDEV },   { "ENOSYS", ENOSYS },
+	{ "EAGAIN", EAGAIN }, { "ENOMEM", ENOMEM }, { "EROFS", EROFS },           { "EPERM", EPERM },   { "EBADF", EBADF },
+	{ "ENOENT", ENOENT }, { "EFBIG", EFBIG },   { "EOPNOTSUPP", EOPNOTSUPP },
 };
 
 static struct {
@@ -127,15 +125,9 @@ change(enum change what)
 	if (file == NULL || syscall(SYS_newfstatat, AT_FDCWD, file, &st, 0) < 0)
 		abort();
 	switch (what) {
-	case CUT:
-		syscall(SYS_truncate, file, st.st_size / 2);
-		break;
-	case EMPTY:
-		syscall(SYS_truncate, file, (off_t)0);
-		break;
-	case GROW:
-		append(file, "more", 4);
-		break;
+	case CUT: syscall(SYS_truncate, file, st.st_size / 2); break;
+	case EMPTY: syscall(SYS_truncate, file, (off_t)0); break;
+	case GROW: append(file, "more", 4); break;
 	case ALTER:
 		fd = syscall(SYS_openat, AT_FDCWD, file, O_WRONLY);
 		syscall(SYS_pwrite64, fd, "\x55\xaa\x5a", 3, (off_t)strtol(at ? at : "0", NULL, 10));
@@ -145,12 +137,9 @@ change(enum change what)
 		snprintf(other, sizeof(other), "%s.new", file);
 		syscall(SYS_renameat2, AT_FDCWD, other, AT_FDCWD, file, 0);
 		break;
-	case REMOVE:
-		syscall(SYS_unlinkat, AT_FDCWD, file, 0);
-		break;
+	case REMOVE: syscall(SYS_unlinkat, AT_FDCWD, file, 0); break;
 	case KILL:
-	case NONE:
-		break;
+	case NONE: break;
 	}
 }
 

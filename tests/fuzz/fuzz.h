@@ -96,8 +96,15 @@ fuzz_statedict(struct ckpt *c, struct statedict *sd)
 static inline int
 fuzz_copy(struct ckpt *c, const char *writer, struct sink *out, uint32_t *crc, struct err *e)
 {
-	struct manifest m = { .tensors = c->tensors, .ntensors = c->ntensors, .nstorages = c->nstorages, .tree = c->tree,
-		.root = c->root, .names = c->names, .meta_keys = c->meta_keys, .meta_values = c->meta_values, .nmeta = c->nmeta };
+	struct manifest m = { .tensors = c->tensors,
+			      .ntensors = c->ntensors,
+			      .nstorages = c->nstorages,
+			      .tree = c->tree,
+			      .root = c->root,
+			      .names = c->names,
+			      .meta_keys = c->meta_keys,
+			      .meta_values = c->meta_values,
+			      .nmeta = c->nmeta };
 	struct writer w = { .priv = NULL };
 	int rc;
 
@@ -115,8 +122,8 @@ fuzz_copy(struct ckpt *c, const char *writer, struct sink *out, uint32_t *crc, s
 
 		rc = ckpt_read(c, i, 0, p, n, e);
 		one = rc == 0 ? crc32_add(0, p, n) : 0;
-		if (rc == 0 && (writer_storage(&w, i, e) < 0 || sink_write(out, p, n, e) < 0 ||
-			writer_stored(&w, i, one, e) < 0 || ckpt_done(c, i, e) < 0))
+		if (rc == 0 && (writer_storage(&w, i, e) < 0 || sink_write(out, p, n, e) < 0 || writer_stored(&w, i, one, e) < 0 ||
+				ckpt_done(c, i, e) < 0))
 			rc = -1;
 		/* The order of storages may differ between file and pipe. */
 		*crc ^= crc32_add(crc32_add(0, c->storages[i].key.p, c->storages[i].key.len), &one, sizeof(one));

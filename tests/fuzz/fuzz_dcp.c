@@ -29,8 +29,8 @@ judge(const struct dcp_metadata *m)
 		promise(n->nsteps > 0 && n->listed > 0, "and has a path");
 		promise(n->tensor || n->nitems > 0, "another value is stored");
 		for (size_t k = n->first; k < n->first + n->nitems; k++)
-			promise(m->items[k].name == i && m->items[k].file < m->nfiles &&
-					(m->items[k].low != NULL) == n->tensor && (m->items[k].size != NULL) == n->tensor,
+			promise(m->items[k].name == i && m->items[k].file < m->nfiles && (m->items[k].low != NULL) == n->tensor &&
+					(m->items[k].size != NULL) == n->tensor,
 				"items are those of their names");
 	}
 }

@@ -13,7 +13,8 @@ read_index(struct shard_index *x, const void *p, size_t n)
 	fuzz_judge(rc, &e);
 	for (uint32_t i = 0; rc == 0 && i < x->nfiles; i++) {
 		promise(x->files[i][0] != '\0' && strchr(x->files[i], '/') == NULL && strcmp(x->files[i], ".") != 0 &&
-			strcmp(x->files[i], "..") != 0, "a shard lies beside the index");
+				strcmp(x->files[i], "..") != 0,
+			"a shard lies beside the index");
 		promise(strncmp(x->paths[i], "/nonexistent/", 13) == 0, "so does its path");
 	}
 	for (uint32_t i = 0; rc == 0 && i < x->n; i++) {

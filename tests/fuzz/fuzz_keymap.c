@@ -7,23 +7,22 @@
 #include "model/config.h"
 #include "plan/keymap.h"
 
-static const char header[] =
-	"{\"stem.0.weight\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},"
-	"\"downsample_layers.0.0.weight\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]},"
-	"\"stages.0.1.dwconv.weight\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[2,4]},"
-	"\"stages.2.blocks.0.conv_dw.bias\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[4,5]},"
-	"\"blocks.0.attn.qkv.weight\":{\"dtype\":\"U8\",\"shape\":[1,1],\"data_offsets\":[5,6]},"
-	"\"blocks.2.mlp.fc1.bias\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[6,7]},"
-	"\"freqs\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[7,8]},"
-	"\"cls_token\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[8,9]},"
-	"\"head.fc.weight\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[9,10]}}";
+static const char header[] = "{\"stem.0.weight\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},"
+			     "\"downsample_layers.0.0.weight\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]},"
+			     "\"stages.0.1.dwconv.weight\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[2,4]},"
+			     "\"stages.2.blocks.0.conv_dw.bias\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[4,5]},"
+			     "\"blocks.0.attn.qkv.weight\":{\"dtype\":\"U8\",\"shape\":[1,1],\"data_offsets\":[5,6]},"
+			     "\"blocks.2.mlp.fc1.bias\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[6,7]},"
+			     "\"freqs\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[7,8]},"
+			     "\"cls_token\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[8,9]},"
+			     "\"head.fc.weight\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[9,10]}}";
 
 static const char description[] = "state_dict:\n"
-	"- {name: stem.0.weight, shape: [1]}\n"
-	"- {name: stages.2.0.attn.freqs, shape: [1]}\n"
-	"- {name: stages.2.0.attn.qkv.weight, shape: [1, 1]}\n"
-	"- {name: stages.3.1.mlp.fc1.bias, shape: [1]}\n"
-	"- {name: cls_token_1, shape: [2]}\n";
+				  "- {name: stem.0.weight, shape: [1]}\n"
+				  "- {name: stages.2.0.attn.freqs, shape: [1]}\n"
+				  "- {name: stages.2.0.attn.qkv.weight, shape: [1, 1]}\n"
+				  "- {name: stages.3.1.mlp.fc1.bias, shape: [1]}\n"
+				  "- {name: cls_token_1, shape: [2]}\n";
 
 static const char experiment[] = "MODEL: {ROPE_STAGES: {DEPTHS: [1, 3], ROPE_MIXED: true}, NAME: x}\n";
 

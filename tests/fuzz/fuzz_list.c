@@ -49,7 +49,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	n = copy(source_memory(data, size, "list"), null, &one);
 	if (size <= FUZZ_PIPE)
 		promise(copy(fuzz_pipe(data, size), null, &two) == n && one.len == two.len &&
-			(one.len == 0 || memcmp(one.p, two.p, one.len) == 0), "file and pipe give the same");
+				(one.len == 0 || memcmp(one.p, two.p, one.len) == 0),
+			"file and pipe give the same");
 	buf_clear(&two);
 	if (n > 0) {
 		copy(source_memory(one.p, one.len, "again"), null, &two);

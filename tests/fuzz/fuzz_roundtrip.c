@@ -104,7 +104,7 @@ open_side(struct side *s, struct source *src, const char *key)
 
 	*s = (struct side){ .src = src, .diag = { fuzz_say, &s->warnings } };
 	return format_open(&s->c, src, &opts, &e) == 0 && statedict_open(&s->sd, s->c, key, &e) == 0 &&
-		fuzz_contents(s->c) <= FUZZ_CONTENTS;
+	       fuzz_contents(s->c) <= FUZZ_CONTENTS;
 }
 
 static bool
@@ -142,11 +142,12 @@ edit(struct plan *p, const uint8_t *script, const struct statedict *sd, bool in_
 	static const char *const renames[] = { "s/^/m./", "s/\\d/#/", "s/\\.(weight|bias)$/\\/\\1/", "s/a/b/g", "s/$/x/" };
 	static const char *const patterns[] = { "head", "re:.*a", "^module", "weight", "0.", "b" };
 	static const enum dtype casts[] = { DTYPE_FLOAT64, DTYPE_FLOAT32, DTYPE_FLOAT16, DTYPE_BFLOAT16 };
-	struct drop_pattern drop = { str_c(patterns[script[1] / 3 % 6]), "--drop-params",
-		(enum drop_syntax)(script[1] % 3), false, false };
+	struct drop_pattern drop = { str_c(patterns[script[1] / 3 % 6]), "--drop-params", (enum drop_syntax)(script[1] % 3), false,
+				     false };
 	struct tables_tally tally;
 	struct tables_opts tables = { .image = { 32U * (script[4] % 24U), 32U * (script[4] % 24U) },
-				      .kinds = POSITION_ALL, .index = (enum index_policy)(script[4] / 24 % 3) };
+				      .kinds = POSITION_ALL,
+				      .index = (enum index_policy)(script[4] / 24 % 3) };
 	struct str *names = xcalloc(sd->n, sizeof(*names));
 	struct name_list list = { .names = names, .option = "--names", .keep = script[3] & 1 };
 	int rc = 0;
@@ -182,15 +183,17 @@ seal_of(const uint8_t *script, const struct ckpt *c, struct arena *a)
 	bool torch = c->tree != NULL ? (script[6] & 1) == 0 : (script[6] & 1) != 0;
 
 	return (struct seal_opts){ .writer = format_writer(torch ? "torch" : "safetensors"),
-		.shape = torch ? (enum seal_shape)(script[6] / 2 % 3) : SEAL_BARE, .under = str_c("model"),
-		.carry_all = script[6] & 8, .drop_rest = script[6] & 16,
-		.views = script[6] & 32 ? make_new(a, &make_kind_compact) : NULL, .views_by = "--compact" };
+				   .shape = torch ? (enum seal_shape)(script[6] / 2 % 3) : SEAL_BARE,
+				   .under = str_c("model"),
+				   .carry_all = script[6] & 8,
+				   .drop_rest = script[6] & 16,
+				   .views = script[6] & 32 ? make_new(a, &make_kind_compact) : NULL,
+				   .views_by = "--compact" };
 }
 
 /* Everything, into out; expected (may be NULL) takes what should be in it. Its names live in p. */
 static int
-run(struct plan *p, struct side *s, const uint8_t *script, struct buf *out, struct expected **expected, size_t *n,
-	struct err *e)
+run(struct plan *p, struct side *s, const uint8_t *script, struct buf *out, struct expected **expected, size_t *n, struct err *e)
 {
 	struct seal_opts o = seal_of(script, s->c, &p->arena);
 	struct pump_opts po = { .pool = NULL };
@@ -285,9 +288,8 @@ from_pipe(const uint8_t *script, const uint8_t *data, size_t size, int rc_file, 
 
 	plan_init(&p, &s.diag);
 	if (open_side(&s, fuzz_pipe(data, size), NULL) && small(s.c) && run(&p, &s, script, &out, &x, &n, &e) == 0)
-		promise(warned || s.warnings > 0 ||
-			(rc_file == 0 && out.len == file->len && memcmp(out.p, file->p, out.len) == 0),
-				"a pipe gives the same bytes");
+		promise(warned || s.warnings > 0 || (rc_file == 0 && out.len == file->len && memcmp(out.p, file->p, out.len) == 0),
+			"a pipe gives the same bytes");
 	free(x);
 	plan_release(&p);
 	buf_release(&out);

@@ -26,7 +26,7 @@ open_side(struct side *s, struct source *src)
 
 	*s = (struct side){ .src = src, .diag = { fuzz_say, &s->warnings } };
 	if (format_open(&s->c, src, &opts, &e) < 0 || statedict_open(&s->sd, s->c, NULL, &e) < 0 ||
-		fuzz_contents(s->c) > FUZZ_CONTENTS)
+	    fuzz_contents(s->c) > FUZZ_CONTENTS)
 		return false;
 	for (size_t i = 0; i < s->sd.n && n <= ELEMENTS_MAX; i++) {
 		const struct tensor *t = sd_tensor(&s->sd, &s->sd.entries[i]);

@@ -14,7 +14,7 @@ sound(const uint8_t *data, size_t size)
 
 	for (size_t i = 0; good && i < d.n; i++)
 		good = d.entries[i].method != ZIP_STORED ||
-			crc32_add(0, data + d.entries[i].data, (size_t)d.entries[i].size) == d.entries[i].crc;
+		       crc32_add(0, data + d.entries[i].data, (size_t)d.entries[i].size) == d.entries[i].crc;
 	zip_release(&d);
 	source_close(src);
 	return good;

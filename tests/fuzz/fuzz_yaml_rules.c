@@ -22,7 +22,7 @@ static void
 ask(struct rules *rules, const struct groups *g, const struct rule *rule, bool linted)
 {
 	static const char *const names[] = { "module.stage_0.0.weight", "head.taxa_L10.bias", "norm.weight",
-		"stage_3.0.attn.relative_position_bias_table", "" };
+					     "stage_3.0.attn.relative_position_bias_table", "" };
 	static const uint64_t shape[] = { 4, 3, 3, 3 };
 	struct lint *l = linted ? lint_new(rules, g, rule) : NULL;
 	struct rule_trace trace = RULE_TRACE_INIT;

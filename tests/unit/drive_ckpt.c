@@ -158,8 +158,9 @@ copy_storage(struct ckpt *c, uint32_t i, struct sink *out, uint32_t *crc, struct
 static int
 copy(struct ckpt *c, struct err *e)
 {
-	struct manifest m = { .tensors = c->tensors, .ntensors = c->ntensors, .nstorages = c->nstorages, .tree = c->tree,
-		.root = c->root };
+	struct manifest m = {
+		.tensors = c->tensors, .ntensors = c->ntensors, .nstorages = c->nstorages, .tree = c->tree, .root = c->root
+	};
 	struct writer w = { .priv = NULL };
 	struct sink *out;
 	uint32_t crc;

@@ -52,8 +52,8 @@ method_of(const char *text, enum resample_method *method)
 	struct str rest = str_c(text), name;
 
 	str_split(&rest, '-', &name);
-	return resample_method_by(name, rest.p != NULL && str_eqc(rest, "corners"),
-				  rest.p != NULL && str_eqc(rest, "antialias"), method);
+	return resample_method_by(name, rest.p != NULL && str_eqc(rest, "corners"), rest.p != NULL && str_eqc(rest, "antialias"),
+				  method);
 }
 
 static size_t

@@ -10,12 +10,9 @@
 static void
 test_parse(void)
 {
-	static const char *const same[] = {
-		"auto", "grid", "first:1", "first:3", "last:1", "last:65536", "metaformer"
-	};
-	static const char *const bad[] = { "",         "First",        "first:",  "first:0",
-					   "first:-1", "first:65537",  "grid:0",  "auto:1",
-					   "last:1:",  "metaformer:1", "last: 1", "last:99999999999999999999" };
+	static const char *const same[] = { "auto", "grid", "first:1", "first:3", "last:1", "last:65536", "metaformer" };
+	static const char *const bad[] = { "",       "First",  "first:",  "first:0",      "first:-1", "first:65537",
+					   "grid:0", "auto:1", "last:1:", "metaformer:1", "last: 1",  "last:99999999999999999999" };
 	struct layout l = { LAYOUT_AUTO, 9 };
 	char text[LAYOUT_TEXT];
 
@@ -29,8 +26,7 @@ test_parse(void)
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		struct err err = ERR_INIT;
 
-		ok_msg(layout_parse(str_c(bad[i]), &l, &err) == -1 && err.code == ERR_USAGE &&
-			       strstr(err.msg, "metaformer"),
+		ok_msg(layout_parse(str_c(bad[i]), &l, &err) == -1 && err.code == ERR_USAGE && strstr(err.msg, "metaformer"),
 		       "\"%s\" is refused", bad[i]);
 	}
 	for (size_t i = 0; i < 2; i++) {
@@ -44,8 +40,9 @@ test_parse(void)
 static void
 test_grid_parse(void)
 {
-	static const char *const bad[] = { "",    "x",      "14",       "14x",   "x14",  "0x3",
-					   "3x0", "4097x1", "14x14x14", "14X14", "1 x1", "-1x1" };
+	static const char *const bad[] = {
+		"", "x", "14", "14x", "x14", "0x3", "3x0", "4097x1", "14x14x14", "14X14", "1 x1", "-1x1"
+	};
 	struct grid g = { 0, 0 };
 	struct err err = ERR_INIT;
 
@@ -53,8 +50,7 @@ test_grid_parse(void)
 	ok(grid_parse(str_c("4096x1"), &g, &err) == 0 && g.h == 4096 && g.w == 1);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		err_clear(&err);
-		ok_msg(grid_parse(str_c(bad[i]), &g, &err) == -1 && err.code == ERR_USAGE, "grid \"%s\" is refused",
-		       bad[i]);
+		ok_msg(grid_parse(str_c(bad[i]), &g, &err) == -1 && err.code == ERR_USAGE, "grid \"%s\" is refused", bad[i]);
 	}
 }
 
@@ -115,8 +111,7 @@ test_fit(void)
 			ok_msg(got == -1 && err.code == ERR_INPUT && strstr(err.msg, "expected") && g.h == 77,
 			       "%" PRIu64 " rows, %s: %s", f->rows, f->layout, err.msg);
 		else
-			ok_msg(got == 0 && strcmp(text, f->expected) == 0 && grid_eq(g, f->grid) &&
-				       layout_rows(l, g) == f->rows,
+			ok_msg(got == 0 && strcmp(text, f->expected) == 0 && grid_eq(g, f->grid) && layout_rows(l, g) == f->rows,
 			       "%" PRIu64 " rows, %s: %s of %ux%u", f->rows, f->layout, f->expected, f->grid.h, f->grid.w);
 	}
 }
@@ -144,14 +139,10 @@ test_index_by_hand(void)
 {
 	static const int64_t swin[] = { 4, 3, 1, 0, 5, 4, 2, 1, 7, 6, 4, 3, 8, 7, 5, 4 };
 	static const int64_t reversed[] = { 4, 5, 7, 8, 3, 4, 6, 7, 1, 2, 4, 5, 0, 1, 3, 4 };
-	static const int64_t metaformer[] = {
-		0, 0, 0, 0, 0, 0, 4, 3, 1, 0, 0, 5, 4, 2, 1, 0, 7, 6, 4, 3, 0, 8, 7, 5, 4
-	};
+	static const int64_t metaformer[] = { 0, 0, 0, 0, 0, 0, 4, 3, 1, 0, 0, 5, 4, 2, 1, 0, 7, 6, 4, 3, 0, 8, 7, 5, 4 };
 	static const int64_t linnaeus[] = { 9, 9, 9, 9, 9, 9, 4, 3, 1, 0, 9, 5, 4, 2, 1, 9, 7, 6, 4, 3, 9, 8, 7, 5, 4 };
 	static const int64_t first[] = { 0, 0, 0, 0, 0, 0, 5, 4, 2, 1, 0, 6, 5, 3, 2, 0, 8, 7, 5, 4, 0, 9, 8, 6, 5 };
-	static const int64_t beit[] = {
-		11, 9, 9, 9, 9, 10, 4, 3, 1, 0, 10, 5, 4, 2, 1, 10, 7, 6, 4, 3, 10, 8, 7, 5, 4
-	};
+	static const int64_t beit[] = { 11, 9, 9, 9, 9, 10, 4, 3, 1, 0, 10, 5, 4, 2, 1, 10, 7, 6, 4, 3, 10, 8, 7, 5, 4 };
 	const struct grid g22 = { 2, 2 }, none = { 0, 0 };
 	int64_t changed[25];
 
@@ -207,11 +198,7 @@ make_index(int of, int h, int w, int skip, size_t *n, uint64_t *rows)
 		}
 	for (size_t i = 0; i < *n * *n; i++) {
 		int q = (int)(i / *n) - skip, k = (int)(i % *n) - skip;
-		int64_t extra = of == OF_BEIT   ? cells + (q < 0 && k < 0 ? 2
-							   : q < 0        ? 0
-									  : 1)
-				: of == OF_LAST ? cells
-						: 0;
+		int64_t extra = of == OF_BEIT ? cells + (q < 0 && k < 0 ? 2 : q < 0 ? 0 : 1) : of == OF_LAST ? cells : 0;
 
 		if (q < 0 || k < 0)
 			index[i] = extra;
@@ -226,8 +213,9 @@ make_index(int of, int h, int w, int skip, size_t *n, uint64_t *rows)
 static void
 test_index_made(void)
 {
-	static const int grids[][2] = { { 1, 2 }, { 1, 5 }, { 2, 3 }, { 3, 2 },  { 5, 3 },
-					{ 7, 7 }, { 2, 9 }, { 9, 2 }, { 14, 14 } };
+	static const int grids[][2] = {
+		{ 1, 2 }, { 1, 5 }, { 2, 3 }, { 3, 2 }, { 5, 3 }, { 7, 7 }, { 2, 9 }, { 9, 2 }, { 14, 14 }
+	};
 	static const char *const names[] = { "grid", "first:1", "last:1", "metaformer", "last:3" };
 
 	for (size_t i = 0; i < sizeof(grids) / sizeof(grids[0]); i++) {
@@ -297,8 +285,7 @@ test_stages(void)
 	is_uint(stages_ratio(&s, str_c("stage3.0.t")), 16, "the default still there");
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		err_clear(&err);
-		ok_msg(stages_add(&s, str_c(bad[i]), &err) == -1 && err.code == ERR_USAGE, "stage \"%s\" is refused",
-		       bad[i]);
+		ok_msg(stages_add(&s, str_c(bad[i]), &err) == -1 && err.code == ERR_USAGE, "stage \"%s\" is refused", bad[i]);
 	}
 	stages_release(&s);
 	ok(s.count == 0 && s.rules == NULL);

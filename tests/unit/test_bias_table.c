@@ -14,9 +14,7 @@ static const struct grid small = { 2, 3 }, big = { 4, 3 }; /* 3x5 = 15 cells, 7x
 static struct table_job
 job_of(const char *from, struct grid from_grid, const char *to, struct grid to_grid)
 {
-	struct table_job job = {
-		.from_grid = from_grid, .to_grid = to_grid, .heads = HEADS, .method = RESAMPLE_BICUBIC
-	};
+	struct table_job job = { .from_grid = from_grid, .to_grid = to_grid, .heads = HEADS, .method = RESAMPLE_BICUBIC };
 	struct err err = ERR_INIT;
 
 	if (layout_parse(str_c(from), &job.from, &err) != 0 || layout_parse(str_c(to), &job.to, &err) != 0)
@@ -130,9 +128,8 @@ check_refused(struct table_job job, enum err_code code, const char *part, const 
 static void
 test_refused(void)
 {
-	static const char *const changes[][2] = { { "first", "grid" },      { "grid", "last" },
-						  { "last:3", "last" },     { "metaformer", "grid" },
-						  { "grid", "metaformer" }, { "first:2", "last:3" } };
+	static const char *const changes[][2] = { { "first", "grid" },      { "grid", "last" },       { "last:3", "last" },
+						  { "metaformer", "grid" }, { "grid", "metaformer" }, { "first:2", "last:3" } };
 	const struct grid flat = { 0, 3 }, huge = { GRID_MAX + 1, 3 }, most = { GRID_MAX, GRID_MAX };
 	struct table_job job = job_of("first", small, "first", big);
 	struct err err = ERR_INIT;

@@ -96,7 +96,8 @@ store(struct sample *s, size_t i, unsigned item)
 		step = step * s->size[i][order[k]] + (below(4) == 0 ? below(3) : 0);
 	}
 	s->boxes[i] = (struct box){ s->low[i], s->size[i], s->step[i], first, (uint32_t)i };
-	s->storages[i] = (struct storage){ .nbytes = (first + step + 3) * item, .packed = (first + step + 3) * item,
+	s->storages[i] = (struct storage){ .nbytes = (first + step + 3) * item,
+					   .packed = (first + step + 3) * item,
 					   .flags = s->big ? STORAGE_BIG_ENDIAN : 0 };
 	s->memory.p[i] = xmalloc((size_t)s->storages[i].nbytes);
 	for (uint64_t b = 0; b < s->storages[i].nbytes; b++)
@@ -154,8 +155,13 @@ make_sample(struct sample *s, unsigned ndim, enum dtype dtype, unsigned flags)
 
 	memset(s, 0, sizeof(*s));
 	s->big = below(3) == 0;
-	s->t = (struct tensor){ .dtype = (uint8_t)dtype, .ndim = (uint8_t)ndim, .flags = (uint8_t)flags, .shape = s->shape,
-				.stride = s->stride, .storage = STORAGE_NONE, .more = &s->more };
+	s->t = (struct tensor){ .dtype = (uint8_t)dtype,
+				.ndim = (uint8_t)ndim,
+				.flags = (uint8_t)flags,
+				.shape = s->shape,
+				.stride = s->stride,
+				.storage = STORAGE_NONE,
+				.more = &s->more };
 	for (unsigned d = 0; d < ndim; d++) {
 		s->shape[d] = below(12) == 0 ? 0 : 1 + below(SIDE);
 		count *= s->shape[d];
@@ -247,8 +253,12 @@ random_tilings(void)
 	static const struct {
 		enum dtype dtype;
 		unsigned flags;
-	} kinds[] = { { DTYPE_FLOAT32, 0 }, { DTYPE_UINT8, 0 }, { DTYPE_BFLOAT16, TENSOR_NEG },
-		      { DTYPE_COMPLEX64, TENSOR_CONJ }, { DTYPE_COMPLEX64, TENSOR_CONJ | TENSOR_NEG }, { DTYPE_FLOAT64, 0 } };
+	} kinds[] = { { DTYPE_FLOAT32, 0 },
+		      { DTYPE_UINT8, 0 },
+		      { DTYPE_BFLOAT16, TENSOR_NEG },
+		      { DTYPE_COMPLEX64, TENSOR_CONJ },
+		      { DTYPE_COMPLEX64, TENSOR_CONJ | TENSOR_NEG },
+		      { DTYPE_FLOAT64, 0 } };
 	struct sample *s = xmalloc(sizeof(*s));
 
 	for (unsigned ndim = 0; ndim <= DIMS; ndim++) {
@@ -264,8 +274,7 @@ random_tilings(void)
 				free_sample(s);
 			}
 			ok_msg(refused == 0, "%u dimensions, %s: tilings are accepted", ndim, dtype_name(kinds[k].dtype));
-			ok_msg(wrong == 0, "%u dimensions, %s: ranges are those of the loop", ndim,
-			       dtype_name(kinds[k].dtype));
+			ok_msg(wrong == 0, "%u dimensions, %s: ranges are those of the loop", ndim, dtype_name(kinds[k].dtype));
 		}
 	}
 	free(s);
@@ -306,15 +315,9 @@ disturb(struct sample *s)
 	unsigned d = (unsigned)below(s->t.ndim);
 
 	switch (below(4)) {
-	case 0:
-		s->low[i][d] += s->low[i][d] + s->size[i][d] < s->shape[d];
-		break;
-	case 1:
-		s->size[i][d] -= s->size[i][d] > 0;
-		break;
-	case 2:
-		s->size[i][d] += s->low[i][d] + s->size[i][d] < s->shape[d];
-		break;
+	case 0: s->low[i][d] += s->low[i][d] + s->size[i][d] < s->shape[d]; break;
+	case 1: s->size[i][d] -= s->size[i][d] > 0; break;
+	case 2: s->size[i][d] += s->low[i][d] + s->size[i][d] < s->shape[d]; break;
 	default:
 		s->boxes[i] = s->boxes[--s->more.nboxes];
 		memcpy(s->low[i], s->low[s->more.nboxes], sizeof(s->low[i]));
@@ -450,8 +453,9 @@ many_boxes(void)
 	enum { ROWS = 3 * 4096, ROW = 1024, DOWN = 3 * 64, ACROSS = 16, N = DOWN * ACROSS };
 	static const uint64_t shape[2] = { ROWS, ROW }, stride[2] = { ROW, 1 };
 	struct tensor_more more = { .nboxes = N };
-	struct tensor t = { .dtype = DTYPE_UINT8, .ndim = 2, .shape = shape, .stride = stride, .storage = STORAGE_NONE,
-			    .more = &more };
+	struct tensor t = {
+		.dtype = DTYPE_UINT8, .ndim = 2, .shape = shape, .stride = stride, .storage = STORAGE_NONE, .more = &more
+	};
 	struct box *boxes = xcalloc(N, sizeof(*boxes));
 	uint64_t(*low)[2] = xcalloc(N, sizeof(*low)), size[2] = { ROWS / DOWN, ROW / ACROSS }, step[2] = { ROW / ACROSS, 1 };
 	unsigned char *bytes = xmalloc((size_t)ROWS * ROW), *out = xmalloc((size_t)ROWS * ROW);
@@ -498,8 +502,9 @@ large_checks(void)
 	enum { SIDES = 317, N = SIDES * SIDES };
 	const uint64_t shape[2] = { SIDES * 3, SIDES * 3 }, stride[2] = { SIDES * 3, 1 }, zero[2] = { 0, 0 };
 	struct tensor_more more = { .nboxes = N };
-	struct tensor t = { .dtype = DTYPE_UINT8, .ndim = 2, .shape = shape, .stride = stride, .storage = STORAGE_NONE,
-			    .more = &more };
+	struct tensor t = {
+		.dtype = DTYPE_UINT8, .ndim = 2, .shape = shape, .stride = stride, .storage = STORAGE_NONE, .more = &more
+	};
 	struct box *boxes = xcalloc(N + 2, sizeof(*boxes));
 	uint64_t(*low)[2] = xcalloc(N + 2, sizeof(*low)), size[2] = { 3, 3 };
 	struct source *src = source_memory("", 0, "memory");

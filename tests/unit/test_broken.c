@@ -133,7 +133,7 @@ read_file(const char *path, struct buf *b)
 
 	buf_clear(b);
 	if (source_open(&src, path, NULL, &e) < 0 || source_size(src, &size, &e) < 0 ||
-		source_read(src, 0, buf_reserve(b, (size_t)size), (size_t)size, &e) < 0)
+	    source_read(src, 0, buf_reserve(b, (size_t)size), (size_t)size, &e) < 0)
 		tap_bail(e.msg);
 	b->len = (size_t)size;
 	source_close(src);
@@ -182,8 +182,8 @@ everywhere(const char *name, int (*way)(struct source *, struct err *), const ch
 int
 main(void)
 {
-	static const char *const names[] = { "tiny.pth", "deflated.pth", "reordered.pth", "legacy.pth", "protocol4.pth",
-		"qtensor.pth", "bigendian.pth", "tiny.safetensors" };
+	static const char *const names[] = { "tiny.pth",      "deflated.pth", "reordered.pth", "legacy.pth",
+					     "protocol4.pth", "qtensor.pth",  "bigendian.pth", "tiny.safetensors" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		everywhere(names[i], read_all, "in order", true);

@@ -286,13 +286,9 @@ test_direct(enum dtype to)
 static void
 test_float32(void)
 {
-	static const double v[] = {
-		1 + 0x1p-24,         1 + 0x1p-24 + 0x1p-52, 1 + 3 * 0x1p-24, -1 - 0x1p-24, 0x1p-150,
-		0x1p-150 + 0x1p-202, 0x1.fffffefffffffp127, 0x1.ffffffp127,  -1e300,       0x1p-1074
-	};
-	static const float expected[] = {
-		1, 1 + 0x1p-23f, 1 + 0x1p-22f, -1, 0, 0x1p-149f, FLT_MAX, INFINITY, -INFINITY, 0
-	};
+	static const double v[] = { 1 + 0x1p-24,         1 + 0x1p-24 + 0x1p-52, 1 + 3 * 0x1p-24, -1 - 0x1p-24, 0x1p-150,
+				    0x1p-150 + 0x1p-202, 0x1.fffffefffffffp127, 0x1.ffffffp127,  -1e300,       0x1p-1074 };
+	static const float expected[] = { 1, 1 + 0x1p-23f, 1 + 0x1p-22f, -1, 0, 0x1p-149f, FLT_MAX, INFINITY, -INFINITY, 0 };
 	float got[10];
 	double items[10];
 

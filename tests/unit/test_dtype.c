@@ -55,17 +55,15 @@ same(const char *a, const char *b)
 int
 main(void)
 {
-	static const char *const none[] = { "",    "float",        "Float32", "torch.float32",
-					    "F32", "FloatStorage", "unknown", "int4" };
+	static const char *const none[] = { "", "float", "Float32", "torch.float32", "F32", "FloatStorage", "unknown", "int4" };
 	uint64_t bytes = 0;
 
 	is_uint(ROWS, DTYPE_COUNT - 1, "as many types as in the tables");
 	for (size_t i = 0; i < ROWS; i++) {
 		enum dtype t = dtype_by_name(str_c(rows[i].name));
 		const struct dtype_info *info = dtype_info(t);
-		bool good = t != DTYPE_UNKNOWN && same(info->storage, rows[i].storage) &&
-			    same(info->numpy, rows[i].numpy) && same(info->safetensors, rows[i].safetensors) &&
-			    dtype_size(t) == rows[i].size;
+		bool good = t != DTYPE_UNKNOWN && same(info->storage, rows[i].storage) && same(info->numpy, rows[i].numpy) &&
+			    same(info->safetensors, rows[i].safetensors) && dtype_size(t) == rows[i].size;
 
 		good = good && (!info->storage || dtype_by_storage(str_c(info->storage)) == t);
 		good = good && (!info->safetensors || dtype_by_safetensors(str_c(info->safetensors)) == t);

@@ -84,7 +84,8 @@ put_tensor(struct buf *b, const char *name, const char *class, const char *key, 
 	put_int(b, n);
 	buf_addc(b, '\x85');
 	put_int(b, 1);
-	buf_adds(b, "\x85\x89" "ccollections\nOrderedDict\n)RtR");
+	buf_adds(b, "\x85\x89"
+		    "ccollections\nOrderedDict\n)RtR");
 }
 
 static void
@@ -318,10 +319,14 @@ static const struct broken broken[] = {
 	{ "as it should be", { "1", "2" }, { 2, 1 }, NULL },
 	{ "the other order", { "2", "1" }, { 1, 2 }, NULL },
 	{ "a wrong count", { "1", "2" }, { 2, 2 }, "storage '2' has 2 elements here, 1 where it is referred to" },
-	{ "a huge count", { "1", "2" }, { UINT64_MAX, 1 },
+	{ "a huge count",
+	  { "1", "2" },
+	  { UINT64_MAX, 1 },
 	  "storage '1' has 18446744073709551615 elements here, 2 where it is referred to" },
 	{ "a missing key", { "1" }, { 2, 1 }, "storage '2' is missing from the list of storage keys" },
-	{ "a key too many", { "1", "2", "3" }, { 2, 1 },
+	{ "a key too many",
+	  { "1", "2", "3" },
+	  { 2, 1 },
 	  "storage '3' is listed, but nothing refers to it, so that its size is unknown" },
 	{ "a key twice", { "1", "2", "1" }, { 2, 1 }, "storage '1' is listed twice" },
 };

@@ -158,8 +158,8 @@ build(struct checkpoint *x, const unsigned *counts, unsigned n)
 
 	buf_addc(&header, '{');
 	for (unsigned i = 0; i < n; at += 4 * counts[i++])
-		buf_addf(&header, "%s\"%c\":{\"dtype\":\"F32\",\"shape\":[%u],\"data_offsets\":[%u,%u]}", i ? "," : "",
-			 'a' + i, counts[i], at, at + 4 * counts[i]);
+		buf_addf(&header, "%s\"%c\":{\"dtype\":\"F32\",\"shape\":[%u],\"data_offsets\":[%u,%u]}", i ? "," : "", 'a' + i,
+			 counts[i], at, at + 4 * counts[i]);
 	buf_addc(&header, '}');
 	buf_clear(&x->file);
 	buf_le64(&x->file, header.len);
@@ -391,8 +391,8 @@ test_plans(void)
 		for (size_t i = 0; i < 3; i++) {
 			buf_clear(&out);
 			write_plan(pipe_it, most[i], &out);
-			ok_msg(strcmp(out.p, expected) == 0, "%s, shards of %u bytes: %s",
-			       pipe_it ? "a pipe" : "memory", (unsigned)most[i], out.p);
+			ok_msg(strcmp(out.p, expected) == 0, "%s, shards of %u bytes: %s", pipe_it ? "a pipe" : "memory",
+			       (unsigned)most[i], out.p);
 		}
 	}
 	buf_release(&out);

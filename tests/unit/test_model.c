@@ -8,25 +8,24 @@
 #include "rule/rule.h"
 #include "tap.h"
 
-static const char sample[] =
-	"name: mFormerV0_sm\n"
-	"state_dict:\n"
-	"  - {name: stage_0.0.weight, shape: [48, 3, 3, 3], dtype: float32, layer_type: Conv2d}\n"
-	"  - {name: stage_0.1.running_mean, shape: [48], layer_type: BatchNorm2d, kind: buffer}\n"
-	"  - {name: frozen.scale, shape: [384], requires_grad: false}\n"
-	"  - {name: count, shape: [], dtype: int64}\n"
-	"parameter_groups_metadata:\n"
-	"  stages:\n"
-	"    conv_stages: [stage_0, stage_1, stage_2]\n"
-	"    transformer_stages: [stage_3, stage_4]\n"
-	"  embeddings: [cls_token]\n"
-	"pretrained_ckpt_handling_metadata:\n"
-	"  drop_buffers: [relative_position_index]\n"
-	"  drop_params: [head, meta_]\n"
-	"  interpolate_rel_pos_bias: true\n"
-	"  relative_position_bias: {layout: last}\n"
-	"  supports_module_prefix: true\n"
-	"  strict: false\n";
+static const char sample[] = "name: mFormerV0_sm\n"
+			     "state_dict:\n"
+			     "  - {name: stage_0.0.weight, shape: [48, 3, 3, 3], dtype: float32, layer_type: Conv2d}\n"
+			     "  - {name: stage_0.1.running_mean, shape: [48], layer_type: BatchNorm2d, kind: buffer}\n"
+			     "  - {name: frozen.scale, shape: [384], requires_grad: false}\n"
+			     "  - {name: count, shape: [], dtype: int64}\n"
+			     "parameter_groups_metadata:\n"
+			     "  stages:\n"
+			     "    conv_stages: [stage_0, stage_1, stage_2]\n"
+			     "    transformer_stages: [stage_3, stage_4]\n"
+			     "  embeddings: [cls_token]\n"
+			     "pretrained_ckpt_handling_metadata:\n"
+			     "  drop_buffers: [relative_position_index]\n"
+			     "  drop_params: [head, meta_]\n"
+			     "  interpolate_rel_pos_bias: true\n"
+			     "  relative_position_bias: {layout: last}\n"
+			     "  supports_module_prefix: true\n"
+			     "  strict: false\n";
 
 /* The stage of a name, as rules see it: the one whose stage_based rule matches. */
 static const char *
@@ -43,8 +42,9 @@ stage_of(const struct model *m, const char *name)
 		const struct rule *rule = NULL;
 		struct subject s;
 
-		if (m->groups[i].key.p && yaml_parse(&a, "stage", str_c(arena_printf(&a, "{TYPE: stage_based, STAGES: [%s]}",
-										     m->groups[i].key.p)), &node, &e) == 0)
+		if (m->groups[i].key.p &&
+		    yaml_parse(&a, "stage", str_c(arena_printf(&a, "{TYPE: stage_based, STAGES: [%s]}", m->groups[i].key.p)), &node,
+			       &e) == 0)
 			rule = rules_compile(rules, node, &e);
 		subject_init(&s, rules);
 		subject_set(&s, &x);
@@ -129,12 +129,10 @@ test_errors(void)
 		{ "state_dict: [a, b, a]", "m:1:20: the name a occurs twice" },
 		{ "parameters: [a]\nbuffers: [a]", "m:2:11: the name a occurs twice" },
 		{ "parameter_groups_metadata: [a]", "m:1:28: parameter_groups_metadata: must be a map, not a list" },
-		{ "parameter_groups_metadata: {heads: {a: head}}",
-		  "m:1:40: a: must be a list of name patterns, not a scalar" },
+		{ "parameter_groups_metadata: {heads: {a: head}}", "m:1:40: a: must be a list of name patterns, not a scalar" },
 		{ "pretrained_ckpt_handling_metadata: {drop_param: [a]}",
 		  "m:1:37: drop_param: unknown key in pretrained_ckpt_handling_metadata; did you mean drop_params?" },
-		{ "pretrained_ckpt_handling_metadata: {strict: maybe}",
-		  "m:1:45: strict: must be true or false, not maybe" },
+		{ "pretrained_ckpt_handling_metadata: {strict: maybe}", "m:1:45: strict: must be true or false, not maybe" },
 		{ "pretrained_ckpt_handling_metadata: {relative_position_bias: last}",
 		  "m:1:61: relative_position_bias: must be a map such as {layout: last}, not a scalar" },
 	};
@@ -283,9 +281,10 @@ test_config(void)
 	put_file("b.yaml", "MODEL: {DEPTH: {B: 3, D: 4}, PRETRAINED: low, TYPE: under, BASE: [c.yaml]}\n"
 			   "DATA: {IMG_SIZE: 224, OTHER: 1}\nLOSS: {A: 1}\n");
 	put_file("c.yaml", "DEPTH: {C: 9}\n");
-	ok_msg(load(&c, put_file("e.yaml",
-				 "MODEL:\n  BASE: ['a.yaml', '', 'b.yaml']\n  PRETRAINED: None\n  SOURCE: ''\n  DEPTH: {D: 5}\n"
-				 "DATA: {IMG_SIZE: 384}\nLR: 5e-5\n"),
+	ok_msg(load(&c,
+		    put_file("e.yaml",
+			     "MODEL:\n  BASE: ['a.yaml', '', 'b.yaml']\n  PRETRAINED: None\n  SOURCE: ''\n  DEPTH: {D: 5}\n"
+			     "DATA: {IMG_SIZE: 384}\nLR: 5e-5\n"),
 		    NULL, &e) == 0,
 	       "reads: %s", e.msg);
 	ok(config_text(&c, "MODEL.TYPE", &s, &e) == 1 && str_eqc(s, "under"));
@@ -371,7 +370,7 @@ test_config_bases(void)
 
 	snprintf(text, sizeof(text), "MODEL: {BASE: [%s]}\n", put_file("abs.yaml", "IMG_SIZE: 7\n"));
 	ok_msg(load(&c, put_file("g.yaml", text), "/nowhere", &e) == 0 && config_u64(&c, "MODEL.IMG_SIZE", &n, &e) == 1 && n == 7,
-		"an absolute path needs no folder; a base without MODEL is that section: %s", e.msg);
+	       "an absolute path needs no folder; a base without MODEL is that section: %s", e.msg);
 	config_release(&c);
 	snprintf(path, sizeof(path), "%s", put_file("large.yaml", ""));
 	f = fopen(path, "w");

@@ -257,7 +257,7 @@ objects(void)
 	gives(BYTES("c_codecs\nencode\nX\1\0\0\0aX\6\0\0\0latin1\x86R."), "b'a'");
 	gives(BYTES("c_codecs\nencode\nX\1\0\0\0aX\6\0\0\0rot_13\x86R."), "<reduce _codecs.encode('a','rot_13')>");
 	gives(BYTES("c_codecs\nencode\nX\3\0\0\0\xe2\x82\xacX\6\0\0\0latin1\x86R."),
-		"<reduce _codecs.encode('\\e2\\82\\ac','latin1')>");
+	      "<reduce _codecs.encode('\\e2\\82\\ac','latin1')>");
 	gives(BYTES("c__builtin__\nbytes\n)R."), "b''");
 	gives(BYTES("c__builtin__\nset\n](K\1K\2e\x85R."), "S{1,2}");
 	gives(BYTES("cbuiltins\nfrozenset\n](K\1K\2e\x85R."), "F{1,2}");
@@ -265,9 +265,9 @@ objects(void)
 	gives(BYTES("c__builtin__\nbytearray\nX\2\0\0\0\xc3\xbfX\7\0\0\0latin-1\x86R."), "a'\\ff'");
 	gives(BYTES("c__builtin__\nbytearray\nC\1x\x85R."), "a'x'");
 	gives(BYTES("ccopy_reg\n_reconstructor\n(cm\nC\nc__builtin__\nobject\nNtR."),
-		"<reduce copy_reg._reconstructor(m.C,__builtin__.object,None)>");
+	      "<reduce copy_reg._reconstructor(m.C,__builtin__.object,None)>");
 	gives(BYTES("c__builtin__\ncomplex\nG\0\0\0\0\0\0\0\0G\x3f\xf0\0\0\0\0\0\0\x86R."),
-		"<reduce __builtin__.complex(0.0,1.0)>");
+	      "<reduce __builtin__.complex(0.0,1.0)>");
 }
 
 static void
@@ -374,7 +374,7 @@ static void
 full(void)
 {
 	static const char *const what[] = { "N", "(" }, *const why[] = { "NONE: more than 16777216 values on the stack",
-		"MARK: more than 16777216 marks" };
+									 "MARK: more than 16777216 marks" };
 	char expected[100];
 
 	for (size_t i = 0; i < 2; i++) {
@@ -456,8 +456,10 @@ gaps(void)
 	buf_addc(&b, '.');
 	src = source_memory(b.p, b.len, "mem");
 	decode(src, UINT64_MAX, NULL, &out);
-	is_str(out.p, "mem: at byte 5242881: LONG_BINPUT: more than 1048576 memo entries whose numbers leave gaps, which no "
-		"pickler makes", "one more");
+	is_str(out.p,
+	       "mem: at byte 5242881: LONG_BINPUT: more than 1048576 memo entries whose numbers leave gaps, which no "
+	       "pickler makes",
+	       "one more");
 	source_close(src);
 	buf_release(&b);
 	buf_release(&out);
@@ -585,18 +587,20 @@ consuming(void)
 		uint32_t nodes; /* beside the 4 that every tree has, the list and the global */
 	} cases[] = {
 #define CASE(what, p, want, nodes) { what, p, sizeof(p) - 1, want, nodes }
-		CASE("nothing is needed again", "]q\0(cm\nf\nq\1(K\1K\2K\3tq\2]q\3\x86q\4Rq\5"
+		CASE("nothing is needed again",
+		     "]q\0(cm\nf\nq\1(K\1K\2K\3tq\2]q\3\x86q\4Rq\5"
 		     "h\1(K\4K\5K\6tq\6}q\7\x86q\10Rq\11e.",
 		     "[6.0,15.0]", 2),
 		CASE("a tuple is", "]q\0(cm\nf\nq\1(K\1K\2K\3tq\2\x85q\3Rq\4h\1(K\4K\5K\6tq\5\x85q\6Rq\7h\2e.",
 		     "[6.0,15.0,(1,2,3)]", 3),
 		CASE("the arguments are", "]q\0(cm\nf\nq\1(K\1K\2K\3tq\2\x85q\3Rq\4h\1h\3Re.", "[6.0,6.0]", 4),
 		CASE("on the stack", "](cm\nf\n\x94(K\1K\2K\3t2\x86Rh\0(K\4K\5K\6t\x85Re.", "[6.0,15.0]", 3),
-		CASE("a list that holds the tuple", "]q\0(]q\1(K\1K\2K\3tq\2acm\nf\nq\3h\2\x85q\4Rq\5h\3"
+		CASE("a list that holds the tuple",
+		     "]q\0(]q\1(K\1K\2K\3tq\2acm\nf\nq\3h\2\x85q\4Rq\5h\3"
 		     "(K\4K\5K\6t\x85Re.",
 		     "[[(1,2,3)],6.0,15.0]", 4),
-		CASE("numbers with gaps", "]q\1(cm\nf\nq\2(K\1K\2K\3tq\3\x85q\4Rq\5h\2(K\4K\5K\6t\x85Rh\3e.",
-		     "[6.0,15.0,(1,2,3)]", 6),
+		CASE("numbers with gaps", "]q\1(cm\nf\nq\2(K\1K\2K\3tq\3\x85q\4Rq\5h\2(K\4K\5K\6t\x85Rh\3e.", "[6.0,15.0,(1,2,3)]",
+		     6),
 		CASE("cut off", "]q\0(cm\nf\nq\1(K\1K\2K\3tq\2\x85Rh", NULL, 0),
 #undef CASE
 	};

@@ -25,7 +25,8 @@ writes(const struct vtree *t, uint32_t root, const struct pickle_leaves *leaves,
 	if (pickle_encode(t, root, leaves, add, &out, &e) < 0)
 		tap_note("%s", e.msg);
 	if (!ok_msg(out.len == n + 3 && memcmp(out.p, "\x80\2", 2) == 0 && memcmp(out.p + 2, expected, n) == 0 &&
-			out.p[n + 2] == '.', "%s", what)) {
+			    out.p[n + 2] == '.',
+		    "%s", what)) {
 		for (size_t i = 0; i < out.len && i < 200; i++)
 			printf("%s%02x", i ? " " : "# ", (unsigned char)out.p[i]);
 		putchar('\n');
@@ -93,10 +94,10 @@ plain(struct vtree *t)
 	writes(t, d, NULL, BYTES("ccollections\nOrderedDict\nq\0)R}b"), "OrderedDict with a state");
 	writes(t, text(t, VALUE_PYSTR, BYTES("a")), NULL, BYTES("X\1\0\0\0a"), "a Python 2 str that is UTF-8");
 	writes(t, text(t, VALUE_PYSTR, BYTES("\xff")), NULL, BYTES("U\1\xff"), "and one that is not");
-	writes(t, text(t, VALUE_BYTES, BYTES("\xff")), NULL,
-		BYTES("c_codecs\nencode\nq\0X\2\0\0\0\xc3\xbfX\6\0\0\0latin1q\1\x86R"), "bytes");
+	writes(t, text(t, VALUE_BYTES, BYTES("\xff")), NULL, BYTES("c_codecs\nencode\nq\0X\2\0\0\0\xc3\xbfX\6\0\0\0latin1q\1\x86R"),
+	       "bytes");
 	writes(t, text(t, VALUE_BYTES, "", 0), NULL, BYTES("c_codecs\nencode\nq\0X\0\0\0\0X\6\0\0\0latin1q\1\x86R"),
-		"no bytes, in the way weights_only takes");
+	       "no bytes, in the way weights_only takes");
 	writes(t, text(t, VALUE_BYTEARRAY, "", 0), NULL, BYTES("c__builtin__\nbytearray\nq\0)R"), "an empty bytearray");
 	h = value_new_seq(t, VALUE_SET);
 	value_append(t, h, value_new_int(t, 1));
@@ -105,8 +106,8 @@ plain(struct vtree *t)
 	writes(t, h, NULL, BYTES("c__builtin__\nfrozenset\nq\0]\x85R"), "a frozenset");
 	writes(t, value_new_persid(t, s), NULL, BYTES("X\2\0\0\0\xc3\xa9Q"), "a persistent id");
 	writes(t, value_new_global(t, str_c("builtins"), str_c("range")), NULL, BYTES("c__builtin__\nxrange\nq\0"), "range");
-	writes(t, value_new_global(t, str_c("m"), str_c("A.B")), NULL,
-		BYTES("c__builtin__\ngetattr\nq\0cm\nA\nq\1X\1\0\0\0B\x86R"), "a dotted name");
+	writes(t, value_new_global(t, str_c("m"), str_c("A.B")), NULL, BYTES("c__builtin__\ngetattr\nq\0cm\nA\nq\1X\1\0\0\0B\x86R"),
+	       "a dotted name");
 }
 
 static void
@@ -127,8 +128,8 @@ objects(struct vtree *t)
 	o.kwargs = kw;
 	writes(t, value_new_object(t, &o), NULL, BYTES("cm\nC\nq\0K\7\x85\x81"), "NEWOBJ_EX without keywords");
 	value_set(t, kw, text(t, VALUE_STR, BYTES("k")), value_new_none(t));
-	writes(t, value_new_object(t, &o), NULL,
-		BYTES("ccopy_reg\n__newobj_ex__\nq\0cm\nC\nq\1K\7\x85}X\1\0\0\0kNs\x87R"), "NEWOBJ_EX");
+	writes(t, value_new_object(t, &o), NULL, BYTES("ccopy_reg\n__newobj_ex__\nq\0cm\nC\nq\1K\7\x85}X\1\0\0\0kNs\x87R"),
+	       "NEWOBJ_EX");
 	o.how = HOW_OBJ;
 	o.kwargs = VALUE_ABSENT;
 	o.args = value_new_tuple(t, NULL, 0);
@@ -207,8 +208,9 @@ leaves(struct vtree *t)
 	items[3] = list;
 	h = value_new_tuple(t, items, 4);
 	writes(t, h, &how,
-		BYTES("(cm\nf\nq\0(X\3\0\0\0cpuq\1X\1\0\0\0xK\1]q\2tRq\3"
-			"h\0(h\1X\1\0\0\0x\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\0h\2tRh\3h\2t"), "leaves and what they share");
+	       BYTES("(cm\nf\nq\0(X\3\0\0\0cpuq\1X\1\0\0\0xK\1]q\2tRq\3"
+		     "h\0(h\1X\1\0\0\0x\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\0h\2tRh\3h\2t"),
+	       "leaves and what they share");
 	is_int(l.calls, 4, "each leaf is asked twice: to count, to write");
 	ok(pickle_encode(t, items[0], NULL, add, &out, &e) < 0 && e.code == ERR_INPUT);
 	err_clear(&e);
@@ -253,19 +255,21 @@ loops(void)
 {
 	again(BYTES("]q\0h\0\x85q\1a0h\1."), BYTES("]q\0h\0\x85q\1a0h\1"), "a tuple in its own list");
 	again(BYTES("(]q\0(h\0K\1K\2K\3tq\1aK\1K\2K\0031h\1."), BYTES("(]q\0(h\0K\1K\2K\3tq\1aK\1K\2K\0031h\1"),
-		"a tuple of four in its own list");
-	again(BYTES("cm\nC\n]q\0\x85Rq\1h\0h\1a0."), BYTES("cm\nC\nq\0]q\1h\0h\1\x85q\2Rq\3a0h\2" "00h\3"),
-		"an object in the list that it was made of");
+	      "a tuple of four in its own list");
+	again(BYTES("cm\nC\n]q\0\x85Rq\1h\0h\1a0."),
+	      BYTES("cm\nC\nq\0]q\1h\0h\1\x85q\2Rq\3a0h\2"
+		    "00h\3"),
+	      "an object in the list that it was made of");
 	again(BYTES("cm\nC\n)}X\1\0\0\0k]q\0s\x92q\1h\0h\1a0."),
-		BYTES("ccopy_reg\n__newobj_ex__\nq\0cm\nC\nq\1)}q\2X\1\0\0\0k]q\3h\0h\1)}X\1\0\0\0kh\3s\x87Rq\4as0000h\4"),
-		"an object in the list that is its keyword argument");
+	      BYTES("ccopy_reg\n__newobj_ex__\nq\0cm\nC\nq\1)}q\2X\1\0\0\0k]q\3h\0h\1)}X\1\0\0\0kh\3s\x87Rq\4as0000h\4"),
+	      "an object in the list that is its keyword argument");
 	again(BYTES("]q\0h\0Qa."), BYTES("]q\0h\0Qq\1a"), "a list in its persistent id");
 	again(BYTES("]q\0h\0Qq\1ah\1."), BYTES("]q\0h\0Qq\1a0h\1"), "a persistent id in its own list");
-	again(BYTES("\x8fq\1(cm\nC\n)\x81q\0h\1b\x90."),
-		BYTES("c__builtin__\nset\nq\0]cm\nC\nq\1)\x81q\2h\0]h\2a\x85Rq\3ba00h\3"), "a set in the state of what is in it");
+	again(BYTES("\x8fq\1(cm\nC\n)\x81q\0h\1b\x90."), BYTES("c__builtin__\nset\nq\0]cm\nC\nq\1)\x81q\2h\0]h\2a\x85Rq\3ba00h\3"),
+	      "a set in the state of what is in it");
 	again(BYTES("(cm\nC\n)\x81q\0]q\2b\x91q\1h\2h\1a0h\1."),
-		BYTES("c__builtin__\nfrozenset\nq\0]cm\nC\nq\1)\x81q\2]q\3h\0]h\2a\x85Rq\4aba00h\4"),
-		"a frozenset in the state of what is in it");
+	      BYTES("c__builtin__\nfrozenset\nq\0]cm\nC\nq\1)\x81q\2]q\3h\0]h\2a\x85Rq\4aba00h\4"),
+	      "a frozenset in the state of what is in it");
 }
 
 /* Deeper than can be written, by way of each kind of value that has others in it. */
@@ -283,8 +287,8 @@ deep(struct vtree *t)
 		struct err e = ERR_INIT;
 
 		for (int i = 0; i < 300; i++) {
-			o = (struct vobject){ HOW_NEWOBJ, global, empty, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT,
-					      VALUE_ABSENT };
+			o = (struct vobject){ HOW_NEWOBJ,   global,       empty,        VALUE_ABSENT,
+					      VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT };
 			four[3] = h;
 			switch (kind) {
 			case 0: outer = value_new_tuple(t, &h, 1); break;

@@ -13,7 +13,7 @@ found(void *arg, const struct pickle_found *f, struct err *e)
 
 	(void)e;
 	buf_addf(arg, "%s%s %u@%" PRIu64 " %.*s.%.*s\n", how[f->ref], pickle_verdict_text(f->verdict), f->pickle, f->off,
-		STR_ARG(f->module), STR_ARG(f->name));
+		 STR_ARG(f->module), STR_ARG(f->name));
 	return 0;
 }
 
@@ -51,34 +51,33 @@ reasons(void)
 	says(BYTES("\x80\2}X\1\0\0\0aK\1s."), NULL, 0, "");
 	says(BYTES("\x80\2ccollections\nOrderedDict\n)RX\1\0\0\0aK\1s}b."), NULL, 0, "allowed 0@2 collections.OrderedDict\n");
 	says(BYTES("\x80\2cos\nsystem\nX\2\0\0\0id\x85R."), "GLOBAL os.system, whose module is blocked", 2,
-		"unsafe 0@2 os.system\n");
-	says(BYTES("\x80\2cargparse\nNamespace\n)\x81}b."),
-		"GLOBAL argparse.Namespace was not an allowed global by default", 2, "unknown 0@2 argparse.Namespace\n");
+	     "unsafe 0@2 os.system\n");
+	says(BYTES("\x80\2cargparse\nNamespace\n)\x81}b."), "GLOBAL argparse.Namespace was not an allowed global by default", 2,
+	     "unknown 0@2 argparse.Namespace\n");
 	says(BYTES("\x80\2c__builtin__\neval\n."), "GLOBAL builtins.eval was not an allowed global by default", 2,
-		"unsafe 0@2 __builtin__.eval\n");
+	     "unsafe 0@2 __builtin__.eval\n");
 	says(BYTES("\x80\2ctorch.distributed.tensor\nDTensor\n."),
-		"GLOBAL torch.distributed.tensor.DTensor is allowed only where torch.distributed.tensor was imported", 2,
-		"unknown 0@2 torch.distributed.tensor.DTensor\n");
+	     "GLOBAL torch.distributed.tensor.DTensor is allowed only where torch.distributed.tensor was imported", 2,
+	     "unknown 0@2 torch.distributed.tensor.DTensor\n");
 	says(BYTES("\x80\4\x95\2\0\0\0\0\0\0\0N."), "Unsupported operand 149 (FRAME)", 2, "");
 	says(BYTES("N\n."), "Unsupported operand 10", 1, "");
 	says(BYTES("\x80\2(X\2\0\0\0osX\6\0\0\0systemt0K\1K\2\x93."), "Unsupported operand 48 (POP)", 22,
-		"computed unsafe 0@27 .\n");
+	     "computed unsafe 0@27 .\n");
 	says(BYTES("\x8c\2os\x8c\6system\x93."), "Unsupported operand 140 (SHORT_BINUNICODE)", 0, "stack unsafe 0@12 os.system\n");
 	says(BYTES("(ios\nsystem\n."), "Unsupported operand 105 (INST)", 1, "inst unsafe 0@1 os.system\n");
 	says(BYTES(")K\1a."), "Can only append to lists", 3, "");
 	says(BYTES(")(K\1e."), "Can only append to lists", 4, "");
 	says(BYTES("]K\1K\2s."), "Can only SETITEM for dict, collections.OrderedDict, collections.Counter", 5, "");
 	says(BYTES("}]K\1s."), "a dict with such a key: torch.save writes nothing of the kind", 4, "");
-	says(BYTES("}}b."),
-		"Can only build Tensor, Parameter, OrderedDict or types allowlisted via `add_safe_globals`", 2, "");
+	says(BYTES("}}b."), "Can only build Tensor, Parameter, OrderedDict or types allowlisted via `add_safe_globals`", 2, "");
 	says(BYTES("h\1."), "memo entry 1 was never stored", 0, "");
 	says(BYTES("U\1\xff."), "a string that is not UTF-8", 0, "");
 	says(BYTES("K\1Q."), "a persistent id with such parts: torch.save writes nothing of the kind", 2, "");
 	says(BYTES("X\1\0\0\0aQ."), "a persistent id with such parts: torch.save writes nothing of the kind", 6, "");
 	says(BYTES("K\1\x85Q."), "Only persistent_load of storage is allowed", 3, "");
 	says(BYTES("X\1\0\0\0a)R."), "Trying to call reduce for unrecognized function", 7, "");
-	says(BYTES("ctorch\nfloat32\n)R."),
-		"float32 with such arguments: torch.save writes nothing of the kind", 16, "tensor 0@0 torch.float32\n");
+	says(BYTES("ctorch\nfloat32\n)R."), "float32 with such arguments: torch.save writes nothing of the kind", 16,
+	     "tensor 0@0 torch.float32\n");
 	says(BYTES("K\1"), "mem: at byte 2: the record ends within a pickle", 0, "");
 	says(BYTES("cos\nsystem\nK"), "GLOBAL os.system, whose module is blocked", 0, "unsafe 0@0 os.system\n");
 }
@@ -197,7 +196,7 @@ verdicts(void)
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		ok_msg(verdict_of(str_c(all[i].module), str_c(all[i].name)) == all[i].verdict, "%s %s is %s", all[i].module,
-			all[i].name, pickle_verdict_text(all[i].verdict));
+		       all[i].name, pickle_verdict_text(all[i].verdict));
 	ok_msg(verdict_of(str_n("os\0", 3), str_c("system")) == GLOBAL_UNSAFE, "a name with a NUL");
 }
 

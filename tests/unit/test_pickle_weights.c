@@ -27,7 +27,7 @@ static void
 check(struct str verdict, struct str name, struct str data)
 {
 	struct pickle_scan s = scan(data, false);
-	bool good = str_eqc(verdict, "loads")         ? s.loads
+	bool good = str_eqc(verdict, "loads")           ? s.loads
 		    : str_eqc(verdict, "unknown loads") ? s.unknown
 							: str_eqc(verdict, "refused") && !s.loads;
 
@@ -69,7 +69,7 @@ refused(const char *p, size_t n, bool legacy, const char *why)
 static void
 view(void)
 {
-#define LEGACY_VIEW(size, elements)                                                                              \
+#define LEGACY_VIEW(size, elements)                                                                           \
 	"ctorch._utils\n_rebuild_tensor\n((X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0000X\3\0\0\0cpuK\4" \
 	"(X\1\0\0\0vK\1K" size "ttQK\0K" elements "\x85K\1\x85tR."
 	refused(BYTES(LEGACY_VIEW("\2", "\2")), true, NULL);

@@ -33,7 +33,8 @@ read_value(const char **s)
 		if (open != '<')
 			return items;
 		return value_new_object(t, &(struct vobject){ HOW_NEWOBJ, value_new_global(t, str_c("my"), str_c("Dict")),
-			value_new_tuple(t, NULL, 0), VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, items, VALUE_ABSENT });
+							      value_new_tuple(t, NULL, 0), VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT,
+							      items, VALUE_ABSENT });
 	}
 	*s += strcspn(from, "{}[]<>,:");
 	v = value_new_text(t, VALUE_STR, str_n(from, (size_t)(*s - from)));
@@ -58,7 +59,7 @@ place(const char *text, const char *key, bool root)
 	static const uint64_t two[] = { 2 }, one[] = { 1 };
 	static struct buf b;
 	struct tensor tensors[] = { { .ndim = 1, .shape = two, .stride = one, .wrap = VALUE_ABSENT },
-		{ .ndim = 0, .wrap = VALUE_ABSENT } };
+				    { .ndim = 0, .wrap = VALUE_ABSENT } };
 	struct buf notices = BUF_INIT;
 	struct diag diag = { hear, &notices };
 	struct place_ask ask = { .key = key, .root = root, .diag = &diag };
@@ -72,8 +73,10 @@ place(const char *text, const char *key, bool root)
 	tree_init(&tree, &c);
 	buf_clear(&b);
 	if (place_find(&tree, &ask, &arena, &found, &e) == 0)
-		buf_addf(&b, "%.*s%s", STR_ARG(found.key), found.kind == PLACE_SURE ? "" : found.kind == PLACE_AMBIGUOUS ?
-			"(ambiguous)" : "(optimizer)");
+		buf_addf(&b, "%.*s%s", STR_ARG(found.key),
+			 found.kind == PLACE_SURE        ? ""
+			 : found.kind == PLACE_AMBIGUOUS ? "(ambiguous)"
+							 : "(optimizer)");
 	else
 		buf_adds(&b, e.msg);
 	buf_addstr(&b, buf_str(&notices));
@@ -104,12 +107,12 @@ static const struct {
 	{ "{model:{v:T,param_groups:[]},state_dict:{w:T}}", "state_dict" },
 	/* What was not taken and has the same names, in whatever order. */
 	{ "{state_dict:" NET ",state_dict_ema:{b:T,w:T}}",
-		"state_dict_ema\nt: the state dict is state_dict_ema; state_dict was not taken; -k state_dict chooses it (it has "
-		"the same names)" },
+	  "state_dict_ema\nt: the state dict is state_dict_ema; state_dict was not taken; -k state_dict chooses it (it has "
+	  "the same names)" },
 	{ "{model:" NET ",model ema:" NET "}",
-		"model\nt: the state dict is model; model ema was not taken; -k 'model ema' chooses it (it has the same names)" },
+	  "model\nt: the state dict is model; model ema was not taken; -k 'model ema' chooses it (it has the same names)" },
 	{ "{model:{a:{b:T}},ema:{a.b:T}}",
-		"model\nt: the state dict is model; ema was not taken; -k ema chooses it (it has the same names)" },
+	  "model\nt: the state dict is model; ema was not taken; -k ema chooses it (it has the same names)" },
 	{ "{model:" NET ",ema:{w:T}}", "model" },
 	{ "{model:{w:T},ema:{module.w:T}}", "model" },
 	{ "{model:" NET ",loss:" NET "}", "model" },
@@ -121,7 +124,7 @@ static const struct {
 	{ "{w:T,packed:[T,T]}", "" },
 	/* (3) The only candidate. */
 	{ "{epoch:1,model_state_dict:{w:T},optimizer_state_dict:" ADAM ",loss:S}",
-		"model_state_dict\nt: the state dict is model_state_dict" },
+	  "model_state_dict\nt: the state dict is model_state_dict" },
 	{ "{net:{w:T},opt:" ADAM "}", "net\nt: the state dict is net" },
 	{ "{net:{w:T},optim:{exp_avg:T}}", "net\nt: the state dict is net" },
 	{ "{net:{w:T},best_acc:S}", "net\nt: the state dict is net" },
@@ -159,16 +162,14 @@ static const struct {
 } several[] = {
 	{ "{net:{w:T},ema:" NET "}", "net (1 tensor): -k net; ema (2 tensors): -k ema; the root (3 tensors): -k ''" },
 	{ "{student:{w:T},teacher:{w:T},opt:" ADAM "}",
-		"student (1 tensor): -k student; teacher (1 tensor): -k teacher; the root (4 tensors): -k ''" },
+	  "student (1 tensor): -k student; teacher (1 tensor): -k teacher; the root (4 tensors): -k ''" },
 	{ "{net:{w:T},best_acc1:T}", "net (1 tensor): -k net; the root (2 tensors): -k ''" },
-	{ "{it's:{w:T},-k:{w:T}}",
-		"it's (1 tensor): -k 'it'\\''s'; -k (1 tensor): -k '-k'; the root (2 tensors): -k ''" },
-	{ "{model:{gen_model:{w:T},disc:{w:T}}}",
-		"model.gen_model (1 tensor): -k model.gen_model; "
-		"model.disc (1 tensor): -k model.disc; the root (2 tensors): -k ''" },
+	{ "{it's:{w:T},-k:{w:T}}", "it's (1 tensor): -k 'it'\\''s'; -k (1 tensor): -k '-k'; the root (2 tensors): -k ''" },
+	{ "{model:{gen_model:{w:T},disc:{w:T}}}", "model.gen_model (1 tensor): -k model.gen_model; "
+						  "model.disc (1 tensor): -k model.disc; the root (2 tensors): -k ''" },
 	{ "{a:{w:T},b:{w:T},c:{w:T},d:{w:T},e:{w:T},f:{w:T},g:{w:T},h:{w:T},i:{w:T},j:{w:T}}",
-		"a (1 tensor): -k a; b (1 tensor): -k b; c (1 tensor): -k c; d (1 tensor): -k d; e (1 tensor): -k e; "
-		"f (1 tensor): -k f; g (1 tensor): -k g; h (1 tensor): -k h; and 2 more; the root (10 tensors): -k ''" },
+	  "a (1 tensor): -k a; b (1 tensor): -k b; c (1 tensor): -k c; d (1 tensor): -k d; e (1 tensor): -k e; "
+	  "f (1 tensor): -k f; g (1 tensor): -k g; h (1 tensor): -k h; and 2 more; the root (10 tensors): -k ''" },
 };
 
 static const struct {
@@ -193,11 +194,10 @@ static const struct {
 	{ "{a.b:{c:T},a:{b:{d:T}}}", "a.b", "a.b" },
 	{ "{a.b:{c:T},a:{b:{d:T}}}", "a.b.c", "a.b.c" },
 	{ "{run:<net:{w:T}>}", "run.net", "run.net" },
-	{ "{net:{w:T},epoch:3}", "epoch",
-		"t: there are no tensors at 'epoch'; there are some at 'net' (-k PATH chooses)" },
+	{ "{net:{w:T},epoch:3}", "epoch", "t: there are no tensors at 'epoch'; there are some at 'net' (-k PATH chooses)" },
 	{ "{net:{w:T},epoch:3}", "nat", "t: there is no 'nat' in it; its root has net, epoch; did you mean net?" },
 	{ "{run:{model_state:{w:T}}}", "run.model_stat",
-		"t: there is no 'run.model_stat' in it; its root has run; did you mean run.model_state?" },
+	  "t: there is no 'run.model_stat' in it; its root has run; did you mean run.model_state?" },
 	{ "{net:{w:T}}", "optimizer", "t: there is no 'optimizer' in it; its root has net" },
 };
 
@@ -250,12 +250,12 @@ main(void)
 		snprintf(expected, sizeof(expected), "t: which state dict is meant? %s", several[i].choices);
 		is_str(place(several[i].root, NULL, false), expected, several[i].root);
 		snprintf(expected, sizeof(expected), "(ambiguous)\nt: the root is listed; which state dict is meant? %s",
-			several[i].choices);
+			 several[i].choices);
 		is_str(place(several[i].root, NULL, true), expected, "and for whoever lists");
 	}
 	for (size_t i = 0; i < sizeof(optimizers) / sizeof(optimizers[0]); i++) {
 		snprintf(expected, sizeof(expected), "t: %s an optimizer's state, not a state dict (-k %s if that is meant)",
-			optimizers[i].what, optimizers[i].key);
+			 optimizers[i].what, optimizers[i].key);
 		is_str(place(optimizers[i].root, NULL, false), expected, optimizers[i].root);
 		snprintf(expected, sizeof(expected), "(optimizer)\nt: %s an optimizer's state, not a state dict",
 			 optimizers[i].what);

@@ -123,8 +123,8 @@ test_component_patterns(void)
 
 		open_names(&f, &diag, &cases[i].name, &(unsigned){ 1 }, 1);
 		(void)plan_drop_patterns(&f.plan, &pattern, 1, &e);
-		ok_msg(f.plan.entries[0].alive != cases[i].hit, "%s %s %s", cases[i].pattern,
-		       cases[i].hit ? "drops" : "leaves", cases[i].name);
+		ok_msg(f.plan.entries[0].alive != cases[i].hit, "%s %s %s", cases[i].pattern, cases[i].hit ? "drops" : "leaves",
+		       cases[i].name);
 		close_names(&f);
 	}
 }
@@ -200,9 +200,14 @@ test_regex_literal(void)
 	static const struct {
 		const char *regex, *literal;
 	} cases[] = {
-		{ "^layres\\.(\\d)", "layres." }, { "abc", "abc" },	  { "a|longer|b", "longer" },
-		{ "x*yes+", "yes" },		  { "(\\w+)", "" },	  { "stage.3", "stage.3" },
-		{ "", "" },			  { "\\.weight$", ".weight" },
+		{ "^layres\\.(\\d)", "layres." },
+		{ "abc", "abc" },
+		{ "a|longer|b", "longer" },
+		{ "x*yes+", "yes" },
+		{ "(\\w+)", "" },
+		{ "stage.3", "stage.3" },
+		{ "", "" },
+		{ "\\.weight$", ".weight" },
 	};
 	struct plan p;
 	struct str got;

@@ -191,7 +191,7 @@ test_limit(void)
 		return;
 	ok(pyre_search(re, str_c("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab"), &span, 1, &err) == -1);
 	is_str(err.msg, "regular expression (a+)+$ needs too many steps for aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab",
-		"too much effort is no answer");
+	       "too much effort is no answer");
 	err_clear(&err);
 	ok(pyre_search(re, str_c("aab"), &span, 1, &err) == 0 && err.code == ERR_NONE);
 	ok(pyre_search(re, str_c("aa"), NULL, 0, &err) == 1);
@@ -202,8 +202,12 @@ static void
 test_bytes(void)
 {
 	is_str(search(str_c("weight"), str_c("\xff.weight")), "weight", "found beside a stray byte");
-	is_str(search(str_c("a.b"), str_c("a\xff" "b")), "none", "a stray byte is no character");
-	is_str(search(str_c("^b"), str_c("\xff" "b")), "none", "nor is it the beginning");
+	is_str(search(str_c("a.b"), str_c("a\xff"
+					  "b")),
+	       "none", "a stray byte is no character");
+	is_str(search(str_c("^b"), str_c("\xff"
+					 "b")),
+	       "none", "nor is it the beginning");
 	is_str(search(str_c("a$"), str_c("a\xff")), "none", "nor the end");
 }
 

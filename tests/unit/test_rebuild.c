@@ -19,12 +19,12 @@ static void
 put_record(struct zip_writer *z, const char *name, struct str data)
 {
 	if (zip_record_begin(z, str_c(name), data.len, &e) < 0 || sink_write(z->out, data.p, data.len, &e) < 0 ||
-		zip_record_end(z, crc32_add(0, data.p, data.len), &e) < 0)
+	    zip_record_end(z, crc32_add(0, data.p, data.len), &e) < 0)
 		tap_bail(e.msg);
 }
 
-static const char *const records[] = { "archive/data.pkl", "archive/byteorder", "archive/data/0", "archive/data/1",
-	"archive/data/2", "archive/data/3", "archive/data/empty", "archive/version" };
+static const char *const records[] = { "archive/data.pkl", "archive/byteorder", "archive/data/0",     "archive/data/1",
+				       "archive/data/2",   "archive/data/3",    "archive/data/empty", "archive/version" };
 
 static void
 namer(void *arg, size_t i, struct buf *name)
@@ -62,8 +62,9 @@ wrap(struct str pickle, struct buf *out)
 static int
 write_again(struct ckpt *c, struct buf *out)
 {
-	struct manifest m = { .tensors = c->tensors, .ntensors = c->ntensors, .nstorages = c->nstorages, .tree = c->tree,
-		.root = c->root };
+	struct manifest m = {
+		.tensors = c->tensors, .ntensors = c->ntensors, .nstorages = c->nstorages, .tree = c->tree, .root = c->root
+	};
 	struct sink *sink = sink_memory(out, "again");
 	const struct format_writer *f = format_writer("torch");
 	struct writer w = { .priv = NULL };
@@ -79,7 +80,7 @@ write_again(struct ckpt *c, struct buf *out)
 		size_t n = (size_t)c->storages[i].nbytes;
 
 		if (ckpt_read(c, i, 0, bytes, n, &e) < 0 || writer_storage(&w, i, &e) < 0 || sink_write(sink, bytes, n, &e) < 0 ||
-			writer_stored(&w, i, crc32_add(0, bytes, n), &e) < 0)
+		    writer_stored(&w, i, crc32_add(0, bytes, n), &e) < 0)
 			rc = -1;
 	}
 	if (rc == 0)
@@ -286,36 +287,55 @@ states(void)
 	} all[] = {
 #define P(literal) literal, sizeof(literal) - 1
 		{ "five: data at 0, requires_grad at 3",
-			P("\x80\2" "ctorch.nn.parameter\nParameter\n)R(" TENSOR "NN\x88" HOOKS "tb."),
-			"float32\t4\tgrad\t000102030405060708090a0b0c0d0e0f" },
-		{ "five, without gradients", P("\x80\2" "ctorch\nFloatTensor\n)R(" TENSOR "NN\x89" HOOKS "tb."),
-			"float32\t4\t-\t000102030405060708090a0b0c0d0e0f" },
-		{ "four, then three", P("\x80\2" "ctorch\nFloatTensor\n)R(" STORAGE("\x30", "\4") "K\1K\3\x85K\1\x85tb"
-				       "\x89\x89" HOOKS "\x87" "b."),
-			"float32\t3\t-\t0405060708090a0b0c0d0e0f" },
-		{ "three of a tensor without data", P("\x80\2" "ctorch\nFloatTensor\n)R\x89\x89N\x87" "b."),
-			"refused: made: at byte 91: BUILD: its target is no object that can have a state" },
-		{ "five, data of another kind", P("\x80\2" "ctorch\nFloatTensor\n)R(NNN\x89NtbK."),
-			"refused: made: at byte 94: BUILD: its target is no object that can have a state" },
-		{ "four, outside", P("\x80\2" "ctorch\nFloatTensor\n)R(" STORAGE("\x30", "\4") "K\1K\4\x85K\1\x85tb."),
-			"refused: made: a tensor of storage '0': it reaches to byte 20 of a storage that has 16" },
-		{ "four, no storage", P("\x80\2" "ctorch\nFloatTensor\n)R(K\0K\0K\4\x85K\1\x85tb."),
-			"refused: made: a tensor of the pickle has no storage" },
+		  P("\x80\2"
+		    "ctorch.nn.parameter\nParameter\n)R(" TENSOR "NN\x88" HOOKS "tb."),
+		  "float32\t4\tgrad\t000102030405060708090a0b0c0d0e0f" },
+		{ "five, without gradients",
+		  P("\x80\2"
+		    "ctorch\nFloatTensor\n)R(" TENSOR "NN\x89" HOOKS "tb."),
+		  "float32\t4\t-\t000102030405060708090a0b0c0d0e0f" },
+		{ "four, then three",
+		  P("\x80\2"
+		    "ctorch\nFloatTensor\n)R(" STORAGE("\x30", "\4") "K\1K\3\x85K\1\x85tb"
+								     "\x89\x89" HOOKS "\x87"
+								     "b."),
+		  "float32\t3\t-\t0405060708090a0b0c0d0e0f" },
+		{ "three of a tensor without data",
+		  P("\x80\2"
+		    "ctorch\nFloatTensor\n)R\x89\x89N\x87"
+		    "b."),
+		  "refused: made: at byte 91: BUILD: its target is no object that can have a state" },
+		{ "five, data of another kind",
+		  P("\x80\2"
+		    "ctorch\nFloatTensor\n)R(NNN\x89NtbK."),
+		  "refused: made: at byte 94: BUILD: its target is no object that can have a state" },
+		{ "four, outside",
+		  P("\x80\2"
+		    "ctorch\nFloatTensor\n)R(" STORAGE("\x30", "\4") "K\1K\4\x85K\1\x85tb."),
+		  "refused: made: a tensor of storage '0': it reaches to byte 20 of a storage that has 16" },
+		{ "four, no storage",
+		  P("\x80\2"
+		    "ctorch\nFloatTensor\n)R(K\0K\0K\4\x85K\1\x85tb."),
+		  "refused: made: a tensor of the pickle has no storage" },
 		{ "no storage", P("\x80\2" V2 "(K\0K\0K\4\x85K\1\x85\x89NtR."),
-			"refused: made: at byte 113: a tensor of the pickle has no storage" },
+		  "refused: made: at byte 113: a tensor of the pickle has no storage" },
 		{ "an offset that is no number", P("\x80\2" V2 "(" STORAGE("\x30", "\4") "NK\4\x85K\1\x85\x89NtR."),
-			"refused: made: at byte 161: a tensor of the pickle has no valid storage offset" },
+		  "refused: made: at byte 161: a tensor of the pickle has no valid storage offset" },
 		{ "quantised, no storage",
-			P("\x80\2" "ctorch._utils\n_rebuild_qtensor\n(K\0K\0K\4\x85K\1\x85)\x89NtR."),
-			"refused: made: at byte 112: a tensor of the pickle has no storage" },
+		  P("\x80\2"
+		    "ctorch._utils\n_rebuild_qtensor\n(K\0K\0K\4\x85K\1\x85)\x89NtR."),
+		  "refused: made: at byte 112: a tensor of the pickle has no storage" },
 		{ "quantised, outside",
-			P("\x80\2" "ctorch._utils\n_rebuild_qtensor\n((X\7\0\0\0storagectorch\nQInt8Storage\nX\1\0\0\0\x30"
-			  "X\3\0\0\0cpuK\4tQK\1K\4\x85K\1\x85)\x89NtR."),
-			"refused: made: at byte 161: a tensor of storage '0': it reaches to byte 5 of a storage that has 4" },
-		{ "a key that is no text", P("\x80\2" "(X\7\0\0\0storagectorch\nFloatStorage\nNX\3\0\0\0cpuK\4tQ."),
-			"refused: made: a persistent id of its pickle has a storage key that is no text" },
+		  P("\x80\2"
+		    "ctorch._utils\n_rebuild_qtensor\n((X\7\0\0\0storagectorch\nQInt8Storage\nX\1\0\0\0\x30"
+		    "X\3\0\0\0cpuK\4tQK\1K\4\x85K\1\x85)\x89NtR."),
+		  "refused: made: at byte 161: a tensor of storage '0': it reaches to byte 5 of a storage that has 4" },
+		{ "a key that is no text",
+		  P("\x80\2"
+		    "(X\7\0\0\0storagectorch\nFloatStorage\nNX\3\0\0\0cpuK\4tQ."),
+		  "refused: made: a persistent id of its pickle has a storage key that is no text" },
 		{ "a storage of two sizes", P("\x80\2" STORAGE("\x30", "\4") STORAGE("\x30", "\3") "\x86."),
-			"refused: made: storage '0' is described in two ways" },
+		  "refused: made: storage '0' is described in two ways" },
 	};
 	struct buf zip = BUF_INIT, got = BUF_INIT;
 

@@ -70,7 +70,7 @@ test_scan(void)
 			finder_name(s, subject);
 			for (size_t i = 0; i < n; i++)
 				same = same && finder_found(s, i, NULL) == by_hand(subject, str_n(texts[i], (size_t)texts[i][11]),
-										 (enum finder_where)(i % 5));
+										   (enum finder_where)(i % 5));
 		}
 		finder_free(s);
 	}
@@ -113,9 +113,9 @@ is_position(const char *part)
 static void
 test_scan_regexes(void)
 {
-	static const char *const parts[] = { "a", "b", ".", "\\.", "\\d", "\\w", "[^a]", "[a-b1]", "^", "$", "\\b", "\\B",
-					     "(a|b1)", "(?:ab|)", "1", "\\W", "\\S", "(?=b)", "(.)\\1", "\xc3\xa9",
-					     "(a(b|1)*)", "" };
+	static const char *const parts[] = { "a",   "b",     ".",      "\\.",      "\\d",       "\\w",     "[^a]", "[a-b1]",
+					     "^",   "$",     "\\b",    "\\B",      "(a|b1)",    "(?:ab|)", "1",    "\\W",
+					     "\\S", "(?=b)", "(.)\\1", "\xc3\xa9", "(a(b|1)*)", "" };
 	static const char *const repeats[] = { "", "", "", "*", "+", "?", "{2}", "{0}", "{1,3}", "{2,}?" };
 	static const char *const flags[] = { "", "", "(?i)", "(?m)", "(?s)" };
 	static const char alphabet[] = "ab1.AB_ \xc3\xa9\n";
@@ -278,12 +278,12 @@ test_verdicts(void)
 		{ "{TYPE: not, FILTER: {TYPE: name, PATTERNS: [a]}}", "a", NULL, 1, 0 },
 		{ "{TYPE: all_except, EXCEPT: {TYPE: name, PATTERNS: [a]}}", "b", NULL, 1, 1 },
 		/* What is not reached is not needed. */
-		{ "{TYPE: and, FILTERS: [{TYPE: name, PATTERNS: [x]}, {TYPE: dimension, DIMENSIONS: [1]}]}",
-		  "a", NULL, NO_SHAPE, 0 },
-		{ "{TYPE: or, FILTERS: [{TYPE: name, PATTERNS: [a]}, {TYPE: dimension, DIMENSIONS: [1]}]}",
-		  "a", NULL, NO_SHAPE, 1 },
-		{ "{TYPE: or, FILTERS: [{TYPE: dimension, DIMENSIONS: [1]}, {TYPE: name, PATTERNS: [a]}]}",
-		  "a", NULL, NO_SHAPE, -1 },
+		{ "{TYPE: and, FILTERS: [{TYPE: name, PATTERNS: [x]}, {TYPE: dimension, DIMENSIONS: [1]}]}", "a", NULL, NO_SHAPE,
+		  0 },
+		{ "{TYPE: or, FILTERS: [{TYPE: name, PATTERNS: [a]}, {TYPE: dimension, DIMENSIONS: [1]}]}", "a", NULL, NO_SHAPE,
+		  1 },
+		{ "{TYPE: or, FILTERS: [{TYPE: dimension, DIMENSIONS: [1]}, {TYPE: name, PATTERNS: [a]}]}", "a", NULL, NO_SHAPE,
+		  -1 },
 		{ "{TYPE: not, FILTER: {TYPE: dimension, DIMENSIONS: [1]}}", "a", NULL, NO_SHAPE, -1 },
 	};
 	struct model m;

@@ -66,13 +66,11 @@ test_headers(void)
 {
 #define T "{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}"
 	refused("{\"a\":" T ",\"a\":" T "}", 8, "f: at byte 62: tensor 'a': the name occurs twice, first at byte 9");
-	refused("{\"a\":" T ",\"\\u0061\":" T "}", 8,
-		"f: at byte 62: tensor 'a': the name occurs twice, first at byte 9");
+	refused("{\"a\":" T ",\"\\u0061\":" T "}", 8, "f: at byte 62: tensor 'a': the name occurs twice, first at byte 9");
 	refused("{\"a\":{\"dtype\":\"F33\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8,
 		"f: at byte 22: tensor 'a' has the unknown dtype 'F33'");
 	refused("{\"a\":{\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "f: at byte 9: tensor 'a': the field dtype is missing");
-	refused("{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,8]}}", 8,
-		"f: at byte 9: tensor 'a': the field shape is missing");
+	refused("{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,8]}}", 8, "f: at byte 9: tensor 'a': the field shape is missing");
 	refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[2]}}", 8, "f: at byte 9: tensor 'a': the field data_offsets is missing");
 	refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"shape\":[2],\"data_offsets\":[0,8]}}", 8,
 		"f: at byte 40: tensor 'a': the field shape stands there twice");
@@ -92,8 +90,7 @@ test_headers(void)
 		"f: at byte 9: tensor 'a': the last dimension of F4 must be a multiple of 2");
 	refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[1,9]}}", 9,
 		"f: at byte 9: tensor 'a': a hole before it: its data begins at 1, what comes before ends at 0");
-	refused("{\"a\":" T ",\"b\":" T "}", 8,
-		"f: at byte 62: tensor 'b': it overlaps 'a': its data begins at 0, that ends at 8");
+	refused("{\"a\":" T ",\"b\":" T "}", 8, "f: at byte 62: tensor 'b': it overlaps 'a': its data begins at 0, that ends at 8");
 	refused("{\"a\":" T "}", 9, "f: at byte 70: bytes follow that belong to no tensor");
 	refused("{\"a\":" T "}", 7, "f: cut off: the tensors end at byte 70, the input at byte 69");
 	refused("{\"__metadata__\":{\"k\":1}}", 0, "f: at byte 29: a value of __metadata__ must be a string, not a number");
@@ -133,16 +130,15 @@ test_lengths(void)
 }
 
 /* Tensors of all sorts, not in the order of their data, among white space, escapes and fields nobody knows. */
-static const char mixed[] =
-	" {\n\t\"z\\u00e9\\n\":{\"shape\":[2,2],\"note\":{\"x\":[1,{}],\"y\":-1.5e3},"
-	"\"data_offsets\":[4,8],\"dtype\":\"U8\"},"
-	"\"\":{\"dtype\":\"F16\",\"shape\":[],\"data_offsets\":[2,4]},"
-	"\"__metadata__\":{\"k\":\"old\",\"format\":\"pt\",\"k\":\"new\\u0000\"},"
-	"\"e2\":{\"dtype\":\"F32\",\"shape\":[0,3],\"data_offsets\":[4,4]},"
-	"\"e1\":{\"dtype\":\"I64\",\"shape\":[3,0],\"data_offsets\":[4,4]},"
-	"\"four\":{\"dtype\":\"F4\",\"shape\":[1,4],\"data_offsets\":[0,2]},"
-	"\"six\":{\"dtype\":\"F6_E3M2\",\"shape\":[4],\"data_offsets\":[8,11]},"
-	"\"eight\":{\"dtype\":\"F8_E4M3\",\"shape\":[1],\"data_offsets\":[11,12]}}  ";
+static const char mixed[] = " {\n\t\"z\\u00e9\\n\":{\"shape\":[2,2],\"note\":{\"x\":[1,{}],\"y\":-1.5e3},"
+			    "\"data_offsets\":[4,8],\"dtype\":\"U8\"},"
+			    "\"\":{\"dtype\":\"F16\",\"shape\":[],\"data_offsets\":[2,4]},"
+			    "\"__metadata__\":{\"k\":\"old\",\"format\":\"pt\",\"k\":\"new\\u0000\"},"
+			    "\"e2\":{\"dtype\":\"F32\",\"shape\":[0,3],\"data_offsets\":[4,4]},"
+			    "\"e1\":{\"dtype\":\"I64\",\"shape\":[3,0],\"data_offsets\":[4,4]},"
+			    "\"four\":{\"dtype\":\"F4\",\"shape\":[1,4],\"data_offsets\":[0,2]},"
+			    "\"six\":{\"dtype\":\"F6_E3M2\",\"shape\":[4],\"data_offsets\":[8,11]},"
+			    "\"eight\":{\"dtype\":\"F8_E4M3\",\"shape\":[1],\"data_offsets\":[11,12]}}  ";
 
 static const struct {
 	const char *name;
@@ -424,7 +420,7 @@ test_unsayable(void)
 	unsayable(&d, "tensor '__metadata__': safetensors keeps this name for itself; rename the tensor or use --to torch");
 	add(&d, "\355\240\200", DTYPE_FLOAT32, 1, 2, 0);
 	unsayable(&d, "tensor '\355\240\200': the name is not UTF-8, which safetensors needs; rename the tensor or use --to "
-		  "torch");
+		      "torch");
 	add(&d, "meta", DTYPE_FLOAT32, 1, 2, 0);
 	d.tensors[0].storage = STORAGE_NONE;
 	unsayable(&d, "tensor 'meta': it has no data; --to torch keeps it");

@@ -148,10 +148,8 @@ test_refused(void)
 	put_text("text", "hello, this is no checkpoint at all\n");
 	mkfifo(path_of("fifo"), 0600);
 	refused(MAP "{\"a\":\"s1\",\"c\":\"s2\"}}", "tensor 'b' in the shard 's1' is not in the index");
-	refused(MAP "{\"a\":\"s1\",\"b\":\"s1\",\"x\":\"s1\"}}",
-		"tensor 'x' is to be in the shard 's1', which does not have it");
-	refused(MAP "{\"a\":\"s1\",\"b\":\"s1\",\"c\":\"s3\"}}",
-		"tensor 'b' is in the shard 's3', but the index has it in 's1'");
+	refused(MAP "{\"a\":\"s1\",\"b\":\"s1\",\"x\":\"s1\"}}", "tensor 'x' is to be in the shard 's1', which does not have it");
+	refused(MAP "{\"a\":\"s1\",\"b\":\"s1\",\"c\":\"s3\"}}", "tensor 'b' is in the shard 's3', but the index has it in 's1'");
 	refused(MAP "{\"a\":\"s1\",\"b\":\"s1\",\"c\":\"none\"}}", "tensor 'c' is in the shard 'none', which cannot be read: ");
 	refused(MAP "{\"a\":\"empty\"}}", "tensor 'a' is in the shard 'empty', which cannot be read: ");
 	refused(MAP "{\"a\":\"text\"}}", "tensor 'a' is in the shard 'text', which cannot be read: ");
@@ -183,8 +181,10 @@ test_pipe(void)
 	    source_fd(&src, fds[0], "(standard input)", NULL, &e) < 0)
 		tap_bail("no pipe");
 	ok(format_open(&c, src, &opts, &e) < 0 && c == NULL);
-	is_str(e.msg, "(standard input): this is the index of a sharded checkpoint, whose files lie beside it: give the index by "
-	       "its path", "an index on a pipe");
+	is_str(e.msg,
+	       "(standard input): this is the index of a sharded checkpoint, whose files lie beside it: give the index by "
+	       "its path",
+	       "an index on a pipe");
 	source_close(src);
 	err_clear(&e);
 

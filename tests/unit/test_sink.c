@@ -334,8 +334,7 @@ copy_once(enum from from, enum to to, bool with_crc)
 	good = good && sink_write(s, data + SIZE - 200000, 1, &e) == 0;
 	good = good && sink_copy(s, src, SIZE - 199999, 199999, with_crc ? &crc : NULL, &e) == 0;
 	if (from == FROM_PIPE_KEPT)
-		good = good && source_read(src, SIZE - 8, again, 8, &e) == 0 &&
-		       memcmp(again, data + SIZE - 8, 8) == 0;
+		good = good && source_read(src, SIZE - 8, again, 8, &e) == 0 && memcmp(again, data + SIZE - 8, 8) == 0;
 	good = good && sink_at(s) == SIZE;
 	good = sink_commit(s, &e) == 0 && good;
 	if (to == TO_PIPE || to == TO_SOCKET) {
@@ -456,8 +455,7 @@ test_elsewhere(void)
 	struct source *src;
 	struct sink *s;
 
-	if (stat(".", &here) < 0 || stat("/dev/shm", &there) < 0 || here.st_dev == there.st_dev ||
-	    access("/dev/shm", W_OK) < 0) {
+	if (stat(".", &here) < 0 || stat("/dev/shm", &there) < 0 || here.st_dev == there.st_dev || access("/dev/shm", W_OK) < 0) {
 		tap_skip("no second file system");
 		return;
 	}

@@ -122,7 +122,10 @@ static size_t
 count_right(const struct pair *p, const struct suggest *s, size_t *sure, size_t *wrong_sure)
 {
 	static const char *const grades[] = { "guess", "likely", "sure" };
-	struct { const struct suggest_match *m; size_t part; } *made = xcalloc(p->n[1] + 1, sizeof(*made));
+	struct {
+		const struct suggest_match *m;
+		size_t part;
+	} *made = xcalloc(p->n[1] + 1, sizeof(*made));
 	size_t right = 0;
 
 	*sure = *wrong_sure = 0;
@@ -144,9 +147,8 @@ count_right(const struct pair *p, const struct suggest *s, size_t *sure, size_t 
 		*wrong_sure += !good && made[i].m != NULL && made[i].m->grade == SUGGEST_SURE;
 		if (verbose && !good)
 			printf("#   %.*s: %s %s (%s: %s), not %.*s %.*s\n", STR_ARG(p->side[1][i].name),
-			       from.len > 0 ? from.p : "-", op.len > 0 ? op.p : "",
-			       made[i].m ? grades[made[i].m->grade] : "", made[i].m ? made[i].m->why : "",
-			       STR_ARG(p->truth[i].from), STR_ARG(p->truth[i].op));
+			       from.len > 0 ? from.p : "-", op.len > 0 ? op.p : "", made[i].m ? grades[made[i].m->grade] : "",
+			       made[i].m ? made[i].m->why : "", STR_ARG(p->truth[i].from), STR_ARG(p->truth[i].op));
 		buf_release(&from);
 		buf_release(&op);
 	}
@@ -164,8 +166,7 @@ suffix(struct str a, struct str b)
 
 	while (n < a.len && n < b.len && a.p[a.len - 1 - n] == b.p[b.len - 1 - n]) {
 		n++;
-		if (n == a.len || n == b.len ||
-		    (a.p[a.len - 1 - n] == '.' && b.p[b.len - 1 - n] == '.'))
+		if (n == a.len || n == b.len || (a.p[a.len - 1 - n] == '.' && b.p[b.len - 1 - n] == '.'))
 			whole++;
 	}
 	return whole;

@@ -43,8 +43,10 @@ digests(void)
 	none = (struct digest){ .known = false };
 	digest_line(&b, str_c("a\tb"), &t, &d);
 	digest_line(&b, str_c("c"), &t, &none);
-	is_str(b.p, "a\\tb\tfloat16\t[2,3]\te3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n"
-	       "c\tfloat16\t[2,3]\t-\n", "lines");
+	is_str(b.p,
+	       "a\\tb\tfloat16\t[2,3]\te3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n"
+	       "c\tfloat16\t[2,3]\t-\n",
+	       "lines");
 	buf_release(&b);
 }
 
@@ -96,7 +98,7 @@ special_values(void)
 	struct moments m = moments_of(DTYPE_FLOAT64, x, 6);
 
 	ok_msg(m.nans == 2 && m.pinf == 1 && m.ninf == 1 && m.finite == 2 && m.min == -5 && m.max == 3 && moments_mean(&m) == -1,
-	   "what is not finite is counted and left out");
+	       "what is not finite is counted and left out");
 	m = moments_of(DTYPE_BOOL, b, 4);
 	ok_msg(m.zeros == 2 && m.max == 1 && moments_mean(&m) == 0.5, "bool counts as 0 and 1, whatever the byte");
 	m = moments_of(DTYPE_INT64, i, 3);
@@ -104,7 +106,7 @@ special_values(void)
 	m = moments_of(DTYPE_COMPLEX64, z, 4);
 	ok_msg(m.max == 5 && m.min == 0 && m.zeros == 1 && m.nans == 1 && m.pinf == 1 && m.finite == 2, "complex: absolute values");
 	ok_msg(!moments_known(DTYPE_QUINT8) && !moments_known(DTYPE_FLOAT4_E2M1FN_X2) && moments_known(DTYPE_FLOAT8_E8M0FNU),
-	   "which types have figures");
+	       "which types have figures");
 }
 
 /* The same against sums in long double, at every length around a block. */
@@ -130,8 +132,7 @@ lengths(void)
 		mean = sum / (long double)n;
 		for (size_t i = 0; i < n; i++)
 			squares += (x[i] - 1e5L - mean) * (x[i] - 1e5L - mean);
-		good = good && m.min == min && m.max == max && m.finite == n &&
-		       fabsl(moments_mean(&m) - 1e5L - mean) < 2e-11L &&
+		good = good && m.min == min && m.max == max && m.finite == n && fabsl(moments_mean(&m) - 1e5L - mean) < 2e-11L &&
 		       (n == 1 || fabsl(moments_std(&m) - sqrtl(squares / (long double)(n - 1))) < 1e-14L);
 	}
 	ok_msg(good, "all lengths around blocks, against long double");
@@ -182,8 +183,7 @@ tensor_of(struct fake *f, enum dtype t, uint32_t storage, const uint64_t *shape,
 
 /* Are the figures of tensor t of bytes the same bits as m? */
 static bool
-figures_are(const unsigned char *bytes, uint64_t size, const uint64_t *shape, const uint64_t *strides,
-	    const struct moments *m)
+figures_are(const unsigned char *bytes, uint64_t size, const uint64_t *shape, const uint64_t *strides, const struct moments *m)
 {
 	struct fake k = fake_new(bytes, (size_t)size, 1, &size);
 	struct tensor t = tensor_of(&k, DTYPE_FLOAT32, 0, shape, 2);
@@ -262,9 +262,11 @@ figures(void)
 		list[i] = &t[i];
 	ok_msg(figures_take(&f, k.c, list, 5, &o, &e) == 0, "figures of five tensors");
 	ok_msg(moments_count(&f.moments[0]) == 3 && moments_count(&f.moments[1]) == 420000 && moments_count(&f.moments[2]) == 0 &&
-		   moments_count(&f.moments[3]) == 420000 && moments_count(&f.moments[4]) == 0, "counts");
+		       moments_count(&f.moments[3]) == 420000 && moments_count(&f.moments[4]) == 0,
+	       "counts");
 	ok_msg(f.moments[1].min == f.moments[3].min && f.moments[1].max == f.moments[3].max &&
-		   fabs(moments_norm(&f.moments[1]) - moments_norm(&f.moments[3])) < 1e-10, "a matrix and its transpose");
+		       fabs(moments_norm(&f.moments[1]) - moments_norm(&f.moments[3])) < 1e-10,
+	       "a matrix and its transpose");
 	crc = 0xffffffff;
 	for (size_t i = 600 * 700 * 4; i < 600 * 700 * 4 + 12; i++) {
 		crc ^= bytes[i];
@@ -274,7 +276,8 @@ figures(void)
 	ok_msg(f.crc[2] == ~crc && f.crc[1] == 0, "CRC, bit by bit");
 	o.pool = pool_new(3);
 	ok_msg(figures_take(&g, k.c, list, 5, &o, &e) == 0 && memcmp(f.moments, g.moments, 5 * sizeof(*f.moments)) == 0 &&
-		   memcmp(f.crc, g.crc, 4 * sizeof(*f.crc)) == 0, "the same bits with three threads");
+		       memcmp(f.crc, g.crc, 4 * sizeof(*f.crc)) == 0,
+	       "the same bits with three threads");
 	pool_free(o.pool);
 	figures_release(&f);
 	figures_release(&g);

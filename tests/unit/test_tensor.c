@@ -15,8 +15,12 @@ static struct err e;
 static struct tensor
 view(enum dtype dtype, uint64_t offset, unsigned ndim, const uint64_t *shape, const uint64_t *stride)
 {
-	return (struct tensor){ .dtype = (uint8_t)dtype, .offset = offset, .ndim = (uint8_t)ndim, .shape = shape,
-		.stride = stride, .wrap = VALUE_ABSENT };
+	return (struct tensor){ .dtype = (uint8_t)dtype,
+				.offset = offset,
+				.ndim = (uint8_t)ndim,
+				.shape = shape,
+				.stride = stride,
+				.wrap = VALUE_ABSENT };
 }
 
 static bool
@@ -109,8 +113,9 @@ test_layouts(void)
 static void
 test_shapes(void)
 {
-	static const char *const bad[] = { "", "3", "[", "[3", "[3,]", "[,3]", "[-1]", "[3;4]", "[3 4]", "[99999999999999999999]",
-		"[1.0]", "[]]" };
+	static const char *const bad[] = { "",      "3",    "[",     "[3",    "[3,]",
+					   "[,3]",  "[-1]", "[3;4]", "[3 4]", "[99999999999999999999]",
+					   "[1.0]", "[]]" };
 	uint64_t shape[TENSOR_NDIM_MAX];
 	struct buf b = BUF_INIT;
 	unsigned n;
@@ -202,7 +207,7 @@ names(uint32_t root, const char *key)
 		return e.msg;
 	for (size_t i = 0; i < sd.n; i++)
 		buf_addf(&b, "%s%.*s:%c%u", i ? " " : "", STR_ARG(sd.entries[i].name), "tco"[sd.entries[i].kind],
-			sd.entries[i].tensor);
+			 sd.entries[i].tensor);
 	for (size_t i = 0; i < sd.n; i++) {
 		const struct tensor *made = sd_tensor(&sd, &sd.entries[i]);
 
@@ -224,8 +229,14 @@ names(uint32_t root, const char *key)
 static uint32_t
 call(const char *module, const char *name, const uint32_t *args, size_t n)
 {
-	struct vobject o = { HOW_REDUCE, value_new_global(t, str_c(module), str_c(name)), value_new_tuple(t, args, n),
-		VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT };
+	struct vobject o = { HOW_REDUCE,
+			     value_new_global(t, str_c(module), str_c(name)),
+			     value_new_tuple(t, args, n),
+			     VALUE_ABSENT,
+			     VALUE_ABSENT,
+			     VALUE_ABSENT,
+			     VALUE_ABSENT,
+			     VALUE_ABSENT };
 
 	return value_new_object(t, &o);
 }
@@ -249,14 +260,14 @@ test_places(void)
 	is_str(names(root, NULL), "a.weight:t0 a.bias:t1 note:o0", "model comes first");
 	is_str(names(root, "state_dict_ema"), "e:t2", "-k chooses");
 	is_str(names(root, ""), "epoch:o0 model.a.weight:t0 model.a.bias:t1 model.note:o0 state_dict_ema.e:t2",
-		"the root has dotted names");
+	       "the root has dotted names");
 	is_str(names(root, "model.a.weight"), ":t0", "a tensor has the empty name");
 	is_str(names(root, "model.a"),
-		"t.pth: there is no 'model.a' in it; its root has epoch, model, state_dict_ema; did you mean model?",
-		"no such place");
+	       "t.pth: there is no 'model.a' in it; its root has epoch, model, state_dict_ema; did you mean model?",
+	       "no such place");
 	is_str(names(root, "epoch"),
-		"t.pth: there are no tensors at 'epoch'; there are some at 'model', 'state_dict_ema' (-k PATH chooses)",
-		"a place without tensors");
+	       "t.pth: there are no tensors at 'epoch'; there are some at 'model', 'state_dict_ema' (-k PATH chooses)",
+	       "a place without tensors");
 	is_str(names(leaf(5), NULL), ":t5", "a tensor as root");
 	is_str(names(text("x"), NULL), "t.pth: there are no tensors at the root, nor anywhere else in it", "no tensors at all");
 
@@ -291,8 +302,10 @@ test_nested(void)
 	value_set(t, root, value_new_bool(t, true), leaf(6));
 	value_set(t, root, value_new_float(t, 0.5), leaf(7));
 	value_set(t, root, value_new_tuple(t, (uint32_t[]){ value_new_int(t, 1), text("x") }, 2), leaf(8));
-	is_str(names(root, NULL), "a:t0 layers.0.w:t1 layers.1:t2 layers.2:o0 layers.3.0:t3 layers.3.1:o0 empty:o0 7:t4 "
-		"None:t5 True:t6 0.5:t7 (1, x):t8", "lists and tuples by index, keys of every kind");
+	is_str(names(root, NULL),
+	       "a:t0 layers.0.w:t1 layers.1:t2 layers.2:o0 layers.3.0:t3 layers.3.1:o0 empty:o0 7:t4 "
+	       "None:t5 True:t6 0.5:t7 (1, x):t8",
+	       "lists and tuples by index, keys of every kind");
 	is_str(names(list, NULL), "0.w:t1 1:t2 2:o0 3.0:t3 3.1:o0", "a list as root");
 
 	root = dict();
@@ -383,14 +396,17 @@ test_composites(void)
 	set(root, "u", call("os", "system", (uint32_t[]){ text("true") }, 1));
 	args[0] = value_new_none(t);
 	args[1] = args[2] = args[3] = args[0];
-	args[4] = value_new_tuple(t, (uint32_t[]){ value_new_global(t, str_c("torch"), str_c("per_channel_affine")), leaf(7),
-					leaf(8), value_new_int(t, 0) }, 4);
+	args[4] = value_new_tuple(t,
+				  (uint32_t[]){ value_new_global(t, str_c("torch"), str_c("per_channel_affine")), leaf(7), leaf(8),
+						value_new_int(t, 0) },
+				  4);
 	tensors[6].wrap = call("torch._utils", "_rebuild_qtensor", args, 5);
 	set(root, "q", leaf(6));
-	is_str(names(root, NULL), "s:c0 n:c0 u:o0 q:t6; s [3]\tlayout=sparse_coo indices:float32[2],values:float32[2]; "
-		"n [2]\tlayout=nested buffer:float32[2],sizes:float32[2],strides:float32[2],offsets:float32[2]; "
-		"q [2]\tquantized=per_channel data:float32[2],scales:float32[2],zero_points:float32[2],axis:int64[]",
-		"composites and their parts");
+	is_str(names(root, NULL),
+	       "s:c0 n:c0 u:o0 q:t6; s [3]\tlayout=sparse_coo indices:float32[2],values:float32[2]; "
+	       "n [2]\tlayout=nested buffer:float32[2],sizes:float32[2],strides:float32[2],offsets:float32[2]; "
+	       "q [2]\tquantized=per_channel data:float32[2],scales:float32[2],zero_points:float32[2],axis:int64[]",
+	       "composites and their parts");
 }
 
 static void
@@ -425,8 +441,8 @@ test_flat(void)
 	c->names = flat;
 	is_str(names(VALUE_ABSENT, NULL), "a:t0 b.c:t1", "a checkpoint without a tree");
 	is_str(names(VALUE_ABSENT, ""), "a:t0 b.c:t1", "whose root is its only place");
-	is_str(names(VALUE_ABSENT, "model"),
-		"t.pth: it is one flat state dict without places: -k 'model' finds nothing in it", "and no other");
+	is_str(names(VALUE_ABSENT, "model"), "t.pth: it is one flat state dict without places: -k 'model' finds nothing in it",
+	       "and no other");
 }
 
 static void

@@ -12,14 +12,33 @@ test_utf8(void)
 		struct str s;
 		size_t len;
 	} cases[] = {
-		{ STR_LIT("a"), 1 }, { STR_LIT("\0"), 1 }, { STR_LIT("\x7f"), 1 }, { STR_LIT("\x80"), 0 }, { STR_LIT("\xbf"), 0 },
-		{ STR_LIT("\xc0\x80"), 0 }, { STR_LIT("\xc1\xbf"), 0 }, { STR_LIT("\xc2\x80"), 2 }, { STR_LIT("\xdf\xbf"), 2 },
-		{ STR_LIT("\xc2"), 0 }, { STR_LIT("\xc2\x41"), 0 }, { STR_LIT("\xe0\x9f\xbf"), 0 }, { STR_LIT("\xe0\xa0\x80"), 3 },
-		{ STR_LIT("\xed\x9f\xbf"), 3 }, { STR_LIT("\xed\xa0\x80"), 0 }, { STR_LIT("\xed\xbf\xbf"), 0 },
-		{ STR_LIT("\xee\x80\x80"), 3 }, { STR_LIT("\xef\xbf\xbf"), 3 }, { STR_LIT("\xe2\x82"), 0 },
-		{ STR_LIT("\xf0\x8f\xbf\xbf"), 0 }, { STR_LIT("\xf0\x90\x80\x80"), 4 }, { STR_LIT("\xf4\x8f\xbf\xbf"), 4 },
-		{ STR_LIT("\xf4\x90\x80\x80"), 0 }, { STR_LIT("\xf5\x80\x80\x80"), 0 }, { STR_LIT("\xff"), 0 },
-		{ STR_LIT("\xf0\x9f\x98"), 0 }, { STR_LIT(""), 0 },
+		{ STR_LIT("a"), 1 },
+		{ STR_LIT("\0"), 1 },
+		{ STR_LIT("\x7f"), 1 },
+		{ STR_LIT("\x80"), 0 },
+		{ STR_LIT("\xbf"), 0 },
+		{ STR_LIT("\xc0\x80"), 0 },
+		{ STR_LIT("\xc1\xbf"), 0 },
+		{ STR_LIT("\xc2\x80"), 2 },
+		{ STR_LIT("\xdf\xbf"), 2 },
+		{ STR_LIT("\xc2"), 0 },
+		{ STR_LIT("\xc2\x41"), 0 },
+		{ STR_LIT("\xe0\x9f\xbf"), 0 },
+		{ STR_LIT("\xe0\xa0\x80"), 3 },
+		{ STR_LIT("\xed\x9f\xbf"), 3 },
+		{ STR_LIT("\xed\xa0\x80"), 0 },
+		{ STR_LIT("\xed\xbf\xbf"), 0 },
+		{ STR_LIT("\xee\x80\x80"), 3 },
+		{ STR_LIT("\xef\xbf\xbf"), 3 },
+		{ STR_LIT("\xe2\x82"), 0 },
+		{ STR_LIT("\xf0\x8f\xbf\xbf"), 0 },
+		{ STR_LIT("\xf0\x90\x80\x80"), 4 },
+		{ STR_LIT("\xf4\x8f\xbf\xbf"), 4 },
+		{ STR_LIT("\xf4\x90\x80\x80"), 0 },
+		{ STR_LIT("\xf5\x80\x80\x80"), 0 },
+		{ STR_LIT("\xff"), 0 },
+		{ STR_LIT("\xf0\x9f\x98"), 0 },
+		{ STR_LIT(""), 0 },
 	};
 	struct buf b = BUF_INIT;
 	bool all = true;
@@ -111,7 +130,8 @@ test_show(void)
 {
 	struct buf b = BUF_INIT;
 
-	text_show(&b, BYTES("a\x1b[31m\xc3\xa9\xe2\x80\xae" "x\xff\xc2\x9b\\"));
+	text_show(&b, BYTES("a\x1b[31m\xc3\xa9\xe2\x80\xae"
+			    "x\xff\xc2\x9b\\"));
 	is_str(b.p, "a\\x1b[31m\xc3\xa9\\xe2\\x80\\xaex\\xff\\xc2\\x9b\\", "nothing acts on a terminal");
 	buf_release(&b);
 	is_uint(text_width(BYTES("abc")), 3, "width of ASCII");
@@ -128,8 +148,9 @@ test_distance(void)
 		const char *a, *b;
 		unsigned expected;
 	} cases[] = {
-		{ "", "", 0 }, { "abc", "abc", 0 }, { "abc", "", 3 }, { "kitten", "sitting", 3 }, { "TYPE", "TPYE", 1 },
-		{ "ab", "ba", 1 }, { "head", "heads", 1 }, { "PATERNS", "PATTERNS", 1 }, { "flaw", "lawn", 2 },
+		{ "", "", 0 },         { "abc", "abc", 0 }, { "abc", "", 3 },       { "kitten", "sitting", 3 },
+		{ "TYPE", "TPYE", 1 }, { "ab", "ba", 1 },   { "head", "heads", 1 }, { "PATERNS", "PATTERNS", 1 },
+		{ "flaw", "lawn", 2 },
 	};
 	char long_a[600];
 

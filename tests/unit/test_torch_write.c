@@ -28,8 +28,8 @@ fresh(void)
 	t = vtree_new();
 	memset(storages, 0, sizeof(storages));
 	for (size_t i = 0; i < 4; i++)
-		tensors[i] = (struct tensor){ .dtype = DTYPE_FLOAT32, .ndim = 1, .shape = shape2, .stride = one,
-			.wrap = VALUE_ABSENT };
+		tensors[i] =
+			(struct tensor){ .dtype = DTYPE_FLOAT32, .ndim = 1, .shape = shape2, .stride = one, .wrap = VALUE_ABSENT };
 	storages[0] = (struct manifest_storage){ 8, DTYPE_FLOAT32, 0 };
 	m = (struct manifest){ .storages = storages, .nstorages = 1, .tensors = tensors, .ntensors = 1, .tree = t };
 	m.root = value_new_seq(t, VALUE_DICT);
@@ -55,7 +55,7 @@ write_all(uint32_t stop)
 
 		memset(bytes, (int)i + 1, sizeof(bytes));
 		if (writer_storage(&w, i, &e) < 0 || sink_write(sink, bytes, n, &e) < 0 ||
-			writer_stored(&w, i, (uint32_t)crc32(0, (const Bytef *)bytes, (uInt)n), &e) < 0)
+		    writer_stored(&w, i, (uint32_t)crc32(0, (const Bytef *)bytes, (uInt)n), &e) < 0)
 			r = -1;
 	}
 	if (r == 0 && stop >= m.nstorages)
@@ -118,39 +118,43 @@ test_pickle(void)
 
 	fresh();
 	PICKLE("\x80\2}X\1\0\0\0wctorch._utils\n_rebuild_tensor_v2\nq\0("
-		"(X\7\0\0\0storageq\1ctorch\nFloatStorage\nq\2X\1\0\0\x00" "0X\3\0\0\0cpuq\3K\2tQ"
-		"K\0K\2\x85K\1\x85\x89"
-		"ccollections\nOrderedDict\nq\4)RtRs.",
-		"a plain tensor");
+	       "(X\7\0\0\0storageq\1ctorch\nFloatStorage\nq\2X\1\0\0\x00"
+	       "0X\3\0\0\0cpuq\3K\2tQ"
+	       "K\0K\2\x85K\1\x85\x89"
+	       "ccollections\nOrderedDict\nq\4)RtRs.",
+	       "a plain tensor");
 
 	fresh();
 	storages[0] = (struct manifest_storage){ 2, DTYPE_UINT8, 1 };
 	tensors[0].dtype = DTYPE_FLOAT8_E4M3FN;
 	PICKLE("\x80\2}X\1\0\0\0wctorch._utils\n_rebuild_tensor_v3\nq\0("
-		"(X\7\0\0\0storageq\1ctorch.storage\nUntypedStorage\nq\2X\1\0\0\x00" "0X\3\0\0\0cpuq\3K\2tQ"
-		"K\0K\2\x85K\1\x85\x89"
-		"ccollections\nOrderedDict\nq\4)Rctorch\nfloat8_e4m3fn\nq\5tRs.",
-		"a dtype without a storage class");
+	       "(X\7\0\0\0storageq\1ctorch.storage\nUntypedStorage\nq\2X\1\0\0\x00"
+	       "0X\3\0\0\0cpuq\3K\2tQ"
+	       "K\0K\2\x85K\1\x85\x89"
+	       "ccollections\nOrderedDict\nq\4)Rctorch\nfloat8_e4m3fn\nq\5tRs.",
+	       "a dtype without a storage class");
 
 	fresh();
 	tensors[0].flags = TENSOR_PARAMETER | TENSOR_REQUIRES_GRAD;
 	PICKLE("\x80\2}X\1\0\0\0wctorch._utils\n_rebuild_parameter\nq\0"
-		"ctorch._utils\n_rebuild_tensor_v2\nq\1("
-		"(X\7\0\0\0storageq\2ctorch\nFloatStorage\nq\3X\1\0\0\x00" "0X\3\0\0\0cpuq\4K\2tQ"
-		"K\0K\2\x85K\1\x85\x89"
-		"ccollections\nOrderedDict\nq\5)RtR"
-		"\x88h\5)R\x87Rs.",
-		"a parameter");
+	       "ctorch._utils\n_rebuild_tensor_v2\nq\1("
+	       "(X\7\0\0\0storageq\2ctorch\nFloatStorage\nq\3X\1\0\0\x00"
+	       "0X\3\0\0\0cpuq\4K\2tQ"
+	       "K\0K\2\x85K\1\x85\x89"
+	       "ccollections\nOrderedDict\nq\5)RtR"
+	       "\x88h\5)R\x87Rs.",
+	       "a parameter");
 
 	fresh();
 	storages[0] = (struct manifest_storage){ 16, DTYPE_COMPLEX64, 0 };
 	tensors[0].dtype = DTYPE_COMPLEX64;
 	tensors[0].flags = TENSOR_CONJ | TENSOR_NEG;
 	PICKLE("\x80\2}X\1\0\0\0wctorch._utils\n_rebuild_tensor_v2\nq\0("
-		"(X\7\0\0\0storageq\1ctorch\nComplexFloatStorage\nq\2X\1\0\0\x00" "0X\3\0\0\0cpuq\3K\2tQ"
-		"K\0K\2\x85K\1\x85\x89"
-		"ccollections\nOrderedDict\nq\4)R}X\4\0\0\0conjq\5\x88sX\3\0\0\0negq\6\x88stRs.",
-		"conjugate and negative");
+	       "(X\7\0\0\0storageq\1ctorch\nComplexFloatStorage\nq\2X\1\0\0\x00"
+	       "0X\3\0\0\0cpuq\3K\2tQ"
+	       "K\0K\2\x85K\1\x85\x89"
+	       "ccollections\nOrderedDict\nq\4)R}X\4\0\0\0conjq\5\x88sX\3\0\0\0negq\6\x88stRs.",
+	       "conjugate and negative");
 
 	fresh();
 	storages[0] = (struct manifest_storage){ 2, DTYPE_QUINT8, 0 };
@@ -158,26 +162,30 @@ test_pickle(void)
 	tensors[0].flags = TENSOR_QUANTISED;
 	none = value_new_none(t);
 	form[0] = form[1] = form[2] = form[3] = none;
-	form[4] = value_new_tuple(t, (uint32_t[]){ value_new_global(t, str_c("torch"), str_c("per_tensor_affine")),
-		value_new_float(t, 0.5), value_new_int(t, 3) }, 3);
+	form[4] = value_new_tuple(t,
+				  (uint32_t[]){ value_new_global(t, str_c("torch"), str_c("per_tensor_affine")),
+						value_new_float(t, 0.5), value_new_int(t, 3) },
+				  3);
 	form[5] = value_new_bool(t, false);
 	form[6] = value_new_ordered(t);
-	tensors[0].wrap = value_new_object(t, &(struct vobject){ HOW_REDUCE,
-		value_new_global(t, str_c("torch._utils"), str_c("_rebuild_qtensor")), value_new_tuple(t, form, 7),
-		VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT });
+	tensors[0].wrap = value_new_object(
+		t, &(struct vobject){ HOW_REDUCE, value_new_global(t, str_c("torch._utils"), str_c("_rebuild_qtensor")),
+				      value_new_tuple(t, form, 7), VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT,
+				      VALUE_ABSENT });
 	PICKLE("\x80\2}X\1\0\0\0wctorch._utils\n_rebuild_qtensor\nq\0("
-		"(X\7\0\0\0storageq\1ctorch\nQUInt8Storage\nq\2X\1\0\0\x00" "0X\3\0\0\0cpuq\3K\2tQ"
-		"K\0K\2\x85K\1\x85"
-		"ctorch\nper_tensor_affine\nq\4G\x3f\xe0\0\0\0\0\0\0K\3\x87\x89"
-		"ccollections\nOrderedDict\nq\5)RtRs.",
-		"a quantised tensor");
+	       "(X\7\0\0\0storageq\1ctorch\nQUInt8Storage\nq\2X\1\0\0\x00"
+	       "0X\3\0\0\0cpuq\3K\2tQ"
+	       "K\0K\2\x85K\1\x85"
+	       "ctorch\nper_tensor_affine\nq\4G\x3f\xe0\0\0\0\0\0\0K\3\x87\x89"
+	       "ccollections\nOrderedDict\nq\5)RtRs.",
+	       "a quantised tensor");
 }
 
 static void
 test_records(void)
 {
-	static const char *const expected[] = { "archive/data.pkl", "archive/byteorder", "archive/version", "archive/data/0",
-		"archive/data/1", "archive/data/2" };
+	static const char *const expected[] = { "archive/data.pkl", "archive/byteorder", "archive/version",
+						"archive/data/0",   "archive/data/1",    "archive/data/2" };
 	struct source *src;
 	struct zip_dir d;
 	const char *p;
@@ -193,8 +201,8 @@ test_records(void)
 	for (i = 0; i < d.n && i < 6; i++) {
 		ok_msg(str_eqc(d.entries[i].name, expected[i]), "record %s", expected[i]);
 		ok_msg(d.entries[i].data % 64 == 0 && d.entries[i].method == ZIP_STORED &&
-			d.entries[i].crc == crc32(0, (const Bytef *)out.p + d.entries[i].data, (uInt)d.entries[i].size),
-			"aligned, stored, with its CRC");
+			       d.entries[i].crc == crc32(0, (const Bytef *)out.p + d.entries[i].data, (uInt)d.entries[i].size),
+		       "aligned, stored, with its CRC");
 	}
 	zip_release(&d);
 	source_close(src);

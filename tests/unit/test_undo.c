@@ -13,8 +13,24 @@
 
 /* The numbers of a journal for a file of 64 bytes: its ranges follow, and of the first range the old bytes. */
 enum {
-	FILE_SIZE, INSERT, GUARD_AT, GUARD_OLD, GUARD_NEW, GUARD_BAD, NCUTS, NOLD, INODE, TIME,
-	FIRST, FIRST_LEN, FIRST_CRC, LAST, LAST_LEN, LAST_CRC, RANGES, NUMBERS = RANGES + 4,
+	FILE_SIZE,
+	INSERT,
+	GUARD_AT,
+	GUARD_OLD,
+	GUARD_NEW,
+	GUARD_BAD,
+	NCUTS,
+	NOLD,
+	INODE,
+	TIME,
+	FIRST,
+	FIRST_LEN,
+	FIRST_CRC,
+	LAST,
+	LAST_LEN,
+	LAST_CRC,
+	RANGES,
+	NUMBERS = RANGES + 4,
 };
 enum { SIZE = 64, PROLOGUE = 24, OLD = 4, MAGIC = 8 };
 
@@ -66,8 +82,26 @@ static void
 numbers_init(uint64_t *v)
 {
 	const uint64_t all[NUMBERS] = {
-		SIZE, 0, 0, 0x1111111111111111, 0x2222222222222222, UINT64_MAX, 0, 2, 0, 0,
-		24, 8, crc32(0, original + 24, 8), 56, 8, crc32(0, original + 56, 8), 8, 0, 16, OLD,
+		SIZE,
+		0,
+		0,
+		0x1111111111111111,
+		0x2222222222222222,
+		UINT64_MAX,
+		0,
+		2,
+		0,
+		0,
+		24,
+		8,
+		crc32(0, original + 24, 8),
+		56,
+		8,
+		crc32(0, original + 56, 8),
+		8,
+		0,
+		16,
+		OLD,
 	};
 
 	memcpy(v, all, sizeof(all));
@@ -82,8 +116,8 @@ refuses(const void *p, size_t n, const char *word)
 
 	put("f", edited, SIZE);
 	put(journal, p, n);
-	return undo_recover("f", &finished, &e) < 0 && e.code == ERR_INPUT && strstr(e.msg, word) != NULL &&
-	       get("f") == SIZE && memcmp(back, edited, SIZE) == 0 && get(journal) == n && memcmp(back, p, n) == 0;
+	return undo_recover("f", &finished, &e) < 0 && e.code == ERR_INPUT && strstr(e.msg, word) != NULL && get("f") == SIZE &&
+	       memcmp(back, edited, SIZE) == 0 && get(journal) == n && memcmp(back, p, n) == 0;
 }
 
 static void

@@ -12,8 +12,10 @@ text(struct vtree *t, const char *s)
 static void
 integers(void)
 {
-	static const int64_t all[] = { 0, 1, -1, (1 << 30) - 3, (1 << 30) - 2, (1 << 30) - 1, 1 << 30, -(1 << 30),
-		-(1 << 30) - 1, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN };
+	static const int64_t all[] = {
+		0,         1,         -1,        (1 << 30) - 3, (1 << 30) - 2, (1 << 30) - 1, 1 << 30, -(1 << 30), -(1 << 30) - 1,
+		INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN
+	};
 	struct vtree *t = vtree_new();
 	uint32_t before = vtree_count(t), h;
 	uint64_t u;
@@ -21,7 +23,7 @@ integers(void)
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		h = value_new_int(t, all[i]);
 		ok_msg(h != VALUE_ABSENT && value_kind(t, h) == VALUE_INT && value_int(t, h) == all[i], "%" PRId64 " is kept",
-			all[i]);
+		       all[i]);
 		ok_msg(value_u64(t, h, &u) == (all[i] >= 0) && (all[i] < 0 || u == (uint64_t)all[i]), "and as uint64");
 	}
 	is_uint(vtree_count(t) - before, 7, "integers below 2^30 take no node");

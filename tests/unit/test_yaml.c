@@ -43,8 +43,10 @@ flat(const struct ynode *map)
 		const struct ypair *p = &map->pairs[i];
 
 		n += (size_t)snprintf(out + n, sizeof(out) - n, "%s%.*s=%.*s", i ? " " : "", STR_ARG(p->key->text),
-			p->value->kind == YN_SCALAR ? (int)p->value->text.len : 1,
-			p->value->kind == YN_SCALAR ? p->value->text.p : p->value->kind == YN_MAP ? "{" : "[");
+				      p->value->kind == YN_SCALAR ? (int)p->value->text.len : 1,
+				      p->value->kind == YN_SCALAR ? p->value->text.p
+				      : p->value->kind == YN_MAP  ? "{"
+								  : "[");
 	}
 	return out;
 }
@@ -100,20 +102,50 @@ test_scalars(void)
 		int good;
 		int64_t v;
 	} ints[] = {
-		{ "0", 1, 0 }, { "-17", 1, -17 }, { "+5", 1, 5 }, { "0x1F", 1, 31 }, { "0b101", 1, 5 }, { "010", 1, 8 },
-		{ "1_000", 1, 1000 }, { "9223372036854775807", 1, INT64_MAX }, { "-9223372036854775808", 1, INT64_MIN },
-		{ "9223372036854775808", 0, 0 }, { "'5'", 0, 0 }, { "5.0", 0, 0 }, { "5e3", 0, 0 }, { "08", 0, 0 },
-		{ "_1", 0, 0 }, { "-", 0, 0 }, { "0x", 0, 0 }, { "[1]", 0, 0 }, { "1a", 0, 0 }, { "!!int '5'", 1, 5 },
+		{ "0", 1, 0 },
+		{ "-17", 1, -17 },
+		{ "+5", 1, 5 },
+		{ "0x1F", 1, 31 },
+		{ "0b101", 1, 5 },
+		{ "010", 1, 8 },
+		{ "1_000", 1, 1000 },
+		{ "9223372036854775807", 1, INT64_MAX },
+		{ "-9223372036854775808", 1, INT64_MIN },
+		{ "9223372036854775808", 0, 0 },
+		{ "'5'", 0, 0 },
+		{ "5.0", 0, 0 },
+		{ "5e3", 0, 0 },
+		{ "08", 0, 0 },
+		{ "_1", 0, 0 },
+		{ "-", 0, 0 },
+		{ "0x", 0, 0 },
+		{ "[1]", 0, 0 },
+		{ "1a", 0, 0 },
+		{ "!!int '5'", 1, 5 },
 	};
 	static const struct {
 		const char *text;
 		int good;
 		double v;
 	} doubles[] = {
-		{ "5e-5", 1, 5e-5 }, { "1E6", 1, 1e6 }, { ".5", 1, 0.5 }, { "1.", 1, 1.0 }, { "-2.5e+3", 1, -2500.0 },
-		{ "7", 1, 7.0 }, { ".inf", 1, (double)INFINITY }, { "-.INF", 1, -(double)INFINITY },
-		{ ".NaN", 1, (double)NAN }, { "1_0.5", 1, 10.5 }, { "inf", 0, 0 }, { "nan", 0, 0 }, { "'5e-5'", 0, 0 },
-		{ "1e", 0, 0 }, { "e5", 0, 0 }, { ".", 0, 0 }, { "1.2.3", 0, 0 }, { "~", 0, 0 },
+		{ "5e-5", 1, 5e-5 },
+		{ "1E6", 1, 1e6 },
+		{ ".5", 1, 0.5 },
+		{ "1.", 1, 1.0 },
+		{ "-2.5e+3", 1, -2500.0 },
+		{ "7", 1, 7.0 },
+		{ ".inf", 1, (double)INFINITY },
+		{ "-.INF", 1, -(double)INFINITY },
+		{ ".NaN", 1, (double)NAN },
+		{ "1_0.5", 1, 10.5 },
+		{ "inf", 0, 0 },
+		{ "nan", 0, 0 },
+		{ "'5e-5'", 0, 0 },
+		{ "1e", 0, 0 },
+		{ "e5", 0, 0 },
+		{ ".", 0, 0 },
+		{ "1.2.3", 0, 0 },
+		{ "~", 0, 0 },
 	};
 	static const char *const yes[] = { "true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON" };
 	static const char *const no[] = { "false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF" };
@@ -180,8 +212,7 @@ test_refused(void)
 	refused("{a: 1, b: 1, c: 1, d: 1, e: 1, f: 1, g: 1, h: 1, i: 1, \"a\": 2}",
 		"c.yaml:1:56: key a occurs twice in one map (first in line 1)");
 	refused("a: 1\n---\nb: 2\n", "c.yaml:2:1: a second document starts here; only one is allowed");
-	refused("a: !!python/object:os.system x\n",
-		"c.yaml:1:4: tag tag:yaml.org,2002:python/object:os.system is not supported");
+	refused("a: !!python/object:os.system x\n", "c.yaml:1:4: tag tag:yaml.org,2002:python/object:os.system is not supported");
 	refused("a: !mine [1]\n", "c.yaml:1:4: tag !mine is not supported");
 	refused("? [a]\n: 1\n", "c.yaml:1:3: a key must be a scalar, not a list");
 	refused("a:\n\tb: 1\n", "c.yaml:2:1: a tab cannot indent YAML: use spaces");
@@ -189,12 +220,14 @@ test_refused(void)
 		"c.yaml:2:2: did not find expected ',' or ']' (while parsing a flow sequence that starts at line 1)");
 	refused("a: x\xff\n", "c.yaml:1:5: invalid leading UTF-8 octet (0xff)");
 	refused("ok: 1\n# \xc3\xa9 \x01\n", "c.yaml:2:5: control characters are not allowed (0x01)");
-	refused("a: \"\\q\"\n",
-		"c.yaml:1:5: found unknown escape character (while parsing a quoted scalar that starts at line 1)");
+	refused("a: \"\\q\"\n", "c.yaml:1:5: found unknown escape character (while parsing a quoted scalar that starts at line 1)");
 	ok(parse_n("a\0b", 3) == NULL);
 	is_str(err.msg, "c.yaml:1:2: control characters are not allowed (0x00)", "a raw NUL");
-	ok(parse("\xef\xbb\xbf" "a: 1\n") != NULL);
-	refused("\xef\xbb\xbf" "a: \x7f\n", "c.yaml:1:4: control characters are not allowed (0x7f)");
+	ok(parse("\xef\xbb\xbf"
+		 "a: 1\n") != NULL);
+	refused("\xef\xbb\xbf"
+		"a: \x7f\n",
+		"c.yaml:1:4: control characters are not allowed (0x7f)");
 }
 
 static void
@@ -218,8 +251,8 @@ test_limits(void)
 	buf_clear(&b);
 	buf_adds(&b, "- &a0 [x, x, x, x, x, x, x, x, x, x]\n");
 	for (i = 1; i < 10; i++)
-		buf_addf(&b, "- &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i, i - 1, i - 1, i - 1,
-			i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
+		buf_addf(&b, "- &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i, i - 1, i - 1, i - 1, i - 1,
+			 i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
 	ok(parse_n(b.p, b.len) == NULL);
 	is_str(err.msg, "c.yaml:6:3: more than 1000000 nodes (aliases count as what they stand for)", "an alias bomb");
 
@@ -297,7 +330,9 @@ test_emit(void)
 	round_trip("a\0b", 3, "\"a\\x00b\"");
 	round_trip("\xc3\xa9", 2, "\"\xc3\xa9\"");
 	round_trip("\xc2\x85", 2, "\"\\x85\"");
-	round_trip("\xe2\x80\xae" "x", 4, "\"\\u202ex\"");
+	round_trip("\xe2\x80\xae"
+		   "x",
+		   4, "\"\\u202ex\"");
 	round_trip("\xef\xbf\xbf", 3, "\"\\uffff\"");
 	round_trip("\xf0\x9f\x98\x80", 4, "\"\xf0\x9f\x98\x80\"");
 	round_trip("<<", 2, "\"<<\"");

@@ -37,8 +37,7 @@ struct made {
 };
 
 static void
-header(struct buf *b, bool central, const char *name, uint16_t flags, uint16_t method, uint32_t crc, uint32_t packed,
-	uint32_t size)
+header(struct buf *b, bool central, const char *name, uint16_t flags, uint16_t method, uint32_t crc, uint32_t packed, uint32_t size)
 {
 	buf_le32(b, central ? 0x02014b50 : 0x04034b50);
 	if (central)
@@ -61,7 +60,7 @@ add_packed(struct made *m, const char *name, uint16_t method, const void *p, siz
 	uint16_t flags = m->descriptor ? 8 : 0;
 
 	header(&m->b, false, name, flags, method, flags ? 0 : crc ^ m->crc_xor, flags ? 0 : (uint32_t)n,
-		flags ? 0 : (uint32_t)size);
+	       flags ? 0 : (uint32_t)size);
 	buf_adds(&m->b, name);
 	buf_add(&m->b, p, n);
 	if (flags) {
@@ -70,8 +69,7 @@ add_packed(struct made *m, const char *name, uint16_t method, const void *p, siz
 		buf_le32(&m->b, (uint32_t)n);
 		buf_le32(&m->b, (uint32_t)size);
 	}
-	header(&m->dir, true, m->dir_name ? m->dir_name : name, flags, method, crc ^ m->dir_crc_xor, (uint32_t)n,
-		(uint32_t)size);
+	header(&m->dir, true, m->dir_name ? m->dir_name : name, flags, method, crc ^ m->dir_crc_xor, (uint32_t)n, (uint32_t)size);
 	buf_le16(&m->dir, 0);
 	buf_le16(&m->dir, 0);
 	buf_le16(&m->dir, 0);
@@ -408,7 +406,7 @@ test_write(void)
 	err_clear(&e);
 	zip_writer_init(&z, out);
 	ok(zip_record_begin(&z, str_c(names[0]), ZIP_SIZE_LATER, &e) == 0 && sink_write(out, "hello", 5, &e) == 0 &&
-		zip_record_end(&z, (uint32_t)crc32(0, (const Bytef *)"hello", 5), &e) == 0);
+	   zip_record_end(&z, (uint32_t)crc32(0, (const Bytef *)"hello", 5), &e) == 0);
 	ok(zip_record_begin(&z, str_c(names[1]), 0, &e) == 0 && zip_record_end(&z, 0, &e) == 0);
 	is_int(zip_directory(&z, namer, (void *)(uintptr_t)names, &e), 0, "an archive is written");
 	is_int(sink_commit(out, &e), 0, "whole");
@@ -441,8 +439,8 @@ test_wide(void)
 		uint64_t least = 30 + 10 + rows[i].zip64 + 4, before = zip_before(rows[i].header, 10, rows[i].size);
 
 		ok_msg(before >= least && before < least + 64 && (rows[i].header + before) % 64 == 0,
-			"header at %#llx, size %#llx: aligned", (unsigned long long)rows[i].header,
-			(unsigned long long)rows[i].size);
+		       "header at %#llx, size %#llx: aligned", (unsigned long long)rows[i].header,
+		       (unsigned long long)rows[i].size);
 		is_uint(zip_behind(rows[i].header, rows[i].size), rows[i].behind, "and its descriptor");
 	}
 }
@@ -486,7 +484,7 @@ test_large(void)
 	ok(zip_record_end(&z, 0x12345678, &e) == 0);
 	ok(b.len == 24 && memcmp(b.p, "PK\7\x08\x78\x56\x34\x12\0\0\0\x40\1\0\0\0\0\0\0\x40\1\0\0\0", 24) == 0);
 	ok(zip_record_begin(&z, str_c(names[1]), 3, &e) == 0 && sink_write(out, "far", 3, &e) == 0 &&
-		zip_record_end(&z, (uint32_t)crc32(0, (const Bytef *)"far", 3), &e) == 0);
+	   zip_record_end(&z, (uint32_t)crc32(0, (const Bytef *)"far", 3), &e) == 0);
 	ok(memcmp(b.p + 24 + 41, "\1\0\x08\0\x98\0\0\x40\1\0\0\0FB", 14) == 0);
 	ok(zip_record_begin(&z, str_c(names[2]), 0, &e) == 0 && zip_record_end(&z, 0, &e) == 0);
 	is_int(zip_directory(&z, namer, (void *)(uintptr_t)names, &e), 0, "an archive of more than 4 GiB is written");
@@ -533,7 +531,7 @@ test_many(void)
 		buf_clear(&name);
 		namer_many(NULL, i, &name);
 		r = zip_record_begin(&z, buf_str(&name), 1, &e) < 0 || sink_write(out, "x", 1, &e) < 0 ||
-			zip_record_end(&z, 7, &e) < 0;
+		    zip_record_end(&z, 7, &e) < 0;
 	}
 	ok(r == 0 && zip_directory(&z, namer_many, NULL, &e) == 0 && sink_commit(out, &e) == 0);
 	ok(get_le16((const uint8_t *)b.p + b.len - 22 + 10) == 0xffff);
