@@ -10,8 +10,8 @@
 #include "base/xalloc.h"
 #include "text/pyre_priv.h"
 
-/* Sets of steps that an automaton keeps, and bytes of them. When they are too many it forgets all and begins anew. */
-enum { STATES_MAX = 4096, BYTES_MAX = 8 << 20 };
+/* Entries of the table, and bytes of sets of steps, that an automaton keeps. If there are more, it forgets all and begins anew. */
+enum { ENTRIES_MAX = 1 << 20, BYTES_MAX = 8 << 20 };
 
 /*
  * Steps that may be worked out in all: some, and for each name what PCRE2 would take about as long for. An automaton of
@@ -326,7 +326,7 @@ intern(struct automaton *a, enum before before)
 	a->list[a->nlist] = before;
 	if (strmap_get(&a->by_ops, str_n((const char *)a->list, (a->nlist + 1) * sizeof(*a->list)), &at))
 		return (uint32_t)at * a->width;
-	if (a->nstates == STATES_MAX || a->arena.total > BYTES_MAX)
+	if (a->nstates * a->width >= ENTRIES_MAX || a->arena.total > BYTES_MAX)
 		reset(a);
 	if (a->nstates == a->capstates) {
 		const size_t old = a->capstates;
