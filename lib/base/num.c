@@ -130,20 +130,30 @@ step_out(char *text)
 }
 
 /*
- * The shortest %.*e text that reads back as v; returns its precision. Below a
- * power of two doubles lie closer than above it, so there the nearest decimal may
- * fail where its neighbour holds.
+ * Does v read back from %.*e? Below a power of two doubles lie closer than above it, so there the nearest decimal may fail
+ * where its neighbour holds.
+ */
+static bool
+reads_back(double v, bool power_of_two, int precision, char *text, size_t size)
+{
+	snprintf(text, size, "%.*e", precision, v);
+	return strtod(text, NULL) == v || (power_of_two && step_out(text) && strtod(text, NULL) == v);
+}
+
+/*
+ * The shortest %.*e text that reads back as v; returns its precision. But for powers of two more digits always hold where
+ * fewer do. So what does not read back from 15 digits, as most computed numbers, needs no trial of fewer.
  */
 static int
 shortest(double v, char *text, size_t size)
 {
-	int precision;
+	int exponent, precision = 0;
+	const bool power_of_two = fabs(frexp(v, &exponent)) == 0.5;
 
-	for (precision = 0; precision < 17; precision++) {
-		snprintf(text, size, "%.*e", precision, v);
-		if (strtod(text, NULL) == v || (step_out(text) && strtod(text, NULL) == v))
-			break;
-	}
+	if (!power_of_two && !reads_back(v, false, 14, text, size))
+		precision = 15;
+	while (precision < 17 && !reads_back(v, power_of_two, precision, text, size))
+		precision++;
 	return precision;
 }
 
