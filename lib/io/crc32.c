@@ -1,12 +1,12 @@
 #include "io/crc32.h"
 
+#include <string.h>
 #include <sys/types.h>
 #include <zlib.h>
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define FOLDING 1
-#include <emmintrin.h>
-#include <wmmintrin.h>
+#include <immintrin.h>
 #else
 #define FOLDING 0
 #endif
@@ -20,9 +20,11 @@
  * Intel 2009.) In reflected order the constants are x^(d + 32) and x^(d - 32), mirrored and shifted by one;
  * tests/unit/test_crc32.c compares with zlib.
  */
-#define FOLD_64_LOW 0x154442bd4LL /* d = 512 */
+#define FOLD_128_LOW 0x1e88ef372LL /* d = 1024 */
+#define FOLD_128_HIGH 0x14a7fe880LL
+#define FOLD_64_LOW 0x154442bd4LL  /* d = 512 */
 #define FOLD_64_HIGH 0x1c6e41596LL
-#define FOLD_16_LOW 0x1751997d0LL /* d = 128 */
+#define FOLD_16_LOW 0x1751997d0LL  /* d = 128 */
 #define FOLD_16_HIGH 0x0ccaa009eLL
 
 __attribute__((target("pclmul"))) static inline __m128i
@@ -63,6 +65,40 @@ add_folding(uint32_t crc, const unsigned char *p, size_t n)
 	return (uint32_t)crc32(0xffffffff, rest, sizeof(rest));
 }
 
+__attribute__((target("avx2,vpclmulqdq"))) static inline __m256i
+load_wide(const unsigned char *p)
+{
+	return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+
+/* fold of both halves by themselves. */
+__attribute__((target("avx2,vpclmulqdq"))) static inline __m256i
+fold_wide(__m256i acc, __m256i next, __m256i k)
+{
+	__m256i low = _mm256_clmulepi64_epi128(acc, k, 0x00), high = _mm256_clmulepi64_epi128(acc, k, 0x11);
+
+	return _mm256_xor_si256(_mm256_xor_si256(low, high), next);
+}
+
+/* n is a multiple of 128, at least 128. */
+__attribute__((target("avx2,vpclmulqdq"))) static uint32_t
+add_folding_wide(uint32_t crc, const unsigned char *p, size_t n)
+{
+	const __m256i far = _mm256_set_epi64x(FOLD_128_HIGH, FOLD_128_LOW, FOLD_128_HIGH, FOLD_128_LOW);
+	__m256i acc[4];
+	unsigned char rest[128];
+
+	for (size_t i = 0; i < 4; i++)
+		acc[i] = load_wide(p + 32 * i);
+	acc[0] = _mm256_xor_si256(acc[0], _mm256_set_epi32(0, 0, 0, 0, 0, 0, 0, (int)~crc));
+	for (p += 128, n -= 128; n > 0; p += 128, n -= 128)
+		for (size_t i = 0; i < 4; i++)
+			acc[i] = fold_wide(acc[i], load_wide(p + 32 * i), far);
+	/* As above, 128 bytes are left. */
+	memcpy(rest, acc, sizeof(rest));
+	return add_folding(0xffffffff, rest, sizeof(rest));
+}
+
 #endif
 
 uint32_t
@@ -71,6 +107,13 @@ crc32_add(uint32_t crc, const void *p, size_t n)
 	const unsigned char *bytes = p;
 
 #if FOLDING
+	if (n >= 256 && __builtin_cpu_supports("vpclmulqdq") && __builtin_cpu_supports("avx2")) {
+		size_t whole = n & ~(size_t)127;
+
+		crc = add_folding_wide(crc, bytes, whole);
+		bytes += whole;
+		n -= whole;
+	}
 	if (n >= 64 && __builtin_cpu_supports("pclmul")) {
 		size_t whole = n & ~(size_t)63;
 
