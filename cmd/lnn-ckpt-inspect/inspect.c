@@ -98,7 +98,7 @@ end_document(struct job *j)
 static size_t
 nrows(const struct job *j)
 {
-	return j->in->needs & (NEEDS_FIGURES | NEEDS_DIGESTS) ? j->rows.n : 0;
+	return j->in->needs & (NEEDS_FIGURES | NEEDS_SPECIAL | NEEDS_DIGESTS) ? j->rows.n : 0;
 }
 
 const struct digest *
@@ -124,7 +124,8 @@ data_take(struct job *j, int (*known)(void *arg, size_t n, struct err *err), voi
 				  .npairs = d->npairs,
 				  .known = known,
 				  .known_arg = arg,
-				  .measured = j->in->needs & NEEDS_FIGURES ? n : 0,
+				  .measured = j->in->needs & (NEEDS_FIGURES | NEEDS_SPECIAL) ? n : 0,
+				  .special = !(j->in->needs & NEEDS_FIGURES) && !(o->fail_on & FAIL_ZERO),
 				  .hashed = d->nhashed + (j->in->needs & NEEDS_DIGESTS ? n : 0) };
 	const struct tensor **tensors;
 	int rc;

@@ -14,6 +14,7 @@ enum {
 	NEEDS_INDEX = 2,    /* an open checkpoint */
 	NEEDS_DICT = 4,     /* its state dict, and the chosen rows of it */
 	NEEDS_FIGURES = 8,  /* moments of the rows in job.data, once data_take was called */
+	NEEDS_SPECIAL = 64, /* of moments at least how many elements are not finite; with --fail-on=zero all of them */
 	NEEDS_CRCS = 16,    /* CRCs of all storages, likewise */
 	NEEDS_DIGESTS = 32, /* digests of the rows, likewise */
 };

@@ -22,9 +22,9 @@
  */
 #define FOLD_128_LOW 0x1e88ef372LL /* d = 1024 */
 #define FOLD_128_HIGH 0x14a7fe880LL
-#define FOLD_64_LOW 0x154442bd4LL  /* d = 512 */
+#define FOLD_64_LOW 0x154442bd4LL /* d = 512 */
 #define FOLD_64_HIGH 0x1c6e41596LL
-#define FOLD_16_LOW 0x1751997d0LL  /* d = 128 */
+#define FOLD_16_LOW 0x1751997d0LL /* d = 128 */
 #define FOLD_16_HIGH 0x0ccaa009eLL
 
 __attribute__((target("pclmul"))) static inline __m128i

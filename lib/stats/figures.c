@@ -23,6 +23,9 @@
 /* About how many bytes a unit of a tensor that must be gathered has, and one of raw bytes. */
 enum { SLAB = 4 << 20 };
 
+/* Bytes that are read at once of what needs not be in memory as a whole: they stay in the processor's cache. */
+enum { PIECE = 128 << 10 };
+
 /* Most units of moments.h in a unit. */
 enum { UNIT_MOMENTS = 16 };
 
@@ -61,7 +64,6 @@ struct slot {
 	unsigned char *p, *q;
 	size_t cap, qcap;
 	struct moments m[UNIT_MOMENTS];
-	size_t n;
 	struct difference d[UNIT_MOMENTS];
 	bool skipped[UNIT_MOMENTS]; /* by difference: the bytes are the same, so that their sums are not known */
 	uint32_t crc;
@@ -333,6 +335,16 @@ is_whole(const struct ckpt *c, const struct tensor *t)
 	return t->storage != STORAGE_NONE && t->offset == 0 && is_plain(c, t) && tensor_nbytes(t) == c->storages[t->storage].nbytes;
 }
 
+/* Is a CRC of the storage of use? On a stream, what states it may come later. */
+static bool
+may_state_crc(const struct ckpt *c, uint32_t storage)
+{
+	const struct ckpt_ops *ops = c->ops;
+
+	return (c->storages[storage].flags & STORAGE_CRC) != 0 || ops->crc != NULL || ops->original != NULL ||
+	       (ops->locate != NULL && source_is_stream(c->src));
+}
+
 static struct item *
 add_item(struct figures_run *w, struct item item)
 {
@@ -351,7 +363,7 @@ add_tensor(struct figures_run *w, const struct tensor *t, size_t tag)
 		storage = boxes_get(t, i).storage;
 		it.storage = storage > it.storage ? storage : it.storage;
 	}
-	if (!w->f->has_crc[it.storage] && is_whole(w->c, t)) {
+	if (!w->f->has_crc[it.storage] && may_state_crc(w->c, it.storage) && is_whole(w->c, t)) {
 		w->f->has_crc[it.storage] = true;
 		it.gives = GIVES_CRC;
 	}
@@ -567,8 +579,9 @@ static void
 add_storages(struct figures_run *w)
 {
 	for (uint32_t s = 0; w->o->crcs && s < w->c->nstorages; s++) {
-		if (!w->f->has_crc[s])
-			add_item(w, (struct item){ .storage = s, .tag = NONE, .pair = NONE, .gives = GIVES_CRC });
+		if (w->f->has_crc[s] || !may_state_crc(w->c, s))
+			continue;
+		add_item(w, (struct item){ .storage = s, .tag = NONE, .pair = NONE, .gives = GIVES_CRC });
 		w->f->has_crc[s] = true;
 	}
 }
@@ -651,18 +664,19 @@ read_unit(const struct figures_run *w, struct slot *s, struct err *e)
 	return read_side(w->there, it->other, u, u->q, e);
 }
 
+/* Adds elements that come after the first done ones of the unit. */
 static void
-find_moments(struct slot *s)
+find_moments(const struct figures_run *w, struct slot *s, size_t done)
 {
 	const struct unit *u = &s->unit;
 	enum dtype dtype = u->item->t->dtype;
 	const unsigned char *p = u->p;
 
-	s->n = 0;
-	for (size_t i = 0; i < u->n; i += MOMENTS_UNIT) {
-		size_t n = u->n - i < MOMENTS_UNIT ? u->n - i : MOMENTS_UNIT;
+	for (size_t i = 0, n; i < u->n; i += n, p += n * dtype_size(dtype)) {
+		struct moments *m = &s->m[(done + i) / MOMENTS_UNIT];
 
-		s->m[s->n++] = moments_unit(dtype, p + i * dtype_size(dtype), n);
+		n = u->n - i < MOMENTS_UNIT ? u->n - i : MOMENTS_UNIT;
+		(w->o->special ? moments_add_special : moments_add)(m, dtype, p, n);
 	}
 }
 
@@ -735,8 +749,33 @@ join(struct figures_run *w, const struct slot *s, struct sha256_ctx *sha)
 		join_differences(w, s);
 	if (u->item->gives & GIVES_DIGEST)
 		add_to_digest(w, sha, u);
-	for (size_t i = 0; u->item->gives & GIVES_MOMENTS && i < s->n; i++)
+	for (size_t i = 0; u->item->gives & GIVES_MOMENTS && i * MOMENTS_UNIT < u->n; i++)
 		moments_join(&w->f->moments[u->item->tag], &s->m[i]);
+}
+
+/* Reads the unit, or one piece of it after the other, each behind the done elements before it. */
+static int
+make_pieces(const struct figures_run *w, struct slot *s, struct err *e)
+{
+	struct unit *u = &s->unit;
+	const struct unit whole = *u;
+	const struct item *it = u->item;
+	const bool at_once = it->other != NULL || (it->gives & GIVES_DIGEST) || (it->t != NULL && !is_plain(w->c, it->t));
+	const size_t most = at_once ? whole.n : PIECE / item_size(it);
+
+	for (size_t done = 0; done < whole.n; done += u->n) {
+		u->first = whole.first + done;
+		u->n = whole.n - done < most ? whole.n - done : most;
+		if (read_unit(w, s, e) < 0)
+			return -1;
+		if (it->gives & GIVES_CRC)
+			s->crc = crc32_add(s->crc, u->p, u->n * item_size(it));
+		if (it->gives & GIVES_MOMENTS)
+			find_moments(w, s, done);
+	}
+	u->first = whole.first;
+	u->n = whole.n;
+	return 0;
 }
 
 static int
@@ -744,12 +783,11 @@ make_unit(struct figures_run *w, struct slot *s, struct err *e)
 {
 	const struct item *it = s->unit.item;
 
-	if (read_unit(w, s, e) < 0)
+	s->crc = 0;
+	for (size_t i = 0; i * MOMENTS_UNIT < s->unit.n && it->gives & GIVES_MOMENTS; i++)
+		s->m[i] = (struct moments)MOMENTS_INIT;
+	if (make_pieces(w, s, e) < 0)
 		return -1;
-	if (it->gives & GIVES_CRC)
-		s->crc = crc32_add(0, s->unit.p, s->unit.n * item_size(it));
-	if (it->gives & GIVES_MOMENTS)
-		find_moments(s);
 	if (it->other != NULL)
 		find_differences(w, s);
 	if (it->whole)

@@ -46,6 +46,7 @@ struct figures_opts {
 	void (*tick)(void *arg, uint64_t done, uint64_t total); /* may be NULL */
 	size_t measured;                                        /* moments of the first so many tensors */
 	size_t hashed;                                          /* digests of the last so many */
+	bool special;                       /* of moments, only the counts of what is not finite are needed: moments_add_special */
 	bool crcs;                          /* compute the CRC-32 of every storage; else of those that come out of one tensor */
 	const struct compare_opts *compare; /* NULL: nothing is compared */
 	const struct compare_pair *pairs;   /* npairs, whose a are tensors of the checkpoint */
@@ -59,7 +60,7 @@ struct figures {
 	struct moments *moments;        /* by tensor */
 	struct digest *digests;         /* by tensor; those behind belong to parts */
 	uint32_t *crc;                  /* by storage */
-	bool *has_crc;                  /* by storage: its CRC was computed */
+	bool *has_crc;                  /* by storage: its CRC was computed, as the checkpoint may state one */
 	struct difference *differences; /* by pair */
 };
 

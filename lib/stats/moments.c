@@ -1,5 +1,6 @@
 #include "stats/moments.h"
 
+#include <endian.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,20 +30,47 @@ moments_known(enum dtype t)
 #include "stats/moments_priv.h"
 
 #ifdef __SSE2__
-#define LESSER(a, b) _mm_min_pd(a, b) /* a < b ? a : b */
+#define LESSER(a, b) _mm_min_pd(a, b) /* a < b ? a : b; b if one is NaN */
 #define GREATER(a, b) _mm_max_pd(a, b)
+#define LESSER_F(a, b) _mm_min_ps(a, b)
+#define GREATER_F(a, b) _mm_max_ps(a, b)
 #else
-#define LESSER(a, b) pick((a) < (b), a, b)
-#define GREATER(a, b) pick((a) > (b), a, b)
 typedef double pair __attribute__((vector_size(16)));
 typedef int64_t pair_mask __attribute__((vector_size(16)));
-
-static inline pair
-pick(pair_mask m, pair a, pair b)
-{
-	return (pair)(((pair_mask)a & m) | ((pair_mask)b & ~m));
-}
+typedef float four __attribute__((vector_size(16)));
+typedef int32_t four_mask __attribute__((vector_size(16)));
+#define PICK(mask, m, vec, a, b) ((vec)(((mask)(a) & (m)) | ((mask)(b) & ~(m))))
+#define LESSER(a, b) PICK(pair_mask, (a) < (b), pair, a, b)
+#define GREATER(a, b) PICK(pair_mask, (a) > (b), pair, a, b)
+#define LESSER_F(a, b) PICK(four_mask, (a) < (b), four, a, b)
+#define GREATER_F(a, b) PICK(four_mask, (a) > (b), four, a, b)
 #endif
+/* As gcc makes poor code of __builtin_convertvector for wide vectors, they have intrinsics. */
+typedef double two_doubles __attribute__((vector_size(16)));
+typedef uint32_t four_codes __attribute__((vector_size(16)));
+
+/* The two floats at p. */
+static inline two_doubles
+doubles(const float *p)
+{
+	float single __attribute__((vector_size(8)));
+
+	memcpy(&single, p, sizeof(single));
+	return __builtin_convertvector(single, two_doubles);
+}
+
+/* The four words of 16 bits at p. */
+static inline four_codes
+codes(const unsigned char *p)
+{
+	uint16_t words __attribute__((vector_size(8)));
+
+	memcpy(&words, p, sizeof(words));
+	return __builtin_convertvector(words, four_codes);
+}
+
+#define DOUBLES(p) doubles(p)
+#define CODES(p) codes(p)
 #define FOR(name) narrow_##name
 #define TARGET
 #define WIDTH 2
@@ -50,99 +78,26 @@ pick(pair_mask m, pair a, pair b)
 
 #ifdef __SSE2__
 #define FOR(name) wide_##name
+#if defined(__clang__) || __GNUC__ < 11 /* which cannot ask the processor for f16c */
 #define TARGET __attribute__((target("avx2")))
+#define IS_WIDE __builtin_cpu_supports("avx2")
+#else
+#define TARGET __attribute__((target("avx2,f16c")))
+#define IS_WIDE (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c"))
+#define HALVES(p) _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p)))
+#endif
 #define WIDTH 4
 #define LESSER(a, b) _mm256_min_pd(a, b)
 #define GREATER(a, b) _mm256_max_pd(a, b)
+#define LESSER_F(a, b) _mm256_min_ps(a, b)
+#define GREATER_F(a, b) _mm256_max_ps(a, b)
+#define DOUBLES(p) _mm256_cvtps_pd(_mm_loadu_ps(p))
+#define CODES(p) _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #include "stats/moments_priv.h"
-
-static bool
-is_wide(void)
-{
-	return __builtin_cpu_supports("avx2");
-}
+#define WIDE(name) (IS_WIDE ? wide_##name : narrow_##name)
 #else
-#define wide_sum narrow_sum
-#define wide_sum_float narrow_sum_float
-#define wide_spread narrow_spread
-
-static bool
-is_wide(void)
-{
-	return false;
-}
+#define WIDE(name) narrow_##name
 #endif
-
-static double
-sum_block(const double *x, bool *finite)
-{
-	return is_wide() ? wide_sum(x, finite) : narrow_sum(x, finite);
-}
-
-static struct spread
-spread_block(const double *x, double mean)
-{
-	return is_wide() ? wide_spread(x, mean) : narrow_spread(x, mean);
-}
-
-/* n finite values at x, which holds a whole block; sum is theirs. */
-static struct moments
-finite_block(double *x, size_t n, double sum)
-{
-	struct moments m = { .finite = n };
-	struct spread s;
-	double from;
-
-	if (n == 0)
-		return m;
-	m.mean = sum / (double)n;
-	/* What is missing is filled up by the first. */
-	for (size_t i = n; i < MOMENTS_BLOCK; i++)
-		x[i] = x[0];
-	s = spread_block(x, m.mean);
-	m.min = s.min;
-	m.max = s.max;
-	m.zeros = s.zeros - (x[0] == 0 ? MOMENTS_BLOCK - n : 0);
-	/* not by subtraction of what was filled up, which would lose digits */
-	if (n < MOMENTS_BLOCK)
-		s.m2 = s.rest = 0;
-	for (size_t i = 0; i < n && n < MOMENTS_BLOCK; i++) {
-		from = x[i] - m.mean;
-		s.m2 += from * from;
-		s.rest += from;
-	}
-	/* The mean was rounded; what that does is known from the second pass. */
-	m.m2 = s.m2 - s.rest * (s.rest / (double)n);
-	m.low = s.rest / (double)n;
-	return m;
-}
-
-/* Takes what is not finite out and counts it. */
-static struct moments
-mixed_block(double *x, size_t n)
-{
-	struct moments m, special = { 0 };
-	size_t kept = 0;
-	bool finite;
-
-	for (size_t i = 0; i < n; i++) {
-		if (isfinite(x[i]))
-			x[kept++] = x[i];
-		else if (isnan(x[i]))
-			special.nans++;
-		else if (x[i] > 0)
-			special.pinf++;
-		else
-			special.ninf++;
-	}
-	for (size_t i = kept; i < MOMENTS_BLOCK; i++)
-		x[i] = 0;
-	m = finite_block(x, kept, sum_block(x, &finite));
-	m.nans = special.nans;
-	m.pinf = special.pinf;
-	m.ninf = special.ninf;
-	return m;
-}
 
 static double
 absolute(double re, double im)
@@ -179,21 +134,127 @@ decode(enum dtype t, const void *p, size_t n, double *x)
 	}
 }
 
-static struct moments
-block(enum dtype t, const void *p, size_t n)
-{
-	double x[MOMENTS_BLOCK], sum;
-	bool finite;
+struct moments_block {
+	enum dtype t;
+	const unsigned char *p;
+	size_t n;
+	bool decoded; /* x has the elements, and NaNs up to a multiple of LANES */
+	double x[MOMENTS_BLOCK];
+};
 
-	if (t == DTYPE_FLOAT32 && n == MOMENTS_BLOCK && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__) {
-		sum = is_wide() ? wide_sum_float(p, x, &finite) : narrow_sum_float(p, x, &finite);
-		return finite ? finite_block(x, n, sum) : mixed_block(x, n);
+static void
+decode_once(struct moments_block *b)
+{
+	if (b->decoded)
+		return;
+	decode(b->t, b->p, b->n, b->x);
+	for (size_t i = b->n; i % LANES != 0; i++)
+		b->x[i] = (double)NAN;
+	b->decoded = true;
+}
+
+static struct spread
+spread_block(struct moments_block *b)
+{
+	const bool direct = !b->decoded && b->n % LANES == 0 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
+
+	if (direct && b->t == DTYPE_FLOAT32)
+		return WIDE(spread_float)(b->p, b->n);
+	if (direct && b->t == DTYPE_BFLOAT16)
+		return WIDE(spread_bfloat)(b->p, b->n);
+	if (direct && b->t == DTYPE_FLOAT16)
+		return WIDE(spread_half)(b->p, b->n);
+	decode_once(b);
+	return WIDE(spread_double)((const unsigned char *)b->x, b->n);
+}
+
+/* Counts infinities and makes NaNs of them. */
+static void
+take_out_infinities(struct moments_block *b, struct moments *m)
+{
+	decode_once(b);
+	for (size_t i = 0; i < b->n; i++) {
+		m->pinf += b->x[i] == (double)INFINITY;
+		m->ninf += b->x[i] == -(double)INFINITY;
+		b->x[i] = isinf(b->x[i]) ? (double)NAN : b->x[i];
 	}
-	decode(t, p, n, x);
-	for (size_t i = n; i < MOMENTS_BLOCK; i++)
-		x[i] = 0;
-	sum = sum_block(x, &finite);
-	return finite ? finite_block(x, n, sum) : mixed_block(x, n);
+}
+
+/*
+ * The sum of squares tells the distances from the mean if that is near 0. The further away it is, the more digits are lost by
+ * the subtraction; then a second pass sums the distances, and what the rounding of the mean does to them is known from rest.
+ */
+static struct moments
+find_block(struct moments_block *b)
+{
+	struct moments m = { 0 };
+	struct spread s = spread_block(b);
+	double n, rest;
+
+	if (s.numbers > 0 && (isinf(s.min) || isinf(s.max))) {
+		take_out_infinities(b, &m);
+		s = spread_block(b);
+	}
+	m.finite = s.numbers;
+	m.nans = b->n - s.numbers - m.pinf - m.ninf;
+	m.zeros = s.zeros;
+	if (s.numbers == 0)
+		return m;
+	n = (double)s.numbers;
+	m.min = s.min;
+	m.max = s.max;
+	m.mean = s.sum / n;
+	m.low = fma(-m.mean, n, s.sum) / n;
+	m.m2 = s.squares - s.sum * m.mean;
+	if (isfinite(s.squares) && 4 * m.m2 >= s.squares)
+		return m;
+	decode_once(b);
+	m.m2 = WIDE(distances)(b->x, b->n, m.mean, &rest);
+	m.m2 -= rest * (rest / n);
+	m.low = rest / n;
+	return m;
+}
+
+/* ---- what is not finite */
+
+/*
+ * Has one of MOMENTS_BLOCK little-endian words all bits of the exponent? Then the addition carries into the sign. A trip
+ * count that is a constant makes the loop vector code.
+ */
+#define HAS_EXPONENT(bits)                                                                   \
+	static bool has_exponent_##bits(const unsigned char *p, uint##bits##_t exponent)     \
+	{                                                                                    \
+		const uint##bits##_t lowest = (uint##bits##_t)(exponent & (~exponent + 1));  \
+		uint##bits##_t word, sums = 0;                                               \
+                                                                                             \
+		for (size_t i = 0; i < MOMENTS_BLOCK; i++) {                                 \
+			memcpy(&word, p + i * sizeof(word), sizeof(word));                   \
+			sums |= (uint##bits##_t)((le##bits##toh(word) & exponent) + lowest); \
+		}                                                                            \
+		return sums >> ((bits)-1) != 0;                                              \
+	}
+
+HAS_EXPONENT(16)
+HAS_EXPONENT(32)
+HAS_EXPONENT(64)
+
+/* False: none of n elements is an infinity or NaN. */
+static bool
+may_be_special(enum dtype t, const unsigned char *p, size_t n)
+{
+	const enum dtype_class class = dtype_info(t)->class;
+
+	if (class == DTYPE_CLASS_INT || class == DTYPE_CLASS_BOOL)
+		return false;
+	if (n < MOMENTS_BLOCK)
+		return true;
+	switch ((int)t) {
+	case DTYPE_FLOAT64: return has_exponent_64(p, (uint64_t)0x7ff << 52);
+	case DTYPE_FLOAT32: return has_exponent_32(p, 0x7f800000);
+	case DTYPE_BFLOAT16: return has_exponent_16(p, 0x7f80);
+	case DTYPE_FLOAT16: return has_exponent_16(p, 0x7c00);
+	default: return true;
+	}
 }
 
 /* ---- many */
@@ -231,16 +292,40 @@ moments_join(struct moments *m, const struct moments *next)
 	m->finite += next->finite;
 }
 
-struct moments
-moments_unit(enum dtype t, const void *p, size_t n)
+/* Adds a block. With exact false, one without any exponent of infinities and NaNs is only counted. */
+static void
+add_block(struct moments *m, struct moments_block *b, bool exact)
 {
-	struct moments m = MOMENTS_INIT, b;
-	const unsigned char *at = p;
+	struct moments next;
 
-	for (size_t done = 0, each; done < n; done += each) {
-		each = n - done < MOMENTS_BLOCK ? n - done : MOMENTS_BLOCK;
-		b = block(t, at + done * dtype_size(t), each);
-		moments_join(&m, &b);
+	if (!exact && !may_be_special(b->t, b->p, b->n)) {
+		m->finite += b->n;
+		return;
 	}
-	return m;
+	b->decoded = false;
+	next = find_block(b);
+	moments_join(m, &next);
+}
+
+static void
+add_blocks(struct moments *m, enum dtype t, const unsigned char *p, size_t n, bool exact)
+{
+	struct moments_block b = { .t = t, .p = p };
+
+	for (; n > 0; n -= b.n, b.p += b.n * dtype_size(t)) {
+		b.n = n < MOMENTS_BLOCK ? n : MOMENTS_BLOCK;
+		add_block(m, &b, exact);
+	}
+}
+
+void
+moments_add(struct moments *m, enum dtype t, const void *p, size_t n)
+{
+	add_blocks(m, t, p, n, true);
+}
+
+void
+moments_add_special(struct moments *m, enum dtype t, const void *p, size_t n)
+{
+	add_blocks(m, t, p, n, false);
 }

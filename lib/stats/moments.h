@@ -1,11 +1,11 @@
 /*
  * moments: figures of a tensor's values, in one pass and in constant memory.
  *
- * Elements are taken in row-major order in units of MOMENTS_UNIT, units in blocks of MOMENTS_BLOCK. A block's mean is
- * found first, then the sum of squared distances from it, corrected for the rounding of the mean; blocks are joined in
- * their order, units likewise (Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample
- * variances", 1979). So the figures are the same bits whatever the threads, the sizes of reads or the strides of the
- * tensor are.
+ * Elements are taken in row-major order in units of MOMENTS_UNIT, units in blocks of MOMENTS_BLOCK. Of a block the sum and
+ * the sum of squares are found. Where the mean is so large that their difference loses digits, the sum of squared distances
+ * from the mean is found in a second pass, corrected for the rounding of the mean. Blocks are joined in their order, units
+ * likewise (Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979).
+ * So the figures are the same bits whatever the threads, the sizes of reads or the strides of the tensor are.
  *
  * Everything is computed in doubles. Integers beyond 2^53 are rounded to doubles. bool counts as 0 and 1. Of a complex
  * number the absolute value is taken; it is NaN if a part is, else infinite if a part is. Values that are not finite
@@ -38,8 +38,13 @@ struct moments {
 /* Has a dtype figures? Not quantised, float4, float6 and bits types: what is stored is not the value. */
 bool moments_known(enum dtype t);
 
-/* The figures of one unit: n <= MOMENTS_UNIT items of t, little-endian, at any alignment. t is moments_known. */
-struct moments moments_unit(enum dtype t, const void *p, size_t n);
+/*
+ * Adds n items of t, little-endian, at any alignment. t is moments_known. If more follow, n is a multiple of MOMENTS_BLOCK.
+ */
+void moments_add(struct moments *m, enum dtype t, const void *p, size_t n);
+
+/* Likewise, several times as fast, if only nans, pinf, ninf and the count of elements are needed. The rest is meaningless. */
+void moments_add_special(struct moments *m, enum dtype t, const void *p, size_t n);
 
 /* Joins the unit that follows. */
 void moments_join(struct moments *m, const struct moments *next);

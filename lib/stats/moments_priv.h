@@ -1,16 +1,15 @@
 /*
- * moments_priv: the loops over one block, for vectors of WIDTH doubles. Included by moments.c once for each width
- * with FOR(name), TARGET, WIDTH, LESSER and GREATER defined; the widths give the same bits, as lane l of LANES always
- * sums elements l, l + LANES, ...
+ * moments_priv: the loops over elements of one block, for vectors of WIDTH doubles. Included by moments.c once for each
+ * width with FOR(name), TARGET, WIDTH, LESSER, GREATER and, for vectors of floats, LESSER_F and GREATER_F defined. The
+ * widths give the same bits, as lane l of LANES always sums elements l, l + LANES, ... NaNs are left out everywhere.
  */
 #ifndef LNN_STATS_MOMENTS_PRIV_H
 #define LNN_STATS_MOMENTS_PRIV_H
 
-/* Figures of a whole block of finite values. */
+/* Figures of a block. Without any number, min is infinite. */
 struct spread {
-	double min, max, m2;
-	double rest; /* sum of the distances from the mean: 0 but for rounding */
-	uint64_t zeros;
+	double sum, squares, min, max;
+	uint64_t numbers, zeros;
 };
 
 static double
@@ -19,98 +18,190 @@ add_lanes(const double *v)
 	return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
 }
 
+/* What was found in each lane. */
+struct lanes {
+	double sum[LANES], squares[LANES], min[LANES], max[LANES];
+};
+
+static struct spread
+join_lanes(const struct lanes *t)
+{
+	struct spread s = { .sum = add_lanes(t->sum), .squares = add_lanes(t->squares), .min = INFINITY, .max = -INFINITY };
+
+	for (size_t l = 0; l < LANES; l++) {
+		s.min = t->min[l] < s.min ? t->min[l] : s.min;
+		s.max = t->max[l] > s.max ? t->max[l] : s.max;
+	}
+	return s;
+}
+
 #endif
 
 #ifdef WIDTH
 
 typedef double FOR(vec) __attribute__((vector_size(8 * WIDTH)));
-typedef float FOR(single) __attribute__((vector_size(4 * WIDTH)));
 typedef int64_t FOR(mask) __attribute__((vector_size(8 * WIDTH)));
+/* Twice as many floats in a vector of the same size. */
+typedef float FOR(floats) __attribute__((vector_size(8 * WIDTH)));
+typedef int32_t FOR(ints) __attribute__((vector_size(8 * WIDTH)));
+typedef uint32_t FOR(codes) __attribute__((vector_size(8 * WIDTH)));
 
-enum { FOR(VECS) = LANES / WIDTH };
+enum { FOR(VECS) = LANES / WIDTH, FOR(HALVES) = LANES / (2 * WIDTH) };
 
-/* x - x is 0 for finite x and NaN for others, and so is the sum of these. */
-static TARGET double
-FOR(sum)(const double *x, bool *finite)
+/* n, a multiple of LANES, doubles. */
+static TARGET struct spread
+FOR(spread_double)(const unsigned char *p, size_t n)
 {
-	FOR(vec) sum[FOR(VECS)] = { { 0 } }, bad[FOR(VECS)] = { { 0 } }, v;
-	double lanes[LANES];
+	FOR(vec) sum[FOR(VECS)] = { { 0 } }, squares[FOR(VECS)] = { { 0 } }, lo[FOR(VECS)], hi[FOR(VECS)], v;
+	FOR(mask) numbers = { 0 }, zeros = { 0 }, number;
+	struct lanes t;
+	struct spread s;
 
-	for (size_t i = 0; i < MOMENTS_BLOCK; i += LANES) {
+	for (size_t l = 0; l < FOR(VECS); l++) {
+		lo[l] = (FOR(vec)){ 0 } + INFINITY;
+		hi[l] = (FOR(vec)){ 0 } - INFINITY;
+	}
+	for (size_t i = 0; i < n; i += LANES) {
 		for (size_t l = 0; l < FOR(VECS); l++) {
-			memcpy(&v, x + i + WIDTH * l, sizeof(v));
+			memcpy(&v, p + 8 * (i + WIDTH * l), sizeof(v));
+			number = v == v;
+			numbers -= number;
+			zeros -= v == (FOR(vec)){ 0 };
+			lo[l] = LESSER(v, lo[l]);
+			hi[l] = GREATER(v, hi[l]);
+			v = (FOR(vec))((FOR(mask))v & number);
 			sum[l] += v;
-			bad[l] += v - v;
+			squares[l] += v * v;
 		}
 	}
-	memcpy(lanes, bad, sizeof(lanes));
-	*finite = add_lanes(lanes) == 0;
-	memcpy(lanes, sum, sizeof(lanes));
-	return add_lanes(lanes);
+	memcpy(t.sum, sum, sizeof(sum));
+	memcpy(t.squares, squares, sizeof(squares));
+	memcpy(t.min, lo, sizeof(lo));
+	memcpy(t.max, hi, sizeof(hi));
+	s = join_lanes(&t);
+	for (size_t l = 0; l < WIDTH; l++) {
+		s.numbers += (uint64_t)numbers[l];
+		s.zeros += (uint64_t)zeros[l];
+	}
+	return s;
 }
 
-/* The same of floats, which become doubles in x. */
-static TARGET double
-FOR(sum_float)(const unsigned char *p, double *x, bool *finite)
+/* Floats of a vector from their bytes, of three types. */
+static inline TARGET
+FOR(floats) FOR(load_float)(const unsigned char *p)
 {
-	FOR(vec) sum[FOR(VECS)] = { { 0 } }, bad[FOR(VECS)] = { { 0 } }, v;
-	FOR(single) f;
-	double lanes[LANES];
+	FOR(floats) v;
 
-	for (size_t i = 0; i < MOMENTS_BLOCK; i += LANES) {
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static inline TARGET
+FOR(floats) FOR(load_bfloat)(const unsigned char *p)
+{
+	return (FOR(floats))((FOR(codes))CODES(p) << 16);
+}
+
+/* With the exponent of float16 a float is 2^112 times too small. What is not finite has the highest exponent in both. */
+static inline TARGET
+FOR(floats) FOR(load_half)(const unsigned char *p)
+{
+#ifdef HALVES
+	return HALVES(p);
+#else
+	FOR(codes) code = (FOR(codes))CODES(p), size = (code & 0x7fff) << 13;
+	FOR(floats) v = (FOR(floats))size * 0x1p112f;
+
+	return (FOR(floats))((FOR(codes))v | ((FOR(codes))((FOR(ints))size >= 31 << 23) & 0x7f800000) | (code & 0x8000) << 16);
+#endif
+}
+
+/* n, a multiple of LANES, elements of size bytes that load makes floats of. */
+static inline TARGET __attribute__((always_inline)) struct spread
+FOR(spread_floats)(const unsigned char *p, size_t n, size_t size, FOR(floats) (*load)(const unsigned char *p))
+{
+	FOR(vec) sum[FOR(VECS)] = { { 0 } }, squares[FOR(VECS)] = { { 0 } }, v;
+	FOR(floats) lo[FOR(HALVES)], hi[FOR(HALVES)], f;
+	FOR(ints) numbers = { 0 }, zeros = { 0 }, number;
+	float kept[LANES], least[LANES], most[LANES];
+	struct lanes t;
+	struct spread s;
+
+	for (size_t l = 0; l < FOR(HALVES); l++) {
+		lo[l] = (FOR(floats)){ 0 } + INFINITY;
+		hi[l] = (FOR(floats)){ 0 } - INFINITY;
+	}
+	for (size_t i = 0; i < n; i += LANES) {
+		for (size_t l = 0; l < FOR(HALVES); l++) {
+			f = load(p + size * (i + 2 * WIDTH * l));
+			number = f == f;
+			numbers -= number;
+			zeros -= f == (FOR(floats)){ 0 };
+			lo[l] = LESSER_F(f, lo[l]);
+			hi[l] = GREATER_F(f, hi[l]);
+			f = (FOR(floats))((FOR(ints))f & number);
+			memcpy(kept + 2 * WIDTH * l, &f, sizeof(f));
+		}
 		for (size_t l = 0; l < FOR(VECS); l++) {
-			memcpy(&f, p + 4 * (i + WIDTH * l), sizeof(f));
-			v = __builtin_convertvector(f, FOR(vec));
-			memcpy(x + i + WIDTH * l, &v, sizeof(v));
+			v = DOUBLES(kept + WIDTH * l);
 			sum[l] += v;
-			bad[l] += v - v;
+			squares[l] += v * v;
 		}
 	}
-	memcpy(lanes, bad, sizeof(lanes));
-	*finite = add_lanes(lanes) == 0;
-	memcpy(lanes, sum, sizeof(lanes));
-	return add_lanes(lanes);
+	memcpy(t.sum, sum, sizeof(sum));
+	memcpy(t.squares, squares, sizeof(squares));
+	memcpy(least, lo, sizeof(lo));
+	memcpy(most, hi, sizeof(hi));
+	for (size_t l = 0; l < LANES; l++) {
+		t.min[l] = least[l];
+		t.max[l] = most[l];
+	}
+	s = join_lanes(&t);
+	for (size_t l = 0; l < 2 * WIDTH; l++) {
+		s.numbers += (uint64_t)numbers[l];
+		s.zeros += (uint64_t)zeros[l];
+	}
+	return s;
 }
 
 static TARGET struct spread
-FOR(spread)(const double *x, double mean)
+FOR(spread_float)(const unsigned char *p, size_t n)
 {
-	FOR(vec) lo[FOR(VECS)], hi[FOR(VECS)], sum[FOR(VECS)] = { { 0 } }, rest[FOR(VECS)] = { { 0 } };
-	FOR(vec) from = { 0 }, v;
-	FOR(mask) zeros[FOR(VECS)] = { { 0 } };
-	double low[LANES], high[LANES], lanes[LANES];
-	int64_t count[LANES];
-	struct spread s = { 0 };
+	return FOR(spread_floats)(p, n, 4, FOR(load_float));
+}
 
-	from += mean;
-	memcpy(lo, x, sizeof(lo));
-	memcpy(hi, x, sizeof(hi));
-	for (size_t i = 0; i < MOMENTS_BLOCK; i += LANES) {
+static TARGET struct spread
+FOR(spread_bfloat)(const unsigned char *p, size_t n)
+{
+	return FOR(spread_floats)(p, n, 2, FOR(load_bfloat));
+}
+
+static TARGET struct spread
+FOR(spread_half)(const unsigned char *p, size_t n)
+{
+	return FOR(spread_floats)(p, n, 2, FOR(load_half));
+}
+
+/* The sum of the squared distances from mean of n, a multiple of LANES, doubles; rest: the sum of the distances. */
+static TARGET double
+FOR(distances)(const double *x, size_t n, double mean, double *rest)
+{
+	FOR(vec) squares[FOR(VECS)] = { { 0 } }, sum[FOR(VECS)] = { { 0 } }, v;
+	double lanes[LANES];
+
+	for (size_t i = 0; i < n; i += LANES) {
 		for (size_t l = 0; l < FOR(VECS); l++) {
 			memcpy(&v, x + i + WIDTH * l, sizeof(v));
-			lo[l] = LESSER(v, lo[l]);
-			hi[l] = GREATER(v, hi[l]);
-			zeros[l] -= v == (FOR(vec)){ 0 };
-			v -= from;
-			rest[l] += v;
-			sum[l] += v * v;
+			v -= mean;
+			v = (FOR(vec))((FOR(mask))v & (v == v));
+			sum[l] += v;
+			squares[l] += v * v;
 		}
 	}
-	memcpy(low, lo, sizeof(low));
-	memcpy(high, hi, sizeof(high));
 	memcpy(lanes, sum, sizeof(lanes));
-	memcpy(count, zeros, sizeof(count));
-	s.min = low[0];
-	s.max = high[0];
-	s.m2 = add_lanes(lanes);
-	memcpy(lanes, rest, sizeof(lanes));
-	s.rest = add_lanes(lanes);
-	for (size_t l = 0; l < LANES; l++) {
-		s.min = low[l] < s.min ? low[l] : s.min;
-		s.max = high[l] > s.max ? high[l] : s.max;
-		s.zeros += (uint64_t)count[l];
-	}
-	return s;
+	*rest = add_lanes(lanes);
+	memcpy(lanes, squares, sizeof(lanes));
+	return add_lanes(lanes);
 }
 
 #undef FOR
@@ -118,5 +209,9 @@ FOR(spread)(const double *x, double mean)
 #undef WIDTH
 #undef LESSER
 #undef GREATER
+#undef LESSER_F
+#undef GREATER_F
+#undef DOUBLES
+#undef CODES
 
 #endif

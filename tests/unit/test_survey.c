@@ -66,8 +66,9 @@ static struct moments
 moments_of(enum dtype t, const void *x, size_t n)
 {
 	void *bytes = stored(t, x, n);
-	struct moments m = moments_unit(t, bytes, n);
+	struct moments m = MOMENTS_INIT;
 
+	moments_add(&m, t, bytes, n);
 	free(bytes);
 	return m;
 }
@@ -139,6 +140,93 @@ lengths(void)
 	free(x);
 }
 
+/* All numbers of a type of 16 bits in their order, so that infinities and NaNs lie between numbers in few blocks. */
+static void
+all_codes(enum dtype t, unsigned mantissa, double largest)
+{
+	const uint64_t special = (uint64_t)1 << mantissa;
+	uint16_t *code = xreallocn(NULL, 65536, sizeof(*code));
+	double *x = xreallocn(NULL, 65536, sizeof(*x));
+	long double squares = 0;
+	struct moments m, wide, found = MOMENTS_INIT;
+
+	for (size_t i = 0; i < 65536; i++)
+		code[i] = (uint16_t)i;
+	m = moments_of(t, code, 65536);
+	ok_msg(m.nans == 2 * (special - 1) && m.pinf == 1 && m.ninf == 1 && m.zeros == 2 && m.finite == 65536 - 2 * special,
+	       "%s: counts", dtype_name(t));
+	ok_msg(m.min == -largest && m.max == largest && fabs(moments_mean(&m)) < 1e-16 * largest, "%s: min, max, mean",
+	       dtype_name(t));
+	tap_le(code, 65536, 2);
+	convert_decode(t, code, 65536, x);
+	for (size_t i = 0; i < 65536; i++)
+		squares += isfinite(x[i]) ? (long double)x[i] * x[i] : 0;
+	ok_msg(fabsl(moments_norm(&m) / sqrtl(squares) - 1) < 1e-15L, "%s: norm, against long double", dtype_name(t));
+	wide = moments_of(DTYPE_FLOAT64, x, 65536);
+	ok_msg(same_moments(&m, &wide), "%s: the same bits as of float64", dtype_name(t));
+	moments_add_special(&found, t, code, 65536);
+	ok_msg(found.nans == m.nans && found.pinf == 1 && found.ninf == 1 && moments_count(&found) == 65536,
+	       "%s: only what is not finite", dtype_name(t));
+	free(code);
+	free(x);
+}
+
+/* One number that is not finite is found at many places, by type, among others of a large exponent. */
+static void
+special_places(void)
+{
+	static const enum dtype types[] = { DTYPE_FLOAT64, DTYPE_FLOAT32, DTYPE_FLOAT16, DTYPE_BFLOAT16, DTYPE_FLOAT8_E5M2 };
+	const double special[] = { NAN, INFINITY, -INFINITY }, large = 49152;
+	const size_t n = MOMENTS_BLOCK + 24;
+	unsigned char *bytes = xreallocn(NULL, n, 8);
+
+	for (size_t k = 0; k < sizeof(types) / sizeof(types[0]); k++) {
+		const enum dtype t = types[k];
+		bool good = true;
+
+		for (size_t i = 0; i < n; i++)
+			(void)convert_encode(t, &large, 1, bytes + i * dtype_size(t));
+		for (size_t i = 0; i < n; i += 13) {
+			struct moments m = MOMENTS_INIT;
+
+			(void)convert_encode(t, &special[i % 3], 1, bytes + i * dtype_size(t));
+			moments_add_special(&m, t, bytes, n);
+			good = good && m.nans == (i % 3 == 0) && m.pinf == (i % 3 == 1) && m.ninf == (i % 3 == 2) &&
+			       moments_count(&m) == n;
+			(void)convert_encode(t, &large, 1, bytes + i * dtype_size(t));
+		}
+		ok_msg(good, "%s: one that is not finite, anywhere", dtype_name(t));
+	}
+	free(bytes);
+}
+
+/* Numbers of standard deviation 1/sqrt(3) about many means, with NaNs between, against sums in long double. */
+static void
+means(void)
+{
+	const size_t n = 2 * MOMENTS_BLOCK;
+	double *x = xreallocn(NULL, n, sizeof(*x));
+	bool good = true;
+
+	for (double about = 0.125; about < 1e9; about *= 2) {
+		struct moments m;
+		long double sum = 0, squares = 0, count = 0;
+
+		for (size_t i = 0; i < n; i++) {
+			x[i] = i % 100 == 7 ? (double)NAN : about + any();
+			sum += isnan(x[i]) ? 0 : x[i];
+			count += !isnan(x[i]);
+		}
+		for (size_t i = 0; i < n; i++)
+			squares += isnan(x[i]) ? 0 : (x[i] - sum / count) * (x[i] - sum / count);
+		m = moments_of(DTYPE_FLOAT64, x, n);
+		good = good && m.nans == 41 && fabsl(moments_mean(&m) - sum / count) <= 2e-16L * about + 1e-16L &&
+		       fabsl(moments_std(&m) - sqrtl(squares / (count - 1))) < 1e-15L;
+	}
+	ok_msg(good, "means near 0 and far away, against long double");
+	free(x);
+}
+
 /* ---- a checkpoint in memory: storages one after the other, as safetensors has them */
 
 static const struct ckpt_ops ops = { .name = "memory" };
@@ -159,7 +247,9 @@ fake_new(const void *bytes, size_t len, uint32_t nstorages, const uint64_t *size
 	f.c->storages = arena_calloc(&f.c->arena, nstorages, sizeof(*f.c->storages));
 	f.c->nstorages = nstorages;
 	for (uint32_t i = 0; i < nstorages; i++) {
-		f.c->storages[i] = (struct storage){ .nbytes = sizes[i], .packed = sizes[i], .offset = at, .dtype = DTYPE_UINT8 };
+		f.c->storages[i] = (struct storage){
+			.nbytes = sizes[i], .packed = sizes[i], .offset = at, .dtype = DTYPE_UINT8, .flags = STORAGE_CRC
+		};
 		at += sizes[i];
 	}
 	return f;
@@ -216,7 +306,8 @@ orders(void)
 	}
 	for (size_t i = 0, k; i < n; i += k) {
 		k = n - i < MOMENTS_UNIT ? n - i : MOMENTS_UNIT;
-		m = moments_unit(DTYPE_FLOAT32, bytes + 4 * i, k);
+		m = (struct moments)MOMENTS_INIT;
+		moments_add(&m, DTYPE_FLOAT32, bytes + 4 * i, k);
 		moments_join(&whole, &m);
 	}
 	ok_msg(whole.nans == (n + 992) / 1000 && moments_count(&whole) == n, "every element counts once");
@@ -260,7 +351,9 @@ figures(void)
 	t[4] = tensor_of(&k, DTYPE_FLOAT32, STORAGE_NONE, shape, 2);
 	for (size_t i = 0; i < 5; i++)
 		list[i] = &t[i];
+	k.c->storages[3].flags = 0;
 	ok_msg(figures_take(&f, k.c, list, 5, &o, &e) == 0, "figures of five tensors");
+	ok_msg(f.has_crc[2] && !f.has_crc[3], "CRCs where the storage states one");
 	ok_msg(moments_count(&f.moments[0]) == 3 && moments_count(&f.moments[1]) == 420000 && moments_count(&f.moments[2]) == 0 &&
 		       moments_count(&f.moments[3]) == 420000 && moments_count(&f.moments[4]) == 0,
 	       "counts");
@@ -345,6 +438,10 @@ main(void)
 	few_values();
 	special_values();
 	lengths();
+	all_codes(DTYPE_FLOAT16, 10, 65504);
+	all_codes(DTYPE_BFLOAT16, 7, 0x1.fep127);
+	special_places();
+	means();
 	orders();
 	figures();
 	comparisons();
