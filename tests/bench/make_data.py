@@ -6,6 +6,7 @@ import struct
 import sys
 
 import torch
+from safetensors.torch import save_file
 
 folder = pathlib.Path(sys.argv[1])
 torch.manual_seed(0)
@@ -19,6 +20,14 @@ for i in range(4):
 for i in range(26):
     state[f"head.{i}.weight"] = torch.randn(1024, 1024)
 torch.save({"model": state, "epoch": 1}, folder / "big.pth")
+# The same as safetensors, in bfloat16, and with every hundredth element NaN.
+save_file(state, folder / "big.safetensors")
+half = {name: value.to(torch.bfloat16) for name, value in state.items()}
+save_file(half | {f"{name}.again": value.clone() for name, value in half.items()}, folder / "bfloat16.safetensors")
+del half
+for value in state.values():
+    value.view(-1)[::100] = float("nan")
+save_file(state, folder / "nan.safetensors")
 
 # 100,000 tensors of 4 floats, as a torch zip and as safetensors.
 many = {f"layers.{i // 100}.block.{i % 100}.attn.qkv.weight": torch.full((4,), float(i)) for i in range(100_000)}
