@@ -12,7 +12,7 @@ is_harmless() {
 	_ITM_* | __cxa* | __gmon* | __stack* | __asan* | __ubsan* | __sanitizer* | __gcov* | __tsan* | llvm*) ;;
 	# the C library: numbers, text, memory that is there already
 	__ctype* | __errno* | __isoc* | __memcpy* | __memset* | __snprintf* | __vsnprintf*) ;;
-	free* | madvise* | mem* | str* | xstr* | stpcpy* | qsort* | snprintf* | vsnprintf* | fma | fmax | fmin | hypot* | pow | sqrt*) ;;
+	free* | madvise* | mem* | str* | xstr* | stpcpy* | qsort* | snprintf* | vsnprintf* | fma | fmax | fmin | frexp | hypot* | pow | sqrt*) ;;
 	# libraries that only compute
 	nettle_* | pcre2_* | yaml_* | inflate* | deflate* | crc32*) ;;
 	# the process, its signals and its threads
