@@ -36,12 +36,23 @@ struct finder_hit {
 	uint32_t row;
 };
 
+/* A text until the automaton is made. */
+struct finder_text {
+	struct str text;
+	uint32_t id;
+	enum finder_where where;
+};
+
+/* The owner of an op that several texts share. */
+#define SHARED UINT32_MAX
+
 struct automaton {
-	struct pyre_op *ops; /* of all patterns, one after the other */
-	uint32_t *owner;     /* by op: the id of its pattern */
+	struct pyre_op *ops;
+	uint32_t *owner; /* by op: the id of its pattern, or SHARED */
 	size_t nops, capops, capowner;
-	uint32_t *starts; /* by pattern: its first op */
+	uint32_t *starts; /* the first ops of patterns; texts that share their beginnings have one */
 	size_t n, cap;
+	size_t nmatches; /* ops that are PYRE_MATCH */
 	/* once it runs: bytes that no pattern tells apart are of one class; the end of the name is the last class */
 	bool words; /* there is a PYRE_WORD or PYRE_INNER */
 	uint8_t class_of[256], sample[256];
@@ -63,6 +74,9 @@ struct automaton {
 
 struct finder {
 	struct automaton texts, regexes;
+	struct finder_text *pending; /* npending of them; freed when their automaton is made */
+	size_t npending, cap_pending;
+	struct arena arena;      /* of their bytes */
 	const struct pyre **res; /* by id; NULL: a text */
 	size_t n, cap;
 	struct str name;
@@ -87,58 +101,131 @@ begin_pattern(struct automaton *a)
 }
 
 static void
-add_op(struct automaton *a, size_t id, struct pyre_op op)
+add_op(struct automaton *a, uint32_t owner, struct pyre_op op)
 {
 	size_t n = a->nops;
 
-	*xpush(a->owner, n, a->capowner) = (uint32_t)id;
+	*xpush(a->owner, n, a->capowner) = owner;
 	*xpush(a->ops, a->nops, a->capops) = op;
+	a->nmatches += op.kind == PYRE_MATCH;
 	a->words = a->words || op.kind == PYRE_WORD || op.kind == PYRE_INNER;
 }
 
 static void
-add_bytes(struct automaton *a, size_t id, const char *bytes)
+add_bytes(struct automaton *a, uint32_t owner, struct str bytes)
 {
 	struct pyre_op op = { .kind = PYRE_SET };
 
-	for (; *bytes != '\0'; bytes++)
-		pyre_set_add(op.set, (uint8_t)*bytes);
-	add_op(a, id, op);
+	for (size_t i = 0; i < bytes.len; i++)
+		pyre_set_add(op.set, (uint8_t)bytes.p[i]);
+	add_op(a, owner, op);
 }
 
 /* The beginning or the end of the name, or one of these bytes. */
 static void
-add_edge(struct automaton *a, size_t id, int edge, const char *bytes)
+add_edge(struct automaton *a, uint32_t owner, int edge, const char *bytes)
 {
-	add_op(a, id, (struct pyre_op){ .kind = PYRE_SPLIT, .to = 3 });
-	add_op(a, id, (struct pyre_op){ .kind = edge });
-	add_op(a, id, (struct pyre_op){ .kind = PYRE_JUMP, .to = 2 });
-	add_bytes(a, id, bytes);
+	add_op(a, owner, (struct pyre_op){ .kind = PYRE_SPLIT, .to = 3 });
+	add_op(a, owner, (struct pyre_op){ .kind = edge });
+	add_op(a, owner, (struct pyre_op){ .kind = PYRE_JUMP, .to = 2 });
+	add_bytes(a, owner, str_c(bytes));
 }
 
 size_t
 finder_text(struct finder *s, struct str text, enum finder_where where)
 {
 	const size_t id = new_id(s, NULL);
-	struct automaton *a = &s->texts;
 
-	begin_pattern(a);
-	if (where == FINDER_START || where == FINDER_FIRST)
-		add_op(a, id, (struct pyre_op){ .kind = PYRE_BEGIN });
-	else if (where == FINDER_COMPONENT)
-		add_edge(a, id, PYRE_BEGIN, ".");
-	for (size_t i = 0; i < text.len; i++) {
-		struct pyre_op op = { .kind = PYRE_SET };
-
-		pyre_set_add(op.set, (uint8_t)text.p[i]);
-		add_op(a, id, op);
-	}
-	if (where == FINDER_END)
-		add_op(a, id, (struct pyre_op){ .kind = PYRE_END });
-	else if (where >= FINDER_COMPONENT && text.len > 0 && isalnum((unsigned char)text.p[text.len - 1]))
-		add_edge(a, id, PYRE_END, "._");
-	add_op(a, id, (struct pyre_op){ .kind = PYRE_MATCH });
+	*xpush(s->pending, s->npending, s->cap_pending) = (struct finder_text){ arena_str(&s->arena, text), (uint32_t)id, where };
 	return id;
+}
+
+/* What stands before a text. Texts with the same before them share their beginnings. */
+static int
+opening(enum finder_where where)
+{
+	return where == FINDER_COMPONENT ? PYRE_SPLIT : where == FINDER_START || where == FINDER_FIRST ? PYRE_BEGIN : PYRE_SET;
+}
+
+static void
+add_opening(struct automaton *a, int kind)
+{
+	if (kind == PYRE_BEGIN)
+		add_op(a, SHARED, (struct pyre_op){ .kind = PYRE_BEGIN });
+	else if (kind == PYRE_SPLIT)
+		add_edge(a, SHARED, PYRE_BEGIN, ".");
+}
+
+/* What stands behind a text. */
+static void
+add_end(struct automaton *a, const struct finder_text *t)
+{
+	if (t->where == FINDER_END)
+		add_op(a, t->id, (struct pyre_op){ .kind = PYRE_END });
+	else if (t->where >= FINDER_COMPONENT && t->text.len > 0 && isalnum((unsigned char)t->text.p[t->text.len - 1]))
+		add_edge(a, t->id, PYRE_END, "._");
+	add_op(a, t->id, (struct pyre_op){ .kind = PYRE_MATCH });
+}
+
+/* Adds n texts, sorted and alike in their first bytes, as a trie: what is behind these bytes branches where texts differ. */
+static void
+add_trie(struct automaton *a, const struct finder_text *t, size_t n, size_t alike)
+{
+	while (n > 0) {
+		const size_t split = a->nops;
+		const bool ends = t->text.len == alike;
+		size_t same = 1;
+
+		while (!ends && same < n && t[same].text.p[alike] == t->text.p[alike])
+			same++;
+		if (same < n)
+			add_op(a, SHARED, (struct pyre_op){ .kind = PYRE_SPLIT });
+		if (ends)
+			add_end(a, t);
+		else
+			add_bytes(a, SHARED, str_n(t->text.p + alike, 1));
+		if (!ends && same == n) {
+			alike++;
+			continue;
+		}
+		if (!ends)
+			add_trie(a, t, same, alike + 1);
+		if (same < n)
+			a->ops[split].to = (int32_t)(a->nops - split);
+		t += same;
+		n -= same;
+	}
+}
+
+static int
+by_text(const void *a, const void *b)
+{
+	const struct finder_text *x = a, *y = b;
+	const int kind = opening(x->where) - opening(y->where);
+
+	return kind != 0 ? kind : str_cmp(x->text, y->text);
+}
+
+static void
+make_texts(struct finder *s)
+{
+	struct finder_text *t = s->pending;
+
+	if (s->npending > 0)
+		qsort(t, s->npending, sizeof(*t), by_text);
+	for (size_t i = 0, n; i < s->npending; i += n) {
+		const int kind = opening(t[i].where);
+
+		for (n = 1; i + n < s->npending && opening(t[i + n].where) == kind; n++)
+			;
+		begin_pattern(&s->texts);
+		add_opening(&s->texts, kind);
+		add_trie(&s->texts, t + i, n, 0);
+	}
+	free(s->pending);
+	s->pending = NULL;
+	s->npending = 0;
+	arena_release(&s->arena);
 }
 
 size_t
@@ -151,7 +238,7 @@ finder_regex(struct finder *s, const struct pyre *re)
 	if (n > 0)
 		begin_pattern(&s->regexes);
 	for (size_t i = 0; i < n; i++)
-		add_op(&s->regexes, id, ops[i]);
+		add_op(&s->regexes, (uint32_t)id, ops[i]);
 	return id;
 }
 
@@ -197,10 +284,26 @@ reset(struct automaton *a)
 	a->states[1] = (struct finder_state){ NULL, 0, BEFORE_NONE };
 }
 
+/* Is the set a byte that was a set before? Notes it otherwise. */
+static bool
+is_known(uint64_t *single, const uint64_t *set)
+{
+	bool known = true;
+	int n = 0;
+
+	for (int i = 0; i < 4; i++) {
+		n += __builtin_popcountll(set[i]);
+		known = known && (set[i] & ~single[i]) == 0;
+	}
+	for (int i = 0; n == 1 && i < 4; i++)
+		single[i] |= set[i];
+	return n == 1 && known;
+}
+
 static void
 make_classes(struct automaton *a)
 {
-	uint64_t word[4] = { 0 }, last[4] = { 0 };
+	uint64_t word[4] = { 0 }, last[4] = { 0 }, single[4] = { 0 };
 
 	a->width = 1;
 	for (unsigned c = 0; c < 256; c++)
@@ -208,7 +311,7 @@ make_classes(struct automaton *a)
 			pyre_set_add(word, c);
 	refine(a, word);
 	for (size_t i = 0; i < a->nops; i++) {
-		if (a->ops[i].kind != PYRE_SET || memcmp(last, a->ops[i].set, sizeof(last)) == 0)
+		if (a->ops[i].kind != PYRE_SET || memcmp(last, a->ops[i].set, sizeof(last)) == 0 || is_known(single, a->ops[i].set))
 			continue;
 		memcpy(last, a->ops[i].set, sizeof(last));
 		refine(a, last);
@@ -228,7 +331,7 @@ start(struct automaton *a)
 	a->mark = xcalloc(a->nops, sizeof(*a->mark));
 	a->stack = xcalloc(a->nops + 1, 2 * sizeof(*a->stack));
 	a->list = xcalloc(a->nops + 1, sizeof(*a->list));
-	a->found = xcalloc(a->n, sizeof(*a->found));
+	a->found = xcalloc(a->nmatches, sizeof(*a->found));
 	reset(a);
 }
 
@@ -415,6 +518,8 @@ finder_free(struct finder *s)
 		return;
 	automaton_release(&s->texts);
 	automaton_release(&s->regexes);
+	arena_release(&s->arena);
+	free(s->pending);
 	free(s->res);
 	free(s->found);
 	free(s);
@@ -470,8 +575,10 @@ look(struct finder *s)
 	const size_t bytes = words_of(s) * sizeof(*s->found);
 	bool plain;
 
-	if (s->found == NULL)
+	if (s->found == NULL) {
+		make_texts(s);
 		make_bits(s);
+	}
 	memset(s->found, 0, bytes);
 	if (s->texts.n > 0)
 		run(&s->texts, s->name, s->found);
