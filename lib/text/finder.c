@@ -123,7 +123,7 @@ add_bytes(struct automaton *a, uint32_t owner, struct str bytes)
 
 /* The beginning or the end of the name, or one of these bytes. */
 static void
-add_edge(struct automaton *a, uint32_t owner, int edge, const char *bytes)
+add_edge(struct automaton *a, uint32_t owner, enum pyre_kind edge, const char *bytes)
 {
 	add_op(a, owner, (struct pyre_op){ .kind = PYRE_SPLIT, .to = 3 });
 	add_op(a, owner, (struct pyre_op){ .kind = edge });
@@ -141,14 +141,14 @@ finder_text(struct finder *s, struct str text, enum finder_where where)
 }
 
 /* What stands before a text. Texts with the same before them share their beginnings. */
-static int
+static enum pyre_kind
 opening(enum finder_where where)
 {
 	return where == FINDER_COMPONENT ? PYRE_SPLIT : where == FINDER_START || where == FINDER_FIRST ? PYRE_BEGIN : PYRE_SET;
 }
 
 static void
-add_opening(struct automaton *a, int kind)
+add_opening(struct automaton *a, enum pyre_kind kind)
 {
 	if (kind == PYRE_BEGIN)
 		add_op(a, SHARED, (struct pyre_op){ .kind = PYRE_BEGIN });
@@ -201,7 +201,7 @@ static int
 by_text(const void *a, const void *b)
 {
 	const struct finder_text *x = a, *y = b;
-	const int kind = opening(x->where) - opening(y->where);
+	const int kind = (int)opening(x->where) - (int)opening(y->where);
 
 	return kind != 0 ? kind : str_cmp(x->text, y->text);
 }
@@ -214,7 +214,7 @@ make_texts(struct finder *s)
 	if (s->npending > 0)
 		qsort(t, s->npending, sizeof(*t), by_text);
 	for (size_t i = 0, n; i < s->npending; i += n) {
-		const int kind = opening(t[i].where);
+		const enum pyre_kind kind = opening(t[i].where);
 
 		for (n = 1; i + n < s->npending && opening(t[i + n].where) == kind; n++)
 			;
@@ -349,7 +349,7 @@ automaton_release(struct automaton *a)
 
 /* May the position between two bytes be passed? after: of the next byte; the end is none. */
 static bool
-passes(int kind, enum before before, enum before after)
+passes(enum pyre_kind kind, enum before before, enum before after)
 {
 	switch (kind) {
 	case PYRE_BEGIN: return before == BEFORE_NONE;

@@ -629,7 +629,7 @@ parse_group(struct pyre_parser *p)
 
 /* A position, which matches no character; always 0. */
 static int
-emit_position(struct pyre_parser *p, const char *text, int kind, struct pyre_item *item)
+emit_position(struct pyre_parser *p, const char *text, enum pyre_kind kind, struct pyre_item *item)
 {
 	buf_adds(&p->out, text);
 	emit_op(p, (struct pyre_op){ .kind = kind });

@@ -8,17 +8,19 @@
 
 #include "text/pyre.h"
 
+enum pyre_kind {
+	PYRE_SET,   /* takes a byte that is in set */
+	PYRE_SPLIT, /* goes on here and at to */
+	PYRE_JUMP,  /* goes on at to */
+	PYRE_BEGIN, /* at the beginning of the name only */
+	PYRE_END,   /* at its end only */
+	PYRE_WORD,  /* at a boundary of a word: \b */
+	PYRE_INNER, /* at none: \B */
+	PYRE_MATCH, /* found */
+};
+
 struct pyre_op {
-	enum {
-		PYRE_SET,   /* takes a byte that is in set */
-		PYRE_SPLIT, /* goes on here and at to */
-		PYRE_JUMP,  /* goes on at to */
-		PYRE_BEGIN, /* at the beginning of the name only */
-		PYRE_END,   /* at its end only */
-		PYRE_WORD,  /* at a boundary of a word: \b */
-		PYRE_INNER, /* at none: \B */
-		PYRE_MATCH, /* found */
-	} kind;
+	enum pyre_kind kind;
 	int32_t to;      /* relative to this op */
 	uint64_t set[4]; /* a bit for each byte */
 };
