@@ -319,7 +319,7 @@ verdict_of(const struct globals *g, struct buf *why, struct buf *imports)
 		return "would load with weights_only=True";
 	buf_adds(why, ": ");
 	text_show(why, str_c(g->why));
-	if (g->has_off)
+	if (g->has_off && !g->brief)
 		buf_addf(why, " (at byte %" PRIu64 ")", g->why_off);
 	if (g->imports[0] != '\0') {
 		buf_addf(imports, "without it, it loads %s: ",

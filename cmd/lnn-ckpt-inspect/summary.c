@@ -405,19 +405,20 @@ put_bytes(const struct summary *s, const char *name, uint64_t n, const char *wha
 	put(s, name, b);
 }
 
-/* Whether torch would load it. */
+/* A line for what stands before a colon, and one for the reason or the names behind it. */
 static void
-put_verdict(const struct summary *s)
+put_parts(const struct summary *s, const char *name, struct str text, struct buf *b)
 {
-	struct buf text[2] = { BUF_INIT, BUF_INIT };
+	const long colon = str_find(text, str_c(": "), 0);
 
-	buf_addstr(&text[0], buf_str(&s->verdict.text));
-	buf_addstr(&text[1], buf_str(&s->verdict.imports));
-	for (size_t i = 0; i < 2; i++) {
-		if (text[i].len > 0)
-			put(s, i == 0 ? "load" : "", &text[i]);
-		buf_release(&text[i]);
-	}
+	if (text.len == 0)
+		return;
+	buf_addstr(b, colon < 0 ? text : str_n(text.p, (size_t)colon + 1));
+	put(s, name, b);
+	if (colon < 0)
+		return;
+	buf_addstr(b, str_from(text, (size_t)colon + 2));
+	put(s, "", b);
 }
 
 /* The container, and what it says of itself. */
@@ -433,7 +434,8 @@ put_container(const struct summary *s, struct buf *b)
 		buf_u64(b, c->nshards);
 		put(s, "shards", b);
 	}
-	put_verdict(s);
+	put_parts(s, "load", buf_str(&s->verdict.text), b);
+	put_parts(s, "", buf_str(&s->verdict.imports), b);
 	put_keys(s, b);
 	for (size_t i = 0; i < c->nmeta && i < SHOWN; i++) {
 		const struct str value = c->meta_values[i];
