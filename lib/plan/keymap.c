@@ -702,7 +702,8 @@ lookup_name(struct km_lookup *l, struct str name)
 	/* A regular expression that fails is a rule that may fit: it fails again when it is asked. */
 	for (size_t at = 0; finder_first(l->finder, at, l->npatterns - at, &id, &unused) != 0; at = id + 1)
 		*xpush(l->found, l->nfound, l->cap_found) = l->by_pattern[id];
-	qsort(l->found, l->nfound, sizeof(*l->found), by_number);
+	if (l->nfound > 1)
+		qsort(l->found, l->nfound, sizeof(*l->found), by_number);
 }
 
 /* ---- the whole */

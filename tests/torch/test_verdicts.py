@@ -63,7 +63,7 @@ STRICTER = {
     "strides": r"another number of strides than of dimensions",
     "depth": r"nested more than 200 deep",
     "dimensions": r"more than 64 dimensions",
-    "no data": r"have no data",
+    "dataless": r"have no data",
     "build": r"BUILD: its target is no object",
     "reduce": r"the arguments are no tuple",
     "dotted": r"GLOBAL builtins.getattr was not an allowed",
