@@ -5,6 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+int
+num_cmp32(const void *a, const void *b)
+{
+	const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
 uint64_t
 num_align(uint64_t a, uint64_t align)
 {
@@ -141,8 +149,8 @@ reads_back(double v, bool power_of_two, int precision, char *text, size_t size)
 }
 
 /*
- * The shortest %.*e text that reads back as v; returns its precision. But for powers of two more digits always hold where
- * fewer do. So what does not read back from 15 digits, as most computed numbers, needs no trial of fewer.
+ * Makes the shortest %.*e text that reads back as v, and returns its precision. If v is no power of two and a text reads back,
+ * so do all longer ones. Most computed numbers do not read back from 15 digits, so that fewer need not be tried.
  */
 static int
 shortest(double v, char *text, size_t size)

@@ -30,6 +30,9 @@ num_larger(double a, double b)
 	return isnan(a) || a > b ? a : b;
 }
 
+/* Compares two uint32_t, for qsort and bsearch. */
+int num_cmp32(const void *a, const void *b);
+
 /* a rounded up to a multiple of align, a power of two. */
 uint64_t num_align(uint64_t a, uint64_t align);
 

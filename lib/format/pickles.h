@@ -39,7 +39,10 @@ struct pickle_part {
 int pickles_each(struct source *src, const struct diag *diag, enum pickles_kind *kind,
 		 int (*each)(void *arg, struct pickle_part *part, struct err *e), void *arg, struct err *e);
 
-/* The same of the object's pickle at least, which of torch's own zips is the first record: a stream is not read to its end then. */
+/*
+ * Like pickles_each, but perhaps of the object's pickle only. It is the first record of torch's own zips, so that a stream of
+ * such a zip is not read to its end.
+ */
 int pickles_object(struct source *src, enum pickles_kind *kind, int (*each)(void *arg, struct pickle_part *part, struct err *e),
 		   void *arg, struct err *e);
 

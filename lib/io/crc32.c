@@ -94,7 +94,7 @@ add_folding_wide(uint32_t crc, const unsigned char *p, size_t n)
 	for (p += 128, n -= 128; n > 0; p += 128, n -= 128)
 		for (size_t i = 0; i < 4; i++)
 			acc[i] = fold_wide(acc[i], load_wide(p + 32 * i), far);
-	/* As above, 128 bytes are left. */
+	/* The CRC of the 128 bytes in acc is that of all bytes. */
 	memcpy(rest, acc, sizeof(rest));
 	return add_folding(0xffffffff, rest, sizeof(rest));
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "base/xalloc.h"
 
 /*
@@ -1014,14 +1015,6 @@ fill_copy(struct value_copier *c, uint32_t h)
 		value_set_state(c->dst, to, copied_or_none(c, *state));
 }
 
-static int
-by_number(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return (x > y) - (x < y);
-}
-
 static void
 make_map(struct value_copier *c)
 {
@@ -1055,7 +1048,7 @@ value_copy(struct value_copier *c, uint32_t h, struct err *e)
 		each_handle(&c->src->nodes[c->reached[i]], list_node, c);
 	end = c->nreached; /* leaf() may copy, too, and reach more */
 	if (end > first)
-		qsort(c->reached + first, end - first, sizeof(*c->reached), by_number);
+		qsort(c->reached + first, end - first, sizeof(*c->reached), num_cmp32);
 	for (size_t i = first; i < end; i++) {
 		to = copy_node(c, c->reached[i]);
 		c->map[c->reached[i]] = to == VALUE_ABSENT ? MAP_DROPPED : to + 1;

@@ -577,7 +577,7 @@ read_variables(struct keymap *k, const struct ynode *map, struct err *e)
 
 /* ---- which rules may fit a name */
 
-/* Adds text to a key, with # for a run of digits. *run: one goes on. */
+/* Adds text to a key, with # for a run of digits. *run says that the text before ended in such a run. */
 static void
 put_shape(struct buf *b, struct str text, bool *run)
 {
@@ -669,14 +669,6 @@ take_key(struct km_lookup *l, const struct strmap *map, struct str key)
 		*xpush(l->found, l->nfound, l->cap_found) = l->links[at - 1].rule;
 }
 
-static int
-by_number(const void *a, const void *b)
-{
-	const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return (x > y) - (x < y);
-}
-
 /* Finds the rules that may fit a name; all others do not fit. A rule may be found twice, one after the other. */
 static void
 lookup_name(struct km_lookup *l, struct str name)
@@ -703,7 +695,7 @@ lookup_name(struct km_lookup *l, struct str name)
 	for (size_t at = 0; finder_first(l->finder, at, l->npatterns - at, &id, &unused) != 0; at = id + 1)
 		*xpush(l->found, l->nfound, l->cap_found) = l->by_pattern[id];
 	if (l->nfound > 1)
-		qsort(l->found, l->nfound, sizeof(*l->found), by_number);
+		qsort(l->found, l->nfound, sizeof(*l->found), num_cmp32);
 }
 
 /* ---- the whole */

@@ -43,7 +43,10 @@ bool moments_known(enum dtype t);
  */
 void moments_add(struct moments *m, enum dtype t, const void *p, size_t n);
 
-/* Likewise, several times as fast, if only nans, pinf, ninf and the count of elements are needed. The rest is meaningless. */
+/*
+ * Like moments_add, but several times as fast: only nans, pinf, ninf and the number of elements are counted. The other figures
+ * are meaningless.
+ */
 void moments_add_special(struct moments *m, enum dtype t, const void *p, size_t n);
 
 /* Joins the unit that follows. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/num.h"
 #include "base/strmap.h"
 #include "base/xalloc.h"
 #include "text/pyre_priv.h"
@@ -388,14 +389,6 @@ follow(struct automaton *a, uint32_t op, enum before before, enum before after, 
 	}
 }
 
-static int
-by_value(const void *a, const void *b)
-{
-	const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return (x > y) - (x < y);
-}
-
 /* Sorts the list, and takes out the patterns that are found: whatever comes after that, they stay found. */
 static void
 tidy(struct automaton *a)
@@ -403,15 +396,15 @@ tidy(struct automaton *a)
 	size_t n = 0;
 
 	if (a->nfound == 0) {
-		qsort(a->list, a->nlist, sizeof(*a->list), by_value);
+		qsort(a->list, a->nlist, sizeof(*a->list), num_cmp32);
 		return;
 	}
-	qsort(a->found, a->nfound, sizeof(*a->found), by_value);
+	qsort(a->found, a->nfound, sizeof(*a->found), num_cmp32);
 	for (size_t i = 0; i < a->nlist; i++)
-		if (bsearch(&a->owner[a->list[i]], a->found, a->nfound, sizeof(*a->found), by_value) == NULL)
+		if (bsearch(&a->owner[a->list[i]], a->found, a->nfound, sizeof(*a->found), num_cmp32) == NULL)
 			a->list[n++] = a->list[i];
 	a->nlist = n;
-	qsort(a->list, n, sizeof(*a->list), by_value);
+	qsort(a->list, n, sizeof(*a->list), num_cmp32);
 }
 
 static const void *

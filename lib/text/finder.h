@@ -45,7 +45,10 @@ void finder_name(struct finder *s, struct str name);
 /* Is the pattern found in the name? 1, 0, or -1 as for pyre_search. */
 int finder_found(struct finder *s, size_t id, struct err *err);
 
-/* The same of any of the n patterns from first on; *id is the first that is found, or that fails. */
+/*
+ * Is any of the n patterns from first on found in the name? 1, 0, or -1 as for pyre_search; *id is the first that is found,
+ * or that fails.
+ */
 int finder_first(struct finder *s, size_t first, size_t n, size_t *id, struct err *err);
 
 #endif
