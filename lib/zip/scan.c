@@ -36,17 +36,20 @@ is_sign(const uint8_t *p, size_t n, uint32_t *sig)
 static int
 next_sign(const struct scan *s, uint64_t *at, uint32_t *sig, struct err *e)
 {
+	const struct str begin = STR_LIT("PK");
 	const uint8_t *p, *end, *found;
 	size_t got;
+	long hit;
 
 	for (; *at < s->size; *at += WINDOW - *at % WINDOW) {
 		if (source_look(s->src, *at - *at % WINDOW, SOURCE_LOOK_MAX, &p, &got, e) < 0)
 			return -1;
 		end = got > WINDOW + 3 ? p + WINDOW + 3 : p + got;
 		for (found = p + *at % WINDOW; found < p + WINDOW; found++) {
-			found = memmem(found, (size_t)(end - found), "PK", 2);
-			if (found == NULL || end - found < 4)
+			hit = str_find(str_n((const char *)found, (size_t)(end - found)), begin, 0);
+			if (hit < 0 || end - found - hit < 4)
 				break;
+			found += hit;
 			if (is_sign(found, (size_t)(p + got - found), sig)) {
 				*at += (uint64_t)(found - p) - *at % WINDOW;
 				return 0;
