@@ -98,7 +98,7 @@ learn(struct make *m, struct ckpt *c, struct err *err)
 		t->job.to = x.layout;
 	if (table_check(&t->job, &why) < 0)
 		return err_set(err, why.code, "%s: %.*s: %s", c->file, STR_ARG(t->make.name), why.msg);
-	if (table_rows_out(&t->job) != rows) /* the output was laid out for the guess */
+	if (table_rows_out(&t->job) != rows) /* The output was laid out for the guessed grid and layout. */
 		return err_set(err, ERR_INPUT,
 			       "%s: %.*s: its relative_position_index says %ux%u tokens and %u extra rows; say so with "
 			       "--from-grid and --layout",
@@ -114,7 +114,7 @@ shape(const struct make *m, struct make_form *form)
 	form->shape[0] = table_rows_out(&of(m)->job);
 }
 
-/* Rows that only change places keep their bits. */
+/* Rows that are only moved keep their bits; others are computed. */
 static enum dtype
 carries(const struct make *m, enum dtype in)
 {
@@ -136,7 +136,7 @@ same(const struct make *a, const struct make *b)
 	       grid_eq(x->to_grid, y->to_grid) && x->heads == y->heads && x->method == y->method;
 }
 
-/* The table as stored, as numbers, and the result. */
+/* State: the decoded input, the result and the stored bytes of the input, one after the other. */
 struct bias_state {
 	unsigned char *stored, *result;
 	double numbers[];
@@ -154,7 +154,7 @@ numbers_out(const struct make *m)
 	return (size_t)table_rows_out(&of(m)->job) * of(m)->job.heads;
 }
 
-/* No overflow: a side of a job has at most TABLE_MAX numbers. */
+/* Cannot overflow: input and result have at most TABLE_MAX numbers each. */
 static uint64_t
 memory(const struct make *m, const struct make_form *in)
 {
@@ -162,7 +162,7 @@ memory(const struct make *m, const struct make_form *in)
 	return sizeof(struct bias_state) + 2 * sizeof(double) * ((uint64_t)numbers_in(m) + numbers_out(m));
 }
 
-/* v: a whole table; its grid begins behind the extra rows of layout first. */
+/* Shows a whole table v. The grid follows the extra rows if the layout puts them first. */
 static void
 show(const struct make_bias_table *t, const double *v, bool after)
 {
@@ -217,7 +217,7 @@ run(const struct make_stage *s, const struct make_span *span, void *out, struct 
 
 /* ---- reports */
 
-/* Nothing is allocated: this is said when the output is complete already. */
+/* Allocates nothing, since it is called after the output is complete. */
 static void
 describe(const struct make *m, char *text)
 {

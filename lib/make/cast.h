@@ -6,7 +6,7 @@
 
 #include "make/make.h"
 
-/* A cast to a floating dtype, for tensors from which convert_castable allows it. */
+/* Returns a maker that casts to a floating-point dtype. It may be used for tensors that convert_castable permits. */
 struct make *make_cast(struct arena *a, enum dtype to);
 
 #endif

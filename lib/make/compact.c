@@ -1,6 +1,6 @@
 /*
- * compact: the maker that takes a tensor out of a larger storage. The result has a storage of its own, in which its
- * elements lie in row-major order without gaps.
+ * compact: the maker that copies a tensor out of a larger storage. The result has a storage of its own, in which its elements lie
+ * in row-major order without gaps.
  */
 #include "make/make.h"
 

@@ -6,7 +6,7 @@
 #include "position/kernel.h"
 #include "tensor/convert.h"
 
-/* Numbers of a matrix and of a weight, pixels of a side of a patch. Real weights have a tenth of that at most. */
+/* Limits: numbers in a matrix, numbers in a weight, pixels on a side of a patch. Real weights have at most a tenth of these. */
 enum { MATRIX_MAX = 1 << 22, WEIGHT_MAX = 1 << 26, PATCH_MAX = 512 };
 
 struct make_input_layer {
@@ -103,7 +103,7 @@ same(const struct make *a, const struct make *b)
 	       memcmp(x->matrix, y->matrix, (size_t)(x->from * x->to) * sizeof(double)) == 0;
 }
 
-/* The result and the weight as numbers, then the weight as stored. */
+/* Room for the result and the weight as doubles, then for the weight as stored. */
 static uint64_t
 memory(const struct make *m, const struct make_form *in)
 {
@@ -112,7 +112,7 @@ memory(const struct make *m, const struct make_form *in)
 	return (n / of(m)->from * of(m)->to + n) * sizeof(double) + n * dtype_size((enum dtype)in->dtype);
 }
 
-/* A block of the weight, [from][inner], to one of the result, [to][inner]. */
+/* Multiplies a block of the weight, [from][inner], by the matrix. Gives a block of the result, [to][inner]. */
 static void
 multiply(const struct make_input_layer *m, const double *in, double *out, size_t inner)
 {

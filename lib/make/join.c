@@ -3,14 +3,14 @@
 #include <string.h>
 
 /*
- * A result is outer blocks of size inner. A block has a chunk of each part, one behind the other; that of part i begins at
- * edge[i] and ends at edge[i + 1]. With one block, the chunks are the parts.
+ * The result consists of outer blocks of inner elements. A block consists of one chunk of each part, in order. The chunk of part i
+ * begins at edge[i] of the block and ends at edge[i + 1]. If there is one block, the chunks are the parts.
  */
 struct make_join {
 	struct make make;
 	unsigned dim;
-	uint64_t size, outer, inner; /* size: along the dimension; inner: elements of a block */
-	unsigned nparts;             /* with that of zeros, which is the last */
+	uint64_t size, outer, inner; /* size of the result along dim; blocks; elements of a block */
+	unsigned nparts;             /* including the part of zeros, which is the last */
 	bool zeros;
 	uint64_t *edge;
 };
@@ -87,7 +87,7 @@ is_zeros(const struct make_join *m, unsigned part)
 	return m->zeros && part == m->nparts - 1;
 }
 
-/* All parts but zeros, one after the other, if they do not lie one after the other in the result. */
+/* Room for all parts except zeros, one after the other. None if the parts follow each other in the result. */
 static uint64_t
 memory(const struct make *m, const struct make_form *in)
 {
@@ -111,7 +111,7 @@ begin(struct make_stage *s, struct err *err)
 	return 0;
 }
 
-/* n elements of a part's chunk in a block, from the element first of the chunk on. */
+/* Copies the elements of span of a part's chunk in a block. */
 static int
 put(const struct make_stage *s, unsigned part, uint64_t block, const struct make_span *span, void *out, struct err *err)
 {

@@ -1,13 +1,16 @@
 /*
- * join: the maker that puts tensors behind each other along a dimension, or zeros behind a tensor. Along the first dimension
- * they are read as they are needed. Along any other they are taken into memory.
+ * join: the maker that concatenates tensors along a dimension, or appends zeros to a tensor. Along the first dimension the tensors
+ * are read as they are needed. Along any other dimension they are read into memory as a whole.
  */
 #ifndef LNN_MAKE_JOIN_H
 #define LNN_MAKE_JOIN_H
 
 #include "make/make.h"
 
-/* Tensors that follow on that of the entry, and their sizes along the dimension. Their other sizes and dtypes are the same. */
+/*
+ * The tensors that follow the entry's own tensor, and their sizes along the dimension. Their other sizes and their dtypes equal
+ * those of the entry's tensor.
+ */
 struct make_parts {
 	const struct make_input *inputs;
 	const uint64_t *sizes;
@@ -16,7 +19,7 @@ struct make_parts {
 
 struct make *make_join(struct arena *a, const struct make_form *first, unsigned dim, const struct make_parts *more);
 
-/* Zeros, up to size along dim. */
+/* Returns a maker that appends zeros along dim until the tensor has the given size. */
 struct make *make_pad(struct arena *a, const struct make_form *in, unsigned dim, uint64_t size);
 
 #endif

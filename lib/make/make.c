@@ -8,10 +8,10 @@
 #include "tensor/boxes.h"
 #include "tensor/convert.h"
 
-/* Bytes read at a time of a tensor that lies in one run. */
+/* Bytes made at a time of a tensor that is one run of bytes. */
 enum { PIECE = 256 << 10 };
 
-/* Of a tensor in boxes: bytes of each box, and at least in all. */
+/* For a tensor in boxes: bytes read of each box, and the least total. */
 enum { BOX_PIECE = 64 << 10, BOXES_LEAST = 1 << 20 };
 
 #define MAKE_ADDRESS(name) &make_kind_##name,
@@ -130,7 +130,7 @@ make_same(const struct make_chain *a, const struct make_chain *b)
 	return true;
 }
 
-/* What a maker has of memory for bytes of a dtype, and form otherwise. */
+/* Returns the memory that a maker needs for an input of the given form, but with another dtype. */
 static uint64_t
 memory_of(const struct make *m, const struct make_form *form, uint8_t dtype)
 {
@@ -198,7 +198,7 @@ make_work_release(struct make_work *w)
 	*w = (struct make_work){ 0 };
 }
 
-/* Fresh memory for each tensor would take longer than a cast. */
+/* Buffers are kept, because allocating memory for each tensor would take longer than a cast. */
 void *
 make_buffer(const struct make_stage *s, unsigned slot, size_t size)
 {
@@ -215,7 +215,7 @@ add_buffers(struct make_work *w)
 		w->buffers[w->nbuffers] = xcalloc(w->slots, sizeof(**w->buffers));
 }
 
-/* Adds a maker to the work; *form becomes what it gives. */
+/* Adds a stage for a maker. Changes *form to the form of its result. */
 static void
 add_stage(struct make_work *w, const struct make *m, struct make_form *form, uint8_t from)
 {
@@ -246,7 +246,7 @@ begin_stage(struct make_stage *s, struct err *err)
 	return kind->begin != NULL ? kind->begin(s, err) : 0;
 }
 
-/* Sets up the stages of the task. */
+/* Sets up the stages of the task and runs their begin functions. */
 static int
 begin(struct make_work *w, struct err *err)
 {
@@ -295,7 +295,7 @@ read_tensor(const struct make_work *w, uint32_t input, const struct tensor *t, c
 	return boxes_fill(w->task.inputs[input], &range, p, err);
 }
 
-/* Elements of what the first number makers of the chain give. */
+/* Makes elements of the result of the first number stages of the chain. Number 0 reads the tensor itself. */
 static int
 pull(struct make_work *w, unsigned number, const struct make_span *span, void *out, struct err *err)
 {
@@ -339,7 +339,7 @@ is_one_run(const struct tensor *t)
 	return (t->more == NULL || t->more->nboxes == 0) && tensor_contiguous(t) && (t->flags & (TENSOR_CONJ | TENSOR_NEG)) == 0;
 }
 
-/* Of a tensor that is gathered from here and there: as many whole rows, of whatever dimension, as a piece of boxes holds. */
+/* Returns the number of elements in as many whole rows of t as fit into most elements. A row may be of any dimension. */
 static uint64_t
 whole_rows(const struct tensor *t, uint64_t most)
 {
@@ -360,7 +360,7 @@ best_piece(const struct make_work *w)
 	unsigned size = dtype_size(t->dtype);
 	uint64_t most = BOXES_PIECE, n;
 
-	/* Of each box 64 KiB or more, but not more than a processor's cache holds if that will do. */
+	/* Reads at least 64 KiB of each box, but no more in all than fits a processor's cache if that is enough. */
 	if (t->more != NULL && t->more->nboxes < BOXES_PIECE / BOX_PIECE)
 		most = t->more->nboxes * BOX_PIECE > BOXES_LEAST ? t->more->nboxes * BOX_PIECE : BOXES_LEAST;
 	n = is_one_run(t) ? PIECE / size : whole_rows(t, most / size);
@@ -370,7 +370,7 @@ best_piece(const struct make_work *w)
 static bool
 reads_parallel(struct ckpt *c, const struct tensor *t)
 {
-	struct err ignored = ERR_INIT; /* reading says it again */
+	struct err ignored = ERR_INIT; /* an error is reported when the tensor is read */
 	uint64_t offset;
 
 	if (source_is_stream(c->src) || (t->more != NULL && t->more->nboxes > 0))

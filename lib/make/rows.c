@@ -37,7 +37,7 @@ same(const struct make *a, const struct make *b)
 	return x->n == y->n && (x->from == y->from || memcmp(x->from, y->from, x->n * sizeof(*x->from)) == 0);
 }
 
-/* How many rows from row i on are one run of the tensor, or zeros: at most so many. */
+/* Returns how many rows from row i on, at most most, are all zeros or follow each other in the tensor. */
 static size_t
 alike(const struct make_rows *m, size_t i, size_t most)
 {

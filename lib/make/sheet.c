@@ -15,7 +15,7 @@ side_known(size_t side)
 	return side > 0 && side < 2 * GRID_MAX;
 }
 
-/* No overflow: sides are known. */
+/* Cannot overflow, because the sides have been checked. */
 static bool
 too_many(const struct sheet_job *job, struct cells cells)
 {
@@ -114,7 +114,7 @@ same(const struct make *a, const struct make *b)
 	       x->from.w == y->from.w && x->to.h == y->to.h && x->to.w == y->to.w && x->method == y->method;
 }
 
-/* The numbers read, and behind them those made, where the bytes read lie first. */
+/* Room for the input as doubles and for the result. The stored bytes of the input use the room of the result first. */
 static uint64_t
 memory(const struct make *m, const struct make_form *in)
 {

@@ -1,6 +1,6 @@
 /*
- * sheet: the maker that brings a position table other than bias (position/kind.h) to another grid. Which tensors are such
- * tables, and what becomes of them, is found by plan/tables.h.
+ * sheet: the maker that resamples a position table other than a bias table (position/kind.h) to another grid. plan/tables.h finds
+ * these tables and decides what is made of them.
  */
 #ifndef LNN_MAKE_SHEET_H
 #define LNN_MAKE_SHEET_H
@@ -11,8 +11,8 @@
 #include "position/resample.h"
 
 /*
- * Numbers on a grid, [outer][prefix + h * w][inner], brought to another grid. The prefix is rows of inner numbers that are
- * not of the grid; they are copied.
+ * Resamples numbers on a grid, [outer][prefix + h * w][inner], to another grid. The prefix consists of rows of inner numbers that
+ * do not belong to the grid; they are copied.
  */
 struct sheet_job {
 	uint64_t outer, prefix, inner;
@@ -24,16 +24,16 @@ struct make_sheet {
 	struct make make;
 	enum position_kind kind;
 	struct sheet_job job;
-	struct grid from, to; /* in tokens; w is 0 where there is one axis */
-	uint64_t shape[4];    /* of the result */
+	struct grid from, to; /* in tokens; w is 0 for a table with one axis */
+	uint64_t shape[4];    /* shape of the result */
 	table_show *show;     /* may be NULL */
 	void *show_arg;
 };
 
-/* A sheet whose members but make are zero; they are set before the first use. */
+/* Returns a new maker. All members except make are zero; the caller sets them before the first use. */
 struct make_sheet *make_sheet(struct arena *a);
 
-/* Whether the job can be done; the sizes of the input are those of a tensor. ERR_USAGE if not. */
+/* Checks whether a job can be done. outer, prefix, inner and from must match an existing tensor. Fails with ERR_USAGE. */
 int sheet_check(const struct sheet_job *job, struct err *err);
 bool sheet_is_copy(const struct sheet_job *job);
 

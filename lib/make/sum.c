@@ -8,7 +8,7 @@ struct make_sum {
 	struct make make;
 	struct make_weights *weights;
 	bool floating;
-	atomic_bool *differs; /* has been counted as unequal */
+	atomic_bool *differs; /* true once the tensor has been counted as unequal */
 };
 
 static const struct make_sum *
@@ -70,7 +70,7 @@ add(const struct make_stage *s, const struct make_span *span, double *out, struc
 	return 0;
 }
 
-/* Copies the first, and notes whether the others are the same. */
+/* Copies the first tensor and compares the others with it. */
 static int
 compare(const struct make_stage *s, const struct make_span *span, void *out, struct err *err)
 {

@@ -18,7 +18,7 @@ of(const struct make *m)
 void
 view_set_shape(struct view *v, const uint64_t *shape, unsigned ndim)
 {
-	uint64_t stride = 1; /* which means nothing, and may overflow, where there are no elements */
+	uint64_t stride = 1; /* Without elements the product means nothing and may overflow. */
 
 	v->ndim = ndim;
 	for (unsigned d = ndim; d-- > 0;) {
@@ -45,7 +45,7 @@ make_view(struct arena *a, const struct view *v)
 	return &m->make;
 }
 
-/* How many of the last dimensions are one run of the tensor: all, if the view is. */
+/* Returns how many of the last dimensions form one run of the tensor's elements. All of them do if the view is one run. */
 static unsigned
 run_dims(const struct view *v)
 {
@@ -100,7 +100,7 @@ begin(struct make_stage *s, struct err *err)
 	return gathers(s->make, &s->in, &first) ? 0 : make_read(s, 0, &all, s->state, err);
 }
 
-/* n elements that lie step elements apart. */
+/* Copies n elements that lie step elements apart. */
 static void
 take(char *out, const char *in, int64_t step, size_t n, size_t size)
 {
@@ -119,7 +119,7 @@ take(char *out, const char *in, int64_t step, size_t n, size_t size)
 			memcpy(out + size * i, in, size);
 }
 
-/* Takes runs of the last dimension, with index the place in it of the first element of each. */
+/* Copies runs along the last dimension. index is the position of the next element in the view. */
 static void
 gather(const struct view *v, const char *in, const struct make_span *span, char *out, size_t size)
 {

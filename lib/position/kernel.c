@@ -20,7 +20,7 @@ kernel_channels(double *m, size_t from, size_t to, bool thirds)
 	}
 }
 
-/* The matrix that resizes an axis, [to][from]. */
+/* Returns the matrix that resizes an axis, [to][from]. The caller frees it. */
 static double *
 resizing(size_t from, size_t to)
 {
@@ -33,7 +33,7 @@ resizing(size_t from, size_t to)
 	return w;
 }
 
-/* The sum of a[i * step] * b[i * step]. */
+/* Returns the sum of a[i * step] * b[i * step] for i < n. */
 static double
 product(const double *a, const double *b, size_t n, size_t step)
 {
@@ -44,7 +44,7 @@ product(const double *a, const double *b, size_t n, size_t step)
 	return sum;
 }
 
-/* Cholesky's factor of the positive definite g, [n][n], in its lower half. */
+/* Replaces the lower half of the positive definite matrix g, [n][n], by its Cholesky factor. */
 static void
 factor(double *g, size_t n)
 {
@@ -55,7 +55,7 @@ factor(double *g, size_t n)
 	}
 }
 
-/* Replaces x, whose n numbers lie step apart, by the solution of g y = x. */
+/* Replaces x by the solution y of G y = x, where g is the Cholesky factor of G. The n elements of x lie step elements apart. */
 static void
 solve(const double *g, size_t n, double *x, size_t step)
 {
@@ -71,7 +71,10 @@ solve(const double *g, size_t n, double *x, size_t step)
 	}
 }
 
-/* W has full rank, so the pseudo-inverse of W^T is W (W^T W)^-1 if it has more rows than columns, else (W W^T)^-1 W. */
+/*
+ * W, [to][from], has full rank. So the pseudo-inverse of W^T is W (W^T W)^-1 if W has at least as many rows as columns, and (W
+ * W^T)^-1 W otherwise.
+ */
 void
 kernel_patch(double *m, size_t from, size_t to)
 {

@@ -7,9 +7,10 @@
 
 static const struct {
 	const char *name;
-	const char *parts[8]; /* last components of names */
+	const char *parts[8]; /* the last component of tensor names */
 } kinds[] = {
-	[POSITION_BIAS] = { "bias", { NULL } }, /* whatever contains bias_part, in two dimensions; bias3 in three */
+	/* bias: any name that contains bias_part; two-dimensional, while bias3 is three-dimensional */
+	[POSITION_BIAS] = { "bias", { NULL } },
 	[POSITION_BIAS3] = { "bias3", { NULL } },
 	[POSITION_EMBED] = { "embed",
 			     { "pos_embed", "absolute_pos_embed", "decoder_pos_embed", "pos_embedding", "positional_embedding",
@@ -43,7 +44,7 @@ const struct like like_default = {
 	{ { B0, 0, LIKE_ANY }, { B0, 0, 0 }, { BA, 0, LIKE_ANY }, { BA, 0, 0 }, { RESAMPLE_BILINEAR, 0, 0 } },
 };
 
-/* In the order of enum position_kind. */
+/* Rules of other projects, by kind in the order of enum position_kind. */
 static const struct like likes[] = {
 	{ "timm", { { GL, 0, LIKE_ANY }, { GL, 0, 0 }, { BA, 0, LIKE_ANY }, { BA, 0, 0 }, { RESAMPLE_BILINEAR, 0, 0 } } },
 	{ "swin", { { B0, 0, 0 }, { B0, 0, 0 }, { B0, 0, 0 }, NONE, NONE } },
@@ -101,7 +102,7 @@ position_kind_of(struct str name, unsigned ndim, enum position_kind *kind)
 	return false;
 }
 
-/* Of embeddings: are both square behind as many rows of other tokens? */
+/* Do two embeddings both consist of a square grid after the same number of rows for other tokens? */
 static bool
 same_prefix(uint64_t from, uint64_t to)
 {
@@ -111,7 +112,7 @@ same_prefix(uint64_t from, uint64_t to)
 	return false;
 }
 
-/* The dimensions in which the grid stands, as bits. */
+/* Returns the dimensions that belong to the grid, as bits. */
 static unsigned
 grid_dims(enum position_kind kind, unsigned ndim)
 {

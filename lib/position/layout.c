@@ -10,7 +10,7 @@ static const struct {
 	const char *name;
 	enum layout_kind kind;
 	uint32_t extra;
-	bool counted; /* may be followed by :N */
+	bool counted; /* the name may be followed by :N */
 } kinds[] = {
 	{ "auto", LAYOUT_AUTO, 0, false },
 	{ "grid", LAYOUT_GRID, 0, false },
@@ -111,7 +111,7 @@ grid_square(uint64_t tokens)
 	return (struct grid){ (uint32_t)low, (uint32_t)low };
 }
 
-/* Side in tokens of the square grid with so many cells, 0 if there is none. */
+/* Returns the side in tokens of the square grid that has this number of cells, or 0 if there is none. */
 static uint32_t
 square_side(uint64_t cells)
 {
@@ -136,7 +136,7 @@ fits(struct layout layout, uint64_t rows, const struct grid *known, struct grid 
 	return side != 0;
 }
 
-/* Odd squares are 1 modulo 8, so that a number of rows fits one of these at most. */
+/* Odd squares are 1 modulo 8, so a number of rows matches at most one of the layouts tried. */
 static bool
 fit_auto(struct layout *layout, uint64_t rows, const struct grid *known, struct grid *grid)
 {
@@ -190,9 +190,8 @@ layout_fit(struct layout *layout, uint64_t rows, const struct grid *known, struc
 }
 
 /*
- * The index of pairs of grid tokens, seen from the last one: against itself it
- * is the centre, and with the k-th token before it in its row of the grid
- * centre + k. The row above starts with dy = 1, centre + 2w - 1.
+ * Returns the width of the grid. last points to the index of the last token with itself, which is the centre cell. Its index with
+ * the token k places before it in the same row is centre + k. For the row above, dy is 1, and the index jumps to centre + 2w - 1.
  */
 static uint64_t
 width_of(const int64_t *last, uint64_t tokens)
@@ -211,7 +210,7 @@ grid_of_index(const int64_t *index, size_t n, size_t skip, const struct grid *kn
 
 	if (h * w != tokens || h > GRID_MAX || w > GRID_MAX)
 		return false;
-	/* A column has the same index as a row. */
+	/* The index of a single column equals that of a single row, so only the user can tell them apart. */
 	if (h == 1 && known != NULL && known->w == 1 && known->h == w)
 		*grid = *known;
 	else
@@ -219,7 +218,7 @@ grid_of_index(const int64_t *index, size_t n, size_t skip, const struct grid *kn
 	return true;
 }
 
-/* Checks the pairs of grid tokens; their indices are those of the grid alone plus shift. */
+/* Checks all pairs of grid tokens. Their indices must be those of the grid alone, plus shift. */
 static bool
 is_grid(const int64_t *index, size_t n, size_t skip, struct grid grid, int64_t shift)
 {
@@ -239,7 +238,7 @@ is_grid(const int64_t *index, size_t n, size_t skip, struct grid grid, int64_t s
 	return true;
 }
 
-/* Whether every pair with one of the first skip tokens has an index in [low, high). */
+/* Do all pairs with one of the first skip tokens have an index in [low, high)? */
 static bool
 extras_within(const int64_t *index, size_t n, size_t skip, int64_t low, int64_t high)
 {
@@ -263,12 +262,12 @@ layout_from_index(const int64_t *index, size_t n, uint64_t rows, const struct gr
 
 	if (n == 0)
 		return false;
-	/* A grid token's index with itself is the centre, an extra token's is one of the extra rows (or 0). */
+	/* A grid token's index with itself is the centre. That of an extra token is an extra row, or 0. */
 	while (index[skip * n + skip] != index[n * n - 1])
 		skip++;
 	if (!grid_of_index(index, n, skip, known, &g))
 		return false;
-	/* Without extra tokens, extra rows are never used; they are kept before or after the grid, as the shift says. */
+	/* Without extra tokens, extra rows are never used. They are kept before or after the grid, depending on the shift. */
 	cells = grid_cells(g);
 	if (rows < cells || rows - cells > EXTRA_MAX)
 		return false;

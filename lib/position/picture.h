@@ -1,8 +1,8 @@
 /*
- * picture: the numbers of a position table on their way to somebody who draws them.
+ * picture: the numbers of a position table, passed to a function that draws them.
  *
- * Number (y, x) of a head or channel is v[(y * cells.w + x) * cell_step + head * head_step + channel * channel_step]. Where
- * there are several channels, a cell is drawn as their norm.
+ * The number at (y, x) of a head and channel is v[(y * cells.w + x) * cell_step + head * head_step + channel * channel_step]. If
+ * there is more than one channel, a cell is drawn as the norm of its channels.
  */
 #ifndef LNN_POSITION_PICTURE_H
 #define LNN_POSITION_PICTURE_H
@@ -13,15 +13,15 @@
 
 struct table_picture {
 	struct str name;
-	bool after;         /* resized; else as it was */
-	struct grid grid;   /* in tokens; w is 0 where there is one axis */
-	const char *layout; /* of a bias table; else empty */
+	bool after;         /* true for the resized table, false for the original */
+	struct grid grid;   /* in tokens; w is 0 for a table with one axis */
+	const char *layout; /* layout of a bias table; empty for other kinds */
 	const double *v;
 	struct cells cells;
 	size_t heads, head_step, channels, channel_step, cell_step;
 };
 
-/* Everything is borrowed until it returns. */
+/* Receives a picture. Everything in it is valid only until the function returns. */
 typedef void table_show(void *arg, const struct table_picture *p);
 
 #endif

@@ -7,33 +7,31 @@
 #include "base/xalloc.h"
 
 /*
- * Bicubic (B0, B1) gives torch's float64 result to the bit, as torch's builds for
- * AVX2 and later have it: their compiler fuses some multiplications with
- * additions, and where it does (found out with impulses, one sample at a time)
- * fma() stands here, which rounds once on every processor. The other methods
- * differ from torch, whose order depends there on the number of channels, by an
- * eps or two of the largest number in the mean.
+ * Bicubic (B0, B1) gives torch's float64 result bit for bit, as torch's builds for AVX2 and later compute it. The compiler of these
+ * builds fuses some multiplications with additions. This file uses fma() for exactly those operations, and fma() rounds once on
+ * every processor. Which operations are fused was determined with impulses, one sample at a time. For the other methods torch's
+ * order of operations depends on the number of channels; the mean difference is one or two eps of the largest number.
  */
 struct tap {
 	size_t from; /* index of a source sample */
 	double weight;
 };
 
-/* One sample of an axis is made of taps. */
+/* The weighted source samples that one target sample is made of. */
 struct taps {
 	struct tap *tap;
 	size_t count;
 };
 
 struct resample_axis {
-	struct taps *taps; /* one per target sample */
+	struct taps *taps; /* one element for each target sample */
 	struct tap *pool;
 	size_t from;
 	double *at;     /* geometric: coordinates of the source samples; else NULL */
-	double *spline; /* splines: source samples, and behind them the second derivatives there */
+	double *spline; /* for splines: the source samples, followed by their second derivatives; else NULL */
 };
 
-/* The cubic kernel with a = -0.75 at t, 0 to 1, and at t, 1 to 2. */
+/* The cubic kernel with a = -0.75: cubic_near for 0 <= t <= 1, cubic_far for 1 <= t <= 2. */
 static double
 cubic_near(double t)
 {
@@ -46,7 +44,7 @@ cubic_far(double t)
 	return fma(fma(-0.75, t, 3.75), t, -6) * t + 3;
 }
 
-/* The cubic kernel with a = -0.5, fused throughout. */
+/* The cubic kernel with a = -0.5. All multiply-add pairs are fused. */
 static double
 cubic_smooth(double t)
 {
@@ -64,7 +62,7 @@ clamp_index(double at, size_t from)
 	return at >= (double)(from - 1) ? from - 1 : (size_t)at;
 }
 
-/* Where in the source target sample i lies: *f is the sample before, the result the distance from it, 0 to 1. */
+/* Locates target sample i in the source. Sets *f to the preceding source sample and returns the distance from it, 0 to 1. */
 static double
 locate(size_t i, size_t from, size_t to, enum resample_method method, double *f)
 {
@@ -78,7 +76,7 @@ locate(size_t i, size_t from, size_t to, enum resample_method method, double *f)
 		s = fma((double)from / (double)to, (double)i + 0.5, -0.5);
 	if (method == RESAMPLE_BILINEAR)
 		s = fmax(s, 0);
-	/* Torch takes the floor of a float32: what lies just below a sample counts as on it. */
+	/* torch takes the floor of a float32: a coordinate just below a sample counts as the sample. */
 	*f = fmin((double)floorf((float)s), (double)(from - 1));
 	return fmin(fmax(s - *f, 0), 1);
 }
@@ -105,7 +103,7 @@ taps_linear(struct tap *tap, size_t i, size_t from, size_t to, enum resample_met
 	return 2;
 }
 
-/* The window is cut at the edges and its weights are divided by their sum. */
+/* The window ends at the edges of the source. Its weights are divided by their sum. */
 static size_t
 taps_antialias(struct tap *tap, size_t i, size_t from, size_t to)
 {
@@ -125,8 +123,8 @@ taps_antialias(struct tap *tap, size_t i, size_t from, size_t to)
 /* ---- the geometric grid (README, section 1, G) */
 
 /*
- * Coordinates of the samples: 0 in the middle, 1 beside it, and each distance q times the one before, so that the last of
- * half samples is as far out as the target's, if q can be that.
+ * Computes the coordinates of 2 * half + 1 samples. The middle one is at 0 and its neighbours at 1 and -1. Each further distance is
+ * q times the previous one. q is chosen so that the outermost sample is at target, as far as q's limits permit.
  */
 static void
 geometric_coordinates(double *at, size_t half, size_t target)
@@ -148,7 +146,10 @@ geometric_coordinates(double *at, size_t half, size_t target)
 	}
 }
 
-/* Target sample i lies at i - to / 2, or where the samples end. *f and the next one are those around it. */
+/*
+ * Returns the coordinate of target sample i, which is i - to / 2, clamped to the range of the samples. Sets *f to the source sample
+ * before it.
+ */
 static double
 geometric_locate(const double *at, size_t i, size_t from, size_t to, size_t *f)
 {
@@ -168,7 +169,7 @@ geometric_locate(const double *at, size_t i, size_t from, size_t to, size_t *f)
 	return t;
 }
 
-/* Of a spline, second derivatives are at from behind the samples. */
+/* Splines also use the second derivatives, which follow the samples: that of sample f has index from + f. */
 static size_t
 taps_geometric(struct tap *tap, const struct resample_axis *axis, size_t i, size_t to, bool spline)
 {
@@ -192,7 +193,7 @@ taps_geometric(struct tap *tap, const struct resample_axis *axis, size_t i, size
 	return 4;
 }
 
-/* What the equation of sample j asks of the second derivatives: below, middle, above. */
+/* Fills row with the coefficients of sample j's equation, for the second derivatives at j - 1, j and j + 1. */
 static void
 spline_equation(const double *at, size_t n, size_t j, double *row)
 {
@@ -201,7 +202,7 @@ spline_equation(const double *at, size_t n, size_t j, double *row)
 	row[0] = h;
 	row[1] = 2 * (h + k);
 	row[2] = k;
-	/* Not a knot: the third derivative goes on past the second sample, and past the last but one. */
+	/* Not-a-knot condition: the third derivative is continuous at the second sample and at the last but one. */
 	if (j == 1) {
 		row[1] += h * (h + k) / k;
 		row[2] -= h * h / k;
@@ -212,7 +213,10 @@ spline_equation(const double *at, size_t n, size_t j, double *row)
 	}
 }
 
-/* m is the second derivative at an end, from the two beside it; ratio is that of the distances to them. */
+/*
+ * Computes the second derivatives m at an end from those of the two nearest samples. ratio is the distance to the first of these,
+ * divided by the distance between the two.
+ */
 static void
 spline_end(double *m, const double *near, const double *far, double ratio, size_t width)
 {
@@ -220,7 +224,10 @@ spline_end(double *m, const double *near, const double *far, double ratio, size_
 		m[c] = (1 + ratio) * near[c] - ratio * far[c];
 }
 
-/* Second derivatives m of the splines through y; both are [n][width]. The equations are solved by elimination. */
+/*
+ * Computes the second derivatives m of the splines through y. Both are [n][width]. The tridiagonal equations are solved by
+ * elimination.
+ */
 static void
 spline_solve(const double *at, size_t n, const double *y, double *m, size_t width)
 {
@@ -266,11 +273,11 @@ taps_of(struct tap *tap, const struct resample_axis *axis, size_t i, size_t to, 
 	return taps_linear(tap, i, axis->from, to, method);
 }
 
-/* width: how many numbers each sample is. */
+/* width is the number of values in each sample. */
 static void
 axis_init(struct resample_axis *axis, size_t from, size_t to, size_t width, enum resample_method method)
 {
-	/* An antialiased window is at most 4 * max(from / to, 1) + 1 wide. */
+	/* An antialiasing window has at most 4 * max(from / to, 1) + 1 samples. */
 	size_t most = method == RESAMPLE_BICUBIC_ANTIALIAS ? 4 * (from / to + 1) + 2 : 4, n = 0;
 
 	*axis = (struct resample_axis){ .from = from };
@@ -289,7 +296,7 @@ axis_init(struct resample_axis *axis, size_t from, size_t to, size_t width, enum
 	}
 }
 
-/* What taps are counted in: the samples, or for splines these and their second derivatives. */
+/* Returns the array that tap.from indexes: the samples of in, for splines followed by their second derivatives. */
 static const double *
 axis_samples(const struct resample_axis *axis, const double *in, size_t width)
 {
@@ -310,10 +317,9 @@ axis_release(struct resample_axis *axis)
 }
 
 /*
- * One target sample: n numbers, from source samples that lie stride numbers
- * apart. The loops go in steps of STEP so that compilers make vector code of
- * them at -O2. Inlined into the functions below, which differ in the
- * instructions they may use and in nothing else.
+ * mix computes one target sample of n numbers from source samples that are stride numbers apart. The loops advance in steps of
+ * STEP, so that compilers vectorise them at -O2. mix is inlined into mix_any and mix_avx2, which differ only in the instructions
+ * that they may use.
  */
 #define STEP 8
 
@@ -396,7 +402,7 @@ mix_choose(void)
 	return mix_any;
 }
 
-/* in is [height][width][heads] with the sides of from; out has w for the width. */
+/* Resizes the width. in is [from.h][from.w][heads]; out is [from.h][w][heads]. */
 static void
 resample_width(const double *in, struct cells from, double *out, size_t w, size_t heads, enum resample_method method)
 {
@@ -413,7 +419,7 @@ resample_width(const double *in, struct cells from, double *out, size_t w, size_
 	axis_release(&axis);
 }
 
-/* in is [from][row], out is [to][row]. */
+/* Resizes the height. in is [from][row]; out is [to][row]. */
 static void
 resample_height(const double *in, size_t from, double *out, size_t to, size_t row, enum resample_method method)
 {
@@ -427,7 +433,7 @@ resample_height(const double *in, size_t from, double *out, size_t to, size_t ro
 	axis_release(&axis);
 }
 
-/* Rounded weights rarely add up to 1, so a head that is the same everywhere has to be kept so. */
+/* Rounded weights rarely add up to exactly 1, so constant heads are set to their constant again. */
 static void
 keep_constants(const double *in, size_t from, size_t heads, double *out, size_t to)
 {
@@ -476,7 +482,7 @@ resample_is_geometric(enum resample_method method)
 	return method == RESAMPLE_GEOMETRIC || method == RESAMPLE_GEOMETRIC_LINEAR;
 }
 
-/* What --method and its companions say, and what the method is called. */
+/* The options that select each method, and its full name. */
 static const struct {
 	const char *name, *full;
 	bool align_corners, antialias;

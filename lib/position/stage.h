@@ -1,6 +1,6 @@
 /*
- * stage: by how much an image is shrunk where a table is used, told by the
- * tensor's name (--stage SUBSTRING=RATIO of lnn-interp-bias(1)).
+ * stage: the ratio of image pixels to tokens at a table, derived from the tensor's name (--stage SUBSTRING=RATIO of
+ * lnn-interp-bias(1)).
  */
 #ifndef LNN_POSITION_STAGE_H
 #define LNN_POSITION_STAGE_H
@@ -14,11 +14,11 @@
 #include "position/layout.h"
 
 struct stage_rule {
-	struct str part; /* borrowed: it lives as long as the list */
-	uint32_t ratio;  /* pixels per token and side, > 0 */
+	struct str part; /* borrowed; must live as long as the list */
+	uint32_t ratio;  /* pixels per token along each side, > 0 */
 };
 
-/* The user's rules, in the order given. The built-in ones are tried after them. */
+/* The user's rules in the order given. The built-in rules are tried after them. */
 struct stages {
 	struct stage_rule *rules;
 	size_t count, cap;
@@ -31,18 +31,18 @@ struct stages {
 
 void stages_release(struct stages *s);
 
-/* Reads "SUBSTRING=RATIO" and adds it (the last = counts); the text is borrowed. ERR_USAGE if it is not that. */
+/* Parses "SUBSTRING=RATIO", split at the last "=", and adds the rule. The text is borrowed. Fails with ERR_USAGE. */
 int stages_add(struct stages *s, struct str text, struct err *err);
 
 /*
- * The ratio of the first rule whose substring is in name, else of stage_3, stage3 (16), stage_4, stage4 (32), else 0.
- * s may be NULL.
+ * Returns the ratio of the first of the user's rules whose substring is in name. If there is none, the built-in rules apply: 16 for
+ * stage_3 and stage3, 32 for stage_4 and stage4. Otherwise returns 0. s may be NULL.
  */
 uint32_t stages_ratio(const struct stages *s, struct str name);
 
 /*
- * The grid of an image of so many pixels: floor(image / ratio) tokens a side, which may be 0 or above GRID_MAX: the caller
- * checks. *exact says whether nothing was cut off.
+ * Returns the grid of an image given in pixels: floor(image / ratio) tokens per side. A side may be 0 or exceed GRID_MAX, which the
+ * caller checks. *exact is set to whether the division left no remainder.
  */
 struct grid grid_of_image(struct grid image, struct grid ratio, bool *exact);
 

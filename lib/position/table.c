@@ -2,11 +2,11 @@
 
 #include <string.h>
 
-/* Where the parts of a table are, in rows. */
+/* Positions of the parts of a table, in rows. */
 struct table_parts {
 	size_t grid;  /* first row of the grid */
-	size_t extra; /* first extra row; as input of metaformer the class row, which is also cell (0,0) */
-	size_t count; /* extra rows */
+	size_t extra; /* first extra row; for metaformer as input the class row, which is also cell (0,0) */
+	size_t count; /* number of extra rows */
 };
 
 static bool
@@ -55,7 +55,7 @@ table_check(const struct table_job *job, struct err *err)
 	layout_print(job->to, to);
 	if (!layout_known(job->from) || !layout_known(job->to))
 		return err_set(err, ERR_USAGE, "layout %s to %s: both must be known", from, to);
-	/* All of first:1, last:1 and metaformer have one extra row, and nothing else has one. */
+	/* first:1, last:1 and metaformer have one extra row each; no other layout has exactly one. */
 	if (job->from.extra != job->to.extra)
 		return err_set(err, ERR_USAGE,
 			       "layout %s cannot become %s: %u extra rows are not %u (first:1, last:1 and metaformer can be "
@@ -120,7 +120,7 @@ table_move(const void *in, void *out, size_t row_bytes, const struct table_job *
 {
 	struct table_parts from = parts_of(job->from, job->from_grid, true), to = parts_of(job->to, job->to_grid, false);
 
-	/* A metaformer table that stays as it is keeps its unused last row as well. */
+	/* A metaformer table that is copied also keeps its unused last row. */
 	if (table_is_copy(job)) {
 		rows_copy(in, 0, out, 0, (size_t)table_rows_in(job), row_bytes);
 		return;

@@ -6,20 +6,21 @@
 #include "io/crc32.h"
 #include "tensor/boxes.h"
 
-/* Bytes copied at a time where they must be unpacked. */
+/* Bytes copied at a time from a storage that must be unpacked. */
 enum { PIECE = 1 << 20 };
 
 struct pump {
 	const struct sealed *s;
 	const struct pump_opts *o;
 	struct writer w;
-	struct ckpt **inputs; /* by number */
+	struct ckpt **inputs;
 	struct make_work work;
-	uint32_t crc, *crc_to; /* CRC-32 of the storage under way; crc_to points to it if the format asks for it */
+	/* CRC-32 of the storage being written; crc_to points to it if the format needs CRCs, else it is NULL */
+	uint32_t crc, *crc_to;
 	uint64_t lost;
 };
 
-/* make_task.take, too. */
+/* Writes bytes of the present storage. Also serves as make_task.take. */
 static int
 emit(void *arg, const void *p, size_t n, struct err *e)
 {
@@ -51,8 +52,8 @@ copy_unpacked(struct pump *u, const struct sealed_output *t, struct err *e)
 }
 
 /*
- * The CRC of a whole storage is what its source states, even where it states it only behind the bytes (a stream): the
- * output is the same from a file and from a pipe.
+ * Takes the CRC of a whole storage from its source, even if the source states it after the bytes, as a stream does. The output is
+ * then the same from a file and from a pipe.
  */
 static int
 stated_crc(struct pump *u, const struct sealed_output *t, bool computed, struct err *e)
@@ -71,7 +72,9 @@ stated_crc(struct pump *u, const struct sealed_output *t, bool computed, struct 
 	return 0;
 }
 
-/* Bytes whose stated CRC does not go along: it is held against them once all of the storage has come by. */
+/*
+ * Copies bytes whose stated CRC cannot be reused in the output. The stated CRC is checked once the whole storage has been copied.
+ */
 static int
 copy_verified(struct pump *u, const struct sealed_output *t, struct source *src, uint64_t offset, struct err *e)
 {
@@ -107,7 +110,7 @@ copy(struct pump *u, const struct sealed_output *t, struct err *e)
 	return stated_crc(u, t, !stated, e);
 }
 
-/* Boxes whose bytes follow each other. Their CRCs make that of all. */
+/* Copies boxes whose bytes follow each other. Their CRCs are joined to that of the storage. */
 static int
 copy_boxes(struct pump *u, const struct sealed_output *t, struct err *e)
 {
@@ -133,7 +136,7 @@ copy_boxes(struct pump *u, const struct sealed_output *t, struct err *e)
 
 /* ---- elements through makers */
 
-/* Is it all elements of its tensor, as they are? */
+/* Is the output all elements of its tensor, unchanged and in order? */
 static bool
 is_as_it_was(const struct sealed_output *t)
 {
@@ -170,7 +173,7 @@ write_output(struct pump *u, uint32_t i, struct err *e)
 	return writer_stored(&u->w, i, u->crc, e);
 }
 
-/* Nothing before a byte of an input will be read again. */
+/* Lets an input forget everything before the byte at; no later step reads it. */
 static int
 pass(struct pump *u, uint32_t input, struct sealed_place at, struct err *e)
 {
@@ -200,7 +203,7 @@ run_step(struct pump *u, const struct sealed_step *step, size_t read, struct err
 			continue;
 		if (ckpt_locate(u->inputs[k->input], k->storage, e) < 0)
 			return -1;
-		/* These bytes will be read again, although they are read now: a stream keeps them. */
+		/* A later step reads these bytes again, so a stream must keep them. */
 		src = ckpt_range(u->inputs[k->input], k->storage, &start);
 		if (src != NULL)
 			source_keep(src, start + k->end);

@@ -13,86 +13,87 @@
 #include "tensor/tree.h"
 #include "text/json_write.h"
 
-/* Of tensors of the rest. What is sealed refers to it. */
+/* The chain of tensors outside the state dict. It is static because sealed outputs point to it. */
 static const struct make_chain no_makers;
 
-/* A tensor of the output. Its number is that of the manifest's tensor. */
+/* A tensor of the output. Its index in seal.out is its index in manifest.tensors. */
 struct seal_tensor {
-	uint32_t input, tensor;        /* of the input's checkpoint */
-	uint32_t next;                 /* further one made of the same tensor by other makers; UINT32_MAX: none */
-	uint32_t wrap;                 /* in the output's tree: the call that wraps it, or VALUE_ABSENT */
-	struct plan_entry *entry;      /* NULL: it belongs to the rest, or is a part of a tensor */
-	const struct make_chain *edit; /* the makers of the entry, or of the tensor that it is a part of */
-	const struct make_chain *make; /* edit, and perhaps seal_opts.views */
-	bool view;                     /* seal_opts.views is the last of them */
+	uint32_t input, tensor;        /* the source: a tensor of an input's checkpoint */
+	uint32_t next;                 /* another output tensor made of the same source by other makers; UINT32_MAX: none */
+	uint32_t wrap;                 /* handle in the output's tree of the call around the tensor, or VALUE_ABSENT */
+	struct plan_entry *entry;      /* NULL for a tensor outside the state dict, or inside a composite tensor */
+	const struct make_chain *edit; /* makers of the entry, or of the composite tensor that contains this one */
+	const struct make_chain *make; /* edit, with seal_opts.views appended if view is set */
+	bool view;                     /* seal_opts.views is the last maker of make */
 };
 
-/* A storage that the rest refers to by itself. */
+/* A storage of an input that the pickle refers to directly, not through a tensor. */
 struct seal_storage {
 	uint32_t input, storage;
-	uint32_t out; /* of the output; UINT32_MAX: none yet */
+	uint32_t out; /* index of the output storage; UINT32_MAX: none yet */
 };
 
-/* For a copier: whose leaves it meets. */
+/* Argument of a copier's leaf function. */
 struct seal_leaves {
 	struct seal *l;
 	uint32_t input;
-	const uint32_t *edited;        /* NULL, or by tensor: what an edit in place made of it */
-	const struct make_chain *make; /* works on floating tensors */
+	const uint32_t *edited;        /* by tensor: one of the EDIT_ values below; NULL if nothing is edited in place */
+	const struct make_chain *make; /* applied to the floating-point parts of composite tensors */
 };
 
-/* Copies tensors that are made of parts, whose parts are edited. */
+/* Copies composite tensors of one input and applies makers to their parts. */
 struct seal_parts {
 	struct seal_leaves leaves;
 	struct value_copier copier;
 };
 
 /*
- * The containers of an input that stay whole. They are copied to a tree of their own, edited there, and copied on to the
- * output from there. In this tree the leaf of tensor n of the output is n plus the number of the input's tensors.
+ * The containers of one input that are written whole. They are copied to a separate tree, edited there, and copied from there to
+ * the output. In this tree, leaf i below the number of the input's tensors is tensor i of the input; a larger leaf is that number
+ * plus the index of an output tensor.
  */
 struct seal_containers {
 	struct seal_leaves leaves;
-	struct vtree *tree;          /* NULL: the input has none */
-	struct value_copier in, out; /* from the input, to the output */
+	struct vtree *tree;          /* the separate tree; NULL: the input has no such container */
+	struct value_copier in, out; /* from the input to tree, and from tree to the output */
 	struct seal_removal *removals;
 	size_t n, cap;
 };
 
-/* An item of the tree of containers that was dropped. */
+/* A dropped item of a container in seal_containers.tree. */
 struct seal_removal {
 	uint32_t parent, item;
 };
 
-/* Values of edited. EDIT_TENSOR + n is tensor n of the output. */
+/* Values of seal_leaves.edited. EDIT_TENSOR + i stands for output tensor i. */
 enum { EDIT_NONE = 0, EDIT_DROP = 1, EDIT_TENSOR = 2 };
 
 struct seal {
 	struct plan *p;
 	struct seal_opts o;
 	struct plan_containers containers;
-	bool apart; /* none of them can stay whole */
+	bool apart; /* no container is written whole */
 
-	/* Kept from file to file: only what the last file has set is reset. */
-	uint32_t **tensors;           /* by input and tensor: its first seal_tensor, or UINT32_MAX */
-	uint32_t **storages;          /* by input (NULL: none yet) and storage: its seal_storage, or UINT32_MAX */
-	struct seal_leaves *leaves;   /* by input; for the copiers */
-	struct value_copier *copiers; /* by input; into the tree */
-	size_t *all;                  /* living entries, if there is no split */
+	/* These members are kept from file to file. After a file, only the elements that it has set are reset. */
+	uint32_t **tensors;           /* by input and tensor: the first seal_tensor made of it, or UINT32_MAX */
+	uint32_t **storages;          /* by input and storage: index in loose, or UINT32_MAX; NULL until the input needs one */
+	struct seal_leaves *leaves;   /* by input; arguments of copiers */
+	struct value_copier *copiers; /* by input; they copy into the tree of the output */
+	size_t *all;                  /* all living entries, if the plan is not split */
 	size_t nall;
 
-	/* Of the present file. */
+	/* These members belong to the present file. */
 	struct sealed *s;
 	uint32_t file;
-	const size_t *entries; /* those that are written; modules, too */
+	const size_t *entries; /* entries of the file, including modules */
 	size_t nentries;
 	struct seal_tensor *out;
 	size_t nout, cap_out;
 	struct seal_storage *loose;
 	size_t nloose, cap_loose;
-	struct seal_parts **parts; /* by input and makers, as they were needed */
+	struct seal_parts **parts; /* in the order in which they were needed; one for each pair of input and makers */
 	size_t nparts, cap_parts;
-	struct err wrap_err; /* the first failure of copying a wrap */
+	struct err wrap_err; /* the first failure to copy the call around a tensor */
 };
 
 static struct ckpt *
@@ -121,7 +122,7 @@ is_plain(const struct tensor *t)
 	return t->more == NULL || t->more->nboxes == 0;
 }
 
-/* Does t look at a part of its storage, and is it not to go on doing so? */
+/* Does seal_opts.views apply to t: does t cover only a part of its storage, and does no maker give it a new one? */
 static bool
 is_view(const struct seal *l, uint32_t input, const struct tensor *t, const struct make_chain *make)
 {
@@ -129,7 +130,7 @@ is_view(const struct seal *l, uint32_t input, const struct tensor *t, const stru
 	       (make_traits(make) & MAKE_ANY_NEW) == 0 && !tensor_covers(t, ckpt_of(l, input)->storages[t->storage].nbytes);
 }
 
-/* Adds a tensor of the output and returns its number. */
+/* Adds a tensor to the output and returns its index in seal.out. */
 static uint32_t
 add_tensor(struct seal *l, const struct make_input *in, const struct make_chain *edit, struct plan_entry *en)
 {
@@ -147,7 +148,10 @@ add_tensor(struct seal *l, const struct make_input *in, const struct make_chain 
 	return (uint32_t)l->nout - 1;
 }
 
-/* One tensor under two names is made once, by the makers of the first name, unless they give different tensors. */
+/*
+ * Can names of one tensor that have the chains a and b share one output tensor? Yes if both chains give the same result. Also yes
+ * if both make a new tensor and no maker has MAKE_APART: then the first name's chain makes it for both.
+ */
 static bool
 made_alike(const struct make_chain *a, const struct make_chain *b)
 {
@@ -157,8 +161,8 @@ made_alike(const struct make_chain *a, const struct make_chain *b)
 }
 
 /*
- * The number of the output tensor for a tensor of an input; edit and en as in struct seal_tensor. The same question gives
- * the same number. The call around a tensor, and the tensors in it (scales of a quantised one), come along.
+ * Returns the index of the output tensor made of an input's tensor, and adds it first if needed. edit and en are as in struct
+ * seal_tensor. The call around a tensor, with the tensors in it (such as the scales of a quantised tensor), is copied too.
  */
 static uint32_t
 find_tensor(struct seal *l, const struct make_input *in, const struct make_chain *edit, struct plan_entry *en)
@@ -196,7 +200,7 @@ find_storage(struct seal *l, uint32_t input, uint32_t storage)
 	return *at;
 }
 
-/* value_copier.leaf. */
+/* Implements value_copier.leaf for tensors and storages. */
 static uint32_t
 take_leaf(void *arg, enum value_leaf kind, uint32_t index)
 {
@@ -213,7 +217,7 @@ take_leaf(void *arg, enum value_leaf kind, uint32_t index)
 
 /* ---- tensors that are made of parts */
 
-/* The dtype that makers give to items of dtype; the same if they are not for them. */
+/* Returns the dtype that make gives to elements of dtype, or dtype itself if make does not apply to it. */
 static enum dtype
 edited_dtype(const struct make_chain *make, enum dtype dtype)
 {
@@ -225,7 +229,10 @@ edited_dtype(const struct make_chain *make, enum dtype dtype)
 	return convert_castable(dtype, (enum dtype)form.dtype) ? (enum dtype)form.dtype : dtype;
 }
 
-/* Makers that change the dtype of a part work on it. What else they do has no meaning for parts. */
+/*
+ * Implements value_copier.leaf for parts of composite tensors. Makers are applied to a part if they change its dtype. Their other
+ * effects have no meaning for parts.
+ */
 static uint32_t
 take_part(void *arg, enum value_leaf kind, uint32_t index)
 {
@@ -239,7 +246,7 @@ take_part(void *arg, enum value_leaf kind, uint32_t index)
 			   edited_dtype(v->make, dtype) != dtype ? v->make : &no_makers, NULL);
 }
 
-/* The dtypes that calls name become those of the parts. */
+/* Implements value_copier.global: a dtype named in the call of a composite tensor becomes the dtype of the edited parts. */
 static struct str
 take_global(void *arg, struct str module, struct str name)
 {
@@ -250,7 +257,7 @@ take_global(void *arg, struct str module, struct str name)
 		       : name;
 }
 
-/* The copier of an input for tensors whose parts are edited by make. */
+/* Returns the copier for composite tensors of an input whose parts are edited by make. */
 static struct value_copier *
 parts_copier(struct seal *l, uint32_t input, const struct make_chain *make)
 {
@@ -278,7 +285,7 @@ keep_leaf(void *arg, enum value_leaf kind, uint32_t index)
 	return index;
 }
 
-/* value_copier.leaf of seal_containers.out. */
+/* Implements value_copier.leaf of seal_containers.out. */
 static uint32_t
 take_edited(void *arg, enum value_leaf kind, uint32_t index)
 {
@@ -311,7 +318,7 @@ close_containers(const struct seal *l, struct seal_containers *k)
 	free(k);
 }
 
-/* What became of an entry that stands in a container. */
+/* Applies the edit of an entry to the container that contains it. */
 static void
 edit_item(struct seal *l, struct seal_containers *k, struct plan_entry *en)
 {
@@ -329,7 +336,7 @@ edit_item(struct seal *l, struct seal_containers *k, struct plan_entry *en)
 	}
 }
 
-/* The last item of a container first, so that those before it stay where they are. */
+/* Sorts the items of a container from the last to the first, so that a removal does not move the items still to be removed. */
 static int
 by_place(const void *a, const void *b)
 {
@@ -350,14 +357,17 @@ remove_items(struct seal_containers *k)
 			value_remove(k->tree, k->removals[i].parent, k->removals[i].item);
 }
 
-/* The container that entry i stands in, if it stays whole. */
+/* Returns the container of entry i if it is written whole, else NULL. */
 static const struct plan_container *
 container_of(const struct seal *l, size_t i)
 {
 	return l->apart ? NULL : plan_container_of(l->p, &l->containers, i);
 }
 
-/* Those of the present file by input; NULL if none stays whole. To be closed by close_containers. */
+/*
+ * Returns the containers of the present file by input, or NULL if none is written whole. The caller frees them with
+ * close_containers.
+ */
 static struct seal_containers *
 edit_containers(struct seal *l, struct err *e)
 {
@@ -392,7 +402,7 @@ copy_container(struct seal *l, struct seal_containers *k, const struct plan_cont
 	return value_copy(&k[c->input].out, value_copied(&k[c->input].in, h), e);
 }
 
-/* One warning for those whose tensors become entries of their own. */
+/* Gives one warning for all containers whose tensors become separate entries. */
 static void
 warn_apart(const struct seal *l)
 {
@@ -420,7 +430,7 @@ add_entry(struct seal *l, uint32_t dict, struct plan_entry *en, struct err *e)
 	const struct sd_entry *src = plan_source(l->p, en);
 	uint32_t input = l->p->origins[en->origin].input, val;
 
-	/* What stays may be the same object as something else in the file. */
+	/* In SEAL_KEPT, the object of a tensor may also be referred to from outside the state dict. It is copied as that object. */
 	if (src->kind == SD_TENSOR && l->o.shape != SEAL_KEPT)
 		val = value_new_leaf(t, LEAF_TENSOR, find_tensor(l, &(struct make_input){ input, src->tensor }, &en->make, en));
 	else if (en->make.n > 0)
@@ -433,7 +443,7 @@ add_entry(struct seal *l, uint32_t dict, struct plan_entry *en, struct err *e)
 	return 0;
 }
 
-/* _metadata, its modules under their present paths; of two that came to one path the later stands. */
+/* Writes _metadata with each module under its present path. If two modules now have one path, the later one is written. */
 static int
 add_modules(struct seal *l, uint32_t dict, struct err *e)
 {
@@ -520,7 +530,7 @@ is_carried(struct seal *l, struct str key, bool *asked)
 	return o->carry_all;
 }
 
-/* Is key the first part of the dotted path, with more behind it? Then that is in *rest. */
+/* Is key the first component of the dotted path, with further components after it? If so, sets *rest to these. */
 static bool
 leads_on(struct str path, struct str key, struct str *rest)
 {
@@ -531,8 +541,9 @@ leads_on(struct str path, struct str key, struct str *rest)
 }
 
 /*
- * The root entry that holds the state dict is not part of the rest; of a nested place, whose path from here this is, what
- * lies beside it is. Another entry that is the same dict (an EMA that was never told apart) goes along as it was.
+ * Carries one entry of a dict of the first input along the state dict. path leads from this dict to the state dict. The state dict
+ * itself is not carried. Of a dict on the way to it, the other entries are carried. An entry with another key that is the very dict
+ * of the state dict (an EMA that was never separated) is carried unchanged.
  */
 static int
 carry_entry(struct seal *l, uint32_t root, uint32_t key, uint32_t val, struct str path, struct err *e)
@@ -545,11 +556,11 @@ carry_entry(struct seal *l, uint32_t root, uint32_t key, uint32_t val, struct st
 	struct str rest;
 
 	if (text && tree_is_module(src, val) && leads_on(path, value_text(src, key), &rest))
-		return 0; /* of what lies beside it in a module nothing is kept */
+		return 0; /* a module on the way to the state dict: nothing beside the state dict is kept */
 	if (tree_container(src, val) == sd->place && (!text || str_eq(path, value_text(src, key))))
 		return 0;
 	if (text && value_kind(src, val) == VALUE_DICT && leads_on(path, value_text(src, key), &rest)) {
-		/* The state dict may have been put below it. */
+		/* The output's state dict may be inside this dict already (--under with dots). */
 		there = value_get(t, root, value_text(src, key));
 		copied = there != VALUE_ABSENT     ? there
 			 : value_ordered(src, val) ? value_new_ordered(t)
@@ -569,7 +580,7 @@ carry_entry(struct seal *l, uint32_t root, uint32_t key, uint32_t val, struct st
 	return 0;
 }
 
-/* The root of c has n entries, and none of them is called key. */
+/* Reports that none of the n root entries of c is called key. */
 static int
 nothing_to_carry(const struct ckpt *c, struct str key, size_t n, struct err *e)
 {
@@ -596,7 +607,7 @@ carry(struct seal *l, uint32_t root, struct err *e)
 
 	for (i = 0; rc == 0 && i < n; i++) {
 		key = value_key(src, from, i);
-		text = value_is_text(src, key); /* what is not can only be meant by --carry-all */
+		text = value_is_text(src, key); /* other keys are carried by --carry-all only */
 		if (text ? !is_carried(l, value_text(src, key), asked) : !o->carry_all)
 			continue;
 		if (text && o->nbelow == 0 && str_eq(value_text(src, key), o->under) &&
@@ -638,7 +649,7 @@ build_tree(struct seal *l, struct err *e)
 
 /* ---- the first input's object, edited in place */
 
-/* Dicts along the path of the state dict, seen from value from of its checkpoint, that end in inner. */
+/* Wraps inner in dicts along path, which leads from value from of the first input's tree to the state dict. */
 static uint32_t
 put_below(struct seal *l, uint32_t from, struct str path, uint32_t inner)
 {
@@ -657,7 +668,7 @@ put_below(struct seal *l, uint32_t from, struct str path, uint32_t inner)
 	return dict;
 }
 
-/* Fills edited. What becomes of an object becomes of all its names. */
+/* Fills edited. All names of a tensor must agree, since an edit in place changes the object that they share. */
 static int
 edit_tensors(struct seal *l, uint32_t *edited, struct err *e)
 {
@@ -701,7 +712,7 @@ edit_tree(struct seal *l, struct err *e)
 	return 0;
 }
 
-/* A module whose state dict is edited: that comes in its place, which an object could not say. */
+/* A module whose state dict is edited is replaced by the state dict itself: a pickled module cannot express other names. */
 static int
 replace_module(struct seal *l, struct err *e)
 {
@@ -715,7 +726,7 @@ replace_module(struct seal *l, struct err *e)
 	return l->o.drop_rest || sd->key.len == 0 ? 0 : carry(l, l->s->m.root, e);
 }
 
-/* The whole object, with a new state dict in the place of the old one. */
+/* Writes the whole object, with a new state dict in the place of the old one. */
 static int
 rename_tree(struct seal *l, struct err *e)
 {
@@ -728,7 +739,7 @@ rename_tree(struct seal *l, struct err *e)
 	return 0;
 }
 
-/* Builds the tree and its root, finding tensors as it meets them. */
+/* Builds the tree of the output, and adds the tensors and storages that it refers to. */
 static int
 make_tree(struct seal *l, struct err *e)
 {
@@ -749,7 +760,7 @@ composite(const struct plan *p, const struct plan_entry *en, struct err *e)
 			 STR_ARG(en->name));
 }
 
-/* Each name is a tensor of its own. */
+/* Lists the tensors for a container without a tree. Each name gets a tensor of its own. */
 static int
 list_tensors(struct seal *l, struct err *e)
 {
@@ -779,7 +790,7 @@ list_tensors(struct seal *l, struct err *e)
 	return 0;
 }
 
-/* The present names of the first input's tensors, by entry of its state dict; those of dropped ones are empty. */
+/* Returns the present names of the first input's tensors, by entry of its state dict. The name of a dropped entry is empty. */
 static struct str *
 present_names(const struct plan *p)
 {
@@ -792,7 +803,7 @@ present_names(const struct plan *p)
 	return names;
 }
 
-/* What __metadata__ says of boxes: of each tensor, so that torch reads it. */
+/* Returns the value of CKPT_SHARDING_KEY in __metadata__: where each tensor begins in the whole one. torch requires it. */
 static struct str
 sharding_info(struct seal *l)
 {
@@ -845,7 +856,7 @@ edit_meta(struct manifest *m, const struct plan_meta *edit)
 	}
 }
 
-/* Names in it are those of the output. A name that is tied to a dropped one goes with it. */
+/* Fills __metadata__. Names in it become those of the output. A name that is tied to a dropped entry is dropped, too. */
 static void
 flat_metadata(struct seal *l)
 {
@@ -854,7 +865,7 @@ flat_metadata(struct seal *l)
 	const struct ckpt *c = sd->ckpt;
 	struct manifest *m = &l->s->m;
 	struct str *names = c->nmeta > 0 ? present_names(p) : NULL;
-	size_t tie = 0; /* the entries of ties are in the order of __metadata__ */
+	size_t tie = 0; /* next module entry; the entries for ties are in the order of __metadata__ */
 
 	m->meta_keys = arena_calloc(&l->s->arena, c->nmeta + p->nmeta + 3, sizeof(*m->meta_keys));
 	m->meta_values = arena_calloc(&l->s->arena, c->nmeta + p->nmeta + 3, sizeof(*m->meta_values));
@@ -919,16 +930,16 @@ check_names(const struct seal *l, struct err *e)
 /* ---- places */
 
 /*
- * Where the container shares storages, all tensors that look at one storage of an input go on looking at one storage of
- * the output, except those that become something of their own. Where it does not, every tensor is on its own.
+ * If the container shares storages, tensors that share an input's storage also share an output's storage, except those that are
+ * given a storage of their own. If it does not, every tensor has its own storage.
  */
 
-/* A tensor of the output on its way to a storage. */
+/* A tensor of the output that is to be assigned a storage. */
 struct seal_place {
-	uint32_t number; /* of the tensor */
+	uint32_t number; /* index in seal.out */
 	uint32_t input, storage;
 	bool own;        /* gets a storage of its own */
-	uint64_t offset; /* in bytes, for the order of those in one storage */
+	uint64_t offset; /* in bytes; orders the tensors of one storage */
 };
 
 struct seal_places {
@@ -937,7 +948,7 @@ struct seal_places {
 	size_t n;
 };
 
-/* The elements of its tensor that x is a run of, as they are. False: it is none. */
+/* If x is an unchanged run of the elements of its tensor, sets *run to it and returns true. Else *run is the whole tensor. */
 static bool
 run_of(const struct seal *l, const struct seal_tensor *x, struct boxes_range *run)
 {
@@ -963,8 +974,8 @@ form_of(const struct seal *l, const struct seal_tensor *x)
 }
 
 /*
- * Must a tensor leave its storage? Makers that work on each item alone can take a storage along as a whole, if its items
- * are those of the tensor. An untyped storage's items are what its tensors say.
+ * Must a tensor be moved to a storage of its own? Makers that work on each element alone can be applied to a whole storage if the
+ * storage has the tensor's dtype. The elements of an untyped storage have the dtype of the tensors in it.
  */
 static bool
 leaves_storage(const struct seal *l, const struct seal_tensor *x)
@@ -980,7 +991,7 @@ leaves_storage(const struct seal *l, const struct seal_tensor *x)
 	return s->untyped || s->dtype != t->dtype;
 }
 
-/* Makers take a storage along whole only if they are the same for every tensor that stays in it. */
+/* Gives tensors with makers storages of their own, unless all tensors that stay in the shared storage have the same makers. */
 static void
 part_mixed(struct seal_places *pl, size_t from, size_t to)
 {
@@ -1016,7 +1027,7 @@ by_source(const void *a, const void *b)
 	return x->number < y->number ? -1 : x->number > y->number;
 }
 
-/* Where the tensors at from that look at one storage end. */
+/* Returns the end of the run of tensors, from index from on, that share one storage. */
 static size_t
 group_end(const struct seal_places *pl, size_t from)
 {
@@ -1041,7 +1052,7 @@ list_places(struct seal_places *pl)
 	for (i = 0; i < l->nout; i++) {
 		x = &l->out[i];
 		t = tensor_of(l, x);
-		if (boxes_count(t) == 0) { /* which no container can say */
+		if (boxes_count(t) == 0) { /* a tensor without data: on the meta device, or made of parts */
 			l->s->m.tensors[i] = *t;
 			continue;
 		}
@@ -1088,7 +1099,7 @@ add_storage(struct seal *l, const struct manifest_storage *ms, const struct seal
 	return i;
 }
 
-/* A storage of an input as a whole. If its items change, they are read as one tensor of that dtype. */
+/* Adds an input's whole storage to the output. If elements change, it is read as one tensor of the given dtype. */
 static uint32_t
 whole_storage(struct seal *l, uint32_t input, uint32_t storage, uint8_t dtype, const struct make_chain *make)
 {
@@ -1134,7 +1145,7 @@ own_storage(struct seal *l, const struct seal_tensor *x)
 
 /* ---- tensors of the output */
 
-/* Same view, same result: tied tensors that were separate objects stay tied. */
+/* Do a and b have the same elements and the same result? Such tensors were tied as separate objects, and stay tied. */
 static bool
 same_view(const struct seal *l, const struct seal_tensor *a, const struct seal_tensor *b)
 {
@@ -1146,7 +1157,7 @@ same_view(const struct seal *l, const struct seal_tensor *a, const struct seal_t
 	return memcmp(x->stride, y->stride, x->ndim * sizeof(*x->stride)) == 0 && make_same(a->make, b->make);
 }
 
-/* The storage of tensor i of those from group on that look at one; shared is that of those which stay in it. */
+/* Returns the storage for tensor i of the group that begins at index group. shared is the storage of those that stay together. */
 static uint32_t
 place_one(struct seal_places *pl, size_t i, size_t group, uint32_t shared)
 {
@@ -1164,7 +1175,7 @@ place_one(struct seal_places *pl, size_t i, size_t group, uint32_t shared)
 	return own_storage(l, x);
 }
 
-/* All tensors that look at one storage: [from, to). */
+/* Assigns storages to all tensors that share one input storage: [from, to). */
 static void
 place_group(struct seal_places *pl, size_t from, size_t to)
 {
@@ -1193,7 +1204,7 @@ place_group(struct seal_places *pl, size_t from, size_t to)
 	}
 }
 
-/* Storages that the rest refers to by themselves: those that are copied whole in any case, or further ones. */
+/* Assigns output storages to those that the pickle refers to directly. A storage that is copied whole already is reused. */
 static void
 place_storages(struct seal *l)
 {
@@ -1235,7 +1246,7 @@ is_aligned(const struct seal *l, const uint32_t *order)
 	return true;
 }
 
-/* Item size descending, else as it was. */
+/* Sorts storages by element size, largest first. Equal sizes keep their order. */
 static void
 sort_by_size(const struct seal *l, uint32_t *order)
 {
@@ -1256,9 +1267,9 @@ place_key(uint32_t input, uint32_t storage)
 	return (uint64_t)input << 32 | storage;
 }
 
-/* A storage on its way to its number. */
+/* A storage that is to be assigned its place in the order. */
 struct seal_rank {
-	uint64_t lead; /* the lowest key of its item */
+	uint64_t lead; /* the lowest key of all storages of its item */
 	uint32_t item;
 	uint64_t key; /* place_key of its source */
 	uint32_t number;
@@ -1278,7 +1289,7 @@ by_rank(const void *a, const void *b)
 	return x->number < y->number ? -1 : x->number > y->number;
 }
 
-/* The order of the source, but storages of one item stay together. */
+/* Sorts storages in the order of their sources, but keeps the storages of one item together. */
 static void
 rank(const struct seal *l, uint32_t *order)
 {
@@ -1306,7 +1317,7 @@ rank(const struct seal *l, uint32_t *order)
 	free(lead);
 }
 
-/* Puts storages into the order of the source, or of alignment, and renumbers what refers to them. */
+/* Puts storages into the order of their sources, or of alignment. Renumbers the references to them. */
 static void
 arrange(struct seal *l)
 {
@@ -1359,7 +1370,7 @@ name_all(struct seal *l)
 		l->s->m.names[i] = l->out[i].entry->name;
 }
 
-/* Gives all tensors storages: fills the manifest and the outputs. */
+/* Assigns storages to all tensors. Fills the manifest and the outputs. */
 static int
 place_all(struct seal *l, struct err *e)
 {
@@ -1395,10 +1406,10 @@ place_all(struct seal *l, struct err *e)
 
 /* ---- steps */
 
-/* A maker that waits, and the output before which it learns. */
+/* A maker that waits for contents, and the output before which they are read. */
 struct seal_lesson {
 	uint32_t before;
-	uint64_t key; /* place_key of what it reads */
+	uint64_t key; /* place_key of the contents */
 	const struct plan_entry *entry;
 	struct make *make;
 };
@@ -1408,12 +1419,12 @@ struct seal_steps {
 	struct seal_lesson *lessons;
 	size_t nlessons, cap_lessons;
 	size_t nreads, cap_reads;
-	uint64_t *highest;        /* by output: the highest place_key up to it */
-	struct sealed_place *low; /* by input: the first byte that the steps behind read */
-	size_t *turns;            /* by input: how many ranges of it a step reads */
+	uint64_t *highest;        /* by output: the highest place_key of it and the outputs before it */
+	struct sealed_place *low; /* by input: the first byte that the steps after the present one read */
+	size_t *turns;            /* by input: the number of its ranges that the present step reads */
 };
 
-/* The first output whose highest key is not below key. */
+/* Returns the first output whose highest key is at least key. */
 static uint32_t
 first_from(const struct seal_steps *k, uint64_t key)
 {
@@ -1429,7 +1440,7 @@ first_from(const struct seal_steps *k, uint64_t key)
 	return low;
 }
 
-/* Contents are read when the stream comes by, or else right before they are needed. */
+/* Schedules the reading of contents that m waits for: where the stream reaches them, or at the latest right before output. */
 static void
 add_lesson(struct seal_steps *k, uint32_t output, const struct plan_entry *en, struct make *m)
 {
@@ -1553,7 +1564,7 @@ is_before(struct sealed_place a, struct sealed_place b)
 	return a.storage != b.storage ? a.storage < b.storage : a.off < b.off;
 }
 
-/* What is read behind the last step: nothing, or what later files read. */
+/* Sets low to what is read after the last step: what later files read, or nothing. */
 static void
 start_low(struct seal_steps *k)
 {
@@ -1570,7 +1581,7 @@ start_low(struct seal_steps *k)
 		k->low[split->later[i].input].storage = split->later[i].storage;
 }
 
-/* What each step leaves to be forgotten: from the last step to the first. */
+/* Computes what can be forgotten after each step, from the last step to the first. */
 static void
 list_frees(struct seal_steps *k)
 {
@@ -1585,7 +1596,7 @@ list_frees(struct seal_steps *k)
 			k->turns[s->reads[i].input]++;
 		for (i = from; i < s->steps[step].reads_end; i++) {
 			r = &s->reads[i];
-			/* Several ranges of an input that one step reads are read by turns. */
+			/* If a step reads several ranges of one input, it alternates between them. */
 			r->again =
 				is_before(k->low[r->input], (struct sealed_place){ r->storage, r->end }) || k->turns[r->input] > 1;
 		}
@@ -1690,7 +1701,7 @@ begin_file(struct seal *l, uint32_t k, struct sealed *s)
 	l->file = k;
 	l->entries = split != NULL ? split->entries + split->begin[k] : l->all;
 	l->nentries = split != NULL ? split->begin[k + 1] - split->begin[k] : l->nall;
-	/* The tree of the last file is gone; this one may have its address. */
+	/* The copiers remember copies by tree. The tree of the previous file is freed, and the new one may have its address. */
 	for (uint32_t i = 0; l->o.writer->pickles && i < l->p->ninputs; i++)
 		value_copier_reset(&l->copiers[i], s->tree);
 }
@@ -1721,7 +1732,7 @@ note_rest(const struct seal *l)
 			s->rest[s->nrest++] = tensor_of(l, &l->out[i]);
 }
 
-/* What makers need at once is said before they need it. */
+/* Makers that need this much memory at once are announced before they run. */
 enum { MUCH = 64 << 20 };
 
 static void
@@ -1739,7 +1750,10 @@ say_memory(const struct seal *l)
 		diag_verbose(l->p->diag, "the largest tensor takes %" PRIu64 " MiB of memory while it is made", most >> 20);
 }
 
-/* One warning, before anything is written; of a split plan, plan_seal has said it, and for a file that stays it is nothing new. */
+/*
+ * Checks the manifest and gives at most one warning, before anything is written. silent: no warning, because plan_seal has given it
+ * for a split plan, and it is no news for a file edited in place.
+ */
 static int
 check_output(const struct sealed *s, bool silent, struct err *e)
 {
@@ -1754,7 +1768,7 @@ check_output(const struct sealed *s, bool silent, struct err *e)
 	return rc;
 }
 
-/* What a torch file says of itself: a line on its position tables, and if it is a shard of a set, one on that. */
+/* Returns the text of a torch file's own record: a line on its position tables, and a second line if it is a shard of a set. */
 static struct str
 own_record(struct sealed *s, const struct plan *p)
 {

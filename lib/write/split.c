@@ -5,7 +5,7 @@
 #include "base/xalloc.h"
 #include "tensor/boxes.h"
 
-/* Bytes of an entry's output. */
+/* Returns the size in bytes of the tensor that is written for an entry. */
 static uint64_t
 size_of(const struct plan *p, const struct plan_entry *en)
 {
@@ -24,8 +24,8 @@ size_of(const struct plan *p, const struct plan_entry *en)
 struct split_state {
 	const struct plan *p;
 	struct split *s;
-	uint64_t most, used; /* bytes of a file; of the present one */
-	uint32_t **home;     /* by input and storage: the file of the names that look at it; 0: none yet */
+	uint64_t most, used; /* size limit of a file; bytes in the present file */
+	uint32_t **home;     /* by input and storage: the file of the names that share the storage; 0: none yet */
 };
 
 static uint32_t
@@ -80,7 +80,7 @@ static void
 list_entries(const struct plan *p, struct split *s)
 {
 	s->entries = xreallocn(NULL, p->nentries, sizeof(*s->entries));
-	/* Counted two places ahead, so that placing them moves each begin to where it belongs. */
+	/* Counts are kept two places ahead: placing the entries then moves each begin to its final value. */
 	s->begin = xcalloc((size_t)s->n + 3, sizeof(*s->begin));
 	for (size_t i = 0; i < p->nentries; i++)
 		if (s->shard[i] != 0)
@@ -94,12 +94,12 @@ list_entries(const struct plan *p, struct split *s)
 
 /* ---- what later files read */
 
-/* Goes through the files from the last to the first. */
+/* State of the walk over the files, from the last to the first. */
 struct split_reading {
 	const struct plan *p;
 	struct split *s;
 	uint32_t *low;  /* by input: the first storage that the present file or a later one reads */
-	uint32_t *file; /* by input: the last file found to read of it */
+	uint32_t *file; /* by input: the file with the lowest number so far that reads it */
 	uint32_t k;     /* the present file */
 	size_t n, cap;
 };
@@ -156,7 +156,7 @@ list_later(const struct plan *p, struct split *s)
 	r.file = xcalloc(p->ninputs, sizeof(*r.file));
 	for (uint32_t i = 0; i < p->ninputs; i++)
 		r.low[i] = p->inputs[i].sd->ckpt->nstorages;
-	/* They are listed from the last file to the first: file k from end[k + 1] to end[k]. */
+	/* The files are visited from last to first: file k has later[end[k + 1]] up to later[end[k]]. */
 	for (r.k = s->n; r.k > 0; r.k--) {
 		for (size_t i = s->begin[r.k]; i < s->begin[r.k + 1]; i++)
 			read_entry(&r, &p->entries[s->entries[i]]);
