@@ -27,7 +27,7 @@ arena_release(struct arena *a)
 	arena_init(a);
 }
 
-/* A large request gets a chunk of its own behind the current one, whose rest stays in use. */
+/* A large request gets a chunk of its own. That chunk goes behind the current one, whose free space can still be used. */
 static struct arena_chunk *
 chunk_for(struct arena *a, size_t size)
 {

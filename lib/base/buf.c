@@ -67,7 +67,7 @@ buf_addstr(struct buf *b, struct str s)
 void
 buf_vaddf(struct buf *b, const char *fmt, va_list ap)
 {
-	const size_t likely = 120; /* is enough for most; else it is made twice */
+	const size_t likely = 120; /* enough for most messages; a longer one is formatted again */
 	va_list again;
 	int n;
 

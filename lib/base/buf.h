@@ -1,6 +1,7 @@
 /*
- * buf: bytes that grow. The contents are always followed by a NUL that does
- * not count, so p can be used as a C string once something was added.
+ * buf: a growing byte array. The contents are always followed by a NUL that len
+ * does not count, so p can be used as a C string after the first buf_add or
+ * similar call.
  */
 #ifndef LNN_BASE_BUF_H
 #define LNN_BASE_BUF_H
@@ -22,9 +23,9 @@ struct buf {
 	}
 
 #define buf_init(x) (*(x) = (struct buf)BUF_INIT)
-void buf_release(struct buf *b);            /* frees; the buf is as after buf_init */
+void buf_release(struct buf *b);            /* frees the memory; b can be used again */
 void buf_clear(struct buf *b);              /* empties, keeps the memory */
-char *buf_reserve(struct buf *b, size_t n); /* space for n more bytes behind the contents; then add to len */
+char *buf_reserve(struct buf *b, size_t n); /* space for n more bytes after the contents; the caller adds them to len */
 void buf_add(struct buf *b, const void *p, size_t n);
 void buf_addc(struct buf *b, char c);
 void buf_adds(struct buf *b, const char *s);

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* ---- fields at a place known to be there */
+/* ---- fields in memory; the caller has checked the length */
 
 static inline uint16_t
 get_le16(const uint8_t *p)
@@ -50,7 +50,7 @@ put_le64(uint8_t *p, uint64_t v)
 	put_le32(p + 4, (uint32_t)(v >> 32));
 }
 
-/* ---- fields of a piece of memory */
+/* ---- fields of a byte range; the cursor checks the length */
 
 struct cursor {
 	const uint8_t *p;
@@ -70,7 +70,7 @@ cursor_left(const struct cursor *c)
 	return c->failed ? 0 : c->len - c->at;
 }
 
-/* The next n bytes; NULL when fewer are left. */
+/* Returns the next n bytes, or NULL if fewer are left. */
 static inline const uint8_t *
 cursor_bytes(struct cursor *c, size_t n)
 {

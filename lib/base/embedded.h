@@ -1,8 +1,8 @@
 /*
  * Text files compiled into the library: the built-in key maps
- * (lib/plan/maps/NAME.yaml) and model descriptions (lib/model/builtin/NAME.yaml).
- * lib/base/embed.sh writes the definitions at build time; the tables are sorted
- * by name (byte order) and live as long as the program.
+ * (lib/plan/maps/NAME.yaml) and model descriptions
+ * (lib/model/builtin/NAME.yaml). lib/base/embed.sh writes the definitions at
+ * build time. The tables are sorted by name in byte order and are static.
  */
 #ifndef LNN_BASE_EMBEDDED_H
 #define LNN_BASE_EMBEDDED_H
@@ -11,7 +11,7 @@
 
 struct embedded {
 	const char *name; /* file name without .yaml */
-	const char *text; /* file contents, followed by a NUL that len leaves out */
+	const char *text; /* file contents, followed by a NUL that len does not count */
 	size_t len;
 };
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Writes prefix and message; a message that does not fit ends in "...". */
+/* Formats prefix and message into e. A message that does not fit is cut and ends in "...". */
 __attribute__((format(printf, 4, 0))) static void
 fill(struct err *e, enum err_code code, const char *prefix, const char *fmt, va_list ap)
 {

@@ -12,37 +12,37 @@
 
 enum err_code {
 	ERR_NONE = 0,
-	ERR_INPUT,  /* the input is not what it must be */
+	ERR_INPUT,  /* the input is malformed or not supported */
 	ERR_SYSTEM, /* a system call failed */
-	ERR_USAGE,  /* what was asked for makes no sense */
+	ERR_USAGE,  /* the request is invalid */
 	ERR_ANSWER, /* a negative answer (status 1), not a failure */
 };
 
 struct err {
 	enum err_code code;
 	int sysno;      /* errno of an ERR_SYSTEM */
-	char msg[1536]; /* "FILE: what is wrong", without the program's name; raw bytes of names may occur in it */
+	char msg[1536]; /* "FILE: MESSAGE", without the program's name; may contain raw bytes of names */
 };
 
-/* The value an err has before anything went wrong. */
+/* Initial value: no error. */
 #define ERR_INIT                \
 	{                       \
 		ERR_NONE, 0, "" \
 	}
 
-/* Makes e empty again. */
+/* Resets e to ERR_INIT. */
 void err_clear(struct err *e);
 
-/* What a message is about. */
+/* The place that a message refers to. */
 struct err_place {
 	const char *file;
 	enum { ERR_FILE, ERR_BYTE, ERR_LINE } kind;
 	uint64_t at;      /* ERR_BYTE: offset; ERR_LINE: line, from 1 */
-	unsigned column;  /* from 1; 0: not said */
-	const char *what; /* ERR_BYTE: what stands there; NULL: not said */
+	unsigned column;  /* from 1; 0 if not known */
+	const char *what; /* ERR_BYTE: the name of the item at that offset; NULL if not known */
 };
 
-/* Sets "MESSAGE"; returns -1. Nothing happens to an err that is set already (true of all five below). */
+/* Sets code and "MESSAGE", and returns -1. Like the functions below, leaves an err that is already set unchanged. */
 int err_set(struct err *e, enum err_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Sets ERR_INPUT, "FILE: MESSAGE", "FILE: at byte OFFSET: MESSAGE" or "FILE:LINE:COLUMN: MESSAGE"; returns -1. */
@@ -52,8 +52,8 @@ int err_place(struct err *e, struct err_place place, const char *fmt, ...) __att
 int err_sys(struct err *e, const char *file, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /*
- * That these return -1 stands here too, where compilers and analysers can see it: else they take the path on which
- * a function failed and yet returned 0 for possible, and warn of what it did not set.
+ * The macros make the constant -1 visible to compilers and analysers, which would otherwise report uninitialised outputs on a path
+ * that cannot happen: a function that fails but returns 0.
  */
 static inline int
 err_failed(int always)
@@ -64,7 +64,7 @@ err_failed(int always)
 #define err_set(...) err_failed(err_set(__VA_ARGS__))
 #define err_sys(...) err_failed(err_sys(__VA_ARGS__))
 
-/* ERR_INPUT of a file; of a byte of it; of a line and column. */
+/* ERR_INPUT about a whole file, about a byte offset in it, and about a line and column of it. */
 #define err_input(e, name, ...) err_failed(err_place(e, (struct err_place){ .file = (name) }, __VA_ARGS__))
 #define err_at(e, name, offset, ...) \
 	err_failed(err_place(e, (struct err_place){ .file = (name), .kind = ERR_BYTE, .at = (offset) }, __VA_ARGS__))

@@ -122,7 +122,7 @@ num_size(struct str s, uint64_t *out)
 	return false;
 }
 
-/* The decimal one unit of the last digit further from zero; false if that takes another digit. */
+/* Adds one unit of the last digit to the decimal in text, away from zero. Returns false if that takes another digit. */
 static bool
 step_out(char *text)
 {
@@ -138,8 +138,8 @@ step_out(char *text)
 }
 
 /*
- * Does v read back from %.*e? Below a power of two doubles lie closer than above it, so there the nearest decimal may fail
- * where its neighbour holds.
+ * Returns true if v reads back from %.*e or, for a power of two, from the next decimal away from zero. Doubles lie closer together
+ * below a power of two than above it, so the nearest decimal may fail there although its neighbour reads back.
  */
 static bool
 reads_back(double v, bool power_of_two, int precision, char *text, size_t size)
@@ -149,8 +149,8 @@ reads_back(double v, bool power_of_two, int precision, char *text, size_t size)
 }
 
 /*
- * Makes the shortest %.*e text that reads back as v, and returns its precision. If v is no power of two and a text reads back,
- * so do all longer ones. Most computed numbers do not read back from 15 digits, so that fewer need not be tried.
+ * Makes the shortest %.*e text that reads back as v, and returns its precision. If v is no power of two and a text reads back, all
+ * longer texts do too. Most computed numbers do not read back from 15 digits, so shorter texts are tried only if 15 digits do.
  */
 static int
 shortest(double v, char *text, size_t size)

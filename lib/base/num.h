@@ -1,6 +1,4 @@
-/*
- * num: checked arithmetic and numbers in text.
- */
+/* num: overflow-checked arithmetic, and numbers in text. */
 #ifndef LNN_BASE_NUM_H
 #define LNN_BASE_NUM_H
 
@@ -10,7 +8,7 @@
 
 #include "base/str.h"
 
-/* True and *out set unless the result does not fit. */
+/* Returns true and sets *out, or returns false if the result overflows. */
 static inline bool
 num_add(uint64_t a, uint64_t b, uint64_t *out)
 {
@@ -23,7 +21,7 @@ num_mul(uint64_t a, uint64_t b, uint64_t *out)
 	return !__builtin_mul_overflow(a, b, out);
 }
 
-/* The larger of two; NaN if one is. */
+/* Returns the larger of a and b; NaN if either is NaN. */
 static inline double
 num_larger(double a, double b)
 {
@@ -33,26 +31,26 @@ num_larger(double a, double b)
 /* Compares two uint32_t, for qsort and bsearch. */
 int num_cmp32(const void *a, const void *b);
 
-/* a rounded up to a multiple of align, a power of two. */
+/* Rounds a up to a multiple of align, which is a power of two. */
 uint64_t num_align(uint64_t a, uint64_t align);
 
-/* What c stands for as a digit of base 16 or less; 16 if it is none. */
+/* Returns the value of c as a hexadecimal digit, or 16 if it is none. */
 unsigned num_digit(char c);
 
-/* The n hexadecimal digits that s begins with; UINT32_MAX if it does not. */
+/* Returns the value of the n hexadecimal digits at the start of s, or UINT32_MAX if s does not start with n of them. */
 uint32_t num_hex(struct str s, size_t n);
 
-/* All of s as a number: digits only; Python's float syntax for double (5e-5, 1., inf, nan). */
+/* Parses all of s: decimal digits for u64, Python's float syntax for double (5e-5, 1., inf, nan). */
 bool num_u64(struct str s, uint64_t *out);
 bool num_double(struct str s, double *out);
 
 /*
- * Sizes of the command line: 5GB, 5kB, 5MB are decimal; 5GiB, 5G, 5M, 5K are
- * binary; a number alone is bytes.
+ * Parses a size as on the command line. 5GB, 5MB and 5kB are decimal; 5GiB, 5G,
+ * 5M and 5K are binary; a number without unit is in bytes.
  */
 bool num_size(struct str s, uint64_t *out);
 
-/* Shortest decimal text that reads back as the same double, in Python's repr form; out has 32 bytes. */
+/* Writes the shortest decimal text that reads back as v, in Python's repr form. out has 32 bytes. */
 void num_repr(double v, char *out);
 
 #endif

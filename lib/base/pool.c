@@ -23,16 +23,16 @@ struct pool {
 	pthread_cond_t work, made;
 	pthread_t *threads;
 	unsigned nthreads, nslots;
-	struct piece *pieces; /* by slot: piece i is in slot i % nslots */
+	struct piece *pieces; /* slot i % nslots holds piece i */
 	bool quit;
-	/* the run under way */
+	/* the current run */
 	int (*make)(void *arg, uint64_t i, unsigned slot, struct err *e);
 	void *arg;
 	uint64_t next, offered; /* pieces [next, offered) wait for a thread */
-	bool failed;            /* remaining pieces need not be made */
+	bool failed;            /* a piece has failed; the remaining pieces are skipped */
 };
 
-/* Makes piece next. Called, and returns, with the lock held. */
+/* Makes piece next. The lock is held on entry and on return. */
 static void
 make_one(struct pool *p)
 {
@@ -68,7 +68,7 @@ worker(void *arg)
 	return NULL;
 }
 
-/* Signals are for the thread that can clean up. */
+/* Workers block all signals, so that handlers run in the main thread. */
 static void
 start_threads(struct pool *p, unsigned n)
 {
@@ -125,7 +125,7 @@ pool_slots(const struct pool *p)
 	return p == NULL ? 1 : p->nslots;
 }
 
-/* Offers pieces while slots are free. Lock held. */
+/* Offers pieces to the threads while slots are free. The lock is held. */
 static void
 offer(struct pool *p, uint64_t n)
 {
@@ -141,7 +141,7 @@ offer(struct pool *p, uint64_t n)
 	pthread_cond_broadcast(&p->work);
 }
 
-/* Waits until piece i is made, making pieces itself meanwhile. Lock held. */
+/* Waits until piece i is made, and makes pieces itself meanwhile. The lock is held. */
 static void
 await(struct pool *p, uint64_t i)
 {
@@ -175,7 +175,7 @@ run_parallel(struct pool *p, uint64_t n, int (*take)(void *arg, uint64_t i, unsi
 		}
 		p->pieces[slot].state = PIECE_FREE;
 	}
-	p->failed = true; /* whatever is still under way ends quickly */
+	p->failed = true; /* pieces that were offered are skipped if not yet started */
 	for (; i < p->offered; i++) {
 		await(p, i);
 		p->pieces[i % p->nslots].state = PIECE_FREE;

@@ -10,17 +10,17 @@
 
 struct pool;
 
-/* jobs threads work, 1 meaning the caller alone. Never fails: fewer threads work if the system gives fewer. */
+/* Starts jobs - 1 threads; the caller of pool_run is the last worker. Never fails: if the system refuses threads, fewer work. */
 struct pool *pool_new(unsigned jobs);
-void pool_free(struct pool *p); /* may be NULL */
+void pool_free(struct pool *p); /* p may be NULL */
 
-/* Pieces under way at once; each has a slot number below this. */
+/* The number of pieces that can be in progress at once. Slot numbers are below it. */
 unsigned pool_slots(const struct pool *p);
 
 /*
- * Calls make(arg, i, slot) for i in [0, n), several at once, and take(arg, i, slot) in the
- * caller's thread, in the order of i, each after its make. No two pieces under way share a slot. The
- * first failure (in order) ends the run: 0 or -1 with e set. p may be NULL: one after the other, slot 0.
+ * Calls make(arg, i, slot) for i in [0, n), several at once, in any thread. Calls take(arg, i, slot) in the caller's thread, in the
+ * order of i, each after its make. No two pieces in progress share a slot. Returns 0, or -1 with e set by the first failure in the
+ * order of i, which ends the run. If p is NULL, pieces are made one after the other in slot 0.
  */
 int pool_run(struct pool *p, uint64_t n, int (*make)(void *arg, uint64_t i, unsigned slot, struct err *e),
 	     int (*take)(void *arg, uint64_t i, unsigned slot, struct err *e), void *arg, struct err *e);

@@ -88,7 +88,7 @@ str_contains(struct str s, struct str part)
 	return str_find(s, part, 0) >= 0;
 }
 
-/* Up to this length, it is quicker to look for the first byte than to prepare a better search. */
+/* For a part of up to this length, searching its first byte with memchr is faster than memmem. */
 enum { SHORT = 8 };
 
 long
@@ -128,7 +128,7 @@ digit(struct str s, size_t i)
 	return i < s.len && s.p[i] >= '0' && s.p[i] <= '9';
 }
 
-/* Compares the numbers that start at *i and *j and moves both behind them. */
+/* Compares the numbers that start at *i and *j, and moves both indices past them. */
 static int
 cmp_number(struct str a, size_t *i, struct str b, size_t *j)
 {

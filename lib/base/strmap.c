@@ -5,7 +5,7 @@
 
 #include "base/xalloc.h"
 
-/* Small, so that probing stays in the cache; keys are touched where the hash fits. */
+/* A slot is small, so that probing stays in the cache. Keys are compared only if the hashes are equal. */
 struct strmap_slot {
 	uint32_t hash;
 	uint32_t key; /* number + 1; 0: free */
@@ -31,7 +31,7 @@ mix(uint64_t a, uint64_t b)
 	return (uint64_t)r ^ (uint64_t)(r >> 64);
 }
 
-/* Multiply-and-fold over 8-byte words, keyed, so that names in a file cannot be chosen to collide. */
+/* A keyed multiply-and-fold hash over 8-byte words. The key keeps a file from choosing names that collide. */
 static uint32_t
 hash(uint64_t seed, const char *p, size_t len)
 {
@@ -50,7 +50,7 @@ hash(uint64_t seed, const char *p, size_t len)
 	return (uint32_t)(h ^ h >> 32);
 }
 
-/* The slot of key, or the free one where it would be. */
+/* Returns the slot of key, or the free slot where it would be added. */
 static struct strmap_slot *
 slot_of(const struct strmap *m, struct str key, uint32_t h)
 {
@@ -72,7 +72,7 @@ resize(struct strmap *m, size_t size)
 
 	m->size = size;
 	m->slots = xcalloc(m->size, sizeof(*m->slots));
-	if (m->seed == 0) /* the address is random where the system randomises addresses */
+	if (m->seed == 0) /* the address is random if the system randomises addresses */
 		m->seed = mix((uint64_t)(uintptr_t)m->slots ^ 0xe7037ed1a0b428dbu, 0x8ebc6af09c88c6e3u) | 1;
 	for (i = 0; i < oldsize; i++) {
 		if (old[i].key == 0)
@@ -84,7 +84,7 @@ resize(struct strmap *m, size_t size)
 	free(old);
 }
 
-/* Doubles the slots, or reserves slots for all keys that are expected once it is seen that they come. */
+/* Doubles the slots. After the first allocation, makes enough slots for all expected keys instead. */
 static void
 grow(struct strmap *m)
 {
@@ -101,12 +101,15 @@ strmap_reserve(struct strmap *m, size_t n)
 	m->expected = n > m->expected ? n : m->expected;
 }
 
-/* ---- keys that differ in a number only */
+/* ---- keys that differ only in a number at their end */
 
-/* Numbers below this may have a place while there are few keys. More digits than these are no number. */
+/* While there are few keys, numbers up to about NUMBERED_MIN get a place. A number has at most DIGITS_MAX digits. */
 enum { NUMBERED_MIN = 64, DIGITS_MAX = 9 };
 
-/* The number that key ends with, as it would be counted (no leading zero), and the length of what stands before it. */
+/*
+ * Finds the decimal number at the end of key, and the length of the stem before it. Returns false if there is none or it has
+ * leading zeros.
+ */
 static bool
 split_number(struct str key, uint32_t *number, size_t *stem)
 {
@@ -120,7 +123,7 @@ split_number(struct str key, uint32_t *number, size_t *stem)
 	return i < key.len && (key.p[i] != '0' || key.len - i == 1);
 }
 
-/* The first key that ends with a number says what stands before it in all of them. */
+/* Returns true if key is the stem followed by a number. The first key with a number sets the stem. */
 static bool
 is_numbered(const struct strmap *m, struct str key, uint32_t *number)
 {
@@ -129,7 +132,7 @@ is_numbered(const struct strmap *m, struct str key, uint32_t *number)
 	return m->stem.p != NULL && split_number(key, number, &stem) && str_eq(str_n(key.p, stem), m->stem);
 }
 
-/* Makes a place for number, unless there would be many more places than keys. */
+/* Makes a place for number. Returns false if there would be many more places than keys. */
 static bool
 widen(struct strmap *m, uint32_t number)
 {
@@ -147,7 +150,7 @@ widen(struct strmap *m, uint32_t number)
 	return true;
 }
 
-/* The place of a numbered key that is to be added; NULL if it goes among the others. */
+/* Returns the place of a numbered key that is to be added, or NULL if the key is to be hashed. */
 static uint32_t *
 place_of(struct strmap *m, struct str key, uint64_t value)
 {
@@ -166,7 +169,7 @@ place_of(struct strmap *m, struct str key, uint64_t value)
 
 /* ---- all keys */
 
-/* Values are kept only if they are not 0, 1, 2, ... */
+/* Stores the value of the next key. The array is allocated once the values are not just 0, 1, 2, ... */
 static void
 put_value(struct strmap *m, uint64_t value)
 {

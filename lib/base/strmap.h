@@ -1,6 +1,6 @@
 /*
- * strmap: from counted strings to numbers. Iteration is not offered: whoever
- * needs an order keeps an array beside the map.
+ * strmap: a map from counted strings to numbers. It has no iteration: a caller
+ * that needs an order keeps an array beside the map.
  */
 #ifndef LNN_BASE_STRMAP_H
 #define LNN_BASE_STRMAP_H
@@ -14,18 +14,18 @@
 struct strmap {
 	size_t count;
 	/* private */
-	struct strmap_slot *slots; /* size of them: 0 or a power of two */
-	struct str *keys;          /* nkeys of them, in the order in which they came */
-	uint64_t *values;          /* of the keys; NULL as long as they are 0, 1, 2, ... */
+	struct strmap_slot *slots; /* size is 0 or a power of two */
+	struct str *keys;          /* nkeys keys, in the order of their addition */
+	uint64_t *values;          /* of each key; NULL while they are 0, 1, 2, ... */
 	size_t nkeys, cap, size;
-	size_t expected; /* keys in all; 0: not known */
+	size_t expected; /* number of keys in the end; 0 if not known */
 	uint64_t seed;
 	/*
-	 * Keys that differ in the number at their end only ("archive/data/17") are found by it, without a hash. They are not
-	 * among keys, unless (strays) their number was too large when they came.
+	 * Numbered keys differ only in the number at their end ("archive/data/17"). They are found by that number, without a hash.
+	 * A numbered key whose number was too large when it was added is hashed instead, and strays is set.
 	 */
-	struct str stem;    /* what stands before the number; p is NULL before the first such key */
-	uint32_t *numbered; /* value + 1 by number, below range; 0: there is none */
+	struct str stem;    /* the text before the number; p is NULL before the first numbered key */
+	uint32_t *numbered; /* value + 1 by number, range entries; 0 if there is no such key */
 	size_t range;
 	bool strays;
 };
@@ -38,13 +38,13 @@ struct strmap {
 #define strmap_init(x) (*(x) = (struct strmap)STRMAP_INIT)
 void strmap_release(struct strmap *m);
 
-/* n keys will come, in all; only a matter of speed and memory. n is a number that the size of the input allows. */
+/* Announces that the map will have n keys in all, for speed and memory only. n must be bounded by the size of the input. */
 void strmap_reserve(struct strmap *m, size_t n);
 
-/* The key is borrowed: it must live as long as the map. Returns false, and changes nothing, if it is there already. */
+/* Adds key, which is borrowed and must live as long as the map. Returns false and changes nothing if key is present. */
 bool strmap_add(struct strmap *m, struct str key, uint64_t value);
 
-/* True and *value set if key is there; value may be NULL. */
+/* Returns true and sets *value if key is present. value may be NULL. */
 bool strmap_get(const struct strmap *m, struct str key, uint64_t *value);
 
 #endif

@@ -92,7 +92,7 @@ hex(struct buf *b, const uint8_t *p, size_t n)
 		buf_addf(b, "\\x%02x", p[i]);
 }
 
-/* Nothing but spaces: as a line it would count as blank. */
+/* A line of only spaces would count as blank. */
 static bool
 all_spaces(struct str s)
 {
@@ -103,7 +103,7 @@ all_spaces(struct str s)
 	return n > 0 && n == s.len;
 }
 
-/* Printing ASCII without a backslash: nearly every name. */
+/* Returns true for printable ASCII without a backslash, which nearly every name is. */
 static bool
 is_plain(struct str name)
 {
@@ -264,7 +264,10 @@ nearest_init(struct nearest *n, struct str query)
 		n->letters[query.p[i] & 31]++;
 }
 
-/* At least so many edits turn query into candidate: each mends one letter that is too much, and one that is missing. */
+/*
+ * Returns a lower bound of the edit distance from query to candidate. One edit removes at most one surplus letter and adds at most
+ * one missing letter.
+ */
 static unsigned
 least_distance(const struct nearest *n, struct str candidate)
 {
@@ -290,7 +293,7 @@ nearest_try(struct nearest *n, struct str candidate)
 	unsigned limit = (unsigned)(len < 4 ? 1 : len < 24 ? len / 3 : 8), d = UINT_MAX, score = UINT_MAX, ends;
 
 	if (candidate.len == 0)
-		return; /* nobody could read it in a message */
+		return; /* an empty name is of no use in a message */
 	if (n->score / 2 < limit)
 		limit = n->score / 2;
 	if (least_distance(n, candidate) <= limit)
@@ -299,7 +302,7 @@ nearest_try(struct nearest *n, struct str candidate)
 		score = 2 * d;
 	if (n->query.len >= 4 && candidate.len >= 4 && (str_ends(n->query, candidate) || str_ends(candidate, n->query))) {
 		ends = 1 + (unsigned)(n->query.len > candidate.len ? 0 : 1);
-		/* Of two that are as near, a letter mended comes before a part left out. */
+		/* At equal distance, a candidate with an edited letter is preferred to one that leaves a part out. */
 		score = score < 2 * ends + 1 ? score : 2 * ends + 1;
 	}
 	if (score < n->score) {

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Bytes from which on an allocation is large. */
+/* The size in bytes from which an allocation is large. */
 enum { LARGE = 4 << 20 };
 
 static void (*out_of_memory)(size_t size);
@@ -28,8 +28,8 @@ checked(void *p, size_t size)
 }
 
 /*
- * Large memory is asked for in large pages, where the system has them: the first touch of each page takes its time. Whole
- * pages are named, so that realloc still finds its memory in one piece.
+ * Asks for huge pages for a large allocation, because the first touch of each page takes time. The range covers whole pages, so
+ * that realloc keeps the memory in one mapping.
  */
 static void *
 large(void *p, size_t size)
