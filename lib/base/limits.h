@@ -40,7 +40,7 @@ enum {
 #define SHARD_INDEX_MAX ((uint64_t)1 << 29)          /* bytes of an index; a million names take about 100 MB */
 enum {
 	SAFETENSORS_NESTING_MAX = 127, /* nesting of JSON that the reference reader accepts */
-	SHARDED_META_MAX = 1000,       /* entries of __metadata__ that a set may have; each is compared with all others */
+	SHARDED_META_MAX = 1000,       /* entries of __metadata__ kept of a set; each is compared with all others */
 	JSON_MAX_DEPTH = 128,
 };
 

@@ -22,15 +22,15 @@
 enum { MAX_OPEN = 16, MAX_LINKS = 40, RANDOM_CHARS = 6, SYNCED_SINGLY = 16 };
 
 struct atomic {
-	char *name;   /* as the user gave it, without slashes at its end */
-	char *path;   /* the same; of a file with symbolic links followed */
+	char *name;   /* as the user gave it, without trailing slashes */
+	char *path;   /* like name, but for a file with symbolic links followed */
 	char *parent; /* the folder that path is in */
 	size_t slot;
 };
 
 /*
- * The temporaries that exist. A signal handler reads this: a path is complete before it is marked as used, and the signals
- * that end the program are blocked while a temporary comes into being.
+ * The existing temporaries. A signal handler reads this array, so a path is complete before it is marked as used. Signals are
+ * blocked while a temporary is created.
  */
 static struct temporary {
 	volatile sig_atomic_t used;
@@ -39,9 +39,9 @@ static struct temporary {
 } slots[MAX_OPEN];
 static pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* ---- removing */
+/* ---- removing temporaries */
 
-/* Linux's getdents64 entry: inode, offset, length, type, name. readdir is not safe in a signal handler. */
+/* Offsets in the kernel's getdents64 entry (inode, offset, length, type, name). readdir is not safe in a signal handler. */
 enum { ENTRY_LENGTH = 16, ENTRY_NAME = 19 };
 
 static void
@@ -86,7 +86,10 @@ atomic_emergency(void)
 
 /* ---- names */
 
-/* path with symbolic links in its last component followed, also if the last of them leads nowhere; NULL with errno. */
+/*
+ * Returns path with symbolic links in its last component followed. The final target need not exist. Returns NULL with errno set on
+ * failure.
+ */
 static char *
 follow(const char *path)
 {
@@ -111,7 +114,7 @@ follow(const char *path)
 		free(p);
 		p = next;
 	}
-	/* EINVAL: no link. ENOENT: nothing there yet. */
+	/* EINVAL: p is no symbolic link. ENOENT: p does not exist yet. */
 	if (n < 0 && (errno == EINVAL || errno == ENOENT))
 		return p;
 	if (n >= 0)
@@ -137,16 +140,16 @@ random_name(char *p)
 		p[i] = letters[r[i] % (sizeof(letters) - 1)];
 }
 
-/* ---- making */
+/* ---- creating temporaries */
 
-/* Creates the temporary for path in slot. A file's descriptor, 0 of a folder, or -1 with errno. */
+/* Creates the temporary for path in slot. Returns a file's descriptor, 0 for a folder, or -1 with errno set. */
 static int
 create(struct temporary *slot, const char *path, mode_t mode)
 {
 	size_t dir = path_folder(path), len = strlen(path + dir);
 	int fd = -1;
 
-	/* .NAME.XXXXXX may not be longer than a name can be. */
+	/* NAME is cut if .NAME.XXXXXX would exceed NAME_MAX. */
 	if (len > NAME_MAX - 2 - RANDOM_CHARS)
 		len = NAME_MAX - 2 - RANDOM_CHARS;
 	if (len == 0) {
@@ -170,7 +173,7 @@ create(struct temporary *slot, const char *path, mode_t mode)
 	return fd;
 }
 
-/* Makes a temporary for path, which the result takes over. NULL with errno set; then path is the caller's. */
+/* Creates a temporary for path and takes over path. On failure returns NULL with errno set, and path is still the caller's. */
 static struct atomic *
 make_temporary(const char *name, char *path, bool folder, mode_t mode, int *fd)
 {
@@ -213,7 +216,7 @@ take_over(int fd, const struct stat *old)
 
 	if (fstat(fd, &st) < 0)
 		return -1;
-	/* Who may not give files away becomes the owner, and then no set-id bit may stay. */
+	/* If the owner cannot be kept, the new file must not have the set-id bits of the old one. */
 	if ((st.st_uid != old->st_uid || st.st_gid != old->st_gid) && fchown(fd, old->st_uid, old->st_gid) < 0)
 		mode &= 0777;
 	return fchmod(fd, mode);
@@ -225,7 +228,7 @@ open_error(const char *name, struct err *err)
 	return err_sys(err, name, "cannot open for writing");
 }
 
-/* Opens what is no regular file itself. */
+/* Opens a FIFO, a device or another file that is not regular. */
 static int
 open_direct(const char *name, int *fd, struct err *err)
 {
@@ -270,7 +273,7 @@ atomic_file(struct atomic **out, int *fd, const char *path, struct err *err)
 	return 0;
 }
 
-/* Nothing there, or an empty folder. */
+/* Succeeds if path does not exist or is an empty folder. */
 static int
 check_free(const char *path, struct err *err)
 {
@@ -317,7 +320,7 @@ atomic_path(const struct atomic *a)
 	return slots[a->slot].path;
 }
 
-/* ---- ending */
+/* ---- commit and abort */
 
 static void
 release(struct atomic *a)
@@ -336,7 +339,7 @@ atomic_abort(struct atomic *a)
 	release(a);
 }
 
-/* Syncs the file or folder at path. name is what messages call it. */
+/* Syncs the file or folder at path. Messages call it name. */
 static int
 sync_path(const char *path, const char *name, struct err *err)
 {
@@ -352,8 +355,9 @@ sync_path(const char *path, const char *name, struct err *err)
 }
 
 /*
- * Has the file system write what it has of all files. Where this fails, it is seen when each of ours is synced: then little
- * is left to do. 3,000 files take a third of the time. It waits for the files of others, too.
+ * Asks the file system to write all its files at once. Errors are ignored here, because each file is synced afterwards; that then
+ * has little left to do and reports errors. For 3,000 files this takes a third of the time. It also waits for files of other
+ * programs.
  */
 static void
 sync_at_once(const char *folder)
@@ -366,7 +370,7 @@ sync_at_once(const char *folder)
 	close(fd);
 }
 
-/* Syncs all files in a folder: a few one by one, the rest at once before that. */
+/* Syncs all files in a folder one by one. From SYNCED_SINGLY files on, calls sync_at_once first. */
 static int
 sync_files(const char *path, const char *name, struct err *err)
 {
@@ -410,7 +414,10 @@ atomic_commit(struct atomic *a, struct err *err)
 		return -1;
 	}
 	slots[a->slot].used = 0;
-	/* Makes the new name last. A failure is ignored: the file or folder is already complete under its name. */
+	/*
+	 * Syncs the parent folder, so that the rename survives a crash. A failure is ignored: the file or folder is already
+	 * complete under its name.
+	 */
 	(void)sync_path(a->parent, a->parent, &ignored);
 	release(a);
 	return 0;

@@ -14,11 +14,10 @@
 #if FOLDING
 
 /*
- * A CRC is the remainder of the message, a polynomial over GF(2), modulo P. Bytes may therefore be replaced by others
- * that are congruent modulo P: 16 bytes that stand d bits further ahead are as good as their two halves multiplied by
- * x^(d + 64) mod P and x^d mod P. (V. Gopal et al., Fast CRC computation for generic polynomials using PCLMULQDQ,
- * Intel 2009.) In reflected order the constants are x^(d + 32) and x^(d - 32), mirrored and shifted by one;
- * tests/unit/test_crc32.c compares with zlib.
+ * A CRC is the remainder of the message, a polynomial over GF(2), modulo P. Bytes may therefore be replaced by others that are
+ * congruent modulo P: 16 bytes can be replaced, d bits further on, by their two halves multiplied by x^(d + 64) mod P and x^d mod
+ * P. (V. Gopal et al., Fast CRC computation for generic polynomials using PCLMULQDQ, Intel 2009.) In reflected order the constants
+ * are x^(d + 32) and x^(d - 32), mirrored and shifted by one. tests/unit/test_crc32.c compares the result with zlib.
  */
 #define FOLD_128_LOW 0x1e88ef372LL /* d = 1024 */
 #define FOLD_128_HIGH 0x14a7fe880LL
@@ -33,7 +32,7 @@ load(const unsigned char *p)
 	return _mm_loadu_si128((const __m128i *)(const void *)p);
 }
 
-/* The value congruent to acc, moved ahead to where next is, and next. */
+/* Returns next plus the value congruent to acc at the position of next. */
 __attribute__((target("pclmul"))) static inline __m128i
 fold(__m128i acc, __m128i next, __m128i k)
 {
@@ -42,7 +41,7 @@ fold(__m128i acc, __m128i next, __m128i k)
 	return _mm_xor_si128(_mm_xor_si128(low, high), next);
 }
 
-/* n is a multiple of 64, at least 64. */
+/* n must be a positive multiple of 64. */
 __attribute__((target("pclmul"))) static uint32_t
 add_folding(uint32_t crc, const unsigned char *p, size_t n)
 {
@@ -51,7 +50,7 @@ add_folding(uint32_t crc, const unsigned char *p, size_t n)
 	__m128i a = load(p), b = load(p + 16), c = load(p + 32), d = load(p + 48);
 	unsigned char rest[16];
 
-	/* The register's state is added to the first bytes; zlib shows it inverted. */
+	/* The CRC so far is added to the first bytes. zlib stores it inverted. */
 	a = _mm_xor_si128(a, _mm_cvtsi32_si128((int)~crc));
 	for (p += 64, n -= 64; n > 0; p += 64, n -= 64) {
 		a = fold(a, load(p), far);
@@ -60,7 +59,7 @@ add_folding(uint32_t crc, const unsigned char *p, size_t n)
 		d = fold(d, load(p + 48), far);
 	}
 	a = fold(fold(fold(a, b, near), c, near), d, near);
-	/* 16 bytes are left that have the CRC of all, from a register of zeros. */
+	/* The last 16 bytes have the CRC of the whole input if the CRC starts from zeros. */
 	_mm_storeu_si128((__m128i *)(void *)rest, a);
 	return (uint32_t)crc32(0xffffffff, rest, sizeof(rest));
 }
@@ -71,7 +70,7 @@ load_wide(const unsigned char *p)
 	return _mm256_loadu_si256((const __m256i *)(const void *)p);
 }
 
-/* fold of both halves by themselves. */
+/* Folds both 128-bit halves independently. */
 __attribute__((target("avx2,vpclmulqdq"))) static inline __m256i
 fold_wide(__m256i acc, __m256i next, __m256i k)
 {
@@ -80,7 +79,7 @@ fold_wide(__m256i acc, __m256i next, __m256i k)
 	return _mm256_xor_si256(_mm256_xor_si256(low, high), next);
 }
 
-/* n is a multiple of 128, at least 128. */
+/* n must be a positive multiple of 128. */
 __attribute__((target("avx2,vpclmulqdq"))) static uint32_t
 add_folding_wide(uint32_t crc, const unsigned char *p, size_t n)
 {
@@ -94,7 +93,7 @@ add_folding_wide(uint32_t crc, const unsigned char *p, size_t n)
 	for (p += 128, n -= 128; n > 0; p += 128, n -= 128)
 		for (size_t i = 0; i < 4; i++)
 			acc[i] = fold_wide(acc[i], load_wide(p + 32 * i), far);
-	/* The CRC of the 128 bytes in acc is that of all bytes. */
+	/* The 128 bytes in acc have the CRC of all bytes. */
 	memcpy(rest, acc, sizeof(rest));
 	return add_folding(0xffffffff, rest, sizeof(rest));
 }

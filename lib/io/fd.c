@@ -5,7 +5,7 @@
 #include <poll.h>
 #include <unistd.h>
 
-/* The most bytes of one request. */
+/* The largest number of bytes of one system call. */
 enum { REQUEST = 4 << 20 };
 
 bool

@@ -14,10 +14,10 @@
 #include "io/crc32.h"
 #include "io/fd.h"
 
-/* Small writes are gathered in pieces of this size. */
+/* The size of the write buffer. */
 #define SINK_BUFFER ((size_t)128 << 10)
 
-/* A file's bytes go to the disk in pieces of at least this size. */
+/* The least number of new bytes for which the kernel is told to start writing a file to disk. */
 #define SINK_BEGIN ((uint64_t)8 << 20)
 
 enum sink_kind { SINK_FILE, SINK_FD, SINK_MEMORY };
@@ -30,15 +30,15 @@ struct sink {
 	bool regular;                    /* fd is a regular file */
 	bool ranges, sendfiles, splices; /* ways to copy that have not failed yet */
 	bool failed;
-	struct atomic *atomic; /* of a SINK_FILE; NULL: it is a part of a folder */
-	struct buf *memory;    /* of a SINK_MEMORY; may be NULL */
+	struct atomic *atomic; /* of a SINK_FILE; NULL if the file is part of a folder */
+	struct buf *memory;    /* of a SINK_MEMORY; NULL if it only counts */
 	uint64_t at, hold;
-	uint64_t passed;  /* bytes fd was given */
-	uint64_t leaving; /* of a SINK_FILE: bytes the disk was told to write */
-	char *buf;        /* len bytes not written yet, before what is held */
+	uint64_t passed;  /* bytes written to fd */
+	uint64_t leaving; /* of a SINK_FILE: bytes that the kernel was told to write to disk */
+	char *buf;        /* len bytes not written yet; they come before the held bytes */
 	size_t len;
 	struct buf held;
-	char *piece; /* of copies through memory; kept, as fresh memory costs as much as the copy */
+	char *piece; /* buffer of copy_through; kept, because fresh memory costs as much as the copy */
 };
 
 static struct sink *
@@ -148,7 +148,7 @@ sink_hold(struct sink *s, uint64_t at)
 	s->hold = at;
 }
 
-/* Says "write error" and errno; returns -1. */
+/* Sets "write error" with errno, and returns -1. */
 static int
 write_error(struct sink *s, struct err *e)
 {
@@ -157,8 +157,8 @@ write_error(struct sink *s, struct err *e)
 }
 
 /*
- * Notes that fd was given n bytes. What will be synced in the end had better begin at once: tells the kernel to write
- * what has come, if it is worth it. (A GiB that begins to be written at fsync takes half as long again.)
+ * Counts n bytes written to fd. From time to time tells the kernel to start writing the file to disk, because it will be synced in
+ * the end. (If writing starts only at fsync, a GiB takes half as long again.)
  */
 static void
 count_passed(struct sink *s, size_t n)
@@ -166,12 +166,12 @@ count_passed(struct sink *s, size_t n)
 	s->passed += n;
 	if (s->kind != SINK_FILE || s->passed - s->leaving < SINK_BEGIN)
 		return;
-	/* A hint: where it is not understood, fsync does it all. */
+	/* This is only a hint: if it fails, fsync writes everything. */
 	(void)sync_file_range(s->fd, (off_t)s->leaving, (off_t)(s->passed - s->leaving), SYNC_FILE_RANGE_WRITE);
 	s->leaving = s->passed;
 }
 
-/* Writes all n bytes, in requests of at most SOURCE_REQUEST; -1 with errno set. */
+/* Writes all n bytes, in requests of at most SOURCE_REQUEST. Returns -1 with errno set on failure. */
 static int
 write_all(int fd, const void *p, size_t n)
 {
@@ -190,7 +190,7 @@ write_all(int fd, const void *p, size_t n)
 	return 0;
 }
 
-/* Passes n bytes on. */
+/* Writes n bytes to fd. */
 static int
 pass(struct sink *s, const void *p, size_t n, struct err *e)
 {
@@ -200,7 +200,7 @@ pass(struct sink *s, const void *p, size_t n, struct err *e)
 	return 0;
 }
 
-/* Nothing more is written after the first failure. */
+/* Sets the error for a write after a failed write. */
 static int
 failed_before(const struct sink *s, struct err *e)
 {
@@ -240,7 +240,7 @@ sink_write(struct sink *s, const void *p, size_t n, struct err *e)
 	}
 	if (s->buf == NULL)
 		s->buf = xmalloc(SINK_BUFFER);
-	/* The buffer is filled up, so that what leaves it are whole blocks; what is large does not pass through it. */
+	/* The buffer is always filled completely, so that fd gets whole blocks. Whole blocks of large input bypass the buffer. */
 	while (now > 0) {
 		if (s->len == 0 && now >= SINK_BUFFER) {
 			size_t whole = now - now % SINK_BUFFER;
@@ -263,7 +263,7 @@ sink_write(struct sink *s, const void *p, size_t n, struct err *e)
 	return 0;
 }
 
-/* Passes on what was held back. */
+/* Writes the held bytes. */
 static int
 release(struct sink *s, struct err *e)
 {
@@ -286,7 +286,7 @@ sink_commit(struct sink *s, struct err *e)
 		status = -1;
 	if (status == 0 && s->atomic != NULL && fd_sync(s->fd) < 0)
 		status = write_error(s, e);
-	/* A close that was interrupted has closed all the same. */
+	/* A close that fails with EINTR has closed the descriptor nevertheless. */
 	s->fd = -1;
 	if (fd >= 0 && close(fd) < 0 && errno != EINTR && status == 0)
 		status = write_error(s, e);
@@ -310,19 +310,19 @@ sink_abort(struct sink *s)
 	sink_free(s);
 }
 
-/* What passes through memory goes in pieces of this size: larger ones leave the processor's cache. */
+/* The size of pieces copied through memory. Larger pieces would not stay in the processor's cache. */
 #define PIECE ((size_t)1 << 20)
 
-/* Pages of a file, as the kernel copies them. */
+/* The page size for copies by the kernel. */
 enum { PAGE = 4096 };
 
-/* So few bytes are not worth a read of their own. */
+/* Ranges up to this size are copied with source_look, which reads nearby bytes too. */
 enum { FEW = 16 * 1024 };
 
-/* The most asked of the kernel at once; short enough for what count_passed does. */
+/* The most bytes of one copy by the kernel, so that count_passed is called often enough. */
 #define KERNEL_PIECE ((uint64_t)64 << 20)
 
-/* Copies n bytes, a few, that others close by will follow: one read serves many. */
+/* Copies a small range of n bytes. Other small ranges often follow nearby, so that one read of source_look serves many. */
 static int
 copy_few(struct sink *s, struct source *src, uint64_t off, size_t n, uint32_t *crc, struct err *e)
 {
@@ -334,22 +334,22 @@ copy_few(struct sink *s, struct source *src, uint64_t off, size_t n, uint32_t *c
 	if (got < n) {
 		char end[FEW];
 
-		return source_read(src, off, end, n, e); /* which says what is wrong */
+		return source_read(src, off, end, n, e); /* reports the error */
 	}
 	if (crc != NULL)
 		*crc = crc32_add(*crc, p, n);
 	return sink_write(s, p, n, e);
 }
 
-/* Bytes off .. end - 1 of src on their way to s. */
+/* A copy of bytes off .. end - 1 of src to s. */
 struct copying {
 	struct sink *s;
 	struct source *src;
 	uint64_t off, end;
-	uint32_t *crc; /* updated by the bytes; may be NULL */
+	uint32_t *crc; /* updated with the bytes; may be NULL */
 };
 
-/* Copies the next n bytes through memory. With take the source may forget them. */
+/* Copies the next n bytes through memory. If take is true, the source forgets them. */
 static int
 copy_through(struct copying *c, uint64_t n, bool take, struct err *e)
 {
@@ -381,8 +381,8 @@ copy_through(struct copying *c, uint64_t n, bool take, struct err *e)
 }
 
 /*
- * Do pages of the source lie on pages of the sink? If they do not the kernel writes every page in two parts, which takes
- * longer than two copies through memory.
+ * Returns true if source and sink have the same offset within a page. Otherwise the kernel writes every page in two parts, which
+ * takes longer than two copies through memory.
  */
 static bool
 pages_meet(const struct sink *s, const struct source_raw *raw, uint64_t off)
@@ -392,7 +392,10 @@ pages_meet(const struct sink *s, const struct source_raw *raw, uint64_t off)
 	return to < 0 || (to - raw->base - (off_t)off) % PAGE == 0;
 }
 
-/* Errors that belong to the sink for certain. What any other means, the read and the write of copy_through will say. */
+/*
+ * Returns true for errors that certainly come from the sink. For other errors, copy_through reads and writes again and reports
+ * which side fails.
+ */
 static bool
 sink_is_full(int sysno)
 {
@@ -421,8 +424,8 @@ move_splice(const struct source_raw *raw, loff_t *pos, int to, size_t n)
 }
 
 /*
- * Has the kernel move bytes until end, and counts in c->off those that it moved: fewer if it cannot go on in this way (then
- * *works is cleared, so that it is not tried again) or if the input has ended.
+ * Lets the kernel move the bytes up to end, and advances c->off by those that it moved. It moves fewer if the input ends, or if fn
+ * does not work here; then *works is cleared, so that fn is not tried again.
  */
 static int
 move(struct copying *c, const struct source_raw *raw, move_fn fn, bool *works, uint64_t end, struct err *e)
@@ -440,7 +443,7 @@ move(struct copying *c, const struct source_raw *raw, move_fn fn, bool *works, u
 		} else if (r == 0) {
 			break;
 		} else if (errno == EAGAIN) {
-			/* Either end may be meant. */
+			/* EAGAIN does not tell which descriptor is not ready. */
 			*works = fd_retry(raw->fd, POLLIN) && (errno = EAGAIN, fd_retry(c->s->fd, POLLOUT));
 		} else if (sink_is_full(errno)) {
 			return write_error(c->s, e);
@@ -451,7 +454,7 @@ move(struct copying *c, const struct source_raw *raw, move_fn fn, bool *works, u
 	return 0;
 }
 
-/* The bytes below end that the kernel can move. */
+/* Copies as many bytes below end as the kernel can move. */
 static int
 copy_kernel(struct copying *c, uint64_t end, struct err *e)
 {
@@ -488,7 +491,7 @@ sink_copy(struct sink *s, struct source *src, uint64_t off, uint64_t len, uint32
 
 	if (c.end < off)
 		return err_set(e, ERR_INPUT, "%s: a range that ends beyond every file", source_name(src));
-	/* What is held back stays in memory. */
+	/* Held bytes must stay in memory. */
 	if (s->at + len > s->hold)
 		free_until = s->at < s->hold ? off + (s->hold - s->at) : off;
 	if (s->kind == SINK_MEMORY || s->failed || crc != NULL)
@@ -497,7 +500,7 @@ sink_copy(struct sink *s, struct source *src, uint64_t off, uint64_t len, uint32
 		return -1;
 	if (c.off == c.end)
 		return 0;
-	/* A stream that would have been passed on unkept need not be kept on this way either. */
+	/* If a stream does not need to keep these bytes for later readers, they are forgotten as they are copied. */
 	if (source_raw(src, c.off, c.end - c.off, &raw, e) < 0)
 		return -1;
 	return copy_through(&c, c.end - c.off, raw.passes, e);

@@ -14,11 +14,11 @@
 #include "io/undo.h"
 
 /*
- * A stream is read forward. Its bytes lie, in this order, in a spool file (only if more waits than the window may hold),
- * in the window in memory, and in the descriptor.
+ * A stream is read forward. Its bytes are, in this order, in a spool file (only if more bytes are kept than the window may hold),
+ * in the window in memory, and still unread in the descriptor.
  */
 
-/* Read ahead at most, so that the bulk of the data need not pass through the window. */
+/* The most bytes read ahead, so that most of the data does not pass through the window. */
 #define STREAM_AHEAD ((size_t)64 << 10)
 
 struct stream {
@@ -26,18 +26,18 @@ struct stream {
 	bool pipe, eof;
 	const char *name, *spool_dir; /* borrowed */
 	const struct diag *diag;
-	uint64_t pos;       /* bytes that came from fd */
-	uint64_t forgotten; /* bytes below are not needed */
-	uint64_t keep;      /* bytes below are not passed by (source_keep) */
-	uint8_t *win;       /* bytes pos - len .. pos - 1, from win + start on */
+	uint64_t pos;       /* bytes read from fd so far */
+	uint64_t forgotten; /* bytes below this offset are not needed */
+	uint64_t keep;      /* bytes below this offset must not be forgotten by source_next and sink_copy (source_keep) */
+	uint8_t *win;       /* bytes pos - len .. pos - 1 start at win + start */
 	size_t cap, start, len, limit;
-	int spool;                      /* -1, or the file with the spool_len bytes before the window */
-	uint64_t spool_len, spool_skip; /* the first skip bytes of the file are forgotten */
-	int null;                       /* /dev/null, where a pipe's unneeded bytes go; -1 until needed */
-	uint8_t *shown;                 /* for stream_look into the spool */
+	int spool;                      /* file with the spool_len bytes before the window; -1 if there is none */
+	uint64_t spool_len, spool_skip; /* the first spool_skip bytes of the file are forgotten */
+	int null;                       /* /dev/null, where skipped bytes of a pipe go; -1 until needed */
+	uint8_t *shown;                 /* buffer of stream_look for bytes in the spool */
 };
 
-/* Bytes to be read: n at off into p. With take, bytes below off + n are forgotten on a stream. */
+/* A read of n bytes at off into p. If take is true, a stream forgets the bytes below off + n. */
 struct request {
 	uint64_t off;
 	uint8_t *p;
@@ -46,7 +46,7 @@ struct request {
 	size_t got; /* result: fewer than n only at the end of the input */
 };
 
-/* Some bytes; 0 at the end, -1 with errno set. */
+/* Reads up to n bytes. Returns their number, 0 at the end, or -1 with errno set. */
 static ssize_t
 read_fd(int fd, void *p, size_t n)
 {
@@ -61,7 +61,7 @@ read_fd(int fd, void *p, size_t n)
 
 /* ---- streams */
 
-/* Once there is a spool file, what is added to it goes in pieces of this size. */
+/* The window's limit once there is a spool file: the size of pieces added to it. */
 #define SPOOL_PIECE ((size_t)4 << 20)
 
 static size_t
@@ -80,7 +80,7 @@ stream_init(struct stream *s, int fd, const char *name)
 	s->name = name;
 	s->spool = s->null = -1;
 	s->pipe = fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
-	/* A larger pipe means fewer changes between the two programs; where it is not allowed, the old one does. */
+	/* A larger pipe means fewer switches between the two programs. If it is not allowed, the old size is kept. */
 	if (s->pipe && fcntl(fd, F_GETPIPE_SZ) < 1 << 20)
 		(void)fcntl(fd, F_SETPIPE_SZ, 1 << 20);
 }
@@ -98,7 +98,7 @@ stream_release(struct stream *s)
 	free(s->shown);
 }
 
-/* The offsets at which window and spool begin. */
+/* The offset at which the window begins. */
 static uint64_t
 win_off(const struct stream *s)
 {
@@ -111,7 +111,7 @@ spool_off(const struct stream *s)
 	return win_off(s) - s->spool_len;
 }
 
-/* Drops what is forgotten. */
+/* Frees the space of forgotten bytes. */
 static void
 trim(struct stream *s)
 {
@@ -122,7 +122,7 @@ trim(struct stream *s)
 		n = n < s->spool_len ? n : s->spool_len;
 		s->spool_len -= n;
 		s->spool_skip += n;
-		/* An emptied file is used again from its beginning; giving its blocks back is a courtesy. */
+		/* An empty spool file is reused from its beginning. Its disk blocks are released; a failure does no harm. */
 		if (s->spool_len == 0) {
 			(void)fallocate(s->spool, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)s->spool_skip);
 			s->spool_skip = 0;
@@ -147,10 +147,10 @@ stream_forget(struct stream *s, uint64_t off)
 	trim(s);
 }
 
-/* A window worth making smaller. */
+/* A window of more bytes is shrunk when it is nearly empty. */
 enum { LARGE = 2 << 20 };
 
-/* Space for n more bytes behind the window's contents. */
+/* Returns space for n more bytes after the window's contents. */
 static uint8_t *
 reserve(struct stream *s, size_t n)
 {
@@ -160,7 +160,7 @@ reserve(struct stream *s, size_t n)
 		memmove(s->win, s->win + s->start, s->len);
 		s->start = 0;
 	}
-	/* A window that had to hold a large pickle is small again once that is forgotten. */
+	/* A window that has held a large pickle is shrunk after the pickle is forgotten. */
 	if (shrink) {
 		s->cap /= 4;
 		s->win = xreallocn(s->win, s->cap, 1);
@@ -239,7 +239,7 @@ fetch(struct stream *s, void *p, size_t n, size_t *got, struct err *e)
 	return 0;
 }
 
-/* Takes what is not needed before off out of the descriptor. */
+/* Reads and discards the bytes before off that are not needed. */
 static int
 stream_skip(struct stream *s, uint64_t off, struct err *e)
 {
@@ -264,13 +264,13 @@ stream_skip(struct stream *s, uint64_t off, struct err *e)
 			s->eof = n == 0;
 			s->pos += (uint64_t)n;
 		} else if (!fd_retry(s->fd, POLLIN)) {
-			s->pipe = false; /* then it is read, and the read says what is wrong */
+			s->pipe = false; /* use read instead, which reports the error */
 		}
 	}
 	return 0;
 }
 
-/* Gets everything below until that is needed into window and spool, and perhaps a little more. */
+/* Reads what is needed up to offset until into window and spool, and perhaps a little more. */
 static int
 fill(struct stream *s, uint64_t until, struct err *e)
 {
@@ -292,7 +292,7 @@ fill(struct stream *s, uint64_t until, struct err *e)
 	return 0;
 }
 
-/* Copies from spool or window up to n bytes at off, which is below pos; how many they were. */
+/* Copies up to n bytes at off, which is below pos, from spool or window. *got is their number. */
 static int
 from_memory(struct stream *s, uint64_t off, uint8_t *p, size_t n, size_t *got, struct err *e)
 {
@@ -318,7 +318,7 @@ check_offset(const struct stream *s, uint64_t off, struct err *e)
 	return err_at(e, s->name, off, "these bytes of the stream have passed already");
 }
 
-/* Up to n bytes at off, fewer only at the end. With take, bytes below off + n are forgotten. */
+/* Reads up to n bytes at off; fewer only at the end of the stream. */
 static int
 stream_read(struct stream *s, struct request *r, struct err *e)
 {
@@ -346,7 +346,7 @@ stream_read(struct stream *s, struct request *r, struct err *e)
 			if (s->eof)
 				break;
 		} else {
-			/* In pieces: what is read need not all be in the window at once. */
+			/* Reads in pieces, so that the window need not hold all n bytes at once. */
 			if (fill(s, at + at_most(left, 1 << 20), e) < 0)
 				return -1;
 			if (at >= s->pos)
@@ -397,7 +397,10 @@ stream_size(struct stream *s, uint64_t *size, struct err *e)
 	return 0;
 }
 
-/* Does the descriptor stand at off or before it with nothing to be kept on the way to off + len? */
+/*
+ * Returns true if bytes off .. off + len - 1 need not be kept: nothing before off is still needed, and at least a part of the range
+ * is unread.
+ */
 static bool
 stream_passes(const struct stream *s, uint64_t off, uint64_t len)
 {
@@ -407,8 +410,8 @@ stream_passes(const struct stream *s, uint64_t off, uint64_t len)
 /* ---- sources */
 
 /*
- * A look at a place of its own reads at least LOOK_MIN; one that goes on from the last, or begins at most LOOK_GAP
- * behind it, reads SOURCE_LOOK_MAX.
+ * A look at an unrelated place reads at least LOOK_MIN bytes. A look that continues the last one, or begins at most LOOK_GAP bytes
+ * after it, reads SOURCE_LOOK_MAX.
  */
 enum { LOOK_MIN = 1024, LOOK_GAP = 4096 };
 
@@ -419,12 +422,12 @@ struct source {
 	char *name, *spool_dir;
 	const struct diag *diag;
 	int fd;               /* REGULAR */
-	bool part;            /* REGULAR: fd is that of another source */
-	off_t base;           /* REGULAR: where offset 0 is */
-	uint64_t size;        /* not STREAM */
-	struct stat st;       /* as it was when opened */
+	bool part;            /* REGULAR: fd belongs to another source */
+	off_t base;           /* REGULAR: file offset of byte 0 */
+	uint64_t size;        /* not set for a STREAM */
+	struct stat st;       /* status when it was opened */
 	const uint8_t *bytes; /* MEMORY */
-	struct buf text;      /* MEMORY: what bytes are, if made */
+	struct buf text;      /* MEMORY: owner of bytes, if made */
 	bool made;
 	uint8_t *look; /* REGULAR: look_len bytes at look_off */
 	uint64_t look_off;
@@ -443,7 +446,7 @@ source_new(enum source_kind kind, const char *name)
 	return s;
 }
 
-/* Size and start of a file that pread can read; false if it is to be read forward. */
+/* Sets size and start of a file that pread can read. Returns false if it must be read as a stream. */
 static bool
 measure(struct source *s, int fd)
 {
@@ -456,7 +459,7 @@ measure(struct source *s, int fd)
 	} else if (S_ISREG(s->st.st_mode) && s->st.st_size > 0) {
 		end = s->st.st_size;
 	} else {
-		/* Size 0 may also mean that the kernel makes up the file as it is read (/proc). */
+		/* Size 0 may also mean that the kernel generates the contents while they are read (/proc). */
 		return false;
 	}
 	if (end < 0)
@@ -614,7 +617,7 @@ source_to_file(struct source *s, const char *dir, struct err *e)
 	return fstat(s->fd, &s->st) < 0 ? err_sys(e, s->name, "cannot read") : 0;
 }
 
-/* How many of n bytes at off lie below the end of what has a fixed size. */
+/* Returns how many of n bytes at off are below the end. Not for streams. */
 static size_t
 present(const struct source *s, uint64_t off, size_t n)
 {
@@ -623,7 +626,7 @@ present(const struct source *s, uint64_t off, size_t n)
 	return left < n ? (size_t)left : n;
 }
 
-/* Exactly n bytes of a regular file, known to have been there when it was opened. */
+/* Reads exactly n bytes of a regular file. They existed when it was opened. */
 static int
 read_regular(const struct source *s, uint64_t off, void *p, size_t n, struct err *e)
 {
@@ -662,7 +665,7 @@ read_all(struct source *s, struct request r, struct err *e)
 	left = r.n - r.got;
 	if (source_size(s, &size, e) < 0)
 		return -1;
-	/* Where off itself lies behind the end, the end is the place to name. */
+	/* If off itself is beyond the end, the message names the end. */
 	if (r.got == 0 && size < r.off)
 		return err_input(e, s->name, "cut off: it ends at byte %" PRIu64 ", %" PRIu64 " bytes too early", size,
 				 r.off - size + left);

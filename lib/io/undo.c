@@ -16,7 +16,7 @@
 #include "io/fd.h"
 #include "io/sink.h"
 
-/* ---- edits */
+/* ---- the list of writes */
 
 void
 undo_release(struct undo_edit *u)
@@ -37,15 +37,15 @@ undo_write(struct undo_edit *u, uint64_t off, struct str bytes)
 /* ---- the journal */
 
 /*
- * It is the magic bytes, the length and the CRC-32 of what follows, the numbers below, the ranges to be taken out, the
- * ranges whose old bytes are kept, and these bytes. Behind it, once the edit is committed, is the mark. All numbers are
- * little-endian and have eight bytes.
+ * The journal consists of the magic bytes, the length and CRC-32 of what follows, struct undo_numbers, the ranges to be cut out,
+ * the ranges whose old bytes are saved, and these bytes. Once the edit is committed, the mark follows. All numbers are
+ * little-endian with eight bytes.
  */
 static const char magic[] = "LNNUNDO1", mark[] = "LNNDONE1";
 enum { MAGIC = 8, PROLOGUE = MAGIC + 16, SAMPLES = 2, SAMPLE_MIN = 512, SAMPLE_MAX = 4096 };
 #define JOURNAL_MAX ((uint64_t)1 << 29)
 
-/* Bytes that the edit does not change. */
+/* Bytes that the edit does not change. Recovery uses them to identify the file. */
 struct undo_sample {
 	uint64_t off, len, crc;
 };
@@ -57,17 +57,17 @@ struct undo_numbers {
 
 enum { NUMBERS = sizeof(struct undo_numbers) / 8 };
 
-/* What the journal says, and what is being done. */
+/* The contents of a journal, and the state of an edit or a recovery. */
 struct undo_job {
 	const char *path;
-	char *journal, *folder; /* its path, and the folder that it lies in */
+	char *journal, *folder; /* path of the journal, and its folder */
 	int fd;
 	union {
 		struct undo_numbers n;
 		uint64_t numbers[NUMBERS];
 	} u;
 	struct undo_range *cuts;
-	struct undo_bytes *old; /* offsets are those of the old file */
+	struct undo_bytes *old; /* saved bytes; offsets are those of the old file */
 	bool committed;
 	struct buf text;
 };
@@ -123,7 +123,7 @@ put(const struct undo_job *j, uint64_t off, struct str bytes, struct err *err)
 	return fd_pwrite(j->fd, bytes.p, bytes.len, (off_t)off) < 0 ? broken(j, "write", err) : 0;
 }
 
-/* Sets the guard to a value and syncs. */
+/* Writes value to the guard and syncs. */
 static int
 put_guard(const struct undo_job *j, uint64_t value, struct err *err)
 {
@@ -143,7 +143,7 @@ get(const struct undo_job *j, uint64_t off, void *p, size_t n, struct err *err)
 	return (size_t)got < n ? err_input(err, j->path, "the edit in place: the file has become shorter") : 0;
 }
 
-/* A crash may bring it back if the folder is not synced. Then recovery does once more what is done already. */
+/* If the folder is not synced, a crash may bring the journal back. Recovery would then repeat what is already done. */
 static int
 remove_journal(const struct undo_job *j, struct err *err)
 {
@@ -155,9 +155,9 @@ remove_journal(const struct undo_job *j, struct err *err)
 	return 0;
 }
 
-/* ---- what tells the file from others */
+/* ---- identifying the file */
 
-/* The file has had bytes shifted by len from offset `from` on: 0 shifted nothing. */
+/* All bytes of the file from offset from on are shifted by len. len 0 means no shift. */
 struct undo_shift {
 	uint64_t from, len;
 };
@@ -179,7 +179,10 @@ sample_crc(const struct undo_job *j, const struct undo_sample *s, const struct u
 	return 0;
 }
 
-/* Takes the range from off to end for the first sample, the last, or both, unless it is short and they have better ones. */
+/*
+ * Uses the start of [off, end) as the first sample and the end of it as the last one, unless the range is short and the sample is
+ * better already.
+ */
 static void
 offer_sample(struct undo_job *j, uint64_t off, uint64_t end)
 {
@@ -194,7 +197,7 @@ offer_sample(struct undo_job *j, uint64_t off, uint64_t end)
 		s[1] = (struct undo_sample){ .off = end - len, .len = len };
 }
 
-/* The beginning of the first range between those that change, and the end of the last. */
+/* Samples the start of the first unchanged range and the end of the last one. */
 static void
 choose_samples(struct undo_job *j)
 {
@@ -219,7 +222,7 @@ by_offset(const void *a, const void *b)
 	return (x->off > y->off) - (x->off < y->off);
 }
 
-/* Where in the old file the bytes lie that a write covers. */
+/* Returns the range of the old file that a write overwrites. */
 static struct undo_range
 covered(const struct undo_edit *u, const struct undo_bytes *w)
 {
@@ -311,7 +314,7 @@ make_journal(struct undo_job *j, struct undo_edit *u, struct err *err)
 	return 0;
 }
 
-/* Opens a sink for the journal, which nobody may read who may not read the file. */
+/* Opens a sink for the journal. Nobody may read the journal who may not read the file. */
 static int
 open_journal(const struct undo_job *j, struct sink **out, struct err *err)
 {
@@ -347,13 +350,13 @@ write_journal(const struct undo_job *j, struct err *err)
 	return 0;
 }
 
-/* Puts the mark behind the journal, or takes it away. */
+/* Appends the mark to the journal, or removes it. */
 static int
 set_mark(struct undo_job *j, bool committed, struct err *err)
 {
 	int fd = fd_open(j->journal, O_WRONLY), rc = fd < 0 ? -1 : 0;
 
-	j->committed = true; /* perhaps: after a failure nobody knows */
+	j->committed = true; /* after a failure, the mark may or may not be there */
 	if (rc == 0)
 		rc = committed ? fd_pwrite(fd, mark, MAGIC, (off_t)j->text.len) : ftruncate(fd, (off_t)j->text.len);
 	if (rc == 0)
@@ -378,7 +381,7 @@ garbage(const struct undo_job *j, struct err *err)
 			 j->journal);
 }
 
-/* Fills j from its text; false if that is none. Ranges lie in the file; those to be taken out are in order. */
+/* Parses the text of the journal; false if it is malformed. Checks that ranges lie in the file and that cuts are in order. */
 static bool
 parse(struct undo_job *j)
 {
@@ -418,7 +421,7 @@ parse(struct undo_job *j)
 	return !c.failed;
 }
 
-/* 1 if there is a journal, 0 if there is none. */
+/* Returns 1 if there is a journal, 0 if there is none. */
 static int
 read_journal(struct undo_job *j, struct err *err)
 {
@@ -444,18 +447,18 @@ read_journal(struct undo_job *j, struct err *err)
 	return rc;
 }
 
-/* ---- inserting and taking out ranges, which a crash can leave half-done */
+/* ---- inserting and cutting out ranges, which a crash can leave half done */
 
 /*
- * The file system moves what lies behind a range block by block, so that a hole of len bytes wanders through the file. Where
- * it stands now, if off is where it belongs. (Files that are edited so have no other holes.)
+ * Returns the offset of the hole of len bytes that belongs at off. The file system moves the bytes after a range block by block, so
+ * that after a crash the hole may be at a later offset. (A file with other holes is not edited in this way.)
  */
 static uint64_t
 hole_at(int fd, uint64_t off, uint64_t len)
 {
 	off_t size = lseek(fd, 0, SEEK_END), hole = lseek(fd, 0, SEEK_HOLE), data;
 
-	/* Behind its last byte every file has a hole. */
+	/* Every file has a hole after its last byte. */
 	if (hole < 0 || hole >= size || (uint64_t)hole <= off)
 		return off;
 	data = lseek(fd, hole, SEEK_DATA);
@@ -473,7 +476,7 @@ file_size(const struct undo_job *j, uint64_t *size, struct err *err)
 	return 0;
 }
 
-/* Takes out len bytes that belong at off, of a file of that size; what reaches its end is cut off. */
+/* Cuts out the len bytes at off of a file of the given size. A range that reaches the end is truncated. */
 static int
 take_out(const struct undo_job *j, uint64_t off, uint64_t len, uint64_t size, struct err *err)
 {
@@ -487,7 +490,7 @@ take_out(const struct undo_job *j, uint64_t off, uint64_t len, uint64_t size, st
 	return rc < 0 ? broken(j, "take a part out of it (the file system may not be able to: -o FILE)", err) : 0;
 }
 
-/* Files with holes are not edited so: theirs could not be told from the one that wanders. */
+/* A file with holes cannot have ranges inserted or cut out: hole_at could not tell its holes from the moving one. */
 static int
 check_whole(const struct undo_job *j, struct err *err)
 {
@@ -500,7 +503,7 @@ check_whole(const struct undo_job *j, struct err *err)
 	return 0;
 }
 
-/* How far the bytes of the old file are shifted now. */
+/* Returns how the bytes of the old file are shifted now. */
 static struct undo_shift
 shift_now(const struct undo_job *j, uint64_t size)
 {
@@ -511,7 +514,7 @@ shift_now(const struct undo_job *j, uint64_t size)
 	return (struct undo_shift){ hole_at(j->fd, 0, n->insert), n->insert };
 }
 
-/* Is the file, as an edit may have left it, that of the journal? */
+/* Returns true if the file is the one of the journal, in any state that an interrupted edit may have left. */
 static bool
 is_file(const struct undo_job *j)
 {
@@ -534,9 +537,9 @@ is_file(const struct undo_job *j)
 	return true;
 }
 
-/* ---- the two ways to end */
+/* ---- rolling back or finishing */
 
-/* Brings back the old file. Whatever state it is in, no reader takes it before all of it is there. */
+/* Restores the old file. Until all its bytes are back, the guard keeps readers away. */
 static int
 roll_back(struct undo_job *j, struct err *err)
 {
@@ -556,7 +559,7 @@ roll_back(struct undo_job *j, struct err *err)
 	return remove_journal(j, err);
 }
 
-/* Takes out what is to go, from the last range on; the size tells which are out already. */
+/* Cuts out the ranges, the last one first. The size of the file tells which are already gone. */
 static int
 cut(const struct undo_job *j, struct err *err)
 {
@@ -582,9 +585,9 @@ finish(const struct undo_job *j, struct err *err)
 	return remove_journal(j, err);
 }
 
-/* ---- an edit */
+/* ---- applying an edit */
 
-/* From the guard made bad to the new guard. */
+/* Does the steps from the bad guard to the new guard. */
 static int
 edit(struct undo_job *j, const struct undo_edit *u, struct err *err)
 {
@@ -600,7 +603,7 @@ edit(struct undo_job *j, const struct undo_edit *u, struct err *err)
 	return put_guard(j, u->guard, err);
 }
 
-/* Is there still a way back? Not once a range is out, or half out. */
+/* Returns true if the edit can still be undone, which is the case until a range is cut out, fully or in part. */
 static bool
 can_undo(struct undo_job *j)
 {
@@ -613,7 +616,7 @@ can_undo(struct undo_job *j)
 	       set_mark(j, false, &ignored) == 0;
 }
 
-/* After a failure: undoes what was done, or finishes it. */
+/* Undoes a failed edit, or finishes it if that is no longer possible. */
 static void
 undo(struct undo_job *j, struct err *err)
 {
@@ -676,7 +679,7 @@ undo_apply(int fd, const char *path, struct undo_edit *u, int (*verify)(void *ar
 	return rc;
 }
 
-/* ---- what a crash leaves */
+/* ---- after a crash */
 
 static int
 of_another(const struct undo_job *j, struct err *err)
@@ -708,7 +711,7 @@ undo_recover(const char *path, bool *finished, struct err *err)
 	return rc;
 }
 
-/* Is the journal that was read still there? An edit that was under way may have ended. */
+/* Returns true if the journal still exists. An edit in progress may have ended meanwhile. */
 static bool
 still_there(const struct undo_job *j)
 {
@@ -731,7 +734,7 @@ undo_notice(const char *path, bool strict, const struct diag *diag, struct err *
 	job_init(&j, path, -1);
 	rc = access(j.journal, F_OK) < 0 ? 0 : read_journal(&j, err);
 	if (rc > 0) {
-		j.fd = fd_open(path, O_RDONLY); /* waits for an edit that is under way */
+		j.fd = fd_open(path, O_RDONLY); /* blocks while an edit in progress holds its lease */
 		if (j.fd < 0 || !is_file(&j))
 			rc = strict ? of_another(&j, err) : 0;
 		else
