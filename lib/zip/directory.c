@@ -9,14 +9,14 @@
 #include "base/xalloc.h"
 
 struct zip_end {
-	uint64_t n;           /* entries */
+	uint64_t n;           /* number of entries */
 	uint64_t start, size; /* of the directory */
-	uint64_t at;          /* where the first of these records begins */
-	uint64_t record;      /* where the last of them (the end record) begins */
-	uint64_t end;         /* behind the last, comment included */
+	uint64_t at;          /* offset of the first end record: the zip64 one if there is one */
+	uint64_t record;      /* offset of the end record proper */
+	uint64_t end;         /* offset after the end record and its comment */
 };
 
-/* A comment has at most 65535 bytes. */
+/* The end record is searched for in the last bytes of this length. A comment has at most 65535 bytes. */
 enum { SEARCH = ZIP_END + 65535 };
 
 static int
@@ -25,7 +25,7 @@ damaged(struct source *src, uint64_t off, struct err *e)
 	return err_at(e, source_name(src), off, "the end records of the zip are damaged");
 }
 
-/* Does a record with this signature begin at off? */
+/* Returns true if a record with signature sig begins at off. */
 static bool
 has_sig(struct source *src, uint64_t off, uint32_t sig, struct err *e)
 {
@@ -35,7 +35,7 @@ has_sig(struct source *src, uint64_t off, uint32_t sig, struct err *e)
 	return source_look(src, off, 4, &p, &got, e) == 0 && got == 4 && get_le32(p) == sig;
 }
 
-/* Does a whole zip end at off, without a comment? */
+/* Returns true if a zip without a comment ends at off. */
 static bool
 zip_ends(struct source *src, uint64_t off, struct err *e)
 {
@@ -54,8 +54,8 @@ two_saves(struct source *src, uint64_t second, struct err *e)
 }
 
 /*
- * A second zip that was put behind a first counts offsets from its own beginning, so that its end records are shift bytes
- * behind where they should be.
+ * Returns true if a second zip begins at offset shift, behind a complete first one. The second zip counts offsets from its own
+ * beginning, so that its end records are shift bytes after their expected place.
  */
 static bool
 is_second(struct source *src, uint64_t shift, struct err *e)
@@ -63,7 +63,7 @@ is_second(struct source *src, uint64_t shift, struct err *e)
 	return has_sig(src, shift, ZIP_SIG_LOCAL, e) && zip_ends(src, shift, e);
 }
 
-/* The last end record of the input. */
+/* Finds the last end record of the input. */
 static int
 find_end(struct source *src, uint64_t size, uint64_t *at, struct err *e)
 {
@@ -83,7 +83,7 @@ find_end(struct source *src, uint64_t size, uint64_t *at, struct err *e)
 	return 0;
 }
 
-/* Tells diag of bytes between end and size. */
+/* Warns of bytes between the end of the zip and the end of the input. */
 static void
 tell_trailing(const struct source *src, const struct diag *diag, uint64_t end, uint64_t size)
 {
@@ -106,7 +106,7 @@ exactly(struct source *src, uint64_t off, void *p, size_t n, struct err *e)
 	return 0;
 }
 
-/* The zip64 end record at off, its locator behind it; *next is behind both. */
+/* Reads the zip64 end record at off and the locator after it. *next is the offset after both. */
 static int
 read_end64(struct source *src, uint64_t off, struct zip_end *z, uint64_t *next, struct err *e)
 {
@@ -134,14 +134,17 @@ read_end64(struct source *src, uint64_t off, struct zip_end *z, uint64_t *next, 
 	return 0;
 }
 
-/* Is what the short record says the long one's value, or that it did not fit? */
+/* Returns true if a field of the short end record equals the zip64 value, or is saturated. */
 static bool
 agrees(uint64_t narrow, uint64_t limit, uint64_t wide)
 {
 	return narrow == limit || narrow == wide;
 }
 
-/* The end record at off. With zip64, *z has the values of that one. */
+/*
+ * Reads the end record at off. If zip64 is true, *z already has the values of the zip64 record, which the end record must not
+ * contradict.
+ */
 static int
 read_end(struct source *src, uint64_t off, bool zip64, struct zip_end *z, struct err *e)
 {
@@ -167,7 +170,7 @@ read_end(struct source *src, uint64_t off, bool zip64, struct zip_end *z, struct
 	return 0;
 }
 
-/* Reads those that begin at off. */
+/* Reads the end records that begin at off. */
 static int
 end_read(struct source *src, uint64_t off, struct zip_end *z, struct err *e)
 {
@@ -184,7 +187,7 @@ end_read(struct source *src, uint64_t off, struct zip_end *z, struct err *e)
 	return read_end(src, next, zip64, z, e);
 }
 
-/* Finds the records at the end of an input of that size. */
+/* Finds and reads the end records of an input of the given size. */
 static int
 end_find(struct source *src, uint64_t size, struct zip_end *z, struct err *e)
 {
@@ -214,11 +217,11 @@ end_find(struct source *src, uint64_t size, struct zip_end *z, struct err *e)
 	return read_end(src, end, true, z, e);
 }
 
-/* What is told to diag once, however often it is found. */
+/* Findings that are reported to diag once, as counts. */
 struct notes {
 	uint64_t gaps, first_gap;
 	uint64_t hidden; /* gaps that begin with a record */
-	uint64_t before; /* where a save ends that stands before the one that is read; 0: there is none */
+	uint64_t before; /* end of an earlier save before the one that is read; 0 if there is none */
 	uint64_t differing;
 	struct str first_differing;
 };
@@ -229,12 +232,12 @@ struct dir_reading {
 	bool lenient; /* zip_open_damaged */
 	bool listed;  /* zip_list */
 	struct notes notes;
-	uint32_t *order; /* entries by the offset of their headers; NULL: as they are */
+	uint32_t *order; /* indices of entries by the offset of their headers; NULL if the directory has that order */
 	struct buf name;
 	struct err *e;
 };
 
-/* The name in lower case (ASCII), in the arena if that is not itself. */
+/* Returns name in lower case (ASCII). A name that changes is copied to the arena. */
 static struct str
 folded(struct arena *a, struct str name)
 {
@@ -305,9 +308,9 @@ read_entries(struct dir_reading *r, const struct zip_end *end)
 	return 0;
 }
 
-/* ---- the entries' own headers */
+/* ---- local headers */
 
-/* Passes by the space that an edit in place has left at *from. */
+/* Moves *from past unused space that an edit in place has left (zip_is_free). */
 static int
 pass_free(struct dir_reading *r, uint64_t *from, uint64_t to)
 {
@@ -356,15 +359,15 @@ differs(struct dir_reading *r, const struct zip_entry *t)
 		r->notes.first_differing = t->name;
 }
 
-/* What its local header says of what follows an entry. */
+/* What the local header announces after the data of an entry. */
 struct behind {
-	bool announced; /* a descriptor */
+	bool announced; /* a data descriptor follows */
 	bool wide;
 };
 
 /*
- * What stands between the end of an entry's data and what comes next at limit. Where CRCs differ the one beside the data
- * counts: a forward reader has passed it on before it comes to the directory.
+ * Checks the bytes between the end of an entry's data and limit, where the next record begins. If the CRCs differ, the one of the
+ * descriptor is used, because a forward reader has passed it on before it sees the directory.
  */
 static int
 check_behind(struct dir_reading *r, struct zip_entry *t, struct behind b, uint64_t limit)
@@ -374,7 +377,7 @@ check_behind(struct dir_reading *r, struct zip_entry *t, struct behind b, uint64
 	const uint8_t *p;
 	size_t got;
 
-	if (b.announced && (left == 12 || left == 20)) /* without its signature, as some tools write it */
+	if (b.announced && (left == 12 || left == 20)) /* the descriptor has no signature, as some tools write it */
 		return 0;
 	if (b.announced && left >= 16) {
 		if (source_look(r->src, at, 4, &p, &got, r->e) < 0)
@@ -447,7 +450,7 @@ in_order(const struct dir_reading *r, size_t i)
 	return &r->d->entries[r->order != NULL ? r->order[i] : i];
 }
 
-/* Reads all local headers in the order of the file. */
+/* Reads all local headers in the order of their offsets. */
 static int
 check_entries(struct dir_reading *r)
 {
@@ -476,7 +479,7 @@ check_entries(struct dir_reading *r)
 	return 0;
 }
 
-/* Where the data of an entry is, of which all but the descriptor may be damaged. */
+/* Finds the data of an entry whose local header may be damaged. A descriptor in front of limit decides, if there is one. */
 static void
 find_data(struct dir_reading *r, struct zip_entry *t, uint64_t limit)
 {
@@ -632,7 +635,9 @@ zip_find(const struct zip_dir *d, struct str name)
 	return found ? &d->entries[i] : NULL;
 }
 
-/* Goes on to the end of the input; an end record behind the one at from would be the archive's for others. */
+/*
+ * Reads to the end of the input. Fails if there is another end record at or after from, because other readers would use that one.
+ */
 static int
 scan_rest(struct source *src, uint64_t from, uint64_t *size, struct err *e)
 {

@@ -2,10 +2,10 @@
 
 #include "base/cursor.h"
 
-/* Of MS-DOS's attributes. */
+/* The folder attribute of MS-DOS. */
 enum { FOLDER = 0x10 };
 
-/* Exactly n bytes (at most SOURCE_LOOK_MAX) at off, which are part of what. */
+/* Shows exactly n bytes (at most SOURCE_LOOK_MAX) at off. Messages call them what. */
 static int
 need(struct source *src, uint64_t off, size_t n, const uint8_t **p, const char *what, struct err *e)
 {
@@ -18,7 +18,7 @@ need(struct source *src, uint64_t off, size_t n, const uint8_t **p, const char *
 	return 0;
 }
 
-/* Adds the n bytes at off to b. */
+/* Appends the n bytes at off to b. */
 static int
 copy(struct source *src, uint64_t off, size_t n, struct buf *b, const char *what, struct err *e)
 {
@@ -47,7 +47,7 @@ zip_sign(struct source *src, uint64_t off, enum zip_sign *sign, struct err *e)
 	return 0;
 }
 
-/* What a header asks of its reader that we cannot or will not do. */
+/* Refuses encryption, patches and unknown compression methods. */
 static int
 check_kind(struct source *src, uint64_t off, const struct zip_entry *t, struct err *e)
 {
@@ -65,7 +65,7 @@ check_kind(struct source *src, uint64_t off, const struct zip_entry *t, struct e
 	return 0;
 }
 
-/* The zip64 block among the extra fields, as a cursor on its contents; without one a failed cursor. */
+/* Returns a cursor on the contents of the zip64 block among the extra fields, or a failed cursor if there is none. */
 static struct cursor
 find_zip64(const uint8_t *p, size_t n)
 {
@@ -193,7 +193,7 @@ zip_central(struct source *src, uint64_t off, struct zip_entry *t, struct buf *n
 	}
 	if (disk > 1)
 		return err_at(e, source_name(src), off, "record '%.*s' is on another volume of a split zip", STR_ARG(t->name));
-	/* For miniz, and so for torch, it is then read without a byte being written to where its contents should go. */
+	/* miniz, and so torch, reports success for such a record without writing any byte to the destination. */
 	if (t->size != 0 && ((attributes & FOLDER) != 0 || str_ends(t->name, str_c("/"))))
 		return err_at(e, source_name(src), off, "record '%.*s' is marked as a folder, but has contents", STR_ARG(t->name));
 	if (t->method == ZIP_STORED && t->packed != t->size)

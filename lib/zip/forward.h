@@ -1,7 +1,6 @@
 /*
- * zip_forward: the headers of a zip, one at a time, as a reader meets them that goes forward. zip/directory.h reads whole
- * archives, zip/inflate.h the contents of deflated records.
- * Facts: lib/format/README.md, sections 2.3 to 2.6; PKWARE's APPNOTE for the fields.
+ * zip_forward: reads the headers of a zip one at a time, front to back. zip/directory.h reads whole archives, zip/inflate.h the
+ * contents of deflated records. Facts: lib/format/README.md, sections 2.3 to 2.6; PKWARE's APPNOTE for the fields.
  */
 #ifndef LNN_ZIP_FORWARD_H
 #define LNN_ZIP_FORWARD_H
@@ -17,10 +16,9 @@
 enum { ZIP_STORED = 0, ZIP_DEFLATED = 8 };
 enum { ZIP_FLAG_DESCRIPTOR = 0x0008, ZIP_FLAG_UTF8 = 0x0800 };
 
-/* Sizes of the fixed parts. */
+/* Sizes of the fixed parts of headers, in bytes. */
 enum { ZIP_LOCAL = 30, ZIP_CENTRAL = 46, ZIP_END = 22, ZIP_END64 = 56, ZIP_LOCATOR = 20 };
 
-/* Signatures. */
 enum {
 	ZIP_SIG_LOCAL = 0x04034b50,
 	ZIP_SIG_DESCRIPTOR = 0x08074b50,
@@ -31,48 +29,48 @@ enum {
 };
 
 /*
- * Below the root of an archive that was edited in place: the name in a header, which the directory does not list, in front
- * of space that nothing uses (zip/patch.h).
+ * The name, below the archive's root folder, of a local header that marks unused space in an archive edited in place (zip/patch.h).
+ * The directory does not list it.
  */
 #define ZIP_FREE ".data/free"
 
 struct zip_entry {
 	struct str name;
 	uint64_t header; /* offset of the local header */
-	uint64_t data;   /* offset of the first byte behind it */
+	uint64_t data;   /* offset of the contents */
 	uint64_t packed, size;
-	uint32_t crc, listed; /* as header or descriptor state it; as the directory does (0 in a local header) */
+	uint32_t crc, listed; /* crc: from the local header or descriptor; listed: from the directory (0 in a local header) */
 	uint16_t flags;
 	uint16_t method; /* ZIP_STORED or ZIP_DEFLATED */
 };
 
 struct zip_local {
-	struct zip_entry entry; /* name is in the buf given; packed, size and crc as the header states them (maybe 0) */
-	bool wide;              /* has a zip64 block: its descriptor is of 24 bytes */
-	bool sized;             /* states sizes: it has no descriptor, or has one besides */
+	struct zip_entry entry; /* name is in the caller's buf; packed, size and crc are those of the header and may be 0 */
+	bool wide;              /* has a zip64 block, so its descriptor has 24 bytes */
+	bool sized;             /* states the sizes: it announces no descriptor, or states them nevertheless */
 };
 
-/* Is it that of space which nothing uses? */
+/* Returns true if l marks unused space (ZIP_FREE). */
 bool zip_is_free(const struct zip_local *l);
 
-/* The local header at off. */
+/* Reads the local header at off. */
 int zip_local(struct source *src, uint64_t off, struct zip_local *l, struct buf *name, struct err *e);
 
 struct zip_descriptor {
 	uint32_t crc;
 	uint64_t packed, size;
-	uint64_t end; /* offset behind it */
+	uint64_t end; /* offset after the descriptor */
 };
 
-/* The data descriptor (with its signature) at off. */
+/* Reads the data descriptor, which must have a signature, at off. */
 int zip_descriptor(struct source *src, uint64_t off, bool wide, struct zip_descriptor *d, struct err *e);
 
 enum zip_sign { ZIP_SIGN_OTHER, ZIP_SIGN_LOCAL, ZIP_SIGN_CENTRAL, ZIP_SIGN_END };
 
-/* What begins at off. */
+/* Tells which record begins at off. */
 int zip_sign(struct source *src, uint64_t off, enum zip_sign *sign, struct err *e);
 
-/* The directory's entry at off, data left 0; *next is the offset behind it. name holds the name. */
+/* Reads the directory entry at off; t->data is left 0. *next is the offset after the entry. name stores the name. */
 int zip_central(struct source *src, uint64_t off, struct zip_entry *t, struct buf *name, uint64_t *next, struct err *e);
 
 #endif

@@ -12,8 +12,8 @@ enum { INPUT = 64 * 1024 };
 struct zip_inflate {
 	struct source *src;
 	struct str name;
-	uint64_t off, left; /* packed bytes not read yet */
-	uint64_t at, size;  /* bytes given, bytes there must be */
+	uint64_t off, left; /* packed bytes not yet read */
+	uint64_t at, size;  /* unpacked bytes delivered, and their total */
 	z_stream z;
 	bool ended;
 	uint8_t in[INPUT];
@@ -37,7 +37,7 @@ static void
 begin(z_stream *z)
 {
 	*z = (z_stream){ .zalloc = z_alloc, .zfree = z_free };
-	(void)inflateInit2(z, -15); /* fails for lack of memory only, which z_alloc does not report */
+	(void)inflateInit2(z, -15); /* can only fail for lack of memory, and z_alloc never returns NULL */
 }
 
 struct zip_inflate *
@@ -65,7 +65,7 @@ bad(const struct zip_inflate *z, const char *what, struct err *e)
 	return err_at(e, source_name(z->src), z->off - z->z.avail_in, "record '%.*s': %s", STR_ARG(z->name), what);
 }
 
-/* Goes on until the output is full or the packed stream ends. */
+/* Inflates until the output buffer is full or the packed stream ends. */
 static int
 run(struct zip_inflate *z, struct err *e)
 {
@@ -93,7 +93,7 @@ run(struct zip_inflate *z, struct err *e)
 	return 0;
 }
 
-/* All was given: nothing more may come out of what is left. */
+/* Called after the last byte: checks that the packed stream ends here, too. */
 static int
 check_end(struct zip_inflate *z, struct err *e)
 {
@@ -191,7 +191,7 @@ zip_unpacker_read(struct zip_unpacker *u, const struct zip_entry *t, uint64_t of
 	return rc;
 }
 
-/* Goes on with the next piece of input. Returns 1 at the end of the packed bytes. */
+/* Inflates the next piece of input. Returns 1 at the end of the packed stream. */
 static int
 unpack_piece(struct source *src, const struct zip_entry *t, z_stream *z, struct buf *out, struct err *e)
 {

@@ -1,6 +1,4 @@
-/*
- * zip_inflate: the contents of a deflated record, read in order.
- */
+/* zip_inflate: unpacks the contents of deflated records. */
 #ifndef LNN_ZIP_INFLATE_H
 #define LNN_ZIP_INFLATE_H
 
@@ -13,29 +11,30 @@
 #include "io/source.h"
 #include "zip/forward.h"
 
-/* Refuses a deflated record that would unpack to more than UNPACK_RATIO times its packed size. */
+/* Refuses a deflated record that would unpack to more than UNPACK_RATIO times its packed size (base/limits.h). */
 int zip_check_unpacked(const struct source *src, const struct zip_entry *t, struct err *e);
 
-/*
- * Unpacks a record into out whose packed size is not known: *packed. Refuses more than UNPACK_RATIO times that.
- */
+/* Unpacks a record of unknown packed size into out, and sets *packed. Refuses more than UNPACK_RATIO times the packed size. */
 int zip_unpack(struct source *src, const struct zip_entry *t, struct buf *out, uint64_t *packed, struct err *e);
 
-struct zip_inflate; /* reads one deflated entry in order */
+struct zip_inflate; /* unpacks one deflated record in order */
 
-/* packed bytes at off of src give size bytes; name is for messages and borrowed. */
+/* The packed bytes at off of src must unpack to size bytes. name is borrowed and used in messages. */
 struct zip_inflate *zip_inflate_new(struct source *src, uint64_t off, uint64_t packed, uint64_t size, struct str name);
-void zip_inflate_free(struct zip_inflate *z); /* may be NULL */
+void zip_inflate_free(struct zip_inflate *z); /* z may be NULL */
 
-/* The next n bytes. With the last one it is checked that the packed bytes end there too. */
+/* Returns the next n bytes. Together with the last byte, checks that the packed stream ends there. */
 int zip_inflate_read(struct zip_inflate *z, void *p, size_t n, struct err *e);
 
-/* Reads records of a zip anywhere, from any thread. Of deflated ones the last is kept unpacking: forward is best. */
+/*
+ * Reads any range of records of a zip, from any thread. It keeps the unpacking state of one deflated record, so reading a record
+ * front to back is cheapest.
+ */
 struct zip_unpacker {
 	struct source *src;   /* borrowed */
-	pthread_mutex_t lock; /* of what follows */
+	pthread_mutex_t lock; /* protects the members below */
 	struct zip_inflate *inflate;
-	uint64_t data; /* where the record begins that inflate is at */
+	uint64_t data; /* offset of the record that inflate unpacks */
 };
 
 void zip_unpacker_init(struct zip_unpacker *u, struct source *src);

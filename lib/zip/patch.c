@@ -10,7 +10,7 @@
 #include "io/crc32.h"
 #include "zip/directory.h"
 
-/* Fields of headers, descriptors and end records: where they stand. */
+/* Offsets of fields in headers and end records, and some limits. */
 enum {
 	LOCAL_FLAGS = 6,
 	LOCAL_METHOD = 8,
@@ -27,8 +27,8 @@ enum {
 	END64_DIRECTORY = 40,
 	END_COUNTS = 8,
 	END_DIRECTORY = 12,
-	FLAG_LEVELS = 6,            /* how well it was deflated */
-	SEARCHED = 65535 + ZIP_END, /* how far from the end an end record is looked for */
+	FLAG_LEVELS = 6,            /* flag bits: the compression level */
+	SEARCHED = 65535 + ZIP_END, /* bytes at the end in which readers look for the end record */
 	ENDS_MAX = ZIP_END64 + ZIP_LOCATOR + SEARCHED,
 	HOLE_MIN = 4096,
 };
@@ -39,13 +39,13 @@ struct patching {
 	struct undo_edit *u;
 	struct err *err;
 	struct zip_dir dir;
-	struct str root; /* with the slash */
-	uint8_t *tail;   /* the file from the directory on */
+	struct str root; /* root folder of the records, with the slash */
+	uint8_t *tail;   /* the file from the old directory on */
 	size_t tail_len;
-	struct buf central; /* the new directory, and the end records */
-	bool *gone;         /* by entry */
-	size_t left;        /* entries of the new directory */
-	uint64_t start;     /* of the new directory */
+	struct buf central; /* the new directory and the end records */
+	bool *gone;         /* by entry: true if the record is dropped */
+	size_t left;        /* number of entries of the new directory */
+	uint64_t start;     /* offset of the new directory */
 };
 
 static int
@@ -60,12 +60,12 @@ refuse_ends(const struct patching *z)
 	return refuse(z, "its end records do not follow its directory");
 }
 
-/* ---- contents */
+/* ---- contents of records */
 
-/* Blocks that unpack to nothing: of five bytes, of six, and the last one. */
+/* Stored and fixed-code deflate blocks that unpack to nothing: one of five bytes, one of six, and the final one. */
 static const char filler[] = "\0\0\0\xff\xff", filler6[] = "\2\0\0\0\xff\xff", last[] = "\1\0\0\xff\xff";
 
-/* Fills up deflated bytes to exactly n; false if they are too long. */
+/* Pads a deflate stream to exactly n bytes. Returns false if it is too long. */
 static bool
 fill_deflated(struct buf *b, size_t n)
 {
@@ -85,7 +85,7 @@ fill_deflated(struct buf *b, size_t n)
 	return true;
 }
 
-/* Deflates bytes to exactly n. */
+/* Deflates bytes into exactly n bytes. */
 static int
 deflate_to(const struct patching *z, struct str bytes, size_t n, struct buf *b)
 {
@@ -103,7 +103,7 @@ deflate_to(const struct patching *z, struct str bytes, size_t n, struct buf *b)
 		some = n - b->len < 1 << 20 ? n - b->len : 1 << 20;
 		s.next_out = (Bytef *)buf_reserve(b, some);
 		s.avail_out = (uInt)some;
-		/* Ends with an empty stored block, so that what follows begins with a byte. */
+		/* Z_FULL_FLUSH ends the stream with an empty stored block, so that the filler starts at a byte boundary. */
 		rc = deflate(&s, left > 0 ? Z_NO_FLUSH : Z_FULL_FLUSH);
 		b->len += some - s.avail_out;
 	} while (rc == Z_OK && b->len < n && (s.avail_out == 0 || s.avail_in > 0 || left > 0));
@@ -112,7 +112,7 @@ deflate_to(const struct patching *z, struct str bytes, size_t n, struct buf *b)
 	return rc;
 }
 
-/* The new contents of a record in n bytes; *method and the size that they stand for. */
+/* Makes the new contents of a record in exactly n bytes. Sets method, size and CRC of now. */
 static int
 make_contents(const struct patching *z, const struct zip_replace *r, struct buf *b, size_t n, struct zip_entry *now)
 {
@@ -132,7 +132,7 @@ make_contents(const struct patching *z, const struct zip_replace *r, struct buf 
 	return 0;
 }
 
-/* The descriptor behind a record. */
+/* Patches the data descriptor after a record. */
 static int
 patch_descriptor(const struct patching *z, const struct zip_entry *old, const struct zip_entry *now)
 {
@@ -180,7 +180,7 @@ patch_local(const struct patching *z, const struct zip_entry *old, const struct 
 	return described ? patch_descriptor(z, old, now) : 0;
 }
 
-/* Where the contents of a record begin. */
+/* Finds the offset of a record's contents. */
 static int
 find_data(const struct patching *z, struct zip_entry *t)
 {
@@ -194,7 +194,7 @@ find_data(const struct patching *z, struct zip_entry *t)
 	return rc;
 }
 
-/* Gives a record other contents. entry: in the new directory. */
+/* Replaces the contents of a record. entry is its entry in the new directory. */
 static int
 replace(const struct patching *z, const struct zip_replace *r, struct zip_entry *old, uint8_t *entry)
 {
@@ -232,7 +232,7 @@ replacement(const struct patching *z, struct str name)
 	return NULL;
 }
 
-/* Makes the new directory, and gives records their new contents. */
+/* Builds the new directory and replaces contents of records. */
 static int
 patch_entries(struct patching *z)
 {
@@ -259,7 +259,10 @@ patch_entries(struct patching *z)
 	return replaced < z->patch->n ? refuse(z, "its records are not called as torch calls them") : 0;
 }
 
-/* Puts v into a field of n bytes, unless its old value says that another record has it. */
+/*
+ * Stores v in a field of n bytes, unless the field is saturated and the zip64 record (wide) has the value. Returns false if v does
+ * not fit.
+ */
 static bool
 put_narrow(uint8_t *p, size_t n, uint64_t v, bool wide)
 {
@@ -274,7 +277,10 @@ put_narrow(uint8_t *p, size_t n, uint64_t v, bool wide)
 	return v < limit;
 }
 
-/* The end records, which begin at p: the new directory's counts, size and place. *record: how far from p the last one is. */
+/*
+ * Stores counts, size and offset of the new directory in the end records, which begin at p. *record is the offset from p of the
+ * last one.
+ */
 static int
 patch_end(const struct patching *z, uint8_t *p, size_t n, size_t *record)
 {
@@ -297,7 +303,10 @@ patch_end(const struct patching *z, uint8_t *p, size_t n, size_t *record)
 	return 0;
 }
 
-/* While the guard is bad, readers look for another end record before it. Of two they take the last. */
+/*
+ * While the guard is bad, readers search for another end record before it. Refuses a file in which they would find one, or in which
+ * one follows the guard.
+ */
 static int
 check_alone(const struct patching *z, uint64_t record)
 {
@@ -312,7 +321,7 @@ check_alone(const struct patching *z, uint64_t record)
 	return rc;
 }
 
-/* ---- space that nothing uses any more */
+/* ---- unused space */
 
 static void
 free_range(const struct patching *z, uint64_t from, uint64_t to)
@@ -358,7 +367,7 @@ by_place(const void *a, const void *b, void *arg)
 	return (x > y) - (x < y);
 }
 
-/* What dropped records leave, up to the next one that stays; and what the directory leaves before it. */
+/* Frees the space of dropped records, up to the next record that stays, and the space before a smaller directory. */
 static void
 free_dropped(const struct patching *z)
 {
@@ -385,7 +394,7 @@ free_dropped(const struct patching *z)
 	free(order);
 }
 
-/* ---- all of it */
+/* ---- the whole archive */
 
 static int
 patch_archive(struct patching *z)

@@ -4,23 +4,26 @@
 
 #include "base/cursor.h"
 
-/* Signs are looked for in pieces of this size. What belongs to one is in memory with it. */
+/* Signatures are searched for in windows of this size. A window also shows the header that belongs to the signature. */
 enum { WINDOW = SOURCE_LOOK_MAX / 2, SCAN_NAME_MAX = 1024, SCAN_EXTRA_MAX = 16384 };
 
 struct scan {
 	struct zip_dir *d;
 	struct source *src;
-	uint64_t size;     /* of the input */
-	size_t cap;        /* of d->entries */
-	struct str folder; /* of the records, with a slash; empty before the first */
+	uint64_t size;     /* size of the input */
+	size_t cap;        /* capacity of d->entries */
+	struct str folder; /* root folder of the records, with a slash; empty before the first record */
 	struct buf name;
-	bool open; /* a record was begun whose end is not known */
+	bool open; /* t is a record whose end is not known yet */
 	struct zip_entry t;
-	struct zip_entry maybe; /* the same as the last descriptor has it, which contradicts the header */
-	uint64_t maybe_end;     /* behind that descriptor; 0: there was none */
+	struct zip_entry maybe; /* t with the sizes of the last descriptor, which contradicts the header */
+	uint64_t maybe_end;     /* offset after that descriptor; 0 if there was none */
 };
 
-/* Can it be what begins at p, where n bytes are? Texts that no torch writes are not believed, as each would be copied. */
+/*
+ * Returns true if the n bytes at p can be a header or descriptor. Headers with very long names or extra fields are rejected: torch
+ * writes none, and each would be copied.
+ */
 static bool
 is_sign(const uint8_t *p, size_t n, uint32_t *sig)
 {
@@ -32,7 +35,7 @@ is_sign(const uint8_t *p, size_t n, uint32_t *sig)
 	return *sig == ZIP_SIG_DESCRIPTOR;
 }
 
-/* The next place at or behind *at where a header or descriptor may begin, or the end of the input. */
+/* Moves *at to the next place at or after it where a header or descriptor may begin, or to the end of the input. */
 static int
 next_sign(const struct scan *s, uint64_t *at, uint32_t *sig, struct err *e)
 {
@@ -60,7 +63,7 @@ next_sign(const struct scan *s, uint64_t *at, uint32_t *sig, struct err *e)
 	return 0;
 }
 
-/* Is it a record of the archive? The first record says which folder that is. */
+/* Returns true if the record is in the archive's root folder, which the first record determines. */
 static bool
 belongs(struct scan *s, struct str name)
 {
@@ -71,7 +74,7 @@ belongs(struct scan *s, struct str name)
 	return s->folder.len > 0 && str_starts(name, s->folder);
 }
 
-/* The record that is open reaches at most to end. */
+/* Ends the open record, which extends to end at most. */
 static void
 end_record(struct scan *s, uint64_t end)
 {
@@ -89,14 +92,14 @@ end_record(struct scan *s, uint64_t end)
 	zip_dir_add(s->d, &s->t, &s->cap);
 }
 
-/* Is what the header says of the size of the data true, so far as can be seen from what follows? */
+/* Returns true if the size in the header can be true, because a zip signature follows the data. */
 static bool
 is_followed(const struct scan *s, const struct zip_entry *t)
 {
 	struct err ignored = ERR_INIT;
 	uint8_t sig[4];
 
-	/* A look would take the place of the one that goes through the input, for each header. */
+	/* source_look would replace the window of the scan at each header. */
 	if (t->packed > s->size - t->data || s->size - t->data - t->packed < sizeof(sig) ||
 	    source_read(s->src, t->data + t->packed, sig, sizeof(sig), &ignored) < 0)
 		return false;
@@ -110,7 +113,7 @@ is_followed(const struct scan *s, const struct zip_entry *t)
 	}
 }
 
-/* A local header at *at, which moves to where the next sign is looked for. */
+/* Handles a local header at *at, and moves *at to where the search goes on. */
 static void
 take_local(struct scan *s, uint64_t *at)
 {
@@ -133,7 +136,7 @@ take_local(struct scan *s, uint64_t *at)
 	}
 }
 
-/* A descriptor at at ends the open record if its size is that of the bytes between. */
+/* Handles a descriptor at offset at. It ends the open record if its size matches the bytes since the header. */
 static void
 take_descriptor(struct scan *s, uint64_t at)
 {

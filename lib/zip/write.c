@@ -7,7 +7,7 @@
 #include "base/xalloc.h"
 #include "zip/forward.h"
 
-/* From here on a size or offset needs a zip64 block (so exactly 0xffffffff already does). */
+/* Sizes and offsets from this value on need a zip64 block. The value itself is the marker for it. */
 #define WIDE UINT32_MAX
 
 static bool
@@ -16,7 +16,7 @@ size_wide(uint64_t size)
 	return size >= WIDE && size != ZIP_SIZE_LATER;
 }
 
-/* Contents of the zip64 block, in a local header as in the directory; 0: none. */
+/* Returns the length of the contents of the zip64 block, in local header and directory alike; 0 if there is no block. */
 static unsigned
 zip64_len(uint64_t header, uint64_t size)
 {
@@ -31,7 +31,7 @@ zip64_extra(uint64_t header, uint64_t size)
 	return len > 0 ? 4 + len : 0;
 }
 
-/* Up to the padding: header, name, zip64 block, head of the FB block. */
+/* Returns the length of header, name, zip64 block and the four bytes that begin the FB block, which precede the padding. */
 static uint64_t
 unpadded(uint64_t header, size_t name_len, uint64_t size)
 {
@@ -66,7 +66,7 @@ flags_of(uint64_t size)
 	return size == 0 ? ZIP_FLAG_UTF8 : ZIP_FLAG_UTF8 | ZIP_FLAG_DESCRIPTOR;
 }
 
-/* Adds numbers of so many bytes each. */
+/* Appends numbers whose widths in bytes are the digits of widths. */
 static void
 pack(struct buf *b, const char *widths, const uint64_t *v)
 {
@@ -78,7 +78,7 @@ pack(struct buf *b, const char *widths, const uint64_t *v)
 	}
 }
 
-/* The zip64 block. In a local header the packed size is 0, as torch does not know it yet. */
+/* Appends the zip64 block. In a local header the packed size is 0, because torch does not know it yet. */
 static void
 put_zip64(struct buf *b, uint64_t header, uint64_t size, bool local)
 {
@@ -104,7 +104,7 @@ zip_record_begin(struct zip_writer *z, struct str name, uint64_t size, struct er
 	z->written = xgrow(z->written, z->n, &z->cap, sizeof(*z->written));
 	z->written[z->n] = (struct zip_written){ header, size, 0 };
 	pack(&b, "422", (uint64_t[]){ ZIP_SIG_LOCAL, 0 /* version needed */, flags_of(size) });
-	buf_fill(&b, 0, 2 + 4 + 12); /* method, time and date, CRC and sizes: those are in the descriptor */
+	buf_fill(&b, 0, 2 + 4 + 12); /* method, time and date, CRC and sizes; the descriptor has the real ones */
 	pack(&b, "22", (uint64_t[]){ name.len, zip64_extra(header, size) + 4 + pad });
 	buf_addstr(&b, name);
 	put_zip64(&b, header, size, true);
@@ -163,7 +163,7 @@ put_tail(struct buf *b, uint64_t n, uint64_t start, uint64_t size)
 {
 	uint64_t few = n >= UINT16_MAX ? UINT16_MAX : n;
 
-	/* made by Unix, 3.0; version needed; disks */
+	/* version made by (Unix, 3.0), version needed, disks */
 	pack(b, "482288888", (uint64_t[]){ ZIP_SIG_END64, ZIP_END64 - 12, 0x031e, 45, 0, n, n, size, start });
 	pack(b, "4484", (uint64_t[]){ ZIP_SIG_LOCATOR, 0, start + size, 1 });
 	/* disks; comment */
