@@ -14,16 +14,16 @@
 PICKLE_OPS(PICKLE_OP)
 #undef PICKLE_OP
 
-/* The width of an opcode whose argument is a line; the number of values of one that takes all above the mark. */
+/* LINE as width: the argument is a line of text. ALL as takes: the opcode takes all values above the last mark. */
 enum { LINE = 255, ALL = 255 };
 
 #define PICKLE_OP(name, byte, run, width, kind, takes) [byte] = { #name, run, width, kind, takes },
 static const struct pickle_opcode opcodes[256] = { PICKLE_OPS(PICKLE_OP) };
 #undef PICKLE_OP
 
-/* ---- the bytes */
+/* ---- reading bytes */
 
-/* A long text is read in pieces that begin with this size and double. */
+/* A long text is read in pieces, the first of this size, each later one as long as all before it. */
 enum { PIECE = 1 << 20 };
 
 static uint64_t
@@ -38,7 +38,7 @@ opcode_place(const struct pickle_reader *r)
 	return (struct err_place){ source_name(r->src), ERR_BYTE, r->op_off, 0, opcodes[r->op].name };
 }
 
-/* Sets "FILE: at byte OFFSET OF THE OPCODE: NAME: MESSAGE"; returns -1. */
+/* Sets "FILE: at byte OFFSET OF THE OPCODE: NAME: MESSAGE", and returns -1. */
 #define fail(r, e, ...) err_failed(err_place(e, opcode_place(r), __VA_ARGS__))
 
 static int
@@ -47,7 +47,7 @@ cut_off(const struct pickle_reader *r, struct err *e)
 	return fail(r, e, "the %s ends within the pickle", r->limit == UINT64_MAX ? "input" : "record");
 }
 
-/* Shows what the source has at the present place, up to its own maximum and the limit. */
+/* Refills the window with the bytes at the current offset, up to SOURCE_LOOK_MAX and the limit. */
 static int
 look(struct pickle_reader *r, struct err *e)
 {
@@ -60,7 +60,7 @@ look(struct pickle_reader *r, struct err *e)
 	return most == 0 ? 0 : source_look(r->src, at, most, &r->p, &r->len, e);
 }
 
-/* The next n bytes, a few, borrowed until the next read; NULL with e set where the input ends. */
+/* Returns the next n bytes, which must be few; borrowed until the next read. Returns NULL with e set at the end of the input. */
 static const uint8_t *
 take(struct pickle_reader *r, size_t n, struct err *e)
 {
@@ -87,7 +87,7 @@ look_for_opcode(struct pickle_reader *r, struct err *e)
 	return 0;
 }
 
-/* The next opcode, into op and op_off. */
+/* Reads the next opcode into op and op_off. */
 static inline int
 next_opcode(struct pickle_reader *r, struct err *e)
 {
@@ -98,7 +98,7 @@ next_opcode(struct pickle_reader *r, struct err *e)
 	return 0;
 }
 
-/* n bytes of which at least the first look does not show all. */
+/* Reads n bytes that do not fit into the window. */
 static int
 long_bytes(struct pickle_reader *r, uint64_t n, struct arena *a, struct str *out, struct err *e)
 {
@@ -130,7 +130,7 @@ long_bytes(struct pickle_reader *r, uint64_t n, struct arena *a, struct str *out
 	return 0;
 }
 
-/* The next n bytes into a; memory grows only as the bytes come. */
+/* Copies the next n bytes to a. Memory is allocated only as the bytes arrive. */
 static int
 take_bytes(struct pickle_reader *r, uint64_t n, struct arena *a, struct str *out, struct err *e)
 {
@@ -149,7 +149,7 @@ take_bytes(struct pickle_reader *r, uint64_t n, struct arena *a, struct str *out
 	return 0;
 }
 
-/* Bytes up to the next newline, which is taken too and left out; borrowed until the next read. */
+/* Reads a line. *out is the line without its newline, borrowed until the next read. */
 static int
 take_line(struct pickle_reader *r, struct str *out, struct err *e)
 {
@@ -178,7 +178,9 @@ take_line(struct pickle_reader *r, struct str *out, struct err *e)
 
 /* ---- the memo */
 
-/* Picklers count from 0 on. Indexes that leave most of the array empty go to a map, which holds so many. */
+/*
+ * Picklers number memo entries from 0. An index that would leave most of the array empty goes to a map of at most FAR_MAX entries.
+ */
 enum { DENSE_MIN = 256, FAR_MAX = 1 << 20 };
 
 static void
@@ -209,7 +211,10 @@ put_far(struct pickle_memo *m, struct arena *a, uint32_t index, uint32_t value)
 	m->count++;
 }
 
-/* The array grows only as far as half of it is in use; what is in the map stays there. Keys of the map go to a. */
+/*
+ * Stores value under index. The array grows only while about half of it is in use. Entries in the map stay there. Keys of the map
+ * are allocated from a.
+ */
 static void
 memo_put(struct pickle_memo *m, struct arena *a, uint32_t index, uint32_t value)
 {
@@ -231,7 +236,7 @@ memo_put(struct pickle_memo *m, struct arena *a, uint32_t index, uint32_t value)
 	m->dense[index] = value;
 }
 
-/* VALUE_ABSENT when nothing is there. */
+/* Returns VALUE_ABSENT if there is no such entry. */
 static uint32_t
 memo_get(const struct pickle_memo *m, uint32_t index)
 {
@@ -282,7 +287,7 @@ top_of(struct pickle_machine *m, uint32_t *top, struct err *e)
 	return 0;
 }
 
-/* What lies above the last mark becomes the operands, borrowed until the next push; the mark is taken away. */
+/* Takes the values above the last mark as operands, which are borrowed until the next push, and removes the mark. */
 static int
 pop_mark(struct pickle_machine *m, struct err *e)
 {
@@ -298,7 +303,7 @@ pop_mark(struct pickle_machine *m, struct err *e)
 	return 0;
 }
 
-/* The topmost n values become the operands, borrowed likewise. */
+/* Takes the topmost n values as operands, which are borrowed until the next push. */
 static int
 pop(struct pickle_machine *m, size_t n, struct err *e)
 {
@@ -315,7 +320,7 @@ pop(struct pickle_machine *m, size_t n, struct err *e)
 	return 0;
 }
 
-/* 0 when lenient, else -1 with the message set. */
+/* Reports something that Python would refuse. Returns 0 in lenient mode; otherwise sets the message and returns -1. */
 __attribute__((format(printf, 3, 4))) static int
 refuse(struct pickle_machine *m, struct err *e, const char *fmt, ...)
 {
@@ -327,12 +332,14 @@ refuse(struct pickle_machine *m, struct err *e, const char *fmt, ...)
 	return m->hooks.lenient ? 0 : fail(&m->in, e, "%s", m->passed_over);
 }
 
-/* ---- reductions that denote plain data: Python writes so where a protocol has no opcode. They become data again. */
+/* ---- calls that yield plain data. If a protocol has no opcode for a type, Python writes a call instead. It becomes data again. */
 
-/* Slots and bytes copied for each byte of the pickle at most: an honest one never needs half of it. */
+/* The limit of slots and bytes copied per byte of the pickle. Real pickles need less than half of it. */
 enum { COPY_FACTOR = 16, COPY_FREE = 4096 };
 
-/* May n slots or bytes be copied? A pickle that has one list copied a thousand times gets objects instead. */
+/*
+ * Returns true if n more slots or bytes may be copied. A pickle that copies one list a thousand times gets objects instead of data.
+ */
 static bool
 may_copy(struct pickle_machine *m, size_t n)
 {
@@ -344,7 +351,7 @@ may_copy(struct pickle_machine *m, size_t n)
 	return true;
 }
 
-/* Is there one argument at most, a list or tuple of *n items? Then it is *list, VALUE_ABSENT if there is none. */
+/* Returns true if args has at most one item, which is a list or tuple. *list is that item, or VALUE_ABSENT; *n is its length. */
 static bool
 only_list(const struct pickle_machine *m, uint32_t args, uint32_t *list, size_t *n)
 {
@@ -356,7 +363,7 @@ only_list(const struct pickle_machine *m, uint32_t args, uint32_t *list, size_t 
 	return value_len(m->t, args) <= 1 && (*list == VALUE_ABSENT || kind == VALUE_LIST || kind == VALUE_TUPLE);
 }
 
-/* OrderedDict(), OrderedDict([(key, value), ...]); Python 2 wrote the pairs as lists. */
+/* Handles OrderedDict() and OrderedDict([(key, value), ...]). Python 2 wrote the pairs as lists. */
 static bool
 ordered(struct pickle_machine *m, uint32_t args, uint32_t *out)
 {
@@ -390,7 +397,7 @@ is_latin1(const struct pickle_machine *m, uint32_t encoding)
 	return value_is_text(m->t, encoding) && (str_eqc(s, "latin1") || str_eqc(s, "latin-1"));
 }
 
-/* The bytes whose Latin-1 reading is text; false if text has other characters too. */
+/* Encodes text as Latin-1. Returns false if text has other characters. */
 static bool
 latin1(struct pickle_machine *m, uint32_t text, struct str *out)
 {
@@ -410,7 +417,7 @@ latin1(struct pickle_machine *m, uint32_t text, struct str *out)
 	if (high == 0)
 		return true;
 	to = arena_bytes(vtree_arena(m->t), s.len - high / 2);
-	/* Without branches: in an array, it is a matter of chance which bytes take two. */
+	/* This loop has no branches, because in array data one cannot predict which characters take two bytes. */
 	for (size_t i = 0, two; i < s.len; i += 1 + two) {
 		two = p[i] >> 7;
 		to[n++] = (char)(uint8_t)((p[i + two] & 0x7f >> two) | (p[i] << 6 & -(int)two));
@@ -419,7 +426,7 @@ latin1(struct pickle_machine *m, uint32_t text, struct str *out)
 	return true;
 }
 
-/* _codecs.encode(text, 'latin1') */
+/* Handles _codecs.encode(text, 'latin1'). */
 static bool
 encoded(struct pickle_machine *m, uint32_t args, uint32_t *out)
 {
@@ -431,7 +438,7 @@ encoded(struct pickle_machine *m, uint32_t args, uint32_t *out)
 	return true;
 }
 
-/* bytearray(), bytearray(bytes), bytearray(text, 'latin-1'); bytes(). */
+/* Handles bytearray(), bytearray(bytes), bytearray(text, 'latin-1') and bytes(). */
 static bool
 byte_string(struct pickle_machine *m, enum value_kind kind, uint32_t args, uint32_t *out)
 {
@@ -449,7 +456,7 @@ byte_string(struct pickle_machine *m, enum value_kind kind, uint32_t args, uint3
 	return true;
 }
 
-/* set(), set(list) and the same of frozenset. */
+/* Handles set(), set(list), frozenset() and frozenset(list). */
 static bool
 set_of(struct pickle_machine *m, enum value_kind kind, uint32_t args, uint32_t *out)
 {
@@ -471,7 +478,7 @@ is_plain_module(struct str module)
 	       str_eqc(module, "builtins");
 }
 
-/* Is callable(*args) one of the reductions that denote plain data (OrderedDict, bytes, sets)? Then it is made. */
+/* Makes *out and returns true if callable(*args) yields plain data (OrderedDict, bytes, sets). */
 static bool
 make_plain(struct pickle_machine *m, uint32_t callable, uint32_t args, uint32_t *out)
 {
@@ -518,13 +525,13 @@ op_integer(struct pickle_machine *m, struct err *e)
 	return push(m, value_new_int(m->t, m->width == 1 ? p[0] : m->width == 2 ? get_le16(p) : (int32_t)get_le32(p)), e);
 }
 
-/* Two's complement, little-endian, of any length: VALUE_INT or VALUE_BIGINT. The bytes are copied if need be. */
+/* Makes a VALUE_INT or VALUE_BIGINT from little-endian two's complement bytes. The bytes are copied if needed. */
 static uint32_t
 new_long(struct vtree *t, const uint8_t *p, size_t n)
 {
 	uint64_t v = 0;
 
-	/* A last byte that only repeats the sign says nothing. */
+	/* Drops trailing bytes that only repeat the sign. */
 	while (n > 0 && (p[n - 1] == 0 || p[n - 1] == 0xff) && (n == 1 ? p[0] == 0 : (p[n - 2] & 0x80) == (p[n - 1] & 0x80)))
 		n--;
 	if (n > 8)
@@ -534,7 +541,7 @@ new_long(struct vtree *t, const uint8_t *p, size_t n)
 	return value_new_int(t, (int64_t)v);
 }
 
-/* Decimal digits to two's complement bytes; out has n / 2 + 2 bytes. Returns how many it filled. */
+/* Converts decimal digits to two's complement bytes and returns their number. out has n / 2 + 2 bytes. */
 static size_t
 binary(struct str digits, bool negative, uint8_t *out)
 {
@@ -561,7 +568,7 @@ binary(struct str digits, bool negative, uint8_t *out)
 	return len;
 }
 
-/* The line as an argument of "%.*s" in a message. */
+/* Returns the precision of "%.*s" that shows the start of the line in a message. */
 static int
 shown(const struct pickle_machine *m)
 {
@@ -569,8 +576,8 @@ shown(const struct pickle_machine *m)
 }
 
 /*
- * INT and LONG, which may end in L. A leading zero is not taken, as readers differ about what it means, but INT has the
- * truth values 00 and 01.
+ * Handles INT and LONG, which may end in L. INT has the truth values 00 and 01. Any other leading zero is refused, because readers
+ * differ about its meaning.
  */
 static int
 op_decimal(struct pickle_machine *m, struct err *e)
@@ -615,7 +622,7 @@ op_binfloat(struct pickle_machine *m, struct err *e)
 	return push(m, value_new_float(m->t, d), e);
 }
 
-/* UTF-8 as Python writes it: lone surrogates may occur. */
+/* Returns true if s is UTF-8 as Python writes it, in which lone surrogates may occur. */
 static bool
 is_utf8(struct str s)
 {
@@ -628,9 +635,9 @@ is_utf8(struct str s)
 	return true;
 }
 
-/* ---- texts and bytes */
+/* ---- strings and bytes */
 
-/* n bytes that are passed over. */
+/* Skips n bytes. The hook returns the value that represents them. */
 static int
 later(struct pickle_machine *m, enum value_kind kind, uint64_t n, struct err *e)
 {
@@ -644,7 +651,7 @@ later(struct pickle_machine *m, enum value_kind kind, uint64_t n, struct err *e)
 	return push(m, m->hooks.later(m->hooks.arg, m->t, kind, at, n), e);
 }
 
-/* Text, bytes or a long integer whose length stands in width bytes; two of them have a length with a sign. */
+/* Handles strings, bytes and long integers whose length is in the first width bytes. BINSTRING and LONG4 have signed lengths. */
 static int
 op_counted(struct pickle_machine *m, struct err *e)
 {
@@ -665,7 +672,10 @@ op_counted(struct pickle_machine *m, struct err *e)
 	return push(m, value_new_text(m->t, kind, s), e);
 }
 
-/* The escape behind a backslash of a Python string literal (codecs.escape_decode): s starts after it. Bytes taken, or 0. */
+/*
+ * Decodes the escape sequence at s, after a backslash in a Python string literal (codecs.escape_decode). Returns the number of
+ * bytes used, or 0 on error.
+ */
 static size_t
 unescape(struct str s, struct buf *out)
 {
@@ -688,7 +698,7 @@ unescape(struct str s, struct buf *out)
 	return n;
 }
 
-/* Pushes the text out, which is released; left is what follows an escape without meaning, if there was one. */
+/* Pushes and releases the decoded text out. If left is not empty, decoding stopped there at an invalid escape. */
 static int
 push_unescaped(struct pickle_machine *m, enum value_kind kind, struct buf *out, struct str left, struct err *e)
 {
@@ -700,7 +710,7 @@ push_unescaped(struct pickle_machine *m, enum value_kind kind, struct buf *out, 
 	return push(m, value_new_text(m->t, kind, s), e);
 }
 
-/* A quoted text of protocol 0, as Python 2's repr wrote it. */
+/* Handles a quoted string of protocol 0, as written by Python 2's repr. */
 static int
 op_string(struct pickle_machine *m, struct err *e)
 {
@@ -732,7 +742,7 @@ put_point(struct buf *b, uint32_t c)
 		utf8_put(b, c);
 }
 
-/* The raw-unicode-escape codec: \uXXXX and \UXXXXXXXX, all other bytes are Latin-1. */
+/* Decodes raw-unicode-escape: \uXXXX and \UXXXXXXXX; all other bytes are Latin-1. */
 static int
 op_unicode(struct pickle_machine *m, struct err *e)
 {
@@ -765,7 +775,7 @@ op_proto(struct pickle_machine *m, struct err *e)
 	return m->arg[0] > 5 ? refuse(m, e, "protocol %u is newer than 5, the newest known", m->arg[0]) : 0;
 }
 
-/* FRAME, which is only a hint for buffering, and POP_MARK, whose operands vanish. */
+/* Handles FRAME, which is only a hint for buffering, and POP_MARK, whose operands are discarded. */
 static int
 op_nothing(struct pickle_machine *m, struct err *e)
 {
@@ -795,7 +805,7 @@ op_mark(struct pickle_machine *m, struct err *e)
 	return 0;
 }
 
-/* Takes away a mark where that is on top. */
+/* Pops a value, or the mark if it is on top. */
 static int
 op_pop(struct pickle_machine *m, struct err *e)
 {
@@ -813,7 +823,7 @@ op_dup(struct pickle_machine *m, struct err *e)
 	return push(m, top, e);
 }
 
-/* ---- which entries of the memo are read again: few, and all others need not be kept */
+/* ---- memo entries that are read again. Most are not, and need not be kept. */
 
 static bool
 is_recalled(const struct pickle_recall *r, uint32_t index)
@@ -836,7 +846,7 @@ note_recall(struct pickle_recall *r, uint32_t index)
 	r->bits[index / 8] |= (uint8_t)(1 << index % 8);
 }
 
-/* Passes by an argument whose length stands in width bytes. */
+/* Skips an argument whose length is in its first width bytes. */
 static int
 skip_counted(struct pickle_reader *r, unsigned width, struct err *e)
 {
@@ -854,7 +864,7 @@ skip_counted(struct pickle_reader *r, unsigned width, struct err *e)
 	return 0;
 }
 
-/* What the opcode just read stores or recalls. Picklers number what they store from 0 on; nothing is said of others. */
+/* Notes what the opcode just read stores or recalls. Picklers number stored entries from 0; the scan gives up on other numbers. */
 static int
 scan_opcode(struct pickle_reader *r, struct pickle_recall *recall, struct err *e)
 {
@@ -881,7 +891,7 @@ scan_opcode(struct pickle_reader *r, struct pickle_recall *recall, struct err *e
 	return index < recall->stored ? 0 : -1;
 }
 
-/* Reads the pickle ahead, without executing it. What is wrong with it is found when it is executed. */
+/* Scans the pickle ahead without executing it. Errors in the pickle are ignored here, since its execution reports them. */
 static int
 find_recalled(struct pickle_machine *m, struct err *e)
 {
@@ -904,7 +914,7 @@ find_recalled(struct pickle_machine *m, struct err *e)
 
 /* ---- memo */
 
-/* The opcode's memo index: a line of digits, or width bytes; MEMOIZE has none. */
+/* Returns the memo index of an opcode: a line of digits, or width bytes. MEMOIZE uses the next index. */
 static int
 memo_index(struct pickle_machine *m, uint32_t *index, struct err *e)
 {
@@ -962,7 +972,7 @@ op_tuple(struct pickle_machine *m, struct err *e)
 	return push(m, value_new_tuple(m->t, m->items, m->n), e);
 }
 
-/* A new container of everything above the mark, or of nothing. */
+/* Pushes a new container with the operands as items. The opcodes for empty containers have no operands. */
 static int
 op_collect(struct pickle_machine *m, struct err *e)
 {
@@ -974,8 +984,8 @@ op_collect(struct pickle_machine *m, struct err *e)
 }
 
 /*
- * Where the operands go that the value on top is given: a container of that kind itself, or what an object was given, which
- * is *given of it. VALUE_ABSENT if it is neither.
+ * Returns the container to which the operands are added: the value on top if it has that kind, or the list or dict of additions of
+ * an object on top. Returns VALUE_ABSENT if the value on top is neither.
  */
 static uint32_t
 target_of(struct pickle_machine *m, uint32_t top, enum value_kind kind)
@@ -991,7 +1001,7 @@ target_of(struct pickle_machine *m, uint32_t top, enum value_kind kind)
 	return *given;
 }
 
-/* Adds items to the value on top. */
+/* Appends the operands to the list, set or object on top. */
 static int
 op_extend(struct pickle_machine *m, struct err *e)
 {
@@ -1010,7 +1020,7 @@ op_extend(struct pickle_machine *m, struct err *e)
 	return 0;
 }
 
-/* Python's dicts take no key that can change. */
+/* Returns true if h can be a key of a dict in Python. */
 static bool
 hashable(const struct vtree *t, uint32_t h)
 {
@@ -1019,7 +1029,7 @@ hashable(const struct vtree *t, uint32_t h)
 	return kind != VALUE_LIST && kind != VALUE_DICT && kind != VALUE_SET && kind != VALUE_BYTEARRAY;
 }
 
-/* The operands, key and value in turn, into the dict d. */
+/* Adds the operands, which alternate between keys and values, to the dict d. */
 static int
 set_pairs(struct pickle_machine *m, uint32_t d, struct err *e)
 {
@@ -1058,7 +1068,7 @@ op_setitems(struct pickle_machine *m, struct err *e)
 
 /* ---- globals */
 
-/* The global becomes the one that was named last. */
+/* Sets m->named to a new global. */
 static int
 name_global(struct pickle_machine *m, struct str module, struct str name, struct err *e)
 {
@@ -1068,7 +1078,7 @@ name_global(struct pickle_machine *m, struct str module, struct str name, struct
 	return 0;
 }
 
-/* The one that two lines name, of which the first was read. */
+/* Sets m->named to the global that two lines name. The first line has been read. */
 static int
 name_lines(struct pickle_machine *m, struct err *e)
 {
@@ -1097,7 +1107,7 @@ op_stack_global(struct pickle_machine *m, struct err *e)
 	return push(m, m->named, e);
 }
 
-/* What stands for something that is not in the pickle: a number of the registry of extensions, or a buffer. */
+/* Handles references outside the pickle: a number in the extension registry, or an out-of-band buffer. */
 static int
 op_foreign(struct pickle_machine *m, struct err *e)
 {
@@ -1118,7 +1128,7 @@ push_object(struct pickle_machine *m, enum value_how how, uint32_t callable, uin
 	return push(m, value_new_object(m->t, &o), e);
 }
 
-/* callable(*args): plain data, what the caller of the machine makes of it, or an object. */
+/* Executes callable(*args). The result is plain data, a value that the reduce hook makes, or an object. */
 static int
 call(struct pickle_machine *m, enum value_how how, uint32_t callable, uint32_t args, struct err *e)
 {
@@ -1127,7 +1137,7 @@ call(struct pickle_machine *m, enum value_how how, uint32_t callable, uint32_t a
 
 	if (value_kind(m->t, args) != VALUE_TUPLE && refuse(m, e, "the arguments are no tuple") < 0)
 		return -1;
-	/* cls.__new__(cls, items) of these ignores the items. */
+	/* For these types, cls.__new__(cls, items) ignores the items. NEWOBJ is therefore plain data only without arguments. */
 	if (callable != m->other && (how == HOW_REDUCE || value_len(m->t, args) == 0) && make_plain(m, callable, args, &made))
 		return push(m, made, e);
 	if (value_kind(m->t, callable) == VALUE_GLOBAL && !is_plain_module(value_module(m->t, callable)))
@@ -1160,7 +1170,7 @@ op_newobj_ex(struct pickle_machine *m, struct err *e)
 	return push_object(m, HOW_NEWOBJ_EX, callable, args, kwargs, e);
 }
 
-/* With arguments this is a call; without, a class is not called but its __new__. */
+/* Handles OBJ and INST. With arguments they call the callable; without arguments, a class gets its __new__ called. */
 static int
 instance(struct pickle_machine *m, uint32_t callable, const uint32_t *items, size_t n, struct err *e)
 {
@@ -1237,13 +1247,13 @@ op_persid(struct pickle_machine *m, struct err *e)
 
 /* ---- the machine */
 
-/* Values that the stack holds from the beginning. */
+/* The initial capacity of the stack. */
 enum { STACK_FIRST = 64 };
 
-/* An opcode makes no more than a few nodes, so they need not be counted after every one. */
+/* An opcode makes only a few nodes, so the node limit is checked once in this many opcodes. */
 enum { COUNT_EVERY = 256 };
 
-/* Reads the argument and takes the operands of the opcode, and executes it. */
+/* Reads the argument of the opcode, takes its operands and executes it. */
 static int
 execute(struct pickle_machine *m, struct err *e)
 {

@@ -1,9 +1,9 @@
 /*
- * pickle_machine: our own machine for Python pickles, protocols 0 to 5. It executes a pickle opcode by opcode and builds
- * plain data (value.h); classes are not imported, reducers not called.
+ * pickle_machine: an interpreter for Python pickles, protocols 0 to 5. It executes a pickle opcode by opcode and builds plain data
+ * (value.h). It never imports classes or calls functions.
  *
- * pickle_decode is strict, unless its hooks say that it is lenient: then it passes over what Python would refuse where it can,
- * so that it sees as much of a malicious pickle as possible. Hooks may look at the machine between the opcodes.
+ * pickle_decode is strict by default. In lenient mode it continues after most errors that Python would raise, so that as much as
+ * possible of a malicious pickle is seen. Hooks may inspect the machine between opcodes.
  */
 #ifndef LNN_PICKLE_MACHINE_H
 #define LNN_PICKLE_MACHINE_H
@@ -20,12 +20,12 @@
 #include "pickle/opcode.h"
 #include "pickle/value.h"
 
-/* Where a pickle stands. */
+/* The position of a pickle in a source. */
 struct pickle_place {
 	struct source *src;
 	uint64_t off;
-	uint64_t limit; /* the record's end; UINT64_MAX when not known */
-	uint64_t end;   /* result: the offset behind STOP, or behind what was read before an error */
+	uint64_t limit; /* end of its record; UINT64_MAX if not known */
+	uint64_t end;   /* result: the offset after STOP or, after an error in lenient mode, of the last opcode */
 };
 
 struct pickle_machine;
@@ -35,80 +35,84 @@ enum { PICKLE_LATER = 1024 };
 /* A call in a pickle. */
 struct pickle_call {
 	uint32_t callable, args;
-	uint64_t off; /* of the opcode, absolute */
+	uint64_t off; /* absolute offset of the opcode */
 };
 
 /*
- * What the caller adds. Each may be NULL. take_* return 1 and set *out when they
- * made a value of it, 0 to have the generic node built, -1 on error.
+ * Functions of the caller; each may be NULL. persid, reduce and build return 1
+ * if they handled the value (and set *out), 0 to get the default node, and -1
+ * on error.
  */
 struct pickle_hooks {
-	/* A persistent id (the value id). */
+	/* Handles a persistent id. id is the handle of its value. */
 	int (*persid)(void *arg, struct vtree *t, uint32_t id, uint32_t *out, struct err *e);
 	/*
-	 * callable(*args): called by REDUCE, and by NEWOBJ, which means the same for the classes that matter.
-	 * OrderedDict, bytes, bytearray, set and frozenset are dealt with before.
+	 * Handles callable(*args) of REDUCE, and of NEWOBJ, which means the same for the classes that matter. Calls that yield
+	 * OrderedDict, bytes, bytearray, set or frozenset are handled before and not passed.
 	 */
 	int (*reduce)(void *arg, struct vtree *t, const struct pickle_call *call, uint32_t *out, struct err *e);
-	/* BUILD on a leaf made by a hook, with its state (old FloatTensor + BUILD): 1 when dealt with, 0: refused. */
+	/*
+	 * Handles BUILD with its state on a leaf made by another hook (old FloatTensor + BUILD). If it returns 0, the pickle is
+	 * refused.
+	 */
 	int (*build)(void *arg, struct vtree *t, uint32_t target, uint32_t state, struct err *e);
 	/*
-	 * A text of Python 2, bytes or a bytearray of PICKLE_LATER bytes or more, n at off of the source: what stands for it. It
-	 * is not read. The pickle's limit is known.
+	 * Returns a value that represents a Python 2 str, bytes or a bytearray of n >= PICKLE_LATER bytes at off of the source. The
+	 * bytes are not read. The limit of the pickle must be known.
 	 */
 	uint32_t (*later)(void *arg, struct vtree *t, enum value_kind kind, uint64_t off, uint64_t n);
 	void *arg;
-	/* Called around the execution of each opcode m->in.op. after() returns -1 to end it. */
+	/* Called before and after each opcode m->in.op. If after() returns -1, decoding ends. */
 	void (*before)(void *arg, struct pickle_machine *m);
 	int (*after)(void *arg, struct pickle_machine *m);
-	/* The hooks consume the arguments of what they take (value.h) as soon as they do not need them any more. */
+	/* The hooks call value_consume (value.h) on arguments that they no longer need. */
 	bool consumes;
-	bool lenient; /* what Python would refuse is passed over where the stack stays in step */
+	bool lenient; /* lenient mode: continue after errors that leave the stack consistent */
 };
 
 /*
- * Decodes one pickle up to its STOP. hooks may be NULL. On a stream nothing beyond the STOP's look-ahead buffer is
- * consumed. Errors name the file and the offset of the opcode.
+ * Decodes one pickle up to its STOP. hooks may be NULL. On a stream, bytes after STOP are read ahead at most, but not consumed.
+ * Errors name the file and the offset of the opcode.
  */
 int pickle_decode(struct vtree *t, struct pickle_place *place, const struct pickle_hooks *hooks, uint32_t *root, struct err *e);
 
 /* An opcode; see PICKLE_OPS. */
 struct pickle_opcode {
-	const char *name; /* as pickletools has it */
+	const char *name; /* as in pickletools */
 	int (*run)(struct pickle_machine *m, struct err *e);
 	uint8_t width, kind, takes;
 };
 
-/* The bytes of a pickle, opcode by opcode. */
+/* Reads a pickle opcode by opcode. */
 struct pickle_reader {
 	struct source *src;
 	uint64_t base;    /* offset of p[0] */
-	const uint8_t *p; /* borrowed from the source until it is looked at again */
+	const uint8_t *p; /* window; borrowed until the next look at the source */
 	size_t at, len;
-	uint64_t limit; /* the pickle ends here or before */
+	uint64_t limit; /* the pickle ends at or before this offset */
 	uint64_t start, op_off;
 	uint8_t op;
 	struct buf line;
 };
 
 /*
- * What the PUTs of a pickle have stored. Indexes near each other lie in an array; an index far out costs no more than one
- * nearby.
+ * The entries that PUT opcodes have stored. Small indices are in an array; scattered ones are in a map, so that a huge index costs
+ * no more than a small one.
  */
 struct pickle_memo {
-	uint32_t *dense; /* VALUE_ABSENT where nothing is */
+	uint32_t *dense; /* VALUE_ABSENT for unused entries */
 	size_t size;
-	struct strmap far; /* other indexes, to their places in values */
+	struct strmap far; /* maps other indices to positions in values */
 	uint32_t *values;
-	size_t nvalues, cap, count; /* count: indexes stored */
+	size_t nvalues, cap, count; /* count: number of stored entries */
 };
 
-/* Which entries of the memo a pickle reads again: a bit for each. */
+/* The memo entries that a pickle reads again, as a bit per entry. */
 struct pickle_recall {
-	bool known; /* false: all may be */
+	bool known; /* false: any entry may be read again */
 	uint8_t *bits;
-	size_t size;     /* bytes of bits */
-	uint32_t stored; /* entries */
+	size_t size;     /* size of bits in bytes */
+	uint32_t stored; /* number of entries stored */
 };
 
 struct pickle_machine {
@@ -117,21 +121,21 @@ struct pickle_machine {
 	struct pickle_hooks hooks;
 	uint32_t *stack;
 	size_t depth, stack_cap;
-	uint32_t *marks; /* depths */
+	uint32_t *marks; /* stack depths at which marks were set */
 	size_t marks_n, marks_cap;
-	size_t fence; /* depth at the last mark: nothing below may be taken */
+	size_t fence; /* depth at the last mark; values below it cannot be popped */
 	struct pickle_memo memo;
 	struct pickle_recall recall;
-	const char *name; /* of the opcode that is executed, NULL if there is none of that byte */
+	const char *name; /* name of the opcode being executed; NULL if the byte is no opcode */
 	uint8_t width, kind;
-	const uint8_t *arg; /* its argument, width bytes; or a line */
+	const uint8_t *arg; /* argument of the opcode: width bytes; for a line see line */
 	struct str line;
-	const uint32_t *items; /* its operands, n of them */
+	const uint32_t *items; /* operands of the opcode, n handles */
 	size_t n;
-	uint32_t steps;        /* opcodes executed */
-	uint64_t copied;       /* slots and bytes that rewriting a reduction as plain data has copied */
-	char passed_over[512]; /* what was passed over last; the watcher empties it */
-	uint32_t other;        /* a global of a module that makes no plain data, called last */
+	uint32_t steps;        /* number of opcodes executed */
+	uint64_t copied;       /* slots and bytes copied so far for calls that became plain data */
+	char passed_over[512]; /* last error that was skipped in lenient mode; the hook that reads it empties it */
+	uint32_t other;        /* last called global whose module makes no plain data */
 	uint32_t named;        /* the global that was named last */
 	bool stopped;
 	uint32_t root;

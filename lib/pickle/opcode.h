@@ -1,13 +1,11 @@
-/*
- * Opcodes of pickles, protocols 0 to 5, as Python's Lib/pickletools.py lists them.
- */
+/* Opcodes of pickles, protocols 0 to 5, as in Python's Lib/pickletools.py. */
 #ifndef LNN_PICKLE_OPCODE_H
 #define LNN_PICKLE_OPCODE_H
 
 /*
- * A line for each: its name and byte; what executes it (machine.c); the bytes of its argument, or of the length that its
- * argument begins with, or LINE for a line of text; what it makes or does: enum value_kind or value_how, or a truth value; and
- * how many values it takes from the stack, or ALL for those above the last mark.
+ * Columns: name; byte; function in machine.c; width of the argument in bytes, or of its length prefix, or LINE for a line of text;
+ * kind: enum value_kind or value_how of the result, or a truth value; number of values taken from the stack, or ALL for those above
+ * the last mark.
  */
 /* clang-format off */
 #define PICKLE_OPS(line) \
@@ -85,7 +83,7 @@
 enum pickle_op { PICKLE_OPS(PICKLE_OP) };
 #undef PICKLE_OP
 
-/* In texts of opcodes: those that are no printable characters. */
+/* Opcodes that are not printable, for strings of opcodes. */
 #define PICKLE_NEWOBJ "\x81"
 #define PICKLE_TUPLE1 "\x85"
 #define PICKLE_TUPLE2 "\x86"

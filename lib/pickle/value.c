@@ -9,17 +9,17 @@
 #include "base/xalloc.h"
 
 /*
- * A handle with the top bit set is an integer from SMALL_MIN on; VALUE_ABSENT,
- * the highest of them, is none. Every other handle is an index into nodes.
+ * A handle with the top bit set is an integer from SMALL_MIN on, except
+ * VALUE_ABSENT, the highest one. Every other handle is an index into nodes.
  */
 #define SMALL_BIT 0x80000000u
 #define SMALL_MIN (-((int64_t)1 << 30))
 #define SMALL_MAX (((int64_t)1 << 30) - 2)
 
-/* Nodes that every tree begins with. */
+/* The first nodes of every tree. */
 enum { NODE_NONE, NODE_FALSE, NODE_TRUE, NODE_EMPTY, NODES_FIXED };
 
-/* Slots (item handles; two for a pair of a dict) that need no memory of their own. */
+/* The number of slots that are stored in the node itself. A slot is the handle of an item; a pair of a dict takes two. */
 enum { INLINE_SLOTS = 2, FIRST_SLOTS_LOG = 2 };
 
 enum { FLAG_ORDERED = 1, FLAG_STATE = 2 };
@@ -31,16 +31,16 @@ struct global {
 struct node {
 	uint8_t kind;
 	uint8_t flags; /* DICT: FLAG_*; LEAF: enum value_leaf */
-	uint16_t high; /* texts: length above 32 bits; LIST, SET, FROZENSET, DICT: log2 of slots, 0 when inline */
-	uint32_t len;  /* texts: bytes; containers: slots in use */
+	uint16_t high; /* texts: bits 32 to 47 of the length; LIST, SET, FROZENSET, DICT: log2 of allocated slots, 0 while inline */
+	uint32_t len;  /* texts: length in bytes; containers: slots in use */
 	union {
 		int64_t i;
 		double d;
 		const char *text;
 		const struct global *global;
 		struct vobject *object;
-		uint32_t *slots;            /* with FLAG_STATE one more than their number: the state */
-		uint32_t few[INLINE_SLOTS]; /* LEAF: the index */
+		uint32_t *slots;            /* with FLAG_STATE, the state is in one more slot at the end */
+		uint32_t few[INLINE_SLOTS]; /* inline slots; LEAF: few[0] is the index */
 	} u;
 };
 
@@ -49,11 +49,11 @@ _Static_assert(sizeof(struct node) == 16, "a state dict has a million of these")
 struct vtree {
 	struct node *nodes;
 	size_t count, cap;
-	uint32_t shared; /* handles below this may be in use more than once */
+	uint32_t shared; /* handles below this may be referred to more than once */
 	struct arena arena;
 };
 
-/* Has the node slots from malloc? */
+/* Returns true if the node's slots were allocated with malloc. */
 static inline bool
 is_grown(const struct node *n)
 {
@@ -116,7 +116,7 @@ vtree_share(struct vtree *t, uint32_t h)
 		t->shared = h + 1;
 }
 
-/* ---- asking */
+/* ---- queries */
 
 static bool
 is_small(uint32_t h)
@@ -124,7 +124,7 @@ is_small(uint32_t h)
 	return (h & SMALL_BIT) != 0 && h != VALUE_ABSENT;
 }
 
-/* The node of h; that of None where h is a small integer or absent. */
+/* Returns the node of h. A small integer or an absent handle gets the node of None. */
 static struct node *
 node_of(const struct vtree *t, uint32_t h)
 {
@@ -137,7 +137,7 @@ is_seq(enum value_kind kind)
 	return kind == VALUE_TUPLE || kind == VALUE_LIST || kind == VALUE_SET || kind == VALUE_FROZENSET || kind == VALUE_PERSID;
 }
 
-/* The items of a container, or keys and values in turn. */
+/* Returns the items of a container; for a dict, keys and values alternate. */
 static uint32_t *
 slots_of(struct node *n)
 {
@@ -146,7 +146,7 @@ slots_of(struct node *n)
 	return (fixed ? n->len <= INLINE_SLOTS : n->high == 0) ? n->u.few : n->u.slots;
 }
 
-/* Where the state that a BUILD gave a dict stands, behind the slots of pairs; NULL if there is none. */
+/* Returns the slot of the state that BUILD gave a dict, or NULL if there is none. */
 static uint32_t *
 state_slot(struct node *n)
 {
@@ -331,7 +331,7 @@ value_leaf(const struct vtree *t, uint32_t h, uint32_t *index)
 	return (enum value_leaf)n->flags;
 }
 
-/* ---- making */
+/* ---- constructors */
 
 uint32_t
 value_new_none(struct vtree *t)
@@ -462,7 +462,7 @@ value_set_leaf(struct vtree *t, uint32_t h, uint32_t index)
 		t->nodes[h].u.few[0] = index;
 }
 
-/* Drops the last node if that is h, and nothing else can refer to it. */
+/* Drops node h if it is the last node and nothing else can refer to it. */
 static void
 drop_last(struct vtree *t, uint32_t h)
 {
@@ -491,7 +491,7 @@ value_consume(struct vtree *t, uint32_t tuple)
 		drop_last(t, items[i]);
 }
 
-/* Reserves 2^log slots and, if there is one, the state behind them. */
+/* Allocates 2^log slots, plus one for the state if there is one. */
 static void
 slots_resize(struct node *n, uint16_t log)
 {
@@ -507,7 +507,7 @@ slots_resize(struct node *n, uint16_t log)
 		n->u.slots[capacity] = kept;
 }
 
-/* Place for the next slots of a container. */
+/* Appends more slots to a container and returns them. */
 static uint32_t *
 slots_next(struct node *n, size_t more)
 {
@@ -599,7 +599,7 @@ value_set_state(struct vtree *t, uint32_t dict_or_object, uint32_t state)
 	n->u.slots[(size_t)1 << n->high] = state;
 }
 
-/* Keys compared in one search at most; only a tree made for the purpose needs more. */
+/* The most keys compared in one search. Only trees made for an attack need more. */
 enum { PATH_WORK_MAX = 1 << 26 };
 
 uint32_t
@@ -616,7 +616,10 @@ value_get(const struct vtree *t, uint32_t d, struct str key)
 	return VALUE_ABSENT;
 }
 
-/* A key as it is written in a path; buffer has 24 bytes. False if the key has no such form. */
+/*
+ * Returns the text that stands for key k in a path. buffer has 24 bytes. Returns false if k is neither a string nor a small
+ * integer.
+ */
 static bool
 key_text(const struct vtree *t, uint32_t k, char *buffer, struct str *text)
 {
@@ -633,7 +636,7 @@ key_text(const struct vtree *t, uint32_t k, char *buffer, struct str *text)
 	return true;
 }
 
-/* Is s the beginning of path up to its end or to a dot? */
+/* Returns true if path begins with s, followed by a dot or the end of path. */
 static bool
 leads(struct str path, struct str s)
 {
@@ -645,7 +648,9 @@ struct path_search {
 	uint64_t work;
 };
 
-/* Index of the pair whose key is the longest that leads path and is shorter than below; the last of equals. */
+/*
+ * Returns the index of the pair with the longest key that leads path and is shorter than below. Of equal keys, the last one counts.
+ */
 static size_t
 longest(struct path_search *s, uint32_t d, struct str path, size_t below, size_t *len)
 {
@@ -732,7 +737,7 @@ search_dict(struct path_search *s, uint32_t h, struct str path, unsigned depth)
 	return VALUE_ABSENT;
 }
 
-/* path is what is left, never the end itself; each step takes at least a component, so the depth is bounded by the caller. */
+/* Searches h for path, the rest of the whole path. depth limits the recursion. */
 static uint32_t
 search(struct path_search *s, uint32_t h, struct str path, unsigned depth)
 {
@@ -777,9 +782,9 @@ value_path_key(const struct vtree *t, uint32_t h, struct str path)
 	return first;
 }
 
-/* ---- walks over all that a value reaches */
+/* ---- walks over everything that a value refers to */
 
-/* Calls f for every handle that a node holds. */
+/* Calls f for every handle in a node, except the contents of an object. */
 static void
 each_handle(struct node *n, void (*f)(void *arg, uint32_t *h), void *arg)
 {
@@ -801,7 +806,7 @@ each_handle(struct node *n, void (*f)(void *arg, uint32_t *h), void *arg)
 	f(arg, &o->items);
 }
 
-/* The same, and for what stands for an object. */
+/* Calls f for every handle in a node, including the contents of an object. */
 static void
 each_kept(struct node *n, void (*f)(void *arg, uint32_t *h), void *arg)
 {
@@ -810,7 +815,7 @@ each_kept(struct node *n, void (*f)(void *arg, uint32_t *h), void *arg)
 		f(arg, &n->u.object->contents);
 }
 
-/* Nodes found but not yet looked into; and by node: found, later its new number. */
+/* Reached nodes that still have to be visited (stack). number says by node whether it was reached; later it is its new handle. */
 struct marking {
 	struct vtree *t;
 	uint32_t *stack;
@@ -840,7 +845,7 @@ renumber(void *arg, uint32_t *h)
 		*h = m->number[*h];
 }
 
-/* Moves what was reached down and frees what was not; the new count. */
+/* Moves the reached nodes to the front and frees the others. Returns the new number of nodes. */
 static size_t
 move_down(struct marking *m)
 {
@@ -884,10 +889,11 @@ vtree_compact(struct vtree *t, uint32_t *const *roots, size_t n)
 }
 
 /*
- * What is reached is listed first, then made and filled in the order of the old
- * handles: which of two nodes came first says something to pickle_encode.
+ * value_copy lists the reached nodes first. Then it creates and fills the
+ * copies in the order of the old handles, because pickle_encode depends on
+ * which of two nodes is older.
  *
- * Entries of the map: 0 not reached, else the new handle + 1, or one of these.
+ * Entries of the map: 0 if not reached, the new handle + 1, or one of these.
  */
 #define MAP_DROPPED UINT32_MAX
 #define MAP_LISTED (UINT32_MAX - 1)
@@ -897,7 +903,7 @@ list_node(void *arg, uint32_t *h)
 {
 	struct value_copier *c = arg;
 
-	if (*h >= c->src->count || c->map[*h] != 0) /* an integer in its handle, absent, or listed */
+	if (*h >= c->src->count || c->map[*h] != 0) /* a small integer, absent, or already listed */
 		return;
 	c->map[*h] = MAP_LISTED;
 	*xpush(c->reached, c->nreached, c->cap_reached) = *h;
@@ -936,7 +942,10 @@ grows(const struct node *n)
 	return n->kind == VALUE_LIST || n->kind == VALUE_SET || n->kind == VALUE_FROZENSET || n->kind == VALUE_DICT;
 }
 
-/* The copy of node h: empty if it can grow, else still with handles of src. VALUE_ABSENT for a leaf to be dropped. */
+/*
+ * Returns the copy of node h. A container that can grow is copied empty; other nodes still have handles of src. Returns
+ * VALUE_ABSENT for a leaf that is to be dropped.
+ */
 static uint32_t
 copy_node(const struct value_copier *c, uint32_t h)
 {
@@ -965,7 +974,7 @@ copy_node(const struct value_copier *c, uint32_t h)
 	return to;
 }
 
-/* The copy of h; false for a dropped leaf. */
+/* Finds the copy of h. Returns false for a dropped leaf. */
 static bool
 copied(const struct value_copier *c, uint32_t h, uint32_t *to)
 {
@@ -1046,7 +1055,7 @@ value_copy(struct value_copier *c, uint32_t h, struct err *e)
 	list_node(c, &h);
 	for (size_t i = first; i < c->nreached; i++)
 		each_handle(&c->src->nodes[c->reached[i]], list_node, c);
-	end = c->nreached; /* leaf() may copy, too, and reach more */
+	end = c->nreached; /* leaf() may call value_copy, which extends the list */
 	if (end > first)
 		qsort(c->reached + first, end - first, sizeof(*c->reached), num_cmp32);
 	for (size_t i = first; i < end; i++) {

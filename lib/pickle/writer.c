@@ -20,19 +20,19 @@ struct pickle_out {
 	void *arg;
 	struct err *e;
 	bool counting, failed;
-	uint32_t *state;     /* by node: 0 not reached, 1 once, 2 more often, else memo number + 3 */
+	uint32_t *state;     /* by node: 0 not reached, 1 reached once, 2 more often, else memo number + 3 (MEMO_BASE) */
 	uint32_t memo;       /* next memo number */
-	struct strmap texts; /* memo numbers of recurring texts and globals, by "t" and "g" and contents */
+	struct strmap texts; /* memo numbers of recurring texts and globals, by "t" or "g" and their contents */
 	struct arena keys;
 	struct buf key, buf;
-	uint32_t path[PICKLE_DEPTH_MAX]; /* the nodes that are being written */
+	uint32_t path[PICKLE_DEPTH_MAX]; /* nodes that are being written, outermost first */
 	unsigned depth;
-	uint32_t maker; /* the object for whose arguments the present value is, or VALUE_ABSENT */
+	uint32_t maker; /* object whose callable or arguments are being written, or VALUE_ABSENT */
 };
 
 static void put_name(struct pickle_out *o, struct str module, struct str name);
 
-/* Bytes that are passed on at once. */
+/* The number of bytes collected before they are written. */
 enum { OUT_BUFFER = 64 * 1024 };
 
 #define fail(o, ...) ((o)->failed = true, err_set((o)->e, ERR_INPUT, __VA_ARGS__))
@@ -74,7 +74,7 @@ put_op(struct pickle_out *o, unsigned char opcode)
 
 /* ---- memo */
 
-/* An opcode and a number, which needs one byte near and four far. */
+/* Writes an opcode and a number: near with one byte, or far with four bytes. */
 static void
 number_op(struct pickle_out *o, unsigned char near, unsigned char far, uint32_t number)
 {
@@ -85,7 +85,7 @@ number_op(struct pickle_out *o, unsigned char near, unsigned char far, uint32_t 
 	put_raw(o, raw, number < 256 ? 2 : 5);
 }
 
-/* Such an opcode whose number is the length of the bytes that follow. */
+/* Writes s after an opcode with its length: near with one byte, or far with four bytes. what is for messages. */
 static int
 put_counted(struct pickle_out *o, unsigned char near, unsigned char far, struct str s, const char *what)
 {
@@ -96,7 +96,7 @@ put_counted(struct pickle_out *o, unsigned char near, unsigned char far, struct 
 	return 0;
 }
 
-/* The top of the stack gets the next memo number, which is returned. */
+/* Stores the top of the stack in the memo and returns its memo number. */
 static uint32_t
 memo_put(struct pickle_out *o)
 {
@@ -110,7 +110,7 @@ memo_get(struct pickle_out *o, uint32_t number)
 	number_op(o, OP_BINGET, OP_LONG_BINGET, number);
 }
 
-/* Writes a GET if the text or global in o->key was written before. */
+/* Writes a GET and returns true if the text or global in o->key was written before. */
 static bool
 known(struct pickle_out *o)
 {
@@ -122,7 +122,7 @@ known(struct pickle_out *o)
 	return true;
 }
 
-/* key lives as long as o. */
+/* Stores the top of the stack in the memo. key must live as long as o. */
 static void
 remember(struct pickle_out *o, struct str key)
 {
@@ -131,7 +131,7 @@ remember(struct pickle_out *o, struct str key)
 
 /* ---- numbers */
 
-/* Two's complement, little-endian, as VALUE_BIGINT. */
+/* s is little-endian two's complement, as in VALUE_BIGINT. */
 static void
 put_long(struct pickle_out *o, struct str s)
 {
@@ -187,7 +187,7 @@ put_float(struct pickle_out *o, double d)
 	put_raw(o, raw, sizeof(raw));
 }
 
-/* ---- texts */
+/* ---- strings */
 
 static bool
 unicode_head(struct pickle_out *o, uint64_t len)
@@ -204,7 +204,7 @@ unicode_head(struct pickle_out *o, uint64_t len)
 	return true;
 }
 
-/* BINUNICODE of s, which may have any length that protocol 2 allows. */
+/* Writes BINUNICODE with s, of any length that protocol 2 allows. */
 static void
 put_unicode(struct pickle_out *o, struct str s)
 {
@@ -212,7 +212,7 @@ put_unicode(struct pickle_out *o, struct str s)
 		put_raw(o, s.p, s.len);
 }
 
-/* BINUNICODE of the text whose Latin-1 form is s. */
+/* Writes BINUNICODE with the text whose Latin-1 encoding is s. */
 static void
 put_latin1(struct pickle_out *o, struct str s)
 {
@@ -251,8 +251,8 @@ put_recurring(struct pickle_out *o, struct str s)
 /* ---- globals */
 
 /*
- * Names of Python 2 and 3: Python's Lib/_compat_pickle.py, as far as data needs it for writing, and as torch/_utils.py has
- * it (NAME_MAPPING, IMPORT_MAPPING) for reading. A name is NULL for all others of the module.
+ * Names of globals in Python 2 and 3. For writing, they are those of Python's Lib/_compat_pickle.py that data needs; for reading,
+ * those of torch/_utils.py (NAME_MAPPING, IMPORT_MAPPING). Where the names are NULL, all other names of the module are unchanged.
  */
 static const struct {
 	const char *old_module, *old_name, *module, *name;
@@ -305,7 +305,10 @@ pickle_rename(struct str *module, struct str *name, enum pickle_way way)
 	}
 }
 
-/* Before protocol 4 a name is one attribute of a module; the others of a dotted name are got one after the other. No memo. */
+/*
+ * Writes the global module.first.rest. Before protocol 4, GLOBAL takes only an attribute of a module, so getattr is called for each
+ * further part. Not memoised.
+ */
 static void
 dotted(struct pickle_out *o, struct str module, struct str first, struct str rest)
 {
@@ -383,18 +386,18 @@ pickle_put(struct pickle_out *o, const char *what, ...)
 	va_end(ap);
 }
 
-/* Items of one APPENDS, pairs of one SETITEMS: a reader need not hold more on its stack. */
+/* The most items of one APPENDS, or pairs of one SETITEMS, as they all are on the reader's stack. */
 enum { BATCH = 1000 };
 
-/* A node's state in the second pass, if it is in the memo: its number and this. */
+/* Values of o->state. In the second pass, a node in the memo has its memo number + MEMO_BASE. */
 enum { REACHED_NOT, REACHED_ONCE, REACHED_OFTEN, MEMO_BASE };
 
 /*
- * As in Python's pickler there are two times at which a node enters the memo.
- * Lists, dicts and objects do so before they are filled, so that what is in
- * them can refer to them. Tuples, and what is made by a reduction, can only
- * when they are complete; if by then something inside has written the same
- * node once more, what was written here is dropped and that one is taken.
+ * As in Python's pickler, a node enters the memo at one of two times. Lists,
+ * dicts and objects enter it before they are filled, so that their contents can
+ * refer to them. Tuples and results of calls can enter it only when they are
+ * complete. If by then the contents have written the same node already, what
+ * was written is popped and the memo entry is used instead.
  */
 
 static void
@@ -404,7 +407,7 @@ put(struct pickle_out *o, uint32_t h)
 		o->state[h] = memo_put(o) + MEMO_BASE;
 }
 
-/* Before the n values on the stack become node h: was it written meanwhile? Then they are replaced by it. */
+/* Called when n values for node h are on the stack. If h has entered the memo meanwhile, pops them and gets h from the memo. */
 static bool
 replaced(struct pickle_out *o, uint32_t h, size_t n)
 {
@@ -418,7 +421,7 @@ replaced(struct pickle_out *o, uint32_t h, size_t n)
 
 /* ---- parts of containers */
 
-/* The items, or pairs, of a container. */
+/* Writes the items, or pairs, of a container. */
 static int
 put_items(struct pickle_out *o, uint32_t h, struct err *e)
 {
@@ -467,7 +470,9 @@ put_tuple(struct pickle_out *o, uint32_t h, struct err *e)
 	return 0;
 }
 
-/* Fills what is on the stack: what goes in is not part of an object's arguments any more, but refers to it. */
+/*
+ * Fills the container or object on top of the stack. Its contents can refer to it, so they do not count as arguments of o->maker.
+ */
 static int
 fill(struct pickle_out *o, uint32_t items, uint32_t pairs, uint32_t state, struct err *e)
 {
@@ -507,7 +512,7 @@ put_dict(struct pickle_out *o, uint32_t h, struct err *e)
 	return fill(o, VALUE_ABSENT, h, value_state(o->t, h), e);
 }
 
-/* Protocol 2 has no opcode for sets: set(list), frozenset(list). */
+/* Protocol 2 has no opcode for sets, so set(list) or frozenset(list) is written. */
 static int
 put_set(struct pickle_out *o, uint32_t h, struct err *e)
 {
@@ -521,9 +526,9 @@ put_set(struct pickle_out *o, uint32_t h, struct err *e)
 	return 0;
 }
 
-/* ---- texts */
+/* ---- strings and bytes */
 
-/* _codecs.encode(text, 'latin1'), also of no bytes at all: weights_only takes that, but not bytes(). */
+/* Writes _codecs.encode(text, 'latin1'), even for empty bytes: weights_only accepts it, but not bytes(). */
 static void
 put_bytes(struct pickle_out *o, struct str s)
 {
@@ -556,7 +561,7 @@ put_text(struct pickle_out *o, uint32_t h)
 		put_bytearray(o, s);
 	else if (kind == VALUE_STR || utf8_valid(s))
 		put_unicode(o, s);
-	else /* a Python 2 str that is no UTF-8 keeps its bytes */
+	else /* a Python 2 str that is not UTF-8 keeps its bytes */
 		status = put_counted(o, OP_SHORT_BINSTRING, OP_BINSTRING, s, "a string");
 	put(o, h);
 	return status;
@@ -564,7 +569,7 @@ put_text(struct pickle_out *o, uint32_t h)
 
 /* ---- objects */
 
-/* callable and arguments, up to the opcode that makes the object; 1 when the object was written meanwhile. */
+/* Writes callable and arguments, up to the opcode that creates the object. Returns 1 if h was written meanwhile. */
 static int
 put_made(struct pickle_out *o, uint32_t h, const struct vobject *v, struct err *e)
 {
@@ -611,7 +616,7 @@ put_object(struct pickle_out *o, uint32_t h, struct err *e)
 	return fill(o, v->appended, v->items, v->state, e);
 }
 
-/* Plain names are memoised by content, dotted ones as the objects that they turn into. */
+/* Plain names are memoised by content, dotted ones as objects. */
 static void
 put_global(struct pickle_out *o, uint32_t h)
 {
@@ -652,8 +657,8 @@ put_leaf(struct pickle_out *o, uint32_t h, struct err *e)
 /* ---- the walk */
 
 /*
- * Counts that h is reached. If it is being walked just now, everything on the way round has to be in the memo, or the
- * second pass would go round for ever. True when it was reached for the first time.
+ * Notes that h is reached, and returns true if it is the first time. If h is being walked, the path from h to here is a cycle: all
+ * its nodes must be in the memo, or the second pass would not end.
  */
 static bool
 count(struct pickle_out *o, uint32_t h)
@@ -674,9 +679,9 @@ count(struct pickle_out *o, uint32_t h)
 }
 
 /*
- * A list or dict that is still being filled is an argument of an object that is in it, in some depth. Did the
- * object exist before something in the container did, then it was made while the container was incomplete, and
- * refers to it. Else it may have been made of the contents (as list(items) is), and needs them all, now.
+ * h is a list or dict in the memo that is still being filled, and it is reached again as an argument of an object inside it. If the
+ * object's node is older than any item of the container, it was created while the container was incomplete, so a memo reference is
+ * correct. Otherwise it may have been built from the contents (as list(items) is), so the container must be written in full here.
  */
 static bool
 needs_whole(const struct pickle_out *o, uint32_t h)
