@@ -32,7 +32,7 @@ config_slurp(struct source *src, struct buf *text, struct err *err)
 
 /* ---- MODEL.BASE */
 
-/* Where a base lies that the experiment names. */
+/* Returns the path of a base that the experiment names. */
 static const char *
 base_path(struct config *c, const struct config_opts *opts, struct str base)
 {
@@ -45,7 +45,10 @@ base_path(struct config *c, const struct config_opts *opts, struct str base)
 	return arena_printf(&c->arena, "%.*s%s", (int)path_folder(c->file), c->file, base.p);
 }
 
-/* The nearest folder above the experiment below which base lies; NULL if there is none. In the arena. */
+/*
+ * Finds the nearest folder above the experiment that contains the relative path base. Returns NULL if there is none. The result is
+ * in the arena.
+ */
 static const char *
 folder_above(struct config *c, struct str base)
 {
@@ -106,7 +109,7 @@ read_base(struct config *c, const struct config_opts *opts, const struct ynode *
 	return rc;
 }
 
-/* A map {MODEL: section}, where section is base's MODEL or, without one, all of base. */
+/* Returns a map {MODEL: section}. section is the MODEL of base, or all of base if it has none. */
 static const struct ynode *
 model_section(struct arena *a, const struct ynode *base)
 {
@@ -134,7 +137,7 @@ model_section(struct arena *a, const struct ynode *base)
 	return map;
 }
 
-/* Reads the bases; the last one that says anything goes to *last, which is NULL without one. */
+/* Reads the bases. Sets *last to the last base that is not empty, or to NULL. */
 static int
 read_bases(struct config *c, const struct config_opts *opts, const struct ynode **last, struct err *err)
 {
@@ -145,7 +148,7 @@ read_bases(struct config *c, const struct config_opts *opts, const struct ynode 
 	for (size_t i = 0; i < n; i++) {
 		const struct ynode *item = list->kind == YN_SEQ ? list->items[i] : list;
 
-		/* linnaeus's own default is [""]. */
+		/* An empty name means no base; linnaeus's default is [""]. */
 		if (ynode_is_null(item) || (item->kind == YN_SCALAR && item->text.len == 0))
 			continue;
 		if (i + 1 >= CONFIG_MAX_FILES)

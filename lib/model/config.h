@@ -1,9 +1,9 @@
 /*
- * config: an experiment file as linnaeus's authors write it, put together from its bases.
+ * config: reads a linnaeus experiment file and merges it with its bases.
  *
- * MODEL.BASE names files, a path or a list of them. As in linnaeus, only the MODEL section of a base counts; a base
- * without one is that section as a whole. The experiment stands over the last base: maps are merged key by key,
- * anything else is replaced. Earlier bases are read, but have no effect, and bases of bases are not followed.
+ * MODEL.BASE names one file or a list of files. As in linnaeus, only the MODEL section of a base is used; a base without such a
+ * section is taken as the section itself. The experiment is merged over the last base: maps are merged key by key, other values are
+ * replaced. Earlier bases are read but have no effect, and bases of bases are not followed.
  */
 #ifndef LNN_MODEL_CONFIG_H
 #define LNN_MODEL_CONFIG_H
@@ -21,12 +21,12 @@
 
 struct config {
 	struct arena arena;
-	const char *file;         /* the experiment's */
-	const struct ynode *root; /* merged */
+	const char *file;         /* name of the experiment file */
+	const struct ynode *root; /* the merged tree */
 };
 
 struct config_opts {
-	const char *dir;                  /* where relative bases are looked up; NULL: in the folder of the experiment */
+	const char *dir;                  /* folder for relative paths of bases; NULL: that of the experiment */
 	const struct source_opts *source; /* for opening bases; may be NULL */
 };
 
@@ -34,24 +34,23 @@ void config_init(struct config *c);
 void config_release(struct config *c);
 
 /*
- * Reads the experiment in src (borrowed for the call) and its bases. ERR_INPUT "FILE:LINE:COLUMN: ...", or
- * ERR_SYSTEM. For a base that is not there the error names the nearest folder above the experiment that has it. After a
- * failure c can only be released.
+ * Reads the experiment in src, which is borrowed for the call, and its bases. Fails with ERR_INPUT "FILE:LINE:COLUMN: ..." or
+ * ERR_SYSTEM. If a base does not exist, the error names the nearest folder above the experiment that contains it. After a failure c
+ * can only be released.
  */
 int config_load(struct config *c, struct source *src, const struct config_opts *opts, struct err *err);
 
-/* The node at a dotted path ("MODEL.ROPE_STAGES.DEPTHS"); NULL where there is none or it is null. */
+/* Returns the node at a dotted path ("MODEL.ROPE_STAGES.DEPTHS"), or NULL if it does not exist or is null. */
 const struct ynode *config_get(const struct config *c, const char *path);
 
 /*
- * Values at a dotted path. 1 and *out set; 0 where there is none or it is null (an empty text counts as none for
- * config_text); -1 with "FILE:LINE:COLUMN: PATH: must be ..., not ..." where it is something else.
- * *out borrows from c.
+ * Read the value at a dotted path. Return 1 and set *out, which borrows from c. Return 0 if the value does not exist or is null;
+ * for config_text also if it is empty. Return -1 with "FILE:LINE:COLUMN: PATH: must be ..., not ..." if it has another type.
  */
 int config_text(const struct config *c, const char *path, struct str *out, struct err *err);
 int config_u64(const struct config *c, const char *path, uint64_t *out, struct err *err);
 
-/* Adds the whole of a source to text. ERR_INPUT above YAML_MAX_BYTES. For YAML files of all kinds. */
+/* Appends all of a source to text. Serves all programs that read YAML. Fails with ERR_INPUT above YAML_MAX_BYTES. */
 int config_slurp(struct source *src, struct buf *text, struct err *err);
 
 #endif

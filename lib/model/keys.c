@@ -58,7 +58,7 @@ keys_show(struct shown *to, struct str s)
 	text_show(&b, s);
 	n = b.len;
 	if (n >= sizeof(to->text)) {
-		/* Cut before a character, never within one. */
+		/* The text is cut between characters, never within one. */
 		for (n = sizeof(to->text) - 4; n > 0 && ((unsigned char)b.p[n] & 0xc0) == 0x80; n--)
 			;
 	}

@@ -9,7 +9,7 @@
 
 enum { BLOCK = 128 * 1024 };
 
-/* Without a column. */
+/* Sets an error without a column. */
 #define line_error(err, file, number, ...) err_line(err, file, number, 0, __VA_ARGS__)
 
 void
@@ -26,7 +26,7 @@ list_release(struct list_reader *r)
 	buf_release(&r->scratch);
 }
 
-/* Gets more bytes behind those that are still to be given out. */
+/* Appends input to block. Moves the bytes not yet returned to its beginning, and enlarges it if it is full. */
 static int
 fill(struct list_reader *r, struct err *err)
 {
@@ -47,7 +47,7 @@ fill(struct list_reader *r, struct err *err)
 		r->block = xreallocn(r->block, r->size, 1);
 	}
 	space = r->size - r->end;
-	/* A pipe or a person gives some lines at a time: take what is there. */
+	/* Reads only what is available now, since a pipe or a terminal may provide a few lines at a time. */
 	if (source_look(r->src, r->at, 1, &p, &got, err) < 0)
 		return -1;
 	ready = source_ready(r->src, r->at);
@@ -60,7 +60,7 @@ fill(struct list_reader *r, struct err *err)
 	return 0;
 }
 
-/* The next record without what ends it: 1, 0 at the end, -1. */
+/* Reads the next record without its terminator. Returns 1, 0 at the end, or -1. */
 static int
 next_record(struct list_reader *r, struct str *raw, struct err *err)
 {
@@ -100,7 +100,7 @@ is_blank(struct str s)
 	return true;
 }
 
-/* Undoes the escapes of a field. Room for all of the line is in scratch already, so nothing moves. */
+/* Resolves the escapes of a field. scratch already has room for the whole line, so that pointers into it stay valid. */
 static bool
 unescape(struct buf *scratch, struct str *field)
 {
@@ -153,7 +153,7 @@ parse_key(struct str field, size_t eq, struct buf *scratch, struct entry *e)
 	return 0;
 }
 
-/* Field number at (1 is the first after the name). */
+/* Parses field number at; the field after the name is number 1. */
 static int
 parse_field(struct list_reader *r, struct str field, unsigned at, struct entry *e, const char **why)
 {
@@ -186,7 +186,7 @@ parse_field(struct list_reader *r, struct str field, unsigned at, struct entry *
 	return -1;
 }
 
-/* Reads the fields of the record just taken. */
+/* Parses the fields of the record that was just read. */
 static int
 parse_line(struct list_reader *r, struct str raw, struct entry *entry, struct err *err)
 {

@@ -77,7 +77,7 @@ read_flag(const struct ynode *map, const char *key, int *out, struct err *err)
 	return 0;
 }
 
-/* The text at a key, if there is one; expected says in messages what it must be. */
+/* Reads the text at a key, if it exists. expected is used in the error message. */
 static int
 read_text(const struct ynode *map, const char *key, const char *expected, struct str *out, struct err *err)
 {
@@ -204,7 +204,7 @@ read_entries(struct model *m, const struct ynode *list, const char *what, enum e
 	return 0;
 }
 
-/* An empty state dict with space for n entries, in place of what was there. */
+/* Replaces the state dict by an empty one with room for n entries. */
 static void
 begin_state_dict(struct model *m, size_t n)
 {
@@ -301,7 +301,7 @@ read_handling(struct model *m, const struct ynode *map, struct err *err)
 		"drop_buffers",
 		"drop_params",
 		"drop_params_compat",
-		"interpolate_rel_pos_bias", /* the lists first */
+		"interpolate_rel_pos_bias", /* the first three keys are parallel to lists */
 		"relative_position_bias",
 		"supports_module_prefix",
 		"strict",
@@ -406,7 +406,7 @@ model_probe(struct str head)
 			continue;
 		if (str_eqc(line, "---") || str_starts(line, str_c("%YAML ")) || str_starts(line, str_c("%TAG ")))
 			return true;
-		/* A flow map; JSON is one. */
+		/* Skip the beginning of a flow map, which JSON is as well. */
 		while (line.len > 0 && (line.p[0] == '{' || line.p[0] == ' ' || line.p[0] == '"' || line.p[0] == '\''))
 			line = str_from(line, 1);
 		if (line.len == 0)
@@ -429,7 +429,7 @@ model_probe(struct str head)
 
 /* ---- the state dict of a checkpoint as a description */
 
-/* Copies what the line borrows. */
+/* Returns a copy of a list line's entry. Its texts and shape are in the arena. */
 static struct entry
 copied(struct arena *a, const struct entry *line)
 {
@@ -532,7 +532,7 @@ put_entry(struct buf *out, const struct entry *e)
 	buf_adds(out, "}\n");
 }
 
-/* Without a key, no more than the list; with one nothing if it is not given. */
+/* Writes a list. With a key, writes nothing if the list is not given. */
 static void
 put_list(struct buf *out, const char *key, const struct model_list *list)
 {

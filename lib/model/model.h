@@ -1,9 +1,8 @@
 /*
- * model: a model description, lnn-model(5): what a model class says of itself.
+ * model: a model description, lnn-model(5): what a model class states about itself.
  *
- * A description is put together from several sources: each load replaces those
- * sections that the new source has. Everything lives in the model's arena until
- * model_release. After a load that failed the model can only be released.
+ * A description may be combined from several sources: each load replaces the sections that the new source has. Everything lives in
+ * the model's arena until model_release. After a failed load the model can only be released.
  */
 #ifndef LNN_MODEL_MODEL_H
 #define LNN_MODEL_MODEL_H
@@ -21,30 +20,30 @@
 #include "model/entry.h"
 #include "tensor/ckpt.h"
 
-/* A list of texts, and where it stands. */
+/* A list of texts and its position. */
 struct model_list {
 	const struct str *items;
 	size_t n;
-	bool given;             /* said by the description, be it empty */
+	bool given;             /* the description has the list, even if it is empty */
 	const struct ynode *at; /* for messages: ynode_fail(at, ...); NULL if not given */
 };
 
 /*
- * One list of name patterns of parameter_groups_metadata; a pattern is contained in a name or not. The entries of the
- * category "stages" are stages: a name belongs to the last one any of whose patterns it contains.
+ * One list of name patterns of parameter_groups_metadata. A name matches a pattern that it contains. The entries of the category
+ * "stages" are stages: a name belongs to the last stage with a pattern that it contains.
  */
 struct model_group {
 	struct str category; /* "stages" */
-	struct str key;      /* "conv_stages"; p is NULL where the category itself is the list */
+	struct str key;      /* "conv_stages"; p is NULL if the category has a list instead of keys */
 	struct model_list patterns;
 };
 
-/* pretrained_ckpt_handling_metadata. Numbers are -1 where nothing is said, else 0 or 1. */
+/* pretrained_ckpt_handling_metadata. Each int is 0 or 1, or -1 if it is not given. */
 struct model_handling {
 	bool given;
 	struct model_list drop_buffers;
 	struct model_list drop_params;
-	struct model_list drop_params_compat; /* what the original loader drops; see model_drop_params */
+	struct model_list drop_params_compat; /* for --compat: what the original loader drops, see model_drop_params */
 	int interpolate_rel_pos_bias;
 	int supports_module_prefix;
 	int strict;
@@ -54,15 +53,15 @@ struct model_handling {
 
 struct model {
 	struct arena arena;
-	struct str name; /* p is NULL if it has none */
+	struct str name; /* p is NULL if the description has no name */
 
 	bool has_state_dict;
-	struct entry *entries; /* in state_dict() order, no name twice */
+	struct entry *entries; /* in the order of state_dict(); names are unique */
 	size_t n;
-	struct strmap by_name;  /* to index in entries */
-	struct str *containers; /* keys of a checkpoint's containers, which the entries that are inside belong to */
+	struct strmap by_name;  /* index in entries */
+	struct str *containers; /* keys of a checkpoint's containers, which hold the entries with inside set */
 	size_t ncontainers;
-	struct strmap by_container; /* to index in containers */
+	struct strmap by_container; /* index in containers */
 
 	bool has_groups;
 	struct model_group *groups; /* parameter_groups_metadata, in the order of the description */
@@ -75,30 +74,30 @@ void model_init(struct model *m);
 void model_release(struct model *m);
 
 /*
- * Reads YAML text, which file names in messages. ERR_INPUT "FILE:LINE:COLUMN: ..." for whatever
- * is not as lnn-model(5) says; for a near miss with what was likely meant. file and text are copied.
+ * Reads YAML text, which messages call file. Fails with ERR_INPUT "FILE:LINE:COLUMN: ..." for anything that lnn-model(5) does not
+ * allow; for a misspelling the error suggests what was meant. file and text are copied.
  */
 int model_load_yaml(struct model *m, const char *file, struct str text, struct err *err);
 
 /* Is there a built-in description of this name? */
 bool model_is_builtin(const char *name);
 
-/* Loads it. An unknown name is ERR_USAGE and lists the names there are. */
+/* Loads the built-in description of this name. If there is none, fails with ERR_USAGE, which lists the names. */
 int model_load_builtin(struct model *m, const char *name, struct err *err);
 
-/* Takes names, shapes and dtypes of a state dict (copied); kinds and layer types stay unknown. */
+/* Copies the names, shapes and dtypes of a state dict. Kinds and layer types stay unknown. */
 void model_load_statedict(struct model *m, const struct statedict *sd);
 
-/* Takes the lines of a tensor list (model/list.h), with what they say. ERR_INPUT for a name that occurs twice. */
+/* Reads a tensor list (model/list.h) with all its fields. Fails with ERR_INPUT for a name that occurs twice. */
 int model_load_list(struct model *m, struct source *src, struct err *err);
 
-/* Does text that begins like head look like a description (YAML with one of its sections) rather than a tensor list? */
+/* Does the beginning of a text look like a description (YAML with one of its sections) rather than a tensor list? */
 bool model_probe(struct str head);
 
-/* The entry of that name, or NULL. */
+/* Returns the entry of this name, or NULL. */
 const struct entry *model_find(const struct model *m, struct str name);
 
-/* handling.drop_params, or under compat drop_params_compat where that is given. */
+/* Returns handling.drop_params, or drop_params_compat if compat is set and the description has that list. */
 static inline const struct model_list *
 model_drop_params(const struct model *m, bool compat)
 {
@@ -108,8 +107,8 @@ model_drop_params(const struct model *m, bool compat)
 }
 
 /*
- * Writes the description as YAML that model_load_yaml reads back. Entries of unknown kind are
- * marked as buffers where entry_is_buffer says so. ERR_INPUT for a name that is not UTF-8.
+ * Writes the description as YAML that model_load_yaml can read. An entry of unknown kind is written as a buffer if entry_is_buffer
+ * says so. Fails with ERR_INPUT for a name that is not UTF-8.
  */
 int model_write(const struct model *m, struct buf *out, struct err *err);
 

@@ -5,7 +5,7 @@
 
 const char *const group_keys[] = { "FILTER", "OPTIMIZER", "WEIGHT_DECAY", "LR_MULTIPLIER", NULL };
 
-/* What is said by nobody. */
+/* The groups of a config that says nothing. */
 #define NO_GROUPS                                      \
 	{                                              \
 		.enabled = -1, .rest = {               \
@@ -16,7 +16,7 @@ const char *const group_keys[] = { "FILTER", "OPTIMIZER", "WEIGHT_DECAY", "LR_MU
 		}                                      \
 	}
 
-/* A child that is a map, and neither the switch nor the rest. */
+/* Is the child of the map of groups a group, not ENABLED or DEFAULT? It must be a map. */
 static bool
 is_child(const struct ypair *pair)
 {
@@ -65,7 +65,7 @@ get_number(const struct ynode *map, const char *key, double *out, struct err *er
 	return keys_wrong(node, key, "a number", err);
 }
 
-/* What a group is trained with; group begins as DEFAULT has it. */
+/* Reads the training settings of a group. The caller has set them to those of DEFAULT. */
 static int
 read_settings(struct group *group, struct err *err)
 {
@@ -106,7 +106,7 @@ read_rest(struct groups *g, struct err *err)
 	return 0;
 }
 
-/* Something that is wrong with a rule file, yet no error. */
+/* Reports something questionable in a rule file that is not an error. */
 static void
 note(const struct rules *rules, const struct ynode *at, const char *what, struct str name)
 {
@@ -120,7 +120,7 @@ note(const struct rules *rules, const struct ynode *at, const char *what, struct
 		diag_warn(rules->env.diag, "%s", e.msg);
 }
 
-/* With --lint an error is told, and the next group is read. */
+/* Reports an error to env.finding (--lint), so that the next group can be read. Without env.finding, fails with it. */
 static int
 told(const struct rules *rules, const struct err *own, struct err *err)
 {

@@ -13,13 +13,13 @@ const char *const override_keys[] = {
 	"NAME", "MIN_LR", "WARMUP_LR", "WARMUP_STEPS", "WARMUP_EPOCHS", "WARMUP_FRACTION", "DECAY_STEPS", "DECAY_RATE", NULL,
 };
 
-/* How often a rule, or one of its items, matched. */
+/* The number of names that a rule, or one of its items, matched. */
 struct hits {
 	uint64_t count;
-	bool unknown; /* some name lacked what it needs: nothing can be said */
+	bool unknown; /* some name lacks a property that it needs, so that count says nothing */
 };
 
-/* Names that are in exactly these groups. */
+/* The names that are in exactly these groups. */
 struct overlap {
 	unsigned char *in;
 	uint64_t count;
@@ -31,22 +31,22 @@ struct lint {
 	const struct groups *groups;
 	const struct rule *other;
 	struct arena arena;
-	const struct rule **all; /* by number */
-	struct hits *rule_hits;  /* of rules, by number */
-	struct hits **item_hits; /* of their items */
-	bool *root_told;         /* by group, other last: that it cannot be asked */
+	const struct rule **all; /* rules by number; NULL for one that did not compile */
+	struct hits *rule_hits;  /* by number of the rule */
+	struct hits **item_hits; /* by number of the rule, then by item */
+	bool *root_told;         /* by group, with other last: an error of matching has been reported */
 	unsigned char *in;
-	uint64_t *firsts; /* by group: names that no earlier group has */
+	uint64_t *firsts; /* by group: number of names that no earlier group contains */
 	struct overlap *overlaps;
 	size_t noverlaps, cap;
-	struct strmap by_groups; /* from a set of groups to its overlap */
-	struct str *types;       /* layer types seen */
+	struct strmap by_groups; /* index in overlaps by set of groups */
+	struct str *types;       /* layer types of the names so far */
 	size_t ntypes, types_cap;
 	struct strmap by_type;
 	uint64_t names;
 };
 
-/* Tells of something at a node. */
+/* Reports a finding at a node. */
 #define found(rules, at, ...)                                       \
 	do {                                                        \
 		struct err found_err = ERR_INIT;                    \
@@ -113,7 +113,7 @@ note_overlap(struct lint *l, struct str name)
 	l->overlaps[i].count++;
 }
 
-/* A rule as it is asked in earnest, when an error would end the program. */
+/* Matches a rule as a normal run does, in which an error would end the program. Reports the first error. */
 static bool
 try_root(struct lint *l, const struct rule *rule, size_t root, struct subject *s, const char *where)
 {
@@ -191,7 +191,7 @@ is_group(const struct lint *l, const struct rule *r)
 	return false;
 }
 
-/* "; did you mean NAME?" into hint, of a layer type that was seen or a stage of the description. */
+/* Adds "; did you mean NAME?" to hint. The candidates are the layer types of the names, or the stages of the description. */
 static void
 suggest(const struct lint *l, const struct rule_item *item, struct buf *hint)
 {
@@ -229,7 +229,7 @@ dead_item(const struct lint *l, const struct rule_item *item)
 	buf_release(&hint);
 }
 
-/* Have the findings about its parts said it already? */
+/* Do the findings about the parts of a rule imply that the rule itself matches nothing? */
 static bool
 parts_say_it(const struct lint *l, const struct rule *r)
 {
@@ -250,7 +250,7 @@ rule_findings(struct lint *l)
 	for (size_t n = 0; n < l->rules->count; n++) {
 		const struct rule *r = l->all[n];
 
-		/* An alias is compiled once for each place that it stands in. */
+		/* A YAML alias is compiled once for each place where it is used, but reported only once. */
 		if (r == NULL || !strmap_add(&seen, str_n((const char *)&r->at, sizeof(r->at)), n))
 			continue;
 		for (size_t i = 0; i < r->nitems; i++)
@@ -298,7 +298,7 @@ overlap_findings(struct lint *l)
 	}
 }
 
-/* The earlier groups that have what this one has. */
+/* Reports that earlier groups contain all names of this group. */
 static void
 shadow_finding(struct lint *l, size_t group)
 {
@@ -351,9 +351,9 @@ lint_finish(struct lint *l, bool tell)
 	free(l);
 }
 
-/* ---- the groups and overrides themselves, whatever names they are used on */
+/* ---- the groups and overrides by themselves, independent of names */
 
-/* Every unknown key, not only the first. */
+/* Reports every unknown key, not only the first. */
 static void
 unknown_keys(const struct rules *rules, const struct ynode *map, const char *const *keys, const char *where)
 {
@@ -377,7 +377,7 @@ check_groups(const struct rules *rules, const struct groups *groups, bool enable
 
 	for (size_t i = 0; i < groups->n; i++)
 		unknown_keys(rules, groups->v[i].map, group_keys, "a group");
-	/* DEFAULT has no FILTER to be read. */
+	/* DEFAULT is not a rule, so the first key of group_keys, FILTER, is not allowed. */
 	unknown_keys(rules, groups->rest.map, group_keys + 1, "DEFAULT");
 	if (ynode_double(lr, &value) && value != 1)
 		found(rules, lr, "LR_MULTIPLIER of DEFAULT is not read: it is always 1");
@@ -386,7 +386,7 @@ check_groups(const struct rules *rules, const struct groups *groups, bool enable
 		      said ? "false" : "not given, which is false");
 }
 
-/* Names of the optimizers that training makes, as far as the config tells. */
+/* Lists the names of the optimizers that training creates, as far as the config determines them. */
 static size_t
 optimizers(const struct groups *groups, struct arena *a, const char **names)
 {

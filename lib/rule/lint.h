@@ -1,6 +1,6 @@
 /*
- * lint: what looks wrong in a rule file, seen beside the names it is used on. Unlike a rule that is asked, a linter
- * tries every rule and every single pattern on every name.
+ * lint: finds what looks wrong in a rule file, given the names that it is applied to. Unlike rule_match, a linter tries every rule
+ * and every single pattern on every name.
  */
 #ifndef LNN_RULE_LINT_H
 #define LNN_RULE_LINT_H
@@ -11,24 +11,25 @@
 struct lint;
 
 /*
- * Looks at all rules compiled so far; groups are the ones that names are to be assigned to, other (may be NULL) is a
- * rule that they are asked beside them. Findings go to the finding of the rules' env. All is borrowed.
+ * Creates a linter of all rules compiled so far. groups are those that names are assigned to. other, which may be NULL, is a
+ * further rule that every name is matched against. Findings are reported to the finding function of the rules' env. All arguments
+ * are borrowed.
  */
 struct lint *lint_new(struct rules *rules, const struct groups *groups, const struct rule *other);
 
-/* Tries one parameter. where is put before what rules lack ("list.tsv:3: head.weight"). */
+/* Tries one parameter. where is the prefix of messages about properties that the parameter lacks ("list.tsv:3: head.weight"). */
 void lint_name(struct lint *l, struct subject *s, const char *where);
 
-/* With tell, tells what was found after the last name. Frees l in either case, which may be NULL. */
+/* If tell is set, reports the findings about all names. Frees l in any case; l may be NULL. */
 void lint_finish(struct lint *l, bool tell);
 
 /*
- * Looks at the groups, and at overrides of the learning rate by optimizer (LR_SCHEDULER.PARAMETER_GROUPS; may be NULL).
- * enabled false: the groups are not used.
+ * Checks the groups, and the map LR_SCHEDULER.PARAMETER_GROUPS that overrides learning rates by optimizer (may be NULL). If enabled
+ * is false, the groups are not used.
  */
 void lint_config(const struct rules *rules, const struct groups *groups, bool enabled, const struct ynode *overrides);
 
-/* Keys that an override may have; ended by NULL. */
+/* The keys that an override may have, then NULL. */
 extern const char *const override_keys[];
 
 #endif

@@ -72,7 +72,7 @@ rule_without_type(const struct ynode *node, struct err *err)
 	return ynode_fail(node, err, "a rule needs a TYPE");
 }
 
-/* NULL where there is no such type. */
+/* Returns the type that a map names, or NULL with an error. */
 static const struct rule_type *
 find_type(const struct ynode *node, struct err *err)
 {
@@ -93,7 +93,7 @@ find_type(const struct ynode *node, struct err *err)
 	return NULL;
 }
 
-/* "a" or "an". */
+/* Returns "a" or "an". */
 static const char *
 article(const struct rule_type *type)
 {
@@ -122,7 +122,7 @@ missing(const struct rule *rule, const char *key, struct err *err)
 	return ynode_fail(rule->at, err, "%s is missing in %s %s filter", key, article(rule->type), rule->type->name);
 }
 
-/* "\b" between double quotes is a backspace to YAML; whoever writes it means a word boundary. */
+/* In double quotes YAML turns "\b" into a backspace. The author of the pattern meant a word boundary. */
 static int
 check_backspace(const struct ynode *node, struct err *err)
 {
@@ -131,7 +131,7 @@ check_backspace(const struct ynode *node, struct err *err)
 	return ynode_fail(node, err, "a backspace in a pattern: that is what YAML makes of \"\\b\"; write '\\b', in single quotes");
 }
 
-/* Adds the texts of a list to the rule's items. Where it may be missing, null and [] are as good as that. */
+/* Adds the texts of a list to the rule's items. If the list is optional, null and [] count as missing. */
 static int
 read_items(struct rules *rules, struct rule *rule, const struct rule_key *key, struct err *err)
 {
@@ -163,7 +163,7 @@ read_items(struct rules *rules, struct rule *rule, const struct rule_key *key, s
 	return 0;
 }
 
-/* Compiles a rule, or a list of rules, as rules inside rule. */
+/* Compiles the rule, or the list of rules, at a key. They become kids of rule. */
 static int
 read_rules(struct rules *rules, struct rule *rule, const struct rule_key *key, struct err *err)
 {
@@ -226,14 +226,14 @@ rules_compile(struct rules *rules, const struct ynode *node, struct err *err)
 		}
 		rule->broken = true;
 	}
-	/* What a rule inside this one found is told already. */
+	/* ERR_ANSWER marks an error that a rule inside this one has already reported. */
 	if (rules->env.finding && own.code != ERR_ANSWER)
 		rules->env.finding(rules->env.arg, &own);
 	err_set(err, rules->env.finding ? ERR_ANSWER : own.code, "%s", own.msg);
 	return NULL;
 }
 
-/* ---- asking */
+/* ---- matching */
 
 void
 subject_init(struct subject *s, struct rules *rules)
@@ -360,7 +360,7 @@ type_need_layer(const struct rule *rule, const struct subject *s, struct err *er
 	return need(rule, "the layer type", "; a description of the live model has it (-m)", err);
 }
 
-/* ---- telling */
+/* ---- explaining */
 
 void
 type_put_item(struct buf *b, const struct rule_item *item)
@@ -371,8 +371,8 @@ type_put_item(struct buf *b, const struct rule_item *item)
 }
 
 /*
- * A number for what the step says, if it says the same of every subject; else SIZE_MAX. A rule has a number for each item
- * that may decide, and for no and yes without one.
+ * Returns the number of a step's explanation if it is the same for every subject, else SIZE_MAX. A rule has one number for each of
+ * its items, one for "no" without an item and one for "yes" without an item.
  */
 static size_t
 number_of(const struct rule_step *step)

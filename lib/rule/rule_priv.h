@@ -1,5 +1,5 @@
 /*
- * rule_priv: rules as the files of lib/rule see them, and what a rule type has to offer.
+ * rule_priv: rules as seen by the files of lib/rule, and the interface of a rule type.
  */
 #ifndef LNN_RULE_RULE_PRIV_H
 #define LNN_RULE_RULE_PRIV_H
@@ -9,15 +9,15 @@
 
 enum item_class { ITEM_PATTERN, ITEM_DIMENSION, ITEM_LAYER_TYPE, ITEM_STAGE };
 
-/* One item that a rule lists. */
+/* One item of a rule's list. */
 struct rule_item {
 	enum item_class class;
 	struct str text;
 	const struct ynode *at;
-	size_t id;                       /* ITEM_PATTERN: its id; those of a name rule follow each other */
-	struct pyre *re;                 /* ITEM_PATTERN that is a regular expression */
+	size_t id;                       /* ITEM_PATTERN: id in the finder; the patterns of a name rule have consecutive ids */
+	struct pyre *re;                 /* ITEM_PATTERN: set if it is a regular expression */
 	int64_t number;                  /* ITEM_DIMENSION */
-	const struct model_group *stage; /* ITEM_STAGE; NULL if the description has none of that name */
+	const struct model_group *stage; /* ITEM_STAGE; NULL if the description has no stage of this name */
 };
 
 struct rule {
@@ -28,16 +28,16 @@ struct rule {
 	size_t nitems;
 	const struct rule **kids;
 	size_t nkids;
-	const struct rule *next;      /* of all rules, newest first */
-	size_t number;                /* among all rules */
-	size_t step;                  /* what it may say has numbers from here on */
-	bool broken;                  /* it did not compile */
+	const struct rule *next;      /* the next older of all rules */
+	size_t number;                /* number among all rules */
+	size_t step;                  /* number of its first explanation, see rule_trace.lines */
+	bool broken;                  /* the rule did not compile */
 	bool may_fail;                /* rule_may_fail */
-	const struct match_type *how; /* of a name rule */
-	size_t nnames, npatterns;     /* of an or: so many of its first kids are name rules, with so many patterns */
+	const struct match_type *how; /* name rule: how its patterns are compared */
+	size_t nnames, npatterns;     /* or rule: number of name rules that its list begins with, and of their patterns */
 };
 
-/* A pattern of a stage of the description. */
+/* A pattern that assigns names to a stage of the description. */
 struct stage_pattern {
 	const struct model_group *stage;
 	struct str text;
@@ -49,13 +49,16 @@ struct rules {
 	struct arena arena;
 	struct finder *finder;
 	struct rule *newest;
-	size_t count, steps;          /* rules; what they may say */
-	bool warned;                  /* that there is no reference */
-	struct stage_pattern *stages; /* once a rule asks for stages: their patterns, the last stage's first */
+	size_t count, steps;          /* number of rules; number of different explanations that they can give */
+	bool warned;                  /* the warning about a missing reference was given */
+	struct stage_pattern *stages; /* patterns of all stages, those of the last stage first; NULL until a rule asks for stages */
 	size_t nstages;
 };
 
-/* A key of a rule: a setting that compile() reads, items of a class (which may be missing), a list of rules, or a rule. */
+/*
+ * A key of a rule. It contains a setting that compile() reads, items of a class (optional for KEY_MAY_ITEMS), a list of rules, or
+ * one rule.
+ */
 struct rule_key {
 	const char *name;
 	enum { KEY_SETTING, KEY_ITEMS, KEY_MAY_ITEMS, KEY_RULES, KEY_RULE } holds;
@@ -66,14 +69,18 @@ enum { RULE_KEYS = 2 };
 
 struct rule_type {
 	const char *name;
-	bool may_fail;                   /* see rule_may_fail; of its own, whatever rules are in it */
-	struct rule_key keys[RULE_KEYS]; /* that it takes beside TYPE and model; items and rules are compiled before compile() */
-	int (*compile)(struct rules *rules, struct rule *rule, struct err *err); /* what is left to do; may be NULL */
-	/* *item: which item decided, if one did. NULL: it matches if any of its items holds. */
+	bool may_fail; /* see rule_may_fail; for the type alone, regardless of the rules inside a rule */
+	/* the keys besides TYPE and model; their items and rules are compiled before compile() is called */
+	struct rule_key keys[RULE_KEYS];
+	int (*compile)(struct rules *rules, struct rule *rule, struct err *err); /* does the rest of compilation; may be NULL */
+	/* Sets *item to the item that decided, if one did. NULL: the rule matches if any of its items holds. */
 	int (*match)(const struct rule *rule, struct subject *s, struct rule_trace *trace, size_t *item, struct err *err);
-	/* Does a single item hold, whatever the others do? NULL for types without items. */
+	/* Does one item hold, regardless of the other items? NULL for types without items. */
 	int (*holds)(const struct rule *rule, size_t item, struct subject *s, struct err *err);
-	/* What step says about s, without position and verdict. NULL: nothing. same: it is the same of every subject. */
+	/*
+	 * explain describes a step for s, without position and verdict. NULL: it adds nothing. same says that the text does not
+	 * depend on s.
+	 */
 	bool same;
 	void (*explain)(struct buf *b, const struct rule_step *step, const struct subject *s);
 };
@@ -87,17 +94,17 @@ struct rule_type {
 RULE_TYPES(TYPE_DECLARE)
 #undef TYPE_DECLARE
 
-/* Says that the map has no TYPE, or which of its keys was meant to be it; returns -1. */
+/* Reports that the map has no TYPE, or which of its keys is probably a misspelled TYPE. Returns -1. */
 int rule_without_type(const struct ynode *node, struct err *err);
 
-/* Any of the items of that class: 1, 0, -1; *item is the first. */
+/* Does any item of the class hold? Returns 1, 0 or -1. *item is set to the first that holds. */
 int type_any(const struct rule *rule, enum item_class class, struct subject *s, size_t *item, struct err *err);
 
-/* What is asked of a subject that may lack it: the error names the rule. */
+/* Fail if the subject lacks the property. The error names the rule. */
 int type_need_shape(const struct rule *rule, const struct subject *s, struct err *err);
 int type_need_layer(const struct rule *rule, const struct subject *s, struct err *err);
 
-/* "'TEXT' (FILE:LINE:COLUMN)" */
+/* Writes "'TEXT' (FILE:LINE:COLUMN)". */
 void type_put_item(struct buf *b, const struct rule_item *item);
 
 #endif

@@ -62,7 +62,7 @@ add_name(struct training_names *names, struct str name, const struct subject *s)
 		names->elements_known = false;
 }
 
-/* Of the two shares of a group; muon updates matrices only. */
+/* Adds the name to one of the two shares of a group. muon trains tensors with two or four dimensions only; adamw takes the rest. */
 static int
 add_share(struct training *x, size_t group, struct str name, const struct subject *s, struct err *err)
 {

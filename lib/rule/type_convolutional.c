@@ -1,4 +1,7 @@
-/* convolutional: four dimensions and, where they are given, a name pattern and a layer type. */
+/*
+ * convolutional: the parameter has four dimensions, its name contains one of the given patterns, and its layer type is one of those
+ * listed. The last two conditions are optional.
+ */
 #include "base/text.h"
 #include "rule/rule_priv.h"
 

@@ -1,4 +1,4 @@
-/* initialization: the parameter starts from scratch: the reference has no such name, or another shape. */
+/* initialization: the parameter is trained from scratch, because the reference has no such name or another shape. */
 #include "base/text.h"
 #include "rule/rule_priv.h"
 #include "tensor/tensor.h"
@@ -16,7 +16,7 @@ compile(struct rules *rules, struct rule *rule, struct err *err)
 	return 0;
 }
 
-/* As s is called in the checkpoint, which may have been saved with "module." before every name. */
+/* Finds a subject in the checkpoint, whose names may have an additional "module." in front. */
 static const struct entry *
 find_there(const struct model *reference, const struct subject *s)
 {

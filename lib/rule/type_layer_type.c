@@ -1,4 +1,4 @@
-/* layer_type: the class of the module that has the parameter is one of those listed. */
+/* layer_type: the class of the module that contains the parameter is one of those listed. */
 #include "base/text.h"
 #include "rule/rule_priv.h"
 

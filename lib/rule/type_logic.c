@@ -1,7 +1,10 @@
-/* and, or, not, all_except: rules made of rules, asked from left to right until the verdict stands. The steps below say it all. */
+/*
+ * and, or, not, all_except: rules made of rules. These are evaluated from left to right until the result is determined. The steps
+ * of the inner rules explain it, so these types have no explain.
+ */
 #include "rule/rule_priv.h"
 
-/* Asks the rules inside, from number i on, until one says stop. */
+/* Matches the rules inside, from number i on, until one returns stop. */
 static int
 until(const struct rule *rule, size_t i, struct subject *s, struct rule_trace *trace, int stop, struct err *err)
 {
@@ -21,7 +24,7 @@ match_and(const struct rule *rule, struct subject *s, struct rule_trace *trace, 
 	return until(rule, 0, s, trace, 0, err);
 }
 
-/* The patterns of name rules that follow each other are asked for together. */
+/* Counts the name rules at the beginning of the list. match_or looks for all their patterns at once. */
 static int
 compile_or(struct rules *rules, struct rule *rule, struct err *err)
 {
@@ -44,7 +47,7 @@ match_or(const struct rule *rule, struct subject *s, struct rule_trace *trace, s
 		got = finder_first(s->finder, rule->kids[0]->items[0].id, rule->npatterns, item, &why);
 		if (got > 0)
 			return 1;
-		i = got == 0 ? rule->nnames : 0; /* one that fails says so itself */
+		i = got == 0 ? rule->nnames : 0; /* if a pattern fails, the rule that contains it reports the error */
 	}
 	return until(rule, i, s, trace, 1, err);
 }

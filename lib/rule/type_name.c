@@ -1,10 +1,10 @@
-/* name: the name contains, starts with, ends with a text, or a regular expression is found in it. */
+/* name: the name contains, starts with or ends with a text, or contains a match of a regular expression. */
 #include "model/keys.h"
 #include "rule/rule_priv.h"
 
 struct match_type {
 	const char *name;
-	const char *verb, *fails; /* of a pattern, in a trace */
+	const char *verb, *fails; /* predicates for a pattern, in explanations */
 	bool regex;
 	enum finder_where where;
 };
@@ -85,13 +85,13 @@ too_long(const struct rule_item *item, struct err *err)
 		       keys_show(&shown, item->text), item->at->file, item->at->line, item->at->column);
 }
 
-/* The first of n items from i on. */
+/* Finds the first of n items, from item i on, that matches. */
 static int
 find_first(const struct rule *rule, size_t i, size_t n, struct subject *s, size_t *item, struct err *err)
 {
 	const size_t first = rule->items[i].id;
 	size_t id = 0;
-	struct err why; /* it is large: only its code is cleared */
+	struct err why; /* the struct is large, so only its code is initialised */
 	int got;
 
 	err_clear(&why);

@@ -1,4 +1,4 @@
-/* stage_based: the stage that the description gives the name is one of those listed. */
+/* stage_based: the description assigns the name to a stage, and that stage is one of those listed. */
 #include "base/text.h"
 #include "rule/rule_priv.h"
 
@@ -8,7 +8,7 @@ is_stage(const struct model_group *g)
 	return g->key.p && str_eqc(g->category, "stages");
 }
 
-/* The stage of that name, or, with NULL, the first; NULL if there is none. */
+/* Returns the stage of this name, or the first stage if key is NULL. Returns NULL if there is none. */
 static const struct model_group *
 stage_named(const struct model *m, const struct str *key)
 {
@@ -18,7 +18,7 @@ stage_named(const struct model *m, const struct str *key)
 	return NULL;
 }
 
-/* The patterns of all stages join the one scan of names; the last stage that has one decides. */
+/* Adds the patterns of all stages to the finder, so that one scan of a name finds them all. The last stage with a match decides. */
 static void
 take_stages(struct rules *rules)
 {

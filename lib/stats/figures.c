@@ -1,6 +1,6 @@
 /*
- * What is asked of the data is asked of items: a tensor, with another one to compare it with or without, or all bytes of a
- * storage. Items are walked over in the order of their storages, in units that threads work on.
+ * The data is divided into items: a tensor, possibly with another tensor to compare it with, or all bytes of a storage. Items are
+ * processed in the order of their storages. They are divided into units, which threads work on.
  */
 #include "stats/figures.h"
 
@@ -17,70 +17,70 @@
 #include "tensor/composite.h"
 #include "tensor/convert.h"
 
-/* The tag, or the pair, of an item that has none. */
+/* The tag or pair of an item that has none. */
 #define NONE SIZE_MAX
 
-/* About how many bytes a unit of a tensor that must be gathered has, and one of raw bytes. */
+/* Approximate size in bytes of a unit of raw bytes, or of a tensor whose elements must be gathered. */
 enum { SLAB = 4 << 20 };
 
-/* Bytes that are read at once of what needs not be in memory as a whole: they stay in the processor's cache. */
+/* Bytes read at a time when the whole unit is not needed in memory. They stay in the processor's cache. */
 enum { PIECE = 128 << 10 };
 
-/* Most units of moments.h in a unit. */
+/* The maximum of MOMENTS_UNITs in a unit. */
 enum { UNIT_MOMENTS = 16 };
 
-/* Bytes of the largest element. */
+/* Size in bytes of the largest element. */
 enum { ITEM_MAX = 16 };
 
 enum { GIVES_MOMENTS = 1, GIVES_DIGEST = 2, GIVES_CRC = 4 };
 
 struct item {
-	uint32_t storage;           /* of several boxes, the last of their storages */
-	const struct tensor *t;     /* NULL: the bytes of the storage. It has data */
-	const struct tensor *other; /* NULL, or a tensor of the same shape in the other checkpoint */
-	size_t tag, pair;           /* whose moments and digest, and whose difference, come of it */
-	unsigned gives;             /* GIVES_* */
-	bool whole;                 /* one thread makes all its units, in order; take comes once, behind the last */
-	uint64_t first;             /* piece of work */
-	uint64_t count, each, unit; /* elements (bytes of a storage) in all, in a piece of work, in a unit */
+	uint32_t storage;           /* storage of the item; for a tensor in several boxes, the last of their storages */
+	const struct tensor *t;     /* a tensor with data; NULL: the item is the bytes of the storage */
+	const struct tensor *other; /* the tensor of the same shape in the other checkpoint; NULL: nothing is compared */
+	size_t tag, pair;           /* index of the moments and the digest, and of the difference, that the item contributes to */
+	unsigned gives;             /* set of GIVES_* */
+	bool whole;                 /* one thread makes all units, in order; take is called once, after the last unit */
+	uint64_t first;             /* number of the item's first piece of work */
+	uint64_t count, each, unit; /* elements (bytes for a storage): in all, in a piece of work, in a unit */
 };
 
 /*
- * A piece in memory: elements (or bytes) [first, first + n) of the item. All pieces of a tensor but the last have the
- * same number of elements, a multiple of MOMENTS_UNIT.
+ * A part of an item in memory: elements (or bytes) [first, first + n). All units of a tensor except the last have the same number
+ * of elements, a multiple of MOMENTS_UNIT.
  */
 struct unit {
 	const struct item *item;
 	uint64_t first;
 	size_t n;
-	void *p, *q; /* q: of the other tensor, or NULL */
-	bool stored; /* p is as the storage has it, first elements from where the tensor begins */
-	bool last;   /* of the item */
+	void *p, *q; /* elements of the tensor; q: those of the other tensor, or NULL */
+	bool stored; /* the bytes at p are one run of the storage, unchanged */
+	bool last;   /* the last unit of the item */
 };
 
-/* The unit under way, its bytes, and what is known of it. */
+/* The state of a thread: its present unit, the buffers of the unit, and the results for it. */
 struct slot {
 	struct unit unit;
 	unsigned char *p, *q;
 	size_t cap, qcap;
 	struct moments m[UNIT_MOMENTS];
 	struct difference d[UNIT_MOMENTS];
-	bool skipped[UNIT_MOMENTS]; /* by difference: the bytes are the same, so that their sums are not known */
+	bool skipped[UNIT_MOMENTS]; /* by difference: the bytes are equal, so the sums were not computed */
 	uint32_t crc;
-	struct sha256_ctx sha; /* of the item up to the unit, if it is whole */
+	struct sha256_ctx sha; /* digest of the item up to the unit, if the item is whole */
 };
 
-/* Elements of a tensor of the other checkpoint whose bytes are those of the pair's tensor here. */
+/* Elements of a tensor of the other checkpoint whose bytes equal those of the pair's first tensor. */
 struct skipped {
 	size_t pair;
 	const struct tensor *other;
 	uint64_t from, to;
 };
 
-/* What belongs to one tensor. */
+/* State of one tensor. */
 struct tensor_run {
-	size_t parts;   /* number of the digest of its first part */
-	size_t waiting; /* items that are not done with */
+	size_t parts;   /* index of the digest of its first part */
+	size_t waiting; /* number of items that are not finished */
 };
 
 struct figures_run {
@@ -89,15 +89,15 @@ struct figures_run {
 	const struct figures_opts *o;
 	const struct tensor *const *tensors;
 	struct tensor_run *runs; /* by tensor */
-	size_t *owners;          /* by digest of a part, from n on: its tensor */
+	size_t *owners;          /* by digest of a part, minus n: the tensor that the part belongs to */
 	struct slot *slots;
-	struct sha256_ctx sha; /* of the item that is being taken, if it is not whole */
+	struct sha256_ctx sha; /* digest of the item that take is receiving, if the item is not whole */
 	size_t n, known;
 	struct item *items;
 	size_t nitems, cap;
-	size_t nsorted;       /* the first items are in the order of their tensors */
-	uint64_t done, total; /* bytes */
-	uint32_t storage;     /* on a stream: all before are done with */
+	size_t nsorted;       /* number of items, from the first, that are sorted by tensor */
+	uint64_t done, total; /* in bytes */
+	uint32_t storage;     /* on a stream: all storages before this one are finished */
 	bool stream;
 	struct skipped *skipped;
 	size_t nskipped, cap_skipped;
@@ -105,7 +105,7 @@ struct figures_run {
 
 /* ---- comparing */
 
-/* Elements that are compared at once. */
+/* Elements compared at a time. */
 enum { BLOCK = 1024 };
 
 static void
@@ -115,7 +115,7 @@ note(struct difference *d, double by)
 	d->largest = num_larger(d->largest, by);
 }
 
-/* A part of the sums, which leave NaNs out that agree. */
+/* Adds one pair of real numbers to the sums. NaNs that agree are left out. */
 static void
 add_to_sums(const struct compare_opts *o, double a, double b, struct difference *d)
 {
@@ -141,11 +141,11 @@ compare_number(const struct compare_opts *o, double a, double b, struct differen
 	note(d, by);
 }
 
-/* Numbers that are computed side by side. Lane l sums elements l, l + 2, ... of a block. */
+/* Vectors of two doubles. Lane l sums elements l, l + 2, ... of a block. */
 typedef double lanes __attribute__((vector_size(16)));
 typedef int64_t lanes_mask __attribute__((vector_size(16)));
 
-/* Finite numbers a and b, of which a whole block is there, filled up with zeros. False, d unchanged, if some are not finite. */
+/* Compares a block that must be full, padded with zeros. If some number is not finite, returns false and leaves d unchanged. */
 static bool
 compare_finite(const struct compare_opts *o, const double *a, const double *b, struct difference *d)
 {
@@ -190,7 +190,7 @@ compare_block(const struct compare_opts *o, const double *a, const double *b, si
 		compare_number(o, a[i], b[i], d);
 }
 
-/* n elements at p as doubles, a whole block, filled up with zeros. */
+/* Decodes n elements at p to doubles, and pads the block with zeros. */
 static void
 decode_block(enum dtype t, const unsigned char *p, size_t n, double *block)
 {
@@ -198,7 +198,7 @@ decode_block(enum dtype t, const unsigned char *p, size_t n, double *block)
 	memset(block + n, 0, (BLOCK - n) * sizeof(*block));
 }
 
-/* Elements of a tensor here and of one there that have the same place. */
+/* Corresponding elements of a tensor and of the other tensor. */
 struct elements {
 	enum dtype ta, tb;
 	const unsigned char *p, *q;
@@ -218,7 +218,7 @@ compare_numbers(const struct compare_opts *o, const struct elements *u, struct d
 	}
 }
 
-/* Integers that doubles cannot tell apart. The sums are of doubles all the same. */
+/* Compares 64-bit integers exactly, since doubles cannot represent them all. The sums are those of the doubles. */
 static void
 compare_integers(const struct compare_opts *o, const struct elements *u, struct difference *d)
 {
@@ -271,14 +271,14 @@ is_complex(enum dtype t)
 	return dtype_info(t)->class == DTYPE_CLASS_COMPLEX;
 }
 
-/* Can be compared by value. */
+/* Can elements of these dtypes be compared by value? */
 static bool
 has_values(enum dtype a, enum dtype b)
 {
 	return (convert_known(a) && convert_known(b)) || (is_complex(a) && is_complex(b));
 }
 
-/* Compares elements, at most MOMENTS_UNIT; nothing is known of their sums if their bytes are the same (skipped). */
+/* Compares at most MOMENTS_UNIT elements. Sets *skipped if their bytes are equal; then their sums are not computed. */
 static struct difference
 compare_elements(const struct compare_opts *o, const struct elements *u, bool *skipped)
 {
@@ -315,9 +315,9 @@ compare_join(struct difference *sum, const struct difference *next)
 		sum->differing = 1;
 }
 
-/* ---- what is read */
+/* ---- items */
 
-/* Are t's elements stored as units have them: in row-major order, little-endian, nothing to resolve? */
+/* Are t's elements stored as units hold them: in row-major order, little-endian, with nothing to resolve? */
 static bool
 is_plain(const struct ckpt *c, const struct tensor *t)
 {
@@ -328,14 +328,14 @@ is_plain(const struct ckpt *c, const struct tensor *t)
 	return boxes_stored(c, &all, &storage, &offset);
 }
 
-/* Do t's units bring all bytes of its storage? */
+/* Do t's units cover all bytes of its storage in order? */
 static bool
 is_whole(const struct ckpt *c, const struct tensor *t)
 {
 	return t->storage != STORAGE_NONE && t->offset == 0 && is_plain(c, t) && tensor_nbytes(t) == c->storages[t->storage].nbytes;
 }
 
-/* Is a CRC of the storage of use? On a stream, what states it may come later. */
+/* Can the checkpoint state a CRC for the storage? On a stream it may come after the data. */
 static bool
 may_state_crc(const struct ckpt *c, uint32_t storage)
 {
@@ -382,7 +382,7 @@ is_hashed(const struct figures_run *w, size_t i)
 	return w->n - i <= w->o->hashed;
 }
 
-/* Of a tensor with parts. parts[i] is the digest of part i; those of single numbers are not looked at. */
+/* Returns the digest of a composite tensor. parts[i] is the digest of part i; it is ignored for a part that is a single number. */
 static struct digest
 digest_join(const struct tensor *t, const struct digest *parts)
 {
@@ -402,7 +402,7 @@ digest_join(const struct tensor *t, const struct digest *parts)
 	return d;
 }
 
-/* A tensor of parts has its digest when all of them have theirs. */
+/* Computes the digest of a composite tensor as soon as those of all its parts are known. */
 static void
 join_parts(const struct figures_run *w, size_t i)
 {
@@ -410,7 +410,7 @@ join_parts(const struct figures_run *w, size_t i)
 		w->f->digests[i] = digest_join(w->tensors[i], &w->f->digests[w->runs[i].parts]);
 }
 
-/* Elements that are no whole bytes, as safetensors may have, are hashed with their storage. */
+/* Elements smaller than a byte, which safetensors allows, can only be hashed with their whole storage. */
 static int
 add_packed(struct figures_run *w, const struct tensor *t, size_t tag, struct err *e)
 {
@@ -425,7 +425,7 @@ add_packed(struct figures_run *w, const struct tensor *t, size_t tag, struct err
 	return 0;
 }
 
-/* Adds t for its digest, and for more. Returns how many items will be waited for. */
+/* Adds an item for the digest of t and for the results in more. Returns how many items the tensor must wait for: 0 or 1. */
 static int
 add_hashed(struct figures_run *w, const struct tensor *t, size_t tag, unsigned more, struct err *e)
 {
@@ -495,7 +495,7 @@ by_tensor(const void *a, const void *b)
 	return (x->t > y->t) - (x->t < y->t);
 }
 
-/* Two tensors to be compared. One that is asked for otherwise is read once for that and this. */
+/* Adds two tensors to compare. If a is read already for its digest or moments, that item is used. */
 static void
 add_two(struct figures_run *w, const struct tensor *a, const struct tensor *b, size_t pair)
 {
@@ -508,7 +508,7 @@ add_two(struct figures_run *w, const struct tensor *a, const struct tensor *b, s
 		it = add_tensor(w, a, NONE);
 	it->other = b;
 	it->pair = pair;
-	/* Parts of one pair may be made at once: they are joined where they are taken. */
+	/* Threads may make units of this item in parallel, because differences are joined when units are taken. */
 	it->whole = false;
 }
 
@@ -528,7 +528,7 @@ part_is_comparable(const struct tensor_part *a, const struct tensor_part *b)
 	return a->tensor == NULL || (tensor_same_shape(a->tensor, b->tensor) && is_comparable(a->tensor, b->tensor));
 }
 
-/* Made in one way, of the same parts? */
+/* Do two composite tensors have the same structure and comparable parts? */
 static bool
 parts_are_comparable(const struct tensor_more *a, const struct tensor_more *b)
 {
@@ -541,7 +541,7 @@ parts_are_comparable(const struct tensor_more *a, const struct tensor_more *b)
 	return true;
 }
 
-/* Begins the comparison of a pair: of the tensors themselves, or of their parts; of nothing if they cannot be compared. */
+/* Adds the comparison of a pair: of the tensors themselves or of their parts. Adds nothing if they cannot be compared. */
 static void
 add_pair(struct figures_run *w, size_t pair)
 {
@@ -574,7 +574,7 @@ add_pairs(struct figures_run *w)
 		add_pair(w, i);
 }
 
-/* Storages whose CRC does not come out of a tensor. */
+/* Adds the storages whose CRC no tensor yields. */
 static void
 add_storages(struct figures_run *w)
 {
@@ -594,7 +594,7 @@ item_size(const struct item *it)
 	return it->t ? dtype_size(it->t->dtype) : 1;
 }
 
-/* Elements of a unit. What must be gathered comes in large units, as the storage is read anew for each. */
+/* Returns the number of elements in a unit. Units that must be gathered are large, because the storage is read again for each. */
 static uint64_t
 unit_size(const struct figures_run *w, const struct item *it)
 {
@@ -610,7 +610,7 @@ unit_size(const struct figures_run *w, const struct item *it)
 	return MOMENTS_UNIT * (uint64_t)(n > UNIT_MOMENTS ? UNIT_MOMENTS : n > 0 ? n : 1);
 }
 
-/* The item of a piece of work: the last one that begins at or before it and is not empty. */
+/* Returns the item of a piece of work: the last non-empty item that begins at or before it. */
 static const struct item *
 item_of(const struct figures_run *w, uint64_t k)
 {
@@ -637,7 +637,7 @@ reserve(unsigned char **p, size_t *cap, size_t n)
 	return *p;
 }
 
-/* The elements of u of one side. */
+/* Reads the elements of u from a tensor of one of the checkpoints. */
 static int
 read_side(struct ckpt *c, const struct tensor *t, const struct unit *u, void *to, struct err *e)
 {
@@ -664,7 +664,7 @@ read_unit(const struct figures_run *w, struct slot *s, struct err *e)
 	return read_side(w->there, it->other, u, u->q, e);
 }
 
-/* Adds elements that come after the first done ones of the unit. */
+/* Adds a unit's buffer to its moments. The buffer begins after the first done elements of the unit. */
 static void
 find_moments(const struct figures_run *w, struct slot *s, size_t done)
 {
@@ -694,7 +694,7 @@ find_differences(const struct figures_run *w, struct slot *s)
 	}
 }
 
-/* Notes that the sums of elements from u->first + from on are not known. Runs of them are noted as one. */
+/* Notes that sums are missing for the elements from u->first + from on, at most MOMENTS_UNIT. Adjacent ranges are merged. */
 static void
 note_skipped(struct figures_run *w, const struct unit *u, uint64_t from)
 {
@@ -736,7 +736,7 @@ add_to_digest(const struct figures_run *w, struct sha256_ctx *sha, const struct 
 	d->known = true;
 }
 
-/* Joins what is known of the next unit of an item to what is known of those before it. */
+/* Adds the results of an item's next unit to those of the units before it. */
 static void
 join(struct figures_run *w, const struct slot *s, struct sha256_ctx *sha)
 {
@@ -753,7 +753,7 @@ join(struct figures_run *w, const struct slot *s, struct sha256_ctx *sha)
 		moments_join(&w->f->moments[u->item->tag], &s->m[i]);
 }
 
-/* Reads the unit, or one piece of it after the other, each behind the done elements before it. */
+/* Reads the unit at once if its elements are needed together, else piece by piece. done elements precede the present piece. */
 static int
 make_pieces(const struct figures_run *w, struct slot *s, struct err *e)
 {
@@ -795,7 +795,7 @@ make_unit(struct figures_run *w, struct slot *s, struct err *e)
 	return 0;
 }
 
-/* Makes piece of work k: a unit, or all units of an item. */
+/* Does piece of work k, which is a unit, or all units of an item. */
 static int
 make(void *arg, uint64_t k, unsigned slot, struct err *e)
 {
@@ -814,7 +814,7 @@ make(void *arg, uint64_t k, unsigned slot, struct err *e)
 	return 0;
 }
 
-/* ---- streams: what is done with may be forgotten */
+/* ---- streams: data that is finished may be forgotten */
 
 static int
 done_before(struct figures_run *w, uint32_t storage, struct err *e)
@@ -838,7 +838,7 @@ forget(struct figures_run *w, const struct unit *u, struct err *e)
 	if (u->last)
 		return is_last ? done_before(w, it->storage + 1, e) : 0;
 	src = ckpt_range(w->c, it->storage, &offset);
-	/* Only if this item alone reads the storage. */
+	/* Bytes can be forgotten before the end of the item only if no other item reads the storage. */
 	if (src == NULL || !u->stored || !is_first || !is_last)
 		return 0;
 	if (done_before(w, it->storage, e) < 0)
@@ -849,7 +849,7 @@ forget(struct figures_run *w, const struct unit *u, struct err *e)
 
 /* ---- results */
 
-/* Tells of how many of the first tensors all is known now. */
+/* Calls known if the results of more tensors from the first on are complete. */
 static int
 tell(struct figures_run *w, struct err *e)
 {
@@ -899,13 +899,13 @@ by_storage(const void *a, const void *b)
 
 	if (x->storage != y->storage)
 		return x->storage < y->storage ? -1 : 1;
-	/* The bytes of a storage before its tensors. */
+	/* Raw bytes of a storage come before its tensors. */
 	if ((x->t == NULL) != (y->t == NULL))
 		return x->t == NULL ? -1 : 1;
 	return (x->tag > y->tag) - (x->tag < y->tag);
 }
 
-/* Threads read ranges of regular files only; what is packed is unpacked in order. */
+/* Threads can read ranges of regular files only. Deflated storages must be unpacked in order. */
 static bool
 threads_can_read(const struct ckpt *c)
 {
@@ -946,7 +946,7 @@ walk(struct figures_run *w, struct err *e)
 	return rc == 0 ? done_before(w, w->c->nstorages, e) : -1;
 }
 
-/* Adds elements that are the same on both sides to the sums of a pair that differs elsewhere. */
+/* Adds elements that are equal in both checkpoints to the sums of a pair that differs in other elements. */
 static int
 add_skipped(struct figures_run *w, const struct skipped *s, unsigned char *bytes, struct err *e)
 {
@@ -969,7 +969,10 @@ add_skipped(struct figures_run *w, const struct skipped *s, unsigned char *bytes
 	return 0;
 }
 
-/* What was skipped is read only now, as most tensors that have the same bytes somewhere have them everywhere. */
+/*
+ * The sums of equal elements are needed only for tensors that differ elsewhere. Most tensors with equal bytes somewhere have them
+ * everywhere, so these elements are read again only now.
+ */
 static int
 add_all_skipped(struct figures_run *w, struct err *e)
 {
@@ -982,7 +985,7 @@ add_all_skipped(struct figures_run *w, struct err *e)
 	return rc;
 }
 
-/* Reserves space for the figures, and numbers the digests of parts. */
+/* Allocates the figures and assigns indices to the digests of parts. */
 static void
 begin(struct figures_run *w)
 {

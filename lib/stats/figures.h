@@ -1,11 +1,12 @@
 /*
- * figures: the one reading of a checkpoint's data: the moments and digests of many tensors, the CRCs of the storages that
- * they look at, and how tensors differ from those of another checkpoint. What is asked for together is read once.
+ * figures: reads a checkpoint's data once and computes everything requested from it: moments and digests of tensors, CRCs of their
+ * storages, and differences from tensors of another checkpoint.
  *
- * a (here) and b (there) agree if they are equal or |a - b| <= atol + rtol * |b|, as torch.allclose has it. Two
- * infinities of one sign are equal; two NaNs are if nan_equal; -0 equals 0. Numbers of different dtypes are compared by
- * value, in doubles; 64-bit integers of one dtype exactly. Complex numbers: |a - b| is the absolute value of the
- * difference. Quantised, float4, float6 and bits types have no values here: they agree if their bytes do.
+ * An element a of the checkpoint and b of the other one agree if they are equal or |a - b| <= atol + rtol * |b|, as in
+ * torch.allclose. Two infinities of one sign are equal; two NaNs are equal if nan_equal is set; -0 equals 0. Numbers of different
+ * dtypes are compared by value, as doubles; 64-bit integers of one dtype are compared exactly. For complex numbers |a - b| is the
+ * absolute value of the difference. Quantised, float4, float6 and bits types have no known values: elements of these types agree if
+ * their bytes are equal.
  */
 #ifndef LNN_STATS_FIGURES_H
 #define LNN_STATS_FIGURES_H
@@ -20,53 +21,53 @@
 #include "stats/moments.h"
 #include "tensor/ckpt.h"
 
-/* Two tensors of one shape. Of tensors with parts, the parts are compared; their layouts and schemes must be the same. */
+/* Two tensors of one shape. For composite tensors the parts are compared; their layouts and quantisation schemes must be equal. */
 struct compare_pair {
 	const struct tensor *a, *b;
 };
 
 struct difference {
-	bool comparable;    /* false: no data, or types or parts that cannot be compared with each other */
-	bool bytes;         /* bytes of a type without values differ: nothing is known of the figures below */
+	bool comparable;    /* false if one has no data, or if their types or parts cannot be compared */
+	bool bytes;         /* a type without values has different bytes; the members below are then meaningless */
 	bool unbounded;     /* there are infinities, or NaNs that do not agree */
-	uint64_t differing; /* elements; 1 if bytes */
-	double largest;     /* |a - b| of those that differ; NaN where one of them is */
-	/* Of all elements but NaNs that agree: the sums of |a - b|^2, |a|^2, |b|^2, and of the real part of a * conj(b). */
+	uint64_t differing; /* number of elements that differ; 1 if bytes is set */
+	double largest;     /* the largest |a - b| of elements that differ; NaN if one of these is NaN */
+	/* Sums over all elements, except NaNs that agree: |a - b|^2, |a|^2, |b|^2, and the real part of a * conj(b). */
 	double distance, here, there, product;
 };
 
 struct compare_opts {
-	struct ckpt *here, *there; /* of the tensors a, and b. here may be a stream, there may not */
+	struct ckpt *here, *there; /* the checkpoints of the tensors a and b; only here may be a stream */
 	double atol, rtol;
 	bool nan_equal;
 };
 
 struct figures_opts {
 	struct pool *pool;                                      /* may be NULL */
-	void (*tick)(void *arg, uint64_t done, uint64_t total); /* may be NULL */
-	size_t measured;                                        /* moments of the first so many tensors */
-	size_t hashed;                                          /* digests of the last so many */
-	bool special;                       /* of moments, only the counts of what is not finite are needed: moments_add_special */
-	bool crcs;                          /* compute the CRC-32 of every storage; else of those that come out of one tensor */
-	const struct compare_opts *compare; /* NULL: nothing is compared */
-	const struct compare_pair *pairs;   /* npairs, whose a are tensors of the checkpoint */
+	void (*tick)(void *arg, uint64_t done, uint64_t total); /* reports bytes done and their total; may be NULL */
+	size_t measured;                                        /* number of tensors, from the first, whose moments are computed */
+	size_t hashed;                                          /* number of tensors, up to the last, whose digests are computed */
+	bool special;                       /* moments need only the counts of non-finite values, see moments_add_special */
+	bool crcs;                          /* compute the CRC-32 of every storage, not only where reading a tensor yields it */
+	const struct compare_opts *compare; /* parameters of the comparison; NULL: nothing is compared */
+	const struct compare_pair *pairs;   /* npairs pairs; each a is a tensor of the checkpoint */
 	size_t npairs;
-	/* Called when moments and digests of the first n tensors are known, each time that n grows; may be NULL. */
+	/* Called each time when moments and digests of the first n tensors are complete, with a larger n. May be NULL. */
 	int (*known)(void *arg, size_t n, struct err *err);
 	void *known_arg;
 };
 
 struct figures {
 	struct moments *moments;        /* by tensor */
-	struct digest *digests;         /* by tensor; those behind belong to parts */
-	uint32_t *crc;                  /* by storage */
-	bool *has_crc;                  /* by storage: its CRC was computed, as the checkpoint may state one */
+	struct digest *digests;         /* by tensor, followed by those of parts */
+	uint32_t *crc;                  /* CRC-32 by storage */
+	bool *has_crc;                  /* by storage: its CRC was computed, because the checkpoint may state one to compare with */
 	struct difference *differences; /* by pair */
 };
 
 /*
- * Of n tensors of c; those without data and those of a dtype that is not moments_known are left empty. f is to be
- * released in either case. On a stream, ckpt_finish is still due; likewise of the other checkpoint.
+ * Computes figures of n tensors of c. Those of tensors without data, and moments of dtypes that are not moments_known, stay empty.
+ * f must be released even after an error. For streams, the caller must still call ckpt_finish on both checkpoints.
  */
 int figures_take(struct figures *f, struct ckpt *c, const struct tensor *const *tensors, size_t n, const struct figures_opts *o,
 		 struct err *e);

@@ -11,7 +11,7 @@
 #include "base/xalloc.h"
 #include "tensor/convert.h"
 
-/* Numbers summed side by side: lane l has elements l, l + LANES, ... of a block. */
+/* Number of sums that are computed side by side. Lane l sums elements l, l + LANES, ... of a block. */
 enum { LANES = 8 };
 
 bool
@@ -22,7 +22,7 @@ moments_known(enum dtype t)
 
 /* ---- one block */
 
-/* The analyzer of gcc 12 does not follow that a loop of vectors fills a whole block. */
+/* The analyzer of gcc 12 cannot see that a loop over vectors fills a whole block. */
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wanalyzer-use-of-uninitialized-value"
 #endif
@@ -30,7 +30,7 @@ moments_known(enum dtype t)
 #include "stats/moments_priv.h"
 
 #ifdef __SSE2__
-#define LESSER(a, b) _mm_min_pd(a, b) /* a < b ? a : b; b if one is NaN */
+#define LESSER(a, b) _mm_min_pd(a, b) /* a < b ? a : b, which is b if one is NaN */
 #define GREATER(a, b) _mm_max_pd(a, b)
 #define LESSER_F(a, b) _mm_min_ps(a, b)
 #define GREATER_F(a, b) _mm_max_ps(a, b)
@@ -45,11 +45,11 @@ typedef int32_t four_mask __attribute__((vector_size(16)));
 #define LESSER_F(a, b) PICK(four_mask, (a) < (b), four, a, b)
 #define GREATER_F(a, b) PICK(four_mask, (a) > (b), four, a, b)
 #endif
-/* As gcc makes poor code of __builtin_convertvector for wide vectors, they have intrinsics. */
+/* gcc compiles __builtin_convertvector poorly for wide vectors, so the wide version uses intrinsics. */
 typedef double two_doubles __attribute__((vector_size(16)));
 typedef uint32_t four_codes __attribute__((vector_size(16)));
 
-/* The two floats at p. */
+/* Loads two floats as doubles. */
 static inline two_doubles
 doubles(const float *p)
 {
@@ -59,7 +59,7 @@ doubles(const float *p)
 	return __builtin_convertvector(single, two_doubles);
 }
 
-/* The four words of 16 bits at p. */
+/* Loads four 16-bit words. */
 static inline four_codes
 codes(const unsigned char *p)
 {
@@ -78,7 +78,7 @@ codes(const unsigned char *p)
 
 #ifdef __SSE2__
 #define FOR(name) wide_##name
-#if defined(__clang__) || __GNUC__ < 11 /* which cannot ask the processor for f16c */
+#if defined(__clang__) || __GNUC__ < 11 /* these cannot test the processor for f16c */
 #define TARGET __attribute__((target("avx2")))
 #define IS_WIDE __builtin_cpu_supports("avx2")
 #else
@@ -105,7 +105,7 @@ absolute(double re, double im)
 	return isnan(re) || isnan(im) ? (double)NAN : hypot(re, im);
 }
 
-/* The type of the parts of a complex number. */
+/* Returns the dtype of the real and imaginary parts. */
 static enum dtype
 part_of(enum dtype t)
 {
@@ -138,7 +138,7 @@ struct moments_block {
 	enum dtype t;
 	const unsigned char *p;
 	size_t n;
-	bool decoded; /* x has the elements, and NaNs up to a multiple of LANES */
+	bool decoded; /* x has the elements, padded with NaNs to a multiple of LANES */
 	double x[MOMENTS_BLOCK];
 };
 
@@ -168,7 +168,7 @@ spread_block(struct moments_block *b)
 	return WIDE(spread_double)((const unsigned char *)b->x, b->n);
 }
 
-/* Counts infinities and makes NaNs of them. */
+/* Counts infinities and replaces them by NaN. */
 static void
 take_out_infinities(struct moments_block *b, struct moments *m)
 {
@@ -181,8 +181,9 @@ take_out_infinities(struct moments_block *b, struct moments *m)
 }
 
 /*
- * The sum of squares tells the distances from the mean if that is near 0. The further away it is, the more digits are lost by
- * the subtraction; then a second pass sums the distances, and what the rounding of the mean does to them is known from rest.
+ * Computes the moments of a block. If the mean is near 0, the sum of squared distances follows from the sum of squares. A larger
+ * mean would lose digits in the subtraction. Then a second pass sums the squared distances from the rounded mean, and rest, the sum
+ * of the distances, gives the correction for the rounding.
  */
 static struct moments
 find_block(struct moments_block *b)
@@ -218,8 +219,8 @@ find_block(struct moments_block *b)
 /* ---- what is not finite */
 
 /*
- * Has one of MOMENTS_BLOCK little-endian words all bits of the exponent? Then the addition carries into the sign. A trip
- * count that is a constant makes the loop vector code.
+ * Defines a function that tells whether one of MOMENTS_BLOCK little-endian words has all bits of the exponent set. If so, adding
+ * the lowest exponent bit carries into the sign bit. The constant trip count allows compilers to vectorise the loop.
  */
 #define HAS_EXPONENT(bits)                                                                   \
 	static bool has_exponent_##bits(const unsigned char *p, uint##bits##_t exponent)     \
@@ -238,7 +239,7 @@ HAS_EXPONENT(16)
 HAS_EXPONENT(32)
 HAS_EXPONENT(64)
 
-/* False: none of n elements is an infinity or NaN. */
+/* Returns false if none of the n elements can be infinite or NaN. */
 static bool
 may_be_special(enum dtype t, const unsigned char *p, size_t n)
 {
@@ -257,7 +258,7 @@ may_be_special(enum dtype t, const unsigned char *p, size_t n)
 	}
 }
 
-/* ---- many */
+/* ---- blocks and units */
 
 void
 moments_join(struct moments *m, const struct moments *next)
@@ -283,7 +284,7 @@ moments_join(struct moments *m, const struct moments *next)
 	m->max = next->max > m->max ? next->max : m->max;
 	between = (next->mean - m->mean) + (next->low - m->low);
 	shift = between * (k / (n + k));
-	/* What rounding takes from mean + shift goes to the low part (Knuth's two-sum). */
+	/* The rounding error of mean + shift is added to the low part (Knuth's two-sum). */
 	mean = m->mean + shift;
 	part = mean - m->mean;
 	m->low += (m->mean - (mean - part)) + (shift - part);
@@ -292,7 +293,7 @@ moments_join(struct moments *m, const struct moments *next)
 	m->finite += next->finite;
 }
 
-/* Adds a block. With exact false, one without any exponent of infinities and NaNs is only counted. */
+/* Adds a block. If exact is false, a block without the exponent of infinities and NaNs is only counted. */
 static void
 add_block(struct moments *m, struct moments_block *b, bool exact)
 {

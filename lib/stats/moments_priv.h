@@ -1,12 +1,12 @@
 /*
- * moments_priv: the loops over elements of one block, for vectors of WIDTH doubles. Included by moments.c once for each
- * width with FOR(name), TARGET, WIDTH, LESSER, GREATER and, for vectors of floats, LESSER_F and GREATER_F defined. The
- * widths give the same bits, as lane l of LANES always sums elements l, l + LANES, ... NaNs are left out everywhere.
+ * moments_priv: the loops over the elements of one block, for vectors of WIDTH doubles. moments.c includes this file once for each
+ * width, with FOR(name), TARGET, WIDTH, LESSER, GREATER, LESSER_F and GREATER_F defined, the last two for vectors of floats. All
+ * widths give the same bits, because lane l of LANES always sums elements l, l + LANES, ... NaNs are ignored everywhere.
  */
 #ifndef LNN_STATS_MOMENTS_PRIV_H
 #define LNN_STATS_MOMENTS_PRIV_H
 
-/* Figures of a block. Without any number, min is infinite. */
+/* Statistics of a block. If it has no numbers, min is infinite. */
 struct spread {
 	double sum, squares, min, max;
 	uint64_t numbers, zeros;
@@ -18,7 +18,7 @@ add_lanes(const double *v)
 	return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
 }
 
-/* What was found in each lane. */
+/* The results of each lane. */
 struct lanes {
 	double sum[LANES], squares[LANES], min[LANES], max[LANES];
 };
@@ -41,14 +41,14 @@ join_lanes(const struct lanes *t)
 
 typedef double FOR(vec) __attribute__((vector_size(8 * WIDTH)));
 typedef int64_t FOR(mask) __attribute__((vector_size(8 * WIDTH)));
-/* Twice as many floats in a vector of the same size. */
+/* A vector of the same size has twice as many floats. */
 typedef float FOR(floats) __attribute__((vector_size(8 * WIDTH)));
 typedef int32_t FOR(ints) __attribute__((vector_size(8 * WIDTH)));
 typedef uint32_t FOR(codes) __attribute__((vector_size(8 * WIDTH)));
 
 enum { FOR(VECS) = LANES / WIDTH, FOR(HALVES) = LANES / (2 * WIDTH) };
 
-/* n, a multiple of LANES, doubles. */
+/* Computes the statistics of n doubles. n is a multiple of LANES. */
 static TARGET struct spread
 FOR(spread_double)(const unsigned char *p, size_t n)
 {
@@ -86,7 +86,7 @@ FOR(spread_double)(const unsigned char *p, size_t n)
 	return s;
 }
 
-/* Floats of a vector from their bytes, of three types. */
+/* Load a vector of floats from elements of three types: float32, bfloat16 and float16. */
 static inline TARGET
 FOR(floats) FOR(load_float)(const unsigned char *p)
 {
@@ -102,7 +102,10 @@ FOR(floats) FOR(load_bfloat)(const unsigned char *p)
 	return (FOR(floats))((FOR(codes))CODES(p) << 16);
 }
 
-/* With the exponent of float16 a float is 2^112 times too small. What is not finite has the highest exponent in both. */
+/*
+ * A float with the exponent bits of a float16 is 2^112 times too small. Values that are not finite have the highest exponent in
+ * both types.
+ */
 static inline TARGET
 FOR(floats) FOR(load_half)(const unsigned char *p)
 {
@@ -116,7 +119,7 @@ FOR(floats) FOR(load_half)(const unsigned char *p)
 #endif
 }
 
-/* n, a multiple of LANES, elements of size bytes that load makes floats of. */
+/* Computes the statistics of n elements of size bytes, which load converts to floats. n is a multiple of LANES. */
 static inline TARGET __attribute__((always_inline)) struct spread
 FOR(spread_floats)(const unsigned char *p, size_t n, size_t size, FOR(floats) (*load)(const unsigned char *p))
 {
@@ -182,7 +185,10 @@ FOR(spread_half)(const unsigned char *p, size_t n)
 	return FOR(spread_floats)(p, n, 2, FOR(load_half));
 }
 
-/* The sum of the squared distances from mean of n, a multiple of LANES, doubles; rest: the sum of the distances. */
+/*
+ * Returns the sum of the squared distances from mean of n doubles. n is a multiple of LANES. Sets *rest to the sum of the
+ * distances.
+ */
 static TARGET double
 FOR(distances)(const double *x, size_t n, double mean, double *rest)
 {
