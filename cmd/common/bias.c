@@ -8,7 +8,7 @@
 #include "base/xalloc.h"
 #include "common/tool.h"
 
-/* N or HxW, in pixels. */
+/* Parses N or HxW, in pixels. */
 static int
 image_parse(const char *arg, struct grid *image, struct err *e)
 {
@@ -28,7 +28,9 @@ image_parse(const char *arg, struct grid *image, struct err *e)
 	return 0;
 }
 
-/* REGEX or REGEX=KIND. What stands behind the last = is part of the pattern if it is no kind, nor meant to be one. */
+/*
+ * Parses REGEX or REGEX=KIND and adds it. The text after the last = belongs to the pattern, unless it is a kind or looks like one.
+ */
 static int
 match_add(struct bias_options *o, const char *arg, struct err *e)
 {
@@ -116,7 +118,7 @@ bias_resolve(const struct bias_options *o, struct tables_opts *t, struct err *e)
 	return 0;
 }
 
-/* "NAME and 3 others (WHY), ..." */
+/* Appends "NAME and 3 others (WHY), ...". */
 static void
 put_left(const struct tables_tally *tally, struct buf *b)
 {
@@ -166,14 +168,14 @@ bias_report(const struct plan *p)
 	}
 }
 
-/* A shape as bytes. */
+/* Returns the bytes of a shape, as a key for a map. */
 static struct str
 shape_key(const uint64_t *shape, unsigned ndim)
 {
 	return str_n((const char *)shape, ndim * sizeof(*shape));
 }
 
-/* The shapes that tensors had whose shape is changed, each with the first entry that had it. */
+/* Maps the old shape of each tensor whose shape changes to the first entry with that shape. */
 static void
 map_old_shapes(const struct plan *p, struct strmap *map)
 {

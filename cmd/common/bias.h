@@ -1,6 +1,5 @@
 /*
- * bias: the options that lnn-interp-bias and lnn-ckpt-adapt have in common for position tables, and what is said of the
- * tables afterwards.
+ * bias: the position table options that lnn-interp-bias and lnn-ckpt-adapt share, and the messages about the tables.
  */
 #ifndef LNN_COMMON_BIAS_H
 #define LNN_COMMON_BIAS_H
@@ -13,17 +12,17 @@
 #include "plan/tables.h"
 
 struct bias_options {
-	struct grid image;           /* pixels; sides of 0: not given */
-	struct grid grid, from_grid; /* sides of 0: not given */
+	struct grid image;           /* in pixels; sides are 0 if it is not given */
+	struct grid grid, from_grid; /* in tokens; sides are 0 if it is not given */
 	struct stages stages;
 	struct layout layout, to;
-	const char *method; /* NULL: that of the kind */
+	const char *method; /* NULL: the default method of each kind of table */
 	bool align_corners, antialias, has_prefix, keep_index;
 	uint64_t prefix;
 	const struct like *like;
 	struct table_match *matches;
 	size_t nmatches, cap_matches;
-	unsigned kinds; /* 0: all */
+	unsigned kinds; /* set of table kinds; 0: all kinds */
 };
 
 /* clang-format off */
@@ -32,7 +31,7 @@ enum bias_option {
 	BIAS_PREFIX,
 };
 
-/* Entries for OPTIONS (common/option.h) that have a member bias. */
+/* Entries for OPTIONS (common/option.h), whose struct must have a member bias. */
 #define BIAS_ENTRIES_SIZE                                                                 \
 	BIAS_READ("img-size", "N|HxW", "new image size in pixels", BIAS_IMG_SIZE),        \
 	BIAS_READ("grid", "HxW", "new grid in tokens, for every table", BIAS_GRID),       \
@@ -54,27 +53,29 @@ enum bias_option {
 	{ name, 0, arg, help, OPTION_IS_READ, OPTION_AT(bias, struct bias_options), which, NULL, 0, 65536, bias_read }
 /* clang-format on */
 
-/* For struct option_entry.read: place is the struct bias_options. */
+/* Implements struct option_entry.read; place points to the struct bias_options. */
 int bias_read(const struct option_entry *entry, void *place, const char *arg, struct err *e);
 
 /* Frees what bias_read has allocated. */
 void bias_release(struct bias_options *o);
 
-/* Fills t (whose model is the caller's); t borrows from o. ERR_USAGE for options that do not go together. */
+/*
+ * Converts the options to t; the caller sets t's model. t borrows from o. Fails with ERR_USAGE for options that exclude each other.
+ */
 int bias_resolve(const struct bias_options *o, struct tables_opts *t, struct err *e);
 
-/* A line for each table on standard error: name, grids, heads, layout. */
+/* Prints a line about each table on standard error: name, grids, heads, layout. */
 void bias_report(const struct plan *p);
 
-/* "position tables: 5 resampled, 7 fit already; left alone: NAME and 3 others (WHY)" */
+/* Appends "position tables: 5 resampled, 7 fit already; left alone: NAME and 3 others (WHY)". */
 void bias_closing(const struct tables_tally *tally, struct buf *b);
 
-/* ERR_ANSWER if a size was asked for and no table has it; found: there was a table. */
+/* Fails with ERR_ANSWER if a size was requested and no table has it now. */
 int bias_verdict(const struct tables_tally *tally, const struct tables_opts *o, const char *file, struct err *e);
 
 /*
- * One warning if tensors outside the state dict (optimizer, EMA copy) that go along still have a resized table's old
- * shape: resuming from the result would fail.
+ * Gives one warning if tensors outside the state dict (optimizer, EMA copy) are written with the old shape of a resized table.
+ * Training could not be resumed from such a file.
  */
 void bias_warn_rest(const struct plan *p, const struct sealed *s);
 

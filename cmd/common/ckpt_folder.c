@@ -18,10 +18,10 @@
 #include "format/shard_index.h"
 #include "tensor/place.h"
 
-/* Names in a message, and folders below that are looked into. */
+/* The maximum number of names in a message, and of subfolders that are searched. */
 enum { NAMES_SHOWN = 12, FOLDERS_TRIED = 256 };
 
-/* Ranks of one set of rank files. */
+/* The maximum number of ranks in a set of rank files. */
 enum { RANKS_MAX = 1 << 16 };
 
 struct folder_member {
@@ -30,24 +30,24 @@ struct folder_member {
 };
 
 struct shard_set {
-	struct shard_name first; /* of the set's first member that is there */
-	uint32_t found;          /* members that are there */
+	struct shard_name first; /* the first member of the set that exists */
+	uint32_t found;          /* number of members that exist */
 };
 
 struct ckpt_folder {
 	struct arena arena;
 	const char *path;
-	struct folder_member *members; /* by name */
+	struct folder_member *members; /* sorted by name */
 	size_t n, cap;
 	struct shard_set *sets;
 	size_t nsets, sets_cap;
-	struct buf meant; /* what could be meant, for messages */
+	struct buf meant; /* candidates, for messages */
 	size_t nmeant;
 };
 
 enum pick { PICK_NONE, PICK_FILE, PICK_SET, PICK_SEVERAL, PICK_LACKS, PICK_METADATA, PICK_BOXES };
 
-/* What the folder holds: file, or set. */
+/* The choice for a folder. what says whether file or set is valid. */
 struct picked {
 	enum pick what;
 	const char *file;
@@ -70,7 +70,7 @@ path_of(struct ckpt_folder *f, const char *name)
 	return arena_printf(&f->arena, "%s%s%s", f->path, len > 0 && f->path[len - 1] == '/' ? "" : "/", name);
 }
 
-/* Lists regular files and folders; symbolic links are followed. */
+/* Lists regular files and folders. Symbolic links are followed. */
 static int
 folder_list(struct ckpt_folder *f, const char *path, struct err *err)
 {
@@ -86,7 +86,7 @@ folder_list(struct ckpt_folder *f, const char *path, struct err *err)
 		if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
 			continue;
 		if (stat(path_of(f, d->d_name), &st) < 0) {
-			if (errno == ENOENT) /* a link to nowhere */
+			if (errno == ENOENT) /* a dangling symbolic link */
 				continue;
 			err_sys(err, path_of(f, d->d_name), "cannot look at it");
 			break;
@@ -130,7 +130,7 @@ could_be(struct ckpt_folder *f, const char *name, const char *behind)
 
 /* ---- distributed checkpoints and indexes */
 
-/* .metadata, or __R.metadata of one rank. */
+/* Is name .metadata, or __R.metadata of one rank? */
 static bool
 is_metadata(const char *name)
 {
@@ -144,7 +144,7 @@ is_metadata(const char *name)
 	return digits > 0 && strcmp(name + 2 + digits, ".metadata") == 0;
 }
 
-/* True if a file name is a shard of a distributed save by Hugging Face's writer and says so in its __metadata__. */
+/* Is the file a shard that Hugging Face's writer saved for a distributed checkpoint? Its __metadata__ then says so. */
 static bool
 has_sharding_info(struct ckpt_folder *f, const char *name)
 {
@@ -189,7 +189,7 @@ shard_file(struct ckpt_folder *f, const struct shard_name *s, uint32_t k)
 	return arena_printf(&f->arena, "%.*s-%05u-of-%05u%.*s", STR_ARG(s->base), k, s->n, STR_ARG(s->suffix));
 }
 
-/* Puts the shards that are there into sets: of one NAME, number of shards and suffix. */
+/* Groups the shards that exist into sets. The members of a set share NAME, the number of shards and the suffix. */
 static void
 find_sets(struct ckpt_folder *f)
 {
@@ -200,7 +200,7 @@ find_sets(struct ckpt_folder *f)
 	for (size_t i = 0; i < f->n; i++) {
 		if (f->members[i].folder || !shard_name_parse(f->members[i].name, &s))
 			continue;
-		/* The name of shard 0, which no set has, stands for the set. */
+		/* The name of shard 0, which does not exist, serves as the key of the set. */
 		if (strmap_get(&index, str_c(shard_file(f, &s, 0)), &at)) {
 			f->sets[at].found++;
 			continue;
@@ -226,7 +226,7 @@ pick_set(struct ckpt_folder *f, struct picked *p)
 	p->what = n == 0 ? PICK_NONE : n == 1 ? PICK_SET : PICK_SEVERAL;
 }
 
-/* The shards of incomplete sets that are not there. */
+/* Lists the missing shards of incomplete sets. */
 static void
 list_lacking(struct ckpt_folder *f)
 {
@@ -245,8 +245,8 @@ list_lacking(struct ckpt_folder *f)
 /* ---- any other file */
 
 /*
- * True if the file holds a state dict that is no optimizer's, or may hold one: it cannot be read, or is damaged and has a
- * checkpoint's suffix.
+ * Does the file hold a state dict other than an optimizer's? Also true if that cannot be excluded: the file cannot be read, or it
+ * is damaged and has a checkpoint's suffix.
  */
 static bool
 holds_state_dict(struct ckpt_folder *f, const char *name)
@@ -340,7 +340,7 @@ pick(struct ckpt_folder *f, struct picked *p)
 		pick_only(f, p);
 }
 
-/* Adds the folders below that hold a checkpoint. */
+/* Adds the subfolders that hold a checkpoint to the candidates. */
 static void
 list_folders(struct ckpt_folder *f)
 {
@@ -377,7 +377,7 @@ refuse(struct ckpt_folder *f, const struct picked *p, struct err *err)
 	return err_input(err, f->path, "no file in this folder is a checkpoint with a state dict that is no optimizer's");
 }
 
-/* ---- an index for a set that has none */
+/* ---- generated indexes */
 
 struct index_maker {
 	struct str *names;
@@ -442,7 +442,9 @@ by_rank(const void *a, const void *b)
 	return str_cmp_natural(str_c(*(const char *const *)a), str_c(*(const char *const *)b));
 }
 
-/* The folder of .metadata or, where that is not there, of each __R.metadata, as a text for its reader. */
+/*
+ * Returns a source for the reader of distributed checkpoints, with the folder's .metadata or, if there is none, all __R.metadata.
+ */
 static struct source *
 open_metadata(struct ckpt_folder *f, const char *first, const struct diag *diag)
 {
@@ -464,7 +466,7 @@ open_metadata(struct ckpt_folder *f, const char *first, const struct diag *diag)
 	return source_text(&text, path_of(f, all ? "__*.metadata" : first));
 }
 
-/* The rank in shard-RRRRR-..., from 1 on; 0: it has another name. */
+/* Returns the rank in shard-RRRRR-..., from 1 on, or 0 if the name has another form. */
 static uint32_t
 rank_of(const char *name)
 {
@@ -475,7 +477,7 @@ rank_of(const char *name)
 														    : 0;
 }
 
-/* All safetensors files of the folder, as a text for their reader. No rank is left out. */
+/* Opens a source for the reader of boxes that lists all safetensors files of the folder. Fails if a rank is missing. */
 static int
 open_boxes(struct ckpt_folder *f, struct source **out, struct err *err)
 {
@@ -534,7 +536,7 @@ ckpt_folder_open(struct source **out, const char *path, const struct source_opts
 
 /* ---- rank files */
 
-/* PREFIXrank_NSUFFIX: the last rank_ that digits follow. */
+/* Splits a name into PREFIXrank_NSUFFIX. rank_ is the last one that digits follow; prefix includes it. */
 static bool
 rank_name_parse(const char *name, struct str *prefix, struct str *suffix, uint32_t *rank)
 {
@@ -557,7 +559,7 @@ rank_name_parse(const char *name, struct str *prefix, struct str *suffix, uint32
 	return true;
 }
 
-/* The files of all ranks, by number; prefix and suffix are those of one of them. */
+/* Lists the files of all ranks by number. prefix and suffix are those of the file that the user named. */
 static int
 list_ranks(struct ckpt_folder *f, struct str prefix, struct str suffix, struct buf *text, struct err *err)
 {

@@ -15,7 +15,10 @@ input_probe(const uint8_t *head, size_t n)
 	       (str_starts(text, str_c("{")) && str_contains(text, str_c("\"weight_map\"")));
 }
 
-/* What a place holds whose tensors are pieces that do not say what is in them, and what would join them; or NULL. */
+/*
+ * If the tensors of a state dict are pieces without information about their place, returns a message that says what they are and
+ * how to join them. Otherwise returns NULL.
+ */
 static const char *
 flat_pieces(const struct statedict *sd)
 {

@@ -1,5 +1,5 @@
 /*
- * ckpt_in: operands become open checkpoints with their state dicts.
+ * ckpt_in: opens operands as checkpoints with their state dicts.
  */
 #ifndef LNN_COMMON_CKPT_IN_H
 #define LNN_COMMON_CKPT_IN_H
@@ -18,30 +18,37 @@ struct input {
 	struct statedict sd;
 };
 
-/* Is an input that begins like head a checkpoint, or any other binary? An index of a sharded checkpoint is text. */
+/*
+ * Is an input with this beginning a checkpoint or another binary file? The index of a sharded checkpoint, which is text, counts as
+ * a checkpoint.
+ */
 bool input_probe(const uint8_t *head, size_t n);
 
-/* operand as for file_checkpoint; key as for statedict_open. input_close is due in either case. */
+/*
+ * Opens the checkpoint at operand (see file_checkpoint) and its state dict at key (see statedict_open). The caller must call
+ * input_close even after an error.
+ */
 int input_open(struct input *in, const char *operand, const char *key, struct err *e);
 
-/* Like input_open, for an open source and the place that ask names (tensor/place.h). in owns src afterwards. */
+/* Like input_open, for an open source and the place that ask describes (tensor/place.h). in owns src, even after an error. */
 int input_open_source(struct input *in, struct source *src, const struct place_ask *ask, struct err *e);
 
-/* The same without a state dict. */
+/* Like input_open_source, but opens no state dict. */
 int input_open_index(struct input *in, struct source *src, struct err *e);
 
 /*
- * Reads a stream to its end, so that damage there is noticed and the program that writes it can finish. Of a file it
- * checks that it has not changed since it was opened.
+ * Reads a stream to its end, so that damage is detected and the writing program can finish. Checks that a file has not changed
+ * since it was opened.
  */
 int input_finish(const struct input *in, struct err *e);
 
-/* Closes what is open; in may be zeroed. */
+/* Closes what is open. in may be all zero. */
 void input_close(struct input *in);
 
 /*
- * Says in a notice that the tensors of an open input are boxes of larger ones, or parts of one rank. Those that do not say
- * what they are pieces of (ZeRO, FSDP 1) are refused, or said in a notice if the caller only lists them.
+ * Prints a notice if the tensors of an open input are boxes of larger tensors or parts of one rank. Fails for tensors that do not
+ * say which part of which parameter they are (ZeRO, FSDP 1). If lists is set, the caller only lists them, and they too are reported
+ * by a notice only.
  */
 int input_check_pieces(const struct input *in, bool lists, struct err *e);
 

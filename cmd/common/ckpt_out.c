@@ -16,12 +16,15 @@
 #include "plan/tables.h"
 #include "write/split.h"
 
-/* huggingface_hub's default. */
+/* The default of huggingface_hub, in bytes. */
 static const uint64_t shard_size_default = 5000000000;
 
-/* What a suffix says of the format. torch.load goes by .safetensors, too; libraries go by the others. */
+/*
+ * The formats that suffixes stand for. torch.load, too, recognises safetensors by the suffix; other libraries go by the other
+ * suffixes.
+ */
 static const struct {
-	const char *suffix, *to; /* to NULL: a format that is not written */
+	const char *suffix, *to; /* to is NULL for a format that cannot be written */
 } suffixes[] = {
 	{ ".safetensors", "safetensors" },
 	{ ".pth", "torch" },
@@ -41,7 +44,7 @@ static const struct {
 	{ ".json", NULL },
 };
 
-/* Index of the suffix of path in suffixes; -1 if it has none of them. */
+/* Returns the index in suffixes of the suffix of path, or -1 if path has none of them. */
 static int
 find_suffix(const char *path)
 {
@@ -80,7 +83,7 @@ ckpt_out_writer(const char *to, const char *path, const struct input *in, struct
 	return w != NULL ? w : format_writer(in->ckpt->tree == NULL ? "safetensors" : "torch");
 }
 
-/* ---- progress counts the input's bytes */
+/* ---- progress, in bytes of the inputs */
 
 struct meter {
 	uint64_t done, total;
@@ -113,7 +116,7 @@ warn_lost(uint64_t lost)
 		tool_warn("%" PRIu64 " finite %s too large for the new dtype", lost, lost == 1 ? "value is" : "values are");
 }
 
-/* beside is NULL but for a folder (format.h). */
+/* Writes the plan to out. beside is NULL except for a folder format (format.h). */
 static int
 pump(struct ckpt_out *m, struct sink *out, struct sink *beside, struct err *e)
 {
@@ -181,7 +184,7 @@ dry_run(struct ckpt_out *m, struct plan *p, struct err *e)
 		return rc == 0 ? list(p, m->null, e) : -1;
 	}
 	rc = plan_learn_all(p, e);
-	/* A dry run ends as the run would if the input is cut off. */
+	/* If an input is truncated, a dry run fails as the real run would. */
 	for (size_t i = 0; rc == 0 && i < m->ninputs; i++)
 		rc = input_finish(&m->inputs[i], e) < 0 ? -1 : ckpt_check_index(m->inputs[i].ckpt, e);
 	if (rc == 0 && m->ready != NULL)
@@ -210,7 +213,7 @@ write_file(struct ckpt_out *m, struct err *e)
 
 /* ---- folders */
 
-/* Until a folder is whole its files are in a temporary one. A message names the folder they are meant for. */
+/* A folder is written as a temporary folder until it is complete. Changes a message about a file in it to name the final folder. */
 static void
 name_as_meant(const struct ckpt_out *m, const struct atomic *folder, struct err *e)
 {
@@ -225,7 +228,7 @@ name_as_meant(const struct ckpt_out *m, const struct atomic *folder, struct err 
 	snprintf(e->msg, sizeof(e->msg), "%.*s%s", (int)len, meant, own.msg + n);
 }
 
-/* Ends a folder that is complete if rc is 0. */
+/* Commits a folder if rc is 0, else aborts it. */
 static int
 end_folder(const struct ckpt_out *m, struct atomic *folder, int rc, struct err *e)
 {
@@ -236,7 +239,7 @@ end_folder(const struct ckpt_out *m, struct atomic *folder, int rc, struct err *
 	return -1;
 }
 
-/* ---- a distributed folder: __0_0.distcp, and .metadata, which comes last */
+/* ---- a distributed folder: __0_0.distcp, then .metadata */
 
 static int
 pump_items(struct ckpt_out *m, const char *path, struct sink *metadata, struct err *e)
@@ -289,14 +292,14 @@ ckpt_out_is_folder(const char *path, uint64_t shard_size)
 	return shard_size != 0 || (path != NULL && path[0] != '\0' && path[strlen(path) - 1] == '/');
 }
 
-/* Shards being written. */
+/* State of writing shards. */
 struct shards {
 	struct ckpt_out *m;
 	struct plan *p;
 	struct split split;
 	struct atomic *folder;
 	struct pool *pool;
-	struct arena arena; /* of names */
+	struct arena arena; /* file names */
 	uint64_t total, lost;
 };
 
@@ -329,7 +332,7 @@ write_shard(struct shards *s, struct seal *seal, uint32_t k, struct err *e)
 	return rc;
 }
 
-/* The index lists the tensors in the order of the plan. */
+/* Writes the index, which lists the tensors in the order of the plan. */
 static int
 write_index(struct shards *s, struct err *e)
 {

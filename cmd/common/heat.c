@@ -10,7 +10,7 @@
 #include "common/out.h"
 #include "common/tool.h"
 
-/* Cells of a grid drawn at most in one direction; larger grids are thinned. */
+/* The maximum of cells drawn along a side, beyond which a grid is thinned; the default and the least width of a terminal. */
 enum { CELLS_MAX = 64, WIDTH_DEFAULT = 80, WIDTH_MIN = 10 };
 
 void
@@ -25,14 +25,14 @@ heat_init(struct heat *h, bool to_stdout)
 	h->color = tool_color(fd);
 }
 
-/* A picture: cells of one head, thinned, and the range that shades are counted in. */
+/* A picture of one head: the size of its grid, the step for thinning, and the values of the lowest and highest shade. */
 struct picture {
 	const struct table_picture *table;
 	size_t h, w, head, step;
 	double low, high;
 };
 
-/* The number of a cell: of several channels, the norm. */
+/* Returns the value of a cell, which is the norm if there is more than one channel. */
 static double
 at(const struct picture *p, size_t y, size_t x)
 {
@@ -57,7 +57,7 @@ columns(const struct picture *p)
 	return (p->w + p->step - 1) / p->step;
 }
 
-/* 0 .. levels - 1; NaN is the lowest. */
+/* Returns the shade of v, from 0 to levels - 1. NaN has the lowest. */
 static unsigned
 shade(const struct picture *p, double v, unsigned levels)
 {
@@ -68,7 +68,7 @@ shade(const struct picture *p, double v, unsigned levels)
 	return f >= 1 ? levels - 1 : (unsigned)(f * levels);
 }
 
-/* Colours of the 256-colour cube from dark blue over green to yellow. */
+/* Returns a colour of the 256-colour cube for v, from dark blue over green to yellow. */
 static unsigned
 cube(const struct picture *p, double v)
 {
@@ -77,7 +77,7 @@ cube(const struct picture *p, double v)
 	return ramp[shade(p, v, sizeof(ramp))];
 }
 
-/* Two rows of cells in one line of half blocks; or in plain characters a row a line. */
+/* Draws one line: two rows of cells as half blocks in colour, or one row of cells in plain characters. */
 static void
 put_line(struct buf *b, const struct picture *p, size_t y, bool color)
 {
@@ -97,7 +97,7 @@ put_line(struct buf *b, const struct picture *p, size_t y, bool color)
 		buf_adds(b, "\033[0m");
 }
 
-/* Heads [from, to) side by side. */
+/* Draws heads [from, to) side by side. */
 static void
 put_row(struct heat *h, struct picture p, size_t from, size_t to)
 {

@@ -1,5 +1,5 @@
 /*
- * heat: a position table as a picture in the terminal, one square for each head; of embeddings, the norms.
+ * heat: draws a position table as a picture in the terminal, one square for each head. For embeddings it draws norms.
  */
 #ifndef LNN_COMMON_HEAT_H
 #define LNN_COMMON_HEAT_H
@@ -13,17 +13,17 @@
 
 struct heat {
 	struct buf text;
-	bool to_stdout; /* else standard error, as standard output has the checkpoint */
+	bool to_stdout; /* draw on standard output; otherwise on standard error, because standard output has the checkpoint */
 	bool color;
-	size_t width; /* columns */
+	size_t width; /* columns of the terminal */
 };
 
 void heat_init(struct heat *h, bool to_stdout);
 
-/* Draws a table; fits struct tables_opts.show. arg is a struct heat. */
+/* Draws a table. May be used as struct tables_opts.show; arg points to a struct heat. */
 void heat_table(void *arg, const struct table_picture *p);
 
-/* Prints what was drawn unless e is set, and frees. */
+/* Prints what was drawn, unless e is set. Frees it in any case. */
 int heat_end(struct heat *h, struct err *e);
 
 #endif

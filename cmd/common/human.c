@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-/* Three digits of v with the unit for each thousand (or 1024) of it. */
+/* Formats n with three digits, divided by step as often as necessary. Each division moves on to the next unit. */
 static const char *
 three_digits(uint64_t n, double step, const char *const *units, char *out)
 {

@@ -21,7 +21,7 @@ load_description(struct model *m, struct source *src, struct err *e)
 	return rc;
 }
 
-/* Is text that begins so a tensor list? Of lines with names alone, none has a colon. */
+/* Is a text with this beginning a tensor list? A list of names alone is recognised by the absence of colons. */
 static bool
 is_list(struct str head)
 {

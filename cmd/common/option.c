@@ -9,7 +9,7 @@
 #include "base/xalloc.h"
 #include "common/out.h"
 
-/* Where the help of an option begins, and where lines end. */
+/* The column where the help of an option begins, and the width of lines. */
 enum { HELP_COLUMN = 26, HELP_WIDTH = 79 };
 
 #ifndef LNN_VERSION
@@ -20,7 +20,7 @@ const char *const option_when[] = { "auto", "always", "never", NULL };
 
 /* ---- help and version ---- */
 
-/* Words of text from column on, broken before HELP_WIDTH; later lines are indented. */
+/* Prints text from column on. Breaks lines before HELP_WIDTH and indents all but the first. */
 static void
 wrap(struct out *o, const char *text, size_t column, size_t indent)
 {
@@ -80,7 +80,7 @@ help(struct out *o, const struct program *p)
 		   p->name);
 }
 
-/* Prints the help or the version and ends the program. */
+/* Prints the help or the version, and exits. */
 static __attribute__((noreturn)) void
 inform(const struct program *p, enum option_kind what)
 {
@@ -159,7 +159,7 @@ option_store(const struct option_entry *o, void *opts, const char *arg, struct e
 
 /* ---- parsing ---- */
 
-/* A command line being read. */
+/* The state of parsing a command line. */
 struct parsing {
 	const struct program *p;
 	char **argv;
@@ -173,7 +173,7 @@ usage_error(struct err *e, const char *what, const char *option, size_t len)
 	return err_set(e, ERR_USAGE, "%s '%.*s'; try '%s --help'", what, (int)len, option, tool_name());
 }
 
-/* The option of this name, or else of this letter; NULL if there is none. */
+/* Returns the option of this name, or of this letter if letter is not 0. Returns NULL if there is none. */
 static const struct option_entry *
 find(const struct program *p, struct str name, int letter)
 {
@@ -183,7 +183,7 @@ find(const struct program *p, struct str name, int letter)
 	return NULL;
 }
 
-/* The option that name says "no" of, as --no-carry does; NULL if there is none. */
+/* Returns the option that name negates, such as carry for "no-carry", or NULL if there is none. */
 static const struct option_entry *
 find_negated(const struct program *p, struct str name)
 {
@@ -197,7 +197,8 @@ find_negated(const struct program *p, struct str name)
 }
 
 /*
- * There is no option of this name. The beginning of one does not do: scripts that rely on it break when an option is added.
+ * Reports that there is no option of this name. Unique abbreviations are refused, too, because they would break when an option is
+ * added.
  */
 static int
 no_such(const struct program *p, const char *typed, size_t len, struct err *e)
@@ -211,7 +212,7 @@ no_such(const struct program *p, const char *typed, size_t len, struct err *e)
 	for (const struct option_entry *o = p->entries; o->kind != OPTION_IS_END; o++) {
 		if (o->name == NULL)
 			continue;
-		/* The opposite of what was typed is never what was meant. */
+		/* Never suggest the opposite of what was typed. */
 		if (str_starts(name, str_c("no")) == str_starts(str_c(o->name), str_c("no")))
 			nearest_try(&near, str_c(o->name));
 		if (str_starts(str_c(o->name), name)) {
@@ -232,7 +233,7 @@ no_such(const struct program *p, const char *typed, size_t len, struct err *e)
 	return usage_error(e, "no such option", typed, len);
 }
 
-/* An option that takes no argument was given one. */
+/* Reports an argument of an option that takes none. */
 static int
 superfluous(const struct program *p, const struct option_entry *o, const char *arg, struct err *e)
 {
@@ -250,7 +251,7 @@ superfluous(const struct program *p, const struct option_entry *o, const char *a
 	return -1;
 }
 
-/* Stores an option whose argument is arg or, if it needs one, the next word. */
+/* Stores an option. arg is its argument, or NULL: if it needs one, the next word is used. */
 static int
 take(struct parsing *x, const struct option_entry *o, const char *arg, struct err *e)
 {
@@ -269,7 +270,7 @@ take(struct parsing *x, const struct option_entry *o, const char *arg, struct er
 	return option_store(o, x->opts, arg, e);
 }
 
-/* "--name" or "--name=ARG" */
+/* Parses "--name" or "--name=ARG". */
 static int
 take_long(struct parsing *x, const char *typed, struct err *e)
 {
@@ -279,7 +280,7 @@ take_long(struct parsing *x, const char *typed, struct err *e)
 	return o == NULL ? no_such(x->p, typed, len, e) : take(x, o, typed[len] == '=' ? typed + len + 1 : NULL, e);
 }
 
-/* "-abc", or "-oARG" */
+/* Parses "-abc" or "-oARG". */
 static int
 take_letters(struct parsing *x, const char *typed, struct err *e)
 {
@@ -306,7 +307,7 @@ is_size(const char *operand)
 	return operand[0] != '\0' && strspn(operand, "0123456789x") == strlen(operand);
 }
 
-/* Says what the first operand that is too many may have been meant for. */
+/* Reports that there are too many operands, and suggests what one of them may have been meant for. */
 static int
 extra_operand(const struct parsing *x, const struct operands *operands, struct err *e)
 {
@@ -329,7 +330,7 @@ extra_operand(const struct parsing *x, const struct operands *operands, struct e
 static int
 parse(struct parsing *x, struct operands *operands, struct err *e)
 {
-	bool plain = false; /* behind "--" */
+	bool plain = false; /* after "--" */
 	int rc = 0;
 
 	while (rc == 0 && x->at < x->argc) {

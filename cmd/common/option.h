@@ -1,7 +1,7 @@
 /*
- * option: the command line, described by a table from which parsing and the text of --help are made. An entry says the
- * type of an option and the member of the program's options that it is stored in. Parsing only fills that struct; nothing
- * runs meanwhile (but --help and --version, which end the program).
+ * option: the command line, described by a table from which parsing and the text of --help are made. An entry gives the type of an
+ * option and the member of the program's options that it is stored in. Parsing only fills that struct and runs nothing else. Only
+ * --help and --version end the program at once.
  *
  *	#define OPTIONS struct filter_options
  *
@@ -28,39 +28,39 @@ enum option_kind {
 	OPTION_IS_END,
 	OPTION_IS_HEADING,
 	OPTION_IS_BARE,   /* stores nothing */
-	OPTION_IS_FLAG,   /* a bool, which becomes true */
-	OPTION_IS_VALUE,  /* an enum, which becomes value */
-	OPTION_IS_WORD,   /* an enum: the number of the argument in words */
+	OPTION_IS_FLAG,   /* a bool, which is set to true */
+	OPTION_IS_VALUE,  /* an enum, which is set to value */
+	OPTION_IS_WORD,   /* an enum, which is set to the index of the argument in words */
 	OPTION_IS_TEXT,   /* a const char *, borrowed from argv */
-	OPTION_IS_TEXTS,  /* a struct strs, to which the argument is added */
+	OPTION_IS_TEXTS,  /* a struct strs, to which the argument is appended */
 	OPTION_IS_NUMBER, /* a uint64_t from least to most */
-	OPTION_IS_READ,   /* whatever read makes of it */
+	OPTION_IS_READ,   /* the argument is parsed by read */
 	OPTION_IS_HELP,
 	OPTION_IS_VERSION,
 };
 
-/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): in the order in which tables give them */
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): members are in the order in which tables give them */
 struct option_entry {
-	const char *name; /* without dashes */
-	int letter;       /* or 0 */
-	const char *arg;  /* what --help calls the argument; NULL: it takes none; "[=ARG]": it may do without */
-	const char *help; /* wrapped to fit 80 columns; the text of a heading */
+	const char *name; /* long name without dashes */
+	int letter;       /* short option, or 0 */
+	const char *arg;  /* name of the argument in --help; NULL: no argument; "[=ARG]": the argument is optional */
+	const char *help; /* text for --help, wrapped to fit 80 columns; for a heading, the heading */
 	enum option_kind kind;
-	size_t at;                /* in the program's options */
-	unsigned value;           /* for read, too */
-	const char *const *words; /* ended by NULL */
+	size_t at;                /* offset of the member in the program's options */
+	unsigned value;           /* value for OPTION_IS_VALUE; also available to read */
+	const char *const *words; /* allowed words, then NULL */
 	uint64_t least, most;
-	/* place: at in the program's options. arg is NULL if there is none. */
+	/* Parses arg and stores it at place, which is the member at offset at. arg is NULL if an optional argument is missing. */
 	int (*read)(const struct option_entry *o, void *place, const char *arg, struct err *e);
 };
 
-/* Lists of borrowed C strings that options collect. */
+/* A list of borrowed strings that an option collects. */
 struct strs {
 	const char **v;
 	size_t n, cap;
 };
 
-/* The place of a member of OPTIONS that has this type. */
+/* The offset of a member of OPTIONS, which must have this type. */
 /* NOLINTNEXTLINE(bugprone-macro-parentheses): options and type are types */
 #define OPTION_AT_IN(options, member, type) _Generic(((options *)NULL)->member, type : offsetof(options, member))
 #define OPTION_AT(member, type) OPTION_AT_IN(OPTIONS, member, type)
@@ -87,7 +87,7 @@ struct strs {
 	OPTION_NUMBER_AT(name, 0, arg, help, OPTION_AT(member, uint64_t), least, most)
 #define OPTION_READ(name, arg, help, at, value, read) { name, 0, arg, help, OPTION_IS_READ, at, value, NULL, 0, 0, read }
 
-/* These fill the struct tool_settings that the program's options begin with. */
+/* The following options fill the struct tool_settings that the program's options begin with. */
 #define OPTION_QUIET(help) OPTION_FLAG_AT("quiet", 'q', help, OPTION_SHARED(quiet, bool))
 #define OPTION_VERBOSE(help) OPTION_FLAG_AT("verbose", 0, help, OPTION_SHARED(verbose, bool))
 #define OPTION_NULL(help) OPTION_FLAG_AT("null", '0', help, OPTION_SHARED(null, bool))
@@ -104,12 +104,12 @@ struct strs {
 #define OPTION_VERSION { "version", 'V', NULL, "show the version", OPTION_IS_VERSION, 0, 0, NULL, 0, 0, NULL }
 /* clang-format on */
 
-/* The last lines of every table. */
+/* The last entries of every table. */
 #define OPTION_ENDING OPTION_HELP, OPTION_VERSION, OPTION_END
 
 extern const char *const option_when[];
 
-/* Borrowed from argv. */
+/* The operands, borrowed from argv. */
 struct operands {
 	const char **v;
 	size_t n;
@@ -117,31 +117,32 @@ struct operands {
 
 struct program {
 	const char *name;
-	const char *usage;       /* "[options] [CKPT]...": what follows the name */
-	const char *summary;     /* what it does, in a line or two */
+	const char *usage;       /* the text after the name in the usage line: "[options] [CKPT]..." */
+	const char *summary;     /* what the program does, in a line or two */
 	const char *examples[2]; /* command lines for the end of --help */
 	const char *status;      /* what the exit statuses mean */
 	const struct option_entry *entries;
-	size_t most_operands;              /* more are a usage error */
-	const char *const (*otherwise)[2]; /* options of other programs, and what does that here; {NULL} ends; or NULL */
-	/* *status is TOOL_DONE, and is the program's if there is no error. */
+	size_t most_operands; /* the maximum number of operands; more are a usage error */
+	/* options of other programs, and the equivalents here; {NULL} ends the list; may be NULL */
+	const char *const (*otherwise)[2];
+	/* Runs the program. *status is TOOL_DONE at first. It becomes the exit status unless run fails. */
 	int (*run)(void *opts, const struct operands *operands, int *status, struct err *e);
 };
 
 /*
- * All of main: reads the command line into opts, a struct whose first member is a struct tool_settings, runs the program
- * and says what failed. Returns the exit status. Lists in opts are empty afterwards.
+ * Implements main: parses the command line into opts, a struct whose first member is a struct tool_settings, runs the program and
+ * reports its error. Returns the exit status. Frees the lists in opts.
  */
 int option_main(const struct program *p, int argc, char **argv, void *opts);
 
-/* Stores an option in opts. Does nothing if an argument that it may do without is missing. */
+/* Stores an option in opts. Does nothing if an optional argument is missing. */
 int option_store(const struct option_entry *o, void *opts, const char *arg, struct err *e);
 
-/* Arguments, for read. All of arg must be the value. */
+/* Parse an argument, for use in read. All of arg must be the number. */
 int option_u64(const struct option_entry *o, const char *arg, uint64_t *out, struct err *e);
 int option_double(const struct option_entry *o, const char *arg, double *out, struct err *e);
 
-/* The number of arg in the words of o; the error lists them all. */
+/* Sets *out to the index of arg in the words of o. The error lists the words. */
 int option_word(const struct option_entry *o, const char *arg, unsigned *out, struct err *e);
 
 #endif

@@ -11,7 +11,7 @@
 #include "common/file.h"
 #include "common/tool.h"
 
-/* Passed on in pieces of this size where nobody waits for a line. */
+/* Without a terminal, output is passed to the sink in pieces of this size. */
 #define PIECE ((size_t)64 << 10)
 
 static size_t
@@ -42,7 +42,7 @@ out_open(struct out *o, const char *path, struct err *e)
 	return 0;
 }
 
-/* Passes the buffer on to the sink. */
+/* Passes the buffer to the sink. */
 static void
 pass(struct out *o)
 {
@@ -73,7 +73,7 @@ out_flush_is_due(struct out *o)
 	return true;
 }
 
-/* After something was added. */
+/* Flushes if necessary after something was added. line says that it contained a newline. */
 static void
 added(struct out *o, bool line)
 {

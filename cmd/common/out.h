@@ -1,7 +1,6 @@
 /*
- * out: lines of text on standard output or in a file. Flushed after each line
- * on a terminal. The first error sticks: out_end gives it, and out_failed lets a
- * long loop stop early.
+ * out: writes text to standard output or a file. On a terminal it is flushed after each line. The first error is kept: out_end
+ * returns it, and out_failed lets a long loop stop early.
  */
 #ifndef LNN_COMMON_OUT_H
 #define LNN_COMMON_OUT_H
@@ -20,16 +19,16 @@ struct out {
 	struct sink *sink;
 	struct buf buf;
 	struct err err;
-	bool tty; /* a person reads it: cut long cells, escape names */
+	bool tty; /* standard output is a terminal: long cells are cut and names are escaped */
 	bool color;
-	size_t width;   /* of the terminal; SIZE_MAX if it is none */
-	double flushed; /* when out_flush_is_due said so last, in seconds; 0: never */
+	size_t width;   /* width of the terminal; SIZE_MAX if there is none */
+	double flushed; /* time in seconds when out_flush_is_due last returned true; 0: never */
 };
 
-/* Opens path as file_output does, for text. Colour follows --color, NO_COLOR and TERM. */
+/* Opens path for text as file_output does. Colour depends on --color, NO_COLOR and TERM. */
 int out_open(struct out *o, const char *path, struct err *e);
 
-/* Writes the rest and closes; or gives up. Exactly one of the two ends an out that was opened. */
+/* out_end writes the rest and closes; out_abort discards the output. Exactly one of them must be called for each open out. */
 int out_end(struct out *o, struct err *e);
 void out_abort(struct out *o);
 
@@ -40,22 +39,22 @@ void out_puts(struct out *o, const char *s);
 void out_putc(struct out *o, char c);
 void out_printf(struct out *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* A name for a person: control bytes and the like as \xHH (text_show). */
+/* Writes a name for a person; control bytes and the like become \xHH (text_show). */
 void out_show(struct out *o, struct str name);
 
-/* Text as it is; on a terminal as out_show does. */
+/* Writes text unchanged, but on a terminal as out_show does. */
 void out_plain(struct out *o, struct str text);
 
-/* A name as a field of a tensor list (text_escape). */
+/* Writes a name as a field of a tensor list (text_escape). */
 void out_field(struct out *o, struct str name);
 
-/* From here on in this style; STYLE_PLAIN ends it. Nothing where there is no colour. */
+/* Sets the style of the following text. STYLE_PLAIN ends a style. Does nothing if there is no colour. */
 void out_style(struct out *o, enum out_style style);
 
-/* Passes on what was written, wherever it goes. */
+/* Writes everything to the file or pipe now. */
 void out_flush(struct out *o);
 
-/* Is it time for a flush of output that waits for slow input? At first, then ten times a second at most. */
+/* Should output be flushed although input is slow? Returns true the first time, then at most ten times a second. */
 bool out_flush_is_due(struct out *o);
 
 #endif

@@ -9,7 +9,7 @@
 #include "common/human.h"
 #include "common/tool.h"
 
-/* Seconds before the first line, between two, and over which the rate is measured. */
+/* Seconds before the line is first shown, and between updates. */
 #define FIRST 1.0
 #define BETWEEN 0.2
 
@@ -31,12 +31,12 @@ seconds(void)
 static void
 put(const char *p, size_t n)
 {
-	/* A line that cannot be shown is not worth an error. */
+	/* Failing to show progress is not an error. */
 	if (write(STDERR_FILENO, p, n) < 0)
 		now.on = false;
 }
 
-/* Takes the line away until the next tick. */
+/* Clears the line until the next tick. */
 static void
 hide(void)
 {
@@ -62,7 +62,7 @@ progress_end(void)
 	now.on = false;
 }
 
-/* "1:02:03", "2:03". */
+/* Formats "1:02:03" or "2:03". */
 static void
 duration(double s, char *out, size_t size)
 {

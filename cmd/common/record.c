@@ -10,18 +10,18 @@
 #include "common/human.h"
 #include "tensor/tensor.h"
 
-/* A terminal narrower than this is too narrow for COLUMN_WIDE. */
+/* COLUMN_WIDE columns are omitted if the terminal has fewer columns than this. */
 enum { WIDE = 100 };
 
-/* Blanks between two columns of a table; the least width of a column that shrinks; rows that decide the widths. */
+/* Spaces between two columns of a table; the least width of a column that shrinks; the number of rows that determine the widths. */
 enum { GAP = 2, SHRUNK_MIN = 12, HEAD = 1000 };
 
-/* JSON is passed on in pieces of at least this size. */
+/* The least size in bytes of the pieces in which JSON is passed on. */
 enum { DRAIN = 1 << 15 };
 
-/* A cell of a table that is not printed yet. */
+/* A table cell that has not been printed yet. */
 struct record_held {
-	size_t at, len; /* in r->held */
+	size_t at, len; /* position in r->held */
 	size_t width;
 	enum out_style style;
 };
@@ -108,7 +108,7 @@ json_value(struct json_writer *w, enum record_type type, const struct cell *cell
 	}
 }
 
-/* The column of the table that is shown as number k. */
+/* Returns the column of the table that is shown at index k. */
 static const struct record_column *
 column(const struct record *r, size_t k)
 {
@@ -145,7 +145,7 @@ is_left_out(const struct record_column *c, const struct cell *cell)
 	       (cell->state == CELL_SET && (c->flags & COLUMN_TIMES) && cell->count == 1);
 }
 
-/* A cell as a field of a line: exact, and names escaped. */
+/* Writes a cell as a field of a line: with its exact value, and with names escaped. */
 static void
 put_exact(struct buf *b, const struct record_column *c, const struct cell *cell)
 {
@@ -186,7 +186,7 @@ style_of(const struct record_column *c, const struct cell *cell)
 	return c->flags & COLUMN_NAME ? STYLE_NAME : c->style;
 }
 
-/* On a terminal nothing but text gets there. */
+/* Writes a field of a line. On a terminal, control characters in texts are escaped. */
 static void
 put_field(struct record *r, const struct record_column *c, const struct cell *cell)
 {
@@ -244,7 +244,7 @@ put_line(struct record *r, const struct cell *cells, struct err *err)
 
 /* ---- tables */
 
-/* A cell of a table, for a person. */
+/* Writes a cell of a table, rounded for a person. */
 static void
 put_rounded(struct buf *b, const struct record_column *c, const struct cell *cell, int digits)
 {
@@ -292,7 +292,7 @@ shrinks(const struct record *r, size_t k)
 	return (column(r, k)->flags & (COLUMN_SHRINKS | COLUMN_NAME)) != 0;
 }
 
-/* The widest column that may shrink gives way, step by step, until all columns fit. */
+/* Reduces the widest column that may shrink, by one at a time, until all columns fit. */
 static void
 shrink(struct record *r, size_t sum)
 {
@@ -314,7 +314,10 @@ widen(struct record *r, size_t k, size_t width)
 	r->width[k] = width > r->width[k] ? width : r->width[k];
 }
 
-/* Sets the widths from the cells that are held. The first column is always there, and so are all in an empty table. */
+/*
+ * Sets the widths of columns from the held cells. Omits empty columns, except the first one. A table without rows keeps all
+ * columns.
+ */
 static void
 measure(struct record *r)
 {
@@ -337,11 +340,11 @@ measure(struct record *r)
 	shrink(r, sum);
 }
 
-/* The bytes of s that take at most width columns, from its start or (from_end) up to its end. */
+/* Returns the longest part of s that takes at most width columns: its beginning, or its end if from_end is set. */
 static struct str
 part(struct str s, size_t width, bool from_end)
 {
-	/* A character has at most four bytes; combining ones beyond that are cut. */
+	/* A character has at most four bytes. Combining characters beyond that are cut off. */
 	size_t n = s.len < 4 * width ? s.len : 4 * width;
 
 	while (n > 0) {
@@ -375,7 +378,7 @@ is_last(const struct record *r, size_t k)
 	return true;
 }
 
-/* One cell of a line; the last one ends it. */
+/* Prints a cell. The last one of a line also prints the newline. */
 static void
 put_cell(const struct record *r, size_t k, struct str s, size_t width, enum out_style style)
 {
@@ -407,7 +410,7 @@ put_heads(const struct record *r)
 		put_cell(r, k, title(r, k), text_width(title(r, k)), STYLE_BOLD);
 }
 
-/* A column that was left out is shown from here on if a row has something in it. */
+/* Shows columns that were omitted so far if the held row has a value in them. */
 static void
 reveal(struct record *r)
 {
@@ -424,7 +427,7 @@ reveal(struct record *r)
 		put_heads(r);
 }
 
-/* Prints whole rows that are held. */
+/* Prints the held rows. */
 static void
 flush(struct record *r)
 {
@@ -445,7 +448,7 @@ flush(struct record *r)
 	buf_clear(&r->held);
 }
 
-/* Control bytes are escaped. */
+/* Holds a row as text. Control bytes are escaped. */
 static void
 hold_row(struct record *r, const struct cell *cells)
 {

@@ -13,7 +13,7 @@
 #include "base/xalloc.h"
 #include "io/atomic.h"
 
-/* The longest text of a message; shown, each byte may take four. */
+/* Size of the longest message. When escaped, each byte may take four. */
 enum { TEXT_MAX = 2048 };
 
 static const char *prog = "lnn-tools";
@@ -69,7 +69,7 @@ tool_clear(void)
 		clear_line();
 }
 
-/* Ends the program by this signal, as if it had never been caught. */
+/* Ends the program by this signal with its default action. */
 static void
 die_by(int sig)
 {
@@ -89,7 +89,7 @@ on_signal(int sig)
 	die_by(sig);
 }
 
-/* Nothing here may allocate. */
+/* This function must not allocate. */
 static void
 on_out_of_memory(size_t size)
 {
@@ -113,18 +113,21 @@ catch_signals(void)
 	sa.sa_handler = on_signal;
 	sigfillset(&sa.sa_mask);
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
-		/* What a parent ignored (nohup) stays ignored, but a reader that went away always ends us quietly. */
+		/*
+		 * Signals that the parent process ignored (nohup) stay ignored. SIGPIPE is an exception: if the reader of the
+		 * output is gone, the program always ends quietly.
+		 */
 		if (signals[i] != SIGPIPE && sigaction(signals[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN)
 			continue;
 		sigaction(signals[i], &sa, NULL);
 	}
-	/* A file size limit is a write error like others. */
+	/* Exceeding the file size limit then becomes an ordinary write error. */
 	signal(SIGXFSZ, SIG_IGN);
 }
 
 /*
- * A program may be started without some of the three; the next file opened would then be taken for it. What stands in
- * fails when it is used.
+ * Opens descriptors 0, 1 and 2 if the program was started without them. Otherwise the next file opened would be taken for one of
+ * them. The replacement has the wrong access mode, so that using it fails.
  */
 static void
 open_standard(void)
@@ -145,8 +148,8 @@ tool_start(const char *name)
 }
 
 /*
- * "NAME: KIND: TEXT" in one write, so that lines of several programs in a pipeline do not mix. The buffer holds
- * every line from the start (tool_start): when the output is in its place, no lack of memory may turn up.
+ * Prints "NAME: KIND: TEXT" in one write, so that lines of several programs in a pipeline do not mix. tool_start reserves the
+ * buffer, because memory must not run out after the output is in place.
  */
 static void
 say(const char *kind, const char *text)

@@ -1,7 +1,6 @@
 /*
- * tool: what the four programs share: the name in front of messages, signals,
- * running out of memory, exit status. All messages on standard error are printed here.
- * A program's main is option_main (option.h), which calls tool_start, tool_configure and tool_fail.
+ * tool: what the four programs share: the prefix of messages, signals, running out of memory, exit status. All messages on standard
+ * error are printed here. A program's main is option_main (option.h), which calls tool_start, tool_configure and tool_fail.
  */
 #ifndef LNN_COMMON_TOOL_H
 #define LNN_COMMON_TOOL_H
@@ -18,8 +17,8 @@ enum { TOOL_DONE = 0, TOOL_NO = 1, TOOL_TROUBLE = 2 };
 enum tool_when { WHEN_AUTO, WHEN_ALWAYS, WHEN_NEVER };
 
 /*
- * What the shared options said. Every program's options begin with this struct; option_main (option.h) writes it, and
- * nothing changes it afterwards.
+ * The values of the shared options. Every program's options begin with this struct. option_main (option.h) fills it, and nothing
+ * changes it afterwards.
  */
 struct tool_settings {
 	bool quiet, verbose, null;
@@ -31,17 +30,17 @@ struct tool_settings {
 };
 
 /*
- * To be called first. Descriptors 0, 1, 2 exist from then on. INT, TERM, HUP and PIPE remove the temporary files of
- * open sinks and end the program by that signal; so does running out of memory, with one line and status 2.
+ * Must be called first. Ensures that descriptors 0, 1 and 2 are open. From then on, INT, TERM, HUP, XCPU and PIPE remove the
+ * temporary files of open sinks and end the program by that signal. Running out of memory does so with one line and status 2.
  */
 void tool_start(const char *name);
 
 const char *tool_name(void);
 
-/* Takes over what concerns messages, and --ranks: -q, --verbose, --color, --progress. option_main calls it once. */
+/* Applies the options -q, --verbose, --color, --progress and --ranks. option_main calls it once. */
 void tool_configure(const struct tool_settings *s);
 
-/* --ranks: files with the number of a rank in their names stand for those of all ranks. */
+/* Was --ranks given? Then a file with the number of a rank in its name stands for the files of all ranks. */
 bool tool_joins_ranks(void);
 
 /* Is output to fd coloured? --color, NO_COLOR, TERM and the terminal decide. */
@@ -50,33 +49,35 @@ bool tool_color(int fd);
 /* Is a progress line shown? --progress, -q and the terminal decide. */
 bool tool_progress(void);
 
-/* clear is called before anything is written to the terminal (tool_clear): it takes a progress line away. */
+/*
+ * tool_clear_with sets a function that removes a progress line. tool_clear, which calls it, is called before anything is written to
+ * the terminal.
+ */
 void tool_clear_with(void (*clear)(void));
 void tool_clear(void);
 
-/* "NAME: MESSAGE", a line of this level. */
+/* Prints "NAME: MESSAGE", with "warning: " before the message for DIAG_WARNING, if -q and --verbose permit it. */
 void tool_say(enum diag_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* "NAME: warning: MESSAGE"; nothing with -q. */
+/* Prints "NAME: warning: MESSAGE", unless -q is given. */
 #define tool_warn(...) tool_say(DIAG_WARNING, __VA_ARGS__)
 
-/* "NAME: MESSAGE", only with --verbose. */
+/* Prints "NAME: MESSAGE" if --verbose is given. */
 #define tool_verbose(...) tool_say(DIAG_VERBOSE, __VA_ARGS__)
 
-/* "NAME: MESSAGE": a summary; nothing with -q. */
+/* Prints a summary "NAME: MESSAGE", unless -q is given. */
 #define tool_summary(...) tool_say(DIAG_NOTICE, __VA_ARGS__)
 
-/* For the library: warnings and remarks go the same way. */
+/* Returns the receiver of the library's diagnostics. They are printed by tool_say. */
 const struct diag *tool_diag(void);
 
 /*
- * Prints the one line that ends the program, "NAME: MESSAGE", and gives the exit status: TOOL_NO for ERR_ANSWER
- * (whose empty message prints nothing), else TOOL_TROUBLE. If the reader of our output has closed the pipe, exits
- * silently as if by SIGPIPE.
+ * Prints the line "NAME: MESSAGE" that ends the program, and returns the exit status: TOOL_NO for ERR_ANSWER (nothing is printed if
+ * its message is empty), else TOOL_TROUBLE. If the reader of our output has closed the pipe, exits silently as if by SIGPIPE.
  */
 int tool_fail(const struct err *e);
 
-/* The worse of two exit statuses. */
+/* Returns the worse of two exit statuses. */
 int tool_worst(int a, int b);
 
 #endif
