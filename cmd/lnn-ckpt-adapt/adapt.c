@@ -51,21 +51,21 @@ check_options(const struct adapt_options *o, const struct operands *operands, st
 	return inplace_check_options(o, operands, e);
 }
 
-/* The steps of lnn-ckpt-adapt(1), in their order. */
+/* Performs the steps of lnn-ckpt-adapt(1). The comments give their numbers. */
 static int
 run_steps(struct adapt *a, const struct operands *operands, struct err *e)
 {
-	if (adapt_open(a, operands, e) != 0 ||                                /* 1: read, choose the state dict */
-	    adapt_strip_prefixes(a, e) != 0 ||                                /* 2 */
+	if (adapt_open(a, operands, e) != 0 ||                                /* 1: read inputs, choose the state dict */
+	    adapt_strip_prefixes(a, e) != 0 ||                                /* 2: strip prefixes */
 	    adapt_map(a, e) != 0 ||                                           /* 3: key map */
-	    adapt_drop_params(a, e) != 0 ||                                   /* 4 */
-	    adapt_drop_buffers(a, e) != 0 ||                                  /* 5 */
+	    adapt_drop_params(a, e) != 0 ||                                   /* 4: drop parameters */
+	    adapt_drop_buffers(a, e) != 0 ||                                  /* 5: drop buffers */
 	    adapt_edit_names(a, e) != 0 ||                                    /* 6: lists of names, --rename */
-	    adapt_check_names(a, e) != 0 || adapt_resize_tables(a, e) != 0 || /* 7 */
+	    adapt_check_names(a, e) != 0 || adapt_resize_tables(a, e) != 0 || /* 7: resize tables */
 	    adapt_cast(a, e) != 0)
 		return -1;
-	adapt_check(a);                      /* 9: load check, of the names before step 8 */
-	if (adapt_add_prefixes(a, e) != 0 || /* 8 */
+	adapt_check(a);                      /* 9: load check, with the names before step 8 */
+	if (adapt_add_prefixes(a, e) != 0 || /* 8: add prefixes */
 	    adapt_edit_metadata(a, e) != 0)
 		return -1;
 	return a->job == NULL ? adapt_finish(a, e) : adapt_finish_job(a, e); /* 10: write */

@@ -1,6 +1,6 @@
 /*
- * adapt: load_pretrained as a filter. Options fill a struct adapt_options; adapt_run does the rest, in the order of the
- * steps in lnn-ckpt-adapt(1).
+ * adapt: load_pretrained as a filter. The options fill a struct adapt_options. adapt_run then performs the steps in the order of
+ * lnn-ckpt-adapt(1).
  */
 #ifndef LNN_ADAPT_H
 #define LNN_ADAPT_H
@@ -14,12 +14,12 @@
 #include "plan/keymap.h"
 #include "plan/loadcheck.h"
 
-/* --strict and the like: the option, else the description. */
+/* A setting that options can override: --strict and --no-strict, --interpolate and --no-interpolate. */
 enum override { OVERRIDE_NONE, OVERRIDE_YES, OVERRIDE_NO };
 
 enum name_edit { NAMES_DROP, NAMES_KEEP, NAMES_RENAME, META_SET, META_DROP };
 
-/* An edit whose place among its like matters. */
+/* One of several options whose order matters. */
 struct name_option {
 	enum name_edit what;
 	const char *arg;
@@ -28,9 +28,9 @@ struct name_option {
 struct adapt_options {
 	struct tool_settings common;
 	const char *config, *config_dir, *source, *under, *to, *report, *print_map, *shard, *write_index, *recover;
-	uint64_t max_shard_size; /* bytes; 0: not given */
+	uint64_t max_shard_size; /* in bytes; 0: not given */
 	struct strs dtype, models, inputs, strip, drop_params, drop_buffers, carry, add_prefix;
-	struct name_option *names; /* in the order given */
+	struct name_option *names; /* in the order of the command line */
 	size_t nnames, cap_names;
 	struct bias_options bias;
 	enum override interpolate, strict;
@@ -38,34 +38,37 @@ struct adapt_options {
 	bool keep_wrappers, fit, salvage, in_place, drop_rest;
 };
 
-struct shard_job; /* shard_jobs.h */
+struct shard_job; /* defined in shard_jobs.h */
 
-/* What is open while the program runs. */
+/* The state of a run. */
 struct adapt {
 	const struct adapt_options *o;
-	const struct shard_job *job; /* the one shard that is adapted; NULL: all of the input */
+	const struct shard_job *job; /* the shard that is adapted; NULL: the whole input is */
 	struct arena arena;
 	struct config config;
 	bool has_config;
 	struct model model;
 	struct keymap *map;
 	struct input *inputs;
-	const char **labels; /* parallel */
+	const char **labels; /* parallel to inputs */
 	size_t ninputs;
-	int fd; /* of the file that is edited in place; -1: none */
+	int fd; /* descriptor of the file that is edited in place; -1: none */
 	struct plan plan;
-	struct tables_tally tables; /* of step 7 */
+	struct tables_tally tables; /* tables found in step 7 */
 	struct load_check load;
-	bool nothing_fits;    /* tensors are left, and the model takes none of them */
-	const char *hint;     /* an option that would change that; NULL: none is known */
-	const char *salvaged; /* --salvage: what the summary says of it */
-	bool imperfect;       /* something is lost or not proved */
+	bool nothing_fits;    /* there are tensors, but the model accepts none of them */
+	const char *hint;     /* option that would let tensors match, for nothing_fits; NULL: none is known */
+	const char *salvaged; /* --salvage: its part of the summary */
+	bool imperfect;       /* --salvage: tensors were lost, or not proved to be undamaged */
 };
 
-/* opts: a struct adapt_options; *status becomes TOOL_NO if --salvage has written less than all. */
+/*
+ * Runs the program. opts points to a struct adapt_options. *status becomes TOOL_NO if --salvage could not save everything, or could
+ * not prove all of it to be undamaged.
+ */
 int adapt_run(void *opts, const struct operands *operands, int *status, struct err *e);
 
-/* The steps alone, for all of the input (job NULL) or for one shard of it. *status: see adapt_run. */
+/* Performs the steps, for the whole input or, if job is not NULL, for one shard of it. For *status see adapt_run. */
 int adapt_run_steps(const struct adapt_options *o, const struct operands *operands, const struct shard_job *job, int *status,
 		    struct err *e);
 
@@ -74,18 +77,18 @@ void adapt_release(struct adapt *a);
 
 /* ---- inputs.c */
 
-/* Step 1: config, descriptions, key map and checkpoints are read. */
+/* Step 1: reads the config, descriptions, key map and checkpoints. */
 int adapt_open(struct adapt *a, const struct operands *operands, struct err *e);
 
 /* ---- salvage.c */
 
-/* ERR_USAGE if --salvage does not go with what else is asked for. */
+/* Fails with ERR_USAGE if another option excludes --salvage. */
 int salvage_check(const struct adapt_options *o, struct err *err);
 
-/* Opens the operand like input_open, with all that is whole in it. in is to be closed in either case. */
+/* Opens the operand like input_open, with only the undamaged tensors in it. The caller must close in even after an error. */
 int salvage_input(struct adapt *a, struct input *in, const char *operand, struct err *err);
 
-/* ---- edits.c: steps 2 to 8. Step 7 is followed by --dtype. */
+/* ---- edits.c: steps 2 to 8; --dtype follows step 7 */
 
 int adapt_strip_prefixes(struct adapt *a, struct err *e);
 int adapt_map(struct adapt *a, struct err *e);
@@ -97,7 +100,7 @@ int adapt_resize_tables(struct adapt *a, struct err *e);
 int adapt_cast(struct adapt *a, struct err *e);
 int adapt_add_prefixes(struct adapt *a, struct err *e);
 
-/* --set-metadata and --drop-metadata. */
+/* Applies --set-metadata and --drop-metadata. */
 int adapt_edit_metadata(struct adapt *a, struct err *e);
 
 /* ---- output.c: steps 9 and 10 */
@@ -105,16 +108,16 @@ int adapt_edit_metadata(struct adapt *a, struct err *e);
 /* Compares the names of the plan with the description. */
 void adapt_check(struct adapt *a);
 
-/* ERR_ANSWER if the model would refuse the result, or a rule matched nothing and --fail-unused is given. */
+/* Fails with ERR_ANSWER if the model would refuse the result, or if --fail-unused is given and a rule matched nothing. */
 int adapt_verdict(struct adapt *a, struct err *e);
 
 /* Prints the load check in one line. After a negative verdict the caller prints it once the report is written. */
 void adapt_say_load(struct adapt *a);
 
-/* Verdict, output, summary and report. The report is written with a negative verdict, too. */
+/* Gives the verdict, and writes the output, the report and the summary. The report is written even if the verdict is negative. */
 int adapt_finish(struct adapt *a, struct err *e);
 
-/* Writes the one output shard of a->job, with the note that it is finished. */
+/* Writes the output shard of a->job. It states that it is finished. */
 int adapt_finish_job(struct adapt *a, struct err *e);
 
 #endif

@@ -25,7 +25,7 @@ adapt_strip_prefixes(struct adapt *a, struct err *e)
 		plan_unwrap(&a->plan, a->job == NULL ? NULL : &a->job->set);
 	for (size_t i = 0; i < a->o->strip.n; i++)
 		plan_strip_prefix(&a->plan, a->o->strip.v[i], NULL);
-	/* linnaeus takes module. off two inputs before it maps their names, off a single one afterwards. */
+	/* linnaeus strips "module." from two inputs before it maps their names, but from a single input afterwards. */
 	if (a->o->compat && a->ninputs > 1)
 		plan_strip_prefix(&a->plan, "module.", "module. taken off");
 	return 0;
@@ -45,7 +45,7 @@ adapt_map(struct adapt *a, struct err *e)
 
 /* ---- steps 4 and 5 */
 
-/* Where patterns come from, for messages: the description's key and the option. */
+/* The source of patterns, for messages: the key of the description and the option. */
 struct drop_origin {
 	const char *key, *option;
 	enum drop_syntax syntax;
@@ -85,7 +85,9 @@ adapt_drop_buffers(struct adapt *a, struct err *e)
 
 /* ---- step 6 */
 
-/* A checkpoint given for a list is told so, rather than which of its bytes is no line. */
+/*
+ * Checks that the input is a list. If it is a checkpoint or another binary file, the error says so instead of quoting a bad line.
+ */
 static int
 check_list(const struct adapt *a, struct source *src, struct err *e)
 {
@@ -104,7 +106,7 @@ check_list(const struct adapt *a, struct source *src, struct err *e)
 	return 0;
 }
 
-/* A name may have been given where a file of names is expected. */
+/* Reports a missing list. The user may have given a name in place of a file of names. */
 static int
 no_list(const char *operand, struct err *e)
 {
@@ -175,7 +177,7 @@ adapt_edit_names(struct adapt *a, struct err *e)
 	return rc;
 }
 
-/* Two names that have become one are refused before anything judges what the names are. */
+/* Refuses equal names of two tensors, before later steps interpret names. */
 int
 adapt_check_names(const struct adapt *a, struct err *e)
 {
@@ -217,7 +219,7 @@ image_size(struct adapt *a, struct tables_opts *t, struct err *e)
 	return rc < 0 ? -1 : 0;
 }
 
-/* Says why tables keep their size, or that they may not. */
+/* Warns that tables keep their size because no new size is known. With --interpolate this is an error. */
 static int
 size_missing(const struct adapt *a, struct err *e)
 {
@@ -227,7 +229,7 @@ size_missing(const struct adapt *a, struct err *e)
 	return 0;
 }
 
-/* Where no size is asked for, or none is known, tables still get the layout that the model states. */
+/* Decides whether tables are resized. Even if no size is requested or known, they get the layout that the model states. */
 static int
 choose_sizes(struct adapt *a, struct tables_opts *t, struct err *e)
 {
@@ -248,7 +250,7 @@ choose_sizes(struct adapt *a, struct tables_opts *t, struct err *e)
 	return size_missing(a, e);
 }
 
-/* Index buffers are read at once where the input can be read in any order. */
+/* Reads index buffers now if all inputs are seekable. Otherwise the pump reads them. */
 static int
 learn_tables(struct adapt *a, struct err *e)
 {
@@ -316,7 +318,7 @@ cast_dtype(struct str word, enum dtype *to)
 	return -1;
 }
 
-/* "D", or "REGEX=D", D behind the last "=". */
+/* Parses "DTYPE" or "REGEX=DTYPE". DTYPE follows the last "=". */
 static int
 cast_rule(struct adapt *a, const char *text, struct cast_rule *rule, struct pyre **name, struct err *e)
 {
@@ -370,7 +372,7 @@ adapt_add_prefixes(struct adapt *a, struct err *e)
 
 /* ---- __metadata__ */
 
-/* Is there, or will there be, an entry of this key? Ties are entries by name. */
+/* Does the output have an entry of this key after the first n edits? Ties are entries whose key is the name of a tensor. */
 static bool
 has_metadata(const struct adapt *a, const struct plan_meta *edits, size_t n, struct str key)
 {

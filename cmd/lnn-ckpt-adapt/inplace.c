@@ -89,7 +89,7 @@ open_file(const char *path, bool dry_run, int *fd, struct err *err)
 	return check_file(*fd, path, err);
 }
 
-/* The index beside a shard would tell other names than the shard has. */
+/* Refuses a shard with an index beside it, because the index would no longer match the names in the shard. */
 static int
 check_shard(const char *path, struct err *err)
 {
@@ -117,7 +117,7 @@ check_shard(const char *path, struct err *err)
 	return rc;
 }
 
-/* What can be edited: one whole file with a dict of tensors. */
+/* Checks that the input is a single file whose state dict is a dict. */
 static int
 check_input(const struct input *in, struct err *err)
 {
@@ -141,7 +141,7 @@ inplace_open(struct adapt *a, struct input *in, const char *path, struct err *er
 
 	if (open_file(path, a->o->dry_run, &a->fd, err) < 0)
 		return -1;
-	/* A lease counts how often the file is open: the same opening is used for reading. */
+	/* Taking a lease requires that the file is open only once. A duplicate of the descriptor counts as the same opening. */
 	copy = fcntl(a->fd, F_DUPFD_CLOEXEC, 0);
 	if (copy < 0)
 		return err_sys(err, path, "cannot open");
@@ -150,7 +150,7 @@ inplace_open(struct adapt *a, struct input *in, const char *path, struct err *er
 	return ckpt_check_index(in->ckpt, err) < 0 ? -1 : check_input(in, err);
 }
 
-/* ---- what moves no byte */
+/* ---- edits that move no tensor bytes */
 
 static int
 check_act(const struct plan_origin *o, const struct plan_act *act, struct err *err)
@@ -191,7 +191,7 @@ edit_file(struct sealed *s, struct undo_edit *u, struct err *err)
 {
 	const struct ckpt *c = s->plan->inputs[0].sd->ckpt;
 	struct manifest *m = &s->m;
-	uint32_t next = 0; /* storage of the input that may come */
+	uint32_t next = 0; /* the lowest storage of the input that may follow */
 
 	if (s->writer->patch == NULL)
 		return needs_copy(c, "such a checkpoint cannot be edited in place", err);
@@ -208,15 +208,15 @@ edit_file(struct sealed *s, struct undo_edit *u, struct err *err)
 	return s->writer->patch(m, c, u, err);
 }
 
-/* ---- the file read back */
+/* ---- reading the file back */
 
-/* Where a byte of the old file is now. */
+/* Returns the new offset of a byte of the old file. */
 static uint64_t
 place_now(const struct undo_edit *u, uint64_t off)
 {
 	uint64_t now = off + u->insert;
 
-	/* Where a range was taken out, what has no bytes may lie in its middle. */
+	/* An empty storage may lie inside a range that was cut out. */
 	for (size_t i = 0; i < u->ncuts && u->cuts[i].off < off; i++)
 		now -= off - u->cuts[i].off < u->cuts[i].len ? off - u->cuts[i].off : u->cuts[i].len;
 	return now;
@@ -237,7 +237,7 @@ same_tensor(const struct undo_edit *u, const struct ckpt *was, const struct ckpt
 	return x->nbytes == y->nbytes && y->offset == place_now(u, x->offset);
 }
 
-/* Is name that of an object inside a container whose tensors were all dropped, so that the container is one entry now? */
+/* Did name belong to a value in a container that is a single entry now, because all tensors of the container were dropped? */
 static bool
 is_folded(const struct statedict *now, struct str name)
 {
@@ -291,11 +291,14 @@ inplace_plan(struct adapt *a, struct sealed *s, struct undo_edit *u, struct err 
 	return edit_file(s, u, err);
 }
 
-/* Nobody else has the file open or mapped, or opens it from here on before it is closed: whoever does waits. */
+/*
+ * Takes a lease on the file. It is granted only if no other process has the file open or mapped. From then on, a process that opens
+ * it waits until it is closed.
+ */
 static int
 take_lease(int fd, const char *path, struct err *err)
 {
-	/* Sent when somebody opens the file. */
+	/* The kernel sends SIGIO when another process opens the file. */
 	(void)signal(SIGIO, SIG_IGN);
 	if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0)
 		return 0;
@@ -305,7 +308,7 @@ take_lease(int fd, const char *path, struct err *err)
 	return 0;
 }
 
-/* What must hold, and what is still to be done, when the file is as it is to be. */
+/* Argument of verify. */
 struct verifying {
 	struct adapt *a;
 	const struct undo_edit *u;

@@ -30,7 +30,7 @@ load_config(struct adapt *a, struct err *e)
 	return rc;
 }
 
-/* A text of the config; NULL where there is none. */
+/* Reads a text of the config. Sets *out to NULL if there is none. */
 static int
 setting(struct adapt *a, const char *path, const char **out, struct err *e)
 {
@@ -52,13 +52,16 @@ load_models(struct adapt *a, struct err *e)
 	for (size_t i = 0; type != NULL && i < given->n; i++)
 		if (model_is_builtin(given->v[i]))
 			type = NULL;
-	/* what is given stands over what the experiment's type brings along */
+	/* Descriptions given by options override the one of the experiment's MODEL.TYPE. */
 	if (type != NULL && model_is_builtin(type) && model_load_builtin(&a->model, type, e) != 0)
 		return -1;
 	return models_load(&a->model, given->v, given->n, e);
 }
 
-/* The key map that the config asks for: by name, or by the two checkpoints that it names. NULL if none. */
+/*
+ * Determines the key map that the config requests: by its name, or by naming checkpoints of ConvNeXt and RoPE-ViT. Sets *name to
+ * NULL if it requests none.
+ */
 static int
 map_of_config(struct adapt *a, const char **name, struct err *e)
 {
@@ -101,7 +104,7 @@ load_map(struct adapt *a, const struct operands *operands, struct err *e)
 
 /* ---- files named by the config */
 
-/* nftw has no argument for its callback. */
+/* State of a search. It is static because nftw passes no argument to its callback. */
 static struct {
 	const char *name;
 	char *first, *second;
@@ -160,7 +163,7 @@ resolve(struct adapt *a, const char *name, const char **out, struct err *e)
 	return dir == NULL ? 0 : find_below(a, dir, name, out, e);
 }
 
-/* The checkpoint that the config names at path; ERR_USAGE with what if it names none. */
+/* Resolves the checkpoint that the config names at path. If it names none, fails with ERR_USAGE and the message what. */
 static int
 from_config(struct adapt *a, const char *path, const char *what, const char **out, struct err *e)
 {
@@ -188,7 +191,7 @@ open_one(struct adapt *a, const char *label, const char *operand, struct err *e)
 	return input_open(&a->inputs[i], operand, a->o->common.key, e);
 }
 
-/* " --input a=FILE --input b=FILE": all that the key map asks for. */
+/* Appends an --input option for each input of the key map: " --input a=FILE --input b=FILE". */
 static void
 put_inputs(struct buf *b, const struct keymap *map)
 {
@@ -200,7 +203,7 @@ put_inputs(struct buf *b, const struct keymap *map)
 		buf_adds(b, " --input NAME=FILE for each");
 }
 
-/* Refuses what about the inputs of the key map; with says which it has. */
+/* Fails with the message what, followed by the --input options that the key map needs. */
 static int
 wrong_inputs(const struct adapt *a, const char *what, struct err *e)
 {
@@ -212,7 +215,7 @@ wrong_inputs(const struct adapt *a, const char *what, struct err *e)
 	return -1;
 }
 
-/* Splits NAME=FILE of --input; NAME must be one of the map's inputs. */
+/* Splits NAME=FILE of --input. NAME must be an input of the key map. */
 static int
 split_input(struct adapt *a, const char *option, const char **label, const char **file, struct err *e)
 {

@@ -1,5 +1,5 @@
 /*
- * lnn-ckpt-adapt: a checkpoint adapted to the model that must load it.
+ * lnn-ckpt-adapt: adapts a checkpoint to the model that is to load it.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -33,7 +33,7 @@ has_tensors(const struct plan *p)
 	return false;
 }
 
-/* What would let more of the present tensors match the model, if anything would; in the arena. */
+/* Finds an option that would let more of the present tensors match the model. Returns a text in the arena, or NULL. */
 static const char *
 find_hint(struct adapt *a)
 {
@@ -66,7 +66,10 @@ find_hint(struct adapt *a)
 void
 adapt_check(struct adapt *a)
 {
-	/* A shard drops its own tensors of other shapes. The rest needs the names of all shards: --write-index. */
+	/*
+	 * A shard can only drop its own tensors of other shapes. --write-index does the other checks, which need the names of all
+	 * shards.
+	 */
 	if (a->job != NULL && !a->o->drop_mismatched)
 		return;
 	load_check(&a->load, &a->plan, &a->model, a->o->drop_mismatched);
@@ -90,7 +93,7 @@ list_keys(const char *what, const struct str *names, size_t n)
 		tool_verbose("load: %s key(s) in state_dict: \"%.*s\".", what, STR_ARG(names[i]));
 }
 
-/* What load_state_dict would say, in its words. */
+/* Lists differences in the words of load_state_dict. */
 static void
 list_load(const struct adapt *a)
 {
@@ -139,7 +142,7 @@ adapt_say_load(struct adapt *a)
 							: "");
 }
 
-/* The cures of mismatches, the best first. */
+/* Fails because shapes differ, and names the remedies, the best first. */
 static int
 refuse_shapes(const struct adapt *a, struct err *e)
 {
@@ -219,7 +222,7 @@ check_places(const struct adapt *a, const struct format_writer *w, struct err *e
 	return 0;
 }
 
-/* Is the output for linnaeus, whose loaders all look under model? */
+/* Is the output meant for linnaeus, whose loaders all expect the state dict under "model"? */
 static bool
 is_for_linnaeus(const struct adapt *a)
 {
@@ -233,7 +236,7 @@ is_for_linnaeus(const struct adapt *a)
 	return false;
 }
 
-/* Has s write the state dict where it was found. */
+/* Sets s so that the state dict is written at the path where it was found. */
 static void
 write_in_place(struct adapt *a, const struct statedict *sd, struct seal_opts *s)
 {
@@ -254,7 +257,7 @@ write_in_place(struct adapt *a, const struct statedict *sd, struct seal_opts *s)
 	s->nbelow = n == 0 ? 0 : n - 1;
 }
 
-/* Where the state dict goes (lnn-ckpt-adapt(1), step 10). */
+/* Decides where the state dict is written (lnn-ckpt-adapt(1), step 10). */
 static void
 choose_place(struct adapt *a, struct seal_opts *s)
 {
@@ -280,7 +283,10 @@ choose_place(struct adapt *a, struct seal_opts *s)
 		return;
 	if (o->under == NULL && !is_for_linnaeus(a) && same)
 		write_in_place(a, first, s);
-	/* A root that is the state dict has nothing to carry, which sealing says. */
+	/*
+	 * If the root is the state dict, --carry-all carries nothing and does not change the place. --carry fails when the plan is
+	 * sealed.
+	 */
 	if (s->shape == SEAL_BARE && (o->under != NULL || is_for_linnaeus(a) || o->carry.n > 0 || (carries && !same))) {
 		s->shape = SEAL_UNDER;
 		s->under = str_c(o->under == NULL ? "model" : o->under);
@@ -322,11 +328,11 @@ list_actions(const struct adapt *a)
 	bias_report(&a->plan);
 }
 
-/* How many tensors something was done to: "303 cast to bfloat16". */
+/* The number of tensors with one kind of change: "303 cast to bfloat16". */
 struct change {
 	const char *what;
 	size_t n;
-	enum dtype to; /* the dtype of all of them; DTYPE_UNKNOWN if they differ */
+	enum dtype to; /* their dtype if it is the same for all, else DTYPE_UNKNOWN */
 };
 
 enum { CHANGES_MAX = 8 };
@@ -343,7 +349,7 @@ count_change(struct change *list, const char *what, enum dtype to)
 	list[i].n++;
 }
 
-/* What was done to a tensor that is kept, beside its name. One that was resampled counts as such, not as kept. */
+/* Counts the changes of a tensor that is kept. A resampled tensor is not counted here, because the summary counts it separately. */
 static void
 count_changes(struct change *list, const struct plan *p, const struct plan_entry *en)
 {
@@ -361,7 +367,7 @@ count_changes(struct change *list, const struct plan *p, const struct plan_entry
 			count_change(list, plan_act_name(act), dtype);
 }
 
-/* " (9 renamed, 303 cast to bfloat16)", or nothing. */
+/* Appends " (9 renamed, 303 cast to bfloat16)", or nothing. */
 static void
 put_changes(struct buf *b, const struct plan *p)
 {
@@ -379,7 +385,7 @@ put_changes(struct buf *b, const struct plan *p)
 		buf_addc(b, ')');
 }
 
-/* Where the output is, its format, and the place of the state dict: "out.pth (torch, under 'model')". */
+/* Appends the name, format and place of the output: "out.pth (torch, under 'model')". */
 static void
 put_place(struct buf *b, const struct ckpt_out *out)
 {
@@ -400,16 +406,16 @@ put_place(struct buf *b, const struct ckpt_out *out)
 	buf_addc(b, ')');
 }
 
-/* An output that is about to be complete. */
+/* State of writing the output. */
 struct output {
 	struct adapt *a;
 	struct ckpt_out ckpt;
-	struct undo_edit edit; /* with --in-place */
-	bool idle;             /* it changes nothing */
+	struct undo_edit edit; /* the edit for --in-place */
+	bool idle;             /* --in-place changes nothing */
 	struct buf summary;
 };
 
-/* "; 37.3 KiB of it written, 1.20 GiB given back" */
+/* Appends "; 37.3 KiB of it written, 1.20 GiB given back". */
 static void
 put_edit(struct buf *b, const struct undo_edit *u, bool idle)
 {
@@ -433,7 +439,7 @@ put_edit(struct buf *b, const struct undo_edit *u, bool idle)
 		buf_addf(b, ", %s given back", human_bytes(freed, text));
 }
 
-/* "312 kept (9 renamed), 5 dropped, 7 resampled -> out.pth (torch, under 'model')" */
+/* Makes the summary: "312 kept (9 renamed), 5 dropped, 7 resampled -> out.pth (torch, under 'model')". */
 static void
 put_summary(struct output *o)
 {
@@ -482,7 +488,7 @@ write_report(struct adapt *a, struct err *e)
 	return rc;
 }
 
-/* ckpt_out.ready. What can fail, or needs memory, is done while the output has no name yet. */
+/* Implements ckpt_out.ready. Operations that may fail or allocate happen here, before the output appears under its name. */
 static int
 get_ready(void *arg, struct err *e)
 {
@@ -492,7 +498,7 @@ get_ready(void *arg, struct err *e)
 	return write_report(out->a, e);
 }
 
-/* The edit in place. */
+/* Edits the file in place, unless nothing changes. */
 static int
 change(struct output *out, struct err *e)
 {
@@ -534,7 +540,7 @@ write_out(struct adapt *a, const struct seal_opts *so, const char *path, struct 
 	if (of_map.unequal > 0)
 		tool_warn("%llu tensors that are not floating differ between the inputs: the first's are written",
 			  (unsigned long long)of_map.unequal);
-	if (rc == 0) { /* not before: an error is one line */
+	if (rc == 0) { /* only after success, because an error is a single line */
 		adapt_say_load(a);
 		if (o->common.verbose)
 			list_actions(a);
@@ -547,8 +553,8 @@ write_out(struct adapt *a, const struct seal_opts *so, const char *path, struct 
 }
 
 /*
- * The report is written whether the answer is yes or no, but not after trouble. It is written before the output is
- * complete (ckpt_out.ready), since a report that cannot be written is trouble.
+ * The report is written whether the answer is yes or no, but not after an error. get_ready writes it before the output is complete,
+ * because failing to write the report is itself an error.
  */
 int
 adapt_finish(struct adapt *a, struct err *e)
@@ -571,7 +577,7 @@ adapt_finish(struct adapt *a, struct err *e)
 	return rc;
 }
 
-/* A shard of which nothing is left is finished, too: it has no tensors. */
+/* Writes the shard even if it has no tensors left, since --write-index expects all shards. */
 int
 adapt_finish_job(struct adapt *a, struct err *e)
 {

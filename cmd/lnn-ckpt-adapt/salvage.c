@@ -1,5 +1,5 @@
 /*
- * --salvage: the input is cut off or damaged, and what is whole in it is written.
+ * --salvage: reads a truncated or damaged input and keeps the tensors that are undamaged.
  */
 #include "format/salvage.h"
 
@@ -26,7 +26,7 @@ salvage_check(const struct adapt_options *o, struct err *err)
 	return 0;
 }
 
-/* A stream is taken into a temporary file beside the output. */
+/* Opens the operand. A stream is copied to a temporary file in the folder of the output. */
 static int
 open_source(struct adapt *a, const char *operand, struct source **src, struct err *err)
 {
@@ -37,7 +37,7 @@ open_source(struct adapt *a, const char *operand, struct source **src, struct er
 	return file_checkpoint(operand, FILE_BINARY, src, err) < 0 ? -1 : source_to_file(*src, dir, err);
 }
 
-/* Opens the checkpoint in one way and sees what is whole. */
+/* Opens the checkpoint in one way, and determines what is undamaged. */
 static int
 look(struct salvage *s, struct source *src, enum ckpt_salvage how, const struct diag *diag, struct err *err)
 {
@@ -50,7 +50,10 @@ look(struct salvage *s, struct source *src, enum ckpt_salvage how, const struct 
 	return 0;
 }
 
-/* First the index is believed. Where that loses something, the way that saves more, or proves more of it, counts. */
+/*
+ * Opens the checkpoint by its index. If that loses something, scans the file as well, and uses the way that saves more tensors or,
+ * if they save equally many, leaves fewer storages damaged.
+ */
 static int
 look_twice(struct salvage *best, struct source *src, struct err *err)
 {
@@ -73,7 +76,7 @@ look_twice(struct salvage *best, struct source *src, struct err *err)
 	return 0;
 }
 
-/* The place of the state dict, as it is found before anything is taken out; the root where no rule decides. */
+/* Finds the place of the state dict before anything is removed. If no rule decides, the place is the root. */
 static int
 find_place(struct adapt *a, struct input *in, const char **key, struct err *err)
 {
@@ -93,7 +96,7 @@ find_place(struct adapt *a, struct input *in, const char **key, struct err *err)
 	return rc;
 }
 
-/* What is left: at the place, or anywhere. */
+/* Opens what is left at the place, or else at the root. */
 static int
 open_place(struct input *in, const char *key, struct err *err)
 {
@@ -107,7 +110,7 @@ nothing(const struct source *src, const char *why, struct err *err)
 {
 	const size_t n = strlen(source_name(src));
 
-	/* The message has the file's name once. */
+	/* Removes the file name from why, because err_input adds it. */
 	if (strncmp(why, source_name(src), n) == 0 && strncmp(why + n, ": ", 2) == 0)
 		why += n + 2;
 	err_clear(err);

@@ -1,6 +1,6 @@
 /*
- * --shard K/N and --write-index: a set adapted shard by shard. A finished shard states which one of how many it is, and
- * which rules matched something in it. The index is only made when all are there.
+ * --shard K/N and --write-index: adapting a set one shard at a time. A finished shard states its number, the total number of
+ * shards, and which rules matched in it. The index is written only if all shards are finished.
  */
 #include "shard_jobs.h"
 
@@ -23,9 +23,9 @@
 #include "text/json_read.h"
 #include "text/json_write.h"
 
-/* ---- what a finished shard states */
+/* ---- the statement of a finished shard */
 
-/* {"shard":2,"of":3,"rules":[["--drop-params head.",4]]}: how many names each rule matched. */
+/* Writes {"shard":2,"of":3,"rules":[["--drop-params head.",4]]}. The number after a rule is that of the names that it matched. */
 void
 shard_jobs_note(struct adapt *a)
 {
@@ -56,7 +56,7 @@ shard_jobs_note(struct adapt *a)
 	buf_release(&rule);
 }
 
-/* 1 or 0; a name that cannot be looked at is an error, or the index would lack its tensors. */
+/* Returns 1 if path exists, 0 if not. Other failures are errors, because the index would otherwise lack tensors. */
 static int
 there(const char *path, struct err *e)
 {
@@ -65,9 +65,9 @@ there(const char *path, struct err *e)
 	return errno == ENOENT ? 0 : err_sys(e, path, "cannot be looked for");
 }
 
-/* ---- a finished set, of which a shard is made again */
+/* ---- making a shard of a finished set again */
 
-/* Does the index name a file that is called as shards of this set are? */
+/* Does the index list a file with the name of a shard of this set? */
 static bool
 is_index_of(struct adapt *a, const struct shard_index *x, const struct format_writer *w)
 {
@@ -81,7 +81,7 @@ is_index_of(struct adapt *a, const struct shard_index *x, const struct format_wr
 	return false;
 }
 
-/* Another job may remove the index at the same time. */
+/* Removes the index. It may be gone already, because another job can remove it at the same time. */
 static int
 remove_index(const struct shard_job *job, const char *path, struct err *err)
 {
@@ -123,7 +123,7 @@ parse_share(const char *s, uint64_t *k, uint64_t *n, struct err *e)
 	return 0;
 }
 
-/* Each shard goes through all steps. */
+/* Performs all steps for each shard of share k of n. */
 static int
 run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, uint64_t n, struct err *e)
 {
@@ -151,7 +151,7 @@ run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, 
 	return rc;
 }
 
-/* Does the index in src lie in the folder? */
+/* Is the index that src was opened from in this folder? */
 static bool
 is_beside(const struct source *src, const char *folder)
 {
@@ -208,21 +208,21 @@ shard_jobs_run(const struct adapt_options *o, const struct operands *operands, s
 	return rc;
 }
 
-/* ---- --write-index: what is in the folder */
+/* ---- --write-index: the files of the folder */
 
-/* A file that belongs to the set. */
+/* A shard of the set. */
 struct member {
 	const char *file;
 	struct input *input;
-	const struct format_writer *writer; /* of its format */
-	uint64_t number, total;             /* 0: nothing tells which shard it is */
-	struct str note;                    /* empty: it is not made by --shard */
+	const struct format_writer *writer; /* the writer of its format */
+	uint64_t number, total;             /* shard number and total; 0 if nothing states them */
+	struct str note;                    /* statement of a finished shard; empty if it was not made by --shard */
 };
 
-/* The set that lies in a folder. */
+/* The set of shards in a folder. */
 struct set {
 	const char *dir;
-	struct member *v; /* by number */
+	struct member *v; /* sorted by name, later by number */
 	size_t n, cap;
 };
 
@@ -240,7 +240,7 @@ by_name(const void *a, const void *b)
 	return str_cmp_natural(str_c(((const struct member *)a)->file), str_c(((const struct member *)b)->file));
 }
 
-/* All files with the suffix of a shard. */
+/* Lists all files that have a suffix of shards. */
 static int
 list_files(struct set *s, struct adapt *a, struct err *e)
 {
@@ -267,7 +267,7 @@ list_files(struct set *s, struct adapt *a, struct err *e)
 	return 0;
 }
 
-/* Where some are called NAME-0000k-of-0000n, only these are the set. */
+/* If some files have names of the form NAME-0000k-of-0000n, removes all others from the set. */
 static void
 leave_others_out(struct set *s)
 {
@@ -288,7 +288,7 @@ leave_others_out(struct set *s)
 	}
 }
 
-/* ---- what shards state */
+/* ---- reading the statements */
 
 static int
 note_count(struct json_reader *r, const char *key, uint64_t *count, struct err *e)
@@ -302,7 +302,7 @@ note_count(struct json_reader *r, const char *key, uint64_t *count, struct err *
 	return json_u64(r->text, count) && *count > 0 ? 0 : json_fail(r, e, "is no note of a finished shard");
 }
 
-/* ["RULE",MATCHED] behind its bracket: the number is added to the plan's rule of that text. */
+/* Reads the rest of ["RULE",MATCHED], whose bracket has been read. Adds the number to the plan's rule with this text. */
 static int
 note_rule(struct json_reader *r, struct adapt *a, struct strmap *rules, struct err *e)
 {
@@ -322,7 +322,7 @@ note_rule(struct json_reader *r, struct adapt *a, struct strmap *rules, struct e
 	return json_expect(r, JSON_ARRAY_END, "a rule", e);
 }
 
-/* Reads the note of m: which shard it is, or (with rules) which rules matched. */
+/* Reads the statement of m: its number and the total and, if rules is not NULL, the rules that matched. */
 static int
 read_note(struct member *m, struct adapt *a, struct strmap *rules, struct err *e)
 {
@@ -359,7 +359,7 @@ note_of(const struct ckpt *c)
 	return note;
 }
 
-/* Does m belong to one set with first? */
+/* Does m belong to the same set as first? */
 static int
 check_like(const struct member *first, const struct member *m, struct err *e)
 {
@@ -408,7 +408,7 @@ by_number(const void *a, const void *b)
 	return x->number != y->number ? (x->number > y->number) - (x->number < y->number) : by_name(a, b);
 }
 
-/* Is every shard there, once? */
+/* Is each shard there exactly once? */
 static int
 check_numbers(const struct set *s, struct err *e)
 {
@@ -428,7 +428,7 @@ check_numbers(const struct set *s, struct err *e)
 	return 0;
 }
 
-/* A finished shard may have no tensors. */
+/* Opens all shards and adds them to the plan. A finished shard may have no tensors. */
 static int
 open_shards(struct set *s, struct adapt *a, struct err *e)
 {
@@ -523,7 +523,7 @@ check_and_write(struct set *s, struct adapt *a, struct err *e)
 		return -1;
 	leave_others_out(s);
 	if (open_shards(s, a, e) == 0 && index_text(a, &text, e) == 0 && read_rules(s, a, e) == 0) {
-		/* the load check looks at names as they were before --ddp and --add-prefix */
+		/* The load check uses names as they were before --ddp and --add-prefix, so their prefixes are removed. */
 		if (!a->o->keep_wrappers)
 			plan_unwrap(&a->plan, NULL);
 		for (size_t i = 0; i < a->o->strip.n; i++)

@@ -1,6 +1,6 @@
 /*
- * shard_jobs: a sharded set that is adapted shard by shard, by whatever runs jobs (--shard K/N), and the index that is
- * made when all shards are there (--write-index).
+ * shard_jobs: adapting a sharded set one shard at a time under any job scheduler (--shard K/N), and writing the index when all
+ * shards are finished (--write-index).
  */
 #ifndef LNN_ADAPT_SHARD_JOBS_H
 #define LNN_ADAPT_SHARD_JOBS_H
@@ -8,27 +8,30 @@
 #include "adapt.h"
 #include "plan/prefix.h"
 
-/* One shard of an input set, which becomes one shard of the output. */
+/* A shard of the input set, which becomes one shard of the output. */
 struct shard_job {
-	const char *dir; /* where the output goes */
+	const char *dir; /* folder of the output */
 	uint32_t number, total;
-	const struct strmap *elsewhere; /* all names of the set */
-	struct prefix_context set;      /* as a list */
+	const struct strmap *elsewhere; /* names of all tensors in the set */
+	struct prefix_context set;      /* the same names as a list */
 };
 
-/* --shard K/N: adapts the input shards that are its share, each into one output shard in the folder -o. */
+/* Implements --shard K/N: adapts each input shard that belongs to share K. Each becomes one output shard in the folder -o. */
 int shard_jobs_run(const struct adapt_options *o, const struct operands *operands, struct err *e);
 
 /*
- * Before a shard is written: if the folder holds the index of a finished set that a's shard is of, the index is removed,
- * which is said. Without it --write-index is needed once more.
+ * Called before a shard is written. If the folder has the index of a finished set that this shard belongs to, removes the index
+ * with a warning. --write-index must then be run again.
  */
 int shard_jobs_reopen(struct adapt *a, const struct format_writer *w, struct err *err);
 
-/* Has a's shard state, once it is whole, which one of how many it is, and which rules matched in it. */
+/* Makes the shard state, once it is complete, its number, the total number of shards, and which rules matched in it. */
 void shard_jobs_note(struct adapt *a);
 
-/* --write-index DIR: the index of the shards in DIR, wherever they were made, and the checks over all of them. */
+/*
+ * Implements --write-index DIR: performs the checks over all shards in DIR, and writes their index. It does not matter where the
+ * shards were made.
+ */
 int shard_jobs_write_index(const struct adapt_options *o, struct err *e);
 
 #endif

@@ -1,11 +1,11 @@
-/* --explain: the verdict on each line, and how it came about. */
+/* --explain: prints the verdict on each line and the steps that led to it. */
 #include "filter.h"
 
 #include "base/text.h"
 
 struct explaining {
 	struct rule_trace trace;
-	unsigned char *in; /* by group */
+	unsigned char *in; /* by group: whether the line belongs to it */
 };
 
 static void

@@ -1,4 +1,4 @@
-/* --inspect: what a training run would do with the list, for a person or as JSON. */
+/* --inspect: reports what a training run would do with the list, as tables or JSON. */
 #include "rule/training.h"
 
 #include <inttypes.h>
@@ -20,7 +20,7 @@ inspect_line(struct filter *f, const struct operand_item *item, struct err *e)
 	return training_add(f->work, &f->subject, f->o->first, &f->why) < 0 ? filter_fail(item, &f->why, e) : 0;
 }
 
-/* ---- for a person */
+/* ---- tables */
 
 static struct cell
 number(double v, char text[32])
@@ -155,7 +155,7 @@ json_names(struct filter *f, struct json_writer *w, const char *key, const struc
 	json_end_array(w);
 }
 
-/* A scalar as what it looks like. */
+/* Writes a scalar with the type that its text has. */
 static void
 json_scalar(struct json_writer *w, const struct ynode *node)
 {

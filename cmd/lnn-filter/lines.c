@@ -1,4 +1,4 @@
-/* The plain filter: lines that match, or lines with their groups. */
+/* The default mode: prints the lines that match, or each line with its groups. */
 #include "filter.h"
 
 #include <inttypes.h>
@@ -7,23 +7,23 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 
-/* A line that goes out at the end, if nothing fails. */
+/* A line that is printed at the end, if no rule fails. */
 struct held_line {
-	size_t group;   /* with FORM_GROUPS; groups.n is DEFAULT */
-	size_t at, len; /* in the text */
+	size_t group;   /* with FORM_GROUPS: index of the group; groups.n is DEFAULT */
+	size_t at, len; /* position in assigning.text */
 };
 
-/* What the lines need beside the filter. */
+/* State of this mode. */
 struct assigning {
-	bool holds; /* the rules can fail: lines wait until all are decided */
+	bool holds; /* the rules can fail, so lines are held until all are decided */
 	struct buf text;
 	struct held_line *held;
 	size_t nheld, cap;
-	bool failed; /* a line could not be decided */
+	bool failed; /* the rules failed on a line */
 	unsigned char *in;
-	uint64_t *counts; /* by group, DEFAULT last */
-	long only;        /* -g; -1: all */
-	uint64_t several; /* names in more than one group */
+	uint64_t *counts; /* number of lines by group, with DEFAULT last */
+	long only;        /* index of the group of -g; -1: all groups */
+	uint64_t several; /* number of names in more than one group */
 	struct buf example;
 };
 
@@ -37,7 +37,7 @@ put_line(struct filter *f, const struct assigning *a, size_t group, const struct
 	filter_put(f, item);
 }
 
-/* Puts a line out or, if the rules can fail, aside. */
+/* Prints a line or, if the rules can fail, holds it. */
 static void
 give_line(struct filter *f, struct assigning *a, size_t group, const struct operand_item *item)
 {
@@ -60,7 +60,7 @@ put_held(struct filter *f, const struct assigning *a)
 	}
 }
 
-/* Can a rule that is asked fail on a line? */
+/* Can the rules fail on a line? */
 static bool
 may_fail(const struct filter *f)
 {
@@ -72,7 +72,7 @@ may_fail(const struct filter *f)
 	return false;
 }
 
-/* A line that is not decided: no list is given at all. */
+/* Reports a line on which the rules failed. No line is printed then. */
 static int
 undecided(struct filter *f, struct assigning *a, const struct operand_item *item, struct err *e)
 {
@@ -115,7 +115,7 @@ note_several(const struct filter *f, const struct operand_item *item, struct ass
 	}
 }
 
-/* One assignment; 1 to stop. */
+/* Handles the assignment of a line to a group. Returns 1 to stop. */
 static int
 assigned(struct filter *f, const struct operand_item *item, struct assigning *a, size_t group)
 {

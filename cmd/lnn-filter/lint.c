@@ -1,4 +1,4 @@
-/* --lint: mistakes and leftovers in a rule file, a line each. */
+/* --lint: prints mistakes and unused parts of a rule file, one per line. */
 #include "rule/lint.h"
 
 #include "filter.h"

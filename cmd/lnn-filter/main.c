@@ -1,5 +1,5 @@
 /*
- * lnn-filter: chooses tensors by rules, or assigns them to parameter groups.
+ * lnn-filter: selects tensors by rules, or assigns them to parameter groups.
  */
 #include <string.h>
 
@@ -77,7 +77,7 @@ static const struct option_entry entries[] = {
 	OPTION_ENDING,
 };
 
-/* Options that do not go together. */
+/* Refuses options that exclude each other. */
 static int
 check_options(const struct filter_options *o, struct err *e)
 {
@@ -100,7 +100,10 @@ check_options(const struct filter_options *o, struct err *e)
 	return 0;
 }
 
-/* 0 and *status is TOOL_DONE, TOOL_NO or, if some operand could not be read, TOOL_TROUBLE; -1. */
+/*
+ * Runs the program. Returns 0 with *status TOOL_DONE, TOOL_NO or, if an operand could not be read, TOOL_TROUBLE. Returns -1 on
+ * other errors.
+ */
 static int
 run(void *opts, const struct operands *operands, int *status, struct err *e)
 {

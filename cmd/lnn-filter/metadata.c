@@ -1,4 +1,4 @@
-/* --metadata: which names the patterns of parameter_groups_metadata stand for. */
+/* --metadata: prints the names that the patterns of parameter_groups_metadata match. */
 #include "filter.h"
 
 #include <inttypes.h>
@@ -7,8 +7,8 @@
 
 struct pattern_tally {
 	const struct model *model;
-	uint64_t *lines;     /* by group */
-	uint64_t **patterns; /* by group and pattern */
+	uint64_t *lines;     /* number of lines by group */
+	uint64_t **patterns; /* number of names by group and pattern */
 };
 
 static void
@@ -50,7 +50,7 @@ metadata_line(struct filter *f, const struct operand_item *item, struct err *e)
 	return 0;
 }
 
-/* Status 1 if a pattern stands for nothing. */
+/* Warns of patterns that match nothing, and then sets the status to TOOL_NO. */
 static void
 dead_patterns(const struct filter *f, const struct pattern_tally *t, int *status)
 {

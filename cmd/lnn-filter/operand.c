@@ -7,7 +7,7 @@
 #include "model/list.h"
 #include "tensor/place.h"
 
-/* Is there a whole line in head that is neither blank nor a comment? */
+/* Does head contain a complete line that is neither blank nor a comment? */
 static bool
 has_line(struct str head)
 {
@@ -22,7 +22,7 @@ has_line(struct str head)
 	return false;
 }
 
-/* With -0 names may hold any byte but NUL, yet they do not begin as containers do. */
+/* With -0, names may contain any byte except NUL. Even so, they do not begin like containers. */
 static bool
 is_raw_list(struct str head, bool null)
 {
@@ -40,7 +40,8 @@ is_checkpoint(struct str head, bool null)
 }
 
 /*
- * As much of the beginning as tells what it is, and no more: a list that comes slowly is to be answered line by line.
+ * Reads as much of the beginning as is needed to recognise the format. Reads no more, because a list that arrives slowly is
+ * processed line by line.
  */
 static int
 look(struct source *src, bool null, struct str *head, struct err *e)
@@ -151,7 +152,7 @@ each_line(struct operand *x, const struct operand_reader *r, uint64_t *n, struct
 	return rc;
 }
 
-/* An entry as the line that lnn-ckpt-inspect would have written. */
+/* Passes an entry to each, with the line that lnn-ckpt-inspect would write for it. */
 static int
 give(const struct operand *x, const struct operand_reader *r, const struct entry *entry, struct buf *line, struct err *e)
 {

@@ -1,5 +1,5 @@
 /*
- * operand: a list, a checkpoint or a description, told apart by what is in it, as a sequence of items.
+ * operand: reads a list, a checkpoint or a description as a sequence of items. The format is recognised by content.
  */
 #ifndef LNN_FILTER_OPERAND_H
 #define LNN_FILTER_OPERAND_H
@@ -16,32 +16,32 @@ enum operand_kind { OPERAND_LIST, OPERAND_CKPT, OPERAND_MODEL };
 
 struct operand {
 	enum operand_kind kind;
-	const char *file; /* for messages */
+	const char *file; /* name for messages */
 	struct source *src;
-	struct input input; /* OPERAND_CKPT */
-	struct model model; /* OPERAND_MODEL */
+	struct input input; /* with OPERAND_CKPT */
+	struct model model; /* with OPERAND_MODEL */
 };
 
 struct operand_item {
-	struct str raw; /* the line as it goes out, without what ends it */
+	struct str raw; /* the line to print, without its terminator */
 	const struct entry *entry;
 	const char *file;
-	uint64_t line; /* 0: of a checkpoint or description */
+	uint64_t line; /* line number; 0 for items of a checkpoint or description */
 };
 
-/* name NULL or "-" is standard input; s says -k and -0. operand_close is due in any case. */
+/* Opens an operand. NULL or "-" is standard input. s provides -k and -0. The caller must call operand_close even after an error. */
 int operand_open(struct operand *x, const char *name, const struct tool_settings *s, struct err *e);
-void operand_close(struct operand *x); /* of a zeroed operand, too */
+void operand_close(struct operand *x); /* x may be all zero. */
 
-/* Called before the list has to be waited for. */
+/* wait is called before waiting for input. */
 struct operand_reader {
-	int (*each)(void *arg, const struct operand_item *item, struct err *e); /* 0, 1 to stop, -1 */
+	int (*each)(void *arg, const struct operand_item *item, struct err *e); /* returns 0, 1 to stop, or -1 */
 	void (*wait)(void *arg);
 	void *arg;
-	bool null; /* records end in NUL */
+	bool null; /* NUL ends records of a list */
 };
 
-/* 0 at the end, 1 if it was stopped, -1. *n counts the items. */
+/* Passes all items to r->each. Returns 0 at the end, 1 if it was stopped, or -1. Adds the number of items to *n. */
 int operand_each(struct operand *x, const struct operand_reader *r, uint64_t *n, struct err *e);
 
 #endif

@@ -31,7 +31,7 @@ filter_put(struct filter *f, const struct operand_item *item)
 {
 	struct str rest = item->raw, field;
 
-	/* On a terminal nothing but text and TABs; the fields of a list have no controls anyway. */
+	/* On a terminal, control characters except TABs are escaped. Fields of a list contain none. */
 	while (str_split(&rest, '\t', &field)) {
 		out_plain(&f->out, field);
 		if (rest.p != NULL)
@@ -86,7 +86,9 @@ filter_run(struct filter *f, const struct operands *operands, filter_each *each,
 		operand_close(&other);
 		if (rc >= 0)
 			continue;
-		/* Of several operands the others are still of use; what was found in them comes first. */
+		/*
+		 * If there are several operands, an error of one is reported after the results from it, and the next one is read.
+		 */
 		if (out_failed(&f->out) || (last && *status == TOOL_DONE)) {
 			*e = own;
 			return -1;

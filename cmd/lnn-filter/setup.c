@@ -13,7 +13,7 @@
 #define EXCLUDE_PATH "LOSS.GRAD_WEIGHTING.TASK.EXCLUDE_CONFIG"
 #define IGNORED_PATH "LOSS.GRAD_WEIGHTING.TASK.EXCLUDE_PATTERNS"
 
-/* What linnaeus has where EXCLUDE_CONFIG says nothing. */
+/* linnaeus's default for EXCLUDE_CONFIG. */
 static const char exclude_default[] = "{TYPE: or, FILTERS: [{TYPE: name, PATTERNS: [head]}, {TYPE: name, PATTERNS: [meta_]}]}";
 
 const struct ynode *
@@ -46,7 +46,7 @@ load_config(struct filter *f, struct err *e)
 	return rc;
 }
 
-/* Says which part of path is not there, and what is like it. */
+/* Reports which component of path does not exist, and suggests a similar one. */
 static int
 no_path(const struct ynode *root, const char *path, const char *advice, struct err *e)
 {
@@ -76,7 +76,7 @@ no_path(const struct ynode *root, const char *path, const char *advice, struct e
 	return -1;
 }
 
-/* Something stands as an operand that was perhaps meant for the rule. */
+/* Reports that there is no rule. An operand may have been meant as the rule. */
 static int
 no_rule(const struct operands *operands, struct err *e)
 {
@@ -92,7 +92,7 @@ no_rule(const struct operands *operands, struct err *e)
 	return err_set(e, ERR_USAGE, "no rule is given: '-c CONFIG' or '-e RULE' does (see '%s --help')", tool_name());
 }
 
-/* The YAML node of the rule or the groups. */
+/* Finds the YAML node of the rule or the groups. */
 static int
 find_node(struct filter *f, const struct operands *operands, struct err *e)
 {
@@ -120,10 +120,10 @@ find_node(struct filter *f, const struct operands *operands, struct err *e)
 	}
 	f->node = ynode_path(f->experiment, path);
 	f->whole = f->node && f->node == ynode_path(f->experiment, GROUPS_PATH);
-	/* A file that holds nothing but groups. */
+	/* The file may contain nothing but groups. */
 	if (o->path == NULL && f->node == NULL && rule_form(f->experiment, &ignored, &rule, &form) == 0)
 		f->node = f->experiment;
-	/* An experiment without groups is trained all the same, and its GradNorm rule is of interest. */
+	/* An experiment without groups has one optimizer. Its GradNorm rule is still worth reporting. */
 	if (f->node == NULL && o->path == NULL && (o->mode == MODE_INSPECT || o->mode == MODE_LINT)) {
 		f->whole = true;
 		return yaml_parse(&f->arena, "default of PARAMETER_GROUPS", str_c("{ENABLED: false}"), &f->node, e);
@@ -147,7 +147,7 @@ load_reference(struct filter *f, struct err *e)
 	return 0;
 }
 
-/* A finding of --lint, as soon as it is made. */
+/* Prints a finding of --lint as soon as it is made. */
 static void
 print_finding(void *arg, const struct err *err)
 {
@@ -167,7 +167,7 @@ compile_exclude(struct filter *f, struct err *e)
 		tool_warn("%s:%u:%u: EXCLUDE_PATTERNS is ignored, by linnaeus as well: EXCLUDE_CONFIG says what GradNorm leaves "
 			  "out",
 			  ignored->file, ignored->line, ignored->column);
-	/* A default that nobody wrote is no finding. */
+	/* Findings in a built-in default would not concern the user. */
 	if (node == NULL && f->o->mode == MODE_LINT)
 		return 0;
 	if (node == NULL && yaml_parse(&f->arena, "default of EXCLUDE_CONFIG", str_c(exclude_default), &node, e) < 0)
@@ -176,7 +176,7 @@ compile_exclude(struct filter *f, struct err *e)
 	return f->exclude ? 0 : -1;
 }
 
-/* What a lone rule is called where groups are expected. */
+/* Returns the name of the group that a single rule forms. */
 static struct str
 rule_title(const struct filter *f)
 {
@@ -202,7 +202,7 @@ compile(struct filter *f, struct err *e)
 	return 0;
 }
 
-/* Options that the rule or the groups have no use for. */
+/* Refuses options that do not apply to the rule or the groups. */
 static int
 check_form(const struct filter *f, struct err *e)
 {

@@ -6,13 +6,13 @@
 #include "common/heat.h"
 #include "common/models.h"
 
-/* What is open while the program runs. */
+/* The state of a run. */
 struct interp {
 	struct input in;
 	struct plan plan;
 	struct model model;
 	struct tables_tally tally;
-	struct heat heat; /* with --show */
+	struct heat heat; /* used with --show */
 	struct buf closing;
 };
 
@@ -48,17 +48,17 @@ edit(struct interp *w, const struct tables_opts *t, struct err *e)
 		return -1;
 	if (found == 0)
 		tool_warn("%s: no position table found; everything passes through", w->in.ckpt->file);
-	/* where it can be read in any order, a bad index buffer is found before the first byte of output */
+	/* If the input is seekable, a bad index buffer is detected before any output is written. */
 	return source_is_stream(w->in.src) ? 0 : plan_learn_all(&w->plan, e);
 }
 
-/* Safetensors hold the state dict alone. */
+/* Warns that values outside the state dict are lost in safetensors. */
 static void
 warn_of_rest(const struct interp *w, const struct interp_options *o, const struct format_writer *writer)
 {
 	const struct vtree *t = w->in.ckpt->tree;
 	const uint32_t root = w->in.ckpt->root;
-	const struct str way = w->in.sd.key; /* of the root's keys, that to the state dict is none of the rest */
+	const struct str way = w->in.sd.key; /* path of the state dict: the root key that it begins with is not reported */
 	struct buf keys = BUF_INIT;
 
 	if (t == NULL || writer->pickles || o->drop_rest || w->in.sd.place == root || value_kind(t, root) != VALUE_DICT)
@@ -79,7 +79,7 @@ warn_of_rest(const struct interp *w, const struct interp_options *o, const struc
 	buf_release(&keys);
 }
 
-/* ckpt_out.ready. What needs memory is done while the output has no name yet. */
+/* Implements ckpt_out.ready. Memory is allocated here, before the output appears under its name. */
 static int
 get_ready(void *arg, struct err *e)
 {

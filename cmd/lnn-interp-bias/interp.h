@@ -1,5 +1,6 @@
 /*
- * interp: what lnn-interp-bias does once its options are read: lnn-ckpt-adapt with one edit, in place.
+ * interp: lnn-interp-bias after its options are read. It is lnn-ckpt-adapt with a single edit, which leaves everything in its
+ * place.
  */
 #ifndef LNN_INTERP_H
 #define LNN_INTERP_H
@@ -14,7 +15,7 @@ struct interp_options {
 	bool drop_rest, dry_run, show;
 };
 
-/* opts: a struct interp_options; *status is left as it is. */
+/* Runs the program. opts points to a struct interp_options. *status is not changed. */
 int interp_run(void *opts, const struct operands *operands, int *status, struct err *e);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * lnn-interp-bias: position tables to another image size.
+ * lnn-interp-bias: resizes position tables for another image size.
  */
 #include "interp.h"
 
