@@ -51,8 +51,9 @@ look(struct salvage *s, struct source *src, enum ckpt_salvage how, const struct 
 }
 
 /*
- * Opens the checkpoint by its index. If that loses something, scans the file as well, and uses the way that saves more tensors or,
- * if they save equally many, leaves fewer storages damaged.
+ * Opens the checkpoint by its index. If that loses something, also scans the file without the index, and uses the way that saves
+ * more bytes. If both save the same bytes, the way with fewer damaged records in the index is used, or the index if there is no
+ * difference.
  */
 static int
 look_twice(struct salvage *best, struct source *src, struct err *err)

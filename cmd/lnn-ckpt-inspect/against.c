@@ -1,5 +1,5 @@
 /*
- * --against: what load_state_dict would say, and whether dtypes and values are those of another checkpoint.
+ * --against: reports what load_state_dict would report, and whether dtypes and values equal those of another checkpoint.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,7 +18,10 @@
 
 enum differing { DIFF_MISSING, DIFF_UNEXPECTED, DIFF_MISMATCHED, DIFF_DTYPE, DIFF_VALUES, DIFF_RENAMED, DIFF_KINDS };
 
-/* How contents differ; of several tensors (--fold) the sum of differing, and the worst of the others. */
+/*
+ * How the contents of two tensors differ. For a folded line (--fold), differing is the sum and the other members are the worst of
+ * all its tensors.
+ */
 struct contents {
 	bool comparable, bytes; /* as in struct difference */
 	uint64_t differing;
@@ -27,33 +30,34 @@ struct contents {
 
 struct deviation {
 	enum differing what;
-	struct str name;            /* after --strip-prefix */
-	const struct tensor *ours;  /* NULL: missing here, or no tensor of one piece */
-	const struct entry *theirs; /* NULL: unexpected. DIFF_RENAMED: its new name */
-	struct contents contents;   /* DIFF_VALUES */
-	uint64_t count;             /* --fold: tensors that the line stands for */
+	struct str name;           /* name after --strip-prefix */
+	const struct tensor *ours; /* NULL for a missing tensor, or for a value that is not a plain tensor */
+	/* the target's entry; NULL for an unexpected tensor. DIFF_RENAMED: the entry with the new name */
+	const struct entry *theirs;
+	struct contents contents; /* for DIFF_VALUES */
+	uint64_t count;           /* --fold: number of tensors that the line stands for */
 };
 
 struct against {
 	struct job *j;
-	const char *target; /* as the user wrote it; the first of several */
+	const char *target; /* name of the target as the user wrote it; the first one if there are several */
 	struct model model;
-	struct input other;     /* if the target is a checkpoint */
-	bool is_ckpt, manifest; /* manifest: a list that has digests */
-	size_t *hashed;         /* entry of the state dict of each that job.data hashes for this */
-	struct str *names;      /* by entry of the state dict, prefixes off; p NULL: not compared */
-	struct str *pair_names; /* by pair of job.data */
-	struct strmap ours;     /* those names to the index of the entry */
-	struct strmap modules;  /* of _metadata, with a dot: to their handle */
+	struct input other;     /* open if the target is a checkpoint */
+	bool is_ckpt, manifest; /* kind of the target; manifest: a list with digests */
+	size_t *hashed;         /* by index of job.data.hashed: the entry of the state dict */
+	struct str *names;      /* by entry of the state dict: its name without prefixes; p is NULL if it is not compared */
+	struct str *pair_names; /* name by pair of job.data */
+	struct strmap ours;     /* from name to index of the entry */
+	struct strmap modules;  /* from module name with a dot to its handle in _metadata */
 	struct arena arena;
 	struct deviation *v;
 	size_t n, cap, counts[DIFF_KINDS];
 	size_t matched;
-	size_t alike;       /* --renames: unexpected ones whose contents several have */
-	struct rows folded; /* has their names */
+	size_t alike;       /* --renames: unexpected tensors that are not paired because several have their contents */
+	struct rows folded; /* owns the names of folded lines */
 };
 
-/* ---- the other side */
+/* ---- the target */
 
 int
 job_open_target(const struct job *j, struct model *model, struct input *other, struct err *err)
@@ -130,7 +134,7 @@ map_names(struct against *a, struct err *err)
 	return 0;
 }
 
-/* "bn1." to what _metadata says of module bn1. */
+/* Maps module names such as "bn1." to what _metadata says about the module. */
 static void
 map_modules(struct against *a)
 {
@@ -198,7 +202,7 @@ compare_entry(struct against *a, size_t i)
 	struct deviation f = { .name = a->names[i], .ours = t, .theirs = target, .count = 1 };
 	enum differing what;
 
-	/* Loading finds no place for what is no tensor; but two checkpoints may both have it. */
+	/* A value that is not a tensor is unexpected when loaded. It is no difference if the other checkpoint has it, too. */
 	if (entry->kind == SD_OTHER && twin != NULL && twin->kind == SD_OTHER)
 		return;
 	if (target == NULL || entry->kind == SD_OTHER)
@@ -220,7 +224,7 @@ compare_entry(struct against *a, size_t i)
 
 /* ---- values */
 
-/* All tensors that are on both sides with the same shape are to be compared. */
+/* Adds the pairs of tensors that both sides have with the same shape. */
 static void
 find_pairs(struct against *a)
 {
@@ -244,9 +248,9 @@ find_pairs(struct against *a)
 }
 
 /*
- * Of a difference whose differing is not 0: |a - b| / |b|, and the cosine of the angle between a and b, as vectors of all
- * elements (of tensors with parts: of all their parts). Both are NaN where a or b is unbounded; of b = 0 they are infinite
- * and NaN, and the cosine of a = 0 is NaN.
+ * For a difference with differing > 0, relative returns |a - b| / |b|, and cosine the cosine of the angle between a and b. Both
+ * treat the tensors as vectors of all their elements; for composite tensors, of the elements of all parts. Both return NaN if a or
+ * b is unbounded. If b = 0, relative is infinite and cosine is NaN. If a = 0, cosine is NaN.
  */
 static double
 relative(const struct difference *d)
@@ -286,9 +290,9 @@ compare_values(struct against *a, struct err *err)
 	return 0;
 }
 
-/* ---- contents against the digests of a list */
+/* ---- comparing contents with the digests of a list */
 
-/* All tensors that are on both sides, and have a digest there; with --renames also what is unexpected. */
+/* Adds the tensors for which the target has a digest. With --renames, also adds unexpected tensors. */
 static void
 find_hashed(struct against *a)
 {
@@ -329,18 +333,18 @@ compare_digests(struct against *a, struct err *err)
 	return rc;
 }
 
-/* ---- what is missing and what is unexpected, paired if dtype, shape and contents are the same */
+/* ---- renames: missing and unexpected tensors with the same dtype, shape and contents */
 
-/* Those of one dtype, shape and contents. */
+/* The tensors with one dtype, shape and contents. */
 struct alike {
-	size_t ours, nours;     /* entry of the state dict: the last, and how many */
-	size_t theirs, ntheirs; /* deviation, likewise */
+	size_t ours, nours;     /* unexpected tensors: the last one's entry in the state dict, and their number */
+	size_t theirs, ntheirs; /* missing tensors: the last one's index in against.v, and their number */
 };
 
 struct renames {
 	struct against *a;
 	struct arena keys;
-	struct strmap map; /* key to index in v */
+	struct strmap map; /* from dtype, shape and digest to index in v */
 	struct alike *v;
 	size_t n, cap;
 	struct buf key;
@@ -363,7 +367,7 @@ alike(struct renames *r, enum dtype dtype, const uint64_t *shape, unsigned ndim,
 	return &r->v[r->n++];
 }
 
-/* The unexpected ones, which were hashed with the reading of the input. */
+/* Adds the unexpected tensors, whose digests were computed when the input was read. */
 static void
 add_ours(struct renames *r)
 {
@@ -395,7 +399,7 @@ add_theirs(struct renames *r, size_t i, struct str hex)
 	same->ntheirs++;
 }
 
-/* The missing ones of a list have their digests there. */
+/* Adds the missing tensors of a list, which has their digests. */
 static void
 add_listed(struct renames *r)
 {
@@ -407,7 +411,7 @@ add_listed(struct renames *r)
 	}
 }
 
-/* Those of a checkpoint are hashed. */
+/* Adds the missing tensors of a checkpoint, and computes their digests. */
 static int
 add_stored(struct renames *r, struct err *err)
 {
@@ -440,7 +444,7 @@ add_stored(struct renames *r, struct err *err)
 	return rc;
 }
 
-/* Pairs become one deviation each, and take the place of the two. */
+/* Replaces the two deviations of each pair by one DIFF_RENAMED. */
 static void
 pair(struct renames *r)
 {
@@ -498,7 +502,7 @@ find_renames(struct against *a, struct err *err)
 	return rc;
 }
 
-/* ---- what is systematic about the deviations */
+/* ---- patterns in the deviations */
 
 static void
 put_quoted(struct buf *b, struct str s)
@@ -508,7 +512,7 @@ put_quoted(struct buf *b, struct str s)
 	buf_addc(b, '\'');
 }
 
-/* The names that are compared, with their tensors, as they would be loaded. */
+/* Looks for an option that lets more names match. Uses the compared names and their tensors as they would be loaded. */
 static bool
 find_hint(const struct against *a, struct hint *h)
 {
@@ -530,7 +534,7 @@ find_hint(const struct against *a, struct hint *h)
 	return found;
 }
 
-/* An option with which more names match. */
+/* Appends an option that lets more names match. Returns false if there is none. */
 static bool
 better_option(const struct against *a, struct buf *b)
 {
@@ -553,7 +557,7 @@ better_option(const struct against *a, struct buf *b)
 	return true;
 }
 
-/* The longest run of whole components that all names begin with, dot included. Empty if they have none in common. */
+/* Returns the longest prefix of whole components, each with its dot, that all names share. It may be empty. */
 static struct str
 common(const struct str *names, size_t n)
 {
@@ -571,7 +575,7 @@ common(const struct str *names, size_t n)
 	return str_n(n > 0 ? names[0].p : "", len);
 }
 
-/* First components of names, if they are few: "head.", "aux.". */
+/* Finds the first components of the names, such as "head." and "aux.", if there are at most PLACES different ones. */
 enum { PLACES = 3 };
 
 static size_t
@@ -617,7 +621,7 @@ few_places(const struct against *a, struct buf *b)
 	free(all);
 }
 
-/* Is it a position table of another size, and nothing else of it is different? */
+/* Is the deviation only that a position table has another grid? */
 static bool
 is_table(const struct deviation *d)
 {
@@ -642,7 +646,7 @@ tables(const struct against *a, struct buf *b)
 	return n;
 }
 
-/* All mismatches are of one size against another in the first dimension. */
+/* Appends a hint if all mismatches are in the first dimension, with the same two sizes. */
 static void
 one_size(const struct against *a, struct buf *b)
 {
@@ -669,7 +673,7 @@ one_size(const struct against *a, struct buf *b)
 			 here, there);
 }
 
-/* Adds to b what is systematic about the deviations, a line each; nothing if nothing is. */
+/* Appends the patterns in the deviations to b, one per line. */
 static void
 put_hints(const struct against *a, struct buf *b)
 {
@@ -686,7 +690,7 @@ put_hints(const struct against *a, struct buf *b)
 
 static const char *const words[DIFF_KINDS] = { "missing", "unexpected", "mismatched", "dtype", "values", "renamed" };
 
-/* What deviations have in common that one line can stand for. Those of names that were paired never have. */
+/* Returns a key of what deviations must share to be folded into one line. Renamed tensors are never folded. */
 static struct str
 common_text(struct against *a, size_t i)
 {
@@ -712,7 +716,7 @@ common_text(struct against *a, size_t i)
 	return text;
 }
 
-/* rows.joined: the line of deviation to stands for deviation from as well. */
+/* Implements rows.joined: adds deviation from to the line of deviation to. */
 static void
 join_deviations(void *arg, size_t to, size_t from)
 {
@@ -817,7 +821,7 @@ put_deviation(struct record *r, const struct deviation *f, struct err *err)
 	switch (f->what) {
 	case DIFF_UNEXPECTED: cells[SHAPE] = f->ours ? cell_shape(f->ours->shape, f->ours->ndim) : cell_unknown(); break;
 	case DIFF_MISSING:
-		/* JSON has one shape here, which is the target's. */
+		/* JSON has only one shape for a missing tensor: the target's. */
 		cells[record_is_json(r) ? SHAPE : TARGET_SHAPE] =
 			theirs->has_shape ? cell_shape(theirs->shape, theirs->ndim) : cell_unknown();
 		break;
@@ -836,7 +840,7 @@ put_deviation(struct record *r, const struct deviation *f, struct err *err)
 	return record_row(r, cells, err);
 }
 
-/* The deviations from..to - 1 in kind. */
+/* Prints the deviations of the kinds from up to to - 1. */
 static int
 put_rows(const struct against *a, const char *member, enum differing from, enum differing to, struct err *err)
 {
@@ -870,7 +874,7 @@ put_counts(const struct against *a)
 	record_note(a->j->record, a->n == 0 ? STYLE_GOOD : STYLE_BOLD, text, NULL);
 }
 
-/* JSON has an array for each kind of deviation. */
+/* Prints JSON, which has one array for each kind of deviation. */
 static int
 put_json(const struct against *a, struct str hints, struct err *err)
 {

@@ -1,5 +1,5 @@
 /*
- * --check: CRCs, and values that should not be there.
+ * --check: reports damaged storages (by their CRCs) and values that weights should not have.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@ struct check {
 	uint64_t findings, storages, without;
 };
 
-/* name: of a tensor, or of a record. count: how many elements; 0 for a record. */
+/* Prints a finding about a tensor or a record. count is the number of elements, or 0 for a record. */
 static int
 put_finding(struct check *c, struct str name, const char *what, uint64_t count, struct err *err)
 {
@@ -72,7 +72,7 @@ check_crcs(struct check *c, struct err *err)
 	return rc;
 }
 
-/* Records that are no storages. */
+/* Reports damaged records that are not storages. */
 static int
 check_index(struct check *c, struct err *err)
 {
@@ -139,7 +139,7 @@ run(void *state, struct job *j, struct err *err)
 	int rc = data_take(j, NULL, NULL, err);
 
 	c->j = j;
-	/* The end of a stream has the directory, which states the CRCs. */
+	/* The CRCs are in the zip directory, which is at the end of a stream. */
 	if (rc == 0)
 		rc = job_finish(j, err);
 	if (rc < 0)

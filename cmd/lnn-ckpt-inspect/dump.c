@@ -1,5 +1,5 @@
 /*
- * --dump: the contents of one tensor.
+ * --dump: prints the contents of one tensor.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,8 +19,8 @@ struct dump {
 	struct job *j;
 	const struct tensor *t;
 	enum dump_form as;
-	uint64_t at;     /* elements so far */
-	uint64_t column; /* elements of a line: the last dimension */
+	uint64_t at;     /* number of elements printed so far */
+	uint64_t column; /* number of elements in a line, which is the last dimension */
 	struct buf text;
 };
 
@@ -34,9 +34,12 @@ take_raw(void *arg, void *p, size_t n, struct err *e)
 	return out_failed(&d->j->in->out) ? -1 : 0;
 }
 
-/* ---- text: a line for each row of the last dimension */
+/* ---- text: one line for each row of the last dimension */
 
-/* Text that, read and rounded to t, gives the item at p again: as short as a few tries find it. */
+/*
+ * Writes a number that gives the element at p again when it is read and rounded to t. A few precisions are tried, and the shortest
+ * that works is used.
+ */
 static void
 put_float(struct buf *b, enum dtype t, unsigned digits, double v)
 {
@@ -148,7 +151,7 @@ npy_header(struct dump *d)
 	for (unsigned i = 0; i < t->ndim; i++)
 		buf_addf(&head, "%" PRIu64 "%s", t->shape[i], t->ndim == 1 ? "," : i + 1 < t->ndim ? ", " : "");
 	buf_adds(&head, "), }");
-	/* Magic, version and length take 10 bytes; the data begins at a multiple of 64. */
+	/* Magic, version and length take 10 bytes. The data must begin at a multiple of 64. */
 	while ((10 + head.len + 1) % 64 != 0)
 		buf_addc(&head, ' ');
 	buf_addc(&head, '\n');
@@ -185,7 +188,7 @@ put(struct dump *d, struct err *e)
 	struct boxes_range all = boxes_whole(d->t);
 	int rc;
 
-	/* What stands before it on a stream need not be kept. */
+	/* On a stream, storages before that of the tensor need not be kept. */
 	for (uint32_t i = 0; source_is_stream(d->j->input.src) && i < d->t->storage; i++)
 		if (ckpt_done(c, i, e) < 0)
 			return -1;
@@ -249,7 +252,7 @@ run(void *state, struct job *j, struct err *err)
 	rc = check(d, err);
 	if (rc == 0)
 		rc = put(d, err);
-	/* A failure of the output is reported where the output ends. */
+	/* A failure of the output is reported by out_end. */
 	return rc < 0 && err->code == ERR_NONE && out_failed(&j->in->out) ? 0 : rc;
 }
 

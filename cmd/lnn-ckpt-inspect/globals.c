@@ -1,5 +1,5 @@
 /*
- * --globals: what the pickles of a file name, and whether torch would load it with weights_only=True.
+ * --globals: lists the globals that the pickles of a file name, and reports whether torch would load it with weights_only=True.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,14 +16,14 @@
 #include "format/shard_index.h"
 #include "globals.h"
 
-/* A global of a record, where it is named first. */
+/* A global, with the place where a record first names it. */
 struct named {
 	struct str text; /* "module.name" */
 	const char *record;
 	uint64_t off, count;
 	enum pickle_verdict verdict;
 	bool computed;
-	unsigned pickle; /* 0, or the how many-th behind STOP */
+	unsigned pickle; /* number of the pickle after STOP that names it; 0: the record's first pickle */
 };
 
 struct globals {
@@ -32,23 +32,23 @@ struct globals {
 	struct strmap map;
 	struct named *v;
 	size_t n, cap, unsafe;
-	const char *shard;  /* of a set, or "" */
-	const char *record; /* being scanned */
-	size_t objects;     /* pickles that torch.load would make an object of */
+	const char *shard;  /* name of the present file of a set, or "" */
+	const char *record; /* record that is being scanned */
+	size_t objects;     /* number of pickles from which torch.load would make an object */
 	bool refused;
-	bool unknown;      /* refused, because nobody can tell whether torch would load it */
-	const char *why;   /* NULL unless refused */
-	char imports[256]; /* pickle_scan.imports of the first object */
+	bool unknown;      /* refused because it cannot be determined whether torch would load it */
+	const char *why;   /* the reason; NULL unless refused */
+	char imports[256]; /* pickle_scan.imports of the first object's pickle */
 	bool has_off;
 	uint64_t why_off, extra;
 	unsigned more;
-	bool nowhere; /* one of the imports cannot be imported */
-	bool brief;   /* nothing but the verdict on a file is asked for */
-	bool broken;  /* a pickle of an object */
-	bool damaged; /* the container, so that there may be more */
+	bool nowhere; /* imports has a class of TorchScript, which cannot be imported */
+	bool brief;   /* only the verdict is needed */
+	bool broken;  /* the pickle of an object is malformed */
+	bool damaged; /* the container is damaged, so there may be more pickles */
 };
 
-/* ---- looking */
+/* ---- scanning */
 
 static int
 found(void *arg, const struct pickle_found *f, struct err *err)
@@ -92,7 +92,7 @@ found(void *arg, const struct pickle_found *f, struct err *err)
 	return 0;
 }
 
-/* The first reason counts, and one that is known before any that is not. */
+/* Notes a reason why torch would not load the file. The first reason is kept, but a definite one replaces an uncertain one. */
 static void
 refuse(struct globals *g, const char *record, const char *why, bool has_off, uint64_t off)
 {
@@ -126,7 +126,7 @@ scan(void *arg, struct pickle_part *part, struct err *err)
 	g->objects += part->object;
 	g->extra += s.extra;
 	g->more += s.more;
-	/* torch reads all pickles of a legacy stream, of a zip only the object's. */
+	/* torch reads all pickles of a legacy stream, but only the object's pickle of a zip. */
 	if (!s.loads && (part->object || part->limit == UINT64_MAX) && !(s.unknown && g->refused)) {
 		refuse(g, part->unpacked ? "its data.pkl, unpacked" : "", s.why, true, s.why_off);
 		g->unknown = s.unknown;
@@ -151,7 +151,7 @@ scan_file(struct globals *g, const char *path, struct err *err)
 	return rc;
 }
 
-/* The shards of an index, one after the other. */
+/* Scans all shards of an index. */
 static int
 scan_shards(struct globals *g, struct source *src, struct err *err)
 {
@@ -164,7 +164,7 @@ scan_shards(struct globals *g, struct source *src, struct err *err)
 	return rc;
 }
 
-/* A value of a distributed folder, which torch unpickles. */
+/* Scans a value of a distributed folder, which torch unpickles when it loads the folder. */
 static void
 scan_item(struct globals *g, const char *dir, const struct dcp_metadata *m, const struct dcp_item *item)
 {
@@ -184,7 +184,10 @@ scan_item(struct globals *g, const char *dir, const struct dcp_metadata *m, cons
 		refuse(g, "", why.msg, false, 0);
 }
 
-/* The values of a distributed folder; list: its metadata. What is wrong with these is told by those who open it. */
+/*
+ * Scans the values of a distributed folder. list names its metadata. Errors in the metadata are ignored, because opening the
+ * checkpoint reports them.
+ */
 static void
 scan_items(struct globals *g, const char *dir, const struct file_list *list)
 {
@@ -208,7 +211,7 @@ scan_items(struct globals *g, const char *dir, const struct file_list *list)
 	dcp_metadata_release(&m);
 }
 
-/* The files of a set that is given as a text. */
+/* Scans the files that a generated source lists (common/ckpt_folder.h). */
 static int
 scan_listed(struct globals *g, struct source *src, struct err *err)
 {
@@ -311,7 +314,10 @@ put_members(const struct globals *g)
 	record_member(r, "pickles_behind_stop", RECORD_COUNT, cell_count(g->more));
 }
 
-/* Whether it would load; why gets the reason if not, with a colon before it, and imports where it loads otherwise. */
+/*
+ * Returns the verdict as a sentence. If the file would not load, *why gets ": " and the reason, and *imports where it would load
+ * without weights_only=True.
+ */
 static const char *
 verdict_of(const struct globals *g, struct buf *why, struct buf *imports)
 {
@@ -365,8 +371,8 @@ prepare(void *state, struct job *j, struct err *err)
 }
 
 /*
- * What is wrong with the container counts as a reason not to load. Where torch's own reason is known, that is the answer,
- * and the container is no error of this report.
+ * Treats damage to the container as a reason not to load. If torch refuses the file for a reason of its own, that reason is the
+ * answer, and the damage is no error of this report.
  */
 static int
 judge_container(struct globals *g, struct err *err)
@@ -391,7 +397,7 @@ run(void *state, struct job *j, struct err *err)
 
 	if (g->refused || g->unsafe > 0)
 		job_status(j, TOOL_NO);
-	/* What was seen is shown even if the file is damaged. If nothing was seen, it is no such file. */
+	/* If the file is damaged, the globals found in it are printed before the error. */
 	if (rc == 0 || g->n > 0) {
 		job_begin_report(j);
 		put_members(g);

@@ -1,5 +1,5 @@
 /*
- * globals: whether torch would load a file, for other reports than --globals.
+ * globals: whether torch would load a file; for reports other than --globals.
  */
 #ifndef LNN_GLOBALS_H
 #define LNN_GLOBALS_H
@@ -7,13 +7,17 @@
 #include "report.h"
 
 struct load_verdict {
-	bool known;          /* there is a pickle that torch.load would make an object of; the rest is empty without one */
-	bool loads, unknown; /* with weights_only=True; unknown: it may or may not */
-	struct buf text;     /* that it would load, or that it would not and why */
-	struct buf imports;  /* empty, or where it would load without weights_only=True */
+	/* the input has a pickle from which torch.load would make an object; if not, the other members are empty */
+	bool known;
+	bool loads, unknown; /* loads with weights_only=True; unknown: it cannot be determined */
+	struct buf text;     /* a sentence that says whether the file would load and, if not, why */
+	struct buf imports;  /* where the file would load without weights_only=True; may be empty */
 };
 
-/* Of an input that is not open as a checkpoint yet. A distributed folder has no verdict: torch.load does not read it. */
+/*
+ * Determines the verdict on an input that is not yet open as a checkpoint. A distributed folder has none, since torch.load does not
+ * read it.
+ */
 void load_verdict_take(struct load_verdict *v, struct source *src);
 
 void load_verdict_release(struct load_verdict *v);

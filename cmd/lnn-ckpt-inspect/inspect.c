@@ -25,7 +25,7 @@ job_status(struct job *j, int status)
 	j->in->status = tool_worst(j->in->status, status);
 }
 
-/* ---- what stands before and behind reports */
+/* ---- headings and documents */
 
 static enum record_form
 form_of(const struct inspect *in, const struct report *report)
@@ -40,7 +40,7 @@ form_of(const struct inspect *in, const struct report *report)
 	}
 }
 
-/* "# TEXT" on a line of its own. */
+/* Prints "# TEXT" as a line. */
 static void
 put_heading(struct out *out, const char *text)
 {
@@ -51,7 +51,7 @@ put_heading(struct out *out, const char *text)
 	out_putc(out, '\n');
 }
 
-/* Opens the JSON object of an operand. */
+/* Begins the JSON object of an operand. */
 static void
 begin_document(struct job *j)
 {
@@ -148,7 +148,7 @@ data_take(struct job *j, int (*known)(void *arg, size_t n, struct err *err), voi
 	return rc;
 }
 
-/* Warns of storages whose bytes were read and have another CRC than is stated, and makes the status 1. */
+/* Warns of storages that were read and whose CRC is not the stated one. Then sets the status to TOOL_NO. */
 static int
 data_check_crcs(struct job *j, struct err *err)
 {
@@ -172,11 +172,11 @@ data_check_crcs(struct job *j, struct err *err)
 
 /* ---- one operand: opening */
 
-/* --rest and --get need no state dict, so a checkpoint without one is none of their concern. */
+/* Opens the state dict. It may be absent for --rest and --get, which do not need it. */
 static int
 open_state_dict(struct job *j, struct err *err)
 {
-	/* Where the rule does not decide, the root is shown, so that -k can be chosen. */
+	/* If no rule decides which dict is the state dict, the root is shown, so that the user can choose with -k. */
 	struct place_ask ask = { .key = j->in->o->common.key, .root = true, .diag = tool_diag() };
 	struct err own = ERR_INIT;
 
@@ -193,7 +193,7 @@ open_state_dict(struct job *j, struct err *err)
 	return -1;
 }
 
-/* A name that lines cannot say is an error before the first line is printed. */
+/* Fails before anything is printed if a name cannot be represented in lines. */
 static int
 check_names(struct job *j, struct err *err)
 {
@@ -222,7 +222,7 @@ open_index(struct job *j, struct err *err)
 	if (rows_choose(&j->rows, j->in, &j->input.sd, err) < 0 || check_names(j, err) < 0)
 		return -1;
 	rows_sort(&j->rows, j->in->o->sort);
-	/* A comparison has names without their prefix, and those of the other side. */
+	/* --against is excluded, because -e also selects names of the target there. */
 	if (j->rows.n == 0 && j->in->o->exprs.n > 0 && j->in->o->reports != 1u << REPORT_against)
 		job_status(j, TOOL_NO);
 	return 0;
@@ -245,7 +245,7 @@ prepare(struct job *j, bool early, struct err *err)
 	return 0;
 }
 
-/* Runs the reports one after the other. If no checkpoint could be opened, only those that need none are run. */
+/* Runs the chosen reports. If no checkpoint could be opened, runs only those that need none. */
 static int
 run_reports(struct job *j, struct err *err)
 {
@@ -280,8 +280,8 @@ release_states(struct job *j)
 }
 
 /*
- * A stream is read to its end, so that damage there is not missed and the program before us can finish. A file must not
- * have changed since it was opened: what was reported would be true of neither state.
+ * Reads a stream to its end, so that damage is detected and the writing program can finish. A file must not have changed since it
+ * was opened, because the reports might then mix two states.
  */
 int
 job_finish(struct job *j, struct err *err)
@@ -346,7 +346,7 @@ run_operand(struct inspect *in, const char *operand, struct err *err)
 	return rc;
 }
 
-/* ---- all of them */
+/* ---- all operands */
 
 static int
 compile(struct inspect *in, struct err *err)
@@ -370,7 +370,7 @@ release(struct inspect *in)
 	record_release(&in->record);
 }
 
-/* One operand after the other. One that fails does not keep the others from being shown. */
+/* Processes all operands. An error in one is reported, and the next one is processed. */
 static int
 run_all(struct inspect *in, const struct operands *operands, struct err *err)
 {
@@ -431,7 +431,7 @@ inspect_run(const struct inspect_opts *o, const struct operands *operands, struc
 		rc = out_open(&in.out, o->common.output, err);
 	if (rc == 0) {
 		rc = run_all(&in, operands, err);
-		/* On 2 no file is made or replaced. */
+		/* After an error, no file is created or replaced. */
 		if (file && (rc < 0 || in.status == TOOL_TROUBLE))
 			out_abort(&in.out);
 		else if (out_end(&in.out, rc == 0 ? err : &late) < 0)

@@ -1,5 +1,5 @@
 /*
- * inspect: what the parts of lnn-ckpt-inspect share: its options, the run, and one operand.
+ * inspect: state shared by the parts of lnn-ckpt-inspect: its options, the run, and the present operand.
  */
 #ifndef LNN_INSPECT_H
 #define LNN_INSPECT_H
@@ -18,26 +18,26 @@
 #include "stats/figures.h"
 #include "text/pyre.h"
 
-/* In the order of the names that --format takes. */
+/* The formats, in the order of the words of --format. */
 enum inspect_format { FORMAT_TABLE, FORMAT_TSV, FORMAT_NAMES, FORMAT_JSON, FORMAT_JSONL, FORMAT_MODEL, FORMAT_AUTO };
 
 enum dump_form { DUMP_TEXT, DUMP_NPY, DUMP_RAW, DUMP_UNSAID };
 
-/* What --check --fail-on names, in the order of its words. */
+/* The findings that --check --fail-on can name, in the order of its words. */
 enum { FAIL_NAN = 1, FAIL_INF = 2, FAIL_ZERO = 4 };
 
 struct inspect_opts {
 	struct tool_settings common;
-	unsigned reports; /* bits of report_table */
+	unsigned reports; /* set of bits 1 << REPORT_* */
 	enum inspect_format format;
 	enum rows_order sort;
 	bool invert, longer, fold, values, renames, suggest;
-	uint64_t depth;   /* --tree=DEPTH; UINT64_MAX: all */
-	const char *path; /* --get, --dump */
+	uint64_t depth;   /* depth of --tree=DEPTH; UINT64_MAX: unlimited */
+	const char *path; /* path of --get or --dump */
 	const char *target_key;
 	enum dump_form dump_as;
-	unsigned fail_on;  /* FAIL_*; 0: not given */
-	double atol, rtol; /* below 0: not given */
+	unsigned fail_on;  /* set of FAIL_*; 0: not given */
+	double atol, rtol; /* negative: not given */
 	enum { NAN_EQUAL, NAN_DIFFER, NAN_UNSAID } nans;
 	struct strs exprs, against, strip;
 };
@@ -48,66 +48,70 @@ struct inspect {
 	struct record record;
 	struct pyre **exprs;
 	size_t operands;
-	unsigned needs;  /* of all chosen reports: NEEDS_* of report.h */
+	unsigned needs;  /* set of NEEDS_* (report.h) of all chosen reports */
 	bool names_only; /* -0 or --format=names */
-	bool combined;   /* several reports */
-	int status;      /* so far */
+	bool combined;   /* more than one report is chosen */
+	int status;      /* exit status so far */
 };
 
-/* The one reading of a checkpoint's data that all reports share. */
+/* The data of a checkpoint. It is read only once, for all reports together. */
 struct data {
-	/* Set by --against before the reading: tensors to be compared with those of another checkpoint. */
+	/* Set by --against before the data is read: tensors to compare with those of another checkpoint. */
 	struct ckpt *there;
 	struct compare_pair *pairs;
 	size_t npairs;
-	const struct tensor **hashed; /* likewise: tensors of which it needs the digests */
+	const struct tensor **hashed; /* set by a report before the data is read: further tensors whose digests it needs */
 	size_t nhashed;
-	/* Known afterwards: moments and digests by row, digests of what is hashed behind these, differences by pair. */
+	/* Results: moments and digests by row, then the digests of hashed, and the differences by pair. */
 	struct figures figures;
 	bool taken;
 };
 
-/* One operand. */
+/* The state of processing one operand. */
 struct job {
 	struct inspect *in;
-	struct record *record;       /* of in */
-	const struct report *report; /* that is being made */
-	struct input input;          /* input.ckpt is NULL if no checkpoint could be opened, input.sd.ckpt if no state dict */
-	struct rows rows;            /* chosen by -e and -v, in the order of --sort */
+	struct record *record;       /* points to in->record */
+	const struct report *report; /* the report that is being made */
+	/* input.ckpt is NULL if no checkpoint could be opened, input.sd.ckpt is NULL if there is no state dict */
+	struct input input;
+	struct rows rows; /* tensors selected by -e and -v, in the order of --sort */
 	const char *file;
-	struct err failure; /* why no checkpoint could be opened */
+	struct err failure; /* why no checkpoint could be opened; empty if one could */
 	struct data data;
-	void **states; /* of the chosen reports, by number */
-	bool begun;    /* something was printed */
-	bool open;     /* a report was begun and not ended */
+	void **states; /* states of the chosen reports, by number */
+	bool begun;    /* something was printed about the operand */
+	bool open;     /* a report has begun and not ended */
 	bool finished;
 };
 
 /*
- * Says what stands before a report: the file, if there are several, and the report, if there are several. To be called
- * before anything of a report is printed, and as late as the report can still fail.
+ * Prints the headings of a report: the file if there are several operands, and the name of the report if several are chosen. Must
+ * be called before anything of a report is printed, but as late as possible, after everything that may fail.
  */
 void job_begin_report(struct job *j);
 
-/* Raises the exit status of the run. */
+/* Raises the exit status of the run to status. */
 void job_status(struct job *j, int status);
 
-/* Reads a stream to its end and holds what can be known only there against what was read. At most once. */
+/* Reads a stream to its end and checks what is only known there. Further calls do nothing. */
 int job_finish(struct job *j, struct err *err);
 
 /*
- * Reads the data, once: later calls do nothing. known is called, if this call reads, when the moments of the first n
- * rows are known, each time that n grows. It may be NULL.
+ * Reads the data. Further calls do nothing. If known is not NULL, it is called during the reading when the moments of the first n
+ * rows are complete, each time with a larger n.
  */
 int data_take(struct job *j, int (*known)(void *arg, size_t n, struct err *err), void *arg, struct err *err);
 
-/* The digest of tensor i of those hashed. */
+/* Returns the digest of data.hashed[i]. */
 const struct digest *data_digest(const struct job *j, size_t i);
 
-/* Opens what --against names (against.c). other is open afterwards if that is a checkpoint; both are to be released. */
+/*
+ * Opens the targets that --against names (against.c). If the target is a checkpoint, other is open afterwards. The caller must
+ * release both even after an error.
+ */
 int job_open_target(const struct job *j, struct model *model, struct input *other, struct err *err);
 
-/* Digests of tensors of what job_open_target opened, which are in f then. */
+/* Computes digests of tensors of the checkpoint that job_open_target opened. The results are in f. */
 int job_hash(const struct job *j, const struct input *other, const struct tensor *const *tensors, size_t n, struct figures *f,
 	     struct err *err);
 

@@ -1,5 +1,5 @@
 /*
- * list: the tensor list, which is printed if no other report is asked for, and --digest, which is a list with digests.
+ * list: the tensor list, which is the default report, and --digest, which prints the list with digests.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,10 +17,10 @@
 struct list {
 	struct job *j;
 	const struct statedict *sd;
-	size_t *first;    /* with --long: by storage, the entry of the state dict that looks at it first; SIZE_MAX: none */
-	uint32_t located; /* storages before this one have their place */
+	size_t *first;    /* --long: by storage, the first entry of the state dict that uses it; SIZE_MAX: none */
+	uint32_t located; /* number of storages, from the first, whose offsets are known */
 	bool digests;
-	size_t next; /* row to be printed */
+	size_t next; /* the next row to be printed */
 };
 
 static void
@@ -41,7 +41,7 @@ find_sharing(struct list *l)
 	}
 }
 
-/* An earlier tensor that looks at the same storage. */
+/* Returns the name of an earlier tensor that shares the storage of a row. */
 static struct cell
 shares(const struct list *l, const struct row *row)
 {
@@ -53,7 +53,7 @@ shares(const struct list *l, const struct row *row)
 	return first != row->entry ? cell_text(l->sd->entries[first].name) : cell_unknown();
 }
 
-/* Where the first element is in the file; unknown if it is packed, or nowhere. */
+/* Returns the offset of the first element in the file. It is unknown if the storage is compressed or the tensor has no data. */
 static struct cell
 offset_of(const struct list *l, const struct row *row)
 {
@@ -67,7 +67,7 @@ offset_of(const struct list *l, const struct row *row)
 	return cell_count(s->offset + row->t->offset * dtype_size(row->t->dtype));
 }
 
-/* The file of a sharded set. */
+/* Returns the file of a sharded set that contains a row. */
 static struct cell
 shard_of(const struct list *l, const struct row *row)
 {
@@ -79,15 +79,15 @@ shard_of(const struct list *l, const struct row *row)
 }
 
 /*
- * Makes the places of the storages before end known. On a stream a place is known once the data went by, so rows that
- * are known before are passed on first.
+ * Determines the offsets of all storages before end. On a stream an offset is known only after the data has been read, so the rows
+ * printed so far are flushed first.
  */
 static int
 locate(struct list *l, uint32_t end, struct err *err)
 {
 	struct ckpt *c = l->sd->ckpt;
 
-	/* Places that are not known of a file would have to be looked for in its data. */
+	/* In a file, determining unknown offsets would require searching the data. */
 	if (!source_is_stream(c->src))
 		return 0;
 	if (l->located < end && out_flush_is_due(l->j->record->out)) {
@@ -169,7 +169,10 @@ static const struct record_column columns[] = {
 	{ "boxes", NULL, RECORD_RAW, IN_JSON, 0, 0, STYLE_PLAIN },
 	{ "sha256", NULL, RECORD_TEXT, IN_ALL, COLUMN_KEYED, DIGEST, STYLE_DIM },
 };
-/* The first of the columns that are there twice, and of those that --long fills in. */
+/*
+ * Indices in columns: the first column of those that TSV and JSON have separately, the first of those that --long fills in, and so
+ * on.
+ */
 enum { TSV_MORE = 3, LONG_FIRST = 13, JSON_MORE = 18, TSV_PARTS = 22, JSON_PARTS, TSV_BOXES, JSON_BOXES, SHA256, COLUMNS };
 
 static const struct record_table table = { .member = "tensors", .columns = columns, .n = COLUMNS };
@@ -207,7 +210,7 @@ put_json_parts(struct buf *b, const struct tensor_more *m, bool pretty)
 	json_end_array(&w);
 }
 
-/* The file of a box, if the checkpoint has several. */
+/* Returns the file of a box if the checkpoint has several files, else "". */
 static const char *
 box_file(const struct list *l, const struct box *box)
 {
@@ -216,7 +219,7 @@ box_file(const struct list *l, const struct box *box)
 	return c->nshards > 0 ? c->shards[c->storages[box->storage].shard] : "";
 }
 
-/* Of a tensor that is itself a box of a larger one, that box. */
+/* Does the list show boxes for t? A tensor that is itself a box of a larger tensor is shown with that box. */
 static bool
 has_boxes(const struct tensor *t)
 {
@@ -233,7 +236,7 @@ box_of(const struct tensor *t, size_t i)
 	return box;
 }
 
-/* "__3_0.distcp", "shard-00004-...", "..._rank_3.pt": rank 3 */
+/* Extracts the rank from a file name such as "__3_0.distcp", "shard-00004-..." or "..._rank_3.pt", which all mean rank 3. */
 static bool
 file_rank(const char *file, uint32_t *rank)
 {
@@ -247,7 +250,7 @@ file_rank(const char *file, uint32_t *rank)
 	return true;
 }
 
-/* "[2,3]@[0,0]:FILE,..." */
+/* Writes "[2,3]@[0,0]:FILE,...". */
 static void
 put_boxes(const struct list *l, const struct tensor *t, struct buf *b)
 {
@@ -288,7 +291,7 @@ put_json_boxes(const struct list *l, const struct tensor *t, struct buf *b)
 	json_end_array(&w);
 }
 
-/* A tensor that is not plain: what it is, and its parts or boxes. */
+/* Prints the row of a tensor that is not plain: its kind, and its parts or boxes. */
 static int
 put_composite(struct list *l, const struct tensor *t, struct cell *cells, struct err *err)
 {
@@ -317,7 +320,7 @@ put_composite(struct list *l, const struct tensor *t, struct cell *cells, struct
 	return rc;
 }
 
-/* The digits of a row's digest, in b. */
+/* Returns the digest of a row. Its hex digits are in b. */
 static struct cell
 digest_of_row(const struct list *l, const struct row *row, struct buf *b)
 {
@@ -443,7 +446,7 @@ run(void *state, struct job *j, struct err *err)
 	*l = (struct list){ .j = j, .sd = &j->input.sd };
 	if (j->in->o->longer)
 		find_sharing(l);
-	/* A document or a table is printed only if it can be printed whole. */
+	/* A document or a table is printed only after everything that may fail. */
 	if (j->in->o->longer && !record_is_early(j->record) && locate(l, l->sd->ckpt->nstorages, err) < 0)
 		return -1;
 	if (j->in->o->fold)
@@ -460,7 +463,7 @@ release(void *state)
 	free(((struct list *)state)->first);
 }
 
-/* ---- with digests */
+/* ---- --digest */
 
 static const char *
 put_identity(const struct list *l, struct buf *b)
@@ -483,7 +486,7 @@ put_identity(const struct list *l, struct buf *b)
 	return b->p;
 }
 
-/* Rows before n that are not printed yet. */
+/* Prints the rows before n that have not been printed yet. */
 static int
 put_digests(struct list *l, size_t n, struct err *err)
 {
@@ -514,7 +517,7 @@ put_known_digests(void *state, size_t n, struct err *err)
 	return 0;
 }
 
-/* The identity stands last: with it the input was read to its end. */
+/* The identity is printed last, after the input has been read to its end without errors. */
 static int
 run_digest(void *state, struct job *j, struct err *err)
 {

@@ -1,5 +1,5 @@
 /*
- * lnn-ckpt-inspect: what is in a checkpoint.
+ * lnn-ckpt-inspect: prints what a checkpoint contains.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@ static const char *const dump_forms[] = { "text", "npy", "raw", NULL };
 static const char *const nan_words[] = { "equal", "differ", NULL };
 static const char *const findings[] = { "nan", "inf", "zero", NULL };
 
-/* What --check looks for: a bit for each of findings. */
+/* Parses the list of findings for --fail-on. The bits are in the order of the words. */
 static int
 read_fail_on(const struct option_entry *o, void *place, const char *arg, struct err *e)
 {
@@ -51,7 +51,7 @@ read_report(const struct option_entry *o, void *opts, const char *arg, struct er
 	return option_store(&report_table[o->value]->option, opts, arg, e);
 }
 
-/* The options of the reports stand between these two, see make_entries. */
+/* The options before those of the reports. make_entries builds the whole table. */
 static const struct option_entry before_reports[] = {
 	OPTION_HEADING("The list of tensors:"),
 	OPTION_WORD("format", "FORMAT", "table, tsv, names, json, jsonl or model", format, formats),
@@ -110,7 +110,7 @@ make_entries(struct option_entry entries[BEFORE + REPORT_COUNT + BEHIND])
 	memcpy(entries + n, behind_reports, sizeof(behind_reports));
 }
 
-/* ---- options that do not go together */
+/* ---- options that exclude each other */
 
 static bool
 has(const struct inspect_opts *o, unsigned report)
@@ -136,7 +136,7 @@ check_report(const struct inspect_opts *o, const struct report *r, const struct 
 		       r == &report_dump ? " (--dump-as)" : "");
 }
 
-/* An option that only one report obeys. */
+/* Refuses options that require another option or report. */
 static int
 check_needs(const struct inspect_opts *o, struct err *e)
 {
@@ -160,7 +160,7 @@ check_needs(const struct inspect_opts *o, struct err *e)
 	return 0;
 }
 
-/* The file stands where an option takes something else: is there no other input? */
+/* Is arg, the argument of an option, a file that was probably meant as the operand? This requires that there is no other input. */
 static bool
 takes_file(const struct operands *operands, const char *arg)
 {
@@ -173,7 +173,7 @@ takes_file(const struct operands *operands, const char *arg)
 	return operands->n == 0 && fstat(STDIN_FILENO, &st) == 0 && S_ISCHR(st.st_mode);
 }
 
-/* A word stands alone that belongs to an option, or a file behind an option that takes something else. */
+/* Reports an argument that was given without its option, or a file that was given as the argument of an option. */
 static int
 check_misplaced(const struct inspect_opts *o, const struct operands *operands, struct err *e)
 {
@@ -198,7 +198,7 @@ check_misplaced(const struct inspect_opts *o, const struct operands *operands, s
 	return 0;
 }
 
-/* A report in the place of weights helps nobody. */
+/* Refuses to replace an input by the output. */
 static int
 check_output(const struct inspect_opts *o, const struct operands *operands, struct err *e)
 {
@@ -242,7 +242,7 @@ run(void *opts, const struct operands *operands, int *status, struct err *e)
 		o->reports &= ~(1u << REPORT_against);
 	if (check(o, operands, e) < 0)
 		return -1;
-	/* A report with one form has it whether --format says so or not. */
+	/* --rest has only one format, with or without --format. */
 	if (has(o, REPORT_rest))
 		o->format = FORMAT_JSON;
 	return inspect_run(o, operands, e, status);

@@ -1,5 +1,5 @@
 /*
- * report: what lnn-ckpt-inspect can be asked for. A report is a file with a const struct report, and a line in REPORTS.
+ * report: the reports of lnn-ckpt-inspect. A report is a file with a const struct report, and an entry in REPORTS.
  */
 #ifndef LNN_REPORT_H
 #define LNN_REPORT_H
@@ -8,18 +8,19 @@
 
 #define OPTIONS struct inspect_opts
 
-/* What must be there before a report is made. */
+/* What a report requires. */
 enum {
-	NEEDS_PICKLES = 1,  /* the input as it is, before a checkpoint is made of it; alone: nothing else */
-	NEEDS_INDEX = 2,    /* an open checkpoint */
-	NEEDS_DICT = 4,     /* its state dict, and the chosen rows of it */
-	NEEDS_FIGURES = 8,  /* moments of the rows in job.data, once data_take was called */
-	NEEDS_SPECIAL = 64, /* of moments at least how many elements are not finite; with --fail-on=zero all of them */
-	NEEDS_CRCS = 16,    /* CRCs of all storages, likewise */
-	NEEDS_DIGESTS = 32, /* digests of the rows, likewise */
+	NEEDS_PICKLES = 1, /* the input before it is opened as a checkpoint; if this is the only bit, no checkpoint is opened */
+	NEEDS_INDEX = 2,   /* an open checkpoint */
+	NEEDS_DICT = 4,    /* its state dict and the selected rows */
+	NEEDS_FIGURES = 8, /* moments of the rows, in job.data after data_take */
+	/* at least the numbers of elements that are not finite, in job.data after data_take; --fail-on=zero needs all moments */
+	NEEDS_SPECIAL = 64,
+	NEEDS_CRCS = 16,    /* CRCs of all storages, in job.data after data_take */
+	NEEDS_DIGESTS = 32, /* digests of the rows, in job.data after data_take */
 };
 
-/* Which words of --format a report obeys. */
+/* The formats that a report supports. */
 enum {
 	TAKES_TABLE = 1u << FORMAT_TABLE,
 	TAKES_TSV = 1u << FORMAT_TSV,
@@ -31,22 +32,22 @@ enum {
 };
 
 struct report {
-	struct option_entry option; /* that asks for it; the list has none */
-	unsigned needs;             /* NEEDS_* */
-	unsigned takes;             /* TAKES_*; 0: the report has a form of its own */
-	enum record_form piped;     /* without --format, where there is no terminal; TSV if not set */
-	bool alone;                 /* does not combine with other reports */
-	bool single;                /* of one operand only */
+	struct option_entry option; /* the option that selects the report; empty for the list, which is the default */
+	unsigned needs;             /* set of NEEDS_* */
+	unsigned takes;             /* set of TAKES_*; 0: the report has a format of its own */
+	enum record_form piped;     /* form without --format if the output is not a terminal; RECORD_TSV if not set */
+	bool alone;                 /* cannot be combined with other reports */
+	bool single;                /* accepts only one operand */
 	bool names_rows;            /* prints the names of the rows */
-	size_t size;                /* of its state, which is zeroed for each operand */
-	/* Called before any data is read, and, if it NEEDS_PICKLES, before a checkpoint is opened. May be NULL. */
+	size_t size;                /* size of its state, which is cleared for each operand */
+	/* Called before any data is read; if NEEDS_PICKLES is set, before the checkpoint is opened. May be NULL. */
 	int (*prepare)(void *state, struct job *j, struct err *err);
-	/* Prints; job_begin_report is due first. A negative answer is a job_status(j, TOOL_NO). */
+	/* Prints the report, after calling job_begin_report. Calls job_status(j, TOOL_NO) for a negative answer. */
 	int (*run)(void *state, struct job *j, struct err *err);
-	void (*release)(void *state); /* also of a state that is zero; may be NULL */
+	void (*release)(void *state); /* must accept a state that is all zero; may be NULL */
 };
 
-/* Every report, in the order in which they are printed. */
+/* All reports, in the order in which they are printed. */
 #define REPORTS(X) \
 	X(list)    \
 	X(summary) \

@@ -1,5 +1,5 @@
 /*
- * --rest: everything that is no tensor, as JSON; --get: one scalar of it.
+ * --rest: prints everything that is not a tensor as JSON. --get: prints one scalar of it.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,10 +19,10 @@ struct rest {
 	const struct ckpt *c;
 	const struct vtree *t;
 	struct json_writer *w;
-	char **path; /* by node: where it was first written; NULL before */
+	char **path; /* by node: path where it was first written; NULL if it was not written yet */
 	struct arena paths;
-	struct buf at; /* the path of what is being written */
-	bool in_dict;  /* the tensors of the state dict are left out */
+	struct buf at; /* path of the value that is being written */
+	bool in_dict;  /* inside the state dict, whose tensors are omitted */
 	struct err *e;
 };
 
@@ -83,7 +83,7 @@ put_leaf(struct rest *r, uint32_t h)
 	json_end_object(r->w);
 }
 
-/* One step down; part is borrowed for the call. */
+/* Writes the value h at the component part below the present path. part is borrowed for the call. */
 static int
 put_at(struct rest *r, struct str part, uint32_t h, unsigned depth)
 {
@@ -107,7 +107,7 @@ put_numbered(struct rest *r, size_t i, uint32_t h, unsigned depth)
 	return put_at(r, str_c(text), h, depth);
 }
 
-/* What can be reached twice, or from within itself. */
+/* Can values of this kind be reached more than once, or contain themselves? */
 static bool
 repeats(enum value_kind kind)
 {
@@ -115,7 +115,7 @@ repeats(enum value_kind kind)
 	       kind == VALUE_OBJECT;
 }
 
-/* Is it all scalars, and few enough for a line? */
+/* Are the items all scalars, and few enough for one line? */
 static bool
 is_flat(const struct rest *r, uint32_t h)
 {
@@ -146,7 +146,7 @@ put_items(struct rest *r, uint32_t h, unsigned depth)
 	return rc;
 }
 
-/* Can a dict be an object: its keys are text, and none looks like one of ours? */
+/* Can a dict be written as a JSON object? Its keys must be strings that do not look like our own "$..." keys. */
 static bool
 plain_keys(const struct rest *r, uint32_t h)
 {
@@ -208,7 +208,7 @@ put_dict(struct rest *r, uint32_t h, unsigned depth)
 	return rc;
 }
 
-/* As the only member of an object. */
+/* Writes the items of h as an array, which is the only member of an object. */
 static int
 put_wrapped(struct rest *r, const char *key, uint32_t h, unsigned depth)
 {
@@ -390,7 +390,7 @@ const struct report report_rest = {
 
 /* ---- --get */
 
-/* Keys compared with one that is not there. */
+/* The maximum number of keys that are compared with a missing one. */
 enum { NEAREST_TRIED = 1000 };
 
 static void
@@ -431,7 +431,7 @@ put_scalar(struct job *j, uint32_t h, struct err *err)
 	return rc;
 }
 
-/* A value of the __metadata__ of safetensors. */
+/* Prints a value of the __metadata__ of safetensors. Returns false if the path names none. */
 static bool
 get_metadata(struct job *j)
 {
@@ -449,7 +449,7 @@ get_metadata(struct job *j)
 	return false;
 }
 
-/* The key of h, or of its attributes, that is most like query; empty if none is. */
+/* Returns the key of h or of its attributes that is most similar to query. It is empty if none is similar. */
 static struct str
 nearest_key(const struct vtree *t, uint32_t h, struct str query, struct arena *arena)
 {
@@ -469,7 +469,10 @@ nearest_key(const struct vtree *t, uint32_t h, struct str query, struct arena *a
 	return near.best;
 }
 
-/* Mends the first component that is not there, and keeps what is behind it if that leads to a value then. */
+/*
+ * Appends a path that is similar to a missing one: its first missing component is replaced by the most similar key. The rest of the
+ * path is kept if it then leads to a value.
+ */
 static void
 put_nearest_path(const struct ckpt *c, struct str path, struct buf *b)
 {

@@ -24,7 +24,7 @@ rows_chosen(const struct inspect *in, struct str name, bool *yes, struct err *er
 	return 0;
 }
 
-/* Bytes that t takes in its checkpoint: of its parts, or of a plain tensor. */
+/* Returns the size in bytes of a tensor; for a composite tensor, that of its parts. */
 static uint64_t
 composite_nbytes(const struct tensor *t)
 {
@@ -68,7 +68,7 @@ rows_release(struct rows *r)
 	*r = (struct rows){ 0 };
 }
 
-/* ---- order; equal ones stay in the order of the file */
+/* ---- order; equal rows stay in the order of the file */
 
 static int
 by_order(const void *a, const void *b, void *arg)
@@ -95,13 +95,13 @@ rows_sort(struct rows *r, enum rows_order order)
 
 /* ---- folding */
 
-/* A number among the components of a name. */
+/* A numeric component of a name. */
 struct digits {
 	struct str text;
 	size_t at;
 };
 
-/* The next component from *at on that is a number as it would be counted (no leading zero). */
+/* Finds the next component from *at on that is a decimal number without leading zeros. */
 static bool
 next_number(struct str name, size_t *at, struct digits *d)
 {
@@ -123,24 +123,24 @@ next_number(struct str name, size_t *at, struct digits *d)
 	return false;
 }
 
-/* All rows that differ in one number are one family. */
+/* A family of rows whose names differ only in the number at one place. */
 struct family {
 	uint64_t members;
-	uint64_t *numbers; /* of the members, when the family was chosen */
+	uint64_t *numbers; /* numbers of the rows that joined the family */
 	size_t n, cap;
-	size_t row; /* that stands for them; SIZE_MAX: not chosen */
+	size_t row; /* the row that stands for the family; SIZE_MAX: no row has joined it */
 };
 
 struct folding {
 	struct rows *r;
 	struct arena keys;
-	struct strmap map; /* key to index in families */
+	struct strmap map; /* from key to index in families */
 	struct family *families;
 	size_t n, cap;
 	struct buf key;
 };
 
-/* Moves families: pointers to others are stale. */
+/* Returns the family of a row whose names differ at d. May move the families in memory, which invalidates pointers to them. */
 static struct family *
 family_of(struct folding *f, const struct row *row, const struct digits *d)
 {
@@ -164,7 +164,7 @@ family_of(struct folding *f, const struct row *row, const struct digits *d)
 	return &f->families[f->n++];
 }
 
-/* A row joins the largest family it could belong to. */
+/* Joins a row to the largest of its possible families. */
 static void
 join(struct folding *f, size_t i)
 {
@@ -202,7 +202,7 @@ by_number(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* "{0..3,5}" */
+/* Writes a set of numbers: "{0..3,5}". */
 static void
 put_numbers(struct buf *b, uint64_t *v, size_t n)
 {
@@ -224,7 +224,7 @@ put_numbers(struct buf *b, uint64_t *v, size_t n)
 	buf_addc(b, '}');
 }
 
-/* The name of the row that stands for a family: where its own number is, all are. */
+/* Renames the row that stands for a family: its number is replaced by the set of all numbers. */
 static void
 rename_row(struct folding *f, struct family *m)
 {

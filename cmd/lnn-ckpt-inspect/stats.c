@@ -1,5 +1,5 @@
 /*
- * --stats: figures of each tensor's values.
+ * --stats: prints statistics of each tensor's values.
  */
 #include <math.h>
 
@@ -50,13 +50,13 @@ put_row(struct record *r, const struct row *row, const struct moments *m, struct
 	return record_row(r, cells, err);
 }
 
-/* Where lines are printed, each as soon as its figures are known. */
+/* The state of the report. In line formats a row is printed soon after its statistics are known. */
 struct stats {
 	struct job *j;
-	size_t next; /* row to be printed */
+	size_t next; /* the next row to be printed */
 };
 
-/* Prints the rows before n that are not printed yet. */
+/* Prints the rows before n that have not been printed yet. */
 static int
 put_rows(struct stats *s, size_t n, struct err *err)
 {
@@ -73,7 +73,7 @@ put_rows(struct stats *s, size_t n, struct err *err)
 	return 0;
 }
 
-/* Rows are printed many at once: one by one they would cost the processor its caches. */
+/* Rows are printed in batches, because printing single rows in between would evict the data from the processor's caches. */
 static int
 put_known(void *state, size_t n, struct err *err)
 {

@@ -1,5 +1,5 @@
 /*
- * --suggest-map: a key map to the names of another model.
+ * --suggest-map: prints a key map from the names of the checkpoint to those of another model.
  */
 #include <stdlib.h>
 
@@ -14,15 +14,15 @@ struct suggestion {
 	struct job *j;
 	struct model model;
 	struct input other;
-	struct entry *source; /* the chosen rows */
+	struct entry *source; /* entries of the selected rows */
 	size_t n;
-	struct arena arena; /* of digests */
+	struct arena arena; /* digests */
 	struct suggest made;
-	struct plan plan; /* names as lnn-ckpt-adapt gives them to a map: without wrappers */
+	struct plan plan; /* the plan whose names a key map of lnn-ckpt-adapt would see: without wrappers */
 	bool planned, begun;
 };
 
-/* The names of the state dict's entries, as a map sees them. */
+/* Returns the names of the state dict's entries as a key map sees them. */
 static struct str *
 map_names(struct suggestion *s)
 {
@@ -73,7 +73,7 @@ set_digest(struct suggestion *s, struct entry *e, const struct digest *d)
 	buf_release(&hex);
 }
 
-/* The contents of both sides. */
+/* Computes the digests of both sides. */
 static int
 hash(struct suggestion *s, struct err *err)
 {
@@ -103,7 +103,7 @@ hash(struct suggestion *s, struct err *err)
 	return rc;
 }
 
-/* Has every entry of p the shape that the model lists for its name? *placed: how many there are. */
+/* Checks that every entry of p has the shape that the model lists for its name. Adds the number of entries to *placed. */
 static int
 check_plan(const struct suggestion *s, struct plan *p, size_t *placed, struct err *err)
 {
@@ -130,7 +130,7 @@ check_plan(const struct suggestion *s, struct plan *p, size_t *placed, struct er
 	return 0;
 }
 
-/* Applies the map as lnn-ckpt-adapt would. */
+/* Verifies the suggested map by applying it as lnn-ckpt-adapt would. */
 static int
 try_map(struct suggestion *s, struct str text, size_t expected, struct err *err)
 {

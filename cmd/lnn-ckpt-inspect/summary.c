@@ -1,5 +1,5 @@
 /*
- * --summary: what a checkpoint is and where its bytes go.
+ * --summary: reports what a checkpoint is and what its bytes are used for.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -12,10 +12,13 @@
 #include "tensor/place.h"
 #include "values.h"
 
-/* More of a list, or more tensors of the root, than this is of no use to a person; JSON has all. */
+/*
+ * Limits for the text form: items of a list, and tensors that are listed one by one if they are directly in the root. JSON has
+ * everything.
+ */
 enum { SHOWN = 20, DIRECT_SHOWN = 8 };
 
-/* A part of a storage: bytes of it, or the entry of the state dict that looks at it. */
+/* A range of bytes in a storage; or, in ties, an entry of the state dict that uses the storage. */
 struct span {
 	uint32_t storage;
 	uint64_t first, end;
@@ -25,17 +28,18 @@ struct summary {
 	struct job *j;
 	const struct ckpt *c;
 	struct holding all, kinds[DTYPE_COUNT];
-	struct span *ties; /* first is the entry; by storage, then entry; of storages that several names look at only */
+	/* entries whose storage several names use: first is the index of the entry; sorted by storage, then entry */
+	struct span *ties;
 	size_t nties, groups;
-	uint64_t stored, unused; /* bytes of all storages, and those outside every tensor */
-	uint64_t optimizer;      /* bytes below keys that are an optimizer's */
-	uint32_t root;           /* handle of the dict that the root is or carries */
-	struct holding *holds;   /* by key of the root; NULL if it is no dict */
-	size_t nkeys, direct;    /* of these, tensors */
+	uint64_t stored, unused; /* bytes of all storages, and those that belong to no tensor */
+	uint64_t optimizer;      /* bytes of optimizer states */
+	uint32_t root;           /* handle of the dict that the root is or wraps */
+	struct holding *holds;   /* by key of the root; NULL if the root is no dict */
+	size_t nkeys, direct;    /* number of keys of the root, and of those that are tensors */
 	struct load_verdict verdict;
 };
 
-/* ---- finding out */
+/* ---- collecting */
 
 static void
 count(struct summary *s)
@@ -91,7 +95,7 @@ name_of(const struct summary *s, size_t i)
 	return s->j->input.sd.entries[s->ties[i].first].name;
 }
 
-/* The bytes of a box, which has dtype. */
+/* Returns the range of bytes of a box. */
 static struct span
 span_of(const struct summary *s, const struct tensor *t, const struct box *box)
 {
@@ -99,12 +103,12 @@ span_of(const struct summary *s, const struct tensor *t, const struct box *box)
 	uint64_t size = dtype_size(t->dtype), first, end;
 
 	tensor_span(&part, &first, &end);
-	/* float6 has no whole bytes; such a storage is its tensor's alone. */
+	/* Elements of float6 are not whole bytes. Such a tensor always has a storage of its own. */
 	return size ? (struct span){ box->storage, first * size, end * size }
 		    : (struct span){ box->storage, 0, s->c->storages[box->storage].nbytes };
 }
 
-/* Bytes of storages that lie in no tensor's span, be the tensor in the state dict or not. */
+/* Computes the bytes of storages that are outside the span of every tensor. Tensors outside the state dict count, too. */
 static void
 find_unused(struct summary *s)
 {
@@ -137,10 +141,10 @@ find_unused(struct summary *s)
 	free(v);
 }
 
-/* Optimizers are looked for so many dicts deep. */
+/* The maximum depth of nested dicts in which optimizers are searched. */
 enum { OPTIMIZER_DEPTH = 4 };
 
-/* Adds what optimizers at or below h hold. Dicts are visited once. */
+/* Adds the bytes of optimizers at or below h. Each dict is visited only once. */
 static void
 add_optimizers(struct summary *s, uint32_t key, uint32_t h, uint8_t *visited, uint8_t *seen, unsigned depth)
 {
@@ -159,7 +163,7 @@ add_optimizers(struct summary *s, uint32_t key, uint32_t h, uint8_t *visited, ui
 		add_optimizers(s, value_key(t, h, i), value_val(t, h, i), visited, seen, depth - 1);
 }
 
-/* Is what key i of the root leads to a tensor? */
+/* Is the value of key i of the root a tensor? */
 static bool
 is_direct(const struct summary *s, size_t i)
 {
@@ -168,7 +172,7 @@ is_direct(const struct summary *s, size_t i)
 	return value_leaf(s->c->tree, value_val(s->c->tree, s->root, i), &index) == LEAF_TENSOR;
 }
 
-/* What each key of the root holds; an object that two keys hold counts for the first. */
+/* Computes what each key of the root holds. An object that several keys hold is counted for the first of them. */
 static void
 find_keys(struct summary *s)
 {
@@ -193,7 +197,7 @@ find_keys(struct summary *s)
 	free(seen);
 }
 
-/* ---- JSON, and TSV whose first field is the member of JSON that a line belongs to */
+/* ---- JSON, and TSV, in which the first field of a line is the name of the JSON member */
 
 #define COUNT_COLUMNS                                                                                                             \
 	{ "tensors", NULL, RECORD_COUNT, IN_ALL, 0, 0, STYLE_PLAIN }, { "numel", NULL, RECORD_COUNT, IN_ALL, 0, 0, STYLE_PLAIN }, \
@@ -257,7 +261,7 @@ put_key_rows(const struct summary *s, struct record *r, struct err *err)
 	return rc;
 }
 
-/* A row for each storage that several names look at. */
+/* Prints a row for each storage that several names use. */
 static int
 put_tie_rows(const struct summary *s, struct record *r, struct err *err)
 {
@@ -312,7 +316,7 @@ put_facts(const struct summary *s, struct record *r, struct err *err)
 
 /* ---- text */
 
-/* A line: its label, and what b holds, which is empty afterwards. */
+/* Prints a line: its label and the contents of b, which is then cleared. */
 static void
 put(const struct summary *s, const char *label, struct buf *b)
 {
@@ -356,7 +360,10 @@ put_key(const struct summary *s, size_t i, const char *label, struct buf *b)
 	buf_release(&what);
 }
 
-/* Many tensors that lie directly in the root are one line. Where there is nothing else, that of the state dict will do. */
+/*
+ * Prints the keys of the root. If it contains many tensors directly, they are summed up in one line. That line is omitted if the
+ * root contains nothing else, because the line of the state dict says the same.
+ */
 static void
 put_keys(const struct summary *s, struct buf *b)
 {
@@ -405,7 +412,7 @@ put_bytes(const struct summary *s, const char *name, uint64_t n, const char *wha
 	put(s, name, b);
 }
 
-/* A line for what stands before a colon, and one for the reason or the names behind it. */
+/* Prints text as two lines if it contains a colon: up to the colon, and the reason or names after it. */
 static void
 put_parts(const struct summary *s, const char *name, struct str text, struct buf *b)
 {
@@ -421,7 +428,7 @@ put_parts(const struct summary *s, const char *name, struct str text, struct buf
 	put(s, "", b);
 }
 
-/* The container, and what it says of itself. */
+/* Prints the format, the metadata and other facts about the container. */
 static void
 put_container(const struct summary *s, struct buf *b)
 {

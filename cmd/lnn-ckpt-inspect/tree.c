@@ -1,5 +1,5 @@
 /*
- * --tree: tensors, elements and bytes by component of the names.
+ * --tree: prints tensors, elements and bytes by component of the names.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,10 +10,10 @@
 
 enum { DEPTH_MAX = 200 };
 
-/* A component; children in the order in which the rows have them. */
+/* A component of names. Its children are in the order of the rows. */
 struct branch {
-	struct str name;                /* of the component */
-	uint32_t up, next, child, last; /* indices; 0 is the root and "none" */
+	struct str name;                /* name of the component */
+	uint32_t up, next, child, last; /* indices in tree.v; 0 is the root, and also means "none" */
 	uint32_t children;
 	uint32_t depth;
 	struct holding sum;
@@ -24,10 +24,10 @@ struct tree {
 	struct branch *v;
 	size_t n, cap;
 	struct arena keys;
-	struct strmap map; /* parent's index and component to index, behind the first SEARCHED children of a parent */
+	struct strmap map; /* from parent's index and component to index; has only children after the first SEARCHED of a parent */
 };
 
-/* Children of a branch that are looked through one by one. */
+/* The number of children of a branch that are compared one by one. */
 enum { SEARCHED = 8 };
 
 static uint32_t
@@ -96,7 +96,7 @@ static const struct record_column columns[] = {
 
 static const struct record_table table = { .columns = columns, .n = 6, .titles = true };
 
-/* The components of a table are indented; TSV has whole paths. */
+/* Appends the name of a branch: its indented component in a table, or its whole path in TSV. */
 static void
 add_name(const struct tree *t, uint32_t at, bool path, struct buf *name)
 {
@@ -137,7 +137,7 @@ put_row(const struct tree *t, uint32_t at, struct err *err)
 	return rc;
 }
 
-/* ---- JSON, whose branches hold their children */
+/* ---- JSON, in which branches contain their children */
 
 static void
 begin_branch(struct record *r, const struct branch *b)
@@ -151,7 +151,7 @@ begin_branch(struct record *r, const struct branch *b)
 	record_drain(r, false);
 }
 
-/* A branch and all below it, at most DEPTH_MAX deep. TSV leaves the root out. */
+/* Prints a branch and everything below it, recursively but at most DEPTH_MAX deep. TSV omits the root. */
 static int
 put_branch(const struct tree *t, uint32_t at, struct err *err)
 {

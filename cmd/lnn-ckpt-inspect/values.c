@@ -8,7 +8,7 @@
 #include "base/xalloc.h"
 #include "common/human.h"
 
-/* Digits of a long integer are made at the cost of their square. */
+/* Decimal digits take quadratic time, so larger integers are written in hexadecimal. The limit is in bytes. */
 enum { DECIMAL_MAX = 16384 };
 
 static void
@@ -21,7 +21,7 @@ put_hex(struct buf *b, const uint8_t *p, size_t n)
 		buf_addf(b, "%02x", p[i]);
 }
 
-/* p, n bytes of a magnitude, becomes 0. */
+/* Writes the magnitude p of n bytes in decimal. Sets p to 0. */
 static void
 put_decimal(struct buf *b, uint8_t *p, size_t n)
 {
@@ -72,7 +72,7 @@ values_bigint(struct buf *b, struct str bytes)
 	free(p);
 }
 
-/* ---- what a value is called */
+/* ---- type names */
 
 static void
 put_global(struct buf *b, const struct vtree *t, uint32_t h)
@@ -107,7 +107,7 @@ values_what(struct buf *b, const struct ckpt *c, uint32_t h)
 	}
 }
 
-/* ---- what is below */
+/* ---- tensors below a value */
 
 void
 holding_add(struct holding *sum, const struct holding *h)
