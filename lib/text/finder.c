@@ -11,33 +11,36 @@
 #include "base/xalloc.h"
 #include "text/pyre_priv.h"
 
-/* Entries of the table, and bytes of sets of steps, that an automaton keeps. If there are more, it forgets all and begins anew. */
+/*
+ * Limits of an automaton: entries of the table, and bytes of stored sets of steps. Beyond them it forgets all states and starts
+ * again.
+ */
 enum { ENTRIES_MAX = 1 << 20, BYTES_MAX = 8 << 20 };
 
 /*
- * Steps that may be worked out in all: some, and for each name what PCRE2 would take about as long for. An automaton of
- * regular expressions that needs more is given up.
+ * Limit of the total work. It is a free amount plus, for each name, about the time that PCRE2 would take. If an automaton of
+ * regular expressions needs more, it is given up.
  */
 enum { WORK_FREE = 1 << 20, WORK_PER_PATTERN = 32 };
 
-/* What stands before the byte that comes next. */
+/* The kind of byte before the current position. */
 enum before { BEFORE_NONE, BEFORE_OTHER, BEFORE_WORD };
 
-/* A set of steps: where patterns have got to. Every pattern also begins at every byte, which is not written down. */
+/* A set of steps: the positions that patterns have reached. Every pattern may also begin at every byte; this is not stored. */
 struct finder_state {
-	const uint32_t *ops; /* sorted */
+	const uint32_t *ops; /* sorted indices of ops */
 	size_t n;
 	enum before before;
 };
 
-/* What is found on the way to a state. */
+/* The patterns found on a transition, and the row of the next state. */
 struct finder_hit {
 	const uint32_t *ids;
 	size_t n;
 	uint32_t row;
 };
 
-/* A text until the automaton is made. */
+/* A text that is not yet part of the automaton. */
 struct finder_text {
 	struct str text;
 	uint32_t id;
@@ -51,39 +54,39 @@ struct automaton {
 	struct pyre_op *ops;
 	uint32_t *owner; /* by op: the id of its pattern, or SHARED */
 	size_t nops, capops, capowner;
-	uint32_t *starts; /* the first ops of patterns; texts that share their beginnings have one */
+	uint32_t *starts; /* first ops of patterns; texts that share their first bytes have one */
 	size_t n, cap;
-	size_t nmatches; /* ops that are PYRE_MATCH */
-	/* once it runs: bytes that no pattern tells apart are of one class; the end of the name is the last class */
-	bool words; /* there is a PYRE_WORD or PYRE_INNER */
+	size_t nmatches; /* number of ops that are PYRE_MATCH */
+	/* Set when it starts: all bytes that no pattern distinguishes form one class; the end of the name is the last class. */
+	bool words; /* true if there is a PYRE_WORD or PYRE_INNER */
 	uint8_t class_of[256], sample[256];
 	unsigned width;
-	struct finder_state *states; /* 0 is none, 1 the beginning */
+	struct finder_state *states; /* number 0 is unused, 1 is the initial state */
 	size_t nstates, capstates;
-	uint32_t *next; /* by state and class: 0, unknown; 2 * the row of a state; 2 * the number of a hit + 1 */
+	uint32_t *next; /* by state and class: 0 if not computed; 2 * the row of a state; or 2 * the number of a hit + 1 */
 	struct finder_hit *hits;
 	size_t nhits, caphits;
-	struct strmap by_ops; /* number of the state with these ops */
+	struct strmap by_ops; /* maps a set of ops to the number of its state */
 	struct arena arena;
 	uint64_t work, names;
 	unsigned resets;
-	/* while a step is worked out */
-	uint32_t *mark, generation; /* by op: the generation in which it was reached */
+	/* used while a transition is computed */
+	uint32_t *mark, generation; /* mark: by op, the generation in which it was reached */
 	uint32_t *stack, *list, *found;
 	size_t nlist, nfound;
 };
 
 struct finder {
 	struct automaton texts, regexes;
-	struct finder_text *pending; /* npending of them; freed when their automaton is made */
+	struct finder_text *pending; /* npending texts; freed when their automaton is made */
 	size_t npending, cap_pending;
-	struct arena arena;      /* of their bytes */
-	const struct pyre **res; /* by id; NULL: a text */
+	struct arena arena;      /* bytes of the pending texts */
+	const struct pyre **res; /* by id; NULL for a text */
 	size_t n, cap;
 	struct str name;
 	bool scanned;
-	uint64_t *found, *ask;   /* by id: it is found; PCRE2 is to be asked */
-	uint64_t *never, *regex; /* by id: a regular expression without program; any regular expression */
+	uint64_t *found, *ask;   /* bits by id: the pattern is found; PCRE2 must be asked */
+	uint64_t *never, *regex; /* bits by id: a regular expression without program; any regular expression */
 };
 
 /* ---- patterns */
@@ -122,7 +125,7 @@ add_bytes(struct automaton *a, uint32_t owner, struct str bytes)
 	add_op(a, owner, op);
 }
 
-/* The beginning or the end of the name, or one of these bytes. */
+/* Adds ops that match at the beginning or end of the name, or match one of these bytes. */
 static void
 add_edge(struct automaton *a, uint32_t owner, enum pyre_kind edge, const char *bytes)
 {
@@ -141,7 +144,7 @@ finder_text(struct finder *s, struct str text, enum finder_where where)
 	return id;
 }
 
-/* What stands before a text. Texts with the same before them share their beginnings. */
+/* Returns what must precede a text. Texts with the same answer share their first ops. */
 static enum pyre_kind
 opening(enum finder_where where)
 {
@@ -157,7 +160,7 @@ add_opening(struct automaton *a, enum pyre_kind kind)
 		add_edge(a, SHARED, PYRE_BEGIN, ".");
 }
 
-/* What stands behind a text. */
+/* Adds what must follow a text. */
 static void
 add_end(struct automaton *a, const struct finder_text *t)
 {
@@ -168,7 +171,7 @@ add_end(struct automaton *a, const struct finder_text *t)
 	add_op(a, t->id, (struct pyre_op){ .kind = PYRE_MATCH });
 }
 
-/* Adds n texts, sorted and alike in their first bytes, as a trie: what is behind these bytes branches where texts differ. */
+/* Adds n sorted texts, whose first alike bytes are equal, as a trie. The ops for those bytes exist already. */
 static void
 add_trie(struct automaton *a, const struct finder_text *t, size_t n, size_t alike)
 {
@@ -245,7 +248,7 @@ finder_regex(struct finder *s, const struct pyre *re)
 
 /* ---- the automaton */
 
-/* Gives the bytes of each class that are in a set a class of their own, unless all of them are. */
+/* Splits every class that is partly in set: the bytes in set get a new class. */
 static void
 refine(struct automaton *a, const uint64_t *set)
 {
@@ -272,7 +275,7 @@ is_word(unsigned c)
 	return c < 0x80 && (isalnum((int)c) || c == '_');
 }
 
-/* Forgets all states but the beginning. */
+/* Forgets all states but the initial one. */
 static void
 reset(struct automaton *a)
 {
@@ -285,7 +288,7 @@ reset(struct automaton *a)
 	a->states[1] = (struct finder_state){ NULL, 0, BEFORE_NONE };
 }
 
-/* Is the set a byte that was a set before? Notes it otherwise. */
+/* Returns true if set is a single byte that was seen before. Otherwise notes it. */
 static bool
 is_known(uint64_t *single, const uint64_t *set)
 {
@@ -348,7 +351,10 @@ automaton_release(struct automaton *a)
 	memset(a, 0, sizeof(*a));
 }
 
-/* May the position between two bytes be passed? after: of the next byte; the end is none. */
+/*
+ * Returns true if a position op of this kind matches between two bytes. after is the kind of the next byte, or BEFORE_NONE at the
+ * end.
+ */
 static bool
 passes(enum pyre_kind kind, enum before before, enum before after)
 {
@@ -360,7 +366,7 @@ passes(enum pyre_kind kind, enum before before, enum before after)
 	}
 }
 
-/* Follows a pattern from an op on, up to the next byte: notes what it finds, and where it is behind that byte. */
+/* Follows a pattern from op up to the next byte. Adds the patterns it finds to a->found, and the ops after that byte to a->list. */
 static void
 follow(struct automaton *a, uint32_t op, enum before before, enum before after, uint8_t byte)
 {
@@ -389,7 +395,7 @@ follow(struct automaton *a, uint32_t op, enum before before, enum before after, 
 	}
 }
 
-/* Sorts the list, and takes out the patterns that are found: whatever comes after that, they stay found. */
+/* Sorts the list, and drops ops of patterns that are found. They stay found whatever follows. */
 static void
 tidy(struct automaton *a)
 {
@@ -413,7 +419,7 @@ copied(struct automaton *a, const uint32_t *v, size_t n)
 	return n == 0 ? NULL : memcpy(arena_alloc(&a->arena, n * sizeof(*v)), v, n * sizeof(*v));
 }
 
-/* The row of the state whose ops are in the list. */
+/* Returns the row of the state whose ops are in the list, and adds the state if it is new. */
 static uint32_t
 intern(struct automaton *a, enum before before)
 {
@@ -437,7 +443,7 @@ intern(struct automaton *a, enum before before)
 	return (uint32_t)a->nstates++ * a->width;
 }
 
-/* Works out the entry of the table for a row and a class. */
+/* Computes the table entry for a row and a class. */
 static uint32_t
 advance(struct automaton *a, uint32_t row, unsigned class)
 {
@@ -471,7 +477,7 @@ set_bit(uint64_t *bits, size_t id)
 	bits[id / 64] |= (uint64_t)1 << (id % 64);
 }
 
-/* Sets the bits of what is found in a name. */
+/* Runs the automaton over name, and sets the bits of the patterns that it finds. */
 static void
 run(struct automaton *a, struct str name, uint64_t *bits)
 {
@@ -550,7 +556,7 @@ make_bits(struct finder *s)
 	}
 }
 
-/* Is all of it ASCII, and no newline? */
+/* Returns true if name is ASCII without a newline. */
 static bool
 is_plain(struct str name)
 {

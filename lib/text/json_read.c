@@ -5,10 +5,10 @@
 #include "base/text.h"
 
 enum state {
-	WANT_VALUE, /* at the beginning, after a comma in an array, after a key's colon */
-	WANT_FIRST, /* behind an opening bracket: a first element or the end */
+	WANT_VALUE, /* at the beginning, after a comma in an array, after the colon of a key */
+	WANT_FIRST, /* after an opening bracket: first element or closing bracket */
 	WANT_KEY,   /* after a comma in an object */
-	WANT_MORE,  /* behind a value: a comma or the end */
+	WANT_MORE,  /* after a value: comma or closing bracket */
 	DONE,
 	FAILED,
 };
@@ -45,10 +45,10 @@ json_what(enum json_token token)
 	return token == JSON_ERROR ? "an error" : names[token];
 }
 
-/* Sets the message, and that nothing more can be read; JSON_ERROR. */
+/* Sets the message and the state FAILED. Evaluates to JSON_ERROR. */
 #define fail(r, err, at, ...) (err_at(err, (r)->file, (r)->base + (at), __VA_ARGS__), (r)->state = FAILED, (r)->token = JSON_ERROR)
 
-/* The byte at offset at is not what JSON allows there. */
+/* Reports that the byte at offset at is not what JSON allows there. */
 static enum json_token
 unexpected(struct json_reader *r, struct err *err, size_t at, const char *expected)
 {
@@ -66,14 +66,14 @@ skip_space(struct json_reader *r)
 		r->at++;
 }
 
-/* The four digits of the \uXXXX at offset at; UINT32_MAX if they are none. */
+/* Returns the value of the four digits of the \uXXXX at offset at, or UINT32_MAX if it has none. */
 static uint32_t
 hex4(const struct json_reader *r, size_t at)
 {
 	return num_hex(str_n((const char *)r->p + at + 2, r->len - at - 2), 4);
 }
 
-/* \uXXXX at offset at, with the second half of a pair; returns its length, 0 if it is wrong. */
+/* Decodes the \uXXXX at offset at, including the second half of a surrogate pair. Returns its length, or 0 on error. */
 static size_t
 unicode_escape(struct json_reader *r, size_t at, struct err *err)
 {
@@ -98,7 +98,7 @@ unicode_escape(struct json_reader *r, size_t at, struct err *err)
 	return 12;
 }
 
-/* The escape at offset at; returns its length, 0 if it is wrong. */
+/* Decodes the escape at offset at. Returns its length, or 0 on error. */
 static size_t
 escape(struct json_reader *r, size_t at, struct err *err)
 {
@@ -119,7 +119,7 @@ escape(struct json_reader *r, size_t at, struct err *err)
 	return 2;
 }
 
-/* A string whose quote is at r->at. Without escapes text is a piece of the input. */
+/* Reads the string whose opening quote is at r->at. If it has no escapes, text points into the input. */
 static int
 string(struct json_reader *r, struct err *err)
 {
@@ -221,7 +221,7 @@ word(struct json_reader *r, struct err *err)
 	return unexpected(r, err, r->at, "a value");
 }
 
-/* Behind a whole value the document is over, or its container goes on. */
+/* Updates the state after a complete value. */
 static void
 after_value(struct json_reader *r)
 {
@@ -286,7 +286,7 @@ key(struct json_reader *r, struct err *err)
 	return JSON_KEY;
 }
 
-/* Behind a value within a container: its end, or a comma and the next element. */
+/* Reads what follows a value or opening bracket in a container: the end of the container, or the next element. */
 static enum json_token
 more(struct json_reader *r, struct err *err)
 {

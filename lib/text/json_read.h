@@ -1,11 +1,11 @@
 /*
  * json_read: a strict pull reader for JSON (RFC 8259) in memory. It builds no
- * tree: a safetensors header may describe 100,000 tensors.
+ * tree, because a safetensors header may describe 100,000 tensors.
  *
- * Refused, with the exact byte: a byte order mark, invalid UTF-8, raw control
- * characters in strings, escapes of lone surrogates, numbers outside the
- * grammar, anything after the document, nesting beyond JSON_MAX_DEPTH.
- * A key that occurs twice is not seen here: that is the caller's business.
+ * It refuses the following and reports the exact byte: a byte order mark,
+ * invalid UTF-8, raw control characters in strings, escapes of lone surrogates,
+ * numbers outside the grammar, anything after the document, and nesting beyond
+ * JSON_MAX_DEPTH. It does not detect duplicate keys; the caller must.
  */
 #ifndef LNN_TEXT_JSON_READ_H
 #define LNN_TEXT_JSON_READ_H
@@ -22,7 +22,7 @@
 
 enum json_token {
 	JSON_ERROR = -1, /* err is set */
-	JSON_END,        /* the document is complete, nothing but white space follows */
+	JSON_END,        /* the document is complete, and only white space follows */
 	JSON_OBJECT,
 	JSON_OBJECT_END,
 	JSON_ARRAY,
@@ -36,10 +36,10 @@ enum json_token {
 };
 
 struct json_reader {
-	enum json_token token; /* what json_next returned last */
-	struct str text;       /* of a key or string: decoded; of a number: as written */
-	bool borrowed;         /* text lies in the input; otherwise it is lost with the next json_next */
-	size_t start;          /* of the token, in bytes from the beginning of the input */
+	enum json_token token; /* the last token that json_next returned */
+	struct str text;       /* key or string: decoded; number: as written */
+	bool borrowed;         /* true: text points into the input; false: text is valid until the next json_next */
+	size_t start;          /* offset of the token, in bytes from the beginning of the input */
 
 	/* private */
 	const char *file;
@@ -51,26 +51,29 @@ struct json_reader {
 	struct buf scratch;
 };
 
-/* base is the file offset of p[0], for messages. file and p must live as long as the reader. */
+/* base is the file offset of p[0], used in messages. file and p are borrowed by the reader. */
 void json_begin(struct json_reader *r, const char *file, uint64_t base, const void *p, size_t len);
 void json_release(struct json_reader *r);
 
-/* The next token; once it was JSON_END or JSON_ERROR it stays so. */
+/* Returns the next token. After JSON_END or JSON_ERROR, returns the same token again. */
 enum json_token json_next(struct json_reader *r, struct err *err);
 
-/* json_next, and an error if it is not the expected token: "FILE: at byte N: WHAT must be an object, not a number". */
+/* Calls json_next. If the token is not the expected one, sets "FILE: at byte N: WHAT must be an object, not a number". */
 int json_expect(struct json_reader *r, enum json_token expected, const char *what, struct err *err);
 
-/* Reads past the value that the last token began (or, after a key, the value that follows). */
+/* Reads to the end of the value that the last token began; after a key, to the end of its value. */
 int json_skip(struct json_reader *r, struct err *err);
 
-/* Sets "FILE: at byte N: MESSAGE" at the last token; returns -1. */
+/* Sets "FILE: at byte N: MESSAGE" at the last token, and returns -1. */
 #define json_fail(r, err, ...) err_at(err, (r)->file, (r)->base + (r)->start, __VA_ARGS__)
 
-/* "an object", "a number", ... for messages. */
+/* Returns "an object", "a number", ... for messages. */
 const char *json_what(enum json_token token);
 
-/* The text of a JSON_NUMBER, if it is written as a plain integer from 0 to 2^64-1: no sign, fraction or exponent. */
+/*
+ * Parses a JSON_NUMBER that is a plain integer from 0 to 2^64-1. Returns false if it has a sign, fraction or exponent, or is too
+ * large.
+ */
 static inline bool
 json_u64(struct str number, uint64_t *out)
 {

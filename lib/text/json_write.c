@@ -18,7 +18,7 @@ newline(struct json_writer *w)
 	buf_fill(w->out, ' ', (size_t)2 * w->depth);
 }
 
-/* The comma and white space that come before a key or an array's element. */
+/* Writes the comma and white space before a key or an array element. */
 static void
 separate(struct json_writer *w)
 {
@@ -71,7 +71,7 @@ put_escape(struct buf *b, uint32_t c)
 		buf_addf(b, "\\u%04x", (unsigned)c);
 }
 
-/* s in quotes and escaped. */
+/* Writes s quoted and escaped. */
 static void
 put_quoted(struct buf *b, struct str s)
 {

@@ -1,6 +1,6 @@
 /*
- * A pattern is checked by Python's grammar and copied for PCRE2 token by token. What is written uses as little of
- * PCRE2's syntax as possible: literals, classes made of ranges and \p{..}, and numbered groups.
+ * A pattern is checked against Python's grammar and translated for PCRE2 token by token. The translation uses as little of PCRE2's
+ * syntax as possible: literals, classes of ranges and \p{..}, and numbered groups.
  */
 #include "text/pyre.h"
 
@@ -19,7 +19,7 @@
 #include "text/pyre_priv.h"
 
 enum {
-	REPEAT_MAX = 65535, /* PCRE2's */
+	REPEAT_MAX = 65535, /* limit of PCRE2 */
 	DEPTH_LIMIT = 1000000,
 	JIT_STACK_MIN = 32 << 10,
 	JIT_STACK_MAX = 4 << 20,
@@ -28,60 +28,60 @@ enum {
 #define REPEAT_NO_END UINT64_MAX
 
 struct pyre_group {
-	struct str name; /* in the pattern; empty: none */
+	struct str name; /* a part of the pattern; empty if the group has no name */
 	bool closed;
 };
 
 struct pyre {
-	struct str pattern;        /* the re's own */
+	struct str pattern;        /* copy owned by re */
 	struct pyre_group *groups; /* [0] is the whole match */
 	size_t ngroups, capgroups;
-	struct pyre_op *ops; /* nops is 0: it has no program */
+	struct pyre_op *ops; /* the program; nops is 0 if there is none */
 	size_t nops;
 	pcre2_code *code;
 	struct pyre_machine *machine;
 };
 
-/* What a search needs; made by the first one, as most patterns are left to finder.c. */
+/* Memory for searches. The first search allocates it, because finder.c matches most patterns without PCRE2. */
 struct pyre_machine {
 	pcre2_match_data *data;
 	pcre2_match_context *context;
 	pcre2_jit_stack *stack;
 };
 
-/* Reading by Python's tokens: a backslash and what follows it are one. */
+/* Splits a pattern into Python's tokens: one character, or a backslash and one character. */
 struct pyre_tokens {
 	struct str s;
 	size_t at;
 	struct pyre_error *why;
 };
 
-/* Where a lookbehind begins: in what was written, in the pattern. */
+/* The start of a lookbehind, as an offset in the translation and in the pattern. */
 struct pyre_behind {
 	size_t out, at;
 };
 
 struct pyre_parser {
 	struct pyre_tokens t;
-	struct pyre *re; /* takes the groups */
+	struct pyre *re; /* receives the groups */
 	struct buf out;
 	uint32_t flags;                /* options of PCRE2 */
-	unsigned nesting, lookbehinds; /* those that are open */
-	struct pyre_behind *behinds;   /* all of them */
+	unsigned nesting, lookbehinds; /* number of open groups and of open lookbehinds */
+	struct pyre_behind *behinds;   /* all lookbehinds */
 	size_t nbehinds, capbehinds;
-	struct pyre_op *ops; /* the program, as far as it is written */
+	struct pyre_op *ops; /* the program written so far */
 	size_t nops, capops;
-	bool irregular; /* no program can say it */
+	bool irregular; /* the pattern cannot be expressed as a program */
 };
 
-/* What stands before a quantifier. */
+/* The item that a quantifier repeats. */
 struct pyre_item {
-	enum { ITEM_NONE, ITEM_AT, ITEM_REPEAT, ITEM_OTHER } kind; /* at: a position, as ^ $ \b */
-	size_t at;                                                 /* where it begins in what was written */
-	size_t op;                                                 /* likewise in the program */
+	enum { ITEM_NONE, ITEM_AT, ITEM_REPEAT, ITEM_OTHER } kind; /* ITEM_AT: a position, such as ^ $ \b */
+	size_t at;                                                 /* offset of the item in the translation */
+	size_t op;                                                 /* offset of the item in the program */
 };
 
-/* A category stands among the characters as this and its letter. */
+/* This flag marks a category. The letter of the category takes the place of a character. */
 enum { CATEGORY = 1 << 24 };
 
 static int parse_alternatives(struct pyre_parser *p);
@@ -98,7 +98,7 @@ bad(struct pyre_error *why, size_t offset, const char *fmt, ...)
 	return -1;
 }
 
-/* The length of the character at a place, 0 at the end. A byte that is no UTF-8 is one. */
+/* Returns the length of the character at an offset, 0 at the end. A byte that is not UTF-8 counts as a character. */
 static size_t
 char_len(struct str s, size_t at)
 {
@@ -107,7 +107,7 @@ char_len(struct str s, size_t at)
 	return n == 0 && at < s.len ? 1 : n;
 }
 
-/* Empty at the end. */
+/* Returns the next token, or an empty one at the end. */
 static struct str
 peek(const struct pyre_tokens *t)
 {
@@ -127,14 +127,14 @@ take(struct pyre_tokens *t)
 	return token;
 }
 
-/* Of a token that is one character. */
+/* Returns the code point of a token that is one character. */
 static uint32_t
 code_point(struct str token)
 {
 	return utf8_decode((const uint8_t *)token.p, token.len);
 }
 
-/* Takes it if it is c. */
+/* Takes the next token if it is c. */
 static bool
 match_token(struct pyre_tokens *t, char c)
 {
@@ -152,7 +152,7 @@ is_letter(uint32_t c)
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-/* Python's isidentifier; any non-ASCII letter will do. */
+/* Like Python's isidentifier, except that every non-ASCII character counts as a letter. */
 static bool
 is_name(struct str name)
 {
@@ -165,7 +165,7 @@ is_name(struct str name)
 	return name.len > 0;
 }
 
-/* A name up to the terminator, which is taken; -1 and why if either is missing. */
+/* Takes a name and the terminator. Returns -1 with why set if either is missing. */
 static int
 take_until(struct pyre_tokens *t, char terminator, struct str *out)
 {
@@ -183,7 +183,7 @@ take_until(struct pyre_tokens *t, char terminator, struct str *out)
 	return out->len > 0 ? 0 : bad(t->why, start, "missing group name");
 }
 
-/* Up to max digits of base 8, 10 or 16; returns how many were taken. */
+/* Takes up to max digits of base 8, 10 or 16, and returns their number. */
 static size_t
 take_digits(struct pyre_tokens *t, unsigned base, size_t max, uint64_t *value)
 {
@@ -200,8 +200,8 @@ take_digits(struct pyre_tokens *t, unsigned base, size_t max, uint64_t *value)
 }
 
 /*
- * \1 to \99, the backslash standing at start. Like Python, this takes three octal digits, or a zero, for an octal
- * escape.
+ * Reads a group number \1 to \99, whose backslash is at start. Like Python, reads three octal digits, or a leading zero, as an
+ * octal escape, which is not supported.
  */
 static int
 take_group_number(struct pyre_tokens *t, size_t start, uint64_t *group)
@@ -217,9 +217,9 @@ take_group_number(struct pyre_tokens *t, size_t start, uint64_t *group)
 #define WORD "\\p{L}\\p{N}_"
 
 /*
- * What Python's categories hold, as contents of a PCRE2 class; NULL if the letter is none of them.
- * \w is str.isalnum() or _: letters and numbers; unlike \w of newer PCRE2 releases
- * no marks. \s is str.isspace(), with the separators 1C to 1F. \d is Nd.
+ * Returns the members of Python's category as contents of a PCRE2 class, or NULL if letter is no category. \w is str.isalnum() or
+ * _: letters and numbers, but no marks, unlike \w of newer PCRE2 releases. \s is str.isspace(), with the separators 1C to 1F. \d is
+ * Nd.
  */
 static const char *
 category(uint32_t letter)
@@ -234,18 +234,18 @@ category(uint32_t letter)
 		return "\\x{0}-\\x{8}\\x{e}-\\x{1b}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}"
 		       "\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}";
 	case 'w': return WORD;
-	case 'W': /* all other categories; of connectors (Pc) all but _ */
+	case 'W': /* all categories that are not in \w; of connectors (Pc) all but _ */
 		return "\\p{C}\\p{M}\\p{S}\\p{Z}\\p{Pd}\\p{Ps}\\p{Pe}\\p{Pi}\\p{Pf}\\p{Po}\\x{203f}\\x{2040}\\x{2054}"
 		       "\\x{fe33}\\x{fe34}\\x{fe4d}-\\x{fe4f}\\x{ff3f}";
 	default: return NULL;
 	}
 }
 
-/* A word on one side only. Python (before 3.14) has no \B in an empty text. */
+/* A word character on exactly one side. In Python before 3.14, \B does not match the empty text. */
 #define BOUNDARY "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))"
 #define NO_BOUNDARY "(?!\\A\\z)(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))"
 
-/* Letters and digits as they are, other characters by number: nothing here can be taken for syntax. */
+/* Writes letters and digits as they are, other characters by number, so that nothing is taken for syntax. */
 static void
 emit_char(struct buf *out, uint32_t c)
 {
@@ -257,7 +257,7 @@ emit_char(struct buf *out, uint32_t c)
 		buf_addf(out, "\\x{%x}", (unsigned)c);
 }
 
-/* ---- the program, which is written along with the text for PCRE2 */
+/* ---- the program, which is written in parallel with the translation */
 
 static void
 emit_op(struct pyre_parser *p, struct pyre_op op)
@@ -268,7 +268,7 @@ emit_op(struct pyre_parser *p, struct pyre_op op)
 		*xpush(p->ops, p->nops, p->capops) = op;
 }
 
-/* Puts an op before those from at on. */
+/* Inserts an op before op number at. */
 static void
 insert_op(struct pyre_parser *p, size_t at, struct pyre_op op)
 {
@@ -292,7 +292,10 @@ in_category(uint32_t letter, unsigned c)
 	}
 }
 
-/* Adds characters, or a category, to a set as far as they are ASCII. Under (?i) some beyond it match letters within. */
+/*
+ * Adds the ASCII part of a range, or of a category, to a set. Under (?i) some non-ASCII characters match ASCII letters, so such a
+ * range makes the pattern irregular.
+ */
 static void
 add_range(struct pyre_parser *p, uint64_t *set, uint32_t lo, uint32_t hi)
 {
@@ -317,7 +320,7 @@ emit_set(struct pyre_parser *p, uint32_t lo, uint32_t hi)
 	emit_op(p, op);
 }
 
-/* The ops from at on are to be taken min to max times. */
+/* Repeats the ops from at on min to max times. */
 static void
 repeat_ops(struct pyre_parser *p, size_t at, uint64_t min, uint64_t max)
 {
@@ -347,7 +350,10 @@ repeat_ops(struct pyre_parser *p, size_t at, uint64_t min, uint64_t max)
 	free(body);
 }
 
-/* Another alternative begins: the one before it, from *start on, gets a way around it. *jumps: the last of these ways. */
+/*
+ * Called before another alternative. The one before it begins at *start and gets a split in front and a jump behind. *jumps is the
+ * last jump; each jump holds the previous one until join_ops.
+ */
 static void
 split_ops(struct pyre_parser *p, size_t *start, size_t *jumps)
 {
@@ -357,7 +363,7 @@ split_ops(struct pyre_parser *p, size_t *start, size_t *jumps)
 	*start = p->nops;
 }
 
-/* All alternatives are written: the ways lead behind them. */
+/* Called after the last alternative: lets all jumps lead here. */
 static void
 join_ops(struct pyre_parser *p, size_t jumps)
 {
@@ -388,7 +394,7 @@ hex_escape(struct pyre_tokens *t, size_t start, size_t digits, uint32_t *c)
 	return 0;
 }
 
-/* The character or category that an escape stands for, in and out of classes. token was taken. */
+/* Decodes an escape of a character or category, in or outside a class. token has been taken. */
 static int
 parse_char_escape(struct pyre_tokens *t, struct str token, uint32_t *c)
 {
@@ -414,7 +420,7 @@ parse_char_escape(struct pyre_tokens *t, struct str token, uint32_t *c)
 	return 0;
 }
 
-/* A member of the class that begins at open. */
+/* Takes a member of the class that begins at open. */
 static int
 parse_member(struct pyre_tokens *t, size_t open, uint32_t *c)
 {
@@ -428,7 +434,7 @@ parse_member(struct pyre_tokens *t, size_t open, uint32_t *c)
 	return 0;
 }
 
-/* A class whose [ was taken. */
+/* Parses a class after its [. */
 static int
 parse_class(struct pyre_parser *p)
 {
@@ -468,7 +474,7 @@ parse_class(struct pyre_parser *p)
 	return 0;
 }
 
-/* The group of that name, 0 if there is none. */
+/* Returns the number of the group with that name, or 0 if there is none. */
 static size_t
 group_named(const struct pyre *re, struct str name)
 {
@@ -478,7 +484,7 @@ group_named(const struct pyre *re, struct str name)
 	return 0;
 }
 
-/* A reference back to a group, which must be closed. */
+/* Writes a back reference to a group, which must be closed. */
 static int
 emit_reference(struct pyre_parser *p, uint64_t group, size_t offset)
 {
@@ -491,7 +497,7 @@ emit_reference(struct pyre_parser *p, uint64_t group, size_t offset)
 	return 0;
 }
 
-/* What a group holds, and its parenthesis. The one that opens it stands at start. */
+/* Parses the contents of a group and its closing parenthesis. The opening one is at start. */
 static int
 parse_body(struct pyre_parser *p, size_t start)
 {
@@ -519,7 +525,7 @@ parse_capture(struct pyre_parser *p, size_t start, struct str name)
 	return 0;
 }
 
-/* (?P<name>...) and (?P=name), their P taken. */
+/* Parses (?P<name>...) and (?P=name) after the P. */
 static int
 parse_named(struct pyre_parser *p, size_t start)
 {
@@ -543,8 +549,8 @@ parse_named(struct pyre_parser *p, size_t start)
 }
 
 /*
- * (?=...) (?!...) (?<=...) (?<!...). token is the first after (?. As for Python, all alternatives of a lookbehind must have
- * one width. PCRE2 sees to that where they are in a group within.
+ * Parses (?=...) (?!...) (?<=...) (?<!...). token is the first one after (?. As in Python, all alternatives of a lookbehind must
+ * have the same width. Where they are in an inner group, PCRE2 checks that.
  */
 static int
 parse_lookaround(struct pyre_parser *p, size_t start, struct str token)
@@ -567,7 +573,7 @@ parse_lookaround(struct pyre_parser *p, size_t start, struct str token)
 	return 0;
 }
 
-/* (?ims), which hold for the whole pattern: 1, for there is nothing to match. token is the first after (?. */
+/* Parses (?ims), flags for the whole pattern. token is the first one after (?. Returns 1, because there is nothing to match. */
 static int
 parse_flags(struct pyre_parser *p, size_t start, struct str token)
 {
@@ -602,7 +608,7 @@ skip_comment(struct pyre_tokens *t, size_t start)
 	return 1;
 }
 
-/* A group whose ( was taken: 0, or 1 if it was a comment or flags, which match nothing. */
+/* Parses a group after its (. Returns 0, or 1 if it is a comment or flags, which match nothing. */
 static int
 parse_group(struct pyre_parser *p)
 {
@@ -627,7 +633,7 @@ parse_group(struct pyre_parser *p)
 	}
 }
 
-/* A position, which matches no character; always 0. */
+/* Writes a position, which matches no character. Always returns 0. */
 static int
 emit_position(struct pyre_parser *p, const char *text, enum pyre_kind kind, struct pyre_item *item)
 {
@@ -667,7 +673,7 @@ parse_escape(struct pyre_parser *p, struct str token, struct pyre_item *item)
 	return 0;
 }
 
-/* The counts of {m,n}, its brace taken; 1 if it is a repeat, 0 if it is text. */
+/* Parses the counts of {m,n} after the brace. Returns 1 if it is a quantifier, 0 if it is literal text. */
 static int
 parse_braces(struct pyre_tokens *t, uint64_t *min, uint64_t *max)
 {
@@ -693,8 +699,8 @@ parse_braces(struct pyre_tokens *t, uint64_t *min, uint64_t *max)
 }
 
 /*
- * The quantifier for the item emitted from at on. PCRE2 10.42 has a fault: what stands in X{0} misleads its search for
- * where a match may start. So that is written as a definition, which is never entered either.
+ * Writes the quantifier of the item that begins at offset at. PCRE2 10.42 has a bug: the contents of X{0} mislead its search for
+ * possible match starts. X{0} is therefore written as a (?(DEFINE)...) group, which is never matched either.
  */
 static void
 emit_repeat(struct pyre_parser *p, size_t at, uint64_t min, uint64_t max)
@@ -714,7 +720,7 @@ emit_repeat(struct pyre_parser *p, size_t at, uint64_t min, uint64_t max)
 	buf_adds(out, lazy ? "}?" : "}");
 }
 
-/* A quantifier of *item, its first character c taken: 1, or 0 if it is a brace that is text. */
+/* Parses a quantifier of *item whose first character c was taken. Returns 1, or 0 if c is a brace that is literal text. */
 static int
 parse_repeat(struct pyre_parser *p, char c, struct pyre_item *item)
 {
@@ -730,7 +736,7 @@ parse_repeat(struct pyre_parser *p, char c, struct pyre_item *item)
 		return bad(p->t.why, start, "multiple repeat");
 	if (match_token(&p->t, '+'))
 		return bad(p->t.why, start, "possessive quantifiers, as in a++, are not supported");
-	/* PCRE2 does not look at the width of a lookbehind in it. */
+	/* PCRE2 would not check the width of a lookbehind in the (?(DEFINE)...) group. */
 	if (max == 0 && p->lookbehinds > 0 && memmem(p->out.p + item->at, p->out.len - item->at, "(?<", 3) != NULL)
 		return bad(p->t.why, start, "a lookbehind that is repeated {0} times in another is not supported");
 	emit_repeat(p, item->at, min, max);
@@ -740,8 +746,8 @@ parse_repeat(struct pyre_parser *p, char c, struct pyre_item *item)
 }
 
 /*
- * Anything but a quantifier, its first token taken: 0 and *item, or 1 if there
- * is nothing to match. Lines are spelled out: at the very end PCRE2's own (?m)^ differs.
+ * Parses anything but a quantifier. Its first token was taken. Returns 0 and sets *item, or returns 1 if there is nothing to match.
+ * (?m)^ and (?m)$ are written as lookarounds, because PCRE2's own (?m)^ differs at the very end.
  */
 static int
 parse_atom(struct pyre_parser *p, struct str token, struct pyre_item *item)
@@ -766,7 +772,7 @@ parse_atom(struct pyre_parser *p, struct str token, struct pyre_item *item)
 	}
 }
 
-/* Items up to the next | or ) or the end. */
+/* Parses items up to the next |, the next ), or the end. */
 static int
 parse_sequence(struct pyre_parser *p)
 {
@@ -789,7 +795,7 @@ parse_sequence(struct pyre_parser *p)
 	}
 }
 
-/* a|b|c */
+/* Parses alternatives: a|b|c. */
 static int
 parse_alternatives(struct pyre_parser *p)
 {
@@ -822,7 +828,10 @@ parse_pattern(struct pyre_parser *p)
 	return p->t.at < s.len ? bad(p->t.why, p->t.at, "unbalanced parenthesis") : 0;
 }
 
-/* PCRE2 allocates little and only for what was checked; where it fails, memory is gone for all. */
+/*
+ * PCRE2 allocates little memory, and only after the pattern was checked. If it fails, memory is exhausted, and xmalloc ends the
+ * program.
+ */
 static void *
 checked(void *p)
 {
@@ -861,7 +870,7 @@ make_ready(const struct pyre *re)
 {
 	struct pyre_machine *m = re->machine;
 
-	pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE); /* without it matching is slower, nothing else */
+	pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE); /* if this fails, matching is only slower */
 	m->data = checked(pcre2_match_data_create_from_pattern(re->code, NULL));
 	m->context = checked(pcre2_match_context_create(NULL));
 	m->stack = checked(pcre2_jit_stack_create(JIT_STACK_MIN, JIT_STACK_MAX, NULL));
@@ -942,7 +951,7 @@ match(const struct pyre *re, struct str subject, size_t from, uint32_t options, 
 	return err_set(err, ERR_INPUT, "regular expression %.*s: %s", STR_ARG(re->pattern), (const char *)reason);
 }
 
-/* A group's place in the last match. */
+/* Returns the span of a group in the last match. */
 static struct pyre_span
 span_of(const struct pyre *re, size_t group)
 {
@@ -963,10 +972,10 @@ pyre_search(const struct pyre *re, struct str subject, struct pyre_span *spans, 
 	return found;
 }
 
-/* A replacement is pieces, each some text and then a group, or no group at the end. */
+/* A replacement is a list of pieces. Each is text followed by a group; the last one may have no group. */
 struct pyre_piece {
-	size_t start, end; /* in text */
-	size_t group;      /* PYRE_UNSET: none */
+	size_t start, end; /* offsets in text */
+	size_t group;      /* PYRE_UNSET if there is none */
 };
 
 struct pyre_sub {
@@ -987,7 +996,7 @@ add_piece(struct pyre_sub *sub, uint64_t group, size_t offset, struct pyre_error
 	return 0;
 }
 
-/* \g<1>, \g<name>: the g was taken. */
+/* Parses \g<1> or \g<name> after the g. */
 static int
 named_group(struct pyre_sub *sub, struct pyre_tokens *t)
 {
@@ -1102,7 +1111,7 @@ pyre_sub(const struct pyre_sub *sub, struct str subject, bool all, struct buf *o
 		n++;
 		if (!all)
 			break;
-		/* Where an empty match was, the next one must be longer, or further on. */
+		/* After an empty match, the next one must be longer or start later. */
 		options = whole.start == whole.end ? PCRE2_NOTEMPTY_ATSTART : 0;
 	}
 	if (found < 0) {

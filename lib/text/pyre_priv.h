@@ -1,5 +1,6 @@
 /*
- * pyre_priv: a pattern as a program for the automaton of finder.c, after Thompson. It says whether a match exists, not where.
+ * pyre_priv: a pattern as a program for the automaton of finder.c (Thompson's construction). The program decides whether a match
+ * exists, not where it is.
  */
 #ifndef LNN_TEXT_PYRE_PRIV_H
 #define LNN_TEXT_PYRE_PRIV_H
@@ -9,28 +10,28 @@
 #include "text/pyre.h"
 
 enum pyre_kind {
-	PYRE_SET,   /* takes a byte that is in set */
-	PYRE_SPLIT, /* goes on here and at to */
-	PYRE_JUMP,  /* goes on at to */
-	PYRE_BEGIN, /* at the beginning of the name only */
-	PYRE_END,   /* at its end only */
-	PYRE_WORD,  /* at a boundary of a word: \b */
-	PYRE_INNER, /* at none: \B */
-	PYRE_MATCH, /* found */
+	PYRE_SET,   /* consumes a byte that is in set */
+	PYRE_SPLIT, /* continues at the next op and at to */
+	PYRE_JUMP,  /* continues at to */
+	PYRE_BEGIN, /* only at the beginning of the name */
+	PYRE_END,   /* only at the end of the name */
+	PYRE_WORD,  /* only at a word boundary: \b */
+	PYRE_INNER, /* not at a word boundary: \B */
+	PYRE_MATCH, /* the pattern is found */
 };
 
 struct pyre_op {
 	enum pyre_kind kind;
 	int32_t to;      /* relative to this op */
-	uint64_t set[4]; /* a bit for each byte */
+	uint64_t set[4]; /* one bit per byte value */
 };
 
-/* A pattern of more ops is left to PCRE2. */
+/* A pattern that needs more ops has no program, so that PCRE2 matches it. */
 enum { PYRE_OPS_MAX = 1000 };
 
 /*
- * The program of a pattern, borrowed; NULL if it has none. It holds for subjects that are ASCII without newlines: there $
- * and (?m)$ are the end, and a character beyond ASCII is never met.
+ * Returns the program of a pattern, borrowed, or NULL if it has none. The program is valid for ASCII subjects without newlines:
+ * there, $ and (?m)$ only match at the end, and no non-ASCII character occurs.
  */
 const struct pyre_op *pyre_program(const struct pyre *re, size_t *n);
 

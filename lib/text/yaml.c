@@ -17,12 +17,12 @@ struct builder {
 	const char *file;
 	struct str input;
 	yaml_parser_t parser;
-	struct strmap names;          /* of anchors, to their place in anchors */
+	struct strmap names;          /* maps names of anchors to indices in anchors */
 	const struct ynode **anchors; /* NULL while the node is still open */
 	size_t nanchors, capanchors;
-	const struct ynode **stack; /* children of the nodes that are open */
+	const struct ynode **stack; /* finished children of open nodes */
 	size_t n, cap;
-	size_t nodes; /* made so far; merged pairs and aliases count */
+	size_t nodes; /* number of nodes made so far; merged pairs and aliases count */
 	struct err *err;
 };
 
@@ -34,7 +34,7 @@ from_one(size_t n)
 
 #define fail(b, mark, ...) err_line((b)->err, (b)->file, from_one((mark).line), from_one((mark).column), __VA_ARGS__)
 
-/* Length of the line break at p[i]: YAML 1.1 knows CR LF, CR, LF, NEL, LS and PS. */
+/* Returns the length of the line break at s.p[i], or 0. YAML 1.1 has CR LF, CR, LF, NEL, LS and PS. */
 static size_t
 line_break(struct str s, size_t i)
 {
@@ -55,7 +55,10 @@ bom_len(struct str s)
 	return s.len >= 3 && memcmp(s.p, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
 }
 
-/* Goes to a byte (libyaml's reader reports offsets, not lines), or to a mark: where it is, and its mark. */
+/*
+ * Walks s up to a byte offset, or up to the line and column of until. Returns the offset reached, and its line and column in *mark.
+ * (libyaml's reader reports offsets, not lines.)
+ */
 static size_t
 walk(struct str s, size_t offset, const yaml_mark_t *until, yaml_mark_t *mark)
 {
@@ -135,7 +138,7 @@ new_node(struct builder *b, enum ynode_kind kind, yaml_mark_t mark)
 	return node;
 }
 
-/* Takes child into the depth and the count of its parent. */
+/* Adds child to the height and the node count of its parent. */
 static void
 account(struct ynode *node, const struct ynode *child)
 {
@@ -167,7 +170,7 @@ check_limits(struct builder *b, const struct ynode *node, unsigned depth, yaml_m
 	return 0;
 }
 
-/* Reserves the anchor's name while its node is open, so that an alias inside is known to mean itself. */
+/* Registers an anchor while its node is still open, so that an alias to it inside the node is detected. */
 static size_t
 open_anchor(struct builder *b, const yaml_char_t *name)
 {
@@ -212,7 +215,7 @@ build_alias(struct builder *b, const yaml_event_t *event, unsigned depth)
 
 #define YAML_TAG "tag:yaml.org,2002:"
 
-/* Only YAML's own tags: nothing in a file may ask for more than text, lists and maps. */
+/* Returns true for YAML's own tags. Other tags are refused: a file may contain only text, lists and maps. */
 static bool
 tag_known(const yaml_char_t *tag, enum ynode_kind kind)
 {
@@ -253,11 +256,11 @@ build_scalar(struct builder *b, const yaml_event_t *event, unsigned depth)
 	return check_limits(b, node, depth, event->start_mark);
 }
 
-/* Pairs in the making, found again by key. */
+/* A map under construction, searchable by key. */
 struct ypairs {
 	struct ypair *p;
 	size_t n;
-	struct strmap index; /* used only when there may be many */
+	struct strmap index; /* used only if there may be many pairs */
 	bool indexed;
 };
 
@@ -301,7 +304,7 @@ is_merge_key(const struct ynode *key)
 	return !key->quoted && str_eqc(key->text, "<<");
 }
 
-/* How many pairs a merge value brings at most; -1 and err if it is neither a map nor a list of maps. */
+/* Computes the largest number of pairs that a merge value adds. Fails if it is neither a map nor a list of maps. */
 static int
 merge_size(struct builder *b, const struct ynode *value, size_t *size)
 {
@@ -322,7 +325,10 @@ merge_size(struct builder *b, const struct ynode *value, size_t *size)
 	return 0;
 }
 
-/* The pairs of a map, key and value in turn at kv. The keys must differ; *merge is the value of a merge key, or NULL. */
+/*
+ * Collects the n pairs of a map from kv, where keys and values alternate. Keys must be unique. *merge is set to the value of a
+ * merge key, if there is one.
+ */
 static int
 own_pairs(struct builder *b, const struct ynode *const *kv, struct ypairs *own, size_t n, const struct ynode **merge)
 {
@@ -347,9 +353,9 @@ own_pairs(struct builder *b, const struct ynode *const *kv, struct ypairs *own, 
 }
 
 /*
- * As PyYAML does it: merged pairs first, those of a later map in a list before
- * those of an earlier one; a key keeps the place where it came first and takes
- * the value that came last.
+ * Merges pairs as PyYAML does. Merged pairs come first, and pairs of a later
+ * map in a list before those of an earlier one. A key keeps the position of its
+ * first occurrence and gets the value of the last one.
  */
 static int
 merge_pairs(struct builder *b, struct ypairs *own, const struct ynode *merge, yaml_mark_t mark)
@@ -403,7 +409,7 @@ finish_seq(struct builder *b, struct ynode *node, size_t from)
 
 static int build_node(struct builder *b, const yaml_event_t *event, unsigned depth);
 
-/* Builds nodes onto the stack until the collection's end event. */
+/* Builds nodes on the stack until the end event of the collection. */
 static int
 build_children(struct builder *b, unsigned depth)
 {
@@ -446,7 +452,7 @@ build_collection(struct builder *b, const yaml_event_t *event, unsigned depth)
 	return check_limits(b, node, depth, event->start_mark);
 }
 
-/* Pushes the node that event begins; depth is the number of nodes around it. */
+/* Builds the node that event begins, and pushes it. depth is the number of enclosing nodes. */
 static int
 build_node(struct builder *b, const yaml_event_t *event, unsigned depth)
 {
@@ -581,7 +587,7 @@ ynode_bool(const struct ynode *node, bool *out)
 	return true;
 }
 
-/* Digits of the base, with underscores between or behind them. */
+/* Parses digits of the base, with underscores between or after them. */
 static bool
 digits(struct str s, unsigned base, uint64_t *out)
 {
@@ -622,7 +628,7 @@ ynode_int(const struct ynode *node, int64_t *out)
 	return true;
 }
 
-/* .inf and .nan, each lower, Title or UPPER. */
+/* Parses .inf and .nan, each in lower, Title or UPPER case. */
 static bool
 special_double(struct str s, double *out)
 {
@@ -662,7 +668,7 @@ ynode_double(const struct ynode *node, double *out)
 		char c = node->text.p[k];
 
 		if ((c | 0x20) >= 'a' && (c | 0x20) <= 'z' && c != 'e' && c != 'E')
-			return false; /* inf and nan without their dot are text */
+			return false; /* inf and nan without a dot are text */
 		if (c != '_')
 			text[n++] = c;
 	}
@@ -735,7 +741,7 @@ yaml_merge(struct arena *a, const struct ynode *base, const struct ynode *over)
 
 /* ---- writing */
 
-/* Words that YAML 1.1 or 1.2, or somebody's parser, takes for something other than text. */
+/* Returns true for words that YAML 1.1, YAML 1.2 or some parser does not read as text. */
 static bool
 has_meaning(struct str s)
 {
@@ -749,7 +755,10 @@ has_meaning(struct str s)
 	return false;
 }
 
-/* Plain in every context: begins with a letter or _, so it is no number, date or indicator. */
+/*
+ * Returns true if s can be written plain in every context. It begins with a letter or _, so it cannot be a number, date or
+ * indicator.
+ */
 static bool
 plain_is_safe(struct str s)
 {
@@ -764,7 +773,7 @@ plain_is_safe(struct str s)
 	return s.len > 0 && !has_meaning(s);
 }
 
-/* Neither what YAML escapes, nor what would act on a terminal, nor a space that one cannot see. */
+/* Returns false for characters that YAML escapes, that affect a terminal, or that are invisible spaces. */
 static bool
 shown_raw(uint32_t c)
 {

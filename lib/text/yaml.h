@@ -1,13 +1,14 @@
 /*
- * yaml: one YAML document as a tree, over libyaml's parser.
+ * yaml: reads one YAML document as a tree, with libyaml's parser.
  *
- * Meaning is YAML 1.1's, as PyYAML has it: anchors and aliases (the nodes are
- * shared, with the position of the anchored text), merge keys `<<`, yes/no/on/off.
- * Differences, all on purpose: a key given twice is an error, `None` is null,
- * 5e-5 is a number, a tag outside YAML's own is an error, as is a second document.
+ * The meaning is that of YAML 1.1 as PyYAML implements it: anchors and aliases
+ * (nodes are shared and keep the position of the anchored text), merge keys
+ * `<<`, and yes/no/on/off. There are intentional differences: a duplicate key,
+ * a tag outside YAML's own and a second document are errors, `None` is null,
+ * and 5e-5 is a number.
  *
- * All errors are "FILE:LINE:COLUMN: what"; lines and columns (characters, not
- * bytes) count from 1.
+ * All errors are "FILE:LINE:COLUMN: MESSAGE". Lines and columns count from 1,
+ * columns in characters.
  */
 #ifndef LNN_TEXT_YAML_H
 #define LNN_TEXT_YAML_H
@@ -34,73 +35,76 @@ struct ypair {
 
 struct ynode {
 	enum ynode_kind kind;
-	bool quoted;           /* scalar that is text whatever it looks like: quoted, a block scalar, or tagged !!str */
-	uint16_t height;       /* 1 for a scalar or an empty node, else 1 + the highest child's */
-	uint32_t expanded;     /* nodes from here down, aliases counted as what they stand for */
-	unsigned line, column; /* of the first character; an anchor or tag is part of the node */
+	bool quoted;           /* scalar that is always text: quoted, a block scalar, or tagged !!str */
+	uint16_t height;       /* 1 for a scalar or an empty node, else 1 + the largest height of its children */
+	uint32_t expanded;     /* number of nodes in the subtree; an alias counts as the subtree of its anchor */
+	unsigned line, column; /* position of the first character; an anchor or tag is part of the node */
 	const char *file;
-	struct str text;            /* scalar; valid UTF-8, may hold NUL, followed by a NUL that does not count */
-	size_t n;                   /* items or pairs */
+	struct str text;            /* scalar; valid UTF-8, may contain NUL, followed by a NUL that len does not count */
+	size_t n;                   /* number of items or pairs */
 	const struct ynode **items; /* sequence */
-	struct ypair *pairs;        /* map: merged keys stand first, as PyYAML orders them */
+	struct ypair *pairs;        /* map: merged keys come first, as in PyYAML */
 };
 
 /*
- * The only document of text; an empty one is a null scalar. The tree and a copy
- * of file live in a. For text of `-e RULE` file is "-e".
+ * Parses text, which must be a single document. An empty document is a null
+ * scalar. The tree and a copy of file are allocated from a. For the text of `-e
+ * RULE`, file is "-e".
  */
 int yaml_parse(struct arena *a, const char *file, struct str text, const struct ynode **root, struct err *err);
 
-/* NULL where there is none, or where the node is NULL or no map. Keys compare by text. */
+/* Return NULL if there is no such key, or if map is NULL or no map. Keys are compared as text. */
 const struct ynode *ymap_get(const struct ynode *map, const char *key);
 const struct ypair *ymap_pair(const struct ynode *map, struct str key);
 
-/* Follows a dotted path of keys; the empty path is the node itself. NULL where there is none. */
+/* Follows a dotted path of keys. An empty path is the node itself. Returns NULL if there is no such node. */
 const struct ynode *ynode_path(const struct ynode *node, const char *path);
 
-/* Absent (NULL), or plain and one of: nothing, ~ null Null NULL None. */
+/* Returns true if node is NULL, or plain and one of: the empty text, ~ null Null NULL None. */
 bool ynode_is_null(const struct ynode *node);
 
 /*
- * True and *out set if the node is a plain scalar of that type.
- * bool: true false yes no on off, each lower, Title or UPPER. int: YAML 1.1's
- * (sign, 0x1f, 0b11, leading 0 octal, 1_000). double: those, and decimal floats
- * with or without exponent sign, .inf, -.inf, .nan.
+ * Return true and set *out if the node is a plain scalar of that type. bool:
+ * true false yes no on off, each in lower, Title or UPPER case. int: as in YAML
+ * 1.1 (sign, 0x1f, 0b11, leading 0 for octal, 1_000). double: integers, decimal
+ * floats with or without exponent sign, .inf, -.inf, .nan.
  */
 bool ynode_bool(const struct ynode *node, bool *out);
 bool ynode_int(const struct ynode *node, int64_t *out);
 bool ynode_double(const struct ynode *node, double *out);
 
-/* "a list", "a map", "null" or "a scalar", for messages; "nothing" for NULL. */
+/* Returns "a list", "a map", "null" or "a scalar" for messages; "nothing" for NULL. */
 const char *ynode_what(const struct ynode *node);
 
 /*
- * A list of scalars as text, each as written. Error, naming what (the key, say):
- * no list, or an item that is null, a list or a map. The array lives in a.
+ * Reads a list of scalars as texts, each as written. It is an error if node is
+ * no list, or if an item is null, a list or a map. Messages call the list what.
+ * The array is allocated from a.
  */
 int ynode_strings(const struct ynode *node, const char *what, struct arena *a, struct str **out, size_t *n, struct err *err);
 
-/* Where the node stands. */
+/* Returns the position of the node, for messages. */
 static inline struct err_place
 ynode_place(const struct ynode *node)
 {
 	return (struct err_place){ node->file, ERR_LINE, node->line, node->column, NULL };
 }
 
-/* Sets "FILE:LINE:COLUMN: MESSAGE" at the node; returns -1. */
+/* Sets "FILE:LINE:COLUMN: MESSAGE" at the node, and returns -1. */
 #define ynode_fail(node, err, ...) err_failed(err_place(err, ynode_place(node), __VA_ARGS__))
 
 /*
- * over on top of base: two maps are merged key by key, anything else is over's.
- * Keys keep the order of base, new ones follow. Nodes are shared with both; new
- * ones live in a and have over's position.
+ * Merges over into base: two maps are merged key by key; anything else is
+ * replaced by over. Keys keep the order of base; new ones follow. Existing
+ * nodes are shared. New ones are allocated from a and have the position of
+ * over.
  */
 const struct ynode *yaml_merge(struct arena *a, const struct ynode *base, const struct ynode *over);
 
 /*
- * Adds s as a scalar that every YAML parser reads back as the text s, in flow
- * and block context: plain where that is safe, else double quoted with escapes.
- * False, and nothing added, if s is not UTF-8.
+ * Appends s as a scalar that every YAML parser reads back as text, in flow and
+ * block context: plain if that is safe, else double quoted with escapes.
+ * Returns false and appends nothing if s is not UTF-8.
  */
 bool yaml_put_scalar(struct buf *b, struct str s);
 
