@@ -7,7 +7,10 @@
 #include "base/xalloc.h"
 #include "tensor/convert.h"
 
-/* Bytes read at a time of what is not in order; runs of this many are read to where they belong. */
+/*
+ * WINDOW: bytes read at once for scattered elements. DIRECT: runs of at least this many bytes are read directly to their
+ * destination. RUN_MIN: shorter runs always fill a whole window.
+ */
 enum { WINDOW = 1 << 20, DIRECT = 64 << 10, RUN_MIN = 512 };
 
 /* ---- boxes */
@@ -28,7 +31,7 @@ boxes_get(const struct tensor *t, size_t i)
 	return (struct box){ zeros, t->shape, t->stride, t->offset, t->storage };
 }
 
-/* A box as a tensor of its own. */
+/* Returns a box as a tensor of its own. */
 static struct tensor
 box_tensor(const struct tensor *t, const struct box *box)
 {
@@ -50,7 +53,7 @@ boxes_whole(const struct tensor *t)
 	return (struct boxes_range){ .tensor = t, .to = tensor_count(t) };
 }
 
-/* Bytes of n elements; of types without whole bytes, of a multiple of 8 elements. */
+/* Returns the bytes of n elements. For types without whole bytes, n must be a multiple of 8. */
 static uint64_t
 bytes_of(const struct tensor *t, uint64_t n)
 {
@@ -65,7 +68,7 @@ boxes_bytes(const struct boxes_range *r)
 	return bytes_of(r->tensor, r->to - r->from);
 }
 
-/* boxes_stored, but the bytes of each element may stand the other way round. */
+/* Like boxes_stored, but the elements may be stored in the other byte order. */
 static bool
 is_run(const struct boxes_range *r, uint32_t *storage, uint64_t *offset)
 {
@@ -113,7 +116,7 @@ boxes_stacked(const struct ckpt *c, const struct tensor *t)
 	return n > 0;
 }
 
-/* A part of a tensor. */
+/* A rectangular part of a tensor. */
 struct region {
 	uint64_t low[TENSOR_NDIM_MAX], size[TENSOR_NDIM_MAX];
 };
@@ -121,14 +124,14 @@ struct region {
 /* ---- checking */
 
 /*
- * The part of the tensor that is looked at is halved at an edge of a box, until a single box fills it. Boxes that lie
- * across the cut are looked at on both sides. Grids are cut without any such box: n log n.
+ * State of check_cover. It halves the region of the tensor at an edge of a box until a single box fills the region. A box that lies
+ * across the cut is checked on both sides. A grid is cut without such boxes, so it takes n log n steps.
  */
 struct cover {
 	const struct tensor *t;
 	struct region at;
 	const char *file;
-	struct str name; /* of the tensor; empty: not to be told */
+	struct str name; /* name of the tensor; empty if messages do not name it */
 	struct err *err;
 };
 
@@ -199,7 +202,7 @@ edge_cmp(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
-/* An edge inside the part along dimension d that has about as many before it as behind it; 0 if there is none. */
+/* Returns an edge inside the region along dimension d that has about as many edges before as after it, or 0 if there is none. */
 static uint64_t
 middle_edge(const struct cover *v, const uint32_t *list, size_t n, unsigned d)
 {
@@ -233,7 +236,7 @@ count_across(const struct cover *v, const uint32_t *list, size_t n, unsigned d, 
 	return across;
 }
 
-/* The dimension and edge that the fewest boxes lie across; the edge is 0 if there is none. */
+/* Returns the edge that the fewest boxes lie across, and sets *dim to its dimension. Returns 0 if there is none. */
 static uint64_t
 best_edge(const struct cover *v, const uint32_t *list, size_t n, unsigned *dim)
 {
@@ -256,7 +259,7 @@ best_edge(const struct cover *v, const uint32_t *list, size_t n, unsigned *dim)
 
 static int check_cover(struct cover *v, const uint32_t *list, size_t n);
 
-/* Checks the half of the part along d that begins at low and has size. */
+/* Checks the part of the region that along d begins at half[0] and has size half[1]. */
 static int
 check_half(struct cover *v, const uint32_t *list, size_t n, unsigned d, const uint64_t half[2])
 {
@@ -280,7 +283,7 @@ check_half(struct cover *v, const uint32_t *list, size_t n, unsigned d, const ui
 	return rc;
 }
 
-/* Checks that the boxes in list, all of which have elements in the part, fill it once. */
+/* Checks that the boxes in list fill the region without overlap. All of them have elements in the region. */
 static int
 check_cover(struct cover *v, const uint32_t *list, size_t n)
 {
@@ -294,7 +297,7 @@ check_cover(struct cover *v, const uint32_t *list, size_t n)
 	if (n == 1 && fills(v, &first))
 		return 0;
 	edge = best_edge(v, list, n, &d);
-	if (edge == 0) { /* all of them fill it */
+	if (edge == 0) { /* no edge inside: all boxes fill the region */
 		second = boxes_get(v->t, list[1]);
 		return bad_box(v, &second, " overlaps the box ", &first);
 	}
@@ -305,7 +308,7 @@ check_cover(struct cover *v, const uint32_t *list, size_t n)
 	return check_half(v, list, n, d, halves[0]) < 0 ? -1 : check_half(v, list, n, d, halves[1]);
 }
 
-/* Inside the tensor, and inside its storage? */
+/* Checks that a box lies inside the tensor's shape and inside its storage. */
 static int
 check_box(struct cover *v, const struct ckpt *c, const struct box *box)
 {
@@ -353,7 +356,7 @@ check_all(const struct ckpt *c, const struct tensor *t, struct str name, struct 
 	return rc;
 }
 
-/* A single box that is all of t is t itself, if its elements are in order. */
+/* If box is the whole of t and its elements are in order, makes t a plain tensor and returns true. */
 static bool
 make_plain(struct tensor *t, const struct box *box)
 {
@@ -396,9 +399,9 @@ boxes_make(struct ckpt *c, struct tensor *t, struct str name, const struct box *
 	return 0;
 }
 
-/* ---- walking a box in the order of its storage */
+/* ---- reading a box in the order of its storage */
 
-/* One dimension of a block: the step in the source and in the block, in elements. */
+/* One dimension of a block: its size, and its strides in the source and in the block, in elements. */
 struct dim {
 	uint64_t size, src, dst;
 };
@@ -406,20 +409,20 @@ struct dim {
 struct reader {
 	struct ckpt *c;
 	const struct tensor *t;
-	unsigned item;         /* bytes of an element */
-	unsigned char *block;  /* where a region goes */
-	unsigned char *window; /* bytes of a storage */
-	uint32_t storage;      /* which */
+	unsigned item;         /* size of an element in bytes */
+	unsigned char *block;  /* destination of a region */
+	unsigned char *window; /* buffer for bytes of a storage */
+	uint32_t storage;      /* storage in the window */
 	uint64_t at;           /* storage offset of window */
-	size_t have;           /* bytes in it */
-	uint64_t limit;        /* storage offset up to which this box is read */
+	size_t have;           /* valid bytes in window */
+	uint64_t limit;        /* storage offset after the last byte of this box */
 	struct dim dims[TENSOR_NDIM_MAX];
 	unsigned ndim;
 	int (*take)(void *arg, void *p, size_t n, struct err *err);
 	void *arg;
 };
 
-/* Sorts by source stride, largest first; merges neighbours that are one run in source and block. */
+/* Sorts the dimensions by source stride, largest first, and merges neighbours that form one run in source and block. */
 static void
 order_dims(struct reader *r)
 {
@@ -447,7 +450,7 @@ order_dims(struct reader *r)
 	r->ndim = j;
 }
 
-/* Pointer to bytes [off, off + n) of the storage, n <= WINDOW; ahead: how much more is worth reading. */
+/* Returns a pointer to bytes [off, off + n) of the storage; n <= WINDOW. If they must be read, reads ahead bytes or more. */
 static const unsigned char *
 look(struct reader *r, uint64_t off, size_t n, size_t ahead, struct err *err)
 {
@@ -477,7 +480,10 @@ scatter(unsigned char *dst, const unsigned char *src, const struct dim *d, unsig
 		memcpy(dst + i * d->dst * item, src + i * d->src * item, item);
 }
 
-/* The innermost dimension, in parts that fit the window; src and dst in elements, gap to the next run. */
+/*
+ * Copies the innermost dimension in parts that fit the window. src and dst are offsets in elements. gap is the source distance to
+ * the next run.
+ */
 static int
 run(struct reader *r, uint64_t src, uint64_t dst, uint64_t gap, struct err *err)
 {
@@ -502,7 +508,7 @@ run(struct reader *r, uint64_t src, uint64_t dst, uint64_t gap, struct err *err)
 	return 0;
 }
 
-/* Walks all dimensions but the innermost. */
+/* Copies all dimensions, calling run() for each row of the innermost one. */
 static int
 walk(struct reader *r, uint64_t src, uint64_t dst, struct err *err)
 {
@@ -526,9 +532,9 @@ walk(struct reader *r, uint64_t src, uint64_t dst, struct err *err)
 	}
 }
 
-/* ---- what is stored otherwise than it comes out */
+/* ---- conjugation and negation */
 
-/* Turns the sign of every part-th number over, beginning with number first. */
+/* Flips the sign of every part-th number, beginning with number first. */
 static void
 negate(unsigned char *p, uint64_t numbers, size_t size, unsigned first, unsigned part)
 {
@@ -536,7 +542,7 @@ negate(unsigned char *p, uint64_t numbers, size_t size, unsigned first, unsigned
 		p[i * size + size - 1] ^= 0x80;
 }
 
-/* What conj() and neg() views leave to be done. Only floating and complex tensors can have the bits set. */
+/* Applies the pending operations of conj() and neg() views. Only floating and complex tensors can have these flags. */
 static void
 resolve(const struct tensor *t, unsigned char *p, uint64_t n)
 {
@@ -563,7 +569,7 @@ region_count(const struct reader *r, const struct region *g)
 	return n;
 }
 
-/* Reads what box has of the region to its places in r->block. Returns the number of elements, or -1. */
+/* Copies the part of box that lies in the region to r->block. Returns its number of elements, or -1. */
 static int64_t
 place(struct reader *r, const struct box *box, const struct region *g, struct err *err)
 {
@@ -593,7 +599,7 @@ place(struct reader *r, const struct box *box, const struct region *g, struct er
 	return walk(r, src, dst, err) < 0 ? -1 : (int64_t)n;
 }
 
-/* Reads a region to r->block as it comes out. */
+/* Reads a region to r->block in row-major order, little-endian, with conjugation and negation resolved. */
 static int
 fill(struct reader *r, const struct region *g, struct err *err)
 {
@@ -620,7 +626,7 @@ fill(struct reader *r, const struct region *g, struct err *err)
 	return 0;
 }
 
-/* Splits a region along dimension d and those behind it until a piece holds what is left. */
+/* Splits a region along dimension d and the later ones into pieces of at most BOXES_PIECE bytes, and reads each. */
 static int
 pieces(struct reader *r, const struct region *g, unsigned d, struct err *err)
 {
@@ -636,7 +642,7 @@ pieces(struct reader *r, const struct region *g, unsigned d, struct err *err)
 	}
 	while (g->size[d] == 1)
 		d++;
-	each = g->size[d] > 0 ? n / g->size[d] : 1; /* not empty: it is larger than a piece */
+	each = g->size[d] > 0 ? n / g->size[d] : 1; /* n > 0, because the region is larger than a piece */
 	rows = each * r->item > BOXES_PIECE ? 1 : BOXES_PIECE / (each * r->item);
 	for (uint64_t i = 0; i < g->size[d]; i += part.size[d]) {
 		part.low[d] = g->low[d] + i;
@@ -648,7 +654,7 @@ pieces(struct reader *r, const struct region *g, unsigned d, struct err *err)
 	return 0;
 }
 
-/* Elements [from, to) of what is left of the region from dimension d on: the rest of a row, whole rows, part of a row. */
+/* Reads elements [from, to) of the region from dimension d on: the end of a row, then whole rows, then the beginning of a row. */
 static int
 range(struct reader *r, struct region *g, unsigned d, uint64_t from, uint64_t to, struct err *err)
 {
@@ -661,7 +667,7 @@ range(struct reader *r, struct region *g, unsigned d, uint64_t from, uint64_t to
 	high = to / inner;
 	if (d == r->t->ndim)
 		return pieces(r, g, 0, err);
-	if (low > high || from % inner > 0) { /* the first row is not whole */
+	if (low > high || from % inner > 0) { /* the first row is incomplete */
 		uint64_t row = from / inner, end = low > high ? to : low * inner;
 
 		g->low[d] = row;
@@ -691,7 +697,7 @@ no_items(const struct ckpt *c, struct err *err)
 	return err_input(err, c->file, "a tensor whose elements are no whole bytes is not stored in one run");
 }
 
-/* ---- all of it */
+/* ---- entry points */
 
 static int
 read_pieces(struct reader *r, const struct boxes_range *all, uint32_t storage, uint64_t off, struct err *err)

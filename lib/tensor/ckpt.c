@@ -7,26 +7,29 @@
 #include "base/xalloc.h"
 #include "io/crc32.h"
 
-/* Bytes [start, end) of a storage, which were read. */
+/* Bytes [start, end) of a storage that were read, and their CRC. */
 struct ckpt_span {
 	uint64_t start, end;
 	uint32_t crc;
 };
 
-/* What was read of a storage: spans in order, no two of which touch. */
+/* What was read of a storage: spans in order, none of which touch. */
 struct ckpt_spans {
 	struct ckpt_span *v;
-	uint64_t loose; /* it was read in too many pieces to be noted: how many bytes so far; 0: they are noted */
+	uint64_t loose; /* if not 0, spans are not stored because there were too many; number of bytes read so far */
 	uint16_t n, cap;
-	bool closed; /* it is proved, or cannot be */
+	bool closed; /* the CRC was checked, or cannot be checked */
 };
 
 struct ckpt_proof {
-	pthread_mutex_t lock;     /* of all below, as several threads read */
+	pthread_mutex_t lock;     /* protects the members below, because several threads read */
 	struct ckpt_spans *spans; /* by storage */
 };
 
-/* A storage that needs more spans is proved by reading it again; pieces that are short for crc32_join; pieces of that reading. */
+/*
+ * SPANS_MAX: a storage with more spans is read again to check its CRC. SHORT: the CRC of shorter pieces is continued with
+ * crc32_add. AGAIN: piece size when a storage is read again.
+ */
 enum { SPANS_MAX = 512, SHORT = 4096, AGAIN = 1 << 20 };
 
 struct ckpt *
@@ -135,7 +138,7 @@ ckpt_warn_index(const struct ckpt *c)
 int
 ckpt_locate(struct ckpt *c, uint32_t storage, struct err *e)
 {
-	/* Several threads may locate; the offset is what they write last. */
+	/* Several threads may locate a storage; locate() must store the offset last. */
 	if (c->ops->locate == NULL || __atomic_load_n(&c->storages[storage].offset, __ATOMIC_ACQUIRE) != OFFSET_UNKNOWN)
 		return 0;
 	return c->ops->locate(c, storage, e);
@@ -164,7 +167,7 @@ ckpt_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct er
 	return 0;
 }
 
-/* ---- CRCs of what is read */
+/* ---- checking the CRCs of storages while they are read */
 
 void
 ckpt_verify(struct ckpt *c)
@@ -189,7 +192,7 @@ close_spans(struct ckpt_spans *s)
 	*s = (struct ckpt_spans){ .closed = true };
 }
 
-/* The first span that ends behind off. */
+/* Returns the index of the first span that ends after off. */
 static unsigned
 find_span(const struct ckpt_spans *s, uint64_t off)
 {
@@ -206,7 +209,7 @@ find_span(const struct ckpt_spans *s, uint64_t off)
 	return low;
 }
 
-/* How many of the n bytes at off are known alike; *known: whether they were read before. */
+/* Returns how many of the n bytes at off are either all read before or all not. *known tells which. */
 static uint64_t
 same_until(const struct ckpt_spans *s, uint64_t off, uint64_t n, bool *known)
 {
@@ -220,7 +223,7 @@ same_until(const struct ckpt_spans *s, uint64_t off, uint64_t n, bool *known)
 	return until - off < n ? until - off : n;
 }
 
-/* Adds bytes that were not read before. p may be NULL. */
+/* Adds a span of bytes that were not read before. The bytes are at p, or p is NULL and new.crc is their CRC. */
 static void
 add_span(struct ckpt_spans *s, struct ckpt_span new, const void *p)
 {
@@ -273,7 +276,7 @@ bad_crc(const struct ckpt *c, uint32_t storage, struct err *e)
 	return -1;
 }
 
-/* Holds the CRC of a storage of which all bytes were read against that which is stated. */
+/* Compares the CRC of a storage, all of whose bytes were read, with the stated one. */
 static int
 prove(struct ckpt *c, uint32_t storage, uint32_t crc, struct err *e)
 {
@@ -294,7 +297,10 @@ is_whole(const struct ckpt *c, uint32_t storage)
 	return s->n == 1 && s->v[0].start == 0 && s->v[0].end == c->storages[storage].nbytes;
 }
 
-/* A storage that was read in too many pieces is read once more when all of it may have been read, if it is still there. */
+/*
+ * Counts n bytes read of a storage with too many spans. Once all its bytes may have been read, reads it again for its CRC. A stream
+ * may have forgotten them; then the storage is not checked.
+ */
 static int
 add_loose(struct ckpt *c, uint32_t storage, uint64_t n, struct err *e)
 {
@@ -313,7 +319,7 @@ add_loose(struct ckpt *c, uint32_t storage, uint64_t n, struct err *e)
 	return 0;
 }
 
-/* From now on the bytes of a storage that are read are counted only. */
+/* Drops the spans of a storage, so that only the number of bytes read is counted. */
 static int
 loosen(struct ckpt *c, uint32_t storage, struct err *e)
 {
@@ -327,7 +333,7 @@ loosen(struct ckpt *c, uint32_t storage, struct err *e)
 	return add_loose(c, storage, sum, e);
 }
 
-/* A CRC that stands in front of the bytes, or in a directory, is looked at as soon as all bytes were read. */
+/* Adds a span. If the CRC is known before the bytes or from a directory, checks it as soon as all bytes were read. */
 static int
 take_span(struct ckpt *c, uint32_t storage, struct ckpt_span span, const void *p, struct err *e)
 {
@@ -341,7 +347,7 @@ take_span(struct ckpt *c, uint32_t storage, struct ckpt_span span, const void *p
 	return 0;
 }
 
-/* n bytes at off of a storage were read and are at p. Long pieces are added up outside of the lock. */
+/* Notes that n bytes at off of a storage were read and are at p. The CRCs of long pieces are computed without the lock. */
 static int
 note_read(struct ckpt *c, uint32_t storage, uint64_t off, const uint8_t *p, size_t n, struct err *e)
 {
@@ -402,7 +408,7 @@ ckpt_copied(struct ckpt *c, uint32_t storage, uint64_t off, uint64_t len, uint32
 	return rc;
 }
 
-/* Storages [from, to) will not be read again, and their records have ended. */
+/* Checks storages [from, to), which will not be read again and whose records have ended. */
 static int
 prove_passed(struct ckpt *c, uint32_t from, uint32_t to, struct err *e)
 {
@@ -416,7 +422,7 @@ prove_passed(struct ckpt *c, uint32_t from, uint32_t to, struct err *e)
 
 /* ---- reading */
 
-/* Locates a storage from which n bytes at off are to be read. */
+/* Locates a storage before a read of n bytes at off, and checks the range. */
 static int
 begin_read(struct ckpt *c, uint32_t storage, uint64_t off, size_t n, struct err *e)
 {

@@ -10,7 +10,10 @@
 #include "tensor/convert.h"
 #include "tensor/tree.h"
 
-/* A walk into a call goes this deep; all walks of a state dict visit this many values for each node of the tree. */
+/*
+ * The depth to which a call is searched. All searches of a state dict together visit at most VISITS_FREE values plus VISITS_MAX for
+ * each node of the tree.
+ */
 enum { DEPTH_MAX = 24, VISITS_MAX = 8, VISITS_FREE = 1 << 16 };
 
 struct reading {
@@ -22,7 +25,7 @@ struct reading {
 	struct tensor_more more;
 	struct tensor_part *parts;
 	size_t cap;
-	struct buf path; /* of the part that is looked for, without the name of the tensor */
+	struct buf path; /* path of the part that is looked for, relative to the tensor */
 	bool shaped;     /* dtype and shape are known */
 };
 
@@ -47,7 +50,7 @@ is_too_much(const struct reading *r)
 static struct tensor_part *
 add_part(struct reading *r, struct str name, enum dtype dtype)
 {
-	r->all->visits += name.len / 64; /* their names take memory */
+	r->all->visits += name.len / 64; /* long names use memory, so they count as visits */
 	*xpush(r->parts, r->more.nparts, r->cap) =
 		(struct tensor_part){ .name = arena_str(r->arena, name), .dtype = (uint8_t)dtype };
 	return &r->parts[r->more.nparts - 1];
@@ -59,7 +62,7 @@ add_tensor(struct reading *r, struct str name, const struct tensor *tensor)
 	add_part(r, name, (enum dtype)tensor->dtype)->tensor = tensor;
 }
 
-/* A number of the call, as the item of a tensor without dimensions. Other values are no parts. */
+/* Adds a number in a call as a part, a tensor without dimensions. Values of other kinds are ignored. */
 static void
 add_number(struct reading *r, const char *name, uint32_t h)
 {
@@ -81,7 +84,7 @@ add_number(struct reading *r, const char *name, uint32_t h)
 		part->scalar[i] = (unsigned char)(bits >> 8 * i);
 }
 
-/* All tensors below h, under the path that leads to them. */
+/* Adds all tensors below h, each named by its path. */
 static void
 add_below(struct reading *r, uint32_t h, unsigned depth)
 {
@@ -111,7 +114,7 @@ add_below(struct reading *r, uint32_t h, unsigned depth)
 	}
 }
 
-/* The tensors below h; a single one is called name, more have their paths below it. */
+/* Adds the tensors below h. If h is a tensor, its name is name; otherwise names are paths below name. */
 static void
 add_named(struct reading *r, const char *name, uint32_t h)
 {
@@ -121,7 +124,7 @@ add_named(struct reading *r, const char *name, uint32_t h)
 	r->path.len = 0;
 }
 
-/* ---- what calls say */
+/* ---- calls and their arguments */
 
 static uint32_t
 arg(const struct reading *r, uint32_t args, size_t i)
@@ -129,14 +132,14 @@ arg(const struct reading *r, uint32_t args, size_t i)
 	return i < value_len(r->t, args) ? value_item(r->t, args, i) : VALUE_ABSENT;
 }
 
-/* torch.float32 */
+/* Reads a global such as torch.float32. */
 static enum dtype
 read_dtype(const struct reading *r, uint32_t h)
 {
 	return str_eqc(value_module(r->t, h), "torch") ? dtype_by_name(value_name(r->t, h)) : DTYPE_UNKNOWN;
 }
 
-/* A tuple of sizes, or a torch.Size of one. */
+/* Reads the shape: a tuple of sizes, or a torch.Size with one. */
 static bool
 read_size(struct reading *r, uint32_t h, enum dtype dtype)
 {
@@ -152,7 +155,7 @@ read_size(struct reading *r, uint32_t h, enum dtype dtype)
 	for (size_t i = 0; i < n; i++)
 		if (!value_u64(r->t, value_item(r->t, h, i), &shape[i]))
 			return false;
-	/* Sizes of which no tensor can be are not believed. */
+	/* Refuses sizes that no tensor can have. */
 	if (!tensor_numel(&(struct tensor){ .shape = shape, .ndim = (uint8_t)n }, &count) || count > INT64_MAX / 16)
 		return false;
 	tensor_set_shape(r->tensor, r->arena, shape, (unsigned)n);
@@ -161,7 +164,7 @@ read_size(struct reading *r, uint32_t h, enum dtype dtype)
 	return true;
 }
 
-/* "torch.sparse_coo", as text or in a call of _get_layout; without "torch.". */
+/* Reads a layout such as "torch.sparse_coo", as text or in a call of _get_layout. The result lacks "torch.". */
 static struct str
 read_layout(const struct reading *r, uint32_t h)
 {
@@ -191,7 +194,7 @@ part_named(const struct reading *r, const char *name)
 	return NULL;
 }
 
-/* layout, (indices, values, size, ...) or (compressed, plain, values, size) */
+/* arguments: layout, then (indices, values, size, ...) or (compressed, plain, values, size) */
 static void
 read_sparse(struct reading *r, uint32_t args)
 {
@@ -216,7 +219,7 @@ read_sparse(struct reading *r, uint32_t args)
 	(void)read_size(r, arg(r, data, n), values != NULL ? (enum dtype)values->dtype : DTYPE_UNKNOWN);
 }
 
-/* buffer, sizes, strides, offsets */
+/* arguments: buffer, sizes, strides, offsets */
 static void
 read_nested(struct reading *r, uint32_t args)
 {
@@ -228,7 +231,7 @@ read_nested(struct reading *r, uint32_t args)
 		add_named(r, names[i], arg(r, args, i));
 }
 
-/* A dict of values, offsets and more. */
+/* argument: a dict of values, offsets and more */
 static void
 read_jagged(struct reading *r, uint32_t args)
 {
@@ -237,7 +240,7 @@ read_jagged(struct reading *r, uint32_t args)
 	add_named(r, "", arg(r, args, 0));
 }
 
-/* dtype, size, stride, requires_grad */
+/* arguments: dtype, size, stride, requires_grad */
 static void
 read_meta(struct reading *r, uint32_t args)
 {
@@ -246,7 +249,7 @@ read_meta(struct reading *r, uint32_t args)
 	(void)read_size(r, arg(r, args, 1), read_dtype(r, arg(r, args, 0)));
 }
 
-/* data, dtype, device, requires_grad */
+/* arguments: data, dtype, device, requires_grad */
 static void
 read_other_device(struct reading *r, uint32_t args)
 {
@@ -262,7 +265,7 @@ read_other_device(struct reading *r, uint32_t args)
 	r->shaped = true;
 }
 
-/* class, dtype, size, stride, offset, layout, device, requires_grad; the parts are in the state */
+/* arguments: class, dtype, size, stride, offset, layout, device, requires_grad. The parts are in the state. */
 static void
 read_wrapper(struct reading *r, uint32_t args)
 {
@@ -273,7 +276,7 @@ read_wrapper(struct reading *r, uint32_t args)
 	(void)read_size(r, arg(r, args, 2), read_dtype(r, arg(r, args, 1)));
 }
 
-/* Several elements a byte: the bytes are the part. */
+/* Adds the raw bytes of a storage as part "data", because one byte may hold several elements. */
 static void
 add_packed(struct reading *r, uint32_t storage)
 {
@@ -285,7 +288,7 @@ add_packed(struct reading *r, uint32_t storage)
 	add_tensor(r, str_c("data"), data);
 }
 
-/* storage, offset, size, stride, parameters, requires_grad, hooks; the first four are None in a wrap */
+/* arguments: storage, offset, size, stride, parameters, requires_grad, hooks. If the tensor has data, the first four are None. */
 static void
 read_quantised(struct reading *r, uint32_t args)
 {
@@ -307,7 +310,7 @@ read_quantised(struct reading *r, uint32_t args)
 	add_number(r, "axis", arg(r, qparams, 3));
 }
 
-/* An attribute in a state: a dict, or a pair of one (or None) and a dict of slots. */
+/* Returns an attribute from a state: a dict, or a pair of a dict (or None) and a dict of slots. */
 static uint32_t
 attribute(const struct reading *r, uint32_t state, const char *key)
 {
@@ -335,7 +338,7 @@ add_state(struct reading *r, uint32_t state)
 
 static void read_call(struct reading *r, uint32_t callable, uint32_t args, unsigned depth);
 
-/* A tensor already made, or the call that makes it; None in a wrap. */
+/* h is a tensor that exists already, the call that makes it, or None if the tensor has data. */
 static void
 read_inner(struct reading *r, uint32_t h, unsigned depth)
 {
@@ -345,7 +348,7 @@ read_inner(struct reading *r, uint32_t h, unsigned depth)
 		read_call(r, o->callable, o->args, depth - 1);
 }
 
-/* tensor, requires_grad, hooks, state */
+/* arguments: tensor, requires_grad, hooks, state */
 static void
 read_parameter(struct reading *r, uint32_t args, unsigned depth)
 {
@@ -353,7 +356,7 @@ read_parameter(struct reading *r, uint32_t args, unsigned depth)
 	add_state(r, arg(r, args, 3));
 }
 
-/* The placements of a DTensor, as Python shows them. */
+/* Returns the placements of a DTensor as Python shows them. */
 static struct str
 read_placements(struct reading *r, uint32_t state)
 {
@@ -383,7 +386,7 @@ read_placements(struct reading *r, uint32_t state)
 	return text;
 }
 
-/* function, type, arguments, state */
+/* arguments: function, type, arguments, state */
 static void
 read_typed(struct reading *r, uint32_t args, unsigned depth)
 {
@@ -391,7 +394,7 @@ read_typed(struct reading *r, uint32_t args, unsigned depth)
 
 	read_call(r, arg(r, args, 0), arg(r, args, 2), depth);
 	if (str_eqc(r->more.layout, "jagged"))
-		return; /* the state has the same tensors again */
+		return; /* the state repeats the same tensors */
 	local = attribute(r, state, "_local_tensor");
 	if (local == VALUE_ABSENT || !str_eqc(value_name(r->t, arg(r, args, 1)), "DTensor")) {
 		add_state(r, state);
@@ -402,7 +405,7 @@ read_typed(struct reading *r, uint32_t args, unsigned depth)
 	r->more.cast = TENSOR_CAST_CALL;
 }
 
-/* Adds what one call says to r. */
+/* Reads one call into r. */
 static void
 read_call(struct reading *r, uint32_t callable, uint32_t args, unsigned depth)
 {
@@ -434,7 +437,7 @@ read_call(struct reading *r, uint32_t callable, uint32_t args, unsigned depth)
 	add_named(r, "", args);
 }
 
-/* What could not be told otherwise is that of the first part. */
+/* If dtype and shape are unknown, takes those of the first part. */
 static void
 guess_shape(struct reading *r)
 {
@@ -447,7 +450,10 @@ guess_shape(struct reading *r)
 	tensor_set_shape(r->tensor, r->arena, first != NULL ? first->shape : none, first != NULL ? first->ndim : 0);
 }
 
-/* False if t is quantised per channel with another number of scales or zero points than channels: torch refuses it. */
+/*
+ * Returns false if t is quantised per channel and the number of scales or zero points is not the number of channels. torch refuses
+ * such tensors.
+ */
 static bool
 fits(const struct tensor *t)
 {
@@ -459,7 +465,7 @@ fits(const struct tensor *t)
 	for (size_t i = 0; i < more->nparts; i++)
 		if (str_eqc(more->parts[i].name, "axis"))
 			axis = composite_number(&more->parts[i]);
-	if (!(axis >= 0 && axis < t->ndim)) /* it may be no number */
+	if (!(axis >= 0 && axis < t->ndim)) /* axis may be NaN */
 		return false;
 	for (size_t i = 0; i < more->nparts; i++) {
 		const struct tensor_part *part = &more->parts[i];

@@ -6,9 +6,9 @@
 #include "tensor/smallfloat.h"
 
 /*
- * Everything is done in blocks: bytes are copied into a block, a function turns
- * all BLOCK items into another block (trip counts that are constants make the
- * loops vector code at -O2), and that is copied out.
+ * Conversions work on blocks. Bytes are copied into a block, a function
+ * converts all BLOCK items into another block, and the result is copied out.
+ * Constant trip counts let the compiler vectorise the loops at -O2.
  */
 #define BLOCK 256
 
@@ -64,7 +64,7 @@ small_encode_block(const union block *in, union block *out, struct small f)
 	return lost;
 }
 
-/* ---- float8_e8m0fnu: powers of two from 2^-127 on, and NaN ---- */
+/* ---- float8_e8m0fnu: powers of two from 2^-127 up, and NaN ---- */
 
 static void
 decode_e8m0(const union block *in, union block *out)
@@ -73,7 +73,7 @@ decode_e8m0(const union block *in, union block *out)
 		out->f64[i] = in->u8[i] == 255 ? (double)NAN : bits_double((uint64_t)(in->u8[i] + 1023 - 127) << 52);
 }
 
-/* A tie is half way between a power of two and the next, and goes up, as in torch. */
+/* A value halfway between two powers of two is rounded up, as in torch. */
 static uint64_t
 encode_e8m0(const union block *in, union block *out)
 {
@@ -115,7 +115,7 @@ encode_f32(const union block *in, union block *out)
 	return lost;
 }
 
-/* ---- float32 from and to 16 bits, without the way through double ---- */
+/* ---- float32 to and from 16 bits, without converting to double ---- */
 
 static uint64_t
 f32_to_bfloat(const union block *in, union block *out)
@@ -147,12 +147,12 @@ f32_to_half(const union block *in, union block *out)
 	for (unsigned i = 0; i < BLOCK; i++) {
 		uint32_t u = in->u32[i], size = u & 0x7fffffff, code;
 		uint32_t near = (size + 0xfff + (size >> 13 & 1) - (112u << 23)) >> 13;
-		/* 0.5 has the steps of half's subnormals, 2^-24, in its last place. */
+		/* The last place of 0.5 is 2^-24, the step of half's subnormals, so that the addition rounds to it. */
 		uint32_t small = float_bits(bits_float(size) + 0.5f) - float_bits(0.5f);
 		uint32_t nan = 0x7e00 | (size >> 13 & 0x3ff);
 
 		code = size < 113u << 23 ? small : near;
-		code = size >= 0x477ff000 ? 0x7c00 : code; /* 65520: the tie between 65504 and what would be 65536 */
+		code = size >= 0x477ff000 ? 0x7c00 : code; /* 65520 is the tie between 65504 and 65536 */
 		code = size > 0x7f800000 ? nan : code;
 		lost += (uint32_t)(size >= 0x477ff000) & (uint32_t)(size < 0x7f800000);
 		out->u16[i] = (uint16_t)(code | (u >> 16 & 0x8000));
@@ -199,8 +199,9 @@ item_put(union block *b, unsigned i, unsigned bits, uint64_t v)
 }
 
 /*
- * What does not fit a double is cut, and the last bit set instead (rounding to
- * odd) if sticky: then rounding that double to a shorter type rounds once.
+ * If sticky is set, an integer that does not fit a double is cut and its last
+ * bit is set if the cut bits are not zero (rounding to odd). Rounding that
+ * double to a shorter type then gives the correctly rounded result.
  */
 static inline __attribute__((always_inline)) void
 int_decode_block(const union block *in, union block *out, unsigned bits, bool is_signed, bool sticky)
@@ -262,7 +263,7 @@ encode_bool(const union block *in, union block *out)
 		out->u8[i] = !(in->f64[i] == 0); /* NaN is true, as in torch */
 }
 
-/* ---- all of them ---- */
+/* ---- dispatch by dtype ---- */
 
 static void
 decode_block(enum dtype t, const union block *in, union block *out, bool sticky)
@@ -314,7 +315,7 @@ encode_block(enum dtype t, const union block *in, union block *out)
 	}
 }
 
-/* The casts that matter for speed; false if this is none of them. */
+/* Does the casts whose speed matters. Returns false for all others. */
 static bool
 cast_block(enum dtype from, const union block *in, enum dtype to, union block *out, uint64_t *lost)
 {
@@ -331,7 +332,7 @@ cast_block(enum dtype from, const union block *in, enum dtype to, union block *o
 	return true;
 }
 
-/* On a big-endian machine items are turned round on their way in and out. */
+/* Reverses the bytes of all items on a big-endian machine. */
 static void
 block_swap(union block *b, unsigned size)
 {
@@ -414,7 +415,7 @@ convert_encode(enum dtype t, const double *in, size_t n, void *out)
 		m = block_items(n);
 		memcpy(&a, in, m * sizeof(*in));
 		for (size_t i = m; i < BLOCK; i++)
-			a.f64[i] = 1; /* which no type loses */
+			a.f64[i] = 1; /* padding; every type can represent it */
 		lost += encode_block(t, &a, &b);
 		block_store(&b, p, m, size);
 	}

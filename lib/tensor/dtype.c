@@ -10,7 +10,7 @@
 #define QUANT DTYPE_CLASS_QUANTISED
 #define BITS DTYPE_CLASS_BITS
 
-/* name, storage class, safetensors, numpy, class, bytes, bits, pack, digits, torch has it */
+/* name, storage class, safetensors, numpy, class, bytes, bits, pack, digits, known to torch */
 static const struct dtype_info table[DTYPE_COUNT] = {
 	[DTYPE_UNKNOWN] = { "unknown", NULL, NULL, NULL, DTYPE_CLASS_NONE, 0, 0, 1, 0, false },
 	[DTYPE_FLOAT64] = { "float64", "DoubleStorage", "F64", "<f8", FLOAT, 8, 64, 1, 17, true },

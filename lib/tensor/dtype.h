@@ -1,8 +1,8 @@
 /*
- * dtype: the element types of tensors, and what each container calls them.
+ * dtype: the element types of tensors, and their names in each container.
  *
- * The names are torch's. Facts: lib/format/README.md, section 9. The
- * float6 types are safetensors' own and have no torch dtype.
+ * The names are torch's. Facts: lib/format/README.md, section 9. The float6
+ * types exist in safetensors only and have no torch dtype.
  */
 #ifndef LNN_TENSOR_DTYPE_H
 #define LNN_TENSOR_DTYPE_H
@@ -23,8 +23,8 @@ enum dtype {
 	DTYPE_FLOAT8_E4M3FNUZ,
 	DTYPE_FLOAT8_E5M2FNUZ,
 	DTYPE_FLOAT8_E8M0FNU,
-	DTYPE_FLOAT4_E2M1FN_X2, /* an item is a byte that holds two numbers */
-	DTYPE_FLOAT6_E2M3,      /* safetensors only; carried, never converted */
+	DTYPE_FLOAT4_E2M1FN_X2, /* one item is a byte with two numbers */
+	DTYPE_FLOAT6_E2M3,      /* safetensors only; copied, never converted */
 	DTYPE_FLOAT6_E3M2,
 	DTYPE_INT64,
 	DTYPE_INT32,
@@ -52,9 +52,9 @@ enum dtype {
 };
 
 enum dtype_class {
-	DTYPE_CLASS_NONE, /* of DTYPE_UNKNOWN */
+	DTYPE_CLASS_NONE, /* only DTYPE_UNKNOWN */
 	DTYPE_CLASS_FLOAT,
-	DTYPE_CLASS_INT, /* signed or not */
+	DTYPE_CLASS_INT, /* signed and unsigned */
 	DTYPE_CLASS_BOOL,
 	DTYPE_CLASS_COMPLEX,
 	DTYPE_CLASS_QUANTISED,
@@ -69,25 +69,25 @@ struct dtype_info {
 	enum dtype_class class;
 	uint8_t size;   /* bytes of an item; 0 if an item is not a whole number of bytes */
 	uint8_t bits;   /* bits of an item */
-	uint8_t pack;   /* elements per item in a safetensors shape: 2 for float4 (last dimension doubled), else 1 */
-	uint8_t digits; /* floats, parts of complex: decimal digits after which a value reads back the same, else 0 */
+	uint8_t pack;   /* elements per item in a safetensors shape: 2 for float4 (the last dimension counts double), else 1 */
+	uint8_t digits; /* floats and complex parts: significant decimal digits that identify a value; else 0 */
 	bool torch;     /* false if torch has no such dtype */
 };
 
-/* Never NULL: anything outside the enum gives the entry of DTYPE_UNKNOWN. Lives as long as the program. */
+/* Never returns NULL: values outside the enum get the entry of DTYPE_UNKNOWN. The result is static. */
 const struct dtype_info *dtype_info(enum dtype t);
 const char *dtype_name(enum dtype t);
-unsigned dtype_size(enum dtype t); /* bytes of an item, 0 if there is no such number */
-bool dtype_is_float(enum dtype t); /* a real floating type; complex ones are not */
+unsigned dtype_size(enum dtype t); /* bytes of an item; 0 if not a whole number */
+bool dtype_is_float(enum dtype t); /* true for real floating types, but not for complex ones */
 
-/* DTYPE_UNKNOWN if there is none. Names are matched exactly. */
+/* Return DTYPE_UNKNOWN if there is no such type. Names must match exactly. */
 enum dtype dtype_by_name(struct str name);        /* "float32", without "torch." */
 enum dtype dtype_by_safetensors(struct str name); /* "F32" */
 enum dtype dtype_by_numpy(struct str name);       /* "f4", without byte order; V2 is bfloat16, as ml_dtypes saves it */
 enum dtype dtype_by_storage(struct str name);     /* "FloatStorage", without module; not UntypedStorage */
-enum dtype dtype_by_tensor(struct str name);      /* "FloatTensor", likewise */
+enum dtype dtype_by_tensor(struct str name);      /* "FloatTensor", without module */
 
-/* Bytes that count items take; false if that does not fit, is not whole bytes, or t is unknown. */
+/* Computes the bytes of count items. Returns false on overflow, if they are not whole bytes, or if t is unknown. */
 bool dtype_bytes(enum dtype t, uint64_t count, uint64_t *bytes);
 
 #endif

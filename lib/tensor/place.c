@@ -15,7 +15,7 @@ enum { PLACES_SHOWN = 8 };
 
 /* ---- messages */
 
-/* Makes b, which keys of the file went into, text for a message: a NUL would end that. */
+/* Escapes b, which contains keys from the file, for use in a message. A NUL would end the message. */
 static const char *
 shown(struct buf *b)
 {
@@ -27,10 +27,10 @@ shown(struct buf *b)
 	return b->len > 0 ? b->p : "";
 }
 
-/* The dotted paths of the outermost containers that hold tensors themselves. */
+/* Collects the dotted paths of the outermost containers that directly contain tensors. */
 struct place_list {
 	struct tensor_tree *tree;
-	struct buf path; /* of the container being visited, with its dot */
+	struct buf path; /* path of the container being visited, with a dot at the end */
 	struct buf text;
 	unsigned count;
 };
@@ -69,7 +69,7 @@ list_places(struct place_list *p, uint32_t h, unsigned depth)
 	}
 }
 
-/* True if h looks like a whole nn.Module, but not enough to be read as one. */
+/* Returns true if h looks like a pickled nn.Module, but lacks what is needed to read it as one. */
 static bool
 is_module(const struct vtree *t, uint32_t h)
 {
@@ -81,7 +81,7 @@ is_module(const struct vtree *t, uint32_t h)
 	return !tree_is_module(t, h) && value_get(t, o->state, str_c("_parameters")) != VALUE_ABSENT;
 }
 
-/* True if an item of h is a whole nn.Module; key gets its key. */
+/* Returns true if an item of h is such a module, and appends its key to key. */
 static bool
 find_module(const struct vtree *t, uint32_t h, struct buf *key)
 {
@@ -106,7 +106,7 @@ whole_module(const struct tensor_tree *tree, const char *where, struct err *err)
 			 where);
 }
 
-/* True if an item of h is a tensor. */
+/* Returns true if an item of h is a tensor. */
 static bool
 has_tensor(const struct vtree *t, uint32_t h)
 {
@@ -120,7 +120,10 @@ has_tensor(const struct vtree *t, uint32_t h)
 
 enum { CLASS_DEPTH = 4 };
 
-/* The class of the first object, down to some depth, that is made of tensors; path gets its keys. VALUE_ABSENT: none. */
+/*
+ * Searches depth levels for an object that is made of tensors. Returns the class of the first one and appends its path to path, or
+ * returns VALUE_ABSENT.
+ */
 static uint32_t
 find_class(const struct vtree *t, uint32_t h, struct buf *path, unsigned depth)
 {
@@ -141,7 +144,7 @@ find_class(const struct vtree *t, uint32_t h, struct buf *path, unsigned depth)
 	return VALUE_ABSENT;
 }
 
-/* Names the class that holds what tensors there are, if one does. */
+/* Reports that there are no tensors. If an object of some class holds tensors, the message names the class. */
 static int
 nowhere(const struct tensor_tree *tree, const char *where, struct err *err)
 {
@@ -190,10 +193,10 @@ no_tensors(struct tensor_tree *tree, const struct place *place, struct err *err)
 	return -1;
 }
 
-/* Keys compared with one that is not there, and how deep they are looked for. */
+/* NEAREST_TRIED: keys per container compared with a missing key. NEAREST_DEPTH: levels searched. */
 enum { NEAREST_TRIED = 1000, NEAREST_DEPTH = 3 };
 
-/* Offers the dotted paths of what container holds: each key, and those below what holds tensors. */
+/* Offers the dotted paths of the items of container to near, and recursively those in items that hold tensors. */
 static void
 offer_paths(const struct tensor_tree *tree, uint32_t container, struct str path, struct arena *arena, struct nearest *near)
 {
@@ -216,7 +219,7 @@ offer_paths(const struct tensor_tree *tree, uint32_t container, struct str path,
 	buf_release(&one);
 }
 
-/* Names the keys of the root, and the path that is most like key. */
+/* Reports that there is no key. The message lists the keys of the root and suggests the nearest path. */
 static int
 no_place(struct tensor_tree *tree, struct str key, struct err *err)
 {
@@ -253,13 +256,13 @@ no_place(struct tensor_tree *tree, struct str key, struct err *err)
 /* ---- entries */
 
 enum entry_class {
-	ENTRY_OTHER,  /* has no tensor, or none that counts */
-	ENTRY_TENSOR, /* lies directly in the container */
+	ENTRY_OTHER,  /* has no tensor, or only tensors that do not count */
+	ENTRY_TENSOR, /* a tensor directly in the container */
 	ENTRY_CANDIDATE,
 	ENTRY_OPTIMIZER,
 };
 
-/* The dict that h is, or that an object of a subclass of dict carries; else VALUE_ABSENT. */
+/* Returns h if it is a dict, the dict that an object of a subclass of dict carries, or VALUE_ABSENT. */
 static uint32_t
 dict_of(const struct vtree *t, uint32_t h)
 {
@@ -295,7 +298,7 @@ is_beside(const struct vtree *t, uint32_t key)
 	return false;
 }
 
-/* place_is_optimizer, asked once of a dict that many keys have; known is by node. */
+/* Like place_is_optimizer, but caches the answer by node, because many keys may refer to one dict. */
 static bool
 is_optimizer_entry(const struct vtree *t, uint32_t key, uint32_t value, uint8_t *known)
 {
@@ -326,14 +329,14 @@ classify(const struct tensor_tree *tree, uint32_t key, uint32_t value, uint8_t *
 												     : ENTRY_CANDIDATE;
 }
 
-/* The entries of one container, as far as the rule asks for them. */
+/* The entries of one container, sorted by class. */
 struct level {
 	uint32_t container;
 	size_t *candidates; /* indices of entries */
 	size_t n, cap;
-	size_t tensors;   /* that lie directly in it */
-	size_t others;    /* lists and tuples with tensors */
-	size_t optimizer; /* index of the first, or SIZE_MAX */
+	size_t tensors;   /* number of tensors directly in it */
+	size_t others;    /* number of other entries with tensors, such as lists and tuples */
+	size_t optimizer; /* index of the first optimizer entry, or SIZE_MAX */
 	bool named;       /* a key contains model, state_dict or optim */
 };
 
@@ -371,14 +374,14 @@ level_scan(const struct tensor_tree *tree, uint32_t container, struct level *l)
 	free(known);
 }
 
-/* ---- the names below an entry */
+/* ---- comparing the names below entries */
 
-/* The sum of the names' hashes tells whether two entries have the same names, in whatever order. */
+/* The sum of the hashes of all tensor names. Two entries with equal sums have the same names, in any order. */
 struct name_tally {
 	struct tensor_tree *tree;
 	struct buf key;
 	uint64_t tensors, sum;
-	uint64_t visits; /* bounded, as a container may be reached on many paths */
+	uint64_t visits; /* number of values visited; limited, because many paths may lead to one container */
 };
 
 static uint64_t
@@ -422,9 +425,9 @@ tally_of(struct tensor_tree *tree, uint32_t h)
 	return y;
 }
 
-/* ---- words */
+/* ---- text of messages */
 
-/* path as one word of a shell. */
+/* Writes path quoted as one word for a shell. */
 static void
 put_word(struct buf *b, struct str path)
 {
@@ -445,7 +448,7 @@ put_word(struct buf *b, struct str path)
 	buf_addc(b, '\'');
 }
 
-/* The dotted path of entry i of the container at path. */
+/* Appends the dotted path of entry i of the container at path. */
 static void
 put_path(struct buf *b, const struct tensor_tree *tree, const struct level *l, struct str path, size_t i)
 {
@@ -464,7 +467,7 @@ put_choice(struct buf *b, struct str path, uint64_t tensors)
 	put_word(b, path);
 }
 
-/* The candidates below path, each with its number of tensors and what to give to -k for it, then the root. */
+/* Lists the candidates below path and then the root, each with its number of tensors and the option -k that selects it. */
 static void
 put_choices(struct buf *b, struct tensor_tree *tree, const struct level *l, struct str path)
 {
@@ -481,17 +484,17 @@ put_choices(struct buf *b, struct tensor_tree *tree, const struct level *l, stru
 	buf_release(&one);
 }
 
-/* ---- the choice */
+/* ---- applying the rule */
 
 struct place_choice {
 	struct tensor_tree *tree;
 	const struct place_ask *ask;
 	struct place place;
-	struct buf path; /* of place, without what the rule may still choose below it */
-	bool only;       /* some step took an only candidate */
+	struct buf path; /* path of place so far; the rule may go on below it */
+	bool only;       /* a step took the only candidate */
 };
 
-/* Names the candidates that have the same names as entry chosen. */
+/* Reports the other candidates that have the same tensor names as entry chosen. */
 static void
 say_others(struct place_choice *c, const struct level *l, size_t chosen)
 {
@@ -501,7 +504,7 @@ say_others(struct place_choice *c, const struct level *l, size_t chosen)
 	size_t told = 0;
 
 	put_path(&taken, c->tree, l, buf_str(&c->path), chosen);
-	/* Candidates may share what they hold, so the work is bounded. */
+	/* Candidates may share their contents, so the work is limited. */
 	for (size_t i = 0; i < l->n && told < PLACES_SHOWN && visits <= 4 * (uint64_t)c->tree->nodes; i++) {
 		other = tally_of(c->tree, level_value(c->tree, l, l->candidates[i]));
 		visits += other.visits;
@@ -520,7 +523,7 @@ say_others(struct place_choice *c, const struct level *l, size_t chosen)
 	buf_release(&word);
 }
 
-/* Index of the entry model, state_dict_ema or state_dict; SIZE_MAX if none of them is a candidate. */
+/* Returns the index of entry model, state_dict_ema or state_dict; SIZE_MAX if none of them is a candidate. */
 static size_t
 usual(const struct tensor_tree *tree, const struct level *l)
 {
@@ -537,7 +540,7 @@ usual(const struct tensor_tree *tree, const struct level *l)
 	return SIZE_MAX;
 }
 
-/* Goes to the entry that the rule chooses and returns 1; 0 if it stays, -1 if the rule does not decide. */
+/* Moves to the entry that the rule chooses. Returns 1 if it moved, 0 if the rule stays here, -1 if the rule does not decide. */
 static int
 step(struct place_choice *c, const struct level *l)
 {
@@ -597,7 +600,7 @@ is_optimizer(struct place_choice *c, struct str state, const char *what, struct 
 	return rc;
 }
 
-/* What the rule says of a level. */
+/* The decision of the rule about one container. */
 enum verdict { STAY, GO, DOUBT, ALL_OPTIMIZER };
 
 static enum verdict
@@ -605,7 +608,7 @@ judge(struct place_choice *c, struct level *l, bool root)
 {
 	int rc;
 
-	/* The items of a list have no keys: the rule is only asked to tell them from an optimizer. */
+	/* Items of a list have no keys, so none is a candidate unless an item is an optimizer. */
 	if (value_kind(c->tree->t, l->container) != VALUE_DICT && l->optimizer == SIZE_MAX)
 		l->n = 0;
 	if (root && l->n == 0 && l->tensors == 0 && l->others == 0 && l->optimizer != SIZE_MAX)
@@ -616,7 +619,7 @@ judge(struct place_choice *c, struct level *l, bool root)
 	return rc < 0 ? DOUBT : rc > 0 ? GO : STAY;
 }
 
-/* Applies the rule to the root and, as long as it says so, to what it chose. */
+/* Applies the rule to the root and then, as long as it applies, to the chosen entry. */
 static int
 descend(struct place_choice *c, struct err *err)
 {
@@ -632,7 +635,7 @@ descend(struct place_choice *c, struct err *err)
 
 	while (verdict == GO && container != VALUE_ABSENT && n < PICKLE_DEPTH_MAX) {
 		free(l.candidates);
-		/* A container is no candidate inside itself. */
+		/* A container must not be a candidate inside itself. */
 		c->tree->seen[container] = TREE_OPEN;
 		opened[n++] = container;
 		level_scan(c->tree, container, &l);

@@ -1,7 +1,7 @@
 /*
- * smallfloat: floats of 8 and 16 bits, made of sign, exponent and mantissa, one
- * at a time. The format is an argument and everything is inlined, so that with
- * a constant format nothing of it is left at run time.
+ * smallfloat: converts single floats of 8 and 16 bits that consist of sign,
+ * exponent and mantissa. The format is an argument and everything is inlined,
+ * so with a constant format it costs nothing at run time.
  */
 #ifndef LNN_TENSOR_SMALLFLOAT_H
 #define LNN_TENSOR_SMALLFLOAT_H
@@ -11,14 +11,14 @@
 #include <string.h>
 
 enum small_kind {
-	SMALL_IEEE, /* infinities and NaNs in the highest exponent */
-	SMALL_FN,   /* no infinity; NaN is all ones; what is too large becomes the largest number */
-	SMALL_FNUZ, /* no infinity, no -0; NaN is where -0 would be */
+	SMALL_IEEE, /* infinities and NaNs use the highest exponent */
+	SMALL_FN,   /* no infinity; NaN is all ones; values that are too large become the largest number */
+	SMALL_FNUZ, /* no infinity and no -0; NaN has the code of -0 */
 };
 
 struct small {
 	enum small_kind kind;
-	unsigned bits, mantissa; /* of the item; stored bits of the mantissa */
+	unsigned bits, mantissa; /* bits: of an item; mantissa: stored bits of the mantissa */
 	int bias;
 };
 
@@ -50,7 +50,7 @@ bits_double(uint64_t u)
 #define DOUBLE_INF ((uint64_t)0x7ff << 52)
 #define DOUBLE_SIGN ((uint64_t)1 << 63)
 
-/* The code of an infinity; in types without one the first code behind the largest number. */
+/* Returns the code of an infinity or, in types without infinities, the code after the largest number. */
 static inline uint64_t
 small_top(struct small f)
 {
@@ -87,7 +87,7 @@ small_encode(double v, struct small f, uint64_t *lost)
 	const unsigned cut = 52 - f.mantissa;
 	const uint64_t top = small_top(f), sign = (uint64_t)1 << (f.bits - 1);
 	const uint64_t least = (uint64_t)(1024 - f.bias) << 52; /* smallest normal number */
-	const uint64_t magic = least + ((uint64_t)cut << 52);   /* a double that near it has the steps of subnormals */
+	const uint64_t magic = least + ((uint64_t)cut << 52);   /* the last place of doubles near it is the step of subnormals */
 	uint64_t bits = double_bits(v), size = bits & ~DOUBLE_SIGN, negative = bits >> 63 ? sign : 0, code;
 
 	if (size > DOUBLE_INF)

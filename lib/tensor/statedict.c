@@ -12,21 +12,21 @@
 
 struct walk {
 	struct statedict *sd;
-	struct tensor_tree tree;                      /* zeroed but for nodes where there is none (safetensors) */
-	size_t cap;                                   /* of sd->entries */
-	size_t cap_made, cap_containers, cap_insides; /* of arrays of sd */
-	struct sd_inside at; /* of the item being looked at; parent is VALUE_ABSENT outside of containers */
+	struct tensor_tree tree;                      /* without a tree (safetensors), all but nodes is zero */
+	size_t cap;                                   /* capacity of sd->entries */
+	size_t cap_made, cap_containers, cap_insides; /* capacities of arrays in sd */
+	struct sd_inside at; /* position of the current item; parent is VALUE_ABSENT outside of containers */
 	struct composites composites;
-	struct buf path; /* dotted path of the container being walked, with its dot */
-	uint64_t text;   /* bytes of names made so far */
-	size_t misfits;  /* tensors that torch refuses, and the first */
+	struct buf path; /* dotted path of the container being walked, with a dot at the end */
+	uint64_t text;   /* total length of generated names */
+	size_t misfits;  /* number of tensors that torch refuses */
 	struct str misfit;
 	struct err *e;
 };
 
 /* ---- names */
 
-/* The dotted name of item i of container, below w->path. */
+/* Returns the dotted name of item i of container, which is at w->path. */
 static struct str
 entry_name(struct walk *w, uint32_t container, size_t i)
 {
@@ -45,7 +45,7 @@ entry_name(struct walk *w, uint32_t container, size_t i)
 
 /* ---- entries */
 
-/* Appends an entry; refuses a name that is there, and more names than the file can stand for. */
+/* Appends an entry. Fails if the name exists, or if there are more names than a file of this size can have. */
 static int
 add_entry(struct walk *w, struct str name, enum sd_kind kind, uint32_t tensor, uint32_t value)
 {
@@ -58,7 +58,7 @@ add_entry(struct walk *w, struct str name, enum sd_kind kind, uint32_t tensor, u
 		buf_release(&shown);
 		return -1;
 	}
-	/* The same container may be reached on many paths: names must not outgrow what the file can hold. */
+	/* Many paths may lead to the same container, so the number and length of names are limited. */
 	if (sd->n >= 4 * (size_t)w->tree.nodes + 1024 || w->text > 64 * (uint64_t)w->tree.nodes + ((uint64_t)64 << 20))
 		return err_input(w->e, sd->ckpt->file, "shared containers stand for more names than the file has values");
 	sd->entries = xgrow(sd->entries, sd->n, &w->cap, sizeof(*sd->entries));
@@ -71,7 +71,7 @@ add_entry(struct walk *w, struct str name, enum sd_kind kind, uint32_t tensor, u
 	return 0;
 }
 
-/* Says of the entry added last what call makes of it; t is its tensor so far. */
+/* Describes the tensor of the last entry from the call that makes it. t is what is known of the tensor so far. */
 static int
 describe(struct walk *w, uint32_t call, const struct tensor *t)
 {
@@ -109,7 +109,7 @@ add_composite(struct walk *w, struct str name, uint32_t h)
 struct spot;
 static int walk_container(struct walk *w, struct spot *at);
 
-/* The item of the state dict whose entries come next. */
+/* Starts a container item of the state dict. The next entries are in it. */
 static void
 add_container(struct walk *w, struct str name, uint32_t h)
 {
@@ -121,18 +121,18 @@ add_container(struct walk *w, struct str name, uint32_t h)
 }
 
 /*
- * The place of an item in the state dict. Modules in modules stand for their tensors; what else a module of TorchScript has is
- * no entry.
+ * The position of an item in the state dict. Nested modules are represented by their tensors. Other attributes of a TorchScript
+ * module are no entries.
  */
 struct spot {
 	uint32_t container;
 	size_t item;
 	unsigned depth;
-	bool script; /* the container is that of a module of TorchScript */
-	bool nested; /* ... that of an item of the state dict */
+	bool script; /* the container belongs to a TorchScript module */
+	bool nested; /* the container is, or is inside of, an item of the state dict */
 };
 
-/* inner is the item h, or what that carries. */
+/* Walks inner, which is the item h or the container that h carries. */
 static int
 walk_inner(struct walk *w, uint32_t inner, const struct spot *at, uint32_t h)
 {
@@ -145,7 +145,7 @@ walk_inner(struct walk *w, uint32_t inner, const struct spot *at, uint32_t h)
 
 	tree_put_key(&w->path, w->tree.t, at->container, at->item);
 	buf_addc(&w->path, '.');
-	w->tree.seen[inner] = TREE_OPEN; /* a cycle ends here: while it is open it is nobody's child */
+	w->tree.seen[inner] = TREE_OPEN; /* ends cycles: an open container is not found again */
 	r = walk_container(w, &below);
 	w->tree.seen[inner] = TREE_WITH;
 	w->path.len = len;
@@ -170,7 +170,7 @@ walk_value(struct walk *w, uint32_t h, const struct spot *at)
 		return add_composite(w, entry_name(w, at->container, at->item), h);
 	if (at->script && !module)
 		return 0;
-	/* A container is written back with the modules in it. */
+	/* A container is written back as a whole, including its modules. */
 	inner = kept ? VALUE_ABSENT : tree_holder(&w->tree, h);
 	if (inner == VALUE_ABSENT)
 		return module && !kept ? 0 : add_entry(w, entry_name(w, at->container, at->item), SD_OTHER, 0, h);

@@ -102,7 +102,7 @@ tensor_span(const struct tensor *t, uint64_t *first, uint64_t *end)
 		*end += (t->shape[i] - 1) * t->stride[i];
 }
 
-/* One past the last element touched by a tensor that has elements; false if that does not fit. */
+/* Computes the index after the last element of a non-empty tensor. Returns false on overflow. */
 static bool
 span_end(const struct tensor *t, uint64_t *end)
 {
@@ -138,18 +138,18 @@ tensor_check(const struct tensor *t, uint64_t nbytes, struct err *e)
 	return 0;
 }
 
-/* Row-major strides of shape, into stride (ndim places). */
+/* Computes the row-major strides of shape. stride has ndim elements. */
 static void
 set_strides(const uint64_t *shape, unsigned ndim, uint64_t *stride)
 {
 	uint64_t step = 1;
 	unsigned i;
 
-	/* As torch: an empty dimension counts as one, so that (0,5) has strides (5,1). */
+	/* As in torch, an empty dimension counts as one, so that (0,5) has strides (5,1). */
 	for (i = ndim; i-- > 0;) {
 		stride[i] = step;
 		if (shape[i] > 1 && !num_mul(step, shape[i], &step))
-			step = 1; /* only where another size is 0: the strides do not matter */
+			step = 1; /* the product can only overflow if another size is 0; then strides do not matter */
 	}
 }
 

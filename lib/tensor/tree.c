@@ -108,7 +108,7 @@ holds(struct tensor_tree *tree, uint32_t h, unsigned depth, struct err *err)
 		return err_input(err, tree->file, "containers are nested more than %d deep", PICKLE_DEPTH_MAX);
 	tree->seen[c] = TREE_OPEN;
 	n = value_len(tree->t, c);
-	/* All children are visited, so that each is marked. */
+	/* Visits all children, so that each is marked. */
 	for (i = 0; i < n; i++) {
 		rc = holds(tree, tree_child(tree->t, c, i), depth + 1, err);
 		if (rc < 0)
@@ -133,7 +133,7 @@ tree_holder(const struct tensor_tree *tree, uint32_t h)
 	return c != VALUE_ABSENT && c < tree->nodes && tree->seen[c] == TREE_WITH ? c : VALUE_ABSENT;
 }
 
-/* Names are UTF-8. Bytes and strings of Python 2 need not be: then those beyond ASCII are escaped. */
+/* Names must be UTF-8. Bytes and strings of Python 2 may not be; then all their non-ASCII bytes are escaped. */
 static void
 put_text(struct buf *b, struct str text)
 {
@@ -149,7 +149,7 @@ put_text(struct buf *b, struct str text)
 	}
 }
 
-/* A key that is no text, in Python's words; only such keys need to be told apart that occur. */
+/* Appends a key in Python's notation. Kinds of keys that do not occur in practice need not be distinguishable. */
 static void
 put_key(struct buf *b, const struct vtree *t, uint32_t key, unsigned depth)
 {
