@@ -507,7 +507,7 @@ composite_read(struct composites *all, uint32_t call, struct tensor *t, struct e
 double
 composite_number(const struct tensor_part *part)
 {
-	double d;
+	double d = 0;
 
 	convert_decode((enum dtype)part->dtype, part->scalar, 1, &d);
 	return d;
