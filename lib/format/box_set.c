@@ -1,7 +1,8 @@
 /*
- * Reads a set of files with boxes. A shard states the first index of its boxes; the shape of a tensor is what all its boxes
- * span. A DTensor states its shape, its placements, and where the rank is in the mesh; the box follows from these. What is
- * no DTensor must be the same in all rank files; the first file's is taken. Facts: lib/format/README.md, section 8.
+ * Reads a set of files whose tensors are boxes of larger ones. A shard states the first index of each box, and the shape of a
+ * tensor is the extent of all its boxes. A DTensor states its shape, its placements and the position of the rank in the mesh, from
+ * which its box follows. In rank files, tensors that are no DTensors must be equal in all files; those of the first file are used.
+ * Facts: lib/format/README.md, section 8.
  */
 #include "format/box_set.h"
 
@@ -20,53 +21,53 @@
 
 enum { MESH_AXES_MAX = 8 };
 
-/* What a placement does along its axis of the mesh. */
+/* The placement of a DTensor along one axis of its mesh. */
 struct mesh_axis {
 	enum { AXIS_REPLICATE, AXIS_SHARD, AXIS_STRIDED } kind;
 	uint64_t dim, factor;
-	uint64_t at, n; /* the rank's coordinate; how many there are */
+	uint64_t at, n; /* at: coordinate of the rank; n: number of coordinates */
 };
 
-/* How a DTensor lies on its mesh. */
+/* The mesh of a DTensor and its placements. */
 struct mesh {
 	struct mesh_axis axes[MESH_AXES_MAX];
 	unsigned naxes;
-	uint64_t ranks; /* of the mesh */
+	uint64_t ranks; /* number of ranks in the mesh */
 };
 
 struct set_name {
 	struct str name;
-	struct tensor tensor; /* of the whole; plain if it has no boxes */
+	struct tensor tensor; /* the whole tensor; a plain one if it has no boxes */
 	bool boxed;
-	uint32_t files; /* that have it */
+	uint32_t files; /* number of files that have it */
 };
 
 struct set_box {
 	uint32_t name, file;
 	struct box box;
-	struct mesh *mesh; /* of a DTensor */
+	struct mesh *mesh; /* for a DTensor */
 };
 
 struct box_set {
-	struct file_set files; /* first: for its operations */
+	struct file_set files; /* must be first, for the operations of file_set */
 	bool ranks;
 };
 
-/* While the files are put together. */
+/* State while the files are joined. */
 struct joining {
 	struct ckpt *c;
 	struct box_set *s;
 	uint32_t file;
-	struct ckpt *sub; /* the file that is being read */
+	struct ckpt *sub; /* the current file */
 	struct set_name *names;
 	struct set_box *boxes;
 	struct storage *storages;
-	uint32_t *storage; /* by storage of sub: its number, or STORAGE_NONE */
-	uint32_t *joined;  /* by node of its tree: 1 + the name of the DTensor that it is */
-	uint32_t *plain;   /* by tensor of sub: 1 + its name, if it is no DTensor */
+	uint32_t *storage; /* by storage of sub: its number in storages, or STORAGE_NONE */
+	uint32_t *joined;  /* by node of sub's tree: 1 + number of the name if the node is a DTensor */
+	uint32_t *plain;   /* by tensor of sub: 1 + number of its name if it is no DTensor */
 	size_t nnames, cap_names, nboxes, cap_boxes, nstorages, cap_storages;
-	struct buf rest; /* of the first file: what is no tensor, as a pickle */
-	size_t differ;   /* other files whose rest is another one */
+	struct buf rest; /* values of the first file that are no tensors, as a pickle */
+	size_t differ;   /* number of other files whose values differ from rest */
 	bool lost;
 	struct strmap by_name;
 	struct err *err;
@@ -80,7 +81,7 @@ bad(const struct joining *j, struct str name, const char *what)
 
 /* ---- storages */
 
-/* The number of a storage of the present file. */
+/* Gets the number of storage i of the current file, and adds it if it is new. */
 static int
 take_storage(struct joining *j, uint32_t i, uint32_t *number)
 {
@@ -108,7 +109,7 @@ take_storage(struct joining *j, uint32_t i, uint32_t *number)
 
 /* ---- meshes */
 
-/* A field of an object or of its state, which is a dict, or a pair of one (or None) and a dict of slots. */
+/* Returns a field of an object or of a state. The state is a dict, or a pair of a dict (or None) and a dict of slots. */
 static uint32_t
 field(const struct vtree *t, uint32_t object, const char *name)
 {
@@ -142,7 +143,7 @@ read_axis(const struct joining *j, struct str name, uint32_t placement, struct m
 	return 0;
 }
 
-/* The ranks of a mesh, as a tuple or list; its name depends on the version of torch. */
+/* Returns the ranks of a mesh as a tuple or list. The name of the field depends on the version of torch. */
 static uint32_t
 ranks_of(const struct vtree *t, uint32_t mesh)
 {
@@ -166,7 +167,7 @@ check_ranks(const struct joining *j, struct str name, uint32_t ranks)
 	return 0;
 }
 
-/* The DTensor that a call makes, perhaps as a Parameter. */
+/* Returns the call that makes a DTensor, without the calls that wrap it in a Parameter. */
 static uint32_t
 dtensor_of(const struct vtree *t, uint32_t call)
 {
@@ -202,7 +203,7 @@ read_mesh(struct joining *j, const struct sd_entry *en, struct mesh *m)
 	return check_ranks(j, en->name, ranks);
 }
 
-/* torch's rule: n pieces of ceil(size / n), the last ones shorter or empty. */
+/* Cuts a dimension by torch's rule: n pieces of ceil(size / n), of which the last ones may be shorter or empty. */
 static void
 cut(const struct mesh_axis *a, uint64_t *low, uint64_t *size)
 {
@@ -214,8 +215,8 @@ cut(const struct mesh_axis *a, uint64_t *low, uint64_t *size)
 }
 
 /*
- * The box of a rank. Axes cut one after the other. A strided one cuts what the later axes of its dimension have left, whose
- * number is its factor.
+ * Computes the box of a rank. The axes of the mesh cut one after the other. A strided axis cuts what is left by the later axes of
+ * the same dimension; its factor is the number of their pieces.
  */
 static int
 place_box(const struct joining *j, const struct set_name *n, const struct mesh *m, uint64_t *low, uint64_t *size)
@@ -261,7 +262,7 @@ find_name(struct joining *j, struct str name)
 	return &j->names[j->nnames++];
 }
 
-/* Holds a further box against what the first one said; shape is that of the whole. */
+/* Compares a further box of a name with the first one. shape is the shape of the whole tensor, or NULL. */
 static int
 same_kind(const struct joining *j, const struct set_name *n, const struct tensor *t, const uint64_t *shape)
 {
@@ -272,7 +273,7 @@ same_kind(const struct joining *j, const struct set_name *n, const struct tensor
 	return 0;
 }
 
-/* Adds the box that a file has of n; t is what is in the file, shape the whole, or NULL: the whole grows with its boxes. */
+/* Adds the box t that a file has of n. shape is that of the whole tensor; if it is NULL, the whole tensor grows with its boxes. */
 static int
 add_box(struct joining *j, struct set_name *n, const struct tensor *t, const uint64_t *shape, const uint64_t *low)
 {
@@ -300,16 +301,16 @@ add_box(struct joining *j, struct set_name *n, const struct tensor *t, const uin
 	return take_storage(j, t->storage, &j->boxes[j->nboxes++].box.storage);
 }
 
-/* ---- rank files: what is no DTensor */
+/* ---- rank files: values that are no DTensors */
 
 struct same_values {
 	const struct joining *j;
 	const struct tensor *first;
-	uint64_t at; /* elements compared */
+	uint64_t at; /* number of elements compared */
 	bool differ;
 };
 
-/* boxes_read. */
+/* Callback of boxes_read. */
 static int
 compare_piece(void *arg, void *p, size_t n, struct err *err)
 {
@@ -348,7 +349,7 @@ append(void *arg, const void *p, size_t n, struct err *err)
 	return 0;
 }
 
-/* struct pickle_leaves: tensors are compared on their own. */
+/* Callback of struct pickle_leaves. Writes None, because tensors are compared separately. */
 static int
 hide_leaf(void *arg, struct pickle_out *o, enum value_leaf kind, uint32_t index, struct err *err)
 {
@@ -357,7 +358,7 @@ hide_leaf(void *arg, struct pickle_out *o, enum value_leaf kind, uint32_t index,
 	return 0;
 }
 
-/* DTensors become leaves, whose numbers begin behind those of the file's tensors. */
+/* Replaces DTensors by leaves, whose indices start after those of the file's tensors. */
 static void
 put_joined(const struct joining *j)
 {
@@ -375,7 +376,7 @@ put_joined(const struct joining *j)
 	}
 }
 
-/* value_copier.leaf. */
+/* Callback value_copier.leaf. */
 static uint32_t
 give_leaf(void *arg, enum value_leaf kind, uint32_t index)
 {
@@ -389,7 +390,7 @@ give_leaf(void *arg, enum value_leaf kind, uint32_t index)
 	return LEAF_DROP;
 }
 
-/* What is beside the tensors is that of the first file. */
+/* Takes all values that are no tensors from the first file, and compares those of other files with them. */
 static int
 take_rest(struct joining *j)
 {
@@ -511,7 +512,7 @@ take_file(struct joining *j, uint32_t i)
 	return rc;
 }
 
-/* ---- putting it together */
+/* ---- joining the boxes */
 
 static int
 by_name(const void *a, const void *b)
@@ -523,7 +524,7 @@ by_name(const void *a, const void *b)
 	return x->file < y->file ? -1 : x->file > y->file;
 }
 
-/* How many coordinates each axis of a mesh has: those of its ranks. */
+/* Determines the number of coordinates of each axis of the mesh from the coordinates of all ranks. */
 static int
 measure_mesh(struct joining *j, const struct set_name *n, struct set_box *boxes, size_t count)
 {
@@ -554,7 +555,7 @@ is_replica(const struct mesh *m)
 	return false;
 }
 
-/* Sets where the boxes of a DTensor begin, and leaves out replicas. */
+/* Computes the first index of each box of a DTensor, and drops replicas. */
 static int
 place_boxes(struct joining *j, const struct set_name *n, struct set_box *boxes, size_t *count)
 {

@@ -8,15 +8,15 @@
 #include "pickle/machine.h"
 #include "tensor/tensor.h"
 
-/* One metadata on its way in. */
+/* State while one metadata file is added. */
 struct adding {
 	struct dcp_metadata *m;
 	const char *file;
 	struct vtree *t;
-	bool flat;               /* there is no planner_data */
-	struct strmap texts;     /* handle of a key to its text in the arena */
-	struct dcp_item *boxes;  /* of tensors; where they are stored is not known yet */
-	struct dcp_item *stored; /* where items are; sizes are not known */
+	bool flat;               /* planner_data is missing */
+	struct strmap texts;     /* maps handles of keys to their texts in the arena */
+	struct dcp_item *boxes;  /* boxes of tensors, whose place in the files is not known yet */
+	struct dcp_item *stored; /* places of items in the files; their sizes are not known yet */
 	size_t nboxes, nstored, cap_boxes, cap_stored;
 	struct err *err;
 };
@@ -41,7 +41,7 @@ dcp_metadata_release(struct dcp_metadata *m)
 
 /* ---- values */
 
-/* pickle_hooks.reduce: torch.Size of a tuple is that tuple. */
+/* Callback pickle_hooks.reduce. Replaces torch.Size(tuple) by the tuple. */
 static int
 take_size(void *arg, struct vtree *t, const struct pickle_call *call, uint32_t *out, struct err *err)
 {
@@ -54,7 +54,7 @@ take_size(void *arg, struct vtree *t, const struct pickle_call *call, uint32_t *
 	return 1;
 }
 
-/* A field of an object. */
+/* Returns a field of an object. */
 static uint32_t
 field(const struct adding *a, uint32_t h, const char *name)
 {
@@ -79,7 +79,10 @@ bad(const struct adding *a, struct str name, const char *what)
 	return err_input(a->err, a->file, "'%.*s': %s", STR_ARG(name), what);
 }
 
-/* The sizes in h, ndim of them or, if *ndim is UINT_MAX, any number. They lie in the arena; NULL if h has none such. */
+/*
+ * Reads sizes from h: *ndim of them, or any number if *ndim is UINT32_MAX. They are allocated from the arena. Returns NULL if h has
+ * no such sizes.
+ */
 static const uint64_t *
 sizes(const struct adding *a, uint32_t h, unsigned *ndim)
 {
@@ -127,7 +130,7 @@ same_path(const struct dcp_name *n, const struct dcp_step *path, size_t nsteps)
 	return true;
 }
 
-/* The text of a key, which is copied once. */
+/* Returns the text of key h. It is copied only once for each handle. */
 static struct str
 step_text(struct adding *a, uint32_t h)
 {
@@ -165,7 +168,7 @@ set_path(struct adding *a, struct dcp_name *n, uint32_t h)
 	return 0;
 }
 
-/* The names, in the order of the state dict, and where they stand in it. */
+/* Reads the names in the order of the state dict, and their paths in it. */
 static int
 read_planner(struct adding *a, uint32_t h)
 {
@@ -218,7 +221,7 @@ read_boxes(struct adding *a, uint32_t number, uint32_t chunks)
 		box.size = sizes(a, field(a, chunk, "sizes"), &ndim);
 		if (box.low == NULL || box.size == NULL)
 			return bad(a, n->name, "one of its chunks has no offsets and sizes as its shape has");
-		/* The same list may stand for any number of tensors. */
+		/* One list may be shared by any number of tensors. */
 		if (a->nboxes > 2 * a->cap_stored)
 			return bad(a, n->name, "the tensors have more chunks than there are items");
 		*xpush(a->boxes, a->nboxes, a->cap_boxes) = box;
@@ -284,14 +287,14 @@ read_entries(struct adding *a, uint32_t h)
 		return err_input(a->err, a->file, "it has no state_dict_metadata");
 	for (size_t i = 0; rc == 0 && i < n; i++)
 		rc = read_entry(a, value_text(a->t, value_key(a->t, h, i)), value_val(a->t, h, i));
-	/* What another metadata has brought need not be in this one. */
+	/* Names from another metadata file need not occur in this one. */
 	for (size_t i = 0; rc == 0 && i < a->m->nnames; i++)
 		if (a->m->names[i].listed == 0)
 			rc = bad(a, a->m->names[i].name, "planner_data has it, but nothing says what it is");
 	return rc;
 }
 
-/* ---- where items are stored */
+/* ---- places of items in the files */
 
 static int
 find_file(const struct adding *a, struct str name, uint32_t *file)
@@ -361,9 +364,9 @@ read_storage(struct adding *a, uint32_t h)
 	return rc;
 }
 
-/* ---- boxes and where they are stored */
+/* ---- joining boxes and places */
 
-/* By name and first index. */
+/* Compares by name and first index. */
 static int
 compare_place(const struct dcp_item *x, const struct dcp_item *y, unsigned ndim)
 {
@@ -400,7 +403,7 @@ not_stored(const struct adding *a, const struct dcp_item *box)
 	return -1;
 }
 
-/* Every box has its place, every place its box or other value. */
+/* Joins boxes and places. Every box must have a place, and every place must belong to a box or to another value. */
 static int
 join(struct adding *a)
 {
@@ -435,7 +438,7 @@ join(struct adding *a)
 	return k < a->nboxes ? not_stored(a, &a->boxes[k]) : 0;
 }
 
-/* What is not a tensor is stored as well. */
+/* Checks that all values other than tensors are stored. */
 static int
 check_values(const struct adding *a)
 {
@@ -466,7 +469,7 @@ read_root(struct adding *a, uint32_t root)
 	if (read_planner(a, field(a, root, "planner_data")) < 0 || read_entries(a, field(a, root, "state_dict_metadata")) < 0 ||
 	    read_storage(a, storage) < 0)
 		return -1;
-	/* What was taken out of the pickle takes less space than the pickle. */
+	/* The data taken out of the pickle is smaller than the pickle's tree. */
 	vtree_free(a->t);
 	a->t = NULL;
 	return join(a) < 0 || check_values(a) < 0 ? -1 : 0;

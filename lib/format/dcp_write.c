@@ -1,11 +1,11 @@
 /*
- * dcp_write: writes what torch.distributed.checkpoint saves: a file __0_0.distcp, and .metadata, which says what is in it.
- * Facts: lib/format/README.md, section 8.
+ * dcp_write: writes a folder as torch.distributed.checkpoint does: a data file __0_0.distcp, and .metadata, which describes its
+ * contents. Facts: lib/format/README.md, section 8.
  *
- * torch flattens what it saves. Dictionaries open up, and so do lists that hold a tensor or a dictionary in some depth.
- * Everything else is an item: a tensor, or any other value. An item is a file of torch.save of its own (writer_torch),
- * which begins anywhere in the .distcp. Items without tensors come first, then those with tensors in the order of the
- * storages. What is one object under two names is one item with two names.
+ * torch flattens the object that it saves. It opens dicts, and lists that contain a tensor or a dict at some depth. Everything else
+ * is an item: a tensor, or any other value. An item is written like a file of torch.save (writer_torch) at any offset of the
+ * .distcp. Items without tensors come first, then those with tensors in the order of the storages. One object under two names is
+ * one item with two names.
  */
 #include <stdarg.h>
 #include <stdlib.h>
@@ -26,15 +26,15 @@ enum opens { OPENS_UNKNOWN, OPENS_BUSY, OPENS_NOT, OPENS };
 struct flatten {
 	struct manifest *m;
 	struct arena *arena;
-	size_t cap; /* of m->items */
+	size_t cap; /* capacity of m->items */
 	struct strmap names;
-	uint32_t *item; /* by node: 1 + the first item that it is; 0: none */
-	uint8_t *opens; /* by node: does this list open up? enum opens */
+	uint32_t *item; /* by node: 1 + the first item that has it as value; 0 if there is none */
+	uint8_t *opens; /* by node: enum opens, whether torch opens this list */
 	struct value_copier copier;
 	struct manifest_step path[PICKLE_DEPTH_MAX];
 	unsigned depth;
-	uint64_t budget; /* values and bytes that shared objects may still stand for */
-	uint32_t holder; /* the item whose tensors are being noted */
+	uint64_t budget; /* how many more values and bytes may be used for shared objects */
+	uint32_t holder; /* the current item, whose tensors are being assigned */
 	struct err *e;
 	int rc;
 };
@@ -47,7 +47,7 @@ refuse(struct flatten *f, struct str name, const char *why)
 	return -1;
 }
 
-/* Objects that are reached on many paths must not become more than the input can stand for. */
+/* Limits the work and the output for objects that are reached on many paths. */
 static int
 spend(struct flatten *f, uint64_t n)
 {
@@ -59,7 +59,9 @@ spend(struct flatten *f, uint64_t n)
 	return 0;
 }
 
-/* The dict or list that h is, or that an object of a subclass carries; VALUE_ABSENT for tuples and all others. */
+/*
+ * Returns the dict or list that h is, or that an object of a subclass carries. Returns VALUE_ABSENT for tuples and everything else.
+ */
 static uint32_t
 container_of(const struct vtree *t, uint32_t h)
 {
@@ -68,7 +70,7 @@ container_of(const struct vtree *t, uint32_t h)
 	return c != VALUE_ABSENT && value_kind(t, c) == VALUE_TUPLE ? VALUE_ABSENT : c;
 }
 
-/* Does a list hold a tensor or a dictionary, or a list that opens up? */
+/* Returns true if torch opens the list: it contains a tensor, a dict, or a list that is opened. */
 static bool
 opens(struct flatten *f, uint32_t list, unsigned depth)
 {
@@ -90,7 +92,7 @@ opens(struct flatten *f, uint32_t list, unsigned depth)
 	return f->opens[list] == OPENS;
 }
 
-/* The item whose tensors are being noted gets the storage of tensor number index. */
+/* Assigns the storage of tensor number index to the current item. */
 static void
 take_tensor(struct flatten *f, uint32_t index)
 {
@@ -108,7 +110,7 @@ take_tensor(struct flatten *f, uint32_t index)
 		m->item_of[t->storage] = f->holder;
 }
 
-/* value_copier.leaf. */
+/* Callback value_copier.leaf. */
 static uint32_t
 take_leaf(void *arg, enum value_leaf kind, uint32_t index)
 {
@@ -121,7 +123,7 @@ take_leaf(void *arg, enum value_leaf kind, uint32_t index)
 	return index;
 }
 
-/* Notes the tensors in a value that is an item. */
+/* Assigns the storages of all tensors in value h to the current item. */
 static int
 take_value(struct flatten *f, uint32_t h)
 {
@@ -137,7 +139,7 @@ take_value(struct flatten *f, uint32_t h)
 	return f->rc == 0 ? spend(f, size) : -1;
 }
 
-/* A tensor of the state dict, or one beside it. Two names of one tensor have one item's bytes. */
+/* Makes the current item a tensor. If another item is the same tensor, its bytes are used for both. */
 static int
 take_item(struct flatten *f, uint32_t tensor)
 {
@@ -172,7 +174,7 @@ add_item(struct flatten *f, struct str name, uint32_t h)
 		return take_item(f, tensor);
 	if (tree_is_composite(m->tree, h))
 		return refuse(f, name, "is not a plain tensor, and a distributed folder holds no others");
-	if (h >= nodes) /* a small number, which is its own handle */
+	if (h >= nodes) /* a small integer is its own handle */
 		return 0;
 	if (f->item[h] != 0) {
 		m->items[number].bytes = f->item[h] - 1;
@@ -182,7 +184,7 @@ add_item(struct flatten *f, struct str name, uint32_t h)
 	return take_value(f, h);
 }
 
-/* torch makes text of every key. Ours is the same for these. */
+/* torch converts every key to text. Returns true for kinds of keys that tree_put_key converts in the same way. */
 static bool
 is_plain_key(const struct vtree *t, uint32_t container, size_t i)
 {
@@ -211,7 +213,7 @@ flatten_value(struct flatten *f, uint32_t h, struct str name)
 	return flatten_all(f, inner, name);
 }
 
-/* Goes through a dict or list whose path and name are those of f and name. */
+/* Flattens a dict or list. f->path and name are the path to it. */
 static int
 flatten_all(struct flatten *f, uint32_t container, struct str name)
 {
@@ -242,7 +244,7 @@ flatten_all(struct flatten *f, uint32_t container, struct str name)
 	return rc;
 }
 
-/* What all values of a tree come to, so that shared ones can be told. */
+/* Returns the budget for shared objects, from the size of all values of the tree. */
 static uint64_t
 budget(const struct vtree *t)
 {
@@ -302,16 +304,16 @@ struct item_place {
 struct dcp_out {
 	struct item_place *places; /* by item */
 	struct value_copier copier;
-	/* The item that is being written. */
+	/* State of the item that is being written. */
 	struct writer item;
 	struct manifest m;
-	struct vtree *tree; /* NULL: there is none */
+	struct vtree *tree; /* NULL if no item is being written */
 	const struct manifest *all;
-	uint32_t number, first; /* the item, and its first storage */
-	size_t cap;             /* of m.tensors */
+	uint32_t number, first; /* number of the item, and its first storage */
+	size_t cap;             /* capacity of m.tensors */
 };
 
-/* value_copier.leaf: tensors and storages of an item have numbers of their own. */
+/* Callback value_copier.leaf. Numbers the tensors and storages of an item from 0. */
 static uint32_t
 give_leaf(void *arg, enum value_leaf kind, uint32_t index)
 {
@@ -324,12 +326,12 @@ give_leaf(void *arg, enum value_leaf kind, uint32_t index)
 	*t = d->all->tensors[index];
 	t->storage -= d->first;
 	t->wrap = VALUE_ABSENT;
-	if (d->all->items[d->number].tensor != UINT32_MAX) /* torch saves them detached */
+	if (d->all->items[d->number].tensor != UINT32_MAX) /* torch saves detached tensors */
 		t->flags &= (uint8_t) ~(TENSOR_PARAMETER | TENSOR_REQUIRES_GRAD);
 	return d->m.ntensors++;
 }
 
-/* Begins the item with this number, whose first storage is first. */
+/* Begins item number, whose first storage is first. */
 static int
 begin_item(struct writer *w, uint32_t number, uint32_t first, struct err *e)
 {
@@ -422,7 +424,7 @@ enum metadata_class {
 	CLASS_PLACE,
 	CLASS_SIZE,
 	CLASS_LAYOUT,
-	CLASS_DTYPES, /* that of dtype d is CLASS_DTYPES + d */
+	CLASS_DTYPES, /* class of dtype d is CLASS_DTYPES + d */
 };
 
 static const char *const class_names[][2] = {
@@ -438,11 +440,11 @@ static const char *const class_names[][2] = {
 	[CLASS_LAYOUT] = { "torch.serialization", "_get_layout" },
 };
 
-/* Names are memoised when the first table has them, classes when they are met. */
+/* State of writing .metadata. Names are memoised when the first table writes them, classes at their first use. */
 struct metadata_out {
 	struct buf b;
-	uint32_t memo;         /* next number */
-	uint32_t classes[256]; /* 1 + memo number; 0: not met yet */
+	uint32_t memo;         /* next memo number */
+	uint32_t classes[256]; /* 1 + memo number; 0 if not yet written */
 	uint32_t *names;       /* by item: memo number */
 	const struct writer *w;
 };
@@ -504,7 +506,7 @@ put_int(struct metadata_out *o, uint64_t v)
 	} else if (v <= INT32_MAX) {
 		put_op(o, OP_BININT);
 		buf_le32(&o->b, (uint32_t)v);
-	} else { /* two's complement, so that the highest bit is 0 */
+	} else { /* two's complement, so the highest bit must be 0 */
 		while (n > 0 && v >> (8 * n - 1) == 0)
 			n--;
 		put_op(o, OP_LONG1);
@@ -514,7 +516,7 @@ put_int(struct metadata_out *o, uint64_t v)
 	}
 }
 
-/* Closes a tuple of n values that begins behind a MARK if n > 3. */
+/* Writes the opcode for a tuple of n values. If n > 3, a MARK must precede them. */
 static void
 put_tuple(struct metadata_out *o, unsigned n)
 {
@@ -523,7 +525,7 @@ put_tuple(struct metadata_out *o, unsigned n)
 	put_op(o, n > 3 ? OP_TUPLE : ops[n]);
 }
 
-/* A torch.Size; shape NULL: of zeros. */
+/* Writes a torch.Size. If shape is NULL, its n sizes are 0. */
 static void
 put_size(struct metadata_out *o, const uint64_t *shape, unsigned n)
 {
@@ -538,8 +540,8 @@ put_size(struct metadata_out *o, const uint64_t *shape, unsigned n)
 }
 
 /*
- * Writes opcodes as they stand in what, and for %c a class, %s a text, %i a number (uint64_t), %m what is in the memo, and
- * %z a size (its numbers, and how many).
+ * Writes the opcodes in what. It may contain %c for a class, %s for a text, %i for a uint64_t, %m for a memo number, and %z for a
+ * size (its numbers and their count).
  */
 static void
 put(struct metadata_out *o, const char *what, ...)
@@ -564,7 +566,10 @@ put(struct metadata_out *o, const char *what, ...)
 	va_end(ap);
 }
 
-/* What an item is. A tensor has one chunk. An object is made by NEWOBJ, and gets its fields by BUILD (b), as a dict or tuple. */
+/*
+ * Writes the description of an item. A tensor has one chunk. An object is made by NEWOBJ, and BUILD (b) sets its fields from a dict
+ * or tuple.
+ */
 static void
 put_kind(struct metadata_out *o, const struct manifest_item *item)
 {
@@ -579,7 +584,7 @@ put_kind(struct metadata_out *o, const struct manifest_item *item)
 	put(o, "%c)" PICKLE_NEWOBJ "}(%s%c)" PICKLE_NEWOBJ "(", CLASS_TENSOR, "properties", CLASS_PROPERTIES);
 	put(o, "%c%c%s" PICKLE_TUPLE1 "R", CLASS_DTYPES + t->dtype, CLASS_LAYOUT, "torch.strided");
 	put(o, grad ? PICKLE_TRUE : PICKLE_FALSE);
-	put(o, "%c%i" PICKLE_TUPLE1 "R" PICKLE_FALSE "tb", CLASS_FORMAT, contiguous); /* not pinned */
+	put(o, "%c%i" PICKLE_TUPLE1 "R" PICKLE_FALSE "tb", CLASS_FORMAT, contiguous); /* pinned memory: false */
 	put(o, "%s%z%s]", "size", t->shape, (unsigned)t->ndim, "chunks");
 	put(o, "%c)" PICKLE_NEWOBJ "}(%s%z", CLASS_CHUNK, "offsets", zeros, (unsigned)t->ndim);
 	put(o, "%s%zubaub", "sizes", t->shape, (unsigned)t->ndim);
@@ -599,7 +604,7 @@ put_path(struct metadata_out *o, const struct manifest_item *item)
 	put_tuple(o, item->npath);
 }
 
-/* Where an item is. The key says which item, and of a tensor which chunk of it. */
+/* Writes the place of an item. The key names the item and, for a tensor, its chunk. */
 static void
 put_place(struct metadata_out *o, uint32_t i)
 {
@@ -617,7 +622,7 @@ put_place(struct metadata_out *o, uint32_t i)
 	put(o, "%s%i%s%iub", "offset", place->offset, "length", place->length);
 }
 
-/* Pairs of one SETITEMS, as in Python's pickler. */
+/* The number of pairs of one SETITEMS, as in Python's pickler. */
 enum { BATCH = 1000 };
 
 enum metadata_table { TABLE_KINDS, TABLE_PATHS, TABLE_PLACES };

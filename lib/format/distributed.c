@@ -1,8 +1,8 @@
 /*
- * distributed: reads a folder of torch.distributed.checkpoint as one checkpoint. The metadata (dcp_metadata.h) gives names,
- * shapes, boxes and the tree; each box becomes a storage whose place in its file is found when it is first asked for. A box
- * is stored as a whole checkpoint of its own (torch zip), or in a safetensors file. Values that are no tensors are read at
- * once. Facts: lib/format/README.md, section 8.
+ * distributed: reads a folder of torch.distributed.checkpoint as one checkpoint. The metadata (dcp_metadata.h) gives names, shapes,
+ * boxes and the tree. Each box becomes a storage, which is located in its file at the first access. A box is stored as a whole
+ * checkpoint of its own (torch zip), or in a safetensors file. Values that are no tensors are read at once. Facts:
+ * lib/format/README.md, section 8.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -19,48 +19,48 @@
 #include "io/crc32.h"
 #include "tensor/boxes.h"
 
-/* An item of at most this size is read at once; others a piece at a time. */
+/* An item of at most this size is read into memory as a whole. */
 enum { SMALL = 64 << 10 };
 
-/* A storage that is not part of a tensor's box. */
+/* Marks a storage that is no box of a tensor. */
 #define NO_ITEM SIZE_MAX
 
-/* A part of a file that is open as a checkpoint of its own. */
+/* A part of a file that is opened as a checkpoint of its own. */
 struct dcp_piece {
 	struct source *src;
 	struct ckpt *ckpt;
-	char *bytes; /* of a small one; or NULL */
+	char *bytes; /* contents of a small piece; or NULL */
 	char *name;
-	uint64_t base; /* in the file */
+	uint64_t base; /* offset in the file */
 };
 
 struct distributed {
-	struct file_set files; /* first: for its operations */
+	struct file_set files; /* must be first, for the operations of file_set */
 	struct dcp_metadata m;
-	uint64_t *sizes;      /* by file; UINT64_MAX: it is not there */
-	size_t *item;         /* by storage: which of the metadata, or NO_ITEM */
-	struct err fault;     /* what keeps tensors from being read, as far as is known without reading any */
-	pthread_mutex_t lock; /* of what follows, and of locating */
-	uint32_t ordered;     /* storage whose elements, put in order, are at elements; STORAGE_NONE: none */
+	uint64_t *sizes;      /* by file; UINT64_MAX if it is missing */
+	size_t *item;         /* by storage: index of the item in the metadata, or NO_ITEM */
+	struct err fault;     /* first error that is known without reading tensors and keeps some from being read */
+	pthread_mutex_t lock; /* protects the members below, and locating */
+	uint32_t ordered;     /* storage whose elements are in elements, in row-major order; STORAGE_NONE if none */
 	unsigned char *elements;
-	bool *proved; /* by storage: its elements were put in order, and the crc of the storage says whether they are right */
+	bool *proved; /* by storage: its crc was set by prove_item and can be checked */
 };
 
-/* The checkpoint on its way in. */
+/* State while the checkpoint is assembled. */
 struct assembly {
 	struct ckpt *c;
 	struct distributed *d;
 	struct tensor *tensors;
 	struct storage *storages;
 	size_t ntensors, nstorages, cap_tensors, cap_storages, cap_item;
-	uint32_t *values; /* by name: its handle in the tree */
-	uint64_t *left;   /* by file: bytes that no value was read from */
+	uint32_t *values; /* by name: handle in the tree */
+	uint64_t *left;   /* by file: bytes that are not yet used by a value */
 	struct err *err;
 };
 
 /* ---- files */
 
-/* Notes the first fault. Salvage passes over it: what it is about cannot be read. */
+/* Notes the first fault. In salvage mode faults are ignored; the values that they concern cannot be read. */
 static void
 fault(const struct ckpt *c, const struct err *why)
 {
@@ -70,7 +70,7 @@ fault(const struct ckpt *c, const struct err *why)
 		d->fault = *why;
 }
 
-/* The sizes of all files. One that is not there is a fault. */
+/* Determines the sizes of all files. A missing file is a fault. */
 static void
 list_files(struct ckpt *c, struct distributed *d)
 {
@@ -94,7 +94,7 @@ list_files(struct ckpt *c, struct distributed *d)
 	c->nshards = (uint32_t)d->m.nfiles;
 }
 
-/* "tensor 'x', box [2,3] at [0,0]" */
+/* Appends a description such as "tensor 'x', box [2,3] at [0,0]". */
 static void
 put_item(struct buf *b, const struct distributed *d, const struct dcp_item *item)
 {
@@ -109,7 +109,7 @@ put_item(struct buf *b, const struct distributed *d, const struct dcp_item *item
 	shape_put(b, item->low, n->ndim);
 }
 
-/* Says of which item why is true. */
+/* Sets err to the error why, with a description of the item. */
 static int
 bad_item(const struct ckpt *c, const struct dcp_item *item, const struct err *why, struct err *err)
 {
@@ -122,7 +122,7 @@ bad_item(const struct ckpt *c, const struct dcp_item *item, const struct err *wh
 	return -1;
 }
 
-/* Does the file reach to the end of the item? */
+/* Notes a fault if the file ends before the item does. */
 static void
 check_length(const struct ckpt *c, struct distributed *d, const struct dcp_item *item)
 {
@@ -148,7 +148,10 @@ piece_close(struct dcp_piece *p)
 	free(p->name);
 }
 
-/* A torch zip has its length; a safetensors file, which is stored once for all its tensors, goes on to the end. */
+/*
+ * Opens the source of an item. A torch zip has the length of the item. A safetensors file is stored once for all its tensors and
+ * extends to the end of the file.
+ */
 static int
 open_source(struct dcp_piece *p, const struct source *file, struct source *whole, const struct dcp_item *item, struct err *err)
 {
@@ -169,7 +172,7 @@ open_source(struct dcp_piece *p, const struct source *file, struct source *whole
 	return 0;
 }
 
-/* Opens the item. To be closed in either case. The file must stay open (file_set_get) as long. */
+/* Opens an item. The caller must close it in any case, and must keep the file open until then (file_set_get). */
 static int
 piece_open(struct dcp_piece *p, const struct ckpt *c, const struct dcp_item *item, struct source *file, struct err *err)
 {
@@ -184,7 +187,7 @@ piece_open(struct dcp_piece *p, const struct ckpt *c, const struct dcp_item *ite
 	return ckpt_check_index(p->ckpt, err);
 }
 
-/* The tensor that a piece holds for a name. */
+/* Returns the tensor that a piece holds for a name. */
 static const struct tensor *
 piece_tensor(const struct dcp_piece *p, struct str name)
 {
@@ -199,7 +202,7 @@ piece_tensor(const struct dcp_piece *p, struct str name)
 	return NULL;
 }
 
-/* What an item's own header says, against the metadata. */
+/* Compares the header of an item with the metadata. */
 static int
 check_item(const struct dcp_piece *p, const struct dcp_name *n, const struct dcp_item *item, const struct tensor *t,
 	   struct err *err)
@@ -222,7 +225,7 @@ check_item(const struct dcp_piece *p, const struct dcp_name *n, const struct dcp
 	return 0;
 }
 
-/* Where the bytes of a storage are: in the file, or in a part of it that must be put in order. */
+/* Sets where the bytes of a storage are: a range of the file, or an item whose elements must be put in order. */
 static int
 place_storage(struct ckpt *c, uint32_t storage, struct dcp_piece *p, const struct tensor *t, struct err *err)
 {
@@ -246,7 +249,7 @@ place_storage(struct ckpt *c, uint32_t storage, struct dcp_piece *p, const struc
 	return 0;
 }
 
-/* ckpt_ops.check. */
+/* Callback ckpt_ops.check. */
 static int
 check(const struct ckpt *c, struct err *err)
 {
@@ -258,7 +261,7 @@ check(const struct ckpt *c, struct err *err)
 	return -1;
 }
 
-/* Opens the item of a storage, checks it, and finds its bytes. p is to be closed in either case. */
+/* Opens and checks the item of a storage, and finds its tensor. The caller must close p in any case. */
 static int
 open_item(struct ckpt *c, uint32_t storage, struct dcp_piece *p, const struct tensor **t, struct err *err)
 {
@@ -316,8 +319,8 @@ locate(struct ckpt *c, uint32_t storage, struct err *err)
 }
 
 /*
- * The CRC of an item is that of its bytes as they are stored. The elements in order get one of their own, which is wrong if
- * the item's is.
+ * The stated CRC of an item is that of its bytes as stored. The elements in row-major order get a CRC of their own, which is
+ * deliberately wrong if the item's CRC is wrong.
  */
 static int
 prove_item(struct ckpt *c, uint32_t storage, struct ckpt *item, uint32_t from, struct err *err)
@@ -334,7 +337,7 @@ prove_item(struct ckpt *c, uint32_t storage, struct ckpt *item, uint32_t from, s
 	return 0;
 }
 
-/* Has the elements of a storage that are stored in another order at d->elements. */
+/* Makes d->elements hold the elements of a storage in row-major order. */
 static int
 put_in_order(struct ckpt *c, uint32_t storage, struct err *err)
 {
@@ -391,7 +394,7 @@ crc(struct ckpt *c, uint32_t storage, uint32_t *value, bool *known, struct err *
 	return 0;
 }
 
-/* Another metadata may have the same box: the copy of the first counts. */
+/* Returns true if an earlier metadata file lists the same box. The copy of the first file is used. */
 static bool
 is_copy(const struct dcp_metadata *m, size_t item)
 {
@@ -402,7 +405,7 @@ is_copy(const struct dcp_metadata *m, size_t item)
 	       shape_eq(x->size, n->ndim, before->size, n->ndim);
 }
 
-/* The storages of a tensor are those of its items, in their order. */
+/* The storages of a tensor have the order of its items. */
 static uint32_t
 original(const struct ckpt *c, uint32_t storage)
 {
@@ -474,7 +477,7 @@ add_tensor(struct assembly *a, const struct tensor *t)
 	return (uint32_t)a->ntensors - 1;
 }
 
-/* A box as the storage of its elements in order. */
+/* Adds a box as a storage that has its elements in row-major order. */
 static int
 add_box(struct assembly *a, size_t number, const struct tensor *t, struct box *box)
 {
@@ -528,10 +531,10 @@ struct value_leaves {
 	struct assembly *a;
 	const struct dcp_piece *p;
 	struct value_copier *copier;
-	uint32_t first; /* number of the piece's storage 0 */
+	uint32_t first; /* number of the piece's first storage */
 };
 
-/* value_copier.leaf. The tensors and storages of a piece are added as a whole before. */
+/* Callback value_copier.leaf. All storages of the piece have been added before. */
 static uint32_t
 take_leaf(void *arg, enum value_leaf kind, uint32_t index)
 {
@@ -564,7 +567,7 @@ add_piece(struct assembly *a, const struct dcp_piece *p, uint32_t file, struct e
 	return 0;
 }
 
-/* Each value has bytes of its own. Where many share a place, a small folder would take much memory. */
+/* Checks that values do not share bytes of a file. Otherwise a small folder could need much memory. */
 static int
 take_bytes(struct assembly *a, const struct dcp_item *item, struct err *err)
 {
@@ -619,7 +622,7 @@ item_crc(struct assembly *a, const struct dcp_item *item, uint32_t *crc, struct 
 	return rc;
 }
 
-/* Every rank may have written its own; torch writes what is equal as equal bytes. */
+/* Compares copies of a value, which every rank may have written. torch writes equal values as equal bytes. */
 static void
 compare_copies(struct assembly *a, const struct dcp_name *n)
 {
@@ -634,7 +637,7 @@ compare_copies(struct assembly *a, const struct dcp_name *n)
 				  STR_ARG(n->name), a->d->m.files[first->file], a->d->m.files[first[i].file]);
 }
 
-/* A value that cannot be read is a fault, and stands as a persistent id that says so. */
+/* Reads a value. If that fails, notes a fault and uses a persistent id as a placeholder. */
 static int
 assemble_value(struct assembly *a, uint32_t number)
 {
@@ -666,11 +669,11 @@ assemble_value(struct assembly *a, uint32_t number)
 
 /* ---- the tree */
 
-/* Where paths have led so far: parent, kind and key, to the child. */
+/* Maps parent, kind and key of a step to the child. */
 struct planting {
 	struct assembly *a;
 	struct strmap children;
-	struct strmap texts; /* address of a key to its value */
+	struct strmap texts; /* maps addresses of keys to their values */
 	struct buf key;
 };
 
@@ -680,7 +683,7 @@ contradiction(const struct planting *p, const struct dcp_name *n)
 	return err_input(p->a->err, p->a->c->file, "'%.*s': its path contradicts that of another name", STR_ARG(n->name));
 }
 
-/* The text that stands for a step from parent. */
+/* Returns the key in children of a step from parent. */
 static struct str
 step_key(struct planting *p, uint32_t parent, const struct dcp_step *step)
 {
@@ -707,7 +710,7 @@ text_value(struct planting *p, const struct dcp_step *step)
 	return made;
 }
 
-/* Puts child at a step from parent. What a list lacks is None. */
+/* Puts child at a step from parent. Missing items of a list become None. */
 static int
 put_child(struct planting *p, uint32_t parent, const struct dcp_name *n, const struct dcp_step *step, uint32_t child)
 {
@@ -742,7 +745,7 @@ plant(struct planting *p, uint32_t number)
 		if (value_kind(t, at) != (step->list ? VALUE_LIST : VALUE_DICT))
 			return contradiction(p, n);
 		if (strmap_get(&p->children, step_key(p, at, step), &known)) {
-			/* The lowest bit says that it is a container of paths, and no value. */
+			/* The lowest bit marks containers that paths have created. */
 			if (last || (known & 1) == 0)
 				return contradiction(p, n);
 			at = (uint32_t)(known >> 1);

@@ -7,17 +7,17 @@
 
 #include "base/xalloc.h"
 
-/* Files open at a time. */
+/* The largest number of files that are open at once, unless more are in use. */
 enum { FILES_OPEN = 32 };
 
 struct file_set_file {
 	const char *path;
 	struct source *src; /* NULL while closed */
-	size_t open;        /* while open: its place in file_set.open */
+	size_t open;        /* index in file_set.open while it is open */
 	bool known;         /* st is set */
-	struct stat st;     /* when first opened */
-	unsigned users;     /* while not 0 it stays open */
-	uint64_t used;      /* when last, by file_set.clock */
+	struct stat st;     /* status when it was first opened */
+	unsigned users;     /* it stays open while this is not 0 */
+	uint64_t used;      /* time of its last use, by file_set.clock */
 };
 
 int
@@ -89,7 +89,7 @@ file_set_release(struct file_set *f)
 	pthread_mutex_destroy(&f->lock);
 }
 
-/* Closes the file that was not used for the longest time, if there are too many. */
+/* If too many files are open, closes the least recently used one. */
 static int
 evict(struct file_set *f, struct err *err)
 {
@@ -193,7 +193,7 @@ file_set_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n,
 	return rc;
 }
 
-/* The file stays open until many others were opened: the set has one user then. */
+/* After file_set_put, the file stays open until many others have been opened. There is only one user at that time. */
 struct source *
 file_set_range(struct ckpt *c, uint32_t storage)
 {
@@ -206,7 +206,7 @@ file_set_range(struct ckpt *c, uint32_t storage)
 	return src;
 }
 
-/* Whatever is open has not changed. */
+/* Checks that no open file has changed. */
 int
 file_set_finish(struct ckpt *c, struct err *err)
 {

@@ -24,7 +24,7 @@ find_reader(const uint8_t *head, size_t n)
 	return NULL;
 }
 
-/* ---- what else people hand to us */
+/* ---- files that are often mistaken for checkpoints */
 
 static const struct foreign {
 	size_t at;
@@ -74,7 +74,10 @@ is_pickle(const uint8_t *head, size_t n)
 	return n >= 3 && head[0] == 0x80 && head[1] >= 2 && head[1] <= 5;
 }
 
-/* A protobuf whose field 1 is a small number, the version of ONNX, and whose field 2 is a text, the program's name. */
+/*
+ * Returns true for a protobuf whose field 1 is a small number, the version of ONNX, and whose field 2 is a text, the name of the
+ * writing program.
+ */
 static bool
 is_onnx(const uint8_t *head, size_t n)
 {
@@ -144,7 +147,7 @@ format_is_no_text(const uint8_t *head, size_t n)
 	return n > 0 && (find_reader(head, n) != NULL || format_foreign(head, n) != NULL || memchr(head, '\0', n) != NULL);
 }
 
-/* A zip whose first signature is damaged at one byte. */
+/* Returns true for a zip whose first signature has one damaged byte. */
 static bool
 is_nearly_zip(const uint8_t *head, size_t n)
 {

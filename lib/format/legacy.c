@@ -1,7 +1,7 @@
 /*
- * legacy: reads what torch.save wrote before 1.6: five pickles (magic number, protocol version, a description of the machine,
- * the object, the list of storage keys), then each storage's count of elements and its bytes. All sizes follow from the
- * pickles, so it is read forward. The data is little-endian whatever the third pickle says. Facts:
+ * legacy: reads files of torch.save before 1.6. They consist of five pickles (magic number, protocol version, a description of the
+ * machine, the object, the list of storage keys), followed by the number of elements and the bytes of each storage. All sizes
+ * follow from the pickles, so the file can be read forward. The data is little-endian whatever the third pickle says. Facts:
  * lib/format/README.md, section 4.
  */
 #include <inttypes.h>
@@ -21,13 +21,13 @@ static const uint8_t magic[] = { 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8,
 static const char magic_text[] = "L119547037146038801333356L\n.";
 
 struct legacy {
-	uint64_t *offset; /* of each storage's bytes; in the arena */
-	uint64_t end;     /* of the last one */
+	uint64_t *offset; /* offset of each storage's bytes; in the arena */
+	uint64_t end;     /* offset after the last storage */
 };
 
 /* ---- the pickles */
 
-/* Decodes the pickle at *at, which moves behind it, into a new tree. The caller frees the tree, also after a failure. */
+/* Decodes the pickle at *at into a new tree, and moves *at past it. The caller frees the tree, also after a failure. */
 static int
 decode(struct ckpt *c, uint64_t *at, struct vtree **tree, uint32_t *root, struct err *e)
 {
@@ -56,7 +56,7 @@ is_magic(const struct vtree *t, uint32_t root)
 	return true;
 }
 
-/* Magic number, protocol version and the description of the machine, of which nothing is believed. */
+/* Reads the magic number, the protocol version and the description of the machine, which is ignored. */
 static int
 read_preamble(struct ckpt *c, uint64_t *at, struct err *e)
 {
@@ -86,7 +86,7 @@ read_preamble(struct ckpt *c, uint64_t *at, struct err *e)
 	return r;
 }
 
-/* A storage key as the persistent ids have it: text, or a number's digits in buf. */
+/* Returns a storage key as it is in persistent ids. If h is a number, *key is its decimal digits in buf digits. */
 static bool
 key_text(const struct vtree *t, uint32_t h, struct buf *digits, struct str *key)
 {
@@ -104,14 +104,14 @@ key_text(const struct vtree *t, uint32_t h, struct buf *digits, struct str *key)
 	return true;
 }
 
-/* The fifth pickle: a list that says in which order the storages come. */
+/* The fifth pickle, a list of the storage keys in the order of the file. */
 struct key_list {
 	struct ckpt *c;
-	const struct strmap *keys; /* storage key -> number of first use */
+	const struct strmap *keys; /* maps storage keys to numbers by first use */
 	const struct vtree *tree;
 	uint32_t list;
-	uint64_t start;  /* of the pickle */
-	uint32_t *place; /* by number of first use; UINT32_MAX until it is listed */
+	uint64_t start;  /* offset of the pickle */
+	uint32_t *place; /* by number of first use: position in the file; UINT32_MAX until it is found in the list */
 };
 
 static int
@@ -209,7 +209,7 @@ storage_end(const struct ckpt *c, uint32_t i)
 	return l->offset[i] + c->storages[i].nbytes;
 }
 
-/* Where all that is to come after storage i begins (its count of elements). */
+/* Computes the offset of each storage. at is the offset after the pickles, where the first count of elements is. */
 static int
 place_data(struct ckpt *c, uint64_t at, struct err *e)
 {
@@ -228,7 +228,7 @@ place_data(struct ckpt *c, uint64_t at, struct err *e)
 	return 0;
 }
 
-/* Before each storage stands how many elements it has. After that its place is sure. */
+/* Checks the number of elements that precedes each storage. After that the offset of the storage is certain. */
 static int
 check_count(struct ckpt *c, uint32_t i, struct err *e)
 {
@@ -269,7 +269,7 @@ check_file(struct ckpt *c, struct err *e)
 	return 0;
 }
 
-/* ---- what is behind them */
+/* ---- after the storages */
 
 static void
 warn_trailing(const struct ckpt *c, uint64_t at, const uint8_t *p, size_t n)
@@ -280,7 +280,7 @@ warn_trailing(const struct ckpt *c, uint64_t at, const uint8_t *p, size_t n)
 		diag_warn(c->diag, "%s: at byte %" PRIu64 ": bytes follow the last storage; they are ignored", c->file, at);
 }
 
-/* Looks behind the last storage. A stream is read to its end. */
+/* Warns of bytes after the last storage. A stream is read to its end. */
 static int
 check_end(struct ckpt *c, struct err *e)
 {
@@ -312,7 +312,7 @@ check_end(struct ckpt *c, struct err *e)
 
 /* ---- operations */
 
-/* On a stream: what stands before the storage need not be kept if nobody waits for it. */
+/* On a stream, bytes before the storage are forgotten if all earlier storages were passed. */
 static int
 locate(struct ckpt *c, uint32_t storage, struct err *e)
 {
@@ -325,7 +325,7 @@ locate(struct ckpt *c, uint32_t storage, struct err *e)
 	return 0;
 }
 
-/* Checks the counts of those that go by, each when its turn comes, so that nothing is kept for that. */
+/* Checks the counts of the passed storages one at a time, so that a stream need not keep bytes for it. */
 static int
 pass(struct ckpt *c, uint32_t from, uint32_t to, struct err *e)
 {
@@ -384,7 +384,10 @@ open_it(struct ckpt *c, struct err *e)
 	return c->salvage != SALVAGE_NOT ? 0 : check_file(c, e) < 0 ? -1 : check_end(c, e);
 }
 
-/* The pickled magic number: with a protocol byte and, from protocol 4 on, a frame; or as text in protocols 0 and 1. */
+/*
+ * Returns true if head begins with the pickled magic number: with a protocol byte and, from protocol 4 on, a frame; or as text in
+ * protocols 0 and 1.
+ */
 static bool
 probe(const uint8_t *head, size_t n)
 {

@@ -1,5 +1,5 @@
 /*
- * npz: reads what numpy.savez and savez_compressed write, a zip whose records NAME.npy are the arrays, and a single array
+ * npz: reads files of numpy.savez and savez_compressed, which are zips whose records NAME.npy are arrays. Also reads a single array
  * (numpy.save), whose name is empty. Facts: lib/format/README.md, section 10.
  */
 #include <inttypes.h>
@@ -18,36 +18,36 @@ static const char magic[] = "\x93NUMPY";
 
 enum {
 	MAGIC = sizeof(magic) - 1,
-	BEGIN = 12, /* bytes that say where the header ends */
+	BEGIN = 12, /* length of the part that tells where the header ends */
 	HEADER_MAX = 1 << 16,
 	SUFFIX = 4, /* length of ".npy" */
 };
 
-/* What stands before the elements of an array. */
+/* The header of an array. */
 struct npy {
-	struct str descr; /* "<f4" */
+	struct str descr; /* such as "<f4" */
 	enum dtype dtype;
 	uint64_t shape[TENSOR_NDIM_MAX];
 	unsigned ndim;
 	bool fortran;
-	size_t begin;       /* of the dict */
-	uint32_t size, crc; /* of all this */
+	size_t begin;       /* offset of the dict */
+	uint32_t size, crc; /* size and CRC of the whole header */
 };
 
 struct npz_record {
 	const struct zip_entry *entry;
-	uint32_t before; /* bytes before its elements */
+	uint32_t before; /* size of the header, which precedes the elements */
 };
 
 struct npz {
-	struct zip_dir dir; /* of a single array: one entry without a name */
+	struct zip_dir dir; /* for a single array: one entry without a name */
 	struct zip_unpacker unpacker;
 	struct npz_record *records; /* by storage */
 };
 
 /* ---- the header of an array: a dict as Python writes it */
 
-/* Takes blanks and then word off s, if that is there. */
+/* Skips blanks, then removes word from the start of s. Returns false if it is not there. */
 static bool
 word(struct str *s, const char *word)
 {
@@ -59,7 +59,7 @@ word(struct str *s, const char *word)
 	return true;
 }
 
-/* A tuple of sizes. Python 2 wrote an L behind large ones. */
+/* Parses a tuple of sizes. Python 2 wrote an L after large ones. */
 static bool
 shape(struct str *s, struct npy *a)
 {
@@ -111,7 +111,7 @@ parse(struct str s, struct npy *a)
 
 /* ---- records */
 
-/* Says that the array t is not what it must be. */
+/* Reports that the array t is not valid. */
 static int
 fail(const struct ckpt *c, const struct zip_entry *t, const char *what, struct err *e)
 {
@@ -119,7 +119,7 @@ fail(const struct ckpt *c, const struct zip_entry *t, const char *what, struct e
 				: err_input(e, c->file, "array '%.*s' of the .npz %s", STR_ARG(t->name), what);
 }
 
-/* Reads the header into b, which a borrows from. */
+/* Reads the header of an array into b. Texts in a point into b. */
 static int
 read_header(struct ckpt *c, const struct zip_entry *t, struct buf *b, struct npy *a, struct err *e)
 {
@@ -148,7 +148,7 @@ read_header(struct ckpt *c, const struct zip_entry *t, struct buf *b, struct npy
 	return parse(str_from(buf_str(b), a->begin), a) ? 0 : fail(c, t, "has a header that is not understood", e);
 }
 
-/* 1 if the array can be a tensor, 0 if it is left out. */
+/* Returns 1 if the array can be a tensor, 0 if it is left out. */
 static int
 check_type(const struct ckpt *c, const struct zip_entry *t, struct npy *a, struct err *e)
 {
@@ -167,7 +167,7 @@ check_type(const struct ckpt *c, const struct zip_entry *t, struct npy *a, struc
 	return fail(c, t, "has a dtype that no tensor has", e);
 }
 
-/* The CRC of the elements follows from that of the record, which begins with the header. */
+/* Adds an array. The CRC of its elements is computed from that of the record and that of the header, which begins the record. */
 static int
 add_array(struct ckpt *c, const struct zip_entry *t, const struct npy *a, struct err *e)
 {
@@ -232,7 +232,7 @@ close_it(struct ckpt *c)
 	zip_release(&z->dir);
 }
 
-/* Arrays of a .npz come in the order of its directory. */
+/* The arrays of an .npz are listed in the order of its directory. */
 static const struct ckpt_ops npz_ops = { .name = "npz", .read = read_storage, .unordered = true, .close = close_it };
 static const struct ckpt_ops npy_ops = { .name = "npy", .read = read_storage, .close = close_it };
 
@@ -288,7 +288,7 @@ open_npy(struct ckpt *c, struct err *e)
 	return source_size(c->src, &z->dir.entries[0].size, e) < 0 ? -1 : read_arrays(c, e);
 }
 
-/* A zip whose first record is NAME.npy. */
+/* Returns true for a zip whose first record is NAME.npy. */
 static bool
 probe_npz(const uint8_t *head, size_t n)
 {

@@ -25,7 +25,7 @@ is_object(struct str name)
 	return slash != NULL && str_eqc_nocase(str_from(name, (size_t)(slash - name.p) + 1), "data.pkl");
 }
 
-/* Pickles of TorchScript's debug information end in _pkl. */
+/* Names of pickles in TorchScript's debug information end in _pkl. */
 static bool
 is_pickle_name(struct str name)
 {
@@ -33,7 +33,7 @@ is_pickle_name(struct str name)
 	       (str_eqc_nocase(str_from(name, name.len - 4), ".pkl") || str_eqc_nocase(str_from(name, name.len - 4), "_pkl"));
 }
 
-/* Damage is what is looked for here; a read that failed is another matter. */
+/* Ignores damage of the file, which callers look for, but passes system errors on. */
 static int
 failed(const struct err *own, struct err *e)
 {
@@ -43,7 +43,7 @@ failed(const struct err *own, struct err *e)
 	return -1;
 }
 
-/* Unpacks as much as there is; a damaged record ends early. -1 only when it cannot be read. */
+/* Unpacks as much as possible of a record that may be damaged. Returns -1 only if the file cannot be read. */
 static int
 unpack(const struct visit *f, const struct zip_entry *t, struct buf *b, struct err *e)
 {
@@ -97,7 +97,9 @@ record(const struct visit *f, const struct zip_entry *t, struct err *e)
 	return rc;
 }
 
-/* Without a directory: the first record, which of torch's own zips is data.pkl; where it ends only its STOP says. */
+/*
+ * Visits the first record of a zip without a directory. In zips written by torch it is data.pkl, and only STOP tells where it ends.
+ */
 static int
 first_record(const struct visit *f, struct err *e)
 {
@@ -142,7 +144,7 @@ each_record(const struct visit *f, struct err *e)
 	return rc;
 }
 
-/* ---- one after the other */
+/* ---- files without records */
 
 static int
 each_legacy(const struct visit *f, struct err *e)

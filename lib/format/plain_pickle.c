@@ -1,7 +1,7 @@
 /*
- * plain_pickle: reads what pickle.dump wrote of arrays of numpy, as detectron2's zoo has them; also of Python 2. Nothing is
- * executed. Arrays become tensors of the tree, all else is the data that it denotes. Bytes of arrays that the pickle has as
- * they are stay in the file; those that it has in other words (protocol 0, protocol 2 of Python 3) are kept in memory. Facts:
+ * plain_pickle: reads files of pickle.dump with numpy arrays, such as those of detectron2's model zoo, also from Python 2. Nothing
+ * is executed. Arrays become tensors in the tree; other values are plain data. If the pickle stores the raw bytes of an array, they
+ * stay in the file. Bytes that it stores otherwise (protocol 0, protocol 2 of Python 3) are decoded into memory. Facts:
  * lib/format/README.md, section 10.
  */
 #include <inttypes.h>
@@ -12,7 +12,9 @@
 #include "format/format.h"
 #include "pickle/machine.h"
 
-/* Bytes of the file that the pickle's decoding passed over. Leaves of the tree have their numbers. */
+/*
+ * Bytes of the file that were skipped while the pickle was decoded. The index of a storage leaf in the tree is that of its extent.
+ */
 struct extent {
 	uint64_t off, n;
 	enum value_kind kind;
@@ -21,7 +23,7 @@ struct extent {
 struct plain_pickle {
 	struct extent *extents;
 	size_t nextents, cap;
-	const char **memory; /* by storage: its bytes, if they are not in the file as they are; else NULL */
+	const char **memory; /* by storage: its bytes in memory, or NULL if they are in the file */
 	size_t memory_cap, storage_cap, tensor_cap;
 };
 
@@ -36,11 +38,11 @@ pass_over(void *arg, struct vtree *t, enum value_kind kind, uint64_t off, uint64
 
 /* ---- arrays */
 
-/* An array as its pickle has it. */
+/* An array as the pickle describes it. */
 struct array {
 	uint32_t shape, dtype, data;
 	bool fortran;
-	uint32_t axes; /* a tuple: the order in which its dimensions are those of shape; or VALUE_ABSENT */
+	uint32_t axes; /* tuple that gives the order of the dimensions relative to shape; or VALUE_ABSENT */
 };
 
 static bool
@@ -50,8 +52,8 @@ is_numpy(const struct vtree *t, uint32_t h, const char *name)
 }
 
 /*
- * _reconstruct(class, (0,), b'b') with the state (version, shape, dtype, fortran, data); _frombuffer(data, dtype, shape, order,
- * axes); scalar(dtype, data).
+ * Recognises three forms: _reconstruct(class, (0,), b'b') with the state (version, shape, dtype, fortran, data); _frombuffer(data,
+ * dtype, shape, order, axes); scalar(dtype, data).
  */
 static bool
 find_array(struct vtree *t, uint32_t h, struct array *a)
@@ -82,7 +84,7 @@ find_array(struct vtree *t, uint32_t h, struct array *a)
 	return true;
 }
 
-/* dtype(name or class, ...) with the state (version, byte order, ...). */
+/* Reads dtype(name or class, ...) with the state (version, byte order, ...). */
 static enum dtype
 read_dtype(const struct vtree *t, uint32_t h, bool *big)
 {
@@ -112,7 +114,7 @@ read_shape(const struct vtree *t, uint32_t h, uint64_t *shape, unsigned *ndim)
 	return true;
 }
 
-/* Puts the dimensions of tensor in the order of axes. */
+/* Permutes the dimensions of tensor by axes. */
 static bool
 transpose(struct tensor *tensor, struct arena *arena, const struct vtree *t, uint32_t axes)
 {
@@ -132,7 +134,7 @@ transpose(struct tensor *tensor, struct arena *arena, const struct vtree *t, uin
 	return true;
 }
 
-/* Where the bytes of an array are: a storage without a type, and *memory. False if data has none. */
+/* Finds the bytes of an array. Sets *s except for its type, and *memory. Returns false if data is not bytes. */
 static bool
 find_bytes(const struct plain_pickle *z, const struct vtree *t, uint32_t data, struct storage *s, const char **memory)
 {
@@ -151,7 +153,7 @@ find_bytes(const struct plain_pickle *z, const struct vtree *t, uint32_t data, s
 	return true;
 }
 
-/* Makes a tensor of the object h, if it is an array that can be one. */
+/* Replaces the object h by a tensor if it is an array with a supported dtype. */
 static int
 take_array(struct ckpt *c, uint32_t h, const struct array *a, struct err *e)
 {
@@ -188,7 +190,7 @@ take_array(struct ckpt *c, uint32_t h, const struct array *a, struct err *e)
 	return 0;
 }
 
-/* What was passed over and belongs to no array is read after all. */
+/* Reads the skipped bytes that belong to no array. */
 static int
 read_rest(struct ckpt *c, struct err *e)
 {
@@ -256,7 +258,7 @@ close_it(struct ckpt *c)
 	free(z->extents);
 }
 
-/* An array may be there twice. */
+/* Unordered, because two tensors may share an extent. */
 static const struct ckpt_ops ops = { .name = "pickle", .read = read_storage, .range = range, .unordered = true, .close = close_it };
 
 static int
@@ -282,7 +284,7 @@ open_it(struct ckpt *c, struct err *e)
 	return 0;
 }
 
-/* Protocols 2 to 5; of the older ones what arrays, lists and dicts begin with. */
+/* Accepts protocols 2 to 5, and common beginnings of arrays, lists and dicts in older protocols. */
 static bool
 probe(const uint8_t *head, size_t n)
 {

@@ -7,10 +7,13 @@
 #include "base/num.h"
 #include "base/xalloc.h"
 
-/* A storage leaf of the legacy format that begins inside its storage. Until rebuild_finish its index is VIEW + a number. */
+/*
+ * A storage leaf of the legacy format that begins inside its storage. Until rebuild_finish its index is VIEW plus the index of its
+ * rebuild_view.
+ */
 struct rebuild_view {
 	uint32_t leaf, storage;
-	uint64_t offset; /* elements */
+	uint64_t offset; /* in elements */
 };
 
 #define VIEW (UINT32_C(1) << 31)
@@ -29,7 +32,7 @@ rebuild_init(struct rebuild *r, struct ckpt *c, bool legacy)
 void
 rebuild_release(struct rebuild *r)
 {
-	/* Without rebuild_finish the arrays of c are still ours. */
+	/* Until rebuild_finish, the arrays of c are owned by r. */
 	if (r->storage_cap > 0) {
 		free(r->c->storages);
 		r->c->storages = NULL;
@@ -46,7 +49,7 @@ rebuild_release(struct rebuild *r)
 	memset(r, 0, sizeof(*r));
 }
 
-/* Moves storage i to place[i], in place: along each cycle of the permutation. */
+/* Moves storage i to place[i] in place, along each cycle of the permutation. */
 static void
 permute(struct storage *s, const uint32_t *place, uint32_t n)
 {
@@ -70,7 +73,7 @@ permute(struct storage *s, const uint32_t *place, uint32_t n)
 	free(moved);
 }
 
-/* The arguments of all the calls that became tensors are most of the tree. */
+/* Frees the unused nodes of the tree. Most of them are arguments of calls that became tensors. */
 static void
 compact(struct ckpt *c)
 {
@@ -96,7 +99,7 @@ add_tensor(struct rebuild *r, struct vtree *t, const struct tensor *tensor)
 
 /* ---- modules: lib/format/README.md, section 3.4 */
 
-/* What state_dict() has for a value of a module: of a parameter the tensor that it is. */
+/* Returns the value that state_dict() has for a value of a module: for a Parameter its plain tensor. */
 static uint32_t
 detached(struct rebuild *r, uint32_t h)
 {
@@ -120,7 +123,7 @@ detached(struct rebuild *r, uint32_t h)
 	return add_tensor(r, r->c->tree, &plain);
 }
 
-/* Adds what is not None to contents, without the names in without. */
+/* Adds the items of dict to contents, except None and those whose names are in without. */
 static void
 add_contents(struct rebuild *r, uint32_t contents, uint32_t dict, const struct strmap *without)
 {
@@ -134,7 +137,7 @@ add_contents(struct rebuild *r, uint32_t contents, uint32_t dict, const struct s
 	}
 }
 
-/* Notes that the items of h were looked at; how many they are if they were before. */
+/* Marks the items of h as visited. Returns their number if they were visited before, else 0. */
 static uint64_t
 again(const struct vtree *t, uint32_t h, bool *seen)
 {
@@ -147,8 +150,8 @@ again(const struct vtree *t, uint32_t h, bool *seen)
 }
 
 /*
- * The contents of an object, if it has the state of a module: what its state_dict() has, modules by their names. Returns the
- * work that was done before, for another object.
+ * If an object has the state of a module, sets its contents: the items of its state_dict(), with submodules under their names.
+ * Returns how much work had been done before for another object.
  */
 static uint64_t
 find_contents(struct rebuild *r, struct vobject *o, bool *seen)
@@ -175,7 +178,7 @@ find_contents(struct rebuild *r, struct vobject *o, bool *seen)
 	return work + again(t, names, seen);
 }
 
-/* Objects of a hostile pickle may share their states, so that work is bounded; modules that are left then stay objects. */
+/* Objects of a hostile pickle may share their states, so the work is limited. Modules that are left then stay objects. */
 static void
 find_modules(struct rebuild *r)
 {
@@ -229,7 +232,7 @@ bad_id(const struct rebuild *r, const char *what, struct err *e)
 	return err_input(e, r->c->file, "a persistent id of its pickle %s", what);
 }
 
-/* Keys are text; in some files integers or bytes. */
+/* Returns a storage key as text. In some files keys are integers or bytes. */
 static bool
 key_text(struct vtree *t, uint32_t h, struct str *key)
 {
@@ -253,7 +256,7 @@ read_class(struct rebuild *r, const struct vtree *t, uint32_t h, struct id *id, 
 		return 0;
 	}
 	id->untyped = str_eqc(name, "UntypedStorage");
-	/* torch goes by the name alone, whatever the module. */
+	/* torch only looks at the name, not the module. */
 	id->dtype = id->untyped ? DTYPE_UINT8 : dtype_by_storage(name);
 	if (value_kind(t, h) == VALUE_GLOBAL && id->dtype != DTYPE_UNKNOWN) {
 		r->class = h;
@@ -280,7 +283,7 @@ read_id(struct rebuild *r, struct vtree *t, uint32_t h, struct id *id, struct er
 	return 0;
 }
 
-/* The number of a location. */
+/* Returns the number of a location. */
 static uint8_t
 location_of(struct ckpt *c, struct str location)
 {
@@ -295,7 +298,7 @@ location_of(struct ckpt *c, struct str location)
 	return i;
 }
 
-/* The number of the storage, made when its key is new. */
+/* Gets the number of the storage, and adds it if its key is new. */
 static int
 storage_of(struct rebuild *r, struct vtree *t, const struct id *id, uint32_t *index, struct err *e)
 {
@@ -325,9 +328,7 @@ storage_of(struct rebuild *r, struct vtree *t, const struct id *id, uint32_t *in
 	return 0;
 }
 
-/*
- * The sixth item of a legacy id: None, or where in the storage the part that is meant begins. *offset: in elements.
- */
+/* Reads the sixth item of a legacy id: None, or the part of the storage that is meant. *offset is its first element. */
 static int
 read_view(const struct rebuild *r, const struct vtree *t, uint32_t h, const struct id *id, uint64_t *offset, struct err *e)
 {
@@ -342,7 +343,7 @@ read_view(const struct rebuild *r, const struct vtree *t, uint32_t h, const stru
 	return 0;
 }
 
-/* A leaf for a storage that is meant from one of its elements on. */
+/* Makes a leaf for a storage that begins at a later element. */
 static uint32_t
 add_view(struct rebuild *r, struct vtree *t, uint32_t index, uint64_t offset)
 {
@@ -393,20 +394,20 @@ leaf_storage(const struct rebuild *r, const struct vtree *t, uint32_t h, uint32_
 
 /* ---- the functions that make tensors */
 
-/* A call being understood. */
+/* A call that is being converted to a tensor. */
 struct call {
 	struct rebuild *r;
 	struct vtree *t;
 	uint32_t args;
-	uint64_t off; /* of the opcode */
+	uint64_t off; /* offset of the opcode */
 	struct tensor tensor;
-	uint32_t form; /* args as they stand in a wrap (rebuild.h), or None for a plain tensor */
+	uint32_t form; /* args in the form for a wrap (rebuild.h), or None for a plain tensor */
 	struct err *e;
 };
 
 struct rebuild_function;
 
-/* Returns 1 when c->tensor and c->form are made, 0 to leave the call an object, -1 on error. */
+/* Returns 1 if c->tensor and c->form are set, 0 to leave the call an object, -1 on error. */
 typedef int maker(struct call *c, const struct rebuild_function *f);
 
 static maker make_plain, make_quantised, make_around, make_typed;
@@ -415,7 +416,7 @@ static const struct rebuild_function {
 	const char *module, *name;
 	maker *make;
 	uint8_t min, max;              /* number of arguments */
-	uint8_t grad, metadata, dtype; /* which argument says this; 0: none */
+	uint8_t grad, metadata, dtype; /* index of the argument; 0 if there is none */
 } functions[] = {
 	{ "torch._utils", "_rebuild_tensor_v2", make_plain, 6, 7, 4, 6, 0 },
 	{ "torch._utils", "_rebuild_tensor_v3", make_plain, 7, 8, 4, 7, 6 },
@@ -456,7 +457,7 @@ takes(const struct rebuild_function *f, size_t nargs)
 static int
 fail(const struct call *c, const char *what)
 {
-	/* BUILD does not say where it is. */
+	/* The offset of a BUILD is not known. */
 	return c->off == 0 ? err_input(c->e, c->r->where, "a tensor of the pickle %s", what)
 			   : err_at(c->e, c->r->where, c->off, "a tensor of the pickle %s", what);
 }
@@ -469,7 +470,7 @@ arg(const struct call *c, size_t i)
 
 /* ---- geometry */
 
-/* A tuple or list, or a torch.Size of one. */
+/* Returns the tuple or list that h is, or that a torch.Size has as its argument. */
 static uint32_t
 sequence(const struct vtree *t, uint32_t h)
 {
@@ -517,7 +518,7 @@ read_geometry(struct call *c, uint32_t size, uint32_t stride)
 	return read_ints(c, size, ints, n) < 0 || read_ints(c, stride, ints + n, n) < 0 ? -1 : 0;
 }
 
-/* Storage, offset, size and stride, as they stand in four values; dtype UNKNOWN takes that of the storage. */
+/* Reads storage, offset, size and stride from four values. If dtype is DTYPE_UNKNOWN, that of the storage is used. */
 static int
 read_tensor(struct call *c, const uint32_t part[4], enum dtype dtype)
 {
@@ -535,7 +536,7 @@ read_tensor(struct call *c, const uint32_t part[4], enum dtype dtype)
 		return -1;
 	s = &c->r->c->storages[t->storage];
 	t->dtype = (uint8_t)(dtype != DTYPE_UNKNOWN ? dtype : (enum dtype)s->dtype);
-	/* A view begins at an element of its storage's type, the tensor at one of its own. */
+	/* A view counts elements of its storage's type; the tensor counts elements of its own type. */
 	if (first != 0 && t->dtype != s->dtype)
 		return fail(c, "sees part of a storage as another type");
 	if (!num_add(t->offset, first, &t->offset))
@@ -575,7 +576,7 @@ truth(const struct vtree *t, uint32_t dict, const char *key)
 static void
 read_metadata(struct call *c, uint32_t h)
 {
-	/* torch fails on others; their elements are their own conjugates. */
+	/* torch fails on other types, whose elements are their own conjugates. */
 	if (truth(c->t, h, "conj") && dtype_info(c->tensor.dtype)->class == DTYPE_CLASS_COMPLEX)
 		c->tensor.flags |= TENSOR_CONJ;
 	if (truth(c->t, h, "neg"))
@@ -613,7 +614,7 @@ make_quantised(struct call *c, const struct rebuild_function *f)
 	if (!leaf_storage(c->r, c->t, arg(c, 0), &index, &first))
 		return fail(c, "has no storage");
 	dtype = (enum dtype)c->r->c->storages[index].dtype;
-	/* Several elements share a byte, row by row: not what a view can say. Such a tensor stays a call. */
+	/* Several elements share a byte, row by row, which strides cannot express. Such a tensor stays a call. */
 	if (dtype == DTYPE_QUINT4X2 || dtype == DTYPE_QUINT2X4)
 		return 0;
 	if (make_plain(c, f) < 0)
@@ -626,8 +627,8 @@ make_quantised(struct call *c, const struct rebuild_function *f)
 }
 
 /*
- * The first argument is a tensor already made: what is around it goes into the form. A call of the class Parameter gets the
- * form of _rebuild_parameter.
+ * Handles a call whose first argument is a tensor that exists already. The other arguments go into the form. A call of the class
+ * Parameter gets the form of _rebuild_parameter.
  */
 static int
 make_around(struct call *c, const struct rebuild_function *f)
@@ -661,7 +662,7 @@ make_typed(struct call *c, const struct rebuild_function *f)
 		return 0;
 	took = f->make(c, f);
 	c->args = outer;
-	if (f->make == make_around && f->max < 4) /* also of the class itself: the form is that function's */
+	if (f->make == make_around && f->max < 4) /* also for the class Parameter, because the form is that of _rebuild_parameter */
 		form[0] = value_new_global(c->t, str_c("torch._utils"), str_c("_rebuild_parameter"));
 	form[2] = c->form;
 	c->form = value_new_tuple(c->t, form, 4);
@@ -670,13 +671,13 @@ make_typed(struct call *c, const struct rebuild_function *f)
 
 /* ---- hooks */
 
-/* Very old files: a class is called without arguments and BUILD brings the rest. */
+/* In very old files, a class is called without arguments, and BUILD sets the rest. */
 static bool
 is_tensor_class(const struct vtree *t, uint32_t callable, enum dtype *dtype)
 {
 	struct str module = value_module(t, callable), name = value_name(t, callable);
 
-	*dtype = DTYPE_FLOAT32; /* set by BUILD */
+	*dtype = DTYPE_FLOAT32; /* placeholder until BUILD */
 	if (str_eqc(module, "torch.nn.parameter") && str_eqc(name, "Parameter"))
 		return true;
 	if (!str_eqc(module, "torch") && !str_eqc(module, "torch.cuda"))
@@ -701,8 +702,8 @@ add_dataless(struct rebuild *r, struct vtree *t, enum dtype dtype)
 }
 
 /*
- * tensor, dtype, device, requires_grad: of a tensor elsewhere, whose copy in main memory is in the file. Only where that is
- * all: another dtype would be a conversion.
+ * Handles (tensor, dtype, device, requires_grad), a tensor on another device whose copy in main memory is in the file. Returns true
+ * if dtype and requires_grad are those of the copy; another dtype would need a conversion.
  */
 static bool
 is_copy(const struct call *c, uint32_t callable)
@@ -728,7 +729,7 @@ keep_wrap(struct call *c, uint32_t callable)
 	if (value_kind(c->t, c->form) == VALUE_NONE)
 		return;
 	if (parameter && value_kind(c->t, value_item(c->t, c->form, 0)) == VALUE_NONE)
-		return; /* TENSOR_PARAMETER says it all */
+		return; /* TENSOR_PARAMETER is sufficient */
 	if (!quantised)
 		c->tensor.flags |= TENSOR_WRAPPED;
 	if (parameter)
@@ -783,13 +784,13 @@ build(void *p, struct vtree *t, uint32_t target, uint32_t state, struct err *e)
 	if (value_leaf(t, target, &index) != LEAF_TENSOR || value_kind(t, state) != VALUE_TUPLE)
 		return 0;
 	into = &r->c->tensors[index];
-	if (n == 3) /* requires_grad, volatile, hooks of a tensor that has its data */
+	if (n == 3) /* requires_grad, volatile, hooks of a tensor with data */
 		return into->storage != STORAGE_NONE;
 	if (into->storage != STORAGE_NONE || n < 4 || n > 5)
 		return 0;
 	if (n == 4 && read_args(&c, DTYPE_UNKNOWN) < 0)
 		return -1;
-	if (n == 5) { /* data, ..., requires_grad at 3 */
+	if (n == 5) { /* data, ..., requires_grad (item 3) */
 		if (value_leaf(t, value_item(t, state, 0), &data) != LEAF_TENSOR || r->c->tensors[data].storage == STORAGE_NONE)
 			return 0;
 		c.tensor = r->c->tensors[data];

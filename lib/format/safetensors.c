@@ -1,8 +1,7 @@
 /*
- * Reads safetensors: a length, a JSON header, and tensors that tile the rest of the file. The rules are those
- * of the reference reader (lib/format/README.md, section 6.2). Beyond them these are refused: a name that occurs twice, an
- * entry that is not an object, more dimensions than torch has, and packed types whose last dimension does not fill its
- * bytes.
+ * Reads safetensors: a length, a JSON header, and tensors that tile the rest of the file. The rules are those of the reference
+ * reader (lib/format/README.md, section 6.2). In addition these are refused: a duplicate name, an entry that is not an object, more
+ * dimensions than torch allows, and packed types whose last dimension does not fill whole bytes.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -20,22 +19,22 @@
 #include "text/json_read.h"
 #include "format/format.h"
 
-/* A stream's header is asked for in pieces: its length is only a claim until the bytes are there. */
+/* The header of a stream is read in pieces of this size, because its stated length may be wrong. */
 enum { HEADER_PIECE = 1 << 20 };
 
-/* What an entry of the header says. */
+/* An entry of the header. */
 struct header_entry {
 	struct str name;
-	uint64_t begin, end;   /* in the data */
-	const uint64_t *shape; /* in items of dtype, behind it the strides; in the arena */
-	uint32_t at;           /* of its name in the header */
+	uint64_t begin, end;   /* offsets in the data */
+	const uint64_t *shape; /* in items of dtype, followed by the strides; in the arena */
+	uint32_t at;           /* offset of its name in the header */
 	uint8_t dtype, ndim;
 };
 
 struct safetensors {
 	struct buf header; /* names point into it */
 	uint64_t data;     /* offset of the data */
-	uint64_t total;    /* size that the file must have */
+	uint64_t total;    /* required size of the file */
 };
 
 struct parser {
@@ -45,7 +44,7 @@ struct parser {
 	size_t n, cap;
 	struct strmap names;
 	bool has_meta;
-	char code[16]; /* the last dtype that was looked up: the next is likely the same */
+	char code[16]; /* last dtype that was looked up, because the next one is likely the same */
 	size_t code_len;
 	enum dtype dtype;
 };
@@ -55,7 +54,7 @@ struct parser {
 static int entry_fail(const struct parser *p, const struct header_entry *t, struct err *e, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* "FILE: at byte N: tensor NAME: ...", where N is the entry's. */
+/* Sets "FILE: at byte N: tensor NAME: ...", where N is the offset of the entry. */
 static int
 entry_fail(const struct parser *p, const struct header_entry *t, struct err *e, const char *fmt, ...)
 {
@@ -68,14 +67,14 @@ entry_fail(const struct parser *p, const struct header_entry *t, struct err *e, 
 	return err_at(e, p->c->file, 8 + t->at, "tensor '%.*s': %s", STR_ARG(t->name), text);
 }
 
-/* The text of the last token, to stay. */
+/* Returns the text of the last token, copied if needed. */
 static struct str
 keep_text(struct parser *p)
 {
 	return p->json.borrowed ? p->json.text : arena_str(&p->c->arena, p->json.text);
 }
 
-/* Reads past a value nobody asked for, which must nevertheless be one the reference reader can represent. */
+/* Skips a value of an unknown key. The reference reader must be able to represent it. */
 static int
 skip_value(struct parser *p, struct err *e)
 {
@@ -86,13 +85,13 @@ skip_value(struct parser *p, struct err *e)
 		case JSON_ERROR: return -1;
 		case JSON_OBJECT:
 		case JSON_ARRAY:
-			if (++depth > SAFETENSORS_NESTING_MAX - 2) /* it stands two levels down */
+			if (++depth > SAFETENSORS_NESTING_MAX - 2) /* the value is two levels below the top */
 				return json_fail(&p->json, e, "nested more than %d deep", SAFETENSORS_NESTING_MAX);
 			break;
 		case JSON_OBJECT_END:
 		case JSON_ARRAY_END: depth--; break;
 		case JSON_NUMBER:
-			/* The header ends in a NUL: the number in it need not be copied. */
+			/* The header ends in a NUL, so strtod can read the number in place. */
 			if (isinf(strtod(p->json.text.p, NULL)))
 				return json_fail(&p->json, e, "number out of range");
 			break;
@@ -132,7 +131,7 @@ parse_count(struct parser *p, const char *what, uint64_t *v, struct err *e)
 	return 0;
 }
 
-/* [n, n, ...] with at most max numbers. */
+/* Parses [n, n, ...] with at most max numbers. */
 static int
 parse_counts(struct parser *p, const char *what, uint64_t *v, unsigned max, unsigned *n, struct err *e)
 {
@@ -168,7 +167,10 @@ parse_offsets(struct parser *p, struct header_entry *t, struct err *e)
 	return 0;
 }
 
-/* Bytes of a shape as the header counts it; multiplied in the reference reader's order, so that both overflow alike. */
+/*
+ * Computes the bytes of a shape as the header counts it. Multiplies in the order of the reference reader, so that both overflow for
+ * the same shapes.
+ */
 static int
 shape_bytes(const struct parser *p, const struct header_entry *t, const uint64_t *shape, unsigned ndim, uint64_t *bytes,
 	    struct err *e)
@@ -187,7 +189,7 @@ shape_bytes(const struct parser *p, const struct header_entry *t, const uint64_t
 	return 0;
 }
 
-/* Checks and keeps the shape. */
+/* Checks the shape and copies it to the arena. */
 static int
 take_shape(struct parser *p, struct header_entry *t, uint64_t *shape, unsigned ndim, struct err *e)
 {
@@ -280,7 +282,7 @@ parse_tensor(struct parser *p, struct err *e)
 	return 0;
 }
 
-/* The place of a key of __metadata__; a key that occurs again overwrites. */
+/* Returns the index of a key of __metadata__. A duplicate key overwrites the earlier one. */
 static size_t
 meta_place(struct parser *p, struct strmap *seen, struct str key)
 {
@@ -337,9 +339,9 @@ parse_header(struct parser *p, const struct buf *header, struct err *e)
 	return token == JSON_ERROR || json_next(&p->json, e) == JSON_ERROR ? -1 : 0;
 }
 
-/* ---- from entries to tables */
+/* ---- from entries to tensors */
 
-/* By the data; what is equal stays in the order of the header. */
+/* Orders by data offsets, then by position in the header. */
 static int
 compare(const void *a, const void *b)
 {
@@ -363,7 +365,7 @@ sort(struct parser *p)
 	}
 }
 
-/* Every byte of the data belongs to exactly one tensor. *size is where the last one ends. */
+/* Checks that every byte of the data belongs to exactly one tensor. *size is the end of the last one. */
 static int
 check_tiling(const struct parser *p, uint64_t *size, struct err *e)
 {
@@ -419,7 +421,7 @@ fill_tables(struct parser *p, uint64_t data)
 	c->nstorages = c->ntensors = (uint32_t)n;
 }
 
-/* ---- a shard of a distributed checkpoint, whose tensors are boxes of larger ones: lib/format/README.md, section 8 */
+/* ---- shards of a distributed checkpoint, whose tensors are boxes of larger ones: lib/format/README.md, section 8 */
 
 static int
 parse_low(struct parser *p, struct tensor *t, struct err *e)
@@ -506,7 +508,7 @@ read_header(struct ckpt *c, struct safetensors *s, struct err *e)
 	return 0;
 }
 
-/* A file's size is checked at once, a stream's when it ends. */
+/* The size of a file is checked at once, that of a stream at its end. */
 static int
 check_size(const struct ckpt *c, const struct safetensors *s, uint64_t size, struct err *e)
 {
@@ -563,7 +565,7 @@ finish(struct ckpt *c, struct err *e)
 
 	if (!source_is_stream(c->src))
 		return source_verify(c->src, e);
-	/* One byte too many is enough to know; only a stream that has ended is asked for its size. */
+	/* One byte after the tensors suffices to detect excess. The size is requested only if the stream has ended. */
 	source_forget(c->src, s->total);
 	if (source_read_some(c->src, s->total, &more, 1, &got, e) < 0)
 		return -1;
@@ -607,8 +609,8 @@ open_it(struct ckpt *c, struct err *e)
 }
 
 /*
- * A plausible length, then an object. A length beyond the limit is still ours if it looks like a header and not like
- * text, so that the message says what is wrong. (The reference reader lets white space come first; so do we.)
+ * Accepts a plausible length followed by an object. A length beyond the limit is accepted if the rest looks like a header, so that
+ * the message can name the limit. (Like the reference reader, this accepts white space before the object.)
  */
 static bool
 probe(const uint8_t *head, size_t n)

@@ -1,6 +1,6 @@
 /*
- * Writes safetensors: a JSON header, in the reference writer's spelling (lib/format/README.md, section 6.3), then the
- * tensors in the order of the manifest. The header is made twice, once to know its length, so that it need not be kept.
+ * Writes safetensors: a JSON header in the notation of the reference writer (lib/format/README.md, section 6.3), then the tensors
+ * in the order of the manifest. The header is generated twice, the first time only for its length, so that it need not be kept.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -14,21 +14,21 @@
 #include "base/xalloc.h"
 #include "format/format.h"
 
-/* The header is passed on in pieces of about this size. */
+/* The approximate size of the pieces in which the header is written. */
 enum { PIECE = 64 * 1024 };
 
-/* Bytes that wait until the input is known to be whole: without them no reader takes the file. */
+/* The number of bytes that are held until the input is verified. Without them no reader accepts the file. */
 enum { HELD = 8 };
 
 struct safetensors_out {
-	uint32_t *tensor; /* by storage: which tensor it holds */
-	uint64_t hold;    /* position in the sink from which bytes wait */
+	uint32_t *tensor; /* by storage: index of its tensor */
+	uint64_t hold;    /* position in the sink from which bytes are held */
 };
 
-/* Where the header goes: counted, and with out also written. */
+/* Output of the header. It is only counted if out is NULL. */
 struct header_out {
 	struct buf text;
-	uint64_t len; /* passed on already */
+	uint64_t len; /* bytes written or counted so far */
 	struct sink *out;
 };
 
@@ -44,11 +44,11 @@ emit_flush(struct header_out *m, size_t least, struct err *e)
 	return 0;
 }
 
-/* In quotes; only what JSON demands is escaped. */
+/* Writes s quoted. Escapes only what JSON requires. */
 static void
 put_text(struct buf *b, struct str s)
 {
-	static const char short_form[] = "btn\0fr"; /* from \b on */
+	static const char short_form[] = "btn\0fr"; /* letters of the escapes from \b on */
 	size_t plain = 0;
 
 	buf_addc(b, '"');
@@ -105,7 +105,7 @@ put_tensor(struct buf *b, struct str name, const struct tensor *t, uint64_t begi
 	buf_adds(b, "]}");
 }
 
-/* The header without padding. */
+/* Writes the header without padding. */
 static int
 put_header(struct header_out *o, const struct manifest *m, const uint32_t *tensor, struct err *e)
 {
@@ -128,7 +128,7 @@ put_header(struct header_out *o, const struct manifest *m, const uint32_t *tenso
 	return emit_flush(o, 0, e);
 }
 
-/* ---- what can be said */
+/* ---- checks before writing */
 
 static int
 refuse(struct str name, struct err *e, const char *why)
@@ -160,7 +160,7 @@ check_tensor(const struct manifest *m, uint32_t i, struct err *e)
 	return 0;
 }
 
-/* Which tensor each storage holds; NULL with an error if it is not exactly one. The caller frees. */
+/* Returns the tensor of each storage, or NULL with an error unless there is exactly one. The caller frees the result. */
 static uint32_t *
 assign(const struct manifest *m, struct err *e)
 {
@@ -237,7 +237,7 @@ begin(struct writer *w, struct err *e)
 				    padded, SAFETENSORS_HEADER_MAX);
 	}
 	if (r == 0) {
-		/* Before the first byte: where the data is short, the header's end has to wait too. */
+		/* Call sink_hold before the first byte: if the data is short, the end of the header must be held, too. */
 		s->hold = sink_at(w->out) + total - HELD;
 		sink_hold(w->out, s->hold);
 		put_le64(length, padded);
@@ -291,9 +291,9 @@ hold(struct writer *w)
 	return s->hold;
 }
 
-/* ---- in place */
+/* ---- editing in place */
 
-/* What the tensors that are not in m any more leave, in whole ranges. */
+/* Cuts out the data of dropped tensors, which must be whole blocks. */
 static int
 cut_dropped(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struct err *e)
 {
@@ -322,7 +322,7 @@ cut_dropped(const struct manifest *m, const struct ckpt *c, struct undo_edit *u,
 	return 0;
 }
 
-/* The header's length in the file: what is there, or more by whole blocks. */
+/* Determines the length of the header in the file: the present one, or enlarged by whole blocks. */
 static int
 grow_header(const struct ckpt *c, uint64_t need, struct undo_edit *u, uint64_t *len, struct err *e)
 {

@@ -18,7 +18,7 @@ read_storage(struct ckpt *c, uint32_t i)
 	bool known;
 
 	if (s->nbytes == 0 && s->offset == OFFSET_UNKNOWN)
-		s->offset = 0; /* there is nothing to look for */
+		s->offset = 0; /* no bytes to look for */
 	if (ckpt_read_crc(c, i, &crc, &ignored) < 0)
 		return SALVAGE_MISSING;
 	if (s->nbytes == 0)
@@ -50,14 +50,14 @@ salvage_release(struct salvage *s)
 
 /* ---- values */
 
-/* While records are taken out. */
+/* State while lost values are removed. */
 struct taking {
 	struct salvage *s;
-	struct vtree *t; /* NULL without a tree */
+	struct vtree *t; /* NULL if there is no tree */
 	const struct diag *diag;
 	uint32_t nodes;
-	uint8_t *reached; /* by node: 0, or 1 + the worst state that it reaches */
-	bool *walked;     /* by node: it is a container that was looked through */
+	uint8_t *reached; /* by node: 0 if not known, else 1 + the worst state of what it refers to */
+	bool *walked;     /* by node: the container has been searched */
 	struct buf path;
 };
 
@@ -79,7 +79,7 @@ tensor_state(struct taking *k, const struct tensor *t, unsigned depth)
 	return t->wrap == VALUE_ABSENT ? state : worse(state, reaches(k, t->wrap, depth + 1));
 }
 
-/* What a value is made of, however deep; of an object, what it was made from. */
+/* Returns the worst state of what a value refers to, at any depth; for an object, of its arguments. */
 static enum salvage_state
 look_into(struct taking *k, uint32_t h, unsigned depth)
 {
@@ -107,14 +107,14 @@ reaches(struct taking *k, uint32_t h, unsigned depth)
 	if (h >= k->nodes || depth > PICKLE_DEPTH_MAX)
 		return SALVAGE_WHOLE;
 	if (k->reached[h] == 0) {
-		k->reached[h] = 1 + SALVAGE_WHOLE; /* which ends cycles */
+		k->reached[h] = 1 + SALVAGE_WHOLE; /* ends cycles */
 		state = look_into(k, h, depth);
 		k->reached[h] = (uint8_t)(1 + state);
 	}
 	return (enum salvage_state)(k->reached[h] - 1);
 }
 
-/* Counts something and tells what is wrong with it; true if it is lost. */
+/* Counts a value and reports its state to diag. Returns true if it is lost. */
 static bool
 tell(struct taking *k, const char *what, struct str path, enum salvage_state state)
 {
@@ -135,7 +135,7 @@ tell(struct taking *k, const char *what, struct str path, enum salvage_state sta
 
 static void walk(struct taking *k, uint32_t h, unsigned depth);
 
-/* Item i of a container; true if it is lost. The path leads to it. */
+/* Handles an item of a container, to which k->path leads. Returns true if it is lost. */
 static bool
 take_item(struct taking *k, uint32_t h, unsigned depth)
 {
@@ -188,7 +188,7 @@ walk(struct taking *k, uint32_t h, unsigned depth)
 	}
 }
 
-/* ---- */
+/* ---- entry points */
 
 static void
 take_from_tree(struct taking *k)
