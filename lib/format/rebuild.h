@@ -8,10 +8,10 @@
  * If a tensor was made by more than one plain call, the call is kept as its wrap. A wrap is an object of the tree in which None
  * replaces what struct tensor states:
  *
- * _rebuild_qtensor(None, None, None, None, qparams, requires_grad, hooks)
- * _rebuild_parameter(INNER, requires_grad, hooks)
- * _rebuild_parameter_with_state(INNER, requires_grad, hooks, state)
- * _rebuild_from_type_v2(func, type, ARGS, state)
+ *	_rebuild_qtensor(None, None, None, None, qparams, requires_grad, hooks)
+ *	_rebuild_parameter(INNER, requires_grad, hooks)
+ *	_rebuild_parameter_with_state(INNER, requires_grad, hooks, state)
+ *	_rebuild_from_type_v2(func, type, ARGS, state)
  *
  * INNER is None (the plain tensor) or another such call. ARGS is None if func makes a plain tensor, else the arguments of func in
  * the form above. A wrap can therefore be copied without the storage of its tensor. A tensor with TENSOR_PARAMETER but without wrap

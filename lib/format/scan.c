@@ -1,10 +1,10 @@
 /*
- * Would torch's weights_only unpickler take the pickle? The scan looks at a machine's stack before an opcode is executed,
- * and puts in place of what a call would return a leaf that says what that is.
+ * Tells whether torch's weights_only unpickler would accept a pickle. Before each opcode, the scan inspects the machine's stack.
+ * After a call, it replaces the result by a leaf that tells what the call returns.
  *
- * The rules are those of Unpickler.load in torch/_weights_only_unpickler.py (PyTorch 2.6 to 2.13) and of
- * persistent_load in torch/serialization.py, checked against PyTorch 2.13 by tests/torch/test_pickle_scan.py.
- * Calls are followed with the arguments that torch.save writes. The answer to any others is that we do not know.
+ * The rules are those of Unpickler.load in torch/_weights_only_unpickler.py (PyTorch 2.6 to 2.13) and of persistent_load in
+ * torch/serialization.py. tests/torch/test_pickle_scan.py compares the scan with PyTorch 2.13. Calls are only followed if they have
+ * arguments as torch.save writes them. For all others the answer is "unknown".
  */
 #include "format/scan.h"
 
@@ -27,8 +27,8 @@
 /* ---- globals: facts */
 
 /*
- * What weights_only accepts: _get_allowed_globals() of torch/_weights_only_unpickler.py, as PyTorch 2.13 answers it
- * (144 names; 2.6 and later differ in single dtypes). tests/torch/test_pickle_scan.py holds this table against it.
+ * The globals that weights_only accepts: _get_allowed_globals() of torch/_weights_only_unpickler.py in PyTorch 2.13 (144 names; 2.6
+ * and later differ in a few dtypes). tests/torch/test_pickle_scan.py compares this table with torch.
  */
 static const char *const callables[] = {
 	"_codecs.encode",      "builtins.bytearray",      "builtins.complex", "builtins.set",
@@ -60,15 +60,15 @@ static const char *const constants[] = {
 	"per_tensor_symmetric",
 };
 
-/* Element types of torch that this library has none for. */
+/* Element types of torch that this library does not support. */
 static const char *const other_dtypes[] = {
 	"int1", "int2", "int3", "int4", "int5", "int6", "int7", "uint1", "uint2", "uint3", "uint4", "uint5", "uint6", "uint7",
 };
 
-/* Never accepted, even if a program asks for it: _blocklisted_modules of the same file. */
+/* Modules that are never accepted, even if a program allows their names: _blocklisted_modules of the same file. */
 static const char *const blocked[] = { "nt", "os", "posix", "sys" };
 
-/* Accepted once a module of torch is imported: Unpickler.load of the same file. */
+/* Globals that are accepted if a certain module of torch is imported: Unpickler.load of the same file. */
 static const struct {
 	const char *name, *import;
 } imports[] = {
@@ -85,8 +85,8 @@ static const struct {
 };
 
 /*
- * Modules with means to run code, reach the network or change files, with all below them: what picklescan, modelscan
- * and fickling flag.
+ * Modules, with all their submodules, that can run code, access the network or change files. picklescan, modelscan and fickling
+ * flag them.
  */
 /* clang-format off */
 static const char *const unsafe_modules[] = {
@@ -104,7 +104,7 @@ static const char *const unsafe_modules[] = {
 };
 /* clang-format on */
 
-/* Single names, with their module as Python 3 has it. */
+/* Unsafe globals. Their modules have the names of Python 3. */
 /* clang-format off */
 static const char *const unsafe_names[] = {
 	"_operator.attrgetter", "_operator.itemgetter", "_operator.methodcaller", "builtins.__import__", "builtins.apply",
@@ -119,10 +119,10 @@ static const char *const unsafe_names[] = {
 };
 /* clang-format on */
 
-/* What is below a module of the list and yet plain data. */
+/* Plain data in modules of the list above. */
 static const char *const harmless[] = { "uuid.SafeUUID", "uuid.UUID" };
 
-/* As a component of a dotted name: the module or name it leads to is reached through another one. */
+/* Components of dotted names through which another module or name can be reached. */
 /* clang-format off */
 static const char *const unsafe_parts[] = {
 	"__base__", "__bases__", "__builtins__", "__class__", "__code__", "__dict__", "__func__", "__getattribute__",
@@ -134,27 +134,27 @@ static const char *const unsafe_parts[] = {
 
 /* ---- globals: judging */
 
-/* Room for "module.name"; longer ones are cut. */
+/* Buffer size for "module.name". Longer texts are cut. */
 enum { GLOBAL_TEXT = 256 };
 
 /* The kind of an accepted global. */
 enum allowed_kind {
 	ALLOWED_NOT,
-	ALLOWED_CALLABLE, /* class or function: the name says which */
+	ALLOWED_CALLABLE, /* class or function; see name */
 	ALLOWED_DTYPE,
-	ALLOWED_STORAGE,  /* class of a typed storage: stands in a persistent id, cannot be called */
+	ALLOWED_STORAGE,  /* class of a typed storage; occurs in persistent ids, and cannot be called */
 	ALLOWED_UNTYPED,  /* torch.storage.UntypedStorage */
 	ALLOWED_TENSOR,   /* class of tensors: torch.FloatTensor, torch.cuda.FloatTensor, ... */
-	ALLOWED_CONSTANT, /* quantisation schemes */
+	ALLOWED_CONSTANT, /* quantisation scheme */
 };
 
 struct allowed {
 	enum allowed_kind kind;
-	char name[48];      /* after the last dot */
-	enum dtype dtype;   /* of a dtype, storage or class of tensors */
-	bool plain;         /* callables: no part of a tensor */
+	char name[48];      /* part after the last dot */
+	enum dtype dtype;   /* of a dtype, storage or tensor class */
+	bool plain;         /* a callable that is no part of a tensor */
 	bool blocked;       /* ALLOWED_NOT: its module is refused even if a program allows its names */
-	const char *import; /* ALLOWED_NOT: what has to be imported before it is accepted, or NULL */
+	const char *import; /* ALLOWED_NOT: module that must be imported for the global to be accepted, or NULL */
 };
 
 const char *
@@ -165,7 +165,10 @@ pickle_verdict_text(enum pickle_verdict v)
 	return texts[v];
 }
 
-/* "module.name" as torch looks it up, Python 2 names mapped; out has GLOBAL_TEXT bytes. False if it was cut. */
+/*
+ * Writes "module.name" as torch looks it up, with Python 2 names translated. out has GLOBAL_TEXT bytes. Returns false if the text
+ * was cut.
+ */
 static bool
 global_path(struct str module, struct str name, char *out)
 {
@@ -177,7 +180,7 @@ global_path(struct str module, struct str name, char *out)
 	return n < GLOBAL_TEXT && strlen(out) == n;
 }
 
-/* The rest of *path behind prefix, if it begins so. */
+/* If path begins with prefix, sets *rest to what follows. */
 static bool
 behind(struct str path, const char *prefix, struct str *rest)
 {
@@ -187,11 +190,11 @@ behind(struct str path, const char *prefix, struct str *rest)
 	return true;
 }
 
-/* What NAME of torch.NAME is, or of a module of torch that has classes of tensors. */
+/* Returns the kind of NAME in torch.NAME, or in a submodule of torch that has tensor classes. */
 static enum allowed_kind
 torch_name(struct str name, bool cuda, bool sparse, enum dtype *dtype)
 {
-	/* Classes of tensors: of the element types that torch had from the beginning. */
+	/* tensor classes exist for the element types that torch had from the beginning */
 	*dtype = dtype_by_tensor(name);
 	if (dtype_info(*dtype)->class == DTYPE_CLASS_QUANTISED || dtype_info(*dtype)->class == DTYPE_CLASS_COMPLEX)
 		return ALLOWED_NOT;
@@ -210,7 +213,7 @@ torch_name(struct str name, bool cuda, bool sparse, enum dtype *dtype)
 	return str_in(name, constants) ? ALLOWED_CONSTANT : ALLOWED_NOT;
 }
 
-/* path is what global_path made. */
+/* path must come from global_path. */
 static enum allowed_kind
 path_kind(struct str path, enum dtype *dtype)
 {
@@ -230,7 +233,7 @@ path_kind(struct str path, enum dtype *dtype)
 	return torch_name(rest, cuda, sparse, dtype);
 }
 
-/* Is it accepted? Fills *a; kind is ALLOWED_NOT if not, and then *a says why. */
+/* Returns true if the global is accepted, and fills *a. If not, kind is ALLOWED_NOT and *a tells why. */
 static bool
 look_up(struct str module, struct str name, struct allowed *a)
 {
@@ -253,7 +256,7 @@ look_up(struct str module, struct str name, struct allowed *a)
 	return a->kind != ALLOWED_NOT;
 }
 
-/* Is path, or what it begins with up to a dot, in the list? */
+/* Returns true if the list contains path, or a prefix of path that ends before a dot. */
 static bool
 under(struct str path, const char *const *list, size_t n)
 {
@@ -284,7 +287,7 @@ unsafe(struct str module, struct str name)
 {
 	char path[GLOBAL_TEXT];
 
-	/* Nobody has reason to give anything of use a name this long, or one with control bytes. */
+	/* No useful global has a name this long, or one with control bytes. */
 	if (!global_path(module, name, path))
 		return true;
 	if (str_in(str_c(path), harmless))
@@ -293,7 +296,7 @@ unsafe(struct str module, struct str name)
 		return true;
 	if (under(module, unsafe_modules, COUNT(unsafe_modules)))
 		return true;
-	/* A module or a name is itself; the way to others are dots. */
+	/* In a module or name without dots, nothing else can be reached. */
 	return has_unsafe_part(module, true) || (memchr(name.p, '.', name.len) != NULL && has_unsafe_part(name, false));
 }
 
@@ -307,42 +310,42 @@ judge(struct str module, struct str name)
 	return unsafe(module, name) ? GLOBAL_UNSAFE : GLOBAL_UNKNOWN;
 }
 
-/* ---- what values are */
+/* ---- types of values */
 
 /*
- * A letter says what a value is. Plain data: N None, b bool, i integer, f float, s text, y bytes, Y bytearray, t tuple,
- * l list, d dict or OrderedDict, e set, g global, ? anything else. Made by calls: S storage, T dense tensor, P parameter,
- * O tensor of an old class such as FloatTensor, U any other tensor, C Counter, z Size, 0 the layout sparse_coo, 1 another
- * sparse layout, o other object.
+ * The type of a value is a letter. Plain data: N None, b bool, i integer, f float, s text, y bytes, Y bytearray, t tuple, l list, d
+ * dict or OrderedDict, e set, g global, ? anything else. Results of calls: S storage, T dense tensor, P parameter, O tensor of an
+ * old class such as FloatTensor, U any other tensor, C Counter, z Size, 0 layout sparse_coo, 1 another sparse layout, o any other
+ * object.
  */
 struct made {
 	char type;
-	enum dtype dtype; /* storages and tensors */
-	uint64_t numel;   /* storages */
+	enum dtype dtype; /* for storages and tensors */
+	uint64_t numel;   /* for storages */
 };
 
-/* Globals looked up recently, by node: a checkpoint calls the same few for every tensor. */
+/* The size of the cache of globals by node. A checkpoint calls the same few globals for every tensor. */
 enum { WEIGHTS_RECENT = 16 };
 
 struct weights {
-	struct pickle_machine *m; /* of the present opcode */
-	unsigned wraps;           /* calls within calls that are being looked at */
-	unsigned tuples;          /* tuples within tuples of a key that is being looked at */
-	bool legacy;              /* ids of the legacy stream: six parts */
-	uint64_t looked;          /* values that were looked at */
-	struct strmap keys;       /* of persistent ids and views: which of stored they name */
+	struct pickle_machine *m; /* machine at the current opcode */
+	unsigned wraps;           /* depth of nested calls being checked */
+	unsigned tuples;          /* depth of nested tuples in the key being checked */
+	bool legacy;              /* persistent ids are those of the legacy format, with six parts */
+	uint64_t looked;          /* number of values inspected */
+	struct strmap keys;       /* maps keys of persistent ids and views to indices in stored */
 	struct made *stored;
 	size_t stored_n, stored_cap;
-	struct made result;    /* what the opcode will leave on the stack; type 0: what the machine leaves */
-	uint32_t leaf;         /* the index of a leaf for it: of stored, or LEAF_MADE with its dtype and type */
-	bool judge;            /* the first pickle, and torch may still be reading */
-	bool computed;         /* the STACK_GLOBAL that is executed has operands that are no texts */
-	bool failed;           /* the callback said so */
-	unsigned pickle;       /* its number in the row */
-	struct pickle_scan *s; /* with s->unknown, only globals and opcodes are looked at from there on */
-	struct err *e;         /* of the callback */
+	struct made result;    /* result of the current call; type 0: the value that the machine leaves */
+	uint32_t leaf;         /* index of the leaf for a storage in result */
+	bool judge;            /* this is the first pickle, and torch would still be reading */
+	bool computed;         /* the current STACK_GLOBAL has operands that are no texts */
+	bool failed;           /* the callback failed */
+	unsigned pickle;       /* number of the pickle, from 0 */
+	struct pickle_scan *s; /* if s->unknown is set, only globals and opcodes are checked from then on */
+	struct err *e;         /* for errors of the callback */
 	struct {
-		uint32_t node; /* 0: none */
+		uint32_t node; /* 0: unused entry */
 		struct allowed allowed;
 	} recent[WEIGHTS_RECENT];
 };
@@ -352,7 +355,7 @@ struct weights {
 static bool call(struct weights *w, uint32_t callable, uint32_t args);
 static bool fits(struct weights *w, char letter, uint32_t h);
 
-/* Sets why torch refuses the pickle, and stops there; returns false. */
+/* Sets the reason why torch refuses the pickle, and ends the check. Returns false. */
 __attribute__((format(printf, 2, 3))) static bool
 refuse(struct weights *w, const char *fmt, ...)
 {
@@ -366,7 +369,10 @@ refuse(struct weights *w, const char *fmt, ...)
 	return false;
 }
 
-/* Sets why nobody can tell here: it is nothing that torch.save writes. torch might stop at what is behind. Returns false. */
+/*
+ * Sets the reason why the answer is unknown: torch.save writes nothing like it. torch might also refuse something later. Returns
+ * false.
+ */
 static bool
 doubt(struct weights *w, const char *name, const char *what)
 {
@@ -376,7 +382,7 @@ doubt(struct weights *w, const char *name, const char *what)
 	return false;
 }
 
-/* What a call made; of plain data, nothing but its type. */
+/* Returns the type and properties of a value. Plain data has only a type. */
 static struct made
 made_of(const struct weights *w, uint32_t h)
 {
@@ -396,7 +402,7 @@ type_of(const struct weights *w, uint32_t h)
 	return made_of(w, h).type;
 }
 
-/* Finds out about the global h; false, too, if it is none. */
+/* Looks up the global h. Returns false if it is not accepted or no global. */
 static bool
 is_allowed(struct weights *w, uint32_t h, struct allowed *a)
 {
@@ -413,7 +419,7 @@ is_allowed(struct weights *w, uint32_t h, struct allowed *a)
 	return a->kind != ALLOWED_NOT;
 }
 
-/* Can elements of the type have gradients? */
+/* Returns true if a tensor of this type can require gradients. */
 static bool
 has_grad(enum dtype t)
 {
@@ -422,7 +428,7 @@ has_grad(enum dtype t)
 
 /* ---- arguments */
 
-/* Attributes that every tensor has, and that cannot be set, or not to anything. */
+/* Attributes that every tensor has, and that cannot be set freely. */
 /* clang-format off */
 static const char *const own_attributes[] = { "H", "T", "__class__", "__cuda_array_interface__", "__dict__", "__weakref__",
 	"_base", "_cdata", "_grad", "_grad_fn", "_has_symbolic_sizes_strides", "_python_dispatch", "_version", "data", "device",
@@ -441,15 +447,15 @@ static const char *const other_layouts[] = { "torch.strided", "torch.jagged", "t
 static const char *const channel_schemes[] = { "per_channel_affine", "per_channel_affine_float_qparams" };
 
 /*
- * Values looked at for each byte of the pickle at most: an honest one never needs half of it. A pickle can name one large
- * dict or tuple as often as it has bytes. The name of an attribute costs more: it is compared with all of own_attributes.
+ * Limit of values inspected per byte of the pickle. Real pickles need less than half of it, but a pickle can refer to one large
+ * dict or tuple as often as it has bytes. The name of an attribute costs more, because it is compared with all of own_attributes.
  */
 enum { LOOK_FACTOR = 16, LOOK_FREE = 4096, ATTRIBUTE_COST = 8 };
 
-/* How deep the tuples of a key may be. */
+/* The largest depth of nested tuples in a key. */
 enum { KEY_DEPTH = 400 };
 
-/* Do all parts of a tuple or list, or keys of a dict, fit the letter? */
+/* Returns true if all items of a tuple or list, or all keys of a dict, match the letter. */
 static bool
 all_fit(struct weights *w, char letter, uint32_t h)
 {
@@ -461,7 +467,7 @@ all_fit(struct weights *w, char letter, uint32_t h)
 	return true;
 }
 
-/* A Counter cannot be a key; nor can what is too deep to say. */
+/* Returns true if h can be a key. Counters cannot; tuples that are nested too deeply are not accepted either. */
 static bool
 is_key(struct weights *w, uint32_t h)
 {
@@ -478,10 +484,10 @@ is_key(struct weights *w, uint32_t h)
 }
 
 /*
- * Is h what the letter of a pattern stands for? Beside those of types: u integer from 0, v one below 128, n tuple of such,
- * I tuple of integers, F False, D dtype, A any tensor, Q storage of quantised elements, h a dict or None, a an attribute's
- * name, m dict of such or None, x a state, k a key, p a pair, j a list of keys, J a list of pairs, V a type of devices, X the
- * layout of a sparse tensor, W another layout, q the scheme per_tensor_affine, r a scheme by channel, G a class of storages.
+ * Returns true if h matches a letter of a pattern. The letters are those of types and: u integer >= 0, v integer from 0 to 127, n
+ * tuple of u, I tuple of integers, F False, D dtype, A any tensor, Q storage of quantised elements, h dict or None, a name of an
+ * attribute, m dict with keys a, or None, x state of an object, k key, p pair, j list of keys, J list of pairs, V type of device, X
+ * layout of a sparse tensor, W another layout, q the scheme per_tensor_affine, r a per-channel scheme, G storage class.
  */
 static bool
 fits(struct weights *w, char letter, uint32_t h)
@@ -525,8 +531,9 @@ fits(struct weights *w, char letter, uint32_t h)
 }
 
 /*
- * Is tuple what the pattern says, up to its end or the next parenthesis? Behind a bar the parts may be left out; what is in
- * parentheses is of a tuple within; what is in quotes is a text. Of two n the lengths are the same.
+ * Returns true if tuple matches the pattern, which ends at its end or at the next closing parenthesis. Items after a bar are
+ * optional. Parentheses enclose the pattern of a nested tuple; quotes enclose a literal text. Adjacent tuples n must have equal
+ * lengths.
  */
 static bool
 match(struct weights *w, const char *p, uint32_t tuple)
@@ -564,13 +571,13 @@ struct weights_call;
 /* A call that torch.save writes. */
 struct weights_form {
 	const char *name, *pattern;
-	char made;   /* plain data are what the machine makes of them */
-	int element; /* the argument that says what the elements are, 11: part 1 of argument 1; -1: the result has none */
-	int grad;    /* requires_grad, which is true if it is left out; -1: none */
-	bool (*check)(const struct weights_call *c); /* what else has to be; may change the result */
+	char made;   /* type of the result; plain data is made by the machine */
+	int element; /* index of the argument with the dtype; 11 and 12: item 1 or 2 of argument 1; -1: no dtype */
+	int grad;    /* index of argument requires_grad, which is true if omitted; -1: none */
+	bool (*check)(const struct weights_call *c); /* further checks; may change the result */
 };
 
-/* A call whose arguments fit the pattern of form. */
+/* A call whose arguments match the pattern of form. */
 struct weights_call {
 	struct weights *w;
 	const struct weights_form *form;
@@ -584,7 +591,10 @@ arg(const struct weights_call *c, size_t i)
 	return value_item(c->w->m->t, c->args, i);
 }
 
-/* The last element of a tensor (storage, offset, sizes, strides, all from argument 0 on), plus 1; 0 if there are none. */
+/*
+ * Computes the end of a tensor's elements within its storage, from the arguments storage, offset, sizes and strides; 0 if it is
+ * empty. Returns false on overflow.
+ */
 static bool
 extent(const struct weights_call *c, uint64_t *end)
 {
@@ -602,7 +612,7 @@ extent(const struct weights_call *c, uint64_t *end)
 	return true;
 }
 
-/* Do its elements, of type dtype, lie within the storage? */
+/* Checks that the elements of the tensor, of type dtype, lie within the storage. */
 static bool
 inside(const struct weights_call *c, enum dtype dtype)
 {
@@ -615,7 +625,7 @@ inside(const struct weights_call *c, enum dtype dtype)
 	return refuse(c->w, "%s: the tensor does not lie within its storage", c->form->name);
 }
 
-/* What torch.save says of conjugate and negative tensors: a dict of truth values. v3 has a dtype before it. */
+/* Checks the metadata of conjugate and negated tensors, a dict of booleans. In v3 it follows the dtype. */
 static bool
 check_metadata(const struct weights_call *c)
 {
@@ -633,7 +643,7 @@ check_metadata(const struct weights_call *c)
 	return true;
 }
 
-/* The axis of a quantiser by channel is one of the tensor's. */
+/* Checks that the axis of a per-channel quantiser is a dimension of the tensor. */
 static bool
 check_axis(const struct weights_call *c)
 {
@@ -643,7 +653,7 @@ check_axis(const struct weights_call *c)
 	return axis < value_len(c->w->m->t, arg(c, 2)) || doubt(c->w, c->form->name, "with such an axis");
 }
 
-/* func, type, args, state: func(*args) as type, with attributes from state. */
+/* Checks the arguments func, type, args, state, which mean func(*args) converted to type, with attributes from state. */
 static bool
 check_typed(const struct weights_call *c)
 {
@@ -651,7 +661,7 @@ check_typed(const struct weights_call *c)
 	char type[GLOBAL_TEXT];
 	bool good;
 
-	/* One that calls another of its kind is never written, and could go on for as long as the file is. */
+	/* torch.save does not nest these calls. Unlimited nesting could overflow the stack. */
 	if (w->wraps == TENSOR_WRAPS_MAX)
 		return doubt(w, c->form->name, "in so many others");
 	w->wraps++;
@@ -668,7 +678,7 @@ check_typed(const struct weights_call *c)
 static const struct weights_form forms[] = {
 	{ "OrderedDict", "|J", 'd', -1, -1, NULL },
 	{ "_rebuild_tensor_v2", "Sunnbh|h", 'T', 0, 4, check_metadata },
-	{ "_rebuild_tensor_v3", "SunnFhD|h", 'T', 6, 4, check_metadata }, /* which cannot give a storage to one with gradients */
+	{ "_rebuild_tensor_v3", "SunnFhD|h", 'T', 6, 4, check_metadata }, /* torch cannot load v3 with gradients */
 	{ "_rebuild_tensor", "Sunn", 'T', 0, -1, NULL },
 	{ "_rebuild_parameter", "Abh", 'P', 0, 1, NULL },
 	{ "_rebuild_parameter_with_state", "Abhx", 'P', 0, 1, NULL },
@@ -696,7 +706,7 @@ static const struct weights_form forms[] = {
 	{ "bytearray", "ss", 'Y', -1, -1, NULL },
 };
 
-/* The arguments fit the form. Sets the result. */
+/* Checks a call whose arguments match the form, and sets the result. */
 static bool
 call_fitting(const struct weights_call *c)
 {
@@ -717,7 +727,7 @@ call_fitting(const struct weights_call *c)
 	return f->check == NULL || f->check(c);
 }
 
-/* callable(*args); sets the result. */
+/* Checks callable(*args), and sets the result. */
 static bool
 call(struct weights *w, uint32_t callable, uint32_t args)
 {
@@ -726,7 +736,7 @@ call(struct weights *w, uint32_t callable, uint32_t args)
 
 	if (!is_allowed(w, callable, &a))
 		return refuse(w, "Trying to call reduce for unrecognized function");
-	/* torch.FloatTensor() and the like, of torch before 0.2, which BUILD gives a storage. */
+	/* torch.FloatTensor() and similar calls of torch before 0.2; BUILD then sets the storage. */
 	if (a.kind == ALLOWED_TENSOR && match(w, "", args) && value_is_global(w->m->t, callable, "torch", a.name)) {
 		w->result = (struct made){ .type = 'O', .dtype = a.dtype };
 		return true;
@@ -739,16 +749,16 @@ call(struct weights *w, uint32_t callable, uint32_t args)
 	return doubt(w, a.name, "with such arguments");
 }
 
-/* ---- opcodes. They see the stack as it is before them. */
+/* ---- opcodes, with the stack before their execution */
 
-/* The nth value from the top, or VALUE_ABSENT when the stack has no such value above the last mark. */
+/* Returns the nth value from the top, or VALUE_ABSENT if there is none above the last mark. */
 static uint32_t
 top(const struct weights *w, size_t n)
 {
 	return w->m->depth - w->m->fence > n ? w->m->stack[w->m->depth - 1 - n] : VALUE_ABSENT;
 }
 
-/* The value below the last mark. */
+/* Returns the value below the last mark, or VALUE_ABSENT. */
 static uint32_t
 below_mark(const struct weights *w)
 {
@@ -786,7 +796,7 @@ check_build(struct weights *w, uint32_t target, uint32_t state)
 	return refuse(w, "Can only build Tensor, Parameter, OrderedDict or types allowlisted via `add_safe_globals`");
 }
 
-/* torch takes what the first id of a key says; the result may not contradict that. */
+/* torch uses the first id of each key, so later ids must not contradict it. */
 static bool
 check_known(struct weights *w, uint32_t key)
 {
@@ -802,8 +812,8 @@ check_known(struct weights *w, uint32_t key)
 }
 
 /*
- * The id of a storage: "storage", class, key, device, elements; in a legacy stream also the view, or None. A view has its
- * key, where it begins, and its elements, which limit tensors as those of a storage do.
+ * Checks the id of a storage: "storage", class, key, device, number of elements. In the legacy format it also has a view, or None.
+ * A view has a key, a start and a number of elements, which limits tensors like the size of a storage.
  */
 static bool
 check_persid(struct weights *w, uint32_t id)
@@ -834,7 +844,7 @@ check_persid(struct weights *w, uint32_t id)
 	return check_known(w, value_item(t, view, 0));
 }
 
-/* What the unpickler has no branch for. */
+/* Refuses opcodes that the unpickler does not support. */
 static bool
 check_opcode(struct weights *w)
 {
@@ -852,7 +862,7 @@ check_opcode(struct weights *w)
 	return refuse(w, "Unsupported operand %u%s%s%s", w->m->in.op, name ? " (" : "", name ? name : "", name ? ")" : "");
 }
 
-/* That the stack is too short for an opcode the machine says. */
+/* Checks an opcode before its execution. The machine itself reports a stack that is too short. */
 static bool
 check_before(struct weights *w, const struct pickle_machine *m)
 {
@@ -881,7 +891,7 @@ check_before(struct weights *w, const struct pickle_machine *m)
 	}
 }
 
-/* ---- after the opcode */
+/* ---- checks after an opcode */
 
 static bool
 check_global(struct weights *w, uint32_t h)
@@ -933,7 +943,7 @@ before(void *arg, struct pickle_machine *m)
 		check_before(w, m);
 }
 
-/* Packages that are there wherever torch is. */
+/* Packages that are always available together with torch. */
 static const char *const own[] = {
 	"_codecs",    "_io",      "_operator", "argparse",  "array",     "builtins", "collections", "copy",      "copyreg",
 	"datetime",   "decimal",  "enum",      "fractions", "functools", "inspect",  "io",          "itertools", "logging",
@@ -941,7 +951,7 @@ static const char *const own[] = {
 	"subprocess", "sys",      "time",      "torch",     "types",     "typing",   "uuid",        "weakref",   "zoneinfo",
 };
 
-/* Notes a global that has to be imported from elsewhere. A few are named. */
+/* Notes a global that must be imported from elsewhere. Only the first few are listed. */
 static void
 note_import(struct pickle_scan *s, struct str module, struct str name)
 {
@@ -991,7 +1001,7 @@ after(void *arg, struct pickle_machine *m)
 			       : w->computed   ? REF_COMPUTED
 					       : REF_STACK_GLOBAL);
 	w->failed = rc < 0;
-	/* Where the machine was lenient torch is not: these opcodes leave it no way on. */
+	/* These opcodes make torch fail where the lenient machine continued. */
 	if (rc == 0 && w->judge && !w->s->unknown && m->passed_over[0] != '\0' &&
 	    (op == OP_BINGET || op == OP_LONG_BINGET || op == OP_GLOBAL))
 		refuse(w, "%s", m->passed_over);
@@ -1000,9 +1010,7 @@ after(void *arg, struct pickle_machine *m)
 	return rc;
 }
 
-/*
- * Scans one pickle; place->end is where it ended or broke off. 1 if it has a STOP; 0 if it is damaged; -1 on error.
- */
+/* Scans one pickle. place->end is its end, or where it breaks off. Returns 1 if it has a STOP, 0 if it is damaged, -1 on error. */
 static int
 scan_one(struct pickle_scan *s, struct pickle_place *place, unsigned number, struct err *e)
 {
@@ -1033,7 +1041,7 @@ scan_one(struct pickle_scan *s, struct pickle_place *place, unsigned number, str
 	return rc;
 }
 
-/* The bytes behind the first pickle: how many, and what pickles they begin with. */
+/* Scans the bytes after the first pickle. Sets their number and the number of complete pickles at their start. */
 static int
 scan_rest(struct pickle_scan *s, struct source *src, uint64_t limit, struct err *e)
 {

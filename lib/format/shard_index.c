@@ -15,7 +15,7 @@ is_space(uint8_t c)
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-/* An object; its first key is one of the two, or weight_map stands somewhere near. */
+/* Accepts an object whose first key is metadata, or that has weight_map near its beginning. */
 bool
 shard_index_probe(const uint8_t *head, size_t n)
 {
@@ -33,7 +33,7 @@ shard_index_probe(const uint8_t *head, size_t n)
 	return n - i >= sizeof(meta) - 1 && memcmp(head + i, meta, sizeof(meta) - 1) == 0;
 }
 
-/* An error if the folder of the index is not known. */
+/* Fails if the folder of the index is not known. */
 static int
 check_place(const struct source *src, struct err *e)
 {
@@ -59,12 +59,12 @@ read_text(struct buf *text, struct source *src, struct err *e)
 struct map_parser {
 	struct shard_index *x;
 	struct json_reader json;
-	const char *name; /* of the index */
+	const char *name; /* name of the index */
 	struct strmap files;
 	size_t cap, shard_cap, file_cap, path_cap;
 };
 
-/* A file name without folder, not one of the names every folder has. */
+/* Returns true for the name of a file without a folder; "." and ".." are refused. */
 static bool
 is_plain(struct str file)
 {
@@ -72,7 +72,7 @@ is_plain(struct str file)
 	       !str_eqc(file, ".") && !str_eqc(file, "..");
 }
 
-/* The number of the shard whose file name is the last token. */
+/* Gets the number of the shard whose file name is the last token. */
 static int
 file_number(struct map_parser *p, struct str name, uint32_t *number, struct err *e)
 {
@@ -189,9 +189,9 @@ shard_index_write(struct buf *b, const struct str *names, const char *const *fil
 	json_finish(&w);
 }
 
-/* ---- names of shards */
+/* ---- names of shard files */
 
-/* Takes five digits from *s. */
+/* Takes five digits from the start of *s. */
 static bool
 five_digits(struct str *s, uint32_t *number)
 {
@@ -214,7 +214,7 @@ shard_name_parse(const char *name, struct shard_name *out)
 	struct str k, rest;
 
 	for (const char *p = name; (p = strstr(p, "-of-")) != NULL; p++)
-		of = p; /* the last one: what stands before it is a name */
+		of = p; /* the last one counts, because the base name may contain -of- */
 
 	if (of == NULL || of - name < 7 || of[-6] != '-')
 		return false;

@@ -1,7 +1,7 @@
 /*
- * sharded: reads a sharded set through its index as one checkpoint: its tensors in the order of the weight_map, its
- * storages by shard in the order of first appearance and then as the shard has them. Only a few of the files are open
- * at a time. A file that is opened again must be the one it was; one that is closed must not have changed while it was
+ * sharded: reads a sharded set through its index as one checkpoint. Tensors have the order of the weight_map. Storages are grouped
+ * by shard, in the order in which the index first names the shards, and within a shard keep its order. Only a few of the files are
+ * open at a time. A file that is reopened must be the same file as before. A file that is closed must not have changed while it was
  * open.
  */
 #include <pthread.h>
@@ -15,22 +15,22 @@
 #include "format/shard_index.h"
 
 struct shard {
-	struct ckpt *live;  /* for what only its format's reader can give; or NULL */
-	struct ckpt *index; /* its tree has texts that are still used; may be live. Its source may be closed */
-	bool indexed;       /* live was there once */
-	uint32_t first;     /* number of its storage 0 among those of the set */
+	struct ckpt *live;  /* open reader of the shard, for what only it can do; or NULL */
+	struct ckpt *index; /* owner of a tree whose texts are in use; may equal live. Its source may be closed */
+	bool indexed;       /* live was opened before */
+	uint32_t first;     /* number of its first storage in the set */
 };
 
 struct sharded {
-	struct file_set files; /* first: for its operations */
+	struct file_set files; /* must be first, for the operations of file_set */
 	struct shard_index index;
 	struct shard *shards;
-	pthread_mutex_t lock; /* of what the shards' readers do */
+	pthread_mutex_t lock; /* protects the readers of all shards */
 };
 
 /* ---- the files */
 
-/* What stays is a tree; its source is gone. */
+/* Detaches the index of a shard from its source, which is closed. */
 static void
 leave_index(const struct sharded *s, uint32_t i)
 {
@@ -38,7 +38,7 @@ leave_index(const struct sharded *s, uint32_t i)
 	s->shards[i].index->file = file_set_path(&s->files, i);
 }
 
-/* file_set.closing. Nobody uses the shard. */
+/* Callback file_set.closing. Nobody uses the shard. */
 static void
 close_live(void *arg, uint32_t i)
 {
@@ -67,7 +67,7 @@ open_live(const struct ckpt *c, uint32_t i, struct source *src, struct err *e)
 {
 	const struct sharded *s = c->priv;
 	struct shard *shard = &s->shards[i];
-	/* What was worth a warning has been said when it was read first. */
+	/* Warnings were reported when the shard was opened first. */
 	struct format_opts opts = { shard->indexed ? NULL : c->diag, NULL, c->salvage };
 	const uint8_t *head;
 	size_t n;
@@ -86,7 +86,7 @@ open_live(const struct ckpt *c, uint32_t i, struct source *src, struct err *e)
 	return 0;
 }
 
-/* Like file_set_get, and has the reader of the shard's format open it (live). The lock is held until put_live. */
+/* Like file_set_get, and also opens the reader of the shard (live). The lock is held until put_live. */
 static int
 get_live(const struct ckpt *c, uint32_t i, struct err *e)
 {
@@ -112,18 +112,18 @@ put_live(struct sharded *s, uint32_t i)
 	file_set_put(&s->files, i);
 }
 
-/* ---- putting the shards' indexes together */
+/* ---- joining the indexes of the shards */
 
-/* While the shards' indexes are put together. */
+/* An entry of the weight_map, while the shards are joined. */
 struct weight {
-	uint32_t value;   /* in the tree of the set; VALUE_ABSENT: made at the end from tensor, if there is a tree */
-	uint32_t tensor;  /* for shards without a tree: provisional number */
-	struct str key;   /* of a container that the index lists by what is in it: its own; else empty */
-	bool comes_along; /* in the container of a position before it; or lost */
+	uint32_t value;   /* handle in the tree of the set; VALUE_ABSENT: made from tensor at the end, if there is a tree */
+	uint32_t tensor;  /* for shards without a tree: provisional number of the tensor */
+	struct str key;   /* key of a container if the index lists what is inside of it; else empty */
+	bool comes_along; /* included in the container of an earlier entry, or lost */
 };
 
 struct weight_place {
-	uint32_t pos; /* in the weight_map: of the name that a tensor was reached by first */
+	uint32_t pos; /* position in the weight_map of the first name of a tensor */
 	uint32_t number;
 };
 
@@ -131,27 +131,27 @@ struct build {
 	struct ckpt *c;
 	struct sharded *s;
 	struct weight *weights;      /* by position in the weight_map */
-	uint32_t *order;             /* positions by shard, each shard's in the order of the map */
-	struct tensor *tensors;      /* numbered as they are met */
-	struct weight_place *places; /* parallel */
+	uint32_t *order;             /* positions sorted by shard, then by the order of the weight_map */
+	struct tensor *tensors;      /* in the order in which they are found */
+	struct weight_place *places; /* parallel to tensors */
 	struct storage *storages;
 	size_t ntensors, nstorages, cap, place_cap, storage_cap, left_out;
-	size_t wrapped;     /* tensors whose wrap was looked after */
-	uint32_t metadata;  /* the _metadata of the first shard that has one */
-	struct buf tables;  /* what ckpt_tables says of the set */
-	size_t last_tables; /* where the last of its texts begins */
+	size_t wrapped;     /* number of tensors whose wrap has been copied */
+	uint32_t metadata;  /* _metadata of the first shard that has one */
+	struct buf tables;  /* result of ckpt_tables for the set */
+	size_t last_tables; /* offset in tables of its last text */
 };
 
-/* One shard on its way in. */
+/* A shard that is being added. */
 struct incoming {
 	struct build *b;
 	struct ckpt *sub;
 	uint32_t shard, pos;
-	uint32_t first;   /* number of its storage 0 */
+	uint32_t first;   /* number of its first storage in the set */
 	uint32_t *number; /* by tensor of sub: its provisional number, or UINT32_MAX */
 	struct statedict sd;
-	struct strmap containers; /* the names of those of sd, to their numbers */
-	bool *taken;              /* by number of container */
+	struct strmap containers; /* maps names of sd's containers to their numbers */
+	bool *taken;              /* by number of the container */
 };
 
 /* ---- tensors and storages */
@@ -167,7 +167,7 @@ add_tensor(struct incoming *in, uint32_t index)
 	b->tensors = xgrow(b->tensors, b->ntensors, &b->cap, sizeof(*b->tensors));
 	b->places = xgrow(b->places, b->ntensors, &b->place_cap, sizeof(*b->places));
 	b->tensors[b->ntensors] = tensor_copy(t, &b->c->arena);
-	b->tensors[b->ntensors].more = NULL; /* a box that is all of a tensor (check_boxes) */
+	b->tensors[b->ntensors].more = NULL; /* its box is the whole tensor (check_boxes) */
 	if (t->storage != STORAGE_NONE)
 		b->tensors[b->ntensors].storage = in->first + t->storage;
 	b->places[b->ntensors] = (struct weight_place){ in->pos, (uint32_t)b->ntensors };
@@ -175,7 +175,7 @@ add_tensor(struct incoming *in, uint32_t index)
 	return (uint32_t)b->ntensors++;
 }
 
-/* The CRC that the shard states for its storage i, which is located. */
+/* Sets the CRC of a located storage to what the shard states. */
 static int
 take_crc(struct ckpt *sub, uint32_t i, struct storage *s, struct err *e)
 {
@@ -219,7 +219,7 @@ copy_leaf(void *arg, enum value_leaf kind, uint32_t index)
 	return kind == LEAF_STORAGE ? in->first + index : add_tensor(in, index);
 }
 
-/* Copies the value h into the set's tree, then the calls that the tensors it has are wrapped in. */
+/* Copies value h into the tree of the set, and then the wraps of the tensors in it. */
 static int
 copy_value(struct incoming *in, struct value_copier *copier, uint32_t h, uint32_t *out, struct err *e)
 {
@@ -241,7 +241,7 @@ copy_value(struct incoming *in, struct value_copier *copier, uint32_t h, uint32_
 	return 0;
 }
 
-/* The container that entry is in or, if there is no entry of that name, the one of that name; or NULL. */
+/* Returns the container of entry. If entry is NULL, returns the container called name. Returns NULL if there is none. */
 static const struct sd_container *
 container_of(const struct incoming *in, struct str name, const struct sd_entry *entry)
 {
@@ -253,7 +253,7 @@ container_of(const struct incoming *in, struct str name, const struct sd_entry *
 	return strmap_get(&in->containers, name, &number) ? &sd->containers[number] : NULL;
 }
 
-/* Copies a container whole, also where the index lists what is in it. */
+/* Copies a whole container, even if the index lists what is inside of it. */
 static int
 take_container(struct incoming *in, struct value_copier *copier, const struct sd_container *c, struct err *e)
 {
@@ -268,7 +268,7 @@ take_container(struct incoming *in, struct value_copier *copier, const struct sd
 	return copy_value(in, copier, c->value, &w->value, e);
 }
 
-/* Salvage: what is at these positions of the weight_map is lost. */
+/* In salvage mode, marks the entries at these positions of the weight_map as lost. */
 static int
 lose(struct build *b, const uint32_t *positions, uint32_t n)
 {
@@ -300,7 +300,7 @@ take_entry(struct incoming *in, struct value_copier *copier, struct err *e)
 	return 0;
 }
 
-/* Takes over what the index says is in this shard. */
+/* Takes the entries that the index assigns to this shard. */
 static int
 take_entries(struct incoming *in, const uint32_t *positions, uint32_t n, struct err *e)
 {
@@ -321,7 +321,10 @@ take_entries(struct incoming *in, const uint32_t *positions, uint32_t n, struct 
 	return r;
 }
 
-/* No tensor of the shard may be one that the index has elsewhere or not at all; that of a container may be listed with it. */
+/*
+ * Checks that the index assigns every tensor of the shard to this shard. For a tensor in a container, it may list the container
+ * instead.
+ */
 static int
 check_entries(struct incoming *in, struct err *e)
 {
@@ -349,7 +352,7 @@ check_entries(struct incoming *in, struct err *e)
 	return 0;
 }
 
-/* What a shard's __metadata__ says and none before it. */
+/* Adds the items of a shard's __metadata__ whose keys no earlier shard has. */
 static void
 add_meta(struct build *b, const struct ckpt *sub)
 {
@@ -357,7 +360,7 @@ add_meta(struct build *b, const struct ckpt *sub)
 	size_t i, k;
 
 	for (i = 0; i < sub->nmeta; i++) {
-		if (str_starts(sub->meta_keys[i], str_c("DCP_"))) /* of one shard alone */
+		if (str_starts(sub->meta_keys[i], str_c("DCP_"))) /* applies to this shard only */
 			continue;
 		for (k = 0; k < c->nmeta && !str_eq(c->meta_keys[k], sub->meta_keys[i]); k++)
 			;
@@ -367,7 +370,7 @@ add_meta(struct build *b, const struct ckpt *sub)
 	}
 }
 
-/* What a shard states of its bias tables, unless the shard before it states the same. */
+/* Adds what a shard states of its bias tables, unless the previous text is the same. */
 static int
 add_tables(struct build *b, struct ckpt *sub, struct err *e)
 {
@@ -386,7 +389,7 @@ add_tables(struct build *b, struct ckpt *sub, struct err *e)
 
 /* ---- shards */
 
-/* Records of the shard that are damaged, from number first on. */
+/* Adds the damaged records of a shard, from number first on. */
 static void
 take_damaged(struct ckpt *c, const struct ckpt *sub, size_t first)
 {
@@ -400,7 +403,7 @@ take_damaged(struct ckpt *c, const struct ckpt *sub, size_t first)
 	buf_release(&name);
 }
 
-/* An index has a tensor in one shard, which must have all of it. */
+/* An index assigns a tensor to one shard, which must have all of it. */
 static int
 check_boxes(const struct ckpt *c, const struct ckpt *sub, struct err *e)
 {
@@ -440,7 +443,7 @@ take_shard(struct incoming *in, const uint32_t *positions, uint32_t n, struct er
 	return r ? -1 : 0;
 }
 
-/* A shard whose storages are all plain ranges at known places needs its reader no longer. */
+/* Returns false if all storages are plain ranges at known offsets. Then the shard's reader is no longer needed. */
 static bool
 needs_reader(const struct ckpt *sub)
 {
@@ -470,7 +473,7 @@ add_shard(struct build *b, uint32_t i, const uint32_t *positions, uint32_t n, st
 	}
 	in.sub = shard->live;
 	r = take_shard(&in, positions, n, e);
-	/* The tree of a shard stays for its texts, its tables are not needed twice. */
+	/* The tree of a shard is kept for its texts. The rest of its index has been copied. */
 	if (shard->live->tree != NULL)
 		shard->index = shard->live;
 	if (!needs_reader(shard->live)) {
@@ -482,14 +485,17 @@ add_shard(struct build *b, uint32_t i, const uint32_t *positions, uint32_t n, st
 	return r;
 }
 
-/* Positions of the weight_map by shard; begins[i] is where shard i's begin. */
+/* Returns the positions of the weight_map sorted by shard. begins[i] is the index of shard i's first position. */
 static uint32_t *
 positions_by_shard(const struct shard_index *x, uint32_t **begins)
 {
 	uint32_t *order = xmalloc(((size_t)x->n + 1) * sizeof(*order));
 	uint32_t *begin = xcalloc((size_t)x->nfiles + 2, sizeof(*begin));
 
-	/* Counted two places ahead, so that placing them moves each begin to where it belongs. */
+	/*
+	 * The counts are stored two places ahead. Distributing the positions then advances each entry to the start of the next
+	 * shard.
+	 */
 	for (uint32_t i = 0; i < x->n; i++)
 		begin[x->shard[i] + 2]++;
 	for (uint32_t i = 2; i < x->nfiles + 2; i++)
@@ -514,7 +520,7 @@ add_shards(struct build *b, struct err *e)
 	return r;
 }
 
-/* ---- putting it together */
+/* ---- building the checkpoint */
 
 static int
 compare_places(const void *a, const void *b)
@@ -526,7 +532,9 @@ compare_places(const void *a, const void *b)
 	return x->number < y->number ? -1 : x->number > y->number;
 }
 
-/* Tensors in the order of the weight_map. Returns their new numbers by the provisional ones; the caller frees. */
+/*
+ * Sorts the tensors in the order of the weight_map. Returns their new numbers by provisional numbers; the caller frees the result.
+ */
 static uint32_t *
 order_tensors(struct build *b)
 {
@@ -554,7 +562,7 @@ name_tensors(struct build *b)
 		c->names[i] = b->s->index.names[b->places[i].pos];
 }
 
-/* The root: names to values, as one file would have had it. */
+/* Makes the root, a dict of names and values as a single file would have it. */
 static void
 make_root(struct build *b, const uint32_t *number)
 {

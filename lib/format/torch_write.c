@@ -1,6 +1,6 @@
 /*
- * torch_write: writes what torch.save writes: a zip with data.pkl, byteorder, version, then the storages. Tensors and
- * storages are pickled as torch pickles them, the reverse of rebuild.h. Facts: lib/format/README.md, sections 2 and 3.
+ * torch_write: writes files as torch.save does: a zip with data.pkl, byteorder, version, and then the storages. Tensors and
+ * storages are pickled as torch does it, the reverse of rebuild.h. Facts: lib/format/README.md, sections 2 and 3.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,14 +18,17 @@
 
 /* ---- tensors and storages in the pickle */
 
-/* The tensors and storages of a manifest, to be pickled. */
+/* The tensors and storages of a manifest that are pickled. */
 struct torch_tensors {
 	const struct manifest *m;
-	/* By storage: written as UntypedStorage, as no storage class fits all its tensors. Made by tensors_init. */
+	/* By storage: write it as UntypedStorage, because no storage class fits all its tensors. Set by tensors_init. */
 	uint8_t *untyped;
 };
 
-/* m is borrowed. Fails where torch has no such dtype, or a tensor has no data. p is to be released in either case. */
+/*
+ * Prepares p; m is borrowed. Fails if torch lacks a dtype, or if a tensor has no data. The caller must call tensors_release in any
+ * case.
+ */
 static int
 tensors_init(struct torch_tensors *p, const struct manifest *m, struct err *e)
 {
@@ -56,7 +59,7 @@ tensors_release(struct torch_tensors *p)
 	p->untyped = NULL;
 }
 
-/* A plain or wrapped tensor being written. */
+/* A plain or wrapped tensor that is being written. */
 struct writing {
 	const struct torch_tensors *p;
 	struct pickle_out *o;
@@ -90,7 +93,7 @@ put_ints(struct pickle_out *o, const uint64_t *v, unsigned n)
 	pickle_put(o, n > 3 ? "t" : ops[n]);
 }
 
-/* requires_grad, and the empty OrderedDict that stands for hooks. */
+/* Writes requires_grad, and the empty OrderedDict for the hooks. */
 static void
 put_grad(struct pickle_out *o, bool grad)
 {
@@ -107,7 +110,7 @@ put_geometry(const struct writing *w)
 	put_ints(w->o, w->t->stride, w->t->ndim);
 }
 
-/* Storages of a class give their dtype to the tensor (_v2), others do not (_v3). */
+/* A typed storage determines the dtype of the tensor (_v2), an untyped one does not (_v3). */
 static void
 put_function(const struct writing *w)
 {
@@ -122,7 +125,7 @@ put_arguments(const struct writing *w, bool grad)
 	put_grad(w->o, grad);
 	if (w->p->untyped[w->t->storage])
 		pickle_put(w->o, "%g", "torch", dtype_name((enum dtype)w->t->dtype));
-	/* {'conj': True, 'neg': True}, or what of it holds */
+	/* {'conj': True, 'neg': True}, or one of the two */
 	if (w->t->flags & (TENSOR_CONJ | TENSOR_NEG))
 		pickle_put(w->o, "}");
 	if (w->t->flags & TENSOR_CONJ)
@@ -150,7 +153,7 @@ has_grad(const struct writing *w)
 
 static int put_wrap(const struct writing *w, uint32_t call, unsigned depth);
 
-/* Items first .. n-1 of a form. */
+/* Writes the items of a form from number first on. */
 static int
 put_rest(const struct writing *w, uint32_t form, size_t first)
 {
@@ -224,7 +227,7 @@ put_parameter(const struct writing *w)
 	pickle_put(w->o, PICKLE_TUPLE3 "R");
 }
 
-/* The leaf of struct pickle_leaves; arg is a struct torch_tensors. */
+/* Callback of struct pickle_leaves; arg is a struct torch_tensors. */
 static int
 put_leaf(void *arg, struct pickle_out *o, enum value_leaf kind, uint32_t index, struct err *e)
 {
@@ -250,13 +253,12 @@ put_leaf(void *arg, struct pickle_out *o, enum value_leaf kind, uint32_t index, 
 /* ---- the zip */
 
 /*
- * The records: data.pkl, byteorder, version, then the storages. That version comes before them is what
- * tells a forward reader of ours that they come in the order of their numbers; torch sorts them as
- * text up to 2.6, and has version behind them.
+ * The records are data.pkl, byteorder, version, and then the storages. Because version precedes the storages, our forward reader
+ * knows that they come in the order of their numbers. torch puts version after the storages, and up to 2.6 sorts them as text.
  */
 enum { RECORD_PICKLE, RECORD_BYTEORDER, RECORD_VERSION, RECORD_OWN, RECORD_STORAGES };
 
-/* Our own record comes where there is something to state. */
+/* The record OWN is only written if there is something to state. */
 #define ROOT "archive/"
 #define OWN ROOT CKPT_RECORD
 static const char *const names[] = { ROOT "data.pkl", ROOT "byteorder", ROOT "version", OWN };
@@ -267,7 +269,7 @@ struct torch_out {
 	struct torch_tensors pickle;
 	bool started;
 	uint64_t hold;
-	uint32_t crc; /* of the pickle so far */
+	uint32_t crc; /* CRC of the pickle so far */
 };
 
 static size_t
@@ -307,7 +309,7 @@ check(const struct manifest *m, struct err *e)
 	return r;
 }
 
-/* A dict whose keys are texts or numbers, and whose state, if it has one, is a dict. */
+/* Returns true for a dict whose keys are texts or integers and whose state, if any, is a dict. */
 static bool
 is_plain_dict(const struct vtree *t, uint32_t h)
 {
@@ -323,7 +325,7 @@ is_plain_dict(const struct vtree *t, uint32_t h)
 	return state == VALUE_ABSENT || value_kind(t, state) == VALUE_DICT;
 }
 
-/* Gradients as torch saves them itself: of floating tensors of typed storages. */
+/* Returns true if requires_grad is only set for tensors of typed storages, as torch itself saves them. */
 static bool
 plain_gradients(const struct manifest *m)
 {
@@ -335,7 +337,7 @@ plain_gradients(const struct manifest *m)
 	return true;
 }
 
-/* May torch's weights_only object to something? Not if there are but plain values and tensors. */
+/* Returns true if weights_only certainly accepts the tree, because it has only plain values and tensors. */
 static bool
 is_plain(const struct vtree *t)
 {
@@ -369,7 +371,7 @@ append(void *arg, const void *p, size_t n, struct err *e)
 	return 0;
 }
 
-/* The whole pickle. */
+/* Makes the whole pickle in memory. */
 static int
 make_pickle(const struct manifest *m, struct buf *pickle, struct err *e)
 {
@@ -438,7 +440,7 @@ put_small(struct torch_out *t, const char *name, struct str text, struct err *e)
 	return zip_record_end(&t->zip, crc32_add(0, text.p, text.len), e);
 }
 
-/* Where the directory will begin: all sizes are known. */
+/* Returns the offset of the directory. All sizes are known at that time. */
 static uint64_t
 directory_at(const struct writer *w)
 {
@@ -522,9 +524,9 @@ hold(struct writer *w)
 	return t->hold;
 }
 
-/* ---- in place */
+/* ---- editing in place */
 
-/* Is the record, of that name below the root, of a storage that is gone? arg: a strmap of their keys. */
+/* Returns true if the record, whose name is relative to the root, belongs to a dropped storage. arg is a strmap of their keys. */
 static bool
 is_gone(void *arg, struct str name)
 {

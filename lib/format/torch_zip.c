@@ -1,9 +1,9 @@
 /*
- * torch_zip: reads what torch.save has written since 1.6, and TorchScript: a zip whose records lie in one folder, ROOT.
- * ROOT/data.pkl is the object, ROOT/data/KEY the bytes of a storage, ROOT/version and ROOT/byteorder say what their
- * names say. A file is read through the directory at its end. A pipe is read forward through the header in front of
- * each record, as long as the records come as torch writes them; the directory is then held against what came.
- * Facts: lib/format/README.md, sections 2 and 3.
+ * torch_zip: reads files of torch.save since 1.6, and TorchScript archives. They are zips whose records are in one folder, ROOT.
+ * ROOT/data.pkl is the object, ROOT/data/KEY holds the bytes of a storage, and ROOT/version and ROOT/byteorder hold what their
+ * names say. A file is read through the directory at its end. A pipe is read forward through the local header of each record,
+ * provided that the records are in the order in which torch writes them. The directory is then compared with the records that were
+ * read. Facts: lib/format/README.md, sections 2 and 3.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -21,56 +21,56 @@
 #include "zip/inflate.h"
 #include "zip/scan.h"
 
-/* Small records have at most this many bytes. */
+/* The most bytes that are read of version, byteorder and similar records. */
 enum { TORCH_SMALL = 128 };
 
-/* More than this is not kept of what is stated of bias tables. */
+/* The largest size of record .data/lnn that is read. */
 enum { OWN_MAX = 16 << 20 };
 
-/* A record that came by on a stream. */
+/* A record that was read on a stream. */
 struct seen {
 	uint64_t header;
 	uint64_t packed, size;
 	uint32_t crc;
-	uint32_t storage; /* STORAGE_NONE: some other record, */
-	uint32_t name;    /* whose name is this one of others */
+	uint32_t storage; /* STORAGE_NONE: the record is no storage */
+	uint32_t name;    /* index of its name in others, unless it is a storage */
 	uint16_t method;
 };
 
 /* A stream that is read through its local headers. */
 struct torch_stream {
 	struct ckpt *c;
-	struct str *root;  /* that of the torch_zip */
+	struct str *root;  /* points to root of the torch_zip */
 	struct seen *seen; /* in the order of the stream */
 	size_t n, cap;
 	struct str *others; /* names of records that are no storages */
 	size_t nothers, others_cap;
-	uint32_t *crcs; /* of the bytes of those that say what the tensors are; by number of others */
+	uint32_t *crcs; /* CRCs of the bytes of index records; by number of others */
 	size_t crcs_cap;
-	struct strmap folded; /* the same in lower case */
-	struct strmap keys;   /* storage key -> number of first use */
-	uint32_t *place;      /* from there to the storage; NULL until the order is known */
-	uint32_t *record;     /* by storage: its record, UINT32_MAX until it came */
-	uint8_t *done;        /* by storage */
-	uint64_t at;          /* where the next header is or, if pending, the last record's descriptor */
+	struct strmap folded; /* names in lower case, mapped to indices in others */
+	struct strmap keys;   /* maps storage keys to numbers by first use */
+	uint32_t *place;      /* maps numbers by first use to storages; NULL until the order is known */
+	uint32_t *record;     /* by storage: index of its record in seen; UINT32_MAX if it has not come yet */
+	uint8_t *done;        /* by storage: it will not be read again */
+	uint64_t at;          /* offset of the next header or, if pending, of the last record's descriptor */
 	bool pending, wide;
-	bool doubtful; /* the last record's header states another size than its tensors: stated */
+	bool doubtful; /* the header of the last record and its tensors state different sizes; stated is that of the header */
 	uint64_t stated;
 	bool at_directory;
-	bool forgets;                            /* what is not needed any more may go */
-	bool all_crcs;                           /* those of all records are held against their bytes */
+	bool forgets;                            /* bytes that are not needed any more may be forgotten */
+	bool all_crcs;                           /* check the CRCs of all records */
 	size_t low;                              /* records before this one are not needed */
-	size_t outside;                          /* records outside the root */
-	size_t differing;                        /* records whose CRC or size is stated in two ways */
-	bool version, byteorder, format_version; /* records that came */
-	struct buf name;                         /* of the header read last */
+	size_t outside;                          /* number of records outside the root */
+	size_t differing;                        /* number of records with contradicting CRCs or sizes */
+	bool version, byteorder, format_version; /* these records have come */
+	struct buf name;                         /* name in the last header */
 	struct buf lower;                        /* a name in lower case */
 	struct zip_local local;
 };
 
 struct torch_zip {
-	struct str root;              /* of the archive; in the arena of the ckpt */
-	struct torch_stream *forward; /* NULL when read through the directory */
+	struct str root;              /* root folder of the archive; in the arena of the ckpt */
+	struct torch_stream *forward; /* NULL if the archive is read through the directory */
 	struct zip_unpacker unpacker;
 };
 
@@ -82,14 +82,14 @@ probe(const uint8_t *head, size_t n)
 
 /* ---- small records */
 
-/* Contents of small records that say something: an error names the record. */
+/* Checks the contents of small records. Errors name the record. */
 static int
 check_version(struct ckpt *c, struct str text, struct err *e)
 {
 	unsigned v = 0;
 	size_t i = 0;
 
-	/* As torch does: strtoull, whatever follows. */
+	/* Parses like torch: strtoull, ignoring what follows the number. */
 	while (i < text.len && (text.p[i] == ' ' || (text.p[i] >= '\t' && text.p[i] <= '\r')))
 		i++;
 	i += i < text.len && text.p[i] == '+';
@@ -110,8 +110,8 @@ check_byteorder(struct ckpt *c, struct str text, bool *big, struct err *e)
 }
 
 /*
- * The program that wrote a file, told from what is seen on a pipe too: whether there are the records .format_version and
- * byteorder, and whether version stands before the storages.
+ * Returns the program that wrote a file. It is derived from facts that are visible on a pipe, too: whether the records
+ * .format_version and byteorder exist, and whether version precedes the storages.
  */
 static const char *
 writer_of(bool format_version, bool byteorder, bool version_first)
@@ -123,7 +123,7 @@ writer_of(bool format_version, bool byteorder, bool version_first)
 	return byteorder ? "torch 2.1 to 2.6" : "torch 1.6 to 2.0";
 }
 
-/* The part of a record's name behind "ROOT/"; p is NULL if it is not below root. */
+/* Returns the part of a record's name after "ROOT/". p is NULL if the record is not below root. */
 static struct str
 below_root(struct str root, struct str name)
 {
@@ -132,7 +132,7 @@ below_root(struct str root, struct str name)
 	return str_from(name, root.len + 1);
 }
 
-/* The CRC of a plain range of the source that is kept, or can be read again. */
+/* Computes the CRC of a range of the source. On a stream the range must still be kept. */
 static int
 range_crc(struct source *src, uint64_t off, uint64_t n, uint32_t *crc, struct err *e)
 {
@@ -155,14 +155,14 @@ is_mark(struct str what)
 	       str_eqc(what, ".format_version") || str_eqc(what, ".storage_alignment") || str_eqc(what, CKPT_RECORD);
 }
 
-/* Does a record say what the tensors are? what: its name below the root. */
+/* Returns true if the record belongs to the index, so that the tensors depend on it. what is its name below the root. */
 static bool
 is_index(struct str what)
 {
 	return is_mark(what) || str_eqc(what, "data.pkl");
 }
 
-/* ---- a storage's bytes */
+/* ---- reading storages */
 
 static void
 stream_free(struct torch_stream *f)
@@ -230,19 +230,19 @@ static const struct ckpt_ops script_ops = {
 	.records = check_records,
 };
 
-/* ---- through the directory */
+/* ---- reading through the directory */
 
 struct opening {
 	struct ckpt *c;
 	struct zip_dir dir;
-	struct buf name; /* scratch */
+	struct buf name; /* scratch buffer */
 	uint64_t version_at;
 	bool byteorder, format_version;
-	bool constants; /* what is decoded is constants.pkl, whose storages are beside it */
+	bool constants; /* the pickle being decoded is constants.pkl, whose storages are in constants/ */
 	struct err *e;
 };
 
-/* The record root/FIRST SECOND, or NULL. */
+/* Returns the record root/FIRST SECOND (concatenated), or NULL. */
 static const struct zip_entry *
 find(struct opening *o, const char *first, struct str second)
 {
@@ -262,7 +262,7 @@ find_c(struct opening *o, const char *name)
 	return find(o, name, str_c(""));
 }
 
-/* The first bytes of a record, at most TORCH_SMALL. */
+/* Reads the first bytes of a record, at most TORCH_SMALL. */
 static int
 read_small(struct opening *o, const struct zip_entry *t, char *buffer, struct str *text)
 {
@@ -272,7 +272,7 @@ read_small(struct opening *o, const struct zip_entry *t, char *buffer, struct st
 	return zip_unpacker_read(&z->unpacker, t, 0, buffer, text->len, o->e);
 }
 
-/* Says so; returns -1. */
+/* Sets the error for torch.export files, and returns -1. */
 static int
 fail_exported(const struct opening *o)
 {
@@ -306,7 +306,7 @@ find_root(struct opening *o)
 	return 0;
 }
 
-/* Zips that torch writes, too, but that are no checkpoints. */
+/* Refuses zips that torch writes but that are no checkpoints. */
 static int
 check_purpose(struct opening *o)
 {
@@ -316,7 +316,7 @@ check_purpose(struct opening *o)
 	return find_c(o, "archive_format") != NULL ? fail_exported(o) : 0;
 }
 
-/* Unpacks a record in pieces: what it states for a size is not believed before it comes. */
+/* Unpacks a record in pieces. The stated size is not trusted until the bytes arrive. */
 static int
 unpack(struct opening *o, const struct zip_entry *t, struct buf *b)
 {
@@ -337,8 +337,8 @@ unpack(struct opening *o, const struct zip_entry *t, struct buf *b)
 }
 
 /*
- * Is the CRC of some bytes among those that a zip states for them? Header or descriptor, and directory, may contradict each
- * other, which is warned of; 0 states nothing.
+ * Returns true if crc is one of the CRCs that the zip states. The header or descriptor may contradict the directory, of which the
+ * user is warned. A CRC of 0 states nothing.
  */
 static bool
 is_stated(uint32_t crc, uint32_t here, uint32_t listed)
@@ -346,7 +346,7 @@ is_stated(uint32_t crc, uint32_t here, uint32_t listed)
 	return (here == 0 && listed == 0) || crc == here || crc == listed;
 }
 
-/* The name below the root, or the whole of one that is elsewhere. */
+/* Returns the name below the root, or the whole name of a record that is elsewhere. */
 static struct str
 short_name(struct str root, struct str name)
 {
@@ -372,7 +372,7 @@ unpacked_crc(struct source *src, const struct zip_entry *t, uint32_t *crc, struc
 	return rc;
 }
 
-/* Holds the CRC of a record against its bytes. */
+/* Compares the CRC of a record with its bytes. */
 static int
 check_record(struct opening *o, const struct zip_entry *t)
 {
@@ -391,7 +391,7 @@ check_record(struct opening *o, const struct zip_entry *t)
 	return rc;
 }
 
-/* What we state is kept as it is. */
+/* Keeps the contents of record .data/lnn. */
 static int
 keep_own(struct ckpt *c, uint64_t at, uint64_t size, struct err *e)
 {
@@ -431,7 +431,7 @@ read_marks(struct opening *o)
 	return 0;
 }
 
-/* Salvage: the version says nothing. Other marks that are damaged are as if they were not there, which is told. */
+/* In salvage mode, version is ignored. Other damaged small records are treated as missing, and reported. */
 static int
 read_marks_left(struct opening *o)
 {
@@ -448,7 +448,7 @@ read_marks_left(struct opening *o)
 	return 0;
 }
 
-/* The pickle, which was deflated, from its unpacked bytes. */
+/* Decodes the pickle from its unpacked bytes. */
 static int
 decode_unpacked(struct ckpt *c, struct rebuild *r, const struct buf *pickle, struct err *e)
 {
@@ -492,7 +492,7 @@ decode(struct opening *o, struct rebuild *r)
 	return pickle_decode(o->c->tree, &place, &hooks, &o->c->root, o->e);
 }
 
-/* The record of a storage; torch mostly lists it behind the one before. */
+/* Returns the record of a storage. torch usually lists it after that of the previous storage. */
 static const struct zip_entry *
 find_storage(struct opening *o, struct str key, const struct zip_entry *before)
 {
@@ -523,8 +523,9 @@ place_storage(const struct ckpt *c, struct storage *s, const struct zip_entry *t
 }
 
 /*
- * Salvage: a record that is missing or has another size leaves its storage where it is: nowhere. Of two CRCs that are stated
- * the one of the bytes counts. A record whose size nothing states (zip/scan.h) may be longer than its tensors say.
+ * In salvage mode: if a record is missing or has a wrong size, the offset of its storage stays unknown. If two different CRCs are
+ * stated, the one that matches the bytes is used. A record whose size nothing states (zip/scan.h) may be longer than its tensors
+ * say.
  */
 static void
 place_left(const struct ckpt *c, struct storage *s, const struct zip_entry *t)
@@ -542,7 +543,7 @@ place_left(const struct ckpt *c, struct storage *s, const struct zip_entry *t)
 		s->crc = crc;
 }
 
-/* Where the records of the storages are. */
+/* Finds the records of the storages. */
 static int
 place_storages(struct opening *o)
 {
@@ -577,7 +578,7 @@ by_offset(const void *a, const void *b, void *arg)
 	return (x > y) - (x < y);
 }
 
-/* place[i] of rebuild_finish, to have the storages in the order of the file. NULL: they are. */
+/* Returns the permutation for rebuild_finish that puts the storages in the order of the file, or NULL if they have that order. */
 static uint32_t *
 file_order(const struct ckpt *c)
 {
@@ -621,7 +622,7 @@ read_tree(struct opening *o)
 	return status;
 }
 
-/* A frozen module has its tensors in a tuple of constants, which its code calls CONSTANTS.c0, c1, ... */
+/* Reads a frozen module. Its tensors are in a tuple of constants; its code refers to them as CONSTANTS.c0, c1, ... */
 static int
 read_constants(struct opening *o)
 {
@@ -684,7 +685,7 @@ open_directory(struct ckpt *c, struct err *e)
 	return r;
 }
 
-/* Records that are not held against their CRCs anyway. */
+/* Checks the CRCs of records that are not checked otherwise. */
 static int
 check_records(struct ckpt *c, struct err *e)
 {
@@ -708,9 +709,9 @@ check_records(struct ckpt *c, struct err *e)
 	return rc;
 }
 
-/* ---- a stream: the records as they come */
+/* ---- stream: reading records */
 
-/* The whole name of record i into b. */
+/* Appends the full name of record i to b. */
 static void
 stream_name(const struct torch_stream *f, size_t i, struct buf *b)
 {
@@ -731,7 +732,7 @@ fits(const struct seen *s, uint64_t packed, uint64_t size)
 	return packed == s->packed && size == s->size;
 }
 
-/* How long a descriptor without its signature is, that says what is known of s; 0: these n bytes are none. */
+/* Returns the length of a descriptor without signature that matches s, or 0 if the n bytes at p are none. */
 static size_t
 unsigned_descriptor(const struct seen *s, const uint8_t *p, size_t n)
 {
@@ -740,7 +741,7 @@ unsigned_descriptor(const struct seen *s, const uint8_t *p, size_t n)
 	return n >= 12 && fits(s, get_le32(p + 4), get_le32(p + 8)) ? 12 : 0;
 }
 
-/* Reads the descriptor of the last record, if it is still to be read. */
+/* Reads the descriptor of the last record if that has not been done. */
 static int
 stream_descriptor(struct torch_stream *f, struct err *e)
 {
@@ -755,11 +756,11 @@ stream_descriptor(struct torch_stream *f, struct err *e)
 	if (source_look(f->c->src, f->at, 24, &p, &got, e) < 0)
 		return -1;
 	f->pending = false;
-	if (got < 4 || get_le32(p) != ZIP_SIG_DESCRIPTOR) { /* without it, or missing: what follows shows it */
+	if (got < 4 || get_le32(p) != ZIP_SIG_DESCRIPTOR) { /* no signature, or no descriptor: what follows will tell */
 		f->at += unsigned_descriptor(s, p, got);
 		return 0;
 	}
-	/* Its width is not always what the header lets expect. (Of an empty record the wide one reads as a narrow one, too.) */
+	/* The width does not always agree with the header. (The wide descriptor of an empty record also reads as a narrow one.) */
 	if (got >= 24 && fits(s, get_le64(p + 8), get_le64(p + 16)))
 		f->wide = true;
 	else if (got >= 16 && fits(s, get_le32(p + 8), get_le32(p + 12)))
@@ -773,7 +774,7 @@ stream_descriptor(struct torch_stream *f, struct err *e)
 	return 0;
 }
 
-/* Forgets what nobody needs any more. */
+/* Forgets bytes that are no longer needed. */
 static void
 stream_forget(struct torch_stream *f)
 {
@@ -786,7 +787,7 @@ stream_forget(struct torch_stream *f)
 	source_forget(c->src, f->low < f->n ? c->storages[f->seen[f->low].storage].offset : f->at);
 }
 
-/* Adds the record of f->local, of known packed size, and goes on behind its data. */
+/* Adds the record of f->local, whose packed size is known, and moves past its data. */
 static void
 stream_add(struct torch_stream *f, uint64_t packed, uint64_t size, uint32_t storage)
 {
@@ -800,11 +801,11 @@ stream_add(struct torch_stream *f, uint64_t packed, uint64_t size, uint32_t stor
 	f->doubtful = false;
 }
 
-/* ---- a stream: records that are no storages */
+/* ---- stream: records that are no storages */
 
 /*
- * True when the bytes at off are the descriptor of a record that began size bytes before and has that CRC. A short text is
- * believed to end there whatever its CRC: that it is damaged is said once the directory came.
+ * Sets *is if the bytes at off are the descriptor of a record with that size and CRC. For a short text any CRC is accepted; a
+ * damaged text is reported after the directory was read.
  */
 static int
 is_descriptor(struct torch_stream *f, uint64_t off, uint64_t size, uint32_t crc, bool *is, struct err *e)
@@ -821,7 +822,7 @@ is_descriptor(struct torch_stream *f, uint64_t off, uint64_t size, uint32_t crc,
 	return 0;
 }
 
-/* The size of a stored record that does not say it: it ends where a descriptor follows that fits. */
+/* Finds the size of a stored record whose header does not state it: the record ends before a matching descriptor. */
 static int
 find_end(struct torch_stream *f, uint64_t *size, struct err *e)
 {
@@ -851,7 +852,7 @@ find_end(struct torch_stream *f, uint64_t *size, struct err *e)
 			return -1;
 		if (is)
 			break;
-		/* A look may have moved what p shows. */
+		/* source_look in is_descriptor may have moved the bytes at p. */
 		if (source_look(f->c->src, at, 1, &p, &got, e) < 0)
 			return -1;
 		crc = crc32_add(crc, p, 1);
@@ -861,7 +862,7 @@ find_end(struct torch_stream *f, uint64_t *size, struct err *e)
 	return 0;
 }
 
-/* What the record behind "ROOT/" says, if it is one of those that say something. */
+/* Reads the record if it is one of the small records. what is its name below the root. */
 static int
 read_mark(struct torch_stream *f, struct str what, uint64_t size, struct err *e)
 {
@@ -903,7 +904,7 @@ twice(const struct torch_stream *f, struct str other, struct err *e)
 		      STR_ARG(other), STR_ARG(name));
 }
 
-/* name in lower case, until the next call. */
+/* Returns name in lower case, valid until the next call. */
 static struct str
 lower(struct torch_stream *f, struct str name)
 {
@@ -917,7 +918,7 @@ lower(struct torch_stream *f, struct str name)
 	return str_n(p, name.len);
 }
 
-/* Takes note of the name of the header just read, unless one came that is the same but for its case. */
+/* Notes the name of the last header. Fails if an equal name, ignoring case, has come before. */
 static int
 note_name(struct torch_stream *f, struct err *e)
 {
@@ -934,7 +935,7 @@ note_name(struct torch_stream *f, struct err *e)
 	return 0;
 }
 
-/* What stands behind "ROOT/data/", or NULL. Case is looked at in neither of them. */
+/* Returns the part after "ROOT/data/", ignoring case, or NULL. */
 static struct str
 storage_key(const struct torch_stream *f, struct str name)
 {
@@ -947,7 +948,7 @@ storage_key(const struct torch_stream *f, struct str name)
 	return str_from(name, n);
 }
 
-/* Is the name in lower case that of a storage? */
+/* Fails if the name in lower case is that of a storage. */
 static int
 check_keys(struct torch_stream *f, struct err *e)
 {
@@ -962,14 +963,14 @@ check_keys(struct torch_stream *f, struct err *e)
 	return -1;
 }
 
-/* Takes note of the name of the header just read, which is no storage's; refuses one that came already, or will. */
+/* Notes the name of the last header, which is no storage. Refuses a name that has come before, or that is a storage's. */
 static int
 stream_note_other(struct torch_stream *f, struct err *e)
 {
 	return note_name(f, e) < 0 || check_keys(f, e) < 0 ? -1 : 0;
 }
 
-/* The same for a storage: its name is kept only if it has capitals, or it could not be found again. */
+/* Like stream_note_other for a storage. Its name is only kept if it contains capitals; other names are found through the keys. */
 static int
 note_storage(struct torch_stream *f, struct err *e)
 {
@@ -983,7 +984,7 @@ note_storage(struct torch_stream *f, struct err *e)
 	return stream_note_other(f, e);
 }
 
-/* Can the record of that header be passed by? Not if it is deflated and its size is to come behind it. */
+/* Returns true if the record can be skipped. A deflated record whose size follows in a descriptor cannot. */
 static bool
 stream_can_pass(const struct torch_stream *f)
 {
@@ -1020,7 +1021,7 @@ take_other(struct torch_stream *f, struct str what, struct err *e)
 	return 0;
 }
 
-/* ---- a stream: storages */
+/* ---- stream: storages */
 
 static int
 take_storage(struct torch_stream *f, uint32_t i, struct err *e)
@@ -1043,7 +1044,7 @@ take_storage(struct torch_stream *f, uint32_t i, struct err *e)
 		s->flags |= STORAGE_DEFLATED;
 	f->record[i] = (uint32_t)f->n;
 	stream_add(f, s->packed, s->nbytes, i);
-	/* Whether header or tensors are right is seen at the record's end. */
+	/* Whether the header or the tensors are right is decided at the end of the record. */
 	f->stated = t->size != s->nbytes ? t->size : t->packed;
 	f->doubtful = f->local.sized && (t->size != s->nbytes || t->packed != s->packed);
 	f->differing += f->doubtful;
@@ -1051,9 +1052,9 @@ take_storage(struct torch_stream *f, uint32_t i, struct err *e)
 	return 0;
 }
 
-/* ---- a stream: one record after the other */
+/* ---- stream: from record to record */
 
-/* Where the next record should be there is none. */
+/* Reports that there is no record where the next one should begin. */
 static int
 no_record(const struct torch_stream *f, struct err *e)
 {
@@ -1091,7 +1092,7 @@ stream_header(struct torch_stream *f, struct err *e)
 	return zip_local(f->c->src, f->at, &f->local, &f->name, e);
 }
 
-/* Goes on behind the record of that header: a storage's, or another, which is read if it says something. */
+/* Moves past the record of the last header. Small records are read. */
 static int
 stream_take(struct torch_stream *f, struct err *e)
 {
@@ -1120,7 +1121,7 @@ stream_next(struct torch_stream *f, struct err *e)
 	return 0;
 }
 
-/* ---- a stream: operations */
+/* ---- stream: operations */
 
 static struct torch_stream *
 forward_of(const struct ckpt *c)
@@ -1170,7 +1171,7 @@ stream_pass(struct ckpt *c, uint32_t from, uint32_t to, struct err *e)
 	return last ? stream_descriptor(f, e) : 0;
 }
 
-/* Records may come in another order than the storages are counted in: then earlier bytes are still needed. */
+/* Records may come in another order than the storages have. Then bytes before the storage may still be needed. */
 static bool
 stream_leads(struct ckpt *c, uint32_t storage)
 {
@@ -1179,7 +1180,7 @@ stream_leads(struct ckpt *c, uint32_t storage)
 	return f->forgets && f->low < f->n && f->seen[f->low].storage == storage;
 }
 
-/* ---- a stream: the directory against what was seen */
+/* ---- stream: comparing the directory with the records */
 
 static int
 by_header(const void *key, const void *entry)
@@ -1194,10 +1195,10 @@ struct comparing {
 	struct torch_stream *f;
 	uint8_t *matched; /* by record */
 	struct buf name, own;
-	size_t next; /* the record expected */
+	size_t next; /* index of the expected record */
 };
 
-/* Records that say what the tensors are, or all: their CRC in the directory against their bytes. */
+/* Compares the CRC of an index record, or of any record if all_crcs is set, with its bytes. */
 static void
 compare_crc(const struct torch_stream *f, const struct seen *s, uint32_t stated)
 {
@@ -1240,7 +1241,7 @@ compare_entry(struct comparing *k, const struct zip_entry *t, uint64_t off, stru
 	return 0;
 }
 
-/* Records that the directory does not have: those that say nothing are passed over, as gaps are. */
+/* Handles records that the directory does not list. Those that do not matter are reported as gaps. */
 static int
 check_unlisted(const struct comparing *k, struct err *e)
 {
@@ -1345,7 +1346,7 @@ static const struct ckpt_ops stream_ops = {
 	.close = close_zip,
 };
 
-/* ---- a stream: the order of storages that are still to come */
+/* ---- stream: predicting the order of the storages */
 
 enum key_order { BY_USE, BY_NUMBER, BY_TEXT };
 
@@ -1396,9 +1397,10 @@ stream_sort(const struct ckpt *c, enum key_order order, uint32_t *sorted)
 }
 
 /*
- * torch sorts keys as text up to 2.6. From 2.7 on they come in order of first use, which is that of the numbers; so
- * they do in what we write, where the record version stands before the data. The first key that came (p NULL:
- * none) says when this is wrong: then the file is none of these, and any order that begins so is as good.
+ * Predicts the order of the storages. torch up to 2.6 sorts keys as text. From 2.7 on they come in the order of first use, which is
+ * also that of their numbers. Files written by this library have that order, too; their record version precedes the data. If the
+ * first key (p is NULL if there is none) contradicts the prediction, the next order is tried. If none fits, the file is from
+ * another program, and any order will do.
  */
 static void
 predict(const struct torch_stream *f, struct str first, uint32_t *sorted)
@@ -1442,7 +1444,7 @@ set_order(struct torch_stream *f, struct rebuild *r, struct str first, struct er
 	return rebuild_finish(r, f->place, e);
 }
 
-/* ---- a stream: opening */
+/* ---- stream: opening */
 
 static int
 set_root(struct torch_stream *f)
@@ -1456,7 +1458,7 @@ set_root(struct torch_stream *f)
 	return 0;
 }
 
-/* A step over the records failed: the directory may show what they are. */
+/* Handles an error while records are read: the directory may tell what they are. */
 static int
 give_up(const char **why, struct err *e)
 {
@@ -1467,7 +1469,7 @@ give_up(const char **why, struct err *e)
 	return 0;
 }
 
-/* The deflated pickle of the header just read, which says itself where it ends. */
+/* Decodes the deflated pickle of the last header. The deflate stream tells where it ends. */
 static int
 stream_inflate(struct torch_stream *f, struct rebuild *r, struct err *e)
 {
@@ -1488,8 +1490,8 @@ stream_inflate(struct torch_stream *f, struct rebuild *r, struct err *e)
 }
 
 /*
- * Moves *end behind the NULs there: an edit in place pads a pickle that became shorter. Their number is limited as what a
- * deflated pickle may unpack to is.
+ * Moves *end past NUL bytes, with which an edit in place pads a pickle that became shorter. Their number is limited like the
+ * unpacked size of a deflated pickle.
  */
 static int
 pass_padding(const struct torch_stream *f, uint64_t *end, struct err *e)
@@ -1508,7 +1510,7 @@ pass_padding(const struct torch_stream *f, uint64_t *end, struct err *e)
 	return 0;
 }
 
-/* The pickle of the header just read; its end tells the record's size. */
+/* Decodes the pickle of the last header. Its end determines the size of the record. */
 static int
 stream_decode(struct torch_stream *f, struct rebuild *r, const char **why, struct err *e)
 {
@@ -1524,7 +1526,7 @@ stream_decode(struct torch_stream *f, struct rebuild *r, const char **why, struc
 		return stream_inflate(f, r, e);
 	place.limit = f->local.sized ? t.data + t.packed : UINT64_MAX;
 	if (pickle_decode(c->tree, &place, &hooks, &c->root, e) < 0)
-		return f->local.sized ? give_up(why, e) : -1; /* the directory may know another size */
+		return f->local.sized ? give_up(why, e) : -1; /* the directory may state another size */
 	if (f->local.sized) {
 		end = place.limit;
 		f->differing += t.size != t.packed;
@@ -1543,7 +1545,10 @@ stream_decode(struct torch_stream *f, struct rebuild *r, const char **why, struc
 	return 0;
 }
 
-/* Is the record of that header deflated in a way that it must be looked up in the directory? The pickle says where it ends. */
+/*
+ * Returns true if the record is deflated so that it can only be read through the directory. A deflated data.pkl can be read,
+ * because it tells where it ends.
+ */
 static bool
 deflated_in_the_way(const struct torch_stream *f, struct str what)
 {
@@ -1552,7 +1557,7 @@ deflated_in_the_way(const struct torch_stream *f, struct str what)
 	return !stream_can_pass(f) || is_mark(what);
 }
 
-/* From the beginning to the first storage. *why is set when it cannot be read forward. */
+/* Reads from the beginning to the first storage. Sets *why if the stream cannot be read forward. */
 static int
 read_head(struct torch_stream *f, struct rebuild *r, const char **why, struct err *e)
 {
@@ -1591,8 +1596,8 @@ read_head(struct torch_stream *f, struct rebuild *r, const char **why, struct er
 }
 
 /*
- * Opens a stream forward. *took is false if it is not written as torch writes it (then nothing was forgotten, c is as it
- * was, and *why says what is in the way).
+ * Opens a stream forward. If its records are not as torch writes them, *took is false, *why tells why, nothing was forgotten and c
+ * is unchanged.
  */
 static int
 stream_open(struct ckpt *c, bool *took, const char **why, struct err *e)
@@ -1631,7 +1636,7 @@ stream_open(struct ckpt *c, bool *took, const char **why, struct err *e)
 	return status;
 }
 
-/* ---- */
+/* ---- opening */
 
 static int
 open_zip(struct ckpt *c, struct err *e)
