@@ -4,11 +4,11 @@
 #include "tensor/boxes.h"
 #include "tensor/convert.h"
 
-/* Does t keep floating parts of another dtype than to, when it is cast or left? */
+/* Does t keep floating-point parts with another dtype than to? */
 static bool
 keeps_parts(const struct tensor *t, bool cast, enum dtype to)
 {
-	bool all = cast && boxes_count(t) == 0; /* a cast of data leaves what stands beside it */
+	bool all = cast && boxes_count(t) == 0; /* a cast of data does not change the tensors beside it */
 
 	for (size_t i = 0; !all && t->more != NULL && i < t->more->nparts; i++) {
 		const struct tensor_part *part = &t->more->parts[i];
@@ -20,7 +20,7 @@ keeps_parts(const struct tensor *t, bool cast, enum dtype to)
 	return false;
 }
 
-/* Can t, which is floating, be cast? One without data of its own only where it is an item of the state dict itself. */
+/* Can the floating-point tensor t be cast? A composite tensor can be cast only if it is itself an item of the state dict. */
 static bool
 is_castable(const struct tensor *t, const struct sd_entry *src, enum dtype to)
 {
@@ -29,7 +29,7 @@ is_castable(const struct tensor *t, const struct sd_entry *src, enum dtype to)
 	return boxes_count(t) > 0 || (src->inside == 0 && t->more != NULL && t->more->cast != TENSOR_CAST_NOT);
 }
 
-/* What could not be done as asked: how many, and the first. */
+/* Tensors that could not be treated as requested: their number and the first of them. */
 struct cast_left {
 	size_t n;
 	const struct plan_entry *first;
@@ -42,7 +42,7 @@ note_left(struct cast_left *left, const struct plan_entry *en)
 		left->first = en;
 }
 
-/* The last rule that matches; NULL if none does. */
+/* Finds the last rule that matches name. Sets *rule to NULL if there is none. */
 static int
 find_rule(struct cast_rule *rules, size_t n, struct str name, struct cast_rule **rule, struct err *err)
 {

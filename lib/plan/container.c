@@ -21,7 +21,7 @@ plan_container_at(const struct plan *p, const struct plan_containers *c, size_t 
 	return at == NULL ? NULL : &c->v[c->by_input[p->origins[en->origin].input] + at->container];
 }
 
-/* Is the entry's name a key and what it was called below it? */
+/* Does the entry's name still end in its original name inside the container? If so, sets *key to the text before it. */
 static bool
 find_key(const struct plan *p, const struct plan_entry *en, const struct plan_container *k, struct str *key)
 {
@@ -55,7 +55,7 @@ look_at(const struct plan *p, const struct plan_containers *c, size_t i)
 		k->first = i;
 }
 
-/* ---- one item that is reached as two entries must be treated alike */
+/* ---- entries that refer to one item must be treated alike */
 
 struct shared_item {
 	uint32_t input, parent, item;

@@ -6,23 +6,23 @@
 #include "text/finder.h"
 #include "plan/unused.h"
 
-/* A pattern made ready. */
+/* A compiled pattern. */
 struct dropper {
 	const struct drop_pattern *pattern;
-	struct str literal; /* DROP_COMPONENT without re: */
-	struct pyre *re;    /* NULL: literal */
+	struct str literal; /* for DROP_COMPONENT without re: */
+	struct pyre *re;    /* NULL for a literal pattern */
 	struct plan_rule *rule;
 };
 
-/* All patterns, and what looks for them. */
+/* All patterns and the finder for them. */
 struct droppers {
-	struct dropper *v; /* number i is pattern i of the finder */
+	struct dropper *v; /* by id of the pattern in the finder */
 	size_t n;
 	struct finder *finder;
-	size_t *near, nnear; /* patterns whose literals come next in the finder, wherever they are contained */
+	size_t *near, nnear; /* indices in v of the patterns whose literals follow in the finder, to be found anywhere in a name */
 };
 
-/* ---- making ready */
+/* ---- compiling */
 
 static int
 compile(struct dropper *d, struct str regex, struct finder *finder, struct err *e)
@@ -72,7 +72,7 @@ prepare(struct plan *p, struct dropper *d, const struct drop_pattern *pattern, s
 
 /* ---- applying */
 
-/* The pattern whose literal a name contains, though not at the boundary of a component; NULL: none. */
+/* Returns a pattern whose literal text the name contains, but not at a component boundary. Returns NULL if there is none. */
 static const struct dropper *
 near_miss(const struct droppers *d)
 {

@@ -1,5 +1,5 @@
 /*
- * drop: entries that go because a pattern matches their names.
+ * drop: drops entries whose names match a pattern.
  */
 #ifndef LNN_PLAN_DROP_H
 #define LNN_PLAN_DROP_H
@@ -8,22 +8,22 @@
 #include "plan/plan.h"
 
 enum drop_syntax {
-	DROP_COMPONENT, /* literal text at a component boundary; ^P; re:R (lnn-ckpt-adapt(1), --drop-params) */
-	DROP_CONTAINS,  /* contained literally (buffers) */
-	DROP_LINNAEUS,  /* re.search of the text, \b appended unless it ends in a dot */
+	DROP_COMPONENT, /* literal text at a component boundary, ^TEXT, or re:REGEX (lnn-ckpt-adapt(1), --drop-params) */
+	DROP_CONTAINS,  /* literal text anywhere in the name (buffers) */
+	DROP_LINNAEUS,  /* regular expression as in Python's re.search; \b is appended unless it ends in a dot */
 };
 
 struct drop_pattern {
 	struct str text;
-	const char *option; /* where it comes from, for messages: "--drop-params", "drop_params" */
+	const char *option; /* origin of the pattern, for messages: "--drop-params", "drop_params" */
 	enum drop_syntax syntax;
-	bool optional;  /* from a description: never a failure of --fail-unused */
-	bool described; /* likewise: what was asked for by itself stays (MAKE_STAYS) */
+	bool optional;  /* from a description: --fail-unused does not count it */
+	bool described; /* from a description: tensors that the user asked for are kept (MAKE_STAYS) */
 };
 
 /*
- * Drops the entries that match any pattern. Near misses (DROP_COMPONENT: a kept name that contains the literal) are
- * remembered in the plan. A bad regular expression is ERR_USAGE.
+ * Drops the entries that match any pattern. Records near misses in the plan: for DROP_COMPONENT, kept names that contain the
+ * literal text. Fails with ERR_USAGE for a bad regular expression.
  */
 int plan_drop_patterns(struct plan *p, const struct drop_pattern *patterns, size_t n, struct err *e);
 

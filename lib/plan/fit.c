@@ -6,7 +6,7 @@
 #include "position/kind.h"
 #include "tensor/boxes.h"
 
-/* Is one shape the other without its sizes of 1? */
+/* Are the shapes equal except for sizes of 1? */
 static bool
 is_reshape(const struct make_form *form, const struct entry *target)
 {
@@ -24,7 +24,10 @@ is_reshape(const struct make_form *form, const struct entry *target)
 	}
 }
 
-/* The model's first convolution, or a patch embedding by its name. (The last of these is the name of others, too.) */
+/*
+ * Is target an input layer: a patch embedding by its name, or else the model's first convolution? The last name in position_patches
+ * is not used, because it also occurs elsewhere.
+ */
 static bool
 is_input_layer(const struct model *m, const struct entry *target)
 {

@@ -6,7 +6,10 @@
 #include "base/xalloc.h"
 #include "plan/loadcheck.h"
 
-/* Names whose parts are tried, parts of a name, entries of the root, and changes in all. */
+/*
+ * Limits: names from which changes are derived, components used of each, entries of the root that are tried, changes that are
+ * tried.
+ */
 enum { SAMPLES = 3, PARTS = 8, PLACES_MAX = 32, TRIED_MAX = 3 * SAMPLES * PARTS };
 
 struct hint_search {
@@ -15,7 +18,7 @@ struct hint_search {
 	struct hint best;
 	struct hint tried[TRIED_MAX];
 	size_t ntried;
-	bool *taken; /* by entry of the model: a name of the hint that is tried is this one */
+	bool *taken; /* by entry of the model: a name already matches it after the change that is being tried */
 	struct buf name;
 };
 
@@ -25,7 +28,10 @@ fits(const struct entry *target, const struct tensor *t)
 	return t == NULL || !target->has_shape || load_shape_fits(t->shape, t->ndim, target->shape, target->ndim);
 }
 
-/* Counts a tensor under the name that h gives it. False if another one has the name already: they would become one. */
+/*
+ * Counts a tensor under the name after the change h. Returns false if another tensor has this name already, because the change
+ * would then merge two names.
+ */
 static bool
 count(struct hint_search *x, struct hint *h, struct str name, const struct tensor *t)
 {
@@ -42,7 +48,7 @@ count(struct hint_search *x, struct hint *h, struct str name, const struct tenso
 	return true;
 }
 
-/* Adds name to b as the hint makes it. */
+/* Appends name as changed by h. */
 static void
 change(struct buf *b, const struct hint *h, struct str name)
 {
@@ -60,7 +66,10 @@ change(struct buf *b, const struct hint *h, struct str name)
 	}
 }
 
-/* Can text stand in an option as it is, for a shell and, but for its dots, for a regular expression? */
+/*
+ * Can text be used in an option without quoting? It must have no meaning to a shell nor, except for its dots, in a regular
+ * expression.
+ */
 static bool
 is_plain(struct str text)
 {
@@ -94,7 +103,7 @@ try_change(struct hint_search *x, enum hint_kind kind, struct str text)
 		x->best = *h;
 }
 
-/* Tries the beginnings of name, or its components but the first that are no numbers. */
+/* Tries the prefixes of name, or its components except the first one and numbers. */
 static void
 try_parts(struct hint_search *x, struct str name, enum hint_kind kind)
 {
@@ -112,7 +121,7 @@ try_parts(struct hint_search *x, struct str name, enum hint_kind kind)
 	}
 }
 
-/* The first, the middle and the last of n numbers that stand for what does not match. */
+/* Tries changes derived from the first, the middle and the last of n names that do not match. at has their indices. */
 static void
 try_samples(struct hint_search *x, const size_t *at, size_t n, bool ours)
 {
@@ -128,7 +137,7 @@ try_samples(struct hint_search *x, const size_t *at, size_t n, bool ours)
 	}
 }
 
-/* Counts what matches as it is, and tries changes of what does not. */
+/* Counts the names that match unchanged, and tries changes derived from those that do not. */
 static void
 try_changes(struct hint_search *x)
 {
@@ -157,7 +166,7 @@ try_changes(struct hint_search *x)
 	free(matched);
 }
 
-/* Another entry of the root as the state dict. */
+/* Tries another entry of the root as the state dict. */
 static void
 try_place(struct hint_search *x, struct str key)
 {

@@ -19,34 +19,36 @@
 
 enum { KEYMAP_INDEXES = 4, KEYMAP_TERMS = 8 };
 
-/* A number or the value of a variable or index. */
+/* A number, or a name that stands for the value of a variable or index. */
 struct km_term {
 	bool negative;
-	struct str name; /* p is NULL: the number */
+	struct str name; /* p is NULL if the term is number */
 	int64_t number;
 };
 
-/* A sum. */
+/* A sum of terms. */
 struct km_expr {
 	struct km_term terms[KEYMAP_TERMS];
 	unsigned n;
 };
 
-/* A piece of a pattern or template: literal text, or {...}. */
+/* A piece of a pattern or template: literal text, or an expression in braces. */
 struct km_piece {
-	struct str literal;  /* p is NULL: braces */
-	struct km_expr expr; /* in a pattern: one term, the index's name */
+	struct str literal;  /* p is NULL for an expression */
+	struct km_expr expr; /* in a pattern: one term, the name of an index */
 };
 
 struct km_text {
 	struct km_piece *pieces;
 	size_t n;
-	bool open; /* pattern that ends in a dot: what follows in the name is carried over */
+	bool open; /* pattern that ends in a dot: the rest of the name is appended to the new name */
 	struct str source;
-	const char *why; /* of a pattern, while its rule is applied: the rule with this alternative, for the report */
+	const char *why; /* pattern, while its rule is applied: the rule with this alternative, for the report */
 };
 
-/* An index over [low, high). In a rule's from it is matched, else every value is taken (fan-out). */
+/*
+ * An index with the values [low, high). If it occurs in the rule's from, it is matched; otherwise it takes every value (fan-out).
+ */
 struct km_index {
 	struct str name;
 	struct km_expr low, high;
@@ -57,24 +59,24 @@ enum km_what { KM_MAP, KM_SKIP, KM_KEEP };
 
 struct km_rule {
 	const struct ynode *at;
-	const char *text;     /* for messages: "from blocks.{i}." */
-	struct str input;     /* p is NULL: any */
-	struct km_text *from; /* alternatives */
+	const char *text;     /* text for messages: "from blocks.{i}." */
+	struct str input;     /* p is NULL: any input */
+	struct km_text *from; /* alternative patterns */
 	size_t nfrom;
-	const struct str *contains; /* all of them */
+	const struct str *contains; /* texts that a name must all contain */
 	size_t ncontains;
-	struct str starts; /* p is NULL: none */
+	struct str starts; /* p is NULL if the rule has no starts */
 	struct pyre *regex;
-	struct pyre_sub **subs; /* regex: parallel to to */
+	struct pyre_sub **subs; /* regex: replacements, parallel to to */
 	struct km_text *to;
 	size_t nto;
-	struct str when; /* variable; p is NULL: always */
+	struct str when; /* name of a variable; p is NULL: the rule always applies */
 	struct km_index indexes[KEYMAP_INDEXES];
 	unsigned nindexes;
 	enum km_what what;
 	struct keyops ops;
-	bool optional;          /* join: where some of its names lack, the rule is passed over */
-	struct plan_rule *rule; /* while applied */
+	bool optional;          /* join: the rule is skipped if some of its names are missing */
+	struct plan_rule *rule; /* set while the map is applied */
 };
 
 struct km_variable {
@@ -85,24 +87,24 @@ struct km_variable {
 	int64_t value;
 };
 
-/* A rule that a key of the lookup leads to. */
+/* Links a key of the lookup to a rule. */
 struct km_link {
-	uint32_t rule, next; /* next: number of a link and one; 0 ends */
+	uint32_t rule, next; /* next: index of the next link plus one; 0 ends */
 };
 
 /*
- * Finds the rules that may fit a name. Texts without braces are looked up as they are; those with indexes by their shape,
- * in which # stands for each run of digits; likewise the beginnings of names for texts that end in a dot. All other rules
- * have a pattern in the finder.
+ * Finds the rules that may fit a name. Patterns without braces are looked up literally. Patterns with indexes are looked up by
+ * their shape, in which # stands for each run of digits. Patterns that end in a dot are looked up in the same way by prefixes of
+ * the name. Rules without from have a pattern in the finder.
  */
 struct km_lookup {
-	struct strmap exact, shapes; /* the last link of a key */
+	struct strmap exact, shapes; /* from key to the index of its first link plus one */
 	struct km_link *links;
-	size_t nlinks, caplinks, longest; /* longest: of the keys that end in a dot */
+	size_t nlinks, caplinks, longest; /* longest: length of the longest key that ends in a dot */
 	struct finder *finder;
-	uint32_t *by_pattern; /* by id of the finder: the rule */
+	uint32_t *by_pattern; /* by id of the finder: index of the rule */
 	size_t npatterns, cap_patterns;
-	uint32_t *found; /* rules for the present name, in order */
+	uint32_t *found; /* indices of the rules that may fit the present name, in order */
 	size_t nfound, cap_found;
 	struct buf key;
 };
@@ -117,8 +119,8 @@ struct keymap {
 	size_t nvariables;
 	struct km_rule *rules;
 	size_t nrules;
-	const char *unmapped; /* while applied: what the report says of a name that no rule fits */
-	uint64_t values;      /* while applied: how many values indexes took */
+	const char *unmapped; /* set while the map is applied: text for names that no rule fits, for the report */
+	uint64_t values;      /* set while the map is applied: number of values that indexes took */
 };
 
 static const struct km_variable *
@@ -223,7 +225,7 @@ text_parse(struct keymap *k, struct km_text *t, struct str s, const struct ynode
 static const char *const rule_keys[] = { "input", "from", "contains", "starts", "regex",    "to",
 					 "when",  "skip", "keep",     "ops",    "optional", NULL };
 
-/* A scalar or a list of scalars. */
+/* Reads a scalar or a list of scalars. */
 static int
 texts(struct keymap *k, const struct ynode *n, const char *what, struct str **out, size_t *count, struct err *e)
 {
@@ -295,7 +297,7 @@ bound(const struct ynode *range, size_t i, struct km_expr *x, struct err *e)
 	return expr_parse(x, n->text, n, e);
 }
 
-/* Any key that is none of a rule's is an index with its range. */
+/* Reads an index with its range. Any key that a rule does not know is taken for an index. */
 static int
 index_of(struct km_rule *r, const struct ypair *pair, struct err *e)
 {
@@ -326,7 +328,7 @@ indexes(struct km_rule *r, const struct ynode *map, struct err *e)
 	return 0;
 }
 
-/* An index in a pattern that has no range takes any number. */
+/* Declares the indexes in a pattern. An index without a range matches any number. */
 static int
 declare(struct km_rule *r, const struct km_text *from, const struct ynode *at, struct err *e)
 {
@@ -349,7 +351,7 @@ declare(struct km_rule *r, const struct km_text *from, const struct ynode *at, s
 	return 0;
 }
 
-/* Every name in a sum is a variable or, in a template, an index of the rule. */
+/* Checks that every name in a sum is a variable or one of the rule's first nindexes indexes. */
 static int
 check_sum(const struct keymap *k, const struct km_rule *r, const struct km_expr *x, unsigned nindexes, const struct ynode *at,
 	  struct err *e)
@@ -411,7 +413,7 @@ mentions(const struct km_text *to, struct str index)
 	return false;
 }
 
-/* Every name that is joined is whole, and has the indexes of the others. */
+/* Checks that all patterns of a join match whole names and have the same indexes. */
 static int
 check_join(const struct km_rule *r, struct err *e)
 {
@@ -602,7 +604,7 @@ add_key(struct keymap *k, struct strmap *map, struct str key, size_t rule)
 		l->longest = key.len;
 	if (strmap_add(map, arena_str(&k->arena, key), l->nlinks))
 		return;
-	/* The first link of a key stays its head. */
+	/* The first link of a key stays first. */
 	strmap_get(map, key, &head);
 	link->next = l->links[head - 1].next;
 	l->links[head - 1].next = (uint32_t)l->nlinks;
@@ -669,7 +671,7 @@ take_key(struct km_lookup *l, const struct strmap *map, struct str key)
 		*xpush(l->found, l->nfound, l->cap_found) = l->links[at - 1].rule;
 }
 
-/* Finds the rules that may fit a name; all others do not fit. A rule may be found twice, one after the other. */
+/* Finds the rules that may fit a name; no other rule fits. A rule may be found twice in succession. */
 static void
 lookup_name(struct km_lookup *l, struct str name)
 {
@@ -691,14 +693,14 @@ lookup_name(struct km_lookup *l, struct str name)
 	take_key(l, &l->exact, name);
 	take_key(l, &l->shapes, buf_str(&l->key));
 	finder_name(l->finder, name);
-	/* A regular expression that fails is a rule that may fit: it fails again when it is asked. */
+	/* If a regular expression fails, its rule counts as found. It fails again, with an error, when it is matched. */
 	for (size_t at = 0; finder_first(l->finder, at, l->npatterns - at, &id, &unused) != 0; at = id + 1)
 		*xpush(l->found, l->nfound, l->cap_found) = l->by_pattern[id];
 	if (l->nfound > 1)
 		qsort(l->found, l->nfound, sizeof(*l->found), num_cmp32);
 }
 
-/* ---- the whole */
+/* ---- the whole map */
 
 static int
 read_default(struct keymap *k, const struct ynode *root, struct err *e)
@@ -742,7 +744,7 @@ read_root(struct keymap *k, const struct ynode *root, struct err *e)
 	k->rules = arena_calloc(&k->arena, rules->n, sizeof(*k->rules));
 	for (; k->nrules < rules->n; k->nrules++)
 		if (read_rule(k, &k->rules[k->nrules], rules->items[k->nrules], e) != 0) {
-			k->nrules++; /* what it has is freed, too */
+			k->nrules++; /* so that keymap_free also frees what this rule has allocated */
 			return -1;
 		}
 	return 0;
@@ -826,7 +828,7 @@ keymap_head(const struct keymap *k)
 const char *
 keymap_name(const struct keymap *k)
 {
-	return k->head.name.p; /* scalars of YAML are followed by a NUL */
+	return k->head.name.p; /* YAML scalars are followed by a NUL */
 }
 
 void
@@ -841,7 +843,7 @@ keymap_count(const struct keymap *k, struct keymap_counts *n)
 
 /* ---- values of variables */
 
-/* How many blocks the description has below a prefix: one more than the largest number there. */
+/* Returns the number of blocks that the description has below a prefix, which is the largest number there plus one. */
 static int64_t
 count_blocks(const struct model *m, struct str prefix)
 {
@@ -932,13 +934,13 @@ find_values(struct keymap *k, const struct keymap_env *env, struct err *e)
 
 /* ---- applying */
 
-/* A name on its way through a rule. */
+/* The state of applying a rule to a name. */
 struct trial {
 	struct keymap *k;
 	struct km_rule *r;
-	struct str name, rest; /* rest: what an open pattern carries over */
-	const char *why;       /* the rule, for the report */
-	size_t member;         /* of a rule that joins or sums: which of its tensors this is */
+	struct str name, rest; /* rest: what follows an open pattern */
+	const char *why;       /* text of the rule for the report */
+	size_t member;         /* join or sum: index of this tensor among those of the rule */
 	bool bound[KEYMAP_INDEXES];
 	int64_t value[KEYMAP_INDEXES];
 };
@@ -952,7 +954,7 @@ index_named(const struct km_rule *r, struct str name)
 	return -1;
 }
 
-/* Sums; names are bound indexes or variables. */
+/* Evaluates a sum. All indexes in it must be bound. */
 static int
 eval(const struct trial *t, const struct km_expr *x, int64_t *out, struct err *e)
 {
@@ -989,7 +991,7 @@ in_range(const struct trial *t, const struct km_index *x, int64_t v, struct err 
 	return v >= low && v < high;
 }
 
-/* Digits at the start of s as an index; their number, or 0. */
+/* Parses an index at the start of s. Returns its number of digits, or 0 if there is none. */
 static size_t
 digits(struct str s, int64_t *v)
 {
@@ -1000,7 +1002,7 @@ digits(struct str s, int64_t *v)
 	return n > 1 && s.p[0] == '0' ? 0 : n;
 }
 
-/* 1: fits, indexes bound and rest set; 0: does not; -1: error. */
+/* Matches the name against a pattern. Returns 1 if it fits, with indexes bound and rest set, 0 if not, -1 on error. */
 static int
 fits_text(struct trial *t, const struct km_text *from, struct err *e)
 {
@@ -1067,10 +1069,10 @@ fits(struct trial *t, struct str input, struct err *e)
 
 struct outputs {
 	struct plan *p;
-	size_t entry, made; /* the entry that is mapped; names made so far */
+	size_t entry, made; /* index of the entry that is mapped; number of names given so far */
 };
 
-/* The first name is the entry's own. Each further one makes an entry behind it, from the same origin. */
+/* Gives a new name. The first one renames the entry; each further one appends an entry with the same origin. */
 static void
 give(struct outputs *o, struct str name, const char *by)
 {
@@ -1112,7 +1114,7 @@ expand(struct trial *t, const struct km_text *to, struct outputs *o, struct err 
 	return rc;
 }
 
-/* Takes every value of the first index from i on that the template mentions and the name did not bind. */
+/* Gives a name for every combination of values of the indexes from i on that the template mentions and the name did not bind. */
 static int
 fan_out(struct trial *t, const struct km_text *to, unsigned i, struct outputs *o, struct err *e)
 {
@@ -1131,7 +1133,7 @@ fan_out(struct trial *t, const struct km_text *to, unsigned i, struct outputs *o
 	if (high - low > KEYMAP_FAN_OUT_MAX)
 		return ynode_fail(t->r->at, e, "more than %d names from one", KEYMAP_FAN_OUT_MAX);
 	for (t->value[i] = low; t->value[i] < high; t->value[i]++) {
-		/* Ranges in ranges may take long although nothing comes of them. */
+		/* Nested ranges could take very long without giving any name. */
 		if (t->k->values++ >= KEYMAP_VALUES_MAX)
 			return ynode_fail(t->r->at, e, "the indexes take more than %d values", KEYMAP_VALUES_MAX);
 		if (fan_out(t, to, i + 1, o, e) != 0)
@@ -1163,11 +1165,11 @@ map_entry(struct trial *t, struct outputs *o, struct err *e)
 	return rc;
 }
 
-/* ---- tensors that become one */
+/* ---- tensors that are combined into one */
 
-/* The tensors that one application of a rule with join or sum takes. */
+/* The tensors that one application of a join or sum takes. */
 struct km_group {
-	uint32_t *origins; /* of the plan, by member; UINT32_MAX: there is none */
+	uint32_t *origins; /* origins in the plan, by member; UINT32_MAX: not found */
 	size_t n, present, taken;
 	struct km_rule *rule;
 };
@@ -1178,7 +1180,7 @@ struct km_groups {
 	size_t n, cap;
 };
 
-/* What the names of a group have in common. */
+/* Returns the key that all names of a group share. */
 static struct str
 group_key(const struct trial *t, const struct plan_entry *en, const struct plan *p, struct buf *b)
 {
@@ -1232,7 +1234,7 @@ label_of(const struct plan *p, const struct plan_entry *en)
 	return label == NULL ? "" : label;
 }
 
-/* Which tensor of a sum over all inputs an entry is, its rule cannot tell. */
+/* Like fits, but also determines the member for a sum over all inputs, which depends on the input and not on the rule. */
 static int
 fits_group(struct trial *t, const struct plan *p, const struct plan_entry *en, struct err *e)
 {
@@ -1249,7 +1251,7 @@ is_grouping(const struct km_rule *r)
 	return r->ops.joins || r->ops.sums;
 }
 
-/* An entry belongs to the groups of the rules that it fits, up to the first rule that takes it by itself. */
+/* Adds an entry to the groups of the rules that it fits, up to the first rule that is no join or sum. */
 static int
 find_groups_of(struct keymap *k, const struct plan *p, const struct plan_entry *en, struct km_groups *g, struct err *e)
 {
@@ -1282,7 +1284,7 @@ find_groups(struct keymap *k, const struct plan *p, struct km_groups *g, struct 
 	return 0;
 }
 
-/* The input of a sum's member. */
+/* Returns the input of a sum's member. */
 static const struct plan_input *
 input_of(const struct plan *p, const struct keyops *ops, size_t member)
 {
@@ -1307,7 +1309,7 @@ incomplete(const struct km_group *group, const struct trial *t, const struct pla
 			  STR_ARG(t->name), STR_ARG(group->rule->from[i].source));
 }
 
-/* A name that an earlier rule has taken cannot be in a group. */
+/* Fails if a group has lost some of its members to an earlier rule. */
 static int
 check_groups(const struct km_groups *g, const struct plan *p, struct err *e)
 {
@@ -1331,7 +1333,10 @@ no_tensor(const struct trial *t, const struct plan *p, const struct plan_entry *
 			  STR_ARG(plan_source(p, en)->name));
 }
 
-/* Makers may take a tensor into memory. One that is larger than its storage, by strides of 0, could take any amount. */
+/*
+ * The maximum size of a tensor that is larger than its storage (by strides of 0). Makers may read whole tensors into memory, so
+ * such a tensor of a small file could otherwise need any amount.
+ */
 enum { EXPANDED_MAX = 256 << 20 };
 
 static bool
@@ -1352,7 +1357,7 @@ is_tensor(const struct plan *p, const struct plan_entry *en)
 	       !is_expanded(p, en);
 }
 
-/* Of a sum, streams would have to wait for each other. */
+/* Fails for a sum over several streams, which would have to wait for each other. */
 static int
 check_streams(const struct trial *t, const struct plan *p, struct err *e)
 {
@@ -1363,7 +1368,7 @@ check_streams(const struct trial *t, const struct plan *p, struct err *e)
 	return streams < 2 ? 0 : ynode_fail(t->r->at, e, "sum: all inputs but one must be files, not pipes");
 }
 
-/* The tensors of a group but the first go into en. */
+/* Lists all tensors of a group except the first one as further inputs of the makers. */
 static int
 take_in(struct trial *t, struct plan *p, const struct km_group *group, struct keyops_tensor *x, struct err *e)
 {
@@ -1399,7 +1404,9 @@ change(struct trial *t, struct plan *p, struct plan_entry *en, const struct keyo
 	return 0;
 }
 
-/* Makers of en read what further entries were that are consumed: origins, which live as long as the plan. */
+/*
+ * Records that makers of en also read entries that were consumed. origins are those of the entries, and live as long as the plan.
+ */
 static void
 plan_take_in(struct plan *p, struct plan_entry *en, const uint32_t *origins, unsigned n)
 {
@@ -1409,7 +1416,7 @@ plan_take_in(struct plan *p, struct plan_entry *en, const uint32_t *origins, uns
 		p->origins[origins[i]].outputs++;
 }
 
-/* Gives the entry at i, and those behind it, which come from it, their makers. */
+/* Applies the rule's ops to entry i and to the entries after it, which have the same origin. */
 static int
 apply_ops(struct trial *t, struct plan *p, size_t i, const struct km_group *group, struct err *e)
 {
@@ -1418,7 +1425,7 @@ apply_ops(struct trial *t, struct plan *p, size_t i, const struct km_group *grou
 	uint32_t *also = arena_alloc(&p->arena, n * sizeof(*also) + 1);
 
 	if (plan_source(p, &p->entries[i])->kind == SD_OTHER && t->r->ops.sums)
-		return 0; /* the first input's */
+		return 0; /* a sum keeps the value of the first input */
 	if (!is_tensor(p, &p->entries[i]))
 		return no_tensor(t, p, &p->entries[i], e);
 	if (take_in(t, p, group, &x, e) < 0)
@@ -1444,7 +1451,7 @@ take_away(struct plan *p, struct plan_entry *en, const char *by)
 		en->alive = false;
 }
 
-/* Counts the rules found from number n on that an earlier one has forestalled, but that fit the name, too. */
+/* Counts the rules from number n of those found on that also fit the name, but were preceded by another rule. */
 static int
 count_forestalled(struct trial t, size_t n, struct str input, struct err *e)
 {
@@ -1462,7 +1469,7 @@ count_forestalled(struct trial t, size_t n, struct str input, struct err *e)
 	return 0;
 }
 
-/* Does the rule of t apply to entry en? *group: the tensors that it takes together. */
+/* Does the rule of t apply to entry en? *group is set to the tensors that it takes together, or NULL. */
 static int
 applies(struct trial *t, const struct plan *p, const struct plan_entry *en, const struct km_groups *g, struct km_group **group,
 	struct err *e)
@@ -1478,7 +1485,7 @@ applies(struct trial *t, const struct plan *p, const struct plan_entry *en, cons
 	return t->r->optional ? 0 : incomplete(*group, t, p, e);
 }
 
-/* Gives entry i its new names, and its makers. */
+/* Gives entry i its new names and its makers. Consumes it if it is a further member of a group. */
 static int
 map_names(struct trial *t, struct plan *p, size_t i, const struct km_group *group, struct err *e)
 {
@@ -1495,7 +1502,7 @@ map_names(struct trial *t, struct plan *p, size_t i, const struct km_group *grou
 	return apply_ops(t, p, i, group, e);
 }
 
-/* Maps entry i, the last one. What else comes of it is appended. */
+/* Maps entry i, which must be the last one. Additional outputs are appended. */
 static int
 apply_one(struct keymap *k, struct plan *p, size_t i, const struct km_groups *g, struct err *e)
 {
@@ -1531,7 +1538,7 @@ apply_one(struct keymap *k, struct plan *p, size_t i, const struct km_groups *g,
 	return t.r->what == KM_SKIP ? 0 : map_names(&t, p, i, group, e);
 }
 
-/* The entries are listed anew, each followed by what else comes of it. */
+/* Maps all entries. The new list has each entry followed by its additional outputs. */
 static int
 map_entries(struct keymap *k, struct plan *p, const struct km_groups *g, struct err *e)
 {
@@ -1548,7 +1555,7 @@ map_entries(struct keymap *k, struct plan *p, const struct km_groups *g, struct 
 	return rc;
 }
 
-/* Literal beginning of a rule, for guessing what was meant when nothing fits. */
+/* Returns the literal beginning of a rule's pattern, for suggesting names if the rule fits none. */
 static struct str
 rule_literal(const struct km_rule *r)
 {
@@ -1566,7 +1573,7 @@ start_rules(struct keymap *k, struct plan *p)
 		r = &k->rules[i];
 		keyops_weigh(&r->ops, &k->arena, p->ninputs);
 		r->rule = plan_rule_new(p, rule_literal(r), "%s", r->text);
-		r->text = r->rule->text; /* lives as long as the plan */
+		r->text = r->rule->text; /* this text lives as long as the plan */
 		for (size_t n = 0; n < r->nfrom; n++)
 			r->from[n].why = r->nfrom == 1 ? r->text
 						       : arena_printf(&p->arena, "key map %s: from %.*s", keymap_name(k),

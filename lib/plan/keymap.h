@@ -1,8 +1,8 @@
 /*
  * keymap: declarative maps from the tensor names of a checkpoint to those of a model, lnn-keymap(5).
  *
- * Rules are tried in order for each name; the first that fits decides. A rule keeps, skips, or gives one or several new
- * names. Its ops change the tensor (keyops.h). The map must live until the plan has been written.
+ * For each name the rules are tried in order, and the first one that fits is applied. A rule keeps or skips the tensor, or gives it
+ * one or several new names. Its ops change the tensor (keyops.h). The map must live until the plan has been written.
  */
 #ifndef LNN_PLAN_KEYMAP_H
 #define LNN_PLAN_KEYMAP_H
@@ -13,46 +13,48 @@
 
 struct keymap;
 
-/* What a map's variables and conditions are taken from; both may be NULL. */
+/* The sources of a map's variables and conditions. Both may be NULL. */
 struct keymap_env {
 	const struct config *config;
 	const struct model *model;
 };
 
-/* Reads a map. ERR_INPUT "FILE:LINE:COLUMN: ...". The result is the caller's. */
+/* Reads a map. Fails with ERR_INPUT "FILE:LINE:COLUMN: ...". The caller frees the result. */
 int keymap_load(struct keymap **out, const char *file, struct str text, struct err *e);
 
-/* A built-in map; an unknown name is ERR_USAGE and lists those there are. */
+/* Loads a built-in map. An unknown name is ERR_USAGE, which lists the known names. */
 int keymap_builtin(struct keymap **out, const char *name, struct err *e);
-/* The YAML of a built-in map; NULL if there is none of that name. */
+/* Returns the YAML text of a built-in map, or NULL if there is none of this name. */
 const char *keymap_text(const char *name);
 
 void keymap_free(struct keymap *k); /* may be NULL */
 
 const char *keymap_name(const struct keymap *k);
 
-/* What a map says of itself. */
+/* The properties of a map. */
 struct keymap_head {
 	struct str name;
-	const struct str *inputs; /* names of the inputs that it needs; none: one input without a name, or any named ones */
+	/* names of the inputs that it needs; empty: a single input without a name, or any inputs if any_input is set */
+	const struct str *inputs;
 	size_t ninputs;
-	bool any_input;    /* inputs: any */
-	bool interpolates; /* linnaeus's loader interpolates tables for this source */
+	bool any_input;    /* inputs: any, which accepts inputs of any name */
+	bool interpolates; /* linnaeus's loader interpolates tables when it loads this kind of checkpoint */
 };
 
 const struct keymap_head *keymap_head(const struct keymap *k);
 
 /*
- * Applies the map to the living entries of p. Inputs are recognised by their labels. With target: same_shape, mapped
- * entries that the model lacks or has in another shape are dropped (said in the report, counted in one warning), and
- * the entries are put into the model's order. A map is applied once: its rules then refer to p. ERR_USAGE: a
- * description or config that is missing.
+ * Applies a map to the living entries of p. Inputs are identified by their labels. If the map has target: same_shape, mapped
+ * entries that the model lacks or has in another shape are dropped (noted in the report, and counted in one warning), and the
+ * entries are sorted into the model's order. A map can be applied only once, because its rules then refer to p. Fails with
+ * ERR_USAGE if a required description or config is missing.
  */
 int keymap_apply(struct keymap *k, struct plan *p, const struct keymap_env *env, struct err *e);
 
 struct keymap_counts {
-	uint64_t zeros;   /* rows of zeros that ops put in */
-	uint64_t unequal; /* tensors of sums that are not floating and differ between inputs, once the output is written */
+	uint64_t zeros; /* number of rows of zeros that ops inserted */
+	/* number of summed tensors that are not floating-point and differ between inputs; valid after the output is written */
+	uint64_t unequal;
 };
 
 void keymap_count(const struct keymap *k, struct keymap_counts *n);

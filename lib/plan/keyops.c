@@ -17,20 +17,20 @@
 #include "model/list.h"
 #include "tensor/convert.h"
 
-/* Bytes of a result, at most. */
+/* The maximum size of a result in bytes. */
 #define RESULT_MAX ((uint64_t)1 << 56)
 
-/* What the value of an op looks like in YAML. */
+/* The forms of an op's value in YAML. */
 enum op_value {
 	OP_NUMBER,  /* N */
 	OP_NUMBERS, /* [N, ...] */
-	OP_SIZES,   /* {DIM: N, ...}: two numbers each */
-	OP_RANGES,  /* {DIM: [N, N], ...}: three numbers each */
+	OP_SIZES,   /* {DIM: N, ...}, stored as two numbers each */
+	OP_RANGES,  /* {DIM: [N, N], ...}, stored as three numbers each */
 	OP_TRUE,    /* true */
-	OP_FILE,    /* a list of rows */
-	OP_SCALAR,  /* a floating number */
+	OP_FILE,    /* the name of a file that lists rows */
+	OP_SCALAR,  /* a floating-point number */
 	OP_DTYPE,
-	OP_WEIGHTS, /* {INPUT: W, ...}, or mean */
+	OP_WEIGHTS, /* {INPUT: W, ...}, or the word mean */
 };
 
 struct op_kind {
@@ -41,20 +41,20 @@ struct op_kind {
 
 struct keyop {
 	const struct op_kind *kind;
-	int64_t *v; /* the value's numbers */
+	int64_t *v; /* numbers of the value */
 	size_t n;
-	int64_t *sizes; /* of split; NULL: equal parts */
+	int64_t *sizes; /* sizes of split; NULL: equal parts */
 	size_t nsizes;
-	uint64_t *rows, zeros; /* rows: by row of the result; zeros: how many are ROWS_ZERO */
+	uint64_t *rows, zeros; /* rows: by row of the result, its source or ROWS_ZERO; zeros: number of ROWS_ZERO */
 	size_t nrows;
-	uint64_t highest; /* of the rows */
+	uint64_t highest; /* the highest source in rows */
 	enum dtype dtype;
-	struct make_weights *weights; /* of sum and scale */
+	struct make_weights *weights; /* weights of sum and scale */
 };
 
-/* ---- what is checked */
+/* ---- checks */
 
-/* Dimension d of t, which may count from the end. */
+/* Finds dimension d of t. A negative d counts from the end. */
 static int
 find_dim(const struct keyops_tensor *t, int64_t d, unsigned *dim, struct err *err)
 {
@@ -64,7 +64,7 @@ find_dim(const struct keyops_tensor *t, int64_t d, unsigned *dim, struct err *er
 	return 0;
 }
 
-/* Can the tensor have size n along dim? */
+/* Checks that the tensor can have size n along dim. */
 static int
 check_size(const struct keyops_tensor *t, unsigned dim, uint64_t n, struct err *err)
 {
@@ -140,7 +140,7 @@ apply_join(const struct keyop *op, struct keyops_tensor *t, struct err *err)
 	return add(t, make_join(t->arena, &t->form, dim, &parts));
 }
 
-/* Elements [low, high) of a dimension. */
+/* Restricts a view to elements [low, high) of a dimension. */
 static void
 view_cut(struct view *v, unsigned dim, uint64_t low, uint64_t high)
 {
@@ -225,7 +225,7 @@ apply_rows(const struct keyop *op, struct keyops_tensor *t, struct err *err)
 	return add(t, make_rows(t->arena, op->rows, op->nrows));
 }
 
-/* The dimensions that the numbers say, each at most once. */
+/* Finds the dimensions that the value lists. Each may occur once. */
 static int
 find_dims(const struct keyop *op, const struct keyops_tensor *t, unsigned *dims, struct err *err)
 {
@@ -269,7 +269,7 @@ apply_permute(const struct keyop *op, struct keyops_tensor *t, struct err *err)
 	return add_permuted(t, dims);
 }
 
-/* As torch's t(): a vector stays as it is. */
+/* Works like torch's t(): a vector stays unchanged. */
 static int
 apply_transpose(const struct keyop *op, struct keyops_tensor *t, struct err *err)
 {
@@ -324,7 +324,7 @@ apply_reshape(const struct keyop *op, struct keyops_tensor *t, struct err *err)
 	return add_view(t, &v);
 }
 
-/* As torch's flatten(): dimensions from the first number to the second become one. */
+/* Works like torch's flatten(): the dimensions from the first number to the second become one. */
 static int
 apply_flatten(const struct keyop *op, struct keyops_tensor *t, struct err *err)
 {
@@ -441,11 +441,11 @@ keyops_apply(struct keyops *ops, struct keyops_tensor *t, struct err *err)
 
 struct op_reader {
 	struct arena *arena;
-	const char *file; /* the map */
+	const char *file; /* file name of the map */
 	struct err *err;
 };
 
-/* A list of n numbers, or of any length if n is 0. */
+/* Reads a list of n numbers, or of any length if n is 0. */
 static int
 read_numbers(const struct op_reader *r, const struct ynode *node, size_t n, int64_t *v)
 {
@@ -478,7 +478,7 @@ read_dims(const struct op_reader *r, struct keyop *op, const struct ynode *node)
 		const struct ypair *pair = &node->pairs[i];
 		struct ynode dim = *pair->key;
 
-		dim.quoted = false; /* as all keys are in JSON */
+		dim.quoted = false; /* keys are always quoted in JSON */
 		if (!ynode_int(&dim, &op->v[op->n]))
 			return ynode_fail(pair->key, r->err, "a dimension was expected");
 		if (ranges ? read_numbers(r, pair->value, 2, &op->v[op->n + 1]) < 0 : !ynode_int(pair->value, &op->v[op->n + 1]))
@@ -503,7 +503,7 @@ add_row(struct keyop *op, const struct list_line *line, const struct source *src
 	return 0;
 }
 
-/* The file lies beside the map. */
+/* Reads a file of rows. A relative name is resolved against the folder of the map. */
 static int
 read_rows(const struct op_reader *r, struct keyop *op, const struct ynode *node)
 {
@@ -662,7 +662,7 @@ unknown_op(const struct ynode *key, struct err *err)
 	return -1;
 }
 
-/* Whether an op may stand where it does. */
+/* Checks whether an op is allowed at its position in the list. */
 static int
 check_place(struct keyops *ops, const struct keyop *op, const struct ynode *at, struct err *err)
 {

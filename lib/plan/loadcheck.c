@@ -20,7 +20,7 @@ load_forgives(struct str name, const struct vtree *t, uint32_t meta)
 	return version == VALUE_ABSENT || value_kind(t, version) != VALUE_INT || value_int(t, version) < 2;
 }
 
-/* load_forgives for the module of name in the plan ("bn1." of "bn1.num_batches_tracked"). */
+/* Calls load_forgives with the metadata that the plan has for the module of name ("bn1." of "bn1.num_batches_tracked"). */
 static bool
 is_forgiven(const struct plan *p, const struct strmap *modules, struct str name)
 {
@@ -33,7 +33,7 @@ is_forgiven(const struct plan *p, const struct strmap *modules, struct str name)
 	return load_forgives(name, plan_input_of(p, en)->sd->ckpt->tree, en->meta_value);
 }
 
-/* Maps the keys of the output, and its modules, to entries. */
+/* Maps the keys of the output to entries, and its modules likewise. */
 static void
 map_entries(const struct plan *p, const struct plan_containers *k, struct strmap *names, struct strmap *modules)
 {
@@ -47,7 +47,7 @@ map_entries(const struct plan *p, const struct plan_containers *k, struct strmap
 	}
 }
 
-/* One entry of the output against its target. False if it does not fit. */
+/* Does the shape of an output entry fit its target? */
 static bool
 fits(const struct plan *p, const struct plan_entry *en, const struct entry *target)
 {
@@ -61,7 +61,7 @@ fits(const struct plan *p, const struct plan_entry *en, const struct entry *targ
 	return load_shape_fits(shape, ndim, target->shape, target->ndim);
 }
 
-/* The target that has a place for a key. */
+/* Returns the model's entry for a key, or NULL. An entry inside a container has no key of its own. */
 static const struct entry *
 target_of(const struct model *m, struct str key)
 {
@@ -84,7 +84,7 @@ check_outputs(struct load_check *c, struct plan *p, const struct plan_containers
 		in = plan_container_of(p, k, i);
 		if (!en->alive || en->module || (in != NULL && in->first != i))
 			continue;
-		/* a container counts by its key, as load_state_dict sees it */
+		/* load_state_dict sees a container as a single key. */
 		key = in != NULL ? in->key : en->name;
 		target = target_of(m, key);
 		other = plan_source(p, en)->kind == SD_OTHER;

@@ -7,10 +7,10 @@
 #include "plan/container.h"
 #include "tensor/composite.h"
 
-/* Entries chained by name: of one name there may be several (inputs, fan-out). */
+/* Entries chained by name. Several entries may have one name (several inputs, fan-out). */
 struct chains {
 	struct strmap map;
-	size_t *next; /* by entry; SIZE_MAX ends */
+	size_t *next; /* by entry: the next entry with the same name; SIZE_MAX ends */
 };
 
 static void
@@ -26,7 +26,7 @@ chain(struct chains *c, struct str name, size_t i)
 	c->next[first] = i;
 }
 
-/* Of all that a list may name: anything of the state dict, so that values that are no tensors can be told apart as well. */
+/* Chains all entries that a list may name. These include values that are not tensors, so that such names can be recognised. */
 static void
 chains_init(struct chains *c, const struct plan *p, bool present)
 {
@@ -43,7 +43,7 @@ chains_release(struct chains *c)
 	free(c->next);
 }
 
-/* Marks the entries of a name; how many were alive is added to *alive. False if there is none. */
+/* Marks the entries with a name. Adds the number of living ones to *alive. Returns false if there is no such entry. */
 static bool
 mark(const struct chains *c, const struct plan *p, struct str name, bool *listed, size_t *alive, size_t *example)
 {
@@ -59,7 +59,7 @@ mark(const struct chains *c, const struct plan *p, struct str name, bool *listed
 	return true;
 }
 
-/* The tensor that has a part of this name. */
+/* Finds the composite tensor that has a part with this name. */
 static bool
 owner_of(const struct plan *p, struct str name, struct str *owner)
 {
@@ -73,11 +73,11 @@ owner_of(const struct plan *p, struct str name, struct str *owner)
 	return entry != NULL;
 }
 
-/* Listed names that are not there, or not any more: how many, and the first. */
+/* Listed names that do not exist, or whose entries were dropped before: their numbers and the first of each. */
 struct unmatched {
 	size_t missing, gone;
 	struct str first_missing, first_gone;
-	const char *gone_by; /* what dropped it */
+	const char *gone_by; /* the rule that dropped first_gone */
 };
 
 static int
@@ -110,7 +110,7 @@ warn_listed(const struct plan *p, struct buf *b, size_t n)
 	buf_clear(b);
 }
 
-/* One warning for each kind, whatever the number of names. */
+/* Gives at most one warning for each kind of unmatched name. */
 static void
 warn_unmatched(const struct plan *p, const struct name_list *l, const struct unmatched *u)
 {
@@ -141,7 +141,7 @@ note_gone(const struct plan *p, struct unmatched *u, struct str name, size_t ent
 	u->gone_by = act == NULL ? "?" : act->by;
 }
 
-/* Lists of tensors cannot name what else a container holds: it stays with the tensors beside it. */
+/* A list of tensors cannot name the other values in a container. They are kept if a tensor of the container is. */
 static void
 list_companions(const struct plan *p, bool *listed)
 {
@@ -161,7 +161,7 @@ list_companions(const struct plan *p, bool *listed)
 	free(kept);
 }
 
-/* Drops what goes; listed then says which entries went by this list. */
+/* Drops entries according to the list. Afterwards listed tells which entries were dropped by it. */
 static void
 apply(struct plan *p, const struct name_list *l, bool *listed, const char *by)
 {
@@ -172,7 +172,7 @@ apply(struct plan *p, const struct name_list *l, bool *listed, const char *by)
 	}
 }
 
-/* Does the module of a buffer keep its weight? */
+/* Is the weight of a buffer's module kept? */
 static bool
 weight_stays(const struct plan *p, const struct chains *present, size_t i, struct buf *weight)
 {
@@ -193,7 +193,10 @@ weight_stays(const struct plan *p, const struct chains *present, size_t i, struc
 	return false;
 }
 
-/* Lists of parameters lack the statistics of BatchNorm, without which its weight is of no use. */
+/*
+ * Warns of dropped buffers whose module is kept. Lists of parameters lack the statistics of BatchNorm, without which its weight is
+ * useless.
+ */
 static void
 warn_buffers(const struct plan *p, const struct chains *present, const struct name_list *l, const bool *went)
 {

@@ -1,5 +1,5 @@
 /*
- * names: entries that go, or stay, because a list names them.
+ * names: drops or keeps the entries that a list names.
  */
 #ifndef LNN_PLAN_NAMES_H
 #define LNN_PLAN_NAMES_H
@@ -12,15 +12,15 @@ struct name_list {
 	const struct str *names;
 	size_t n;
 	const char *option;             /* "--drop-names" */
-	bool keep;                      /* these stay and all else goes; else these go */
-	const struct strmap *elsewhere; /* names that need not be here: those of the other shards of a set; may be NULL */
-	bool ignore_missing;            /* a name that is nowhere is a warning */
+	bool keep;                      /* keep these names and drop all others; otherwise drop these */
+	const struct strmap *elsewhere; /* names that may be absent here because other shards of the set have them; may be NULL */
+	bool ignore_missing;            /* unknown names are only a warning */
 };
 
 /*
- * A listed name means the entries whose input name it is, else whose present (or, if dropped, last) name it is. ERR_INPUT
- * with the nearest name for one that is neither. Names that were dropped already, and with ignore_missing names that are
- * nowhere: one warning that counts them.
+ * Applies a list. A listed name selects the entries with this input name. If there are none, it selects those with this present
+ * name (last name, for dropped entries). Fails with ERR_INPUT, which suggests the nearest name, if there are none either. Names of
+ * entries that were dropped before, and unknown names with ignore_missing, are counted in one warning each.
  */
 int plan_name_list(struct plan *p, const struct name_list *l, struct err *e);
 

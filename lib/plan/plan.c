@@ -34,7 +34,7 @@ plan_append(struct plan *p, struct plan_entry en)
 	return &p->entries[p->nentries - 1];
 }
 
-/* One more origin, and its entry. */
+/* Adds an origin and its entry. */
 static struct plan_entry *
 add_entry(struct plan *p, uint32_t input, const struct sd_entry *src, struct str name)
 {
@@ -67,7 +67,10 @@ add_modules(struct plan *p, uint32_t input, const struct statedict *sd)
 	}
 }
 
-/* The names of tied tensors that safetensors leave out: __metadata__ has them as keys, the names that are there as values. */
+/*
+ * Adds the names of tied tensors that a safetensors file omits. In __metadata__ the omitted names are keys, and the names in the
+ * file are their values.
+ */
 static void
 add_ties(struct plan *p, uint32_t input, const struct statedict *sd)
 {
@@ -130,7 +133,7 @@ plan_note(struct plan *p, const struct plan_entry *en, enum plan_action action, 
 	o->last = act;
 }
 
-/* Takes back the notes of a kind of maker. */
+/* Removes the notes about makers of a kind. */
 static void
 unnote(struct plan *p, const struct plan_entry *en, const struct make_kind *kind)
 {

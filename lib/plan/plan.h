@@ -1,12 +1,10 @@
 /*
- * plan: what becomes of every tensor of the inputs.
+ * plan: what is made of every tensor of the inputs.
  *
- * A plan begins with one entry for each entry of the state dicts of its inputs.
- * Edits (prefix.h, keymap.h, drop.h, names.h, rename.h) change names, drop and
- * multiply entries. Others (cast.h, tables.h) add makers (make/make.h), which give
- * entries new bytes. Each leaves behind what it did and why. Then the plan is sealed
- * (write/seal.h): outputs, their order and exact sizes. Then the pump (write/pump.h)
- * moves the bytes.
+ * A plan begins with one entry for each entry of the state dicts of its inputs. Some edits (prefix.h, keymap.h, drop.h, names.h,
+ * rename.h) change names, or drop and multiply entries. Others (cast.h, tables.h) add makers (make/make.h), which give entries new
+ * bytes. Each edit records what it did and why. The plan is then sealed (write/seal.h), which fixes the outputs, their order and
+ * exact sizes. Finally the pump (write/pump.h) moves the bytes.
  */
 #ifndef LNN_PLAN_PLAN_H
 #define LNN_PLAN_PLAN_H
@@ -23,70 +21,71 @@
 enum plan_action {
 	PLAN_KEPT,
 	PLAN_RENAMED,
-	PLAN_DROPPED, /* by a rule of the user or the description */
-	PLAN_SKIPPED, /* by a key map, on purpose */
-	PLAN_MADE,    /* into another tensor, by a maker */
+	PLAN_DROPPED, /* dropped by a rule of the user or the description */
+	PLAN_SKIPPED, /* dropped intentionally by a key map */
+	PLAN_MADE,    /* made into another tensor by a maker */
 };
 
-/* Something that was done to an input tensor, and the rule that did it. */
+/* An edit of an input tensor, and the rule that caused it. */
 struct plan_act {
 	enum plan_action action;
-	const struct make_kind *made; /* PLAN_MADE: the kind of the maker */
-	const char *by; /* "drop_params head.", "--rename s/a/b/", "key map metaformer: skip head*"; lives in the plan's arena */
+	const struct make_kind *made; /* PLAN_MADE: kind of the maker */
+	/* the rule: "drop_params head.", "--rename s/a/b/", "key map metaformer: skip head*"; must live as long as the plan */
+	const char *by;
 	struct plan_act *next;
 };
 
 /* A tensor, value or module of an input. */
 struct plan_origin {
-	uint32_t input;               /* index into inputs */
-	uint32_t outputs;             /* entries alive that come from it */
+	uint32_t input;               /* index in inputs */
+	uint32_t outputs;             /* number of living entries that come from it */
 	const struct sd_entry *entry; /* borrowed from the input's state dict; NULL for a module of _metadata */
-	struct plan_act *acts, *last; /* in order */
+	struct plan_act *acts, *last; /* edits, in order */
 };
 
 /* A tensor, value or module of the output, unless it is dropped. */
 struct plan_entry {
-	struct str name; /* present name (of a module: its path and a dot) */
-	uint32_t origin; /* index into origins */
+	struct str name; /* present name; that of a module is its path and a dot */
+	uint32_t origin; /* index in origins */
 	bool alive;
-	bool module;               /* a module of _metadata, or a name of __metadata__, rather than a tensor or value */
-	uint32_t meta_value;       /* module: its value in the input's tree; VALUE_ABSENT: a name of __metadata__ */
-	struct make_chain make;    /* what becomes of a tensor (plan_make); empty: it is copied */
-	const struct tensor *made; /* dtype and shape as makers of new tensors leave it; NULL: there are none */
-	const uint32_t *also;      /* origins of further tensors that are made into it (plan_take_in) */
+	bool module;               /* the entry is a module of _metadata or a key of __metadata__, not a tensor or value */
+	uint32_t meta_value;       /* module: its value in the input's tree; VALUE_ABSENT: a key of __metadata__ */
+	struct make_chain make;    /* makers of the tensor (plan_make); if it is empty, the tensor is copied */
+	const struct tensor *made; /* dtype and shape after makers that give new tensors; NULL: there is no such maker */
+	const uint32_t *also;      /* origins of further tensors that are made into this one */
 	unsigned nalso;
 };
 
-/* A rule of the user, the description or a key map, for the warning that it touched nothing. */
+/* A rule of the user, the description or a key map. It is recorded so that rules without effect can be reported. */
 struct plan_rule {
-	const char *text;   /* as messages show it: "--drop-params heed." */
-	uint64_t touched;   /* how many entries it changed or dropped */
-	uint64_t matched;   /* how many names, present when its step began, it matched */
-	struct str literal; /* the literal text in it, to find the nearest name; empty: none */
+	const char *text;   /* text for messages: "--drop-params heed." */
+	uint64_t touched;   /* number of entries that it changed or dropped */
+	uint64_t matched;   /* number of names that it matched, of those present when its step began */
+	struct str literal; /* literal text in the rule, for finding the nearest name; empty: none */
 	struct str nearest[3];
 	unsigned nnearest;
-	bool optional; /* from the description or a key map made for many models: reported, but never a failure of --fail-unused */
-	bool quiet;    /* of a built-in key map: that it matched nothing is no warning */
+	bool optional; /* from the description or a general key map: --fail-unused does not count it */
+	bool quiet;    /* from a built-in key map: no warning if it matches nothing */
 };
 
-/* A name that holds a drop pattern and is kept all the same (--drop-params of lnn-ckpt-adapt(1)). */
+/* A name that contains a drop pattern but is kept (--drop-params of lnn-ckpt-adapt(1)). */
 struct plan_near_miss {
 	const char *pattern;
-	struct str name; /* when the pattern was tried */
-	size_t origin;   /* a later step may have dropped it: then it is none */
+	struct str name; /* name when the pattern was tried */
+	size_t origin;   /* origin of the entry; if a later step drops it, this is no near miss */
 };
 
 struct plan_input {
 	struct statedict *sd; /* borrowed */
-	const char *label;    /* NULL, or the name of --input NAME=FILE */
-	struct strmap marks;  /* what it states of bias tables, by name (tables.h); empty until that is asked for */
+	const char *label;    /* NAME of --input NAME=FILE, or NULL */
+	struct strmap marks;  /* what the input states about its bias tables, by name (tables.h) */
 	bool marked;
 };
 
-/* An edit of the __metadata__ of safetensors, which comes behind all others. */
+/* An edit of the __metadata__ of safetensors, which is made after all other edits. */
 struct plan_meta {
 	struct str key, value;
-	bool drop; /* value is nothing */
+	bool drop; /* drop the key; value is not used */
 };
 
 struct plan {
@@ -96,7 +95,7 @@ struct plan {
 	uint32_t ninputs, cap_inputs;
 	struct plan_origin *origins;
 	size_t norigins, cap_origins;
-	struct plan_entry *entries; /* in output order */
+	struct plan_entry *entries; /* in the order of the output */
 	size_t nentries, cap_entries;
 	struct plan_rule **rules;
 	size_t nrules, cap_rules;
@@ -104,79 +103,79 @@ struct plan {
 	size_t nmisses, cap_misses;
 	struct make **described; /* makers that reports describe, in the order of the edits */
 	size_t ndescribed, cap_described;
-	struct str tables;            /* what the output states of bias tables (tables.h) */
-	struct str note;              /* what it states of itself as a finished shard (CKPT_NOTE_KEY); empty: nothing */
-	const struct plan_meta *meta; /* edits, in order; borrowed */
+	struct str tables;            /* what the output states about its bias tables (tables.h) */
+	struct str note;              /* what a finished shard states about itself (CKPT_NOTE_KEY); empty: nothing */
+	const struct plan_meta *meta; /* edits of __metadata__, in order; borrowed */
 	size_t nmeta;
 };
 
 void plan_init(struct plan *p, const struct diag *diag);
 void plan_release(struct plan *p);
 
-/* Adds an input's entries (and modules of its _metadata), in its order. sd and label are borrowed. */
+/* Adds the entries of an input, and modules of its _metadata, in their order. sd and label are borrowed. */
 void plan_add_input(struct plan *p, struct statedict *sd, const char *label);
 
-/* Adds a rule that edits will count on; text is copied (printf form). */
+/* Adds a rule, whose counts the edit increments. The text is formatted and copied. */
 struct plan_rule *plan_rule_new(struct plan *p, struct str literal, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* Appends an entry, whose origin is there already. Moves entries, so that pointers to them are stale. */
+/* Appends an entry, whose origin must exist. May move the entries, which invalidates pointers to them. */
 struct plan_entry *plan_append(struct plan *p, struct plan_entry en);
 
-/* Drops an entry (action PLAN_DROPPED or PLAN_SKIPPED). by must live as long as the plan. */
+/* Drops an entry with the action PLAN_DROPPED or PLAN_SKIPPED. by must live as long as the plan. */
 void plan_drop(struct plan *p, struct plan_entry *en, enum plan_action action, const char *by);
 
-/* Gives an entry another name (copied unless equal); an action PLAN_RENAMED is noted if it differs. */
+/* Renames an entry and notes PLAN_RENAMED. Does nothing if the name is the same. The name is copied. */
 void plan_rename(struct plan *p, struct plan_entry *en, struct str name, const char *by);
 
-/* Notes an action for the report; made is the kind of a maker with PLAN_MADE, else NULL. */
+/* Notes an action for the report. made is the kind of the maker for PLAN_MADE, else NULL. */
 void plan_note(struct plan *p, const struct plan_entry *en, enum plan_action action, const struct make_kind *made, const char *by);
 
-/* en is no output of its own any more: it is made into another one, which takes it in. */
+/* Marks en as consumed: it is no longer an output, because it is made into another entry. */
 void plan_consume(struct plan *p, struct plan_entry *en);
 
 /*
- * Maps the names of the living entries that are no modules to their numbers. ERR_INPUT if two have become one: both input
- * names are told.
+ * Maps the names of living entries that are not modules to their indices. Fails with ERR_INPUT if two entries have one name; the
+ * error gives both input names.
  */
 int plan_map_names(const struct plan *p, struct strmap *names, struct err *err);
 
 /* ---- makers */
 
-/* Adds a maker to what becomes of a tensor, and notes it for the report. m lives as long as the plan. */
+/* Appends a maker to an entry and notes it for the report. m must live as long as the plan. */
 void plan_make(struct plan *p, struct plan_entry *en, struct make *m, const char *by);
 
-/* Has reports describe m, even if it works on no entry. */
+/* Makes reports describe m, even if it is on no entry. */
 void plan_describe(struct plan *p, struct make *m);
 
 /*
- * Reads the contents that m, a maker of en, waits for. If it turns out to be idle, its note is taken back. Does nothing
- * if m waits for nothing.
+ * Reads the contents that m, a maker of en, waits for. If m then turns out to be idle, its note is removed. Does nothing if m does
+ * not wait.
  */
 int plan_learn(struct plan *p, const struct plan_entry *en, struct make *m, struct err *err);
 
-/* plan_learn for all makers of living entries, in the order of the entries. */
+/* Calls plan_learn for all makers of living entries, in the order of the entries. */
 int plan_learn_all(struct plan *p, struct err *err);
 
-/* ---- what entries are */
+/* ---- properties of entries */
 
-/* The state dict entry behind en (NULL for a module), its input, its tensor (NULL if it is none). */
+/* Return the state dict entry of en (NULL for a module), its input, and its tensor (NULL if it is none). */
 const struct sd_entry *plan_source(const struct plan *p, const struct plan_entry *en);
 const struct plan_input *plan_input_of(const struct plan *p, const struct plan_entry *en);
 const struct tensor *plan_tensor(const struct plan *p, const struct plan_entry *en);
 
-/* plan_tensor, but with the dtype and shape that its makers have given it so far. Its elements are those of the source. */
+/* Returns plan_tensor with the dtype and shape after the makers so far. The elements are those of the original tensor. */
 const struct tensor *plan_result(const struct plan *p, const struct plan_entry *en);
 
-/* dtype and shape as the entry will be written. shape has TENSOR_NDIM_MAX places. en must be a tensor. */
+/* Gives dtype and shape of the output. shape has room for TENSOR_NDIM_MAX sizes. en must be a tensor. */
 void plan_shape(const struct plan *p, const struct plan_entry *en, enum dtype *dtype, uint64_t *shape, unsigned *ndim);
 
-/* "FILE" of the entry's input, for messages. */
+/* Returns the file name of the entry's input, for messages. */
 const char *plan_file(const struct plan *p, const struct plan_entry *en);
 
-/* "kept", "resampled", ... */
+/* Returns "kept", "resampled", ... */
 const char *plan_act_name(const struct plan_act *act);
 
-/* Is what m names still kept? */
+/* Is the entry of a near miss still kept? */
 bool plan_misses(const struct plan *p, const struct plan_near_miss *m);
 
 #endif

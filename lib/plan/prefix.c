@@ -6,7 +6,7 @@
 
 static const struct str module_prefix = STR_LIT("module.");
 
-/* Components that torch.compile, FSDP, activation checkpointing and DeepSpeed put into names. */
+/* Components that torch.compile, FSDP, activation checkpointing and DeepSpeed add to names. */
 static const struct str wrappers[] = {
 	STR_LIT("_orig_mod."),
 	STR_LIT("_fsdp_wrapped_module."),
@@ -14,7 +14,7 @@ static const struct str wrappers[] = {
 	STR_LIT("_forward_module."),
 };
 
-/* The wrapper that is a whole component of name at at; NULL if there is none. */
+/* Returns the wrapper that is a whole component of name at position at, or NULL. */
 static const struct str *
 wrapper_at(struct str name, size_t at)
 {
@@ -26,7 +26,7 @@ wrapper_at(struct str name, size_t at)
 	return NULL;
 }
 
-/* Adds name without wrappers to b; the last that was there, or NULL. */
+/* Appends name without wrappers to b. Returns the last wrapper in it, or NULL. */
 static const struct str *
 without_wrappers(struct buf *b, struct str name)
 {
@@ -47,7 +47,7 @@ without_wrappers(struct buf *b, struct str name)
 	return found;
 }
 
-/* How often module. stands at the beginning of name. */
+/* Returns how many times "module." is repeated at the beginning of name. */
 static size_t
 leading_modules(struct str name)
 {
@@ -58,10 +58,10 @@ leading_modules(struct str name)
 	return n;
 }
 
-/* How often module. leads the names of an input's tensors: in all of them at least, in one at most. */
+/* The least and greatest number of leading "module." in the names of an input's tensors. */
 struct module_count {
 	size_t least, most;
-	struct str example; /* has it least often */
+	struct str example; /* a name with the least number */
 };
 
 static void
@@ -85,7 +85,7 @@ is_of_input(const struct plan *p, const struct plan_entry *en, uint32_t input)
 	return en->alive && p->origins[en->origin].input == input;
 }
 
-/* Counts module. in the names of an input's tensors, as they are without wrappers. */
+/* Counts leading "module." in the names of an input's tensors, ignoring wrappers. */
 static void
 count_input(struct module_count *c, const struct plan *p, uint32_t input, const struct prefix_context *rest)
 {
@@ -102,7 +102,7 @@ count_input(struct module_count *c, const struct plan *p, uint32_t input, const 
 	buf_release(&b);
 }
 
-/* Takes wrappers off the names of an input, and module. at most modules times. */
+/* Removes wrappers, and up to modules leading "module.", from the names of an input. */
 static void
 unwrap_input(struct plan *p, uint32_t input, size_t modules)
 {
@@ -143,7 +143,7 @@ plan_unwrap(struct plan *p, const struct prefix_context *rest)
 	}
 }
 
-/* Is prefix made of nothing but wrappers and module.? */
+/* Does prefix consist only of wrappers and "module."? */
 static bool
 is_wrapper(const char *prefix)
 {
@@ -156,7 +156,7 @@ is_wrapper(const char *prefix)
 	return is;
 }
 
-/* Was a prefix of that kind in the entry's name when it was read? Then plan_unwrap took it off. */
+/* Did the entry's input name begin with prefix, perhaps after "module."? Then plan_unwrap has removed it. */
 static bool
 was_wrapped(const struct plan *p, const struct plan_entry *en, const char *prefix)
 {

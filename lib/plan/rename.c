@@ -12,7 +12,7 @@ struct renamer {
 	struct pyre_sub *sub;
 };
 
-/* Copies up to the next slash without a backslash; \/ is a slash, any other escape stays for the regular expression. */
+/* Copies s up to the next unescaped slash. \/ becomes a slash; other escapes are copied for the regular expression. */
 static const char *
 part(struct buf *b, const char *s)
 {

@@ -1,5 +1,5 @@
 /*
- * rename: s/REGEX/REPLACEMENT/[g] over all names.
+ * rename: applies s/REGEX/REPLACEMENT/[g] to all names.
  */
 #ifndef LNN_PLAN_RENAME_H
 #define LNN_PLAN_RENAME_H
@@ -7,7 +7,7 @@
 #include "base/err.h"
 #include "plan/plan.h"
 
-/* spec as after --rename: s/REGEX/REPLACEMENT/[g]. ERR_USAGE says what is wrong with it. */
+/* spec is the argument of --rename: s/REGEX/REPLACEMENT/[g]. Fails with ERR_USAGE if it is invalid. */
 int plan_rename_regex(struct plan *p, const char *spec, struct err *e);
 
 #endif

@@ -6,7 +6,7 @@
 #include "base/xalloc.h"
 #include "text/json_write.h"
 
-/* Living entries that come from each origin: those of origin o from begin[o] to begin[o + 1]. */
+/* The living entries of each origin. Those of origin o are entries[begin[o]] up to entries[begin[o + 1]]. */
 struct families {
 	size_t *entries, *begin;
 };
@@ -16,7 +16,7 @@ families_init(struct families *f, const struct plan *p)
 {
 	size_t n = 0;
 
-	/* Counted two places ahead, so that placing them moves each begin to where it belongs. */
+	/* Counts are kept two places ahead: placing the entries then moves each begin to its final value. */
 	f->begin = xcalloc(p->norigins + 2, sizeof(*f->begin));
 	for (size_t i = 0; i < p->nentries; i++) {
 		const struct plan_entry *en = &p->entries[i];
@@ -35,7 +35,7 @@ families_init(struct families *f, const struct plan *p)
 	}
 }
 
-/* Was it made into a new tensor, and not resampled? */
+/* Is a new tensor counted as made, not as resampled? Makers with a section resample. */
 static bool
 is_made(const struct plan_entry *en)
 {
@@ -98,7 +98,7 @@ put_input(struct json_writer *w, const struct plan *p, const struct plan_origin 
 	json_end_object(w);
 }
 
-/* dtype and shape are null for what is no plain tensor. */
+/* dtype and shape are null if the output is no plain tensor. */
 static void
 put_output(struct json_writer *w, const struct plan *p, const struct plan_entry *en)
 {
@@ -123,7 +123,7 @@ put_output(struct json_writer *w, const struct plan *p, const struct plan_entry 
 	json_end_object(w);
 }
 
-/* Does a kind have this section? Kinds may share one. */
+/* Does the kind belong to this section? Several kinds may share a section. */
 static bool
 has_section(const struct make_kind *kind, const char *section)
 {
@@ -140,7 +140,7 @@ is_first_of_section(const struct make_kind *const *kind)
 	return other == kind;
 }
 
-/* Makers whose kind has a section, each in it, in the order of the edits. */
+/* Writes one list for each section, with its makers in the order of the edits. */
 static void
 put_makers(struct json_writer *w, const struct plan *p)
 {

@@ -1,4 +1,4 @@
-/* axis: [2n-1, C], a row for each offset along one axis, as rel_pos_h and rel_pos_w of ViTDet and SAM. */
+/* axis: [2n-1, C], one row for each offset along one axis, as in rel_pos_h and rel_pos_w of ViTDet and SAM. */
 #include "plan/tables_priv.h"
 
 static int

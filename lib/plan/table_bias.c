@@ -13,15 +13,15 @@
 static const struct str table_part = STR_LIT("relative_position_bias_table");
 static const struct str index_part = STR_LIT("relative_position_index");
 
-/* What an input or output states of a table. LAYOUT_AUTO: nothing. */
+/* What an input or output states about a table. LAYOUT_AUTO: it states nothing. */
 struct table_mark {
 	struct layout layout;
 	struct grid grid;
 	uint64_t heads;
-	size_t text; /* of those that the input has: which it is of */
+	size_t text; /* the number of the text, among those of the input, that has the statement */
 };
 
-/* The buffer beside the table, among all names of its input (also those that a step has dropped). */
+/* Returns the table's index buffer. Searches all names of its input, including those that a step has dropped. */
 static const struct sd_entry *
 find_index(const struct plan *p, const struct plan_entry *en)
 {
@@ -55,7 +55,7 @@ with_name(const struct plan *p, const struct plan_entry *en, const struct err *i
 	return -1;
 }
 
-/* ---- what inputs state of tables */
+/* ---- statements of inputs */
 
 static int
 read_side(struct json_reader *r, uint32_t *side, struct err *err)
@@ -110,7 +110,7 @@ read_mark(struct json_reader *r, struct table_mark *mark, struct err *err)
 	return token == JSON_OBJECT_END ? 0 : -1;
 }
 
-/* Is the mark of this name one of that text? */
+/* Is the statement about this name from this text? */
 static bool
 is_of_text(const struct plan_input *in, struct str name, size_t text)
 {
@@ -119,7 +119,7 @@ is_of_text(const struct plan_input *in, struct str name, size_t text)
 	return strmap_get(&in->marks, name, &at) && ((const struct table_mark *)(uintptr_t)at)->text == text;
 }
 
-/* Of what several texts say of a table the first counts. */
+/* Reads the statements of one text. If several texts have a statement about a table, the first one is used. */
 static int
 read_marks(struct plan_input *in, size_t text, struct arena *a, struct json_reader *r, struct err *err)
 {
@@ -139,7 +139,7 @@ read_marks(struct plan_input *in, size_t text, struct arena *a, struct json_read
 	return token == JSON_OBJECT_END && json_next(r, err) == JSON_END ? 0 : -1;
 }
 
-/* The marks of an input, which are read when they are first asked for. A stream is read up to its first tensor. */
+/* Reads the statements of an input when they are first needed. A stream is read up to its first tensor. */
 static int
 marks_of(struct plan *p, struct plan_input *in, struct err *err)
 {
@@ -162,8 +162,8 @@ marks_of(struct plan *p, struct plan_input *in, struct err *err)
 }
 
 /*
- * The mark of the table that en comes from, in its input. Returns 1 and sets *mark if there is one whose rows and heads
- * are those of the table, 0 if there is none, -1 after an error.
+ * Finds what the input states about the table en. Returns 1 and sets *mark if there is a statement that fits its rows and heads, 0
+ * if there is none, -1 after an error.
  */
 static int
 find_mark(struct plan *p, const struct plan_entry *en, struct table_mark *mark, struct err *err)
@@ -181,9 +181,9 @@ find_mark(struct plan *p, const struct plan_entry *en, struct table_mark *mark, 
 	       t->shape[0] == layout_rows(mark->layout, mark->grid);
 }
 
-/* ---- one table's job */
+/* ---- the job of one table */
 
-/* Is there a grid of so many cells that leaves at least one of n tokens over? */
+/* Is there a grid with this number of cells that has fewer than n tokens? */
 static bool
 grid_possible(uint64_t cells, uint64_t n)
 {
@@ -194,8 +194,8 @@ grid_possible(uint64_t cells, uint64_t n)
 }
 
 /*
- * Could the index buffer, by its size, be that of another number of extra rows than the table's rows suggest? A grid that
- * is no square may have as many cells. Only then must it be read before the output can be laid out.
+ * Judging by its size, could the index buffer belong to another number of extra rows than the table's rows suggest? A grid that is
+ * not square may have the same number of rows. Only then must the buffer be read before the output can be laid out.
  */
 static bool
 doubtful(const struct ckpt *c, const struct tables_opts *o, const struct make_bias_table *t)
@@ -209,14 +209,14 @@ doubtful(const struct ckpt *c, const struct tables_opts *o, const struct make_bi
 	return t->job.from.extra == 1 ? rows > 3 && grid_possible(rows - 3, n) : grid_possible(rows - 1, n);
 }
 
-/* What tells the layout of a table, or fails to. */
+/* How the layout of a table was determined. */
 enum telling {
-	TOLD,      /* something does */
-	STRANGE,   /* the index buffer is that of no known layout */
-	AMBIGUOUS, /* there is no buffer, and several layouts have so many rows */
+	TOLD,      /* the layout is known */
+	STRANGE,   /* the index buffer belongs to no known layout */
+	AMBIGUOUS, /* there is no buffer, and several layouts have this number of rows */
 };
 
-/* A table whose layout nothing tells is copied, if nothing more is asked. */
+/* Handles a table whose layout cannot be determined. It can be copied, if nothing else is requested. */
 static int
 without_layout(const struct plan *p, const struct plan_entry *en, struct make_bias_table *t, enum telling telling, struct err *e)
 {
@@ -232,8 +232,8 @@ without_layout(const struct plan *p, const struct plan_entry *en, struct make_bi
 }
 
 /*
- * Takes layout and grid of the input from the index buffer. why: what kept them from being guessed; NULL: nothing.
- * Returns an enum telling, or -1.
+ * Determines layout and grid of the input from the index buffer. why is the error that prevented a guess, or NULL. Returns an enum
+ * telling, or -1.
  */
 static int
 from_index(struct plan *p, const struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t,
@@ -254,14 +254,14 @@ from_index(struct plan *p, const struct plan_entry *en, const struct tables_opts
 	return TOLD;
 }
 
-/* The origin of another entry of the same input: the origins of an input have the order of its entries. */
+/* Returns the origin of another entry of the same input. The origins of an input are in the order of its entries. */
 static struct plan_origin *
 origin_of(const struct plan *p, const struct plan_entry *en, const struct sd_entry *other)
 {
 	return &p->origins[en->origin + (other - plan_source(p, en))];
 }
 
-/* What the checkpoint states of the table, if that does not contradict --from-grid. Returns as find_mark. */
+/* Uses what the checkpoint states about the table, if that does not contradict --from-grid. Returns like find_mark. */
 static int
 from_mark(struct plan *p, const struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t, struct err *e)
 {
@@ -277,10 +277,10 @@ from_mark(struct plan *p, const struct plan_entry *en, const struct tables_opts 
 	return 1;
 }
 
-/* The largest index buffer that is read: 16384 tokens, a grid of 128 x 128. */
+/* The largest index buffer that is read has 16384 tokens, as for a grid of 128 x 128. */
 enum { INDEX_SIDE_MAX = 16384 };
 
-/* True if a tensor has dtype and shape of a relative_position_index and is small enough to be read. */
+/* Does a tensor have the dtype and shape of a relative_position_index, and is it small enough to be read? */
 static bool
 bias_index_usable(const struct tensor *t)
 {
@@ -288,7 +288,7 @@ bias_index_usable(const struct tensor *t)
 	       t->shape[0] == t->shape[1] && t->shape[0] > 0 && t->shape[0] <= INDEX_SIDE_MAX;
 }
 
-/* Layout and grid of the input, or a guess while make.waits is set. Returns an enum telling, or -1. */
+/* Determines layout and grid of the input. They are only a guess if make.waits is set. Returns an enum telling, or -1. */
 static int
 from_side(struct plan *p, struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t, struct err *e)
 {
@@ -318,8 +318,8 @@ from_side(struct plan *p, struct plan_entry *en, const struct tables_opts *o, st
 }
 
 /*
- * Whether a table of the same size changes decides whether its buffer goes, so the buffer is read at once. It need not be if
- * it has one token more than a square grid: all other grids with as many cells have more tokens.
+ * Reads the index buffer now if the table keeps its size, because then the layout decides whether the buffer is dropped. It need
+ * not be read if it has one token more than a square grid: all other grids with as many cells have more tokens.
  */
 static int
 resolve(struct plan *p, const struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t, struct err *e)
@@ -334,7 +334,7 @@ resolve(struct plan *p, const struct plan_entry *en, const struct tables_opts *o
 	return from_index(p, en, o, t, NULL, e);
 }
 
-/* Holds what --like expects of extra rows against what is known of them. Returns an enum telling, or -1. */
+/* Checks the extra rows against what the loader of --like expects. Returns an enum telling, or -1. */
 static int
 obey_like(struct plan *p, const struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t, int telling,
 	  struct err *e)
@@ -362,7 +362,7 @@ obey_like(struct plan *p, const struct plan_entry *en, const struct tables_opts 
 			     o->like->name);
 }
 
-/* The layout to write: the option's, else the description's; LAYOUT_AUTO: that of the input. */
+/* Determines the layout to write: that of the option, else that of the description. LAYOUT_AUTO stands for that of the input. */
 static int
 to_layout(const struct tables_opts *o, struct make_bias_table *t, struct err *e)
 {
@@ -378,7 +378,7 @@ to_layout(const struct tables_opts *o, struct make_bias_table *t, struct err *e)
 	return 0;
 }
 
-/* Is nothing known of the table's new size? Says why. */
+/* Does the table keep its size because no new size is known? Reports the reason. */
 static bool
 keeps_size(struct tables *t, const struct table_case *c)
 {
@@ -400,7 +400,7 @@ keeps_size(struct tables *t, const struct table_case *c)
 	return true;
 }
 
-/* The grid that --grid or the image say; false if none does. */
+/* Sets *grid to the grid that --grid or the image size requests. Returns false if neither determines it. */
 static bool
 asked_grid(struct tables *t, const struct table_case *c, struct grid *grid)
 {
@@ -415,7 +415,7 @@ asked_grid(struct tables *t, const struct table_case *c, struct grid *grid)
 	return true;
 }
 
-/* The description decides, where it lists the table. */
+/* Determines the new grid. The description decides if it lists the table. */
 static int
 to_grid(struct tables *t, const struct table_case *c, struct make_bias_table *b, struct err *e)
 {
@@ -426,7 +426,7 @@ to_grid(struct tables *t, const struct table_case *c, struct make_bias_table *b,
 
 	if (!tables_target_fits(c, 1) || (asked && layout_rows(layout, grid) == c->target->shape[0]))
 		b->job.to_grid = grid;
-	/* of the same rows and layout: the same grid, be it square or not */
+	/* rows and layout are equal, so the grid is the same, even if it is not square */
 	else if (c->target->shape[0] == table_rows_in(&b->job) && layout.extra == b->job.from.extra)
 		b->job.to_grid = b->job.from_grid;
 	else if (layout_fit(&layout, c->target->shape[0], NULL, &b->job.to_grid, "--grid", &inner) != 0)
@@ -452,7 +452,7 @@ check_tensor(const struct plan *p, const struct plan_entry *en, struct err *e)
 	return 0;
 }
 
-/* Puts the maker on the entry, if the table changes or may do so. */
+/* Adds the maker to the entry, if the table changes or may change. */
 static void
 put(struct tables *t, const struct table_case *c, struct make_bias_table *b)
 {
@@ -471,7 +471,7 @@ put(struct tables *t, const struct table_case *c, struct make_bias_table *b)
 		t->stale[origin_of(t->p, c->en, index) - t->p->origins] = true;
 }
 
-/* Finds both sides of the job. Returns an enum telling, or -1. */
+/* Determines both sides of the job. Returns an enum telling, or -1. */
 static int
 both_sides(struct tables *t, const struct table_case *c, struct make_bias_table *b, bool same_size, struct err *e)
 {
@@ -530,9 +530,9 @@ plan_one(struct tables *t, struct table_case *c, struct err *e)
 
 const struct table_kind table_kind_bias = { plan_one };
 
-/* ---- what outputs state of tables */
+/* ---- statements of outputs */
 
-/* Is en a bias table of the output whose index buffer is not in the output? */
+/* Is en a bias table of the output whose index buffer is not part of the output? */
 static bool
 needs_mark(const struct plan *p, const struct plan_entry *en)
 {
@@ -545,7 +545,7 @@ needs_mark(const struct plan *p, const struct plan_entry *en)
 	return index == NULL || origin_of(p, en, index)->outputs == 0;
 }
 
-/* Returns 1 and sets *mark if input tells layout and grid of the table that en is, 0 if not, -1 after an error. */
+/* Determines layout and grid of en from its input. Returns 1 and sets *mark, 0 if they are unknown, -1 after an error. */
 static int
 layout_now(struct plan *p, const struct plan_entry *en, struct table_mark *mark, struct err *err)
 {
@@ -580,7 +580,7 @@ put_mark(struct json_writer *w, struct str name, const struct table_mark *mark)
 	json_end_object(w);
 }
 
-/* The maker that makes a bias table of en, or NULL. */
+/* Returns the maker of en that makes a bias table, or NULL. */
 static struct make_bias_table *
 maker_of(const struct plan_entry *en)
 {
@@ -590,7 +590,7 @@ maker_of(const struct plan_entry *en)
 	return NULL;
 }
 
-/* Returns 1 and sets *mark if the layout that en has in the output is known. */
+/* Determines the layout of en in the output. Returns 1 and sets *mark, 0 if it is unknown, -1 after an error. */
 static int
 mark_of(struct plan *p, const struct plan_entry *en, struct table_mark *mark, struct err *err)
 {

@@ -1,7 +1,7 @@
-/* bias3: [heads, 2h-1, 2w-1], as MaxViT has it. */
+/* bias3: [heads, 2h-1, 2w-1], as in MaxViT. */
 #include "plan/tables_priv.h"
 
-/* In tokens; false if the sides are none of a table. */
+/* Sets *grid to the grid in tokens. Returns false if the sides cannot be those of a table. */
 static bool
 grid_of(const uint64_t *shape, struct grid *grid)
 {

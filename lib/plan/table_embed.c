@@ -1,13 +1,13 @@
 /*
- * embed: a row for each token, [1, P+h*w, C] or [P+h*w, C], whose first P belong to other tokens than those of the image,
- * or a cell for each, [1, h, w, C] or [1, C, h, w].
+ * embed: one row for each token, [1, P+h*w, C] or [P+h*w, C], of which the first P belong to tokens outside the image; or one cell
+ * for each token, [1, h, w, C] or [1, C, h, w].
  */
 #include "plan/tables_priv.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-/* Is it a table of text, whose size may be a square by chance? */
+/* Is this a table for text, whose size may be a square number by chance? */
 static bool
 is_text(const struct plan *p, const struct plan_entry *en)
 {
@@ -20,7 +20,7 @@ is_text(const struct plan *p, const struct plan_entry *en)
 	return tables_beside_token(p, en);
 }
 
-/* A square of at least 2x2 cells. */
+/* Is there a square grid of at least 2x2 cells? Sets *grid to it. */
 static bool
 square(uint64_t cells, struct grid *grid)
 {
@@ -28,7 +28,7 @@ square(uint64_t cells, struct grid *grid)
 	return grid->h >= 2;
 }
 
-/* The one of 0, 1 and 2 that leaves a square of the rows, and that square; false if none does. */
+/* Finds a number of extra rows from 0 to 2 after which the rest is a square grid. Returns false if there is none. */
 static bool
 prefix_by_square(uint64_t rows, uint64_t *prefix, struct grid *grid)
 {
@@ -40,7 +40,7 @@ prefix_by_square(uint64_t rows, uint64_t *prefix, struct grid *grid)
 
 /* ---- the new grid */
 
-/* What --grid says, or the image's size. */
+/* Sets *grid to the grid that --grid or the image size requests. Returns false if neither is given. */
 static bool
 asked_grid(struct tables *t, const struct table_case *c, struct grid *grid)
 {
@@ -63,16 +63,17 @@ cells_of(struct grid g)
 
 /* ---- tables of rows */
 
-enum { PREFIX_MAX = 16 }; /* more rows than that are not taken for those of other tokens */
+enum { PREFIX_MAX = 16 }; /* the maximum number of rows that are assumed to belong to other tokens */
 
 struct embed_rows {
-	uint64_t rows, target; /* rows now, and in the description: 0 if that lists none */
+	/* present number of rows, and the number in the description; 0: the description does not list the table */
+	uint64_t rows, target;
 	uint64_t prefix;
 	struct grid from, to, asked;
 	bool has_asked;
 };
 
-/* The number of rows before the grid holds against the tokens that there are. Returns -1 if it cannot be right. */
+/* Checks the number of rows before the grid against the tokens of the model. Returns -1 if it cannot be right. */
 static int
 check_tokens(struct tables *t, const struct table_case *c, const struct embed_rows *r, struct err *err)
 {
@@ -90,7 +91,7 @@ check_tokens(struct tables *t, const struct table_case *c, const struct embed_ro
 	return 0;
 }
 
-/* Finds prefix and present grid. Returns 1, 0 if the table is left, -1 after an error. */
+/* Determines the prefix and the present grid. Returns 1, 0 if the table is left unchanged, -1 after an error. */
 static int
 present_grid(struct tables *t, const struct table_case *c, struct embed_rows *r, struct err *err)
 {
@@ -119,7 +120,7 @@ present_grid(struct tables *t, const struct table_case *c, struct embed_rows *r,
 	return guessed && check_tokens(t, c, r, err) < 0 ? -1 : 1;
 }
 
-/* Why the description's rows are no grid behind the extra rows that there are. */
+/* Explains why the description's rows do not form a grid after the extra rows. */
 static const char *
 no_new_grid(const struct embed_rows *r)
 {
@@ -133,7 +134,7 @@ no_new_grid(const struct embed_rows *r)
 	       "it is";
 }
 
-/* The new grid, by the description's rows where it lists the table. Returns as present_grid. */
+/* Determines the new grid, from the description's rows if it lists the table. Returns like present_grid. */
 static int
 new_grid(struct tables *t, const struct table_case *c, struct embed_rows *r, struct err *err)
 {
@@ -178,7 +179,10 @@ plan_rows(struct tables *t, struct table_case *c, struct make_sheet *s, struct e
 
 /* ---- tables of cells */
 
-/* Which dimension has the channels: those of the patch embedding, else the one that the description leaves. */
+/*
+ * Determines which dimension has the channels: the one that matches the patch embedding, else the one whose size is equal in the
+ * description.
+ */
 static enum position_order
 order_of(const struct table_case *c)
 {
@@ -220,9 +224,9 @@ plan_cells(struct tables *t, struct table_case *c, struct make_sheet *s, struct 
 	return 1;
 }
 
-/* ---- both */
+/* ---- tables of rows or cells */
 
-/* Holds the extra rows against what the loader of --like expects. --prefix-tokens is stronger. */
+/* Checks the number of extra rows against what the loader of --like expects. --prefix-tokens overrides this check. */
 static int
 obey_like(const struct tables *t, const struct table_case *c, const struct make_sheet *s, struct err *err)
 {
@@ -243,8 +247,8 @@ has_target_shape(const struct table_case *c)
 }
 
 /*
- * Sets all of s that depends on the shape. Returns 1, 0 if the table is left, -1 after an error. Of a table that has the
- * shape that the description lists, nothing more need be known.
+ * Sets all members of s that depend on the shape. Returns 1, 0 if the table is left unchanged, -1 after an error. A table that has
+ * the description's shape already need not be understood.
  */
 static int
 understand(struct tables *t, struct table_case *c, struct make_sheet *s, struct err *err)
@@ -262,7 +266,7 @@ understand(struct tables *t, struct table_case *c, struct make_sheet *s, struct 
 	return 0;
 }
 
-/* Why it is not resized although its name is one of embeddings; NULL: it is an image's. */
+/* Explains why a table is not resized although its name is that of embeddings. Returns NULL if it belongs to an image. */
 static const char *
 not_of_image(const struct tables *t, const struct table_case *c)
 {

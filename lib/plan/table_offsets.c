@@ -1,7 +1,7 @@
-/* offsets: [heads, h*w], a number for each pair of absolute offsets, as attention_biases of LeViT and TinyViT. */
+/* offsets: [heads, h*w], one number for each pair of absolute offsets, as in attention_biases of LeViT and TinyViT. */
 #include "plan/tables_priv.h"
 
-/* The grid of so many cells: known, if it is not NULL, else a square. */
+/* Sets *grid to the grid with this number of cells. It is *known if known is not NULL, else a square. */
 static bool
 grid_of(uint64_t cells, const struct grid *known, struct grid *grid)
 {

@@ -16,10 +16,10 @@
 static const struct table_kind *const table_kinds[] = { TABLE_KINDS(TABLE_ADDRESS) };
 #undef TABLE_ADDRESS
 
-/* So many different remarks are made about tables. */
+/* The maximum number of different remarks about tables. */
 enum { REMARKS_MAX = 64 };
 
-/* ---- what kinds use */
+/* ---- functions for the kinds */
 
 int
 tables_refuse(const struct plan *p, const struct plan_entry *en, struct err *err, const char *fmt, ...)
@@ -167,13 +167,13 @@ tables_beside(struct tables *t, const struct table_case *c, struct grid from, in
 	return 1;
 }
 
-/* Buffers that a model makes anew when its grid changes: beside a table, or (attn_mask) in the block around it. */
+/* Buffers that a model rebuilds when its grid changes. They are beside a table; attn_mask may also be in the enclosing block. */
 static const struct str buffers[] = { STR_LIT("relative_position_index"), STR_LIT("attention_bias_idxs"),
 				      STR_LIT("relative_coords_table"), STR_LIT("attn_mask") };
 
 enum { BUFFERS = sizeof(buffers) / sizeof(buffers[0]) };
 
-/* Everything up to the last dot of name without one at its end; empty if there is none. */
+/* Returns the part of name up to the dot before its last component. It is empty if there is none. A dot at the end is ignored. */
 static struct str
 folder_of(struct str name)
 {
@@ -197,7 +197,7 @@ is_buffer(struct str name)
 	return false;
 }
 
-/* The origin of the tensor of this name in the folder, of the input that en comes from; NULL if there is none. */
+/* Returns the origin of the tensor with this name in the folder, in the input of en. Returns NULL if there is none. */
 static struct plan_origin *
 beside(const struct plan *p, const struct plan_entry *en, struct str folder, struct str name)
 {
@@ -208,7 +208,7 @@ beside(const struct plan *p, const struct plan_entry *en, struct str folder, str
 	buf_addstr(&b, name);
 	found = statedict_find(plan_input_of(p, en)->sd, buf_str(&b));
 	buf_release(&b);
-	/* the origins of an input have the order of its entries */
+	/* The origins of an input are in the order of its entries. */
 	return found == NULL || found->kind != SD_TENSOR ? NULL : &p->origins[en->origin + (found - plan_source(p, en))];
 }
 
@@ -279,7 +279,7 @@ is_patch(const struct plan *p, const struct plan_entry *en, size_t which)
 	       x->shape[3] > 0 && x->shape[2] <= UINT32_MAX && x->shape[3] <= UINT32_MAX;
 }
 
-/* The beginning of a name that counts: DEEP components. */
+/* Returns the first DEEP components of a name. Only these are used to find images. */
 static struct str
 shallow(struct str name)
 {
@@ -290,7 +290,10 @@ shallow(struct str name)
 	return str_n(name.p, i);
 }
 
-/* Each beginning of a name leads to the first image that has it, in the order of position_patches. */
+/*
+ * Maps each prefix of a name to the image. If several images share a prefix, the first one in the order of position_patches keeps
+ * it.
+ */
 static void
 add_near(struct tables *t, struct str name, size_t image)
 {
@@ -310,7 +313,7 @@ image_near(const struct tables *t, struct str name)
 	return strmap_get(&t->near, name, &image) ? &t->images[image] : &t->images[0];
 }
 
-/* Tokens that stand before those of the image. */
+/* Notes class and distillation tokens, which precede those of the image. */
 static void
 note_token(struct tables *t, struct str name)
 {
@@ -346,7 +349,10 @@ find_images(struct tables *t)
 
 /* ---- which tensors are tables */
 
-/* Returns 1 if a pattern says that name is a table, 0 if none does, -1 after an error; *only: names alone do not decide. */
+/*
+ * Returns 1 if a pattern selects name, 0 if none does, -1 after an error. Sets *only if there are patterns without a kind, so that
+ * names alone do not decide.
+ */
 static int
 match(const struct tables_opts *o, struct str name, const struct table_match **found, bool *only, struct err *err)
 {
@@ -365,7 +371,7 @@ match(const struct tables_opts *o, struct str name, const struct table_match **f
 	return *found != NULL;
 }
 
-/* Why a tensor that is no table of a kind is one of positions all the same; NULL: it is not. */
+/* Explains why a tensor that is no supported table is related to positions. Returns NULL if it is not. */
 static const char *
 other_positions(struct str name)
 {
@@ -380,7 +386,7 @@ other_positions(struct str name)
 	return NULL;
 }
 
-/* Sets c to what en is. Returns 1 if it is a table, 0 if it is none, -1 after an error. */
+/* Sets c for the entry en. Returns 1 if it is a table, 0 if it is none, -1 after an error. */
 static int
 classify(struct tables *t, struct plan_entry *en, struct table_case *c, struct err *err)
 {
@@ -413,7 +419,7 @@ complete(struct tables *t, struct table_case *c)
 	t->named[c->kind] |= c->named;
 }
 
-/* Are there tables of one kind, for the same axis, of several sizes? */
+/* Notes kinds whose tables have several sizes along one axis. */
 static void
 note_sizes(struct tables *t)
 {
@@ -458,9 +464,9 @@ collect(struct tables *t, struct err *err)
 	return 0;
 }
 
-/* ---- all of them */
+/* ---- planning all tables */
 
-/* Is a table of floating numbers that can be read? bias says itself what it expects. */
+/* Is this a non-empty table of floating-point numbers that can be read? table_bias.c has its own checks. */
 static bool
 is_plain(const struct table_case *c)
 {
@@ -488,7 +494,7 @@ plan_cases(struct tables *t, struct err *err)
 	for (int kind = 0; kind < POSITION_KINDS; kind++) {
 		bool selected = (t->o->kinds >> kind & 1) != 0;
 
-		/* others need the grid of embeddings that stay */
+		/* Embeddings that keep their size are planned as probes, because other tables need their grids. */
 		for (size_t i = 0; i < t->ncases; i++) {
 			struct table_case *c = &t->cases[i];
 
@@ -523,9 +529,9 @@ drop_stale(struct tables *t)
 	}
 }
 
-/* ---- BEiT's table of all blocks */
+/* ---- BEiT's shared table */
 
-/* A model has one such table. So many are looked for. */
+/* A model has one shared table. At most this many are searched for. */
 enum { SHARED_MAX = 16 };
 
 static bool
@@ -540,7 +546,7 @@ is_block_table(struct str name, struct str prefix)
 	return number.len > end.len && memchr(number.p, '.', number.len - end.len) == NULL;
 }
 
-/* Another output from the same origin as the entry at `at`. */
+/* Adds another output from the origin of the entry at `at`. */
 static void
 add_output(struct plan *p, size_t at, struct str name, const char *by)
 {
@@ -551,7 +557,7 @@ add_output(struct plan *p, size_t at, struct str name, const char *by)
 	plan_note(p, en, PLAN_RENAMED, NULL, by);
 }
 
-/* Moves the last n entries of a plan behind the one at `at`. */
+/* Moves the last n entries of a plan to the places after the entry at `at`. */
 static void
 move_behind(struct plan *p, size_t at, size_t n)
 {
@@ -563,7 +569,7 @@ move_behind(struct plan *p, size_t at, size_t n)
 	free(moved);
 }
 
-/* Gives the table at `at` the names of the blocks below prefix that the description lists and the plan lacks. */
+/* Gives the table at `at` the names of all blocks below prefix that the description lists and the plan lacks. */
 static void
 share(struct tables *t, size_t at, struct str prefix, const struct strmap *names)
 {

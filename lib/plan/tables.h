@@ -1,6 +1,6 @@
 /*
- * tables: the edit that finds position tables of every kind (position/kind.h) and says what they become
- * (lnn-interp-bias(1)). What becomes of a kind is in table_KIND.c; tables_priv.h says how to add one.
+ * tables: the edit that finds position tables of every kind (position/kind.h) and decides what is made of them
+ * (lnn-interp-bias(1)). Each kind has a file table_KIND.c; tables_priv.h says how to add one.
  */
 #ifndef LNN_PLAN_TABLES_H
 #define LNN_PLAN_TABLES_H
@@ -14,19 +14,20 @@
 #include "text/pyre.h"
 
 enum index_policy {
-	INDEX_KEEP, /* buffers that a new size makes stale stay */
-	INDEX_DROP, /* they go: the model makes its own */
+	INDEX_KEEP, /* keep buffers that no longer fit after a resize */
+	INDEX_DROP, /* drop them, because the model rebuilds them */
 };
 
 /* --match REGEX[=KIND] */
 struct table_match {
 	struct pyre *re;
-	bool has_kind; /* else names decide, or it is bias, and what no pattern matches is no table */
+	/* the pattern gives the kind; otherwise the name decides, or it is bias, and tensors that match no pattern are no tables */
+	bool has_kind;
 	enum position_kind kind;
 	enum position_order order;
 };
 
-/* Tables that keep their size for the same reason. */
+/* Tables that keep their size for one reason. */
 struct table_left {
 	const char *why;
 	struct str first; /* name of the first one */
@@ -34,7 +35,7 @@ struct table_left {
 	struct table_left *next;
 };
 
-/* What plan_tables did. */
+/* The result of plan_tables. */
 struct tables_tally {
 	size_t resized, fit;     /* tables of another size, or that have the size already */
 	struct table_left *left; /* in the arena of the plan */
@@ -43,40 +44,42 @@ struct tables_tally {
 struct tables_opts {
 	const struct table_match *matches;
 	size_t nmatches;
-	unsigned kinds;               /* bits 1 << kind; the others pass */
-	const struct grid *grid;      /* new grid in tokens; NULL: by image size */
-	struct grid image;            /* pixels; h is 0: from the shapes of model */
-	bool same_size;               /* every table keeps its grid; grid, image and shapes are not asked */
-	const struct stages *stages;  /* the user's ratios; NULL: only the built-in ones */
-	struct layout layout;         /* of the input; LAYOUT_AUTO: from the index buffer */
-	const struct grid *from_grid; /* tables that are not square; NULL: square, or as the index buffer says */
-	struct layout to;             /* layout to write; LAYOUT_AUTO: the description's, else that of the input */
-	const uint64_t *prefix;       /* rows before the grid of embeddings; NULL: found out */
-	const struct like *like;      /* whose loader is followed; NULL: nobody's */
-	bool has_method;              /* method counts; else that of like, or of the kind */
+	unsigned kinds;              /* set of kinds, with bits 1 << kind; other kinds are left unchanged */
+	const struct grid *grid;     /* new grid in tokens; NULL: determined by image */
+	struct grid image;           /* new image size in pixels; h is 0: determined by the shapes of model */
+	bool same_size;              /* all tables keep their grids; grid, image and shapes are ignored */
+	const struct stages *stages; /* the user's ratios; NULL: only the built-in ones are used */
+	struct layout layout;        /* layout of the input; LAYOUT_AUTO: determined from the index buffer */
+	/* present grid of tables that are not square; NULL: square, or determined from the index buffer */
+	const struct grid *from_grid;
+	struct layout to;        /* layout to write; LAYOUT_AUTO: that of the description, else that of the input */
+	const uint64_t *prefix;  /* number of rows before the grid of embeddings; NULL: determined from the shapes */
+	const struct like *like; /* rules of the project whose loader is followed; NULL: none */
+	bool has_method;         /* use method; otherwise that of like, or that of the kind */
 	enum resample_method method;
-	const struct model *model; /* target: layout, and shapes, which decide where they are there; may be NULL */
+	/* description of the target: its layout, and its shapes, which decide for tables that it lists; may be NULL */
+	const struct model *model;
 	enum index_policy index;
-	bool anyway;      /* a bias table that gets no new size gets the layout to write all the same, if one is stated */
+	bool anyway;      /* a bias table that keeps its size still gets the layout to write, if one is stated */
 	table_show *show; /* may be NULL */
 	void *show_arg;
 };
 
 /*
- * Puts a maker on every position table among the living entries of p that changes, has reports describe all of them, and
- * drops the buffers that go with them. Tables that the description lists become what it says: with a model, no grid and
- * no image this is what makes a checkpoint fit. Needs names and shapes only, except where a bias table must be understood
- * from its index buffer before the output can be laid out, or where it depends on the layout whether the buffer goes.
- * What nothing tells is an error that names the tensor and what was expected, or the table is left, as tally says.
- * Returns 1 if there was a table, 0 if there was none, -1 after an error.
+ * Adds makers to the position tables among the living entries of p that change, makes reports describe all tables, and drops the
+ * buffers that no longer fit. Tables that the description lists get the shape that it states. With a model but without grid and
+ * image, this makes a checkpoint fit the model. Only names and shapes are needed, with two exceptions: if the layout of a bias
+ * table must be read from its index buffer before the output can be laid out, or if it depends on the layout whether the buffer is
+ * dropped. If information is missing, the function fails with an error that names the tensor and what was expected, or the table is
+ * left unchanged and counted in tally. Returns 1 if there was a table, 0 if there was none, -1 after an error.
  */
 int plan_tables(struct plan *p, const struct tables_opts *o, struct tables_tally *tally, struct err *err);
 
 /*
- * Sets p->tables, what the output states of the layouts of its bias tables, where no index buffer tells them: JSON,
- * {"NAME": {"layout": "last:1", "grid": [14, 14], "heads": 4}}. Safetensors have it in __metadata__ under lnn.tables, torch
- * in a record .data/lnn, which torch itself does not look at. To be called when all edits are done, as names are those of
- * the output. Layouts that are known from an index buffer which goes are read, in a stream too.
+ * Sets p->tables to what the output states about the layouts of bias tables that have no index buffer in the output. It is JSON:
+ * {"NAME": {"layout": "last:1", "grid": [14, 14], "heads": 4}}. Safetensors files have it in __metadata__ under lnn.tables, torch
+ * files in a record .data/lnn, which torch ignores. Must be called after all edits, because it uses the names of the output.
+ * Layouts that are known only from an index buffer that is dropped are read from it, even from a stream.
  */
 int tables_state(struct plan *p, struct err *err);
 

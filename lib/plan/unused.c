@@ -3,8 +3,8 @@
 #include <string.h>
 
 /*
- * What was probably meant by a rule that matched nothing: the components of the names are compared with the literal
- * text of the rule, because a pattern is usually one or two components long.
+ * To find what a rule that matched nothing was probably meant to match, components of the names are compared with the literal text
+ * of the rule. A pattern is usually one or two components long.
  */
 
 static struct str
@@ -44,7 +44,7 @@ plan_regex_literal(struct plan *p, struct str regex)
 	return best;
 }
 
-/* Tries every run of components of name that has as many as literal. */
+/* Tries every run of as many components of name as the literal has. */
 static void
 try_name(struct nearest *n, struct str name, size_t components, struct str *whole)
 {
@@ -68,7 +68,7 @@ try_name(struct nearest *n, struct str name, size_t components, struct str *whol
 	}
 }
 
-/* Nearest names are looked for, and rules warned of one by one, up to so many rules. */
+/* The maximum number of rules that are treated one by one. */
 enum { FEW = 5 };
 
 static bool
@@ -77,7 +77,7 @@ is_unused(const struct plan_rule *r)
 	return r->matched == 0 && !r->quiet;
 }
 
-/* Input names, or present ones of what is alive. */
+/* Finds the nearest input name, or the nearest present name of a living entry. */
 static void
 find_nearest(const struct plan *p, struct plan_rule *r, bool input)
 {
@@ -114,7 +114,7 @@ plan_find_nearest(struct plan *p, size_t first, bool input)
 	}
 }
 
-/* One warning that counts the near misses, with an example. */
+/* Gives one warning that counts the near misses, with an example. */
 static void
 warn_near_misses(const struct plan *p)
 {
@@ -130,7 +130,7 @@ warn_near_misses(const struct plan *p)
 			  n == 1 ? "name contains" : "names contain", n == 1 ? "is" : "are", STR_ARG(m->name), m->pattern);
 }
 
-/* n: rules that are as unused as r. */
+/* Warns of r. n is the number of unused rules. */
 static void
 warn_unused(const struct plan *p, const struct plan_rule *r, size_t n)
 {

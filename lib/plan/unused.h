@@ -1,5 +1,5 @@
 /*
- * unused: rules that matched nothing, the names that were probably meant, and names that a pattern missed by little.
+ * unused: reports rules that matched nothing, with the names that were probably meant, and names that a pattern narrowly missed.
  */
 #ifndef LNN_PLAN_UNUSED_H
 #define LNN_PLAN_UNUSED_H
@@ -7,18 +7,18 @@
 #include "plan/plan.h"
 
 /*
- * Fills the nearest names of rules, from number first on, that matched nothing: for the end of a step. Only of the plan's first
- * few such rules: of many, one warning counts them. input: among the
- * names that inputs have, for a step that has changed the present ones.
+ * Finds the nearest names for rules that matched nothing, from rule first on. Called at the end of a step. If input is set,
+ * searches the input names, for a step that has changed the present ones. Only the first few such rules of the plan are treated,
+ * because a warning that counts many rules shows no nearest names.
  */
 void plan_find_nearest(struct plan *p, size_t first, bool input);
 
-/* The longest literal text in a regular expression (a dot without a backslash counts as one); in the plan's arena. */
+/* Returns the longest literal text in a regular expression, in the plan's arena. An unescaped dot counts as a literal dot. */
 struct str plan_regex_literal(struct plan *p, struct str regex);
 
 /*
- * Warns of rules that matched nothing (of each; of many once), and once of all near misses. Returns how many such rules count for
- * --fail-unused.
+ * Warns of rules that matched nothing, in one warning if there are many. Warns once of all near misses. Returns the number of rules
+ * that count for --fail-unused.
  */
 size_t plan_unused(struct plan *p);
 
