@@ -52,7 +52,7 @@ enum {
 	CONFIG_MAX_FILES = 64,       /* files: an experiment and its bases */
 	LIST_MAX_LINE = 16 << 20,    /* bytes of one line of a tensor list */
 	KEYMAP_FAN_OUT_MAX = 100000, /* names that a key map makes of one name */
-	KEYMAP_VALUES_MAX = 2000000, /* index values that a key map expands, over all names */
+	KEYMAP_VALUES_MAX = 2000000, /* values that the indexes of a key map take, over all names */
 };
 
 /* ---- regular expressions */

@@ -532,7 +532,7 @@ fits(struct weights *w, char letter, uint32_t h)
 
 /*
  * Returns true if tuple matches the pattern, which ends at its end or at the next closing parenthesis. Items after a bar are
- * optional. Parentheses enclose the pattern of a nested tuple; quotes enclose a literal text. Adjacent tuples n must have equal
+ * optional. Parentheses enclose the pattern of a nested tuple; quotes enclose a literal text. All tuples n must have equal
  * lengths.
  */
 static bool

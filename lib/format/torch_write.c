@@ -253,8 +253,9 @@ put_leaf(void *arg, struct pickle_out *o, enum value_leaf kind, uint32_t index, 
 /* ---- the zip */
 
 /*
- * The records are data.pkl, byteorder, version, and then the storages. Because version precedes the storages, our forward reader
- * knows that they come in the order of their numbers. torch puts version after the storages, and up to 2.6 sorts them as text.
+ * The records are data.pkl, byteorder, version, and then the storages. Because version precedes the storages, the forward reader of
+ * torch_zip.c knows that they come in the order of their numbers. torch puts version after the storages, and up to 2.6 sorts them
+ * as text.
  */
 enum { RECORD_PICKLE, RECORD_BYTEORDER, RECORD_VERSION, RECORD_OWN, RECORD_STORAGES };
 

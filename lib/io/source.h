@@ -140,7 +140,7 @@ struct source_raw {
 /* Finds out how the len bytes at off can be had. */
 int source_raw(struct source *s, uint64_t off, uint64_t len, struct source_raw *raw, struct err *e);
 
-/* Tells a stream that n bytes were moved out of raw.fd. They count as forgotten. */
+/* Informs a stream that n bytes were moved out of raw.fd. They count as forgotten. */
 void source_advance(struct source *s, uint64_t n);
 
 #endif

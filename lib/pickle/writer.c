@@ -252,7 +252,8 @@ put_recurring(struct pickle_out *o, struct str s)
 
 /*
  * Names of globals in Python 2 and 3. For writing, they are those of Python's Lib/_compat_pickle.py that data needs; for reading,
- * those of torch/_utils.py (NAME_MAPPING, IMPORT_MAPPING). Where the names are NULL, all other names of the module are unchanged.
+ * those of torch/_utils.py (NAME_MAPPING, IMPORT_MAPPING). An entry with NULL names applies to all other names of the module,
+ * which stay the same.
  */
 static const struct {
 	const char *old_module, *old_name, *module, *name;

@@ -165,12 +165,12 @@ int ckpt_check_index(const struct ckpt *c, struct err *e);
 void ckpt_warn_index(const struct ckpt *c); /* reports the errors of ckpt_check_index as warnings */
 
 /*
- * Tells that the storage will not be read again. Storages may be finished in any order; a stream forgets those before the first
+ * Declares that the storage will not be read again. Storages may be finished in any order; a stream forgets those before the first
  * unfinished one.
  */
 int ckpt_done(struct ckpt *c, uint32_t storage, struct err *e);
 
-/* Tells that nothing before byte off of storage will be read again. storage may be nstorages, with off 0. */
+/* Declares that nothing before byte off of storage will be read again. storage may be nstorages, with off 0. */
 int ckpt_pass(struct ckpt *c, uint32_t storage, uint64_t off, struct err *e);
 
 /*

@@ -144,7 +144,7 @@ finder_text(struct finder *s, struct str text, enum finder_where where)
 	return id;
 }
 
-/* Returns what must precede a text. Texts with the same answer share their first ops. */
+/* Returns what must precede a text. Texts with equal openings share their first ops. */
 static enum pyre_kind
 opening(enum finder_where where)
 {
