@@ -10,7 +10,7 @@
 #include "common/out.h"
 #include "common/tool.h"
 
-/* The maximum of cells drawn along a side, beyond which a grid is thinned; the default and the least width of a terminal. */
+/* The maximum number of cells in a line, beyond which a grid is thinned; the default and the least width of a terminal. */
 enum { CELLS_MAX = 64, WIDTH_DEFAULT = 80, WIDTH_MIN = 10 };
 
 void

@@ -27,7 +27,7 @@
 enum option_kind {
 	OPTION_IS_END,
 	OPTION_IS_HEADING,
-	OPTION_IS_BARE,   /* stores nothing */
+	OPTION_IS_BARE,   /* stores nothing in the program's options */
 	OPTION_IS_FLAG,   /* a bool, which is set to true */
 	OPTION_IS_VALUE,  /* an enum, which is set to value */
 	OPTION_IS_WORD,   /* an enum, which is set to the index of the argument in words */

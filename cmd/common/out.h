@@ -54,7 +54,7 @@ void out_style(struct out *o, enum out_style style);
 /* Writes everything to the file or pipe now. */
 void out_flush(struct out *o);
 
-/* Should output be flushed although input is slow? Returns true the first time, then at most ten times a second. */
+/* Is it time to flush lines that were held back? Returns true the first time, then at most ten times a second. */
 bool out_flush_is_due(struct out *o);
 
 #endif

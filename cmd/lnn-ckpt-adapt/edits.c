@@ -278,7 +278,7 @@ adapt_resize_tables(struct adapt *a, struct err *e)
 	if (a->o->compat && t.to.kind == LAYOUT_AUTO)
 		t.to = (struct layout){ LAYOUT_FIRST, 1 };
 	if (a->o->compat || t.same_size)
-		t.kinds = 1u << POSITION_BIAS; /* no other kind has a layout */
+		t.kinds = 1u << POSITION_BIAS; /* only bias tables have a layout */
 	else if (!asked && !a->o->fit)
 		t.kinds = 1u << POSITION_BIAS | 1u << POSITION_BIAS3;
 	found = plan_tables(&a->plan, &t, &a->tables, e);

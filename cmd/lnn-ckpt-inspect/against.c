@@ -23,7 +23,7 @@ enum differing { DIFF_MISSING, DIFF_UNEXPECTED, DIFF_MISMATCHED, DIFF_DTYPE, DIF
  * all its tensors.
  */
 struct contents {
-	bool comparable, bytes; /* as in struct difference */
+	bool comparable, bytes; /* as in struct difference, which figures.h describes */
 	uint64_t differing;
 	double largest, relative, cosine;
 };

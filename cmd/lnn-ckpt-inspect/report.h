@@ -10,7 +10,8 @@
 
 /* What a report requires. */
 enum {
-	NEEDS_PICKLES = 1, /* the input before it is opened as a checkpoint; if this is the only bit, no checkpoint is opened */
+	/* the input before it is opened as a checkpoint; if this is the only bit, the report is also made if it cannot be opened */
+	NEEDS_PICKLES = 1,
 	NEEDS_INDEX = 2,   /* an open checkpoint */
 	NEEDS_DICT = 4,    /* its state dict and the selected rows */
 	NEEDS_FIGURES = 8, /* moments of the rows, in job.data after data_take */

@@ -29,7 +29,7 @@ struct bias_index {
 	uint32_t tensor;          /* the index buffer, in the checkpoint */
 	uint64_t rows;            /* rows of the table */
 	const struct grid *known; /* the table's grid if the user has given it; else NULL */
-	struct layout layout;     /* set by bias_index_read */
+	struct layout layout;     /* layout and grid are set by bias_index_read */
 	struct grid grid;
 };
 

@@ -90,7 +90,7 @@ struct make_stage;
 
 /* A function may be NULL where its comment says what NULL means. */
 struct make_kind {
-	const char *name;   /* "cast" */
+	const char *name;   /* name of the kind: "cast" */
 	const char *action; /* what was done to the tensor, for reports: "resampled" */
 	/* name of the report's list that describes each maker of the kind; NULL: reports do not describe them */
 	const char *section;

@@ -32,7 +32,7 @@ struct list_reader {
 	bool null;
 	/* private */
 	char *block;
-	size_t size, start, end; /* block[start..end) is not yet given out */
+	size_t size, start, end; /* block[start..end) has not been returned yet */
 	uint64_t at;             /* block[start..end) has not been returned yet */
 	uint64_t number;
 	bool eof;

@@ -33,7 +33,7 @@ struct model_list {
  * "stages" are stages: a name belongs to the last stage with a pattern that it contains.
  */
 struct model_group {
-	struct str category; /* "stages" */
+	struct str category; /* category of the list: "stages" */
 	struct str key;      /* "conv_stages"; p is NULL if the category has a list instead of keys */
 	struct model_list patterns;
 };

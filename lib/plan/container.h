@@ -22,7 +22,7 @@ struct plan_container {
 struct plan_containers {
 	struct plan_container *v;
 	size_t n;
-	size_t *by_input; /* number of an input's first container in v */
+	size_t *by_input; /* by input: index in v of its first container */
 };
 
 /* Determines the containers for the present state of the plan. */

@@ -579,7 +579,7 @@ read_variables(struct keymap *k, const struct ynode *map, struct err *e)
 
 /* ---- which rules may fit a name */
 
-/* Adds text to a key, with # for a run of digits. *run says that the text before ended in such a run. */
+/* Appends text to a key. Each run of digits becomes one #. *run says whether the key so far ends in such a run, and is updated. */
 static void
 put_shape(struct buf *b, struct str text, bool *run)
 {

@@ -33,7 +33,7 @@ is_forgiven(const struct plan *p, const struct strmap *modules, struct str name)
 	return load_forgives(name, plan_input_of(p, en)->sd->ckpt->tree, en->meta_value);
 }
 
-/* Maps the keys of the output to entries, and its modules likewise. */
+/* Maps the keys and the modules of the output to entries. */
 static void
 map_entries(const struct plan *p, const struct plan_containers *k, struct strmap *names, struct strmap *modules)
 {

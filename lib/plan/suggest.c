@@ -12,15 +12,15 @@
 enum { DEPTH = SUGGEST_DEPTH_MAX, NODES = 8, WORDS = 48, CANDIDATES_EACH = 64 };
 enum { ROUNDS = 3, PASSES = 8, ALIGN_MAX = 1 << 20, STEPS_MAX = 1 << 27 };
 
-/* A word of a name, as all projects have it. */
+/* A word of a name, in a form common to all projects. */
 struct word {
 	struct str text;
 	double weight;
-	int number; /* its rank among the numbers that stand in its place; -1: it is none */
-	size_t at;  /* of a number: where it is in the family's text; SIZE_MAX: nowhere */
+	int number; /* rank among the numbers at the same place; -1: the word is no number */
+	size_t at;  /* number: its position in the family's text; SIZE_MAX: none */
 };
 
-/* A tensor, or several that are joined. */
+/* A tensor, or several tensors that are treated as joined. */
 struct leaf {
 	struct str name;
 	size_t members[SUGGEST_JOIN_MAX];
@@ -30,28 +30,28 @@ struct leaf {
 	bool floating;
 	uint64_t index[DEPTH];
 	unsigned nindex;
-	size_t layered; /* the length of the name up to the last of these */
-	uint32_t layer; /* of layers */
+	size_t layered; /* length of the name up to the last layer number */
+	uint32_t layer; /* index in side.layers */
 };
 
-/* A layer of the target: the places of its tensors that are paired, and of their partners, as sums. */
+/* A layer of the target. here and there are the sums of the positions of the paired tensors of the source and of the target. */
 struct layer {
 	double here, there;
 	unsigned n;
 };
 
-/* Tensors whose names differ in numbers of layers only. */
+/* Tensors whose names differ only in layer numbers. */
 struct suggest_family {
-	struct str text; /* {} for these numbers */
+	struct str text; /* name with {} for each layer number */
 	uint32_t *leaves, n, cap;
-	uint32_t nodes[NODES], nnodes; /* of modules, the nearest first */
+	uint32_t nodes[NODES], nnodes; /* enclosing modules, the innermost first */
 	struct word words[WORDS];
 	unsigned nwords;
-	double sum;    /* of the weights */
-	double place;  /* among the tensors, or within its layer: 0 to 1 */
-	double weight; /* what its vote counts: less if it could be paired with many */
-	uint64_t mask; /* of the shapes of its free leaves */
-	uint64_t bag;  /* bits of the words */
+	double sum;    /* sum of the weights of the words */
+	double place;  /* relative position among all families or within a layer, from 0 to 1 */
+	double weight; /* weight of its vote, which is lower if there are many candidates for it */
+	uint64_t mask; /* set of shape_bit of its free leaves */
+	uint64_t bag;  /* hash set of its words */
 	bool joined;
 };
 
@@ -60,23 +60,23 @@ struct side {
 	struct arena *arena;
 	struct leaf *leaves;
 	struct suggest_family *families;
-	double *node_size; /* the weights of the families below a module */
+	double *node_size; /* by module: the weights of the families in it */
 	size_t nleaves, cap_leaves, nfamilies, cap_families, nnodes, cap_nodes;
 	struct strmap names, texts, nodes;
-	struct strmap seen, counts; /* which places of numbers are those of layers */
-	uint64_t (*numbers)[2];     /* of counts: numbers seen, modules below them */
+	struct strmap seen, counts; /* data for deciding which numbers are those of layers */
+	uint64_t (*numbers)[2];     /* by index in counts: different numbers seen, and modules below them */
 	size_t nnumbers, cap_numbers;
 	struct strmap layers_at;
 	struct layer *layers;
 	size_t nlayers, cap_layers;
-	bool *taken; /* by entry */
+	bool *taken; /* by entry: it has a partner already */
 };
 
-/* Two families that may belong together. */
+/* Two families that may correspond. */
 struct candidate {
 	uint32_t a, b;
 	double words, bonus, context, score, cover;
-	bool chosen, whole, turned; /* turned: transposed */
+	bool chosen, whole, turned; /* turned: their matrices are transposed */
 };
 
 struct matcher {
@@ -84,9 +84,9 @@ struct matcher {
 	struct side s, t;
 	struct candidate *v;
 	size_t n, cap;
-	size_t *first_a, *first_b, *next_b; /* where candidates of a family are; SIZE_MAX ends */
-	uint32_t *with_a, *with_b;          /* by family, the one that it is paired with; UINT32_MAX: none */
-	struct strmap votes_at;             /* a pair of modules to votes */
+	size_t *first_a, *first_b, *next_b; /* indices of the first and the next candidate of each family; SIZE_MAX ends */
+	uint32_t *with_a, *with_b;          /* by family: the family that it is paired with; UINT32_MAX: none */
+	struct strmap votes_at;             /* from a pair of modules to the index in votes */
 	double *votes;
 	size_t nvotes, cap_votes;
 	struct arena votes_arena;
@@ -94,7 +94,10 @@ struct matcher {
 
 /* ---- words */
 
-/* What different projects call the same, the first of each row; "-": of no consequence. #N is the number N. */
+/*
+ * Words with one meaning in different projects. The first word of a row is the common name. "-" marks words without meaning; #N is
+ * the number N.
+ */
 /* clang-format off */
 static const char *const synonyms[] = {
 	"attn attention mha msa selfattention", "norm layernorm ln bn batchnorm normalization layrnorm rmsnorm gn groupnorm",
@@ -108,15 +111,15 @@ static const char *const synonyms[] = {
 };
 /* clang-format on */
 
-/* Words that say little: where they lack, little is lost. */
+/* Words that carry little meaning. They have a low weight. */
 static const char *const common[] = { "layers", "stages", "encoder", "model",   "module", "backbone", "features",    "trunk",
 				      "vit",    "deit",   "beit",    "swin",    "resnet", "convnext", "transformer", "network",
 				      "base",   "body",   "output",  "teacher", "state",  "o" };
 
-/* Parts of a model that a target without this word lacks. */
+/* Parts of a model whose words count against a pair if the other side lacks them. */
 static const char *const aside[] = { "decoder", "student", "momentum", "aux", "ema", "predictor" };
 
-/* Words for what is joined; the last is what the joined tensor is called. */
+/* Words of tensors that other projects join. The last one is the name of the joined tensor. */
 /* clang-format off */
 static const char *const joins[][SUGGEST_JOIN_MAX + 1] = {
 	{ "q", "k", "v", "qkv" }, { "query", "key", "value", "qkv" }, { "queries", "keys", "values", "qkv" },
@@ -136,7 +139,7 @@ is_word(char c)
 	return (c | 32) >= 'a' && (c | 32) <= 'z';
 }
 
-/* The length of the run of digits, or of letters, or of one other byte that s begins with. */
+/* Returns the length of the token at the beginning of s: a run of digits or of letters, or any other single byte. */
 static size_t
 run(struct str s)
 {
@@ -151,7 +154,7 @@ run(struct str s)
 	return n;
 }
 
-/* Digits that a key map takes for an index. */
+/* Would a key map accept these digits as an index? */
 static bool
 is_index(struct str s, uint64_t *v)
 {
@@ -187,7 +190,7 @@ add_number(struct suggest_family *f, double weight, size_t at)
 		f->words[f->nwords - 1].at = at;
 }
 
-/* Letters in lower case, by their common name; and what follows from them. */
+/* Adds a word in lower case under its common name. */
 static void
 put_word(struct side *s, struct suggest_family *f, struct str text, double weight)
 {
@@ -203,7 +206,7 @@ put_word(struct side *s, struct suggest_family *f, struct str text, double weigh
 		add_word(f, low, str_in(low, common) ? weight / 8 : weight, -1);
 }
 
-/* "layer_norm" and the like are one word. */
+/* Does a word form a single word with what follows, as in "layer_norm"? */
 static bool
 goes_with_next(struct str word, struct str rest)
 {
@@ -219,7 +222,7 @@ goes_with_next(struct str word, struct str rest)
 	return false;
 }
 
-/* The last component counts most. */
+/* Splits the family's text into words. The last component has the highest weight. */
 static void
 find_words(struct side *s, struct suggest_family *f)
 {
@@ -263,7 +266,7 @@ same_word(const struct word *a, const struct word *b)
 	return shorter.len >= 3 && str_starts(longer, shorter) ? 0.8 : 0;
 }
 
-/* How much the words of two families have in common: 0 to 1. */
+/* Returns the similarity of the words of two families, from 0 to 1. */
 static double
 words(const struct suggest_family *a, const struct suggest_family *b)
 {
@@ -295,7 +298,7 @@ words(const struct suggest_family *a, const struct suggest_family *b)
 	return a->sum + b->sum > 0 ? 2 * sum / (a->sum + b->sum + missed / 2) : 0;
 }
 
-/* How many components two names have in common at their ends; 3 at most. */
+/* Returns the number of components, at most 3, that two names have in common at their ends. */
 static unsigned
 common_end(struct str a, struct str b)
 {
@@ -308,7 +311,7 @@ common_end(struct str a, struct str b)
 
 /* ---- shapes */
 
-/* What makes b of a; -1: nothing. */
+/* Returns the op that makes the shape of b from that of a, or -1 if there is none. */
 static int
 op_between(const struct leaf *a, const struct leaf *b)
 {
@@ -338,7 +341,7 @@ op_between(const struct leaf *a, const struct leaf *b)
 	return -1;
 }
 
-/* Equal for shapes that an op takes to each other. */
+/* Returns a bit derived from the shape. It is equal for shapes that an op converts into each other. */
 static uint64_t
 shape_bit(const struct leaf *l)
 {
@@ -364,7 +367,10 @@ is_free(const struct side *s, const struct leaf *l)
 	return true;
 }
 
-/* Counts a number of name that ends before at, and the modules below it. place: the name in front, # for numbers. */
+/*
+ * Counts the number in a name that ends before position at, and the modules below it. place is the name before the number, with #
+ * for other numbers.
+ */
 static void
 count_number(struct side *s, struct str place, struct str name, size_t at)
 {
@@ -401,7 +407,7 @@ count_numbers(struct side *s, struct str name)
 	buf_release(&place);
 }
 
-/* Numbers that stand before at least two and a half modules, on the average, are those of layers. */
+/* Is a number at this place a layer number? Those have at least 2.5 modules below them on average. */
 static bool
 is_layer(const struct side *s, struct str text)
 {
@@ -410,7 +416,7 @@ is_layer(const struct side *s, struct str text)
 	return strmap_get(&s->counts, text, &i) && 2 * s->numbers[i][1] >= 5 * s->numbers[i][0];
 }
 
-/* The family's text of a name, and its indexes. */
+/* Returns the text of the leaf's family, and sets the layer numbers of the leaf. */
 static struct str
 family_text(const struct side *s, struct leaf *l)
 {
@@ -494,7 +500,7 @@ add_leaf(struct side *s, struct str name, const struct entry *e, size_t member)
 	return l;
 }
 
-/* name with the word at i replaced. */
+/* Returns a name in which the word of length len at position i is replaced. */
 static struct str
 replaced(struct side *s, struct str name, size_t i, size_t len, const char *by)
 {
@@ -503,7 +509,10 @@ replaced(struct side *s, struct str name, size_t i, size_t len, const char *by)
 	return arena_join(s->arena, head, str_from(name, i + len));
 }
 
-/* If the word at i is the first of a row of joins whose others are there in the same shape, adds what they are together. */
+/*
+ * If the word at i is the first of a row of joins, and the other words' tensors exist with the same shape, adds their join as a
+ * leaf.
+ */
 static void
 try_join(struct side *s, size_t entry, size_t i, const char *const *row)
 {
@@ -554,14 +563,14 @@ by_index(const void *x, const void *y, void *side)
 	return *(const uint32_t *)x < *(const uint32_t *)y ? -1 : 1;
 }
 
-/* A number in the text of a family. */
+/* A number that is a word in a family's text. */
 struct numeral {
 	struct str head, number, tail;
 	const struct leaf *leaf;
 	struct word *word;
 };
 
-/* By place; numbers in one place by their value. */
+/* Compares the places of two numbers: the text around them, and the shapes of their tensors. */
 static int
 by_place(const void *x, const void *y)
 {
@@ -585,7 +594,7 @@ by_number(const void *a, const void *b)
 	return rc != 0 ? rc : str_cmp_natural(((const struct numeral *)a)->number, ((const struct numeral *)b)->number);
 }
 
-/* Numbers that are words stand for their rank among those in the same place with the same shape behind them. */
+/* Replaces numbers that are words by their rank among those at the same place with the same shape. */
 static void
 find_ranks(struct side *s)
 {
@@ -611,7 +620,7 @@ find_ranks(struct side *s)
 	free(v);
 }
 
-/* Where families stand among those of the same layer: 0 to 1. */
+/* Sets the place of each family among those of its layer, from 0 to 1. */
 static void
 find_order(struct side *s)
 {
@@ -635,7 +644,7 @@ find_order(struct side *s)
 	strmap_release(&layers);
 }
 
-/* The layers of the leaves. */
+/* Assigns the leaves to layers. */
 static void
 find_layers(struct side *s)
 {
@@ -650,7 +659,7 @@ find_layers(struct side *s)
 	}
 }
 
-/* Can a key map say the name, and is it of a length that names have? */
+/* Can a key map express the name, and does it have a reasonable length? */
 static bool
 is_sayable(struct str name)
 {
@@ -718,9 +727,9 @@ side_release(struct side *s)
 	strmap_release(&s->counts);
 }
 
-/* ---- which leaves of two families go together */
+/* ---- aligning the leaves of two families */
 
-/* The free leaves of a family; their number. */
+/* Lists the free leaves of a family. Returns their number. */
 static size_t
 free_leaves(struct side *s, struct suggest_family *f, uint32_t *v)
 {
@@ -735,14 +744,17 @@ free_leaves(struct side *s, struct suggest_family *f, uint32_t *v)
 	return n;
 }
 
-/* Leaves of two families in order, those that fit; with[i] is the one of b for number i of a, or UINT32_MAX. */
+/* The leaves of two families in order, and a pairing of those that fit. with[i] is the partner of a[i], or UINT32_MAX. */
 struct alignment {
 	uint32_t *a, *b, *with;
-	size_t na, nb, n, steps; /* steps: of all alignments so far */
-	uint32_t *best;          /* (na + 1) * (nb + 1) */
+	size_t na, nb, n, steps; /* steps: of all alignments together */
+	uint32_t *best;          /* scores for dynamic programming, (na + 1) * (nb + 1) */
 };
 
-/* What pairing two leaves is worth: 0 if they do not fit; more the nearer they stand to others that their layers pair. */
+/*
+ * Returns the score for pairing two leaves: 0 if they do not fit, otherwise the more the closer they are to other pairs of their
+ * layers.
+ */
 static unsigned
 worth(const struct matcher *m, const struct alignment *l, size_t i, size_t k)
 {
@@ -758,7 +770,7 @@ worth(const struct matcher *m, const struct alignment *l, size_t i, size_t k)
 	return 20 + (unsigned)(20 * 16 / (16 + (off < 0 ? -off : off)));
 }
 
-/* The longest run of those that fit, in order. */
+/* Finds the alignment with the highest score, without crossings. */
 static void
 align_longest(const struct matcher *m, struct alignment *l)
 {
@@ -790,7 +802,7 @@ align_longest(const struct matcher *m, struct alignment *l)
 	free(l->best);
 }
 
-/* Fills with; true if all of both fit one by one. */
+/* Fills with. Returns true if both families have the same number of leaves and these fit one by one. */
 static bool
 align(const struct matcher *m, struct alignment *l)
 {
@@ -820,7 +832,7 @@ align(const struct matcher *m, struct alignment *l)
 	return false;
 }
 
-/* ---- votes of pairs of modules */
+/* ---- votes of paired families for pairs of their modules */
 
 static double *
 vote(struct matcher *m, uint32_t a, uint32_t b, bool make)
@@ -857,7 +869,7 @@ vote_for(struct matcher *m, const struct candidate *c, double sign)
 			*vote(m, a->nodes[i], b->nodes[k], true) += by;
 }
 
-/* How far the modules around two families are paired with each other: 0 to 1. */
+/* Returns how strongly the modules around two families are paired with each other, from 0 to 1. */
 static double
 context(struct matcher *m, const struct candidate *c)
 {
@@ -882,7 +894,7 @@ context(struct matcher *m, const struct candidate *c)
 	return weights > 0 ? sum / weights : 0;
 }
 
-/* ---- which families go together */
+/* ---- pairing families */
 
 static int
 by_pair(const void *x, const void *y)
@@ -892,7 +904,10 @@ by_pair(const void *x, const void *y)
 	return a->a != b->a ? (a->a < b->a ? -1 : 1) : a->b < b->b ? -1 : a->b > b->b;
 }
 
-/* Families of t that share shapes with one of s, the most promising first: by words that they share, then by place. */
+/*
+ * A family of the target that shares shapes with one of the source. The best ones share most words; the distance of their places is
+ * deducted.
+ */
 struct promise {
 	uint32_t b;
 	float worth;
@@ -965,7 +980,7 @@ add_candidates(struct matcher *m, struct alignment *l)
 		qsort(m->v, m->n, sizeof(*m->v), by_pair);
 }
 
-/* How well two families fit, but for their place in the order. */
+/* Returns how well two families correspond, apart from their order. */
 static double
 evidence(const struct candidate *c)
 {
@@ -982,7 +997,7 @@ by_score(const void *x, const void *y)
 	return by_pair(a, b);
 }
 
-/* What a joined family is made of, and what is made of it, cannot both be paired: members of its first leaf. */
+/* Is the first leaf of a family used already? A joined family and its parts cannot both be paired. */
 static bool
 is_blocked(const struct side *s, const bool *used, uint32_t family)
 {
@@ -1004,7 +1019,7 @@ use(const struct side *s, bool *used, uint32_t family)
 		used[l->members[i]] = true;
 }
 
-/* Candidates are in order of their pairs, but while they are chosen from. */
+/* Finds the candidate for a pair. The candidates must be sorted by pair. */
 static struct candidate *
 find_pair(const struct matcher *m, uint32_t a, uint32_t b)
 {
@@ -1013,7 +1028,7 @@ find_pair(const struct matcher *m, uint32_t a, uint32_t b)
 	return a == UINT32_MAX || b == UINT32_MAX ? NULL : bsearch(&key, m->v, m->n, sizeof(*m->v), by_pair);
 }
 
-/* What is lost if the families of c and those that they are now paired with change partners. */
+/* Returns how much the total decreases if c's families are paired with each other, and their present partners with each other. */
 static double
 swap_loss(const struct matcher *m, const struct candidate *c, double (*of)(const struct candidate *c))
 {
@@ -1037,7 +1052,7 @@ pair_up(struct matcher *m, struct candidate *c)
 	m->with_b[c->b] = c->a;
 }
 
-/* Partners are exchanged where that is better in sum. */
+/* Exchanges the partners of two pairs where this increases the total score. */
 static void
 exchange(struct matcher *m)
 {
@@ -1053,7 +1068,7 @@ exchange(struct matcher *m)
 	}
 }
 
-/* The best first, each family once. */
+/* Chooses candidates in the order of their scores. Each family is used at most once. */
 static void
 choose(struct matcher *m)
 {
@@ -1094,7 +1109,7 @@ score(struct matcher *m)
 	}
 }
 
-/* candidates: how many each family has. */
+/* Sets the weights of families and modules. candidates has the number of candidates of each family. */
 static void
 weigh(struct side *s, const double *candidates)
 {
@@ -1109,7 +1124,7 @@ weigh(struct side *s, const double *candidates)
 	}
 }
 
-/* Pairs families by what is known, then again by what that says of their modules. */
+/* Pairs families, then repeats this with the evidence that the pairs give about their modules. */
 static void
 pair_families(struct matcher *m)
 {
@@ -1138,14 +1153,14 @@ pair_families(struct matcher *m)
 	}
 }
 
-/* Is the rival at least as good as the pair that its partner has now? */
+/* Does the rival have words at least as similar as the present pair of its other family? */
 static bool
 keeps_rival(const struct candidate *rival, const struct candidate *now)
 {
 	return now == NULL || rival->words >= now->words;
 }
 
-/* Lowers *least to what is lost if c gives way to its rival d. */
+/* Lowers *least to the evidence that is lost if c is replaced by its rival d. */
 static void
 try_rival(const struct matcher *m, const struct candidate *c, const struct candidate *d, double *least)
 {
@@ -1157,7 +1172,7 @@ try_rival(const struct matcher *m, const struct candidate *c, const struct candi
 	*least = loss < *least ? loss : *least;
 }
 
-/* How much less evidence the next best assignment has. rivals: how many others there are. */
+/* Returns how much less evidence the next best assignment has. Sets *rivals to the number of alternatives. */
 static double
 margin(const struct matcher *m, const struct candidate *c, unsigned *rivals)
 {
@@ -1177,7 +1192,7 @@ margin(const struct matcher *m, const struct candidate *c, unsigned *rivals)
 	return least;
 }
 
-/* Where the candidates of each family are. */
+/* Sets the indices of the candidates of each family. */
 static void
 index_candidates(struct matcher *m)
 {
@@ -1190,15 +1205,15 @@ index_candidates(struct matcher *m)
 	}
 }
 
-/* A candidate that was chosen, and how sure it is. */
+/* A chosen candidate and its grade. */
 struct grading {
 	const struct candidate *c;
 	enum suggest_grade grade;
 	const char *why;
-	bool only; /* there is no other of its shape */
+	bool only; /* there is no alternative with this shape */
 };
 
-/* Whole families first: the others are aligned by what these say. */
+/* Whole families come first, because the others are aligned by their positions relative to these. */
 static int
 by_evidence(const void *x, const void *y)
 {
@@ -1256,7 +1271,7 @@ add_match(struct matcher *m, const struct leaf *a, const struct leaf *b, enum su
 	}
 }
 
-/* Makes matches of the candidates that were chosen; their number. */
+/* Makes matches of the chosen candidates. Returns the number of matches. */
 static size_t
 commit(struct matcher *m, struct alignment *l, bool again)
 {
@@ -1286,14 +1301,14 @@ commit(struct matcher *m, struct alignment *l, bool again)
 	return m->out->n - before;
 }
 
-/* What leaves are paired by that one tensor of each side has. */
+/* A key by which leaves are paired if exactly one free tensor of each side has it. */
 struct criterion {
-	struct str prefix[2]; /* of names, by side; what is behind them is the same; p is NULL: contents are the same */
+	struct str prefix[2]; /* by side: the key is the name after this prefix; p is NULL: the key is the digest of the contents */
 	enum suggest_grade grade;
 	const char *why;
 };
 
-/* Empty: the leaf has none. */
+/* Returns the key of a leaf. It is empty if the leaf has none. */
 static struct str
 key_of(const struct side *s, const struct leaf *l, const struct criterion *c, int k)
 {
@@ -1338,11 +1353,11 @@ match_keys(struct matcher *m, const struct criterion *c)
 	}
 }
 
-/* ---- names that differ in a prefix only */
+/* ---- names that differ only in a prefix */
 
 enum { PREFIXES_MAX = 8, PREFIXED_MIN = 8 };
 
-/* The modules that all names of the leaves are in. */
+/* Returns the longest prefix of whole components that all leaves share. */
 static struct str
 common_module(const struct side *s)
 {
@@ -1358,7 +1373,7 @@ common_module(const struct side *s)
 	return all;
 }
 
-/* Has the source all names of the target, with one prefix for the other, and most of them in the same shape? */
+/* Does the source have all names of the target, with the one prefix in place of the other, and most of them with the same shape? */
 static bool
 has_all(const struct matcher *m, const struct criterion *c)
 {
@@ -1383,7 +1398,7 @@ has_all(const struct matcher *m, const struct criterion *c)
 	return all && 4 * same >= 3 * n && (n >= PREFIXED_MIN || str_eq(c->prefix[0], c->prefix[1]));
 }
 
-/* Finds the prefix that the source has for the target's. False: there is none, or there are several. */
+/* Finds the source's prefix that corresponds to the target's. Returns false if there is none or more than one. */
 static bool
 find_prefix(const struct matcher *m, struct criterion *c)
 {
@@ -1447,7 +1462,7 @@ match_families(struct matcher *m)
 	free(m->next_b);
 }
 
-/* ---- square matrices, whose shape does not say whether they are transposed as those beside them are */
+/* ---- square matrices, whose shape does not tell whether they are transposed like others in their layer */
 
 static bool
 is_matrix(const struct suggest *s, const struct suggest_match *m)
@@ -1457,7 +1472,7 @@ is_matrix(const struct suggest *s, const struct suggest_match *m)
 	return e->ndim == 2 && s->target.v[m->to[0]].ndim == 2 && e->shape[0] > 1 && e->shape[1] > 1;
 }
 
-/* The name up to its last number that has modules behind it. */
+/* Returns the name up to its last number that is followed by a module. */
 static struct str
 layer_of(struct str name)
 {
@@ -1471,7 +1486,8 @@ layer_of(struct str name)
 static void
 transpose_squares(struct suggest *s)
 {
-	struct strmap seen[2] = { STRMAP_INIT, STRMAP_INIT }; /* layers with matrices that are copied, and transposed */
+	/* layers with matrices that are copied, and with matrices that are transposed */
+	struct strmap seen[2] = { STRMAP_INIT, STRMAP_INIT };
 
 	for (size_t i = 0; i < s->n; i++)
 		if (is_matrix(s, &s->v[i]) && s->source.v[s->v[i].from[0]].shape[0] != s->source.v[s->v[i].from[0]].shape[1])
@@ -1491,8 +1507,8 @@ transpose_squares(struct suggest *s)
 }
 
 /*
- * Where the tables of positions differ in their number of rows, the row of a token may have been added to the token: it is
- * not sure that it stays what it is.
+ * Lowers the grade of tokens if both sides have position tables without a partner. The tables then probably differ in their number
+ * of rows, and the row of a token may have been added to the token itself.
  */
 static void
 doubt_tokens(const struct matcher *m)
@@ -1521,8 +1537,8 @@ by_name(const void *x, const void *y)
 }
 
 /*
- * The side, in the order of names if it has the order of safetensors files, by dtype and then by name: in that, neighbours
- * of two dtypes stand far apart.
+ * Returns the side sorted by name if it has the order of safetensors files, which sort by dtype and then by name. In that order,
+ * neighbours with different dtypes are far apart.
  */
 static struct suggest_side
 in_order(struct arena *arena, const struct suggest_side *side)

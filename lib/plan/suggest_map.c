@@ -12,45 +12,46 @@
 
 enum { NUMBERS = 12, LETTERS = 4, STEPS_MAX = 1 << 26 };
 
-/* A name with # for each number that an index may stand for. */
+/* A name in which \x01 stands for each number that an index of a key map could match. */
 struct form {
 	struct str text;
 	uint64_t v[NUMBERS];
 	unsigned n;
 };
 
-/* What becomes a rule, or a part of one. */
+/* A match, or several with a common prefix, that become a rule or part of a rule. */
 struct map_item {
 	struct form from[SUGGEST_JOIN_MAX], to[SUGGEST_JOIN_MAX];
 	const struct suggest_match *m;
-	struct str key; /* equal for those that one rule may serve */
-	size_t tensors; /* of the target */
-	bool alone;     /* no rule serves another one, too */
+	struct str key; /* equal for items that one rule may cover */
+	size_t tensors; /* number of tensors of the target */
+	bool alone;     /* cannot share a rule with other items */
 };
 
-/* A name of the source, or the beginning of names, by its form. */
+/* The numbers of one name of the source, or of a prefix of names. */
 struct instance {
 	uint64_t v[NUMBERS];
-	size_t next; /* of the same form; SIZE_MAX: the last */
+	size_t next; /* next instance with the same form; SIZE_MAX ends */
 };
 
 struct map_rule {
-	size_t at; /* the source's first tensor, for the order */
+	size_t at; /* index of the first tensor of the source, for sorting */
 	struct str text;
 };
 
 struct map_writer {
 	const struct suggest *s;
 	struct arena arena;
-	struct strmap counts; /* (from, to, grade) of a beginning, and from alone, to numbers of tensors */
+	/* from (prefix, new prefix, grade), and from a prefix alone, to indices in numbers, which counts tensors */
+	struct strmap counts;
 	size_t *numbers, nnumbers, cap_numbers;
 	struct map_item **items;
 	size_t nitems, cap_items;
-	struct strmap instances; /* a form to the first */
+	struct strmap instances; /* from a form to its first instance */
 	struct instance *list;
 	size_t nlist, cap_list;
 	struct map_rule *rules;
-	size_t nrules, cap_rules, steps; /* steps: instances looked at */
+	size_t nrules, cap_rules, steps; /* steps: instances examined so far */
 };
 
 /* ---- forms */
@@ -61,7 +62,7 @@ is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-/* The number that s begins with, if an index of a key map may stand for it; its length, or 0. */
+/* Parses the number at the beginning of s, if an index of a key map can match it. Returns its length, or 0. */
 static size_t
 number(struct str s, uint64_t *v)
 {
@@ -83,7 +84,7 @@ form_of(struct arena *a, struct form *f, struct str name)
 		const size_t n = inside || f->n == NUMBERS ? 0 : number(str_from(name, i), &f->v[f->n]);
 
 		if (n > 0) {
-			buf_addc(&b, '\x01'); /* in no name of a match */
+			buf_addc(&b, '\x01'); /* names of matches do not contain this byte */
 			f->n++;
 		} else {
 			buf_addc(&b, name.p[i]);
@@ -94,7 +95,7 @@ form_of(struct arena *a, struct form *f, struct str name)
 	buf_release(&b);
 }
 
-/* ---- beginnings of names that are replaced as a whole */
+/* ---- prefixes that are replaced as a whole */
 
 static size_t *
 count_of(struct map_writer *w, struct str key)
@@ -125,7 +126,7 @@ add_instance(struct map_writer *w, struct str name)
 	}
 }
 
-/* All names of the source, and how many have each beginning that a rule can have. */
+/* Adds all names of the source and all their prefixes that a rule can have. Counts the names with each prefix. */
 static void
 add_instances(struct map_writer *w)
 {
@@ -163,8 +164,8 @@ is_copy(const struct suggest_match *m)
 }
 
 /*
- * The next shorter beginnings, with a dot or empty, of two names that end alike: *from and *to are names at first. False if
- * there are none.
+ * Shortens two names that end in the same text to their next shorter prefixes, each empty or with a dot at its end. May be
+ * repeated. Returns false if there are no further ones.
  */
 static bool
 shorten(struct str *from, struct str *to)
@@ -197,7 +198,10 @@ count_beginnings(struct map_writer *w)
 	buf_release(&b);
 }
 
-/* The shortest beginnings of a match all of whose tensors go the same way; the names if there are none. */
+/*
+ * Finds the shortest prefix of a match all of whose tensors are renamed in the same way. Leaves *from and *to unchanged if there is
+ * none. Returns the number of tensors.
+ */
 static size_t
 find_beginning(struct map_writer *w, const struct suggest_match *m, struct str *from, struct str *to)
 {
@@ -288,17 +292,17 @@ add_item(struct map_writer *w, const struct suggest_match *m)
 
 /* ---- rules */
 
-/* Items that one rule may serve. */
+/* Items that one rule may cover. */
 struct rule_group {
 	struct map_item **v;
 	size_t n;
-	uint64_t low[NUMBERS], high[NUMBERS]; /* of the numbers of from[0] */
-	int letter[NUMBERS];                  /* of each; -1: it is the same in all */
+	uint64_t low[NUMBERS], high[NUMBERS]; /* range of each number of from[0] */
+	int letter[NUMBERS];                  /* index letter of each number; -1: the number is the same in all items */
 	unsigned letters;
 	bool bounded;
 };
 
-/* Number k of to, over all its names. */
+/* Returns number k of to, counted over all its names. */
 static uint64_t
 number_of_to(const struct map_item *item, unsigned k)
 {
@@ -309,7 +313,7 @@ number_of_to(const struct map_item *item, unsigned k)
 	return item->to[i].v[k];
 }
 
-/* Number by of from[0]; from NUMBERS on, one of to. */
+/* Returns number by of from[0] or, if by >= NUMBERS, number by - NUMBERS of to. */
 static uint64_t
 sort_number(const struct map_item *item, unsigned by)
 {
@@ -342,7 +346,10 @@ by_key(const void *x, const void *y)
 	return rc != 0 ? rc : by_order(a, b);
 }
 
-/* The number of from[0] that number k of to is a fixed distance from in all items; -1: none, -2: it is the same in all. */
+/*
+ * Returns the number of from[0] from which number k of to has the same distance in all items. Returns -1 if there is none, -2 if
+ * number k of to is the same in all items.
+ */
 static int
 find_origin(const struct rule_group *g, unsigned k)
 {
@@ -383,7 +390,7 @@ measure(struct rule_group *g)
 	}
 }
 
-/* How many names of the form a rule takes; more than there are if it would take too long to say. */
+/* Returns how many names of a form the rule would match, or SIZE_MAX if counting would take too long. */
 static size_t
 count_taken(struct map_writer *w, const struct rule_group *g, const struct form *f)
 {
@@ -413,7 +420,7 @@ takes_only_its_own(struct map_writer *w, const struct rule_group *g)
 	return true;
 }
 
-/* The number by which the items must be told apart first; UINT_MAX: one rule serves all. */
+/* Returns the number by which the items must be separated first, or UINT32_MAX if one rule can cover them all. */
 static unsigned
 find_difference(struct map_writer *w, struct rule_group *g)
 {
@@ -455,7 +462,7 @@ put_from(const struct rule_group *g, const struct form *f, struct buf *out)
 	buf_release(&b);
 }
 
-/* before: numbers of to in front of this name. */
+/* Writes a name of to. before is the number of numbers in the names of to before it. */
 static void
 put_to(const struct rule_group *g, const struct form *f, unsigned before, struct buf *out)
 {
@@ -484,7 +491,7 @@ put_to(const struct rule_group *g, const struct form *f, unsigned before, struct
 	buf_release(&b);
 }
 
-/* What a rule for all names does: it puts a prefix in front, or nothing. */
+/* Writes a rule that matches all names, and adds a prefix or keeps them. */
 static void
 put_prefix(struct str source, struct str target, struct buf *b)
 {
@@ -500,7 +507,7 @@ put_prefix(struct str source, struct str target, struct buf *b)
 	buf_release(&to);
 }
 
-/* Which names a rule fits, and what becomes of them. */
+/* Writes which names a rule matches, and their new names. */
 static void
 put_names(const struct rule_group *g, struct buf *b)
 {
@@ -545,7 +552,10 @@ put_rule(struct map_writer *w, const struct rule_group *g)
 	buf_release(&b);
 }
 
-/* One rule if it can be, else one for each value of the first number that stands in the way. */
+/*
+ * Writes one rule if it can cover all items. Otherwise separates them by the first number that prevents this, and writes rules for
+ * each value.
+ */
 static void
 put_group(struct map_writer *w, struct map_item **v, size_t n)
 {
@@ -592,7 +602,7 @@ put_rules(struct map_writer *w)
 		qsort(w->rules, w->nrules, sizeof(*w->rules), by_at);
 }
 
-/* ---- the whole */
+/* ---- the whole map */
 
 static void
 put_rest(struct buf *b, const char *what, const struct suggest_side *side, const bool *used)

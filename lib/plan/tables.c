@@ -263,7 +263,7 @@ tables_sheet(struct tables *t, struct table_case *c, struct make_sheet *s, struc
 
 enum { DEEP = 64 };
 
-/* Does name end in these components? */
+/* Is end a suffix of name that consists of whole components? */
 static bool
 ends_in(struct str name, struct str end)
 {

@@ -37,7 +37,7 @@ struct table_left {
 
 /* The result of plan_tables. */
 struct tables_tally {
-	size_t resized, fit;     /* tables of another size, or that have the size already */
+	size_t resized, fit;     /* number of tables that were resized, and of those that had the right size already */
 	struct table_left *left; /* in the arena of the plan */
 };
 

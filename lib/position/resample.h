@@ -22,7 +22,7 @@ enum resample_method {
 	RESAMPLE_BILINEAR_CORNERS,  /* L1: the corner samples of both grids coincide */
 	RESAMPLE_BICUBIC_OFFSET,    /* BS: like B0, but with a scale of (N + 0.1) / S */
 	RESAMPLE_GEOMETRIC,         /* G and GS: cubic splines over cells at geometrically growing distances */
-	RESAMPLE_GEOMETRIC_LINEAR,  /* G and GL: straight lines over the same cells */
+	RESAMPLE_GEOMETRIC_LINEAR,  /* G and GL: linear interpolation over the cells of RESAMPLE_GEOMETRIC */
 };
 
 /* Sides of a grid in cells, not in tokens. */

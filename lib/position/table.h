@@ -20,7 +20,7 @@ struct table_job {
 	enum resample_method method;
 };
 
-/* The maximum of numbers in a table, before and after a job. */
+/* The maximum number of elements in a table, before and after a job. */
 #define TABLE_MAX ((uint64_t)1 << 31)
 
 /*

@@ -32,7 +32,7 @@ struct rule {
 	size_t number;                /* number among all rules */
 	size_t step;                  /* number of its first explanation, see rule_trace.lines */
 	bool broken;                  /* the rule did not compile */
-	bool may_fail;                /* rule_may_fail */
+	bool may_fail;                /* the result of rule_may_fail */
 	const struct match_type *how; /* name rule: how its patterns are compared */
 	size_t nnames, npatterns;     /* or rule: number of name rules that its list begins with, and of their patterns */
 };

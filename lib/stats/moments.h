@@ -47,8 +47,8 @@ bool moments_known(enum dtype t);
 void moments_add(struct moments *m, enum dtype t, const void *p, size_t n);
 
 /*
- * Like moments_add, but several times as fast: only nans, pinf, ninf and the number of elements are counted. The other figures
- * are meaningless.
+ * Like moments_add, but several times as fast. Only nans, pinf, ninf and the number of elements are counted. The other members are
+ * meaningless.
  */
 void moments_add_special(struct moments *m, enum dtype t, const void *p, size_t n);
 

@@ -25,7 +25,8 @@ enum seal_shape {
 	SEAL_BARE,     /* the state dict is the root */
 	SEAL_UNDER,    /* {under: state dict, carried entries...} */
 	SEAL_IN_PLACE, /* the first input's whole object; its state dict is edited where it stands */
-	SEAL_KEPT,     /* like SEAL_IN_PLACE, but names alone change: no bytes are made, and every storage keeps its place */
+	/* like SEAL_IN_PLACE, but only names change or entries are dropped: no bytes are made, and every storage keeps its place */
+	SEAL_KEPT,
 };
 
 struct seal_opts {

@@ -39,7 +39,7 @@ next_file(struct split_state *k, uint64_t size)
 	return k->s->n;
 }
 
-/* A container that stays whole counts as one tensor. */
+/* Assigns a container that is written whole, which counts as one tensor. Returns its file. */
 static uint32_t
 file_of_container(struct split_state *k, const struct plan_container *c)
 {
@@ -100,7 +100,7 @@ struct split_reading {
 	struct split *s;
 	uint32_t *low;  /* by input: the first storage that the present file or a later one reads */
 	uint32_t *file; /* by input: the file with the lowest number so far that reads it */
-	uint32_t k;     /* the present file */
+	uint32_t k;     /* file that is being visited */
 	size_t n, cap;
 };
 
