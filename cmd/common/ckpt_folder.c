@@ -242,7 +242,7 @@ list_lacking(struct ckpt_folder *f)
 	}
 }
 
-/* ---- any other file */
+/* ---- other files */
 
 /*
  * Does the file hold a state dict other than an optimizer's? Also true if that cannot be excluded: the file cannot be read, or it

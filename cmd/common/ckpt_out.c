@@ -403,7 +403,7 @@ write_folder(struct ckpt_out *m, struct plan *p, struct err *e)
 	return rc;
 }
 
-/* ---- all of it */
+/* ---- sealing and writing */
 
 int
 ckpt_out_seal(struct ckpt_out *m, struct plan *p, const struct seal_opts *o, struct err *e)

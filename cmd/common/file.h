@@ -10,7 +10,7 @@
 #include "io/sink.h"
 #include "io/source.h"
 
-/* The contents of a file. */
+/* The kind of data in a file. */
 enum file_kind { FILE_TEXT, FILE_BINARY /* neither read from nor written to a terminal */ };
 
 /*

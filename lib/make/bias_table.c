@@ -106,7 +106,7 @@ learn(struct make *m, struct ckpt *c, struct err *err)
 	return 0;
 }
 
-/* ---- what is made */
+/* ---- making the result */
 
 static void
 shape(const struct make *m, struct make_form *form)

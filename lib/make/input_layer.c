@@ -79,7 +79,7 @@ make_patch(struct arena *a, const struct make_form *in, unsigned axis, uint64_t 
 	return &m->make;
 }
 
-/* ---- what is made */
+/* ---- making the result */
 
 static void
 shape(const struct make *m, struct make_form *form)

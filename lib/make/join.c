@@ -65,7 +65,7 @@ make_pad(struct arena *a, const struct make_form *in, unsigned dim, uint64_t siz
 	return &m->make;
 }
 
-/* ---- what is made */
+/* ---- making the result */
 
 static void
 shape(const struct make *m, struct make_form *form)

@@ -171,7 +171,7 @@ round_each(const struct make_stage *s, const void *in, size_t n, void *out)
 static const struct make_kind rounding = { .name = "rounding", .each = round_each };
 static const struct make last_round = { .kind = &rounding };
 
-/* ---- work */
+/* ---- buffers and stages */
 
 void
 make_work_init(struct make_work *w, struct pool *pool)
@@ -331,7 +331,7 @@ make_whole(const struct make_stage *s)
 	return (struct make_span){ 0, (size_t)make_count(&s->in), 0 };
 }
 
-/* ---- how a tensor is best read */
+/* ---- choosing the size of pieces */
 
 static bool
 is_one_run(const struct tensor *t)
@@ -397,7 +397,7 @@ is_parallel(const struct make_work *w)
 	return true;
 }
 
-/* ---- all of it */
+/* ---- running a task */
 
 static struct make_span
 piece_of(const struct make_work *w, uint64_t i, unsigned slot)

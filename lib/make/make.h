@@ -161,7 +161,7 @@ struct make *make_new(struct arena *a, const struct make_kind *kind);
 /* Appends m to a chain. Copies of the chain made before do not change. */
 void make_append(struct make_chain *chain, struct arena *a, struct make *m);
 
-/* ---- what a chain does, before it does it */
+/* ---- properties of a chain */
 
 void make_form_of(struct make_form *form, const struct tensor *t);
 void make_shape(const struct make_chain *chain, struct make_form *form);

@@ -68,7 +68,7 @@ sheet_convert(const double *in, double *out, const struct sheet_job *job)
 	}
 }
 
-/* ---- what is made */
+/* ---- making the result */
 
 static const struct make_sheet *
 of(const struct make *m)

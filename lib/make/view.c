@@ -57,7 +57,7 @@ run_dims(const struct view *v)
 	return v->ndim - d;
 }
 
-/* ---- what is made */
+/* ---- making the result */
 
 static void
 shape(const struct make *m, struct make_form *form)

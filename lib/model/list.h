@@ -33,7 +33,7 @@ struct list_reader {
 	/* private */
 	char *block;
 	size_t size, start, end; /* block[start..end) has not been returned yet */
-	uint64_t at;             /* block[start..end) has not been returned yet */
+	uint64_t at;             /* offset in the source of block[end] */
 	uint64_t number;
 	bool eof;
 	struct buf scratch;

@@ -359,7 +359,7 @@ model_load_yaml(struct model *m, const char *file, struct str text, struct err *
 	return 0;
 }
 
-/* ---- built-in descriptions, and telling descriptions from lists */
+/* ---- built-in descriptions, and recognising descriptions */
 
 static const struct embedded *
 builtin(const char *name)

@@ -577,7 +577,7 @@ read_variables(struct keymap *k, const struct ynode *map, struct err *e)
 	return 0;
 }
 
-/* ---- which rules may fit a name */
+/* ---- finding the rules that may fit a name */
 
 /* Appends text to a key. Each run of digits becomes one #. *run says whether the key so far ends in such a run, and is updated. */
 static void
@@ -977,7 +977,7 @@ eval(const struct trial *t, const struct km_expr *x, int64_t *out, struct err *e
 	return 0;
 }
 
-/* ---- does a rule fit */
+/* ---- matching a rule */
 
 static int
 in_range(const struct trial *t, const struct km_index *x, int64_t v, struct err *e)
@@ -1440,7 +1440,7 @@ apply_ops(struct trial *t, struct plan *p, size_t i, const struct km_group *grou
 	return 0;
 }
 
-/* ---- all entries */
+/* ---- mapping the entries */
 
 static void
 take_away(struct plan *p, struct plan_entry *en, const char *by)

@@ -347,7 +347,7 @@ find_images(struct tables *t)
 			note_token(t, p->entries[i].name);
 }
 
-/* ---- which tensors are tables */
+/* ---- finding the tables */
 
 /*
  * Returns 1 if a pattern selects name, 0 if none does, -1 after an error. Sets *only if there are patterns without a kind, so that

@@ -7,7 +7,7 @@
 
 static const struct {
 	const char *name;
-	const char *parts[8]; /* the last component of tensor names */
+	const char *parts[8]; /* possible last components of a tensor's name */
 } kinds[] = {
 	/* bias: any name that contains bias_part; two-dimensional, while bias3 is three-dimensional */
 	[POSITION_BIAS] = { "bias", { NULL } },

@@ -890,7 +890,7 @@ take(void *arg, uint64_t k, unsigned slot, struct err *e)
 	return forget(w, u, e);
 }
 
-/* ---- all */
+/* ---- running everything */
 
 static int
 by_storage(const void *a, const void *b)

@@ -216,7 +216,7 @@ find_block(struct moments_block *b)
 	return m;
 }
 
-/* ---- what is not finite */
+/* ---- values that are not finite */
 
 /*
  * Defines a function that tells whether one of MOMENTS_BLOCK little-endian words has all bits of the exponent set. If so, adding

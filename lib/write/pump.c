@@ -31,7 +31,7 @@ emit(void *arg, const void *p, size_t n, struct err *e)
 	return sink_write(u->w.out, p, n, e);
 }
 
-/* ---- bytes as they are */
+/* ---- copying bytes */
 
 static int
 copy_unpacked(struct pump *u, const struct sealed_output *t, struct err *e)
@@ -134,7 +134,7 @@ copy_boxes(struct pump *u, const struct sealed_output *t, struct err *e)
 	return rc;
 }
 
-/* ---- elements through makers */
+/* ---- making elements */
 
 /* Is the output all elements of its tensor, unchanged and in order? */
 static bool

@@ -114,7 +114,7 @@ storage_of(const struct seal *l, const struct seal_tensor *x)
 	return &ckpt_of(l, x->input)->storages[tensor_of(l, x)->storage];
 }
 
-/* ---- which tensors the output has */
+/* ---- collecting the tensors of the output */
 
 static bool
 is_plain(const struct tensor *t)
@@ -215,7 +215,7 @@ take_leaf(void *arg, enum value_leaf kind, uint32_t index)
 	return find_tensor(v->l, &(struct make_input){ v->input, index }, &no_makers, NULL);
 }
 
-/* ---- tensors that are made of parts */
+/* ---- composite tensors */
 
 /* Returns the dtype that make gives to elements of dtype, or dtype itself if make does not apply to it. */
 static enum dtype
@@ -275,7 +275,7 @@ parts_copier(struct seal *l, uint32_t input, const struct make_chain *make)
 	return &k->copier;
 }
 
-/* ---- containers of the state dict that stay whole */
+/* ---- containers that are written whole */
 
 static uint32_t
 keep_leaf(void *arg, enum value_leaf kind, uint32_t index)
@@ -421,7 +421,7 @@ warn_apart(const struct seal *l)
 			  STR_ARG(l->p->inputs[example->input].sd->containers[example->number].name));
 }
 
-/* ---- a state dict made anew */
+/* ---- building a new state dict */
 
 static int
 add_entry(struct seal *l, uint32_t dict, struct plan_entry *en, struct err *e)
@@ -514,7 +514,7 @@ state_dict(struct seal *l, struct err *e)
 	return ordered && add_modules(l, dict, e) != 0 ? VALUE_ABSENT : dict;
 }
 
-/* ---- what is carried beside it */
+/* ---- values that are carried along the state dict */
 
 static bool
 is_carried(struct seal *l, struct str key, bool *asked)
@@ -927,7 +927,7 @@ check_names(const struct seal *l, struct err *e)
 	return rc;
 }
 
-/* ---- places */
+/* ---- assigning tensors to storages */
 
 /*
  * If the container shares storages, tensors that share an input's storage also share an output's storage, except those that are

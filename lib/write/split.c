@@ -19,7 +19,7 @@ size_of(const struct plan *p, const struct plan_entry *en)
 	return dtype_bytes(dtype, count, &bytes) ? bytes : 0;
 }
 
-/* ---- which file */
+/* ---- assigning entries to files */
 
 struct split_state {
 	const struct plan *p;
