@@ -160,7 +160,7 @@ list(const struct plan *p, bool null, struct err *e)
 		line.ndim = (uint8_t)ndim;
 		line.dtype = (uint8_t)dtype;
 		buf_clear(&b);
-		if (list_put(&b, &line, null, e) != 0)
+		if (list_put(&b, &line, null ? LIST_NULL : LIST_NEWLINE, e) != 0)
 			break;
 		out_write(&o, b.p, b.len);
 	}

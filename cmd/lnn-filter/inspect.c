@@ -15,7 +15,6 @@
 static int
 inspect_line(struct filter *f, const struct operand_item *item, struct err *e)
 {
-
 	f->hits++;
 	return training_add(f->work, &f->subject, f->o->first, &f->why) < 0 ? filter_fail(item, &f->why, e) : 0;
 }
