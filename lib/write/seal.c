@@ -494,7 +494,7 @@ state_dict(struct seal *l, struct err *e)
 	struct plan *p = l->p;
 	int rc = 0;
 
-	if (l->o.shape == SEAL_KEPT)
+	if ((l->o.shape == SEAL_KEPT || l->o.shape == SEAL_IN_PLACE) && !sd->module)
 		value_copier_seed(&l->copiers[0], sd->place, dict);
 	for (size_t i = 0; rc == 0 && i < l->nentries; i++) {
 		size_t entry = l->entries[i];
@@ -726,6 +726,19 @@ replace_module(struct seal *l, struct err *e)
 	return l->o.drop_rest || sd->key.len == 0 ? 0 : carry(l, l->s->m.root, e);
 }
 
+/* Has an entry another name than its tensor has in the input, or become several? */
+static bool
+has_new_names(const struct seal *l)
+{
+	const struct plan_entry *en = l->p->entries;
+
+	for (size_t i = 0; i < l->p->nentries; i++, en++)
+		if (en->alive && !en->module &&
+		    (l->p->origins[en->origin].outputs > 1 || !str_eq(en->name, plan_source(l->p, en)->name)))
+			return true;
+	return false;
+}
+
 /* Writes the whole object, with a new state dict in the place of the old one. */
 static int
 rename_tree(struct seal *l, struct err *e)
@@ -744,9 +757,13 @@ static int
 make_tree(struct seal *l, struct err *e)
 {
 	l->s->m.tree = l->s->tree;
-	if (l->o.shape == SEAL_IN_PLACE && ckpt_of(l, 0)->tree != NULL)
-		return l->p->inputs[0].sd->module ? replace_module(l, e) : edit_tree(l, e);
-	return l->o.shape == SEAL_KEPT ? rename_tree(l, e) : build_tree(l, e);
+	if (l->o.shape == SEAL_KEPT)
+		return rename_tree(l, e);
+	if (l->o.shape != SEAL_IN_PLACE || ckpt_of(l, 0)->tree == NULL)
+		return build_tree(l, e);
+	if (l->p->inputs[0].sd->module)
+		return replace_module(l, e);
+	return has_new_names(l) ? rename_tree(l, e) : edit_tree(l, e);
 }
 
 /* ---- safetensors: names and metadata instead of a tree */
@@ -1792,7 +1809,7 @@ seal_file(struct seal *l, uint32_t k, struct sealed *s, struct err *e)
 	int rc = k <= 1 ? check_names(l, e) : 0;
 
 	begin_file(l, k, s);
-	if (rc == 0 && k == 0 && l->o.shape != SEAL_IN_PLACE)
+	if (rc == 0 && k == 0 && (l->o.shape != SEAL_IN_PLACE || has_new_names(l)))
 		warn_apart(l);
 	if (rc == 0)
 		rc = pickles ? make_tree(l, e) : list_tensors(l, e);

@@ -251,6 +251,11 @@ def check_model(name, make, now, then, loader, make_new=None):
         ours, theirs = new(image), own(image)
     off = float((ours - theirs).abs().max())
     t.ok(off <= 1e-4 and float(theirs.std()) > 1e-3, f"{name}: logits of timm's loader, to {off:.1e}")
+    torch.save({"epoch": 1, "model": state}, scratch / "run.pth")
+    tap.run("lnn-interp-bias", "-m", scratch / "new.pth", "--like", "timm", scratch / "run.pth", "-o", scratch / "resized.pth")
+    adapted, resized = torch.load(scratch / "out.pth"), torch.load(scratch / "resized.pth")
+    t.ok(resized["epoch"] == 1 and set(resized["model"]) == set(adapted) and
+         all(tap.same(resized["model"][k], v) for k, v in adapted.items()), f"{name}: lnn-interp-bias writes the same beside the rest")
     return done
 
 

@@ -217,6 +217,24 @@ with t.part("a sharded set"):
     told = set(re.findall(r"'([^']*)' is lost", done.stderr.decode()))
     t.eq(told, set(names) - expected, "what is lost is told")
 
+with t.part("edits of what is left"):
+    tree = whole()
+    data = bytearray(saved(tree))
+    data[data.index(bytes(storages_of(tree["model"]["large"])[0]))] ^= 1
+    (scratch / "in.pth").write_bytes(data)
+    (scratch / "split.yaml").write_text("rules:\n- {from: index, to: [first, second], ops: [{split: 0, sizes: [6, 7]}]}\n")
+    done = tap.run("lnn-ckpt-adapt", "--salvage", scratch / "in.pth", "--rename", "s/^blocks/layers/", "--dtype", "layers=bf16",
+                   "-s", scratch / "split.yaml", "--drop-params", "half", "-o", scratch / "out.pth", status=1)
+    got = torch.load(scratch / "out.pth")
+    expected = {k.replace("blocks", "layers"): v.bfloat16() if "blocks" in k else v for k, v in tree["model"].items()
+                if k not in ("large", "index", "half")}
+    expected.update({"first": tree["model"]["index"][:6], "second": tree["model"]["index"][6:]})
+    t.eq(list(got), list(tree), "the root has the entries that it had")
+    t.eq(set(got["model"]), set(expected), "renamed, split and dropped")
+    t.ok(all(same(got["model"][k], v) for k, v in expected.items()), "with the values")
+    t.ok(tap.same(got["optimizer"]["state"][0]["exp_avg"], tree["optimizer"]["state"][0]["exp_avg"]), "the rest as it was")
+    t.eq(got["model"]["q"].untyped_storage().data_ptr(), got["model"]["k"].untyped_storage().data_ptr(), "one storage is one storage")
+
 with t.part("a distributed folder"):
     try:
         from torch.distributed.checkpoint import save as save_folder
