@@ -5,7 +5,7 @@
 #include "base/num.h"
 #include "base/xalloc.h"
 #include "inspect.h"
-#include "tensor/composite.h"
+#include "values.h"
 
 int
 rows_chosen(const struct inspect *in, struct str name, bool *yes, struct err *err)
@@ -24,22 +24,6 @@ rows_chosen(const struct inspect *in, struct str name, bool *yes, struct err *er
 	return 0;
 }
 
-/* Returns the size in bytes of a tensor; for a composite tensor, that of its parts. */
-static uint64_t
-composite_nbytes(const struct tensor *t)
-{
-	uint64_t n = 0;
-
-	if (t->more == NULL || t->more->nboxes > 0 || t->more->low != NULL)
-		return tensor_nbytes(t);
-	for (size_t i = 0; i < t->more->nparts; i++) {
-		const struct tensor *part = t->more->parts[i].tensor;
-
-		n += part != NULL ? tensor_nbytes(part) : 0;
-	}
-	return n;
-}
-
 int
 rows_choose(struct rows *r, const struct inspect *in, const struct statedict *sd, struct err *err)
 {
@@ -54,7 +38,7 @@ rows_choose(struct rows *r, const struct inspect *in, const struct statedict *sd
 		if (rows_chosen(in, sd->entries[i].name, &yes, err) < 0)
 			return -1;
 		if (yes)
-			r->v[r->n++] = (struct row){ sd->entries[i].name, t, composite_nbytes(t), (uint32_t)i, 1, { 0 } };
+			r->v[r->n++] = (struct row){ sd->entries[i].name, t, values_nbytes(t), (uint32_t)i, 1, { 0 } };
 	}
 	return 0;
 }

@@ -7,6 +7,8 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 #include "common/human.h"
+#include "tensor/composite.h"
+#include "tensor/tree.h"
 
 /* Decimal digits take quadratic time, so larger integers are written in hexadecimal. The limit is in bytes. */
 enum { DECIMAL_MAX = 16384 };
@@ -99,6 +101,10 @@ values_what(struct buf *b, const struct ckpt *c, uint32_t h)
 	enum value_kind kind = value_kind(c->tree, h);
 	uint32_t index;
 
+	if (tree_is_composite(c->tree, h)) {
+		buf_adds(b, "tensor");
+		return;
+	}
 	switch (kind) {
 	case VALUE_GLOBAL: put_global(b, c->tree, h); break;
 	case VALUE_OBJECT: put_global(b, c->tree, value_object(c->tree, h)->callable); break;
@@ -170,27 +176,60 @@ push_items(struct stack *s, const struct vtree *t, uint32_t h)
 	}
 }
 
+uint64_t
+values_nbytes(const struct tensor *t)
+{
+	uint64_t n = 0;
+
+	if (t->more == NULL || t->more->nboxes > 0 || t->more->low != NULL)
+		return tensor_nbytes(t);
+	for (size_t i = 0; i < t->more->nparts; i++) {
+		const struct tensor *part = t->more->parts[i].tensor;
+
+		n += part != NULL ? tensor_nbytes(part) : 0;
+	}
+	return n;
+}
+
+/* Adds the tensor that h is, which may be made of parts. False if h is none. */
+static bool
+add_tensor(struct composites *all, uint32_t h, struct holding *sum)
+{
+	const struct vtree *tree = all->c->tree;
+	struct err ignored = ERR_INIT;
+	struct tensor t = { .storage = STORAGE_NONE, .wrap = h };
+	uint32_t index;
+	bool plain = value_leaf(tree, h, &index) == LEAF_TENSOR;
+	uint32_t call = tree_is_composite(tree, h) ? h : VALUE_ABSENT;
+
+	if (plain) {
+		t = all->c->tensors[index];
+		call = t.wrap;
+	}
+	if ((call == VALUE_ABSENT || composite_read(all, call, &t, &ignored) <= 0) && !plain)
+		return false;
+	holding_add(sum, &(struct holding){ 1, tensor_count(&t), values_nbytes(&t) });
+	return true;
+}
+
 void
 values_holding(const struct ckpt *c, uint32_t h, uint8_t *seen, struct holding *sum)
 {
 	const uint32_t nodes = vtree_count(c->tree);
+	struct arena arena;
+	struct composites all = { .c = c, .arena = &arena };
 	struct stack s = { 0 };
-	uint32_t index;
 
+	arena_init(&arena);
 	push(&s, h);
 	while (s.n > 0) {
 		h = s.v[--s.n];
 		if (h >= nodes || seen[h])
 			continue;
 		seen[h] = 1;
-		if (value_leaf(c->tree, h, &index) == LEAF_TENSOR) {
-			const struct tensor *t = &c->tensors[index];
-
-			holding_add(sum, &(struct holding){ 1, tensor_count(t), tensor_nbytes(t) });
-			push(&s, t->wrap);
-		} else {
+		if (!add_tensor(&all, h, sum))
 			push_items(&s, c->tree, h);
-		}
 	}
 	free(s.v);
+	arena_release(&arena);
 }

@@ -24,6 +24,9 @@ void holding_add(struct holding *sum, const struct holding *h);
 /* Writes "12 tensors, 86.6M elements, 330 MiB". */
 void holding_put(struct buf *b, const struct holding *h);
 
+/* Returns the size in bytes of a tensor; for a composite tensor, that of its parts. */
+uint64_t values_nbytes(const struct tensor *t);
+
 /*
  * Adds the distinct tensors at or below a value to *sum. seen has one byte for each node of the tree; it is zero at first, and
  * keeps what was counted for further calls.

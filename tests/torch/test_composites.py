@@ -423,4 +423,11 @@ def channels():
 
 for f in (channels, warnings_of_loading, shapes, modules, listed, casts, left, quantised, compared, names, extra_state, containers, packed_params, dtensor):
     f()
+with t.part("--summary counts one tensor for each"):
+    path = save("summary.pth", {"model": composites(), "alone": torch.eye(2).to_sparse(), "n": 1})
+    keys = {k["key"]: k for k in json.loads(inspect("--summary", "--format=json", "-k", "model", path)[0])["keys"]}
+    t.eq((keys["model"]["tensors"], keys["alone"]["tensors"], keys["n"]["tensors"]), (len(composites()), 1, 0), "at each key of the root")
+    t.eq(keys["alone"]["type"], "tensor", "which is called a tensor")
+    t.eq(keys["alone"]["numel"], 4, "of its full shape")
+
 t.done()
