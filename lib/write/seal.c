@@ -494,7 +494,7 @@ state_dict(struct seal *l, struct err *e)
 	struct plan *p = l->p;
 	int rc = 0;
 
-	if ((l->o.shape == SEAL_KEPT || l->o.shape == SEAL_IN_PLACE) && !sd->module)
+	if ((l->o.shape == SEAL_KEPT || l->o.shape == SEAL_IN_PLACE) && sd->place != VALUE_ABSENT && !sd->module)
 		value_copier_seed(&l->copiers[0], sd->place, dict);
 	for (size_t i = 0; rc == 0 && i < l->nentries; i++) {
 		size_t entry = l->entries[i];

@@ -176,6 +176,10 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	lnn-ckpt-adapt -q -m m.yaml --strict --interpolate --layout last:3 beit.st -o out.st
 	cat beit.st | lnn-ckpt-adapt -q -m m.yaml --strict --interpolate --layout last:3 | cmp - out.st
 	cmp <(lnn-ckpt-inspect --dump blocks.1.$b out.st) <(lnn-ckpt-inspect --dump rel_pos_bias.relative_position_bias_table beit.st)
+	# lnn-interp-bias, which writes the input's object as it is otherwise
+	target m.yaml x:1 blocks.0.$b:28,2 blocks.1.$b:28,2 y:1
+	lnn-interp-bias -q -m m.yaml --layout last:3 --to torch beit.st -o out.pth
+	[ "$(lnn-ckpt-inspect --format names out.pth)" = $'x\nblocks.0.'$b$'\nblocks.1.'$b$'\ny' ]
 }
 
 @test '--like: methods and extra rows of a loader; what it lacks passes' {
