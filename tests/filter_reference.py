@@ -162,12 +162,12 @@ PARTS = [
     "head", "headroom", "meta_time_1", "stem", "stages", "stage_3", "attn", "qkv", "norm", "prenorm", "bn", "conv", "freqs",
     "cls_token", "weight", "bias", "module", "gamma", "0", "1", "2", "10", "ä", "Ünorm", "a b", "x+y", "(p)", "*", "\t", "\\",
 ]
-LAYERS = ["Linear", "Conv2d", "LayerNorm", "BatchNorm2d", "Odd Name"]
+LAYERS = ["Linear", "Conv2d", "LayerNorm", "BatchNorm2d", "Two Words"]
 REGEXES = [
     r"^head", r"\.(0|1)\.", r"norm$", r"\bnorm\b", r"(?i)HEAD", r"stages?\.\d+", r"[^a-z.]", r"(a|b)+", r"(?<!pre)norm",
     r"^(?!.*bias$)", r"\w+\.\w+$", r"(.)\1", r"ä|ü", r"\d{2,}", r".*?weight", r"^$", r"\s", r"(?P<x>n)orm", r"\.bias\Z", r"[\w]\.",
 ]
-STAGES = ["early", "late", "freqs", "odd stage"]
+STAGES = ["early", "late", "freqs", "two words"]
 
 
 def escape(text):

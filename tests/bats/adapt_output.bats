@@ -496,9 +496,9 @@ floats() {
 }
 
 @test 'a set whose shards hold more than plain tensors, one of them packed: every tensor as PyTorch has it' {
-	local index=$fixtures/sharded-odd/odd.index.json name sha
+	local index=$fixtures/sharded-mixed/mixed.index.json name sha
 	lnn-ckpt-adapt -q --root "$index" -o whole.pth
-	sed -n 's/^  {"name": "\([^"]*\)".*"sha256": "\(.*\)"}.*/\1 \2/p' "$fixtures/sharded-odd/expected.json" >expected
+	sed -n 's/^  {"name": "\([^"]*\)".*"sha256": "\(.*\)"}.*/\1 \2/p' "$fixtures/sharded-mixed/expected.json" >expected
 	[ "$(wc -l <expected)" -eq 6 ]
 	while read -r name sha; do
 		[ "$(lnn-ckpt-inspect -q --dump "$name" --dump-as raw "$index" | sha256sum)" = "$sha  -" ] || fail "$name"

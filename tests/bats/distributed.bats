@@ -142,10 +142,10 @@ refuses_to_write() {
 }
 
 @test 'containers as planner_data has them' {
-	unpack odd
-	try lnn-ckpt-inspect -q --format names -k '' odd
+	unpack containers
+	try lnn-ckpt-inspect -q --format names -k '' containers
 	expect_out "$(printf '%s\n' d.0 e.0.k f.1 g.p.q h.1.0 i "j.('t', 1)")"
-	try lnn-ckpt-inspect -q --format names -k g odd
+	try lnn-ckpt-inspect -q --format names -k g containers
 	expect_out p.q
 	damage gap
 	[ "$(lnn-ckpt-inspect -q --format names -k lst d)" = $'0\n3' ]

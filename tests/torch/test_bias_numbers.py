@@ -206,7 +206,7 @@ def check_tables():
 
 
 def edge_values():
-    """float32 numbers about every number float16, bfloat16 and the float8 types have, and odd ones."""
+    """float32 numbers about every number float16, bfloat16 and the float8 types have, and random ones."""
     bits = torch.arange(0, 2**16, dtype=torch.int32).to(torch.int16)
     near = torch.cat([bits.view(torch.float16).float(), bits.view(torch.bfloat16).float()])
     near = torch.cat([near, torch.nextafter(near, torch.tensor(float("inf"))), torch.nextafter(near, torch.tensor(0.0))])

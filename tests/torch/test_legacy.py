@@ -70,7 +70,7 @@ def everything():
     yield "state dict", net.state_dict()
     yield "views", {"t": base.t(), "slice": base[1:3, ::2], "base": base, "row": base[2], "wide": base[:1].expand(5, 6)}
     yield "tied", {"a": shared, "b": shared, "c": shared[1:]}
-    yield "odd sizes", {"scalar": torch.tensor(2.5), "empty": torch.empty(0, 3), "none": torch.empty(0), "big": torch.zeros(70000)}
+    yield "unusual sizes", {"scalar": torch.tensor(2.5), "empty": torch.empty(0, 3), "none": torch.empty(0), "big": torch.zeros(70000)}
     yield "parameters", {"p": torch.nn.Parameter(torch.randn(2, 2)), "f": torch.nn.Parameter(torch.ones(1), requires_grad=False)}
     yield "channels last", {"w": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)}
     yield "a training run", {"epoch": 7, "model": net.state_dict(), "lr": [0.1, 1e-5], "none": None, "big": 2**70, "s": "é"}

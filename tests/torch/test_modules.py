@@ -35,7 +35,7 @@ class Detect(nn.Module):
         self.names = {0: "cat"}
         self.stride = torch.tensor([8.0, 16.0])  # an attribute, no buffer
 
-class Odd(nn.Module):
+class Unusual(nn.Module):
     def __init__(self):
         super().__init__()
         self.inner = nn.Linear(2, 3)          # modules come last in state_dict()
@@ -79,7 +79,7 @@ def same_dict(path, state, what):
 
 def models():
     yield "yolo", zoo.Detect().half()
-    yield "odd", zoo.Odd()
+    yield "unusual", zoo.Unusual()
     yield "tied", zoo.Tied()
     yield "parallel", nn.DataParallel(zoo.Conv(1, 2))
     yield "norm", nn.Sequential(torch.nn.utils.weight_norm(nn.Linear(3, 2)), nn.LSTM(2, 3, bidirectional=True))

@@ -1,4 +1,4 @@
-"""Our safetensors against the reference implementation: the same verdict over damaged and odd headers, the same
+"""Our safetensors against the reference implementation: the same verdict over damaged and unusual headers, the same
 tensors read from what it writes, and what we write read by it."""
 
 import itertools

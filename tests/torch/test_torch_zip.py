@@ -189,7 +189,7 @@ def state_dict(exotic, size):
     out = collections.OrderedDict() if rng.random() < .7 else {}
     seen = []
     for i in range(size):
-        name = rng.choice(["blocks.%d.weight", "stage_%d.0.attn.qkv.bias", "n%d", "ü.%d", "odd name\t%d"]) % i
+        name = rng.choice(["blocks.%d.weight", "stage_%d.0.attn.qkv.bias", "n%d", "ü.%d", "name\t%d"]) % i
         kind = rng.random()
         if kind < .15 and seen:
             out[name] = rng.choice(seen)

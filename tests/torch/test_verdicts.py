@@ -1,4 +1,4 @@
-"""Damaged, crafted and odd files, read in four ways: by PyTorch or safetensors, by us from a file, by us through a pipe, and
+"""Damaged, crafted and unusual files, read in four ways: by PyTorch or safetensors, by us from a file, by us through a pipe, and
 what we made of them by PyTorch or safetensors again. What they refuse we refuse, and what they take we take, apart from the
 differences listed here with their reasons, which lnn-tools(7) lists, too; where both accept they see the same tensors; file and
 pipe agree, or the reason is listed; a refusal is one line; and what a failing program has put on a pipe loads nowhere.

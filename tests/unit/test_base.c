@@ -19,11 +19,11 @@ test_err(void)
 	struct err e = ERR_INIT;
 	char long_name[4000];
 
-	ok(err_at(&e, "a.pth", 17, "%s", "odd") == -1);
-	is_str(e.msg, "a.pth: at byte 17: odd", "place of a byte");
+	ok(err_at(&e, "a.pth", 17, "%s", "broken") == -1);
+	is_str(e.msg, "a.pth: at byte 17: broken", "place of a byte");
 	ok(e.code == ERR_INPUT);
 	ok(err_set(&e, ERR_USAGE, "later") == -1 && e.code == ERR_INPUT);
-	is_str(e.msg, "a.pth: at byte 17: odd", "the first error wins");
+	is_str(e.msg, "a.pth: at byte 17: broken", "the first error wins");
 	err_clear(&e);
 	err_line(&e, "c.yaml", 3, 4, "what");
 	is_str(e.msg, "c.yaml:3:4: what", "line and column");
@@ -170,7 +170,7 @@ test_cursor(void)
 	ok(cursor_u64(&c) == 0 && c.failed && cursor_u16(&c) == 0);
 	c = cursor_of(bytes, 3);
 	ok(cursor_bytes(&c, SIZE_MAX) == NULL && c.failed);
-	is_uint(get_le64(bytes + 1), 0x0908070605040302u, "le64 at an odd place");
+	is_uint(get_le64(bytes + 1), 0x0908070605040302u, "le64 at an odd address");
 	put_le64(out, 0x1122334455667788u);
 	is_mem(out, "\x88\x77\x66\x55\x44\x33\x22\x11", 8, "put_le64");
 	put_le32(out, 0xdeadbeef);

@@ -583,10 +583,10 @@ consuming(void)
 	static const struct {
 		const char *what, *p;
 		size_t n;
-		const char *want;
+		const char *expected;
 		uint32_t nodes; /* beside the 4 that every tree has, the list and the global */
 	} cases[] = {
-#define CASE(what, p, want, nodes) { what, p, sizeof(p) - 1, want, nodes }
+#define CASE(what, p, expected, nodes) { what, p, sizeof(p) - 1, expected, nodes }
 		CASE("nothing is needed again",
 		     "]q\0(cm\nf\nq\1(K\1K\2K\3tq\2]q\3\x86q\4Rq\5"
 		     "h\1(K\4K\5K\6tq\6}q\7\x86q\10Rq\11e.",
@@ -621,8 +621,8 @@ consuming(void)
 		decode(src, cases[i].n, &h, &plain);
 		h.consumes = true;
 		is_str(e.code == ERR_NONE ? out.p : e.msg, plain.p, cases[i].what);
-		if (cases[i].want != NULL)
-			is_str(out.p, cases[i].want, cases[i].what);
+		if (cases[i].expected != NULL)
+			is_str(out.p, cases[i].expected, cases[i].what);
 		vtree_free(t);
 		source_close(src);
 		buf_release(&out);
