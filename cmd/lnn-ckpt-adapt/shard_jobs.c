@@ -123,6 +123,16 @@ parse_share(const char *s, uint64_t *k, uint64_t *n, struct err *e)
 	return 0;
 }
 
+/* Puts path into b, without slashes at its end, and returns it. */
+static const char *
+trim(struct buf *b, const char *path)
+{
+	buf_adds(b, path);
+	while (b->len > 1 && b->p[b->len - 1] == '/')
+		b->p[--b->len] = '\0';
+	return b->p;
+}
+
 /* Performs all steps for each shard of share k of n. */
 static int
 run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, uint64_t n, struct err *e)
@@ -135,10 +145,7 @@ run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, 
 
 	for (uint32_t i = 0; i < x->n; i++)
 		strmap_add(&elsewhere, x->names[i], i);
-	buf_adds(&dir, o->common.output);
-	while (dir.len > 1 && dir.p[dir.len - 1] == '/')
-		dir.p[--dir.len] = '\0';
-	job.dir = dir.p;
+	job.dir = trim(&dir, o->common.output);
 	for (uint32_t i = 0; rc == 0 && i < x->nfiles; i++) {
 		if (i % n != k - 1)
 			continue;
@@ -543,13 +550,15 @@ check_and_write(struct set *s, struct adapt *a, struct err *e)
 int
 shard_jobs_write_index(const struct adapt_options *o, struct err *e)
 {
-	struct set s = { .dir = o->write_index };
+	struct buf dir = BUF_INIT;
+	struct set s = { .dir = trim(&dir, o->write_index) };
 	struct adapt a;
 	int rc;
 
 	adapt_init(&a, o);
 	rc = check_and_write(&s, &a, e);
 	free(s.v);
+	buf_release(&dir);
 	adapt_release(&a);
 	return rc;
 }

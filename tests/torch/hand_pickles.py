@@ -318,10 +318,10 @@ def by_hand():
     yield "torch.memory_format", g("torch.contiguous_format")
     yield "all dtypes", tup(*(g(str(d)) for d in vars(torch).values() if isinstance(d, torch.dtype)))
 
-    yield from odd_calls()
+    yield from unusual_calls()
 
 
-def odd_calls():
+def unusual_calls():
     """Calls that torch.save never writes: what its functions make of arguments of all kinds."""
     yield "storage class by NEWOBJ", g("torch.FloatStorage") + b")\x81"
     yield "from type, of its kind", call(
