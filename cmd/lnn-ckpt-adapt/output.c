@@ -63,6 +63,15 @@ find_hint(struct adapt *a)
 	return hint;
 }
 
+/* Is the output a safetensors file, whose __metadata__ states ties? */
+static bool
+writes_metadata(const struct adapt *a)
+{
+	const struct format_writer *w = ckpt_out_writer(a->o->to, a->o->common.output, &a->inputs[0], &(struct err)ERR_INIT);
+
+	return w != NULL && !w->pickles;
+}
+
 void
 adapt_check(struct adapt *a)
 {
@@ -72,7 +81,7 @@ adapt_check(struct adapt *a)
 	 */
 	if (a->job != NULL && !a->o->drop_mismatched)
 		return;
-	load_check(&a->load, &a->plan, &a->model, a->o->drop_mismatched);
+	load_check(&a->load, &a->plan, &a->model, a->o->drop_mismatched, writes_metadata(a));
 	a->nothing_fits = a->load.done && a->load.matched == 0 && !a->o->compat && a->job == NULL && has_tensors(&a->plan);
 	a->hint = a->nothing_fits ? find_hint(a) : NULL;
 }

@@ -103,8 +103,26 @@ check_outputs(struct load_check *c, struct plan *p, const struct plan_containers
 	}
 }
 
+/* Does __metadata__ tie the name of target to a tensor that is written and fits? */
+static bool
+is_tied(const struct plan *p, const struct strmap *modules, const struct entry *target)
+{
+	const struct plan_entry *en;
+	const struct plan_origin *o;
+	const struct tensor *t;
+	uint64_t i;
+
+	if (!strmap_get(modules, target->name, &i) || p->entries[i].meta_value != VALUE_ABSENT)
+		return false;
+	en = &p->entries[i];
+	o = &p->origins[en->tied];
+	t = sd_tensor(plan_input_of(p, en)->sd, o->entry);
+	return o->outputs > 0 && t != NULL &&
+	       (!target->has_shape || load_shape_fits(t->shape, t->ndim, target->shape, target->ndim));
+}
+
 static void
-check_targets(struct load_check *c, const struct plan *p, const struct plan_containers *k, const struct model *m)
+check_targets(struct load_check *c, const struct plan *p, const struct plan_containers *k, const struct model *m, bool ties)
 {
 	struct strmap names = STRMAP_INIT, modules = STRMAP_INIT;
 
@@ -112,7 +130,11 @@ check_targets(struct load_check *c, const struct plan *p, const struct plan_cont
 	for (size_t i = 0; i < m->n; i++) {
 		const struct str name = m->entries[i].name;
 
-		if (!m->entries[i].inside && !strmap_get(&names, name, NULL) && !is_forgiven(p, &modules, name))
+		if (m->entries[i].inside || strmap_get(&names, name, NULL))
+			continue;
+		if (ties && is_tied(p, &modules, &m->entries[i]))
+			c->matched++;
+		else if (!is_forgiven(p, &modules, name))
 			c->missing[c->nmissing++] = name;
 	}
 	for (size_t i = 0; i < m->ncontainers; i++)
@@ -123,7 +145,7 @@ check_targets(struct load_check *c, const struct plan *p, const struct plan_cont
 }
 
 void
-load_check(struct load_check *c, struct plan *p, const struct model *m, bool drop_mismatched)
+load_check(struct load_check *c, struct plan *p, const struct model *m, bool drop_mismatched, bool ties)
 {
 	struct plan_containers k;
 
@@ -135,6 +157,6 @@ load_check(struct load_check *c, struct plan *p, const struct model *m, bool dro
 	c->unexpected = arena_calloc(&p->arena, p->nentries, sizeof(*c->unexpected));
 	c->mismatched = arena_calloc(&p->arena, p->nentries, sizeof(*c->mismatched));
 	check_outputs(c, p, &k, m, drop_mismatched);
-	check_targets(c, p, &k, m);
+	check_targets(c, p, &k, m, ties);
 	plan_containers_release(&k);
 }

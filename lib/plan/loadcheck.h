@@ -26,9 +26,10 @@ struct load_check {
 
 /*
  * Compares the living entries with the model. If drop_mismatched is set, mismatched entries are dropped, and count as missing,
- * instead of being listed. The arrays are in the arena of p.
+ * instead of being listed. If ties is set, a name that __metadata__ ties to a tensor is present, since the output states the
+ * tie, too. The arrays are in the arena of p.
  */
-void load_check(struct load_check *c, struct plan *p, const struct model *m, bool drop_mismatched);
+void load_check(struct load_check *c, struct plan *p, const struct model *m, bool drop_mismatched, bool ties);
 
 /*
  * Can a tensor of shape a be loaded into one of shape b? The shapes must be equal, but a scalar can be loaded from shape [1], which

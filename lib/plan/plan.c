@@ -69,20 +69,22 @@ add_modules(struct plan *p, uint32_t input, const struct statedict *sd)
 
 /*
  * Adds the names of tied tensors that a safetensors file omits. In __metadata__ the omitted names are keys, and the names in the
- * file are their values.
+ * file are their values. first is the origin of the first entry of sd.
  */
 static void
-add_ties(struct plan *p, uint32_t input, const struct statedict *sd)
+add_ties(struct plan *p, uint32_t input, const struct statedict *sd, uint32_t first)
 {
 	const struct ckpt *c = sd->ckpt;
+	const struct sd_entry *tied;
 	struct plan_entry *en;
 
 	for (size_t i = 0; i < c->nmeta; i++) {
-		if (statedict_find(sd, c->meta_values[i]) == NULL)
+		tied = statedict_find(sd, c->meta_values[i]);
+		if (tied == NULL)
 			continue;
 		en = add_entry(p, input, NULL, c->meta_keys[i]);
 		en->module = true;
-		en->meta_value = VALUE_ABSENT;
+		en->tied = first + (uint32_t)(tied - sd->entries);
 	}
 }
 
@@ -90,7 +92,7 @@ void
 plan_add_input(struct plan *p, struct statedict *sd, const char *label)
 {
 	size_t cap = p->cap_inputs;
-	uint32_t input = p->ninputs;
+	uint32_t input = p->ninputs, first = (uint32_t)p->norigins;
 
 	p->inputs = xgrow(p->inputs, p->ninputs, &cap, sizeof(*p->inputs));
 	p->cap_inputs = (uint32_t)cap;
@@ -98,7 +100,7 @@ plan_add_input(struct plan *p, struct statedict *sd, const char *label)
 	for (size_t i = 0; i < sd->n; i++)
 		add_entry(p, input, &sd->entries[i], sd->entries[i].name);
 	add_modules(p, input, sd);
-	add_ties(p, input, sd);
+	add_ties(p, input, sd, first);
 }
 
 struct plan_rule *

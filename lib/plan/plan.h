@@ -50,6 +50,7 @@ struct plan_entry {
 	bool alive;
 	bool module;               /* the entry is a module of _metadata or a key of __metadata__, not a tensor or value */
 	uint32_t meta_value;       /* module: its value in the input's tree; VALUE_ABSENT: a key of __metadata__ */
+	uint32_t tied;             /* key of __metadata__: the origin of the tensor that it is tied to */
 	struct make_chain make;    /* makers of the tensor (plan_make); if it is empty, the tensor is copied */
 	const struct tensor *made; /* dtype and shape after makers that give new tensors; NULL: there is no such maker */
 	const uint32_t *also;      /* origins of further tensors that are made into this one */

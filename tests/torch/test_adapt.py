@@ -309,8 +309,33 @@ def names():
              "two inputs of one output name: both are named, nothing is written")
 
 
+def ties():
+    """What safetensors' own save_model leaves out, as another name has it, its load_model does not miss; nor do we."""
+    from safetensors.torch import load_model, save_model
+
+    class Tied(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.head = torch.nn.Embedding(5, 3), torch.nn.Linear(3, 5, bias=False)
+            self.head.weight = self.embed.weight
+
+    with t.part("tied names"):
+        model = Tied()
+        torch.save(model.state_dict(), scratch / "target.pth")
+        save_model(model, str(scratch / "in.safetensors"))
+        out = tap.run("lnn-ckpt-adapt", "-m", scratch / "target.pth", "--strict", "--set-metadata", "epoch=1",
+                      scratch / "in.safetensors", "-o", scratch / "out.safetensors")
+        t.ok(b"2 fit, 0 missing" in out.stderr, "both are there")
+        t.eq(load_model(Tied(), str(scratch / "out.safetensors"), strict=True), (set(), []), "as load_model says of the output")
+        tap.run("lnn-ckpt-adapt", "-m", scratch / "target.pth", "--strict", scratch / "in.safetensors", "-o", scratch / "o.pth", status=1)
+        tap.run("lnn-ckpt-adapt", scratch / "in.safetensors", "-o", scratch / "o.pth")
+        missing = Tied().load_state_dict(load(scratch / "o.pth"), strict=False).missing_keys
+        t.eq(len(missing), 1, "a torch file cannot say it: torch misses one")
+
+
 round_trips()
 safetensors_out()
+ties()
 casts()
 load_checks()
 carried()
