@@ -408,12 +408,18 @@ write_folder(struct ckpt_out *m, struct plan *p, struct err *e)
 int
 ckpt_out_seal(struct ckpt_out *m, struct plan *p, const struct seal_opts *o, struct err *e)
 {
+	struct seal *seal;
+	int rc;
+
 	m->seal = *o;
 	if (o->writer->folder && m->shard_size != 0)
 		return err_set(e, ERR_USAGE, "--max-shard-size: a distributed folder is not cut into shards");
 	if (tables_state(p, e) < 0)
 		return -1;
-	return plan_seal(p, &m->seal, &m->sealed, e);
+	seal = seal_new(p, &m->seal);
+	rc = seal_file(seal, 0, &m->sealed, e);
+	seal_free(seal);
+	return rc;
 }
 
 int

@@ -46,7 +46,7 @@ const struct format_writer *ckpt_out_writer(const char *to, const char *path, co
 /* Do path or --max-shard-size request a folder of shards? */
 bool ckpt_out_is_folder(const char *path, uint64_t shard_size);
 
-/* Seals the plan like plan_seal. What o points to must live until ckpt_out_write. */
+/* Seals the plan like seal_file with file 0. What o points to must live until ckpt_out_write. */
 int ckpt_out_seal(struct ckpt_out *m, struct plan *p, const struct seal_opts *o, struct err *e);
 
 /* Writes the sealed plan. Warns of values that overflowed. After a failure no file has been created or replaced. */

@@ -12,16 +12,19 @@
 static int
 print_map(const char *name, struct err *e)
 {
-	const char *text = keymap_text(name);
-	struct keymap *none;
+	struct keymap *map;
 	struct out out;
+	int rc = keymap_builtin(&map, name, e);
 
-	if (text == NULL)
-		return keymap_builtin(&none, name, e);
-	if (out_open(&out, NULL, e) != 0)
+	if (rc < 0)
 		return -1;
-	out_puts(&out, text);
-	return out_end(&out, e);
+	rc = out_open(&out, NULL, e);
+	if (rc == 0) {
+		out_puts(&out, keymap_head(map)->text);
+		rc = out_end(&out, e);
+	}
+	keymap_free(map);
+	return rc;
 }
 
 static bool

@@ -41,7 +41,7 @@ put_storage(struct check *c, uint32_t storage, const char *what, struct err *err
 	int rc;
 
 	if (k->ops->describe != NULL)
-		ckpt_describe(k, storage, &b);
+		k->ops->describe(k, storage, &b);
 	else
 		buf_addf(&b, "data/%.*s", STR_ARG(k->storages[storage].key));
 	rc = put_finding(c, buf_str(&b), what, 0, err);

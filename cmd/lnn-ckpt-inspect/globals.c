@@ -233,7 +233,7 @@ scan_listed(struct globals *g, struct source *src, struct err *err)
 static int
 scan_source(struct globals *g, struct source *src, struct err *err)
 {
-	enum pickles_kind kind = PICKLES_NONE;
+	struct pickles_visit v = { src, scan, g, g->brief, PICKLES_NONE };
 	const uint8_t *head;
 	size_t n;
 
@@ -243,14 +243,14 @@ scan_source(struct globals *g, struct source *src, struct err *err)
 		return scan_shards(g, src, err);
 	if (source_is_made(src))
 		return scan_listed(g, src, err);
-	if ((g->brief ? pickles_object(src, &kind, scan, g, err) : pickles_each(src, NULL, &kind, scan, g, err)) < 0)
+	if (pickles_each(&v, err) < 0)
 		return -1;
-	g->damaged = g->damaged || kind == PICKLES_CUT;
-	if (kind == PICKLES_SCRIPT) {
+	g->damaged = g->damaged || v.kind == PICKLES_CUT;
+	if (v.kind == PICKLES_SCRIPT) {
 		g->refused = false;
 		g->imports[0] = '\0';
 		refuse(g, "", "it is a TorchScript archive, which weights_only=True refuses", false, 0);
-	} else if (kind == PICKLES_BARE) {
+	} else if (v.kind == PICKLES_BARE) {
 		refuse(g, "", "it is no torch file but a plain pickle (Invalid magic number)", false, 0);
 	}
 	return 0;

@@ -478,7 +478,7 @@ put_identity(const struct list *l, struct buf *b)
 		digest_line(b, r->v[i].name, r->v[i].t, &l->j->data.figures.digests[i]);
 		lines[i] = arena_str(&arena, buf_str(b));
 	}
-	d = digest_model(lines, r->n);
+	d = digest_of(lines, r->n);
 	buf_clear(b);
 	digest_put(b, &d);
 	free(lines);

@@ -157,7 +157,7 @@ static int
 run(void *state, struct job *j, struct err *err)
 {
 	struct suggestion *s = state;
-	struct buf text = BUF_INIT;
+	struct buf text = BUF_INIT, rest = BUF_INIT;
 	size_t placed;
 	int rc = j->in->o->values ? hash(s, err) : 0;
 
@@ -165,16 +165,17 @@ run(void *state, struct job *j, struct err *err)
 		return -1;
 	suggest_make(&s->made, &(struct suggest_side){ s->source, s->n }, &(struct suggest_side){ s->model.entries, s->model.n });
 	s->begun = true;
-	placed = suggest_put(&s->made, &text);
+	placed = suggest_put(&s->made, &text, &rest);
 	rc = try_map(s, buf_str(&text), placed, err);
 	if (rc == 0) {
-		suggest_put_rest(&s->made, &text);
 		job_begin_report(j);
 		out_plain(&j->in->out, buf_str(&text));
+		out_plain(&j->in->out, buf_str(&rest));
 	}
 	if (placed < s->model.n)
 		job_status(j, TOOL_NO);
 	buf_release(&text);
+	buf_release(&rest);
 	return rc;
 }
 

@@ -18,13 +18,10 @@ lint_line(struct filter *f, const struct operand_item *item, struct err *e)
 int
 lint_run(struct filter *f, const struct operands *operands, int *status, struct err *e)
 {
-	const bool groups = f->form == FORM_GROUPS && f->groups.at;
-	struct lint *lint = lint_new(f->rules, &f->groups, f->exclude);
+	struct lint *lint = lint_new(f->rules, &f->groups, f->exclude, filter_enabled(f),
+				     f->whole ? filter_get(f, "LR_SCHEDULER.PARAMETER_GROUPS") : NULL);
 	int rc;
 
-	if (groups)
-		lint_config(f->rules, &f->groups, filter_enabled(f),
-			    f->whole ? filter_get(f, "LR_SCHEDULER.PARAMETER_GROUPS") : NULL);
 	rc = filter_run(f, operands, lint_line, lint, status, e);
 	lint_finish(lint, rc == 0);
 	if (rc == 0 && f->findings)

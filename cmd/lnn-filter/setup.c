@@ -288,7 +288,7 @@ filter_setup(struct filter *f, const struct operands *operands, struct err *e)
 		return -1;
 	if (setup_rules(f, e) < 0)
 		return -1;
-	subject_init(&f->subject, f->rules);
+	f->subject = (struct subject){ .rules = f->rules };
 	return 0;
 }
 

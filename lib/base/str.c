@@ -34,20 +34,14 @@ lower(char c)
 }
 
 bool
-str_eq_nocase(struct str a, struct str b)
-{
-	if (a.len != b.len)
-		return false;
-	for (size_t i = 0; i < a.len; i++)
-		if (lower(a.p[i]) != lower(b.p[i]))
-			return false;
-	return true;
-}
-
-bool
 str_eqc_nocase(struct str a, const char *b)
 {
-	return str_eq_nocase(a, str_c(b));
+	if (a.len != strlen(b))
+		return false;
+	for (size_t i = 0; i < a.len; i++)
+		if (lower(a.p[i]) != lower(b[i]))
+			return false;
+	return true;
 }
 
 bool

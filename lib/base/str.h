@@ -26,8 +26,7 @@ struct str str_c(const char *s); /* from a C string */
 struct str str_n(const char *p, size_t len);
 bool str_eq(struct str a, struct str b);
 bool str_eqc(struct str a, const char *b);
-bool str_eq_nocase(struct str a, struct str b); /* ASCII letters only */
-bool str_eqc_nocase(struct str a, const char *b);
+bool str_eqc_nocase(struct str a, const char *b); /* ASCII letters only */
 /* Returns true if s equals one of the n strings of list. str_in takes a static array. */
 bool str_listed(struct str s, const char *const *list, size_t n);
 #define str_in(s, list) str_listed((s), (list), sizeof(list) / sizeof((list)[0]))

@@ -275,7 +275,7 @@ open_npz(struct ckpt *c, struct err *e)
 	struct npz *z = begin(c, &npz_ops);
 
 	source_explain(c->src, "the directory at the end of a .npz must be read first");
-	return zip_open(&z->dir, c->src, c->diag, e) < 0 ? -1 : read_arrays(c, e);
+	return zip_open(&z->dir, c->src, ZIP_COMPARED, c->diag, e) < 0 ? -1 : read_arrays(c, e);
 }
 
 static int

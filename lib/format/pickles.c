@@ -7,14 +7,6 @@
 #include "zip/inflate.h"
 #include "format/format.h"
 
-struct visit {
-	struct source *src;
-	const struct diag *diag;
-	enum pickles_kind *kind;
-	int (*each)(void *arg, struct pickle_part *part, struct err *e);
-	void *arg;
-};
-
 /* ---- zip */
 
 static bool
@@ -45,7 +37,7 @@ failed(const struct err *own, struct err *e)
 
 /* Unpacks as much as possible of a record that may be damaged. Returns -1 only if the file cannot be read. */
 static int
-unpack(const struct visit *f, const struct zip_entry *t, struct buf *b, struct err *e)
+unpack(struct pickles_visit *f, const struct zip_entry *t, struct buf *b, struct err *e)
 {
 	struct zip_inflate *z = zip_inflate_new(f->src, t->data, t->packed, t->size, t->name);
 	struct err own = ERR_INIT;
@@ -62,7 +54,7 @@ unpack(const struct visit *f, const struct zip_entry *t, struct buf *b, struct e
 }
 
 static int
-deflated(const struct visit *f, const struct zip_entry *t, struct pickle_part *part, struct err *e)
+deflated(struct pickles_visit *f, const struct zip_entry *t, struct pickle_part *part, struct err *e)
 {
 	struct buf b = BUF_INIT;
 	int rc;
@@ -84,7 +76,7 @@ deflated(const struct visit *f, const struct zip_entry *t, struct pickle_part *p
 }
 
 static int
-record(const struct visit *f, const struct zip_entry *t, struct err *e)
+record(struct pickles_visit *f, const struct zip_entry *t, struct err *e)
 {
 	struct pickle_part part = { .src = f->src, .off = t->data, .limit = t->data + t->size, .object = is_object(t->name) };
 	struct buf name = BUF_INIT;
@@ -101,14 +93,14 @@ record(const struct visit *f, const struct zip_entry *t, struct err *e)
  * Visits the first record of a zip without a directory. In zips written by torch it is data.pkl, and only STOP tells where it ends.
  */
 static int
-first_record(const struct visit *f, struct err *e)
+first_record(struct pickles_visit *f, struct err *e)
 {
 	struct err own = ERR_INIT;
 	struct zip_local l;
 	struct buf name = BUF_INIT;
 	int rc = 0;
 
-	*f->kind = PICKLES_CUT;
+	f->kind = PICKLES_CUT;
 	if (zip_local(f->src, 0, &l, &name, &own) == 0 && l.entry.method == ZIP_STORED && is_pickle_name(l.entry.name)) {
 		struct pickle_part part = {
 			.src = f->src, .record = name.p, .off = l.entry.data, .limit = UINT64_MAX, .object = is_object(l.entry.name)
@@ -123,20 +115,20 @@ first_record(const struct visit *f, struct err *e)
 }
 
 static int
-each_record(const struct visit *f, struct err *e)
+each_record(struct pickles_visit *f, struct err *e)
 {
 	struct err own = ERR_INIT;
 	struct zip_dir dir;
-	int rc = zip_open(&dir, f->src, f->diag, &own);
+	int rc = zip_open(&dir, f->src, ZIP_COMPARED, NULL, &own);
 
 	if (rc < 0) {
 		zip_release(&dir);
 		return failed(&own, e) < 0 ? -1 : first_record(f, e);
 	}
-	*f->kind = PICKLES_ZIP;
+	f->kind = PICKLES_ZIP;
 	for (size_t i = 0; i < dir.n; i++)
 		if (str_ends(dir.entries[i].name, str_c("/constants.pkl")))
-			*f->kind = PICKLES_SCRIPT;
+			f->kind = PICKLES_SCRIPT;
 	for (size_t i = 0; rc == 0 && i < dir.n; i++)
 		if (is_pickle_name(dir.entries[i].name))
 			rc = record(f, &dir.entries[i], e);
@@ -147,12 +139,12 @@ each_record(const struct visit *f, struct err *e)
 /* ---- files without records */
 
 static int
-each_legacy(const struct visit *f, struct err *e)
+each_legacy(struct pickles_visit *f, struct err *e)
 {
 	static const char *const names[] = { "pickle 1 of 5", "pickle 2 of 5", "pickle 3 of 5", "pickle 4 of 5", "pickle 5 of 5" };
 	uint64_t at = 0;
 
-	*f->kind = PICKLES_LEGACY;
+	f->kind = PICKLES_LEGACY;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		struct pickle_part part = {
 			.src = f->src, .record = names[i], .off = at, .limit = UINT64_MAX, .legacy = i == 3, .object = i == 3
@@ -168,48 +160,46 @@ each_legacy(const struct visit *f, struct err *e)
 }
 
 static int
-whole_file(const struct visit *f, struct err *e)
+whole_file(struct pickles_visit *f, struct err *e)
 {
 	struct pickle_part part = { .src = f->src, .record = "", .limit = UINT64_MAX, .object = true };
 
-	*f->kind = PICKLES_BARE;
+	f->kind = PICKLES_BARE;
 	if (source_size(f->src, &part.limit, e) < 0)
 		return -1;
 	return f->each(f->arg, &part, e);
 }
 
-int
-pickles_each(struct source *src, const struct diag *diag, enum pickles_kind *kind,
-	     int (*each)(void *arg, struct pickle_part *part, struct err *e), void *arg, struct err *e)
+/* Is it a stream of which the object's pickle is the first record? */
+static bool
+object_leads(struct source *src)
 {
-	const struct visit f = { src, diag, kind, each, arg };
-	const uint8_t *head;
-	size_t n;
-
-	if (source_look(src, 0, FORMAT_PROBE, &head, &n, e) < 0)
-		return -1;
-	*kind = PICKLES_NONE;
-	if (format_torch_zip.probe(head, n))
-		return each_record(&f, e);
-	if (format_legacy.probe(head, n))
-		return each_legacy(&f, e);
-	if (format_safetensors.probe(head, n) || format_sharded.probe(head, n))
-		return 0;
-	return whole_file(&f, e);
-}
-
-int
-pickles_object(struct source *src, enum pickles_kind *kind, int (*each)(void *arg, struct pickle_part *part, struct err *e),
-	       void *arg, struct err *e)
-{
-	const struct visit f = { src, NULL, kind, each, arg };
 	struct err ignored = ERR_INIT;
 	struct buf name = BUF_INIT;
 	struct zip_local l;
-	bool first;
+	bool leads = source_is_stream(src) && zip_local(src, 0, &l, &name, &ignored) == 0 && l.entry.method == ZIP_STORED &&
+		     is_object(l.entry.name);
 
-	first = source_is_stream(src) && zip_local(src, 0, &l, &name, &ignored) == 0 && l.entry.method == ZIP_STORED &&
-		is_object(l.entry.name);
 	buf_release(&name);
-	return first ? first_record(&f, e) : pickles_each(src, NULL, kind, each, arg, e);
+	return leads;
+}
+
+int
+pickles_each(struct pickles_visit *v, struct err *e)
+{
+	const uint8_t *head;
+	size_t n;
+
+	if (v->object && object_leads(v->src))
+		return first_record(v, e);
+	if (source_look(v->src, 0, FORMAT_PROBE, &head, &n, e) < 0)
+		return -1;
+	v->kind = PICKLES_NONE;
+	if (format_torch_zip.probe(head, n))
+		return each_record(v, e);
+	if (format_legacy.probe(head, n))
+		return each_legacy(v, e);
+	if (format_safetensors.probe(head, n) || format_sharded.probe(head, n))
+		return 0;
+	return whole_file(v, e);
 }

@@ -8,7 +8,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/diag.h"
 #include "base/err.h"
 #include "io/source.h"
 
@@ -31,19 +30,18 @@ struct pickle_part {
 	uint64_t end;        /* set by each(): offset after STOP; 0 if there is no STOP */
 };
 
-/*
- * Calls each for the pickles of src, in the order of the file. Stops at a pickle of a legacy file that has no end. Returns -1 if
- * each does, or if src cannot be read. *kind is set before the first call. Errors in the container are not reported; format_open
- * does that.
- */
-int pickles_each(struct source *src, const struct diag *diag, enum pickles_kind *kind,
-		 int (*each)(void *arg, struct pickle_part *part, struct err *e), void *arg, struct err *e);
+struct pickles_visit {
+	struct source *src;
+	int (*each)(void *arg, struct pickle_part *part, struct err *e);
+	void *arg;
+	bool object;            /* the others may be left out, so that a stream of torch's own zip is not read to its end */
+	enum pickles_kind kind; /* set before the first call of each */
+};
 
 /*
- * Like pickles_each, but may visit only the pickle of the object. In zips written by torch this is the first record, so a stream of
- * such a zip is not read to its end.
+ * Calls each for the pickles of src, in the order of the file. Stops at a pickle of a legacy file that has no end. Returns -1 if
+ * each does, or if src cannot be read. Errors in the container are not reported; format_open does that.
  */
-int pickles_object(struct source *src, enum pickles_kind *kind, int (*each)(void *arg, struct pickle_part *part, struct err *e),
-		   void *arg, struct err *e);
+int pickles_each(struct pickles_visit *v, struct err *e);
 
 #endif

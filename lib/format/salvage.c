@@ -168,7 +168,7 @@ take_items(struct taking *k, uint32_t place, unsigned depth)
 		k->path.len = len;
 	}
 	if (dict)
-		value_remove_all(k->t, place, lost);
+		value_remove(k->t, place, lost);
 	free(lost);
 }
 

@@ -452,7 +452,7 @@ directory_at(const struct writer *w)
 	for (i = 0; i < w->m->nstorages; i++) {
 		header = at;
 		size = w->m->storages[i].nbytes;
-		at += zip_before(header, sizeof(DATA) - 1 + digits(i), size) + size + zip_behind(header, size);
+		at += zip_record_size(header, sizeof(DATA) - 1 + digits(i), size);
 	}
 	return t->zip.base + at;
 }

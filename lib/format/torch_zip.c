@@ -19,7 +19,6 @@
 #include "io/crc32.h"
 #include "zip/directory.h"
 #include "zip/inflate.h"
-#include "zip/scan.h"
 
 /* The most bytes that are read of version, byteorder and similar records. */
 enum { TORCH_SMALL = 128 };
@@ -524,7 +523,7 @@ place_storage(const struct ckpt *c, struct storage *s, const struct zip_entry *t
 
 /*
  * In salvage mode: if a record is missing or has a wrong size, the offset of its storage stays unknown. If two different CRCs are
- * stated, the one that matches the bytes is used. A record whose size nothing states (zip/scan.h) may be longer than its tensors
+ * stated, the one that matches the bytes is used. A record whose size nothing states (zip_scan) may be longer than its tensors
  * say.
  */
 static void
@@ -661,9 +660,9 @@ open_directory(struct ckpt *c, struct err *e)
 	int r;
 
 	if (c->salvage == SALVAGE_NOT)
-		r = zip_open(&o.dir, c->src, c->diag, e);
+		r = zip_open(&o.dir, c->src, ZIP_COMPARED, c->diag, e);
 	else
-		r = (c->salvage == SALVAGE_INDEX ? zip_open_damaged : zip_scan)(&o.dir, c->src, e);
+		r = c->salvage == SALVAGE_INDEX ? zip_open(&o.dir, c->src, ZIP_DAMAGED, NULL, e) : zip_scan(&o.dir, c->src, e);
 	if (r < 0 && o.dir.cut_off && c->salvage == SALVAGE_NOT)
 		advise_salvage(e);
 	if (r == 0)
@@ -692,7 +691,7 @@ check_records(struct ckpt *c, struct err *e)
 	const struct torch_zip *z = c->priv;
 	struct opening o = { .c = c, .name = BUF_INIT, .e = e };
 	struct strmap keys = STRMAP_INIT;
-	int rc = zip_open(&o.dir, c->src, NULL, e);
+	int rc = zip_open(&o.dir, c->src, ZIP_COMPARED, NULL, e);
 
 	for (uint32_t i = 0; i < c->nstorages; i++)
 		strmap_add(&keys, c->storages[i].key, i);
@@ -942,7 +941,7 @@ storage_key(const struct torch_stream *f, struct str name)
 	static const char data[] = "/data/";
 	size_t n = f->root->len + sizeof(data) - 1;
 
-	if (name.len < n || !str_eq_nocase(str_n(name.p, f->root->len), *f->root) ||
+	if (name.len < n || !str_eqc_nocase(str_n(name.p, f->root->len), f->root->p) ||
 	    !str_eqc_nocase(str_n(name.p + f->root->len, sizeof(data) - 1), data))
 		return str_n(NULL, 0);
 	return str_from(name, n);

@@ -25,6 +25,12 @@ too_many(const struct sheet_job *job, struct cells cells)
 	       job->outer * job->inner > TABLE_MAX / rows;
 }
 
+static bool
+is_copy(const struct sheet_job *job)
+{
+	return job->from.h == job->to.h && job->from.w == job->to.w;
+}
+
 int
 sheet_check(const struct sheet_job *job, struct err *err)
 {
@@ -36,7 +42,9 @@ sheet_check(const struct sheet_job *job, struct err *err)
 	if (too_many(job, f) || too_many(job, t))
 		return err_set(err, ERR_USAGE, "%zux%zu cells to %zux%zu: more than %llu numbers", f.h, f.w, t.h, t.w,
 			       (unsigned long long)TABLE_MAX);
-	if (!sheet_is_copy(job) && !resample_can(job->method, f))
+	if (is_copy(job))
+		return 1;
+	if (!resample_can(job->method, f))
 		return err_set(err, ERR_USAGE, "method %s needs 4x4 cells or more, not %zux%zu", resample_method_name(job->method),
 			       f.h, f.w);
 	return 0;
@@ -46,12 +54,6 @@ static uint64_t
 sheet_count(const struct sheet_job *job, struct cells cells)
 {
 	return job->outer * (job->prefix + (uint64_t)cells.h * cells.w) * job->inner;
-}
-
-bool
-sheet_is_copy(const struct sheet_job *job)
-{
-	return job->from.h == job->to.h && job->from.w == job->to.w;
 }
 
 static void
@@ -102,7 +104,7 @@ carries(const struct make *m, enum dtype in)
 static bool
 idle(const struct make *m)
 {
-	return sheet_is_copy(&of(m)->job);
+	return is_copy(&of(m)->job);
 }
 
 static bool

@@ -33,8 +33,10 @@ struct make_sheet {
 /* Returns a new maker. All members except make are zero; the caller sets them before the first use. */
 struct make_sheet *make_sheet(struct arena *a);
 
-/* Checks whether a job can be done. outer, prefix, inner and from must match an existing tensor. Fails with ERR_USAGE. */
+/*
+ * Checks whether a job can be done. outer, prefix, inner and from must match an existing tensor. Returns 1 if the job changes
+ * nothing, else 0. Fails with ERR_USAGE.
+ */
 int sheet_check(const struct sheet_job *job, struct err *err);
-bool sheet_is_copy(const struct sheet_job *job);
 
 #endif

@@ -552,33 +552,19 @@ value_replace(struct vtree *t, uint32_t h, uint32_t with)
 }
 
 void
-value_remove(struct vtree *t, uint32_t container, size_t i)
+value_remove(struct vtree *t, uint32_t container, const bool *gone)
 {
 	struct node *n = &t->nodes[container];
-	size_t width = n->kind == VALUE_DICT ? 2 : 1;
-	uint32_t *slots = slots_of(n);
-
-	if (n->kind == VALUE_TUPLE) {
-		slots[i] = NODE_NONE;
-		return;
-	}
-	memmove(slots + width * i, slots + width * (i + 1), (n->len - width * (i + 1)) * sizeof(*slots));
-	n->len -= (uint32_t)width;
-}
-
-void
-value_remove_all(struct vtree *t, uint32_t dict, const bool *which)
-{
-	struct node *n = &t->nodes[dict];
+	const uint32_t width = n->kind == VALUE_DICT ? 2 : 1;
 	uint32_t *slots = slots_of(n), kept = 0;
 
-	for (uint32_t i = 0; i < n->len / 2; i++) {
-		if (which[i])
-			continue;
-		slots[2 * kept] = slots[2 * i];
-		slots[2 * kept++ + 1] = slots[2 * i + 1];
+	for (uint32_t i = 0; i < n->len / width; i++) {
+		if (gone[i] && n->kind == VALUE_TUPLE)
+			slots[kept++] = NODE_NONE;
+		if (!gone[i])
+			memmove(slots + (size_t)width * kept++, slots + (size_t)width * i, width * sizeof(*slots));
 	}
-	n->len = 2 * kept;
+	n->len = width * kept;
 }
 
 void

@@ -136,9 +136,8 @@ void value_set_state(struct vtree *t, uint32_t dict_or_object, uint32_t state);
 void value_put(struct vtree *t, uint32_t container, size_t i, uint32_t val);
 /* Copies the node of with, a text or leaf, over h, an object or leaf. */
 void value_replace(struct vtree *t, uint32_t h, uint32_t with);
-void value_remove(struct vtree *t, uint32_t container, size_t i); /* from a LIST or DICT; an item of a TUPLE becomes None */
-/* Removes every pair i of a DICT for which which[i] is true. */
-void value_remove_all(struct vtree *t, uint32_t dict, const bool *which);
+/* Removes every item i of a LIST or DICT for which gone[i] is true; an item of a TUPLE becomes None. */
+void value_remove(struct vtree *t, uint32_t container, const bool *gone);
 
 /*
  * Most values of a pickle are only arguments of calls that a hook replaces. value_consume drops the tuple and its items as long as

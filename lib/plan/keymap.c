@@ -792,14 +792,6 @@ find(const char *name)
 	return NULL;
 }
 
-const char *
-keymap_text(const char *name)
-{
-	const struct embedded *m = find(name);
-
-	return m == NULL ? NULL : m->text;
-}
-
 int
 keymap_builtin(struct keymap **out, const char *name, struct err *e)
 {
@@ -810,6 +802,7 @@ keymap_builtin(struct keymap **out, const char *name, struct err *e)
 		if (keymap_load(out, name, str_n(m->text, m->len), e) != 0)
 			return -1;
 		(*out)->builtin = true;
+		(*out)->head.text = m->text;
 		return 0;
 	}
 	for (size_t i = 0; i < embedded_maps_count; i++)

@@ -24,8 +24,6 @@ int keymap_load(struct keymap **out, const char *file, struct str text, struct e
 
 /* Loads a built-in map. An unknown name is ERR_USAGE, which lists the known names. */
 int keymap_builtin(struct keymap **out, const char *name, struct err *e);
-/* Returns the YAML text of a built-in map, or NULL if there is none of this name. */
-const char *keymap_text(const char *name);
 
 void keymap_free(struct keymap *k); /* may be NULL */
 
@@ -39,6 +37,7 @@ struct keymap_head {
 	size_t ninputs;
 	bool any_input;    /* inputs: any, which accepts inputs of any name */
 	bool interpolates; /* linnaeus's loader interpolates tables when it loads this kind of checkpoint */
+	const char *text;  /* YAML text of a built-in map; NULL for other maps */
 };
 
 const struct keymap_head *keymap_head(const struct keymap *k);

@@ -55,12 +55,10 @@ void suggest_make(struct suggest *s, const struct suggest_side *source, const st
 void suggest_release(struct suggest *s);
 
 /*
- * Appends the map as YAML. A rule covers many layers if they correspond in the same way. A comment above each rule gives its number
- * of tensors and its grade. Returns the number of targets that have a source.
+ * Appends the map to b as YAML. A rule covers many layers if they correspond in the same way. A comment above each rule gives its
+ * number of tensors and its grade. Appends to rest comments that list the tensors without a partner on the other side. Returns the
+ * number of targets that have a source.
  */
-size_t suggest_put(const struct suggest *s, struct buf *b);
-
-/* Appends comments that list the tensors without a partner on the other side. */
-void suggest_put_rest(const struct suggest *s, struct buf *b);
+size_t suggest_put(const struct suggest *s, struct buf *b, struct buf *rest);
 
 #endif

@@ -605,7 +605,7 @@ put_rules(struct map_writer *w)
 /* ---- the whole map */
 
 static void
-put_rest(struct buf *b, const char *what, const struct suggest_side *side, const bool *used)
+put_side(struct buf *b, const char *what, const struct suggest_side *side, const bool *used)
 {
 	for (size_t i = 0; i < side->n; i++) {
 		const struct entry *e = &side->v[i];
@@ -622,8 +622,9 @@ put_rest(struct buf *b, const char *what, const struct suggest_side *side, const
 	}
 }
 
-void
-suggest_put_rest(const struct suggest *s, struct buf *b)
+/* Comments for what has no partner on the other side. */
+static void
+put_rest(const struct suggest *s, struct buf *b)
 {
 	bool *from = xcalloc(s->source.n + 1, sizeof(*from)), *to = xcalloc(s->target.n + 1, sizeof(*to));
 
@@ -633,14 +634,14 @@ suggest_put_rest(const struct suggest *s, struct buf *b)
 		for (unsigned k = 0; k < s->v[i].nto; k++)
 			to[s->v[i].to[k]] = true;
 	}
-	put_rest(b, "nothing for", &s->target, to);
-	put_rest(b, "unused", &s->source, from);
+	put_side(b, "nothing for", &s->target, to);
+	put_side(b, "unused", &s->source, from);
 	free(from);
 	free(to);
 }
 
 size_t
-suggest_put(const struct suggest *s, struct buf *b)
+suggest_put(const struct suggest *s, struct buf *b, struct buf *rest)
 {
 	struct map_writer w = { .s = s, .arena = ARENA_INIT };
 	size_t placed = 0;
@@ -659,6 +660,7 @@ suggest_put(const struct suggest *s, struct buf *b)
 	for (size_t i = 0; i < w.nrules; i++)
 		buf_addstr(b, w.rules[i].text);
 	buf_adds(b, "default: drop\n");
+	put_rest(s, rest);
 	free(w.numbers);
 	free(w.items);
 	free(w.list);

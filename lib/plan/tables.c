@@ -239,6 +239,7 @@ tables_sheet(struct tables *t, struct table_case *c, struct make_sheet *s, struc
 {
 	struct like_rule rule;
 	struct err why = ERR_INIT;
+	int rc;
 
 	if (!tables_method(t, c->kind, &rule))
 		return tables_leave(t, c, "--like has no tables of its kind");
@@ -247,12 +248,13 @@ tables_sheet(struct tables *t, struct table_case *c, struct make_sheet *s, struc
 	s->job.method = (enum resample_method)rule.method;
 	s->show = t->o->show;
 	s->show_arg = t->o->show_arg;
-	if (sheet_check(&s->job, &why) < 0)
+	rc = sheet_check(&s->job, &why);
+	if (rc < 0)
 		return err_set(err, why.code, "%s: %.*s: %s", plan_file(t->p, c->en), STR_ARG(c->en->name), why.msg);
 	plan_describe(t->p, &s->make);
-	t->tally->fit += sheet_is_copy(&s->job);
-	t->tally->resized += !sheet_is_copy(&s->job);
-	if (sheet_is_copy(&s->job))
+	t->tally->fit += rc == 1;
+	t->tally->resized += rc == 0;
+	if (rc == 1)
 		return 0;
 	plan_make(t->p, c->en, &s->make, position_kind_name(c->kind));
 	tables_stale(t, c->en);

@@ -36,9 +36,7 @@ rule_form(const struct ynode *node, enum rule_form *form, const struct ynode **r
 {
 	*form = FORM_RULE;
 	*rule = node;
-	if (node->kind != YN_MAP)
-		return ynode_fail(node, err, "a rule is a map with a TYPE, not %s", ynode_what(node));
-	if (ymap_get(node, "TYPE"))
+	if (node->kind != YN_MAP || ymap_get(node, "TYPE"))
 		return 0;
 	if (ymap_get(node, "FILTER")) {
 		*rule = ymap_get(node, "FILTER");
@@ -53,7 +51,8 @@ rule_form(const struct ynode *node, enum rule_form *form, const struct ynode **r
 	for (size_t i = 0; i < node->n; i++)
 		if (is_child(&node->pairs[i]))
 			return ynode_fail(node, err, "neither a rule (a map with TYPE) nor groups (maps with FILTER)");
-	return rule_without_type(node, err);
+	*form = FORM_RULE;
+	return 0;
 }
 
 static int

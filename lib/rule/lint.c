@@ -55,31 +55,6 @@ struct lint {
 		(rules)->env.finding((rules)->env.arg, &found_err); \
 	} while (0)
 
-struct lint *
-lint_new(struct rules *rules, const struct groups *groups, const struct rule *other)
-{
-	struct lint *l = xcalloc(1, sizeof(*l));
-	size_t n = groups->n;
-
-	*l = (struct lint){ .rules = rules,
-			    .groups = groups,
-			    .other = other,
-			    .arena = ARENA_INIT,
-			    .by_groups = STRMAP_INIT,
-			    .by_type = STRMAP_INIT };
-	l->all = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->all));
-	l->rule_hits = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->rule_hits));
-	l->item_hits = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->item_hits));
-	for (const struct rule *r = rules->newest; r; r = r->next) {
-		l->all[r->number] = r->broken ? NULL : r;
-		l->item_hits[r->number] = arena_calloc(&l->arena, r->nitems + 1, sizeof(**l->item_hits));
-	}
-	l->root_told = arena_calloc(&l->arena, n + 1, sizeof(*l->root_told));
-	l->in = arena_calloc(&l->arena, n + 1, 1);
-	l->firsts = arena_calloc(&l->arena, n + 1, sizeof(*l->firsts));
-	return l;
-}
-
 /* ---- names */
 
 static void
@@ -432,9 +407,31 @@ check_overrides(const struct rules *rules, const struct groups *groups, const st
 	arena_release(&a);
 }
 
-void
-lint_config(const struct rules *rules, const struct groups *groups, bool enabled, const struct ynode *overrides)
+struct lint *
+lint_new(struct rules *rules, const struct groups *groups, const struct rule *other, bool enabled, const struct ynode *overrides)
 {
-	check_groups(rules, groups, enabled);
-	check_overrides(rules, groups, overrides);
+	struct lint *l = xcalloc(1, sizeof(*l));
+	size_t n = groups->n;
+
+	*l = (struct lint){ .rules = rules,
+			    .groups = groups,
+			    .other = other,
+			    .arena = ARENA_INIT,
+			    .by_groups = STRMAP_INIT,
+			    .by_type = STRMAP_INIT };
+	l->all = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->all));
+	l->rule_hits = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->rule_hits));
+	l->item_hits = arena_calloc(&l->arena, rules->count + 1, sizeof(*l->item_hits));
+	for (const struct rule *r = rules->newest; r; r = r->next) {
+		l->all[r->number] = r->broken ? NULL : r;
+		l->item_hits[r->number] = arena_calloc(&l->arena, r->nitems + 1, sizeof(**l->item_hits));
+	}
+	l->root_told = arena_calloc(&l->arena, n + 1, sizeof(*l->root_told));
+	l->in = arena_calloc(&l->arena, n + 1, 1);
+	l->firsts = arena_calloc(&l->arena, n + 1, sizeof(*l->firsts));
+	if (groups->at != NULL) {
+		check_groups(rules, groups, enabled);
+		check_overrides(rules, groups, overrides);
+	}
+	return l;
 }

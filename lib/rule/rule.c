@@ -59,8 +59,9 @@ unknown_type(const struct ynode *node, struct err *err)
 	buf_release(&hint);
 }
 
-int
-rule_without_type(const struct ynode *node, struct err *err)
+/* Says that the map has no TYPE, or which of its keys was meant to be it. */
+static int
+without_type(const struct ynode *node, struct err *err)
 {
 	for (size_t i = 0; i < node->n; i++) {
 		const struct ynode *key = node->pairs[i].key;
@@ -81,7 +82,7 @@ find_type(const struct ynode *node, struct err *err)
 	if (node->kind != YN_MAP)
 		ynode_fail(node, err, "a rule is a map with a TYPE, not %s", ynode_what(node));
 	else if (name == NULL)
-		rule_without_type(node, err);
+		without_type(node, err);
 	else if (name->kind != YN_SCALAR || ynode_is_null(name))
 		ynode_fail(name, err, "TYPE: must be the name of a rule type, not %s", ynode_what(name));
 	else {
@@ -236,14 +237,6 @@ rules_compile(struct rules *rules, const struct ynode *node, struct err *err)
 /* ---- matching */
 
 void
-subject_init(struct subject *s, struct rules *rules)
-{
-	memset(s, 0, sizeof(*s));
-	s->rules = rules;
-	s->finder = rules->finder;
-}
-
-void
 subject_set(struct subject *s, const struct entry *e)
 {
 	const struct model *m = s->rules->env.model;
@@ -254,7 +247,7 @@ subject_set(struct subject *s, const struct entry *e)
 	s->staged = false;
 	if (e->name.len >= 7 && memcmp(e->name.p, "module.", 7) == 0)
 		s->name = str_from(e->name, 7);
-	finder_name(s->finder, s->name);
+	finder_name(s->rules->finder, s->name);
 	if (m && m->n)
 		known = model_find(m, s->name);
 	if (m && m->n && known == NULL && s->name.p != e->name.p)

@@ -51,15 +51,11 @@ struct subject {
 	struct str name;    /* name without a leading "module." */
 	/* private */
 	const struct rules *rules;
-	struct finder *finder;
 	bool staged;
 	const struct stage_pattern *stage; /* the pattern that assigns the name to a stage; NULL if it has no stage */
 };
 
-/* Memory that a subject allocates lives as long as rules. */
-void subject_init(struct subject *s, struct rules *rules);
-
-/* Selects the next tensor. e is borrowed until the next call. */
+/* Selects the next tensor for a subject whose rules are set. e is borrowed until the next call. */
 void subject_set(struct subject *s, const struct entry *e);
 
 /* One evaluation of a rule. */

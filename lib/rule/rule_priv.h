@@ -94,9 +94,6 @@ struct rule_type {
 RULE_TYPES(TYPE_DECLARE)
 #undef TYPE_DECLARE
 
-/* Reports that the map has no TYPE, or which of its keys is probably a misspelled TYPE. Returns -1. */
-int rule_without_type(const struct ynode *node, struct err *err);
-
 /* Does any item of the class hold? Returns 1, 0 or -1. *item is set to the first that holds. */
 int type_any(const struct rule *rule, enum item_class class, struct subject *s, size_t *item, struct err *err);
 

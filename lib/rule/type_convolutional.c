@@ -21,7 +21,7 @@ holds(const struct rule *rule, size_t i, struct subject *s, struct err *err)
 	const struct rule_item *item = &rule->items[i];
 
 	if (item->class == ITEM_PATTERN)
-		return finder_found(s->finder, item->id, err);
+		return finder_found(s->rules->finder, item->id, err);
 	if (type_need_layer(rule, s, err) < 0)
 		return -1;
 	return str_eq(item->text, s->entry.layer_type);

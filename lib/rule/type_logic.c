@@ -44,7 +44,7 @@ match_or(const struct rule *rule, struct subject *s, struct rule_trace *trace, s
 
 	if (trace == NULL && rule->nnames > 1) {
 		err_clear(&why);
-		got = finder_first(s->finder, rule->kids[0]->items[0].id, rule->npatterns, item, &why);
+		got = finder_first(s->rules->finder, rule->kids[0]->items[0].id, rule->npatterns, item, &why);
 		if (got > 0)
 			return 1;
 		i = got == 0 ? rule->nnames : 0; /* if a pattern fails, the rule that contains it reports the error */

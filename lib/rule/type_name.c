@@ -95,7 +95,7 @@ find_first(const struct rule *rule, size_t i, size_t n, struct subject *s, size_
 	int got;
 
 	err_clear(&why);
-	got = finder_first(s->finder, first, n, &id, &why);
+	got = finder_first(s->rules->finder, first, n, &id, &why);
 	if (got < 0)
 		return too_long(&rule->items[i + id - first], err);
 	if (got > 0)

@@ -55,7 +55,7 @@ stage_of(struct subject *s)
 	s->staged = true;
 	s->stage = NULL;
 	for (size_t i = 0; i < rules->nstages; i++) {
-		if (finder_found(s->finder, rules->stages[i].id, NULL) > 0) {
+		if (finder_found(s->rules->finder, rules->stages[i].id, NULL) > 0) {
 			s->stage = &rules->stages[i];
 			break;
 		}

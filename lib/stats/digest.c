@@ -5,18 +5,6 @@
 
 #include "base/text.h"
 
-struct digest
-digest_of(struct str bytes)
-{
-	struct digest d = { .known = true };
-	struct sha256_ctx ctx;
-
-	sha256_init(&ctx);
-	sha256_update(&ctx, bytes.len, (const uint8_t *)bytes.p);
-	sha256_digest(&ctx, sizeof(d.sha256), d.sha256);
-	return d;
-}
-
 void
 digest_put(struct buf *b, const struct digest *d)
 {
@@ -50,15 +38,16 @@ by_bytes(const void *a, const void *b)
 }
 
 struct digest
-digest_model(struct str *lines, size_t n)
+digest_of(struct str *texts, size_t n)
 {
 	struct digest d = { .known = true };
 	struct sha256_ctx ctx;
 
-	qsort(lines, n, sizeof(*lines), by_bytes);
+	if (n > 1)
+		qsort(texts, n, sizeof(*texts), by_bytes);
 	sha256_init(&ctx);
 	for (size_t i = 0; i < n; i++)
-		sha256_update(&ctx, lines[i].len, (const uint8_t *)lines[i].p);
+		sha256_update(&ctx, texts[i].len, (const uint8_t *)texts[i].p);
 	sha256_digest(&ctx, sizeof(d.sha256), d.sha256);
 	return d;
 }

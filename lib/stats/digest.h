@@ -21,16 +21,12 @@ struct digest {
 	unsigned char sha256[32];
 };
 
-/* Returns the digest of bytes. */
-struct digest digest_of(struct str bytes);
+/* Returns the digest of n texts one after the other. They are sorted in place by their bytes. */
+struct digest digest_of(struct str *texts, size_t n);
 
 /* Appends 64 hex digits, or "-". */
 void digest_put(struct buf *b, const struct digest *d);
 
 /* Appends "NAME <TAB> DTYPE <TAB> SHAPE <TAB> HEX <LF>". The name is escaped as in tensor lists. */
 void digest_line(struct buf *b, struct str name, const struct tensor *t, const struct digest *d);
-
-/* Returns the identity of a state dict. lines are its n lines from digest_line; they are sorted in place. */
-struct digest digest_model(struct str *lines, size_t n);
-
 #endif

@@ -388,16 +388,19 @@ digest_join(const struct tensor *t, const struct digest *parts)
 {
 	struct buf lines = BUF_INIT;
 	struct digest d;
+	struct str text;
 
 	for (size_t i = 0; i < t->more->nparts; i++) {
 		const struct tensor_part *part = &t->more->parts[i];
 		const struct tensor number = { .dtype = part->dtype };
-		const struct digest scalar = digest_of(str_n((const char *)part->scalar, dtype_size(part->dtype)));
+		struct str bytes = str_n((const char *)part->scalar, dtype_size(part->dtype));
+		const struct digest scalar = digest_of(&bytes, 1);
 
 		digest_line(&lines, part->name, part->tensor != NULL ? part->tensor : &number,
 			    part->tensor != NULL ? &parts[i] : &scalar);
 	}
-	d = digest_of(buf_str(&lines));
+	text = buf_str(&lines);
+	d = digest_of(&text, 1);
 	buf_release(&lines);
 	return d;
 }
@@ -434,7 +437,7 @@ add_hashed(struct figures_run *w, const struct tensor *t, size_t tag, unsigned m
 	if (dtype_size(t->dtype) == 0)
 		return add_packed(w, t, tag, e) < 0 ? -1 : tensor_count(t) > 0;
 	if (tensor_count(t) == 0)
-		w->f->digests[tag] = digest_of(str_c(""));
+		w->f->digests[tag] = digest_of(NULL, 0);
 	it = add_tensor(w, t, tag);
 	it->gives |= GIVES_DIGEST | more;
 	it->whole = true;
@@ -676,7 +679,7 @@ find_moments(const struct figures_run *w, struct slot *s, size_t done)
 		struct moments *m = &s->m[(done + i) / MOMENTS_UNIT];
 
 		n = u->n - i < MOMENTS_UNIT ? u->n - i : MOMENTS_UNIT;
-		(w->o->special ? moments_add_special : moments_add)(m, dtype, p, n);
+		moments_add(m, dtype, p, n, w->o->special);
 	}
 }
 

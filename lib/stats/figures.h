@@ -47,7 +47,7 @@ struct figures_opts {
 	void (*tick)(void *arg, uint64_t done, uint64_t total); /* reports bytes done and their total; may be NULL */
 	size_t measured;                                        /* number of tensors, from the first, whose moments are computed */
 	size_t hashed;                                          /* number of tensors, up to the last, whose digests are computed */
-	bool special;                       /* moments need only the counts of non-finite values, see moments_add_special */
+	bool special;                       /* moments need only the counts of non-finite values, see moments_add */
 	bool crcs;                          /* compute the CRC-32 of every storage, not only where reading a tensor yields it */
 	const struct compare_opts *compare; /* parameters of the comparison; NULL: nothing is compared */
 	const struct compare_pair *pairs;   /* npairs pairs; each a is a tensor of the checkpoint */

@@ -308,25 +308,13 @@ add_block(struct moments *m, struct moments_block *b, bool exact)
 	moments_join(m, &next);
 }
 
-static void
-add_blocks(struct moments *m, enum dtype t, const unsigned char *p, size_t n, bool exact)
+void
+moments_add(struct moments *m, enum dtype t, const void *p, size_t n, bool special)
 {
 	struct moments_block b = { .t = t, .p = p };
 
 	for (; n > 0; n -= b.n, b.p += b.n * dtype_size(t)) {
 		b.n = n < MOMENTS_BLOCK ? n : MOMENTS_BLOCK;
-		add_block(m, &b, exact);
+		add_block(m, &b, !special);
 	}
-}
-
-void
-moments_add(struct moments *m, enum dtype t, const void *p, size_t n)
-{
-	add_blocks(m, t, p, n, true);
-}
-
-void
-moments_add_special(struct moments *m, enum dtype t, const void *p, size_t n)
-{
-	add_blocks(m, t, p, n, false);
 }

@@ -42,15 +42,10 @@ bool moments_known(enum dtype t);
 
 /*
  * Adds n little-endian elements of dtype t, at any alignment. t must be moments_known. If more elements follow, n must be a
- * multiple of MOMENTS_BLOCK.
+ * multiple of MOMENTS_BLOCK. With special, which is several times as fast, only nans, pinf, ninf and the number of elements are
+ * counted, and the other members are meaningless.
  */
-void moments_add(struct moments *m, enum dtype t, const void *p, size_t n);
-
-/*
- * Like moments_add, but several times as fast. Only nans, pinf, ninf and the number of elements are counted. The other members are
- * meaningless.
- */
-void moments_add_special(struct moments *m, enum dtype t, const void *p, size_t n);
+void moments_add(struct moments *m, enum dtype t, const void *p, size_t n, bool special);
 
 /* Appends the moments of the next unit. */
 void moments_join(struct moments *m, const struct moments *next);

@@ -255,21 +255,15 @@ add_span(struct ckpt_spans *s, struct ckpt_span new, const void *p)
 	memmove(behind, behind + 1, (--s->n - k) * sizeof(*behind));
 }
 
-void
-ckpt_describe(const struct ckpt *c, uint32_t storage, struct buf *b)
-{
-	if (c->ops->describe != NULL)
-		c->ops->describe(c, storage, b);
-	else
-		buf_addf(b, "storage '%.*s'", STR_ARG(c->storages[storage].key));
-}
-
 static int
 bad_crc(const struct ckpt *c, uint32_t storage, struct err *e)
 {
 	struct buf b = BUF_INIT;
 
-	ckpt_describe(c, storage, &b);
+	if (c->ops->describe != NULL)
+		c->ops->describe(c, storage, &b);
+	else
+		buf_addf(&b, "storage '%.*s'", STR_ARG(c->storages[storage].key));
 	err_input(e, c->nshards > 0 ? c->shards[c->storages[storage].shard] : c->file,
 		  "the CRC of %.*s is not that of its bytes: the file is damaged", STR_ARG(buf_str(&b)));
 	buf_release(&b);

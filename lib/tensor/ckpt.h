@@ -141,9 +141,6 @@ int ckpt_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struc
 /* Reads all bytes of a storage and computes their CRC, whatever was read before. The CRC is not compared. */
 int ckpt_read_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, struct err *e);
 
-/* Appends a description of a storage for messages: "storage '3'", "tensor 'w', box [2,3] at [0,0]". */
-void ckpt_describe(const struct ckpt *c, uint32_t storage, struct buf *b);
-
 /*
  * From now on, compares what is read with the CRCs that the source states, in whatever order and pieces it is read. If a storage
  * that is read completely has another CRC, the read of its last byte fails or, if the CRC follows the bytes (a stream), ckpt_pass.

@@ -336,25 +336,28 @@ edit_item(struct seal *l, struct seal_containers *k, struct plan_entry *en)
 	}
 }
 
-/* Sorts the items of a container from the last to the first, so that a removal does not move the items still to be removed. */
 static int
-by_place(const void *a, const void *b)
+by_parent(const void *a, const void *b)
 {
 	const struct seal_removal *x = a, *y = b;
 
-	if (x->parent != y->parent)
-		return x->parent < y->parent ? -1 : 1;
-	return (x->item < y->item) - (x->item > y->item);
+	return (x->parent > y->parent) - (x->parent < y->parent);
 }
 
 static void
 remove_items(struct seal_containers *k)
 {
 	if (k->n > 0)
-		qsort(k->removals, k->n, sizeof(*k->removals), by_place);
-	for (size_t i = 0; i < k->n; i++)
-		if (i == 0 || by_place(&k->removals[i - 1], &k->removals[i]) != 0)
-			value_remove(k->tree, k->removals[i].parent, k->removals[i].item);
+		qsort(k->removals, k->n, sizeof(*k->removals), by_parent);
+	for (size_t i = 0, next; i < k->n; i = next) {
+		const uint32_t parent = k->removals[i].parent;
+		bool *gone = xcalloc(value_len(k->tree, parent), sizeof(*gone));
+
+		for (next = i; next < k->n && k->removals[next].parent == parent; next++)
+			gone[k->removals[next].item] = true;
+		value_remove(k->tree, parent, gone);
+		free(gone);
+	}
 }
 
 /* Returns the container of entry i if it is written whole, else NULL. */
@@ -1768,8 +1771,8 @@ say_memory(const struct seal *l)
 }
 
 /*
- * Checks the manifest and gives at most one warning, before anything is written. silent: no warning, because plan_seal has given it
- * for a split plan, and it is no news for a file edited in place.
+ * Checks the manifest and gives at most one warning, before anything is written. silent: no warning, because it was given for the
+ * whole of a split plan, and it is no news for a file edited in place.
  */
 static int
 check_output(const struct sealed *s, bool silent, struct err *e)
@@ -1828,16 +1831,6 @@ seal_file(struct seal *l, uint32_t k, struct sealed *s, struct err *e)
 	note_rest(l);
 	end_file(l);
 	return rc == 0 ? check_output(s, k > 0 || l->o.shape == SEAL_KEPT, e) : rc;
-}
-
-int
-plan_seal(struct plan *p, const struct seal_opts *o, struct sealed *s, struct err *e)
-{
-	struct seal *l = seal_new(p, o);
-	int rc = seal_file(l, 0, s, e);
-
-	seal_free(l);
-	return rc;
 }
 
 void

@@ -10,9 +10,8 @@
  * Only this module decides which bytes a stream may forget: after each step, the bytes that no later step reads. If a plan is split
  * into several files, all of them read the same open inputs, one file after the other.
  *
- * To write a plan to one file: plan_seal, plan_pump (pump.h), sealed_release. To write several files: seal_new, then for each file
- * seal_file, plan_pump and sealed_release, then seal_free. The time that a file takes depends on its own entries only, not on those
- * of the whole plan.
+ * To write a plan: seal_new, then for each file seal_file, plan_pump (pump.h) and sealed_release, then seal_free. The time that a
+ * file takes depends on its own entries only, not on those of the whole plan.
  */
 #ifndef LNN_WRITE_SEAL_H
 #define LNN_WRITE_SEAL_H
@@ -95,24 +94,19 @@ struct sealed {
 };
 
 /*
- * Seals a plan that is written to one file. Fails with ERR_INPUT if two entries have one name, if an entry to carry does not exist,
- * or if the container cannot hold an entry; with ERR_USAGE if an entry to carry would stand where the state dict is written; with
- * ERR_ANSWER if no tensor is left to write.
- */
-int plan_seal(struct plan *p, const struct seal_opts *o, struct sealed *s, struct err *e);
-void sealed_release(struct sealed *s);
-
-/*
- * Prepares to seal the files of a split plan. o->split says which entries go to which file. p and what o points to must outlive the
+ * Prepares to seal a plan. o->split says which entries of a split plan go to which file. p and what o points to must outlive the
  * result.
  */
 struct seal *seal_new(struct plan *p, const struct seal_opts *o);
 
 /*
- * Seals file k of a split plan; the first is 1. Fails like plan_seal. Gives no warnings: plan_seal gives those, and must have been
- * called for this plan before.
+ * Seals file k of a split plan; the first is 1. With k 0 seals the whole plan and gives the warnings, which must be done before the
+ * files of a split plan. Fails with ERR_INPUT if two entries have one name, if an entry to carry does not exist, or if the container
+ * cannot hold an entry; with ERR_USAGE if an entry to carry would stand where the state dict is written; with ERR_ANSWER if no
+ * tensor is left to write.
  */
 int seal_file(struct seal *l, uint32_t k, struct sealed *s, struct err *e);
 void seal_free(struct seal *l);
+void sealed_release(struct sealed *s);
 
 #endif

@@ -28,22 +28,28 @@ struct zip_dir {
 	bool cut_off;          /* zip_open failed because the input does not end with a directory */
 };
 
-/* Reads the directory at the end of src and all local headers, and compares them. A stream is read to its end first. */
-int zip_open(struct zip_dir *d, struct source *src, const struct diag *diag, struct err *e);
+enum zip_trust {
+	ZIP_COMPARED, /* all local headers are read and compared with the directory */
+	ZIP_LISTED,   /* of an archive that was compared before: local headers are not read, so the entries' data is 0 */
+	/*
+	 * Of a damaged archive. Nothing is compared. If a local header does not tell where the data of an entry begins, the data is
+	 * assumed to end where the next record begins. The CRC of an entry may come from its descriptor or from the directory.
+	 */
+	ZIP_DAMAGED,
+};
 
-/* Reads only the directory of an archive that zip_open has accepted. Local headers are not read, so the entries' data is 0. */
-int zip_list(struct zip_dir *d, struct source *src, struct err *e);
-void zip_release(struct zip_dir *d); /* also needed after a failed zip_open, zip_open_damaged or zip_scan (zip/scan.h) */
+/* Reads the directory at the end of src. A stream is read to its end first. diag may be NULL. */
+int zip_open(struct zip_dir *d, struct source *src, enum zip_trust trust, const struct diag *diag, struct err *e);
 
 /*
- * Reads the directory of a damaged archive, without any comparison. If a local header does not tell where the data of an entry
- * begins, the data is assumed to end where the next record begins. The CRC of an entry may come from its descriptor or from the
- * directory.
+ * Lists what is left of an archive that is cut off or whose directory is damaged. Searches the whole input for local headers and
+ * data descriptors. Fills d with the records of one folder, that of the first record, in the order of the input. If neither header
+ * nor descriptor tells where a record ends, it extends to the next record or to the end of the input, and has no CRC. Fails with
+ * ERR_INPUT if there is no record.
  */
-int zip_open_damaged(struct zip_dir *d, struct source *src, struct err *e);
+int zip_scan(struct zip_dir *d, struct source *src, struct err *e);
 
-/* Adds a copy of *t to d. Returns false if d has an entry of that name. *cap is the capacity of d->entries. */
-bool zip_dir_add(struct zip_dir *d, const struct zip_entry *t, size_t *cap);
+void zip_release(struct zip_dir *d); /* also needed after a failed zip_open or zip_scan */
 
 /* Finds an entry by name, ignoring ASCII case as torch does. Returns NULL if there is none. */
 const struct zip_entry *zip_find(const struct zip_dir *d, struct str name);

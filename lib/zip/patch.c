@@ -429,7 +429,7 @@ zip_patch(struct source *src, const struct zip_patch *patch, struct undo_edit *u
 	int rc = source_size(src, &size, err);
 
 	if (rc == 0)
-		rc = zip_list(&z.dir, src, err);
+		rc = zip_open(&z.dir, src, ZIP_LISTED, NULL, err);
 	if (rc == 0 && size - z.dir.end > ENDS_MAX)
 		rc = refuse_ends(&z);
 	if (rc == 0) {

@@ -38,18 +38,19 @@ unpadded(uint64_t header, size_t name_len, uint64_t size)
 	return ZIP_LOCAL + name_len + zip64_extra(header, size) + 4;
 }
 
-uint64_t
-zip_before(uint64_t header, size_t name_len, uint64_t size)
+/* Bytes in front of the contents, which are aligned. */
+static uint64_t
+before(uint64_t header, size_t name_len, uint64_t size)
 {
 	return num_align(header + unpadded(header, name_len, size), ZIP_ALIGN) - header;
 }
 
 uint64_t
-zip_behind(uint64_t header, uint64_t size)
+zip_record_size(uint64_t header, size_t name_len, uint64_t size)
 {
-	if (size == 0)
-		return 0;
-	return zip64_len(header, size) > 0 ? 24 : 16;
+	const uint64_t descriptor = size == 0 ? 0 : zip64_len(header, size) > 0 ? 24 : 16;
+
+	return before(header, name_len, size) + size + descriptor;
 }
 
 void
@@ -98,7 +99,7 @@ zip_record_begin(struct zip_writer *z, struct str name, uint64_t size, struct er
 {
 	struct buf b = BUF_INIT;
 	uint64_t header = zip_writer_at(z);
-	size_t pad = (size_t)(zip_before(header, name.len, size) - unpadded(header, name.len, size));
+	size_t pad = (size_t)(before(header, name.len, size) - unpadded(header, name.len, size));
 	int r;
 
 	z->written = xgrow(z->written, z->n, &z->cap, sizeof(*z->written));

@@ -205,7 +205,10 @@ run(struct plan *p, struct side *s, const uint8_t *script, struct buf *out, stru
 	plan_add_input(p, &s->sd, NULL);
 	rc = edit(p, script, &s->sd, o.shape == SEAL_IN_PLACE, e);
 	if (rc == 0) {
-		rc = plan_seal(p, &o, &sealed, e);
+		struct seal *seal = seal_new(p, &o);
+
+		rc = seal_file(seal, 0, &sealed, e);
+		seal_free(seal);
 		if (rc == 0 && sealed.bytes > 4 * FUZZ_CONTENTS)
 			rc = err_set(e, ERR_INPUT, "too much");
 		if (rc == 0)

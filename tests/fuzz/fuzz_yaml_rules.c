@@ -24,7 +24,7 @@ ask(struct rules *rules, const struct groups *g, const struct rule *rule, bool l
 	static const char *const names[] = { "module.stage_0.0.weight", "head.taxa_L10.bias", "norm.weight",
 					     "stage_3.0.attn.relative_position_bias_table", "" };
 	static const uint64_t shape[] = { 4, 3, 3, 3 };
-	struct lint *l = linted ? lint_new(rules, g, rule) : NULL;
+	struct lint *l = linted ? lint_new(rules, g, rule, true, NULL) : NULL;
 	struct rule_trace trace = RULE_TRACE_INIT;
 	struct subject s;
 	struct err e = ERR_INIT;
@@ -32,7 +32,7 @@ ask(struct rules *rules, const struct groups *g, const struct rule *rule, bool l
 	unsigned char *in = xcalloc(g->n + 1, 1);
 	size_t count;
 
-	subject_init(&s, rules);
+	s = (struct subject){ .rules = rules };
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		struct entry en = entry_named(str_c(names[i]));
 
@@ -58,10 +58,8 @@ ask(struct rules *rules, const struct groups *g, const struct rule *rule, bool l
 		if (linted)
 			lint_name(l, &s, "fuzz");
 	}
-	if (linted) {
+	if (linted)
 		lint_finish(l, true);
-		lint_config(rules, g, true, NULL);
-	}
 	rule_trace_release(&trace);
 	buf_release(&text);
 	free(in);

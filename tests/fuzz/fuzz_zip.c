@@ -7,7 +7,6 @@
 #include "base/num.h"
 #include "zip/directory.h"
 #include "zip/inflate.h"
-#include "zip/scan.h"
 
 static void
 contents(struct source *src, const struct zip_entry *en)
@@ -47,7 +46,7 @@ directory(struct source *src, size_t size)
 {
 	struct zip_dir d;
 	struct err e = ERR_INIT;
-	int rc = zip_open(&d, src, NULL, &e);
+	int rc = zip_open(&d, src, ZIP_COMPARED, NULL, &e);
 	uint64_t end = 0;
 
 	fuzz_judge(rc, &e);
@@ -75,7 +74,7 @@ damaged(struct source *src, size_t size)
 	struct zip_dir d;
 	struct err e = ERR_INIT;
 
-	fuzz_judge(zip_open_damaged(&d, src, &e), &e);
+	fuzz_judge(zip_open(&d, src, ZIP_DAMAGED, NULL, &e), &e);
 	zip_release(&d);
 	err_clear(&e);
 	fuzz_judge(zip_scan(&d, src, &e), &e);

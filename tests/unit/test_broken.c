@@ -119,9 +119,9 @@ each(void *arg, struct pickle_part *part, struct err *e)
 static int
 look_at_pickles(struct source *src, struct err *e)
 {
-	enum pickles_kind kind;
+	struct pickles_visit v = { .src = src, .each = each };
 
-	return pickles_each(src, NULL, &kind, each, NULL, e);
+	return pickles_each(&v, e);
 }
 
 static void

@@ -46,7 +46,7 @@ stage_of(const struct model *m, const char *name)
 		    yaml_parse(&a, "stage", str_c(arena_printf(&a, "{TYPE: stage_based, STAGES: [%s]}", m->groups[i].key.p)), &node,
 			       &e) == 0)
 			rule = rules_compile(rules, node, &e);
-		subject_init(&s, rules);
+		s = (struct subject){ .rules = rules };
 		subject_set(&s, &x);
 		if (rule && rule_match(rule, &s, NULL, &e) == 1)
 			found = m->groups[i].key.p;

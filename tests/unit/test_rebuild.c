@@ -192,7 +192,7 @@ is_loadable(const struct buf *zip, const char *name, bool carried)
 	const struct zip_entry *found;
 	struct zip_dir d;
 
-	if (zip_open(&d, src, NULL, &e) < 0 || (found = zip_find(&d, str_c("archive/data.pkl"))) == NULL)
+	if (zip_open(&d, src, ZIP_COMPARED, NULL, &e) < 0 || (found = zip_find(&d, str_c("archive/data.pkl"))) == NULL)
 		tap_bail("what was written has no data.pkl");
 	if (pickle_scan(&s, src, found->data, found->data + found->size, &e) < 0)
 		tap_bail(e.msg);

@@ -221,7 +221,7 @@ ask(const struct rule_env *env, const char *yaml, const struct entry *e, struct 
 	if (yaml_parse(&a, "r", str_c(yaml), &node, err) == 0)
 		rule = rules_compile(rules, node, err);
 	if (rule) {
-		subject_init(&s, rules);
+		s = (struct subject){ .rules = rules };
 		subject_set(&s, e);
 		got = rule_match(rule, &s, NULL, err);
 	}
@@ -365,7 +365,7 @@ test_trace(void)
 
 	if (yaml_parse(&a, "r", str_c(yaml), &node, &e) < 0 || (rule = rules_compile(rules, node, &e)) == NULL)
 		tap_bail(e.msg);
-	subject_init(&s, rules);
+	s = (struct subject){ .rules = rules };
 	subject_set(&s, &x);
 	ok(rule_match(rule, &s, &trace, &e) == 0);
 	is_uint(trace.n, 4, "steps");
@@ -405,7 +405,7 @@ test_inspection(void)
 	    groups_compile(&g, rules, node, &e) < 0 || (exclude = rules_compile(rules, except, &e)) == NULL)
 		tap_bail(e.msg);
 	training_init(&x, &g, exclude);
-	subject_init(&s, rules);
+	s = (struct subject){ .rules = rules };
 	for (size_t i = 0; i < 5; i++) {
 		subject_set(&s, &list[i]);
 		ok(training_add(&x, &s, false, &e) == 0);

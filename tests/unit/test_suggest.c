@@ -238,11 +238,12 @@ try_pair(const char *path, struct figures *f)
 	suggest_make(&s, &(struct suggest_side){ p.side[0], p.n[0] }, &(struct suggest_side){ p.side[1], p.n[1] });
 	right = count_right(&p, &s, &sure, &wrong);
 	if (verbose) {
-		struct buf map = BUF_INIT;
+		struct buf map = BUF_INIT, rest = BUF_INIT;
 
-		suggest_put(&s, &map);
+		suggest_put(&s, &map, &rest);
 		printf("%s", map.p);
 		buf_release(&map);
+		buf_release(&rest);
 	}
 	naive[0] = naive_right(&p, true);
 	naive[1] = naive_right(&p, false);

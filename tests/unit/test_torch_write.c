@@ -78,7 +78,7 @@ record(const char *name, size_t *len)
 	const char *p = NULL;
 
 	*len = 0;
-	if (zip_open(&d, src, NULL, &e) == 0 && (found = zip_find(&d, str_c(name))) != NULL) {
+	if (zip_open(&d, src, ZIP_COMPARED, NULL, &e) == 0 && (found = zip_find(&d, str_c(name))) != NULL) {
 		p = out.p + found->data;
 		*len = (size_t)found->size;
 	}
@@ -197,7 +197,7 @@ test_records(void)
 	m.nstorages = 3;
 	is_int(write_all(99), 0, "three storages are written");
 	src = source_memory(out.p, out.len, "out.pth");
-	ok(zip_open(&d, src, NULL, &e) == 0 && d.n == 6);
+	ok(zip_open(&d, src, ZIP_COMPARED, NULL, &e) == 0 && d.n == 6);
 	for (i = 0; i < d.n && i < 6; i++) {
 		ok_msg(str_eqc(d.entries[i].name, expected[i]), "record %s", expected[i]);
 		ok_msg(d.entries[i].data % 64 == 0 && d.entries[i].method == ZIP_STORED &&
