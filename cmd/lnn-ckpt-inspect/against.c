@@ -275,7 +275,7 @@ compare_values(struct against *a, struct err *err)
 {
 	const struct data *d = &a->j->data;
 
-	if (data_take(a->j, NULL, NULL, err) < 0 || ckpt_finish(a->other.ckpt, err) < 0)
+	if (data_take(a->j, err) < 0 || ckpt_finish(a->other.ckpt, err) < 0)
 		return -1;
 	for (size_t i = 0; i < d->npairs; i++) {
 		const struct difference *by = &d->figures.differences[i];
@@ -318,7 +318,7 @@ compare_digests(struct against *a, struct err *err)
 {
 	const struct contents bytes = { .comparable = true, .bytes = true, .differing = 1 };
 	struct buf hex = BUF_INIT;
-	int rc = data_take(a->j, NULL, NULL, err);
+	int rc = data_take(a->j, err);
 
 	for (size_t i = 0; rc == 0 && i < a->j->data.nhashed; i++) {
 		const struct str name = a->names[a->hashed[i]];
@@ -484,7 +484,7 @@ static int
 find_renames(struct against *a, struct err *err)
 {
 	struct renames r = { .a = a, .keys = ARENA_INIT, .map = STRMAP_INIT, .key = BUF_INIT };
-	int rc = data_take(a->j, NULL, NULL, err);
+	int rc = data_take(a->j, err);
 
 	if (rc == 0) {
 		add_ours(&r);

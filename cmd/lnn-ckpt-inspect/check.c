@@ -136,7 +136,7 @@ static int
 run(void *state, struct job *j, struct err *err)
 {
 	struct check *c = state;
-	int rc = data_take(j, NULL, NULL, err);
+	int rc = data_take(j, err);
 
 	c->j = j;
 	/* The CRCs are in the zip directory, which is at the end of a stream. */

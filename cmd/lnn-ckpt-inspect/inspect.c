@@ -107,8 +107,9 @@ data_digest(const struct job *j, size_t i)
 	return &j->data.figures.digests[nrows(j) + i];
 }
 
-int
-data_take(struct job *j, int (*known)(void *arg, size_t n, struct err *err), void *arg, struct err *err)
+/* known: is called during the reading when the data of the first n rows is complete, each time with a larger n; may be NULL. */
+static int
+take(struct job *j, int (*known)(void *arg, size_t n, struct err *err), void *arg, struct err *err)
 {
 	const struct inspect_opts *o = j->in->o;
 	const size_t n = nrows(j);
@@ -146,6 +147,61 @@ data_take(struct job *j, int (*known)(void *arg, size_t n, struct err *err), voi
 	pool_free(f.pool);
 	free(tensors);
 	return rc;
+}
+
+int
+data_take(struct job *j, struct err *err)
+{
+	return take(j, NULL, NULL, err);
+}
+
+struct data_lines {
+	struct job *j;
+	const struct data_table *t;
+	size_t next; /* row to be printed */
+};
+
+/* Prints the rows before n that are not printed yet. */
+static int
+put_lines(struct data_lines *l, size_t n, struct err *err)
+{
+	struct job *j = l->j;
+
+	if (!j->open) {
+		job_begin_report(j);
+		record_member(j->record, "key", RECORD_TEXT, cell_text(j->input.sd.key));
+		record_rows(j->record, l->t->table, l->t->columns);
+	}
+	for (; l->next < n && l->next < j->rows.n && !out_failed(j->record->out); l->next++)
+		if (l->t->put(l->t->state, l->next, err) < 0)
+			return -1;
+	return 0;
+}
+
+/* Rows are printed many at once: one by one they would cost the processor its caches. */
+static int
+put_known(void *arg, size_t n, struct err *err)
+{
+	struct record *r = ((struct data_lines *)arg)->j->record;
+
+	if (!out_flush_is_due(r->out))
+		return 0;
+	if (put_lines(arg, n, err) < 0)
+		return -1;
+	record_drain(r, true);
+	out_flush(r->out);
+	return 0;
+}
+
+int
+data_put(struct job *j, const struct data_table *t, struct err *err)
+{
+	struct data_lines l = { .j = j, .t = t };
+
+	if (take(j, record_is_early(j->record) ? put_known : NULL, &l, err) < 0 || put_lines(&l, j->rows.n, err) < 0)
+		return -1;
+	record_rows_end(j->record);
+	return 0;
 }
 
 /* Warns of storages that were read and whose CRC is not the stated one. Then sets the status to TOOL_NO. */

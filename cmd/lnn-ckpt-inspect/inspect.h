@@ -96,11 +96,19 @@ void job_status(struct job *j, int status);
 /* Reads a stream to its end and checks what is only known there. Further calls do nothing. */
 int job_finish(struct job *j, struct err *err);
 
-/*
- * Reads the data. Further calls do nothing. If known is not NULL, it is called during the reading when the moments of the first n
- * rows are complete, each time with a larger n.
- */
-int data_take(struct job *j, int (*known)(void *arg, size_t n, struct err *err), void *arg, struct err *err);
+/* Reads the data. Further calls do nothing. */
+int data_take(struct job *j, struct err *err);
+
+/* Begins the table of a report with a line for each row of the job, made by put, which needs the data. */
+struct data_table {
+	const struct record_table *table;
+	unsigned columns; /* as in record_rows */
+	int (*put)(void *state, size_t row, struct err *err);
+	void *state;
+};
+
+/* Reads the data and prints the table. If the form allows it, lines are printed as soon as their data is known. */
+int data_put(struct job *j, const struct data_table *t, struct err *err);
 
 /* Returns the digest of data.hashed[i]. */
 const struct digest *data_digest(const struct job *j, size_t i);

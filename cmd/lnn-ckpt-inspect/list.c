@@ -20,7 +20,6 @@ struct list {
 	size_t *first;    /* --long: by storage, the first entry of the state dict that uses it; SIZE_MAX: none */
 	uint32_t located; /* number of storages, from the first, whose offsets are known */
 	bool digests;
-	size_t next; /* the next row to be printed */
 };
 
 static void
@@ -486,35 +485,12 @@ put_identity(const struct list *l, struct buf *b)
 	return b->p;
 }
 
-/* Prints the rows before n that have not been printed yet. */
 static int
-put_digests(struct list *l, size_t n, struct err *err)
+put_digest(void *state, size_t i, struct err *err)
 {
-	struct record *r = l->j->record;
+	struct list *l = state;
 
-	if (l->next == 0 && !l->j->open) {
-		job_begin_report(l->j);
-		record_member(r, "key", RECORD_TEXT, cell_text(l->sd->key));
-		record_rows(r, &table, DIGEST);
-	}
-	for (; l->next < n && l->next < l->j->rows.n && !out_failed(r->out); l->next++)
-		if (put_row(l, &l->j->rows.v[l->next], err) < 0)
-			return -1;
-	return 0;
-}
-
-static int
-put_known_digests(void *state, size_t n, struct err *err)
-{
-	struct record *r = ((struct list *)state)->j->record;
-
-	if (!out_flush_is_due(r->out))
-		return 0;
-	if (put_digests(state, n, err) < 0)
-		return -1;
-	record_drain(r, true);
-	out_flush(r->out);
-	return 0;
+	return put_row(l, &l->j->rows.v[i], err);
 }
 
 /* The identity is printed last, after the input has been read to its end without errors. */
@@ -527,10 +503,7 @@ run_digest(void *state, struct job *j, struct err *err)
 	const char *identity;
 
 	*l = (struct list){ .j = j, .sd = &j->input.sd, .digests = true };
-	if (data_take(j, record_is_early(j->record) ? put_known_digests : NULL, l, err) < 0 || put_digests(l, n, err) < 0)
-		return -1;
-	record_rows_end(j->record);
-	if (job_finish(j, err) < 0)
+	if (data_put(j, &(struct data_table){ &table, DIGEST, put_digest, l }, err) < 0 || job_finish(j, err) < 0)
 		return -1;
 	identity = put_identity(l, &hex);
 	record_member(j->record, "of", RECORD_COUNT, cell_count(all));

@@ -97,7 +97,7 @@ hash(struct suggestion *s, struct err *err)
 	free(tensors);
 	free(entries);
 	if (rc == 0)
-		rc = data_take(s->j, NULL, NULL, err);
+		rc = data_take(s->j, err);
 	for (size_t i = 0; rc == 0 && i < s->n; i++)
 		set_digest(s, &s->source[i], data_digest(s->j, i));
 	return rc;
