@@ -30,6 +30,7 @@ struct km_term {
 struct km_expr {
 	struct km_term terms[KEYMAP_TERMS];
 	unsigned n;
+	const struct ynode *at;
 };
 
 /* A piece of a pattern or template: literal text, or an expression in braces. */
@@ -132,6 +133,16 @@ variable(const struct keymap *k, struct str name)
 	return NULL;
 }
 
+/* Returns the place of the index of that name, -1 if the rule has none. */
+static int
+index_named(const struct km_rule *r, struct str name)
+{
+	for (unsigned i = 0; i < r->nindexes; i++)
+		if (str_eq(r->indexes[i].name, name))
+			return (int)i;
+	return -1;
+}
+
 /* ---- reading: expressions and texts with braces */
 
 static struct str
@@ -181,6 +192,7 @@ expr_parse(struct km_expr *x, struct str s, const struct ynode *at, struct err *
 	bool negative = false;
 
 	x->n = 0;
+	x->at = at;
 	for (i = 0; i <= s.len; i++) {
 		if (i < s.len && s.p[i] != '+' && s.p[i] != '-')
 			continue;
@@ -333,7 +345,6 @@ static int
 declare(struct km_rule *r, const struct km_text *from, const struct ynode *at, struct err *e)
 {
 	struct str name;
-	unsigned k;
 
 	for (size_t i = 0; i < from->n; i++) {
 		if (from->pieces[i].literal.p != NULL)
@@ -341,30 +352,24 @@ declare(struct km_rule *r, const struct km_text *from, const struct ynode *at, s
 		name = from->pieces[i].expr.terms[0].name;
 		if (from->pieces[i].expr.n != 1 || name.p == NULL)
 			return ynode_fail(at, e, "from: only an index may stand in braces");
-		for (k = 0; k < r->nindexes && !str_eq(r->indexes[k].name, name); k++)
-			;
-		if (k == KEYMAP_INDEXES)
+		if (index_named(r, name) >= 0)
+			continue;
+		if (r->nindexes == KEYMAP_INDEXES)
 			return ynode_fail(at, e, "more than %d indexes in a rule", KEYMAP_INDEXES);
-		if (k == r->nindexes)
-			r->indexes[r->nindexes++] = (struct km_index){ .name = name };
+		r->indexes[r->nindexes++] = (struct km_index){ .name = name };
 	}
 	return 0;
 }
 
-/* Checks that every name in a sum is a variable or one of the rule's first nindexes indexes. */
+/* Checks that every name in a sum is a variable, or with_indexes one of the rule's indexes. */
 static int
-check_sum(const struct keymap *k, const struct km_rule *r, const struct km_expr *x, unsigned nindexes, const struct ynode *at,
-	  struct err *e)
+check_sum(const struct keymap *k, const struct km_rule *r, const struct km_expr *x, bool with_indexes, struct err *e)
 {
-	struct str name;
-	unsigned i, n;
+	for (unsigned n = 0; n < x->n; n++) {
+		const struct str name = x->terms[n].name;
 
-	for (n = 0; n < x->n; n++) {
-		name = x->terms[n].name;
-		for (i = 0; i < nindexes && name.p != NULL && !str_eq(r->indexes[i].name, name); i++)
-			;
-		if (name.p != NULL && i == nindexes && variable(k, name) == NULL)
-			return ynode_fail(at, e, "%.*s: no such variable or index", STR_ARG(name));
+		if (name.p != NULL && !(with_indexes && index_named(r, name) >= 0) && variable(k, name) == NULL)
+			return ynode_fail(x->at, e, "%.*s: no such variable or index", STR_ARG(name));
 	}
 	return 0;
 }
@@ -372,23 +377,13 @@ check_sum(const struct keymap *k, const struct km_rule *r, const struct km_expr 
 static int
 check_sums(const struct keymap *k, const struct km_rule *r, struct err *e)
 {
-	const struct ynode *to = ymap_get(r->at, "to"), *range;
-	char name[8];
-	size_t i, j;
-
-	for (i = 0; i < r->nindexes; i++) {
-		if (!r->indexes[i].bounded)
-			continue;
-		snprintf(name, sizeof(name), "%.*s", STR_ARG(r->indexes[i].name));
-		range = ymap_get(r->at, name);
-		if (check_sum(k, r, &r->indexes[i].low, 0, range->items[0], e) != 0 ||
-		    check_sum(k, r, &r->indexes[i].high, 0, range->items[1], e) != 0)
+	for (size_t i = 0; i < r->nindexes; i++)
+		if (r->indexes[i].bounded &&
+		    (check_sum(k, r, &r->indexes[i].low, false, e) != 0 || check_sum(k, r, &r->indexes[i].high, false, e) != 0))
 			return -1;
-	}
-	for (i = 0; r->to != NULL && i < r->nto; i++)
-		for (j = 0; j < r->to[i].n; j++)
-			if (r->to[i].pieces[j].literal.p == NULL &&
-			    check_sum(k, r, &r->to[i].pieces[j].expr, r->nindexes, to->kind == YN_SEQ ? to->items[i] : to, e) != 0)
+	for (size_t i = 0; r->to != NULL && i < r->nto; i++)
+		for (size_t j = 0; j < r->to[i].n; j++)
+			if (r->to[i].pieces[j].literal.p == NULL && check_sum(k, r, &r->to[i].pieces[j].expr, true, e) != 0)
 				return -1;
 	return 0;
 }
@@ -938,51 +933,24 @@ struct trial {
 	int64_t value[KEYMAP_INDEXES];
 };
 
-static int
-index_named(const struct km_rule *r, struct str name)
+/* Evaluates a sum. All indexes in it must be bound; check_sums has seen to it that its names exist. */
+static int64_t
+eval(const struct trial *t, const struct km_expr *x)
 {
-	for (unsigned i = 0; i < r->nindexes; i++)
-		if (str_eq(r->indexes[i].name, name))
-			return (int)i;
-	return -1;
-}
+	int64_t sum = 0;
 
-/* Evaluates a sum. All indexes in it must be bound. */
-static int
-eval(const struct trial *t, const struct km_expr *x, int64_t *out, struct err *e)
-{
-	const struct km_variable *v;
-	int64_t term;
-	int i;
-
-	*out = 0;
 	for (unsigned n = 0; n < x->n; n++) {
-		term = x->terms[n].number;
-		if (x->terms[n].name.p != NULL) {
-			i = index_named(t->r, x->terms[n].name);
-			v = i >= 0 ? NULL : variable(t->k, x->terms[n].name);
-			if (i < 0 && v == NULL)
-				return ynode_fail(t->r->at, e, "%.*s: no such variable or index", STR_ARG(x->terms[n].name));
-			term = i >= 0 ? t->value[i] : v->value;
-		}
-		*out += x->terms[n].negative ? -term : term;
+		const struct km_term *term = &x->terms[n];
+		const struct km_variable *v = variable(t->k, term->name);
+		const int i = index_named(t->r, term->name);
+		const int64_t value = i >= 0 ? t->value[i] : v != NULL ? v->value : term->number;
+
+		sum += term->negative ? -value : value;
 	}
-	return 0;
+	return sum;
 }
 
 /* ---- matching a rule */
-
-static int
-in_range(const struct trial *t, const struct km_index *x, int64_t v, struct err *e)
-{
-	int64_t low, high;
-
-	if (!x->bounded)
-		return 1;
-	if (eval(t, &x->low, &low, e) != 0 || eval(t, &x->high, &high, e) != 0)
-		return -1;
-	return v >= low && v < high;
-}
 
 /* Parses an index at the start of s. Returns its number of digits, or 0 if there is none. */
 static size_t
@@ -995,32 +963,33 @@ digits(struct str s, int64_t *v)
 	return n > 1 && s.p[0] == '0' ? 0 : n;
 }
 
-/* Matches the name against a pattern. Returns 1 if it fits, with indexes bound and rest set, 0 if not, -1 on error. */
-static int
-fits_text(struct trial *t, const struct km_text *from, struct err *e)
+/* Does the name fit a pattern? Then indexes are bound, and rest is set. */
+static bool
+fits_text(struct trial *t, const struct km_text *from)
 {
 	struct str s = t->name;
-	const struct km_piece *p;
 	int64_t v;
 	size_t n;
-	int i, ok;
+	int i;
 
 	memset(t->bound, 0, sizeof(t->bound));
 	for (size_t k = 0; k < from->n; k++) {
-		p = &from->pieces[k];
+		const struct km_piece *p = &from->pieces[k];
+		const struct km_index *x;
+
 		if (p->literal.p != NULL) {
 			if (!str_starts(s, p->literal))
-				return 0;
+				return false;
 			s = str_from(s, p->literal.len);
 			continue;
 		}
 		n = digits(s, &v);
 		i = index_named(t->r, p->expr.terms[0].name);
 		if (n == 0 || i < 0 || (t->bound[i] && t->value[i] != v))
-			return 0;
-		ok = in_range(t, &t->r->indexes[i], v, e);
-		if (ok <= 0)
-			return ok;
+			return false;
+		x = &t->r->indexes[i];
+		if (x->bounded && (v < eval(t, &x->low) || v >= eval(t, &x->high)))
+			return false;
 		t->bound[i] = true;
 		t->value[i] = v;
 		s = str_from(s, n);
@@ -1051,7 +1020,7 @@ fits(struct trial *t, struct str input, struct err *e)
 		if (!str_contains(t->name, r->contains[i]))
 			return 0;
 	for (size_t i = 0; hit == 0 && i < r->nfrom; i++) {
-		hit = fits_text(t, &r->from[i], e);
+		hit = fits_text(t, &r->from[i]);
 		t->why = hit > 0 ? r->from[i].why : t->why;
 		t->member = r->ops.joins ? i : t->member;
 	}
@@ -1095,8 +1064,8 @@ expand(struct trial *t, const struct km_text *to, struct outputs *o, struct err 
 			buf_addstr(&b, to->pieces[i].literal);
 			continue;
 		}
-		rc = eval(t, &to->pieces[i].expr, &v, e);
-		if (rc == 0 && v < 0)
+		v = eval(t, &to->pieces[i].expr);
+		if (v < 0)
 			rc = ynode_fail(t->r->at, e, "an index of %.*s would be negative", STR_ARG(t->name));
 		buf_addf(&b, "%lld", (long long)v);
 	}
@@ -1121,8 +1090,8 @@ fan_out(struct trial *t, const struct km_text *to, unsigned i, struct outputs *o
 		return expand(t, to, o, e);
 	if (!t->r->indexes[i].bounded)
 		return ynode_fail(t->r->at, e, "%.*s: an index that is not in from needs a range", STR_ARG(t->r->indexes[i].name));
-	if (eval(t, &t->r->indexes[i].low, &low, e) != 0 || eval(t, &t->r->indexes[i].high, &high, e) != 0)
-		return -1;
+	low = eval(t, &t->r->indexes[i].low);
+	high = eval(t, &t->r->indexes[i].high);
 	if (high - low > KEYMAP_FAN_OUT_MAX)
 		return ynode_fail(t->r->at, e, "more than %d names from one", KEYMAP_FAN_OUT_MAX);
 	for (t->value[i] = low; t->value[i] < high; t->value[i]++) {
@@ -1590,18 +1559,12 @@ misfit(struct plan *p, const struct plan_entry *en, const struct entry *target)
 
 	plan_shape(p, en, &dtype, shape, &ndim);
 
-	buf_addf(&b, "key map: %.*s ", STR_ARG(en->name));
-	if (target == NULL) {
-		buf_adds(&b, "is not in the model; here it is ");
-		if (dtype != DTYPE_UNKNOWN)
-			shape_put(&b, shape, ndim);
-	} else {
-		buf_adds(&b, "is ");
+	buf_addf(&b, "key map: %.*s is ", STR_ARG(en->name));
+	if (target != NULL)
 		shape_put(&b, target->shape, target->ndim);
-		buf_adds(&b, " in the model and here ");
-		if (dtype != DTYPE_UNKNOWN)
-			shape_put(&b, shape, ndim);
-	}
+	buf_adds(&b, target == NULL ? "not in the model; here it is " : " in the model and here ");
+	if (dtype != DTYPE_UNKNOWN)
+		shape_put(&b, shape, ndim);
 	text = arena_cstr(&p->arena, b.p);
 	buf_release(&b);
 	return text;
