@@ -168,10 +168,11 @@ forgiven(const struct against *a, struct str name)
 static struct deviation *
 add(struct against *a, enum differing what, struct str name)
 {
-	a->v = xgrow(a->v, a->n, &a->cap, sizeof(*a->v));
-	a->v[a->n] = (struct deviation){ .what = what, .name = name, .count = 1 };
+	struct deviation *f = xpush(a->v, a->n, a->cap);
+
+	*f = (struct deviation){ .what = what, .name = name, .count = 1 };
 	a->counts[what]++;
-	return &a->v[a->n++];
+	return f;
 }
 
 static int
@@ -361,10 +362,9 @@ alike(struct renames *r, enum dtype dtype, const uint64_t *shape, unsigned ndim,
 	buf_addstr(&r->key, hex);
 	if (strmap_get(&r->map, buf_str(&r->key), &i))
 		return &r->v[i];
-	r->v = xgrow(r->v, r->n, &r->cap, sizeof(*r->v));
-	r->v[r->n] = (struct alike){ 0 };
 	strmap_add(&r->map, arena_str(&r->keys, buf_str(&r->key)), r->n);
-	return &r->v[r->n++];
+	*xpush(r->v, r->n, r->cap) = (struct alike){ 0 };
+	return &r->v[r->n - 1];
 }
 
 /* Adds the unexpected tensors, whose digests were computed when the input was read. */

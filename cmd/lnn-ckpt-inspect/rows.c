@@ -142,10 +142,9 @@ family_of(struct folding *f, const struct row *row, const struct digits *d)
 	}
 	if (strmap_get(&f->map, buf_str(&f->key), &i))
 		return &f->families[i];
-	f->families = xgrow(f->families, f->n, &f->cap, sizeof(*f->families));
-	f->families[f->n] = (struct family){ .row = SIZE_MAX };
 	strmap_add(&f->map, arena_str(&f->keys, buf_str(&f->key)), f->n);
-	return &f->families[f->n++];
+	*xpush(f->families, f->n, f->cap) = (struct family){ .row = SIZE_MAX };
+	return &f->families[f->n - 1];
 }
 
 /* Joins a row to the largest of its possible families. */
@@ -166,8 +165,7 @@ join(struct folding *f, size_t i)
 	}
 	if (best == NULL)
 		return;
-	best->numbers = xgrow(best->numbers, best->n, &best->cap, sizeof(*best->numbers));
-	(void)num_u64(with.text, &best->numbers[best->n++]);
+	(void)num_u64(with.text, xpush(best->numbers, best->n, best->cap));
 	if (best->row == SIZE_MAX) {
 		best->row = i;
 		return;

@@ -68,8 +68,7 @@ grow(struct tree *t)
 	const uint64_t most = t->j->in->o->depth < DEPTH_MAX ? t->j->in->o->depth : DEPTH_MAX;
 	struct buf scratch = BUF_INIT;
 
-	t->v = xgrow(t->v, 0, &t->cap, sizeof(*t->v));
-	t->v[t->n++] = (struct branch){ 0 };
+	*xpush(t->v, t->n, t->cap) = (struct branch){ 0 };
 	for (size_t i = 0; i < t->j->rows.n; i++) {
 		struct str rest = t->j->rows.v[i].name, part;
 		uint32_t at = 0;

@@ -256,10 +256,10 @@ find_name(struct joining *j, struct str name)
 		return &j->names[i];
 	if (j->s->ranks && j->file > 0)
 		return NULL;
-	j->names = xgrow(j->names, j->nnames, &j->cap_names, sizeof(*j->names));
-	j->names[j->nnames] = (struct set_name){ .name = arena_str(&j->c->arena, name) };
-	strmap_add(&j->by_name, j->names[j->nnames].name, j->nnames);
-	return &j->names[j->nnames++];
+	name = arena_str(&j->c->arena, name);
+	strmap_add(&j->by_name, name, j->nnames);
+	*xpush(j->names, j->nnames, j->cap_names) = (struct set_name){ .name = name };
+	return &j->names[j->nnames - 1];
 }
 
 /* Compares a further box of a name with the first one. shape is the shape of the whole tensor, or NULL. */
@@ -296,9 +296,8 @@ add_box(struct joining *j, struct set_name *n, const struct tensor *t, const uin
 	b.box = (struct box){ NULL, copy.shape, copy.stride, copy.offset, 0 };
 	if (low != NULL)
 		b.box.low = memcpy(arena_alloc(&j->c->arena, t->ndim * sizeof(*low)), low, t->ndim * sizeof(*low));
-	j->boxes = xgrow(j->boxes, j->nboxes, &j->cap_boxes, sizeof(*j->boxes));
-	j->boxes[j->nboxes] = b;
-	return take_storage(j, t->storage, &j->boxes[j->nboxes++].box.storage);
+	*xpush(j->boxes, j->nboxes, j->cap_boxes) = b;
+	return take_storage(j, t->storage, &j->boxes[j->nboxes - 1].box.storage);
 }
 
 /* ---- rank files: values that are no DTensors */

@@ -105,10 +105,10 @@ sizes(const struct adding *a, uint32_t h, unsigned *ndim)
 static struct dcp_name *
 add_name(struct dcp_metadata *m, struct str name)
 {
-	m->names = xgrow(m->names, m->nnames, &m->cap_names, sizeof(*m->names));
-	m->names[m->nnames] = (struct dcp_name){ .name = arena_str(&m->arena, name) };
-	strmap_add(&m->by_name, m->names[m->nnames].name, m->nnames);
-	return &m->names[m->nnames++];
+	name = arena_str(&m->arena, name);
+	strmap_add(&m->by_name, name, m->nnames);
+	*xpush(m->names, m->nnames, m->cap_names) = (struct dcp_name){ .name = name };
+	return &m->names[m->nnames - 1];
 }
 
 static struct dcp_name *

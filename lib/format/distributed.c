@@ -463,11 +463,10 @@ static const struct ckpt_ops ops = {
 static uint32_t
 add_storage(struct assembly *a, size_t item, const struct storage *s)
 {
-	a->storages = xgrow(a->storages, a->nstorages, &a->cap_storages, sizeof(*a->storages));
 	a->d->item = xgrow(a->d->item, a->nstorages, &a->cap_item, sizeof(*a->d->item));
-	a->storages[a->nstorages] = *s;
 	a->d->item[a->nstorages] = item;
-	return (uint32_t)a->nstorages++;
+	*xpush(a->storages, a->nstorages, a->cap_storages) = *s;
+	return (uint32_t)a->nstorages - 1;
 }
 
 static uint32_t

@@ -180,13 +180,11 @@ take_array(struct ckpt *c, uint32_t h, const struct array *a, struct err *e)
 	s.untyped = dtype_info(dtype)->storage == NULL;
 	s.dtype = (uint8_t)(s.untyped ? DTYPE_UINT8 : dtype);
 	s.flags = big ? STORAGE_BIG_ENDIAN : 0;
-	c->storages = xgrow(c->storages, c->nstorages, &z->storage_cap, sizeof(*c->storages));
 	z->memory = xgrow(z->memory, c->nstorages, &z->memory_cap, sizeof(*z->memory));
 	z->memory[c->nstorages] = memory;
-	c->storages[c->nstorages++] = s;
-	c->tensors = xgrow(c->tensors, c->ntensors, &z->tensor_cap, sizeof(*c->tensors));
-	c->tensors[c->ntensors] = tensor;
-	value_replace(c->tree, h, value_new_leaf(c->tree, LEAF_TENSOR, c->ntensors++));
+	*xpush(c->storages, c->nstorages, z->storage_cap) = s;
+	*xpush(c->tensors, c->ntensors, z->tensor_cap) = tensor;
+	value_replace(c->tree, h, value_new_leaf(c->tree, LEAF_TENSOR, c->ntensors - 1));
 	return 0;
 }
 

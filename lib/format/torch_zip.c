@@ -927,10 +927,9 @@ note_name(struct torch_stream *f, struct err *e)
 	if (strmap_get(&f->folded, key, &i))
 		return twice(f, f->others[i], e);
 	strmap_add(&f->folded, arena_str(&f->c->arena, key), f->nothers);
-	f->others = xgrow(f->others, f->nothers, &f->others_cap, sizeof(*f->others));
 	f->crcs = xgrow(f->crcs, f->nothers, &f->crcs_cap, sizeof(*f->crcs));
 	f->crcs[f->nothers] = 0;
-	f->others[f->nothers++] = arena_str(&f->c->arena, f->local.entry.name);
+	*xpush(f->others, f->nothers, f->others_cap) = arena_str(&f->c->arena, f->local.entry.name);
 	return 0;
 }
 

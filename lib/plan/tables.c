@@ -333,15 +333,13 @@ find_images(struct tables *t)
 	const struct plan *p = t->p;
 	size_t cap = 0;
 
-	t->images = xgrow(NULL, 0, &cap, sizeof(*t->images));
-	t->images[t->nimages++] = (struct table_image){ 0 };
+	*xpush(t->images, t->nimages, cap) = (struct table_image){ 0 };
 	for (size_t which = 0; which < POSITION_PATCHES && !t->o->same_size; which++) {
 		for (size_t i = 0; i < p->nentries; i++) {
 			if (!is_patch(p, &p->entries[i], which))
 				continue;
-			t->images = xgrow(t->images, t->nimages, &cap, sizeof(*t->images));
-			t->images[t->nimages] = (struct table_image){ .patch = plan_result(p, &p->entries[i]) };
-			add_near(t, p->entries[i].name, t->nimages++);
+			add_near(t, p->entries[i].name, t->nimages);
+			*xpush(t->images, t->nimages, cap) = (struct table_image){ .patch = plan_result(p, &p->entries[i]) };
 		}
 	}
 	for (size_t i = 0; i < p->nentries; i++)

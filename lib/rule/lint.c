@@ -62,10 +62,9 @@ note_type(struct lint *l, struct str type)
 {
 	if (type.p == NULL || strmap_get(&l->by_type, type, NULL))
 		return;
-	l->types = xgrow(l->types, l->ntypes, &l->types_cap, sizeof(*l->types));
-	l->types[l->ntypes] = arena_str(&l->arena, type);
-	strmap_add(&l->by_type, l->types[l->ntypes], l->ntypes);
-	l->ntypes++;
+	type = arena_str(&l->arena, type);
+	strmap_add(&l->by_type, type, l->ntypes);
+	*xpush(l->types, l->ntypes, l->types_cap) = type;
 }
 
 static void

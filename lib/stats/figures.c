@@ -348,9 +348,8 @@ may_state_crc(const struct ckpt *c, uint32_t storage)
 static struct item *
 add_item(struct figures_run *w, struct item item)
 {
-	w->items = xgrow(w->items, w->nitems, &w->cap, sizeof(*w->items));
-	w->items[w->nitems] = item;
-	return &w->items[w->nitems++];
+	*xpush(w->items, w->nitems, w->cap) = item;
+	return &w->items[w->nitems - 1];
 }
 
 static struct item *
@@ -709,8 +708,7 @@ note_skipped(struct figures_run *w, const struct unit *u, uint64_t from)
 		last->to = s.to;
 		return;
 	}
-	w->skipped = xgrow(w->skipped, w->nskipped, &w->cap_skipped, sizeof(*w->skipped));
-	w->skipped[w->nskipped++] = s;
+	*xpush(w->skipped, w->nskipped, w->cap_skipped) = s;
 }
 
 static void

@@ -115,9 +115,8 @@ add_container(struct walk *w, struct str name, uint32_t h)
 {
 	struct statedict *sd = w->sd;
 
-	sd->containers = xgrow(sd->containers, sd->ncontainers, &w->cap_containers, sizeof(*sd->containers));
 	w->at.container = (uint32_t)sd->ncontainers;
-	sd->containers[sd->ncontainers++] = (struct sd_container){ name, h };
+	*xpush(sd->containers, sd->ncontainers, w->cap_containers) = (struct sd_container){ name, h };
 }
 
 /*

@@ -194,9 +194,8 @@ find_storage(struct seal *l, uint32_t input, uint32_t storage)
 	at = &l->storages[input][storage];
 	if (*at != UINT32_MAX)
 		return *at;
-	l->loose = xgrow(l->loose, l->nloose, &l->cap_loose, sizeof(*l->loose));
-	l->loose[l->nloose] = (struct seal_storage){ input, storage, UINT32_MAX };
-	*at = (uint32_t)l->nloose++;
+	*at = (uint32_t)l->nloose;
+	*xpush(l->loose, l->nloose, l->cap_loose) = (struct seal_storage){ input, storage, UINT32_MAX };
 	return *at;
 }
 
