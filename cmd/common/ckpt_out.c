@@ -150,9 +150,8 @@ list(const struct plan *p, bool null, struct err *e)
 
 	if (out_open(&o, NULL, e) != 0)
 		return -1;
-	for (size_t i = 0; i < p->nentries && !out_failed(&o); i++) {
-		en = &p->entries[i];
-		if (!en->alive || en->module || plan_tensor(p, en) == NULL)
+	for (en = plan_next(p, NULL); en != NULL && !out_failed(&o); en = plan_next(p, en)) {
+		if (plan_tensor(p, en) == NULL)
 			continue;
 		plan_shape(p, en, &dtype, shape, &ndim);
 		line = entry_of_tensor(en->name, plan_tensor(p, en));

@@ -257,14 +257,9 @@ compare(const struct plan *p, const struct undo_edit *u, const struct statedict 
 	const struct ckpt *was = p->inputs[0].sd->ckpt;
 	size_t n = 0;
 
-	for (size_t i = 0; i < p->nentries; i++) {
-		const struct plan_entry *en = &p->entries[i];
-		const struct sd_entry *src, *got;
+	for (const struct plan_entry *en = plan_next(p, NULL); en != NULL; en = plan_next(p, en)) {
+		const struct sd_entry *src = plan_source(p, en), *got = statedict_find(now, en->name);
 
-		if (!en->alive || en->module)
-			continue;
-		src = plan_source(p, en);
-		got = statedict_find(now, en->name);
 		n += src->kind != SD_OTHER;
 		if (got == NULL && src->kind == SD_OTHER && is_folded(now, en->name))
 			continue;

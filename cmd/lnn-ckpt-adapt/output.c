@@ -27,8 +27,8 @@ is_strict(const struct adapt *a)
 static bool
 has_tensors(const struct plan *p)
 {
-	for (size_t i = 0; i < p->nentries; i++)
-		if (p->entries[i].alive && !p->entries[i].module && plan_source(p, &p->entries[i])->kind != SD_OTHER)
+	for (const struct plan_entry *en = plan_next(p, NULL); en != NULL; en = plan_next(p, en))
+		if (plan_source(p, en)->kind != SD_OTHER)
 			return true;
 	return false;
 }
@@ -45,10 +45,8 @@ find_hint(struct adapt *a)
 	const char *hint = NULL;
 	struct hint found;
 
-	for (size_t i = 0; i < p->nentries; i++) {
-		const struct plan_entry *en = &p->entries[i];
-
-		if (!en->alive || en->module || plan_source(p, en)->kind == SD_OTHER)
+	for (const struct plan_entry *en = plan_next(p, NULL); en != NULL; en = plan_next(p, en)) {
+		if (plan_source(p, en)->kind == SD_OTHER)
 			continue;
 		names[in.n] = en->name;
 		tensors[in.n++] = plan_result(p, en);
@@ -382,9 +380,9 @@ put_changes(struct buf *b, const struct plan *p)
 {
 	struct change list[CHANGES_MAX] = { { NULL, 0, DTYPE_UNKNOWN } };
 
-	for (size_t i = 0; i < p->nentries; i++)
-		if (p->entries[i].alive && !p->entries[i].module && plan_tensor(p, &p->entries[i]) != NULL)
-			count_changes(list, p, &p->entries[i]);
+	for (const struct plan_entry *en = plan_next(p, NULL); en != NULL; en = plan_next(p, en))
+		if (plan_tensor(p, en) != NULL)
+			count_changes(list, p, en);
 	for (size_t i = 0; i < CHANGES_MAX && list[i].n > 0; i++) {
 		buf_addf(b, "%s%zu %s", i == 0 ? " (" : ", ", list[i].n, list[i].what);
 		if (list[i].to != DTYPE_UNKNOWN && strcmp(list[i].what, "cast") == 0)

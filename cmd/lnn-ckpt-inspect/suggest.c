@@ -111,13 +111,9 @@ check_plan(const struct suggestion *s, struct plan *p, size_t *placed, struct er
 	unsigned ndim;
 	enum dtype dtype;
 
-	for (size_t i = 0; i < p->nentries; i++) {
-		const struct plan_entry *en = &p->entries[i];
-		const struct entry *target;
+	for (const struct plan_entry *en = plan_next(p, NULL); en != NULL; en = plan_next(p, en)) {
+		const struct entry *target = model_find(&s->model, en->name);
 
-		if (!en->alive || en->module)
-			continue;
-		target = model_find(&s->model, en->name);
 		if (target == NULL || plan_tensor(p, en) == NULL)
 			return err_set(err, ERR_INPUT, "the suggested map makes a name that the target lacks: %.*s",
 				       STR_ARG(en->name));

@@ -122,9 +122,8 @@ plan_drop_patterns(struct plan *p, const struct drop_pattern *patterns, size_t n
 		finder_text(d.finder, d.v[i].literal, FINDER_ANYWHERE);
 		d.near[d.nnear++] = i;
 	}
-	for (size_t i = 0; rc == 0 && n > 0 && i < p->nentries; i++)
-		if (p->entries[i].alive && !p->entries[i].module)
-			rc = drop_entry(p, &p->entries[i], &d, e);
+	for (struct plan_entry *en = plan_next(p, NULL); rc == 0 && n > 0 && en != NULL; en = plan_next(p, en))
+		rc = drop_entry(p, en, &d, e);
 	plan_find_nearest(p, first, false);
 	finder_free(d.finder);
 	for (size_t i = 0; i < d.n; i++)

@@ -107,9 +107,8 @@ fit_layer(struct plan *p, struct plan_entry *en, struct make_form *form, const s
 void
 plan_fit(struct plan *p, const struct model *m)
 {
-	for (size_t i = 0; i < p->nentries; i++) {
-		struct plan_entry *en = &p->entries[i];
-		const struct entry *target = en->alive && !en->module ? model_find(m, en->name) : NULL;
+	for (struct plan_entry *en = plan_next(p, NULL); en != NULL; en = plan_next(p, en)) {
+		const struct entry *target = model_find(m, en->name);
 		struct make_form form;
 		enum fit way;
 

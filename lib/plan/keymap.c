@@ -1240,8 +1240,8 @@ find_groups(struct keymap *k, const struct plan *p, struct km_groups *g, struct 
 
 	while (n < k->nrules && !is_grouping(&k->rules[n]))
 		n++;
-	for (size_t i = 0; n < k->nrules && i < p->nentries; i++)
-		if (p->entries[i].alive && !p->entries[i].module && find_groups_of(k, p, &p->entries[i], g, e) < 0)
+	for (const struct plan_entry *en = plan_next(p, NULL); n < k->nrules && en != NULL; en = plan_next(p, en))
+		if (find_groups_of(k, p, en, g, e) < 0)
 			return -1;
 	return 0;
 }
@@ -1576,15 +1576,11 @@ check_shapes(struct plan *p, const struct model *m)
 	const struct entry *target;
 	const char *example = NULL, *why;
 	uint64_t shape[TENSOR_NDIM_MAX];
-	struct plan_entry *en;
 	size_t misfits = 0;
 	enum dtype dtype;
 	unsigned ndim;
 
-	for (size_t i = 0; i < p->nentries; i++) {
-		en = &p->entries[i];
-		if (!en->alive || en->module)
-			continue;
+	for (struct plan_entry *en = plan_next(p, NULL); en != NULL; en = plan_next(p, en)) {
 		target = model_find(m, en->name);
 		plan_shape(p, en, &dtype, shape, &ndim);
 		if (target != NULL && plan_tensor(p, en) != NULL &&

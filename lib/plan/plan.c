@@ -325,6 +325,15 @@ collision(const struct plan *p, const struct plan_entry *a, const struct plan_en
 		       plan_input_of(p, a) == plan_input_of(p, b) ? "" : ": ", STR_ARG(nb), STR_ARG(a->name));
 }
 
+struct plan_entry *
+plan_next(const struct plan *p, const struct plan_entry *en)
+{
+	for (size_t i = en == NULL ? 0 : (size_t)(en - p->entries) + 1; i < p->nentries; i++)
+		if (p->entries[i].alive && !p->entries[i].module)
+			return &p->entries[i];
+	return NULL;
+}
+
 int
 plan_map_names(const struct plan *p, struct strmap *names, struct err *e)
 {

@@ -140,6 +140,9 @@ void plan_consume(struct plan *p, struct plan_entry *en);
  */
 int plan_map_names(const struct plan *p, struct strmap *names, struct err *err);
 
+/* Returns the first living entry after en that is no module, or NULL. If en is NULL, the search begins at the first entry. */
+struct plan_entry *plan_next(const struct plan *p, const struct plan_entry *en);
+
 /* ---- makers */
 
 /* Appends a maker to an entry and notes it for the report. m must live as long as the plan. */

@@ -48,22 +48,17 @@ is_made(const struct plan_entry *en)
 void
 plan_count(const struct plan *p, struct report_counts *n)
 {
-	const struct plan_entry *en;
 	bool made;
-	size_t i;
 
 	*n = (struct report_counts){ 0 };
-	for (i = 0; i < p->nentries; i++) {
-		en = &p->entries[i];
-		if (!en->alive || en->module)
-			continue;
+	for (const struct plan_entry *en = plan_next(p, NULL); en != NULL; en = plan_next(p, en)) {
 		made = (make_traits(&en->make) & MAKE_ANY_EFFECT) != 0;
 		n->made += made && is_made(en);
 		n->resampled += made && !is_made(en);
 		n->others += plan_source(p, en)->kind == SD_OTHER;
 		n->kept += !made && plan_source(p, en)->kind != SD_OTHER;
 	}
-	for (i = 0; i < p->norigins; i++)
+	for (size_t i = 0; i < p->norigins; i++)
 		if (p->origins[i].entry != NULL && p->origins[i].outputs == 0 && p->origins[i].entry->kind != SD_OTHER)
 			n->dropped++;
 }
@@ -247,9 +242,8 @@ plan_report(const struct plan *p, const struct load_check *load, struct buf *out
 			put_input(&w, p, &p->origins[i], &f);
 	json_end_array(&w);
 	json_begin_array(json_key(&w, "outputs"));
-	for (i = 0; i < p->nentries; i++)
-		if (p->entries[i].alive && !p->entries[i].module)
-			put_output(&w, p, &p->entries[i]);
+	for (const struct plan_entry *en = plan_next(p, NULL); en != NULL; en = plan_next(p, en))
+		put_output(&w, p, en);
 	json_end_array(&w);
 	put_makers(&w, p);
 	put_load(&w, p, load);

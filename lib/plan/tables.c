@@ -440,14 +440,12 @@ note_sizes(struct tables *t)
 static int
 collect(struct tables *t, struct err *err)
 {
-	struct plan_entry *en;
 	struct table_case c;
 	const char *why;
 	int found;
 
-	for (size_t i = 0; i < t->p->nentries; i++) {
-		en = &t->p->entries[i];
-		if (!en->alive || en->module || plan_source(t->p, en)->kind == SD_OTHER)
+	for (struct plan_entry *en = plan_next(t->p, NULL); en != NULL; en = plan_next(t->p, en)) {
+		if (plan_source(t->p, en)->kind == SD_OTHER)
 			continue;
 		found = classify(t, en, &c, err);
 		if (found < 0)
@@ -516,9 +514,10 @@ drop_stale(struct tables *t)
 	const struct plan *p = t->p;
 	const struct model *m = t->o->same_size ? NULL : t->o->model;
 
-	for (size_t i = 0; i < p->nentries && t->o->index == INDEX_DROP; i++) {
-		struct plan_entry *en = &p->entries[i];
-		const struct tensor *x = en->module || !en->alive ? NULL : plan_result(p, en);
+	if (t->o->index != INDEX_DROP)
+		return;
+	for (struct plan_entry *en = plan_next(p, NULL); en != NULL; en = plan_next(p, en)) {
+		const struct tensor *x = plan_result(p, en);
 		const struct entry *target = x == NULL || m == NULL ? NULL : model_find(m, en->name);
 		bool stale = x != NULL && t->stale[en->origin];
 

@@ -93,9 +93,8 @@ find_nearest(const struct plan *p, struct plan_rule *r, bool input)
 	for (i = 0; input && i < p->norigins; i++)
 		if (p->origins[i].entry != NULL)
 			try_name(&n, p->origins[i].entry->name, components, &whole);
-	for (i = 0; !input && i < p->nentries; i++)
-		if (p->entries[i].alive && !p->entries[i].module)
-			try_name(&n, p->entries[i].name, components, &whole);
+	for (const struct plan_entry *en = plan_next(p, NULL); !input && en != NULL; en = plan_next(p, en))
+		try_name(&n, en->name, components, &whole);
 	if (nearest_found(&n))
 		r->nearest[r->nnearest++] = whole;
 }

@@ -932,8 +932,8 @@ check_names(const struct seal *l, struct err *e)
 	uint64_t other, tensors = 0;
 	int rc = plan_map_names(p, &seen, e);
 
-	for (size_t i = 0; i < p->nentries; i++)
-		tensors += p->entries[i].alive && !p->entries[i].module && plan_source(p, &p->entries[i])->kind != SD_OTHER;
+	for (const struct plan_entry *en = plan_next(p, NULL); en != NULL; en = plan_next(p, en))
+		tensors += plan_source(p, en)->kind != SD_OTHER;
 	for (size_t i = 0; rc == 0 && !l->apart && i < l->containers.n; i++) {
 		const struct plan_container *c = &l->containers.v[i];
 
