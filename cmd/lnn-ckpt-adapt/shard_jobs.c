@@ -51,8 +51,7 @@ shard_jobs_note(struct adapt *a)
 	}
 	json_end_array(&w);
 	json_end_object(&w);
-	a->plan.note = arena_str(&a->plan.arena, buf_str(&text));
-	buf_release(&text);
+	a->plan.note = arena_take(&a->plan.arena, &text);
 	buf_release(&rule);
 }
 

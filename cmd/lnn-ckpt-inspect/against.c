@@ -697,7 +697,6 @@ common_text(struct against *a, size_t i)
 	const struct deviation *f = &a->v[i];
 	const struct entry *theirs = f->theirs;
 	struct buf b = BUF_INIT;
-	struct str text;
 
 	buf_adds(&b, words[f->what]);
 	if (f->what == DIFF_RENAMED)
@@ -711,9 +710,7 @@ common_text(struct against *a, size_t i)
 		shape_put(&b, theirs->shape, theirs->has_shape ? theirs->ndim : 0);
 	}
 	buf_addf(&b, " %d%d", f->contents.comparable, f->contents.bytes);
-	text = arena_str(&a->arena, buf_str(&b));
-	buf_release(&b);
-	return text;
+	return arena_take(&a->arena, &b);
 }
 
 /* Implements rows.joined: adds deviation from to the line of deviation to. */

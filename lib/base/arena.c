@@ -119,6 +119,15 @@ arena_cstr(struct arena *a, const char *s)
 }
 
 struct str
+arena_take(struct arena *a, struct buf *b)
+{
+	const struct str text = arena_str(a, buf_str(b));
+
+	buf_release(b);
+	return text;
+}
+
+struct str
 arena_join(struct arena *a, struct str x, struct str y)
 {
 	char *p = arena_bytes(a, x.len + y.len + 1);

@@ -1555,19 +1555,15 @@ misfit(struct plan *p, const struct plan_entry *en, const struct entry *target)
 	uint64_t shape[TENSOR_NDIM_MAX];
 	enum dtype dtype;
 	unsigned ndim;
-	const char *text;
 
 	plan_shape(p, en, &dtype, shape, &ndim);
-
 	buf_addf(&b, "key map: %.*s is ", STR_ARG(en->name));
 	if (target != NULL)
 		shape_put(&b, target->shape, target->ndim);
 	buf_adds(&b, target == NULL ? "not in the model; here it is " : " in the model and here ");
 	if (dtype != DTYPE_UNKNOWN)
 		shape_put(&b, shape, ndim);
-	text = arena_cstr(&p->arena, b.p);
-	buf_release(&b);
-	return text;
+	return arena_take(&p->arena, &b).p;
 }
 
 static void

@@ -91,8 +91,7 @@ form_of(struct arena *a, struct form *f, struct str name)
 		}
 		i += n > 0 ? n : 1;
 	}
-	f->text = arena_str(a, buf_str(&b));
-	buf_release(&b);
+	f->text = arena_take(a, &b);
 }
 
 /* ---- prefixes that are replaced as a whole */
@@ -285,8 +284,7 @@ add_item(struct map_writer *w, const struct suggest_match *m)
 			form_of(&w->arena, &item->to[i], s->target.v[m->to[i]].name);
 		buf_addf(&b, " %.*s", STR_ARG(item->to[i].text));
 	}
-	item->key = arena_str(&w->arena, buf_str(&b));
-	buf_release(&b);
+	item->key = arena_take(&w->arena, &b);
 	*xpush(w->items, w->nitems, w->cap_items) = item;
 }
 
@@ -548,8 +546,7 @@ put_rule(struct map_writer *w, const struct rule_group *g)
 		put_names(g, &b);
 	put_ops(w, m, &b);
 	buf_adds(&b, "}\n");
-	*xpush(w->rules, w->nrules, w->cap_rules) = (struct map_rule){ m->from[0], arena_str(&w->arena, buf_str(&b)) };
-	buf_release(&b);
+	*xpush(w->rules, w->nrules, w->cap_rules) = (struct map_rule){ m->from[0], arena_take(&w->arena, &b) };
 }
 
 /*

@@ -362,7 +362,6 @@ read_placements(struct reading *r, uint32_t state)
 {
 	uint32_t spec = attribute(r, state, "_spec"), list, of, detail;
 	const struct vobject *o = value_object(r->t, spec);
-	struct str text;
 	struct buf b = BUF_INIT;
 
 	list = o == NULL ? VALUE_ABSENT : attribute(r, o->state, "placements");
@@ -381,9 +380,7 @@ read_placements(struct reading *r, uint32_t state)
 		buf_addstr(&b, value_text(r->t, detail));
 		buf_addc(&b, ')');
 	}
-	text = arena_str(r->arena, buf_str(&b));
-	buf_release(&b);
-	return text;
+	return arena_take(r->arena, &b);
 }
 
 /* arguments: function, type, arguments, state */

@@ -829,7 +829,6 @@ sharding_info(struct seal *l)
 	const struct tensor *t;
 	struct json_writer w;
 	struct buf b = BUF_INIT;
-	struct str text;
 
 	json_writer_init(&w, &b, false);
 	json_begin_object(&w);
@@ -843,9 +842,7 @@ sharding_info(struct seal *l)
 		json_end_object(&w);
 	}
 	json_end_object(&w);
-	text = arena_str(&l->s->arena, buf_str(&b));
-	buf_release(&b);
-	return text;
+	return arena_take(&l->s->arena, &b);
 }
 
 static void
@@ -1792,16 +1789,13 @@ static struct str
 own_record(struct sealed *s, const struct plan *p)
 {
 	struct buf b = BUF_INIT;
-	struct str record;
 
 	if (p->note.len == 0)
 		return p->tables;
 	buf_addstr(&b, p->tables);
 	buf_addc(&b, '\n');
 	buf_addstr(&b, p->note);
-	record = arena_str(&s->arena, buf_str(&b));
-	buf_release(&b);
-	return record;
+	return arena_take(&s->arena, &b);
 }
 
 int
