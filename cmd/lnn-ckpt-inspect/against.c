@@ -59,6 +59,15 @@ struct against {
 
 /* ---- the target */
 
+static bool
+has_digests(const struct model *model)
+{
+	for (size_t i = 0; i < model->n; i++)
+		if (model->entries[i].sha256.p != NULL)
+			return true;
+	return false;
+}
+
 int
 job_open_target(const struct job *j, struct model *model, struct input *other, struct err *err)
 {
@@ -80,6 +89,9 @@ job_open_target(const struct job *j, struct model *model, struct input *other, s
 		return err_set(err, ERR_USAGE, "--target-key: %s is no checkpoint", target);
 	if (o->values && other->ckpt == NULL)
 		return err_set(err, ERR_USAGE, "--values: a checkpoint is needed to compare with, %s is a description", target);
+	if (o->renames && other->ckpt == NULL && !has_digests(model))
+		return err_set(err, ERR_USAGE,
+			       "--renames: %s has no digests; a checkpoint or a list that --digest printed is needed", target);
 	if ((o->values || o->renames) && other->ckpt != NULL && source_is_stream(other->src))
 		return err_set(err, ERR_USAGE, "%s: %s must be a file, not a stream", o->values ? "--values" : "--renames", target);
 	return 0;

@@ -203,6 +203,9 @@ terminal() {
 		expect_status 1
 		[ "$(printf '%s\n' "$output" | sort)" = $'renamed\ta\ty\nrenamed\tc\tx\nrenamed\tsame\tsame2' ] || fail "$output"
 	done
+	lnn-ckpt-inspect new.st >new.tsv
+	try lnn-ckpt-inspect --against new.tsv --renames old.st
+	expect_refusal 2 lnn-ckpt-inspect 'new.tsv has no digests'
 	safetensors old.st a zero same
 	put old.st 1 '\01'
 	try lnn-ckpt-inspect --against new.st --renames old.st
