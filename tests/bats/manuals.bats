@@ -117,6 +117,25 @@ examples() {
 	done
 }
 
+@test 'every member of our JSON stands in the manual' {
+	local page=$top/man/lnn-ckpt-inspect.1 file member args
+	for args in --long --fold --summary --tree=1 --globals --digest --stats --check "--values --fold --renames --against=$fixtures/demo.pth"; do
+		for file in demo.pth sparse.pth qtensor.pth sharded-safetensors; do
+			# shellcheck disable=SC2086
+			lnn-ckpt-inspect -q --format=json $args "$fixtures/$file" >out.json || [ $? -eq 1 ]
+			grep -o '"[a-z_0-9]*": ' out.json | sort -u >members
+			while read -r member; do
+				grep -qF -e "${member%:}" "$page" || fail "$args $file: $member"
+			done <members
+		done
+	done
+	lnn-ckpt-adapt -q -m "$fixtures/mFormerV0-demo-384.yaml" --img-size 384 --report out.json -n "$fixtures/demo.pth" >list
+	grep -o '"[a-z_0-9]*": ' out.json | tr -d '": ' | sort -u >members
+	while read -r member; do
+		grep -qw -e "$member" "$top/man/lnn-ckpt-adapt.1" || fail "--report: $member"
+	done <members
+}
+
 @test 'limits of lnn-tools(7) are those of the readers' {
 	local name value
 	sed -E 's/^enum \{ (.*) \};/\1,/; s/, ([A-Z])/,\n\1/g' "$top/lib/base/limits.h" |
