@@ -55,7 +55,8 @@ file_checkpoint(const char *operand, enum file_kind kind, struct source **out, s
 	if (!is_standard(operand) && tool_joins_ranks()) {
 		if (ckpt_ranks_open(out, operand, tool_diag(), e) < 0 || *out != NULL)
 			return *out == NULL ? -1 : 0;
-		tool_warn("--ranks: %s has no rank_N in its name, and is read alone", operand);
+		if (kind == FILE_BINARY)
+			tool_warn("--ranks: %s has no rank_N in its name, and is read alone", operand);
 	}
 	return file_input(operand, kind, out, e);
 }

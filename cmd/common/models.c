@@ -48,7 +48,7 @@ models_open(struct model *m, struct input *in, const char *name, bool root, cons
 	const uint8_t *head;
 	size_t n;
 
-	if (file_checkpoint(name, root ? FILE_BINARY : FILE_TEXT, &src, e) < 0)
+	if (file_checkpoint(name, FILE_TEXT, &src, e) < 0)
 		return -1;
 	if (source_look(src, 0, SOURCE_LOOK_MAX, &head, &n, e) < 0) {
 		source_close(src);

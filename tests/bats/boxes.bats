@@ -122,6 +122,9 @@ metadata() {
 	expect_status 2
 	try lnn-ckpt-inspect --ranks out
 	expect_err_has '--ranks: out has no rank_N in its name, and is read alone'
+	try lnn-ckpt-adapt --ranks -m out --strict "$first" -o joined.pth
+	expect_status 0
+	[[ $stderr != *'no rank_N'* ]] || fail "$stderr"
 }
 
 @test 'a rank is missing' {
