@@ -100,7 +100,7 @@ class Slots:
     __slots__ = ("a", "b", "__dict__")
 
 
-class Plain:
+class SlotsAlone:
     __slots__ = ("a",)
 
 
@@ -270,7 +270,7 @@ def objects():
     s = Slots()
     s.a, s.b, s.c = 1, [2], 3
     yield "slots and dict", s
-    s = Plain()
+    s = SlotsAlone()
     s.a = [s]
     yield "slots alone", s
     yield "namedtuple", [Point(1, 2), Point([], Point(0, 0))]
