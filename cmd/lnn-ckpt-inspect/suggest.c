@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "base/xalloc.h"
-#include "common/models.h"
 #include "plan/keymap.h"
 #include "plan/prefix.h"
 #include "plan/suggest.h"

@@ -4,7 +4,6 @@
  * checkpoint of its own (torch zip), or in a safetensors file. Values that are no tensors are read at once. Facts:
  * lib/format/README.md, section 8.
  */
-#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>

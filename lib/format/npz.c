@@ -2,8 +2,6 @@
  * npz: reads files of numpy.savez and savez_compressed, which are zips whose records NAME.npy are arrays. Also reads a single array
  * (numpy.save), whose name is empty. Facts: lib/format/README.md, section 10.
  */
-#include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/cursor.h"

@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 
-#include "base/text.h"
 #include "base/xalloc.h"
 #include "tensor/boxes.h"
 #include "tensor/tree.h"

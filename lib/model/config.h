@@ -8,13 +8,10 @@
 #ifndef LNN_MODEL_CONFIG_H
 #define LNN_MODEL_CONFIG_H
 
-#include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #include "base/arena.h"
 #include "base/err.h"
-#include "base/limits.h"
 #include "base/str.h"
 #include "text/yaml.h"
 #include "io/source.h"

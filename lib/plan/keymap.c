@@ -1,6 +1,5 @@
 #include "plan/keymap.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

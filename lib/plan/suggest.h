@@ -12,7 +12,6 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
-#include "base/err.h"
 #include "model/entry.h"
 
 enum suggest_op { SUGGEST_COPY, SUGGEST_RESHAPE, SUGGEST_TRANSPOSE, SUGGEST_PERMUTE };

@@ -1,5 +1,4 @@
 /* initialization: the parameter is trained from scratch, because the reference has no such name or another shape. */
-#include "base/text.h"
 #include "rule/rule_priv.h"
 #include "tensor/tensor.h"
 

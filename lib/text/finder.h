@@ -12,7 +12,6 @@
 #ifndef LNN_TEXT_FINDER_H
 #define LNN_TEXT_FINDER_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/err.h"
