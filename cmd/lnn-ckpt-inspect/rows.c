@@ -176,19 +176,11 @@ join(struct folding *f, size_t i)
 		f->r->joined(f->r->joined_arg, f->r->v[best->row].entry, row->entry);
 }
 
-static int
-by_number(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
 /* Writes a set of numbers: "{0..3,5}". */
 static void
 put_numbers(struct buf *b, uint64_t *v, size_t n)
 {
-	qsort(v, n, sizeof(*v), by_number);
+	qsort(v, n, sizeof(*v), num_cmp64);
 	buf_addc(b, '{');
 	for (size_t i = 0; i < n;) {
 		size_t end = i + 1;

@@ -13,6 +13,14 @@ num_cmp32(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+int
+num_cmp64(const void *a, const void *b)
+{
+	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
 uint64_t
 num_align(uint64_t a, uint64_t align)
 {

@@ -28,8 +28,9 @@ num_larger(double a, double b)
 	return isnan(a) || a > b ? a : b;
 }
 
-/* Compares two uint32_t, for qsort and bsearch. */
+/* Compare two uint32_t or uint64_t, for qsort and bsearch. */
 int num_cmp32(const void *a, const void *b);
+int num_cmp64(const void *a, const void *b);
 
 /* Rounds a up to a multiple of align, which is a power of two. */
 uint64_t num_align(uint64_t a, uint64_t align);

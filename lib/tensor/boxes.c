@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/num.h"
 #include "base/xalloc.h"
 #include "tensor/convert.h"
 
@@ -194,14 +195,6 @@ fills(const struct cover *v, const struct box *box)
 	return true;
 }
 
-static int
-edge_cmp(const void *a, const void *b)
-{
-	const uint64_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
 /* Returns an edge inside the region along dimension d that has about as many edges before as after it, or 0 if there is none. */
 static uint64_t
 middle_edge(const struct cover *v, const uint32_t *list, size_t n, unsigned d)
@@ -219,7 +212,7 @@ middle_edge(const struct cover *v, const uint32_t *list, size_t n, unsigned d)
 		if (box_high(&box, d) > low && box_high(&box, d) < high)
 			edges[k++] = box_high(&box, d);
 	}
-	qsort(edges, k, sizeof(edges[0]), edge_cmp);
+	qsort(edges, k, sizeof(edges[0]), num_cmp64);
 	return k > 0 ? edges[k / 2] : 0;
 }
 
