@@ -23,11 +23,6 @@ enum { NAMES_SHOWN = 12, FOLDERS_TRIED = 256 };
 /* The maximum number of ranks in a set of rank files. */
 enum { RANKS_MAX = 1 << 16 };
 
-struct folder_member {
-	const char *name;
-	bool folder;
-};
-
 struct shard_set {
 	struct shard_name first; /* the first member of the set that exists */
 	uint32_t found;          /* number of members that exist */
@@ -36,8 +31,8 @@ struct shard_set {
 struct ckpt_folder {
 	struct arena arena;
 	const char *path;
-	struct folder_member *members; /* sorted by name */
-	size_t n, cap;
+	const char **files, **folders; /* names in it, sorted */
+	size_t nfiles, nfolders, cap_files, cap_folders;
 	struct shard_set *sets;
 	size_t nsets, sets_cap;
 	struct buf meant; /* candidates, for messages */
@@ -58,7 +53,7 @@ struct picked {
 static int
 by_name(const void *a, const void *b)
 {
-	return strcmp(((const struct folder_member *)a)->name, ((const struct folder_member *)b)->name);
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
 static const char *
@@ -90,22 +85,26 @@ folder_list(struct ckpt_folder *f, const char *path, struct err *err)
 			err_sys(err, path_of(f, d->d_name), "cannot look at it");
 			break;
 		}
-		if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
-			continue;
-		*xpush(f->members, f->n, f->cap) = (struct folder_member){ arena_cstr(&f->arena, d->d_name), S_ISDIR(st.st_mode) };
+		if (S_ISREG(st.st_mode))
+			*xpush(f->files, f->nfiles, f->cap_files) = arena_cstr(&f->arena, d->d_name);
+		else if (S_ISDIR(st.st_mode))
+			*xpush(f->folders, f->nfolders, f->cap_folders) = arena_cstr(&f->arena, d->d_name);
 	}
 	if (d == NULL && errno != 0)
 		err_sys(err, path, "cannot read");
 	closedir(dir);
-	if (f->n > 0)
-		qsort(f->members, f->n, sizeof(*f->members), by_name);
+	if (f->nfiles > 0)
+		qsort(f->files, f->nfiles, sizeof(*f->files), by_name);
+	if (f->nfolders > 0)
+		qsort(f->folders, f->nfolders, sizeof(*f->folders), by_name);
 	return err->code == ERR_NONE ? 0 : -1;
 }
 
 static void
 folder_release(struct ckpt_folder *f)
 {
-	free(f->members);
+	free(f->files);
+	free(f->folders);
 	free(f->sets);
 	buf_release(&f->meant);
 	arena_release(&f->arena);
@@ -114,10 +113,9 @@ folder_release(struct ckpt_folder *f)
 static const char *
 folder_file(const struct ckpt_folder *f, const char *name)
 {
-	struct folder_member key = { name, false };
-	const struct folder_member *m = f->n ? bsearch(&key, f->members, f->n, sizeof(key), by_name) : NULL;
+	const char *const *found = f->nfiles > 0 ? bsearch(&name, f->files, f->nfiles, sizeof(name), by_name) : NULL;
 
-	return m != NULL && !m->folder ? m->name : NULL;
+	return found != NULL ? *found : NULL;
 }
 
 static void
@@ -167,10 +165,10 @@ pick_index(struct ckpt_folder *f, struct picked *p)
 	const char *first = folder_file(f, "model.safetensors.index.json");
 	size_t n = 0;
 
-	for (size_t i = 0; i < f->n; i++) {
-		const char *name = f->members[i].name;
+	for (size_t i = 0; i < f->nfiles; i++) {
+		const char *name = f->files[i];
 
-		if (f->members[i].folder || !str_ends(str_c(name), str_c(".index.json")) ||
+		if (!str_ends(str_c(name), str_c(".index.json")) ||
 		    (first != NULL && strcmp(name, "pytorch_model.bin.index.json") == 0))
 			continue;
 		could_be(f, name, "");
@@ -196,8 +194,8 @@ find_sets(struct ckpt_folder *f)
 	struct shard_name s;
 	uint64_t at;
 
-	for (size_t i = 0; i < f->n; i++) {
-		if (f->members[i].folder || !shard_name_parse(f->members[i].name, &s))
+	for (size_t i = 0; i < f->nfiles; i++) {
+		if (!shard_name_parse(f->files[i], &s))
 			continue;
 		/* The name of shard 0, which does not exist, serves as the key of the set. */
 		if (strmap_get(&index, str_c(shard_file(f, &s, 0)), &at)) {
@@ -287,11 +285,11 @@ pick_only(struct ckpt_folder *f, struct picked *p)
 	struct shard_name ignored;
 	size_t n = 0;
 
-	for (size_t i = 0; i < f->n; i++) {
-		const char *name = f->members[i].name;
+	for (size_t i = 0; i < f->nfiles; i++) {
+		const char *name = f->files[i];
 
-		if (f->members[i].folder || name[0] == '.' || strncmp(name, "rng_state", 9) == 0 ||
-		    shard_name_parse(name, &ignored) || !holds_state_dict(f, name))
+		if (name[0] == '.' || strncmp(name, "rng_state", 9) == 0 || shard_name_parse(name, &ignored) ||
+		    !holds_state_dict(f, name))
 			continue;
 		could_be(f, name, "");
 		p->file = name;
@@ -318,9 +316,9 @@ pick(struct ckpt_folder *f, struct picked *p)
 
 	*p = (struct picked){ .what = PICK_NONE };
 	find_sets(f);
-	for (size_t i = 0; i < f->n && p->file == NULL; i++)
-		if (!f->members[i].folder && is_metadata(f->members[i].name))
-			*p = (struct picked){ .what = PICK_METADATA, .file = f->members[i].name };
+	for (size_t i = 0; i < f->nfiles && p->file == NULL; i++)
+		if (is_metadata(f->files[i]))
+			*p = (struct picked){ .what = PICK_METADATA, .file = f->files[i] };
 	if (p->what == PICK_NONE)
 		pick_index(f, p);
 	for (size_t i = 0; p->what == PICK_NONE && i < f->nsets; i++) {
@@ -345,19 +343,19 @@ list_folders(struct ckpt_folder *f)
 {
 	size_t tried = 0;
 
-	for (size_t i = 0; i < f->n && tried < FOLDERS_TRIED; i++) {
+	for (size_t i = 0; i < f->nfolders && tried < FOLDERS_TRIED; i++) {
 		struct ckpt_folder below;
 		struct picked p = { .what = PICK_NONE };
 		struct err ignored = ERR_INIT;
 
-		if (!f->members[i].folder || f->members[i].name[0] == '.')
+		if (f->folders[i][0] == '.')
 			continue;
 		tried++;
-		if (folder_list(&below, path_of(f, f->members[i].name), &ignored) == 0)
+		if (folder_list(&below, path_of(f, f->folders[i]), &ignored) == 0)
 			pick(&below, &p);
 		folder_release(&below);
 		if (p.what != PICK_NONE)
-			could_be(f, f->members[i].name, "/");
+			could_be(f, f->folders[i], "/");
 	}
 }
 
@@ -448,13 +446,13 @@ static struct source *
 open_metadata(struct ckpt_folder *f, const char *first, const struct diag *diag)
 {
 	bool all = strcmp(first, ".metadata") != 0;
-	const char **names = arena_alloc(&f->arena, f->n * sizeof(*names));
+	const char **names = arena_alloc(&f->arena, f->nfiles * sizeof(*names));
 	struct buf text = BUF_INIT;
 	size_t n = 0;
 
-	for (size_t i = 0; i < f->n; i++)
-		if (!f->members[i].folder && is_metadata(f->members[i].name))
-			names[n++] = f->members[i].name;
+	for (size_t i = 0; i < f->nfiles; i++)
+		if (is_metadata(f->files[i]))
+			names[n++] = f->files[i];
 	qsort(names, n, sizeof(*names), by_rank);
 	buf_adds(&text, DCP_FOLDER);
 	for (size_t i = 0; i < n; i++)
@@ -485,10 +483,10 @@ open_boxes(struct ckpt_folder *f, struct source **out, struct err *err)
 	int rc = 0;
 
 	buf_adds(&text, BOX_SET_SHARDS);
-	for (size_t i = 0; rc == 0 && i < f->n; i++) {
-		const char *name = f->members[i].name;
+	for (size_t i = 0; rc == 0 && i < f->nfiles; i++) {
+		const char *name = f->files[i];
 
-		if (f->members[i].folder || name[0] == '.' || !str_ends(str_c(name), str_c(".safetensors")))
+		if (name[0] == '.' || !str_ends(str_c(name), str_c(".safetensors")))
 			continue;
 		rank = rank_of(name);
 		if (strchr(name, '\n') != NULL)
@@ -566,11 +564,10 @@ list_ranks(struct ckpt_folder *f, struct str prefix, struct str suffix, struct b
 	struct str before, behind;
 	uint32_t rank, n = 0;
 
-	for (size_t i = 0; i < f->n; i++) {
-		const char *name = f->members[i].name;
+	for (size_t i = 0; i < f->nfiles; i++) {
+		const char *name = f->files[i];
 
-		if (f->members[i].folder || !rank_name_parse(name, &before, &behind, &rank) || !str_eq(before, prefix) ||
-		    !str_eq(behind, suffix))
+		if (!rank_name_parse(name, &before, &behind, &rank) || !str_eq(before, prefix) || !str_eq(behind, suffix))
 			continue;
 		if (names[rank] != NULL)
 			return err_input(err, f->path, "two files are for rank %u: %s, %s", rank, names[rank], name);
