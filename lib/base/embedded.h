@@ -8,6 +8,7 @@
 #define LNN_BASE_EMBEDDED_H
 
 #include <stddef.h>
+#include <string.h>
 
 struct embedded {
 	const char *name; /* file name without .yaml */
@@ -19,5 +20,15 @@ extern const struct embedded embedded_maps[];
 extern const size_t embedded_maps_count;
 extern const struct embedded embedded_models[];
 extern const size_t embedded_models_count;
+
+/* Returns the file of that name among the n of a table, or NULL. */
+static inline const struct embedded *
+embedded_find(const struct embedded *table, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(table[i].name, name) == 0)
+			return &table[i];
+	return NULL;
+}
 
 #endif

@@ -226,14 +226,18 @@ read_state_dict(struct model *m, const struct ynode *root, struct err *err)
 		{ "parameters", ENTRY_PARAMETER },
 		{ "buffers", ENTRY_BUFFER },
 	};
+	bool given = false;
 	size_t n = 0;
 
 	for (size_t i = 0; i < 3; i++) {
 		const struct ynode *node = ymap_get(root, lists[i].key);
 
 		n += node ? node->n : 0;
-		m->has_state_dict = m->has_state_dict || !ynode_is_null(node);
+		given = given || !ynode_is_null(node);
 	}
+	if (!given)
+		return 0;
+	m->has_state_dict = true;
 	begin_state_dict(m, n);
 	for (size_t i = 0; i < 3; i++)
 		if (read_entries(m, ymap_get(root, lists[i].key), lists[i].key, lists[i].kind, err) < 0)
@@ -248,6 +252,8 @@ read_groups(struct model *m, const struct ynode *map, struct err *err)
 {
 	size_t n = 0;
 
+	if (ynode_is_null(map))
+		return 0;
 	if (map->kind != YN_MAP)
 		return ynode_fail(map, err, "parameter_groups_metadata: must be a map, not %s", ynode_what(map));
 	for (size_t i = 0; i < map->n; i++)
@@ -310,6 +316,8 @@ read_handling(struct model *m, const struct ynode *map, struct err *err)
 	struct model_handling *h = &m->handling;
 	struct model_list *lists[] = { &h->drop_buffers, &h->drop_params, &h->drop_params_compat };
 
+	if (ynode_is_null(map))
+		return 0;
 	if (map->kind != YN_MAP)
 		return ynode_fail(map, err, "pretrained_ckpt_handling_metadata: must be a map, not %s", ynode_what(map));
 	if (keys_check(map, keys, "pretrained_ckpt_handling_metadata", err) < 0)
@@ -332,7 +340,7 @@ read_handling(struct model *m, const struct ynode *map, struct err *err)
 int
 model_load_yaml(struct model *m, const char *file, struct str text, struct err *err)
 {
-	const struct ynode *root, *groups, *handling;
+	const struct ynode *root;
 
 	if (yaml_parse(&m->arena, file, text, &root, err) < 0)
 		return -1;
@@ -341,45 +349,24 @@ model_load_yaml(struct model *m, const char *file, struct str text, struct err *
 				  "a model description is a map with state_dict, parameter_groups_metadata or "
 				  "pretrained_ckpt_handling_metadata, not %s",
 				  ynode_what(root));
-	if (keys_check(root, sections, "a model description", err) < 0)
+	if (keys_check(root, sections, "a model description", err) < 0 || read_text(root, "name", "a text", &m->name, err) < 0 ||
+	    read_state_dict(m, root, err) < 0 || read_groups(m, ymap_get(root, "parameter_groups_metadata"), err) < 0)
 		return -1;
-	if (read_text(root, "name", "a text", &m->name, err) < 0)
-		return -1;
-	if (!ynode_is_null(ymap_get(root, "state_dict")) || !ynode_is_null(ymap_get(root, "parameters")) ||
-	    !ynode_is_null(ymap_get(root, "buffers"))) {
-		if (read_state_dict(m, root, err) < 0)
-			return -1;
-	}
-	groups = ymap_get(root, "parameter_groups_metadata");
-	if (!ynode_is_null(groups) && read_groups(m, groups, err) < 0)
-		return -1;
-	handling = ymap_get(root, "pretrained_ckpt_handling_metadata");
-	if (!ynode_is_null(handling) && read_handling(m, handling, err) < 0)
-		return -1;
-	return 0;
+	return read_handling(m, ymap_get(root, "pretrained_ckpt_handling_metadata"), err);
 }
 
 /* ---- built-in descriptions, and recognising descriptions */
 
-static const struct embedded *
-builtin(const char *name)
-{
-	for (size_t i = 0; i < embedded_models_count; i++)
-		if (strcmp(embedded_models[i].name, name) == 0)
-			return &embedded_models[i];
-	return NULL;
-}
-
 bool
 model_is_builtin(const char *name)
 {
-	return builtin(name) != NULL;
+	return embedded_find(embedded_models, embedded_models_count, name) != NULL;
 }
 
 int
 model_load_builtin(struct model *m, const char *name, struct err *err)
 {
-	const struct embedded *e = builtin(name);
+	const struct embedded *e = embedded_find(embedded_models, embedded_models_count, name);
 	struct buf names = BUF_INIT;
 
 	if (e)

@@ -777,19 +777,10 @@ keymap_free(struct keymap *k)
 
 /* ---- built-in maps */
 
-static const struct embedded *
-find(const char *name)
-{
-	for (size_t i = 0; i < embedded_maps_count; i++)
-		if (strcmp(embedded_maps[i].name, name) == 0)
-			return &embedded_maps[i];
-	return NULL;
-}
-
 int
 keymap_builtin(struct keymap **out, const char *name, struct err *e)
 {
-	const struct embedded *m = find(name);
+	const struct embedded *m = embedded_find(embedded_maps, embedded_maps_count, name);
 	struct buf names = BUF_INIT;
 
 	if (m != NULL) {
