@@ -13,6 +13,7 @@
 #include "format/file_set.h"
 #include "format/format.h"
 #include "format/shard_index.h"
+#include "tensor/tree.h"
 
 struct shard {
 	struct ckpt *live;  /* open reader of the shard, for what only it can do; or NULL */
@@ -417,10 +418,22 @@ check_boxes(const struct ckpt *c, const struct ckpt *sub, struct err *e)
 	return 0;
 }
 
+/* Returns the -k of a shard's state dict: the root if name is a key of it, NULL if the rule is to find the place. */
+static const char *
+place_of(const struct ckpt *sub, struct str name)
+{
+	uint32_t root = sub->tree == NULL ? VALUE_ABSENT : tree_container(sub->tree, sub->root);
+
+	if (root == VALUE_ABSENT || value_kind(sub->tree, root) != VALUE_DICT)
+		return NULL;
+	return value_get(sub->tree, root, name) != VALUE_ABSENT ? "" : NULL;
+}
+
 static int
 take_shard(struct incoming *in, const uint32_t *positions, uint32_t n, struct err *e)
 {
 	struct ckpt *c = in->b->c, *sub = in->sub;
+	const char *key = n == 0 ? NULL : place_of(sub, in->b->s->index.names[positions[0]]);
 	int r;
 
 	if (sub->tree != NULL && c->tree == NULL)
@@ -430,7 +443,7 @@ take_shard(struct incoming *in, const uint32_t *positions, uint32_t n, struct er
 		c->writer = arena_cstr(&c->arena, sub->writer);
 	add_meta(in->b, sub);
 	take_damaged(c, sub, 0);
-	if (check_boxes(c, sub, e) < 0 || add_tables(in->b, sub, e) < 0 || statedict_open(&in->sd, sub, NULL, e) < 0)
+	if (check_boxes(c, sub, e) < 0 || add_tables(in->b, sub, e) < 0 || statedict_open(&in->sd, sub, key, e) < 0)
 		return -1;
 	in->taken = xcalloc(in->sd.ncontainers + 1, sizeof(*in->taken));
 	in->number = xmalloc(((size_t)sub->ntensors + 1) * sizeof(*in->number));

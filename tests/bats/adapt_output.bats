@@ -514,3 +514,11 @@ floats() {
 	lnn-ckpt-inspect --globals whole.pth | grep -q _rebuild_parameter_with_state
 	lnn-ckpt-inspect --globals whole.pth | grep -q _rebuild_qtensor
 }
+
+@test 'a shard whose root has a key such as model is read from its root' {
+	lnn-ckpt-adapt -q -k '' --to torch --max-shard-size 100KB -o set/ "$fixtures/demo.pth"
+	diff <(lnn-ckpt-inspect --digest -k '' "$fixtures/demo.pth") <(lnn-ckpt-inspect -q --digest -k '' set)
+	# one shard that holds a container alone
+	lnn-ckpt-adapt -q -k '' --drop-params '^model' --to torch --max-shard-size 1 -o optimizer/ "$fixtures/demo.pth"
+	[ "$(lnn-ckpt-inspect -q --format names -k '' optimizer)" = "$(lnn-ckpt-inspect --format names -k '' -e '^optimizer' "$fixtures/demo.pth")" ]
+}
