@@ -294,6 +294,18 @@ open_single(struct adapt *a, const struct operands *operands, struct err *e)
 	return open_one(a, NULL, file, e);
 }
 
+/* Reads the values that go along. Those of the first input do. */
+static int
+read_carried(struct adapt *a, struct err *e)
+{
+	struct ckpt *c = a->inputs[0].ckpt;
+	int rc = a->o->carry_all ? ckpt_fill(c, str_c(""), SIZE_MAX, e) : 0;
+
+	for (size_t i = 0; rc == 0 && i < a->o->carry.n; i++)
+		rc = ckpt_fill(c, str_c(a->o->carry.v[i]), SIZE_MAX, e);
+	return rc;
+}
+
 int
 adapt_open(struct adapt *a, const struct operands *operands, struct err *e)
 {
@@ -312,6 +324,8 @@ adapt_open(struct adapt *a, const struct operands *operands, struct err *e)
 	a->labels = xcalloc(head.ninputs + a->o->inputs.n + 1, sizeof(*a->labels));
 	if ((head.ninputs > 0 || head.any_input ? open_named(a, head.inputs, head.ninputs, operands, e)
 						: open_single(a, operands, e)) != 0)
+		return -1;
+	if (read_carried(a, e) != 0)
 		return -1;
 	for (size_t i = 0; i < a->ninputs; i++)
 		plan_add_input(&a->plan, &a->inputs[i].sd, a->labels[i]);

@@ -162,7 +162,7 @@ run(void *state, struct job *j, struct err *err)
 
 const struct report report_check = {
 	.option = OPTION_BARE("check", "CRCs, and values that are not finite"),
-	.needs = NEEDS_INDEX | NEEDS_DICT | NEEDS_SPECIAL | NEEDS_CRCS,
+	.needs = NEEDS_INDEX | NEEDS_DICT | NEEDS_VALUES | NEEDS_SPECIAL | NEEDS_CRCS,
 	.takes = TAKES_FORMS | TAKES_JSONL,
 	.piped = RECORD_LINES,
 	.names_rows = true,

@@ -228,6 +228,23 @@ data_check_crcs(struct job *j, struct err *err)
 
 /* ---- one operand: opening */
 
+/*
+ * Reads what reports need of values beside the state dict. What stands right in the root is named by --summary, as far as it
+ * can be read.
+ */
+static int
+read_values(const struct job *j, struct err *err)
+{
+	struct ckpt *c = j->input.ckpt;
+	struct err ignored = ERR_INIT;
+
+	if (is_chosen(j->in, REPORT_summary))
+		(void)ckpt_fill(c, str_c(""), 1, &ignored);
+	if (j->in->needs & NEEDS_VALUES)
+		return ckpt_fill(c, str_c(""), SIZE_MAX, err);
+	return j->in->o->path != NULL ? ckpt_fill(c, str_c(j->in->o->path), SIZE_MAX, err) : 0;
+}
+
 /* Opens the state dict. It may be absent for --rest and --get, which do not need it. */
 static int
 open_state_dict(struct job *j, struct err *err)
@@ -271,7 +288,7 @@ open_index(struct job *j, struct err *err)
 		return -1;
 	if (j->in->needs == NEEDS_PICKLES)
 		return 0;
-	if (open_state_dict(j, err) < 0)
+	if (read_values(j, err) < 0 || open_state_dict(j, err) < 0)
 		return -1;
 	if (j->input.sd.ckpt == NULL)
 		return 0;

@@ -18,6 +18,7 @@ enum {
 	/* at least the numbers of elements that are not finite, in job.data after data_take; --fail-on=zero needs all moments */
 	NEEDS_SPECIAL = 64,
 	NEEDS_CRCS = 16,    /* CRCs of all storages, in job.data after data_take */
+	NEEDS_VALUES = 128, /* all values that are not tensors, also outside the state dict */
 	NEEDS_DIGESTS = 32, /* digests of the rows, in job.data after data_take */
 };
 

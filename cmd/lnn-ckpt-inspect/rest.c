@@ -379,7 +379,7 @@ release_rest(void *state)
 
 const struct report report_rest = {
 	.option = OPTION_BARE("rest", "what is beside the tensors, as JSON"),
-	.needs = NEEDS_INDEX,
+	.needs = NEEDS_INDEX | NEEDS_VALUES,
 	.takes = TAKES_JSON,
 	.piped = RECORD_JSON,
 	.alone = true,

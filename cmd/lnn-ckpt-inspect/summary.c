@@ -311,6 +311,8 @@ put_facts(const struct summary *s, struct record *r, struct err *err)
 	record_member(r, "stored_bytes", RECORD_COUNT, cell_count(s->stored));
 	record_member(r, "unused_bytes", RECORD_COUNT, cell_count(s->unused));
 	record_member(r, "optimizer_bytes", RECORD_COUNT, cell_count(s->optimizer));
+	if (s->c->nunread > 0)
+		record_member(r, "unread_values", RECORD_COUNT, cell_count(s->c->nunread));
 	return s->c->nshards > 0 ? put_shards(s, r, err) : 0;
 }
 
@@ -444,6 +446,10 @@ put_container(const struct summary *s, struct buf *b)
 	put_parts(s, "load", buf_str(&s->verdict.text), b);
 	put_parts(s, "", buf_str(&s->verdict.imports), b);
 	put_keys(s, b);
+	if (c->nunread > 0) {
+		buf_addf(b, "%" PRIu32 " %s outside the state dict", c->nunread, text_noun(c->nunread, "value"));
+		put(s, "not read", b);
+	}
 	for (size_t i = 0; i < c->nmeta && i < SHOWN; i++) {
 		const struct str value = c->meta_values[i];
 

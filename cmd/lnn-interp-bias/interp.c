@@ -12,6 +12,7 @@ struct interp {
 	struct plan plan;
 	struct model model;
 	struct tables_tally tally;
+	const struct format_writer *writer;
 	struct heat heat; /* used with --show */
 	struct buf closing;
 };
@@ -90,10 +91,20 @@ get_ready(void *arg, struct err *e)
 	return 0;
 }
 
+/* Reads the values that go along. */
+static int
+read_rest(struct interp *w, const struct interp_options *o, struct err *e)
+{
+	w->writer = ckpt_out_writer(o->to, o->common.output, &w->in, e);
+	if (w->writer == NULL)
+		return -1;
+	return w->writer->pickles && !o->drop_rest ? ckpt_fill(w->in.ckpt, str_c(""), SIZE_MAX, e) : 0;
+}
+
 static int
 write_out(struct interp *w, const struct interp_options *o, struct err *e)
 {
-	struct seal_opts so = { .shape = SEAL_IN_PLACE, .drop_rest = o->drop_rest };
+	struct seal_opts so = { .writer = w->writer, .shape = SEAL_IN_PLACE, .drop_rest = o->drop_rest };
 	struct ckpt_out out = { .path = o->common.output,
 				.jobs = o->common.jobs,
 				.null = o->common.null,
@@ -104,12 +115,7 @@ write_out(struct interp *w, const struct interp_options *o, struct err *e)
 				.rehearse = o->show,
 				.ready = get_ready,
 				.ready_arg = w };
-	int rc;
-
-	so.writer = ckpt_out_writer(o->to, o->common.output, &w->in, e);
-	if (so.writer == NULL)
-		return -1;
-	rc = ckpt_out_seal(&out, &w->plan, &so, e);
+	int rc = ckpt_out_seal(&out, &w->plan, &so, e);
 	if (rc == 0) {
 		warn_of_rest(w, o, so.writer);
 		if (!o->drop_rest)
@@ -139,7 +145,8 @@ interp_run(void *opts, const struct operands *operands, int *status, struct err 
 	(void)status;
 	model_init(&w.model);
 	plan_init(&w.plan, tool_diag());
-	if (resolve(&w, o, &t, e) == 0 && input_open(&w.in, operand, o->common.key, e) == 0 && edit(&w, &t, e) == 0)
+	if (resolve(&w, o, &t, e) == 0 && input_open(&w.in, operand, o->common.key, e) == 0 && read_rest(&w, o, e) == 0 &&
+	    edit(&w, &t, e) == 0)
 		rc = write_out(&w, o, e);
 	plan_release(&w.plan);
 	input_close(&w.in);

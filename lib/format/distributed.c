@@ -1,16 +1,18 @@
 /*
  * distributed: reads a folder of torch.distributed.checkpoint as one checkpoint. The metadata (dcp_metadata.h) gives names, shapes,
  * boxes and the tree. Each box becomes a storage, which is located in its file at the first access. A box is stored as a whole
- * checkpoint of its own (torch zip), or in a safetensors file. Values that are no tensors are read at once. Facts:
- * lib/format/README.md, section 8.
+ * checkpoint of its own (torch zip), or in a safetensors file. Values that are not tensors are read
+ * when ckpt_fill asks for them. Facts: lib/format/README.md, section 8.
  */
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/buf.h"
+#include "base/text.h"
 #include "base/xalloc.h"
 #include "format/dcp_metadata.h"
 #include "format/file_set.h"
@@ -21,9 +23,6 @@
 /* An item of at most this size is read into memory as a whole. */
 enum { SMALL = 64 << 10 };
 
-/* Marks a storage that is no box of a tensor. */
-#define NO_ITEM SIZE_MAX
-
 /* A part of a file that is opened as a checkpoint of its own. */
 struct dcp_piece {
 	struct source *src;
@@ -33,11 +32,30 @@ struct dcp_piece {
 	uint64_t base; /* offset in the file */
 };
 
+/* Where a value that was not read is to stand in the tree. parent is VALUE_ABSENT if there is none, or it was read. */
+struct dcp_spot {
+	uint32_t parent, item;
+};
+
+/* What makes tensors and storages of names. */
+struct assembly {
+	struct ckpt *c;
+	struct distributed *d;
+	struct tensor *tensors;
+	struct storage *storages;
+	size_t ntensors, nstorages, cap_tensors, cap_storages, cap_item, cap_proved;
+	uint32_t *values;       /* by name: its handle in the tree */
+	struct dcp_spot *spots; /* by name */
+	uint64_t *left;         /* by file: bytes that no value was read from */
+	struct err *err;
+};
+
 struct distributed {
 	struct file_set files; /* must be first, for the operations of file_set */
+	struct assembly a;
 	struct dcp_metadata m;
 	uint64_t *sizes;      /* by file; UINT64_MAX if it is missing */
-	size_t *item;         /* by storage: index of the item in the metadata, or NO_ITEM */
+	size_t *item;         /* by storage: index of the item in the metadata that it is, or is in */
 	struct err fault;     /* first error that is known without reading tensors and keeps some from being read */
 	pthread_mutex_t lock; /* protects the members below, and locating */
 	uint32_t ordered;     /* storage whose elements are in elements, in row-major order; STORAGE_NONE if none */
@@ -45,17 +63,12 @@ struct distributed {
 	bool *proved; /* by storage: its crc was set by prove_item and can be checked */
 };
 
-/* State while the checkpoint is assembled. */
-struct assembly {
-	struct ckpt *c;
-	struct distributed *d;
-	struct tensor *tensors;
-	struct storage *storages;
-	size_t ntensors, nstorages, cap_tensors, cap_storages, cap_item;
-	uint32_t *values; /* by name: handle in the tree */
-	uint64_t *left;   /* by file: bytes that are not yet used by a value */
-	struct err *err;
-};
+/* The name that a storage belongs to. */
+static const struct dcp_name *
+name_of(const struct distributed *d, uint32_t storage)
+{
+	return &d->m.names[d->m.items[d->item[storage]].name];
+}
 
 /* ---- files */
 
@@ -304,7 +317,7 @@ locate(struct ckpt *c, uint32_t storage, struct err *err)
 	struct dcp_piece p;
 	int rc = 0;
 
-	if (d->item[storage] == NO_ITEM)
+	if (!name_of(d, storage)->tensor)
 		return err_input(err, c->file, "a storage is nowhere");
 	pthread_mutex_lock(&d->lock);
 	if (c->storages[storage].offset == OFFSET_UNKNOWN) {
@@ -410,7 +423,7 @@ original(const struct ckpt *c, uint32_t storage)
 {
 	const struct distributed *d = c->priv;
 
-	while (d->item[storage] != NO_ITEM && is_copy(&d->m, d->item[storage]))
+	while (name_of(d, storage)->tensor && is_copy(&d->m, d->item[storage]))
 		storage--;
 	return storage;
 }
@@ -420,10 +433,9 @@ describe(const struct ckpt *c, uint32_t storage, struct buf *b)
 {
 	const struct distributed *d = c->priv;
 
-	if (d->item[storage] != NO_ITEM)
-		put_item(b, d, &d->m.items[d->item[storage]]);
-	else
-		buf_addf(b, "storage '%.*s' of a value", STR_ARG(c->storages[storage].key));
+	if (!name_of(d, storage)->tensor)
+		buf_addf(b, "storage '%.*s' of ", STR_ARG(c->storages[storage].key));
+	put_item(b, d, &d->m.items[d->item[storage]]);
 }
 
 static void
@@ -436,12 +448,17 @@ close_it(struct ckpt *c)
 	file_set_release(&d->files);
 	dcp_metadata_release(&d->m);
 	pthread_mutex_destroy(&d->lock);
+	free(d->a.values);
+	free(d->a.spots);
+	free(d->a.left);
 	free(d->sizes);
 	free(d->item);
 	free(d->elements);
 	free(d->proved);
 	free(d);
 }
+
+static int fill(struct ckpt *c, struct str path, size_t levels, struct err *err);
 
 static const struct ckpt_ops ops = {
 	.name = "distributed",
@@ -454,6 +471,7 @@ static const struct ckpt_ops ops = {
 	.check = check,
 	.describe = describe,
 	.original = original,
+	.fill = fill,
 	.proves = true,
 };
 
@@ -463,16 +481,26 @@ static uint32_t
 add_storage(struct assembly *a, size_t item, const struct storage *s)
 {
 	a->d->item = xgrow(a->d->item, a->nstorages, &a->cap_item, sizeof(*a->d->item));
+	a->d->proved = xgrow(a->d->proved, a->nstorages, &a->cap_proved, sizeof(*a->d->proved));
+	a->d->proved[a->nstorages] = false;
 	a->d->item[a->nstorages] = item;
 	*xpush(a->storages, a->nstorages, a->cap_storages) = *s;
 	return (uint32_t)a->nstorages - 1;
 }
 
+/* Those who hold an older tensor do not lose it when the array grows. */
 static uint32_t
 add_tensor(struct assembly *a, const struct tensor *t)
 {
-	*xpush(a->tensors, a->ntensors, a->cap_tensors) = *t;
-	return (uint32_t)a->ntensors - 1;
+	const struct tensor *before = a->tensors;
+
+	if (a->ntensors == a->cap_tensors) {
+		a->cap_tensors += a->cap_tensors / 2 + 16;
+		a->tensors = arena_calloc(&a->c->arena, a->cap_tensors, sizeof(*a->tensors));
+		memcpy(a->tensors, before, a->ntensors * sizeof(*a->tensors));
+	}
+	a->tensors[a->ntensors] = *t;
+	return (uint32_t)a->ntensors++;
 }
 
 /* Adds a box as a storage that has its elements in row-major order. */
@@ -550,7 +578,7 @@ take_leaf(void *arg, enum value_leaf kind, uint32_t index)
 }
 
 static int
-add_piece(struct assembly *a, const struct dcp_piece *p, uint32_t file, struct err *err)
+add_piece(struct assembly *a, const struct dcp_piece *p, const struct dcp_item *item, struct err *err)
 {
 	for (uint32_t i = 0; i < p->ckpt->nstorages; i++) {
 		struct storage s = p->ckpt->storages[i];
@@ -559,8 +587,8 @@ add_piece(struct assembly *a, const struct dcp_piece *p, uint32_t file, struct e
 			return err_input(err, p->name, "the tensors in it are deflated, which is not read here");
 		s.key = arena_str(&a->c->arena, s.key);
 		s.offset += s.offset == OFFSET_UNKNOWN ? 0 : p->base;
-		s.shard = file;
-		add_storage(a, NO_ITEM, &s);
+		s.shard = item->file;
+		add_storage(a, (size_t)(item - a->d->m.items), &s);
 	}
 	return 0;
 }
@@ -588,7 +616,7 @@ read_value(struct assembly *a, uint32_t number, const struct dcp_item *item, str
 	if (rc == 0 && p.ckpt->tree == NULL)
 		rc = err_input(err, p.name, "it is no pickle");
 	if (rc == 0)
-		rc = add_piece(a, &p, item->file, err);
+		rc = add_piece(a, &p, item, err);
 	if (rc == 0) {
 		copier.src = p.ckpt->tree;
 		copier.arg = &v;
@@ -635,19 +663,27 @@ compare_copies(struct assembly *a, const struct dcp_name *n)
 				  STR_ARG(n->name), a->d->m.files[first->file], a->d->m.files[first[i].file]);
 }
 
-/* Reads a value. If that fails, notes a fault and uses a persistent id as a placeholder. */
+/* What stands in the tree for a value that is not there. */
+static uint32_t
+no_value(struct assembly *a)
+{
+	return value_new_persid(a->c->tree, value_new_text(a->c->tree, VALUE_STR, str_c("not read")));
+}
+
+/* A value that cannot be read is a fault, of which err tells. */
 static int
-assemble_value(struct assembly *a, uint32_t number)
+take_value(struct assembly *a, uint32_t number, struct err *err)
 {
 	const struct dcp_item *item = &a->d->m.items[a->d->m.names[number].first];
-	struct err why = ERR_INIT, full = ERR_INIT;
+	struct err why = ERR_INIT;
 	struct source *file;
-	struct vtree *t = a->c->tree;
 	int rc = -1;
 
-	check_length(a->c, a->d, item);
-	if (a->d->m.transform.len == 0 && take_bytes(a, item, &why) == 0 &&
-	    file_set_get(&a->d->files, item->file, &file, &why) == 0) {
+	if (a->d->m.transform.len > 0) {
+		*err = a->d->fault;
+		return -1;
+	}
+	if (take_bytes(a, item, &why) == 0 && file_set_get(&a->d->files, item->file, &file, &why) == 0) {
 		rc = read_value(a, number, item, file, &why);
 		file_set_put(&a->d->files, item->file);
 	}
@@ -655,13 +691,25 @@ assemble_value(struct assembly *a, uint32_t number)
 		compare_copies(a, &a->d->m.names[number]);
 		return 0;
 	}
-	bad_item(a->c, item, &why, &full);
-	fault(a->c, &full);
-	a->values[number] = VALUE_ABSENT;
-	if (a->c->salvage != SALVAGE_NOT)
+	bad_item(a->c, item, &why, err);
+	fault(a->c, err);
+	return -1;
+}
+
+/* Salvage must know at once what is lost. */
+static int
+assemble_value(struct assembly *a, uint32_t number)
+{
+	struct err why = ERR_INIT;
+
+	check_length(a->c, a->d, &a->d->m.items[a->d->m.names[number].first]);
+	a->values[number] = a->c->unread;
+	if (a->c->salvage == SALVAGE_NOT) {
+		a->c->nunread++;
+	} else if (take_value(a, number, &why) < 0) {
+		a->values[number] = VALUE_ABSENT;
 		ckpt_lose(a->c, a->d->m.names[number].name);
-	else
-		a->values[number] = value_new_persid(t, value_new_text(t, VALUE_STR, str_c("not read")));
+	}
 	return 0;
 }
 
@@ -754,6 +802,8 @@ plant(struct planting *p, uint32_t number)
 		strmap_add(&p->children, arena_str(&p->a->c->arena, buf_str(&p->key)), (uint64_t)child << 1 | !last);
 		if (put_child(p, at, n, step, child) < 0)
 			return -1;
+		if (child == p->a->c->unread)
+			p->a->spots[number] = (struct dcp_spot){ at, (uint32_t)(step->list ? step->index : value_len(t, at) - 1) };
 		at = child;
 	}
 	return 0;
@@ -774,6 +824,83 @@ plant_all(struct assembly *a)
 	return rc;
 }
 
+/* ---- reading values */
+
+/* Does path lead to the value or into it, or to what it is at most levels steps below? A key may be written in several ways. */
+static bool
+leads(const struct dcp_name *n, struct str path, size_t levels)
+{
+	char digits[24];
+
+	for (size_t i = 0; i < n->nsteps; i++) {
+		struct str key = n->path[i].key;
+
+		if (path.len == 0)
+			return n->nsteps - i <= levels;
+		if (n->path[i].list)
+			key = str_n(digits, (size_t)snprintf(digits, sizeof(digits), "%" PRIu64, n->path[i].index));
+		if (!utf8_valid(key))
+			return true;
+		if (!str_starts(path, key) || (path.len > key.len && path.p[key.len] != '.'))
+			return false;
+		path = str_from(path, path.len > key.len ? key.len + 1 : key.len);
+	}
+	return true;
+}
+
+/* The storages of values come after those of tensors, but the order is that of the names. */
+static void
+rank_storages(const struct assembly *a)
+{
+	uint32_t *at = xcalloc(a->d->m.nnames + 1, sizeof(*at));
+
+	a->c->rank = a->c->owned[1] = xreallocn(a->c->rank, a->nstorages + 1, sizeof(*a->c->rank));
+	for (uint32_t i = 0; i < a->nstorages; i++)
+		at[name_of(a->d, i) - a->d->m.names + 1]++;
+	for (size_t i = 0; i < a->d->m.nnames; i++)
+		at[i + 1] += at[i];
+	for (uint32_t i = 0; i < a->nstorages; i++)
+		a->c->rank[i] = at[name_of(a->d, i) - a->d->m.names]++;
+	free(at);
+}
+
+static void
+publish(struct assembly *a)
+{
+	a->c->owned[0] = a->c->storages = a->storages;
+	a->c->tensors = a->tensors;
+	a->c->nstorages = (uint32_t)a->nstorages;
+	a->c->ntensors = (uint32_t)a->ntensors;
+}
+
+/* ckpt_ops.fill. */
+static int
+fill(struct ckpt *c, struct str path, size_t levels, struct err *err)
+{
+	struct distributed *d = c->priv;
+	struct assembly *a = &d->a;
+	int rc = 0;
+
+	for (uint32_t i = 0; i < d->m.nnames; i++) {
+		struct dcp_spot spot = a->spots[i];
+		struct err why = ERR_INIT;
+
+		if (spot.parent == VALUE_ABSENT || !leads(&d->m.names[i], path, levels))
+			continue;
+		if (take_value(a, i, &why) < 0) {
+			a->values[i] = no_value(a);
+			*err = rc == 0 ? why : *err;
+			rc = -1;
+		}
+		value_put(c->tree, spot.parent, spot.item, a->values[i]);
+		a->spots[i].parent = VALUE_ABSENT;
+		c->nunread--;
+	}
+	publish(a);
+	rank_storages(a);
+	return rc;
+}
+
 /* ---- opening */
 
 static int
@@ -783,20 +910,21 @@ assemble(struct assembly *a)
 	int rc = 0;
 
 	c->tree = vtree_new();
+	c->unread = no_value(a);
 	a->values = xcalloc(a->d->m.nnames + 1, sizeof(*a->values));
+	a->spots = xmalloc((a->d->m.nnames + 1) * sizeof(*a->spots));
+	for (size_t i = 0; i < a->d->m.nnames; i++) {
+		a->spots[i].parent = VALUE_ABSENT;
+		a->cap_tensors += a->d->m.names[i].tensor;
+	}
+	a->tensors = arena_calloc(&c->arena, a->cap_tensors + 1, sizeof(*a->tensors));
 	a->left = xcalloc(a->d->m.nfiles + 1, sizeof(*a->left));
 	memcpy(a->left, a->d->sizes, a->d->m.nfiles * sizeof(*a->left));
 	for (uint32_t i = 0; rc == 0 && i < a->d->m.nnames; i++)
 		rc = (a->d->m.names[i].tensor ? assemble_tensor : assemble_value)(a, i);
 	if (rc == 0)
 		rc = plant_all(a);
-	free(a->values);
-	free(a->left);
-	c->owned[0] = c->storages = a->storages;
-	c->owned[1] = c->tensors = a->tensors;
-	c->nstorages = (uint32_t)a->nstorages;
-	c->ntensors = (uint32_t)a->ntensors;
-	a->d->proved = xcalloc(a->nstorages + 1, sizeof(*a->d->proved));
+	publish(a);
 	return rc;
 }
 
@@ -828,8 +956,8 @@ static int
 open_it(struct ckpt *c, struct err *err)
 {
 	struct distributed *d = xcalloc(1, sizeof(*d));
-	struct assembly a = { .c = c, .d = d, .err = err };
 
+	d->a = (struct assembly){ .c = c, .d = d, .err = err };
 	c->ops = &ops;
 	c->priv = d;
 	d->ordered = STORAGE_NONE;
@@ -840,7 +968,7 @@ open_it(struct ckpt *c, struct err *err)
 	list_files(c, d);
 	if (d->m.transform.len > 0)
 		err_input(&d->fault, c->file, "its items are packed by %.*s, which is not read here", STR_ARG(d->m.transform));
-	return assemble(&a);
+	return assemble(&d->a);
 }
 
 const struct format_reader format_distributed = { "distributed", probe, open_it };

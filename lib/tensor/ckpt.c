@@ -136,6 +136,12 @@ ckpt_warn_index(const struct ckpt *c)
 }
 
 int
+ckpt_fill(struct ckpt *c, struct str path, size_t levels, struct err *e)
+{
+	return c->nunread > 0 ? c->ops->fill(c, path, levels, e) : 0;
+}
+
+int
 ckpt_locate(struct ckpt *c, uint32_t storage, struct err *e)
 {
 	/* Several threads may locate a storage; locate() must store the offset last. */

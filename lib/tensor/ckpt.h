@@ -48,6 +48,7 @@ struct ckpt_ops {
 	uint32_t (*original)(const struct ckpt *c, uint32_t storage);
 	int (*check)(const struct ckpt *c, struct err *e); /* fails if something that the index refers to is missing */
 	int (*records)(struct ckpt *c, struct err *e);     /* see ckpt_check_records */
+	int (*fill)(struct ckpt *c, struct str path, size_t levels, struct err *e); /* see ckpt_fill */
 	bool unordered; /* storages may have any order, or overlap: nothing is forgotten before the end */
 	bool proves;    /* check copied storages against their CRC, even if the CRC is copied too */
 };
@@ -81,14 +82,17 @@ struct ckpt {
 	const struct diag *diag;
 	struct arena arena; /* for everything below, and for names */
 
-	struct storage *storages; /* in the order of the source */
+	struct storage *storages; /* in the order of the source unless rank says another */
 	uint32_t nstorages;
+	uint32_t *rank;         /* by storage: its position in the order of the source; NULL: its number */
 	struct tensor *tensors; /* in the order of the index; LEAF_TENSOR n is tensors[n] */
 	uint32_t ntensors;
 	struct str *names; /* names of the tensors; NULL if a tree names them (torch) */
 
 	struct vtree *tree; /* tree of a pickle; NULL for safetensors. LEAF_STORAGE n is storages[n] */
 	uint32_t root;      /* handle in tree; VALUE_ABSENT without a tree */
+	uint32_t unread;    /* handle of the placeholder of each value that ckpt_fill has not read yet */
+	uint32_t nunread;   /* how many these are; if 0, unread is undefined */
 
 	struct str *meta_keys, *meta_values; /* safetensors: __metadata__; see ckpt_add_meta */
 	size_t nmeta, meta_cap;
@@ -113,6 +117,13 @@ struct ckpt {
 	struct ckpt_proof *proof; /* set by ckpt_verify */
 	void *owned[2];           /* arrays outside the arena, freed by ckpt_close */
 };
+
+/*
+ * Values of a distributed checkpoint are read when they are asked for. This reads the values at path (dotted; empty for the root)
+ * and up to levels steps below it, and those that path leads into. It may add tensors and storages, so it must be called before
+ * data is read. Tensors do not move. A value that cannot be read is an error, also of ckpt_check_index later.
+ */
+int ckpt_fill(struct ckpt *c, struct str path, size_t levels, struct err *e);
 
 /* Determines storages[storage].offset (and packed, flags). On a file they are always known; on a stream this may look ahead. */
 int ckpt_locate(struct ckpt *c, uint32_t storage, struct err *e);
@@ -248,10 +259,14 @@ struct statedict {
 /*
  * Opens the state dict at the dotted path key. If key is NULL, the rule of tensor/place.h chooses the place; it is an error if the
  * rule does not decide. Tensors in nested containers get dotted names. Other values in such containers are SD_OTHER under their
- * dotted path. Fails with ERR_INPUT if place_find fails, if a name occurs twice, or if a dotted path equals another name.
+ * dotted path. Fails with ERR_INPUT if place_find fails, if a name occurs twice, or if a dotted path equals another name. Reads no
+ * values (ckpt_fill).
  */
 int statedict_open(struct statedict *sd, struct ckpt *c, const char *key, struct err *e);
-/* Like statedict_open, at the place that ask names (tensor/place.h). */
+/*
+ * Like statedict_open, at the place that ask names (tensor/place.h). Values of that place which were not read are read
+ * before (ckpt_fill); those that cannot be read are for ckpt_check_index.
+ */
 struct place_ask;
 int statedict_open_place(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, struct err *e);
 void statedict_release(struct statedict *sd);

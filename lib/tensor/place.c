@@ -337,8 +337,25 @@ struct level {
 	size_t tensors;   /* number of tensors directly in it */
 	size_t others;    /* number of other entries with tensors, such as lists and tuples */
 	size_t optimizer; /* index of the first optimizer entry, or SIZE_MAX */
+	size_t hidden;    /* number of entries that were not read and may be, or hold, what the rule asks for */
+	size_t foremost;  /* the lowest usual_rank of these */
 	bool named;       /* a key contains model, state_dict or optim */
 };
+
+static const char *const usual_keys[] = { "model", "state_dict_ema", "state_dict" };
+
+enum { USUAL = sizeof(usual_keys) / sizeof(usual_keys[0]) };
+
+/* Which of the usual keys it is; USUAL for any other. */
+static size_t
+usual_rank(const struct vtree *t, uint32_t key)
+{
+	size_t k = 0;
+
+	while (k < USUAL && (key == VALUE_ABSENT || !value_is_text(t, key) || !str_eqc(value_text(t, key), usual_keys[k])))
+		k++;
+	return k;
+}
 
 static uint32_t
 level_key(const struct tensor_tree *tree, const struct level *l, size_t i)
@@ -358,12 +375,16 @@ level_scan(const struct tensor_tree *tree, uint32_t container, struct level *l)
 	size_t n = value_len(tree->t, container);
 	uint8_t *known = xcalloc(tree->nodes, 1);
 
-	*l = (struct level){ .container = container, .optimizer = SIZE_MAX };
+	*l = (struct level){ .container = container, .optimizer = SIZE_MAX, .foremost = USUAL };
 	for (size_t i = 0; i < n; i++) {
 		uint32_t key = level_key(tree, l, i), value = level_value(tree, l, i);
 
 		l->named = l->named || key_contains(tree->t, key, "model") || key_contains(tree->t, key, "state_dict") ||
 			   key_contains(tree->t, key, "optim");
+		if (tree_hides(tree, value) && !is_beside(tree->t, key)) {
+			l->hidden++;
+			l->foremost = usual_rank(tree->t, key) < l->foremost ? usual_rank(tree->t, key) : l->foremost;
+		}
 		switch (classify(tree, key, value, known)) {
 		case ENTRY_TENSOR: l->tensors++; break;
 		case ENTRY_CANDIDATE: *xpush(l->candidates, l->n, l->cap) = i; break;
@@ -523,30 +544,35 @@ say_others(struct place_choice *c, const struct level *l, size_t chosen)
 	buf_release(&word);
 }
 
-/* Returns the index of entry model, state_dict_ema or state_dict; SIZE_MAX if none of them is a candidate. */
+/* Returns the index of the entry with the first usual key, whose rank is set; SIZE_MAX if none is a candidate. */
 static size_t
-usual(const struct tensor_tree *tree, const struct level *l)
+usual(const struct tensor_tree *tree, const struct level *l, size_t *rank)
 {
-	static const char *const keys[] = { "model", "state_dict_ema", "state_dict" };
-	uint32_t key;
+	size_t entry = SIZE_MAX, r;
 
-	for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++) {
-		for (size_t i = l->n; i-- > 0;) {
-			key = level_key(tree, l, l->candidates[i]);
-			if (key != VALUE_ABSENT && value_is_text(tree->t, key) && str_eqc(value_text(tree->t, key), keys[k]))
-				return l->candidates[i];
-		}
+	*rank = USUAL;
+	for (size_t i = 0; i < l->n; i++) {
+		r = usual_rank(tree->t, level_key(tree, l, l->candidates[i]));
+		if (r == USUAL || r > *rank)
+			continue;
+		*rank = r;
+		entry = l->candidates[i];
 	}
-	return SIZE_MAX;
+	return entry;
 }
 
-/* Moves to the entry that the rule chooses. Returns 1 if it moved, 0 if the rule stays here, -1 if the rule does not decide. */
+/*
+ * Moves to the entry that the rule chooses. Returns 1 if it moved, 0 if the rule stays here, -1 if the rule does not decide, or
+ * might decide otherwise if all values were read.
+ */
 static int
 step(struct place_choice *c, const struct level *l)
 {
-	size_t entry = usual(c->tree, l);
+	size_t rank, entry = usual(c->tree, l, &rank);
 	struct buf path = BUF_INIT;
 
+	if (l->hidden > 0 && (entry == SIZE_MAX || l->foremost < rank))
+		return -1;
 	if (entry != SIZE_MAX && l->n > 1)
 		say_others(c, l, entry);
 	if (entry == SIZE_MAX) {
@@ -611,7 +637,7 @@ judge(struct place_choice *c, struct level *l, bool root)
 	/* Items of a list have no keys, so none is a candidate unless an item is an optimizer. */
 	if (value_kind(c->tree->t, l->container) != VALUE_DICT && l->optimizer == SIZE_MAX)
 		l->n = 0;
-	if (root && l->n == 0 && l->tensors == 0 && l->others == 0 && l->optimizer != SIZE_MAX)
+	if (root && l->n + l->tensors + l->others + l->hidden == 0 && l->optimizer != SIZE_MAX)
 		return ALL_OPTIMIZER;
 	if (!root && (l->tensors > 0 || !l->named))
 		return STAY;

@@ -44,7 +44,7 @@ struct place_ask {
  * Finds the place that ask describes. Fails with ERR_INPUT if there is no such place, if it has no tensor at any depth (the message
  * names places that have some), or if the rule does not decide (the message lists the candidates and their -k options). A notice
  * names an only candidate that was taken, and candidates with the same tensor names that were not. place->key is allocated from
- * arena.
+ * arena. Where values that were not read (ckpt_fill) might change the decision, the rule does not decide.
  */
 int place_find(struct tensor_tree *tree, const struct place_ask *ask, struct arena *arena, struct place *place, struct err *err);
 

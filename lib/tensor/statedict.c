@@ -240,16 +240,9 @@ open_flat(struct walk *w, const char *key)
 	return 0;
 }
 
-int
-statedict_open(struct statedict *sd, struct ckpt *c, const char *key, struct err *e)
-{
-	struct place_ask ask = { .key = key, .diag = c->diag };
-
-	return statedict_open_place(sd, c, &ask, e);
-}
-
-int
-statedict_open_place(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, struct err *e)
+/* With the values that are there. */
+static int
+open_read(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, struct err *e)
 {
 	struct walk w = { .sd = sd, .at = { .parent = VALUE_ABSENT }, .e = e };
 	int r;
@@ -275,6 +268,46 @@ statedict_open_place(struct statedict *sd, struct ckpt *c, const struct place_as
 	if (r < 0)
 		statedict_release(sd);
 	return r;
+}
+
+/*
+ * Reads the values of the place that ask names. All are read where the choice may need them, or fails: then it is made once
+ * more, and says so.
+ */
+static void
+read_place(struct ckpt *c, const struct place_ask *ask)
+{
+	const struct place_ask quiet = { .key = ask->key, .root = true };
+	struct arena arena = ARENA_INIT;
+	struct err ignored = ERR_INIT;
+	struct tensor_tree tree;
+	struct place place;
+	struct str path = str_c("");
+
+	if (ask->key != NULL)
+		(void)ckpt_fill(c, str_c(ask->key), SIZE_MAX, &ignored);
+	tree_init(&tree, c);
+	if (place_find(&tree, &quiet, &arena, &place, &ignored) == 0 && place.kind == PLACE_SURE)
+		path = place.key;
+	tree_release(&tree);
+	(void)ckpt_fill(c, path, SIZE_MAX, &ignored);
+	arena_release(&arena);
+}
+
+int
+statedict_open_place(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, struct err *e)
+{
+	if (c->nunread > 0)
+		read_place(c, ask);
+	return open_read(sd, c, ask, e);
+}
+
+int
+statedict_open(struct statedict *sd, struct ckpt *c, const char *key, struct err *e)
+{
+	struct place_ask ask = { .key = key, .diag = c->diag };
+
+	return open_read(sd, c, &ask, e);
 }
 
 void

@@ -90,20 +90,29 @@ tree_is_composite(const struct vtree *t, uint32_t h)
 	       str_starts(name, str_c("_rebuild_from_type"));
 }
 
+static bool
+is_unread(const struct tensor_tree *tree, uint32_t h)
+{
+	return tree->ckpt->nunread > 0 && h == tree->ckpt->unread;
+}
+
+/* The mark of h. */
 static int
 holds(struct tensor_tree *tree, uint32_t h, unsigned depth, struct err *err)
 {
 	uint32_t c, index;
 	size_t i, n;
-	int found = 0, rc;
+	int found = TREE_WITHOUT, rc;
 
 	if (tree_is_tensor(tree->t, h, &index) || tree_is_composite(tree->t, h))
-		return 1;
+		return TREE_WITH;
+	if (is_unread(tree, h))
+		return TREE_HIDING;
 	c = tree_container(tree->t, h);
 	if (c == VALUE_ABSENT || c >= tree->nodes)
-		return 0;
+		return TREE_WITHOUT;
 	if (tree->seen[c] != TREE_UNSEEN)
-		return tree->seen[c] == TREE_WITH;
+		return tree->seen[c];
 	if (depth >= PICKLE_DEPTH_MAX)
 		return err_input(err, tree->file, "containers are nested more than %d deep", PICKLE_DEPTH_MAX);
 	tree->seen[c] = TREE_OPEN;
@@ -113,16 +122,27 @@ holds(struct tensor_tree *tree, uint32_t h, unsigned depth, struct err *err)
 		rc = holds(tree, tree_child(tree->t, c, i), depth + 1, err);
 		if (rc < 0)
 			return -1;
-		found |= rc;
+		if (rc == TREE_WITH || (rc == TREE_HIDING && found == TREE_WITHOUT))
+			found = rc;
 	}
-	tree->seen[c] = found ? TREE_WITH : TREE_WITHOUT;
+	tree->seen[c] = (uint8_t)found;
 	return found;
 }
 
 int
 tree_holds(struct tensor_tree *tree, uint32_t h, struct err *err)
 {
-	return holds(tree, h, 0, err);
+	int rc = holds(tree, h, 0, err);
+
+	return rc < 0 ? -1 : rc == TREE_WITH;
+}
+
+bool
+tree_hides(const struct tensor_tree *tree, uint32_t h)
+{
+	uint32_t c = tree_container(tree->t, h);
+
+	return is_unread(tree, h) || (c != VALUE_ABSENT && c < tree->nodes && tree->seen[c] == TREE_HIDING);
 }
 
 uint32_t

@@ -8,8 +8,11 @@
 #include "base/buf.h"
 #include "tensor/ckpt.h"
 
-/* The state of a node in a search. A container is TREE_OPEN while it is being searched, so that cycles end. */
-enum tree_mark { TREE_UNSEEN, TREE_OPEN, TREE_WITHOUT, TREE_WITH };
+/*
+ * The state of a node in a search. A container is TREE_OPEN while it is being searched, so that cycles end. TREE_HIDING is a
+ * container in which no tensor is found, but values that were not read (ckpt_fill).
+ */
+enum tree_mark { TREE_UNSEEN, TREE_OPEN, TREE_WITHOUT, TREE_WITH, TREE_HIDING };
 
 struct tensor_tree {
 	const struct ckpt *ckpt;
@@ -52,6 +55,9 @@ int tree_holds(struct tensor_tree *tree, uint32_t h, struct err *err);
  * TREE_OPEN.
  */
 uint32_t tree_holder(const struct tensor_tree *tree, uint32_t h);
+
+/* True if h is a value that was not read, or tree_holds found such values in it and no tensor. */
+bool tree_hides(const struct tensor_tree *tree, uint32_t h);
 
 /* Appends the key of item i as a component of a dotted path. A key that is not text is written in Python's notation. */
 void tree_put_key(struct buf *b, const struct vtree *t, uint32_t container, size_t i);

@@ -1087,6 +1087,15 @@ list_places(struct seal_places *pl)
 
 /* ---- storages of the output */
 
+/* The place of a storage in the order of its source. */
+static uint32_t
+rank_of(const struct seal *l, uint32_t input, uint32_t storage)
+{
+	const uint32_t *rank = ckpt_of(l, input)->rank;
+
+	return rank != NULL ? rank[storage] : storage;
+}
+
 static uint32_t
 last_read(const struct seal *l, const struct sealed_output *out)
 {
@@ -1097,7 +1106,7 @@ last_read(const struct seal *l, const struct sealed_output *out)
 
 		for (unsigned k = 0; k < m->nmore; k++) {
 			storage = boxes_get(&ckpt_of(l, m->more[k].input)->tensors[m->more[k].tensor], 0).storage;
-			if (m->more[k].input == out->input && storage > last)
+			if (m->more[k].input == out->input && rank_of(l, out->input, storage) > rank_of(l, out->input, last))
 				last = storage;
 		}
 	}
@@ -1278,9 +1287,9 @@ sort_by_size(const struct seal *l, uint32_t *order)
 }
 
 static uint64_t
-place_key(uint32_t input, uint32_t storage)
+place_key(const struct seal *l, uint32_t input, uint32_t storage)
 {
-	return (uint64_t)input << 32 | storage;
+	return (uint64_t)input << 32 | rank_of(l, input, storage);
 }
 
 /* A storage that is to be assigned its place in the order. */
@@ -1315,7 +1324,7 @@ rank(const struct seal *l, uint32_t *order)
 	uint32_t i;
 
 	for (i = 0; i < m->nstorages; i++) {
-		all[i].key = all[i].lead = place_key(l->s->outputs[i].input, l->s->outputs[i].last);
+		all[i].key = all[i].lead = place_key(l, l->s->outputs[i].input, l->s->outputs[i].last);
 		all[i].number = i;
 		if (m->item_of == NULL)
 			continue;
@@ -1463,7 +1472,7 @@ add_lesson(struct seal_steps *k, uint32_t output, const struct plan_entry *en, s
 	const struct tensor *t = &ckpt_of(k->l, m->waits->input)->tensors[m->waits->tensor];
 	struct seal_lesson x = { .entry = en, .make = m };
 
-	x.key = place_key(m->waits->input, boxes_get(t, 0).storage);
+	x.key = place_key(k->l, m->waits->input, boxes_get(t, 0).storage);
 	x.before = first_from(k, x.key);
 	if (x.before > output)
 		x.before = output;
@@ -1489,7 +1498,7 @@ list_lessons(struct seal_steps *k)
 
 	k->highest = xreallocn(NULL, s->m.nstorages, sizeof(*k->highest));
 	for (uint32_t i = 0; i < s->m.nstorages; i++) {
-		key = place_key(s->outputs[i].input, s->outputs[i].last);
+		key = place_key(k->l, s->outputs[i].input, s->outputs[i].last);
 		k->highest[i] = i > 0 && k->highest[i - 1] > key ? k->highest[i - 1] : key;
 	}
 	for (size_t i = 0; i < k->l->nout; i++) {

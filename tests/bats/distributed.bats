@@ -110,6 +110,51 @@ refuses_to_write() {
 	expect_err_has "tensor 'model.w', box [2,3] at [0,0]: d/__0_0.distcp: cannot open"
 }
 
+@test 'a value outside the state dict is read by those who need it' {
+	local option name lr
+	unpack dt4
+	# name is the first item of rank 2, lr that of rank 3.
+	printf XXXX | dd of=dt4/__2_0.distcp conv=notrunc status=none
+	printf XXXX | dd of=dt4/__3_0.distcp conv=notrunc status=none
+	for option in '' --digest --stats --tree -l --dump=w --get=step "--against=$fixtures/dcp/dt4.pth"; do
+		# shellcheck disable=SC2086 # no option is none
+		try lnn-ckpt-inspect -q $option dt4
+		expect_status 0
+		expect_no_err
+	done
+	lnn-ckpt-adapt -q --carry step --carry plain -o out.pth dt4
+	[ "$(lnn-ckpt-inspect -q --get step out.pth)" = 12 ]
+	name="value 'name': dt4/__2_0.distcp, from byte 0 on: "
+	lr="value 'optimizer.param_groups.0.lr': dt4/__3_0.distcp, from byte 0 on: "
+	try lnn-ckpt-inspect -q --check dt4
+	expect_refusal 2 lnn-ckpt-inspect "$lr"
+	try lnn-ckpt-inspect -q --rest dt4
+	expect_refusal 2 lnn-ckpt-inspect "$lr"
+	try lnn-ckpt-inspect -q --get name dt4
+	expect_refusal 2 lnn-ckpt-inspect "$name"
+	try lnn-ckpt-adapt -q --carry name -o no.pth dt4
+	expect_refusal 2 lnn-ckpt-adapt "$name"
+	try lnn-ckpt-adapt -q --carry-all -o no.pth dt4
+	expect_refusal 2 lnn-ckpt-adapt "$lr"
+	try lnn-ckpt-adapt -q -k optimizer -o no.pth dt4
+	expect_refusal 2 lnn-ckpt-adapt "$lr"
+	try lnn-interp-bias -q --img-size 64 -o no.pth dt4
+	expect_refusal 2 lnn-interp-bias "$lr"
+	[ ! -e no.pth ]
+	lnn-interp-bias -q --img-size 64 --drop-rest -o out.pth dt4
+	lnn-interp-bias -q --img-size 64 -o out.safetensors dt4
+}
+
+@test '--summary says how many values it did not read' {
+	unpack dt4
+	try lnn-ckpt-inspect -q --summary dt4
+	expect_out_has 'step: int' 'tup: tuple of 2' 'not read    3 values outside the state dict'
+	try lnn-ckpt-inspect -q --summary --format=json dt4
+	expect_out_has '"unread_values": 3'
+	try lnn-ckpt-inspect -q --summary -k '' dt4
+	[[ $output != *"not read"* ]]
+}
+
 @test 'the metadata of several ranks' {
 	unpack nocoll2
 	same_as_one_file nocoll2 "$fixtures/dcp/dt2.pth" -k ''

@@ -236,6 +236,59 @@ def one_place(t, folder):
     t.ok(b"the values in it have more bytes than the file" in failed.stderr, "values that share their place are refused")
 
 
+# Keys that are one object in a file are two in items: each occurs once.
+HIDDEN = {
+    "model beside values": {"model": {"w": 1.0}, "step": 1, "more": {"t": (1.0,), "n": 1}},
+    "another candidate in a tuple": {"net": {"w": 1.0}, "more": {"t": (1.0,)}},
+    "only values beside the candidate": {"net": {"w": 1.0}, "more": {"n": (1,)}},
+    "a loss in a tuple": {"net": {"w": 1.0}, "loss": {"t": (1.0,)}},
+    "model in a tuple": {"state_dict": {"w": 1.0}, "model": {"m": ({"v": 1.0},)}},
+    "a model without tensors": {"state_dict": {"w": 1.0}, "model": {"m": (1,)}},
+    "a tuple in the model": {"model": {"p": (1.0, 1.0), "q": 1.0}, "state_dict": {"w": 1.0}},
+    "levels": {"app": {"model": {"w": 1.0, "n": (1, 1.0)}, "more": {"t": (1.0,)}}, "step": 2},
+    "a tensor beside": {"w": 1.0, "more": {"t": (1.0,)}},
+    "optimizers alone": {"optim": {"state": {"0": {"m": 1.0}}, "param_groups": [{"lr": 1}]}, "step": 2},
+    "an optimizer in a tuple": {"optim": {"t": (1.0,)}, "loss": {"w": 1.0}},
+    "nothing": {"step": 1, "t": (1,)},
+    "keys with dots": {"model": {"a.b": (1.0,), "a": {"b.c": (1.0,), "d": 1}, "": (1.0,)}, "more": {"e.f": (1.0,)}},
+    "lists": {"model": [1.0, (1.0,), {"k": (1.0, 1)}], "more": [(1.0,), {"l": 1}]},
+}
+
+
+def with_tensors(value):
+    """Each float becomes a tensor of its own."""
+    if isinstance(value, dict):
+        return {k: with_tensors(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(with_tensors, value))
+    return numbers(2, 3) if isinstance(value, float) else value
+
+
+def hidden(t, folder):
+    """Tensors in values that are no tensors count as in one file, whichever of the values are read."""
+    from torch.distributed.checkpoint import DefaultSavePlanner
+
+    file = tap.scratch() / "one.pth"
+    for (what, state), flatten in ((x, f) for x in HIDDEN.items() for f in (True, False)):
+        where = folder / f"{what} {flatten}"
+        torch.save(with_tensors(state), file)
+        dcp.save(with_tensors(state), checkpoint_id=str(where), planner=DefaultSavePlanner(flatten), no_dist=True)
+
+        def differ(program, *ask, where=where):
+            got, expected = (tap.run(program, *ask, x, status=None) for x in (where, file))
+            said = [x.stderr.decode().replace(f"{where}/.metadata", str(file)).splitlines() for x in (got, expected)]
+            said[0] = [line for line in said[0] if not line.endswith(" is read")]
+            same = (got.returncode, got.stdout, said[0]) == (expected.returncode, expected.stdout, said[1])
+            return [] if same else [(program, ask, got.returncode, said)]
+
+        wrong = []
+        for ask in [], ["-k", "model"], ["-k", "more.t"], ["-k", "model.m.0"], ["-k", ""], ["--get", "more.n"], ["--get", "more.t.0"]:
+            wrong += differ("lnn-ckpt-inspect", *ask)
+        for ask in [], ["-k", ""], ["--carry-all", "--under", "new"], ["--carry", "more", "--carry", "step"]:
+            wrong += differ("lnn-ckpt-adapt", "-q", "--to", "torch", *ask)
+        t.eq(wrong, [], f"{what}, {'flattened' if flatten else 'as one value'}")
+
+
 def zstd(t, folder):
     try:
         import zstandard  # noqa: F401
@@ -270,6 +323,7 @@ def main():
     strided(t, tap.scratch() / "strided")
     unsafe(t, tap.scratch() / "unsafe")
     one_place(t, tap.scratch() / "one")
+    hidden(t, tap.scratch() / "hidden")
     zstd(t, tap.scratch() / "zstd")
     t.done()
 
