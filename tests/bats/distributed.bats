@@ -138,11 +138,13 @@ refuses_to_write() {
 	expect_refusal 2 lnn-ckpt-adapt "$lr"
 	try lnn-ckpt-adapt -q -k optimizer -o no.pth dt4
 	expect_refusal 2 lnn-ckpt-adapt "$lr"
-	try lnn-interp-bias -q --img-size 64 -o no.pth dt4
-	expect_refusal 2 lnn-interp-bias "$lr"
+	lnn-ckpt-adapt -q --carry-all --to dcp -o tables/ "$fixtures/tables.pth"
+	printf XXXX | dd of=tables/__0_0.distcp conv=notrunc status=none
+	try lnn-interp-bias -q --grid 5x5 -o no.pth tables
+	expect_refusal 2 lnn-interp-bias "value 'epoch': tables/__0_0.distcp, from byte 0 on: "
 	[ ! -e no.pth ]
-	lnn-interp-bias -q --img-size 64 --drop-rest -o out.pth dt4
-	lnn-interp-bias -q --img-size 64 -o out.safetensors dt4
+	lnn-interp-bias -q --grid 5x5 --drop-rest -o out.pth tables
+	lnn-interp-bias -q --grid 5x5 -o out.safetensors tables
 }
 
 @test '--summary says how many values it did not read' {
