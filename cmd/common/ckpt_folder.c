@@ -359,6 +359,41 @@ list_folders(struct ckpt_folder *f)
 	}
 }
 
+/* Splits a name into PREFIXrank_NSUFFIX. rank_ is the last one that digits follow; prefix includes it. */
+static bool
+rank_name_parse(const char *name, struct str *prefix, struct str *suffix, uint32_t *rank)
+{
+	static const struct str word = STR_LIT("rank_");
+	const char *at = NULL;
+	size_t digits;
+	uint64_t number;
+
+	for (const char *p = name; (p = strstr(p, word.p)) != NULL; p++)
+		if (p[word.len] >= '0' && p[word.len] <= '9')
+			at = p + word.len;
+	if (at == NULL)
+		return false;
+	digits = strspn(at, "0123456789");
+	*prefix = str_n(name, (size_t)(at - name));
+	*suffix = str_c(at + digits);
+	if (!num_u64(str_n(at, digits), &number) || number >= RANKS_MAX)
+		return false;
+	*rank = (uint32_t)number;
+	return true;
+}
+
+static bool
+has_ranks(const struct ckpt_folder *f)
+{
+	struct str ignored;
+	uint32_t rank;
+	bool has = false;
+
+	for (size_t i = 0; i < f->nfiles; i++)
+		has = has || rank_name_parse(f->files[i], &ignored, &ignored, &rank);
+	return has;
+}
+
 static int
 refuse(struct ckpt_folder *f, const struct picked *p, struct err *err)
 {
@@ -370,7 +405,8 @@ refuse(struct ckpt_folder *f, const struct picked *p, struct err *err)
 	if (p->what == PICK_LACKS)
 		return err_input(err, f->path, "shards of the set in this folder are not there: %s%s", f->meant.p, more);
 	if (f->nmeant > 0)
-		return err_input(err, f->path, "which checkpoint is meant? In this folder: %s%s", f->meant.p, more);
+		return err_input(err, f->path, "which checkpoint is meant? In this folder: %s%s%s", f->meant.p, more,
+				 has_ranks(f) ? "; --ranks with one file joins those of all ranks" : "");
 	return err_input(err, f->path, "no file in this folder is a checkpoint with a state dict that is no optimizer's");
 }
 
@@ -532,29 +568,6 @@ ckpt_folder_open(struct source **out, const char *path, const struct source_opts
 }
 
 /* ---- rank files */
-
-/* Splits a name into PREFIXrank_NSUFFIX. rank_ is the last one that digits follow; prefix includes it. */
-static bool
-rank_name_parse(const char *name, struct str *prefix, struct str *suffix, uint32_t *rank)
-{
-	static const struct str word = STR_LIT("rank_");
-	const char *at = NULL;
-	size_t digits;
-	uint64_t number;
-
-	for (const char *p = name; (p = strstr(p, word.p)) != NULL; p++)
-		if (p[word.len] >= '0' && p[word.len] <= '9')
-			at = p + word.len;
-	if (at == NULL)
-		return false;
-	digits = strspn(at, "0123456789");
-	*prefix = str_n(name, (size_t)(at - name));
-	*suffix = str_c(at + digits);
-	if (!num_u64(str_n(at, digits), &number) || number >= RANKS_MAX)
-		return false;
-	*rank = (uint32_t)number;
-	return true;
-}
 
 /* Lists the files of all ranks by number. prefix and suffix are those of the file that the user named. */
 static int

@@ -245,8 +245,8 @@ run(void *state, struct job *j, struct err *err)
 	if (d->t == NULL)
 		return err_input(err, j->file, "%s: is no tensor", name);
 	if (boxes_count(d->t) == 0 && d->t->more != NULL && d->t->more->nparts > 0)
-		return err_input(err, j->file, "%s: has no data of its own: dump its parts (%s.%.*s, ...)", name, name,
-				 STR_ARG(d->t->more->parts[0].name));
+		return err_input(err, j->file, "%s: has no data of its own: dump its parts (%s.%.*s, ...)%s", name, name,
+				 STR_ARG(d->t->more->parts[0].name), composite_way(d->t));
 	if (d->t->ndim > 0 && d->t->shape[d->t->ndim - 1] > 0)
 		d->column = d->t->shape[d->t->ndim - 1];
 	rc = check(d, err);

@@ -173,7 +173,11 @@ add_item(struct flatten *f, struct str name, uint32_t h)
 	if (tree_is_tensor(m->tree, h, &tensor))
 		return take_item(f, tensor);
 	if (tree_is_composite(m->tree, h))
-		return refuse(f, name, "is not a plain tensor, and a distributed folder holds no others");
+		return refuse(f, name,
+			      value_is_global(m->tree, value_item(m->tree, value_object(m->tree, h)->args, 1),
+					      "torch.distributed.tensor", "DTensor")
+				      ? "is a DTensor, of which a file has the part of one rank: --ranks joins the files of all"
+				      : "is not a plain tensor, and a distributed folder holds no others");
 	if (h >= nodes) /* a small integer is its own handle */
 		return 0;
 	if (f->item[h] != 0) {

@@ -519,6 +519,12 @@ find_part(const struct tensor *t, struct str name)
 	return NULL;
 }
 
+const char *
+composite_way(const struct tensor *t)
+{
+	return t != NULL && t->more != NULL && t->more->placements.len > 0 ? " (--ranks joins the files of all ranks)" : "";
+}
+
 const struct sd_entry *
 composite_owner(const struct statedict *sd, struct str name, const struct tensor_part **part)
 {

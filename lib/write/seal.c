@@ -9,6 +9,7 @@
 #include "base/xalloc.h"
 #include "plan/container.h"
 #include "tensor/boxes.h"
+#include "tensor/composite.h"
 #include "tensor/convert.h"
 #include "tensor/tree.h"
 #include "text/json_write.h"
@@ -774,9 +775,9 @@ static int
 composite(const struct plan *p, const struct plan_entry *en, struct err *e)
 {
 	return err_input(e, plan_file(p, en),
-			 "%.*s: not a plain tensor (sparse, quantised or without data); safetensors cannot hold it; "
-			 "drop it or use --to torch",
-			 STR_ARG(en->name));
+			 "%.*s: not a plain tensor (sparse, quantised, a DTensor or without data); safetensors cannot hold it; "
+			 "drop it or use --to torch%s",
+			 STR_ARG(en->name), composite_way(sd_tensor(plan_input_of(p, en)->sd, plan_source(p, en))));
 }
 
 /* Lists the tensors for a container without a tree. Each name gets a tensor of its own. */

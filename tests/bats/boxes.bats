@@ -161,6 +161,21 @@ metadata() {
 	done
 }
 
+@test 'what one rank file cannot give names --ranks' {
+	unpack verl
+	local file=verl/model_world_size_2_rank_0.pt
+	try lnn-ckpt-adapt -q -o out.safetensors "$file"
+	expect_refusal 2 lnn-ckpt-adapt "$file: w: " '--ranks joins the files of all ranks'
+	try lnn-ckpt-adapt -q --to dcp -o out/ "$file"
+	expect_refusal 2 lnn-ckpt-adapt "'w': is a DTensor, " '--ranks joins the files of all'
+	try lnn-ckpt-inspect -q --dump w "$file"
+	expect_refusal 2 lnn-ckpt-inspect "$file: w: " '--ranks joins the files of all ranks'
+	try lnn-ckpt-inspect -q verl
+	expect_refusal 2 lnn-ckpt-inspect '_rank_0.pt, ' '; --ranks with one file joins those of all ranks'
+	lnn-ckpt-adapt -q --ranks --to dcp -o out/ "$file"
+	lnn-ckpt-inspect -q --ranks --values --against out "$file"
+}
+
 @test 'globals are those of all files of a set; JSON says the ranks' {
 	unpack verl
 	unpack hf2
