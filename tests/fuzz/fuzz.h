@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/xalloc.h"
@@ -43,6 +44,16 @@ fuzz_pipe(const uint8_t *data, size_t size)
 	promise(write(fds[1], data, size) == (ssize_t)size && close(fds[1]) == 0, "it takes the input");
 	promise(source_fd(&src, fds[0], "pipe", NULL, &e) == 0, "it can be read");
 	return src;
+}
+
+/* A file with these bytes, which lies at /proc/self/fd/N. */
+static inline int
+fuzz_file(const uint8_t *data, size_t size)
+{
+	int fd = memfd_create("file", MFD_CLOEXEC);
+
+	promise(fd >= 0 && write(fd, data, size) == (ssize_t)size, "there is space for a file");
+	return fd;
 }
 
 /* A failure says why in one line, success says nothing. */

@@ -10,6 +10,7 @@ import io
 import itertools
 import pathlib
 import pickle
+import re
 import struct
 import tarfile
 import sys
@@ -236,18 +237,37 @@ for path in sorted(fixtures.glob("dcp/*.tar.gz")):
 # ---- two rank files behind the length of the first, without CRCs, so that what is changed is read
 
 def without_crcs(data):
-    infos = zipfile.ZipFile(io.BytesIO(data)).infolist()
-    crcs = {i.CRC for i in infos if i.CRC}
-    for crc in crcs:
-        data = data.replace(struct.pack("<I", crc), bytes(4))
+    for crc in {data[m.start() + 16 : m.start() + 20] for m in re.finditer(b"PK\1\2", data)}:
+        data = data.replace(crc, bytes(4)) if crc != bytes(4) else data
     return data
 
 
-with tarfile.open(fixtures / "dcp" / "verl.tar.gz") as tar:
-    ranks = [without_crcs(tar.extractfile(m).read()) for m in sorted(tar, key=lambda m: m.name) if m.isfile()]
+def members(name):
+    with tarfile.open(fixtures / "dcp" / f"{name}.tar.gz") as tar:
+        return {m.name.split("/")[-1]: tar.extractfile(m).read() for m in sorted(tar, key=lambda m: m.name) if m.isfile()}
+
+
+ranks = [without_crcs(data) for data in members("verl").values()]
 seed("ranks", struct.pack("<I", len(ranks[0])) + ranks[0] + ranks[1])
 seed("ranks", struct.pack("<I", len(ranks[1])) + ranks[1] + ranks[0])
 seed("ranks", struct.pack("<I", len(ranks[0])) + ranks[0] + ranks[0])
+shards = list(members("hf2").values())
+seed("ranks", struct.pack("<I", len(shards[0]) | 1 << 31) + shards[0] + shards[1])
+
+# ---- folders of one file, which the metadata calls 1000, behind the length of the metadata
+
+for name in "single", "odd":
+    files = members(name)
+    metadata = files[".metadata"].replace(b"\x8c\x0c__0_0.distcp", b"\x8c\x041000")
+    frame = struct.unpack("<Q", metadata[3:11])[0] - len(files[".metadata"]) + len(metadata)
+    metadata = metadata[:3] + struct.pack("<Q", frame) + metadata[11:]
+    seed("folder", struct.pack("<I", len(metadata)) + metadata + without_crcs(files["__0_0.distcp"]))
+
+# ---- boxes: dtype and dimensions, the shape, then first index, size, strides and offset of each
+
+seed("boxes", bytes([8, 4, 6] + [0, 0, 2, 6, 6, 1, 0] + [2, 0, 2, 3, 3, 1, 5] + [2, 3, 2, 3, 1, 2, 0]))
+seed("boxes", bytes([5, 7] + [0, 3, 1, 0] + [3, 4, 2, 9] + [7, 0, 1, 0]))
+seed("boxes", bytes([2, 3]))
 
 # ---- texts
 
