@@ -172,7 +172,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	rc = boxes_make(c, &s.t, str_c("t"), s.boxes, s.n, &e);
 	fuzz_judge(rc, &e);
 	for (unsigned d = 0; d < s.t.ndim; d++)
-		elements = s.t.shape[d] > ELEMENTS ? ELEMENTS + 1 : elements * s.t.shape[d];
+		elements = s.t.shape[d] > ELEMENTS || elements > ELEMENTS ? ELEMENTS + 1 : elements * s.t.shape[d];
 	if (elements <= ELEMENTS)
 		judge(&s, c, elements, rc == 0);
 	ckpt_close(c);
