@@ -100,7 +100,7 @@ int
 bias_resolve(const struct bias_options *o, struct tables_opts *t, struct err *e)
 {
 	if (o->image.h != 0 && o->grid.h != 0)
-		return err_set(e, ERR_USAGE, "--img-size and --grid both say the new size; give one");
+		return err_set(e, ERR_USAGE, "--img-size and --grid both set the new size; give one");
 	if (choose_method(o, t, e) < 0)
 		return -1;
 	t->image = o->image;
@@ -148,9 +148,9 @@ bias_verdict(const struct tables_tally *tally, const struct tables_opts *o, cons
 		return 0;
 	put_left(tally, &b);
 	err_set(e, ERR_ANSWER,
-		"%s: no position table gets the new size: %s; --grid HxW and --stage SUBSTRING=RATIO say sizes, "
-		"--match REGEX=KIND which tensors are tables",
-		file, b.len == 0 ? "none is found" : b.p);
+		"%s: no position table gets the new size: %s; --grid HxW and --stage SUBSTRING=RATIO set sizes, "
+		"--match REGEX=KIND names further tables",
+		file, b.len == 0 ? "none was found" : b.p);
 	buf_release(&b);
 	return -1;
 }

@@ -41,12 +41,12 @@ enum bias_option {
 
 #define BIAS_ENTRIES_METHOD                                                               \
 	BIAS_READ("from-grid", "HxW", "present grid, for tables that are not square", BIAS_FROM_GRID), \
-	BIAS_READ("prefix-tokens", "N", "rows of embeddings before the image's", BIAS_PREFIX), \
-	BIAS_READ("like", "NAME", "as timm, swin, beit, deit, mae, dinov2, ... do it", BIAS_LIKE), \
+	BIAS_READ("prefix-tokens", "N", "number of embedding rows before the image's", BIAS_PREFIX), \
+	BIAS_READ("like", "NAME", "follow timm, swin, beit, deit, mae, dinov2, ...", BIAS_LIKE), \
 	OPTION_TEXT("method", 0, "M", "bicubic, bilinear, geometric, geometric-linear", bias.method), \
 	OPTION_FLAG("align-corners", 0, "corner samples stay at the corners", bias.align_corners), \
 	OPTION_FLAG("antialias", 0, "widen the kernel when shrinking (bicubic)", bias.antialias), \
-	BIAS_READ("match", "REGEX", "which are tables; REGEX=KIND says the kind", BIAS_MATCH),       \
+	BIAS_READ("match", "REGEX", "more names of tables; REGEX=KIND says the kind", BIAS_MATCH),       \
 	OPTION_FLAG("keep-index", 0, "keep index buffers and masks", bias.keep_index)
 
 #define BIAS_READ(name, arg, help, which) \

@@ -403,11 +403,12 @@ refuse(struct ckpt_folder *f, const struct picked *p, struct err *err)
 		list_folders(f);
 	more = f->nmeant > NAMES_SHOWN ? ", ..." : "";
 	if (p->what == PICK_LACKS)
-		return err_input(err, f->path, "shards of the set in this folder are not there: %s%s", f->meant.p, more);
+		return err_input(err, f->path, "shards of the set in this folder are missing: %s%s", f->meant.p, more);
 	if (f->nmeant > 0)
 		return err_input(err, f->path, "which checkpoint is meant? In this folder: %s%s%s", f->meant.p, more,
 				 has_ranks(f) ? "; --ranks with one file joins those of all ranks" : "");
-	return err_input(err, f->path, "no file in this folder is a checkpoint with a state dict that is no optimizer's");
+	return err_input(err, f->path,
+			 "no file in this folder is a checkpoint with a state dict (an optimizer's state does not count)");
 }
 
 /* ---- generated indexes */
@@ -495,7 +496,7 @@ open_metadata(struct ckpt_folder *f, const char *first, const struct diag *diag)
 		if (all || strcmp(names[i], first) == 0)
 			buf_addf(&text, "%s\n", names[i]);
 	if (!all && n > 1)
-		diag_warn(diag, "%s: .metadata is read, and not the metadata of ranks beside it", f->path);
+		diag_warn(diag, "%s: .metadata is read; the files __R.metadata of single ranks beside it are ignored", f->path);
 	return source_text(&text, path_of(f, all ? "__*.metadata" : first));
 }
 
@@ -528,7 +529,7 @@ open_boxes(struct ckpt_folder *f, struct source **out, struct err *err)
 		if (strchr(name, '\n') != NULL)
 			rc = err_input(err, f->path, "a file in it has a line break in its name");
 		else if (rank > last + 1)
-			rc = err_input(err, f->path, "no shard of rank %u is there (shard-%05u-...), but shard-%05u-... is", last,
+			rc = err_input(err, f->path, "rank %u has no shard here (shard-%05u-...), but shard-%05u-... exists", last,
 				       last + 1, rank);
 		last = rank > 0 ? rank : last;
 		buf_addf(&text, "%s\n", name);
@@ -583,7 +584,7 @@ list_ranks(struct ckpt_folder *f, struct str prefix, struct str suffix, struct b
 		if (!rank_name_parse(name, &before, &behind, &rank) || !str_eq(before, prefix) || !str_eq(behind, suffix))
 			continue;
 		if (names[rank] != NULL)
-			return err_input(err, f->path, "two files are for rank %u: %s, %s", rank, names[rank], name);
+			return err_input(err, f->path, "two files have rank %u: %s, %s", rank, names[rank], name);
 		names[rank] = name;
 		n = rank >= n ? rank + 1 : n;
 	}

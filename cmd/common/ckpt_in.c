@@ -28,7 +28,7 @@ flat_pieces(const struct statedict *sd)
 
 	for (size_t i = 0; i < sd->n; i++) {
 		if (str_ends(sd->entries[i].name, str_c("flat_param")))
-			return "it has flat parameters of FSDP 1, each all parameters of a module in one row: save it with "
+			return "it has flat parameters of FSDP 1, which join all parameters of a module in one row: save it with "
 			       "StateDictType.FULL_STATE_DICT";
 		tensor = sd_tensor(sd, &sd->entries[i]);
 		empty = empty && (tensor == NULL || tensor_count(tensor) == 0);
@@ -36,8 +36,8 @@ flat_pieces(const struct statedict *sd)
 	if (t == NULL || (value_path(t, sd->ckpt->root, str_c("optimizer_state_dict.zero_stage")) == VALUE_ABSENT &&
 			  (!empty || value_get(t, sd->ckpt->root, str_c("ds_version")) == VALUE_ABSENT)))
 		return NULL;
-	return "it is what DeepSpeed's ZeRO keeps of one rank, flat pieces of parameters: join the ranks with "
-	       "zero_to_fp32.py, which DeepSpeed puts into the folder above";
+	return "it has flat pieces of parameters, as DeepSpeed's ZeRO saves them for one rank: join the ranks with "
+	       "zero_to_fp32.py, which DeepSpeed writes into the parent folder";
 }
 
 static bool
@@ -56,9 +56,11 @@ has_dtensors(const struct statedict *sd)
 int
 input_check_pieces(const struct input *in, bool lists, struct err *e)
 {
-	const char *what = !in->ckpt->constants ? flat_pieces(&in->sd)
-						: "the tensors of a frozen TorchScript module are constants (constants.pkl), which "
-						  "are no state dict; save the module before torch.jit.freeze";
+	const char *what =
+		!in->ckpt->constants
+			? flat_pieces(&in->sd)
+			: "the tensors of a frozen TorchScript module are constants (constants.pkl), not a state dict; save "
+			  "the module before torch.jit.freeze";
 
 	if (in->ckpt->boxed)
 		diag_notice(tool_diag(),
@@ -66,7 +68,7 @@ input_check_pieces(const struct input *in, bool lists, struct err *e)
 			    "the folder is the whole checkpoint",
 			    in->ckpt->file);
 	if (has_dtensors(&in->sd))
-		diag_notice(tool_diag(), "%s: its DTensors are the parts of one rank (--ranks joins the files of all)",
+		diag_notice(tool_diag(), "%s: its DTensors are the parts of one rank (--ranks joins the files of all ranks)",
 			    in->ckpt->file);
 	if (what != NULL && !lists)
 		return err_input(e, in->ckpt->file, "%s", what);

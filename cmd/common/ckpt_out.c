@@ -66,7 +66,7 @@ ckpt_out_writer(const char *to, const char *path, const struct input *in, struct
 		return NULL;
 	}
 	if (suffix >= 0 && by_suffix == NULL) {
-		err_set(e, ERR_USAGE, "-o %s: %s is not written; .pth is torch, .safetensors is safetensors", path,
+		err_set(e, ERR_USAGE, "-o %s: %s files cannot be written; .pth means torch, .safetensors means safetensors", path,
 			suffixes[suffix].suffix);
 		return NULL;
 	}
@@ -75,7 +75,7 @@ ckpt_out_writer(const char *to, const char *path, const struct input *in, struct
 		return NULL;
 	}
 	if (w != NULL && w->folder && (path == NULL || strcmp(path, "-") == 0)) {
-		err_set(e, ERR_USAGE, "--to %s: it is a folder that is written: -o DIR/", to);
+		err_set(e, ERR_USAGE, "--to %s: the output is a folder: -o DIR/", to);
 		return NULL;
 	}
 	if (w == NULL && by_suffix != NULL)
@@ -379,9 +379,10 @@ write_folder(struct ckpt_out *m, struct plan *p, struct err *e)
 	if (m->path == NULL || strcmp(m->path, "-") == 0)
 		return err_set(e, ERR_USAGE, "--max-shard-size: shards go into a folder: -o DIR/");
 	if (find_suffix(m->path) >= 0)
-		return err_set(e, ERR_USAGE, "--max-shard-size: shards go into a folder, which %s/ would be: -o DIR/", m->path);
+		return err_set(e, ERR_USAGE, "--max-shard-size: shards go into a folder, but %s has the suffix of a file: -o DIR/",
+			       m->path);
 	if (m->seal.shape != SEAL_BARE)
-		return err_set(e, ERR_USAGE, "shards hold state dicts alone: --under, --carry and --carry-all do not go with them");
+		return err_set(e, ERR_USAGE, "shards hold only state dicts: --under, --carry and --carry-all do not go with them");
 	if (atomic_folder(&s.folder, m->path, e) != 0)
 		return -1;
 	plan_split(p, m->shard_size != 0 ? m->shard_size : shard_size_default, &s.split);

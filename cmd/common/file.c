@@ -21,7 +21,7 @@ standard_input(enum file_kind kind, const struct source_opts *opts, struct sourc
 	static bool taken;
 
 	if (taken)
-		return err_set(e, ERR_USAGE, "standard input is asked for twice");
+		return err_set(e, ERR_USAGE, "standard input is named twice");
 	if (kind == FILE_BINARY && isatty(STDIN_FILENO))
 		return err_set(e, ERR_USAGE, "checkpoint bytes are not read from a terminal: name a file, or see '%s --help'",
 			       tool_name());
@@ -56,7 +56,7 @@ file_checkpoint(const char *operand, enum file_kind kind, struct source **out, s
 		if (ckpt_ranks_open(out, operand, tool_diag(), e) < 0 || *out != NULL)
 			return *out == NULL ? -1 : 0;
 		if (kind == FILE_BINARY)
-			tool_warn("--ranks: %s has no rank_N in its name, and is read alone", operand);
+			tool_warn("--ranks: %s has no rank_N in its name, so it is read without other files", operand);
 	}
 	return file_input(operand, kind, out, e);
 }
@@ -79,7 +79,7 @@ file_operands(const char *const *operands, size_t n, const char *output, struct 
 				       is_standard(name) ? "standard input" : name);
 	}
 	if (standard > 1)
-		return err_set(e, ERR_USAGE, "standard input is asked for twice");
+		return err_set(e, ERR_USAGE, "standard input is named twice");
 	return 0;
 }
 
@@ -139,7 +139,8 @@ file_text(const char *operand, uint64_t most, struct buf *text, struct err *e)
 	buf_clear(text);
 	rc = source_slurp(s, most, text, e);
 	if (rc > 0)
-		rc = err_input(e, source_name(s), "is longer than %llu bytes: not what it should be", (unsigned long long)most);
+		rc = err_input(e, source_name(s), "is longer than %llu bytes, so it is probably the wrong file",
+			       (unsigned long long)most);
 	source_close(s);
 	return rc;
 }

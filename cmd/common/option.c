@@ -221,10 +221,12 @@ no_such(const struct program *p, const char *typed, size_t len, struct err *e)
 		}
 	}
 	if (starts == 1)
-		return err_set(e, ERR_USAGE, "option '%.*s' is not abbreviated: write '--%.*s'", (int)len, typed, STR_ARG(full));
+		return err_set(e, ERR_USAGE, "option '%.*s' is an abbreviation, which is not accepted: write '--%.*s'", (int)len,
+			       typed, STR_ARG(full));
 	for (size_t i = 0; p->otherwise != NULL && p->otherwise[i][0] != NULL; i++)
 		if (str_eqc(name, p->otherwise[i][0]))
-			return err_set(e, ERR_USAGE, "no such option '%.*s'; here it is %s", (int)len, typed, p->otherwise[i][1]);
+			return err_set(e, ERR_USAGE, "no such option '%.*s'; this program has %s instead", (int)len, typed,
+				       p->otherwise[i][1]);
 	if (nearest_found(&near))
 		return err_set(e, ERR_USAGE, "no such option '%.*s' (did you mean '--%.*s'?); try '%s --help'", (int)len, typed,
 			       STR_ARG(near.best), tool_name());
@@ -317,8 +319,8 @@ extra_operand(const struct parsing *x, const struct operands *operands, struct e
 	for (size_t i = 0; i < operands->n; i++)
 		if (is_size(v[i]) && access(v[i], F_OK) != 0)
 			return err_set(e, ERR_USAGE,
-				       "one operand too many: '%s' is no file (a size is part of its option: --img-size %s)", v[i],
-				       v[i]);
+				       "one operand too many: '%s' is not a file (a size is part of its option: --img-size %s)",
+				       v[i], v[i]);
 	if (access(extra, F_OK) != 0 && settings->output == NULL)
 		return err_set(e, ERR_USAGE, "one operand too many: '%s' (to write to that file: -o %s)", extra, extra);
 	return err_set(e, ERR_USAGE,

@@ -94,7 +94,7 @@ struct strs {
 #define OPTION_OUTPUT(arg, help) OPTION_TEXT_AT("output", 'o', arg, help, OPTION_SHARED(output, const char *))
 #define OPTION_KEY(help) OPTION_TEXT_AT("key", 'k', "PATH", help, OPTION_SHARED(key, const char *))
 #define OPTION_RANKS \
-	OPTION_FLAG_AT("ranks", 0, "a file rank_N stands for those of all ranks, joined", OPTION_SHARED(ranks, bool))
+	OPTION_FLAG_AT("ranks", 0, "join the files of all ranks; name one of them", OPTION_SHARED(ranks, bool))
 #define OPTION_JOBS(help) OPTION_NUMBER_AT("jobs", 'j', "N", help, OPTION_SHARED(jobs, uint64_t), 1, 256)
 #define OPTION_WHEN(name, member) \
 	OPTION_WORD_AT(name, "WHEN", "auto, always or never", OPTION_SHARED(member, unsigned), option_when)

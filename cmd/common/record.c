@@ -78,7 +78,7 @@ record_check_name(const struct record *r, struct str name, struct err *err)
 	if (name.len == 0 || memchr(name.p, '\0', name.len) == NULL)
 		return 0;
 	text_show(&b, name);
-	err_input(err, r->file, "the name %.200s holds a NUL: only JSON can say it", b.p);
+	err_input(err, r->file, "the name %.200s contains a NUL byte: only JSON can show it", b.p);
 	buf_release(&b);
 	return -1;
 }

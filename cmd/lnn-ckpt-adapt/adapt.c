@@ -45,12 +45,13 @@ check_options(const struct adapt_options *o, const struct operands *operands, st
 	    (same_file(o->report, o->common.output) || (operands->n > 0 && same_file(o->report, operands->v[0]))))
 		return err_set(e, ERR_USAGE, "--report %s: the report would replace a checkpoint", o->report);
 	if (o->compat && o->ddp)
-		return err_set(e, ERR_USAGE, "--ddp: linnaeus's loader cannot (--compat=linnaeus)");
+		return err_set(e, ERR_USAGE, "--ddp does not go with --compat=linnaeus: linnaeus's loader cannot add module.");
 	if (o->salvage && salvage_check(o, e) != 0)
 		return -1;
 	if (o->report != NULL && strcmp(o->report, "-") == 0 &&
 	    (o->dry_run || o->common.output == NULL || strcmp(o->common.output, "-") == 0))
-		return err_set(e, ERR_USAGE, "--report -: standard output has the %s already", o->dry_run ? "list" : "checkpoint");
+		return err_set(e, ERR_USAGE, "--report -: the %s already goes to standard output",
+			       o->dry_run ? "list" : "checkpoint");
 	return inplace_check_options(o, operands, e);
 }
 

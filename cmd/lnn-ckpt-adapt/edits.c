@@ -225,7 +225,7 @@ size_missing(const struct adapt *a, struct err *e)
 {
 	if (a->o->interpolate == OVERRIDE_YES)
 		return err_set(e, ERR_USAGE, "--interpolate: the new size is missing: --img-size N, --grid HxW, or -m with shapes");
-	tool_warn("relative position bias tables keep their grids: --img-size N says the new size");
+	tool_warn("relative position bias tables keep their grids: --img-size N sets the new size");
 	return 0;
 }
 

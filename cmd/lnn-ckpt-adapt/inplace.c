@@ -39,9 +39,11 @@ inplace_check_options(const struct adapt_options *o, const struct operands *oper
 	};
 
 	if (!o->in_place && o->drop_rest)
-		return err_set(err, ERR_USAGE, "--drop-rest goes with --in-place: a copy has the state dict alone");
+		return err_set(err, ERR_USAGE, "--drop-rest needs --in-place: a copy contains only the state dict anyway");
 	if (o->recover != NULL && (o->in_place || operands->n > 0 || o->common.output != NULL))
-		return err_set(err, ERR_USAGE, "--recover stands alone: it ends an edit in place that was interrupted");
+		return err_set(
+			err, ERR_USAGE,
+			"--recover goes with no other file and not with --in-place: it finishes or undoes an interrupted edit");
 	if (!o->in_place)
 		return 0;
 	for (size_t i = 0; i < sizeof(copies) / sizeof(copies[0]); i++)
@@ -49,13 +51,13 @@ inplace_check_options(const struct adapt_options *o, const struct operands *oper
 			return err_set(err, ERR_USAGE, "%s does not go with --in-place, which changes names in the file itself%s",
 				       copies[i].option, i == 0 ? "" : ": -o FILE makes a copy");
 	if (operands->n == 0 || strcmp(operands->v[0], "-") == 0)
-		return err_set(err, ERR_USAGE, "--in-place: the file to be edited must be named");
+		return err_set(err, ERR_USAGE, "--in-place: name the file to edit");
 	return 0;
 }
 
 /* ---- opening */
 
-static const char no_file[] = "is no regular file: --in-place cannot edit it";
+static const char no_file[] = "is not a regular file: --in-place cannot edit it";
 
 static int
 check_file(int fd, const char *path, struct err *err)
@@ -80,8 +82,8 @@ open_file(const char *path, bool dry_run, int *fd, struct err *err)
 	*fd = fd_open(path, (dry_run ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
 	if (*fd < 0 && errno == ELOOP)
 		return err_input(err, path,
-				 "is a symbolic link, and in a Hub cache what it leads to is named by its contents: "
-				 "--in-place edits it under its own name only");
+				 "is a symbolic link, which --in-place does not follow (files in a Hub cache are named by their "
+				 "contents): name the file itself");
 	if (*fd < 0 && errno == EISDIR)
 		return err_input(err, path, "%s", no_file);
 	if (*fd < 0)
@@ -128,7 +130,7 @@ check_input(const struct input *in, struct err *err)
 	if (c->boxed)
 		return err_input(err, c->file, "is a shard of a distributed checkpoint, which --in-place does not edit");
 	if (c->tree != NULL && (in->sd.module || value_kind(c->tree, in->sd.place) != VALUE_DICT))
-		return err_input(err, c->file, "its state dict is no dict whose names --in-place could change");
+		return err_input(err, c->file, "its state dict is not a dict, so --in-place cannot change its names");
 	return check_shard(c->file, err);
 }
 
@@ -201,7 +203,7 @@ edit_file(struct sealed *s, struct undo_edit *u, struct err *err)
 		const struct sealed_output *out = &s->outputs[i];
 
 		if (out->tensor != NULL || out->off != 0 || out->len != c->storages[out->storage].nbytes || out->storage < next)
-			return needs_copy(c, "bytes of tensors would have to be copied or turned", err);
+			return needs_copy(c, "bytes of tensors would have to be copied or swapped", err);
 		m->kept[i] = &c->storages[out->storage];
 		next = out->storage + 1;
 	}
@@ -265,12 +267,12 @@ compare(const struct plan *p, const struct undo_edit *u, const struct statedict 
 			continue;
 		if (got == NULL || got->kind != src->kind ||
 		    (src->kind == SD_TENSOR && !same_tensor(u, was, now->ckpt, src->tensor, got->tensor)))
-			return err_input(err, was->file, "read back after the edit, '%.*s' is not what it should be",
+			return err_input(err, was->file, "the edit failed: '%.*s' differs from the plan when it is read back",
 					 STR_ARG(en->name));
 	}
 	for (size_t i = 0; i < now->n; i++)
 		n -= now->entries[i].kind != SD_OTHER;
-	return n == 0 ? 0 : err_input(err, was->file, "read back after the edit, it has other names than it should");
+	return n == 0 ? 0 : err_input(err, was->file, "the edit failed: the names differ from the plan when they are read back");
 }
 
 /* ---- the edit */
@@ -299,7 +301,7 @@ take_lease(int fd, const char *path, struct err *err)
 		return 0;
 	if (errno == EAGAIN || errno == EBUSY)
 		return err_input(err, path, "another program has it open or mapped: --in-place does not edit it");
-	diag_notice(tool_diag(), "%s: whether another program has it open could not be checked here", path);
+	diag_notice(tool_diag(), "%s: could not check whether another program has it open", path);
 	return 0;
 }
 

@@ -286,7 +286,7 @@ open_single(struct adapt *a, const struct operands *operands, struct err *e)
 	const char *file = operands->n > 0 ? operands->v[0] : NULL, *name;
 
 	if (a->o->inputs.n > 0)
-		return err_set(e, ERR_USAGE, "--input goes with a key map that has several inputs (-s)");
+		return err_set(e, ERR_USAGE, "--input needs a key map with several inputs (-s)");
 	if (file == NULL) {
 		if (setting(a, "MODEL.PRETRAINED", &name, e) != 0 || (name != NULL && resolve(a, name, &file, e) != 0))
 			return -1;

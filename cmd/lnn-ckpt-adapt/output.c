@@ -225,7 +225,7 @@ check_places(const struct adapt *a, const struct format_writer *w, struct err *e
 	if (a->job != NULL && w->folder)
 		return err_set(e, ERR_USAGE, "--shard writes torch or safetensors files");
 	if (o->root && (o->under != NULL || carries))
-		return err_set(e, ERR_USAGE, "--root leaves no place for --under, --carry and --carry-all");
+		return err_set(e, ERR_USAGE, "--root does not go with --under, --carry and --carry-all");
 	return 0;
 }
 
@@ -545,7 +545,7 @@ write_out(struct adapt *a, const struct seal_opts *so, const char *path, struct 
 	if (rc == 0 && a->map != NULL)
 		keymap_count(a->map, &of_map);
 	if (of_map.unequal > 0)
-		tool_warn("%llu tensors that are not floating differ between the inputs: the first's are written",
+		tool_warn("%llu tensors that are not floating-point differ between the inputs: those of the first are written",
 			  (unsigned long long)of_map.unequal);
 	if (rc == 0) { /* only after success, because an error is a single line */
 		adapt_say_load(a);

@@ -115,7 +115,7 @@ nothing(const struct source *src, const char *why, struct err *err)
 	if (strncmp(why, source_name(src), n) == 0 && strncmp(why + n, ": ", 2) == 0)
 		why += n + 2;
 	err_clear(err);
-	return err_input(err, source_name(src), "nothing can be saved of it%s%s", why[0] == '\0' ? "" : ": ", why);
+	return err_input(err, source_name(src), "nothing can be saved from it%s%s", why[0] == '\0' ? "" : ": ", why);
 }
 
 int

@@ -203,7 +203,7 @@ shard_jobs_run(const struct adapt_options *o, const struct operands *operands, s
 		return -1;
 	rc = read_index(&x, src, e);
 	if (rc == 0 && mkdir(o->common.output, 0777) != 0 && (errno != EEXIST || access(o->common.output, W_OK | X_OK) != 0))
-		rc = err_sys(e, o->common.output, "cannot be made a folder of shards");
+		rc = err_sys(e, o->common.output, "cannot be created as a folder of shards");
 	if (rc == 0 && is_beside(src, o->common.output))
 		rc = err_set(e, ERR_USAGE, "--shard: -o %s is the folder of the input: its index would be wrong", o->common.output);
 	if (rc == 0)
@@ -289,7 +289,7 @@ leave_others_out(struct set *s)
 		if (shard_name_parse(m.file, &name))
 			s->v[s->n++] = m;
 		else
-			diag_notice(tool_diag(), "%s/%s: is not called as a shard of a set, and left out", s->dir, m.file);
+			diag_notice(tool_diag(), "%s/%s: is not named like a shard of a set, and is left out", s->dir, m.file);
 	}
 }
 
@@ -301,10 +301,10 @@ note_count(struct json_reader *r, const char *key, uint64_t *count, struct err *
 	if (json_expect(r, JSON_KEY, "a shard's note", e) < 0)
 		return -1;
 	if (!str_eqc(r->text, key))
-		return json_fail(r, e, "is no note of a finished shard");
+		return json_fail(r, e, "is not the note of a finished shard");
 	if (json_expect(r, JSON_NUMBER, key, e) < 0)
 		return -1;
-	return json_u64(r->text, count) && *count > 0 ? 0 : json_fail(r, e, "is no note of a finished shard");
+	return json_u64(r->text, count) && *count > 0 ? 0 : json_fail(r, e, "is not the note of a finished shard");
 }
 
 /* Reads the rest of ["RULE",MATCHED], whose bracket has been read. Adds the number to the plan's rule with this text. */
@@ -322,7 +322,7 @@ note_rule(struct json_reader *r, struct adapt *a, struct strmap *rules, struct e
 	if (json_expect(r, JSON_NUMBER, "a count", e) < 0)
 		return -1;
 	if (!json_u64(r->text, &matched))
-		return json_fail(r, e, "is no count");
+		return json_fail(r, e, "is not a count");
 	a->plan.rules[i]->matched += matched;
 	return json_expect(r, JSON_ARRAY_END, "a rule", e);
 }
@@ -348,7 +348,7 @@ read_note(struct member *m, struct adapt *a, struct strmap *rules, struct err *e
 	while (rc == 0 && rules != NULL && json_next(&r, e) == JSON_ARRAY)
 		rc = note_rule(&r, a, rules, e);
 	if (rc == 0 && rules != NULL && r.token != JSON_ARRAY_END)
-		rc = e->code != ERR_NONE ? -1 : json_fail(&r, e, "is no note of a finished shard");
+		rc = e->code != ERR_NONE ? -1 : json_fail(&r, e, "is not the note of a finished shard");
 	json_release(&r);
 	return rc;
 }
@@ -371,7 +371,7 @@ check_like(const struct member *first, const struct member *m, struct err *e)
 	const char *file = m->input->ckpt->file;
 
 	if (m->writer != first->writer)
-		return err_input(e, file, "is of another format than the shards before it");
+		return err_input(e, file, "has another format than the shards before it");
 	if (m->note.len == 0 && first->note.len > 0)
 		return err_input(e, file, "does not state that --shard finished it, as %s does", first->file);
 	if (m->note.len > 0 && first->note.len == 0)

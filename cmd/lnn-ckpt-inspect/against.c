@@ -84,7 +84,7 @@ job_open_target(const struct job *j, struct model *model, struct input *other, s
 	if (!model->has_state_dict)
 		return err_input(err, target, "the description lists no state dict: there is nothing to compare with");
 	if (model->n == 0)
-		return err_input(err, target, "it lists no tensor: there is nothing to compare with");
+		return err_input(err, target, "it lists no tensors: there is nothing to compare with");
 	if (o->target_key != NULL && other->ckpt == NULL)
 		return err_set(err, ERR_USAGE, "--target-key: %s is no checkpoint", target);
 	if (o->values && other->ckpt == NULL)
@@ -999,7 +999,7 @@ release(void *state)
 }
 
 const struct report report_against = {
-	.option = OPTION_TEXTS("against", 0, "TARGET", "what loading into a model would say; or a CKPT", against),
+	.option = OPTION_TEXTS("against", 0, "TARGET", "report if CKPT loads into TARGET, a model or CKPT", against),
 	.needs = NEEDS_INDEX | NEEDS_DICT,
 	.takes = TAKES_FORMS,
 	.names_rows = true,

@@ -175,7 +175,7 @@ check(const struct dump *d, struct err *e)
 	if (d->as == DUMP_NPY && info->numpy == NULL)
 		return err_input(e, d->j->file, "%s: numpy has no %s: use '--dump-as raw'", o->path, info->name);
 	if (d->as != DUMP_RAW && info->size == 0)
-		return err_input(e, d->j->file, "%s: %s has no whole bytes: use '--dump-as raw'", o->path, info->name);
+		return err_input(e, d->j->file, "%s: elements of %s are not whole bytes: use '--dump-as raw'", o->path, info->name);
 	if (d->as != DUMP_TEXT && d->j->in->out.tty)
 		return err_set(e, ERR_USAGE, "binary data is not written to a terminal: use '-o FILE' or a pipe");
 	return 0;
@@ -214,7 +214,7 @@ no_tensor(const struct job *j, struct err *err)
 		return err_set(err, ERR_ANSWER, "%s: %s: is not in the state dict %.*s: -k '' takes names from the root", j->file,
 			       j->in->o->path, STR_ARG(sd->key));
 	if (h != VALUE_ABSENT)
-		return err_set(err, ERR_ANSWER, "%s: %s: is no tensor: --get shows it", j->file, j->in->o->path);
+		return err_set(err, ERR_ANSWER, "%s: %s: is not a tensor: --get shows it", j->file, j->in->o->path);
 	nearest_init(&near, str_c(j->in->o->path));
 	for (size_t i = 0; i < sd->n; i++)
 		if (sd->entries[i].kind != SD_OTHER)
@@ -243,7 +243,7 @@ run(void *state, struct job *j, struct err *err)
 		return no_tensor(j, err);
 	d->t = part != NULL ? part->tensor : sd_tensor(&j->input.sd, entry);
 	if (d->t == NULL)
-		return err_input(err, j->file, "%s: is no tensor", name);
+		return err_input(err, j->file, "%s: is not a tensor", name);
 	if (boxes_count(d->t) == 0 && d->t->more != NULL && d->t->more->nparts > 0)
 		return err_input(err, j->file, "%s: has no data of its own: dump its parts (%s.%.*s, ...)%s", name, name,
 				 STR_ARG(d->t->more->parts[0].name), composite_way(d->t));

@@ -329,7 +329,8 @@ verdict_of(const struct globals *g, struct buf *why, struct buf *imports)
 		buf_addf(why, " (at byte %" PRIu64 ")", g->why_off);
 	if (g->imports[0] != '\0') {
 		buf_addf(imports, "without it, it loads %s: ",
-			 g->nowhere ? "nowhere, as classes of TorchScript cannot be imported" : "only where these can be imported");
+			 g->nowhere ? "in no program, as classes of TorchScript cannot be imported"
+				    : "only where these can be imported");
 		text_show(imports, str_c(g->imports));
 	}
 	return g->unknown ? "may or may not load with weights_only=True" : "would not load with weights_only=True";
@@ -344,8 +345,9 @@ put_verdict(const struct globals *g)
 	char text[160];
 
 	if (g->extra > 0) {
-		snprintf(text, sizeof(text), "%" PRIu64 " bytes behind STOP, %u whole pickles among them; torch does not read them",
-			 g->extra, g->more);
+		snprintf(text, sizeof(text),
+			 "%" PRIu64 " bytes after STOP, %u complete pickles among them; torch does not read them", g->extra,
+			 g->more);
 		record_note(r, STYLE_PLAIN, text, NULL);
 	}
 	if (g->refused)
@@ -449,7 +451,7 @@ load_verdict_release(struct load_verdict *v)
 }
 
 const struct report report_globals = {
-	.option = OPTION_BARE("globals", "what pickles name; would weights_only load it?"),
+	.option = OPTION_BARE("globals", "globals in pickles; would weights_only load it?"),
 	.needs = NEEDS_PICKLES,
 	.takes = TAKES_FORMS,
 	.size = sizeof(struct globals),

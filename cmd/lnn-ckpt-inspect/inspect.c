@@ -219,7 +219,7 @@ data_check_crcs(struct job *j, struct err *err)
 			return -1;
 		if (!known || crc == j->data.figures.crc[i])
 			continue;
-		tool_warn("%s: the CRC of storage '%.*s' is not that of its bytes: the file is damaged", c->file,
+		tool_warn("%s: the CRC of storage '%.*s' does not match its bytes: the file is damaged", c->file,
 			  STR_ARG(c->storages[i].key));
 		job_status(j, TOOL_NO);
 	}

@@ -519,7 +519,7 @@ run_digest(void *state, struct job *j, struct err *err)
 }
 
 const struct report report_digest = {
-	.option = OPTION_BARE("digest", "the list with the SHA-256 of contents; the model's identity"),
+	.option = OPTION_BARE("digest", "list with SHA-256 of contents; the model's identity"),
 	.needs = NEEDS_INDEX | NEEDS_DICT | NEEDS_DIGESTS,
 	.takes = TAKES_FORMS | TAKES_JSONL,
 	.names_rows = true,

@@ -56,10 +56,10 @@ static const struct option_entry before_reports[] = {
 	OPTION_HEADING("The list of tensors:"),
 	OPTION_WORD("format", "FORMAT", "table, tsv, names, json, jsonl or model", format, formats),
 	OPTION_WORD("sort", "ORDER", "file (default), name, natural or size", sort, sorts),
-	OPTION_TEXTS("expr", 'e', "REGEX", "only names that match, here or in another -e", exprs),
-	OPTION_FLAG("invert-match", 'v', "only names that match no -e", invert),
+	OPTION_TEXTS("expr", 'e', "REGEX", "only names that match one of the -e", exprs),
+	OPTION_FLAG("invert-match", 'v', "only names that match none of the -e", invert),
 	OPTION_FLAG("long", 'l', "add elements, bytes, offset, strides, sharing", longer),
-	OPTION_FLAG("fold", 0, "one line for layers that differ in a number only", fold),
+	OPTION_FLAG("fold", 0, "one line for layers that differ only in a number", fold),
 	OPTION_HEADING("Reports instead of the list; several may be combined:"),
 };
 
@@ -72,9 +72,9 @@ static const struct option_entry behind_reports[] = {
 	OPTION_TEXT("target-key", 0, "PATH", "--against: state dict of the target at PATH", target_key),
 	OPTION_FLAG("renames", 0, "--against: pair other names by equal contents", renames),
 	OPTION_FLAG("values", 0, "--against: compare contents, too", values),
-	OPTION_READ("atol", "A", "values may differ by A (0)", OPTION_AT(atol, double), 0, read_tolerance),
-	OPTION_READ("rtol", "R", "and by R times the target's (0)", OPTION_AT(rtol, double), 0, read_tolerance),
-	OPTION_WORD("nan", "HOW", "two NaNs are equal (default) or differ", nans, nan_words),
+	OPTION_READ("atol", "A", "--values: accept differences up to A (0)", OPTION_AT(atol, double), 0, read_tolerance),
+	OPTION_READ("rtol", "R", "--values: plus R times the target's value (0)", OPTION_AT(rtol, double), 0, read_tolerance),
+	OPTION_WORD("nan", "HOW", "--values: two NaNs are equal (default) or differ", nans, nan_words),
 	OPTION_HEADING("Common:"),
 	OPTION_KEY("state dict at this dotted path"),
 	OPTION_RANKS,
@@ -124,15 +124,15 @@ check_report(const struct inspect_opts *o, const struct report *r, const struct 
 	const bool combined = (o->reports & (o->reports - 1)) != 0;
 
 	if (r->alone && combined)
-		return err_set(e, ERR_USAGE, "--%s stands alone: it does not go with other reports", r->option.name);
+		return err_set(e, ERR_USAGE, "--%s does not go with other reports", r->option.name);
 	if (r->single && operands->n > 1)
-		return err_set(e, ERR_USAGE, "--%s: of one checkpoint", r->option.name);
+		return err_set(e, ERR_USAGE, "--%s takes only one checkpoint", r->option.name);
 	if (o->format == FORMAT_AUTO || (r->takes >> o->format & 1 && !(combined && o->format == FORMAT_JSONL)))
 		return 0;
 	if (r->takes & (r->takes - 1))
 		return err_set(e, ERR_USAGE, "--format=%s does not go with %s%s", formats[o->format],
 			       combined ? "several reports, such as --" : "--", r->option.name);
-	return err_set(e, ERR_USAGE, "--%s has its own form: --format does not go with it%s", r->option.name,
+	return err_set(e, ERR_USAGE, "--%s has its own format: --format does not go with it%s", r->option.name,
 		       r == &report_dump ? " (--dump-as)" : "");
 }
 
@@ -144,19 +144,19 @@ check_needs(const struct inspect_opts *o, struct err *e)
 		return err_set(e, ERR_USAGE, "%s does not go with --%s", o->longer ? "--long" : "--fold",
 			       report_table[__builtin_ctz(o->reports)]->option.name);
 	if (o->invert && o->exprs.n == 0)
-		return err_set(e, ERR_USAGE, "-v: which names are to be left out? (-e REGEX)");
+		return err_set(e, ERR_USAGE, "-v needs -e REGEX, the names to leave out");
 	if (o->fail_on != 0 && !has(o, REPORT_check))
-		return err_set(e, ERR_USAGE, "--fail-on goes with --check");
+		return err_set(e, ERR_USAGE, "--fail-on needs --check");
 	if (o->dump_as != DUMP_UNSAID && !has(o, REPORT_dump))
-		return err_set(e, ERR_USAGE, "--dump-as goes with --dump");
+		return err_set(e, ERR_USAGE, "--dump-as needs --dump");
 	if (has(o, REPORT_suggest) && (o->renames || o->strip.n > 0 || o->atol >= 0 || o->rtol >= 0 || o->nans != NAN_UNSAID))
 		return err_set(e, ERR_USAGE, "--suggest-map takes no other option of --against than --values and --target-key");
 	if ((o->values || o->strip.n > 0) && o->against.n == 0)
-		return err_set(e, ERR_USAGE, "%s goes with --against", o->values ? "--values" : "--strip-prefix");
+		return err_set(e, ERR_USAGE, "%s needs --against", o->values ? "--values" : "--strip-prefix");
 	if ((o->target_key != NULL || o->renames) && o->against.n == 0)
-		return err_set(e, ERR_USAGE, "%s goes with --against", o->renames ? "--renames" : "--target-key");
+		return err_set(e, ERR_USAGE, "%s needs --against", o->renames ? "--renames" : "--target-key");
 	if ((o->atol >= 0 || o->rtol >= 0 || o->nans != NAN_UNSAID) && !o->values)
-		return err_set(e, ERR_USAGE, "--atol, --rtol and --nan go with --values");
+		return err_set(e, ERR_USAGE, "--atol, --rtol and --nan need --values");
 	return 0;
 }
 
@@ -185,15 +185,15 @@ check_misplaced(const struct inspect_opts *o, const struct operands *operands, s
 		if (access(word, F_OK) == 0)
 			continue;
 		if (has(o, REPORT_tree) && word[strspn(word, "0123456789")] == '\0' && word[0] != '\0')
-			return err_set(e, ERR_USAGE, "no file %s: is it --tree=%s?", word, word);
+			return err_set(e, ERR_USAGE, "there is no file %s: is it --tree=%s?", word, word);
 		if (o->fail_on != 0 && (strcmp(word, "nan") == 0 || strcmp(word, "inf") == 0 || strcmp(word, "zero") == 0))
-			return err_set(e, ERR_USAGE, "no file %s: --fail-on takes words with commas, as in nan,inf", word);
+			return err_set(e, ERR_USAGE, "there is no file %s: --fail-on takes words with commas, as in nan,inf", word);
 	}
 	if (takes_file(operands, o->path))
-		return err_set(e, ERR_USAGE, "%s is a file, but stands where --%s takes its %s: --%s %s %s", o->path, alone->name,
+		return err_set(e, ERR_USAGE, "%s is a file, but --%s takes it for its %s: --%s %s %s", o->path, alone->name,
 			       alone->arg, alone->name, operands->n > 0 ? operands->v[0] : alone->arg, o->path);
 	if (o->against.n == 1 && operands->n == 0 && takes_file(operands, o->against.v[0]))
-		return err_set(e, ERR_USAGE, "--against %s: which checkpoint is compared with it? (--against TARGET CKPT)",
+		return err_set(e, ERR_USAGE, "--against %s: the checkpoint to compare with it is missing (--against TARGET CKPT)",
 			       o->against.v[0]);
 	return 0;
 }
@@ -208,7 +208,7 @@ check_output(const struct inspect_opts *o, const struct operands *operands, stru
 		return 0;
 	for (size_t i = 0; i < operands->n; i++)
 		if (stat(operands->v[i], &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
-			return err_set(e, ERR_USAGE, "-o %s: what is printed would take the checkpoint's place", o->common.output);
+			return err_set(e, ERR_USAGE, "-o %s: the report would overwrite the checkpoint", o->common.output);
 	return 0;
 }
 
@@ -221,9 +221,9 @@ check(const struct inspect_opts *o, const struct operands *operands, struct err 
 		if (has(o, i) && check_report(o, report_table[i], operands, e) < 0)
 			return -1;
 	if (o->format == FORMAT_MODEL && operands->n > 1)
-		return err_set(e, ERR_USAGE, "--format=model: of one checkpoint");
+		return err_set(e, ERR_USAGE, "--format=model takes only one checkpoint");
 	if (o->common.null && !(has(o, REPORT_get) || (has(o, REPORT_list) && names)))
-		return err_set(e, ERR_USAGE, "-0 is for names only");
+		return err_set(e, ERR_USAGE, "-0 goes only with a list of names or with --get");
 	if (check_needs(o, e) < 0 || check_misplaced(o, operands, e) < 0)
 		return -1;
 	return check_output(o, operands, e);
@@ -237,7 +237,7 @@ run(void *opts, const struct operands *operands, int *status, struct err *e)
 	if (o->reports == 0)
 		o->reports = 1u << REPORT_list;
 	if (has(o, REPORT_suggest) && o->against.n == 0)
-		return err_set(e, ERR_USAGE, "--suggest-map: to the names of which model? (--against TARGET)");
+		return err_set(e, ERR_USAGE, "--suggest-map needs the target model (--against TARGET)");
 	if (has(o, REPORT_suggest))
 		o->reports &= ~(1u << REPORT_against);
 	if (check(o, operands, e) < 0)

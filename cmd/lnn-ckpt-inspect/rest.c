@@ -300,7 +300,7 @@ put(struct rest *r, uint32_t h, unsigned depth)
 
 	record_drain(r->j->record, false);
 	if (depth > PICKLE_DEPTH_MAX)
-		return err_input(r->e, r->c->file, "what is beside the tensors is nested more than %d deep", PICKLE_DEPTH_MAX);
+		return err_input(r->e, r->c->file, "the values beside the tensors are nested more than %d deep", PICKLE_DEPTH_MAX);
 	if (repeats(kind) && h < vtree_count(r->t) && value_len(r->t, h) + (kind == VALUE_OBJECT) > 0) {
 		if (r->path[h] != NULL) {
 			json_begin_inline_object(r->w);
@@ -378,7 +378,7 @@ release_rest(void *state)
 }
 
 const struct report report_rest = {
-	.option = OPTION_BARE("rest", "what is beside the tensors, as JSON"),
+	.option = OPTION_BARE("rest", "everything but the tensors, as JSON"),
 	.needs = NEEDS_INDEX | NEEDS_VALUES,
 	.takes = TAKES_JSON,
 	.piped = RECORD_JSON,
@@ -423,7 +423,7 @@ put_scalar(struct job *j, uint32_t h, struct err *err)
 	case VALUE_BYTEARRAY: buf_addstr(&b, value_text(t, h)); break;
 	default:
 		values_what(&b, j->input.ckpt, h);
-		rc = err_input(err, j->file, "%s: is no scalar but: %s (see --rest; --dump for tensors)", j->in->o->path, b.p);
+		rc = err_input(err, j->file, "%s: is not a scalar but: %s (see --rest; --dump for tensors)", j->in->o->path, b.p);
 	}
 	if (rc == 0)
 		put_value(j, buf_str(&b));
@@ -545,7 +545,7 @@ run_get(void *state, struct job *j, struct err *err)
 }
 
 const struct report report_get = {
-	.option = OPTION_TEXT("get", 0, "PATH", "one value of that (--get epoch)", path),
+	.option = OPTION_TEXT("get", 0, "PATH", "one value beside the tensors (--get epoch)", path),
 	.needs = NEEDS_INDEX,
 	.piped = RECORD_LINES,
 	.alone = true,

@@ -16,7 +16,7 @@ read_mode(const struct option_entry *o, void *place, const char *arg, struct err
 
 	(void)arg;
 	if (*mode != MODE_LINES && *mode != o->value)
-		return err_set(e, ERR_USAGE, "one of --metadata, --explain, --inspect and --lint at a time");
+		return err_set(e, ERR_USAGE, "--metadata, --explain, --inspect and --lint do not go together");
 	*mode = (enum filter_mode)o->value;
 	return 0;
 }
@@ -46,7 +46,7 @@ read_max(const struct option_entry *o, void *opts, const char *arg, struct err *
 
 static const struct option_entry entries[] = {
 	OPTION_HEADING("The rule:"),
-	OPTION_TEXT("config", 'c', "FILE", "experiment file; its OPTIMIZER.PARAMETER_GROUPS if nothing else is said", config),
+	OPTION_TEXT("config", 'c', "FILE", "experiment file (default rule: its OPTIMIZER.PARAMETER_GROUPS)", config),
 	OPTION_TEXT("path", 'p', "PATH", "rule or groups at this dotted path of the file", path),
 	{ "expr", 'e', "RULE", "rule given here, as YAML", OPTION_IS_READ, OPTION_AT(expr, const char *), 0, NULL, 0, 0,
 	  read_expr },
@@ -56,22 +56,22 @@ static const struct option_entry entries[] = {
 	OPTION_FLAG("buffers", 0, "let rules see buffers, too", buffers),
 	OPTION_HEADING("Output:"),
 	OPTION_FLAG("invert-match", 'v', "lines that do not match", invert),
-	OPTION_FLAG("count", 0, "how many, instead of which", count),
+	OPTION_FLAG("count", 0, "print the number of lines only", count),
 	OPTION_FLAG("quiet", 'q', "print nothing, stop at the first match", quiet),
-	OPTION_TEXT("group", 'g', "GROUP", "lines of this group, without the column", group),
+	OPTION_TEXT("group", 'g', "GROUP", "lines of this group, without the group column", group),
 	OPTION_FLAG("first-match", 0, "a name belongs to the first of its groups only", first),
 	OPTION_MODE("metadata", "lines with the entries of parameter_groups_metadata", MODE_METADATA),
-	OPTION_MODE("explain", "every line with what decided it", MODE_EXPLAIN),
+	OPTION_MODE("explain", "every line with the reason for its verdict", MODE_EXPLAIN),
 	OPTION_MODE("inspect", "what training would do with the list", MODE_INSPECT),
-	OPTION_WORD("format", "FORMAT", "of --inspect: table or json", format, formats),
-	{ "max", 0, "N", "names a group that --inspect shows (10)", OPTION_IS_READ, 0, 0, NULL, 0, UINT64_MAX, read_max },
-	OPTION_MODE("lint", "mistakes and leftovers in the rules", MODE_LINT),
+	OPTION_WORD("format", "FORMAT", "--inspect: table or json", format, formats),
+	{ "max", 0, "N", "--inspect: show up to N names a group (10)", OPTION_IS_READ, 0, 0, NULL, 0, UINT64_MAX, read_max },
+	OPTION_MODE("lint", "report mistakes and leftovers in the rules", MODE_LINT),
 	OPTION_OUTPUT("FILE", "write to FILE instead of standard output"),
 	OPTION_HEADING("Input:"),
 	OPTION_KEY("state dict at this dotted path of a checkpoint"),
 	OPTION_RANKS,
 	OPTION_NULL("names end in NUL, in and out"),
-	OPTION_FLAG("allow-empty", 0, "an empty list is no error", allow_empty),
+	OPTION_FLAG("allow-empty", 0, "accept an empty list", allow_empty),
 	OPTION_VERBOSE("say how many buffers were passed over"),
 	OPTION_COLOR,
 	OPTION_ENDING,
@@ -84,11 +84,11 @@ check_options(const struct filter_options *o, struct err *e)
 	static const char *const names[] = { NULL, "--metadata", "--explain", "--inspect", "--lint" };
 
 	if (o->format != FORMAT_AUTO && o->mode != MODE_INSPECT)
-		return err_set(e, ERR_USAGE, "--format: only --inspect has formats");
+		return err_set(e, ERR_USAGE, "--format needs --inspect");
 	if (o->max_given && o->mode != MODE_INSPECT)
-		return err_set(e, ERR_USAGE, "--max: only --inspect shows so many names");
+		return err_set(e, ERR_USAGE, "--max needs --inspect");
 	if (o->path && o->config == NULL)
-		return err_set(e, ERR_USAGE, "-p %s: a path into which file? (-c CONFIG)", o->path);
+		return err_set(e, ERR_USAGE, "-p %s needs the file with that path (-c CONFIG)", o->path);
 	if (o->mode == MODE_LINES)
 		return 0;
 	if (o->invert)

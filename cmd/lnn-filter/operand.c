@@ -165,7 +165,7 @@ give(const struct operand *x, const struct operand_reader *r, const struct entry
 			return err_input(e, x->file, "%s", why.msg);
 		item.raw = buf_str(line);
 	} else if (entry->name.len && memchr(entry->name.p, '\0', entry->name.len)) {
-		return err_input(e, x->file, "a name holds a NUL: only JSON can say it");
+		return err_input(e, x->file, "a name contains a NUL byte: only JSON can show it");
 	}
 	return r->each(r->arg, &item, e);
 }

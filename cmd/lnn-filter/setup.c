@@ -86,10 +86,11 @@ no_rule(const struct operands *operands, struct err *e)
 		if (str_ends(name, str_c(".yaml")) || str_ends(name, str_c(".yml")))
 			return err_set(e, ERR_USAGE, "no rule is given: is it '-c %s'?", operands->v[i]);
 		if (access(operands->v[i], F_OK) != 0)
-			return err_set(e, ERR_USAGE, "no rule is given, nor is %s a file: is it -e '{TYPE: name, PATTERNS: [%s]}'?",
+			return err_set(e, ERR_USAGE,
+				       "no rule is given, and %s is not a file: is it -e '{TYPE: name, PATTERNS: [%s]}'?",
 				       operands->v[i], operands->v[i]);
 	}
-	return err_set(e, ERR_USAGE, "no rule is given: '-c CONFIG' or '-e RULE' does (see '%s --help')", tool_name());
+	return err_set(e, ERR_USAGE, "no rule is given: use '-c CONFIG' or '-e RULE' (see '%s --help')", tool_name());
 }
 
 /* Finds the YAML node of the rule or the groups. */
@@ -213,7 +214,7 @@ check_form(const struct filter *f, struct err *e)
 	if (f->form == FORM_RULE && o->first)
 		return err_set(e, ERR_USAGE, "--first-match: this is a single rule, not a set of groups");
 	if (f->form == FORM_GROUPS && o->invert && o->group == NULL)
-		return err_set(e, ERR_USAGE, "-v: which group is to be inverted? (-g GROUP)");
+		return err_set(e, ERR_USAGE, "-v needs -g GROUP, the group to invert");
 	if (o->group && groups_find(&f->groups, str_c(o->group)) < 0) {
 		struct nearest near;
 		struct buf hint = BUF_INIT;

@@ -74,8 +74,8 @@ warn_of_rest(const struct interp *w, const struct interp_options *o, const struc
 			buf_addf(&keys, "%s%.*s", keys.len > 0 ? ", " : "", STR_ARG(name));
 	}
 	if (keys.len > 0)
-		tool_warn("%s: what stands beside the state dict does not fit into safetensors and is left out: %s "
-			  "(--drop-rest says so)",
+		tool_warn("%s: safetensors cannot hold the entries beside the state dict, which are left out: %s (--drop-rest "
+			  "silences this)",
 			  w->in.ckpt->file, keys.p);
 	buf_release(&keys);
 }

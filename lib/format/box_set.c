@@ -94,7 +94,7 @@ take_storage(struct joining *j, uint32_t i, uint32_t *number)
 	if (j->sub->salvage == SALVAGE_NOT && ckpt_locate(j->sub, i, j->err) < 0)
 		return -1;
 	if (j->sub->storages[i].flags & STORAGE_DEFLATED)
-		return err_input(j->err, j->sub->file, "a tensor in it is deflated, which is not read as part of a set");
+		return err_input(j->err, j->sub->file, "a tensor in it is deflated, which is not supported in a set of files");
 	j->storages = xgrow(j->storages, j->nstorages, &j->cap_storages, sizeof(*j->storages));
 	s = &j->storages[j->nstorages];
 	*s = j->sub->storages[i];
@@ -134,12 +134,12 @@ read_axis(const struct joining *j, struct str name, uint32_t placement, struct m
 	if (a->kind == AXIS_STRIDED && !str_eqc(class, "_StridedShard"))
 		return bad(j, name,
 			   str_eqc(class, "Partial") || str_eqc(class, "_Partial")
-				   ? "its placement is Partial: the ranks hold summands, which are not added here"
-				   : "it has a placement that is not known here");
+				   ? "its placement is Partial: the ranks have summands, and adding them is not supported"
+				   : "it has a placement of an unknown kind");
 	if (a->kind != AXIS_REPLICATE && !value_u64(t, field(t, placement, "dim"), &a->dim))
-		return bad(j, name, "its placement says no dimension");
+		return bad(j, name, "its placement has no dimension");
 	if (a->kind == AXIS_STRIDED && !value_u64(t, field(t, placement, "split_factor"), &a->factor))
-		return bad(j, name, "its placement says no split_factor");
+		return bad(j, name, "its placement has no split_factor");
 	return 0;
 }
 
@@ -159,9 +159,9 @@ check_ranks(const struct joining *j, struct str name, uint32_t ranks)
 
 	for (size_t i = 0; i < value_len(j->sub->tree, ranks); i++) {
 		if (!value_u64(j->sub->tree, value_item(j->sub->tree, ranks, i), &rank))
-			return bad(j, name, "its mesh has a rank that is no number");
+			return bad(j, name, "its mesh has a rank that is not a number");
 		if (rank >= j->s->files.n)
-			return err_input(j->err, j->c->file, "rank %" PRIu64 " is missing: tensor '%.*s' is spread over it", rank,
+			return err_input(j->err, j->c->file, "rank %" PRIu64 " is missing: it has a part of tensor '%.*s'", rank,
 					 STR_ARG(name));
 	}
 	return 0;
@@ -193,12 +193,12 @@ read_mesh(struct joining *j, const struct sd_entry *en, struct mesh *m)
 	m->naxes = (unsigned)value_len(t, placements);
 	m->ranks = value_len(t, ranks);
 	if (m->naxes == 0 || value_len(t, placements) > MESH_AXES_MAX || value_len(t, at) != m->naxes || m->ranks == 0)
-		return bad(j, en->name, "it does not say where it lies in its mesh");
+		return bad(j, en->name, "its position in the mesh is missing");
 	for (unsigned i = 0; i < m->naxes; i++) {
 		if (read_axis(j, en->name, value_item(t, placements, i), &m->axes[i]) < 0)
 			return -1;
 		if (!value_u64(t, value_item(t, at, i), &m->axes[i].at) || m->axes[i].at >= m->ranks)
-			return bad(j, en->name, "its place in the mesh is no number in it");
+			return bad(j, en->name, "its position in the mesh is not a number inside the mesh");
 	}
 	return check_ranks(j, en->name, ranks);
 }
@@ -228,7 +228,7 @@ place_box(const struct joining *j, const struct set_name *n, const struct mesh *
 	memcpy(size, n->tensor.shape, n->tensor.ndim * sizeof(*size));
 	for (unsigned i = 0; i < m->naxes; i++)
 		if (m->axes[i].kind != AXIS_REPLICATE && m->axes[i].dim >= n->tensor.ndim)
-			return bad(j, n->name, "its placement is along a dimension that it lacks");
+			return bad(j, n->name, "its placement names a dimension that it does not have");
 	for (unsigned i = 0; i < m->naxes; i++)
 		if (m->axes[i].kind == AXIS_SHARD)
 			cut(&m->axes[i], &low[m->axes[i].dim], &size[m->axes[i].dim]);
@@ -238,7 +238,7 @@ place_box(const struct joining *j, const struct set_name *n, const struct mesh *
 		for (unsigned k = i + 1; a->kind == AXIS_STRIDED && k < m->naxes; k++)
 			pieces *= m->axes[k].kind != AXIS_REPLICATE && m->axes[k].dim == a->dim ? m->axes[k].n : 1;
 		if (a->kind == AXIS_STRIDED && pieces != a->factor)
-			return bad(j, n->name, "the split_factor of its placement is not that of its mesh");
+			return bad(j, n->name, "the split_factor of its placement contradicts its mesh");
 		if (a->kind == AXIS_STRIDED)
 			cut(a, &low[a->dim], &size[a->dim]);
 	}
@@ -286,7 +286,7 @@ add_box(struct joining *j, struct set_name *n, const struct tensor *t, const uin
 	for (unsigned i = 0; i < t->ndim; i++) {
 		most[i] = shape != NULL ? shape[i] : 0;
 		if (shape == NULL && !num_add(low[i], t->shape[i], &most[i]))
-			return bad(j, n->name, "its box ends beyond all numbers");
+			return bad(j, n->name, "its box ends beyond 2^64");
 		if (shape == NULL && n->boxed && n->tensor.shape[i] > most[i])
 			most[i] = n->tensor.shape[i];
 	}
@@ -337,7 +337,7 @@ compare_tensors(struct joining *j, struct set_name *n, const struct tensor *t)
 	j->c->nstorages = (uint32_t)j->nstorages;
 	if (boxes_read(j->sub, &all, compare_piece, &k, j->err) < 0)
 		return -1;
-	return k.differ ? bad(j, n->name, "it is no DTensor, and its values are not those of rank 0") : 0;
+	return k.differ ? bad(j, n->name, "it is not a DTensor, but its values differ from those of rank 0") : 0;
 }
 
 static int
@@ -406,7 +406,7 @@ take_rest(struct joining *j)
 		j->c->root = value_copy(&copier, j->sub->root, j->err);
 		value_copier_release(&copier);
 		if (j->lost)
-			rc = err_input(j->err, j->sub->file, "an object in it holds a tensor, and is not known here");
+			rc = err_input(j->err, j->sub->file, "an object of an unknown class in it holds a tensor");
 	}
 	buf_release(&text);
 	return rc;
@@ -425,9 +425,9 @@ take_dtensor(struct joining *j, struct set_name *n, const struct sd_entry *en, c
 			local = t->more->parts[i].tensor;
 	if (local == NULL || local->more != NULL || local->storage == STORAGE_NONE || local->dtype != t->dtype ||
 	    local->ndim != t->ndim)
-		return bad(j, en->name, "it is a DTensor without a plain tensor of its own");
+		return bad(j, en->name, "it is a DTensor without a plain local tensor");
 	if (n->files > 1 && !n->boxed)
-		return bad(j, en->name, "it is a DTensor, but none in the file of rank 0");
+		return bad(j, en->name, "it is a DTensor here, but not in the file of rank 0");
 	if (read_mesh(j, en, m) < 0 || add_box(j, n, local, t->shape, NULL) < 0)
 		return -1;
 	j->boxes[j->nboxes - 1].mesh = m;
@@ -464,7 +464,7 @@ take_entry(struct joining *j, const struct statedict *sd, const struct sd_entry 
 	if (j->s->ranks)
 		return (t->more != NULL && t->more->placements.len > 0 ? take_dtensor : take_plain)(j, n, en, t);
 	if (j->sub->boxed && t->more == NULL)
-		return bad(j, en->name, CKPT_SHARDING_KEY " does not say where it lies");
+		return bad(j, en->name, CKPT_SHARDING_KEY " does not have its offsets");
 	return add_box(j, n, t, NULL, t->more != NULL ? t->more->low : zeros);
 }
 
@@ -503,7 +503,7 @@ take_file(struct joining *j, uint32_t i)
 	if (rc == 0)
 		rc = ckpt_check_index(j->sub, j->err);
 	if (rc == 0 && (j->sub->tree == NULL) == j->s->ranks)
-		rc = err_input(j->err, j->sub->file, j->s->ranks ? "it is no torch file" : "it is no safetensors file");
+		rc = err_input(j->err, j->sub->file, j->s->ranks ? "it is not a torch file" : "it is not a safetensors file");
 	if (rc == 0)
 		rc = take_entries(j);
 	ckpt_close(j->sub);
@@ -541,7 +541,7 @@ measure_mesh(struct joining *j, const struct set_name *n, struct set_box *boxes,
 	}
 	for (size_t i = 0; i < count; i++)
 		if (boxes[i].mesh->naxes != first->naxes || boxes[i].mesh->ranks != ranks)
-			return bad(j, n->name, "the ranks do not make up its mesh");
+			return bad(j, n->name, "the ranks of the files are not those of its mesh");
 	return 0;
 }
 
@@ -568,7 +568,7 @@ place_boxes(struct joining *j, const struct set_name *n, struct set_box *boxes, 
 		if (place_box(j, n, boxes[i].mesh, low, size) < 0)
 			return -1;
 		if (!shape_eq(size, n->tensor.ndim, boxes[i].box.size, n->tensor.ndim))
-			return bad(j, n->name, "the shape of its local tensor is not that of its placements");
+			return bad(j, n->name, "the shape of its local tensor contradicts its placements");
 		boxes[i].box.low = memcpy(arena_alloc(&j->c->arena, sizeof(low)), low, sizeof(low));
 		if (!is_replica(boxes[i].mesh))
 			boxes[kept++] = boxes[i];
@@ -584,7 +584,7 @@ join_name(struct joining *j, struct set_name *n, struct set_box *boxes, size_t c
 	int rc = 0;
 
 	if (j->s->ranks && n->files != j->s->files.n)
-		return err_input(j->err, j->c->file, "tensor '%.*s': a file of another rank lacks it", STR_ARG(n->name));
+		return err_input(j->err, j->c->file, "tensor '%.*s': the file of another rank lacks it", STR_ARG(n->name));
 	if (!n->boxed)
 		return 0;
 	if (j->s->ranks)
@@ -625,7 +625,7 @@ join(struct joining *j)
 			c->names[c->ntensors - 1] = j->names[i].name;
 	}
 	if (j->differ > 0)
-		diag_warn(c->diag, "%s: what is no tensor differs in %zu of the files; that of rank 0 is taken", c->file,
+		diag_warn(c->diag, "%s: values that are not tensors differ in %zu of the files; those of rank 0 are taken", c->file,
 			  j->differ);
 	return 0;
 }

@@ -151,18 +151,18 @@ set_path(struct adding *a, struct dcp_name *n, uint32_t h)
 	struct dcp_step *path;
 
 	if (value_kind(a->t, h) != VALUE_TUPLE || nsteps == 0 || nsteps > PICKLE_DEPTH_MAX)
-		return bad(a, n->name, "its path in planner_data is no tuple of keys");
+		return bad(a, n->name, "its path in planner_data is not a tuple of keys");
 	path = arena_calloc(&a->m->arena, nsteps, sizeof(*path));
 	for (size_t i = 0; i < nsteps; i++) {
 		uint32_t step = value_item(a->t, h, i);
 
 		path[i].list = value_u64(a->t, step, &path[i].index);
 		if (!path[i].list && value_kind(a->t, step) != VALUE_STR)
-			return bad(a, n->name, "its path in planner_data is no tuple of keys");
+			return bad(a, n->name, "its path in planner_data is not a tuple of keys");
 		path[i].key = path[i].list ? str_c("") : step_text(a, step);
 	}
 	if (n->path != NULL && !same_path(n, path, nsteps))
-		return bad(a, n->name, "another metadata has it at another path");
+		return bad(a, n->name, "the metadata of another rank gives it another path");
 	n->path = path;
 	n->nsteps = nsteps;
 	return 0;
@@ -177,7 +177,7 @@ read_planner(struct adding *a, uint32_t h)
 
 	a->flat = value_kind(a->t, h) == VALUE_NONE;
 	if (!a->flat && value_kind(a->t, h) != VALUE_DICT)
-		return err_input(a->err, a->file, "its planner_data is no dict");
+		return err_input(a->err, a->file, "its planner_data is not a dict");
 	for (size_t i = 0; rc == 0 && i < n; i++) {
 		struct str name = value_text(a->t, value_key(a->t, h, i));
 		struct dcp_name *there = find_name(a->m, name);
@@ -220,7 +220,7 @@ read_boxes(struct adding *a, uint32_t number, uint32_t chunks)
 		box.low = sizes(a, field(a, chunk, "offsets"), &ndim);
 		box.size = sizes(a, field(a, chunk, "sizes"), &ndim);
 		if (box.low == NULL || box.size == NULL)
-			return bad(a, n->name, "one of its chunks has no offsets and sizes as its shape has");
+			return bad(a, n->name, "the offsets or sizes of a chunk have another number of dimensions than its shape");
 		/* One list may be shared by any number of tensors. */
 		if (a->nboxes > 2 * a->cap_stored)
 			return bad(a, n->name, "the tensors have more chunks than there are items");
@@ -237,11 +237,11 @@ read_tensor(struct adding *a, struct dcp_name *n, uint32_t h)
 	uint8_t dtype;
 
 	if (shape == NULL)
-		return bad(a, n->name, "its size is no tuple of numbers");
+		return bad(a, n->name, "its size is not a tuple of numbers");
 	if (read_dtype(a, h, &dtype) < 0)
 		return bad(a, n->name, "it has no known dtype");
 	if (n->listed > 0 && (!shape_eq(shape, ndim, n->shape, n->ndim) || dtype != n->dtype))
-		return bad(a, n->name, "another metadata has it with another size or dtype");
+		return bad(a, n->name, "the metadata of another rank gives it another size or dtype");
 	n->shape = shape;
 	n->ndim = (uint8_t)ndim;
 	n->dtype = dtype;
@@ -265,11 +265,11 @@ read_entry(struct adding *a, struct str name, uint32_t h)
 		n->nsteps = 1;
 	}
 	if (!tensor && !is_class(a, h, "BytesStorageMetadata"))
-		return bad(a, name, "it is no tensor and no other value that torch writes");
+		return bad(a, name, "it is neither a tensor nor another value that torch writes");
 	if (n->listed == a->m->sources + 1)
 		return bad(a, name, "it occurs twice");
 	if (n->listed > 0 && n->tensor != tensor)
-		return bad(a, name, "another metadata has it as something else");
+		return bad(a, name, "the metadata of another rank says that it is something else");
 	n->tensor = tensor;
 	if (tensor && read_tensor(a, n, h) < 0)
 		return -1;
@@ -290,7 +290,7 @@ read_entries(struct adding *a, uint32_t h)
 	/* Names from another metadata file need not occur in this one. */
 	for (size_t i = 0; rc == 0 && i < a->m->nnames; i++)
 		if (a->m->names[i].listed == 0)
-			rc = bad(a, a->m->names[i].name, "planner_data has it, but nothing says what it is");
+			rc = bad(a, a->m->names[i].name, "planner_data has it, but state_dict_metadata lacks it");
 	return rc;
 }
 
@@ -323,7 +323,7 @@ read_place(const struct adding *a, uint32_t info, struct dcp_item *item)
 	if (!value_is_text(a->t, path) || !value_u64(a->t, field(a, info, "offset"), &item->offset) ||
 	    !value_u64(a->t, field(a, info, "length"), &item->length) || item->offset > INT64_MAX ||
 	    item->length > INT64_MAX - item->offset)
-		return bad(a, m->names[item->name].name, "what says where it is stored is no file, offset and length");
+		return bad(a, m->names[item->name].name, "its entry in storage_data is not a file, an offset and a length");
 	if (value_len(a->t, transforms) > 0 && m->transform.len == 0) {
 		struct str text = value_text(a->t, value_item(a->t, transforms, 0));
 
@@ -341,13 +341,13 @@ read_stored(struct adding *a, uint32_t index, uint32_t info)
 	unsigned ndim;
 
 	if (n == NULL || n->listed != a->m->sources + 1)
-		return bad(a, name, "it is stored, but nothing says what it is");
+		return bad(a, name, "storage_data has it, but state_dict_metadata lacks it");
 	ndim = n->ndim;
 	*item = (struct dcp_item){ .name = (uint32_t)(n - a->m->names), .source = a->m->sources };
 	if (n->tensor) {
 		item->low = sizes(a, field(a, index, "offset"), &ndim);
 		if (item->low == NULL)
-			return bad(a, name, "it is stored at an offset that is none of its shape");
+			return bad(a, name, "the offset of a stored item does not fit its shape");
 	}
 	a->nstored++;
 	return read_place(a, info, item);
@@ -397,8 +397,7 @@ not_stored(const struct adding *a, const struct dcp_item *box)
 	shape_put(&b, box->size, n->ndim);
 	buf_adds(&b, " at ");
 	shape_put(&b, box->low, n->ndim);
-	err_input(a->err, a->file, "tensor '%.*s': nothing says where its box %.*s is stored", STR_ARG(n->name),
-		  STR_ARG(buf_str(&b)));
+	err_input(a->err, a->file, "tensor '%.*s': storage_data lacks its box %.*s", STR_ARG(n->name), STR_ARG(buf_str(&b)));
 	buf_release(&b);
 	return -1;
 }
@@ -419,7 +418,7 @@ join(struct adding *a)
 		size_t first = k;
 
 		if (i > 0 && compare_place(s - 1, s, n->ndim) == 0)
-			return bad(a, n->name, "two items are stored for one place of it");
+			return bad(a, n->name, "two stored items have the same offset");
 		if (!n->tensor) {
 			*xpush(m->items, m->nitems, m->cap_items) = *s;
 			continue;
@@ -431,7 +430,7 @@ join(struct adding *a)
 			*xpush(m->items, m->nitems, m->cap_items) = item;
 		}
 		if (first == k && (k == a->nboxes || compare_place(&a->boxes[k], s, n->ndim) > 0))
-			return bad(a, n->name, "what is stored of it is none of its chunks");
+			return bad(a, n->name, "a stored item is not one of its chunks");
 		if (first == k)
 			break;
 	}
@@ -450,7 +449,7 @@ check_values(const struct adding *a)
 		there[a->stored[i].name] = 1;
 	for (size_t i = 0; rc == 0 && i < m->nnames; i++)
 		if (!m->names[i].tensor && m->names[i].listed == m->sources + 1 && !there[i])
-			rc = bad(a, m->names[i].name, "nothing says where it is stored");
+			rc = bad(a, m->names[i].name, "storage_data lacks it");
 	free(there);
 	return rc;
 }

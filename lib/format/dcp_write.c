@@ -52,7 +52,7 @@ static int
 spend(struct flatten *f, uint64_t n)
 {
 	if (n > f->budget) {
-		f->rc = err_set(f->e, ERR_INPUT, "shared objects stand for more than a distributed folder can hold");
+		f->rc = err_set(f->e, ERR_INPUT, "shared objects expand to more items than a distributed folder can hold");
 		return -1;
 	}
 	f->budget -= n;
@@ -268,7 +268,7 @@ itemise(struct manifest *m, struct arena *a, struct err *e)
 
 	if (root == VALUE_ABSENT || value_kind(m->tree, root) != VALUE_DICT)
 		return err_set(e, ERR_INPUT,
-			       "torch.distributed.checkpoint saves dictionaries, and this object is none; --to torch keeps it");
+			       "torch.distributed.checkpoint saves dictionaries, and this object is not one; --to torch keeps it");
 	f.item = xcalloc(nodes, sizeof(*f.item));
 	f.opens = xcalloc(nodes, sizeof(*f.opens));
 	f.copier = (struct value_copier){ .leaf = take_leaf, .arg = &f, .src = m->tree };

@@ -144,7 +144,7 @@ check_length(const struct ckpt *c, struct distributed *d, const struct dcp_item 
 	if (size == UINT64_MAX || item->offset + item->length <= size)
 		return;
 	err_input(&why, file_set_path(&d->files, item->file),
-		  "cut off: it ends at byte %" PRIu64 ", but is to be read up to byte %" PRIu64, size, item->offset + item->length);
+		  "cut off: it ends at byte %" PRIu64 ", but its items end at byte %" PRIu64, size, item->offset + item->length);
 	bad_item(c, item, &why, &full);
 	fault(c, &full);
 }
@@ -318,7 +318,7 @@ locate(struct ckpt *c, uint32_t storage, struct err *err)
 	int rc = 0;
 
 	if (!name_of(d, storage)->tensor)
-		return err_input(err, c->file, "a storage is nowhere");
+		return err_input(err, c->file, "a storage is in no file of the folder");
 	pthread_mutex_lock(&d->lock);
 	if (c->storages[storage].offset == OFFSET_UNKNOWN) {
 		rc = open_item(c, storage, &p, &t, err);
@@ -584,7 +584,7 @@ add_piece(struct assembly *a, const struct dcp_piece *p, const struct dcp_item *
 		struct storage s = p->ckpt->storages[i];
 
 		if (s.flags & STORAGE_DEFLATED)
-			return err_input(err, p->name, "the tensors in it are deflated, which is not read here");
+			return err_input(err, p->name, "the tensors in it are deflated, which is not supported");
 		s.key = arena_str(&a->c->arena, s.key);
 		s.offset += s.offset == OFFSET_UNKNOWN ? 0 : p->base;
 		s.shard = item->file;
@@ -614,7 +614,7 @@ read_value(struct assembly *a, uint32_t number, const struct dcp_item *item, str
 	int rc = piece_open(&p, a->c, item, file, err);
 
 	if (rc == 0 && p.ckpt->tree == NULL)
-		rc = err_input(err, p.name, "it is no pickle");
+		rc = err_input(err, p.name, "it is not a pickle");
 	if (rc == 0)
 		rc = add_piece(a, &p, item, err);
 	if (rc == 0) {
@@ -767,7 +767,7 @@ put_child(struct planting *p, uint32_t parent, const struct dcp_name *n, const s
 		return 0;
 	}
 	if (step->index > 4 * p->a->d->m.nnames + 1024)
-		return err_input(p->a->err, p->a->c->file, "'%.*s': the list that it is in has more items than all names",
+		return err_input(p->a->err, p->a->c->file, "'%.*s': the list that contains it has more items than there are names",
 				 STR_ARG(n->name));
 	while (value_len(t, parent) <= step->index)
 		value_append(t, parent, value_new_none(t));
@@ -967,7 +967,7 @@ open_it(struct ckpt *c, struct err *err)
 		return -1;
 	list_files(c, d);
 	if (d->m.transform.len > 0)
-		err_input(&d->fault, c->file, "its items are packed by %.*s, which is not read here", STR_ARG(d->m.transform));
+		err_input(&d->fault, c->file, "its items are packed by %.*s, which is not supported", STR_ARG(d->m.transform));
 	return assemble(&d->a);
 }
 

@@ -30,7 +30,7 @@ file_list_read(struct file_list *l, struct source *src, struct arena *a, struct 
 
 	*l = (struct file_list){ .n = 0 };
 	if (!source_is_made(src))
-		return err_input(err, file, "it is text, no checkpoint");
+		return err_input(err, file, "it is text, not a checkpoint");
 	if (source_size(src, &size, err) < 0)
 		return -1;
 	p = arena_alloc(a, (size_t)size + 1);

@@ -40,11 +40,11 @@ static const struct foreign {
 	{ MAGIC(0, "(\xb5/\xfd"), "it is compressed by zstd: unpack it first (zstdcat FILE | ...)" },
 	{ MAGIC(0, "BZh"), "it is compressed by bzip2: unpack it first (bzcat FILE | ...)" },
 	{ MAGIC(0, "version https://git-lfs"), "it is a Git LFS pointer, not the file itself: git lfs pull fetches it" },
-	{ MAGIC(0, "PK\5\6"), "it is an empty zip, no checkpoint" },
-	{ MAGIC(0, "GGUF"), "it is a GGUF file, which is not read here: use the original checkpoint" },
-	{ MAGIC(0, "\x89HDF\r\n\x1a\n"), "it is an HDF5 file (Keras?), which is not read here" },
-	{ MAGIC(0, "\xff\xd8\xff"), "it is a JPEG image, no checkpoint" },
-	{ MAGIC(0, "\x89PNG\r\n\x1a\n"), "it is a PNG image, no checkpoint" },
+	{ MAGIC(0, "PK\5\6"), "it is an empty zip, not a checkpoint" },
+	{ MAGIC(0, "GGUF"), "it is a GGUF file, which is not supported: use the original checkpoint" },
+	{ MAGIC(0, "\x89HDF\r\n\x1a\n"), "it is an HDF5 file (Keras?), which is not supported" },
+	{ MAGIC(0, "\xff\xd8\xff"), "it is a JPEG image, not a checkpoint" },
+	{ MAGIC(0, "\x89PNG\r\n\x1a\n"), "it is a PNG image, not a checkpoint" },
 	{ MAGIC(0, "PYTORCH1"), "it is from a preview release of PyTorch, which no later one can load" },
 	{ MAGIC(257, "ustar"), "it is a tar, perhaps of torch before 0.1.10: load and save it again with an old torch" },
 	{ MAGIC(0, "119547037146038801333356L"), "it is a torch file in pickle protocol 0 or 1: save it again with protocol 2" },
@@ -105,7 +105,7 @@ format_foreign(const uint8_t *head, size_t n)
 			return f->hint;
 	}
 	if (is_onnx(head, n))
-		return "it is an ONNX model, which is not read here: use the checkpoint that it was exported from";
+		return "it is an ONNX model, which is not supported: use the checkpoint that it was exported from";
 	if (is_distributed(head, n))
 		return "it is the .metadata of a distributed checkpoint, which holds no tensors itself: give the folder";
 	if (is_page(head, n))
@@ -136,9 +136,10 @@ hint(const uint8_t *head, size_t n)
 		return foreign_hint;
 	if (is_text(head, n))
 		return head[0] == '{' || head[0] == '['
-			       ? "it is JSON or other text, no checkpoint"
-			       : "it is text, no checkpoint (lnn-filter reads tensor lists, --against compares with them)";
-	return "it is no checkpoint of a known format (torch zip, torch legacy, safetensors, sharded index, .npz, pickled arrays)";
+			       ? "it is JSON or other text, not a checkpoint"
+			       : "it is text, not a checkpoint (lnn-filter reads tensor lists, --against compares with them)";
+	return "it is not a checkpoint of a known format (torch zip, torch legacy, safetensors, sharded index, "
+	       ".npz, pickled arrays)";
 }
 
 bool

@@ -74,7 +74,7 @@ read_preamble(struct ckpt *c, uint64_t *at, struct err *e)
 	start = *at;
 	r = decode(c, at, &tree, &root, e);
 	if (r == 0 && (!value_u64(tree, root, &version) || version != PROTOCOL))
-		r = err_at(e, c->file, start, "the protocol version of this torch file is not %d; nothing else is known", PROTOCOL);
+		r = err_at(e, c->file, start, "the protocol version of this torch file is not %d, the only one known", PROTOCOL);
 	vtree_free(tree);
 	if (r < 0)
 		return -1;
@@ -140,7 +140,7 @@ place_keys(const struct key_list *l, struct err *e)
 		if (key_text(l->tree, value_item(l->tree, l->list, i), &digits, &key))
 			rc = place_key(l, i, key, e);
 		else
-			rc = err_at(e, l->c->file, l->start, "entry %zu of the list of storage keys is no key", i);
+			rc = err_at(e, l->c->file, l->start, "entry %zu of the list of storage keys is not a key", i);
 	}
 	buf_release(&digits);
 	return rc;

@@ -156,7 +156,7 @@ check_type(const struct ckpt *c, const struct zip_entry *t, struct npy *a, struc
 	if (a->dtype != DTYPE_UNKNOWN)
 		return 1;
 	if (t->name.len > 0 && type.len > 0 && (type.p[0] == 'U' || type.p[0] == 'S')) {
-		diag_warn(c->diag, "%s: array '%.*s' is text (%.*s), no tensor: it is left out", c->file, STR_ARG(t->name),
+		diag_warn(c->diag, "%s: array '%.*s' is text (%.*s), not a tensor: it is left out", c->file, STR_ARG(t->name),
 			  STR_ARG(a->descr));
 		return 0;
 	}
@@ -179,7 +179,7 @@ add_array(struct ckpt *c, const struct zip_entry *t, const struct npy *a, struct
 	*tensor = (struct tensor){ .storage = c->ntensors, .wrap = VALUE_ABSENT, .dtype = (uint8_t)a->dtype };
 	(a->fortran ? tensor_set_fortran : tensor_set_shape)(tensor, &c->arena, a->shape, a->ndim);
 	if (!tensor_numel(tensor, &numel) || !dtype_bytes(a->dtype, numel, &need) || need != nbytes)
-		return fail(c, t, "has another number of bytes than its shape says", e);
+		return fail(c, t, "has another number of bytes than its shape needs", e);
 	*s = (struct storage){ .key = arena_str(&c->arena, str_n(t->name.p, t->name.len - (t->name.len > 0 ? SUFFIX : 0))),
 			       .nbytes = nbytes,
 			       .offset = t->method == ZIP_STORED ? t->data + a->size : t->data,
@@ -262,7 +262,7 @@ read_arrays(struct ckpt *c, struct err *e)
 		if (c->ops == &npy_ops || str_ends(t->name, str_c(".npy")))
 			rc = read_array(c, t, e);
 		else
-			diag_warn(c->diag, "%s: its record '%.*s' is no array: it is left out", c->file, STR_ARG(t->name));
+			diag_warn(c->diag, "%s: its record '%.*s' is not an array: it is left out", c->file, STR_ARG(t->name));
 	}
 	return rc;
 }

@@ -171,8 +171,7 @@ take_array(struct ckpt *c, uint32_t h, const struct array *a, struct err *e)
 	tensor.dtype = (uint8_t)dtype;
 	(a->fortran ? tensor_set_fortran : tensor_set_shape)(&tensor, &c->arena, shape, ndim);
 	if (!tensor_numel(&tensor, &numel) || !dtype_bytes(dtype, numel, &nbytes) || nbytes != s.nbytes)
-		return err_input(e, c->file, "an array of its pickle has %" PRIu64 " bytes, another number than its shape says",
-				 s.nbytes);
+		return err_input(e, c->file, "an array of its pickle has %" PRIu64 " bytes, which contradicts its shape", s.nbytes);
 	if (value_kind(c->tree, a->axes) != VALUE_NONE && !transpose(&tensor, &c->arena, c->tree, a->axes))
 		return err_input(e, c->file, "an array of its pickle has no valid order of its axes");
 	s.key = str_c("");
@@ -274,9 +273,10 @@ open_it(struct ckpt *c, struct err *e)
 	    take_arrays(c, e) < 0)
 		return -1;
 	if (c->ntensors == 0)
-		return err_input(e, c->file,
-				 "it is a pickle without torch's wrapper and without arrays, which runs what its author wrote "
-				 "where it is loaded: ask for a file of torch.save or safetensors");
+		return err_input(
+			e, c->file,
+			"it is a plain pickle without torch's wrapper and without arrays, and loading it may run any code: "
+			"ask for a file of torch.save or safetensors");
 	if (place.end < place.limit)
 		diag_warn(c->diag, "%s: at byte %" PRIu64 ": bytes follow the pickle; they are ignored", c->file, place.end);
 	return 0;

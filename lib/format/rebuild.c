@@ -272,13 +272,13 @@ static int
 read_id(struct rebuild *r, struct vtree *t, uint32_t h, struct id *id, struct err *e)
 {
 	if (!key_text(t, value_item(t, h, 2), &id->key))
-		return bad_id(r, "has a storage key that is no text", e);
+		return bad_id(r, "has a storage key that is not text", e);
 	if (read_class(r, t, value_item(t, h, 1), id, e) < 0)
 		return -1;
 	if (!value_u64(t, value_item(t, h, 4), &id->numel))
 		return err_input(e, r->c->file, "storage '%.*s' has no valid number of elements", STR_ARG(id->key));
 	if (!dtype_bytes(id->dtype, id->numel, &id->nbytes) || id->nbytes > INT64_MAX)
-		return err_input(e, r->c->file, "storage '%.*s' is larger than anything can be", STR_ARG(id->key));
+		return err_input(e, r->c->file, "storage '%.*s' has 2^63 bytes or more", STR_ARG(id->key));
 	id->location = value_text(t, value_item(t, h, 3));
 	return 0;
 }
@@ -339,7 +339,7 @@ read_view(const struct rebuild *r, const struct vtree *t, uint32_t h, const stru
 		return 0;
 	if (value_kind(t, h) != VALUE_TUPLE || value_len(t, h) != 3 || !value_u64(t, value_item(t, h, 1), offset) ||
 	    !value_u64(t, value_item(t, h, 2), &size) || *offset > id->numel || size > id->numel - *offset)
-		return err_input(e, r->c->file, "a view of storage '%.*s' lies outside it", STR_ARG(id->key));
+		return err_input(e, r->c->file, "a view of storage '%.*s' is outside of it", STR_ARG(id->key));
 	return 0;
 }
 
@@ -369,7 +369,7 @@ take_persid(void *arg, struct vtree *t, uint32_t h, uint32_t *out, struct err *e
 		return 1;
 	}
 	if (!str_eqc(value_text(t, value_item(t, h, 0)), "storage") || n != expected)
-		return bad_id(r, "names no storage", e);
+		return bad_id(r, "does not name a storage", e);
 	if (read_id(r, t, h, &id, e) < 0 || (r->legacy && read_view(r, t, value_item(t, h, 5), &id, &offset, e) < 0))
 		return -1;
 	value_consume(t, h);
@@ -488,7 +488,7 @@ read_ints(const struct call *c, uint32_t h, uint64_t *out, size_t n)
 
 	for (i = 0; i < n; i++)
 		if (!value_u64(c->t, value_item(c->t, h, i), &out[i]))
-			return fail(c, "has a size or stride that is no number >= 0");
+			return fail(c, "has a size or stride that is not a number >= 0");
 	return 0;
 }
 
@@ -538,7 +538,7 @@ read_tensor(struct call *c, const uint32_t part[4], enum dtype dtype)
 	t->dtype = (uint8_t)(dtype != DTYPE_UNKNOWN ? dtype : (enum dtype)s->dtype);
 	/* A view counts elements of its storage's type; the tensor counts elements of its own type. */
 	if (first != 0 && t->dtype != s->dtype)
-		return fail(c, "sees part of a storage as another type");
+		return fail(c, "is a view of another dtype that begins inside a storage");
 	if (!num_add(t->offset, first, &t->offset))
 		return fail(c, "has no valid storage offset");
 	if (tensor_check(t, s->nbytes, &why) == 0)

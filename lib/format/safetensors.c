@@ -239,7 +239,7 @@ parse_fields(struct parser *p, struct header_entry *t, struct err *e)
 	while ((token = json_next(&p->json, e)) == JSON_KEY) {
 		field = field_of(p->json.text);
 		if (seen & field)
-			return json_fail(&p->json, e, "tensor '%.*s': the field %.*s stands there twice", STR_ARG(t->name),
+			return json_fail(&p->json, e, "tensor '%.*s': the field %.*s occurs twice", STR_ARG(t->name),
 					 STR_ARG(p->json.text));
 		seen |= field;
 		switch (field) {
@@ -305,7 +305,7 @@ parse_meta(struct parser *p, struct err *e)
 	int r = 0;
 
 	if (p->has_meta)
-		return json_fail(&p->json, e, "__metadata__ stands there twice");
+		return json_fail(&p->json, e, "__metadata__ occurs twice");
 	p->has_meta = true;
 	if (json_next(&p->json, e) == JSON_NULL)
 		return 0;
@@ -376,10 +376,12 @@ check_tiling(const struct parser *p, uint64_t *size, struct err *e)
 
 		if (t->begin > at)
 			return entry_fail(p, t, e,
-					  "a hole before it: its data begins at %" PRIu64 ", what comes before ends at %" PRIu64,
+					  "there is a hole before it: its data begins at %" PRIu64
+					  ", the data before it ends at %" PRIu64,
 					  t->begin, at);
 		if (t->begin < at)
-			return entry_fail(p, t, e, "it overlaps '%.*s': its data begins at %" PRIu64 ", that ends at %" PRIu64,
+			return entry_fail(p, t, e,
+					  "it overlaps '%.*s': its data begins at %" PRIu64 ", but that tensor ends at %" PRIu64,
 					  STR_ARG(p->entries[i - 1].name), t->begin, at);
 		at = t->end;
 	}

@@ -154,7 +154,7 @@ check_tensor(const struct manifest *m, uint32_t i, struct err *e)
 	if (t->storage == STORAGE_NONE)
 		return refuse(name, e, "it has no data; --to torch keeps it");
 	if (info->pack > 1 && (t->ndim == 0 || !num_mul(t->shape[t->ndim - 1], info->pack, &wide)))
-		return refuse(name, e, "its shape cannot be written as safetensors counts it");
+		return refuse(name, e, "its last dimension cannot be multiplied as safetensors counts it");
 	if (t->offset != 0 || !tensor_contiguous(t) || tensor_nbytes(t) != m->storages[t->storage].nbytes)
 		return refuse(name, e, "safetensors takes only whole, contiguous tensors");
 	return 0;
@@ -315,8 +315,8 @@ cut_dropped(const struct manifest *m, const struct ckpt *c, struct undo_edit *u,
 
 		if (r->off + r->len < u->size && (r->off % u->block != 0 || r->len % u->block != 0))
 			return err_at(e, c->file, r->off,
-				      "what is dropped here are no whole blocks of the file system (%" PRIu64
-				      " bytes), which alone can be taken out in place: -o FILE",
+				      "the bytes to drop are not whole blocks of the file system (%" PRIu64
+				      " bytes), and only those can be removed in place: -o FILE",
 				      u->block);
 	}
 	return 0;
@@ -334,7 +334,7 @@ grow_header(const struct ckpt *c, uint64_t need, struct undo_edit *u, uint64_t *
 	if (need <= *len)
 		return 0;
 	if (u->ncuts > 0)
-		return err_input(e, c->file, "the header becomes longer, so that nothing can be taken out in place: -o FILE");
+		return err_input(e, c->file, "the header becomes longer, so nothing can be removed in place: -o FILE");
 	u->insert = num_align(need - *len, u->block);
 	*len += u->insert;
 	if (*len > SAFETENSORS_HEADER_MAX)

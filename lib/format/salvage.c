@@ -118,8 +118,8 @@ static bool
 tell(struct taking *k, const char *what, struct str path, enum salvage_state state)
 {
 	static const char *const words[] = {
-		[SALVAGE_UNPROVED] = "is not proved: its bytes are there, but no CRC says that they are right",
-		[SALVAGE_DAMAGED] = "is lost: its CRC is not that of its bytes",
+		[SALVAGE_UNPROVED] = "is not proved: all its bytes are there, but it has no CRC that confirms them",
+		[SALVAGE_DAMAGED] = "is lost: its CRC does not match its bytes",
 		[SALVAGE_MISSING] = "is lost: bytes of it are missing",
 	};
 	struct salvage *s = k->s;

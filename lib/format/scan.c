@@ -622,7 +622,7 @@ inside(const struct weights_call *c, enum dtype dtype)
 	if (extent(c, &end) && num_mul(end / each + (end % each != 0), size > 0 ? size : 1, &bytes) &&
 	    bytes <= s.numel * dtype_size(s.dtype))
 		return true;
-	return refuse(c->w, "%s: the tensor does not lie within its storage", c->form->name);
+	return refuse(c->w, "%s: the tensor is not within its storage", c->form->name);
 }
 
 /* Checks the metadata of conjugate and negated tensors, a dict of booleans. In v3 it follows the dtype. */

@@ -42,8 +42,8 @@ check_place(const struct source *src, struct err *e)
 
 	if (!source_is_made(src) && (source_is_stream(src) || stat(name, &st) < 0 || !source_is_file(src, st.st_dev, st.st_ino)))
 		return err_input(e, name,
-				 "this is the index of a sharded checkpoint, whose files lie beside it: "
-				 "give the index by its path");
+				 "this is the index of a sharded checkpoint, whose files are in the same folder: give the index by "
+				 "its path");
 	return 0;
 }
 
@@ -105,7 +105,7 @@ parse_map(struct map_parser *p, struct err *e)
 	struct str name;
 
 	if (x->n > 0)
-		return json_fail(&p->json, e, "weight_map stands there twice");
+		return json_fail(&p->json, e, "weight_map occurs twice");
 	if (json_expect(&p->json, JSON_OBJECT, "weight_map", e) < 0)
 		return -1;
 	while ((token = json_next(&p->json, e)) == JSON_KEY) {

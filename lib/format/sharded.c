@@ -293,7 +293,7 @@ take_entry(struct incoming *in, struct value_copier *copier, struct err *e)
 	if (entry == NULL && b->c->salvage != SALVAGE_NOT)
 		return lose(b, &in->pos, 1);
 	if (entry == NULL)
-		return err_input(e, b->c->file, "tensor '%.*s' is to be in the shard '%s', which does not have it",
+		return err_input(e, b->c->file, "tensor '%.*s' belongs to the shard '%s' in the index, but the shard lacks it",
 				 STR_ARG(x->names[in->pos]), x->files[in->shard]);
 	if (in->sub->tree != NULL)
 		return copy_value(in, copier, entry->value, &b->weights[in->pos].value, e);
@@ -622,8 +622,7 @@ put_together(struct build *b)
 	free(number);
 	if (b->left_out > 0)
 		diag_warn(c->diag,
-			  "%s: %zu entries of the shards that are no tensors are left out, as the index does not "
-			  "list them",
+			  "%s: %zu entries of the shards that are not tensors are left out, as the index does not list them",
 			  c->file, b->left_out);
 }
 

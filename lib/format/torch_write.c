@@ -402,8 +402,8 @@ caveat(const struct manifest *m, struct buf *say, struct err *e)
 		r = pickle_scan(&scan, src, 0, pickle.len, e);
 		source_close(src);
 		if (r == 0 && scan.nowhere)
-			buf_adds(say, "the output loads nowhere: it has classes of TorchScript, which cannot be imported "
-				      "(lnn-ckpt-adapt writes the state dict alone)");
+			buf_adds(say, "no program can load the output: it has classes of TorchScript, which cannot be imported "
+				      "(lnn-ckpt-adapt writes the state dict without them)");
 		else if (r == 0 && !scan.loads)
 			buf_addf(say, "the output %s with weights_only=False only: %s%s%s", scan.unknown ? "may load" : "loads",
 				 scan.why, scan.imports[0] ? "; and only where these can be imported: " : "", scan.imports);

@@ -288,19 +288,19 @@ find_root(struct opening *o)
 	size_t i, outside = 0;
 
 	if (o->dir.n == 0)
-		return err_input(o->e, o->c->file, "it is an empty zip, no checkpoint");
+		return err_input(o->e, o->c->file, "it is an empty zip, not a checkpoint");
 	first = o->dir.entries[0].name;
 	if (zip_find(&o->dir, str_c("serialized_exported_program.json")) != NULL)
 		return fail_exported(o);
 	slash = first.len > 0 ? memchr(first.p, '/', first.len) : NULL;
 	if (slash == NULL)
-		return err_input(o->e, o->c->file, "it is a zip, but none of torch's: record '%.*s' is in no folder",
+		return err_input(o->e, o->c->file, "it is a zip, but not torch's: record '%.*s' is not in a folder",
 				 STR_ARG(first));
 	z->root = arena_str(&o->c->arena, str_n(first.p, (size_t)(slash - first.p)));
 	for (i = 0; i < o->dir.n; i++)
 		outside += below_root(z->root, o->dir.entries[i].name).p == NULL;
 	if (outside > 0)
-		diag_warn(o->c->diag, "%s: %zu of its records lie outside the folder '%.*s': torch.load refuses such a file",
+		diag_warn(o->c->diag, "%s: %zu of its records are outside the folder '%.*s': torch.load refuses such a file",
 			  o->c->file, outside, STR_ARG(z->root));
 	return 0;
 }
@@ -476,7 +476,7 @@ decode(struct opening *o, struct rebuild *r)
 	int rc;
 
 	if (t == NULL)
-		return err_input(o->e, o->c->file, "it is a zip, but none of torch's: it has no record 'data.pkl'");
+		return err_input(o->e, o->c->file, "it is a zip, but not torch's: it has no record 'data.pkl'");
 	if (check_record(o, t) < 0)
 		return -1;
 	if (t->method == ZIP_DEFLATED) {
@@ -886,7 +886,7 @@ read_mark(struct torch_stream *f, struct str what, uint64_t size, struct err *e)
 		return -1;
 	if (f->forgets && big != c->big_endian)
 		return err_at(e, c->file, f->local.entry.data,
-			      "its record 'byteorder' says big only after the data: give it as a file, not through a pipe");
+			      "its record 'byteorder' comes after the data and says big: give it as a file, not through a pipe");
 	c->big_endian = big;
 	f->byteorder = true;
 	return 0;
@@ -899,8 +899,8 @@ twice(const struct torch_stream *f, struct str other, struct err *e)
 
 	if (str_eq(name, other))
 		return err_at(e, f->c->file, f->local.entry.header, "the zip has two records '%.*s'", STR_ARG(name));
-	return err_at(e, f->c->file, f->local.entry.header, "the zip has records '%.*s' and '%.*s', which torch holds for one",
-		      STR_ARG(other), STR_ARG(name));
+	return err_at(e, f->c->file, f->local.entry.header,
+		      "the zip has records '%.*s' and '%.*s', which are the same name to torch", STR_ARG(other), STR_ARG(name));
 }
 
 /* Returns name in lower case, valid until the next call. */
@@ -1060,15 +1060,15 @@ no_record(const struct torch_stream *f, struct err *e)
 	struct buf name = BUF_INIT;
 
 	if (s == NULL)
-		return err_at(e, f->c->file, f->at, "no record of a zip begins here");
+		return err_at(e, f->c->file, f->at, "a record of the zip should begin here");
 	stream_name(f, f->n - 1, &name);
 	if (f->doubtful)
 		err_at(e, f->c->file, s->header, "record '%.*s' has %" PRIu64 " bytes by its header, but its tensors say %" PRIu64,
 		       STR_ARG(buf_str(&name)), f->stated, s->size);
 	else
 		err_at(e, f->c->file, f->at,
-		       "record '%.*s' does not end here (or something lies between the records: then give "
-		       "the checkpoint as a file)",
+		       "record '%.*s' does not end here (or there are other bytes between the records: then give the "
+		       "checkpoint as a file)",
 		       STR_ARG(buf_str(&name)));
 	buf_release(&name);
 	return -1;
@@ -1224,13 +1224,13 @@ compare_entry(struct comparing *k, const struct zip_entry *t, uint64_t off, stru
 	buf_clear(&k->own);
 	stream_name(f, i, &k->own);
 	if (!str_eq(t->name, buf_str(&k->own)) || k->matched[i])
-		return err_at(e, file, off, "the zip's directory calls record '%.*s' '%.*s': readers would see two archives",
+		return err_at(e, file, off, "the zip's directory names record '%.*s' '%.*s': readers would see two archives",
 			      STR_ARG(buf_str(&k->own)), STR_ARG(t->name));
 	if (t->size != s->size || t->packed != s->packed)
 		return err_at(e, file, off, "the zip's directory says that '%.*s' has %" PRIu64 " bytes, but it has %" PRIu64,
 			      STR_ARG(t->name), t->size, s->size);
 	if (t->method != s->method)
-		return err_at(e, file, off, "the zip's directory gives record '%.*s' another packing method", STR_ARG(t->name));
+		return err_at(e, file, off, "the zip's directory gives record '%.*s' another compression method", STR_ARG(t->name));
 	f->differing += t->crc != s->crc;
 	if (s->storage == STORAGE_NONE)
 		compare_crc(f, s, t->crc);
@@ -1254,8 +1254,7 @@ check_unlisted(const struct comparing *k, struct err *e)
 			continue;
 		if (s->storage != STORAGE_NONE || is_index(below_root(*f->root, f->others[s->name])))
 			return err_at(e, f->c->file, f->at,
-				      "the zip's directory lacks a record that came: readers would see two "
-				      "archives");
+				      "the zip's directory lacks a record that was read: readers would see two archives");
 		first = s->header;
 		n++;
 	}
@@ -1316,7 +1315,7 @@ stream_finish(struct ckpt *c, struct err *e)
 	if (compare_directory(f, e) < 0)
 		return -1;
 	if (f->outside > 0)
-		diag_warn(c->diag, "%s: %zu of its records lie outside the folder '%.*s': torch.load refuses such a file", c->file,
+		diag_warn(c->diag, "%s: %zu of its records are outside the folder '%.*s': torch.load refuses such a file", c->file,
 			  f->outside, STR_ARG(*f->root));
 	if (f->differing > 0)
 		diag_warn(c->diag, "%s: %zu %s whose CRC or size fields differ within the zip", c->file, f->differing,

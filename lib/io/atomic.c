@@ -408,7 +408,7 @@ atomic_commit(struct atomic *a, struct err *err)
 	int rc = t->folder && (sync_files(t->path, a->name, err) < 0 || sync_path(t->path, a->name, err) < 0) ? -1 : 0;
 
 	if (rc == 0 && rename(t->path, a->path) < 0)
-		rc = err_sys(err, a->name, t->folder ? "cannot be put in place" : "cannot rename the temporary file");
+		rc = err_sys(err, a->name, t->folder ? "cannot be moved to its place" : "cannot rename the temporary file");
 	if (rc < 0) {
 		atomic_abort(a);
 		return -1;

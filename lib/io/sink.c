@@ -490,7 +490,7 @@ sink_copy(struct sink *s, struct source *src, uint64_t off, uint64_t len, uint32
 	struct source_raw raw;
 
 	if (c.end < off)
-		return err_set(e, ERR_INPUT, "%s: a range that ends beyond every file", source_name(src));
+		return err_set(e, ERR_INPUT, "%s: a range ends beyond 2^64 bytes", source_name(src));
 	/* Held bytes must stay in memory. */
 	if (s->at + len > s->hold)
 		free_until = s->at < s->hold ? off + (s->hold - s->at) : off;

@@ -200,7 +200,7 @@ spool_open(struct stream *s, struct err *e)
 	}
 	if (s->spool < 0)
 		return spool_error(s, e);
-	diag_verbose(s->diag, "%s: more than %zu MiB have to wait: they are kept in an unlinked temporary file in %s", s->name,
+	diag_verbose(s->diag, "%s: more than %zu MiB must be kept for later: they go to an unlinked temporary file in %s", s->name,
 		     s->limit >> 20, s->spool_dir);
 	return 0;
 }
@@ -315,7 +315,7 @@ check_offset(const struct stream *s, uint64_t off, struct err *e)
 {
 	if (off >= s->forgotten)
 		return 0;
-	return err_at(e, s->name, off, "these bytes of the stream have passed already");
+	return err_at(e, s->name, off, "these bytes of the stream were not kept");
 }
 
 /* Reads up to n bytes at off; fewer only at the end of the stream. */
@@ -782,7 +782,7 @@ void
 source_explain(const struct source *s, const char *why)
 {
 	if (s->kind == STREAM)
-		diag_verbose(s->diag, "%s: the stream is kept as it comes: %s", s->name, why);
+		diag_verbose(s->diag, "%s: the stream is kept while it is read: %s", s->name, why);
 }
 
 int

@@ -375,8 +375,8 @@ static int
 garbage(const struct undo_job *j, struct err *err)
 {
 	return err_input(err, j->path,
-			 "beside it lies %s, which is no whole undo journal of an edit in place: if the file is "
-			 "what it should be, remove that",
+			 "%s beside it is not a valid undo journal of an edit in place: if the file itself is in order, "
+			 "remove the journal",
 			 j->journal);
 }
 
@@ -486,7 +486,7 @@ take_out(const struct undo_job *j, uint64_t off, uint64_t len, uint64_t size, st
 		rc = ftruncate(j->fd, (off_t)(size - len));
 	else
 		rc = fallocate(j->fd, FALLOC_FL_COLLAPSE_RANGE, (off_t)at, (off_t)len);
-	return rc < 0 ? broken(j, "take a part out of it (the file system may not be able to: -o FILE)", err) : 0;
+	return rc < 0 ? broken(j, "remove a part of it (perhaps the file system cannot: -o FILE)", err) : 0;
 }
 
 /* A file with holes cannot have ranges inserted or cut out: hole_at could not tell its holes from the moving one. */
@@ -498,7 +498,7 @@ check_whole(const struct undo_job *j, struct err *err)
 	if (sync_file(j, err) < 0)
 		return -1;
 	if (lseek(j->fd, 0, SEEK_HOLE) < (off_t)j->u.n.size)
-		return err_input(err, j->path, "it has holes, so that nothing can be put in or taken out in place: -o FILE");
+		return err_input(err, j->path, "it has holes, so nothing can be inserted or removed in place: -o FILE");
 	return 0;
 }
 
@@ -593,7 +593,7 @@ edit(struct undo_job *j, const struct undo_edit *u, struct err *err)
 	if (put_guard(j, u->bad, err) < 0)
 		return -1;
 	if (u->insert > 0 && fallocate(j->fd, FALLOC_FL_INSERT_RANGE, 0, (off_t)u->insert) < 0)
-		return broken(j, "insert into it (the file system may not be able to: -o FILE)", err);
+		return broken(j, "insert into it (perhaps the file system cannot: -o FILE)", err);
 	for (size_t i = 0; i < u->nwrites; i++)
 		if (put(j, u->writes[i].off, u->writes[i].bytes, err) < 0)
 			return -1;
@@ -627,9 +627,10 @@ undo(struct undo_job *j, struct err *err)
 		return;
 	err_clear(err);
 	if (rc == 0)
-		err_set(err, why.code, "%s; the file is the new one all the same", why.msg);
+		err_set(err, why.code, "%s; the edit itself is complete", why.msg);
 	else
-		err_set(err, why.code, "%s; it was left half-way: 'lnn-ckpt-adapt --recover %s' ends it", why.msg, j->path);
+		err_set(err, why.code, "%s; the edit is incomplete: 'lnn-ckpt-adapt --recover %s' undoes or finishes it", why.msg,
+			j->path);
 }
 
 static void
@@ -683,7 +684,8 @@ undo_apply(int fd, const char *path, struct undo_edit *u, int (*verify)(void *ar
 static int
 of_another(const struct undo_job *j, struct err *err)
 {
-	return err_input(err, j->path, "beside it lies %s, the undo journal of another file of that name: remove it", j->journal);
+	return err_input(err, j->path, "%s beside it is the undo journal of another file of that name: remove the journal",
+			 j->journal);
 }
 
 int

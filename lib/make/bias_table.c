@@ -72,8 +72,7 @@ bias_index_strange(const char *file, struct make_bias_table *t, struct err *err)
 		t->unknown = true;
 		return 0;
 	}
-	return err_set(err, ERR_INPUT,
-		       "%s: %.*s: its relative_position_index is that of no known layout; say which it is with --layout", file,
+	return err_set(err, ERR_INPUT, "%s: %.*s: its relative_position_index fits no known layout; give it with --layout", file,
 		       STR_ARG(t->make.name));
 }
 
@@ -100,7 +99,7 @@ learn(struct make *m, struct ckpt *c, struct err *err)
 		return err_set(err, why.code, "%s: %.*s: %s", c->file, STR_ARG(t->make.name), why.msg);
 	if (table_rows_out(&t->job) != rows) /* The output was laid out for the guessed grid and layout. */
 		return err_set(err, ERR_INPUT,
-			       "%s: %.*s: its relative_position_index says %ux%u tokens and %u extra rows; say so with "
+			       "%s: %.*s: its relative_position_index is for %ux%u tokens and %u extra rows; give these with "
 			       "--from-grid and --layout",
 			       c->file, STR_ARG(t->make.name), x.grid.h, x.grid.w, x.layout.extra);
 	return 0;

@@ -34,7 +34,8 @@ check(const struct make_form *in, unsigned axis, uint64_t n, struct err *err)
 	if (!dtype_is_float((enum dtype)in->dtype) || !convert_known((enum dtype)in->dtype))
 		return err_set(err, ERR_INPUT, "a floating weight was expected, not %s", dtype_name((enum dtype)in->dtype));
 	if (n == 0 || n > MATRIX_MAX / from || make_count(in) > WEIGHT_MAX || make_count(in) / from > WEIGHT_MAX / n)
-		return err_set(err, ERR_INPUT, "%" PRIu64 " and %" PRIu64 " are out of range for an input layer", from, n);
+		return err_set(err, ERR_INPUT, "a change of an input layer from %" PRIu64 " to %" PRIu64 " is out of range", from,
+			       n);
 	return 0;
 }
 

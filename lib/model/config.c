@@ -70,9 +70,10 @@ no_base(struct config *c, const struct ynode *node, const char *why, struct err 
 	const char *folder = folder_above(c, node->text);
 
 	if (folder != NULL)
-		return ynode_fail(node, err, "MODEL.BASE: %s; it lies below %s: give --config-dir %s, or set CONFIG_DIR", why,
-				  folder, folder);
-	return ynode_fail(node, err, "MODEL.BASE: %s; --config-dir or CONFIG_DIR names the folder that bases lie below", why);
+		return ynode_fail(node, err, "MODEL.BASE: %s; it is below %s: give --config-dir %s, or set CONFIG_DIR", why, folder,
+				  folder);
+	return ynode_fail(node, err, "MODEL.BASE: %s; --config-dir or CONFIG_DIR names the folder that relative bases start from",
+			  why);
 }
 
 static int

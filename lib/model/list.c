@@ -41,8 +41,8 @@ fill(struct list_reader *r, struct err *err)
 	}
 	if (r->end == r->size) {
 		if (r->size >= LIST_MAX_LINE)
-			return line_error(err, r->file, r->number + 1, "a line of more than %d bytes is no part of a tensor list",
-					  LIST_MAX_LINE);
+			return line_error(err, r->file, r->number + 1,
+					  "a line of more than %d bytes cannot be part of a tensor list", LIST_MAX_LINE);
 		r->size *= 2;
 		r->block = xreallocn(r->block, r->size, 1);
 	}
@@ -270,7 +270,8 @@ list_put(struct buf *out, const struct entry *e, enum list_end end, struct err *
 	struct shown shown;
 
 	if (e->name.len > 0 && memchr(e->name.p, '\0', e->name.len))
-		return err_set(err, ERR_INPUT, "the name %s holds a NUL: only JSON can say it", keys_show(&shown, e->name));
+		return err_set(err, ERR_INPUT, "the name %s contains a NUL byte: only JSON can show it",
+			       keys_show(&shown, e->name));
 	if (end == LIST_NULL) {
 		buf_add(out, e->name.p, e->name.len);
 	} else {

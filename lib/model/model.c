@@ -603,7 +603,7 @@ model_write(const struct model *m, struct buf *out, struct err *err)
 	for (size_t i = 0; i < m->n; i++) {
 		buf_adds(out, "  - {name: ");
 		if (!yaml_put_scalar(out, m->entries[i].name))
-			return err_set(err, ERR_INPUT, "the name %s is not UTF-8: YAML cannot say it",
+			return err_set(err, ERR_INPUT, "the name %s is not UTF-8: YAML cannot hold it",
 				       keys_show(&shown, m->entries[i].name));
 		put_entry(out, &m->entries[i]);
 	}

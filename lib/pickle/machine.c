@@ -594,7 +594,7 @@ op_decimal(struct pickle_machine *m, struct err *e)
 	for (size_t i = 0; i < digits.len && good; i++)
 		good = digits.p[i] >= '0' && digits.p[i] <= '9';
 	if (!good)
-		return fail(&m->in, e, "\"%.*s\" is no decimal number", shown(m), m->line.p);
+		return fail(&m->in, e, "\"%.*s\" is not a decimal number", shown(m), m->line.p);
 	if (digits.len > PICKLE_DIGITS_MAX)
 		return fail(&m->in, e, "a number of more than %d digits", PICKLE_DIGITS_MAX);
 	return push(m, new_long(m->t, bytes, binary(digits, negative, bytes)), e);
@@ -606,7 +606,7 @@ op_float(struct pickle_machine *m, struct err *e)
 	double d;
 
 	if (!num_double(m->line, &d))
-		return fail(&m->in, e, "\"%.*s\" is no number", shown(m), m->line.p);
+		return fail(&m->in, e, "\"%.*s\" is not a number", shown(m), m->line.p);
 	return push(m, value_new_float(m->t, d), e);
 }
 
@@ -922,7 +922,7 @@ memo_index(struct pickle_machine *m, uint32_t *index, struct err *e)
 
 	if (m->width == LINE) {
 		if (!num_u64(m->line, &v) || v > UINT32_MAX)
-			return fail(&m->in, e, "\"%.*s\" is no memo index", shown(m), m->line.p);
+			return fail(&m->in, e, "\"%.*s\" is not a memo index", shown(m), m->line.p);
 		*index = (uint32_t)v;
 	} else {
 		*index = m->width == 0 ? (uint32_t)m->memo.count : m->width == 1 ? m->arg[0] : get_le32(m->arg);
@@ -1100,7 +1100,7 @@ op_stack_global(struct pickle_machine *m, struct err *e)
 {
 	uint32_t module = m->items[0], name = m->items[1];
 
-	if (!(value_is_text(m->t, module) && value_is_text(m->t, name)) && refuse(m, e, "module and name are not texts") < 0)
+	if (!(value_is_text(m->t, module) && value_is_text(m->t, name)) && refuse(m, e, "the module or the name is not text") < 0)
 		return -1;
 	if (name_global(m, value_text(m->t, module), value_text(m->t, name), e) < 0)
 		return -1;
@@ -1135,7 +1135,7 @@ call(struct pickle_machine *m, enum value_how how, uint32_t callable, uint32_t a
 	uint32_t made;
 	int took;
 
-	if (value_kind(m->t, args) != VALUE_TUPLE && refuse(m, e, "the arguments are no tuple") < 0)
+	if (value_kind(m->t, args) != VALUE_TUPLE && refuse(m, e, "the arguments are not a tuple") < 0)
 		return -1;
 	/* For these types, cls.__new__(cls, items) ignores the items. NEWOBJ is therefore plain data only without arguments. */
 	if (callable != m->other && (how == HOW_REDUCE || value_len(m->t, args) == 0) && make_plain(m, callable, args, &made))
@@ -1162,7 +1162,7 @@ op_newobj_ex(struct pickle_machine *m, struct err *e)
 	uint32_t callable = m->items[0], args = m->items[1], kwargs = m->items[2];
 
 	if (value_kind(m->t, args) != VALUE_TUPLE || value_kind(m->t, kwargs) != VALUE_DICT) {
-		if (refuse(m, e, "the arguments are no tuple and dict") < 0)
+		if (refuse(m, e, "the arguments are not a tuple and dict") < 0)
 			return -1;
 	} else if (value_len(m->t, kwargs) == 0) {
 		return call(m, HOW_NEWOBJ, callable, args, e);
@@ -1211,7 +1211,7 @@ op_build(struct pickle_machine *m, struct err *e)
 		took = m->hooks.build(m->hooks.arg, m->t, top, state, e);
 	if (took != 0)
 		return took < 0 ? -1 : 0;
-	return refuse(m, e, "its target is no object that can have a state");
+	return refuse(m, e, "its target cannot have a state");
 }
 
 /* ---- persistent ids */
@@ -1261,7 +1261,8 @@ execute(struct pickle_machine *m, struct err *e)
 
 	if (op->run == NULL)
 		return fail(&m->in, e,
-			    m->in.op_off == m->in.start ? "no pickle begins with byte 0x%02x" : "byte 0x%02x is no pickle opcode",
+			    m->in.op_off == m->in.start ? "a pickle cannot begin with byte 0x%02x"
+							: "byte 0x%02x is not a pickle opcode",
 			    m->in.op);
 	m->width = op->width;
 	m->kind = op->kind;

@@ -647,7 +647,7 @@ put_leaf(struct pickle_out *o, uint32_t h, struct err *e)
 	enum value_leaf kind = value_leaf(o->t, h, &index);
 
 	if (o->leaves == NULL || o->leaves->leaf == NULL)
-		return fail(o, "a tensor or storage where there can be none");
+		return fail(o, "a tensor or storage where none is allowed");
 	if (o->leaves->leaf(o->leaves->arg, o, kind, index, e) < 0)
 		return -1;
 	if (!replaced(o, h, 1))

@@ -102,6 +102,6 @@ plan_cast(struct plan *p, struct cast_rule *rules, size_t n, struct err *err)
 	warn_left(p, &left, &kept);
 	for (size_t i = 0; i < n; i++)
 		if (rules[i].name != NULL && rules[i].matched == 0)
-			diag_warn(p->diag, "%s: decides about no tensor", rules[i].by);
+			diag_warn(p->diag, "%s: applies to no tensor", rules[i].by);
 	return 0;
 }

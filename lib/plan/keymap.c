@@ -350,7 +350,7 @@ declare(struct km_rule *r, const struct km_text *from, const struct ynode *at, s
 			continue;
 		name = from->pieces[i].expr.terms[0].name;
 		if (from->pieces[i].expr.n != 1 || name.p == NULL)
-			return ynode_fail(at, e, "from: only an index may stand in braces");
+			return ynode_fail(at, e, "from: only an index is allowed in braces");
 		if (index_named(r, name) >= 0)
 			continue;
 		if (r->nindexes == KEYMAP_INDEXES)
@@ -430,9 +430,9 @@ static int
 check_ops(const struct keymap *k, const struct km_rule *r, struct err *e)
 {
 	if (r->ops.n > 0 && r->what == KM_SKIP)
-		return ynode_fail(r->at, e, "a rule that skips has no ops");
+		return ynode_fail(r->at, e, "a rule with skip cannot have ops");
 	if (r->optional && !r->ops.joins)
-		return ynode_fail(r->at, e, "optional goes with join");
+		return ynode_fail(r->at, e, "optional needs join");
 	if (r->ops.sums && k->head.ninputs < 2 && !k->head.any_input)
 		return ynode_fail(r->at, e, "sum: the map must have several inputs");
 	for (size_t i = 0; i < (r->ops.inputs == NULL ? 0 : r->ops.ninputs); i++)
@@ -1270,7 +1270,7 @@ check_groups(const struct km_groups *g, const struct plan *p, struct err *e)
 	for (size_t i = 0; i < g->n; i++) {
 		group = &g->v[i];
 		if (group->taken > 0 && group->taken < group->n)
-			return ynode_fail(group->rule->at, e, "%.*s: an earlier rule takes some of what goes with it",
+			return ynode_fail(group->rule->at, e, "%.*s: an earlier rule takes other tensors of its group",
 					  STR_ARG(p->origins[group->origins[0]].entry->name));
 	}
 	return 0;

@@ -187,7 +187,7 @@ apply_slice(const struct keyop *op, struct keyops_tensor *t, struct err *err)
 		if (find_dim(t, op->v[i], &dim, err) < 0)
 			return -1;
 		if (op->v[i + 1] < 0 || op->v[i + 1] >= op->v[i + 2] || (uint64_t)op->v[i + 2] > v.shape[dim])
-			return err_set(err, ERR_INPUT, "[%lld, %lld] is no range inside dimension %u", (long long)op->v[i + 1],
+			return err_set(err, ERR_INPUT, "[%lld, %lld] is not a range inside dimension %u", (long long)op->v[i + 1],
 				       (long long)op->v[i + 2], dim);
 		view_cut(&v, dim, (uint64_t)op->v[i + 1], (uint64_t)op->v[i + 2]);
 	}
@@ -340,7 +340,7 @@ apply_flatten(const struct keyop *op, struct keyops_tensor *t, struct err *err)
 		if (d <= first || d > last)
 			shape[n++] = t->form.shape[d];
 		else if (!num_mul(shape[n - 1], t->form.shape[d], &shape[n - 1]))
-			return err_set(err, ERR_INPUT, "a dimension would be larger than anything can be");
+			return err_set(err, ERR_INPUT, "a dimension would exceed 2^64");
 	}
 	view_all(&v, &t->form);
 	view_set_shape(&v, shape, n);
@@ -674,7 +674,7 @@ check_place(struct keyops *ops, const struct keyop *op, const struct ynode *at, 
 	ops->sums = ops->sums || op->kind->apply == apply_sum;
 	for (const struct keyop *k = ops->v; k < op; k++)
 		if (k->kind == op->kind && op->kind->apply == apply_split)
-			return ynode_fail(at, err, "split can be there only once");
+			return ynode_fail(at, err, "split can occur only once");
 	return 0;
 }
 
@@ -707,7 +707,7 @@ read_op(const struct op_reader *r, struct keyops *ops, const struct ynode *node)
 	if (sizes == NULL)
 		return 0;
 	if (op->kind == NULL || op->kind->apply != apply_split)
-		return ynode_fail(sizes, r->err, "sizes go with split");
+		return ynode_fail(sizes, r->err, "sizes needs split");
 	return read_sizes(r, op, sizes);
 }
 

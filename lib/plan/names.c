@@ -98,7 +98,7 @@ missing(const struct plan *p, const struct name_list *l, struct str name, struct
 	if (nearest_found(&near))
 		return err_set(e, ERR_INPUT, "%s: no tensor %.*s; did you mean %.*s?", l->option, STR_ARG(name),
 			       STR_ARG(near.best));
-	return err_set(e, ERR_INPUT, "%s: no tensor %.*s (--ignore-missing goes on without it)", l->option, STR_ARG(name));
+	return err_set(e, ERR_INPUT, "%s: no tensor %.*s (--ignore-missing makes this a warning)", l->option, STR_ARG(name));
 }
 
 static void

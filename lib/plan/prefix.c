@@ -135,10 +135,11 @@ plan_unwrap(struct plan *p, const struct prefix_context *rest)
 
 		count_input(&c, p, input, rest);
 		if (c.most > c.least)
-			diag_notice(p->diag,
-				    "%s: module. is left at the beginning of names, as %.*s has not so many of it "
-				    "(--strip-prefix module. takes it off)",
-				    p->inputs[input].sd->ckpt->file, STR_ARG(c.example));
+			diag_notice(
+				p->diag,
+				"%s: module. is left at the beginning of names, as %.*s has it less often (--strip-prefix module. "
+				"removes it)",
+				p->inputs[input].sd->ckpt->file, STR_ARG(c.example));
 		unwrap_input(p, input, c.least);
 	}
 }

@@ -1234,7 +1234,7 @@ grade(const struct matcher *m, const struct candidate *c, bool again)
 	struct grading g = { .c = c, .only = rivals == 0 && m->s.leaves[m->s.families[c->a].leaves[0]].ndim > 1 };
 
 	g.grade = apart > 0.2 ? SUGGEST_LIKELY : SUGGEST_GUESS;
-	g.why = apart > 0.2 ? "names or place" : apart > 0 ? "little tells it from others" : "order alone";
+	g.why = apart > 0.2 ? "names or place" : apart > 0 ? "others fit almost as well" : "only the order";
 	if (!c->whole || again) {
 		g.why = "some of the layers only";
 		g.grade = apart > 0.2 && c->words > 0.5 ? SUGGEST_LIKELY : SUGGEST_GUESS;
@@ -1500,7 +1500,7 @@ transpose_squares(struct suggest *s)
 			continue;
 		m->op = strmap_get(&seen[0], layer, NULL) ? SUGGEST_COPY : SUGGEST_TRANSPOSE;
 		m->grade = SUGGEST_GUESS;
-		m->why = "a square matrix, transposed as others of its layer";
+		m->why = "a square matrix, transposed like others of its layer";
 	}
 	strmap_release(&seen[0]);
 	strmap_release(&seen[1]);
@@ -1526,7 +1526,7 @@ doubt_tokens(const struct matcher *m)
 		if (match->grade != SUGGEST_SURE || !str_contains(m->t.in->v[match->to[0]].name, token))
 			continue;
 		match->grade = SUGGEST_LIKELY;
-		match->why = "the tables of positions differ";
+		match->why = "the position tables differ";
 	}
 }
 
@@ -1564,7 +1564,7 @@ in_order(struct arena *arena, const struct suggest_side *side)
 void
 suggest_make(struct suggest *s, const struct suggest_side *source, const struct suggest_side *target)
 {
-	struct criterion names = { .grade = SUGGEST_SURE, .why = "the same names but for a prefix" };
+	struct criterion names = { .grade = SUGGEST_SURE, .why = "the same names except for a prefix" };
 	struct matcher m = { .out = s };
 
 	*s = (struct suggest){ .arena = ARENA_INIT };

@@ -652,7 +652,7 @@ suggest_put(const struct suggest *s, struct buf *b, struct buf *rest)
 	put_rules(&w);
 	buf_addf(b, "# %zu of %zu tensors have a source.\n", placed, s->target.n);
 	if (s->limited)
-		buf_adds(b, "# There are too many names for more than equal ones.\n");
+		buf_adds(b, "# There are too many names, so only equal ones were paired.\n");
 	buf_adds(b, w.nrules > 0 ? "rules:\n" : "rules: []\n");
 	for (size_t i = 0; i < w.nrules; i++)
 		buf_addstr(b, w.rules[i].text);

@@ -227,8 +227,8 @@ without_layout(const struct plan *p, const struct plan_entry *en, struct make_bi
 		return 0;
 	}
 	return tables_refuse(p, en, e,
-			     "no relative_position_index beside it tells its layout, and first, last and metaformer have as "
-			     "many rows; say which it is with --layout");
+			     "its layout is unknown: it has no relative_position_index, and first, last and metaformer have the "
+			     "same number of rows; give it with --layout");
 }
 
 /*
@@ -358,8 +358,7 @@ obey_like(struct plan *p, const struct plan_entry *en, const struct tables_opts 
 				(t->job.from.extra == 0 || t->job.from.kind == LAYOUT_LAST)))
 		return telling;
 	layout_print(t->job.from, text);
-	return tables_refuse(p, en, e, "layout %s is not what the loader of %s expects; --layout says which it is", text,
-			     o->like->name);
+	return tables_refuse(p, en, e, "layout %s is not what the loader of %s expects; --layout decides", text, o->like->name);
 }
 
 /* Determines the layout to write: that of the option, else that of the description. LAYOUT_AUTO stands for that of the input. */
@@ -394,7 +393,7 @@ keeps_size(struct tables *t, const struct table_case *c)
 	if (o->image.h == 0)
 		tables_remark(t, c, DIAG_WARNING, "the description has no table of that name to take the size from; %s", outcome);
 	else
-		tables_remark(t, c, DIAG_WARNING, "no known stage in its name; %s (--stage SUBSTRING=RATIO says its ratio)",
+		tables_remark(t, c, DIAG_WARNING, "no known stage in its name; %s (--stage SUBSTRING=RATIO sets its ratio)",
 			      outcome);
 	tables_leave(t, c, o->image.h == 0 ? "not in the description" : "no known stage in its name");
 	return true;

@@ -21,7 +21,7 @@ plan(struct tables *t, struct table_case *c, struct err *err)
 	if (c->tensor->ndim != 3 || !grid_of(shape, &s->from) || (listed && !grid_of(c->target->shape, &s->to)))
 		return tables_misfit(t, c, "[heads, 2h-1, 2w-1] was expected", err);
 	if (!listed && t->o->grid == NULL)
-		return tables_leave(t, c, "nothing says its new size; --grid HxW or a description does");
+		return tables_leave(t, c, "its new size is unknown; --grid HxW or a description sets it");
 	if (!listed)
 		s->to = *t->o->grid;
 	s->job = (struct sheet_job){ .outer = shape[0],

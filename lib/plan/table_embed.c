@@ -84,9 +84,9 @@ check_tokens(struct tables *t, const struct table_case *c, const struct embed_ro
 	if (r->prefix > 0)
 		return tables_refuse(t->p, c->en, err,
 				     "%" PRIu64 " %s before a grid of %" PRIu32 "x%" PRIu32
-				     ", but %u class and distillation tokens; --prefix-tokens N says how many rows are extra",
+				     ", but %u class and distillation tokens; --prefix-tokens N sets the number of extra rows",
 				     r->prefix, r->prefix == 1 ? "row" : "rows", r->from.h, r->from.w, tokens);
-	tables_remark(t, c, DIAG_NOTICE, "%" PRIu32 "x%" PRIu32 " rows are taken for the image's alone, though there %s", r->from.h,
+	tables_remark(t, c, DIAG_NOTICE, "%" PRIu32 "x%" PRIu32 " rows are all taken as the image's, although there %s", r->from.h,
 		      r->from.w, tokens == 1 ? "is a further token" : "are further tokens");
 	return 0;
 }
@@ -95,7 +95,7 @@ check_tokens(struct tables *t, const struct table_case *c, const struct embed_ro
 static int
 present_grid(struct tables *t, const struct table_case *c, struct embed_rows *r, struct err *err)
 {
-	static const char none[] = "its rows, less 0, 1 or 2, are no square; --prefix-tokens N or --from-grid HxW says more";
+	static const char none[] = "its rows minus 0, 1 or 2 are not a square; give --prefix-tokens N or --from-grid HxW";
 	const struct grid *known = t->o->from_grid;
 	const uint64_t cells = known == NULL ? 0 : cells_of(*known);
 	const uint64_t left = r->has_asked && r->target >= cells_of(r->asked) ? r->target - cells_of(r->asked) : UINT64_MAX;
@@ -113,8 +113,7 @@ present_grid(struct tables *t, const struct table_case *c, struct embed_rows *r,
 		found = known == NULL ? prefix_by_square(r->rows, &r->prefix, &r->from) : r->rows >= cells && r->prefix <= 2;
 	}
 	if (!found && (t->o->prefix != NULL || known != NULL) && !c->probe)
-		return tables_refuse(t->p, c->en, err,
-				     "%" PRIu64 " rows do not fit what --prefix-tokens and --from-grid say of them", r->rows);
+		return tables_refuse(t->p, c->en, err, "%" PRIu64 " rows contradict --prefix-tokens and --from-grid", r->rows);
 	if (!found)
 		return tables_misfit(t, c, none, err);
 	return guessed && check_tokens(t, c, r, err) < 0 ? -1 : 1;
@@ -129,9 +128,8 @@ no_new_grid(const struct embed_rows *r)
 
 	if (prefix_by_square(r->target, &prefix, &grid))
 		return "the description has another number of rows before its grid, for other tokens; a key map with slice "
-		       "takes rows off";
-	return "its rows in the description leave no square grid behind as many extra rows as it has; --grid HxW says which grid "
-	       "it is";
+		       "removes rows";
+	return "its rows in the description minus its extra rows are not a square; --grid HxW sets the grid";
 }
 
 /* Determines the new grid, from the description's rows if it lists the table. Returns like present_grid. */
@@ -163,7 +161,7 @@ plan_rows(struct tables *t, struct table_case *c, struct make_sheet *s, struct e
 		r.target = c->target->shape[dim];
 	r.has_asked = asked_grid(t, c, &r.asked);
 	if (r.target == 0 && !r.has_asked)
-		return tables_leave(t, c, "nothing says its new size; --grid HxW, --img-size N or a description does");
+		return tables_leave(t, c, "its new size is unknown; --grid HxW, --img-size N or a description sets it");
 	rc = present_grid(t, c, &r, err);
 	if (rc > 0)
 		rc = new_grid(t, c, &r, err);
@@ -209,14 +207,14 @@ plan_cells(struct tables *t, struct table_case *c, struct make_sheet *s, struct 
 		return tables_misfit(t, c, "[1, h, w, channels] or [1, channels, h, w] was expected", err);
 	if (order == ORDER_UNKNOWN)
 		return tables_refuse(t->p, c->en, err,
-				     "nothing tells which dimension has the channels; --match REGEX=embed:chw or =embed:hwc does");
+				     "the dimension of the channels is unknown; --match REGEX=embed:chw or =embed:hwc sets it");
 	if (shape[first] < 2 || shape[first + 1] < 2 || shape[first] > GRID_MAX || shape[first + 1] > GRID_MAX)
 		return tables_misfit(t, c, "a grid of 2x2 cells or more was expected", err);
 	s->from = (struct grid){ (uint32_t)shape[first], (uint32_t)shape[first + 1] };
 	if (tables_target_fits(c, 3u << first) && c->target->shape[first] <= GRID_MAX && c->target->shape[first + 1] <= GRID_MAX)
 		s->to = (struct grid){ (uint32_t)c->target->shape[first], (uint32_t)c->target->shape[first + 1] };
 	else if (!asked_grid(t, c, &s->to))
-		return tables_leave(t, c, "nothing says its new size; --grid HxW, --img-size N or a description does");
+		return tables_leave(t, c, "its new size is unknown; --grid HxW, --img-size N or a description sets it");
 	s->job = (struct sheet_job){ .outer = order == ORDER_CHW ? shape[1] : 1, .inner = order == ORDER_CHW ? 1 : shape[3] };
 	memcpy(s->shape, shape, 4 * sizeof(*shape));
 	s->shape[first] = s->to.h;

@@ -12,7 +12,7 @@ grid_of(uint64_t cells, const struct grid *known, struct grid *grid)
 static int
 plan(struct tables *t, struct table_case *c, struct err *err)
 {
-	static const char shape_why[] = "[heads, h*w] was expected, of a square grid unless --from-grid says another";
+	static const char shape_why[] = "[heads, h*w] was expected, of a square grid unless --from-grid gives another";
 	const uint64_t *shape = c->tensor->shape;
 	const bool listed = tables_target_fits(c, 2);
 	struct make_sheet *s = make_sheet(&t->p->arena);
@@ -21,7 +21,7 @@ plan(struct tables *t, struct table_case *c, struct err *err)
 	if (c->tensor->ndim != 2 || !grid_of(shape[1], t->o->from_grid, &s->from))
 		return tables_misfit(t, c, shape_why, err);
 	if (listed && !grid_of(c->target->shape[1], t->o->grid, &s->to) && !grid_of(c->target->shape[1], NULL, &s->to))
-		return tables_misfit(t, c, "its shape in the description is that of no square grid; --grid HxW says which", err);
+		return tables_misfit(t, c, "its shape in the description fits no square grid; --grid HxW sets the grid", err);
 	rc = listed ? 1 : tables_beside(t, c, s->from, 0, &s->to, err);
 	if (rc <= 0)
 		return rc;

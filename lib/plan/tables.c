@@ -155,14 +155,15 @@ tables_beside(struct tables *t, const struct table_case *c, struct grid from, in
 		return 1;
 	}
 	if (t->o->grid == NULL)
-		return tables_leave(t, c, "nothing says its new size; --grid HxW or a description does");
+		return tables_leave(t, c, "its new size is unknown; --grid HxW or a description sets it");
 	if (!c->named && t->named[c->kind])
-		return tables_leave(t, c, "--match names others");
+		return tables_leave(t, c, "--match names other tables");
 	if (!c->named && t->uneven[c->kind])
-		return tables_refuse(t->p, c->en, err,
-				     "tables of its kind have several sizes: --match REGEX=%s says which get the new grid, or "
-				     "-m a description with their shapes",
-				     position_kind_name(c->kind));
+		return tables_refuse(
+			t->p, c->en, err,
+			"tables of its kind have several sizes: --match REGEX=%s chooses those that get the new grid, or -m "
+			"gives their shapes",
+			position_kind_name(c->kind));
 	*to = *t->o->grid;
 	return 1;
 }
@@ -482,7 +483,7 @@ plan_case(struct tables *t, struct table_case *c, struct err *err)
 		return table_kinds[c->kind]->plan(t, c, err);
 	if (!is_plain(c))
 		return c->named ? tables_refuse(t->p, c->en, err, "a plain floating table was expected")
-				: tables_leave(t, c, "no plain floating table");
+				: tables_leave(t, c, "not a plain floating table");
 	return table_kinds[c->kind]->plan(t, c, c->probe ? &hidden : err);
 }
 
@@ -499,7 +500,7 @@ plan_cases(struct tables *t, struct err *err)
 			if ((int)c->kind != kind)
 				continue;
 			if (!selected)
-				tables_leave(t, c, "of a kind that is not asked for");
+				tables_leave(t, c, "of a kind that was not requested");
 			c->probe = !selected;
 			if ((selected || kind == POSITION_EMBED) && plan_case(t, c, err) < 0 && selected)
 				return -1;

@@ -152,7 +152,8 @@ position_kind_parse(struct str text, enum position_kind *kind, enum position_ord
 		*order = str_eqc(rest, "chw") ? ORDER_CHW : ORDER_HWC;
 		return 0;
 	}
-	return err_set(err, ERR_USAGE, "\"%.*s\" is no kind of position table: bias, bias3, offsets, axis and embed are%s",
+	return err_set(err, ERR_USAGE,
+		       "\"%.*s\" is not a kind of position table; the kinds are bias, bias3, offsets, axis and embed%s",
 		       STR_ARG(text), order == NULL ? "" : ", and embed:chw and embed:hwc");
 }
 

@@ -37,7 +37,8 @@ layout_parse(struct str s, struct layout *layout, struct err *err)
 		return 0;
 	}
 	return err_set(err, ERR_USAGE,
-		       "\"%.*s\" is no layout: auto, first, first:N, last, last:N, grid and metaformer are (N from 1 to %d)",
+		       "\"%.*s\" is not a layout; the layouts are auto, first, first:N, last, last:N, grid and metaformer "
+		       "(N from 1 to %d)",
 		       STR_ARG(s), EXTRA_MAX);
 }
 
@@ -81,7 +82,8 @@ grid_parse(struct str s, struct grid *grid, struct err *err)
 
 	str_split(&rest, 'x', &first);
 	if (!side_parse(first, &g.h) || rest.p == NULL || !side_parse(rest, &g.w))
-		return err_set(err, ERR_USAGE, "\"%.*s\" is no grid: HxW in tokens, as in 14x14, sides from 1 to %d", STR_ARG(s),
+		return err_set(err, ERR_USAGE,
+			       "\"%.*s\" is not a grid; a grid is HxW in tokens, as in 14x14, with sides from 1 to %d", STR_ARG(s),
 			       GRID_MAX);
 	*grid = g;
 	return 0;

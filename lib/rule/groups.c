@@ -146,7 +146,7 @@ groups_compile(struct groups *g, struct rules *rules, const struct ynode *map, s
 		if (!is_child(pair))
 			continue;
 		if (filter_of(pair->value) == NULL) {
-			note(rules, pair->key, "has no FILTER: it is no group", pair->key->text);
+			note(rules, pair->key, "has no FILTER, so it is not a group", pair->key->text);
 			continue;
 		}
 		err_clear(&own);

@@ -310,7 +310,7 @@ check_box(struct cover *v, const struct ckpt *c, const struct box *box)
 
 	for (unsigned d = 0; d < v->t->ndim; d++)
 		if (box->low[d] > v->t->shape[d] || box->size[d] > v->t->shape[d] - box->low[d])
-			return bad_box(v, box, " lies outside its shape", NULL);
+			return bad_box(v, box, " is outside its shape", NULL);
 	if (box->storage >= c->nstorages || tensor_check(&part, c->storages[box->storage].nbytes, &why) < 0)
 		return bad_box(v, box, " reaches beyond the end of its storage", NULL);
 	return 0;
@@ -611,7 +611,7 @@ fill(struct reader *r, const struct region *g, struct err *err)
 		big = r->c->storages[box.storage].flags & STORAGE_BIG_ENDIAN;
 	}
 	if (placed != count)
-		return err_input(err, r->c->file, "a tensor has elements that are stored nowhere");
+		return err_input(err, r->c->file, "a tensor has elements that no file holds");
 	if (big)
 		convert_swap(r->block, count, t->dtype);
 	if (t->flags & (TENSOR_CONJ | TENSOR_NEG))

@@ -113,7 +113,7 @@ ckpt_check_index(const struct ckpt *c, struct err *e)
 {
 	if (c->ndamaged == 0)
 		return c->ops->check != NULL ? c->ops->check(c, e) : 0;
-	return err_input(e, c->file, "the CRC of its record '%.*s' is not that of its bytes: the file is damaged",
+	return err_input(e, c->file, "the CRC of its record '%.*s' does not match its bytes: the file is damaged",
 			 STR_ARG(c->damaged[0]));
 }
 
@@ -131,7 +131,7 @@ ckpt_warn_index(const struct ckpt *c)
 	if (c->ops->check != NULL && c->ops->check(c, &why) < 0)
 		diag_warn(c->diag, "%s", why.msg);
 	for (size_t i = 0; i < c->ndamaged; i++)
-		diag_warn(c->diag, "%s: the CRC of its record '%.*s' is not that of its bytes: the file is damaged", c->file,
+		diag_warn(c->diag, "%s: the CRC of its record '%.*s' does not match its bytes: the file is damaged", c->file,
 			  STR_ARG(c->damaged[i]));
 }
 
@@ -271,7 +271,7 @@ bad_crc(const struct ckpt *c, uint32_t storage, struct err *e)
 	else
 		buf_addf(&b, "storage '%.*s'", STR_ARG(c->storages[storage].key));
 	err_input(e, c->nshards > 0 ? c->shards[c->storages[storage].shard] : c->file,
-		  "the CRC of %.*s is not that of its bytes: the file is damaged", STR_ARG(buf_str(&b)));
+		  "the CRC of %.*s does not match its bytes: the file is damaged", STR_ARG(buf_str(&b)));
 	buf_release(&b);
 	return -1;
 }

@@ -101,8 +101,8 @@ static int
 whole_module(const struct tensor_tree *tree, const char *where, struct err *err)
 {
 	return err_input(err, tree->file,
-			 "%s is a whole pickled nn.Module, not a state dict: load it where its classes are and save "
-			 "module.state_dict()",
+			 "%s is a whole pickled nn.Module, not a state dict: load it in a program that has its classes and "
+			 "save module.state_dict()",
 			 where);
 }
 
@@ -154,11 +154,11 @@ nowhere(const struct tensor_tree *tree, const char *where, struct err *err)
 	if (tree_is_script(tree->t, tree->root))
 		err_input(err, tree->file, "the TorchScript module has no tensors");
 	else if (class == VALUE_ABSENT)
-		err_input(err, tree->file, "there are no tensors at %s, nor anywhere else in it", where);
+		err_input(err, tree->file, "there are no tensors at %s, and none elsewhere in it", where);
 	else
 		err_input(err, tree->file,
-			  "there are no tensors at %s: an object of the class '%.*s.%.*s' holds them (at '%s'); load it where "
-			  "this class is and save its tensors in a dict",
+			  "there are no tensors at %s: an object of the class '%.*s.%.*s' holds them (at '%s'); load it in a "
+			  "program that has this class and save its tensors in a dict",
 			  where, STR_ARG(value_module(tree->t, class)), STR_ARG(value_name(tree->t, class)), shown(&path));
 	buf_release(&path);
 	return -1;

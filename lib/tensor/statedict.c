@@ -60,7 +60,7 @@ add_entry(struct walk *w, struct str name, enum sd_kind kind, uint32_t tensor, u
 	}
 	/* Many paths may lead to the same container, so the number and length of names are limited. */
 	if (sd->n >= 4 * (size_t)w->tree.nodes + 1024 || w->text > 64 * (uint64_t)w->tree.nodes + ((uint64_t)64 << 20))
-		return err_input(w->e, sd->ckpt->file, "shared containers stand for more names than the file has values");
+		return err_input(w->e, sd->ckpt->file, "shared containers expand to more names than the file has values");
 	sd->entries = xgrow(sd->entries, sd->n, &w->cap, sizeof(*sd->entries));
 	sd->entries[sd->n] = (struct sd_entry){ .name = name, .kind = kind, .tensor = tensor, .value = value };
 	if (w->at.parent != VALUE_ABSENT) {
@@ -232,7 +232,7 @@ open_flat(struct walk *w, const char *key)
 
 	w->tree.nodes = c->ntensors;
 	if (key != NULL && key[0] != '\0')
-		return err_input(w->e, c->file, "it is one flat state dict without places: -k '%s' finds nothing in it", key);
+		return err_input(w->e, c->file, "it is one flat state dict: -k '%s' finds nothing in it", key);
 	w->sd->key = str_c("");
 	for (i = 0; i < c->ntensors; i++)
 		if (add_entry(w, c->names[i], SD_TENSOR, i, VALUE_ABSENT) < 0)

@@ -120,7 +120,7 @@ count_nodes(struct builder *b, size_t n, yaml_mark_t mark)
 {
 	b->nodes += n;
 	if (b->nodes > YAML_MAX_NODES)
-		return fail(b, mark, "more than %d nodes (aliases count as what they stand for)", YAML_MAX_NODES);
+		return fail(b, mark, "more than %d nodes (aliases count as what they refer to)", YAML_MAX_NODES);
 	return 0;
 }
 
@@ -164,7 +164,7 @@ static int
 check_limits(struct builder *b, const struct ynode *node, unsigned depth, yaml_mark_t mark)
 {
 	if (node->expanded > YAML_MAX_NODES)
-		return fail(b, mark, "more than %d nodes (aliases count as what they stand for)", YAML_MAX_NODES);
+		return fail(b, mark, "more than %d nodes (aliases count as what they refer to)", YAML_MAX_NODES);
 	if (depth + node->height > YAML_MAX_DEPTH)
 		return fail(b, mark, "nested deeper than %d levels", YAML_MAX_DEPTH);
 	return 0;
@@ -206,7 +206,7 @@ build_alias(struct builder *b, const yaml_event_t *event, unsigned depth)
 	if (!strmap_get(&b->names, str_c(name), &at))
 		return fail(b, event->start_mark, "alias *%s has no anchor before it", name);
 	if (b->anchors[at] == NULL)
-		return fail(b, event->start_mark, "alias *%s stands inside the node it refers to", name);
+		return fail(b, event->start_mark, "alias *%s is inside the node that it refers to", name);
 	if (count_nodes(b, 1, event->start_mark) != 0 || check_limits(b, b->anchors[at], depth, event->start_mark) != 0)
 		return -1;
 	push(b, b->anchors[at]);

@@ -65,7 +65,7 @@ stated_crc(struct pump *u, const struct sealed_output *t, bool computed, struct 
 	if (ckpt_crc(c, t->storage, &stated, &known, e) < 0)
 		return -1;
 	if (computed && known && stated != u->crc)
-		diag_warn(u->s->plan->diag, "%s: the CRC of storage '%.*s' is not that of its bytes", c->file,
+		diag_warn(u->s->plan->diag, "%s: the CRC of storage '%.*s' does not match its bytes", c->file,
 			  STR_ARG(c->storages[t->storage].key));
 	if (known)
 		u->crc = stated;

@@ -804,8 +804,8 @@ list_tensors(struct seal *l, struct err *e)
 	}
 	if (others > 0 && l->file == 0)
 		diag_warn(l->p->diag, "%llu %s left out of safetensors (%.*s)", (unsigned long long)others,
-			  others == 1 ? "entry of the state dict is no tensor and is"
-				      : "entries of the state dict are no tensors and are",
+			  others == 1 ? "entry of the state dict is not a tensor and is"
+				      : "entries of the state dict are not tensors and are",
 			  STR_ARG(example));
 	return 0;
 }

@@ -46,10 +46,10 @@ static int
 two_saves(struct source *src, uint64_t second, struct err *e)
 {
 	if (str_ends(str_c(source_name(src)), str_c(".distcp")))
-		return err_input(e, source_name(src), "it is a file of a distributed checkpoint: give the folder that it lies in");
+		return err_input(e, source_name(src), "it is a file of a distributed checkpoint: give its folder");
 	return err_at(e, source_name(src), second,
-		      "a second save begins here, behind a whole one: 'head -c %" PRIu64 "' takes out the first, 'tail -c +%" PRIu64
-		      "' the second",
+		      "the file holds two saves, and the second begins here: 'head -c %" PRIu64
+		      "' extracts the first, 'tail -c +%" PRIu64 "' the second",
 		      second, second + 1);
 }
 
@@ -288,7 +288,7 @@ twice(const struct dir_reading *r, struct str name)
 	arena_release(&a);
 	if (str_eq(d->entries[other].name, name))
 		return err_input(r->e, source_name(r->src), "the zip has two records '%.*s'", STR_ARG(name));
-	return err_input(r->e, source_name(r->src), "the zip has records '%.*s' and '%.*s', which torch holds for one",
+	return err_input(r->e, source_name(r->src), "the zip has records '%.*s' and '%.*s', which are the same name to torch",
 			 STR_ARG(d->entries[other].name), STR_ARG(name));
 }
 
@@ -411,10 +411,10 @@ check_local(struct dir_reading *r, struct zip_entry *t, struct behind *b)
 	if (zip_local(r->src, t->header, &l, &r->name, r->e) < 0)
 		return -1;
 	if (!str_eq(l.entry.name, t->name))
-		return err_at(r->e, file, t->header, "record '%.*s' calls itself '%.*s' here: readers would see two archives",
+		return err_at(r->e, file, t->header, "record '%.*s' is named '%.*s' here: readers would see two archives",
 			      STR_ARG(t->name), STR_ARG(l.entry.name));
 	if (l.entry.method != t->method)
-		return err_at(r->e, file, t->header, "record '%.*s' has another packing method here than in the directory",
+		return err_at(r->e, file, t->header, "record '%.*s' has another compression method here than in the directory",
 			      STR_ARG(t->name));
 	t->data = l.entry.data;
 	b->announced = (l.entry.flags & ZIP_FLAG_DESCRIPTOR) != 0;
@@ -473,7 +473,7 @@ check_entries(struct dir_reading *r)
 		struct behind b = { false, false };
 
 		if (t->header > d->start)
-			return err_at(r->e, source_name(r->src), d->start, "record '%.*s' lies outside the archive",
+			return err_at(r->e, source_name(r->src), d->start, "record '%.*s' is outside the archive",
 				      STR_ARG(t->name));
 		if (check_local(r, t, &b) < 0)
 			return -1;
@@ -525,7 +525,7 @@ read_damaged(struct dir_reading *r, const struct zip_end *end)
 		if (t->data <= d->start && t->packed <= d->start - t->data)
 			sum += t->packed;
 		if (sum / 2 > d->start)
-			return err_at(r->e, source_name(r->src), d->start, "records of the zip lie one over the other");
+			return err_at(r->e, source_name(r->src), d->start, "records of the zip overlap");
 	}
 	return 0;
 }
@@ -537,8 +537,8 @@ tell(const struct dir_reading *r, const struct diag *diag, const struct zip_end 
 
 	if (r->notes.before > 0)
 		diag_warn(diag,
-			  "%s: it holds two saves, one behind the other: the last is read, as torch.load does; "
-			  "'head -c %" PRIu64 "' takes out the one before",
+			  "%s: it holds two saves, one after the other: the last is read, as torch.load does; 'head -c %" PRIu64
+			  "' extracts the one before",
 			  file, r->notes.before);
 	else if (r->notes.gaps > 0)
 		diag_warn(diag, "%s: %" PRIu64 " %s between the records of the zip, the first at byte %" PRIu64, file,
@@ -566,7 +566,8 @@ read_directory(struct dir_reading *r, const struct diag *diag)
 		return -1;
 	}
 	if (end.start > end.at || end.size > end.at - end.start || end.n > end.size / ZIP_CENTRAL)
-		return err_at(r->e, source_name(r->src), end.at, "the zip's directory is not where its end record says");
+		return err_at(r->e, source_name(r->src), end.at,
+			      "the zip's directory is not at the place that its end record states");
 	d->start = end.start;
 	d->end = end.start + end.size;
 	if (r->trust == ZIP_LISTED)
@@ -651,7 +652,7 @@ zip_tail(struct source *src, uint64_t off, uint64_t start, uint64_t n, const str
 	if (end_read(src, off, &end, e) < 0)
 		return -1;
 	if (end.n != n || end.start != start || end.size != off - start)
-		return err_at(e, source_name(src), off, "the end record of the zip describes another directory than there is");
+		return err_at(e, source_name(src), off, "the end record of the zip contradicts its directory");
 	if (has_sig(src, end.end, ZIP_SIG_LOCAL, e))
 		return two_saves(src, end.end, e);
 	if (scan_rest(src, end.record + 1, &size, e) < 0)

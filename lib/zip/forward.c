@@ -197,6 +197,6 @@ zip_central(struct source *src, uint64_t off, struct zip_entry *t, struct buf *n
 	if (t->size != 0 && ((attributes & FOLDER) != 0 || str_ends(t->name, str_c("/"))))
 		return err_at(e, source_name(src), off, "record '%.*s' is marked as a folder, but has contents", STR_ARG(t->name));
 	if (t->method == ZIP_STORED && t->packed != t->size)
-		return err_at(e, source_name(src), off, "record '%.*s' is stored, but with two sizes", STR_ARG(t->name));
+		return err_at(e, source_name(src), off, "record '%.*s' is stored, but its two sizes differ", STR_ARG(t->name));
 	return check_kind(src, off, t, e);
 }

@@ -104,7 +104,7 @@ check_end(struct zip_inflate *z, struct err *e)
 	if (run(z, e) < 0)
 		return -1;
 	if (z->z.avail_out == 0)
-		return bad(z, "it unpacks to more bytes than it says", e);
+		return bad(z, "it unpacks to more bytes than the zip states", e);
 	if (z->left > 0 || z->z.avail_in > 0)
 		return bad(z, "its deflated data ends before its record", e);
 	return 0;
@@ -125,7 +125,7 @@ zip_inflate_read(struct zip_inflate *z, void *p, size_t n, struct err *e)
 		if (run(z, e) < 0)
 			return -1;
 		if (z->z.avail_out > 0)
-			return bad(z, "it unpacks to fewer bytes than it says", e);
+			return bad(z, "it unpacks to fewer bytes than the zip states", e);
 		to += part;
 		n -= part;
 		z->at += part;

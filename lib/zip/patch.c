@@ -147,7 +147,7 @@ patch_descriptor(const struct patching *z, const struct zip_entry *old, const st
 	else if (get_le32(p + 8) != old->packed || get_le32(p + 12) != old->size)
 		n = 0;
 	if (n == 0 || get_le32(p) != ZIP_SIG_DESCRIPTOR)
-		return refuse(z, "what stands behind a record is no descriptor as torch writes it");
+		return refuse(z, "a record is not followed by a descriptor as torch writes it");
 	put_le32(p + 4, now->crc);
 	if (n == 16)
 		put_le32(p + 12, (uint32_t)now->size);
@@ -256,7 +256,7 @@ patch_entries(struct patching *z)
 		replaced += r != NULL;
 	}
 	z->start = z->dir.end - z->central.len;
-	return replaced < z->patch->n ? refuse(z, "its records are not called as torch calls them") : 0;
+	return replaced < z->patch->n ? refuse(z, "its records are not named as torch names them") : 0;
 }
 
 /*
@@ -316,7 +316,7 @@ check_alone(const struct patching *z, uint64_t record)
 
 	if (rc == 0 && (memmem(p, n, "PK\5\6", 4) != NULL || memmem(z->tail + behind, z->tail_len - behind, "PK\5\6", 4) != NULL ||
 			memmem(z->central.p, z->central.len - ZIP_END, "PK\5\6", 4) != NULL))
-		rc = refuse(z, "its last bytes hold something else that looks like its end record");
+		rc = refuse(z, "its last bytes contain something else that looks like its end record");
 	free(p);
 	return rc;
 }
@@ -404,7 +404,7 @@ patch_archive(struct patching *z)
 	size_t record, ends = z->tail_len - dir_len, at;
 
 	if (slash == NULL)
-		return refuse(z, "its records are in no folder");
+		return refuse(z, "its records are not in a folder");
 	z->root = str_n(z->dir.entries[0].name.p, (size_t)(slash - z->dir.entries[0].name.p) + 1);
 	if (patch_entries(z) < 0 || patch_end(z, z->tail + dir_len, ends, &record) < 0)
 		return -1;

@@ -189,7 +189,7 @@ known() {
 @test 'step 7: without a size, metadata copies the tables and says so, --interpolate is an error' {
 	try lnn-ckpt-adapt -m mFormerV0 "$fixtures/demo.pth" -o out.pth
 	expect_status 0
-	expect_err_has 'warning: relative position bias tables keep their grids: --img-size N says the new size'
+	expect_err_has 'warning: relative position bias tables keep their grids: --img-size N sets the new size'
 	[ "$(lnn-ckpt-inspect -e 'stage_3.*bias_table' out.pth)" = "$(lnn-ckpt-inspect -e 'stage_3.*bias_table' "$fixtures/demo.pth" | sed 's/^module.//')" ]
 	try lnn-ckpt-adapt --interpolate "$fixtures/demo.pth"
 	expect_refusal 2 lnn-ckpt-adapt '--interpolate: the new size is missing' '--img-size' '--grid'
@@ -198,7 +198,7 @@ known() {
 	try lnn-ckpt-adapt --img-size 384 "$fixtures/demo.pth" -o out.pth
 	expect_err_has 'warning: --img-size: nothing asks for interpolation'
 	try lnn-ckpt-adapt --interpolate --img-size 384 "$fixtures/tiny.pth" -o none.pth
-	expect_refusal 1 lnn-ckpt-adapt 'no position table gets the new size: none is found' --grid --stage
+	expect_refusal 1 lnn-ckpt-adapt 'no position table gets the new size: none was found' --grid --stage
 	[ ! -e none.pth ]
 }
 

@@ -109,7 +109,7 @@ key map: stages.3.0.norm1.weight is [16] in the model and here [12]
 	try lnn-ckpt-adapt "${stitch[@]}" --input ropevit
 	expect_refusal 2 lnn-ckpt-adapt '--input ropevit: NAME=FILE was expected'
 	try lnn-ckpt-adapt --input a=b "$fixtures/tiny.pth"
-	expect_refusal 2 lnn-ckpt-adapt '--input goes with a key map'
+	expect_refusal 2 lnn-ckpt-adapt '--input needs a key map'
 	try lnn-ckpt-adapt "${stitch[@]}" --input ropevit="$fixtures/ropevit.pth"
 	expect_refusal 2 lnn-ckpt-adapt 'needs a description that lists the state dict (-m)'
 	try lnn-ckpt-adapt "${stitch[@]}" --input ropevit="$fixtures/ropevit.pth" -m mFormerV1
@@ -205,7 +205,7 @@ wrong() {
 	wrong 1:25 'v: no such variable' <<<'rules: [{from: a, when: v, skip: true}]'
 	wrong 1:23 'k: no such variable or index' <<<'rules: [{from: a, to: "b{k}"}]'
 	wrong 1:35 'q: no such variable or index' <<<'rules: [{from: "a{i}", to: b, i: [q, 2]}]'
-	wrong 1:16 'only an index may stand in braces' <<<'rules: [{from: "a{i + 1}", to: b}]'
+	wrong 1:16 'only an index is allowed in braces' <<<'rules: [{from: "a{i + 1}", to: b}]'
 	wrong 1:16 'a closing brace is missing' <<<'rules: [{from: "a{i", to: b}]'
 	wrong 1:16 'a sum of numbers and variables was expected' <<<'rules: [{from: "a{i*2}", to: b}]'
 	wrong 1:17 'regex: at byte' <<<'rules: [{regex: "(", to: b}]'
@@ -350,7 +350,7 @@ op_refused() {
 	op_refused '{from: freqs, to: [a, b, c, d, e], ops: [{split: 1}]}' 'freqs: split of [2,3,6]: 3 are not 5 equal parts'
 	op_refused '{from: freqs, to: [a, b], ops: [{split: 1, sizes: [1, 1]}]}' 'freqs: split of [2,3,6]: 2 sizes with a sum of 2 for 2 names and 3'
 	op_refused '{from: freqs, to: [a, b], ops: [{split: 3}]}' 'freqs: split of [2,3,6]: there is no dimension 3'
-	op_refused '{from: freqs, to: a, ops: [{slice: {1: [1, 4]}}]}' 'freqs: slice of [2,3,6]: [1, 4] is no range inside dimension 1'
+	op_refused '{from: freqs, to: a, ops: [{slice: {1: [1, 4]}}]}' 'freqs: slice of [2,3,6]: [1, 4] is not a range inside dimension 1'
 	op_refused '{from: freqs, to: a, ops: [{pad: {-1: 5}}]}' 'freqs: pad of [2,3,6]: 5 is smaller than dimension 2'
 	op_refused '{from: freqs, to: a, ops: [{pad: {-1: 5000000000000000000}}]}' 'freqs: pad of [2,3,6]: a size of 5000000000000000000 is too large'
 	op_refused '{from: freqs, to: a, ops: [{permute: [0, 1]}]}' 'freqs: permute of [2,3,6]: all 3 dimensions must be named'
@@ -361,7 +361,7 @@ op_refused() {
 	op_refused '{from: freqs, to: a, ops: [{flatten: [0, 3]}]}' 'freqs: flatten of [2,3,6]: there is no dimension 3'
 	op_refused '{from: freqs, to: a, ops: [{reshape: [4294967296, 4294967296]}]}' 'freqs: reshape of [2,3,6]: 36 elements do not have that shape'
 	op_refused '{from: freqs, to: a, ops: [{channels: 1}]}' 'freqs: channels of [2,3,6]: a weight [out, channels, height, width] was expected'
-	op_refused '{from: patch_embed.proj.weight, to: a, ops: [{patch: [0, 14]}]}' 'patch_embed.proj.weight: patch of [12,3,16,16]: 16 and 0 are out of range'
+	op_refused '{from: patch_embed.proj.weight, to: a, ops: [{patch: [0, 14]}]}' 'patch_embed.proj.weight: patch of [12,3,16,16]: a change of an input layer from 16 to 0 is out of range'
 	op_refused '{from: [freqs, cls_token], to: a, ops: [{join: 0}]}' 'freqs: join of [2,3,6]: the shapes differ in more than dimension 0'
 	printf '0\n-\n2\n' >rows
 	op_refused '{from: freqs, to: a, ops: [{rows: rows}]}' 'freqs: rows of [2,3,6]: there is no row 2'
@@ -370,7 +370,7 @@ op_refused() {
 	printf "\\x$(printf %x ${#head})\\0\\0\\0\\0\\0\\0\\0%s" "$head" >large.safetensors
 	printf 'rules:\n  - {from: w, to: a, ops: [{flatten: [1, 2]}]}\n' >m.yaml
 	try lnn-ckpt-adapt -s m.yaml -o no.pth large.safetensors
-	expect_refusal 2 lnn-ckpt-adapt 'flatten of [0,1099511627776,1099511627776]: a dimension would be larger than anything can be'
+	expect_refusal 2 lnn-ckpt-adapt 'flatten of [0,1099511627776,1099511627776]: a dimension would exceed 2^64'
 }
 
 @test 'ops: what is wrong in the map is told with its place' {
@@ -383,12 +383,12 @@ op_refused() {
 	bad '{from: a, to: b, ops: {split: 0}}' 'm.yaml:2:27: ops: a list of maps was expected, not a map'
 	bad '{from: a, to: b, ops: [{flip: [0], scale: 2}]}' 'm.yaml:2:40: an op is a map of one key'
 	bad '{from: a, to: b, ops: [{flip: [0]}, {join: 0}]}' 'm.yaml:2:42: join can only be the first op'
-	bad '{from: a, to: [b, c], ops: [{split: 0}, {split: 1}]}' 'm.yaml:2:46: split can be there only once'
-	bad '{from: a, to: b, ops: [{flip: [0], sizes: [1]}]}' 'm.yaml:2:47: sizes go with split'
+	bad '{from: a, to: [b, c], ops: [{split: 0}, {split: 1}]}' 'm.yaml:2:46: split can occur only once'
+	bad '{from: a, to: b, ops: [{flip: [0], sizes: [1]}]}' 'm.yaml:2:47: sizes needs split'
 	bad '{from: [a., b.], to: c., ops: [{join: 0}]}' 'm.yaml:2:12: join: from must have whole names, not a.'
 	bad '{from: ["a.{i}", b], to: c, ops: [{join: 0}]}' 'm.yaml:2:12: join: all names must have the same indexes, not b'
-	bad '{from: a, to: b, optional: true}' 'm.yaml:2:5: optional goes with join'
-	bad '{from: a, skip: true, ops: [{flip: [0]}]}' 'm.yaml:2:5: a rule that skips has no ops'
+	bad '{from: a, to: b, optional: true}' 'm.yaml:2:5: optional needs join'
+	bad '{from: a, skip: true, ops: [{flip: [0]}]}' 'm.yaml:2:5: a rule with skip cannot have ops'
 	bad '{from: a, to: b, ops: [{sum: {x: 1}}]}' 'm.yaml:2:5: sum: the map must have several inputs'
 	bad '{from: a, to: b, ops: [{dtype: int8}]}' 'm.yaml:2:36: dtype: a floating dtype was expected'
 	bad '{from: a, to: b, ops: [{scale: x}]}' 'm.yaml:2:36: a number was expected'
@@ -417,7 +417,7 @@ op_refused() {
 	expect_refusal 2 lnn-ckpt-adapt 'm.yaml:3:5: join: with x.0.k there is no x.{i}.v (optional: true passes the rule over)'
 	printf 'rules:\n  - {from: [x.0.v, rest], to: a, ops: [{join: 0}]}\n  - {from: [x.0.q, x.0.v], to: b, ops: [{join: 0}]}\n' >m.yaml
 	try lnn-ckpt-adapt -n -s m.yaml in.st
-	expect_refusal 2 lnn-ckpt-adapt 'm.yaml:3:5: x.0.q: an earlier rule takes some of what goes with it'
+	expect_refusal 2 lnn-ckpt-adapt 'm.yaml:3:5: x.0.q: an earlier rule takes other tensors of its group'
 }
 
 @test 'rows: the summary counts zeros, the report names the rule, and drop_params of a description leaves the result' {

@@ -261,7 +261,7 @@ floats() {
 	lnn-ckpt-adapt -q --shard 2/3 --to torch "$index" -o out/
 	lnn-ckpt-adapt -q --shard 3/3 "$index" -o out/
 	try lnn-ckpt-adapt --write-index out
-	expect_refusal 2 lnn-ckpt-adapt '2-of-00003' 'is of another format than the shards before it'
+	expect_refusal 2 lnn-ckpt-adapt '2-of-00003' 'has another format than the shards before it'
 	rm out/*.bin
 	lnn-ckpt-adapt -q --shard 2/3 "$index" -o out/
 	lnn-ckpt-adapt -q --shard 3/3 --drop-params nothing "$index" -o out/
@@ -346,7 +346,7 @@ floats() {
 	echo '{"weight_map": {"x": "model-00001-of-00009.safetensors"}}' >set/model.safetensors.index.json
 	try lnn-ckpt-adapt --write-index set
 	expect_status 0
-	expect_err_has 'set/consolidated.safetensors: is not called as a shard of a set, and left out'
+	expect_err_has 'set/consolidated.safetensors: is not named like a shard of a set, and is left out'
 	[ "$(tr -d ' \n' <set/model.safetensors.index.json)" = \
 		'{"metadata":{"total_size":8},"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors"}}' ]
 	rm set/model-00002-of-00002.safetensors
@@ -363,7 +363,7 @@ floats() {
 	rm loose/z.safetensors
 	lnn-ckpt-adapt -q --to torch loose/y.safetensors -o loose/z.bin
 	try lnn-ckpt-adapt --write-index loose
-	expect_refusal 2 lnn-ckpt-adapt 'loose/z.bin: is of another format than the shards before it'
+	expect_refusal 2 lnn-ckpt-adapt 'loose/z.bin: has another format than the shards before it'
 	rm loose/*.safetensors
 	try lnn-ckpt-adapt --write-index loose
 	expect_status 0
@@ -456,7 +456,7 @@ floats() {
 	local name
 	for name in x.npz .metadata x.index.json; do
 		try lnn-ckpt-adapt "$fixtures/tiny.pth" -o "$name"
-		expect_refusal 2 lnn-ckpt-adapt "-o $name: .${name##*.} is not written"
+		expect_refusal 2 lnn-ckpt-adapt "-o $name: .${name##*.} files cannot be written"
 	done
 	expect_only a.safetensors b.ckpt c.safetensors d.other plain
 }
@@ -474,9 +474,9 @@ floats() {
 	try lnn-ckpt-adapt --to dcp "$fixtures/tiny.safetensors" -o a/
 	expect_refusal 2 lnn-ckpt-adapt 'a: the folder is not empty'
 	try lnn-ckpt-adapt --to dcp "$fixtures/tiny.safetensors" -o -
-	expect_refusal 2 lnn-ckpt-adapt '--to dcp: it is a folder that is written: -o DIR/'
+	expect_refusal 2 lnn-ckpt-adapt '--to dcp: the output is a folder: -o DIR/'
 	try lnn-interp-bias --to dcp --img-size 384 "$fixtures/demo.pth"
-	expect_refusal 2 lnn-interp-bias '--to dcp: it is a folder that is written: -o DIR/'
+	expect_refusal 2 lnn-interp-bias '--to dcp: the output is a folder: -o DIR/'
 	try lnn-ckpt-adapt --to dcp --max-shard-size 1MB "$fixtures/tiny.safetensors" -o c/
 	expect_refusal 2 lnn-ckpt-adapt '--max-shard-size: a distributed folder is not cut into shards'
 	try lnn-ckpt-adapt --to dcp --shard 1/1 "$fixtures/sharded-safetensors/model.safetensors.index.json" -o c/
@@ -508,7 +508,7 @@ floats() {
 	[ "$(lnn-ckpt-inspect -q --format names "$index" | tr '\n' ' ')" = 'far tied quant same near tagged view ' ]
 	try lnn-ckpt-inspect --check "$index"
 	expect_status 0
-	expect_err_has '1 entries of the shards that are no tensors are left out'
+	expect_err_has '1 entries of the shards that are not tensors are left out'
 	# What is shared stays shared, what is said of a parameter stays said.
 	lnn-ckpt-inspect --summary whole.pth | grep -q 'tied = same = view'
 	lnn-ckpt-inspect --globals whole.pth | grep -q _rebuild_parameter_with_state

@@ -55,7 +55,7 @@ values() {
 		try lnn-ckpt-inspect a.npz
 		expect_status 0
 		expect_out $'Block_0/Dense/kernel\tfloat32\t[10,100]\ns\tbfloat16\t[]\ne\tfloat64\t[0,3]'
-		expect_err_has "array 't.npy' is text (<U1), no tensor: it is left out"
+		expect_err_has "array 't.npy' is text (<U1), not a tensor: it is left out"
 		lnn-ckpt-adapt -q -o a.safetensors a.npz 2>/dev/null
 		lnn-ckpt-adapt -q -o a.pth a.npz 2>/dev/null
 		lnn-ckpt-adapt -q --to torch 2>/dev/null <a.npz | cat | cmp - a.pth || fail "method $method through a pipe"

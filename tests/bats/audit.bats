@@ -27,7 +27,7 @@ legacy() {
 		pipe "$p - - < $fixtures/swin.pth"
 		expect_status 2
 		expect_out ''
-		expect_err_has 'standard input is asked for twice'
+		expect_err_has 'standard input is named twice'
 	done
 }
 

@@ -58,7 +58,7 @@ metadata() {
 	unpack hf2
 	rm hf2/shard-00001*
 	try lnn-ckpt-inspect hf2
-	expect_refusal 2 lnn-ckpt-inspect 'hf2: no shard of rank 0 is there (shard-00001-...), but shard-00002-... is'
+	expect_refusal 2 lnn-ckpt-inspect 'hf2: rank 0 has no shard here (shard-00001-...), but shard-00002-... exists'
 	# The last one: the shapes become smaller, and only a cut along another axis could tell.
 	mv hf2/shard-00002* hf2/shard-00001-model-00001-of-00001.safetensors
 	try lnn-ckpt-adapt -o out.pth hf2
@@ -114,14 +114,14 @@ metadata() {
 	# Alone: whole shapes, and nothing but torch can say the rest.
 	try lnn-ckpt-inspect "$first"
 	expect_out $'w\tfloat32\t[5,3]\tplacements=Shard(0)\nn\tfloat32\t[4]\tplacements=Shard(0)\nrep\tfloat32\t[3]\tplacements=Replicate()'
-	expect_err_has 'its DTensors are the parts of one rank (--ranks joins the files of all)'
+	expect_err_has 'its DTensors are the parts of one rank (--ranks joins the files of all ranks)'
 	try lnn-ckpt-adapt "$first" -o out.pth
 	expect_status 0
-	expect_err_has 'its DTensors are the parts of one rank (--ranks joins the files of all)'
+	expect_err_has 'its DTensors are the parts of one rank (--ranks joins the files of all ranks)'
 	try lnn-ckpt-adapt "$first" -o out.safetensors
 	expect_status 2
 	try lnn-ckpt-inspect --ranks out
-	expect_err_has '--ranks: out has no rank_N in its name, and is read alone'
+	expect_err_has '--ranks: out has no rank_N in its name, so it is read without other files'
 	try lnn-ckpt-adapt --ranks -m out --strict "$first" -o joined.pth
 	expect_status 0
 	[[ $stderr != *'no rank_N'* ]] || fail "$stderr"

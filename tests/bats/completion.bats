@@ -164,7 +164,7 @@ offered() {
 		[ "$(offered "$option" | wc -l)" -eq 3 ] || fail "--$option is not in all three"
 		for word in $(offered "$option" | head -n 1); do
 			try "$p" "--$option=$word" -q model.pth -o /dev/null
-			[[ ! $stderr =~ "'$word' is not"|"$word: no such"|expected|"is no layout" ]] || fail "$p --$option=$word: $stderr"
+			[[ ! $stderr =~ "'$word' is not"|"$word: no such"|expected|"is not a layout" ]] || fail "$p --$option=$word: $stderr"
 		done
 		# What is said of a wrong one names them all, and no other.
 		try "$p" "--$option=bogus" model.pth -o /dev/null

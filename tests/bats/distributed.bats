@@ -173,7 +173,7 @@ refuses_to_write() {
 	cp nocoll2/__0.metadata nocoll2/.metadata
 	try lnn-ckpt-inspect nocoll2
 	expect_status 2
-	expect_err_has 'warning: nocoll2: .metadata is read, and not the metadata of ranks beside it' \
+	expect_err_has 'warning: nocoll2: .metadata is read; the files __R.metadata of single ranks beside it are ignored' \
 		"tensor 'model.w': no box of it holds [2,3] at [3,0]"
 	rm nocoll2/.metadata nocoll2/__1.metadata
 	try lnn-ckpt-adapt -q -o out.pth nocoll2
@@ -208,9 +208,9 @@ refuses_to_write() {
 	damage overlap
 	refuses "tensor 'model.w': its box [2,3] at [2,0] overlaps the box [3,3] at [0,0]"
 	damage outside
-	refuses "tensor 'model.w': its box [4,3] at [2,0] lies outside its shape"
+	refuses "tensor 'model.w': its box [4,3] at [2,0] is outside its shape"
 	damage nowhere
-	refuses "tensor 'model.col': nothing says where its box [4,2] at [0,2] is stored"
+	refuses "tensor 'model.col': storage_data lacks its box [4,2] at [0,2]"
 	damage huge
 	refuses "tensor 'plain', box [4611686018427387904] at [0]: "
 	damage slash
@@ -218,11 +218,11 @@ refuses_to_write() {
 	damage unnamed
 	refuses "'plain': planner_data lacks it"
 	damage unlisted
-	refuses "'more': planner_data has it, but nothing says what it is"
+	refuses "'more': planner_data has it, but state_dict_metadata lacks it"
 	damage crossed
 	refuses "'plain': its path contradicts that of another name"
 	damage far
-	refuses "'lst.1': the list that it is in has more items than all names"
+	refuses "'lst.1': the list that contains it has more items than there are names"
 }
 
 @test 'what is wrong with an item is told when its turn comes' {
@@ -238,7 +238,7 @@ refuses_to_write() {
 	cp dt4/__* d
 	printf x | dd of=d/__0_0.distcp bs=1 seek=2282 conv=notrunc status=none
 	try lnn-ckpt-adapt -q -o out.pth d
-	expect_refusal 2 lnn-ckpt-adapt "the CRC of tensor 'model.col', box [4,2] at [0,0] is not that of its bytes"
+	expect_refusal 2 lnn-ckpt-adapt "the CRC of tensor 'model.col', box [4,2] at [0,0] does not match its bytes"
 	try lnn-ckpt-inspect -q --check -k '' d
 	expect_status 1
 	expect_out_has $'\tcrc'
@@ -250,9 +250,9 @@ refuses_to_write() {
 	printf x | dd of=dt4/__0_0.distcp bs=1 seek=705 conv=notrunc status=none
 	for to in torch safetensors; do
 		pipe "lnn-ckpt-adapt -q --to $to dt4 | cat >out"
-		expect_err_has "the CRC of tensor 'model.w', box [2,3] at [0,0] is not that of its bytes"
+		expect_err_has "the CRC of tensor 'model.w', box [2,3] at [0,0] does not match its bytes"
 		try lnn-ckpt-adapt -q --to $to -o new dt4
-		expect_refusal 2 lnn-ckpt-adapt "the CRC of tensor 'model.w', box [2,3] at [0,0] is not that of its bytes"
+		expect_refusal 2 lnn-ckpt-adapt "the CRC of tensor 'model.w', box [2,3] at [0,0] does not match its bytes"
 		[ ! -e new ]
 		try lnn-ckpt-inspect out
 		expect_status 2
@@ -284,7 +284,7 @@ refuses_to_write() {
 	damage foreign
 	lnn-ckpt-adapt -q -o whole.pth d
 	damage foreign-size
-	refuses "'plain': its size is no tuple of numbers"
+	refuses "'plain': its size is not a tuple of numbers"
 	[ ! -e executed ] && [ ! -e d/executed ]
 }
 

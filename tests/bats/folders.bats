@@ -94,7 +94,7 @@ put() {
 	done
 	rm bin/*-00002-*
 	try lnn-ckpt-inspect bin
-	expect_refusal 2 lnn-ckpt-inspect 'bin: ' 'are not there: pytorch_model-00002-of-00003.bin'
+	expect_refusal 2 lnn-ckpt-inspect 'bin: ' 'are missing: pytorch_model-00002-of-00003.bin'
 	cp "$fixtures/tiny.pth" bin/other.pth
 	try lnn-ckpt-inspect bin
 	expect_refusal 2 lnn-ckpt-inspect 'bin: ' 'other.pth, pytorch_model-00001-of-00003.bin (a shard of a set that is not complete)'
@@ -115,7 +115,7 @@ put() {
 	} >d/shard-00001-model-00001-of-00001.safetensors
 	try lnn-ckpt-inspect d
 	expect_status 2
-	expect_err_has "d/shard-00001-model-00001-of-00001.safetensors: tensor 'a': DCP_SHARDING_INFO does not say where it lies"
+	expect_err_has "d/shard-00001-model-00001-of-00001.safetensors: tensor 'a': DCP_SHARDING_INFO does not have its offsets"
 }
 
 @test 'all programs take folders, and so do -m, -r, --against and --input' {

@@ -51,7 +51,7 @@ records() {
 	local n
 	cat "$fixtures/tiny.pth" "$fixtures/rest.pth" >x.pth
 	n=$(stat -c %s "$fixtures/tiny.pth")
-	refused x.pth "at byte $n: a second save begins here" "'head -c $n'" "'tail -c +$((n + 1))'"
+	refused x.pth "at byte $n: the file holds two saves, and the second begins here" "'head -c $n'" "'tail -c +$((n + 1))'"
 	cp x.pth __0_0.distcp # which is such a row of saves, too
 	try lnn-ckpt-inspect __0_0.distcp
 	expect_refusal 2 lnn-ckpt-inspect 'a file of a distributed checkpoint' 'give the folder'
@@ -78,12 +78,12 @@ records() {
 	try lnn-ckpt-inspect y.pth
 	expect_out $'b\tfloat32\t[1]'
 	[ "$(printf '%s\n' "$stderr" | wc -l)" -eq 1 ] || fail "$stderr"
-	expect_err_has 'it holds two saves, one behind the other: the last is read' "'head -c $n'"
+	expect_err_has 'it holds two saves, one after the other: the last is read' "'head -c $n'"
 	pipe 'lnn-ckpt-inspect <y.pth | cat'
 	expect_out $'b\tfloat32\t[1]'
 	pipe 'cat y.pth | lnn-ckpt-inspect'
 	expect_status 2
-	expect_err_has "at byte $n: a second save begins here"
+	expect_err_has "at byte $n: the file holds two saves, and the second begins here"
 }
 
 @test "zips that hold no checkpoint" {

@@ -107,7 +107,7 @@ END
 		expect_status 2
 		expect_err_has '/data/0'
 		expect_err_has '/DATA/0'
-		expect_err_has 'which torch holds for one'
+		expect_err_has 'which are the same name to torch'
 	done
 }
 

@@ -91,14 +91,14 @@ shifts() {
 	try lnn-ckpt-adapt --drop-rest x.pth
 	expect_refusal 2 lnn-ckpt-adapt --in-place
 	try lnn-ckpt-adapt --recover x.pth --in-place x.pth
-	expect_refusal 2 lnn-ckpt-adapt 'stands alone'
+	expect_refusal 2 lnn-ckpt-adapt 'goes with no other file'
 	try lnn-ckpt-adapt --in-place
 	expect_refusal 2 lnn-ckpt-adapt 'must be named'
 	try lnn-ckpt-adapt --in-place -
 	expect_refusal 2 lnn-ckpt-adapt 'must be named'
 	mkdir folder
 	try lnn-ckpt-adapt --in-place folder
-	expect_refusal 2 lnn-ckpt-adapt 'folder: is no regular file: --in-place cannot edit it'
+	expect_refusal 2 lnn-ckpt-adapt 'folder: is not a regular file: --in-place cannot edit it'
 }
 
 @test 'a key map that makes tensors, and what a description drops' {
@@ -126,7 +126,7 @@ shifts() {
 	cp "$fixtures/legacy.pth" .
 	refused legacy.pth torch-legacy '-o FILE' -- --add-prefix p.
 	cp "$fixtures/list.pth" .
-	refused list.pth 'no dict' -- --add-prefix p.
+	refused list.pth 'not a dict' -- --add-prefix p.
 	cp "$fixtures/bigendian.pth" .
 	refused bigendian.pth '-o FILE' -- --add-prefix p.
 	cp -r "$fixtures/sharded-safetensors" set
@@ -135,7 +135,7 @@ shifts() {
 	refused "$(echo set/*1-of*.safetensors)" 'is a shard' index.json -- --add-prefix p.
 	mkfifo pipe
 	try lnn-ckpt-adapt --in-place --add-prefix p. pipe
-	expect_refusal 2 lnn-ckpt-adapt 'no regular file'
+	expect_refusal 2 lnn-ckpt-adapt 'not a regular file'
 	cmp x.pth "$fixtures/tiny.pth"
 }
 
@@ -167,7 +167,7 @@ shifts() {
 	exec 7<x.pth
 	try lnn-ckpt-adapt --in-place --add-prefix p. x.pth
 	exec 7<&-
-	[[ $stderr != *'could not be checked'* ]] || skip 'a file system without leases'
+	[[ $stderr != *'could not check whether'* ]] || skip 'a file system without leases'
 	expect_refusal 2 lnn-ckpt-adapt 'open or mapped'
 	cmp x.pth "$fixtures/tiny.pth"
 	lnn-ckpt-adapt -q --in-place --add-prefix p. x.pth
@@ -274,7 +274,7 @@ failed() {
 		same_as new
 	else
 		[ "$status" -eq 2 ] && [ "$(wc -l <err)" -eq 1 ] || return 1
-		if grep -q 'the new one all the same' err; then same_as new; else cmp -s x old; fi
+		if grep -q 'the edit itself is complete' err; then same_as new; else cmp -s x old; fi
 	fi
 }
 
@@ -340,11 +340,11 @@ every_call() {
 		sed "$program" good >.x.lnn-undo
 		! cmp -s good .x.lnn-undo || continue
 		try lnn-ckpt-inspect x
-		expect_refusal 2 lnn-ckpt-inspect 'no whole undo journal' .x.lnn-undo
+		expect_refusal 2 lnn-ckpt-inspect 'not a valid undo journal' .x.lnn-undo
 	done
 	head -c 100 good >.x.lnn-undo
 	try lnn-ckpt-adapt --recover x
-	expect_refusal 2 lnn-ckpt-adapt 'no whole undo journal'
+	expect_refusal 2 lnn-ckpt-adapt 'not a valid undo journal'
 	cmp x "$fixtures/tiny.safetensors"
 	mv good .x.lnn-undo
 	mv edited x

@@ -98,15 +98,15 @@ terminal() {
 		try lnn-ckpt-inspect "$@"
 		expect_refusal 2 lnn-ckpt-inspect "$text"
 	}
-	refusal 'here it is --format=json' --json w.st
-	refusal 'here it is --against=TARGET' --diff w.st w.st
+	refusal 'this program has --format=json' --json w.st
+	refusal 'this program has --against=TARGET' --diff w.st w.st
 	refusal '--get PATH w.st' --get w.st
 	refusal '--dump a w.st' --dump w.st a
-	refusal 'which checkpoint is compared with it' --against w.st
+	refusal 'the checkpoint to compare with it is missing' --against w.st
 	refusal 'is it --tree=2' --tree 2 w.st
 	refusal 'as in nan,inf' --check --fail-on nan inf w.st
 	refusal 'nor a built-in description' --against nofile w.st
-	refusal "the checkpoint's place" -o w.st w.st
+	refusal 'the report would overwrite the checkpoint' -o w.st w.st
 	printf 'a\tfloat32\t[1]\n' >l.tsv
 	refusal 'lnn-filter reads tensor lists' l.tsv
 	try lnn-ckpt-inspect -k state_dict --dump negative "$fixtures/rest.pth"
@@ -217,7 +217,7 @@ terminal() {
 	try lnn-ckpt-inspect -q -k state_dict --against "$fixtures/rest.pth" --target-key ema "$fixtures/rest.pth"
 	expect_status 0
 	try lnn-ckpt-inspect -k state_dict --target-key ema "$fixtures/rest.pth"
-	expect_refusal 2 lnn-ckpt-inspect '--target-key goes with --against'
+	expect_refusal 2 lnn-ckpt-inspect '--target-key needs --against'
 }
 
 @test 'one is one' {
@@ -515,7 +515,7 @@ default: drop
 	safetensors a.st x
 	try lnn-ckpt-inspect --suggest-map a.st
 	expect_status 2
-	expect_err_has 'to the names of which model? (--against TARGET)'
+	expect_err_has '--suggest-map needs the target model (--against TARGET)'
 	local option
 	for option in --renames --strip-prefix=x --summary --format=json; do
 		try lnn-ckpt-inspect --against a.st --suggest-map $option a.st

@@ -173,7 +173,7 @@ indexed() {
 			set -- $args
 			indexed in.st "$1" "$2" $value
 			try lnn-interp-bias --grid "$3" in.st -o none.st
-			expect_refusal 2 lnn-interp-bias 'a.relative_position_bias_table: its relative_position_index is that of no known layout'
+			expect_refusal 2 lnn-interp-bias 'a.relative_position_bias_table: its relative_position_index fits no known layout'
 			pipe "cat in.st | lnn-interp-bias --grid $3 >out"
 			expect_status 2
 			try lnn-interp-bias --grid "$4" in.st -o out.st
@@ -192,7 +192,7 @@ indexed() {
 
 @test 'a table that nothing tells the layout of: refused, unless it is only copied' {
 	try lnn-interp-bias --grid 5x5 "$fixtures/ambiguous.pth" -o none.pth
-	expect_refusal 2 lnn-interp-bias 'ambiguous.pth: stage_3.0.attn.relative_position_bias_table: no relative_position_index' \
+	expect_refusal 2 lnn-interp-bias 'ambiguous.pth: stage_3.0.attn.relative_position_bias_table: its layout is unknown' \
 		'first, last and metaformer' --layout
 	try lnn-interp-bias --grid 4x4 --to-layout last "$fixtures/ambiguous.pth" -o none.pth
 	expect_refusal 2 lnn-interp-bias 'first, last and metaformer'
@@ -324,9 +324,9 @@ stated() {
 
 @test 'a size that no table gets is status 1, and nothing is written' {
 	try lnn-interp-bias --img-size 384 "$fixtures/tiny.pth" -o out.pth
-	expect_refusal 1 lnn-interp-bias "$fixtures/tiny.pth: no position table gets the new size: none is found" --grid --stage
+	expect_refusal 1 lnn-interp-bias "$fixtures/tiny.pth: no position table gets the new size: none was found" --grid --stage
 	try lnn-interp-bias --img-size 384 --match nothing "$fixtures/tables.pth" -o out.pth
-	expect_refusal 1 lnn-interp-bias 'none is found'
+	expect_refusal 1 lnn-interp-bias 'none was found'
 	try lnn-interp-bias -q --img-size 384 --match elsewhere "$fixtures/tables.pth" -o out.pth
 	expect_refusal 1 lnn-interp-bias 'elsewhere.attn.relative_position_bias_table (no known stage in its name)' '--grid HxW' '--stage SUBSTRING=RATIO'
 	expect_only ''
@@ -360,14 +360,14 @@ stated() {
 	expect_only ''
 	# a table that is left alone need fit nothing
 	try lnn-interp-bias -n --img-size 112 --match unknown --stage x=1 "$fixtures/tiny.pth"
-	expect_refusal 1 lnn-interp-bias 'none is found'
+	expect_refusal 1 lnn-interp-bias 'none was found'
 }
 
 @test 'options that are wrong' {
 	try lnn-interp-bias "$fixtures/tables.pth"
 	expect_refusal 2 lnn-interp-bias 'the new size is missing'
 	try lnn-interp-bias --img-size 224 --grid 4x4 "$fixtures/tables.pth"
-	expect_refusal 2 lnn-interp-bias '--img-size and --grid both say the new size'
+	expect_refusal 2 lnn-interp-bias '--img-size and --grid both set the new size'
 	local o
 	for o in '--grid 4' '--grid 0x4' '--grid 4x' '--grid axb' '--img-size 0' '--img-size 1e3' '--layout lst' '--layout last:0' \
 		'--layout grid:1' '--to-layout first:x' '--stage stage_3' '--stage =16' '--stage x=0' '--from-grid 3' '-j 0'; do
@@ -396,7 +396,7 @@ stated() {
 @test 'safetensors have no space for the rest' {
 	try lnn-interp-bias --grid 4x4 --to safetensors "$fixtures/demo.pth" -o out.st
 	expect_status 0
-	expect_err_has 'what stands beside the state dict does not fit into safetensors and is left out: optimizer, lr_scheduler'
+	expect_err_has 'safetensors cannot hold the entries beside the state dict, which are left out: optimizer, lr_scheduler'
 	[[ $stderr != *resuming* ]] || fail "$stderr"
 	try lnn-interp-bias -q --drop-rest --grid 4x4 --to safetensors "$fixtures/demo.pth" -o other.st
 	expect_no_err

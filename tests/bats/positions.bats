@@ -52,7 +52,7 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	expect_out_has $'pos_embed\t[1,17,4]'
 	state b.st conv_proj.weight:4,3,2,2 pos_embed:1,4,4,4
 	try lnn-interp-bias --grid 2x5 b.st
-	expect_refusal 2 lnn-interp-bias 'pos_embed: nothing tells which dimension has the channels; --match REGEX=embed:chw'
+	expect_refusal 2 lnn-interp-bias 'pos_embed: the dimension of the channels is unknown; --match REGEX=embed:chw'
 	shapes --grid 2x5 --match 'pos=embed:hwc' b.st
 	expect_out_has $'pos_embed\t[1,2,5,4]'
 	state b.st conv_proj.weight:5,3,2,2 encoder.pos_embedding:9,5 decoder_pos_embed:1,3,3,5 pos_embed:1,5,3,3
@@ -70,7 +70,7 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	state free.st cls_token:1,1,4 pos_embed:1,36,4 patch_embed.proj.weight:4,3,2,2
 	shapes --grid 4x4 free.st
 	expect_out_has $'pos_embed\t[1,16,4]'
-	expect_err_has 'pos_embed: 6x6 rows are taken for the image'
+	expect_err_has 'pos_embed: 6x6 rows are all taken as the image'
 	state dist.st cls_token:1,1,4 dist_token:1,1,4 pos_embed:1,38,4 patch_embed.proj.weight:4,3,2,2
 	shapes --grid 4x4 dist.st
 	expect_out_has $'pos_embed\t[1,18,4]'
@@ -78,17 +78,17 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	lnn-interp-bias -q --grid 9x4 --from-grid 6x6 a.st -o out.st
 	if cmp -s a.st out.st; then fail 'nothing was resized'; fi
 	try lnn-interp-bias --grid 6x6 --from-grid 5x6 a.st -o out2.st
-	expect_refusal 2 lnn-interp-bias '37 rows do not fit'
+	expect_refusal 2 lnn-interp-bias '37 rows contradict --prefix-tokens'
 	# rows that are no square pass, unless it is certain that they are an image's
 	state tables.st cls_token:1,1,4 pos_embed:1,41,4 patch_embed.proj.weight:4,3,2,2 b.pos_embed:1,37,4
 	shapes --grid 4x4 tables.st
 	expect_out_has $'pos_embed\t[1,41,4]' $'b.pos_embed\t[1,17,4]'
-	expect_err_has 'left alone: pos_embed (its rows, less 0, 1 or 2, are no square'
+	expect_err_has 'left alone: pos_embed (its rows minus 0, 1 or 2 are not a square'
 	try lnn-interp-bias --grid 4x4 --match '^pos_embed$' tables.st
-	expect_refusal 2 lnn-interp-bias 'are no square'
+	expect_refusal 2 lnn-interp-bias 'are not a square'
 	target m.yaml pos_embed:1,17,4
 	try lnn-interp-bias -m m.yaml tables.st
-	expect_refusal 2 lnn-interp-bias 'are no square'
+	expect_refusal 2 lnn-interp-bias 'are not a square'
 	# one that has the shape already need not be understood
 	target m.yaml pos_embed:1,41,4 b.pos_embed:1,37,4
 	try lnn-interp-bias -n -m m.yaml tables.st
@@ -135,7 +135,7 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	expect_refusal 2 lnn-interp-bias 'a.attention_biases: tables of its kind have several sizes' '--match REGEX=offsets'
 	shapes --grid 5x6 --match '^a.=offsets' levit.st
 	expect_out $'a.attention_biases\t[2,30]\nb.attention_biases\t[2,16]'
-	expect_err_has 'left alone: b.attention_biases (--match names others)'
+	expect_err_has 'left alone: b.attention_biases (--match names other tables)'
 	target m.yaml a.attention_biases:2,9 b.attention_biases:2,4
 	shapes -m m.yaml levit.st
 	expect_out $'a.attention_biases\t[2,9]\nb.attention_biases\t[2,4]'
@@ -145,7 +145,7 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	shapes --grid 4x4 max.st
 	expect_out $'a.relative_position_bias_table\t[2,7,7]'
 	try lnn-interp-bias --img-size 4 max.st -o out.st
-	expect_refusal 1 lnn-interp-bias "a.relative_position_bias_table (nothing says its new size; --grid HxW"
+	expect_refusal 1 lnn-interp-bias "a.relative_position_bias_table (its new size is unknown; --grid HxW"
 }
 
 @test 'buffers of another size go: of the table, of its block, and those that a description has otherwise' {
@@ -216,16 +216,16 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	expect_out_has $'pos_embed\t[1,37,4]' $'a.relative_position_bias_table\t[49,2]'
 	pipe "lnn-ckpt-adapt --interpolate=embed --grid 4x4 -n a.st | cut -f1,3"
 	expect_out_has $'pos_embed\t[1,17,4]' $'a.relative_position_bias_table\t[25,2]'
-	expect_err_has '1 resampled, 0 fit already; left alone: a.relative_position_bias_table (of a kind that is not asked for)'
+	expect_err_has '1 resampled, 0 fit already; left alone: a.relative_position_bias_table (of a kind that was not requested)'
 	shapes --grid 4x4 --prefix-tokens 0 --match 'my_places=embed' --kind embed,bias --match 'pos_embed=bias3' a.st
 	expect_out_has $'my_places\t[16,4]' $'pos_embed\t[1,37,4]' $'a.relative_position_bias_table\t[49,2]'
 	# a pattern alone: nothing else is a table
 	shapes --grid 4x4 --match '^pos_' a.st
 	expect_out_has $'pos_embed\t[1,17,4]' $'a.relative_position_bias_table\t[25,2]'
 	try lnn-interp-bias --grid 4x4 --match 'pos_embed=embd' a.st
-	expect_refusal 2 lnn-interp-bias '"embd" is no kind of position table'
+	expect_refusal 2 lnn-interp-bias '"embd" is not a kind of position table'
 	try lnn-interp-bias --grid 4x4 --kind bias,x a.st
-	expect_refusal 2 lnn-interp-bias '"x" is no kind'
+	expect_refusal 2 lnn-interp-bias '"x" is not a kind'
 	try lnn-interp-bias --img-size 4x a.st
 	expect_refusal 2 lnn-interp-bias '--img-size 4x: N or HxW was expected'
 }

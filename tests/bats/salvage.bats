@@ -55,7 +55,7 @@ print(json.load(sys.stdin)["tensors"][0]["offset"])')
 	flip in.pth "$at"
 	try lnn-ckpt-adapt --salvage in.pth -o out.pth
 	expect_status 1
-	expect_err_has "$name' is lost: its CRC is not that of its bytes" ' 1 lost'
+	expect_err_has "$name' is lost: its CRC does not match its bytes" ' 1 lost'
 	diff <(lnn-ckpt-inspect --digest "$fixtures/tiny.pth" | sed '1d;$d') <(lnn-ckpt-inspect --digest out.pth | sed '$d')
 }
 
@@ -75,13 +75,13 @@ print(json.load(sys.stdin)["tensors"][0]["offset"])')
 @test 'nothing is left: status 2, and no file' {
 	head -c 100 "$fixtures/tiny.pth" >cut.pth
 	try lnn-ckpt-adapt --salvage cut.pth -o out.pth
-	expect_refusal 2 lnn-ckpt-adapt 'nothing can be saved of it'
+	expect_refusal 2 lnn-ckpt-adapt 'nothing can be saved from it'
 	echo text >text
 	try lnn-ckpt-adapt --salvage text -o out.pth
-	expect_refusal 2 lnn-ckpt-adapt 'nothing can be saved of it'
+	expect_refusal 2 lnn-ckpt-adapt 'nothing can be saved from it'
 	head -c 1000 "$fixtures/vit.npz" >cut.npz
 	try lnn-ckpt-adapt --salvage cut.npz -o out.pth
-	expect_refusal 2 lnn-ckpt-adapt 'cut.npz: nothing can be saved of it: cut off: the zip has no central directory at its end'
+	expect_refusal 2 lnn-ckpt-adapt 'cut.npz: nothing can be saved from it: cut off: the zip has no central directory at its end'
 	expect_only cut.npz cut.pth text
 }
 

@@ -26,7 +26,7 @@ load helpers
 		try "$program" "$fixtures/tiny.pth" out.pth
 		expect_refusal 2 "$program" "one operand too many: 'out.pth' (to write to that file: -o out.pth)"
 		try "$program" "$fixtures/tiny.pth" 384
-		expect_refusal 2 "$program" "one operand too many: '384' is no file (a size is part of its option: --img-size 384)"
+		expect_refusal 2 "$program" "one operand too many: '384' is not a file (a size is part of its option: --img-size 384)"
 		try "$program" 384 "$fixtures/tiny.pth"
 		expect_refusal 2 "$program" '--img-size 384'
 		try "$program" "$fixtures/tiny.pth" "$fixtures/rest.pth" -o out.pth

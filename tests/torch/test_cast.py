@@ -43,7 +43,7 @@ t.eq([x.dtype for x in got.values()], [torch.float32, torch.bfloat16, torch.int6
 got, _ = adapt("--dtype", "fp16", "--dtype", "^b$=keep", "--dtype", r"a\.fc=half", tmp / "in.pth")
 t.eq([x.dtype for x in got.values()], [torch.float16, torch.float16, torch.int64, torch.bfloat16], "keep")
 got, err = adapt("--dtype", "none=fp64", tmp / "in.pth")
-t.ok(all(tap.same(got[k], v) for k, v in state.items()) and "--dtype none=fp64: decides about no tensor" in err, "no match is told")
+t.ok(all(tap.same(got[k], v) for k, v in state.items()) and "--dtype none=fp64: applies to no tensor" in err, "no match is told")
 _, err = adapt("--dtype", "(=fp64", tmp / "in.pth", status=2)
 t.ok("--dtype (=fp64: at byte" in err, "a bad expression")
 

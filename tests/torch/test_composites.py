@@ -352,7 +352,7 @@ def modules():
     t.eq(listed, {k: hashlib.sha256(tap.bits(v)).hexdigest() for k, v in constants.items()}, "constants of a frozen module")
     t.ok(len(listed) > 1, "which has some")
     done = tap.run("lnn-ckpt-adapt", path, "-o", tap.scratch() / "no.pth", status=2)
-    t.ok(b"constants.pkl" in done.stderr, "and they are no state dict")
+    t.ok(b"constants.pkl" in done.stderr, "and they are not a state dict")
     done = tap.run("lnn-ckpt-inspect", save("pair.pth", {"model": Pair(torch.ones(2), 3), "epoch": 1}), status=2)
     t.ok(b"an object of the class '__main__.Pair' holds them (at 'model')" in done.stderr, "the class that holds tensors is named")
     plain = collections.defaultdict(dict, w=torch.ones(2))
@@ -399,7 +399,7 @@ def warnings_of_loading():
     path, out = tap.scratch() / "script.pt", tap.scratch() / "script.pth"
     torch.jit.script(Table()).save(str(path))
     done = tap.run("lnn-interp-bias", "--grid", "3x3", path, "-o", out)
-    t.ok(b"the output loads nowhere" in done.stderr and not loads_elsewhere(out), "an object of TorchScript in a torch zip")
+    t.ok(b"no program can load the output" in done.stderr and not loads_elsewhere(out), "an object of TorchScript in a torch zip")
 
 
 class PerChannel:

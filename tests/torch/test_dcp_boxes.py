@@ -100,8 +100,8 @@ def shards(t, full):
         done = tap.run("lnn-ckpt-adapt", broken, "-o", tap.scratch() / "no.safetensors", status=2)
         t.ok(said in done.stderr.decode(), what)
 
-    damaged("a middle shard is missing", lambda d: (d / files[1].name).unlink(), "no shard of rank 1 is there")
-    damaged("the first is missing", lambda d: (d / files[0].name).unlink(), "no shard of rank 0 is there")
+    damaged("a middle shard is missing", lambda d: (d / files[1].name).unlink(), "rank 1 has no shard here")
+    damaged("the first is missing", lambda d: (d / files[0].name).unlink(), "rank 0 has no shard here")
 
     def move(d):
         path = d / files[2].name
@@ -147,7 +147,7 @@ def ranks(t, full):
     optim = torch.load(tap.scratch() / "optim.pth")
     t.ok(tap.same(optim["state"][0]["exp_avg"], full["uneven"]) and optim["param_groups"] == [{"lr": 1.0, "rank": 0}], "an optimizer")
     t.ok("differs in 3 of the files" in done.stderr.decode(), "what is no tensor and differs: a warning")
-    for name, said in (("differ", "'plain': it is no DTensor, and its values are not those of rank 0"), ("partial", "Partial")):
+    for name, said in (("differ", "'plain': it is not a DTensor, but its values differ from those of rank 0"), ("partial", "Partial")):
         done = tap.run("lnn-ckpt-adapt", "--ranks", tap.scratch() / f"{name}_rank_0.pt", "-o", tap.scratch() / "no.pth", status=2)
         t.ok(said in done.stderr.decode(), f"{name}: refused")
     done = tap.run("lnn-ckpt-adapt", first, "-o", tap.scratch() / "no.safetensors", status=2)

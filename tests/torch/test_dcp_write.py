@@ -191,7 +191,7 @@ def refused(t):
     blow = ()
     for _ in range(64):
         blow = {"a": blow, "b": blow}
-    refuse("shared dictionaries without end", {"model": model, "d": blow}, "shared objects stand for more")
+    refuse("shared dictionaries without end", {"model": model, "d": blow}, "shared objects expand to more")
 
 
 if __name__ == "__main__":

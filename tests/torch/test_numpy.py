@@ -204,6 +204,6 @@ with t.part("around arrays"):
     data = pickle.dumps({"w": np.arange(3000.0)}, 4).replace(struct.pack("<H", 3000), struct.pack("<H", 2999))
     (tmp / "a.pkl").write_bytes(data)
     done = tap.run("lnn-ckpt-inspect", tmp / "a.pkl", status=2)
-    t.ok(b"another number than its shape says" in done.stderr, "an array whose size is not that of its bytes")
+    t.ok(b"which contradicts its shape" in done.stderr, "an array whose size is not that of its bytes")
 
 t.done()

@@ -191,7 +191,7 @@ for kind in "pth", "safetensors":
         with t.part(script):
             said = tap.shell(f"{script} >out").stderr.decode()
             t.ok(equal(load_file(tmp / "out"), expected), f"mean of {kind}, pipe {piped or 'none'}")
-            t.ok("1 tensors that are not floating differ" in said and "4 made" in said, f"what differs is counted: {said}")
+            t.ok("1 tensors that are not floating-point differ" in said and "4 made" in said, f"what differs is counted: {said}")
 write_map("sum.yaml", [{"starts": "", "keep": True, "ops": [{"sum": {"b": 0.25, "a": -2}}]}], inputs=["a", "b"])
 tap.shell("lnn-ckpt-adapt -s sum.yaml --input a=0.pth --input b=1.pth -o out.pth")
 got = torch.load(tmp / "out.pth")

@@ -142,7 +142,7 @@ def check_flips(original, infos, places):
         data[at] ^= 1 << rng.randrange(8)
         if at in bytes_of["data.pkl"]:
             status, out, _, _, text = salvage(bytes(data))
-            if status == 0 or (out is not None and "'data.pkl' is not that of its bytes" not in text):
+            if status == 0 or (out is not None and "'data.pkl' does not match its bytes" not in text):
                 bad.append(f"{at}: a damaged data.pkl passes with status {status}")
             continue
         status, out, lost, doubtful, text = salvage(bytes(data))

@@ -52,27 +52,27 @@ LOOSER = {
 }
 # What they take and we refuse: by our message.
 STRICTER = {
-    "saves": r"a second save begins here",
-    "packed": r"is encrypted|is a patch|is packed by method|another packing method|is stored, but with two sizes",
+    "saves": r"holds two saves, and the second begins here",
+    "packed": r"is encrypted|is a patch|is packed by method|another compression method|is stored, but its two sizes differ",
     "folders": r"is marked as a folder",
-    "names": r"readers would see two archives|the zip has two records|which torch holds for one",
+    "names": r"readers would see two archives|the zip has two records|which are the same name to torch",
     "ranges": r"reaches into what follows it",
-    "ends": r"contradicts its zip64 record|end records of the zip are damaged|directory is not where its end record says",
+    "ends": r"contradicts its zip64 record|end records of the zip are damaged|directory is not at the place that",
     "volumes": r"split zips cannot be read",
     "storages": r"is described in two ways",
     "strides": r"another number of strides than of dimensions",
     "depth": r"nested more than 200 deep",
     "dimensions": r"more than 64 dimensions",
     "dataless": r"have no data",
-    "build": r"BUILD: its target is no object",
-    "reduce": r"the arguments are no tuple",
+    "build": r"BUILD: its target cannot have a state",
+    "reduce": r"the arguments are not a tuple",
     "dotted": r"GLOBAL builtins.getattr was not an allowed",
-    "crc": r"the CRC of storage '.*' is not that of its bytes",
+    "crc": r"the CRC of storage '.*' does not match its bytes",
     "unwritten": r"may load with weights_only=False only: .*torch.save writes nothing of the kind",
     "protocol": r"is newer than 5",
     "twice": r"occurs twice in the state dict",
     "nothing": r"there are no tensors|no tensor is left",
-    "magic": r"no checkpoint of a known format",
+    "magic": r"not a checkpoint of a known format",
     "keys": r"is missing from the list of storage keys|is listed twice|a list of storage keys was expected|elements here",
     "machine": r"a dict that describes the machine was expected",
 }
@@ -81,7 +81,7 @@ PIPE = {
     "between": r"does not end here|end records of the zip are damaged|split zips",
     "small": r"cut off in|cut off: \d+ more bytes expected|'version' holds no version",
     "case": r"its record 'data/.*' is missing",
-    "second": r"another end record|a second save begins here",
+    "second": r"another end record|holds two saves, and the second begins here",
 }
 
 # ---- verdicts
@@ -231,7 +231,7 @@ def lines(stderr):
 
 def warns(stderr):
     """Of anything but bytes that belie their CRC: those of a file are copied unseen."""
-    return any("warning:" in x and "is not that of its bytes" not in x for x in stderr.splitlines())
+    return any("warning:" in x and "does not match its bytes" not in x for x in stderr.splitlines())
 
 
 def listed(exceptions, message):

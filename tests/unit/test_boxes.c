@@ -393,11 +393,11 @@ fixed_errors(void)
 	err_clear(&e);
 	r = boxes_whole(&s->t);
 	boxes_fill(s->c, &r, byte, &e);
-	is_str(e.msg, "memory: a tensor has elements that are stored nowhere", "the error");
+	is_str(e.msg, "memory: a tensor has elements that no file holds", "the error");
 	err_clear(&e);
 	s->size[1][0] = 3;
 	check(s->c, &s->t, &e);
-	is_str(e.msg, "memory: its box [3,4] at [2,0] lies outside its shape", "the error");
+	is_str(e.msg, "memory: its box [3,4] at [2,0] is outside its shape", "the error");
 	err_clear(&e);
 	s->size[1][0] = 2;
 	s->step[1][0] = 1 << 20;

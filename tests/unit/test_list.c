@@ -139,7 +139,8 @@ test_long(void)
 	buf_clear(&text);
 	buf_fill(&text, 'x', (size_t)LIST_MAX_LINE + 1);
 	ok(read_names(text.p, text.len, false, &names, &e) == -1);
-	is_str(e.msg, "list:1: a line of more than 16777216 bytes is no part of a tensor list", "no line is longer than 16 MiB");
+	is_str(e.msg, "list:1: a line of more than 16777216 bytes cannot be part of a tensor list",
+	       "no line is longer than 16 MiB");
 	buf_release(&text);
 	buf_release(&names);
 }
@@ -197,7 +198,7 @@ test_put(void)
 	ok(list_put(&b, &x, true, &e) == 0 && b.len == 4 && b.p[3] == '\0');
 	x.name = str_n("a\0b", 3);
 	ok(list_put(&b, &x, false, &e) == -1);
-	is_str(e.msg, "the name a\\x00b holds a NUL: only JSON can say it", "a NUL in a name");
+	is_str(e.msg, "the name a\\x00b contains a NUL byte: only JSON can show it", "a NUL in a name");
 	buf_release(&b);
 }
 

@@ -403,14 +403,14 @@ test_config_dir(void)
 	ok_msg(load(&c, path, dir, &e) == 0 && config_u64(&c, "MODEL.IMG_SIZE", &n, &e) == 1 && n == 5, "--config-dir %s", e.msg);
 	config_release(&c);
 	ok(load(&c, path, NULL, &e) == -1);
-	ok_msg(strstr(e.msg, "; --config-dir or CONFIG_DIR names the folder that bases lie below") != NULL, "%s", e.msg);
+	ok_msg(strstr(e.msg, "; --config-dir or CONFIG_DIR names the folder that relative bases start from") != NULL, "%s", e.msg);
 	config_release(&c);
 	/* base.yaml lies in no folder above d.yaml; d.yaml lies in one above sub/deep.yaml. */
 	err_clear(&e);
 	snprintf(path, sizeof(path), "%s", put_file("sub/deep.yaml", "MODEL: {BASE: [d.yaml]}\n"));
 	ok(load(&c, path, NULL, &e) == -1);
 	real = realpath(folder, NULL);
-	snprintf(dir, sizeof(dir), "; it lies below %s: give --config-dir %s, or set CONFIG_DIR", real, real);
+	snprintf(dir, sizeof(dir), "; it is below %s: give --config-dir %s, or set CONFIG_DIR", real, real);
 	free(real);
 	ok_msg(strstr(e.msg, dir) != NULL, "%s", e.msg);
 	config_release(&c);

@@ -276,8 +276,8 @@ refused(void)
 	gives(BYTES(""), "mem: at byte 0: the input ends within a pickle");
 	gives(BYTES("K\1"), "mem: at byte 2: the input ends within a pickle");
 	gives(BYTES("hello."), "mem: at byte 0: BINGET: memo entry 101 was never stored");
-	gives(BYTES("\x80\2<html>"), "mem: at byte 2: byte 0x3c is no pickle opcode");
-	gives(BYTES("<html>"), "mem: at byte 0: no pickle begins with byte 0x3c");
+	gives(BYTES("\x80\2<html>"), "mem: at byte 2: byte 0x3c is not a pickle opcode");
+	gives(BYTES("<html>"), "mem: at byte 0: a pickle cannot begin with byte 0x3c");
 	gives(BYTES("J\1\2"), "mem: at byte 0: BININT: the input ends within the pickle");
 	gives(BYTES("X\xff\xff\xff\xff"), "mem: at byte 0: BINUNICODE: the input ends within the pickle");
 	gives(BYTES("\x8d\xff\xff\xff\xff\xff\xff\xff\xff"), "mem: at byte 0: BINUNICODE8: the input ends within the pickle");
@@ -285,10 +285,10 @@ refused(void)
 	gives(BYTES("\x8b\0\0\0\x80"), "mem: at byte 0: LONG4: a negative length");
 	gives(BYTES("T\0\0\0\x80"), "mem: at byte 0: BINSTRING: a negative length");
 	gives(BYTES("X\2\0\0\0\xc3("), "mem: at byte 0: BINUNICODE: the text is not UTF-8");
-	gives(BYTES("I010\n."), "mem: at byte 0: INT: \"010\" is no decimal number");
-	gives(BYTES("I\n."), "mem: at byte 0: INT: \"\" is no decimal number");
+	gives(BYTES("I010\n."), "mem: at byte 0: INT: \"010\" is not a decimal number");
+	gives(BYTES("I\n."), "mem: at byte 0: INT: \"\" is not a decimal number");
 	gives(BYTES("I12"), "mem: at byte 0: INT: the input ends within the pickle");
-	gives(BYTES("F1.x\n."), "mem: at byte 0: FLOAT: \"1.x\" is no number");
+	gives(BYTES("F1.x\n."), "mem: at byte 0: FLOAT: \"1.x\" is not a number");
 	gives(BYTES("Sabc\n."), "mem: at byte 0: STRING: the text is not in quotes");
 	gives(BYTES("S'a\\x1'\n."), "mem: at byte 0: STRING: an escape in the text has no meaning");
 	gives(BYTES("Va\\u12\n."), "mem: at byte 0: UNICODE: an escape in the text has no meaning");
@@ -302,16 +302,16 @@ refused(void)
 	gives(BYTES("]K\1K\2s."), "mem: at byte 5: SETITEM: its target is neither a dict nor an object");
 	gives(BYTES("}(K\1u."), "mem: at byte 4: SETITEMS: a key without a value");
 	gives(BYTES("](K\1\x90."), "mem: at byte 4: ADDITEMS: its target is neither a set nor an object");
-	gives(BYTES("cos\nsystem\n}b."), "mem: at byte 12: BUILD: its target is no object that can have a state");
-	gives(BYTES("}}b."), "mem: at byte 2: BUILD: its target is no object that can have a state");
-	gives(BYTES("K\1K\2\x93."), "mem: at byte 4: STACK_GLOBAL: module and name are not texts");
-	gives(BYTES("cm\nf\nK\1R."), "mem: at byte 7: REDUCE: the arguments are no tuple");
+	gives(BYTES("cos\nsystem\n}b."), "mem: at byte 12: BUILD: its target cannot have a state");
+	gives(BYTES("}}b."), "mem: at byte 2: BUILD: its target cannot have a state");
+	gives(BYTES("K\1K\2\x93."), "mem: at byte 4: STACK_GLOBAL: the module or the name is not text");
+	gives(BYTES("cm\nf\nK\1R."), "mem: at byte 7: REDUCE: the arguments are not a tuple");
 	gives(BYTES("(o."), "mem: at byte 1: OBJ: nothing is above the mark");
 	gives(BYTES("\x82\1."), "mem: at byte 0: EXT1: extension codes mean something only to the program that wrote them");
 	gives(BYTES("\x97."), "mem: at byte 0: NEXT_BUFFER: the pickle needs buffers that were kept apart from it");
 	gives(BYTES("N\x98."), "mem: at byte 1: READONLY_BUFFER: the pickle needs buffers that were kept apart from it");
 	gives(BYTES("\x80\6N."), "mem: at byte 0: PROTO: protocol 6 is newer than 5, the newest known");
-	gives(BYTES("Np4294967296\n."), "mem: at byte 1: PUT: \"4294967296\" is no memo index");
+	gives(BYTES("Np4294967296\n."), "mem: at byte 1: PUT: \"4294967296\" is not a memo index");
 	gives(BYTES("c\xff\nf\n."), "mem: at byte 0: GLOBAL: a name that is not UTF-8");
 	gives(BYTES("(im\n\xff\n."), "mem: at byte 1: INST: a name that is not UTF-8");
 	gives(BYTES("cm\n"), "mem: at byte 0: GLOBAL: the input ends within the pickle");
@@ -555,7 +555,7 @@ hooks(void)
 	source_close(src);
 	src = source_memory(built, sizeof(built) - 1, "mem");
 	decode(src, UINT64_MAX, &h, &out);
-	is_str(out.p, "mem: at byte 4: BUILD: its target is no object that can have a state", "a leaf nobody builds");
+	is_str(out.p, "mem: at byte 4: BUILD: its target cannot have a state", "a leaf nobody builds");
 	source_close(src);
 	buf_release(&out);
 }

@@ -113,7 +113,7 @@ behind(void)
 	ok(s.loads && s.extra == 3 && s.more == 0);
 	s = scan(cut, sizeof(cut) - 1, false, &b);
 	ok(s.broken && s.end == 13 && s.extra == 0);
-	is_str(s.damage, "mem: at byte 13: byte 0xff is no pickle opcode", "damage");
+	is_str(s.damage, "mem: at byte 13: byte 0xff is not a pickle opcode", "damage");
 	is_str(b.p, "unsafe 0@0 os.system\n", "a global before damage");
 	buf_release(&b);
 }

@@ -73,7 +73,7 @@ view(void)
 	"ctorch._utils\n_rebuild_tensor\n((X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0000X\3\0\0\0cpuK\4" \
 	"(X\1\0\0\0vK\1K" size "ttQK\0K" elements "\x85K\1\x85tR."
 	refused(BYTES(LEGACY_VIEW("\2", "\2")), true, NULL);
-	refused(BYTES(LEGACY_VIEW("\2", "\3")), true, "_rebuild_tensor: the tensor does not lie within its storage");
+	refused(BYTES(LEGACY_VIEW("\2", "\3")), true, "_rebuild_tensor: the tensor is not within its storage");
 	refused(BYTES(LEGACY_VIEW("\4", "\2")), true,
 		"a persistent id with a view beyond its storage: torch.save writes nothing of the kind");
 }

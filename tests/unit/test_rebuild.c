@@ -169,9 +169,9 @@ static const struct {
 	{ "HalfTensor as a parameter", "refused: made: 1 tensors of its pickle have no data" },
 	{ "BFloat16Tensor as a parameter", "refused: made: 1 tensors of its pickle have no data" },
 	/* a tensor that is given a second storage */
-	{ "BUILD a tensor wrongly", "refused: made: at byte 204: BUILD: its target is no object that can have a state" },
-	{ "BUILD a parameter", "refused: made: at byte 342: BUILD: its target is no object that can have a state" },
-	{ "old FloatTensor, no state", "refused: made: at byte 88: BUILD: its target is no object that can have a state" },
+	{ "BUILD a tensor wrongly", "refused: made: at byte 204: BUILD: its target cannot have a state" },
+	{ "BUILD a parameter", "refused: made: at byte 342: BUILD: its target cannot have a state" },
+	{ "old FloatTensor, no state", "refused: made: at byte 88: BUILD: its target cannot have a state" },
 	/* carried as it is */
 	{ "Tensor", "a call" },
 	{ "Tensor by NEWOBJ", "a call" },
@@ -304,11 +304,11 @@ states(void)
 		  P("\x80\2"
 		    "ctorch\nFloatTensor\n)R\x89\x89N\x87"
 		    "b."),
-		  "refused: made: at byte 91: BUILD: its target is no object that can have a state" },
+		  "refused: made: at byte 91: BUILD: its target cannot have a state" },
 		{ "five, data of another kind",
 		  P("\x80\2"
 		    "ctorch\nFloatTensor\n)R(NNN\x89NtbK."),
-		  "refused: made: at byte 94: BUILD: its target is no object that can have a state" },
+		  "refused: made: at byte 94: BUILD: its target cannot have a state" },
 		{ "four, outside",
 		  P("\x80\2"
 		    "ctorch\nFloatTensor\n)R(" STORAGE("\x30", "\4") "K\1K\4\x85K\1\x85tb."),
@@ -333,7 +333,7 @@ states(void)
 		{ "a key that is no text",
 		  P("\x80\2"
 		    "(X\7\0\0\0storagectorch\nFloatStorage\nNX\3\0\0\0cpuK\4tQ."),
-		  "refused: made: a persistent id of its pickle has a storage key that is no text" },
+		  "refused: made: a persistent id of its pickle has a storage key that is not text" },
 		{ "a storage of two sizes", P("\x80\2" STORAGE("\x30", "\4") STORAGE("\x30", "\3") "\x86."),
 		  "refused: made: storage '0' is described in two ways" },
 	};

@@ -73,7 +73,7 @@ test_headers(void)
 	refused("{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,8]}}", 8, "f: at byte 9: tensor 'a': the field shape is missing");
 	refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[2]}}", 8, "f: at byte 9: tensor 'a': the field data_offsets is missing");
 	refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"shape\":[2],\"data_offsets\":[0,8]}}", 8,
-		"f: at byte 40: tensor 'a': the field shape stands there twice");
+		"f: at byte 40: tensor 'a': the field shape occurs twice");
 	refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[2.0],\"data_offsets\":[0,8]}}", 8,
 		"f: at byte 37: shape must be whole numbers from 0 to 2^64-1, not 2.0");
 	refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0]}}", 8,
@@ -89,12 +89,13 @@ test_headers(void)
 	refused("{\"a\":{\"dtype\":\"F4\",\"shape\":[2,1],\"data_offsets\":[0,1]}}", 1,
 		"f: at byte 9: tensor 'a': the last dimension of F4 must be a multiple of 2");
 	refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[1,9]}}", 9,
-		"f: at byte 9: tensor 'a': a hole before it: its data begins at 1, what comes before ends at 0");
-	refused("{\"a\":" T ",\"b\":" T "}", 8, "f: at byte 62: tensor 'b': it overlaps 'a': its data begins at 0, that ends at 8");
+		"f: at byte 9: tensor 'a': there is a hole before it: its data begins at 1, the data before it ends at 0");
+	refused("{\"a\":" T ",\"b\":" T "}", 8,
+		"f: at byte 62: tensor 'b': it overlaps 'a': its data begins at 0, but that tensor ends at 8");
 	refused("{\"a\":" T "}", 9, "f: at byte 70: bytes follow that belong to no tensor");
 	refused("{\"a\":" T "}", 7, "f: cut off: the tensors end at byte 70, the input at byte 69");
 	refused("{\"__metadata__\":{\"k\":1}}", 0, "f: at byte 29: a value of __metadata__ must be a string, not a number");
-	refused("{\"__metadata__\":{},\"__metadata__\":{}}", 0, "f: at byte 27: __metadata__ stands there twice");
+	refused("{\"__metadata__\":{},\"__metadata__\":{}}", 0, "f: at byte 27: __metadata__ occurs twice");
 	refused("{\"a\":" T "}x", 8, "f: at byte 62: invalid JSON: 'x' where the end is expected");
 #undef T
 }

@@ -148,7 +148,8 @@ test_refused(void)
 	put_text("text", "hello, this is no checkpoint at all\n");
 	mkfifo(path_of("fifo"), 0600);
 	refused(MAP "{\"a\":\"s1\",\"c\":\"s2\"}}", "tensor 'b' in the shard 's1' is not in the index");
-	refused(MAP "{\"a\":\"s1\",\"b\":\"s1\",\"x\":\"s1\"}}", "tensor 'x' is to be in the shard 's1', which does not have it");
+	refused(MAP "{\"a\":\"s1\",\"b\":\"s1\",\"x\":\"s1\"}}",
+		"tensor 'x' belongs to the shard 's1' in the index, but the shard lacks it");
 	refused(MAP "{\"a\":\"s1\",\"b\":\"s1\",\"c\":\"s3\"}}", "tensor 'b' is in the shard 's3', but the index has it in 's1'");
 	refused(MAP "{\"a\":\"s1\",\"b\":\"s1\",\"c\":\"none\"}}", "tensor 'c' is in the shard 'none', which cannot be read: ");
 	refused(MAP "{\"a\":\"empty\"}}", "tensor 'a' is in the shard 'empty', which cannot be read: ");
@@ -162,7 +163,7 @@ test_refused(void)
 	refused(MAP "{\"a\":1}}", "at byte 33: the shard of a tensor must be a string, not a number");
 	refused(MAP "[]}", "at byte 28: weight_map must be an object, not an array");
 	refused(MAP "{}}", "at byte 29: the weight_map is empty");
-	refused(MAP "{\"a\":\"s1\",\"b\":\"s1\"},\"weight_map\":{}}", "at byte 48: weight_map stands there twice");
+	refused(MAP "{\"a\":\"s1\",\"b\":\"s1\"},\"weight_map\":{}}", "at byte 48: weight_map occurs twice");
 	refused("{\"metadata\":{}}", "at byte 15: there is no weight_map in this index");
 	refused(MAP "{\"a\":\"s1\",\"b\":\"s1\"}", "at byte 47: ");
 #undef MAP
@@ -182,7 +183,7 @@ test_pipe(void)
 		tap_bail("no pipe");
 	ok(format_open(&c, src, &opts, &e) < 0 && c == NULL);
 	is_str(e.msg,
-	       "(standard input): this is the index of a sharded checkpoint, whose files lie beside it: give the index by "
+	       "(standard input): this is the index of a sharded checkpoint, whose files are in the same folder: give the index by "
 	       "its path",
 	       "an index on a pipe");
 	source_close(src);

@@ -151,12 +151,12 @@ test_damaged(void)
 	numbers_init(v);
 	n = make(p, v, "");
 	for (size_t i = 0; i < n; i++)
-		good += refuses(p, i, "no whole undo journal");
+		good += refuses(p, i, "not a valid undo journal");
 	is_uint(good, n, "a journal cut off anywhere is refused");
 	good = 0;
 	for (size_t i = 0; i < n; i++) {
 		p[i] ^= 0x40;
-		good += refuses(p, n, "no whole undo journal");
+		good += refuses(p, n, "not a valid undo journal");
 		p[i] ^= 0x40;
 	}
 	is_uint(good, n, "a journal altered anywhere is refused");
@@ -174,29 +174,29 @@ test_hostile(void)
 		uint64_t value;
 		const char *mark, *word;
 	} cases[] = {
-		{ FILE_SIZE, 7, "", "no whole" },
-		{ FILE_SIZE, UINT64_MAX, "", "no whole" },
+		{ FILE_SIZE, 7, "", "not a valid" },
+		{ FILE_SIZE, UINT64_MAX, "", "not a valid" },
 		{ FILE_SIZE, SIZE + 1, "", "another file" },
-		{ INSERT, INT64_MAX, "", "no whole" },
-		{ INSERT, UINT64_MAX, "", "no whole" },
-		{ GUARD_AT, SIZE - UNDO_GUARD + 1, "", "no whole" },
-		{ GUARD_AT, UINT64_MAX - 3, "", "no whole" },
-		{ NCUTS, 11, "", "no whole" },
-		{ NCUTS, UINT64_MAX, "", "no whole" },
-		{ NCUTS, (uint64_t)1 << 60, "", "no whole" },
-		{ NOLD, 3, "", "no whole" },
-		{ NOLD, UINT64_MAX / 16 + 1, "", "no whole" },
+		{ INSERT, INT64_MAX, "", "not a valid" },
+		{ INSERT, UINT64_MAX, "", "not a valid" },
+		{ GUARD_AT, SIZE - UNDO_GUARD + 1, "", "not a valid" },
+		{ GUARD_AT, UINT64_MAX - 3, "", "not a valid" },
+		{ NCUTS, 11, "", "not a valid" },
+		{ NCUTS, UINT64_MAX, "", "not a valid" },
+		{ NCUTS, (uint64_t)1 << 60, "", "not a valid" },
+		{ NOLD, 3, "", "not a valid" },
+		{ NOLD, UINT64_MAX / 16 + 1, "", "not a valid" },
 		{ FIRST, UINT64_MAX, "", "another file" },
 		{ FIRST, SIZE, "", "another file" },
 		{ FIRST_LEN, 4097, "", "another file" },
 		{ FIRST_LEN, UINT64_MAX, "", "another file" },
 		{ LAST_CRC, 1, "", "another file" },
-		{ RANGES, SIZE + 1, "", "no whole" },
-		{ RANGES + 1, UINT64_MAX, "", "no whole" },
-		{ RANGES + 2, SIZE - OLD + 1, "", "no whole" },
-		{ RANGES + 2, UINT64_MAX, "", "no whole" },
-		{ RANGES + 3, OLD + 1, "", "no whole" },
-		{ INODE, 0, "LNNDONE1", "no whole" }, /* committed, and nothing to take out */
+		{ RANGES, SIZE + 1, "", "not a valid" },
+		{ RANGES + 1, UINT64_MAX, "", "not a valid" },
+		{ RANGES + 2, SIZE - OLD + 1, "", "not a valid" },
+		{ RANGES + 2, UINT64_MAX, "", "not a valid" },
+		{ RANGES + 3, OLD + 1, "", "not a valid" },
+		{ INODE, 0, "LNNDONE1", "not a valid" }, /* committed, and nothing to take out */
 	};
 	unsigned char p[4096];
 	uint64_t v[NUMBERS];
@@ -224,7 +224,7 @@ test_cuts(void)
 		v[NCUTS] = 2;
 		v[NOLD] = 0;
 		memcpy(v + RANGES, cuts[i], sizeof(cuts[i]));
-		ok_msg(refuses(p, make(p, v, "LNNDONE1"), "no whole"), "ranges to be taken out, %zu", i);
+		ok_msg(refuses(p, make(p, v, "LNNDONE1"), "not a valid"), "ranges to be taken out, %zu", i);
 	}
 }
 

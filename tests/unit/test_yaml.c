@@ -198,8 +198,8 @@ test_sharing(void)
 	ok(root && str_eqc(root->items[1]->text, "1") && str_eqc(root->items[3]->text, "2"));
 	root = parse("t: !!python/tuple [1, 2]\nu: !!map {}\nv: ! x\n");
 	ok(root && ymap_get(root, "t")->n == 2);
-	refused("a: &x\n  b: *x\n", "c.yaml:2:6: alias *x stands inside the node it refers to");
-	refused("a: &x {<<: *x}\n", "c.yaml:1:12: alias *x stands inside the node it refers to");
+	refused("a: &x\n  b: *x\n", "c.yaml:2:6: alias *x is inside the node that it refers to");
+	refused("a: &x {<<: *x}\n", "c.yaml:1:12: alias *x is inside the node that it refers to");
 	refused("a: *y\n", "c.yaml:1:4: alias *y has no anchor before it");
 	refused("<<: 5\n", "c.yaml:1:5: the value of a merge key << must be a map or a list of maps, not a scalar");
 	refused("<<: [{a: 1}, ~]\n", "c.yaml:1:14: a merge key << takes maps only, not null");
@@ -254,7 +254,7 @@ test_limits(void)
 		buf_addf(&b, "- &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i, i - 1, i - 1, i - 1, i - 1,
 			 i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
 	ok(parse_n(b.p, b.len) == NULL);
-	is_str(err.msg, "c.yaml:6:3: more than 1000000 nodes (aliases count as what they stand for)", "an alias bomb");
+	is_str(err.msg, "c.yaml:6:3: more than 1000000 nodes (aliases count as what they refer to)", "an alias bomb");
 
 	buf_clear(&b);
 	buf_adds(&b, "- &m0 {k0: 0}\n");

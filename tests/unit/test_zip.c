@@ -247,7 +247,7 @@ test_refused(void)
 	m = (struct made){ .dir_name = "a/y" };
 	add(&m, "a/x", "1");
 	finish(&m, "");
-	refused(&m, "calls itself 'a/x'", "another name in the directory");
+	refused(&m, "is named 'a/x' here", "another name in the directory");
 
 	m = (struct made){ .n = 0 };
 	add(&m, "a/x", "12345");
