@@ -123,7 +123,7 @@ known() {
 	[[ $stderr != *boundary* ]] || fail "a name that went later is no near miss: $stderr"
 }
 
-@test 'step 5: buffers go by what their names contain' {
+@test 'step 5: --drop-buffers drops names that contain the pattern' {
 	adapt --drop-buffers running --drop-buffers atches "$fixtures/tiny.pth"
 	[[ $output != *running_* && $output != *num_batches* ]] || fail "$output"
 	expect_out_has bn.weight bn.bias
@@ -147,7 +147,7 @@ known() {
 	expect_err_has 'warning: --drop-names: w was dropped already (--drop-params w)'
 }
 
-@test 'step 6: a listed name that is nowhere' {
+@test 'step 6: a listed name that does not exist' {
 	adapt --keep-names <(echo layers.0.wieght) "$fixtures/prefixed.pth"
 	expect_refusal 2 lnn-ckpt-adapt '--keep-names: no tensor layers.0.wieght; did you mean layers.0.weight?'
 	adapt --ignore-missing --drop-names <(printf 'layers.0.wieght\nw\n') "$fixtures/prefixed.pth"
@@ -301,7 +301,7 @@ stage_4.1.attn.relative_position_bias_table\tfloat32\t[530,8]' options
 	expect_out $'w\n0.weight\n0.running_mean'
 }
 
-@test 'step 9: nothing fits: status 1 and what would mend it, tried before it is told' {
+@test 'step 9: if nothing fits, status 1 and a remedy that was tried' {
 	local n
 	for n in a.x a.y b.z; do printf '  - {name: %s, shape: [1]}\n' $n; done >list
 	{ echo 'state_dict:'; cat list; } >m.yaml
@@ -387,7 +387,7 @@ stage_4.1.attn.relative_position_bias_table\tfloat32\t[530,8]' options
 	[[ $stderr != *'mismatch for module.'* ]]
 }
 
-@test 'step 9: a shape of [1] fits a scalar; what is no tensor is unexpected; num_batches_tracked' {
+@test 'step 9: a shape of [1] fits a scalar; other values than tensors are unexpected; num_batches_tracked' {
 	printf 'state_dict:\n  - {name: plain, shape: []}\n' >m.yaml
 	echo plain >list
 	adapt --strict --keep-names list -m m.yaml "$fixtures/names.pth"
@@ -448,7 +448,7 @@ nested() {
 	zip -q -0 -X "$1" archive/data.pkl archive/data/k archive/version
 }
 
-@test 'step 10: of what the state dict is nested in, what lies beside it is carried, in any depth' {
+@test 'step 10: entries beside the state dict are carried, at any depth' {
 	command -v zip >/dev/null || skip 'no zip'
 	nested in.pth
 	lnn-ckpt-adapt -q -k a.b.c --carry-all in.pth -o out.pth
@@ -498,7 +498,7 @@ nested() {
 	expect_refusal 2 lnn-ckpt-adapt epoch --under
 }
 
-@test 'what is carried with the old shape of a resized table is warned of, and only that' {
+@test 'only carried tensors with the old shape of a resized table give a warning' {
 	try lnn-ckpt-adapt -m mFormerV0 --img-size 384 --carry-all "$fixtures/demo.pth" -o out.pth
 	expect_status 0
 	expect_err_has 'outside the state dict (optimizer, EMA copy)' 'resuming from the result would fail'
@@ -514,7 +514,7 @@ nested() {
 	expect_only ''
 }
 
-@test 'rules that matched nothing: warned of with what was meant; --fail-unused' {
+@test 'rules that match nothing give a warning with a suggestion; --fail-unused' {
 	adapt --drop-params conw. --drop-buffers runing_mean --rename 's/^layres\.(\d)/x\1/' --strip-prefix brain. "$fixtures/tiny.pth"
 	expect_status 0
 	expect_err_has 'warning: --drop-params conw.: matched nothing; the nearest name is conv.weight' \

@@ -75,7 +75,7 @@ head.bias'
 	expect_refusal 2 lnn-ckpt-adapt 'exp.yaml:1:31: MODEL.ROPE_STAGES.DEPTHS: a list of at least 2 was expected'
 }
 
-@test 'stitched: the report says of every tensor where it went and why not' {
+@test 'stitched: the report lists the destination of every tensor, or why it has none' {
 	command -v python3 >/dev/null || skip 'there is no python3'
 	lnn-ckpt-adapt -q -n "${stitch[@]}" --input ropevit="$fixtures/ropevit.pth" -m "$fixtures/mFormerV1.yaml" --report r.json >/dev/null
 	cat >look.py <<-'END'
@@ -189,7 +189,7 @@ wrong() {
 	expect_refusal 2 lnn-ckpt-adapt "m.yaml:$1: " "$2"
 }
 
-@test 'a map of your own: what is wrong, and where' {
+@test 'a key map in a file: errors and their positions' {
 	wrong 1:1 'a key map is a map, not a list' <<<'[a]'
 	wrong 1:1 'rules: a list was expected' <<<'name: x'
 	wrong 1:8 'rules: a list was expected' <<<'rules: 3'
@@ -220,7 +220,7 @@ wrong() {
 	wrong 1:9 'an empty list' <<<'inputs: []'
 }
 
-@test 'a variable that nothing says' {
+@test 'a variable of a key map without a value' {
 	printf 'variables: {depth: {config: MODEL.DEPTH, blocks: layers.}}\nrules:\n  - {from: "layers.{i}.", i: [0, depth], skip: true}\n' >m.yaml
 	try lnn-ckpt-adapt -n -s m.yaml "$fixtures/tiny.pth"
 	expect_refusal 2 lnn-ckpt-adapt "the key map's variable depth is not known: give a config (-c) or a description that lists the state dict (-m)"
@@ -277,7 +277,7 @@ experiment() {
 	expect_refusal 2 lnn-ckpt-adapt './x/demo.pth: cannot open: No such file or directory'
 }
 
-@test '-c: what is wrong in it, and where' {
+@test '-c: errors in the file and their positions' {
 	experiment
 	sed -i 's/384/zero/' exp.yaml
 	try lnn-ckpt-adapt -c exp.yaml
@@ -322,7 +322,7 @@ experiment() {
 	expect_out $'head.w\nb.w'
 }
 
-@test '-m: what is wrong in a description' {
+@test '-m: errors in a description' {
 	printf 'pretrained_ckpt_handling_metadata:\n  drop_param: [head]\n' >m.yaml
 	try lnn-ckpt-adapt -m m.yaml "$fixtures/tiny.pth"
 	expect_refusal 2 lnn-ckpt-adapt 'm.yaml:2:3: ' drop_params
@@ -346,7 +346,7 @@ op_refused() {
 	[ ! -e no.pth ] || fail 'something was written'
 }
 
-@test 'ops: what does not go with a shape is refused before anything is written, with the place of the rule' {
+@test 'ops: an op that does not fit the shape is refused before anything is written, with the position of the rule' {
 	op_refused '{from: freqs, to: [a, b, c, d, e], ops: [{split: 1}]}' 'freqs: split of [2,3,6]: 3 are not 5 equal parts'
 	op_refused '{from: freqs, to: [a, b], ops: [{split: 1, sizes: [1, 1]}]}' 'freqs: split of [2,3,6]: 2 sizes with a sum of 2 for 2 names and 3'
 	op_refused '{from: freqs, to: [a, b], ops: [{split: 3}]}' 'freqs: split of [2,3,6]: there is no dimension 3'
@@ -373,7 +373,7 @@ op_refused() {
 	expect_refusal 2 lnn-ckpt-adapt 'flatten of [0,1099511627776,1099511627776]: a dimension would exceed 2^64'
 }
 
-@test 'ops: what is wrong in the map is told with its place' {
+@test 'ops: errors in the map have their positions' {
 	bad() {
 		printf 'rules:\n  - %s\n' "$1" >m.yaml
 		try lnn-ckpt-adapt -n -s m.yaml "$fixtures/ropevit.pth"

@@ -288,7 +288,7 @@ floats() {
 	expect_refusal 2 lnn-ckpt-adapt '-o DIR/'
 }
 
-@test 'sets: a shard of a finished set is made again: its index goes first, and comes back' {
+@test 'sets: redoing a shard of a finished set removes the index and writes it again' {
 	local index=$fixtures/sharded-safetensors/model.safetensors.index.json k
 	for k in 1 2 3; do lnn-ckpt-adapt -q --shard $k/3 --rename 's/^/old./' "$index" -o out/; done
 	lnn-ckpt-adapt -q --write-index out
@@ -311,7 +311,7 @@ floats() {
 	diff -r own "$fixtures/sharded-safetensors"
 }
 
-@test 'sets: shards made in folders of their own say what they are, whatever they are called' {
+@test 'sets: shards made in separate folders identify themselves, under any file name' {
 	local index=$fixtures/sharded-safetensors/model.safetensors.index.json k to
 	for to in safetensors torch; do
 		for k in 1 2 3; do lnn-ckpt-adapt -q --shard $k/3 --to $to --drop-params nothing "$index" -o $to-$k/; done
@@ -382,7 +382,7 @@ floats() {
 	expect_refusal 2 lnn-ckpt-adapt 'twice/b.safetensors: does not state that --shard finished it, as a.safetensors does'
 }
 
-@test 'what a shard says of itself may be long' {
+@test 'the note in a shard may be long' {
 	local i rules=()
 	for ((i = 0; i < 100; i++)); do
 		rules+=(--drop-params "there_is_no_such_name_$i")
@@ -491,7 +491,7 @@ floats() {
 	expect_only a a/.metadata a/__0_0.distcp
 }
 
-@test 'what is said, word for word' {
+@test 'all messages, word for word' {
 	diff "$top/tests/golden/adapt/messages.txt" <("$top/tests/golden/adapt/replay" "$top/tests/golden/adapt/messages.txt") ||
 		fail 'messages.txt differs'
 }

@@ -63,7 +63,7 @@ values() {
 	done
 }
 
-@test '.npz that is damaged or holds what no tensor can be' {
+@test 'damaged .npz files, and arrays that cannot be tensors' {
 	command -v python3 >/dev/null || skip 'there is no python3'
 	# refuse DESCR SHAPE TEXT
 	refuse() {

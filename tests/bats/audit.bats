@@ -31,7 +31,7 @@ legacy() {
 	done
 }
 
-@test 'one warning if what is carried along keeps weights_only=True from loading the output' {
+@test 'one warning if carried objects prevent weights_only=True from loading the output' {
 	# rest.pth and demo.pth have an argparse.Namespace beside their state dicts.
 	local said='the output loads with weights_only=False only: GLOBAL argparse.Namespace'
 	try lnn-ckpt-adapt "$fixtures/rest.pth" -o out.pth
@@ -52,7 +52,7 @@ legacy() {
 	expect_no_err
 }
 
-@test 'a whole nn.Module is called so also where it stands under a key' {
+@test 'a whole nn.Module is recognised also under a key' {
 	# {'model': Net() with _parameters}, no storages
 	legacy '}(X\5\0\0\0modelcmylib\nNet\n)\x81}(X\x0b\0\0\0_parameters}ubu' >net.pth
 	for p in lnn-ckpt-inspect lnn-ckpt-adapt 'lnn-interp-bias --img-size 64'; do
@@ -63,7 +63,7 @@ legacy() {
 	done
 }
 
-@test '-m: a name that is no built-in one and no file' {
+@test '-m: a name that is neither built-in nor a file' {
 	for p in lnn-ckpt-adapt lnn-interp-bias 'lnn-filter --metadata'; do
 		pipe "$p -m mFormerV2 -o out $fixtures/tiny.pth"
 		expect_status 2
@@ -89,7 +89,7 @@ legacy() {
 	expect_out_has 'float32	float16'
 }
 
-@test 'lint: overrides of the learning rate that are no map are not passed over in silence' {
+@test 'lint: overrides of the learning rate that are not a map are reported' {
 	cat >exp.yaml <<-'Y'
 		OPTIMIZER: {PARAMETER_GROUPS: {ENABLED: true, qkv: {FILTER: {TYPE: name, PATTERNS: [qkv]}}}}
 		LR_SCHEDULER:

@@ -143,7 +143,7 @@ metadata() {
 	expect_err_has "tensor 'w'"
 }
 
-@test 'what --to dcp writes is read as what it was made of' {
+@test 'a folder from --to dcp is read back as its source' {
 	local name
 	for name in dt4 single fsdp2_2; do
 		rm -rf d

@@ -123,7 +123,7 @@ terminal() {
 	done
 }
 
-@test 'a reader that goes away ends a writer quietly, also where SIGPIPE is ignored' {
+@test 'a closed pipe ends a writer quietly, even if SIGPIPE is ignored' {
 	pipe "lnn-ckpt-adapt -q '$fixtures/demo.pth' | true"
 	expect_no_err
 	pipe "trap '' PIPE; { lnn-ckpt-adapt -q '$fixtures/demo.pth'; echo \$? >status; } | sleep 0.5"
@@ -155,7 +155,7 @@ terminal() {
 	done
 }
 
-@test 'a terminal is no place for checkpoint bytes' {
+@test 'checkpoint bytes are not written to a terminal' {
 	local p
 	for p in $writers; do
 		needs "$p"

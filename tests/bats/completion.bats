@@ -190,7 +190,7 @@ offered() {
 	END
 }
 
-@test 'what is offered for an option is offered for one that exists' {
+@test 'completions belong to options that exist' {
 	local word
 	for word in $programs; do
 		long_options "$word"

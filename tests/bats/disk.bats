@@ -76,7 +76,7 @@ full='No space left on device'
 	refused "disk/out: write error: $full"
 }
 
-@test 'no space for what comes out of a distributed folder, or what is whole in a file' {
+@test 'no space for the output from a distributed folder, or from --salvage' {
 	lnn-ckpt-adapt -q --to dcp "$IN" -o folder/
 	on_disk '' 'lnn-ckpt-adapt -q folder -o disk/out'
 	refused "disk/out: write error: $full"
@@ -157,7 +157,7 @@ reordered() {
 	expect_only many.safetensors
 }
 
-@test 'a stream that has to wait, and nowhere to wait' {
+@test 'a stream that must be kept, without space to keep it' {
 	reordered
 	on_disk '' 'cat reordered.pth | TMPDIR=disk lnn-ckpt-adapt -q -o to'
 	refused 'standard input: cannot keep the stream in a temporary file in disk (TMPDIR names the folder)' "$full"

@@ -59,7 +59,7 @@ refuses_to_write() {
 	same_as_one_file dt4 "$fixtures/dcp/dt4.pth" -k optimizer
 }
 
-@test 'what is carried, and shards, are those of one file' {
+@test 'carried entries and shards equal those from a single file' {
 	unpack dt4
 	lnn-ckpt-adapt -q -k model --under model --carry-all -o one.pth "$fixtures/dcp/dt4.pth"
 	lnn-ckpt-adapt -q -k model --under model --carry-all -o other.pth dt4
@@ -69,7 +69,7 @@ refuses_to_write() {
 	diff -r one other
 }
 
-@test 'reports say of a folder what they say of one file' {
+@test 'reports on a folder equal those on a single file' {
 	local name
 	for name in dt4 single twoD; do
 		unpack "$name"
@@ -200,7 +200,7 @@ refuses_to_write() {
 	[ "$(lnn-ckpt-inspect -q --format names -k '' d | tail -n 1)" = lst.0 ]
 }
 
-@test 'what is wrong with the metadata is told before anything is written' {
+@test 'errors in the metadata are reported before anything is written' {
 	damage hole
 	refuses "tensor 'model.w': no box of it holds [2,3] at [2,0]"
 	damage twice
@@ -225,7 +225,7 @@ refuses_to_write() {
 	refuses "'lst.1': the list that contains it has more items than there are names"
 }
 
-@test 'what is wrong with an item is told when its turn comes' {
+@test 'errors in an item are reported when it is read' {
 	damage dtype
 	refuses_to_write "tensor 'plain', box [4] at [0]: d/__1_0.distcp, from byte 9146 on: it is float32, but the metadata says int32"
 	damage smaller
@@ -244,7 +244,7 @@ refuses_to_write() {
 	expect_out_has $'\tcrc'
 }
 
-@test 'a box that is copied is held against its CRC' {
+@test 'a box that is copied is checked against its CRC' {
 	unpack dt4
 	# The data of the first item of rank 0, a box of model.w.
 	printf x | dd of=dt4/__0_0.distcp bs=1 seek=705 conv=notrunc status=none

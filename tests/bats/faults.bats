@@ -24,7 +24,7 @@ is_harmless() {
 	esac
 }
 
-@test 'whatever the programs ask of the system can be made to fail' {
+@test 'every system call of the programs can be made to fail' {
 	local program symbol have
 	[ -z "${LNN_SAN-}${LNN_COV-}" ] || skip 'instruments bring symbols of their own'
 	command -v nm >/dev/null || skip 'no nm'

@@ -74,7 +74,7 @@ all='{TYPE: name, PATTERNS: [""]}'
 	expect_out ''
 }
 
-@test "a reader that goes away ends it quietly" {
+@test "a closed pipe ends it quietly" {
 	pipe 'yes cls_token | lnn-filter -e "{TYPE: name, PATTERNS: [cls]}" | head -n 1; exit 0'
 	expect_out cls_token
 	expect_no_err
@@ -126,7 +126,7 @@ all='{TYPE: name, PATTERNS: [""]}'
 	[[ $output == 'lnn-filter (lnn-tools) '* ]]
 }
 
-@test "--lint is about what the user wrote: no default is a finding, and the same rule written down is" {
+@test "--lint reports rules that the user wrote, not the same rules as defaults" {
 	printf 'head.weight\tfloat32\t[2,3]\nbody.weight\tfloat32\t[2]\n' >list
 	printf 'OPTIMIZER:\n  PARAMETER_GROUPS:\n    ENABLED: true\n    H: {FILTER: {TYPE: name, PATTERNS: [head]}}\n' >exp.yaml
 	try lnn-filter -c exp.yaml --lint list
@@ -180,7 +180,7 @@ all='{TYPE: name, PATTERNS: [""]}'
 	wait
 }
 
-@test "a Git LFS pointer or a web page is no list, and a name that begins with % is no YAML" {
+@test "a Git LFS pointer or a web page is not a list, and a name that begins with % is not YAML" {
 	printf 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n' >w.pth
 	printf '\n<!DOCTYPE html>\n<html><body>404</body></html>\n' >h.pth
 	printf '<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code></Error>\n' >x.pth

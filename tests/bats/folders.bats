@@ -65,7 +65,7 @@ put() {
 	refused 'no file in this folder is a checkpoint'
 }
 
-@test 'what is no checkpoint, or has no state dict, does not count' {
+@test 'files that are not checkpoints, or have no state dict, do not count' {
 	put demo.pth a.pth
 	put no-tensor.pth training_args.bin
 	put tiny.pth rng_state_0.pth

@@ -99,7 +99,7 @@ group() {
 	judge compare 0
 }
 
-@test 'comparing, checking and summing up what is hostile' {
+@test '--against, --check and --summary of hostile files' {
 	local file
 	for file in "$HOSTILE"/tensor-*.pth "$HOSTILE"/pickle-[fml]*.pth "$HOSTILE"/legacy-*.pth "$HOSTILE"/doubling-*.pth; do
 		bounded "$file" lnn-ckpt-inspect --against "$file" "$file"

@@ -80,7 +80,7 @@ shifts() {
 	[ "$(stat -c %i.%y x.pth)" = "$inode" ]
 }
 
-@test 'what needs a copy is refused, and its option named' {
+@test 'edits that need a copy are refused with the option that needs it' {
 	local option
 	cp "$fixtures/tiny.pth" x.pth
 	for option in '-o y' '--to torch' '--under model' --root '--carry epoch' --carry-all '--dtype bf16' --compact \
@@ -101,7 +101,7 @@ shifts() {
 	expect_refusal 2 lnn-ckpt-adapt 'folder: is not a regular file: --in-place cannot edit it'
 }
 
-@test 'a key map that makes tensors, and what a description drops' {
+@test 'a key map that makes tensors, and drops of a description, are refused in place' {
 	local name
 	cp "$fixtures/tiny.pth" x.pth
 	name=$(lnn-ckpt-inspect --format names x.pth | head -1)

@@ -24,7 +24,7 @@ terminal() {
 	PYTHON
 }
 
-@test "lists and contents are what PyTorch found" {
+@test "lists and contents equal those from PyTorch" {
 	command -v python3 >/dev/null || skip 'there is no python3'
 	try "$golden/expected"
 	expect_out ''
@@ -44,7 +44,7 @@ terminal() {
 	done
 }
 
-@test 'hints of --against: tried before they are told, once what is said once' {
+@test 'hints of --against: only those that were tried, and each once' {
 	safetensors double.st model.model.a model.model.b
 	printf 'state_dict:\n  - {name: %s, shape: [1]}\n  - {name: %s, shape: [1]}\n' model.a model.b >model.yaml
 	try lnn-ckpt-inspect --against model.yaml double.st
@@ -72,7 +72,7 @@ terminal() {
 	[[ "$output" != *'would match'* ]]
 }
 
-@test '--get reaches attributes; what is not there is told with the nearest path' {
+@test '--get reaches attributes; a path that does not exist gives the nearest one' {
 	local path hint
 	for path in namespace.lr=0.1 namespace.tags.1=b default.a.0=1; do
 		try lnn-ckpt-inspect --get "${path%=*}" "$fixtures/rest.pth"
@@ -444,7 +444,7 @@ renamed() {
 	[ "$(lnn-ckpt-inspect --digest made.st | sort)" = "$(lnn-ckpt-inspect --digest one.pth | sort)" ]
 }
 
-@test '--suggest-map: what has no partner, and names that no map can say' {
+@test '--suggest-map: tensors without a partner, and names that a map cannot contain' {
 	lnn-ckpt-inspect "$fixtures/ropevit.pth" >other.tsv
 	printf 'extra.weight\tfloat32\t[5,7]\n' >>other.tsv
 	lnn-ckpt-adapt -q "$fixtures/ropevit.pth" --rename 's/^cls_token$/a{b}/' --rename 's/^freqs$/a\nb./' -o in.pth

@@ -277,7 +277,7 @@ stated() {
 	done
 }
 
-@test 'methods: what they make of an impulse' {
+@test 'methods: the response to an impulse' {
 	# 5 cells a side (3 tokens) to 7 (4 tokens): in the row of the impulse, bicubic: RESAMPLING's B0 of 5 to 7
 	local zero=00000000 one=0000803f cells i
 	cells=

@@ -117,7 +117,7 @@ none_or_new() {
 	rm -r "$folder"
 }
 
-@test 'what is whole in a file that is cut off' {
+@test 'the whole tensors of a truncated file' {
 	head -c -1000 "$LARGE" >"$BATS_FILE_TMPDIR/cut"
 	salvaged() { lnn-ckpt-adapt -q --salvage "$BATS_FILE_TMPDIR/cut" -o out || [ $? -eq 1 ]; }
 	exec_salvaged() { exec lnn-ckpt-adapt -q --salvage "$BATS_FILE_TMPDIR/cut" -o out; }

@@ -117,7 +117,7 @@ examples() {
 	done
 }
 
-@test 'every member of our JSON stands in the manual' {
+@test 'the manual lists every member of our JSON' {
 	local page=$top/man/lnn-ckpt-inspect.1 file member args
 	for args in --long --fold --summary --tree=1 --globals --digest --stats --check "--values --fold --renames --against=$fixtures/demo.pth"; do
 		for file in demo.pth sparse.pth qtensor.pth sharded-safetensors; do

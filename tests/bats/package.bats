@@ -92,7 +92,7 @@ project() {
 	grep -qE "^$version: " "$top/README.md"
 }
 
-@test 'nothing stands at the top but what belongs there' {
+@test 'the top folder contains only the files that belong there' {
 	git -C "$top" rev-parse -q --verify HEAD >/dev/null 2>&1 || skip 'this is no git repository'
 	run git -C "$top" ls-tree --name-only HEAD
 	output=$(grep -v '^\.' <<<"$output" | sort)

@@ -18,7 +18,7 @@ model=$BATS_TEST_DIRNAME/../fixtures/mFormerV0-demo-384.yaml
 	expect_out_has ' 0 unexpected, 0 of another shape'
 }
 
-@test 'a file and a pipe give the same bytes, in whatever pieces it comes' {
+@test 'a file and a pipe give the same bytes, for every size of reads' {
 	local f=$fixtures/demo.pth options=(-m mFormerV0 --img-size 384 --carry-all)
 	lnn-ckpt-adapt -q "${options[@]}" "$f" -o a
 	cat "$f" | lnn-ckpt-adapt -q "${options[@]}" | cat >b
@@ -49,7 +49,7 @@ never_loads() {
 	[ "$status" -eq 2 ] || fail "$2: what a failing program wrote was read"
 }
 
-@test 'what a failing program has put on a pipe never loads' {
+@test 'the output of a failing program on a pipe never loads' {
 	local f size at to
 	for f in demo.pth tables.pth tiny.safetensors legacy.pth; do
 		size=$(stat -c %s "$fixtures/$f")
@@ -87,7 +87,7 @@ never_loads() {
 	[ "$status" -eq 0 ] || [ ! -e out.pth ]
 }
 
-@test 'the first failure of a pipeline is the one that is told' {
+@test 'the first failure of a pipeline is the one that is reported' {
 	pipe "lnn-ckpt-adapt nowhere.pth | lnn-interp-bias --img-size 384 >out"
 	expect_status 2
 	expect_err_has 'lnn-ckpt-adapt: nowhere.pth: cannot open' 'lnn-interp-bias: standard input' 'did the program before it fail?'

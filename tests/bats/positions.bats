@@ -104,7 +104,7 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	expect_err_has '6x6 -> 4x4 tokens, embed, 4 extra rows first'
 }
 
-@test 'tables of text stay as they are, whatever squares their rows are' {
+@test 'tables of text stay unchanged, even if their number of rows is a square' {
 	local v=vision_model.embeddings t=text_model.embeddings
 	state siglip.st $v.patch_embedding.weight:4,3,2,2 $v.position_embedding.weight:196,4 \
 		$t.token_embedding.weight:9,4 $t.position_embedding.weight:64,4
@@ -230,7 +230,7 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	expect_refusal 2 lnn-interp-bias '--img-size 4x: N or HxW was expected'
 }
 
-@test 'a grid that is given goes with a layout that is stated' {
+@test 'a given grid can be combined with a stated layout' {
 	lnn-interp-bias -q --grid 3x5 --drop-rest --match stage_3.last --to safetensors "$fixtures/tables.pth" -o one.st
 	try lnn-interp-bias -n --grid 4x4 --from-grid 3x5 --match stage_3.last one.st
 	expect_status 0

@@ -16,7 +16,7 @@ directory() {
 	LC_ALL=C grep -abo $'PK\1\2' "$1" | head -n 1 | cut -d : -f 1
 }
 
-@test 'safetensors: what is behind the cut is lost, the rest is not proved' {
+@test 'safetensors: tensors after the cut are lost, the others are not proved' {
 	safetensors in.safetensors a b c
 	head -c $(($(stat -c %s in.safetensors) - 3)) in.safetensors >cut.safetensors
 	try lnn-ckpt-adapt --salvage cut.safetensors -o out.safetensors
@@ -124,7 +124,7 @@ print(json.load(sys.stdin)["tensors"][0]["offset"])')
 	lnn-ckpt-inspect --format names out.pth | grep -q '^module\.' || fail "$(lnn-ckpt-inspect out.pth)"
 }
 
-@test 'the way to --salvage is told of files that it takes' {
+@test 'messages name --salvage for files that it accepts' {
 	head -c 400 "$fixtures/vit.npz" >cut.npz
 	head -c 90000 "$fixtures/demo.pth" >cut.pth
 	try lnn-ckpt-inspect cut.npz

@@ -128,7 +128,7 @@ model() {
 	[[ $stderr != *'%'* ]] || fail "$stderr"
 }
 
-@test 'errors are one line, whatever the width' {
+@test 'errors are one line, for every width of the terminal' {
 	local p
 	for p in $programs; do
 		on_terminal 40 "$p -q --no-such-option-at-all-of-this-program"

@@ -41,7 +41,7 @@ publics() {
 	run perl "$top/tests/lint/publics" "$@" .
 }
 
-@test 'the map of this tree names what is there' {
+@test 'the map of this tree names files and functions that exist' {
 	run perl "$top/tests/lint/map" "$top"
 	[ "$status" -eq 0 ] || fail "$output"
 }
@@ -55,7 +55,7 @@ publics() {
 	[[ $output == '2 public functions of lib/, 0 (0 %) with a single user, 0 without any;'* ]] || fail "$output"
 }
 
-@test 'map: rows that name what is not there' {
+@test 'map: rows that name missing files or functions' {
 	small_tree
 	sed -i 's/^| Question 3? .*/| Question 3? | `lib\/base\/numbers.c` | `num_add()` |/
 		s/^| Question 4? .*/| Question 4? | `lib\/base\/num.c` | `num_add()`, `num_mul()` |/
@@ -78,7 +78,7 @@ publics() {
 	found 'has 0 rows, fewer than 17'
 }
 
-@test 'map: documents and comments that name what is not there' {
+@test 'map: documents and comments that name missing files or functions' {
 	small_tree
 	printf 'Also `lib/base/str.h`, `num_neg()` and `lib/rule/type_NAME.c`.\n' >>lib/README.md
 	printf '/* See io/paste.h, and io/copy.c.\n * Rules: FACTS.md, 3. */\n' >>lib/io/copy.c

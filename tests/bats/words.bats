@@ -37,7 +37,7 @@ load helpers
 	expect_only
 }
 
-@test 'what is no file: a name, a URL, an index, a folder' {
+@test 'operands that are not files: a name, a URL, an index, a folder' {
 	try lnn-ckpt-adapt --keep-names fc.weight "$fixtures/tiny.pth" -o out.pth
 	expect_refusal 2 lnn-ckpt-adapt 'fc.weight: there is no such list (LIST is a file of names'
 	try lnn-ckpt-adapt https://example.org/a.pth -o out.pth
@@ -51,7 +51,7 @@ load helpers
 	expect_only
 }
 
-@test 'names that are not there come with what there is' {
+@test 'errors about missing names list the existing ones' {
 	try lnn-ckpt-adapt --carry namespaec "$fixtures/rest.pth" -o out.pth
 	expect_status 2
 	expect_err_has 'nothing to carry: no namespaec at its root; did you mean namespace?'
