@@ -185,7 +185,7 @@ map_old_shapes(const struct plan *p, struct strmap *map)
 	unsigned ndim;
 
 	for (size_t i = 0; i < p->nentries; i++) {
-		if ((make_traits(&p->entries[i].make) & MAKE_ANY_NEW) == 0)
+		if ((make_traits(plan_makers(&p->entries[i])) & MAKE_ANY_NEW) == 0)
 			continue;
 		t = plan_tensor(p, &p->entries[i]);
 		plan_shape(p, &p->entries[i], &dtype, shape, &ndim);

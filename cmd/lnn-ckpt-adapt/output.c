@@ -364,7 +364,7 @@ count_changes(struct change *list, const struct plan *p, const struct plan_entry
 	enum dtype dtype;
 	unsigned ndim;
 
-	if ((make_traits(&en->make) & MAKE_ANY_EFFECT) != 0)
+	if ((make_traits(plan_makers(en)) & MAKE_ANY_EFFECT) != 0)
 		return;
 	plan_shape(p, en, &dtype, shape, &ndim);
 	if (!str_eq(en->name, plan_source(p, en)->name))

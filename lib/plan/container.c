@@ -100,7 +100,7 @@ decide_shared(const struct plan *p, const struct plan_containers *c)
 		const struct plan_entry *a = &p->entries[x->entry], *b = &p->entries[y->entry];
 
 		if (x->input != y->input || x->parent != y->parent || x->item != y->item ||
-		    (a->alive == b->alive && make_same(&a->make, &b->make)))
+		    (a->alive == b->alive && make_same(plan_makers(a), plan_makers(b))))
 			continue;
 		take_apart(p, c, x->entry);
 		take_apart(p, c, y->entry);

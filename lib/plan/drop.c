@@ -85,7 +85,7 @@ static int
 drop_entry(struct plan *p, struct plan_entry *en, const struct droppers *d, struct err *e)
 {
 	const struct dropper *by = NULL, *near;
-	const bool stays = (make_traits(&en->make) & MAKE_ANY_STAYS) != 0;
+	const bool stays = (make_traits(plan_makers(en)) & MAKE_ANY_STAYS) != 0;
 	size_t i;
 	int hit;
 

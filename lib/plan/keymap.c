@@ -1362,8 +1362,12 @@ change(struct trial *t, struct plan *p, struct plan_entry *en, const struct keyo
 static void
 plan_take_in(struct plan *p, struct plan_entry *en, const uint32_t *origins, unsigned n)
 {
-	en->also = origins;
-	en->nalso = n;
+	struct plan_made *made = arena_alloc(&p->arena, sizeof(*made));
+
+	*made = *plan_made(en);
+	made->also = origins;
+	made->nalso = n;
+	en->made = made;
 	for (unsigned i = 0; i < n; i++)
 		p->origins[origins[i]].outputs++;
 }

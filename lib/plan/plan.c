@@ -41,7 +41,7 @@ add_entry(struct plan *p, uint32_t input, const struct sd_entry *src, struct str
 	const uint32_t origin = (uint32_t)p->norigins;
 
 	*xpush(p->origins, p->norigins, p->cap_origins) = (struct plan_origin){ .input = input, .outputs = 1, .entry = src };
-	return plan_append(p, (struct plan_entry){ .name = name, .origin = origin, .alive = true, .meta_value = VALUE_ABSENT });
+	return plan_append(p, (struct plan_entry){ .name = name, .origin = origin, .alive = true });
 }
 
 static void
@@ -84,6 +84,7 @@ add_ties(struct plan *p, uint32_t input, const struct statedict *sd, uint32_t fi
 			continue;
 		en = add_entry(p, input, NULL, c->meta_keys[i]);
 		en->module = true;
+		en->meta_value = VALUE_ABSENT;
 		en->tied = first + (uint32_t)(tied - sd->entries);
 	}
 }
@@ -153,33 +154,44 @@ unnote(struct plan *p, const struct plan_entry *en, const struct make_kind *kind
 	}
 }
 
-static void
-note_result(struct plan *p, struct plan_entry *en)
+/* dtype and shape as they are now. */
+static const struct tensor *
+present_result(struct plan *p, const struct plan_entry *en, const struct tensor *t)
 {
-	const struct tensor *t = plan_tensor(p, en);
-	struct tensor *made = arena_alloc(&p->arena, sizeof(*made));
+	struct tensor *result = arena_alloc(&p->arena, sizeof(*result));
 	uint64_t shape[TENSOR_NDIM_MAX];
 	enum dtype dtype;
 	unsigned ndim;
 
-	if (t == NULL)
-		return;
 	plan_shape(p, en, &dtype, shape, &ndim);
-	*made = *t;
-	made->dtype = (uint8_t)dtype;
-	tensor_set_shape(made, &p->arena, shape, ndim);
-	en->made = made;
+	*result = *t;
+	result->dtype = (uint8_t)dtype;
+	tensor_set_shape(result, &p->arena, shape, ndim);
+	return result;
+}
+
+const struct plan_made *
+plan_made(const struct plan_entry *en)
+{
+	static const struct plan_made copied;
+
+	return en->module || en->made == NULL ? &copied : en->made;
 }
 
 void
 plan_make(struct plan *p, struct plan_entry *en, struct make *m, const char *by)
 {
-	make_append(&en->make, &p->arena, m);
-	if (en->made != NULL || (m->kind->flags & MAKE_NEW) != 0)
-		note_result(p, en);
+	struct plan_made *made = arena_alloc(&p->arena, sizeof(*made));
+	const struct tensor *t = plan_tensor(p, en);
+
+	*made = *plan_made(en);
+	make_append(&made->make, &p->arena, m);
+	en->made = made;
+	if (t != NULL && (made->result != NULL || (m->kind->flags & MAKE_NEW) != 0))
+		made->result = present_result(p, en, t);
 	plan_note(p, en, PLAN_MADE, m->kind, by);
-	for (unsigned i = 0; i < en->nalso && m->nmore > 0; i++)
-		plan_note(p, &(struct plan_entry){ .origin = en->also[i] }, PLAN_MADE, m->kind, by);
+	for (unsigned i = 0; i < made->nalso && m->nmore > 0; i++)
+		plan_note(p, &(struct plan_entry){ .origin = made->also[i] }, PLAN_MADE, m->kind, by);
 }
 
 void
@@ -204,12 +216,12 @@ plan_learn(struct plan *p, const struct plan_entry *en, struct make *m, struct e
 int
 plan_learn_all(struct plan *p, struct err *err)
 {
-	const struct plan_entry *en;
-
 	for (size_t i = 0; i < p->nentries; i++) {
-		en = &p->entries[i];
-		for (unsigned k = 0; en->alive && k < en->make.n; k++)
-			if (plan_learn(p, en, en->make.v[k], err) < 0)
+		const struct plan_entry *en = &p->entries[i];
+		const struct make_chain *make = plan_makers(en);
+
+		for (unsigned k = 0; en->alive && k < make->n; k++)
+			if (plan_learn(p, en, make->v[k], err) < 0)
 				return -1;
 	}
 	return 0;
@@ -224,13 +236,15 @@ plan_misses(const struct plan *p, const struct plan_near_miss *m)
 void
 plan_drop(struct plan *p, struct plan_entry *en, enum plan_action action, const char *by)
 {
+	const struct plan_made *made = plan_made(en);
+
 	if (!en->alive)
 		return;
 	plan_consume(p, en);
 	plan_note(p, en, action, NULL, by);
-	for (unsigned i = 0; i < en->nalso; i++) {
-		p->origins[en->also[i]].outputs--;
-		plan_note(p, &(struct plan_entry){ .origin = en->also[i] }, action, NULL, by);
+	for (unsigned i = 0; i < made->nalso; i++) {
+		p->origins[made->also[i]].outputs--;
+		plan_note(p, &(struct plan_entry){ .origin = made->also[i] }, action, NULL, by);
 	}
 }
 
@@ -273,7 +287,9 @@ plan_tensor(const struct plan *p, const struct plan_entry *en)
 const struct tensor *
 plan_result(const struct plan *p, const struct plan_entry *en)
 {
-	return en->made != NULL ? en->made : plan_tensor(p, en);
+	const struct tensor *result = plan_made(en)->result;
+
+	return result != NULL ? result : plan_tensor(p, en);
 }
 
 void
@@ -287,7 +303,7 @@ plan_shape(const struct plan *p, const struct plan_entry *en, enum dtype *dtype,
 	if (t == NULL)
 		return;
 	make_form_of(&form, t);
-	make_shape(&en->make, &form);
+	make_shape(plan_makers(en), &form);
 	*ndim = form.ndim;
 	*dtype = (enum dtype)form.dtype;
 	if (form.ndim > 0)

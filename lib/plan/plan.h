@@ -43,19 +43,30 @@ struct plan_origin {
 	struct plan_act *acts, *last; /* edits, in order */
 };
 
+/* How the bytes of an entry are made. It never changes: an edit puts another one in its place. */
+struct plan_made {
+	struct make_chain make;      /* empty: the tensor is copied */
+	const struct tensor *result; /* dtype and shape as makers of new tensors leave it; NULL: there are none */
+	const uint32_t *also;        /* origins of further tensors that are made into it */
+	unsigned nalso;
+};
+
 /* A tensor, value or module of the output, unless it is dropped. */
 struct plan_entry {
 	struct str name; /* present name; that of a module is its path and a dot */
+	union {
+		const struct plan_made *made; /* how the bytes of a tensor are made (plan_made); NULL: it is copied */
+		struct {
+			uint32_t meta_value; /* module: its value in the input's tree; VALUE_ABSENT: a key of __metadata__ */
+			uint32_t tied;       /* key of __metadata__: the origin of the tensor that it is tied to */
+		};
+	};
 	uint32_t origin; /* index in origins */
 	bool alive;
-	bool module;               /* the entry is a module of _metadata or a key of __metadata__, not a tensor or value */
-	uint32_t meta_value;       /* module: its value in the input's tree; VALUE_ABSENT: a key of __metadata__ */
-	uint32_t tied;             /* key of __metadata__: the origin of the tensor that it is tied to */
-	struct make_chain make;    /* makers of the tensor (plan_make); if it is empty, the tensor is copied */
-	const struct tensor *made; /* dtype and shape after makers that give new tensors; NULL: there is no such maker */
-	const uint32_t *also;      /* origins of further tensors that are made into this one */
-	unsigned nalso;
+	bool module; /* the entry is a module of _metadata or a key of __metadata__, not a tensor or value */
 };
+
+_Static_assert(sizeof(struct plan_entry) == 32, "a plan has a million of these");
 
 /* A rule of the user, the description or a key map. It is recorded so that rules without effect can be reported. */
 struct plan_rule {
@@ -144,6 +155,14 @@ int plan_map_names(const struct plan *p, struct strmap *names, struct err *err);
 struct plan_entry *plan_next(const struct plan *p, const struct plan_entry *en);
 
 /* ---- makers */
+
+/* How the bytes of an entry are made. */
+const struct plan_made *plan_made(const struct plan_entry *en);
+static inline const struct make_chain *
+plan_makers(const struct plan_entry *en)
+{
+	return &plan_made(en)->make;
+}
 
 /* Appends a maker to an entry and notes it for the report. m must live as long as the plan. */
 void plan_make(struct plan *p, struct plan_entry *en, struct make *m, const char *by);

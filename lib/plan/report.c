@@ -21,8 +21,8 @@ families_init(struct families *f, const struct plan *p)
 	for (size_t i = 0; i < p->nentries; i++) {
 		const struct plan_entry *en = &p->entries[i];
 
-		for (unsigned k = 0; en->alive && k <= en->nalso; k++, n++)
-			f->begin[(k == 0 ? en->origin : en->also[k - 1]) + 2]++;
+		for (unsigned k = 0; en->alive && k <= plan_made(en)->nalso; k++, n++)
+			f->begin[(k == 0 ? en->origin : plan_made(en)->also[k - 1]) + 2]++;
 	}
 	f->entries = xreallocn(NULL, n, sizeof(*f->entries));
 	for (size_t o = 2; o < p->norigins + 2; o++)
@@ -30,8 +30,8 @@ families_init(struct families *f, const struct plan *p)
 	for (size_t i = 0; i < p->nentries; i++) {
 		const struct plan_entry *en = &p->entries[i];
 
-		for (unsigned k = 0; en->alive && k <= en->nalso; k++)
-			f->entries[f->begin[(k == 0 ? en->origin : en->also[k - 1]) + 1]++] = i;
+		for (unsigned k = 0; en->alive && k <= plan_made(en)->nalso; k++)
+			f->entries[f->begin[(k == 0 ? en->origin : plan_made(en)->also[k - 1]) + 1]++] = i;
 	}
 }
 
@@ -39,8 +39,8 @@ families_init(struct families *f, const struct plan *p)
 static bool
 is_made(const struct plan_entry *en)
 {
-	for (unsigned i = 0; i < en->make.n; i++)
-		if (en->make.v[i]->kind->section != NULL)
+	for (unsigned i = 0; i < plan_makers(en)->n; i++)
+		if (plan_makers(en)->v[i]->kind->section != NULL)
 			return false;
 	return true;
 }
@@ -52,7 +52,7 @@ plan_count(const struct plan *p, struct report_counts *n)
 
 	*n = (struct report_counts){ 0 };
 	for (const struct plan_entry *en = plan_next(p, NULL); en != NULL; en = plan_next(p, en)) {
-		made = (make_traits(&en->make) & MAKE_ANY_EFFECT) != 0;
+		made = (make_traits(plan_makers(en)) & MAKE_ANY_EFFECT) != 0;
 		n->made += made && is_made(en);
 		n->resampled += made && !is_made(en);
 		n->others += plan_source(p, en)->kind == SD_OTHER;
@@ -112,8 +112,8 @@ put_output(struct json_writer *w, const struct plan *p, const struct plan_entry 
 		json_put_sizes(w, shape, ndim);
 	json_begin_inline_array(json_key(w, "from"));
 	json_put_str(w, plan_source(p, en)->name);
-	for (unsigned i = 0; i < en->nalso; i++)
-		json_put_str(w, p->origins[en->also[i]].entry->name);
+	for (unsigned i = 0; i < plan_made(en)->nalso; i++)
+		json_put_str(w, p->origins[plan_made(en)->also[i]].entry->name);
 	json_end_array(w);
 	json_end_object(w);
 }

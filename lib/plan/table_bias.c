@@ -583,9 +583,11 @@ put_mark(struct json_writer *w, struct str name, const struct table_mark *mark)
 static struct make_bias_table *
 maker_of(const struct plan_entry *en)
 {
-	for (unsigned k = en->make.n; k-- > 0;)
-		if (en->make.v[k]->kind == &make_kind_bias_table)
-			return (struct make_bias_table *)en->make.v[k];
+	const struct make_chain *make = plan_makers(en);
+
+	for (unsigned k = make->n; k-- > 0;)
+		if (make->v[k]->kind == &make_kind_bias_table)
+			return (struct make_bias_table *)make->v[k];
 	return NULL;
 }
 

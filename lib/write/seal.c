@@ -331,7 +331,7 @@ edit_item(struct seal *l, struct seal_containers *k, struct plan_entry *en)
 	if (!en->alive) {
 		*xpush(k->removals, k->n, k->cap) = (struct seal_removal){ parent, at->item };
 	} else if (src->kind == SD_TENSOR) {
-		tensor = find_tensor(l, &(struct make_input){ input, src->tensor }, &en->make, en);
+		tensor = find_tensor(l, &(struct make_input){ input, src->tensor }, plan_makers(en), en);
 		value_put(k->tree, parent, at->item, value_new_leaf(k->tree, LEAF_TENSOR, ckpt_of(l, input)->ntensors + tensor));
 	}
 }
@@ -435,9 +435,10 @@ add_entry(struct seal *l, uint32_t dict, struct plan_entry *en, struct err *e)
 
 	/* In SEAL_KEPT, the object of a tensor may also be referred to from outside the state dict. It is copied as that object. */
 	if (src->kind == SD_TENSOR && l->o.shape != SEAL_KEPT)
-		val = value_new_leaf(t, LEAF_TENSOR, find_tensor(l, &(struct make_input){ input, src->tensor }, &en->make, en));
-	else if (en->make.n > 0)
-		val = value_copy(parts_copier(l, input, &en->make), src->value, e);
+		val = value_new_leaf(t, LEAF_TENSOR,
+				     find_tensor(l, &(struct make_input){ input, src->tensor }, plan_makers(en), en));
+	else if (plan_makers(en)->n > 0)
+		val = value_copy(parts_copier(l, input, plan_makers(en)), src->value, e);
 	else
 		val = value_copy(&l->copiers[input], src->value, e);
 	if (val == VALUE_ABSENT)
@@ -685,13 +686,14 @@ edit_tensors(struct seal *l, uint32_t *edited, struct err *e)
 		if (en->module || plan_source(l->p, en)->kind != SD_TENSOR)
 			continue;
 		tensor = plan_source(l->p, en)->tensor;
-		if (owners[tensor] != NULL && (owners[tensor]->alive != en->alive || !made_alike(&owners[tensor]->make, &en->make)))
+		if (owners[tensor] != NULL &&
+		    (owners[tensor]->alive != en->alive || !made_alike(plan_makers(owners[tensor]), plan_makers(en))))
 			rc = err_input(e, c->file, "'%.*s' and '%.*s' are one tensor, of which only one name is to change",
 				       STR_ARG(owners[tensor]->name), STR_ARG(en->name));
 		owners[tensor] = en;
 		edited[tensor] = EDIT_DROP;
 		if (en->alive)
-			edited[tensor] = find_tensor(l, &(struct make_input){ 0, tensor }, &en->make, en) + EDIT_TENSOR;
+			edited[tensor] = find_tensor(l, &(struct make_input){ 0, tensor }, plan_makers(en), en) + EDIT_TENSOR;
 	}
 	free(owners);
 	return rc;
@@ -799,8 +801,8 @@ list_tensors(struct seal *l, struct err *e)
 		}
 		if (plan_source(l->p, en)->kind != SD_TENSOR)
 			return composite(l->p, en, e);
-		add_tensor(l, &(struct make_input){ l->p->origins[en->origin].input, plan_source(l->p, en)->tensor }, &en->make,
-			   en);
+		add_tensor(l, &(struct make_input){ l->p->origins[en->origin].input, plan_source(l->p, en)->tensor },
+			   plan_makers(en), en);
 	}
 	if (others > 0 && l->file == 0)
 		diag_warn(l->p->diag, "%llu %s left out of safetensors (%.*s)", (unsigned long long)others,

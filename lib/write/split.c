@@ -67,7 +67,7 @@ file_of(struct split_state *k, size_t i)
 	if (t == NULL || boxes_count(t) == 0)
 		return 1;
 	home = &k->home[k->p->origins[en->origin].input][boxes_get(t, 0).storage];
-	if (*home != 0 && (make_traits(&en->make) & MAKE_ANY_NEW) == 0)
+	if (*home != 0 && (make_traits(plan_makers(en)) & MAKE_ANY_NEW) == 0)
 		return *home;
 	file = next_file(k, size_of(k->p, en));
 	*home = file;
@@ -132,12 +132,13 @@ static void
 read_entry(struct split_reading *r, const struct plan_entry *en)
 {
 	const struct tensor *t = en->module ? NULL : plan_tensor(r->p, en);
+	const struct make_chain *make = plan_makers(en);
 
 	if (t == NULL)
 		return;
 	read_tensor(r, r->p->origins[en->origin].input, t);
-	for (unsigned i = 0; i < en->make.n; i++) {
-		const struct make *m = en->make.v[i];
+	for (unsigned i = 0; i < make->n; i++) {
+		const struct make *m = make->v[i];
 
 		if (m->waits != NULL)
 			read_input(r, m->waits);

@@ -232,7 +232,7 @@ run(struct plan *p, struct side *s, const uint8_t *script, struct buf *out, stru
 		plan_shape(p, en, &x->to, x->shape, &x->ndim);
 		x->name = en->name;
 		x->t = &s->c->tensors[from->tensor];
-		x->table = (make_traits(&en->make) & MAKE_ANY_NEW) != 0;
+		x->table = (make_traits(plan_makers(en)) & MAKE_ANY_NEW) != 0;
 		++*n;
 	}
 	return rc;
