@@ -202,7 +202,8 @@ edit_file(struct sealed *s, struct undo_edit *u, struct err *err)
 	for (uint32_t i = 0; i < m->nstorages; i++) {
 		const struct sealed_output *out = &s->outputs[i];
 
-		if (out->tensor != NULL || out->off != 0 || out->len != c->storages[out->storage].nbytes || out->storage < next)
+		if (out->made != NULL || out->off != 0 || m->storages[i].nbytes != c->storages[out->storage].nbytes ||
+		    out->storage < next)
 			return needs_copy(c, "bytes of tensors would have to be copied or swapped", err);
 		m->kept[i] = &c->storages[out->storage];
 		next = out->storage + 1;

@@ -145,7 +145,8 @@ sink_at(const struct sink *s)
 void
 sink_hold(struct sink *s, uint64_t at)
 {
-	s->hold = at;
+	if (s->atomic == NULL)
+		s->hold = at;
 }
 
 /* Sets "write error" with errno, and returns -1. */

@@ -45,7 +45,10 @@ int sink_write(struct sink *s, const void *p, size_t n, struct err *e);
  */
 int sink_copy(struct sink *s, struct source *src, uint64_t off, uint64_t len, uint32_t *crc, struct err *e);
 
-/* Keeps the bytes from position at on in memory until commit; meant for the last few bytes. Call it before at is reached. */
+/*
+ * Keeps the bytes from position at on in memory until commit; meant for the last few bytes. Call it before at is reached. A file
+ * that appears at commit does not need it: there it does nothing.
+ */
 void sink_hold(struct sink *s, uint64_t at);
 
 /* Writes the buffered bytes, except held ones. */

@@ -51,6 +51,7 @@ struct vtree {
 	size_t count, cap;
 	uint32_t shared; /* handles below this may be referred to more than once */
 	struct arena arena;
+	struct arena tuples; /* slots of tuples */
 };
 
 /* Returns true if the node's slots were allocated with malloc. */
@@ -75,6 +76,7 @@ vtree_new(void)
 
 	t->shared = NODES_FIXED;
 	arena_init(&t->arena);
+	arena_init(&t->tuples);
 	node_add(t, VALUE_NONE);
 	node_add(t, VALUE_BOOL);
 	t->nodes[node_add(t, VALUE_BOOL)].u.i = 1;
@@ -92,6 +94,7 @@ vtree_free(struct vtree *t)
 			free(t->nodes[i].u.slots);
 	free(t->nodes);
 	arena_release(&t->arena);
+	arena_release(&t->tuples);
 	free(t);
 }
 
@@ -392,7 +395,7 @@ value_new_tuple(struct vtree *t, const uint32_t *items, size_t n)
 	node = &t->nodes[h];
 	node->len = (uint32_t)n;
 	if (n > INLINE_SLOTS)
-		node->u.slots = arena_alloc(&t->arena, n * sizeof(*items));
+		node->u.slots = arena_alloc(&t->tuples, n * sizeof(*items));
 	memcpy(slots_of(node), items, n * sizeof(*items));
 	return h;
 }
@@ -473,7 +476,7 @@ drop_last(struct vtree *t, uint32_t h)
 	if (is_grown(n))
 		free(n->u.slots);
 	else if (n->kind == VALUE_TUPLE && n->len > INLINE_SLOTS)
-		arena_return(&t->arena, n->u.slots, n->len * sizeof(uint32_t));
+		arena_return(&t->tuples, n->u.slots, n->len * sizeof(uint32_t));
 	t->count--;
 }
 
@@ -852,6 +855,23 @@ move_down(struct marking *m)
 	return kept;
 }
 
+/* Moves the slots of the tuples that are left. */
+static void
+move_tuples(struct vtree *t)
+{
+	struct arena old = t->tuples;
+	struct node *n;
+
+	arena_init(&t->tuples);
+	for (size_t i = 0; i < t->count; i++) {
+		n = &t->nodes[i];
+		if (n->kind == VALUE_TUPLE && n->len > INLINE_SLOTS)
+			n->u.slots = memcpy(arena_alloc(&t->tuples, n->len * sizeof(*n->u.slots)), n->u.slots,
+					    n->len * sizeof(*n->u.slots));
+	}
+	arena_release(&old);
+}
+
 void
 vtree_compact(struct vtree *t, uint32_t *const *roots, size_t n)
 {
@@ -872,6 +892,7 @@ vtree_compact(struct vtree *t, uint32_t *const *roots, size_t n)
 	t->count = kept;
 	t->cap = kept;
 	t->nodes = xreallocn(t->nodes, kept, sizeof(*t->nodes));
+	move_tuples(t);
 }
 
 /*

@@ -92,6 +92,7 @@ struct plan_input {
 	const char *label;    /* NAME of --input NAME=FILE, or NULL */
 	struct strmap marks;  /* what the input states about its bias tables, by name (tables.h) */
 	bool marked;
+	uint32_t told; /* storages below were counted as done (write/pump.h) */
 };
 
 /* An edit of the __metadata__ of safetensors, which is made after all other edits. */

@@ -413,9 +413,12 @@ static int
 prove_passed(struct ckpt *c, uint32_t from, uint32_t to, struct err *e)
 {
 	for (uint32_t i = from; c->proof != NULL && i < to; i++) {
-		if (is_whole(c, i) && prove(c, i, c->proof->spans[i].v[0].crc, e) < 0)
+		struct ckpt_spans *s = &c->proof->spans[i];
+
+		if (is_whole(c, i) && prove(c, i, s->v[0].crc, e) < 0)
 			return -1;
-		close_spans(&c->proof->spans[i]);
+		if (s->v != NULL || s->loose > 0) /* else its memory was never touched */
+			close_spans(s);
 	}
 	return 0;
 }

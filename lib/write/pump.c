@@ -18,6 +18,7 @@ struct pump {
 	/* CRC-32 of the storage being written; crc_to points to it if the format needs CRCs, else it is NULL */
 	uint32_t crc, *crc_to;
 	uint64_t lost;
+	size_t step, read; /* the next step, and the first of its reads */
 };
 
 /* Writes bytes of the present storage. Also serves as make_task.take. */
@@ -34,10 +35,10 @@ emit(void *arg, const void *p, size_t n, struct err *e)
 /* ---- copying bytes */
 
 static int
-copy_unpacked(struct pump *u, const struct sealed_output *t, struct err *e)
+copy_unpacked(struct pump *u, const struct sealed_output *t, uint64_t len, struct err *e)
 {
 	unsigned char *piece = xmalloc(PIECE);
-	uint64_t at = t->off, end = t->off + t->len;
+	uint64_t at = t->off, end = t->off + len;
 	size_t n;
 	int rc = 0;
 
@@ -76,36 +77,36 @@ stated_crc(struct pump *u, const struct sealed_output *t, bool computed, struct 
  * Copies bytes whose stated CRC cannot be reused in the output. The stated CRC is checked once the whole storage has been copied.
  */
 static int
-copy_verified(struct pump *u, const struct sealed_output *t, struct source *src, uint64_t offset, struct err *e)
+copy_verified(struct pump *u, const struct sealed_output *t, uint64_t len, struct source *src, uint64_t offset, struct err *e)
 {
 	struct ckpt *c = u->inputs[t->input];
 	bool verifies = ckpt_verifies(c, t->storage);
 
-	if (sink_copy(u->w.out, src, offset + t->off, t->len, verifies ? &u->crc : u->crc_to, e) < 0)
+	if (sink_copy(u->w.out, src, offset + t->off, len, verifies ? &u->crc : u->crc_to, e) < 0)
 		return -1;
-	return verifies ? ckpt_copied(c, t->storage, t->off, t->len, u->crc, e) : 0;
+	return verifies ? ckpt_copied(c, t->storage, t->off, len, u->crc, e) : 0;
 }
 
 static int
-copy(struct pump *u, const struct sealed_output *t, struct err *e)
+copy(struct pump *u, const struct sealed_output *t, uint64_t len, struct err *e)
 {
 	struct ckpt *c = u->inputs[t->input];
 	const struct storage *s = &c->storages[t->storage];
-	bool whole = u->crc_to != NULL && !c->ops->proves && t->off == 0 && t->len == s->nbytes, stated;
+	bool whole = u->crc_to != NULL && !c->ops->proves && t->off == 0 && len == s->nbytes, stated;
 	struct source *src;
 	uint64_t offset;
 
-	if (t->len == 0)
+	if (len == 0)
 		return 0;
 	if (ckpt_locate(c, t->storage, e) < 0)
 		return -1;
 	src = ckpt_range(c, t->storage, &offset);
 	if (src == NULL)
-		return copy_unpacked(u, t, e);
+		return copy_unpacked(u, t, len, e);
 	if (!whole)
-		return copy_verified(u, t, src, offset, e);
+		return copy_verified(u, t, len, src, offset, e);
 	stated = (s->flags & STORAGE_CRC) != 0;
-	if (sink_copy(u->w.out, src, offset, t->len, stated ? NULL : u->crc_to, e) < 0)
+	if (sink_copy(u->w.out, src, offset, len, stated ? NULL : u->crc_to, e) < 0)
 		return -1;
 	return stated_crc(u, t, !stated, e);
 }
@@ -114,8 +115,9 @@ copy(struct pump *u, const struct sealed_output *t, struct err *e)
 static int
 copy_boxes(struct pump *u, const struct sealed_output *t, struct err *e)
 {
-	const struct tensor_more *more = t->tensor->more;
-	uint64_t size = dtype_size(t->tensor->dtype);
+	const struct tensor *tensor = t->made->tensor;
+	const struct tensor_more *more = tensor->more;
+	uint64_t size = dtype_size(tensor->dtype), len;
 	uint32_t crc = 0;
 	int rc = 0;
 
@@ -123,12 +125,12 @@ copy_boxes(struct pump *u, const struct sealed_output *t, struct err *e)
 		const struct box *box = &more->boxes[i];
 		struct sealed_output part = { .input = t->input, .storage = box->storage, .off = box->offset * size };
 
-		part.len = size;
-		for (unsigned d = 0; d < t->tensor->ndim; d++)
-			part.len *= box->size[d];
+		len = size;
+		for (unsigned d = 0; d < tensor->ndim; d++)
+			len *= box->size[d];
 		u->crc = 0;
-		rc = copy(u, &part, e);
-		crc = crc32_join(crc, u->crc, part.len);
+		rc = copy(u, &part, len, e);
+		crc = crc32_join(crc, u->crc, len);
 	}
 	u->crc = crc;
 	return rc;
@@ -138,7 +140,7 @@ copy_boxes(struct pump *u, const struct sealed_output *t, struct err *e)
 
 /* Is the output all elements of its tensor, unchanged and in order? */
 static bool
-is_as_it_was(const struct sealed_output *t)
+is_as_it_was(const struct sealed_made *t)
 {
 	struct make_form form;
 	uint64_t first;
@@ -153,9 +155,9 @@ is_as_it_was(const struct sealed_output *t)
 static int
 make(struct pump *u, const struct sealed_output *t, struct err *e)
 {
-	struct make_task task = { u->inputs, t->input, t->tensor, t->make, 0, emit, u };
+	struct make_task task = { u->inputs, t->input, t->made->tensor, t->made->make, 0, emit, u };
 
-	if (is_as_it_was(t) && boxes_stacked(u->inputs[t->input], t->tensor))
+	if (is_as_it_was(t->made) && boxes_stacked(u->inputs[t->input], t->made->tensor))
 		return copy_boxes(u, t, e);
 	return make_all(&u->work, &task, &u->lost, e);
 }
@@ -168,33 +170,35 @@ write_output(struct pump *u, uint32_t i, struct err *e)
 	const struct sealed_output *t = &u->s->outputs[i];
 
 	u->crc = 0;
-	if (writer_storage(&u->w, i, e) < 0 || (t->tensor == NULL ? copy : make)(u, t, e) < 0)
+	if (writer_storage(&u->w, i, e) < 0 || (t->made == NULL ? copy(u, t, u->s->m.storages[i].nbytes, e) : make(u, t, e)) < 0)
 		return -1;
 	return writer_stored(&u->w, i, u->crc, e);
 }
 
-/* Lets an input forget everything before the byte at; no later step reads it. */
-static int
-pass(struct pump *u, uint32_t input, struct sealed_place at, struct err *e)
+/* Tells how much of an input is done, now that storages below end are. */
+static void
+tell(struct pump *u, uint32_t input, uint32_t end)
 {
-	struct ckpt *c = u->inputs[input];
-	uint32_t first = c->passed;
+	struct plan_input *in = &u->s->plan->inputs[input];
 	uint64_t bytes = 0;
 
-	if (ckpt_pass(c, at.storage, at.off, e) < 0)
-		return -1;
-	for (uint32_t i = first; i < c->passed; i++)
-		bytes += c->storages[i].packed;
-	if (u->o->tick != NULL && c->passed > first)
+	for (; in->told < end; in->told++)
+		bytes += u->inputs[input]->storages[in->told].packed;
+	if (u->o->tick != NULL && bytes > 0)
 		u->o->tick(u->o->tick_arg, bytes);
-	return 0;
 }
 
+/* Writes an output, or lets a maker learn. */
 static int
-run_step(struct pump *u, const struct sealed_step *step, size_t read, struct err *e)
+run_step(struct pump *u, uint32_t output, const struct sealed_lesson *lesson, struct err *e)
 {
-	const struct sealed_read *r = &u->s->reads[read], *end = &u->s->reads[step->reads_end];
+	const struct sealed_read *r = NULL, *end = NULL;
 
+	if (u->s->reads != NULL) {
+		r = u->s->reads + u->read;
+		u->read = u->s->reads_end[u->step++];
+		end = u->s->reads + u->read;
+	}
 	for (const struct sealed_read *k = r; k < end; k++) {
 		struct source *src;
 		uint64_t start;
@@ -208,10 +212,10 @@ run_step(struct pump *u, const struct sealed_step *step, size_t read, struct err
 		if (src != NULL)
 			source_keep(src, start + k->end);
 	}
-	if (step->learns != NULL ? plan_learn(u->s->plan, step->entry, step->learns, e) < 0 : write_output(u, step->output, e) < 0)
+	if ((lesson != NULL ? plan_learn(u->s->plan, lesson->entry, lesson->make, e) : write_output(u, output, e)) < 0)
 		return -1;
 	for (const struct sealed_read *k = r; k < end; k++)
-		if (k->frees && pass(u, k->input, (struct sealed_place){ k->free_storage, k->free_off }, e) < 0)
+		if (k->frees && ckpt_pass(u->inputs[k->input], k->free_storage, k->free_off, e) < 0)
 			return -1;
 	return 0;
 }
@@ -219,9 +223,11 @@ run_step(struct pump *u, const struct sealed_step *step, size_t read, struct err
 static int
 finish_inputs(struct pump *u, struct err *e)
 {
-	for (uint32_t i = 0; i < u->s->plan->ninputs; i++)
-		if (pass(u, i, (struct sealed_place){ u->inputs[i]->nstorages, 0 }, e) < 0)
+	for (uint32_t i = 0; i < u->s->plan->ninputs; i++) {
+		if (ckpt_pass(u->inputs[i], u->inputs[i]->nstorages, 0, e) < 0)
 			return -1;
+		tell(u, i, u->inputs[i]->nstorages);
+	}
 	for (uint32_t i = 0; i < u->s->plan->ninputs; i++)
 		if (ckpt_finish(u->inputs[i], e) < 0 || ckpt_check_index(u->inputs[i], e) < 0)
 			return -1;
@@ -231,15 +237,23 @@ finish_inputs(struct pump *u, struct err *e)
 static int
 run_all(struct pump *u, struct err *e)
 {
-	size_t read = 0;
+	const struct sealed *s = u->s;
+	size_t lesson = 0;
 
-	for (uint32_t i = 0; i < u->s->plan->ninputs; i++)
-		if (pass(u, i, u->s->start[i], e) < 0)
+	for (uint32_t i = 0; s->start != NULL && i < s->plan->ninputs; i++)
+		if (source_is_stream(u->inputs[i]->src) && ckpt_pass(u->inputs[i], s->start[i].storage, s->start[i].off, e) < 0)
 			return -1;
-	for (size_t i = 0; i < u->s->nsteps; read = u->s->steps[i++].reads_end)
-		if (run_step(u, &u->s->steps[i], read, e) < 0)
+	for (uint32_t i = 0; i <= s->m.nstorages; i++) {
+		for (; lesson < s->nlessons && s->lessons[lesson].before == i; lesson++)
+			if (run_step(u, i, &s->lessons[lesson], e) < 0)
+				return -1;
+		if (i == s->m.nstorages)
+			break;
+		if (run_step(u, i, NULL, e) < 0)
 			return -1;
-	return u->s->last ? finish_inputs(u, e) : 0;
+		tell(u, s->outputs[i].input, s->outputs[i].storage);
+	}
+	return s->last ? finish_inputs(u, e) : 0;
 }
 
 int

@@ -24,8 +24,7 @@ struct seal_tensor {
 	uint32_t wrap;                 /* handle in the output's tree of the call around the tensor, or VALUE_ABSENT */
 	struct plan_entry *entry;      /* NULL for a tensor outside the state dict, or inside a composite tensor */
 	const struct make_chain *edit; /* makers of the entry, or of the composite tensor that contains this one */
-	const struct make_chain *make; /* edit, with seal_opts.views appended if view is set */
-	bool view;                     /* seal_opts.views is the last maker of make */
+	const struct make_chain *make; /* edit, with seal_opts.views appended if the two differ */
 };
 
 /* A storage of an input that the pickle refers to directly, not through a tensor. */
@@ -135,7 +134,7 @@ is_view(const struct seal *l, uint32_t input, const struct tensor *t, const stru
 static uint32_t
 add_tensor(struct seal *l, const struct make_input *in, const struct make_chain *edit, struct plan_entry *en)
 {
-	struct seal_tensor x = { in->input, in->tensor, UINT32_MAX, VALUE_ABSENT, en, edit, edit, false };
+	struct seal_tensor x = { in->input, in->tensor, UINT32_MAX, VALUE_ABSENT, en, edit, edit };
 	struct make_chain *with;
 
 	if (is_view(l, in->input, &ckpt_of(l, in->input)->tensors[in->tensor], edit)) {
@@ -143,7 +142,6 @@ add_tensor(struct seal *l, const struct make_input *in, const struct make_chain 
 		*with = *edit;
 		make_append(with, &l->s->arena, l->o.views);
 		x.make = with;
-		x.view = true;
 	}
 	*xpush(l->out, l->nout, l->cap_out) = x;
 	return (uint32_t)l->nout - 1;
@@ -1046,6 +1044,17 @@ by_source(const void *a, const void *b)
 	return x->number < y->number ? -1 : x->number > y->number;
 }
 
+static void
+sort_places(struct seal_place *all, size_t n)
+{
+	size_t i = 1;
+
+	while (i < n && by_source(&all[i - 1], &all[i]) < 0)
+		i++;
+	if (i < n) /* which takes as much memory again */
+		qsort(all, n, sizeof(*all), by_source);
+}
+
 /* Returns the end of the run of tensors, from index from on, that share one storage. */
 static size_t
 group_end(const struct seal_places *pl, size_t from)
@@ -1080,11 +1089,11 @@ list_places(struct seal_places *pl)
 		pl->all[pl->n++] = (struct seal_place){ (uint32_t)i, x->input, box.storage, leaves_storage(l, x),
 							(box.offset + run.from) * dtype_size(t->dtype) };
 	}
-	qsort(pl->all, pl->n, sizeof(*pl->all), by_source);
+	sort_places(pl->all, pl->n);
 	for (i = 0; i < pl->n; i = j) {
 		j = group_end(pl, i);
 		part_mixed(pl, i, j);
-		qsort(pl->all + i, j - i, sizeof(*pl->all), by_source);
+		sort_places(pl->all + i, j - i);
 	}
 }
 
@@ -1099,13 +1108,14 @@ rank_of(const struct seal *l, uint32_t input, uint32_t storage)
 	return rank != NULL ? rank[storage] : storage;
 }
 
+/* Returns the last storage, in that order, that an output reads of its input. */
 static uint32_t
 last_read(const struct seal *l, const struct sealed_output *out)
 {
 	uint32_t last = out->storage, storage;
 
-	for (unsigned i = 0; out->tensor != NULL && i < out->make->n; i++) {
-		const struct make *m = out->make->v[i];
+	for (unsigned i = 0; out->made != NULL && i < out->made->make->n; i++) {
+		const struct make *m = out->made->make->v[i];
 
 		for (unsigned k = 0; k < m->nmore; k++) {
 			storage = boxes_get(&ckpt_of(l, m->more[k].input)->tensors[m->more[k].tensor], 0).storage;
@@ -1123,8 +1133,16 @@ add_storage(struct seal *l, const struct manifest_storage *ms, const struct seal
 
 	l->s->m.storages[i] = *ms;
 	l->s->outputs[i] = *out;
-	l->s->outputs[i].last = last_read(l, out);
 	return i;
+}
+
+static const struct sealed_made *
+new_made(const struct seal *l, const struct tensor *t, const struct make_chain *make)
+{
+	struct sealed_made *made = arena_alloc(&l->s->arena, sizeof(*made));
+
+	*made = (struct sealed_made){ t, make };
+	return made;
 }
 
 /* Adds an input's whole storage to the output. If elements change, it is read as one tensor of the given dtype. */
@@ -1133,13 +1151,14 @@ whole_storage(struct seal *l, uint32_t input, uint32_t storage, uint8_t dtype, c
 {
 	const struct storage *s = &ckpt_of(l, input)->storages[storage];
 	struct manifest_storage ms = { s->nbytes, s->dtype, s->untyped };
-	struct sealed_output out = { .input = input, .storage = storage, .len = s->nbytes, .make = make };
+	struct sealed_output out = { .input = input, .storage = storage };
 	struct make_form form = { .dtype = dtype, .ndim = 1 };
 	struct tensor *all;
 
 	if (make->n > 0 || ((s->flags & STORAGE_BIG_ENDIAN) && dtype_size(dtype) > 1)) {
 		form.shape[0] = s->nbytes / dtype_size(dtype);
-		out.tensor = all = arena_calloc(&l->s->arena, 1, sizeof(*all));
+		all = arena_calloc(&l->s->arena, 1, sizeof(*all));
+		out.made = new_made(l, all, make);
 		*all = (struct tensor){ .storage = storage, .wrap = VALUE_ABSENT, .dtype = dtype };
 		tensor_set_shape(all, &l->s->arena, form.shape, 1);
 		make_shape(make, &form);
@@ -1160,11 +1179,10 @@ own_storage(struct seal *l, const struct seal_tensor *x)
 	struct sealed_output out = { .input = x->input };
 
 	if (run_of(l, x, &run) && boxes_stored(ckpt_of(l, x->input), &run, &out.storage, &out.off)) {
-		ms.nbytes = out.len = boxes_bytes(&run);
+		ms.nbytes = boxes_bytes(&run);
 	} else {
 		out.storage = boxes_get(t, 0).storage;
-		out.tensor = t;
-		out.make = x->make;
+		out.made = new_made(l, t, x->make);
 	}
 	if (ms.untyped && l->o.writer->shares)
 		ms.dtype = DTYPE_UINT8;
@@ -1198,7 +1216,7 @@ place_one(struct seal_places *pl, size_t i, size_t group, uint32_t shared)
 	for (back = i; l->o.writer->shares && back-- > group && pl->all[back].own && i - back <= 64;)
 		if (same_view(l, x, &l->out[pl->all[back].number]))
 			return l->s->m.tensors[pl->all[back].number].storage;
-	if (x->view && x->entry != NULL)
+	if (x->make != x->edit && x->entry != NULL)
 		plan_note(l->p, x->entry, PLAN_MADE, l->o.views->kind, l->o.views_by);
 	return own_storage(l, x);
 }
@@ -1241,7 +1259,8 @@ place_storages(struct seal *l)
 
 	for (uint32_t i = 0; l->nloose > 0 && i < l->s->m.nstorages; i++) {
 		t = &l->s->outputs[i];
-		if (t->tensor != NULL || t->off != 0 || t->len != ckpt_of(l, t->input)->storages[t->storage].nbytes ||
+		if (t->made != NULL || t->off != 0 ||
+		    l->s->m.storages[i].nbytes != ckpt_of(l, t->input)->storages[t->storage].nbytes ||
 		    l->storages[t->input] == NULL)
 			continue;
 		at = &l->storages[t->input][t->storage];
@@ -1259,17 +1278,21 @@ place_storages(struct seal *l)
 
 /* ---- order of the storages */
 
+/* Is every storage aligned in this order? NULL: as they are. */
 static bool
 is_aligned(const struct seal *l, const uint32_t *order)
 {
 	uint64_t at = 0;
-	uint32_t size;
 
+	if (l->o.writer->pickles || l->o.shape == SEAL_KEPT)
+		return true; /* their places are the writer's, or fixed */
 	for (uint32_t i = 0; i < l->s->m.nstorages; i++) {
-		size = dtype_size(l->s->m.storages[order[i]].dtype);
+		const struct manifest_storage *ms = &l->s->m.storages[order != NULL ? order[i] : i];
+		uint32_t size = dtype_size(ms->dtype);
+
 		if (size > 1 && at % size != 0)
 			return false;
-		at += l->s->m.storages[order[i]].nbytes;
+		at += ms->nbytes;
 	}
 	return true;
 }
@@ -1293,6 +1316,13 @@ static uint64_t
 place_key(const struct seal *l, uint32_t input, uint32_t storage)
 {
 	return (uint64_t)input << 32 | rank_of(l, input, storage);
+}
+
+/* The place of an output in the order of the source. */
+static uint64_t
+output_key(const struct seal *l, uint32_t i)
+{
+	return place_key(l, l->s->outputs[i].input, last_read(l, &l->s->outputs[i]));
 }
 
 /* A storage that is to be assigned its place in the order. */
@@ -1327,7 +1357,7 @@ rank(const struct seal *l, uint32_t *order)
 	uint32_t i;
 
 	for (i = 0; i < m->nstorages; i++) {
-		all[i].key = all[i].lead = place_key(l, l->s->outputs[i].input, l->s->outputs[i].last);
+		all[i].key = all[i].lead = output_key(l, i);
 		all[i].number = i;
 		if (m->item_of == NULL)
 			continue;
@@ -1345,23 +1375,32 @@ rank(const struct seal *l, uint32_t *order)
 	free(lead);
 }
 
+/* Are the storages in the order that rank would give them? */
+static bool
+is_ranked(const struct seal *l)
+{
+	for (uint32_t i = 1; i < l->s->m.nstorages; i++)
+		if (output_key(l, i) < output_key(l, i - 1))
+			return false;
+	return l->s->m.item_of == NULL;
+}
+
 /* Puts storages into the order of their sources, or of alignment. Renumbers the references to them. */
 static void
 arrange(struct seal *l)
 {
 	struct manifest *m = &l->s->m;
 	uint32_t n = m->nstorages, *order = xreallocn(NULL, n, sizeof(*order)), *place = xreallocn(NULL, n, sizeof(*place)), i;
-	struct manifest_storage *ms = arena_calloc(&l->s->arena, n, sizeof(*ms));
-	struct sealed_output *outputs = arena_calloc(&l->s->arena, n, sizeof(*outputs));
+	struct manifest_storage *ms = xcalloc(n, sizeof(*ms));
+	struct sealed_output *outputs = xcalloc(n, sizeof(*outputs));
 	uint32_t *item_of = m->item_of == NULL ? NULL : arena_calloc(&l->s->arena, n, sizeof(*item_of));
 
 	rank(l, order);
-	if (!l->o.writer->pickles && l->o.shape != SEAL_KEPT && !is_aligned(l, order))
+	if (!is_aligned(l, order))
 		sort_by_size(l, order);
 	for (i = 0; i < n; i++) {
 		place[order[i]] = i;
 		ms[i] = m->storages[order[i]];
-		l->s->bytes += ms[i].nbytes;
 		outputs[i] = l->s->outputs[order[i]];
 		if (item_of != NULL)
 			item_of[i] = m->item_of[order[i]];
@@ -1371,6 +1410,8 @@ arrange(struct seal *l)
 			m->tensors[i].storage = place[m->tensors[i].storage];
 	for (i = 0; i < l->nloose; i++)
 		l->loose[i].out = place[l->loose[i].out];
+	free(m->storages);
+	free(l->s->outputs);
 	m->storages = ms;
 	m->item_of = item_of;
 	l->s->outputs = outputs;
@@ -1404,7 +1445,6 @@ place_all(struct seal *l, struct err *e)
 {
 	struct seal_places pl = { .l = l };
 	size_t i, j, most = l->nout + l->nloose;
-	void *storages, *outputs;
 	int rc;
 
 	l->s->m.ntensors = (uint32_t)l->nout;
@@ -1418,15 +1458,13 @@ place_all(struct seal *l, struct err *e)
 	}
 	place_storages(l);
 	free(pl.all);
-	storages = l->s->m.storages;
-	outputs = l->s->outputs;
 	rc = l->o.writer->itemise == NULL ? 0 : l->o.writer->itemise(&l->s->m, &l->s->arena, e);
-	if (rc == 0)
-		arrange(l);
-	free(storages);
-	free(outputs);
 	if (rc < 0)
 		return -1;
+	if (!is_ranked(l) || !is_aligned(l, NULL))
+		arrange(l);
+	for (i = 0; i < l->s->m.nstorages; i++)
+		l->s->bytes += l->s->m.storages[i].nbytes;
 	name_all(l);
 	number_storages(l);
 	return 0;
@@ -1434,19 +1472,10 @@ place_all(struct seal *l, struct err *e)
 
 /* ---- steps */
 
-/* A maker that waits for contents, and the output before which they are read. */
-struct seal_lesson {
-	uint32_t before;
-	uint64_t key; /* place_key of the contents */
-	const struct plan_entry *entry;
-	struct make *make;
-};
-
 struct seal_steps {
 	struct seal *l;
-	struct seal_lesson *lessons;
-	size_t nlessons, cap_lessons;
-	size_t nreads, cap_reads;
+	size_t cap_lessons, nreads, cap_reads;
+	size_t nsteps;
 	uint64_t *highest;        /* by output: the highest place_key of it and the outputs before it */
 	struct sealed_place *low; /* by input: the first byte that the steps after the present one read */
 	size_t *turns;            /* by input: the number of its ranges that the present step reads */
@@ -1473,19 +1502,20 @@ static void
 add_lesson(struct seal_steps *k, uint32_t output, const struct plan_entry *en, struct make *m)
 {
 	const struct tensor *t = &ckpt_of(k->l, m->waits->input)->tensors[m->waits->tensor];
-	struct seal_lesson x = { .entry = en, .make = m };
+	struct sealed_lesson x = { .entry = en, .make = m };
+	struct sealed *s = k->l->s;
 
 	x.key = place_key(k->l, m->waits->input, boxes_get(t, 0).storage);
 	x.before = first_from(k, x.key);
 	if (x.before > output)
 		x.before = output;
-	*xpush(k->lessons, k->nlessons, k->cap_lessons) = x;
+	*xpush(s->lessons, s->nlessons, k->cap_lessons) = x;
 }
 
 static int
 by_time(const void *a, const void *b)
 {
-	const struct seal_lesson *x = a, *y = b;
+	const struct sealed_lesson *x = a, *y = b;
 
 	if (x->before != y->before)
 		return x->before < y->before ? -1 : 1;
@@ -1501,7 +1531,7 @@ list_lessons(struct seal_steps *k)
 
 	k->highest = xreallocn(NULL, s->m.nstorages, sizeof(*k->highest));
 	for (uint32_t i = 0; i < s->m.nstorages; i++) {
-		key = place_key(k->l, s->outputs[i].input, s->outputs[i].last);
+		key = output_key(k->l, i);
 		k->highest[i] = i > 0 && k->highest[i - 1] > key ? k->highest[i - 1] : key;
 	}
 	for (size_t i = 0; i < k->l->nout; i++) {
@@ -1510,8 +1540,8 @@ list_lessons(struct seal_steps *k)
 			if (x->make->v[m]->waits != NULL)
 				add_lesson(k, s->m.tensors[i].storage, x->entry, x->make->v[m]);
 	}
-	if (k->nlessons > 0)
-		qsort(k->lessons, k->nlessons, sizeof(*k->lessons), by_time);
+	if (s->nlessons > 0)
+		qsort(s->lessons, s->nlessons, sizeof(*s->lessons), by_time);
 	free(k->highest);
 }
 
@@ -1520,7 +1550,7 @@ add_read(struct seal_steps *k, uint32_t input, uint32_t storage, uint64_t begin,
 {
 	struct sealed *s = k->l->s;
 
-	if (begin == end)
+	if (begin == end || !source_is_stream(ckpt_of(k->l, input)->src))
 		return;
 	*xpush(s->reads, k->nreads, k->cap_reads) =
 		(struct sealed_read){ .input = input, .storage = storage, .end = end, .free_off = begin };
@@ -1551,38 +1581,37 @@ read_input(struct seal_steps *k, const struct make_input *in)
 }
 
 static void
-read_output(struct seal_steps *k, const struct sealed_output *t)
+read_output(struct seal_steps *k, uint32_t i)
 {
-	if (t->tensor == NULL) {
-		add_read(k, t->input, t->storage, t->off, t->off + t->len);
+	const struct sealed_output *t = &k->l->s->outputs[i];
+
+	if (t->made == NULL) {
+		add_read(k, t->input, t->storage, t->off, t->off + k->l->s->m.storages[i].nbytes);
 		return;
 	}
-	read_tensor(k, t->input, t->tensor);
-	for (unsigned i = 0; i < t->make->n; i++)
-		for (unsigned m = 0; m < t->make->v[i]->nmore; m++)
-			read_input(k, &t->make->v[i]->more[m]);
+	read_tensor(k, t->input, t->made->tensor);
+	for (unsigned m = 0; m < t->made->make->n; m++)
+		for (unsigned n = 0; n < t->made->make->v[m]->nmore; n++)
+			read_input(k, &t->made->make->v[m]->more[n]);
 }
 
+/* What the steps read of streams. */
 static void
-list_steps(struct seal_steps *k)
+list_reads(struct seal_steps *k)
 {
 	struct sealed *s = k->l->s;
-	size_t n = 0, lesson = 0;
+	size_t lesson = 0;
 
-	s->nsteps = s->m.nstorages + k->nlessons;
-	s->steps = arena_calloc(&s->arena, s->nsteps, sizeof(*s->steps));
+	s->reads_end = arena_calloc(&s->arena, s->m.nstorages + s->nlessons, sizeof(*s->reads_end));
 	for (uint32_t i = 0; i <= s->m.nstorages; i++) {
-		for (; lesson < k->nlessons && k->lessons[lesson].before == i; lesson++) {
-			struct make *m = k->lessons[lesson].make;
-
-			read_input(k, m->waits);
-			s->steps[n++] =
-				(struct sealed_step){ .entry = k->lessons[lesson].entry, .learns = m, .reads_end = k->nreads };
+		for (; lesson < s->nlessons && s->lessons[lesson].before == i; lesson++) {
+			read_input(k, s->lessons[lesson].make->waits);
+			s->reads_end[k->nsteps++] = k->nreads;
 		}
 		if (i == s->m.nstorages)
 			break;
-		read_output(k, &s->outputs[i]);
-		s->steps[n++] = (struct sealed_step){ .output = i, .reads_end = k->nreads };
+		read_output(k, i);
+		s->reads_end[k->nsteps++] = k->nreads;
 	}
 }
 
@@ -1618,17 +1647,17 @@ list_frees(struct seal_steps *k)
 	struct sealed_place begin;
 	size_t from, i;
 
-	for (size_t step = s->nsteps; step-- > 0;) {
-		from = step > 0 ? s->steps[step - 1].reads_end : 0;
-		for (i = from; i < s->steps[step].reads_end; i++)
+	for (size_t step = k->nsteps; step-- > 0;) {
+		from = step > 0 ? s->reads_end[step - 1] : 0;
+		for (i = from; i < s->reads_end[step]; i++)
 			k->turns[s->reads[i].input]++;
-		for (i = from; i < s->steps[step].reads_end; i++) {
+		for (i = from; i < s->reads_end[step]; i++) {
 			r = &s->reads[i];
 			/* If a step reads several ranges of one input, it alternates between them. */
 			r->again =
 				is_before(k->low[r->input], (struct sealed_place){ r->storage, r->end }) || k->turns[r->input] > 1;
 		}
-		for (i = from; i < s->steps[step].reads_end; i++) {
+		for (i = from; i < s->reads_end[step]; i++) {
 			r = &s->reads[i];
 			begin = (struct sealed_place){ r->storage, r->free_off };
 			r->frees = is_before(begin, k->low[r->input]);
@@ -1645,14 +1674,18 @@ static void
 order_steps(struct seal *l)
 {
 	struct seal_steps k = { .l = l };
+	bool streams = false;
 
 	list_lessons(&k);
-	list_steps(&k);
+	for (uint32_t i = 0; i < l->p->ninputs; i++)
+		streams = streams || source_is_stream(ckpt_of(l, i)->src);
+	if (!streams)
+		return;
+	list_reads(&k);
 	start_low(&k);
 	k.turns = xcalloc(l->p->ninputs, sizeof(*k.turns));
 	list_frees(&k);
 	free(k.turns);
-	free(k.lessons);
 }
 
 /* ---- sealing */
@@ -1842,6 +1875,9 @@ void
 sealed_release(struct sealed *s)
 {
 	vtree_free(s->tree);
+	free(s->m.storages);
+	free(s->outputs);
+	free(s->lessons);
 	free(s->reads);
 	arena_release(&s->arena);
 	*s = (struct sealed){ 0 };

@@ -5,7 +5,7 @@
  * Order. The storages of the output follow the inputs: the first input comes first, and within an input its storages keep their
  * order (that of the bytes in a stream). A storage that is made of several tensors of one input stands where the last of these
  * tensors stands. For safetensors, alignment may require another order. The pump works in steps. A step either writes a storage, or
- * reads the contents that a maker waits for. Each step lists the bytes that it reads.
+ * reads the contents that a maker waits for. The bytes that steps read from streams are listed.
  *
  * Only this module decides which bytes a stream may forget: after each step, the bytes that no later step reads. If a plan is split
  * into several files, all of them read the same open inputs, one file after the other.
@@ -44,16 +44,28 @@ struct seal_opts {
 	const char *views_by; /* the option that asked for views, for the report */
 };
 
-/* Describes how the bytes of one storage of the output are produced. */
-struct sealed_output {
-	uint32_t input, storage;
-	uint32_t last;               /* the last storage of input that is read; decides the place in the order */
-	uint64_t off, len;           /* if tensor is NULL: the range of the storage that is copied */
-	const struct tensor *tensor; /* its elements go through make; NULL: a range is copied */
+/* A tensor whose elements go through makers. */
+struct sealed_made {
+	const struct tensor *tensor;
 	const struct make_chain *make;
 };
 
-/* A read of a step: bytes of one storage of an input, up to end. */
+/* Describes how the bytes of one storage of the output are produced. */
+struct sealed_output {
+	uint32_t input, storage;
+	uint64_t off;                   /* if made is NULL: where the bytes to copy begin in the storage of the input */
+	const struct sealed_made *made; /* NULL: bytes are copied */
+};
+
+/* A maker that waits for contents, and the output before which they are read. */
+struct sealed_lesson {
+	uint32_t before;
+	uint64_t key; /* private: position of the contents in the inputs */
+	const struct plan_entry *entry;
+	struct make *make;
+};
+
+/* A read of a step: bytes of one storage of a stream, up to end. */
 struct sealed_read {
 	uint32_t input, storage;
 	uint64_t end;
@@ -61,13 +73,6 @@ struct sealed_read {
 	bool frees; /* after the step, no byte before byte free_off of free_storage is read any more */
 	uint32_t free_storage;
 	uint64_t free_off;
-};
-
-struct sealed_step {
-	uint32_t output;                /* index of the storage to write, if learns is NULL */
-	const struct plan_entry *entry; /* if learns is set: the entry that the maker belongs to */
-	struct make *learns;
-	size_t reads_end; /* the reads of the step are those from the previous step's reads_end to this index */
 };
 
 /* The position of a byte in an input. */
@@ -82,10 +87,11 @@ struct sealed {
 	struct manifest m;
 	uint64_t bytes;                /* total size of the storages */
 	struct sealed_output *outputs; /* parallel to m.storages */
-	struct sealed_step *steps;
-	size_t nsteps;
+	struct sealed_lesson *lessons; /* sorted by before */
+	size_t nlessons;
 	struct sealed_read *reads;
-	struct sealed_place *start; /* by input: the position of the first byte that is read */
+	size_t *reads_end;          /* by step: the end of its reads; NULL: no input is a stream */
+	struct sealed_place *start; /* by input: the position of the first byte that is read from a stream */
 	bool last;                  /* no later file reads the inputs */
 	struct vtree *tree;
 	struct plan *plan;
