@@ -8,7 +8,7 @@
 /* A slot is small, so that probing stays in the cache. Keys are compared only if the hashes are equal. */
 struct strmap_slot {
 	uint32_t hash;
-	uint32_t key; /* number + 1; 0: free */
+	uint32_t key; /* number (if keys are lent, value) + 1; 0: free */
 };
 
 void
@@ -50,6 +50,14 @@ hash(uint64_t seed, const char *p, size_t len)
 	return (uint32_t)(h ^ h >> 32);
 }
 
+static struct str
+key_of(const struct strmap *m, const struct strmap_slot *s)
+{
+	size_t i = s->key - 1;
+
+	return m->lent == NULL ? m->keys[i] : *(const struct str *)((const char *)m->lent + i * m->stride);
+}
+
 /* Returns the slot of key, or the free slot where it would be added. */
 static struct strmap_slot *
 slot_of(const struct strmap *m, struct str key, uint32_t h)
@@ -59,7 +67,7 @@ slot_of(const struct strmap *m, struct str key, uint32_t h)
 
 	for (;; i = (i + 1) & (m->size - 1)) {
 		s = &m->slots[i];
-		if (s->key == 0 || (s->hash == h && str_eq(m->keys[s->key - 1], key)))
+		if (s->key == 0 || (s->hash == h && str_eq(key_of(m, s), key)))
 			return s;
 	}
 }
@@ -169,10 +177,16 @@ place_of(struct strmap *m, struct str key, uint64_t value)
 
 /* ---- all keys */
 
-/* Stores the value of the next key. The array is allocated once the values are not just 0, 1, 2, ... */
+/* Stores the next key and its value. The array of values is allocated once the values are not just 0, 1, 2, ... */
 static void
-put_value(struct strmap *m, uint64_t value)
+put_key(struct strmap *m, struct str key, uint64_t value)
 {
+	const size_t cap = m->cap;
+
+	m->keys = xgrow(m->keys, m->nkeys, &m->cap, sizeof(*m->keys));
+	m->keys[m->nkeys] = key;
+	if (m->values != NULL && m->cap > cap)
+		m->values = xreallocn(m->values, m->cap, sizeof(*m->values));
 	if (m->values == NULL && value == m->nkeys)
 		return;
 	if (m->values == NULL) {
@@ -186,7 +200,6 @@ put_value(struct strmap *m, uint64_t value)
 static bool
 add_hashed(struct strmap *m, struct str key, uint64_t value)
 {
-	const size_t cap = m->cap;
 	struct strmap_slot *s;
 	uint32_t h;
 
@@ -196,12 +209,10 @@ add_hashed(struct strmap *m, struct str key, uint64_t value)
 	s = slot_of(m, key, h);
 	if (s->key != 0)
 		return false;
-	m->keys = xgrow(m->keys, m->nkeys, &m->cap, sizeof(*m->keys));
-	if (m->values != NULL && m->cap > cap)
-		m->values = xreallocn(m->values, m->cap, sizeof(*m->values));
-	put_value(m, value);
-	m->keys[m->nkeys++] = key;
-	*s = (struct strmap_slot){ h, (uint32_t)m->nkeys };
+	if (m->lent == NULL)
+		put_key(m, key, value);
+	m->nkeys++;
+	*s = (struct strmap_slot){ h, m->lent == NULL ? (uint32_t)m->nkeys : (uint32_t)value + 1 };
 	return true;
 }
 

@@ -52,6 +52,10 @@ add_entry(struct walk *w, struct str name, enum sd_kind kind, uint32_t tensor, u
 	struct statedict *sd = w->sd;
 	struct buf shown = BUF_INIT;
 
+	sd->entries = xgrow(sd->entries, sd->n, &w->cap, sizeof(*sd->entries));
+	sd->entries[sd->n] = (struct sd_entry){ .name = name, .kind = kind, .tensor = tensor, .value = value };
+	sd->by_name.lent = sd->entries;
+	sd->by_name.stride = sizeof(*sd->entries);
 	if (!strmap_add(&sd->by_name, name, sd->n)) {
 		text_show(&shown, name);
 		err_input(w->e, sd->ckpt->file, "the name '%.*s' occurs twice in the state dict", STR_ARG(buf_str(&shown)));
@@ -61,8 +65,6 @@ add_entry(struct walk *w, struct str name, enum sd_kind kind, uint32_t tensor, u
 	/* Many paths may lead to the same container, so the number and length of names are limited. */
 	if (sd->n >= 4 * (size_t)w->tree.nodes + 1024 || w->text > 64 * (uint64_t)w->tree.nodes + ((uint64_t)64 << 20))
 		return err_input(w->e, sd->ckpt->file, "shared containers expand to more names than the file has values");
-	sd->entries = xgrow(sd->entries, sd->n, &w->cap, sizeof(*sd->entries));
-	sd->entries[sd->n] = (struct sd_entry){ .name = name, .kind = kind, .tensor = tensor, .value = value };
 	if (w->at.parent != VALUE_ABSENT) {
 		*xpush(sd->insides, sd->ninsides, w->cap_insides) = w->at;
 		sd->entries[sd->n].inside = (uint32_t)sd->ninsides & 0x3fffffffu;

@@ -353,6 +353,37 @@ test_strmap(void)
 }
 
 /* Keys that differ in their last number have a way of their own; whatever the order, each is there once. */
+/* Keys that stand in an array, which moves. */
+static void
+test_strmap_lent(void)
+{
+	enum { N = 1000 };
+	struct named {
+		struct str name;
+		int other;
+	} *v = NULL;
+	struct strmap m = STRMAP_INIT;
+	struct arena a = ARENA_INIT;
+	bool added = true, found = true;
+	char text[32];
+	uint64_t at;
+
+	m.stride = sizeof(*v);
+	for (unsigned i = 0; i < N; i++) {
+		snprintf(text, sizeof(text), i % 2 == 0 ? "%u.weight" : "layer.%u", i);
+		m.lent = v = xreallocn(v, i + 1, sizeof(*v));
+		v[i] = (struct named){ arena_str(&a, str_c(text)), 1 };
+		added = strmap_add(&m, v[i].name, i) && !strmap_add(&m, str_c(text), N) && added;
+	}
+	ok(added && m.count == N && m.keys == NULL);
+	for (unsigned i = 0; i < N; i++)
+		found = strmap_get(&m, arena_str(&a, v[i].name), &at) && at == i && found;
+	ok(found && !strmap_get(&m, str_c("1.weight"), NULL) && !strmap_get(&m, str_c("layer.0"), NULL));
+	strmap_release(&m);
+	arena_release(&a);
+	free(v);
+}
+
 static void
 test_strmap_numbers(void)
 {
@@ -440,6 +471,7 @@ main(void)
 	test_integers();
 	test_doubles();
 	test_strmap();
+	test_strmap_lent();
 	test_strmap_numbers();
 	test_xgrow();
 	return tap_done();
