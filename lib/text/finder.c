@@ -12,8 +12,7 @@
 #include "text/pyre_priv.h"
 
 /*
- * Limits of an automaton: entries of the table, and bytes of stored sets of steps. Beyond them it forgets all states and starts
- * again.
+ * Limits: entries of a table, and bytes of stored sets of steps. Beyond them all states are forgotten, and found again.
  */
 enum { ENTRIES_MAX = 1 << 20, BYTES_MAX = 8 << 20 };
 
@@ -40,21 +39,44 @@ struct finder_hit {
 	uint32_t row;
 };
 
-/* A text that is not yet part of the automaton. */
-struct finder_text {
-	struct str text;
-	uint32_t id;
-	enum finder_where where;
+/* What stands before and behind the bytes of a name. */
+enum { SYMBOL_BEGIN = 256, SYMBOL_END, SYMBOLS };
+
+/* A beginning of texts. */
+struct trie_node {
+	uint32_t child, sibling;
+	uint32_t fail;   /* the longest end of it that is a beginning, too */
+	uint32_t report; /* the first node on the way through fail at which a text ends; 0: none */
+	uint32_t hit;    /* 1 + the first of the texts that end here */
+	uint32_t row;    /* of the table; 0: none */
+	uint16_t class;  /* of its last symbol */
+	uint64_t seen;   /* the number of the name in which it was reported */
 };
 
-/* The owner of an op that several texts share. */
-#define SHARED UINT32_MAX
+struct trie_hit {
+	uint32_t id, next;
+};
+
+/* Texts: the automaton of Aho and Corasick. A name takes time in proportion to its length, whatever the texts are. */
+struct trie {
+	struct trie_node *nodes; /* 0 is the root */
+	size_t n, cap;
+	struct trie_hit *hits;
+	size_t nhits, caphits;
+	uint16_t class_of[SYMBOLS]; /* 0: in no text */
+	uint16_t width;             /* classes */
+	/* once it runs */
+	uint32_t *next;   /* by row and class: 0, unknown; 2 * the row of a node, and 1 if there is something to report */
+	uint32_t *states; /* by row / width: its node; none has row 0 */
+	size_t nstates, capstates;
+	uint64_t names;
+};
 
 struct automaton {
 	struct pyre_op *ops;
-	uint32_t *owner; /* by op: the id of its pattern, or SHARED */
+	uint32_t *owner; /* by op: the id of its pattern */
 	size_t nops, capops, capowner;
-	uint32_t *starts; /* first ops of patterns; texts that share their first bytes have one */
+	uint32_t *starts; /* the first ops of patterns */
 	size_t n, cap;
 	size_t nmatches; /* number of ops that are PYRE_MATCH */
 	/* Set when it starts: all bytes that no pattern distinguishes form one class; the end of the name is the last class. */
@@ -77,17 +99,213 @@ struct automaton {
 };
 
 struct finder {
-	struct automaton texts, regexes;
-	struct finder_text *pending; /* npending texts; freed when their automaton is made */
-	size_t npending, cap_pending;
-	struct arena arena;      /* bytes of the pending texts */
-	const struct pyre **res; /* by id; NULL for a text */
+	struct trie texts;
+	struct automaton regexes;
+	const struct pyre **res; /* by id; NULL: a text */
 	size_t n, cap;
 	struct str name;
 	bool scanned;
 	uint64_t *found, *ask;   /* bits by id: the pattern is found; PCRE2 must be asked */
 	uint64_t *never, *regex; /* bits by id: a regular expression without program; any regular expression */
 };
+
+/* ---- texts */
+
+static uint32_t
+find_child(const struct trie *t, uint32_t node, unsigned class)
+{
+	uint32_t at = t->nodes[node].child;
+
+	while (at != 0 && t->nodes[at].class != class)
+		at = t->nodes[at].sibling;
+	return at;
+}
+
+static uint32_t
+add_child(struct trie *t, uint32_t node, unsigned symbol)
+{
+	uint16_t *class = &t->class_of[symbol];
+	struct trie_node new = { .sibling = t->nodes[node].child };
+	uint32_t at;
+
+	if (*class == 0)
+		*class = t->width++;
+	at = find_child(t, node, *class);
+	if (at != 0)
+		return at;
+	new.class = *class;
+	*xpush(t->nodes, t->n, t->cap) = new;
+	return t->nodes[node].child = (uint32_t)t->n - 1;
+}
+
+static void
+add_hit(struct trie *t, uint32_t node, uint32_t id)
+{
+	*xpush(t->hits, t->nhits, t->caphits) = (struct trie_hit){ id, t->nodes[node].hit };
+	t->nodes[node].hit = (uint32_t)t->nhits;
+}
+
+/* Adds a text that begins at a node, and what stands behind it. */
+static void
+add_text(struct trie *t, uint32_t node, struct str text, enum finder_where where, uint32_t id)
+{
+	static const unsigned edges[] = { '.', '_', SYMBOL_END };
+
+	for (size_t i = 0; i < text.len; i++)
+		node = add_child(t, node, (uint8_t)text.p[i]);
+	if (where == FINDER_END)
+		node = add_child(t, node, SYMBOL_END);
+	if (where < FINDER_COMPONENT || text.len == 0 || !isalnum((unsigned char)text.p[text.len - 1])) {
+		add_hit(t, node, id);
+		return;
+	}
+	for (size_t i = 0; i < 3; i++)
+		add_hit(t, add_child(t, node, edges[i]), id);
+}
+
+/* The node behind a symbol. */
+static uint32_t
+go(const struct trie *t, uint32_t node, unsigned class)
+{
+	uint32_t child;
+
+	while ((child = find_child(t, node, class)) == 0 && node != 0)
+		node = t->nodes[node].fail;
+	return child;
+}
+
+/* Finds fail and report of all nodes, the shorter ones first. */
+static void
+link_nodes(struct trie *t)
+{
+	struct trie_node *v = t->nodes;
+	uint32_t *queue = xreallocn(NULL, t->n, sizeof(*queue));
+	size_t tail = 0;
+
+	queue[tail++] = 0;
+	for (size_t head = 0; head < tail; head++) {
+		const uint32_t up = queue[head];
+
+		for (uint32_t at = v[up].child; at != 0; at = v[at].sibling) {
+			const uint32_t fail = up == 0 ? 0 : go(t, v[up].fail, v[at].class);
+
+			v[at].fail = fail;
+			v[at].report = fail != 0 && v[fail].hit != 0 ? fail : v[fail].report;
+			queue[tail++] = at;
+		}
+	}
+	free(queue);
+}
+
+/* Forgets all rows but that of the root. */
+static void
+forget_rows(struct trie *t)
+{
+	for (size_t i = 1; i < t->nstates; i++)
+		t->nodes[t->states[i]].row = 0;
+	memset(t->next, 0, t->capstates * t->width * sizeof(*t->next));
+	t->states[1] = 0;
+	t->nodes[0].row = t->width;
+	t->nstates = 2;
+}
+
+static void
+start_trie(struct trie *t)
+{
+	link_nodes(t);
+	t->capstates = 16;
+	t->states = xcalloc(t->capstates, sizeof(*t->states));
+	t->next = xcalloc(t->capstates * t->width, sizeof(*t->next));
+	forget_rows(t);
+}
+
+/* Gives a node a row. */
+static void
+add_row(struct trie *t, uint32_t node)
+{
+	const size_t old = t->capstates;
+
+	if (t->nstates * t->width >= ENTRIES_MAX)
+		forget_rows(t);
+	if (t->nstates == old) {
+		t->capstates *= 2;
+		t->states = xreallocn(t->states, t->capstates, sizeof(*t->states));
+		t->next = xreallocn(t->next, t->capstates * t->width, sizeof(*t->next));
+		memset(t->next + old * t->width, 0, old * t->width * sizeof(*t->next));
+	}
+	t->nodes[node].row = (uint32_t)t->nstates * t->width;
+	t->states[t->nstates++] = node;
+}
+
+/* Works out the entry of the table for a row and a class. */
+static uint32_t
+find_entry(struct trie *t, uint32_t row, unsigned class)
+{
+	const uint32_t from = t->states[row / t->width], to = go(t, from, class);
+	uint32_t entry;
+
+	if (t->nodes[to].row == 0)
+		add_row(t, to);
+	entry = 2 * t->nodes[to].row + ((to != 0 && t->nodes[to].hit != 0) || t->nodes[to].report != 0);
+	if (t->nodes[from].row == row)
+		t->next[row + class] = entry;
+	return entry;
+}
+
+static void
+set_bit(uint64_t *bits, size_t id)
+{
+	bits[id / 64] |= (uint64_t)1 << (id % 64);
+}
+
+/* Sets the bits of the texts that end at a node and at those that it reports. What was seen in this name has set them. */
+static void
+report(struct trie *t, uint32_t node, uint64_t *bits)
+{
+	while (t->nodes[node].seen != t->names) {
+		t->nodes[node].seen = t->names;
+		for (uint32_t i = t->nodes[node].hit; i != 0; i = t->hits[i - 1].next)
+			set_bit(bits, t->hits[i - 1].id);
+		node = t->nodes[node].report;
+	}
+}
+
+static inline uint32_t
+move(struct trie *t, uint32_t row, unsigned class, uint64_t *bits)
+{
+	uint32_t entry = t->next[row + class];
+
+	if (entry == 0)
+		entry = find_entry(t, row, class);
+	if (entry % 2 != 0)
+		report(t, t->states[entry / 2 / t->width], bits);
+	return entry / 2;
+}
+
+/* Sets the bits of the texts that are found in a name. */
+static void
+find_texts(struct trie *t, struct str name, uint64_t *bits)
+{
+	uint32_t row;
+
+	if (t->next == NULL)
+		start_trie(t);
+	t->names++;
+	report(t, 0, bits);
+	row = move(t, t->width, t->class_of[SYMBOL_BEGIN], bits);
+	for (size_t i = 0; i < name.len; i++)
+		row = move(t, row, t->class_of[(uint8_t)name.p[i]], bits);
+	(void)move(t, row, t->class_of[SYMBOL_END], bits);
+}
+
+static void
+trie_release(struct trie *t)
+{
+	free(t->nodes);
+	free(t->hits);
+	free(t->next);
+	free(t->states);
+}
 
 /* ---- patterns */
 
@@ -115,121 +333,23 @@ add_op(struct automaton *a, uint32_t owner, struct pyre_op op)
 	a->words = a->words || op.kind == PYRE_WORD || op.kind == PYRE_INNER;
 }
 
-static void
-add_bytes(struct automaton *a, uint32_t owner, struct str bytes)
-{
-	struct pyre_op op = { .kind = PYRE_SET };
-
-	for (size_t i = 0; i < bytes.len; i++)
-		pyre_set_add(op.set, (uint8_t)bytes.p[i]);
-	add_op(a, owner, op);
-}
-
-/* Adds ops that match at the beginning or end of the name, or match one of these bytes. */
-static void
-add_edge(struct automaton *a, uint32_t owner, enum pyre_kind edge, const char *bytes)
-{
-	add_op(a, owner, (struct pyre_op){ .kind = PYRE_SPLIT, .to = 3 });
-	add_op(a, owner, (struct pyre_op){ .kind = edge });
-	add_op(a, owner, (struct pyre_op){ .kind = PYRE_JUMP, .to = 2 });
-	add_bytes(a, owner, str_c(bytes));
-}
-
 size_t
 finder_text(struct finder *s, struct str text, enum finder_where where)
 {
 	const size_t id = new_id(s, NULL);
+	struct trie *t = &s->texts;
 
-	*xpush(s->pending, s->npending, s->cap_pending) = (struct finder_text){ arena_str(&s->arena, text), (uint32_t)id, where };
+	if (t->n == 0) {
+		*xpush(t->nodes, t->n, t->cap) = (struct trie_node){ .hit = 0 };
+		t->width = 1;
+	}
+	if (where == FINDER_ANYWHERE || where == FINDER_END)
+		add_text(t, 0, text, where, (uint32_t)id);
+	else
+		add_text(t, add_child(t, 0, SYMBOL_BEGIN), text, where, (uint32_t)id);
+	if (where == FINDER_COMPONENT)
+		add_text(t, add_child(t, 0, '.'), text, where, (uint32_t)id);
 	return id;
-}
-
-/* Returns what must precede a text. Texts with equal openings share their first ops. */
-static enum pyre_kind
-opening(enum finder_where where)
-{
-	return where == FINDER_COMPONENT ? PYRE_SPLIT : where == FINDER_START || where == FINDER_FIRST ? PYRE_BEGIN : PYRE_SET;
-}
-
-static void
-add_opening(struct automaton *a, enum pyre_kind kind)
-{
-	if (kind == PYRE_BEGIN)
-		add_op(a, SHARED, (struct pyre_op){ .kind = PYRE_BEGIN });
-	else if (kind == PYRE_SPLIT)
-		add_edge(a, SHARED, PYRE_BEGIN, ".");
-}
-
-/* Adds what must follow a text. */
-static void
-add_end(struct automaton *a, const struct finder_text *t)
-{
-	if (t->where == FINDER_END)
-		add_op(a, t->id, (struct pyre_op){ .kind = PYRE_END });
-	else if (t->where >= FINDER_COMPONENT && t->text.len > 0 && isalnum((unsigned char)t->text.p[t->text.len - 1]))
-		add_edge(a, t->id, PYRE_END, "._");
-	add_op(a, t->id, (struct pyre_op){ .kind = PYRE_MATCH });
-}
-
-/* Adds n sorted texts, whose first alike bytes are equal, as a trie. The ops for those bytes exist already. */
-static void
-add_trie(struct automaton *a, const struct finder_text *t, size_t n, size_t alike)
-{
-	while (n > 0) {
-		const size_t split = a->nops;
-		const bool ends = t->text.len == alike;
-		size_t same = 1;
-
-		while (!ends && same < n && t[same].text.p[alike] == t->text.p[alike])
-			same++;
-		if (same < n)
-			add_op(a, SHARED, (struct pyre_op){ .kind = PYRE_SPLIT });
-		if (ends)
-			add_end(a, t);
-		else
-			add_bytes(a, SHARED, str_n(t->text.p + alike, 1));
-		if (!ends && same == n) {
-			alike++;
-			continue;
-		}
-		if (!ends)
-			add_trie(a, t, same, alike + 1);
-		if (same < n)
-			a->ops[split].to = (int32_t)(a->nops - split);
-		t += same;
-		n -= same;
-	}
-}
-
-static int
-by_text(const void *a, const void *b)
-{
-	const struct finder_text *x = a, *y = b;
-	const int kind = (int)opening(x->where) - (int)opening(y->where);
-
-	return kind != 0 ? kind : str_cmp(x->text, y->text);
-}
-
-static void
-make_texts(struct finder *s)
-{
-	struct finder_text *t = s->pending;
-
-	if (s->npending > 0)
-		qsort(t, s->npending, sizeof(*t), by_text);
-	for (size_t i = 0, n; i < s->npending; i += n) {
-		const enum pyre_kind kind = opening(t[i].where);
-
-		for (n = 1; i + n < s->npending && opening(t[i + n].where) == kind; n++)
-			;
-		begin_pattern(&s->texts);
-		add_opening(&s->texts, kind);
-		add_trie(&s->texts, t + i, n, 0);
-	}
-	free(s->pending);
-	s->pending = NULL;
-	s->npending = 0;
-	arena_release(&s->arena);
 }
 
 size_t
@@ -471,13 +591,7 @@ advance(struct automaton *a, uint32_t row, unsigned class)
 	return entry;
 }
 
-static void
-set_bit(uint64_t *bits, size_t id)
-{
-	bits[id / 64] |= (uint64_t)1 << (id % 64);
-}
-
-/* Runs the automaton over name, and sets the bits of the patterns that it finds. */
+/* Sets the bits of what is found in a name. */
 static void
 run(struct automaton *a, struct str name, uint64_t *bits)
 {
@@ -515,10 +629,8 @@ finder_free(struct finder *s)
 {
 	if (s == NULL)
 		return;
-	automaton_release(&s->texts);
+	trie_release(&s->texts);
 	automaton_release(&s->regexes);
-	arena_release(&s->arena);
-	free(s->pending);
 	free(s->res);
 	free(s->found);
 	free(s);
@@ -574,13 +686,11 @@ look(struct finder *s)
 	const size_t bytes = words_of(s) * sizeof(*s->found);
 	bool plain;
 
-	if (s->found == NULL) {
-		make_texts(s);
+	if (s->found == NULL)
 		make_bits(s);
-	}
 	memset(s->found, 0, bytes);
 	if (s->texts.n > 0)
-		run(&s->texts, s->name, s->found);
+		find_texts(&s->texts, s->name, s->found);
 	plain = a->n > 0 && is_plain(s->name);
 	memcpy(s->ask, plain ? s->never : s->regex, bytes);
 	if (plain)

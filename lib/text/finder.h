@@ -1,7 +1,7 @@
 /*
  * finder: finds which of many texts and regular expressions occur in a name, in one pass over its bytes.
  *
- * Every text, and every regular expression that is regular in the strict sense, becomes a few ops of an automaton
+ * Texts become a trie. Every regular expression that is regular in the strict sense, becomes a few ops of an automaton
  * (text/pyre_priv.h). The states of the automaton are sets of ops, computed when a name first reaches them. After that, each byte
  * costs one table lookup, however many patterns there are.
  *

@@ -103,6 +103,30 @@ test_scan_large(void)
 	finder_free(s);
 }
 
+/* Texts and names of one letter: many texts end at every byte, and a name that misses falls back all the way. */
+static void
+test_scan_letter(void)
+{
+	enum { LONGEST = 4096, NAMES = 512 };
+	static char letters[2 * LONGEST];
+	struct finder *s = finder_new();
+	bool same = true;
+
+	memset(letters, 'a', sizeof(letters));
+	for (size_t len = 1; len <= LONGEST; len++)
+		(void)finder_text(s, str_n(letters, len), len % 2 == 0 ? FINDER_ANYWHERE : FINDER_END);
+	letters[LONGEST] = 'b';
+	for (size_t i = 0; i < NAMES; i++) {
+		const size_t before = LONGEST - NAMES + i, behind = i % 7;
+
+		finder_name(s, str_n(letters + LONGEST - before, before + 1 + behind));
+		for (size_t len = 1; len <= LONGEST; len++)
+			same = same && finder_found(s, len - 1, NULL) == (len <= (len % 2 == 0 ? before : behind));
+	}
+	ok_msg(same, "texts of one letter are found in names of one letter");
+	finder_free(s);
+}
+
 static bool
 is_position(const char *part)
 {
@@ -429,6 +453,7 @@ main(void)
 {
 	test_scan();
 	test_scan_large();
+	test_scan_letter();
 	test_scan_regexes();
 	test_scan_gives_up();
 	test_verdicts();
