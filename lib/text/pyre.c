@@ -72,6 +72,7 @@ struct pyre_parser {
 	struct pyre_op *ops; /* the program written so far */
 	size_t nops, capops;
 	bool irregular; /* the pattern cannot be expressed as a program */
+	bool empty;     /* the item parsed last can match the empty text */
 };
 
 /* The item that a quantifier repeats. */
@@ -79,6 +80,7 @@ struct pyre_item {
 	enum { ITEM_NONE, ITEM_AT, ITEM_REPEAT, ITEM_OTHER } kind; /* ITEM_AT: a position, such as ^ $ \b */
 	size_t at;                                                 /* offset of the item in the translation */
 	size_t op;                                                 /* offset of the item in the program */
+	bool empty;                                                /* it can match the empty text */
 };
 
 /* This flag marks a category. The letter of the category takes the place of a character. */
@@ -493,7 +495,7 @@ emit_reference(struct pyre_parser *p, uint64_t group, size_t offset)
 	if (p->lookbehinds > 0)
 		return bad(p->t.why, offset, "references inside a lookbehind are not supported");
 	buf_addf(&p->out, "\\g{%llu}", (unsigned long long)group);
-	p->irregular = true;
+	p->irregular = p->empty = true;
 	return 0;
 }
 
@@ -569,6 +571,7 @@ parse_lookaround(struct pyre_parser *p, size_t start, struct str token)
 	if (parse_body(p, start) < 0)
 		return -1;
 	p->lookbehinds -= behind;
+	p->empty = true;
 	buf_addc(&p->out, ')');
 	return 0;
 }
@@ -640,6 +643,7 @@ emit_position(struct pyre_parser *p, const char *text, enum pyre_kind kind, stru
 	buf_adds(&p->out, text);
 	emit_op(p, (struct pyre_op){ .kind = kind });
 	item->kind = ITEM_AT;
+	p->empty = true;
 	return 0;
 }
 
@@ -739,9 +743,17 @@ parse_repeat(struct pyre_parser *p, char c, struct pyre_item *item)
 	/* PCRE2 would not check the width of a lookbehind in the (?(DEFINE)...) group. */
 	if (max == 0 && p->lookbehinds > 0 && memmem(p->out.p + item->at, p->out.len - item->at, "(?<", 3) != NULL)
 		return bad(p->t.why, start, "a lookbehind that is repeated {0} times in another is not supported");
+	/* Python goes on after an empty match only if it must, PCRE2 if max allows. */
+	if (item->empty && max != REPEAT_NO_END && max > min + 1)
+		return bad(p->t.why, start, "{%llu,%llu} times an item that can match the empty text is not supported",
+			   (unsigned long long)min, (unsigned long long)max);
+	/* Another fault of 10.42: it then expects more characters in the subject than there must be. */
+	if (min > 1 && item->empty)
+		p->flags |= PCRE2_NO_START_OPTIMIZE;
 	emit_repeat(p, item->at, min, max);
 	repeat_ops(p, item->op, min, max);
 	item->kind = ITEM_REPEAT;
+	item->empty = item->empty || min == 0;
 	return 1;
 }
 
@@ -754,7 +766,8 @@ parse_atom(struct pyre_parser *p, struct str token, struct pyre_item *item)
 {
 	bool lines = p->flags & PCRE2_MULTILINE;
 
-	*item = (struct pyre_item){ ITEM_OTHER, p->out.len, p->nops };
+	*item = (struct pyre_item){ ITEM_OTHER, p->out.len, p->nops, false };
+	p->empty = false;
 	switch (token.p[0]) {
 	case '\\': return parse_escape(p, token, item);
 	case '(': return parse_group(p);
@@ -776,18 +789,23 @@ parse_atom(struct pyre_parser *p, struct str token, struct pyre_item *item)
 static int
 parse_sequence(struct pyre_parser *p)
 {
-	struct pyre_item last = { ITEM_NONE, 0, 0 }, next;
+	struct pyre_item last = { ITEM_NONE, 0, 0, true }, next;
 	struct str token;
+	bool empty = true; /* what stands before last may match nothing */
 	int rc;
 
 	for (;;) {
 		token = peek(&p->t);
-		if (token.len == 0 || token.p[0] == '|' || token.p[0] == ')')
+		if (token.len == 0 || token.p[0] == '|' || token.p[0] == ')') {
+			p->empty = empty && last.empty;
 			return 0;
+		}
 		take(&p->t);
 		rc = token.p[0] && strchr("*+?{", token.p[0]) ? parse_repeat(p, token.p[0], &last) : 0;
 		if (rc == 0) {
 			rc = parse_atom(p, token, &next);
+			next.empty = p->empty;
+			empty = empty && (rc != 0 || last.empty);
 			last = rc == 0 ? next : last;
 		}
 		if (rc < 0)
@@ -800,17 +818,21 @@ static int
 parse_alternatives(struct pyre_parser *p)
 {
 	size_t start = p->nops, jumps = 0;
+	bool empty;
 
 	if (p->nesting++ >= PYRE_NESTING_MAX)
 		return bad(p->t.why, p->t.at, "groups nested deeper than %d levels", PYRE_NESTING_MAX);
 	if (parse_sequence(p) < 0)
 		return -1;
+	empty = p->empty;
 	while (match_token(&p->t, '|')) {
 		buf_addc(&p->out, '|');
 		split_ops(p, &start, &jumps);
 		if (parse_sequence(p) < 0)
 			return -1;
+		empty = empty || p->empty;
 	}
+	p->empty = empty;
 	join_ops(p, jumps);
 	p->nesting--;
 	return 0;

@@ -133,6 +133,17 @@ $*
 (?<=a)*b
 ()*
 (?:)+
+(|b){1,2}$
+(b|){,2}
+(?m)(?P<n>^|a){,2}
+(?:a?|b){1,3}
+(a|b){,3}
+(?:a?b){2,5}
+(a?){3}
+((?=a)b*){3}a
+(?:(?=(a))b*){2,}a
+(?:(a||c)b*){3}b
+(a?){2,}
 (a)|b
 (a)|(b)
 ((a)|b)*
@@ -457,8 +468,8 @@ def left_out(pattern):
 
 
 # What pyre refuses on purpose: atomic groups and conditionals, flags for a part of a pattern and flags but i, m and s,
-# possessive quantifiers, octal escapes, names of characters, references inside lookbehind.
-REFUSED = re.compile(r"""\(\?[>(]|\(\?[a-zA-Z]*[-:xauL]|[*+?}]\+|\\[0-7N]|\(\?<[=!].*(\\[1-9]|\(\?P=|\{0*(,0+)?\})""", re.DOTALL)
+# possessive quantifiers, octal escapes, names of characters, references inside lookbehind, {m,n} times what may be empty.
+REFUSED = re.compile(r"""\(\?[>(]|\(\?[a-zA-Z]*[-:xauL]|[*+?}]\+|\\[0-7N]|\(\?<[=!].*(\\[1-9]|\(\?P=|\{0*(,0+)?\})|\{\d*,\d+\}""", re.DOTALL)
 
 
 def refusal(answer):
