@@ -27,6 +27,12 @@ enum {
 
 #define REPEAT_NO_END UINT64_MAX
 
+/*
+ * PCRE2 10.42 may look for a match in the wrong places, and so miss it, if the pattern has lookarounds, or repeats an item that can
+ * match the empty text. Without this search it tries every place.
+ */
+#define FAULTY_START PCRE2_NO_START_OPTIMIZE
+
 struct pyre_group {
 	struct str name; /* a part of the pattern; empty if the group has no name */
 	bool closed;
@@ -572,6 +578,7 @@ parse_lookaround(struct pyre_parser *p, size_t start, struct str token)
 		return -1;
 	p->lookbehinds -= behind;
 	p->empty = true;
+	p->flags |= FAULTY_START;
 	buf_addc(&p->out, ')');
 	return 0;
 }
@@ -644,6 +651,7 @@ emit_position(struct pyre_parser *p, const char *text, enum pyre_kind kind, stru
 	emit_op(p, (struct pyre_op){ .kind = kind });
 	item->kind = ITEM_AT;
 	p->empty = true;
+	p->flags |= text[0] == '(' ? FAULTY_START : 0;
 	return 0;
 }
 
@@ -745,11 +753,10 @@ parse_repeat(struct pyre_parser *p, char c, struct pyre_item *item)
 		return bad(p->t.why, start, "a lookbehind that is repeated {0} times in another is not supported");
 	/* Python goes on after an empty match only if it must, PCRE2 if max allows. */
 	if (item->empty && max != REPEAT_NO_END && max > min + 1)
-		return bad(p->t.why, start, "{%llu,%llu} times an item that can match the empty text is not supported",
+		return bad(p->t.why, start, "{%llu,%llu} after an item that can match the empty text is not supported",
 			   (unsigned long long)min, (unsigned long long)max);
-	/* Another fault of 10.42: it then expects more characters in the subject than there must be. */
 	if (min > 1 && item->empty)
-		p->flags |= PCRE2_NO_START_OPTIMIZE;
+		p->flags |= FAULTY_START;
 	emit_repeat(p, item->at, min, max);
 	repeat_ops(p, item->op, min, max);
 	item->kind = ITEM_REPEAT;
