@@ -93,9 +93,9 @@ shifts() {
 	try lnn-ckpt-adapt --recover x.pth --in-place x.pth
 	expect_refusal 2 lnn-ckpt-adapt 'goes with no other file'
 	try lnn-ckpt-adapt --in-place
-	expect_refusal 2 lnn-ckpt-adapt 'must be named'
+	expect_refusal 2 lnn-ckpt-adapt 'name the file to edit'
 	try lnn-ckpt-adapt --in-place -
-	expect_refusal 2 lnn-ckpt-adapt 'must be named'
+	expect_refusal 2 lnn-ckpt-adapt 'name the file to edit'
 	mkdir folder
 	try lnn-ckpt-adapt --in-place folder
 	expect_refusal 2 lnn-ckpt-adapt 'folder: is not a regular file: --in-place cannot edit it'
