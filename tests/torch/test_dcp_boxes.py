@@ -146,7 +146,7 @@ def ranks(t, full):
     done = tap.run("lnn-ckpt-adapt", "--ranks", tap.scratch() / "optim_rank_2.pt", "-k", "", "-o", tap.scratch() / "optim.pth")
     optim = torch.load(tap.scratch() / "optim.pth")
     t.ok(tap.same(optim["state"][0]["exp_avg"], full["uneven"]) and optim["param_groups"] == [{"lr": 1.0, "rank": 0}], "an optimizer")
-    t.ok("differs in 3 of the files" in done.stderr.decode(), "what is no tensor and differs: a warning")
+    t.ok("differ in 3 of the files" in done.stderr.decode(), "values that differ between ranks: a warning")
     for name, said in (("differ", "'plain': it is not a DTensor, but its values differ from those of rank 0"), ("partial", "Partial")):
         done = tap.run("lnn-ckpt-adapt", "--ranks", tap.scratch() / f"{name}_rank_0.pt", "-o", tap.scratch() / "no.pth", status=2)
         t.ok(said in done.stderr.decode(), f"{name}: refused")
