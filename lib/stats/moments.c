@@ -217,27 +217,6 @@ find_block(struct moments_block *b)
 
 /* ---- values that are not finite */
 
-/*
- * Defines a function that tells whether one of MOMENTS_BLOCK little-endian words has all bits of the exponent set. If so, adding
- * the lowest exponent bit carries into the sign bit. The constant trip count allows compilers to vectorise the loop.
- */
-#define HAS_EXPONENT(bits)                                                                   \
-	static bool has_exponent_##bits(const unsigned char *p, uint##bits##_t exponent)     \
-	{                                                                                    \
-		const uint##bits##_t lowest = (uint##bits##_t)(exponent & (~exponent + 1));  \
-		uint##bits##_t word, sums = 0;                                               \
-                                                                                             \
-		for (size_t i = 0; i < MOMENTS_BLOCK; i++) {                                 \
-			memcpy(&word, p + i * sizeof(word), sizeof(word));                   \
-			sums |= (uint##bits##_t)((le##bits##toh(word) & exponent) + lowest); \
-		}                                                                            \
-		return sums >> ((bits)-1) != 0;                                              \
-	}
-
-HAS_EXPONENT(16)
-HAS_EXPONENT(32)
-HAS_EXPONENT(64)
-
 /* Returns false if none of the n elements can be infinite or NaN. */
 static bool
 may_be_special(enum dtype t, const unsigned char *p, size_t n)
@@ -249,10 +228,10 @@ may_be_special(enum dtype t, const unsigned char *p, size_t n)
 	if (n < MOMENTS_BLOCK)
 		return true;
 	switch ((int)t) {
-	case DTYPE_FLOAT64: return has_exponent_64(p, (uint64_t)0x7ff << 52);
-	case DTYPE_FLOAT32: return has_exponent_32(p, 0x7f800000);
-	case DTYPE_BFLOAT16: return has_exponent_16(p, 0x7f80);
-	case DTYPE_FLOAT16: return has_exponent_16(p, 0x7c00);
+	case DTYPE_FLOAT64: return WIDE(has_exponent_64)(p, (uint64_t)0x7ff << 52);
+	case DTYPE_FLOAT32: return WIDE(has_exponent_32)(p, 0x7f800000);
+	case DTYPE_BFLOAT16: return WIDE(has_exponent_16)(p, 0x7f80);
+	case DTYPE_FLOAT16: return WIDE(has_exponent_16)(p, 0x7c00);
 	default: return true;
 	}
 }

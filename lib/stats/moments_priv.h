@@ -35,6 +35,23 @@ join_lanes(const struct lanes *t)
 	return s;
 }
 
+/*
+ * Defines a function that tells whether one of MOMENTS_BLOCK little-endian words has all bits of the exponent set. If so, adding
+ * the lowest exponent bit carries into the sign bit. The constant trip count allows compilers to vectorise the loop.
+ */
+#define HAS_EXPONENT(bits)                                                                           \
+	static TARGET bool FOR(has_exponent_##bits)(const unsigned char *p, uint##bits##_t exponent) \
+	{                                                                                            \
+		const uint##bits##_t lowest = (uint##bits##_t)(exponent & (~exponent + 1));          \
+		uint##bits##_t word, sums = 0;                                                       \
+                                                                                                     \
+		for (size_t i = 0; i < MOMENTS_BLOCK; i++) {                                         \
+			memcpy(&word, p + i * sizeof(word), sizeof(word));                           \
+			sums |= (uint##bits##_t)((le##bits##toh(word) & exponent) + lowest);         \
+		}                                                                                    \
+		return sums >> ((bits)-1) != 0;                                                      \
+	}
+
 #endif
 
 #ifdef WIDTH
@@ -209,6 +226,10 @@ FOR(distances)(const double *x, size_t n, double mean, double *rest)
 	memcpy(lanes, squares, sizeof(lanes));
 	return add_lanes(lanes);
 }
+
+HAS_EXPONENT(16)
+HAS_EXPONENT(32)
+HAS_EXPONENT(64)
 
 #undef FOR
 #undef TARGET
