@@ -294,7 +294,7 @@ open_single(struct adapt *a, const struct operands *operands, struct err *e)
 	return open_one(a, NULL, file, e);
 }
 
-/* Reads the values that go along. Those of the first input do. */
+/* Reads the values of the first input that --carry copies. */
 static int
 read_carried(struct adapt *a, struct err *e)
 {

@@ -61,7 +61,7 @@ find_hint(struct adapt *a)
 	return hint;
 }
 
-/* Is the output a safetensors file, whose __metadata__ states ties? */
+/* Returns true if the output is a safetensors file, whose __metadata__ can state ties. */
 static bool
 writes_metadata(const struct adapt *a)
 {

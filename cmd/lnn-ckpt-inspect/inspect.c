@@ -178,7 +178,7 @@ put_lines(struct data_lines *l, size_t n, struct err *err)
 	return 0;
 }
 
-/* Rows are printed many at once: one by one they would cost the processor its caches. */
+/* Prints rows in large batches. Printing each row alone would evict the data from the caches of the processor. */
 static int
 put_known(void *arg, size_t n, struct err *err)
 {
@@ -229,8 +229,8 @@ data_check_crcs(struct job *j, struct err *err)
 /* ---- one operand: opening */
 
 /*
- * Reads what reports need of values beside the state dict. What stands right in the root is named by --summary, as far as it
- * can be read.
+ * Reads the values outside the state dict that the reports need. --summary names the entries of the root; it ignores errors of
+ * reading them.
  */
 static int
 read_values(const struct job *j, struct err *err)

@@ -99,7 +99,7 @@ int job_finish(struct job *j, struct err *err);
 /* Reads the data. Further calls do nothing. */
 int data_take(struct job *j, struct err *err);
 
-/* Begins the table of a report with a line for each row of the job, made by put, which needs the data. */
+/* A table of a report with one line for each row of the job. put writes a line once the data of the row is known. */
 struct data_table {
 	const struct record_table *table;
 	unsigned columns; /* as in record_rows */

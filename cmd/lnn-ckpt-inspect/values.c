@@ -191,7 +191,7 @@ values_nbytes(const struct tensor *t)
 	return n;
 }
 
-/* Adds the tensor that h is, which may be made of parts. False if h is none. */
+/* Adds the size of the tensor at h, which may be composite, to sum. Returns false if h is not a tensor. */
 static bool
 add_tensor(struct composites *all, uint32_t h, struct holding *sum)
 {

@@ -91,7 +91,7 @@ get_ready(void *arg, struct err *e)
 	return 0;
 }
 
-/* Reads the values that go along. */
+/* Reads the values outside the state dict that are copied to the output. */
 static int
 read_rest(struct interp *w, const struct interp_options *o, struct err *e)
 {

@@ -8,7 +8,7 @@
 /* A slot is small, so that probing stays in the cache. Keys are compared only if the hashes are equal. */
 struct strmap_slot {
 	uint32_t hash;
-	uint32_t key; /* number (if keys are lent, value) + 1; 0: free */
+	uint32_t key; /* 1 + index of the key, or 1 + value if the keys are in lent; 0: free */
 };
 
 void

@@ -14,15 +14,15 @@
 struct strmap {
 	size_t count;
 	/*
-	 * Or NULL: an array whose elements, of stride bytes each, begin with a struct str. The key of value i is that of element
-	 * i, so that the map need not keep it. Whoever moves the array sets lent anew.
+	 * NULL, or an array whose elements have stride bytes and begin with a struct str. The key of value i is the string of
+	 * element i, so the map keeps no copy of it. A caller that moves the array must update lent.
 	 */
 	const void *lent;
 	size_t stride;
 	/* private */
 	struct strmap_slot *slots; /* size is 0 or a power of two */
-	struct str *keys;          /* nkeys keys, in the order of their addition; NULL: they are lent */
-	uint64_t *values;          /* of each key; NULL while they are 0, 1, 2, ... */
+	struct str *keys;          /* nkeys keys, in the order of their addition; NULL if the keys are in lent */
+	uint64_t *values;          /* the value of each key; NULL while the values are 0, 1, 2, ... */
 	size_t nkeys, cap, size;
 	size_t expected; /* number of keys in the end; 0 if not known */
 	uint64_t seed;

@@ -32,21 +32,21 @@ struct dcp_piece {
 	uint64_t base; /* offset in the file */
 };
 
-/* Where a value that was not read is to stand in the tree. parent is VALUE_ABSENT if there is none, or it was read. */
+/* The position in the tree of a value that was not read. parent is VALUE_ABSENT if there is no such value, or it was read. */
 struct dcp_spot {
 	uint32_t parent, item;
 };
 
-/* What makes tensors and storages of names. */
+/* The state of building the tree, tensors and storages of a checkpoint from the names in its metadata. */
 struct assembly {
 	struct ckpt *c;
 	struct distributed *d;
 	struct tensor *tensors;
 	struct storage *storages;
 	size_t ntensors, nstorages, cap_tensors, cap_storages, cap_item, cap_proved;
-	uint32_t *values;       /* by name: its handle in the tree */
+	uint32_t *values;       /* by name: handle of its value in the tree */
 	struct dcp_spot *spots; /* by name */
-	uint64_t *left;         /* by file: bytes that no value was read from */
+	uint64_t *left;         /* by file: number of bytes from which no value was read */
 	struct err *err;
 };
 
@@ -55,7 +55,7 @@ struct distributed {
 	struct assembly a;
 	struct dcp_metadata m;
 	uint64_t *sizes;      /* by file; UINT64_MAX if it is missing */
-	size_t *item;         /* by storage: index of the item in the metadata that it is, or is in */
+	size_t *item;         /* by storage: index in the metadata of the item that is the storage or contains it */
 	struct err fault;     /* first error that is known without reading tensors and keeps some from being read */
 	pthread_mutex_t lock; /* protects the members below, and locating */
 	uint32_t ordered;     /* storage whose elements are in elements, in row-major order; STORAGE_NONE if none */
@@ -63,7 +63,7 @@ struct distributed {
 	bool *proved; /* by storage: its crc was set by prove_item and can be checked */
 };
 
-/* The name that a storage belongs to. */
+/* Returns the name that a storage belongs to. */
 static const struct dcp_name *
 name_of(const struct distributed *d, uint32_t storage)
 {
@@ -488,7 +488,7 @@ add_storage(struct assembly *a, size_t item, const struct storage *s)
 	return (uint32_t)a->nstorages - 1;
 }
 
-/* Those who hold an older tensor do not lose it when the array grows. */
+/* Pointers to tensors stay valid when the array grows: the old array is in the arena, and is not freed. */
 static uint32_t
 add_tensor(struct assembly *a, const struct tensor *t)
 {
@@ -663,14 +663,14 @@ compare_copies(struct assembly *a, const struct dcp_name *n)
 				  STR_ARG(n->name), a->d->m.files[first->file], a->d->m.files[first[i].file]);
 }
 
-/* What stands in the tree for a value that is not there. */
+/* Makes the placeholder for a value that was not read. */
 static uint32_t
 no_value(struct assembly *a)
 {
 	return value_new_persid(a->c->tree, value_new_text(a->c->tree, VALUE_STR, str_c("not read")));
 }
 
-/* A value that cannot be read is a fault, of which err tells. */
+/* Reads a value into the tree. If that fails, err describes the reason, and it becomes the fault of the checkpoint. */
 static int
 take_value(struct assembly *a, uint32_t number, struct err *err)
 {
@@ -696,7 +696,7 @@ take_value(struct assembly *a, uint32_t number, struct err *err)
 	return -1;
 }
 
-/* Salvage must know at once what is lost. */
+/* Values are read later, when they are needed. Salvage reads them at once, because it must know which of them are lost. */
 static int
 assemble_value(struct assembly *a, uint32_t number)
 {
@@ -826,7 +826,10 @@ plant_all(struct assembly *a)
 
 /* ---- reading values */
 
-/* Does path lead to the value or into it, or to what it is at most levels steps below? A key may be written in several ways. */
+/*
+ * Returns true if path is the path of the value, leads into the value, or leads to a container from which the value is at most
+ * levels steps away. Also returns true if a key of the value is not UTF-8, because such a key can be written in several ways.
+ */
 static bool
 leads(const struct dcp_name *n, struct str path, size_t levels)
 {
@@ -848,7 +851,7 @@ leads(const struct dcp_name *n, struct str path, size_t levels)
 	return true;
 }
 
-/* The storages of values come after those of tensors, but the order is that of the names. */
+/* Ranks the storages in the order of the names. The array has the storages of values after those of tensors. */
 static void
 rank_storages(const struct assembly *a)
 {

@@ -170,7 +170,7 @@ whole_file(struct pickles_visit *f, struct err *e)
 	return f->each(f->arg, &part, e);
 }
 
-/* Is it a stream of which the object's pickle is the first record? */
+/* Returns true if src is a stream whose first record is the pickle of the object. */
 static bool
 object_leads(struct source *src)
 {

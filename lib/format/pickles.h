@@ -34,7 +34,7 @@ struct pickles_visit {
 	struct source *src;
 	int (*each)(void *arg, struct pickle_part *part, struct err *e);
 	void *arg;
-	bool object;            /* the others may be left out, so that a stream of torch's own zip is not read to its end */
+	bool object; /* only the object's pickle is needed, so that a stream of torch's own zip need not be read to its end */
 	enum pickles_kind kind; /* set before the first call of each */
 };
 

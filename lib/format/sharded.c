@@ -418,7 +418,7 @@ check_boxes(const struct ckpt *c, const struct ckpt *sub, struct err *e)
 	return 0;
 }
 
-/* Returns the -k of a shard's state dict: the root if name is a key of it, NULL if the rule is to find the place. */
+/* Returns the path of a shard's state dict: the root if name is a key of the root, or NULL if the rule must find the path. */
 static const char *
 place_of(const struct ckpt *sub, struct str name)
 {

@@ -855,7 +855,7 @@ move_down(struct marking *m)
 	return kept;
 }
 
-/* Moves the slots of the tuples that are left. */
+/* Moves the slots of the remaining tuples to a new arena. */
 static void
 move_tuples(struct vtree *t)
 {

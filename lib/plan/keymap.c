@@ -132,7 +132,7 @@ variable(const struct keymap *k, struct str name)
 	return NULL;
 }
 
-/* Returns the place of the index of that name, -1 if the rule has none. */
+/* Returns the position of the index with this name in r->indexes, or -1 if the rule has none. */
 static int
 index_named(const struct km_rule *r, struct str name)
 {
@@ -923,7 +923,7 @@ struct trial {
 	int64_t value[KEYMAP_INDEXES];
 };
 
-/* Evaluates a sum. All indexes in it must be bound; check_sums has seen to it that its names exist. */
+/* Evaluates a sum. All indexes in it must be bound; check_sums has checked that its names exist. */
 static int64_t
 eval(const struct trial *t, const struct km_expr *x)
 {
@@ -953,7 +953,7 @@ digits(struct str s, int64_t *v)
 	return n > 1 && s.p[0] == '0' ? 0 : n;
 }
 
-/* Does the name fit a pattern? Then indexes are bound, and rest is set. */
+/* Matches the name with a pattern. If it matches, binds indexes and sets rest. */
 static bool
 fits_text(struct trial *t, const struct km_text *from)
 {

@@ -103,7 +103,7 @@ check_outputs(struct load_check *c, struct plan *p, const struct plan_containers
 	}
 }
 
-/* Does __metadata__ tie the name of target to a tensor that is written and fits? */
+/* Returns true if __metadata__ ties the name of target to a tensor that is written and fits. */
 static bool
 is_tied(const struct plan *p, const struct strmap *modules, const struct entry *target)
 {

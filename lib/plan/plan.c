@@ -154,7 +154,7 @@ unnote(struct plan *p, const struct plan_entry *en, const struct make_kind *kind
 	}
 }
 
-/* dtype and shape as they are now. */
+/* Copies the present dtype and shape of an entry. */
 static const struct tensor *
 present_result(struct plan *p, const struct plan_entry *en, const struct tensor *t)
 {

@@ -43,11 +43,11 @@ struct plan_origin {
 	struct plan_act *acts, *last; /* edits, in order */
 };
 
-/* How the bytes of an entry are made. It never changes: an edit puts another one in its place. */
+/* How the bytes of an entry are made. It is constant: an edit replaces it by a new one. */
 struct plan_made {
 	struct make_chain make;      /* empty: the tensor is copied */
-	const struct tensor *result; /* dtype and shape as makers of new tensors leave it; NULL: there are none */
-	const uint32_t *also;        /* origins of further tensors that are made into it */
+	const struct tensor *result; /* dtype and shape after makers of new tensors; NULL if there are no such makers */
+	const uint32_t *also;        /* origins of further tensors that the makers read */
 	unsigned nalso;
 };
 
@@ -92,7 +92,7 @@ struct plan_input {
 	const char *label;    /* NAME of --input NAME=FILE, or NULL */
 	struct strmap marks;  /* what the input states about its bias tables, by name (tables.h) */
 	bool marked;
-	uint32_t told; /* storages below were counted as done (write/pump.h) */
+	uint32_t told; /* storages below this index were reported as done (write/pump.h) */
 };
 
 /* An edit of the __metadata__ of safetensors, which is made after all other edits. */
@@ -152,12 +152,12 @@ void plan_consume(struct plan *p, struct plan_entry *en);
  */
 int plan_map_names(const struct plan *p, struct strmap *names, struct err *err);
 
-/* Returns the first living entry after en that is no module, or NULL. If en is NULL, the search begins at the first entry. */
+/* Returns the first living entry after en that is not a module, or NULL. If en is NULL, the search begins at the first entry. */
 struct plan_entry *plan_next(const struct plan *p, const struct plan_entry *en);
 
 /* ---- makers */
 
-/* How the bytes of an entry are made. */
+/* Returns how the bytes of an entry are made. */
 const struct plan_made *plan_made(const struct plan_entry *en);
 static inline const struct make_chain *
 plan_makers(const struct plan_entry *en)

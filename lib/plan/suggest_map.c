@@ -619,7 +619,7 @@ put_side(struct buf *b, const char *what, const struct suggest_side *side, const
 	}
 }
 
-/* Comments for what has no partner on the other side. */
+/* Writes a comment for each tensor without a partner on the other side. */
 static void
 put_rest(const struct suggest *s, struct buf *b)
 {

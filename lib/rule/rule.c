@@ -59,7 +59,7 @@ unknown_type(const struct ynode *node, struct err *err)
 	buf_release(&hint);
 }
 
-/* Says that the map has no TYPE, or which of its keys was meant to be it. */
+/* Reports that the map has no TYPE, or that one of its keys is probably a misspelling of TYPE. */
 static int
 without_type(const struct ynode *node, struct err *err)
 {

@@ -84,7 +84,7 @@ struct ckpt {
 
 	struct storage *storages; /* in the order of the source unless rank says another */
 	uint32_t nstorages;
-	uint32_t *rank;         /* by storage: its position in the order of the source; NULL: its number */
+	uint32_t *rank;         /* by storage: its position in the order of the source; NULL if that is its index */
 	struct tensor *tensors; /* in the order of the index; LEAF_TENSOR n is tensors[n] */
 	uint32_t ntensors;
 	struct str *names; /* names of the tensors; NULL if a tree names them (torch) */
@@ -92,7 +92,7 @@ struct ckpt {
 	struct vtree *tree; /* tree of a pickle; NULL for safetensors. LEAF_STORAGE n is storages[n] */
 	uint32_t root;      /* handle in tree; VALUE_ABSENT without a tree */
 	uint32_t unread;    /* handle of the placeholder of each value that ckpt_fill has not read yet */
-	uint32_t nunread;   /* how many these are; if 0, unread is undefined */
+	uint32_t nunread;   /* number of values that have not been read; if 0, unread is undefined */
 
 	struct str *meta_keys, *meta_values; /* safetensors: __metadata__; see ckpt_add_meta */
 	size_t nmeta, meta_cap;
@@ -119,8 +119,8 @@ struct ckpt {
 };
 
 /*
- * Values of a distributed checkpoint are read when they are asked for. This reads the values at path (dotted; empty for the root)
- * and up to levels steps below it, and those that path leads into. It may add tensors and storages, so it must be called before
+ * Reads values of a distributed checkpoint, which are not read when it is opened: those at path (dotted; empty for the root), those
+ * up to levels steps below path, and those that path leads into. It may add tensors and storages, so it must be called before
  * data is read. Tensors do not move. A value that cannot be read is an error, also of ckpt_check_index later.
  */
 int ckpt_fill(struct ckpt *c, struct str path, size_t levels, struct err *e);
@@ -264,8 +264,8 @@ struct statedict {
  */
 int statedict_open(struct statedict *sd, struct ckpt *c, const char *key, struct err *e);
 /*
- * Like statedict_open, at the place that ask names (tensor/place.h). Values of that place which were not read are read
- * before (ckpt_fill); those that cannot be read are for ckpt_check_index.
+ * Like statedict_open, but opens the place that ask names (tensor/place.h). First reads the values of this place that were not
+ * read (ckpt_fill). It ignores errors of reading them, which ckpt_check_index reports.
  */
 struct place_ask;
 int statedict_open_place(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, struct err *e);

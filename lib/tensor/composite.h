@@ -30,7 +30,10 @@ struct composites {
  */
 int composite_read(struct composites *all, uint32_t call, struct tensor *t, struct err *err);
 
-/* For messages: " (--ranks joins ...)" for a DTensor, of which a file has the part of one rank; else "". t may be NULL. */
+/*
+ * Returns a suffix for messages: " (--ranks joins ...)" if t is a DTensor, of which a file has only the part of one rank; otherwise
+ * "". t may be NULL.
+ */
 const char *composite_way(const struct tensor *t);
 
 /* Finds the entry whose tensor has a part with this name ("s" for "s.indices"), and sets *part. Returns NULL if there is none. */

@@ -337,8 +337,8 @@ struct level {
 	size_t tensors;   /* number of tensors directly in it */
 	size_t others;    /* number of other entries with tensors, such as lists and tuples */
 	size_t optimizer; /* index of the first optimizer entry, or SIZE_MAX */
-	size_t hidden;    /* number of entries that were not read and may be, or hold, what the rule asks for */
-	size_t foremost;  /* the lowest usual_rank of these */
+	size_t hidden;    /* number of entries that were not read and may be, or contain, a state dict */
+	size_t foremost;  /* lowest usual_rank of the hidden entries */
 	bool named;       /* a key contains model, state_dict or optim */
 };
 
@@ -346,7 +346,7 @@ static const char *const usual_keys[] = { "model", "state_dict_ema", "state_dict
 
 enum { USUAL = sizeof(usual_keys) / sizeof(usual_keys[0]) };
 
-/* Which of the usual keys it is; USUAL for any other. */
+/* Returns the index of key in usual_keys, or USUAL if it is another key. */
 static size_t
 usual_rank(const struct vtree *t, uint32_t key)
 {
@@ -544,7 +544,7 @@ say_others(struct place_choice *c, const struct level *l, size_t chosen)
 	buf_release(&word);
 }
 
-/* Returns the index of the entry with the first usual key, whose rank is set; SIZE_MAX if none is a candidate. */
+/* Returns the index of the candidate whose key comes first in usual_keys, and sets *rank. SIZE_MAX: no candidate has such a key. */
 static size_t
 usual(const struct tensor_tree *tree, const struct level *l, size_t *rank)
 {
@@ -562,8 +562,8 @@ usual(const struct tensor_tree *tree, const struct level *l, size_t *rank)
 }
 
 /*
- * Moves to the entry that the rule chooses. Returns 1 if it moved, 0 if the rule stays here, -1 if the rule does not decide, or
- * might decide otherwise if all values were read.
+ * Moves to the entry that the rule chooses. Returns 1 if it moved, 0 if the state dict is here, and -1 if the rule chooses none
+ * or could choose another entry after all values are read.
  */
 static int
 step(struct place_choice *c, const struct level *l)

@@ -242,7 +242,7 @@ open_flat(struct walk *w, const char *key)
 	return 0;
 }
 
-/* With the values that are there. */
+/* Opens the state dict. Reads no further values. */
 static int
 open_read(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, struct err *e)
 {
@@ -273,8 +273,8 @@ open_read(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, str
 }
 
 /*
- * Reads the values of the place that ask names. All are read where the choice may need them, or fails: then it is made once
- * more, and says so.
+ * Reads the values at the place that ask names. If the rule cannot choose a place for sure before values are read, all values
+ * are read. The caller then applies the rule again, with its messages.
  */
 static void
 read_place(struct ckpt *c, const struct place_ask *ask)

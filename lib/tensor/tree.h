@@ -10,7 +10,7 @@
 
 /*
  * The state of a node in a search. A container is TREE_OPEN while it is being searched, so that cycles end. TREE_HIDING is a
- * container in which no tensor is found, but values that were not read (ckpt_fill).
+ * container without known tensors that contains values that were not read (ckpt_fill).
  */
 enum tree_mark { TREE_UNSEEN, TREE_OPEN, TREE_WITHOUT, TREE_WITH, TREE_HIDING };
 

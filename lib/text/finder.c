@@ -39,25 +39,25 @@ struct finder_hit {
 	uint32_t row;
 };
 
-/* What stands before and behind the bytes of a name. */
+/* Symbols before the first byte and after the last byte of a name. */
 enum { SYMBOL_BEGIN = 256, SYMBOL_END, SYMBOLS };
 
-/* A beginning of texts. */
+/* A node of the trie. It represents a prefix of one or more texts. */
 struct trie_node {
 	uint32_t child, sibling;
-	uint32_t fail;   /* the longest end of it that is a beginning, too */
-	uint32_t report; /* the first node on the way through fail at which a text ends; 0: none */
-	uint32_t hit;    /* 1 + the first of the texts that end here */
-	uint32_t row;    /* of the table; 0: none */
-	uint16_t class;  /* of its last symbol */
-	uint64_t seen;   /* the number of the name in which it was reported */
+	uint32_t fail;   /* the node of the longest proper suffix that is also a prefix of a text */
+	uint32_t report; /* the first node in the chain of fail links at which a text ends; 0: none */
+	uint32_t hit;    /* 1 + index in hits of the first text that ends here; 0: none */
+	uint32_t row;    /* row of the node in the table; 0: none */
+	uint16_t class;  /* class of the last symbol of the prefix */
+	uint64_t seen;   /* number of the last name in which the node was reported */
 };
 
 struct trie_hit {
 	uint32_t id, next;
 };
 
-/* Texts: the automaton of Aho and Corasick. A name takes time in proportion to its length, whatever the texts are. */
+/* The Aho-Corasick automaton of all texts. The time for a name is proportional to its length and does not depend on the texts. */
 struct trie {
 	struct trie_node *nodes; /* 0 is the root */
 	size_t n, cap;
@@ -65,9 +65,9 @@ struct trie {
 	size_t nhits, caphits;
 	uint16_t class_of[SYMBOLS]; /* 0: in no text */
 	uint16_t width;             /* classes */
-	/* once it runs */
-	uint32_t *next;   /* by row and class: 0, unknown; 2 * the row of a node, and 1 if there is something to report */
-	uint32_t *states; /* by row / width: its node; none has row 0 */
+	/* Set when the first name is searched. */
+	uint32_t *next;   /* by row and class: 0 if not computed; 2 * the row of the next node, + 1 if report() is needed */
+	uint32_t *states; /* by row / width: the node of the row; row 0 is unused */
 	size_t nstates, capstates;
 	uint64_t names;
 };
@@ -76,7 +76,7 @@ struct automaton {
 	struct pyre_op *ops;
 	uint32_t *owner; /* by op: the id of its pattern */
 	size_t nops, capops, capowner;
-	uint32_t *starts; /* the first ops of patterns */
+	uint32_t *starts; /* the first op of each pattern */
 	size_t n, cap;
 	size_t nmatches; /* number of ops that are PYRE_MATCH */
 	/* Set when it starts: all bytes that no pattern distinguishes form one class; the end of the name is the last class. */
@@ -101,7 +101,7 @@ struct automaton {
 struct finder {
 	struct trie texts;
 	struct automaton regexes;
-	const struct pyre **res; /* by id; NULL: a text */
+	const struct pyre **res; /* by id: the regular expression; NULL if the pattern is a text */
 	size_t n, cap;
 	struct str name;
 	bool scanned;
@@ -145,7 +145,7 @@ add_hit(struct trie *t, uint32_t node, uint32_t id)
 	t->nodes[node].hit = (uint32_t)t->nhits;
 }
 
-/* Adds a text that begins at a node, and what stands behind it. */
+/* Adds a text below node, with the symbols that must follow the text according to where. */
 static void
 add_text(struct trie *t, uint32_t node, struct str text, enum finder_where where, uint32_t id)
 {
@@ -163,7 +163,7 @@ add_text(struct trie *t, uint32_t node, struct str text, enum finder_where where
 		add_hit(t, add_child(t, node, edges[i]), id);
 }
 
-/* The node behind a symbol. */
+/* Returns the node that follows node for a symbol of this class. */
 static uint32_t
 go(const struct trie *t, uint32_t node, unsigned class)
 {
@@ -174,7 +174,7 @@ go(const struct trie *t, uint32_t node, unsigned class)
 	return child;
 }
 
-/* Finds fail and report of all nodes, the shorter ones first. */
+/* Sets fail and report of all nodes, in breadth-first order. */
 static void
 link_nodes(struct trie *t)
 {
@@ -197,7 +197,7 @@ link_nodes(struct trie *t)
 	free(queue);
 }
 
-/* Forgets all rows but that of the root. */
+/* Removes all rows except that of the root. */
 static void
 forget_rows(struct trie *t)
 {
@@ -237,7 +237,7 @@ add_row(struct trie *t, uint32_t node)
 	t->states[t->nstates++] = node;
 }
 
-/* Works out the entry of the table for a row and a class. */
+/* Computes the entry of the table for a row and a class. It is not stored if its row was removed meanwhile. */
 static uint32_t
 find_entry(struct trie *t, uint32_t row, unsigned class)
 {
@@ -258,7 +258,7 @@ set_bit(uint64_t *bits, size_t id)
 	bits[id / 64] |= (uint64_t)1 << (id % 64);
 }
 
-/* Sets the bits of the texts that end at a node and at those that it reports. What was seen in this name has set them. */
+/* Sets the bits of the texts that end at node or along its report links. Stops at a node that was already seen in this name. */
 static void
 report(struct trie *t, uint32_t node, uint64_t *bits)
 {
@@ -591,7 +591,7 @@ advance(struct automaton *a, uint32_t row, unsigned class)
 	return entry;
 }
 
-/* Sets the bits of what is found in a name. */
+/* Sets the bits of the regular expressions that are found in a name. */
 static void
 run(struct automaton *a, struct str name, uint64_t *bits)
 {

@@ -86,7 +86,7 @@ struct pyre_item {
 	enum { ITEM_NONE, ITEM_AT, ITEM_REPEAT, ITEM_OTHER } kind; /* ITEM_AT: a position, such as ^ $ \b */
 	size_t at;                                                 /* offset of the item in the translation */
 	size_t op;                                                 /* offset of the item in the program */
-	bool empty;                                                /* it can match the empty text */
+	bool empty;                                                /* the item can match the empty text */
 };
 
 /* This flag marks a category. The letter of the category takes the place of a character. */
@@ -751,7 +751,7 @@ parse_repeat(struct pyre_parser *p, char c, struct pyre_item *item)
 	/* PCRE2 would not check the width of a lookbehind in the (?(DEFINE)...) group. */
 	if (max == 0 && p->lookbehinds > 0 && memmem(p->out.p + item->at, p->out.len - item->at, "(?<", 3) != NULL)
 		return bad(p->t.why, start, "a lookbehind that is repeated {0} times in another is not supported");
-	/* Python goes on after an empty match only if it must, PCRE2 if max allows. */
+	/* After an empty match of the item, Python repeats it only up to min times, PCRE2 up to max times. */
 	if (item->empty && max != REPEAT_NO_END && max > min + 1)
 		return bad(p->t.why, start, "{%llu,%llu} after an item that can match the empty text is not supported",
 			   (unsigned long long)min, (unsigned long long)max);
@@ -798,7 +798,7 @@ parse_sequence(struct pyre_parser *p)
 {
 	struct pyre_item last = { ITEM_NONE, 0, 0, true }, next;
 	struct str token;
-	bool empty = true; /* what stands before last may match nothing */
+	bool empty = true; /* all items before last can match the empty text */
 	int rc;
 
 	for (;;) {

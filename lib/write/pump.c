@@ -18,7 +18,7 @@ struct pump {
 	/* CRC-32 of the storage being written; crc_to points to it if the format needs CRCs, else it is NULL */
 	uint32_t crc, *crc_to;
 	uint64_t lost;
-	size_t step, read; /* the next step, and the first of its reads */
+	size_t step, read; /* index of the next step, and index of its first read */
 };
 
 /* Writes bytes of the present storage. Also serves as make_task.take. */
@@ -175,7 +175,7 @@ write_output(struct pump *u, uint32_t i, struct err *e)
 	return writer_stored(&u->w, i, u->crc, e);
 }
 
-/* Tells how much of an input is done, now that storages below end are. */
+/* Reports progress: all storages of the input below end are done. */
 static void
 tell(struct pump *u, uint32_t input, uint32_t end)
 {
@@ -188,7 +188,7 @@ tell(struct pump *u, uint32_t input, uint32_t end)
 		u->o->tick(u->o->tick_arg, bytes);
 }
 
-/* Writes an output, or lets a maker learn. */
+/* Writes an output, or passes contents to the maker of a lesson. */
 static int
 run_step(struct pump *u, uint32_t output, const struct sealed_lesson *lesson, struct err *e)
 {

@@ -729,7 +729,7 @@ replace_module(struct seal *l, struct err *e)
 	return l->o.drop_rest || sd->key.len == 0 ? 0 : carry(l, l->s->m.root, e);
 }
 
-/* Has an entry another name than its tensor has in the input, or become several? */
+/* Returns true if a tensor has another name than in the input, or is written under several names. */
 static bool
 has_new_names(const struct seal *l)
 {
@@ -1051,7 +1051,7 @@ sort_places(struct seal_place *all, size_t n)
 
 	while (i < n && by_source(&all[i - 1], &all[i]) < 0)
 		i++;
-	if (i < n) /* which takes as much memory again */
+	if (i < n) /* qsort needs the same amount of memory once more */
 		qsort(all, n, sizeof(*all), by_source);
 }
 
@@ -1099,7 +1099,7 @@ list_places(struct seal_places *pl)
 
 /* ---- storages of the output */
 
-/* The place of a storage in the order of its source. */
+/* Returns the position of a storage in the order of its source. */
 static uint32_t
 rank_of(const struct seal *l, uint32_t input, uint32_t storage)
 {
@@ -1108,7 +1108,7 @@ rank_of(const struct seal *l, uint32_t input, uint32_t storage)
 	return rank != NULL ? rank[storage] : storage;
 }
 
-/* Returns the last storage, in that order, that an output reads of its input. */
+/* Returns the storage of the input that an output reads and whose rank_of is highest. */
 static uint32_t
 last_read(const struct seal *l, const struct sealed_output *out)
 {
@@ -1278,14 +1278,14 @@ place_storages(struct seal *l)
 
 /* ---- order of the storages */
 
-/* Is every storage aligned in this order? NULL: as they are. */
+/* Returns true if every storage is aligned in this order. If order is NULL, their present order is checked. */
 static bool
 is_aligned(const struct seal *l, const uint32_t *order)
 {
 	uint64_t at = 0;
 
 	if (l->o.writer->pickles || l->o.shape == SEAL_KEPT)
-		return true; /* their places are the writer's, or fixed */
+		return true; /* the writer chooses the positions, or they are fixed */
 	for (uint32_t i = 0; i < l->s->m.nstorages; i++) {
 		const struct manifest_storage *ms = &l->s->m.storages[order != NULL ? order[i] : i];
 		uint32_t size = dtype_size(ms->dtype);
@@ -1318,7 +1318,7 @@ place_key(const struct seal *l, uint32_t input, uint32_t storage)
 	return (uint64_t)input << 32 | rank_of(l, input, storage);
 }
 
-/* The place of an output in the order of the source. */
+/* Returns the sort key of an output: the position in the source of the last storage that it reads. */
 static uint64_t
 output_key(const struct seal *l, uint32_t i)
 {
@@ -1375,7 +1375,7 @@ rank(const struct seal *l, uint32_t *order)
 	free(lead);
 }
 
-/* Are the storages in the order that rank would give them? */
+/* Returns true if the storages are already in the order of their keys, and need not be grouped by items. */
 static bool
 is_ranked(const struct seal *l)
 {
@@ -1595,7 +1595,7 @@ read_output(struct seal_steps *k, uint32_t i)
 			read_input(k, &t->made->make->v[m]->more[n]);
 }
 
-/* What the steps read of streams. */
+/* Lists, for each step, the bytes of streams that it reads. */
 static void
 list_reads(struct seal_steps *k)
 {

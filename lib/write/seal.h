@@ -44,7 +44,7 @@ struct seal_opts {
 	const char *views_by; /* the option that asked for views, for the report */
 };
 
-/* A tensor whose elements go through makers. */
+/* A tensor of an input and the makers that change its elements. */
 struct sealed_made {
 	const struct tensor *tensor;
 	const struct make_chain *make;
@@ -53,7 +53,7 @@ struct sealed_made {
 /* Describes how the bytes of one storage of the output are produced. */
 struct sealed_output {
 	uint32_t input, storage;
-	uint64_t off;                   /* if made is NULL: where the bytes to copy begin in the storage of the input */
+	uint64_t off;                   /* if made is NULL: offset of the bytes to copy in the storage of the input */
 	const struct sealed_made *made; /* NULL: bytes are copied */
 };
 
@@ -90,7 +90,7 @@ struct sealed {
 	struct sealed_lesson *lessons; /* sorted by before */
 	size_t nlessons;
 	struct sealed_read *reads;
-	size_t *reads_end;          /* by step: the end of its reads; NULL: no input is a stream */
+	size_t *reads_end;          /* by step: index in reads after its last read; NULL if no input is a stream */
 	struct sealed_place *start; /* by input: the position of the first byte that is read from a stream */
 	bool last;                  /* no later file reads the inputs */
 	struct vtree *tree;

@@ -38,7 +38,7 @@ unpadded(uint64_t header, size_t name_len, uint64_t size)
 	return ZIP_LOCAL + name_len + zip64_extra(header, size) + 4;
 }
 
-/* Bytes in front of the contents, which are aligned. */
+/* Returns the number of bytes from the header to the contents, which are aligned. */
 static uint64_t
 before(uint64_t header, size_t name_len, uint64_t size)
 {

@@ -45,7 +45,7 @@ zip_writer_at(const struct zip_writer *z)
 	return sink_at(z->out) - z->base;
 }
 
-/* The number of bytes of a record with size bytes of contents, whose header begins at offset header. */
+/* Returns the size of a record with size bytes of contents whose header is at offset header. */
 uint64_t zip_record_size(uint64_t header, size_t name_len, uint64_t size);
 
 /* The size of a record that is known only at its end. Such a record has 1 to 0xfffffffe bytes. */
