@@ -311,7 +311,7 @@ def once():
     folder.mkdir()
     state = {"w": torch.ones(4), "x._extra_state": {"s": torch.ones(2)}, "n": 3, "o": collections.deque([1]), "v": torch.ones(4)}
     torch.save(state, folder / "in.pth")
-    for to, words in (("torch", (b"weights_only", )), ("safetensors", (b"taken apart", b"are no tensors"))):
+    for to, words in (("torch", (b"weights_only", )), ("safetensors", (b"taken apart", b"are not tensors"))):
         done = tap.run("lnn-ckpt-adapt", folder / "in.pth", "--to", to, "--max-shard-size", "1", "-o", folder / f"{to}/")
         t.eq([done.stderr.count(w) for w in words], [1] * len(words), f"{to}: {words}")
 
