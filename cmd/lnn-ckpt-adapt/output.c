@@ -218,8 +218,8 @@ check_places(const struct adapt *a, const struct format_writer *w, struct err *e
 	const struct adapt_options *o = a->o;
 	const bool carries = o->carry.n > 0 || o->carry_all;
 
-	if (!w->pickles && (o->root || o->under != NULL || carries))
-		return err_set(e, ERR_USAGE, "--root, --under, --carry and --carry-all do not go with safetensors (--to torch)");
+	if (!w->pickles && (o->under != NULL || carries))
+		return err_set(e, ERR_USAGE, "--under, --carry and --carry-all do not go with safetensors (--to torch)");
 	if (w->pickles && a->plan.nmeta > 0)
 		return err_set(e, ERR_USAGE, "--set-metadata and --drop-metadata are for safetensors (--to safetensors)");
 	if (a->job != NULL && w->folder)

@@ -185,6 +185,21 @@ read_index(struct shard_index *x, struct source *src, struct err *err)
 	return shard_index_read(x, src, err);
 }
 
+/* Other jobs may have made the folder already. */
+static int
+make_folder(const char *path, struct err *err)
+{
+	struct stat st;
+
+	if (mkdir(path, 0777) == 0)
+		return 0;
+	if (errno == EEXIST && stat(path, &st) == 0 && !S_ISDIR(st.st_mode))
+		errno = ENOTDIR;
+	else if (errno == EEXIST && access(path, W_OK | X_OK) == 0)
+		return 0;
+	return err_sys(err, path, "cannot be created as a folder of shards");
+}
+
 int
 shard_jobs_run(const struct adapt_options *o, const struct operands *operands, struct err *e)
 {
@@ -202,8 +217,8 @@ shard_jobs_run(const struct adapt_options *o, const struct operands *operands, s
 	if (file_checkpoint(operands->v[0], FILE_BINARY, &src, e) != 0)
 		return -1;
 	rc = read_index(&x, src, e);
-	if (rc == 0 && mkdir(o->common.output, 0777) != 0 && (errno != EEXIST || access(o->common.output, W_OK | X_OK) != 0))
-		rc = err_sys(e, o->common.output, "cannot be created as a folder of shards");
+	if (rc == 0)
+		rc = make_folder(o->common.output, e);
 	if (rc == 0 && is_beside(src, o->common.output))
 		rc = err_set(e, ERR_USAGE, "--shard: -o %s is the folder of the input: its index would be wrong", o->common.output);
 	if (rc == 0)

@@ -685,12 +685,31 @@ one_size(const struct against *a, struct buf *b)
 			 here, there);
 }
 
+/* __metadata__ of safetensors has a missing name as a key if the tensor of its value is the same one. */
+static void
+ties(const struct against *a, struct buf *b)
+{
+	const struct ckpt *c = a->j->input.ckpt;
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->nmeta; i++) {
+		const struct str name = strip(a->j->in->o, c->meta_keys[i]);
+
+		n += statedict_find(&a->j->input.sd, c->meta_values[i]) != NULL && model_find(&a->model, name) != NULL &&
+		     !strmap_get(&a->ours, name, NULL);
+	}
+	if (n > 0)
+		buf_addf(b, "%zu of %zu missing %s tied to another name by __metadata__ (load_model of safetensors sets %s)\n", n,
+			 a->counts[DIFF_MISSING], n == 1 ? "is" : "are", n == 1 ? "it" : "them");
+}
+
 /* Appends the patterns in the deviations to b, one per line. */
 static void
 put_hints(const struct against *a, struct buf *b)
 {
 	if (a->n == 0)
 		return;
+	ties(a, b);
 	if (better_option(a, b))
 		return;
 	few_places(a, b);

@@ -206,6 +206,7 @@ no_tensor(const struct job *j, struct err *err)
 {
 	const struct statedict *sd = &j->input.sd;
 	const struct vtree *t = sd->ckpt->tree;
+	struct str name = str_c(j->in->o->path), first;
 	struct buf hint = BUF_INIT;
 	struct nearest near;
 	uint32_t index, h = t != NULL ? value_path(t, sd->ckpt->root, str_c(j->in->o->path)) : VALUE_ABSENT;
@@ -215,10 +216,13 @@ no_tensor(const struct job *j, struct err *err)
 			       j->in->o->path, STR_ARG(sd->key));
 	if (h != VALUE_ABSENT)
 		return err_set(err, ERR_ANSWER, "%s: %s: is not a tensor: --get shows it", j->file, j->in->o->path);
-	nearest_init(&near, str_c(j->in->o->path));
-	for (size_t i = 0; i < sd->n; i++)
-		if (sd->entries[i].kind != SD_OTHER)
-			nearest_try(&near, sd->entries[i].name);
+	do { /* the name may begin with components that the state dict lacks, such as "module." */
+		nearest_init(&near, name);
+		for (size_t i = 0; i < sd->n; i++)
+			if (sd->entries[i].kind != SD_OTHER)
+				nearest_try(&near, sd->entries[i].name);
+		(void)str_split(&name, '.', &first);
+	} while (!nearest_found(&near) && name.p != NULL);
 	keys_suggest_nearest(&hint, &near);
 	err_set(err, ERR_ANSWER, "%s: %s: there is no such tensor%s", j->file, j->in->o->path, hint.len > 0 ? hint.p : "");
 	buf_release(&hint);

@@ -55,6 +55,7 @@ no_path(const struct ynode *root, const char *path, const char *advice, struct e
 	struct buf so_far = BUF_INIT, hint = BUF_INIT;
 	struct nearest near;
 	struct shown shown;
+	bool lists;
 
 	while (str_split(&rest, '.', &part)) {
 		const struct ypair *pair = ymap_pair(node, part);
@@ -69,6 +70,9 @@ no_path(const struct ynode *root, const char *path, const char *advice, struct e
 	for (size_t i = 0; node->kind == YN_MAP && i < node->n; i++)
 		nearest_try(&near, node->pairs[i].key->text);
 	keys_suggest_nearest(&hint, &near);
+	lists = hint.len == 0 && *advice == '\0' && node->kind == YN_MAP;
+	for (size_t i = 0; lists && i < node->n && i < 8; i++)
+		buf_addf(&hint, "%s%s", i == 0 ? "; it has " : ", ", keys_show(&shown, node->pairs[i].key->text));
 	ynode_fail(node, e, "%s%sthere is no %s here%s", so_far.len ? so_far.p : "", so_far.len ? ": " : "",
 		   keys_show(&shown, part), hint.len ? hint.p : advice);
 	buf_release(&so_far);

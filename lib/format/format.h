@@ -15,6 +15,9 @@
 
 enum { FORMAT_PROBE = 512 }; /* number of bytes that a probe may look at */
 
+/* The end of a message about a file that is cut off. */
+#define SALVAGE_HINT " (lnn-ckpt-adapt --salvage writes what is whole)"
+
 struct format_reader {
 	const char *name;
 	/* Returns true if head begins a file of this format. n < FORMAT_PROBE only if the input is shorter. */

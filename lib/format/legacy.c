@@ -261,7 +261,8 @@ check_file(struct ckpt *c, struct err *e)
 		return -1;
 	for (uint32_t i = 0; i < c->nstorages; i++) {
 		if (l->offset[i] > size || storage_end(c, i) > size)
-			return err_input(e, c->file, "cut off: storage '%.*s' ends at byte %" PRIu64 ", the file at byte %" PRIu64,
+			return err_input(e, c->file,
+					 "cut off: storage '%.*s' ends at byte %" PRIu64 ", the file at byte %" PRIu64 SALVAGE_HINT,
 					 STR_ARG(c->storages[i].key), storage_end(c, i), size);
 		if (check_count(c, i, e) < 0)
 			return -1;
@@ -305,7 +306,8 @@ check_end(struct ckpt *c, struct err *e)
 	if (source_size(c->src, &size, e) < 0)
 		return -1;
 	if (size < l->end)
-		return err_input(e, c->file, "cut off: the last storage ends at byte %" PRIu64 ", the input at byte %" PRIu64,
+		return err_input(e, c->file,
+				 "cut off: the last storage ends at byte %" PRIu64 ", the input at byte %" PRIu64 SALVAGE_HINT,
 				 l->end, size);
 	return 0;
 }

@@ -515,7 +515,8 @@ static int
 check_size(const struct ckpt *c, const struct safetensors *s, uint64_t size, struct err *e)
 {
 	if (size < s->total)
-		return err_input(e, c->file, "cut off: the tensors end at byte %" PRIu64 ", the input at byte %" PRIu64, s->total,
+		return err_input(e, c->file,
+				 "cut off: the tensors end at byte %" PRIu64 ", the input at byte %" PRIu64 SALVAGE_HINT, s->total,
 				 size);
 	if (size > s->total)
 		return err_at(e, c->file, s->total, "bytes follow that belong to no tensor");

@@ -650,7 +650,7 @@ advise_salvage(struct err *e)
 	const struct err why = *e;
 
 	err_clear(e);
-	(void)err_set(e, why.code, "%s (lnn-ckpt-adapt --salvage writes what is whole)", why.msg);
+	(void)err_set(e, why.code, "%s" SALVAGE_HINT, why.msg);
 }
 
 static int

@@ -80,6 +80,9 @@ next_record(struct list_reader *r, struct str *raw, struct err *err)
 		if (r->eof) {
 			if (seen == 0)
 				return 0;
+			if (r->null && from[seen - 1] == '\n')
+				return err_input(err, r->file,
+						 "it ends in a newline instead of a NUL: lists of lines are read without -0");
 			*raw = str_n(from, seen);
 			r->start = r->end;
 			break;

@@ -338,7 +338,8 @@ collision(const struct plan *p, const struct plan_entry *a, const struct plan_en
 
 	return err_set(e, ERR_INPUT, "%s: %.*s and %s%s%.*s would both be written as %.*s", plan_file(p, a), STR_ARG(na),
 		       plan_input_of(p, a) == plan_input_of(p, b) ? "" : plan_file(p, b),
-		       plan_input_of(p, a) == plan_input_of(p, b) ? "" : ": ", STR_ARG(nb), STR_ARG(a->name));
+		       plan_input_of(p, a) == plan_input_of(p, b) ? "" : ": ", STR_ARG(nb),
+		       STR_ARG(a->name.len > 0 ? a->name : str_c("'' (the empty name)")));
 }
 
 struct plan_entry *

@@ -270,6 +270,8 @@ stage_4.1.attn.relative_position_bias_table\tfloat32\t[530,8]' options
 	printf 'state_dict:\n  - {name: a, shape: [1]}\n' >one.yaml
 	adapt -m one.yaml --strict --rename 's/^[xy]\.//' two.st
 	expect_refusal 2 lnn-ckpt-adapt 'x.a and y.a would both be written as a'
+	adapt --rename 's/.*//' two.st
+	expect_refusal 2 lnn-ckpt-adapt "would both be written as '' (the empty name)"
 	printf 'state_dict:\n  - {name: a, shape: [2]}\n' >other.yaml
 	adapt -m other.yaml --drop-mismatched --rename 's/^[xy]\.//' two.st
 	expect_refusal 2 lnn-ckpt-adapt 'x.a and y.a would both be written as a'
@@ -468,12 +470,15 @@ nested() {
 	expect_status 1
 }
 
-@test 'step 10: --root, --under and --carry are of no use to safetensors' {
+@test 'step 10: --under and --carry are of no use to safetensors; --root is what they are' {
 	local o
-	for o in --root '--under x' '--carry epoch' --carry-all; do
+	lnn-ckpt-adapt -q --root "$fixtures/demo.pth" -o a.safetensors
+	lnn-ckpt-adapt -q "$fixtures/demo.pth" -o b.safetensors
+	cmp a.safetensors b.safetensors
+	for o in '--under x' '--carry epoch' --carry-all; do
 		# shellcheck disable=SC2086
 		try lnn-ckpt-adapt $o --to safetensors "$fixtures/demo.pth"
-		expect_refusal 2 lnn-ckpt-adapt --root --under --carry safetensors
+		expect_refusal 2 lnn-ckpt-adapt --under --carry safetensors
 		# shellcheck disable=SC2086
 		try lnn-ckpt-adapt $o "$fixtures/tiny.safetensors"
 		expect_status 2

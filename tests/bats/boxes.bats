@@ -94,6 +94,10 @@ metadata() {
 	[ "$(metadata out.safetensors)" = '"__metadata__":{"format":"pt","lm_head.w":"model.emb.w","note":"model"}' ]
 	lnn-ckpt-adapt -q in -o out.pth
 	[ "$(lnn-ckpt-inspect --format names out.pth)" = $'model.emb.w\nmodel.b' ]
+	printf '%s\tfloat32\n' model.emb.w model.b lm_head.w z >target
+	try lnn-ckpt-inspect --against target in
+	expect_status 1
+	expect_out_has '# 1 of 2 missing is tied to another name by __metadata__'
 }
 
 @test 'rank files are joined' {

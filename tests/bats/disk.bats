@@ -240,6 +240,8 @@ as_user() {
 	done
 	try as_user lnn-ckpt-adapt -q --shard 1/1 "$INDEX" -o closed
 	expect_refusal 2 lnn-ckpt-adapt closed 'Permission denied'
+	try lnn-ckpt-adapt -q --shard 1/1 "$INDEX" -o mine
+	expect_refusal 2 lnn-ckpt-adapt 'mine: cannot be created as a folder of shards: Not a directory'
 	chmod 755 closed
 	[ "$(cat closed/out mine)" = $'old\nmine' ]
 	expect_only closed closed/out mine

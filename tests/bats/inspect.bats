@@ -88,6 +88,8 @@ terminal() {
 	safetensors w.st layer.weight layer.bias
 	try lnn-ckpt-inspect --dump layer.weigth w.st
 	expect_refusal 1 lnn-ckpt-inspect 'layer.weigth: there is no such tensor; did you mean layer.weight?'
+	try lnn-ckpt-inspect --dump _orig_mod.module.layer.baiss w.st
+	expect_refusal 1 lnn-ckpt-inspect 'layer.baiss: there is no such tensor; did you mean layer.bias?'
 }
 
 @test 'wrong command lines lead on' {

@@ -37,6 +37,11 @@ directory() {
 	head -c "$(directory "$fixtures/tiny.pth")" "$fixtures/tiny.pth" >cut.pth
 	try lnn-ckpt-adapt cut.pth -o out.pth
 	expect_refusal 2 lnn-ckpt-adapt 'lnn-ckpt-adapt --salvage writes what is whole'
+	for f in tiny.safetensors legacy.pth; do
+		head -c -10 "$fixtures/$f" >cut.other
+		try lnn-ckpt-inspect cut.other
+		expect_refusal 2 lnn-ckpt-inspect 'cut off' '(lnn-ckpt-adapt --salvage writes what is whole)'
+	done
 	try lnn-ckpt-adapt --salvage cut.pth -o out.pth
 	expect_status 0
 	diff <(lnn-ckpt-inspect --digest "$fixtures/tiny.pth") <(lnn-ckpt-inspect --digest out.pth)
