@@ -346,9 +346,10 @@ put_key(const struct summary *s, size_t i, const char *label, struct buf *b)
 {
 	const struct vtree *t = s->c->tree;
 	uint32_t key = value_key(t, s->root, i), val = value_val(t, s->root, i);
+	const struct str name = value_is_text(t, key) ? value_text(t, key) : str_c("(a key that is no text)");
 	struct buf what = BUF_INIT;
 
-	text_show(b, value_is_text(t, key) ? value_text(t, key) : str_c("(a key that is no text)"));
+	text_show(b, name.len > 0 ? name : str_c("(the empty name)"));
 	values_what(&what, s->c, val);
 	buf_adds(b, ": ");
 	text_show(b, buf_str(&what));

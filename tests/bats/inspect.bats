@@ -230,6 +230,9 @@ terminal() {
 	expect_out_has '1 tensor, 1 element, 4 B'
 	try lnn-ckpt-inspect --check one.st
 	expect_out 'ok: 1 tensor, 0 CRCs agree, 1 storage states none'
+	lnn-ckpt-adapt -q --keep-names - "$fixtures/names.pth" -o one.pth <<<'\e'
+	try lnn-ckpt-inspect --summary one.pth
+	expect_out_has 'holds       (the empty name): tensor, 1 tensor'
 }
 
 @test "options that are wrong or do not go together" { transcript usage; }
