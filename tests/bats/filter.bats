@@ -51,7 +51,8 @@ all='{TYPE: name, PATTERNS: [""]}'
 	lnn-filter -0 -e '{TYPE: name, PATTERNS: [head]}' "$fixtures/demo.pth" >names
 	lnn-filter -0 --count -e "$all" <names >count
 	[ "$(cat count)" -eq "$(tr -cd '\0' <names | wc -c)" ]
-	try lnn-filter -0 -e "$all" <<<$'head.weight\nhead.bias'
+	printf 'head.weight\nhead.bias\n' >lines
+	try lnn-filter -0 -e "$all" lines
 	expect_refusal 2 lnn-filter 'it ends in a newline instead of a NUL: lists of lines are read without -0'
 }
 
