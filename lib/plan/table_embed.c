@@ -86,8 +86,9 @@ check_tokens(struct tables *t, const struct table_case *c, const struct embed_ro
 				     "%" PRIu64 " %s before a grid of %" PRIu32 "x%" PRIu32
 				     ", but %u class and distillation tokens; --prefix-tokens N sets the number of extra rows",
 				     r->prefix, r->prefix == 1 ? "row" : "rows", r->from.h, r->from.w, tokens);
-	tables_remark(t, c, DIAG_NOTICE, "%" PRIu32 "x%" PRIu32 " rows are all taken as the image's, although there %s", r->from.h,
-		      r->from.w, tokens == 1 ? "is a further token" : "are further tokens");
+	tables_remark(t, c, DIAG_NOTICE,
+		      "%" PRIu32 "x%" PRIu32 " rows are all taken as the image's; the extra %s no row (--prefix-tokens N if not)",
+		      r->from.h, r->from.w, tokens == 1 ? "token has" : "tokens have");
 	return 0;
 }
 
