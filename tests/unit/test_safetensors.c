@@ -93,7 +93,8 @@ test_headers(void)
 	refused("{\"a\":" T ",\"b\":" T "}", 8,
 		"f: at byte 62: tensor 'b': it overlaps 'a': its data begins at 0, but that tensor ends at 8");
 	refused("{\"a\":" T "}", 9, "f: at byte 70: bytes follow that belong to no tensor");
-	refused("{\"a\":" T "}", 7, "f: cut off: the tensors end at byte 70, the input at byte 69 (lnn-ckpt-adapt --salvage writes what is whole)");
+	refused("{\"a\":" T "}", 7,
+		"f: cut off: the tensors end at byte 70, the input at byte 69 (lnn-ckpt-adapt --salvage writes what is whole)");
 	refused("{\"__metadata__\":{\"k\":1}}", 0, "f: at byte 29: a value of __metadata__ must be a string, not a number");
 	refused("{\"__metadata__\":{},\"__metadata__\":{}}", 0, "f: at byte 27: __metadata__ occurs twice");
 	refused("{\"a\":" T "}x", 8, "f: at byte 62: invalid JSON: 'x' where the end is expected");
