@@ -101,8 +101,9 @@ check_list(const struct adapt *a, struct source *src, struct err *e)
 	if (format_foreign(head, n) != NULL)
 		return err_input(e, source_name(src), "a list of names was expected: %s", format_foreign(head, n));
 	if (format_is_no_text(head, n))
-		return err_input(e, source_name(src),
-				 "a list of names was expected, and this is binary (lnn-ckpt-inspect lists a checkpoint's)");
+		return err_input(
+			e, source_name(src),
+			"a list of names was expected, and this is binary (lnn-ckpt-inspect lists a checkpoint's; -0 reads names that end in NUL)");
 	return 0;
 }
 

@@ -792,7 +792,8 @@ keymap_builtin(struct keymap **out, const char *name, struct err *e)
 	}
 	for (size_t i = 0; i < embedded_maps_count; i++)
 		buf_addf(&names, "%s%s", i == 0 ? "" : ", ", embedded_maps[i].name);
-	err_set(e, ERR_USAGE, "%s: no such key map; there are %s (a map of your own is a .yaml file)", name, names.p);
+	err_set(e, ERR_USAGE, "%s: no such key map; there are %s (other maps are .yaml files; some are in share/lnn-tools/keymaps)",
+		name, names.p);
 	buf_release(&names);
 	return -1;
 }

@@ -99,7 +99,8 @@ present_grid(struct tables *t, const struct table_case *c, struct embed_rows *r,
 	static const char none[] = "its rows minus 0, 1 or 2 are not a square; give --prefix-tokens N or --from-grid HxW";
 	const struct grid *known = t->o->from_grid;
 	const uint64_t cells = known == NULL ? 0 : cells_of(*known);
-	const uint64_t left = r->has_asked && r->target >= cells_of(r->asked) ? r->target - cells_of(r->asked) : UINT64_MAX;
+	const uint64_t left =
+		r->has_asked && r->target > 0 && r->target >= cells_of(r->asked) ? r->target - cells_of(r->asked) : UINT64_MAX;
 	bool found, guessed = false;
 
 	if (known != NULL)

@@ -546,6 +546,6 @@ nested() {
 
 @test 'a checkpoint where a list of names belongs is called that' {
 	try lnn-ckpt-adapt --drop-names "$fixtures/swin.pth" "$fixtures/demo.pth" -o out.pth
-	expect_refusal 2 lnn-ckpt-adapt 'swin.pth: a list of names was expected, and this is binary'
+	expect_refusal 2 lnn-ckpt-adapt 'swin.pth: a list of names was expected, and this is binary' '-0 reads names that end in NUL'
 	expect_only
 }

@@ -129,7 +129,7 @@ key map: stages.3.0.norm1.weight is [16] in the model and here [12]
 	for o in '--print-map swin' '-s swin'; do
 		# shellcheck disable=SC2086
 		try lnn-ckpt-adapt $o
-		expect_refusal 2 lnn-ckpt-adapt 'swin: no such key map; there are mean, metaformer, stitched_convnext_ropevit, timm_convnext'
+		expect_refusal 2 lnn-ckpt-adapt 'swin: no such key map; there are mean, metaformer, stitched_convnext_ropevit, timm_convnext' share/lnn-tools/keymaps
 	done
 }
 

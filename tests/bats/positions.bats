@@ -71,6 +71,8 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	shapes --grid 4x4 free.st
 	expect_out_has $'pos_embed\t[1,16,4]'
 	expect_err_has 'pos_embed: 6x6 rows are all taken as the image'
+	try lnn-interp-bias -q --img-size 1 a.st -o out.st # less than a patch
+	expect_refusal 2 lnn-interp-bias 'pos_embed: 6x6 cells to 0x0'
 	state dist.st cls_token:1,1,4 dist_token:1,1,4 pos_embed:1,38,4 patch_embed.proj.weight:4,3,2,2
 	shapes --grid 4x4 dist.st
 	expect_out_has $'pos_embed\t[1,18,4]'
