@@ -42,7 +42,7 @@ struct parser {
 	struct json_reader json;
 	struct header_entry *entries;
 	size_t n, cap;
-	struct strmap names;
+	struct strmap names; /* its keys are those of entries */
 	bool has_meta;
 	char code[16]; /* last dtype that was looked up, because the next one is likely the same */
 	size_t code_len;
@@ -267,7 +267,7 @@ parse_tensor(struct parser *p, struct err *e)
 	struct header_entry *t;
 	uint64_t first;
 
-	p->entries = xgrow(p->entries, p->n, &p->cap, sizeof(*p->entries));
+	p->names.lent = p->entries = xgrow(p->entries, p->n, &p->cap, sizeof(*p->entries));
 	t = &p->entries[p->n];
 	memset(t, 0, sizeof(*t));
 	t->name = keep_text(p);
@@ -357,12 +357,16 @@ compare(const void *a, const void *b)
 static void
 sort(struct parser *p)
 {
-	for (size_t i = 1; i < p->n; i++) {
-		if (compare(&p->entries[i - 1], &p->entries[i]) > 0) {
-			qsort(p->entries, p->n, sizeof(*p->entries), compare);
-			return;
-		}
-	}
+	size_t i = 1;
+
+	while (i < p->n && compare(&p->entries[i - 1], &p->entries[i]) <= 0)
+		i++;
+	if (i >= p->n)
+		return;
+	qsort(p->entries, p->n, sizeof(*p->entries), compare);
+	strmap_release(&p->names);
+	for (i = 0; i < p->n; i++)
+		strmap_add(&p->names, p->entries[i].name, i);
 }
 
 /* Checks that every byte of the data belongs to exactly one tensor. *size is the end of the last one. */
@@ -395,9 +399,9 @@ fill_tables(struct parser *p, uint64_t data)
 	struct ckpt *c = p->c;
 	size_t n = p->n;
 
-	c->storages = arena_calloc(&c->arena, n, sizeof(*c->storages));
-	c->tensors = arena_calloc(&c->arena, n, sizeof(*c->tensors));
-	c->names = arena_calloc(&c->arena, n, sizeof(*c->names));
+	c->storages = arena_alloc(&c->arena, n * sizeof(*c->storages));
+	c->tensors = arena_alloc(&c->arena, n * sizeof(*c->tensors));
+	c->names = arena_alloc(&c->arena, n * sizeof(*c->names));
 	for (size_t i = 0; i < n; i++) {
 		const struct header_entry *t = &p->entries[i];
 		bool typed = dtype_info(t->dtype)->storage != NULL;
@@ -421,6 +425,10 @@ fill_tables(struct parser *p, uint64_t data)
 		};
 	}
 	c->nstorages = c->ntensors = (uint32_t)n;
+	c->by_name = p->names;
+	c->by_name.lent = c->names;
+	c->by_name.stride = sizeof(*c->names);
+	strmap_init(&p->names);
 }
 
 /* ---- shards of a distributed checkpoint, whose tensors are boxes of larger ones: lib/format/README.md, section 8 */
@@ -454,14 +462,11 @@ static int
 parse_sharding(struct parser *p, struct str text, struct err *e)
 {
 	struct ckpt *c = p->c;
-	struct strmap names = STRMAP_INIT;
 	char *file = arena_printf(&c->arena, "%s: " CKPT_SHARDING_KEY, c->file);
 	enum json_token token;
 	uint64_t i;
 	int r;
 
-	for (uint32_t k = 0; k < c->ntensors; k++)
-		strmap_add(&names, c->names[k], k);
 	json_release(&p->json);
 	json_begin(&p->json, file, 0, text.p, text.len);
 	r = json_expect(&p->json, JSON_OBJECT, "it", e);
@@ -469,9 +474,8 @@ parse_sharding(struct parser *p, struct str text, struct err *e)
 		if (token == JSON_ERROR)
 			r = -1;
 		else
-			r = strmap_get(&names, p->json.text, &i) ? parse_low(p, &c->tensors[i], e) : json_skip(&p->json, e);
+			r = strmap_get(&c->by_name, p->json.text, &i) ? parse_low(p, &c->tensors[i], e) : json_skip(&p->json, e);
 	}
-	strmap_release(&names);
 	c->boxed = true;
 	return r;
 }
@@ -526,7 +530,7 @@ check_size(const struct ckpt *c, const struct safetensors *s, uint64_t size, str
 static int
 parse(struct ckpt *c, struct safetensors *s, struct err *e)
 {
-	struct parser p = { .c = c, .names = STRMAP_INIT };
+	struct parser p = { .c = c, .names = { .stride = sizeof(*p.entries) } };
 	uint64_t size = 0;
 	int r;
 

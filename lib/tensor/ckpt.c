@@ -75,6 +75,7 @@ ckpt_close(struct ckpt *c)
 		pthread_mutex_destroy(&c->proof->lock);
 		free(c->proof);
 	}
+	strmap_release(&c->by_name);
 	free(c->done);
 	free(c->damaged);
 	free(c->lost);

@@ -88,6 +88,8 @@ struct ckpt {
 	struct tensor *tensors; /* in the order of the index; LEAF_TENSOR n is tensors[n] */
 	uint32_t ntensors;
 	struct str *names; /* names of the tensors; NULL if a tree names them (torch) */
+	/* Maps names to indices into names, or is empty if the reader makes no such map. The first state dict takes it over. */
+	struct strmap by_name;
 
 	struct vtree *tree; /* tree of a pickle; NULL for safetensors. LEAF_STORAGE n is storages[n] */
 	uint32_t root;      /* handle in tree; VALUE_ABSENT without a tree */

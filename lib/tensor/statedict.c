@@ -13,6 +13,7 @@
 struct walk {
 	struct statedict *sd;
 	struct tensor_tree tree;                      /* without a tree (safetensors), all but nodes is zero */
+	bool named;                                   /* sd->by_name has all names already */
 	size_t cap;                                   /* capacity of sd->entries */
 	size_t cap_made, cap_containers, cap_insides; /* capacities of arrays in sd */
 	struct sd_inside at; /* position of the current item; parent is VALUE_ABSENT outside of containers */
@@ -52,11 +53,9 @@ add_entry(struct walk *w, struct str name, enum sd_kind kind, uint32_t tensor, u
 	struct statedict *sd = w->sd;
 	struct buf shown = BUF_INIT;
 
-	sd->entries = xgrow(sd->entries, sd->n, &w->cap, sizeof(*sd->entries));
+	sd->by_name.lent = sd->entries = xgrow(sd->entries, sd->n, &w->cap, sizeof(*sd->entries));
 	sd->entries[sd->n] = (struct sd_entry){ .name = name, .kind = kind, .tensor = tensor, .value = value };
-	sd->by_name.lent = sd->entries;
-	sd->by_name.stride = sizeof(*sd->entries);
-	if (!strmap_add(&sd->by_name, name, sd->n)) {
+	if (!w->named && !strmap_add(&sd->by_name, name, sd->n)) {
 		text_show(&shown, name);
 		err_input(w->e, sd->ckpt->file, "the name '%.*s' occurs twice in the state dict", STR_ARG(buf_str(&shown)));
 		buf_release(&shown);
@@ -229,13 +228,19 @@ open_tree(struct walk *w, const struct place_ask *ask)
 static int
 open_flat(struct walk *w, const char *key)
 {
-	const struct ckpt *c = w->sd->ckpt;
+	struct ckpt *c = w->sd->ckpt;
 	uint32_t i;
 
 	w->tree.nodes = c->ntensors;
 	if (key != NULL && key[0] != '\0')
 		return err_input(w->e, c->file, "it is one flat state dict: -k '%s' finds nothing in it", key);
 	w->sd->key = str_c("");
+	w->named = c->ntensors > 0 && c->by_name.count == c->ntensors;
+	if (w->named) {
+		w->sd->by_name = c->by_name;
+		strmap_init(&c->by_name);
+	}
+	w->sd->by_name.stride = sizeof(*w->sd->entries);
 	for (i = 0; i < c->ntensors; i++)
 		if (add_entry(w, c->names[i], SD_TENSOR, i, VALUE_ABSENT) < 0)
 			return -1;
@@ -252,7 +257,9 @@ open_read(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, str
 	*sd = (struct statedict){ .ckpt = c, .place = VALUE_ABSENT, .metadata = VALUE_ABSENT };
 	arena_init(&sd->arena);
 	w.composites = (struct composites){ .c = c, .arena = &sd->arena };
-	strmap_init(&sd->by_name);
+	sd->by_name = (struct strmap){ .stride = sizeof(*sd->entries) };
+	sd->entries = xreallocn(NULL, c->ntensors, sizeof(*sd->entries));
+	w.cap = c->ntensors;
 	buf_init(&w.path);
 	strmap_reserve(&sd->by_name, c->ntensors);
 	if (c->tree == NULL) {
