@@ -25,7 +25,7 @@ rebuild_init(struct rebuild *r, struct ckpt *c, bool legacy)
 	r->c = c;
 	r->legacy = legacy;
 	r->where = c->file;
-	r->class = r->callable = VALUE_ABSENT;
+	r->class = r->callable = r->plain.callable = VALUE_ABSENT;
 	strmap_init(&r->keys);
 }
 
@@ -73,13 +73,19 @@ permute(struct storage *s, const uint32_t *place, uint32_t n)
 	free(moved);
 }
 
-/* Frees the unused nodes of the tree. Most of them are arguments of calls that became tensors. */
+/*
+ * Frees the unused nodes of the tree if there are many. Most of them are arguments of calls that became tensors. A tensor itself
+ * has nodes for its name, its storage and its leaf.
+ */
 static void
 compact(struct ckpt *c)
 {
-	uint32_t **roots = xreallocn(NULL, (size_t)c->ntensors + 1, sizeof(*roots)), i;
+	uint32_t **roots, i;
 	size_t n = 0;
 
+	if (vtree_count(c->tree) / 3 <= c->ntensors)
+		return;
+	roots = xreallocn(NULL, (size_t)c->ntensors + 1, sizeof(*roots));
 	roots[n++] = &c->root;
 	for (i = 0; i < c->ntensors; i++)
 		if (c->tensors[i].wrap != VALUE_ABSENT)
@@ -204,7 +210,8 @@ rebuild_finish(struct rebuild *r, const uint32_t *place, struct err *e)
 	if (place != NULL) {
 		permute(c->storages, place, c->nstorages);
 		for (i = 0; i < c->nstorages; i++)
-			value_set_leaf(c->tree, r->leaves[i], place[i]);
+			if (r->leaves[i] != VALUE_ABSENT)
+				value_set_leaf(c->tree, r->leaves[i], place[i]);
 		for (i = 0; i < c->ntensors; i++)
 			c->tensors[i].storage = place[c->tensors[i].storage];
 	}
@@ -268,6 +275,15 @@ read_class(struct rebuild *r, const struct vtree *t, uint32_t h, struct id *id, 
 			 STR_ARG(value_module(t, h)), STR_ARG(name));
 }
 
+/* Sets the number of bytes. */
+static int
+measure(const struct rebuild *r, struct id *id, struct err *e)
+{
+	if (!dtype_bytes(id->dtype, id->numel, &id->nbytes) || id->nbytes > INT64_MAX)
+		return err_input(e, r->c->file, "storage '%.*s' has 2^63 bytes or more", STR_ARG(id->key));
+	return 0;
+}
+
 static int
 read_id(struct rebuild *r, struct vtree *t, uint32_t h, struct id *id, struct err *e)
 {
@@ -277,8 +293,8 @@ read_id(struct rebuild *r, struct vtree *t, uint32_t h, struct id *id, struct er
 		return -1;
 	if (!value_u64(t, value_item(t, h, 4), &id->numel))
 		return err_input(e, r->c->file, "storage '%.*s' has no valid number of elements", STR_ARG(id->key));
-	if (!dtype_bytes(id->dtype, id->numel, &id->nbytes) || id->nbytes > INT64_MAX)
-		return err_input(e, r->c->file, "storage '%.*s' has 2^63 bytes or more", STR_ARG(id->key));
+	if (measure(r, id, e) < 0)
+		return -1;
 	id->location = value_text(t, value_item(t, h, 3));
 	return 0;
 }
@@ -300,7 +316,7 @@ location_of(struct ckpt *c, struct str location)
 
 /* Gets the number of the storage, and adds it if its key is new. */
 static int
-storage_of(struct rebuild *r, struct vtree *t, const struct id *id, uint32_t *index, struct err *e)
+storage_of(struct rebuild *r, const struct id *id, uint32_t *index, struct err *e)
 {
 	struct ckpt *c = r->c;
 	const struct storage *s;
@@ -324,7 +340,7 @@ storage_of(struct rebuild *r, struct vtree *t, const struct id *id, uint32_t *in
 						.dtype = (uint8_t)id->dtype,
 						.untyped = id->untyped,
 						.location = location_of(c, id->location) };
-	r->leaves[*index] = value_new_leaf(t, LEAF_STORAGE, *index);
+	r->leaves[*index] = VALUE_ABSENT;
 	return 0;
 }
 
@@ -373,8 +389,10 @@ take_persid(void *arg, struct vtree *t, uint32_t h, uint32_t *out, struct err *e
 	if (read_id(r, t, h, &id, e) < 0 || (r->legacy && read_view(r, t, value_item(t, h, 5), &id, &offset, e) < 0))
 		return -1;
 	value_consume(t, h);
-	if (storage_of(r, t, &id, &index, e) < 0)
+	if (storage_of(r, &id, &index, e) < 0)
 		return -1;
+	if (r->leaves[index] == VALUE_ABSENT)
+		r->leaves[index] = value_new_leaf(t, LEAF_STORAGE, index);
 	*out = offset == 0 ? r->leaves[index] : add_view(r, t, index, offset);
 	return 1;
 }
@@ -772,6 +790,45 @@ reduce(void *p, struct vtree *t, const struct pickle_call *call, uint32_t *out, 
 	return 0;
 }
 
+/* Returns true if the handles of the call are those of torch's names. */
+static bool
+is_torch(struct rebuild *r, const struct vtree *t, const struct pickle_plain *call)
+{
+	if (call->callable == r->plain.callable && call->word == r->plain.word && call->hooks == r->plain.hooks)
+		return true;
+	if (find_function(t, call->callable) != &functions[0] || !value_is_text(t, call->word) ||
+	    !str_eqc(value_text(t, call->word), "storage") || !value_is_global(t, call->hooks, "collections", "OrderedDict"))
+		return false;
+	r->plain = *call;
+	return true;
+}
+
+/* Makes the tensor of a plain call of _rebuild_tensor_v2. Leaves errors to the functions above, which report them. */
+static int
+plain(void *p, struct vtree *t, const struct pickle_plain *call, uint32_t *out, struct err *e)
+{
+	struct rebuild *r = p;
+	struct id id = { .key = call->key, .numel = call->numel, .location = value_text(t, call->location) };
+	struct tensor x = { .offset = call->offset, .shape = call->shape, .stride = call->stride, .wrap = VALUE_ABSENT };
+
+	if (r->legacy || !is_torch(r, t, call))
+		return 0;
+	id.key = arena_str(vtree_arena(t), call->key);
+	if (read_class(r, t, call->class, &id, e) < 0 || measure(r, &id, e) < 0 || storage_of(r, &id, &x.storage, e) < 0)
+		goto failed;
+	x.dtype = (uint8_t)id.dtype;
+	x.ndim = call->ndim;
+	x.flags = call->grad ? TENSOR_REQUIRES_GRAD : 0;
+	if (tensor_check(&x, id.nbytes, e) < 0)
+		goto failed;
+	x = tensor_copy(&x, &r->c->arena);
+	*out = add_tensor(r, t, &x);
+	return 1;
+failed:
+	err_clear(e);
+	return 0;
+}
+
 static int
 build(void *p, struct vtree *t, uint32_t target, uint32_t state, struct err *e)
 {
@@ -805,5 +862,7 @@ build(void *p, struct vtree *t, uint32_t target, uint32_t state, struct err *e)
 struct pickle_hooks
 rebuild_hooks(struct rebuild *r)
 {
-	return (struct pickle_hooks){ .persid = take_persid, .reduce = reduce, .build = build, .arg = r, .consumes = !r->legacy };
+	return (struct pickle_hooks){
+		.persid = take_persid, .reduce = reduce, .build = build, .plain = plain, .arg = r, .consumes = !r->legacy
+	};
 }

@@ -29,7 +29,7 @@ struct rebuild {
 	bool legacy;                /* persistent ids are the 6-tuples of the legacy format, not the 5-tuples of zips */
 	const char *where;          /* name of the decoded source for errors with an offset */
 	struct strmap keys;         /* maps storage keys to numbers by first use */
-	uint32_t *leaves;           /* by storage: handle of its leaf */
+	uint32_t *leaves;           /* by storage: handle of its leaf; VALUE_ABSENT if there is none yet */
 	struct rebuild_view *views; /* legacy format: leaves that begin inside their storage */
 	size_t nviews;
 	/* Caches, so that names are compared once: Python writes the text of a global once and refers to it afterwards. */
@@ -37,7 +37,8 @@ struct rebuild {
 	enum dtype class_dtype;
 	bool class_untyped;
 	const struct rebuild_function *function;
-	uint32_t dataless; /* number of tensors made without data that still need it (very old files) */
+	struct pickle_plain plain; /* the last call read at once; its handles are known to be right */
+	uint32_t dataless;         /* number of tensors made without data that still need it (very old files) */
 	size_t storage_cap, leaf_cap, tensor_cap, view_cap;
 };
 

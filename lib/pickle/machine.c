@@ -869,7 +869,6 @@ static int
 scan_opcode(struct pickle_reader *r, struct pickle_recall *recall, struct err *e)
 {
 	const struct pickle_opcode *op = &opcodes[r->op];
-	const bool puts = op->run == op_put, gets = op->run == op_get;
 	uint32_t index = recall->stored;
 	struct str line;
 	const uint8_t *p;
@@ -881,14 +880,26 @@ scan_opcode(struct pickle_reader *r, struct pickle_recall *recall, struct err *e
 	p = take(r, op->width, e);
 	if (op->run == NULL || p == NULL)
 		return -1;
-	if (!puts && !gets)
+	if (op->run != op_put && op->run != op_get)
 		return 0;
 	index = op->width == 1 ? p[0] : op->width == 4 ? get_le32(p) : index;
-	if (puts)
+	if (op->run == op_put)
 		return index == recall->stored++ ? 0 : -1;
 	if (index < recall->stored)
 		note_recall(recall, index);
 	return index < recall->stored ? 0 : -1;
+}
+
+/* Finds the lengths of opcodes that the scan may skip: those that store or recall nothing. 0: the scan must look at the opcode. */
+static void
+skippable(uint8_t length[256])
+{
+	for (unsigned i = 0; i < 256; i++) {
+		const struct pickle_opcode *op = &opcodes[i];
+		const bool looked = op->run == NULL || op->run == op_put || op->run == op_get || op->run == op_counted;
+
+		length[i] = looked || op->width == LINE || i == OP_STOP ? 0 : (uint8_t)(1 + op->width);
+	}
 }
 
 /* Scans the pickle ahead without executing it. Errors in the pickle are ignored here, since its execution reports them. */
@@ -897,9 +908,13 @@ find_recalled(struct pickle_machine *m, struct err *e)
 {
 	struct pickle_reader r = m->in;
 	struct err why = ERR_INIT;
+	uint8_t length[256];
 	int rc;
 
+	skippable(length);
 	do {
+		while (r.len - r.at > 8 && length[r.p[r.at]] > 0)
+			r.at += length[r.p[r.at]];
 		rc = next_opcode(&r, &why) < 0 ? -1 : scan_opcode(&r, &m->recall, &why);
 	} while (rc == 0 && r.op != OP_STOP);
 	buf_release(&r.line);
@@ -930,6 +945,157 @@ memo_index(struct pickle_machine *m, uint32_t *index, struct err *e)
 	return 0;
 }
 
+/* ---- calls that are read at once. Most of a checkpoint's pickle are such calls. */
+
+/* The opcodes of a call that are in the window. */
+struct glance {
+	const struct pickle_machine *m;
+	struct cursor in;
+	uint32_t puts; /* number of values that they store */
+};
+
+/* Passes the opcodes in ops, which must come next. */
+static void
+expect(struct glance *g, const char *ops)
+{
+	const size_t n = strlen(ops);
+	const uint8_t *p = cursor_bytes(&g->in, n);
+
+	g->in.failed = p == NULL || memcmp(p, ops, n) != 0;
+}
+
+/* Returns the next opcode, or OP_STOP if there is none. */
+static uint8_t
+glance_op(struct glance *g)
+{
+	const uint8_t *p = cursor_bytes(&g->in, 1);
+
+	return p == NULL ? OP_STOP : *p;
+}
+
+/* Reads one of the given opcodes, whose argument has one, two or four bytes. Returns the argument. */
+static uint32_t
+argument(struct glance *g, uint8_t one, uint8_t two, uint8_t four)
+{
+	const uint8_t op = glance_op(g);
+	const size_t width = op == one ? 1 : op == two ? 2 : 4;
+	const uint8_t *p = cursor_bytes(&g->in, width);
+
+	g->in.failed = p == NULL || (width == 4 && op != four);
+	return g->in.failed ? 0 : width == 1 ? p[0] : width == 2 ? get_le16(p) : get_le32(p);
+}
+
+static uint64_t
+number(struct glance *g)
+{
+	const uint32_t v = argument(g, OP_BININT1, OP_BININT2, OP_BININT);
+
+	g->in.failed = g->in.failed || v > INT32_MAX;
+	return v;
+}
+
+/* Passes a PUT, whose value must not be recalled. */
+static void
+put(struct glance *g)
+{
+	uint32_t index = (uint32_t)g->m->memo.count + g->puts++;
+
+	if (cursor_left(&g->in) > 0 && g->in.p[g->in.at] == OP_MEMOIZE)
+		g->in.at++;
+	else
+		index = argument(g, OP_BINPUT, OP_BINPUT, OP_LONG_BINPUT);
+	g->in.failed = g->in.failed || is_recalled(&g->m->recall, index);
+}
+
+static uint32_t
+recalled(struct glance *g)
+{
+	const uint32_t h = memo_get(&g->m->memo, argument(g, OP_BINGET, OP_BINGET, OP_LONG_BINGET));
+
+	g->in.failed = g->in.failed || h == VALUE_ABSENT;
+	return h;
+}
+
+static struct str
+text(struct glance *g)
+{
+	const uint32_t n = argument(g, OP_SHORT_BINUNICODE, OP_SHORT_BINUNICODE, OP_BINUNICODE);
+	const struct str s = str_n((const char *)cursor_bytes(&g->in, n), n);
+
+	put(g);
+	g->in.failed = g->in.failed || !is_utf8(s);
+	return s;
+}
+
+/* Reads a tuple of numbers. Returns its length. */
+static uint8_t
+numbers(struct glance *g, uint64_t *v)
+{
+	static const uint8_t ends[] = { OP_TUPLE1, OP_TUPLE2, OP_TUPLE3 };
+	const uint8_t *p = g->in.p + g->in.at;
+	const bool marked = cursor_left(&g->in) > 0 && *p == OP_MARK;
+	uint8_t n = 0;
+
+	if (cursor_left(&g->in) > 0 && *p == OP_EMPTY_TUPLE) {
+		g->in.at++;
+		return 0;
+	}
+	g->in.at += marked;
+	do {
+		v[n++] = number(g);
+		p = g->in.p + g->in.at;
+	} while (n < PICKLE_PLAIN_NDIM && cursor_left(&g->in) > 0 && (*p == OP_BININT1 || *p == OP_BININT2 || *p == OP_BININT));
+	if (glance_op(g) != (marked ? OP_TUPLE : n <= 3 ? ends[n - 1] : OP_STOP))
+		g->in.failed = true;
+	put(g);
+	return n;
+}
+
+/* Reads a call whose callable was just pushed. Returns false if it has another form, or a part of it is recalled later. */
+static bool
+read_plain(struct glance *g, struct pickle_plain *c)
+{
+	uint8_t grad;
+
+	expect(g, "((");
+	c->word = recalled(g);
+	c->class = recalled(g);
+	c->key = text(g);
+	c->location = recalled(g);
+	c->numel = number(g);
+	expect(g, "t");
+	put(g);
+	expect(g, "Q");
+	c->offset = number(g);
+	c->ndim = numbers(g, c->shape);
+	if (numbers(g, c->stride) != c->ndim)
+		return false;
+	grad = glance_op(g);
+	c->grad = grad == OP_NEWTRUE;
+	c->hooks = recalled(g);
+	expect(g, ")R");
+	put(g);
+	expect(g, "t");
+	put(g);
+	expect(g, "R");
+	return !g->in.failed && (c->grad || grad == OP_NEWFALSE);
+}
+
+/* Replaces the callable on top by its result if the call can be read at once. */
+static int
+plain_call(struct pickle_machine *m, uint32_t callable, struct err *e)
+{
+	struct glance g = { .m = m, .in = cursor_of(m->in.p + m->in.at, m->in.len - m->in.at) };
+	struct pickle_plain c = { .callable = callable };
+	int took = read_plain(&g, &c) ? m->hooks.plain(m->hooks.arg, m->t, &c, &m->stack[m->depth - 1], e) : 0;
+
+	if (took > 0) {
+		m->in.at += g.in.at;
+		m->memo.count += g.puts;
+	}
+	return took < 0 ? -1 : 0;
+}
+
 static int
 op_get(struct pickle_machine *m, struct err *e)
 {
@@ -943,7 +1109,9 @@ op_get(struct pickle_machine *m, struct err *e)
 			return -1;
 		h = value_new_none(m->t);
 	}
-	return push(m, h, e);
+	if (push(m, h, e) < 0)
+		return -1;
+	return m->hooks.plain != NULL && value_kind(m->t, h) == VALUE_GLOBAL ? plain_call(m, h, e) : 0;
 }
 
 static int

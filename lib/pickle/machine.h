@@ -38,8 +38,26 @@ struct pickle_call {
 	uint64_t off; /* absolute offset of the opcode */
 };
 
+/* The most dimensions of a pickle_plain. */
+enum { PICKLE_PLAIN_NDIM = 8 };
+
 /*
- * Functions of the caller; each may be NULL. persid, reduce and build return 1
+ * A call as torch.save writes it for nearly every tensor:
+ *
+ *	callable(persistent id (word, class, key, location, numel), offset, shape, stride, grad, hooks())
+ *
+ * The names without a number or text are handles of values that the memo keeps.
+ */
+struct pickle_plain {
+	uint32_t callable, word, class, location, hooks;
+	struct str key; /* borrowed until the next read */
+	uint64_t numel, offset, shape[PICKLE_PLAIN_NDIM], stride[PICKLE_PLAIN_NDIM];
+	uint8_t ndim;
+	bool grad;
+};
+
+/*
+ * Functions of the caller; each may be NULL. persid, reduce, build and plain return 1
  * if they handled the value (and set *out), 0 to get the default node, and -1
  * on error.
  */
@@ -61,6 +79,11 @@ struct pickle_hooks {
 	 * bytes are not read. The limit of the pickle must be known.
 	 */
 	uint32_t (*later)(void *arg, struct vtree *t, enum value_kind kind, uint64_t off, uint64_t n);
+	/*
+	 * Handles a whole call, of which no value was made and none is used elsewhere. If it returns 0, the opcodes of the call are
+	 * executed one by one.
+	 */
+	int (*plain)(void *arg, struct vtree *t, const struct pickle_plain *call, uint32_t *out, struct err *e);
 	void *arg;
 	/* Called before and after each opcode m->in.op. If after() returns -1, decoding ends. */
 	void (*before)(void *arg, struct pickle_machine *m);

@@ -334,7 +334,7 @@ struct level {
 	uint32_t container;
 	size_t *candidates; /* indices of entries */
 	size_t n, cap;
-	size_t tensors;   /* number of tensors directly in it */
+	size_t tensors;   /* number of tensors directly in it, not counting those after the first */
 	size_t others;    /* number of other entries with tensors, such as lists and tuples */
 	size_t optimizer; /* index of the first optimizer entry, or SIZE_MAX */
 	size_t hidden;    /* number of entries that were not read and may be, or contain, a state dict */
@@ -377,8 +377,10 @@ level_scan(const struct tensor_tree *tree, uint32_t container, struct level *l)
 
 	*l = (struct level){ .container = container, .optimizer = SIZE_MAX, .foremost = USUAL };
 	for (size_t i = 0; i < n; i++) {
-		uint32_t key = level_key(tree, l, i), value = level_value(tree, l, i);
+		uint32_t key = level_key(tree, l, i), value = level_value(tree, l, i), index;
 
+		if (l->tensors > 0 && tree_is_tensor(tree->t, value, &index))
+			continue; /* it only matters whether there is a tensor */
 		l->named = l->named || key_contains(tree->t, key, "model") || key_contains(tree->t, key, "state_dict") ||
 			   key_contains(tree->t, key, "optim");
 		if (tree_hides(tree, value) && !is_beside(tree->t, key)) {
