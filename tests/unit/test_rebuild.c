@@ -7,6 +7,7 @@
 #include "zip/directory.h"
 #include "zip/write.h"
 #include "format/format.h"
+#include "format/rebuild.h"
 #include "io/crc32.h"
 #include "table.h"
 #include "tap.h"
@@ -354,10 +355,90 @@ states(void)
 	buf_release(&zip);
 }
 
+/* Decodes a pickle and describes everything that is read of it. */
+static void
+decoded(struct str pickle, bool at_once, struct buf *out)
+{
+	struct source *src = source_memory(pickle.p, pickle.len, "made");
+	struct pickle_place place = { .src = src, .limit = pickle.len };
+	struct ckpt *c = ckpt_new(src, NULL);
+	struct rebuild r;
+	struct pickle_hooks hooks;
+	int rc;
+
+	err_clear(&e);
+	buf_clear(out);
+	c->tree = vtree_new();
+	rebuild_init(&r, c, false);
+	hooks = rebuild_hooks(&r);
+	if (!at_once)
+		hooks.plain = NULL;
+	rc = pickle_decode(c->tree, &place, &hooks, &c->root, &e);
+	buf_addf(out, "%d %s %" PRIu64, rc, e.msg, place.end);
+	for (uint32_t i = 0; i < c->nstorages; i++)
+		buf_addf(out, "\n%.*s %s %" PRIu64 " %d", STR_ARG(c->storages[i].key), dtype_name((enum dtype)c->storages[i].dtype),
+			 c->storages[i].nbytes, c->storages[i].location);
+	for (uint32_t i = 0; i < c->ntensors; i++) {
+		const struct tensor *t = &c->tensors[i];
+
+		buf_addf(out, "\n%s %" PRIu32 " %" PRIu64 " %d", dtype_name((enum dtype)t->dtype), t->storage, t->offset, t->flags);
+		shape_put(out, t->shape, t->ndim);
+		shape_put(out, t->stride, t->ndim);
+	}
+	rebuild_release(&r);
+	ckpt_close(c);
+	source_close(src);
+}
+
+/* The first tensors of a file of torch.save, with each byte replaced: it does not matter whether calls are read at once. */
+static void
+at_once(void)
+{
+	static const char bytes[] = "qrhjKMJXt()\x85\x88\x89\x8a\x94R\0\1\4\xff";
+	struct source *src = NULL;
+	struct buf pickle = BUF_INIT, one = BUF_INIT, whole = BUF_INIT;
+	const size_t n = 397; /* after four tensors */
+	size_t differing = 0, wrong = 0;
+	const struct zip_entry *found;
+	struct zip_dir d;
+
+	if (source_open(&src, "tests/fixtures/tiny.pth", NULL, &e) < 0 || zip_open(&d, src, ZIP_COMPARED, NULL, &e) < 0 ||
+	    (found = zip_find(&d, str_c("tiny/data.pkl"))) == NULL ||
+	    source_read(src, found->data, buf_reserve(&pickle, n), n, &e) < 0)
+		tap_bail("there is no pickle");
+	pickle.len = n;
+	buf_adds(&pickle, "uu.");
+	decoded(buf_str(&pickle), true, &whole);
+	is_str(whole.p,
+	       "0  400\n0 float32 432 0\n1 float32 16 0\n2 float32 16 0\n3 float32 16 0\nfloat32 0 0 0[4,3,3,3][27,9,3,1]\nfloat32 1 0 0[4][1]\nfloat32 2 0 0[4][1]\nfloat32 3 0 0[4][1]",
+	       "the pickle itself");
+	for (size_t i = 0; i < n; i++) {
+		for (size_t k = 0; k < sizeof(bytes) - 1; k++) {
+			const char was = pickle.p[i];
+
+			pickle.p[i] = bytes[k];
+			decoded(buf_str(&pickle), true, &one);
+			decoded(buf_str(&pickle), false, &whole);
+			pickle.p[i] = was;
+			wrong += one.p[0] != '0';
+			if (!str_eq(buf_str(&one), buf_str(&whole)) && differing++ == 0)
+				tap_note("byte %zu as %02x: %s, but %s", i, (unsigned char)bytes[k], one.p, whole.p);
+		}
+	}
+	ok(differing == 0);
+	ok(wrong > n);
+	zip_release(&d);
+	source_close(src);
+	buf_release(&pickle);
+	buf_release(&one);
+	buf_release(&whole);
+}
+
 int
 main(void)
 {
 	table();
 	states();
+	at_once();
 	return tap_done();
 }
