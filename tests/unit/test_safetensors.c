@@ -441,10 +441,41 @@ test_unsayable(void)
 	arena_release(&d.arena);
 }
 
+/* Names are found in every state dict of a file, also if the header has another order than the data. */
+static void
+test_names(void)
+{
+	static const char header[] = "{\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[1,3]},"
+				     "\"n.1\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[3,4]},"
+				     "\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}";
+	static const char *const names[] = { "a", "b", "n.1" };
+	struct err e = ERR_INIT;
+	struct buf b = BUF_INIT;
+	struct source *s;
+	struct statedict sd[2];
+	struct ckpt *c = NULL;
+
+	make(&b, header, sizeof(header) - 1, 4);
+	s = source_memory(b.p, b.len, "f");
+	if (format_open(&c, s, &no_opts, &e) < 0 || statedict_open(&sd[0], c, NULL, &e) < 0 ||
+	    statedict_open(&sd[1], c, NULL, &e) < 0)
+		tap_bail(e.msg);
+	for (size_t k = 0; k < 2; k++) {
+		for (size_t i = 0; i < 3; i++)
+			ok_msg(statedict_find(&sd[k], str_c(names[i])) == &sd[k].entries[i], "%s is entry %zu", names[i], i);
+		ok(statedict_find(&sd[k], str_c("c")) == NULL && statedict_find(&sd[k], str_c("n.2")) == NULL);
+		statedict_release(&sd[k]);
+	}
+	ckpt_close(c);
+	source_close(s);
+	buf_release(&b);
+}
+
 int
 main(void)
 {
 	test_headers();
+	test_names();
 	test_lengths();
 	test_mixed();
 	test_any_order();
