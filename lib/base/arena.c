@@ -7,7 +7,7 @@
 
 #include "base/xalloc.h"
 
-enum { CHUNK_MIN = 4096, CHUNK_MAX = 256 * 1024 };
+enum { CHUNK_MIN = 4096, CHUNK_MAX = 4096 * 1024 };
 
 struct arena_chunk {
 	struct arena_chunk *next;

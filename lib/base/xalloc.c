@@ -5,8 +5,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* The size in bytes from which an allocation is large. */
-enum { LARGE = 4 << 20 };
+/* The size in bytes from which an allocation is large: that of a huge page. */
+enum { LARGE = 2 << 20 };
 
 static void (*out_of_memory)(size_t size);
 
