@@ -902,6 +902,21 @@ skippable(uint8_t length[256])
 	}
 }
 
+/* Passes skippable opcodes and PUTs, most of what a pickle has, as far as the window goes. */
+static void
+scan_ahead(struct pickle_reader *r, struct pickle_recall *recall, const uint8_t length[256])
+{
+	while (r->len - r->at > 8) {
+		const uint8_t *p = r->p + r->at;
+		const bool puts = *p == OP_LONG_BINPUT && get_le32(p + 1) == recall->stored;
+
+		if (!puts && length[*p] == 0)
+			return;
+		r->at += puts ? 5 : length[*p];
+		recall->stored += puts;
+	}
+}
+
 /* Scans the pickle ahead without executing it. Errors in the pickle are ignored here, since its execution reports them. */
 static int
 find_recalled(struct pickle_machine *m, struct err *e)
@@ -913,8 +928,7 @@ find_recalled(struct pickle_machine *m, struct err *e)
 
 	skippable(length);
 	do {
-		while (r.len - r.at > 8 && length[r.p[r.at]] > 0)
-			r.at += length[r.p[r.at]];
+		scan_ahead(&r, &m->recall, length);
 		rc = next_opcode(&r, &why) < 0 ? -1 : scan_opcode(&r, &m->recall, &why);
 	} while (rc == 0 && r.op != OP_STOP);
 	buf_release(&r.line);
@@ -947,50 +961,52 @@ memo_index(struct pickle_machine *m, uint32_t *index, struct err *e)
 
 /* ---- calls that are read at once. Most of a checkpoint's pickle are such calls. */
 
-/* The opcodes of a call that are in the window. */
+/* The longest key of a storage, and a length that no call exceeds: those of its opcodes, if each number has eight dimensions. */
+enum { KEY_MOST = 64, CALL_MOST = 256 };
+
+/* The opcodes of a call. At least CALL_MOST bytes can be read. */
 struct glance {
 	const struct pickle_machine *m;
-	struct cursor in;
+	const uint8_t *p;
 	uint32_t puts; /* number of values that they store */
+	bool ok;       /* they have the expected form so far */
 };
 
-/* Passes the opcodes in ops, which must come next. */
 static void
-expect(struct glance *g, const char *ops)
+expect(struct glance *g, uint8_t op)
 {
-	const size_t n = strlen(ops);
-	const uint8_t *p = cursor_bytes(&g->in, n);
-
-	g->in.failed = p == NULL || memcmp(p, ops, n) != 0;
+	g->ok = g->ok && *g->p == op;
+	g->p++;
 }
 
-/* Returns the next opcode, or OP_STOP if there is none. */
-static uint8_t
-glance_op(struct glance *g)
-{
-	const uint8_t *p = cursor_bytes(&g->in, 1);
-
-	return p == NULL ? OP_STOP : *p;
-}
-
-/* Reads one of the given opcodes, whose argument has one, two or four bytes. Returns the argument. */
+/* Reads one of two opcodes, whose argument has one or four bytes. Returns the argument. */
 static uint32_t
-argument(struct glance *g, uint8_t one, uint8_t two, uint8_t four)
+argument(struct glance *g, uint8_t one, uint8_t four)
 {
-	const uint8_t op = glance_op(g);
-	const size_t width = op == one ? 1 : op == two ? 2 : 4;
-	const uint8_t *p = cursor_bytes(&g->in, width);
+	const uint8_t *p = g->p;
 
-	g->in.failed = p == NULL || (width == 4 && op != four);
-	return g->in.failed ? 0 : width == 1 ? p[0] : width == 2 ? get_le16(p) : get_le32(p);
+	g->p += *p == one ? 2 : 5;
+	g->ok = g->ok && (*p == one || *p == four);
+	return *p == one ? p[1] : get_le32(p + 1);
 }
 
-static uint64_t
+static bool
+is_number(const struct glance *g)
+{
+	return *g->p == OP_BININT1 || *g->p == OP_BININT2 || *g->p == OP_BININT;
+}
+
+static uint32_t
 number(struct glance *g)
 {
-	const uint32_t v = argument(g, OP_BININT1, OP_BININT2, OP_BININT);
+	uint32_t v;
 
-	g->in.failed = g->in.failed || v > INT32_MAX;
+	if (*g->p == OP_BININT2) {
+		g->p += 3;
+		return get_le16(g->p - 2);
+	}
+	v = argument(g, OP_BININT1, OP_BININT);
+	g->ok = g->ok && v <= INT32_MAX;
 	return v;
 }
 
@@ -1000,30 +1016,31 @@ put(struct glance *g)
 {
 	uint32_t index = (uint32_t)g->m->memo.count + g->puts++;
 
-	if (cursor_left(&g->in) > 0 && g->in.p[g->in.at] == OP_MEMOIZE)
-		g->in.at++;
+	if (*g->p == OP_MEMOIZE)
+		g->p++;
 	else
-		index = argument(g, OP_BINPUT, OP_BINPUT, OP_LONG_BINPUT);
-	g->in.failed = g->in.failed || is_recalled(&g->m->recall, index);
+		index = argument(g, OP_BINPUT, OP_LONG_BINPUT);
+	g->ok = g->ok && !is_recalled(&g->m->recall, index);
 }
 
 static uint32_t
 recalled(struct glance *g)
 {
-	const uint32_t h = memo_get(&g->m->memo, argument(g, OP_BINGET, OP_BINGET, OP_LONG_BINGET));
+	const uint32_t h = memo_get(&g->m->memo, argument(g, OP_BINGET, OP_LONG_BINGET));
 
-	g->in.failed = g->in.failed || h == VALUE_ABSENT;
+	g->ok = g->ok && h != VALUE_ABSENT;
 	return h;
 }
 
 static struct str
 text(struct glance *g)
 {
-	const uint32_t n = argument(g, OP_SHORT_BINUNICODE, OP_SHORT_BINUNICODE, OP_BINUNICODE);
-	const struct str s = str_n((const char *)cursor_bytes(&g->in, n), n);
+	const uint32_t n = argument(g, OP_SHORT_BINUNICODE, OP_BINUNICODE);
+	const struct str s = str_n((const char *)g->p, n <= KEY_MOST ? n : 0);
 
+	g->p += s.len;
 	put(g);
-	g->in.failed = g->in.failed || !is_utf8(s);
+	g->ok = g->ok && n <= KEY_MOST && is_utf8(s);
 	return s;
 }
 
@@ -1031,22 +1048,17 @@ text(struct glance *g)
 static uint8_t
 numbers(struct glance *g, uint64_t *v)
 {
-	static const uint8_t ends[] = { OP_TUPLE1, OP_TUPLE2, OP_TUPLE3 };
-	const uint8_t *p = g->in.p + g->in.at;
-	const bool marked = cursor_left(&g->in) > 0 && *p == OP_MARK;
+	const bool marked = *g->p == OP_MARK;
 	uint8_t n = 0;
 
-	if (cursor_left(&g->in) > 0 && *p == OP_EMPTY_TUPLE) {
-		g->in.at++;
+	if (*g->p == OP_EMPTY_TUPLE) {
+		g->p++;
 		return 0;
 	}
-	g->in.at += marked;
-	do {
-		v[n++] = number(g);
-		p = g->in.p + g->in.at;
-	} while (n < PICKLE_PLAIN_NDIM && cursor_left(&g->in) > 0 && (*p == OP_BININT1 || *p == OP_BININT2 || *p == OP_BININT));
-	if (glance_op(g) != (marked ? OP_TUPLE : n <= 3 ? ends[n - 1] : OP_STOP))
-		g->in.failed = true;
+	for (g->p += marked; n < PICKLE_PLAIN_NDIM && is_number(g); n++)
+		v[n] = number(g);
+	g->ok = g->ok && (marked || (n > 0 && n <= 3));
+	expect(g, (uint8_t)(marked ? OP_TUPLE : OP_TUPLE1 + n - 1));
 	put(g);
 	return n;
 }
@@ -1055,42 +1067,53 @@ numbers(struct glance *g, uint64_t *v)
 static bool
 read_plain(struct glance *g, struct pickle_plain *c)
 {
-	uint8_t grad;
-
-	expect(g, "((");
+	expect(g, OP_MARK);
+	expect(g, OP_MARK);
 	c->word = recalled(g);
 	c->class = recalled(g);
+	if (!g->ok)
+		return false;
 	c->key = text(g);
 	c->location = recalled(g);
 	c->numel = number(g);
-	expect(g, "t");
+	expect(g, OP_TUPLE);
 	put(g);
-	expect(g, "Q");
+	expect(g, OP_BINPERSID);
 	c->offset = number(g);
 	c->ndim = numbers(g, c->shape);
 	if (numbers(g, c->stride) != c->ndim)
 		return false;
-	grad = glance_op(g);
-	c->grad = grad == OP_NEWTRUE;
+	c->grad = *g->p == OP_NEWTRUE;
+	expect(g, c->grad ? OP_NEWTRUE : OP_NEWFALSE);
 	c->hooks = recalled(g);
-	expect(g, ")R");
+	expect(g, OP_EMPTY_TUPLE);
+	expect(g, OP_REDUCE);
 	put(g);
-	expect(g, "t");
+	expect(g, OP_TUPLE);
 	put(g);
-	expect(g, "R");
-	return !g->in.failed && (c->grad || grad == OP_NEWFALSE);
+	expect(g, OP_REDUCE);
+	return g->ok;
 }
 
 /* Replaces the callable on top by its result if the call can be read at once. */
 static int
 plain_call(struct pickle_machine *m, uint32_t callable, struct err *e)
 {
-	struct glance g = { .m = m, .in = cursor_of(m->in.p + m->in.at, m->in.len - m->in.at) };
-	struct pickle_plain c = { .callable = callable };
-	int took = read_plain(&g, &c) ? m->hooks.plain(m->hooks.arg, m->t, &c, &m->stack[m->depth - 1], e) : 0;
+	const size_t left = m->in.len - m->in.at;
+	const uint8_t *from = m->in.p + m->in.at;
+	uint8_t rest[CALL_MOST] = { 0 };
+	struct pickle_plain c;
+	struct glance g = { .m = m, .p = from, .ok = true };
+	int took;
 
+	if (left < CALL_MOST)
+		g.p = from = memcpy(rest, from, left);
+	c.callable = callable;
+	if (!read_plain(&g, &c) || (size_t)(g.p - from) > left)
+		return 0;
+	took = m->hooks.plain(m->hooks.arg, m->t, &c, &m->stack[m->depth - 1], e);
 	if (took > 0) {
-		m->in.at += g.in.at;
+		m->in.at += (size_t)(g.p - from);
 		m->memo.count += g.puts;
 	}
 	return took < 0 ? -1 : 0;
