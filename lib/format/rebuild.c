@@ -811,7 +811,7 @@ plain(void *p, struct vtree *t, const struct pickle_plain *call, uint32_t *out, 
 	struct id id = { .key = call->key, .numel = call->numel, .location = value_text(t, call->location) };
 	struct tensor x = { .offset = call->offset, .shape = call->shape, .stride = call->stride, .wrap = VALUE_ABSENT };
 
-	if (r->legacy || !is_torch(r, t, call))
+	if (!is_torch(r, t, call))
 		return 0;
 	id.key = arena_str(vtree_arena(t), call->key);
 	if (read_class(r, t, call->class, &id, e) < 0 || measure(r, &id, e) < 0 || storage_of(r, &id, &x.storage, e) < 0)
@@ -862,7 +862,10 @@ build(void *p, struct vtree *t, uint32_t target, uint32_t state, struct err *e)
 struct pickle_hooks
 rebuild_hooks(struct rebuild *r)
 {
-	return (struct pickle_hooks){
-		.persid = take_persid, .reduce = reduce, .build = build, .plain = plain, .arg = r, .consumes = !r->legacy
-	};
+	return (struct pickle_hooks){ .persid = take_persid,
+				      .reduce = reduce,
+				      .build = build,
+				      .plain = r->legacy ? NULL : plain,
+				      .arg = r,
+				      .consumes = !r->legacy };
 }
