@@ -107,7 +107,12 @@ arena_calloc(struct arena *a, size_t n, size_t size)
 struct str
 arena_str(struct arena *a, struct str s)
 {
-	return arena_join(a, s, str_n(NULL, 0));
+	char *p = arena_bytes(a, s.len + 1);
+
+	if (s.len > 0)
+		memcpy(p, s.p, s.len);
+	p[s.len] = '\0';
+	return str_n(p, s.len);
 }
 
 char *

@@ -902,19 +902,36 @@ skippable(uint8_t length[256])
 	}
 }
 
-/* Passes skippable opcodes and PUTs, most of what a pickle has, as far as the window goes. */
+/* Notes what the opcode at p stores or recalls if it is one of the most usual. Returns its length, or 0 to leave it to scan_opcode. */
+static size_t
+scan_usual(struct pickle_recall *recall, const uint8_t *p, size_t left)
+{
+	if (*p == OP_LONG_BINPUT && get_le32(p + 1) == recall->stored) {
+		recall->stored++;
+		return 5;
+	}
+	if (*p == OP_BINGET && p[1] < recall->stored) {
+		note_recall(recall, p[1]);
+		return 2;
+	}
+	return *p == OP_BINUNICODE && get_le32(p + 1) <= left - 5 ? 5 + (size_t)get_le32(p + 1) : 0;
+}
+
+/* Passes skippable and usual opcodes as far as the window goes. */
 static void
 scan_ahead(struct pickle_reader *r, struct pickle_recall *recall, const uint8_t length[256])
 {
-	while (r->len - r->at > 8) {
-		const uint8_t *p = r->p + r->at;
-		const bool puts = *p == OP_LONG_BINPUT && get_le32(p + 1) == recall->stored;
+	const uint8_t *p = r->p + r->at, *end = r->p + r->len;
+	size_t n;
 
-		if (!puts && length[*p] == 0)
-			return;
-		r->at += puts ? 5 : length[*p];
-		recall->stored += puts;
+	for (; end - p > 8; p += n) {
+		n = length[*p];
+		if (n == 0)
+			n = scan_usual(recall, p, (size_t)(end - p));
+		if (n == 0)
+			break;
 	}
+	r->at = (size_t)(p - r->p);
 }
 
 /* Scans the pickle ahead without executing it. Errors in the pickle are ignored here, since its execution reports them. */
@@ -1101,13 +1118,15 @@ plain_call(struct pickle_machine *m, uint32_t callable, struct err *e)
 {
 	const size_t left = m->in.len - m->in.at;
 	const uint8_t *from = m->in.p + m->in.at;
-	uint8_t rest[CALL_MOST] = { 0 };
+	uint8_t rest[CALL_MOST];
 	struct pickle_plain c;
 	struct glance g = { .m = m, .p = from, .ok = true };
 	int took;
 
-	if (left < CALL_MOST)
+	if (left < CALL_MOST) {
+		memset(rest, 0, sizeof(rest));
 		g.p = from = memcpy(rest, from, left);
+	}
 	c.callable = callable;
 	if (!read_plain(&g, &c) || (size_t)(g.p - from) > left)
 		return 0;
