@@ -30,6 +30,16 @@ rebuild_init(struct rebuild *r, struct ckpt *c, bool legacy)
 }
 
 void
+rebuild_reserve(struct rebuild *r, size_t n)
+{
+	strmap_reserve(&r->keys, n);
+	r->c->storages = xreallocn(NULL, n, sizeof(*r->c->storages));
+	r->leaves = xreallocn(NULL, n, sizeof(*r->leaves));
+	r->c->tensors = xreallocn(NULL, n, sizeof(*r->c->tensors));
+	r->storage_cap = r->leaf_cap = r->tensor_cap = n;
+}
+
+void
 rebuild_release(struct rebuild *r)
 {
 	/* Until rebuild_finish, the arrays of c are owned by r. */
@@ -217,6 +227,8 @@ rebuild_finish(struct rebuild *r, const uint32_t *place, struct err *e)
 	}
 	for (i = 0; i < r->nviews; i++)
 		value_set_leaf(c->tree, r->views[i].leaf, place != NULL ? place[r->views[i].storage] : r->views[i].storage);
+	free(c->owned[0]); /* of a tree before: that of a frozen module */
+	free(c->owned[1]);
 	c->owned[0] = c->storages;
 	c->owned[1] = c->tensors;
 	r->storage_cap = r->tensor_cap = 0;

@@ -47,6 +47,9 @@ struct rebuild {
  */
 void rebuild_init(struct rebuild *r, struct ckpt *c, bool legacy);
 
+/* Announces that there are at most n storages, and about as many tensors. n must be bounded by the size of the input. */
+void rebuild_reserve(struct rebuild *r, size_t n);
+
 /* Returns hooks for pickle_decode. They borrow r, which must not move. */
 struct pickle_hooks rebuild_hooks(struct rebuild *r);
 

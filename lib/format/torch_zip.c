@@ -608,7 +608,7 @@ read_tree(struct opening *o)
 
 	c->tree = vtree_new();
 	rebuild_init(&r, c, false);
-	strmap_reserve(&r.keys, o->dir.n);
+	rebuild_reserve(&r, o->dir.n);
 	status = decode(o, &r);
 	if (status == 0)
 		status = place_storages(o);
