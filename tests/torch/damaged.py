@@ -1,4 +1,4 @@
-"""Checkpoints that are damaged or crafted at one place each. Every generator yields (what was done, the file's bytes)."""
+"""Checkpoints that are each damaged or crafted at one place. Every generator yields (description, bytes of the file)."""
 
 import io
 import json
@@ -23,14 +23,14 @@ def saved(tree, **options):
 
 
 def cut(what, data, borders):
-    """At every border of its structure, and a byte before and behind."""
+    """Cuts at every border of the structure, and a byte before and after."""
     for at in sorted({b + d for b in borders for d in (-1, 0, 1)}):
         if 0 <= at < len(data):
             yield f"{what}, cut to {at} bytes", data[:at]
 
 
 def numbers(what, data, fields):
-    """Each field (name, offset, width) with other values."""
+    """Sets each field (name, offset, width) to other values."""
     for name, at, width in fields:
         was = int.from_bytes(data[at : at + width], "little")
         top = 1 << 8 * width
@@ -54,7 +54,7 @@ LOCATOR = (("signature", 0, 4), ("disk", 4, 4), ("offset", 8, 8), ("disks", 16, 
 
 
 class Zip:
-    """A zip put together by hand; `fields` are where its numbers are, `borders` where its parts begin."""
+    """A zip that is built by hand. `fields` has the places of its numbers, `borders` the begins of its parts."""
 
     def __init__(self, records, style, **fields):
         """style: torch (descriptors, zip64 end), headers (sizes in headers), both, deflated. fields: see below."""
@@ -149,7 +149,7 @@ def zips():
         def made(what, rows, **fields):
             return f"{style}: {what}", Zip(rows, style, **fields).data
 
-        yield made("a record twice, at once", records + [r for r in twice if r[0] == name("data/0")])
+        yield made("a record twice, one after the other", records + [r for r in twice if r[0] == name("data/0")])
         yield made("the pickle twice", records + records[:1])
         yield made("a record twice in the directory", records, listed_twice=(name("data/0"),))
         yield made("a record that is not listed", records + [(name("extra"), b"x")], unlisted=(name("extra"),))
@@ -208,7 +208,7 @@ def zips():
     for what, descriptor in (("of 24 bytes", "<IIQQ"), ("without signature", "<III"), ("missing", "")):
         yield f"descriptors {what}", Zip(records, "torch", descriptor=descriptor).data
         yield f"descriptors {what}, and sizes", Zip(records, "both", descriptor=descriptor).data
-    # Two entries of the directory for the same bytes.
+    # Two entries of the directory refer to the same bytes.
     z = Zip(records, "headers")
     a, b = (next(at for f, at, _ in z.fields if f == f"central {name(k)} offset") for k in ("data/1", "data/2"))
     yield "two entries at one header", z.data[:a] + z.data[b : b + 4] + z.data[a + 4 :]
@@ -224,7 +224,7 @@ def in_zip(pickle, *more):
 
 
 def rows():
-    """Values of a state dict beyond those of hand_pickles."""
+    """Values of a state dict in addition to those of hand_pickles."""
     for n in (0, 3, 5, 2**31 - 1):
         yield f"a storage of {n} elements", hand.tensor(hand.storage(numel=n), 0, (n and 4,))
         yield f"a tensor of {n} elements", hand.tensor(size=(n,))

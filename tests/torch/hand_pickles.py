@@ -1,4 +1,4 @@
-"""Pickles put together opcode by opcode: benign, exotic and malicious. Each lacks PROTO before and STOP behind."""
+"""Pickles that are built opcode by opcode: benign, exotic and malicious. They are without PROTO at the begin and STOP at the end."""
 
 import struct
 
@@ -322,7 +322,7 @@ def by_hand():
 
 
 def unusual_calls():
-    """Calls that torch.save never writes: what its functions make of arguments of all kinds."""
+    """Calls that torch.save never writes: its functions with arguments of all kinds."""
     yield "storage class by NEWOBJ", g("torch.FloatStorage") + b")\x81"
     yield "from type, of its kind", call(
         TYPED, g(TYPED), g("torch.Tensor"), tup(g(V2), g("torch.Tensor"), V2_ARGS, b"N"), b"N")
@@ -373,7 +373,7 @@ def unusual_calls():
     yield "Size outside the storage", g(V2) + b"(" + storage() + i(0) + call("torch.Size", ints(5)) + ints(1) + b"\x89" + HOOKS + b"tR"
     yield "Size of a Size outside the storage", (
         g(V2) + b"(" + storage() + i(0) + call("torch.Size", call("torch.Size", ints(5))) + ints(1) + b"\x89" + HOOKS + b"tR")
-    # The list grows afterwards.
+    # The list grows after the call.
     yield "Size of a list", (
         b"(]q\x50K\x02a" + call("torch.Size", b"h\x50") + b"q\x51h\x50K\x09a" + g(V2) + b"(" + storage() + i(0) + b"h\x51" + ints(1) +
         b"\x89" + HOOKS + b"tRt")
@@ -518,7 +518,7 @@ def unusual_calls():
         storage(), tup(u("storage"), g("torch.ByteStorage"), i(0), u("cpu"), i(16)) + b"Q")
 
 
-# PyTorch loads these, torch.save never writes them, and our answer is that we do not know.
+# PyTorch loads these, but torch.save never writes them. Our answer is "unknown".
 UNWRITTEN = {
     "sizes as lists", "sizes as Size", "Parameter by NEWOBJ", "Parameter of nothing", "old FloatTensor by NEWOBJ",
     "Tensor by NEWOBJ", "BUILD a tensor wrongly", "BUILD a parameter", "bytes, UTF-8", "bytes, default",
@@ -542,7 +542,7 @@ UNWRITTEN = {
 
 
 def unlike():
-    """More calls that torch.save never writes. Apart from the others, as no test of tensors takes them."""
+    """More calls that torch.save never writes. They are separate because the tests of tensors do not use them."""
     yield "metadata, a number for conj", (
         tensor(storage("torch.ComplexFloatStorage", "0", 2), 0, (2,), rest=b"}" + u("conj") + b"K\x01s"))
     yield "Tensor of a number", call("torch.Tensor", i(2))
@@ -601,7 +601,7 @@ BROKEN = [
 
 
 def packed():
-    """Several elements a byte. Apart from the others, as the tests that compare bytes of tensors take one for each element."""
+    """Several elements in a byte. They are separate because tests that compare bytes assume whole bytes for each element."""
     for kind, each in ("4x2", 2), ("2x4", 4):
         store = storage(f"torch.QUInt{kind}Storage", "0", 16)
         yield f"quantised {kind}", call(QUANTISED, store, i(0), ints(16 * each), ints(1), AFFINE, b"\x89", HOOKS)

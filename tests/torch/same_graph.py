@@ -1,4 +1,4 @@
-"""Are two graphs of Python objects the same: values, types, identities and cycles?"""
+"""Compares two graphs of Python objects: values, types, identities and cycles."""
 
 import collections
 import struct
@@ -13,7 +13,7 @@ class Different(Exception):
 
 
 class Same:
-    """Walks two graphs side by side; a pair met again must be the same pair."""
+    """Walks two graphs side by side. If an object is met again, it must be paired with the same object as before."""
 
     def __init__(self):
         self.pairs = {}
@@ -78,7 +78,7 @@ def order(item):
 
 
 def reduced(obj):
-    """What says everything about an object, in parts."""
+    """The parts that determine an object."""
     if hasattr(obj, "persistent_key"):
         return [obj.persistent_key]
     out = obj.__reduce_ex__(4)

@@ -1,9 +1,9 @@
-"""What a test against real PyTorch needs: TAP on standard output, our programs, scratch space.
+"""Helpers for tests with real PyTorch: TAP on standard output, runs of our programs, scratch space.
 
     import tap
     t = tap.Tap()
     out = tap.run("lnn-ckpt-adapt", path, "-o", "-").stdout
-    t.ok(out, "something was written")
+    t.ok(out, "the output is not empty")
     t.done()
 
 Each file is a program; `done` prints the plan and exits with 1 if a check failed. An exception is a failed check
@@ -28,7 +28,7 @@ _scratch = None
 
 
 def scratch():
-    """A folder of this test's own, removed at exit."""
+    """A temporary folder for this test, removed at exit."""
     global _scratch
     if _scratch is None:
         _scratch = pathlib.Path(tempfile.mkdtemp(prefix="lnn-torch-"))
@@ -60,7 +60,7 @@ def driver(name):
 
 
 def gloo(rank, world, file):
-    """Joins a group of processes on this machine that meet in a file, which is new: no port that another may take."""
+    """Joins a group of processes on this machine. They meet in a new file, so that no port is needed."""
     import torch.distributed as dist
 
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(rank), GLOO_SOCKET_IFNAME="lo")
@@ -132,7 +132,7 @@ class Tap:
     def eq(self, got, expected, what):
         good = self.ok(got == expected, what)
         if not good:
-            self.note(f"got  {got!r}\nwant {expected!r}")
+            self.note(f"got      {got!r}\nexpected {expected!r}")
         return good
 
     def note(self, text):
@@ -145,7 +145,7 @@ class Tap:
 
     @contextlib.contextmanager
     def part(self, what):
-        """A block whose exception is one failed check instead of the end of the file."""
+        """A block in which an exception is one failed check and does not end the file."""
         try:
             yield
         except Exception:

@@ -1,5 +1,5 @@
-"""lnn-ckpt-adapt against real PyTorch: random state dicts of every dtype and layout through every option, loaded back and
-compared name by name and bit by bit; and what load_state_dict says against what the report says."""
+"""Compares lnn-ckpt-adapt with real PyTorch. Random state dicts of every dtype and layout go through the options; torch loads the
+outputs, and names and bits are compared. The load check of the report is compared with what load_state_dict says."""
 
 import json
 import pathlib
@@ -84,7 +84,7 @@ def compare(got, expected, what):
 
 
 def literal_drop(name, pattern):
-    """--drop-params of lnn-ckpt-adapt(1), written anew: literal text at a component boundary."""
+    """An independent implementation of --drop-params: literal text that begins and ends at a component of the name."""
     import re
 
     end = r"(?=[._]|\Z)" if re.match(r"[A-Za-z0-9]", pattern[-1]) else ""
@@ -92,7 +92,7 @@ def literal_drop(name, pattern):
 
 
 def shares(state):
-    """Which names look at one storage."""
+    """The groups of names that share a storage."""
     groups = {}
     for name, x in state.items():
         if x.numel():
@@ -111,19 +111,19 @@ def round_trips():
         saved = OrderedDict((prefix + k, v) for k, v in state.items())
         legacy = r.random() < 0.25 and not any(x.dtype in EXOTIC or x.is_conj() or x.is_neg() for x in state.values())
         torch.save({where: saved, "epoch": 3} if where else saved, path, _use_new_zipfile_serialization=not legacy)
-        want_legacy = {k[len(prefix):]: v for k, v in torch.load(path, weights_only=True)[where].items()} if where else {
+        loaded = {k[len(prefix):]: v for k, v in torch.load(path, weights_only=True)[where].items()} if where else {
             k[len(prefix):]: v for k, v in torch.load(path, weights_only=True).items()}
-        state = OrderedDict(want_legacy)
+        state = OrderedDict(loaded)
         out = scratch / "out.pth"
         with t.part(f"seed {seed}"):
             tap.run("lnn-ckpt-adapt", "-q", path, "-o", out)
             got = load(out)
-            t.eq(list(got), [where] if where else list(state), f"seed {seed}: where it was, alone")
+            t.eq(list(got), [where] if where else list(state), f"seed {seed}: the output has only the state dict, at its old place")
             found = got[where] if where else got
-            compare(found, state, f"seed {seed}: no edit")
-            t.eq(shares(found), shares(state), f"seed {seed}: sharing")
+            compare(found, state, f"seed {seed}: without an edit")
+            t.eq(shares(found), shares(state), f"seed {seed}: the same names share storages")
             mapped = load(out, mmap=True)
-            compare(mapped[where] if where else mapped, state, f"seed {seed}: mmap")
+            compare(mapped[where] if where else mapped, state, f"seed {seed}: loaded with mmap")
             streamed = tap.run("lnn-ckpt-adapt", "-q", stdin=path.read_bytes()).stdout
             t.ok(streamed == out.read_bytes(), f"seed {seed}: a pipe gives the same bytes as a file")
             again = tap.run("lnn-ckpt-adapt", "-q", stdin=streamed).stdout
@@ -159,10 +159,10 @@ def safetensors_out():
             tap.run("lnn-ckpt-adapt", "-q", "--to", "safetensors", scratch / "in.pth", "-o", scratch / "o.safetensors")
             got = safetensors.load_file(scratch / "o.safetensors")
             compare({k: got[k] for k in state if k in got}, state, f"safetensors {seed}")
-            t.eq(sorted(got), sorted(state), f"safetensors {seed}: no other names")
+            t.eq(sorted(got), sorted(state), f"safetensors {seed}: the output has all names and no others")
             back = tap.run("lnn-ckpt-adapt", "-q", "--to", "torch", scratch / "o.safetensors", "-o", scratch / "b.pth")
             back = load(scratch / "b.pth")
-            compare({k: back[k] for k in state}, state, f"safetensors {seed}: and back")
+            compare({k: back[k] for k in state}, state, f"safetensors {seed}: converted back to torch")
 
 
 def casts():
@@ -181,9 +181,9 @@ def casts():
             t.eq(list(got), list(expected), f"cast {seed}: names")
             bad = [k for k in expected if got[k].dtype != expected[k].dtype or not torch.equal(
                 torch.nan_to_num(got[k].double(), nan=7e77), torch.nan_to_num(expected[k].double(), nan=7e77))]
-            t.eq(bad, [], f"cast {seed}: values as torch rounds them to {name}")
+            t.eq(bad, [], f"cast {seed}: torch rounds to {name} in the same way")
             one = tap.run("lnn-ckpt-adapt", "-q", "--dtype", name, scratch / "in.pth").stdout
-            t.ok(one == (scratch / "out.pth").read_bytes(), f"cast {seed}: threads do not matter")
+            t.ok(one == (scratch / "out.pth").read_bytes(), f"cast {seed}: one thread and two threads give the same bytes")
 
 
 class Net(torch.nn.Module):
@@ -198,8 +198,8 @@ class Net(torch.nn.Module):
             self.extra = torch.nn.Linear(2, 2)
 
 
-def said(net, state):
-    """What load_state_dict says: missing, unexpected, mismatched with both shapes."""
+def torch_verdict(net, state):
+    """The missing and unexpected names of load_state_dict, and the mismatched ones with both shapes."""
     import re
 
     try:
@@ -224,17 +224,17 @@ def load_checks():
     version1 = old.copy()
     version1._metadata = OrderedDict((k, {"version": 1}) for k in plain._metadata)
     cases = {
-        "same": (Net(5), plain),
-        "another head": (Net(7), plain),
+        "equal names and shapes": (Net(5), plain),
+        "a head of another size": (Net(7), plain),
         "no norm in the model": (Net(5, norm=False), plain),
         "no norm in the file": (Net(5), Net(5, norm=False).state_dict()),
-        "more in the model": (Net(7, extra=True), plain),
+        "another layer in the model": (Net(7, extra=True), plain),
         "no num_batches_tracked, no metadata": (Net(5), old),
-        "no num_batches_tracked, metadata of today": (Net(5), new),
+        "no num_batches_tracked, version 2": (Net(5), new),
         "no num_batches_tracked, version 1": (Net(5), version1),
-        "scalar in one dimension": (Net(5), OrderedDict(plain, scale=torch.ones(1))),
-        "scalar in two elements": (Net(5), OrderedDict(plain, scale=torch.ones(2))),
-        "something that is no tensor": (Net(5), OrderedDict(plain, note="hello")),
+        "a scalar of shape [1]": (Net(5), OrderedDict(plain, scale=torch.ones(1))),
+        "a scalar of shape [2]": (Net(5), OrderedDict(plain, scale=torch.ones(2))),
+        "a value that is no tensor": (Net(5), OrderedDict(plain, note="hello")),
     }
     for what, (net, state) in cases.items():
         with t.part(f"load check: {what}"):
@@ -247,20 +247,20 @@ def load_checks():
             got = (report["missing_keys"], report["unexpected_keys"],
                    [(m["name"], m["checkpoint_shape"], m["model_shape"]) for m in report["mismatched"]])
             try:
-                expected = said(net, state)
-            except Exception as e:  # torch itself falls over non-tensors in some releases
+                expected = torch_verdict(net, state)
+            except Exception as e:  # some releases of torch fail at values that are no tensors
                 t.note(f"{what}: torch raises {type(e).__name__}: {e}")
                 tensors = OrderedDict((k, v) for k, v in state.items() if torch.is_tensor(v))
-                missing, unexpected, wrong = said(net, tensors)
+                missing, unexpected, wrong = torch_verdict(net, tensors)
                 expected = (missing, unexpected + [k for k in state if k not in tensors], wrong)
             t.eq(tuple(map(list, got)), tuple(map(list, expected)), f"load check: {what}")
             t.eq(done.returncode, 1 if expected[2] else 0, f"load check: {what}: status")
             strict = tap.run("lnn-ckpt-adapt", "-q", "--strict", "-m", target, "-n", scratch / "in.pth", status=None)
-            t.eq(strict.returncode, 1 if any(expected) else 0, f"load check: {what}: status when strict")
+            t.eq(strict.returncode, 1 if any(expected) else 0, f"load check: {what}: status with --strict")
 
 
 def carried():
-    """The rest, as pickle reads it back."""
+    """--carry-all and --carry keep the values beside the state dict, as pickle reads them."""
     import argparse
     import collections
     import datetime
@@ -279,7 +279,7 @@ def carried():
     }
     for protocol in (2, 4):
         torch.save({"model": net.state_dict(), **rest}, scratch / "in.pth", pickle_protocol=protocol)
-        with t.part(f"the rest, protocol {protocol}"):
+        with t.part(f"values beside the state dict, protocol {protocol}"):
             done = tap.run("lnn-ckpt-adapt", "--carry-all", scratch / "in.pth", "-o", scratch / "out.pth")
             got = torch.load(scratch / "out.pth", weights_only=False)
             t.eq(sorted(got), sorted(["model", *rest]), f"protocol {protocol}: keys")
@@ -292,7 +292,8 @@ def carried():
                     t.eq((type(got[key]), got[key]), (type(expected), expected), f"protocol {protocol}: {key}")
             t.eq(got["model"]._metadata, net.state_dict()._metadata, f"protocol {protocol}: _metadata")
             tap.run("lnn-ckpt-adapt", "-q", "--carry", "epoch", "--carry", "optimizer", scratch / "in.pth", "-o", scratch / "o2.pth")
-            t.eq(sorted(load(scratch / "o2.pth")), ["epoch", "model", "optimizer"], f"protocol {protocol}: --carry, loadable safely")
+            t.eq(sorted(load(scratch / "o2.pth")), ["epoch", "model", "optimizer"],
+                 f"protocol {protocol}: the output of --carry loads with weights_only")
 
 
 def names():
@@ -303,14 +304,14 @@ def names():
         out = tap.run("lnn-ckpt-adapt", "-q", "--root", "--keep-names", "-", "--rename", r"s/^blocks\.(\d+)\.(a)/layer\1_\g<2>/",
                       scratch / "in.pth", "-o", scratch / "o.pth", stdin=keep.encode())
         t.eq({k: v.tolist() for k, v in load(scratch / "o.pth").items()},
-             {"layer2_a.weight": [2.0, 2.0], "layer10_a.weight": [10.0, 10.0]}, "kept and renamed")
+             {"layer2_a.weight": [2.0, 2.0], "layer10_a.weight": [10.0, 10.0]}, "--keep-names and --rename together")
         out = tap.run("lnn-ckpt-adapt", "--rename", "s/[ab].weight/w/", scratch / "in.pth", status=2)
         t.ok(out.stdout == b"" and b"blocks.0.a.weight" in out.stderr and b"blocks.0.b.weight" in out.stderr,
-             "two inputs of one output name: both are named, nothing is written")
+             "two tensors renamed to one name are refused, and the message names both")
 
 
 def ties():
-    """What safetensors' own save_model leaves out, as another name has it, its load_model does not miss; nor do we."""
+    """save_model of safetensors leaves out all but one of tied names, and load_model does not miss them. Neither does our load check."""
     from safetensors.torch import load_model, save_model
 
     class Tied(torch.nn.Module):
@@ -325,12 +326,12 @@ def ties():
         save_model(model, str(scratch / "in.safetensors"))
         out = tap.run("lnn-ckpt-adapt", "-m", scratch / "target.pth", "--strict", "--set-metadata", "epoch=1",
                       scratch / "in.safetensors", "-o", scratch / "out.safetensors")
-        t.ok(b"2 fit, 0 missing" in out.stderr, "both are there")
-        t.eq(load_model(Tied(), str(scratch / "out.safetensors"), strict=True), (set(), []), "as load_model says of the output")
+        t.ok(b"2 fit, 0 missing" in out.stderr, "the load check counts the tied name as present")
+        t.eq(load_model(Tied(), str(scratch / "out.safetensors"), strict=True), (set(), []), "load_model misses nothing in the output")
         tap.run("lnn-ckpt-adapt", "-m", scratch / "target.pth", "--strict", scratch / "in.safetensors", "-o", scratch / "o.pth", status=1)
         tap.run("lnn-ckpt-adapt", scratch / "in.safetensors", "-o", scratch / "o.pth")
         missing = Tied().load_state_dict(load(scratch / "o.pth"), strict=False).missing_keys
-        t.eq(len(missing), 1, "a torch file cannot say it: torch misses one")
+        t.eq(len(missing), 1, "a torch file does not record ties: load_state_dict misses one name")
 
 
 round_trips()

@@ -1,9 +1,9 @@
-"""Resampling, layouts and casts against torch, number by number, through tests/unit/drive_resample.c.
+"""Compares resampling, layouts and casts with torch, number by number, through tests/unit/drive_resample.c.
 
-The judge of a resampled number is torch's float64 result. Bicubic is held to it bit for bit where torch computes as
-lib/position/resample.c says. Torch's own result depends on the processor and on the number of channels, so otherwise "the
-same" means: a few units of float64's precision at the size of the input. And always: rounded to float32, float16 or
-bfloat16, not further away from torch's float64 result than half a unit in the last place of that type.
+The reference of a resampled number is torch's float64 result. Bicubic must equal it bit for bit where torch computes as
+lib/position/resample.c describes. Torch's result depends on the processor and on the number of channels. In all other cases
+a difference of a few units of float64's precision, at the magnitude of the input, is therefore allowed. A result rounded to
+float32, float16 or bfloat16 is never further from torch's float64 result than half a unit in the last place of that type.
 """
 
 import subprocess
@@ -65,7 +65,7 @@ def half_steps(dtype, x):
 
 
 def rounded(value, dtype):
-    """float64 rounded once, by us: torch goes through float32. The casts have tests of their own, below."""
+    """float64 rounded once by our cast, as torch goes through float32. The casts are tested below."""
     data = drive("cast", "float64", str(dtype)[6:], stdin=tap.bits(value)).stdout
     return floats(data, dtype, *value.shape).double()
 
@@ -78,51 +78,52 @@ def check_resample(method):
         * torch.exp2(torch.randint(-20, 10, (h, w, n)).double()),
     }
     exact = FUSED and method in ("bicubic", "bicubic-corners")
-    # Where a head is constant, ours stays so.
+    # A constant head stays exactly constant.
     allowed = 16 * EPS
     for kind, make in kinds.items():
         worst, differ, late, cells = 0.0, 0, {torch.float32: 0, torch.float16: 0, torch.bfloat16: 0}, 0
         for number, (h, w, H, W) in enumerate(SIZES):
             table = make(h, w, 1 + number % 5 * 3)
             expected, got = by_torch(table, (H, W), method), by_us(table, (H, W), method)
-            # The rounding error of a mean is measured at the largest number that goes into it.
+            # The rounding error of a mean is measured relative to its largest input.
             size = table.abs().amax((0, 1))
             worst = max(worst, ((got - expected).abs() / size).max().item())
             differ += (got != expected).sum().item() if h * w > 1 else 0
             cells += expected.numel()
             for dtype in late:
-                # Beside a tie the two may round to either side.
+                # Next to a tie the two results may be rounded to different sides.
                 slack = 0 if exact and h * w > 1 else allowed * size
                 error = (rounded(got, dtype) - expected).abs()
                 late[dtype] += (error > half_steps(dtype, expected) + slack).sum().item()
-        t.ok(worst < allowed, f"{method}, {kind}: {cells} float64 numbers to {worst / EPS:.2f} eps of the largest")
+        t.ok(worst < allowed,
+             f"{method}, {kind}: {cells} float64 numbers differ from torch's by at most {worst / EPS:.2f} eps of the largest")
         if exact:
-            t.eq(differ, 0, f"{method}, {kind}: torch's float64 numbers, bit for bit")
+            t.eq(differ, 0, f"{method}, {kind}: equal to torch's float64 numbers, bit for bit")
         for dtype, count in late.items():
-            t.eq(count, 0, f"{method}, {kind}: none further off in {dtype} than its rounding")
+            t.eq(count, 0, f"{method}, {kind}: no number in {dtype} is off by more than its rounding")
 
 
 def check_float32_equal(method):
-    """float32 tables, computed in double and rounded once, against torch float64 rounded to float32."""
+    """Compares float32 tables, which are computed in double and rounded once, with torch's float64 result rounded to float32."""
     differ, cells = 0, 0
     for number, (h, w, H, W) in enumerate(SIZES):
         table = (torch.randn(h, w, 1 + number % 4) * 0.02).float().double()
         expected, got = by_torch(table, (H, W), method).float(), by_us(table, (H, W), method).float()
         differ += (got != expected).sum().item()
         cells += expected.numel()
-    # The last places of float64 decide ties, which halves, quarters and so on as weights make frequent.
+    # The last places of float64 decide ties. Weights such as halves and quarters make ties frequent.
     allowed = 0 if FUSED and method in ("bicubic", "bicubic-corners") else cells // 1000
-    t.ok(differ <= allowed, f"{method}: {cells} float32 numbers, {differ} not the same")
+    t.ok(differ <= allowed, f"{method}: {differ} of {cells} float32 numbers differ from torch's")
 
 
 def check_constants(method):
     value = torch.full((13, 7, 3), 0.1, dtype=torch.float64)
-    t.ok(bool((by_us(value, (23, 31), method) == 0.1).all()), f"{method}: a constant is one")
+    t.ok(bool((by_us(value, (23, 31), method) == 0.1).all()), f"{method}: a constant table stays constant")
     table = torch.randn(13, 7, 3, dtype=torch.float64)
-    t.ok(torch.equal(by_us(table, (13, 7), method), table), f"{method}: equal sizes are the identity")
+    t.ok(torch.equal(by_us(table, (13, 7), method), table), f"{method}: a table of the right size is not changed")
 
 
-# ---- layouts: index buffers as the models make them ----
+# ---- layouts, inferred from index buffers that are built as the models build them ----
 
 
 def spatial_index(h, w):
@@ -167,7 +168,7 @@ def by_table(rows, source, grid, target, to_grid, method="bicubic"):
 
 
 def loader(rows, old, new):
-    """What the loaders of MetaFormer and linnaeus do to a table: row 0 stays, the rows behind it are the picture."""
+    """The loaders of MetaFormer and linnaeus: row 0 is kept, and the rows after it are interpolated as an image."""
     first, rest = rows[:1], rows[1:]
     side = 2 * old - 1
     picture = rest.T.reshape(1, -1, side, side)
@@ -183,30 +184,30 @@ def check_tables():
     for old, new in [(14, 24), (7, 12), (7, 4), (2, 9)]:
         rows = torch.randn((2 * old - 1) ** 2 + 1, 6, dtype=torch.float64)
         got = by_table(rows, "first", (old, old), "first", (new, new))
-        t.ok(close(got, loader(rows, old, new)), f"first: the loaders' numbers, {old} to {new}")
+        t.ok(close(got, loader(rows, old, new)), f"layout first gives the numbers of the loaders, {old} to {new}")
     h, w, H, W = 5, 3, 8, 7
     cells, to_cells = (2 * h - 1) * (2 * w - 1), (2 * H - 1) * (2 * W - 1)
     rows = torch.randn(cells + 1, 4, dtype=torch.float64)
     grid = rows[:cells].reshape(2 * h - 1, 2 * w - 1, 4)
     expected = by_torch(grid, (2 * H - 1, 2 * W - 1), "bicubic").reshape(to_cells, 4)
-    # A model's bias at a pair of tokens is what its index picks: the interpolation of the true grid, and the class row.
+    # The model looks up the bias of two tokens through its index. The result must be the interpolated grid, or the class row.
     index = spatial_index(H, W)
     for source, class_row in (("metaformer", rows[0]), ("last", rows[cells])):
         for target in "last", "first", "metaformer":
             got = by_table(rows, source, (h, w), target, (H, W))
             shift = 1 if target == "first" else 0
-            t.ok(close(got[index + shift], expected[index]), f"{source} to {target}: every pair has its place")
+            t.ok(close(got[index + shift], expected[index]), f"{source} to {target}: every pair of tokens finds its value")
             at = 0 if target == "first" else to_cells
             t.ok(torch.equal(got[at], class_row), f"{source} to {target}: the class row is kept")
     same = by_table(rows, "metaformer", (h, w), "last", (h, w))
-    t.ok(torch.equal(same, torch.cat([rows[:cells], rows[:1]])), "metaformer to last, same grid: rows only move")
+    t.ok(torch.equal(same, torch.cat([rows[:cells], rows[:1]])), "metaformer to last without a resize only moves rows")
 
 
 # ---- casts ----
 
 
 def edge_values():
-    """float32 numbers about every number float16, bfloat16 and the float8 types have, and random ones."""
+    """float32 numbers on, between and next to all numbers of float16 and bfloat16, and random ones."""
     bits = torch.arange(0, 2**16, dtype=torch.int32).to(torch.int16)
     near = torch.cat([bits.view(torch.float16).float(), bits.view(torch.bfloat16).float()])
     near = torch.cat([near, torch.nextafter(near, torch.tensor(float("inf"))), torch.nextafter(near, torch.tensor(0.0))])
@@ -217,7 +218,7 @@ def edge_values():
 
 
 def check_cast(source, target, value):
-    """value, in source's type, cast by us and by torch; NaN may have any bits."""
+    """Compares our cast of value with torch's. A NaN may have any bits."""
     done = drive("cast", str(source)[6:], str(target)[6:], stdin=tap.bits(value))
     expected = value.to(target)
     got = floats(done.stdout, torch.uint8, -1).view(target)
@@ -226,17 +227,17 @@ def check_cast(source, target, value):
     same |= wide_got.isnan() & wide_expected.isnan()
     lost = value.isfinite() & ~wide_expected.isfinite()
     if target == getattr(torch, "float8_e8m0fnu", None):
-        # torch takes what is between 2**-127 and 2**-126 upward; the nearest is below the middle.
+        # torch rounds all numbers between 2**-127 and 2**-126 up. We round to nearest, so the lower half goes down.
         same |= (value.float().abs() > 2.0**-127) & (value.float().abs() <= 1.5 * 2.0**-127) & (wide_got == 2.0**-127)
         lost = value.isfinite() & (wide_expected.isnan() | (value == 0) | value.signbit())
     if target == getattr(torch, "float8_e4m3fn", None):
-        # Torch before 2.13 made NaN of what is too large.
+        # torch before 2.13 turned numbers that are too large into NaN.
         lost = value.abs() > 464
         same |= lost & wide_expected.isnan() & (wide_got == torch.where(value < 0, -448.0, 448.0))
-    if not t.ok(bool(same.all()), f"{source} to {target}: {len(value)} numbers"):
+    if not t.ok(bool(same.all()), f"{source} to {target}: {len(value)} numbers equal torch's"):
         bad = (~same).nonzero().flatten()[:5]
         t.note("\n".join(f"{value[i].item()!r}: got {wide_got[i].item()!r}, expected {wide_expected[i].item()!r}" for i in bad))
-    t.eq(done.stderr.decode().strip(), f"lost {lost.sum().item()}", f"{source} to {target}: as many lost")
+    t.eq(done.stderr.decode().strip(), f"lost {lost.sum().item()}", f"{source} to {target}: the number of lost values is right")
 
 
 def check_casts():
@@ -267,7 +268,7 @@ def check_up(dtype, every):
         got = floats(drive("cast", str(dtype)[6:], str(wide)[6:], stdin=tap.bits(every)).stdout, wide, -1)
         expected = every.float().to(wide)
         same = ((got == expected) & (got.signbit() == expected.signbit())) | (got.isnan() & expected.isnan())
-        t.ok(bool(same.all()), f"{dtype} to {wide}: every code")
+        t.ok(bool(same.all()), f"{dtype} to {wide}: every bit pattern is converted as by torch")
 
 
 def check_numpy_half(wide):
@@ -280,7 +281,7 @@ def check_numpy_half(wide):
     with numpy.errstate(over="ignore"):
         expected = torch.from_numpy(wide.numpy().astype(numpy.float16))
     same = (got.view(torch.int16) == expected.view(torch.int16)) | (got.isnan() & expected.isnan())
-    t.ok(bool(same.all()), f"float64 to float16, as numpy: {len(wide)} numbers")
+    t.ok(bool(same.all()), f"float64 to float16: {len(wide)} numbers equal numpy's")
 
 
 torch.manual_seed(20)

@@ -1,6 +1,6 @@
 """
-Tensors that are made of others (sparse, quantised, nested, meta, DTensor, subclasses) and containers of a state dict, against
-what torch makes of them: what to() casts, what load_state_dict compares, what loads again as what it was.
+Tensors that consist of other tensors (sparse, quantised, nested, meta, DTensor, subclasses), and containers inside a state dict.
+The results are compared with torch: casts with to(), shapes with load_state_dict, and outputs with the objects that were saved.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def composites():
 
 
 def values(x):
-    """What can be compared with torch.equal, whatever the layout."""
+    """Plain tensors that torch.equal can compare, for a tensor of any layout."""
     if x.device.type == "meta":
         return []
     if x.layout == torch.jagged:
@@ -80,33 +80,34 @@ def casts():
     path = save("composites.pth", d)
     back, _ = adapt("--root", path)
     for name, x in d.items():
-        t.ok(same(back[name], x), f"{name}: written as it was")
+        t.ok(same(back[name], x), f"{name}: a copy is equal")
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
         cast, err = adapt("--root", "--dtype", str(dtype)[6:], path)
         for name, x in d.items():
             expected = x.detach().to(dtype).requires_grad_(x.requires_grad)
             expected = torch.nn.Parameter(expected) if isinstance(x, torch.nn.Parameter) else expected
-            t.ok(same(cast[name], expected), f"{name}: --dtype {dtype} is what to() does")
-        t.ok("parts" not in err, "nothing is left as it was")
+            t.ok(same(cast[name], expected), f"{name}: --dtype gives the same as to({dtype})")
+        t.ok("parts" not in err, f"--dtype {dtype} leaves no part uncast")
 
 
-def left():
+def uncast():
     q = torch.quantize_per_channel(torch.randn(2, 3), torch.tensor([0.1, 0.2]), torch.tensor([0, 1]), 0, torch.qint8)
     d = {"two": TwoTensor(torch.ones(2, 3), torch.ones(2, 3)), "q": q, "w": torch.randn(2)}
     d["attr"] = torch.nn.Parameter(torch.randn(3))
     d["attr"].scale = torch.randn(2)
-    cast, err = adapt("--root", "--dtype", "float16", save("left.pth", d))
-    t.ok("3 tensors are made of parts that --dtype leaves as they are (two)" in err, "what a cast leaves is counted")
+    cast, err = adapt("--root", "--dtype", "float16", save("uncast.pth", d))
+    t.ok("3 tensors are made of parts that --dtype leaves as they are (two)" in err,
+         "tensors whose parts a cast does not change are counted in a message")
     t.eq([cast["two"].a.dtype, cast["q"].dtype, cast["attr"].dtype, cast["attr"].scale.dtype, cast["w"].dtype],
-         [torch.float32, torch.qint8, torch.float16, torch.float32, torch.float16], "and left")
+         [torch.float32, torch.qint8, torch.float16, torch.float32, torch.float16], "the parts of these tensors keep their dtypes")
 
 
 def listed():
-    """Names, dtypes and shapes are what torch says of the tensors."""
+    """Names, dtypes and shapes in a list are those of the torch objects."""
     d = composites()
     out, _ = inspect("--format=json", save("composites.pth", d))
     rows = {e["name"]: e for e in json.loads(out)["tensors"]}
-    t.eq(list(rows), list(d), "one tensor each")
+    t.eq(list(rows), list(d), "each composite is listed as one tensor")
     for name, x in d.items():
         e = rows[name]
         t.eq(e["dtype"], str(x.dtype)[6:], f"{name}: dtype")
@@ -117,10 +118,11 @@ def listed():
         t.eq(e.get("device", "cpu"), x.device.type, f"{name}: device")
     coo = d["coo"].coalesce()
     t.eq({p["name"]: (p["dtype"], p["shape"]) for p in rows["coo"]["parts"]},
-         {"indices": ("int64", list(coo.indices().shape)), "values": ("float32", list(coo.values().shape))}, "parts of coo")
+         {"indices": ("int64", list(coo.indices().shape)), "values": ("float32", list(coo.values().shape))},
+         "the parts of a COO tensor are listed")
     csc = d["csc"]
     t.eq([p["shape"] for p in rows["csc"]["parts"]],
-         [list(csc.ccol_indices().shape), list(csc.row_indices().shape), list(csc.values().shape)], "parts of csc")
+         [list(csc.ccol_indices().shape), list(csc.row_indices().shape), list(csc.values().shape)], "the parts of a CSC tensor are listed")
 
 
 def quantised():
@@ -134,10 +136,11 @@ def quantised():
         t.eq((rows[name]["dtype"], rows[name]["shape"]), (str(x.dtype)[6:], list(x.shape)), f"{name}: dtype and shape")
     parts = {p["name"]: p for p in rows["tensor"]["parts"]}
     t.eq((parts["scale"]["value"], parts["zero_point"]["value"]), (d["tensor"].q_scale(), d["tensor"].q_zero_point()),
-         "scale and zero point")
-    t.eq([p["name"] for p in rows["channel"]["parts"]], ["data", "scales", "zero_points", "axis"], "parts by channel")
+         "scale and zero point are listed as parts")
+    t.eq([p["name"] for p in rows["channel"]["parts"]], ["data", "scales", "zero_points", "axis"],
+         "the parts of a tensor that is quantised by channel are listed")
     back, _ = adapt("--root", tap.scratch() / "q.pth")
-    t.ok(all(torch.equal(torch.dequantize(back[k]), torch.dequantize(x)) for k, x in d.items()), "written as they were")
+    t.ok(all(torch.equal(torch.dequantize(back[k]), torch.dequantize(x)) for k, x in d.items()), "copies of quantised tensors are equal")
 
 
 def compared():
@@ -147,24 +150,26 @@ def compared():
     assert torch.equal(a["q"].int_repr(), other["q"].int_repr())
     one, two = save("one.pth", a), save("two.pth", other)
     out, status = inspect("--against", one, "--values", save("same.pth", a))
-    t.eq(status, 0, "the same values")
+    t.eq(status, 0, "--against --values finds no difference between equal composites")
     out, status = inspect("--against", one, "--values", two)
-    t.ok(status == 1 and "values\ts\t2\t2.25\t" in out and "values\tq\t1\t0.1\t" in out, "other values, other scale")
-    # Of sparse ones all parts, of quantised ones what has values: scale and zero point.
+    t.ok(status == 1 and "values\ts\t2\t2.25\t" in out and "values\tq\t1\t0.1\t" in out,
+         "--against --values finds other sparse values and another scale")
+    # The figures of a sparse tensor cover all its parts, those of a quantised one its scale and zero point.
     row = next(x.split("\t") for x in out.splitlines() if x.startswith("values\ts"))
     x, y = (torch.cat([p.double().flatten() for p in (d["s"]._indices(), d["s"]._values())]) for d in (other, a))
     t.ok(abs(float(row[4]) - ((x - y).norm() / y.norm()).item()) < 1e-14 and
-         abs(float(row[5]) - (x @ y / x.norm() / y.norm()).item()) < 1e-14, f"relative difference and cosine of all parts: {row}")
+         abs(float(row[5]) - (x @ y / x.norm() / y.norm()).item()) < 1e-14, f"relative difference and cosine cover all parts: {row}")
     out, status = inspect("--against", one, "--values", save("dense.pth", {"s": dense, "q": dense}))
-    t.ok(status == 1 and out.count("not comparable") == 2, "what cannot be compared differs")
+    t.ok(status == 1 and out.count("not comparable") == 2, "a sparse and a dense tensor are not comparable, which counts as a difference")
     meta = {k: torch.empty(2, 2, device="meta") for k in a}
     out, status = inspect("--against", save("meta.pth", meta), "--values", save("meta2.pth", meta))
-    t.ok(status == 1 and out.count("not comparable") == 2, "without data, too")
+    t.ok(status == 1 and out.count("not comparable") == 2, "tensors without data are not comparable")
     wide = {"s": torch.zeros(3, 3).to_sparse(), "q": torch.empty(4, device="meta")}
     out, status = inspect("--against", save("wide.pth", wide), one)
-    t.ok(status == 1 and "mismatched\ts\t[2,2]\t[3,3]" in out and "mismatched\tq\t[2,2]\t[4]" in out, "shapes count")
+    t.ok(status == 1 and "mismatched\ts\t[2,2]\t[3,3]" in out and "mismatched\tq\t[2,2]\t[4]" in out,
+         "--against reports other shapes of composites")
     _, err = adapt("--strict", "-m", save("wide.pth", wide), one, status=1)
-    t.ok("2 of another shape" in err, "in the load check, too")
+    t.ok("2 of another shape" in err, "the load check reports other shapes of composites")
 
 
 def names():
@@ -173,10 +178,10 @@ def names():
     keep = tap.scratch() / "keep"
     keep.write_text(out.replace("v\n", ""))
     back, _ = adapt("--root", "--keep-names", keep, path)
-    t.eq(sorted(back), ["s", "w"], "names that inspect lists are names")
+    t.eq(sorted(back), ["s", "w"], "--keep-names accepts the list of inspect")
     keep.write_text("s.indices\n")
     _, err = adapt("--drop-names", keep, path, status=2)
-    t.ok("no tensor s.indices; it is a part of s" in err, "a part is none")
+    t.ok("no tensor s.indices; it is a part of s" in err, "a part is refused as a name, and the message names its tensor")
 
 
 class Extra(torch.nn.Module):
@@ -213,36 +218,38 @@ def extra_state():
     back, err = adapt("--root", path)
     new = Extra()
     new.load_state_dict(back)
-    t.ok(equal(new.state, net.get_extra_state()) and "apart" not in err, "_extra_state loads as what it was")
+    t.ok(equal(new.state, net.get_extra_state()) and "apart" not in err, "_extra_state loads with its own type")
     back, err = adapt("--root", "--dtype", "float16", path)
     new.load_state_dict(back)
-    t.ok(new.state["scale"].dtype == torch.float16 and new.state["n"] == 3 and "apart" not in err, "also with a cast inside")
+    t.ok(new.state["scale"].dtype == torch.float16 and new.state["n"] == 3 and "apart" not in err,
+         "_extra_state keeps its type when a tensor in it is cast")
     drop = tap.scratch() / "drop"
     drop.write_text("_extra_state.scale\n")
     back, err = adapt("--root", "--drop-names", drop, path)
     new.load_state_dict(back)
-    t.ok(new.state == {"n": 3} and "apart" not in err, "also with a drop inside")
+    t.ok(new.state == {"n": 3} and "apart" not in err, "_extra_state keeps its type when a tensor in it is dropped")
     back, _ = adapt("--root", "--add-prefix", "net.", path)
     outer = torch.nn.Module()
     outer.net = Extra()
     outer.load_state_dict(back)
-    t.ok(equal(outer.net.state, net.get_extra_state()), "its key takes a prefix")
+    t.ok(equal(outer.net.state, net.get_extra_state()), "--add-prefix renames the key of _extra_state")
     out, _ = inspect("--format=names", path)
     keep = tap.scratch() / "keep"
     keep.write_text(out)
     back, _ = adapt("--root", "--keep-names", keep, path)
     new.load_state_dict(back)
-    t.ok(equal(new.state, net.get_extra_state()), "a list of tensors keeps what stands beside them in it")
+    t.ok(equal(new.state, net.get_extra_state()), "--keep-names of a tensor in _extra_state keeps the other values there")
     back, err = adapt("--root", "--rename", "s/_extra_state.scale/scale/", path)
     t.ok(sorted(back) == ["_extra_state.n", "fc.bias", "fc.weight", "scale"] and "taken apart" in err and "(_extra_state)" in err,
-         "a rename out of it takes it apart, with a warning")
+         "a rename that moves a tensor out of _extra_state takes it apart, with a warning")
     done = tap.run("lnn-ckpt-adapt", "--to", "safetensors", path, "-o", tap.scratch() / "o.safetensors")
-    t.ok("taken apart" in done.stderr.decode() and "(_extra_state)" in done.stderr.decode(), "safetensors takes it apart, with a warning")
+    t.ok("taken apart" in done.stderr.decode() and "(_extra_state)" in done.stderr.decode(),
+         "_extra_state is taken apart for safetensors, with a warning")
     _, err = adapt("--root", "--strict", "-m", path, path)
-    t.ok("load check: 3 fit, 0 missing, 0 unexpected" in err, "the load check counts its key")
+    t.ok("load check: 3 fit, 0 missing, 0 unexpected" in err, "the load check counts _extra_state as one key")
     fc = {k: v for k, v in net.state_dict().items() if k.startswith("fc.")}
     _, err = adapt("--root", "--strict", "-m", path, save("fc.pth", fc), status=1)
-    t.ok("1 missing (_extra_state)" in err, "a key that is missing, too")
+    t.ok("1 missing (_extra_state)" in err, "the load check reports a missing _extra_state")
 
 
 def containers():
@@ -254,17 +261,17 @@ def containers():
     back, _ = adapt("--root", "-k", "", path)
     back["sparse"] = [x.to_dense() for x in back["sparse"]]
     d["sparse"] = [x.to_dense() for x in d["sparse"]]
-    t.ok(equal(back, d), "containers of all kinds are written as what they were")
-    t.ok(back["one"] is back["other"], "one list under two keys is one")
+    t.ok(equal(back, d), "containers of all kinds are copied with their types")
+    t.ok(back["one"] is back["other"], "a list under two keys stays one object")
     drop = tap.scratch() / "drop"
     drop.write_text("list.0\nlist.1.b.0\n")
     back, err = adapt("--root", "-k", "", "--drop-names", drop, path)
     t.ok(equal(back["list"], [{"a": torch.ones(1), "b": (None, "text", None)}]) and "apart" not in err,
-         "items of lists go, those of tuples become None")
+         "a dropped item of a list is removed, one of a tuple becomes None")
     drop.write_text("one.0\n")
     back, err = adapt("--root", "-k", "", "--drop-names", drop, path)
     t.ok("taken apart" in err and sorted(k for k in back if k.startswith("o")) == ["one.1", "ordered", "other.0", "other.1"],
-         "of one list under two keys, an item is dropped under one: both are taken apart")
+         "a list under two keys is taken apart if an item is dropped under one key only")
 
 
 def packed_params():
@@ -288,19 +295,19 @@ def dtensor():
     d = {"a": distribute_tensor(torch.randn(4, 3), mesh, [Shard(1)]), "b": distribute_tensor(torch.randn(5), mesh, [Replicate()])}
     path = save("dtensor.pth", d)
     out, _ = inspect(path)
-    t.eq(out, "a\tfloat32\t[4,3]\tplacements=Shard(1)\nb\tfloat32\t[5]\tplacements=Replicate()\n", "DTensors are listed")
+    t.eq(out, "a\tfloat32\t[4,3]\tplacements=Shard(1)\nb\tfloat32\t[5]\tplacements=Replicate()\n", "DTensors are listed with placements")
     for dtype in (torch.float32, torch.float16):
         back, _ = adapt("--root", "--dtype", str(dtype)[6:], path)
         for k, x in d.items():
             expected = x.to(dtype)
             t.ok(back[k].dtype == dtype and torch.equal(back[k]._local_tensor, expected._local_tensor) and
-                 back[k]._spec == expected._spec, f"{k}: as to({dtype}) makes it")
-        t.ok(back["a"]._spec.mesh is back["b"]._spec.mesh, "one mesh")
+                 back[k]._spec == expected._spec, f"DTensor {k}: --dtype gives the same as to({dtype})")
+        t.ok(back["a"]._spec.mesh is back["b"]._spec.mesh, "DTensors still share one mesh")
     dist.destroy_process_group()
 
 
 def shapes():
-    """A shape is refused where torch refuses it."""
+    """A shape is refused if and only if torch refuses it."""
     for size in ((2**33, 2**31, 0), (2**32, 2**31, 0), (0, 2**40, 2**40), (2**40, 0, 2**40), (2**40, 2**40, 0)):
         try:
             torch.empty(0).as_strided(size, [1] * len(size))
@@ -313,7 +320,7 @@ def shapes():
 
 
 def hand_written(size):
-    """A file with an empty tensor of this shape, which torch may not be able to make."""
+    """A file with an empty tensor of a shape that torch may refuse to construct."""
 
     class Sized:
         def __reduce__(self):
@@ -324,7 +331,7 @@ def hand_written(size):
 
 
 def modules():
-    """Of a TorchScript archive, what torch's state_dict() has; of other classes with tensors, their name."""
+    """A TorchScript archive gives what torch's state_dict() gives. Other classes that hold tensors are named."""
 
     class Net(torch.nn.Module):
         def __init__(self):
@@ -341,18 +348,19 @@ def modules():
     path = tap.scratch() / "script.pt"
     net.save(str(path))
     out, _ = inspect("--format=names", path)
-    t.eq(sorted(out.split()), sorted(net.state_dict()), "names of a TorchScript module")
+    t.eq(sorted(out.split()), sorted(net.state_dict()), "a TorchScript module is listed with the names of its state_dict()")
     back, err = adapt("--root", path)
-    t.ok(sorted(back) == sorted(net.state_dict()) and "weights_only=False" not in err, "and its state dict is written")
+    t.ok(sorted(back) == sorted(net.state_dict()) and "weights_only=False" not in err, "the state dict of a TorchScript module is written")
     frozen = torch.jit.freeze(net)
     frozen.save(str(path))
     constants = {f"CONSTANTS.{k}": v for k, v in frozen.code_with_constants[1].const_mapping.items() if isinstance(v, torch.Tensor)}
     out = tap.run("lnn-ckpt-inspect", "-q", "--digest", path).stdout.decode()
     listed = {line.split("\t")[0]: line.split("\t")[3][7:] for line in out.splitlines() if not line.startswith("#")}
-    t.eq(listed, {k: hashlib.sha256(tap.bits(v)).hexdigest() for k, v in constants.items()}, "constants of a frozen module")
-    t.ok(len(listed) > 1, "which has some")
+    t.eq(listed, {k: hashlib.sha256(tap.bits(v)).hexdigest() for k, v in constants.items()},
+         "constants of a frozen TorchScript module are listed")
+    t.ok(len(listed) > 1, "the frozen module has several constants")
     done = tap.run("lnn-ckpt-adapt", path, "-o", tap.scratch() / "no.pth", status=2)
-    t.ok(b"constants.pkl" in done.stderr, "and they are not a state dict")
+    t.ok(b"constants.pkl" in done.stderr, "the constants of a frozen module are refused as a state dict")
     done = tap.run("lnn-ckpt-inspect", save("pair.pth", {"model": Pair(torch.ones(2), 3), "epoch": 1}), status=2)
     t.ok(b"an object of the class '__main__.Pair' holds them (at 'model')" in done.stderr, "the class that holds tensors is named")
     plain = collections.defaultdict(dict, w=torch.ones(2))
@@ -360,33 +368,34 @@ def modules():
     tap.run("lnn-ckpt-adapt", "--carry-all", save("default.pth", {"model": plain, "epoch": 3}), "-o", out)
     back = torch.load(out)
     t.ok(list(back) == ["model", "epoch"] and torch.equal(back["model"]["w"], plain["w"]),
-         "what lies beside a dict of another class is carried")
+         "values beside a state dict of another dict class are carried")
 
 
 def loads_elsewhere(path):
-    """Does torch.load without weights_only take it in a Python that has none of our classes?"""
+    """True if torch.load with weights_only=False loads it in a Python that cannot import the classes of this file."""
     return subprocess.run([sys.executable, "-c", "import sys, torch; torch.load(sys.argv[1], weights_only=False)", path],
                           capture_output=True, check=False).returncode == 0
 
 
 def warnings_of_loading():
-    """What is said of loading an output is so: with weights_only, only without, only where classes are, nowhere."""
+    """Warnings about loading an output are true. It loads with weights_only, only without, only where classes exist, or nowhere."""
     words = "only where these can be imported: "
-    for what, other, named in (("plain", 3, None), ("of Python", argparse.Namespace(a=1), None),
-                               ("of torch", torch.nn.ReLU(), None), ("of ours", Pair(torch.ones(2), 3), "__main__.Pair")):
+    for what, other, named in (("a number", 3, None), ("a class of Python", argparse.Namespace(a=1), None),
+                               ("a class of torch", torch.nn.ReLU(), None),
+                               ("a class of this file", Pair(torch.ones(2), 3), "__main__.Pair")):
         path, out = save("other.pth", {"model": {"w": torch.ones(2)}, "other": other}), tap.scratch() / "carried.pth"
         done = tap.run("lnn-ckpt-adapt", "--carry-all", path, "-o", out)
         said = done.stderr.decode()
         try:
             torch.load(out, weights_only=True)
-            t.ok("weights_only" not in said, f"{what}: no warning")
+            t.ok("weights_only" not in said, f"{what}: loads with weights_only, and there is no warning")
         except pickle.UnpicklingError:
-            t.ok("the output loads with weights_only=False only" in said, f"{what}: a warning")
-        t.eq(loads_elsewhere(out), words not in said, f"{what}: what it needs is said")
+            t.ok("the output loads with weights_only=False only" in said, f"{what}: a warning says that weights_only=False is needed")
+        t.eq(loads_elsewhere(out), words not in said, f"{what}: a warning names classes if and only if they are needed")
         listed = tap.run("lnn-ckpt-inspect", "--globals", out, status=None).stdout.decode()
-        t.eq(listed.count(words), named is not None, f"{what}: by --globals, too")
+        t.eq(listed.count(words), named is not None, f"{what}: --globals agrees with the warning")
         if named is not None:
-            t.ok(words + named in said and words + named in listed, f"{what}: it is named")
+            t.ok(words + named in said and words + named in listed, f"{what}: warning and --globals name the class")
 
     class Table(torch.nn.Module):
         def __init__(self):
@@ -399,11 +408,12 @@ def warnings_of_loading():
     path, out = tap.scratch() / "script.pt", tap.scratch() / "script.pth"
     torch.jit.script(Table()).save(str(path))
     done = tap.run("lnn-interp-bias", "--grid", "3x3", path, "-o", out)
-    t.ok(b"no program can load the output" in done.stderr and not loads_elsewhere(out), "an object of TorchScript in a torch zip")
+    t.ok(b"no program can load the output" in done.stderr and not loads_elsewhere(out),
+         "an object of TorchScript in a torch zip loads nowhere, and a warning says so")
 
 
 class PerChannel:
-    """What a quantised tensor of shape [3, 4] is made of."""
+    """Is pickled as a quantised tensor of shape [3, 4] with any numbers of scales and zero points."""
 
     def __init__(self, scales, zero_points, axis):
         self.parts = torch.ones(scales, dtype=torch.double), torch.ones(zero_points, dtype=torch.int64), axis
@@ -414,20 +424,23 @@ class PerChannel:
 
 
 def channels():
-    """Scales and zero points of another number than torch takes are told."""
+    """Numbers of scales and zero points that torch refuses give a warning."""
     for scales, zero_points, axis in ((3, 3, 0), (4, 4, 1), (2, 2, 0), (3, 2, 0), (3, 4, 0), (3, 3, 1), (3, 3, 2), (3, 3, -1)):
         path = save("channels.pth", {"q": PerChannel(scales, zero_points, axis), "w": torch.ones(2)})
         said = tap.run("lnn-ckpt-inspect", path).stderr.decode()
-        t.eq(loads_elsewhere(path), "torch refuses it" not in said, f"{scales} scales, {zero_points} zero points, axis {axis}")
+        t.eq(loads_elsewhere(path), "torch refuses it" not in said,
+             f"the warning is right: {scales} scales, {zero_points} zero points, axis {axis}")
 
 
-for f in (channels, warnings_of_loading, shapes, modules, listed, casts, left, quantised, compared, names, extra_state, containers, packed_params, dtensor):
+for f in (channels, warnings_of_loading, shapes, modules, listed, casts, uncast, quantised, compared, names, extra_state, containers,
+          packed_params, dtensor):
     f()
-with t.part("--summary counts one tensor for each"):
+with t.part("--summary counts each composite as one tensor"):
     path = save("summary.pth", {"model": composites(), "alone": torch.eye(2).to_sparse(), "n": 1})
     keys = {k["key"]: k for k in json.loads(inspect("--summary", "--format=json", "-k", "model", path)[0])["keys"]}
-    t.eq((keys["model"]["tensors"], keys["alone"]["tensors"], keys["n"]["tensors"]), (len(composites()), 1, 0), "at each key of the root")
-    t.eq(keys["alone"]["type"], "tensor", "which is called a tensor")
-    t.eq(keys["alone"]["numel"], 4, "of its full shape")
+    t.eq((keys["model"]["tensors"], keys["alone"]["tensors"], keys["n"]["tensors"]), (len(composites()), 1, 0),
+         "--summary counts a composite as one tensor at each key")
+    t.eq(keys["alone"]["type"], "tensor", "--summary calls a composite at the root a tensor")
+    t.eq(keys["alone"]["numel"], 4, "--summary counts the elements of the full shape")
 
 t.done()

@@ -1,5 +1,5 @@
-"""What a failing program has put on a pipe never loads in PyTorch or safetensors; and pipelines through standard input and
-output end in what PyTorch makes of the same edits."""
+"""Bytes that a failing program has written to a pipe never load in PyTorch or safetensors. Pipelines through standard input and
+output give the same result as PyTorch with the same edits."""
 
 import io
 import os
@@ -53,7 +53,7 @@ def cut():
                                  ("lnn-interp-bias", ("--img-size", "96", "--layout", "first"))):
             for to in outputs:
                 whole = tap.run(program, "-q", *options, "--to", to, stdin=data).stdout
-                t.ok(loads(whole, to), f"{program} {' '.join(options)} from {name} to {to}: the whole loads")
+                t.ok(loads(whole, to), f"{program} {' '.join(options)} from {name} to {to}: output of the whole input loads")
                 bad, statuses, most = [], set(), 0
                 for at in sorted(p for p in places if 0 < p < n):
                     done = tap.run(program, "-q", *options, "--to", to, stdin=data[:at], status=None)
@@ -61,12 +61,12 @@ def cut():
                     most = max(most, len(done.stdout))
                     if loads(done.stdout, to):
                         bad.append(at)
-                t.eq(statuses, {2}, f"{program} {' '.join(options)} from {name} to {to}: cut off, status")
-                t.eq(bad, [], f"and nothing of it loads (at most {most} of {len(whole)} bytes were written)")
+                t.eq(statuses, {2}, f"{program} {' '.join(options)} from {name} to {to}: input that is cut off gives status 2")
+                t.eq(bad, [], f"output of input that is cut off does not load (at most {most} of {len(whole)} bytes were written)")
 
 
 def killed():
-    """What there is when a signal comes: at most the input has come, but not its end."""
+    """A signal arrives while the end of the input has not been seen: the output so far does not load."""
     for name, data in inputs():
         for to in ("torch", "safetensors") if load_safetensors is not None else ("torch",):
             bad = []
@@ -82,13 +82,13 @@ def killed():
                         one.stdin.close()
                     if status != -number or loads((scratch / "out").read_bytes(), to):
                         bad.append((at, number, status))
-            t.eq(bad, [], f"killed on the way from {name} to {to}")
+            t.eq(bad, [], f"output of a program that was killed does not load, {name} to {to}")
 
 
 def failing():
-    """Every read and write fails once."""
+    """Each single read and write fails in one run."""
     if os.environ.get("LNN_SAN"):
-        t.skip("nothing is preloaded before a sanitizer")
+        t.skip("a preloaded library does not work with sanitizers")
         return
     subprocess.run([os.environ.get("CC") or "cc", "-O1", "-shared", "-fPIC", "-o", scratch / "shim.so",
                     tap.TOP / "tests/faults/shim.c", "-ldl"], check=True)
@@ -110,11 +110,11 @@ def failing():
                         if not (scratch / "mark").exists():
                             break
                         failures += done.returncode == 2
-                        # Of calls that have a substitute a failure is got over.
+                        # Some calls have a substitute, so their failure does not matter.
                         if loads((scratch / "out").read_bytes(), to) != (done.returncode == 0):
                             bad.append((way, k, done.returncode, done.stderr))
-                t.eq(bad, [], f"{call} fails from {name} to {to}: what loads is what ended with 0")
-    t.ok(failures > 100, f"{failures} of the runs failed")
+                t.eq(bad, [], f"{call} fails, {name} to {to}: output loads if and only if the status is 0")
+    t.ok(failures > 100, f"more than 100 runs failed ({failures})")
 
 
 def pipeline():
@@ -130,11 +130,13 @@ def pipeline():
         tap.shell("""lnn-ckpt-inspect in.pth | lnn-filter -v -e '{TYPE: name, PATTERNS: [head]}' |
             lnn-ckpt-adapt -q --keep-names - in.pth | lnn-interp-bias -q --img-size 96 > out.pth""")
         got = torch.load(scratch / "out.pth", map_location="cpu")["state_dict"]
-        t.eq(list(got), [k for k in state if k != "head.weight"], "a pipeline: names")
-        t.ok(tap.same(got["stem.weight"], state["stem.weight"]) and tap.same(got["norm.bias"], state["norm.bias"]), "what passes through")
+        t.eq(list(got), [k for k in state if k != "head.weight"], "a pipeline drops the names that the filter removed")
+        t.ok(tap.same(got["stem.weight"], state["stem.weight"]) and tap.same(got["norm.bias"], state["norm.bias"]),
+             "a pipeline keeps the bits of other tensors")
         table = state["stage_3.attn.relative_position_bias_table"].double().t().reshape(1, 2, 7, 7)
         expected = torch.nn.functional.interpolate(table, size=(11, 11), mode="bicubic", align_corners=False).reshape(2, -1).t()
-        t.ok(float((got["stage_3.attn.relative_position_bias_table"].double() - expected).abs().max()) < 2e-7, "and the table")
+        t.ok(float((got["stage_3.attn.relative_position_bias_table"].double() - expected).abs().max()) < 2e-7,
+             "a pipeline resizes the table as torch does")
 
 
 cut()

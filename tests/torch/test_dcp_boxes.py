@@ -1,5 +1,5 @@
-"""Shards of Hugging Face's writer of torch.distributed.checkpoint, and rank files of DTensors: joined, every tensor is what
-torch's full_tensor() says."""
+"""Shards of Hugging Face's writer of torch.distributed.checkpoint, and rank files of DTensors. When they are joined, every tensor
+equals torch's full_tensor()."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def count(*shape, dtype=torch.float32):
 
 
 def tensors(mesh, square):
-    """By name: the whole, its mesh and its placements."""
+    """Name to the whole tensor, its mesh and its placements."""
     from torch.distributed.tensor import Replicate, Shard
 
     return {
@@ -86,9 +86,9 @@ def shards(t, full):
     folder, out = tap.scratch() / "hf", tap.scratch() / "hf.safetensors"
     truth = {k: v for k, v in full.items() if isinstance(v, torch.Tensor) and not k.startswith("net.") and k != "plain"}
     tap.run("lnn-ckpt-adapt", folder, "-o", out)
-    t.ok(same(truth, load_file(out)), "shards in a folder")
+    t.ok(same(truth, load_file(out)), "shards in a folder are joined to safetensors")
     tap.run("lnn-ckpt-adapt", folder, "--to", "torch", "-o", tap.scratch() / "hf.pth")
-    t.ok(same(truth, dict(torch.load(tap.scratch() / "hf.pth"))), "the same as a torch file")
+    t.ok(same(truth, dict(torch.load(tap.scratch() / "hf.pth"))), "shards in a folder are joined to a torch file")
     tap.run("lnn-ckpt-inspect", "--against", out, folder, "--values")
     files = sorted(folder.iterdir())
 
@@ -100,8 +100,8 @@ def shards(t, full):
         done = tap.run("lnn-ckpt-adapt", broken, "-o", tap.scratch() / "no.safetensors", status=2)
         t.ok(said in done.stderr.decode(), what)
 
-    damaged("a middle shard is missing", lambda d: (d / files[1].name).unlink(), "rank 1 has no shard here")
-    damaged("the first is missing", lambda d: (d / files[0].name).unlink(), "rank 0 has no shard here")
+    damaged("a missing middle shard is refused", lambda d: (d / files[1].name).unlink(), "rank 1 has no shard here")
+    damaged("a missing first shard is refused", lambda d: (d / files[0].name).unlink(), "rank 0 has no shard here")
 
     def move(d):
         path = d / files[2].name
@@ -114,11 +114,11 @@ def shards(t, full):
         text = json.dumps(header).encode()
         path.write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + size :])
 
-    damaged("a box that overlaps another", move, "'columns'")
+    damaged("a box that overlaps another is refused", move, "'columns'")
 
 
 def edited_shard(t):
-    """Renames and drops in every shard: torch reads the folder."""
+    """torch reads a folder whose shards were each edited with renames and drops."""
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
 
     out = tap.scratch() / "edited"
@@ -128,7 +128,7 @@ def edited_shard(t):
                 stdin=b"columns\n")
         with safe_open(out / path.name, "pt") as f:
             info = json.loads(f.metadata()["DCP_SHARDING_INFO"])
-            t.eq(sorted(info), sorted(f.keys()), f"{path.name}: the map is that of its tensors")
+            t.eq(sorted(info), sorted(f.keys()), f"{path.name}: the map of boxes has the names of the tensors")
     state = {"net.uneven": torch.zeros(5, 3), "both": torch.zeros(6, 4)}
     dcp.load(state, storage_reader=HuggingFaceStorageReader(str(out)), no_dist=True)
     t.ok(tap.same(state["net.uneven"], count(5, 3)) and tap.same(state["both"], count(6, 4)), "torch reads the edited folder")
@@ -139,27 +139,30 @@ def ranks(t, full):
     for rank in (0, 3):
         out = tap.scratch() / f"joined{rank}.pth"
         tap.run("lnn-ckpt-adapt", "--ranks", tap.scratch() / f"model_world_size_4_rank_{rank}.pt", "-o", out)
-        t.ok(same(full, torch.load(out)), f"joined, rank {rank} named")
+        t.ok(same(full, torch.load(out)), f"rank files are joined if rank {rank} is named")
     flat = tap.scratch() / "joined.safetensors"
     tap.run("lnn-ckpt-adapt", "--ranks", first, "-o", flat)
-    t.ok(same({k: v for k, v in full.items() if isinstance(v, torch.Tensor)}, load_file(flat)), "joined, safetensors")
+    t.ok(same({k: v for k, v in full.items() if isinstance(v, torch.Tensor)}, load_file(flat)), "rank files are joined to safetensors")
     done = tap.run("lnn-ckpt-adapt", "--ranks", tap.scratch() / "optim_rank_2.pt", "-k", "", "-o", tap.scratch() / "optim.pth")
     optim = torch.load(tap.scratch() / "optim.pth")
-    t.ok(tap.same(optim["state"][0]["exp_avg"], full["uneven"]) and optim["param_groups"] == [{"lr": 1.0, "rank": 0}], "an optimizer")
-    t.ok("differ in 3 of the files" in done.stderr.decode(), "values that differ between ranks: a warning")
-    for name, said in (("differ", "'plain': it is not a DTensor, but its values differ from those of rank 0"), ("partial", "Partial")):
+    t.ok(tap.same(optim["state"][0]["exp_avg"], full["uneven"]) and optim["param_groups"] == [{"lr": 1.0, "rank": 0}],
+         "rank files of an optimizer are joined")
+    t.ok("differ in 3 of the files" in done.stderr.decode(), "values that differ between ranks give a warning")
+    for name, what, said in (
+            ("differ", "a plain tensor that differs", "'plain': it is not a DTensor, but its values differ from those of rank 0"),
+            ("partial", "a partial sum", "Partial")):
         done = tap.run("lnn-ckpt-adapt", "--ranks", tap.scratch() / f"{name}_rank_0.pt", "-o", tap.scratch() / "no.pth", status=2)
-        t.ok(said in done.stderr.decode(), f"{name}: refused")
+        t.ok(said in done.stderr.decode(), f"--ranks refuses {what}")
     done = tap.run("lnn-ckpt-adapt", first, "-o", tap.scratch() / "no.safetensors", status=2)
-    t.ok(b"plain" in done.stderr, "alone, as safetensors: refused")
+    t.ok(b"plain" in done.stderr, "a single rank file is refused as safetensors, with a tensor's name")
     for gone in (3, 1):
         (tap.scratch() / f"model_world_size_4_rank_{gone}.pt").unlink()
         done = tap.run("lnn-ckpt-adapt", "--ranks", first, "-o", tap.scratch() / "no.pth", status=2)
-        t.ok(f"rank {gone} is missing" in done.stderr.decode(), f"rank {gone} is missing")
+        t.ok(f"rank {gone} is missing" in done.stderr.decode(), f"a message says that rank {gone} is missing")
 
 
 def pieces(t):
-    """What cannot be put together here is refused with a word on what it is; lists are printed."""
+    """Parts that cannot be joined are refused with the name of their format. Lists of them are printed."""
     flat = {"layers.0._fsdp_wrapped_module._flat_param": count(10)}
     zero = {"optimizer_state_dict": {"zero_stage": 2, "single_partition_of_fp32_groups": [count(6)]}, "ds_version": "0.14"}
     stage3 = {"module": {"w": torch.empty(0), "b": torch.empty(0)}, "ds_version": "0.14", "param_shapes": {"w": torch.Size([2])}}
@@ -168,10 +171,10 @@ def pieces(t):
         torch.save(obj, path)
         done = tap.run("lnn-ckpt-adapt", path, "-k", "" if name == "zero" else "module" if name == "s3" else "", "-o", tap.scratch() / "no.pth",
                        status=2)
-        t.ok(said in done.stderr, f"{name}: refused")
+        t.ok(said in done.stderr, f"{name}: refused with the name of the format")
         done = tap.run("lnn-ckpt-inspect", path)
-        t.ok(said in done.stderr, f"{name}: listed with a notice")
-    # Weights that ZeRO keeps whole (stages 1 and 2) are a state dict as any other.
+        t.ok(said in done.stderr, f"{name}: listed, with a notice that names the format")
+    # Stages 1 and 2 of ZeRO keep the weights whole, as an ordinary state dict.
     torch.save({"module": {"w": count(3)}, "ds_version": "0.14", "param_shapes": None}, tap.scratch() / "whole.pt")
     tap.run("lnn-ckpt-adapt", tap.scratch() / "whole.pt", "-o", tap.scratch() / "whole.pth")
 

@@ -1,4 +1,4 @@
-"""Folders that --to dcp writes: torch.distributed.checkpoint loads them, alone and into meshes, bit for bit."""
+"""torch.distributed.checkpoint loads the folders that --to dcp writes, in one process and into meshes, bit for bit."""
 
 import os
 import pickle
@@ -54,7 +54,7 @@ def equal(a, b):
 
 
 def by_torch(folder):
-    """What torch makes of a folder."""
+    """The folder as torch loads it."""
     out = tap.scratch() / "back.pth"
     dcp_to_torch_save(folder, out)
     return torch.load(out, weights_only=False)
@@ -69,7 +69,7 @@ def metadata(folder):
 
 
 def words(folder):
-    """Opcodes and globals of .metadata."""
+    """The opcodes and globals that .metadata uses."""
     raw = (folder / ".metadata").read_bytes()
     found, texts, memo = set(), [], []
     for op, arg, _ in pickletools.genops(raw):
@@ -92,16 +92,16 @@ def alone(t):
     tap.run("lnn-ckpt-adapt", source, "--to", "dcp", "-o", f"{ours}/", "--carry-all")
     dcp.save(objects(), checkpoint_id=theirs, no_dist=True)
     t.eq(sorted(os.listdir(ours)), [".metadata", "__0_0.distcp"], "two files")
-    t.ok(equal(by_torch(theirs), by_torch(ours)), "torch makes of it what it makes of its own folder")
+    t.ok(equal(by_torch(theirs), by_torch(ours)), "torch loads our folder and its own to equal values")
     a, b = metadata(theirs), metadata(ours)
-    # The order of what torch saves is that of its plan; ours is that of the state dict, as in planner_data.
-    t.eq(dict(b.state_dict_metadata), dict(a.state_dict_metadata), "sizes, dtypes and chunks are torch's")
-    t.eq(list(b.planner_data.items()), list(a.planner_data.items()), "paths are torch's, in its order")
-    t.eq(set(b.storage_data), set(a.storage_data), "keys of the items are torch's")
+    # torch orders entries by its plan. We order them by the state dict, which is also the order of planner_data.
+    t.eq(dict(b.state_dict_metadata), dict(a.state_dict_metadata), "sizes, dtypes and chunks equal those of torch")
+    t.eq(list(b.planner_data.items()), list(a.planner_data.items()), "paths and their order equal those of torch")
+    t.eq(set(b.storage_data), set(a.storage_data), "keys of the items equal those of torch")
     t.eq(b.version, a.version, "version")
     (ours_proto, ours_words), (theirs_proto, theirs_words) = words(ours), words(theirs)
     t.eq(ours_proto, theirs_proto, "protocol")
-    t.eq(ours_words - theirs_words - {"BININT2", "BININT"}, set(), "no opcode or global that torch does not write")
+    t.eq(ours_words - theirs_words - {"BININT2", "BININT"}, set(), "only opcodes and globals are used that torch writes")
     piped = tap.scratch() / "piped"
     tap.shell('cat "$in" | lnn-ckpt-adapt --to dcp -o "$out" --carry-all', **{"in": source, "out": piped})
     t.ok(all((piped / n).read_bytes() == (ours / n).read_bytes() for n in os.listdir(ours)), "a pipe gives the same bytes")
@@ -114,7 +114,7 @@ def edits(t):
     plain = tap.scratch() / "edited.pth"
     tap.run("lnn-ckpt-adapt", tap.scratch() / "in.pth", "-o", plain, "--dtype", "bfloat16", "--rename", "s/^/net./",
             "--drop-params", "five")
-    t.ok(equal(load(plain), by_torch(folder)), "edits as in a torch file")
+    t.ok(equal(load(plain), by_torch(folder)), "edits give the same as in a torch file")
     tables = {"a.relative_position_bias_table": torch.randn(25, 2), "b": count(3)}
     torch.save(tables, tap.scratch() / "tables.pth")
     for out, args in (("t.pth", ()), ("tables", ("--to", "dcp"))):
@@ -141,12 +141,12 @@ def random_dicts(t):
             torch.save({"model": {"w": count(2)}, **what}, source)
             dcp.save({"model": {"w": count(2)}, **what}, checkpoint_id=theirs, no_dist=True)
             tap.run("lnn-ckpt-adapt", source, "-k", "model", "--to", "dcp", "-o", folder, "--carry-all")
-            t.eq(metadata(folder).planner_data, metadata(theirs).planner_data, f"paths of random dict {i}")
+            t.eq(metadata(folder).planner_data, metadata(theirs).planner_data, f"random dict {i}: paths equal those of torch")
             try:
                 expected = by_torch(theirs)
-            except dcp.api.CheckpointException:  # torch does not read all that it writes
+            except dcp.api.CheckpointException:  # torch cannot read everything that it writes
                 continue
-            t.ok(equal(expected, by_torch(folder)), f"random dict {i}")
+            t.ok(equal(expected, by_torch(folder)), f"random dict {i}: torch loads equal values")
 
 
 def into_mesh(rank, world, folder, failures):
@@ -172,7 +172,7 @@ def meshes(t):
     for world in (1, 2, 3):
         failures = mp.get_context("spawn").SimpleQueue()
         mp.spawn(into_mesh, (world, str(tap.scratch() / "ours"), failures), nprocs=world)
-        t.ok(failures.empty(), f"loaded into a mesh of {world}")
+        t.ok(failures.empty(), f"torch loads the folder into a mesh of {world}")
 
 
 def refused(t):
@@ -185,13 +185,13 @@ def refused(t):
 
     model = {"w": count(3)}
     refuse("a sparse tensor", {"model": {**model, "s": torch.eye(3).to_sparse()}}, "'model.s': is not a plain tensor")
-    refuse("two paths alike", {"model": model, "a": {"b": 1}, "a.b": 2}, "'a.b': two entries would have this name")
+    refuse("two values with one dotted path", {"model": model, "a": {"b": 1}, "a.b": 2}, "'a.b': two entries would have this name")
     refuse("a tensor in two tuples", {"model": model, "a": (model["w"],), "b": (1, model["w"])}, "shares a tensor")
-    refuse("a key of no text", {"model": model, (1, 2): 3}, "the key is neither text nor a number")
+    refuse("a key that is a tuple", {"model": model, (1, 2): 3}, "the key is neither text nor a number")
     blow = ()
     for _ in range(64):
         blow = {"a": blow, "b": blow}
-    refuse("shared dictionaries without end", {"model": model, "d": blow}, "shared objects expand to more")
+    refuse("shared dictionaries that expand too far", {"model": model, "d": blow}, "shared objects expand to more")
 
 
 if __name__ == "__main__":

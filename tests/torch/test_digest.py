@@ -1,6 +1,7 @@
 """
-Digests against hashlib over the bytes that torch gives: of every dtype, for views, strides, conjugate and negative bits, in
-every container, on files and pipes, with any number of threads; and the identity against the function of lnn-tools(7).
+Compares digests with hashlib over the bytes that torch gives, for every dtype, for views, strides, conjugate and negative bits, in
+every container, from files and pipes, with one and several threads. The identity of a model is compared with the function that
+lnn-tools(7) prints.
 """
 
 import collections
@@ -24,7 +25,7 @@ ALL = """float64 float32 float16 bfloat16 float8_e4m3fn float8_e5m2 float8_e4m3f
 
 
 def page_function():
-    """The identity of a live state dict, as the manual has it."""
+    """The identity of a state dict in memory, computed by the function in the manual."""
     page = (tap.TOP / "man" / "lnn-tools.7").read_text()
     text = re.search(r"^\.Bd -literal[^\n]*\n(import hashlib.*?)^\.Ed", page, re.S | re.M).group(1)
     space = {}
@@ -40,7 +41,7 @@ def sha(data):
 
 
 def any_bytes(dtype, *shape):
-    """A tensor of any bits."""
+    """A tensor with random bits."""
     n = torch.empty(shape, dtype=dtype).numel() * dtype.itemsize
     raw = torch.randint(0, 2 if dtype == torch.bool else 256, (n,), generator=rng, dtype=torch.uint8)
     return raw.view(dtype).reshape(shape)
@@ -74,7 +75,7 @@ def state():
 
 
 def digests(*args, stdin=None, status=0):
-    """What --digest says: by name, and of the model."""
+    """The digests that --digest prints: of each tensor by name, and of the model."""
     out = tap.run("lnn-ckpt-inspect", "--digest", *args, stdin=stdin, status=status).stdout.decode()
     lines = out.splitlines()
     found = {line.split("\t")[0]: line.split("sha256=")[1] for line in lines if not line.startswith("#")}
@@ -85,13 +86,13 @@ def holds(d, what, *args, **kw):
     expected = {name: sha(tap.bits(x)) for name, x in d.items()}
     got, model = digests(*args, **kw)
     bad = [name for name in expected if got.get(name) != expected[name]]
-    t.ok(got == expected and not bad, f"{what}: each tensor {bad}")
-    t.ok(model == identity(d), f"{what}: the model")
+    t.ok(got == expected and not bad, f"{what}: the digest of each tensor {bad}")
+    t.ok(model == identity(d), f"{what}: the identity of the model")
 
 
 with t.part("containers"):
     d = state()
-    # What safetensors and numpy's bytes cannot hold is left to the others.
+    # safetensors and numpy cannot hold some dtypes. Those are tested in other containers.
     flat = {k: v.resolve_conj().resolve_neg().contiguous().clone() for k, v in d.items()
             if not re.match("complex(128|32)|float4|float8_e8m0", k)}
     torch.save({"model": d, "epoch": 3}, tmp / "a.pth")
@@ -118,7 +119,7 @@ with t.part("containers"):
     with zipfile.ZipFile(tmp / "a.pth") as old_zip, zipfile.ZipFile(tmp / "z.pth", "w", zipfile.ZIP_DEFLATED) as new_zip:
         for item in old_zip.namelist():
             new_zip.writestr(item, old_zip.read(item))
-    holds(d, "torch, zipped anew", tmp / "z.pth")
+    holds(d, "torch, packed again as a zip", tmp / "z.pth")
     tap.run("lnn-ckpt-adapt", "-q", "--root", "--max-shard-size", "1MB", tmp / "a.pth", "-o", f"{tmp}/bins/")
     holds(d, "shards of torch", tmp / "bins")
     tap.run("lnn-ckpt-adapt", "-q", "--root", "--to", "dcp", tmp / "a.pth", "-o", f"{tmp}/dcp/")
@@ -130,14 +131,15 @@ with t.part("containers"):
     torch.save(stored, tmp / "stored.pth")
     torch_save_to_dcp(tmp / "stored.pth", tmp / "of-torch")
     holds(stored, "a distributed folder of torch", tmp / "of-torch")
-    # Several of them, in several orders of names, have one identity.
+    # The identity does not depend on the order of names.
     turned = {k: stored[k] for k in sorted(stored, reverse=True)}
     torch.save(turned, tmp / "turned.pth")
-    t.eq(digests(tmp / "turned.pth")[1], identity(stored), "whatever the order of names")
+    t.eq(digests(tmp / "turned.pth")[1], identity(stored), "the identity does not depend on the order of names")
 
 with t.part("big-endian"):
     x = torch.load(tap.FIXTURES / "bigendian.pth", weights_only=False)["state_dict"]
-    t.eq(digests(tap.FIXTURES / "bigendian.pth")[0], {k: sha(tap.bits(v)) for k, v in x.items()}, "each tensor as torch loads it")
+    t.eq(digests(tap.FIXTURES / "bigendian.pth")[0], {k: sha(tap.bits(v)) for k, v in x.items()},
+         "a big-endian file gives the digests of the tensors that torch loads")
 
 with t.part("parts"):
     def line(name, x):
@@ -152,29 +154,29 @@ with t.part("parts"):
     torch.save({"coo": coo, "csr": csr, "q": q, "meta": torch.ones(2, device="meta")}, tmp / "parts.pth")
     got, _ = digests("-k", "", tmp / "parts.pth")
     for name, lines in parts.items():
-        t.eq(got[name], sha(lines.encode()), f"{name}: of the lines of its parts")
+        t.eq(got[name], sha(lines.encode()), f"{name}: the digest covers the lines of its parts")
     t.eq(got["meta"], "-", "meta: none")
     listed = tap.run("lnn-ckpt-inspect", "-l", "-k", "", "-e", "^q$", tmp / "parts.pth").stdout.decode()
     order = [p.split(":")[0] for p in re.search(r"parts=(\S+)", listed).group(1).replace("],", "] ").split()]
     one = {"scale": line("scale", torch.tensor(q.q_scale(), dtype=torch.float64)),
            "zero_point": line("zero_point", torch.tensor(q.q_zero_point()))}
     data = [n for n in order if n not in one]
-    t.ok(len(data) == 1 and sorted(order) == sorted([*one, *data]), f"q: parts {order}")
+    t.ok(len(data) == 1 and sorted(order) == sorted([*one, *data]), f"q: the parts are listed: {order}")
     one[data[0]] = line(data[0], q.int_repr()).replace("uint8", "quint8")
-    t.eq(got["q"], sha("".join(one[n] for n in order).encode()), "q: scale and zero point are parts")
+    t.eq(got["q"], sha("".join(one[n] for n in order).encode()), "q: the digest covers scale and zero point")
     torch.save({"coo": coo, "csr": csr, "q": torch.quantize_per_tensor(q.dequantize(), 0.5, 3, torch.quint8)}, tmp / "other.pth")
-    t.ok(digests("-k", "", tmp / "other.pth")[0]["q"] != got["q"], "another scale is another tensor")
+    t.ok(digests("-k", "", tmp / "other.pth")[0]["q"] != got["q"], "q: another scale gives another digest")
 
-with t.part("a choice, JSON, several reports"):
+with t.part("chosen tensors, JSON, several reports"):
     out = tap.run("lnn-ckpt-inspect", "--digest", "-e", "^float32", tmp / "a.pth").stdout.decode().splitlines()
     some = {k: v for k, v in d.items() if k.startswith("float32")}
-    t.eq(out[-1], f"# model (3 of {len(d)} tensors) sha256:{identity(some)}", "the identity of a choice says so")
+    t.eq(out[-1], f"# model (3 of {len(d)} tensors) sha256:{identity(some)}", "the identity of chosen tensors says how many there are")
     doc = json.loads(tap.run("lnn-ckpt-inspect", "--digest", "--format=json", tmp / "a.pth").stdout)
     t.eq([x["sha256"] for x in doc["tensors"]], [sha(tap.bits(x)) for x in d.values()], "JSON: tensors")
-    t.eq(doc["model_sha256"], identity(d), "JSON: the model")
+    t.eq(doc["model_sha256"], identity(d), "JSON has the identity of the model")
     doc = json.loads(tap.run("lnn-ckpt-inspect", "--digest", "--stats", "--check", "--format=json", tmp / "a.pth", status=1).stdout)
-    t.eq(doc["digest"]["model_sha256"], identity(d), "with other reports")
+    t.eq(doc["digest"]["model_sha256"], identity(d), "--digest gives the same identity together with another report")
     alone = json.loads(tap.run("lnn-ckpt-inspect", "--stats", "--format=json", tmp / "a.pth").stdout)
-    t.eq(doc["stats"]["tensors"], alone["tensors"], "which say what they say alone")
+    t.eq(doc["stats"]["tensors"], alone["tensors"], "the other report is the same as alone")
 
 t.done()

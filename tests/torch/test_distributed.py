@@ -1,4 +1,4 @@
-"""Folders that torch.distributed.checkpoint writes in 1 to 4 processes: lnn-ckpt-adapt gives one file with the tensors that were
+"""torch.distributed.checkpoint writes folders in 1 to 4 processes. lnn-ckpt-adapt makes one file of each with the tensors that were
 saved, bit for bit, as torch and as safetensors, to a file and to a pipe."""
 
 import os
@@ -112,13 +112,13 @@ def equal(a, b):
 
 
 def compare(t, folder, expected, what):
-    """expected: name to value, all of what was saved."""
+    """expected: name to value, of all that was saved."""
     out = tap.scratch() / "out.pth"
     tap.run("lnn-ckpt-adapt", "-q", "-k", "", "-o", out, folder)
     got = dict(flat(torch.load(out, weights_only=True)))
     wrong = [k for k, v in expected.items() if k not in got or not equal(v, got[k])]
-    t.eq(wrong + sorted(set(got) ^ set(expected)), [], f"{what}: torch")
-    t.ok(tap.run("lnn-ckpt-adapt", "-q", "-k", "", folder).stdout == out.read_bytes(), f"{what}: the same to a pipe")
+    t.eq(wrong + sorted(set(got) ^ set(expected)), [], f"{what}: a torch file has equal values")
+    t.ok(tap.run("lnn-ckpt-adapt", "-q", "-k", "", folder).stdout == out.read_bytes(), f"{what}: a pipe gets the same bytes")
     data = tap.scratch() / "out.safetensors"
     tap.run("lnn-ckpt-adapt", "-q", "-k", "", "-o", data, folder)
     from safetensors.torch import load_file
@@ -126,12 +126,12 @@ def compare(t, folder, expected, what):
     got = load_file(data)
     tensors = {k: v for k, v in expected.items() if isinstance(v, torch.Tensor)}
     wrong = [k for k, v in tensors.items() if k not in got or not tap.same(v, got[k])]
-    t.eq(wrong + sorted(set(got) ^ set(tensors)), [], f"{what}: safetensors")
-    t.ok(tap.run("lnn-ckpt-inspect", "-q", "--check", "-k", "", folder).returncode == 0, f"{what}: nothing is found to be wrong")
+    t.eq(wrong + sorted(set(got) ^ set(tensors)), [], f"{what}: a safetensors file has equal tensors")
+    t.ok(tap.run("lnn-ckpt-inspect", "-q", "--check", "-k", "", folder).returncode == 0, f"{what}: --check finds nothing")
 
 
 def put_folder(folder, name, shape, boxes, item):
-    """A folder of one tensor; each box lies in a file of its own, as the bytes of item."""
+    """Writes a folder with one tensor. Each box is a file of its own with the bytes of item."""
     from torch.distributed.checkpoint.filesystem import _StorageInfo
     from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, Metadata, MetadataIndex
     from torch.distributed.checkpoint.metadata import TensorProperties, TensorStorageMetadata
@@ -148,7 +148,7 @@ def put_folder(folder, name, shape, boxes, item):
 
 
 class Sparse:
-    """A file in which zeros take no space."""
+    """A file in which long runs of zeros take no space on disk."""
 
     def __init__(self, path):
         self.file = open(path, "wb")
@@ -164,14 +164,14 @@ class Sparse:
 
 
 def limits(t):
-    """More files than may be open, and a tensor that is larger than what memory there is."""
+    """Tests more files than may be open, and a tensor that is larger than the memory."""
     item = tap.scratch() / "item"
     torch.save(numbers(1, 8), item)
     ranks = tap.scratch() / "ranks"
     put_folder(ranks, "w", [400, 8], [([r, 0], [1, 8]) for r in range(400)], item)
     tap.shell('ulimit -n 100; lnn-ckpt-adapt -q -o "$out" "$folder"', folder=ranks, out=tap.scratch() / "many.pth")
     got = torch.load(tap.scratch() / "many.pth")["w"]
-    t.ok(tap.same(got, numbers(1, 8).expand(400, 8)), "400 files, of which 100 may be open")
+    t.ok(tap.same(got, numbers(1, 8).expand(400, 8)), "400 files are read while only 100 may be open")
     sparse = Sparse(item)
     torch.save(torch.zeros(1024, 131072), sparse)
     sparse.flush()
@@ -179,50 +179,51 @@ def limits(t):
     put_folder(wide, "w", [1024, 4 * 131072], [([0, r * 131072], [1024, 131072]) for r in range(4)], item)
     script = '(ulimit -v 100000; lnn-ckpt-adapt -q --to safetensors "$folder") | tee >(wc -c >all) | tr -d "\\0" | wc -c; cat all'
     others, size = map(int, tap.shell(script, folder=wide).stdout.split())
-    t.ok(others < 200 and 0 < size - (1 << 31) < 200, "2 GiB in 100 MB of address space")
+    t.ok(others < 200 and 0 < size - (1 << 31) < 200, "a tensor of 2 GiB is converted in 100 MB of address space")
 
 
 def own(t, folder):
-    """Ranks that say different values: the lowest counts, and --check tells."""
+    """If ranks saved different values, the lowest rank's is taken, and --check reports it."""
     out = tap.scratch() / "out.pth"
     said = tap.run("lnn-ckpt-adapt", "-k", "", "-o", out, folder).stderr
     got = torch.load(out, weights_only=True)
-    t.eq((got["mine"].item(), got["number"]), (0.0, 0), "the lowest rank counts")
-    t.ok(b"'number' differs between '__0_0.distcp', which is taken, and '__1_0.distcp'" in said, "values that differ are told")
+    t.eq((got["mine"].item(), got["number"]), (0.0, 0), "the values of the lowest rank are taken")
+    t.ok(b"'number' differs between '__0_0.distcp', which is taken, and '__1_0.distcp'" in said, "a warning names the value that differs")
     found = tap.run("lnn-ckpt-inspect", "-q", "--check", "-k", "", folder, status=1).stdout.decode().splitlines()
-    t.eq(found, ["tensor 'mine', box [1] at [0]\tcopy"], "so are tensors by --check")
+    t.eq(found, ["tensor 'mine', box [1] at [0]\tcopy"], "--check reports the tensor that differs")
 
 
 def strided(t, folder):
-    """An item whose elements are stored in another order: a flipped byte of it is a finding, and no output."""
+    """An item stores its elements in another order. A flipped bit in it is found, and nothing is written."""
     dcp.save({"turned": numbers(30, 40).t(), "plain": numbers(7)}, checkpoint_id=str(folder), no_dist=True)
     [file] = folder.glob("*.distcp")
     data = bytearray(file.read_bytes())
     data[data.index(tap.bits(numbers(30, 40))) + 1000] ^= 1
     file.write_bytes(data)
     found = tap.run("lnn-ckpt-inspect", "-q", "--check", folder, status=1).stdout.decode().splitlines()
-    t.eq(found, ["tensor 'turned', box [40,30] at [0,0]\tcrc"], "a strided item with a wrong CRC is found")
+    t.eq(found, ["tensor 'turned', box [40,30] at [0,0]\tcrc"], "--check finds a wrong CRC in a strided item")
     failed = tap.run("lnn-ckpt-adapt", "-q", "-o", tap.scratch() / "no.pth", folder, status=2)
-    t.ok(b"turned" in failed.stderr and not (tap.scratch() / "no.pth").exists(), "and not copied")
+    t.ok(b"turned" in failed.stderr and not (tap.scratch() / "no.pth").exists(), "a strided item with a wrong CRC is refused")
 
 
 class Command:
-    """A value that would run something where it is loaded."""
+    """A value that calls a function when it is loaded."""
 
     def __reduce__(self):
         return os.getenv, ("HOME",)
 
 
 def unsafe(t, folder):
-    """What the values of a folder name is listed."""
+    """--globals lists the globals that the values of a folder name."""
     dcp.save({"w": numbers(3), "bad": Command(), "n": 3}, checkpoint_id=str(folder), no_dist=True)
     listed = tap.run("lnn-ckpt-inspect", "-q", "--globals", folder, status=1).stdout.decode().splitlines()
     named = [line.split("\t") for line in listed if line.startswith("unsafe")]
-    t.eq([(n[1], n[4].split(":")[0]) for n in named], [("os.getenv", "__0_0.distcp, 'bad'")], "an unsafe value is listed")
+    t.eq([(n[1], n[4].split(":")[0]) for n in named], [("os.getenv", "__0_0.distcp, 'bad'")],
+         "--globals lists an unsafe value with its file")
 
 
 def one_place(t, folder):
-    """Many values in one place of a file, which would take much memory, are no checkpoint."""
+    """Many values that are described at one place of a file would need much memory. They are refused."""
     dcp.save({"w": numbers(3), "big": list(range(5000))}, checkpoint_id=str(folder), no_dist=True)
     metadata = folder / ".metadata"
     said = pickle.loads(metadata.read_bytes())
@@ -236,7 +237,7 @@ def one_place(t, folder):
     t.ok(b"the values in it have more bytes than the file" in failed.stderr, "values that share their place are refused")
 
 
-# Keys that are one object in a file are two in items: each occurs once.
+# An object that is shared in a file becomes two in the items of a folder. So each key occurs once here.
 HIDDEN = {
     "model beside values": {"model": {"w": 1.0}, "step": 1, "more": {"t": (1.0,), "n": 1}},
     "another candidate in a tuple": {"net": {"w": 1.0}, "more": {"t": (1.0,)}},
@@ -256,7 +257,7 @@ HIDDEN = {
 
 
 def with_tensors(value):
-    """Each float becomes a tensor of its own."""
+    """Replaces each float by a tensor of its own."""
     if isinstance(value, dict):
         return {k: with_tensors(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -265,7 +266,7 @@ def with_tensors(value):
 
 
 def hidden(t, folder):
-    """Tensors in values that are no tensors count as in one file, whichever of the values are read."""
+    """Tensors inside other values count as they do in a single file, no matter which of the values are read."""
     from torch.distributed.checkpoint import DefaultSavePlanner
 
     file = tap.scratch() / "one.pth"
@@ -286,7 +287,7 @@ def hidden(t, folder):
             wrong += differ("lnn-ckpt-inspect", *ask)
         for ask in [], ["-k", ""], ["--carry-all", "--under", "new"], ["--carry", "more", "--carry", "step"]:
             wrong += differ("lnn-ckpt-adapt", "-q", "--to", "torch", *ask)
-        t.eq(wrong, [], f"{what}, {'flattened' if flatten else 'as one value'}")
+        t.eq(wrong, [], f"the same as a single file: {what}, {'flattened' if flatten else 'as one value'}")
 
 
 def zstd(t, folder):
@@ -298,7 +299,7 @@ def zstd(t, folder):
     dcp.save({"a": numbers(4)}, storage_writer=FileSystemWriter(folder, _extensions=[ZStandard()]), no_dist=True)
     tap.run("lnn-ckpt-inspect", "-q", folder)
     failed = tap.run("lnn-ckpt-adapt", "-q", folder, status=2)
-    t.ok(b"packed by stream.zstd/1" in failed.stderr, "zstd is refused by its name")
+    t.ok(b"packed by stream.zstd/1" in failed.stderr, "items that are packed by zstd are refused by name")
 
 
 def main():

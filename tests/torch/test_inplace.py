@@ -1,6 +1,6 @@
-"""lnn-ckpt-adapt --in-place: torch, zipfile, unzip and safetensors take the result, what stands beside the state dict is the
-same, and no crash leaves a mixture: all states that a recorded edit can leave on a disk, sector by sector, are the old file, the
-new one, or refused, and --recover makes the old or the new file of them."""
+"""lnn-ckpt-adapt --in-place: torch, zipfile, unzip and safetensors read the result, and the values beside the state dict do not
+change. No crash leaves a mixture of old and new: the calls of an edit are recorded, and all states that they can leave on a disk,
+sector by sector, are built. Each is the old file, the new file, or refused. --recover restores the old or the new file."""
 
 import io
 import itertools
@@ -34,7 +34,7 @@ def in_place(path, *args, status=0):
     return tap.run("lnn-ckpt-adapt", "-q", "--in-place", *args, path, status=status)
 
 
-# ---- what readers make of it
+# ---- what other readers see
 
 
 class Net(torch.nn.Module):
@@ -58,7 +58,7 @@ def checkpoint():
 
 
 def flat(value):
-    """A value as something that can be compared, tensors by their bits."""
+    """Turns a value into lists and bits that == compares."""
     if isinstance(value, torch.Tensor):
         return (str(value.dtype), tuple(value.shape), tap.bits(value))
     if isinstance(value, dict):
@@ -71,26 +71,26 @@ def check_torch(path, old, names, what):
         with t.part(f"{what}: {how}"):
             x = torch.load(path, map_location="cpu", **how)
             state = x["state_dict"]
-            t.eq(list(state), [new for new, _ in names], f"{what}: names {how}")
-            t.ok(all(tap.same(state[new], old["state_dict"][was]) for new, was in names), f"{what}: values {how}")
+            t.eq(list(state), [new for new, _ in names], f"{what}: the new names {how}")
+            t.ok(all(tap.same(state[new], old["state_dict"][was]) for new, was in names), f"{what}: the values are equal {how}")
             rest = [k for k in old if k != "state_dict"]
-            t.eq([k for k in x if k != "state_dict"], rest, f"{what}: the rest {how}")
-            t.ok(all(flat(x[k]) == flat(old[k]) for k in rest), f"{what}: the rest is the same {how}")
-            t.ok(type(state).__name__ == "OrderedDict" and hasattr(state, "_metadata"), f"{what}: _metadata {how}")
+            t.eq([k for k in x if k != "state_dict"], rest, f"{what}: the keys beside the state dict stay {how}")
+            t.ok(all(flat(x[k]) == flat(old[k]) for k in rest), f"{what}: the values beside the state dict stay {how}")
+            t.ok(type(state).__name__ == "OrderedDict" and hasattr(state, "_metadata"), f"{what}: _metadata stays {how}")
             for key in [new for new, was in names if was == "module.embed.weight"]:
-                t.ok(x["ema"]["w"] is state[key], f"{what}: the same object {how}")
+                t.ok(x["ema"]["w"] is state[key], f"{what}: an object under two keys stays one object {how}")
             for key in [new for new, was in names if was == "module.head.weight"]:
                 t.ok(x["rows"].untyped_storage().data_ptr() == state[key].untyped_storage().data_ptr(),
-                     f"{what}: a shared storage {how}")
+                     f"{what}: a shared storage stays shared {how}")
     with t.part(what):
-        t.ok(zipfile.ZipFile(path).testzip() is None, f"{what}: zipfile")
+        t.ok(zipfile.ZipFile(path).testzip() is None, f"{what}: zipfile finds all CRCs right")
         if shutil.which("unzip"):
-            t.eq(subprocess.run(["unzip", "-tq", path], capture_output=True, check=False).returncode, 0, f"{what}: unzip")
+            t.eq(subprocess.run(["unzip", "-tq", path], capture_output=True, check=False).returncode, 0, f"{what}: unzip -t passes")
         listed = tap.run("lnn-ckpt-inspect", "--format", "names", path)
-        t.eq(listed.stderr, b"", f"{what}: no warning")
+        t.eq(listed.stderr, b"", f"{what}: inspect gives no warning")
         piped = tap.run("lnn-ckpt-inspect", "--format", "names", stdin=path.read_bytes())
-        t.ok(piped.stderr == b"" and piped.stdout == listed.stdout, f"{what}: from a pipe")
-        t.ok(tap.run("lnn-ckpt-inspect", "--check", path), f"{what}: --check")
+        t.ok(piped.stderr == b"" and piped.stdout == listed.stdout, f"{what}: inspect lists the same from a pipe")
+        t.ok(tap.run("lnn-ckpt-inspect", "--check", path), f"{what}: --check finds nothing")
 
 
 old = checkpoint()
@@ -115,24 +115,25 @@ t.eq(zipfile.ZipFile(path).infolist()[0].compress_type, zipfile.ZIP_DEFLATED, "a
 
 in_place(path, "--strip-prefix", long_prefix, "--drop-params", "head.bias")
 kept = [(new, was) for new, was in shorter if not new.startswith("head.bias")]
-check_torch(path, old, kept, "dropped, after that")
+check_torch(path, old, kept, "a drop after a rename")
 in_place(path, "--drop-params", "norm")
-check_torch(path, old, [(new, was) for new, was in kept if not new.startswith("norm")], "dropped twice")
+check_torch(path, old, [(new, was) for new, was in kept if not new.startswith("norm")], "a second drop")
 t.eq(path.stat().st_size, size, "the file keeps its length when records are dropped")
 
 shutil.copy(original, path)
 in_place(path, "--drop-rest", "--drop-params", "module.head", "--keep-wrappers")
 with t.part("--drop-rest"):
     x = torch.load(path, mmap=True)
-    t.eq(list(x), ["state_dict"], "--drop-rest leaves the state dict")
-    t.eq(list(x["state_dict"]), [n for n in tensors if not n.startswith("module.head")], "and what was not dropped")
-    t.ok(all(tap.same(v, old["state_dict"][k]) for k, v in x["state_dict"].items()), "with the values")
+    t.eq(list(x), ["state_dict"], "--drop-rest leaves only the state dict")
+    t.eq(list(x["state_dict"]), [n for n in tensors if not n.startswith("module.head")],
+         "--drop-rest leaves the tensors that are not dropped")
+    t.ok(all(tap.same(v, old["state_dict"][k]) for k, v in x["state_dict"].items()), "--drop-rest leaves their values")
     if os.statvfs(scratch).f_bsize <= BLOCK:
-        t.ok(path.stat().st_blocks * 512 < size / 2, "the space of what was dropped is given back")
+        t.ok(path.stat().st_blocks * 512 < size / 2, "the disk space of dropped tensors is freed")
     del x  # the file must not be mapped any more
 
 with t.part("locations"):
-    # What was saved on a GPU says so still: the pickle of a file whose storages were on two.
+    # Tensors that were saved on a GPU keep their location.
     data = io.BytesIO()
     with zipfile.ZipFile(original) as a, zipfile.ZipFile(data, "w") as b:
         for info in a.infolist():
@@ -141,13 +142,13 @@ with t.part("locations"):
                 text = text.replace(b"X\3\0\0\0cpu", b"X\6\0\0\0cuda:1")
             b.writestr(info.filename, text)
     path.write_bytes(data.getvalue())
-    t.ok(b"cuda:1" in data.getvalue(), "locations: the input has them")
+    t.ok(b"cuda:1" in data.getvalue(), "locations: the test file has a GPU's location")
     in_place(path, "--strip-prefix", "module.", "--keep-wrappers")
     z = zipfile.ZipFile(path)
     texts = [arg for _, arg, _ in pickletools.genops(z.read(next(n for n in z.namelist() if n.endswith("data.pkl"))))]
-    t.ok("cuda:1" in texts and "cpu" not in texts, "locations stay")
-    t.ok(z.testzip() is None, "headers with sizes: zipfile")
-    t.eq(list(torch.load(path, map_location="cpu")["state_dict"]), [n for n, _ in shorter], "headers with sizes: torch")
+    t.ok("cuda:1" in texts and "cpu" not in texts, "locations: the edited file has them")
+    t.ok(z.testzip() is None, "headers with sizes: zipfile finds all CRCs right")
+    t.eq(list(torch.load(path, map_location="cpu")["state_dict"]), [n for n, _ in shorter], "headers with sizes: torch loads the new names")
 
 # ---- safetensors
 
@@ -160,7 +161,7 @@ def can_shift():
 
 
 def blocks():
-    """Tensors of whole blocks that begin at a block, and a short one at the end."""
+    """A file whose tensors begin at blocks and consist of whole blocks, except for a short one at the end."""
     header, off = {"__metadata__": {"format": "pt", "note": "kept"}}, 0
     sizes = {"m.a": 2 * BLOCK, "m.b": 3 * BLOCK, "m.c": BLOCK, "m.d": 5 * BLOCK, "m.e": 100}
     for name, n in sizes.items():
@@ -175,9 +176,9 @@ def blocks():
 def check_safetensors(path, old, names, what):
     with t.part(what):
         x = load_safetensors(path.read_bytes())
-        t.eq(sorted(x), sorted(new for new, _ in names), f"{what}: names")
-        t.ok(all(tap.same(x[new], old[was]) for new, was in names), f"{what}: values")
-        t.eq(tap.run("lnn-ckpt-inspect", "--check", path).stderr, b"", f"{what}: --check")
+        t.eq(sorted(x), sorted(new for new, _ in names), f"{what}: the new names")
+        t.ok(all(tap.same(x[new], old[was]) for new, was in names), f"{what}: the values are equal")
+        t.eq(tap.run("lnn-ckpt-inspect", "--check", path).stderr, b"", f"{what}: --check finds nothing")
 
 
 plain = scratch / "plain.safetensors"
@@ -195,10 +196,10 @@ shutil.copy(plain, path)
 last = max(flat_old, key=lambda n: json.loads(plain.read_bytes()[8:8 + struct.unpack("<Q", plain.read_bytes()[:8])[0]])[n]
            ["data_offsets"][1])
 in_place(path, "--drop-params", "^" + last)
-check_safetensors(path, flat_old, [(n, n) for n in flat_old if n != last], "safetensors, the last dropped")
+check_safetensors(path, flat_old, [(n, n) for n in flat_old if n != last], "safetensors, the last tensor dropped")
 shutil.copy(plain, path)
 in_place(path, "--drop-params", next("^" + n for n in flat_old if n != last), status=2)
-t.ok(path.read_bytes() == plain.read_bytes(), "what is not whole blocks is refused, and the file stays as it is")
+t.ok(path.read_bytes() == plain.read_bytes(), "a drop of tensors that are not whole blocks is refused, and the file stays as it was")
 
 whole = scratch / "whole.safetensors"
 whole.write_bytes(blocks())
@@ -211,9 +212,9 @@ if shifts:
     shutil.copy(whole, path)
     in_place(path, "--drop-params", "m.b", "--drop-params", "m.d", "--drop-params", "m.e")
     check_safetensors(path, blocks_old, [("m.a", "m.a"), ("m.c", "m.c")], "safetensors, whole blocks dropped")
-    t.eq(path.stat().st_size, BLOCK + 3 * BLOCK, "and the file is shorter")
+    t.eq(path.stat().st_size, BLOCK + 3 * BLOCK, "a drop of whole blocks makes the file shorter")
 else:
-    t.skip("no file system that can put blocks into a file")
+    t.skip("this file system cannot insert blocks into a file")
 
 # ---- crashes
 
@@ -246,8 +247,8 @@ def subsets(all_of_them):
 
 
 class State:
-    """What a crash leaves: a file that is `file` but for shifts that the file system had made, and sectors of `after`; the
-    journal, or None."""
+    """What a crash leaves: `file` with the shift that the file system had made and with some sectors of `after`; and the journal, or
+    None."""
 
     def __init__(self, file, shift, after, which, journal):
         self.file, self.shift, self.after, self.which, self.journal = file, shift, after, which, journal
@@ -281,7 +282,7 @@ def shifted(data, shift):
 
 
 def states(calls, path, start):
-    """Every state between two syncs of the file, as far as subsets() goes."""
+    """All states between two syncs of the file, as far as subsets() lists them."""
     name, journal_name = str(path), str(path.parent / f".{path.name}.lnn-undo")
     file, temporary, journal, shift, after = start, b"", None, None, bytearray(start)
     for call, where, a, b, data in calls:
@@ -291,7 +292,7 @@ def states(calls, path, start):
             yield State(file, None, b"", (), None)
             journal = temporary
         elif call == "pwrite" and where == journal_name:
-            for n in range(len(data) + 1):  # the mark, torn anywhere
+            for n in range(len(data) + 1):  # the mark, cut off at any byte
                 yield State(file, None, b"", (), journal + data[:n])
             journal += data
         elif call == "unlink" and where == journal_name:
@@ -312,7 +313,7 @@ def states(calls, path, start):
         elif where == name and call == "fallocate" and a == 3:  # a hole
             n = struct.unpack("<q", data)[0]
             after[b:b + n] = bytes(n)
-    t.ok(after == path.read_bytes(), f"{path.name}: the record tells how the file came about")
+    t.ok(after == path.read_bytes(), f"{path.name}: the recorded calls lead to the edited file")
     yield State(file, None, b"", (), None)
 
 
@@ -333,13 +334,13 @@ def takes_safetensors(data):
 
 
 def crash(what, source, args, takes, ours=80):
-    """Edits a copy of source and looks at all states that a crash could have left."""
+    """Edits a copy of source and examines all states that a crash could have left."""
     path = scratch / "crash" / source.name
     path.parent.mkdir(exist_ok=True)
     shutil.copy(source, path)
     start = path.read_bytes()
     seen = list(states(record(path, *args), path, start))
-    end = seen[-1].file  # before space was given back
+    end = seen[-1].file  # before disk space was freed
     mixed = half = wrong = 0
     known = {}
     for state in seen:
@@ -348,7 +349,8 @@ def crash(what, source, args, takes, ours=80):
             known[data] = takes(data)
         mixed += known[data] and data not in (start, end)
     t.ok(known[start] and known[end], f"{what}: the old file and the new one load")
-    t.ok(mixed == 0, f"{what}: {len(seen)} states, {len(known)} of them different: old, new or refused")
+    t.ok(mixed == 0,
+         f"{what}: {len(seen)} states, {len(known)} of them different, are the old file, the new file or refused by torch or safetensors")
     journal = path.parent / f".{path.name}.lnn-undo"
     some = seen if len(seen) <= ours else [s for s in seen if not s.which][:50] + random.sample(seen, ours)
     for state in some:
@@ -367,8 +369,8 @@ def crash(what, source, args, takes, ours=80):
         if done.returncode != 0 or journal.exists() or path.read_bytes() != (end if committed else start):
             wrong += 1
             t.note(f"{done.returncode} {done.stderr} {len(state.which)} sectors, shift {state.shift}, {committed}")
-    t.ok(half == 0, f"{what}: our reader takes the old or the new file only, and none beside a journal ({len(some)} states)")
-    t.ok(wrong == 0, f"{what}: --recover brings back the old file, or the new one that was committed")
+    t.ok(half == 0, f"{what}: our reader accepts only the old and the new file, and no file beside a journal ({len(some)} states)")
+    t.ok(wrong == 0, f"{what}: --recover restores the old file, or the new one if it was committed")
     return path, start, end, seen
 
 
@@ -391,7 +393,7 @@ if shifts:
     journal = path.parent / f".{path.name}.lnn-undo"
     undo = next(s.journal for s in seen if s.journal)
     wrong = 0
-    for at in range(0, len(start) + BLOCK, BLOCK):  # a file system that had moved all from there on when the power failed
+    for at in range(0, len(start) + BLOCK, BLOCK):  # the file system had moved all data from here on when the power failed
         for half in (False, True):
             path.unlink()
             with open(path, "wb") as f:
@@ -399,22 +401,22 @@ if shifts:
                 f.seek(at + BLOCK)
                 f.write(b"\xff" * 8 + start[8:] if at == 0 else start[at:])
                 f.truncate(len(start) + BLOCK)
-                if half:  # and the guard had been written again, by a recovery that was interrupted, too
+                if half:  # an interrupted recovery had written the guard again
                     f.seek(0)
                     f.write(b"\xff" * 8)
             journal.write_bytes(undo)
             done = tap.run("lnn-ckpt-adapt", "-q", "--recover", path, status=None)
             wrong += done.returncode != 0 or path.read_bytes() != start
-    t.ok(wrong == 0, "a half made insertion is taken back")
+    t.ok(wrong == 0, "an insertion that was half done is undone")
     path, start, end, seen = crash("safetensors, cut in the middle", whole,
                                    ("--drop-params", "m.b", "--drop-params", "m.d"), takes_safetensors)
     commit = next(s for s in seen if s.journal and s.journal.endswith(b"LNNDONE1"))
     wrong = n = 0
-    first, length = BLOCK + 2 * BLOCK + 3 * BLOCK + BLOCK, 5 * BLOCK  # m.d goes first
+    first, length = BLOCK + 2 * BLOCK + 3 * BLOCK + BLOCK, 5 * BLOCK  # m.d is removed first
     for at in range(first, len(start), BLOCK):
         for low, high in ((at, at + length), (at + length - BLOCK, at + length)):
             if (low, at) != (at, at) and at != first:
-                continue  # only the range itself can be half gone
+                continue  # only the range itself can be half removed
             data = commit.file[:first] + commit.file[first + length:at + length] + bytes(length) + commit.file[at + length:]
             path.unlink()
             with open(path, "wb") as f:
@@ -430,5 +432,5 @@ if shifts:
             if done.returncode != 0 or path.read_bytes() != end:
                 wrong += 1
                 t.note(f"{at} {low} {high}: {done.returncode} {done.stderr}")
-    t.ok(wrong == 0, f"a cut that was half made is finished ({n} states)")
+    t.ok(wrong == 0, f"a removal that was half done is completed ({n} states)")
 t.done()

@@ -1,4 +1,4 @@
-"""lnn-ckpt-inspect against real PyTorch: lists, contents, figures, comparisons, what load_state_dict says, and whether
+"""Compares lnn-ckpt-inspect with real PyTorch: lists, contents, figures, comparisons, the verdict of load_state_dict, and whether
 weights_only=True loads a file."""
 
 import argparse
@@ -49,7 +49,7 @@ def short(dtype):
     return str(dtype).removeprefix("torch.")
 
 
-# ---- one of each dtype, and each way to lie in a storage ----
+# ---- a tensor of each dtype and of each layout in its storage ----
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2,
           torch.float8_e4m3fnuz, torch.float8_e5m2fnuz]  # fmt: skip
@@ -103,38 +103,39 @@ ZIP = save("all.pth", {"model": STATE, "epoch": 3})
 
 # ---- lists ----
 
-with t.part("the list is that of torch"):
+with t.part("the list agrees with torch"):
     rows = [line.split("\t") for line in inspect(ZIP).stdout.decode().splitlines()]
     expected = [[n, short(v.dtype), str(list(v.shape)).replace(" ", "")] for n, v in STATE.items()]
-    t.ok(rows == expected, "names, dtypes, shapes, in the order of the state dict")
+    t.ok(rows == expected, "names, dtypes and shapes are listed in the order of the state dict")
     doc = as_json("-l", ZIP)
     t.ok(list(doc)[:4] == ["schema", "file", "format", "key"] and doc["schema"] == 1 and doc["key"] == "model", "JSON: head")
     t.ok(
         all((r["numel"], r["nbytes"], r["strides"]) == (v.numel(), v.numel() * v.element_size(), list(v.stride()))
             for r, v in zip(doc["tensors"], STATE.values(), strict=True)),
-        "elements, bytes, strides",
+        "numbers of elements, bytes and strides agree with torch",
     )  # fmt: skip
     data = ZIP.read_bytes()
     rows = {r["name"]: r for r in doc["tensors"]}
     t.ok(
         all(numpy.frombuffer(data, v.numpy().dtype, v.numel(), rows[n]["offset"]).tobytes() == v.numpy().tobytes()
             for n, v in STATE.items() if n.startswith("float32.") and v.numel()),
-        "offsets lead to the elements",
+        "the elements are at the offset that the list gives",
     )  # fmt: skip
     t.ok(rows["view.rows"]["shares"] == "view.transposed" and rows["units"]["shares"] is None, "sharing")
     piped = inspect("-l", "-", stdin=data).stdout
-    t.ok(piped == inspect("-l", ZIP).stdout, "the same from a pipe")
+    t.ok(piped == inspect("-l", ZIP).stdout, "the list is the same from a pipe")
 
 with t.part("contents"):
     for name, v in STATE.items():
         raw = inspect("--dump", name, "--dump-as", "raw", ZIP).stdout
-        if not t.ok(raw == tap.bits(v.contiguous().resolve_conj().resolve_neg()) or v.numel() == 0, f"raw of {name}"):
+        if not t.ok(raw == tap.bits(v.contiguous().resolve_conj().resolve_neg()) or v.numel() == 0,
+                f"--dump-as raw of {name} gives its bytes"):
             break
     for name in ("kind.float64", "kind.float32", "kind.float16", "kind.int64", "kind.uint16", "kind.bool", "kind.complex64",
                  "kind.complex128", "view.steps", "scalar", "float32.0", "channels_last"):  # fmt: skip
         npy = numpy.load(io.BytesIO(inspect("--dump", name, "--dump-as", "npy", ZIP).stdout))
         v = STATE[name].contiguous().numpy()
-        t.ok(npy.dtype == v.dtype and npy.shape == v.shape and npy.tobytes() == v.tobytes(), f"npy of {name}")
+        t.ok(npy.dtype == v.dtype and npy.shape == v.shape and npy.tobytes() == v.tobytes(), f"--dump-as npy of {name} loads in numpy")
     for name in ("kind.float64", "kind.float32", "kind.float16", "kind.bfloat16", "kind.float8_e4m3fn", "special", "kind.int8",
                  "kind.uint64", "extremes"):  # fmt: skip
         v = STATE[name]
@@ -143,14 +144,15 @@ with t.part("contents"):
         back = torch.tensor([kind(x) for x in text], dtype=torch.float64 if kind is float else torch.int64 if v.dtype != torch.uint64 else torch.uint64)
         back = back.to(v.dtype).view(v.shape)
         t.ok(tap.same(torch.nan_to_num(back.float()) if kind is float else back,
-                      torch.nan_to_num(v.float()) if kind is float else v), f"text of {name} reads back the same")  # fmt: skip
+                      torch.nan_to_num(v.float()) if kind is float else v), f"--dump-as text of {name} reads back equal")  # fmt: skip
     legacy = save("all-legacy.pth", {"model": STATE}, _use_new_zipfile_serialization=False).read_bytes()
     for name in ("float32.70001", "view.steps", "channels_last", "extremes"):
         expected = tap.bits(STATE[name].contiguous())
-        t.ok(inspect("--dump", name, "--dump-as", "raw", "-", stdin=data).stdout == expected, f"{name} from a pipe")
-        t.ok(inspect("--dump", name, "--dump-as", "raw", "-", stdin=legacy).stdout == expected, f"{name} from a pipe, legacy")
+        t.ok(inspect("--dump", name, "--dump-as", "raw", "-", stdin=data).stdout == expected, f"--dump of {name} is the same from a pipe")
+        t.ok(inspect("--dump", name, "--dump-as", "raw", "-", stdin=legacy).stdout == expected,
+             f"--dump of {name} is the same from a pipe, legacy")
     done = inspect("--dump", "kind.bfloat16", "--dump-as", "npy", ZIP, status=2)
-    t.ok(b"raw" in done.stderr, "numpy has no bfloat16: the error names raw")
+    t.ok(b"raw" in done.stderr, "npy of bfloat16 is refused, and the message names raw")
     inspect("--dump", "nothing", ZIP, status=1)
 
 
@@ -158,7 +160,7 @@ with t.part("contents"):
 
 
 def figures(v):
-    """What --stats is to say, from torch in float64."""
+    """The figures that --stats must give, computed by torch in float64."""
     if v.dtype.is_complex:
         x = v.to(torch.complex128).resolve_conj()
         nan = x.real.isnan() | x.imag.isnan()
@@ -194,12 +196,12 @@ def agree(name, got, expected, scale):
 
 with t.part("figures"):
     doc = as_json("--stats", ZIP)
-    t.ok([r["name"] for r in doc["tensors"]] == list(STATE), "a row for each tensor, in order")
+    t.ok([r["name"] for r in doc["tensors"]] == list(STATE), "--stats gives a row for each tensor, in order")
     for row, (name, v) in zip(doc["tensors"], STATE.items(), strict=True):
         if name == "extremes":
             continue
         expected = figures(v)
-        if name == "view.lots":  # where torch itself is some 5e-12 off
+        if name == "view.lots":  # torch's own result is off by about 5e-12
             n = v.numel()
             few = [fractions.Fraction(x) for x in v[:, 0, 0].double().tolist()]
             mean = sum(few) / 3
@@ -207,28 +209,31 @@ with t.part("figures"):
             expected["norm"] = math.sqrt(sum(x * x for x in few) * (n // 3))
         scale = 0 if math.isnan(expected["max"]) else max(abs(expected["min"]), abs(expected["max"]))
         wrong = agree(name, row, expected, scale)
-        t.ok(wrong is None, f"{name}" if wrong is None else wrong)
+        t.ok(wrong is None, f"--stats of {name} agrees with torch" if wrong is None else wrong)
     exact = [fractions.Fraction(x) for x in STATE["far.mean"].tolist()]
     mean = sum(exact) / len(exact)
     std = math.sqrt(sum((x - mean) ** 2 for x in exact) / (len(exact) - 1))
     row = next(r for r in doc["tensors"] if r["name"] == "far.mean")
-    t.ok(abs(row["std"] - std) < 1e-12 * std and abs(row["mean"] - float(mean)) <= 2e-12, "std far from 0, in exact arithmetic")
+    t.ok(abs(row["std"] - std) < 1e-12 * std and abs(row["mean"] - float(mean)) <= 2e-12,
+         "mean and std of numbers far from 0 agree with exact arithmetic")
 
-with t.part("figures are the same bits however they are come by"):
+with t.part("figures do not depend on threads, input and container"):
     expected = inspect("--stats", ZIP).stdout
-    t.ok(inspect("--stats", "-j", 2, ZIP).stdout == expected, "two threads")
-    t.ok(inspect("--stats", "-j", 5, ZIP).stdout == expected, "five threads")
-    t.ok(inspect("--stats", "-", stdin=data).stdout == expected, "from a pipe")
-    t.ok(inspect("--stats", save("all-legacy.pth", {"model": STATE}, _use_new_zipfile_serialization=False)).stdout == expected, "legacy")
-    t.ok(inspect("--stats", "-", stdin=(tmp / "all-legacy.pth").read_bytes()).stdout == expected, "legacy from a pipe")
+    t.ok(inspect("--stats", "-j", 2, ZIP).stdout == expected, "--stats is the same with two threads")
+    t.ok(inspect("--stats", "-j", 5, ZIP).stdout == expected, "--stats is the same with five threads")
+    t.ok(inspect("--stats", "-", stdin=data).stdout == expected, "--stats is the same from a pipe")
+    t.ok(inspect("--stats", save("all-legacy.pth", {"model": STATE}, _use_new_zipfile_serialization=False)).stdout == expected,
+         "--stats is the same from a legacy file")
+    t.ok(inspect("--stats", "-", stdin=(tmp / "all-legacy.pth").read_bytes()).stdout == expected,
+         "--stats is the same from a legacy file on a pipe")
     with zipfile.ZipFile(ZIP) as old, zipfile.ZipFile(tmp / "deflated.pth", "w", zipfile.ZIP_DEFLATED) as new:
         for item in old.namelist():
             new.writestr(item, old.read(item))
-    t.ok(inspect("--stats", "-j", 2, tmp / "deflated.pth").stdout == expected, "deflated, two threads")
+    t.ok(inspect("--stats", "-j", 2, tmp / "deflated.pth").stdout == expected, "--stats is the same from a deflated zip with two threads")
     flat = {n: v.contiguous().resolve_conj().resolve_neg().clone() for n, v in STATE.items()}
-    t.ok(inspect("--stats", save("flat.pth", flat)).stdout == expected, "with all views made contiguous")
+    t.ok(inspect("--stats", save("flat.pth", flat)).stdout == expected, "--stats is the same if all views are made contiguous")
     sizes = inspect("--stats", "--sort", "size", ZIP).stdout.splitlines()
-    t.ok(sorted(sizes) == sorted(expected.splitlines()) and sizes != expected.splitlines(), "--sort changes the order only")
+    t.ok(sorted(sizes) == sorted(expected.splitlines()) and sizes != expected.splitlines(), "--sort changes only the order of rows")
 
 with t.part("--check"):
     done = inspect("--check", ZIP, status=1)
@@ -238,8 +243,8 @@ with t.part("--check"):
         f = figures(v)
         expected |= {(name, "nan", str(f["nan"]))} if f["nan"] else set()
         expected |= {(name, "inf", str(f["posinf"] + f["neginf"]))} if f["posinf"] + f["neginf"] else set()
-    t.ok(found == expected, "NaN and infinities are where torch sees them")
-    t.ok(inspect("--check", "-", stdin=data, status=1).stdout == done.stdout, "from a pipe")
+    t.ok(found == expected, "--check finds the NaN and infinities that torch finds")
+    t.ok(inspect("--check", "-", stdin=data, status=1).stdout == done.stdout, "--check finds the same from a pipe")
     fine = {"w": randn(3000, 200).float(), "zero": torch.zeros(4)}
     path = save("fine.pth", fine)
     inspect("--check", path)
@@ -249,7 +254,7 @@ with t.part("--check"):
     (tmp / "flipped.pth").write_bytes(broken)
     torch.load(tmp / "flipped.pth", weights_only=True)
     done = inspect("--check", "-j", 2, tmp / "flipped.pth", status=1)
-    t.ok(done.stdout == b"data/0\tcrc\n", "a flipped bit, which torch.load does not see")
+    t.ok(done.stdout == b"data/0\tcrc\n", "--check finds a flipped bit that torch.load does not notice")
 
 
 # ---- comparisons ----
@@ -279,8 +284,10 @@ with t.part("--against a checkpoint"):
             d = (a.to(torch.complex128) - b.to(torch.complex128)).abs() if a.dtype.is_complex else (a.double() - b.double()).abs()
             expected[n] = (int((d > 0).sum()), d.max().item())
     expected["kind.float16"] = (1, math.nan)
-    t.ok(repr(sorted(got.items())) == repr(sorted(expected.items())), f"how many elements differ, and the largest difference: {got}")
-    t.ok(as_json("--against", ZIP, "--values", "-j", 2, tmp / "other.pth", status=1)["values"].__len__() == len(expected), "the other way round")
+    t.ok(repr(sorted(got.items())) == repr(sorted(expected.items())),
+         f"--values counts the elements that differ and gives the largest difference: {got}")
+    t.ok(as_json("--against", ZIP, "--values", "-j", 2, tmp / "other.pth", status=1)["values"].__len__() == len(expected),
+         "--values finds the same tensors with the files exchanged")
 
 with t.part("the largest difference, the relative one and the cosine are numpy's"):
     def vector(x):
@@ -288,7 +295,7 @@ with t.part("the largest difference, the relative one and the cosine are numpy's
         return x.to(torch.complex128 if x.dtype.is_complex else torch.float64).numpy()
 
     def measured(pairs, equal_nan=True):
-        """What the line has, computed by numpy in float64; of several pairs as of one long vector."""
+        """The figures of a line, computed by numpy in float64. Several pairs are taken as one long vector."""
         a, b = (numpy.concatenate([vector(p[i]) for p in pairs]) for i in (0, 1))
         alike = (a == b) | (numpy.isnan(a) & numpy.isnan(b) & equal_nan)
         kept = ~(numpy.isnan(a) & numpy.isnan(b)) | ~numpy.bool_(equal_nan)
@@ -327,32 +334,33 @@ with t.part("the largest difference, the relative one and the cosine are numpy's
             x = torch.complex(x, randn(numel)) if dtype.is_complex else x.abs() if dtype in (torch.uint8, torch.bool) else x
             here[f"{n}.{numel}"] = x.to(dtype)
             there[f"{n}.{numel}"] = (x + 40 * (torch.arange(numel) % 7 < 3)).to(to)
-    # The same bytes but for one element, in the first, a middle and the last of several units; turned, so that it is no range.
+    # Tensors that differ in one element of the first, a middle or the last unit of work; also transposed, so that they are not contiguous.
     for at in (0, 300_000, 1_199_999):
         here[f"one.{at}"] = randn(1_200_000).float()
         there[f"one.{at}"] = here[f"one.{at}"].clone()
         there[f"one.{at}"][at] += 3
-        here[f"turned.{at}"], there[f"turned.{at}"] = (x[f"one.{at}"].view(1000, 1200).t() for x in (here, there))
+        here[f"transposed.{at}"], there[f"transposed.{at}"] = (x[f"one.{at}"].view(1000, 1200).t() for x in (here, there))
     here["one nan"], there["one nan"] = here["one.0"].clone(), there["one.0"].clone()
     here["one nan"][-1] = there["one nan"][-1] = math.nan
     pa, pb = save("ours.pth", here), save("theirs.pth", there)
     expected = {k: w for k, w in ((k, measured([(here[k], there[k])])) for k in here) if w[0] > 0}
     got = figures_of("--against", pb, "--values", pa)
     bad = [(k, got.get(k), w) for k, w in expected.items() if k not in got or got[k][0] != w[0] or not near(got[k][1:], w[1:])]
-    t.ok(got.keys() == expected.keys() and not bad, f"of {len(expected)} pairs: {bad[:3]} {got.keys() ^ expected.keys()}")
+    t.ok(got.keys() == expected.keys() and not bad,
+         f"the figures of {len(expected)} pairs agree with numpy: {bad[:3]} {got.keys() ^ expected.keys()}")
     t.eq(inspect("--against", pb, "--values", "-j", 3, pa, status=1).stdout, inspect("--against", pb, "--values", "-j1", pa, status=1).stdout,
-         "with several threads")
+         "--values gives the same with several threads")
     t.eq(inspect("--against", pb, "--values", "-", stdin=pa.read_bytes(), status=1).stdout,
-         inspect("--against", pb, "--values", pa, status=1).stdout, "from a pipe")
+         inspect("--against", pb, "--values", pa, status=1).stdout, "--values gives the same from a pipe")
     differ = figures_of("--against", pb, "--values", "--nan=differ", pa)
     for k in ("nans", "nan", "only nans", "one nan"):
         w = measured([(here[k], there[k])], equal_nan=False)
-        t.ok(differ[k][0] == w[0] and near(differ[k][1:], w[1:]), f"--nan=differ, {k}: {differ[k]} {w}")
+        t.ok(differ[k][0] == w[0] and near(differ[k][1:], w[1:]), f"--nan=differ counts NaN as a difference, {k}: {differ[k]} {w}")
     words = [x.split("\t") for x in inspect("--against", pb, "--values", "-e", "^to zero$|^nan$|^to inf$", pa, status=1).stdout.decode().splitlines()]
     t.eq([w[3:6] for w in words if w[0] == "values"], [["NaN", "NaN", "NaN"], ["Infinity", "NaN", "NaN"], ["2.0", "Infinity", "NaN"]],
-         "spelt as in JSON")
+         "NaN and infinity are spelt as in JSON")
     doc = as_json("--against", pb, "--values", "-e", "^to zero$", pa, status=1)["values"][0]
-    t.eq((doc["relative"], doc["cosine"]), ("Infinity", "NaN"), "in JSON")
+    t.eq((doc["relative"], doc["cosine"]), ("Infinity", "NaN"), "JSON has NaN and infinity as strings")
 
 with t.part("--fold folds layers of a comparison"):
     here = {f"blocks.{i}.{n}": randn(3, 4).float() for i in range(4) for n in "ab"} | {f"old.{i}.w": torch.ones(2) for i in range(3)}
@@ -360,17 +368,18 @@ with t.part("--fold folds layers of a comparison"):
     pa, pb = save("layers.pth", here), save("layers2.pth", there)
     lines = inspect("--against", pb, "--values", "--fold", pa, status=1).stdout.decode().splitlines()
     rows = {x.split("\t")[1]: x.split("\t") for x in lines if not x.startswith("#")}
-    t.eq(sorted(rows), ["blocks.{0..3}.a", "blocks.{0..3}.b", "new.{0,1}.w", "old.{0..2}.w"], "names")
-    t.eq(rows["new.{0,1}.w"], ["missing", "new.{0,1}.w", "[5]", "count=2"], "what is missing")
+    t.eq(sorted(rows), ["blocks.{0..3}.a", "blocks.{0..3}.b", "new.{0,1}.w", "old.{0..2}.w"],
+         "--fold gives one row for the layers of a name")
+    t.eq(rows["new.{0,1}.w"], ["missing", "new.{0,1}.w", "[5]", "count=2"], "--fold counts missing layers")
     each = [measured([(here[f"blocks.{i}.a"], there[f"blocks.{i}.a"])]) for i in range(4)]
     row = rows["blocks.{0..3}.a"]
     t.ok(int(row[2]) == sum(e[0] for e in each) and near([float(x) for x in row[3:6]], [
         max(e[1] for e in each), max(e[2] for e in each), min(e[3] for e in each)]) and row[6] == "count=4",
-        f"the sum of what differs, and the worst of the layers: {row}")
+        f"--fold gives the sum of differing elements and the worst figures of the layers: {row}")
     doc = as_json("--against", pb, "--values", "--fold", pa, status=1)
-    t.eq(([x["count"] for x in doc["values"]], doc["missing"][0]["count"]), ([4, 4], 2), "in JSON")
+    t.eq(([x["count"] for x in doc["values"]], doc["missing"][0]["count"]), ([4, 4], 2), "JSON has the number of layers")
 
-with t.part("tolerances are those of torch.allclose"):
+with t.part("--atol and --rtol mean the same as in torch.allclose"):
     r = random.Random(5)
     a = randn(4000).float()
     b = a + (randn(4000) * 1e-3).float()
@@ -382,15 +391,15 @@ with t.part("tolerances are those of torch.allclose"):
         close = torch.isclose(a.double(), b.double(), rtol=rtol, atol=atol)
         if not expected:
             n = as_json("--against", pb, "--values", "--atol", atol, "--rtol", rtol, pa, status=1)["values"][0]["differing"]
-            if not t.ok(n == int((~close).sum()), f"atol {atol}, rtol {rtol}: {n} elements"):
+            if not t.ok(n == int((~close).sum()), f"atol {atol}, rtol {rtol}: {n} elements differ, as by torch.isclose"):
                 break
 
 with t.part("dtypes and tensors that cannot be compared"):
     half = save("half.pth", {"x": a.half(), "y": torch.zeros(2, 2)})
     full = save("full.pth", {"x": a, "y": torch.zeros(4)})
     doc = as_json("--against", half, full, status=1)
-    t.ok(doc["dtype"] == [{"name": "x", "dtype": "float32", "target_dtype": "float16"}], "a dtype of its own")
-    t.ok(doc["mismatched"] == [{"name": "y", "shape": [4], "target_shape": [2, 2]}], "a shape of its own")
+    t.ok(doc["dtype"] == [{"name": "x", "dtype": "float32", "target_dtype": "float16"}], "another dtype is reported")
+    t.ok(doc["mismatched"] == [{"name": "y", "shape": [4], "target_shape": [2, 2]}], "another shape is reported")
     inspect("--against", full, tmp / "nowhere.pth", status=2)
 
 
@@ -405,7 +414,7 @@ class Net(torch.nn.Module):
 
 
 def loading(model, state):
-    """missing, unexpected and mismatched names as load_state_dict gives them."""
+    """The missing, unexpected and mismatched names of load_state_dict."""
     mismatched = []
     try:
         keys = model.load_state_dict(state, strict=False)
@@ -454,19 +463,21 @@ with t.part("--against a model says what load_state_dict says"):
         expected = loading(Net(), state)
         doc = as_json("--against", model, path, status=1 if any(expected) else 0)
         got = tuple({r["name"] for r in doc[k]} for k in ("missing", "unexpected", "mismatched"))
-        t.ok(got == expected and doc["same"] == (not any(expected)), f"{name}: {expected}")
+        t.ok(got == expected and doc["same"] == (not any(expected)), f"{name}: --against agrees with load_state_dict: {expected}")
     hint = as_json("--against", model, save("h.pth", Net(classes=7).state_dict()), status=1)["hints"]
-    t.ok(any("'head.'" in h for h in hint) and any("7 here, 10 there" in h for h in hint), f"a head is told: {hint}")
+    t.ok(any("'head.'" in h for h in hint) and any("7 here, 10 there" in h for h in hint), f"a hint names a head of another size: {hint}")
     hint = as_json("--against", model, save("s.pth", Net(stage=6).state_dict()), status=1)["hints"]
-    t.ok(any("'stages.2.weight'" in h or "'stages.'" in h or "stages.2." in h for h in hint), f"a stage is told: {hint}")
+    t.ok(any("'stages.2.weight'" in h or "'stages.'" in h or "stages.2." in h for h in hint),
+         f"a hint names a stage of another size: {hint}")
     n = len(Net().state_dict())
     path = save("ddp.pth", {"module." + n: v for n, v in Net().state_dict().items()})
     hint = as_json("--against", model, path, status=1)["hints"]
-    t.ok(hint == [f"all names differ by the prefix 'module.' only: --strip-prefix=module. ({n} of {n} would match)"], f"a prefix is told: {hint}")
+    t.ok(hint == [f"all names differ by the prefix 'module.' only: --strip-prefix=module. ({n} of {n} would match)"],
+         f"a hint names a superfluous prefix: {hint}")
     inspect("--against", model, "--strip-prefix", "module.", path)
     path = save("plain.pth", Net().state_dict())
     hint = as_json("--against", tmp / "ddp.pth", path, status=1)["hints"]
-    t.ok(len(hint) == 1 and "--add-prefix=module." in hint[0], f"a prefix that is lacking is told: {hint}")
+    t.ok(len(hint) == 1 and "--add-prefix=module." in hint[0], f"a hint names a missing prefix: {hint}")
 
 with t.part("a description written from a checkpoint"):
     out = inspect("--format", "model", save("plain.pth", Net().state_dict())).stdout
@@ -486,7 +497,7 @@ class Evil:
 
 
 class Dangling:
-    """Some class of somebody's."""
+    """A class that torch does not know."""
 
 
 def verdict(path):
@@ -497,7 +508,7 @@ def verdict(path):
 
 
 def pickled(name, raw):
-    """A torch zip whose data.pkl is raw."""
+    """Writes a torch zip whose data.pkl has the given bytes."""
     with zipfile.ZipFile(tmp / name, "w") as z:
         z.writestr("archive/data.pkl", raw)
         z.writestr("archive/byteorder", "little")
@@ -530,52 +541,57 @@ with t.part("--globals agrees with torch.load(weights_only=True)"):
             path = save("one.pth", obj, _use_new_zipfile_serialization=not legacy)
             expected = verdict(path)
             doc = as_json("--globals", path, status=None)
-            t.ok(doc["loads"] == expected == (name in good), f"{name}{', legacy' if legacy else ''}: {doc['reason']}")
+            t.ok(doc["loads"] == expected == (name in good),
+                 f"{name}{', legacy' if legacy else ''}: --globals agrees with torch: {doc['reason']}")
     for name in ("eval", "getattr", "open"):
         doc = as_json("--globals", save("one.pth", bad[name]), status=1)
-        t.ok(any(g["verdict"] == "unsafe" for g in doc["globals"]), f"{name} is unsafe")
+        t.ok(any(g["verdict"] == "unsafe" for g in doc["globals"]), f"--globals calls {name} unsafe")
 
-with t.part("--globals: opcodes, what is behind STOP, and files that cannot be opened"):
+with t.part("--globals: opcodes, bytes after STOP, and files that cannot be opened"):
     for protocol in range(2, 6):
         path = save("p.pth", {"a": T}, pickle_protocol=protocol)
-        t.ok(as_json("--globals", path, status=None)["loads"] == verdict(path), f"protocol {protocol}")
+        t.ok(as_json("--globals", path, status=None)["loads"] == verdict(path), f"--globals agrees with torch on protocol {protocol}")
     tail = pickle.dumps(Evil(os.system, "true"), protocol=2)
     path = pickled("tail.pth", pickle.dumps({"a": 1}, protocol=2) + tail)
     doc = as_json("--globals", path, status=1)
-    t.ok(doc["loads"] and verdict(path), "torch does not look behind STOP")
+    t.ok(doc["loads"] and verdict(path), "a pickle after STOP does not keep torch from loading, and --globals says so")
     t.ok(doc["pickles_behind_stop"] == 1 and [(g["global"], g["verdict"], g["behind_stop"]) for g in doc["globals"]]
-         == [("posix.system", "unsafe", True)], "but it is looked at")  # fmt: skip
+         == [("posix.system", "unsafe", True)], "--globals lists the globals after STOP")  # fmt: skip
     for name, raw in {
         "stack global": pickle.dumps(Evil(os.system, "true"), protocol=4), "plain, protocol 2": tail,
         "plain, protocol 0": b"cos\nsystem\n(S'true'\ntR.", "inst": b"(S'true'\nios\nsystem\n.",
     }.items():  # fmt: skip
         (tmp / "plain.pkl").write_bytes(raw)
         doc = as_json("--globals", tmp / "plain.pkl", status=1)
-        t.ok(not doc["loads"] and any(g["verdict"] == "unsafe" for g in doc["globals"]), f"plain pickle: {name}")
+        t.ok(not doc["loads"] and any(g["verdict"] == "unsafe" for g in doc["globals"]),
+             f"a global is found unsafe in a plain pickle: {name}")
         path = pickled("wrapped.pth", raw)
         doc = as_json("--globals", path, status=1)
-        t.ok(not doc["loads"] and not verdict(path) and any(g["verdict"] == "unsafe" for g in doc["globals"]), f"in a zip: {name}")
+        t.ok(not doc["loads"] and not verdict(path) and any(g["verdict"] == "unsafe" for g in doc["globals"]),
+             f"a global is found unsafe in a zip: {name}")
     path = save("evil.pth", {"a": T, "e": Evil(os.system, "true")})
     seen = path.read_bytes().index(b"posix\nsystem\n") + 14
     for cut in (seen, seen + 20, len(path.read_bytes()) - 30):
         (tmp / "cut.pth").write_bytes(path.read_bytes()[:cut])
         done = inspect("--globals", tmp / "cut.pth", status=2)
-        t.ok(b"unsafe\tposix.system" in done.stdout, f"cut off at byte {cut}, and still seen")
+        t.ok(b"unsafe\tposix.system" in done.stdout, f"an unsafe global is listed from a file that is cut off at byte {cut}")
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp / "script.pt")
     doc = as_json("--globals", tmp / "script.pt", status=1)
-    t.ok(not doc["loads"] and "TorchScript" in doc["reason"] and not verdict(tmp / "script.pt"), "TorchScript")
-    t.ok(as_json("--globals", tap.FIXTURES / "tiny.safetensors")["loads"], "no pickle, no trouble")
+    t.ok(not doc["loads"] and "TorchScript" in doc["reason"] and not verdict(tmp / "script.pt"),
+         "--globals says that a TorchScript archive does not load")
+    t.ok(as_json("--globals", tap.FIXTURES / "tiny.safetensors")["loads"], "--globals of a file without a pickle says that it loads")
 
 with t.part("--summary, --get"):
     doc = as_json("--summary", ZIP)
     t.ok((doc["tensors"], doc["numel"], doc["nbytes"]) == (len(STATE), sum(v.numel() for v in STATE.values()),
-         sum(v.numel() * v.element_size() for v in STATE.values())), "counts")  # fmt: skip
+         sum(v.numel() * v.element_size() for v in STATE.values())), "--summary counts tensors, elements and bytes")  # fmt: skip
     stored = {v.untyped_storage().data_ptr(): v.untyped_storage().nbytes() for v in STATE.values()}
-    t.ok(doc["stored_bytes"] == sum(stored.values()), "stored bytes")
+    t.ok(doc["stored_bytes"] == sum(stored.values()), "--summary counts the bytes of shared storages once")
     lone = save("lone.pth", {"model": {"x": torch.zeros(1000)[:10], "y": torch.zeros(5)}, "optimizer": {"m": torch.zeros(50)}})
     doc = as_json("--summary", lone)
-    t.ok((doc["unused_bytes"], doc["optimizer_bytes"], doc["stored_bytes"]) == (3960, 200, 4220), "unused and optimizer bytes")
-    t.ok(inspect("--get", "epoch", ZIP).stdout == b"3\n", "--get")
+    t.ok((doc["unused_bytes"], doc["optimizer_bytes"], doc["stored_bytes"]) == (3960, 200, 4220),
+         "--summary counts unused bytes and the optimizer's bytes")
+    t.ok(inspect("--get", "epoch", ZIP).stdout == b"3\n", "--get prints a number")
     for v in (0.1, 1e300, -0.0, math.pi, 5e-324, math.inf):
         got = inspect("--get", "v", save("v.pth", {"v": v, "t": T})).stdout.decode()
         t.ok(float(got) == v and math.copysign(1, float(got)) == math.copysign(1, v), f"--get of {v!r} reads back equal")

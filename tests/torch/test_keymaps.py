@@ -1,5 +1,5 @@
-"""The key maps in man/keymaps on sources made from random weights: what comes out is what the target's own code makes of them,
-bit for bit, and loads strictly."""
+"""Applies the key maps in man/keymaps to random weights. The result equals what the target's own code makes of them, bit for bit,
+and load_state_dict accepts it with strict=True."""
 
 import warnings
 
@@ -23,17 +23,17 @@ SIZES = {"embed_dim": 24, "depth": 12, "num_heads": 3, "img_size": 32, "patch_si
 
 
 def mapped(name, source, *args):
-    """What the map makes of source, as a file and through a pipe, as torch reads it."""
+    """Applies the map to source, as a file and through a pipe, and loads the result with torch."""
     tap.run("lnn-ckpt-adapt", "-s", MAPS / f"{name}.yaml", *args, "--root", "-o", tmp / "out.pth", source)
     piped = tap.run("lnn-ckpt-adapt", "-s", MAPS / f"{name}.yaml", *args, "--root", "--to", "torch",
                     stdin=source.read_bytes()).stdout
-    t.ok(piped == (tmp / "out.pth").read_bytes(), f"{name}: the same from a pipe")
+    t.ok(piped == (tmp / "out.pth").read_bytes(), f"{name}: a pipe gives the same bytes")
     return torch.load(tmp / "out.pth", weights_only=True)
 
 
 def compare(name, got, expected):
-    t.eq(sorted(got), sorted(expected), f"{name}: the names")
-    t.eq([k for k in expected if k in got and not tap.same(got[k], expected[k])], [], f"{name}: every bit")
+    t.eq(sorted(got), sorted(expected), f"{name}: the names are the target's")
+    t.eq([k for k in expected if k in got and not tap.same(got[k], expected[k])], [], f"{name}: the values are equal bit for bit")
 
 
 def model_of():
@@ -45,7 +45,7 @@ def model_of():
 
 
 def jax_arrays(rng, depth=SIZES["depth"], dim=24, heads=3, patch=8, tokens=17, classes=7):
-    """Arrays with the names and shapes of the official .npz, of random numbers."""
+    """Random arrays with the names and shapes of the official .npz."""
     shapes = {"cls": (1, 1, dim), "embedding/kernel": (patch, patch, 3, dim), "embedding/bias": (dim,),
               "Transformer/posembed_input/pos_embedding": (1, tokens, dim), "Transformer/encoder_norm/scale": (dim,),
               "Transformer/encoder_norm/bias": (dim,), "head/kernel": (dim, classes), "head/bias": (classes,),
@@ -69,11 +69,11 @@ with t.part("vit_jax-to-timm"):
     for save in (np.savez, np.savez_compressed):
         save(tmp / "vit.npz", **jax_arrays(np.random.default_rng(2)))
         model = model_of()
-        vision_transformer._load_weights(model, str(tmp / "vit.npz"))  # timm's own
+        vision_transformer._load_weights(model, str(tmp / "vit.npz"))  # timm's own loader
         compare("vit_jax-to-timm", mapped("vit_jax-to-timm", tmp / "vit.npz"), model.state_dict())
     torch.save(model.state_dict(), tmp / "timm.pth")
     model.load_state_dict(mapped("vit_jax-to-timm", tmp / "vit.npz", "-m", tmp / "timm.pth", "--strict"), strict=True)
-    t.ok(True, "vit_jax-to-timm: loads strictly")
+    t.ok(True, "vit_jax-to-timm: load_state_dict accepts the result with strict=True")
 
 HF = [("cls_token", "vit.embeddings.cls_token"), ("pos_embed", "vit.embeddings.position_embeddings"),
       ("patch_embed.proj.", "vit.embeddings.patch_embeddings.projection."), ("norm.", "vit.layernorm."), ("head.", "classifier.")]
@@ -123,11 +123,11 @@ with t.part("hf-vit-to-timm"):
                     if hasattr(getattr(block, norm, None), "eps"):
                         getattr(block, norm).eps = 1e-12
             difference = (model.eval()(image) - hf(image).logits).abs().max()
-        t.ok(difference < 1e-4, f"hf-vit-to-timm: both models answer alike ({difference:.1e})")
+        t.ok(difference < 1e-4, f"hf-vit-to-timm: both models compute the same logits ({difference:.1e})")
 
 
 def nano_gpt(layers=2, width=12, words=11, length=8):
-    """nanoGPT's names, with Linear layers and a tied output, and Hugging Face's for the same, with Conv1D."""
+    """A state dict with nanoGPT's names, Linear layers and a tied output; and Hugging Face's of the same model, with Conv1D."""
     expected, source = {}, {}
     shapes = {"ln_1.weight": (width,), "ln_1.bias": (width,), "ln_2.weight": (width,), "ln_2.bias": (width,),
               "attn.c_attn": (3 * width, width), "attn.c_proj": (width, width), "mlp.c_fc": (4 * width, width),
@@ -164,9 +164,9 @@ with t.part("gpt2-to-nanogpt"):
         gpt = GPT2Model(GPT2Config(vocab_size=11, n_positions=8, n_embd=12, n_layer=1, n_head=2)).eval()
         torch.save(gpt.state_dict(), tmp / "gpt2.pth")
         got = mapped("gpt2-to-nanogpt", tmp / "gpt2.pth")
-        t.eq(sorted(got), sorted(k for k in expected if ".h.1." not in k), "gpt2-to-nanogpt: the names of transformers' model")
+        t.eq(sorted(got), sorted(k for k in expected if ".h.1." not in k), "gpt2-to-nanogpt: the test has the names of transformers' model")
         x = torch.randn(3, 12)
         linear = torch.nn.functional.linear(x, got["transformer.h.0.mlp.c_fc.weight"], got["transformer.h.0.mlp.c_fc.bias"])
-        t.ok(torch.allclose(linear, gpt.h[0].mlp.c_fc(x), atol=1e-6), "gpt2-to-nanogpt: a Linear answers as the Conv1D")
+        t.ok(torch.allclose(linear, gpt.h[0].mlp.c_fc(x), atol=1e-6), "gpt2-to-nanogpt: a Linear layer computes the same as the Conv1D")
 
 t.done()

@@ -1,5 +1,5 @@
-"""Legacy streams (torch.save before 1.6, or asked to write like it): listed as torch loads them, turned into zips that
-torch loads with weights_only to the same tensors, and refused where they are damaged."""
+"""Legacy streams, which torch.save wrote before 1.6 and still writes on request. They are listed as torch loads them, converted to
+zips that torch loads with weights_only to equal tensors, and refused if they are damaged."""
 
 import collections
 import io
@@ -24,7 +24,7 @@ def legacy(obj, protocol=2):
 
 
 def old_views(protocol=2):
-    """A file as torch before 0.4 wrote it: storages that are views of other storages. Loads in today's torch."""
+    """A file as torch before 0.4 wrote it: storages that are views of other storages. Current torch loads it."""
     root = torch.arange(10.0)
     half = torch.arange(6, dtype=torch.float16)
 
@@ -64,7 +64,7 @@ def everything():
     base = torch.arange(24, dtype=torch.float32).reshape(4, 6)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     shared = torch.ones(3, dtype=torch.int64)
-    # Newer dtypes torch writes in this format too, but cannot load again.
+    # torch writes newer dtypes in this format but cannot load them again.
     names = "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64 complex128".split()
     yield "dtypes", {n: torch.ones(2, 3).to(getattr(torch, n)) for n in names}
     yield "state dict", net.state_dict()
@@ -90,37 +90,37 @@ def tensors_of(obj):
 
 
 def check_listed(what, content):
-    """As torch sees it, from a file and from a pipe."""
+    """Lists a file and a pipe, and compares with what torch loads."""
     path = tmp / "legacy.pth"
     path.write_bytes(content)
     expected = {n: (str(v.dtype)[6:], list(v.shape))
             for n, v in tensors_of(torch.load(io.BytesIO(content), weights_only=False)).items()}
     for how, args, stdin in (("file", [path], None), ("pipe", [], content)):
         found = json.loads(tap.run("lnn-ckpt-inspect", "--format=json", *args, stdin=stdin).stdout)
-        t.eq({e["name"]: (e["dtype"], e["shape"]) for e in found["tensors"]}, expected, f"{what}: listed from a {how}")
+        t.eq({e["name"]: (e["dtype"], e["shape"]) for e in found["tensors"]}, expected, f"{what}: the list of a {how} agrees with torch")
     return path
 
 
 def check_converted(what, content, shared=True):
-    """Turned into a zip: the same tensors bit for bit, shared where they were, and the same bytes through pipes."""
+    """Converts to a zip. Tensors and their sharing must be equal, and a pipe must give the same bytes."""
     path, out = tmp / "legacy.pth", tmp / "zip.pth"
     path.write_bytes(content)
     before = tensors_of(torch.load(path, weights_only=False))
     tap.run("lnn-ckpt-adapt", path, "--root", "-o", out)
     after = tensors_of(torch.load(out, weights_only=True))
-    t.ok(out.read_bytes()[:4] == b"PK\3\4", f"{what}: a zip comes out")
-    t.ok(before.keys() == after.keys() and all(tap.same(before[k], after[k]) for k in before), f"{what}: with the same tensors")
-    t.ok(all(before[k].stride() == after[k].stride() for k in before if before[k].numel()), f"{what}: and strides")
+    t.ok(out.read_bytes()[:4] == b"PK\3\4", f"{what}: the output is a zip")
+    t.ok(before.keys() == after.keys() and all(tap.same(before[k], after[k]) for k in before), f"{what}: the zip has equal tensors")
+    t.ok(all(before[k].stride() == after[k].stride() for k in before if before[k].numel()), f"{what}: the zip has equal strides")
 
     def sharing(d):
         first = {}
         return [first.setdefault(v.untyped_storage().data_ptr(), i) for i, v in enumerate(d.values()) if v.numel()]
 
     if shared:
-        t.eq(sharing(after), sharing(before), f"{what}: shared as they were")
+        t.eq(sharing(after), sharing(before), f"{what}: the same tensors share storages")
     mapped = tensors_of(torch.load(out, weights_only=True, mmap=True))
-    t.ok(all(tap.same(mapped[k], after[k]) for k in after), f"{what}: also with mmap")
-    t.ok(tap.run("lnn-ckpt-adapt", "--root", stdin=content).stdout == out.read_bytes(), f"{what}: the same bytes through pipes")
+    t.ok(all(tap.same(mapped[k], after[k]) for k in after), f"{what}: the zip loads with mmap")
+    t.ok(tap.run("lnn-ckpt-adapt", "--root", stdin=content).stdout == out.read_bytes(), f"{what}: pipes give the same bytes")
 
 
 def whole():
@@ -145,21 +145,22 @@ def views():
     for protocol in (2, 4):
         content = old_views(protocol)
         check_listed("views of storages", content)
-        # torch makes storages of their own for these views; we write what they are, parts of one.
+        # torch gives each of these views its own storage. We write them as parts of one storage, which they are.
         check_converted("views of storages", content, shared=False)
 
 
 def modules():
-    """A whole module: torch keeps its source in a persistent id of its own."""
+    """A whole module. torch stores its source code in a persistent id of another kind."""
     content = legacy(torch.nn.Linear(2, 2))
     ran = tap.run("lnn-ckpt-inspect", "--format=names", stdin=content)
-    t.eq(ran.stdout, b"weight\nbias\n", "a whole module is its state dict")
+    t.eq(ran.stdout, b"weight\nbias\n", "a whole module is listed as its state dict")
     content = legacy({"net": torch.nn.Linear(2, 2), "state_dict": torch.nn.Linear(2, 2).state_dict()})
-    t.eq(tap.run("lnn-ckpt-inspect", "--format=names", stdin=content).stdout, b"weight\nbias\n", "beside a state dict it is not in the way")
+    t.eq(tap.run("lnn-ckpt-inspect", "--format=names", stdin=content).stdout, b"weight\nbias\n",
+         "a state dict beside a whole module is listed")
 
 
 def damaged():
-    """Where torch fails, we fail; a count that is wrong, a key list that lacks or adds one, any cut."""
+    """Files that are cut, a wrong count of elements, and a second object in the file."""
     content = legacy(collections.OrderedDict(a=torch.arange(4.0), b=torch.ones(3, dtype=torch.uint8)))
     wrong = []
     for n in range(30, len(content), 7):
@@ -168,19 +169,19 @@ def damaged():
             ran = tap.run("lnn-ckpt-adapt", *args, "-o", tmp / "none.pth", stdin=stdin, status=None)
             if ran.returncode != 2 or len(ran.stderr.splitlines()) != 1 or (tmp / "none.pth").exists():
                 wrong.append((n, ran.returncode, ran.stderr))
-    t.eq(wrong, [], "cut off anywhere: status 2, one line, no output")
+    t.eq(wrong, [], "a file that is cut off anywhere gives status 2, one line and no output")
 
     at = content.rindex(struct.pack("<q", 3) + b"\1\1\1")
     ran = tap.run("lnn-ckpt-inspect", stdin=content[:at] + struct.pack("<q", 2) + content[at + 8 :], status=None)
     file = tmp / "count.pth"
     file.write_bytes(content[:at] + struct.pack("<q", 2) + content[at + 8 :])
     ran = tap.run("lnn-ckpt-inspect", file, status=2)
-    t.ok(f"at byte {at}: ".encode() in ran.stderr, "a wrong count of elements is named by its offset")
+    t.ok(f"at byte {at}: ".encode() in ran.stderr, "a message gives the offset of a wrong count of elements")
 
     two = content + legacy({"z": torch.ones(1)})
     ran = tap.run("lnn-ckpt-adapt", "--root", stdin=two)
-    t.ok(b"another saved object follows" in ran.stderr, "a second object in the file is not passed over in silence")
-    t.eq(list(torch.load(io.BytesIO(ran.stdout), weights_only=True)), ["a", "b"], "and the first is read, as torch does")
+    t.ok(b"another saved object follows" in ran.stderr, "a second object in the file gives a warning")
+    t.eq(list(torch.load(io.BytesIO(ran.stdout), weights_only=True)), ["a", "b"], "the first of two objects is read, as by torch")
 
 
 for part in (whole, protocols, views, modules, damaged):

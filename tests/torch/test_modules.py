@@ -1,4 +1,4 @@
-"""Whole pickled nn.Modules: read without their classes as what state_dict() gives, from zips and legacy streams, files and pipes."""
+"""Whole pickled nn.Modules are read as their state_dict(), without their classes, from zips and legacy streams, files and pipes."""
 
 import copy
 import subprocess
@@ -14,7 +14,7 @@ nn = torch.nn
 t = tap.Tap()
 tmp = tap.scratch()
 
-# The classes are gone where the files are read.
+# The classes do not exist where the files are read.
 (tmp / "zoo.py").write_text(
     """
 import torch
@@ -33,7 +33,7 @@ class Detect(nn.Module):
         self.yaml = {"nc": 1}
         self.model = nn.Sequential(Conv(3, 4), Conv(4, 4))
         self.names = {0: "cat"}
-        self.stride = torch.tensor([8.0, 16.0])  # an attribute, no buffer
+        self.stride = torch.tensor([8.0, 16.0])  # an attribute, not a buffer
 
 class Unusual(nn.Module):
     def __init__(self):
@@ -46,7 +46,7 @@ class Unusual(nn.Module):
         self.register_buffer("mask", torch.ones(3), persistent=False)
         self.frozen = nn.Parameter(torch.ones(2), requires_grad=False)
         self.tagged = nn.Parameter(torch.zeros(3))
-        self.tagged.no_decay = True           # an attribute makes another call of the pickle
+        self.tagged.no_decay = True           # a parameter with an attribute is pickled by another function
         self.missing = None
         self.empty = nn.ModuleList()
         self.blocks = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Identity()})
@@ -69,12 +69,12 @@ zoo = __import__("zoo")
 
 
 def same_dict(path, state, what):
-    """The torch file at path, which weights_only must load, holds state and nothing else, in its order."""
+    """The torch file at path must load with weights_only, and hold the entries of state in order and nothing else."""
     got = torch.load(path, weights_only=True)
-    t.eq(list(got), list(state), f"{what}: names in the order of state_dict()")
-    t.ok(all(tap.same(got[k], state[k]) for k in state), f"{what}: every bit")
+    t.eq(list(got), list(state), f"{what}: the names and their order are those of state_dict()")
+    t.ok(all(tap.same(got[k], state[k]) for k in state), f"{what}: the values are equal bit for bit")
     t.ok(all(type(got[k]) is type(state[k]) and got[k].requires_grad == state[k].requires_grad for k in state),
-         f"{what}: tensors, no parameters")
+         f"{what}: the entries are tensors and not parameters")
 
 
 def models():
@@ -104,9 +104,9 @@ for name, model in models():
             tap.run("lnn-ckpt-adapt", *drop, "-o", tmp / "out.pth", path)
             same_dict(tmp / "out.pth", expected, what)
             piped = tap.run("lnn-ckpt-adapt", *drop, "-o", "-", "-", stdin=path.read_bytes()).stdout
-            t.ok(piped == (tmp / "out.pth").read_bytes(), f"{what}: the same from a pipe")
+            t.ok(piped == (tmp / "out.pth").read_bytes(), f"{what}: a pipe gives the same bytes")
 
-# What ultralytics and yolov5 write, and checkpoints around modules.
+# Checkpoints that hold modules, as ultralytics and yolov5 write them.
 model = zoo.Detect().half()
 other = zoo.Detect()
 bodies = {
@@ -120,9 +120,9 @@ for name, body in bodies.items():
         done = tap.run("lnn-ckpt-adapt", "--keep-wrappers", "--root", "-o", tmp / "out.pth", tmp / "in.pt")
         same_dict(tmp / "out.pth", model.state_dict(), name)
         says = {"training": b"the state dict is ema", "both": b"-k ema"}.get(name, b"")
-        t.ok(says in done.stderr, f"{name}: says what was chosen")
+        t.ok(says in done.stderr, f"{name}: a message names the module that was chosen or another one")
         listed = tap.run("lnn-ckpt-inspect", tmp / "in.pt").stdout.decode().splitlines()
-        t.eq([line.split("\t")[0] for line in listed], list(model.state_dict()), f"{name}: listed")
+        t.eq([line.split("\t")[0] for line in listed], list(model.state_dict()), f"{name}: inspect lists the names of the module")
 with t.part("places"):
     torch.save(bodies["both"], tmp / "in.pt")
     tap.run("lnn-ckpt-adapt", "-k", "ema", "--keep-wrappers", "--root", "-o", tmp / "out.pth", tmp / "in.pt")
@@ -134,14 +134,14 @@ with t.part("places"):
     tap.run("lnn-ckpt-adapt", "--carry-all", "-o", tmp / "out.pth", tmp / "in.pt")
     got = torch.load(tmp / "out.pth", weights_only=False)
     t.ok(type(got["ema"]) is zoo.Detect and isinstance(got["ema"].model[0].conv.weight, nn.Parameter),
-         "a module that is carried stays one")
+         "a module that is carried stays a module")
     tap.run("lnn-ckpt-adapt", "-k", "model.model.0", "--carry-all", "-o", tmp / "out.pth", tmp / "in.pt")
     got = torch.load(tmp / "out.pth", weights_only=False)
     t.eq((list(got), list(got["model"]["model"]["0"])), (["model", "ema"], list(model.model[0].state_dict())),
-         "a place in a module is written without what lies beside it")
+         "a submodule is written at its path without the modules beside it")
     torch.save({"g": zoo.Conv(1, 2), "d": model}, tmp / "in.pt")
     done = tap.run("lnn-ckpt-adapt", "-o", tmp / "out.pth", tmp / "in.pt", status=2)
-    t.ok(b"-k g" in done.stderr and b"-k d" in done.stderr, "two modules: the choice is named")
+    t.ok(b"-k g" in done.stderr and b"-k d" in done.stderr, "with two modules a message names -k for both")
     torch.save({"nets": [zoo.Conv(1, 2), model], "x": {"w": torch.ones(2)}}, tmp / "in.pt")
     tap.run("lnn-ckpt-adapt", "-k", "nets.1", "--keep-wrappers", "--root", "-o", tmp / "out.pth", tmp / "in.pt")
     same_dict(tmp / "out.pth", model.state_dict(), "-k nets.1")
@@ -150,7 +150,7 @@ with t.part("among other objects"):
     torch.save({"notes": [zoo.Note(i) for i in range(2000)], "model": model, "copy": copy.copy(model)}, tmp / "in.pt")
     for place in ("model", "copy"):
         tap.run("lnn-ckpt-adapt", "-k", place, "--keep-wrappers", "--root", "-o", tmp / "out.pth", tmp / "in.pt")
-        same_dict(tmp / "out.pth", model.state_dict(), f"{place}, behind many other objects")
+        same_dict(tmp / "out.pth", model.state_dict(), f"{place}, after many other objects")
 
 with t.part("resized"):
     block = nn.Module()
@@ -161,13 +161,13 @@ with t.part("resized"):
     got = torch.load(tmp / "out.pth")
     t.eq((got["epoch"], {k: tuple(v.shape) for k, v in got["model"].items()}),
          (3, {"attn.relative_position_bias_table": (169, 2), "attn.proj.weight": (2, 2), "attn.proj.bias": (2,)}),
-         "lnn-interp-bias writes the state dict, with the table resized, and the rest")
+         "lnn-interp-bias writes the module as a state dict with a resized table, and keeps the other values")
 
-# Without the classes, in a process that has none.
+# The module with the classes is removed before the file is read.
 with t.part("nothing is imported"):
     torch.save(model, tmp / "in.pt")
     (tmp / "zoo.py").unlink()
     done = subprocess.run([str(tap.BUILD / "lnn-ckpt-inspect"), str(tmp / "in.pt")], capture_output=True, check=False)
-    t.eq(done.stdout.count(b"\n"), len(model.state_dict()), "the classes are gone, the tensors are listed")
+    t.eq(done.stdout.count(b"\n"), len(model.state_dict()), "the tensors are listed though the classes cannot be imported")
 
 t.done()

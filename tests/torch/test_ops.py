@@ -1,5 +1,5 @@
-"""Ops of key maps against torch: every op for every class of dtypes, from files and from pipes, to torch, safetensors and
-shards; tensors that are views, shared or big-endian; and what a map must not do."""
+"""Compares the ops of key maps with torch: every op for every class of dtypes, from files and pipes, to torch, safetensors and
+shards. The inputs are also views, shared or big-endian. Maps that must be refused are tested, too."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ COMPUTED = ["float64", "float32", "float16", "bfloat16"]
 
 
 def numbers(dtype, *shape):
-    """Numbers that the dtype can tell apart."""
+    """A tensor of numbers that are different in the dtype."""
     dtype = getattr(torch, dtype)
     if dtype == torch.bool:
         return torch.rand(*shape) < 0.5
@@ -30,7 +30,7 @@ def numbers(dtype, *shape):
 
 
 def flip(x, *dims):
-    """As torch's flip, for every dtype."""
+    """Like torch.flip, but for every dtype."""
     for d in dims:
         x = x[(slice(None),) * d + (torch.arange(x.shape[d] - 1, -1, -1),)]
     return x.contiguous()
@@ -53,7 +53,7 @@ def equal(got, expected):
 
 
 def check(what, state, rules, expected, flat=True):
-    """All ways through must give expected."""
+    """Every kind of input and output must give the expected tensors."""
     write_map("m.yaml", rules)
     torch.save(state, tmp / "in.pth")
     sources = ["in.pth"]
@@ -72,7 +72,7 @@ def check(what, state, rules, expected, flat=True):
                     got = torch.load(tmp / "out", weights_only=True) if to == "torch" else load_file(tmp / "out")
                     t.ok(equal(got, expected), f"{what}: {source}{' (pipe)' if pipe else ''} to {to}")
                     data = (tmp / "out").read_bytes()
-                    t.ok(outs.setdefault(to, data) == data, f"{what}: {source}: the pipe's bytes are the file's")
+                    t.ok(outs.setdefault(to, data) == data, f"{what}: {source}: the pipe gives the same bytes as the file")
             if "safetensors" in outs:
                 for pipe in ("", f"cat {source} | ") if "split" in what or "join" in what else ("",):
                     shutil.rmtree(tmp / "shards", ignore_errors=True)
@@ -82,7 +82,7 @@ def check(what, state, rules, expected, flat=True):
 
 
 def op(what, x, ops, expected):
-    """One tensor, between two that are copied, through ops."""
+    """Applies ops to one tensor, which is between two that are copied."""
     a, z = torch.arange(5.0), torch.arange(3)
     check(what, {"a": a, "x": x, "z": z}, [{"from": "x", "to": "y", "ops": ops}], {"a": a, "y": expected, "z": z})
 
@@ -111,7 +111,7 @@ for dtype in MOVED:
         expected[[1, 7, 8]] = torch.zeros((), dtype=y.dtype)
         op(f"rows of a {name} {dtype}", y, [{"rows": "rows"}], expected)
 
-    # split and join, both ways, also beside others; parts on several dimensions
+    # split and join along several dimensions, also between other tensors
     for dim in 0, 1, -1:
         w = numbers(dtype, 6, 6, 6)
         b = numbers(dtype, 12)
@@ -132,7 +132,7 @@ for dtype in MOVED:
               [{"from": list("xyz"), "to": "w", "ops": [{"join": dim}, {"permute": [2, 1, 0]}]}],
               {"w": torch.cat(uneven, dim).permute(2, 1, 0).contiguous()})
 
-# ---- ops that compute: double precision, rounded once
+# ---- ops that compute, in double precision with one rounding
 
 for dtype in COMPUTED:
     x = numbers(dtype, 8, 3, 4, 4)
@@ -148,7 +148,7 @@ for dtype in COMPUTED:
         many = double.repeat(1, -(-n // 3), 1, 1)[:, :n] * (3 / n)
         op(f"channels to {n} {dtype}", x, [{"channels": n}], many.to(x.dtype))
 
-# ---- views, tied tensors, other orders of bytes
+# ---- views, tied tensors, other byte orders
 
 base = torch.randn(10, 12)
 view = base.t()[2:8]
@@ -159,7 +159,8 @@ write_map("m.yaml", [{"regex": "weight$", "keep": True, "ops": [{"pad": {0: 8}}]
 torch.save({"shared.weight": tied, "lm_head.weight": tied}, tmp / "in.pth")
 tap.shell("lnn-ckpt-adapt -s m.yaml in.pth -o out.pth")
 got = torch.load(tmp / "out.pth")
-t.ok(got["shared.weight"].data_ptr() == got["lm_head.weight"].data_ptr() and got["shared.weight"].shape == (8, 4), "tied names stay tied")
+t.ok(got["shared.weight"].data_ptr() == got["lm_head.weight"].data_ptr() and got["shared.weight"].shape == (8, 4),
+     "tied names stay tied after an op")
 conj = torch.randn(4, 3, dtype=torch.complex64)
 write_map("m.yaml", [{"from": "x", "to": ["c", "d"], "ops": [{"split": 0}]}])
 torch.save({"x": conj.conj()}, tmp / "in.pth")
@@ -190,20 +191,22 @@ for kind in "pth", "safetensors":
             script += f" --input {c}={'-' if c == piped else file}"
         with t.part(script):
             said = tap.shell(f"{script} >out").stderr.decode()
-            t.ok(equal(load_file(tmp / "out"), expected), f"mean of {kind}, pipe {piped or 'none'}")
-            t.ok("1 tensors that are not floating-point differ" in said and "4 made" in said, f"what differs is counted: {said}")
+            t.ok(equal(load_file(tmp / "out"), expected), f"the mean of {kind} agrees with torch, pipe {piped or 'none'}")
+            t.ok("1 tensors that are not floating-point differ" in said and "4 made" in said,
+                 f"a message counts the integers that differ: {said}")
 write_map("sum.yaml", [{"starts": "", "keep": True, "ops": [{"sum": {"b": 0.25, "a": -2}}]}], inputs=["a", "b"])
 tap.shell("lnn-ckpt-adapt -s sum.yaml --input a=0.pth --input b=1.pth -o out.pth")
 got = torch.load(tmp / "out.pth")
-t.ok(tap.same(got["w"], (0.25 * models[1]["w"].double() + -2 * models[0]["w"].double()).float()), "a weighted sum")
+t.ok(tap.same(got["w"], (0.25 * models[1]["w"].double() + -2 * models[0]["w"].double()).float()), "a weighted sum agrees with torch")
 torch.save({"w": models[0]["w"]}, tmp / "lacks.pth")
 said = tap.shell("lnn-ckpt-adapt -s mean --input a=0.pth --input b=lacks.pth -o no.pth", status=2).stderr.decode()
-t.ok("lacks.pth has no tensor of that name" in said and not (tmp / "no.pth").exists(), f"a name that one lacks: {said}")
+t.ok("lacks.pth has no tensor of that name" in said and not (tmp / "no.pth").exists(),
+     f"a name that is missing in one input is refused: {said}")
 torch.save({k: v if k != "w" else v[:4] for k, v in models[0].items()}, tmp / "other.pth")
 said = tap.shell("lnn-ckpt-adapt -s mean --input a=0.pth --input b=other.pth -o no.pth", status=2).stderr.decode()
-t.ok("the shapes differ between inputs" in said, f"shapes that differ: {said}")
+t.ok("the shapes differ between inputs" in said, f"shapes that differ are refused: {said}")
 
-# ---- memory: what works along the first dimension takes little, from a file and from a pipe
+# ---- memory: ops along the first dimension need little, from a file and from a pipe
 
 big = {f"l.{i}.qkv.weight": torch.randn(3 * 1024, 1024) for i in range(8)}
 torch.save(big, tmp / "big.pth")
@@ -221,8 +224,8 @@ for what, script, most in (
 ):
     with t.part(what):
         peak = int(tap.shell(script).stderr.split()[-1])
-        t.ok(tap.os.environ.get("LNN_SAN") or peak <= most * 1024, f"{what}: {peak} KiB are at most {most} MiB")
+        t.ok(tap.os.environ.get("LNN_SAN") or peak <= most * 1024, f"{what}: the peak memory of {peak} KiB is at most {most} MiB")
 tap.shell("lnn-ckpt-adapt -s join.yaml parts.pth -o out.pth")
-t.ok(equal(torch.load(tmp / "out.pth"), big), "split and joined again")
+t.ok(equal(torch.load(tmp / "out.pth"), big), "a split and a join give the original")
 
 t.done()

@@ -1,7 +1,7 @@
-"""Pickles through our machine and back into Python: the same values, types, identities and cycles.
+"""Our pickle machine keeps values, types, identities and cycles.
 
-tests/unit/drive_pickle.c decodes each pickle, copies the tree and encodes it as protocol 2. What Python reads from that
-is held against what it reads from the original. Objects are compared by what __reduce_ex__ says of them.
+tests/unit/drive_pickle.c decodes each pickle, copies the tree and encodes it as protocol 2. Python loads the result and the
+original, and both are compared. Objects are compared by the result of their __reduce_ex__.
 """
 
 import argparse
@@ -48,7 +48,7 @@ class Pid:
         self.persistent_key = key
 
 
-class Pickler(pickle._Pickler):  # the one written in Python: it has protocol 0 and may be told what to do
+class Pickler(pickle._Pickler):  # the version written in Python has protocol 0 and can be extended
     def persistent_id(self, obj):
         return obj.persistent_key if isinstance(obj, Pid) else None
 
@@ -69,7 +69,7 @@ def loads(data, **options):
 
 
 def copies(pickles):
-    """What the driver makes of each: bytes, or the text of its refusal."""
+    """The output of the driver for each pickle: bytes, or the message that refuses it."""
     data = b"".join(struct.pack("<I", len(p)) + p for p in pickles)
     done = subprocess.run([str(DRIVER), "copy"], input=data, capture_output=True, timeout=300, check=False)
     if done.returncode != 0:
@@ -87,7 +87,7 @@ def copies(pickles):
     return out
 
 
-# ---- what is pickled
+# ---- the objects that are pickled
 
 Point = collections.namedtuple("Point", "x y")
 
@@ -188,7 +188,7 @@ class Outer:
 
 
 class Ring:
-    """Hashable while it is being made, so that sets and dicts with it in a cycle can be read back."""
+    """Hashable before its state is set, so that sets and dicts in a cycle with it can be loaded."""
 
     def __init__(self, name):
         self.name = name
@@ -198,7 +198,7 @@ class Ring:
 
 
 class Loop:
-    """An object whose arguments lead back to it."""
+    """An object whose constructor arguments refer back to it."""
 
     def __init__(self, parts):
         self.parts = parts
@@ -225,8 +225,8 @@ def cycles():
     t[0].append(t)
     t[2].append(t)
     t[3]["t"] = t
-    yield "a tuple in itself, by three ways", t
-    yield "the same from inside", t[2]
+    yield "a tuple in itself in three ways", t
+    yield "an item of the tuple in itself", t[2]
     p = Plain()
     p.me, p.them = p, [p, {"p": p}]
     yield "an object in itself", p
@@ -239,7 +239,7 @@ def cycles():
     loop = Loop([])
     loop.parts.append(loop)
     yield "an object in its own arguments", loop
-    yield "the same from inside", loop.parts
+    yield "the arguments of the object in its own arguments", loop.parts
     q = collections.deque([1], 5)
     q.append(q)
     yield "a deque in itself", q
@@ -259,7 +259,7 @@ def shared():
     for _ in range(150):
         x = [x, x]
     yield "2^150 paths", x
-    yield "equal, not the same", [[1], [1], (3, []), (3, [])]
+    yield "equal but not identical values", [[1], [1], (3, []), (3, [])]
 
 
 def objects():
@@ -372,7 +372,7 @@ def torch_values():
 
 
 def random_graph(rng):
-    """Containers of all kinds that refer to each other at random; what is hashable holds what is hashable."""
+    """Containers of all kinds that refer to each other at random. Hashable ones hold only hashable ones."""
     atoms = [0, -1, 300, 1 << 40, 1 << 70, 0.5, "s", "é", b"b\xff", None, True, (), Colour.RED]
     frozen = list(atoms)
     for _ in range(rng.randrange(12)):
@@ -405,7 +405,7 @@ def corpus():
                 try:
                     data = dumps(obj, protocol)
                     loads(data)
-                except Exception:  # not every object can be written in every protocol
+                except Exception:  # some objects cannot be written in some protocols
                     continue
                 yield f"{name}, protocol {protocol}", data
     rng = random.Random(20240131)
@@ -420,7 +420,7 @@ def corpus():
 
 
 def by_hand():
-    """Pickles of Python 2 and others that today's Python does not write."""
+    """Pickles of Python 2 and others that current Python does not write."""
     yield "Python 2, protocol 0", b"(lp0\nS'a\\n'\np1\naVu\\u20ac\np2\naI1\naI01\naL5L\naF1.5\na(dp3\nS'k'\np4\nI2\nsa."
     yield "Python 2, OrderedDict", b"ccollections\nOrderedDict\n((lp0\n(lp1\nS'k'\naI1\naa(S'z'\nI2\nlatp2\nRp3\n."
     yield "Python 2, set and xrange", b"\x80\x02(c__builtin__\nset\n]q\x00(K\x01K\x02e\x85Rc__builtin__\nxrange\nK\x03\x85Rt."
@@ -433,7 +433,7 @@ def by_hand():
     yield "DUP, POP, POP_MARK", b"(K\x012K\x030(K\x01K\x021t."
     yield "sparse memo", b"\x80\x02]r\x00\x00\x00\x40(K\x01q\x07r\x10\x27\x00\x00h\x07j\x10\x27\x00\x00j\x00\x00\x00\x40e."
     yield "text persistent id", b"Pabc\n."
-    yield "no memo at all", b"\x80\x02}(X\x01\x00\x00\x00a]K\x01aX\x01\x00\x00\x00b](K\x01K\x02eu."
+    yield "no use of the memo", b"\x80\x02}(X\x01\x00\x00\x00a]K\x01aX\x01\x00\x00\x00b](K\x01K\x02eu."
     yield "set with the opcode, in a dict", b"\x80\x04}\x8c\x01s\x8f(K\x01K\x02\x90s."
     yield "bytes, empty, of Python 3 protocol 2", pickle.dumps([b"", bytearray()], 2)
 
@@ -442,7 +442,7 @@ def main():
     t = tap.Tap()
     cases = list(corpus()) + list(by_hand())
     results = copies([data for _, data in cases])
-    t.eq(len(results), len(cases), "an answer for each pickle")
+    t.eq(len(results), len(cases), "the driver answers for each pickle")
     for (name, data), result in zip(cases, results):
         options = {"encoding": "utf-8"} if name.startswith(("Python 2", "an instance", "OBJ")) else {}
         try:
@@ -501,7 +501,7 @@ def generated(t):
             wrong += 1
             t.note(f"{type(err).__name__} {err}")
             t.note(data[:200])
-    t.ok(wrong == 0 and len(made) >= 200, f"{len(made)} values made up by hypothesis")
+    t.ok(wrong == 0 and len(made) >= 200, f"{len(made)} values that hypothesis generated stay equal")
 
 
 def limits(t):

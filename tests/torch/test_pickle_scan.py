@@ -1,11 +1,11 @@
-"""Would torch.load(weights_only=True) load it? Our answer, from the pickle alone, against what torch does.
+"""Compares our answer to "Would torch.load(weights_only=True) load it?", which is derived from the pickle alone, with torch's.
 
-The corpus: everything torch.save can be given, in protocols 2 to 5; pickles put together by hand, benign, exotic and
-malicious; and mutations of both. Each is put into a zip whose storages have the lengths the pickles speak of, and
-loaded by another process (weights_only executes nothing, but a crash shall not end the test).
+The corpus: all kinds of objects that torch.save accepts, in protocols 2 to 5; pickles built by hand, benign, exotic and
+malicious; and mutations of both. Each is put into a zip whose storages have the lengths that the pickles state. Another process
+loads it: weights_only executes nothing, but a crash must not end the test.
 
---table writes what this PyTorch (2.13 was the last) says of those put together by hand to tests/fixtures/weights_only.tsv
-and rebuilt.tsv, which tests/unit/test_pickle_weights.c and test_rebuild.c hold us to where there is no Python.
+--table writes the answers of this PyTorch (last: 2.13) to the pickles built by hand to tests/fixtures/weights_only.tsv and
+rebuilt.tsv. tests/unit/test_pickle_weights.c and test_rebuild.c test these answers where there is no Python.
 """
 
 import argparse
@@ -41,14 +41,14 @@ from hand_pickles import (  # noqa: E402
 from test_pickle import DRIVER  # noqa: E402
 
 UNKNOWN = "not known: "
-RECORD = bytes(range(16))  # of storage 0; the others have as many zeros: they are indices, too
+RECORD = bytes(range(16))  # the bytes of storage 0; the others have as many zeros, as they also serve as indices
 
 
-# ---- the two opinions
+# ---- the two answers
 
 
 def scan(pickles, mode="scan"):
-    """Our answers: (why not or None, globals, end line) of each. A reason why we do not know begins with UNKNOWN."""
+    """Our answers: (reason of the refusal or None, globals, end line) of each. If we do not know, the reason begins with UNKNOWN."""
     data = b"".join(struct.pack("<I", len(p)) + p for p in pickles)
     done = subprocess.run([str(DRIVER), mode], input=data, capture_output=True, timeout=300, check=True)
     at, out = 0, []
@@ -77,7 +77,7 @@ def wrap(data):
 
 
 def load_all(folder):
-    """In a process of its own: one JSON line for each file."""
+    """Runs in a process of its own. Prints one JSON line for each file."""
     warnings.simplefilter("ignore")
     for path in sorted(pathlib.Path(folder).iterdir()):
         print(json.dumps([path.name, "start"]), flush=True)
@@ -93,7 +93,7 @@ def load_all(folder):
 
 
 def loads(files):
-    """torch's answers: None, or why not."""
+    """torch's answers: None, or the reason of the refusal."""
     folder = tap.scratch() / "pickles"
     folder.mkdir()
     for i, data in enumerate(files):
@@ -120,7 +120,7 @@ def loads(files):
     return [answers[f"{i:05}"] for i in range(len(files))]
 
 
-# ---- what torch.save writes
+# ---- objects that torch.save writes
 
 Point = collections.namedtuple("Point", "x y")
 
@@ -211,13 +211,13 @@ def saved_files():
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     torch.save(obj, out, pickle_protocol=protocol)
-            except Exception:  # what torch cannot save is nothing to load
+            except Exception:  # torch cannot save it
                 continue
             yield f"saved: {name}, protocol {protocol}", out.getvalue()
 
 
 def mutations(pickles, count):
-    """What becomes of pickles when opcodes and bytes are dropped, doubled, exchanged and overwritten."""
+    """Mutations: opcodes and bytes are dropped, doubled, exchanged and overwritten."""
     rng = random.Random(20240601)
     parts = []
     for data in pickles:
@@ -252,7 +252,7 @@ def is_unknown(ours):
 
 
 def compare(t, name, ours, theirs, written=True):
-    """What torch.save writes we know. Of anything else we may say that we do not; but never that torch loads what it refuses."""
+    """Our answer must be known and right for pickles of torch.save. For others it may be unknown, but must not be wrong."""
     if is_unknown(ours):
         good = theirs is not None if written else True
     else:
@@ -264,12 +264,12 @@ def compare(t, name, ours, theirs, written=True):
 
 
 def of_records(theirs):
-    """Is it about the storages' records, of which a pickle knows nothing?"""
+    """True if the reason concerns the records of storages, which a pickle alone cannot tell."""
     return theirs is not None and ("failed locating file data/" in theirs or "record size (" in theirs)
 
 
 def same_reason(ours, theirs):
-    """Where torch's refusal names an object, so must ours."""
+    """If torch's refusal names an object, ours must name it, too."""
     for mark in ("Unsupported operand ", "GLOBAL "):
         if mark in theirs:
             named = theirs.split(mark, 1)[1].split(" ")[0]
@@ -282,7 +282,7 @@ def same_reason(ours, theirs):
 
 
 def tables(t):
-    """Our list of allowed names against torch's, and against all that it might be confused with."""
+    """Compares our list of allowed names with torch's. Names that are similar must not be allowed."""
     allowed = set(unpickler._get_allowed_globals())
     names = allowed | {name + "x" for name in allowed} | {f"torch.{n}" for n in dir(torch)}
     names |= {f"{m}.{n}" for m in ("torch.cuda", "torch.sparse", "torch.cuda.sparse", "torch._utils", "torch.storage")
@@ -297,7 +297,7 @@ def tables(t):
         module, last = unpickler._read_global_instruction(iter([module.encode() + b"\n", last.encode() + b"\n"]).__next__)
         if (found[0][0] in ("tensor", "allowed")) != (f"{module}.{last}" in allowed):
             wrong.append((name, found))
-    t.ok(not wrong and len(allowed) > 100, f"{len(names)} names: those allowed are torch's {len(allowed)}")
+    t.ok(not wrong and len(allowed) > 100, f"of {len(names)} names exactly torch's {len(allowed)} are allowed")
     for item in wrong:
         t.note(item)
 
@@ -329,7 +329,7 @@ def verdicts(t):
 
 
 def sightings(t):
-    """What is seen, where, and how it was named; what is behind STOP; what is before damage."""
+    """The scan reports globals with their opcode and offset, also after STOP and before damage."""
     first, evil = b"\x80\x02" + T + b".", b"\x80\x02" + call("os.system", u("true")) + b"."
     answers = scan([
         first + evil + b"junk", evil[:-1] + b"\xff", first + b"\0" * 7, b"\x80\x04\x8c\x02os\x94\x8c\x06system\x94\x930h\x00h\x01\x93.",
@@ -337,31 +337,33 @@ def sightings(t):
         b"\x82\x01\x97\x98)R" + g("os.system") + b"K\x01\x85}b.",
     ])
     why, found, end = answers[0]
-    t.ok(why is None and end[:3] == [str(len(first)), str(len(evil) + 4), "1"], "a pickle and junk behind STOP")
-    t.ok(["unsafe", "GLOBAL", str(len(first) + 2), "1", "os", "system"] in found, "its global, with the offset")
+    t.ok(why is None and end[:3] == [str(len(first)), str(len(evil) + 4), "1"], "a pickle and other bytes after STOP are counted")
+    t.ok(["unsafe", "GLOBAL", str(len(first) + 2), "1", "os", "system"] in found, "a global after STOP is reported with its offset")
     why, found, end = answers[1]
-    t.ok("os.system" in why and found[-1][4] == "os" and "0xff" in end[3], "what is seen before damage")
-    t.eq((answers[2][0], answers[2][2][1:3]), (None, ["7", "0"]), "zeros behind STOP")
+    t.ok("os.system" in why and found[-1][4] == "os" and "0xff" in end[3], "a global before damage is reported, and the damaged byte")
+    t.eq((answers[2][0], answers[2][2][1:3]), (None, ["7", "0"]), "zeros after STOP are counted and no pickle is found in them")
     found = answers[3][1]
-    t.eq([f[:3] for f in found], [["unsafe", "STACK_GLOBAL", "16"], ["unsafe", "STACK_GLOBAL", "22"]], "names from the memo")
+    t.eq([f[:3] for f in found], [["unsafe", "STACK_GLOBAL", "16"], ["unsafe", "STACK_GLOBAL", "22"]],
+         "names of globals are taken from the memo")
     found = answers[4][1]
-    t.eq([f[:2] for f in found], [["unsafe", "COMPUTED"], ["unsafe", "INST"]], "operands that are no texts; INST")
+    t.eq([f[:2] for f in found], [["unsafe", "COMPUTED"], ["unsafe", "INST"]],
+         "operands of STACK_GLOBAL that are no text, and INST, are unsafe")
     for answer, what in zip(answers[5:], ("a memo entry that is missing", "a wrong APPEND", "EXT1, buffers, a wrong BUILD")):
         t.ok(answer[1] and answer[1][-1][5] == "system" and answer[0], f"the scan goes on after {what}")
 
 
 def legacy(t):
-    """Files of torch before 1.6: five pickles, of which the fourth has ids of six parts."""
+    """Files of torch before 1.6 consist of five pickles. The fourth has persistent ids of six parts."""
     names, files, pickles = [], [], []
     for name, obj in saved():
-        if name == "nested tensor":  # torch looks at its sizes before it has read them: what comes of it is chance
+        if name == "nested tensor":  # torch uses its sizes before it has read them, so its answer varies
             continue
         out = io.BytesIO()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 torch.save(obj, out, _use_new_zipfile_serialization=False)
-        except Exception:  # what torch cannot save is nothing to load
+        except Exception:  # torch cannot save it
             continue
         stream = io.BytesIO(out.getvalue())
         for _ in range(5):
@@ -374,12 +376,12 @@ def legacy(t):
     for i, (name, theirs) in enumerate(zip(names, loads(files))):
         ours = [why for why, _, _ in answers[5 * i : 5 * i + 5] if why is not None]
         compare(t, f"legacy: {name}", ours[0] if ours else None, theirs)
-    t.ok(len(names) > 60, "sixty legacy files")
+    t.ok(len(names) > 60, "more than sixty legacy files are compared")
     wrong = scan([pickles[5 * names.index("tensor") + 3]])[0][0]
-    t.ok(wrong and "6 parts instead of 5" in wrong, "an id of a legacy file in a zip")
+    t.ok(wrong and "6 parts instead of 5" in wrong, "a persistent id of a legacy file is refused in a zip")
 
 
-# What many pickles hold, by the name that stands for it in the tables.
+# Parts that many pickles have, and their names in the tables.
 PARTS = {
     "tensor": T, "long": LONG, "storage": storage(), "untyped": UNTYPED, "longs": LONGS, "qints": QINTS, "hooks": HOOKS,
     "v2": g(V2), "v3": g(V3), "typed": g(TYPED), "quantised": g(QUANTISED), "affine": AFFINE, "sparse": g(SPARSE), "coo": COO,
@@ -409,7 +411,7 @@ def readable(row, parts):
 
 
 def as_text(head, rows):
-    """A table as it stands in its file."""
+    """A table as the text of its file."""
     parts = sorted(PARTS.items(), key=lambda part: -len(part[1]))
     lines = [head.format(torch.__version__.split("+")[0]).rstrip("\n")]
     lines += [readable((f"={name}", part), parts[i + 1:]) for i, (name, part) in enumerate(parts)]
@@ -425,7 +427,7 @@ TABLE_HEAD = """# What torch.load(weights_only=True) of PyTorch {} does with the
 
 
 def table():
-    """Each pickle made by hand, with torch's answer: (verdict, name, bytes)."""
+    """Each pickle built by hand, with torch's answer: (verdict, name, bytes)."""
     unwritten = UNWRITTEN | {name for name, _ in unlike()}
     hand = [(name, b"\x80\x02" + data + b".") for name, data in (*by_hand(), *packed())] + BROKEN
     hand += [(name, b"\x80\x02" + data + b".") for name, data in unlike()]
@@ -453,7 +455,7 @@ def facts(x):
 
 
 def rebuilt():
-    """Each pickle made by hand that is a tensor with data and nothing else: (facts..., name, bytes)."""
+    """Each pickle built by hand that is a single tensor with data: (facts..., name, bytes)."""
     rows = []
     for name, data in by_hand():
         data = b"\x80\x02" + data + b"."
@@ -465,10 +467,10 @@ def rebuilt():
 
 
 def current(t):
-    """Are the tables for the unit tests still what this PyTorch says?"""
+    """Checks that the tables for the unit tests still have the answers of this PyTorch."""
     for path, head, rows in ((TABLE, TABLE_HEAD, table()), (REBUILT, REBUILT_HEAD, rebuilt())):
         old, new = (re.split(r"\n(?!\t)", text) for text in (path.read_text(), as_text(head, rows)))
-        t.ok(old[1:] == new[1:], f"{path.name}: the answers to {len(rows)} pickles")
+        t.ok(old[1:] == new[1:], f"{path.name} has this PyTorch's answers to {len(rows)} pickles")
         for line in sorted(set(old[1:]) ^ set(new[1:])):
             t.note(line)
 
@@ -490,21 +492,21 @@ def main():
         try:
             list(pickletools.genops(data))
             good.append(data)
-        except Exception:  # one that cannot be taken apart
+        except Exception:  # not a sequence of opcodes
             pass
     mutants = list(mutations(good, int(sys.argv[1]) if len(sys.argv) > 1 else 600))
     answers = scan(pickles + mutants)
     truths = loads(files + [wrap(data) for data in mutants])
     for name, (ours, _, _), theirs in zip(names, answers, truths):
         compare(t, name, ours, theirs, name.removeprefix("by hand: ") not in UNWRITTEN)
-    t.ok(sum(theirs is None for theirs in truths[: len(names)]) >= 100, "a hundred of them load")
-    t.ok(sum(theirs is not None for theirs in truths[: len(names)]) >= 200, "two hundred do not")
+    t.ok(sum(theirs is None for theirs in truths[: len(names)]) >= 100, "torch loads at least a hundred of the pickles")
+    t.ok(sum(theirs is not None for theirs in truths[: len(names)]) >= 200, "torch refuses at least two hundred of the pickles")
     wrong = [
         (data, ours, theirs) for data, (ours, _, _), theirs in zip(mutants, answers[len(names) :], truths[len(names) :])
         if (ours is None) != (theirs is None) and not is_unknown(ours) and not of_records(theirs)
     ]
     loaded = sum(theirs is None for theirs in truths[len(names) :])
-    t.ok(not wrong, f"{len(mutants)} mutations, of which torch loads {loaded}")
+    t.ok(not wrong, f"our answers to {len(mutants)} mutations are not wrong; torch loads {loaded} of them")
     for data, ours, theirs in wrong:
         t.note(f"{data!r:.400}\nwe say {ours or 'loads'}\ntorch says {theirs or 'loads'}")
     tables(t)

@@ -1,6 +1,6 @@
-"""Position tables of every kind. Their numbers against formulas written anew for each loader, from torch's and scipy's
-float64; against timm's own functions; and end to end: a model of timm, built for one image size, loads at another one and
-gives the logits that timm's own loader gives."""
+"""Position tables of every kind. Their numbers are compared with independent formulas for each loader, computed by torch and scipy
+in float64, and with timm's own functions. End to end, a timm model for one image size is loaded at another size, and its logits are
+compared with those after timm's own loader."""
 
 import numpy as np
 import scipy.interpolate
@@ -19,7 +19,7 @@ def half_ulp(x):
 
 
 def exact(got, expected, what):
-    """got is expected, which is float64, rounded to its dtype."""
+    """got must be expected, which is float64, rounded once to the dtype of got."""
     if not t.eq(tuple(got.shape), tuple(expected.shape), f"{what}: shape"):
         return
     wrong = float(((got.double() - expected).abs() - half_ulp(got) * (1 + 1e-6) - 1e-13).max())
@@ -27,11 +27,11 @@ def exact(got, expected, what):
 
 
 def near(got, expected, what):
-    """got agrees with a loader's float32 result."""
+    """got must agree with the float32 result of a loader."""
     if not t.eq(tuple(got.shape), tuple(expected.shape), f"{what}: shape"):
         return
     off = float((got.double() - expected.double()).abs().max() / expected.abs().max())
-    t.ok(off <= 1e-5, f"{what}: as its loader, to {off:.1e} of the table's maximum")
+    t.ok(off <= 1e-5, f"{what}: agrees with the loader, to {off:.1e} of the table's maximum")
 
 
 def resized(state, *options):
@@ -116,7 +116,7 @@ def check_embed(like, way):
                      "patch_embed.proj.weight": torch.zeros(6, 3, 2, 2)}
             out = resized(state, "--like", like, "--grid", "%dx%d" % size)["pos_embed"].reshape(-1, 6)
             what = f"--like {like}, embed, {source} to {size}, {dtype}"
-            t.ok(tap.same(out[:1], table[:1]), f"{what}: class row")
+            t.ok(tap.same(out[:1], table[:1]), f"{what}: the class row is kept")
             exact(out[1:], way(table[1:].reshape(source, source, 6), size).reshape(-1, 6), what)
 
 
@@ -129,7 +129,7 @@ def check_bias(like, extra, way):
             out = out["a.relative_position_bias_table"]
             what = f"--like {like}, bias, {source} to {size}, {dtype}"
             n = cells * cells
-            t.ok(tap.same(out[to[0] * to[1]:], table[n:]), f"{what}: extra rows")
+            t.ok(tap.same(out[to[0] * to[1]:], table[n:]), f"{what}: the extra rows are kept")
             exact(out[:to[0] * to[1]], way(table[:n].reshape(cells, cells, 3), to).reshape(-1, 3), what)
 
 
@@ -206,7 +206,7 @@ def filtered(module):
 
 
 def to_blocks(state, model):
-    """BEiT's own loader copies the table that all blocks share, before it resizes."""
+    """Copies the table that all blocks share to each block, as BEiT's own loader does before it resizes."""
     table = state.pop("rel_pos_bias.relative_position_bias_table")
     state.update({f"blocks.{i}.attn.relative_position_bias_table": table.clone() for i in range(2)})
     return beit.checkpoint_filter_fn(state, model)
@@ -215,7 +215,7 @@ def to_blocks(state, model):
 VIT = dict(patch_size=16, num_classes=7, embed_dim=32, depth=2, num_heads=2)
 SWIN = dict(patch_size=4, num_classes=7, embed_dim=16, depths=(2, 2), num_heads=(1, 2))
 MODELS = {
-    # name: (model of a size, size now, size then, filter of timm's loader)
+    # name: (model of a size, old size, new size, filter of timm's loader)
     "vit": (lambda n: vision_transformer.VisionTransformer(img_size=n, **VIT), 112, 160, filtered(vision_transformer)),
     "vit, no class position": (lambda n: vision_transformer.VisionTransformer(img_size=n, no_embed_class=True, **VIT), 160, 96,
                                filtered(vision_transformer)),
@@ -250,12 +250,13 @@ def check_model(name, make, now, then, loader, make_new=None):
     with torch.no_grad():
         ours, theirs = new(image), own(image)
     off = float((ours - theirs).abs().max())
-    t.ok(off <= 1e-4 and float(theirs.std()) > 1e-3, f"{name}: logits of timm's loader, to {off:.1e}")
+    t.ok(off <= 1e-4 and float(theirs.std()) > 1e-3, f"{name}: the logits agree with those after timm's loader, to {off:.1e}")
     torch.save({"epoch": 1, "model": state}, scratch / "run.pth")
     tap.run("lnn-interp-bias", "-m", scratch / "new.pth", "--like", "timm", scratch / "run.pth", "-o", scratch / "resized.pth")
     adapted, resized = torch.load(scratch / "out.pth"), torch.load(scratch / "resized.pth")
     t.ok(resized["epoch"] == 1 and set(resized["model"]) == set(adapted) and
-         all(tap.same(resized["model"][k], v) for k, v in adapted.items()), f"{name}: lnn-interp-bias writes the same beside the rest")
+         all(tap.same(resized["model"][k], v) for k, v in adapted.items()),
+         f"{name}: lnn-interp-bias writes the same tables, and the other values")
     return done
 
 

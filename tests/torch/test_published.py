@@ -1,7 +1,7 @@
-"""Real published weights: every .pt and .pth that some packages carry inside their wheels goes through inspect and adapt
-(no edit, a drop, a prefix) and back into PyTorch, bit for bit.
+"""Real published weights: every .pt and .pth inside the wheels of some packages is listed by inspect, edited by adapt (no edit, a
+drop, a prefix) and loaded by PyTorch. All tensors must be equal bit for bit.
 
-The wheels are looked for in $LNN_WHEELS (default ~/.cache/lnn-tools/wheels), and fetched by pip where they are missing.
+The wheels are searched in $LNN_WHEELS (default ~/.cache/lnn-tools/wheels). pip fetches those that are missing.
 """
 
 import os
@@ -20,7 +20,7 @@ wheels = pathlib.Path(os.environ.get("LNN_WHEELS", pathlib.Path.home() / ".cache
 
 
 def wheel(package):
-    """The package's wheel, or None with a note why."""
+    """The wheel of a package, or None, with a note that says why."""
     pattern = f"{package.replace('-', '_')}-*.whl"
     if not list(wheels.glob(pattern)):
         wheels.mkdir(parents=True, exist_ok=True)
@@ -55,17 +55,17 @@ def through(t, label, path):
 
     tap.run("lnn-ckpt-adapt", "-q", path, "-o", out)
     loaded = torch.load(out, weights_only=True)
-    t.eq(state_of(loaded) is loaded, at_top, f"{label}: the state dict stands where it was")
-    t.ok(equal(tensors(state_of(loaded)), expected), f"{label}: adapt, no edit")
+    t.eq(state_of(loaded) is loaded, at_top, f"{label}: the state dict is at its old place")
+    t.ok(equal(tensors(state_of(loaded)), expected), f"{label}: adapt without an edit keeps all tensors")
 
     gone = next(iter(expected))
     tap.run("lnn-ckpt-adapt", "-q", "--drop-params", f"re:^{gone.replace('.', '[.]')}$", path, "-o", out)
     rest = {name: value for name, value in expected.items() if name != gone}
-    t.ok(equal(tensors(state_of(torch.load(out, weights_only=True))), rest), f"{label}: adapt, without {gone}")
+    t.ok(equal(tensors(state_of(torch.load(out, weights_only=True))), rest), f"{label}: adapt without {gone} keeps all others")
 
     tap.run("lnn-ckpt-adapt", "-q", "--root", "--add-prefix", "backbone.", path, "-o", out)
     moved = {f"backbone.{name}": value for name, value in expected.items()}
-    t.ok(equal(tensors(torch.load(out, weights_only=True)), moved), f"{label}: adapt, with a prefix")
+    t.ok(equal(tensors(torch.load(out, weights_only=True)), moved), f"{label}: adapt with a prefix renames all tensors")
 
 
 def main():
@@ -73,11 +73,11 @@ def main():
     for package in PACKAGES:
         found = wheel(package)
         if found is None:
-            t.skip(f"the wheel of {package} could not be had")
+            t.skip(f"the wheel of {package} could not be fetched")
             continue
         with zipfile.ZipFile(found) as archive:
             members = [m for m in archive.namelist() if m.endswith((".pt", ".pth"))]
-            t.ok(members, f"{package} carries weights")
+            t.ok(members, f"the wheel of {package} has weights")
             for member in members:
                 path = tap.scratch() / "in.pth"
                 path.write_bytes(archive.read(member))

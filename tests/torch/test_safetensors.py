@@ -1,5 +1,5 @@
-"""Our safetensors against the reference implementation: the same verdict over damaged and unusual headers, the same
-tensors read from what it writes, and what we write read by it."""
+"""Compares our safetensors reader and writer with the reference implementation. Both accept and refuse the same damaged and unusual
+headers, and each reads equal tensors from the files of the other."""
 
 import itertools
 import json
@@ -111,11 +111,11 @@ def build_corpus():
     tiles("bytes left over", (0, 8), (8, 15))
     tiles("too much", (0, 8), (8, 17))
     tiles("reversed offsets", (8, 0, 8), (8, 16))
-    tiles("empty ones everywhere", (0, 0), (0, 8), (8, 8), (8, 8), (8, 16), (16, 16))
-    tiles("an empty one inside another", (0, 16), (4, 4))
-    tiles("an empty one behind the end", (0, 16), (17, 17))
-    tiles("nothing but empty ones", (0, 0), (0, 0), size=0)
-    tiles("nothing but empty ones, and data", (0, 0), size=1)
+    tiles("empty tensors everywhere", (0, 0), (0, 8), (8, 8), (8, 8), (8, 16), (16, 16))
+    tiles("an empty tensor inside another", (0, 16), (4, 4))
+    tiles("an empty tensor after the end", (0, 16), (17, 17))
+    tiles("only empty tensors", (0, 0), (0, 0), size=0)
+    tiles("only empty tensors, and data", (0, 0), size=1)
     case("no tensors", {})
     case("no tensors, and data", {}, b"x")
     for shape in ((2**32, 2**32), (2**32, 2**32, 0), (0, 2**32, 2**32), (2**63, 2), (2**61,), (2**62, 4), (0,) * 5, (1,) * 60,
@@ -163,7 +163,7 @@ def build_corpus():
                 del changed[at]
             else:
                 changed.insert(at, rng.choice(b' {}[]",:0123456789\\'))
-        if rng.random() < 0.7:  # keep the length true, so that more than the length is tried
+        if rng.random() < 0.7:  # keep the length right, so that the rest of the header is tested
             changed[:8] = struct.pack("<Q", len(changed) - 28 - 8)
         corpus.append((f"random change {i}", bytes(changed)))
 
@@ -177,11 +177,11 @@ def reference_says(path):
         return False
 
 
-# What the reference reader takes and we refuse, by our message. lnn-tools(7) lists these by name.
+# Headers that the reference reader accepts and we refuse, by our message. lnn-tools(7) lists these by name.
 STRICTER = {
-    "entry": "a tensor's entry must be an object",  # an accident of its JSON library: the format says object
-    "dtype": "dtype must be a string",  # another: {"F32": null}
-    "f4": "the last dimension of F4",  # it would divide a byte between rows; torch cannot have it either
+    "entry": "a tensor's entry must be an object",  # its JSON library accepts an array, but the format requires an object
+    "dtype": "dtype must be a string",  # its JSON library accepts {"F32": null}
+    "f4": "the last dimension of F4",  # a byte would be divided between rows; torch has no such tensors
     "dimensions": "shape: more than 64 numbers",  # torch's limit
 }
 
@@ -195,7 +195,7 @@ def verdicts():
         theirs = reference_says(path)
         ran = tap.run("lnn-ckpt-inspect", "--format=json", path, status=None)
         message = ran.stderr.decode(errors="replace")
-        # An empty set is a valid file, but nothing to list.
+        # A file without tensors is valid, though inspect has nothing to list.
         ours = ran.returncode == 0 or "no tensors" in message
         taken += ours
         reason = next((name for name, part in STRICTER.items() if part in message), None)
@@ -203,11 +203,12 @@ def verdicts():
             stricter.append(reason)
         elif theirs != ours or (not ours and (ran.returncode != 2 or len(message.splitlines()) != 1)):
             wrong.append(f"{what}: theirs {theirs}, ours {ran.returncode} {message}")
-    t.ok(not wrong, f"{len(corpus)} headers: the verdict of the reference reader, but for {len(stricter)} that only we refuse")
+    t.ok(not wrong, f"{len(corpus)} headers: the verdicts agree, except for {len(stricter)} that only we refuse")
     t.note("\n".join(wrong))
     manual = (tap.TOP / "man" / "lnn-tools.7").read_text()
-    t.eq(sorted(re.findall(r"^\.\\\" verdict: safetensors-(\S+)", manual, re.M)), sorted(set(stricter)), "for the reasons in lnn-tools(7)")
-    t.ok(taken > 150 and len(corpus) - taken > 400, "many are accepted and many refused")
+    t.eq(sorted(re.findall(r"^\.\\\" verdict: safetensors-(\S+)", manual, re.M)), sorted(set(stricter)),
+         "lnn-tools(7) lists the reasons for which only we refuse")
+    t.ok(taken > 150 and len(corpus) - taken > 400, "the corpus has many valid and many invalid headers")
 
 
 # ---- contents
@@ -255,22 +256,22 @@ def contents():
             meta = rng.choice((None, {"format": "pt"}, {"format": "pt", "kéy": 'v"\n\x01', "": ""}))
             save_file(tensors, path, metadata=meta)
             expected = {k: (str(v.dtype)[6:], list(v.shape)) for k, v in tensors.items()}
-            t.eq(listed(path), expected, f"set {i}: {len(tensors)} tensors are listed as they are")
-            t.eq(listed(None, stdin=path.read_bytes()), expected, f"set {i}: and from a pipe")
+            t.eq(listed(path), expected, f"set {i}: names, dtypes and shapes of {len(tensors)} tensors are listed")
+            t.eq(listed(None, stdin=path.read_bytes()), expected, f"set {i}: the list is the same from a pipe")
 
             tap.run("lnn-ckpt-adapt", path, "-o", out, status=None)
             if not out.exists():
                 t.ok(False, f"set {i}: adapt wrote nothing")
                 continue
-            t.ok(same_set(load_file(out), tensors), f"set {i}: what we wrote is read by the reference reader, bit for bit")
+            t.ok(same_set(load_file(out), tensors), f"set {i}: the reference reader reads equal tensors from our file")
             t.eq(out.read_bytes()[:8], struct.pack("<Q", len(out.read_bytes()) - 8 - sum(
-                v.numel() * v.element_size() for v in tensors.values())), f"set {i}: header and data make up the file")
+                v.numel() * v.element_size() for v in tensors.values())), f"set {i}: the file consists of header and data only")
             with safetensors.safe_open(out, "pt") as f:
                 t.eq(f.metadata(), meta or {"format": "pt"}, f"set {i}: the metadata is kept")
             aligned = all(e % tensors[k].element_size() == 0 for k, e in offsets(out).items() if tensors[k].numel())
-            t.ok(aligned, f"set {i}: every tensor is aligned to its items")
+            t.ok(aligned, f"set {i}: every tensor is aligned to the size of its elements")
             piped = tap.run("lnn-ckpt-adapt", stdin=path.read_bytes()).stdout
-            t.ok(piped == out.read_bytes(), f"set {i}: the same bytes through pipes")
+            t.ok(piped == out.read_bytes(), f"set {i}: pipes give the same bytes")
             out.unlink()
 
 
@@ -282,16 +283,16 @@ def offsets(path):
 
 
 def spelling():
-    """What the reference writer writes passes through without a changed byte."""
+    """A file of the reference writer is copied without a changed byte."""
     path = tmp / "spelt.safetensors"
     tensors = {"b\u2028é\x7f\"\\\n\x01": torch.arange(3, dtype=torch.int16), "a": torch.ones(2, 2), "c": torch.zeros(())}
     save_file(tensors, path, metadata={"format": "pt"})
     out = tap.run("lnn-ckpt-adapt", path, "-o", "-").stdout
-    t.ok(out == path.read_bytes(), "a file of the reference writer passes through byte for byte")
+    t.ok(out == path.read_bytes(), "a file of the reference writer is copied byte for byte")
 
 
 def cut_pipes():
-    """What a failing program has put on a pipe does not load."""
+    """Bytes that a failing program has written to a pipe do not load."""
     path, out = tmp / "whole.safetensors", tmp / "partial.safetensors"
     save_file({"a": torch.arange(1000.0), "b": torch.arange(7, dtype=torch.uint8)}, path)
     content = path.read_bytes()
@@ -301,7 +302,7 @@ def cut_pipes():
         out.write_bytes(ran.stdout)
         if ran.returncode != 2 or reference_says(out):
             loaded.append(n)
-    t.eq(loaded, [], "input cut off anywhere: status 2, and what was written does not load")
+    t.eq(loaded, [], "input that is cut off anywhere gives status 2, and the output does not load")
 
 
 for part in (verdicts, contents, spelling, cut_pipes):

@@ -1,6 +1,6 @@
-"""lnn-ckpt-adapt --salvage: files that are cut at every border of their structure and at random places, or have a flipped byte.
-What comes out holds every tensor whose bytes are there, with the values that torch.load gives for the whole file, and says
-what is lost."""
+"""lnn-ckpt-adapt --salvage on files that are cut at every border of their structure and at random places, or have a flipped bit.
+The output has every tensor whose bytes exist, with the values that torch.load gives for the whole file. Messages name the tensors
+that are lost."""
 
 import collections
 import io
@@ -49,7 +49,7 @@ def same(a, b):
 
 
 def salvage(data, suffix=".pth", stdin=False):
-    """Status, what was written (None: nothing), names told as lost, names told as not proved, the messages."""
+    """Status, output (None: nothing was written), names reported as lost, names reported as not proved, the messages."""
     source, out = scratch / ("in" + suffix), scratch / ("out" + suffix)
     out.unlink(missing_ok=True)
     source.write_bytes(data)
@@ -71,14 +71,14 @@ def loaded(data, suffix):
 
 
 class Original:
-    """A file, its tensors, and where in the file the bytes of each are: (begin, end, where their proof ends)."""
+    """A file, its tensors, and the places of their bytes in the file: (begin, end, end of the data that proves them)."""
 
     def __init__(self, data, tree, suffix, where):
         self.data, self.suffix, self.where = data, suffix, where
         self.tensors = dict(tap.leaves(tree))
 
     def check(self, data, expected, unproved):
-        """What is wrong with what salvage makes of data; None if nothing is."""
+        """Salvages data. Returns what is wrong with the result, or None."""
         status, out, lost, doubtful, text = salvage(data, self.suffix)
         if not expected:
             return None if status == 2 and out is None else f"status {status} though nothing is left"
@@ -104,7 +104,7 @@ class Original:
         places = {at for b in borders for at in (b - 1, b, b + 1) if 0 < at <= len(self.data)}
         places |= {rng.randrange(1, len(self.data)) for _ in range(PLACES)}
         bad = [f"{at}: {why}" for at in sorted(places) if (why := self.check_cut(at))]
-        t.ok(not bad, f"{what}: cut at {len(places)} places")
+        t.ok(not bad, f"{what}: the right tensors are salvaged from a file that is cut at any of {len(places)} places")
         t.note("\n".join(bad[:10]))
 
 
@@ -114,7 +114,7 @@ def storages_of(tensor):
 
 
 def zip_original(**options):
-    """A torch zip. A storage is found by its bytes, which are all different."""
+    """A torch zip. Storages are located by their bytes, which are all different."""
     tree = whole()
     data = saved(tree, **options)
     infos = sorted(zipfile.ZipFile(io.BytesIO(data)).infolist(), key=lambda i: i.header_offset)
@@ -131,8 +131,8 @@ def zip_original(**options):
 
 
 def check_flips(original, infos, places):
-    """A flipped byte loses at most the tensors whose bytes it is among; elsewhere all are written. Without the byte order
-    nothing is proved."""
+    """A flipped bit loses only the tensors whose bytes it is in. A flipped bit elsewhere loses none. If it is in the record of the
+    byte order, no tensor is proved."""
     bad, bytes_of = [], {}
     for info in infos:
         begin = info.header_offset + 30 + sum(struct.unpack_from("<HH", original.data, info.header_offset + 26))
@@ -154,19 +154,20 @@ def check_flips(original, infos, places):
             bad.append(f"{at}: other values")
         elif status != (1 if lost or doubtful else 0) or doubtful != (set(got) if at in bytes_of["byteorder"] else set()):
             bad.append(f"{at}: status {status}, not proved {sorted(doubtful)}")
-    t.ok(not bad, f"a flipped byte at {len(places)} places of a torch zip")
+    t.ok(not bad, f"a flipped bit at any of {len(places)} places of a torch zip loses only the tensors that have it")
     t.note("\n".join(bad[:10]))
 
 
 with t.part("torch zip"):
     original, borders, infos = zip_original()
-    t.eq(original.check(original.data, set(original.tensors), set()), None, "a file that is whole: all, status 0")
+    t.eq(original.check(original.data, set(original.tensors), set()), None, "all tensors of a whole file are written, with status 0")
     out = loaded(salvage(original.data)[1], ".pth")
-    t.ok(out["epoch"] == 7 and out["config"] == {"lr": 0.1, "name": "x"} and list(out) == list(whole()), "the rest is kept")
+    t.ok(out["epoch"] == 7 and out["config"] == {"lr": 0.1, "name": "x"} and list(out) == list(whole()),
+         "the values beside the state dict are kept")
     original.check_cuts("torch zip", borders)
     cut = original.data[: infos[8].header_offset]
-    t.eq(salvage(cut, stdin=True)[1:4], salvage(cut)[1:4], "a pipe gives the same as the file")
-    t.eq(loaded(salvage(cut)[1], ".pth")["epoch"], 7, "the rest of a file that is cut is kept")
+    t.eq(salvage(cut, stdin=True)[1:4], salvage(cut)[1:4], "a pipe gives the same output and messages as the file")
+    t.eq(loaded(salvage(cut)[1], ".pth")["epoch"], 7, "the values beside the state dict are kept if the file is cut")
     check_flips(original, infos, sorted({rng.randrange(len(original.data)) for _ in range(PLACES)}))
     starts = [i.header_offset + d for i in infos for d in range(0, 60, 7)]
     directory = original.data.rindex(b"PK\x01\x02")
@@ -212,12 +213,12 @@ with t.part("a sharded set"):
     done = tap.run("lnn-ckpt-adapt", "--salvage", folder, "-o", scratch / "joined.pth", status=1)
     got = torch.load(scratch / "joined.pth")
     expected = set(parts["part-0.bin"]) | set(parts["part-2.bin"][:2])
-    t.eq(set(got), expected, "one shard is missing, one is cut: what is left of each")
-    t.ok(all(tap.same(got[k], state[k]) for k in got), "with its values")
+    t.eq(set(got), expected, "one shard is missing and one is cut: the tensors that exist are written")
+    t.ok(all(tap.same(got[k], state[k]) for k in got), "the tensors salvaged from shards have their values")
     told = set(re.findall(r"'([^']*)' is lost", done.stderr.decode()))
-    t.eq(told, set(names) - expected, "what is lost is told")
+    t.eq(told, set(names) - expected, "messages name the tensors that the shards have lost")
 
-with t.part("edits of what is left"):
+with t.part("salvage with edits"):
     tree = whole()
     data = bytearray(saved(tree))
     data[data.index(bytes(storages_of(tree["model"]["large"])[0]))] ^= 1
@@ -229,11 +230,13 @@ with t.part("edits of what is left"):
     expected = {k.replace("blocks", "layers"): v.bfloat16() if "blocks" in k else v for k, v in tree["model"].items()
                 if k not in ("large", "index", "half")}
     expected.update({"first": tree["model"]["index"][:6], "second": tree["model"]["index"][6:]})
-    t.eq(list(got), list(tree), "the root has the entries that it had")
-    t.eq(set(got["model"]), set(expected), "renamed, split and dropped")
-    t.ok(all(same(got["model"][k], v) for k, v in expected.items()), "with the values")
-    t.ok(tap.same(got["optimizer"]["state"][0]["exp_avg"], tree["optimizer"]["state"][0]["exp_avg"]), "the rest as it was")
-    t.eq(got["model"]["q"].untyped_storage().data_ptr(), got["model"]["k"].untyped_storage().data_ptr(), "one storage is one storage")
+    t.eq(list(got), list(tree), "salvage with edits: the root keeps its entries")
+    t.eq(set(got["model"]), set(expected), "salvage with edits: tensors are renamed, split and dropped")
+    t.ok(all(same(got["model"][k], v) for k, v in expected.items()), "salvage with edits: the values are right")
+    t.ok(tap.same(got["optimizer"]["state"][0]["exp_avg"], tree["optimizer"]["state"][0]["exp_avg"]),
+         "salvage with edits: the optimizer's tensors are kept")
+    t.eq(got["model"]["q"].untyped_storage().data_ptr(), got["model"]["k"].untyped_storage().data_ptr(),
+         "salvage with edits: a shared storage stays shared")
 
 with t.part("a distributed folder"):
     try:
@@ -250,9 +253,10 @@ with t.part("a distributed folder"):
         done = tap.run("lnn-ckpt-adapt", "--salvage", scratch / "dcp", "-o", scratch / "joined.pth", status=1)
         got = torch.load(scratch / "joined.pth")
         t.ok(0 < len(got["model"]) < len(state) and all(tap.same(v, state[k]) for k, v in got["model"].items()),
-             "a file is cut: what is left has its values")
-        t.eq(set(re.findall(r"'model\.([^']*)' is lost", done.stderr.decode())), set(state) - set(got["model"]), "the others are told")
+             "a file of a distributed folder is cut: the tensors that are written have their values")
+        t.eq(set(re.findall(r"'model\.([^']*)' is lost", done.stderr.decode())), set(state) - set(got["model"]),
+             "messages name the other tensors of the folder")
         expected = {k for k, v in state.items() if 0 <= data.find(bytes(storages_of(v)[0])) <= at - v.numel() * v.element_size()}
-        t.eq(set(got["model"]), expected, "all whose bytes are there are written")
+        t.eq(set(got["model"]), expected, "all tensors of the folder whose bytes exist are written")
 
 t.done()

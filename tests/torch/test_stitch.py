@@ -1,5 +1,5 @@
-"""Key maps and --compat=linnaeus against their description, written anew in Python: two backbones stitched into modules
-with the names of mFormerV1 (tests/fixtures/make_fixtures.py has them), the metaformer source, timm's ConvNeXt."""
+"""Compares key maps and --compat=linnaeus with an independent implementation in Python: two backbones stitched into modules with the
+names of mFormerV1 (from tests/fixtures/make_fixtures.py), the metaformer source, timm's ConvNeXt."""
 
 import importlib.util
 import json
@@ -35,11 +35,11 @@ def compare(got, expected, what):
     t.eq(bad, [], f"{what}: bits of {len(expected)} tensors")
 
 
-# ---- stitching, as lib/plan/maps/stitched_convnext_ropevit.yaml says
+# ---- stitching, as lib/plan/maps/stitched_convnext_ropevit.yaml describes it
 
 
 def stitch(convnext, ropevit, target, depths, mixed):
-    """(what the target gets, why each other tensor is not used)"""
+    """Returns the tensors that the target gets, the source of each new name, and the tensors that are used."""
     prefixes = [("downsample_layers.0.", "stem."), ("stages.0.", "stages.0."), ("downsample_layers.1.", "downsample_layers.0."),
                 ("stages.1.", "stages.1."), ("downsample_layers.2.", "downsample_layers.1.")]
     named, used = {}, set()
@@ -84,7 +84,7 @@ def state_of(name):
 
 
 def described(path):
-    """Name to a tensor of that shape, from a description, which real modules wrote."""
+    """Name to an empty tensor of the right shape, from a description that was written from real modules."""
     out = OrderedDict()
     for line in path.read_text().splitlines():
         entry = re.match(r'  - \{name: "([^"]*)", shape: (\[[^]]*\])', line)
@@ -126,22 +126,24 @@ def stitching():
                     tap.run("lnn-ckpt-adapt", "-q", *args, "--report", scratch / "r.json", "-o", scratch / "out.pth")
                     compare(load(scratch / "out.pth"), expected, what)
                     report = json.loads((scratch / "r.json").read_text())
-                    t.eq(report["load"]["missing_keys"], [k for k in target if k not in expected], f"{what}: missing")
-                    t.eq(report["load"]["unexpected_keys"], [], f"{what}: unexpected")
+                    t.eq(report["load"]["missing_keys"], [k for k in target if k not in expected],
+                         f"{what}: the report lists the missing names")
+                    t.eq(report["load"]["unexpected_keys"], [], f"{what}: the report lists no unexpected names")
                     entries = {(i["file"].rsplit("/", 1)[-1][:-4], i["name"][len(prefix):]): i for i in report["inputs"]}
-                    t.eq(sorted(entries), sorted((n, k) for n in inputs for k in inputs[n]), f"{what}: every tensor is reported")
-                    t.eq(sorted(k for k, i in entries.items() if i["outputs"]), sorted(used), f"{what}: and what was used")
+                    t.eq(sorted(entries), sorted((n, k) for n in inputs for k in inputs[n]), f"{what}: the report lists every input tensor")
+                    t.eq(sorted(k for k, i in entries.items() if i["outputs"]), sorted(used),
+                         f"{what}: the report says which tensors were used")
                     misfit = [(new, source, value) for new, (source, value) in named.items() if new not in expected and new in target
                               and not any(drop_component(new, p) for p in ("head.", "meta_"))]
                     bad = [new for new, source, value in misfit
                            if not any(str(list(value.shape)).replace(" ", "") in a["by"].replace(" ", "")
                                       and str(list(target[new].shape)).replace(" ", "") in a["by"].replace(" ", "")
                                       for a in entries[source]["actions"])]
-                    t.eq(bad, [], f"{what}: both shapes of {len(misfit)} that do not fit")
+                    t.eq(bad, [], f"{what}: the report gives both shapes of {len(misfit)} tensors that do not fit")
 
 
 def into_live_modules():
-    """load_state_dict of a real module says what the report says, and afterwards it holds the backbones' numbers."""
+    """load_state_dict of a real module agrees with the report, and the module then has the numbers of the backbones."""
     convnext, rope = state_of("convnext.pth"), state_of("ropevit.pth")
     for dims, mixed in (([4, 8, 12, 16], True), ([4, 8, 12, 12], True), ([4, 8, 12, 12], False), ([4, 8, 16, 12], False)):
         what = f"live module {dims} mixed={mixed}"
@@ -154,12 +156,14 @@ def into_live_modules():
                     "--report", scratch / "r.json", "-o", scratch / "out.pth")
             said = net.load_state_dict(load(scratch / "out.pth"), strict=False)
             report = json.loads((scratch / "r.json").read_text())["load"]
-            t.eq(report["missing_keys"], list(said.missing_keys), f"{what}: missing, as load_state_dict says")
-            t.eq(report["unexpected_keys"], list(said.unexpected_keys), f"{what}: unexpected, as load_state_dict says")
+            t.eq(report["missing_keys"], list(said.missing_keys), f"{what}: the missing names agree with load_state_dict")
+            t.eq(report["unexpected_keys"], list(said.unexpected_keys), f"{what}: the unexpected names agree with load_state_dict")
             live = net.state_dict()
-            t.ok(tap.same(live["stages.1.0.pwconv2.weight"], convnext["stages.1.0.pwconv2.weight"]), f"{what}: a ConvNeXt block")
+            t.ok(tap.same(live["stages.1.0.pwconv2.weight"], convnext["stages.1.0.pwconv2.weight"]),
+                 f"{what}: a ConvNeXt block has its numbers")
             if dims[3] == 12:
-                t.ok(tap.same(live["stages.3.0.mlp.fc1.weight"], rope["blocks.2.mlp.fc1.weight"]), f"{what}: the last RoPE-ViT block")
+                t.ok(tap.same(live["stages.3.0.mlp.fc1.weight"], rope["blocks.2.mlp.fc1.weight"]),
+                     f"{what}: the last RoPE-ViT block has its numbers")
 
 
 # ---- metaformer and timm
@@ -188,7 +192,7 @@ def metaformer():
         with t.part(f"metaformer {seed}"):
             tap.run("lnn-ckpt-adapt", "-q", "-s", "metaformer", scratch / "in.pth", "-o", scratch / "out.pth")
             compare(load(scratch / "out.pth"), OrderedDict((k, v) for k, v in state.items() if not dropped(k)), f"metaformer {seed}")
-            # linnaeus takes module. off once, and only after the map
+            # linnaeus removes the prefix module. once, after the map
             kept = [(prefix + k, v) for k, v in state.items() if not dropped(prefix + k)]
             expected = OrderedDict((k[len("module."):] if k.startswith("module.") else k, v) for k, v in kept)
             tap.run("lnn-ckpt-adapt", "-q", "-s", "metaformer", "--compat=linnaeus", scratch / "in.pth", "-o", scratch / "out.pth")
@@ -217,8 +221,8 @@ def timm():
 
 
 def compat():
-    """What the loader does with drop patterns: drop_params through re.search, \\b behind those without a dot at the end;
-    drop_buffers by containment; module. off first, once."""
+    """The loader's treatment of drop patterns. It first removes the prefix module. once. drop_params are passed to re.search, with \\b
+    after those that do not end in a dot. drop_buffers match anywhere in a name."""
     words = ["head", "headroom", "meta", "norm", "norm_1", "prenorm", "pos_embed", "absolute_pos_embed", "x", "0", "relative_position_index"]
     for seed in range(20):
         r = random.Random(1000 + seed)

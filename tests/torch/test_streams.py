@@ -1,6 +1,5 @@
-"""Checkpoints that come through a pipe: the output is that of the file, in little memory and without a spool file where
-the bytes can be passed on as they come, also where tensors share storages; and what a program that fails has written
-does not load."""
+"""Checkpoints on a pipe give the same output as a file. Little memory and no temporary file is needed if the order of the bytes
+allows it, also if tensors share storages. The output of a program that fails does not load."""
 
 import re
 
@@ -15,7 +14,7 @@ torch.save(
     {"model": {"a": shared, "b": torch.randn(300, 1000), "a2": shared, "view": shared[3:100], "c": torch.randn(1000, 1000)}},
     tmp / "shared.pth",
 )
-# More than may wait in memory (64 MiB).
+# More than the 64 MiB that may be held in memory.
 torch.save({"model": {"large": torch.randn(20000, 1024), "small": torch.randn(30, 1000)}}, tmp / "large.pth")
 torch.save({"model": {"large": torch.randn(20000, 1024)}}, tmp / "legacy.pth", _use_new_zipfile_serialization=False)
 tap.shell("lnn-ckpt-adapt --to safetensors large.pth -o large.safetensors")
@@ -28,7 +27,7 @@ for name in "shared.pth", "large.pth", "legacy.pth", "large.safetensors":
             continue
         with t.part(f"{name} {way}"):
             tap.shell(f"lnn-ckpt-adapt -q {way} {name} -o from-file")
-            # The kernel's figure for the last program: its peak resident memory in KiB.
+            # The peak resident memory of the program in KiB, from the kernel.
             done = tap.shell(
                 f"cat {name} | python3 -c '"
                 "import resource, subprocess, sys;"
@@ -37,27 +36,28 @@ for name in "shared.pth", "large.pth", "legacy.pth", "large.safetensors":
                 f"sys.exit(status)' lnn-ckpt-adapt --verbose {way} >from-pipe"
             )
             said = done.stderr.decode()
-            t.ok((tmp / "from-file").read_bytes() == (tmp / "from-pipe").read_bytes(), f"{name} {way}: the same bytes")
-            t.ok("temporary file" not in said, f"{name} {way}: nothing is spooled")
+            t.ok((tmp / "from-file").read_bytes() == (tmp / "from-pipe").read_bytes(),
+                 f"{name} {way}: a pipe gives the same bytes as a file")
+            t.ok("temporary file" not in said, f"{name} {way}: no temporary file is used")
             peak = int(re.search(r"peak (\d+)", said).group(1))
-            # Sanitizers take memory of their own.
-            t.ok(tap.os.environ.get("LNN_SAN") or peak <= 32 * 1024, f"{name} {way}: {peak} KiB are at most 32 MiB")
+            # Sanitizers need additional memory.
+            t.ok(tap.os.environ.get("LNN_SAN") or peak <= 32 * 1024, f"{name} {way}: the peak memory of {peak} KiB is at most 32 MiB")
 
 
 def loads(path):
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
-    except Exception:  # noqa: BLE001 (any refusal will do)
+    except Exception:  # noqa: BLE001 (any exception is a refusal)
         return None
 
 
-# An input that stops anywhere: the output, as far as it came, does not load.
+# The input ends anywhere. The output so far does not load.
 whole = (tmp / "shared.pth").read_bytes()
 t.ok(loads(tmp / "shared.pth") is not None, "the whole checkpoint loads")
 for cut in (0, 1, 100, 3000, 20000, len(whole) // 2, len(whole) - 2000, len(whole) - 100, len(whole) - 22, len(whole) - 1):
     with t.part(f"cut off at {cut}"):
         (tmp / "cut").write_bytes(whole[:cut])
         done = tap.shell("cat cut | lnn-ckpt-adapt -q >out", status=2)
-        t.ok(done.stderr.count(b"\n") == 1, f"cut off at {cut}: one line")
-        t.ok(loads(tmp / "out") is None, f"cut off at {cut}: what was written does not load")
+        t.ok(done.stderr.count(b"\n") == 1, f"cut off at {cut}: the message is one line")
+        t.ok(loads(tmp / "out") is None, f"cut off at {cut}: the output does not load")
 t.done()

@@ -1,5 +1,5 @@
-"""Suggested maps end to end: a checkpoint with the names of each pair in tests/suggest, the map that lnn-ckpt-inspect suggests,
-what lnn-ckpt-adapt makes with it, against what torch makes by the truth of the pair."""
+"""Suggested maps end to end. For each pair in tests/suggest, lnn-ckpt-inspect suggests a map for a checkpoint with these names.
+lnn-ckpt-adapt applies it, and the result is compared with what torch computes from the true pairs of names."""
 
 import re
 import sys
@@ -31,7 +31,7 @@ def read(path):
 
 
 def truth(source, shape, names, how):
-    """What torch makes of a tensor by the words of a pair."""
+    """Applies the operations that a pair states to a tensor, with torch."""
     parts = [source[n] for n in names.split(",")]
     words = how.split()
     x = parts[0]
@@ -59,7 +59,7 @@ def try_pair(path):
                 names != "-" and made[n].shape == torch.Size(shape) and torch.equal(made[n], truth(source, shape, names, how))
                 for n, (_, shape, names, how) in target.items())
     good = found.returncode == (0 if len(made) == len(target) else 1) and set(made) <= set(target)
-    t.ok(good and right >= 0.8 * len(target), f"{path.stem}: {right} of {len(target)} right, status {found.returncode}")
+    t.ok(good and right >= 0.8 * len(target), f"{path.stem}: {right} of {len(target)} tensors are right, status {found.returncode}")
     return right, len(target)
 
 
@@ -70,5 +70,5 @@ for path in paths:
         right, n = try_pair(path)
         sums[0] += right
         sums[1] += n
-t.ok(sums[0] >= 0.95 * sums[1], f"{sums[0]} of {sums[1]} right")
+t.ok(sums[0] >= 0.95 * sums[1], f"at least 95 % of all tensors are right ({sums[0]} of {sums[1]})")
 t.done()

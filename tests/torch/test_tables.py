@@ -1,5 +1,5 @@
-"""lnn-interp-bias against modules that look their tables up as MetaFormer, linnaeus, Swin, BEiT and class-row-first models
-do: the bias of a resized model at a pair of positions is what torch's interpolation of the true grid gives in float64."""
+"""Compares lnn-interp-bias with modules that look their tables up like MetaFormer, linnaeus, Swin, BEiT and models whose class row
+is first. The bias of a resized model at each pair of positions equals torch's interpolation of the true grid in float64."""
 
 import json
 import random
@@ -24,7 +24,7 @@ METHODS = {
 }
 
 
-# ---- the models: how each makes its index, by the definition of a relative position
+# ---- the models: each builds its index from the definition of a relative position
 
 
 def pairs(h, w):
@@ -38,7 +38,7 @@ def pairs(h, w):
 
 
 def make_index(kind, h, w, meta=0):
-    """As the model of that kind registers it; meta more tokens than one beside the grid."""
+    """The index buffer that a model of this kind registers, with 1 + meta tokens beside the grid."""
     cells, n = pairs(h, w), (2 * h - 1) * (2 * w - 1)
     if kind == "grid":
         return cells
@@ -53,7 +53,7 @@ def make_index(kind, h, w, meta=0):
 
 
 class Attention(torch.nn.Module):
-    """A layer whose bias is table[index]; the true grid and the rows of class pairs are known to the test alone."""
+    """A layer whose bias is table[index]. Only the test knows the true grid and the rows of class pairs."""
 
     def __init__(self, kind, h, w, heads, dtype, meta=0):
         super().__init__()
@@ -83,7 +83,7 @@ def class_rows(kind, table, h, w):
 
 
 def interpolated(grid, h, w, **how):
-    """What torch makes of a grid, in float64."""
+    """The grid resized by torch in float64."""
     planes = grid.double().permute(2, 0, 1)[None]
     return F.interpolate(planes, size=(2 * h - 1, 2 * w - 1), **how)[0].permute(1, 2, 0)
 
@@ -96,7 +96,7 @@ def half_ulp(x):
 
 
 def close(got, expected, what):
-    """got is expected (float64) rounded to its dtype; the sums of the two may differ in their own last places."""
+    """got must be expected (float64) rounded to the dtype of got. A difference in the last places of float64 is allowed."""
     wrong = (got.double() - expected).abs() - half_ulp(got) * (1 + 1e-6) - 1e-14
     t.ok(got.numel() and bool((wrong <= 0).all()), what)
     if not bool((wrong <= 0).all()):
@@ -117,7 +117,7 @@ def load(data_or_path):
 
 
 def expect_bias(layer, table, kind_to, h, w, what, how):
-    """The bias of a model of kind_to, grid h x w, that has loaded the table."""
+    """Checks the bias of a model of kind_to with a grid of h x w that has loaded the table."""
     target = Attention(kind_to, h, w, table.shape[1], table.dtype)
     if not t.eq(tuple(table.shape), tuple(target.relative_position_bias_table.shape), f"{what}: shape"):
         return
@@ -129,16 +129,16 @@ def expect_bias(layer, table, kind_to, h, w, what, how):
     dx = queries[:, None] % w - queries[None, :] % w + w - 1
     expected = grid[dy, dx]
     got = bias[side:, side:]
-    if kind_to == "metaformer":  # its row 0 is cell (0, 0) after a resize, whatever class pairs then get
+    if kind_to == "metaformer":  # after a resize its row 0 is cell (0, 0), which is also what class pairs get
         close(got, expected, f"{what}: bias of position pairs")
         rows = table[-1:]
     else:
         close(got, expected, f"{what}: bias of position pairs")
         rows = class_rows(kind_to, table, h, w)
     old = class_rows(layer.kind, layer.relative_position_bias_table, layer.h, layer.w)
-    t.ok(tap.same(rows.contiguous(), old.contiguous()), f"{what}: class rows bit for bit")
+    t.ok(tap.same(rows.contiguous(), old.contiguous()), f"{what}: class rows are equal bit for bit")
     if side and kind_to in ("last:1", "first:1"):
-        t.ok(bool((bias[0] == old[0]).all()) and bool((bias[:, 0] == old[0]).all()), f"{what}: class pairs")
+        t.ok(bool((bias[0] == old[0]).all()) and bool((bias[:, 0] == old[0]).all()), f"{what}: class pairs get the class row")
 
 
 def resize(state, *options, pipe=False):
@@ -150,7 +150,7 @@ def resize(state, *options, pipe=False):
 
 
 def layouts():
-    """Every layout, all dtypes, rectangles, up and down; auto from the index, before and after its table, file and pipe."""
+    """Every layout and dtype, rectangles, larger and smaller sizes; the layout is inferred from an index before or after its table."""
     r = random.Random(5)
     dtypes = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
     grids = [(4, 4, 7, 7), (7, 7, 4, 4), (3, 5, 6, 4), (5, 2, 3, 9), (1, 4, 2, 6), (14, 14, 24, 24)]
@@ -169,8 +169,8 @@ def layouts():
             with t.part(what):
                 out = resize(state, "--grid", f"{th}x{tw}", pipe=r.random() < 0.5)
                 t.eq(sorted(out), sorted([TABLE, *others]), f"{what}: names")
-                t.ok(all(tap.same(out[k], v) for k, v in others.items()), f"{what}: other tensors bit for bit")
-                t.ok(out[TABLE].dtype == dtype, f"{what}: dtype")
+                t.ok(all(tap.same(out[k], v) for k, v in others.items()), f"{what}: other tensors are equal bit for bit")
+                t.ok(out[TABLE].dtype == dtype, f"{what}: the dtype is kept")
                 expect_bias(layer, out[TABLE], kind, th, tw, what, METHODS["bicubic"][1])
 
 
@@ -186,7 +186,7 @@ def methods():
 
 
 def conversions():
-    """From each layout with one extra row to each other, resized and not."""
+    """Converts each layout with one extra row to each other, with and without a resize."""
     one = [k for k in KINDS if EXTRA[k] == 1]
     for a in one:
         for b in one:
@@ -198,27 +198,29 @@ def conversions():
                 expect_bias(layer, out[TABLE], b, 6, 5, f"{a} to {b}, resized", METHODS["bicubic"][1])
                 out = resize(state, "--grid", "4x6", "--to-layout", b)
                 if a == b:
-                    t.ok(tap.same(out[TABLE], state[TABLE]), f"{a}: fits already, bit for bit")
+                    t.ok(tap.same(out[TABLE], state[TABLE]), f"{a}: a table of the right size and layout is not changed")
                     continue
                 n = 7 * 11
                 got = true_grid(b, out[TABLE], 4, 6)
                 if b == "metaformer":
-                    t.ok(tap.same(out[TABLE][:n].clone(), true_grid(a, state[TABLE], 4, 6).reshape(n, -1).clone()), f"{a} to {b}: grid rows")
-                    t.ok(tap.same(out[TABLE][n:].clone(), class_rows(a, state[TABLE], 4, 6).clone()), f"{a} to {b}: class row last")
+                    t.ok(tap.same(out[TABLE][:n].clone(), true_grid(a, state[TABLE], 4, 6).reshape(n, -1).clone()),
+                         f"{a} to {b}: grid rows are kept")
+                    t.ok(tap.same(out[TABLE][n:].clone(), class_rows(a, state[TABLE], 4, 6).clone()),
+                         f"{a} to {b}: the class row comes last")
                 else:
-                    t.ok(tap.same(got.clone(), true_grid(a, state[TABLE], 4, 6).clone()), f"{a} to {b}: grid bit for bit")
+                    t.ok(tap.same(got.clone(), true_grid(a, state[TABLE], 4, 6).clone()), f"{a} to {b}: the grid is equal bit for bit")
                     t.ok(tap.same(class_rows(b, out[TABLE], 4, 6).clone(), class_rows(a, state[TABLE], 4, 6).clone()),
-                         f"{a} to {b}: class row bit for bit")
-            # an index buffer that a step drops is read all the same
+                         f"{a} to {b}: the class row is equal bit for bit")
+            # an index buffer is used even if the same run drops it
             with t.part(f"{a} to {b} in adapt"):
                 tap.run("lnn-ckpt-adapt", "-q", "--interpolate", "--grid", "6x5", "--to-layout", b, "--drop-buffers",
                         "relative_position_index", save(state), "-o", scratch / "out.pth")
                 expect_bias(layer, load(scratch / "out.pth")[TABLE], b, 6, 5, f"{a} to {b} in adapt", METHODS["bicubic"][1])
     torch.manual_seed(1)
-    layer = Attention("grid", 2, 14, 3, torch.float32)  # 81 rows, as 9 x 9 has
+    layer = Attention("grid", 2, 14, 3, torch.float32)  # 81 rows, as many as a table of 9 x 9
     with t.part("a rectangle of 81 cells"):
         out = resize({TABLE: layer.relative_position_bias_table.data, INDEX: layer.relative_position_index}, "--grid", "5x6")
-        expect_bias(layer, out[TABLE], "grid", 5, 6, "a rectangle of as many cells as a square", METHODS["bicubic"][1])
+        expect_bias(layer, out[TABLE], "grid", 5, 6, "a rectangle with as many cells as a square", METHODS["bicubic"][1])
     for a, b in (("grid", "last:1"), ("last:3", "first:1"), ("last:1", "grid")):
         layer = Attention(a, 3, 3, 2, torch.float32)
         done = tap.run("lnn-interp-bias", "--grid", "4x4", "--to-layout", b, status=2, stdin=save(
@@ -227,8 +229,8 @@ def conversions():
 
 
 def reference_loaders():
-    """--layout first: row 0 is kept, rows 1 .. S * S are read as an S x S grid, and written behind row 0. That is what the
-    two loaders compute, though their models index the grid from row 0 on."""
+    """--layout first keeps row 0 and resizes rows 1 .. S * S as an S x S grid. Both loaders compute this, though their models index the
+    grid from row 0 on."""
     for kind in ("metaformer", "last:1"):
         for side, new in ((14, 24), (7, 12), (4, 3)):
             torch.manual_seed(side)
@@ -239,21 +241,22 @@ def reference_loaders():
             expected = F.interpolate(body.double(), size=(n, n), mode="bicubic", align_corners=False).reshape(4, -1).t()
             with t.part(f"reference loader {kind}"):
                 out = resize({TABLE: table, INDEX: layer.relative_position_index}, "--grid", f"{new}x{new}", "--layout", "first")
-                close(out[TABLE][1:], expected, f"{kind} {side} to {new}, --layout first: the numbers of the reference loaders")
-                t.ok(tap.same(out[TABLE][:1].clone(), table[:1].clone()), f"{kind} {side} to {new}: their class row")
+                close(out[TABLE][1:], expected, f"{kind} {side} to {new}, --layout first gives the numbers of the reference loaders")
+                t.ok(tap.same(out[TABLE][:1].clone(), table[:1].clone()), f"{kind} {side} to {new}: row 0 is kept as by the loaders")
                 tap.run("lnn-ckpt-adapt", "-q", "--compat=linnaeus", "--interpolate", "--grid", f"{new}x{new}",
                         save({TABLE: table, INDEX: layer.relative_position_index}), "-o", scratch / "c.pth")
                 t.ok(tap.same(load(scratch / "c.pth")[TABLE], out[TABLE]), f"{kind} {side} to {new}: --compat=linnaeus does the same")
-                # what they get wrong: the model sees another bias than that of the interpolated grid
+                # the error of the loaders: the model's bias is not that of the interpolated grid
                 layer_new = Attention(kind, new, new, 4, torch.float32)
                 layer_new.relative_position_bias_table.data.copy_(out[TABLE])
                 right = interpolated(true_grid(kind, table, side, side), new, new, mode="bicubic", align_corners=False)
                 seen = true_grid(kind, layer_new.relative_position_bias_table, new, new)
-                t.ok(float((seen.double() - right).abs().max()) > 1e-3, f"{kind} {side} to {new}: which shifts the grid")
+                t.ok(float((seen.double() - right).abs().max()) > 1e-3,
+                     f"{kind} {side} to {new}: the result of the loaders is a shifted grid")
 
 
-def in_the_rest():
-    """Tables of several layers, tied tables, tables of a view; what stands beside the state dict."""
+def several_tables():
+    """Tables of several layers, tied tables, tables that are views, and values beside the state dict."""
     torch.manual_seed(9)
     layer = Attention("last:1", 4, 4, 3, torch.float32)
     both = torch.randn(2, 50, 3)
@@ -269,17 +272,18 @@ def in_the_rest():
         out = resize(state, "--img-size", "96")
         for name, rows in (("a", both[0]), ("b", both[1]), ("c", both[0])):
             layer.relative_position_bias_table.data = rows.clone()
-            expect_bias(layer, out[f"stage_3.{name}.{TABLE}"], "last:1", 6, 6, f"table {name}", METHODS["bicubic"][1])
+            expect_bias(layer, out[f"stage_3.{name}.{TABLE}"], "last:1", 6, 6, f"table {name} is resized", METHODS["bicubic"][1])
         t.ok(out[f"stage_3.a.{TABLE}"].data_ptr() == out[f"stage_3.c.{TABLE}"].data_ptr(), "tied tables stay tied")
-        t.ok(tap.same(out["stage_3.both"], both), "what shared their storage keeps its bits")
-        t.eq(torch.load(scratch / "out.pth")["epoch"], 3, "the rest")
+        t.ok(tap.same(out["stage_3.both"], both), "a tensor that shared their storage keeps its bits")
+        t.eq(torch.load(scratch / "out.pth")["epoch"], 3, "a value beside the state dict is kept")
         tied = OrderedDict([("alias", state[f"stage_3.a.{TABLE}"]), (f"stage_3.a.{TABLE}", state[f"stage_3.a.{TABLE}"])])
         done = tap.run("lnn-interp-bias", "-q", "--img-size", "96", "--layout", "last", save(tied), "-o", scratch / "none.pth", status=2)
-        t.ok(b"are one tensor" in done.stderr and not (scratch / "none.pth").exists(), "one tensor, a table by one of its names")
+        t.ok(b"are one tensor" in done.stderr and not (scratch / "none.pth").exists(),
+             "a tensor with two names, of which one is a table's, is refused")
 
 
 def cast():
-    """A table that is resized and cast is rounded once, from double precision."""
+    """A table that is resized and cast is computed in double precision and rounded once."""
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
         layer = Attention("last:1", 5, 4, 3, torch.float32)
         state = {TABLE: layer.relative_position_bias_table.data, INDEX: layer.relative_position_index}
@@ -288,9 +292,9 @@ def cast():
                     scratch / "out.pth")
             out = load(scratch / "out.pth")[TABLE]
             expected = interpolated(true_grid("last:1", state[TABLE], 5, 4), 7, 9, mode="bicubic", align_corners=False)
-            t.ok(out.dtype == dtype, f"cast to {dtype}: dtype")
+            t.ok(out.dtype == dtype, f"cast to {dtype}: the table has the new dtype")
             close(out[:-1], expected.reshape(-1, 3), f"cast to {dtype}: rounded once")
-            t.ok(tap.same(out[-1:].clone(), state[TABLE][-1:].to(dtype)), f"cast to {dtype}: class row")
+            t.ok(tap.same(out[-1:].clone(), state[TABLE][-1:].to(dtype)), f"cast to {dtype}: the class row is cast")
 
 
 def report():
@@ -300,27 +304,27 @@ def report():
             path, "-o", scratch / "out.pth")
     t.eq(json.loads((scratch / "r.json").read_text())["tables"],
          [{"name": "stage_3." + TABLE, "kind": "bias", "from_grid": [4, 4], "to_grid": [7, 7], "heads": 3, "from_layout": "metaformer",
-           "to_layout": "last:1", "method": "bicubic"}], "the report's tables")
+           "to_layout": "last:1", "method": "bicubic"}], "the report describes the table")
 
 
-def stated():
-    """Outputs without index buffers state their layouts: resized again, they are what two resizes of the right grid give.
-    torch does not look at the record."""
+def recorded():
+    """Outputs without index buffers record their layouts. A second resize then equals two resizes of the true grid by torch. torch
+    ignores the record."""
     for kind in ("metaformer", "first:1", "last:1"):
         layer = Attention(kind, 4, 4, 3, torch.float64)
         once, twice = scratch / "once.pth", scratch / "twice.pth"
         path = save({TABLE: layer.relative_position_bias_table.data, INDEX: layer.relative_position_index})
         tap.run("lnn-interp-bias", "-q", "--grid", "6x5", path, "-o", once)
         for what in {"weights_only": True}, {"weights_only": False}, {"weights_only": True, "mmap": True}:
-            t.eq(list(torch.load(once, **what)["model"]), [TABLE], f"{kind}: torch loads what states a layout, {what}")
+            t.eq(list(torch.load(once, **what)["model"]), [TABLE], f"{kind}: torch loads a file with a recorded layout, {what}")
         record = json.loads(torch._C.PyTorchFileReader(str(once)).get_record(".data/lnn"))
-        t.eq(record, {TABLE: {"layout": kind, "grid": [6, 5], "heads": 3}}, f"{kind}: what is stated")
+        t.eq(record, {TABLE: {"layout": kind, "grid": [6, 5], "heads": 3}}, f"{kind}: the record has layout, grid and heads")
         tap.run("lnn-interp-bias", "-q", "--grid", "9x8", once, "-o", twice)
         first = interpolated(true_grid(kind, layer.relative_position_bias_table, 4, 4), 6, 5, mode="bicubic", align_corners=False)
         got = true_grid(kind, load(twice)[TABLE], 9, 8)
         expected = interpolated(first, 9, 8, mode="bicubic", align_corners=False)
-        t.ok(bool((got - expected).abs().max() < 1e-12), f"{kind}: resized twice, in two runs")
-        # A shard that is made by itself states that it is finished, too.
+        t.ok(bool((got - expected).abs().max() < 1e-12), f"{kind}: two runs give the same as two resizes of the true grid")
+        # A shard that was written by a job also records that it is finished.
         folder = scratch / f"set-{kind[:5]}"
         folder.mkdir()
         (folder / "pytorch_model.bin").write_bytes(once.read_bytes())
@@ -330,18 +334,19 @@ def stated():
         for what in {"weights_only": True}, {"weights_only": False}, {"weights_only": True, "mmap": True}:
             t.eq(list(torch.load(shard, **what)), [TABLE], f"{kind}: torch loads a finished shard, {what}")
         lines = torch._C.PyTorchFileReader(str(shard)).get_record(".data/lnn").decode().split("\n")
-        t.eq([json.loads(x) for x in lines], [record, {"shard": 1, "of": 1, "rules": []}], f"{kind}: both are stated")
+        t.eq([json.loads(x) for x in lines], [record, {"shard": 1, "of": 1, "rules": []}],
+             f"{kind}: a finished shard records the layout and the job")
         tap.run("lnn-ckpt-adapt", "-q", "--write-index", folder / "out")
         tap.run("lnn-interp-bias", "-q", "--grid", "9x8", folder / "out", "-o", scratch / "of-set.pth")
-        t.ok(tap.same(torch.load(scratch / "of-set.pth")[TABLE], load(twice)[TABLE]), f"{kind}: the set states the layout")
+        t.ok(tap.same(torch.load(scratch / "of-set.pth")[TABLE], load(twice)[TABLE]), f"{kind}: a set records the layout")
 
 
 layouts()
 methods()
 conversions()
 reference_loaders()
-in_the_rest()
+several_tables()
 cast()
 report()
-stated()
+recorded()
 t.done()

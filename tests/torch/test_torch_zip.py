@@ -1,5 +1,5 @@
-"""The torch zip reader and writer against real PyTorch, through tests/unit/drive_ckpt.c: what we see in files that torch
-wrote, from a file and from a pipe, and what torch sees in what we write."""
+"""Compares the torch zip reader and writer with real PyTorch, through tests/unit/drive_ckpt.c. Our reader must see what torch wrote,
+in a file and on a pipe, and torch must see what our writer wrote."""
 
 import collections
 import hashlib
@@ -63,14 +63,14 @@ def entries(out):
 
 
 def both(mode, path, what, *args):
-    """The same from a file and from a pipe."""
+    """Runs the driver on a file and on a pipe. Both must give the same output, which is returned."""
     a, b = drive(mode, path, *args), drive(mode, path, *args, pipe=True)
     t.eq((a.status, b.status), (0, 0), f"{what}: {mode} works") or t.note(a.err + b.err)
     t.ok(a.out == b.out, f"{what}: {mode} gives the same from a pipe")
     return a.out
 
 
-# ---- fixtures, read by torch when they were made
+# ---- fixtures, compared with what torch read when they were made
 
 for path in sorted(tap.FIXTURES.glob("*.pth.json")):
     expected = json.loads(path.read_text())
@@ -84,10 +84,10 @@ for path in sorted(tap.FIXTURES.glob("*.pth.json")):
              f"{file.name}: names, dtypes and shapes")
         differ = [e.name for e, w, z in zip(got, expected["tensors"], lazy)
                   if not z and "sha256" in w and hashlib.sha256(e.data).hexdigest() != w["sha256"]]
-        t.eq(differ, [], f"{file.name}: contents")
+        t.eq(differ, [], f"{file.name}: the digests of the contents")
 
 
-# ---- the container, after FORMATS 1.3, written independently of ours
+# ---- an independent writer of the container
 
 def container(records, root="archive"):
     out, central = bytearray(), bytearray()
@@ -217,7 +217,7 @@ def state_dict(exotic, size):
 
 
 def flat(value, prefix=""):
-    """What a state dict lists: dotted names and tensors, in order; None where it is no plain tensor."""
+    """The dotted names and tensors of a value, in order. None replaces tensors that are not plain."""
     if isinstance(value, torch.Tensor):
         yield prefix, value
         return
@@ -247,7 +247,7 @@ def lazy(x):
 
 
 def equal(a, b, path=""):
-    """Why a and b differ, or None."""
+    """The first difference between a and b, or None."""
     if type(a) is not type(b):
         return f"{path}: {type(a)} and {type(b)}"
     if isinstance(a, torch.Tensor):
@@ -293,7 +293,7 @@ def equal(a, b, path=""):
 
 
 def sharing(value):
-    """Which tensors share a storage."""
+    """The number of its storage for each tensor."""
     first, out = {}, []
     for name, x in flat(value):
         if plain(x) and x.numel():
@@ -312,9 +312,9 @@ def check_dump(path, value, what):
         if e is None or not plain(x) or lazy(x):
             continue
         if (e.dtype, e.shape) != (str(x.dtype).replace("torch.", ""), list(x.shape)) or e.data != tap.bits(x):
-            t.ok(False, f"{what}: {name}")
+            t.ok(False, f"{what}: dtype, shape and contents of {name}")
             return
-    t.ok(True, f"{what}: dtypes, shapes, contents")
+    t.ok(True, f"{what}: dtypes, shapes and contents are equal")
 
 
 def check_copy(path, value, what, safe=True):
@@ -322,10 +322,10 @@ def check_copy(path, value, what, safe=True):
     to = tmp / "copy.pth"
     to.write_bytes(out)
     records = records_of(to)
-    t.ok(container(records) == out, f"{what}: the copy's container is byte for byte torch's")
+    t.ok(container(records) == out, f"{what}: the container of the copy equals that of an independent writer byte for byte")
     numbers = [name for name, _ in records if name.startswith("data/")]
     t.eq([name for name, _ in records], ["data.pkl", "byteorder", "version"] + [f"data/{i}" for i in range(len(numbers))],
-         f"{what}: the copy's records")
+         f"{what}: the copy has the right records in order")
     modes = [{"weights_only": False}]
     if new:
         modes += [{"weights_only": True}, {"weights_only": True, "mmap": True}] if safe else [{"weights_only": False, "mmap": True}]
@@ -334,7 +334,8 @@ def check_copy(path, value, what, safe=True):
         t.eq(equal(value, back), None, f"{what}: the copy loads with {mode}")
         t.eq(sharing(back), sharing(value), f"{what}: shared storages stay shared with {mode}")
     again = drive("copy", to, pipe=True)
-    t.ok(again.out == out and "note" not in again.err, f"{what}: a copy of the copy, through a pipe, is the same and kept nothing back")
+    t.ok(again.out == out and "note" not in again.err,
+         f"{what}: a copy of the copy through a pipe has the same bytes, and nothing was held in memory")
 
 
 sys.modules["tests_mine"] = sys.modules["__main__"]
@@ -350,7 +351,7 @@ for i in range(rounds):
         torch.save(value, path)
         reference = torch.load(path, **({"weights_only": False} if new else {}))
         streamed = drive("dump", path, "-k", "", pipe=True)
-        t.ok(streamed.status == 0 and "note" not in streamed.err, f"round {i}: read from a pipe as it comes")
+        t.ok(streamed.status == 0 and "note" not in streamed.err, f"round {i}: a pipe is read without holding records in memory")
         check_dump(path, reference, f"round {i}")
         check_copy(path, reference, f"round {i}")
 
@@ -361,7 +362,7 @@ with t.part("subclass"):
     value["p"].extra = [torch.ones(2)]
     torch.save(value, tmp / "a.pth")
     value = torch.load(tmp / "a.pth", **({"weights_only": False} if new else {}))
-    t.ok(type(value["w"]) is Mine and value["w"].colour == "red", "subclass: torch reads it back")
+    t.ok(type(value["w"]) is Mine and value["w"].colour == "red", "subclass: torch loads the tensor with its class and attribute")
     check_copy(tmp / "a.pth", value, "subclass and attributes", safe=False)
 
 with t.part("protocols"):
@@ -370,7 +371,7 @@ with t.part("protocols"):
         torch.save(value, tmp / "a.pth", pickle_protocol=protocol)
         check_copy(tmp / "a.pth", torch.load(tmp / "a.pth", **({"weights_only": False} if new else {})), f"protocol {protocol}")
 
-# ---- orders of records, and zips that others packed
+# ---- orders of records, and zips of other programs
 
 with t.part("orders"):
     value = collections.OrderedDict((f"t{i}", torch.arange(i * 3, dtype=torch.float32)) for i in range(25))
@@ -384,24 +385,25 @@ with t.part("orders"):
     def data(names):
         return [(name, records[name]) for name in names]
 
-    orders = {  # what: records, read without keeping anything back
+    orders = {  # what: records, and whether a pipe is read without holding records in memory
         "2.7 and later": (pickled + marks + data(keys) + tail, True),
         "2.1 to 2.6": (pickled + marks[2:] + data(sorted(keys)) + tail, True),
         "1.6 to 2.0": (pickled + data(sorted(keys)) + tail[:1], True),
-        "ours": (pickled + marks[2:] + tail[:1] + data(keys), True),
+        "lnn-tools": (pickled + marks[2:] + tail[:1] + data(keys), True),
         "1.5": (tail[:1] + pickled + data(sorted(keys)), True),
-        "a strange order": (pickled + tail[:1] + data(keys[3:] + keys[:3]), True),
+        "a rotated order": (pickled + tail[:1] + data(keys[3:] + keys[:3]), True),
         "backwards": (pickled + data(keys[::-1]) + tail[:1], True),
-        "with a record of no meaning": (pickled + [("extra/x", b"PK\7\x08" * 999)] + data(sorted(keys)) + tail, True),
-        "data first": (data(keys) + pickled + tail, False),
+        "a zip with an unknown record": (pickled + [("extra/x", b"PK\7\x08" * 999)] + data(sorted(keys)) + tail, True),
+        "a zip with data first": (data(keys) + pickled + tail, False),
     }
     for what, (listed, forward) in orders.items():
         (tmp / "b.pth").write_bytes(container(listed, "any root"))
         torch.load(tmp / "b.pth")
-        out = both("dump", tmp / "b.pth", f"records as in {what}")
-        t.ok(out.split(b"\n", 1)[1] == expected, f"records as in {what}: the same contents")
+        out = both("dump", tmp / "b.pth", f"record order of {what}")
+        t.ok(out.split(b"\n", 1)[1] == expected, f"record order of {what}: the same contents")
         note = "note" in drive("dump", tmp / "b.pth", pipe=True).err
-        t.eq(note, not forward, f"records as in {what}: {'read as they come' if forward else 'kept'}")
+        t.eq(note, not forward,
+             f"record order of {what}: a pipe is read {'without holding records in memory' if forward else 'with records held in memory'}")
 
     def zipped(method, streamed=False, names=None):
         out = io.BytesIO()
@@ -450,7 +452,7 @@ def refused(what, raw, must=True):
             (tmp / "c.pth").write_bytes(got.out)
             try:
                 torch.load(tmp / "c.pth")
-                t.ok(False, f"{what}: what was written until then does not load")
+                t.ok(False, f"{what}: the output before the failure does not load")
             except Exception:
                 pass
 
@@ -469,7 +471,7 @@ with t.part("damaged"):
     refused("no version", container([r for r in listed if r[0] != "version"]))
     refused("version 0", with_record("version", b"0\n"))
     refused("version 11", with_record("version", b"11\n"))
-    refused("a strange byteorder", with_record("byteorder", b"middle"))
+    refused("an unknown byteorder", with_record("byteorder", b"middle"))
     refused("a missing record", container([r for r in listed if r[0] != "data/5"]))
     refused("a record twice", container(listed[:8] + listed[7:]))
     refused("a record in two cases", container(listed[:8] + [(listed[7][0].upper(), listed[7][1])] + listed[8:]))
@@ -483,7 +485,8 @@ with t.part("damaged"):
     torch.jit.save(torch.jit.script(torch.nn.Linear(3, 2)), buffer)
     (tmp / "script.pt").write_bytes(buffer.getvalue())
     got = entries(both("dump", tmp / "script.pt", "TorchScript"))
-    t.eq([(e.name, e.shape) for e in got if e.kind == "tensor"], [("weight", [2, 3]), ("bias", [2])], "TorchScript: its tensors")
+    t.eq([(e.name, e.shape) for e in got if e.kind == "tensor"], [("weight", [2, 3]), ("bias", [2])],
+         "the tensors of a TorchScript archive are listed")
 
 with t.part("pickle"):
     head = b"\x80\x02}X\1\0\0\0wctorch._utils\n_rebuild_tensor_v2\n((X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0"
@@ -493,7 +496,8 @@ with t.part("pickle"):
         return container([("data.pkl", text), ("data/0", body), ("version", b"3\n")])
 
     (tmp / "b.pth").write_bytes(with_geometry())
-    t.eq([(e.name, e.shape) for e in entries(both("dump", tmp / "b.pth", "a pickle by hand"))], [("w", [2])], "a pickle by hand")
+    t.eq([(e.name, e.shape) for e in entries(both("dump", tmp / "b.pth", "a pickle built by hand"))], [("w", [2])],
+         "the tensor of a pickle built by hand is listed")
     refused("a view past its storage", with_geometry(size=b"K\5\x85"))
     refused("an offset past its storage", with_geometry(offset=b"K\3"))
     refused("a negative size", with_geometry(size=b"J\xff\xff\xff\xff\x85"))

@@ -1,11 +1,11 @@
-"""Damaged, crafted and unusual files, read in four ways: by PyTorch or safetensors, by us from a file, by us through a pipe, and
-what we made of them by PyTorch or safetensors again. What they refuse we refuse, and what they take we take, apart from the
-differences listed here with their reasons, which lnn-tools(7) lists, too; where both accept they see the same tensors; file and
-pipe agree, or the reason is listed; a refusal is one line; and what a failing program has put on a pipe loads nowhere.
+"""Damaged, crafted and unusual files are read in four ways: by PyTorch or safetensors, by us from a file, by us through a pipe, and
+our copy by PyTorch or safetensors. We refuse and accept the same files as they, except for differences that are listed here with
+their reasons. lnn-tools(7) lists the same differences. If both accept a file, they see equal tensors. File and pipe agree, or the
+reason is listed. A refusal is one line. The output of a program that fails does not load.
 
-The corpus is that of damaged.py, and mutations of small files that PyTorch and safetensors wrote, with a fixed seed (LNN_SEED for
-another one, LNN_CASES for more of each kind, LNN_KEEP for a folder that gets what was wrong). PyTorch runs in a child that is
-followed by another when it crashes.
+The corpus is that of damaged.py, and mutations of small files that PyTorch and safetensors wrote, with a fixed seed. LNN_SEED sets
+another seed, LNN_CASES the number of mutations of each kind, LNN_KEEP a folder for files with wrong verdicts. PyTorch runs in a
+child process. If it crashes, another child continues.
 """
 
 import collections
@@ -36,10 +36,10 @@ t = tap.Tap()
 CASES = int(os.environ.get("LNN_CASES", 100))
 SEED = int(os.environ.get("LNN_SEED", 1))
 
-OPAQUE = "weights_only=False"  # what our warning says of objects that PyTorch does not allow
+OPAQUE = "weights_only=False"  # part of our warning about objects that PyTorch does not allow
 
-# Their reasons stand in lnn-tools(7) behind these names.
-# What they refuse and we take: by their message.
+# lnn-tools(7) gives the reason of each name.
+# Files that they refuse and we accept, by their message.
 LOOSER = {
     "opaque": OPAQUE,
     "opcodes": r"Unsupported operand",
@@ -50,7 +50,7 @@ LOOSER = {
     "torchscript": r"TorchScript archives",
     "comment": r"Errno 22",
 }
-# What they take and we refuse: by our message.
+# Files that they accept and we refuse, by our message.
 STRICTER = {
     "saves": r"holds two saves, and the second begins here",
     "packed": r"is encrypted|is a patch|is packed by method|another compression method|is stored, but its two sizes differ",
@@ -76,7 +76,7 @@ STRICTER = {
     "keys": r"is missing from the list of storage keys|is listed twice|a list of storage keys was expected|elements here",
     "machine": r"a dict that describes the machine was expected",
 }
-# What we take as a file and refuse on a pipe: by the pipe's message.
+# Files that we accept as a file and refuse on a pipe, by the message for the pipe.
 PIPE = {
     "between": r"does not end here|end records of the zip are damaged|split zips",
     "small": r"cut off in|cut off: \d+ more bytes expected|'version' holds no version",
@@ -116,7 +116,7 @@ def torch_load(data, **options):
 
 
 def answers(load, files, into, options):
-    """In a child: (True, digest) or (False, why) for each of files, each behind its length."""
+    """Runs in a child. Writes (True, digest) or (False, reason) for each file, pickled, after its length."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     resource.setrlimit(resource.RLIMIT_AS, (64 << 30, 64 << 30))
     for data in files:
@@ -132,7 +132,7 @@ def answers(load, files, into, options):
 
 
 def load_all(load, files, **options):
-    """What answers() says of each; a crash is a refusal."""
+    """The results of answers() for all files. A crash counts as a refusal."""
     found = []
     while len(found) < len(files):
         read, write = os.pipe()
@@ -151,7 +151,7 @@ def load_all(load, files, **options):
 
 
 def ours(data, *options, pipe=False):
-    """status, output, standard error of a copy"""
+    """Copies data with lnn-ckpt-adapt. Returns status, output and standard error."""
     if pipe:
         done = tap.run("lnn-ckpt-adapt", *options, stdin=data, status=None)
     else:
@@ -165,7 +165,7 @@ def ours(data, *options, pipe=False):
 
 
 def mutate(r, data, interesting):
-    """One to three changes; interesting: offsets where changes tell more."""
+    """Makes one to three changes, most of them near one of the interesting offsets."""
     data = bytearray(data)
     for _ in range(r.choice((1, 1, 1, 2, 3))):
         at = r.choice(interesting) + r.randrange(-4, 60) if r.random() < 0.7 else r.randrange(len(data))
@@ -230,7 +230,7 @@ def lines(stderr):
 
 
 def warns(stderr):
-    """Of anything but bytes that belie their CRC: those of a file are copied unseen."""
+    """True if there is a warning that is not about a wrong CRC. The bytes of a file are copied without computing CRCs."""
     return any("warning:" in x and "does not match its bytes" not in x for x in stderr.splitlines())
 
 
@@ -239,15 +239,15 @@ def listed(exceptions, message):
 
 
 def without_place(tensors):
-    """Without the place that the state dict has in a torch file of ours, or had."""
+    """Removes the key of the state dict from the names, which a torch file of ours may have."""
     return {k[6:] if k.startswith("model.") else k: v for k, v in tensors.items()}
 
 
 class Judge:
-    """One file's four readings."""
+    """Compares the four readings of a file."""
 
     def __init__(self, kind, loaded):
-        self.kind, self.loaded = kind, loaded  # what was written -> (loads, its tensors)
+        self.kind, self.loaded = kind, loaded  # output -> (whether it loads, its tensors)
         self.count, self.used, self.wrong = collections.Counter(), collections.Counter(), []
 
     def excepted(self, exceptions, message):
@@ -261,23 +261,23 @@ class Judge:
         good, what = theirs
         warned = OPAQUE in stderr
         if good and status != 0 and not self.excepted(STRICTER, stderr):
-            yield f"they take it, we say {stderr!r}"
+            yield f"they accept it, we say {stderr!r}"
         if not good and status == 0 and not self.excepted(LOOSER, OPAQUE if warned else what):
             yield f"they refuse it: {what[:400]}"
         if status == 0 and not warned and not self.loaded[output][0]:
-            yield f"they refuse our copy, and we do not say so: {self.loaded[output][1][:400]}"
+            yield f"they refuse our copy, and we do not warn: {self.loaded[output][1][:400]}"
         if good and status == 0 and warned and not self.excepted(STRICTER, stderr):
-            yield f"they take it, we warn that they do not: {stderr!r}"
+            yield f"they accept it, and we warn that they do not: {stderr!r}"
 
     def run(self, of, status, output, stderr):
-        """What holds for a file and for a pipe."""
+        """The rules for a file and for a pipe."""
         empty = status == 1 and "no tensor is left" in stderr
         if (status not in (0, 2) and not empty) or (status == 2 and len(lines(stderr)) != 1):
             yield f"{of}: status {status}: {stderr!r}"
         if status != 0 and output:
             self.count["begun"] += 1
             if self.loaded[output][0]:
-                yield f"{of}: what was written before the failure loads"
+                yield f"{of}: the output before the failure loads"
 
     def judge(self, theirs, file, pipe):
         status, output, stderr = file
@@ -289,18 +289,18 @@ class Judge:
         if status == 0 and theirs[0] and self.loaded[output][0]:
             copy = self.loaded[output][1]
             if without_place(copy) != without_place(theirs[1]):
-                yield f"they read {theirs[1]}, of our copy {copy}"
+                yield f"they read {theirs[1]} from the file and {copy} from our copy"
         if piped == 0 and status != 0:
-            yield f"a pipe takes it, a file does not: {stderr!r}"
+            yield f"it is accepted on a pipe but not as a file: {stderr!r}"
         if piped != 0 and status == 0 and not self.excepted(PIPE, stderr2):
-            yield f"a file takes it, a pipe does not: {stderr2!r}"
+            yield f"it is accepted as a file but not on a pipe: {stderr2!r}"
         if piped == 0 and status == 0 and output2 != output:
             yield f"a pipe gives other bytes: {stderr!r} {stderr2!r}"
         if piped == 0 and status == 0 and warns(stderr) != warns(stderr2):
             yield f"only one of file and pipe warns: {stderr!r} {stderr2!r}"
 
 
-def hold(kind, cases, load):
+def compare(kind, cases, load):
     cases = list(cases)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         files = list(pool.map(lambda case: ours(case[1]), cases))
@@ -317,7 +317,7 @@ def hold(kind, cases, load):
         if keep:
             with open(os.path.join(keep, f"{kind}-{what}".replace(" ", "-").replace("/", "_")), "wb") as f:
                 f.write(data)
-    t.ok(not judge.wrong, f"{kind}: {len(cases)} files: " + ", ".join(f"{v} {k}" for k, v in judge.count.items()))
+    t.ok(not judge.wrong, f"{kind}: verdicts on {len(cases)} files agree: " + ", ".join(f"{v} {k}" for k, v in judge.count.items()))
     return judge.used
 
 
@@ -339,13 +339,13 @@ for kind, cases, load in (
     ("mutated safetensors", mutated(sets, b"dtype", b"shape", b"offsets", b"__meta", b'{"'), safetensors_load),
 ):
     with t.part(kind):
-        used += hold(kind, cases, load)
+        used += compare(kind, cases, load)
 with t.part("the lists"):
     manual = (tap.TOP / "man" / "lnn-tools.7").read_text()
     t.eq(sorted(x for x in re.findall(r"^\.\\\" verdict: (\S+)", manual, re.M) if not x.startswith("safetensors-")), sorted([*LOOSER, *STRICTER, *PIPE]),
-         "lnn-tools(7) lists these differences")
+         "lnn-tools(7) lists the same differences as this file")
     if SEED == 1:
-        t.eq([name for name in (*LOOSER, *STRICTER, *PIPE) if not used[name]], [], "and each occurs")
+        t.eq([name for name in (*LOOSER, *STRICTER, *PIPE) if not used[name]], [], "each listed difference occurs in the corpus")
 
 # ---- streams that end too early
 
@@ -361,10 +361,10 @@ def cut(name, data, load, *options):
             bad.append((n, "loads"))
         elif output and load is torch_load and load_all(load, [output], mmap=True)[0][0]:
             bad.append((n, "loads with mmap"))
-    t.eq(bad, [], f"{name}, cut at {len(range(0, len(data), step)) + 1} points")
+    t.eq(bad, [], f"{name}, cut at {len(range(0, len(data), step)) + 1} places: one line, status 2, no output that loads")
 
 
-for what, data in (("a torch zip", zips[1]), ("a deflated one", zips[3]), ("a legacy stream", legacies[1]), ("safetensors", sets[0])):
+for what, data in (("a torch zip", zips[1]), ("a deflated torch zip", zips[3]), ("a legacy stream", legacies[1]), ("safetensors", sets[0])):
     with t.part(f"cut: {what}"):
         cut(f"{what} to torch", data, torch_load, "--to", "torch")
         if what in ("safetensors", "a legacy stream"):

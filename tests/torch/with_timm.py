@@ -1,5 +1,5 @@
-"""Imports timm beside a torch for the CPU: the torchvision of PyPI is built for another one and lacks its compiled operators,
-none of which timm's models use. They are declared, so that the import succeeds."""
+"""Imports timm beside a torch for the CPU. The torchvision of PyPI is built for another torch, so its compiled operators are missing.
+timm's models do not use them. They are declared here, so that the import succeeds."""
 
 import re
 import sys
