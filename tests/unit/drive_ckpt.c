@@ -1,8 +1,8 @@
 /*
- * For the tests against real PyTorch: shows everything in a checkpoint, or copies it through the torch writer.
+ * For the tests against real PyTorch: prints everything in a checkpoint, or copies it with the torch writer.
  *
  *	drive_ckpt dump [-k KEY] [FILE]   a line for each entry of the state dict, each followed by its bytes
- *	drive_ckpt copy [FILE] >OUT       the whole object again, contents untouched
+ *	drive_ckpt copy [FILE] >OUT       writes the whole object with unchanged contents
  *
  * Without FILE it reads standard input. Warnings go to standard error.
  */

@@ -1,14 +1,14 @@
 /*
- * drive_pickle: for tests that know Python.
+ * drive_pickle: for tests that are written in Python.
  *
  *   drive_pickle copy|scan|legacy <PICKLES >ANSWERS
  *
- * Standard input is a row of pickles, each preceded by its length (4 bytes, little-endian). Standard output is, for
- * each, the length of an answer and the answer; after a failure length 0xffffffff, then the message in the same way.
+ * Standard input is a sequence of pickles, each after its length (4 bytes, little-endian). Standard output has, for each, the
+ * length of the answer and the answer. After a failure the length is 0xffffffff, and the message follows with its own length.
  *
- * copy: what pickle_encode makes of what pickle_decode read. Persistent ids come out as they went in.
- * scan, legacy: what pickle_scan says, in lines: "loads", or "refused OFFSET WHY", or "unknown OFFSET WHY"; "global VERDICT
- * HOW OFFSET NUMBER MODULE NAME" for each; "end END EXTRA MORE DAMAGE".
+ * copy: pickle_decode reads the pickle and pickle_encode writes it. Persistent ids are not changed.
+ * scan, legacy: the result of pickle_scan in lines: "loads", "refused OFFSET WHY" or "unknown OFFSET WHY"; "global VERDICT
+ * HOW OFFSET NUMBER MODULE NAME" for each global; "end END EXTRA MORE DAMAGE".
  */
 #include <inttypes.h>
 #include <stdint.h>
@@ -40,7 +40,7 @@ copy(const void *p, size_t n, struct buf *out, struct err *e)
 	uint32_t root;
 	int status = pickle_decode(t, &place, NULL, &root, e);
 
-	/* By way of a copy of the tree, whose texts belong to the first. */
+	/* Encodes a copy of the tree. The copy uses the texts of the first tree. */
 	if (status == 0) {
 		root = value_copy(&c, root, e);
 		status = root == VALUE_ABSENT ? -1 : pickle_encode(u, root, NULL, add, out, e);

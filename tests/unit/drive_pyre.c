@@ -4,7 +4,7 @@
  *
  *	m PATTERN SUBJECT              match START END [START END]... | none | error REASON | limit
  *	s PATTERN REPLACEMENT SUBJECT  text HEX | error REASON | limit
- *	f PATTERN REPLACEMENT SUBJECT  the same, first match only
+ *	f PATTERN REPLACEMENT SUBJECT  like s, but replaces only the first match
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -32,7 +32,7 @@ unhex(const char *word)
 	return str_n(p, n);
 }
 
-/* A reason quotes the pattern, newlines and all. */
+/* A reason quotes the pattern, which may contain newlines. */
 static void
 answer_error(const char *reason)
 {
@@ -42,7 +42,7 @@ answer_error(const char *reason)
 	putchar('\n');
 }
 
-/* The same by the automaton of scan.h; -1 if the effort is too great for PCRE2. */
+/* Whether the automaton of finder.h finds the pattern; -1 if the effort is too great for PCRE2. */
 static int
 ask_scan(const struct pyre *re, struct str subject)
 {
@@ -68,7 +68,7 @@ answer_match(const struct pyre *re, struct str subject)
 	n = n > 40 ? 40 : n;
 	found = pyre_search(re, subject, spans, n, &err);
 	if (found >= 0 && found != ask_scan(re, subject)) {
-		puts("the scan differs");
+		puts("the finder differs");
 		return;
 	}
 	if (found <= 0) {

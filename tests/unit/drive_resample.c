@@ -1,7 +1,6 @@
 /*
- * Puts the functions that only compute at the disposal of the tests against
- * torch. Numbers come from standard input and go to standard output, in the
- * machine's (little-endian) bytes.
+ * Makes the functions that only compute available to the tests against torch. Numbers are read from standard input and
+ * written to standard output in the machine's byte order (little-endian).
  *
  *   drive_resample resample METHOD h w heads H W     float64 to float64
  *   drive_resample table FROM hxw TO HxW heads METHOD   float64 to float64
@@ -64,7 +63,7 @@ number(const char *text)
 	return num_u64(str_c(text), &n) ? (size_t)n : 0;
 }
 
-/* The input as doubles in memory of their own; NULL if it is not n of them. */
+/* Reads n doubles into allocated memory. Returns NULL if the input has another length. */
 static double *
 read_doubles(size_t n)
 {

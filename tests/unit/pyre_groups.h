@@ -1,4 +1,4 @@
-/* How many groups a pattern has: the highest that a replacement may refer to. */
+/* The number of groups of a pattern, which is the highest that a replacement may refer to. */
 #ifndef LNN_UNIT_PYRE_GROUPS_H
 #define LNN_UNIT_PYRE_GROUPS_H
 

@@ -2,11 +2,10 @@
 
 usage: pyre_vs_python.py DRIVER [COUNT [SEED]]
 
-DRIVER is the program built from drive_pyre.c. A list of chosen patterns and
-COUNT random ones are put to both; every verdict, every span of every group and
-every substitution must be the same, unless pyre refuses a construct that pyre.h
-lists as refused. At least 60 % of the random patterns that Python accepts must
-be accepted. Speaks TAP, a check per kind of question.
+DRIVER is the program built from drive_pyre.c. Both get a list of chosen patterns and COUNT random ones. Every verdict,
+every span of every group and every substitution must be equal, unless pyre refuses a construct that pyre.h lists as
+refused. At least 60 % of the random patterns that Python accepts must be accepted. Speaks TAP, with a check for each
+kind of question.
 """
 
 import random
@@ -409,7 +408,7 @@ REPLACEMENTS = [
 
 
 def choose(rng, accepted, refused):
-    """Mostly something that pyre accepts, so that there is something to compare."""
+    """A random pattern. Most of them are accepted by pyre, so that results can be compared."""
     return rng.choice(refused if rng.random() < 0.06 else accepted)
 
 
@@ -464,12 +463,13 @@ def random_pattern(rng):
 
 
 def left_out(pattern):
-    """Names of characters, newer flags and surrogates: what pyre.h says is different."""
+    """True for names of characters, newer flags and surrogates, for which pyre.h states differences."""
     return r"\N" in pattern or "(?t" in pattern or bool(re.search(r"\\[uU]0*[dD][89a-fA-F]", pattern))
 
 
-# What pyre refuses on purpose: atomic groups and conditionals, flags for a part of a pattern and flags but i, m and s,
-# possessive quantifiers, octal escapes, names of characters, references inside lookbehind, {m,n} times what may be empty.
+# Constructs that pyre refuses on purpose: atomic groups and conditionals, flags for a part of a pattern, flags other than i, m
+# and s, possessive quantifiers, octal escapes, names of characters, references inside a lookbehind, {m,n} after an item that
+# can match the empty text.
 REFUSED = re.compile(r"""\(\?[>(]|\(\?[a-zA-Z]*[-:xauL]|[*+?}]\+|\\[0-7N]|\(\?<[=!].*(\\[1-9]|\(\?P=|\{0*(,0+)?\})|\{\d*,\d+\}""", re.DOTALL)
 
 
@@ -508,7 +508,7 @@ def python_sub(pattern, replacement, subject, count):
 
 
 def expected(question):
-    """Python's answer, or None if there is none to rely on."""
+    """Python's answer, or None if it is not reliable."""
     kind, *operands = question
     signal.setitimer(signal.ITIMER_REAL, 1.0)
     try:
@@ -525,7 +525,7 @@ def same(question, ours, theirs):
     if refusal(ours):
         return any(REFUSED.search(operand) for operand in question[1:3])
     if ours.endswith("look-behind requires fixed-width pattern"):
-        return True  # some are left out as well: inside one, the repeating of nothing
+        return True  # Python also accepts some of these: repeated empty items inside a lookbehind
     if theirs.startswith("error"):
         return ours.startswith("error")
     return ours == theirs
@@ -574,7 +574,7 @@ def check_share(number, driver, patterns):
     valid = [p for p in patterns if accepted_by_python(p)]
     answers = ask(driver, [("m", p, "") for p in valid])
     share = 100 * sum(not a.startswith("error") for a in answers) / len(valid)
-    print(f"{'ok' if share >= 60 else 'not ok'} {number} - {share:.1f} % of {len(valid)} random patterns accepted, 60 % required")
+    print(f"{'ok' if share >= 60 else 'not ok'} {number} - {share:.1f} % of {len(valid)} random patterns are accepted, 60 % are required")
     return share >= 60
 
 

@@ -1,4 +1,4 @@
-/* table: files that tests read whole, and the tables of pickles that tests/torch/test_pickle_scan.py --table writes. */
+/* table: reads whole files, and the tables of pickles that tests/torch/test_pickle_scan.py --table writes. */
 #ifndef LNN_TESTS_TABLE_H
 #define LNN_TESTS_TABLE_H
 
@@ -18,7 +18,7 @@ table_read(const char *path, struct buf *text)
 	fclose(f);
 }
 
-/* The next row of a table: a line, and the lines behind it that begin with a tab. */
+/* The next row of a table: a line, and the lines after it that begin with a tab. */
 static bool
 table_any(struct str *rest, struct str *row)
 {
@@ -33,7 +33,7 @@ table_any(struct str *rest, struct str *row)
 	return true;
 }
 
-/* The next row that is neither a remark nor the name of a part. */
+/* The next row that is neither a comment nor the name of a part. */
 __attribute__((unused)) static bool
 table_row(struct str *rest, struct str *row)
 {
@@ -43,7 +43,7 @@ table_row(struct str *rest, struct str *row)
 	return false;
 }
 
-/* What stands in the row =NAME of the table. */
+/* The value of the row =NAME of the table. */
 static struct str
 table_part(struct str table, struct str name)
 {
@@ -57,7 +57,7 @@ table_part(struct str table, struct str name)
 	return row;
 }
 
-/* Adds what text stands for: \n, \0, \xNN, ${NAME} for the part of that name, else itself. A new line and a tab are nothing. */
+/* Adds text with \n, \0, \xNN and ${NAME} (the part of that name) replaced. A new line with a tab is left out. */
 __attribute__((unused)) static void
 table_bytes(struct str table, struct str text, struct buf *out)
 {

@@ -1,8 +1,6 @@
 /*
- * The few words a C unit test needs to speak TAP. A test is a main() that makes
- * checks and ends with `return tap_done();`, which prints the plan and returns 0
- * if every check held. Each check returns its verdict, so that a test can stop
- * using what turned out to be broken.
+ * TAP for C unit tests. A test is a main() that makes checks and ends with `return tap_done();`, which prints the plan and
+ * returns 0 if every check passed. Each check returns its verdict, so that a test can stop using an object that is broken.
  *
  * Every argument is evaluated once. Descriptions are printf formats.
  */
@@ -135,14 +133,14 @@ tap_le(void *p, size_t n, size_t size)
 	}
 }
 
-/* Counts as passed, and says why it was not run. */
+/* A check that is skipped. It counts as passed and says why. */
 __attribute__((unused)) static void
 tap_skip(const char *why)
 {
 	printf("ok %lu # SKIP %s\n", ++tap.run, why);
 }
 
-/* Gives up the whole test program, loudly. */
+/* Ends the whole test program as failed. */
 __attribute__((unused, noreturn)) static void
 tap_bail(const char *why)
 {
@@ -158,7 +156,7 @@ tap_done(void)
 	return tap.failed || tap.run == 0 ? 1 : 0;
 }
 
-/* ok(cond) is described by its own text; ok_msg(cond, "format", ...) by yours. */
+/* ok(cond) is described by the text of cond, ok_msg(cond, "format", ...) by the format. */
 #define ok(cond) tap_check((cond), __FILE__, __LINE__, "%s", #cond)
 #define ok_msg(cond, ...) tap_check((cond), __FILE__, __LINE__, __VA_ARGS__)
 #define is_int(got, expected, what) tap_int((got), (expected), __FILE__, __LINE__, (what))

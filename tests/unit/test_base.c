@@ -1,4 +1,4 @@
-/* Texts of doubles are Python's repr; all else was worked out by hand. */
+/* The expected texts of doubles are Python's repr. All other values were computed by hand. */
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/cursor.h"
@@ -20,17 +20,17 @@ test_err(void)
 	char long_name[4000];
 
 	ok(err_at(&e, "a.pth", 17, "%s", "broken") == -1);
-	is_str(e.msg, "a.pth: at byte 17: broken", "place of a byte");
+	is_str(e.msg, "a.pth: at byte 17: broken", "an error has the offset of a byte");
 	ok(e.code == ERR_INPUT);
 	ok(err_set(&e, ERR_USAGE, "later") == -1 && e.code == ERR_INPUT);
 	is_str(e.msg, "a.pth: at byte 17: broken", "the first error wins");
 	err_clear(&e);
 	err_line(&e, "c.yaml", 3, 4, "what");
-	is_str(e.msg, "c.yaml:3:4: what", "line and column");
+	is_str(e.msg, "c.yaml:3:4: what", "an error has line and column");
 	err_clear(&e);
 	errno = ENOENT;
 	err_sys(&e, "f", "cannot open");
-	is_str(e.msg, "f: cannot open: No such file or directory", "a system's error");
+	is_str(e.msg, "f: cannot open: No such file or directory", "an error of the system has the text of errno");
 	ok(e.code == ERR_SYSTEM && e.sysno == ENOENT);
 	err_clear(&e);
 	ok(e.code == ERR_NONE && e.msg[0] == '\0');
@@ -38,7 +38,7 @@ test_err(void)
 	long_name[sizeof(long_name) - 1] = '\0';
 	err_set(&e, ERR_ANSWER, "%s", long_name);
 	is_uint(strlen(e.msg), sizeof(e.msg) - 1, "a message that is too long is cut");
-	is_str(e.msg + sizeof(e.msg) - 6, "xx...", "  and says so");
+	is_str(e.msg + sizeof(e.msg) - 6, "xx...", "a message that is cut ends in dots");
 	err_clear(&e);
 	err_input(&e, long_name, "%s", long_name);
 	ok(strlen(e.msg) < sizeof(e.msg));
@@ -61,11 +61,11 @@ test_diag(void)
 
 	diag_warn(&d, "%d names", 3);
 	diag_verbose(&d, "more");
-	is_str(said.p, "0 3 names|1 more|", "what was said");
-	diag_warn(NULL, "nobody hears %d", 1);
+	is_str(said.p, "0 3 names|1 more|", "messages arrive with their levels");
+	diag_warn(NULL, "not delivered %d", 1);
 	d.say = NULL;
-	diag_verbose(&d, "nor this");
-	is_str(said.p, "0 3 names|1 more|", "a diag without say swallows");
+	diag_verbose(&d, "not delivered");
+	is_str(said.p, "0 3 names|1 more|", "a diag without a function drops messages");
 	buf_release(&said);
 }
 
@@ -107,9 +107,9 @@ test_str(void)
 	ok(str_starts(str_c("module.x"), str_c("module.")) && !str_starts(str_c("mod"), str_c("module.")));
 	ok(str_ends(str_c("a.weight"), str_c(".weight")) && str_ends(str_c("a"), str_n(NULL, 0)));
 	ok(str_contains(str_c("a.b.c"), str_c(".b")) && str_contains(str_c("a"), str_c("")));
-	is_int(str_find(str_c("abcabc"), str_c("bc"), 2), 4, "find from a place on");
+	is_int(str_find(str_c("abcabc"), str_c("bc"), 2), 4, "find from an offset");
 	is_int(str_find(str_c("abc"), str_c("x"), 0), -1, "find nothing");
-	is_int(str_find(str_c("abc"), str_c("c"), 9), -1, "find behind the end");
+	is_int(str_find(str_c("abc"), str_c("c"), 9), -1, "find after the end");
 	ok(str_eqc(str_from(str_c("abc"), 1), "bc") && str_from(str_c("abc"), 9).len == 0);
 	ok(str_split(&rest, '.', &part) && str_eqc(part, "a"));
 	ok(str_split(&rest, '.', &part) && part.len == 0);
@@ -133,7 +133,7 @@ test_buf(void)
 	buf_u64(&b, 0);
 	buf_fill(&b, ' ', 3);
 	buf_adds(&b, "x");
-	is_str(b.p, "0   x", "digits and filling");
+	is_str(b.p, "0   x", "numbers in hexadecimal and decimal, with padding");
 	buf_clear(&b);
 	buf_le16(&b, 0x0102);
 	buf_le32(&b, 0x03040506);
@@ -164,7 +164,7 @@ test_cursor(void)
 	is_uint(cursor_u64(&c), 0x0f0e0d0c0b0a0908u, "u64");
 	ok(cursor_left(&c) == 0 && !c.failed);
 	ok(cursor_bytes(&c, 0) != NULL && !c.failed);
-	is_uint(cursor_u16(&c), 0, "past the end");
+	is_uint(cursor_u16(&c), 0, "a read past the end gives 0");
 	ok(c.failed && cursor_u64(&c) == 0 && cursor_bytes(&c, 1) == NULL);
 	c = cursor_of(bytes, 3);
 	ok(cursor_u64(&c) == 0 && c.failed && cursor_u16(&c) == 0);
@@ -310,13 +310,13 @@ test_doubles(void)
 		num_repr(v, text);
 		same = same && num_double(str_c(text), &back) && memcmp(&back, &v, sizeof(v)) == 0;
 	}
-	ok_msg(same, "what num_repr writes reads back the same");
+	ok_msg(same, "the text of num_repr reads back as the same double");
 	ok(num_double(str_c("5e-5"), &v) && v == 5e-5);
 	ok(num_double(str_c("1."), &v) && v == 1.0 && num_double(str_c(".5"), &v) && v == 0.5);
 	ok(num_double(str_c("-1E+3"), &v) && v == -1000.0);
 	ok(num_double(str_c("-Infinity"), &v) && isinf(v) && v < 0 && num_double(str_c("NaN"), &v) && isnan(v));
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		ok_msg(!num_double(str_c(bad[i]), &v), "no double: \"%s\"", bad[i]);
+		ok_msg(!num_double(str_c(bad[i]), &v), "\"%s\" is refused as a double", bad[i]);
 }
 
 static void
@@ -340,9 +340,9 @@ test_strmap(void)
 		found = strmap_get(&m, str_c(text), &v) && v == i * 3 && found;
 	}
 	ok_msg(added, "%d names are added", COUNT);
-	ok_msg(!again, "none a second time");
-	ok_msg(found, "all keep their number");
-	is_uint(m.count, COUNT, "and are counted");
+	ok_msg(!again, "no name is added a second time");
+	ok_msg(found, "all names keep their numbers");
+	is_uint(m.count, COUNT, "all names are counted");
 	ok(!strmap_get(&m, str_c("blocks.100000.weight"), NULL) && strmap_get(&m, str_c("blocks.0.weight"), NULL));
 	ok(strmap_add(&m, str_n(NULL, 0), 1) && !strmap_add(&m, str_c(""), 2) && strmap_get(&m, str_c(""), &v) && v == 1);
 	ok(strmap_add(&m, str_n("a\0", 2), 5) && strmap_add(&m, str_c("a"), 6));
@@ -352,8 +352,7 @@ test_strmap(void)
 	arena_release(&a);
 }
 
-/* Keys that differ in their last number have a way of their own; whatever the order, each is there once. */
-/* Keys that stand in an array, which moves. */
+/* The keys are members of an array of structs, which realloc moves. */
 static void
 test_strmap_lent(void)
 {
@@ -384,6 +383,7 @@ test_strmap_lent(void)
 	free(v);
 }
 
+/* Keys that differ only in their last number are stored in a special way. In any order, each must be found once. */
 static void
 test_strmap_numbers(void)
 {
@@ -418,8 +418,8 @@ test_strmap_numbers(void)
 	for (size_t i = 0; i < N; i++)
 		ok_msg(!strmap_add(&m, str_c(keys[i]), 0) && strmap_get(&m, str_c(keys[i]), &v) &&
 			       v == (i == 3 ? (uint64_t)1 << 40 : i),
-		       "\"%s\" is there, with its value", keys[i]);
-	/* The large ones come first, so that 5000 and others were no number when they came. */
+		       "\"%s\" is found with its value", keys[i]);
+	/* Large numbers come first. So 5000 and others were added as ordinary keys. */
 	for (uint64_t i = MANY; i-- > 6;) {
 		snprintf(text, sizeof(text), "data/%" PRIu64, i);
 		good = strmap_add(&m, arena_str(&a, str_c(text)), i) == (i != 5000) && good;
@@ -428,8 +428,8 @@ test_strmap_numbers(void)
 		snprintf(text, sizeof(text), "data/%" PRIu64, i);
 		good = !strmap_add(&m, str_c(text), 1) && strmap_get(&m, str_c(text), &v) && v == (i == 5000 ? 11 : i) && good;
 	}
-	ok_msg(good, "numbers in any order");
-	is_uint(m.count, N + MANY - 7, "all are counted");
+	ok_msg(good, "keys with numbers in any order are found");
+	is_uint(m.count, N + MANY - 7, "all keys with numbers are counted");
 	ok(!strmap_get(&m, str_c("data/1"), NULL) && !strmap_get(&m, str_c("data/20000"), NULL));
 	strmap_release(&m);
 	arena_release(&a);
@@ -449,13 +449,13 @@ test_xgrow(void)
 	ok(cap >= n && cap < 2 * n && p[0] == 0 && p[9999] == 9999);
 	free(p);
 	s = xstrndup("abcdef", 3);
-	is_str(s, "abc", "a copy of a part");
+	is_str(s, "abc", "xstrndup copies a part of a text");
 	free(s);
 	s = xmalloc(0);
 	ok(s != NULL);
 	free(s);
 	s = xcalloc(4, 2);
-	is_mem(s, "\0\0\0\0\0\0\0\0", 8, "cleared");
+	is_mem(s, "\0\0\0\0\0\0\0\0", 8, "xcalloc clears");
 	free(s);
 }
 

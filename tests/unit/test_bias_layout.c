@@ -1,6 +1,6 @@
 /*
- * Layouts of tables. The index buffers are written out by hand for 2x2 tokens,
- * and for other grids made from lists of coordinates.
+ * Layouts of tables. The index buffers for 2x2 tokens are written by hand. Those for other grids are made from lists of
+ * coordinates.
  */
 #include "position/layout.h"
 
@@ -21,7 +21,7 @@ test_parse(void)
 
 		ok(layout_parse(str_c(same[i]), &l, &err) == 0);
 		layout_print(l, text);
-		is_str(text, same[i], "printed as it was read");
+		is_str(text, same[i], "a layout is printed as it was read");
 	}
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		struct err err = ERR_INIT;
@@ -54,7 +54,7 @@ test_grid_parse(void)
 	}
 }
 
-/* Rows, layout asked for and grid known (or 0), then the layout and grid expected (or NULL). */
+/* Number of rows, requested layout, known grid (or 0), then the expected layout (or NULL) and grid. */
 static const struct fit {
 	uint64_t rows;
 	const char *layout;
@@ -147,9 +147,9 @@ test_index_by_hand(void)
 	int64_t changed[25];
 
 	check_index(swin, 4, 9, "grid", g22, "Swin");
-	check_index(swin, 4, 10, "last:1", g22, "an extra row nobody uses");
+	check_index(swin, 4, 10, "last:1", g22, "an extra row that no pair uses");
 	check_index(swin, 4, 8, NULL, none, "a row too few");
-	check_index(reversed, 4, 9, NULL, none, "key minus query");
+	check_index(reversed, 4, 9, NULL, none, "an index of key minus query is not recognised");
 	check_index(metaformer, 5, 10, "metaformer", g22, "MetaFormer");
 	check_index(metaformer, 5, 9, NULL, none, "MetaFormer without its last row");
 	check_index(metaformer, 5, 11, NULL, none, "MetaFormer with a row too many");
@@ -166,20 +166,20 @@ test_index_by_hand(void)
 		memcpy(changed, linnaeus, sizeof(changed));
 		changed[i] = changed[i] == 3 ? 2 : 3;
 		if (!ok_msg(!layout_from_index(changed, 5, 10, NULL, &l, &g), "linnaeus with another value at %zu", i))
-			tap_note("taken for kind %d", (int)l.kind);
+			tap_note("recognised as kind %d", (int)l.kind);
 	}
 	memset(changed, 0x7f, sizeof(changed));
 	changed[24] = INT64_MAX;
 	changed[23] = INT64_MIN;
 	check_index(changed, 5, 10, NULL, none, "wild values");
 	changed[24] = INT64_MIN;
-	check_index(changed, 5, UINT64_MAX, NULL, none, "wild values and rows");
-	check_index(changed, 0, 1, NULL, none, "no index at all");
+	check_index(changed, 5, UINT64_MAX, NULL, none, "large values and a large number of rows");
+	check_index(changed, 0, 1, NULL, none, "an empty index");
 }
 
 enum { OF_GRID, OF_FIRST, OF_LAST, OF_METAFORMER, OF_BEIT };
 
-/* The index for h x w tokens after skip others, from the coordinates of the tokens. */
+/* The index for h x w tokens after skip other tokens, computed from the coordinates. */
 static int64_t *
 make_index(int of, int h, int w, int skip, size_t *n, uint64_t *rows)
 {
@@ -233,14 +233,14 @@ test_index_made(void)
 				snprintf(what, sizeof(what), "%d extra tokens", skip);
 				check_index(index, n, rows, names[of], g, what);
 				index[n * n / 2] = -1;
-				check_index(index, n, rows, NULL, g, "one value off");
+				check_index(index, n, rows, NULL, g, "an index with one wrong value");
 				free(index);
 			}
 		}
 	}
 }
 
-/* A column of tokens has the very index of a row of them; what the user says decides. */
+/* A column of tokens has the same index as a row of them. So the user decides. */
 static void
 test_index_column(void)
 {
@@ -271,18 +271,18 @@ test_stages(void)
 	is_uint(stages_ratio(&s, str_c("module.stage3.0.t")), 16, "stage3");
 	is_uint(stages_ratio(&s, str_c("stage_4.0.t")), 32, "stage_4");
 	is_uint(stages_ratio(&s, str_c("stage4.0.t")), 32, "stage4");
-	is_uint(stages_ratio(&s, str_c("layers.2.t")), 0, "no known stage");
-	is_uint(stages_ratio(&s, str_c("stage_3.stage_4")), 16, "stage_3 before stage_4");
-	is_uint(stages_ratio(&s, str_c("")), 0, "the empty name");
+	is_uint(stages_ratio(&s, str_c("layers.2.t")), 0, "a name without a known stage has no ratio");
+	is_uint(stages_ratio(&s, str_c("stage_3.stage_4")), 16, "the first stage of a name counts");
+	is_uint(stages_ratio(&s, str_c("")), 0, "the empty name has no ratio");
 	ok(stages_add(&s, str_c("layers.2.=16"), &err) == 0);
 	ok(stages_add(&s, str_c("layers=8"), &err) == 0);
 	ok(stages_add(&s, str_c("a=b=7"), &err) == 0);
 	ok(stages_add(&s, str_c("stage_3=14"), &err) == 0);
-	is_uint(stages_ratio(&s, str_c("layers.2.t")), 16, "the first of the user's");
+	is_uint(stages_ratio(&s, str_c("layers.2.t")), 16, "the user's first stage counts");
 	is_uint(stages_ratio(&s, str_c("layers.3.t")), 8, "the second");
-	is_uint(stages_ratio(&s, str_c("x.a=b.t")), 7, "the last = counts");
-	is_uint(stages_ratio(&s, str_c("stage_3.0.t")), 14, "the user's before the default");
-	is_uint(stages_ratio(&s, str_c("stage3.0.t")), 16, "the default still there");
+	is_uint(stages_ratio(&s, str_c("x.a=b.t")), 7, "the last = separates name and ratio");
+	is_uint(stages_ratio(&s, str_c("stage_3.0.t")), 14, "the user's stage comes before the default");
+	is_uint(stages_ratio(&s, str_c("stage3.0.t")), 16, "the default stages remain");
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		err_clear(&err);
 		ok_msg(stages_add(&s, str_c(bad[i]), &err) == -1 && err.code == ERR_USAGE, "stage \"%s\" is refused", bad[i]);

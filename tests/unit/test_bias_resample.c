@@ -1,6 +1,6 @@
 /*
- * Resampling. Expected values are those of lib/position/README.md, section 1 (taken
- * from torch and scipy), and properties every method has.
+ * Resampling. Expected values are those of lib/position/README.md, section 1, from torch and scipy. Properties that every
+ * method has are tested, too.
  */
 #include "position/resample.h"
 
@@ -14,7 +14,7 @@ static const size_t sizes[][4] = { { 1, 1, 1, 1 },  { 1, 1, 7, 5 },     { 7, 5, 
 				   { 5, 5, 13, 2 }, { 27, 27, 47, 47 }, { 25, 1, 3, 1 }, { 13, 7, 13, 11 }, { 40, 3, 6, 3 } };
 #define SIZES (sizeof(sizes) / sizeof(sizes[0]))
 
-/* Numbers without pattern in [-1, 1). */
+/* Pseudo-random numbers in [-1, 1). */
 static double
 noise(uint64_t *state)
 {
@@ -100,7 +100,7 @@ test_matrix(void)
 	}
 }
 
-/* x[j] = (7j mod 11)/10, of n samples to m, down a column beside one that is not asked for. From torch, scipy and numpy. */
+/* x[j] = (7j mod 11)/10 is resampled from n to m in the last of two columns. Expected values are from torch, scipy and numpy. */
 static void
 test_vectors(void)
 {
@@ -139,7 +139,7 @@ test_vectors(void)
 		const size_t n = all[k].n, m = all[k].m;
 		bool good = true;
 
-		/* five columns become seven: of equal samples in a row, so that only the column counts */
+		/* Five columns become seven. Samples in a row are equal, so that only the column matters. */
 		for (size_t i = 0; i < 5 * n; i++)
 			x[i] = (double)(7 * (i / 5) % 11) / 10;
 		resample(x, (struct cells){ n, 5 }, out, (struct cells){ m, 7 }, 1, all[k].method);
@@ -186,10 +186,10 @@ test_constants(enum resample_method method)
 		free(in);
 		free(out);
 	}
-	ok_msg(good, "constants stay what they are, %s", resample_method_name(method));
+	ok_msg(good, "a constant stays the same constant, %s", resample_method_name(method));
 }
 
-/* Whatever the numbers are: signs of zero, infinities and NaN too. */
+/* The numbers include zeros of both signs, infinities and NaN. */
 static void
 test_identity(enum resample_method method)
 {
@@ -203,16 +203,16 @@ test_identity(enum resample_method method)
 		resample(in + y * 30, (struct cells){ 1, 6 }, out, (struct cells){ 1, 9 }, 5, method);
 		good = good && memcmp(out, wide + y * 45, 45 * sizeof(*out)) == 0;
 	}
-	ok_msg(good, "rows are on their own when the height stays, %s", resample_method_name(method));
+	ok_msg(good, "rows do not affect each other when the height stays, %s", resample_method_name(method));
 	memcpy(in + 7, special, sizeof(special));
 	resample(in, (struct cells){ 13, 6 }, out, (struct cells){ 13, 6 }, 5, method);
-	is_mem(out, in, n * sizeof(*in), "equal sizes are the identity, bit for bit");
+	is_mem(out, in, n * sizeof(*in), "a table of the right size is copied bit for bit");
 	free(in);
 	free(out);
 	free(wide);
 }
 
-/* Every number of heads gives what each head gives alone, to the bit. */
+/* Several heads give the same bits as each head alone. */
 static void
 test_heads(enum resample_method method)
 {
@@ -232,7 +232,7 @@ test_heads(enum resample_method method)
 		free(in);
 		free(out);
 	}
-	ok_msg(good, "heads do not touch each other, %s", resample_method_name(method));
+	ok_msg(good, "heads do not affect each other, %s", resample_method_name(method));
 }
 
 static void
@@ -246,7 +246,7 @@ turn_round(double *p, size_t n)
 	}
 }
 
-/* Turned by 180 degrees in and out; and transposed in and out. */
+/* Input and output are rotated by 180 degrees, or transposed. */
 static void
 test_symmetry(enum resample_method method)
 {
@@ -265,7 +265,7 @@ test_symmetry(enum resample_method method)
 		turn_round(in, h * w);
 		resample(in, (struct cells){ h, w }, b, (struct cells){ H, W }, 1, method);
 		turn_round(b, H * W);
-		/* With N = 1 and corners on corners the one sample is the first, not the middle. */
+		/* With N = 1 and aligned corners, the single sample is the first and not the middle one. */
 		for (size_t i = 0; i < H * W && H > 1 && W > 1; i++)
 			turned = turned && fabs(a[i] - b[i]) < 1e-12;
 		free(in);
@@ -273,11 +273,11 @@ test_symmetry(enum resample_method method)
 		free(a);
 		free(b);
 	}
-	ok_msg(turned, "a turned table gives the turned result, %s", resample_method_name(method));
+	ok_msg(turned, "a rotated table gives the rotated result, %s", resample_method_name(method));
 	ok_msg(transposed, "a transposed table gives the transposed result, %s", resample_method_name(method));
 }
 
-/* Where ramps are reproduced in the interior: not by torch's bicubic, see lib/position/README.md, section 1. */
+/* Methods that reproduce a ramp in the interior. torch's bicubic does not: see lib/position/README.md, section 1. */
 static void
 test_ramp(enum resample_method method, bool corners)
 {
@@ -292,7 +292,7 @@ test_ramp(enum resample_method method, bool corners)
 
 		good = good && fabs(out[i] - expected) < 1e-14;
 	}
-	ok_msg(good, "a ramp stays one inside, %s", resample_method_name(method));
+	ok_msg(good, "a ramp stays a ramp in the interior, %s", resample_method_name(method));
 }
 
 static void

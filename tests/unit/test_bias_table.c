@@ -1,6 +1,5 @@
 /*
- * Whole tables. What the grid becomes is resample's matter and tested there and
- * against torch; here it is which row goes where.
+ * Whole tables: which row goes where. The numbers of the grid are tested in test_bias_resample.c and against torch.
  */
 #include "position/table.h"
 
@@ -22,7 +21,7 @@ job_of(const char *from, struct grid from_grid, const char *to, struct grid to_g
 	return job;
 }
 
-/* Row r holds r and r + 1000. */
+/* Row r has the values r and r + 1000. */
 static void
 fill(double *rows)
 {
@@ -33,8 +32,8 @@ fill(double *rows)
 }
 
 /*
- * With the grid unchanged: expected lists the input row of each output row, as
- * first row and number of rows, ended by a number of 0.
+ * The grid is not changed. expected lists the input rows of the output as pairs of first row and number of rows. A number
+ * of 0 ends it.
  */
 static const struct move {
 	const char *from, *to;
@@ -79,7 +78,7 @@ test_moves(void)
 	}
 }
 
-/* Resized: where the grid is read from and written to, and the extra rows. */
+/* The grid is resized: where it is read and written, and the extra rows. */
 static const struct resize {
 	const char *from, *to;
 	size_t grid_in, grid_out, extra_in, extra_out, extra;
@@ -136,20 +135,20 @@ test_refused(void)
 
 	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++)
 		check_refused(job_of(changes[i][0], small, changes[i][1], big), ERR_USAGE, "extra rows", changes[i][0]);
-	check_refused(job_of("auto", small, "first", big), ERR_USAGE, "auto", "a layout not known");
-	check_refused(job_of("first", flat, "first", big), ERR_INPUT, "0x3", "an empty grid");
-	check_refused(job_of("first", huge, "first", big), ERR_INPUT, "4097x3", "a grid too large");
-	check_refused(job_of("first", small, "first", flat), ERR_USAGE, "0x3", "an empty new grid");
-	check_refused(job_of("first", small, "first", huge), ERR_USAGE, "4097x3", "a new grid too large");
+	check_refused(job_of("auto", small, "first", big), ERR_USAGE, "auto", "an unknown layout is refused");
+	check_refused(job_of("first", flat, "first", big), ERR_INPUT, "0x3", "an empty grid is refused");
+	check_refused(job_of("first", huge, "first", big), ERR_INPUT, "4097x3", "a grid that is too large is refused");
+	check_refused(job_of("first", small, "first", flat), ERR_USAGE, "0x3", "an empty new grid is refused");
+	check_refused(job_of("first", small, "first", huge), ERR_USAGE, "4097x3", "a new grid that is too large is refused");
 	job.heads = 0;
 	check_refused(job, ERR_INPUT, "0 heads", "no heads");
 	job = job_of("first", small, "first", most);
 	job.heads = 32;
 	ok(table_check(&job, &err) == 0);
 	job.heads = 33;
-	check_refused(job, ERR_USAGE, "numbers", "too many numbers");
+	check_refused(job, ERR_USAGE, "numbers", "too many numbers are refused");
 	job.heads = SIZE_MAX;
-	check_refused(job, ERR_USAGE, "numbers", "heads beyond all bounds");
+	check_refused(job, ERR_USAGE, "numbers", "a huge number of heads is refused");
 }
 
 int

@@ -1,6 +1,6 @@
 /*
- * Tensors of boxes: random tilings, strides, storages and byte orders, read as ranges, against a loop over the elements;
- * holes and overlaps against a count of the boxes of each element.
+ * Tensors of boxes. Random tilings, strides, storages and byte orders are read as ranges and compared with a loop over the
+ * elements. Holes and overlaps are compared with a count of the boxes of each element.
  */
 #include "tap.h"
 
@@ -38,7 +38,7 @@ memory_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, s
 
 static const struct ckpt_ops ops = { .name = "memory", .read = memory_read };
 
-/* A tensor with its boxes, and what its elements are. */
+/* A tensor with its boxes and the expected elements. */
 struct sample {
 	struct ckpt *c;
 	struct source *src;
@@ -52,7 +52,7 @@ struct sample {
 	bool big;
 };
 
-/* Cuts a block into boxes: at a random place of a random dimension, again and again. */
+/* Cuts a block into boxes, repeatedly at a random place of a random dimension. */
 static void
 tile(struct sample *s, const uint64_t *low, const uint64_t *size, unsigned depth)
 {
@@ -68,7 +68,7 @@ tile(struct sample *s, const uint64_t *low, const uint64_t *size, unsigned depth
 	}
 	memcpy(l, low, sizeof(l));
 	memcpy(z, size, sizeof(z));
-	cut = below(size[d] + 1); /* boxes without elements, too */
+	cut = below(size[d] + 1); /* also gives boxes without elements */
 	z[d] = cut;
 	tile(s, l, z, depth - 1);
 	l[d] += cut;
@@ -76,7 +76,7 @@ tile(struct sample *s, const uint64_t *low, const uint64_t *size, unsigned depth
 	tile(s, l, z, depth - 1);
 }
 
-/* Gives a box a storage of its own, in which its dimensions stand in any order and with gaps. */
+/* Gives a box its own storage, in which its dimensions are in any order and have gaps. */
 static void
 store(struct sample *s, size_t i, unsigned item)
 {
@@ -104,7 +104,7 @@ store(struct sample *s, size_t i, unsigned item)
 		s->memory.p[i][b] = (unsigned char)below(256);
 }
 
-/* Which box has element number n; its index in the box goes to at. */
+/* Returns the box that has element number n, and stores the index in the box in at. */
 static size_t
 box_of(const struct sample *s, uint64_t n, uint64_t *at)
 {
@@ -125,7 +125,7 @@ box_of(const struct sample *s, uint64_t n, uint64_t *at)
 	return SIZE_MAX;
 }
 
-/* The bytes of element n as they come out, byte by byte. */
+/* Compares the bytes of element n in the output. */
 static void
 element(const struct sample *s, uint64_t n, unsigned item, unsigned char *out)
 {
@@ -206,11 +206,11 @@ collect(void *arg, void *p, size_t n, struct err *e)
 	(void)e;
 	memcpy(c->p + c->n, p, n);
 	c->n += n;
-	memset(p, 0xee, n); /* the bytes are the taker's */
+	memset(p, 0xee, n); /* the consumer owns the bytes and may change them */
 	return 0;
 }
 
-/* Some ranges of a sample, by both readers. */
+/* Reads some ranges of a sample with both readers. */
 static bool
 ranges(struct sample *s)
 {
@@ -273,8 +273,8 @@ random_tilings(void)
 				wrong += !ranges(s);
 				free_sample(s);
 			}
-			ok_msg(refused == 0, "%u dimensions, %s: tilings are accepted", ndim, dtype_name(kinds[k].dtype));
-			ok_msg(wrong == 0, "%u dimensions, %s: ranges are those of the loop", ndim, dtype_name(kinds[k].dtype));
+			ok_msg(refused == 0, "%u dimensions, %s: random tilings are accepted", ndim, dtype_name(kinds[k].dtype));
+			ok_msg(wrong == 0, "%u dimensions, %s: ranges equal those of the loop", ndim, dtype_name(kinds[k].dtype));
 		}
 	}
 	free(s);
@@ -282,7 +282,7 @@ random_tilings(void)
 
 /* ---- holes and overlaps */
 
-/* Is every element in exactly one box? */
+/* True if every element is in exactly one box. */
 static bool
 covered_once(const struct sample *s)
 {
@@ -307,7 +307,7 @@ covered_once(const struct sample *s)
 	return true;
 }
 
-/* Moves, shrinks or stretches a box, or takes it away. */
+/* Moves, shrinks, stretches or removes a box. */
 static void
 disturb(struct sample *s)
 {
@@ -325,7 +325,7 @@ disturb(struct sample *s)
 		s->boxes[i].low = s->low[i];
 		s->boxes[i].size = s->size[i];
 	}
-	/* Storages are as long as that takes. */
+	/* Storages are as long as the boxes need. */
 	for (unsigned k = 0; k < DIMS; k++)
 		s->step[i][k] = 0;
 	s->boxes[i].offset = 0;
@@ -349,8 +349,8 @@ disturbed_tilings(void)
 		quiet += rc < 0 && strstr(e.msg, "box") == NULL;
 		free_sample(s);
 	}
-	ok_msg(wrong == 0, "tilings are refused exactly where an element is in no box or in two");
-	ok_msg(refused > n / 4 && refused < n, "some are refused, some are not (%u of %u)", refused, n);
+	ok_msg(wrong == 0, "a tiling is refused if and only if an element is in no box or in two");
+	ok_msg(refused > n / 4 && refused < n, "the corpus has valid and invalid tilings (%u of %u are refused)", refused, n);
 	ok_msg(quiet == 0, "the error names a box");
 	free(s);
 }
@@ -384,31 +384,31 @@ fixed_errors(void)
 	ok_msg(check(s->c, &s->t, &e) == 0, "two halves");
 	s->low[1][0] = 1;
 	check(s->c, &s->t, &e);
-	is_str(e.msg, "memory: its box [2,4] at [1,0] overlaps the box [2,4] at [0,0]", "the error");
+	is_str(e.msg, "memory: its box [2,4] at [1,0] overlaps the box [2,4] at [0,0]", "the error names the box");
 	err_clear(&e);
 	s->low[1][0] = 2;
 	s->size[1][0] = 1;
 	check(s->c, &s->t, &e);
-	is_str(e.msg, "memory: no box of it holds [1,4] at [3,0]", "the error");
+	is_str(e.msg, "memory: no box of it holds [1,4] at [3,0]", "the error names the box");
 	err_clear(&e);
 	r = boxes_whole(&s->t);
 	boxes_fill(s->c, &r, byte, &e);
-	is_str(e.msg, "memory: a tensor has elements that no file holds", "the error");
+	is_str(e.msg, "memory: a tensor has elements that no file holds", "the error names the box");
 	err_clear(&e);
 	s->size[1][0] = 3;
 	check(s->c, &s->t, &e);
-	is_str(e.msg, "memory: its box [3,4] at [2,0] is outside its shape", "the error");
+	is_str(e.msg, "memory: its box [3,4] at [2,0] is outside its shape", "the error names the box");
 	err_clear(&e);
 	s->size[1][0] = 2;
 	s->step[1][0] = 1 << 20;
 	check(s->c, &s->t, &e);
-	is_str(e.msg, "memory: its box [2,4] at [2,0] reaches beyond the end of its storage", "the error");
+	is_str(e.msg, "memory: its box [2,4] at [2,0] reaches beyond the end of its storage", "the error names the box");
 	s->c->nstorages = BOXES;
 	free_sample(s);
 	free(s);
 }
 
-/* A tensor made of what a distributed checkpoint says: a row, two rows, nothing. */
+/* A tensor is made of the boxes that a distributed checkpoint describes: a row, two rows, an empty one. */
 static void
 made(void)
 {
@@ -427,26 +427,29 @@ made(void)
 	c->storages = storages;
 	c->nstorages = 3;
 	tensor_set_shape(&t, &c->arena, shape, 2);
-	ok_msg(boxes_make(c, &t, str_c("w"), boxes, 3, &e) == 0 && boxes_count(&t) == 2, "the empty box is left out");
-	ok_msg(boxes_get(&t, 1).storage == 1 && t.storage == STORAGE_NONE, "the others stay as they are");
+	ok_msg(boxes_make(c, &t, str_c("w"), boxes, 3, &e) == 0 && boxes_count(&t) == 2, "an empty box is left out");
+	ok_msg(boxes_get(&t, 1).storage == 1 && t.storage == STORAGE_NONE, "the other boxes stay");
 	boxes_make(c, &t, str_c("w"), boxes, 1, &e);
-	is_str(e.msg, "memory: tensor 'w': no box of it holds [2,4] at [1,0]", "the error");
+	is_str(e.msg, "memory: tensor 'w': no box of it holds [2,4] at [1,0]", "the error names the box");
 	err_clear(&e);
 	boxes[0].size = shape;
-	ok_msg(boxes_make(c, &t, str_c("w"), boxes, 1, &e) == 0 && t.more == NULL && t.storage == 0, "one box: a plain tensor");
+	ok_msg(boxes_make(c, &t, str_c("w"), boxes, 1, &e) == 0 && t.more == NULL && t.storage == 0,
+	       "a single box gives a plain tensor");
 	boxes[0].stride = turned;
-	ok_msg(boxes_make(c, &t, str_c("w"), boxes, 1, &e) == 0 && t.more != NULL, "not if its elements are in another order");
+	ok_msg(boxes_make(c, &t, str_c("w"), boxes, 1, &e) == 0 && t.more != NULL,
+	       "a single box whose elements are in another order stays a box");
 	t.shape = size[2];
-	ok_msg(boxes_make(c, &t, str_c("w"), boxes + 2, 0, &e) == 0 && boxes_count(&t) == 0, "no box, no element");
+	ok_msg(boxes_make(c, &t, str_c("w"), boxes + 2, 0, &e) == 0 && boxes_count(&t) == 0,
+	       "a tensor without elements needs no box");
 	boxes[2].low = low[0];
 	ok_msg(boxes_make(c, &t, str_c("w"), boxes + 2, 1, &e) == 0 && t.more == NULL && t.storage == 2, "empty, plain");
 	ckpt_close(c);
 	source_close(src);
 }
 
-/* ---- large ones */
+/* ---- large tensors */
 
-/* A tensor of 3 * 4096 rows of 1 KiB in a grid of 3 * 64 * 16 boxes, by rows and more than a piece at a time. */
+/* A tensor of 3 * 4096 rows of 1 KiB in a grid of 3 * 64 * 16 boxes is read in runs of more than a piece. */
 static void
 many_boxes(void)
 {
@@ -479,14 +482,15 @@ many_boxes(void)
 	c->storages = &storage;
 	c->nstorages = 1;
 	ok_msg(check(c, &t, &e) == 0, "a grid of %d boxes is accepted", N);
-	ok_msg(boxes_read(c, &all, collect, &all_of_it, &e) == 0 && all_of_it.n == (size_t)ROWS * ROW, "and read whole");
+	ok_msg(boxes_read(c, &all, collect, &all_of_it, &e) == 0 && all_of_it.n == (size_t)ROWS * ROW,
+	       "a large tensor is read completely");
 	for (size_t i = 0; good && i < (size_t)ROWS * ROW; i += 977) {
 		size_t row = i / ROW, column = i % ROW;
 		size_t box = row / size[0] * ACROSS + column / size[1];
 
 		good = out[i] == bytes[box * size[0] * size[1] + row % size[0] * size[1] + column % size[1]];
 	}
-	ok_msg(good, "each element from its box");
+	ok_msg(good, "each element is read from its box");
 	ckpt_close(c);
 	source_close(src);
 	free(boxes);
@@ -495,7 +499,7 @@ many_boxes(void)
 	free(out);
 }
 
-/* A grid of 100,000 boxes, and one that no straight cut divides, at the size of real checkpoints. */
+/* Grids of 100,000 boxes, one of them with an overlap: as many boxes as real checkpoints have. */
 static void
 large_checks(void)
 {
@@ -513,7 +517,7 @@ large_checks(void)
 	struct err e = ERR_INIT;
 
 	for (size_t i = 0; i < N; i++) {
-		size_t k = i * 48271 % N; /* in no order */
+		size_t k = i * 48271 % N; /* in pseudo-random order */
 
 		low[i][0] = k / SIDES * 3;
 		low[i][1] = k % SIDES * 3;
@@ -524,7 +528,7 @@ large_checks(void)
 	c->nstorages = 1;
 	ok_msg(check(c, &t, &e) == 0, "a grid of %d boxes is accepted", N);
 	low[N / 3][1]++;
-	ok_msg(check(c, &t, &e) < 0, "one that stands an element beside its place is noticed");
+	ok_msg(check(c, &t, &e) < 0, "a box that is shifted by one element is refused");
 	ckpt_close(c);
 	source_close(src);
 	free(boxes);
@@ -549,13 +553,13 @@ plain(void)
 	c->storages = &storage;
 	c->nstorages = 1;
 	ok_msg(boxes_count(&t) == 1 && boxes_get(&t, 0).offset == 1 && boxes_get(&t, 0).low[1] == 0, "one box");
-	ok_msg(boxes_stored(c, &r, &s, &offset) && s == 0 && offset == 6, "which is stored in a run");
-	ok_msg(boxes_fill(c, &r, out, &e) == 0 && memcmp(out, "6789ab", 6) == 0, "its elements 2 to 4");
+	ok_msg(boxes_stored(c, &r, &s, &offset) && s == 0 && offset == 6, "rows of a tensor are stored in one run");
+	ok_msg(boxes_fill(c, &r, out, &e) == 0 && memcmp(out, "6789ab", 6) == 0, "a range of rows is read");
 	t.stride = columns;
-	ok_msg(!boxes_stored(c, &r, &s, &offset), "columns are no run");
-	ok_msg(boxes_fill(c, &r, out, &e) == 0 && memcmp(out, "45ab67", 6) == 0, "but are read");
+	ok_msg(!boxes_stored(c, &r, &s, &offset), "columns are not stored in one run");
+	ok_msg(boxes_fill(c, &r, out, &e) == 0 && memcmp(out, "45ab67", 6) == 0, "a range of columns is read");
 	t.storage = STORAGE_NONE;
-	ok_msg(boxes_count(&t) == 0 && !boxes_stored(c, &r, &s, &offset), "without data there is no box");
+	ok_msg(boxes_count(&t) == 0 && !boxes_stored(c, &r, &s, &offset), "a tensor without data has no box");
 	ckpt_close(c);
 	source_close(src);
 }

@@ -1,6 +1,6 @@
 /*
- * Inputs that fail in the middle, for every container and at every byte: the error is that of the system, not one about
- * the contents, and never that the input ends there. And inputs that do end there.
+ * Inputs that fail at any byte, for every container. The error must be that of the system, and must not say that the contents
+ * are wrong or that the input ends. Inputs that end at any byte are tested, too.
  */
 #include <sys/socket.h>
 #include <unistd.h>
@@ -11,11 +11,11 @@
 #include "format/pickles.h"
 #include "tap.h"
 
-enum { STEP = 7 }; /* beyond the first bytes not every place is tried */
+enum { STEP = 7 }; /* between the first and the last bytes, not every place is tried */
 
 /*
- * A stream that gives n bytes and then fails: the other end of a socket pair is closed while it has not read what was
- * sent to it.
+ * A stream that gives n bytes and then fails. The other end of a socket pair is closed before it has read the data that
+ * were sent to it.
  */
 static struct source *
 broken(const char *p, size_t n)
@@ -27,7 +27,7 @@ broken(const char *p, size_t n)
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds) < 0 || write(fds[0], "x", 1) != 1)
 		tap_bail("no sockets");
 	if (n > 0 && write(fds[1], p, n) != (ssize_t)n)
-		tap_bail("the socket takes too little");
+		tap_bail("the socket accepts too few bytes");
 	close(fds[1]);
 	if (source_fd(&src, fds[0], "broken", NULL, &e) < 0)
 		tap_bail(e.msg);
@@ -49,7 +49,7 @@ ends(const char *p, size_t n)
 	return src;
 }
 
-/* Opens, reads every storage in order, and on to the end. */
+/* Opens the checkpoint and reads every storage in order and the rest of the input. */
 static int
 read_all(struct source *src, struct err *e)
 {
@@ -83,7 +83,7 @@ read_all(struct source *src, struct err *e)
 	return rc;
 }
 
-/* The last storage first: what lies before it has to be kept. */
+/* Reads the last storage first, so that the bytes before it must be kept. */
 static int
 read_backwards(struct source *src, struct err *e)
 {
@@ -152,7 +152,7 @@ fails_with(struct source *src, int (*way)(struct source *, struct err *), enum e
 	return false;
 }
 
-/* Bytes at the end that nobody has to see: what follows them is for others. */
+/* Lets the input fail, and with cuts end, at every byte. Functions that read only the pickles ignore where the input ends. */
 static void
 everywhere(const char *name, int (*way)(struct source *, struct err *), const char *how, bool cuts)
 {
@@ -165,17 +165,17 @@ everywhere(const char *name, int (*way)(struct source *, struct err *), const ch
 	snprintf(path, sizeof(path), "tests/fixtures/%s", name);
 	read_file(path, &b);
 	src = ends(b.p, b.len);
-	if (!ok_msg(way(src, &e) == 0, "%s, %s: whole", name, how))
+	if (!ok_msg(way(src, &e) == 0, "%s, %s: the whole input is read", name, how))
 		tap_note("%s", e.msg);
 	source_close(src);
 	for (size_t n = 0; n < b.len; n += n < 300 || b.len - n < 300 ? 1 : STEP)
 		good = fails_with(broken(b.p, n), way, ERR_SYSTEM, name, n) && good;
-	ok_msg(good, "%s, %s: an error of the system, wherever it comes", name, how);
+	ok_msg(good, "%s, %s: a failure at any byte gives the error of the system", name, how);
 	good = true;
 	for (size_t n = 0; cuts && n < b.len; n += n < 300 || b.len - n < 300 ? 1 : STEP)
 		good = fails_with(ends(b.p, n), way, ERR_INPUT, name, n) && good;
 	if (cuts)
-		ok_msg(good, "%s, %s: cut off anywhere it is refused", name, how);
+		ok_msg(good, "%s, %s: an input that ends at any byte is refused", name, how);
 	buf_release(&b);
 }
 

@@ -1,7 +1,6 @@
 /*
- * Number conversion. The judge is a list of all numbers of a type, made with
- * ldexp from sign, exponent and mantissa: what a code means is looked up there,
- * and the right code for a number is that of the nearest one in it.
+ * Number conversion. The reference is a list of all numbers of a type, made with ldexp from sign, exponent and mantissa.
+ * The value of a code is looked up there, and the right code for a number is that of the nearest number in the list.
  */
 #include "tensor/convert.h"
 
@@ -13,8 +12,8 @@
 struct type {
 	enum dtype dtype;
 	int exponent, mantissa, bias; /* stored bits */
-	bool infinite;                /* has infinities: the highest exponent is for them and NaN */
-	bool unsigned_zero;           /* no -0; its code is the one NaN */
+	bool infinite;                /* the highest exponent stands for infinities and NaN */
+	bool unsigned_zero;           /* there is no -0; its code is the only NaN */
 };
 
 static const struct type types[] = {
@@ -92,17 +91,17 @@ test_decode_all(const struct type *t)
 		wrong += !same(out[i], meaning(t, i));
 		wrong32 += !same((double)out32[i], meaning(t, i));
 	}
-	is_uint(wrong, 0, "every code decoded to double");
-	is_uint(wrong32, 0, "every code cast to float32");
-	is_uint(convert_encode(t->dtype, out, codes, back), 0, "and back: nothing lost");
+	is_uint(wrong, 0, "every code is decoded to the right double");
+	is_uint(wrong32, 0, "every code is cast to the right float32");
+	is_uint(convert_encode(t->dtype, out, codes, back), 0, "no number is lost on the way to double and back");
 	for (unsigned i = 0; i < codes; i++)
 		changed += get_code(back, size, i) != i && !isnan(out[i]);
-	is_uint(changed, 0, "and back: the same codes");
+	is_uint(changed, 0, "double and back gives the same codes");
 	tap_le(out32, codes, 4);
-	is_uint(convert_cast(DTYPE_FLOAT32, out32, t->dtype, codes, back), 0, "and back from float32: nothing lost");
+	is_uint(convert_cast(DTYPE_FLOAT32, out32, t->dtype, codes, back), 0, "no number is lost on the way to float32 and back");
 	for (unsigned i = changed = 0; i < codes; i++)
 		changed += get_code(back, size, i) != i && !isnan(out[i]);
-	is_uint(changed, 0, "and back from float32: the same codes");
+	is_uint(changed, 0, "float32 and back gives the same codes");
 	for (unsigned i = changed = 0; i < codes; i++)
 		changed += isnan(out[i]) && !isnan(meaning(t, get_code(back, size, i)));
 	is_uint(changed, 0, "NaN stays NaN");
@@ -112,7 +111,7 @@ test_decode_all(const struct type *t)
 	free(out32);
 }
 
-/* The code nearest to v >= 0, ties to the even code; the one behind the largest number if it is too large. */
+/* The code nearest to v >= 0, ties to the even code; the code after that of the largest number if v is too large. */
 static unsigned
 nearest_code(const struct type *t, double v, unsigned largest)
 {
@@ -140,7 +139,7 @@ nearest_code(const struct type *t, double v, unsigned largest)
 	return v - below < above - v ? low : low + 1;
 }
 
-/* The item for v as `got` should have it. */
+/* True if got is the right code for v. */
 static bool
 is_right(const struct type *t, double v, unsigned got, unsigned largest, uint64_t *lost)
 {
@@ -159,7 +158,7 @@ is_right(const struct type *t, double v, unsigned got, unsigned largest, uint64_
 	return got == code;
 }
 
-/* Numbers at, between and next to the middle of all neighbours; as many as 6 per code. */
+/* Numbers at and next to the middle of all neighbours, and the codes themselves: up to 6 for each code. */
 static size_t
 make_numbers(const struct type *t, unsigned largest, double *v)
 {
@@ -202,11 +201,11 @@ test_encode_all(const struct type *t)
 	got = convert_encode(t->dtype, v, n, items);
 	for (size_t i = 0; i < n; i++)
 		wrong += !is_right(t, v[i], get_code(items, size, i), largest, &lost);
-	is_uint(wrong, 0, "numbers at and about the middle of neighbours");
-	ok_msg(got == lost && lost >= 2, "%" PRIu64 " were too large", lost);
+	is_uint(wrong, 0, "numbers at and near the middle of neighbours are rounded to the right code");
+	ok_msg(got == lost && lost >= 2, "%" PRIu64 " numbers are counted as too large", lost);
 	for (size_t i = 0; i < n; i++) {
 		f[i] = (float)v[i];
-		/* From the middle one float32 away, where a double away is lost. */
+		/* The next float32 after the middle, as the next double would be rounded to the middle. */
 		if (i % 6 == 2)
 			f[i] = nextafterf((float)v[i - 1], 0);
 		if (i % 6 == 3)
@@ -218,8 +217,8 @@ test_encode_all(const struct type *t)
 	tap_le(f, n, 4);
 	for (size_t i = wrong = 0; i < n; i++)
 		wrong += isfinite(f[i]) && !is_right(t, (double)f[i], get_code(items, size, i), largest, &lost32);
-	is_uint(wrong, 0, "the same from float32");
-	ok_msg(got == lost32 && n - exact < 4, "%" PRIu64 " were too large", lost32);
+	is_uint(wrong, 0, "numbers from float32 are rounded to the right code");
+	ok_msg(got == lost32 && n - exact < 4, "%" PRIu64 " numbers from float32 are counted as too large", lost32);
 	free(v);
 	free(f);
 	free(items);
@@ -238,11 +237,12 @@ test_specials(const struct type *t)
 
 	for (size_t i = 0; i < 10; i++)
 		f[i] = (float)v[i];
-	is_uint(convert_encode(t->dtype, v, 10, items), clamps ? 4 : 2, "the large ones are lost");
+	is_uint(convert_encode(t->dtype, v, 10, items), clamps ? 4 : 2, "numbers that are too large are counted as lost");
 	tap_le(f, 10, 4);
-	is_uint(convert_cast(DTYPE_FLOAT32, f, t->dtype, 10, from32), clamps ? 4 : 0, "as infinities only if clamped");
+	is_uint(convert_cast(DTYPE_FLOAT32, f, t->dtype, 10, from32), clamps ? 4 : 0,
+		"infinities are counted as lost only if the type clamps them");
 	tap_le(f, 10, 4);
-	is_mem(items, from32, 10 * (size_t)size, "else float32 makes no difference");
+	is_mem(items, from32, 10 * (size_t)size, "special values give the same codes from float32");
 	convert_decode(t->dtype, items, 10, back);
 	for (size_t i = 0; i < 10; i++) {
 		double expected = isinf(f[i]) && !t->infinite ? (double)NAN : (double)f[i];
@@ -254,7 +254,7 @@ test_specials(const struct type *t)
 	}
 }
 
-/* The direct way from float32 gives what the way through double gives, for one float32 in 4099. */
+/* The direct cast from float32 gives the same as the cast through double, for one float32 in 4099. */
 static void
 test_direct(enum dtype to)
 {
@@ -279,7 +279,7 @@ test_direct(enum dtype to)
 		wrong += lost_a != lost_b || memcmp(a, b, sizeof(a)) != 0;
 		blocks++;
 	}
-	is_uint(wrong, 0, "float32 directly and through double");
+	is_uint(wrong, 0, "the direct cast from float32 equals that through double");
 	ok(blocks > 1000);
 }
 
@@ -292,17 +292,18 @@ test_float32(void)
 	float got[10];
 	double items[10];
 
-	is_uint(convert_encode(DTYPE_FLOAT32, v, 10, got), 2, "float32: two too large");
+	is_uint(convert_encode(DTYPE_FLOAT32, v, 10, got), 2, "float32: two numbers are too large");
 	tap_le(got, 10, 4);
-	is_mem(got, expected, sizeof(expected), "float32: ties to even, subnormals, the largest");
+	is_mem(got, expected, sizeof(expected), "float32: ties to even, subnormals and the largest numbers are right");
 	memcpy(items, v, sizeof(v));
 	tap_le(items, 10, 8);
-	is_uint(convert_cast(DTYPE_FLOAT64, items, DTYPE_FLOAT32, 10, got), 2, "cast from float64: two too large");
+	is_uint(convert_cast(DTYPE_FLOAT64, items, DTYPE_FLOAT32, 10, got), 2,
+		"cast from float64 to float32: two numbers are too large");
 	tap_le(got, 10, 4);
-	is_mem(got, expected, sizeof(expected), "cast from float64");
+	is_mem(got, expected, sizeof(expected), "cast from float64 to float32: the numbers are right");
 }
 
-/* Where rounding to float32 on the way would give another result. */
+/* Numbers for which an intermediate rounding to float32 would give another result. */
 static void
 test_rounds_once(void)
 {
@@ -323,7 +324,7 @@ test_rounds_once(void)
 	is_near((double)f, 0x1p61 + 0x1p38, 0, "float32 of 2^61 + 2^37 + 1");
 	convert_cast(DTYPE_UINT64, int64, DTYPE_FLOAT32, 1, &f);
 	tap_le(&f, 1, 4);
-	is_near((double)f, 0x1p61 + 0x1p38, 0, "the same from uint64");
+	is_near((double)f, 0x1p61 + 0x1p38, 0, "uint64 is rounded to float32 once");
 	convert_cast(DTYPE_INT64, bf, DTYPE_BFLOAT16, 1, item);
 	is_uint(get_le16(item), 0x5e01, "bfloat16 of 2^61 + 2^53 + 1");
 }
@@ -361,8 +362,8 @@ test_e8m0(void)
 	for (int i = 0; i < 255; i++)
 		wrong += out[i] != ldexp(1, i - 127);
 	ok(wrong == 0 && isnan(out[255]));
-	is_uint(convert_encode(DTYPE_FLOAT8_E8M0FNU, out, 256, back), 0, "float8_e8m0fnu: nothing lost");
-	is_mem(back, codes, 256, "float8_e8m0fnu: there and back");
+	is_uint(convert_encode(DTYPE_FLOAT8_E8M0FNU, out, 256, back), 0, "float8_e8m0fnu: no number is lost");
+	is_mem(back, codes, 256, "float8_e8m0fnu: double and back gives the same codes");
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		uint64_t lost = convert_encode(DTYPE_FLOAT8_E8M0FNU, &all[i].v, 1, back);
 
@@ -412,33 +413,33 @@ test_int_encode(void)
 	static const uint16_t u16[] = { 32767, 32768, 0, 0, 65535, 65534 };
 	uint8_t out[72];
 
-	is_uint(convert_encode(DTYPE_INT8, v, 9, out), 4, "int8: 128 and three more are lost");
-	is_mem(out, i8, sizeof(i8), "int8: nearest, ties to even, clamped");
-	is_uint(convert_encode(DTYPE_UINT8, v, 9, out), 5, "uint8: negative ones are lost");
+	is_uint(convert_encode(DTYPE_INT8, v, 9, out), 4, "int8: four numbers are lost");
+	is_mem(out, i8, sizeof(i8), "int8: numbers are rounded to nearest, ties to even, and clamped");
+	is_uint(convert_encode(DTYPE_UINT8, v, 9, out), 5, "uint8: five numbers are lost");
 	is_mem(out, u8, sizeof(u8), "uint8");
-	is_uint(convert_encode(DTYPE_INT64, v, 9, out), 3, "int64: three are lost");
+	is_uint(convert_encode(DTYPE_INT64, v, 9, out), 3, "int64: three numbers are lost");
 	for (size_t i = 0; i < 9; i++)
 		ok_msg((int64_t)get_le64(out + 8 * i) == i64[i], "int64 of %g", v[i]);
-	is_uint(convert_encode(DTYPE_UINT64, v, 9, out), 5, "uint64: five are lost");
+	is_uint(convert_encode(DTYPE_UINT64, v, 9, out), 5, "uint64: five numbers are lost");
 	for (size_t i = 0; i < 9; i++)
 		ok_msg(get_le64(out + 8 * i) == u64[i], "uint64 of %g", v[i]);
-	is_uint(convert_encode(DTYPE_INT16, w, 6, out), 4, "int16: all but 32767.4 and -32768.5 are lost");
+	is_uint(convert_encode(DTYPE_INT16, w, 6, out), 4, "int16: all numbers but 32767.4 and -32768.5 are lost");
 	for (size_t i = 0; i < 6; i++)
 		ok_msg((int16_t)get_le16(out + 2 * i) == i16[i], "int16 of %g", w[i]);
-	is_uint(convert_encode(DTYPE_UINT16, w, 6, out), 2, "uint16: the negative ones are lost");
+	is_uint(convert_encode(DTYPE_UINT16, w, 6, out), 2, "uint16: the negative numbers are lost");
 	for (size_t i = 0; i < 6; i++)
 		ok_msg(get_le16(out + 2 * i) == u16[i], "uint16 of %g", w[i]);
-	is_uint(convert_encode(DTYPE_INT32, v, 9, out), 3, "int32: three are lost");
+	is_uint(convert_encode(DTYPE_INT32, v, 9, out), 3, "int32: three numbers are lost");
 	for (size_t i = 0; i < 9; i++)
 		ok_msg((int32_t)get_le32(out + 4 * i) == i32[i], "int32 of %g", v[i]);
-	is_uint(convert_encode(DTYPE_UINT32, v, 9, out), 5, "uint32: five are lost");
+	is_uint(convert_encode(DTYPE_UINT32, v, 9, out), 5, "uint32: five numbers are lost");
 	for (size_t i = 0; i < 9; i++)
 		ok_msg(get_le32(out + 4 * i) == u32[i], "uint32 of %g", v[i]);
-	is_uint(convert_encode(DTYPE_BOOL, v, 9, out), 0, "bool loses nothing");
-	is_mem(out, boolean, sizeof(boolean), "bool: whatever is not 0");
+	is_uint(convert_encode(DTYPE_BOOL, v, 9, out), 0, "bool: no number is lost");
+	is_mem(out, boolean, sizeof(boolean), "bool: every number but 0 is true");
 }
 
-/* Any alignment, any length, and not a byte beside. */
+/* Any alignment and length; no other byte is written. */
 static void
 test_buffers(void)
 {
@@ -459,10 +460,10 @@ test_buffers(void)
 			wrong += memcmp(one, out + 1 + 2 * i, 2) != 0;
 		}
 	}
-	is_uint(wrong, 0, "odd addresses and lengths");
+	is_uint(wrong, 0, "casts at odd addresses and of odd lengths are right");
 	convert_cast(DTYPE_FLOAT16, in + 1, DTYPE_FLOAT16, 350, out);
 	is_mem(out, in + 1, 700, "a cast to the same type copies");
-	is_uint(convert_cast(DTYPE_FLOAT16, NULL, DTYPE_FLOAT16, 0, NULL), 0, "nothing of nothing");
+	is_uint(convert_cast(DTYPE_FLOAT16, NULL, DTYPE_FLOAT16, 0, NULL), 0, "a cast of no elements writes nothing");
 }
 
 static void

@@ -1,4 +1,4 @@
-/* crc32_add and crc32_join against zlib, over lengths, alignments and starts. */
+/* Compares crc32_add and crc32_join with zlib for many lengths, alignments and initial values. */
 #include "io/crc32.h"
 
 #include <zlib.h>

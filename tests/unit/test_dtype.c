@@ -1,5 +1,5 @@
 /*
- * The names of element types, against the tables of lib/format/README.md, section 9.
+ * Compares the names of element types with the tables of lib/format/README.md, section 9.
  */
 #include "tensor/dtype.h"
 
@@ -58,7 +58,7 @@ main(void)
 	static const char *const none[] = { "", "float", "Float32", "torch.float32", "F32", "FloatStorage", "unknown", "int4" };
 	uint64_t bytes = 0;
 
-	is_uint(ROWS, DTYPE_COUNT - 1, "as many types as in the tables");
+	is_uint(ROWS, DTYPE_COUNT - 1, "there are as many types as in the tables");
 	for (size_t i = 0; i < ROWS; i++) {
 		enum dtype t = dtype_by_name(str_c(rows[i].name));
 		const struct dtype_info *info = dtype_info(t);
@@ -73,10 +73,10 @@ main(void)
 		ok_msg(good, "%s", rows[i].name);
 	}
 	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
-		ok_msg(dtype_by_name(str_c(none[i])) == DTYPE_UNKNOWN, "\"%s\" is no type", none[i]);
+		ok_msg(dtype_by_name(str_c(none[i])) == DTYPE_UNKNOWN, "\"%s\" is not the name of a type", none[i]);
 	ok(dtype_by_storage(str_c("UntypedStorage")) == DTYPE_UNKNOWN);
 	ok(dtype_by_safetensors(str_c("f32")) == DTYPE_UNKNOWN);
-	is_str(dtype_name((enum dtype)1000), "unknown", "a number outside the enum");
+	is_str(dtype_name((enum dtype)1000), "unknown", "a number outside the enum has the name \"unknown\"");
 	ok(dtype_bytes(DTYPE_FLOAT32, 10, &bytes) && bytes == 40);
 	ok(dtype_bytes(DTYPE_FLOAT6_E2M3, 4, &bytes) && bytes == 3);
 	ok(dtype_bytes(DTYPE_FLOAT6_E2M3, 0, &bytes) && bytes == 0);

@@ -1,4 +1,4 @@
-/* The tables of embedded files hold what the files hold; runs from the top folder. */
+/* The tables of embedded files equal the files. Runs from the top folder. */
 #include "base/embedded.h"
 
 #include "tap.h"

@@ -1,4 +1,4 @@
-/* The grammar of RFC 8259, sections 2 to 8, in cases of our own; offsets were counted by hand. */
+/* The grammar of RFC 8259, sections 2 to 8. Offsets were counted by hand. */
 #include "text/json_read.h"
 #include "text/json_write.h"
 
@@ -9,7 +9,7 @@
 
 static struct err err;
 
-/* Reads all tokens into a line such as {k(a)1[t]}; -1 if the text is refused. */
+/* Reads all tokens into a line such as {k(a)1[t]}. Returns -1 if the text is refused. */
 static int
 read_all(struct str text, struct buf *out)
 {
@@ -61,7 +61,7 @@ test_accepted(void)
 		{ STR_LIT("{\"w\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]}}"),
 		  STR_LIT("{k(w){k(dtype)s(F32)k(shape)[n(2)n(3)]k(data_offsets)[n(0)n(24)]}}") },
 		{ STR_LIT("\"\\uffff\\uE000\""), STR_LIT("s(\xef\xbf\xbf\xee\x80\x80)") },
-		/* Sections 2: space; 3: any value alone; 6: every form of a number; 8.2: what may be no character. */
+		/* Section 2: white space; 3: single values; 6: all forms of numbers; 8.2: escapes that are not characters. */
 		{ STR_LIT("\t{\n\"a\"\r: \n1\t, \"b\" :2 } \r\n"), STR_LIT("{k(a)n(1)k(b)n(2)}") },
 		{ STR_LIT("null"), STR_LIT("0") },
 		{ STR_LIT(" false "), STR_LIT("f") },
@@ -78,7 +78,7 @@ test_accepted(void)
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		ok_msg(read_all(cases[i].text, &out) == 0, "accepted: case %zu %s", i, err.msg);
-		ok_msg(str_eq(buf_str(&out), cases[i].tokens), "  tokens of case %zu", i);
+		ok_msg(str_eq(buf_str(&out), cases[i].tokens), "the tokens are right: case %zu", i);
 	}
 	buf_release(&out);
 }
@@ -88,7 +88,7 @@ test_refused(void)
 {
 	static const struct {
 		struct str text;
-		unsigned offset; /* of what is wrong, without the base of 8 */
+		unsigned offset; /* of the error, without the base of 8 */
 	} cases[] = {
 		{ STR_LIT(""), 0 },
 		{ STR_LIT("  "), 2 },
@@ -246,7 +246,7 @@ test_refused(void)
 		{ STR_LIT("[\xef\xbb\xbf"
 			  "1]"),
 		  1 },
-		/* what is no space */
+		/* characters that are not white space */
 		{ STR_LIT("[1]\xc2\x85"), 3 },
 		{ STR_LIT("\xe2\x80\xa8"
 			  "1"),
@@ -267,13 +267,13 @@ test_refused(void)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		ok_msg(read_all(cases[i].text, &out) == -1, "refused: case %zu", i);
 		snprintf(expected, sizeof(expected), "f: at byte %u: ", cases[i].offset + 8);
-		if (!ok_msg(strncmp(err.msg, expected, strlen(expected)) == 0, "  where: case %zu", i))
+		if (!ok_msg(strncmp(err.msg, expected, strlen(expected)) == 0, "the error has the right offset: case %zu", i))
 			tap_note("got \"%s\", expected \"%s\"", err.msg, expected);
 	}
 	buf_release(&out);
 }
 
-/* Section 7: no control character stands in a string as it is; DEL is none. */
+/* Section 7: control characters must be escaped in a string. DEL is not a control character. */
 static void
 test_controls(void)
 {
@@ -299,7 +299,7 @@ test_depth(void)
 	buf_clear(&text);
 	buf_fill(&text, '[', JSON_MAX_DEPTH + 1);
 	ok(read_all(buf_str(&text), &out) == -1);
-	is_str(err.msg, "f: at byte 136: JSON nested deeper than 128 levels", "one more");
+	is_str(err.msg, "f: at byte 136: JSON nested deeper than 128 levels", "one level more is refused");
 	buf_release(&text);
 	buf_release(&out);
 }
@@ -343,22 +343,22 @@ test_walking(void)
 	err_clear(&err);
 	json_begin(&r, "m.json", 100, text, strlen(text));
 	ok(json_expect(&r, JSON_OBJECT, "the header", &err) == 0);
-	is_uint(r.start, 1, "a token knows its place");
+	is_uint(r.start, 1, "a token has its offset");
 	ok(json_next(&r, &err) == JSON_KEY && str_eqc(r.text, "a") && r.borrowed && r.text.p == text + 3);
 	ok(json_skip(&r, &err) == 0);
 	ok(json_next(&r, &err) == JSON_KEY && str_eqc(r.text, "bA") && !r.borrowed);
-	is_uint(r.start, 29, "place of a second key");
+	is_uint(r.start, 29, "a second key has its offset");
 	ok(json_next(&r, &err) == JSON_ARRAY && json_skip(&r, &err) == 0);
 	ok(json_next(&r, &err) == JSON_KEY && str_eqc(r.text, "c") && json_skip(&r, &err) == 0);
 	ok(json_next(&r, &err) == JSON_KEY && str_eqc(r.text, "d"));
 	ok(json_expect(&r, JSON_STRING, "d", &err) == -1);
-	is_str(err.msg, "m.json: at byte 158: d must be a string, not a number", "what was expected");
+	is_str(err.msg, "m.json: at byte 158: d must be a string, not a number", "an error names the expected type");
 	err_clear(&err);
 	ok(json_next(&r, &err) == JSON_OBJECT_END && json_next(&r, &err) == JSON_END);
 	json_release(&r);
 	json_begin(&r, "m.json", 0, "[[1,", 4);
 	ok(json_next(&r, &err) == JSON_ARRAY && json_skip(&r, &err) == -1);
-	is_str(err.msg, "m.json: at byte 4: JSON ends where a value is expected", "skipping a broken value");
+	is_str(err.msg, "m.json: at byte 4: JSON ends where a value is expected", "a broken value is refused when it is skipped");
 	json_release(&r);
 }
 
@@ -405,14 +405,14 @@ test_layout(void)
 	is_str(out.p,
 	       "{\"schema\":1,\"none\":[],\"tensors\":[{\"shape\":[2,[-9223372036854775808]],\"ok\":true},null,{}]}\n"
 	       "false\n",
-	       "compact, and a second line");
+	       "documents are written in compact form, a line each");
 	buf_clear(&out);
 	json_writer_init(&w, &out, true);
 	write_sample(&w);
 	is_str(out.p,
 	       "{\n  \"schema\": 1,\n  \"none\": [],\n  \"tensors\": [\n    {\n"
 	       "      \"shape\": [2, [-9223372036854775808]],\n      \"ok\": true\n    },\n    null,\n    {}\n  ]\n}\n",
-	       "indented, shapes on one line");
+	       "a document is written indented, with shapes on one line");
 	buf_clear(&out);
 	json_begin_inline_object(&w);
 	json_key(&w, "a");
@@ -421,7 +421,7 @@ test_layout(void)
 	json_begin_array(&w);
 	json_end_array(&w);
 	json_end_object(&w);
-	is_str(out.p, "{\"a\": 1, \"b\": []}", "an object on one line");
+	is_str(out.p, "{\"a\": 1, \"b\": []}", "an object is written on one line");
 	buf_release(&out);
 }
 

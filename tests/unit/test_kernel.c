@@ -1,6 +1,6 @@
 /*
- * Kernels of input layers: published vectors (numpy's pseudo-inverse of torch's matrices), and what the pseudo-inverse is for:
- * where a patch grows, the resized image and the new kernel have the product of the old ones.
+ * Kernels of input layers: vectors from numpy's pseudo-inverse of torch's matrices, and the property that the pseudo-inverse
+ * is used for: if a patch grows, the product of resized image and new kernel equals that of the old ones.
  */
 #include "position/kernel.h"
 
@@ -21,7 +21,7 @@ all_near(const double *got, const double *expected, size_t n, double most, const
 	ok_msg(worst <= most, "%s: off by %g", what, worst);
 }
 
-/* Both axes of a square kernel. */
+/* Resizes both axes of a square kernel. */
 static double *
 resized(const double *k, size_t from, size_t to)
 {

@@ -1,4 +1,4 @@
-/* torch's legacy stream: hand-made files, read as files and as pipes, whole and damaged in every way that matters. */
+/* torch's legacy stream: files that are built by hand, whole and damaged, read as files and as pipes. */
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -44,7 +44,7 @@ put_preamble(struct buf *b)
 	buf_adds(b, "\x80\x02M\xe9\x03.");
 	buf_adds(b, "\x80\x02}");
 	put_text(b, "little_endian");
-	buf_adds(b, "\x89s."); /* it claims to be big-endian; the data never is */
+	buf_adds(b, "\x89s."); /* states that the machine was big-endian; the data never is */
 }
 
 struct view {
@@ -72,7 +72,7 @@ put_storage(struct buf *b, const char *class, const char *key, uint32_t numel, c
 	buf_adds(b, "tQ");
 }
 
-/* A vector of n elements from offset on, after its name. */
+/* Adds a name and a vector of n elements that begins at offset. */
 static void
 put_tensor(struct buf *b, const char *name, const char *class, const char *key, uint32_t numel, const struct view *v,
 	   uint32_t offset, uint32_t n)
@@ -97,7 +97,7 @@ put_keys(struct buf *b, const char *const *keys)
 	buf_adds(b, "e.");
 }
 
-/* A storage's count and bytes that begin with first and count up. */
+/* Adds the count of a storage and its bytes, which count up from first. */
 static void
 put_data(struct buf *b, uint64_t count, unsigned item, uint8_t first)
 {
@@ -107,8 +107,8 @@ put_data(struct buf *b, uint64_t count, unsigned item, uint8_t first)
 }
 
 /*
- * 900 is used first, but the keys are listed (and the data comes) as 100, 200, 900. Storage 100 has views: [2, 3) of it
- * as torch before 0.4 said it, and a slice as it is said since.
+ * Storage 900 is used first, but the list of keys and the data have the order 100, 200, 900. Storage 100 has views: one
+ * described as torch before 0.4 did, and one as later versions do.
  */
 static void
 make(struct buf *b)
@@ -192,13 +192,13 @@ check_made(struct ckpt *c)
 	struct err e = ERR_INIT;
 	uint32_t class = value_get(c->tree, c->root, str_c("class"));
 
-	is_str(c->ops->name, "torch-legacy", "recognised");
-	is_uint(c->nstorages, 3, "storages");
-	is_uint(c->ntensors, 5, "tensors");
+	is_str(c->ops->name, "torch-legacy", "the format is recognised");
+	is_uint(c->nstorages, 3, "all storages are found");
+	is_uint(c->ntensors, 5, "all tensors are found");
 	ok(!c->big_endian && c->names == NULL);
 	for (uint32_t i = 0; i < 3 && i < c->nstorages; i++) {
-		ok_msg(str_eqc(c->storages[i].key, keys[i]), "storage %u in the order of the data", i);
-		is_uint(c->storages[i].nbytes, sizes[i], "its size");
+		ok_msg(str_eqc(c->storages[i].key, keys[i]), "storage %u is in the order of the data", i);
+		is_uint(c->storages[i].nbytes, sizes[i], "a storage has its size");
 	}
 	t = tensor_at(c, "whole");
 	ok(t != NULL && t->dtype == DTYPE_FLOAT32 && t->storage == 0 && t->offset == 0 && first_byte(c, t) == 10);
@@ -211,9 +211,9 @@ check_made(struct ckpt *c)
 	ok(t != NULL && t->dtype == DTYPE_INT64 && t->storage == 1 && tensor_count(t) == 0);
 	t = tensor_at(c, "bf");
 	ok(t != NULL && t->dtype == DTYPE_BFLOAT16 && t->storage == 2 && first_byte(c, t) == 90);
-	ok_msg(value_is_global(c->tree, class, "models.net", "Net"), "a class with its source is kept as the class");
+	ok_msg(value_is_global(c->tree, class, "models.net", "Net"), "a class that is stored with its source is read as the class");
 	ok(ckpt_done(c, 2, &e) == 0);
-	ok_msg(ckpt_finish(c, &e) == 0, "the end is as it should be: %s", e.msg);
+	ok_msg(ckpt_finish(c, &e) == 0, "the file is read to its end: %s", e.msg);
 }
 
 static void
@@ -230,14 +230,14 @@ test_whole(void)
 		warned[0] = '\0';
 		if (ok_msg(format_open(&c, s, &opts, &e) == 0, "opened %s: %s", stream ? "from a pipe" : "from memory", e.msg))
 			check_made(c);
-		is_str(warned, "", "nothing to warn of");
+		is_str(warned, "", "a valid file gives no warning");
 		ckpt_close(c);
 		source_close(s);
 	}
 	buf_release(&b);
 }
 
-/* Opens, is done with the storages (the last one first), and goes to the end. */
+/* Opens the file, releases the storages from the last to the first, and reads to the end. */
 static int
 run(const struct buf *b, int stream, struct err *e)
 {
@@ -272,8 +272,9 @@ test_cut(void)
 			err_clear(&e);
 			taken += run(&b, stream, &e) == 0;
 		}
-		is_uint(taken, 0, stream ? "cut off anywhere, on a pipe: an error" : "cut off anywhere: an error");
-		ok_msg(strstr(e.msg, "cut off") != NULL, "... that says so: %s", e.msg);
+		is_uint(taken, 0,
+			stream ? "a pipe that is cut off anywhere is refused" : "a file that is cut off anywhere is refused");
+		ok_msg(strstr(e.msg, "cut off") != NULL, "the error says that the input is cut off: %s", e.msg);
 	}
 	err_clear(&e);
 	ok(run(&b, 1, &e) == 0);
@@ -293,30 +294,30 @@ test_trailing(void)
 	buf_addc(&b, 'x');
 	snprintf(expected, sizeof(expected), "f: at byte %zu: bytes follow the last storage; they are ignored", one);
 	for (int stream = 0; stream < 2; stream++) {
-		is_int(run(&b, stream, &e), 0, "bytes behind the end are no error");
-		is_str(warned, expected, "but worth a word");
+		is_int(run(&b, stream, &e), 0, "bytes after the end are accepted");
+		is_str(warned, expected, "bytes after the end give a warning");
 	}
 	b.len = one;
 	make(&b);
 	snprintf(expected, sizeof(expected), "f: at byte %zu: another saved object follows; only the first is read", one);
 	for (int stream = 0; stream < 2; stream++) {
-		is_int(run(&b, stream, &e), 0, "nor is a second object");
-		is_str(warned, expected, "... which is named");
+		is_int(run(&b, stream, &e), 0, "a second object after the end is accepted");
+		is_str(warned, expected, "a second object after the end gives a warning");
 	}
 	buf_release(&b);
 }
 
-/* ---- damaged ones */
+/* ---- damaged files */
 
 struct broken {
 	const char *what;
 	const char *keys[4];
 	uint64_t counts[2];
-	const char *expected; /* behind "f: at byte N: " */
+	const char *expected; /* after "f: at byte N: " */
 };
 
 static const struct broken broken[] = {
-	{ "as it should be", { "1", "2" }, { 2, 1 }, NULL },
+	{ "a valid list of keys", { "1", "2" }, { 2, 1 }, NULL },
 	{ "the other order", { "2", "1" }, { 1, 2 }, NULL },
 	{ "a wrong count", { "1", "2" }, { 2, 2 }, "storage '2' has 2 elements here, 1 where it is referred to" },
 	{ "a huge count",
@@ -385,7 +386,7 @@ test_preamble(void)
 	refused(no_list, sizeof(no_list) - 1, "f: at byte 29: a list of storage keys was expected");
 }
 
-/* The magic number in every protocol, and an object without tensors behind it. */
+/* The magic number in every protocol, before an object without tensors. */
 static void
 test_protocols(void)
 {
@@ -417,7 +418,7 @@ test_protocols(void)
 		s = source_memory(b.p, b.len, "f");
 		ok_msg(format_open(&c, s, &opts, &e) == 0, "kind %zu of beginning: %s", i, e.msg);
 		if (c != NULL) {
-			is_str(c->ops->name, "torch-legacy", "recognised");
+			is_str(c->ops->name, "torch-legacy", "the format is recognised");
 			ok(value_kind(c->tree, c->root) == VALUE_INT && value_int(c->tree, c->root) == 7);
 		}
 		ckpt_close(c);

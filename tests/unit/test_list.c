@@ -1,11 +1,11 @@
-/* Tensor lists: reading lines and writing them. The lines are written out by hand from lnn-tensors(5). */
+/* Tensor lists: lines are read and written. The lines were written by hand from lnn-tensors(5). */
 #include "model/list.h"
 
 #include <unistd.h>
 
 #include "tap.h"
 
-/* Reads text as a list; the names, one a line, go to *names. Returns what ended it: 0 or -1. */
+/* Reads text as a list and adds its names and line numbers to *names. Returns 0 at the end, -1 on an error. */
 static int
 read_names(const char *text, size_t len, bool null, struct buf *names, struct err *e)
 {
@@ -24,7 +24,7 @@ read_names(const char *text, size_t len, bool null, struct buf *names, struct er
 	return rc;
 }
 
-/* Reads the fields of line number 7 of the list f. What entry borrows stays until list_release. */
+/* Reads the fields of line number 7 of the list f. The contents of entry are valid until list_release. */
 static int
 parse(struct list_reader *r, const char *line, struct entry *entry, struct err *e)
 {
@@ -60,7 +60,7 @@ test_lines(void)
 	struct err e = ERR_INIT;
 
 	ok(read_names(text, sizeof(text) - 1, false, &names, &e) == 0);
-	is_str(names.p, "a.weight|2\nb|5\n#c|6\n|7\nd\te\x1b\\|8\nlast|9\n", "names and line numbers");
+	is_str(names.p, "a.weight|2\nb|5\n#c|6\n|7\nd\te\x1b\\|8\nlast|9\n", "names and line numbers are right");
 	buf_release(&names);
 }
 
@@ -72,7 +72,7 @@ test_null(void)
 	struct err e = ERR_INIT;
 
 	ok(read_names(text, sizeof(text) - 1, true, &names, &e) == 0);
-	is_str(names.p, "#a|1\nb\tc\nd|2\n\\e|3\nend|4\n", "raw names between NULs");
+	is_str(names.p, "#a|1\nb\tc\nd|2\n\\e|3\nend|4\n", "records that end in NUL have raw names");
 	buf_release(&names);
 }
 
@@ -91,10 +91,10 @@ test_fields(void)
 	ok(str_eqc(x.layer_type, "A\tB"));
 	list_release(&r);
 	ok(parse(&r, "n\tfuture16\t[]", &x, &e) == 0);
-	ok_msg(x.dtype == DTYPE_UNKNOWN && x.has_shape && x.ndim == 0, "an unknown dtype is carried; a scalar has a shape");
+	ok_msg(x.dtype == DTYPE_UNKNOWN && x.has_shape && x.ndim == 0, "an unknown dtype is accepted, and a scalar has a shape");
 	list_release(&r);
 	ok(parse(&r, "n\tlayer_type=Linear", &x, &e) == 0);
-	ok_msg(!x.has_shape && str_eqc(x.layer_type, "Linear"), "keys may follow the name at once");
+	ok_msg(!x.has_shape && str_eqc(x.layer_type, "Linear"), "keys may follow the name directly");
 	ok(x.kind == ENTRY_UNKNOWN && x.requires_grad == GRAD_UNKNOWN);
 	list_release(&r);
 }
@@ -124,7 +124,7 @@ test_errors(void)
 	}
 }
 
-/* Lines longer than the reader's block, and one longer than any may be. */
+/* Lines that are longer than the reader's block, and one that is too long. */
 static void
 test_long(void)
 {
@@ -140,12 +140,12 @@ test_long(void)
 	buf_fill(&text, 'x', (size_t)LIST_MAX_LINE + 1);
 	ok(read_names(text.p, text.len, false, &names, &e) == -1);
 	is_str(e.msg, "list:1: a line of more than 16777216 bytes cannot be part of a tensor list",
-	       "no line is longer than 16 MiB");
+	       "a line of more than 16 MiB is refused");
 	buf_release(&text);
 	buf_release(&names);
 }
 
-/* A pipe gives its lines as they come, one byte at a time or not. */
+/* A line from a pipe is available as soon as it is complete. */
 static void
 test_pipe(void)
 {
@@ -161,7 +161,7 @@ test_pipe(void)
 	list_open(&r, src, false);
 	ok(write(fd[1], "one\ntw", 6) == 6);
 	ok(list_next(&r, &line, &e) == 1 && str_eqc(line.raw, "one"));
-	ok_msg(!list_pending(&r), "half a line is not at hand");
+	ok_msg(!list_pending(&r), "a line without its end is not pending");
 	ok(write(fd[1], "o\n", 2) == 2);
 	ok(list_next(&r, &line, &e) == 1 && str_eqc(line.raw, "two"));
 	close(fd[1]);
@@ -187,18 +187,19 @@ test_put(void)
 	x.shape = shape;
 	x.layer_type = str_c("Linear");
 	ok(list_put(&b, &x, false, &e) == 0);
-	is_str(b.p, "stage_3.0.attn.qkv.weight\tfloat32\t[1152,384]\tlayer_type=Linear\n", "as in the manual");
+	is_str(b.p, "stage_3.0.attn.qkv.weight\tfloat32\t[1152,384]\tlayer_type=Linear\n", "a line is written as in the manual");
 	buf_clear(&b);
 	x = entry_named(str_c("#\t\x01"));
 	x.kind = ENTRY_BUFFER;
 	x.requires_grad = GRAD_FALSE;
 	ok(list_put(&b, &x, false, &e) == 0);
-	is_str(b.p, "\\#\\t\\x01\t\t\tkind=buffer\trequires_grad=false\n", "escapes; fields that are not known are empty");
+	is_str(b.p, "\\#\\t\\x01\t\t\tkind=buffer\trequires_grad=false\n",
+	       "names are escaped, and unknown fields are written empty");
 	buf_clear(&b);
 	ok(list_put(&b, &x, true, &e) == 0 && b.len == 4 && b.p[3] == '\0');
 	x.name = str_n("a\0b", 3);
 	ok(list_put(&b, &x, false, &e) == -1);
-	is_str(e.msg, "the name a\\x00b contains a NUL byte: only JSON can show it", "a NUL in a name");
+	is_str(e.msg, "the name a\\x00b contains a NUL byte: only JSON can show it", "a NUL in a name is refused");
 	buf_release(&b);
 }
 

@@ -1,6 +1,6 @@
 /*
- * Makers: chains of kinds that only this test has, pulled whole and in pieces; what they say before they run; and plans
- * with several inputs, contents that are waited for, and shards, from memory and from a pipe.
+ * Makers: chains of kinds that only this test has, run as a whole and in pieces; the properties that they state before they
+ * run; and plans with several inputs, with makers that wait for contents, and with shards, from memory and from a pipe.
  */
 #include "make/cast.h"
 
@@ -16,7 +16,7 @@
 
 /* ---- kinds */
 
-/* Each element a little larger, computed in double precision. */
+/* Makes each element a little larger, in double precision. */
 static enum dtype
 wide(const struct make *m, enum dtype in)
 {
@@ -38,7 +38,7 @@ grow_each(const struct make_stage *s, const void *in, size_t n, void *out)
 
 static const struct make_kind grow = { .name = "grow", .action = "grown", .carries = wide, .each = grow_each };
 
-/* The elements of a vector in reverse order. */
+/* Reverses the order of a vector's elements. */
 static uint64_t
 turn_memory(const struct make *m, const struct make_form *in)
 {
@@ -69,11 +69,11 @@ static const struct make_kind turn = {
 	.name = "turn", .action = "turned", .memory = turn_memory, .begin = turn_begin, .run = turn_run
 };
 
-/* A vector and a further one behind it. */
+/* Appends another vector to a vector. */
 struct join {
 	struct make make;
 	struct make_input input;
-	uint64_t more; /* elements of the further one */
+	uint64_t more; /* elements of the other vector */
 };
 
 static void
@@ -101,7 +101,7 @@ static const struct make_kind join = {
 	.name = "join", .action = "joined", .flags = MAKE_NEW, .shape = join_shape, .run = join_run
 };
 
-/* Adds the first element of another tensor, whose contents it waits for. */
+/* Adds the first element of another tensor. The maker waits for the contents of that tensor. */
 struct add {
 	struct make make;
 	struct make_input input;
@@ -209,7 +209,7 @@ collect(void *arg, const void *p, size_t n, struct err *err)
 	return 0;
 }
 
-/* The result of a chain for tensor 0, in pieces of each elements, to out. */
+/* Runs a chain for tensor 0 in pieces of that many elements, and stores the result in out. */
 static void
 make_it(struct checkpoint *x, const struct make_chain *chain, size_t each, struct buf *out)
 {
@@ -220,15 +220,15 @@ make_it(struct checkpoint *x, const struct make_chain *chain, size_t each, struc
 
 	buf_clear(out);
 	make_work_init(&w, NULL);
-	ok_msg(make_all(&w, &task, &lost, &e) == 0, "made: %s", e.msg);
-	is_uint(lost, 0, "nothing lost");
+	ok_msg(make_all(&w, &task, &lost, &e) == 0, "the chain runs: %s", e.msg);
+	is_uint(lost, 0, "no number is lost");
 	make_work_release(&w);
 }
 
 static void
 test_rounding(void)
 {
-	/* 1 + 2^-8 is half way between two numbers of bfloat16. Grown by 2^-40 it is nearer to the upper one, 0x3f81. */
+	/* 1 + 2^-8 is half way between two numbers of bfloat16. Increased by 2^-40 it is nearer to the upper one, 0x3f81. */
 	float tie = 1 + 0x1p-8f;
 	struct checkpoint x = { .file = BUF_INIT };
 	struct arena a = ARENA_INIT;
@@ -241,10 +241,10 @@ test_rounding(void)
 	open_it(&x, false);
 	make_append(&chain, &a, make_new(&a, &grow));
 	make_it(&x, &chain, 1, &out);
-	ok_msg(out.len == 4 && memcmp(out.p, &tie, 4) == 0, "rounded to the dtype that it has");
+	ok_msg(out.len == 4 && memcmp(out.p, &tie, 4) == 0, "without a cast the result is rounded to the tensor's own dtype");
 	make_append(&chain, &a, make_cast(&a, DTYPE_BFLOAT16));
 	make_it(&x, &chain, 1, &out);
-	ok_msg(out.len == 2 && memcmp(out.p, "\x81\x3f", 2) == 0, "rounded once, with the cast");
+	ok_msg(out.len == 2 && memcmp(out.p, "\x81\x3f", 2) == 0, "with a cast the result is rounded once");
 	buf_release(&out);
 	close_it(&x);
 	arena_release(&a);
@@ -273,15 +273,15 @@ test_chains(void)
 	make_append(&chain, &a, make_new(&a, &turn));
 	make_append(&chain, &a, make_cast(&a, DTYPE_FLOAT64));
 	make_form_of(&form, &x.c->tensors[0]);
-	is_uint(make_memory(&chain, &form), 64, "the memory of what is turned round: of the joined tensor");
-	is_uint(make_traits(&chain), MAKE_ANY_NEW | MAKE_ANY_EFFECT, "what is joined is new");
+	is_uint(make_memory(&chain, &form), 64, "reversing needs the memory of the joined tensor");
+	is_uint(make_traits(&chain), MAKE_ANY_NEW | MAKE_ANY_EFFECT, "a joined tensor has new contents");
 	ok(make_same(&chain, &chain) && !make_same(&chain, &shorter));
-	is_uint(shorter.n, 1, "the shorter chain is as it was");
+	is_uint(shorter.n, 1, "appending does not change a copy of the chain");
 	tap_le(expected, 8, 8);
 	for (size_t i = 0; i < 3; i++) {
 		make_it(&x, &chain, pieces[i], &out);
 		ok_msg(out.len == sizeof(expected) && memcmp(out.p, expected, out.len) == 0,
-		       "joined, turned and cast, %zu at a time", pieces[i]);
+		       "joined, reversed and cast, %zu elements at a time", pieces[i]);
 	}
 	buf_release(&out);
 	close_it(&x);
@@ -291,7 +291,7 @@ test_chains(void)
 
 /* ---- plans */
 
-/* What a file of the output holds, as "NAME: v v v; ". */
+/* Adds the contents of an output file to out, as "NAME: v v v; ". */
 static void
 put_file(struct buf *out, const struct buf *file)
 {
@@ -316,8 +316,8 @@ put_file(struct buf *out, const struct buf *file)
 }
 
 /*
- * b is added to every element of d, d follows on c, and e gets what a begins with; the other tensors are copied. From a
- * pipe, b passes before d, and e's contents come behind c.
+ * The first element of b is added to every element of d, the first of e to every element of a, and d is appended to c. The
+ * other tensors are copied. On a pipe, b comes before d, and e comes after a and c.
  */
 static void
 edit(struct plan *p, struct join *j, struct add *two)
@@ -370,8 +370,8 @@ write_plan(bool pipe_it, uint64_t most, struct buf *out)
 		sealed_release(&sealed);
 		put_file(out, &file);
 	}
-	is_uint(two[0].learnt + two[1].learnt, 2, "each learnt once");
-	is_uint(x.c->passed, 5, "all storages were passed");
+	is_uint(two[0].learnt + two[1].learnt, 2, "each maker receives the awaited contents once");
+	is_uint(x.c->passed, 5, "the pump has released all storages");
 	seal_free(seal);
 	split_release(&split);
 	plan_release(&p);

@@ -1,4 +1,4 @@
-/* Model descriptions and experiment files, against what lnn-model(5) says and linnaeus's model classes declare. */
+/* Model descriptions and experiment files. Expected values are from lnn-model(5) and the model classes of linnaeus. */
 #include "model/model.h"
 
 #include <sys/stat.h>
@@ -27,7 +27,7 @@ static const char sample[] = "name: mFormerV0_sm\n"
 			     "  supports_module_prefix: true\n"
 			     "  strict: false\n";
 
-/* The stage of a name, as rules see it: the one whose stage_based rule matches. */
+/* The stage of a name for which a stage_based rule matches. */
 static const char *
 stage_of(const struct model *m, const char *name)
 {
@@ -79,7 +79,7 @@ test_sample(void)
 	ok(model_find(&m, str_c("absent")) == NULL);
 	ok(str_eqc(m.groups[2].category, "embeddings") && m.groups[2].key.p == NULL && m.groups[2].patterns.n == 1);
 	is_str(stage_of(&m, "stage_3.0.attn"), "transformer_stages", "a stage");
-	is_str(stage_of(&m, "stage_3.stage_0"), "transformer_stages", "the last stage wins");
+	is_str(stage_of(&m, "stage_3.stage_0"), "transformer_stages", "the last stage in a name counts");
 	is_str(stage_of(&m, "cls_token"), "none", "no stage");
 	ok(m.handling.given && m.handling.drop_params.n == 2 && m.handling.interpolate_rel_pos_bias == 1);
 	ok(m.handling.supports_module_prefix == 1 && m.handling.strict == 0 && str_eqc(m.handling.layout, "last"));
@@ -103,7 +103,7 @@ test_sample(void)
 	       "  relative_position_bias: {layout: last}\n"
 	       "  supports_module_prefix: true\n"
 	       "  strict: false\n",
-	       "written as it was read, but for the buffer that the dtype gives away");
+	       "a description is written as it was read; kind: buffer is added where the dtype implies it");
 	buf_release(&out);
 	model_release(&m);
 }
@@ -148,7 +148,7 @@ test_errors(void)
 	}
 }
 
-/* Each section of a later description replaces that of an earlier one. */
+/* A section of a later description replaces that of an earlier one. */
 static void
 test_stacking(void)
 {
@@ -159,7 +159,7 @@ test_stacking(void)
 	ok(model_load_builtin(&m, "mFormerV1", &e) == 0);
 	ok_msg(model_load_yaml(&m, "live", str_c("parameters: [a, b]\nbuffers: [{name: c, shape: [2]}]"), &e) == 0, "%s", e.msg);
 	ok(m.n == 3 && m.entries[0].kind == ENTRY_PARAMETER && m.entries[2].kind == ENTRY_BUFFER);
-	ok_msg(m.ngroups == 8 && m.handling.given, "what the later one does not say stays");
+	ok_msg(m.ngroups == 8 && m.handling.given, "sections that the later description lacks stay");
 	ok(model_load_yaml(&m, "later", str_c("pretrained_ckpt_handling_metadata: {strict: true}\nstate_dict: [z]"), &e) == 0);
 	ok(m.n == 1 && model_find(&m, str_c("a")) == NULL && model_find(&m, str_c("z")));
 	ok_msg(m.handling.strict == 1 && !m.handling.drop_params.given, "a section is replaced as a whole");
@@ -206,7 +206,7 @@ test_builtin(void)
 	model_init(&m);
 	ok(model_load_builtin(&m, "nope", &e) == -1 && e.code == ERR_USAGE);
 	is_str(e.msg, "nope: there is no such file, nor a built-in description; these are mFormerV0, mFormerV1",
-	       "unknown built-in");
+	       "an unknown name of a built-in description is refused");
 	model_release(&m);
 }
 
@@ -288,14 +288,14 @@ test_config(void)
 		    NULL, &e) == 0,
 	       "reads: %s", e.msg);
 	ok(config_text(&c, "MODEL.TYPE", &s, &e) == 1 && str_eqc(s, "under"));
-	ok_msg(config_u64(&c, "DATA.IMG_SIZE", &n, &e) == 1 && n == 384, "the experiment is over its bases");
-	ok_msg(config_u64(&c, "MODEL.DEPTH.D", &n, &e) == 1 && n == 5, "key by key");
-	ok_msg(config_u64(&c, "MODEL.DEPTH.B", &n, &e) == 1 && n == 3, "the last base counts");
-	ok_msg(config_u64(&c, "MODEL.DEPTH.A", &n, &e) == 0, "and no other");
+	ok_msg(config_u64(&c, "DATA.IMG_SIZE", &n, &e) == 1 && n == 384, "the experiment file overrides its bases");
+	ok_msg(config_u64(&c, "MODEL.DEPTH.D", &n, &e) == 1 && n == 5, "the experiment file overrides single keys");
+	ok_msg(config_u64(&c, "MODEL.DEPTH.B", &n, &e) == 1 && n == 3, "the last base is used");
+	ok_msg(config_u64(&c, "MODEL.DEPTH.A", &n, &e) == 0, "other bases are not used");
 	ok_msg(config_u64(&c, "MODEL.DEPTH.C", &n, &e) == 0, "bases of bases are not followed");
-	ok_msg(config_get(&c, "DATA.OTHER") == NULL && config_get(&c, "LOSS") == NULL, "of a base only MODEL counts");
-	ok_msg(config_text(&c, "MODEL.PRETRAINED", &s, &e) == 0, "None is null, and over what the base has");
-	ok_msg(config_text(&c, "MODEL.SOURCE", &s, &e) == 0, "an empty text is none");
+	ok_msg(config_get(&c, "DATA.OTHER") == NULL && config_get(&c, "LOSS") == NULL, "only the section MODEL of a base is used");
+	ok_msg(config_text(&c, "MODEL.PRETRAINED", &s, &e) == 0, "None means null and overrides the base");
+	ok_msg(config_text(&c, "MODEL.SOURCE", &s, &e) == 0, "an empty text counts as missing");
 	ok(config_text(&c, "MODEL.ABSENT.TOO", &s, &e) == 0);
 	ok(config_u64(&c, "MODEL.TYPE", &n, &e) == -1);
 	ok_msg(strstr(e.msg, "/b.yaml:1:53: MODEL.TYPE: must be a whole number from 0 on, not under"), "%s", e.msg);
@@ -318,7 +318,7 @@ test_config_errors(void)
 	};
 	int at = snprintf(many, sizeof(many), "MODEL: {BASE: [e0.yaml");
 
-	/* With the experiment itself the last base is the 65th file. */
+	/* The experiment file is counted, so the last base is the 65th file. */
 	for (int i = 0; i < 64; i++) {
 		char name[20];
 
@@ -338,7 +338,7 @@ test_config_errors(void)
 	}
 }
 
-/* What is asked for in another form than it has, and with null it is not there. */
+/* A value of another type is an error. A null counts as missing. */
 static void
 test_config_forms(void)
 {
@@ -357,7 +357,7 @@ test_config_forms(void)
 	config_release(&c);
 }
 
-/* An experiment without an end of its own is that of its base; an absolute base is where it says. */
+/* An experiment file without a section MODEL has that of its base. A base may have an absolute path. */
 static void
 test_config_bases(void)
 {
@@ -384,7 +384,7 @@ test_config_bases(void)
 	config_release(&c);
 	err_clear(&e);
 	/* Nothing is mapped at address 0. */
-	ok_msg(load(&c, "/proc/self/mem", NULL, &e) == -1 && e.code == ERR_SYSTEM, "what cannot be read: %s", e.msg);
+	ok_msg(load(&c, "/proc/self/mem", NULL, &e) == -1 && e.code == ERR_SYSTEM, "a read error is reported: %s", e.msg);
 	config_release(&c);
 }
 
@@ -405,7 +405,7 @@ test_config_dir(void)
 	ok(load(&c, path, NULL, &e) == -1);
 	ok_msg(strstr(e.msg, "; --config-dir or CONFIG_DIR names the folder that relative bases start from") != NULL, "%s", e.msg);
 	config_release(&c);
-	/* base.yaml lies in no folder above d.yaml; d.yaml lies in one above sub/deep.yaml. */
+	/* base.yaml is in no folder above d.yaml. d.yaml is in a folder above sub/deep.yaml. */
 	err_clear(&e);
 	snprintf(path, sizeof(path), "%s", put_file("sub/deep.yaml", "MODEL: {BASE: [d.yaml]}\n"));
 	ok(load(&c, path, NULL, &e) == -1);

@@ -1,4 +1,4 @@
-/* pickle_decode: every opcode, what is made of reductions, and what is refused. The pickles are written by hand. */
+/* pickle_decode: every opcode, the results of reductions, and refusals. The pickles are written by hand. */
 #include "pickle/machine.h"
 
 #include <unistd.h>
@@ -133,7 +133,7 @@ decode(struct source *src, uint64_t limit, const struct pickle_hooks *hooks, str
 	vtree_free(t);
 }
 
-/* Decodes the pickle from memory, then from a pipe, and with the record's end known. */
+/* Decodes the pickle from memory, with the end of its record known, and from a pipe. */
 static void
 gives(const char *p, size_t n, const char *expected)
 {
@@ -145,14 +145,15 @@ gives(const char *p, size_t n, const char *expected)
 	decode(src, UINT64_MAX, NULL, &out);
 	is_str(out.p, expected, expected);
 	decode(src, n, NULL, &out);
-	ok_msg(strcmp(out.p, expected) == 0 || strstr(out.p, "record") != NULL, "and in a record");
+	ok_msg(strcmp(out.p, expected) == 0 || strstr(out.p, "record") != NULL,
+	       "the result is the same with the end of the record known");
 	source_close(src);
 	if (pipe(fds) < 0 || write(fds[1], p, n) != (ssize_t)n)
 		tap_bail("no pipe");
 	close(fds[1]);
 	ok(source_fd(&src, fds[0], "mem", NULL, &e) == 0);
 	decode(src, UINT64_MAX, NULL, &out);
-	ok_msg(strcmp(out.p, expected) == 0, "and from a pipe");
+	ok_msg(strcmp(out.p, expected) == 0, "the result is the same from a pipe");
 	source_close(src);
 	buf_release(&out);
 }
@@ -318,8 +319,8 @@ refused(void)
 }
 
 /*
- * The same arguments (memo 1), given again and again to what would make a copy of them: that stays a call when the copies
- * have become larger than the pickle. made: what the first comes out as.
+ * One object (memo 1) is passed again and again to a function that copies it. When the copies have become larger than the
+ * pickle, further calls stay calls. made: the kind of the first result.
  */
 static void
 copies(struct str callable, const struct buf *args, enum value_kind made, const char *what)
@@ -341,8 +342,8 @@ copies(struct str callable, const struct buf *args, enum value_kind made, const 
 	src = source_memory(b.p, b.len, "mem");
 	ok_msg(pickle_decode(t, &(struct pickle_place){ .src = src, .limit = UINT64_MAX }, NULL, &root, &e) == 0,
 	       "%s, 2000 times: %s", what, e.msg);
-	ok_msg(value_kind(t, value_item(t, root, 2)) == made, "the first is a copy");
-	ok_msg(value_kind(t, value_item(t, root, 2001)) == VALUE_OBJECT, "the last stays a call");
+	ok_msg(value_kind(t, value_item(t, root, 2)) == made, "the first call gives a copy");
+	ok_msg(value_kind(t, value_item(t, root, 2001)) == VALUE_OBJECT, "the last call stays a call");
 	source_close(src);
 	vtree_free(t);
 	buf_release(&b);
@@ -369,7 +370,7 @@ all_copies(void)
 	buf_release(&args);
 }
 
-/* As many values and marks as are taken, and one more. */
+/* One value or mark more than the limit. */
 static void
 full(void)
 {
@@ -395,7 +396,7 @@ full(void)
 	}
 }
 
-/* One list, asked for again and again as a set: copies stay within the pickle's own size. */
+/* One list is passed to set() again and again. The copies together stay below the size of the pickle. */
 static void
 bombs(void)
 {
@@ -417,9 +418,9 @@ bombs(void)
 	buf_adds(&b, "t.");
 	src = source_memory(b.p, b.len, "mem");
 	ok(pickle_decode(t, &(struct pickle_place){ .src = src, .limit = UINT64_MAX }, NULL, &root, &e) == 0);
-	is_uint(value_len(t, root), 10002, "all are there");
+	is_uint(value_len(t, root), 10002, "all items are decoded");
 	ok(value_kind(t, value_item(t, root, 2)) == VALUE_SET);
-	ok_msg(value_kind(t, value_item(t, root, 10001)) == VALUE_OBJECT, "the last ones as objects");
+	ok_msg(value_kind(t, value_item(t, root, 10001)) == VALUE_OBJECT, "the last items stay calls");
 	source_close(src);
 
 	memset(digits, '9', sizeof(digits));
@@ -429,13 +430,13 @@ bombs(void)
 	buf_adds(&b, "\n.");
 	src = source_memory(b.p, b.len, "mem");
 	ok(pickle_decode(t, &(struct pickle_place){ .src = src, .limit = UINT64_MAX }, NULL, &root, &e) < 0);
-	is_str(e.msg, "mem: at byte 0: LONG: a number of more than 4300 digits", "a long number");
+	is_str(e.msg, "mem: at byte 0: LONG: a number of more than 4300 digits", "a number of too many digits is refused");
 	source_close(src);
 	vtree_free(t);
 	buf_release(&b);
 }
 
-/* As many memo entries as are kept where the numbers leave gaps, and one more. */
+/* The largest number of memo entries whose numbers leave gaps, and one more. */
 static void
 gaps(void)
 {
@@ -447,7 +448,8 @@ gaps(void)
 		if (i == 1 << 20) {
 			src = source_memory(b.p, b.len, "mem");
 			decode(src, UINT64_MAX, NULL, &out);
-			ok_msg(strstr(out.p, "the input ends within a pickle") != NULL, "as many as are kept");
+			ok_msg(strstr(out.p, "the input ends within a pickle") != NULL,
+			       "the largest number of such memo entries is accepted");
 			source_close(src);
 		}
 		buf_addc(&b, 'r');
@@ -465,7 +467,7 @@ gaps(void)
 	buf_release(&out);
 }
 
-/* Memo indexes near, far, and near again; texts that no look can show whole. */
+/* Memo indexes that are small, large, and small again; texts that are larger than the look-ahead. */
 static void
 extent(void)
 {
@@ -497,7 +499,7 @@ extent(void)
 	src = source_memory(b.p, b.len, "mem");
 	place.src = src;
 	ok(pickle_decode(t, &place, NULL, &root, &e) == 0);
-	is_uint(place.end, b.len - 4, "the end is behind STOP");
+	is_uint(place.end, b.len - 4, "the end is reported as the byte after STOP");
 	for (index = 0; index < 5000; index++)
 		good = good && value_item(t, root, index) == value_item(t, root, index + 5000);
 	ok_msg(good, "5000 memo entries");
@@ -547,7 +549,7 @@ hooks(void)
 	struct source *src = source_memory(pickle, sizeof(pickle) - 1, "mem");
 
 	decode(src, UINT64_MAX, &h, &out);
-	is_str(out.p, "(leaf1:0,P<9>,leaf2:23,<reduce m.other()>,leaf2:50)", "hooks make leaves");
+	is_str(out.p, "(leaf1:0,P<9>,leaf2:23,<reduce m.other()>,leaf2:50)", "hooks turn persistent ids and calls into leaves");
 	source_close(src);
 	src = source_memory(wrong, sizeof(wrong) - 1, "mem");
 	decode(src, UINT64_MAX, &h, &out);
@@ -555,12 +557,12 @@ hooks(void)
 	source_close(src);
 	src = source_memory(built, sizeof(built) - 1, "mem");
 	decode(src, UINT64_MAX, &h, &out);
-	is_str(out.p, "mem: at byte 4: BUILD: its target cannot have a state", "a leaf nobody builds");
+	is_str(out.p, "mem: at byte 4: BUILD: its target cannot have a state", "BUILD of a leaf without a hook is refused");
 	source_close(src);
 	buf_release(&out);
 }
 
-/* The sum of the numbers in the first argument; the arguments are consumed. */
+/* Returns the sum of the numbers in the first argument, and consumes the arguments. */
 static int
 take_sum(void *arg, struct vtree *t, const struct pickle_call *call, uint32_t *out, struct err *e)
 {
@@ -576,7 +578,7 @@ take_sum(void *arg, struct vtree *t, const struct pickle_call *call, uint32_t *o
 	return 1;
 }
 
-/* What is consumed is dropped, unless the pickle needs it again. Each pickle is [f((1, 2, 3), ...), f((4, 5, 6), ...), ...]. */
+/* Consumed values are dropped unless the pickle needs them again. Each pickle is [f((1, 2, 3), ...), f((4, 5, 6), ...), ...]. */
 static void
 consuming(void)
 {
@@ -584,24 +586,24 @@ consuming(void)
 		const char *what, *p;
 		size_t n;
 		const char *expected;
-		uint32_t nodes; /* beside the 4 that every tree has, the list and the global */
+		uint32_t nodes; /* in addition to the 4 of every tree, the list and the global */
 	} cases[] = {
 #define CASE(what, p, expected, nodes) { what, p, sizeof(p) - 1, expected, nodes }
 		CASE("nothing is needed again",
 		     "]q\0(cm\nf\nq\1(K\1K\2K\3tq\2]q\3\x86q\4Rq\5"
 		     "h\1(K\4K\5K\6tq\6}q\7\x86q\10Rq\11e.",
 		     "[6.0,15.0]", 2),
-		CASE("a tuple is", "]q\0(cm\nf\nq\1(K\1K\2K\3tq\2\x85q\3Rq\4h\1(K\4K\5K\6tq\5\x85q\6Rq\7h\2e.",
+		CASE("a tuple is needed again", "]q\0(cm\nf\nq\1(K\1K\2K\3tq\2\x85q\3Rq\4h\1(K\4K\5K\6tq\5\x85q\6Rq\7h\2e.",
 		     "[6.0,15.0,(1,2,3)]", 3),
-		CASE("the arguments are", "]q\0(cm\nf\nq\1(K\1K\2K\3tq\2\x85q\3Rq\4h\1h\3Re.", "[6.0,6.0]", 4),
-		CASE("on the stack", "](cm\nf\n\x94(K\1K\2K\3t2\x86Rh\0(K\4K\5K\6t\x85Re.", "[6.0,15.0]", 3),
+		CASE("the arguments are needed again", "]q\0(cm\nf\nq\1(K\1K\2K\3tq\2\x85q\3Rq\4h\1h\3Re.", "[6.0,6.0]", 4),
+		CASE("a copy of the tuple is on the stack", "](cm\nf\n\x94(K\1K\2K\3t2\x86Rh\0(K\4K\5K\6t\x85Re.", "[6.0,15.0]", 3),
 		CASE("a list that holds the tuple",
 		     "]q\0(]q\1(K\1K\2K\3tq\2acm\nf\nq\3h\2\x85q\4Rq\5h\3"
 		     "(K\4K\5K\6t\x85Re.",
 		     "[[(1,2,3)],6.0,15.0]", 4),
-		CASE("numbers with gaps", "]q\1(cm\nf\nq\2(K\1K\2K\3tq\3\x85q\4Rq\5h\2(K\4K\5K\6t\x85Rh\3e.", "[6.0,15.0,(1,2,3)]",
-		     6),
-		CASE("cut off", "]q\0(cm\nf\nq\1(K\1K\2K\3tq\2\x85Rh", NULL, 0),
+		CASE("memo numbers with gaps", "]q\1(cm\nf\nq\2(K\1K\2K\3tq\3\x85q\4Rq\5h\2(K\4K\5K\6t\x85Rh\3e.",
+		     "[6.0,15.0,(1,2,3)]", 6),
+		CASE("the pickle is cut off", "]q\0(cm\nf\nq\1(K\1K\2K\3tq\2\x85Rh", NULL, 0),
 #undef CASE
 	};
 	struct pickle_hooks h = { .reduce = take_sum, .consumes = true };

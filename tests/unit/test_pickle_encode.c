@@ -1,4 +1,4 @@
-/* pickle_encode: the bytes it writes, worked out by hand from the table of opcodes; leaves; failure. */
+/* pickle_encode: its bytes, derived by hand from the table of opcodes; leaves; failures. */
 #include "pickle/machine.h"
 #include "pickle/writer.h"
 
@@ -15,7 +15,7 @@ add(void *arg, const void *p, size_t n, struct err *e)
 	return 0;
 }
 
-/* What pickle_encode makes of root must be PROTO 2, these bytes, STOP. */
+/* Checks that pickle_encode writes root as PROTO 2, these bytes and STOP. */
 static void
 writes(const struct vtree *t, uint32_t root, const struct pickle_leaves *leaves, const char *expected, size_t n, const char *what)
 {
@@ -88,16 +88,16 @@ plain(struct vtree *t)
 	writes(t, s, NULL, BYTES("X\2\0\0\0\xc3\xa9"), "text");
 	d = value_new_seq(t, VALUE_DICT);
 	value_set(t, d, s, s);
-	writes(t, d, NULL, BYTES("}X\2\0\0\0\xc3\xa9q\0h\0s"), "a text that is there twice");
+	writes(t, d, NULL, BYTES("}X\2\0\0\0\xc3\xa9q\0h\0s"), "a text that occurs twice");
 	d = value_new_ordered(t);
 	value_set_state(t, d, value_new_seq(t, VALUE_DICT));
 	writes(t, d, NULL, BYTES("ccollections\nOrderedDict\nq\0)R}b"), "OrderedDict with a state");
 	writes(t, text(t, VALUE_PYSTR, BYTES("a")), NULL, BYTES("X\1\0\0\0a"), "a Python 2 str that is UTF-8");
-	writes(t, text(t, VALUE_PYSTR, BYTES("\xff")), NULL, BYTES("U\1\xff"), "and one that is not");
+	writes(t, text(t, VALUE_PYSTR, BYTES("\xff")), NULL, BYTES("U\1\xff"), "a Python 2 str that is not UTF-8");
 	writes(t, text(t, VALUE_BYTES, BYTES("\xff")), NULL, BYTES("c_codecs\nencode\nq\0X\2\0\0\0\xc3\xbfX\6\0\0\0latin1q\1\x86R"),
 	       "bytes");
 	writes(t, text(t, VALUE_BYTES, "", 0), NULL, BYTES("c_codecs\nencode\nq\0X\0\0\0\0X\6\0\0\0latin1q\1\x86R"),
-	       "no bytes, in the way weights_only takes");
+	       "empty bytes, in a form that weights_only accepts");
 	writes(t, text(t, VALUE_BYTEARRAY, "", 0), NULL, BYTES("c__builtin__\nbytearray\nq\0)R"), "an empty bytearray");
 	h = value_new_seq(t, VALUE_SET);
 	value_append(t, h, value_new_int(t, 1));
@@ -141,7 +141,7 @@ objects(struct vtree *t)
 	h = value_new_object(t, &o);
 	writes(t, h, NULL, BYTES("(cm\nC\nq\0oK\7aK\7K\7sNb"), "OBJ, filled");
 	args[0] = args[1] = h;
-	writes(t, value_new_tuple(t, args, 2), NULL, BYTES("(cm\nC\nq\0oq\1K\7aK\7K\7sNbh\1\x86"), "an object twice");
+	writes(t, value_new_tuple(t, args, 2), NULL, BYTES("(cm\nC\nq\0oq\1K\7aK\7K\7sNbh\1\x86"), "an object that occurs twice");
 }
 
 static void
@@ -210,25 +210,25 @@ leaves(struct vtree *t)
 	writes(t, h, &how,
 	       BYTES("(cm\nf\nq\0(X\3\0\0\0cpuq\1X\1\0\0\0xK\1]q\2tRq\3"
 		     "h\0(h\1X\1\0\0\0x\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\0h\2tRh\3h\2t"),
-	       "leaves and what they share");
-	is_int(l.calls, 4, "each leaf is asked twice: to count, to write");
+	       "leaves share memo entries");
+	is_int(l.calls, 4, "each leaf is written twice: first to count references, then to write");
 	ok(pickle_encode(t, items[0], NULL, add, &out, &e) < 0 && e.code == ERR_INPUT);
 	err_clear(&e);
 	ok(pickle_encode(t, value_new_leaf(t, LEAF_STORAGE, 0), &how, add, &out, &e) < 0);
-	is_str(e.msg, "no tensor", "the leaf's own error");
+	is_str(e.msg, "no tensor", "the error of a leaf is reported");
 	err_clear(&e);
 	ok(pickle_encode(t, h, &how, fail, &writes_tried, &e) < 0);
-	is_str(e.msg, "full", "an error of writing");
-	is_int(writes_tried, 1, "nothing more is written then");
+	is_str(e.msg, "full", "an error of the output is reported");
+	is_int(writes_tried, 1, "nothing is written after an error");
 	err_clear(&e);
 	for (int i = 0; i < 300; i++)
 		h = value_new_tuple(t, &h, 1);
 	ok(pickle_encode(t, h, &how, add, &out, &e) < 0);
-	is_str(e.msg, "objects nested more than 200 deep cannot be written", "the limit of nesting");
+	is_str(e.msg, "objects nested more than 200 deep cannot be written", "an object that is nested too deep is refused");
 	buf_release(&out);
 }
 
-/* Decodes p and writes it again. */
+/* Decodes p and encodes the result. */
 static void
 again(const char *p, size_t n, const char *expected, size_t expected_n, const char *what)
 {
@@ -246,9 +246,10 @@ again(const char *p, size_t n, const char *expected, size_t expected_n, const ch
 }
 
 /*
- * What is made at once of its parts, one of which leads back to it. The tuples' bytes are those of Python's pickle.dumps
- * by pickletools.optimize. The others Python writes in another way (it makes the object a second time and drops that); ours
- * were unpickled with CPython 3.11 beside what they were made of, and the two graphs compared, identities too.
+ * Objects that are constructed from their parts in one step, where a part refers back to the object. The bytes of tuples are
+ * those of Python's pickle.dumps after pickletools.optimize. Python writes the other objects in another way: it constructs the
+ * object a second time and drops that. Our bytes were unpickled with CPython 3.11 and the graph was compared with the original,
+ * including identities.
  */
 static void
 loops(void)
@@ -259,20 +260,20 @@ loops(void)
 	again(BYTES("cm\nC\n]q\0\x85Rq\1h\0h\1a0."),
 	      BYTES("cm\nC\nq\0]q\1h\0h\1\x85q\2Rq\3a0h\2"
 		    "00h\3"),
-	      "an object in the list that it was made of");
+	      "an object in the list that is its argument");
 	again(BYTES("cm\nC\n)}X\1\0\0\0k]q\0s\x92q\1h\0h\1a0."),
 	      BYTES("ccopy_reg\n__newobj_ex__\nq\0cm\nC\nq\1)}q\2X\1\0\0\0k]q\3h\0h\1)}X\1\0\0\0kh\3s\x87Rq\4as0000h\4"),
 	      "an object in the list that is its keyword argument");
 	again(BYTES("]q\0h\0Qa."), BYTES("]q\0h\0Qq\1a"), "a list in its persistent id");
 	again(BYTES("]q\0h\0Qq\1ah\1."), BYTES("]q\0h\0Qq\1a0h\1"), "a persistent id in its own list");
 	again(BYTES("\x8fq\1(cm\nC\n)\x81q\0h\1b\x90."), BYTES("c__builtin__\nset\nq\0]cm\nC\nq\1)\x81q\2h\0]h\2a\x85Rq\3ba00h\3"),
-	      "a set in the state of what is in it");
+	      "a set in the state of its own item");
 	again(BYTES("(cm\nC\n)\x81q\0]q\2b\x91q\1h\2h\1a0h\1."),
 	      BYTES("c__builtin__\nfrozenset\nq\0]cm\nC\nq\1)\x81q\2]q\3h\0]h\2a\x85Rq\4aba00h\4"),
-	      "a frozenset in the state of what is in it");
+	      "a frozenset in the state of its own item");
 }
 
-/* Deeper than can be written, by way of each kind of value that has others in it. */
+/* Values that are nested too deep, for each kind of value that contains others. */
 static void
 deep(struct vtree *t)
 {
@@ -324,12 +325,12 @@ deep(struct vtree *t)
 			h = outer;
 		}
 		ok_msg(pickle_encode(t, h, NULL, add, &out, &e) < 0, "nested too deep, kind %u", kind);
-		is_str(e.msg, "objects nested more than 200 deep cannot be written", "and why");
+		is_str(e.msg, "objects nested more than 200 deep cannot be written", "the error says why");
 		buf_release(&out);
 	}
 }
 
-/* Texts longer than the buffer that is collected before it is written, and what comes before and after them. */
+/* Texts that are longer than the output buffer, and values before and after them. */
 static void
 large(struct vtree *t)
 {
@@ -360,7 +361,7 @@ large(struct vtree *t)
 	buf_addc(&expected, 'e');
 	writes(t, list, NULL, expected.p, expected.len, "large texts");
 	ok(pickle_encode(t, list, NULL, fail, &tried, &e) < 0 && e.code == ERR_SYSTEM);
-	is_int(tried, 1, "the first piece fails, and no other is tried");
+	is_int(tried, 1, "after the first piece has failed, no other is written");
 	buf_release(&expected);
 	buf_release(&out);
 }

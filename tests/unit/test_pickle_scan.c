@@ -1,4 +1,4 @@
-/* pickle_scan: globals, verdicts, reasons. That the verdicts are torch's, tests/torch/test_pickle_scan.py shows. */
+/* pickle_scan: globals, verdicts, reasons. tests/torch/test_pickle_scan.py compares the verdicts with torch. */
 #include "format/scan.h"
 
 #include "base/buf.h"
@@ -40,7 +40,7 @@ says(const char *p, size_t n, const char *why, uint64_t off, const char *globals
 	struct pickle_scan s = scan(p, n, false, &b);
 
 	is_str(s.loads ? NULL : s.why, why, why ? why : "it loads");
-	is_uint(s.why_off, off, "the opcode that is refused");
+	is_uint(s.why_off, off, "the offset of the refused opcode is right");
 	is_str(b.p ? b.p : "", globals, "the globals");
 	buf_release(&b);
 }
@@ -82,7 +82,7 @@ reasons(void)
 	says(BYTES("cos\nsystem\nK"), "GLOBAL os.system, whose module is blocked", 0, "unsafe 0@0 os.system\n");
 }
 
-/* A tensor's storage, in a zip's five parts and the legacy stream's six. */
+/* The persistent id of a storage has five parts in a zip and six in a legacy stream. */
 static void
 storages(void)
 {
@@ -91,9 +91,11 @@ storages(void)
 	struct buf b = BUF_INIT;
 
 	ok(scan(zip, sizeof(zip) - 1, false, &b).loads);
-	is_str(scan(zip, sizeof(zip) - 1, true, &b).why, "a persistent id of 5 parts instead of 6", "five in a legacy stream");
+	is_str(scan(zip, sizeof(zip) - 1, true, &b).why, "a persistent id of 5 parts instead of 6",
+	       "a persistent id of five parts is refused in a legacy stream");
 	ok(scan(old, sizeof(old) - 1, true, &b).loads);
-	is_str(scan(old, sizeof(old) - 1, false, &b).why, "a persistent id of 6 parts instead of 5", "six in a zip");
+	is_str(scan(old, sizeof(old) - 1, false, &b).why, "a persistent id of 6 parts instead of 5",
+	       "a persistent id of six parts is refused in a zip");
 	buf_release(&b);
 }
 
@@ -105,16 +107,16 @@ behind(void)
 	struct pickle_scan s = scan(two, sizeof(two) - 1, false, &b);
 
 	ok(s.loads && !s.broken);
-	is_uint(s.end, 4, "where the first pickle ends");
-	is_uint(s.extra, 18, "bytes behind it");
-	is_uint(s.more, 1, "pickles among them");
-	is_str(b.p, "unsafe 1@6 os.system\n", "a global behind STOP");
+	is_uint(s.end, 4, "the end of the first pickle is reported");
+	is_uint(s.extra, 18, "the bytes after the first pickle are counted");
+	is_uint(s.more, 1, "the pickles after the first one are counted");
+	is_str(b.p, "unsafe 1@6 os.system\n", "a global after STOP is reported");
 	s = scan(zeros, sizeof(zeros) - 1, false, &b);
 	ok(s.loads && s.extra == 3 && s.more == 0);
 	s = scan(cut, sizeof(cut) - 1, false, &b);
 	ok(s.broken && s.end == 13 && s.extra == 0);
 	is_str(s.damage, "mem: at byte 13: byte 0xff is not a pickle opcode", "damage");
-	is_str(b.p, "unsafe 0@0 os.system\n", "a global before damage");
+	is_str(b.p, "unsafe 0@0 os.system\n", "a global before damage is reported");
 	buf_release(&b);
 }
 
@@ -133,7 +135,7 @@ stopped(void)
 	struct err e = ERR_INIT;
 
 	ok(pickle_scan(&s, src, 0, UINT64_MAX, &e) < 0);
-	is_str(e.msg, "enough", "the error of found()");
+	is_str(e.msg, "enough", "an error of the callback ends the scan");
 	source_close(src);
 }
 
@@ -145,7 +147,7 @@ note_verdict(void *arg, const struct pickle_found *f, struct err *e)
 	return 0;
 }
 
-/* What the scan says of a global that a pickle names. */
+/* The verdict of the scan on a global that a pickle names. */
 static enum pickle_verdict
 verdict_of(struct str module, struct str name)
 {
@@ -197,7 +199,7 @@ verdicts(void)
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		ok_msg(verdict_of(str_c(all[i].module), str_c(all[i].name)) == all[i].verdict, "%s %s is %s", all[i].module,
 		       all[i].name, pickle_verdict_text(all[i].verdict));
-	ok_msg(verdict_of(str_n("os\0", 3), str_c("system")) == GLOBAL_UNSAFE, "a name with a NUL");
+	ok_msg(verdict_of(str_n("os\0", 3), str_c("system")) == GLOBAL_UNSAFE, "a name with a NUL is unsafe");
 }
 
 int

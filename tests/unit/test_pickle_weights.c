@@ -1,6 +1,6 @@
 /*
- * pickle_weights: what torch.load(weights_only=True) makes of every kind of call, against tests/fixtures/weights_only.tsv,
- * which real PyTorch wrote; and what only we can say: legacy streams, and how much a hostile pickle may cost.
+ * pickle_weights: whether torch.load(weights_only=True) accepts every kind of call. Expected answers are in
+ * tests/fixtures/weights_only.tsv, which real PyTorch wrote. Legacy streams and the cost of hostile pickles are tested, too.
  */
 #include "format/scan.h"
 
@@ -22,7 +22,7 @@ scan(struct str data, bool legacy)
 	return s;
 }
 
-/* One row: VERDICT, NAME, BYTES. What torch refuses we never say loads; that we do not know is no error of ours there. */
+/* One row: VERDICT, NAME, BYTES. We must not say "loads" if torch refuses. "unknown" is allowed in that case. */
 static void
 check(struct str verdict, struct str name, struct str data)
 {
@@ -65,7 +65,7 @@ refused(const char *p, size_t n, bool legacy, const char *why)
 
 #define BYTES(literal) literal, sizeof(literal) - 1
 
-/* A view of elements 1 and 2 of four: what lies outside of it does not load, though it lies within the storage. */
+/* A view of elements 1 and 2 of four. A tensor outside of the view does not load, even inside the storage. */
 static void
 view(void)
 {
@@ -78,7 +78,7 @@ view(void)
 		"a persistent id with a view beyond its storage: torch.save writes nothing of the kind");
 }
 
-/* torch reads the six parts of a legacy stream's ids, but no storage without elements, and no nested tensor. */
+/* In a legacy stream, torch reads ids of six parts, but no storage without elements and no nested tensor. */
 static void
 legacy(void)
 {
@@ -91,7 +91,7 @@ legacy(void)
 		"a nested tensor, whose sizes torch needs before it has read them from a legacy file");
 }
 
-/* Calls of calls of calls: the scanner's own stack must not grow with the file. */
+/* Nested calls. The scanner's own stack must not grow with the file. */
 static void
 deep(void)
 {
@@ -99,7 +99,7 @@ deep(void)
 	struct buf b = BUF_INIT;
 	struct pickle_scan s;
 
-	/* The dot in the name is one way to write it; torch looks up what comes out. */
+	/* A name may be written with a dot. torch looks up the complete name. */
 	buf_adds(&b, "(ctorch\n_tensor._rebuild_from_type_v2\nq");
 	buf_addc(&b, 0);
 	buf_adds(&b, "ctorch\nTensor\nq\1th");
@@ -111,17 +111,18 @@ deep(void)
 		buf_adds(&b, "Nt");
 	buf_adds(&b, "R.");
 	s = scan(buf_str(&b), false);
-	is_str(s.why, "_rebuild_from_type_v2 in so many others: torch.save writes nothing of the kind", "calls within calls");
+	is_str(s.why, "_rebuild_from_type_v2 in so many others: torch.save writes nothing of the kind",
+	       "calls that are nested too deep are refused");
 	buf_clear(&b);
 	buf_adds(&b, "})");
 	for (size_t i = 0; i < DEEP; i++)
 		buf_adds(&b, "\x85");
 	buf_adds(&b, "K\1s.");
-	ok_msg(scan(buf_str(&b), false).unknown, "a key that is a tuple in a tuple in a tuple ...");
+	ok_msg(scan(buf_str(&b), false).unknown, "the answer to a key of deeply nested tuples is unknown");
 	buf_release(&b);
 }
 
-/* One text, dict or tuple named again and again: the work must not grow with their product. */
+/* One text, dict or tuple is used again and again. The work must not grow with the product of size and uses. */
 static void
 repeated(void)
 {
@@ -136,7 +137,7 @@ repeated(void)
 	for (size_t i = 0; i < TIMES; i++)
 		buf_add(&b, BYTES("h\1h\0h\2\x86R"));
 	buf_adds(&b, "e.");
-	ok_msg(scan(buf_str(&b), false).unknown, "one text encoded again and again");
+	ok_msg(scan(buf_str(&b), false).unknown, "the answer to one text that is encoded again and again is unknown");
 	buf_clear(&b);
 	buf_adds(&b, "](ctorch._utils\n_rebuild_parameter_with_state\nq");
 	buf_add(&b, BYTES("\0ctorch\nTensor\n)Rq\1}q\2("));
@@ -148,7 +149,7 @@ repeated(void)
 	for (size_t i = 0; i < TIMES; i++)
 		buf_add(&b, BYTES("h\0(h\1\x89Nh\2tR"));
 	buf_adds(&b, "e.");
-	ok_msg(scan(buf_str(&b), false).unknown, "one dict of attributes for many parameters");
+	ok_msg(scan(buf_str(&b), false).unknown, "the answer to one dict of attributes for many parameters is unknown");
 	buf_release(&b);
 }
 

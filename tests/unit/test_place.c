@@ -1,5 +1,5 @@
 /*
- * place: roots as they are saved, with the state dict that the rule in tensor/place.h gives each, worked out by hand.
+ * place: roots of checkpoints and the state dict that the rule in tensor/place.h chooses, derived by hand.
  */
 #include "tensor/place.h"
 
@@ -91,7 +91,7 @@ place(const char *text, const char *key, bool root)
 #define ADAM "{state:{0:{step:S,exp_avg:T}},param_groups:[{lr:1}]}"
 #define NET "{w:T,b:T}"
 
-/* The rule decides: what the programs take, whether they insist or not. */
+/* The rule decides. The choice is the same whether the program insists on one or not. */
 static const struct {
 	const char *root, *said;
 } clear[] = {
@@ -105,7 +105,7 @@ static const struct {
 	{ "{model:<w:T>}", "model" },
 	{ "{model:{layers:[{w:T}]}}", "model" },
 	{ "{model:{v:T,param_groups:[]},state_dict:{w:T}}", "state_dict" },
-	/* What was not taken and has the same names, in whatever order. */
+	/* Other candidates with the same names in any order are mentioned. */
 	{ "{state_dict:" NET ",state_dict_ema:{b:T,w:T}}",
 	  "state_dict_ema\nt: the state dict is state_dict_ema; state_dict was not taken; -k state_dict chooses it (it has "
 	  "the same names)" },
@@ -143,7 +143,7 @@ static const struct {
 	{ "[{w:T},T]", "" },
 	{ "[{w:T}," ADAM "]", "0\nt: the state dict is 0" },
 	{ "{loss:{weight:T}}", "" },
-	/* Again inside what was chosen. */
+	/* The rule is applied again inside the chosen value. */
 	{ "{model:{state_dict:{w:T}}}", "model.state_dict" },
 	{ "{model:{state_dict:{w:T},optimizer:" ADAM "}}", "model.state_dict" },
 	{ "{model:{net:{w:T},optim_g:" ADAM "}}", "model.net\nt: the state dict is model.net" },
@@ -156,7 +156,7 @@ static const struct {
 	{ "{model:<state_dict:{w:T}>}", "model.state_dict" },
 };
 
-/* The rule does not decide: the root for whoever lists, an error for whoever writes. */
+/* The rule does not decide. A program that lists takes the root, a program that writes reports an error. */
 static const struct {
 	const char *root, *choices;
 } several[] = {
@@ -201,7 +201,7 @@ static const struct {
 	{ "{net:{w:T}}", "optimizer", "t: there is no 'optimizer' in it; its root has net" },
 };
 
-/* Trees that no root above can say: a dict in itself, and one dict under many keys. */
+/* Trees that the notation above cannot express: a dict in itself, and one dict under many keys. */
 static void
 test_shared(void)
 {
@@ -231,7 +231,8 @@ test_shared(void)
 		value_set(t, root, value_new_int(t, i), dict);
 	}
 	tree_init(&tree, &c);
-	ok_msg(place_find(&tree, &ask, &arena, &found, &e) == 0 && str_eqc(found.key, "state_dict"), "in no time");
+	ok_msg(place_find(&tree, &ask, &arena, &found, &e) == 0 && str_eqc(found.key, "state_dict"),
+	       "a dict under many keys does not take exponential time");
 	tree_release(&tree);
 	arena_release(&arena);
 	vtree_free(t);
@@ -244,14 +245,14 @@ main(void)
 
 	for (size_t i = 0; i < sizeof(clear) / sizeof(clear[0]); i++) {
 		is_str(place(clear[i].root, NULL, false), clear[i].said, clear[i].root);
-		is_str(place(clear[i].root, NULL, true), clear[i].said, "and for whoever lists");
+		is_str(place(clear[i].root, NULL, true), clear[i].said, "a program that lists gives the right place and notices");
 	}
 	for (size_t i = 0; i < sizeof(several) / sizeof(several[0]); i++) {
 		snprintf(expected, sizeof(expected), "t: which state dict is meant? %s", several[i].choices);
 		is_str(place(several[i].root, NULL, false), expected, several[i].root);
 		snprintf(expected, sizeof(expected), "(ambiguous)\nt: the root is listed; which state dict is meant? %s",
 			 several[i].choices);
-		is_str(place(several[i].root, NULL, true), expected, "and for whoever lists");
+		is_str(place(several[i].root, NULL, true), expected, "a program that lists gives the right place and notices");
 	}
 	for (size_t i = 0; i < sizeof(optimizers) / sizeof(optimizers[0]); i++) {
 		snprintf(expected, sizeof(expected), "t: %s an optimizer's state, not a state dict (-k %s if that is meant)",
@@ -259,7 +260,7 @@ main(void)
 		is_str(place(optimizers[i].root, NULL, false), expected, optimizers[i].root);
 		snprintf(expected, sizeof(expected), "(optimizer)\nt: %s an optimizer's state, not a state dict",
 			 optimizers[i].what);
-		is_str(place(optimizers[i].root, NULL, true), expected, "and for whoever lists");
+		is_str(place(optimizers[i].root, NULL, true), expected, "a program that lists gives the right place and notices");
 	}
 	for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++)
 		is_str(place(asked[i].root, asked[i].key, false), asked[i].said, asked[i].key);

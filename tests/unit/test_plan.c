@@ -1,4 +1,4 @@
-/* Edits of a plan, by hand: what becomes of names, in which shard they land, and what the load check forgives. */
+/* Edits of a plan: the new names, their shards, and the missing names that the load check accepts. Expected by hand. */
 #include "plan/cast.h"
 #include "plan/drop.h"
 #include "plan/names.h"
@@ -33,7 +33,7 @@ hear(void *arg, enum diag_level level, const char *msg)
 		buf_addf(b, "%s\n", msg);
 }
 
-/* Each name is that many bytes, an uint8 tensor of one dimension. */
+/* Opens a file with a uint8 tensor of one dimension for each name; sizes are in bytes. */
 static void
 open_names(struct fixture *f, const struct diag *diag, const char *const *names, const unsigned *sizes, size_t n)
 {
@@ -58,7 +58,7 @@ open_names(struct fixture *f, const struct diag *diag, const char *const *names,
 	buf_release(&header);
 	f->src = source_memory(f->file.p, f->file.len, "in.safetensors");
 	ok_msg(format_open(&f->ckpt, f->src, &opts, &e) == 0, "the fixture is a checkpoint: %s", e.msg);
-	ok_msg(statedict_open(&f->sd, f->ckpt, NULL, &e) == 0, "and has a state dict: %s", e.msg);
+	ok_msg(statedict_open(&f->sd, f->ckpt, NULL, &e) == 0, "the fixture has a state dict: %s", e.msg);
 	plan_init(&f->plan, diag);
 	plan_add_input(&f->plan, &f->sd, NULL);
 }
@@ -74,7 +74,7 @@ close_names(struct fixture *f)
 	buf_release(&f->said);
 }
 
-/* The living names, each followed by a space. */
+/* The names that are left, each followed by a space. */
 static const char *
 alive(const struct fixture *f, struct buf *b)
 {
@@ -144,14 +144,15 @@ test_prefixes(void)
 	open_names(&f, &diag, names, sizes, 4);
 	plan_unwrap(&f.plan, &rest);
 	is_str(alive(&f, &b), "module.a module.module.net.b module.net.net.c module.modular.not_orig_mod.d ",
-	       "wrappers go wherever they are a component, module. only where all names have it");
+	       "_orig_mod. is removed everywhere, and module. as often as all names have it");
 	ok(strstr(f.said.p, "module. is left at the beginning of names, as f has it less often") != NULL);
 	plan_unwrap(&f.plan, NULL);
-	is_str(alive(&f, &b), "a module.net.b net.net.c modular.not_orig_mod.d ", "module. as often as all names have it");
+	is_str(alive(&f, &b), "a module.net.b net.net.c modular.not_orig_mod.d ",
+	       "module. at the beginning of names is removed if all names have it");
 	plan_strip_prefix(&f.plan, "net.", NULL);
-	is_str(alive(&f, &b), "a module.net.b net.c modular.not_orig_mod.d ", "--strip-prefix takes off one");
+	is_str(alive(&f, &b), "a module.net.b net.c modular.not_orig_mod.d ", "--strip-prefix removes a prefix once");
 	plan_strip_prefix(&f.plan, "nowhere.", NULL);
-	is_uint(plan_unused(&f.plan), 1, "one of those asked for was nowhere");
+	is_uint(plan_unused(&f.plan), 1, "a prefix that no name has is counted");
 	ok(strstr(f.said.p, "--strip-prefix nowhere.: matched nothing") != NULL);
 	plan_add_prefix(&f.plan, str_c("module."), "--ddp");
 	is_str(alive(&f, &b), "module.a module.module.net.b module.net.c module.modular.not_orig_mod.d ", "--ddp");

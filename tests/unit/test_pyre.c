@@ -1,6 +1,5 @@
 /*
- * What Python 3.11's re answers, looked up there. pyre_vs_python.py asks both
- * thousands of further questions.
+ * Answers of Python 3.11's re. pyre_vs_python.py compares both with thousands of further questions.
  */
 #include "pyre_groups.h"
 #include "text/pyre.h"
@@ -9,7 +8,7 @@
 
 static struct err err;
 
-/* The first match as text, "none", or "error"; marked where the effort was too great. */
+/* The first match as text, "none" or "error"; a note if the effort was too great. */
 static const char *
 search(struct str pattern, struct str subject)
 {
@@ -72,8 +71,8 @@ test_search(void)
 	finds("\\B", "", "none");
 	finds("[\\w-]+", "a-b c", "a-b");
 	finds("\\.\\*\\_\\-\\/", ".*_-/", ".*_-/");
-	is_str(search(str_n("a\0b", 3), str_n("xa\0b", 4)), "a", "a NUL in pattern and name");
-	is_str(search(str_n("", 0), str_n(NULL, 0)), "", "nothing in nothing");
+	is_str(search(str_n("a\0b", 3), str_n("xa\0b", 4)), "a", "a NUL in pattern and name is found");
+	is_str(search(str_n("", 0), str_n(NULL, 0)), "", "the empty pattern matches the empty text");
 }
 
 static void
@@ -120,7 +119,7 @@ test_errors(void)
 		{ "^(?<!a)(?<=b(?<=c*)d)e(?<=f)", "look-behind requires fixed-width pattern", 12 },
 		{ "(?#a", "missing ), unterminated comment", 0 },
 		{ "a\xff", "invalid UTF-8", 1 },
-		/* What Python has and pyre refuses. */
+		/* Constructs that Python has and pyre refuses. */
 		{ "a\\N{DASH}", "\\N{NAME} is not supported: write \\uXXXX", 1 },
 		{ "(a)?(?(1)b|c)", "conditionals, (?(1)...), are not supported", 4 },
 		{ "(?(1)a)", "conditionals, (?(1)...), are not supported", 0 },
@@ -170,15 +169,16 @@ test_deep(void)
 
 	buf_fill(&b, '(', 150);
 	buf_fill(&b, ')', 150);
-	is_str(search(buf_str(&b), str_c("a")), "", "150 groups in each other");
+	is_str(search(buf_str(&b), str_c("a")), "", "150 nested groups are accepted");
 	buf_clear(&b);
 	buf_fill(&b, '(', 100000);
 	ok(pyre_compile(buf_str(&b), &re, &why) == -1);
-	is_str(why.reason, "groups nested deeper than 200 levels", "very deep groups");
+	is_str(why.reason, "groups nested deeper than 200 levels", "groups that are nested too deep are refused");
 	buf_clear(&b);
 	buf_adds(&b, "((((a{1000}){1000}){1000}){1000})");
 	ok(pyre_compile(buf_str(&b), &re, &why) == -1);
-	ok_msg(strstr(why.reason, "beyond what PCRE2 can do") != NULL, "too large: %s", why.reason);
+	ok_msg(strstr(why.reason, "beyond what PCRE2 can do") != NULL, "an expression that is too large is refused: %s",
+	       why.reason);
 	buf_release(&b);
 }
 
@@ -194,7 +194,7 @@ test_limit(void)
 		return;
 	ok(pyre_search(re, str_c("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab"), &span, 1, &err) == -1);
 	is_str(err.msg, "regular expression (a+)+$ needs too many steps for aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab",
-	       "too much effort is no answer");
+	       "too much effort is an error");
 	err_clear(&err);
 	ok(pyre_search(re, str_c("aab"), &span, 1, &err) == 0 && err.code == ERR_NONE);
 	ok(pyre_search(re, str_c("aa"), NULL, 0, &err) == 1);
@@ -204,14 +204,14 @@ test_limit(void)
 static void
 test_bytes(void)
 {
-	is_str(search(str_c("weight"), str_c("\xff.weight")), "weight", "found beside a stray byte");
+	is_str(search(str_c("weight"), str_c("\xff.weight")), "weight", "a match beside an invalid byte is found");
 	is_str(search(str_c("a.b"), str_c("a\xff"
 					  "b")),
-	       "none", "a stray byte is no character");
+	       "none", "an invalid byte does not match a dot");
 	is_str(search(str_c("^b"), str_c("\xff"
 					 "b")),
-	       "none", "nor is it the beginning");
-	is_str(search(str_c("a$"), str_c("a\xff")), "none", "nor the end");
+	       "none", "an invalid byte does not count as the beginning");
+	is_str(search(str_c("a$"), str_c("a\xff")), "none", "an invalid byte does not count as the end");
 }
 
 static void
@@ -244,11 +244,11 @@ replaces(const char *pattern, const char *replacement, const char *subject, bool
 	if (!ok_msg(pyre_compile(str_c(pattern), &re, &why) == 0, "s/%s/%s/", pattern, replacement))
 		return;
 	if (pyre_sub_compile(re, str_c(replacement), &sub, &why) != 0) {
-		is_str(why.reason, expected, "  refused");
+		is_str(why.reason, expected, "the replacement is refused with the right reason");
 	} else {
 		buf_adds(&out, "");
 		ok(pyre_sub(sub, str_c(subject), all, &out, &count, &err) == 0);
-		is_str(out.p, expected, "  result");
+		is_str(out.p, expected, "the substitution has the right result");
 		ok((count == 0) == (strcmp(search(str_c(pattern), str_c(subject)), "none") == 0));
 		pyre_sub_free(sub);
 	}

@@ -1,6 +1,6 @@
 /*
- * rebuild and torch_pickle: the tensors that calls in a pickle make, against tests/fixtures/rebuilt.tsv, which real PyTorch
- * wrote; each is written by us again, must be what torch loads with weights_only=True, and read again be the same.
+ * rebuild and torch_pickle: the tensors that calls in a pickle make. Expected values are in tests/fixtures/rebuilt.tsv, which
+ * real PyTorch wrote. Each tensor is then written by us. The output must load with weights_only=True and read back equal.
  */
 #include "base/xalloc.h"
 #include "format/scan.h"
@@ -34,7 +34,7 @@ namer(void *arg, size_t i, struct buf *name)
 	buf_adds(name, records[i]);
 }
 
-/* The zip for which the table's answers were given. */
+/* The zip to which the answers in the table belong. */
 static void
 wrap(struct str pickle, struct buf *out)
 {
@@ -59,7 +59,7 @@ wrap(struct str pickle, struct buf *out)
 	zip_writer_release(&z);
 }
 
-/* Writes c as it is, by the torch writer. */
+/* Copies c with the torch writer. */
 static int
 write_again(struct ckpt *c, struct buf *out)
 {
@@ -95,7 +95,7 @@ write_again(struct ckpt *c, struct buf *out)
 	return -1;
 }
 
-/* ---- what is known of a tensor */
+/* ---- the facts of a tensor */
 
 static void
 add_elements(struct ckpt *c, const struct tensor *t, unsigned d, uint64_t at, struct buf *out)
@@ -113,7 +113,7 @@ add_elements(struct ckpt *c, const struct tensor *t, unsigned d, uint64_t at, st
 		buf_addf(out, "%02x", one[i]);
 }
 
-/* As the table has it, without the type. */
+/* The facts in the form of the table, without the type. */
 static void
 facts(struct ckpt *c, const struct tensor *t, struct buf *out)
 {
@@ -138,7 +138,7 @@ facts(struct ckpt *c, const struct tensor *t, struct buf *out)
 	buf_adds(out, out->len > start ? "" : "-");
 }
 
-/* The facts of the tensor that is the root; what else it is, or why it was refused. */
+/* The facts of the tensor at the root, or the kind of the root, or the reason of a refusal. */
 static struct ckpt *
 look(struct source *src, struct buf *out)
 {
@@ -158,22 +158,22 @@ look(struct source *src, struct buf *out)
 	return c;
 }
 
-/* What no torch.save writes: refused, or carried as the call that it is. */
+/* Pickles that torch.save never writes. They are refused, or carried as calls. */
 static const struct {
 	const char *name, *answer;
 } others[] = {
 	{ "no strides", "refused: made: at byte 202: a tensor of the pickle has another number of strides than of dimensions" },
-	/* a class called and never given anything */
+	/* a class that is called without arguments */
 	{ "Parameter of nothing", "refused: made: 1 tensors of its pickle have no data" },
 	{ "FloatTensor", "refused: made: 1 tensors of its pickle have no data" },
 	{ "DoubleTensor as a parameter", "refused: made: 1 tensors of its pickle have no data" },
 	{ "HalfTensor as a parameter", "refused: made: 1 tensors of its pickle have no data" },
 	{ "BFloat16Tensor as a parameter", "refused: made: 1 tensors of its pickle have no data" },
-	/* a tensor that is given a second storage */
+	/* a tensor that gets a second storage */
 	{ "BUILD a tensor wrongly", "refused: made: at byte 204: BUILD: its target cannot have a state" },
 	{ "BUILD a parameter", "refused: made: at byte 342: BUILD: its target cannot have a state" },
 	{ "old FloatTensor, no state", "refused: made: at byte 88: BUILD: its target cannot have a state" },
-	/* carried as it is */
+	/* carried unchanged */
 	{ "Tensor", "a call" },
 	{ "Tensor by NEWOBJ", "a call" },
 	{ "Parameter of None", "a call" },
@@ -194,11 +194,11 @@ is_loadable(const struct buf *zip, const char *name, bool carried)
 	struct zip_dir d;
 
 	if (zip_open(&d, src, ZIP_COMPARED, NULL, &e) < 0 || (found = zip_find(&d, str_c("archive/data.pkl"))) == NULL)
-		tap_bail("what was written has no data.pkl");
+		tap_bail("the output has no data.pkl");
 	if (pickle_scan(&s, src, found->data, found->data + found->size, &e) < 0)
 		tap_bail(e.msg);
-	/* A call that is carried is written as it was, and may be one that torch.save does not write. */
-	if (!ok_msg(s.loads || (carried && s.unknown), "%s: what is written loads with weights_only", name))
+	/* A carried call is written unchanged, and may be one that torch.save does not write. */
+	if (!ok_msg(s.loads || (carried && s.unknown), "%s: the output loads with weights_only", name))
 		tap_note("%s", s.why);
 	zip_release(&d);
 	source_close(src);
@@ -227,7 +227,7 @@ check(const char *name, struct str expected, struct str pickle)
 			tap_note("%s", e.msg);
 		ckpt_close(c);
 		source_close(src);
-		/* A name with a dot in it has no other way into protocol 2 than getattr. */
+		/* Protocol 2 can express a name with a dot only as a call of getattr. */
 		if (strstr(name, "dotted") == NULL && strstr(name, "spelling") == NULL)
 			is_loadable(&again, name, other != NULL);
 		src = source_memory(again.p, again.len, "again");
@@ -258,7 +258,7 @@ table(void)
 			str_split(&row, '\t', &title);
 		expected.len = (size_t)(row.p - expected.p) - 1;
 		if (!str_split(&row, '\t', &title))
-			tap_bail("a row of the table has no seven columns");
+			tap_bail("a row of the table does not have seven columns");
 		buf_clear(&data);
 		table_bytes(buf_str(&text), row, &data);
 		snprintf(name, sizeof(name), "%.*s", STR_ARG(title));
@@ -275,8 +275,8 @@ table(void)
 #define TENSOR V2 "(" STORAGE("\x30", "\4") "K\0K\4\x85K\1\x85\x89" HOOKS "tR"
 
 /*
- * The ways of torch before 0.2, whose tensors were made empty and then given a state: what it means stands in
- * Tensor.__setstate__ of torch/_tensor.py. And what is refused, where; data.pkl begins at byte 64.
+ * Tensors of torch before 0.2, which were constructed empty and then got a state. Tensor.__setstate__ in torch/_tensor.py
+ * defines the meaning of the state. The offsets of refusals are tested, too; data.pkl begins at byte 64.
  */
 static void
 states(void)
@@ -320,7 +320,7 @@ states(void)
 		  "refused: made: a tensor of the pickle has no storage" },
 		{ "no storage", P("\x80\2" V2 "(K\0K\0K\4\x85K\1\x85\x89NtR."),
 		  "refused: made: at byte 113: a tensor of the pickle has no storage" },
-		{ "an offset that is no number", P("\x80\2" V2 "(" STORAGE("\x30", "\4") "NK\4\x85K\1\x85\x89NtR."),
+		{ "an offset that is not a number", P("\x80\2" V2 "(" STORAGE("\x30", "\4") "NK\4\x85K\1\x85\x89NtR."),
 		  "refused: made: at byte 161: a tensor of the pickle has no valid storage offset" },
 		{ "quantised, no storage",
 		  P("\x80\2"
@@ -331,7 +331,7 @@ states(void)
 		    "ctorch._utils\n_rebuild_qtensor\n((X\7\0\0\0storagectorch\nQInt8Storage\nX\1\0\0\0\x30"
 		    "X\3\0\0\0cpuK\4tQK\1K\4\x85K\1\x85)\x89NtR."),
 		  "refused: made: at byte 161: a tensor of storage '0': it reaches to byte 5 of a storage that has 4" },
-		{ "a key that is no text",
+		{ "a key that is not text",
 		  P("\x80\2"
 		    "(X\7\0\0\0storagectorch\nFloatStorage\nNX\3\0\0\0cpuK\4tQ."),
 		  "refused: made: a persistent id of its pickle has a storage key that is not text" },

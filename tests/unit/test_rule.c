@@ -1,4 +1,4 @@
-/* Rules asked about names, verdicts by hand from lnn-rules(5); the scan against a search for each text. */
+/* Rules: verdicts on names, derived by hand from lnn-rules(5). The finder is compared with a search for each text. */
 #include "rule/rule.h"
 
 #include "rule/groups.h"
@@ -24,7 +24,7 @@ random_text(char *to, size_t len, const char *alphabet, uint32_t letters)
 		to[i] = alphabet[next_random(letters)];
 }
 
-/* Is the text in the name, by the definition of where? */
+/* True if the text is in the name at a place that where allows. */
 static bool
 by_hand(struct str name, struct str text, enum finder_where where)
 {
@@ -74,10 +74,10 @@ test_scan(void)
 		}
 		finder_free(s);
 	}
-	ok_msg(same, "the automaton finds what searching for each text finds");
+	ok_msg(same, "the automaton finds the same texts as a search for each of them");
 }
 
-/* More text than the automaton keeps states of, so that it begins anew; no byte value is special. */
+/* More text than the automaton keeps states for, so that it must discard them. The texts have all byte values. */
 static void
 test_scan_large(void)
 {
@@ -99,11 +99,11 @@ test_scan_large(void)
 		for (size_t k = 0; k < 100; k++)
 			same = same && finder_found(s, k, NULL) == (k == i || k == 99 - i);
 	}
-	ok_msg(same, "all are found in names that lead to more states than are kept");
+	ok_msg(same, "all texts are found if more states are needed than are kept");
 	finder_free(s);
 }
 
-/* Texts and names of one letter: many texts end at every byte, and a name that misses falls back all the way. */
+/* Texts and names of one letter. Many texts end at every byte, and a name that does not match falls back completely. */
 static void
 test_scan_letter(void)
 {
@@ -133,7 +133,7 @@ is_position(const char *part)
 	return part[0] == '\0' || strchr("^$", part[0]) || strcmp(part, "\\b") == 0 || strcmp(part, "\\B") == 0;
 }
 
-/* Many patterns at once against PCRE2 with each of them by itself. */
+/* Many patterns at once, compared with PCRE2 and each pattern alone. */
 static void
 test_scan_regexes(void)
 {
@@ -178,10 +178,10 @@ test_scan_regexes(void)
 		for (size_t i = 0; i < n; i++)
 			pyre_free(res[i]);
 	}
-	ok_msg(wrong == 0, "forty patterns together say what each says by itself (%zu differ)", wrong);
+	ok_msg(wrong == 0, "forty patterns together match the same names as each alone (%zu differ)", wrong);
 }
 
-/* Patterns whose states are too many by far: the automaton is given up, and nobody notices. */
+/* Patterns with far too many states. The automaton is given up, and the results stay the same. */
 static void
 test_scan_gives_up(void)
 {
@@ -207,7 +207,7 @@ test_scan_gives_up(void)
 			wrong += finder_found(f, i, &err) != pyre_search(res[i], str_n(name, sizeof(name)), NULL, 0, &err);
 		}
 	}
-	ok_msg(wrong == 0, "patterns that are given up are found as before (%zu differ)", wrong);
+	ok_msg(wrong == 0, "patterns match the same names after the automaton is given up (%zu differ)", wrong);
 	finder_free(f);
 	for (int i = 0; i < 10; i++)
 		pyre_free(res[i]);
@@ -301,7 +301,7 @@ test_verdicts(void)
 		{ "{TYPE: or, FILTERS: [{TYPE: name, PATTERNS: [a]}, {TYPE: name, PATTERNS: [b]}]}", "c", NULL, 1, 0 },
 		{ "{TYPE: not, FILTER: {TYPE: name, PATTERNS: [a]}}", "a", NULL, 1, 0 },
 		{ "{TYPE: all_except, EXCEPT: {TYPE: name, PATTERNS: [a]}}", "b", NULL, 1, 1 },
-		/* What is not reached is not needed. */
+		/* A filter that is not reached needs no data. */
 		{ "{TYPE: and, FILTERS: [{TYPE: name, PATTERNS: [x]}, {TYPE: dimension, DIMENSIONS: [1]}]}", "a", NULL, NO_SHAPE,
 		  0 },
 		{ "{TYPE: or, FILTERS: [{TYPE: name, PATTERNS: [a]}, {TYPE: dimension, DIMENSIONS: [1]}]}", "a", NULL, NO_SHAPE,
@@ -328,7 +328,7 @@ test_verdicts(void)
 	model_release(&m);
 }
 
-/* initialization against the names and shapes of a checkpoint; what a line lacks comes from the description. */
+/* The initialization filter compares with a checkpoint. Data that a line lacks come from the description. */
 static void
 test_reference(void)
 {
@@ -343,22 +343,22 @@ test_reference(void)
 	ok(model_load_yaml(&ref, "ref", str_c("state_dict: [{name: a, shape: [2, 3]}, {name: module.b, shape: [2]}]"), &e) == 0);
 	ok(model_load_yaml(&m, "m", str_c("state_dict: [{name: a, shape: [2, 3], layer_type: Linear}]"), &e) == 0);
 	x = make("a", 2, NULL);
-	is_int(ask(&env, init, &x, &e), 0, "same shape");
+	is_int(ask(&env, init, &x, &e), 0, "initialization does not match a name with the same shape");
 	x = make("a", 1, NULL);
-	is_int(ask(&env, init, &x, &e), 1, "another shape");
+	is_int(ask(&env, init, &x, &e), 1, "initialization matches a name with another shape");
 	x = make("c", 1, NULL);
-	is_int(ask(&env, init, &x, &e), 1, "absent");
+	is_int(ask(&env, init, &x, &e), 1, "initialization matches a name that the checkpoint lacks");
 	x = make("b", 1, NULL);
-	is_int(ask(&env, init, &x, &e), 0, "the checkpoint's own module. is no part of a name");
+	is_int(ask(&env, init, &x, &e), 0, "a prefix module. in the checkpoint is ignored");
 	x = make("module.a", NO_SHAPE, NULL);
 	is_int(ask(&env, init, &x, &e), 0, "the shape comes from the description");
-	is_int(ask(&env, "{TYPE: layer_type, LAYER_TYPES: [Linear]}", &x, &e), 1, "and the layer type");
+	is_int(ask(&env, "{TYPE: layer_type, LAYER_TYPES: [Linear]}", &x, &e), 1, "the layer type comes from the description");
 	x = make("b", NO_SHAPE, NULL);
-	is_int(ask(&env, init, &x, &e), -1, "no shape anywhere");
+	is_int(ask(&env, init, &x, &e), -1, "a name without a shape is an error");
 	is_str(e.msg,
 	       "the initialization filter at r:1:1 needs the shape, which is not in the list; lists of lnn-ckpt-inspect have "
 	       "it, and -m gives that of a description",
-	       "what is said then");
+	       "the error says where a shape can come from");
 	model_release(&ref);
 	model_release(&m);
 }
@@ -404,7 +404,7 @@ test_trace(void)
 	buf_release(&b);
 }
 
-/* A muon group's vectors go to adamw, frozen names not to DEFAULT, and GradNorm leaves them out. */
+/* Vectors of a muon group go to adamw. Frozen names do not go to DEFAULT, and GradNorm leaves them out. */
 static void
 test_inspection(void)
 {
@@ -434,14 +434,14 @@ test_inspection(void)
 		subject_set(&s, &list[i]);
 		ok(training_add(&x, &s, false, &e) == 0);
 	}
-	is_uint(x.shares[0].names.n, 2, "M");
-	is_uint(x.shares[0].names.elements, 2 * 3 + 2 * 3 * 4 * 5, "elements of M");
+	is_uint(x.shares[0].names.n, 2, "M has two names");
+	is_uint(x.shares[0].names.elements, 2 * 3 + 2 * 3 * 4 * 5, "M has the elements of its two names");
 	ok(str_eqc(x.shares[1].name, "M_ADAMW") && !x.shares[1].hidden && x.shares[1].names.n == 1);
 	ok(str_eqc(x.shares[1].optimizer, "adamw") && x.shares[1].lr_multiplier == 3 && x.shares[1].weight_decay == 0.01);
 	ok(str_eqc(x.shares[2].optimizer, "sgd") && x.shares[2].weight_decay == 0 && x.shares[2].lr_multiplier == 1);
 	ok(str_eqc(x.shares[4].name, "DEFAULT") && x.shares[4].names.n == 1 && x.shares[4].lr_multiplier == 1);
 	ok(x.shares[3].hidden && x.shares[5].hidden);
-	is_uint(x.several, 1, "names in two groups");
+	is_uint(x.several, 1, "one name is in two groups");
 	ok(x.included.n == 2 && x.excluded.n == 3);
 	training_release(&x);
 	rules_free(rules);

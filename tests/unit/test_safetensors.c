@@ -1,4 +1,4 @@
-/* safetensors: what the reader takes and refuses, with its exact words; the writer's exact bytes. */
+/* safetensors: the files that the reader accepts and refuses, with the exact messages; the exact bytes of the writer. */
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -9,7 +9,7 @@
 
 static const struct format_opts no_opts = { .diag = NULL };
 
-/* A file: length, header, then size bytes counting up. */
+/* Builds a file: length, header, then size bytes that count up. */
 static void
 make(struct buf *b, const char *header, size_t header_len, size_t size)
 {
@@ -20,7 +20,7 @@ make(struct buf *b, const char *header, size_t header_len, size_t size)
 		buf_addc(b, (char)i);
 }
 
-/* All of it waits in the pipe already. */
+/* The whole file is in the buffer of the pipe. */
 static struct source *
 piped(const struct buf *b)
 {
@@ -55,9 +55,9 @@ refused(const char *header, size_t size, const char *message)
 
 	make(&b, header, strlen(header), size);
 	is_int(open_to_end(source_memory(b.p, b.len, "f"), &e), -1, header);
-	is_str(e.msg, message, "... with these words");
+	is_str(e.msg, message, "the message is right");
 	err_clear(&e);
-	is_int(open_to_end(piped(&b), &e), -1, "... also on a pipe");
+	is_int(open_to_end(piped(&b), &e), -1, "the file is also refused on a pipe");
 	buf_release(&b);
 }
 
@@ -112,7 +112,8 @@ test_lengths(void)
 	buf_le64(&b, 100000001);
 	buf_adds(&b, small);
 	ok(open_to_end(source_memory(b.p, b.len, "f"), &e) < 0);
-	is_str(e.msg, "f: at byte 0: a safetensors header of 100000001 bytes; the limit is 100000000", "too long a header");
+	is_str(e.msg, "f: at byte 0: a safetensors header of 100000001 bytes; the limit is 100000000",
+	       "a header above the limit is refused");
 	err_clear(&e);
 
 	buf_clear(&b);
@@ -120,18 +121,18 @@ test_lengths(void)
 	buf_adds(&b, small);
 	ok(open_to_end(source_memory(b.p, b.len, "f"), &e) < 0);
 	is_str(e.msg, "f: cut off: the safetensors header ends at byte 90000008, the file at byte 15",
-	       "a header longer than the file");
+	       "a header that is longer than the file is refused");
 	err_clear(&e);
 	getrusage(RUSAGE_SELF, &before);
 	ok(open_to_end(piped(&b), &e) < 0);
 	getrusage(RUSAGE_SELF, &after);
-	ok_msg(strstr(e.msg, "cut off") != NULL, "the same on a pipe: %s", e.msg);
-	ok_msg(after.ru_maxrss - before.ru_maxrss < 20 * 1024, "whose claim costs no memory (%ld KiB)",
+	ok_msg(strstr(e.msg, "cut off") != NULL, "a header that is longer than the input is refused on a pipe: %s", e.msg);
+	ok_msg(after.ru_maxrss - before.ru_maxrss < 20 * 1024, "the stated length of a header needs no memory (%ld KiB)",
 	       after.ru_maxrss - before.ru_maxrss);
 	buf_release(&b);
 }
 
-/* Tensors of all sorts, not in the order of their data, among white space, escapes and fields nobody knows. */
+/* Various tensors in another order than their data, with white space, escapes and unknown fields. */
 static const char mixed[] = " {\n\t\"z\\u00e9\\n\":{\"shape\":[2,2],\"note\":{\"x\":[1,{}],\"y\":-1.5e3},"
 			    "\"data_offsets\":[4,8],\"dtype\":\"U8\"},"
 			    "\"\":{\"dtype\":\"F16\",\"shape\":[],\"data_offsets\":[2,4]},"
@@ -167,27 +168,27 @@ check_mixed(struct ckpt *c)
 
 	is_str(c->ops->name, "safetensors", "recognised");
 	is_uint(c->ntensors, EXPECTED, "all tensors");
-	is_uint(c->nstorages, EXPECTED, "a storage for each");
+	is_uint(c->nstorages, EXPECTED, "each tensor has a storage");
 	ok(c->tree == NULL && c->root == VALUE_ABSENT && !c->big_endian);
 	for (uint32_t i = 0; i < EXPECTED && i < c->ntensors; i++) {
 		const struct tensor *t = &c->tensors[i];
 		const struct storage *s = &c->storages[i];
 
-		ok_msg(str_eqc(c->names[i], expected[i].name), "tensor %u in the order of the data", i);
+		ok_msg(str_eqc(c->names[i], expected[i].name), "tensor %u is in the order of the data", i);
 		ok(t->dtype == expected[i].dtype && t->storage == i && t->offset == 0 && t->wrap == VALUE_ABSENT);
 		ok(shape_eq(t->shape, t->ndim, expected[i].shape, expected[i].ndim) && tensor_contiguous(t));
 		ok(s->offset == data + expected[i].begin && s->nbytes == expected[i].nbytes && s->packed == s->nbytes);
 		ok(s->dtype == expected[i].storage && s->untyped == (dtype_info(t->dtype)->storage == NULL));
-		is_uint(tensor_nbytes(t), s->nbytes, "whose bytes it fills");
+		is_uint(tensor_nbytes(t), s->nbytes, "a tensor fills its storage");
 		ok(ckpt_read(c, i, 0, bytes, s->nbytes < 4 ? (size_t)s->nbytes : 4, &e) == 0);
 		if (s->nbytes > 0)
-			is_uint(bytes[0], expected[i].begin, "its first byte");
+			is_uint(bytes[0], expected[i].begin, "the first byte of a tensor is right");
 		ok(ckpt_done(c, i, &e) == 0);
 	}
-	ok_msg(ckpt_finish(c, &e) == 0, "the end is as it should be: %s", e.msg);
+	ok_msg(ckpt_finish(c, &e) == 0, "the file is read to its end: %s", e.msg);
 	is_uint(c->nmeta, 2, "metadata");
 	ok(c->nmeta == 2 && str_eqc(c->meta_keys[0], "k") && str_eqc(c->meta_keys[1], "format"));
-	ok_msg(c->nmeta == 2 && str_eq(c->meta_values[0], str_n("new\0", 4)), "the last of equal keys counts");
+	ok_msg(c->nmeta == 2 && str_eq(c->meta_values[0], str_n("new\0", 4)), "the last of equal keys in __metadata__ is used");
 }
 
 static void
@@ -210,7 +211,7 @@ test_mixed(void)
 	buf_release(&b);
 }
 
-/* Storages of a stream may be finished with in any order, and bytes cut off at the end are noticed though nobody read them. */
+/* Storages of a stream may be released in any order. A cut at the end is noticed even if nobody reads those bytes. */
 static void
 test_any_order(void)
 {
@@ -310,7 +311,7 @@ write_made(const struct made *d, struct buf *out, struct err *e)
 static void
 test_written(void)
 {
-	/* The spelling of the reference writer: lib/format/README.md, section 6.3; 8 * 27 bytes with the padding. */
+	/* The header as the reference writer writes it (lib/format/README.md, section 6.3): 8 * 27 bytes with the padding. */
 	static const char header[] =
 		"{\"__metadata__\":{\"format\":\"pt\",\"a\\\"\\\\/\":\"\\u0001\\n\\t\\b\\f\\r\\u001f\177\303\251\"},"
 		"\"w\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[0,8]},"
@@ -333,12 +334,12 @@ test_written(void)
 	ok_msg(write_made(&d, &out, &e) == 0, "written: %s", e.msg);
 	is_uint(out.len, 8 + padded + 11, "its size");
 	if (out.len == 8 + padded + 11) {
-		is_uint(get_le64((const uint8_t *)out.p), padded, "the header's length counts its padding");
-		is_mem(out.p + 8, header, len, "the header, byte for byte");
+		is_uint(get_le64((const uint8_t *)out.p), padded, "the stated length of the header includes its padding");
+		is_mem(out.p + 8, header, len, "the header equals the reference writer's byte for byte");
 		ok(strspn(out.p + 8 + len, " ") >= padded - len);
 		ok(out.p[8 + padded] == 0 && out.p[out.len - 1] == 10);
 	}
-	is_int(open_to_end(source_memory(out.p, out.len, "f"), &e), 0, "and it is read again");
+	is_int(open_to_end(source_memory(out.p, out.len, "f"), &e), 0, "the output is read again");
 	buf_release(&out);
 	arena_release(&d.arena);
 }
@@ -352,12 +353,12 @@ test_empty(void)
 
 	begin_made(&d);
 	ok(write_made(&d, &out, &e) == 0);
-	is_uint(out.len, 16, "the empty set");
-	is_mem(out.p, "\10\0\0\0\0\0\0\0{}      ", 16, "is written as the reference writer does");
+	is_uint(out.len, 16, "a file without tensors has 16 bytes");
+	is_mem(out.p, "\10\0\0\0\0\0\0\0{}      ", 16, "a file without tensors equals the reference writer's");
 	buf_release(&out);
 }
 
-/* The last 8 bytes of the file wait, though they may belong to the header. */
+/* The last 8 bytes of the file are held back, even if they belong to the header. */
 static void
 test_held(void)
 {
@@ -379,12 +380,12 @@ test_held(void)
 			tap_bail("no pipe");
 		ok(writer_begin(&w, f, &d.m, sink, &e) == 0);
 		total = sink_at(sink) + size;
-		is_uint(f->hold(&w), total - 8, "hold: all but the last 8 bytes");
+		is_uint(f->hold(&w), total - 8, "bytes are held back from 8 before the end");
 		ok(writer_storage(&w, 0, &e) == 0 && sink_write(sink, "0123456789ab", (size_t)size, &e) == 0);
 		ok(writer_stored(&w, 0, 0, &e) == 0 && writer_finish(&w, &e) == 0 && sink_flush(sink, &e) == 0);
 		writer_release(&w);
 		n = read(fds[0], got, sizeof(got));
-		is_int(n, (int64_t)total - 8, "the others are through before the end");
+		is_int(n, (int64_t)total - 8, "all other bytes are written before the end");
 		sink_abort(sink);
 		close(fds[0]);
 		close(fds[1]);
@@ -393,21 +394,21 @@ test_held(void)
 }
 
 static void
-unsayable(struct made *d, const char *message)
+unwritable(struct made *d, const char *message)
 {
 	struct err e = ERR_INIT;
 	struct buf out = BUF_INIT;
 
 	ok(write_made(d, &out, &e) < 0);
-	is_str(e.msg, message, "refused before a byte is written");
-	is_uint(out.len, 0, "... not one");
+	is_str(e.msg, message, "the refusal has the right message");
+	is_uint(out.len, 0, "no byte is written before the refusal");
 	buf_release(&out);
 	arena_release(&d->arena);
 	begin_made(d);
 }
 
 static void
-test_unsayable(void)
+test_unwritable(void)
 {
 	struct str key = STR_LIT("k"), value = STR_LIT("\377");
 	struct made d;
@@ -415,29 +416,29 @@ test_unsayable(void)
 	begin_made(&d);
 	add(&d, "good", DTYPE_FLOAT32, 1, 2, 0);
 	add(&d, "c", DTYPE_COMPLEX128, 1, 2, 0);
-	unsayable(&d, "tensor 'c': safetensors has no type for complex128; --to torch keeps it");
+	unwritable(&d, "tensor 'c': safetensors has no type for complex128; --to torch keeps it");
 	add(&d, "q", DTYPE_QINT8, 1, 2, 0);
-	unsayable(&d, "tensor 'q': safetensors has no type for qint8; --to torch keeps it");
+	unwritable(&d, "tensor 'q': safetensors has no type for qint8; --to torch keeps it");
 	add(&d, "__metadata__", DTYPE_FLOAT32, 1, 2, 0);
-	unsayable(&d, "tensor '__metadata__': safetensors keeps this name for itself; rename the tensor or use --to torch");
+	unwritable(&d, "tensor '__metadata__': safetensors keeps this name for itself; rename the tensor or use --to torch");
 	add(&d, "\355\240\200", DTYPE_FLOAT32, 1, 2, 0);
-	unsayable(&d, "tensor '\355\240\200': the name is not UTF-8, which safetensors needs; rename the tensor or use --to "
-		      "torch");
+	unwritable(&d, "tensor '\355\240\200': the name is not UTF-8, which safetensors needs; rename the tensor or use --to "
+		       "torch");
 	add(&d, "meta", DTYPE_FLOAT32, 1, 2, 0);
 	d.tensors[0].storage = STORAGE_NONE;
-	unsayable(&d, "tensor 'meta': it has no data; --to torch keeps it");
+	unwritable(&d, "tensor 'meta': it has no data; --to torch keeps it");
 	add(&d, "a", DTYPE_FLOAT32, 1, 2, 0);
 	add(&d, "b", DTYPE_FLOAT32, 1, 2, 0);
 	d.tensors[1].storage = 0;
-	unsayable(&d, "tensor 'b': safetensors cannot share data between tensors");
+	unwritable(&d, "tensor 'b': safetensors cannot share data between tensors");
 	add(&d, "part", DTYPE_FLOAT32, 1, 2, 0);
 	d.storages[0].nbytes = 12;
-	unsayable(&d, "tensor 'part': safetensors takes only whole, contiguous tensors");
+	unwritable(&d, "tensor 'part': safetensors takes only whole, contiguous tensors");
 	add(&d, "x", DTYPE_FLOAT32, 1, 2, 0);
 	d.m.meta_keys = &key;
 	d.m.meta_values = &value;
 	d.m.nmeta = 1;
-	unsayable(&d, "__metadata__: 'k' is not UTF-8");
+	unwritable(&d, "__metadata__: 'k' is not UTF-8");
 	arena_release(&d.arena);
 }
 
@@ -482,6 +483,6 @@ main(void)
 	test_written();
 	test_empty();
 	test_held();
-	test_unsayable();
+	test_unwritable();
 	return tap_done();
 }

@@ -1,4 +1,4 @@
-/* Sharded sets: read as one checkpoint in the order of the index, or refused naming tensor, file and shard. */
+/* Sharded sets are read as one checkpoint in the order of the index. Refusals name the tensor, the file and the shard. */
 #include <fcntl.h>
 #include <ftw.h>
 #include <sys/resource.h>
@@ -39,7 +39,7 @@ put_text(const char *name, const char *text)
 	put_file(name, text, strlen(text));
 }
 
-/* A shard of bytes: one tensor of n elements for each letter of names, all of them that letter. */
+/* Writes a shard with a tensor of n bytes for each letter of names. All bytes of a tensor are its letter. */
 static void
 put_shard(const char *name, const char *names, unsigned n)
 {
@@ -59,7 +59,7 @@ put_shard(const char *name, const char *names, unsigned n)
 	buf_release(&b);
 }
 
-/* Opens the index of that name; *src is to be closed after the checkpoint. */
+/* Opens the index of that name. *src must be closed after the checkpoint. */
 static struct ckpt *
 open_set(const char *path, struct source **src, struct err *e)
 {
@@ -99,25 +99,25 @@ test_order(void)
 	ok_msg(c != NULL, "opened: %s", e.msg);
 	if (c == NULL)
 		return;
-	is_str(c->ops->name, "sharded", "recognised");
+	is_str(c->ops->name, "sharded", "an index is recognised");
 	ok(c->ntensors == 5 && c->nstorages == 5 && c->tree == NULL && c->nshards == 2);
-	is_str(c->shards[0], "two.safetensors", "shards in the order of first appearance");
+	is_str(c->shards[0], "two.safetensors", "shards have the order of their first appearance");
 	for (uint32_t i = 0; i < 5; i++) {
-		ok_msg(str_eq(c->names[i], str_n(&"debca"[i], 1)), "tensor %u in the order of the weight_map", i);
-		ok_msg(letter(c, i) == "debca"[i], "and its bytes are its own");
-		ok_msg(c->storages[i].shard == (i < 2 ? 0 : 1), "storage %u by shard", i);
+		ok_msg(str_eq(c->names[i], str_n(&"debca"[i], 1)), "tensor %u is in the order of the weight_map", i);
+		ok_msg(letter(c, i) == "debca"[i], "tensor %u has its own bytes", i);
+		ok_msg(c->storages[i].shard == (i < 2 ? 0 : 1), "storage %u belongs to the right shard", i);
 	}
-	/* b d | a c e, as the shards have them */
+	/* The shards have the tensors in the order b d | a c e. */
 	ok(c->tensors[0].storage == 1 && c->tensors[2].storage == 0 && c->tensors[4].storage == 2 && c->tensors[1].storage == 4);
 	range = ckpt_range(c, 0, &offset);
-	ok_msg(range != NULL && strstr(source_name(range), "two.safetensors") != NULL, "the source is the shard's");
+	ok_msg(range != NULL && strstr(source_name(range), "two.safetensors") != NULL, "a storage is read from its shard");
 	ok(c->nmeta == 2 && str_eqc(c->meta_keys[0], "format") && str_eqc(c->meta_values[1], "two.safetensors"));
 	ok_msg(ckpt_finish(c, &e) == 0, "finished: %s", e.msg);
 	ckpt_close(c);
 	source_close(src);
 }
 
-/* ---- what is refused */
+/* ---- refusals */
 
 static void
 refused(const char *index, const char *expected)
@@ -131,7 +131,7 @@ refused(const char *index, const char *expected)
 	c = open_set(path_of("bad.json"), &src, &e);
 	ok_msg(c == NULL, "refused: %s", index);
 	snprintf(message, sizeof(message), "%s: %s", path_of("bad.json"), expected);
-	if (!ok_msg(strncmp(e.msg, message, strlen(message)) == 0, "... with these words"))
+	if (!ok_msg(strncmp(e.msg, message, strlen(message)) == 0, "the message is right"))
 		tap_note("got  %s\n# expected %s", e.msg, message);
 	ckpt_close(c);
 	source_close(src);
@@ -185,11 +185,11 @@ test_pipe(void)
 	is_str(e.msg,
 	       "(standard input): this is the index of a sharded checkpoint, whose files are in the same folder: give the index by "
 	       "its path",
-	       "an index on a pipe");
+	       "an index on a pipe is refused");
 	source_close(src);
 	err_clear(&e);
 
-	/* The same from a file of which only the descriptor is known. */
+	/* The index is a file of which only the descriptor is known. */
 	put_text("pipe.json", text);
 	if (source_fd(&src, open(path_of("pipe.json"), O_RDONLY), "(standard input)", NULL, &e) < 0)
 		tap_bail("no file");
@@ -251,13 +251,13 @@ test_many(void)
 	if (ok_msg(c != NULL && c->ntensors == MANY, "%d shards with 48 descriptors: %s", MANY, e.msg)) {
 		for (uint32_t i = 0; i < MANY; i++)
 			good += is_number(c, i, &e);
-		is_uint(good, MANY, "read in order");
+		is_uint(good, MANY, "all shards are read in order");
 		for (uint32_t i = 0; i < MANY; i++)
 			good += is_number(c, i * 97 % MANY, &e);
-		is_uint(good, 2 * MANY, "and in any order");
+		is_uint(good, 2 * MANY, "all shards are read in another order");
 		ok(ckpt_finish(c, &e) == 0);
 
-		/* Long closed by now; another of the same size takes its place. */
+		/* The first shard is closed by now. It is replaced by another one of the same size. */
 		put_file("new", "\x36\0\0\0\0\0\0\0{\"t0\":{\"dtype\":\"U16\",\"shape\":[1],\"data_offsets\":[0,2]}} ", 60);
 		ok(is_number(c, MANY - 1, &e));
 		for (uint32_t i = 100; i < 200; i++)
@@ -283,17 +283,18 @@ check_bin(struct ckpt *c)
 	uint8_t bytes[48];
 
 	ok(c->tree != NULL && c->names == NULL && c->nshards == 3);
-	is_uint(c->ntensors, 9, "tensors");
+	is_uint(c->ntensors, 9, "all tensors of the shards are found");
 	if (!ok_msg(statedict_open(&sd, c, NULL, &e) == 0, "a state dict: %s", e.msg))
 		return;
-	is_uint(sd.n, 9, "entries");
-	ok_msg(sd.ordered && sd.key.len == 0, "at the root");
+	is_uint(sd.n, 9, "all entries of the state dict are found");
+	ok_msg(sd.ordered && sd.key.len == 0, "the state dict is the root");
 	for (size_t i = 0; i < 9 && i < sd.n; i++) {
 		const struct tensor *t = sd_tensor(&sd, &sd.entries[i]);
 
-		ok_msg(str_eqc(sd.entries[i].name, names[i]), "%s in the order of the weight_map", names[i]);
+		ok_msg(str_eqc(sd.entries[i].name, names[i]), "%s is in the order of the weight_map", names[i]);
 		ok(t != NULL && sd.entries[i].tensor == i && t->dtype == DTYPE_FLOAT32 && t->ndim == 2 && t->shape[1] == 3);
-		ok_msg(t != NULL && ckpt_read(c, t->storage, t->offset * 4, bytes, 48, &e) == 0, "its bytes: %s", e.msg);
+		ok_msg(t != NULL && ckpt_read(c, t->storage, t->offset * 4, bytes, 48, &e) == 0,
+		       "the bytes of a tensor are read: %s", e.msg);
 	}
 	ok_msg(ckpt_finish(c, &e) == 0, "finished: %s", e.msg);
 	statedict_release(&sd);
@@ -306,7 +307,7 @@ test_bin(void)
 	struct source *src;
 	struct ckpt *c = open_set("tests/fixtures/sharded-bin/pytorch_model.bin.index.json", &src, &e);
 
-	ok_msg(c != NULL, "a set of torch files: %s", e.msg);
+	ok_msg(c != NULL, "a set of torch files is opened: %s", e.msg);
 	if (c != NULL)
 		check_bin(c);
 	ckpt_close(c);
@@ -334,9 +335,11 @@ test_write(void)
 	shard_index_write(&b, x.names, files, x.n, 432);
 	ok(source_size(src, &size, &e) == 0 && source_read(src, 0, buf_reserve(&expected, (size_t)size), (size_t)size, &e) == 0);
 	expected.len = (size_t)size;
-	is_uint(b.len, expected.len, "what we write is as long");
-	is_mem(b.p, expected.p, b.len < expected.len ? b.len : expected.len, "... as what Python's json.dumps(indent=2) wrote");
-	is_str(x.paths[2], "tests/fixtures/sharded-safetensors/model-00003-of-00003.safetensors", "the paths of the shards");
+	is_uint(b.len, expected.len, "our index has the length of Python's");
+	is_mem(b.p, expected.p, b.len < expected.len ? b.len : expected.len,
+	       "our index equals the output of Python's json.dumps(indent=2)");
+	is_str(x.paths[2], "tests/fixtures/sharded-safetensors/model-00003-of-00003.safetensors",
+	       "the paths of the shards are in the folder of the index");
 	shard_index_release(&x);
 	source_close(src);
 	buf_release(&b);

@@ -1,6 +1,6 @@
 /*
- * sink: files appear whole or not at all, what is held back waits, and every
- * pair of source and sink copies the same bytes.
+ * sink: files appear whole or not at all, held bytes are written last, and every pair of source and sink copies the same
+ * bytes.
  */
 #include "io/atomic.h"
 #include "io/sink.h"
@@ -35,7 +35,7 @@ put(const char *name, const void *p, size_t n)
 		tap_bail("cannot write a file");
 }
 
-/* Has the file this contents? */
+/* True if the file has these contents. */
 static bool
 holds(const char *name, const void *p, size_t n)
 {
@@ -88,18 +88,18 @@ test_file(void)
 	struct sink *s = file_sink("new");
 	struct stat st;
 
-	is_str(sink_name(s), "new", "a sink is called what it was opened as");
+	is_str(sink_name(s), "new", "a sink has the name under which it was opened");
 	ok(sink_write(s, "hello ", 6, &e) == 0 && sink_write(s, "world", 5, &e) == 0);
-	is_uint(sink_at(s), 11, "position");
+	is_uint(sink_at(s), 11, "the position counts buffered bytes");
 	ok(access("new", F_OK) < 0 && names(".") == 1);
 	ok(sink_commit(s, &e) == 0 && holds("new", "hello world", 11) && names(".") == 1);
 	is_uint(mode_of("new"), 0666 & ~022, "the mode of a new file is 0666 less umask");
 
 	s = file_sink("new");
 	ok(sink_write(s, data, SIZE, &e) == 0);
-	ok_msg(holds("new", "hello world", 11), "the old file is there until commit");
+	ok_msg(holds("new", "hello world", 11), "the old file stays until commit");
 	sink_abort(s);
-	ok_msg(holds("new", "hello world", 11) && names(".") == 1, "and after abort");
+	ok_msg(holds("new", "hello world", 11) && names(".") == 1, "the old file stays after abort");
 	sink_abort(NULL);
 
 	chmod("new", 0640);
@@ -114,7 +114,8 @@ test_file(void)
 	ok_msg(lstat("link", &st) == 0 && S_ISLNK(st.st_mode) && holds("new", "1", 1), "a link is followed");
 	s = file_sink("dangling");
 	ok(sink_write(s, "2", 1, &e) == 0 && names("sub") == 1 && sink_commit(s, &e) == 0);
-	ok_msg(lstat("dangling", &st) == 0 && S_ISLNK(st.st_mode) && holds("sub/target", "2", 1), "also to nowhere");
+	ok_msg(lstat("dangling", &st) == 0 && S_ISLNK(st.st_mode) && holds("sub/target", "2", 1),
+	       "a link to a missing file is followed");
 	ok(symlink("loop", "loop") == 0 && sink_file(&s, "loop", &e) == -1 && e.sysno == ELOOP);
 	unlink("loop");
 	unlink("link");
@@ -122,7 +123,7 @@ test_file(void)
 	unlink("sub/target");
 	rmdir("sub");
 	unlink("new");
-	is_int(names("."), 0, "nothing is left");
+	is_int(names("."), 0, "no file is left in the folder");
 }
 
 static void
@@ -133,30 +134,31 @@ test_refused(void)
 
 	err_clear(&e);
 	ok(sink_file(&s, "no/such/folder", &e) == -1 && s == NULL && e.sysno == ENOENT);
-	is_str(e.msg, "no/such/folder: cannot create a temporary file beside it: No such file or directory", "message");
+	is_str(e.msg, "no/such/folder: cannot create a temporary file beside it: No such file or directory",
+	       "a missing folder gives a message");
 	err_clear(&e);
 	ok(sink_file(&s, ".", &e) == -1);
-	is_str(e.msg, ".: is a directory", "a directory");
+	is_str(e.msg, ".: is a directory", "a directory is refused");
 	err_clear(&e);
 	ok(sink_file(&s, "", &e) == -1 && e.sysno == ENOENT);
 	memset(name, 'n', 255);
 	name[255] = '\0';
 	s = file_sink(name);
-	ok_msg(sink_commit(s, &e) == 0 && access(name, F_OK) == 0, "the longest name");
+	ok_msg(sink_commit(s, &e) == 0 && access(name, F_OK) == 0, "a name of the greatest length is accepted");
 	unlink(name);
 	name[255] = 'n';
 	name[256] = '\0';
-	ok_msg(sink_file(&s, name, &e) == -1 && e.sysno == ENAMETOOLONG, "a name too long");
+	ok_msg(sink_file(&s, name, &e) == -1 && e.sysno == ENAMETOOLONG, "a name that is too long is refused");
 	err_clear(&e);
 	if (geteuid() != 0) {
 		put("mine", "x", 1);
 		chmod("mine", 0444);
-		ok_msg(sink_file(&s, "mine", &e) == -1 && e.sysno == EACCES, "a file that may not be written");
+		ok_msg(sink_file(&s, "mine", &e) == -1 && e.sysno == EACCES, "a file without write permission is refused");
 		unlink("mine");
 	} else {
 		tap_skip("root may write everything");
 	}
-	is_int(names("."), 0, "nothing is left");
+	is_int(names("."), 0, "no file is left in the folder");
 }
 
 static void
@@ -169,7 +171,7 @@ test_direct(void)
 	is_int(e.sysno, ENOSPC, "errno");
 	s = file_sink("/dev/full");
 	ok(sink_write(s, data, SIZE, &e) == -1 && sink_write(s, "x", 1, &e) == -1 && sink_flush(s, &e) == -1);
-	is_str(e.msg, "/dev/full: write error: No space left on device", "and in the midst");
+	is_str(e.msg, "/dev/full: write error: No space left on device", "a full disk is noticed in the middle of a file");
 	ok(sink_commit(s, &e) == -1);
 	s = file_sink("/dev/null");
 	ok(sink_write(s, data, SIZE, &e) == 0 && sink_commit(s, &e) == 0);
@@ -190,7 +192,7 @@ test_hold(void)
 	err_clear(&e);
 	sink_hold(s, 5);
 	ok(sink_write(s, "123", 3, &e) == 0 && sink_copy(s, src, 2, 4, NULL, &e) == 0 && sink_flush(s, &e) == 0);
-	is_uint(sink_at(s), 7, "what is held counts");
+	is_uint(sink_at(s), 7, "the position counts held bytes");
 	ok(b.len == 5 && memcmp(b.p, "123cd", 5) == 0);
 	ok(sink_write(s, "45", 2, &e) == 0 && sink_commit(s, &e) == 0);
 	ok(b.len == 9 && memcmp(b.p, "123cdef45", 9) == 0);
@@ -199,7 +201,7 @@ test_hold(void)
 	sink_hold(s, 2);
 	ok(sink_write(s, "123", 3, &e) == 0);
 	sink_abort(s);
-	ok_msg(b.len == 2, "abort drops what is held");
+	ok_msg(b.len == 2, "abort drops held bytes");
 	buf_release(&b);
 	s = sink_memory(NULL, "count");
 	ok(sink_write(s, data, SIZE, &e) == 0 && sink_copy(s, src, 0, 8, NULL, &e) == 0 && sink_at(s) == SIZE + 8);
@@ -219,7 +221,7 @@ test_hold(void)
 	unlink("out");
 }
 
-/* What the copying threads of a test share. */
+/* The data that the threads of a test share. */
 struct end {
 	int fd;
 	size_t got;
@@ -259,7 +261,7 @@ enum to { TO_FILE, TO_PIPE, TO_SOCKET, TO_APPEND, TO_MEMORY, TOS };
 static const char *const from_names[] = { "file", "pipe", "socket", "memory", "pipe whose bytes are kept" };
 static const char *const to_names[] = { "file", "pipe", "socket", "file for appending", "memory" };
 
-/* Makes an output of this kind; the thread that drains it, if one does. */
+/* Makes an output of this kind, and the thread that reads from it, if it needs one. */
 static struct sink *
 make_sink(enum to to, struct buf *b, struct end *end, pthread_t *t)
 {
@@ -321,7 +323,7 @@ copy_once(enum from from, enum to to, bool with_crc)
 	memset(back, 0, sizeof(back));
 	src = make_source(from, &in, &tin);
 	s = make_sink(to, &b, &out, &tout);
-	/* A header is looked at, a few bytes are left out, the rest comes in three copies of different size. */
+	/* Looks at a header, skips a few bytes, and makes three copies of different sizes. */
 	good = source_look(src, 0, 100, &p, &got, &e) == 0 && got == 100;
 	if (from == FROM_PIPE_KEPT)
 		source_keep(src, SIZE);
@@ -372,7 +374,7 @@ test_copy(void)
 	unlink("in");
 }
 
-/* What a source lacks is an error of the source, and nothing appears. */
+/* A source that is too short gives an error of the source, and no file appears. */
 static void
 test_short(void)
 {
@@ -385,26 +387,26 @@ test_short(void)
 	ok(source_open(&src, "in", NULL, &e) == 0);
 	s = file_sink("out");
 	ok(sink_copy(s, src, 1000, SIZE, NULL, &e) == -1);
-	is_str(e.msg, "in: cut off: 1000 more bytes expected at byte 3000000", "a copy beyond the end");
+	is_str(e.msg, "in: cut off: 1000 more bytes expected at byte 3000000", "a copy beyond the end of a file is an error");
 	sink_abort(s);
 	s = file_sink("out");
 	ok(sink_copy(s, src, UINT64_MAX - 5, 10, NULL, &e) == -1 && e.code == ERR_INPUT);
 	sink_abort(s);
 	s = file_sink("out");
 	ok(truncate("in", SIZE / 2) == 0 && sink_copy(s, src, 0, SIZE, NULL, &e) == -1);
-	is_str(e.msg, "in: at byte 1500000: the file became shorter while it was read", "a file that shrinks");
+	is_str(e.msg, "in: at byte 1500000: the file became shorter while it was read", "a file that shrinks is an error");
 	sink_abort(s);
 	source_close(src);
 	err_clear(&e);
 	src = make_source(FROM_PIPE, &in, &t);
 	s = file_sink("out");
 	ok(sink_copy(s, src, 0, SIZE + 1, NULL, &e) == -1);
-	is_str(e.msg, "pipe: cut off: 1 more bytes expected at byte 3000000", "a pipe that ends");
+	is_str(e.msg, "pipe: cut off: 1 more bytes expected at byte 3000000", "a pipe that ends too early is an error");
 	sink_abort(s);
 	source_close(src);
 	pthread_join(t, NULL);
 	unlink("in");
-	is_int(names("."), 0, "nothing is left");
+	is_int(names("."), 0, "no file is left in the folder");
 }
 
 static void
@@ -420,7 +422,7 @@ test_errors(void)
 	ok(source_open(&src, "in", NULL, &e) == 0);
 	s = file_sink("/dev/full");
 	ok(sink_copy(s, src, 0, SIZE, NULL, &e) == -1 && e.sysno == ENOSPC);
-	is_str(e.msg, "/dev/full: write error: No space left on device", "a copy to a full disk");
+	is_str(e.msg, "/dev/full: write error: No space left on device", "a copy to a full disk is an error");
 	sink_abort(s);
 	err_clear(&e);
 	if (pipe(fds) < 0 || sink_fd(&s, fds[1], "pipe", &e) < 0)
@@ -430,14 +432,14 @@ test_errors(void)
 	sink_abort(s);
 	close(fds[1]);
 	err_clear(&e);
-	/* A file that may not grow beyond a limit, which is told by a signal and an error. */
+	/* A file that may not grow beyond a limit. The system reports it by a signal and an error. */
 	signal(SIGXFSZ, SIG_IGN);
 	limit.rlim_cur = 1000000;
 	limit.rlim_max = RLIM_INFINITY;
 	if (setrlimit(RLIMIT_FSIZE, &limit) == 0) {
 		s = file_sink("out");
 		ok(sink_copy(s, src, 0, SIZE, NULL, &e) == -1 && e.sysno == EFBIG);
-		is_str(e.msg, "out: write error: File too large", "a copy beyond the limit");
+		is_str(e.msg, "out: write error: File too large", "a copy beyond the limit is an error");
 		ok(sink_commit(s, &e) == -1 && access("out", F_OK) < 0 && names(".") == 1);
 		limit.rlim_cur = RLIM_INFINITY;
 		setrlimit(RLIMIT_FSIZE, &limit);
@@ -446,7 +448,7 @@ test_errors(void)
 	unlink("in");
 }
 
-/* A file system other than /tmp's, where there is one: copy_file_range fails there. */
+/* Another file system than that of /tmp, if there is one: copy_file_range fails there. */
 static void
 test_elsewhere(void)
 {
@@ -478,10 +480,10 @@ test_emergency(void)
 	atomic_emergency();
 	is_int(names("."), 0, "an emergency removes the temporary files");
 	err_clear(&e);
-	ok_msg(sink_commit(a, &e) == -1 && e.sysno == ENOENT, "what was removed cannot be committed");
+	ok_msg(sink_commit(a, &e) == -1 && e.sysno == ENOENT, "a removed file cannot be committed");
 	sink_abort(b);
 	atomic_emergency();
-	is_int(names("."), 0, "nothing is left");
+	is_int(names("."), 0, "no file is left in the folder");
 }
 
 int

@@ -1,7 +1,6 @@
 /*
- * source: the same bytes whether they come from a file, from memory, or down a
- * pipe whose writer gives 1, 7 or 4096 bytes at a time; what waits beyond the
- * window; what is said when the input ends too early.
+ * source: files, memory and pipes whose writers give 1, 7 or 4096 bytes at a time have the same bytes. Bytes beyond the window
+ * are kept in a temporary file. An input that ends too early gives an error.
  */
 #include "io/source.h"
 
@@ -31,10 +30,10 @@ hear(void *arg, enum diag_level level, const char *msg)
 
 static const struct diag diag = { hear, NULL };
 
-/* Bytes that are written in the smallest pieces: more than the window of a look. Behind them pieces of 7 are small enough. */
+/* So many bytes are written in the smallest pieces: more than the window of a look. After them, pieces have 7 bytes or more. */
 enum { SMALLEST = 100000 };
 
-/* A child that writes all of data in pieces; the reading end of its pipe (or socket). */
+/* Starts a child that writes all of data in pieces. Returns the reading end of its pipe or socket. */
 static int
 writer(size_t piece, bool sock, pid_t *child)
 {
@@ -76,7 +75,7 @@ reap(pid_t child)
 	int status;
 
 	if (waitpid(child, &status, 0) != child)
-		tap_bail("a child is lost");
+		tap_bail("a child cannot be waited for");
 }
 
 static bool
@@ -115,7 +114,7 @@ looks(struct source *s, uint64_t off, size_t expected, size_t expect)
 	return source_look(s, off, expected, &p, &got, &e) == 0 && got == expect && memcmp(p, data + off, got) == 0;
 }
 
-/* What every kind of source can do, if nothing is forgotten. */
+/* Tests that every kind of source must pass if nothing is forgotten. */
 static void
 check_all(struct source *s, const char *what)
 {
@@ -130,19 +129,23 @@ check_all(struct source *s, const char *what)
 	ok_msg(reads(s, 1, 100), "%s: a read at the start", what);
 	ok_msg(reads(s, 100000, 150000), "%s: a read in the middle", what);
 	ok_msg(reads(s, 5, 0), "%s: a read of nothing", what);
-	ok_msg(looks(s, SIZE - 10, 100, 10), "%s: a look beyond the end shows what is there", what);
+	ok_msg(looks(s, SIZE - 10, 100, 10), "%s: a look beyond the end shows the last bytes", what);
 	ok_msg(looks(s, SIZE, 100, 0) && looks(s, SIZE, 0, 0), "%s: a look at the end shows nothing", what);
 	ok_msg(source_size(s, &size, &e) == 0 && size == SIZE, "%s: the size", what);
-	ok_msg(reads(s, 0, SIZE), "%s: all of it", what);
-	ok_msg(source_read_some(s, SIZE - 5, p, sizeof(p), &got, &e) == 0 && got == 5, "%s: some at the end", what);
-	ok_msg(source_read_some(s, UINT64_MAX - 3, p, sizeof(p), &got, &e) == 0 && got == 0, "%s: far out", what);
-	ok_msg(source_read(s, SIZE - 5, p, 16, &e) == -1 && e.code == ERR_INPUT, "%s: cut off", what);
-	ok_msg(strstr(e.msg, "cut off: 11 more bytes expected at byte 300000") != NULL, "%s: says where", what);
+	ok_msg(reads(s, 0, SIZE), "%s: a read of everything", what);
+	ok_msg(source_read_some(s, SIZE - 5, p, sizeof(p), &got, &e) == 0 && got == 5,
+	       "%s: source_read_some at the end gives the last bytes", what);
+	ok_msg(source_read_some(s, UINT64_MAX - 3, p, sizeof(p), &got, &e) == 0 && got == 0,
+	       "%s: source_read_some far beyond the end gives nothing", what);
+	ok_msg(source_read(s, SIZE - 5, p, 16, &e) == -1 && e.code == ERR_INPUT, "%s: a read across the end fails", what);
+	ok_msg(strstr(e.msg, "cut off: 11 more bytes expected at byte 300000") != NULL,
+	       "%s: the error says how many bytes are missing", what);
 	err_clear(&e);
-	ok_msg(source_read(s, SIZE + 5, p, 16, &e) == -1, "%s: beyond the end", what);
-	ok_msg(strstr(e.msg, "cut off: it ends at byte 300000, 21 bytes too early") != NULL, "%s: says where", what);
+	ok_msg(source_read(s, SIZE + 5, p, 16, &e) == -1, "%s: a read beyond the end fails", what);
+	ok_msg(strstr(e.msg, "cut off: it ends at byte 300000, 21 bytes too early") != NULL,
+	       "%s: the error says where the input ends", what);
 	err_clear(&e);
-	ok_msg(source_verify(s, &e) == 0, "%s: is as it was", what);
+	ok_msg(source_verify(s, &e) == 0, "%s: source_verify finds no change", what);
 }
 
 static void
@@ -156,7 +159,7 @@ test_regular(void)
 	if (!ok(source_open(&s, path, NULL, &e) == 0))
 		tap_bail(e.msg);
 	ok(!source_is_stream(s));
-	is_str(source_name(s), path, "a source is called what it was opened as");
+	is_str(source_name(s), path, "a source has the name under which it was opened");
 	stat(path, &st);
 	ok(source_is_file(s, st.st_dev, st.st_ino));
 	ok(!source_is_file(s, st.st_dev, st.st_ino + 1));
@@ -168,7 +171,7 @@ test_regular(void)
 	ok(write(fd, "x", 1) == 1);
 	ok(source_verify(s, &e) == -1 && strstr(e.msg, "changed while it was read") != NULL);
 	err_clear(&e);
-	ok_msg(looks(s, SIZE, 4, 0), "what a file grew by is not seen");
+	ok_msg(looks(s, SIZE, 4, 0), "bytes that were appended to a file are ignored");
 	ok(ftruncate(fd, SIZE - 100000) == 0);
 	err_clear(&e);
 	ok(source_read(s, SIZE - 100010, said, 20, &e) == -1 && e.code == ERR_INPUT);
@@ -206,21 +209,21 @@ test_refused(void)
 	int fd;
 
 	ok(source_open(&s, "/nonexistent/file", NULL, &e) == -1 && e.code == ERR_SYSTEM && e.sysno == ENOENT);
-	is_str(e.msg, "/nonexistent/file: cannot open: No such file or directory", "a file that is not there");
+	is_str(e.msg, "/nonexistent/file: cannot open: No such file or directory", "a file that does not exist is refused");
 	err_clear(&e);
 	ok(source_open(&s, "/tmp", NULL, &e) == -1);
-	is_str(e.msg, "/tmp: is a directory", "a directory");
+	is_str(e.msg, "/tmp: is a directory", "a directory is refused");
 	err_clear(&e);
 	fd = open("/dev/null", O_WRONLY);
 	if (ok(source_fd(&s, fd, "null", NULL, &e) == 0)) {
 		ok(source_read_some(s, 0, said, 1, &(size_t){ 0 }, &e) == -1 && e.sysno == EBADF);
-		is_str(e.msg, "null: read error: Bad file descriptor", "a descriptor for writing only");
+		is_str(e.msg, "null: read error: Bad file descriptor", "a descriptor for writing only is refused");
 		source_close(s);
 	}
 	err_clear(&e);
 	ok_msg(source_open(&s, "/dev/null", NULL, &e) == 0 && looks(s, 0, 10, 0), "nothing");
 	source_close(s);
-	ok_msg(source_open(&s, "/proc/self/status", NULL, &e) == 0, "a file of size 0 that has contents");
+	ok_msg(source_open(&s, "/proc/self/status", NULL, &e) == 0, "a file of size 0 that has contents is opened");
 	ok(source_read(s, 0, said, 5, &e) == 0 && memcmp(said, "Name:", 5) == 0);
 	source_close(s);
 	source_close(NULL);
@@ -242,14 +245,14 @@ test_pipes(void)
 			ok_msg(source_is_stream(s), "%s: is a stream", what);
 			said[0] = '\0';
 			check_all(s, what);
-			ok_msg((said[0] != '\0') == (j > 0), "%s: spooling is told", what);
+			ok_msg((said[0] != '\0') == (j > 0), "%s: a message reports a temporary file", what);
 			source_close(s);
 			reap(child);
 		}
 	}
 }
 
-/* A reader that forgets needs no spool file, however small the window. */
+/* A reader that forgets needs no temporary file, even with a small window. */
 static void
 test_forget(void)
 {
@@ -267,8 +270,8 @@ test_forget(void)
 		off += got;
 		source_forget(s, off);
 	}
-	ok_msg(good && off == SIZE, "a stream read forward");
-	is_str(said, "", "without a spool file");
+	ok_msg(good && off == SIZE, "a stream is read forward");
+	is_str(said, "", "a reader that forgets needs no temporary file");
 	ok(source_read(s, 10, said, 5, &e) == -1 && strstr(e.msg, "at byte 10: these bytes") != NULL);
 	err_clear(&e);
 	ok(source_size(s, &size, &e) == 0 && size == SIZE);
@@ -276,15 +279,15 @@ test_forget(void)
 	reap(child);
 
 	s = from_writer(7, 1000, &child);
-	ok_msg(looks(s, 0, 10, 10), "a look, then a leap");
+	ok_msg(looks(s, 0, 10, 10), "a look before bytes are forgotten");
 	source_forget(s, 200000);
-	ok_msg(reads(s, 200000, 50000), "what follows a leap");
+	ok_msg(reads(s, 200000, 50000), "a read after forgotten bytes that were never read");
 	source_forget(s, UINT64_MAX);
-	ok_msg(source_size(s, &size, &e) == 0 && size == SIZE, "all forgotten, the size is known");
+	ok_msg(source_size(s, &size, &e) == 0 && size == SIZE, "the size is known after everything is forgotten");
 	source_close(s);
 	reap(child);
 
-	/* Forgotten in the midst of what is spooled. */
+	/* Bytes in the middle of the temporary file are forgotten. */
 	s = from_writer(4096, 1000, &child);
 	ok(reads(s, 0, 250000));
 	source_forget(s, 100000);
@@ -306,18 +309,18 @@ test_take(void)
 	struct source *s = from_writer(4096, 0, &child);
 
 	ok(looks(s, 0, 30, 30));
-	ok_msg(takes(s, 30, 100), "take a little");
-	ok_msg(source_read(s, 129, p, 1, &e) == -1, "it is gone");
+	ok_msg(takes(s, 30, 100), "source_take gives a few bytes");
+	ok_msg(source_read(s, 129, p, 1, &e) == -1, "bytes that were taken are forgotten");
 	err_clear(&e);
-	ok_msg(takes(s, 200, 200000), "take much");
-	ok_msg(reads(s, 200200, 10) && reads(s, 200200, 10), "read twice what follows");
-	ok_msg(takes(s, 200205, 10), "take from what is there");
+	ok_msg(takes(s, 200, 200000), "source_take gives many bytes");
+	ok_msg(reads(s, 200200, 10) && reads(s, 200200, 10), "bytes after the taken ones are read twice");
+	ok_msg(takes(s, 200205, 10), "source_take gives bytes that were read before");
 	ok(source_take(s, SIZE - 10, p, 20, &e) == -1 && strstr(e.msg, "cut off: 10 more bytes") != NULL);
 	source_close(s);
 	reap(child);
 }
 
-/* What comes next is kept only if something before it, or it itself, is still needed. */
+/* source_next keeps its bytes only if they, or bytes before them, are still needed. */
 static void
 test_next(void)
 {
@@ -326,14 +329,16 @@ test_next(void)
 	pid_t child;
 	struct source *s = from_writer(4096, 0, &child);
 
-	ok_msg(source_next(s, 50, p, 100, &e) == 0 && memcmp(p, data + 50, 100) == 0, "next, nothing forgotten");
-	ok_msg(reads(s, 0, 100) && reads(s, 100, 50), "it is still there");
+	ok_msg(source_next(s, 50, p, 100, &e) == 0 && memcmp(p, data + 50, 100) == 0,
+	       "source_next reads bytes while earlier ones are not forgotten");
+	ok_msg(reads(s, 0, 100) && reads(s, 100, 50), "source_next keeps bytes while earlier ones are not forgotten");
 	source_forget(s, 200);
 	source_keep(s, 300);
-	ok_msg(source_next(s, 200, p, 100, &e) == 0 && reads(s, 200, 100), "next, but it was to be kept");
+	ok_msg(source_next(s, 200, p, 100, &e) == 0 && reads(s, 200, 100), "source_next keeps bytes after source_keep");
 	source_forget(s, 300);
-	ok_msg(source_next(s, 300, p, 100, &e) == 0 && memcmp(p, data + 300, 100) == 0, "next, all before forgotten");
-	ok_msg(source_read(s, 399, p, 1, &e) == -1, "it is gone");
+	ok_msg(source_next(s, 300, p, 100, &e) == 0 && memcmp(p, data + 300, 100) == 0,
+	       "source_next reads bytes after all earlier ones are forgotten");
+	ok_msg(source_read(s, 399, p, 1, &e) == -1, "source_next then forgets its bytes");
 	ok(reads(s, 400, SIZE - 400));
 	source_close(s);
 	reap(child);
@@ -365,7 +370,7 @@ test_others(void)
 	is_str(e.msg,
 	       "pipe: cannot keep the stream in a temporary file in /nonexistent (TMPDIR names the folder): "
 	       "No such file or directory",
-	       "no place for the spool file");
+	       "a folder for the temporary file that does not exist is an error");
 	source_close(s);
 	reap(child);
 
@@ -375,7 +380,7 @@ test_others(void)
 	source_close(s);
 }
 
-/* A part of a file: its own offsets and end, also where it would reach beyond the file. */
+/* A part of a file has its own offsets and end. It may reach beyond the end of the file. */
 static void
 test_part(void)
 {
@@ -388,17 +393,17 @@ test_part(void)
 		tap_bail("no file");
 	part = source_part(whole, 1001, 50, "part");
 	ok_msg(source_size(part, &size, &e) == 0 && size == 50 && !source_is_stream(part), "a part has its own size");
-	ok_msg(source_read(part, 10, got, 40, &e) == 0 && memcmp(got, data + 1011, 40) == 0, "and its own offsets");
-	ok_msg(source_read(part, 11, got, 40, &e) < 0 && e.code == ERR_INPUT, "and its own end");
+	ok_msg(source_read(part, 10, got, 40, &e) == 0 && memcmp(got, data + 1011, 40) == 0, "a part has its own offsets");
+	ok_msg(source_read(part, 11, got, 40, &e) < 0 && e.code == ERR_INPUT, "a part has its own end");
 	source_close(part);
 	err_clear(&e);
 	part = source_part(whole, SIZE - 5, UINT64_MAX, "part");
-	ok_msg(source_size(part, &size, &e) == 0 && size == 5, "one that reaches beyond the file ends with it");
+	ok_msg(source_size(part, &size, &e) == 0 && size == 5, "a part that reaches beyond the file ends with the file");
 	source_close(part);
 	part = source_part(whole, SIZE + 5, 1, "part");
-	ok_msg(source_size(part, &size, &e) == 0 && size == 0, "one behind the file is empty");
+	ok_msg(source_size(part, &size, &e) == 0 && size == 0, "a part after the end of the file is empty");
 	source_close(part);
-	ok_msg(source_read(whole, SIZE - 1, got, 1, &e) == 0, "the file is still open");
+	ok_msg(source_read(whole, SIZE - 1, got, 1, &e) == 0, "closing a part leaves the file open");
 	source_close(whole);
 }
 
@@ -429,6 +434,6 @@ main(void)
 	test_next();
 	test_others();
 	unlink(path);
-	ok_msg(rmdir(folder) == 0, "no spool file is left");
+	ok_msg(rmdir(folder) == 0, "no temporary file is left");
 	return tap_done();
 }

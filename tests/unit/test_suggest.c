@@ -1,6 +1,6 @@
 /*
- * Suggested maps, held against pairs of name lists whose truth is known: tests/suggest/README.md. Arguments: -v says what is
- * wrong; pairs to try, else all of tests/suggest.
+ * Compares suggested maps with the truth of pairs of name lists: tests/suggest/README.md. Arguments: -v prints wrong matches, -s
+ * sorts the source; then the pairs to try. The default is all of tests/suggest.
  */
 #include "plan/suggest.h"
 
@@ -11,7 +11,7 @@
 #include "table.h"
 #include "tap.h"
 
-/* A tensor of the target, as the truth has it. */
+/* The truth of a tensor of the target. */
 struct truth {
 	struct str from; /* names with commas; "-": nothing */
 	struct str op;   /* "copy", "part 0 1 3", ... */
@@ -33,7 +33,7 @@ struct figures {
 
 static bool verbose, sorted;
 
-/* As safetensors files are sorted: larger items and integers first, then by name. */
+/* The order of safetensors files: larger elements and integers first, then by name. */
 static int
 by_name(const void *a, const void *b)
 {
@@ -100,7 +100,7 @@ release_pair(struct pair *p)
 	free(p->truth);
 }
 
-/* ---- what was suggested, in the words of the truth */
+/* ---- suggestions, in the notation of the truth */
 
 static void
 put_made(const struct suggest *s, const struct suggest_match *m, size_t part, struct buf *from, struct buf *op)
@@ -117,7 +117,7 @@ put_made(const struct suggest *s, const struct suggest_match *m, size_t part, st
 		buf_addf(op, "%s%s", op->len > 0 ? " " : "", ops[m->op]);
 }
 
-/* Rights of a pair; *wrong_sure: how many were called sure and are not right. */
+/* Number of right tensors of a pair. *wrong_sure: how many were graded sure and are wrong. */
 static size_t
 count_right(const struct pair *p, const struct suggest *s, size_t *sure, size_t *wrong_sure)
 {
@@ -156,9 +156,9 @@ count_right(const struct pair *p, const struct suggest *s, size_t *sure, size_t 
 	return right;
 }
 
-/* ---- two matchers that know nothing, for comparison */
+/* ---- two simple matchers, for comparison */
 
-/* How many bytes of whole components two names have in common at their ends. */
+/* Number of whole components that two names have in common at their ends. */
 static size_t
 suffix(struct str a, struct str b)
 {
@@ -222,7 +222,7 @@ percent(double part, double whole)
 	return whole > 0 ? 100 * part / whole : 100;
 }
 
-/* By the name of their files, which figures pairs count in. */
+/* Tries a pair. The name of its file decides in which figures it counts. */
 static void
 try_pair(const char *path, struct figures *f)
 {
@@ -250,14 +250,15 @@ try_pair(const char *path, struct figures *f)
 	count_in(&f[late], right, p.n[1]);
 	if (10 * naive[0] < 9 * p.n[1] && 10 * naive[1] < 9 * p.n[1])
 		count_in(&f[2 + late], right, p.n[1]);
-	ok_msg(wrong == 0, "%.*s: %zu of %zu right (%.0f %%; suffix %.0f %%, order %.0f %%), %zu sure, %zu of them wrong",
+	ok_msg(wrong == 0,
+	       "%.*s: no sure match is wrong: %zu of %zu right (%.0f %%; suffix %.0f %%, order %.0f %%), %zu sure, %zu of them wrong",
 	       (int)strcspn(name, "."), name, right, p.n[1], percent((double)right, (double)p.n[1]),
 	       percent((double)naive[0], (double)p.n[1]), percent((double)naive[1], (double)p.n[1]), sure, wrong);
 	suggest_release(&s);
 	release_pair(&p);
 }
 
-/* All pairs, or those named, in one order of the source. */
+/* Tries pairs in one order of the source, and checks the figures of all. */
 static void
 try_pairs(char **paths, size_t n)
 {
@@ -290,7 +291,7 @@ main(int argc, char **argv)
 		return tap_done();
 	}
 	if (glob("tests/suggest/*.tsv", 0, NULL, &found) != 0)
-		tap_bail("tests/suggest");
+		tap_bail("tests/suggest has no pairs");
 	try_pairs(found.gl_pathv, found.gl_pathc);
 	sorted = true;
 	try_pairs(found.gl_pathv, found.gl_pathc);

@@ -1,4 +1,4 @@
-/* Figures worked out by hand or by longer arithmetic, and the same bits however the elements come; comparison; names. */
+/* Figures, compared with values computed by hand or in long double, and for many orders of elements; digests; comparisons. */
 #include "tap.h"
 
 #include "base/cursor.h"
@@ -24,7 +24,7 @@ same_moments(const struct moments *a, const struct moments *b)
 	return memcmp(a, b, sizeof(*a)) == 0;
 }
 
-/* Vectors of FIPS 180-2, and lines whose order is that of their bytes. */
+/* A vector of FIPS 180-2, and lines that are sorted by their bytes. */
 static void
 digests(void)
 {
@@ -35,9 +35,9 @@ digests(void)
 	struct buf b = BUF_INIT;
 
 	digest_put(&b, &d);
-	is_str(b.p, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "abc");
+	is_str(b.p, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "the digest of abc is that of FIPS 180-2");
 	none = digest_of(lines, 2);
-	ok_msg(memcmp(&none, &d, sizeof(d)) == 0, "lines in their order");
+	ok_msg(memcmp(&none, &d, sizeof(d)) == 0, "a digest of lines takes them in sorted order");
 	buf_clear(&b);
 	d = digest_of(NULL, 0);
 	none = (struct digest){ .known = false };
@@ -46,11 +46,11 @@ digests(void)
 	is_str(b.p,
 	       "a\\tb\tfloat16\t[2,3]\te3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n"
 	       "c\tfloat16\t[2,3]\t-\n",
-	       "lines");
+	       "digest lines have name, dtype, shape and digest");
 	buf_release(&b);
 }
 
-/* The bytes that a file has for n elements of this machine. Allocated. */
+/* The bytes of n elements as a file has them. Allocated. */
 static void *
 stored(enum dtype t, const void *x, size_t n)
 {
@@ -84,9 +84,9 @@ few_values(void)
 	ok_msg(fabs(moments_std(&m) - sqrt((30 - 100.0 / 6) / 5)) < 1e-15, "std with N-1");
 	ok_msg(fabs(moments_norm(&m) - sqrt(30)) < 1e-15, "norm is the root of 30");
 	m = moments_of(DTYPE_FLOAT32, x, 1);
-	ok_msg(isnan(moments_std(&m)) && moments_mean(&m) == 1, "one value has no std");
+	ok_msg(isnan(moments_std(&m)) && moments_mean(&m) == 1, "a single value has no std");
 	m = moments_of(DTYPE_FLOAT32, x, 0);
-	ok_msg(moments_norm(&m) == 0 && isnan(moments_mean(&m)), "nothing has norm 0 and no mean");
+	ok_msg(moments_norm(&m) == 0 && isnan(moments_mean(&m)), "no values have norm 0 and no mean");
 }
 
 static void
@@ -99,18 +99,19 @@ special_values(void)
 	struct moments m = moments_of(DTYPE_FLOAT64, x, 6);
 
 	ok_msg(m.nans == 2 && m.pinf == 1 && m.ninf == 1 && m.finite == 2 && m.min == -5 && m.max == 3 && moments_mean(&m) == -1,
-	       "what is not finite is counted and left out");
+	       "values that are not finite are counted and left out");
 	m = moments_of(DTYPE_BOOL, b, 4);
-	ok_msg(m.zeros == 2 && m.max == 1 && moments_mean(&m) == 0.5, "bool counts as 0 and 1, whatever the byte");
+	ok_msg(m.zeros == 2 && m.max == 1 && moments_mean(&m) == 0.5, "bool counts as 0 and 1 for every byte");
 	m = moments_of(DTYPE_INT64, i, 3);
 	ok_msg(m.min == -3 && m.max == 9 && moments_mean(&m) == 2 && m.zeros == 1, "int64");
 	m = moments_of(DTYPE_COMPLEX64, z, 4);
-	ok_msg(m.max == 5 && m.min == 0 && m.zeros == 1 && m.nans == 1 && m.pinf == 1 && m.finite == 2, "complex: absolute values");
+	ok_msg(m.max == 5 && m.min == 0 && m.zeros == 1 && m.nans == 1 && m.pinf == 1 && m.finite == 2,
+	       "complex numbers count with their absolute values");
 	ok_msg(!moments_known(DTYPE_QUINT8) && !moments_known(DTYPE_FLOAT4_E2M1FN_X2) && moments_known(DTYPE_FLOAT8_E8M0FNU),
-	       "which types have figures");
+	       "the right types have figures");
 }
 
-/* The same against sums in long double, at every length around a block. */
+/* Compares figures with sums in long double, at every length around that of a block. */
 static void
 lengths(void)
 {
@@ -136,11 +137,11 @@ lengths(void)
 		good = good && m.min == min && m.max == max && m.finite == n && fabsl(moments_mean(&m) - 1e5L - mean) < 2e-11L &&
 		       (n == 1 || fabsl(moments_std(&m) - sqrtl(squares / (long double)(n - 1))) < 1e-14L);
 	}
-	ok_msg(good, "all lengths around blocks, against long double");
+	ok_msg(good, "figures of all lengths around a block agree with long double");
 	free(x);
 }
 
-/* All numbers of a type of 16 bits in their order, so that infinities and NaNs lie between numbers in few blocks. */
+/* All numbers of a type of 16 bits in the order of their codes, so that infinities and NaNs occur in few blocks. */
 static void
 all_codes(enum dtype t, unsigned mantissa, double largest)
 {
@@ -155,23 +156,23 @@ all_codes(enum dtype t, unsigned mantissa, double largest)
 	m = moments_of(t, code, 65536);
 	ok_msg(m.nans == 2 * (special - 1) && m.pinf == 1 && m.ninf == 1 && m.zeros == 2 && m.finite == 65536 - 2 * special,
 	       "%s: counts", dtype_name(t));
-	ok_msg(m.min == -largest && m.max == largest && fabs(moments_mean(&m)) < 1e-16 * largest, "%s: min, max, mean",
+	ok_msg(m.min == -largest && m.max == largest && fabs(moments_mean(&m)) < 1e-16 * largest, "%s: min, max and mean are right",
 	       dtype_name(t));
 	tap_le(code, 65536, 2);
 	convert_decode(t, code, 65536, x);
 	for (size_t i = 0; i < 65536; i++)
 		squares += isfinite(x[i]) ? (long double)x[i] * x[i] : 0;
-	ok_msg(fabsl(moments_norm(&m) / sqrtl(squares) - 1) < 1e-15L, "%s: norm, against long double", dtype_name(t));
+	ok_msg(fabsl(moments_norm(&m) / sqrtl(squares) - 1) < 1e-15L, "%s: the norm agrees with long double", dtype_name(t));
 	wide = moments_of(DTYPE_FLOAT64, x, 65536);
-	ok_msg(same_moments(&m, &wide), "%s: the same bits as of float64", dtype_name(t));
+	ok_msg(same_moments(&m, &wide), "%s: the figures have the same bits as those of float64", dtype_name(t));
 	moments_add(&found, t, code, 65536, true);
 	ok_msg(found.nans == m.nans && found.pinf == 1 && found.ninf == 1 && moments_count(&found) == 65536,
-	       "%s: only what is not finite", dtype_name(t));
+	       "%s: values that are all not finite are counted", dtype_name(t));
 	free(code);
 	free(x);
 }
 
-/* One number that is not finite is found at many places, by type, among others of a large exponent. */
+/* A single number that is not finite must be found at many places among numbers with a large exponent. */
 static void
 special_places(void)
 {
@@ -195,12 +196,12 @@ special_places(void)
 			       moments_count(&m) == n;
 			(void)convert_encode(t, &large, 1, bytes + i * dtype_size(t));
 		}
-		ok_msg(good, "%s: one that is not finite, anywhere", dtype_name(t));
+		ok_msg(good, "%s: a single number that is not finite is found anywhere", dtype_name(t));
 	}
 	free(bytes);
 }
 
-/* Numbers of standard deviation 1/sqrt(3) about many means, with NaNs between, against sums in long double. */
+/* Numbers of standard deviation 1/sqrt(3) around many means, with NaNs between them, compared with sums in long double. */
 static void
 means(void)
 {
@@ -223,11 +224,11 @@ means(void)
 		good = good && m.nans == 41 && fabsl(moments_mean(&m) - sum / count) <= 2e-16L * about + 1e-16L &&
 		       fabsl(moments_std(&m) - sqrtl(squares / (count - 1))) < 1e-15L;
 	}
-	ok_msg(good, "means near 0 and far away, against long double");
+	ok_msg(good, "figures with means near to and far from 0 agree with long double");
 	free(x);
 }
 
-/* ---- a checkpoint in memory: storages one after the other, as safetensors has them */
+/* ---- a checkpoint in memory, whose storages follow each other as in safetensors */
 
 static const struct ckpt_ops ops = { .name = "memory" };
 
@@ -271,7 +272,7 @@ tensor_of(struct fake *f, enum dtype t, uint32_t storage, const uint64_t *shape,
 	return x;
 }
 
-/* Are the figures of tensor t of bytes the same bits as m? */
+/* True if the figures of a tensor over these bytes have the same bits as m. */
 static bool
 figures_are(const unsigned char *bytes, uint64_t size, const uint64_t *shape, const uint64_t *strides, const struct moments *m)
 {
@@ -290,7 +291,7 @@ figures_are(const unsigned char *bytes, uint64_t size, const uint64_t *shape, co
 	return same;
 }
 
-/* Elements in order against the same elements in another order that strides put right, in several units. */
+/* Several units of elements in order, compared with the same elements stored in another order with suitable strides. */
 static void
 orders(void)
 {
@@ -311,13 +312,16 @@ orders(void)
 		moments_join(&whole, &m);
 	}
 	ok_msg(whole.nans == (n + 992) / 1000 && moments_count(&whole) == n, "every element counts once");
-	ok_msg(figures_are(bytes, 4 * n, rows, (const uint64_t[]){ wide, 1 }, &whole), "units one by one give the same bits");
+	ok_msg(figures_are(bytes, 4 * n, rows, (const uint64_t[]){ wide, 1 }, &whole),
+	       "elements in order give the same bits as units one by one");
 	for (size_t i = 0; i < n; i++)
 		memcpy(turned + 4 * (i % wide * 3 + i / wide), bytes + 4 * i, 4);
-	ok_msg(figures_are(turned, 4 * n, rows, (const uint64_t[]){ 1, 3 }, &whole), "few long rows that lie as columns do");
+	ok_msg(figures_are(turned, 4 * n, rows, (const uint64_t[]){ 1, 3 }, &whole),
+	       "few long rows that are stored as columns give the same bits");
 	for (size_t i = 0; i < n; i++)
 		memcpy(turned + 4 * (i % 3 * wide + i / 3), bytes + 4 * i, 4);
-	ok_msg(figures_are(turned, 4 * n, columns, (const uint64_t[]){ 1, wide }, &whole), "many short ones");
+	ok_msg(figures_are(turned, 4 * n, columns, (const uint64_t[]){ 1, wide }, &whole),
+	       "many short rows that are stored as columns give the same bits");
 	free(bytes);
 	free(turned);
 }
@@ -352,11 +356,11 @@ figures(void)
 	for (size_t i = 0; i < 5; i++)
 		list[i] = &t[i];
 	k.c->storages[3].flags = 0;
-	ok_msg(figures_take(&f, k.c, list, 5, &o, &e) == 0, "figures of five tensors");
-	ok_msg(f.has_crc[2] && !f.has_crc[3], "CRCs where the storage states one");
+	ok_msg(figures_take(&f, k.c, list, 5, &o, &e) == 0, "figures of five tensors are taken");
+	ok_msg(f.has_crc[2] && !f.has_crc[3], "a CRC is computed if the storage states one");
 	ok_msg(moments_count(&f.moments[0]) == 3 && moments_count(&f.moments[1]) == 420000 && moments_count(&f.moments[2]) == 0 &&
 		       moments_count(&f.moments[3]) == 420000 && moments_count(&f.moments[4]) == 0,
-	       "counts");
+	       "every element of each tensor counts once");
 	ok_msg(f.moments[1].min == f.moments[3].min && f.moments[1].max == f.moments[3].max &&
 		       fabs(moments_norm(&f.moments[1]) - moments_norm(&f.moments[3])) < 1e-10,
 	       "a matrix and its transpose");
@@ -366,11 +370,11 @@ figures(void)
 		for (int bit = 0; bit < 8; bit++)
 			crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
 	}
-	ok_msg(f.crc[2] == ~crc && f.crc[1] == 0, "CRC, bit by bit");
+	ok_msg(f.crc[2] == ~crc && f.crc[1] == 0, "the CRC equals one that is computed bit by bit");
 	o.pool = pool_new(3);
 	ok_msg(figures_take(&g, k.c, list, 5, &o, &e) == 0 && memcmp(f.moments, g.moments, 5 * sizeof(*f.moments)) == 0 &&
 		       memcmp(f.crc, g.crc, 4 * sizeof(*f.crc)) == 0,
-	       "the same bits with three threads");
+	       "three threads give the same bits");
 	pool_free(o.pool);
 	figures_release(&f);
 	figures_release(&g);
@@ -416,19 +420,22 @@ comparisons(void)
 	struct compare_opts exact = { .nan_equal = true }, loose = { .atol = 0.5, .nan_equal = true }, differ = { .atol = 1 };
 	struct difference d = compare(DTYPE_FLOAT64, a, DTYPE_FLOAT64, b, 5, exact);
 
-	ok_msg(d.comparable && d.differing == 1 && d.largest == 0.5, "one element, by a half; NaN, Inf and -0 agree");
-	ok_msg(compare(DTYPE_FLOAT64, a, DTYPE_FLOAT64, b, 5, loose).differing == 0, "atol 0.5 lets it pass");
+	ok_msg(d.comparable && d.differing == 1 && d.largest == 0.5, "one element differs by 0.5; NaN, Inf and -0 are equal");
+	ok_msg(compare(DTYPE_FLOAT64, a, DTYPE_FLOAT64, b, 5, loose).differing == 0, "atol 0.5 accepts a difference of 0.5");
 	d = compare(DTYPE_FLOAT64, a, DTYPE_FLOAT64, b, 5, differ);
-	ok_msg(d.differing == 1 && isnan(d.largest), "NaNs differ if that is asked for");
-	ok_msg(compare(DTYPE_FLOAT64, a, DTYPE_FLOAT64, a, 5, differ).differing == 1, "even from themselves");
-	ok_msg(compare(DTYPE_FLOAT64, a, DTYPE_FLOAT32, f, 5, exact).differing == 0, "other dtypes by value");
+	ok_msg(d.differing == 1 && isnan(d.largest), "NaNs differ without nan_equal");
+	ok_msg(compare(DTYPE_FLOAT64, a, DTYPE_FLOAT64, a, 5, differ).differing == 1,
+	       "a tensor with NaN differs from itself without nan_equal");
+	ok_msg(compare(DTYPE_FLOAT64, a, DTYPE_FLOAT32, f, 5, exact).differing == 0,
+	       "tensors of other dtypes are compared by value");
 	d = compare(DTYPE_INT64, i, DTYPE_INT64, j, 2, exact);
-	ok_msg(d.differing == 1 && d.largest == 1, "integers that doubles cannot tell apart");
+	ok_msg(d.differing == 1 && d.largest == 1, "integers are compared exactly beyond the precision of double");
 	d = compare(DTYPE_QINT8, q, DTYPE_QINT8, r, 2, exact);
-	ok_msg(d.comparable && d.bytes && d.differing == 1, "quantised ones by their bytes");
-	ok_msg(!compare(DTYPE_QINT8, q, DTYPE_INT8, r, 2, exact).comparable, "and not with other types");
+	ok_msg(d.comparable && d.bytes && d.differing == 1, "quantised tensors are compared by their bytes");
+	ok_msg(!compare(DTYPE_QINT8, q, DTYPE_INT8, r, 2, exact).comparable,
+	       "quantised tensors are not comparable with other types");
 	d = compare(DTYPE_COMPLEX64, z, DTYPE_COMPLEX64, w, 1, exact);
-	ok_msg(d.differing == 1 && d.largest == 5, "complex: 3 and 4 make 5");
+	ok_msg(d.differing == 1 && d.largest == 5, "complex numbers differ by the absolute value of the difference");
 }
 
 int

@@ -1,5 +1,5 @@
 /*
- * tensor and state dict: geometry by hand, and trees built node by node, with all that a hostile one may hold.
+ * tensor and state dict: geometry computed by hand, and trees built node by node, including hostile ones.
  */
 #include "tensor/ckpt.h"
 #include "tensor/composite.h"
@@ -45,16 +45,17 @@ test_check(void)
 	t = view(DTYPE_FLOAT32, 1, 2, s34, row);
 	ok(fits(&t, 52) && !fits(&t, 51));
 	t = view(DTYPE_FLOAT32, 0, 2, s34, none);
-	ok_msg(fits(&t, 4) && !fits(&t, 3), "an expanded one needs its element");
+	ok_msg(fits(&t, 4) && !fits(&t, 3), "an expanded tensor needs its one element");
 	t = view(DTYPE_FLOAT64, 99, 2, s05, far);
-	ok_msg(fits(&t, 0), "an empty one needs nothing, wherever it points");
+	ok_msg(fits(&t, 0), "an empty tensor needs no bytes, even at a large offset");
 	t = view(DTYPE_FLOAT64, 0, 0, NULL, NULL);
 	ok(fits(&t, 8) && !fits(&t, 7));
 	is_uint(tensor_count(&t), 1, "a scalar has one element");
 	t = view(DTYPE_UINT8, 0, 3, huge, ones);
 	ok(!fits(&t, UINT64_MAX) && !tensor_numel(&t, &n));
 	t = view(DTYPE_UINT8, 0, 4, huge0, ones);
-	ok_msg(!fits(&t, 0) && !tensor_numel(&t, &n), "torch and safetensors refuse a 0 behind too large a product");
+	ok_msg(!fits(&t, 0) && !tensor_numel(&t, &n),
+	       "a 0 after too large a product of sizes is refused, as by torch and safetensors");
 	t = view(DTYPE_UINT8, 0, 4, zero, ones);
 	ok(fits(&t, 0) && tensor_numel(&t, &n) && n == 0);
 	t = view(DTYPE_UINT8, 0, 2, s34, far);
@@ -71,7 +72,7 @@ test_check(void)
 	ok(fits(&t, 48) && !tensor_contiguous(&t) && tensor_covers(&t, 48));
 }
 
-/* What a list says of a tensor that is made of parts. */
+/* The text in a list for a tensor with parts. */
 static void
 put_field(struct buf *b, const char *key, struct str value)
 {
@@ -93,20 +94,20 @@ test_layouts(void)
 	ok(tensor_contiguous(&t) && tensor_covers(&t, 384));
 	is_uint(tensor_nbytes(&t), 384, "bytes");
 	t = view(DTYPE_FLOAT32, 0, 3, s1, unused);
-	ok_msg(tensor_contiguous(&t) && tensor_covers(&t, 20), "strides of single elements do not matter");
+	ok_msg(tensor_contiguous(&t) && tensor_covers(&t, 20), "strides of dimensions of size 1 do not matter");
 	t = view(DTYPE_FLOAT32, 2, 2, s23, gap);
 	ok(!tensor_contiguous(&t) && !tensor_covers(&t, 24));
 	tensor_span(&t, &from, &to);
 	ok(from == 2 && to == 9);
 	t = view(DTYPE_FLOAT32, 0, 2, s23, same);
-	ok_msg(!tensor_covers(&t, 24), "overlapping rows cover less than they count");
+	ok_msg(!tensor_covers(&t, 24), "overlapping rows cover fewer bytes than their elements have");
 	arena_init(&a);
 	tensor_set_shape(&t, &a, s, 4);
 	ok(memcmp(t.stride, first, sizeof(first)) == 0);
 	tensor_set_shape(&t, &a, (const uint64_t[]){ 0, 5 }, 2);
-	ok_msg(t.stride[0] == 5 && t.stride[1] == 1, "(0,5) has strides (5,1), as torch says");
+	ok_msg(t.stride[0] == 5 && t.stride[1] == 1, "shape (0,5) has strides (5,1), as in torch");
 	tensor_set_shape(&t, &a, (const uint64_t[]){ 5, 0 }, 2);
-	ok_msg(t.stride[0] == 1 && t.stride[1] == 1, "(5,0) has strides (1,1), as torch says");
+	ok_msg(t.stride[0] == 1 && t.stride[1] == 1, "shape (5,0) has strides (1,1), as in torch");
 	arena_release(&a);
 }
 
@@ -138,7 +139,7 @@ test_shapes(void)
 	ok(shape_parse(buf_str(&b), shape, &n) && n == 64);
 	b.len--;
 	buf_adds(&b, ",1]");
-	ok_msg(!shape_parse(buf_str(&b), shape, &n), "65 dimensions are too many");
+	ok_msg(!shape_parse(buf_str(&b), shape, &n), "65 dimensions are refused");
 	buf_release(&b);
 }
 
@@ -191,7 +192,7 @@ set(uint32_t d, const char *key, uint32_t v)
 	value_set(t, d, text(key), v);
 }
 
-/* The names of the state dict at key, with a letter for their kind; or the error. */
+/* The names of the state dict at key, each with a letter for its kind; or the error. */
 static const char *
 names(uint32_t root, const char *key)
 {
@@ -257,24 +258,25 @@ test_places(void)
 	set(model, "a.bias", leaf(1));
 	set(model, "note", text("x"));
 	set(ema, "e", leaf(2));
-	is_str(names(root, NULL), "a.weight:t0 a.bias:t1 note:o0", "model comes first");
+	is_str(names(root, NULL), "a.weight:t0 a.bias:t1 note:o0", "the state dict at model is chosen");
 	is_str(names(root, "state_dict_ema"), "e:t2", "-k chooses");
 	is_str(names(root, ""), "epoch:o0 model.a.weight:t0 model.a.bias:t1 model.note:o0 state_dict_ema.e:t2",
 	       "the root has dotted names");
-	is_str(names(root, "model.a.weight"), ":t0", "a tensor has the empty name");
+	is_str(names(root, "model.a.weight"), ":t0", "a tensor as a place has the empty name");
 	is_str(names(root, "model.a"),
 	       "t.pth: there is no 'model.a' in it; its root has epoch, model, state_dict_ema; did you mean model?",
-	       "no such place");
+	       "a place that does not exist is refused");
 	is_str(names(root, "epoch"),
 	       "t.pth: there are no tensors at 'epoch'; there are some at 'model', 'state_dict_ema' (-k PATH chooses)",
-	       "a place without tensors");
-	is_str(names(leaf(5), NULL), ":t5", "a tensor as root");
-	is_str(names(text("x"), NULL), "t.pth: there are no tensors at the root, and none elsewhere in it", "no tensors at all");
+	       "a place without tensors is refused");
+	is_str(names(leaf(5), NULL), ":t5", "a tensor as the root has the empty name");
+	is_str(names(text("x"), NULL), "t.pth: there are no tensors at the root, and none elsewhere in it",
+	       "a checkpoint without tensors is refused");
 
 	root = dict();
 	set(root, "model", text("resnet"));
 	set(root, "w", leaf(0));
-	is_str(names(root, NULL), "model:o0 w:t0", "a model that is no dict is no place");
+	is_str(names(root, NULL), "model:o0 w:t0", "a value at model that is not a dict is not chosen");
 }
 
 static void
@@ -305,19 +307,20 @@ test_nested(void)
 	is_str(names(root, NULL),
 	       "a:t0 layers.0.w:t1 layers.1:t2 layers.2:o0 layers.3.0:t3 layers.3.1:o0 empty:o0 7:t4 "
 	       "None:t5 True:t6 0.5:t7 (1, x):t8",
-	       "lists and tuples by index, keys of every kind");
-	is_str(names(list, NULL), "0.w:t1 1:t2 2:o0 3.0:t3 3.1:o0", "a list as root");
+	       "items of lists and tuples are named by index, and keys of every kind have names");
+	is_str(names(list, NULL), "0.w:t1 1:t2 2:o0 3.0:t3 3.1:o0", "items of a list at the root are named by index");
 
 	root = dict();
 	set(root, "a", leaf(0));
 	set(root, "a", leaf(1));
-	is_str(names(root, NULL), "t.pth: the name 'a' occurs twice in the state dict", "a key twice");
+	is_str(names(root, NULL), "t.pth: the name 'a' occurs twice in the state dict", "a key that occurs twice is refused");
 	root = dict();
 	inner = dict();
 	set(inner, "b", leaf(0));
 	set(root, "a", inner);
 	set(root, "a.b", leaf(1));
-	is_str(names(root, ""), "t.pth: the name 'a.b' occurs twice in the state dict", "a dotted path that is a name");
+	is_str(names(root, ""), "t.pth: the name 'a.b' occurs twice in the state dict",
+	       "a key that equals a dotted path is refused");
 
 	root = deep = dict();
 	for (int i = 0; i < 150; i++) {
@@ -333,7 +336,7 @@ test_nested(void)
 		root = inner;
 	}
 	snprintf(wide, sizeof(wide), "%s", names(root, NULL));
-	ok_msg(strstr(wide, "nested more than 200 deep") != NULL, "nesting has a limit");
+	ok_msg(strstr(wide, "nested more than 200 deep") != NULL, "values that are nested too deep are refused");
 }
 
 static void
@@ -349,7 +352,7 @@ test_cycles(void)
 	set(root, "in", inner);
 	set(inner, "out", root);
 	set(inner, "v", leaf(1));
-	is_str(names(root, ""), "self:o0 w:t0 in.out:o0 in.v:t1", "cycles end");
+	is_str(names(root, ""), "self:o0 w:t0 in.out:o0 in.v:t1", "a cycle is listed as another value");
 
 	/* 2^40 paths to one tensor. */
 	fresh();
@@ -363,7 +366,7 @@ test_cycles(void)
 	}
 	ok_msg(strstr(names(at, NULL), "more names than the file has values") != NULL, "a bomb of shared lists is refused");
 
-	/* The same without a tensor, inside a call. */
+	/* Shared lists without a tensor, inside a call. */
 	fresh();
 	at = value_new_seq(t, VALUE_LIST);
 	for (int i = 0; i < 40; i++) {
@@ -374,7 +377,7 @@ test_cycles(void)
 	}
 	root = dict();
 	set(root, "x", call("torch._utils", "_rebuild_sparse_tensor", &at, 1));
-	is_str(names(root, NULL), "x:c0", "and so is one inside a call passed over");
+	is_str(names(root, NULL), "x:c0", "a bomb of shared lists inside a call is not expanded");
 }
 
 static void
@@ -406,7 +409,7 @@ test_composites(void)
 	       "s:c0 n:c0 u:o0 q:t6; s [3]\tlayout=sparse_coo indices:float32[2],values:float32[2]; "
 	       "n [2]\tlayout=nested buffer:float32[2],sizes:float32[2],strides:float32[2],offsets:float32[2]; "
 	       "q [2]\tquantized=per_channel data:float32[2],scales:float32[2],zero_points:float32[2],axis:int64[]",
-	       "composites and their parts");
+	       "composites are listed with their parts");
 }
 
 static void
@@ -439,9 +442,10 @@ test_flat(void)
 	c->tree = NULL;
 	c->ntensors = 2;
 	c->names = flat;
-	is_str(names(VALUE_ABSENT, NULL), "a:t0 b.c:t1", "a checkpoint without a tree");
-	is_str(names(VALUE_ABSENT, ""), "a:t0 b.c:t1", "whose root is its only place");
-	is_str(names(VALUE_ABSENT, "model"), "t.pth: it is one flat state dict: -k 'model' finds nothing in it", "and no other");
+	is_str(names(VALUE_ABSENT, NULL), "a:t0 b.c:t1", "a checkpoint without a tree is a flat state dict");
+	is_str(names(VALUE_ABSENT, ""), "a:t0 b.c:t1", "the root is a place of a flat state dict");
+	is_str(names(VALUE_ABSENT, "model"), "t.pth: it is one flat state dict: -k 'model' finds nothing in it",
+	       "a flat state dict has no other place");
 }
 
 static void
@@ -456,12 +460,13 @@ test_module(void)
 	set(parameters, "w", leaf(0));
 	set(state, "_parameters", parameters);
 	value_set_state(t, module, state);
-	ok_msg(strstr(names(module, NULL), "a whole pickled nn.Module") != NULL, "a whole module is named as such");
+	ok_msg(strstr(names(module, NULL), "a whole pickled nn.Module") != NULL,
+	       "a whole module is refused, and the error names it");
 	module = call("__torch__", "Net", NULL, 0);
 	state = dict();
 	set(state, "w", leaf(0));
 	value_set_state(t, module, state);
-	is_str(names(module, NULL), "w:t0", "a TorchScript module is a container");
+	is_str(names(module, NULL), "w:t0", "a TorchScript module is a state dict");
 }
 
 int

@@ -1,4 +1,4 @@
-/* Escapes are those of lnn-tensors(5); UTF-8 is RFC 3629's. */
+/* Expected escapes are from lnn-tensors(5), UTF-8 from RFC 3629. */
 #include "base/text.h"
 
 #include "tap.h"
@@ -56,7 +56,7 @@ test_utf8(void)
 	utf8_put(&b, 0xe9);
 	utf8_put(&b, 0x65e5);
 	utf8_put(&b, 0x1f600);
-	is_str(b.p, "\xc3\xa9\xe6\x97\xa5\xf0\x9f\x98\x80", "three code points");
+	is_str(b.p, "\xc3\xa9\xe6\x97\xa5\xf0\x9f\x98\x80", "three code points are written as UTF-8");
 	ok(utf8_valid(BYTES("a\xc3\xa9")) && !utf8_valid(BYTES("a\xc3")) && utf8_valid(BYTES("")));
 	buf_release(&b);
 }
@@ -119,8 +119,8 @@ test_escape(void)
 		clean = clean && b.len > 0 && b.p[0] != '#' && utf8_valid(buf_str(&b)) && strpbrk(b.p, "\t\n\r") == NULL &&
 			strlen(b.p) == b.len;
 	}
-	ok_msg(same, "any bytes come back");
-	ok_msg(clean, "a field is never empty, no remark, and one line");
+	ok_msg(same, "any bytes are the same after escaping and unescaping");
+	ok_msg(clean, "an escaped field is never empty, never a comment, and one line");
 	buf_release(&b);
 	buf_release(&back);
 }
@@ -132,13 +132,14 @@ test_show(void)
 
 	text_show(&b, BYTES("a\x1b[31m\xc3\xa9\xe2\x80\xae"
 			    "x\xff\xc2\x9b\\"));
-	is_str(b.p, "a\\x1b[31m\xc3\xa9\\xe2\\x80\\xaex\\xff\\xc2\\x9b\\", "nothing acts on a terminal");
+	is_str(b.p, "a\\x1b[31m\xc3\xa9\\xe2\\x80\\xaex\\xff\\xc2\\x9b\\",
+	       "control characters and invalid bytes are escaped for a terminal");
 	buf_release(&b);
-	is_uint(text_width(BYTES("abc")), 3, "width of ASCII");
-	is_uint(text_width(BYTES("\xc3\xa9t\xc3\xa9")), 3, "width of letters with accents");
-	is_uint(text_width(BYTES("e\xcc\x81")), 1, "width of a combining mark");
-	is_uint(text_width(BYTES("\xe6\x97\xa5\xe6\x9c\xac")), 4, "width of wide characters");
-	is_uint(text_width(BYTES("")), 0, "width of nothing");
+	is_uint(text_width(BYTES("abc")), 3, "the width of ASCII letters is 1");
+	is_uint(text_width(BYTES("\xc3\xa9t\xc3\xa9")), 3, "the width of letters with accents is 1");
+	is_uint(text_width(BYTES("e\xcc\x81")), 1, "the width of a combining mark is 0");
+	is_uint(text_width(BYTES("\xe6\x97\xa5\xe6\x9c\xac")), 4, "the width of wide characters is 2");
+	is_uint(text_width(BYTES("")), 0, "the width of the empty text is 0");
 }
 
 static void
@@ -156,13 +157,14 @@ test_distance(void)
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		is_uint(text_distance(str_c(cases[i].a), str_c(cases[i].b), 20), cases[i].expected, cases[i].a);
-		is_uint(text_distance(str_c(cases[i].b), str_c(cases[i].a), 20), cases[i].expected, "  the other way");
+		is_uint(text_distance(str_c(cases[i].b), str_c(cases[i].a), 20), cases[i].expected,
+			"the distance is the same with the texts exchanged");
 	}
-	is_uint(text_distance(str_c("kitten"), str_c("sitting"), 2), 3, "beyond the limit");
-	is_uint(text_distance(str_c("abc"), str_c("xyzuvw"), 1), 2, "far beyond the limit");
+	is_uint(text_distance(str_c("kitten"), str_c("sitting"), 2), 3, "a distance above the limit is the limit and 1");
+	is_uint(text_distance(str_c("abc"), str_c("xyzuvw"), 1), 2, "a distance far above the limit is the limit and 1");
 	memset(long_a, 'a', sizeof(long_a));
-	is_uint(text_distance(str_n(long_a, 600), str_n(long_a, 599), 3), 4, "too long to be compared");
-	is_uint(text_distance(str_n(long_a, 255), str_n(long_a, 255), 3), 0, "just not too long");
+	is_uint(text_distance(str_n(long_a, 600), str_n(long_a, 599), 3), 4, "texts that are too long are not compared");
+	is_uint(text_distance(str_n(long_a, 255), str_n(long_a, 255), 3), 0, "texts of the greatest length are compared");
 }
 
 static const char *
@@ -186,13 +188,13 @@ test_nearest(void)
 	static const char *const keys[] = { "TYPE", "PATTERNS", "MATCH_TYPE", "FILTERS", "FILTER", NULL };
 	static const char *const names[] = { "stages.0.norm.weight", "head.weight", "head.bias", "cls_token", NULL };
 
-	is_str(guess("PATERNS", keys), "PATTERNS", "a letter is missing");
-	is_str(guess("FILTRE", keys), "FILTER", "two are swapped");
-	is_str(guess("MATCHTYPE", keys), "MATCH_TYPE", "a letter is nearer than a part");
-	is_str(guess("LAYER_NAMES_OF_ALL", keys), "none", "nothing like it");
-	is_str(guess("module.head.weight", names), "head.weight", "a prefix too many");
-	is_str(guess("head.wieght", names), "head.weight", "a slip in a name");
-	is_str(guess("x", names), "none", "too short to guess");
+	is_str(guess("PATERNS", keys), "PATTERNS", "a missing letter is guessed");
+	is_str(guess("FILTRE", keys), "FILTER", "two swapped letters are guessed");
+	is_str(guess("MATCHTYPE", keys), "MATCH_TYPE", "a missing letter counts less than a missing part");
+	is_str(guess("LAYER_NAMES_OF_ALL", keys), "none", "nothing is guessed if nothing is similar");
+	is_str(guess("module.head.weight", names), "head.weight", "a superfluous prefix is guessed");
+	is_str(guess("head.wieght", names), "head.weight", "swapped letters in a long name are guessed");
+	is_str(guess("x", names), "none", "nothing is guessed from a short text");
 }
 
 int

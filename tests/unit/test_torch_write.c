@@ -1,6 +1,6 @@
 /*
- * The torch writer: its pickle opcode by opcode (FORMATS 1.10, 1.11), its records, what it refuses, and that a failure never
- * leaves a zip with a directory. Then the same bytes read again, from memory and through a pipe that gives few bytes at a time.
+ * The torch writer: its pickle opcode by opcode (lib/format/README.md, section 3), its records and its refusals. A failure never
+ * leaves a zip with a directory. The output is then read again, from memory and through a pipe that gives few bytes at a time.
  */
 #include "format/format.h"
 
@@ -36,7 +36,7 @@ fresh(void)
 	value_set(t, m.root, value_new_text(t, VALUE_STR, str_c("w")), value_new_leaf(t, LEAF_TENSOR, 0));
 }
 
-/* Writes the manifest, every storage filled with its number; stops before storage stop. */
+/* Writes the manifest. Every storage is filled with its number. Stops before storage stop. */
 static int
 write_all(uint32_t stop)
 {
@@ -132,7 +132,7 @@ test_pickle(void)
 	       "0X\3\0\0\0cpuq\3K\2tQ"
 	       "K\0K\2\x85K\1\x85\x89"
 	       "ccollections\nOrderedDict\nq\4)Rctorch\nfloat8_e4m3fn\nq\5tRs.",
-	       "a dtype without a storage class");
+	       "a dtype without a storage class is written by _rebuild_tensor_v3");
 
 	fresh();
 	tensors[0].flags = TENSOR_PARAMETER | TENSOR_REQUIRES_GRAD;
@@ -154,7 +154,7 @@ test_pickle(void)
 	       "0X\3\0\0\0cpuq\3K\2tQ"
 	       "K\0K\2\x85K\1\x85\x89"
 	       "ccollections\nOrderedDict\nq\4)R}X\4\0\0\0conjq\5\x88sX\3\0\0\0negq\6\x88stRs.",
-	       "conjugate and negative");
+	       "conjugate and negative bits are written as metadata");
 
 	fresh();
 	storages[0] = (struct manifest_storage){ 2, DTYPE_QUINT8, 0 };
@@ -202,7 +202,7 @@ test_records(void)
 		ok_msg(str_eqc(d.entries[i].name, expected[i]), "record %s", expected[i]);
 		ok_msg(d.entries[i].data % 64 == 0 && d.entries[i].method == ZIP_STORED &&
 			       d.entries[i].crc == crc32(0, (const Bytef *)out.p + d.entries[i].data, (uInt)d.entries[i].size),
-		       "aligned, stored, with its CRC");
+		       "a record is aligned, stored and has its CRC");
 	}
 	zip_release(&d);
 	source_close(src);
@@ -239,7 +239,7 @@ test_refusals(void)
 		for (size_t i = 0; i + 4 <= out.len; i++)
 			loads = loads || get_le32((const uint8_t *)out.p + i) == ZIP_SIG_CENTRAL;
 	}
-	ok_msg(!loads, "what stops half-way has no directory");
+	ok_msg(!loads, "an output that is not finished has no directory");
 
 	fresh();
 	sink = sink_memory(NULL, "out.pth");
@@ -253,7 +253,7 @@ test_refusals(void)
 	ok(format_writer("npz") == NULL);
 }
 
-/* The directory waits in the sink: all before it has passed. */
+/* The sink holds the directory back. All bytes before it are written. */
 static void
 test_hold(void)
 {
@@ -269,7 +269,7 @@ test_hold(void)
 	ok(writer_begin(&w, f, &m, sink, &e) == 0);
 	at = f->hold(&w);
 	ok(writer_storage(&w, 0, &e) == 0 && sink_write(sink, "12345678", 8, &e) == 0 && writer_stored(&w, 0, 0, &e) == 0);
-	is_uint(sink_at(sink), at, "the place from which bytes are held back is that of the directory");
+	is_uint(sink_at(sink), at, "bytes are held back from the begin of the directory");
 	ok(writer_finish(&w, &e) == 0 && sink_at(sink) > at);
 	writer_release(&w);
 	sink_abort(sink);
@@ -315,7 +315,7 @@ check_read(struct source *src, const char *what)
 	ok(ckpt_read(c, 0, 0, bytes, 8, &e) == 0 && memcmp(bytes, "\1\1\1\1\1\1\1\1", 8) == 0);
 	ok(ckpt_crc(c, 0, &crc, &known, &e) == 0 && known && crc == crc32(0, bytes, 8));
 	ok(ckpt_done(c, 0, &e) == 0 && ckpt_finish(c, &e) == 0);
-	is_str(c->writer, "lnn-tools", "who wrote it is seen");
+	is_str(c->writer, "lnn-tools", "the name of the writer is read");
 	statedict_release(&sd);
 	ckpt_close(c);
 }

@@ -1,6 +1,5 @@
 /*
- * undo: journals that no edit wrote. A file beside which one lies is changed by undo_recover only if the journal is whole and
- * the file is the one that it speaks of.
+ * undo: journals that are built by hand. undo_recover changes a file only if the journal is whole and belongs to the file.
  */
 #include "io/undo.h"
 
@@ -11,7 +10,7 @@
 
 #include "tap.h"
 
-/* The numbers of a journal for a file of 64 bytes: its ranges follow, and of the first range the old bytes. */
+/* The numbers of a journal for a file of 64 bytes. Its ranges follow, and then the old bytes of the first range. */
 enum {
 	FILE_SIZE,
 	INSERT,
@@ -58,7 +57,7 @@ get(const char *name)
 	return n;
 }
 
-/* A journal of those numbers, the old bytes and a mark; its length. */
+/* Builds a journal of those numbers, the old bytes and a mark. Returns its length. */
 static size_t
 make(unsigned char *p, const uint64_t *numbers, const char *mark)
 {
@@ -77,7 +76,7 @@ make(unsigned char *p, const uint64_t *numbers, const char *mark)
 	return PROLOGUE + sizeof(body) + OLD + n;
 }
 
-/* The bytes 16 to 19 are to be old ones. No range is taken out: the first one is of old bytes, too, and empty. */
+/* The bytes 16 to 19 are restored. No range is removed. The first of the two ranges of old bytes is empty. */
 static void
 numbers_init(uint64_t *v)
 {
@@ -107,7 +106,7 @@ numbers_init(uint64_t *v)
 	memcpy(v, all, sizeof(all));
 }
 
-/* Does undo_recover refuse the file with this word, and leave it and the journal as they are? */
+/* True if undo_recover refuses the file with this word, and changes neither the file nor the journal. */
 static bool
 refuses(const void *p, size_t n, const char *word)
 {
@@ -165,7 +164,7 @@ test_damaged(void)
 	ok(mkfifo(journal, 0666) == 0 && undo_notice("f", false, NULL, &(struct err)ERR_INIT) < 0 && unlink(journal) == 0);
 }
 
-/* Journals with a true CRC that say what cannot be. */
+/* Journals with a correct CRC and impossible numbers. */
 static void
 test_hostile(void)
 {
@@ -196,7 +195,7 @@ test_hostile(void)
 		{ RANGES + 2, SIZE - OLD + 1, "", "not a valid" },
 		{ RANGES + 2, UINT64_MAX, "", "not a valid" },
 		{ RANGES + 3, OLD + 1, "", "not a valid" },
-		{ INODE, 0, "LNNDONE1", "not a valid" }, /* committed, and nothing to take out */
+		{ INODE, 0, "LNNDONE1", "not a valid" }, /* committed, but no range is to be removed */
 	};
 	unsigned char p[4096];
 	uint64_t v[NUMBERS];
@@ -209,7 +208,7 @@ test_hostile(void)
 	}
 }
 
-/* Of two ranges that are to be taken out. */
+/* Journals with two ranges that are to be removed. */
 static void
 test_cuts(void)
 {
@@ -224,7 +223,7 @@ test_cuts(void)
 		v[NCUTS] = 2;
 		v[NOLD] = 0;
 		memcpy(v + RANGES, cuts[i], sizeof(cuts[i]));
-		ok_msg(refuses(p, make(p, v, "LNNDONE1"), "not a valid"), "ranges to be taken out, %zu", i);
+		ok_msg(refuses(p, make(p, v, "LNNDONE1"), "not a valid"), "impossible ranges to be removed are refused, %zu", i);
 	}
 }
 

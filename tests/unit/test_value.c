@@ -24,9 +24,10 @@ integers(void)
 		h = value_new_int(t, all[i]);
 		ok_msg(h != VALUE_ABSENT && value_kind(t, h) == VALUE_INT && value_int(t, h) == all[i], "%" PRId64 " is kept",
 		       all[i]);
-		ok_msg(value_u64(t, h, &u) == (all[i] >= 0) && (all[i] < 0 || u == (uint64_t)all[i]), "and as uint64");
+		ok_msg(value_u64(t, h, &u) == (all[i] >= 0) && (all[i] < 0 || u == (uint64_t)all[i]),
+		       "value_u64 gives non-negative integers");
 	}
-	is_uint(vtree_count(t) - before, 7, "integers below 2^30 take no node");
+	is_uint(vtree_count(t) - before, 7, "integers below 2^30 need no node");
 	ok(!value_u64(t, value_new_bool(t, true), &u));
 	h = value_new_text(t, VALUE_BIGINT, str_n("\xff\xff\xff\xff\xff\xff\xff\xff\0", 9));
 	ok(value_u64(t, h, &u) && u == UINT64_MAX);
@@ -49,7 +50,7 @@ constants(void)
 	is_int(value_int(t, value_new_bool(t, true)), 1, "True is 1");
 	ok(value_kind(t, value_new_tuple(t, NULL, 0)) == VALUE_TUPLE);
 	is_uint(value_len(t, value_new_tuple(t, NULL, 0)), 0, "the empty tuple is empty");
-	is_uint(vtree_count(t), count, "constants take no node");
+	is_uint(vtree_count(t), count, "constants need no node");
 	ok(value_kind(t, VALUE_ABSENT) == VALUE_NONE);
 	ok(value_item(t, VALUE_ABSENT, 0) == VALUE_ABSENT);
 	vtree_free(t);
@@ -96,7 +97,7 @@ containers(void)
 		if (!good || value_state(t, d) != items[1] || value_len(t, d) != 600 || value_ordered(t, d) != (with % 2 == 1))
 			break;
 	}
-	ok_msg(good, "a dict's state survives its growth, whenever it is set");
+	ok_msg(good, "the state of a dict is kept when the dict grows");
 	vtree_free(t);
 }
 
@@ -120,11 +121,12 @@ paths(void)
 	value_set(t, root, value_new_int(t, 5), text(t, "five"));
 	value_set(t, root, text(t, ""), text(t, "empty"));
 
-	is_int(value_int(t, value_path(t, root, str_c("a.b.c"))), 1, "back from a longer key that leads nowhere");
+	is_int(value_int(t, value_path(t, root, str_c("a.b.c"))), 1,
+	       "a shorter key is tried after a longer key that has no such item");
 	value_set(t, root, text(t, "a.b.c"), value_new_int(t, 3));
-	is_int(value_int(t, value_path(t, root, str_c("a.b.c"))), 3, "the longest key first");
-	is_int(value_int(t, value_path(t, root, str_c("a.b.d"))), 2, "a key with a dot on the way");
-	is_int(value_int(t, value_path(t, root, str_c("a.x.1.0"))), 20, "list and tuple by index");
+	is_int(value_int(t, value_path(t, root, str_c("a.b.c"))), 3, "the longest key is tried first");
+	is_int(value_int(t, value_path(t, root, str_c("a.b.d"))), 2, "a path goes through a key with a dot");
+	is_int(value_int(t, value_path(t, root, str_c("a.x.1.0"))), 20, "items of lists and tuples are found by index");
 	ok(value_path(t, root, str_c("a.x.2")) == VALUE_ABSENT);
 	ok(value_path(t, root, str_c("a.x.01")) == VALUE_ABSENT);
 	ok(value_path(t, root, str_c("a.x.")) == VALUE_ABSENT);
@@ -148,7 +150,7 @@ paths(void)
 	for (int j = 0; j < 60; j++)
 		strcat(long_path, ".k");
 	strcat(long_path, ".absent");
-	ok_msg(value_path(t, loop, str_c(long_path)) == VALUE_ABSENT, "a search without hope ends");
+	ok_msg(value_path(t, loop, str_c(long_path)) == VALUE_ABSENT, "a search in a cycle ends");
 	vtree_free(t);
 }
 

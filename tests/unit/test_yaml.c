@@ -1,4 +1,4 @@
-/* Values and positions below were worked out by hand; the order of merged keys is PyYAML's. */
+/* Values and positions were derived by hand. The order of merged keys is that of PyYAML. */
 #include "text/yaml.h"
 
 #include "base/text.h"
@@ -28,10 +28,10 @@ static void
 refused(const char *text, const char *expected)
 {
 	ok_msg(parse(text) == NULL, "refused: %s", expected);
-	is_str(err.msg, expected, "  with its place");
+	is_str(err.msg, expected, "the error has its place");
 }
 
-/* Keys of a map, joined by blanks, and after each the scalar it has. */
+/* The keys of a map with their scalars, separated by blanks. */
 static const char *
 flat(const struct ynode *map)
 {
@@ -74,7 +74,7 @@ test_tree(void)
 		return;
 	is_uint(n->line, 4, "line of a list");
 	is_uint(n->column, 47, "column of a list");
-	is_uint(n->items[1]->column, 56, "column of an item is its quote");
+	is_uint(n->items[1]->column, 56, "the column of an item is that of its quote");
 	ok(n->items[1]->quoted && !n->items[0]->quoted);
 	ok(ynode_strings(n, "PATTERNS", &arena, &list, &count, &err) == 0);
 	ok(count == 2 && str_eqc(list[0], "stage_") && str_eqc(list[1], "cls_token"));
@@ -84,10 +84,10 @@ test_tree(void)
 	ok(ynode_path(root, "OPTIMIZER.ABSENT.X") == NULL);
 	ok(ymap_get(n, "X") == NULL && ymap_get(NULL, "X") == NULL);
 	ok(ynode_strings(ynode_path(root, "OPTIMIZER.PARAMETER_GROUPS.LR"), "LR", &arena, &list, &count, &err) == -1);
-	is_str(err.msg, "c.yaml:5:9: LR must be a list, not a scalar", "a scalar is no list");
+	is_str(err.msg, "c.yaml:5:9: LR must be a list, not a scalar", "a scalar instead of a list is refused");
 	root = parse("[a, [b]]");
 	ok(ynode_strings(root, "PATTERNS", &arena, &list, &count, &err) == -1);
-	is_str(err.msg, "c.yaml:1:5: PATTERNS must hold text, not a list", "a list in a list of text");
+	is_str(err.msg, "c.yaml:1:5: PATTERNS must hold text, not a list", "a list in a list of text is refused");
 	root = parse("- \xc3\xa9\xe6\x97\xa5: x\n  b: y\n");
 	is_uint(root->items[0]->pairs[0].value->column, 7, "columns count characters");
 }
@@ -189,8 +189,8 @@ test_sharing(void)
 
 	if (!ok(root != NULL))
 		return;
-	is_str(flat(ymap_get(root, "one")), "a=1 b=4 c=3", "own keys win over merged ones, merged ones stand first");
-	is_str(flat(ymap_get(root, "two")), "b=2 d=5 a=1 c=3", "of several merged maps the first wins");
+	is_str(flat(ymap_get(root, "one")), "a=1 b=4 c=3", "own keys override merged ones, which come first");
+	is_str(flat(ymap_get(root, "two")), "b=2 d=5 a=1 c=3", "the first of several merged maps overrides the others");
 	ok(ymap_get(root, "same") == ymap_get(root, "base"));
 	is_str(flat(ymap_get(root, "text")), "<<=1", "a quoted << is an ordinary key");
 	is_uint(ymap_get(ymap_get(root, "one"), "a")->line, 1, "a merged value keeps its place");
@@ -222,7 +222,7 @@ test_refused(void)
 	refused("ok: 1\n# \xc3\xa9 \x01\n", "c.yaml:2:5: control characters are not allowed (0x01)");
 	refused("a: \"\\q\"\n", "c.yaml:1:5: found unknown escape character (while parsing a quoted scalar that starts at line 1)");
 	ok(parse_n("a\0b", 3) == NULL);
-	is_str(err.msg, "c.yaml:1:2: control characters are not allowed (0x00)", "a raw NUL");
+	is_str(err.msg, "c.yaml:1:2: control characters are not allowed (0x00)", "a raw NUL is refused");
 	ok(parse("\xef\xbb\xbf"
 		 "a: 1\n") != NULL);
 	refused("\xef\xbb\xbf"
@@ -243,10 +243,10 @@ test_limits(void)
 	buf_fill(&b, '[', YAML_MAX_DEPTH + 1);
 	buf_fill(&b, ']', YAML_MAX_DEPTH + 1);
 	ok(parse_n(b.p, b.len) == NULL);
-	is_str(err.msg, "c.yaml:1:65: nested deeper than 64 levels", "one more is not");
+	is_str(err.msg, "c.yaml:1:65: nested deeper than 64 levels", "a level more is refused");
 	buf_clear(&b);
 	buf_fill(&b, '[', 100000);
-	ok_msg(parse_n(b.p, b.len) == NULL, "a hundred thousand open brackets");
+	ok_msg(parse_n(b.p, b.len) == NULL, "a hundred thousand open brackets are refused");
 
 	buf_clear(&b);
 	buf_adds(&b, "- &a0 [x, x, x, x, x, x, x, x, x, x]\n");
@@ -254,21 +254,21 @@ test_limits(void)
 		buf_addf(&b, "- &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i, i - 1, i - 1, i - 1, i - 1,
 			 i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
 	ok(parse_n(b.p, b.len) == NULL);
-	is_str(err.msg, "c.yaml:6:3: more than 1000000 nodes (aliases count as what they refer to)", "an alias bomb");
+	is_str(err.msg, "c.yaml:6:3: more than 1000000 nodes (aliases count as what they refer to)", "an alias bomb is refused");
 
 	buf_clear(&b);
 	buf_adds(&b, "- &m0 {k0: 0}\n");
 	for (i = 1; i < 20000; i++)
 		buf_addf(&b, "- &m%d {<<: *m%d, k%d: 0}\n", i, i - 1, i);
 	ok(parse_n(b.p, b.len) == NULL);
-	ok_msg(strstr(err.msg, "more than 1000000 nodes") != NULL, "maps that merge each other");
+	ok_msg(strstr(err.msg, "more than 1000000 nodes") != NULL, "maps that merge each other are refused");
 	ok(arena.total < (size_t)1 << 29);
 
 	buf_clear(&b);
 	buf_addc(&b, '#');
 	buf_fill(&b, 'x', YAML_MAX_BYTES);
 	ok(parse_n(b.p, b.len) == NULL);
-	is_str(err.msg, "c.yaml: YAML of more than 16 MiB", "too many bytes");
+	is_str(err.msg, "c.yaml: YAML of more than 16 MiB", "too many bytes are refused");
 	buf_release(&b);
 }
 
@@ -279,7 +279,7 @@ test_merge(void)
 	const struct ynode *over = parse("NEW: 1\nMODEL: {DEPTHS: [3], IMG: 5}\nT: ~\nLR: {a: 2}\n");
 	const struct ynode *m = yaml_merge(&arena, base, over);
 
-	is_str(flat(m), "MODEL={ LR={ T=~ NEW=1", "keys of the base, then new ones");
+	is_str(flat(m), "MODEL={ LR={ T=~ NEW=1", "keys of the base come first, then new ones");
 	is_str(flat(ymap_get(m, "MODEL")), "TYPE=x DEPTHS=[ NAME=n IMG=5", "maps are merged inside");
 	is_uint(ynode_path(m, "MODEL.DEPTHS")->n, 1, "lists are replaced");
 	is_str(flat(ymap_get(base, "MODEL")), "TYPE=x DEPTHS=[ NAME=n", "the base stays as it was");

@@ -1,6 +1,6 @@
 /*
- * zip: archives made byte by byte in a test of its own, then bent: what is read, what is told, what is refused; and that
- * the writer gives exactly the bytes of FORMATS 1.3 and 1.4.
+ * zip: archives are built byte by byte and then damaged. They are read, read with warnings, or refused. The writer must give
+ * exactly the bytes of lib/format/README.md, sections 2.3 and 2.4.
  */
 #include "zip/directory.h"
 #include "zip/inflate.h"
@@ -32,7 +32,7 @@ struct made {
 	struct buf b, dir;
 	unsigned n;
 	uint32_t crc_xor, dir_crc_xor; /* damage */
-	const char *dir_name;          /* another name in the directory */
+	const char *dir_name;          /* a different name in the directory */
 	bool descriptor;
 };
 
@@ -116,7 +116,7 @@ open_bytes(const void *p, size_t n)
 	return r;
 }
 
-/* Opens what was made and frees it. */
+/* Opens the archive and frees it. */
 static int
 open_made(struct made *m)
 {
@@ -150,14 +150,14 @@ test_read(void)
 	add(&m, "a/three", "xyz");
 	finish(&m, "a comment");
 	is_int(open_made(&m), 0, "a zip is read");
-	is_uint(dir.n, 3, "with its entries");
+	is_uint(dir.n, 3, "all entries of a zip are found");
 	t = zip_find(&dir, str_c("A/ONE"));
 	ok(t != NULL && t->size == 5 && t->header == 0 && t->data == 35 && t->method == ZIP_STORED);
 	ok(t != NULL && t->crc == crc32(0, (const Bytef *)"hello", 5));
 	t = zip_find(&dir, str_c("a/three"));
 	ok(t != NULL && t->size == 3 && t->data == 35 + 5 + 35 + 16 + 37);
 	ok(zip_find(&dir, str_c("a/four")) == NULL);
-	ok_msg(told[0] == '\0', "and nothing to tell");
+	ok_msg(told[0] == '\0', "a valid zip gives no warning");
 	zip_release(&dir);
 }
 
@@ -171,22 +171,22 @@ test_told(void)
 	buf_adds(&m.b, "a gap");
 	add(&m, "a/y", "hello");
 	finish(&m, "");
-	is_int(open_made(&m), 0, "a gap is read over");
-	ok_msg(strstr(told, "1 gap ") != NULL && strstr(told, "byte 38") != NULL, "and told");
+	is_int(open_made(&m), 0, "a zip with a gap is read");
+	ok_msg(strstr(told, "1 gap ") != NULL && strstr(told, "byte 38") != NULL, "a gap gives a warning");
 	zip_release(&dir);
 
 	m = (struct made){ .crc_xor = 1 };
 	add(&m, "a/x", "hello");
 	finish(&m, "");
-	is_int(open_made(&m), 0, "differing CRCs are read over");
-	ok_msg(strstr(told, "1 record whose CRC or size fields differ") != NULL, "and told");
+	is_int(open_made(&m), 0, "a zip whose CRCs differ is read");
+	ok_msg(strstr(told, "1 record whose CRC or size fields differ") != NULL, "different CRCs give a warning");
 	zip_release(&dir);
 
 	m = (struct made){ .crc_xor = 1, .descriptor = true };
 	add(&m, "a/x", "hello");
 	finish(&m, "");
-	is_int(open_made(&m), 0, "so they are in a descriptor");
-	ok_msg(strstr(told, "1 record whose CRC or size fields differ") != NULL, "and told");
+	is_int(open_made(&m), 0, "a zip whose CRC in a descriptor differs is read");
+	ok_msg(strstr(told, "1 record whose CRC or size fields differ") != NULL, "different CRCs give a warning");
 	zip_release(&dir);
 
 	m = (struct made){ .n = 0 };
@@ -197,16 +197,16 @@ test_told(void)
 	m.n--;
 	add(&m, "a/y", "hello");
 	finish(&m, "");
-	is_int(open_made(&m), 0, "a gap that holds a record is read over");
-	ok_msg(strstr(told, "1 of the gaps holds what looks like records") != NULL, "and told");
+	is_int(open_made(&m), 0, "a zip with a record in a gap is read");
+	ok_msg(strstr(told, "1 of the gaps holds what looks like records") != NULL, "a record in a gap gives a warning");
 	zip_release(&dir);
 
 	m = (struct made){ .n = 0 };
 	add(&m, "a/x", "hello");
 	finish(&m, "");
 	buf_adds(&m.b, "more");
-	is_int(open_made(&m), 0, "trailing bytes are read over");
-	ok_msg(strstr(told, "4 bytes follow") != NULL, "and told");
+	is_int(open_made(&m), 0, "a zip with trailing bytes is read");
+	ok_msg(strstr(told, "4 bytes follow") != NULL, "trailing bytes give a warning");
 	zip_release(&dir);
 }
 
@@ -219,41 +219,43 @@ test_refused(void)
 	add(&m, "a/x", "1");
 	add(&m, "a/x", "2");
 	finish(&m, "");
-	refused(&m, "two records 'a/x'", "a name twice");
+	refused(&m, "two records 'a/x'", "two records of one name are refused");
 
 	m = (struct made){ .n = 0 };
 	add(&m, "a/x", "1");
 	m.dir.p[38] = 0x10; /* external attributes: a folder of MS-DOS */
 	finish(&m, "");
-	refused(&m, "record 'a/x' is marked as a folder, but has contents", "a folder with contents");
+	refused(&m, "record 'a/x' is marked as a folder, but has contents",
+		"a record with contents that is marked as a folder is refused");
 
 	m = (struct made){ .n = 0 };
 	add(&m, "a/x/", "1");
 	finish(&m, "");
-	refused(&m, "record 'a/x/' is marked as a folder, but has contents", "a folder with contents, by its name");
+	refused(&m, "record 'a/x/' is marked as a folder, but has contents",
+		"a record with contents whose name is a folder's is refused");
 
 	m = (struct made){ .n = 0 };
 	add(&m, "a/x", "1");
 	finish(&m, "");
 	m.b.p[m.b.len - ZIP_END + 6] = 1; /* the disk of the directory, but not of the end */
-	refused(&m, "split zips", "a directory on another disk");
+	refused(&m, "split zips", "a directory on another disk is refused");
 
 	m = (struct made){ .n = 0 };
 	add(&m, "a/x", "1");
 	add(&m, "A/x", "2");
 	finish(&m, "");
-	refused(&m, "'a/x' and 'A/x'", "names that differ in case");
+	refused(&m, "'a/x' and 'A/x'", "names that differ only in case are refused");
 
 	m = (struct made){ .dir_name = "a/y" };
 	add(&m, "a/x", "1");
 	finish(&m, "");
-	refused(&m, "is named 'a/x' here", "another name in the directory");
+	refused(&m, "is named 'a/x' here", "a different name in the directory is refused");
 
 	m = (struct made){ .n = 0 };
 	add(&m, "a/x", "12345");
 	finish(&m, "");
 	put_le32((uint8_t *)m.b.p + m.b.len - 22 - 49 + 42, 1);
-	refused(&m, "local header", "another offset in the directory");
+	refused(&m, "local header", "a wrong offset in the directory is refused");
 
 	m = (struct made){ .n = 0 };
 	add(&m, "a/x", "12345");
@@ -261,29 +263,29 @@ test_refused(void)
 	finish(&m, "");
 	put_le32((uint8_t *)m.b.p + m.b.len - 22 - 98 + 20, 6);
 	put_le32((uint8_t *)m.b.p + m.b.len - 22 - 98 + 24, 6);
-	refused(&m, "reaches into what follows", "an overlap");
+	refused(&m, "reaches into what follows", "records that overlap are refused");
 
 	m = (struct made){ .n = 0 };
 	add(&m, "a/x", "12345");
 	finish(&m, "");
 	m.b.p[m.b.len - 22 - 49 + 8] = 1;
-	refused(&m, "encrypted", "an encrypted entry");
+	refused(&m, "encrypted", "an encrypted entry is refused");
 
 	m = (struct made){ .n = 0 };
 	add_packed(&m, "a/x", 12, "12345", 5, 9, 0);
 	finish(&m, "");
-	refused(&m, "method 12", "bzip2");
+	refused(&m, "method 12", "an entry packed by bzip2 is refused");
 
 	m = (struct made){ .n = 0 };
 	add_packed(&m, "a/x", 0, "12345", 5, 6, 0);
 	finish(&m, "");
-	refused(&m, "two sizes", "a stored entry with two sizes");
+	refused(&m, "two sizes", "a stored entry with two sizes is refused");
 
 	m = (struct made){ .n = 0 };
 	add(&m, "a/x", "12345");
 	m.n = 2;
 	finish(&m, "");
-	refused(&m, "", "a wrong count of entries");
+	refused(&m, "", "a wrong number of entries is refused");
 
 	m = (struct made){ .n = 0 };
 	add(&m, "a/x", "12345");
@@ -295,12 +297,12 @@ test_refused(void)
 		if (!failed)
 			break;
 	}
-	is_uint(i, m.b.len, "cut anywhere");
+	is_uint(i, m.b.len, "a zip that is cut off anywhere is refused");
 	buf_release(&m.b);
 	buf_release(&m.dir);
 }
 
-/* A zip64 end record beside an end record that says something else. */
+/* A zip64 end record that contradicts the end record. */
 static void
 test_two_ends(void)
 {
@@ -310,9 +312,9 @@ test_two_ends(void)
 
 	zip_writer_init(&z, out);
 	is_int(zip_directory(&z, NULL, NULL, &e), 0, "an empty archive is written");
-	is_int(sink_commit(out, &e), 0, "whole");
-	is_uint(b.len, 56 + 20 + 22, "which is three end records");
-	is_int(open_bytes(b.p, b.len), 0, "and read");
+	is_int(sink_commit(out, &e), 0, "an empty archive is committed");
+	is_uint(b.len, 56 + 20 + 22, "an empty archive consists of three end records");
+	is_int(open_bytes(b.p, b.len), 0, "an empty archive is read");
 	zip_release(&dir);
 	b.p[b.len - 22 + 8] = b.p[b.len - 22 + 10] = 1;
 	ok_msg(open_bytes(b.p, b.len) < 0 && strstr(e.msg, "two archives") != NULL, "end records that differ are refused");
@@ -361,7 +363,7 @@ test_inflate(void)
 	for (size_t i = 0; i < SIZE; i++)
 		text[i] = (char)(i * i / 7 % 251);
 	deflate_text(text, SIZE, &packed);
-	is_int(inflate_all(&packed, packed.len, back, SIZE, 777), 0, "inflates in pieces");
+	is_int(inflate_all(&packed, packed.len, back, SIZE, 777), 0, "data are inflated in pieces");
 	ok(memcmp(text, back, SIZE) == 0);
 	ok(inflate_all(&packed, packed.len, back, SIZE - 1, 5000) < 0 && strstr(e.msg, "more bytes") != NULL);
 	ok(inflate_all(&packed, packed.len, back, SIZE + 1, 5000) < 0 && strstr(e.msg, "fewer bytes") != NULL);
@@ -373,7 +375,7 @@ test_inflate(void)
 	buf_release(&packed);
 }
 
-/* ---- writing: FORMATS 1.3 and 1.4, byte for byte */
+/* ---- writing: lib/format/README.md, sections 2.3 and 2.4, byte for byte */
 
 static void
 namer(void *arg, size_t i, struct buf *name)
@@ -409,16 +411,16 @@ test_write(void)
 	   zip_record_end(&z, (uint32_t)crc32(0, (const Bytef *)"hello", 5), &e) == 0);
 	ok(zip_record_begin(&z, str_c(names[1]), 0, &e) == 0 && zip_record_end(&z, 0, &e) == 0);
 	is_int(zip_directory(&z, namer, (void *)(uintptr_t)names, &e), 0, "an archive is written");
-	is_int(sink_commit(out, &e), 0, "whole");
-	is_uint(b.len, sizeof(expected) - 1, "as long as torch's");
+	is_int(sink_commit(out, &e), 0, "an archive is committed");
+	is_uint(b.len, sizeof(expected) - 1, "the archive has the length of torch's");
 	for (i = 0; i < b.len && i < sizeof(expected) - 1 && b.p[i] == expected[i]; i++)
 		;
-	is_uint(i, sizeof(expected) - 1, "byte for byte as torch writes it");
+	is_uint(i, sizeof(expected) - 1, "the archive equals torch's byte for byte");
 	zip_writer_release(&z);
 	buf_release(&b);
 }
 
-/* The four rows of the table in FORMATS 1.4, each with its padding, on a sink that only counts. */
+/* The four rows of the table in lib/format/README.md, section 2.4, with their padding, on a sink that only counts. */
 static void
 test_wide(void)
 {
@@ -440,12 +442,12 @@ test_wide(void)
 			 before = all - rows[i].size - rows[i].behind;
 
 		ok_msg(before >= least && before < least + 64 && (rows[i].header + before) % 64 == 0,
-		       "header at %#llx, size %#llx: aligned, with its descriptor", (unsigned long long)rows[i].header,
-		       (unsigned long long)rows[i].size);
+		       "header at %#llx, size %#llx: the record is aligned and has the right descriptor",
+		       (unsigned long long)rows[i].header, (unsigned long long)rows[i].size);
 	}
 }
 
-/* ---- more than 4 GiB, mostly holes */
+/* ---- more than 4 GiB, mostly a hole */
 
 static char path[] = "/tmp/lnn-test-zip-XXXXXX";
 
@@ -456,7 +458,7 @@ put_at(int fd, uint64_t at, const struct buf *b)
 		tap_bail("cannot write a file");
 }
 
-/* Takes what writer wrote since from, apart from the hole, into the file at the same place. */
+/* Copies the bytes that writer has written since from, except for the hole, to the same place of the file. */
 static void
 test_large(void)
 {
@@ -477,7 +479,7 @@ test_large(void)
 	is_uint(b.len, 128, "the header of a large record is padded to 64 bytes");
 	ok(memcmp(b.p + 41, "\1\0\x10\0\0\0\0\x40\1\0\0\0\0\0\0\0\0\0\0\0FB", 22) == 0);
 	put_at(fd, 0, &b);
-	/* Its contents are a hole: the archive seems to begin that much earlier. */
+	/* The contents of the record are a hole, which the buffer does not have. */
 	z.base -= big;
 	buf_clear(&b);
 	at = zip_writer_at(&z);
@@ -496,8 +498,8 @@ test_large(void)
 	told[0] = '\0';
 	if (source_fd(&src, fd, "large.zip", NULL, &e) < 0 || source_size(src, &size, &e) < 0)
 		tap_bail(e.msg);
-	ok_msg(size > big, "and is that large");
-	is_int(zip_open(&dir, src, ZIP_COMPARED, &diag, &e), 0, "and is read");
+	ok_msg(size > big, "the archive has more than 4 GiB");
+	is_int(zip_open(&dir, src, ZIP_COMPARED, &diag, &e), 0, "an archive of more than 4 GiB is read");
 	is_str(e.msg, "", "without error");
 	is_str(told, "", "without warning");
 	ok(dir.n == 3 && dir.entries[0].size == big && dir.entries[0].crc == 0x12345678 && dir.entries[0].data == 128);
@@ -536,7 +538,7 @@ test_many(void)
 	ok(r == 0 && zip_directory(&z, namer_many, NULL, &e) == 0 && sink_commit(out, &e) == 0);
 	ok(get_le16((const uint8_t *)b.p + b.len - 22 + 10) == 0xffff);
 	is_int(open_bytes(b.p, b.len), 0, "70002 entries are read");
-	is_uint(dir.n, COUNT, "all of them");
+	is_uint(dir.n, COUNT, "all 70002 entries are found");
 	is_str(told, "", "without a warning");
 	zip_release(&dir);
 	zip_writer_release(&z);
