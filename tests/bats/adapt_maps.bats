@@ -3,20 +3,20 @@
 # shellcheck disable=SC2154 # top, fixtures, output, stderr and status come from helpers and bats
 load helpers
 
-# names ARG...: a dry run; its names in $output.
+# names ARG...: a dry run. $output has the names.
 names() {
 	pipe "lnn-ckpt-adapt -n $(printf '%q ' "$@") | cut -f1"
 }
 
 stitch=(-s stitched_convnext_ropevit --input "convnext=$BATS_TEST_DIRNAME/../fixtures/convnext.pth")
 
-@test 'metaformer: names that start with head or contain head.fc, and head_1 and head_2 of meta_' {
+@test 'metaformer: drops names that begin with head, contain head.fc, or are head_1 or head_2 of meta_' {
 	safetensors in.st head.weight header.w a.head.fc.w a.head.w meta_a_head_1.w x.meta_b_head_2.0 meta_head_3.w a_head_1.w stage_1.0.w
 	names -s metaformer in.st
 	expect_status 0
 	expect_out $'a.head.w\nmeta_head_3.w\na_head_1.w\nstage_1.0.w'
 	expect_err_has '4 kept, 5 dropped'
-	# module. is off before the map, but not as linnaeus does it
+	# module. is removed before the map is applied, but linnaeus removes it after the map
 	safetensors in.st module.head.weight module.x
 	names -s metaformer in.st
 	expect_out x
@@ -24,7 +24,7 @@ stitch=(-s stitched_convnext_ropevit --input "convnext=$BATS_TEST_DIRNAME/../fix
 	expect_out $'head.weight\nx'
 }
 
-@test 'timm_convnext: the names of the original ConvNeXt' {
+@test 'timm_convnext: gives the names of the original ConvNeXt' {
 	safetensors in.st stem.0.weight stem.1.bias stages.0.blocks.0.gamma stages.0.blocks.1.conv_dw.weight \
 		stages.1.downsample.0.weight stages.1.downsample.1.bias stages.2.blocks.10.mlp.fc1.weight \
 		stages.2.blocks.10.mlp.fc2.bias stages.3.blocks.2.norm.weight head.norm.weight head.fc.bias
@@ -43,15 +43,15 @@ norm.weight
 head.bias'
 }
 
-@test 'stitched: what the description has in that shape, in its order' {
+@test 'stitched: writes the tensors whose shapes the description has, in its order' {
 	names "${stitch[@]}" --input ropevit="$fixtures/ropevit.pth" -m "$fixtures/mFormerV1.yaml"
 	expect_status 0
 	expect_err_has 'not in the model' 'load check:' ', 0 of another shape'
-	# stage 3 is 16 wide in this model and 12 in the transformer
+	# stage 3 has a width of 16 in this model and 12 in the transformer
 	[[ $output != *stages.3.* && $output != *cls_token_2* ]] || fail "$output"
 	expect_out_has cls_token_1 stem.1.bias stages.1.0.pwconv2.bias stages.2.1.mlp.fc2.bias
 	diff <(echo "$output") <(grep -o 'name: "[^"]*"' "$fixtures/mFormerV1.yaml" | cut -d'"' -f2 | grep -Fxf <(echo "$output"))
-	# and of its width here: blocks 0 and 1 are stage 2, block 2 is stage 3
+	# in this model both have the same width: blocks 0 and 1 are stage 2, block 2 is stage 3
 	lnn-ckpt-adapt -q "${stitch[@]}" --input ropevit="$fixtures/ropevit.pth" -m "$fixtures/mFormerV1-even.yaml" -o out.pth
 	lnn-ckpt-adapt -q --root --keep-names <(echo blocks.2.mlp.fc2.weight) "$fixtures/ropevit.pth" -o one.pth
 	lnn-ckpt-adapt -q --root --keep-names <(echo stages.3.0.mlp.fc2.weight) out.pth -o two.pth
@@ -60,7 +60,7 @@ head.bias'
 	expect_out $'cls_token_1\ncls_token_2'
 }
 
-@test 'stitched: one tensor of frequencies goes to every block; depths and ROPE_MIXED from the config' {
+@test 'stitched: copies one tensor of frequencies to every block; the config can give depths and ROPE_MIXED' {
 	names "${stitch[@]}" --input ropevit="$fixtures/ropevit-freqs.pth" -m "$fixtures/mFormerV1-even.yaml"
 	[ "$(grep freqs <<<"$output")" = $'stages.2.0.attn.freqs\nstages.2.1.attn.freqs\nstages.3.0.attn.freqs' ] || fail "$output"
 	printf 'MODEL: {ROPE_STAGES: {ROPE_MIXED: false}}\n' >exp.yaml
@@ -75,7 +75,7 @@ head.bias'
 	expect_refusal 2 lnn-ckpt-adapt 'exp.yaml:1:31: MODEL.ROPE_STAGES.DEPTHS: a list of at least 2 was expected'
 }
 
-@test 'stitched: the report lists the destination of every tensor, or why it has none' {
+@test 'stitched: the report gives the destination of every tensor, or the reason why it has none' {
 	command -v python3 >/dev/null || skip 'there is no python3'
 	lnn-ckpt-adapt -q -n "${stitch[@]}" --input ropevit="$fixtures/ropevit.pth" -m "$fixtures/mFormerV1.yaml" --report r.json >/dev/null
 	cat >look.py <<-'END'
@@ -97,7 +97,7 @@ key map: stages.3.0.norm1.weight is [16] in the model and here [12]
 ['key map stitched_convnext_ropevit: from stages.2.']"
 }
 
-@test 'inputs: each once, by the names of the map' {
+@test '--input: each input of a map must be given once, by its name' {
 	try lnn-ckpt-adapt "${stitch[@]}" "$fixtures/tiny.pth"
 	expect_refusal 2 lnn-ckpt-adapt 'has several inputs: --input convnext=FILE'
 	try lnn-ckpt-adapt "${stitch[@]}" -m "$fixtures/mFormerV1.yaml"
@@ -116,7 +116,7 @@ key map: stages.3.0.norm1.weight is [16] in the model and here [12]
 	expect_refusal 2 lnn-ckpt-adapt 'needs a description that lists the state dict (-m)'
 }
 
-@test '--print-map, and a map that is not there' {
+@test '--print-map prints built-in maps; an unknown map is refused' {
 	try lnn-ckpt-adapt --print-map metaformer
 	expect_status 0
 	expect_out_has 'name: metaformer' 'head.fc'
@@ -133,7 +133,7 @@ key map: stages.3.0.norm1.weight is [16] in the model and here [12]
 	done
 }
 
-@test 'a map of your own: every form of a rule' {
+@test 'a key map in a file: every form of a rule does what lnn-keymap(5) says' {
 	safetensors in.st enc.0.w enc.1.w enc.2.w enc.x.w tok mix.w old_a.w old_b.w drop.me also.drop.me keep.w rest.w
 	cat >my.yaml <<-'END'
 		name: mine
@@ -169,7 +169,7 @@ keep.w'
 	expect_out_has enc.x.w rest.w
 }
 
-@test 'a map of your own: rules that matched nothing, two names that become one' {
+@test 'a key map in a file: rules that match nothing give warnings, and names that become equal are refused' {
 	safetensors in.st layer.0.w layer.1.w
 	printf 'rules:\n  - {from: "layers.{i}.", to: "x.{i}."}\n' >my.yaml
 	names -s my.yaml in.st
@@ -182,14 +182,14 @@ keep.w'
 	expect_refusal 2 lnn-ckpt-adapt 'layer.0.w and layer.1.w would both be written as x.w'
 }
 
-# wrong LINE:COLUMN TEXT: m.yaml, from standard input, is refused there, with that text.
+# wrong LINE:COLUMN TEXT: standard input as m.yaml is refused at this position with this text.
 wrong() {
 	cat >m.yaml
 	try lnn-ckpt-adapt -n -s m.yaml "$fixtures/tiny.pth"
 	expect_refusal 2 lnn-ckpt-adapt "m.yaml:$1: " "$2"
 }
 
-@test 'a key map in a file: errors and their positions' {
+@test 'a key map in a file: errors have their positions' {
 	wrong 1:1 'a key map is a map, not a list' <<<'[a]'
 	wrong 1:1 'rules: a list was expected' <<<'name: x'
 	wrong 1:8 'rules: a list was expected' <<<'rules: 3'
@@ -220,7 +220,7 @@ wrong() {
 	wrong 1:9 'an empty list' <<<'inputs: []'
 }
 
-@test 'a variable of a key map without a value' {
+@test 'a key map in a file: a variable without a value is refused' {
 	printf 'variables: {depth: {config: MODEL.DEPTH, blocks: layers.}}\nrules:\n  - {from: "layers.{i}.", i: [0, depth], skip: true}\n' >m.yaml
 	try lnn-ckpt-adapt -n -s m.yaml "$fixtures/tiny.pth"
 	expect_refusal 2 lnn-ckpt-adapt "the key map's variable depth is not known: give a config (-c) or a description that lists the state dict (-m)"
@@ -248,19 +248,19 @@ experiment() {
 	cp "$fixtures/demo.pth" cache/deep/demo.pth
 }
 
-@test '-c: checkpoint, source, size and type of an experiment' {
+@test '-c: an experiment file gives checkpoint, source, image size and type' {
 	experiment
 	lnn-ckpt-adapt -q -c exp.yaml -o a.pth
 	lnn-ckpt-adapt -q -m mFormerV0 -s metaformer --img-size 384 "$fixtures/demo.pth" -o b.pth
 	cmp a.pth b.pth
-	# options win
+	# options override the experiment file
 	pipe "lnn-ckpt-adapt -q -n -c exp.yaml --img-size 448 | grep stage_3.*bias_table"
 	expect_out_has '[3026,4]' # 28 tokens: 55 * 55 + 1
 	pipe "lnn-ckpt-adapt -n -c exp.yaml '$fixtures/prefixed.pth' | cut -f1"
 	expect_out $'w\nlayers.0.weight\nlayers.0.running_mean'
 }
 
-@test '-c: files of one name, none, and addresses' {
+@test '-c: several files of one name, a missing file and a URL as the checkpoint are refused' {
 	experiment
 	mkdir cache/other
 	cp "$fixtures/demo.pth" cache/other
@@ -277,7 +277,7 @@ experiment() {
 	expect_refusal 2 lnn-ckpt-adapt './x/demo.pth: cannot open: No such file or directory'
 }
 
-@test '-c: errors in the file and their positions' {
+@test '-c: errors in an experiment file have their positions' {
 	experiment
 	sed -i 's/384/zero/' exp.yaml
 	try lnn-ckpt-adapt -c exp.yaml
@@ -290,7 +290,7 @@ experiment() {
 	expect_refusal 2 lnn-ckpt-adapt 'exp.yaml:4:22: metafromer: no such key map; there are'
 }
 
-@test '-c: two checkpoints to be stitched' {
+@test '-c: an experiment file can name two checkpoints to be stitched' {
 	printf 'MODEL:\n  PRETRAINED_CONVNEXT: convnext.pth\n  PRETRAINED_ROPEVIT: %s\nENV: {INPUT: {CACHE_DIR: %s}}\n' \
 		"$fixtures/ropevit.pth" "$fixtures" >exp.yaml
 	lnn-ckpt-adapt -q -c exp.yaml -m "$fixtures/mFormerV1.yaml" -o a.pth
@@ -298,7 +298,7 @@ experiment() {
 	cmp a.pth b.pth
 }
 
-@test '-m: a later section replaces an earlier one; a checkpoint lends names and shapes' {
+@test '-m: a section of a later description replaces that of an earlier one; a checkpoint gives names and shapes' {
 	safetensors in.st head.w a.w b.w
 	printf 'pretrained_ckpt_handling_metadata: {drop_params: [a]}\n' >one.yaml
 	printf 'pretrained_ckpt_handling_metadata: {drop_params: [b], strict: false}\n' >two.yaml
@@ -312,7 +312,7 @@ experiment() {
 	expect_err_has 'load check: 2 fit, 1 missing, 0 unexpected'
 	names -m ./mFormerV0 in.st
 	expect_refusal 2 lnn-ckpt-adapt './mFormerV0: cannot open'
-	# the experiment's type stands below what is given
+	# the type in the experiment file comes before the descriptions of -m, which override it
 	echo 'MODEL: {TYPE: mFormerV0}' >exp.yaml
 	names -c exp.yaml -m names.yaml in.st
 	expect_out $'a.w\nb.w'
@@ -322,7 +322,7 @@ experiment() {
 	expect_out $'head.w\nb.w'
 }
 
-@test '-m: errors in a description' {
+@test '-m: errors in a description have their positions' {
 	printf 'pretrained_ckpt_handling_metadata:\n  drop_param: [head]\n' >m.yaml
 	try lnn-ckpt-adapt -m m.yaml "$fixtures/tiny.pth"
 	expect_refusal 2 lnn-ckpt-adapt 'm.yaml:2:3: ' drop_params
@@ -334,11 +334,11 @@ experiment() {
 	expect_status 2
 }
 
-@test 'lnn-model(5) shows the function that wrote the descriptions of the fixtures' {
+@test 'lnn-model(5) has the function that wrote the descriptions of the fixtures' {
 	diff <(sed -n '/^"""Writes/,/^\.Ed/p' "$top/man/lnn-model.5" | sed '$d; s/\\e/\\/g') "$fixtures/describe.py"
 }
 
-# op_refused RULE MESSAGE: a map of this one rule does not go with ropevit.pth.
+# op_refused RULE MESSAGE: a map with only this rule is refused for ropevit.pth.
 op_refused() {
 	printf 'rules:\n  - %s\n' "$1" >m.yaml
 	try lnn-ckpt-adapt -s m.yaml -o no.pth "$fixtures/ropevit.pth"
@@ -346,7 +346,7 @@ op_refused() {
 	[ ! -e no.pth ] || fail 'something was written'
 }
 
-@test 'ops: an op that does not fit the shape is refused before anything is written, with the position of the rule' {
+@test 'ops: an op that does not fit a shape is refused with the position of the rule before anything is written' {
 	op_refused '{from: freqs, to: [a, b, c, d, e], ops: [{split: 1}]}' 'freqs: split of [2,3,6]: 3 are not 5 equal parts'
 	op_refused '{from: freqs, to: [a, b], ops: [{split: 1, sizes: [1, 1]}]}' 'freqs: split of [2,3,6]: 2 sizes with a sum of 2 for 2 names and 3'
 	op_refused '{from: freqs, to: [a, b], ops: [{split: 3}]}' 'freqs: split of [2,3,6]: there is no dimension 3'
@@ -365,7 +365,7 @@ op_refused() {
 	op_refused '{from: [freqs, cls_token], to: a, ops: [{join: 0}]}' 'freqs: join of [2,3,6]: the shapes differ in more than dimension 0'
 	printf '0\n-\n2\n' >rows
 	op_refused '{from: freqs, to: a, ops: [{rows: rows}]}' 'freqs: rows of [2,3,6]: there is no row 2'
-	# Without elements dimensions may be of any size, but not their product.
+	# The dimensions of a tensor without elements may have any size, but their product is limited.
 	head='{"w":{"dtype":"F32","shape":[0,1099511627776,1099511627776],"data_offsets":[0,0]}}'
 	printf "\\x$(printf %x ${#head})\\0\\0\\0\\0\\0\\0\\0%s" "$head" >large.safetensors
 	printf 'rules:\n  - {from: w, to: a, ops: [{flatten: [1, 2]}]}\n' >m.yaml
@@ -373,7 +373,7 @@ op_refused() {
 	expect_refusal 2 lnn-ckpt-adapt 'flatten of [0,1099511627776,1099511627776]: a dimension would exceed 2^64'
 }
 
-@test 'ops: errors in the map have their positions' {
+@test 'ops: errors in a map have their positions' {
 	bad() {
 		printf 'rules:\n  - %s\n' "$1" >m.yaml
 		try lnn-ckpt-adapt -n -s m.yaml "$fixtures/ropevit.pth"
@@ -400,7 +400,7 @@ op_refused() {
 	expect_refusal 2 lnn-ckpt-adapt 'sub/rows: line 2: the number of a row, or -, was expected'
 }
 
-@test 'join: all names or none, in the order of from; optional passes the rule over' {
+@test 'join: needs all names, in the order of from; with optional a rule without them is skipped' {
 	safetensors in.st x.0.k x.0.q x.0.v x.1.q x.1.k rest
 	printf 'rules:\n  - {from: ["x.{i}.q", "x.{i}.k", "x.{i}.v"], to: "y.{i}", ops: [{join: 0}]}\n' >m.yaml
 	try lnn-ckpt-adapt -n -s m.yaml in.st
@@ -420,7 +420,7 @@ op_refused() {
 	expect_refusal 2 lnn-ckpt-adapt 'm.yaml:3:5: x.0.q: an earlier rule takes other tensors of its group'
 }
 
-@test 'rows: the summary counts zeros, the report names the rule, and drop_params of a description leaves the result' {
+@test 'rows: the summary counts zeros, the report names the rule, and drop_params of a description keeps the result' {
 	printf '4\n-\n-\n0\n' >rows
 	printf 'rules:\n  - {from: head., to: head., ops: [{rows: rows}]}\n' >m.yaml
 	printf 'pretrained_ckpt_handling_metadata: {drop_params: [head, norm1]}\n' >d.yaml
@@ -434,7 +434,7 @@ op_refused() {
 	[[ $output != *head* ]] || fail "$output"
 }
 
-@test 'mean: named inputs, as many as there are' {
+@test 'mean: takes any number of named inputs' {
 	try lnn-ckpt-adapt -s mean -o out.pth "$fixtures/tiny.pth"
 	expect_refusal 2 lnn-ckpt-adapt 'has several inputs: --input NAME=FILE for each'
 	try lnn-ckpt-adapt -s mean -o out.pth
@@ -448,7 +448,7 @@ op_refused() {
 	expect_refusal 2 lnn-ckpt-adapt 'all inputs but one must be files, not pipes'
 }
 
-@test 'ops: a tensor that is larger than its storage is not taken into memory' {
+@test 'ops: a tensor that is much larger than its storage is not held in memory' {
 	command -v python3 >/dev/null || skip 'there is no python3'
 	# a float32 storage of 4 bytes, seen as [1048576, 4096]: strides of 0
 	python3 - <<-'END'

@@ -1,4 +1,4 @@
-# lnn-ckpt-adapt: conversions, the report, --compat, shards, and what bad input does.
+# lnn-ckpt-adapt: conversions, the report, --compat, shards, and bad input.
 
 # shellcheck disable=SC2154 # fixtures, output, stderr and status come from helpers and bats
 load helpers
@@ -11,51 +11,51 @@ got = json.dumps(eval(sys.argv[2]))
 sys.exit(0 if got == sys.argv[3] else f"{sys.argv[2]}: {got}, expected {sys.argv[3]}")' "$@"
 }
 
-# list ITEM...: a list of JSON.
+# list ITEM...: a JSON list.
 list() {
 	local all
 	all=$(printf ', %s' "$@")
 	echo "[${all#, }]"
 }
 
-# The bytes of a record of a torch zip, in hexadecimal.
+# Prints the bytes of a record of a torch zip in hexadecimal.
 record() {
 	unzip -p "$1" "archive/data/$2" | od -An -v -tx1 | tr -d ' \n'
 }
 
-# float32 LE: 1, 1 + 2^-8, 65520, -0, infinity, a NaN, in a safetensors file under the name x
+# A safetensors file with the float32 tensor x: 1, 1 + 2^-8, 65520, -0, infinity, a NaN.
 floats() {
 	local header='{"x":{"dtype":"F32","shape":[6],"data_offsets":[0,24]}}'
 	printf '\x37\0\0\0\0\0\0\0%s' "$header"
 	printf '\0\0\x80\x3f\0\x80\x80\x3f\0\xf0\x7f\x47\0\0\0\x80\0\0\x80\x7f\x01\0\xc0\x7f'
 }
 
-@test '--dtype: rounding, overflow counted, once' {
+@test '--dtype: numbers are rounded to nearest, ties to even, and numbers that are too large are counted' {
 	floats >in.st
 	lnn-ckpt-adapt -q --to torch --dtype bfloat16 in.st -o b.pth
-	# 1; 1 + 2^-8 is halfway: to even; 65520 to 65536; -0; inf
+	# 1 + 2^-8 is a tie and becomes 1; 65520 becomes 65536
 	[[ $(record b.pth 0) == 803f803f80470080807f* ]] || fail "$(record b.pth 0)"
 	try lnn-ckpt-adapt --to torch --dtype float16 in.st -o h.pth
 	expect_status 0
 	expect_err_has 'warning: 1 finite value is too large for the new dtype'
-	# 1 + 2^-8 = 1 + 4 * 2^-10 is exact; 65520 is infinity
+	# 1 + 2^-8 = 1 + 4 * 2^-10 is exact; 65520 becomes infinity
 	[[ $(record h.pth 0) == 003c043c007c0080007c* ]] || fail "$(record h.pth 0)"
 	lnn-ckpt-adapt -q --to torch --dtype float64 in.st -o d.pth
 	[[ $(record d.pth 0) == 000000000000f03f000000000010f03f* ]] || fail "$(record d.pth 0)"
-	# what is float32 already keeps its bits, the NaN's too
+	# a tensor that is float32 already keeps its bits, also those of the NaN
 	lnn-ckpt-adapt -q --to torch --dtype float32 in.st -o f.pth
 	[ "$(record f.pth 0)" = 0000803f0080803f00f07f47000000800000807f0100c07f ]
 	try lnn-ckpt-adapt --dtype int8 in.st
 	expect_refusal 2 lnn-ckpt-adapt '--dtype int8: float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2 or keep'
 }
 
-@test '--dtype leaves integers, bool and complex alone' {
-	# of 32 tensors 24 are real and floating: 21 float32 and one each of the others
+@test '--dtype does not change integers, bool and complex numbers' {
+	# of 32 tensors 24 are real and floating-point: 21 float32 and one of each other dtype
 	pipe "lnn-ckpt-adapt -n -q --dtype float16 '$fixtures/tiny.pth' | cut -f2 | sort | uniq -c | sort -rn | awk '{print \$1, \$2}' | sort"
 	expect_out $'1 bool\n1 complex64\n1 int16\n1 int32\n1 int8\n1 uint8\n2 int64\n24 float16'
 }
 
-@test 'views of one storage share it in the output; --compact gives each its own' {
+@test 'views of one storage share a storage in the output; --compact gives each its own' {
 	# tied.first, tied.second and tied.view are one storage in tiny.pth, as are view.rows, view.column, view.transposed
 	printf 'tied.first\ntied.second\ntied.view\n' >tied
 	lnn-ckpt-adapt -q --keep-names tied "$fixtures/tiny.pth" -o a.pth
@@ -73,7 +73,7 @@ floats() {
 	json r.json '[a["action"] for i in d["inputs"] if i["name"] == "view.rows" for a in i["actions"]]' '["compacted"]'
 }
 
-@test '--report: every input and output, what was done and by which rule' {
+@test '--report: lists every input and output, each action and its rule' {
 	command -v python3 >/dev/null || skip 'there is no python3'
 	printf 'state_dict:\n  - {name: layer.weight, shape: [2, 3]}\n  - {name: other, shape: []}\n' >m.yaml
 	try lnn-ckpt-adapt -m m.yaml --drop-params w --drop-buffers nothing --drop-params eight --rename 's/layers.0/layer/' \
@@ -99,7 +99,7 @@ floats() {
 	json r.json 'd["near_misses"]' '[{"pattern": "--drop-params w", "name": "layers.0.weight"}]'
 }
 
-@test '--report: tables, and what was only copied' {
+@test '--report: lists resized tables and tables that were only copied' {
 	command -v python3 >/dev/null || skip 'there is no python3'
 	lnn-ckpt-adapt -q --interpolate --img-size 112 --to-layout first --drop-names <(printf '%s\n' \
 		stage_3.grid.attn.relative_position_bias_table elsewhere.attn.relative_position_bias_table) \
@@ -114,14 +114,14 @@ floats() {
 			'["brain", [3, 3], [3, 3], 2, "last:1", "first:1", "bicubic"]' \
 			'["double", [3, 3], [3, 3], 2, "last:1", "first:1", "bicubic"]')"
 	json r.json '[a["action"] for i in d["inputs"] if i["name"] == "stage_3.last.attn.relative_position_index" for a in i["actions"]]' '["dropped"]'
-	# of the size that it has, in the layout that it has: kept
+	# a table that already has the size and the layout is kept
 	try lnn-ckpt-adapt --interpolate --grid 3x3 --to-layout last --keep-names <(echo stage_4.half.attn.relative_position_bias_table) \
 		--report r.json "$fixtures/tables.pth" -o out.pth
 	expect_err_has '1 kept, 18 dropped, 0 resampled'
 	json r.json 'd["inputs"][9]["actions"]' '[{"action": "kept", "by": null}]'
 }
 
-@test '--report that cannot be written leaves no output' {
+@test '--report: if the report cannot be written, there is no output' {
 	try lnn-ckpt-adapt -q --report /nowhere/r.json "$fixtures/tiny.pth" -o out.pth
 	expect_refusal 2 lnn-ckpt-adapt /nowhere/r.json
 	try lnn-ckpt-adapt -q --report /dev/full "$fixtures/tiny.pth" -o out.pth
@@ -141,16 +141,16 @@ floats() {
 	expect_out_has '"schema": 1'
 }
 
-@test '--compat=linnaeus: module. once, patterns as regular expressions, layout first, no interpolation but for metaformer' {
+@test '--compat=linnaeus: module. is removed once, drop patterns are regular expressions, and only metaformer interpolates' {
 	pipe "lnn-ckpt-adapt -q -n --compat=linnaeus '$fixtures/prefixed.pth' | cut -f1"
 	expect_out $'_orig_mod.w\n_orig_mod.layers.0.weight\n_orig_mod.layers.0.running_mean'
 	# re.search('layers.0\b') and re.search('o.')
 	pipe "lnn-ckpt-adapt -q -n --compat=linnaeus --drop-params layers.0 '$fixtures/prefixed.pth' | cut -f1"
 	expect_out $'_orig_mod.w'
-	# "norm." is a regular expression whose dot is any byte: norm_1.weight goes, too
+	# "norm." is a regular expression whose dot matches any byte: norm_1.weight is dropped
 	pipe "lnn-ckpt-adapt -q -n --compat=linnaeus --drop-params norm. '$fixtures/demo.pth' | cut -f1 | grep -c norm."
 	expect_out 0
-	# head\b: "head.taxa_L10" goes; "meta_time_head_1" stays, as _ is a word character; meta_\b drops nothing
+	# head\b drops head.taxa_L10 but not meta_time_head_1, as _ is a word character; meta_\b drops nothing
 	pipe "lnn-ckpt-adapt -q -n --compat=linnaeus -m mFormerV0 '$fixtures/demo.pth' | cut -f1 | grep -cE '^head|relative_position_index'"
 	expect_out 0
 	pipe "lnn-ckpt-adapt -q -n --compat=linnaeus -m mFormerV0 '$fixtures/demo.pth' | grep meta_time_head_1.0.weight | wc -l"
@@ -165,14 +165,14 @@ floats() {
 	expect_refusal 2 lnn-ckpt-adapt '--compat: linnaeus was expected, not torch'
 }
 
-@test '--compat=linnaeus: mFormerV1 drops what its code says, not what its guide says' {
+@test '--compat=linnaeus: mFormerV1 drops the names that its code drops, which differ from its guide' {
 	try lnn-ckpt-adapt -q -n -m mFormerV1 "$fixtures/convnext.pth"
 	expect_out_has norm.weight downsample_layers.1.1.weight
 	try lnn-ckpt-adapt -q -n --compat=linnaeus -m mFormerV1 "$fixtures/convnext.pth"
 	[[ $output != *downsample_layers* && $output != *norm.* ]] || fail "$output"
 }
 
-@test 'bad input: one line, the right status, nothing left behind' {
+@test 'bad input gives one line, the right status and no output' {
 	: >empty
 	echo 'this is text' >text
 	head -c 5000 "$fixtures/tiny.pth" >cut.pth
@@ -212,7 +212,7 @@ floats() {
 	cmp keep "$fixtures/tiny.pth"
 }
 
-@test 'trouble is one line, also where the load check had nothing against it' {
+@test 'an error after a successful load check is one line' {
 	try lnn-ckpt-adapt -m "$fixtures/tiny.pth" --carry nothing "$fixtures/tiny.pth"
 	expect_status 2
 	expect_err_has 'no nothing at its root'
@@ -223,13 +223,13 @@ floats() {
 	expect_refusal 2 lnn-ckpt-adapt --root
 }
 
-@test 'names from standard input and the checkpoint, too: only one can have it' {
+@test 'a list of names and a checkpoint from the same standard input are refused' {
 	pipe "cat '$fixtures/tiny.pth' | lnn-ckpt-adapt --drop-names -"
 	expect_status 2
 	expect_err_has 'standard input'
 }
 
-@test 'sets: shards of a size, adapted again one by one under parallel, and their index' {
+@test 'sets: a set with shards of a given size is adapted shard by shard under parallel and indexed' {
 	lnn-ckpt-adapt -q --max-shard-size 30kB "$fixtures/convnext.pth" -o set/
 	[ "$(find set -name 'pytorch_model-*.bin' | wc -l)" -ge 2 ]
 	[ -e set/pytorch_model.bin.index.json ]
@@ -251,7 +251,7 @@ floats() {
 	[ -z "$(find out -name '.lnn-*')" ]
 }
 
-@test 'sets: a job that did not finish, rules that matched nowhere, shapes that do not fit' {
+@test 'sets: --write-index reports jobs that did not finish and rules that matched in no shard' {
 	local index=$fixtures/sharded-safetensors/model.safetensors.index.json
 	try lnn-ckpt-adapt --shard 1/3 "$index" -o out/
 	expect_status 0
@@ -327,7 +327,7 @@ floats() {
 		try lnn-ckpt-adapt --write-index $to
 		expect_status 0
 		diff <(lnn-ckpt-inspect $to | sort) <(lnn-ckpt-inspect "$index" | sort)
-		# What a shard says of itself is not of what is made of it.
+		# The note of a shard is not copied to a checkpoint that is made from the set.
 		lnn-ckpt-adapt -q --to $to $to/*.index.json -o one.$to
 		diff <(lnn-ckpt-inspect --digest one.$to | tail -n 1) <(lnn-ckpt-inspect --digest "$index" | tail -n 1)
 		run ! grep -qaF '"of' one.$to
@@ -338,7 +338,7 @@ floats() {
 	unzip -p torch-2/pytorch_model-00002-of-00003.bin archive/.data/lnn | grep -qF '"shard":2,"of":3'
 }
 
-@test 'sets: an index for shards from elsewhere' {
+@test 'sets: --write-index makes an index for shards of other programs' {
 	mkdir set loose twice
 	safetensors set/model-00001-of-00002.safetensors a
 	safetensors set/model-00002-of-00002.safetensors b
@@ -382,7 +382,7 @@ floats() {
 	expect_refusal 2 lnn-ckpt-adapt 'twice/b.safetensors: does not state that --shard finished it, as a.safetensors does'
 }
 
-@test 'the note in a shard may be long' {
+@test 'sets: the note that a job leaves in its shard may be long' {
 	local i rules=()
 	for ((i = 0; i < 100; i++)); do
 		rules+=(--drop-params "there_is_no_such_name_$i")
@@ -394,7 +394,7 @@ floats() {
 	cmp <(lnn-ckpt-inspect --digest out) <(lnn-ckpt-inspect --digest "$fixtures"/sharded-bin/*.index.json)
 }
 
-@test '--set-metadata and --drop-metadata edit what safetensors say of themselves' {
+@test '--set-metadata and --drop-metadata edit __metadata__ of safetensors' {
 	metadata() {
 		head -c 2000 out.safetensors | grep -aoP '"__metadata__":\K\{[^}]*\}'
 	}
@@ -424,7 +424,7 @@ floats() {
 	[ ! -e out2.safetensors ] && [ ! -e out2.pth ]
 }
 
-@test 'sets: module. is taken off shard by shard only if all shards of the set have it' {
+@test 'sets: jobs remove module. only if all shards of the set have it' {
 	local rest
 	for rest in module.b b; do
 		mkdir -p set
@@ -439,7 +439,7 @@ floats() {
 	[ "$(lnn-ckpt-inspect --format names out-b/model.safetensors.index.json)" = $'module.a\nb' ]
 }
 
-@test 'the suffix of -o says the format; --to against it, and formats that are not written, are refused' {
+@test 'the suffix of -o gives the format; a contradicting --to and formats without a writer are refused' {
 	lnn-ckpt-adapt -q "$fixtures/tiny.pth" -o a.safetensors
 	lnn-ckpt-adapt -q --to safetensors "$fixtures/tiny.pth" -o plain
 	cmp a.safetensors plain
@@ -461,13 +461,13 @@ floats() {
 	expect_only a.safetensors b.ckpt c.safetensors d.other plain
 }
 
-@test 'a distributed folder: two files, where nothing was, from a file as from a pipe' {
+@test 'a distributed folder consists of two files, is the same from a pipe, and is not written over other files' {
 	lnn-ckpt-adapt -q --to dcp "$fixtures/tiny.safetensors" -o a/
 	expect_only a a/.metadata a/__0_0.distcp
 	mkdir b
 	lnn-ckpt-adapt -q --to dcp -o b <"$fixtures/tiny.safetensors"
 	diff -r a b
-	# In .metadata: protocol 4, a frame up to the end.
+	# .metadata has protocol 4 and a frame up to its end.
 	[ "$(od -An -tx1 -N 3 a/.metadata)" = ' 80 04 95' ]
 	[ "$(od -An -td8 -j 3 -N 8 a/.metadata | tr -d ' ')" -eq $(($(wc -c <a/.metadata) - 11)) ]
 	rm -rf b
@@ -491,12 +491,12 @@ floats() {
 	expect_only a a/.metadata a/__0_0.distcp
 }
 
-@test 'all messages, word for word' {
+@test 'all messages equal those in messages.txt' {
 	diff "$top/tests/golden/adapt/messages.txt" <("$top/tests/golden/adapt/replay" "$top/tests/golden/adapt/messages.txt") ||
 		fail 'messages.txt differs'
 }
 
-@test 'a set whose shards hold more than plain tensors, one of them packed: every tensor as PyTorch has it' {
+@test 'a set with composite tensors and a deflated shard gives the tensors that PyTorch gives' {
 	local index=$fixtures/sharded-mixed/mixed.index.json name sha
 	lnn-ckpt-adapt -q --root "$index" -o whole.pth
 	sed -n 's/^  {"name": "\([^"]*\)".*"sha256": "\(.*\)"}.*/\1 \2/p' "$fixtures/sharded-mixed/expected.json" >expected
@@ -509,7 +509,7 @@ floats() {
 	try lnn-ckpt-inspect --check "$index"
 	expect_status 0
 	expect_err_has '1 entries of the shards that are not tensors are left out'
-	# What is shared stays shared, what is said of a parameter stays said.
+	# Shared storages stay shared, and attributes of parameters stay.
 	lnn-ckpt-inspect --summary whole.pth | grep -q 'tied = same = view'
 	lnn-ckpt-inspect --globals whole.pth | grep -q _rebuild_parameter_with_state
 	lnn-ckpt-inspect --globals whole.pth | grep -q _rebuild_qtensor
@@ -518,7 +518,7 @@ floats() {
 @test 'a shard whose root has a key such as model is read from its root' {
 	lnn-ckpt-adapt -q -k '' --to torch --max-shard-size 100KB -o set/ "$fixtures/demo.pth"
 	diff <(lnn-ckpt-inspect --digest -k '' "$fixtures/demo.pth") <(lnn-ckpt-inspect -q --digest -k '' set)
-	# one shard that holds a container alone
+	# one shard that has only a container
 	lnn-ckpt-adapt -q -k '' --drop-params '^model' --to torch --max-shard-size 1 -o optimizer/ "$fixtures/demo.pth"
 	[ "$(lnn-ckpt-inspect -q --format names -k '' optimizer)" = "$(lnn-ckpt-inspect --format names -k '' -e '^optimizer' "$fixtures/demo.pth")" ]
 }

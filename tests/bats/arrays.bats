@@ -1,9 +1,9 @@
-# Arrays of numpy, made by hand: .npy, .npz and pickles. tests/torch/test_numpy.py holds them against numpy itself.
+# Arrays of numpy that are built by hand: .npy, .npz and pickles. tests/torch/test_numpy.py compares with numpy itself.
 
 # shellcheck disable=SC2154 # output, stderr and status come from helpers and bats
 load helpers
 
-# npy DESCR FORTRAN SHAPE: an array, whose elements standard input is.
+# npy DESCR FORTRAN SHAPE: an array. Standard input has its elements.
 npy() {
 	local head="{'descr': '$1', 'fortran_order': $2, 'shape': $3, }"$'\n' n
 	printf -v n '\\x%02x' "${#head}"
@@ -22,12 +22,12 @@ zipped() {
 	PYTHON
 }
 
-# values FILE NAME: in row-major order, in one line.
+# values FILE NAME: the elements in row-major order in one line.
 values() {
 	lnn-ckpt-inspect --get "$2" --dump-as text "$1" 2>/dev/null | tr '\n' ' '
 }
 
-@test 'one array: C and Fortran order, both byte orders' {
+@test 'a .npy file is read in C and Fortran order and in both byte orders' {
 	printf '\1\0\2\0\3\0\4\0\5\0\6\0' | npy '<i2' False '(2, 3)' >c.npy
 	printf '\1\0\4\0\2\0\5\0\3\0\6\0' | npy '<i2' True '(2, 3)' >f.npy
 	printf '\0\1\0\2\0\3\0\4\0\5\0\6' | npy '>i2' False '(2L, 3L)' >b.npy
@@ -44,7 +44,7 @@ values() {
 	expect_refusal 2 lnn-ckpt-inspect 'the array has a dtype that no tensor has'
 }
 
-@test '.npz: stored and deflated; slashes in names; text is left out' {
+@test 'a .npz file is read stored and deflated, with slashes in names; arrays of text are left out' {
 	command -v python3 >/dev/null || skip 'there is no python3'
 	head -c 4000 /dev/zero | npy '<f4' False '(10, 100)' >w
 	printf '\x80\x3f' | npy '|V2' False '()' >s
@@ -63,7 +63,7 @@ values() {
 	done
 }
 
-@test 'damaged .npz files, and arrays that cannot be tensors' {
+@test 'damaged .npz files and arrays that cannot be tensors are refused' {
 	command -v python3 >/dev/null || skip 'there is no python3'
 	# refuse DESCR SHAPE TEXT
 	refuse() {
@@ -88,14 +88,14 @@ values() {
 	zipped 8 x.npy=x
 	try lnn-ckpt-inspect a.npz
 	expect_refusal 2 lnn-ckpt-inspect 'header of a size'
-	# Another byte in the elements: the CRC of the record tells, for both outputs.
+	# A changed byte in the elements is found by the CRC of the record, for both formats.
 	head -c 40000 /dev/zero | npy '<f4' False '(10000,)' >x
 	for method in 0 8; do
 		zipped $method x.npy=x
 		printf '\5' | dd of=a.npz bs=1 seek=$(($(stat -c %s a.npz) / 2 - 40)) conv=notrunc status=none
 		for to in torch safetensors; do
 			try lnn-ckpt-adapt --to $to -o out a.npz
-			if [ $to$method = torch0 ]; then # the CRC goes along with what is copied as it is
+			if [ $to$method = torch0 ]; then # bytes that are copied unchanged keep their stated CRC
 				expect_status 0
 				try lnn-ckpt-inspect --check out
 				expect_status 1
@@ -105,7 +105,7 @@ values() {
 			rm -f out
 		done
 	done
-	# Damage behind the header, in the last record: its name is told.
+	# Damage in the last record gives its name.
 	seq 100000 | head -c 400000 | npy '<f4' False '(100000,)' >x
 	zipped 8 x.npy=x
 	head -c 100 /dev/zero | tr '\0' '\377' | dd of=a.npz bs=1 seek=$(($(stat -c %s a.npz) / 2)) conv=notrunc status=none
@@ -113,7 +113,7 @@ values() {
 	expect_refusal 2 lnn-ckpt-adapt "record 'x.npy': "
 }
 
-@test 'pickles of arrays: Python 2, protocols 0 and 2' {
+@test 'pickles of arrays by Python 2 are read in protocols 0 and 2' {
 	printf '%s\n' "(dp1" "S'w'" p2 cnumpy.core.multiarray _reconstruct p3 '(cnumpy' ndarray p4 '(I0' "tS'b'" 'tRp5' '(I1' \
 		'(I2' 'tcnumpy' dtype p6 "(S'u1'" I0 I1 tRp7 '(I3' "S'|'" NNNI-1 I-1 I0 'tbI00' "S'\\x07\\n'" 'tbs.' >a.pkl
 	try lnn-ckpt-inspect a.pkl
@@ -131,7 +131,7 @@ values() {
 	expect_status 0
 	expect_out $'w\tuint8\t[2048]'
 	lnn-ckpt-adapt -q --to safetensors <b.pkl | tail -c 2048 | cmp - <(head -c 2048 /dev/zero | tr '\0' x)
-	# The bytes end with the file, or are more than it has.
+	# The stated bytes end with the file, or reach beyond its end.
 	for n in 100 1000 2200; do
 		try lnn-ckpt-inspect <(head -c $n b.pkl)
 		expect_refusal 2 lnn-ckpt-inspect 'ends within'

@@ -1,12 +1,12 @@
-# Promises that no other file of tests holds: one by one, as they were read.
+# Single promises of the manuals that no other file tests.
 
 # shellcheck disable=SC2154 # fixtures, output, stderr, status come from helpers and bats
 load helpers
 
-# legacy PICKLE [KEYS [STORAGES]]: a legacy stream of torch 1.5: magic number, protocol, system, the pickle (without protocol
-# and STOP), its list of storage keys, and the storages. All are as printf writes them.
+# legacy PICKLE [KEYS [STORAGES]]: a legacy stream of torch 1.5: magic number, protocol, system, the pickle (given without protocol
+# and STOP), its list of storage keys, and the storages. All arguments are formats of printf.
 legacy() {
-	# shellcheck disable=SC2059 # formats are what is given
+	# shellcheck disable=SC2059 # the arguments are formats
 	{
 		printf '\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.'
 		printf '\x80\x02}(X\x10\0\0\0protocol_versionM\xe9\x03X\x0d\0\0\0little_endian\x88u.'
@@ -14,7 +14,7 @@ legacy() {
 	}
 }
 
-@test 'a list is not appended to the file that it is read from, nor standard input asked for twice' {
+@test 'a list is not appended to its own input file, and standard input cannot be named twice' {
 	local p what
 	for p in lnn-ckpt-inspect "lnn-filter -e '{TYPE: name, PATTERNS: [w]}'"; do
 		for what in 'f' '- < f' "$fixtures/tiny.pth f"; do
@@ -52,7 +52,7 @@ legacy() {
 	expect_no_err
 }
 
-@test 'a whole nn.Module is recognised also under a key' {
+@test 'a whole nn.Module without tensors is recognised under a key' {
 	# {'model': Net() with _parameters}, no storages
 	legacy '}(X\5\0\0\0modelcmylib\nNet\n)\x81}(X\x0b\0\0\0_parameters}ubu' >net.pth
 	for p in lnn-ckpt-inspect lnn-ckpt-adapt 'lnn-interp-bias --img-size 64'; do
@@ -63,7 +63,7 @@ legacy() {
 	done
 }
 
-@test '-m: a name that is neither built-in nor a file' {
+@test '-m: a name that is neither built-in nor a file is refused, and the built-in names are listed' {
 	for p in lnn-ckpt-adapt lnn-interp-bias 'lnn-filter --metadata'; do
 		pipe "$p -m mFormerV2 -o out $fixtures/tiny.pth"
 		expect_status 2
@@ -72,7 +72,7 @@ legacy() {
 	done
 }
 
-@test '--against: a target on standard input is compared as a file is' {
+@test '--against: a target on standard input gives the same result as a file' {
 	lnn-ckpt-adapt -q --dtype float16 "$fixtures/swin.pth" -o half.pth
 	lnn-ckpt-inspect --format model "$fixtures/swin.pth" >model.yaml
 	for p in 'half.pth' model.yaml; do
@@ -106,7 +106,7 @@ patch_bytes() {
 	printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
-@test 'a CRC that differs within a zip: the same output from a file and from a pipe' {
+@test 'a zip whose CRCs differ gives the same output from a file and from a pipe' {
 	local in=$fixtures/swin.pth name=swin/data/0 header central descriptor i
 	# The CRC of the first storage in its descriptor, and in the directory.
 	header=$(grep -abo "$name" "$in" | head -1 | cut -d: -f1)
@@ -125,7 +125,7 @@ patch_bytes() {
 	done
 }
 
-@test 'an empty file name is called that' {
+@test 'an empty file name is refused, and the message says so' {
 	local rule="'{TYPE: name, PATTERNS: [w]}'"
 	for p in lnn-ckpt-inspect lnn-ckpt-adapt 'lnn-interp-bias --img-size 64' "lnn-filter -e $rule"; do
 		pipe "$p ''"
@@ -137,7 +137,7 @@ patch_bytes() {
 	done
 }
 
-@test '--format is not passed over in silence where it has no meaning' {
+@test '--format is refused for reports that have no such format' {
 	for p in '--get epoch' '--dump scalar' '--rest --format tsv'; do
 		pipe "lnn-ckpt-inspect --format=jsonl $p $fixtures/tiny.pth"
 		expect_status 2
@@ -148,7 +148,7 @@ patch_bytes() {
 	expect_status 0
 }
 
-@test "--carry: an entry that is the same dict as the state dict is not lost, nor keys that are no text" {
+@test "--carry keeps an entry that is the same dict as the state dict, and keys that are not text" {
 	# {'model': d, 'ema': d, 7: 5}, d = {'w': tensor([1.])}
 	local id='(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0000X\3\0\0\0cpuK\1NtQ'
 	local tensor="ctorch._utils\\n_rebuild_tensor_v2\\n(${id}K\\0(K\\1t(K\\1t\\x89ccollections\\nOrderedDict\\n)RtR"

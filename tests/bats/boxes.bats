@@ -1,5 +1,5 @@
-# Files that hold boxes of the same tensors: shards of Hugging Face's writer of distributed checkpoints, and rank files. The
-# folders come from torch (2 processes); every tensor in them counts up: w from 0, col from 100, rep from 200.
+# Files that have boxes of the same tensors: shards of Hugging Face's writer of distributed checkpoints, and rank files. torch wrote
+# the folders in 2 processes. Every tensor in them counts up: w from 0, col from 100, rep from 200.
 
 # shellcheck disable=SC2154 # stderr and others come from helpers and bats
 load helpers
@@ -8,13 +8,13 @@ unpack() {
 	tar xzf "$fixtures/dcp/$1.tar.gz"
 }
 
-# counts FILE NAME FIRST LAST: the tensor holds these numbers in order.
+# counts FILE NAME FIRST LAST: checks that the tensor has these numbers in order.
 counts() {
 	[ "$(lnn-ckpt-inspect -q --dump "$2" --dump-as text "$1" | tr -s ' ' '\n' | sed 's/\.0*$//')" = "$(seq "$3" "$4")" ] ||
 		fail "$1: $2"
 }
 
-# with_metadata FILE METADATA NAME...: safetensors by hand.
+# with_metadata FILE METADATA NAME...: a safetensors file that is built by hand.
 with_metadata() {
 	local file=$1 meta=$2 size
 	shift 2
@@ -54,12 +54,12 @@ metadata() {
 	lnn-ckpt-inspect -lq -e w hf2 | grep -qF 'boxes=[3,3]@[0,0]:shard-00001-model-00001-of-00001.safetensors,[2,3]@[3,0]:shard-00002'
 }
 
-@test 'a shard is missing' {
+@test 'a missing shard is refused' {
 	unpack hf2
 	rm hf2/shard-00001*
 	try lnn-ckpt-inspect hf2
 	expect_refusal 2 lnn-ckpt-inspect 'hf2: rank 0 has no shard here (shard-00001-...), but shard-00002-... exists'
-	# The last one: the shapes become smaller, and only a cut along another axis could tell.
+	# Without the last shard the shapes are smaller. Only a tensor that is cut along another axis shows that it is missing.
 	mv hf2/shard-00002* hf2/shard-00001-model-00001-of-00001.safetensors
 	try lnn-ckpt-adapt -o out.pth hf2
 	expect_status 2
@@ -77,7 +77,7 @@ metadata() {
 	grep -aqF '{\"net.rep\":{\"saved_offsets\":[0]},\"net.w\":{\"saved_offsets\":[3,0]},\"net.h\":{\"saved_offsets\":[3,0]}}' out.safetensors
 	try lnn-ckpt-inspect -l out.safetensors
 	expect_out_has 'boxes=[2,3]@[3,0]'
-	# Such text that is wrong.
+	# Invalid maps of boxes.
 	with_metadata bad '{"DCP_SHARDING_INFO":"{\"a\":{\"saved_offsets\":[0,0]}}"}' a
 	try lnn-ckpt-inspect bad
 	expect_refusal 2 lnn-ckpt-inspect 'bad: DCP_SHARDING_INFO: at byte' '2 saved_offsets of a tensor with 1 dimensions'
@@ -115,7 +115,7 @@ metadata() {
 		counts out rep 0 2
 	done
 	lnn-ckpt-inspect -q --ranks --values --against out "$first"
-	# Alone: whole shapes, and nothing but torch can say the rest.
+	# A single rank file is listed with whole shapes and can only be written as a torch file.
 	try lnn-ckpt-inspect "$first"
 	expect_out $'w\tfloat32\t[5,3]\tplacements=Shard(0)\nn\tfloat32\t[4]\tplacements=Shard(0)\nrep\tfloat32\t[3]\tplacements=Replicate()'
 	expect_err_has 'its DTensors are the parts of one rank (--ranks joins the files of all ranks)'
@@ -131,7 +131,7 @@ metadata() {
 	[[ $stderr != *'no rank_N'* ]] || fail "$stderr"
 }
 
-@test 'a rank is missing' {
+@test 'a missing rank is refused' {
 	unpack verl
 	rm verl/*rank_1.pt
 	try lnn-ckpt-inspect --ranks verl/model_world_size_2_rank_0.pt
@@ -147,7 +147,7 @@ metadata() {
 	expect_err_has "tensor 'w'"
 }
 
-@test 'a folder from --to dcp is read back as its source' {
+@test 'a folder written by --to dcp is read back equal to its source' {
 	local name
 	for name in dt4 single fsdp2_2; do
 		rm -rf d
@@ -157,7 +157,7 @@ metadata() {
 		lnn-ckpt-inspect -q --values --against one.pth other.pth
 		[ "$(lnn-ckpt-inspect -q --rest one.pth | sed 3d)" = "$(lnn-ckpt-inspect -q --rest other.pth | sed 3d)" ]
 		lnn-ckpt-inspect -q --check -k '' d
-		# A folder of many boxes into one of whole tensors.
+		# A folder with many boxes is converted to one with whole tensors.
 		rm -rf "$name" e
 		unpack "$name"
 		lnn-ckpt-adapt -q -k '' --to dcp "$name" -o e
@@ -165,7 +165,7 @@ metadata() {
 	done
 }
 
-@test 'what one rank file cannot give names --ranks' {
+@test 'errors about a single rank file propose --ranks' {
 	unpack verl
 	local file=verl/model_world_size_2_rank_0.pt
 	try lnn-ckpt-adapt -q -o out.safetensors "$file"
@@ -180,7 +180,7 @@ metadata() {
 	lnn-ckpt-inspect -q --ranks --values --against out "$file"
 }
 
-@test 'globals are those of all files of a set; JSON says the ranks' {
+@test '--globals lists the globals of all files of a set; JSON has the ranks' {
 	unpack verl
 	unpack hf2
 	try lnn-ckpt-inspect -q --globals --ranks verl/model_world_size_2_rank_0.pt
@@ -193,7 +193,7 @@ metadata() {
 	expect_out_has '"low":[3,0],"shape":[2,3],"storage":3,"file":"model_world_size_2_rank_1.pt","rank":1'
 	try lnn-ckpt-inspect -q --format jsonl hf2
 	expect_out_has '"file":"shard-00002-model-00001-of-00001.safetensors","rank":1'
-	# All programs read a set.
+	# All programs read a set of rank files.
 	try lnn-filter -e '{TYPE: name, PATTERNS: [w]}' --ranks verl/model_world_size_2_rank_1.pt
 	expect_out $'w\tfloat32\t[5,3]'
 }

@@ -1,13 +1,13 @@
-# What all four programs have in common: options, standard input and output, signals, terminals.
+# Behaviour that all four programs share: options, standard input and output, signals, terminals.
 
 # shellcheck disable=SC2154 # fixtures, output, stderr, status come from helpers and bats
 load helpers
 
 programs='lnn-ckpt-inspect lnn-filter lnn-ckpt-adapt lnn-interp-bias'
-# Those that write checkpoints.
+# The programs that write checkpoints.
 writers='lnn-ckpt-adapt lnn-interp-bias'
 
-# needs PROGRAM: what it cannot do without, in $need.
+# needs PROGRAM [ARG]...: puts the options that the program needs, and ARG, into $need; the quoted command into $quoted.
 needs() {
 	case $1 in
 	lnn-filter) need=(-e '{TYPE: name, PATTERNS: [weight]}') ;;
@@ -19,14 +19,13 @@ needs() {
 	quoted=$(printf '%q ' "$1" "${need[@]}")
 }
 
-# terminal COMMAND: runs it with a terminal of 70 columns for standard input, output and error; what it writes there in
-# $output, carriage returns taken away.
+# terminal COMMAND: runs COMMAND on a terminal of 70 columns. $output has its output without carriage returns.
 terminal() {
 	run env TERM=xterm COLUMNS=70 script -qec "$1" /dev/null </dev/null
 	output=${output//$'\r'/}
 }
 
-@test '--help: standard output, 80 columns, one line at least for each option' {
+@test '--help is written to standard output, fits 80 columns and has the common options' {
 	local p
 	for p in $programs; do
 		try "$p" --help
@@ -38,7 +37,7 @@ terminal() {
 	done
 }
 
-@test '--version' {
+@test '--version prints the program and the version' {
 	local p
 	for p in $programs; do
 		try "$p" --version
@@ -47,7 +46,7 @@ terminal() {
 	done
 }
 
-@test 'short options mean the same everywhere' {
+@test 'a short option means the same in every program' {
 	local p line
 	for p in $programs; do
 		while read -r line; do
@@ -60,7 +59,7 @@ terminal() {
 	done
 }
 
-@test 'a wrong option: one line, status 2, and what was meant' {
+@test 'a wrong option gives one line, status 2 and a suggestion' {
 	local p
 	for p in $programs; do
 		try "$p" --no-such-option
@@ -82,7 +81,7 @@ terminal() {
 	done
 }
 
-@test 'options and operands mix, and -- ends options' {
+@test 'options and operands can be mixed, and -- ends options' {
 	lnn-ckpt-adapt "$fixtures/tiny.pth" -o a -q
 	lnn-ckpt-adapt -q -o b -- "$fixtures/tiny.pth"
 	POSIXLY_CORRECT=1 lnn-ckpt-adapt "$fixtures/tiny.pth" -q -o c
@@ -92,7 +91,7 @@ terminal() {
 	expect_refusal 2 lnn-ckpt-adapt '--help: cannot open: No such file'
 }
 
-@test 'an input that is not there, or a folder' {
+@test 'a missing input, a folder without a checkpoint and a closed standard input are refused' {
 	local p
 	for p in $programs; do
 		needs "$p"
@@ -105,7 +104,7 @@ terminal() {
 	done
 }
 
-@test 'a full disk' {
+@test 'a full disk gives status 2 and one line' {
 	local p
 	for p in $programs; do
 		needs "$p" "$fixtures/tables.pth"
@@ -131,7 +130,7 @@ terminal() {
 	expect_no_err
 }
 
-@test 'standard output that is the input is refused, -o that is the input is not' {
+@test 'standard output may not be the input file, -o may' {
 	local p
 	for p in $writers; do
 		cp "$fixtures/tables.pth" f
@@ -185,8 +184,8 @@ terminal() {
 	done
 }
 
-# The whole of it is more than a pipe is read ahead.
-@test 'the same output from a file and a pipe, whatever is done with the bytes' {
+# demo.pth is larger than the bytes that are read ahead from a pipe.
+@test 'the same output from a file and a pipe with every conversion' {
 	local way
 	for way in '' --compact '--to safetensors' '--dtype bfloat16' '--to safetensors --dtype float16' '-j 3 --dtype float64'; do
 		# shellcheck disable=SC2086 # words

@@ -1,4 +1,4 @@
-# Completion: what bash, zsh and fish offer is what the programs accept.
+# Completion: bash, zsh and fish offer the options and values that the programs accept.
 
 # shellcheck disable=SC2154 # top, fixtures, output, stderr, status come from helpers and bats
 load helpers
@@ -6,7 +6,7 @@ load helpers
 programs='lnn-ckpt-inspect lnn-filter lnn-ckpt-adapt lnn-interp-bias'
 completion=$top/cmd/completion
 
-# in_bash WORD...: what bash offers for the last word, one a line in $output.
+# in_bash WORD...: puts the words that bash offers for the last word into $output, one a line.
 in_bash() {
 	run bash -c '. "$1/lnn-tools.bash"; shift
 		COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _lnn_tools "$1"; printf "%s\n" "${COMPREPLY[@]}"' - "$completion" "$@"
@@ -14,7 +14,7 @@ in_bash() {
 }
 
 in_fish() {
-	# shellcheck disable=SC2016 # fish's own
+	# shellcheck disable=SC2016 # a variable of fish
 	run fish --no-config -c 'source $argv[1]/lnn-tools.fish; complete -C"$argv[2]"' "$completion" "$1"
 	output=$(cut -f 1 <<<"$output" | sort)
 }
@@ -46,7 +46,7 @@ long_options() {
 	"$1" --help | grep -oE '^ +(-., )?--[a-z0-9-]+' | grep -oE -- '--.*' | sort
 }
 
-@test 'bash: all options of each program, and no other' {
+@test 'bash offers exactly the options of each program' {
 	local p
 	for p in $programs; do
 		in_bash "$p" --
@@ -54,7 +54,7 @@ long_options() {
 	done
 }
 
-@test 'bash: tensors of the checkpoint, rules and groups of the experiment, models, maps, values' {
+@test 'bash offers tensors of the checkpoint, rules and groups of the experiment, models, maps and values' {
 	files
 	in_bash lnn-ckpt-inspect model.pth --dump head
 	expect_out "$names"
@@ -79,8 +79,8 @@ long_options() {
 	expect_out model.pth
 }
 
-@test 'bash: names from a file are not expanded by the shell' {
-	# shellcheck disable=SC2016 # nobody is to expand it
+@test 'bash does not expand names from a file' {
+	# shellcheck disable=SC2016 # no shell may expand it
 	local n header='{"$(touch a)":NOTHING,"`touch b`":NOTHING}'
 	header=${header//NOTHING/'{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'}
 	n=${#header}
@@ -94,7 +94,7 @@ long_options() {
 	expect_only f.safetensors
 }
 
-@test 'bash: the file loads by the name of each command' {
+@test 'bash loads the completion file by the name of each command' {
 	local p
 	for p in $programs; do
 		run bash -c '. "$1/lnn-tools.bash"; complete -p "$2"' - "$completion" "$p"
@@ -103,7 +103,7 @@ long_options() {
 	done
 }
 
-@test 'fish' {
+@test 'fish offers the options and values of each program' {
 	command -v fish >/dev/null || skip 'there is no fish'
 	local p
 	files
@@ -126,7 +126,7 @@ long_options() {
 	expect_out "$(cd "$top/lib/plan/maps" && printf '%s\n' *.yaml | sed 's/\.yaml$//')"
 }
 
-@test 'zsh' {
+@test 'zsh offers the options and values of each program' {
 	command -v zsh >/dev/null || skip 'there is no zsh'
 	local p
 	files
@@ -147,7 +147,7 @@ long_options() {
 	expect_out "$(cd "$top/lib/plan/maps" && printf '%s\n' *.yaml | sed 's/\.yaml$//')"
 }
 
-# offered OPTION: what each of the three files has for it, one line each.
+# offered OPTION: the values that each of the three files has for it, one line a file.
 offered() {
 	sed -nE "s/^	--(.* \| --)?$1( .*)?\) (echo )?(.*) ;;\$/\4/p" "$completion/lnn-tools.bash"
 	sed -nE "s/^\(--(.*\|--)?$1(\|.*)?\) compadd ([^;]*); .*/\3/p" "$completion/_lnn-tools"
@@ -155,7 +155,7 @@ offered() {
 		on && $1 == "echo" { sub(/^[ \t]*echo /, ""); print }' "$completion/lnn-tools.fish"
 }
 
-@test 'the three offer the same values, and the programs accept them and no others' {
+@test 'bash, zsh and fish offer the same values, which are exactly those that the programs accept' {
 	local p option line word count
 	files
 	while read -r p option; do
@@ -166,7 +166,7 @@ offered() {
 			try "$p" "--$option=$word" -q model.pth -o /dev/null
 			[[ ! $stderr =~ "'$word' is not"|"$word: no such"|expected|"is not a layout" ]] || fail "$p --$option=$word: $stderr"
 		done
-		# What is said of a wrong one names them all, and no other.
+		# The message about a wrong value lists exactly the offered values.
 		try "$p" "--$option=bogus" model.pth -o /dev/null
 		[ "$status" -eq 2 ] || fail "$p --$option=bogus: status $status"
 		line=$(sed -E 's/[(].*//; s/[a-z-]+: //; s/:N/ /g' <<<"$stderr")
@@ -190,7 +190,7 @@ offered() {
 	END
 }
 
-@test 'completions belong to options that exist' {
+@test 'the completion files name only options that exist' {
 	local word
 	for word in $programs; do
 		long_options "$word"

@@ -1,19 +1,19 @@
-# Disks that are full, file size limits, and folders that cannot be written, for the output, the report, the shards, the
-# temporary file of a stream: status 2, one line that says where and why, no output, nothing left.
+# Full disks, limits on the size of files, and folders that cannot be written, for the output, the report, the shards and the
+# temporary file of a stream. Each gives status 2, one line that says where and why, no output and no other file.
 
 # shellcheck disable=SC2154,SC2016 # top and fixtures come from helpers; commands are evaluated later
 load helpers
 
 setup_file() {
 	local way
-	# File systems of our own, in a namespace that ends with the process.
+	# New file systems are mounted in a namespace that ends with the process.
 	mkdir "$BATS_FILE_TMPDIR/try"
 	for way in 'unshare -m' 'unshare -rm'; do
 		$way mount -t tmpfs none "$BATS_FILE_TMPDIR/try" 2>/dev/null || continue
 		export LNN_NAMESPACE=$way
 		break
 	done
-	# Uint8 and float32, a MiB and a half each.
+	# A uint8 and a float32 tensor of 1.5 MiB each.
 	cat >"$BATS_FILE_TMPDIR/make" <<-'END'
 		header='{"a":{"dtype":"U8","shape":[1572864],"data_offsets":[0,1572864]},'
 		header+='"b":{"dtype":"F32","shape":[393216],"data_offsets":[1572864,3145728]}}'
@@ -29,8 +29,8 @@ setup_file() {
 	export INDEX=$BATS_FILE_TMPDIR/set/model.safetensors.index.json
 }
 
-# on_disk OPTIONS COMMAND: in a folder whose sub-folder `disk` is a file system of its own, with a file `out`; what it
-# has in the end is in $left. COMMAND is shell text.
+# on_disk OPTIONS COMMAND: runs the shell text COMMAND in a folder whose sub-folder `disk` is a small file system with a file `out`.
+# $left has the names on that file system at the end.
 on_disk() {
 	[ -n "${LNN_NAMESPACE-}" ] || skip 'no file system may be mounted here'
 	mkdir -p disk
@@ -45,7 +45,7 @@ on_disk() {
 	left=$(cat left)
 }
 
-# refused TEXT: the last run ended as it should have; only `out` (as it was) is on the disk.
+# refused TEXT...: the last run failed with one line that has each text, and only the unchanged file `out` is on the disk.
 refused() {
 	local program=lnn-ckpt-adapt
 	[[ $stderr == lnn-ckpt-inspect* ]] && program=lnn-ckpt-inspect
@@ -57,7 +57,7 @@ refused() {
 
 full='No space left on device'
 
-@test 'no space for the output' {
+@test 'a full disk: no output is written' {
 	on_disk '' 'lnn-ckpt-adapt -q "$IN" -o disk/out'
 	refused "disk/out: write error: $full"
 	on_disk '' 'lnn-ckpt-adapt -q --to torch "$IN" -o disk/out'
@@ -76,7 +76,7 @@ full='No space left on device'
 	refused "disk/out: write error: $full"
 }
 
-@test 'no space for the output from a distributed folder, or from --salvage' {
+@test 'a full disk: no output is written from a distributed folder or by --salvage' {
 	lnn-ckpt-adapt -q --to dcp "$IN" -o folder/
 	on_disk '' 'lnn-ckpt-adapt -q folder -o disk/out'
 	refused "disk/out: write error: $full"
@@ -88,14 +88,14 @@ full='No space left on device'
 	refused 'cannot keep the stream in a temporary file in disk' "$full"
 }
 
-@test 'no space for a new name' {
+@test 'a full disk: no new name can be made' {
 	on_disk 'nr_inodes=2' 'lnn-ckpt-adapt -q "$fixtures/tiny.pth" -o disk/out'
 	refused 'disk/out: cannot create a temporary file beside it' "$full"
 	on_disk 'nr_inodes=2' 'lnn-ckpt-adapt -q "$fixtures/tiny.pth" -o disk/set/'
 	refused 'disk/set: cannot make a folder beside it' "$full"
 }
 
-@test 'no space for shards' {
+@test 'a full disk: no shards are written' {
 	on_disk '' 'lnn-ckpt-adapt -q "$IN" -o disk/set/'
 	refused 'disk/set/model.safetensors: ' "$full"
 	on_disk 'size=2M' 'lnn-ckpt-adapt -q --max-shard-size 2MB "$IN" -o disk/set/'
@@ -105,15 +105,15 @@ full='No space left on device'
 	[ "$left" = $'out\nset\nset/model-00001-of-00002.safetensors' ] || fail "$left"
 }
 
-@test 'no space for the report: no output either' {
+@test 'a full disk: without space for the report there is no output' {
 	on_disk '' 'head -c 2M /dev/zero >disk/out 2>/dev/null
 		lnn-ckpt-adapt -q --report disk/report "$fixtures/tiny.pth" -o out; status=$?; echo old >disk/out; (exit $status)'
 	refused "disk/report: write error: $full"
 	[ ! -e out ]
 }
 
-@test 'no space on standard output' {
-	# A redirected file is not ours to take back; what is in it must not load.
+@test 'a full disk: standard output gives an error' {
+	# The program cannot remove a redirected file. Its contents must not load.
 	on_disk '' 'lnn-ckpt-adapt -q "$IN" >disk/to; status=$?; ! lnn-ckpt-inspect disk/to >listed 2>&1 || status=loads
 		rm disk/to; (exit $status)'
 	expect_refusal 2 lnn-ckpt-adapt "standard output: write error: $full"
@@ -126,7 +126,7 @@ full='No space left on device'
 	expect_refusal 2 lnn-filter "standard output: write error: $full"
 }
 
-# A torch zip whose data come before the pickle and are more than is kept in memory.
+# Makes a torch zip whose data come before the pickle and exceed the bytes that are held in memory.
 reordered() {
 	command -v zip >/dev/null || skip 'no zip'
 	command -v unzip >/dev/null || skip 'no unzip'
@@ -141,7 +141,7 @@ reordered() {
 	rm -r archive large
 }
 
-@test 'no space for output of more than one piece' {
+@test 'a full disk: output that is written in several pieces gives an error' {
 	# shellcheck disable=SC2046 # words
 	safetensors many.safetensors $(seq -f 'layers.%g.attention.query_key_value.weight' 3000)
 	[ "$(lnn-ckpt-inspect many.safetensors | wc -c)" -gt 100000 ]
@@ -151,13 +151,13 @@ reordered() {
 	expect_refusal 2 lnn-ckpt-inspect 'standard output: write error: No space left on device'
 	try bash -c 'lnn-filter -e "{TYPE: name, PATTERNS: [a]}" many.safetensors >/dev/full'
 	expect_refusal 2 lnn-filter 'standard output: write error: No space left on device'
-	[ -z "${LNN_COV-}" ] || skip 'what counts lines writes a file, too, and complains'
+	[ -z "${LNN_COV-}" ] || skip 'the coverage tool also writes a file and complains'
 	pipe 'ulimit -f 16; lnn-ckpt-inspect many.safetensors -o to'
 	expect_refusal 2 lnn-ckpt-inspect 'to: write error: File too large'
 	expect_only many.safetensors
 }
 
-@test 'a stream that must be kept, without space to keep it' {
+@test 'a full disk: a stream that needs a temporary file gives an error' {
 	reordered
 	on_disk '' 'cat reordered.pth | TMPDIR=disk lnn-ckpt-adapt -q -o to'
 	refused 'standard input: cannot keep the stream in a temporary file in disk (TMPDIR names the folder)' "$full"
@@ -165,18 +165,18 @@ reordered() {
 	refused 'standard input: cannot keep the stream in a temporary file in disk (TMPDIR names the folder)' 'Read-only'
 	pipe 'cat reordered.pth | TMPDIR=/nonexistent lnn-ckpt-adapt -q -o to'
 	expect_refusal 2 lnn-ckpt-adapt 'in /nonexistent (TMPDIR names the folder): No such file'
-	# What is larger than a file may be.
+	# The stream is larger than the limit on the size of files.
 	pipe 'ulimit -f 10240; cat reordered.pth | lnn-ckpt-adapt -q -o to'
 	expect_refusal 2 lnn-ckpt-adapt 'cannot keep the stream' 'File too large'
 	expect_only disk left large.pth reordered.pth
-	# An empty TMPDIR is none.
+	# An empty TMPDIR counts as unset.
 	pipe 'cat reordered.pth | TMPDIR= lnn-ckpt-adapt -q --root | lnn-ckpt-inspect --stats'
 	expect_status 0
 	expect_out "$(lnn-ckpt-inspect --stats large.pth)"
 }
 
-@test 'a limit on the size of files: an error, and no signal' {
-	[ -z "${LNN_COV-}" ] || skip 'what counts lines writes a file, too, and complains'
+@test 'a limit on the size of files gives an error and no signal' {
+	[ -z "${LNN_COV-}" ] || skip 'the coverage tool also writes a file and complains'
 	local args
 	echo old >out
 	for args in '' '--to torch' '--dtype float16 -j 2' '--max-shard-size 2MB'; do
@@ -195,7 +195,7 @@ reordered() {
 	expect_refusal 2 lnn-filter 'to: write error: File too large'
 }
 
-@test 'a read-only file system' {
+@test 'a read-only file system gives an error' {
 	on_disk '' 'mount -o remount,ro disk; lnn-ckpt-adapt -q "$IN" -o disk/out'
 	refused disk/out 'Read-only file system'
 	on_disk '' 'mount -o remount,ro disk; lnn-ckpt-adapt -q "$IN" -o disk/new'
@@ -214,7 +214,7 @@ reordered() {
 	expect_refusal 2 lnn-ckpt-adapt disk/set/model.safetensors.index.json 'Read-only file system'
 }
 
-# Root may write everywhere, but for what this takes from it.
+# Runs a command without the right of root to write everywhere.
 as_user() {
 	if [ "$(id -u)" -ne 0 ]; then
 		"$@"
@@ -223,7 +223,7 @@ as_user() {
 	fi
 }
 
-@test 'a folder and files that may not be written' {
+@test 'a folder and files without write permission give an error' {
 	[ "$(id -u)" -ne 0 ] || setpriv --bounding-set=-dac_override,-dac_read_search true || skip 'no setpriv'
 	local target
 	mkdir closed

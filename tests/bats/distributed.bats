@@ -1,9 +1,9 @@
-# Folders of torch.distributed.checkpoint as checkpoints. What is in them comes from torch (tests/fixtures/make_dcp.py).
+# Folders of torch.distributed.checkpoint as checkpoints. torch wrote the contents (tests/fixtures/make_dcp.py).
 
 # shellcheck disable=SC2154 # stderr and others come from helpers and bats
 load helpers
 
-# unpack NAME...: folders that torch wrote.
+# unpack NAME...: unpacks folders that torch wrote.
 unpack() {
 	local name
 	for name; do
@@ -11,7 +11,7 @@ unpack() {
 	done
 }
 
-# damage NAME: the folder d is dt4 with other metadata.
+# damage NAME: makes the folder d, which is dt4 with other metadata.
 damage() {
 	rm -rf d dt4
 	unpack dt4
@@ -19,7 +19,7 @@ damage() {
 	tar xzOf "$fixtures/dcp/damages.tar.gz" "$1.metadata" >d/.metadata
 }
 
-# same_as_one_file FOLDER FILE [OPTION]...: the folder gives the bytes that the file gives.
+# same_as_one_file FOLDER FILE [OPTION]...: folder and file give the same output bytes.
 same_as_one_file() {
 	local folder=$1 file=$2 format
 	shift 2
@@ -31,14 +31,14 @@ same_as_one_file() {
 	done
 }
 
-# refuses TEXT...: neither a list nor an output of d is made.
+# refuses TEXT...: d is refused, both for a list and for an output.
 refuses() {
 	try lnn-ckpt-inspect -q -k '' d
 	expect_refusal 2 lnn-ckpt-inspect 'd/.metadata: ' "$@"
 	refuses_to_write "$@"
 }
 
-# refuses_to_write TEXT...: the list is printed, but no output of d is made.
+# refuses_to_write TEXT...: d is refused for an output.
 refuses_to_write() {
 	try lnn-ckpt-adapt -q -k '' -o out.pth d
 	expect_refusal 2 lnn-ckpt-adapt 'd/.metadata: ' "$@"
@@ -48,7 +48,7 @@ refuses_to_write() {
 	expect_status 2
 }
 
-@test 'a folder gives the bytes that the same state dict in one file gives' {
+@test 'a folder and a file with the same state dict give the same bytes' {
 	local name
 	for name in dt2 dt4 single fsdp2_2 twoD each2; do
 		unpack "$name"
@@ -110,7 +110,7 @@ refuses_to_write() {
 	expect_err_has "tensor 'model.w', box [2,3] at [0,0]: d/__0_0.distcp: cannot open"
 }
 
-@test 'a value outside the state dict is read by those who need it' {
+@test 'a value outside the state dict is read only if it is needed' {
 	local option name lr
 	unpack dt4
 	# name is the first item of rank 2, lr that of rank 3.
@@ -157,7 +157,7 @@ refuses_to_write() {
 	[[ $output != *"not read"* ]]
 }
 
-@test 'the metadata of several ranks' {
+@test 'metadata files of single ranks are read together' {
 	unpack nocoll2
 	same_as_one_file nocoll2 "$fixtures/dcp/dt2.pth" -k ''
 	# One element of the second copy of model.rep, and of name.
@@ -180,7 +180,7 @@ refuses_to_write() {
 	expect_refusal 2 lnn-ckpt-adapt "tensor 'model.w': no box of it holds [2,3] at [3,0]"
 }
 
-@test 'tensors in safetensors files' {
+@test 'items in safetensors files are read' {
 	unpack stfmt2
 	printf 'model.%s\n' w col rep h >names
 	lnn-ckpt-adapt -q -k '' --keep-names names -o one.safetensors "$fixtures/dcp/dt2.pth"
@@ -188,7 +188,7 @@ refuses_to_write() {
 	cmp one.safetensors other.safetensors
 }
 
-@test 'containers as planner_data has them' {
+@test 'containers have the structure of planner_data' {
 	unpack containers
 	try lnn-ckpt-inspect -q --format names -k '' containers
 	expect_out "$(printf '%s\n' d.0 e.0.k f.1 g.p.q h.1.0 i "j.('t', 1)")"
@@ -234,7 +234,7 @@ refuses_to_write() {
 	cp dt4/.metadata d
 	truncate -s 10000 d/__1_0.distcp
 	refuses_to_write "tensor 'plain', box [4] at [0]: d/__1_0.distcp: cut off: it ends at byte 10000"
-	# The data of the second item of rank 0, a box of model.col.
+	# A byte in the data of the second item of rank 0, a box of model.col.
 	cp dt4/__* d
 	printf x | dd of=d/__0_0.distcp bs=1 seek=2282 conv=notrunc status=none
 	try lnn-ckpt-adapt -q -o out.pth d
@@ -246,7 +246,7 @@ refuses_to_write() {
 
 @test 'a box that is copied is checked against its CRC' {
 	unpack dt4
-	# The data of the first item of rank 0, a box of model.w.
+	# A byte in the data of the first item of rank 0, a box of model.w.
 	printf x | dd of=dt4/__0_0.distcp bs=1 seek=705 conv=notrunc status=none
 	for to in torch safetensors; do
 		pipe "lnn-ckpt-adapt -q --to $to dt4 | cat >out"
@@ -259,7 +259,7 @@ refuses_to_write() {
 	done
 }
 
-@test 'packed items are listed, and not read' {
+@test 'packed items are listed but cannot be read' {
 	damage zstd
 	try lnn-ckpt-inspect d
 	expect_status 0
@@ -267,13 +267,13 @@ refuses_to_write() {
 	refuses_to_write 'its items are packed by stream.zstd/1'
 }
 
-@test 'flat parameters of FSDP1 are listed, and not written' {
+@test 'flat parameters of FSDP1 are listed but not written' {
 	damage fsdp1
 	lnn-ckpt-inspect -q d
 	refuses_to_write 'it has flat parameters of FSDP 1'
 }
 
-@test 'a cast by several threads' {
+@test 'a cast of a folder gives the same bytes with several threads' {
 	unpack dt4
 	lnn-ckpt-adapt -q --dtype float16 -j 1 -o one.pth dt4
 	lnn-ckpt-adapt -q --dtype float16 -j 3 -o three.pth dt4
@@ -288,7 +288,7 @@ refuses_to_write() {
 	[ ! -e executed ] && [ ! -e d/executed ]
 }
 
-@test 'a file of the folder by itself' {
+@test 'a single file of a folder is refused, and the message asks for the folder' {
 	unpack dt4
 	try lnn-ckpt-inspect dt4/.metadata
 	expect_refusal 2 lnn-ckpt-inspect 'give the folder'

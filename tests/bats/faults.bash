@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# For `load faults` after helpers: commands whose system calls fail, through the shim of tests/faults.
+# Helpers for tests with failing system calls (`load faults` after helpers), which use the shim of tests/faults.
 
 setup_file() {
 	local flags=
@@ -14,7 +14,7 @@ faults() {
 	"${top:?}/tests/faults/run" "$@"
 }
 
-# For setup and teardown of files with hundreds of runs: a folder where fsync costs nothing. (faults.bats has the disk.)
+# For setup and teardown of files with hundreds of runs: a folder in which fsync is fast. faults.bats uses the disk.
 enter_fast() {
 	fast=$(mktemp -d /dev/shm/lnn-test-XXXXXX 2>/dev/null) || fast=${BATS_TEST_TMPDIR:?}
 	cd "$fast" || return 1

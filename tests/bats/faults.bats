@@ -1,24 +1,24 @@
-# Every system call of the main commands fails once, in every place: tests/faults/run says what must hold then.
+# Every single system call of the main commands fails in one run. tests/faults/run describes the allowed results.
 
 # shellcheck disable=SC2154 # top and fixtures come from helpers
 load helpers
 load faults
 
-# Symbols that the shim need not have: they ask the system for nothing that it can refuse, or a refusal changes only how
-# text is shown.
+# True for symbols that the shim need not have. They call nothing that the system can refuse, or a failure changes only how text is
+# shown.
 is_harmless() {
 	case $1 in
-	# compilers and their instruments
+	# compilers and sanitizers
 	_ITM_* | __cxa* | __gmon* | __stack* | __asan* | __ubsan* | __sanitizer* | __gcov* | __tsan* | llvm*) ;;
-	# the C library: numbers, text, memory that is there already
+	# the C library: numbers, text, memory that is already allocated
 	__ctype* | __errno* | __isoc* | __memcpy* | __memset* | __snprintf* | __vsnprintf*) ;;
 	free* | madvise* | mem* | str* | xstr* | stpcpy* | qsort* | snprintf* | vsnprintf* | fma | fmax | fmin | frexp | hypot* | pow | sqrt*) ;;
 	# libraries that only compute
 	nettle_* | pcre2_* | yaml_* | inflate* | deflate* | crc32*) ;;
-	# the process, its signals and its threads
+	# process, signals and threads
 	__libc_start* | _exit* | abort* | exit* | getenv* | getopt* | getpid* | raise* | sig* | umask* | syscall*) ;;
 	clock_gettime* | closedir* | pthread_cond* | pthread_mutex* | pthread_join* | pthread_sigmask*) ;;
-	# is it a terminal, and how wide
+	# whether a file is a terminal, and its width
 	isatty* | ioctl*) ;;
 	*) return 1 ;;
 	esac
@@ -26,7 +26,7 @@ is_harmless() {
 
 @test 'every system call of the programs can be made to fail' {
 	local program symbol have
-	[ -z "${LNN_SAN-}${LNN_COV-}" ] || skip 'instruments bring symbols of their own'
+	[ -z "${LNN_SAN-}${LNN_COV-}" ] || skip 'sanitizers and coverage add symbols'
 	command -v nm >/dev/null || skip 'no nm'
 	have=$(nm -D --defined-only "$LNN_FAULT_SHIM" | awk '{ print $3 }')
 	[[ $have == *pread64* ]] || fail "$have"
@@ -38,31 +38,31 @@ is_harmless() {
 	done
 }
 
-@test 'a folder' {
+@test 'a failing call: adapt from a folder' {
 	mkdir folder
 	cp "$fixtures/tiny.pth" "$fixtures/no-tensor.pth" folder
 	faults -o out -- lnn-ckpt-adapt -q folder -o out
 }
 
-@test 'a distributed folder, whose items are in one order and in another' {
+@test 'a failing call: adapt from a distributed folder' {
 	tar xzf "$fixtures/dcp/dt2.tar.gz"
 	faults -o out -s 5 -- lnn-ckpt-adapt -q -k '' dt2 -o out
 }
 
-@test 'adapt from a file to a file' {
+@test 'a failing call: adapt from a file to a file' {
 	faults -o out -e 'EIO ENOSPC' -- lnn-ckpt-adapt "$fixtures/tiny.pth" -o out
 	faults -o out -c 'write copy_file_range fsync close open' -e 'EDQUOT EFBIG EROFS' -- \
 		lnn-ckpt-adapt "$fixtures/tiny.pth" -o out
 }
 
-@test 'an output behind a symbolic link; a file with another name elsewhere' {
+@test 'a failing call: an output behind a symbolic link, and a file with a second name' {
 	mkdir real
 	echo old >real/file
 	ln -s real/file out
 	faults -o out -- lnn-ckpt-adapt "$fixtures/tiny.safetensors" -o out
 	[ -L out ]
 	expect_only out real real/file
-	# A new file takes the name given; the other name keeps the old bytes.
+	# The output becomes a new file. The second name keeps the old bytes.
 	echo old >real/file
 	ln real/file real/other
 	lnn-ckpt-adapt -q "$fixtures/tiny.safetensors" -o out
@@ -72,73 +72,73 @@ is_harmless() {
 	expect_only out real real/file real/other
 }
 
-@test 'adapt from a pipe to a file' {
+@test 'a failing call: adapt from a pipe to a file' {
 	faults -o out -e 'EIO ENOSPC' -p "$fixtures/tiny.pth" -- lnn-ckpt-adapt -o out
 }
 
-@test 'adapt from a pipe to a pipe' {
+@test 'a failing call: adapt from a pipe to a pipe' {
 	faults -l -e 'EIO EPIPE' -p "$fixtures/tiny.pth" -- lnn-ckpt-adapt
 	faults -l -e 'EIO EPIPE' -p "$fixtures/tiny.safetensors" -- lnn-ckpt-adapt
 	faults -l -i "$fixtures/tiny.pth" -- lnn-ckpt-adapt
 	faults -l -p "$fixtures/legacy.pth" -s 3 -- lnn-ckpt-adapt --dtype bfloat16
 }
 
-@test 'adapt with a report' {
+@test 'a failing call: adapt with a report' {
 	faults -o out -a report -- lnn-ckpt-adapt "$fixtures/tiny.pth" --report report -o out
 }
 
-@test 'adapt to safetensors, and back' {
+@test 'a failing call: adapt to safetensors and back' {
 	faults -o out -- lnn-ckpt-adapt --to safetensors "$fixtures/tiny.pth" -o out
 	faults -o out -- lnn-ckpt-adapt --to torch "$fixtures/tiny.safetensors" -o out
 }
 
-@test 'adapt to bfloat16' {
+@test 'a failing call: adapt to bfloat16' {
 	faults -o out -- lnn-ckpt-adapt --dtype bfloat16 "$fixtures/tiny.pth" -o out
 }
 
-@test 'adapt a legacy stream and a deflated zip' {
+@test 'a failing call: adapt from a legacy stream and a deflated zip' {
 	faults -o out -- lnn-ckpt-adapt "$fixtures/legacy.pth" -o out
 	faults -o out -- lnn-ckpt-adapt "$fixtures/deflated.pth" -o out
 }
 
-@test 'interp-bias' {
+@test 'a failing call: interp-bias' {
 	faults -o out -e 'EIO ENOSPC' -- lnn-interp-bias --img-size 384 "$fixtures/tables.pth" -o out
 }
 
-@test 'filter' {
+@test 'a failing call: filter' {
 	lnn-filter -e '{TYPE: name, PATTERNS: [weight]}' "$fixtures/tiny.pth" >list
 	[ -s list ]
 	faults -e 'EIO EPIPE' -- lnn-filter -e '{TYPE: name, PATTERNS: [weight]}' "$fixtures/tiny.pth"
 	faults -e 'EIO EPIPE' -p list -- lnn-filter -e '{TYPE: name, PATTERNS: [weight]}'
 }
 
-@test 'inspect' {
+@test 'a failing call: inspect' {
 	faults -e 'EIO EPIPE' -- lnn-ckpt-inspect "$fixtures/tiny.pth"
 	faults -- lnn-ckpt-inspect --stats "$fixtures/tiny.safetensors"
 	faults -- lnn-ckpt-inspect --format json "$fixtures/tiny.pth"
 }
 
-@test 'the globals of a pickle' {
+@test 'a failing call: the globals of a pickle' {
 	local f
 	for f in tiny.pth deflated.pth legacy.pth; do
 		faults -e 'EIO EPIPE' -- lnn-ckpt-inspect --globals "$fixtures/$f"
 	done
 }
 
-@test 'no memory' {
+@test 'a failing allocation ends the program with one line' {
 	case ${LNN_SAN-} in *address*) skip 'malloc belongs to the sanitizer' ;; esac
-	[ -z "${LNN_COV-}" ] || skip 'the counting of lines does not bear it'
+	[ -z "${LNN_COV-}" ] || skip 'the coverage tool fails without memory'
 	faults -c malloc -s 3 -o out -- lnn-ckpt-adapt "$fixtures/tiny.pth" -o out
 	faults -c malloc -s 3 -o out -- lnn-interp-bias --img-size 384 "$fixtures/tables.pth" -o out
 	faults -c malloc -s 3 -- lnn-filter -e '{TYPE: name, PATTERNS: [weight], MATCH_TYPE: regex}' "$fixtures/tiny.pth"
 	faults -c malloc -s 3 -- lnn-ckpt-inspect "$fixtures/tiny.pth"
 }
 
-# start OUTPUT: starts adapt on a checkpoint whose bytes stop coming, and waits until it has begun to write.
+# start OUTPUT: starts adapt on a pipe that stops in the middle of a checkpoint, and waits until adapt has begun to write.
 start() {
 	local i
 	[ -p in ] || mkfifo in
-	# Background jobs of a script ignore INT, and all of nohup HUP; env lets this one do as it is told.
+	# Background jobs of a script ignore INT, and those under nohup ignore HUP. env restores the default.
 	env --default-signal lnn-ckpt-adapt -o "$1" <in 2>err 3>&- &
 	pid=$!
 	exec 7>in
@@ -150,7 +150,7 @@ start() {
 	fail 'no temporary file appeared'
 }
 
-@test 'a signal leaves nothing behind' {
+@test 'a signal leaves no temporary file and the old output' {
 	local signal status
 	ulimit -c 0
 	for signal in TERM INT HUP XCPU; do
@@ -167,7 +167,7 @@ start() {
 	done
 }
 
-@test 'a signal leaves no half of a set behind' {
+@test 'a signal leaves no part of a set' {
 	local status
 	start out/
 	kill -s TERM "$pid"
@@ -179,7 +179,7 @@ start() {
 	expect_only err in
 }
 
-@test 'after kill -9 the old file is there, whole' {
+@test 'kill -9 leaves the old output whole' {
 	echo old >out
 	start out
 	kill -s KILL "$pid"
@@ -188,7 +188,7 @@ start() {
 	[ "$(cat out)" = old ]
 }
 
-@test 'a stream that ends too early leaves the old file' {
+@test 'a stream that ends too early leaves the old output' {
 	echo old >out
 	start out
 	exec 7>&-

@@ -1,4 +1,4 @@
-# The other commands, each system call failing once in every place: sets of shards, threads, checks, lists, configs.
+# Every single system call of further commands fails in one run: sets of shards, threads, checks, lists, configs.
 
 # shellcheck disable=SC2154 # top and fixtures come from helpers
 load helpers
@@ -14,12 +14,12 @@ teardown() {
 
 index=$fixtures/sharded-safetensors/model.safetensors.index.json
 
-@test 'a set of shards into one file' {
+@test 'a failing call: a set of shards to one file' {
 	faults -o out -- lnn-ckpt-adapt "$index" -o out
 	faults -s 3 -o out -- lnn-ckpt-adapt "$fixtures/sharded-bin/pytorch_model.bin.index.json" -o out
 }
 
-@test 'one file into a set of shards: a folder that is there whole or not at all' {
+@test 'a failing call: one file to a set of shards, whose folder is whole or missing' {
 	lnn-ckpt-adapt -q --max-shard-size 200 "$fixtures/tiny.safetensors" -o set/
 	[ -e set/model.safetensors.index.json ]
 	faults -s 3 -d dir -a report -e 'EIO ENOSPC' -- \
@@ -27,19 +27,19 @@ index=$fixtures/sharded-safetensors/model.safetensors.index.json
 	faults -s 2 -d dir -b 'mkdir dir' -p "$fixtures/tables.pth" -- lnn-ckpt-adapt -q --max-shard-size 20000 -o dir/
 }
 
-@test 'a distributed folder' {
+@test 'a failing call: a distributed folder is written' {
 	faults -s 2 -d dir -- lnn-ckpt-adapt -q --to dcp "$fixtures/tiny.safetensors" -o dir/
 	faults -s 3 -d dir -b 'mkdir dir' -p "$fixtures/tables.pth" -- lnn-ckpt-adapt -q --carry-all --to dcp -o dir/
 }
 
-@test 'shard by shard, and the index' {
+@test 'a failing call: shard by shard, and the index' {
 	faults -g dir -- lnn-ckpt-adapt -q --shard 2/2 "$index" -o dir
 	faults -s 3 -g dir -- lnn-ckpt-adapt -q --shard 1/2 "$index" -o dir
 	lnn-ckpt-adapt -q --shard 1/1 "$index" -o whole
 	faults -g dir -b 'cp -r whole dir' -- lnn-ckpt-adapt -q --write-index dir
 }
 
-@test 'the index is not made without a shard that cannot be read' {
+@test 'no index is written if a shard cannot be read' {
 	lnn-ckpt-adapt -q --shard 1/1 "$index" -o dir
 	head -c 100 dir/model-00002-of-00003.safetensors >short
 	mv short dir/model-00002-of-00003.safetensors
@@ -48,13 +48,13 @@ index=$fixtures/sharded-safetensors/model.safetensors.index.json
 	[ ! -e dir/model.safetensors.index.json ]
 }
 
-@test 'the index is not made without a shard that is gone' {
+@test 'no index is written if a shard is missing' {
 	lnn-ckpt-adapt -q --shard 1/1 "$index" -o dir
 	rm dir/model-00002-of-00003.safetensors
 	try lnn-ckpt-adapt --write-index dir
 	expect_refusal 2 lnn-ckpt-adapt 'dir: shard 2 of 3 is missing; its job did not finish'
 	[ ! -e dir/model.safetensors.index.json ]
-	# A shard of which a later attempt has left nothing is finished, and not in the index.
+	# A shard whose tensors were all dropped is finished but not in the index.
 	lnn-ckpt-adapt -q --shard 1/1 "$index" -o dir
 	lnn-ckpt-inspect --format names dir/model-00002-of-00003.safetensors >gone-names
 	lnn-ckpt-adapt -q --shard 2/3 --drop-names gone-names "$index" -o dir
@@ -70,13 +70,13 @@ index=$fixtures/sharded-safetensors/model.safetensors.index.json
 	expect_refusal 2 lnn-ckpt-adapt 'is shard 2 of 4, but model-00001-of-00003.safetensors is one of 3'
 }
 
-@test 'threads' {
+@test 'a failing call: threads' {
 	faults -o out -- lnn-ckpt-adapt -j 2 --dtype float16 "$fixtures/tiny.pth" -o out
 	faults -s 2 -- lnn-ckpt-inspect --stats -j 2 "$fixtures/tiny.pth"
 	faults -o out -e EAGAIN -c pthread_create -- lnn-ckpt-adapt -j 4 --dtype float16 "$fixtures/tiny.pth" -o out
 }
 
-@test 'comparisons and checks' {
+@test 'a failing call: comparisons and checks' {
 	faults -s 2 -- lnn-ckpt-inspect --against "$fixtures/tiny.pth" "$fixtures/legacy.pth"
 	faults -s 2 -- lnn-ckpt-inspect --against "$fixtures/tiny.safetensors" --values "$fixtures/tiny.pth"
 	faults -s 2 -e 'EIO EPIPE' -- lnn-ckpt-inspect --check "$fixtures/tiny.pth"
@@ -87,17 +87,17 @@ index=$fixtures/sharded-safetensors/model.safetensors.index.json
 	faults -p "$fixtures/deflated.pth" -s 3 -- lnn-ckpt-inspect --rest
 }
 
-@test 'a model that refuses: the report alone' {
+@test 'a failing call: a failed load check writes only the report' {
 	faults -a report -- lnn-ckpt-adapt -m "$fixtures/convnext.pth" --strict --report report "$fixtures/tiny.pth" -o out
 	expect_only report
 }
 
-@test 'interp-bias from a pipe to a pipe, and over its input' {
+@test 'a failing call: interp-bias from a pipe to a pipe, and over its input' {
 	faults -l -s 2 -e 'EIO EPIPE' -p "$fixtures/tables.pth" -- lnn-interp-bias --img-size 384
 	faults -s 2 -o out -i "$fixtures/tables.pth" -- lnn-interp-bias --img-size 384 -o out
 }
 
-@test 'filter with a config, groups, a reference' {
+@test 'a failing call: filter with a config, groups and a reference' {
 	cat >config.yaml <<-'END'
 		MODEL:
 		  BASE: [base.yaml]
@@ -113,14 +113,14 @@ index=$fixtures/sharded-safetensors/model.safetensors.index.json
 	faults -s 2 -- lnn-filter -c config.yaml -r "$fixtures/demo.pth" --inspect --format json list
 }
 
-@test 'a checkpoint that the config names' {
+@test 'a failing call: a checkpoint that the config names' {
 	mkdir -p cache/below
 	cp "$fixtures/tiny.pth" cache/below/
 	printf 'MODEL: {PRETRAINED: tiny.pth}\nENV: {INPUT: {CACHE_DIR: cache}}\n' >config.yaml
 	faults -o out -- lnn-ckpt-adapt -c config.yaml -o out
 }
 
-@test 'a stream that has to wait in a temporary file' {
+@test 'a failing call: a stream that needs a temporary file' {
 	command -v zip >/dev/null || skip 'no zip'
 	command -v unzip >/dev/null || skip 'no unzip'
 	local header n
@@ -133,7 +133,7 @@ index=$fixtures/sharded-safetensors/model.safetensors.index.json
 	lnn-ckpt-adapt -q --to torch --root large.safetensors -o large.pth
 	rm large.safetensors
 	unzip -q large.pth
-	# The data first, so that all of it must wait for the pickle.
+	# The data come first, so that they must be kept until the pickle is read.
 	zip -q0 first.pth archive/data/0 archive/data.pkl archive/version archive/byteorder
 	rm -r archive
 	export TMPDIR=$PWD/spool

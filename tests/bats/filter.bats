@@ -1,26 +1,26 @@
-# lnn-filter: transcripts (tests/golden/filter), the reference in Python, and how it behaves among other programs.
+# lnn-filter: transcripts (tests/golden/filter), the reference in Python, and its behaviour in pipelines.
 
 # shellcheck disable=SC2154 # top, fixtures, output, stderr and status come from helpers and bats
 load helpers
 
 golden=$top/tests/golden/filter
 
-# Everything that the transcript shows is what happens now.
+# transcript NAME: a transcript equals the current output.
 transcript() {
 	diff "$golden/$1.txt" <("$golden/replay" "$golden/$1.txt") || fail "$1.txt differs"
 }
 
-@test "every rule type, and rules in files" { transcript rules; }
-@test "groups, DEFAULT, -g, bases, -0" { transcript groups; }
-@test "--metadata" { transcript metadata; }
-@test "--explain" { transcript explain; }
-@test "--inspect" { transcript inspect; }
-@test "--lint" { transcript lint; }
-@test "every message about a rule" { transcript errors; }
-@test "lists, descriptions, files and what is wrong with them" { transcript input; }
-@test "options that are wrong or do not go together" { transcript usage; }
+@test "transcript: every rule type, and rules in files" { transcript rules; }
+@test "transcript: groups, DEFAULT, -g, bases, -0" { transcript groups; }
+@test "transcript: --metadata" { transcript metadata; }
+@test "transcript: --explain" { transcript explain; }
+@test "transcript: --inspect" { transcript inspect; }
+@test "transcript: --lint" { transcript lint; }
+@test "transcript: every message about a rule" { transcript errors; }
+@test "transcript: lists, descriptions, files and their errors" { transcript input; }
+@test "transcript: options that are wrong or cannot be combined" { transcript usage; }
 
-@test "random rules, groups and metadata mean what they mean in Python" {
+@test "random rules, groups and metadata have the same results in Python" {
 	command -v python3 >/dev/null || skip 'there is no python3'
 	try python3 "$top/tests/filter_reference.py" 150
 	expect_status 0
@@ -29,7 +29,7 @@ transcript() {
 
 all='{TYPE: name, PATTERNS: [""]}'
 
-@test "a checkpoint as operand, or on standard input, is what lnn-ckpt-inspect lists" {
+@test "a checkpoint as operand or on standard input gives the same as its list by lnn-ckpt-inspect" {
 	for f in tiny.pth tiny.safetensors legacy.pth demo.pth names.pth sharded-safetensors/model.safetensors.index.json; do
 		lnn-ckpt-inspect "$fixtures/$f" >expected
 		lnn-filter --buffers -e "$all" "$fixtures/$f" >got
@@ -47,7 +47,7 @@ all='{TYPE: name, PATTERNS: [""]}'
 	expect_refusal 2 lnn-filter demo.pth nowhere
 }
 
-@test "names outlive a pipeline: NUL in, NUL out, through xargs" {
+@test "-0 reads and writes names that end in NUL" {
 	lnn-filter -0 -e '{TYPE: name, PATTERNS: [head]}' "$fixtures/demo.pth" >names
 	lnn-filter -0 --count -e "$all" <names >count
 	[ "$(cat count)" -eq "$(tr -cd '\0' <names | wc -c)" ]
@@ -56,7 +56,7 @@ all='{TYPE: name, PATTERNS: [""]}'
 	expect_refusal 2 lnn-filter 'it ends in a newline instead of a NUL: lists of lines are read without -0'
 }
 
-@test "a line is answered before the next one comes" {
+@test "a line is printed before the next one is read" {
 	mkfifo in
 	lnn-filter -e '{TYPE: name, PATTERNS: [head]}' in >out &
 	exec 5>in
@@ -70,14 +70,14 @@ all='{TYPE: name, PATTERNS: [""]}'
 	wait $!
 }
 
-@test "-q ends at the first match, however much follows" {
+@test "-q ends at the first match and does not read the rest" {
 	# shellcheck disable=SC2016 # for the inner shell
 	pipe 'yes cls_token | lnn-filter -q -e "{TYPE: name, PATTERNS: [cls]}"; exit ${PIPESTATUS[1]}'
 	expect_status 0
 	expect_out ''
 }
 
-@test "a closed pipe ends it quietly" {
+@test "a closed pipe ends the program quietly" {
 	pipe 'yes cls_token | lnn-filter -e "{TYPE: name, PATTERNS: [cls]}" | head -n 1; exit 0'
 	expect_out cls_token
 	expect_no_err
@@ -86,14 +86,14 @@ all='{TYPE: name, PATTERNS: [""]}'
 @test "memory does not grow with the list" {
 	[ -z "${LNN_SAN-}" ] || skip 'a sanitizer takes memory of its own'
 	awk -v n=600000 -f "$top/tests/bench/make_names.awk" >names.tsv
-	# The list has 40 MiB, and most of what may be used is what regular expressions set aside.
+	# The list has 40 MiB. Most of the allowed memory is reserved by regular expressions.
 	pipe "ulimit -d 24576; lnn-filter -c $top/tests/bench/rules40.yaml -m mFormerV1 --first-match --count names.tsv"
 	expect_status 0
 	expect_out_has 'NO_DECAY'
 	[ "$(printf '%s\n' "$output" | awk '{ n += $2 } END { print n }')" -eq 600000 ]
 }
 
-@test "a real experiment: every parameter of the demo checkpoint gets a group, and lint says what overlaps" {
+@test "a real experiment: every parameter of the demo checkpoint gets a group, and lint reports overlaps" {
 	cat >exp.yaml <<-'END'
 		OPTIMIZER:
 		  PARAMETER_GROUPS:
@@ -117,7 +117,7 @@ all='{TYPE: name, PATTERNS: [""]}'
 	grep -qF 'head\x1b[31m' shown || fail "$(od -c shown)"
 }
 
-@test "short forms, long forms, options after operands" {
+@test "short and long options, and options after operands" {
 	printf 'head\nbody\n' >list
 	expected=$(lnn-filter --invert-match --count --expr='{TYPE: name, PATTERNS: [head]}' list)
 	try lnn-filter list -v --count -e '{TYPE: name, PATTERNS: [head]}'
@@ -143,9 +143,9 @@ all='{TYPE: name, PATTERNS: [""]}'
 	expect_status 0
 }
 
-@test "a rule that can fail gives the whole list or none; any other gives lines as they come" {
+@test "a rule that can fail prints the whole list or nothing; other rules print lines at once" {
 	printf 'head.weight\tfloat32\t[2,3]\nhead.bias\tfloat32\t[2]\nbody.weight\nhead2.w\tfloat32\t[2]\n' >list
-	# The first two lines match before the third is found to lack what the rule needs.
+	# The first two lines match. The third lacks data that the rule needs.
 	local rule
 	for rule in '{TYPE: layer_type, LAYER_TYPES: [Linear]}' '{TYPE: dimension, DIMENSIONS: [2]}' '{TYPE: convolutional}' \
 		'{TYPE: not, FILTER: {TYPE: dimension, DIMENSIONS: [2]}}' \
@@ -160,7 +160,7 @@ all='{TYPE: name, PATTERNS: [""]}'
 	try lnn-filter -e '{H: {FILTER: {TYPE: name, PATTERNS: [head]}}, V: {FILTER: {TYPE: dimension, DIMENSIONS: [1]}}}' list
 	expect_status 2
 	expect_out ''
-	# Of two lists, too: half of what was asked for is no answer.
+	# With two lists, nothing is printed if one of them fails.
 	printf 'head3.w\tfloat32\t[2]\n' >other
 	try lnn-filter -e '{TYPE: dimension, DIMENSIONS: [1]}' list other
 	expect_status 2
@@ -212,7 +212,7 @@ all='{TYPE: name, PATTERNS: [""]}'
 	expect_out $'%s.weight\tfloat32\t[2]'
 }
 
-@test 'wrong command lines lead on; --verbose counts buffers' {
+@test 'messages about wrong command lines say how to continue; --verbose counts buffers' {
 	printf 'a.weight\tfloat32\t[2]\nbn.running_mean\tfloat32\t[2]\n' >l.tsv
 	printf 'X: {TYPE: name, PATTERNS: [a]}\n' >r.yaml
 	refusal() {

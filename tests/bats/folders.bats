@@ -1,28 +1,28 @@
-# A folder as operand: which checkpoint is taken, and what is said where none or several could be.
+# A folder as operand: which checkpoint is read, and the message if there are none or several.
 
 # shellcheck disable=SC2154 # stderr and others come from helpers and bats
 load helpers
 
-# taken FILE: the folder d is read as d/FILE.
+# taken FILE: checks that the folder d is read as d/FILE.
 taken() {
 	try lnn-ckpt-inspect --format names d
 	expect_status 0
 	[ "$stderr" = "lnn-ckpt-inspect: d: d/$1 is read" ] || fail "$stderr"
 }
 
-# refused TEXT...
+# refused TEXT...: checks that the folder d is refused with each text.
 refused() {
 	try lnn-ckpt-inspect d
 	expect_refusal 2 lnn-ckpt-inspect 'd: ' "$@"
 }
 
-# put FIXTURE NAME: a file of the folder d.
+# put FIXTURE NAME: copies a fixture into the folder d.
 put() {
 	mkdir -p d
 	cp "$fixtures/$1" "d/$2"
 }
 
-@test 'the files that go before others, one after the other' {
+@test 'the order of precedence of the files in a folder' {
 	put tiny.safetensors a.safetensors
 	taken a.safetensors
 	put tiny.pth pytorch_model.bin
@@ -44,7 +44,7 @@ put() {
 	expect_err_has 'd: d/.metadata is read'
 }
 
-@test 'several indexes, sets or files are refused, and named' {
+@test 'several indexes, sets or files are refused, and the message lists them' {
 	mkdir d
 	cp "$fixtures/sharded-safetensors/model.safetensors.index.json" d/a.index.json
 	cp "$fixtures/sharded-safetensors/model.safetensors.index.json" d/b.index.json
@@ -65,7 +65,7 @@ put() {
 	refused 'no file in this folder is a checkpoint'
 }
 
-@test 'files that are not checkpoints, or have no state dict, do not count' {
+@test 'files that are not checkpoints or have no state dict are ignored' {
 	put demo.pth a.pth
 	put no-tensor.pth training_args.bin
 	put tiny.pth rng_state_0.pth
@@ -73,7 +73,7 @@ put() {
 	put README.md README.md
 	put describe.py config.json
 	taken a.pth
-	# A damaged one could be meant.
+	# A damaged file may be the one that is meant.
 	put cut-off.pth b.pth
 	refused 'In this folder: a.pth, b.pth'
 }
@@ -118,7 +118,7 @@ put() {
 	expect_err_has "d/shard-00001-model-00001-of-00001.safetensors: tensor 'a': DCP_SHARDING_INFO does not have its offsets"
 }
 
-@test 'all programs take folders, and so do -m, -r, --against and --input' {
+@test 'all programs accept folders as operands and for -m, -r and --against' {
 	put tables.pth tables.pth
 	try lnn-ckpt-adapt -o out.pth d
 	expect_status 0

@@ -1,9 +1,9 @@
-# What is no checkpoint says what it is and what would help, with status 2 and without an output.
+# Files that are not checkpoints give status 2 and no output. The message says what the file is and what helps.
 
 # shellcheck disable=SC2154 # top, fixtures, output, stderr and status come from helpers and bats
 load helpers
 
-# refused FILE TEXT...: by every program, as a file and on a pipe.
+# refused FILE TEXT...: every program refuses FILE, as a file and on a pipe, with each text.
 refused() {
 	local file=$1
 	shift
@@ -18,7 +18,7 @@ refused() {
 	[ ! -e out.pth ] || fail "an output from $file"
 }
 
-# records ROOT NAME...: a zip with these records, each of which holds its own name.
+# records ROOT NAME...: a zip with these records. The contents of a record are its name.
 records() {
 	python3 - "$@" <<-'PYTHON'
 		import sys, zipfile
@@ -28,35 +28,35 @@ records() {
 	PYTHON
 }
 
-@test "images and models of other programs" {
+@test "images and models of other programs are refused with the name of their format" {
 	printf '\377\330\377\340\0\020JFIF' >x.jpg
 	refused x.jpg 'JPEG'
 	printf '\211PNG\r\n\032\n\0\0\0\rIHDR' >x.png
 	refused x.png 'PNG'
-	# ir_version 8, producer_name "pytorch", as torch.onnx.export begins.
+	# ir_version 8, producer_name "pytorch": the begin of a file of torch.onnx.export.
 	printf '\010\010\022\007pytorch\032\0052.1.0:' >x.onnx
 	refused x.onnx 'ONNX' 'exported from'
 	printf 'GGUF\3\0\0\0' >x.gguf
 	refused x.gguf 'GGUF'
 }
 
-@test "pickles are never to be loaded with pickle" {
+@test "messages about pickles never advise to load them with pickle" {
 	printf '\200\004\225\361\t\0\0\0\0\0\0\214%%torch.distributed.checkpoint.metadata\224\214\bMetadata\224\223\224' >x.metadata
 	refused x.metadata 'distributed checkpoint' 'give the folder'
 	refused "$fixtures/unwrapped.pkl" "without torch's wrapper"
 	[[ $stderr != *'load it with'* ]] || fail "$stderr"
 }
 
-@test 'two saves in one file' {
+@test 'a file with two saves is refused with the place of the second one' {
 	local n
 	cat "$fixtures/tiny.pth" "$fixtures/rest.pth" >x.pth
 	n=$(stat -c %s "$fixtures/tiny.pth")
 	refused x.pth "at byte $n: the file holds two saves, and the second begins here" "'head -c $n'" "'tail -c +$((n + 1))'"
-	cp x.pth __0_0.distcp # which is such a row of saves, too
+	cp x.pth __0_0.distcp # a file of this name also is a sequence of saves
 	try lnn-ckpt-inspect __0_0.distcp
 	expect_refusal 2 lnn-ckpt-inspect 'a file of a distributed checkpoint' 'give the folder'
 	tail -c +$((n + 1)) x.pth | cmp - "$fixtures/rest.pth"
-	# The second counts from the beginning of the file: torch.load reads it, and so do we.
+	# The offsets of the second zip count from the beginning of the file. torch.load reads it, and so do we.
 	command -v python3 >/dev/null || skip 'there is no python3'
 	python3 - <<-'PYTHON'
 		import zipfile
@@ -86,7 +86,7 @@ records() {
 	expect_err_has "at byte $n: the file holds two saves, and the second begins here"
 }
 
-@test "zips that hold no checkpoint" {
+@test "zips without a checkpoint are refused with the name of their format" {
 	command -v python3 >/dev/null || skip 'there is no python3'
 	records 'blocks/0/' kernel.npy bias.npy
 	refused x.zip '.npz'

@@ -1,5 +1,5 @@
-# A torch zip whose parts contradict each other: a pipe takes what a file takes, as far as one can read forward, gives the same
-# bytes, and warns; where it cannot the message says what is wrong. tests/torch/test_verdicts.py has many more.
+# Torch zips whose parts contradict each other. If it can be read forward, a pipe is accepted like a file, with the same bytes and a
+# warning. If not, the message says what is wrong. tests/torch/test_verdicts.py has many more cases.
 
 # shellcheck disable=SC2154 # fixtures, status and stderr come from helpers
 load helpers
@@ -8,7 +8,7 @@ setup_file() {
 	command -v python3 >/dev/null || skip 'no python3 to change the files with'
 }
 
-# change WHAT: bad.pth is demo.pth with one field of its record data/0 changed. Descriptors and headers are found by zipfile.
+# change WHAT: makes bad.pth, which is demo.pth with one field of its record data/0 changed. zipfile finds descriptors and headers.
 change() {
 	python3 - "$fixtures/demo.pth" bad.pth "$1" <<'END'
 import struct, sys, zipfile
@@ -43,7 +43,7 @@ open(target, "wb").write(b)
 END
 }
 
-@test 'sizes that only one place states wrongly are warned of, from a file and from a pipe' {
+@test 'a size that is wrong at one place only gives a warning, from a file and from a pipe' {
 	local what
 	for what in 'header sizes' 'header flags' 'descriptor packed size' 'descriptor size'; do
 		change "$what"
@@ -58,7 +58,7 @@ END
 	lnn-ckpt-adapt -q "$fixtures/demo.pth" | cmp - file.pth
 }
 
-@test 'a size that is not that of the tensors is refused, and both numbers are told' {
+@test 'a size that contradicts the tensors is refused' {
 	change 'header, descriptor and directory'
 	pipe 'lnn-ckpt-adapt bad.pth >out.pth'
 	expect_status 2
@@ -68,7 +68,7 @@ END
 	expect_err_has "the zip's directory says that"
 }
 
-@test 'on a pipe a record must end where the next one begins; then the message says what to do' {
+@test 'on a pipe a record without a descriptor must have the size that its tensors need' {
 	change 'no descriptor'
 	pipe 'lnn-ckpt-adapt -q bad.pth >out.pth'
 	expect_status 0
@@ -77,7 +77,7 @@ END
 	expect_err_has 'bytes by its header, but its tensors say'
 }
 
-@test 'a record that is marked as a folder is refused: torch would read nothing of it' {
+@test 'a record with contents that is marked as a folder is refused, as torch reads it as empty' {
 	change folder
 	pipe 'lnn-ckpt-adapt bad.pth >out.pth'
 	expect_status 2
@@ -87,7 +87,7 @@ END
 	expect_err_has 'is marked as a folder, but has contents'
 }
 
-@test 'two records of one name, or of names that differ in case only: a pipe names both' {
+@test 'two records whose names differ only in case are refused on a pipe, and the message names both' {
 	python3 - <<'END'
 import zipfile
 with zipfile.ZipFile(r"{}/demo.pth".format(__import__("os").environ["fixtures"])) as z:
@@ -111,8 +111,8 @@ END
 	done
 }
 
-@test 'the descriptor of an empty record is as wide as its contents show, not as the header says' {
-	# Python's zipfile, when it cannot seek, writes wide ones; and a header that says so only if it is asked to.
+@test 'the width of the descriptor of an empty record is inferred from its bytes and not from the header' {
+	# If it cannot seek, Python's zipfile writes wide descriptors. The header says so only with force_zip64.
 	python3 - "$fixtures/tiny.pth" <<-'END'
 		import sys, zipfile
 

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# For `load helpers` at the top of a bats file. Each test starts in an empty folder of its own with our programs
-# first in PATH and $fixtures pointing to tests/fixtures.
+# Helpers for bats files (`load helpers`). Each test starts in its own empty folder. The programs are first in PATH, and $fixtures is
+# tests/fixtures.
 
 bats_require_minimum_version 1.5.0
 
@@ -15,18 +15,18 @@ setup() {
 	cd "${BATS_TEST_TMPDIR:?}" || return 1
 }
 
-# What went wrong, for the person who reads the failure.
+# fail LINE...: prints the reason of a failure and returns 1.
 fail() {
 	printf '%s\n' "$@" >&2
 	return 1
 }
 
-# Runs a program with standard output in $output, standard error in $stderr, its status in $status.
+# try PROGRAM ARG...: runs a program. $output, $stderr and $status have its standard output, standard error and status.
 try() {
 	run --separate-stderr "$@" </dev/null
 }
 
-# The same for a pipeline, which fails if any part of it does: pipe 'a | b'.
+# pipe 'a | b': like try for a pipeline, which fails if any part of it fails.
 pipe() {
 	run --separate-stderr bash -c "set -o pipefail; $1" </dev/null
 }
@@ -37,12 +37,12 @@ expect_status() {
 	[ "$status" -eq "$1" ] || fail "status $status, expected $1" "stdout: $output" "stderr: $stderr"
 }
 
-# expect_out TEXT: standard output is exactly this (but for newlines at its end).
+# expect_out TEXT: standard output is exactly TEXT, except for newlines at its end.
 expect_out() {
 	[ "$output" = "$1" ] || fail 'standard output differs:' "$(diff <(printf '%s\n' "$1") <(printf '%s\n' "$output"))"
 }
 
-# expect_out_has TEXT...: each stands somewhere in standard output.
+# expect_out_has TEXT...: standard output contains each text.
 expect_out_has() {
 	local text
 	for text; do
@@ -50,7 +50,7 @@ expect_out_has() {
 	done
 }
 
-# expect_err_has TEXT...: each stands somewhere in standard error.
+# expect_err_has TEXT...: standard error contains each text.
 expect_err_has() {
 	local text
 	for text; do
@@ -59,7 +59,7 @@ expect_err_has() {
 }
 
 expect_no_err() {
-	[ -z "$stderr" ] || fail "standard error was to be empty: $stderr"
+	[ -z "$stderr" ] || fail "standard error is not empty: $stderr"
 }
 
 # expect_refusal N PROGRAM TEXT...: status N, nothing on standard output, and one line on standard error that begins
@@ -68,13 +68,13 @@ expect_refusal() {
 	local expected=$1 program=$2
 	shift 2
 	expect_status "$expected" || return 1
-	[ -z "$output" ] || fail "standard output was to be empty: $output" || return 1
+	[ -z "$output" ] || fail "standard output is not empty: $output" || return 1
 	[ "$(printf '%s\n' "$stderr" | wc -l)" -eq 1 ] || fail "one line was expected: $stderr" || return 1
 	[[ $stderr == "$program: "* ]] || fail "does not begin with the program's name: $stderr" || return 1
 	expect_err_has "$@"
 }
 
-# expect_only NAME...: the folder holds these and nothing else; no temporary file was left behind.
+# expect_only NAME...: the folder has exactly these names. So no temporary file is left.
 expect_only() {
 	local have expected
 	have=$(find . -mindepth 1 ! -name 'separate-stderr-*' -printf '%P\n' | sort)
@@ -82,7 +82,7 @@ expect_only() {
 	[ "$have" = "${expected#$'\n'}" ] || fail 'files in the folder:' "$have" 'expected:' "$expected"
 }
 
-# safetensors FILE NAME...: a file with one float32 for each name, put together by hand.
+# safetensors FILE NAME...: a file with one float32 for each name, which is built by hand.
 safetensors() {
 	local file=$1 header='{' at=0 n
 	shift

@@ -1,5 +1,5 @@
-# Small files that speak of large sizes (tests/fuzz/make_hostile.py): whatever they say, no program takes more memory than
-# a fixed amount and a small multiple of the file, nor long, and what it says is one line.
+# Small files that state large sizes (tests/fuzz/make_hostile.py). No program may need more memory than a fixed amount and a small
+# multiple of the file, nor much time. A message is one line.
 
 # shellcheck disable=SC2154 # top and fixtures come from helpers
 load helpers
@@ -10,8 +10,8 @@ setup_file() {
 	export HOSTILE=$BATS_FILE_TMPDIR/hostile
 }
 
-# bounded FILE COMMAND...: runs COMMAND with 40 MiB of address space and 64 bytes for each byte of FILE, for ten seconds at most.
-# (A sanitizer maps terabytes: then only time and words are judged.)
+# bounded FILE COMMAND...: runs COMMAND with 40 MiB of address space and 64 bytes more for each byte of FILE, for at most ten seconds.
+# A sanitizer maps terabytes. In that case only time and messages are checked.
 bounded() {
 	local file=$1 kib
 	shift
@@ -25,7 +25,7 @@ bounded() {
 	lines=$(grep -vc ': warning: ' stderr) || true
 }
 
-# judge WHAT WANTED: WANTED is a status, or any.
+# judge WHAT STATUS: checks the last run. STATUS may be "any".
 judge() {
 	local about
 	about="$1: status $status, $(head -c 400 stderr)"
@@ -36,7 +36,7 @@ judge() {
 	[ "$(wc -c <stderr)" -lt 3000 ] || fail "$about" "and more"
 }
 
-# checkpoints WANTED FILE...: each is listed, copied, and copied through a pipe.
+# checkpoints STATUS FILE...: lists and copies each file, and copies it through a pipe.
 checkpoints() {
 	local expected=$1 file
 	shift
@@ -59,29 +59,29 @@ group() {
 	checkpoints "$expected" $(cd "$HOSTILE" && ls -d $glob)
 }
 
-@test 'a good file fits the limits' {
+@test 'a valid file is read within the limits' {
 	checkpoints 0 good.pth
 }
 
-@test 'safetensors headers' {
+@test 'hostile headers of safetensors are refused within the limits' {
 	group 2 '*.safetensors'
 }
 
-@test 'indexes of sharded sets' {
+@test 'hostile indexes of sharded sets are refused within the limits' {
 	group 2 '*.index.json'
 }
 
-@test 'zips whose fields are too large' {
+@test 'zips with fields that are too large are refused within the limits' {
 	group any '*65535*.pth *4GiB*.pth directory-*.pth zip64-*.pth comment.pth'
 	checkpoints 2 entries-65535.pth directory-4GiB.pth directory-far.pth size-4GiB.pth name-65535.pth zip64-entries.pth \
 		unpacked-as-4GiB.pth
 }
 
-@test 'deflated bombs' {
+@test 'deflated bombs are read or refused within the limits' {
 	group 2 'bomb-*.pth'
 }
 
-@test 'the globals of bombs, scanned as they are unpacked' {
+@test '--globals scans deflated bombs in pieces' {
 	local file
 	for file in globals-bomb bomb-in-pickle bomb-of-objects bomb-of-text globals-many; do
 		file=$HOSTILE/$file.pth
@@ -99,7 +99,7 @@ group() {
 	judge compare 0
 }
 
-@test '--against, --check and --summary of hostile files' {
+@test '--against, --summary and --rest of hostile files stay within the limits' {
 	local file
 	for file in "$HOSTILE"/tensor-*.pth "$HOSTILE"/pickle-[fml]*.pth "$HOSTILE"/legacy-*.pth "$HOSTILE"/doubling-*.pth; do
 		bounded "$file" lnn-ckpt-inspect --against "$file" "$file"
@@ -111,7 +111,7 @@ group() {
 	done
 }
 
-@test 'thousands of damaged records' {
+@test 'thousands of damaged records are reported within the limits' {
 	local file=$HOSTILE/damaged-many.pth
 	bounded "$file" lnn-ckpt-inspect -q --check "$file"
 	judge check 1
@@ -120,7 +120,7 @@ group() {
 	[ "$(grep -c 'crc$' stdout)" -eq 8000 ]
 }
 
-@test 'records that lie one over the other are not saved' {
+@test 'records that overlap are refused, and --salvage writes only one of them' {
 	local file=$HOSTILE/overlapping.pth
 	checkpoints 2 overlapping.pth
 	bounded "$file" lnn-ckpt-adapt --salvage "$file" -o out.pth
@@ -128,7 +128,7 @@ group() {
 	grep -qF 'salvage: 1 whole, 0 not proved, 39 lost' stderr || fail "$(tail -n 3 stderr)"
 }
 
-@test 'tensor lists: long lines, many fields, many and huge dimensions' {
+@test 'tensor lists with long lines, many fields, many and huge dimensions stay within the limits' {
 	local file
 	for file in "$HOSTILE"/list-*.tsv; do
 		bounded "$file" lnn-filter -e '{TYPE: name, PATTERNS: [w]}' "$file"
@@ -139,23 +139,23 @@ group() {
 	judge 'a line of 17 MiB' 2
 }
 
-@test 'pickles' {
+@test 'hostile pickles are read or refused within the limits' {
 	group any 'pickle-*.pth'
 	checkpoints 2 pickle-binunicode.pth pickle-binunicode8.pth pickle-binbytes.pth pickle-binbytes8.pth \
 		pickle-bytearray8.pth pickle-binstring.pth pickle-long4.pth pickle-digits.pth pickle-long-digits.pth \
 		pickle-global-without-end.pth
 }
 
-@test 'trees that double at every level' {
+@test 'trees that double at every level are read or refused within the limits' {
 	group any 'doubling-*.pth'
 }
 
-@test 'tensors beyond their storages' {
+@test 'tensors that reach beyond their storages are refused within the limits' {
 	group any 'tensor-*.pth'
 	checkpoints 2 tensor-numel.pth tensor-shape.pth tensor-dimensions.pth tensor-offset.pth tensor-negative.pth
 }
 
-@test 'an expanded tensor of a petabyte is listed and copied as it is; written out it fills the disk' {
+@test 'an expanded tensor of a petabyte is listed and copied; converted to safetensors it fills the disk' {
 	checkpoints 0 tensor-expanded.pth
 	# shellcheck disable=SC2016 # the shell of the pipeline expands it
 	pipe 'lnn-ckpt-adapt --to safetensors "$HOSTILE/tensor-expanded.pth" >/dev/full'
@@ -163,11 +163,11 @@ group() {
 	expect_err_has 'No space left'
 }
 
-@test 'legacy streams' {
+@test 'hostile legacy streams are refused within the limits' {
 	group 2 'legacy-*.pth'
 }
 
-@test 'YAML: alias bombs, merges, nesting, no end' {
+@test 'YAML with alias bombs, merges and deep nesting is refused within the limits' {
 	local file
 	for file in "$HOSTILE"/model-*.yaml; do
 		bounded "$file" lnn-ckpt-adapt -j 1 -m "$file" "$HOSTILE/good.pth"
@@ -183,7 +183,7 @@ group() {
 	done
 }
 
-@test 'rules whose regular expressions would take for ever' {
+@test 'rules whose regular expressions need too many steps end in time' {
 	local file
 	printf '%0.sa' {1..5000} >list
 	for file in rules-long-pattern rules-repeats rules-backtracking; do

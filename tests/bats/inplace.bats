@@ -1,11 +1,11 @@
-# lnn-ckpt-adapt --in-place and --recover: what is refused, a kill before every system call, every call failing, journals, file
-# systems. tests/torch/test_inplace.py has what PyTorch and safetensors make of the results, and torn writes.
+# lnn-ckpt-adapt --in-place and --recover: refusals, a kill before every system call, a failure of every call, journals, file systems.
+# tests/torch/test_inplace.py reads the results with PyTorch and safetensors, and tests torn writes.
 
 # shellcheck disable=SC2154 # top, fixtures, stderr and status come from helpers
 load helpers
 load faults
 
-# refused FILE TEXT... -- OPTION...: status 2, and FILE stays as it is.
+# refused FILE TEXT... -- OPTION...: the edit gives status 2 with each text, and FILE does not change.
 refused() {
 	local file=$1 texts=()
 	shift
@@ -19,7 +19,7 @@ refused() {
 	expect_refusal 2 lnn-ckpt-adapt "${texts[@]}" && cmp before "$file"
 }
 
-# Blocks of 4096 bytes: a header of one, a of two, b of one, c of 1600 bytes.
+# A safetensors file in blocks of 4096 bytes: a header of one, a of two, b of one, c of 1600 bytes.
 make_blocks() {
 	local header='{"a":{"dtype":"U8","shape":[8192],"data_offsets":[0,8192]},"b":{"dtype":"U8","shape":[4096],"data_offsets":'
 	header+='[8192,12288]},"c":{"dtype":"U8","shape":[1600],"data_offsets":[12288,13888]}}'
@@ -29,14 +29,14 @@ make_blocks() {
 	head -c 1600 /dev/zero | tr '\0' c
 }
 
-# Does the file system that FILE is on put blocks into files, and take them out?
+# True if the file system of the current folder can insert blocks into files and remove them.
 shifts() {
 	command -v fallocate >/dev/null || return 1
 	head -c 16384 /dev/zero >probe
 	fallocate -i -o 0 -l 4096 probe 2>/dev/null && fallocate -c -o 0 -l 4096 probe 2>/dev/null
 }
 
-@test 'names change in the file itself' {
+@test 'names are changed in the file itself' {
 	cp "$fixtures/tiny.pth" x.pth
 	lnn-ckpt-inspect --format json x.pth >before
 	try lnn-ckpt-adapt --in-place --add-prefix p. x.pth
@@ -60,7 +60,7 @@ shifts() {
 		<(lnn-ckpt-inspect -q -k '' --digest x.pth | grep -v '^#')
 }
 
-@test 'a dry run says what would be written, of a file that may not be written, too' {
+@test 'a dry run says what would be written, even without write permission' {
 	cp "$fixtures/tiny.pth" x.pth
 	chmod a-w x.pth
 	try lnn-ckpt-adapt -n --in-place --add-prefix p. x.pth
@@ -70,7 +70,7 @@ shifts() {
 	cmp x.pth "$fixtures/tiny.pth"
 }
 
-@test 'where nothing changes nothing is written' {
+@test 'an edit that changes nothing writes nothing' {
 	local inode
 	cp "$fixtures/tiny.pth" x.pth
 	inode=$(stat -c %i.%y x.pth)
@@ -80,7 +80,7 @@ shifts() {
 	[ "$(stat -c %i.%y x.pth)" = "$inode" ]
 }
 
-@test 'edits that need a copy are refused with the option that needs it' {
+@test 'edits that need a copy are refused, and the message names the option' {
 	local option
 	cp "$fixtures/tiny.pth" x.pth
 	for option in '-o y' '--to torch' '--under model' --root '--carry epoch' --carry-all '--dtype bf16' --compact \
@@ -101,7 +101,7 @@ shifts() {
 	expect_refusal 2 lnn-ckpt-adapt 'folder: is not a regular file: --in-place cannot edit it'
 }
 
-@test 'a key map that makes tensors, and drops of a description, are refused in place' {
+@test 'a key map that makes tensors, and drops by a description, are refused in place' {
 	local name
 	cp "$fixtures/tiny.pth" x.pth
 	name=$(lnn-ckpt-inspect --format names x.pth | head -1)
@@ -115,7 +115,7 @@ shifts() {
 	[ "$(lnn-ckpt-inspect --format names x.pth)" = "$(lnn-ckpt-inspect --format names "$fixtures/tiny.pth" | tail -n +2)" ]
 }
 
-@test 'files that are not edited' {
+@test 'files that cannot be edited in place are refused' {
 	cp "$fixtures/tiny.pth" x.pth
 	ln -s x.pth link.pth
 	try lnn-ckpt-adapt --in-place --add-prefix p. link.pth
@@ -139,20 +139,20 @@ shifts() {
 	cmp x.pth "$fixtures/tiny.pth"
 }
 
-@test 'a pickle that is too long even if it is deflated; a zip whose end is not clear' {
+@test 'a pickle that is too long even if deflated, and a zip whose end is ambiguous, are refused' {
 	local at
 	cp "$fixtures/tiny.pth" x.pth
 	refused x.pth 'too long' -- --add-prefix "$(head -c 1500 /dev/urandom | od -An -tx1 | tr -d ' \n')."
 	at=$(grep -abo serialization_id x.pth | head -1)
 	printf 'PK\5\6' | dd of=x.pth bs=1 seek="$((${at%%:*} + 40))" conv=notrunc status=none
 	refused x.pth 'looks like its end record' -- --add-prefix p.
-	# A second end record says the same, and is the one that readers take.
+	# A second, equal end record is the one that readers use.
 	tail -c 22 "$fixtures/tiny.pth" | cat "$fixtures/tiny.pth" - | tee x.pth >two.pth
 	try lnn-ckpt-adapt --in-place --add-prefix p. x.pth
 	expect_status 2
 	expect_err_has 'looks like its end record' '-o FILE'
 	cmp x.pth two.pth
-	# Of what is between the directory and the end record nothing is read into memory.
+	# The bytes between the directory and the end record are not read into memory.
 	head -c -98 "$fixtures/tiny.pth" >gap.pth
 	truncate -s 64G gap.pth
 	tail -c 22 "$fixtures/tiny.pth" >>gap.pth
@@ -162,7 +162,7 @@ shifts() {
 	rm gap.pth
 }
 
-@test 'a file that another program has open' {
+@test 'a file that another program has open is refused' {
 	cp "$fixtures/tiny.pth" x.pth
 	exec 7<x.pth
 	try lnn-ckpt-adapt --in-place --add-prefix p. x.pth
@@ -173,7 +173,7 @@ shifts() {
 	lnn-ckpt-adapt -q --in-place --add-prefix p. x.pth
 }
 
-@test 'safetensors: whole blocks are taken out, the end is cut off, space is made' {
+@test 'safetensors: whole blocks are removed, the end is cut off, blocks are inserted for a longer header' {
 	make_blocks >x.safetensors
 	cp x.safetensors y.safetensors
 	lnn-ckpt-adapt -q --in-place --drop-params c y.safetensors
@@ -181,13 +181,13 @@ shifts() {
 	tail -c 12288 y.safetensors | cmp - <(tail -c +4097 x.safetensors | head -c 12288)
 	if ! shifts; then
 		refused x.safetensors '-o FILE' -- --drop-params a
-		skip 'a file system that cannot do it'
+		skip 'this file system cannot remove blocks from a file'
 	fi
 	cp x.safetensors y.safetensors
 	lnn-ckpt-adapt -q --in-place --drop-params a --drop-params c y.safetensors
 	[ "$(tail -c +4097 y.safetensors | tr -d b | wc -c)" -eq 0 ]
 	[ "$(stat -c %s y.safetensors)" -eq 8192 ]
-	# A tensor without bytes between two that go.
+	# A tensor without bytes is between two that are dropped.
 	sed 's/"c":/"z":{"dtype":"U8","shape":[0],"data_offsets":[8192,8192]},"c":/; s/ \{58\}a/a/' x.safetensors >y.safetensors
 	[ "$(stat -c %s y.safetensors)" -eq 17984 ]
 	lnn-ckpt-adapt -q --in-place --drop-params a --drop-params b y.safetensors
@@ -204,7 +204,7 @@ shifts() {
 	refused z.safetensors 'has holes' '-o FILE' -- --drop-params a
 }
 
-# An edit of x, which is made by setup_x: NAME OPTION...
+# edit_x OPTION...: edits x, which setup_x makes.
 edit_x() {
 	lnn-ckpt-adapt -q --in-place "$@" x
 }
@@ -214,7 +214,7 @@ setup_x() {
 	cp "$original" x
 }
 
-# prepare FILE OPTION...: x before the edit and after it, in old and new, and the calls that it makes.
+# prepare FILE OPTION...: makes old and new, which are x before and after the edit, and log with the calls of the edit.
 prepare() {
 	original=$1
 	shift
@@ -225,13 +225,14 @@ prepare() {
 	cp "$original" old
 }
 
-# A range that has lost its space reads as zeros; whether that has happened is of no importance.
+# True if x equals FILE. A range whose disk space was freed reads as zeros, which counts as equal.
 same_as() {
 	cmp -s x "$1" || { [ "$1" = new ] && lnn-ckpt-inspect --check x >/dev/null 2>&1 &&
 		[ "$(lnn-ckpt-inspect x)" = "$(lnn-ckpt-inspect new)" ]; }
 }
 
-# each_call CALLS FUNCTION ERROR OPTION...: FUNCTION after each run of the edit in which one call met ERROR.
+# each_call CALLS FUNCTION ERROR OPTION...: runs the edit once for each call of CALLS, which meets ERROR. FUNCTION must hold after
+# each run.
 each_call() {
 	local calls check=$2 error=$3 call k
 	mapfile -t calls < <(sort -u log | grep -xE "$1")
@@ -249,7 +250,7 @@ each_call() {
 	done
 }
 
-# After a kill: the old file or the new one, or one that no program reads; --recover brings back one of them.
+# After a kill, x is the old or the new file, or no program reads it and --recover restores the old or the new file.
 killed() {
 	[ "$status" -eq 137 ] || return 1
 	if [ -e .x.lnn-undo ]; then
@@ -266,7 +267,7 @@ killed() {
 	same_as old || same_as new
 }
 
-# After a failure: status 2 and the old file. Where nothing could be undone any more it is the new one, which is said.
+# After a failure, the status is 2 and x is the old file. If the edit was complete, x is the new file, and the message says so.
 failed() {
 	[ ! -e .x.lnn-undo ] || return 1
 	[ -z "$(find . -name '..x.lnn-undo.*')" ] || return 1
@@ -278,41 +279,41 @@ failed() {
 	fi
 }
 
-# Both for an edit; where journals cannot be removed they stay.
+# Tests both for an edit.
 every_call() {
-	[ -z "$LNN_SAN" ] || skip 'what is preloaded does not go with sanitizers'
+	[ -z "$LNN_SAN" ] || skip 'a preloaded library does not work with sanitizers'
 	runs=0
 	prepare "$@"
 	shift
-	# Between two calls that change something a kill leaves the same.
+	# A kill is tried only before calls that change something.
 	each_call 'write|pwrite|fsync|rename|unlink|fallocate|ftruncate' killed kill "$@"
 	each_call '.*' failed EIO "$@"
 	[ "$runs" -gt 40 ] || fail "$runs runs"
 }
 
-@test 'a kill before every call, and every call failing: shorter names' {
+@test 'a kill before every call, and a failure of every call: shorter names' {
 	every_call "$fixtures/prefixed.pth" --strip-prefix module. --keep-wrappers
 }
 
-@test 'a kill before every call, and every call failing: longer names, deflated' {
+@test 'a kill before every call, and a failure of every call: longer names, deflated' {
 	every_call "$fixtures/tiny.pth" --add-prefix abcdefgh.abcdefgh.
 }
 
-@test 'a kill before every call, and every call failing: dropped tensors' {
+@test 'a kill before every call, and a failure of every call: dropped tensors' {
 	every_call "$fixtures/demo.pth" --drop-params 're:qkv|norm_fn1.weight' --drop-rest
 }
 
-@test 'a kill before every call, and every call failing: safetensors' {
+@test 'a kill before every call, and a failure of every call: safetensors' {
 	make_blocks >blocks
 	every_call "$PWD/blocks" --rename s/a/A/
 	every_call "$PWD/blocks" --drop-params c
-	shifts || skip 'a file system that can take nothing out of files'
+	shifts || skip 'this file system cannot remove blocks from a file'
 	every_call "$PWD/blocks" --drop-params a --drop-params c
 	every_call "$PWD/blocks" --add-prefix "$(printf '%05000d' 0)."
 }
 
 @test 'every program refuses a file whose edit was interrupted' {
-	[ -z "$LNN_SAN" ] || skip 'what is preloaded does not go with sanitizers'
+	[ -z "$LNN_SAN" ] || skip 'a preloaded library does not work with sanitizers'
 	local program
 	cp "$fixtures/tiny.pth" x
 	chmod 640 x
@@ -325,7 +326,7 @@ every_call() {
 		try $program x
 		expect_refusal 2 "${program%% *}" 'edit in place was interrupted' '--recover x'
 	done
-	# Beside another file it is a warning, and no edit begins.
+	# A journal beside another file gives a warning, and an edit is refused.
 	cp x edited
 	cp "$fixtures/tiny.safetensors" x
 	try lnn-ckpt-inspect x
@@ -334,7 +335,7 @@ every_call() {
 	refused x 'another file' -- --add-prefix p.
 	try lnn-ckpt-adapt --recover x
 	expect_refusal 2 lnn-ckpt-adapt 'another file'
-	# What is damaged is refused, whatever the file is.
+	# A damaged journal is refused beside any file.
 	cp .x.lnn-undo good
 	for program in 's/LNNUNDO1/LNNUNDO2/' 's/p/q/'; do
 		sed "$program" good >.x.lnn-undo
@@ -356,7 +357,7 @@ every_call() {
 	expect_refusal 2 lnn-ckpt-adapt 'no edit in place was interrupted'
 }
 
-@test 'a name that leaves no space for the name of a journal' {
+@test 'a file whose name leaves no space for the name of a journal is refused' {
 	local name
 	name=$(printf '%0250d' 0).pth
 	cp "$fixtures/tiny.pth" "$name"
@@ -364,7 +365,7 @@ every_call() {
 	refused "$name" '' -- --add-prefix p.
 }
 
-# on FS BLOCK: the same on a file system of its own.
+# on FS BLOCK: tests edits on a new file system.
 on() {
 	local fs=$1 image=$PWD/$1.img place=$PWD/$1 c
 	truncate -s 400M "$image"
@@ -405,8 +406,8 @@ on() {
 	[ $c -eq 0 ] || fail "$fs $2"
 }
 
-@test 'file systems' {
-	[ -z "$LNN_SAN$LNN_COV" ] || skip 'the file systems see the same calls from the plain build'
+@test 'edits in place work on ext4, xfs and btrfs' {
+	[ -z "$LNN_SAN$LNN_COV" ] || skip 'the plain build makes the same system calls'
 	local fs seen=
 	[ "$(id -u)" -eq 0 ] || skip 'only root mounts'
 	for fs in 'ext4 4096' 'ext4 1024' 'xfs 4096' 'btrfs 4096'; do
@@ -428,7 +429,7 @@ on() {
 	echo "# tried on$seen" >&3
 }
 
-@test 'a memory file system' {
+@test 'edits in place work on a memory file system' {
 	[ -d /dev/shm ] && [ -w /dev/shm ] || skip 'no /dev/shm'
 	enter_fast
 	make_blocks >blocks
@@ -442,7 +443,7 @@ on() {
 	leave_fast
 }
 
-@test 'a pipe is read forward although the pickle became shorter' {
+@test 'a file whose pickle became shorter is read forward from a pipe' {
 	cp "$fixtures/demo.pth" in.pth
 	lnn-ckpt-adapt -q --in-place --rename 's/^module.//' in.pth
 	pipe 'cat in.pth | lnn-ckpt-inspect --verbose'

@@ -1,17 +1,17 @@
-# lnn-ckpt-inspect: lists and contents against what PyTorch found in the fixtures (tests/golden/inspect/expected),
-# transcripts (tests/golden/inspect), and how it behaves on a terminal and among other programs.
+# lnn-ckpt-inspect: lists and contents compared with those of PyTorch (tests/golden/inspect/expected), transcripts
+# (tests/golden/inspect), and its behaviour on a terminal and in pipelines.
 
 # shellcheck disable=SC2154,SC2016 # variables come from helpers and bats, some for the shell that pipe starts
 load helpers
 
 golden=$top/tests/golden/inspect
 
-# Everything that the transcript shows is what happens now.
+# transcript NAME: a transcript equals the current output.
 transcript() {
 	diff "$golden/$1.txt" <("$golden/replay" "$golden/$1.txt") || fail "$1.txt differs"
 }
 
-# Runs it in a pseudo-terminal of COLUMNS columns; what the terminal gets, without carriage returns.
+# Runs lnn-ckpt-inspect on a pseudo-terminal of COLUMNS columns and prints its output without carriage returns.
 terminal() {
 	python3 - "$@" <<-'PYTHON' | tr -d '\r'
 		import os, pty, sys
@@ -31,10 +31,10 @@ terminal() {
 	expect_status 0
 }
 
-@test "the list" { transcript list; }
-@test "--summary, --tree, --rest, --get" { transcript whole; }
-@test "--stats, --check, --dump" { transcript values; }
-@test "--against, --globals" { transcript compare; }
+@test "transcript: the list" { transcript list; }
+@test "transcript: --summary, --tree, --rest, --get" { transcript whole; }
+@test "transcript: --stats, --check, --dump" { transcript values; }
+@test "transcript: --against, --globals" { transcript compare; }
 @test '--against: a target without any tensor is an error' {
 	local report
 	: >empty
@@ -44,7 +44,7 @@ terminal() {
 	done
 }
 
-@test 'hints of --against: only those that were tried, and each once' {
+@test '--against gives only hints that were tried, and each once' {
 	safetensors double.st model.model.a model.model.b
 	printf 'state_dict:\n  - {name: %s, shape: [1]}\n  - {name: %s, shape: [1]}\n' model.a model.b >model.yaml
 	try lnn-ckpt-inspect --against model.yaml double.st
@@ -72,7 +72,7 @@ terminal() {
 	[[ "$output" != *'would match'* ]]
 }
 
-@test '--get reaches attributes; a path that does not exist gives the nearest one' {
+@test '--get reads attributes; a path that does not exist gives the nearest one' {
 	local path hint
 	for path in namespace.lr=0.1 namespace.tags.1=b default.a.0=1; do
 		try lnn-ckpt-inspect --get "${path%=*}" "$fixtures/rest.pth"
@@ -92,7 +92,7 @@ terminal() {
 	expect_refusal 1 lnn-ckpt-inspect 'layer.baiss: there is no such tensor; did you mean layer.bias?'
 }
 
-@test 'wrong command lines lead on' {
+@test 'messages about wrong command lines say how to continue' {
 	safetensors w.st a b
 	refusal() {
 		local text=$1
@@ -116,7 +116,7 @@ terminal() {
 	[ "$(lnn-ckpt-inspect --format=names w.st)" = $'a\nb' ]
 }
 
-@test '--check holds the CRC of every record, also of those that say nothing of tensors' {
+@test '--check checks the CRC of every record, also of records without tensors' {
 	local id at
 	id=$(unzip -p "$fixtures/tiny.pth" '*/.data/serialization_id')
 	at=$(LC_ALL=C grep -abo "$id" "$fixtures/tiny.pth" | cut -d: -f1)
@@ -128,7 +128,7 @@ terminal() {
 	pipe 'cat in.pth | lnn-ckpt-inspect --check'
 	expect_status 1
 	expect_out_has $'.data/serialization_id\tcrc'
-	# Nobody else cares.
+	# Other reports and programs accept the file.
 	lnn-ckpt-inspect -q --stats in.pth >/dev/null
 	lnn-ckpt-adapt -q in.pth -o out.pth
 	cp -r "$fixtures/sharded-bin" set
@@ -152,7 +152,7 @@ terminal() {
 	[[ $output != *crc* ]]
 }
 
-@test '--digest is what sha256sum says, and the identity that of the sorted lines' {
+@test '--digest equals sha256sum, and the identity is that of the sorted lines' {
 	local four
 	four=$(head -c 4 /dev/zero | sha256sum | cut -d ' ' -f 1)
 	safetensors two.st b a
@@ -163,7 +163,7 @@ terminal() {
 	expect_out_has "# model (1 of 2 tensors) sha256:$(printf 'b\tfloat32\t[1]\t%s\n' "$four" | sha256sum | cut -d ' ' -f 1)"
 }
 
-@test '--against a manifest: which contents changed, which are gone; damaged digests' {
+@test '--against a list of digests reports changed and missing tensors; damaged digests are refused' {
 	safetensors two.st a b
 	lnn-ckpt-inspect --digest two.st >two.tsv
 	try lnn-ckpt-inspect --against two.tsv two.st
@@ -187,10 +187,10 @@ terminal() {
 	expect_refusal 2 lnn-ckpt-inspect 'twice.tsv: line 4: a is listed twice'
 }
 
-@test '--renames pairs by contents' {
+@test '--renames pairs tensors by their contents' {
 	safetensors old.st a b c same
 	safetensors new.st x y b same2
-	# a 1, b 0, c 3, same 0 here; x 3, y 1, b 0, same2 0 there
+	# old.st has a = 1, b = 0, c = 3, same = 0; new.st has x = 3, y = 1, b = 0, same2 = 0
 	put() {
 		printf '%b' "$3" | dd of="$1" bs=1 seek=$(($(stat -c %s "$1") - 16 + 4 * $2)) conv=notrunc status=none
 	}
@@ -215,14 +215,14 @@ terminal() {
 	expect_out_has $'renamed\ta\ty' $'missing\tx\t[1]' $'unexpected\tzero\t[1]' '1 renamed (2 not paired, as several have the same contents)'
 }
 
-@test '--target-key compares places of one file' {
+@test '--target-key compares two places of one file' {
 	try lnn-ckpt-inspect -q -k state_dict --against "$fixtures/rest.pth" --target-key ema "$fixtures/rest.pth"
 	expect_status 0
 	try lnn-ckpt-inspect -k state_dict --target-key ema "$fixtures/rest.pth"
 	expect_refusal 2 lnn-ckpt-inspect '--target-key needs --against'
 }
 
-@test 'one is one' {
+@test 'counts of one are printed in the singular' {
 	safetensors one.st a
 	try lnn-ckpt-inspect --summary one.st
 	expect_out_has '1 tensor, 1 element, 4 B'
@@ -235,9 +235,9 @@ terminal() {
 	expect_out_has 'holds       (the empty name): tensor, 1 tensor'
 }
 
-@test "options that are wrong or do not go together" { transcript usage; }
+@test "transcript: options that are wrong or cannot be combined" { transcript usage; }
 
-@test "JSON is JSON" {
+@test "every report in JSON is valid JSON" {
 	command -v python3 >/dev/null || skip 'there is no python3'
 	local mode f
 	for mode in '' --long --fold --summary --tree --rest --stats --check --globals --against=$fixtures/tiny.pth; do
@@ -251,7 +251,7 @@ assert list(d)[:2] == ["schema", "file"] and d["schema"] == 1, d' || fail "$mode
 	done
 }
 
-@test "a name with a NUL is an error in lines, and escaped in JSON" {
+@test "a name with a NUL is refused in lines and escaped in JSON" {
 	local header='{"a\u0000b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
 	{
 		# shellcheck disable=SC2059 # the format is the byte that says how long the header is
@@ -272,7 +272,7 @@ assert list(d)[:2] == ["schema", "file"] and d["schema"] == 1, d' || fail "$mode
 	expect_status 0
 }
 
-@test "nothing that acts on a terminal gets there" {
+@test "control characters in names are escaped on a terminal" {
 	command -v python3 >/dev/null || skip 'there is no python3'
 	local format mode
 	for format in table tsv names jsonl; do
@@ -285,7 +285,7 @@ assert list(d)[:2] == ["schema", "file"] and d["schema"] == 1, d' || fail "$mode
 	done
 }
 
-@test "a terminal gets a table that fits it, in colour; NO_COLOR and pipes do not" {
+@test "a terminal gets a table in colour that fits its width; NO_COLOR and pipes get no colour" {
 	command -v python3 >/dev/null || skip 'there is no python3'
 	COLUMNS=60 TERM=xterm terminal "$fixtures/demo.pth" >out
 	grep -q $'\033\\[1mname' out || fail "no title: $(head -n 2 out | cat -v)"
@@ -304,7 +304,7 @@ assert list(d)[:2] == ["schema", "file"] and d["schema"] == 1, d' || fail "$mode
 	[[ $output == *$'\033'* ]] || fail 'no colour where it was asked for'
 }
 
-@test "checkpoint bytes come neither from nor to a terminal" {
+@test "checkpoint bytes are neither read from nor written to a terminal" {
 	command -v python3 >/dev/null || skip 'there is no python3'
 	terminal >out || true
 	grep -q 'not read from a terminal' out || fail "$(cat out)"
@@ -312,7 +312,7 @@ assert list(d)[:2] == ["schema", "file"] and d["schema"] == 1, d' || fail "$mode
 	grep -q 'not written to a terminal' out || fail "$(cat out)"
 }
 
-@test "a stream is read to its end: what writes it can finish, and what is cut off is noticed" {
+@test "a stream is read to its end, so that its writer can finish and a cut is noticed" {
 	pipe 'cat $fixtures/demo.pth | lnn-ckpt-inspect | wc -l'
 	expect_out 199
 	expect_status 0
@@ -321,7 +321,7 @@ assert list(d)[:2] == ["schema", "file"] and d["schema"] == 1, d' || fail "$mode
 	expect_err_has 'cut off'
 }
 
-@test "head may go away, a full disk is noticed" {
+@test "a closed pipe gives no message, a full disk gives an error" {
 	pipe 'lnn-ckpt-inspect $fixtures/demo.pth | head -n 1'
 	expect_out 'module.cls_token_1	float32	[1,1,32]'
 	[ "$stderr" = '' ] || fail "$stderr"
@@ -331,7 +331,7 @@ assert list(d)[:2] == ["schema", "file"] and d["schema"] == 1, d' || fail "$mode
 	expect_refusal 2 lnn-ckpt-inspect 'No space left'
 }
 
-@test "-o writes whole files or none" {
+@test "-o writes a whole file or none" {
 	try lnn-ckpt-inspect -o list "$fixtures/prefixed.pth"
 	expect_status 0
 	[ "$(wc -l <list)" -eq 3 ]
@@ -347,7 +347,7 @@ assert list(d)[:2] == ["schema", "file"] and d["schema"] == 1, d' || fail "$mode
 	expect_only list raw same.pth
 }
 
-@test "the list goes into the other programs and back" {
+@test "lnn-filter accepts the list, and --against accepts a description by --format model" {
 	pipe "lnn-ckpt-inspect \$fixtures/demo.pth | lnn-filter --count -e '{TYPE: name, PATTERNS: [head.]}'"
 	expect_status 0
 	pipe "lnn-ckpt-inspect --format model \$fixtures/demo.pth >m.yaml && lnn-ckpt-inspect --against m.yaml \$fixtures/demo.pth"
@@ -355,7 +355,7 @@ assert list(d)[:2] == ["schema", "file"] and d["schema"] == 1, d' || fail "$mode
 	expect_status 0
 }
 
-# text WORD: a text in a pickle. number N: four bytes of one.
+# text WORD, number N: the opcodes of a text and of a number in a pickle.
 text() {
 	printf 'X\\%03o\\0\\0\\0%s' "${#1}" "$1"
 }
@@ -364,19 +364,19 @@ number() {
 	printf 'J\\0%03o\\0%03o\\0%03o\\0%03o' $(($1 & 255)) $(($1 >> 8 & 255)) $(($1 >> 16 & 255)) $(($1 >> 24 & 255))
 }
 
-# view NAME OFFSET SIZE STRIDE: a tensor of bytes in the storage k, SIZE and STRIDE being what makes tuples.
+# view NAME OFFSET SIZE STRIDE: a uint8 tensor in the storage k. SIZE and STRIDE are opcodes that make tuples.
 view() {
 	printf '%s' "$(text "$1")ctorch._utils\\n_rebuild_tensor_v2\\n(($(text storage)ctorch\\nByteStorage\\n$(text k)$(text cpu)"
 	printf '%s' "$(number $((2 * n)))tQ$(number "$2")$3$4\\0211ccollections\\nOrderedDict\\n)RtR"
 }
 
-@test 'contents of many units, in every order of elements, from files and pipes' {
+@test '--stats of large tensors is the same for every order of elements, from files and pipes' {
 	command -v zip >/dev/null || skip 'no zip'
 	local n=6000000
 	mkdir -p archive/data
 	{
 		printf '%b' "\\0200\\2}("
-		# Two columns that lie one behind the other: 1 2, 1 2, ...; the same by rows; all of it; its second half; one element
+		# Two columns stored one after the other: 1 2, 1 2, ...; two rows; every second element; blocks; the second half; one element
 		printf '%b' "$(view columns 0 "$(number $n)K\\2\\0206" "K\\1$(number $n)\\0206")"
 		printf '%b' "$(view rows 0 "K\\2$(number $n)\\0206" "$(number $n)K\\1\\0206")"
 		printf '%b' "$(view steps 0 "$(number $n)\\0205" "K\\2\\0205")"
@@ -390,7 +390,7 @@ view() {
 	echo 3 >archive/version
 	zip -q -0 -X in.pth archive/data.pkl archive/data/k archive/version
 	lnn-ckpt-inspect --stats in.pth >stats
-	# Halves of ones and twos: mean 1.5, std 0.5 * sqrt(N / (N - 1)), norm sqrt(5 * N / 2)
+	# Half ones and half twos: mean 1.5, std 0.5 * sqrt(N / (N - 1)), norm sqrt(5 * N / 2)
 	diff - <(awk '!/^#/ { printf "%s %d %g %g %g %.9f %.9f\n", $1, $3, $4, $5, $6, $7, $8 }' stats) <<-'END'
 		columns 12000000 1 2 1.5 0.500000021 5477.225575052
 		rows 12000000 1 2 1.5 0.500000021 5477.225575052
@@ -415,14 +415,14 @@ view() {
 	expect_status 0
 }
 
-# Names of ropevit.pth as another project might have them.
+# Writes ropevit.pth with names as another project might use them.
 renamed() {
 	lnn-ckpt-adapt -q "$fixtures/ropevit.pth" --rename 's/^blocks\.(\d+)\./encoder.layer.\1./' --rename 's/norm1/layernorm_before/' \
 		--rename 's/norm2/layernorm_after/' --rename 's/attn\.proj/attention.output.dense/' --rename 's/mlp\.fc1/intermediate.dense/' \
 		--rename 's/mlp\.fc2/output.dense/' --rename 's/gamma_/lambda_/' --rename 's/^norm\./final_norm./' "$@"
 }
 
-@test '--suggest-map: the map to renamed tensors, from files, pipes and lists' {
+@test '--suggest-map finds the map to renamed tensors, from files, pipes and lists' {
 	local order
 	cat >split.yaml <<-'Y'
 		rules:
@@ -441,7 +441,7 @@ renamed() {
 		[ "$(lnn-ckpt-inspect --digest made.st | sort)" = "$(lnn-ckpt-inspect --digest other.st | sort)" ] || fail "$order" "$(cat map.yaml)"
 	done
 	grep -q '# nothing for\|# unused' map.yaml && fail "$(cat map.yaml)"
-	# and back, which joins
+	# the map back, which joins tensors
 	pipe "lnn-ckpt-inspect --suggest-map --against one.pth other.st >map.yaml"
 	expect_status 0
 	grep -q 'ops: \[{join: 0}\]' map.yaml
@@ -449,7 +449,7 @@ renamed() {
 	[ "$(lnn-ckpt-inspect --digest made.st | sort)" = "$(lnn-ckpt-inspect --digest one.pth | sort)" ]
 }
 
-@test '--suggest-map: tensors without a partner, and names that a map cannot contain' {
+@test '--suggest-map lists tensors without a partner and names that a map cannot contain' {
 	lnn-ckpt-inspect "$fixtures/ropevit.pth" >other.tsv
 	printf 'extra.weight\tfloat32\t[5,7]\n' >>other.tsv
 	lnn-ckpt-adapt -q "$fixtures/ropevit.pth" --rename 's/^cls_token$/a{b}/' --rename 's/^freqs$/a\nb./' -o in.pth
@@ -466,7 +466,7 @@ default: drop
 # unused x [1]'
 }
 
-@test '--suggest-map: wrappers are off, as lnn-ckpt-adapt takes them off before a map' {
+@test '--suggest-map ignores wrappers, as lnn-ckpt-adapt removes them before a map' {
 	safetensors in.st module.a.w module.a.b
 	safetensors other.st c.w c.b
 	lnn-ckpt-inspect --against other.st --suggest-map in.st >map.yaml
@@ -474,7 +474,7 @@ default: drop
 	[ "$(lnn-ckpt-inspect --format=names out.st | sort)" = $'c.b\nc.w' ]
 }
 
-@test '--suggest-map: one rule for names that differ in a prefix only' {
+@test '--suggest-map gives one rule for names that differ only in a prefix' {
 	local from to
 	lnn-ckpt-adapt -q "$fixtures/ropevit.pth" -o plain.st
 	lnn-ckpt-adapt -q plain.st --rename 's/^/net.body./' -o deep.st
@@ -487,19 +487,19 @@ default: drop
 			[ "$(lnn-ckpt-inspect --digest made.st | sort)" = "$(lnn-ckpt-inspect --digest $to.st | sort)" ]
 		done
 	done
-	# What the target lacks takes no part, and neither does what has another shape.
+	# Tensors that the target lacks or that have another shape do not prevent the rule.
 	lnn-ckpt-inspect plain.st | sed '/^head/s/\[[0-9]*/[7/' >other.tsv
 	lnn-ckpt-inspect --against other.tsv --suggest-map deep.st >map.yaml && fail "$(cat map.yaml)"
 	grep -qxF '# nothing for head.weight [7,12]' map.yaml
 	[ "$(grep '^  # ' map.yaml | grep -vc 'sure: the same names')" = 0 ] || fail "$(cat map.yaml)"
-	# Nothing is sure where two parts of the source have these names.
+	# No pair is graded sure if two parts of the source have these names.
 	printf '%s\n' 'rules:' "  - {regex: '^(.)', to: ['a.\\1', 'b.\\1']}" >twice.yaml
 	lnn-ckpt-adapt -q -s twice.yaml plain.st -o twice.st
 	lnn-ckpt-inspect --against plain.st --suggest-map twice.st >map.yaml
 	! grep -q '^  # .* sure' map.yaml || fail "$(cat map.yaml)"
 }
 
-@test '--suggest-map: many deep names of one shape' {
+@test '--suggest-map of many deep names with one shape ends in time' {
 	local i names=()
 	for i in {1..1000}; do names+=("$(printf 'x%s.' {1..20})l${i//[0-9]/q}$(tr 0-9 a-j <<<"$i").w"); done
 	safetensors deep.st "${names[@]}"
@@ -508,7 +508,7 @@ default: drop
 	expect_status 0
 }
 
-@test '--suggest-map: a name of many dots, and more components and numbers than a name has' {
+@test '--suggest-map accepts names with very many components and numbers' {
 	safetensors long.st "$(printf 'a.%.0s' {1..100000})w" "$(printf '1.%.0s' {1..40})w" x.y
 	safetensors same.st z.y
 	try timeout 10 lnn-ckpt-inspect --against same.st --suggest-map long.st
@@ -516,7 +516,7 @@ default: drop
 	expect_out_has '  - {from: x.y, to: z.y}'
 }
 
-@test '--suggest-map: options that do not go with it' {
+@test '--suggest-map refuses options that cannot be combined with it' {
 	safetensors a.st x
 	try lnn-ckpt-inspect --suggest-map a.st
 	expect_status 2

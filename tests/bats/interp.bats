@@ -1,10 +1,10 @@
-# lnn-interp-bias: sizes, layouts, methods, what passes through, and what bad input does. The numbers themselves are
-# held against PyTorch in tests/torch/test_tables.py and, without Python, in the unit tests of lib/bias.
+# lnn-interp-bias: sizes, layouts, methods, tensors that are copied, and bad input. tests/torch/test_tables.py compares the numbers
+# with PyTorch, and the unit tests test_bias_*.c test them without Python.
 
 # shellcheck disable=SC2154 # fixtures, output, stderr and status come from helpers and bats
 load helpers
 
-# shapes ARG...: a dry run; name and shape of each table in $output, the part before .attn alone.
+# shapes ARG...: a dry run. $output has the name, up to .attn, and the shape of each table.
 shapes() {
 	pipe "lnn-interp-bias -n $(printf '%q ' "$@") | grep bias_table | cut -f1,3 | sed 's/\.attn[^\t]*//'"
 }
@@ -27,8 +27,8 @@ safetensors() {
 	} >"$1"
 }
 
-@test 'the new grid: by image size and stage, a ratio of your own, or said outright' {
-	# 112 / 16 = 7 tokens: 13 * 13 cells; 112 / 32 = 3: 5 * 5, which they have
+@test 'the new grid comes from image size and stage, from --stage, or from --grid' {
+	# 112 / 16 = 7 tokens: 13 * 13 cells; 112 / 32 = 3 tokens: 5 * 5 cells, which these tables already have
 	shapes --img-size 112 "$fixtures/tables.pth"
 	expect_status 0
 	expect_out $'stage_3.metaformer\t[170,3]
@@ -43,7 +43,7 @@ elsewhere\t[26,2]'
 	expect_err_has 'elsewhere.attn.relative_position_bias_table: no known stage in its name; left alone' \
 		'stage_4.half.attn.relative_position_bias_table: image size 112 is no multiple of 32; 3 tokens a side'
 	shapes -q --img-size 128 --stage elsewhere=16 --stage stage_3.l=8 --stage last=4 "$fixtures/tables.pth"
-	# 8 tokens: 15 * 15; stage_3.last: 16 tokens, 31 * 31, as the first that fits decides; stage_4: 4 tokens, 7 * 7
+	# 8 tokens: 15 * 15; stage_3.last: 16 tokens, 31 * 31, as the first --stage that matches decides; stage_4: 4 tokens, 7 * 7
 	expect_out_has $'elsewhere\t[226,2]' $'stage_3.last\t[962,3]' $'stage_3.first\t[226,3]' $'stage_4.half\t[50,2]'
 	# 2 x 5 tokens: 3 * 9, for every table
 	shapes -q --grid 2x5 "$fixtures/tables.pth"
@@ -51,7 +51,7 @@ elsewhere\t[26,2]'
 	expect_no_err
 }
 
-@test 'a line for each table: name, grids, heads, layout as its index buffer says' {
+@test 'each table is reported with name, grids, heads and the layout of its index buffer' {
 	try lnn-interp-bias -n --img-size 112 "$fixtures/tables.pth"
 	expect_err_has 'stage_3.metaformer.attn.relative_position_bias_table: 4x4 -> 7x7 tokens, 3 heads, layout metaformer' \
 		'stage_3.last.attn.relative_position_bias_table: 4x4 -> 7x7 tokens, 3 heads, layout last:1' \
@@ -67,7 +67,7 @@ elsewhere\t[26,2]'
 	expect_err_has 'layers.1.blocks.0.attn.relative_position_bias_table: 3x5 -> 6x6 tokens, 3 heads, layout grid'
 }
 
-@test 'the index may come before or after its table, in a file or on a pipe: the same bytes' {
+@test 'an index buffer before or after its table gives the same bytes, from a file and from a pipe' {
 	local f
 	for f in tables.pth index-first.pth swin.pth beit.pth; do
 		lnn-interp-bias -q --grid 5x5 "$fixtures/$f" -o a.pth
@@ -85,14 +85,14 @@ elsewhere\t[26,2]'
 	done
 }
 
-@test 'layouts change into each other where the extra rows have a place' {
+@test 'layouts are converted to layouts that have a place for the extra rows' {
 	local t=stage_3.metaformer.attn.relative_position_bias_table in to row=24 # 3 heads of 4 bytes
 	in=$(raw "$fixtures/tables.pth" $t)
 	echo $t >name
 	for to in last first metaformer; do
 		lnn-interp-bias -q --grid 4x4 --match metaformer --to-layout $to "$fixtures/tables.pth" -o $to.pth
 	done
-	# rows 0 .. 48 are the grid, row 0 is the class row, too
+	# rows 0 .. 48 are the grid, and row 0 is also the class row
 	[ "$(raw last.pth $t)" = "${in:0:49*row}${in:0:row}" ]
 	[ "$(raw first.pth $t)" = "${in:0:row}${in:0:49*row}" ]
 	[ "$(raw metaformer.pth $t)" = "$in" ]
@@ -102,7 +102,7 @@ elsewhere\t[26,2]'
 	[ "$(raw out.pth $t)" = "${in:row:49*row}${in:0:row}" ]
 	lnn-interp-bias -q --grid 4x4 --match stage_3.first --to-layout metaformer "$fixtures/tables.pth" -o out.pth
 	[ "$(raw out.pth $t)" = "${in:row:49*row}${in:0:row}" ]
-	# the user's word against the buffer: the last of the rows is then no extra one
+	# --layout overrides the index buffer
 	try lnn-interp-bias -n --grid 4x4 --match stage_3.last --layout first --to-layout last "$fixtures/tables.pth"
 	expect_err_has 'layout first:1 -> last:1'
 	try lnn-interp-bias --grid 4x4 --match stage_3.grid --to-layout last "$fixtures/tables.pth"
@@ -111,7 +111,7 @@ elsewhere\t[26,2]'
 	expect_refusal 2 lnn-interp-bias 'layout last:3 cannot become first:1'
 }
 
-@test '-m: the layout to write, and without a size the shapes of the target' {
+@test '-m gives the layout to write, and the shapes of the target if no size is given' {
 	printf 'pretrained_ckpt_handling_metadata: {relative_position_bias: {layout: last}}\n' >m.yaml
 	try lnn-interp-bias -n -m m.yaml --grid 5x5 --match stage_3.metaformer "$fixtures/tables.pth"
 	expect_status 0
@@ -129,7 +129,7 @@ elsewhere\t[26,2]'
 	expect_refusal 2 lnn-interp-bias 'the new size is missing: --img-size N, --grid HxW, or -m'
 }
 
-@test 'a rectangle with as many cells as a square is told by its index' {
+@test 'a rectangle with as many cells as a square is recognised by its index buffer' {
 	# 2 x 14 tokens: 3 * 27 = 81 = 9 * 9
 	command -v python3 >/dev/null || skip 'there is no python3'
 	python3 - <<-'END'
@@ -149,7 +149,7 @@ elsewhere\t[26,2]'
 	expect_err_has 'a.relative_position_bias_table: 2x14 -> 3x3 tokens, 1 heads, layout grid'
 }
 
-# indexed FILE ROWS N VALUE: a table of one head, and an index buffer beside it whose N * N elements are all VALUE.
+# indexed FILE ROWS N VALUE: a file with a table of one head, and an index buffer whose N * N elements are all VALUE.
 indexed() {
 	python3 - "$@" <<-'END'
 		import json, struct, sys
@@ -163,11 +163,11 @@ indexed() {
 	END
 }
 
-@test 'an index buffer that is of no layout: status 2 where the layout matters' {
+@test 'an index buffer of no known layout gives status 2 if the layout matters' {
 	command -v python3 >/dev/null || skip 'there is no python3'
 	local value
 	for value in 0 7 -1 9223372036854775807; do
-		# read before the output is laid out, as 2 x 14 tokens would be as many rows, and with the table
+		# 81 rows could be a grid of 2 x 14 tokens, so the index is read before the sizes of the output are known; 26 rows could not
 		for args in '81 28 3x3 5x5' '26 10 4x4 3x3'; do
 			# shellcheck disable=SC2086
 			set -- $args
@@ -190,7 +190,7 @@ indexed() {
 	done
 }
 
-@test 'a table that nothing tells the layout of: refused, unless it is only copied' {
+@test 'a table whose layout is unknown is refused unless it is only copied' {
 	try lnn-interp-bias --grid 5x5 "$fixtures/ambiguous.pth" -o none.pth
 	expect_refusal 2 lnn-interp-bias 'ambiguous.pth: stage_3.0.attn.relative_position_bias_table: its layout is unknown' \
 		'first, last and metaformer' --layout
@@ -206,8 +206,8 @@ indexed() {
 	expect_status 0
 	expect_err_has '4x4 -> 4x4 tokens, 3 heads, layout unknown (copied: it fits already)'
 	[ "$(raw copy.pth stage_3.0.attn.relative_position_bias_table)" = "$(raw "$fixtures/ambiguous.pth" stage_3.0.attn.relative_position_bias_table)" ]
-	# nothing is stated of what is not known
-	if unzip -l copy.pth | grep -q lnn; then fail 'a layout is stated'; fi
+	# an unknown layout is not recorded
+	if unzip -l copy.pth | grep -q lnn; then fail 'a layout is recorded'; fi
 	try lnn-interp-bias --grid 5x5 --layout first "$fixtures/ambiguous.pth" -o out.pth
 	expect_status 0
 	try lnn-ckpt-adapt --compat=linnaeus -s metaformer --interpolate --grid 5x5 "$fixtures/ambiguous.pth" -o out.pth
@@ -215,26 +215,26 @@ indexed() {
 	expect_err_has 'kept'
 }
 
-@test 'outputs state the layouts of tables without an index, and auto reads them' {
+@test 'outputs record the layouts of tables without an index buffer, and later runs read the record' {
 	local f to t=stage_3.metaformer.attn.relative_position_bias_table
 	for to in torch safetensors; do
 		lnn-interp-bias -q --grid 5x5 --drop-rest --to $to "$fixtures/tables.pth" -o one
 		lnn-interp-bias --grid 6x6 --to torch one -o two.pth 2>err
-		# as metaformer.pth of one run says: 5x5 from its index
+		# the grid 5x5 and the layout are those of the index buffer of the first input
 		grep -q "$t: 5x5 -> 6x6 tokens, 3 heads, layout metaformer\$" err
 		grep -q 'stage_3.first.attn.relative_position_bias_table: 5x5 -> 6x6 tokens, 3 heads, layout first:1$' err
-		# the same numbers as with the layout said
+		# the numbers are the same as with --layout
 		lnn-interp-bias -q --grid 6x6 --layout metaformer --match stage_3.metaformer --to torch one -o said.pth
 		[ "$(raw two.pth $t)" = "$(raw said.pth $t)" ]
-		# through a pipe, too
+		# a pipe gives the same bytes
 		cat one | lnn-interp-bias -q --grid 6x6 --to torch | cmp - two.pth
-		# names that change take it along
+		# a rename also changes the name in the record
 		lnn-ckpt-adapt -q --add-prefix net. one -o renamed.pth
 		lnn-interp-bias --grid 6x6 renamed.pth -o three.pth 2>err
 		grep -q "net.$t: 5x5 -> 6x6 tokens, 3 heads, layout metaformer\$" err
 		[ "$(raw three.pth net.$t)" = "$(raw said.pth $t)" ]
 	done
-	# a buffer that is dropped is remembered, one that stays needs no record
+	# the layout of a dropped index buffer is recorded; an index buffer that stays needs no record
 	lnn-ckpt-adapt -q --drop-buffers relative_position_index "$fixtures/tables.pth" -o dropped.pth
 	lnn-interp-bias -q --grid 5x5 --drop-rest dropped.pth -o a.pth
 	lnn-interp-bias -q --grid 5x5 --drop-rest "$fixtures/tables.pth" -o b.pth
@@ -242,11 +242,11 @@ indexed() {
 		[ "$(raw a.pth stage_3.$f.attn.relative_position_bias_table)" = "$(raw b.pth stage_3.$f.attn.relative_position_bias_table)" ]
 	done
 	lnn-ckpt-adapt -q "$fixtures/tables.pth" -o kept.pth
-	if unzip -l kept.pth | grep -q lnn; then fail 'a layout is stated beside its index'; fi
+	if unzip -l kept.pth | grep -q lnn; then fail 'a layout is recorded beside its index buffer'; fi
 }
 
-# stated FILE TEXT: a table of 26 rows and one head, of which TEXT is stated.
-stated() {
+# with_record FILE TEXT: a file with a table of 26 rows and one head, and TEXT as its record of layouts.
+with_record() {
 	python3 - "$@" <<-'END'
 		import json, struct, sys
 		header = {"__metadata__": {"lnn.tables": sys.argv[2]},
@@ -256,29 +256,29 @@ stated() {
 	END
 }
 
-@test 'what is stated of a table counts while rows and heads agree, and is not believed blindly' {
+@test 'a recorded layout is used only if rows and heads agree, and invalid records are refused' {
 	command -v python3 >/dev/null || skip 'there is no python3'
 	local text n='"a.relative_position_bias_table"'
-	stated in.st "{$n: {\"layout\": \"last:1\", \"grid\": [3, 3], \"heads\": 1}}"
+	with_record in.st "{$n: {\"layout\": \"last:1\", \"grid\": [3, 3], \"heads\": 1}}"
 	try lnn-interp-bias -n --grid 4x4 in.st
 	expect_status 0
 	expect_err_has '3x3 -> 4x4 tokens, 1 heads, layout last:1'
 	for text in '"layout": "last:1", "grid": [3, 4], "heads": 1' '"layout": "last:1", "grid": [3, 3], "heads": 2' \
 		'"layout": "auto", "grid": [3, 3], "heads": 1' '"layout": "last:1"'; do
-		stated in.st "{$n: {$text}}"
+		with_record in.st "{$n: {$text}}"
 		try lnn-interp-bias -n --grid 4x4 in.st
 		expect_refusal 2 lnn-interp-bias 'first, last and metaformer'
 	done
 	for text in '' '{' '[]' "{$n: 1}" "{$n: {\"layout\": \"lst\"}}" "{$n: {\"grid\": [0, 3]}}" "{$n: {\"grid\": [3]}}" \
 		"{$n: {\"heads\": -1}}" "{$n: {}, $n: {}}"; do
-		stated in.st "$text"
+		with_record in.st "$text"
 		try lnn-interp-bias -n --grid 4x4 in.st
 		expect_refusal 2 lnn-interp-bias
 	done
 }
 
-@test 'methods: the response to an impulse' {
-	# 5 cells a side (3 tokens) to 7 (4 tokens): in the row of the impulse, bicubic: RESAMPLING's B0 of 5 to 7
+@test 'each method gives the expected response to an impulse' {
+	# 5 cells a side (3 tokens) to 7 (4 tokens), bicubic: the vector of 5 to 7 in lib/position/README.md, in the row of the impulse
 	local zero=00000000 one=0000803f cells i
 	cells=
 	for ((i = 0; i < 25; i++)); do
@@ -297,7 +297,7 @@ stated() {
 	got=$(tail -c 324 out.st | od -An -v -tf4 -w4 | sed -n '37,41p' | awk '{ printf "%.6f ", $1 }')
 	[ "$got" = '0.000000 -0.034483 -0.043656 0.485597 1.000000 ' ] || fail "$got"
 	lnn-interp-bias -q --grid 4x4 --method bilinear in.st -o out.st
-	# s = (i + 1/2) 5/7 - 1/2: 1.2857 and 2: 0.2857 of the impulse beside it
+	# s = (i + 1/2) 5/7 - 1/2 is 1.2857 beside the middle, so the neighbour gets 0.2857 of the impulse
 	got=$(tail -c 196 out.st | od -An -v -tf4 -w4 | sed -n '22,28p' | awk '{ printf "%.6f ", $1 }')
 	[ "$got" = '0.000000 0.000000 0.285714 1.000000 0.285714 0.000000 0.000000 ' ] || fail "$got"
 	for o in '--method bilinear --antialias' '--antialias --align-corners' '--method nearest'; do
@@ -307,7 +307,7 @@ stated() {
 	done
 }
 
-@test 'all else passes through: other tensors, the rest, names' {
+@test 'other tensors, other entries and names are not changed' {
 	lnn-interp-bias -q --img-size 384 "$fixtures/demo.pth" -o out.pth
 	diff <(lnn-ckpt-inspect "$fixtures/demo.pth" | grep -v 'index\|bias_table') <(lnn-ckpt-inspect out.pth | grep -v bias_table)
 	unzip -p out.pth archive/data.pkl | grep -aq exp_avg
@@ -316,13 +316,13 @@ stated() {
 	expect_err_has 'resuming from the result would fail'
 	try lnn-interp-bias --drop-rest --img-size 384 "$fixtures/demo.pth" -o out.pth
 	[[ $stderr != *resuming* ]] || fail "$stderr"
-	if unzip -p out.pth archive/data.pkl | grep -aq exp_avg; then fail "was not to be found"; fi
+	if unzip -p out.pth archive/data.pkl | grep -aq exp_avg; then fail "the optimizer is not dropped"; fi
 	[ "$(lnn-ckpt-inspect -k model out.pth | wc -l)" -gt 100 ]
 	lnn-interp-bias -q --keep-index --img-size 384 "$fixtures/demo.pth" -o out.pth
 	lnn-ckpt-inspect --format names out.pth | grep -q relative_position_index
 }
 
-@test 'a size that no table gets is status 1, and nothing is written' {
+@test 'if no table gets the new size, the status is 1 and nothing is written' {
 	try lnn-interp-bias --img-size 384 "$fixtures/tiny.pth" -o out.pth
 	expect_refusal 1 lnn-interp-bias "$fixtures/tiny.pth: no position table gets the new size: none was found" --grid --stage
 	try lnn-interp-bias --img-size 384 --match nothing "$fixtures/tables.pth" -o out.pth
@@ -330,11 +330,11 @@ stated() {
 	try lnn-interp-bias -q --img-size 384 --match elsewhere "$fixtures/tables.pth" -o out.pth
 	expect_refusal 1 lnn-interp-bias 'elsewhere.attn.relative_position_bias_table (no known stage in its name)' '--grid HxW' '--stage SUBSTRING=RATIO'
 	expect_only ''
-	# those that have it count
+	# tables that already have the size count
 	try lnn-interp-bias --grid 4x4 --match 'stage_3.(last|first)' "$fixtures/tables.pth" -o out.pth
 	expect_status 0
 	expect_err_has 'position tables: 0 resampled, 2 fit already'
-	# what only a description wishes is not asked for
+	# without a size or target shape, interpolation is not required
 	printf 'state_dict:\n  - {name: x, shape: [1]}\n' >m.yaml
 	try lnn-interp-bias -m m.yaml "$fixtures/tiny.pth" -o out.pth
 	expect_status 0
@@ -358,12 +358,12 @@ stated() {
 	try lnn-interp-bias --grid 5x5 --match '^conv.weight$' "$fixtures/tiny.pth" -o out.pth
 	expect_refusal 2 lnn-interp-bias 'conv.weight: a table of shape [rows, heads] was expected'
 	expect_only ''
-	# a table that is left alone need fit nothing
+	# a table that is not resized may have any shape
 	try lnn-interp-bias -n --img-size 112 --match unknown --stage x=1 "$fixtures/tiny.pth"
 	expect_refusal 1 lnn-interp-bias 'none was found'
 }
 
-@test 'options that are wrong' {
+@test 'wrong options are refused' {
 	try lnn-interp-bias "$fixtures/tables.pth"
 	expect_refusal 2 lnn-interp-bias 'the new size is missing'
 	try lnn-interp-bias --img-size 224 --grid 4x4 "$fixtures/tables.pth"
@@ -377,7 +377,7 @@ stated() {
 	done
 }
 
-@test '--show draws each table before and after, and never into a checkpoint' {
+@test '--show draws each table before and after, and never writes to a checkpoint' {
 	try lnn-interp-bias --show --color never --img-size 112 --match stage_3.last "$fixtures/tables.pth" -o out.pth
 	expect_status 0
 	expect_out_has 'stage_3.last.attn.relative_position_bias_table' 'before: 4x4 tokens, layout last:1' 'after: 7x7 tokens, layout last:1'
@@ -390,10 +390,10 @@ stated() {
 	grep -q 'after: 7x7' picture
 	lnn-interp-bias -q --show --color always --img-size 112 --match stage_3.last "$fixtures/tables.pth" -n 2>picture >list
 	grep -q $'\033\[38;5;' picture
-	if grep -q $'\033' list; then fail "was not to be found"; fi
+	if grep -q $'\033' list; then fail "the list has escapes"; fi
 }
 
-@test 'safetensors have no space for the rest' {
+@test 'entries beside the state dict are left out of safetensors, with a warning' {
 	try lnn-interp-bias --grid 4x4 --to safetensors "$fixtures/demo.pth" -o out.st
 	expect_status 0
 	expect_err_has 'safetensors cannot hold the entries beside the state dict, which are left out: optimizer, lr_scheduler'
@@ -403,15 +403,15 @@ stated() {
 	cmp out.st other.st
 }
 
-@test '--drop-rest of a nested place writes dicts, not a key with dots' {
+@test '--drop-rest writes a nested place as dicts and not as a key with dots' {
 	lnn-ckpt-adapt -q --under outer "$fixtures/tables.pth" -o a.pth
 	lnn-interp-bias -q --drop-rest -k outer --grid 4x4 a.pth -o b.pth
 	lnn-ckpt-inspect -k outer b.pth | grep -q stage_3.last
 }
 
-@test "a target grid that is not square is asked for by the option that gives it" {
+@test "for a target grid that is not square, the message names the option that gives it" {
 	printf 'state_dict:\n  - {name: stage_3.0.attn.relative_position_bias_table, shape: [46, 2]}\n' >rect.yaml
-	# no-grid.pth has a table of 20 rows, whose own grid is not known; its target's is not either.
+	# no-grid.pth has a table of 20 rows with an unknown grid. The grid of its target is also unknown.
 	try lnn-interp-bias -m rect.yaml --from-grid 3x2 --layout last:5 "$fixtures/no-grid.pth" -o out.pth
 	expect_refusal 2 lnn-interp-bias "the description's shape: 46 rows fit no square grid" '(--grid HxW)'
 }

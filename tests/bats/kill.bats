@@ -1,14 +1,14 @@
-# kill -9 at random moments while a large output is written: the old or the new file is there, whole, and what was left
-# half-done has a hidden name that the next run takes no notice of.
+# kill -9 at random moments while a large output is written. The old or the new file must be whole. Unfinished files have hidden names,
+# which the next run ignores.
 #
-# LNN_SEED=N repeats the moments of the run that printed N; LNN_KILLS is how many each test tries.
+# LNN_SEED=N repeats the moments of the run that printed N. LNN_KILLS is the number of kills in each test.
 
 # shellcheck disable=SC2154 # top and fixtures come from helpers
 load helpers
 
 setup_file() {
-	# A large tensor, a bias table of 7 x 7 cells and four heads (2704 bytes), another large one; float32 noise that is
-	# finite as bfloat16, too.
+	# A large tensor, a bias table of 7 x 7 cells and four heads (2704 bytes), and another large tensor. The contents are float32
+	# noise that is also finite as bfloat16.
 	local bytes=$((64 << 20)) header n half i
 	n=$(((bytes - 2704) / 4))
 	half=$((n / 2))
@@ -32,8 +32,8 @@ now() {
 	echo "${t/[^0-9]/}"
 }
 
-# nothing_half: all that lies here is known, or a hidden temporary file or folder of out.
-nothing_half() {
+# Fails if the folder has a name that is neither expected nor that of a hidden temporary file or folder of out.
+only_known_names() {
 	local f
 	for f in * .[!.]*; do
 		case $f in
@@ -43,8 +43,8 @@ nothing_half() {
 	done
 }
 
-# kills SETUP CHECK COMMAND...: COMMAND once to its end into new, then killed at random moments of as long a time. Before
-# each run SETUP is evaluated, after it CHECK must hold. There are more than LNN_KILLS runs only while none was killed in time.
+# kills SETUP CHECK COMMAND...: runs COMMAND once to its end, which gives new, and then kills it at random moments of the same period.
+# SETUP is evaluated before each run, and CHECK must hold after it. More than LNN_KILLS runs are made only if none was killed in time.
 kills() {
 	local setup=$1 check=$2 i start took delay seed=${LNN_SEED:-$RANDOM} killed=0 status tries=${LNN_KILLS:-6}
 	shift 2
@@ -62,14 +62,14 @@ kills() {
 		kill -s KILL $! 2>/dev/null || true
 		status=0
 		wait $! || status=$?
-		# A run that ended by itself took less time than its delay: the first one ran while the machine was busy.
+		# A run that ended by itself took less time than the delay, as the machine was busy during the first run.
 		if [ $status -eq 137 ]; then killed=$((killed + 1)); else took=$delay; fi
 		{ [ $status -eq 137 ] || [ $status -eq 0 ]; } || fail "status $status; LNN_SEED=$seed"
 		eval "$check" || fail "neither the old nor the new output after kill $i, $delay us; LNN_SEED=$seed" "$(ls -lA)"
-		nothing_half || fail "LNN_SEED=$seed"
+		only_known_names || fail "LNN_SEED=$seed"
 	done
 	[ $killed -gt 0 ] || fail "no run was killed in time; LNN_SEED=$seed"
-	# With all that was left lying about.
+	# The remaining temporary files do not disturb the next run.
 	eval "$setup"
 	("$@")
 	diff -r out new
@@ -83,41 +83,41 @@ none_or_new() {
 	[ ! -e out ] || diff -r out new
 }
 
-@test 'a copy' {
+@test 'a killed copy leaves the old or the new file' {
 	kills 'echo old >out' old_or_new lnn-ckpt-adapt -q "$LARGE" -o out
 }
 
-@test 'another container' {
+@test 'a killed conversion leaves the old or the new file' {
 	kills 'echo old >out' old_or_new lnn-ckpt-adapt -q --to torch "$LARGE" -o out
 }
 
-@test 'a cast with two threads' {
+@test 'a killed cast with two threads leaves the old or the new file' {
 	kills 'echo old >out' old_or_new lnn-ckpt-adapt -q -j 2 --dtype bfloat16 "$LARGE" -o out
 }
 
-@test 'resized tables, over the input itself' {
-	# A link costs nothing, and the output takes the place of the name only.
+@test 'a killed resize of tables over its own input leaves the input or the new file' {
+	# A hard link saves a copy. The output replaces only the name.
 	link_in() { ln -f "$LARGE" out; }
 	in_or_new() { cmp -s out "$LARGE" || cmp -s out new; }
 	kills link_in in_or_new lnn-interp-bias -q --img-size 224 out -o out
 }
 
-@test 'a folder of shards' {
+@test 'a killed run leaves no folder of shards or a whole one' {
 	kills 'rm -rf out' none_or_new lnn-ckpt-adapt -q --max-shard-size 30MB "$LARGE" -o out/
 }
 
-@test 'a distributed folder' {
+@test 'a killed run leaves no distributed folder or a whole one' {
 	kills 'rm -rf out' none_or_new lnn-ckpt-adapt -q --to dcp "$LARGE" -o out/
 }
 
-@test 'a distributed folder into one file' {
+@test 'a killed conversion of a distributed folder leaves the old or the new file' {
 	local folder=$BATS_FILE_TMPDIR/folder
 	lnn-ckpt-adapt -q --to dcp "$LARGE" -o "$folder/"
 	kills 'echo old >out' old_or_new lnn-ckpt-adapt -q --to safetensors "$folder" -o out
 	rm -r "$folder"
 }
 
-@test 'the whole tensors of a truncated file' {
+@test 'a killed --salvage leaves the old or the new file' {
 	head -c -1000 "$LARGE" >"$BATS_FILE_TMPDIR/cut"
 	salvaged() { lnn-ckpt-adapt -q --salvage "$BATS_FILE_TMPDIR/cut" -o out || [ $? -eq 1 ]; }
 	exec_salvaged() { exec lnn-ckpt-adapt -q --salvage "$BATS_FILE_TMPDIR/cut" -o out; }
@@ -131,11 +131,11 @@ none_or_new() {
 	[ "$(stat -c %s out)" -eq 4 ] || cmp out whole
 }
 
-# The process is the program itself.
+# exec makes the program the process that is killed.
 piped() {
 	exec lnn-ckpt-adapt -q --to torch -o out < <(cat "$LARGE")
 }
 
-@test 'from a pipe' {
+@test 'a killed conversion from a pipe leaves the old or the new file' {
 	kills 'echo old >out' old_or_new piped
 }

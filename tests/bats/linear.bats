@@ -1,8 +1,7 @@
-# What grows with the number of tensors, storages or shards grows in proportion; and what tensors are made of does not
-# grow with their size.
+# Time grows in proportion to the number of tensors, storages or shards. Memory does not grow with the size of tensors.
 
 # shellcheck disable=SC2154 # top and fixtures come from helpers
-# shellcheck disable=SC2016 # commands are for the shell that they are given to
+# shellcheck disable=SC2016 # another shell expands the commands
 load helpers
 
 setup_file() {
@@ -90,7 +89,7 @@ setup_file() {
 	END
 }
 
-# cpu COMMAND: its time on processors, in ms.
+# cpu COMMAND: prints the processor time of COMMAND in ms.
 cpu() {
 	local TIMEFORMAT='%U %S' user system
 	{ time bash -c "$1" >/dev/null 2>err; } 2>cpu.times || fail "$1: $(cat err)" || return 1
@@ -98,8 +97,8 @@ cpu() {
 	echo $((10#${user/./} + 10#${system/./}))
 }
 
-# linear N KIND COMMAND: four times the input takes no more than seven times as long. COMMAND has the input in $in. A
-# fifth of a second is forgiven, and less than 30 ms are no measure.
+# linear N KIND COMMAND: four times the input may take at most seven times as long plus 0.2 s. Times below 30 ms count as 30 ms.
+# COMMAND has the input in $in.
 linear() {
 	local short long in
 	for in in 1 4; do
@@ -133,7 +132,7 @@ linear() {
 	[ "$(find out -name '*.safetensors' | wc -l)" -eq 100 ]
 }
 
-@test 'names that a key map makes of names take time in proportion to their number' {
+@test 'a key map takes time in proportion to the number of names' {
 	printf 'rules:\n  - from: "t.{i}"\n    to: ["a.{i}", "b.{i}"]\n' >map.yaml
 	linear 30000 tensors 'lnn-ckpt-adapt -q -s map.yaml $in'
 	[ "$(lnn-ckpt-adapt -q -s map.yaml -n in.1 | head -n 4 | cut -f 1 | tr '\n' ' ')" = 'a.0 b.0 a.1 b.1 ' ]

@@ -1,20 +1,21 @@
-# The manuals: their examples do what they say, and their options are those of the programs.
+# The examples of the manuals do what the manuals say, and the options in the manuals are those of the programs.
 
 # shellcheck disable=SC2154 # top, fixtures, output, stderr, status come from helpers and bats
 load helpers
 
 programs='lnn-ckpt-inspect lnn-filter lnn-ckpt-adapt lnn-interp-bias'
 
-# options_of PROGRAM: `-c --config`, `--drop-params`, ..., one a line, in order.
+# options_of PROGRAM: prints the options of --help such as `-c --config` or `--drop-params`, one a line, sorted.
 options_of() {
 	"$1" --help | sed '/^Examples:/,$d' | sed -nE 's/^ +(-([^-]), )?--([a-z0-9-]+).*/-\2 --\3/p' | sed 's/^- //' | sort
 }
 
-# The same by the tags of a manual's lists: `.It Fl c , Fl Fl config Ns = Ns Ar file`, with several on one line at times.
+# options_in PAGE: prints the options in the lists of a manual in the same form. A list has lines such as
+# `.It Fl c , Fl Fl config Ns = Ns Ar file`, some with several options.
 options_in() {
 	sed -nE '/^\.It Fl /p' "$1" | perl -ne '
 		s/^\.It //;
-		# What belongs to an option, not its argument: letters stand before the name that they shorten.
+		# A letter is followed by the long option that it shortens.
 		my $letter = "";
 		while (/\bFl (?:Fl ([a-z0-9][a-z0-9-]*)|([A-Za-z0-9])(?=[ ,]))/g) {
 			if (defined $1) { print $letter, "--$1\n"; $letter = "" } else { $letter = "-$2 " }
@@ -34,16 +35,16 @@ examples() {
 	done
 }
 
-@test 'examples of the manuals of file formats' {
+@test 'examples of the manuals of file formats do what they say' {
 	examples "$top"/man/*.5
 }
 
-@test 'examples of the README' {
+@test 'examples of the README do what they say' {
 	examples "$top/README.md"
-	[[ $output == *[1-9]*' examples run' ]] || fail 'there are none'
+	[[ $output == *[1-9]*' examples run' ]] || fail 'the README has no examples'
 }
 
-@test 'an example that fails, or prints something else, is found' {
+@test 'the test of examples finds an example that fails or prints something else' {
 	printf '%s\n' '.Sh EXAMPLES' '.Bd -literal' '$ lnn-filter --no-such-option' .Ed >bad.1
 	run "$top/tests/manuals/run" bad.1
 	[ "$status" -eq 1 ]
@@ -62,13 +63,13 @@ examples() {
 	[ "$status" -ne 0 ]
 }
 
-@test 'the function of lnn-model(5) is the one that wrote the descriptions among the fixtures' {
+@test 'the function in lnn-model(5) is the one that wrote the descriptions among the fixtures' {
 	"$top/tests/manuals/run" --list "$top/man/lnn-model.5" >list
 	perl -0777 -ne '/\[file describe\.py\] (.*?)\n\n[^\n]*lnn-model\.5:\d+: /s and print $1' list | grep . >manual.py
 	grep . "$fixtures/describe.py" | diff - manual.py
 }
 
-@test 'every program has a manual, whose options are those of --help' {
+@test 'every program has a manual with the options of --help' {
 	local p
 	for p in $programs; do
 		[ -f "$top/man/$p.1" ] || fail "there is no man/$p.1"
@@ -77,7 +78,7 @@ examples() {
 	done
 }
 
-@test '--help ends with two examples that run, the statuses, and where the manual is' {
+@test '--help ends with two examples that run, the statuses and the name of the manual' {
 	local p
 	mkdir scratch
 	cd scratch
@@ -95,14 +96,14 @@ examples() {
 	done
 }
 
-@test 'every option that a manual speaks of is one' {
+@test 'every option in a manual exists' {
 	local p page name
 	for p in $programs; do
 		options_of "$p" | sed 's/.*--/--/'
 	done | sort -u >all
 	for page in "$top"/man/*.[157]; do
 		while read -r name; do
-			grep -qxF -e "$name" all || fail "${page##*/} speaks of $name, which no program has"
+			grep -qxF -e "$name" all || fail "${page##*/} names $name, which no program has"
 		done < <(grep -oE '(^|[^a-z-])(Fl Fl |lnn-[a-z-]+ [^|]*--)[a-z][a-z0-9-]*' "$page" | sed -E 's/.*(Fl Fl |--)/--/' | sort -u)
 	done
 }
@@ -117,7 +118,7 @@ examples() {
 	done
 }
 
-@test 'the manual lists every member of our JSON' {
+@test 'the manuals list every member of the JSON output' {
 	local page=$top/man/lnn-ckpt-inspect.1 file member args
 	for args in --long --fold --summary --tree=1 --globals --digest --stats --check "--values --fold --renames --against=$fixtures/demo.pth"; do
 		for file in demo.pth sparse.pth qtensor.pth sharded-safetensors; do
@@ -136,7 +137,7 @@ examples() {
 	done <members
 }
 
-@test 'limits of lnn-tools(7) are those of the readers' {
+@test 'the limits in lnn-tools(7) are those of lib/base/limits.h' {
 	local name value
 	sed -E 's/^enum \{ (.*) \};/\1,/; s/, ([A-Z])/,\n\1/g' "$top/lib/base/limits.h" |
 		sed -nE 's/^\t?([A-Z_]+) = ([^,]+),.*/\1 \2/p; s/^#define ([A-Z_]+_MAX) +([^\/]+).*/\1 \2/p' |
@@ -145,10 +146,10 @@ examples() {
 	while read -r name value; do
 		echo "$name=$((value))"
 	done <limits | sort >expected
-	grep -E '^\.\\" [A-Z_]+=' "$top/man/lnn-tools.7" | grep -oE '[A-Z_]+=[0-9]+' | sort | diff expected - || fail 'lnn-tools(7) has others'
+	grep -E '^\.\\" [A-Z_]+=' "$top/man/lnn-tools.7" | grep -oE '[A-Z_]+=[0-9]+' | sort | diff expected - || fail 'lnn-tools(7) has other limits'
 }
 
-@test 'manuals refer to manuals that exist, and are listed in lnn-tools(7)' {
+@test 'manuals refer only to existing manuals, and lnn-tools(7) lists all of them' {
 	local page name
 	for page in "$top"/man/*.[157]; do
 		while read -r name; do
@@ -160,13 +161,13 @@ examples() {
 	done
 }
 
-@test 'mandoc has nothing to say' {
+@test 'mandoc finds nothing wrong in the manuals' {
 	command -v mandoc >/dev/null || skip 'there is no mandoc'
 	run mandoc -T lint -W warning "$top"/man/*.[157]
 	[ "$status" -eq 0 ] || fail "$output"
 }
 
-@test 'examples can be pasted: what is literal fits 80 columns, and is no .Dl, which is filled' {
+@test 'examples can be pasted: literal lines fit 80 columns, and .Dl is not used because it is filled' {
 	local page
 	command -v mandoc >/dev/null || skip 'there is no mandoc'
 	for page in "$top"/man/*.[157]; do

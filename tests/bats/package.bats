@@ -1,16 +1,16 @@
-# What is installed and shipped. Programs are those that were built; nothing is compiled here.
+# Installation and packages. The tests use the programs that were built and compile nothing.
 
 # shellcheck disable=SC2154 # top, output, stderr, status come from helpers and bats
 load helpers
 
 programs='lnn-ckpt-adapt lnn-ckpt-inspect lnn-filter lnn-interp-bias'
 
-# The Makefile of the project, without the settings of a make that runs this test; `all` is done already.
+# project ARG...: runs make in the project without the settings of the make that runs this test. The programs are already built.
 project() {
 	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s -C "$top" -o all BUILD="$LNN_BUILD" "$@" >make.log 2>&1 || fail "$(cat make.log)"
 }
 
-@test 'make install: programs, manuals, and completion under the names that shells look for' {
+@test 'make install installs programs, manuals, and completions under the names that shells search for' {
 	local p page
 	project DESTDIR="$PWD/root" PREFIX=/usr install
 	for p in $programs; do
@@ -26,26 +26,26 @@ project() {
 	cmp root/usr/share/zsh/site-functions/_lnn-tools "$top/cmd/completion/_lnn-tools"
 	diff -r root/usr/share/lnn-tools/keymaps "$top/man/keymaps"
 	[ "$(head -n 1 root/usr/share/zsh/site-functions/_lnn-tools | tr ' ' '\n' | sed 1d | sort)" = "$(tr ' ' '\n' <<<"$programs")" ]
-	# Links do not lead out of where they are installed.
+	# Symbolic links stay inside the tree.
 	[ -z "$(find root -type l -lname '/*')" ]
 
 	project DESTDIR="$PWD/root" PREFIX=/usr uninstall
 	[ -z "$(find root ! -type d)" ] || fail "$(find root ! -type d)"
 }
 
-@test 'bash-completion loads it for each command' {
+@test 'bash-completion loads the completion for each command' {
 	[ -f /usr/share/bash-completion/bash_completion ] || skip 'there is no bash-completion'
 	local p
 	project DESTDIR="$PWD/root" PREFIX=/usr install
 	for p in $programs; do
-		# shellcheck disable=SC2016 # the other shell's
+		# shellcheck disable=SC2016 # variables of the other shell
 		run env XDG_DATA_DIRS="$PWD/root/usr/share" bash -c '. /usr/share/bash-completion/bash_completion
 			_completion_loader "$1"; complete -p "$1"' - "$p"
 		expect_out "complete -F _lnn_tools $p"
 	done
 }
 
-@test 'make dist: the same bytes from two clones, whoever makes it' {
+@test 'make dist gives the same bytes from two clones with other settings' {
 	git -C "$top" rev-parse -q --verify HEAD >/dev/null 2>&1 || skip 'this is no git repository'
 	local name
 	git clone -q "$top" one
@@ -59,9 +59,9 @@ project() {
 	tar -xOzf "one/$name" "${name%.tar.gz}/README.md" | cmp - "$top/README.md" || [ -n "$(git -C "$top" status --porcelain README.md)" ]
 }
 
-@test 'make deb: a package that lintian accepts, the same bytes twice' {
+@test 'make deb gives the same bytes twice, and lintian accepts the package' {
 	command -v dpkg-shlibdeps >/dev/null || skip 'there is no dpkg-dev'
-	[ -z "${LNN_SAN-}" ] || skip 'nobody ships programs with sanitizers'
+	[ -z "${LNN_SAN-}" ] || skip 'programs with sanitizers are not packaged'
 	local deb version
 	version=$(sed -n 's/^VERSION := //p' "$top/Makefile")
 	for deb in one two; do
@@ -84,7 +84,7 @@ project() {
 	[ -z "$output" ] || fail "$output"
 }
 
-@test 'version numbers agree' {
+@test 'the Makefile, --version, the changelog and the README have the same version number' {
 	local version
 	version=$(sed -n 's/^VERSION := //p' "$top/Makefile")
 	lnn-filter --version | grep -qF " $version"

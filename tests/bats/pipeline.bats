@@ -5,12 +5,12 @@ load helpers
 
 model=$BATS_TEST_DIRNAME/../fixtures/mFormerV0-demo-384.yaml
 
-@test 'inspect | filter | adapt | interp-bias' {
+@test 'inspect | filter | adapt | interp-bias gives the same as one run of adapt' {
 	pipe "lnn-ckpt-inspect '$fixtures/demo.pth' | lnn-filter --buffers -v -e '{TYPE: name, PATTERNS: [head, meta_]}' |
 		lnn-ckpt-adapt -q --keep-names - '$fixtures/demo.pth' | lnn-interp-bias -q --img-size 384 --to-layout last >out.pth"
 	expect_status 0
 	expect_no_err
-	# the same in one program
+	# the same edits in one program
 	lnn-ckpt-adapt -q -m mFormerV0 --img-size 384 "$fixtures/demo.pth" -o expected.pth
 	diff <(lnn-ckpt-inspect expected.pth) <(lnn-ckpt-inspect out.pth)
 	unzip -tqq out.pth
@@ -32,7 +32,7 @@ model=$BATS_TEST_DIRNAME/../fixtures/mFormerV0-demo-384.yaml
 	cmp d f
 }
 
-@test 'torch to safetensors and back, through pipes' {
+@test 'a conversion to safetensors and back through pipes keeps all tensors' {
 	lnn-ckpt-adapt -q --root "$fixtures/demo.pth" -o a.pth
 	pipe "cat '$fixtures/demo.pth' | lnn-ckpt-adapt -q --to safetensors | lnn-ckpt-adapt -q --to torch --root >b.pth"
 	expect_status 0
@@ -42,11 +42,11 @@ model=$BATS_TEST_DIRNAME/../fixtures/mFormerV0-demo-384.yaml
 		<(lnn-ckpt-adapt -q --to safetensors --keep-names <(echo $name) b.pth)
 }
 
-# After a failure: whatever is in the file is no checkpoint.
+# never_loads FILE CASE: checks that an output of a program that failed is not a checkpoint.
 never_loads() {
 	[ ! -s "$1" ] && return 0
 	try lnn-ckpt-inspect "$1"
-	[ "$status" -eq 2 ] || fail "$2: what a failing program wrote was read"
+	[ "$status" -eq 2 ] || fail "$2: the output of a failing program loads"
 }
 
 @test 'the output of a failing program on a pipe never loads' {
@@ -61,7 +61,7 @@ never_loads() {
 				[ "$(wc -l <<<"$stderr")" -eq 1 ] || fail "$f cut at $at: $stderr"
 				never_loads out "$f cut at $at to $to"
 			done
-			# Without a table the answer is known, and is status 1, as soon as the names are.
+			# If no name is that of a table, the status is 1 before the rest is read.
 			pipe "head -c $at '$fixtures/$f' | lnn-interp-bias -q --img-size 384 >out"
 			[[ $status -eq 2 || $f != *s.pth && $f != demo.pth && $status -eq 1 ]] || fail "$f cut at $at: $stderr"
 			never_loads out "$f cut at $at"
@@ -69,16 +69,16 @@ never_loads() {
 	done
 }
 
-@test 'a byte that was changed on the way is found before the output is complete' {
+@test 'a changed byte in the input of a pipeline is found before the output is complete' {
 	local size at
 	size=$(stat -c %s "$fixtures/demo.pth")
-	# inside a tensor: the record's CRC tells where it is not taken over
+	# a byte inside a tensor is found by the CRC of the record if the tensor is converted
 	cp "$fixtures/demo.pth" bad.pth
 	at=$((size / 2))
 	printf '\xa5\x5a\xa5\x5a' | dd of=bad.pth bs=1 seek=$at conv=notrunc status=none
 	pipe "cat bad.pth | lnn-ckpt-adapt -q --dtype bfloat16 >out"
 	[ "$status" -eq 0 ] || never_loads out "a changed byte"
-	# in the central directory
+	# a byte in the central directory
 	cp "$fixtures/demo.pth" bad.pth
 	printf '\0\0\0\0' | dd of=bad.pth bs=1 seek=$((size - 200)) conv=notrunc status=none
 	pipe "cat bad.pth | lnn-ckpt-adapt -q >out"
@@ -87,7 +87,7 @@ never_loads() {
 	[ "$status" -eq 0 ] || [ ! -e out.pth ]
 }
 
-@test 'the first failure of a pipeline is the one that is reported' {
+@test 'the message of a later program in a pipeline says that an earlier one may have failed' {
 	pipe "lnn-ckpt-adapt nowhere.pth | lnn-interp-bias --img-size 384 >out"
 	expect_status 2
 	expect_err_has 'lnn-ckpt-adapt: nowhere.pth: cannot open' 'lnn-interp-bias: standard input' 'did the program before it fail?'

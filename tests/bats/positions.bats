@@ -1,10 +1,10 @@
-# Position tables of every kind: which tensors they are, their sizes, extra rows, and what is refused. Their numbers are held
-# against torch, scipy and timm in tests/torch/test_positions.py.
+# Position tables of every kind: how they are recognised, their sizes, extra rows, and refusals. tests/torch/test_positions.py compares
+# the numbers with torch, scipy and timm.
 
 # shellcheck disable=SC2154 # output, stderr and status come from helpers and bats
 load helpers
 
-# state FILE NAME:SHAPE...: a safetensors file of float32, element k of tensor i is (7k + i) mod 11; NAME:SHAPE:I64 of int64.
+# state FILE NAME:SHAPE...: a safetensors file with float32 tensors. Element k of tensor i is (7k + i) mod 11. NAME:SHAPE:I64 is int64.
 state() {
 	command -v python3 >/dev/null || skip 'there is no python3'
 	python3 - "$@" <<-'END'
@@ -23,21 +23,21 @@ state() {
 	END
 }
 
-# target FILE NAME:SHAPE...: a description.
+# target FILE NAME:SHAPE...: a model description.
 target() {
 	echo 'state_dict:' >"$1"
 	local one
 	for one in "${@:2}"; do echo "  - {name: ${one%:*}, shape: [${one##*:}]}" >>"$1"; done
 }
 
-# shapes: name and shape of every tensor that OPTION... FILE gives, one a line.
+# shapes OPTION... FILE: puts name and shape of every tensor of the output into $output, one a line.
 shapes() {
 	pipe "lnn-interp-bias -n $(printf '%q ' "$@") | cut -f1,3"
 }
 
 vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 
-@test 'embeddings: by image size and patch, by grid, by description, in their four shapes' {
+@test 'embeddings of all four shapes are resized by image size and patch, by grid, and by description' {
 	state a.st "${vit[@]}" embed.position_embeddings.weight:12,4
 	shapes --img-size 16x10 a.st
 	expect_status 0
@@ -47,7 +47,7 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	shapes --img-size 17 a.st
 	expect_err_has 'image size 17 is no multiple of 2; 8 tokens a side'
 	target m.yaml pos_embed:1,17,4
-	# the description decides
+	# the description overrides --grid
 	shapes -m m.yaml --grid 9x9 a.st
 	expect_out_has $'pos_embed\t[1,17,4]'
 	state b.st conv_proj.weight:4,3,2,2 pos_embed:1,4,4,4
@@ -60,7 +60,7 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	expect_out_has $'encoder.pos_embedding\t[10,5]' $'decoder_pos_embed\t[1,2,5,5]' $'pos_embed\t[1,5,2,5]'
 }
 
-@test 'embeddings: how many rows are extra' {
+@test 'embeddings: the number of extra rows is recognised' {
 	state a.st "${vit[@]}"
 	state none.st "${vit[@]:1}"
 	try lnn-interp-bias --grid 4x4 none.st -o out.st
@@ -76,12 +76,12 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	state dist.st cls_token:1,1,4 dist_token:1,1,4 pos_embed:1,38,4 patch_embed.proj.weight:4,3,2,2
 	shapes --grid 4x4 dist.st
 	expect_out_has $'pos_embed\t[1,18,4]'
-	# as many rows, and another grid
+	# a grid with as many rows is another grid
 	lnn-interp-bias -q --grid 9x4 --from-grid 6x6 a.st -o out.st
 	if cmp -s a.st out.st; then fail 'nothing was resized'; fi
 	try lnn-interp-bias --grid 6x6 --from-grid 5x6 a.st -o out2.st
 	expect_refusal 2 lnn-interp-bias '37 rows contradict --prefix-tokens'
-	# rows that are no square pass, unless it is certain that they are an image's
+	# rows that are not a square are left alone unless they must belong to an image
 	state tables.st cls_token:1,1,4 pos_embed:1,41,4 patch_embed.proj.weight:4,3,2,2 b.pos_embed:1,37,4
 	shapes --grid 4x4 tables.st
 	expect_out_has $'pos_embed\t[1,41,4]' $'b.pos_embed\t[1,17,4]'
@@ -91,7 +91,7 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	target m.yaml pos_embed:1,17,4
 	try lnn-interp-bias -m m.yaml tables.st
 	expect_refusal 2 lnn-interp-bias 'are not a square'
-	# one that has the shape already need not be understood
+	# a table that already has the shape of the target is accepted
 	target m.yaml pos_embed:1,41,4 b.pos_embed:1,37,4
 	try lnn-interp-bias -n -m m.yaml tables.st
 	expect_status 0
@@ -99,7 +99,7 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	target m.yaml pos_embed:1,37,4
 	try lnn-interp-bias -n -m m.yaml none.st
 	expect_status 0
-	# what the description's rows leave for its grid
+	# the number of extra rows follows from the description and the new grid
 	state regs.st pos_embed:1,40,4 patch_embed.proj.weight:4,3,2,2
 	target m.yaml pos_embed:1,20,4
 	shapes -m m.yaml --grid 4x4 regs.st
@@ -124,12 +124,12 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	[ ! -e none.st ]
 }
 
-@test 'offsets, axis and bias3: which tables the grid is for' {
+@test 'offsets, axis and bias3: the grid is applied to the right tables' {
 	state sam.st patch_embed.proj.weight:5,3,2,2 pos_embed:1,6,6,5 b.0.attn.rel_pos_h:11,3 b.0.attn.rel_pos_w:11,3 b.1.attn.rel_pos_h:7,3
 	shapes --grid 4x8 sam.st
 	expect_out_has $'b.0.attn.rel_pos_h\t[7,3]' $'b.0.attn.rel_pos_w\t[15,3]' $'b.1.attn.rel_pos_h\t[7,3]'
 	expect_err_has 'b.0.attn.rel_pos_h: 6 -> 4 tokens, axis' "left alone: b.1.attn.rel_pos_h (not of the size of the image's grid)"
-	# the embeddings stay, and tell it all the same
+	# embeddings that are not resized still give the old grid
 	shapes --grid 4x8 --kind axis sam.st
 	expect_out_has $'pos_embed\t[1,6,6,5]' $'b.0.attn.rel_pos_w\t[15,3]' $'b.1.attn.rel_pos_h\t[7,3]'
 	state levit.st a.attention_biases:2,49 a.attention_bias_idxs:49,49:I64 b.attention_biases:2,16
@@ -150,7 +150,7 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	expect_refusal 1 lnn-interp-bias "a.relative_position_bias_table (its new size is unknown; --grid HxW"
 }
 
-@test 'buffers of another size go: of the table, of its block, and those that a description has otherwise' {
+@test 'buffers that no longer fit are dropped: those of the table, of its block, and those that differ from a description' {
 	local t=layers.0.blocks
 	state swin.st $t.0.attn.relative_position_bias_table:9,2 $t.0.attn.relative_position_index:4,4:I64 $t.0.attn_mask:4,4 \
 		$t.1.attn_mask:4,4 $t.0.attn.relative_coords_table:3,3
@@ -166,30 +166,30 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	expect_err_has "left alone: $t.0.attn.cpb_mlp.0.weight (SwinV2 computes its bias"
 }
 
-@test "BEiT's shared table goes to the blocks that the description lists" {
+@test "BEiT's shared table is copied to the blocks that the description lists" {
 	local b=attn.relative_position_bias_table
 	state beit.st x:1 rel_pos_bias.relative_position_bias_table:12,2 rel_pos_bias.relative_position_index:5,5:I64 y:1
 	target m.yaml x:1 blocks.0.$b:28,2 blocks.1.$b:28,2 y:1
 	pipe "lnn-ckpt-adapt -m m.yaml --strict --interpolate --layout last:3 -n beit.st | cut -f1,3"
 	expect_status 0
 	expect_out $'x\t[1]\nblocks.0.'$b$'\t[28,2]\nblocks.1.'$b$'\t[28,2]\ny\t[1]'
-	# also where the size stays: in the same file, one after the other, on a pipe
+	# the table is also copied without a new size, to a file and through a pipe
 	target m.yaml x:1 blocks.0.$b:12,2 blocks.1.$b:12,2 y:1
 	lnn-ckpt-adapt -q -m m.yaml --strict --interpolate --layout last:3 beit.st -o out.st
 	cat beit.st | lnn-ckpt-adapt -q -m m.yaml --strict --interpolate --layout last:3 | cmp - out.st
 	cmp <(lnn-ckpt-inspect --dump blocks.1.$b out.st) <(lnn-ckpt-inspect --dump rel_pos_bias.relative_position_bias_table beit.st)
-	# lnn-interp-bias, which writes the input's object as it is otherwise
+	# lnn-interp-bias copies the table, too, and keeps the rest of the input
 	target m.yaml x:1 blocks.0.$b:28,2 blocks.1.$b:28,2 y:1
 	lnn-interp-bias -q -m m.yaml --layout last:3 --to torch beit.st -o out.pth
 	[ "$(lnn-ckpt-inspect --format names out.pth)" = $'x\nblocks.0.'$b$'\nblocks.1.'$b$'\ny' ]
 }
 
-@test '--like: methods and extra rows of a loader; what it lacks passes' {
+@test '--like uses the methods and extra rows of a loader, and leaves other tables alone' {
 	state a.st "${vit[@]}" a.relative_position_bias_table:26,2
 	shapes --like deit --grid 4x4 a.st
 	expect_out_has $'pos_embed\t[1,17,4]' $'a.relative_position_bias_table\t[26,2]'
 	expect_err_has 'left alone: a.relative_position_bias_table (--like has no tables of its kind)'
-	# one extra row and no index: timm's loader has it last
+	# with one extra row and no index buffer, timm's loader expects it last
 	shapes --like timm --grid 4x4 a.st
 	expect_err_has 'a.relative_position_bias_table: 3x3 -> 4x4 tokens, 2 heads, layout last:1'
 	try lnn-interp-bias --kind bias --like beit --grid 4x4 a.st
@@ -203,7 +203,7 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	expect_refusal 2 lnn-interp-bias "the description's layout first:1 is not that of the loader of timm"
 	try lnn-interp-bias --like swim --grid 4x4 a.st
 	expect_refusal 2 lnn-interp-bias '--like swim: one of these was expected: timm, swin'
-	# methods of one kind alone; splines need four samples
+	# a method of bias tables is not used for embeddings; splines need four samples
 	state two.st a.relative_position_bias_table:9,2
 	try lnn-interp-bias --method geometric --grid 4x4 two.st
 	expect_refusal 2 lnn-interp-bias 'method geometric needs a grid of 3x3 tokens or more, not 2x2'
@@ -212,7 +212,7 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	cmp one.st two.st
 }
 
-@test 'kinds and patterns: which tensors are treated' {
+@test '--kind and --match choose the tensors that are resized' {
 	state a.st "${vit[@]}" a.relative_position_bias_table:25,2 my_places:36,4
 	shapes --grid 4x4 --kind bias a.st
 	expect_out_has $'pos_embed\t[1,37,4]' $'a.relative_position_bias_table\t[49,2]'
@@ -221,7 +221,7 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	expect_err_has '1 resampled, 0 fit already; left alone: a.relative_position_bias_table (of a kind that was not requested)'
 	shapes --grid 4x4 --prefix-tokens 0 --match 'my_places=embed' --kind embed,bias --match 'pos_embed=bias3' a.st
 	expect_out_has $'my_places\t[16,4]' $'pos_embed\t[1,37,4]' $'a.relative_position_bias_table\t[49,2]'
-	# a pattern alone: nothing else is a table
+	# with a pattern alone, only the tensors that it matches are tables
 	shapes --grid 4x4 --match '^pos_' a.st
 	expect_out_has $'pos_embed\t[1,17,4]' $'a.relative_position_bias_table\t[25,2]'
 	try lnn-interp-bias --grid 4x4 --match 'pos_embed=embd' a.st
@@ -239,7 +239,7 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	expect_err_has '3x5 -> 4x4 tokens, 3 heads, layout last:1'
 }
 
-@test 'tables are drawn as norms, reported, and the same from a pipe' {
+@test 'embeddings are drawn as norms, are reported, and are the same from a pipe' {
 	state a.st "${vit[@]}"
 	try lnn-interp-bias --show --color never --grid 3x4 a.st -o out.st
 	expect_out_has 'before: 6x6 tokens, norms' 'after: 3x4 tokens, norms'
@@ -250,7 +250,7 @@ vit=('cls_token:1,1,4' 'pos_embed:1,37,4' 'patch_embed.proj.weight:4,3,2,2')
 	grep -qF '"tables":[{"name":"pos_embed","kind":"embed","from_grid":[6,6],"to_grid":[3,4],"prefix_tokens":1,"method":"bicubic,antialias"}]' flat
 }
 
-@test 'what is not asked for stays: a table of another size is refused, and --fit named where it would work' {
+@test 'a table of another size than the target is refused, and --fit is proposed if it helps' {
 	state a.st attn.relative_position_bias_table:2,5,5
 	target m.yaml attn.relative_position_bias_table:2,7,7
 	try lnn-ckpt-adapt -m m.yaml a.st -o b.st

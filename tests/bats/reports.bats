@@ -1,15 +1,15 @@
-# Reports of lnn-ckpt-inspect: each in every form, several in one reading, and lines that are printed early.
+# Reports of lnn-ckpt-inspect: every format, several reports that read the data once, and lines that are printed early.
 
 # shellcheck disable=SC2154,SC2016 # variables come from helpers and bats, some for the shell that pipe starts
 load helpers
 
 golden=$top/tests/golden/inspect
 
-@test "every report in every form" {
+@test "transcript: every report in every format" {
 	diff "$golden/forms.txt" <("$golden/replay" "$golden/forms.txt") || fail "forms.txt differs"
 }
 
-# alone REPORT...: what each report says if it is asked for alone, with its heading, in order.
+# alone REPORT...: prints the heading and the output of each report, run alone, in order.
 alone() {
 	local report
 	for report; do
@@ -19,7 +19,7 @@ alone() {
 	done
 }
 
-@test "combined reports say what each says alone, from a file and from a pipe; the worst status counts" {
+@test "combined reports print the same as each alone, from a file and from a pipe, and end with the highest status" {
 	local form
 	local -a reports=(summary tree=1 globals stats check "against=$fixtures/deflated.pth --values --nan=differ")
 	for form in '' --format=table --format=tsv; do
@@ -43,9 +43,9 @@ alone() {
 	expect_err_has 'cut off'
 }
 
-@test "--globals of a call that torch.save does not write: not known" {
+@test "--globals of a call that torch.save does not write says that it may or may not load" {
 	command -v python3 >/dev/null || skip 'there is no python3'
-	# collections.Counter(None), which torch loads; then a global that it refuses
+	# collections.Counter(None), which torch loads; and the same before a global that torch refuses
 	python3 - <<-'PYTHON'
 		import zipfile
 		call = b"\x80\2ccollections\nCounter\nN\x85R"
@@ -92,7 +92,7 @@ alone() {
 	PYTHON
 }
 
-@test "several operands, several reports" {
+@test "several reports are printed for each of several operands" {
 	try lnn-ckpt-inspect --summary --check "$fixtures/prefixed.pth" "$fixtures/nowhere.pth" "$fixtures/tiny.pth"
 	expect_status 2
 	[ "$(grep -c '^# ' <<<"$output")" -eq 6 ] || fail "$output"
@@ -104,7 +104,7 @@ a, b = json.load(open("both.json"))
 assert a["check"]["ok"] and not b["check"]["ok"] and b["summary"]["tensors"] == 32'
 }
 
-# big: two tensors of 4 MiB each, of ones (as bytes: integers).
+# big: makes a file with two uint8 tensors of 4 MiB each. All elements are 1.
 big() {
 	local n=4194304 header
 	header='{"a":{"dtype":"U8","shape":['$n'],"data_offsets":[0,'$n']},"b":{"dtype":"U8","shape":['$n'],"data_offsets":['$n','$((2 * n))']}}'
@@ -128,7 +128,7 @@ big() {
 	size=$(stat -c %s big.pth)
 	for file in big.pth other.pth; do
 		read=$(grep "/$file>" trace | sed -nE 's/.* = ([0-9]+)$/\1/p' | awk '{ n += $1 } END { print n }')
-		# The bytes of the file, and the index a second time at most.
+		# The bytes of the file are read once. Only the index may be read twice.
 		[ "$read" -ge $((size - 2048)) ] || fail "$file: only $read of $size bytes were seen"
 		[ "$read" -le $((size + 262144)) ] || fail "$file: $read bytes were read, it has $size"
 	done
@@ -147,7 +147,7 @@ big() {
 	wait
 }
 
-# early N COMMAND LINE...: the lines are printed once the first N bytes of big.safetensors are there.
+# early N COMMAND LINE...: COMMAND must print the lines when it has the first N bytes of big.safetensors.
 early() {
 	local n=$1 command=$2 expected line
 	shift 2
@@ -177,7 +177,7 @@ early() {
 		'{"name":"a","dtype":"uint8","numel":4194304,"min":1.0,"max":1.0,"mean":1.0,"std":0.0,"norm":2048.0,"zeros":0,"nan":0,"posinf":0,"neginf":0}'
 	early $((head_size + 4194304 + 65536)) 'lnn-ckpt-inspect -l' \
 		$'a\tuint8\t[4194304]\tnumel=4194304\tnbytes=4194304\toffset='$head_size$'\tstrides=[1]\tstorage=0'
-	# The plain list needs the index only; its end is the end of the output, so what is left is nothing.
+	# The plain list needs only the index. Nothing is printed after it.
 	early_list
 }
 
@@ -197,14 +197,14 @@ early_list() {
 	wait $! || fail "status $?"
 }
 
-@test "a table of more rows than are measured loses nothing" {
+@test "a table with more rows than are measured for its widths shows all values" {
 	local i
 	local -a names=()
 	for ((i = 0; i < 1100; i++)); do
 		names+=("tensor.$i")
 	done
 	safetensors many.safetensors "${names[@]}"
-	# The last but forty-nine is a NaN; so late, its column has not been shown before.
+	# The fiftieth last tensor is a NaN, after the column of NaNs was left out.
 	printf '\0\0\300\177' | dd of=many.safetensors bs=1 seek=$(($(stat -c %s many.safetensors) - 200)) conv=notrunc status=none
 	lnn-ckpt-inspect --stats --format=table many.safetensors >out
 	[ "$(wc -l <out)" -eq 1102 ]
@@ -214,10 +214,10 @@ early_list() {
 	lnn-ckpt-inspect --format=table many.safetensors | tail -n 1 | grep -qx '1100 tensors, 1.10k elements, 4.30 KiB'
 }
 
-@test '--summary says where a file loads, in the words of --globals, also of a pipe' {
+@test '--summary says whether a file loads, in the words of --globals, also from a pipe' {
 	local name said
 	for name in tiny rest whole-module legacy qtensor; do
-		# The reason and the names stand in lines of their own, so that they fit a terminal.
+		# --summary prints the reason and the names in separate lines, so that they fit a terminal.
 		said=$(lnn-ckpt-inspect --globals "$fixtures/$name.pth" |
 			sed -n '/^# /{s/^# //;s/ (at byte [0-9]*)$//;s/: /:\n/;p}')
 		[[ $said == *'load with weights_only=True'* ]] || fail "$name: $said"

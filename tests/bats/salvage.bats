@@ -1,22 +1,22 @@
-# lnn-ckpt-adapt --salvage: what is whole in a file that is cut off or damaged. tests/torch/test_salvage.py has more.
+# lnn-ckpt-adapt --salvage writes the whole tensors of a file that is cut off or damaged. tests/torch/test_salvage.py has more cases.
 
 # shellcheck disable=SC2154 # fixtures, output, stderr and status come from helpers and bats
 load helpers
 load faults
 
-# flip FILE OFFSET: changes a byte.
+# flip FILE OFFSET: flips a bit of a byte.
 flip() {
 	local byte
 	byte=$(od -An -tu1 -j "$2" -N 1 "$1")
 	printf '%b' "\\x$(printf '%02x' $((byte ^ 1)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
 
-# directory FILE: where the directory of a zip begins.
+# directory FILE: prints the offset of the directory of a zip.
 directory() {
 	LC_ALL=C grep -abo $'PK\1\2' "$1" | head -n 1 | cut -d : -f 1
 }
 
-@test 'safetensors: tensors after the cut are lost, the others are not proved' {
+@test 'safetensors: tensors beyond the cut are lost, the others are not proved' {
 	safetensors in.safetensors a b c
 	head -c $(($(stat -c %s in.safetensors) - 3)) in.safetensors >cut.safetensors
 	try lnn-ckpt-adapt --salvage cut.safetensors -o out.safetensors
@@ -26,14 +26,14 @@ directory() {
 	[ "$(lnn-ckpt-inspect --format names out.safetensors)" = $'a\nb' ]
 }
 
-@test 'a torch zip that is whole comes out whole, with all that is in it' {
+@test 'a whole torch zip is copied with all its contents' {
 	try lnn-ckpt-adapt --salvage "$fixtures/rest.pth" -o out.pth
 	expect_status 0
 	diff <(lnn-ckpt-inspect --digest -k '' "$fixtures/rest.pth") <(lnn-ckpt-inspect --digest -k '' out.pth)
 	diff <(lnn-ckpt-inspect --rest "$fixtures/rest.pth" | grep -v '"file":') <(lnn-ckpt-inspect --rest out.pth | grep -v '"file":')
 }
 
-@test 'a torch zip without its directory; the same through a pipe; -q is silent' {
+@test 'a torch zip without its directory is salvaged, and the same through a pipe; -q gives no message' {
 	head -c "$(directory "$fixtures/tiny.pth")" "$fixtures/tiny.pth" >cut.pth
 	try lnn-ckpt-adapt cut.pth -o out.pth
 	expect_refusal 2 lnn-ckpt-adapt 'lnn-ckpt-adapt --salvage writes what is whole'
@@ -51,7 +51,7 @@ directory() {
 	cmp out.pth piped.pth
 }
 
-@test 'a damaged record: its tensor is lost' {
+@test 'the tensor of a damaged record is lost' {
 	local name at
 	name=$(lnn-ckpt-inspect --format names "$fixtures/tiny.pth" | head -n 1)
 	at=$(lnn-ckpt-inspect --format json -l "$fixtures/tiny.pth" | python3 -c 'import json, sys
@@ -77,7 +77,7 @@ print(json.load(sys.stdin)["tensors"][0]["offset"])')
 	done
 }
 
-@test 'nothing is left: status 2, and no file' {
+@test 'if nothing can be salvaged, the status is 2 and there is no file' {
 	head -c 100 "$fixtures/tiny.pth" >cut.pth
 	try lnn-ckpt-adapt --salvage cut.pth -o out.pth
 	expect_refusal 2 lnn-ckpt-adapt 'nothing can be saved from it'
@@ -90,7 +90,7 @@ print(json.load(sys.stdin)["tensors"][0]["offset"])')
 	expect_only cut.npz cut.pth text
 }
 
-@test 'the output must be a file, and there is one input' {
+@test 'the output must be a single file' {
 	local args
 	for args in '' '-o -' '-o dir/' '--max-shard-size 1MB -o out' '--to dcp -o out'; do
 		# shellcheck disable=SC2086 # several words
@@ -101,7 +101,7 @@ print(json.load(sys.stdin)["tensors"][0]["offset"])')
 	expect_refusal 2 lnn-ckpt-adapt '--salvage'
 }
 
-@test 'a set without one of its shards' {
+@test 'the tensors of a set without one of its shards are salvaged' {
 	local file
 	cp -r "$fixtures/sharded-safetensors" set
 	rm "$(find set -name '*.safetensors' | sort | head -n 1)"
@@ -115,7 +115,7 @@ print(json.load(sys.stdin)["tensors"][0]["offset"])')
 @test 'every system call of --salvage fails once' {
 	head -c "$(directory "$fixtures/tiny.pth")" "$fixtures/tiny.pth" >cut.pth
 	safetensors in.safetensors a b
-	# (What cannot be read is lost.)
+	# Calls that read are not in the list, as data that cannot be read are lost.
 	faults -o out -c 'write fsync rename close open fstat stat realpath faccessat' -- lnn-ckpt-adapt --salvage cut.pth -o out
 	faults -o out -s 1 -- lnn-ckpt-adapt --salvage in.safetensors -o out
 	faults -o out -s 1 -p in.safetensors -- lnn-ckpt-adapt --salvage -o out

@@ -1,11 +1,11 @@
-# Streams in small pieces, streams that end too early, and files that change or programs that die on the way.
+# Streams in small pieces, streams that end too early, and files that change while they are read.
 
 # shellcheck disable=SC2154 # top and fixtures come from helpers
 load helpers
 
 setup_file() {
 	command -v python3 >/dev/null || skip 'no python3 to feed the programs with'
-	# trickle N FILE: FILE on standard output, N bytes at a time.
+	# trickle N FILE: writes FILE to standard output, N bytes at a time.
 	cat >"$BATS_FILE_TMPDIR/trickle" <<-'END'
 		import os, sys
 		data = open(sys.argv[2], "rb").read()
@@ -13,7 +13,7 @@ setup_file() {
 		for i in range(0, len(data), n):
 		    os.write(1, data[i:i + n])
 	END
-	# A checkpoint of 64 MiB, and the same with other values.
+	# A checkpoint of 64 MiB.
 	cat >"$BATS_FILE_TMPDIR/large" <<-'END'
 		import struct, sys
 		header = b'{"a":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (64 << 20, 64 << 20)
@@ -28,7 +28,7 @@ setup_file() {
 
 inputs='tiny.pth deflated.pth reordered.pth legacy.pth bigendian.pth lazybits.pth protocol4.pth tables.pth tiny.safetensors'
 
-@test 'pieces of 1, 7 and 4096 bytes make the same output' {
+@test 'a pipe in pieces of 1, 7 and 4096 bytes gives the same output as a file' {
 	local file n
 	for file in $inputs; do
 		lnn-ckpt-adapt -q --carry-all "$fixtures/$file" >whole 2>err ||
@@ -41,7 +41,7 @@ inputs='tiny.pth deflated.pth reordered.pth legacy.pth bigendian.pth lazybits.pt
 	done
 }
 
-@test 'pieces of 1, 7 and 4096 bytes: tables, lists, casts' {
+@test 'a pipe in pieces of 1, 7 and 4096 bytes gives the same tables, lists and casts' {
 	local n
 	lnn-interp-bias -q --img-size 384 "$fixtures/tables.pth" >tables
 	lnn-ckpt-inspect "$fixtures/tiny.pth" >list
@@ -56,7 +56,7 @@ inputs='tiny.pth deflated.pth reordered.pth legacy.pth bigendian.pth lazybits.pt
 	done
 }
 
-# cut FILE FORMAT: FILE, cut off at some forty points, through a pipe to FORMAT.
+# cut_off FILE FORMAT: converts FILE, cut off at some forty places, through a pipe to FORMAT.
 cut_off() {
 	local size n status
 	size=$(stat -c %s "$fixtures/$1")
@@ -65,11 +65,11 @@ cut_off() {
 		head -c $n "$fixtures/$1" | lnn-ckpt-adapt --to "$2" >out 2>err || status=$?
 		[ "$status" -eq 2 ] || fail "$1 cut to $n bytes: status $status" "$(cat err)" || return 1
 		[ "$(grep -vc ': warning: ' err)" -eq 1 ] || fail "$1 cut to $n bytes:" "$(cat err)" || return 1
-		! lnn-ckpt-inspect out >listed 2>&1 || fail "$1 cut to $n bytes: what was written loads" || return 1
+		! lnn-ckpt-inspect out >listed 2>&1 || fail "$1 cut to $n bytes: the output loads" || return 1
 	done
 }
 
-@test 'a stream that is cut off anywhere: status 2, and what was written does not load' {
+@test 'a stream that is cut off anywhere gives status 2, and the output does not load' {
 	local file
 	for file in tiny.pth deflated.pth reordered.pth legacy.pth tiny.safetensors; do
 		cut_off $file torch
@@ -77,14 +77,14 @@ cut_off() {
 	cut_off tiny.safetensors safetensors
 }
 
-@test 'cut off before its end a stream gives no file and no report' {
+@test 'a stream that is cut off gives no file and no report' {
 	head -c 9000 "$fixtures/tiny.pth" >short
 	pipe 'cat short | lnn-ckpt-adapt --report report -o out'
 	expect_status 2
 	expect_only short
 }
 
-# Starts adapt on a copy of the large file; it stands still once the pipe is full.
+# Starts adapt on a copy of the large file. It stops when the pipe is full.
 start() {
 	cp "$LARGE" in
 	mkfifo pipe
@@ -102,7 +102,7 @@ finish() {
 	cat begin rest >out
 }
 
-@test 'a file that shrinks while it is read' {
+@test 'a file that shrinks while it is read gives status 2' {
 	start --to safetensors
 	truncate -s 1M in
 	finish
@@ -111,7 +111,7 @@ finish() {
 	run ! lnn-ckpt-inspect out
 }
 
-@test 'a file that grows while it is read' {
+@test 'a file that grows while it is read gives status 2' {
 	start --to torch
 	echo more >>in
 	finish
@@ -120,7 +120,7 @@ finish() {
 	run ! lnn-ckpt-inspect out
 }
 
-@test 'a file whose bytes change while it is read' {
+@test 'a file whose bytes change while it is read gives status 2' {
 	start --to torch
 	sleep 0.02
 	printf x | dd of=in bs=1 seek=50000000 conv=notrunc status=none
@@ -139,7 +139,7 @@ finish() {
 	lnn-ckpt-adapt -q --to safetensors "$LARGE" | cmp - out
 }
 
-@test 'a file that shrinks before it is read again: -o leaves the old file' {
+@test 'a file that is shorter than its header says is refused, and -o leaves the old file' {
 	cp "$LARGE" in
 	echo old >out
 	truncate -s 10M in

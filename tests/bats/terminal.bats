@@ -1,4 +1,4 @@
-# What a person sees: the programs on a pseudo-terminal.
+# The programs on a pseudo-terminal.
 
 # shellcheck disable=SC2154 # top, fixtures, output, stderr, status come from helpers and bats
 load helpers
@@ -6,21 +6,20 @@ load helpers
 programs='lnn-ckpt-inspect lnn-filter lnn-ckpt-adapt lnn-interp-bias'
 escape=$(printf '\033')
 
-# on_terminal WIDTH COMMAND: runs it with a terminal for input, output and error; what it writes there in $output,
-# carriage returns at the ends of lines taken away.
+# on_terminal WIDTH COMMAND: runs COMMAND on a terminal. $output has its output without carriage returns at the ends of lines.
 on_terminal() {
 	run env TERM="${TERM_IS:-xterm}" script -qec "stty cols $1 rows 24; $2" /dev/null </dev/null
 	output=${output//$'\r\n'/$'\n'}
 	output=${output%$'\r'}
 }
 
-# The same without colours.
+# plain WIDTH COMMAND: like on_terminal, and removes colours.
 plain() {
 	on_terminal "$@"
 	output=$(sed -E "s/$escape\[[0-9;]*[mK]//g" <<<"$output")
 }
 
-# no_line_over WIDTH: characters, not bytes.
+# no_line_over WIDTH: checks that no line has more characters.
 no_line_over() {
 	local long
 	long=$(W=$1 perl -CSDA -ne 'chomp; print "$_\n" if length > $ENV{W}' <<<"$output")
@@ -39,7 +38,7 @@ model() {
 		plain $width 'lnn-ckpt-inspect model.pth'
 		expect_status 0
 		no_line_over $width
-		# Titles, 199 tensors and a total; dtypes begin in one column, shapes, too.
+		# There are titles, 199 tensors and a total. All dtypes begin in one column, and all shapes.
 		[ "$(wc -l <<<"$output")" -eq 201 ]
 		[ "$(head -n 200 <<<"$output" | grep -obE '^[^ ]+ +' | wc -l)" -eq 200 ]
 		[ "$(head -n 200 <<<"$output" | perl -ne '/^(\S+ +)(\S+ +)\S/ and print length $1, " ", length $2, "\n"' | sort -u | wc -l)" -eq 1 ]
@@ -65,7 +64,7 @@ model() {
 	done
 }
 
-@test 'a name that is cut keeps both ends; on a pipe nothing is cut' {
+@test 'a name that is shortened keeps both ends; on a pipe names are not shortened' {
 	model
 	plain 48 "lnn-ckpt-inspect -e 'stage_3.0.attn.relative_position_bias_table' model.pth"
 	[[ $output == *$'\n'stage*...*table\ * ]] || fail "$output"
@@ -73,7 +72,7 @@ model() {
 	[[ $output == 'stage_3.0.attn.relative_position_bias_table '* ]] || fail "$output"
 }
 
-@test 'colour: on a terminal, not with NO_COLOR, a dumb terminal or a pipe, unless asked for' {
+@test 'colour is used on a terminal, and not with NO_COLOR, TERM=dumb or a pipe, unless --color=always' {
 	local command
 	model
 	for command in 'lnn-ckpt-inspect model.pth' 'lnn-filter -c exp.yaml --inspect model.pth' 'lnn-ckpt-inspect --tree model.pth' \
@@ -97,27 +96,27 @@ model() {
 	[[ $output == *"$escape"* ]]
 }
 
-@test 'progress on long work: how far, how fast, how long still; gone at the end' {
+@test 'progress of long work shows bytes, speed and remaining time, and is erased at the end' {
 	local shown
-	# Who reads the result begins late.
+	# The reader of the output begins late.
 	on_terminal 100 "lnn-ckpt-adapt '$fixtures/demo.pth' -o /dev/stdout | { sleep 1.5; cat >/dev/null; }"
 	expect_status 0
 	shown=${output//$'\r'/$'\n'}
 	grep -qE '^lnn-ckpt-adapt: .*: [0-9.]+ [KM]iB of [0-9.]+ [KM]iB \([0-9]+%\), [0-9.]+ ([KM]i)?B/s, [0-9]+:[0-9]{2} left' <<<"$shown" || fail "$shown"
-	# The line is wiped before the summary.
+	# The line is erased before the summary.
 	[[ $output == *"${escape}[K"*' kept ('* ]] || fail "$output"
-	# A pipe that pauses.
+	# The input is a pipe that pauses.
 	on_terminal 100 "{ head -c 700000 '$fixtures/demo.pth'; sleep 1.5; tail -c +700001 '$fixtures/demo.pth'; } | lnn-ckpt-adapt -o out.pth"
 	expect_status 0
 	grep -qE 'iB( of .*)?, [0-9.]+ ([KM]i)?B/s' <<<"${output//$'\r'/$'\n'}" || fail "$output"
-	# It fits the width.
+	# The progress line fits the width.
 	on_terminal 40 "lnn-ckpt-adapt -q --progress=always '$fixtures/demo.pth' -o /dev/stdout | { sleep 1.5; cat >/dev/null; }"
 	shown=$(tr '\r' '\n' <<<"$output" | sed "s/$escape\[K//g")
 	grep -q . <<<"$shown"
 	[ -z "$(awk 'length($0) > 40' <<<"$shown")" ] || fail "$shown"
 }
 
-@test 'no progress on short work, with -q, with --progress=never, or where nobody looks' {
+@test 'no progress is shown for short work, with -q, with --progress=never, or without a terminal' {
 	on_terminal 100 "lnn-ckpt-adapt '$fixtures/demo.pth' -o out.pth"
 	[[ $output != *'%'* && $output != *"$escape"* ]] || fail "$output"
 	on_terminal 100 "lnn-ckpt-adapt -q '$fixtures/demo.pth' -o /dev/stdout | { sleep 1.3; cat >/dev/null; }"
@@ -128,7 +127,7 @@ model() {
 	[[ $stderr != *'%'* ]] || fail "$stderr"
 }
 
-@test 'errors are one line, for every width of the terminal' {
+@test 'errors are one line on a narrow terminal' {
 	local p
 	for p in $programs; do
 		on_terminal 40 "$p -q --no-such-option-at-all-of-this-program"
@@ -142,7 +141,7 @@ model() {
 	[ "$(wc -l <<<"$output")" -eq 1 ] || fail "$output"
 }
 
-@test '--help fits 80 columns, and is not longer than there are options' {
+@test '--help fits 80 columns and has about one line for each option' {
 	local p lines options
 	for p in $programs; do
 		plain 80 "$p --help"
@@ -150,12 +149,12 @@ model() {
 		no_line_over 80
 		lines=$(wc -l <<<"$output")
 		options=$(grep -cE '^ +(-., )?--' <<<"$output")
-		# Titles, blank lines, and a second line for one option in six.
+		# Titles and blank lines are allowed, and a second line for one option in six.
 		[ "$lines" -le $((options + options / 6 + 16)) ] || fail "$p: $lines lines for $options options"
 	done
 }
 
-@test 'checkpoint bytes are not read from a terminal, nor written to one' {
+@test 'checkpoint bytes are neither read from a terminal nor written to one' {
 	local p
 	for p in 'lnn-ckpt-inspect' 'lnn-ckpt-adapt -q' 'lnn-interp-bias -q --img-size 384'; do
 		on_terminal 80 "timeout 10 $p"

@@ -1,10 +1,9 @@
-# Threads make no difference but to the time: the same bytes with one and with seven. Under SAN=thread a race ends a
-# program with a status that no test expects.
+# The output is the same with one and with seven threads. Under SAN=thread a race ends a program with a status that no test expects.
 
 # shellcheck disable=SC2154 # fixtures comes from helpers
 load helpers
 
-# same COMMAND...: what it says, and the file it makes if it is told to make one, with -j 1 and with -j 7.
+# same COMMAND...: checks that messages, status and the file out are the same with -j 1 and with -j 7.
 same() {
 	local jobs status
 	for jobs in 1 7; do
@@ -22,7 +21,7 @@ same() {
 	rm -f out-1 out-7
 }
 
-# As many cores or more: work is handed out in parts of a MiB, so the large one has 40 of them.
+# Work is distributed in parts of a MiB, so a tensor of 4 MiB has four of them.
 setup_file() {
 	python3 - "$BATS_FILE_TMPDIR/large.safetensors" <<-'END'
 		import json, struct, sys
@@ -37,18 +36,18 @@ setup_file() {
 	END
 }
 
-@test 'a cast' {
+@test 'a cast is the same with any number of threads' {
 	same lnn-ckpt-adapt -q --dtype bfloat16 "$fixtures/demo.pth" -o out
 	same lnn-ckpt-adapt -q --dtype float64 --to torch "$BATS_FILE_TMPDIR/large.safetensors" -o out
 	same lnn-ckpt-adapt -q --dtype float16 --to safetensors "$fixtures/demo.pth" -o out
 }
 
-@test 'tables of another size' {
+@test 'resized tables are the same with any number of threads' {
 	same lnn-interp-bias -q --img-size 384 "$fixtures/demo.pth" -o out
 	same lnn-ckpt-adapt -q -m mFormerV0 --img-size 384 "$fixtures/demo.pth" -o out
 }
 
-@test 'statistics, checks, comparisons' {
+@test 'statistics, checks and comparisons are the same with any number of threads' {
 	local file
 	for file in "$fixtures/demo.pth" "$BATS_FILE_TMPDIR/large.safetensors"; do
 		lnn-ckpt-adapt -q --dtype bfloat16 "$file" -o other.pth
@@ -58,7 +57,7 @@ setup_file() {
 	done
 }
 
-@test 'from a pipe' {
+@test 'a pipeline gives the same with any number of threads' {
 	local jobs
 	for jobs in 1 7; do
 		# shellcheck disable=SC2002 # a pipe is meant

@@ -1,9 +1,9 @@
-# The lint steps that check documents and interfaces find what they are for.
+# The lint steps that check documents and interfaces find the faults that they must find.
 
 # shellcheck disable=SC2154,SC2016,SC2129 # top, status, output come from helpers and bats; backquotes are Markdown's
 load helpers
 
-# A library of two folders with a map, in which nothing is wrong.
+# Makes a small project of two folders with a map, without faults.
 small_tree() {
 	mkdir -p lib/base lib/io cmd/prog
 	cat >lib/base/num.h <<-'EOF'
@@ -24,7 +24,7 @@ small_tree() {
 	} >lib/README.md
 }
 
-# found TEXT...: the step fails with these lines.
+# found TEXT...: checks that the step fails with these lines.
 found() {
 	local text
 	[ "$status" -eq 1 ] || fail "status $status" "$output"
@@ -46,7 +46,7 @@ publics() {
 	[ "$status" -eq 0 ] || fail "$output"
 }
 
-@test 'a small library has nothing wrong' {
+@test 'a small project without faults passes' {
 	small_tree
 	map
 	[ "$status" -eq 0 ] || fail "$output"
@@ -55,7 +55,7 @@ publics() {
 	[[ $output == '2 public functions of lib/, 0 (0 %) with a single user, 0 without any;'* ]] || fail "$output"
 }
 
-@test 'map: rows that name missing files or functions' {
+@test 'map finds rows that name missing files or functions' {
 	small_tree
 	sed -i 's/^| Question 3? .*/| Question 3? | `lib\/base\/numbers.c` | `num_add()` |/
 		s/^| Question 4? .*/| Question 4? | `lib\/base\/num.c` | `num_add()`, `num_mul()` |/
@@ -68,7 +68,7 @@ publics() {
 		'lib/README.md:15: lib/io/copy.c has no limits'
 }
 
-@test 'map: a table that lost its rows or its name' {
+@test 'map finds a table that lost its rows or its heading' {
 	small_tree
 	sed -i '/Question 9/d' lib/README.md
 	map
@@ -78,7 +78,7 @@ publics() {
 	found 'has 0 rows, fewer than 17'
 }
 
-@test 'map: documents and comments that name missing files or functions' {
+@test 'map finds documents and comments that name missing files or functions' {
 	small_tree
 	printf 'Also `lib/base/str.h`, `num_neg()` and `lib/rule/type_NAME.c`.\n' >>lib/README.md
 	printf '/* See io/paste.h, and io/copy.c.\n * Rules: FACTS.md, 3. */\n' >>lib/io/copy.c
@@ -91,7 +91,7 @@ publics() {
 	[[ $output != *type_NAME* && $output != *' a.c'* && $output != *'no io/copy.c'* ]] || fail "$output"
 }
 
-@test 'publics: functions without users, with many parameters, long ones, names of structs' {
+@test 'publics finds functions without users, with many parameters or lines, and duplicate names of structs' {
 	small_tree
 	printf 'int num_mul(int a);\n' >>lib/base/num.h
 	printf '\nint\nnum_mul(int a)\n{\n\treturn a;\n}\n' >>lib/base/num.c
@@ -109,7 +109,7 @@ publics() {
 	[ "$status" -eq 1 ]
 }
 
-@test 'publics: too many functions with a single user' {
+@test 'publics finds too many functions with a single user' {
 	small_tree
 	sed -i 's/num_sub(2, 3)/2/' cmd/prog/main.c
 	publics

@@ -1,4 +1,4 @@
-# What pip installs. `make check` has linked the programs without shared libraries; nothing is compiled here.
+# The Python wheel. `make check` has linked the programs without shared libraries. These tests compile nothing.
 
 # shellcheck disable=SC2154 # top, output, stderr, status come from helpers and bats
 load helpers
@@ -13,7 +13,7 @@ setup_file() {
 	wheel one && wheel two
 }
 
-# Makes a wheel in a folder of its own. Everything that `make wheel` builds is there already.
+# Makes a wheel in a separate folder. All files that `make wheel` needs are already built.
 wheel() {
 	mkdir "$BATS_FILE_TMPDIR/$1"
 	(cd "$BATS_FILE_TMPDIR/$1" && TZ=Asia/Tokyo python3 "$top/cmd/package/wheel" "$(version)" "$(uname -m)" \
@@ -25,7 +25,7 @@ version() {
 	sed -n 's/^VERSION := //p' "$top/Makefile"
 }
 
-@test 'make wheel: under 5 MB, and the same bytes twice' {
+@test 'make wheel gives the same bytes twice, in less than 5 MB' {
 	set -- "$BATS_FILE_TMPDIR"/one/*.whl
 	[ $# -eq 1 ]
 	[ "$(stat -c %s "$1")" -lt 5000000 ]
@@ -33,7 +33,7 @@ version() {
 	[[ $1 = */lnn_tools-"$(version)"-py3-none-manylinux_2_17_"$(uname -m)".*.whl ]]
 }
 
-@test 'pip installs the wheel into a fresh environment: programs, manuals and completions' {
+@test 'pip installs programs, manuals and completions from the wheel into a new environment' {
 	python3 -c 'import venv, ensurepip' 2>/dev/null || skip 'there is no venv'
 	python3 -m venv env
 	env/bin/pip --disable-pip-version-check install -q --no-index "$BATS_FILE_TMPDIR"/one/*.whl
@@ -49,7 +49,7 @@ version() {
 	[ -z "$(find env -name 'lnn*' ! -type d)" ]
 }
 
-@test 'a static program runs in a folder that holds nothing but itself and a checkpoint' {
+@test 'a static program runs in a root folder that has only the program and a checkpoint' {
 	mkdir cage
 	cp "$LNN_BUILD"/static/lnn-* "$fixtures/demo.pth" cage
 	unshare -r chroot cage /lnn-filter --version >/dev/null 2>&1 || skip 'no chroot for this user'

@@ -1,16 +1,16 @@
-# Command lines of lnn-ckpt-adapt and lnn-interp-bias that are nearly right: what is said, and that nothing is written.
+# Command lines of lnn-ckpt-adapt and lnn-interp-bias that are nearly right: the messages help, and nothing is written.
 
 # shellcheck disable=SC2154 # fixtures, output, stderr and status come from helpers and bats
 load helpers
 
-@test 'an option is never taken for its opposite' {
+@test 'a mistyped option is never read as its opposite' {
 	try lnn-ckpt-adapt --nostrict "$fixtures/tiny.pth"
 	expect_refusal 2 lnn-ckpt-adapt "no such option '--nostrict' (did you mean '--no-strict'?)"
 	try lnn-ckpt-adapt --no-drop-mismatched "$fixtures/tiny.pth"
 	expect_refusal 2 lnn-ckpt-adapt "no such option '--no-drop-mismatched': leave '--drop-mismatched' out"
 	try lnn-ckpt-adapt --nocarry "$fixtures/tiny.pth"
 	expect_refusal 2 lnn-ckpt-adapt "no such option '--nocarry': leave '--carry' out"
-	# one letter less is nearer to --drop-mismatched than to anything that begins with no
+	# this word is nearer to --drop-mismatched than to any option that begins with --no
 	try lnn-ckpt-adapt --no-drop-mismatche "$fixtures/tiny.pth"
 	expect_refusal 2 lnn-ckpt-adapt "no such option '--no-drop-mismatche'; try"
 	try lnn-ckpt-adapt --strict=no "$fixtures/tiny.pth"
@@ -21,7 +21,7 @@ load helpers
 	expect_refusal 2 lnn-interp-bias "option '--show' takes no argument; try"
 }
 
-@test 'an operand too many: an output, a size, a second input' {
+@test 'a superfluous operand gives the option that was probably meant' {
 	for program in lnn-ckpt-adapt lnn-interp-bias; do
 		try "$program" "$fixtures/tiny.pth" out.pth
 		expect_refusal 2 "$program" "one operand too many: 'out.pth' (to write to that file: -o out.pth)"
@@ -37,7 +37,7 @@ load helpers
 	expect_only
 }
 
-@test 'operands that are not files: a name, a URL, an index, a folder' {
+@test 'operands that are not suitable files are refused with advice' {
 	try lnn-ckpt-adapt --keep-names fc.weight "$fixtures/tiny.pth" -o out.pth
 	expect_refusal 2 lnn-ckpt-adapt 'fc.weight: there is no such list (LIST is a file of names'
 	try lnn-ckpt-adapt https://example.org/a.pth -o out.pth
@@ -62,7 +62,7 @@ load helpers
 	expect_only
 }
 
-@test 'names of 250 characters, slashes at the end of a folder' {
+@test 'names of 250 characters and folders with several slashes at the end are accepted' {
 	long=$(printf 'a%.0s' {1..250})
 	lnn-ckpt-adapt -q "$fixtures/tiny.pth" -o "$long"
 	expect_only "$long"
@@ -72,7 +72,7 @@ load helpers
 	try lnn-ckpt-adapt "$fixtures/tiny.pth" -o "$long//"
 	expect_refusal 2 lnn-ckpt-adapt "$long: the folder is not empty"
 	rm -r "$long"
-	# what fails in it is named as it was meant, with one slash
+	# errors name the folder without superfluous slashes
 	printf 'x' >out
 	try lnn-ckpt-adapt "$fixtures/tiny.pth" -o out//
 	expect_refusal 2 lnn-ckpt-adapt 'out: '
@@ -80,7 +80,7 @@ load helpers
 }
 
 @test 'a conversion of one size counts once in the summary' {
-	# stage_4 of tables.pth has no index buffer: its layout is said
+	# the table has no index buffer, so its layout is given
 	lnn-ckpt-inspect --format=names "$fixtures/tables.pth" | grep bias_table | head -n 1 >one
 	lnn-ckpt-adapt -q --keep-names one "$fixtures/tables.pth" -o one.pth
 	try lnn-ckpt-adapt --layout first --to-layout last one.pth -o two.pth
@@ -88,10 +88,10 @@ load helpers
 	expect_err_has '0 kept, 0 dropped, 1 resampled -> two.pth'
 }
 
-@test 'a key map whose indexes take too many values is refused, not waited for' {
+@test 'a key map whose indexes take too many values is refused at once' {
 	lnn-ckpt-inspect --format=names "$fixtures/tiny.pth" | head -n 1 >one
 	lnn-ckpt-adapt -q --keep-names one "$fixtures/tiny.pth" -o one.pth
-	# a billion of billions of rounds, and not one name
+	# 10^15 combinations of indexes, none of which gives a name
 	printf '%s\n' 'rules:' "  - {from: '$(cat one)', to: 'x.{a}.{b}.{c}.{d}'," \
 		'     a: [0, 100000], b: [0, 100000], c: [0, 100000], d: [0, 0]}' >map.yaml
 	try timeout 20 lnn-ckpt-adapt -s ./map.yaml one.pth -o out.pth
