@@ -1,11 +1,11 @@
 # lnn-tools
 #
 #   make [WERROR=1] [SAN=address,undefined] [COV=1] [V=1]   build into $(BUILD)
-#   make deps demo        what a fresh machine needs, then a tour
+#   make deps demo        install what a new machine needs, then run a tour
 #   make check            all tests that need no Python
 #   make help             the other targets
 #
-# CC, CPPFLAGS, CFLAGS, LDFLAGS, BUILD, DESTDIR, PREFIX and PYTHON are the user's.
+# The user may set CC, CPPFLAGS, CFLAGS, LDFLAGS, BUILD, DESTDIR, PREFIX and PYTHON.
 
 VERSION := 0.2.0
 
@@ -21,7 +21,7 @@ BASHDIR ?= $(DATADIR)/bash-completion/completions
 ZSHDIR ?= $(DATADIR)/zsh/site-functions
 FISHDIR ?= $(DATADIR)/fish/vendor_completions.d
 FUZZ_SECONDS ?= 60
-# Percent of lib/ that the tests must reach.
+# Percentages of lib/ that the tests must cover.
 COV_LINES := 90
 COV_BRANCHES := 80
 
@@ -29,7 +29,7 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 
-# A build with other instrumentation lives in a folder of its own.
+# A build with other instrumentation has its own folder.
 ifdef SAN
 BUILD ?= build-$(subst $(comma),-,$(SAN))
 else ifdef COV
@@ -46,12 +46,12 @@ Q :=
 say = @:
 endif
 
-# ---- what is built from what ----
+# ---- sources and products ----
 
 LIB := $(BUILD)/liblnn.a
 LIB_SRC := $(sort $(wildcard lib/*/*.c))
 MAPS := $(sort $(wildcard lib/plan/maps/*.yaml))
-# Examples that are installed; those above are in the library.
+# These maps are installed as examples. Those above are compiled into the library.
 KEYMAPS := $(sort $(wildcard man/keymaps/*.yaml))
 MODELS := $(sort $(wildcard lib/model/builtin/*.yaml))
 GEN_SRC := $(BUILD)/gen/embedded.c
@@ -65,7 +65,7 @@ prog_obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(sort $(wildcard cmd/$(1)/*.c)))
 PROG_OBJ := $(foreach p,$(PROG_NAMES),$(call prog_obj,$(p)))
 
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
-# Drivers answer questions that a test in another language asks; NAME_vs_python.py asks drive_NAME.
+# Drivers make library functions available to tests in Python. NAME_vs_python.py uses drive_NAME.
 DRIVER_SRC := $(sort $(wildcard tests/unit/drive_*.c))
 DRIVER_BIN := $(DRIVER_SRC:tests/unit/%.c=$(BUILD)/tests/%)
 VS_PYTHON := $(sort $(wildcard tests/unit/*_vs_python.py))
@@ -80,17 +80,17 @@ ALL_OBJ := $(LIB_OBJ) $(COMMON_OBJ) $(PROG_OBJ) \
 
 MANS := $(sort $(wildcard man/*.[157]))
 
-# ---- how ----
+# ---- flags and rules ----
 
 PKGS := yaml-0.1 zlib libpcre2-8 nettle
-# Asked for once, and only when something is compiled: `make deps demo` installs them first.
+# Evaluated once, and only when something is compiled, as `make deps demo` first installs the packages.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS)))$(PKG_LIBS)
 STATIC_LIBS = $(eval STATIC_LIBS := $(shell $(PKG_CONFIG) --static --libs $(PKGS)))$(STATIC_LIBS)
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes \
 	-Wmissing-prototypes -Wcast-qual -Wwrite-strings -Wundef -Wvla -Wformat=2 -Wimplicit-fallthrough
-# Sanitizer checks add paths on which gcc then warns of null pointers that cannot be there.
+# Sanitizer checks add paths on which gcc warns about null pointers that cannot occur.
 WARN += $(if $(SAN)$(COV),,-Wnull-dereference)
 WARN += $(if $(WERROR),-Werror)
 
@@ -102,7 +102,7 @@ HARDEN += $(if $(optimised),$(if $(fortified)$(SAN)$(COV),,-U_FORTIFY_SOURCE -D_
 SAN_FLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 COV_FLAGS := $(if $(COV),--coverage -fprofile-update=atomic -O0)
 
-# No contraction: the same figures whatever the processor can fuse.
+# Without contraction, figures do not depend on the fused operations of the processor.
 BASE_CFLAGS = -std=c11 -pthread -ffp-contract=off $(WARN) $(HARDEN) \
 	-ffile-prefix-map=$(abspath $(BUILD))=build -ffile-prefix-map=$(CURDIR)=. \
 	$(SAN_FLAGS)
@@ -120,7 +120,7 @@ LINK = $(call link,-pie,$(PKG_LIBS))
 
 all: $(LIB) $(PROGS)
 
-# Every object depends on the flags it was compiled with and on the set of files.
+# Every object depends on its compiler flags and on the set of files.
 $(BUILD)/flags: export FLAGS_TEXT = $(COMPILE) $(LINK) $(LIB_OBJ) $(PROG_OBJ) $(COMMON_OBJ) $(MAPS) $(MODELS)
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
@@ -193,7 +193,7 @@ $(BUILD)/fuzz/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(LIB)
 test-programs: $(UNIT_BIN) $(DRIVER_BIN) $(REPLAY_BIN)
 fuzz-programs: $(FUZZ_BIN)
 
-# ---- what is done with it ----
+# ---- tests, tools and installation ----
 
 DEPS := build-essential pkg-config libyaml-dev zlib1g-dev libpcre2-dev nettle-dev bats perl python3 parallel zip unzip git
 DEPS_DEV := clang clang-tidy clang-format-14 libclang-rt-14-dev cppcheck shellcheck mandoc gcovr hyperfine \
@@ -223,21 +223,21 @@ run_env = LNN_BUILD='$(abspath $(BUILD))' LNN_SAN='$(SAN)' LNN_COV='$(COV)' V='$
 demo: all
 	@$(run_env) tests/demo
 
-# CHECKS: other files than all, as in `make SAN=thread CHECKS=tests/bats/threads.bats check`.
+# CHECKS chooses the tests, as in `make SAN=thread CHECKS=tests/bats/threads.bats check`.
 CHECKS ?= $(UNIT_BIN) $(REPLAY_BIN) $(VS_PYTHON) $(BATS)
 
 check: all $(filter-out %.bats %.py,$(CHECKS)) $(if $(filter %.py,$(CHECKS)),$(DRIVER_BIN)) \
 		$(if $(SAN)$(COV),,$(if $(filter %/wheel.bats,$(CHECKS)),$(STATIC_PROGS)))
 	@$(run_env) tests/run $(CHECKS)
 
-# The inner loop: what needs neither the programs nor bats.
+# The fast tests, which need neither the programs nor bats.
 unit: $(UNIT_BIN) $(REPLAY_BIN)
 	@$(run_env) tests/run $(UNIT_BIN) $(REPLAY_BIN)
 
 lines:
 	@tests/lint/lines
 
-# Under valgrind: minutes. Without the tests that limit memory, preload, mount, kill or measure time, where it is in the way.
+# Runs tests under valgrind, which takes minutes. Tests that limit memory, preload, mount, kill or measure time do not work there.
 memcheck: all test-programs
 	@$(run_env) tests/memcheck $(UNIT_BIN) $(REPLAY_BIN) $(filter-out $(addprefix tests/bats/,faults.bats faults_wide.bats \
 		changes.bats kill.bats disk.bats hostile.bats terminal.bats completion.bats package.bats),$(BATS))
@@ -255,7 +255,7 @@ fuzz:
 bench: all
 	@if [ -x tests/bench/run ]; then $(run_env) tests/bench/run; else echo 'there is no benchmark yet' >&2; exit 1; fi
 
-# What earlier runs counted does not count. Below the goal it fails, whatever the tests said.
+# Counts of earlier runs are deleted. Coverage below the goal is a failure even if all tests pass.
 cov:
 	@! [ -d build-cov ] || find build-cov -name '*.gcda' -delete
 	@status=0; $(MAKE) COV=1 BUILD=build-cov check || status=$$?; \
@@ -278,7 +278,7 @@ install: all
 	install -m 644 cmd/completion/lnn-tools.fish '$(DESTDIR)$(FISHDIR)'/
 	install -d '$(DESTDIR)$(DATADIR)'/lnn-tools/keymaps
 	install -m 644 $(KEYMAPS) '$(DESTDIR)$(DATADIR)'/lnn-tools/keymaps/
-	@# These two load what is named like the command.
+	@# These two shells load the file that has the name of the command.
 	@for name in $(PROG_NAMES); do \
 		ln -sf lnn-tools '$(DESTDIR)$(BASHDIR)'/$$name && \
 		ln -sf lnn-tools.fish '$(DESTDIR)$(FISHDIR)'/$$name.fish || exit 1; done
@@ -292,7 +292,7 @@ uninstall:
 	@for name in lnn-tools $(PROG_NAMES); do \
 		rm -f '$(DESTDIR)$(BASHDIR)'/$$name '$(DESTDIR)$(FISHDIR)'/$$name.fish; done
 
-# The time in it is that of the commit; nothing in it is of this machine or user.
+# The tarball has the time of the commit and nothing of this machine or user.
 dist:
 	@git -c tar.umask=0022 archive --prefix=lnn-tools-$(VERSION)/ HEAD | gzip -9n >lnn-tools-$(VERSION).tar.gz
 	@echo lnn-tools-$(VERSION).tar.gz
@@ -300,15 +300,15 @@ dist:
 deb: all
 	@cmd/package/deb $(VERSION) $(MAKE) --no-print-directory BUILD='$(BUILD)'
 
-# The programs without shared libraries, in $(BUILD)/static: they run on any Linux of this processor.
+# The programs without shared libraries are in $(BUILD)/static. They run on any Linux of this processor.
 static: $(STATIC_PROGS)
 
-# What pip installs: the static programs, manuals and completions. WHEEL_ARCH is the processor that CC compiles for.
+# A wheel for pip with the static programs, manuals and completions. WHEEL_ARCH is the processor that CC compiles for.
 WHEEL_ARCH ?= $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
 wheel: static
 	@python3 cmd/package/wheel $(VERSION) $(WHEEL_ARCH) $(MAKE) --no-print-directory BUILD='$(BUILD)' PROGS='$(STATIC_PROGS)'
 
-# Unit tests and most command tests on other processors, under qemu.
+# Runs unit tests and most command tests on other processors, under qemu.
 check-arch:
 	@tests/arch/run
 

@@ -1,4 +1,6 @@
-"""Writes what the benchmark reads into the folder given: run once, by tests/bench/run."""
+"""Usage: make_data.py FOLDER
+
+Writes the files that the benchmark reads. tests/bench/run runs this once."""
 
 import json
 import pathlib

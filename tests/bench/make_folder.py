@@ -1,4 +1,5 @@
-"""A folder of torch.distributed.checkpoint: 64 tensors, 1 GiB, in 4 processes, every second cut along its second axis.
+"""Writes a folder of torch.distributed.checkpoint with 4 processes: 64 tensors of 1 GiB together, of which every second one is cut
+along its second axis.
 
 Usage: make_folder.py FOLDER"""
 

@@ -1,6 +1,7 @@
-"""Writes lists of N small tensors for the benchmark, as a torch zip and as safetensors: make_lists.py FOLDER N ...
+"""Usage: make_lists.py FOLDER N...
 
-The pickle is that of torch.save, written by hand: torch takes minutes for a million tensors.
+Writes checkpoints with N small tensors for the benchmark, as a torch zip and as safetensors. The pickle equals that of torch.save but is
+written by hand, as torch needs minutes for a million tensors.
 """
 
 import json

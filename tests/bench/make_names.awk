@@ -1,7 +1,7 @@
 # Usage: awk -v n=1000000 -f make_names.awk >names.tsv
-# A tensor list of n lines (by default a million) for measuring lnn-filter: the parameters of transformer and
-# convolution blocks as they are named in real checkpoints, NAME <TAB> DTYPE <TAB> SHAPE <TAB> layer_type=..., 67 bytes
-# a line on average. Nothing in it is random: the same n gives the same bytes.
+# Prints a tensor list of n lines (1000000) for benchmarks of lnn-filter: parameters of transformer and convolution blocks with names
+# as in real checkpoints. A line is NAME <TAB> DTYPE <TAB> SHAPE <TAB> layer_type=... with 67 bytes on average. The same n always
+# gives the same bytes.
 BEGIN {
 	if (n == 0)
 		n = 1000000

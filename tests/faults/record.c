@@ -1,12 +1,11 @@
 /*
- * A library to be preloaded that writes down what a program does to files: a line "CALL FD A B LEN PATH", and behind it LEN
- * bytes, for each call that changes a file or syncs it.
+ * A preloaded library that records each call that changes or syncs a file: a line "CALL FD A B LEN PATH" and LEN bytes after it.
  *
- *	LNN_RECORD=FILE   where that goes
+ *	LNN_RECORD=FILE   the file for the records
  *
- * A and B are: of pwrite, offset and length; of fallocate, its mode and offset, and eight bytes with its length follow; of
- * ftruncate, the length. PATH is the name that a descriptor has in /proc; of unlink and rename it is that of the call, and
- * the bytes behind the line are the new name.
+ * A and B are offset and length of pwrite, mode and offset of fallocate (eight bytes with its length follow), and the length of
+ * ftruncate. PATH is the name of the descriptor in /proc. For unlink and rename it is the name in the call, and the bytes after the
+ * line are the new name.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -44,7 +43,7 @@ note(const char *call, int fd, long a, long b, const void *p, size_t n, const ch
 		put(p, n);
 }
 
-/* The function of that name behind this library. */
+/* The function of that name that this library replaces. */
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 ssize_t

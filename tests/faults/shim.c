@@ -1,23 +1,21 @@
 /*
- * A library to be preloaded that makes system calls fail, or do less than they
- * were asked, or that changes a file behind the program's back.
+ * A preloaded library that makes system calls fail or move fewer bytes, or that changes a file while the program runs.
  *
  *	LNN_FAULT=CALL:K:ERRNO   the K-th call (from 1) of CALL fails with ERRNO;
  *	                         K "odd": every other call, the first included
  *	LNN_FAULT=CALL:K:CHANGE  before the K-th call LNN_FAULT_FILE is changed, one of
- *	                         cut: half of it is taken off; empty: all of it
+ *	                         cut: its second half is removed; empty: all of it is removed
  *	                         grow: bytes are appended
- *	                         alter: bytes at LNN_FAULT_AT become others
- *	                         swap: FILE.new takes its name; remove: its name goes
+ *	                         alter: bytes at LNN_FAULT_AT are changed
+ *	                         swap: FILE.new gets its name; remove: it is unlinked
  *	LNN_FAULT=CALL:K:kill    the K-th call ends the process, as kill -9 does
- *	LNN_FAULT_MARK=FILE      something is added to FILE when that has happened
+ *	LNN_FAULT_MARK=FILE      bytes are added to FILE when the fault has happened
  *	LNN_FAULT_LOG=FILE       the name of each call but malloc is added to FILE, one a line
  *	LNN_FAULT_SHORT=N        no call moves more than N bytes
  *
- * CALL is one of the names below: all that the programs call that the system can
- * refuse (tests/bats/faults.bats holds the list against their symbols). Nothing
- * fails on standard error, and malloc includes calloc and realloc. Other processes
- * started from the program are treated the same way, each with its own count.
+ * CALL is one of the names below. These are all calls of the programs that the system can refuse (tests/bats/faults.bats compares the
+ * list with their symbols). Calls on standard error do not fail. malloc includes calloc and realloc. Processes that the program starts
+ * are treated in the same way, each with its own count.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -100,7 +98,7 @@ prepare(void)
 	}
 }
 
-/* Writes to the end of a file, past what is interposed here. */
+/* Appends to a file without the functions that this library replaces. */
 static void
 append(const char *path, const char *p, size_t n)
 {
@@ -143,7 +141,7 @@ change(enum change what)
 	}
 }
 
-/* Shall this call of that name fail? Then errno is set. */
+/* True if this call must fail. Sets errno. */
 static bool
 fails(const char *call, int fd)
 {
@@ -180,7 +178,7 @@ shortened(size_t n, int fd)
 	return fault.shorter > 0 && n > fault.shorter && fd != STDERR_FILENO ? fault.shorter : n;
 }
 
-/* The function of that name behind this library. */
+/* The function of that name that this library replaces. */
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 ssize_t
@@ -239,7 +237,7 @@ syncfs(int fd)
 	return fails("syncfs", fd) ? -1 : REAL(syncfs)(fd);
 }
 
-/* A close that fails has closed all the same. */
+/* A close that fails has still closed the descriptor. */
 int
 close(int fd)
 {
@@ -296,7 +294,7 @@ mkostemp64(char *name, int flags)
 	return fails("mkostemp", -1) ? -1 : REAL(mkostemp64)(name, flags);
 }
 
-/* What fortified programs call instead of open. */
+/* Fortified programs call these instead of open. */
 int __open64_2(const char *path, int flags);
 
 int
@@ -413,7 +411,7 @@ fallocate64(int fd, int mode, off64_t off, off64_t n)
 	return fails("fallocate", fd) ? -1 : REAL(fallocate64)(fd, mode, off, n);
 }
 
-/* Each of its commands that is used here takes a number or nothing. */
+/* All commands of fcntl that are used here take a number or nothing. */
 int
 fcntl64(int fd, int command, ...)
 {
@@ -452,7 +450,7 @@ pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*start)(void *),
 
 #ifndef NO_MALLOC
 
-/* dlsym allocates, so these call what glibc offers beside them. */
+/* dlsym allocates memory, so these functions call the internal ones of glibc. */
 extern void *__libc_malloc(size_t);
 extern void *__libc_calloc(size_t, size_t);
 extern void *__libc_realloc(void *, size_t);

@@ -1,5 +1,5 @@
 /*
- * What the fuzz targets share. A broken promise ends the program with a line that says which, and abort().
+ * Shared by the fuzz targets. A violated property ends the program with a line that names it, and abort().
  */
 #ifndef LNN_TESTS_FUZZ_H
 #define LNN_TESTS_FUZZ_H
@@ -20,7 +20,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Contents are looked at up to this many bytes: a small file may speak of large tensors (stride 0, deflated). */
+/* At most this many bytes of contents are read, as a small file may have large tensors (stride 0, deflated). */
 enum { FUZZ_CONTENTS = 1 << 20, FUZZ_PIPE = 1 << 16 };
 
 static inline void
@@ -32,7 +32,7 @@ promise(bool kept, const char *what)
 	abort();
 }
 
-/* The bytes as they come through a pipe. size is at most FUZZ_PIPE. */
+/* A pipe with these bytes. size is at most FUZZ_PIPE. */
 static inline struct source *
 fuzz_pipe(const uint8_t *data, size_t size)
 {
@@ -40,13 +40,13 @@ fuzz_pipe(const uint8_t *data, size_t size)
 	struct err e = ERR_INIT;
 	int fds[2] = { -1, -1 };
 
-	promise(size <= FUZZ_PIPE && pipe(fds) == 0, "there is a pipe");
-	promise(write(fds[1], data, size) == (ssize_t)size && close(fds[1]) == 0, "it takes the input");
-	promise(source_fd(&src, fds[0], "pipe", NULL, &e) == 0, "it can be read");
+	promise(size <= FUZZ_PIPE && pipe(fds) == 0, "a pipe is made");
+	promise(write(fds[1], data, size) == (ssize_t)size && close(fds[1]) == 0, "the pipe accepts the input");
+	promise(source_fd(&src, fds[0], "pipe", NULL, &e) == 0, "the pipe can be read");
 	return src;
 }
 
-/* A file with these bytes, which lies at /proc/self/fd/N. */
+/* A file with these bytes, which has the name /proc/self/fd/N. */
 static inline int
 fuzz_file(const uint8_t *data, size_t size)
 {
@@ -56,11 +56,11 @@ fuzz_file(const uint8_t *data, size_t size)
 	return fd;
 }
 
-/* A failure says why in one line, success says nothing. */
+/* A failure has a message of one line, a success has none. */
 static inline void
 fuzz_judge(int rc, const struct err *e)
 {
-	promise((rc < 0) == (e->code != ERR_NONE), "a message exactly if it failed");
+	promise((rc < 0) == (e->code != ERR_NONE), "there is a message if and only if it failed");
 	promise(rc >= 0 || (e->msg[0] != '\0' && strlen(e->msg) < sizeof(e->msg)), "the message is not empty");
 }
 
@@ -76,7 +76,7 @@ fuzz_contents(const struct ckpt *c)
 	return total;
 }
 
-/* Every element of every tensor lies in its storage, every name is there once. */
+/* Every element of every tensor is in its storage, and every name occurs once. */
 static inline void
 fuzz_geometry(struct ckpt *c)
 {
@@ -87,7 +87,7 @@ fuzz_geometry(struct ckpt *c)
 
 		promise(t->storage == STORAGE_NONE || t->storage < c->nstorages, "a tensor's storage exists");
 		promise(t->storage == STORAGE_NONE || tensor_check(t, c->storages[t->storage].nbytes, &e) == 0,
-			"a tensor lies in its storage");
+			"a tensor is inside its storage");
 	}
 }
 
@@ -103,7 +103,7 @@ fuzz_statedict(struct ckpt *c, struct statedict *sd)
 	return rc == 0;
 }
 
-/* Reads all storages, writes them with the writer of that name to out (borrowed); the CRC of everything into *crc. */
+/* Reads all storages and writes them with the writer of that name to out (borrowed). *crc gets the CRC of everything. */
 static inline int
 fuzz_copy(struct ckpt *c, const char *writer, struct sink *out, uint32_t *crc, struct err *e)
 {
@@ -153,11 +153,11 @@ enum fuzz_answer { FUZZ_REFUSED, FUZZ_ACCEPTED, FUZZ_TOO_LARGE };
 static inline void
 fuzz_say(void *arg, enum diag_level level, const char *msg)
 {
-	promise(msg[0] != '\0', "a remark is not empty");
+	promise(msg[0] != '\0', "a warning is not empty");
 	*(unsigned *)arg += level == DIAG_WARNING;
 }
 
-/* Opens src (and closes it), reads everything, copies it to out. warnings (may be NULL) counts them. */
+/* Opens src, reads everything, copies it to out, and closes src. warnings (may be NULL) gets the number of warnings. */
 static inline enum fuzz_answer
 fuzz_accept(struct source *src, const char *writer, struct buf *out, uint32_t *crc, unsigned *warnings)
 {
@@ -188,11 +188,11 @@ fuzz_accept(struct source *src, const char *writer, struct buf *out, uint32_t *c
 	if (answer != FUZZ_ACCEPTED)
 		sink_abort(sink);
 	else
-		promise(sink_commit(sink, &e) == 0, "a sink in memory takes all");
+		promise(sink_commit(sink, &e) == 0, "a sink in memory accepts all bytes");
 	return answer;
 }
 
-/* Whatever is left of it, with and without the index of a zip, can be copied. */
+/* The whole tensors of any input can be salvaged and copied, with and without the directory of a zip. */
 static inline void
 fuzz_salvage(const uint8_t *data, size_t size, const char *writer)
 {
@@ -215,7 +215,7 @@ fuzz_salvage(const uint8_t *data, size_t size, const char *writer)
 				rc |= s.states[i] >= SALVAGE_DAMAGED;
 			if (rc == 0)
 				promise(fuzz_copy(c, writer, sink, &crc, &e) == 0 || e.code != ERR_NONE,
-					"it is copied or says why not");
+					"a salvaged checkpoint is copied, or there is a message");
 			salvage_release(&s);
 		}
 		ckpt_close(c);
@@ -226,9 +226,9 @@ fuzz_salvage(const uint8_t *data, size_t size, const char *writer)
 }
 
 /*
- * What holds for every container: what a pipe accepts a file does too, and the reverse where there is nothing to warn of;
- * both give the same; what was accepted and written again is accepted, and written once more comes out the same. sound:
- * the container has no reason to refuse on a pipe what it takes from a file.
+ * The rules for every container. A file accepts what a pipe accepts, and the reverse if there is no warning. Both give the same
+ * checkpoint. A copy is accepted, and a copy of the copy has the same bytes. sound: the container has no reason to refuse an input
+ * on a pipe that it accepts as a file.
  */
 static inline void
 fuzz_container(const uint8_t *data, size_t size, const char *writer, bool sound)
@@ -240,21 +240,21 @@ fuzz_container(const uint8_t *data, size_t size, const char *writer, bool sound)
 
 	if (size <= FUZZ_PIPE) {
 		stream = fuzz_accept(fuzz_pipe(data, size), writer, &two, &from_pipe, NULL);
-		promise(stream != FUZZ_ACCEPTED || file == FUZZ_ACCEPTED, "what a pipe accepts a file does too");
-		promise(stream != FUZZ_ACCEPTED || from_file == from_pipe, "file and pipe give the same");
+		promise(stream != FUZZ_ACCEPTED || file == FUZZ_ACCEPTED, "a file accepts what a pipe accepts");
+		promise(stream != FUZZ_ACCEPTED || from_file == from_pipe, "file and pipe give the same checkpoint");
 		promise(file != FUZZ_ACCEPTED || stream == FUZZ_ACCEPTED || warnings > 0 || !sound,
-			"what a file accepts a pipe does too");
+			"a pipe accepts what a file accepts");
 	}
 	fuzz_salvage(data, size, writer);
 	buf_clear(&two);
 	if (file == FUZZ_ACCEPTED) {
 		promise(fuzz_accept(source_memory(one.p, one.len, "copy"), writer, &two, &again, NULL) == FUZZ_ACCEPTED,
-			"what was written is accepted");
-		/* The first copy may hold storages of objects that the pickle itself threw away. */
+			"a copy is accepted");
+		/* The first copy may have storages of objects that the pickle itself discards. */
 		buf_clear(&one);
 		promise(fuzz_accept(source_memory(two.p, two.len, "copy"), writer, &one, &again, NULL) == FUZZ_ACCEPTED,
-			"so is its copy");
-		promise(one.len == two.len && memcmp(one.p, two.p, one.len) == 0, "written once more it comes out the same");
+			"a copy of the copy is accepted");
+		promise(one.len == two.len && memcmp(one.p, two.p, one.len) == 0, "a copy of the copy has the same bytes");
 	}
 	buf_release(&one);
 	buf_release(&two);

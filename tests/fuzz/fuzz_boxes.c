@@ -1,7 +1,7 @@
 /*
- * Boxes of a tensor. A byte says dtype and dimensions; then come the shape and the boxes, each with its first index, size,
- * strides and offset, a byte for a number. Boxes are accepted exactly if a count for each element finds one, and then give the
- * elements that a loop over them gives.
+ * Boxes of a tensor. A byte gives dtype and number of dimensions. The shape and the boxes follow, each box with first index, size,
+ * strides and offset, one byte for each number. Boxes are accepted if and only if each element is in exactly one of them. The
+ * elements that are read equal those of a loop over the boxes.
  */
 #include "fuzz.h"
 
@@ -23,7 +23,7 @@ next(struct input *in)
 	return *in->p++;
 }
 
-/* Small ones, and some whose products and sums are too large. */
+/* Small numbers, and some whose products and sums are too large. */
 static uint64_t
 number(struct input *in)
 {
@@ -48,7 +48,7 @@ read_bytes(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, st
 
 	(void)storage;
 	(void)e;
-	promise(off <= BYTES && n <= BYTES - off, "what is read lies in the storage");
+	promise(off <= BYTES && n <= BYTES - off, "reads stay inside the storage");
 	memcpy(p, s->bytes + off, n);
 	return 0;
 }
@@ -84,7 +84,7 @@ take(struct sample *s, struct ckpt *c, struct input *in)
 	}
 }
 
-/* The box of an element whose index is given, and the byte where it begins; -1 if it is in none, -2 if in several. */
+/* The box that has the element with this index, and its offset in bytes; -1 if no box has it, -2 if several have. */
 static int
 holder(const struct sample *s, const uint64_t *index, uint64_t *byte)
 {
@@ -108,11 +108,11 @@ holder(const struct sample *s, const uint64_t *index, uint64_t *byte)
 	return found;
 }
 
-/* Does it lie inside the shape, and inside its storage? */
+/* True if a box is inside the shape and inside its storage. */
 static bool
 is_inside(const struct sample *s, size_t i)
 {
-	double last = (double)s->boxes[i].offset; /* exact as far as it matters */
+	double last = (double)s->boxes[i].offset; /* exact for the sizes that can pass */
 	bool empty = false;
 
 	for (unsigned d = 0; d < s->t.ndim; d++) {
@@ -145,9 +145,9 @@ judge(const struct sample *s, struct ckpt *c, uint64_t elements, bool accepted)
 		good = good && holder(s, index, &byte) >= 0;
 		if (accepted)
 			promise(good && byte + size <= BYTES && memcmp(p + n * size, s->bytes + byte, size) == 0,
-				"an element is that of its only box");
+				"an element is read from its only box");
 	}
-	promise(accepted == good || s->n == 0, "boxes are accepted that are all of the tensor, and no others");
+	promise(accepted == good || s->n == 0, "boxes are accepted if and only if they cover the tensor once");
 	free(p);
 }
 

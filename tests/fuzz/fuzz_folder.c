@@ -1,6 +1,6 @@
 /*
- * Folders of distributed checkpoints: a number of four bytes, the metadata of that many bytes, and a file of items, which the
- * metadata calls 1000. Values are read one place after the other, and what is read holds together and can be copied.
+ * Folders of distributed checkpoints. The input has the length of the metadata in four bytes, the metadata, and a file of items,
+ * which the metadata calls 1000. Values are read place by place. The checkpoint must stay consistent and can be copied.
  */
 #include "fuzz.h"
 
@@ -29,7 +29,7 @@ judge(struct ckpt *c)
 
 	if (fuzz_statedict(c, &sd))
 		statedict_release(&sd);
-	promise(c->nunread == unread, "a state dict is opened without reading");
+	promise(c->nunread == unread, "opening a state dict reads no value");
 	rc = ckpt_fill(c, str_c(""), 1, &e);
 	fuzz_judge(rc, &e);
 	err_clear(&e);

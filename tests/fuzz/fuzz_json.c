@@ -1,11 +1,11 @@
-/* JSON: what is read can be written, and read again it is the same. */
+/* JSON: a document that was read can be written, and is equal when it is read again. */
 #include "fuzz.h"
 
 #include "base/text.h"
 #include "text/json_read.h"
 #include "text/json_write.h"
 
-/* Writes the document in p to out; false if it is none. */
+/* Writes the document in p to out. Returns false if p is not valid. */
 static bool
 copy(const void *p, size_t n, struct buf *out, size_t *tokens)
 {
@@ -21,7 +21,7 @@ copy(const void *p, size_t n, struct buf *out, size_t *tokens)
 	*tokens = 0;
 	while ((t = json_next(&r, &e)) > JSON_END) {
 		++*tokens;
-		promise(r.start >= last && r.start < n, "tokens come one after the other");
+		promise(r.start >= last && r.start < n, "tokens follow each other");
 		last = r.start;
 		switch (t) {
 		case JSON_OBJECT: json_begin_object(&w); break;
@@ -46,7 +46,7 @@ copy(const void *p, size_t n, struct buf *out, size_t *tokens)
 		}
 	}
 	fuzz_judge(t == JSON_ERROR ? -1 : 0, &e);
-	promise(json_next(&r, &e) == t, "the end stays the end");
+	promise(json_next(&r, &e) == t, "the end of the document is reported again");
 	json_release(&r);
 	return t == JSON_END;
 }
@@ -71,10 +71,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t n, again;
 	bool good = copy(data, size, &one, &n);
 
-	promise(skips(data, size) == good, "what is passed over is read as strictly");
+	promise(skips(data, size) == good, "skipping a value is as strict as reading it");
 	if (good) {
-		promise(copy(one.p, one.len, &two, &again) && n == again, "what was written is read");
-		promise(one.len == two.len && memcmp(one.p, two.p, one.len) == 0, "written again it comes out the same");
+		promise(copy(one.p, one.len, &two, &again) && n == again, "a document that was written is read again");
+		promise(one.len == two.len && memcmp(one.p, two.p, one.len) == 0,
+			"a document that is written again has the same bytes");
 	}
 	buf_release(&one);
 	buf_release(&two);

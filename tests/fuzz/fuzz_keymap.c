@@ -1,6 +1,6 @@
 /*
- * Key maps: read, and applied to two inputs whose names are those of the built-in maps. What comes out has names that
- * occur once or is refused when it is sealed.
+ * Key maps are read and applied to two inputs with the names of the built-in maps. The names of the result are unique, or it is
+ * refused when it is sealed.
  */
 #include "fuzz.h"
 
@@ -70,7 +70,7 @@ apply(const uint8_t *data, size_t size, bool both)
 		plan_add_input(&p, &sd, n > 1 ? "ropevit" : NULL);
 	fuzz_judge(keymap_apply(k, &p, &env, &e), &e);
 	for (size_t i = 0; i < p.nentries; i++)
-		promise(p.entries[i].origin < p.norigins, "an entry comes from somewhere");
+		promise(p.entries[i].origin < p.norigins, "every entry has an origin");
 	keymap_free(k);
 	plan_release(&p);
 	statedict_release(&sd);

@@ -1,4 +1,4 @@
-/* Streams of torch before 1.6, from a file and through a pipe: fuzz_container in fuzz.h says what must hold. */
+/* Streams of torch before 1.6, from a file and through a pipe: fuzz_container in fuzz.h has the rules. */
 #include "fuzz.h"
 
 int

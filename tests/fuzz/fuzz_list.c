@@ -1,12 +1,12 @@
 /*
- * Tensor lists: file and pipe agree; what is read can be written, and read again it is the same. The first byte chooses
- * between lines and records that end in NUL.
+ * Tensor lists: file and pipe agree, and a list that was read can be written and read again. The first byte chooses between lines
+ * and records that end in NUL.
  */
 #include "fuzz.h"
 
 #include "model/list.h"
 
-/* The list's lines as list_put writes them. How many; -1 if one is refused. */
+/* Writes the lines of the list with list_put. Returns their number, or -1 if one is refused. */
 static long
 copy(struct source *src, bool null, struct buf *out)
 {
@@ -19,7 +19,7 @@ copy(struct source *src, bool null, struct buf *out)
 
 	list_open(&r, src, null);
 	while ((rc = list_next(&r, &line, &e)) > 0) {
-		promise(line.number > last, "lines are counted");
+		promise(line.number > last, "line numbers increase");
 		last = line.number;
 		n++;
 		err_clear(&put);
@@ -50,12 +50,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size <= FUZZ_PIPE)
 		promise(copy(fuzz_pipe(data, size), null, &two) == n && one.len == two.len &&
 				(one.len == 0 || memcmp(one.p, two.p, one.len) == 0),
-			"file and pipe give the same");
+			"file and pipe give the same list");
 	buf_clear(&two);
 	if (n > 0) {
 		copy(source_memory(one.p, one.len, "again"), null, &two);
 		promise(one.len == two.len && (one.len == 0 || memcmp(one.p, two.p, one.len) == 0),
-			"written again it comes out the same");
+			"a list that is written again has the same bytes");
 	}
 	buf_release(&one);
 	buf_release(&two);

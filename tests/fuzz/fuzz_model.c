@@ -1,4 +1,4 @@
-/* Model descriptions: what is read can be written, and read again it is the same. */
+/* Model descriptions: a description that was read can be written, and is equal when it is read again. */
 #include "fuzz.h"
 
 #include "model/model.h"
@@ -18,15 +18,16 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (rc == 0) {
 		for (size_t i = 0; i < m.n; i++)
 			promise(model_find(&m, m.entries[i].name) == &m.entries[i], "an entry is found by its name");
-		promise(model_write(&m, &one, &e) == 0, "what was read can be written");
+		promise(model_write(&m, &one, &e) == 0, "a description that was read can be written");
 	}
-	/* A description that says nothing is not written at all. */
+	/* An empty description is not written. */
 	if (one.len > 0) {
 		model_init(&again);
-		promise(model_load_yaml(&again, "again.yaml", buf_str(&one), &e) == 0, "what was written is read");
-		promise(m.n == again.n && m.ngroups == again.ngroups, "all of it");
+		promise(model_load_yaml(&again, "again.yaml", buf_str(&one), &e) == 0,
+			"a description that was written is read again");
+		promise(m.n == again.n && m.ngroups == again.ngroups, "the description has as many entries and groups again");
 		promise(model_write(&again, &two, &e) == 0 && one.len == two.len && memcmp(one.p, two.p, one.len) == 0,
-			"written again it comes out the same");
+			"a description that is written again has the same bytes");
 		model_release(&again);
 	}
 	model_release(&m);

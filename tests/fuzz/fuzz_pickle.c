@@ -1,6 +1,6 @@
 /*
- * Pickles: file and pipe agree; what was decoded is encoded, decoded and encoded again. Without objects in it the second
- * time gives the same bytes. (Dotted globals become calls, and what an object in a cycle is made of is written twice.)
+ * Pickles: file and pipe agree. A decoded value is encoded, decoded and encoded again. Without objects, the second encoding has the
+ * same bytes. (Dotted globals become calls, and the arguments of an object in a cycle are written twice.)
  */
 #include "fuzz.h"
 
@@ -15,7 +15,7 @@ add(void *arg, const void *p, size_t n, struct err *e)
 	return 0;
 }
 
-/* Encodes what src denotes into out. 1 if it was refused, -1 if it cannot be written. */
+/* Decodes src and encodes the value into out. Returns 1 if it is refused, -1 if it cannot be written. */
 static int
 copy(struct source *src, struct buf *out, uint64_t *end)
 {
@@ -28,7 +28,7 @@ copy(struct source *src, struct buf *out, uint64_t *end)
 	*end = place.end;
 	fuzz_judge(-rc, &e);
 	if (rc == 0) {
-		promise(root != VALUE_ABSENT, "a pickle denotes something");
+		promise(root != VALUE_ABSENT, "a decoded pickle has a value");
 		rc = pickle_encode(t, root, NULL, add, out, &e);
 		fuzz_judge(rc, &e);
 	}
@@ -55,15 +55,16 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size <= FUZZ_PIPE) {
 		promise(copy(fuzz_pipe(data, size), &two, &end_pipe) == rc, "file and pipe agree");
-		promise(rc != 0 || (end == end_pipe && end <= size), "they end at the same place");
-		promise(one.len == two.len && (one.len == 0 || memcmp(one.p, two.p, one.len) == 0), "file and pipe give the same");
+		promise(rc != 0 || (end == end_pipe && end <= size), "file and pipe end at the same place");
+		promise(one.len == two.len && (one.len == 0 || memcmp(one.p, two.p, one.len) == 0),
+			"file and pipe give the same value");
 	}
 	if (rc == 0) {
 		buf_clear(&two);
-		promise(copy(source_memory(one.p, one.len, "again"), &two, &end) == 0, "what was encoded is decoded");
-		promise(end == one.len, "it ends where it ends");
+		promise(copy(source_memory(one.p, one.len, "again"), &two, &end) == 0, "a value that was encoded is decoded");
+		promise(end == one.len, "an encoded pickle ends at the end of its bytes");
 		promise(has_objects(&one) || (one.len == two.len && memcmp(one.p, two.p, one.len) == 0),
-			"encoded again it comes out the same");
+			"a value that is encoded again has the same bytes");
 	}
 	buf_release(&one);
 	buf_release(&two);

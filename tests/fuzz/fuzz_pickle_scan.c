@@ -1,6 +1,6 @@
 /*
- * Scanning pickles that nobody trusts: memory and pipe say the same, whatever the bytes are; a pickle that can be
- * decoded is whole to the scan too, ends at the same place, and every global in it was reported.
+ * Scans of untrusted pickles: memory and pipe give the same result for any bytes. If a pickle can be decoded, the scan accepts it,
+ * ends at the same place, and reports every global in it.
  */
 #include "fuzz.h"
 
@@ -18,7 +18,7 @@ found(void *arg, const struct pickle_found *f, struct err *e)
 	struct seen *s = arg;
 
 	(void)e;
-	promise(f->ref != REF_COMPUTED || f->verdict == GLOBAL_UNSAFE, "what is computed is unsafe");
+	promise(f->ref != REF_COMPUTED || f->verdict == GLOBAL_UNSAFE, "a computed global is unsafe");
 	s->sum = s->sum * 31 + f->off * 7 + (uint64_t)f->verdict + f->module.len + f->name.len;
 	s->count += f->pickle == 0;
 	return 0;
@@ -31,14 +31,14 @@ scan(struct source *src, struct seen *seen)
 	struct err e = ERR_INIT;
 	int rc = pickle_scan(&s, src, 0, UINT64_MAX, &e);
 
-	promise(rc == 0 && e.code == ERR_NONE, "damage is a finding, not a failure");
+	promise(rc == 0 && e.code == ERR_NONE, "damage is reported and is not an error");
 	promise(s.loads == (s.why[0] == '\0'), "a refusal has a reason");
-	promise(!s.broken || (!s.loads && s.damage[0] != '\0'), "torch does not load what is damaged");
+	promise(!s.broken || (!s.loads && s.damage[0] != '\0'), "a damaged pickle does not load");
 	source_close(src);
 	return s;
 }
 
-/* Global nodes of a tree. */
+/* The number of globals in a tree. */
 static unsigned
 globals(const struct vtree *t)
 {
@@ -61,7 +61,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct pickle_place place = { .src = src, .limit = UINT64_MAX };
 
 	if (pickle_decode(t, &place, NULL, &root, &e) == 0) {
-		promise(!s.broken && s.end == place.end && s.extra == size - place.end, "they end at the same place");
+		promise(!s.broken && s.end == place.end && s.extra == size - place.end, "scan and decoder end at the same place");
 		promise(one.count == globals(t), "every global is reported");
 	}
 	vtree_free(t);
@@ -70,7 +70,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		p = scan(fuzz_pipe(data, size), &two);
 		promise(p.loads == s.loads && p.broken == s.broken && p.end == s.end && p.extra == s.extra && p.more == s.more,
 			"file and pipe agree");
-		promise(one.sum == two.sum && one.count == two.count, "and name the same globals");
+		promise(one.sum == two.sum && one.count == two.count, "file and pipe report the same globals");
 	}
 	return 0;
 }

@@ -15,12 +15,12 @@ search(struct pyre *re, struct str subject)
 	fuzz_judge(found, &e);
 	for (size_t i = 0; found > 0 && i < SPANS; i++) {
 		if (spans[i].start == PYRE_UNSET)
-			promise(i > 0 && spans[i].end == PYRE_UNSET, "a group that took no part has no place");
+			promise(i > 0 && spans[i].end == PYRE_UNSET, "a group that did not match has no place");
 		else
-			promise(spans[i].start <= spans[i].end && spans[i].end <= subject.len, "a match lies in the subject");
+			promise(spans[i].start <= spans[i].end && spans[i].end <= subject.len, "a match is inside the subject");
 	}
 	if (found >= 0)
-		promise(pyre_search(re, subject, NULL, 0, &e) == found, "it is found again");
+		promise(pyre_search(re, subject, NULL, 0, &e) == found, "a search without spans has the same result");
 }
 
 static void

@@ -1,6 +1,6 @@
 /*
- * Rank files of DTensors, or shards of Hugging Face: a number of four bytes, the first file of that many bytes, the second. The
- * highest bit of the number says shards. What two files are joined to holds together and can be copied.
+ * Rank files of DTensors, or shards of Hugging Face. The input has the length of the first file in four bytes and both files. The
+ * highest bit of the length chooses shards. The joined checkpoint must be consistent and can be copied.
  */
 #include "fuzz.h"
 

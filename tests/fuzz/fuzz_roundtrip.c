@@ -1,7 +1,7 @@
 /*
- * Plans. The first bytes of the input choose edits, the rest is a checkpoint of any container. The plan is sealed and
- * pumped into memory; what is there is opened again and held against elements gathered here, one by one. From a pipe come
- * the same bytes, unless there was something to warn of: what contradicts itself may look different to who reads forward.
+ * Plans. The first bytes of the input choose edits. The rest is a checkpoint of any container. The plan is sealed and pumped into
+ * memory. The output is opened and compared with elements that are gathered here one by one. A pipe gives the same bytes unless
+ * there was a warning, as a file that contradicts itself may look different when it is read forward.
  */
 #include "fuzz.h"
 
@@ -17,10 +17,10 @@
 
 enum { SCRIPT = 8, ELEMENTS_MAX = 1 << 20, NAMES_MAX = 1024 };
 
-/* What is expected of one tensor of the output. */
+/* The expectation for one tensor of the output. */
 struct expected {
 	struct str name;
-	const struct tensor *t; /* of the checkpoint that is not pumped */
+	const struct tensor *t; /* in the second checkpoint, which is not pumped */
 	enum dtype to;
 	bool table;
 	uint64_t shape[TENSOR_NDIM_MAX];
@@ -36,7 +36,7 @@ struct side {
 	struct diag diag;
 };
 
-/* ---- elements, gathered in the simplest way */
+/* ---- elements, gathered one by one */
 
 static void
 turn(uint8_t *p, size_t n)
@@ -135,7 +135,7 @@ close_side(struct side *s)
 
 /* ---- edits */
 
-/* Edited in place, as lnn-interp-bias does it, names stay. */
+/* The object is edited in place, as by lnn-interp-bias. Names stay. */
 static int
 edit(struct plan *p, const uint8_t *script, const struct statedict *sd, bool in_place, struct err *e)
 {
@@ -191,7 +191,7 @@ seal_of(const uint8_t *script, const struct ckpt *c, struct arena *a)
 				   .views_by = "--compact" };
 }
 
-/* Everything, into out; expected (may be NULL) takes what should be in it. Its names live in p. */
+/* Writes everything to out. expected (may be NULL) gets the expected tensors, whose names belong to p. */
 static int
 run(struct plan *p, struct side *s, const uint8_t *script, struct buf *out, struct expected **expected, size_t *n, struct err *e)
 {
@@ -219,7 +219,7 @@ run(struct plan *p, struct side *s, const uint8_t *script, struct buf *out, stru
 	if (rc < 0)
 		sink_abort(sink);
 	else
-		promise(sink_commit(sink, e) == 0, "a sink in memory takes all");
+		promise(sink_commit(sink, e) == 0, "a sink in memory accepts all bytes");
 	*n = 0;
 	*expected = xcalloc(p->nentries, sizeof(**expected));
 	for (size_t i = 0; rc == 0 && i < p->nentries; i++) {
@@ -245,18 +245,19 @@ compare(const struct side *in, struct source *src, const char *key, const struct
 	struct buf bytes = BUF_INIT, have = BUF_INIT;
 	size_t tensors = 0;
 
-	promise(open_side(&out, src, key) && read_side(&out), "what was written opens");
+	promise(open_side(&out, src, key) && read_side(&out), "the output opens");
 	for (size_t i = 0; i < out.sd.n; i++)
 		tensors += out.sd.entries[i].kind == SD_TENSOR;
-	promise(tensors == n, "as many tensors as there should be");
+	promise(tensors == n, "the output has the expected number of tensors");
 	for (size_t i = 0; i < n; i++) {
 		const struct tensor *t = sd_tensor(&out.sd, statedict_find(&out.sd, x[i].name)), *was;
 
-		promise(t != NULL, "every name is there");
+		promise(t != NULL, "the output has every expected name");
 		promise(t->dtype == x[i].to && shape_eq(t->shape, t->ndim, x[i].shape, x[i].ndim),
 			"dtype and shape are as expected");
 		was = &in->c->tensors[x[i].t - in->c->tensors];
-		promise((t->storage == STORAGE_NONE) == (was->storage == STORAGE_NONE), "data where data was");
+		promise((t->storage == STORAGE_NONE) == (was->storage == STORAGE_NONE),
+			"a tensor has data if and only if its source has");
 		if (x[i].table || t->storage == STORAGE_NONE || dtype_size(x[i].to) == 0)
 			continue;
 		gather(in, was, x[i].to, &bytes);
@@ -318,7 +319,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	plan_init(&p, &s.diag);
 	if (open_side(&s, source_memory(data, size, "in"), NULL) && small(s.c)) {
 		rc = run(&p, &s, script, &out, &x, &n, &e);
-		/* What an unknown function makes of storages is no tensor, and may be all there is. */
+		/* The result of an unknown function on storages is not a tensor. There may be no other tensor. */
 		if (rc == 0 && n > 0) {
 			struct seal_opts o = seal_of(script, s.c, &p.arena);
 			struct buf key = BUF_INIT;
@@ -326,7 +327,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			buf_addstr(&key, o.shape == SEAL_UNDER ? o.under : o.shape == SEAL_BARE ? str_c("") : s.sd.key);
 			buf_addc(&key, '\0');
 			promise(open_side(&plain, source_memory(data, size, "in"), NULL), "the input opens again");
-			/* A storage that was dropped need not be readable. */
+			/* A dropped storage need not be readable. */
 			if (read_side(&plain)) {
 				for (size_t i = 0; i < n; i++)
 					x[i].t = &plain.c->tensors[x[i].t - s.c->tensors];

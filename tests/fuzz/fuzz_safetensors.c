@@ -1,4 +1,4 @@
-/* safetensors, from a file and through a pipe: fuzz_container in fuzz.h says what must hold. */
+/* safetensors, from a file and through a pipe: fuzz_container in fuzz.h has the rules. */
 #include "fuzz.h"
 
 int

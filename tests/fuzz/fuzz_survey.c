@@ -1,7 +1,7 @@
 /*
- * Surveys. The first two bytes of the input say how long the first checkpoint is; the rest is the second, or the first
- * again if nothing is left. Every element counts once, whoever reads: one thread, three, a pipe; CRCs are those of the
- * bytes; a checkpoint does not differ from itself, and a from b in as many elements as b from a.
+ * Surveys. The first two bytes of the input are the length of the first checkpoint. The rest is the second, or the first is used
+ * twice if there is no rest. Every element counts once, with one thread, with three, and from a pipe. CRCs match the bytes. A
+ * checkpoint equals itself, and a comparison is symmetric.
  */
 #include "fuzz.h"
 
@@ -46,7 +46,7 @@ close_side(struct side *s)
 	source_close(s->src);
 }
 
-/* The figures of all tensors; *n: how many. */
+/* The figures of all tensors. *n is their number. */
 static int
 take(struct side *s, struct pool *pool, struct figures *f, size_t *n, struct err *e)
 {
@@ -82,12 +82,12 @@ plausible(struct side *s, const struct figures *f)
 			continue;
 		k++;
 		if (t->storage == STORAGE_NONE || !moments_known(t->dtype)) {
-			promise(moments_count(m) == 0, "what has no values has no figures");
+			promise(moments_count(m) == 0, "a tensor without values has no figures");
 			continue;
 		}
 		promise(moments_count(m) == tensor_count(t), "every element counts once");
 		promise(m->finite == 0 || (m->min <= m->max && m->zeros <= m->finite), "a range");
-		promise(m->finite == 0 || m->zeros == 0 || (m->min <= 0 && m->max >= 0), "zeros lie in it");
+		promise(m->finite == 0 || m->zeros == 0 || (m->min <= 0 && m->max >= 0), "zeros are between min and max");
 		promise(m->m2 >= 0 || m->m2 != m->m2, "a square is not negative");
 	}
 	for (uint32_t i = 0; i < s->c->nstorages; i++) {
@@ -95,7 +95,7 @@ plausible(struct side *s, const struct figures *f)
 		uint8_t *p = xmalloc(n);
 
 		if (ckpt_read(s->c, i, 0, p, n, &e) == 0)
-			promise(!f->has_crc[i] || crc32_add(0, p, n) == f->crc[i], "the CRC is that of the bytes");
+			promise(!f->has_crc[i] || crc32_add(0, p, n) == f->crc[i], "the CRC matches the bytes");
 		err_clear(&e);
 		free(p);
 	}
@@ -119,10 +119,10 @@ figures(const uint8_t *data, size_t size)
 		struct pool *pool = pool_new(3);
 
 		plausible(&s, &one);
-		promise(take(&s, pool, &three, &m, &e) == 0 && same(&one, n, &three, m), "threads make no difference");
+		promise(take(&s, pool, &three, &m, &e) == 0 && same(&one, n, &three, m), "three threads give the same figures");
 		pool_free(pool);
 		if (open_side(&pipe, fuzz_pipe(data, size)) && take(&pipe, NULL, &stream, &m, &e) == 0)
-			promise(s.warnings > 0 || pipe.warnings > 0 || same(&one, n, &stream, m), "a pipe makes no difference");
+			promise(s.warnings > 0 || pipe.warnings > 0 || same(&one, n, &stream, m), "a pipe gives the same figures");
 		figures_release(&stream);
 		close_side(&pipe);
 		figures_release(&three);
@@ -131,7 +131,7 @@ figures(const uint8_t *data, size_t size)
 	close_side(&s);
 }
 
-/* Those of one name and shape. *k: how many. */
+/* The pairs of tensors with one name and shape. *k is their number. */
 static struct compare_pair *
 pairs_of(const struct side *a, const struct side *b, size_t *k)
 {
@@ -173,13 +173,14 @@ comparison(const uint8_t *one, size_t n, const uint8_t *two, size_t m, bool itse
 		o.here = b.c;
 		o.there = a.c;
 		if (rc == 0)
-			promise(figures_take(&back, b.c, NULL, 0, &fo, &e) == 0, "the other way round, too");
+			promise(figures_take(&back, b.c, NULL, 0, &fo, &e) == 0,
+				"the checkpoints can be compared in the other direction");
 		other = back.differences;
 		for (size_t i = 0; rc == 0 && i < k; i++) {
 			promise(d[i].comparable == other[i].comparable && d[i].differing == other[i].differing,
-				"and with the same result");
-			promise(!itself || d[i].differing == 0, "nothing differs from itself");
-			promise(d[i].differing <= tensor_count(pairs[i].a), "no more elements differ than there are");
+				"a comparison in the other direction has the same result");
+			promise(!itself || d[i].differing == 0, "a checkpoint does not differ from itself");
+			promise(d[i].differing <= tensor_count(pairs[i].a), "at most all elements differ");
 		}
 		free(pairs);
 		figures_release(&there);

@@ -1,9 +1,9 @@
-/* Torch zips, from a file and through a pipe: fuzz_container in fuzz.h says what must hold. */
+/* Torch zips, from a file and through a pipe: fuzz_container in fuzz.h has the rules. */
 #include "fuzz.h"
 
 #include "zip/directory.h"
 
-/* On a pipe a stored record ends where its CRC is met, so every CRC has to be right. */
+/* On a pipe a stored record ends where its CRC matches, so every CRC must be right. */
 static bool
 sound(const uint8_t *data, size_t size)
 {

@@ -1,6 +1,6 @@
 /*
- * YAML as rules and as groups of rules. Whatever compiles is asked about a few names, explained and linted. The seeds are
- * experiment files: of one, every map in it is tried as a rule.
+ * YAML as rules and as groups of rules. Rules that compile are matched with a few names, explained and linted. The seeds are
+ * experiment files. Every map in a file is tried as a rule.
  */
 #include "fuzz.h"
 
@@ -15,7 +15,7 @@ static void
 found(void *arg, const struct err *e)
 {
 	++*(size_t *)arg;
-	promise(e->code != ERR_NONE, "a finding says something");
+	promise(e->code != ERR_NONE, "a finding has a message");
 }
 
 static void
@@ -49,7 +49,7 @@ ask(struct rules *rules, const struct groups *g, const struct rule *rule, bool l
 			fuzz_judge(plain, &e);
 			err_clear(&e);
 			traced = rule_match(rule, &s, &trace, &e);
-			promise(plain == traced, "looking on changes nothing");
+			promise(plain == traced, "tracing does not change a verdict");
 			for (size_t k = 0; k < trace.n; k++)
 				buf_addstr(&text, rule_explain(&trace, k, &s, 0));
 		}
@@ -81,12 +81,12 @@ try(const struct ynode *node, bool all)
 	fuzz_judge(rc, &e);
 	if (rc == 0 && form == FORM_RULE) {
 		rule = rules_compile(rules, at, &e);
-		promise(rule != NULL || e.code != ERR_NONE || findings > 0, "a failure was told");
+		promise(rule != NULL || e.code != ERR_NONE || findings > 0, "a failure has a message");
 		if (rule != NULL)
 			groups_single(&g, rules, str_c("one"), rule);
 	} else if (rc == 0) {
 		rc = groups_compile(&g, rules, at, &e);
-		promise(rc == 0 || e.code != ERR_NONE || findings > 0, "a failure was told");
+		promise(rc == 0 || e.code != ERR_NONE || findings > 0, "a failure has a message");
 	}
 	if (rc == 0 && (rule != NULL || form == FORM_GROUPS))
 		ask(rules, &g, rule, all);

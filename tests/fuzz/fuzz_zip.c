@@ -1,6 +1,6 @@
 /*
- * Zip archives. Through the directory: entries lie in the input and apart from each other, contents unpack to the size
- * stated or are refused. Forward: whatever stands there, headers are read to their end or refused.
+ * Zip archives. Read through the directory, entries are inside the input and do not overlap, and contents unpack to the stated size
+ * or are refused. Read forward, headers are read to their end or refused, for any bytes.
  */
 #include "fuzz.h"
 
@@ -17,9 +17,9 @@ contents(struct source *src, const struct zip_entry *en)
 	uint64_t left = en->size;
 	int rc = 0;
 
-	promise(en->method == ZIP_STORED || en->method == ZIP_DEFLATED, "no other method");
+	promise(en->method == ZIP_STORED || en->method == ZIP_DEFLATED, "an entry is stored or deflated");
 	if (en->method == ZIP_STORED) {
-		promise(en->packed == en->size, "what is stored has one size");
+		promise(en->packed == en->size, "a stored entry has one size");
 		return;
 	}
 	z = zip_inflate_new(src, en->data, en->packed, en->size, en->name);
@@ -51,7 +51,7 @@ directory(struct source *src, size_t size)
 
 	fuzz_judge(rc, &e);
 	if (rc == 0) {
-		promise(d.start <= d.end && d.end <= size, "the directory lies in the input");
+		promise(d.start <= d.end && d.end <= size, "the directory is inside the input");
 		for (size_t i = 0; i < d.n; i++)
 			promise(zip_find(&d, d.entries[i].name) == &d.entries[i], "an entry is found by its name");
 		for (size_t i = 0; i < d.n; i++)
@@ -61,13 +61,13 @@ directory(struct source *src, size_t size)
 		for (size_t i = 0; i < d.n; i++) {
 			promise(d.entries[i].header >= end && d.entries[i].data >= d.entries[i].header + ZIP_LOCAL, "no overlap");
 			end = d.entries[i].data + d.entries[i].packed;
-			promise(end >= d.entries[i].data && end <= d.start, "entries lie before the directory");
+			promise(end >= d.entries[i].data && end <= d.start, "entries are before the directory");
 		}
 	}
 	zip_release(&d);
 }
 
-/* However damaged it is, records have different names, and the scan finds them where the input is. */
+/* In any damaged zip, the scan finds records with different names inside the input. */
 static void
 damaged(struct source *src, size_t size)
 {
@@ -80,7 +80,8 @@ damaged(struct source *src, size_t size)
 	fuzz_judge(zip_scan(&d, src, &e), &e);
 	for (size_t i = 0; i < d.n; i++) {
 		promise(zip_find(&d, d.entries[i].name) == &d.entries[i], "an entry is found by its name");
-		promise(d.entries[i].data <= size && d.entries[i].packed <= size - d.entries[i].data, "a record lies in the input");
+		promise(d.entries[i].data <= size && d.entries[i].packed <= size - d.entries[i].data,
+			"a record is inside the input");
 	}
 	zip_release(&d);
 }
@@ -97,7 +98,7 @@ forward(struct source *src)
 	uint64_t at = 0, n = 0, start;
 
 	while (zip_sign(src, at, &sign, &e) == 0 && sign == ZIP_SIGN_LOCAL && zip_local(src, at, &l, &name, &e) == 0) {
-		promise(l.entry.data >= at + ZIP_LOCAL, "a header goes on");
+		promise(l.entry.data >= at + ZIP_LOCAL, "a header has at least its fixed length");
 		at = l.entry.data;
 		if (!num_add(at, l.entry.packed, &at))
 			break;

@@ -1,6 +1,6 @@
 """Usage: make_hostile.py FOLDER
 
-Writes small files that speak of large sizes: what tests/bats/hostile.bats gives the programs under a limit of memory.
+Writes small files that state large sizes. tests/bats/hostile.bats reads them with the programs under a limit of memory.
 """
 
 import copy
@@ -106,7 +106,7 @@ put("zip64-entries.pth", good[:end] + wide + struct.pack("<IIQI", 0x07064b50, 0,
 put("unpacked-as-4GiB.pth", (lambda z, at: z[:at + 24] + struct.pack("<I", 0xfffffffe) + z[at + 28:])(
     *(lambda z: (z, z.index(b"PK\1\2")))(checkpoint(tree(tensor(4, (4,))), method=zipfile.ZIP_DEFLATED))))
 
-# A hundred megabytes of zeros in a hundred kilobytes, which no tensor needs.
+# A record of a hundred megabytes of zeros, packed into a hundred kilobytes. No tensor needs it.
 put("bomb-in-data.pth", checkpoint(tree(tensor(4, (4,))), bytes(100 << 20), zipfile.ZIP_DEFLATED))
 put("bomb-in-pickle.pth", checkpoint(b"\x80\x02" + b"N0" * (25 << 20) + tree(tensor(4, (4,)))[2:], method=zipfile.ZIP_DEFLATED))
 put("bomb-of-objects.pth", checkpoint(b"\x80\x02](" + b"}" * (50 << 20) + b"e0" + tree(tensor(4, (4,)))[2:], method=zipfile.ZIP_DEFLATED))
@@ -115,17 +115,17 @@ put("bomb-of-text.pth", checkpoint(b"\x80\x02X" + struct.pack("<I", 100 << 20) +
 put("bomb-in-version.pth", pack([("a/data.pkl", tree(tensor(4, (4,)))), ("a/byteorder", b"little"), ("a/data/0", bytes(16)),
                                  ("a/version", b"3" * (100 << 20))], zipfile.ZIP_DEFLATED))
 
-# Stated sizes that are true, and a storage that unpacks to all its tensors need: a thousand times the file.
+# The stated sizes are right. A storage unpacks to a thousand times the size of the file, which its tensors need.
 put("storage-of-zeros.pth", checkpoint(tree(tensor(25 << 20, (25 << 20,))), bytes(100 << 20), zipfile.ZIP_DEFLATED))
 put("globals-bomb.pth", pack([("a/data.pkl", b"\x80\x02" + b"N0" * (250 << 20) + b"N."), ("a/version", b"3\n")], zipfile.ZIP_DEFLATED))
 put("globals-many.pth", pack([(f"a/{i}.pkl", b"\x80\x02" + b"N0" * (10 << 20) + b"N.") for i in range(5)], zipfile.ZIP_DEFLATED))
 
-# Thousands of records whose bytes were changed behind their CRCs.
+# Thousands of records whose bytes do not match their CRCs.
 damaged = pack([("a/data.pkl", tree(tensor(4, (4,)))), ("a/byteorder", b"little"), ("a/data/0", bytes(16)),
                 ("a/version", b"3\n")] + [(f"a/{i:05}", b"right") for i in range(8000)])
 put("damaged-many.pth", damaged.replace(b"right", b"wrong"))
 
-# Forty records that the directory has in one place.
+# Forty entries of the directory refer to one record.
 with zipfile.ZipFile(out / "overlapping.pth", "w") as z:
     keys = [b"%d" % i for i in range(40)]
     z.writestr("a/data.pkl", b"\x80\x02}(" + b"".join(

@@ -1,7 +1,7 @@
 """Usage: make_seeds.py FOLDER
 
-Writes seeds for the fuzz targets, FOLDER/NAME/*, from the fixtures and from what Python's own pickle and zipfile make.
-tests/fuzz/README.md says how they become tests/fuzz/corpus.
+Writes seeds for the fuzz targets, FOLDER/NAME/*, from the fixtures and with Python's pickle and zipfile. tests/fuzz/README.md describes
+how tests/fuzz/corpus is made of them.
 """
 
 import collections
@@ -82,7 +82,7 @@ class Call:
 
 
 def dump(x, protocol=2):
-    """The opcodes for x; enough for what torch writes."""
+    """The opcodes for x, for the types that torch writes."""
     p = lambda x: dump(x, protocol)
     if isinstance(x, Storage):
         return p(x.id) + b"Q"
@@ -171,7 +171,7 @@ for data in sets:
 for path in fixtures.glob("bad-*.safetensors"):
     seed("safetensors", path.read_bytes())
 
-# ---- round trips: a script of 8 bytes, then a checkpoint
+# ---- round trips: 8 bytes that choose edits, then a checkpoint
 
 scripts = [bytes(s) for s in ((0, 255, 255, 0, 0, 255, 0, 0), (3, 3, 0, 2, 0, 1, 3, 0), (2, 255, 1, 0, 12, 0, 10, 0),
                               (1, 9, 4, 3, 0, 3, 16, 0), (0, 255, 255, 0, 0, 2, 32, 0), (0, 255, 2, 0, 0, 255, 4, 0),
@@ -182,7 +182,7 @@ small += legacies + sets + [checkpoints[n] for n in ("lazybits.pth", "bigendian.
 for script, data in itertools.product(scripts, small):
     seed("roundtrip", script + data)
 
-# ---- surveys: how long the first checkpoint is, both of them
+# ---- surveys: the length of the first checkpoint, then both checkpoints
 
 for i, data in enumerate(small):
     if len(data) < 65536:
@@ -234,7 +234,7 @@ for path in sorted(fixtures.glob("dcp/*.tar.gz")):
             if member.name.endswith(".metadata"):
                 seed("dcp", tar.extractfile(member).read())
 
-# ---- two rank files behind the length of the first, without CRCs, so that what is changed is read
+# ---- two rank files after the length of the first, without CRCs, so that changed bytes are read
 
 def without_crcs(data):
     for crc in {data[m.start() + 16 : m.start() + 20] for m in re.finditer(b"PK\1\2", data)}:
@@ -254,7 +254,7 @@ seed("ranks", struct.pack("<I", len(ranks[0])) + ranks[0] + ranks[0])
 shards = list(members("hf2").values())
 seed("ranks", struct.pack("<I", len(shards[0]) | 1 << 31) + shards[0] + shards[1])
 
-# ---- folders of one file, which the metadata calls 1000, behind the length of the metadata
+# ---- folders with one file, which the metadata calls 1000, after the length of the metadata
 
 for name in "single", "odd":
     files = members(name)
@@ -263,7 +263,7 @@ for name in "single", "odd":
     metadata = metadata[:3] + struct.pack("<Q", frame) + metadata[11:]
     seed("folder", struct.pack("<I", len(metadata)) + metadata + without_crcs(files["__0_0.distcp"]))
 
-# ---- boxes: dtype and dimensions, the shape, then first index, size, strides and offset of each
+# ---- boxes: dtype and number of dimensions, the shape, then first index, size, strides and offset of each box
 
 seed("boxes", bytes([8, 4, 6] + [0, 0, 2, 6, 6, 1, 0] + [2, 0, 2, 3, 3, 1, 5] + [2, 3, 2, 3, 1, 2, 0]))
 seed("boxes", bytes([5, 7] + [0, 3, 1, 0] + [3, 4, 2, 9] + [7, 0, 1, 0]))

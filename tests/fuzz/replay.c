@@ -1,8 +1,7 @@
 /*
- * Gives a fuzz target every file of its corpus, tests/fuzz/corpus/NAME, and every
- * fixture, without a fuzzer: what once was a finding stays mended. Linked with
- * fuzz_NAME.c as replay_fuzz_NAME; runs from the top folder; prints TAP. A crash
- * ends the program without a plan, after the name of the file.
+ * Runs a fuzz target without a fuzzer on every file of its corpus, tests/fuzz/corpus/NAME, and on every fixture, so that old findings
+ * stay fixed. Linked with fuzz_NAME.c as replay_fuzz_NAME. Runs from the top folder and prints TAP. A crash ends the program without
+ * a plan, after the name of the file.
  */
 #include <dirent.h>
 #include <stdint.h>
@@ -29,7 +28,7 @@ replay_file(const char *path)
 	printf("# %s\n", path);
 	fflush(stdout);
 	f = fopen(path, "rb");
-	/* Its own block of exactly this size, so that a sanitizer sees a read past the end. */
+	/* The input is copied to a block of its exact size, so that a sanitizer finds a read past the end. */
 	data = malloc(st.st_size ? (size_t)st.st_size : 1);
 	if (!f || !data) {
 		perror(path);
