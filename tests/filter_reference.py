@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""What lnn-rules(5) means, written a second time, and a comparison of the two.
+"""An independent implementation of lnn-rules(5), and a comparison with lnn-filter.
 
 Usage: filter_reference.py [ROUNDS [SEED]]    (lnn-filter is found in PATH; only Python's own library is needed)
 
-Random lists go through random rules, groups and metadata in lnn-filter and in the functions below; what is printed and
-the exit status must be the same. Rules are written as JSON, which is YAML. A failure leaves its files in the folder it
-names.
+Random lists go through random rules, groups and metadata in lnn-filter and in the functions below. The output and the exit status must
+be equal. Rules are written as JSON, which is YAML. A failure leaves its files in the folder that it names.
 """
 
 import json
@@ -21,7 +20,7 @@ import tempfile
 
 
 class Missing(Exception):
-    """A rule that was reached needs a shape or a layer type that is not there."""
+    """A rule that was reached needs a shape or a layer type that is missing."""
 
 
 def plain(name):
@@ -93,7 +92,7 @@ def run_rule(rule, tensors, env, invert):
 
 
 def groups_of(groups, t, env, first):
-    """The groups of a tensor, in order; DEFAULT for those in none that are trained."""
+    """The groups of a tensor in order. A trained tensor without a group is in DEFAULT."""
     found = []
     for group, settings in groups.items():
         if group in ("ENABLED", "DEFAULT"):
@@ -130,7 +129,7 @@ def run_metadata(metadata, tensors):
 
 
 def run_inspect(groups, tensors, env):
-    """Names of every share, as training makes them."""
+    """The names of every optimizer group, as training forms them."""
     default = groups.get("DEFAULT", {})
     default_optimizer = default.get("OPTIMIZER", "adamw")
     shares = {}
@@ -295,7 +294,7 @@ def expect(what, got, want_status, want_lines):
 
 
 def with_missing(what, got, function):
-    """A reached rule that lacks something: status 2."""
+    """A rule that was reached and lacks data gives status 2."""
     try:
         lines = function()
     except Missing:
@@ -346,7 +345,7 @@ def one_round(rng, where):
 
 
 def explained(got):
-    """The lines that --explain says yes to."""
+    """The lines for which --explain prints yes."""
     status, lines, stderr = got
     return status, [line[4:] for line in lines if line.startswith("yes\t")], stderr
 

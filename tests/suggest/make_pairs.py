@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """Makes the pairs of name lists in this folder: make_pairs.py CONVERT [NAME...]
 
-CONVERT is the folder transformers/models of a release whose wheel has the conversion scripts (4.46). Needs torch, timm
-and transformers 4.49. Each element of a source model is a number of its own; the target's own conversion runs on these, so
-that the numbers in each target tensor say where it comes from. The last section of a pair's function says what did the
-conversion. See README.md for the form of the files.
+CONVERT is the folder transformers/models of a release whose wheel has the conversion scripts (4.46). Needs torch, timm and transformers
+4.49. Each element of a source model is a unique number. The target's own conversion runs on them, so that the numbers in a target
+tensor show its source. The last part of the function of a pair names the conversion. README.md describes the files.
 """
 
 import os
@@ -36,7 +35,7 @@ def pair(f):
 def script(path):
     file = os.path.join(sys.argv[1], path + ".py")
     text = open(file).read()
-    # Only the functions and tables count; what they import for downloads need not be there.
+    # Only functions and tables are needed, so imports for downloads are removed.
     text = re.sub(r"^(from|import) (?!(re|collections|torch|typing|argparse|json|math|__future__)\b).*?(\([^)]*\))?$", "", text, flags=re.M)
     text = re.sub(r"^from transformers[^(\n]*\([^)]*\)", "", text, flags=re.M)
     module = types.ModuleType(path)
@@ -52,14 +51,14 @@ def shapes(model):
 
 
 def meta(make, *args, **more):
-    """Names and shapes of a full-sized model, whose sizes of 32 and more are divided by 8."""
+    """Names and shapes of a full-sized model. Sizes of 32 and more are divided by 8."""
     with torch.device("meta"):
         sd = make(*args, **more).state_dict()
     return {k: torch.zeros([n // 8 if n >= 32 and n % 8 == 0 else n for n in v.shape], dtype=v.dtype) for k, v in sd.items()}
 
 
 def fill(sd):
-    """The same names and shapes, every element another number."""
+    """The same names and shapes with a unique number in every element."""
     out, n = {}, 1
     for k, v in sd.items():
         out[k] = torch.arange(n, n + v.numel(), dtype=torch.int64).reshape(v.shape)
@@ -73,7 +72,7 @@ def kinds(sd):
 
 
 def how(source, t):
-    """Which tensors of source make t, and how; None if none do."""
+    """The tensors of source that make t, and the operation; None if there are none."""
     names = list(source)
     starts = torch.tensor([int(source[n].flatten()[0]) if source[n].numel() else 0 for n in names])
     flat = t.flatten()
@@ -114,7 +113,7 @@ def how(source, t):
 
 
 def write(name, source, target, made, kind):
-    """source: filled; target: names and shapes; made: what the conversion gives; kind: dtype letters of both."""
+    """source: filled tensors; target: names and shapes; made: result of the conversion; kind: dtype letters of both."""
     lines, right = ["s\t%s\t%s\t[%s]" % (k, kind[0].get(k, "f"), ",".join(map(str, v.shape))) for k, v in source.items()], 0
     for k, v in target.items():
         h = how(source, made[k]) if k in made and made[k].shape == v.shape else None
@@ -127,7 +126,7 @@ def write(name, source, target, made, kind):
 
 
 def both(name, source, target, convert):
-    """A pair, and the same the other way round."""
+    """A pair and its reverse."""
     src = fill(source)
     made = {k: v for k, v in convert(dict(src)).items() if k in target}
     write(name, src, target, made, (kinds(source), kinds(target)))
@@ -135,7 +134,7 @@ def both(name, source, target, convert):
 
 
 def back(name, source, target, src, made):
-    """The reverse of a pair: every number of the source is looked up in what was made of it."""
+    """The reverse of a pair: every number of the source is looked up in the result of the conversion."""
     tgt = fill(target)
     top = int(max(v.max() for v in src.values() if v.numel())) + 1
     where = torch.zeros(top, dtype=torch.int64)
@@ -160,7 +159,7 @@ def renamed(rules, drop=()):
 
 
 def by_keys(module, config, prefix="", **more):
-    """The form that most conversion scripts have."""
+    """A conversion by a script of the usual form."""
 
     def convert(sd):
         for old, new in module.create_rename_keys(config, **more):
@@ -218,7 +217,7 @@ def beit(**more):
 
 
 def own_beit():
-    """With the index of each layer, which the published files have."""
+    """With the index buffer of each layer, which the published files have."""
     out = {}
     for k, v in shapes(beit()).items():
         out[k] = v
@@ -228,7 +227,7 @@ def own_beit():
 
 
 def with_tables(sd, convert, prefix):
-    """What a conversion makes, with the tables of the layers, which it leaves where they are."""
+    """The result of a conversion, with the tables of the layers, which the conversion does not move."""
     tables = {re.sub(r"blocks\.(\d+)\.attn", prefix + r".encoder.layer.\1.attention.attention.relative_position_bias", k): v
               for k, v in sd.items() if re.match(r"blocks\.\d+\.attn\.relative_position_bias_table", k)}
     return {**convert(sd), **tables}
@@ -254,7 +253,7 @@ def data2vec_hf():
 
 @pair
 def mae():
-    """MAE's own file, which has a decoder, to transformers and to timm's classifier."""
+    """MAE's own file, which has a decoder, to transformers and to the classifier of timm."""
     config = tf.ViTMAEConfig(**{**SMALL, "num_labels": 2}, decoder_hidden_size=16, decoder_num_hidden_layers=3,
                              decoder_num_attention_heads=2, decoder_intermediate_size=64)
     own = {}
@@ -277,7 +276,7 @@ def mae():
 
 
 def own_swin(model, v2=False):
-    """The names of Microsoft's file: the downsampling is in the stage before, the index buffers are there."""
+    """The names of Microsoft's file: the downsampling is in the previous stage, and index buffers are included."""
     out = {}
     for k, v in shapes(model).items():
         k = re.sub(r"^layers\.(\d)\.downsample", lambda m: "layers.%d.downsample" % (int(m[1]) - 1), k)
@@ -337,7 +336,7 @@ def swinv2():
 
 
 def own_convnext(a):
-    """Meta's names, from timm's."""
+    """Meta's names, made from timm's."""
     rules = [(r"^stem\.(\d)", r"downsample_layers.0.\1"), (r"^stages\.(\d)\.downsample\.(\d)", r"downsample_layers.\1.\2"),
              (r"^stages\.(\d)\.blocks\.(\d+)", r"stages.\1.\2"), (r"conv_dw", "dwconv"), (r"mlp\.fc(\d)", r"pwconv\1"),
              (r"mlp\.grn\.weight", "grn.gamma"), (r"mlp\.grn\.bias", "grn.beta"),
@@ -397,7 +396,7 @@ def dinov2():
     module = script("dinov2/convert_dinov2_to_hf")
     r = both("dinov2_hf", own, shapes(hf), by_keys(module, hf.config))
     back("dinov2_hf_own", own, shapes(hf), *r)
-    # With a fused SwiGLU, which is w12 in both; and timm's, which has it cut.
+    # A fused SwiGLU, which is w12 in both; timm has it split.
     giant = {}
     for k, v in own.items():
         m = re.match(r"(blocks\.\d+\.mlp\.)fc(\d)\.(\w+)", k)
@@ -538,7 +537,7 @@ def levit():
     model = timm.models.levit.Levit(embed_dim=(32, 64, 96), depth=(2, 3, 4), key_dim=16, num_heads=(2, 3, 4), num_classes=10)
     model = timm.models.levit.LevitDistilled(embed_dim=(32, 64, 96), depth=(2, 3, 4), key_dim=16, num_heads=(2, 3, 4), num_classes=10)
     a = shapes(model)
-    # Meta's names: blocks are numbered through, attention and MLP apart.
+    # Meta's names: attention and MLP are separate blocks with consecutive numbers.
     own, n = {}, -1
     last = None
     for k, v in a.items():
@@ -595,7 +594,7 @@ def segformer():
     config = tf.SegformerConfig(hidden_sizes=[8, 16, 40, 64], depths=[2, 2, 3, 2], num_labels=10, decoder_hidden_size=32)
     b = shapes(tf.SegformerForSemanticSegmentation(config))
     module = script("segformer/convert_segformer_original_to_pytorch")
-    # Names of the authors, who have key and value in one.
+    # The authors' names, with key and value in one tensor.
     rules = [(r"^segformer\.encoder\.block\.(\d)\.(\d)", lambda m: "backbone.block%d.%s" % (int(m[1]) + 1, m[2])),
              (r"^segformer\.encoder\.patch_embeddings\.(\d)\.layer_norm", lambda m: "backbone.patch_embed%d.norm" % (int(m[1]) + 1)),
              (r"^segformer\.encoder\.patch_embeddings\.(\d)\.proj", lambda m: "backbone.patch_embed%d.proj" % (int(m[1]) + 1)),
@@ -739,7 +738,7 @@ def bert():
 
 @pair
 def llama():
-    """Meta's names against transformers', by hand; the rows of wq and wk are also reordered, which no name tells: left out."""
+    """Meta's names against transformers', by hand. The rows of wq and wk are also reordered, which names do not show and which is left out."""
     config = tf.LlamaConfig(hidden_size=24, intermediate_size=64, num_hidden_layers=5, num_attention_heads=4, num_key_value_heads=2, vocab_size=100)
     b = shapes(tf.LlamaForCausalLM(config))
     rules = [(r"^model\.layers", "layers"), (r"self_attn\.([qkvo])_proj", r"attention.w\1"), (r"mlp\.gate_proj", "feed_forward.w1"),
@@ -774,7 +773,7 @@ def mobilenet_v2():
 
 @pair
 def efficientnet():
-    """torchvision to timm: likewise."""
+    """torchvision to timm: both have their tensors in the order of the forward pass, too."""
     a, b = meta(tv.efficientnet_b0, num_classes=10), meta(timm.create_model, "efficientnet_b0", num_classes=10)
     keys, new = list(a), list(b)
     same = [tuple(a[k].shape) for k in keys] == [tuple(b[k].shape) for k in new]
@@ -810,7 +809,7 @@ def vit_mm():
     own = conv(dict(b))
     inverse = {next(iter(conv({k: 0}))): k for k in b}
     both("vit_mm_timm", own, b, lambda sd: {inverse[k]: v for k, v in sd.items()})
-    # Swin of mmpretrain: stages, w_msa, ffn; the order of the downsampling's cells is another, which no name tells.
+    # Swin of mmpretrain: stages, w_msa, ffn. The cells of the downsampling have another order, which names do not show.
     model = timm.models.swin_transformer.SwinTransformer(**SWIN)
     own = own_swin(model)
     rules = [(r"^layers", "backbone.stages"), (r"attn\.", "attn.w_msa."), (r"mlp\.fc1", "ffn.layers.0.0"), (r"mlp\.fc2", "ffn.layers.1"),
@@ -826,7 +825,7 @@ def vit_mm():
 
 @pair
 def teacher():
-    """A file of self-distillation: two copies, of which the teacher's is meant."""
+    """A file of self-distillation with two copies, of which the teacher is the source."""
     e = shapes(vit(num_classes=0))
     own = {}
     for who in ("student", "teacher"):
@@ -861,7 +860,7 @@ def focalnet():
     both("focalnet_ms_timm", own, a, filtered(timm.models.focalnet, model))
 
 
-# ---- pairs by which nothing was tuned; made when the rules were ready
+# ---- pairs that were made after the rules were complete and were not used for tuning
 
 
 def timm_swin_own(sd):
