@@ -285,12 +285,12 @@ def call(args, where):
     return run.returncode, run.stdout.decode().splitlines(), run.stderr.decode()
 
 
-def expect(what, got, want_status, want_lines):
+def expect(what, got, expected_status, expected_lines):
     status, lines, stderr = got
-    if status != want_status:
-        raise Differs(f"{what}: status {status}, not {want_status}\n{stderr}")
-    if want_lines is not None and lines != want_lines:
-        raise Differs(f"{what}: printed\n" + "\n".join(lines) + "\ninstead of\n" + "\n".join(want_lines))
+    if status != expected_status:
+        raise Differs(f"{what}: status {status}, not {expected_status}\n{stderr}")
+    if expected_lines is not None and lines != expected_lines:
+        raise Differs(f"{what}: printed\n" + "\n".join(lines) + "\ninstead of\n" + "\n".join(expected_lines))
 
 
 def with_missing(what, got, function):
