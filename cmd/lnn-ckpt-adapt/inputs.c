@@ -1,9 +1,11 @@
 #include "adapt.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/xalloc.h"
 #include "common/file.h"
@@ -156,11 +158,15 @@ resolve(struct adapt *a, const char *name, const char **out, struct err *e)
 	*out = name;
 	if (strstr(name, "://") != NULL)
 		return err_set(e, ERR_INPUT, "%s: nothing is downloaded; fetch the file and name it", name);
-	if (strchr(name, '/') != NULL)
-		return 0;
-	if (setting(a, "ENV.INPUT.CACHE_DIR", &dir, e) != 0)
-		return -1;
-	return dir == NULL ? 0 : find_below(a, dir, name, out, e);
+	if (strchr(name, '/') == NULL) {
+		if (setting(a, "ENV.INPUT.CACHE_DIR", &dir, e) != 0)
+			return -1;
+		if (dir != NULL)
+			return find_below(a, dir, name, out, e);
+	}
+	if (strcmp(name, "-") != 0 && access(name, F_OK) < 0)
+		return err_set(e, ERR_SYSTEM, "%s: cannot open: %s (the experiment file names it)", name, strerror(errno));
+	return 0;
 }
 
 /* Resolves the checkpoint that the config names at path. If it names none, fails with ERR_USAGE and the message what. */

@@ -417,6 +417,8 @@ stage_4.1.attn.relative_position_bias_table\tfloat32\t[530,8]' options
 	lnn-ckpt-adapt -q -s metaformer "$fixtures/prefixed.pth" -o e.pth
 	echo "MODEL: {PRETRAINED: $fixtures/prefixed.pth}" >c.yaml
 	lnn-ckpt-adapt -q -c c.yaml -o f.pth
+	try lnn-ckpt-adapt -c <(echo 'MODEL: {PRETRAINED: none.pth}') -o g.pth
+	expect_refusal 2 lnn-ckpt-adapt 'none.pth: cannot open: No such file or directory (the experiment file names it)'
 	for n in d e f; do
 		[ "$(lnn-ckpt-inspect -k model $n.pth | wc -l)" -eq 3 ]
 	done
