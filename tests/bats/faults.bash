@@ -10,7 +10,7 @@ setup_file() {
 }
 
 faults() {
-	case ${LNN_SAN-} in *thread*) skip 'the thread sanitizer bears nothing that is preloaded' ;; esac
+	case ${LNN_SAN-} in *thread* | qemu) skip "the thread sanitizer and qemu cannot preload a library" ;; esac
 	"${top:?}/tests/faults/run" "$@"
 }
 
