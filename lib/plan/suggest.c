@@ -1,5 +1,6 @@
 #include "plan/suggest.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,7 +49,6 @@ struct suggest_family {
 	struct word words[WORDS];
 	unsigned nwords;
 	double sum;    /* sum of the weights of the words */
-	double place;  /* relative position among all families or within a layer, from 0 to 1 */
 	double weight; /* weight of its vote, which is lower if there are many candidates for it */
 	uint64_t mask; /* set of shape_bit of its free leaves */
 	uint64_t bag;  /* hash set of its words */
@@ -115,9 +115,6 @@ static const char *const synonyms[] = {
 static const char *const common[] = { "layers", "stages", "encoder", "model",   "module", "backbone", "features",    "trunk",
 				      "vit",    "deit",   "beit",    "swin",    "resnet", "convnext", "transformer", "network",
 				      "base",   "body",   "output",  "teacher", "state",  "o" };
-
-/* Parts of a model whose words count against a pair if the other side lacks them. */
-static const char *const aside[] = { "decoder", "student", "momentum", "aux", "ema", "predictor" };
 
 /* Words of tensors that other projects join. The last one is the name of the joined tensor. */
 /* clang-format off */
@@ -261,8 +258,6 @@ same_word(const struct word *a, const struct word *b)
 		return a->number == b->number;
 	if (str_eq(a->text, b->text))
 		return 1;
-	if (str_eqc(shorter, "gamma") && str_eqc(longer, "weight"))
-		return 0.6;
 	return shorter.len >= 3 && str_starts(longer, shorter) ? 0.8 : 0;
 }
 
@@ -271,7 +266,7 @@ static double
 words(const struct suggest_family *a, const struct suggest_family *b)
 {
 	bool used[WORDS] = { false };
-	double sum = 0, missed = 0;
+	double sum = 0;
 
 	if (str_eq(a->text, b->text))
 		return 1;
@@ -291,11 +286,8 @@ words(const struct suggest_family *a, const struct suggest_family *b)
 		}
 		used[at] = used[at] || best > 0;
 		sum += best;
-		missed += best == 0 && str_in(a->words[i].text, aside);
 	}
-	for (unsigned k = 0; k < b->nwords; k++)
-		missed += !used[k] && str_in(b->words[k].text, aside);
-	return a->sum + b->sum > 0 ? 2 * sum / (a->sum + b->sum + missed / 2) : 0;
+	return a->sum + b->sum > 0 ? 2 * sum / (a->sum + b->sum) : 0;
 }
 
 /* Returns the number of components, at most 3, that two names have in common at their ends. */
@@ -620,30 +612,6 @@ find_ranks(struct side *s)
 	free(v);
 }
 
-/* Sets the place of each family among those of its layer, from 0 to 1. */
-static void
-find_order(struct side *s)
-{
-	struct strmap layers = STRMAP_INIT;
-	size_t *count = xcalloc(s->nfamilies + 1, sizeof(*count)), n = 0;
-	uint64_t *of = xcalloc(s->nfamilies + 1, sizeof(*of));
-
-	for (size_t i = 0; i < s->nfamilies; i++) {
-		struct str text = s->families[i].text;
-
-		while (text.len > 0 && text.p[text.len - 1] != '}')
-			text.len--;
-		if (!strmap_get(&layers, text, &of[i]))
-			strmap_add(&layers, text, of[i] = n++);
-		s->families[i].place = (double)count[of[i]]++;
-	}
-	for (size_t i = 0; i < s->nfamilies; i++)
-		s->families[i].place /= (double)count[of[i]];
-	free(count);
-	free(of);
-	strmap_release(&layers);
-}
-
 /* Assigns the leaves to layers. */
 static void
 find_layers(struct side *s)
@@ -705,7 +673,6 @@ side_make(struct side *s, const struct suggest_side *in, struct arena *arena)
 		find_words(s, &s->families[i]);
 	}
 	find_ranks(s);
-	find_order(s);
 }
 
 static void
@@ -905,8 +872,8 @@ by_pair(const void *x, const void *y)
 }
 
 /*
- * A family of the target that shares shapes with one of the source. The best ones share most words; the distance of their places is
- * deducted.
+ * A family of the target that shares shapes with one of the source. The best ones share most words; the distance of their relative
+ * positions among all families is deducted.
  */
 struct promise {
 	uint32_t b;
@@ -924,13 +891,15 @@ by_promise(const void *x, const void *y)
 }
 
 static size_t
-find_promising(const struct matcher *m, const struct suggest_family *f, struct promise *v)
+find_promising(const struct matcher *m, uint32_t a, struct promise *v)
 {
+	const struct suggest_family *f = &m->s.families[a];
+	const double place = (double)a / (double)m->s.nfamilies;
 	size_t n = 0;
 
 	for (uint32_t b = 0; b < m->t.nfamilies; b++) {
 		const struct suggest_family *g = &m->t.families[b];
-		const double apart = f->place > g->place ? f->place - g->place : g->place - f->place;
+		const double apart = fabs(place - (double)b / (double)m->t.nfamilies);
 
 		if ((f->mask & g->mask) != 0 && !(f->joined && g->joined))
 			v[n++] = (struct promise){ b, (float)(__builtin_popcountll(f->bag & g->bag) - apart) };
@@ -971,7 +940,7 @@ add_candidates(struct matcher *m, struct alignment *l)
 		size_t n;
 
 		l->na = free_leaves(&m->s, &m->s.families[a], l->a);
-		n = l->na == 0 ? 0 : find_promising(m, &m->s.families[a], v);
+		n = l->na == 0 ? 0 : find_promising(m, a, v);
 		for (size_t i = 0; i < n; i++)
 			add_candidate(m, l, a, v[i].b);
 	}
@@ -1100,11 +1069,9 @@ score(struct matcher *m)
 {
 	for (size_t i = 0; i < m->n; i++) {
 		struct candidate *c = &m->v[i];
-		const struct suggest_family *a = &m->s.families[c->a], *b = &m->t.families[c->b];
-		const double apart = a->place > b->place ? a->place - b->place : b->place - a->place;
 
 		c->context = context(m, c);
-		c->score = evidence(c) - 0.1 * apart + 0.1 * (c->a > 0 && c->b > 0 && m->with_a[c->a - 1] == c->b - 1) +
+		c->score = evidence(c) + 0.1 * (c->a > 0 && c->b > 0 && m->with_a[c->a - 1] == c->b - 1) +
 			   0.1 * (c->a + 1 < m->s.nfamilies && m->with_a[c->a + 1] == c->b + 1);
 	}
 }
@@ -1301,42 +1268,34 @@ commit(struct matcher *m, struct alignment *l, bool again)
 	return m->out->n - before;
 }
 
-/* A key by which leaves are paired if exactly one free tensor of each side has it. */
-struct criterion {
-	struct str prefix[2]; /* by side: the key is the name after this prefix; p is NULL: the key is the digest of the contents */
-	enum suggest_grade grade;
-	const char *why;
-};
-
-/* Returns the key of a leaf. It is empty if the leaf has none. */
+/* Returns the name of a leaf or the digest of its contents. It is empty if the leaf is joined or used, or has no digest. */
 static struct str
-key_of(const struct side *s, const struct leaf *l, const struct criterion *c, int k)
+key_of(const struct side *s, const struct leaf *l, bool contents)
 {
-	const struct str hex = s->in->v[l->members[0]].sha256, none = { NULL, 0 };
+	const struct str hex = s->in->v[l->members[0]].sha256;
 
-	if (l->n > 1 || !is_free(s, l))
-		return none;
-	if (c->prefix[k].p == NULL)
-		return hex.len > 1 ? hex : none;
-	return str_starts(l->name, c->prefix[k]) ? str_from(l->name, c->prefix[k].len) : none;
+	if (l->n > 1 || !is_free(s, l) || (contents && hex.len <= 1))
+		return (struct str){ NULL, 0 };
+	return contents ? hex : l->name;
 }
 
+/* Pairs leaves if exactly one free leaf of each side has the key. */
 static void
-match_keys(struct matcher *m, const struct criterion *c)
+match_keys(struct matcher *m, bool contents, const char *why)
 {
 	struct strmap at[2] = { STRMAP_INIT, STRMAP_INIT }, twice[2] = { STRMAP_INIT, STRMAP_INIT };
 	const struct side *sides[2] = { &m->s, &m->t };
 
 	for (int k = 0; k < 2; k++)
 		for (size_t i = 0; i < sides[k]->nleaves; i++) {
-			const struct str key = key_of(sides[k], &sides[k]->leaves[i], c, k);
+			const struct str key = key_of(sides[k], &sides[k]->leaves[i], contents);
 
 			if (key.len > 0 && !strmap_add(&at[k], key, i))
 				(void)strmap_add(&twice[k], key, 0);
 		}
 	for (size_t i = 0; i < m->s.nleaves; i++) {
 		const struct leaf *l = &m->s.leaves[i];
-		const struct str key = key_of(&m->s, l, c, 0);
+		const struct str key = key_of(&m->s, l, contents);
 		uint64_t k;
 		int op;
 
@@ -1344,89 +1303,13 @@ match_keys(struct matcher *m, const struct criterion *c)
 		    strmap_get(&twice[1], key, NULL))
 			continue;
 		op = op_between(l, &m->t.leaves[k]);
-		if (op == SUGGEST_COPY || (op >= 0 && c->prefix[0].p == NULL))
-			add_match(m, l, &m->t.leaves[k], c->grade, c->why);
+		if (op == SUGGEST_COPY || (op >= 0 && contents))
+			add_match(m, l, &m->t.leaves[k], SUGGEST_SURE, why);
 	}
 	for (int k = 0; k < 2; k++) {
 		strmap_release(&at[k]);
 		strmap_release(&twice[k]);
 	}
-}
-
-/* ---- names that differ only in a prefix */
-
-enum { PREFIXES_MAX = 8, PREFIXED_MIN = 8 };
-
-/* Returns the longest prefix of whole components that all leaves share. */
-static struct str
-common_module(const struct side *s)
-{
-	struct str all = s->leaves[0].name;
-
-	for (size_t i = 0, n; i < s->nleaves; i++) {
-		for (n = 0; n < all.len && n < s->leaves[i].name.len && all.p[n] == s->leaves[i].name.p[n];)
-			n++;
-		all.len = n;
-	}
-	while (all.len > 0 && all.p[all.len - 1] != '.')
-		all.len--;
-	return all;
-}
-
-/* Does the source have all names of the target, with the one prefix in place of the other, and most of them with the same shape? */
-static bool
-has_all(const struct matcher *m, const struct criterion *c)
-{
-	struct buf name = BUF_INIT;
-	size_t n = 0, same = 0;
-	bool all = true;
-
-	for (size_t i = 0; all && i < m->t.nleaves; i++) {
-		const struct leaf *l = &m->t.leaves[i];
-		uint64_t at;
-
-		if (l->n > 1)
-			continue;
-		buf_clear(&name);
-		buf_addstr(&name, c->prefix[0]);
-		buf_addstr(&name, str_from(l->name, c->prefix[1].len));
-		all = strmap_get(&m->s.names, buf_str(&name), &at);
-		same += all && shape_eq(m->s.in->v[at].shape, m->s.in->v[at].ndim, l->shape, l->ndim);
-		n++;
-	}
-	buf_release(&name);
-	return all && 4 * same >= 3 * n && (n >= PREFIXED_MIN || str_eq(c->prefix[0], c->prefix[1]));
-}
-
-/* Finds the source's prefix that corresponds to the target's. Returns false if there is none or more than one. */
-static bool
-find_prefix(const struct matcher *m, struct criterion *c)
-{
-	const struct str first = m->t.nleaves > 0 ? m->t.leaves[0].name : (struct str){ "", 0 };
-	const struct str to = m->t.nleaves > 0 ? common_module(&m->t) : first, rest = str_from(first, to.len);
-	struct criterion here = *c;
-	size_t tried = 0, found = 0;
-
-	if (rest.len == 0)
-		return false;
-	here.prefix[0] = here.prefix[1] = c->prefix[1] = to;
-	if (has_all(m, &here)) {
-		c->prefix[0] = to;
-		return true;
-	}
-	for (size_t i = 0; i < m->s.nleaves && tried < PREFIXES_MAX && found < 2; i++) {
-		const struct leaf *l = &m->s.leaves[i];
-
-		here.prefix[0] = str_n(l->name.p, l->name.len - (l->name.len < rest.len ? l->name.len : rest.len));
-		if (l->n > 1 || !str_ends(l->name, rest) || !(here.prefix[0].len == 0 || str_ends(here.prefix[0], str_c("."))))
-			continue;
-		tried++;
-		if (has_all(m, &here)) {
-			found++;
-			c->prefix[0] = here.prefix[0];
-		}
-	}
-	return found == 1 && tried < PREFIXES_MAX;
 }
 
 static void
@@ -1564,7 +1447,6 @@ in_order(struct arena *arena, const struct suggest_side *side)
 void
 suggest_make(struct suggest *s, const struct suggest_side *source, const struct suggest_side *target)
 {
-	struct criterion names = { .grade = SUGGEST_SURE, .why = "the same names except for a prefix" };
 	struct matcher m = { .out = s };
 
 	*s = (struct suggest){ .arena = ARENA_INIT };
@@ -1572,15 +1454,10 @@ suggest_make(struct suggest *s, const struct suggest_side *source, const struct 
 	s->target = in_order(&s->arena, target);
 	side_make(&m.s, &s->source, &s->arena);
 	side_make(&m.t, &s->target, &s->arena);
-	match_keys(&m, &(struct criterion){ .grade = SUGGEST_SURE, .why = "the same contents" });
-	if (find_prefix(&m, &names)) {
-		if (!str_ends(names.prefix[0], names.prefix[1]) && !str_ends(names.prefix[1], names.prefix[0]))
-			names.grade = SUGGEST_LIKELY;
-		match_keys(&m, &names);
-	}
+	match_keys(&m, true, "the same contents");
 	s->limited = m.s.nfamilies > 0 && m.t.nfamilies > SUGGEST_PAIRS_MAX / m.s.nfamilies;
 	if (s->limited)
-		match_keys(&m, &(struct criterion){ { str_c(""), str_c("") }, SUGGEST_SURE, "the same name" });
+		match_keys(&m, false, "the same name");
 	else
 		match_families(&m);
 	transpose_squares(s);

@@ -1,9 +1,8 @@
 /*
  * suggest: finds which tensors of a checkpoint correspond to those of another model, by names, shapes, order and contents.
  *
- * If the names of the two sides differ only in a prefix, they are paired directly. Otherwise tensors whose names differ only in
- * layer numbers form a family, and families of the two sides are paired. Their members must have the same shapes one by one. Pairs
- * are chosen by the meaning of the words in the names, by the pairs of tensors around them, and by their positions. Numbers of
+ * Tensors whose names differ only in layer numbers form a family, and families of the two sides are paired. Their members must have
+ * the same shapes one by one. Pairs are chosen by the meaning of the words in the names and by the pairs of tensors around them. Numbers of
  * single modules (conv1, downsample.0) do not form families, but count as words. If one side joins queries, keys and values, those
  * of the other side take part as one tensor in addition to the separate ones.
  */

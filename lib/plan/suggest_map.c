@@ -19,16 +19,15 @@ struct form {
 	unsigned n;
 };
 
-/* A match, or several with a common prefix, that become a rule or part of a rule. */
+/* A match that becomes a rule or part of a rule. */
 struct map_item {
 	struct form from[SUGGEST_JOIN_MAX], to[SUGGEST_JOIN_MAX];
 	const struct suggest_match *m;
 	struct str key; /* equal for items that one rule may cover */
-	size_t tensors; /* number of tensors of the target */
 	bool alone;     /* cannot share a rule with other items */
 };
 
-/* The numbers of one name of the source, or of a prefix of names. */
+/* The numbers of one name of the source. */
 struct instance {
 	uint64_t v[NUMBERS];
 	size_t next; /* next instance with the same form; SIZE_MAX ends */
@@ -42,9 +41,6 @@ struct map_rule {
 struct map_writer {
 	const struct suggest *s;
 	struct arena arena;
-	/* from (prefix, new prefix, grade), and from a prefix alone, to indices in numbers, which counts tensors */
-	struct strmap counts;
-	size_t *numbers, nnumbers, cap_numbers;
 	struct map_item **items;
 	size_t nitems, cap_items;
 	struct strmap instances; /* from a form to its first instance */
@@ -94,20 +90,6 @@ form_of(struct arena *a, struct form *f, struct str name)
 	f->text = arena_take(a, &b);
 }
 
-/* ---- prefixes that are replaced as a whole */
-
-static size_t *
-count_of(struct map_writer *w, struct str key)
-{
-	uint64_t i;
-
-	if (strmap_get(&w->counts, key, &i))
-		return &w->numbers[i];
-	strmap_add(&w->counts, arena_str(&w->arena, key), w->nnumbers);
-	*xpush(w->numbers, w->nnumbers, w->cap_numbers) = 0;
-	return &w->numbers[w->nnumbers - 1];
-}
-
 static void
 add_instance(struct map_writer *w, struct str name)
 {
@@ -123,102 +105,6 @@ add_instance(struct map_writer *w, struct str name)
 		in->next = w->list[first].next;
 		w->list[first].next = w->nlist - 1;
 	}
-}
-
-/* Adds all names of the source and all their prefixes that a rule can have. Counts the names with each prefix. */
-static void
-add_instances(struct map_writer *w)
-{
-	*count_of(w, str_c("")) = w->s->source.n;
-	for (size_t i = 0; i < w->s->source.n; i++) {
-		const struct str name = w->s->source.v[i].name;
-
-		if (name.len <= SUGGEST_NAME_MAX)
-			add_instance(w, name);
-		for (size_t k = 0, dots = 0; k < name.len && k < SUGGEST_NAME_MAX && dots < SUGGEST_DEPTH_MAX; k++) {
-			if (name.p[k] != '.')
-				continue;
-			dots++;
-			if ((*count_of(w, str_n(name.p, k + 1)))++ == 0)
-				add_instance(w, str_n(name.p, k + 1));
-		}
-	}
-}
-
-static struct str
-beginning_key(struct buf *b, struct str from, struct str to, unsigned grade)
-{
-	buf_clear(b);
-	buf_addf(b, "%u ", grade);
-	buf_addstr(b, from);
-	buf_addc(b, '\x01');
-	buf_addstr(b, to);
-	return buf_str(b);
-}
-
-static bool
-is_copy(const struct suggest_match *m)
-{
-	return m->op == SUGGEST_COPY && m->nfrom == 1 && m->nto == 1;
-}
-
-/*
- * Shortens two names that end in the same text to their next shorter prefixes, each empty or with a dot at its end. May be
- * repeated. Returns false if there are no further ones.
- */
-static bool
-shorten(struct str *from, struct str *to)
-{
-	size_t a = from->len, b = to->len;
-
-	do {
-		if (a == 0 || b == 0 || from->p[a - 1] != to->p[b - 1])
-			return false;
-		a--;
-		b--;
-	} while ((a > 0 && from->p[a - 1] != '.') || (b > 0 && to->p[b - 1] != '.'));
-	*from = str_n(from->p, a);
-	*to = str_n(to->p, b);
-	return true;
-}
-
-static void
-count_beginnings(struct map_writer *w)
-{
-	const struct suggest *s = w->s;
-	struct buf b = BUF_INIT;
-
-	for (size_t i = 0; i < s->n; i++) {
-		struct str from = s->source.v[s->v[i].from[0]].name, to = s->target.v[s->v[i].to[0]].name;
-
-		while (is_copy(&s->v[i]) && shorten(&from, &to))
-			++*count_of(w, beginning_key(&b, from, to, s->v[i].grade));
-	}
-	buf_release(&b);
-}
-
-/*
- * Finds the shortest prefix of a match all of whose tensors are renamed in the same way. Leaves *from and *to unchanged if there is
- * none. Returns the number of tensors.
- */
-static size_t
-find_beginning(struct map_writer *w, const struct suggest_match *m, struct str *from, struct str *to)
-{
-	struct str a = *from, b = *to;
-	struct buf key = BUF_INIT;
-	size_t n = 1;
-
-	while (is_copy(m) && shorten(&a, &b)) {
-		const size_t both = *count_of(w, beginning_key(&key, a, b, m->grade));
-
-		if (both > 1 && both == *count_of(w, a) && !(a.len == 0 && str_contains(b, str_c("\\")))) {
-			*from = a;
-			*to = b;
-			n = both;
-		}
-	}
-	buf_release(&key);
-	return n;
 }
 
 /* ---- items */
@@ -252,25 +138,12 @@ add_item(struct map_writer *w, const struct suggest_match *m)
 {
 	const struct suggest *s = w->s;
 	struct map_item *item = arena_calloc(&w->arena, 1, sizeof(*item));
-	struct str from = s->source.v[m->from[0]].name, to = s->target.v[m->to[0]].name;
 	struct buf b = BUF_INIT;
 
 	item->m = m;
-	item->tensors = find_beginning(w, m, &from, &to);
-	if (item->tensors > 1) {
-		size_t *done = count_of(w, beginning_key(&b, from, to, 9));
-
-		if ((*done)++ > 0) {
-			buf_release(&b);
-			return;
-		}
-		buf_clear(&b);
-	} else {
-		item->tensors = m->nto;
-	}
-	form_of(&w->arena, &item->from[0], from);
-	form_of(&w->arena, &item->to[0], to);
-	buf_addf(&b, "%u %d", m->grade, item->tensors > m->nto);
+	form_of(&w->arena, &item->from[0], s->source.v[m->from[0]].name);
+	form_of(&w->arena, &item->to[0], s->target.v[m->to[0]].name);
+	buf_addf(&b, "%u", m->grade);
 	put_ops(w, m, &b);
 	for (unsigned i = 0; i < m->nfrom; i++) {
 		if (i > 0)
@@ -489,22 +362,6 @@ put_to(const struct rule_group *g, const struct form *f, unsigned before, struct
 	buf_release(&b);
 }
 
-/* Writes a rule that matches all names, and adds a prefix or keeps them. */
-static void
-put_prefix(struct str source, struct str target, struct buf *b)
-{
-	struct buf to = BUF_INIT;
-
-	buf_addf(&to, "%.*s\\1", (int)(target.len - source.len), target.p);
-	if (target.len > source.len) {
-		buf_adds(b, "regex: '^(.)', to: ");
-		yaml_put_scalar(b, buf_str(&to));
-	} else {
-		buf_adds(b, "starts: '', keep: true");
-	}
-	buf_release(&to);
-}
-
 /* Writes which names a rule matches, and their new names. */
 static void
 put_names(const struct rule_group *g, struct buf *b)
@@ -535,15 +392,10 @@ put_rule(struct map_writer *w, const struct rule_group *g)
 	static const char *const grades[] = { "guess", "likely", "sure" };
 	const struct suggest_match *m = g->v[0]->m;
 	struct buf b = BUF_INIT;
-	size_t tensors = 0;
+	const size_t tensors = g->n * m->nto;
 
-	for (size_t i = 0; i < g->n; i++)
-		tensors += g->v[i]->tensors;
 	buf_addf(&b, "  # %zu %s, %s: %s\n  - {", tensors, text_noun(tensors, "tensor"), grades[m->grade], m->why);
-	if (g->v[0]->from[0].text.len == 0)
-		put_prefix(w->s->source.v[m->from[0]].name, w->s->target.v[m->to[0]].name, &b);
-	else
-		put_names(g, &b);
+	put_names(g, &b);
 	put_ops(w, m, &b);
 	buf_adds(&b, "}\n");
 	*xpush(w->rules, w->nrules, w->cap_rules) = (struct map_rule){ m->from[0], arena_take(&w->arena, &b) };
@@ -643,8 +495,9 @@ suggest_put(const struct suggest *s, struct buf *b, struct buf *rest)
 	struct map_writer w = { .s = s, .arena = ARENA_INIT };
 	size_t placed = 0;
 
-	add_instances(&w);
-	count_beginnings(&w);
+	for (size_t i = 0; i < s->source.n; i++)
+		if (s->source.v[i].name.len <= SUGGEST_NAME_MAX)
+			add_instance(&w, s->source.v[i].name);
 	for (size_t i = 0; i < s->n; i++) {
 		add_item(&w, &s->v[i]);
 		placed += s->v[i].nto;
@@ -658,11 +511,9 @@ suggest_put(const struct suggest *s, struct buf *b, struct buf *rest)
 		buf_addstr(b, w.rules[i].text);
 	buf_adds(b, "default: drop\n");
 	put_rest(s, rest);
-	free(w.numbers);
 	free(w.items);
 	free(w.list);
 	free(w.rules);
-	strmap_release(&w.counts);
 	strmap_release(&w.instances);
 	arena_release(&w.arena);
 	return placed;
