@@ -412,27 +412,19 @@ static int
 put_model(struct list *l, struct err *err)
 {
 	const struct rows *r = &l->j->rows;
+	struct entry *entries = xcalloc(r->n + 1, sizeof(*entries));
 	struct buf b = BUF_INIT;
 	struct err own = ERR_INIT;
-	struct entry *entries;
-	struct model m;
 	int rc;
 
-	model_init(&m);
-	entries = xcalloc(r->n ? r->n : 1, sizeof(*entries));
 	for (size_t i = 0; i < r->n; i++)
-		entries[m.n++] = entry_of_tensor(r->v[i].name, r->v[i].t);
-	m.entries = entries;
-	m.has_state_dict = true;
-	rc = model_write(&m, &b, &own);
+		entries[i] = entry_of_tensor(r->v[i].name, r->v[i].t);
+	rc = model_write(entries, r->n, &b, &own);
 	if (rc == 0)
 		out_write(&l->j->in->out, b.p, b.len);
 	else
 		err_input(err, l->j->file, "%s", own.msg);
-	m.entries = NULL;
-	m.n = 0;
 	free(entries);
-	model_release(&m);
 	buf_release(&b);
 	return rc;
 }

@@ -496,120 +496,26 @@ model_load_statedict(struct model *m, const struct statedict *sd)
 static void
 put_entry(struct buf *out, const struct entry *e)
 {
-	if (e->has_shape) {
-		buf_adds(out, ", shape: [");
-		for (unsigned i = 0; i < e->ndim; i++) {
-			buf_adds(out, i ? ", " : "");
-			buf_u64(out, e->shape[i]);
-		}
-		buf_addc(out, ']');
-	}
-	if (e->dtype != DTYPE_UNKNOWN)
-		buf_addf(out, ", dtype: %s", dtype_name(e->dtype));
-	if (e->layer_type.p) {
-		buf_adds(out, ", layer_type: ");
-		yaml_put_scalar(out, e->layer_type);
-	}
-	if (entry_is_buffer(e))
-		buf_adds(out, ", kind: buffer");
-	else if (e->kind == ENTRY_PARAMETER)
-		buf_adds(out, ", kind: parameter");
-	if (e->requires_grad != GRAD_UNKNOWN)
-		buf_addf(out, ", requires_grad: %s", e->requires_grad ? "true" : "false");
-	buf_adds(out, "}\n");
-}
-
-/* Writes a list. With a key, writes nothing if the list is not given. */
-static void
-put_list(struct buf *out, const char *key, const struct model_list *list)
-{
-	if (key != NULL && !list->given)
-		return;
-	if (key != NULL)
-		buf_addf(out, "  %s: ", key);
-	buf_addc(out, '[');
-	for (size_t i = 0; i < list->n; i++) {
+	buf_adds(out, ", shape: [");
+	for (unsigned i = 0; i < e->ndim; i++) {
 		buf_adds(out, i ? ", " : "");
-		yaml_put_scalar(out, list->items[i]);
+		buf_u64(out, e->shape[i]);
 	}
-	buf_adds(out, "]\n");
-}
-
-static void
-put_groups(struct buf *out, const struct model *m)
-{
-	buf_adds(out, m->ngroups ? "parameter_groups_metadata:\n" : "parameter_groups_metadata: {}\n");
-	for (size_t i = 0; i < m->ngroups; i++) {
-		const struct model_group *g = &m->groups[i];
-
-		if (i == 0 || !str_eq(g->category, m->groups[i - 1].category)) {
-			buf_adds(out, "  ");
-			yaml_put_scalar(out, g->category);
-			buf_adds(out, g->key.p ? ":\n" : ": ");
-		}
-		if (g->key.p) {
-			buf_adds(out, "    ");
-			yaml_put_scalar(out, g->key);
-			buf_adds(out, ": ");
-		}
-		put_list(out, NULL, &g->patterns);
-	}
-}
-
-static void
-put_flag(struct buf *out, const char *key, int flag)
-{
-	if (flag >= 0)
-		buf_addf(out, "  %s: %s\n", key, flag ? "true" : "false");
-}
-
-static void
-put_handling(struct buf *out, const struct model_handling *h)
-{
-	size_t start;
-
-	buf_adds(out, "pretrained_ckpt_handling_metadata:");
-	start = out->len;
-	buf_addc(out, '\n');
-	put_list(out, "drop_buffers", &h->drop_buffers);
-	put_list(out, "drop_params", &h->drop_params);
-	put_list(out, "drop_params_compat", &h->drop_params_compat);
-	put_flag(out, "interpolate_rel_pos_bias", h->interpolate_rel_pos_bias);
-	if (h->layout.p) {
-		buf_adds(out, "  relative_position_bias: {layout: ");
-		yaml_put_scalar(out, h->layout);
-		buf_adds(out, "}\n");
-	}
-	put_flag(out, "supports_module_prefix", h->supports_module_prefix);
-	put_flag(out, "strict", h->strict);
-	if (out->len == start + 1) {
-		out->len = start;
-		buf_adds(out, " {}\n");
-	}
+	buf_addf(out, "], dtype: %s%s}\n", dtype_name(e->dtype), entry_is_buffer(e) ? ", kind: buffer" : "");
 }
 
 int
-model_write(const struct model *m, struct buf *out, struct err *err)
+model_write(const struct entry *v, size_t n, struct buf *out, struct err *err)
 {
 	struct shown shown;
 
-	if (m->name.p) {
-		buf_adds(out, "name: ");
-		yaml_put_scalar(out, m->name);
-		buf_addc(out, '\n');
-	}
-	if (m->has_state_dict)
-		buf_adds(out, m->n ? "state_dict:\n" : "state_dict: []\n");
-	for (size_t i = 0; i < m->n; i++) {
+	buf_adds(out, n > 0 ? "state_dict:\n" : "state_dict: []\n");
+	for (size_t i = 0; i < n; i++) {
 		buf_adds(out, "  - {name: ");
-		if (!yaml_put_scalar(out, m->entries[i].name))
+		if (!yaml_put_scalar(out, v[i].name))
 			return err_set(err, ERR_INPUT, "the name %s is not UTF-8: YAML cannot hold it",
-				       keys_show(&shown, m->entries[i].name));
-		put_entry(out, &m->entries[i]);
+				       keys_show(&shown, v[i].name));
+		put_entry(out, &v[i]);
 	}
-	if (m->has_groups)
-		put_groups(out, m);
-	if (m->handling.given)
-		put_handling(out, &m->handling);
 	return 0;
 }

@@ -107,9 +107,9 @@ model_drop_params(const struct model *m, bool compat)
 }
 
 /*
- * Writes the description as YAML that model_load_yaml can read. An entry of unknown kind is written as a buffer if entry_is_buffer
- * says so. Fails with ERR_INPUT for a name that is not UTF-8.
+ * Writes a description with this state dict as YAML that model_load_yaml can read: of each entry the name, the shape, the dtype, and
+ * whether it is a buffer. Fails with ERR_INPUT for a name that is not UTF-8.
  */
-int model_write(const struct model *m, struct buf *out, struct err *err);
+int model_write(const struct entry *v, size_t n, struct buf *out, struct err *err);
 
 #endif
