@@ -62,20 +62,14 @@ struct pyre_tokens {
 	struct pyre_error *why;
 };
 
-/* The start of a lookbehind, as an offset in the translation and in the pattern. */
-struct pyre_behind {
-	size_t out, at;
-};
-
 struct pyre_parser {
 	struct pyre_tokens t;
 	struct pyre *re; /* receives the groups */
 	struct buf out;
 	uint32_t flags;                /* options of PCRE2 */
 	unsigned nesting, lookbehinds; /* number of open groups and of open lookbehinds */
-	struct pyre_behind *behinds;   /* all lookbehinds */
-	size_t nbehinds, capbehinds;
-	struct pyre_op *ops; /* the program written so far */
+	size_t behind;                 /* offset of the last lookbehind in the pattern */
+	struct pyre_op *ops;           /* the program written so far */
 	size_t nops, capops;
 	bool irregular; /* the pattern cannot be expressed as a program */
 	bool empty;     /* the item parsed last can match the empty text */
@@ -84,7 +78,6 @@ struct pyre_parser {
 /* The item that a quantifier repeats. */
 struct pyre_item {
 	enum { ITEM_NONE, ITEM_AT, ITEM_REPEAT, ITEM_OTHER } kind; /* ITEM_AT: a position, such as ^ $ \b */
-	size_t at;                                                 /* offset of the item in the translation */
 	size_t op;                                                 /* offset of the item in the program */
 	bool empty;                                                /* the item can match the empty text */
 };
@@ -182,8 +175,6 @@ take_until(struct pyre_tokens *t, char terminator, struct str *out)
 
 	do {
 		token = take(t);
-		if (token.len == 0 && t->at == start)
-			return bad(t->why, start, "missing group name");
 		if (token.len == 0)
 			return bad(t->why, start, "missing %c, unterminated name", terminator);
 	} while (token.len != 1 || token.p[0] != terminator);
@@ -569,8 +560,7 @@ parse_lookaround(struct pyre_parser *p, size_t start, struct str token)
 		token = take(&p->t);
 	if (!str_eqc(token, "=") && !str_eqc(token, "!"))
 		return bad(p->t.why, start + 1, "unknown extension ?<%.*s", STR_ARG(token));
-	if (behind)
-		*xpush(p->behinds, p->nbehinds, p->capbehinds) = (struct pyre_behind){ p->out.len, start };
+	p->behind = behind ? start : p->behind;
 	buf_addf(&p->out, "(?%s%c(?:", behind ? "<" : "", token.p[0]);
 	p->irregular = true;
 	p->lookbehinds += behind;
@@ -593,32 +583,16 @@ parse_flags(struct pyre_parser *p, size_t start, struct str token)
 		flags |= token.p[0] == 'i' ? PCRE2_CASELESS : token.p[0] == 'm' ? PCRE2_MULTILINE : PCRE2_DOTALL;
 	if (str_eqc(token, ":") || str_eqc(token, "-"))
 		return bad(p->t.why, start, "flags for a part of a pattern, as in (?i:...), are not supported");
-	if (token.len == 1 && token.p[0] && strchr("xauL", token.p[0]))
-		return bad(p->t.why, start, "flag %c is not supported, only i, m and s are", token.p[0]);
-	if (flags == 0)
-		return bad(p->t.why, start + 1, "unknown extension ?%.*s", STR_ARG(token));
-	if (!str_eqc(token, ")"))
-		return bad(p->t.why, p->t.at - token.len, token.len > 0 ? "unknown flag" : "missing )");
+	if (flags == 0 || !str_eqc(token, ")"))
+		return bad(p->t.why, start + 1, "unknown extension ?%.*s; flags other than i, m and s are not supported",
+			   STR_ARG(token));
 	if (p->out.len > 0)
 		return bad(p->t.why, start, "global flags not at the start of the expression");
 	p->flags |= flags;
 	return 1;
 }
 
-static int
-skip_comment(struct pyre_tokens *t, size_t start)
-{
-	struct str token;
-
-	do {
-		token = take(t);
-		if (token.len == 0)
-			return bad(t->why, start, "missing ), unterminated comment");
-	} while (!str_eqc(token, ")"));
-	return 1;
-}
-
-/* Parses a group after its (. Returns 0, or 1 if it is a comment or flags, which match nothing. */
+/* Parses a group after its (. Returns 0, or 1 if it is flags, which match nothing. */
 static int
 parse_group(struct pyre_parser *p)
 {
@@ -633,12 +607,12 @@ parse_group(struct pyre_parser *p)
 	switch (token.p[0]) {
 	case 'P': return parse_named(p, start);
 	case ':': buf_adds(&p->out, "(?:"); return parse_body(p, start);
-	case '#': return skip_comment(&p->t, start);
 	case '=':
 	case '!':
 	case '<': return parse_lookaround(p, start, token);
-	case '>': return bad(p->t.why, start, "atomic groups, (?>...), are not supported");
-	case '(': return bad(p->t.why, start, "conditionals, (?(1)...), are not supported");
+	case '#':
+	case '>':
+	case '(': return bad(p->t.why, start, "(?%c is not supported", token.p[0]);
 	default: return parse_flags(p, start, token);
 	}
 }
@@ -710,28 +684,6 @@ parse_braces(struct pyre_tokens *t, uint64_t *min, uint64_t *max)
 	return 1;
 }
 
-/*
- * Writes the quantifier of the item that begins at offset at. PCRE2 10.42 has a bug: the contents of X{0} mislead its search for
- * possible match starts. X{0} is therefore written as a (?(DEFINE)...) group, which is never matched either.
- */
-static void
-emit_repeat(struct pyre_parser *p, size_t at, uint64_t min, uint64_t max)
-{
-	static const char define[] = "(?(DEFINE)(?:";
-	struct buf *out = &p->out;
-	bool lazy = match_token(&p->t, '?');
-
-	if (max == 0) {
-		buf_adds(out, define); /* reserves the space */
-		memmove(out->p + at + strlen(define), out->p + at, out->len - at - strlen(define));
-		memcpy(out->p + at, define, strlen(define));
-		buf_adds(out, "))");
-		return;
-	}
-	buf_addf(out, max == REPEAT_NO_END ? "{%llu," : "{%llu,%llu", (unsigned long long)min, (unsigned long long)max);
-	buf_adds(out, lazy ? "}?" : "}");
-}
-
 /* Parses a quantifier of *item whose first character c was taken. Returns 1, or 0 if c is a brace that is literal text. */
 static int
 parse_repeat(struct pyre_parser *p, char c, struct pyre_item *item)
@@ -748,16 +700,17 @@ parse_repeat(struct pyre_parser *p, char c, struct pyre_item *item)
 		return bad(p->t.why, start, "multiple repeat");
 	if (match_token(&p->t, '+'))
 		return bad(p->t.why, start, "possessive quantifiers, as in a++, are not supported");
-	/* PCRE2 would not check the width of a lookbehind in the (?(DEFINE)...) group. */
-	if (max == 0 && p->lookbehinds > 0 && memmem(p->out.p + item->at, p->out.len - item->at, "(?<", 3) != NULL)
-		return bad(p->t.why, start, "a lookbehind that is repeated {0} times in another is not supported");
+	/* PCRE2 10.42 has a bug: the contents of X{0} mislead its search for possible match starts. */
+	if (max == 0)
+		return bad(p->t.why, start, "{0} is not supported");
 	/* After an empty match of the item, Python repeats it only up to min times, PCRE2 up to max times. */
 	if (item->empty && max != REPEAT_NO_END && max > min + 1)
 		return bad(p->t.why, start, "{%llu,%llu} after an item that can match the empty text is not supported",
 			   (unsigned long long)min, (unsigned long long)max);
 	if (min > 1 && item->empty)
 		p->flags |= FAULTY_START;
-	emit_repeat(p, item->at, min, max);
+	buf_addf(&p->out, max == REPEAT_NO_END ? "{%llu,}" : "{%llu,%llu}", (unsigned long long)min, (unsigned long long)max);
+	buf_adds(&p->out, match_token(&p->t, '?') ? "?" : "");
 	repeat_ops(p, item->op, min, max);
 	item->kind = ITEM_REPEAT;
 	item->empty = item->empty || min == 0;
@@ -773,7 +726,7 @@ parse_atom(struct pyre_parser *p, struct str token, struct pyre_item *item)
 {
 	bool lines = p->flags & PCRE2_MULTILINE;
 
-	*item = (struct pyre_item){ ITEM_OTHER, p->out.len, p->nops, false };
+	*item = (struct pyre_item){ ITEM_OTHER, p->nops, false };
 	p->empty = false;
 	switch (token.p[0]) {
 	case '\\': return parse_escape(p, token, item);
@@ -796,7 +749,7 @@ parse_atom(struct pyre_parser *p, struct str token, struct pyre_item *item)
 static int
 parse_sequence(struct pyre_parser *p)
 {
-	struct pyre_item last = { ITEM_NONE, 0, 0, true }, next;
+	struct pyre_item last = { ITEM_NONE, 0, true }, next;
 	struct str token;
 	bool empty = true; /* all items before last can match the empty text */
 	int rc;
@@ -883,10 +836,8 @@ compile_code(struct pyre *re, struct pyre_parser *p)
 #endif
 	re->code = pcre2_compile((PCRE2_SPTR)text.p, text.len, options, &error, &offset, context);
 	pcre2_compile_context_free(context);
-	while (p->nbehinds > 1 && p->behinds[p->nbehinds - 1].out > offset)
-		p->nbehinds--;
-	if (re->code == NULL && error == PCRE2_ERROR_LOOKBEHIND_NOT_FIXED_LENGTH && p->nbehinds > 0)
-		return bad(p->t.why, p->behinds[p->nbehinds - 1].at, "look-behind requires fixed-width pattern");
+	if (re->code == NULL && error == PCRE2_ERROR_LOOKBEHIND_NOT_FIXED_LENGTH)
+		return bad(p->t.why, p->behind, "look-behind requires fixed-width pattern");
 	if (re->code == NULL) {
 		pcre2_get_error_message(error, reason, sizeof(reason));
 		return bad(p->t.why, 0, "beyond what PCRE2 can do: %s", (const char *)reason);
@@ -927,7 +878,6 @@ pyre_compile(struct str pattern, struct pyre **out, struct pyre_error *why)
 	re->nops = p.irregular ? 0 : p.nops;
 	re->ops = xreallocn(p.ops, re->nops, sizeof(*p.ops));
 	buf_release(&p.out);
-	free(p.behinds);
 	if (rc < 0)
 		pyre_free(re);
 	else

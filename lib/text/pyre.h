@@ -5,10 +5,9 @@
  * syntax never takes effect.
  *
  * The following are refused with a clear message: conditionals (?(1)...), flags for a part of a pattern (?i:...), the flags x, a
- * and u, references inside a lookbehind, atomic groups (?>...), possessive quantifiers a++, octal escapes, \N{NAME}, code points of
- * surrogates, repeat counts above 65535, more than 200 levels of groups, {m,n} after an item that can match the empty text if n is
- * more than m + 1, and two things inside a lookbehind: repeating an empty item, (?<=(?:)*a), and a nested lookbehind repeated {0}
- * times.
+ * and u, references inside a lookbehind, atomic groups (?>...), comments (?#...), possessive quantifiers a++, {0}, octal escapes,
+ * \N{NAME}, code points of surrogates, repeat counts above 65535, more than 200 levels of groups, {m,n} after an item that can match
+ * the empty text if n is more than m + 1, and repeating an empty item inside a lookbehind, (?<=(?:)*a).
  *
  * Known differences from Python: Group names are compared as written, and any non-ASCII character may be part of one. Under (?i)
  * these do not match each other: i, U+0130 and U+0131; U+0390 and U+1FD3; U+03B0 and U+1FE3; U+FB05 and U+FB06. A byte of the
