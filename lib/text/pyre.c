@@ -28,8 +28,8 @@ enum {
 #define REPEAT_NO_END UINT64_MAX
 
 /*
- * PCRE2 10.42 may look for a match in the wrong places, and so miss it, if the pattern has lookarounds, or repeats an item that can
- * match the empty text. Without this search it tries every place.
+ * PCRE2 10.42 may look for a match in the wrong places, and so miss it, if the pattern has lookarounds, or alternatives of which one
+ * can match the empty text, or repeats an item that can match the empty text. Without this search it tries every place.
  */
 #define FAULTY_START PCRE2_NO_START_OPTIMIZE
 
@@ -791,6 +791,7 @@ parse_alternatives(struct pyre_parser *p)
 		if (parse_sequence(p) < 0)
 			return -1;
 		empty = empty || p->empty;
+		p->flags |= empty ? FAULTY_START : 0;
 	}
 	p->empty = empty;
 	join_ops(p, jumps);
