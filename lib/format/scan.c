@@ -65,25 +65,6 @@ static const char *const other_dtypes[] = {
 	"int1", "int2", "int3", "int4", "int5", "int6", "int7", "uint1", "uint2", "uint3", "uint4", "uint5", "uint6", "uint7",
 };
 
-/* Modules that are never accepted, even if a program allows their names: _blocklisted_modules of the same file. */
-static const char *const blocked[] = { "nt", "os", "posix", "sys" };
-
-/* Globals that are accepted if a certain module of torch is imported: Unpickler.load of the same file. */
-static const struct {
-	const char *name, *import;
-} imports[] = {
-	{ "torch._dynamo.decorators._DimRange", "torch._dynamo" },
-	{ "torch.distributed.device_mesh.DeviceMesh", "torch.distributed.tensor" },
-	{ "torch.distributed.tensor.DTensor", "torch.distributed.tensor" },
-	{ "torch.distributed.tensor._dtensor_spec.DTensorSpec", "torch.distributed.tensor" },
-	{ "torch.distributed.tensor._dtensor_spec.TensorMeta", "torch.distributed.tensor" },
-	{ "torch.distributed.tensor.placement_types.Partial", "torch.distributed.tensor" },
-	{ "torch.distributed.tensor.placement_types.Replicate", "torch.distributed.tensor" },
-	{ "torch.distributed.tensor.placement_types.Shard", "torch.distributed.tensor" },
-	{ "torch.nested._internal.nested_tensor.NestedTensor", "torch.nested" },
-	{ "torch.nested._internal.nested_tensor._rebuild_njt", "torch.nested" },
-};
-
 /*
  * Modules, with all their submodules, that can run code, access the network or change files. picklescan, modelscan and fickling
  * flag them.
@@ -150,11 +131,9 @@ enum allowed_kind {
 
 struct allowed {
 	enum allowed_kind kind;
-	char name[48];      /* part after the last dot */
-	enum dtype dtype;   /* of a dtype, storage or tensor class */
-	bool plain;         /* a callable that is no part of a tensor */
-	bool blocked;       /* ALLOWED_NOT: its module is refused even if a program allows its names */
-	const char *import; /* ALLOWED_NOT: module that must be imported for the global to be accepted, or NULL */
+	char name[48];    /* part after the last dot */
+	enum dtype dtype; /* of a dtype, storage or tensor class */
+	bool plain;       /* a callable that is no part of a tensor */
 };
 
 const char *
@@ -233,7 +212,7 @@ path_kind(struct str path, enum dtype *dtype)
 	return torch_name(rest, cuda, sparse, dtype);
 }
 
-/* Returns true if the global is accepted, and fills *a. If not, kind is ALLOWED_NOT and *a tells why. */
+/* Returns true if the global is accepted, and fills *a. If not, kind is ALLOWED_NOT. */
 static bool
 look_up(struct str module, struct str name, struct allowed *a)
 {
@@ -242,17 +221,12 @@ look_up(struct str module, struct str name, struct allowed *a)
 	const char *dot = strrchr(path, '.');
 
 	*a = (struct allowed){ .kind = ALLOWED_NOT };
-	pickle_rename(&module, &name, PICKLE_READS);
-	a->blocked = str_in(module, blocked);
-	if (!whole || a->blocked)
+	if (!whole)
 		return false;
 	a->kind = path_kind(str_c(path), &a->dtype);
 	a->plain = str_in(str_c(path), callables);
 	if (a->kind != ALLOWED_NOT && dot != NULL)
 		snprintf(a->name, sizeof(a->name), "%s", dot + 1);
-	for (size_t i = 0; i < COUNT(imports); i++)
-		if (strcmp(path, imports[i].name) == 0)
-			a->import = imports[i].import;
 	return a->kind != ALLOWED_NOT;
 }
 
@@ -314,9 +288,8 @@ judge(struct str module, struct str name)
 
 /*
  * The type of a value is a letter. Plain data: N None, b bool, i integer, f float, s text, y bytes, Y bytearray, t tuple, l list, d
- * dict or OrderedDict, e set, g global, ? anything else. Results of calls: S storage, T dense tensor, P parameter, O tensor of an
- * old class such as FloatTensor, U any other tensor, C Counter, z Size, 0 layout sparse_coo, 1 another sparse layout, o any other
- * object.
+ * dict or OrderedDict, e set, g global, ? anything else. Results of calls: S storage, T dense tensor, P parameter, U any other
+ * tensor, C Counter, z Size, 0 layout sparse_coo, 1 another sparse layout, o any other object.
  */
 struct made {
 	char type;
@@ -330,7 +303,6 @@ enum { WEIGHTS_RECENT = 16 };
 struct weights {
 	struct pickle_machine *m; /* machine at the current opcode */
 	unsigned wraps;           /* depth of nested calls being checked */
-	unsigned tuples;          /* depth of nested tuples in the key being checked */
 	bool legacy;              /* persistent ids are those of the legacy format, with six parts */
 	uint64_t looked;          /* number of values inspected */
 	struct strmap keys;       /* maps keys of persistent ids and views to indices in stored */
@@ -452,9 +424,6 @@ static const char *const channel_schemes[] = { "per_channel_affine", "per_channe
  */
 enum { LOOK_FACTOR = 16, LOOK_FREE = 4096, ATTRIBUTE_COST = 8 };
 
-/* The largest depth of nested tuples in a key. */
-enum { KEY_DEPTH = 400 };
-
 /* Returns true if all items of a tuple or list, or all keys of a dict, match the letter. */
 static bool
 all_fit(struct weights *w, char letter, uint32_t h)
@@ -467,27 +436,12 @@ all_fit(struct weights *w, char letter, uint32_t h)
 	return true;
 }
 
-/* Returns true if h can be a key. Counters cannot; tuples that are nested too deeply are not accepted either. */
-static bool
-is_key(struct weights *w, uint32_t h)
-{
-	bool good;
-
-	if (type_of(w, h) != 't')
-		return strchr("NbifsygSTPUzo01", type_of(w, h)) != NULL;
-	if (w->tuples == KEY_DEPTH)
-		return false;
-	w->tuples++;
-	good = all_fit(w, 'k', h);
-	w->tuples--;
-	return good;
-}
-
 /*
  * Returns true if h matches a letter of a pattern. The letters are those of types and: u integer >= 0, v integer from 0 to 127, n
  * tuple of u, I tuple of integers, F False, D dtype, A any tensor, Q storage of quantised elements, h dict or None, a name of an
- * attribute, m dict with keys a, or None, x state of an object, k key, p pair, j list of keys, J list of pairs, V type of device, X
- * layout of a sparse tensor, W another layout, q the scheme per_tensor_affine, r a per-channel scheme, G storage class.
+ * attribute, m dict with keys a, or None, x state of an object, c key that is no tuple, k key (not of nested tuples), p pair, j list
+ * of keys, J list of pairs, V type of device, X layout of a sparse tensor, W another layout, q the scheme per_tensor_affine, r a
+ * per-channel scheme, G storage class.
  */
 static bool
 fits(struct weights *w, char letter, uint32_t h)
@@ -509,14 +463,15 @@ fits(struct weights *w, char letter, uint32_t h)
 	case 'I': return made.type == 't' && n <= TENSOR_NDIM_MAX && all_fit(w, letter == 'n' ? 'u' : 'i', h);
 	case 'F': return made.type == 'b' && !value_bool(t, h);
 	case 'D': return is_allowed(w, h, &a) && a.kind == ALLOWED_DTYPE;
-	case 'A': return strchr("TPOU", made.type) != NULL;
+	case 'A': return strchr("TPU", made.type) != NULL;
 	case 'T': return made.type == 'T' || made.type == 'P';
 	case 'Q': return made.type == 'S' && dtype_info(made.dtype)->class == DTYPE_CLASS_QUANTISED;
 	case 'h': return made.type == 'd' || made.type == 'N';
 	case 'a': return made.type == 's' && !str_in(text, own_attributes);
 	case 'm': return made.type == 'N' || (made.type == 'd' && all_fit(w, 'a', h));
 	case 'x': return fits(w, 'm', h) || (made.type == 't' && n == 2 && all_fit(w, 'm', h));
-	case 'k': return is_key(w, h);
+	case 'c': return strchr("NbifsygSTPUzo01", made.type) != NULL;
+	case 'k': return fits(w, 'c', h) || (made.type == 't' && all_fit(w, 'c', h));
 	case 'p': return (made.type == 't' || made.type == 'l') && n == 2 && fits(w, 'k', value_item(t, h, 0));
 	case 'j': return made.type == 'l' && all_fit(w, 'k', h);
 	case 'J': return made.type == 'l' && all_fit(w, 'p', h);
@@ -736,11 +691,6 @@ call(struct weights *w, uint32_t callable, uint32_t args)
 
 	if (!is_allowed(w, callable, &a))
 		return refuse(w, "Trying to call reduce for unrecognized function");
-	/* torch.FloatTensor() and similar calls of torch before 0.2; BUILD then sets the storage. */
-	if (a.kind == ALLOWED_TENSOR && match(w, "", args) && value_is_global(w->m->t, callable, "torch", a.name)) {
-		w->result = (struct made){ .type = 'O', .dtype = a.dtype };
-		return true;
-	}
 	if (w->legacy && strcmp(a.name, "_rebuild_nested_tensor") == 0)
 		return refuse(w, "a nested tensor, whose sizes torch needs before it has read them from a legacy file");
 	for (; a.kind == ALLOWED_CALLABLE && c.form < forms + COUNT(forms); c.form++)
@@ -783,14 +733,8 @@ check_set_item(struct weights *w, uint32_t target, const uint32_t *pairs, size_t
 static bool
 check_build(struct weights *w, uint32_t target, uint32_t state)
 {
-	static const struct weights_form set = { .name = "Tensor.set_" };
-	struct weights_call c = { w, &set, state, value_len(w->m->t, state) };
-	enum dtype dtype = made_of(w, target).dtype;
-
 	if (value_ordered(w->m->t, target) && type_of(w, state) == 'd')
 		return true;
-	if (type_of(w, target) == 'O' && match(w, "Sunn", state) && made_of(w, arg(&c, 0)).dtype == dtype)
-		return inside(&c, dtype);
 	if (strchr("Nbifsytldg", type_of(w, target)) == NULL || value_ordered(w->m->t, target))
 		return doubt(w, "a state", "for such an object");
 	return refuse(w, "Can only build Tensor, Parameter, OrderedDict or types allowlisted via `add_safe_globals`");
@@ -811,17 +755,13 @@ check_known(struct weights *w, uint32_t key)
 	       doubt(w, "a persistent id", "that contradicts an earlier one");
 }
 
-/*
- * Checks the id of a storage: "storage", class, key, device, number of elements. In the legacy format it also has a view, or None.
- * A view has a key, a start and a number of elements, which limits tensors like the size of a storage.
- */
+/* Checks the id of a storage: "storage", class, key, device, number of elements. In the legacy format None follows. */
 static bool
 check_persid(struct weights *w, uint32_t id)
 {
 	const struct vtree *t = w->m->t;
 	const size_t n = value_len(t, id), parts = w->legacy ? 6 : 5;
-	const uint32_t view = value_item(t, id, 5);
-	uint64_t numel = 0, offset = 0, size = 0, end = 0;
+	uint64_t numel = 0;
 	struct allowed a;
 
 	if (type_of(w, id) == 't' && !str_eqc(value_text(t, value_item(t, id, 0)), "storage"))
@@ -829,19 +769,11 @@ check_persid(struct weights *w, uint32_t id)
 	if (type_of(w, id) == 't' && n != parts)
 		return refuse(w, "a persistent id of %zu parts instead of %zu", n, parts);
 	value_u64(t, value_item(t, id, 4), &numel);
-	if ((!match(w, w->legacy ? "'storage'GssuN" : "'storage'Gssu", id) && !match(w, "'storage'Gssu(suu)", id)) ||
-	    numel > INT64_MAX / 16)
+	if (!match(w, w->legacy ? "'storage'GssuN" : "'storage'Gssu", id) || numel > INT64_MAX / 16)
 		return doubt(w, "a persistent id", "with such parts");
 	is_allowed(w, value_item(t, id, 1), &a);
 	w->result = (struct made){ .type = 'S', .numel = numel, .dtype = a.dtype };
-	if (!check_known(w, value_item(t, id, 2)) || type_of(w, view) != 't')
-		return w->result.type != 0;
-	value_u64(t, value_item(t, view, 1), &offset);
-	value_u64(t, value_item(t, view, 2), &size);
-	if (!num_add(offset, size, &end) || end > numel)
-		return doubt(w, "a persistent id", "with a view beyond its storage");
-	w->result.numel = size;
-	return check_known(w, value_item(t, view, 0));
+	return check_known(w, value_item(t, id, 2));
 }
 
 /* Refuses opcodes that the unpickler does not support. */
@@ -902,10 +834,6 @@ check_global(struct weights *w, uint32_t h)
 	if (is_allowed(w, h, &a))
 		return true;
 	global_path(value_module(w->m->t, h), value_name(w->m->t, h), path);
-	if (a.blocked)
-		return refuse(w, "GLOBAL %s, whose module is blocked", path);
-	if (a.import != NULL)
-		return refuse(w, "GLOBAL %s is allowed only where %s was imported", path, a.import);
 	return refuse(w, "GLOBAL %s was not an allowed global by default", path);
 }
 

@@ -50,14 +50,14 @@ reasons(void)
 {
 	says(BYTES("\x80\2}X\1\0\0\0aK\1s."), NULL, 0, "");
 	says(BYTES("\x80\2ccollections\nOrderedDict\n)RX\1\0\0\0aK\1s}b."), NULL, 0, "allowed 0@2 collections.OrderedDict\n");
-	says(BYTES("\x80\2cos\nsystem\nX\2\0\0\0id\x85R."), "GLOBAL os.system, whose module is blocked", 2,
+	says(BYTES("\x80\2cos\nsystem\nX\2\0\0\0id\x85R."), "GLOBAL os.system was not an allowed global by default", 2,
 	     "unsafe 0@2 os.system\n");
 	says(BYTES("\x80\2cargparse\nNamespace\n)\x81}b."), "GLOBAL argparse.Namespace was not an allowed global by default", 2,
 	     "unknown 0@2 argparse.Namespace\n");
 	says(BYTES("\x80\2c__builtin__\neval\n."), "GLOBAL builtins.eval was not an allowed global by default", 2,
 	     "unsafe 0@2 __builtin__.eval\n");
 	says(BYTES("\x80\2ctorch.distributed.tensor\nDTensor\n."),
-	     "GLOBAL torch.distributed.tensor.DTensor is allowed only where torch.distributed.tensor was imported", 2,
+	     "GLOBAL torch.distributed.tensor.DTensor was not an allowed global by default", 2,
 	     "unknown 0@2 torch.distributed.tensor.DTensor\n");
 	says(BYTES("\x80\4\x95\2\0\0\0\0\0\0\0N."), "Unsupported operand 149 (FRAME)", 2, "");
 	says(BYTES("N\n."), "Unsupported operand 10", 1, "");
@@ -79,7 +79,7 @@ reasons(void)
 	says(BYTES("ctorch\nfloat32\n)R."), "float32 with such arguments: torch.save writes nothing of the kind", 16,
 	     "tensor 0@0 torch.float32\n");
 	says(BYTES("K\1"), "mem: at byte 2: the record ends within a pickle", 0, "");
-	says(BYTES("cos\nsystem\nK"), "GLOBAL os.system, whose module is blocked", 0, "unsafe 0@0 os.system\n");
+	says(BYTES("cos\nsystem\nK"), "GLOBAL os.system was not an allowed global by default", 0, "unsafe 0@0 os.system\n");
 }
 
 /* The persistent id of a storage has five parts in a zip and six in a legacy stream. */

@@ -65,20 +65,7 @@ refused(const char *p, size_t n, bool legacy, const char *why)
 
 #define BYTES(literal) literal, sizeof(literal) - 1
 
-/* A view of elements 1 and 2 of four. A tensor outside of the view does not load, even inside the storage. */
-static void
-view(void)
-{
-#define LEGACY_VIEW(size, elements)                                                                           \
-	"ctorch._utils\n_rebuild_tensor\n((X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0000X\3\0\0\0cpuK\4" \
-	"(X\1\0\0\0vK\1K" size "ttQK\0K" elements "\x85K\1\x85tR."
-	refused(BYTES(LEGACY_VIEW("\2", "\2")), true, NULL);
-	refused(BYTES(LEGACY_VIEW("\2", "\3")), true, "_rebuild_tensor: the tensor is not within its storage");
-	refused(BYTES(LEGACY_VIEW("\4", "\2")), true,
-		"a persistent id with a view beyond its storage: torch.save writes nothing of the kind");
-}
-
-/* In a legacy stream, torch reads ids of six parts, but no storage without elements and no nested tensor. */
+/* torch reads the six parts of a legacy stream's ids, but no storage without elements, and no nested tensor. */
 static void
 legacy(void)
 {
@@ -86,7 +73,6 @@ legacy(void)
 		"a persistent id with such parts: torch.save writes nothing of the kind");
 	refused(BYTES("(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0000X\3\0\0\0cpuK\4K\1tQ."), true,
 		"a persistent id with such parts: torch.save writes nothing of the kind");
-	view();
 	refused(BYTES("ctorch._utils\n_rebuild_nested_tensor\n)R."), true,
 		"a nested tensor, whose sizes torch needs before it has read them from a legacy file");
 }
