@@ -183,74 +183,21 @@ find(const struct program *p, struct str name, int letter)
 	return NULL;
 }
 
-/* Returns the option that name negates, such as carry for "no-carry", or NULL if there is none. */
-static const struct option_entry *
-find_negated(const struct program *p, struct str name)
-{
-	static const char *const words[] = { "no-", "no_", "not-", "no" };
-	const struct option_entry *o = NULL;
-
-	for (size_t i = 0; o == NULL && i < sizeof(words) / sizeof(words[0]); i++)
-		if (str_starts(name, str_c(words[i])))
-			o = find(p, str_from(name, strlen(words[i])), 0);
-	return o;
-}
-
-/*
- * Reports that there is no option of this name. Unique abbreviations are refused, too, because they would break when an option is
- * added.
- */
+/* Reports that there is no option of this name. Never suggests the opposite of what was typed. */
 static int
 no_such(const struct program *p, const char *typed, size_t len, struct err *e)
 {
-	struct str name = str_n(typed + 2, len - 2), full = { NULL, 0 };
-	const struct option_entry *negated = find_negated(p, name);
-	unsigned starts = 0;
+	struct str name = str_n(typed + 2, len - 2);
 	struct nearest near;
 
 	nearest_init(&near, name);
-	for (const struct option_entry *o = p->entries; o->kind != OPTION_IS_END; o++) {
-		if (o->name == NULL)
-			continue;
-		/* Never suggest the opposite of what was typed. */
-		if (str_starts(name, str_c("no")) == str_starts(str_c(o->name), str_c("no")))
+	for (const struct option_entry *o = p->entries; o->kind != OPTION_IS_END; o++)
+		if (o->name != NULL && str_starts(name, str_c("no")) == str_starts(str_c(o->name), str_c("no")))
 			nearest_try(&near, str_c(o->name));
-		if (str_starts(str_c(o->name), name)) {
-			starts++;
-			full = str_c(o->name);
-		}
-	}
-	if (starts == 1)
-		return err_set(e, ERR_USAGE, "option '%.*s' is an abbreviation, which is not accepted: write '--%.*s'", (int)len,
-			       typed, STR_ARG(full));
-	for (size_t i = 0; p->otherwise != NULL && p->otherwise[i][0] != NULL; i++)
-		if (str_eqc(name, p->otherwise[i][0]))
-			return err_set(e, ERR_USAGE, "no such option '%.*s'; this program has %s instead", (int)len, typed,
-				       p->otherwise[i][1]);
 	if (nearest_found(&near))
 		return err_set(e, ERR_USAGE, "no such option '%.*s' (did you mean '--%.*s'?); try '%s --help'", (int)len, typed,
 			       STR_ARG(near.best), tool_name());
-	if (negated != NULL)
-		return err_set(e, ERR_USAGE, "no such option '%.*s': leave '--%s' out", (int)len, typed, negated->name);
 	return usage_error(e, "no such option", typed, len);
-}
-
-/* Reports an argument of an option that takes none. */
-static int
-superfluous(const struct program *p, const struct option_entry *o, const char *arg, struct err *e)
-{
-	const bool off = strcmp(arg, "no") == 0 || strcmp(arg, "false") == 0 || strcmp(arg, "off") == 0 || strcmp(arg, "0") == 0;
-	struct buf other = BUF_INIT;
-
-	buf_addf(&other, "no-%s", o->name);
-	if (!off)
-		err_set(e, ERR_USAGE, "option '--%s' takes no argument; try '%s --help'", o->name, tool_name());
-	else if (find(p, buf_str(&other), 0) != NULL)
-		err_set(e, ERR_USAGE, "option '--%s' takes no argument: write '--%s'", o->name, other.p);
-	else
-		err_set(e, ERR_USAGE, "option '--%s' takes no argument: leave it out", o->name);
-	buf_release(&other);
-	return -1;
 }
 
 /* Stores an option. arg is its argument, or NULL: if it needs one, the next word is used. */
@@ -258,7 +205,7 @@ static int
 take(struct parsing *x, const struct option_entry *o, const char *arg, struct err *e)
 {
 	if (arg != NULL && o->arg == NULL)
-		return superfluous(x->p, o, arg, e);
+		return err_set(e, ERR_USAGE, "option '--%s' takes no argument; try '%s --help'", o->name, tool_name());
 	if (o->arg != NULL && arg == NULL && o->arg[0] != '[') {
 		if (x->at == x->argc)
 			return err_set(e, ERR_USAGE, "option '--%s' needs an argument (%s); try '%s --help'", o->name, o->arg,
@@ -303,12 +250,6 @@ take_letters(struct parsing *x, const char *typed, struct err *e)
 	return 0;
 }
 
-static bool
-is_size(const char *operand)
-{
-	return operand[0] != '\0' && strspn(operand, "0123456789x") == strlen(operand);
-}
-
 /* Reports that there are too many operands, and suggests what one of them may have been meant for. */
 static int
 extra_operand(const struct parsing *x, const struct operands *operands, struct err *e)
@@ -316,11 +257,6 @@ extra_operand(const struct parsing *x, const struct operands *operands, struct e
 	const struct tool_settings *settings = x->opts;
 	const char *const *v = operands->v, *extra = v[x->p->most_operands];
 
-	for (size_t i = 0; i < operands->n; i++)
-		if (is_size(v[i]) && access(v[i], F_OK) != 0)
-			return err_set(e, ERR_USAGE,
-				       "one operand too many: '%s' is not a file (a size is part of its option: --img-size %s)",
-				       v[i], v[i]);
 	if (access(extra, F_OK) != 0 && settings->output == NULL)
 		return err_set(e, ERR_USAGE, "one operand too many: '%s' (to write to that file: -o %s)", extra, extra);
 	return err_set(e, ERR_USAGE,

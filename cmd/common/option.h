@@ -123,8 +123,6 @@ struct program {
 	const char *status;      /* what the exit statuses mean */
 	const struct option_entry *entries;
 	size_t most_operands; /* the maximum number of operands; more are a usage error */
-	/* options of other programs, and the equivalents here; {NULL} ends the list; may be NULL */
-	const char *const (*otherwise)[2];
 	/* Runs the program. *status is TOOL_DONE at first. It becomes the exit status unless run fails. */
 	int (*run)(void *opts, const struct operands *operands, int *status, struct err *e);
 };

@@ -160,44 +160,6 @@ check_needs(const struct inspect_opts *o, struct err *e)
 	return 0;
 }
 
-/* Is arg, the argument of an option, a file that was probably meant as the operand? This requires that there is no other input. */
-static bool
-takes_file(const struct operands *operands, const char *arg)
-{
-	struct stat st;
-
-	if (arg == NULL || access(arg, F_OK) != 0)
-		return false;
-	if (operands->n == 1)
-		return strcmp(operands->v[0], "-") != 0 && access(operands->v[0], F_OK) != 0;
-	return operands->n == 0 && fstat(STDIN_FILENO, &st) == 0 && S_ISCHR(st.st_mode);
-}
-
-/* Reports an argument that was given without its option, or a file that was given as the argument of an option. */
-static int
-check_misplaced(const struct inspect_opts *o, const struct operands *operands, struct err *e)
-{
-	const struct option_entry *alone = has(o, REPORT_get) ? &report_get.option : &report_dump.option;
-
-	for (size_t i = 0; i < operands->n; i++) {
-		const char *word = operands->v[i];
-
-		if (access(word, F_OK) == 0)
-			continue;
-		if (has(o, REPORT_tree) && word[strspn(word, "0123456789")] == '\0' && word[0] != '\0')
-			return err_set(e, ERR_USAGE, "there is no file %s: is it --tree=%s?", word, word);
-		if (o->fail_on != 0 && (strcmp(word, "nan") == 0 || strcmp(word, "inf") == 0 || strcmp(word, "zero") == 0))
-			return err_set(e, ERR_USAGE, "there is no file %s: --fail-on takes words with commas, as in nan,inf", word);
-	}
-	if (takes_file(operands, o->path))
-		return err_set(e, ERR_USAGE, "%s is a file, but --%s takes it for its %s: --%s %s %s", o->path, alone->name,
-			       alone->arg, alone->name, operands->n > 0 ? operands->v[0] : alone->arg, o->path);
-	if (o->against.n == 1 && operands->n == 0 && takes_file(operands, o->against.v[0]))
-		return err_set(e, ERR_USAGE, "--against %s: the checkpoint to compare with it is missing (--against TARGET CKPT)",
-			       o->against.v[0]);
-	return 0;
-}
-
 /* Refuses to replace an input by the output. */
 static int
 check_output(const struct inspect_opts *o, const struct operands *operands, struct err *e)
@@ -224,9 +186,7 @@ check(const struct inspect_opts *o, const struct operands *operands, struct err 
 		return err_set(e, ERR_USAGE, "--format=model takes only one checkpoint");
 	if (o->common.null && !(has(o, REPORT_get) || (has(o, REPORT_list) && names)))
 		return err_set(e, ERR_USAGE, "-0 goes only with a list of names or with --get");
-	if (check_needs(o, e) < 0 || check_misplaced(o, operands, e) < 0)
-		return -1;
-	return check_output(o, operands, e);
+	return check_needs(o, e) < 0 ? -1 : check_output(o, operands, e);
 }
 
 static int
@@ -248,12 +208,6 @@ run(void *opts, const struct operands *operands, int *status, struct err *e)
 	return inspect_run(o, operands, e, status);
 }
 
-static const char *const otherwise[][2] = {
-	{ "compare", "--against=TARGET" }, { "diff", "--against=TARGET" }, { "json", "--format=json" },
-	{ "keys", "--format=names" },      { "metadata", "--rest" },       { "model", "--against=TARGET" },
-	{ "names", "--format=names" },     { "verify", "--check" },        { NULL, NULL },
-};
-
 int
 main(int argc, char **argv)
 {
@@ -269,7 +223,6 @@ main(int argc, char **argv)
 		.status = "0 done, 1 a negative answer (differs, damaged, no fit), 2 an error",
 		.entries = entries,
 		.most_operands = SIZE_MAX,
-		.otherwise = otherwise,
 		.run = run,
 	};
 	int status;

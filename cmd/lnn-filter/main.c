@@ -129,14 +129,6 @@ run(void *opts, const struct operands *operands, int *status, struct err *e)
 	return rc;
 }
 
-static const char *const otherwise[][2] = {
-	{ "json", "--inspect --format=json" },
-	{ "name", "-e '{TYPE: name, PATTERNS: [...]}'" },
-	{ "pattern", "-e '{TYPE: name, PATTERNS: [...]}'" },
-	{ "regex", "-e '{TYPE: name, PATTERNS: [...], MATCH_TYPE: regex}'" },
-	{ NULL, NULL },
-};
-
 static const struct program program = {
 	.name = "lnn-filter",
 	.usage = "[-c CONFIG] [-p PATH] [-e RULE] [options] [LIST|CKPT|MODEL]...",
@@ -146,7 +138,6 @@ static const struct program program = {
 	.status = "0 something was chosen, 1 nothing was (--lint: a finding), 2 an error",
 	.entries = entries,
 	.most_operands = SIZE_MAX,
-	.otherwise = otherwise,
 	.run = run,
 };
 

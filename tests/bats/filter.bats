@@ -226,7 +226,6 @@ all='{TYPE: name, PATTERNS: [""]}'
 	refusal "is it '-c r.yaml'" r.yaml l.tsv
 	refusal 'given twice' -e "$all" -e "$all" l.tsv
 	refusal '-k model: l.tsv is no checkpoint' -k model -e "$all" l.tsv
-	refusal 'this program has --inspect --format=json' --json -c r.yaml l.tsv
 	refusal 'nor a built-in description' -e "$all" -m nofile l.tsv
 	try lnn-filter --verbose -e "$all" l.tsv
 	expect_out $'a.weight\tfloat32\t[2]'

@@ -100,13 +100,6 @@ terminal() {
 		try lnn-ckpt-inspect "$@"
 		expect_refusal 2 lnn-ckpt-inspect "$text"
 	}
-	refusal 'this program has --format=json' --json w.st
-	refusal 'this program has --against=TARGET' --diff w.st w.st
-	refusal '--get PATH w.st' --get w.st
-	refusal '--dump a w.st' --dump w.st a
-	refusal 'the checkpoint to compare with it is missing' --against w.st
-	refusal 'is it --tree=2' --tree 2 w.st
-	refusal 'as in nan,inf' --check --fail-on nan inf w.st
 	refusal 'nor a built-in description' --against nofile w.st
 	refusal 'the report would overwrite the checkpoint' -o w.st w.st
 	printf 'a\tfloat32\t[1]\n' >l.tsv
