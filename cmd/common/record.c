@@ -344,7 +344,7 @@ measure(struct record *r)
 static struct str
 part(struct str s, size_t width, bool from_end)
 {
-	/* A character has at most four bytes. Combining characters beyond that are cut off. */
+	/* A character has at most four bytes. */
 	size_t n = s.len < 4 * width ? s.len : 4 * width;
 
 	while (n > 0) {

@@ -199,23 +199,10 @@ text_show(struct buf *b, struct str s)
 size_t
 text_width(struct str s)
 {
-	const uint8_t *p = (const uint8_t *)s.p;
-	size_t i, n, width = 0;
-	uint32_t c;
+	size_t width = 0;
 
-	for (i = 0; i < s.len; i += n) {
-		n = utf8_len(p + i, s.len - i);
-		n = n == 0 ? 1 : n;
-		c = utf8_decode(p + i, n);
-		if ((c >= 0x300 && c < 0x370) || c == 0x200b || c == 0x200d)
-			continue;
-		width += (c >= 0x1100 && c <= 0x115f) || (c >= 0x2e80 && c <= 0xa4cf) || (c >= 0xac00 && c <= 0xd7a3) ||
-					 (c >= 0xf900 && c <= 0xfaff) || (c >= 0xfe30 && c <= 0xfe6f) ||
-					 (c >= 0xff00 && c <= 0xff60) || (c >= 0x1f300 && c <= 0x1faff) ||
-					 (c >= 0x20000 && c <= 0x3fffd)
-				 ? 2
-				 : 1;
-	}
+	for (size_t i = 0; i < s.len; i++)
+		width += ((unsigned char)s.p[i] & 0xc0) != 0x80;
 	return width;
 }
 

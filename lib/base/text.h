@@ -37,7 +37,7 @@ int text_map(char c, const char *from, const char *to);
 /* Writes text for display: control bytes, bidirectional overrides and invalid UTF-8 as \xHH, all else unchanged. */
 void text_show(struct buf *b, struct str s);
 
-/* Returns the number of terminal columns of UTF-8 text. Wide characters take 2. */
+/* Returns the number of characters of UTF-8 text, which is about the number of terminal columns. */
 size_t text_width(struct str s);
 
 /* The singular or plural of noun, a string literal: "tensor" if n is 1, else "tensors". */

@@ -538,6 +538,8 @@ UNWRITTEN = {
     "set with False for state", "set with an empty text for state", "set with a float for state",
     "set with an empty set for state", "NEWOBJ with a list", "no strides",
     "id with key 0", "tensor of a storage whose key is a number", "ids whose keys are a text and a number",
+    "old FloatTensor", "FloatTensor", "DoubleTensor as a parameter", "HalfTensor as a parameter",
+    "BFloat16Tensor as a parameter", "key a tuple nested deep",
 }
 
 
