@@ -6,14 +6,14 @@ load helpers
 @test 'a mistyped option is never read as its opposite' {
 	try lnn-ckpt-adapt --nostrict "$fixtures/tiny.pth"
 	expect_refusal 2 lnn-ckpt-adapt "no such option '--nostrict' (did you mean '--no-strict'?)"
-	# one letter less is nearer to --drop-mismatched than to anything that begins with no
+	# this word is nearer to --drop-mismatched than to any option that begins with --no
 	try lnn-ckpt-adapt --no-drop-mismatche "$fixtures/tiny.pth"
 	expect_refusal 2 lnn-ckpt-adapt "no such option '--no-drop-mismatche'; try"
 	try lnn-ckpt-adapt --strict=no "$fixtures/tiny.pth"
 	expect_refusal 2 lnn-ckpt-adapt "option '--strict' takes no argument; try"
 }
 
-@test 'an operand too many: an output, a second input' {
+@test 'a superfluous operand gives the option that was probably meant' {
 	for program in lnn-ckpt-adapt lnn-interp-bias; do
 		try "$program" "$fixtures/tiny.pth" out.pth
 		expect_refusal 2 "$program" "one operand too many: 'out.pth' (to write to that file: -o out.pth)"

@@ -21,14 +21,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			promise(model_find(&m, m.entries[i].name) == &m.entries[i], "an entry is found by its name");
 		for (size_t i = 0; i < m.n; i++)
 			whole = whole && m.entries[i].has_shape && m.entries[i].dtype != DTYPE_UNKNOWN;
-		promise(!whole || model_write(m.entries, m.n, &one, &e) == 0, "what was read can be written");
+		promise(!whole || model_write(m.entries, m.n, &one, &e) == 0, "a description that was read can be written");
 	}
 	if (one.len > 0) {
 		model_init(&again);
-		promise(model_load_yaml(&again, "again.yaml", buf_str(&one), &e) == 0, "what was written is read");
-		promise(m.n == again.n, "all of it");
+		promise(model_load_yaml(&again, "again.yaml", buf_str(&one), &e) == 0,
+			"a description that was written is read again");
+		promise(m.n == again.n, "the description has as many entries again");
 		promise(model_write(again.entries, again.n, &two, &e) == 0 && str_eq(buf_str(&one), buf_str(&two)),
-			"written again it comes out the same");
+			"a description that is written again has the same bytes");
 		model_release(&again);
 	}
 	model_release(&m);

@@ -467,8 +467,9 @@ def left_out(pattern):
     return r"\N" in pattern or "(?t" in pattern or bool(re.search(r"\\[uU]0*[dD][89a-fA-F]", pattern))
 
 
-# What pyre refuses on purpose: atomic groups, conditionals, comments and {0}, flags for a part of a pattern and flags but i, m and s,
-# possessive quantifiers, octal escapes, names of characters, references inside lookbehind, {m,n} times what may be empty.
+# Constructs that pyre refuses on purpose: atomic groups, conditionals, comments and {0}, flags for a part of a pattern, flags other
+# than i, m and s, possessive quantifiers, octal escapes, names of characters, references inside a lookbehind, {m,n} after an item
+# that can match the empty text.
 REFUSED = re.compile(r"""\(\?[>(#]|\{0*(,0+)?\}|\(\?[a-zA-Z]*[-:xauL]|[*+?}]\+|\\[0-7N]|\(\?<[=!].*(\\[1-9]|\(\?P=)|\{\d*,\d+\}""", re.DOTALL)
 
 
@@ -526,7 +527,7 @@ def same(question, ours, theirs):
     if refusal(ours):
         return any(REFUSED.search(operand) for operand in question[1:3])
     if ours.endswith("look-behind requires fixed-width pattern"):
-        return True  # some are left out as well: inside one, the repeating of nothing
+        return True  # Python also accepts some of these: repeated empty items inside a lookbehind
     return ours == theirs
 
 

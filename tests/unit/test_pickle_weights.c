@@ -65,7 +65,7 @@ refused(const char *p, size_t n, bool legacy, const char *why)
 
 #define BYTES(literal) literal, sizeof(literal) - 1
 
-/* torch reads the six parts of a legacy stream's ids, but no storage without elements, and no nested tensor. */
+/* In a legacy stream, torch reads ids of six parts, but no storage without elements and no nested tensor. */
 static void
 legacy(void)
 {

@@ -135,10 +135,10 @@ test_show(void)
 	is_str(b.p, "a\\x1b[31m\xc3\xa9\\xe2\\x80\\xaex\\xff\\xc2\\x9b\\",
 	       "control characters and invalid bytes are escaped for a terminal");
 	buf_release(&b);
-	is_uint(text_width(BYTES("abc")), 3, "width of ASCII");
-	is_uint(text_width(BYTES("\xc3\xa9t\xc3\xa9")), 3, "width of letters with accents");
-	is_uint(text_width(BYTES("\xe6\x97\xa5\xe6\x9c\xac")), 2, "width of characters of three bytes");
-	is_uint(text_width(BYTES("")), 0, "width of nothing");
+	is_uint(text_width(BYTES("abc")), 3, "the width of ASCII letters is 1");
+	is_uint(text_width(BYTES("\xc3\xa9t\xc3\xa9")), 3, "the width of letters with accents is 1");
+	is_uint(text_width(BYTES("\xe6\x97\xa5\xe6\x9c\xac")), 2, "the width of characters of three bytes is 1");
+	is_uint(text_width(BYTES("")), 0, "the width of the empty text is 0");
 }
 
 static void
