@@ -219,8 +219,8 @@ floats() {
 	[ "$(grep -vc 'warning: ' <<<"$stderr")" -eq 1 ] || fail "$stderr"
 	pipe "lnn-ckpt-adapt -m '$fixtures/tiny.pth' '$fixtures/tiny.pth' >/dev/full"
 	expect_refusal 2 lnn-ckpt-adapt 'No space left on device'
-	try lnn-ckpt-adapt -m "$fixtures/tiny.pth" --root --to safetensors "$fixtures/tiny.pth"
-	expect_refusal 2 lnn-ckpt-adapt --root
+	try lnn-ckpt-adapt -m "$fixtures/tiny.pth" --under x --to safetensors "$fixtures/tiny.pth"
+	expect_refusal 2 lnn-ckpt-adapt --under
 }
 
 @test 'a list of names and a checkpoint from the same standard input are refused' {
