@@ -324,6 +324,29 @@ apply_reshape(const struct keyop *op, struct keyops_tensor *t, struct err *err)
 	return add_view(t, &v);
 }
 
+/* Works like torch's flatten(): the dimensions from the first number to the second become one. */
+static int
+apply_flatten(const struct keyop *op, struct keyops_tensor *t, struct err *err)
+{
+	uint64_t shape[TENSOR_NDIM_MAX];
+	unsigned first, last, n = 0;
+	struct view v;
+
+	if (find_dim(t, op->v[0], &first, err) < 0 || find_dim(t, op->v[1], &last, err) < 0)
+		return -1;
+	if (first > last)
+		return err_set(err, ERR_INPUT, "dimension %u is behind dimension %u", first, last);
+	for (unsigned d = 0; d < t->form.ndim; d++) {
+		if (d <= first || d > last)
+			shape[n++] = t->form.shape[d];
+		else if (!num_mul(shape[n - 1], t->form.shape[d], &shape[n - 1]))
+			return err_set(err, ERR_INPUT, "a dimension would exceed 2^64");
+	}
+	view_all(&v, &t->form);
+	view_set_shape(&v, shape, n);
+	return add_view(t, &v);
+}
+
 static int
 apply_channels(const struct keyop *op, struct keyops_tensor *t, struct err *err)
 {
@@ -387,9 +410,10 @@ static const struct op_kind kinds[] = {
 	{ "slice", OP_RANGES, apply_slice },       { "pad", OP_SIZES, apply_pad },
 	{ "rows", OP_FILE, apply_rows },           { "permute", OP_NUMBERS, apply_permute },
 	{ "transpose", OP_TRUE, apply_transpose }, { "reshape", OP_NUMBERS, apply_reshape },
-	{ "flip", OP_NUMBERS, apply_flip },        { "channels", OP_NUMBER, apply_channels },
-	{ "patch", OP_NUMBERS, apply_patch },      { "scale", OP_SCALAR, apply_scale },
-	{ "dtype", OP_DTYPE, apply_dtype },        { "sum", OP_WEIGHTS, apply_sum },
+	{ "flatten", OP_NUMBERS, apply_flatten },  { "flip", OP_NUMBERS, apply_flip },
+	{ "channels", OP_NUMBER, apply_channels }, { "patch", OP_NUMBERS, apply_patch },
+	{ "scale", OP_SCALAR, apply_scale },       { "dtype", OP_DTYPE, apply_dtype },
+	{ "sum", OP_WEIGHTS, apply_sum },
 };
 
 enum { NKINDS = sizeof(kinds) / sizeof(kinds[0]) };
@@ -593,7 +617,9 @@ read_value(const struct op_reader *r, struct keyops *ops, struct keyop *op, cons
 	case OP_NUMBER:
 		op->n = 1;
 		return ynode_int(node, &op->v[0]) ? 0 : ynode_fail(node, r->err, "%s: a number was expected", op->kind->name);
-	case OP_NUMBERS: op->n = node->n; return read_numbers(r, node, op->kind->apply == apply_patch ? 2 : 0, op->v);
+	case OP_NUMBERS:
+		op->n = node->n;
+		return read_numbers(r, node, op->kind->apply == apply_patch || op->kind->apply == apply_flatten ? 2 : 0, op->v);
 	case OP_SIZES:
 	case OP_RANGES: return read_dims(r, op, node);
 	case OP_TRUE: return ynode_bool(node, &yes) && yes ? 0 : ynode_fail(node, r->err, "%s: true was expected", op->kind->name);

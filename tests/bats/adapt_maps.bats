@@ -357,13 +357,20 @@ op_refused() {
 	op_refused '{from: freqs, to: a, ops: [{permute: [0, 1, -2]}]}' 'freqs: permute of [2,3,6]: dimension 1 is named twice'
 	op_refused '{from: freqs, to: a, ops: [{transpose: true}]}' 'freqs: transpose of [2,3,6]: at most two dimensions can be transposed'
 	op_refused '{from: freqs, to: a, ops: [{flip: [0]}, {reshape: [5, -1]}]}' 'freqs: reshape of [2,3,6]: 36 elements do not have that shape'
-	op_refused '{from: freqs, to: a, ops: [{slice: {3: [0, 1]}}]}' 'freqs: slice of [2,3,6]: there is no dimension 3'
+	op_refused '{from: freqs, to: a, ops: [{flatten: [1, 0]}]}' 'freqs: flatten of [2,3,6]: dimension 1 is behind dimension 0'
+	op_refused '{from: freqs, to: a, ops: [{flatten: [0, 3]}]}' 'freqs: flatten of [2,3,6]: there is no dimension 3'
 	op_refused '{from: freqs, to: a, ops: [{reshape: [4294967296, 4294967296]}]}' 'freqs: reshape of [2,3,6]: 36 elements do not have that shape'
 	op_refused '{from: freqs, to: a, ops: [{channels: 1}]}' 'freqs: channels of [2,3,6]: a weight [out, channels, height, width] was expected'
 	op_refused '{from: patch_embed.proj.weight, to: a, ops: [{patch: [0, 14]}]}' 'patch_embed.proj.weight: patch of [12,3,16,16]: a change of an input layer from 16 to 0 is out of range'
 	op_refused '{from: [freqs, cls_token], to: a, ops: [{join: 0}]}' 'freqs: join of [2,3,6]: the shapes differ in more than dimension 0'
 	printf '0\n-\n2\n' >rows
 	op_refused '{from: freqs, to: a, ops: [{rows: rows}]}' 'freqs: rows of [2,3,6]: there is no row 2'
+	# The dimensions of a tensor without elements may have any size, but their product is limited.
+	head='{"w":{"dtype":"F32","shape":[0,1099511627776,1099511627776],"data_offsets":[0,0]}}'
+	printf "\\x$(printf %x ${#head})\\0\\0\\0\\0\\0\\0\\0%s" "$head" >large.safetensors
+	printf 'rules:\n  - {from: w, to: a, ops: [{flatten: [1, 2]}]}\n' >m.yaml
+	try lnn-ckpt-adapt -s m.yaml -o no.pth large.safetensors
+	expect_refusal 2 lnn-ckpt-adapt 'flatten of [0,1099511627776,1099511627776]: a dimension would exceed 2^64'
 }
 
 @test 'ops: errors in a map have their positions' {

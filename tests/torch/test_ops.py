@@ -99,7 +99,8 @@ for dtype in MOVED:
     op(f"transpose {dtype}", m, [{"transpose": True}], m.t().contiguous())
     op(f"transpose of a vector {dtype}", v, [{"transpose": True}], v)
     op(f"reshape {dtype}", x, [{"reshape": [4, -1, 5]}], x.reshape(4, -1, 5).clone())
-    op(f"flatten {dtype}", x, [{"permute": [2, 0, 1]}, {"reshape": [-1]}], x.permute(2, 0, 1).flatten().clone())
+    op(f"flatten {dtype}", x, [{"flatten": [0, 1]}], x.flatten(0, 1).clone())
+    op(f"flatten all {dtype}", x, [{"permute": [2, 0, 1]}, {"flatten": [0, -1]}], x.permute(2, 0, 1).flatten().clone())
     op(f"flip {dtype}", x, [{"flip": [0, 2]}], flip(x, 0, 2))
     op(f"several {dtype}", x, [{"flip": [1]}, {"reshape": [12, 15]}, {"slice": {1: [3, 9]}}, {"transpose": True}],
        flip(x, 1).reshape(12, 15)[:, 3:9].t().contiguous())
