@@ -43,7 +43,7 @@ _lnn_paths() {
 }
 
 _lnn_maps() {
-	lnn-ckpt-adapt --print-map '' 2>&1 | sed -n 's/.*there are \(.*\) (a map.*/\1/p' | tr -d ,
+	lnn-ckpt-adapt --print-map '' 2>&1 | sed -n 's/.*there are \(.*\) (other maps.*/\1/p' | tr -d ,
 }
 
 # The options of a program, from its --help.

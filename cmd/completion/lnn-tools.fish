@@ -35,7 +35,7 @@ function __lnn_paths
 end
 
 function __lnn_maps
-	lnn-ckpt-adapt --print-map '' 2>&1 | string replace -rf '.*there are (.*) \(a map.*' '$1' | string split ', '
+	lnn-ckpt-adapt --print-map '' 2>&1 | string replace -rf '.*there are (.*) \(other maps.*' '$1' | string split ', '
 end
 
 function __lnn_values
