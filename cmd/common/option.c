@@ -183,21 +183,30 @@ find(const struct program *p, struct str name, int letter)
 	return NULL;
 }
 
-/* Reports that there is no option of this name. Never suggests the opposite of what was typed. */
+/*
+ * Reports that there is no option of this name, and names one that it abbreviates, or the nearest. Never suggests the opposite of what
+ * was typed.
+ */
 static int
 no_such(const struct program *p, const char *typed, size_t len, struct err *e)
 {
-	struct str name = str_n(typed + 2, len - 2);
+	struct str name = str_n(typed + 2, len - 2), full = { NULL, 0 };
 	struct nearest near;
 
 	nearest_init(&near, name);
-	for (const struct option_entry *o = p->entries; o->kind != OPTION_IS_END; o++)
-		if (o->name != NULL && str_starts(name, str_c("no")) == str_starts(str_c(o->name), str_c("no")))
-			nearest_try(&near, str_c(o->name));
-	if (nearest_found(&near))
-		return err_set(e, ERR_USAGE, "no such option '%.*s' (did you mean '--%.*s'?); try '%s --help'", (int)len, typed,
-			       STR_ARG(near.best), tool_name());
-	return usage_error(e, "no such option", typed, len);
+	for (const struct option_entry *o = p->entries; o->kind != OPTION_IS_END; o++) {
+		if (o->name == NULL || str_starts(name, str_c("no")) != str_starts(str_c(o->name), str_c("no")))
+			continue;
+		nearest_try(&near, str_c(o->name));
+		if (full.len == 0 && str_starts(str_c(o->name), name))
+			full = str_c(o->name);
+	}
+	if (full.len == 0 && nearest_found(&near))
+		full = near.best;
+	if (full.len == 0)
+		return usage_error(e, "no such option", typed, len);
+	return err_set(e, ERR_USAGE, "no such option '%.*s' (did you mean '--%.*s'?); try '%s --help'", (int)len, typed,
+		       STR_ARG(full), tool_name());
 }
 
 /* Stores an option. arg is its argument, or NULL: if it needs one, the next word is used. */
