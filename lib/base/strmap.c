@@ -51,11 +51,15 @@ hash(uint64_t seed, const char *p, size_t len)
 }
 
 static struct str
+lent_key(const struct strmap *m, size_t i)
+{
+	return *(const struct str *)((const char *)m->lent + i * m->stride);
+}
+
+static struct str
 key_of(const struct strmap *m, const struct strmap_slot *s)
 {
-	size_t i = s->key - 1;
-
-	return m->lent == NULL ? m->keys[i] : *(const struct str *)((const char *)m->lent + i * m->stride);
+	return m->lent == NULL ? m->keys[s->key - 1] : lent_key(m, s->key - 1);
 }
 
 /* Returns the slot of key, or the free slot where it would be added. */
@@ -197,15 +201,22 @@ put_key(struct strmap *m, struct str key, uint64_t value)
 	m->values[m->nkeys] = value;
 }
 
+/* Returns the hash of key. The first slots decide on the seed. */
+static uint32_t
+hash_of(struct strmap *m, struct str key)
+{
+	if (m->size == 0)
+		grow(m);
+	return hash(m->seed, key.p, key.len);
+}
+
 static bool
-add_hashed(struct strmap *m, struct str key, uint64_t value)
+add_hashed(struct strmap *m, struct str key, uint64_t value, uint32_t h)
 {
 	struct strmap_slot *s;
-	uint32_t h;
 
 	if ((m->nkeys + 1) * 4 > m->size * 3)
 		grow(m);
-	h = hash(m->seed, key.p, key.len);
 	s = slot_of(m, key, h);
 	if (s->key != 0)
 		return false;
@@ -231,20 +242,48 @@ get_hashed(const struct strmap *m, struct str key, uint64_t *value)
 	return true;
 }
 
-bool
-strmap_add(struct strmap *m, struct str key, uint64_t value)
+/* Adds key, whose hash is *h if h is not NULL. */
+static bool
+add(struct strmap *m, struct str key, uint64_t value, const uint32_t *h)
 {
 	uint32_t *place;
 
 	if (key.p == NULL)
 		key.p = "";
 	place = place_of(m, key, value);
-	if (place == NULL ? !add_hashed(m, key, value) : *place != 0 || (m->strays && get_hashed(m, key, NULL)))
+	if (place == NULL ? !add_hashed(m, key, value, h != NULL ? *h : hash_of(m, key))
+			  : *place != 0 || (m->strays && get_hashed(m, key, NULL)))
 		return false;
 	if (place != NULL)
 		*place = (uint32_t)value + 1;
 	m->count++;
 	return true;
+}
+
+bool
+strmap_add(struct strmap *m, struct str key, uint64_t value)
+{
+	return add(m, key, value, NULL);
+}
+
+size_t
+strmap_fill(struct strmap *m, size_t n)
+{
+	enum { AHEAD = 16 }; /* keys between fetching a slot and using it */
+	uint32_t hashes[AHEAD];
+
+	strmap_reserve(m, n);
+	for (size_t i = 0; i < n + AHEAD; i++) {
+		uint32_t *h = &hashes[i % AHEAD];
+
+		if (i >= AHEAD && !add(m, lent_key(m, i - AHEAD), i - AHEAD, h))
+			return i - AHEAD;
+		if (i >= n)
+			continue;
+		*h = hash_of(m, lent_key(m, i));
+		__builtin_prefetch(&m->slots[*h & (m->size - 1)], 1);
+	}
+	return n;
 }
 
 bool

@@ -50,6 +50,12 @@ void strmap_reserve(struct strmap *m, size_t n);
 /* Adds key, which is borrowed and must live as long as the map. Returns false and changes nothing if key is present. */
 bool strmap_add(struct strmap *m, struct str key, uint64_t value);
 
+/*
+ * Adds the first n keys of lent to an empty map. Returns n, or the index of the first key that occurs before. For many keys this is
+ * faster than strmap_add, because it does not wait for the memory of each.
+ */
+size_t strmap_fill(struct strmap *m, size_t n);
+
 /* Returns true and sets *value if key is present. value may be NULL. */
 bool strmap_get(const struct strmap *m, struct str key, uint64_t *value);
 

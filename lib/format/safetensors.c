@@ -365,8 +365,8 @@ sort(struct parser *p)
 		return;
 	qsort(p->entries, p->n, sizeof(*p->entries), compare);
 	strmap_release(&p->names);
-	for (i = 0; i < p->n; i++)
-		strmap_add(&p->names, p->entries[i].name, i);
+	p->names = (struct strmap){ .lent = p->entries, .stride = sizeof(*p->entries) };
+	(void)strmap_fill(&p->names, p->n);
 }
 
 /* Checks that every byte of the data belongs to exactly one tensor. *size is the end of the last one. */

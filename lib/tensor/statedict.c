@@ -13,7 +13,6 @@
 struct walk {
 	struct statedict *sd;
 	struct tensor_tree tree;                      /* without a tree (safetensors), all but nodes is zero */
-	bool named;                                   /* sd->by_name has all names already */
 	size_t cap;                                   /* capacity of sd->entries */
 	size_t cap_made, cap_containers, cap_insides; /* capacities of arrays in sd */
 	struct sd_inside at; /* position of the current item; parent is VALUE_ABSENT outside of containers */
@@ -46,21 +45,14 @@ entry_name(struct walk *w, uint32_t container, size_t i)
 
 /* ---- entries */
 
-/* Appends an entry. Fails if the name exists, or if there are more names than a file of this size can have. */
+/* Appends an entry. Fails if there are more names than a file of this size can have. */
 static int
 add_entry(struct walk *w, struct str name, enum sd_kind kind, uint32_t tensor, uint32_t value)
 {
 	struct statedict *sd = w->sd;
-	struct buf shown = BUF_INIT;
 
-	sd->by_name.lent = sd->entries = xgrow(sd->entries, sd->n, &w->cap, sizeof(*sd->entries));
+	sd->entries = xgrow(sd->entries, sd->n, &w->cap, sizeof(*sd->entries));
 	sd->entries[sd->n] = (struct sd_entry){ .name = name, .kind = kind, .tensor = tensor, .value = value };
-	if (!w->named && !strmap_add(&sd->by_name, name, sd->n)) {
-		text_show(&shown, name);
-		err_input(w->e, sd->ckpt->file, "the name '%.*s' occurs twice in the state dict", STR_ARG(buf_str(&shown)));
-		buf_release(&shown);
-		return -1;
-	}
 	/* Many paths may lead to the same container, so the number and length of names are limited. */
 	if (sd->n >= 4 * (size_t)w->tree.nodes + 1024 || w->text > 64 * (uint64_t)w->tree.nodes + ((uint64_t)64 << 20))
 		return err_input(w->e, sd->ckpt->file, "shared containers expand to more names than the file has values");
@@ -228,23 +220,41 @@ open_tree(struct walk *w, const struct place_ask *ask)
 static int
 open_flat(struct walk *w, const char *key)
 {
-	struct ckpt *c = w->sd->ckpt;
+	const struct ckpt *c = w->sd->ckpt;
 	uint32_t i;
 
 	w->tree.nodes = c->ntensors;
 	if (key != NULL && key[0] != '\0')
 		return err_input(w->e, c->file, "it is one flat state dict: -k '%s' finds nothing in it", key);
 	w->sd->key = str_c("");
-	w->named = c->ntensors > 0 && c->by_name.count == c->ntensors;
-	if (w->named) {
-		w->sd->by_name = c->by_name;
-		strmap_init(&c->by_name);
-	}
-	w->sd->by_name.stride = sizeof(*w->sd->entries);
 	for (i = 0; i < c->ntensors; i++)
 		if (add_entry(w, c->names[i], SD_TENSOR, i, VALUE_ABSENT) < 0)
 			return -1;
 	return 0;
+}
+
+/* Makes by_name, or takes over the map of the reader. Fails if a name occurs twice. */
+static int
+map_names(struct statedict *sd, struct err *e)
+{
+	struct strmap *map = &sd->ckpt->by_name;
+	const bool made = sd->ckpt->tree == NULL && map->count == sd->n;
+	struct buf shown = BUF_INIT;
+	size_t first;
+
+	if (made) {
+		sd->by_name = *map;
+		strmap_init(map);
+	}
+	sd->by_name.lent = sd->entries;
+	sd->by_name.stride = sizeof(*sd->entries);
+	first = made ? sd->n : strmap_fill(&sd->by_name, sd->n);
+	if (first == sd->n)
+		return 0;
+	text_show(&shown, sd->entries[first].name);
+	err_input(e, sd->ckpt->file, "the name '%.*s' occurs twice in the state dict", STR_ARG(buf_str(&shown)));
+	buf_release(&shown);
+	return -1;
 }
 
 /* Opens the state dict. Reads no further values. */
@@ -257,17 +267,18 @@ open_read(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, str
 	*sd = (struct statedict){ .ckpt = c, .place = VALUE_ABSENT, .metadata = VALUE_ABSENT };
 	arena_init(&sd->arena);
 	w.composites = (struct composites){ .c = c, .arena = &sd->arena };
-	sd->by_name = (struct strmap){ .stride = sizeof(*sd->entries) };
+	strmap_init(&sd->by_name);
 	sd->entries = xreallocn(NULL, c->ntensors, sizeof(*sd->entries));
 	w.cap = c->ntensors;
 	buf_init(&w.path);
-	strmap_reserve(&sd->by_name, c->ntensors);
 	if (c->tree == NULL) {
 		r = open_flat(&w, ask->key);
 	} else {
 		tree_init(&w.tree, c);
 		r = open_tree(&w, ask);
 	}
+	if (r == 0)
+		r = map_names(sd, e);
 	if (w.misfits > 0)
 		diag_warn(ask->diag,
 			  "%s: %.*s%s: it has another number of scales or zero points than channels, so torch refuses it", c->file,
