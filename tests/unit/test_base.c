@@ -379,6 +379,17 @@ test_strmap_lent(void)
 		found = strmap_get(&m, arena_str(&a, v[i].name), &at) && at == i && found;
 	ok(found && !strmap_get(&m, str_c("1.weight"), NULL) && !strmap_get(&m, str_c("layer.0"), NULL));
 	strmap_release(&m);
+	/* All at once; then with one that occurs twice, of either way. */
+	for (unsigned twice = N; twice >= N - 2; twice--) {
+		if (twice < N)
+			v[twice].name = v[twice % 2 + 2].name;
+		m = (struct strmap){ .lent = v, .stride = sizeof(*v) };
+		ok(strmap_fill(&m, N) == twice);
+		for (unsigned i = 0; i < twice; i++)
+			found = strmap_get(&m, arena_str(&a, v[i].name), &at) && at == i && found;
+		ok(found && m.count == twice);
+		strmap_release(&m);
+	}
 	arena_release(&a);
 	free(v);
 }
