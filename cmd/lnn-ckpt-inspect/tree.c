@@ -3,6 +3,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/xalloc.h"
 #include "report.h"
@@ -10,76 +11,91 @@
 
 enum { DEPTH_MAX = 200 };
 
-/* A component of names. Its children are in the order of the rows. */
+/* A component of names. The rows below it are one run of tree.order. */
 struct branch {
-	struct str name;                /* name of the component */
-	uint32_t up, next, child, last; /* indices in tree.v; 0 is the root, and also means "none" */
-	uint32_t children;
-	uint32_t depth;
+	struct str name; /* the component, in the name of a row */
 	struct holding sum;
+	uint32_t first; /* index in tree.order of its first row; it has sum.tensors rows */
+	size_t end;     /* offset in the names of its rows of the end of the component */
 };
 
+/* Only the branches on the way to the one that is printed, and their siblings, are in memory. */
 struct tree {
 	struct job *j;
+	uint64_t depth, nbytes;
+	uint32_t *order; /* indices of all rows. Rows are moved only within the run of a branch. */
+	uint32_t *child; /* by index in order: the child to which the row belongs; and room for moving the rows */
+	uint32_t *moved;
+	/* A stack: for each open branch an element for rows that end there, and its children in the order of their first rows. */
 	struct branch *v;
 	size_t n, cap;
-	struct arena keys;
-	struct strmap map; /* from parent's index and component to index; has only children after the first SEARCHED of a parent */
+	struct strmap map; /* while a branch is split: its children after the first SEARCHED, by name */
 };
 
 /* The number of children of a branch that are compared one by one. */
 enum { SEARCHED = 8 };
 
+/* Returns the number of the child with that name. Child i is the element base + i of the stack. last is a good guess, or 0. */
 static uint32_t
-branch_of(struct tree *t, uint32_t up, struct str name, struct buf *scratch)
+child_of(struct tree *t, size_t base, struct str name, uint32_t last)
 {
-	uint32_t at = t->v[up].child;
+	const size_t n = t->n - base;
 	uint64_t i;
 
-	for (size_t k = 0; k < SEARCHED && at != 0; k++, at = t->v[at].next)
-		if (str_eq(t->v[at].name, name))
-			return at;
-	buf_clear(scratch);
-	buf_le32(scratch, up);
-	buf_addstr(scratch, name);
-	if (t->v[up].children > SEARCHED && strmap_get(&t->map, buf_str(scratch), &i))
+	if (last > 0 && str_eq(t->v[base + last].name, name))
+		return last;
+	for (i = 1; i < n && i <= SEARCHED; i++)
+		if (str_eq(t->v[base + i].name, name))
+			return (uint32_t)i;
+	if (n > SEARCHED && strmap_get(&t->map, name, &i))
 		return (uint32_t)i;
-	t->v = xgrow(t->v, t->n, &t->cap, sizeof(*t->v));
-	t->v[t->n] = (struct branch){ .name = name, .up = up, .depth = t->v[up].depth + 1 };
-	if (t->v[up].last != 0)
-		t->v[t->v[up].last].next = (uint32_t)t->n;
-	else
-		t->v[up].child = (uint32_t)t->n;
-	t->v[up].last = (uint32_t)t->n;
-	if (++t->v[up].children > SEARCHED)
-		strmap_add(&t->map, arena_str(&t->keys, buf_str(scratch)), t->n);
-	return (uint32_t)t->n++;
+	*xpush(t->v, t->n, t->cap) = (struct branch){ .name = name };
+	if (n > SEARCHED) {
+		t->map.lent = t->v + base;
+		t->map.stride = sizeof(*t->v);
+		strmap_add(&t->map, name, n);
+	}
+	return (uint32_t)n;
 }
 
+/* Sorts the rows of a branch by child. Rows of one child keep their order. */
 static void
-add(struct branch *b, const struct row *row)
+move_rows(struct tree *t, size_t base, size_t first, size_t end)
 {
-	holding_add(&b->sum, &(struct holding){ 1, tensor_count(row->t), row->nbytes });
+	for (size_t i = first; i < end; i++)
+		t->moved[t->v[base + t->child[i]].first++] = t->order[i];
+	for (size_t i = base; i < t->n; i++)
+		t->v[i].first -= (uint32_t)t->v[i].sum.tensors;
+	memcpy(t->order + first, t->moved + first, (end - first) * sizeof(*t->order));
 }
 
+/* Adds the children of a branch to the stack. Their components begin at offset at in the names. */
 static void
-grow(struct tree *t)
+split(struct tree *t, const struct branch *b, size_t at)
 {
-	const uint64_t most = t->j->in->o->depth < DEPTH_MAX ? t->j->in->o->depth : DEPTH_MAX;
-	struct buf scratch = BUF_INIT;
+	const size_t base = t->n, end = b->first + (size_t)b->sum.tensors;
+	uint32_t next = b->first, last = 0, child;
+	bool sorted = true;
 
 	*xpush(t->v, t->n, t->cap) = (struct branch){ 0 };
-	for (size_t i = 0; i < t->j->rows.n; i++) {
-		struct str rest = t->j->rows.v[i].name, part;
-		uint32_t at = 0;
+	for (size_t i = b->first; i < end; i++, last = child) {
+		const struct row *row = &t->j->rows.v[t->order[i]];
+		struct str rest = at > row->name.len ? str_n(NULL, 0) : str_from(row->name, at), part;
 
-		add(&t->v[0], &t->j->rows.v[i]);
-		while (t->v[at].depth < most && str_split(&rest, '.', &part)) {
-			at = branch_of(t, at, part, &scratch);
-			add(&t->v[at], &t->j->rows.v[i]);
-		}
+		child = str_split(&rest, '.', &part) ? child_of(t, base, part, last) : 0;
+		sorted = sorted && child >= last;
+		t->child[i] = child;
+		holding_add(&t->v[base + child].sum, &(struct holding){ 1, tensor_count(row->t), row->nbytes });
 	}
-	buf_release(&scratch);
+	if (t->map.count > 0)
+		strmap_release(&t->map);
+	for (size_t i = base; i < t->n; i++) {
+		t->v[i].first = next;
+		t->v[i].end = at + t->v[i].name.len;
+		next += (uint32_t)t->v[i].sum.tensors;
+	}
+	if (!sorted)
+		move_rows(t, base, b->first, end);
 }
 
 /* ---- tables and TSV */
@@ -97,27 +113,23 @@ static const struct record_table table = { .columns = columns, .n = 6, .titles =
 
 /* Appends the name of a branch: its indented component in a table, or its whole path in TSV. */
 static void
-add_name(const struct tree *t, uint32_t at, bool path, struct buf *name)
+add_name(const struct branch *b, size_t depth, bool path, struct buf *name)
 {
-	const struct branch *b = &t->v[at];
-
-	if (!path)
-		buf_fill(name, ' ', 2 * (size_t)b->depth);
-	else if (b->up != 0) {
-		add_name(t, b->up, true, name);
-		buf_addc(name, '.');
+	if (path) {
+		buf_add(name, b->name.p + b->name.len - b->end, b->end);
+		return;
 	}
-	if (!path && (at == 0 || b->name.len == 0))
-		buf_adds(name, at == 0 ? "(all)" : "\"\"");
+	buf_fill(name, ' ', 2 * depth);
+	if (depth == 0 || b->name.len == 0)
+		buf_adds(name, depth == 0 ? "(all)" : "\"\"");
 	buf_addstr(name, b->name);
 }
 
 static int
-put_row(const struct tree *t, uint32_t at, struct err *err)
+put_row(const struct tree *t, const struct branch *b, size_t depth, struct err *err)
 {
 	const bool path = t->j->record->form != RECORD_TABLE;
-	const double share = t->v[0].sum.nbytes ? (double)t->v[at].sum.nbytes / (double)t->v[0].sum.nbytes : 0;
-	const struct branch *b = &t->v[at];
+	const double share = t->nbytes ? (double)b->sum.nbytes / (double)t->nbytes : 0;
 	char text[32];
 	struct cell
 		cells[] = { { 0 }, { 0 }, cell_count(b->sum.tensors), cell_count(b->sum.numel), cell_count(b->sum.nbytes), { 0 } },
@@ -125,7 +137,7 @@ put_row(const struct tree *t, uint32_t at, struct err *err)
 	struct buf name = BUF_INIT;
 	int rc;
 
-	add_name(t, at, path, &name);
+	add_name(b, depth, path, &name);
 	snprintf(text, sizeof(text), path ? "%.6f" : "%.1f%%", path ? share : 100 * share);
 	cells[5] = cell_word(text);
 	shown = cell_text(buf_str(&name));
@@ -152,18 +164,25 @@ begin_branch(struct record *r, const struct branch *b)
 
 /* Prints a branch and everything below it, recursively but at most DEPTH_MAX deep. TSV omits the root. */
 static int
-put_branch(const struct tree *t, uint32_t at, struct err *err)
+put_branch(struct tree *t, const struct branch *b, size_t depth, struct err *err)
 {
 	struct record *r = t->j->record;
 	const bool json = record_is_json(r);
+	const size_t base = t->n;
+	struct branch child;
 	int rc = 0;
 
 	if (json)
-		begin_branch(r, &t->v[at]);
-	else if (at != 0 || r->form == RECORD_TABLE)
-		rc = put_row(t, at, err);
-	for (uint32_t child = t->v[at].child; rc == 0 && child != 0; child = t->v[child].next)
-		rc = put_branch(t, child, err);
+		begin_branch(r, b);
+	else if (depth > 0 || r->form == RECORD_TABLE)
+		rc = put_row(t, b, depth, err);
+	if (depth < t->depth)
+		split(t, b, depth > 0 ? b->end + 1 : 0);
+	for (size_t i = base + 1; rc == 0 && i < t->n; i++) {
+		child = t->v[i]; /* the stack may move */
+		rc = put_branch(t, &child, depth + 1, err);
+	}
+	t->n = base;
 	if (json) {
 		json_end_array(&r->json);
 		json_end_object(&r->json);
@@ -173,24 +192,43 @@ put_branch(const struct tree *t, uint32_t at, struct err *err)
 
 /* ---- the report */
 
+/* Lists the rows in their order, and makes the branch that has all of them. */
+static struct branch
+list_rows(struct tree *t)
+{
+	const struct rows *rows = &t->j->rows;
+	struct branch all = { .sum = { .tensors = 0 } };
+
+	t->order = xcalloc(3 * rows->n, sizeof(*t->order));
+	t->child = t->order + rows->n;
+	t->moved = t->child + rows->n;
+	for (size_t i = 0; i < rows->n; i++) {
+		t->order[i] = (uint32_t)i;
+		holding_add(&all.sum, &(struct holding){ 1, tensor_count(rows->v[i].t), rows->v[i].nbytes });
+	}
+	t->nbytes = all.sum.nbytes;
+	return all;
+}
+
 static int
 run(void *state, struct job *j, struct err *err)
 {
 	struct tree *t = state;
-
 	struct record *r = j->record;
+	struct branch all;
 	int rc;
 
 	t->j = j;
-	grow(t);
+	t->depth = j->in->o->depth < DEPTH_MAX ? j->in->o->depth : DEPTH_MAX;
+	all = list_rows(t);
 	job_begin_report(j);
 	record_member(r, "key", RECORD_TEXT, cell_text(j->input.sd.key));
 	if (record_is_json(r)) {
 		json_key(&r->json, "tree");
-		return put_branch(t, 0, err);
+		return put_branch(t, &all, 0, err);
 	}
 	record_rows(r, &table, 0);
-	rc = put_branch(t, 0, err);
+	rc = put_branch(t, &all, 0, err);
 	record_rows_end(r);
 	return rc;
 }
@@ -200,8 +238,7 @@ release(void *state)
 {
 	struct tree *t = state;
 
-	strmap_release(&t->map);
-	arena_release(&t->keys);
+	free(t->order);
 	free(t->v);
 }
 

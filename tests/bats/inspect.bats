@@ -92,6 +92,25 @@ terminal() {
 	expect_refusal 1 lnn-ckpt-inspect 'layer.baiss: there is no such tensor; did you mean layer.bias?'
 }
 
+@test '--tree: branches whose tensors are scattered over the file; names that end where others go on' {
+	local i want=$'#prefix:tensors\nb:4\nb.1:2\nb.1.z:1\nb.2:1\nb.:1\nb..y:1\na:2\na.x:1\nc:12\nc.9:2\nc.9.w:1\nc.9.b:1'
+	safetensors t.st b.1 a.x c.9.w b.2 a c.{0..9}.b b.1.z c.10 .y b..y
+	for i in {0..8}; do
+		want+=$'\n'"c.$i:1"$'\n'"c.$i.b:1"
+	done
+	pipe 'lnn-ckpt-inspect --tree --format=tsv t.st | cut -f 1,2 | tr "\t" :'
+	expect_out "$want"$'\nc.10:1\n\\e:1\n.y:1'
+}
+
+@test '--tree: memory does not grow with the number of branches' {
+	local names
+	[ -z "${LNN_SAN-}" ] || skip 'a sanitizer takes memory of its own'
+	mapfile -t names < <(seq 9000 | sed 's/.*/a&.b&.c&.d&.e&.f&.g&.h&.i&.j&/')
+	safetensors t.st "${names[@]}"
+	pipe 'ulimit -d 9216; lnn-ckpt-inspect --tree --format=tsv t.st | wc -l'
+	expect_out 90001
+}
+
 @test 'messages about wrong command lines say how to continue' {
 	safetensors w.st a b
 	refusal() {
