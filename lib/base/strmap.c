@@ -62,14 +62,26 @@ key_of(const struct strmap *m, const struct strmap_slot *s)
 	return m->lent == NULL ? m->keys[s->key - 1] : lent_key(m, s->key - 1);
 }
 
+/* Returns the first slot in which a key with hash h may be. */
+static size_t
+home_of(const struct strmap *m, uint32_t h)
+{
+	return (size_t)((uint64_t)h * m->size >> 32);
+}
+
+static size_t
+after(const struct strmap *m, size_t i)
+{
+	return i + 1 < m->size ? i + 1 : 0;
+}
+
 /* Returns the slot of key, or the free slot where it would be added. */
 static struct strmap_slot *
 slot_of(const struct strmap *m, struct str key, uint32_t h)
 {
-	size_t i = h & (m->size - 1);
 	struct strmap_slot *s;
 
-	for (;; i = (i + 1) & (m->size - 1)) {
+	for (size_t i = home_of(m, h);; i = after(m, i)) {
 		s = &m->slots[i];
 		if (s->key == 0 || (s->hash == h && str_eq(key_of(m, s), key)))
 			return s;
@@ -89,7 +101,7 @@ resize(struct strmap *m, size_t size)
 	for (i = 0; i < oldsize; i++) {
 		if (old[i].key == 0)
 			continue;
-		for (j = old[i].hash & (m->size - 1); m->slots[j].key != 0; j = (j + 1) & (m->size - 1))
+		for (j = home_of(m, old[i].hash); m->slots[j].key != 0; j = after(m, j))
 			;
 		m->slots[j] = old[i];
 	}
@@ -100,11 +112,9 @@ resize(struct strmap *m, size_t size)
 static void
 grow(struct strmap *m)
 {
-	size_t size = m->size ? m->size * 2 : 64;
+	size_t size = m->size ? m->size * 2 : 64, expected = m->expected + m->expected / 2;
 
-	while (m->size > 0 && size / 4 * 3 < m->expected)
-		size *= 2;
-	resize(m, size);
+	resize(m, m->size > 0 && size < expected ? expected : size);
 }
 
 void
@@ -281,7 +291,7 @@ strmap_fill(struct strmap *m, size_t n)
 		if (i >= n)
 			continue;
 		*h = hash_of(m, lent_key(m, i));
-		__builtin_prefetch(&m->slots[*h & (m->size - 1)], 1);
+		__builtin_prefetch(&m->slots[home_of(m, *h)], 1);
 	}
 	return n;
 }

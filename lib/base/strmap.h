@@ -20,7 +20,7 @@ struct strmap {
 	const void *lent;
 	size_t stride;
 	/* private */
-	struct strmap_slot *slots; /* size is 0 or a power of two */
+	struct strmap_slot *slots; /* size slots */
 	struct str *keys;          /* nkeys keys, in the order of their addition; NULL if the keys are in lent */
 	uint64_t *values;          /* the value of each key; NULL while the values are 0, 1, 2, ... */
 	size_t nkeys, cap, size;

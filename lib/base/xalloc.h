@@ -31,4 +31,7 @@ void *xgrow(void *p, size_t n, size_t *cap, size_t size);
 /* Appends an element to the growing array v, which has n elements, and returns its address. v, n and cap are plain variables. */
 #define xpush(v, n, cap) ((v) = xgrow((v), (n), &(cap), sizeof(*(v))), &(v)[(n)++])
 
+/* Gives the growing array v room for exactly n elements. cap is a plain variable. */
+#define xfit(v, n, cap) ((cap) = (n), (v) = xreallocn((v), (cap), sizeof(*(v))))
+
 #endif

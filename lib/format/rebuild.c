@@ -229,8 +229,8 @@ rebuild_finish(struct rebuild *r, const uint32_t *place, struct err *e)
 		value_set_leaf(c->tree, r->views[i].leaf, place != NULL ? place[r->views[i].storage] : r->views[i].storage);
 	free(c->owned[0]); /* of a tree before: that of a frozen module */
 	free(c->owned[1]);
-	c->owned[0] = c->storages;
-	c->owned[1] = c->tensors;
+	c->owned[0] = xfit(c->storages, c->nstorages, r->storage_cap);
+	c->owned[1] = xfit(c->tensors, c->ntensors, r->tensor_cap);
 	r->storage_cap = r->tensor_cap = 0;
 	compact(c);
 	return 0;

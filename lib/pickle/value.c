@@ -104,6 +104,12 @@ vtree_arena(struct vtree *t)
 	return &t->arena;
 }
 
+void
+vtree_reserve(struct vtree *t, size_t n)
+{
+	xfit(t->nodes, t->count + n, t->cap);
+}
+
 uint32_t
 vtree_count(const struct vtree *t)
 {

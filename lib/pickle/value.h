@@ -70,7 +70,8 @@ struct vtree; /* a tree of values */
 struct vtree *vtree_new(void);
 void vtree_free(struct vtree *t); /* t may be NULL */
 struct arena *vtree_arena(struct vtree *t);
-uint32_t vtree_count(const struct vtree *t); /* number of nodes */
+uint32_t vtree_count(const struct vtree *t);   /* number of nodes */
+void vtree_reserve(struct vtree *t, size_t n); /* makes room for n more nodes, for memory only */
 
 /* ---- queries. If the kind does not fit, they return 0, "", NULL or VALUE_ABSENT. VALUE_ABSENT as h is treated like None. */
 enum value_kind value_kind(const struct vtree *t, uint32_t h);

@@ -98,6 +98,10 @@ plan_add_input(struct plan *p, struct statedict *sd, const char *label)
 	p->inputs = xgrow(p->inputs, p->ninputs, &cap, sizeof(*p->inputs));
 	p->cap_inputs = (uint32_t)cap;
 	p->inputs[p->ninputs++] = (struct plan_input){ .sd = sd, .label = label, .marks = STRMAP_INIT };
+	if (input == 0) {
+		xfit(p->origins, sd->n, p->cap_origins);
+		xfit(p->entries, sd->n, p->cap_entries);
+	}
 	for (size_t i = 0; i < sd->n; i++)
 		add_entry(p, input, &sd->entries[i], sd->entries[i].name);
 	add_modules(p, input, sd);

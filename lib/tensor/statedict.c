@@ -268,8 +268,7 @@ open_read(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, str
 	arena_init(&sd->arena);
 	w.composites = (struct composites){ .c = c, .arena = &sd->arena };
 	strmap_init(&sd->by_name);
-	sd->entries = xreallocn(NULL, c->ntensors, sizeof(*sd->entries));
-	w.cap = c->ntensors;
+	xfit(sd->entries, c->ntensors, w.cap);
 	buf_init(&w.path);
 	if (c->tree == NULL) {
 		r = open_flat(&w, ask->key);

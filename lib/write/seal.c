@@ -79,13 +79,13 @@ struct seal {
 	uint32_t **storages;          /* by input and storage: index in loose, or UINT32_MAX; NULL until the input needs one */
 	struct seal_leaves *leaves;   /* by input; arguments of copiers */
 	struct value_copier *copiers; /* by input; they copy into the tree of the output */
-	size_t *all;                  /* all living entries, if the plan is not split */
+	uint32_t *all;                /* all living entries, if the plan is not split */
 	size_t nall;
 
 	/* These members belong to the present file. */
 	struct sealed *s;
 	uint32_t file;
-	const size_t *entries; /* entries of the file, including modules */
+	const uint32_t *entries; /* entries of the file, including modules */
 	size_t nentries;
 	struct seal_tensor *out;
 	size_t nout, cap_out;
@@ -1725,7 +1725,7 @@ seal_new(struct plan *p, const struct seal_opts *o)
 	l->all = xreallocn(NULL, p->nentries, sizeof(*l->all));
 	for (size_t i = 0; i < p->nentries; i++)
 		if (p->entries[i].alive)
-			l->all[l->nall++] = i;
+			l->all[l->nall++] = (uint32_t)i;
 	return l;
 }
 
@@ -1762,6 +1762,10 @@ begin_file(struct seal *l, uint32_t k, struct sealed *s)
 	l->file = k;
 	l->entries = split != NULL ? split->entries + split->begin[k] : l->all;
 	l->nentries = split != NULL ? split->begin[k + 1] - split->begin[k] : l->nall;
+	if (l->nentries > l->cap_out)
+		xfit(l->out, l->nentries, l->cap_out);
+	if (s->tree != NULL)
+		vtree_reserve(s->tree, 2 * l->nentries + 8);
 	/* The copiers remember copies by tree. The tree of the previous file is freed, and the new one may have its address. */
 	for (uint32_t i = 0; l->o.writer->pickles && i < l->p->ninputs; i++)
 		value_copier_reset(&l->copiers[i], s->tree);

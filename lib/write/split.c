@@ -89,7 +89,7 @@ list_entries(const struct plan *p, struct split *s)
 		s->begin[k] += s->begin[k - 1];
 	for (size_t i = 0; i < p->nentries; i++)
 		if (s->shard[i] != 0)
-			s->entries[s->begin[s->shard[i] + 1]++] = i;
+			s->entries[s->begin[s->shard[i] + 1]++] = (uint32_t)i;
 }
 
 /* ---- what later files read */

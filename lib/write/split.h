@@ -13,9 +13,9 @@ struct split_later {
 };
 
 struct split {
-	uint32_t n;      /* number of files; the first is 1 */
-	uint32_t *shard; /* by entry of the plan; 0: not written */
-	size_t *entries; /* sorted by file, then by their order in the plan; file k has [begin[k], begin[k + 1]) */
+	uint32_t n;        /* number of files; the first is 1 */
+	uint32_t *shard;   /* by entry of the plan; 0: not written */
+	uint32_t *entries; /* sorted by file, then by their order in the plan; file k has [begin[k], begin[k + 1]) */
 	size_t *begin;
 	struct split_later *later; /* sorted by file, the last file first; file k has [later_end[k + 1], later_end[k]) */
 	size_t *later_end;
