@@ -70,6 +70,7 @@ codes(const unsigned char *p)
 
 #define DOUBLES(p) doubles(p)
 #define CODES(p) codes(p)
+#define ADD_SQUARE(sum, v) ((sum) + (v) * (v))
 #define FOR(name) narrow_##name
 #define TARGET
 #define WIDTH 2
@@ -78,11 +79,11 @@ codes(const unsigned char *p)
 #ifdef __SSE2__
 #define FOR(name) wide_##name
 #if defined(__clang__) || __GNUC__ < 11 /* these cannot test the processor for f16c */
-#define TARGET __attribute__((target("avx2")))
-#define IS_WIDE __builtin_cpu_supports("avx2")
+#define TARGET __attribute__((target("avx2,fma")))
+#define IS_WIDE (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
 #else
-#define TARGET __attribute__((target("avx2,f16c")))
-#define IS_WIDE (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c"))
+#define TARGET __attribute__((target("avx2,fma,f16c")))
+#define IS_WIDE (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
 #define HALVES(p) _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #endif
 #define WIDTH 4
@@ -91,6 +92,7 @@ codes(const unsigned char *p)
 #define LESSER_F(a, b) _mm256_min_ps(a, b)
 #define GREATER_F(a, b) _mm256_max_ps(a, b)
 #define DOUBLES(p) _mm256_cvtps_pd(_mm_loadu_ps(p))
+#define ADD_SQUARE(sum, v) _mm256_fmadd_pd(v, v, sum)
 #define CODES(p) _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #include "stats/moments_priv.h"
 #define WIDE(name) (IS_WIDE ? wide_##name : narrow_##name)

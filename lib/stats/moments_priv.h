@@ -2,6 +2,7 @@
  * moments_priv: the loops over the elements of one block, for vectors of WIDTH doubles. moments.c includes this file once for each
  * width, with FOR(name), TARGET, WIDTH, LESSER, GREATER, LESSER_F and GREATER_F defined, the last two for vectors of floats. All
  * widths give the same bits, because lane l of LANES always sums elements l, l + LANES, ... NaNs are ignored everywhere.
+ * ADD_SQUARE(sum, v) is for doubles that were floats, whose squares are exact: it may round once or twice.
  */
 #ifndef LNN_STATS_MOMENTS_PRIV_H
 #define LNN_STATS_MOMENTS_PRIV_H
@@ -165,7 +166,7 @@ FOR(spread_floats)(const unsigned char *p, size_t n, size_t size, FOR(floats) (*
 		for (size_t l = 0; l < FOR(VECS); l++) {
 			v = DOUBLES(kept + WIDTH * l);
 			sum[l] += v;
-			squares[l] += v * v;
+			squares[l] = ADD_SQUARE(squares[l], v);
 		}
 	}
 	memcpy(t.sum, sum, sizeof(sum));
@@ -240,5 +241,6 @@ HAS_EXPONENT(64)
 #undef GREATER_F
 #undef DOUBLES
 #undef CODES
+#undef ADD_SQUARE
 
 #endif
