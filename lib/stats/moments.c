@@ -48,13 +48,13 @@ typedef int32_t four_mask __attribute__((vector_size(16)));
 typedef double two_doubles __attribute__((vector_size(16)));
 typedef uint32_t four_codes __attribute__((vector_size(16)));
 
-/* Loads two floats as doubles. */
+/* Converts two of four floats, from index at on, to doubles. */
 static inline two_doubles
-doubles(const float *p)
+doubles(const void *four, size_t at)
 {
 	float single __attribute__((vector_size(8)));
 
-	memcpy(&single, p, sizeof(single));
+	memcpy(&single, (const float *)four + at, sizeof(single));
 	return __builtin_convertvector(single, two_doubles);
 }
 
@@ -68,7 +68,8 @@ codes(const unsigned char *p)
 	return __builtin_convertvector(words, four_codes);
 }
 
-#define DOUBLES(p) doubles(p)
+#define LOWER(f) doubles(&(f), 0)
+#define UPPER(f) doubles(&(f), 2)
 #define CODES(p) codes(p)
 #define ADD_SQUARE(sum, v) ((sum) + (v) * (v))
 #define FOR(name) narrow_##name
@@ -91,7 +92,8 @@ codes(const unsigned char *p)
 #define GREATER(a, b) _mm256_max_pd(a, b)
 #define LESSER_F(a, b) _mm256_min_ps(a, b)
 #define GREATER_F(a, b) _mm256_max_ps(a, b)
-#define DOUBLES(p) _mm256_cvtps_pd(_mm_loadu_ps(p))
+#define LOWER(f) _mm256_cvtps_pd(_mm256_castps256_ps128(f))
+#define UPPER(f) _mm256_cvtps_pd(_mm256_extractf128_ps(f, 1))
 #define ADD_SQUARE(sum, v) _mm256_fmadd_pd(v, v, sum)
 #define CODES(p) _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #include "stats/moments_priv.h"

@@ -144,7 +144,7 @@ FOR(spread_floats)(const unsigned char *p, size_t n, size_t size, FOR(floats) (*
 	FOR(vec) sum[FOR(VECS)] = { { 0 } }, squares[FOR(VECS)] = { { 0 } }, v;
 	FOR(floats) lo[FOR(HALVES)], hi[FOR(HALVES)], f;
 	FOR(ints) numbers = { 0 }, zeros = { 0 }, number;
-	float kept[LANES], least[LANES], most[LANES];
+	float least[LANES], most[LANES];
 	struct lanes t;
 	struct spread s;
 
@@ -161,12 +161,12 @@ FOR(spread_floats)(const unsigned char *p, size_t n, size_t size, FOR(floats) (*
 			lo[l] = LESSER_F(f, lo[l]);
 			hi[l] = GREATER_F(f, hi[l]);
 			f = (FOR(floats))((FOR(ints))f & number);
-			memcpy(kept + 2 * WIDTH * l, &f, sizeof(f));
-		}
-		for (size_t l = 0; l < FOR(VECS); l++) {
-			v = DOUBLES(kept + WIDTH * l);
-			sum[l] += v;
-			squares[l] = ADD_SQUARE(squares[l], v);
+			v = LOWER(f);
+			sum[2 * l] += v;
+			squares[2 * l] = ADD_SQUARE(squares[2 * l], v);
+			v = UPPER(f);
+			sum[2 * l + 1] += v;
+			squares[2 * l + 1] = ADD_SQUARE(squares[2 * l + 1], v);
 		}
 	}
 	memcpy(t.sum, sum, sizeof(sum));
@@ -239,7 +239,8 @@ HAS_EXPONENT(64)
 #undef GREATER
 #undef LESSER_F
 #undef GREATER_F
-#undef DOUBLES
+#undef LOWER
+#undef UPPER
 #undef CODES
 #undef ADD_SQUARE
 
