@@ -10,7 +10,7 @@
 
 /* Parses N or HxW, in pixels. */
 static int
-image_parse(const char *arg, struct grid *image, struct err *e)
+image_parse(const char *arg, struct grid *image, struct err *err)
 {
 	const struct str text = str_c(arg);
 	struct str rest = text, first;
@@ -23,7 +23,7 @@ image_parse(const char *arg, struct grid *image, struct err *e)
 	if (rest.p != NULL)
 		good = good && num_u64(rest, &w);
 	if (!good || h == 0 || w == 0 || h > 1 << 20 || w > 1 << 20)
-		return err_set(e, ERR_USAGE, "--img-size %s: N or HxW was expected, in pixels from 1 to %d", arg, 1 << 20);
+		return err_set(err, ERR_USAGE, "--img-size %s: N or HxW was expected, in pixels from 1 to %d", arg, 1 << 20);
 	*image = (struct grid){ (uint32_t)h, (uint32_t)w };
 	return 0;
 }
@@ -32,7 +32,7 @@ image_parse(const char *arg, struct grid *image, struct err *e)
  * Parses REGEX or REGEX=KIND and adds it. The text after the last = belongs to the pattern, unless it is a kind or looks like one.
  */
 static int
-match_add(struct bias_options *o, const char *arg, struct err *e)
+match_add(struct bias_options *o, const char *arg, struct err *err)
 {
 	struct table_match m = { .has_kind = false };
 	struct str pattern = str_c(arg);
@@ -44,33 +44,33 @@ match_add(struct bias_options *o, const char *arg, struct err *e)
 		m.has_kind = true;
 		pattern.len = (size_t)(equals - arg);
 	} else if (equals != NULL && strspn(equals + 1, "abcdefghijklmnopqrstuvwxyz0123456789:") == strlen(equals + 1)) {
-		return err_set(e, ERR_USAGE, "--match %s: %s", arg, none.msg);
+		return err_set(err, ERR_USAGE, "--match %s: %s", arg, none.msg);
 	}
 	if (pyre_compile(pattern, &m.re, &why) != 0)
-		return err_set(e, ERR_USAGE, "--match %s: at byte %zu: %s", arg, why.offset, why.reason);
+		return err_set(err, ERR_USAGE, "--match %s: at byte %zu: %s", arg, why.offset, why.reason);
 	*xpush(o->matches, o->nmatches, o->cap_matches) = m;
 	return 0;
 }
 
 int
-bias_read(const struct option_entry *entry, void *place, const char *arg, struct err *e)
+bias_read(const struct option_entry *entry, void *place, const char *arg, struct err *err)
 {
 	struct bias_options *o = place;
 
 	switch ((enum bias_option)entry->value) {
-	case BIAS_IMG_SIZE: return image_parse(arg, &o->image, e);
-	case BIAS_GRID: return grid_parse(str_c(arg), &o->grid, e);
-	case BIAS_FROM_GRID: return grid_parse(str_c(arg), &o->from_grid, e);
-	case BIAS_STAGE: return stages_add(&o->stages, str_c(arg), e);
-	case BIAS_LAYOUT: return layout_parse(str_c(arg), &o->layout, e);
-	case BIAS_TO_LAYOUT: return layout_parse(str_c(arg), &o->to, e);
-	case BIAS_LIKE: return like_by_name(arg, &o->like, e);
-	case BIAS_MATCH: return match_add(o, arg, e);
-	case BIAS_KINDS: return position_kinds_parse(str_c(arg), &o->kinds, e);
+	case BIAS_IMG_SIZE: return image_parse(arg, &o->image, err);
+	case BIAS_GRID: return grid_parse(str_c(arg), &o->grid, err);
+	case BIAS_FROM_GRID: return grid_parse(str_c(arg), &o->from_grid, err);
+	case BIAS_STAGE: return stages_add(&o->stages, str_c(arg), err);
+	case BIAS_LAYOUT: return layout_parse(str_c(arg), &o->layout, err);
+	case BIAS_TO_LAYOUT: return layout_parse(str_c(arg), &o->to, err);
+	case BIAS_LIKE: return like_by_name(arg, &o->like, err);
+	case BIAS_MATCH: return match_add(o, arg, err);
+	case BIAS_KINDS: return position_kinds_parse(str_c(arg), &o->kinds, err);
 	case BIAS_PREFIX: break;
 	}
 	o->has_prefix = true;
-	return option_u64(entry, arg, &o->prefix, e);
+	return option_u64(entry, arg, &o->prefix, err);
 }
 
 void
@@ -83,25 +83,25 @@ bias_release(struct bias_options *o)
 }
 
 static int
-choose_method(const struct bias_options *o, struct tables_opts *t, struct err *e)
+choose_method(const struct bias_options *o, struct tables_opts *t, struct err *err)
 {
 	const char *method = o->method == NULL ? "bicubic" : o->method;
 
 	t->has_method = o->method != NULL || o->align_corners || o->antialias;
 	if (resample_method_by(str_c(method), o->align_corners, o->antialias, &t->method))
 		return 0;
-	return err_set(e, ERR_USAGE,
+	return err_set(err, ERR_USAGE,
 		       "--method %s%s%s: no such method; bicubic goes with either of --align-corners and --antialias, "
 		       "bilinear with --align-corners, geometric and geometric-linear with none",
 		       method, o->align_corners ? " --align-corners" : "", o->antialias ? " --antialias" : "");
 }
 
 int
-bias_resolve(const struct bias_options *o, struct tables_opts *t, struct err *e)
+bias_resolve(const struct bias_options *o, struct tables_opts *t, struct err *err)
 {
 	if (o->image.h != 0 && o->grid.h != 0)
-		return err_set(e, ERR_USAGE, "--img-size and --grid both set the new size; give one");
-	if (choose_method(o, t, e) < 0)
+		return err_set(err, ERR_USAGE, "--img-size and --grid both set the new size; give one");
+	if (choose_method(o, t, err) < 0)
 		return -1;
 	t->image = o->image;
 	t->grid = o->grid.h != 0 ? &o->grid : NULL;
@@ -140,14 +140,14 @@ bias_closing(const struct tables_tally *tally, struct buf *b)
 }
 
 int
-bias_verdict(const struct tables_tally *tally, const struct tables_opts *o, const char *file, struct err *e)
+bias_verdict(const struct tables_tally *tally, const struct tables_opts *o, const char *file, struct err *err)
 {
 	struct buf b = BUF_INIT;
 
 	if ((o->grid == NULL && o->image.h == 0) || tally->resized + tally->fit > 0)
 		return 0;
 	put_left(tally, &b);
-	err_set(e, ERR_ANSWER,
+	err_set(err, ERR_ANSWER,
 		"%s: no position table gets the new size: %s; --grid HxW and --stage SUBSTRING=RATIO set sizes, "
 		"--match REGEX=KIND names further tables",
 		file, b.len == 0 ? "none was found" : b.p);

@@ -54,7 +54,7 @@ enum bias_option {
 /* clang-format on */
 
 /* Implements struct option_entry.read; place points to the struct bias_options. */
-int bias_read(const struct option_entry *entry, void *place, const char *arg, struct err *e);
+int bias_read(const struct option_entry *entry, void *place, const char *arg, struct err *err);
 
 /* Frees what bias_read has allocated. */
 void bias_release(struct bias_options *o);
@@ -62,7 +62,7 @@ void bias_release(struct bias_options *o);
 /*
  * Converts the options to t; the caller sets t's model. t borrows from o. Fails with ERR_USAGE for options that exclude each other.
  */
-int bias_resolve(const struct bias_options *o, struct tables_opts *t, struct err *e);
+int bias_resolve(const struct bias_options *o, struct tables_opts *t, struct err *err);
 
 /* Prints a line about each table on standard error: name, grids, heads, layout. */
 void bias_report(const struct plan *p);
@@ -71,7 +71,7 @@ void bias_report(const struct plan *p);
 void bias_closing(const struct tables_tally *tally, struct buf *b);
 
 /* Fails with ERR_ANSWER if a size was requested and no table has it now. */
-int bias_verdict(const struct tables_tally *tally, const struct tables_opts *o, const char *file, struct err *e);
+int bias_verdict(const struct tables_tally *tally, const struct tables_opts *o, const char *file, struct err *err);
 
 /*
  * Gives one warning if tensors outside the state dict (optimizer, EMA copy) are written with the old shape of a resized table.

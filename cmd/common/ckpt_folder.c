@@ -35,8 +35,8 @@ struct ckpt_folder {
 	size_t nfiles, nfolders, cap_files, cap_folders;
 	struct shard_set *sets;
 	size_t nsets, sets_cap;
-	struct buf meant; /* candidates, for messages */
-	size_t nmeant;
+	struct buf candidates; /* their names, for messages */
+	size_t ncandidates;
 };
 
 enum pick { PICK_NONE, PICK_FILE, PICK_SET, PICK_SEVERAL, PICK_LACKS, PICK_METADATA, PICK_BOXES };
@@ -72,7 +72,7 @@ folder_list(struct ckpt_folder *f, const char *path, struct err *err)
 	struct dirent *d;
 	struct stat st;
 
-	*f = (struct ckpt_folder){ .path = path, .meant = BUF_INIT };
+	*f = (struct ckpt_folder){ .path = path, .candidates = BUF_INIT };
 	arena_init(&f->arena);
 	if (dir == NULL)
 		return err_sys(err, path, "cannot open");
@@ -106,7 +106,7 @@ folder_release(struct ckpt_folder *f)
 	free(f->files);
 	free(f->folders);
 	free(f->sets);
-	buf_release(&f->meant);
+	buf_release(&f->candidates);
 	arena_release(&f->arena);
 }
 
@@ -119,10 +119,10 @@ folder_file(const struct ckpt_folder *f, const char *name)
 }
 
 static void
-could_be(struct ckpt_folder *f, const char *name, const char *behind)
+add_candidate(struct ckpt_folder *f, const char *name, const char *behind)
 {
-	if (f->nmeant++ < NAMES_SHOWN)
-		buf_addf(&f->meant, "%s%s%s", f->meant.len ? ", " : "", name, behind);
+	if (f->ncandidates++ < NAMES_SHOWN)
+		buf_addf(&f->candidates, "%s%s%s", f->candidates.len ? ", " : "", name, behind);
 }
 
 /* ---- distributed checkpoints and indexes */
@@ -171,7 +171,7 @@ pick_index(struct ckpt_folder *f, struct picked *p)
 		if (!str_ends(str_c(name), str_c(".index.json")) ||
 		    (first != NULL && strcmp(name, "pytorch_model.bin.index.json") == 0))
 			continue;
-		could_be(f, name, "");
+		add_candidate(f, name, "");
 		p->file = name;
 		n++;
 	}
@@ -216,7 +216,7 @@ pick_set(struct ckpt_folder *f, struct picked *p)
 	for (size_t i = 0; i < f->nsets; i++) {
 		if (f->sets[i].found < f->sets[i].first.n)
 			continue;
-		could_be(f, shard_file(f, &f->sets[i].first, 1), ", ...");
+		add_candidate(f, shard_file(f, &f->sets[i].first, 1), ", ...");
 		p->set = &f->sets[i];
 		n++;
 	}
@@ -225,16 +225,16 @@ pick_set(struct ckpt_folder *f, struct picked *p)
 
 /* Lists the missing shards of incomplete sets. */
 static void
-list_lacking(struct ckpt_folder *f)
+add_missing_shards(struct ckpt_folder *f)
 {
 	for (size_t i = 0; i < f->nsets; i++) {
 		const struct shard_set *set = &f->sets[i];
 
-		for (uint32_t k = 1; set->found < set->first.n && k <= set->first.n && f->nmeant <= NAMES_SHOWN; k++) {
+		for (uint32_t k = 1; set->found < set->first.n && k <= set->first.n && f->ncandidates <= NAMES_SHOWN; k++) {
 			const char *name = shard_file(f, &set->first, k);
 
 			if (folder_file(f, name) == NULL)
-				could_be(f, name, "");
+				add_candidate(f, name, "");
 		}
 	}
 }
@@ -291,17 +291,17 @@ pick_only(struct ckpt_folder *f, struct picked *p)
 		if (name[0] == '.' || strncmp(name, "rng_state", 9) == 0 || shard_name_parse(name, &ignored) ||
 		    !holds_state_dict(f, name))
 			continue;
-		could_be(f, name, "");
+		add_candidate(f, name, "");
 		p->file = name;
 		n++;
 	}
 	if (n <= 1 && f->nsets > 0) {
 		p->what = n == 0 ? PICK_LACKS : PICK_SEVERAL;
 		if (n == 0)
-			list_lacking(f);
+			add_missing_shards(f);
 		else
-			could_be(f, shard_file(f, &f->sets[0].first, f->sets[0].first.k),
-				 " (a shard of a set that is not complete)");
+			add_candidate(f, shard_file(f, &f->sets[0].first, f->sets[0].first.k),
+				      " (a shard of a set that is not complete)");
 		return;
 	}
 	p->what = n == 0 ? PICK_NONE : n == 1 ? PICK_FILE : PICK_SEVERAL;
@@ -355,7 +355,7 @@ list_folders(struct ckpt_folder *f)
 			pick(&below, &p);
 		folder_release(&below);
 		if (p.what != PICK_NONE)
-			could_be(f, f->folders[i], "/");
+			add_candidate(f, f->folders[i], "/");
 	}
 }
 
@@ -401,11 +401,11 @@ refuse(struct ckpt_folder *f, const struct picked *p, struct err *err)
 
 	if (p->what != PICK_LACKS)
 		list_folders(f);
-	more = f->nmeant > NAMES_SHOWN ? ", ..." : "";
+	more = f->ncandidates > NAMES_SHOWN ? ", ..." : "";
 	if (p->what == PICK_LACKS)
-		return err_input(err, f->path, "shards of the set in this folder are missing: %s%s", f->meant.p, more);
-	if (f->nmeant > 0)
-		return err_input(err, f->path, "which checkpoint is meant? In this folder: %s%s%s", f->meant.p, more,
+		return err_input(err, f->path, "shards of the set in this folder are missing: %s%s", f->candidates.p, more);
+	if (f->ncandidates > 0)
+		return err_input(err, f->path, "which checkpoint is meant? In this folder: %s%s%s", f->candidates.p, more,
 				 has_ranks(f) ? "; --ranks with one file joins those of all ranks" : "");
 	return err_input(err, f->path,
 			 "no file in this folder is a checkpoint with a state dict (an optimizer's state does not count)");

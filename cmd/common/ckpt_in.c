@@ -54,7 +54,7 @@ has_dtensors(const struct statedict *sd)
 }
 
 int
-input_check_pieces(const struct input *in, bool lists, struct err *e)
+input_check_pieces(const struct input *in, bool lists, struct err *err)
 {
 	const char *what =
 		!in->ckpt->constants
@@ -71,50 +71,50 @@ input_check_pieces(const struct input *in, bool lists, struct err *e)
 		diag_notice(tool_diag(), "%s: its DTensors are the parts of one rank (--ranks joins the files of all ranks)",
 			    in->ckpt->file);
 	if (what != NULL && !lists)
-		return err_input(e, in->ckpt->file, "%s", what);
+		return err_input(err, in->ckpt->file, "%s", what);
 	if (what != NULL)
 		diag_notice(tool_diag(), "%s: %s", in->ckpt->file, what);
 	return 0;
 }
 
 int
-input_open_index(struct input *in, struct source *src, struct err *e)
+input_open_index(struct input *in, struct source *src, struct err *err)
 {
 	struct source_opts sopts = { .spool_dir = getenv("TMPDIR"), .diag = tool_diag() };
 	struct format_opts opts = { tool_diag(), &sopts, SALVAGE_NOT };
 
 	in->src = src;
-	return format_open(&in->ckpt, src, &opts, e);
+	return format_open(&in->ckpt, src, &opts, err);
 }
 
 int
-input_open_source(struct input *in, struct source *src, const struct place_ask *ask, struct err *e)
+input_open_source(struct input *in, struct source *src, const struct place_ask *ask, struct err *err)
 {
-	if (input_open_index(in, src, e) < 0 || statedict_open_place(&in->sd, in->ckpt, ask, e) < 0)
+	if (input_open_index(in, src, err) < 0 || statedict_open_place(&in->sd, in->ckpt, ask, err) < 0)
 		return -1;
-	return input_check_pieces(in, false, e);
+	return input_check_pieces(in, false, err);
 }
 
 int
-input_open(struct input *in, const char *operand, const char *key, struct err *e)
+input_open(struct input *in, const char *operand, const char *key, struct err *err)
 {
 	struct place_ask ask = { .key = key, .diag = tool_diag() };
 	struct source *src;
 
-	if (file_checkpoint(operand, FILE_BINARY, &src, e) != 0)
+	if (file_checkpoint(operand, FILE_BINARY, &src, err) != 0)
 		return -1;
-	return input_open_source(in, src, &ask, e) < 0 ? -1 : ckpt_check_index(in->ckpt, e);
+	return input_open_source(in, src, &ask, err) < 0 ? -1 : ckpt_check_index(in->ckpt, err);
 }
 
 int
-input_finish(const struct input *in, struct err *e)
+input_finish(const struct input *in, struct err *err)
 {
 	struct ckpt *c = in->ckpt;
 
 	for (uint32_t i = 0; source_is_stream(in->src) && i < c->nstorages; i++)
-		if (ckpt_done(c, i, e) != 0)
+		if (ckpt_done(c, i, err) != 0)
 			return -1;
-	return ckpt_finish(c, e);
+	return ckpt_finish(c, err);
 }
 
 void

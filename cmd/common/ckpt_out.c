@@ -55,27 +55,27 @@ find_suffix(const char *path)
 }
 
 const struct format_writer *
-ckpt_out_writer(const char *to, const char *path, const struct input *in, struct err *e)
+ckpt_out_writer(const char *to, const char *path, const struct input *in, struct err *err)
 {
 	const int suffix = find_suffix(path);
 	const char *by_suffix = suffix < 0 ? NULL : suffixes[suffix].to;
 	const struct format_writer *w = to == NULL ? NULL : format_writer(to);
 
 	if (to != NULL && w == NULL) {
-		err_set(e, ERR_USAGE, "--to: torch, safetensors or dcp was expected, not %s", to);
+		err_set(err, ERR_USAGE, "--to: torch, safetensors or dcp was expected, not %s", to);
 		return NULL;
 	}
 	if (suffix >= 0 && by_suffix == NULL) {
-		err_set(e, ERR_USAGE, "-o %s: %s files cannot be written; .pth means torch, .safetensors means safetensors", path,
+		err_set(err, ERR_USAGE, "-o %s: %s files cannot be written; .pth means torch, .safetensors means safetensors", path,
 			suffixes[suffix].suffix);
 		return NULL;
 	}
 	if (to != NULL && by_suffix != NULL && strcmp(to, by_suffix) != 0) {
-		err_set(e, ERR_USAGE, "--to %s: -o %s has the suffix of %s", to, path, by_suffix);
+		err_set(err, ERR_USAGE, "--to %s: -o %s has the suffix of %s", to, path, by_suffix);
 		return NULL;
 	}
 	if (w != NULL && w->folder && (path == NULL || strcmp(path, "-") == 0)) {
-		err_set(e, ERR_USAGE, "--to %s: the output is a folder: -o DIR/", to);
+		err_set(err, ERR_USAGE, "--to %s: the output is a folder: -o DIR/", to);
 		return NULL;
 	}
 	if (w == NULL && by_suffix != NULL)
@@ -118,7 +118,7 @@ warn_lost(uint64_t lost)
 
 /* Writes the plan to out. beside is NULL except for a folder format (format.h). */
 static int
-pump(struct ckpt_out *m, struct sink *out, struct sink *beside, struct err *e)
+pump(struct ckpt_out *m, struct sink *out, struct sink *beside, struct err *err)
 {
 	struct meter meter = { 0, input_bytes(m) };
 	struct pump_opts o = { .beside = beside, .tick = tick, .tick_arg = &meter, .ready = m->ready, .ready_arg = m->ready_arg };
@@ -127,7 +127,7 @@ pump(struct ckpt_out *m, struct sink *out, struct sink *beside, struct err *e)
 
 	o.pool = pool_new((unsigned)m->jobs);
 	progress_start(m->what);
-	rc = plan_pump(&m->sealed, out, &o, &lost, e);
+	rc = plan_pump(&m->sealed, out, &o, &lost, err);
 	progress_end();
 	pool_free(o.pool);
 	if (rc == 0)
@@ -138,7 +138,7 @@ pump(struct ckpt_out *m, struct sink *out, struct sink *beside, struct err *e)
 /* ---- a dry run */
 
 static int
-list(const struct plan *p, bool null, struct err *e)
+list(const struct plan *p, bool null, struct err *err)
 {
 	uint64_t shape[TENSOR_NDIM_MAX];
 	const struct plan_entry *en;
@@ -148,7 +148,7 @@ list(const struct plan *p, bool null, struct err *e)
 	unsigned ndim;
 	struct out o;
 
-	if (out_open(&o, NULL, e) != 0)
+	if (out_open(&o, NULL, err) != 0)
 		return -1;
 	for (en = plan_next(p, NULL); en != NULL && !out_failed(&o); en = plan_next(p, en)) {
 		if (plan_tensor(p, en) == NULL)
@@ -159,42 +159,42 @@ list(const struct plan *p, bool null, struct err *e)
 		line.ndim = (uint8_t)ndim;
 		line.dtype = (uint8_t)dtype;
 		buf_clear(&b);
-		if (list_put(&b, &line, null ? LIST_NULL : LIST_NEWLINE, e) != 0)
+		if (list_put(&b, &line, null ? LIST_NULL : LIST_NEWLINE, err) != 0)
 			break;
 		out_write(&o, b.p, b.len);
 	}
 	buf_release(&b);
-	if (e->code == ERR_NONE)
-		return out_end(&o, e);
+	if (err->code == ERR_NONE)
+		return out_end(&o, err);
 	out_abort(&o);
 	return -1;
 }
 
 static int
-dry_run(struct ckpt_out *m, struct plan *p, struct err *e)
+dry_run(struct ckpt_out *m, struct plan *p, struct err *err)
 {
 	struct sink *out;
 	int rc = 0;
 
 	if (m->rehearse) {
 		out = sink_memory(NULL, "nothing");
-		rc = pump(m, out, NULL, e);
+		rc = pump(m, out, NULL, err);
 		sink_abort(out);
-		return rc == 0 ? list(p, m->null, e) : -1;
+		return rc == 0 ? list(p, m->null, err) : -1;
 	}
-	rc = plan_learn_all(p, e);
+	rc = plan_learn_all(p, err);
 	/* If an input is truncated, a dry run fails as the real run would. */
 	for (size_t i = 0; rc == 0 && i < m->ninputs; i++)
-		rc = input_finish(&m->inputs[i], e) < 0 ? -1 : ckpt_check_index(m->inputs[i].ckpt, e);
+		rc = input_finish(&m->inputs[i], err) < 0 ? -1 : ckpt_check_index(m->inputs[i].ckpt, err);
 	if (rc == 0 && m->ready != NULL)
-		rc = m->ready(m->ready_arg, e);
-	return rc == 0 ? list(p, m->null, e) : -1;
+		rc = m->ready(m->ready_arg, err);
+	return rc == 0 ? list(p, m->null, err) : -1;
 }
 
 /* ---- a file or pipe */
 
 static int
-write_file(struct ckpt_out *m, struct err *e)
+write_file(struct ckpt_out *m, struct err *err)
 {
 	struct source **sources = xcalloc(m->ninputs, sizeof(struct source *));
 	struct sink *out;
@@ -202,38 +202,38 @@ write_file(struct ckpt_out *m, struct err *e)
 
 	for (size_t i = 0; i < m->ninputs; i++)
 		sources[i] = m->inputs[i].src;
-	rc = file_output(m->path, FILE_BINARY, sources, m->ninputs, &out, e);
+	rc = file_output(m->path, FILE_BINARY, sources, m->ninputs, &out, err);
 	free(sources);
 	if (rc != 0)
 		return -1;
 	m->name = xstrdup(sink_name(out));
-	return file_end(out, pump(m, out, NULL, e), e);
+	return file_end(out, pump(m, out, NULL, err), err);
 }
 
 /* ---- folders */
 
 /* A folder is written as a temporary folder until it is complete. Changes a message about a file in it to name the final folder. */
 static void
-name_as_meant(const struct ckpt_out *m, const struct atomic *folder, struct err *e)
+name_as_meant(const struct ckpt_out *m, const struct atomic *folder, struct err *err)
 {
 	const char *temp = atomic_path(folder), *meant = m->path;
 	size_t n = strlen(temp), len = strlen(meant);
-	const struct err own = *e;
+	const struct err own = *err;
 
 	if (strncmp(own.msg, temp, n) != 0 || own.msg[n] != '/')
 		return;
 	while (len > 1 && meant[len - 1] == '/')
 		len--;
-	snprintf(e->msg, sizeof(e->msg), "%.*s%s", (int)len, meant, own.msg + n);
+	snprintf(err->msg, sizeof(err->msg), "%.*s%s", (int)len, meant, own.msg + n);
 }
 
 /* Commits a folder if rc is 0, else aborts it. */
 static int
-end_folder(const struct ckpt_out *m, struct atomic *folder, int rc, struct err *e)
+end_folder(const struct ckpt_out *m, struct atomic *folder, int rc, struct err *err)
 {
 	if (rc == 0)
-		return atomic_commit(folder, e);
-	name_as_meant(m, folder, e);
+		return atomic_commit(folder, err);
+	name_as_meant(m, folder, err);
 	atomic_abort(folder);
 	return -1;
 }
@@ -241,30 +241,30 @@ end_folder(const struct ckpt_out *m, struct atomic *folder, int rc, struct err *
 /* ---- a distributed folder: __0_0.distcp, then .metadata */
 
 static int
-pump_items(struct ckpt_out *m, const char *path, struct sink *metadata, struct err *e)
+pump_items(struct ckpt_out *m, const char *path, struct sink *metadata, struct err *err)
 {
 	struct sink *out;
 
-	if (sink_file(&out, path, e) != 0)
+	if (sink_file(&out, path, err) != 0)
 		return -1;
-	return file_end(out, pump(m, out, metadata, e), e);
+	return file_end(out, pump(m, out, metadata, err), err);
 }
 
 static int
-write_distributed(struct ckpt_out *m, struct err *e)
+write_distributed(struct ckpt_out *m, struct err *err)
 {
 	struct arena names = ARENA_INIT;
 	struct atomic *folder;
 	struct sink *out;
 	int rc;
 
-	if (atomic_folder(&folder, m->path, e) != 0)
+	if (atomic_folder(&folder, m->path, err) != 0)
 		return -1;
-	rc = sink_file(&out, arena_printf(&names, "%s/.metadata", atomic_path(folder)), e);
+	rc = sink_file(&out, arena_printf(&names, "%s/.metadata", atomic_path(folder)), err);
 	if (rc == 0)
-		rc = file_end(out, pump_items(m, arena_printf(&names, "%s/__0_0.distcp", atomic_path(folder)), out, e), e);
+		rc = file_end(out, pump_items(m, arena_printf(&names, "%s/__0_0.distcp", atomic_path(folder)), out, err), err);
 	arena_release(&names);
-	return end_folder(m, folder, rc, e);
+	return end_folder(m, folder, rc, err);
 }
 
 /* ---- a folder of shards */
@@ -303,29 +303,29 @@ struct shards {
 };
 
 static int
-pump_shard(struct shards *s, const struct sealed *sealed, const char *path, struct err *e)
+pump_shard(struct shards *s, const struct sealed *sealed, const char *path, struct err *err)
 {
 	struct pump_opts po = { .pool = s->pool };
 	struct sink *out;
 	uint64_t lost = 0;
 	int rc;
 
-	if (sink_part(&out, path, e) != 0)
+	if (sink_part(&out, path, err) != 0)
 		return -1;
-	rc = plan_pump(sealed, out, &po, &lost, e);
+	rc = plan_pump(sealed, out, &po, &lost, err);
 	s->lost += lost;
-	return file_end(out, rc, e);
+	return file_end(out, rc, err);
 }
 
 static int
-write_shard(struct shards *s, struct seal *seal, uint32_t k, struct err *e)
+write_shard(struct shards *s, struct seal *seal, uint32_t k, struct err *err)
 {
 	const char *name = ckpt_out_shard_name(&s->arena, s->m->seal.writer, k, s->split.n);
 	struct sealed sealed;
-	int rc = seal_file(seal, k, &sealed, e);
+	int rc = seal_file(seal, k, &sealed, err);
 
 	if (rc == 0)
-		rc = pump_shard(s, &sealed, arena_printf(&s->arena, "%s/%s", atomic_path(s->folder), name), e);
+		rc = pump_shard(s, &sealed, arena_printf(&s->arena, "%s/%s", atomic_path(s->folder), name), err);
 	s->total += sealed.bytes;
 	sealed_release(&sealed);
 	return rc;
@@ -333,7 +333,7 @@ write_shard(struct shards *s, struct seal *seal, uint32_t k, struct err *e)
 
 /* Writes the index, which lists the tensors in the order of the plan. */
 static int
-write_index(struct shards *s, struct err *e)
+write_index(struct shards *s, struct err *err)
 {
 	const struct format_writer *w = s->m->seal.writer;
 	const struct plan *p = s->p;
@@ -350,13 +350,13 @@ write_index(struct shards *s, struct err *e)
 		files[n++] = ckpt_out_shard_name(&s->arena, w, s->split.shard[i], s->split.n);
 	}
 	shard_index_write(&text, names, files, n, s->total);
-	rc = file_write(arena_printf(&s->arena, "%s/%s", atomic_path(s->folder), ckpt_out_index_name(w)), buf_str(&text), e);
+	rc = file_write(arena_printf(&s->arena, "%s/%s", atomic_path(s->folder), ckpt_out_index_name(w)), buf_str(&text), err);
 	buf_release(&text);
 	return rc;
 }
 
 static int
-write_shards(struct shards *s, struct err *e)
+write_shards(struct shards *s, struct err *err)
 {
 	struct seal_opts so = s->m->seal;
 	struct seal *seal;
@@ -365,35 +365,36 @@ write_shards(struct shards *s, struct err *e)
 	so.split = &s->split;
 	seal = seal_new(s->p, &so);
 	for (uint32_t k = 1; rc == 0 && k <= s->split.n; k++)
-		rc = write_shard(s, seal, k, e);
+		rc = write_shard(s, seal, k, err);
 	seal_free(seal);
-	return rc == 0 && s->split.n > 1 ? write_index(s, e) : rc;
+	return rc == 0 && s->split.n > 1 ? write_index(s, err) : rc;
 }
 
 static int
-write_folder(struct ckpt_out *m, struct plan *p, struct err *e)
+write_folder(struct ckpt_out *m, struct plan *p, struct err *err)
 {
 	struct shards s = { .m = m, .p = p, .arena = ARENA_INIT };
 	int rc;
 
 	if (m->path == NULL || strcmp(m->path, "-") == 0)
-		return err_set(e, ERR_USAGE, "--max-shard-size: shards go into a folder: -o DIR/");
+		return err_set(err, ERR_USAGE, "--max-shard-size: shards go into a folder: -o DIR/");
 	if (find_suffix(m->path) >= 0)
-		return err_set(e, ERR_USAGE, "--max-shard-size: shards go into a folder, but %s has the suffix of a file: -o DIR/",
-			       m->path);
+		return err_set(err, ERR_USAGE,
+			       "--max-shard-size: shards go into a folder, but %s has the suffix of a file: -o DIR/", m->path);
 	if (m->seal.shape != SEAL_BARE)
-		return err_set(e, ERR_USAGE, "shards hold only state dicts: --under, --carry and --carry-all do not go with them");
-	if (atomic_folder(&s.folder, m->path, e) != 0)
+		return err_set(err, ERR_USAGE,
+			       "shards hold only state dicts: --under, --carry and --carry-all do not go with them");
+	if (atomic_folder(&s.folder, m->path, err) != 0)
 		return -1;
 	plan_split(p, m->shard_size != 0 ? m->shard_size : shard_size_default, &s.split);
 	s.pool = pool_new((unsigned)m->jobs);
 	progress_start("writing shards");
-	rc = write_shards(&s, e);
+	rc = write_shards(&s, err);
 	progress_end();
 	pool_free(s.pool);
 	if (rc == 0 && m->ready != NULL)
-		rc = m->ready(m->ready_arg, e);
-	rc = end_folder(m, s.folder, rc, e);
+		rc = m->ready(m->ready_arg, err);
+	rc = end_folder(m, s.folder, rc, err);
 	if (rc == 0) {
 		warn_lost(s.lost);
 		tool_verbose("%u shards, %" PRIu64 " bytes of tensors", s.split.n, s.total);
@@ -406,30 +407,30 @@ write_folder(struct ckpt_out *m, struct plan *p, struct err *e)
 /* ---- sealing and writing */
 
 int
-ckpt_out_seal(struct ckpt_out *m, struct plan *p, const struct seal_opts *o, struct err *e)
+ckpt_out_seal(struct ckpt_out *m, struct plan *p, const struct seal_opts *o, struct err *err)
 {
 	struct seal *seal;
 	int rc;
 
 	m->seal = *o;
 	if (o->writer->folder && m->shard_size != 0)
-		return err_set(e, ERR_USAGE, "--max-shard-size: a distributed folder is not cut into shards");
-	if (tables_state(p, e) < 0)
+		return err_set(err, ERR_USAGE, "--max-shard-size: a distributed folder is not cut into shards");
+	if (tables_state(p, err) < 0)
 		return -1;
 	seal = seal_new(p, &m->seal);
-	rc = seal_file(seal, 0, &m->sealed, e);
+	rc = seal_file(seal, 0, &m->sealed, err);
 	seal_free(seal);
 	return rc;
 }
 
 int
-ckpt_out_write(struct ckpt_out *m, struct plan *p, struct err *e)
+ckpt_out_write(struct ckpt_out *m, struct plan *p, struct err *err)
 {
 	if (m->dry_run)
-		return dry_run(m, p, e);
+		return dry_run(m, p, err);
 	if (m->seal.writer->folder)
-		return write_distributed(m, e);
-	return ckpt_out_is_folder(m->path, m->shard_size) ? write_folder(m, p, e) : write_file(m, e);
+		return write_distributed(m, err);
+	return ckpt_out_is_folder(m->path, m->shard_size) ? write_folder(m, p, err) : write_file(m, err);
 }
 
 void

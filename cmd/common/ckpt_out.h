@@ -28,7 +28,7 @@ struct ckpt_out {
 	/*
 	 * Called when all but the end of the output is written, so that the output can still be abandoned if it fails. May be NULL.
 	 */
-	int (*ready)(void *arg, struct err *e);
+	int (*ready)(void *arg, struct err *err);
 	void *ready_arg;
 
 	/* Set by the functions below. */
@@ -41,16 +41,16 @@ struct ckpt_out {
  * Chooses the writer: the one named to; else the one for the suffix of path; else the one for the container of the input (torch for
  * legacy). Returns NULL with ERR_USAGE if there is none, or if to and the suffix contradict each other.
  */
-const struct format_writer *ckpt_out_writer(const char *to, const char *path, const struct input *in, struct err *e);
+const struct format_writer *ckpt_out_writer(const char *to, const char *path, const struct input *in, struct err *err);
 
 /* Do path or --max-shard-size request a folder of shards? */
 bool ckpt_out_is_folder(const char *path, uint64_t shard_size);
 
 /* Seals the plan like seal_file with file 0. What o points to must live until ckpt_out_write. */
-int ckpt_out_seal(struct ckpt_out *m, struct plan *p, const struct seal_opts *o, struct err *e);
+int ckpt_out_seal(struct ckpt_out *m, struct plan *p, const struct seal_opts *o, struct err *err);
 
 /* Writes the sealed plan. Warns of values that overflowed. After a failure no file has been created or replaced. */
-int ckpt_out_write(struct ckpt_out *m, struct plan *p, struct err *e);
+int ckpt_out_write(struct ckpt_out *m, struct plan *p, struct err *err);
 
 void ckpt_out_release(struct ckpt_out *m);
 

@@ -164,17 +164,17 @@ heat_table(void *arg, const struct table_picture *p)
 }
 
 int
-heat_end(struct heat *h, struct err *e)
+heat_end(struct heat *h, struct err *err)
 {
 	struct sink *out;
 	int rc = 0, fd;
 
-	if (e->code == ERR_NONE && h->text.len > 0) {
+	if (err->code == ERR_NONE && h->text.len > 0) {
 		fd = dup(h->to_stdout ? STDOUT_FILENO : STDERR_FILENO);
-		rc = fd < 0 ? err_sys(e, "terminal", "cannot write")
-			    : sink_fd(&out, fd, h->to_stdout ? "standard output" : "standard error", e);
+		rc = fd < 0 ? err_sys(err, "terminal", "cannot write")
+			    : sink_fd(&out, fd, h->to_stdout ? "standard output" : "standard error", err);
 		if (rc == 0)
-			rc = file_end(out, sink_write(out, h->text.p, h->text.len, e), e);
+			rc = file_end(out, sink_write(out, h->text.p, h->text.len, err), err);
 	}
 	buf_release(&h->text);
 	return rc;

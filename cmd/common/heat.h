@@ -24,6 +24,6 @@ void heat_init(struct heat *h, bool to_stdout);
 void heat_table(void *arg, const struct table_picture *p);
 
 /* Prints what was drawn, unless e is set. Frees it in any case. */
-int heat_end(struct heat *h, struct err *e);
+int heat_end(struct heat *h, struct err *err);
 
 #endif

@@ -9,13 +9,13 @@
 #include "tensor/place.h"
 
 static int
-load_description(struct model *m, struct source *src, struct err *e)
+load_description(struct model *m, struct source *src, struct err *err)
 {
 	struct buf text = BUF_INIT;
-	int rc = config_slurp(src, &text, e);
+	int rc = config_slurp(src, &text, err);
 
 	if (rc == 0)
-		rc = model_load_yaml(m, source_name(src), buf_str(&text), e);
+		rc = model_load_yaml(m, source_name(src), buf_str(&text), err);
 	buf_release(&text);
 	source_close(src);
 	return rc;
@@ -29,16 +29,16 @@ is_list(struct str head)
 }
 
 static int
-load_list(struct model *m, struct source *src, struct err *e)
+load_list(struct model *m, struct source *src, struct err *err)
 {
-	int rc = model_load_list(m, src, e);
+	int rc = model_load_list(m, src, err);
 
 	source_close(src);
 	return rc;
 }
 
 int
-models_open(struct model *m, struct input *in, const char *name, bool root, const char *key, struct err *e)
+models_open(struct model *m, struct input *in, const char *name, bool root, const char *key, struct err *err)
 {
 	struct place_ask ask = { .key = key,
 				 .root = root,
@@ -48,30 +48,30 @@ models_open(struct model *m, struct input *in, const char *name, bool root, cons
 	const uint8_t *head;
 	size_t n;
 
-	if (file_checkpoint(name, FILE_TEXT, &src, e) < 0)
+	if (file_checkpoint(name, FILE_TEXT, &src, err) < 0)
 		return -1;
-	if (source_look(src, 0, SOURCE_LOOK_MAX, &head, &n, e) < 0) {
+	if (source_look(src, 0, SOURCE_LOOK_MAX, &head, &n, err) < 0) {
 		source_close(src);
 		return -1;
 	}
 	if (root && !input_probe(head, n) && is_list(str_n((const char *)head, n)))
-		return load_list(m, src, e);
+		return load_list(m, src, err);
 	if (!input_probe(head, n))
-		return load_description(m, src, e);
-	if (input_open_source(in, src, &ask, e) < 0)
+		return load_description(m, src, err);
+	if (input_open_source(in, src, &ask, err) < 0)
 		return -1;
 	model_load_statedict(m, &in->sd);
 	return 0;
 }
 
 static int
-load_file(struct model *m, const char *name, struct err *e)
+load_file(struct model *m, const char *name, struct err *err)
 {
 	struct input in = { 0 };
-	int rc = models_open(m, &in, name, false, NULL, e);
+	int rc = models_open(m, &in, name, false, NULL, err);
 
 	if (rc == 0 && in.src != NULL)
-		rc = source_verify(in.src, e);
+		rc = source_verify(in.src, err);
 	input_close(&in);
 	return rc;
 }
@@ -85,11 +85,11 @@ models_knows(const char *name)
 }
 
 int
-models_load(struct model *m, const char *const *names, size_t n, struct err *e)
+models_load(struct model *m, const char *const *names, size_t n, struct err *err)
 {
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < n; i++)
-		rc = models_knows(names[i]) ? model_load_builtin(m, names[i], e) : load_file(m, names[i], e);
+		rc = models_knows(names[i]) ? model_load_builtin(m, names[i], err) : load_file(m, names[i], err);
 	return rc;
 }

@@ -16,14 +16,14 @@
  * of a file. The file is a description, or a checkpoint of which names, shapes and dtypes are used. Each load replaces the sections
  * that it has.
  */
-int models_load(struct model *m, const char *const *names, size_t n, struct err *e);
+int models_load(struct model *m, const char *const *names, size_t n, struct err *err);
 
 /*
  * Loads one file. If it is a checkpoint, in is open afterwards; the caller must close in in any case. If root is set, the file may
  * be a tensor list, and the root of a checkpoint serves as the state dict if no rule selects another place. key is the path of the
  * state dict, or NULL.
  */
-int models_open(struct model *m, struct input *in, const char *name, bool root, const char *key, struct err *e);
+int models_open(struct model *m, struct input *in, const char *name, bool root, const char *key, struct err *err);
 
 /*
  * Is name that of a built-in description, or meant as one because it is neither a file nor a path? models_load opens no file for

@@ -51,7 +51,7 @@ struct option_entry {
 	const char *const *words; /* allowed words, then NULL */
 	uint64_t least, most;
 	/* Parses arg and stores it at place, which is the member at offset at. arg is NULL if an optional argument is missing. */
-	int (*read)(const struct option_entry *o, void *place, const char *arg, struct err *e);
+	int (*read)(const struct option_entry *o, void *place, const char *arg, struct err *err);
 };
 
 /* A list of borrowed strings that an option collects. */
@@ -124,7 +124,7 @@ struct program {
 	const struct option_entry *entries;
 	size_t most_operands; /* the maximum number of operands; more are a usage error */
 	/* Runs the program. *status is TOOL_DONE at first. It becomes the exit status unless run fails. */
-	int (*run)(void *opts, const struct operands *operands, int *status, struct err *e);
+	int (*run)(void *opts, const struct operands *operands, int *status, struct err *err);
 };
 
 /*
@@ -134,13 +134,13 @@ struct program {
 int option_main(const struct program *p, int argc, char **argv, void *opts);
 
 /* Stores an option in opts. Does nothing if an optional argument is missing. */
-int option_store(const struct option_entry *o, void *opts, const char *arg, struct err *e);
+int option_store(const struct option_entry *o, void *opts, const char *arg, struct err *err);
 
 /* Parse an argument, for use in read. All of arg must be the number. */
-int option_u64(const struct option_entry *o, const char *arg, uint64_t *out, struct err *e);
-int option_double(const struct option_entry *o, const char *arg, double *out, struct err *e);
+int option_u64(const struct option_entry *o, const char *arg, uint64_t *out, struct err *err);
+int option_double(const struct option_entry *o, const char *arg, double *out, struct err *err);
 
 /* Sets *out to the index of arg in the words of o. The error lists the words. */
-int option_word(const struct option_entry *o, const char *arg, unsigned *out, struct err *e);
+int option_word(const struct option_entry *o, const char *arg, unsigned *out, struct err *err);
 
 #endif

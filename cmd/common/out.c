@@ -29,12 +29,12 @@ terminal_width(void)
 }
 
 int
-out_open(struct out *o, const char *path, struct err *e)
+out_open(struct out *o, const char *path, struct err *err)
 {
 	memset(o, 0, sizeof(*o));
 	buf_init(&o->buf);
 	err_clear(&o->err);
-	if (file_output(path, FILE_TEXT, NULL, 0, &o->sink, e) < 0)
+	if (file_output(path, FILE_TEXT, NULL, 0, &o->sink, err) < 0)
 		return -1;
 	o->tty = (path == NULL || strcmp(path, "-") == 0) && isatty(STDOUT_FILENO);
 	o->color = tool_color(o->tty ? STDOUT_FILENO : -1);
@@ -86,15 +86,15 @@ added(struct out *o, bool line)
 }
 
 int
-out_end(struct out *o, struct err *e)
+out_end(struct out *o, struct err *err)
 {
 	int rc;
 
 	pass(o);
 	buf_release(&o->buf);
-	rc = file_end(o->sink, out_failed(o) ? -1 : 0, e);
-	if (rc < 0 && e->code == ERR_NONE)
-		*e = o->err;
+	rc = file_end(o->sink, out_failed(o) ? -1 : 0, err);
+	if (rc < 0 && err->code == ERR_NONE)
+		*err = o->err;
 	o->sink = NULL;
 	return rc;
 }

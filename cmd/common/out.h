@@ -26,10 +26,10 @@ struct out {
 };
 
 /* Opens path for text as file_output does. Colour depends on --color, NO_COLOR and TERM. */
-int out_open(struct out *o, const char *path, struct err *e);
+int out_open(struct out *o, const char *path, struct err *err);
 
 /* out_end writes the rest and closes; out_abort discards the output. Exactly one of them must be called for each open out. */
-int out_end(struct out *o, struct err *e);
+int out_end(struct out *o, struct err *err);
 void out_abort(struct out *o);
 
 bool out_failed(const struct out *o);

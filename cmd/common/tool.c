@@ -202,16 +202,16 @@ tool_diag(void)
 }
 
 int
-tool_fail(const struct err *e)
+tool_fail(const struct err *err)
 {
-	if (e->code == ERR_SYSTEM && e->sysno == EPIPE) {
+	if (err->code == ERR_SYSTEM && err->sysno == EPIPE) {
 		tool_clear();
 		atomic_emergency();
 		die_by(SIGPIPE);
 	}
-	if (e->code != ERR_ANSWER || e->msg[0] != '\0')
-		say("", e->msg[0] != '\0' ? e->msg : "failed");
-	return e->code == ERR_ANSWER ? TOOL_NO : TOOL_TROUBLE;
+	if (err->code != ERR_ANSWER || err->msg[0] != '\0')
+		say("", err->msg[0] != '\0' ? err->msg : "failed");
+	return err->code == ERR_ANSWER ? TOOL_NO : TOOL_TROUBLE;
 }
 
 int

@@ -75,7 +75,7 @@ const struct diag *tool_diag(void);
  * Prints the line "NAME: MESSAGE" that ends the program, and returns the exit status: TOOL_NO for ERR_ANSWER (nothing is printed if
  * its message is empty), else TOOL_TROUBLE. If the reader of our output has closed the pipe, exits silently as if by SIGPIPE.
  */
-int tool_fail(const struct err *e);
+int tool_fail(const struct err *err);
 
 /* Returns the worse of two exit statuses. */
 int tool_worst(int a, int b);

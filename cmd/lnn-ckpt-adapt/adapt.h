@@ -66,11 +66,11 @@ struct adapt {
  * Runs the program. opts points to a struct adapt_options. *status becomes TOOL_NO if --salvage could not save everything, or could
  * not prove all of it to be undamaged.
  */
-int adapt_run(void *opts, const struct operands *operands, int *status, struct err *e);
+int adapt_run(void *opts, const struct operands *operands, int *status, struct err *err);
 
 /* Performs the steps, for the whole input or, if job is not NULL, for one shard of it. For *status see adapt_run. */
 int adapt_run_steps(const struct adapt_options *o, const struct operands *operands, const struct shard_job *job, int *status,
-		    struct err *e);
+		    struct err *err);
 
 void adapt_init(struct adapt *a, const struct adapt_options *o);
 void adapt_release(struct adapt *a);
@@ -78,7 +78,7 @@ void adapt_release(struct adapt *a);
 /* ---- inputs.c */
 
 /* Step 1: reads the config, descriptions, key map and checkpoints. */
-int adapt_open(struct adapt *a, const struct operands *operands, struct err *e);
+int adapt_open(struct adapt *a, const struct operands *operands, struct err *err);
 
 /* ---- salvage.c */
 
@@ -90,18 +90,18 @@ int salvage_input(struct adapt *a, struct input *in, const char *operand, struct
 
 /* ---- edits.c: steps 2 to 8; --dtype follows step 7 */
 
-int adapt_strip_prefixes(struct adapt *a, struct err *e);
-int adapt_map(struct adapt *a, struct err *e);
-int adapt_drop_params(struct adapt *a, struct err *e);
-int adapt_drop_buffers(struct adapt *a, struct err *e);
-int adapt_edit_names(struct adapt *a, struct err *e);
-int adapt_check_names(const struct adapt *a, struct err *e);
-int adapt_resize_tables(struct adapt *a, struct err *e);
-int adapt_cast(struct adapt *a, struct err *e);
-int adapt_add_prefixes(struct adapt *a, struct err *e);
+int adapt_strip_prefixes(struct adapt *a, struct err *err);
+int adapt_map(struct adapt *a, struct err *err);
+int adapt_drop_params(struct adapt *a, struct err *err);
+int adapt_drop_buffers(struct adapt *a, struct err *err);
+int adapt_edit_names(struct adapt *a, struct err *err);
+int adapt_check_names(const struct adapt *a, struct err *err);
+int adapt_resize_tables(struct adapt *a, struct err *err);
+int adapt_cast(struct adapt *a, struct err *err);
+int adapt_add_prefixes(struct adapt *a, struct err *err);
 
 /* Applies --set-metadata and --drop-metadata. */
-int adapt_edit_metadata(struct adapt *a, struct err *e);
+int adapt_edit_metadata(struct adapt *a, struct err *err);
 
 /* ---- output.c: steps 9 and 10 */
 
@@ -109,15 +109,15 @@ int adapt_edit_metadata(struct adapt *a, struct err *e);
 void adapt_check(struct adapt *a);
 
 /* Fails with ERR_ANSWER if the model would refuse the result, or if --fail-unused is given and a rule matched nothing. */
-int adapt_verdict(struct adapt *a, struct err *e);
+int adapt_verdict(struct adapt *a, struct err *err);
 
 /* Prints the load check in one line. After a negative verdict the caller prints it once the report is written. */
 void adapt_say_load(struct adapt *a);
 
 /* Gives the verdict, and writes the output, the report and the summary. The report is written even if the verdict is negative. */
-int adapt_finish(struct adapt *a, struct err *e);
+int adapt_finish(struct adapt *a, struct err *err);
 
 /* Writes the output shard of a->job. It states that it is finished. */
-int adapt_finish_job(struct adapt *a, struct err *e);
+int adapt_finish_job(struct adapt *a, struct err *err);
 
 #endif

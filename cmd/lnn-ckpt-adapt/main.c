@@ -11,38 +11,38 @@
 #define OPTIONS struct adapt_options
 
 static int
-read_name_option(const struct option_entry *entry, void *opts, const char *arg, struct err *e)
+read_name_option(const struct option_entry *entry, void *opts, const char *arg, struct err *err)
 {
 	struct adapt_options *o = opts;
 
-	(void)e;
+	(void)err;
 	*xpush(o->names, o->nnames, o->cap_names) = (struct name_option){ (enum name_edit)entry->value, arg };
 	return 0;
 }
 
 static int
-read_size(const struct option_entry *o, void *size, const char *arg, struct err *e)
+read_size(const struct option_entry *o, void *size, const char *arg, struct err *err)
 {
 	if (num_size(str_c(arg), size) && *(const uint64_t *)size > 0)
 		return 0;
-	return err_set(e, ERR_USAGE, "--%s: a size such as 5GB or 500MiB was expected, not %s", o->name, arg);
+	return err_set(err, ERR_USAGE, "--%s: a size such as 5GB or 500MiB was expected, not %s", o->name, arg);
 }
 
 static int
-read_interpolate(const struct option_entry *entry, void *opts, const char *arg, struct err *e)
+read_interpolate(const struct option_entry *entry, void *opts, const char *arg, struct err *err)
 {
 	struct adapt_options *o = opts;
 
 	(void)entry;
 	o->interpolate = OVERRIDE_YES;
-	return arg == NULL ? 0 : position_kinds_parse(str_c(arg), &o->bias.kinds, e);
+	return arg == NULL ? 0 : position_kinds_parse(str_c(arg), &o->bias.kinds, err);
 }
 
 static int
-read_compat(const struct option_entry *o, void *compat, const char *arg, struct err *e)
+read_compat(const struct option_entry *o, void *compat, const char *arg, struct err *err)
 {
 	*(bool *)compat = true;
-	return strcmp(arg, "linnaeus") == 0 ? 0 : err_set(e, ERR_USAGE, "--%s: linnaeus was expected, not %s", o->name, arg);
+	return strcmp(arg, "linnaeus") == 0 ? 0 : err_set(err, ERR_USAGE, "--%s: linnaeus was expected, not %s", o->name, arg);
 }
 
 static const struct option_entry entries[] = {

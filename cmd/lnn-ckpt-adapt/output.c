@@ -151,7 +151,7 @@ adapt_say_load(struct adapt *a)
 
 /* Fails because shapes differ, and names the remedies, the best first. */
 static int
-refuse_shapes(const struct adapt *a, struct err *e)
+refuse_shapes(const struct adapt *a, struct err *err)
 {
 	const struct load_check *c = &a->load;
 	struct buf cures = BUF_INIT;
@@ -173,7 +173,7 @@ refuse_shapes(const struct adapt *a, struct err *e)
 		buf_addf(&cures, "--fit makes %zu of %zu fit; ", fit, c->nmismatched);
 	if (rows > 0)
 		buf_addf(&cures, "a key map with rows or pad can give %zu other rows; ", rows);
-	err_set(e, ERR_ANSWER,
+	err_set(err, ERR_ANSWER,
 		"the model would refuse it: size mismatch for %.*s%s (%s--drop-mismatched leaves such tensors out; --verbose lists "
 		"all)",
 		STR_ARG(c->mismatched[0].target->name), c->nmismatched > 1 ? " and others" : "", cures.p == NULL ? "" : cures.p);
@@ -182,16 +182,16 @@ refuse_shapes(const struct adapt *a, struct err *e)
 }
 
 static int
-refuse(const struct adapt *a, struct err *e)
+refuse(const struct adapt *a, struct err *err)
 {
 	const struct load_check *c = &a->load;
 
 	if (a->nothing_fits && (a->hint != NULL || c->nmismatched == 0))
-		return err_set(e, ERR_ANSWER, "nothing fits the model%s%s (%zu missing, %zu unexpected; --verbose lists all)",
+		return err_set(err, ERR_ANSWER, "nothing fits the model%s%s (%zu missing, %zu unexpected; --verbose lists all)",
 			       a->hint == NULL ? "" : ": ", a->hint == NULL ? "" : a->hint, c->nmissing, c->nunexpected);
 	if (c->nmismatched > 0)
-		return refuse_shapes(a, e);
-	return err_set(e, ERR_ANSWER,
+		return refuse_shapes(a, err);
+	return err_set(err, ERR_ANSWER,
 		       "the model would refuse it (strict): %zu missing (%.*s), %zu unexpected (%.*s); --verbose "
 		       "lists all",
 		       c->nmissing, STR_ARG(c->nmissing ? c->missing[0] : str_c("none")), c->nunexpected,
@@ -199,33 +199,33 @@ refuse(const struct adapt *a, struct err *e)
 }
 
 int
-adapt_verdict(struct adapt *a, struct err *e)
+adapt_verdict(struct adapt *a, struct err *err)
 {
 	size_t unused = plan_unused(&a->plan);
 
 	if (refused(a))
-		return refuse(a, e);
+		return refuse(a, err);
 	if (unused > 0 && a->o->fail_unused)
-		return err_set(e, ERR_ANSWER, "%zu %s matched nothing (--fail-unused)", unused, unused == 1 ? "rule" : "rules");
+		return err_set(err, ERR_ANSWER, "%zu %s matched nothing (--fail-unused)", unused, unused == 1 ? "rule" : "rules");
 	return 0;
 }
 
 /* ---- step 10 */
 
 static int
-check_places(const struct adapt *a, const struct format_writer *w, struct err *e)
+check_places(const struct adapt *a, const struct format_writer *w, struct err *err)
 {
 	const struct adapt_options *o = a->o;
 	const bool carries = o->carry.n > 0 || o->carry_all;
 
 	if (!w->pickles && (o->under != NULL || carries))
-		return err_set(e, ERR_USAGE, "--under, --carry and --carry-all do not go with safetensors (--to torch)");
+		return err_set(err, ERR_USAGE, "--under, --carry and --carry-all do not go with safetensors (--to torch)");
 	if (w->pickles && a->plan.nmeta > 0)
-		return err_set(e, ERR_USAGE, "--set-metadata and --drop-metadata are for safetensors (--to safetensors)");
+		return err_set(err, ERR_USAGE, "--set-metadata and --drop-metadata are for safetensors (--to safetensors)");
 	if (a->job != NULL && w->folder)
-		return err_set(e, ERR_USAGE, "--shard writes torch or safetensors files");
+		return err_set(err, ERR_USAGE, "--shard writes torch or safetensors files");
 	if (o->root && (o->under != NULL || carries))
-		return err_set(e, ERR_USAGE, "--root does not go with --under, --carry and --carry-all");
+		return err_set(err, ERR_USAGE, "--root does not go with --under, --carry and --carry-all");
 	return 0;
 }
 
@@ -301,13 +301,13 @@ choose_place(struct adapt *a, struct seal_opts *s)
 }
 
 static int
-seal_options(struct adapt *a, struct seal_opts *s, struct err *e)
+seal_options(struct adapt *a, struct seal_opts *s, struct err *err)
 {
 	const struct adapt_options *o = a->o;
 	struct str *carry = arena_calloc(&a->arena, o->carry.n + 1, sizeof(*carry));
 
-	*s = (struct seal_opts){ .writer = ckpt_out_writer(o->to, o->common.output, &a->inputs[0], e) };
-	if (s->writer == NULL || check_places(a, s->writer, e) != 0)
+	*s = (struct seal_opts){ .writer = ckpt_out_writer(o->to, o->common.output, &a->inputs[0], err) };
+	if (s->writer == NULL || check_places(a, s->writer, err) != 0)
 		return -1;
 	for (size_t i = 0; i < o->carry.n; i++)
 		carry[i] = str_c(o->carry.v[i]);
@@ -482,7 +482,7 @@ put_summary(struct output *o)
 }
 
 static int
-write_report(struct adapt *a, struct err *e)
+write_report(struct adapt *a, struct err *err)
 {
 	struct buf b = BUF_INIT;
 	int rc;
@@ -490,30 +490,30 @@ write_report(struct adapt *a, struct err *e)
 	if (a->o->report == NULL)
 		return 0;
 	plan_report(&a->plan, &a->load, &b);
-	rc = file_write(a->o->report, buf_str(&b), e);
+	rc = file_write(a->o->report, buf_str(&b), err);
 	buf_release(&b);
 	return rc;
 }
 
 /* Implements ckpt_out.ready. Operations that may fail or allocate happen here, before the output appears under its name. */
 static int
-get_ready(void *arg, struct err *e)
+get_ready(void *arg, struct err *err)
 {
 	struct output *out = arg;
 
 	put_summary(out);
-	return write_report(out->a, e);
+	return write_report(out->a, err);
 }
 
 /* Edits the file in place, unless nothing changes. */
 static int
-change(struct output *out, struct err *e)
+change(struct output *out, struct err *err)
 {
-	return out->idle ? get_ready(out, e) : inplace_apply(out->a, &out->edit, get_ready, out, e);
+	return out->idle ? get_ready(out, err) : inplace_apply(out->a, &out->edit, get_ready, out, err);
 }
 
 static int
-write_out(struct adapt *a, const struct seal_opts *so, const char *path, struct err *e)
+write_out(struct adapt *a, const struct seal_opts *so, const char *path, struct err *err)
 {
 	const struct adapt_options *o = a->o;
 	struct keymap_counts of_map = { 0 };
@@ -531,17 +531,17 @@ write_out(struct adapt *a, const struct seal_opts *so, const char *path, struct 
 				      .ready = get_ready,
 				      .ready_arg = &out };
 	if (o->in_place) {
-		rc = inplace_check(&a->plan, e);
+		rc = inplace_check(&a->plan, err);
 		out.idle = rc == 0 && !o->drop_rest;
 	}
 	if (rc >= 0)
-		rc = ckpt_out_seal(&out.ckpt, &a->plan, so, e);
+		rc = ckpt_out_seal(&out.ckpt, &a->plan, so, err);
 	if (rc == 0 && o->in_place)
-		rc = inplace_plan(a, &out.ckpt.sealed, &out.edit, e);
+		rc = inplace_plan(a, &out.ckpt.sealed, &out.edit, err);
 	if (rc == 0 && (o->carry_all || o->carry.n > 0))
 		bias_warn_rest(&a->plan, &out.ckpt.sealed);
 	if (rc == 0)
-		rc = o->in_place && !o->dry_run ? change(&out, e) : ckpt_out_write(&out.ckpt, &a->plan, e);
+		rc = o->in_place && !o->dry_run ? change(&out, err) : ckpt_out_write(&out.ckpt, &a->plan, err);
 	if (rc == 0 && a->map != NULL)
 		keymap_count(a->map, &of_map);
 	if (of_map.unequal > 0)
@@ -564,7 +564,7 @@ write_out(struct adapt *a, const struct seal_opts *so, const char *path, struct 
  * because failing to write the report is itself an error.
  */
 int
-adapt_finish(struct adapt *a, struct err *e)
+adapt_finish(struct adapt *a, struct err *err)
 {
 	struct err answer = ERR_INIT;
 	struct seal_opts so;
@@ -575,26 +575,26 @@ adapt_finish(struct adapt *a, struct err *e)
 		rc = seal_options(a, &so, &answer);
 	if (rc == 0)
 		rc = write_out(a, &so, a->o->in_place ? a->inputs[0].ckpt->file : a->o->common.output, &answer);
-	if (rc != 0 && answer.code == ERR_ANSWER && write_report(a, e) < 0)
+	if (rc != 0 && answer.code == ERR_ANSWER && write_report(a, err) < 0)
 		return -1;
 	if (verdict != 0)
 		adapt_say_load(a);
 	if (rc != 0)
-		*e = answer;
+		*err = answer;
 	return rc;
 }
 
 /* Writes the shard even if it has no tensors left, since --write-index expects all shards. */
 int
-adapt_finish_job(struct adapt *a, struct err *e)
+adapt_finish_job(struct adapt *a, struct err *err)
 {
 	const struct shard_job *job = a->job;
 	const char *name;
 	struct seal_opts so;
 
-	if (seal_options(a, &so, e) != 0 || shard_jobs_reopen(a, so.writer, e) != 0)
+	if (seal_options(a, &so, err) != 0 || shard_jobs_reopen(a, so.writer, err) != 0)
 		return -1;
 	name = ckpt_out_shard_name(&a->arena, so.writer, job->number, job->total);
 	shard_jobs_note(a);
-	return write_out(a, &so, arena_printf(&a->arena, "%s/%s", job->dir, name), e);
+	return write_out(a, &so, arena_printf(&a->arena, "%s/%s", job->dir, name), err);
 }

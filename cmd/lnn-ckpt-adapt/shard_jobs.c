@@ -56,11 +56,11 @@ shard_jobs_note(struct adapt *a)
 
 /* Returns 1 if path exists, 0 if not. Other failures are errors, because the index would otherwise lack tensors. */
 static int
-there(const char *path, struct err *e)
+there(const char *path, struct err *err)
 {
 	if (access(path, F_OK) == 0)
 		return 1;
-	return errno == ENOENT ? 0 : err_sys(e, path, "cannot be looked for");
+	return errno == ENOENT ? 0 : err_sys(err, path, "cannot be looked for");
 }
 
 /* ---- making a shard of a finished set again */
@@ -112,12 +112,12 @@ shard_jobs_reopen(struct adapt *a, const struct format_writer *w, struct err *er
 /* ---- --shard */
 
 static int
-parse_share(const char *s, uint64_t *k, uint64_t *n, struct err *e)
+parse_share(const char *s, uint64_t *k, uint64_t *n, struct err *err)
 {
 	const char *slash = strchr(s, '/');
 
 	if (slash == NULL || !num_u64(str_n(s, (size_t)(slash - s)), k) || !num_u64(str_c(slash + 1), n) || *k < 1 || *k > *n)
-		return err_set(e, ERR_USAGE, "--shard %s: K/N with 1 <= K <= N was expected", s);
+		return err_set(err, ERR_USAGE, "--shard %s: K/N with 1 <= K <= N was expected", s);
 	return 0;
 }
 
@@ -133,7 +133,7 @@ trim(struct buf *b, const char *path)
 
 /* Performs all steps for each shard of share k of n. */
 static int
-run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, uint64_t n, struct err *e)
+run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, uint64_t n, struct err *err)
 {
 	struct strmap elsewhere = STRMAP_INIT;
 	struct buf dir = BUF_INIT;
@@ -149,7 +149,7 @@ run_all(const struct adapt_options *o, const struct shard_index *x, uint64_t k, 
 			continue;
 		job.number = i + 1;
 		one.v = &x->paths[i];
-		rc = adapt_run_steps(o, &one, &job, &(int){ TOOL_DONE }, e);
+		rc = adapt_run_steps(o, &one, &job, &(int){ TOOL_DONE }, err);
 	}
 	buf_release(&dir);
 	strmap_release(&elsewhere);
@@ -201,28 +201,29 @@ make_folder(const char *path, struct err *err)
 }
 
 int
-shard_jobs_run(const struct adapt_options *o, const struct operands *operands, struct err *e)
+shard_jobs_run(const struct adapt_options *o, const struct operands *operands, struct err *err)
 {
 	struct shard_index x = { 0 };
 	struct source *src;
 	uint64_t k, n;
 	int rc;
 
-	if (parse_share(o->shard, &k, &n, e) != 0)
+	if (parse_share(o->shard, &k, &n, err) != 0)
 		return -1;
 	if (o->common.output == NULL || strcmp(o->common.output, "-") == 0)
-		return err_set(e, ERR_USAGE, "--shard: the shards go into a folder: -o DIR/");
+		return err_set(err, ERR_USAGE, "--shard: the shards go into a folder: -o DIR/");
 	if (operands->n != 1 || o->dry_run || o->report != NULL || o->max_shard_size != 0)
-		return err_set(e, ERR_USAGE, "--shard takes one index file, and neither -n, --report nor --max-shard-size");
-	if (file_checkpoint(operands->v[0], FILE_BINARY, &src, e) != 0)
+		return err_set(err, ERR_USAGE, "--shard takes one index file, and neither -n, --report nor --max-shard-size");
+	if (file_checkpoint(operands->v[0], FILE_BINARY, &src, err) != 0)
 		return -1;
-	rc = read_index(&x, src, e);
+	rc = read_index(&x, src, err);
 	if (rc == 0)
-		rc = make_folder(o->common.output, e);
+		rc = make_folder(o->common.output, err);
 	if (rc == 0 && is_beside(src, o->common.output))
-		rc = err_set(e, ERR_USAGE, "--shard: -o %s is the folder of the input: its index would be wrong", o->common.output);
+		rc = err_set(err, ERR_USAGE, "--shard: -o %s is the folder of the input: its index would be wrong",
+			     o->common.output);
 	if (rc == 0)
-		rc = run_all(o, &x, k, n, e);
+		rc = run_all(o, &x, k, n, err);
 	shard_index_release(&x);
 	source_close(src);
 	return rc;
@@ -262,13 +263,13 @@ by_name(const void *a, const void *b)
 
 /* Lists all files that have a suffix of shards. */
 static int
-list_files(struct set *s, struct adapt *a, struct err *e)
+list_files(struct set *s, struct adapt *a, struct err *err)
 {
 	DIR *dir = opendir(s->dir);
 	struct dirent *d;
 
 	if (dir == NULL)
-		return err_sys(e, s->dir, "cannot be read");
+		return err_sys(err, s->dir, "cannot be read");
 	for (errno = 0; (d = readdir(dir)) != NULL; errno = 0) {
 		const struct format_writer *w = d->d_name[0] == '.' ? NULL : writer_of(d->d_name);
 
@@ -277,11 +278,11 @@ list_files(struct set *s, struct adapt *a, struct err *e)
 		*xpush(s->v, s->n, s->cap) = (struct member){ .file = arena_cstr(&a->arena, d->d_name), .writer = w };
 	}
 	if (errno != 0)
-		err_sys(e, s->dir, "cannot be read");
+		err_sys(err, s->dir, "cannot be read");
 	closedir(dir);
-	if (e->code == ERR_NONE && s->n == 0)
-		err_input(e, s->dir, "there is no shard in it (*.safetensors, *.bin)");
-	if (e->code != ERR_NONE)
+	if (err->code == ERR_NONE && s->n == 0)
+		err_input(err, s->dir, "there is no shard in it (*.safetensors, *.bin)");
+	if (err->code != ERR_NONE)
 		return -1;
 	qsort(s->v, s->n, sizeof(*s->v), by_name);
 	return 0;
@@ -311,59 +312,59 @@ leave_others_out(struct set *s)
 /* ---- reading the statements */
 
 static int
-note_count(struct json_reader *r, const char *key, uint64_t *count, struct err *e)
+note_count(struct json_reader *r, const char *key, uint64_t *count, struct err *err)
 {
-	if (json_expect(r, JSON_KEY, "a shard's note", e) < 0)
+	if (json_expect(r, JSON_KEY, "a shard's note", err) < 0)
 		return -1;
 	if (!str_eqc(r->text, key))
-		return json_fail(r, e, "is not the note of a finished shard");
-	if (json_expect(r, JSON_NUMBER, key, e) < 0)
+		return json_fail(r, err, "is not the note of a finished shard");
+	if (json_expect(r, JSON_NUMBER, key, err) < 0)
 		return -1;
-	return json_u64(r->text, count) && *count > 0 ? 0 : json_fail(r, e, "is not the note of a finished shard");
+	return json_u64(r->text, count) && *count > 0 ? 0 : json_fail(r, err, "is not the note of a finished shard");
 }
 
 /* Reads the rest of ["RULE",MATCHED], whose bracket has been read. Adds the number to the plan's rule with this text. */
 static int
-note_rule(struct json_reader *r, struct adapt *a, struct strmap *rules, struct err *e)
+note_rule(struct json_reader *r, struct adapt *a, struct strmap *rules, struct err *err)
 {
 	uint64_t i = a->plan.nrules, matched;
 
-	if (json_expect(r, JSON_STRING, "a rule", e) < 0)
+	if (json_expect(r, JSON_STRING, "a rule", err) < 0)
 		return -1;
 	if (!strmap_get(rules, r->text, &i)) {
 		plan_rule_new(&a->plan, str_c(""), "%.*s", STR_ARG(r->text));
 		strmap_add(rules, str_c(a->plan.rules[i]->text), i);
 	}
-	if (json_expect(r, JSON_NUMBER, "a count", e) < 0)
+	if (json_expect(r, JSON_NUMBER, "a count", err) < 0)
 		return -1;
 	if (!json_u64(r->text, &matched))
-		return json_fail(r, e, "is not a count");
+		return json_fail(r, err, "is not a count");
 	a->plan.rules[i]->matched += matched;
-	return json_expect(r, JSON_ARRAY_END, "a rule", e);
+	return json_expect(r, JSON_ARRAY_END, "a rule", err);
 }
 
 /* Reads the statement of m: its number and the total and, if rules is not NULL, the rules that matched. */
 static int
-read_note(struct member *m, struct adapt *a, struct strmap *rules, struct err *e)
+read_note(struct member *m, struct adapt *a, struct strmap *rules, struct err *err)
 {
 	const char *file = arena_printf(&a->arena, "%s: " CKPT_NOTE_KEY, m->input->ckpt->file);
 	struct json_reader r;
 	int rc;
 
 	json_begin(&r, file, 0, m->note.p, m->note.len);
-	rc = json_expect(&r, JSON_OBJECT, "a shard's note", e);
+	rc = json_expect(&r, JSON_OBJECT, "a shard's note", err);
 	if (rc == 0)
-		rc = note_count(&r, "shard", &m->number, e);
+		rc = note_count(&r, "shard", &m->number, err);
 	if (rc == 0)
-		rc = note_count(&r, "of", &m->total, e);
+		rc = note_count(&r, "of", &m->total, err);
 	if (rc == 0 && rules != NULL)
-		rc = json_expect(&r, JSON_KEY, "a shard's note", e);
+		rc = json_expect(&r, JSON_KEY, "a shard's note", err);
 	if (rc == 0 && rules != NULL)
-		rc = json_expect(&r, JSON_ARRAY, "its rules", e);
-	while (rc == 0 && rules != NULL && json_next(&r, e) == JSON_ARRAY)
-		rc = note_rule(&r, a, rules, e);
+		rc = json_expect(&r, JSON_ARRAY, "its rules", err);
+	while (rc == 0 && rules != NULL && json_next(&r, err) == JSON_ARRAY)
+		rc = note_rule(&r, a, rules, err);
 	if (rc == 0 && rules != NULL && r.token != JSON_ARRAY_END)
-		rc = e->code != ERR_NONE ? -1 : json_fail(&r, e, "is not the note of a finished shard");
+		rc = err->code != ERR_NONE ? -1 : json_fail(&r, err, "is not the note of a finished shard");
 	json_release(&r);
 	return rc;
 }
@@ -381,24 +382,24 @@ note_of(const struct ckpt *c)
 
 /* Does m belong to the same set as first? */
 static int
-check_like(const struct member *first, const struct member *m, struct err *e)
+check_like(const struct member *first, const struct member *m, struct err *err)
 {
 	const char *file = m->input->ckpt->file;
 
 	if (m->writer != first->writer)
-		return err_input(e, file, "has another format than the shards before it");
+		return err_input(err, file, "has another format than the shards before it");
 	if (m->note.len == 0 && first->note.len > 0)
-		return err_input(e, file, "does not state that --shard finished it, as %s does", first->file);
+		return err_input(err, file, "does not state that --shard finished it, as %s does", first->file);
 	if (m->note.len > 0 && first->note.len == 0)
-		return err_input(e, file, "states that --shard finished it, and %s does not", first->file);
+		return err_input(err, file, "states that --shard finished it, and %s does not", first->file);
 	if (m->total != first->total)
-		return err_input(e, file, "is shard %" PRIu64 " of %" PRIu64 ", but %s is one of %" PRIu64, m->number, m->total,
+		return err_input(err, file, "is shard %" PRIu64 " of %" PRIu64 ", but %s is one of %" PRIu64, m->number, m->total,
 				 first->file, first->total);
 	return 0;
 }
 
 static int
-open_member(struct set *s, struct adapt *a, struct member *m, struct err *e)
+open_member(struct set *s, struct adapt *a, struct member *m, struct err *err)
 {
 	struct shard_name name;
 	struct source *src;
@@ -406,18 +407,18 @@ open_member(struct set *s, struct adapt *a, struct member *m, struct err *e)
 
 	m->input = &a->inputs[a->ninputs];
 	a->labels[a->ninputs++] = m->file;
-	if (source_open(&src, arena_printf(&a->arena, "%s/%s", s->dir, m->file), NULL, e) < 0 ||
-	    input_open_index(m->input, src, e) < 0)
+	if (source_open(&src, arena_printf(&a->arena, "%s/%s", s->dir, m->file), NULL, err) < 0 ||
+	    input_open_index(m->input, src, err) < 0)
 		return -1;
 	m->note = note_of(m->input->ckpt);
 	if (m->input->ckpt->boxed)
-		return err_input(e, m->input->ckpt->file, "a shard of a distributed checkpoint needs no index");
+		return err_input(err, m->input->ckpt->file, "a shard of a distributed checkpoint needs no index");
 	if (m->note.len == 0 && shard_name_parse(m->file, &name)) {
 		m->number = name.k;
 		m->total = name.n;
 	}
-	rc = m->note.len > 0 ? read_note(m, a, NULL, e) : 0;
-	return rc == 0 ? check_like(&s->v[0], m, e) : -1;
+	rc = m->note.len > 0 ? read_note(m, a, NULL, err) : 0;
+	return rc == 0 ? check_like(&s->v[0], m, err) : -1;
 }
 
 static int
@@ -430,7 +431,7 @@ by_number(const void *a, const void *b)
 
 /* Is each shard there exactly once? */
 static int
-check_numbers(const struct set *s, struct err *e)
+check_numbers(const struct set *s, struct err *err)
 {
 	const struct member *v = s->v;
 
@@ -438,36 +439,36 @@ check_numbers(const struct set *s, struct err *e)
 		const char *file = v[i].input->ckpt->file;
 
 		if (v[i].number == v[i - 1].number)
-			return err_input(e, file, "is shard %" PRIu64 " of %" PRIu64 ", and so is %s", v[i].number, v[i].total,
+			return err_input(err, file, "is shard %" PRIu64 " of %" PRIu64 ", and so is %s", v[i].number, v[i].total,
 					 v[i - 1].file);
 	}
 	for (uint64_t i = 0; v[0].total > 0 && i < v[0].total; i++)
 		if (i >= s->n || v[i].number != i + 1)
-			return err_input(e, s->dir, "shard %" PRIu64 " of %" PRIu64 " is missing%s", i + 1, v[0].total,
+			return err_input(err, s->dir, "shard %" PRIu64 " of %" PRIu64 " is missing%s", i + 1, v[0].total,
 					 v[0].note.len > 0 ? "; its job did not finish" : "");
 	return 0;
 }
 
 /* Opens all shards and adds them to the plan. A finished shard may have no tensors. */
 static int
-open_shards(struct set *s, struct adapt *a, struct err *e)
+open_shards(struct set *s, struct adapt *a, struct err *err)
 {
 	int rc = 0;
 
 	a->inputs = xcalloc(s->n, sizeof(*a->inputs));
 	a->labels = xcalloc(s->n, sizeof(*a->labels));
 	for (size_t i = 0; rc == 0 && i < s->n; i++)
-		rc = open_member(s, a, &s->v[i], e);
+		rc = open_member(s, a, &s->v[i], err);
 	if (rc == 0) {
 		qsort(s->v, s->n, sizeof(*s->v), by_number);
-		rc = check_numbers(s, e);
+		rc = check_numbers(s, err);
 	}
 	for (size_t i = 0; rc == 0 && i < s->n; i++) {
 		struct member *m = &s->v[i];
 
 		if (m->note.len > 0 && m->input->ckpt->ntensors == 0)
 			continue;
-		rc = statedict_open(&m->input->sd, m->input->ckpt, "", e);
+		rc = statedict_open(&m->input->sd, m->input->ckpt, "", err);
 		if (rc == 0)
 			plan_add_input(&a->plan, &m->input->sd, m->file);
 	}
@@ -477,7 +478,7 @@ open_shards(struct set *s, struct adapt *a, struct err *e)
 /* ---- the index */
 
 static int
-index_text(struct adapt *a, struct buf *text, struct err *e)
+index_text(struct adapt *a, struct buf *text, struct err *err)
 {
 	const struct plan *p = &a->plan;
 	struct str *names = xcalloc(p->nentries, sizeof(*names));
@@ -488,7 +489,7 @@ index_text(struct adapt *a, struct buf *text, struct err *e)
 	size_t n = 0, i;
 
 	plan_containers(p, &containers);
-	for (i = 0; i < p->nentries && e->code == ERR_NONE; i++) {
+	for (i = 0; i < p->nentries && err->code == ERR_NONE; i++) {
 		names[n] = plan_listed_name(p, &containers, i);
 		files[n] = plan_input_of(p, &p->entries[i])->label;
 		if (names[n].p == NULL)
@@ -496,7 +497,8 @@ index_text(struct adapt *a, struct buf *text, struct err *e)
 		if (strmap_add(&seen, names[n], 0))
 			n++;
 		else if (plan_source(p, &p->entries[i])->kind != SD_OTHER)
-			err_set(e, ERR_INPUT, "%s: %.*s is in another shard, too", plan_file(p, &p->entries[i]), STR_ARG(names[n]));
+			err_set(err, ERR_INPUT, "%s: %.*s is in another shard, too", plan_file(p, &p->entries[i]),
+				STR_ARG(names[n]));
 	}
 	for (i = 0; i < a->ninputs; i++)
 		for (uint32_t k = 0; k < a->inputs[i].ckpt->nstorages; k++)
@@ -506,43 +508,43 @@ index_text(struct adapt *a, struct buf *text, struct err *e)
 	strmap_release(&seen);
 	free(names);
 	free(files);
-	return e->code == ERR_NONE ? 0 : -1;
+	return err->code == ERR_NONE ? 0 : -1;
 }
 
 static int
-read_rules(const struct set *s, struct adapt *a, struct err *e)
+read_rules(const struct set *s, struct adapt *a, struct err *err)
 {
 	struct strmap rules = STRMAP_INIT;
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < s->n; i++)
 		if (s->v[i].note.len > 0)
-			rc = read_note(&s->v[i], a, &rules, e);
+			rc = read_note(&s->v[i], a, &rules, err);
 	strmap_release(&rules);
 	return rc;
 }
 
 static int
-write_index(struct set *s, struct adapt *a, const struct buf *text, struct err *e)
+write_index(struct set *s, struct adapt *a, const struct buf *text, struct err *err)
 {
 	const char *path = arena_printf(&a->arena, "%s/%s", s->dir, ckpt_out_index_name(s->v[0].writer));
 
-	if (file_write(path, buf_str(text), e) < 0)
+	if (file_write(path, buf_str(text), err) < 0)
 		return -1;
 	tool_summary("%zu tensors in %" PRIu32 " shards -> %s", a->plan.nentries, a->plan.ninputs, path);
 	return 0;
 }
 
 static int
-check_and_write(struct set *s, struct adapt *a, struct err *e)
+check_and_write(struct set *s, struct adapt *a, struct err *err)
 {
 	struct buf text = BUF_INIT;
 	int rc = -1;
 
-	if (models_load(&a->model, a->o->models.v, a->o->models.n, e) < 0 || list_files(s, a, e) < 0)
+	if (models_load(&a->model, a->o->models.v, a->o->models.n, err) < 0 || list_files(s, a, err) < 0)
 		return -1;
 	leave_others_out(s);
-	if (open_shards(s, a, e) == 0 && index_text(a, &text, e) == 0 && read_rules(s, a, e) == 0) {
+	if (open_shards(s, a, err) == 0 && index_text(a, &text, err) == 0 && read_rules(s, a, err) == 0) {
 		/* The load check uses names as they were before --ddp and --add-prefix, so their prefixes are removed. */
 		if (!a->o->keep_wrappers)
 			plan_unwrap(&a->plan, NULL);
@@ -552,8 +554,8 @@ check_and_write(struct set *s, struct adapt *a, struct err *e)
 			a->plan.rules[i]->quiet =
 				a->plan.rules[i]->quiet || str_starts(str_c(a->plan.rules[i]->text), str_c("--strip-prefix"));
 		adapt_check(a);
-		rc = adapt_verdict(a, e);
-		if (rc != 0 || (rc = write_index(s, a, &text, e)) == 0)
+		rc = adapt_verdict(a, err);
+		if (rc != 0 || (rc = write_index(s, a, &text, err)) == 0)
 			adapt_say_load(a);
 	}
 	buf_release(&text);
@@ -561,7 +563,7 @@ check_and_write(struct set *s, struct adapt *a, struct err *e)
 }
 
 int
-shard_jobs_write_index(const struct adapt_options *o, struct err *e)
+shard_jobs_write_index(const struct adapt_options *o, struct err *err)
 {
 	struct buf dir = BUF_INIT;
 	struct set s = { .dir = trim(&dir, o->write_index) };
@@ -569,7 +571,7 @@ shard_jobs_write_index(const struct adapt_options *o, struct err *e)
 	int rc;
 
 	adapt_init(&a, o);
-	rc = check_and_write(&s, &a, e);
+	rc = check_and_write(&s, &a, err);
 	free(s.v);
 	buf_release(&dir);
 	adapt_release(&a);

@@ -17,7 +17,7 @@ struct shard_job {
 };
 
 /* Implements --shard K/N: adapts each input shard that belongs to share K. Each becomes one output shard in the folder -o. */
-int shard_jobs_run(const struct adapt_options *o, const struct operands *operands, struct err *e);
+int shard_jobs_run(const struct adapt_options *o, const struct operands *operands, struct err *err);
 
 /*
  * Called before a shard is written. If the folder has the index of a finished set that this shard belongs to, removes the index
@@ -32,6 +32,6 @@ void shard_jobs_note(struct adapt *a);
  * Implements --write-index DIR: performs the checks over all shards in DIR, and writes their index. It does not matter where the
  * shards were made.
  */
-int shard_jobs_write_index(const struct adapt_options *o, struct err *e);
+int shard_jobs_write_index(const struct adapt_options *o, struct err *err);
 
 #endif

@@ -25,11 +25,11 @@ struct dump {
 };
 
 static int
-take_raw(void *arg, void *p, size_t n, struct err *e)
+take_raw(void *arg, void *p, size_t n, struct err *err)
 {
 	struct dump *d = arg;
 
-	(void)e;
+	(void)err;
 	out_write(&d->j->in->out, p, n);
 	return out_failed(&d->j->in->out) ? -1 : 0;
 }
@@ -122,12 +122,12 @@ put_element(struct buf *b, enum dtype t, const unsigned char *p)
 }
 
 static int
-take_text(void *arg, void *p, size_t n, struct err *e)
+take_text(void *arg, void *p, size_t n, struct err *err)
 {
 	struct dump *d = arg;
 	size_t size = dtype_size(d->t->dtype);
 
-	(void)e;
+	(void)err;
 	for (size_t i = 0; i < n; i += size) {
 		put_element(&d->text, d->t->dtype, (const unsigned char *)p + i);
 		buf_addc(&d->text, ++d->at % d->column == 0 ? '\n' : ' ');
@@ -165,24 +165,25 @@ npy_header(struct dump *d)
 }
 
 static int
-check(const struct dump *d, struct err *e)
+check(const struct dump *d, struct err *err)
 {
 	const struct inspect_opts *o = d->j->in->o;
 	const struct dtype_info *info = dtype_info(d->t->dtype);
 
 	if (boxes_count(d->t) == 0)
-		return err_input(e, d->j->file, "%s: has no data in the file (a meta tensor)", o->path);
+		return err_input(err, d->j->file, "%s: has no data in the file (a meta tensor)", o->path);
 	if (d->as == DUMP_NPY && info->numpy == NULL)
-		return err_input(e, d->j->file, "%s: numpy has no %s: use '--dump-as raw'", o->path, info->name);
+		return err_input(err, d->j->file, "%s: numpy has no %s: use '--dump-as raw'", o->path, info->name);
 	if (d->as != DUMP_RAW && info->size == 0)
-		return err_input(e, d->j->file, "%s: elements of %s are not whole bytes: use '--dump-as raw'", o->path, info->name);
+		return err_input(err, d->j->file, "%s: elements of %s are not whole bytes: use '--dump-as raw'", o->path,
+				 info->name);
 	if (d->as != DUMP_TEXT && d->j->in->out.tty)
-		return err_set(e, ERR_USAGE, "binary data is not written to a terminal: use '-o FILE' or a pipe");
+		return err_set(err, ERR_USAGE, "binary data is not written to a terminal: use '-o FILE' or a pipe");
 	return 0;
 }
 
 static int
-put(struct dump *d, struct err *e)
+put(struct dump *d, struct err *err)
 {
 	struct ckpt *c = d->j->input.ckpt;
 	struct boxes_range all = boxes_whole(d->t);
@@ -190,13 +191,13 @@ put(struct dump *d, struct err *e)
 
 	/* On a stream, storages before that of the tensor need not be kept. */
 	for (uint32_t i = 0; source_is_stream(d->j->input.src) && i < d->t->storage; i++)
-		if (ckpt_done(c, i, e) < 0)
+		if (ckpt_done(c, i, err) < 0)
 			return -1;
-	if (d->t->storage != STORAGE_NONE && ckpt_locate(c, d->t->storage, e) < 0)
+	if (d->t->storage != STORAGE_NONE && ckpt_locate(c, d->t->storage, err) < 0)
 		return -1;
 	if (d->as == DUMP_NPY)
 		npy_header(d);
-	rc = boxes_read(c, &all, d->as == DUMP_TEXT ? take_text : take_raw, d, e);
+	rc = boxes_read(c, &all, d->as == DUMP_TEXT ? take_text : take_raw, d, err);
 	out_write(&d->j->in->out, d->text.p ? d->text.p : "", d->text.len);
 	return rc;
 }

@@ -17,7 +17,7 @@ static const char *const findings[] = { "nan", "inf", "zero", NULL };
 
 /* Parses the list of findings for --fail-on. The bits are in the order of the words. */
 static int
-read_fail_on(const struct option_entry *o, void *place, const char *arg, struct err *e)
+read_fail_on(const struct option_entry *o, void *place, const char *arg, struct err *err)
 {
 	const struct option_entry one = { .name = o->name, .words = findings };
 	unsigned *bits = place, which;
@@ -27,7 +27,7 @@ read_fail_on(const struct option_entry *o, void *place, const char *arg, struct 
 	*bits = 0;
 	while (str_split(&rest, ',', &word)) {
 		snprintf(text, sizeof(text), "%.*s", (int)(word.len < 15 ? word.len : 15), word.p);
-		if (option_word(&one, text, &which, e) < 0)
+		if (option_word(&one, text, &which, err) < 0)
 			return -1;
 		*bits |= 1u << which;
 	}
@@ -35,20 +35,20 @@ read_fail_on(const struct option_entry *o, void *place, const char *arg, struct 
 }
 
 static int
-read_tolerance(const struct option_entry *o, void *place, const char *arg, struct err *e)
+read_tolerance(const struct option_entry *o, void *place, const char *arg, struct err *err)
 {
 	double *out = place;
 
-	if (option_double(o, arg, out, e) < 0)
+	if (option_double(o, arg, out, err) < 0)
 		return -1;
-	return *out >= 0 ? 0 : err_set(e, ERR_USAGE, "--%s %s: a number of at least 0 was expected", o->name, arg);
+	return *out >= 0 ? 0 : err_set(err, ERR_USAGE, "--%s %s: a number of at least 0 was expected", o->name, arg);
 }
 
 static int
-read_report(const struct option_entry *o, void *opts, const char *arg, struct err *e)
+read_report(const struct option_entry *o, void *opts, const char *arg, struct err *err)
 {
 	((struct inspect_opts *)opts)->reports |= 1u << o->value;
-	return option_store(&report_table[o->value]->option, opts, arg, e);
+	return option_store(&report_table[o->value]->option, opts, arg, err);
 }
 
 /* The options before those of the reports. make_entries builds the whole table. */
@@ -119,50 +119,50 @@ has(const struct inspect_opts *o, unsigned report)
 }
 
 static int
-check_report(const struct inspect_opts *o, const struct report *r, const struct operands *operands, struct err *e)
+check_report(const struct inspect_opts *o, const struct report *r, const struct operands *operands, struct err *err)
 {
 	const bool combined = (o->reports & (o->reports - 1)) != 0;
 
 	if (r->alone && combined)
-		return err_set(e, ERR_USAGE, "--%s does not go with other reports", r->option.name);
+		return err_set(err, ERR_USAGE, "--%s does not go with other reports", r->option.name);
 	if (r->single && operands->n > 1)
-		return err_set(e, ERR_USAGE, "--%s takes only one checkpoint", r->option.name);
+		return err_set(err, ERR_USAGE, "--%s takes only one checkpoint", r->option.name);
 	if (o->format == FORMAT_AUTO || (r->takes >> o->format & 1 && !(combined && o->format == FORMAT_JSONL)))
 		return 0;
 	if (r->takes & (r->takes - 1))
-		return err_set(e, ERR_USAGE, "--format=%s does not go with %s%s", formats[o->format],
+		return err_set(err, ERR_USAGE, "--format=%s does not go with %s%s", formats[o->format],
 			       combined ? "several reports, such as --" : "--", r->option.name);
-	return err_set(e, ERR_USAGE, "--%s has its own format: --format does not go with it%s", r->option.name,
+	return err_set(err, ERR_USAGE, "--%s has its own format: --format does not go with it%s", r->option.name,
 		       r == &report_dump ? " (--dump-as)" : "");
 }
 
 /* Refuses options that require another option or report. */
 static int
-check_needs(const struct inspect_opts *o, struct err *e)
+check_needs(const struct inspect_opts *o, struct err *err)
 {
 	if (!has(o, REPORT_list) && ((o->fold && !has(o, REPORT_against)) || o->longer))
-		return err_set(e, ERR_USAGE, "%s does not go with --%s", o->longer ? "--long" : "--fold",
+		return err_set(err, ERR_USAGE, "%s does not go with --%s", o->longer ? "--long" : "--fold",
 			       report_table[__builtin_ctz(o->reports)]->option.name);
 	if (o->invert && o->exprs.n == 0)
-		return err_set(e, ERR_USAGE, "-v needs -e REGEX, the names to leave out");
+		return err_set(err, ERR_USAGE, "-v needs -e REGEX, the names to leave out");
 	if (o->fail_on != 0 && !has(o, REPORT_check))
-		return err_set(e, ERR_USAGE, "--fail-on needs --check");
+		return err_set(err, ERR_USAGE, "--fail-on needs --check");
 	if (o->dump_as != DUMP_UNSAID && !has(o, REPORT_dump))
-		return err_set(e, ERR_USAGE, "--dump-as needs --dump");
+		return err_set(err, ERR_USAGE, "--dump-as needs --dump");
 	if (has(o, REPORT_suggest) && (o->renames || o->strip.n > 0 || o->atol >= 0 || o->rtol >= 0 || o->nans != NAN_UNSAID))
-		return err_set(e, ERR_USAGE, "--suggest-map takes no other option of --against than --values and --target-key");
+		return err_set(err, ERR_USAGE, "--suggest-map takes no other option of --against than --values and --target-key");
 	if ((o->values || o->strip.n > 0) && o->against.n == 0)
-		return err_set(e, ERR_USAGE, "%s needs --against", o->values ? "--values" : "--strip-prefix");
+		return err_set(err, ERR_USAGE, "%s needs --against", o->values ? "--values" : "--strip-prefix");
 	if ((o->target_key != NULL || o->renames) && o->against.n == 0)
-		return err_set(e, ERR_USAGE, "%s needs --against", o->renames ? "--renames" : "--target-key");
+		return err_set(err, ERR_USAGE, "%s needs --against", o->renames ? "--renames" : "--target-key");
 	if ((o->atol >= 0 || o->rtol >= 0 || o->nans != NAN_UNSAID) && !o->values)
-		return err_set(e, ERR_USAGE, "--atol, --rtol and --nan need --values");
+		return err_set(err, ERR_USAGE, "--atol, --rtol and --nan need --values");
 	return 0;
 }
 
 /* Refuses to replace an input by the output. */
 static int
-check_output(const struct inspect_opts *o, const struct operands *operands, struct err *e)
+check_output(const struct inspect_opts *o, const struct operands *operands, struct err *err)
 {
 	struct stat in, out;
 
@@ -170,42 +170,42 @@ check_output(const struct inspect_opts *o, const struct operands *operands, stru
 		return 0;
 	for (size_t i = 0; i < operands->n; i++)
 		if (stat(operands->v[i], &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
-			return err_set(e, ERR_USAGE, "-o %s: the report would overwrite the checkpoint", o->common.output);
+			return err_set(err, ERR_USAGE, "-o %s: the report would overwrite the checkpoint", o->common.output);
 	return 0;
 }
 
 static int
-check(const struct inspect_opts *o, const struct operands *operands, struct err *e)
+check(const struct inspect_opts *o, const struct operands *operands, struct err *err)
 {
 	const bool names = o->format == FORMAT_AUTO || o->format == FORMAT_NAMES;
 
 	for (unsigned i = 0; i < REPORT_COUNT; i++)
-		if (has(o, i) && check_report(o, report_table[i], operands, e) < 0)
+		if (has(o, i) && check_report(o, report_table[i], operands, err) < 0)
 			return -1;
 	if (o->format == FORMAT_MODEL && operands->n > 1)
-		return err_set(e, ERR_USAGE, "--format=model takes only one checkpoint");
+		return err_set(err, ERR_USAGE, "--format=model takes only one checkpoint");
 	if (o->common.null && !(has(o, REPORT_get) || (has(o, REPORT_list) && names)))
-		return err_set(e, ERR_USAGE, "-0 goes only with a list of names or with --get");
-	return check_needs(o, e) < 0 ? -1 : check_output(o, operands, e);
+		return err_set(err, ERR_USAGE, "-0 goes only with a list of names or with --get");
+	return check_needs(o, err) < 0 ? -1 : check_output(o, operands, err);
 }
 
 static int
-run(void *opts, const struct operands *operands, int *status, struct err *e)
+run(void *opts, const struct operands *operands, int *status, struct err *err)
 {
 	struct inspect_opts *o = opts;
 
 	if (o->reports == 0)
 		o->reports = 1u << REPORT_list;
 	if (has(o, REPORT_suggest) && o->against.n == 0)
-		return err_set(e, ERR_USAGE, "--suggest-map needs the target model (--against TARGET)");
+		return err_set(err, ERR_USAGE, "--suggest-map needs the target model (--against TARGET)");
 	if (has(o, REPORT_suggest))
 		o->reports &= ~(1u << REPORT_against);
-	if (check(o, operands, e) < 0)
+	if (check(o, operands, err) < 0)
 		return -1;
 	/* --rest has only one format, with or without --format. */
 	if (has(o, REPORT_rest))
 		o->format = FORMAT_JSON;
-	return inspect_run(o, operands, e, status);
+	return inspect_run(o, operands, err, status);
 }
 
 int

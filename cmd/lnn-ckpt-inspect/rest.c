@@ -23,7 +23,7 @@ struct rest {
 	struct arena paths;
 	struct buf at; /* path of the value that is being written */
 	bool in_dict;  /* inside the state dict, whose tensors are omitted */
-	struct err *e;
+	struct err *err;
 };
 
 static int put(struct rest *r, uint32_t h, unsigned depth);
@@ -300,7 +300,8 @@ put(struct rest *r, uint32_t h, unsigned depth)
 
 	record_drain(r->j->record, false);
 	if (depth > PICKLE_DEPTH_MAX)
-		return err_input(r->e, r->c->file, "the values beside the tensors are nested more than %d deep", PICKLE_DEPTH_MAX);
+		return err_input(r->err, r->c->file, "the values beside the tensors are nested more than %d deep",
+				 PICKLE_DEPTH_MAX);
 	if (repeats(kind) && h < vtree_count(r->t) && value_len(r->t, h) + (kind == VALUE_OBJECT) > 0) {
 		if (r->path[h] != NULL) {
 			json_begin_inline_object(r->w);
@@ -356,7 +357,7 @@ run_rest(void *state, struct job *j, struct err *err)
 	const struct ckpt *c = j->input.ckpt;
 	struct rest *r = state;
 
-	*r = (struct rest){ .j = j, .c = c, .t = c->tree, .w = &j->record->json, .e = err };
+	*r = (struct rest){ .j = j, .c = c, .t = c->tree, .w = &j->record->json, .err = err };
 	job_begin_report(j);
 	json_key(r->w, "rest");
 	if (c->tree == NULL) {

@@ -47,7 +47,7 @@ is_passed_over(struct filter *f, const struct operand_item *item)
 }
 
 static int
-explain_rule(struct filter *f, const struct operand_item *item, struct err *e)
+explain_rule(struct filter *f, const struct operand_item *item, struct err *err)
 {
 	struct rule_trace *trace = &((struct explaining *)f->work)->trace;
 	int got;
@@ -56,7 +56,7 @@ explain_rule(struct filter *f, const struct operand_item *item, struct err *e)
 		return 0;
 	got = rule_match(f->rule, &f->subject, trace, &f->why);
 	if (got < 0)
-		return filter_fail(item, &f->why, e);
+		return filter_fail(item, &f->why, err);
 	f->hits += got == 1;
 	put_verdict(f, got ? "yes" : "no", item);
 	put_steps(f, trace, 0);
@@ -64,7 +64,7 @@ explain_rule(struct filter *f, const struct operand_item *item, struct err *e)
 }
 
 static int
-explain_groups(struct filter *f, const struct operand_item *item, struct err *e)
+explain_groups(struct filter *f, const struct operand_item *item, struct err *err)
 {
 	const struct groups *g = &f->groups;
 	long only = f->o->group ? groups_find(g, str_c(f->o->group)) : -1;
@@ -76,7 +76,7 @@ explain_groups(struct filter *f, const struct operand_item *item, struct err *e)
 	if (is_passed_over(f, item))
 		return 0;
 	if (groups_assign(g, &f->subject, f->o->first, x->in, &count, &f->why) < 0)
-		return filter_fail(item, &f->why, e);
+		return filter_fail(item, &f->why, err);
 	for (size_t i = 0; i < g->n; i++) {
 		if (!x->in[i])
 			continue;
@@ -106,13 +106,13 @@ explain_groups(struct filter *f, const struct operand_item *item, struct err *e)
 }
 
 int
-explain_run(struct filter *f, const struct operands *operands, int *status, struct err *e)
+explain_run(struct filter *f, const struct operands *operands, int *status, struct err *err)
 {
 	struct explaining x = { .trace = RULE_TRACE_INIT };
 	int rc;
 
 	x.in = arena_calloc(&f->arena, f->groups.n + 1, 1);
-	rc = filter_run(f, operands, f->form == FORM_RULE ? explain_rule : explain_groups, &x, status, e);
+	rc = filter_run(f, operands, f->form == FORM_RULE ? explain_rule : explain_groups, &x, status, err);
 	if (rc == 0 && f->hits == 0)
 		*status = tool_worst(*status, TOOL_NO);
 	rule_trace_release(&x.trace);

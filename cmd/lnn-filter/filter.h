@@ -17,7 +17,7 @@
 #include "rule/rule.h"
 
 struct filter;
-typedef int filter_each(struct filter *f, const struct operand_item *item, struct err *e);
+typedef int filter_each(struct filter *f, const struct operand_item *item, struct err *err);
 
 enum filter_mode { MODE_LINES, MODE_METADATA, MODE_EXPLAIN, MODE_INSPECT, MODE_LINT };
 
@@ -63,7 +63,7 @@ struct filter {
  * Finds and compiles the rules that the options name, and opens the first operand and the output. The caller must call
  * filter_release even after an error.
  */
-int filter_setup(struct filter *f, const struct operands *operands, struct err *e);
+int filter_setup(struct filter *f, const struct operands *operands, struct err *err);
 void filter_release(struct filter *f);
 
 /* Are the groups in use? In an experiment a missing ENABLED means false, as in linnaeus. */
@@ -79,10 +79,10 @@ const struct ynode *filter_get(const struct filter *f, const char *path);
  * --buffers is given. each returns 0, 1 to stop, or -1. Unreadable operands are reported immediately and skipped; *status becomes
  * the worst status.
  */
-int filter_run(struct filter *f, const struct operands *operands, filter_each *each, void *work, int *status, struct err *e);
+int filter_run(struct filter *f, const struct operands *operands, filter_each *each, void *work, int *status, struct err *err);
 
 /* Sets the error "FILE:LINE: NAME: WHY" and clears why. Returns -1. */
-int filter_fail(const struct operand_item *item, struct err *why, struct err *e);
+int filter_fail(const struct operand_item *item, struct err *why, struct err *err);
 /* Appends "FILE:LINE: NAME". */
 void filter_where(const struct operand_item *item, struct buf *b);
 
@@ -90,10 +90,10 @@ void filter_where(const struct operand_item *item, struct buf *b);
 void filter_put(struct filter *f, const struct operand_item *item);
 
 /* ---- one function for each mode; each may raise *status to TOOL_NO */
-int lines_run(struct filter *f, const struct operands *operands, int *status, struct err *e);
-int metadata_run(struct filter *f, const struct operands *operands, int *status, struct err *e);
-int explain_run(struct filter *f, const struct operands *operands, int *status, struct err *e);
-int inspect_run(struct filter *f, const struct operands *operands, int *status, struct err *e);
-int lint_run(struct filter *f, const struct operands *operands, int *status, struct err *e);
+int lines_run(struct filter *f, const struct operands *operands, int *status, struct err *err);
+int metadata_run(struct filter *f, const struct operands *operands, int *status, struct err *err);
+int explain_run(struct filter *f, const struct operands *operands, int *status, struct err *err);
+int inspect_run(struct filter *f, const struct operands *operands, int *status, struct err *err);
+int lint_run(struct filter *f, const struct operands *operands, int *status, struct err *err);
 
 #endif

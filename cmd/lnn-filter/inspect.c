@@ -13,10 +13,10 @@
 #define OVERRIDES_PATH "LR_SCHEDULER.PARAMETER_GROUPS"
 
 static int
-inspect_line(struct filter *f, const struct operand_item *item, struct err *e)
+inspect_line(struct filter *f, const struct operand_item *item, struct err *err)
 {
 	f->hits++;
-	return training_add(f->work, &f->subject, f->o->first, &f->why) < 0 ? filter_fail(item, &f->why, e) : 0;
+	return training_add(f->work, &f->subject, f->o->first, &f->why) < 0 ? filter_fail(item, &f->why, err) : 0;
 }
 
 /* ---- tables */
@@ -243,14 +243,14 @@ put_json(struct filter *f, const struct training *x, const struct ynode *overrid
 }
 
 int
-inspect_run(struct filter *f, const struct operands *operands, int *status, struct err *e)
+inspect_run(struct filter *f, const struct operands *operands, int *status, struct err *err)
 {
 	const struct ynode *overrides = filter_get(f, OVERRIDES_PATH);
 	struct training x;
 	int rc;
 
 	training_init(&x, &f->groups, f->exclude);
-	rc = filter_run(f, operands, inspect_line, &x, status, e);
+	rc = filter_run(f, operands, inspect_line, &x, status, err);
 	if (rc == 0 && f->o->format == FORMAT_JSON)
 		put_json(f, &x, overrides);
 	else if (rc == 0)

@@ -74,19 +74,19 @@ may_fail(const struct filter *f)
 
 /* Reports a line on which the rules failed. No line is printed then. */
 static int
-undecided(struct filter *f, struct assigning *a, const struct operand_item *item, struct err *e)
+undecided(struct filter *f, struct assigning *a, const struct operand_item *item, struct err *err)
 {
 	a->failed = true;
-	return filter_fail(item, &f->why, e);
+	return filter_fail(item, &f->why, err);
 }
 
 static int
-rule_line(struct filter *f, const struct operand_item *item, struct err *e)
+rule_line(struct filter *f, const struct operand_item *item, struct err *err)
 {
 	int got = rule_match(f->rule, &f->subject, NULL, &f->why);
 
 	if (got < 0)
-		return undecided(f, f->work, item, e);
+		return undecided(f, f->work, item, err);
 	if ((got == 1) == f->o->invert)
 		return 0;
 	f->hits++;
@@ -129,14 +129,14 @@ assigned(struct filter *f, const struct operand_item *item, struct assigning *a,
 }
 
 static int
-group_line(struct filter *f, const struct operand_item *item, struct err *e)
+group_line(struct filter *f, const struct operand_item *item, struct err *err)
 {
 	struct assigning *a = f->work;
 	bool rest, got;
 	size_t count;
 
 	if (groups_assign(&f->groups, &f->subject, f->o->first, a->in, &count, &f->why) < 0)
-		return undecided(f, a, item, e);
+		return undecided(f, a, item, err);
 	rest = count == 0 && groups_takes_rest(&f->subject);
 	if (a->only >= 0) {
 		got = a->only < (long)f->groups.n ? a->in[a->only] : rest;
@@ -164,7 +164,7 @@ put_counts(struct filter *f, const struct assigning *a)
 }
 
 int
-lines_run(struct filter *f, const struct operands *operands, int *status, struct err *e)
+lines_run(struct filter *f, const struct operands *operands, int *status, struct err *err)
 {
 	struct assigning work = { 0 }, *a = &work;
 	int rc;
@@ -173,7 +173,7 @@ lines_run(struct filter *f, const struct operands *operands, int *status, struct
 	a->in = xcalloc(f->groups.n + 1, 1);
 	a->counts = xcalloc(f->groups.n + 1, sizeof(*a->counts));
 	a->holds = may_fail(f);
-	rc = filter_run(f, operands, f->form == FORM_RULE ? rule_line : group_line, &work, status, e);
+	rc = filter_run(f, operands, f->form == FORM_RULE ? rule_line : group_line, &work, status, err);
 	if (rc == 0 && !a->failed)
 		put_held(f, a);
 	if (rc == 0 && f->o->count && !f->o->quiet && !a->failed)

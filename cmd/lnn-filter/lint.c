@@ -4,11 +4,11 @@
 #include "filter.h"
 
 static int
-lint_line(struct filter *f, const struct operand_item *item, struct err *e)
+lint_line(struct filter *f, const struct operand_item *item, struct err *err)
 {
 	struct buf where = BUF_INIT;
 
-	(void)e;
+	(void)err;
 	filter_where(item, &where);
 	lint_name(f->work, &f->subject, where.p);
 	buf_release(&where);
@@ -16,13 +16,13 @@ lint_line(struct filter *f, const struct operand_item *item, struct err *e)
 }
 
 int
-lint_run(struct filter *f, const struct operands *operands, int *status, struct err *e)
+lint_run(struct filter *f, const struct operands *operands, int *status, struct err *err)
 {
 	struct lint *lint = lint_new(f->rules, &f->groups, f->exclude, filter_enabled(f),
 				     f->whole ? filter_get(f, "LR_SCHEDULER.PARAMETER_GROUPS") : NULL);
 	int rc;
 
-	rc = filter_run(f, operands, lint_line, lint, status, e);
+	rc = filter_run(f, operands, lint_line, lint, status, err);
 	lint_finish(lint, rc == 0);
 	if (rc == 0 && f->findings)
 		*status = tool_worst(*status, TOOL_NO);

@@ -10,36 +10,36 @@
 static const char *const formats[] = { "table", "json", NULL };
 
 static int
-read_mode(const struct option_entry *o, void *place, const char *arg, struct err *e)
+read_mode(const struct option_entry *o, void *place, const char *arg, struct err *err)
 {
 	enum filter_mode *mode = place;
 
 	(void)arg;
 	if (*mode != MODE_LINES && *mode != o->value)
-		return err_set(e, ERR_USAGE, "--metadata, --explain, --inspect and --lint do not go together");
+		return err_set(err, ERR_USAGE, "--metadata, --explain, --inspect and --lint do not go together");
 	*mode = (enum filter_mode)o->value;
 	return 0;
 }
 
 static int
-read_expr(const struct option_entry *o, void *place, const char *arg, struct err *e)
+read_expr(const struct option_entry *o, void *place, const char *arg, struct err *err)
 {
 	const char **expr = place;
 
 	(void)o;
 	if (*expr != NULL)
-		return err_set(e, ERR_USAGE, "-e is given twice: one rule joins both: {TYPE: or, FILTERS: [RULE, RULE]}");
+		return err_set(err, ERR_USAGE, "-e is given twice: one rule joins both: {TYPE: or, FILTERS: [RULE, RULE]}");
 	*expr = arg;
 	return 0;
 }
 
 static int
-read_max(const struct option_entry *o, void *opts, const char *arg, struct err *e)
+read_max(const struct option_entry *o, void *opts, const char *arg, struct err *err)
 {
 	struct filter_options *f = opts;
 
 	f->max_given = true;
-	return option_u64(o, arg, &f->max, e);
+	return option_u64(o, arg, &f->max, err);
 }
 
 #define OPTION_MODE(name, help, which) OPTION_READ(name, NULL, help, OPTION_AT(mode, unsigned), which, read_mode)
@@ -79,24 +79,24 @@ static const struct option_entry entries[] = {
 
 /* Refuses options that exclude each other. */
 static int
-check_options(const struct filter_options *o, struct err *e)
+check_options(const struct filter_options *o, struct err *err)
 {
 	static const char *const names[] = { NULL, "--metadata", "--explain", "--inspect", "--lint" };
 
 	if (o->format != FORMAT_AUTO && o->mode != MODE_INSPECT)
-		return err_set(e, ERR_USAGE, "--format needs --inspect");
+		return err_set(err, ERR_USAGE, "--format needs --inspect");
 	if (o->max_given && o->mode != MODE_INSPECT)
-		return err_set(e, ERR_USAGE, "--max needs --inspect");
+		return err_set(err, ERR_USAGE, "--max needs --inspect");
 	if (o->path && o->config == NULL)
-		return err_set(e, ERR_USAGE, "-p %s needs the file with that path (-c CONFIG)", o->path);
+		return err_set(err, ERR_USAGE, "-p %s needs the file with that path (-c CONFIG)", o->path);
 	if (o->mode == MODE_LINES)
 		return 0;
 	if (o->invert)
-		return err_set(e, ERR_USAGE, "-v does not go with %s", names[o->mode]);
+		return err_set(err, ERR_USAGE, "-v does not go with %s", names[o->mode]);
 	if (o->mode != MODE_METADATA && (o->count || o->quiet))
-		return err_set(e, ERR_USAGE, "%s does not go with %s", o->count ? "--count" : "-q", names[o->mode]);
+		return err_set(err, ERR_USAGE, "%s does not go with %s", o->count ? "--count" : "-q", names[o->mode]);
 	if (o->mode != MODE_EXPLAIN && o->group)
-		return err_set(e, ERR_USAGE, "-g does not go with %s", names[o->mode]);
+		return err_set(err, ERR_USAGE, "-g does not go with %s", names[o->mode]);
 	return 0;
 }
 
@@ -105,7 +105,7 @@ check_options(const struct filter_options *o, struct err *e)
  * other errors.
  */
 static int
-run(void *opts, const struct operands *operands, int *status, struct err *e)
+run(void *opts, const struct operands *operands, int *status, struct err *err)
 {
 	const struct filter_options *o = opts;
 	static int (*const modes[])(struct filter *, const struct operands *, int *, struct err *) = {
@@ -118,12 +118,12 @@ run(void *opts, const struct operands *operands, int *status, struct err *e)
 
 	memset(&f, 0, sizeof(f));
 	f.o = o;
-	rc = check_options(o, e);
+	rc = check_options(o, err);
 	if (rc == 0)
-		rc = filter_setup(&f, operands, e);
+		rc = filter_setup(&f, operands, err);
 	if (rc == 0)
-		rc = modes[o->mode](&f, operands, status, e);
-	if (f.out.sink && (!file || (rc == 0 && *status != TOOL_TROUBLE)) && out_end(&f.out, rc == 0 ? e : &late) < 0)
+		rc = modes[o->mode](&f, operands, status, err);
+	if (f.out.sink && (!file || (rc == 0 && *status != TOOL_TROUBLE)) && out_end(&f.out, rc == 0 ? err : &late) < 0)
 		rc = -1;
 	filter_release(&f);
 	return rc;

@@ -23,11 +23,11 @@ put_title(struct filter *f, const struct model_group *g)
 }
 
 static int
-metadata_line(struct filter *f, const struct operand_item *item, struct err *e)
+metadata_line(struct filter *f, const struct operand_item *item, struct err *err)
 {
 	const struct pattern_tally *t = f->work;
 
-	(void)e;
+	(void)err;
 	for (size_t i = 0; i < t->model->ngroups; i++) {
 		const struct model_group *g = &t->model->groups[i];
 		bool any = false;
@@ -73,7 +73,7 @@ dead_patterns(const struct filter *f, const struct pattern_tally *t, int *status
 }
 
 int
-metadata_run(struct filter *f, const struct operands *operands, int *status, struct err *e)
+metadata_run(struct filter *f, const struct operands *operands, int *status, struct err *err)
 {
 	struct arena a = ARENA_INIT;
 	struct pattern_tally tally = { 0 };
@@ -81,12 +81,12 @@ metadata_run(struct filter *f, const struct operands *operands, int *status, str
 
 	tally.model = f->has_model ? &f->model : &f->first.model;
 	if (tally.model->ngroups == 0)
-		return err_set(e, ERR_USAGE, "--metadata: no description with parameter_groups_metadata is given (-m)");
+		return err_set(err, ERR_USAGE, "--metadata: no description with parameter_groups_metadata is given (-m)");
 	tally.lines = arena_calloc(&a, tally.model->ngroups, sizeof(*tally.lines));
 	tally.patterns = arena_calloc(&a, tally.model->ngroups, sizeof(*tally.patterns));
 	for (size_t i = 0; i < tally.model->ngroups; i++)
 		tally.patterns[i] = arena_calloc(&a, tally.model->groups[i].patterns.n + 1, sizeof(**tally.patterns));
-	rc = filter_run(f, operands, metadata_line, &tally, status, e);
+	rc = filter_run(f, operands, metadata_line, &tally, status, err);
 	for (size_t i = 0; rc == 0 && f->o->count && !f->o->quiet && i < tally.model->ngroups; i++) {
 		put_title(f, &tally.model->groups[i]);
 		out_printf(&f->out, "%" PRIu64 "\n", tally.lines[i]);

@@ -30,18 +30,18 @@ struct operand_item {
 };
 
 /* Opens an operand. NULL or "-" is standard input. s provides -k and -0. The caller must call operand_close even after an error. */
-int operand_open(struct operand *x, const char *name, const struct tool_settings *s, struct err *e);
+int operand_open(struct operand *x, const char *name, const struct tool_settings *s, struct err *err);
 void operand_close(struct operand *x); /* x may be all zero. */
 
 /* wait is called before waiting for input. */
 struct operand_reader {
-	int (*each)(void *arg, const struct operand_item *item, struct err *e); /* returns 0, 1 to stop, or -1 */
+	int (*each)(void *arg, const struct operand_item *item, struct err *err); /* returns 0, 1 to stop, or -1 */
 	void (*wait)(void *arg);
 	void *arg;
 	bool null; /* NUL ends records of a list */
 };
 
 /* Passes all items to r->each. Returns 0 at the end, 1 if it was stopped, or -1. Adds the number of items to *n. */
-int operand_each(struct operand *x, const struct operand_reader *r, uint64_t *n, struct err *e);
+int operand_each(struct operand *x, const struct operand_reader *r, uint64_t *n, struct err *err);
 
 #endif

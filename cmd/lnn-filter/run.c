@@ -15,12 +15,12 @@ filter_where(const struct operand_item *item, struct buf *b)
 }
 
 int
-filter_fail(const struct operand_item *item, struct err *why, struct err *e)
+filter_fail(const struct operand_item *item, struct err *why, struct err *err)
 {
 	struct buf b = BUF_INIT;
 
 	filter_where(item, &b);
-	err_set(e, why->code, "%s: %s", b.p, why->msg);
+	err_set(err, why->code, "%s: %s", b.p, why->msg);
 	err_clear(why);
 	buf_release(&b);
 	return -1;
@@ -41,7 +41,7 @@ filter_put(struct filter *f, const struct operand_item *item)
 }
 
 static int
-each_item(void *arg, const struct operand_item *item, struct err *e)
+each_item(void *arg, const struct operand_item *item, struct err *err)
 {
 	struct filter *f = arg;
 
@@ -51,8 +51,8 @@ each_item(void *arg, const struct operand_item *item, struct err *e)
 		return 0;
 	}
 	if (out_failed(&f->out))
-		return err_set(e, f->out.err.code, "%s", f->out.err.msg);
-	return f->each(f, item, e);
+		return err_set(err, f->out.err.code, "%s", f->out.err.msg);
+	return f->each(f, item, err);
 }
 
 static void
@@ -62,7 +62,7 @@ wait_for_more(void *arg)
 }
 
 int
-filter_run(struct filter *f, const struct operands *operands, filter_each *each, void *work, int *status, struct err *e)
+filter_run(struct filter *f, const struct operands *operands, filter_each *each, void *work, int *status, struct err *err)
 {
 	struct operand_reader reader = { each_item, wait_for_more, f, f->o->common.null };
 	size_t n = operands->n ? operands->n : 1;
@@ -90,7 +90,7 @@ filter_run(struct filter *f, const struct operands *operands, filter_each *each,
 		 * If there are several operands, an error of one is reported after the results from it, and the next one is read.
 		 */
 		if (out_failed(&f->out) || (last && *status == TOOL_DONE)) {
-			*e = own;
+			*err = own;
 			return -1;
 		}
 		out_flush(&f->out);

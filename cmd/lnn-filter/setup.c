@@ -29,7 +29,7 @@ filter_enabled(const struct filter *f)
 }
 
 static int
-load_config(struct filter *f, struct err *e)
+load_config(struct filter *f, struct err *err)
 {
 	const char *dir = f->o->config_dir ? f->o->config_dir : getenv("CONFIG_DIR");
 	struct config_opts opts = { dir, NULL };
@@ -38,9 +38,9 @@ load_config(struct filter *f, struct err *e)
 
 	if (f->o->config == NULL)
 		return 0;
-	if (file_input(f->o->config, FILE_TEXT, &src, e) < 0)
+	if (file_input(f->o->config, FILE_TEXT, &src, err) < 0)
 		return -1;
-	rc = config_load(&f->config, src, &opts, e);
+	rc = config_load(&f->config, src, &opts, err);
 	source_close(src);
 	f->experiment = f->config.root;
 	return rc;
@@ -48,7 +48,7 @@ load_config(struct filter *f, struct err *e)
 
 /* Reports which component of path does not exist, and suggests a similar one. */
 static int
-no_path(const struct ynode *root, const char *path, const char *advice, struct err *e)
+no_path(const struct ynode *root, const char *path, const char *advice, struct err *err)
 {
 	const struct ynode *node = root;
 	struct str rest = str_c(path), part;
@@ -73,7 +73,7 @@ no_path(const struct ynode *root, const char *path, const char *advice, struct e
 	lists = hint.len == 0 && *advice == '\0' && node->kind == YN_MAP;
 	for (size_t i = 0; lists && i < node->n && i < 8; i++)
 		buf_addf(&hint, "%s%s", i == 0 ? "; it has " : ", ", keys_show(&shown, node->pairs[i].key->text));
-	ynode_fail(node, e, "%s%sthere is no %s here%s", so_far.len ? so_far.p : "", so_far.len ? ": " : "",
+	ynode_fail(node, err, "%s%sthere is no %s here%s", so_far.len ? so_far.p : "", so_far.len ? ": " : "",
 		   keys_show(&shown, part), hint.len ? hint.p : advice);
 	buf_release(&so_far);
 	buf_release(&hint);
@@ -82,24 +82,24 @@ no_path(const struct ynode *root, const char *path, const char *advice, struct e
 
 /* Reports that there is no rule. An operand may have been meant as the rule. */
 static int
-no_rule(const struct operands *operands, struct err *e)
+no_rule(const struct operands *operands, struct err *err)
 {
 	for (size_t i = 0; i < operands->n; i++) {
 		const struct str name = str_c(operands->v[i]);
 
 		if (str_ends(name, str_c(".yaml")) || str_ends(name, str_c(".yml")))
-			return err_set(e, ERR_USAGE, "no rule is given: is it '-c %s'?", operands->v[i]);
+			return err_set(err, ERR_USAGE, "no rule is given: is it '-c %s'?", operands->v[i]);
 		if (access(operands->v[i], F_OK) != 0)
-			return err_set(e, ERR_USAGE,
+			return err_set(err, ERR_USAGE,
 				       "no rule is given, and %s is not a file: is it -e '{TYPE: name, PATTERNS: [%s]}'?",
 				       operands->v[i], operands->v[i]);
 	}
-	return err_set(e, ERR_USAGE, "no rule is given: use '-c CONFIG' or '-e RULE' (see '%s --help')", tool_name());
+	return err_set(err, ERR_USAGE, "no rule is given: use '-c CONFIG' or '-e RULE' (see '%s --help')", tool_name());
 }
 
 /* Finds the YAML node of the rule or the groups. */
 static int
-find_node(struct filter *f, const struct operands *operands, struct err *e)
+find_node(struct filter *f, const struct operands *operands, struct err *err)
 {
 	const struct filter_options *o = f->o;
 	const char *path = o->path ? o->path : GROUPS_PATH;
@@ -108,17 +108,17 @@ find_node(struct filter *f, const struct operands *operands, struct err *e)
 	enum rule_form ignored;
 
 	if (o->expr) {
-		if (yaml_parse(&f->arena, "-e", str_c(o->expr), &f->node, e) < 0)
+		if (yaml_parse(&f->arena, "-e", str_c(o->expr), &f->node, err) < 0)
 			return -1;
 		if (ynode_is_null(f->node))
-			return err_set(e, ERR_USAGE, "-e: the rule is empty");
+			return err_set(err, ERR_USAGE, "-e: the rule is empty");
 		if (f->node->kind == YN_SCALAR)
-			return ynode_fail(f->node, e,
+			return ynode_fail(f->node, err,
 					  "a rule is a map with a TYPE, not a scalar: -e '{TYPE: name, PATTERNS: [%s]}'", o->expr);
 		return 0;
 	}
 	if (f->experiment == NULL)
-		return no_rule(operands, e);
+		return no_rule(operands, err);
 	if (o->path == NULL && ymap_get(f->experiment, "TYPE")) {
 		f->node = f->experiment;
 		return 0;
@@ -131,24 +131,24 @@ find_node(struct filter *f, const struct operands *operands, struct err *e)
 	/* An experiment without groups has one optimizer. Its GradNorm rule is still worth reporting. */
 	if (f->node == NULL && o->path == NULL && (o->mode == MODE_INSPECT || o->mode == MODE_LINT)) {
 		f->whole = true;
-		return yaml_parse(&f->arena, "default of PARAMETER_GROUPS", str_c("{ENABLED: false}"), &f->node, e);
+		return yaml_parse(&f->arena, "default of PARAMETER_GROUPS", str_c("{ENABLED: false}"), &f->node, err);
 	}
 	if (f->node == NULL)
-		return no_path(f->experiment, path, o->path ? "" : "; -p PATH says where the rule is", e);
+		return no_path(f->experiment, path, o->path ? "" : "; -p PATH says where the rule is", err);
 	if (ynode_is_null(f->node))
-		return ynode_fail(f->node, e, "%s: is null", path);
+		return ynode_fail(f->node, err, "%s: is null", path);
 	return 0;
 }
 
 static int
-load_reference(struct filter *f, struct err *e)
+load_reference(struct filter *f, struct err *err)
 {
 	if (f->o->reference == NULL)
 		return 0;
-	if (models_load(&f->reference, &f->o->reference, 1, e) < 0)
+	if (models_load(&f->reference, &f->o->reference, 1, err) < 0)
 		return -1;
 	if (!f->reference.has_state_dict)
-		return err_set(e, ERR_USAGE, "-r %s: has no state dict to compare with", f->o->reference);
+		return err_set(err, ERR_USAGE, "-r %s: has no state dict to compare with", f->o->reference);
 	return 0;
 }
 
@@ -164,7 +164,7 @@ print_finding(void *arg, const struct err *err)
 }
 
 static int
-compile_exclude(struct filter *f, struct err *e)
+compile_exclude(struct filter *f, struct err *err)
 {
 	const struct ynode *node = filter_get(f, EXCLUDE_PATH), *ignored = filter_get(f, IGNORED_PATH);
 
@@ -175,9 +175,9 @@ compile_exclude(struct filter *f, struct err *e)
 	/* Findings in a built-in default would not concern the user. */
 	if (node == NULL && f->o->mode == MODE_LINT)
 		return 0;
-	if (node == NULL && yaml_parse(&f->arena, "default of EXCLUDE_CONFIG", str_c(exclude_default), &node, e) < 0)
+	if (node == NULL && yaml_parse(&f->arena, "default of EXCLUDE_CONFIG", str_c(exclude_default), &node, err) < 0)
 		return -1;
-	f->exclude = rules_compile(f->rules, node, e);
+	f->exclude = rules_compile(f->rules, node, err);
 	return f->exclude ? 0 : -1;
 }
 
@@ -191,15 +191,15 @@ rule_title(const struct filter *f)
 }
 
 static int
-compile(struct filter *f, struct err *e)
+compile(struct filter *f, struct err *err)
 {
 	const struct ynode *node;
 
-	if (rule_form(f->node, &f->form, &node, e) < 0)
+	if (rule_form(f->node, &f->form, &node, err) < 0)
 		return -1;
 	if (f->form == FORM_GROUPS)
-		return groups_compile(&f->groups, f->rules, f->node, e);
-	f->rule = rules_compile(f->rules, node, e);
+		return groups_compile(&f->groups, f->rules, f->node, err);
+	f->rule = rules_compile(f->rules, node, err);
 	if (f->rule == NULL)
 		return -1;
 	if (f->o->mode == MODE_INSPECT || f->o->mode == MODE_LINT)
@@ -209,16 +209,16 @@ compile(struct filter *f, struct err *e)
 
 /* Refuses options that do not apply to the rule or the groups. */
 static int
-check_form(const struct filter *f, struct err *e)
+check_form(const struct filter *f, struct err *err)
 {
 	const struct filter_options *o = f->o;
 
 	if (f->form == FORM_RULE && o->group)
-		return err_set(e, ERR_USAGE, "-g %s: this is a single rule, not a set of groups", o->group);
+		return err_set(err, ERR_USAGE, "-g %s: this is a single rule, not a set of groups", o->group);
 	if (f->form == FORM_RULE && o->first)
-		return err_set(e, ERR_USAGE, "--first-match: this is a single rule, not a set of groups");
+		return err_set(err, ERR_USAGE, "--first-match: this is a single rule, not a set of groups");
 	if (f->form == FORM_GROUPS && o->invert && o->group == NULL)
-		return err_set(e, ERR_USAGE, "-v needs -g GROUP, the group to invert");
+		return err_set(err, ERR_USAGE, "-v needs -g GROUP, the group to invert");
 	if (o->group && groups_find(&f->groups, str_c(o->group)) < 0) {
 		struct nearest near;
 		struct buf hint = BUF_INIT;
@@ -227,7 +227,7 @@ check_form(const struct filter *f, struct err *e)
 		for (size_t i = 0; i < f->groups.n; i++)
 			nearest_try(&near, f->groups.v[i].name);
 		keys_suggest_nearest(&hint, &near);
-		err_set(e, ERR_USAGE, "-g %s: there is no such group%s", o->group, hint.len ? hint.p : "");
+		err_set(err, ERR_USAGE, "-g %s: there is no such group%s", o->group, hint.len ? hint.p : "");
 		buf_release(&hint);
 		return -1;
 	}
@@ -235,7 +235,7 @@ check_form(const struct filter *f, struct err *e)
 }
 
 static int
-setup_rules(struct filter *f, struct err *e)
+setup_rules(struct filter *f, struct err *err)
 {
 	struct rule_env env = { 0 };
 	struct err own = ERR_INIT;
@@ -255,7 +255,7 @@ setup_rules(struct filter *f, struct err *e)
 		return 0;
 	if (compile(f, &own) < 0 && own.code != ERR_ANSWER) {
 		if (f->o->mode != MODE_LINT || own.code != ERR_INPUT) {
-			*e = own;
+			*err = own;
 			return -1;
 		}
 		print_finding(f, &own);
@@ -265,15 +265,15 @@ setup_rules(struct filter *f, struct err *e)
 	if (f->o->mode == MODE_INSPECT || (f->o->mode == MODE_LINT && f->whole)) {
 		err_clear(&own);
 		if (compile_exclude(f, &own) < 0 && own.code != ERR_ANSWER) {
-			*e = own;
+			*err = own;
 			return -1;
 		}
 	}
-	return check_form(f, e);
+	return check_form(f, err);
 }
 
 int
-filter_setup(struct filter *f, const struct operands *operands, struct err *e)
+filter_setup(struct filter *f, const struct operands *operands, struct err *err)
 {
 	const struct filter_options *o = f->o;
 
@@ -281,17 +281,17 @@ filter_setup(struct filter *f, const struct operands *operands, struct err *e)
 	config_init(&f->config);
 	model_init(&f->model);
 	model_init(&f->reference);
-	if (load_config(f, e) < 0 || (o->mode != MODE_METADATA && find_node(f, operands, e) < 0))
+	if (load_config(f, err) < 0 || (o->mode != MODE_METADATA && find_node(f, operands, err) < 0))
 		return -1;
 	f->has_model = o->models.n > 0;
-	if (models_load(&f->model, o->models.v, o->models.n, e) < 0 || load_reference(f, e) < 0 ||
-	    file_operands(operands->v, operands->n, f->o->common.output, e) < 0)
+	if (models_load(&f->model, o->models.v, o->models.n, err) < 0 || load_reference(f, err) < 0 ||
+	    file_operands(operands->v, operands->n, f->o->common.output, err) < 0)
 		return -1;
-	if (operand_open(&f->first, operands->n ? operands->v[0] : NULL, &o->common, e) < 0)
+	if (operand_open(&f->first, operands->n ? operands->v[0] : NULL, &o->common, err) < 0)
 		return -1;
-	if (out_open(&f->out, o->common.output, e) < 0)
+	if (out_open(&f->out, o->common.output, err) < 0)
 		return -1;
-	if (setup_rules(f, e) < 0)
+	if (setup_rules(f, err) < 0)
 		return -1;
 	f->subject = (struct subject){ .rules = f->rules };
 	return 0;

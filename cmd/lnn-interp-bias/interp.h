@@ -16,6 +16,6 @@ struct interp_options {
 };
 
 /* Runs the program. opts points to a struct interp_options. *status is not changed. */
-int interp_run(void *opts, const struct operands *operands, int *status, struct err *e);
+int interp_run(void *opts, const struct operands *operands, int *status, struct err *err);
 
 #endif

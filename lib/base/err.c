@@ -7,50 +7,50 @@
 
 /* Formats prefix and message into e. A message that does not fit is cut and ends in "...". */
 __attribute__((format(printf, 4, 0))) static void
-fill(struct err *e, enum err_code code, const char *prefix, const char *fmt, va_list ap)
+fill(struct err *err, enum err_code code, const char *prefix, const char *fmt, va_list ap)
 {
-	size_t size = sizeof(e->msg), used;
+	size_t size = sizeof(err->msg), used;
 	int n;
 
-	e->code = code;
-	n = snprintf(e->msg, size, "%s", prefix);
+	err->code = code;
+	n = snprintf(err->msg, size, "%s", prefix);
 	used = n < 0 ? 0 : (size_t)n;
 	if (used < size) {
-		n = vsnprintf(e->msg + used, size - used, fmt, ap);
+		n = vsnprintf(err->msg + used, size - used, fmt, ap);
 		used += n < 0 ? 0 : (size_t)n;
 	}
 	if (used >= size)
-		memcpy(e->msg + size - 4, "...", 4);
+		memcpy(err->msg + size - 4, "...", 4);
 }
 
 void
-err_clear(struct err *e)
+err_clear(struct err *err)
 {
-	e->code = ERR_NONE;
-	e->sysno = 0;
-	e->msg[0] = '\0';
+	err->code = ERR_NONE;
+	err->sysno = 0;
+	err->msg[0] = '\0';
 }
 
-int(err_set)(struct err *e, enum err_code code, const char *fmt, ...)
+int(err_set)(struct err *err, enum err_code code, const char *fmt, ...)
 {
 	va_list ap;
 
-	if (e->code != ERR_NONE)
+	if (err->code != ERR_NONE)
 		return -1;
 	va_start(ap, fmt);
-	fill(e, code, "", fmt, ap);
+	fill(err, code, "", fmt, ap);
 	va_end(ap);
 	return -1;
 }
 
 int
-err_place(struct err *e, struct err_place place, const char *fmt, ...)
+err_place(struct err *err, struct err_place place, const char *fmt, ...)
 {
 	unsigned long long at = place.at;
 	char prefix[600];
 	va_list ap;
 
-	if (e->code != ERR_NONE)
+	if (err->code != ERR_NONE)
 		return -1;
 	if (place.kind == ERR_BYTE)
 		snprintf(prefix, sizeof(prefix), "%s: at byte %llu: %s%s", place.file, at, place.what ? place.what : "",
@@ -60,26 +60,26 @@ err_place(struct err *e, struct err_place place, const char *fmt, ...)
 	else
 		snprintf(prefix, sizeof(prefix), "%s: ", place.file);
 	va_start(ap, fmt);
-	fill(e, ERR_INPUT, prefix, fmt, ap);
+	fill(err, ERR_INPUT, prefix, fmt, ap);
 	va_end(ap);
 	return -1;
 }
 
-int(err_sys)(struct err *e, const char *file, const char *fmt, ...)
+int(err_sys)(struct err *err, const char *file, const char *fmt, ...)
 {
 	char prefix[600];
 	int sysno = errno;
 	size_t used;
 	va_list ap;
 
-	if (e->code != ERR_NONE)
+	if (err->code != ERR_NONE)
 		return -1;
 	snprintf(prefix, sizeof(prefix), "%s: ", file);
 	va_start(ap, fmt);
-	fill(e, ERR_SYSTEM, prefix, fmt, ap);
+	fill(err, ERR_SYSTEM, prefix, fmt, ap);
 	va_end(ap);
-	e->sysno = sysno;
-	used = strlen(e->msg);
-	snprintf(e->msg + used, sizeof(e->msg) - used, ": %s", strerror(sysno));
+	err->sysno = sysno;
+	used = strlen(err->msg);
+	snprintf(err->msg + used, sizeof(err->msg) - used, ": %s", strerror(sysno));
 	return -1;
 }

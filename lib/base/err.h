@@ -31,7 +31,7 @@ struct err {
 	}
 
 /* Resets e to ERR_INIT. */
-void err_clear(struct err *e);
+void err_clear(struct err *err);
 
 /* The place that a message refers to. */
 struct err_place {
@@ -43,13 +43,13 @@ struct err_place {
 };
 
 /* Sets code and "MESSAGE", and returns -1. Like the functions below, leaves an err that is already set unchanged. */
-int err_set(struct err *e, enum err_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int err_set(struct err *err, enum err_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Sets ERR_INPUT, "FILE: MESSAGE", "FILE: at byte OFFSET: MESSAGE" or "FILE:LINE:COLUMN: MESSAGE"; returns -1. */
-int err_place(struct err *e, struct err_place place, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int err_place(struct err *err, struct err_place place, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Sets ERR_SYSTEM, "FILE: MESSAGE: strerror(errno)"; returns -1. */
-int err_sys(struct err *e, const char *file, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int err_sys(struct err *err, const char *file, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /*
  * The macros make the constant -1 visible to compilers and analysers, which would otherwise report uninitialised outputs on a path

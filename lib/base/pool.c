@@ -26,7 +26,7 @@ struct pool {
 	struct piece *pieces; /* slot i % nslots holds piece i */
 	bool quit;
 	/* the current run */
-	int (*make)(void *arg, uint64_t i, unsigned slot, struct err *e);
+	int (*make)(void *arg, uint64_t i, unsigned slot, struct err *err);
 	void *arg;
 	uint64_t next, offered; /* pieces [next, offered) wait for a thread */
 	bool failed;            /* a piece has failed; the remaining pieces are skipped */
@@ -154,7 +154,8 @@ await(struct pool *p, uint64_t i)
 }
 
 static int
-run_parallel(struct pool *p, uint64_t n, int (*take)(void *arg, uint64_t i, unsigned slot, struct err *e), void *arg, struct err *e)
+run_parallel(struct pool *p, uint64_t n, int (*take)(void *arg, uint64_t i, unsigned slot, struct err *err), void *arg,
+	     struct err *err)
 {
 	unsigned slot;
 	uint64_t i;
@@ -167,10 +168,10 @@ run_parallel(struct pool *p, uint64_t n, int (*take)(void *arg, uint64_t i, unsi
 		slot = (unsigned)(i % p->nslots);
 		rc = p->pieces[slot].rc;
 		if (rc != 0) {
-			*e = e->code == ERR_NONE ? p->pieces[slot].err : *e;
+			*err = err->code == ERR_NONE ? p->pieces[slot].err : *err;
 		} else {
 			pthread_mutex_unlock(&p->lock);
-			rc = take(arg, i, slot, e);
+			rc = take(arg, i, slot, err);
 			pthread_mutex_lock(&p->lock);
 		}
 		p->pieces[slot].state = PIECE_FREE;
@@ -185,8 +186,8 @@ run_parallel(struct pool *p, uint64_t n, int (*take)(void *arg, uint64_t i, unsi
 }
 
 int
-pool_run(struct pool *p, uint64_t n, int (*make)(void *arg, uint64_t i, unsigned slot, struct err *e),
-	 int (*take)(void *arg, uint64_t i, unsigned slot, struct err *e), void *arg, struct err *e)
+pool_run(struct pool *p, uint64_t n, int (*make)(void *arg, uint64_t i, unsigned slot, struct err *err),
+	 int (*take)(void *arg, uint64_t i, unsigned slot, struct err *err), void *arg, struct err *err)
 {
 	if (p != NULL && p->nthreads > 0) {
 		pthread_mutex_lock(&p->lock);
@@ -195,10 +196,10 @@ pool_run(struct pool *p, uint64_t n, int (*make)(void *arg, uint64_t i, unsigned
 		p->next = p->offered = 0;
 		p->failed = false;
 		pthread_mutex_unlock(&p->lock);
-		return run_parallel(p, n, take, arg, e);
+		return run_parallel(p, n, take, arg, err);
 	}
 	for (uint64_t i = 0; i < n; i++)
-		if (make(arg, i, 0, e) != 0 || take(arg, i, 0, e) != 0)
+		if (make(arg, i, 0, err) != 0 || take(arg, i, 0, err) != 0)
 			return -1;
 	return 0;
 }

@@ -22,7 +22,7 @@ unsigned pool_slots(const struct pool *p);
  * order of i, each after its make. No two pieces in progress share a slot. Returns 0, or -1 with e set by the first failure in the
  * order of i, which ends the run. If p is NULL, pieces are made one after the other in slot 0.
  */
-int pool_run(struct pool *p, uint64_t n, int (*make)(void *arg, uint64_t i, unsigned slot, struct err *e),
-	     int (*take)(void *arg, uint64_t i, unsigned slot, struct err *e), void *arg, struct err *e);
+int pool_run(struct pool *p, uint64_t n, int (*make)(void *arg, uint64_t i, unsigned slot, struct err *err),
+	     int (*take)(void *arg, uint64_t i, unsigned slot, struct err *err), void *arg, struct err *err);
 
 #endif

@@ -35,7 +35,7 @@ struct flatten {
 	unsigned depth;
 	uint64_t budget; /* how many more values and bytes may be used for shared objects */
 	uint32_t holder; /* the current item, whose tensors are being assigned */
-	struct err *e;
+	struct err *err;
 	int rc;
 };
 
@@ -43,7 +43,7 @@ static int
 refuse(struct flatten *f, struct str name, const char *why)
 {
 	if (f->rc == 0)
-		f->rc = err_set(f->e, ERR_INPUT, "'%.*s': %s; drop it or use --to torch", STR_ARG(name), why);
+		f->rc = err_set(f->err, ERR_INPUT, "'%.*s': %s; drop it or use --to torch", STR_ARG(name), why);
 	return -1;
 }
 
@@ -52,7 +52,7 @@ static int
 spend(struct flatten *f, uint64_t n)
 {
 	if (n > f->budget) {
-		f->rc = err_set(f->e, ERR_INPUT, "shared objects expand to more items than a distributed folder can hold");
+		f->rc = err_set(f->err, ERR_INPUT, "shared objects expand to more items than a distributed folder can hold");
 		return -1;
 	}
 	f->budget -= n;
@@ -131,7 +131,7 @@ take_value(struct flatten *f, uint32_t h)
 	uint64_t size;
 
 	value_copier_reset(&f->copier, copy);
-	(void)value_copy(&f->copier, h, f->e);
+	(void)value_copy(&f->copier, h, f->err);
 	size = f->copier.nreached;
 	for (uint32_t i = 0; i < vtree_count(copy); i++)
 		size += value_text(copy, i).len;
@@ -260,14 +260,14 @@ budget(const struct vtree *t)
 }
 
 static int
-itemise(struct manifest *m, struct arena *a, struct err *e)
+itemise(struct manifest *m, struct arena *a, struct err *err)
 {
 	uint32_t nodes = vtree_count(m->tree), root = container_of(m->tree, m->root);
-	struct flatten f = { .m = m, .arena = a, .budget = budget(m->tree), .e = e };
+	struct flatten f = { .m = m, .arena = a, .budget = budget(m->tree), .err = err };
 	struct manifest_item *items;
 
 	if (root == VALUE_ABSENT || value_kind(m->tree, root) != VALUE_DICT)
-		return err_set(e, ERR_INPUT,
+		return err_set(err, ERR_INPUT,
 			       "torch.distributed.checkpoint saves dictionaries, and this object is not one; --to torch keeps it");
 	f.item = xcalloc(nodes, sizeof(*f.item));
 	f.opens = xcalloc(nodes, sizeof(*f.opens));
@@ -288,13 +288,13 @@ itemise(struct manifest *m, struct arena *a, struct err *e)
 }
 
 static int
-check(const struct manifest *m, struct err *e)
+check(const struct manifest *m, struct err *err)
 {
 	for (uint32_t i = 0; i < m->ntensors; i++) {
 		const struct dtype_info *info = dtype_info((enum dtype)m->tensors[i].dtype);
 
 		if (!info->torch)
-			return err_set(e, ERR_INPUT, "torch has no dtype %s: safetensors can hold it", info->name);
+			return err_set(err, ERR_INPUT, "torch has no dtype %s: safetensors can hold it", info->name);
 	}
 	return 0;
 }
@@ -337,7 +337,7 @@ give_leaf(void *arg, enum value_leaf kind, uint32_t index)
 
 /* Begins item number, whose first storage is first. */
 static int
-begin_item(struct writer *w, uint32_t number, uint32_t first, struct err *e)
+begin_item(struct writer *w, uint32_t number, uint32_t first, struct err *err)
 {
 	struct dcp_out *d = w->priv;
 	const struct manifest_item *item = &w->m->items[number];
@@ -348,13 +348,13 @@ begin_item(struct writer *w, uint32_t number, uint32_t first, struct err *e)
 	d->tree = vtree_new();
 	value_copier_reset(&d->copier, d->tree);
 	d->m.ntensors = 0;
-	d->m.root = value_copy(&d->copier, item->value, e);
+	d->m.root = value_copy(&d->copier, item->value, err);
 	d->m.tree = d->tree;
 	d->m.storages = w->m->storages == NULL ? NULL : w->m->storages + first;
 	d->m.nstorages = item->nstorages;
 	d->item = (struct writer){ .format = &writer_torch, .m = &d->m, .out = w->out };
 	d->item.priv = xcalloc(1, writer_torch.priv_size);
-	return writer_torch.begin(&d->item, e);
+	return writer_torch.begin(&d->item, err);
 }
 
 static void
@@ -366,10 +366,10 @@ drop_item(struct dcp_out *d)
 }
 
 static int
-end_item(struct writer *w, struct err *e)
+end_item(struct writer *w, struct err *err)
 {
 	struct dcp_out *d = w->priv;
-	int rc = writer_finish(&d->item, e);
+	int rc = writer_finish(&d->item, err);
 
 	d->places[d->number].length = sink_at(w->out) - d->places[d->number].offset;
 	drop_item(d);
@@ -377,7 +377,7 @@ end_item(struct writer *w, struct err *e)
 }
 
 static int
-begin(struct writer *w, struct err *e)
+begin(struct writer *w, struct err *err)
 {
 	struct dcp_out *d = w->priv;
 	const struct manifest_item *item;
@@ -387,30 +387,30 @@ begin(struct writer *w, struct err *e)
 	d->copier = (struct value_copier){ .leaf = give_leaf, .arg = d, .src = w->m->tree };
 	for (uint32_t i = 0; i < w->m->nitems; i++) {
 		item = &w->m->items[i];
-		if (item->nstorages == 0 && item->bytes == i && (begin_item(w, i, 0, e) < 0 || end_item(w, e) < 0))
+		if (item->nstorages == 0 && item->bytes == i && (begin_item(w, i, 0, err) < 0 || end_item(w, err) < 0))
 			return -1;
 	}
 	return 0;
 }
 
 static int
-storage(struct writer *w, uint32_t i, struct err *e)
+storage(struct writer *w, uint32_t i, struct err *err)
 {
 	struct dcp_out *d = w->priv;
 
-	if (d->tree == NULL && begin_item(w, w->m->item_of[i], i, e) < 0)
+	if (d->tree == NULL && begin_item(w, w->m->item_of[i], i, err) < 0)
 		return -1;
-	return writer_storage(&d->item, i - d->first, e);
+	return writer_storage(&d->item, i - d->first, err);
 }
 
 static int
-stored(struct writer *w, uint32_t i, uint32_t crc, struct err *e)
+stored(struct writer *w, uint32_t i, uint32_t crc, struct err *err)
 {
 	struct dcp_out *d = w->priv;
 
-	if (writer_stored(&d->item, i - d->first, crc, e) < 0)
+	if (writer_stored(&d->item, i - d->first, crc, err) < 0)
 		return -1;
-	return d->item.next == d->m.nstorages ? end_item(w, e) : 0;
+	return d->item.next == d->m.nstorages ? end_item(w, err) : 0;
 }
 
 /* ---- .metadata: a pickle of protocol 4, with the opcodes that Python's pickler uses */
@@ -669,7 +669,7 @@ put_tables(struct metadata_out *o)
 }
 
 static int
-finish(struct writer *w, struct err *e)
+finish(struct writer *w, struct err *err)
 {
 	struct metadata_out o = { .w = w };
 	struct buf head = BUF_INIT;
@@ -683,9 +683,9 @@ finish(struct writer *w, struct err *e)
 	buf_addc(&head, 4);
 	buf_addc(&head, (char)OP_FRAME);
 	buf_le64(&head, o.b.len);
-	rc = sink_write(w->beside, head.p, head.len, e);
+	rc = sink_write(w->beside, head.p, head.len, err);
 	if (rc == 0)
-		rc = sink_write(w->beside, o.b.p, o.b.len, e);
+		rc = sink_write(w->beside, o.b.p, o.b.len, err);
 	buf_release(&head);
 	buf_release(&o.b);
 	free(o.names);

@@ -161,7 +161,7 @@ is_nearly_zip(const uint8_t *head, size_t n)
 }
 
 int
-format_open(struct ckpt **out, struct source *src, const struct format_opts *opts, struct err *e)
+format_open(struct ckpt **out, struct source *src, const struct format_opts *opts, struct err *err)
 {
 	const struct format_reader *r;
 	struct ckpt *c;
@@ -169,21 +169,21 @@ format_open(struct ckpt **out, struct source *src, const struct format_opts *opt
 	size_t n;
 
 	*out = NULL;
-	if (source_look(src, 0, FORMAT_PROBE, &head, &n, e) < 0)
+	if (source_look(src, 0, FORMAT_PROBE, &head, &n, err) < 0)
 		return -1;
 	r = find_reader(head, n);
 	if (r == NULL && opts != NULL && opts->salvage != SALVAGE_NOT && is_nearly_zip(head, n))
 		r = &format_torch_zip;
 	if (r == NULL)
-		return err_input(e, source_name(src), "%s", hint(head, n));
+		return err_input(err, source_name(src), "%s", hint(head, n));
 	c = ckpt_new(src, opts != NULL ? opts->diag : NULL);
 	c->salvage = opts != NULL ? opts->salvage : SALVAGE_NOT;
-	if (r->open(c, e) < 0) {
+	if (r->open(c, err) < 0) {
 		ckpt_close(c);
-		if (e->code != ERR_INPUT || !str_ends(str_c(source_name(src)), str_c(".distcp")))
+		if (err->code != ERR_INPUT || !str_ends(str_c(source_name(src)), str_c(".distcp")))
 			return -1;
-		err_clear(e);
-		return err_input(e, source_name(src), "it is a file of a distributed checkpoint: give the folder");
+		err_clear(err);
+		return err_input(err, source_name(src), "it is a file of a distributed checkpoint: give the folder");
 	}
 	*out = c;
 	return 0;
@@ -203,13 +203,13 @@ format_writer(const char *name)
 }
 
 int
-writer_begin(struct writer *w, const struct format_writer *f, const struct manifest *m, struct sink *out, struct err *e)
+writer_begin(struct writer *w, const struct format_writer *f, const struct manifest *m, struct sink *out, struct err *err)
 {
 	uint64_t hold;
 
 	*w = (struct writer){ .format = f, .m = m, .out = out };
 	w->priv = xcalloc(1, f->priv_size ? f->priv_size : 1);
-	if (f->begin(w, e) < 0)
+	if (f->begin(w, err) < 0)
 		return -1;
 	hold = f->hold != NULL ? f->hold(w) : UINT64_MAX;
 	if (hold != UINT64_MAX)
@@ -218,31 +218,31 @@ writer_begin(struct writer *w, const struct format_writer *f, const struct manif
 }
 
 int
-writer_storage(struct writer *w, uint32_t i, struct err *e)
+writer_storage(struct writer *w, uint32_t i, struct err *err)
 {
 	if (i != w->next || i >= w->m->nstorages)
-		return err_set(e, ERR_INPUT, "%s: storage %u is not the next one", sink_name(w->out), i);
-	if (w->format->storage != NULL && w->format->storage(w, i, e) < 0)
+		return err_set(err, ERR_INPUT, "%s: storage %u is not the next one", sink_name(w->out), i);
+	if (w->format->storage != NULL && w->format->storage(w, i, err) < 0)
 		return -1;
 	w->due = sink_at(w->out) + w->m->storages[i].nbytes;
 	return 0;
 }
 
 int
-writer_stored(struct writer *w, uint32_t i, uint32_t crc, struct err *e)
+writer_stored(struct writer *w, uint32_t i, uint32_t crc, struct err *err)
 {
 	if (i != w->next || sink_at(w->out) != w->due)
-		return err_set(e, ERR_INPUT, "%s: storage %u came out with another size than announced", sink_name(w->out), i);
+		return err_set(err, ERR_INPUT, "%s: storage %u came out with another size than announced", sink_name(w->out), i);
 	w->next++;
-	return w->format->stored != NULL ? w->format->stored(w, i, crc, e) : 0;
+	return w->format->stored != NULL ? w->format->stored(w, i, crc, err) : 0;
 }
 
 int
-writer_finish(struct writer *w, struct err *e)
+writer_finish(struct writer *w, struct err *err)
 {
 	if (w->next != w->m->nstorages)
-		return err_set(e, ERR_INPUT, "%s: %u storages are missing", sink_name(w->out), w->m->nstorages - w->next);
-	return w->format->finish != NULL ? w->format->finish(w, e) : 0;
+		return err_set(err, ERR_INPUT, "%s: %u storages are missing", sink_name(w->out), w->m->nstorages - w->next);
+	return w->format->finish != NULL ? w->format->finish(w, err) : 0;
 }
 
 void

@@ -23,7 +23,7 @@ struct format_reader {
 	/* Returns true if head begins a file of this format. n < FORMAT_PROBE only if the input is shorter. */
 	bool (*probe)(const uint8_t *head, size_t n);
 	/* Fills c (made by ckpt_new) and sets c->ops and c->priv. After a failure the caller calls ckpt_close(c). */
-	int (*open)(struct ckpt *c, struct err *e);
+	int (*open)(struct ckpt *c, struct err *err);
 };
 
 /*
@@ -50,7 +50,7 @@ struct format_opts {
  * Recognises and opens the checkpoint in src, which is borrowed and must outlive *out. For any other input the error says what it
  * looks like and what may help (gzip: zcat; a Git LFS pointer: git lfs pull; HTML; GGUF; HDF5; torch tar; empty input).
  */
-int format_open(struct ckpt **out, struct source *src, const struct format_opts *opts, struct err *e);
+int format_open(struct ckpt **out, struct source *src, const struct format_opts *opts, struct err *err);
 
 /*
  * If head begins something that is often mistaken for a checkpoint or a list (gzip, a Git LFS pointer, a web page, ...), returns a
@@ -78,22 +78,22 @@ struct format_writer {
 	 * Divides the object into items: sets items, nitems and item_of of m, allocated from a. Storages are not sorted yet. NULL:
 	 * the object is written as a whole.
 	 */
-	int (*itemise)(struct manifest *m, struct arena *a, struct err *e);
+	int (*itemise)(struct manifest *m, struct arena *a, struct err *err);
 	/* Checks, before any byte is written, that every dtype and name can be written. */
-	int (*check)(const struct manifest *m, struct err *e);
+	int (*check)(const struct manifest *m, struct err *err);
 	/* Appends to say what a user of the output must know, if there is something. NULL: there never is. */
-	int (*caveat)(const struct manifest *m, struct buf *say, struct err *e);
-	int (*begin)(struct writer *w, struct err *e);                            /* writes what precedes the first storage */
-	int (*storage)(struct writer *w, uint32_t i, struct err *e);              /* writes what precedes the bytes of storage i */
-	int (*stored)(struct writer *w, uint32_t i, uint32_t crc, struct err *e); /* writes what follows them */
-	int (*finish)(struct writer *w, struct err *e);
+	int (*caveat)(const struct manifest *m, struct buf *say, struct err *err);
+	int (*begin)(struct writer *w, struct err *err);               /* writes what precedes the first storage */
+	int (*storage)(struct writer *w, uint32_t i, struct err *err); /* writes what precedes the bytes of storage i */
+	int (*stored)(struct writer *w, uint32_t i, uint32_t crc, struct err *err); /* writes what follows them */
+	int (*finish)(struct writer *w, struct err *err);
 	void (*release)(struct writer *w);
 	bool needs_crc; /* stored() needs the CRC-32 of the bytes */
 	/*
 	 * Adds to u the changes that make the file of c hold m, whose storages stay in place (manifest.kept). NULL: a file of this
 	 * format cannot be edited in place.
 	 */
-	int (*patch)(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struct err *e);
+	int (*patch)(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struct err *err);
 	/* Returns the position from which bytes must be held until commit, or UINT64_MAX. Valid after begin. */
 	uint64_t (*hold)(struct writer *w);
 };
@@ -126,10 +126,10 @@ const struct format_writer *format_writer(const char *name);
  * bytes to the sink, and calls writer_stored. Finally it calls writer_finish; for a folder it must set w->beside before. It is an
  * error to write a number of bytes that differs from the manifest.
  */
-int writer_begin(struct writer *w, const struct format_writer *f, const struct manifest *m, struct sink *out, struct err *e);
-int writer_storage(struct writer *w, uint32_t i, struct err *e);
-int writer_stored(struct writer *w, uint32_t i, uint32_t crc, struct err *e);
-int writer_finish(struct writer *w, struct err *e);
+int writer_begin(struct writer *w, const struct format_writer *f, const struct manifest *m, struct sink *out, struct err *err);
+int writer_storage(struct writer *w, uint32_t i, struct err *err);
+int writer_stored(struct writer *w, uint32_t i, uint32_t crc, struct err *err);
+int writer_finish(struct writer *w, struct err *err);
 void writer_release(struct writer *w);
 
 #endif

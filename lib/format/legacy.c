@@ -29,13 +29,13 @@ struct legacy {
 
 /* Decodes the pickle at *at into a new tree, and moves *at past it. The caller frees the tree, also after a failure. */
 static int
-decode(struct ckpt *c, uint64_t *at, struct vtree **tree, uint32_t *root, struct err *e)
+decode(struct ckpt *c, uint64_t *at, struct vtree **tree, uint32_t *root, struct err *err)
 {
 	struct pickle_place place = { .src = c->src, .off = *at, .limit = UINT64_MAX };
 	int rc;
 
 	*tree = vtree_new();
-	rc = pickle_decode(*tree, &place, NULL, root, e);
+	rc = pickle_decode(*tree, &place, NULL, root, err);
 	*at = place.end;
 	return rc;
 }
@@ -58,32 +58,32 @@ is_magic(const struct vtree *t, uint32_t root)
 
 /* Reads the magic number, the protocol version and the description of the machine, which is ignored. */
 static int
-read_preamble(struct ckpt *c, uint64_t *at, struct err *e)
+read_preamble(struct ckpt *c, uint64_t *at, struct err *err)
 {
 	struct vtree *tree;
 	uint64_t start = *at, version;
 	uint32_t root;
-	int r;
+	int rc;
 
-	r = decode(c, at, &tree, &root, e);
-	if (r == 0 && !is_magic(tree, root))
-		r = err_at(e, c->file, start, "this is not torch's magic number");
+	rc = decode(c, at, &tree, &root, err);
+	if (rc == 0 && !is_magic(tree, root))
+		rc = err_at(err, c->file, start, "this is not torch's magic number");
 	vtree_free(tree);
-	if (r < 0)
+	if (rc < 0)
 		return -1;
 	start = *at;
-	r = decode(c, at, &tree, &root, e);
-	if (r == 0 && (!value_u64(tree, root, &version) || version != PROTOCOL))
-		r = err_at(e, c->file, start, "the protocol version of this torch file is not %d, the only one known", PROTOCOL);
+	rc = decode(c, at, &tree, &root, err);
+	if (rc == 0 && (!value_u64(tree, root, &version) || version != PROTOCOL))
+		rc = err_at(err, c->file, start, "the protocol version of this torch file is not %d, the only one known", PROTOCOL);
 	vtree_free(tree);
-	if (r < 0)
+	if (rc < 0)
 		return -1;
 	start = *at;
-	r = decode(c, at, &tree, &root, e);
-	if (r == 0 && value_kind(tree, root) != VALUE_DICT)
-		r = err_at(e, c->file, start, "a dict that describes the machine was expected");
+	rc = decode(c, at, &tree, &root, err);
+	if (rc == 0 && value_kind(tree, root) != VALUE_DICT)
+		rc = err_at(err, c->file, start, "a dict that describes the machine was expected");
 	vtree_free(tree);
-	return r;
+	return rc;
 }
 
 /* Returns a storage key as it is in persistent ids. If h is a number, *key is its decimal digits in buf digits. */
@@ -115,21 +115,21 @@ struct key_list {
 };
 
 static int
-place_key(const struct key_list *l, size_t i, struct str key, struct err *e)
+place_key(const struct key_list *l, size_t i, struct str key, struct err *err)
 {
 	uint64_t index;
 
 	if (!strmap_get(l->keys, key, &index))
-		return err_at(e, l->c->file, l->start,
+		return err_at(err, l->c->file, l->start,
 			      "storage '%.*s' is listed, but nothing refers to it, so that its size is unknown", STR_ARG(key));
 	if (l->place[index] != UINT32_MAX)
-		return err_at(e, l->c->file, l->start, "storage '%.*s' is listed twice", STR_ARG(key));
+		return err_at(err, l->c->file, l->start, "storage '%.*s' is listed twice", STR_ARG(key));
 	l->place[index] = (uint32_t)i;
 	return 0;
 }
 
 static int
-place_keys(const struct key_list *l, struct err *e)
+place_keys(const struct key_list *l, struct err *err)
 {
 	size_t n = value_len(l->tree, l->list);
 	struct buf digits = BUF_INIT;
@@ -138,65 +138,65 @@ place_keys(const struct key_list *l, struct err *e)
 
 	for (size_t i = 0; i < n && rc == 0; i++) {
 		if (key_text(l->tree, value_item(l->tree, l->list, i), &digits, &key))
-			rc = place_key(l, i, key, e);
+			rc = place_key(l, i, key, err);
 		else
-			rc = err_at(e, l->c->file, l->start, "entry %zu of the list of storage keys is not a key", i);
+			rc = err_at(err, l->c->file, l->start, "entry %zu of the list of storage keys is not a key", i);
 	}
 	buf_release(&digits);
 	return rc;
 }
 
 static int
-place_storages(const struct key_list *l, struct err *e)
+place_storages(const struct key_list *l, struct err *err)
 {
 	if (value_kind(l->tree, l->list) != VALUE_LIST)
-		return err_at(e, l->c->file, l->start, "a list of storage keys was expected");
-	if (place_keys(l, e) < 0)
+		return err_at(err, l->c->file, l->start, "a list of storage keys was expected");
+	if (place_keys(l, err) < 0)
 		return -1;
 	for (uint32_t i = 0; i < l->c->nstorages; i++)
 		if (l->place[i] == UINT32_MAX)
-			return err_at(e, l->c->file, l->start, "storage '%.*s' is missing from the list of storage keys",
+			return err_at(err, l->c->file, l->start, "storage '%.*s' is missing from the list of storage keys",
 				      STR_ARG(l->c->storages[i].key));
 	return 0;
 }
 
 static int
-read_keys(struct ckpt *c, struct rebuild *r, uint64_t *at, struct err *e)
+read_keys(struct ckpt *c, struct rebuild *r, uint64_t *at, struct err *err)
 {
 	struct key_list l = { .c = c, .keys = &r->keys, .start = *at };
 	struct vtree *tree;
-	int result = decode(c, at, &tree, &l.list, e);
+	int rc = decode(c, at, &tree, &l.list, err);
 
-	if (result == 0) {
+	if (rc == 0) {
 		l.tree = tree;
 		l.place = xmalloc(((size_t)c->nstorages + 1) * sizeof(*l.place));
 		memset(l.place, 0xff, c->nstorages * sizeof(*l.place));
-		result = place_storages(&l, e);
-		if (result == 0)
-			result = rebuild_finish(r, l.place, e);
+		rc = place_storages(&l, err);
+		if (rc == 0)
+			rc = rebuild_finish(r, l.place, err);
 		free(l.place);
 	}
 	vtree_free(tree);
-	return result;
+	return rc;
 }
 
 static int
-read_object(struct ckpt *c, uint64_t *at, struct err *e)
+read_object(struct ckpt *c, uint64_t *at, struct err *err)
 {
 	struct pickle_place place = { .src = c->src, .off = *at, .limit = UINT64_MAX };
 	struct pickle_hooks hooks;
 	struct rebuild r;
-	int result;
+	int rc;
 
 	c->tree = vtree_new();
 	rebuild_init(&r, c, true);
 	hooks = rebuild_hooks(&r);
-	result = pickle_decode(c->tree, &place, &hooks, &c->root, e);
+	rc = pickle_decode(c->tree, &place, &hooks, &c->root, err);
 	*at = place.end;
-	if (result == 0)
-		result = read_keys(c, &r, at, e);
+	if (rc == 0)
+		rc = read_keys(c, &r, at, err);
 	rebuild_release(&r);
-	return result;
+	return rc;
 }
 
 /* ---- the storages */
@@ -211,7 +211,7 @@ storage_end(const struct ckpt *c, uint32_t i)
 
 /* Computes the offset of each storage. at is the offset after the pickles, where the first count of elements is. */
 static int
-place_data(struct ckpt *c, uint64_t at, struct err *e)
+place_data(struct ckpt *c, uint64_t at, struct err *err)
 {
 	struct legacy *l = c->priv;
 
@@ -222,7 +222,7 @@ place_data(struct ckpt *c, uint64_t at, struct err *e)
 		s->packed = s->nbytes;
 		s->offset = OFFSET_UNKNOWN;
 		if (!num_add(at, COUNT_SIZE, &l->offset[i]) || !num_add(l->offset[i], s->nbytes, &at))
-			return err_input(e, c->file, "the storages' sizes add up to more than 2^64 bytes");
+			return err_input(err, c->file, "the storages' sizes add up to more than 2^64 bytes");
 	}
 	l->end = at;
 	return 0;
@@ -230,7 +230,7 @@ place_data(struct ckpt *c, uint64_t at, struct err *e)
 
 /* Checks the number of elements that precedes each storage. After that the offset of the storage is certain. */
 static int
-check_count(struct ckpt *c, uint32_t i, struct err *e)
+check_count(struct ckpt *c, uint32_t i, struct err *err)
 {
 	struct legacy *l = c->priv;
 	struct storage *s = &c->storages[i];
@@ -240,11 +240,11 @@ check_count(struct ckpt *c, uint32_t i, struct err *e)
 
 	if (s->offset != OFFSET_UNKNOWN)
 		return 0;
-	if (source_read(c->src, l->offset[i] - COUNT_SIZE, field, sizeof(field), e) < 0)
+	if (source_read(c->src, l->offset[i] - COUNT_SIZE, field, sizeof(field), err) < 0)
 		return -1;
 	count = get_le64(field);
 	if (count != expected)
-		return err_at(e, c->file, l->offset[i] - COUNT_SIZE,
+		return err_at(err, c->file, l->offset[i] - COUNT_SIZE,
 			      "storage '%.*s' has %" PRIu64 " elements here, %" PRIu64 " where it is referred to", STR_ARG(s->key),
 			      count, expected);
 	s->offset = l->offset[i];
@@ -252,19 +252,19 @@ check_count(struct ckpt *c, uint32_t i, struct err *e)
 }
 
 static int
-check_file(struct ckpt *c, struct err *e)
+check_file(struct ckpt *c, struct err *err)
 {
 	const struct legacy *l = c->priv;
 	uint64_t size;
 
-	if (source_size(c->src, &size, e) < 0)
+	if (source_size(c->src, &size, err) < 0)
 		return -1;
 	for (uint32_t i = 0; i < c->nstorages; i++) {
 		if (l->offset[i] > size || storage_end(c, i) > size)
-			return err_input(e, c->file,
+			return err_input(err, c->file,
 					 "cut off: storage '%.*s' ends at byte %" PRIu64 ", the file at byte %" PRIu64 SALVAGE_HINT,
 					 STR_ARG(c->storages[i].key), storage_end(c, i), size);
-		if (check_count(c, i, e) < 0)
+		if (check_count(c, i, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -283,7 +283,7 @@ warn_trailing(const struct ckpt *c, uint64_t at, const uint8_t *p, size_t n)
 
 /* Warns of bytes after the last storage. A stream is read to its end. */
 static int
-check_end(struct ckpt *c, struct err *e)
+check_end(struct ckpt *c, struct err *err)
 {
 	const struct legacy *l = c->priv;
 	uint64_t at = l->end, size;
@@ -291,7 +291,7 @@ check_end(struct ckpt *c, struct err *e)
 	size_t got;
 
 	source_forget(c->src, at);
-	if (source_look(c->src, at, FORMAT_PROBE, &p, &got, e) < 0)
+	if (source_look(c->src, at, FORMAT_PROBE, &p, &got, err) < 0)
 		return -1;
 	if (got > 0)
 		warn_trailing(c, at, p, got);
@@ -300,13 +300,13 @@ check_end(struct ckpt *c, struct err *e)
 	while (got > 0) {
 		at += got;
 		source_forget(c->src, at);
-		if (source_look(c->src, at, DRAIN, &p, &got, e) < 0)
+		if (source_look(c->src, at, DRAIN, &p, &got, err) < 0)
 			return -1;
 	}
-	if (source_size(c->src, &size, e) < 0)
+	if (source_size(c->src, &size, err) < 0)
 		return -1;
 	if (size < l->end)
-		return err_input(e, c->file,
+		return err_input(err, c->file,
 				 "cut off: the last storage ends at byte %" PRIu64 ", the input at byte %" PRIu64 SALVAGE_HINT,
 				 l->end, size);
 	return 0;
@@ -316,11 +316,11 @@ check_end(struct ckpt *c, struct err *e)
 
 /* On a stream, bytes before the storage are forgotten if all earlier storages were passed. */
 static int
-locate(struct ckpt *c, uint32_t storage, struct err *e)
+locate(struct ckpt *c, uint32_t storage, struct err *err)
 {
 	struct legacy *l = c->priv;
 
-	if (check_count(c, storage, e) < 0)
+	if (check_count(c, storage, err) < 0)
 		return -1;
 	if (c->passed == storage)
 		source_forget(c->src, l->offset[storage]);
@@ -329,10 +329,10 @@ locate(struct ckpt *c, uint32_t storage, struct err *e)
 
 /* Checks the counts of the passed storages one at a time, so that a stream need not keep bytes for it. */
 static int
-pass(struct ckpt *c, uint32_t from, uint32_t to, struct err *e)
+pass(struct ckpt *c, uint32_t from, uint32_t to, struct err *err)
 {
 	for (uint32_t i = from; i < to && c->salvage == SALVAGE_NOT; i++) {
-		if (check_count(c, i, e) < 0)
+		if (check_count(c, i, err) < 0)
 			return -1;
 		source_forget(c->src, storage_end(c, i));
 	}
@@ -342,13 +342,13 @@ pass(struct ckpt *c, uint32_t from, uint32_t to, struct err *e)
 }
 
 static int
-finish(struct ckpt *c, struct err *e)
+finish(struct ckpt *c, struct err *err)
 {
 	if (!source_is_stream(c->src))
-		return source_verify(c->src, e);
-	if (pass(c, c->passed, c->nstorages, e) < 0)
+		return source_verify(c->src, err);
+	if (pass(c, c->passed, c->nstorages, err) < 0)
 		return -1;
-	return check_end(c, e);
+	return check_end(c, err);
 }
 
 static void
@@ -370,20 +370,20 @@ static const struct ckpt_ops ops = {
 };
 
 static int
-open_it(struct ckpt *c, struct err *e)
+open_it(struct ckpt *c, struct err *err)
 {
 	struct legacy *l = xcalloc(1, sizeof(*l));
 	uint64_t at = 0;
 
 	c->ops = &ops;
 	c->priv = l;
-	if (read_preamble(c, &at, e) < 0 || read_object(c, &at, e) < 0 || place_data(c, at, e) < 0)
+	if (read_preamble(c, &at, err) < 0 || read_object(c, &at, err) < 0 || place_data(c, at, err) < 0)
 		return -1;
 	if (source_is_stream(c->src)) {
 		source_forget(c->src, at);
 		return 0;
 	}
-	return c->salvage != SALVAGE_NOT ? 0 : check_file(c, e) < 0 ? -1 : check_end(c, e);
+	return c->salvage != SALVAGE_NOT ? 0 : check_file(c, err) < 0 ? -1 : check_end(c, err);
 }
 
 /*

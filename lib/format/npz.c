@@ -111,15 +111,15 @@ parse(struct str s, struct npy *a)
 
 /* Reports that the array t is not valid. */
 static int
-fail(const struct ckpt *c, const struct zip_entry *t, const char *what, struct err *e)
+fail(const struct ckpt *c, const struct zip_entry *t, const char *what, struct err *err)
 {
-	return t->name.len == 0 ? err_input(e, c->file, "the array %s", what)
-				: err_input(e, c->file, "array '%.*s' of the .npz %s", STR_ARG(t->name), what);
+	return t->name.len == 0 ? err_input(err, c->file, "the array %s", what)
+				: err_input(err, c->file, "array '%.*s' of the .npz %s", STR_ARG(t->name), what);
 }
 
 /* Reads the header of an array into b. Texts in a point into b. */
 static int
-read_header(struct ckpt *c, const struct zip_entry *t, struct buf *b, struct npy *a, struct err *e)
+read_header(struct ckpt *c, const struct zip_entry *t, struct buf *b, struct npy *a, struct err *err)
 {
 	struct npz *z = c->priv;
 	uint64_t size = BEGIN;
@@ -129,26 +129,26 @@ read_header(struct ckpt *c, const struct zip_entry *t, struct buf *b, struct npy
 		size_t n = (size_t)size - b->len;
 
 		if (size > t->size)
-			return fail(c, t, "ends within its header", e);
-		if (zip_unpacker_read(&z->unpacker, t, b->len, buf_reserve(b, n), n, e) < 0)
+			return fail(c, t, "ends within its header", err);
+		if (zip_unpacker_read(&z->unpacker, t, b->len, buf_reserve(b, n), n, err) < 0)
 			return -1;
 		b->len += n;
 		p = (const uint8_t *)b->p;
 		if (memcmp(p, magic, MAGIC) != 0 || p[MAGIC] < 1 || p[MAGIC] > 3)
-			return fail(c, t, "does not begin as numpy writes arrays", e);
+			return fail(c, t, "does not begin as numpy writes arrays", err);
 		a->begin = p[MAGIC] == 1 ? 10 : 12;
 		size = a->begin + (p[MAGIC] == 1 ? get_le16(p + 8) : (uint64_t)get_le32(p + 8));
 		if (size < BEGIN || size > HEADER_MAX)
-			return fail(c, t, "has a header of a size that numpy never writes", e);
+			return fail(c, t, "has a header of a size that numpy never writes", err);
 	}
 	a->size = (uint32_t)size;
 	a->crc = crc32_add(0, b->p, b->len);
-	return parse(str_from(buf_str(b), a->begin), a) ? 0 : fail(c, t, "has a header that is not understood", e);
+	return parse(str_from(buf_str(b), a->begin), a) ? 0 : fail(c, t, "has a header that is not understood", err);
 }
 
 /* Returns 1 if the array can be a tensor, 0 if it is left out. */
 static int
-check_type(const struct ckpt *c, const struct zip_entry *t, struct npy *a, struct err *e)
+check_type(const struct ckpt *c, const struct zip_entry *t, struct npy *a, struct err *err)
 {
 	const struct str type = a->descr.len > 0 ? str_from(a->descr, 1) : a->descr;
 
@@ -161,13 +161,13 @@ check_type(const struct ckpt *c, const struct zip_entry *t, struct npy *a, struc
 		return 0;
 	}
 	if (type.len > 0 && type.p[0] == 'O')
-		return fail(c, t, "holds pickled Python objects, not numbers: save the file without it", e);
-	return fail(c, t, "has a dtype that no tensor has", e);
+		return fail(c, t, "holds pickled Python objects, not numbers: save the file without it", err);
+	return fail(c, t, "has a dtype that no tensor has", err);
 }
 
 /* Adds an array. The CRC of its elements is computed from that of the record and that of the header, which begins the record. */
 static int
-add_array(struct ckpt *c, const struct zip_entry *t, const struct npy *a, struct err *e)
+add_array(struct ckpt *c, const struct zip_entry *t, const struct npy *a, struct err *err)
 {
 	struct npz *z = c->priv;
 	struct tensor *tensor = &c->tensors[c->ntensors];
@@ -179,7 +179,7 @@ add_array(struct ckpt *c, const struct zip_entry *t, const struct npy *a, struct
 	*tensor = (struct tensor){ .storage = c->ntensors, .wrap = VALUE_ABSENT, .dtype = (uint8_t)a->dtype };
 	(a->fortran ? tensor_set_fortran : tensor_set_shape)(tensor, &c->arena, a->shape, a->ndim);
 	if (!tensor_numel(tensor, &numel) || !dtype_bytes(a->dtype, numel, &need) || need != nbytes)
-		return fail(c, t, "has another number of bytes than its shape needs", e);
+		return fail(c, t, "has another number of bytes than its shape needs", err);
 	*s = (struct storage){ .key = arena_str(&c->arena, str_n(t->name.p, t->name.len - (t->name.len > 0 ? SUFFIX : 0))),
 			       .nbytes = nbytes,
 			       .offset = t->method == ZIP_STORED ? t->data + a->size : t->data,
@@ -196,16 +196,16 @@ add_array(struct ckpt *c, const struct zip_entry *t, const struct npy *a, struct
 }
 
 static int
-read_array(struct ckpt *c, const struct zip_entry *t, struct err *e)
+read_array(struct ckpt *c, const struct zip_entry *t, struct err *err)
 {
 	struct npy a = { .dtype = DTYPE_UNKNOWN };
 	struct buf b = BUF_INIT;
-	int rc = read_header(c, t, &b, &a, e);
+	int rc = read_header(c, t, &b, &a, err);
 
 	if (rc == 0)
-		rc = check_type(c, t, &a, e);
+		rc = check_type(c, t, &a, err);
 	if (rc > 0)
-		rc = add_array(c, t, &a, e);
+		rc = add_array(c, t, &a, err);
 	buf_release(&b);
 	return rc;
 }
@@ -213,12 +213,12 @@ read_array(struct ckpt *c, const struct zip_entry *t, struct err *e)
 /* ---- operations */
 
 static int
-read_storage(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
+read_storage(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *err)
 {
 	struct npz *z = c->priv;
 	const struct npz_record *r = &z->records[storage];
 
-	return zip_unpacker_read(&z->unpacker, r->entry, r->before + off, p, n, e);
+	return zip_unpacker_read(&z->unpacker, r->entry, r->before + off, p, n, err);
 }
 
 static void
@@ -246,7 +246,7 @@ begin(struct ckpt *c, const struct ckpt_ops *ops)
 }
 
 static int
-read_arrays(struct ckpt *c, struct err *e)
+read_arrays(struct ckpt *c, struct err *err)
 {
 	struct npz *z = c->priv;
 	const size_t n = z->dir.n + 1;
@@ -260,7 +260,7 @@ read_arrays(struct ckpt *c, struct err *e)
 		const struct zip_entry *t = &z->dir.entries[i];
 
 		if (c->ops == &npy_ops || str_ends(t->name, str_c(".npy")))
-			rc = read_array(c, t, e);
+			rc = read_array(c, t, err);
 		else
 			diag_warn(c->diag, "%s: its record '%.*s' is not an array: it is left out", c->file, STR_ARG(t->name));
 	}
@@ -268,22 +268,22 @@ read_arrays(struct ckpt *c, struct err *e)
 }
 
 static int
-open_npz(struct ckpt *c, struct err *e)
+open_npz(struct ckpt *c, struct err *err)
 {
 	struct npz *z = begin(c, &npz_ops);
 
 	source_explain(c->src, "the directory at the end of a .npz must be read first");
-	return zip_open(&z->dir, c->src, ZIP_COMPARED, c->diag, e) < 0 ? -1 : read_arrays(c, e);
+	return zip_open(&z->dir, c->src, ZIP_COMPARED, c->diag, err) < 0 ? -1 : read_arrays(c, err);
 }
 
 static int
-open_npy(struct ckpt *c, struct err *e)
+open_npy(struct ckpt *c, struct err *err)
 {
 	struct npz *z = begin(c, &npy_ops);
 
 	z->dir.entries = xcalloc(1, sizeof(*z->dir.entries));
 	z->dir.entries[z->dir.n++].method = ZIP_STORED;
-	return source_size(c->src, &z->dir.entries[0].size, e) < 0 ? -1 : read_arrays(c, e);
+	return source_size(c->src, &z->dir.entries[0].size, err) < 0 ? -1 : read_arrays(c, err);
 }
 
 /* Returns true for a zip whose first record is NAME.npy. */

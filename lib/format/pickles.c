@@ -27,17 +27,17 @@ is_pickle_name(struct str name)
 
 /* Ignores damage of the file, which callers look for, but passes system errors on. */
 static int
-failed(const struct err *own, struct err *e)
+failed(const struct err *own, struct err *err)
 {
 	if (own->code != ERR_SYSTEM)
 		return 0;
-	*e = *own;
+	*err = *own;
 	return -1;
 }
 
 /* Unpacks as much as possible of a record that may be damaged. Returns -1 only if the file cannot be read. */
 static int
-unpack(struct pickles_visit *f, const struct zip_entry *t, struct buf *b, struct err *e)
+unpack(struct pickles_visit *f, const struct zip_entry *t, struct buf *b, struct err *err)
 {
 	struct zip_inflate *z = zip_inflate_new(f->src, t->data, t->packed, t->size, t->name);
 	struct err own = ERR_INIT;
@@ -50,18 +50,18 @@ unpack(struct pickles_visit *f, const struct zip_entry *t, struct buf *b, struct
 		b->len += n;
 	}
 	zip_inflate_free(z);
-	return failed(&own, e);
+	return failed(&own, err);
 }
 
 static int
-deflated(struct pickles_visit *f, const struct zip_entry *t, struct pickle_part *part, struct err *e)
+deflated(struct pickles_visit *f, const struct zip_entry *t, struct pickle_part *part, struct err *err)
 {
 	struct buf b = BUF_INIT;
 	int rc;
 
-	if (zip_check_unpacked(f->src, t, e) < 0)
+	if (zip_check_unpacked(f->src, t, err) < 0)
 		return -1;
-	if (unpack(f, t, &b, e) < 0) {
+	if (unpack(f, t, &b, err) < 0) {
 		buf_release(&b);
 		return -1;
 	}
@@ -69,14 +69,14 @@ deflated(struct pickles_visit *f, const struct zip_entry *t, struct pickle_part 
 	part->off = 0;
 	part->limit = b.len;
 	part->unpacked = true;
-	rc = f->each(f->arg, part, e);
+	rc = f->each(f->arg, part, err);
 	source_close(part->src);
 	buf_release(&b);
 	return rc;
 }
 
 static int
-record(struct pickles_visit *f, const struct zip_entry *t, struct err *e)
+record(struct pickles_visit *f, const struct zip_entry *t, struct err *err)
 {
 	struct pickle_part part = { .src = f->src, .off = t->data, .limit = t->data + t->size, .object = is_object(t->name) };
 	struct buf name = BUF_INIT;
@@ -84,7 +84,7 @@ record(struct pickles_visit *f, const struct zip_entry *t, struct err *e)
 
 	buf_addstr(&name, t->name);
 	part.record = name.len > 0 ? name.p : "";
-	rc = t->method == ZIP_DEFLATED ? deflated(f, t, &part, e) : f->each(f->arg, &part, e);
+	rc = t->method == ZIP_DEFLATED ? deflated(f, t, &part, err) : f->each(f->arg, &part, err);
 	buf_release(&name);
 	return rc;
 }
@@ -93,7 +93,7 @@ record(struct pickles_visit *f, const struct zip_entry *t, struct err *e)
  * Visits the first record of a zip without a directory. In zips written by torch it is data.pkl, and only STOP tells where it ends.
  */
 static int
-first_record(struct pickles_visit *f, struct err *e)
+first_record(struct pickles_visit *f, struct err *err)
 {
 	struct err own = ERR_INIT;
 	struct zip_local l;
@@ -106,16 +106,16 @@ first_record(struct pickles_visit *f, struct err *e)
 			.src = f->src, .record = name.p, .off = l.entry.data, .limit = UINT64_MAX, .object = is_object(l.entry.name)
 		};
 
-		rc = f->each(f->arg, &part, e);
+		rc = f->each(f->arg, &part, err);
 	} else {
-		rc = failed(&own, e);
+		rc = failed(&own, err);
 	}
 	buf_release(&name);
 	return rc;
 }
 
 static int
-each_record(struct pickles_visit *f, struct err *e)
+each_record(struct pickles_visit *f, struct err *err)
 {
 	struct err own = ERR_INIT;
 	struct zip_dir dir;
@@ -123,7 +123,7 @@ each_record(struct pickles_visit *f, struct err *e)
 
 	if (rc < 0) {
 		zip_release(&dir);
-		return failed(&own, e) < 0 ? -1 : first_record(f, e);
+		return failed(&own, err) < 0 ? -1 : first_record(f, err);
 	}
 	f->kind = PICKLES_ZIP;
 	for (size_t i = 0; i < dir.n; i++)
@@ -131,7 +131,7 @@ each_record(struct pickles_visit *f, struct err *e)
 			f->kind = PICKLES_SCRIPT;
 	for (size_t i = 0; rc == 0 && i < dir.n; i++)
 		if (is_pickle_name(dir.entries[i].name))
-			rc = record(f, &dir.entries[i], e);
+			rc = record(f, &dir.entries[i], err);
 	zip_release(&dir);
 	return rc;
 }
@@ -139,7 +139,7 @@ each_record(struct pickles_visit *f, struct err *e)
 /* ---- files without records */
 
 static int
-each_legacy(struct pickles_visit *f, struct err *e)
+each_legacy(struct pickles_visit *f, struct err *err)
 {
 	static const char *const names[] = { "pickle 1 of 5", "pickle 2 of 5", "pickle 3 of 5", "pickle 4 of 5", "pickle 5 of 5" };
 	uint64_t at = 0;
@@ -150,7 +150,7 @@ each_legacy(struct pickles_visit *f, struct err *e)
 			.src = f->src, .record = names[i], .off = at, .limit = UINT64_MAX, .legacy = i == 3, .object = i == 3
 		};
 
-		if (f->each(f->arg, &part, e) < 0)
+		if (f->each(f->arg, &part, err) < 0)
 			return -1;
 		if (part.end <= at)
 			break;
@@ -160,14 +160,14 @@ each_legacy(struct pickles_visit *f, struct err *e)
 }
 
 static int
-whole_file(struct pickles_visit *f, struct err *e)
+whole_file(struct pickles_visit *f, struct err *err)
 {
 	struct pickle_part part = { .src = f->src, .record = "", .limit = UINT64_MAX, .object = true };
 
 	f->kind = PICKLES_BARE;
-	if (source_size(f->src, &part.limit, e) < 0)
+	if (source_size(f->src, &part.limit, err) < 0)
 		return -1;
-	return f->each(f->arg, &part, e);
+	return f->each(f->arg, &part, err);
 }
 
 /* Returns true if src is a stream whose first record is the pickle of the object. */
@@ -185,21 +185,21 @@ object_leads(struct source *src)
 }
 
 int
-pickles_each(struct pickles_visit *v, struct err *e)
+pickles_each(struct pickles_visit *v, struct err *err)
 {
 	const uint8_t *head;
 	size_t n;
 
 	if (v->object && object_leads(v->src))
-		return first_record(v, e);
-	if (source_look(v->src, 0, FORMAT_PROBE, &head, &n, e) < 0)
+		return first_record(v, err);
+	if (source_look(v->src, 0, FORMAT_PROBE, &head, &n, err) < 0)
 		return -1;
 	v->kind = PICKLES_NONE;
 	if (format_torch_zip.probe(head, n))
-		return each_record(v, e);
+		return each_record(v, err);
 	if (format_legacy.probe(head, n))
-		return each_legacy(v, e);
+		return each_legacy(v, err);
 	if (format_safetensors.probe(head, n) || format_sharded.probe(head, n))
 		return 0;
-	return whole_file(v, e);
+	return whole_file(v, err);
 }

@@ -32,7 +32,7 @@ struct pickle_part {
 
 struct pickles_visit {
 	struct source *src;
-	int (*each)(void *arg, struct pickle_part *part, struct err *e);
+	int (*each)(void *arg, struct pickle_part *part, struct err *err);
 	void *arg;
 	bool object; /* only the object's pickle is needed, so that a stream of torch's own zip need not be read to its end */
 	enum pickles_kind kind; /* set before the first call of each */
@@ -42,6 +42,6 @@ struct pickles_visit {
  * Calls each for the pickles of src, in the order of the file. Stops at a pickle of a legacy file that has no end. Returns -1 if
  * each does, or if src cannot be read. Errors in the container are not reported; format_open does that.
  */
-int pickles_each(struct pickles_visit *v, struct err *e);
+int pickles_each(struct pickles_visit *v, struct err *err);
 
 #endif

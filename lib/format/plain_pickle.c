@@ -155,7 +155,7 @@ find_bytes(const struct plain_pickle *z, const struct vtree *t, uint32_t data, s
 
 /* Replaces the object h by a tensor if it is an array with a supported dtype. */
 static int
-take_array(struct ckpt *c, uint32_t h, const struct array *a, struct err *e)
+take_array(struct ckpt *c, uint32_t h, const struct array *a, struct err *err)
 {
 	struct plain_pickle *z = c->priv;
 	struct tensor tensor = { .storage = c->nstorages, .wrap = VALUE_ABSENT };
@@ -171,9 +171,10 @@ take_array(struct ckpt *c, uint32_t h, const struct array *a, struct err *e)
 	tensor.dtype = (uint8_t)dtype;
 	(a->fortran ? tensor_set_fortran : tensor_set_shape)(&tensor, &c->arena, shape, ndim);
 	if (!tensor_numel(&tensor, &numel) || !dtype_bytes(dtype, numel, &nbytes) || nbytes != s.nbytes)
-		return err_input(e, c->file, "an array of its pickle has %" PRIu64 " bytes, which contradicts its shape", s.nbytes);
+		return err_input(err, c->file, "an array of its pickle has %" PRIu64 " bytes, which contradicts its shape",
+				 s.nbytes);
 	if (value_kind(c->tree, a->axes) != VALUE_NONE && !transpose(&tensor, &c->arena, c->tree, a->axes))
-		return err_input(e, c->file, "an array of its pickle has no valid order of its axes");
+		return err_input(err, c->file, "an array of its pickle has no valid order of its axes");
 	s.key = str_c("");
 	s.packed = nbytes;
 	s.untyped = dtype_info(dtype)->storage == NULL;
@@ -189,7 +190,7 @@ take_array(struct ckpt *c, uint32_t h, const struct array *a, struct err *e)
 
 /* Reads the skipped bytes that belong to no array. */
 static int
-read_rest(struct ckpt *c, struct err *e)
+read_rest(struct ckpt *c, struct err *err)
 {
 	struct plain_pickle *z = c->priv;
 	const uint32_t n = vtree_count(c->tree);
@@ -203,7 +204,7 @@ read_rest(struct ckpt *c, struct err *e)
 			continue;
 		x = &z->extents[index];
 		bytes = arena_bytes(vtree_arena(c->tree), (size_t)x->n);
-		if (source_read(c->src, x->off, bytes, (size_t)x->n, e) < 0)
+		if (source_read(c->src, x->off, bytes, (size_t)x->n, err) < 0)
 			return -1;
 		value_replace(c->tree, h, value_new_text(c->tree, x->kind, str_n(bytes, (size_t)x->n)));
 	}
@@ -211,7 +212,7 @@ read_rest(struct ckpt *c, struct err *e)
 }
 
 static int
-take_arrays(struct ckpt *c, struct err *e)
+take_arrays(struct ckpt *c, struct err *err)
 {
 	uint32_t *const root = &c->root;
 	const uint32_t n = vtree_count(c->tree);
@@ -220,11 +221,11 @@ take_arrays(struct ckpt *c, struct err *e)
 
 	for (uint32_t h = 0; rc == 0 && h < n; h++)
 		if (find_array(c->tree, h, &a))
-			rc = take_array(c, h, &a, e);
+			rc = take_array(c, h, &a, err);
 	c->owned[0] = c->storages;
 	c->owned[1] = c->tensors;
 	vtree_compact(c->tree, &root, 1);
-	return rc == 0 ? read_rest(c, e) : rc;
+	return rc == 0 ? read_rest(c, err) : rc;
 }
 
 /* ---- operations */
@@ -236,12 +237,12 @@ range(struct ckpt *c, uint32_t storage)
 }
 
 static int
-read_storage(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
+read_storage(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *err)
 {
 	const char *memory = ((const struct plain_pickle *)c->priv)->memory[storage];
 
 	if (memory == NULL)
-		return source_read(c->src, c->storages[storage].offset + off, p, n, e);
+		return source_read(c->src, c->storages[storage].offset + off, p, n, err);
 	memcpy(p, memory + off, n);
 	return 0;
 }
@@ -259,7 +260,7 @@ close_it(struct ckpt *c)
 static const struct ckpt_ops ops = { .name = "pickle", .read = read_storage, .range = range, .unordered = true, .close = close_it };
 
 static int
-open_it(struct ckpt *c, struct err *e)
+open_it(struct ckpt *c, struct err *err)
 {
 	struct plain_pickle *z = arena_calloc(&c->arena, 1, sizeof(*z));
 	const struct pickle_hooks hooks = { .later = pass_over, .arg = z };
@@ -269,12 +270,12 @@ open_it(struct ckpt *c, struct err *e)
 	c->ops = &ops;
 	source_explain(c->src, "the arrays of a pickle are known at its end");
 	c->tree = vtree_new();
-	if (source_size(c->src, &place.limit, e) < 0 || pickle_decode(c->tree, &place, &hooks, &c->root, e) < 0 ||
-	    take_arrays(c, e) < 0)
+	if (source_size(c->src, &place.limit, err) < 0 || pickle_decode(c->tree, &place, &hooks, &c->root, err) < 0 ||
+	    take_arrays(c, err) < 0)
 		return -1;
 	if (c->ntensors == 0)
 		return err_input(
-			e, c->file,
+			err, c->file,
 			"it is a plain pickle without torch's wrapper and without arrays, and loading it may run any code: "
 			"ask for a file of torch.save or safetensors");
 	if (place.end < place.limit)

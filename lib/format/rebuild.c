@@ -209,13 +209,13 @@ find_modules(struct rebuild *r)
 }
 
 int
-rebuild_finish(struct rebuild *r, const uint32_t *place, struct err *e)
+rebuild_finish(struct rebuild *r, const uint32_t *place, struct err *err)
 {
 	struct ckpt *c = r->c;
 	uint32_t i;
 
 	if (r->dataless > 0)
-		return err_input(e, c->file, "%" PRIu32 " tensors of its pickle have no data", r->dataless);
+		return err_input(err, c->file, "%" PRIu32 " tensors of its pickle have no data", r->dataless);
 	find_modules(r);
 	if (place != NULL) {
 		permute(c->storages, place, c->nstorages);
@@ -246,9 +246,9 @@ struct id {
 };
 
 static int
-bad_id(const struct rebuild *r, const char *what, struct err *e)
+bad_id(const struct rebuild *r, const char *what, struct err *err)
 {
-	return err_input(e, r->c->file, "a persistent id of its pickle %s", what);
+	return err_input(err, r->c->file, "a persistent id of its pickle %s", what);
 }
 
 /* Returns a storage key as text. In some files keys are integers or bytes. */
@@ -265,7 +265,7 @@ key_text(struct vtree *t, uint32_t h, struct str *key)
 }
 
 static int
-read_class(struct rebuild *r, const struct vtree *t, uint32_t h, struct id *id, struct err *e)
+read_class(struct rebuild *r, const struct vtree *t, uint32_t h, struct id *id, struct err *err)
 {
 	struct str name = value_name(t, h);
 
@@ -283,29 +283,29 @@ read_class(struct rebuild *r, const struct vtree *t, uint32_t h, struct id *id, 
 		r->class_dtype = id->dtype;
 		return 0;
 	}
-	return err_input(e, r->c->file, "storage '%.*s' is of the unknown class '%.*s.%.*s'", STR_ARG(id->key),
+	return err_input(err, r->c->file, "storage '%.*s' is of the unknown class '%.*s.%.*s'", STR_ARG(id->key),
 			 STR_ARG(value_module(t, h)), STR_ARG(name));
 }
 
 /* Sets the number of bytes. */
 static int
-measure(const struct rebuild *r, struct id *id, struct err *e)
+measure(const struct rebuild *r, struct id *id, struct err *err)
 {
 	if (!dtype_bytes(id->dtype, id->numel, &id->nbytes) || id->nbytes > INT64_MAX)
-		return err_input(e, r->c->file, "storage '%.*s' has 2^63 bytes or more", STR_ARG(id->key));
+		return err_input(err, r->c->file, "storage '%.*s' has 2^63 bytes or more", STR_ARG(id->key));
 	return 0;
 }
 
 static int
-read_id(struct rebuild *r, struct vtree *t, uint32_t h, struct id *id, struct err *e)
+read_id(struct rebuild *r, struct vtree *t, uint32_t h, struct id *id, struct err *err)
 {
 	if (!key_text(t, value_item(t, h, 2), &id->key))
-		return bad_id(r, "has a storage key that is not text", e);
-	if (read_class(r, t, value_item(t, h, 1), id, e) < 0)
+		return bad_id(r, "has a storage key that is not text", err);
+	if (read_class(r, t, value_item(t, h, 1), id, err) < 0)
 		return -1;
 	if (!value_u64(t, value_item(t, h, 4), &id->numel))
-		return err_input(e, r->c->file, "storage '%.*s' has no valid number of elements", STR_ARG(id->key));
-	if (measure(r, id, e) < 0)
+		return err_input(err, r->c->file, "storage '%.*s' has no valid number of elements", STR_ARG(id->key));
+	if (measure(r, id, err) < 0)
 		return -1;
 	id->location = value_text(t, value_item(t, h, 3));
 	return 0;
@@ -328,7 +328,7 @@ location_of(struct ckpt *c, struct str location)
 
 /* Gets the number of the storage, and adds it if its key is new. */
 static int
-storage_of(struct rebuild *r, const struct id *id, uint32_t *index, struct err *e)
+storage_of(struct rebuild *r, const struct id *id, uint32_t *index, struct err *err)
 {
 	struct ckpt *c = r->c;
 	const struct storage *s;
@@ -339,7 +339,7 @@ storage_of(struct rebuild *r, const struct id *id, uint32_t *index, struct err *
 		*index = (uint32_t)known;
 		s = &c->storages[known];
 		if (s->nbytes != id->nbytes || s->dtype != id->dtype || s->untyped != id->untyped)
-			return err_input(e, c->file, "storage '%.*s' is described in two ways", STR_ARG(id->key));
+			return err_input(err, c->file, "storage '%.*s' is described in two ways", STR_ARG(id->key));
 		return 0;
 	}
 	c->storages = xgrow(c->storages, c->nstorages, &r->storage_cap, sizeof(*c->storages));
@@ -358,7 +358,7 @@ storage_of(struct rebuild *r, const struct id *id, uint32_t *index, struct err *
 
 /* Reads the sixth item of a legacy id: None, or the part of the storage that is meant. *offset is its first element. */
 static int
-read_view(const struct rebuild *r, const struct vtree *t, uint32_t h, const struct id *id, uint64_t *offset, struct err *e)
+read_view(const struct rebuild *r, const struct vtree *t, uint32_t h, const struct id *id, uint64_t *offset, struct err *err)
 {
 	uint64_t size;
 
@@ -367,7 +367,7 @@ read_view(const struct rebuild *r, const struct vtree *t, uint32_t h, const stru
 		return 0;
 	if (value_kind(t, h) != VALUE_TUPLE || value_len(t, h) != 3 || !value_u64(t, value_item(t, h, 1), offset) ||
 	    !value_u64(t, value_item(t, h, 2), &size) || *offset > id->numel || size > id->numel - *offset)
-		return err_input(e, r->c->file, "a view of storage '%.*s' is outside of it", STR_ARG(id->key));
+		return err_input(err, r->c->file, "a view of storage '%.*s' is outside of it", STR_ARG(id->key));
 	return 0;
 }
 
@@ -382,7 +382,7 @@ add_view(struct rebuild *r, struct vtree *t, uint32_t index, uint64_t offset)
 }
 
 static int
-take_persid(void *arg, struct vtree *t, uint32_t h, uint32_t *out, struct err *e)
+take_persid(void *arg, struct vtree *t, uint32_t h, uint32_t *out, struct err *err)
 {
 	struct rebuild *r = arg;
 	struct id id;
@@ -391,17 +391,17 @@ take_persid(void *arg, struct vtree *t, uint32_t h, uint32_t *out, struct err *e
 	size_t n = value_len(t, h), expected = r->legacy ? 6 : 5;
 
 	if (value_kind(t, h) != VALUE_TUPLE || n < 1 || !value_is_text(t, value_item(t, h, 0)))
-		return bad_id(r, "is not one of torch's", e);
+		return bad_id(r, "is not one of torch's", err);
 	if (r->legacy && str_eqc(value_text(t, value_item(t, h, 0)), "module") && n == 4) {
 		*out = value_item(t, h, 1);
 		return 1;
 	}
 	if (!str_eqc(value_text(t, value_item(t, h, 0)), "storage") || n != expected)
-		return bad_id(r, "does not name a storage", e);
-	if (read_id(r, t, h, &id, e) < 0 || (r->legacy && read_view(r, t, value_item(t, h, 5), &id, &offset, e) < 0))
+		return bad_id(r, "does not name a storage", err);
+	if (read_id(r, t, h, &id, err) < 0 || (r->legacy && read_view(r, t, value_item(t, h, 5), &id, &offset, err) < 0))
 		return -1;
 	value_consume(t, h);
-	if (storage_of(r, &id, &index, e) < 0)
+	if (storage_of(r, &id, &index, err) < 0)
 		return -1;
 	if (r->leaves[index] == VALUE_ABSENT)
 		r->leaves[index] = value_new_leaf(t, LEAF_STORAGE, index);
@@ -432,7 +432,7 @@ struct call {
 	uint64_t off; /* offset of the opcode */
 	struct tensor tensor;
 	uint32_t form; /* args in the form for a wrap (rebuild.h), or None for a plain tensor */
-	struct err *e;
+	struct err *err;
 };
 
 struct rebuild_function;
@@ -488,8 +488,8 @@ static int
 fail(const struct call *c, const char *what)
 {
 	/* The offset of a BUILD is not known. */
-	return c->off == 0 ? err_input(c->e, c->r->where, "a tensor of the pickle %s", what)
-			   : err_at(c->e, c->r->where, c->off, "a tensor of the pickle %s", what);
+	return c->off == 0 ? err_input(c->err, c->r->where, "a tensor of the pickle %s", what)
+			   : err_at(c->err, c->r->where, c->off, "a tensor of the pickle %s", what);
 }
 
 static uint32_t
@@ -573,8 +573,8 @@ read_tensor(struct call *c, const uint32_t part[4], enum dtype dtype)
 		return fail(c, "has no valid storage offset");
 	if (tensor_check(t, s->nbytes, &why) == 0)
 		return 0;
-	return c->off == 0 ? err_input(c->e, c->r->where, "a tensor of storage '%.*s': %s", STR_ARG(s->key), why.msg)
-			   : err_at(c->e, c->r->where, c->off, "a tensor of storage '%.*s': %s", STR_ARG(s->key), why.msg);
+	return c->off == 0 ? err_input(c->err, c->r->where, "a tensor of storage '%.*s': %s", STR_ARG(s->key), why.msg)
+			   : err_at(c->err, c->r->where, c->off, "a tensor of storage '%.*s': %s", STR_ARG(s->key), why.msg);
 }
 
 static int
@@ -768,11 +768,11 @@ keep_wrap(struct call *c, uint32_t callable)
 }
 
 static int
-reduce(void *p, struct vtree *t, const struct pickle_call *call, uint32_t *out, struct err *e)
+reduce(void *p, struct vtree *t, const struct pickle_call *call, uint32_t *out, struct err *err)
 {
 	struct rebuild *r = p;
 	const uint32_t callable = call->callable, args = call->args;
-	struct call c = { .r = r, .t = t, .args = args, .off = call->off, .e = e };
+	struct call c = { .r = r, .t = t, .args = args, .off = call->off, .err = err };
 	const struct rebuild_function *f = r->function;
 	enum dtype dtype;
 	int took;
@@ -817,7 +817,7 @@ is_torch(struct rebuild *r, const struct vtree *t, const struct pickle_plain *ca
 
 /* Makes the tensor of a plain call of _rebuild_tensor_v2. Leaves errors to the functions above, which report them. */
 static int
-plain(void *p, struct vtree *t, const struct pickle_plain *call, uint32_t *out, struct err *e)
+plain(void *p, struct vtree *t, const struct pickle_plain *call, uint32_t *out, struct err *err)
 {
 	struct rebuild *r = p;
 	struct id id = { .key = call->key, .numel = call->numel, .location = value_text(t, call->location) };
@@ -826,26 +826,26 @@ plain(void *p, struct vtree *t, const struct pickle_plain *call, uint32_t *out, 
 	if (!is_torch(r, t, call))
 		return 0;
 	id.key = arena_str(vtree_arena(t), call->key);
-	if (read_class(r, t, call->class, &id, e) < 0 || measure(r, &id, e) < 0 || storage_of(r, &id, &x.storage, e) < 0)
+	if (read_class(r, t, call->class, &id, err) < 0 || measure(r, &id, err) < 0 || storage_of(r, &id, &x.storage, err) < 0)
 		goto failed;
 	x.dtype = (uint8_t)id.dtype;
 	x.ndim = call->ndim;
 	x.flags = call->grad ? TENSOR_REQUIRES_GRAD : 0;
-	if (tensor_check(&x, id.nbytes, e) < 0)
+	if (tensor_check(&x, id.nbytes, err) < 0)
 		goto failed;
 	x = tensor_copy(&x, &r->c->arena);
 	*out = add_tensor(r, t, &x);
 	return 1;
 failed:
-	err_clear(e);
+	err_clear(err);
 	return 0;
 }
 
 static int
-build(void *p, struct vtree *t, uint32_t target, uint32_t state, struct err *e)
+build(void *p, struct vtree *t, uint32_t target, uint32_t state, struct err *err)
 {
 	struct rebuild *r = p;
-	struct call c = { .r = r, .t = t, .args = state, .e = e };
+	struct call c = { .r = r, .t = t, .args = state, .err = err };
 	struct tensor *into;
 	uint32_t index, data;
 	size_t n = value_len(t, state);

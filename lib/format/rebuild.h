@@ -57,7 +57,7 @@ struct pickle_hooks rebuild_hooks(struct rebuild *r);
  * Called after decoding, when c->root is set. Storage i (by first use) becomes storage place[i], where place is a permutation of
  * 0..nstorages-1; NULL keeps the order. The arrays become those of c. r may be released afterwards.
  */
-int rebuild_finish(struct rebuild *r, const uint32_t *place, struct err *e);
+int rebuild_finish(struct rebuild *r, const uint32_t *place, struct err *err);
 
 /*
  * Frees what r holds. May be called at any time after rebuild_init. If rebuild_finish was not called, c has no storages and tensors

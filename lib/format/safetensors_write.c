@@ -33,11 +33,11 @@ struct header_out {
 };
 
 static int
-emit_flush(struct header_out *m, size_t least, struct err *e)
+emit_flush(struct header_out *m, size_t least, struct err *err)
 {
 	if (m->text.len < least)
 		return 0;
-	if (m->out != NULL && m->text.len > 0 && sink_write(m->out, m->text.p, m->text.len, e) < 0)
+	if (m->out != NULL && m->text.len > 0 && sink_write(m->out, m->text.p, m->text.len, err) < 0)
 		return -1;
 	m->len += m->text.len;
 	buf_clear(&m->text);
@@ -107,7 +107,7 @@ put_tensor(struct buf *b, struct str name, const struct tensor *t, uint64_t begi
 
 /* Writes the header without padding. */
 static int
-put_header(struct header_out *o, const struct manifest *m, const uint32_t *tensor, struct err *e)
+put_header(struct header_out *o, const struct manifest *m, const uint32_t *tensor, struct err *err)
 {
 	uint64_t at = 0;
 
@@ -121,23 +121,23 @@ put_header(struct header_out *o, const struct manifest *m, const uint32_t *tenso
 			buf_addc(&o->text, ',');
 		put_tensor(&o->text, m->names[t], &m->tensors[t], at, at + m->storages[i].nbytes);
 		at += m->storages[i].nbytes;
-		if (emit_flush(o, PIECE, e) < 0)
+		if (emit_flush(o, PIECE, err) < 0)
 			return -1;
 	}
 	buf_addc(&o->text, '}');
-	return emit_flush(o, 0, e);
+	return emit_flush(o, 0, err);
 }
 
 /* ---- checks before writing */
 
 static int
-refuse(struct str name, struct err *e, const char *why)
+refuse(struct str name, struct err *err, const char *why)
 {
-	return err_set(e, ERR_INPUT, "tensor '%.*s': %s", STR_ARG(name), why);
+	return err_set(err, ERR_INPUT, "tensor '%.*s': %s", STR_ARG(name), why);
 }
 
 static int
-check_tensor(const struct manifest *m, uint32_t i, struct err *e)
+check_tensor(const struct manifest *m, uint32_t i, struct err *err)
 {
 	const struct tensor *t = &m->tensors[i];
 	const struct dtype_info *info = dtype_info(t->dtype);
@@ -145,24 +145,24 @@ check_tensor(const struct manifest *m, uint32_t i, struct err *e)
 	uint64_t wide;
 
 	if (info->safetensors == NULL)
-		return err_set(e, ERR_INPUT, "tensor '%.*s': safetensors has no type for %s; --to torch keeps it", STR_ARG(name),
+		return err_set(err, ERR_INPUT, "tensor '%.*s': safetensors has no type for %s; --to torch keeps it", STR_ARG(name),
 			       info->name);
 	if (str_eqc(name, "__metadata__"))
-		return refuse(name, e, "safetensors keeps this name for itself; rename the tensor or use --to torch");
+		return refuse(name, err, "safetensors keeps this name for itself; rename the tensor or use --to torch");
 	if (!utf8_valid(name))
-		return refuse(name, e, "the name is not UTF-8, which safetensors needs; rename the tensor or use --to torch");
+		return refuse(name, err, "the name is not UTF-8, which safetensors needs; rename the tensor or use --to torch");
 	if (t->storage == STORAGE_NONE)
-		return refuse(name, e, "it has no data; --to torch keeps it");
+		return refuse(name, err, "it has no data; --to torch keeps it");
 	if (info->pack > 1 && (t->ndim == 0 || !num_mul(t->shape[t->ndim - 1], info->pack, &wide)))
-		return refuse(name, e, "its last dimension cannot be multiplied as safetensors counts it");
+		return refuse(name, err, "its last dimension cannot be multiplied as safetensors counts it");
 	if (t->offset != 0 || !tensor_contiguous(t) || tensor_nbytes(t) != m->storages[t->storage].nbytes)
-		return refuse(name, e, "safetensors takes only whole, contiguous tensors");
+		return refuse(name, err, "safetensors takes only whole, contiguous tensors");
 	return 0;
 }
 
 /* Returns the tensor of each storage, or NULL with an error unless there is exactly one. The caller frees the result. */
 static uint32_t *
-assign(const struct manifest *m, struct err *e)
+assign(const struct manifest *m, struct err *err)
 {
 	uint32_t *tensor = xcalloc((size_t)m->nstorages + 1, sizeof(*tensor));
 	uint32_t i, s;
@@ -174,11 +174,11 @@ assign(const struct manifest *m, struct err *e)
 			tensor[s] = i;
 			continue;
 		}
-		refuse(m->names[i], e, "safetensors cannot share data between tensors");
+		refuse(m->names[i], err, "safetensors cannot share data between tensors");
 		goto fail;
 	}
 	if (m->ntensors != m->nstorages) {
-		err_set(e, ERR_INPUT, "safetensors cannot hold bytes that belong to no tensor");
+		err_set(err, ERR_INPUT, "safetensors cannot hold bytes that belong to no tensor");
 		goto fail;
 	}
 	return tensor;
@@ -188,17 +188,17 @@ fail:
 }
 
 static int
-check(const struct manifest *m, struct err *e)
+check(const struct manifest *m, struct err *err)
 {
 	uint32_t *tensor;
 
 	for (size_t i = 0; i < m->nmeta; i++)
 		if (!utf8_valid(m->meta_keys[i]) || !utf8_valid(m->meta_values[i]))
-			return err_set(e, ERR_INPUT, "__metadata__: '%.*s' is not UTF-8", STR_ARG(m->meta_keys[i]));
+			return err_set(err, ERR_INPUT, "__metadata__: '%.*s' is not UTF-8", STR_ARG(m->meta_keys[i]));
 	for (uint32_t i = 0; i < m->ntensors; i++)
-		if (check_tensor(m, i, e) < 0)
+		if (check_tensor(m, i, err) < 0)
 			return -1;
-	tensor = assign(m, e);
+	tensor = assign(m, err);
 	free(tensor);
 	return tensor == NULL ? -1 : 0;
 }
@@ -206,71 +206,71 @@ check(const struct manifest *m, struct err *e)
 /* ---- writing */
 
 static int
-data_size(const struct manifest *m, uint64_t *size, struct err *e)
+data_size(const struct manifest *m, uint64_t *size, struct err *err)
 {
 	*size = 0;
 	for (uint32_t i = 0; i < m->nstorages; i++)
 		if (!num_add(*size, m->storages[i].nbytes, size))
-			return err_set(e, ERR_INPUT, "the tensors' sizes add up to more than 2^64 bytes");
+			return err_set(err, ERR_INPUT, "the tensors' sizes add up to more than 2^64 bytes");
 	return 0;
 }
 
 static int
-begin(struct writer *w, struct err *e)
+begin(struct writer *w, struct err *err)
 {
 	struct safetensors_out *s = w->priv;
 	struct header_out count = { BUF_INIT, 0, NULL }, write = { BUF_INIT, 0, w->out };
 	uint64_t data, total = 0, padded = 0;
 	uint8_t length[8];
-	int r;
+	int rc;
 
-	s->tensor = assign(w->m, e);
-	if (s->tensor == NULL || data_size(w->m, &data, e) < 0)
+	s->tensor = assign(w->m, err);
+	if (s->tensor == NULL || data_size(w->m, &data, err) < 0)
 		return -1;
-	r = put_header(&count, w->m, s->tensor, e);
-	if (r == 0) {
+	rc = put_header(&count, w->m, s->tensor, err);
+	if (rc == 0) {
 		padded = num_align(count.len, 8);
 		if (padded > SAFETENSORS_HEADER_MAX || !num_add(8 + padded, data, &total))
-			r = err_set(e, ERR_INPUT,
-				    "the header would take %" PRIu64 " bytes; safetensors allows %" PRIu64
-				    "; --to torch has no such limit",
-				    padded, SAFETENSORS_HEADER_MAX);
+			rc = err_set(err, ERR_INPUT,
+				     "the header would take %" PRIu64 " bytes; safetensors allows %" PRIu64
+				     "; --to torch has no such limit",
+				     padded, SAFETENSORS_HEADER_MAX);
 	}
-	if (r == 0) {
+	if (rc == 0) {
 		/* Call sink_hold before the first byte: if the data is short, the end of the header must be held, too. */
 		s->hold = sink_at(w->out) + total - HELD;
 		sink_hold(w->out, s->hold);
 		put_le64(length, padded);
 		buf_add(&write.text, length, sizeof(length));
-		r = put_header(&write, w->m, s->tensor, e);
+		rc = put_header(&write, w->m, s->tensor, err);
 	}
-	if (r == 0) {
+	if (rc == 0) {
 		buf_fill(&write.text, ' ', padded - count.len);
-		r = emit_flush(&write, 0, e);
+		rc = emit_flush(&write, 0, err);
 	}
 	buf_release(&count.text);
 	buf_release(&write.text);
-	return r;
+	return rc;
 }
 
 static int
-storage(struct writer *w, uint32_t i, struct err *e)
+storage(struct writer *w, uint32_t i, struct err *err)
 {
-	(void)w, (void)i, (void)e;
+	(void)w, (void)i, (void)err;
 	return 0;
 }
 
 static int
-stored(struct writer *w, uint32_t i, uint32_t crc, struct err *e)
+stored(struct writer *w, uint32_t i, uint32_t crc, struct err *err)
 {
-	(void)w, (void)i, (void)crc, (void)e;
+	(void)w, (void)i, (void)crc, (void)err;
 	return 0;
 }
 
 static int
-finish(struct writer *w, struct err *e)
+finish(struct writer *w, struct err *err)
 {
-	(void)w, (void)e;
+	(void)w, (void)err;
 	return 0;
 }
 
@@ -295,7 +295,7 @@ hold(struct writer *w)
 
 /* Cuts out the data of dropped tensors, which must be whole blocks. */
 static int
-cut_dropped(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struct err *e)
+cut_dropped(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struct err *err)
 {
 	uint32_t k = 0;
 
@@ -314,7 +314,7 @@ cut_dropped(const struct manifest *m, const struct ckpt *c, struct undo_edit *u,
 		const struct undo_range *r = &u->cuts[i];
 
 		if (r->off + r->len < u->size && (r->off % u->block != 0 || r->len % u->block != 0))
-			return err_at(e, c->file, r->off,
+			return err_at(err, c->file, r->off,
 				      "the bytes to drop are not whole blocks of the file system (%" PRIu64
 				      " bytes), and only those can be removed in place: -o FILE",
 				      u->block);
@@ -324,39 +324,39 @@ cut_dropped(const struct manifest *m, const struct ckpt *c, struct undo_edit *u,
 
 /* Determines the length of the header in the file: the present one, or enlarged by whole blocks. */
 static int
-grow_header(const struct ckpt *c, uint64_t need, struct undo_edit *u, uint64_t *len, struct err *e)
+grow_header(const struct ckpt *c, uint64_t need, struct undo_edit *u, uint64_t *len, struct err *err)
 {
 	uint8_t first[HELD];
 
-	if (source_read(c->src, 0, first, sizeof(first), e) < 0)
+	if (source_read(c->src, 0, first, sizeof(first), err) < 0)
 		return -1;
 	*len = get_le64(first);
 	if (need <= *len)
 		return 0;
 	if (u->ncuts > 0)
-		return err_input(e, c->file, "the header becomes longer, so nothing can be removed in place: -o FILE");
+		return err_input(err, c->file, "the header becomes longer, so nothing can be removed in place: -o FILE");
 	u->insert = num_align(need - *len, u->block);
 	*len += u->insert;
 	if (*len > SAFETENSORS_HEADER_MAX)
-		return err_input(e, c->file, "the header would take more than %" PRIu64 " bytes", SAFETENSORS_HEADER_MAX);
+		return err_input(err, c->file, "the header would take more than %" PRIu64 " bytes", SAFETENSORS_HEADER_MAX);
 	return 0;
 }
 
 static int
-patch(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struct err *e)
+patch(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struct err *err)
 {
 	struct buf text = BUF_INIT;
 	struct header_out out = { BUF_INIT, 0, sink_memory(&text, c->file) };
-	uint32_t *tensor = assign(m, e);
-	int rc = tensor == NULL ? -1 : put_header(&out, m, tensor, e);
+	uint32_t *tensor = assign(m, err);
+	int rc = tensor == NULL ? -1 : put_header(&out, m, tensor, err);
 	uint64_t len = 0;
 
 	if (rc == 0)
-		rc = sink_flush(out.out, e);
+		rc = sink_flush(out.out, err);
 	if (rc == 0)
-		rc = cut_dropped(m, c, u, e);
+		rc = cut_dropped(m, c, u, err);
 	if (rc == 0)
-		rc = grow_header(c, text.len, u, &len, e);
+		rc = grow_header(c, text.len, u, &len, err);
 	if (rc == 0) {
 		buf_fill(&text, ' ', (size_t)len - text.len);
 		undo_write(u, HELD, buf_str(&text));

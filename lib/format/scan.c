@@ -315,7 +315,7 @@ struct weights {
 	bool failed;           /* the callback failed */
 	unsigned pickle;       /* number of the pickle, from 0 */
 	struct pickle_scan *s; /* if s->unknown is set, only globals and opcodes are checked from then on */
-	struct err *e;         /* for errors of the callback */
+	struct err *err;       /* for errors of the callback */
 	struct {
 		uint32_t node; /* 0: unused entry */
 		struct allowed allowed;
@@ -913,7 +913,7 @@ report(struct weights *w, enum pickle_ref ref)
 		f.verdict = judge(f.module, f.name);
 	if (ref != REF_COMPUTED && w->pickle == 0 && f.verdict >= GLOBAL_UNKNOWN)
 		note_import(w->s, f.module, f.name);
-	return w->s->found != NULL ? w->s->found(w->s->arg, &f, w->e) : 0;
+	return w->s->found != NULL ? w->s->found(w->s->arg, &f, w->err) : 0;
 }
 
 static int
@@ -940,10 +940,10 @@ after(void *arg, struct pickle_machine *m)
 
 /* Scans one pickle. place->end is its end, or where it breaks off. Returns 1 if it has a STOP, 0 if it is damaged, -1 on error. */
 static int
-scan_one(struct pickle_scan *s, struct pickle_place *place, unsigned number, struct err *e)
+scan_one(struct pickle_scan *s, struct pickle_place *place, unsigned number, struct err *err)
 {
 	struct vtree *t = vtree_new();
-	struct weights w = { .s = s, .e = e, .pickle = number, .judge = number == 0, .legacy = s->legacy, .keys = STRMAP_INIT };
+	struct weights w = { .s = s, .err = err, .pickle = number, .judge = number == 0, .legacy = s->legacy, .keys = STRMAP_INIT };
 	struct pickle_hooks hooks = { .before = before, .after = after, .arg = &w, .lenient = true };
 	uint32_t root;
 	struct err damage = ERR_INIT;
@@ -951,7 +951,7 @@ scan_one(struct pickle_scan *s, struct pickle_place *place, unsigned number, str
 
 	rc = pickle_decode(t, place, &hooks, &root, &damage) == 0;
 	if (damage.code == ERR_SYSTEM)
-		*e = damage;
+		*err = damage;
 	if (damage.code == ERR_SYSTEM || w.failed)
 		rc = -1;
 	if (rc == 0 && number == 0) {
@@ -971,17 +971,17 @@ scan_one(struct pickle_scan *s, struct pickle_place *place, unsigned number, str
 
 /* Scans the bytes after the first pickle. Sets their number and the number of complete pickles at their start. */
 static int
-scan_rest(struct pickle_scan *s, struct source *src, uint64_t limit, struct err *e)
+scan_rest(struct pickle_scan *s, struct source *src, uint64_t limit, struct err *err)
 {
 	struct pickle_place place = { .src = src, .off = s->end };
 	int rc = 1;
 
-	if (limit == UINT64_MAX && source_size(src, &limit, e) < 0)
+	if (limit == UINT64_MAX && source_size(src, &limit, err) < 0)
 		return -1;
 	place.limit = limit;
 	s->extra = limit > s->end ? limit - s->end : 0;
 	while (rc == 1 && place.off < limit) {
-		rc = scan_one(s, &place, s->more + 1, e);
+		rc = scan_one(s, &place, s->more + 1, err);
 		place.off = place.end;
 		s->more += rc == 1;
 	}
@@ -989,7 +989,7 @@ scan_rest(struct pickle_scan *s, struct source *src, uint64_t limit, struct err 
 }
 
 int
-pickle_scan(struct pickle_scan *s, struct source *src, uint64_t off, uint64_t limit, struct err *e)
+pickle_scan(struct pickle_scan *s, struct source *src, uint64_t off, uint64_t limit, struct err *err)
 {
 	struct pickle_place place = { .src = src, .off = off, .limit = limit };
 	int rc;
@@ -999,9 +999,9 @@ pickle_scan(struct pickle_scan *s, struct source *src, uint64_t off, uint64_t li
 	s->why[0] = s->damage[0] = '\0';
 	s->why_off = s->extra = 0;
 	s->more = 0;
-	rc = scan_one(s, &place, 0, e);
+	rc = scan_one(s, &place, 0, err);
 	s->end = place.end;
 	if (rc <= 0 || !s->rest)
 		return rc < 0 ? -1 : 0;
-	return scan_rest(s, src, limit, e);
+	return scan_rest(s, src, limit, err);
 }

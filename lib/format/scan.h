@@ -43,7 +43,7 @@ struct pickle_found {
 
 struct pickle_scan {
 	/* Set by the caller. found may be NULL. It stops the scan by returning -1 with its error set. */
-	int (*found)(void *arg, const struct pickle_found *f, struct err *e);
+	int (*found)(void *arg, const struct pickle_found *f, struct err *err);
 	void *arg;
 	bool legacy; /* the pickle is from a legacy file: persistent ids have six parts */
 	bool rest;   /* also scan the bytes between STOP and limit */
@@ -66,6 +66,6 @@ struct pickle_scan {
  * Scans the pickle at off. limit is the end of its record; UINT64_MAX if not known. Returns -1 only if src cannot be read or
  * found() fails.
  */
-int pickle_scan(struct pickle_scan *s, struct source *src, uint64_t off, uint64_t limit, struct err *e);
+int pickle_scan(struct pickle_scan *s, struct source *src, uint64_t off, uint64_t limit, struct err *err);
 
 #endif

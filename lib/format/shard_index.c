@@ -35,25 +35,25 @@ shard_index_probe(const uint8_t *head, size_t n)
 
 /* Fails if the folder of the index is not known. */
 static int
-check_place(const struct source *src, struct err *e)
+check_place(const struct source *src, struct err *err)
 {
 	const char *name = source_name(src);
 	struct stat st;
 
 	if (!source_is_made(src) && (source_is_stream(src) || stat(name, &st) < 0 || !source_is_file(src, st.st_dev, st.st_ino)))
-		return err_input(e, name,
+		return err_input(err, name,
 				 "this is the index of a sharded checkpoint, whose files are in the same folder: give the index by "
 				 "its path");
 	return 0;
 }
 
 static int
-read_text(struct buf *text, struct source *src, struct err *e)
+read_text(struct buf *text, struct source *src, struct err *err)
 {
-	int rc = source_slurp(src, SHARD_INDEX_MAX, text, e);
+	int rc = source_slurp(src, SHARD_INDEX_MAX, text, err);
 
 	return rc <= 0 ? rc
-		       : err_input(e, source_name(src), "an index of more than %llu bytes", (unsigned long long)SHARD_INDEX_MAX);
+		       : err_input(err, source_name(src), "an index of more than %llu bytes", (unsigned long long)SHARD_INDEX_MAX);
 }
 
 struct map_parser {
@@ -74,14 +74,14 @@ is_plain(struct str file)
 
 /* Gets the number of the shard whose file name is the last token. */
 static int
-file_number(struct map_parser *p, struct str name, uint32_t *number, struct err *e)
+file_number(struct map_parser *p, struct str name, uint32_t *number, struct err *err)
 {
 	struct shard_index *x = p->x;
 	struct str file = p->json.text;
 	uint64_t found;
 
 	if (!is_plain(file))
-		return json_fail(&p->json, e, "tensor '%.*s': the shard '%.*s' is not the name of a file beside the index",
+		return json_fail(&p->json, err, "tensor '%.*s': the shard '%.*s' is not the name of a file beside the index",
 				 STR_ARG(name), STR_ARG(file));
 	if (strmap_get(&p->files, file, &found)) {
 		*number = (uint32_t)found;
@@ -98,63 +98,63 @@ file_number(struct map_parser *p, struct str name, uint32_t *number, struct err 
 }
 
 static int
-parse_map(struct map_parser *p, struct err *e)
+parse_map(struct map_parser *p, struct err *err)
 {
 	struct shard_index *x = p->x;
 	enum json_token token;
 	struct str name;
 
 	if (x->n > 0)
-		return json_fail(&p->json, e, "weight_map occurs twice");
-	if (json_expect(&p->json, JSON_OBJECT, "weight_map", e) < 0)
+		return json_fail(&p->json, err, "weight_map occurs twice");
+	if (json_expect(&p->json, JSON_OBJECT, "weight_map", err) < 0)
 		return -1;
-	while ((token = json_next(&p->json, e)) == JSON_KEY) {
+	while ((token = json_next(&p->json, err)) == JSON_KEY) {
 		name = p->json.borrowed ? p->json.text : arena_str(&x->arena, p->json.text);
 		if (x->n == UINT32_MAX - 1 || !strmap_add(&x->by_name, name, x->n))
-			return json_fail(&p->json, e, "tensor '%.*s' occurs twice in the weight_map", STR_ARG(name));
+			return json_fail(&p->json, err, "tensor '%.*s' occurs twice in the weight_map", STR_ARG(name));
 		x->names = xgrow(x->names, x->n, &p->cap, sizeof(*x->names));
 		x->shard = xgrow(x->shard, x->n, &p->shard_cap, sizeof(*x->shard));
 		x->names[x->n] = name;
-		if (json_expect(&p->json, JSON_STRING, "the shard of a tensor", e) < 0 ||
-		    file_number(p, name, &x->shard[x->n], e) < 0)
+		if (json_expect(&p->json, JSON_STRING, "the shard of a tensor", err) < 0 ||
+		    file_number(p, name, &x->shard[x->n], err) < 0)
 			return -1;
 		x->n++;
 	}
 	if (token != JSON_ERROR && x->n == 0)
-		return json_fail(&p->json, e, "the weight_map is empty");
+		return json_fail(&p->json, err, "the weight_map is empty");
 	return token == JSON_ERROR ? -1 : 0;
 }
 
 static int
-parse(struct map_parser *p, struct err *e)
+parse(struct map_parser *p, struct err *err)
 {
 	enum json_token token;
 
-	if (json_expect(&p->json, JSON_OBJECT, "an index", e) < 0)
+	if (json_expect(&p->json, JSON_OBJECT, "an index", err) < 0)
 		return -1;
-	while ((token = json_next(&p->json, e)) == JSON_KEY)
-		if ((str_eqc(p->json.text, "weight_map") ? parse_map(p, e) : json_skip(&p->json, e)) < 0)
+	while ((token = json_next(&p->json, err)) == JSON_KEY)
+		if ((str_eqc(p->json.text, "weight_map") ? parse_map(p, err) : json_skip(&p->json, err)) < 0)
 			return -1;
-	if (token == JSON_ERROR || json_next(&p->json, e) == JSON_ERROR)
+	if (token == JSON_ERROR || json_next(&p->json, err) == JSON_ERROR)
 		return -1;
-	return p->x->n > 0 ? 0 : json_fail(&p->json, e, "there is no weight_map in this index");
+	return p->x->n > 0 ? 0 : json_fail(&p->json, err, "there is no weight_map in this index");
 }
 
 int
-shard_index_read(struct shard_index *x, struct source *src, struct err *e)
+shard_index_read(struct shard_index *x, struct source *src, struct err *err)
 {
 	struct map_parser p = { .x = x, .name = source_name(src), .files = STRMAP_INIT };
-	int r;
+	int rc;
 
 	*x = (struct shard_index){ .text = BUF_INIT, .by_name = STRMAP_INIT };
 	arena_init(&x->arena);
-	if (check_place(src, e) < 0 || read_text(&x->text, src, e) < 0)
+	if (check_place(src, err) < 0 || read_text(&x->text, src, err) < 0)
 		return -1;
 	json_begin(&p.json, source_name(src), 0, x->text.p, x->text.len);
-	r = parse(&p, e);
+	rc = parse(&p, err);
 	json_release(&p.json);
 	strmap_release(&p.files);
-	return r;
+	return rc;
 }
 
 void

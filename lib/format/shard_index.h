@@ -35,7 +35,7 @@ bool shard_index_probe(const uint8_t *head, size_t n);
  * Refuses a duplicate name, file names with a folder, and an empty weight_map. The shards are not opened. The caller must call
  * shard_index_release in any case.
  */
-int shard_index_read(struct shard_index *x, struct source *src, struct err *e);
+int shard_index_read(struct shard_index *x, struct source *src, struct err *err);
 void shard_index_release(struct shard_index *x);
 
 /* The parts of NAME-0000k-of-0000nSUFFIX, a file name in a set without an index. */

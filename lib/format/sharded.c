@@ -64,7 +64,7 @@ open_files(struct sharded *s, const char *file)
 }
 
 static int
-open_live(const struct ckpt *c, uint32_t i, struct source *src, struct err *e)
+open_live(const struct ckpt *c, uint32_t i, struct source *src, struct err *err)
 {
 	const struct sharded *s = c->priv;
 	struct shard *shard = &s->shards[i];
@@ -75,11 +75,11 @@ open_live(const struct ckpt *c, uint32_t i, struct source *src, struct err *e)
 
 	if (shard->live != NULL)
 		return 0;
-	if (source_look(src, 0, FORMAT_PROBE, &head, &n, e) < 0)
+	if (source_look(src, 0, FORMAT_PROBE, &head, &n, err) < 0)
 		return -1;
 	if (shard_index_probe(head, n))
-		return err_input(e, c->file, "the shard '%s' is itself an index", file_set_path(&s->files, i));
-	if (format_open(&shard->live, src, &opts, e) < 0) {
+		return err_input(err, c->file, "the shard '%s' is itself an index", file_set_path(&s->files, i));
+	if (format_open(&shard->live, src, &opts, err) < 0) {
 		shard->live = NULL;
 		return -1;
 	}
@@ -89,16 +89,16 @@ open_live(const struct ckpt *c, uint32_t i, struct source *src, struct err *e)
 
 /* Like file_set_get, and also opens the reader of the shard (live). The lock is held until put_live. */
 static int
-get_live(const struct ckpt *c, uint32_t i, struct err *e)
+get_live(const struct ckpt *c, uint32_t i, struct err *err)
 {
 	struct sharded *s = c->priv;
 	struct source *src;
 	int rc;
 
-	if (file_set_get(&s->files, i, &src, e) < 0)
+	if (file_set_get(&s->files, i, &src, err) < 0)
 		return -1;
 	pthread_mutex_lock(&s->lock);
-	rc = open_live(c, i, src, e);
+	rc = open_live(c, i, src, err);
 	if (rc < 0) {
 		pthread_mutex_unlock(&s->lock);
 		file_set_put(&s->files, i);
@@ -178,24 +178,24 @@ add_tensor(struct incoming *in, uint32_t index)
 
 /* Sets the CRC of a located storage to what the shard states. */
 static int
-take_crc(struct ckpt *sub, uint32_t i, struct storage *s, struct err *e)
+take_crc(struct ckpt *sub, uint32_t i, struct storage *s, struct err *err)
 {
 	bool known;
 
-	if (ckpt_crc(sub, i, &s->crc, &known, e) < 0)
+	if (ckpt_crc(sub, i, &s->crc, &known, err) < 0)
 		return -1;
 	s->flags = (uint8_t)((s->flags & ~STORAGE_CRC) | (known ? STORAGE_CRC : 0));
 	return 0;
 }
 
 static int
-add_storages(struct incoming *in, struct err *e)
+add_storages(struct incoming *in, struct err *err)
 {
 	struct build *b = in->b;
 	struct shard *shard = &b->s->shards[in->shard];
 
 	if (b->nstorages + in->sub->nstorages >= STORAGE_NONE)
-		return err_input(e, b->c->file, "the shards have more than 2^32 storages");
+		return err_input(err, b->c->file, "the shards have more than 2^32 storages");
 	in->first = shard->first = (uint32_t)b->nstorages;
 	for (uint32_t i = 0; i < in->sub->nstorages; i++) {
 		struct storage *s;
@@ -204,7 +204,7 @@ add_storages(struct incoming *in, struct err *e)
 		*s = in->sub->storages[i];
 		s->key = s->key.len > 0 ? arena_str(&b->c->arena, s->key) : str_c("");
 		s->shard = in->shard;
-		if (s->offset != OFFSET_UNKNOWN && take_crc(in->sub, i, s, e) < 0)
+		if (s->offset != OFFSET_UNKNOWN && take_crc(in->sub, i, s, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -222,19 +222,19 @@ copy_leaf(void *arg, enum value_leaf kind, uint32_t index)
 
 /* Copies value h into the tree of the set, and then the wraps of the tensors in it. */
 static int
-copy_value(struct incoming *in, struct value_copier *copier, uint32_t h, uint32_t *out, struct err *e)
+copy_value(struct incoming *in, struct value_copier *copier, uint32_t h, uint32_t *out, struct err *err)
 {
 	struct build *b = in->b;
 	uint32_t wrap;
 
-	*out = value_copy(copier, h, e);
+	*out = value_copy(copier, h, err);
 	if (*out == VALUE_ABSENT)
 		return -1;
 	for (; b->wrapped < b->ntensors; b->wrapped++) {
 		wrap = b->tensors[b->wrapped].wrap;
 		if (wrap == VALUE_ABSENT)
 			continue;
-		wrap = value_copy(copier, wrap, e);
+		wrap = value_copy(copier, wrap, err);
 		if (wrap == VALUE_ABSENT)
 			return -1;
 		b->tensors[b->wrapped].wrap = wrap;
@@ -256,7 +256,7 @@ container_of(const struct incoming *in, struct str name, const struct sd_entry *
 
 /* Copies a whole container, even if the index lists what is inside of it. */
 static int
-take_container(struct incoming *in, struct value_copier *copier, const struct sd_container *c, struct err *e)
+take_container(struct incoming *in, struct value_copier *copier, const struct sd_container *c, struct err *err)
 {
 	struct weight *w = &in->b->weights[in->pos];
 	bool *taken = &in->taken[c - in->sd.containers];
@@ -266,7 +266,7 @@ take_container(struct incoming *in, struct value_copier *copier, const struct sd
 		return 0;
 	*taken = true;
 	w->key = arena_str(&in->b->c->arena, c->name);
-	return copy_value(in, copier, c->value, &w->value, e);
+	return copy_value(in, copier, c->value, &w->value, err);
 }
 
 /* In salvage mode, marks the entries at these positions of the weight_map as lost. */
@@ -281,7 +281,7 @@ lose(struct build *b, const uint32_t *positions, uint32_t n)
 }
 
 static int
-take_entry(struct incoming *in, struct value_copier *copier, struct err *e)
+take_entry(struct incoming *in, struct value_copier *copier, struct err *err)
 {
 	struct build *b = in->b;
 	const struct shard_index *x = &b->s->index;
@@ -289,37 +289,37 @@ take_entry(struct incoming *in, struct value_copier *copier, struct err *e)
 	const struct sd_container *c = container_of(in, x->names[in->pos], entry);
 
 	if (c != NULL)
-		return take_container(in, copier, c, e);
+		return take_container(in, copier, c, err);
 	if (entry == NULL && b->c->salvage != SALVAGE_NOT)
 		return lose(b, &in->pos, 1);
 	if (entry == NULL)
-		return err_input(e, b->c->file, "tensor '%.*s' belongs to the shard '%s' in the index, but the shard lacks it",
+		return err_input(err, b->c->file, "tensor '%.*s' belongs to the shard '%s' in the index, but the shard lacks it",
 				 STR_ARG(x->names[in->pos]), x->files[in->shard]);
 	if (in->sub->tree != NULL)
-		return copy_value(in, copier, entry->value, &b->weights[in->pos].value, e);
+		return copy_value(in, copier, entry->value, &b->weights[in->pos].value, err);
 	b->weights[in->pos].tensor = add_tensor(in, entry->tensor);
 	return 0;
 }
 
 /* Takes the entries that the index assigns to this shard. */
 static int
-take_entries(struct incoming *in, const uint32_t *positions, uint32_t n, struct err *e)
+take_entries(struct incoming *in, const uint32_t *positions, uint32_t n, struct err *err)
 {
 	struct build *b = in->b;
 	struct value_copier copier = { .leaf = copy_leaf, .arg = in, .dst = b->c->tree, .src = in->sub->tree };
-	int r = 0;
+	int rc = 0;
 
 	for (uint32_t i = 0; i < in->sd.ncontainers; i++)
 		strmap_add(&in->containers, in->sd.containers[i].name, i);
-	for (uint32_t i = 0; i < n && r == 0; i++) {
+	for (uint32_t i = 0; i < n && rc == 0; i++) {
 		in->pos = positions[i];
-		r = take_entry(in, &copier, e);
+		rc = take_entry(in, &copier, err);
 	}
-	if (r == 0 && in->sd.metadata != VALUE_ABSENT && b->metadata == VALUE_ABSENT)
-		r = copy_value(in, &copier, in->sd.metadata, &b->metadata, e);
+	if (rc == 0 && in->sd.metadata != VALUE_ABSENT && b->metadata == VALUE_ABSENT)
+		rc = copy_value(in, &copier, in->sd.metadata, &b->metadata, err);
 	value_copier_release(&copier);
 	b->wrapped = b->ntensors;
-	return r;
+	return rc;
 }
 
 /*
@@ -327,7 +327,7 @@ take_entries(struct incoming *in, const uint32_t *positions, uint32_t n, struct 
  * instead.
  */
 static int
-check_entries(struct incoming *in, struct err *e)
+check_entries(struct incoming *in, struct err *err)
 {
 	struct build *b = in->b;
 	const struct shard_index *x = &b->s->index;
@@ -346,9 +346,10 @@ check_entries(struct incoming *in, struct err *e)
 			continue;
 		}
 		if (listed)
-			return err_input(e, b->c->file, "tensor '%.*s' is in the shard '%s', but the index has it in '%s'",
+			return err_input(err, b->c->file, "tensor '%.*s' is in the shard '%s', but the index has it in '%s'",
 					 STR_ARG(entry->name), file, x->files[x->shard[pos]]);
-		return err_input(e, b->c->file, "tensor '%.*s' in the shard '%s' is not in the index", STR_ARG(entry->name), file);
+		return err_input(err, b->c->file, "tensor '%.*s' in the shard '%s' is not in the index", STR_ARG(entry->name),
+				 file);
 	}
 	return 0;
 }
@@ -373,11 +374,11 @@ add_meta(struct build *b, const struct ckpt *sub)
 
 /* Adds what a shard states of its bias tables, unless the previous text is the same. */
 static int
-add_tables(struct build *b, struct ckpt *sub, struct err *e)
+add_tables(struct build *b, struct ckpt *sub, struct err *err)
 {
 	struct str text;
 
-	if (ckpt_tables(sub, &text, e) < 0)
+	if (ckpt_tables(sub, &text, err) < 0)
 		return -1;
 	if (text.len == 0 || str_eq(text, str_from(buf_str(&b->tables), b->last_tables)))
 		return 0;
@@ -406,12 +407,12 @@ take_damaged(struct ckpt *c, const struct ckpt *sub, size_t first)
 
 /* An index assigns a tensor to one shard, which must have all of it. */
 static int
-check_boxes(const struct ckpt *c, const struct ckpt *sub, struct err *e)
+check_boxes(const struct ckpt *c, const struct ckpt *sub, struct err *err)
 {
 	for (uint32_t i = 0; sub->boxed && i < sub->ntensors; i++)
 		for (unsigned k = 0; sub->tensors[i].more != NULL && k < sub->tensors[i].ndim; k++)
 			if (sub->tensors[i].more->low[k] != 0)
-				return err_input(e, c->file,
+				return err_input(err, c->file,
 						 "the shard '%s' has a box of tensor '%.*s', and an index cannot say where the "
 						 "others are",
 						 sub->file, STR_ARG(sub->names[i]));
@@ -430,11 +431,11 @@ place_of(const struct ckpt *sub, struct str name)
 }
 
 static int
-take_shard(struct incoming *in, const uint32_t *positions, uint32_t n, struct err *e)
+take_shard(struct incoming *in, const uint32_t *positions, uint32_t n, struct err *err)
 {
 	struct ckpt *c = in->b->c, *sub = in->sub;
 	const char *key = n == 0 ? NULL : place_of(sub, in->b->s->index.names[positions[0]]);
-	int r;
+	int rc;
 
 	if (sub->tree != NULL && c->tree == NULL)
 		c->tree = vtree_new();
@@ -443,17 +444,17 @@ take_shard(struct incoming *in, const uint32_t *positions, uint32_t n, struct er
 		c->writer = arena_cstr(&c->arena, sub->writer);
 	add_meta(in->b, sub);
 	take_damaged(c, sub, 0);
-	if (check_boxes(c, sub, e) < 0 || add_tables(in->b, sub, e) < 0 || statedict_open(&in->sd, sub, key, e) < 0)
+	if (check_boxes(c, sub, err) < 0 || add_tables(in->b, sub, err) < 0 || statedict_open(&in->sd, sub, key, err) < 0)
 		return -1;
 	in->taken = xcalloc(in->sd.ncontainers + 1, sizeof(*in->taken));
 	in->number = xmalloc(((size_t)sub->ntensors + 1) * sizeof(*in->number));
 	memset(in->number, 0xff, sub->ntensors * sizeof(*in->number));
-	r = add_storages(in, e) < 0 || take_entries(in, positions, n, e) < 0 || check_entries(in, e) < 0;
+	rc = add_storages(in, err) < 0 || take_entries(in, positions, n, err) < 0 || check_entries(in, err) < 0;
 	free(in->number);
 	free(in->taken);
 	strmap_release(&in->containers);
 	statedict_release(&in->sd);
-	return r ? -1 : 0;
+	return rc ? -1 : 0;
 }
 
 /* Returns false if all storages are plain ranges at known offsets. Then the shard's reader is no longer needed. */
@@ -467,25 +468,25 @@ needs_reader(const struct ckpt *sub)
 }
 
 static int
-add_shard(struct build *b, uint32_t i, const uint32_t *positions, uint32_t n, struct err *e)
+add_shard(struct build *b, uint32_t i, const uint32_t *positions, uint32_t n, struct err *err)
 {
 	struct shard *shard = &b->s->shards[i];
 	struct incoming in = { .b = b, .shard = i };
 	struct err why = ERR_INIT;
-	int r;
+	int rc;
 
 	if (get_live(b->c, i, &why) < 0) {
 		if (b->c->salvage != SALVAGE_NOT) {
 			diag_warn(b->c->diag, "%s", why.msg);
 			return lose(b, positions, n);
 		}
-		err_set(e, why.code, "%s: tensor '%.*s' is in the shard '%s', which cannot be read: %s", b->c->file,
+		err_set(err, why.code, "%s: tensor '%.*s' is in the shard '%s', which cannot be read: %s", b->c->file,
 			STR_ARG(b->s->index.names[positions[0]]), b->s->index.files[i], why.msg);
-		e->sysno = why.sysno;
+		err->sysno = why.sysno;
 		return -1;
 	}
 	in.sub = shard->live;
-	r = take_shard(&in, positions, n, e);
+	rc = take_shard(&in, positions, n, err);
 	/* The tree of a shard is kept for its texts. The rest of its index has been copied. */
 	if (shard->live->tree != NULL)
 		shard->index = shard->live;
@@ -495,7 +496,7 @@ add_shard(struct build *b, uint32_t i, const uint32_t *positions, uint32_t n, st
 		shard->live = NULL;
 	}
 	put_live(b->s, i);
-	return r;
+	return rc;
 }
 
 /* Returns the positions of the weight_map sorted by shard. begins[i] is the index of shard i's first position. */
@@ -520,17 +521,17 @@ positions_by_shard(const struct shard_index *x, uint32_t **begins)
 }
 
 static int
-add_shards(struct build *b, struct err *e)
+add_shards(struct build *b, struct err *err)
 {
 	const struct shard_index *x = &b->s->index;
 	uint32_t *begin, *order = positions_by_shard(x, &begin);
-	int r = 0;
+	int rc = 0;
 
-	for (uint32_t i = 0; i < x->nfiles && r == 0; i++)
-		r = add_shard(b, i, order + begin[i], begin[i + 1] - begin[i], e);
+	for (uint32_t i = 0; i < x->nfiles && rc == 0; i++)
+		rc = add_shard(b, i, order + begin[i], begin[i + 1] - begin[i], err);
 	free(order);
 	free(begin);
-	return r;
+	return rc;
 }
 
 /* ---- building the checkpoint */
@@ -627,67 +628,67 @@ put_together(struct build *b)
 }
 
 static int
-build(struct ckpt *c, struct sharded *s, struct err *e)
+build(struct ckpt *c, struct sharded *s, struct err *err)
 {
 	struct build b = { .c = c, .s = s, .metadata = VALUE_ABSENT };
-	int r;
+	int rc;
 
 	b.weights = xmalloc((size_t)s->index.n * sizeof(*b.weights));
 	for (uint32_t i = 0; i < s->index.n; i++)
 		b.weights[i] = (struct weight){ .value = VALUE_ABSENT };
-	r = add_shards(&b, e);
+	rc = add_shards(&b, err);
 	c->storages = c->owned[0] = b.storages;
 	c->nstorages = (uint32_t)b.nstorages;
 	c->tables = arena_str(&c->arena, buf_str(&b.tables));
 	buf_release(&b.tables);
-	if (r == 0)
+	if (rc == 0)
 		put_together(&b);
 	free(b.weights);
 	free(b.tensors);
 	free(b.places);
-	return r;
+	return rc;
 }
 
 /* ---- operations */
 
 static int
-locate(struct ckpt *c, uint32_t storage, struct err *e)
+locate(struct ckpt *c, uint32_t storage, struct err *err)
 {
 	struct sharded *s = c->priv;
 	struct storage *to = &c->storages[storage];
 	struct shard *shard = &s->shards[to->shard];
 	const struct storage *from;
-	int r;
+	int rc;
 
-	if (get_live(c, to->shard, e) < 0)
+	if (get_live(c, to->shard, err) < 0)
 		return -1;
-	r = ckpt_locate(shard->live, storage - shard->first, e);
-	if (r == 0) {
+	rc = ckpt_locate(shard->live, storage - shard->first, err);
+	if (rc == 0) {
 		from = &shard->live->storages[storage - shard->first];
 		to->offset = from->offset;
 		to->packed = from->packed;
 		to->flags = from->flags;
-		r = take_crc(shard->live, storage - shard->first, to, e);
+		rc = take_crc(shard->live, storage - shard->first, to, err);
 	}
 	put_live(s, to->shard);
-	return r;
+	return rc;
 }
 
 static int
-read_it(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
+read_it(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *err)
 {
 	struct sharded *s = c->priv;
 	const struct storage *from = &c->storages[storage];
 	struct shard *shard = &s->shards[from->shard];
-	int r;
+	int rc;
 
 	if ((from->flags & STORAGE_DEFLATED) == 0)
-		return file_set_read(c, storage, off, p, n, e);
-	if (get_live(c, from->shard, e) < 0)
+		return file_set_read(c, storage, off, p, n, err);
+	if (get_live(c, from->shard, err) < 0)
 		return -1;
-	r = ckpt_read(shard->live, storage - shard->first, off, p, n, e);
+	rc = ckpt_read(shard->live, storage - shard->first, off, p, n, err);
 	put_live(s, from->shard);
-	return r;
+	return rc;
 }
 
 static void
@@ -708,7 +709,7 @@ close_it(struct ckpt *c)
 }
 
 static int
-check_records(struct ckpt *c, struct err *e)
+check_records(struct ckpt *c, struct err *err)
 {
 	struct sharded *s = c->priv;
 	int rc = 0;
@@ -717,11 +718,11 @@ check_records(struct ckpt *c, struct err *e)
 		struct ckpt *sub;
 		size_t had;
 
-		if (get_live(c, i, e) < 0)
+		if (get_live(c, i, err) < 0)
 			return -1;
 		sub = s->shards[i].live;
 		had = sub->ndamaged;
-		rc = ckpt_check_records(sub, e);
+		rc = ckpt_check_records(sub, err);
 		take_damaged(c, sub, had);
 		put_live(s, i);
 	}
@@ -739,16 +740,16 @@ static const struct ckpt_ops ops = {
 };
 
 static int
-open_it(struct ckpt *c, struct err *e)
+open_it(struct ckpt *c, struct err *err)
 {
 	struct sharded *s = xcalloc(1, sizeof(*s));
 
 	c->ops = &ops;
 	c->priv = s;
-	if (shard_index_read(&s->index, c->src, e) < 0)
+	if (shard_index_read(&s->index, c->src, err) < 0)
 		return -1;
 	open_files(s, c->file);
-	return build(c, s, e);
+	return build(c, s, err);
 }
 
 const struct format_reader format_sharded = { "sharded", shard_index_probe, open_it };

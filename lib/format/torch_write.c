@@ -30,7 +30,7 @@ struct torch_tensors {
  * case.
  */
 static int
-tensors_init(struct torch_tensors *p, const struct manifest *m, struct err *e)
+tensors_init(struct torch_tensors *p, const struct manifest *m, struct err *err)
 {
 	uint32_t i;
 
@@ -43,9 +43,9 @@ tensors_init(struct torch_tensors *p, const struct manifest *m, struct err *e)
 		const struct dtype_info *info = dtype_info((enum dtype)t->dtype);
 
 		if (!info->torch)
-			return err_set(e, ERR_INPUT, "torch has no dtype %s: safetensors can hold it", info->name);
+			return err_set(err, ERR_INPUT, "torch has no dtype %s: safetensors can hold it", info->name);
 		if (t->storage >= m->nstorages)
-			return err_set(e, ERR_INPUT, "a tensor of the output has no data");
+			return err_set(err, ERR_INPUT, "a tensor of the output has no data");
 		if (t->dtype != m->storages[t->storage].dtype)
 			p->untyped[t->storage] = 1;
 	}
@@ -64,7 +64,7 @@ struct writing {
 	const struct torch_tensors *p;
 	struct pickle_out *o;
 	const struct tensor *t;
-	struct err *e;
+	struct err *err;
 };
 
 static void
@@ -160,7 +160,7 @@ put_rest(const struct writing *w, uint32_t form, size_t first)
 	size_t i, n = value_len(w->p->m->tree, form);
 
 	for (i = first; i < n; i++)
-		if (pickle_value(w->o, value_item(w->p->m->tree, form, i), w->e) < 0)
+		if (pickle_value(w->o, value_item(w->p->m->tree, form, i), w->err) < 0)
 			return -1;
 	return 0;
 }
@@ -172,7 +172,7 @@ put_form(const struct writing *w, struct str function, uint32_t form, unsigned d
 	uint32_t inner = value_item(tree, form, 0), func;
 
 	if (depth == TENSOR_WRAPS_MAX)
-		return err_set(w->e, ERR_INPUT, "a tensor is wrapped in more than %d calls", TENSOR_WRAPS_MAX);
+		return err_set(w->err, ERR_INPUT, "a tensor is wrapped in more than %d calls", TENSOR_WRAPS_MAX);
 	pickle_put(w->o, "(");
 	if (str_eqc(function, "_rebuild_qtensor")) {
 		put_geometry(w);
@@ -190,9 +190,9 @@ put_form(const struct writing *w, struct str function, uint32_t form, unsigned d
 		inner = value_item(tree, form, 2);
 		if (value_kind(tree, inner) == VALUE_NONE)
 			put_function(w);
-		else if (pickle_value(w->o, func, w->e) < 0)
+		else if (pickle_value(w->o, func, w->err) < 0)
 			return -1;
-		if (pickle_value(w->o, value_item(tree, form, 1), w->e) < 0)
+		if (pickle_value(w->o, value_item(tree, form, 1), w->err) < 0)
 			return -1;
 		if (value_kind(tree, inner) == VALUE_NONE)
 			put_arguments(w, has_grad(w));
@@ -211,8 +211,8 @@ put_wrap(const struct writing *w, uint32_t call, unsigned depth)
 	const struct vobject *v = value_object(w->p->m->tree, call);
 
 	if (v == NULL)
-		return err_set(w->e, ERR_INPUT, "a tensor's wrap is no call");
-	if (pickle_value(w->o, v->callable, w->e) < 0 || put_form(w, value_name(w->p->m->tree, v->callable), v->args, depth) < 0)
+		return err_set(w->err, ERR_INPUT, "a tensor's wrap is no call");
+	if (pickle_value(w->o, v->callable, w->err) < 0 || put_form(w, value_name(w->p->m->tree, v->callable), v->args, depth) < 0)
 		return -1;
 	pickle_put(w->o, "R");
 	return 0;
@@ -229,13 +229,13 @@ put_parameter(const struct writing *w)
 
 /* Callback of struct pickle_leaves; arg is a struct torch_tensors. */
 static int
-put_leaf(void *arg, struct pickle_out *o, enum value_leaf kind, uint32_t index, struct err *e)
+put_leaf(void *arg, struct pickle_out *o, enum value_leaf kind, uint32_t index, struct err *err)
 {
 	const struct torch_tensors *p = arg;
-	struct writing w = { p, o, NULL, e };
+	struct writing w = { p, o, NULL, err };
 
 	if (index >= (kind == LEAF_STORAGE ? p->m->nstorages : p->m->ntensors))
-		return err_set(e, ERR_INPUT, "the output's pickle has a tensor or storage too many");
+		return err_set(err, ERR_INPUT, "the output's pickle has a tensor or storage too many");
 	if (kind == LEAF_STORAGE) {
 		put_storage(p, o, index);
 		return 0;
@@ -301,13 +301,13 @@ name_record(void *arg, size_t i, struct buf *name)
 }
 
 static int
-check(const struct manifest *m, struct err *e)
+check(const struct manifest *m, struct err *err)
 {
 	struct torch_tensors p;
-	int r = tensors_init(&p, m, e);
+	int rc = tensors_init(&p, m, err);
 
 	tensors_release(&p);
-	return r;
+	return rc;
 }
 
 /* Returns true for a dict whose keys are texts or integers and whose state, if any, is a dict. */
@@ -365,80 +365,80 @@ is_plain(const struct vtree *t)
 }
 
 static int
-append(void *arg, const void *p, size_t n, struct err *e)
+append(void *arg, const void *p, size_t n, struct err *err)
 {
-	(void)e;
+	(void)err;
 	buf_add(arg, p, n);
 	return 0;
 }
 
 /* Makes the whole pickle in memory. */
 static int
-make_pickle(const struct manifest *m, struct buf *pickle, struct err *e)
+make_pickle(const struct manifest *m, struct buf *pickle, struct err *err)
 {
 	struct torch_tensors p;
 	struct pickle_leaves leaves = { put_leaf, &p };
-	int rc = tensors_init(&p, m, e);
+	int rc = tensors_init(&p, m, err);
 
 	if (rc == 0)
-		rc = pickle_encode(m->tree, m->root, &leaves, append, pickle, e);
+		rc = pickle_encode(m->tree, m->root, &leaves, append, pickle, err);
 	tensors_release(&p);
 	return rc;
 }
 
 static int
-caveat(const struct manifest *m, struct buf *say, struct err *e)
+caveat(const struct manifest *m, struct buf *say, struct err *err)
 {
 	struct pickle_scan scan = { .found = NULL };
 	struct buf pickle = BUF_INIT;
 	struct source *src;
-	int r;
+	int rc;
 
 	if (is_plain(m->tree) && plain_gradients(m))
 		return 0;
-	r = make_pickle(m, &pickle, e);
-	if (r == 0) {
+	rc = make_pickle(m, &pickle, err);
+	if (rc == 0) {
 		src = source_memory(pickle.p, pickle.len, "data.pkl");
-		r = pickle_scan(&scan, src, 0, pickle.len, e);
+		rc = pickle_scan(&scan, src, 0, pickle.len, err);
 		source_close(src);
-		if (r == 0 && scan.nowhere)
+		if (rc == 0 && scan.nowhere)
 			buf_adds(say, "no program can load the output: it has classes of TorchScript, which cannot be imported "
 				      "(lnn-ckpt-adapt writes the state dict without them)");
-		else if (r == 0 && !scan.loads)
+		else if (rc == 0 && !scan.loads)
 			buf_addf(say, "the output %s with weights_only=False only: %s%s%s", scan.unknown ? "may load" : "loads",
 				 scan.why, scan.imports[0] ? "; and only where these can be imported: " : "", scan.imports);
 	}
 	buf_release(&pickle);
-	return r;
+	return rc;
 }
 
 static int
-write_pickle(void *arg, const void *p, size_t n, struct err *e)
+write_pickle(void *arg, const void *p, size_t n, struct err *err)
 {
 	struct torch_out *t = arg;
 
 	t->crc = crc32_add(t->crc, p, n);
-	return sink_write(t->zip.out, p, n, e);
+	return sink_write(t->zip.out, p, n, err);
 }
 
 static int
-put_pickle(struct writer *w, struct err *e)
+put_pickle(struct writer *w, struct err *err)
 {
 	struct torch_out *t = w->priv;
 	struct pickle_leaves leaves = { put_leaf, &t->pickle };
 
-	if (zip_record_begin(&t->zip, str_c(names[RECORD_PICKLE]), ZIP_SIZE_LATER, e) < 0 ||
-	    pickle_encode(w->m->tree, w->m->root, &leaves, write_pickle, t, e) < 0)
+	if (zip_record_begin(&t->zip, str_c(names[RECORD_PICKLE]), ZIP_SIZE_LATER, err) < 0 ||
+	    pickle_encode(w->m->tree, w->m->root, &leaves, write_pickle, t, err) < 0)
 		return -1;
-	return zip_record_end(&t->zip, t->crc, e);
+	return zip_record_end(&t->zip, t->crc, err);
 }
 
 static int
-put_small(struct torch_out *t, const char *name, struct str text, struct err *e)
+put_small(struct torch_out *t, const char *name, struct str text, struct err *err)
 {
-	if (zip_record_begin(&t->zip, str_c(name), text.len, e) < 0 || sink_write(t->zip.out, text.p, text.len, e) < 0)
+	if (zip_record_begin(&t->zip, str_c(name), text.len, err) < 0 || sink_write(t->zip.out, text.p, text.len, err) < 0)
 		return -1;
-	return zip_record_end(&t->zip, crc32_add(0, text.p, text.len), e);
+	return zip_record_end(&t->zip, crc32_add(0, text.p, text.len), err);
 }
 
 /* Returns the offset of the directory. All sizes are known at that time. */
@@ -458,52 +458,52 @@ directory_at(const struct writer *w)
 }
 
 static int
-begin(struct writer *w, struct err *e)
+begin(struct writer *w, struct err *err)
 {
 	struct torch_out *t = w->priv;
 
 	if (w->m->tree == NULL)
-		return err_set(e, ERR_USAGE, "a torch file needs an object to pickle");
+		return err_set(err, ERR_USAGE, "a torch file needs an object to pickle");
 	t->started = true;
 	zip_writer_init(&t->zip, w->out);
-	if (tensors_init(&t->pickle, w->m, e) < 0 || put_pickle(w, e) < 0 ||
-	    put_small(t, names[RECORD_BYTEORDER], str_c("little"), e) < 0 ||
-	    put_small(t, names[RECORD_VERSION], str_c("3\n"), e) < 0)
+	if (tensors_init(&t->pickle, w->m, err) < 0 || put_pickle(w, err) < 0 ||
+	    put_small(t, names[RECORD_BYTEORDER], str_c("little"), err) < 0 ||
+	    put_small(t, names[RECORD_VERSION], str_c("3\n"), err) < 0)
 		return -1;
-	if (w->m->record.len > 0 && put_small(t, names[RECORD_OWN], w->m->record, e) < 0)
+	if (w->m->record.len > 0 && put_small(t, names[RECORD_OWN], w->m->record, err) < 0)
 		return -1;
 	t->hold = directory_at(w);
 	return 0;
 }
 
 static int
-storage(struct writer *w, uint32_t i, struct err *e)
+storage(struct writer *w, uint32_t i, struct err *err)
 {
 	struct torch_out *t = w->priv;
 	struct buf name = BUF_INIT;
-	int r;
+	int rc;
 
 	name_record(w, (size_t)RECORD_STORAGES + i - (w->m->record.len == 0), &name);
-	r = zip_record_begin(&t->zip, buf_str(&name), w->m->storages[i].nbytes, e);
+	rc = zip_record_begin(&t->zip, buf_str(&name), w->m->storages[i].nbytes, err);
 	buf_release(&name);
-	return r;
+	return rc;
 }
 
 static int
-stored(struct writer *w, uint32_t i, uint32_t crc, struct err *e)
+stored(struct writer *w, uint32_t i, uint32_t crc, struct err *err)
 {
 	struct torch_out *t = w->priv;
 
 	(void)i;
-	return zip_record_end(&t->zip, crc, e);
+	return zip_record_end(&t->zip, crc, err);
 }
 
 static int
-finish(struct writer *w, struct err *e)
+finish(struct writer *w, struct err *err)
 {
 	struct torch_out *t = w->priv;
 
-	return zip_directory(&t->zip, name_record, w, e);
+	return zip_directory(&t->zip, name_record, w, err);
 }
 
 static void
@@ -537,7 +537,7 @@ is_gone(void *arg, struct str name)
 }
 
 static int
-patch(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struct err *e)
+patch(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struct err *err)
 {
 	struct buf pickle = BUF_INIT;
 	struct strmap gone = STRMAP_INIT;
@@ -545,7 +545,7 @@ patch(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struc
 	const bool has_record = c->tables.len > 0 || c->note.len > 0, same = str_eq(c->tables, m->record) && c->note.len == 0;
 	struct zip_patch patch = { records, has_record && !same ? 2 : 1, is_gone, &gone };
 	uint32_t k = 0;
-	int rc = make_pickle(m, &pickle, e);
+	int rc = make_pickle(m, &pickle, err);
 
 	records[0].bytes = buf_str(&pickle);
 	records[1].bytes = m->record.len > 0 ? m->record : str_c("{}");
@@ -559,7 +559,7 @@ patch(const struct manifest *m, const struct ckpt *c, struct undo_edit *u, struc
 			strmap_add(&gone, c->storages[i].key, 0);
 	}
 	if (rc == 0)
-		rc = zip_patch(c->src, &patch, u, e);
+		rc = zip_patch(c->src, &patch, u, err);
 	strmap_release(&gone);
 	buf_release(&pickle);
 	return rc;

@@ -53,7 +53,7 @@ struct torch_stream {
 	uint8_t *done;        /* by storage: it will not be read again */
 	uint64_t at;          /* offset of the next header or, if pending, of the last record's descriptor */
 	bool pending, wide;
-	bool doubtful; /* the header of the last record and its tensors state different sizes; stated is that of the header */
+	bool sizes_differ; /* the header of the last record and its tensors state different sizes; stated is that of the header */
 	uint64_t stated;
 	bool at_directory;
 	bool forgets;                            /* bytes that are not needed any more may be forgotten */
@@ -83,7 +83,7 @@ probe(const uint8_t *head, size_t n)
 
 /* Checks the contents of small records. Errors name the record. */
 static int
-check_version(struct ckpt *c, struct str text, struct err *e)
+check_version(struct ckpt *c, struct str text, struct err *err)
 {
 	unsigned v = 0;
 	size_t i = 0;
@@ -95,16 +95,16 @@ check_version(struct ckpt *c, struct str text, struct err *e)
 	for (; i < text.len && text.p[i] >= '0' && text.p[i] <= '9' && v < 1000; i++)
 		v = v * 10 + (unsigned)(text.p[i] - '0');
 	if (v < 1 || v > 10)
-		return err_input(e, c->file, "its record 'version' holds no version from 1 to 10, so torch refuses it");
+		return err_input(err, c->file, "its record 'version' holds no version from 1 to 10, so torch refuses it");
 	return 0;
 }
 
 static int
-check_byteorder(struct ckpt *c, struct str text, bool *big, struct err *e)
+check_byteorder(struct ckpt *c, struct str text, bool *big, struct err *err)
 {
 	*big = str_eqc(text, "big");
 	if (!*big && !str_eqc(text, "little"))
-		return err_input(e, c->file, "its record 'byteorder' is neither little nor big");
+		return err_input(err, c->file, "its record 'byteorder' is neither little nor big");
 	return 0;
 }
 
@@ -133,14 +133,14 @@ below_root(struct str root, struct str name)
 
 /* Computes the CRC of a range of the source. On a stream the range must still be kept. */
 static int
-range_crc(struct source *src, uint64_t off, uint64_t n, uint32_t *crc, struct err *e)
+range_crc(struct source *src, uint64_t off, uint64_t n, uint32_t *crc, struct err *err)
 {
 	char piece[16 * 1024];
 
 	*crc = 0;
 	for (size_t some; n > 0; off += some, n -= some) {
 		some = n < sizeof(piece) ? (size_t)n : sizeof(piece);
-		if (source_read(src, off, piece, some, e) < 0)
+		if (source_read(src, off, piece, some, err) < 0)
 			return -1;
 		*crc = crc32_add(*crc, piece, some);
 	}
@@ -182,7 +182,7 @@ stream_free(struct torch_stream *f)
 }
 
 static int
-read_storage(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
+read_storage(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *err)
 {
 	struct torch_zip *z = c->priv;
 	const struct storage *s = &c->storages[storage];
@@ -192,7 +192,7 @@ read_storage(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, 
 				     .size = s->nbytes,
 				     .method = s->flags & STORAGE_DEFLATED ? ZIP_DEFLATED : ZIP_STORED };
 
-	return zip_unpacker_read(&z->unpacker, &t, off, p, n, e);
+	return zip_unpacker_read(&z->unpacker, &t, off, p, n, err);
 }
 
 static void
@@ -207,12 +207,12 @@ close_zip(struct ckpt *c)
 }
 
 static int
-missing(struct ckpt *c, uint32_t storage, struct err *e)
+missing(struct ckpt *c, uint32_t storage, struct err *err)
 {
-	return err_input(e, c->file, "its record 'data/%.*s' is missing", STR_ARG(c->storages[storage].key));
+	return err_input(err, c->file, "its record 'data/%.*s' is missing", STR_ARG(c->storages[storage].key));
 }
 
-static int check_records(struct ckpt *c, struct err *e);
+static int check_records(struct ckpt *c, struct err *err);
 
 static const struct ckpt_ops torch_ops = {
 	.name = "torch",
@@ -238,7 +238,7 @@ struct opening {
 	uint64_t version_at;
 	bool byteorder, format_version;
 	bool constants; /* the pickle being decoded is constants.pkl, whose storages are in constants/ */
-	struct err *e;
+	struct err *err;
 };
 
 /* Returns the record root/FIRST SECOND (concatenated), or NULL. */
@@ -268,14 +268,14 @@ read_small(struct opening *o, const struct zip_entry *t, char *buffer, struct st
 	struct torch_zip *z = o->c->priv;
 
 	*text = str_n(buffer, t->size < TORCH_SMALL ? (size_t)t->size : TORCH_SMALL);
-	return zip_unpacker_read(&z->unpacker, t, 0, buffer, text->len, o->e);
+	return zip_unpacker_read(&z->unpacker, t, 0, buffer, text->len, o->err);
 }
 
 /* Sets the error for torch.export files, and returns -1. */
 static int
 fail_exported(const struct opening *o)
 {
-	return err_input(o->e, o->c->file,
+	return err_input(o->err, o->c->file,
 			 "it is a program of torch.export (.pt2): torch.export.load gives its state_dict, which can be saved");
 }
 
@@ -288,13 +288,13 @@ find_root(struct opening *o)
 	size_t i, outside = 0;
 
 	if (o->dir.n == 0)
-		return err_input(o->e, o->c->file, "it is an empty zip, not a checkpoint");
+		return err_input(o->err, o->c->file, "it is an empty zip, not a checkpoint");
 	first = o->dir.entries[0].name;
 	if (zip_find(&o->dir, str_c("serialized_exported_program.json")) != NULL)
 		return fail_exported(o);
 	slash = first.len > 0 ? memchr(first.p, '/', first.len) : NULL;
 	if (slash == NULL)
-		return err_input(o->e, o->c->file, "it is a zip, but not torch's: record '%.*s' is not in a folder",
+		return err_input(o->err, o->c->file, "it is a zip, but not torch's: record '%.*s' is not in a folder",
 				 STR_ARG(first));
 	z->root = arena_str(&o->c->arena, str_n(first.p, (size_t)(slash - first.p)));
 	for (i = 0; i < o->dir.n; i++)
@@ -310,7 +310,7 @@ static int
 check_purpose(struct opening *o)
 {
 	if (find_c(o, ".data/extern_modules") != NULL)
-		return err_input(o->e, o->c->file,
+		return err_input(o->err, o->c->file,
 				 "it is a torch.package, which holds code: take the state dict out of its module and save that");
 	return find_c(o, "archive_format") != NULL ? fail_exported(o) : 0;
 }
@@ -320,19 +320,19 @@ static int
 unpack(struct opening *o, const struct zip_entry *t, struct buf *b)
 {
 	struct zip_inflate *z;
-	int r = 0;
+	int rc = 0;
 
-	if (zip_check_unpacked(o->c->src, t, o->e) < 0)
+	if (zip_check_unpacked(o->c->src, t, o->err) < 0)
 		return -1;
 	z = zip_inflate_new(o->c->src, t->data, t->packed, t->size, t->name);
-	while (r == 0 && b->len < t->size) {
+	while (rc == 0 && b->len < t->size) {
 		size_t n = t->size - b->len < 1 << 20 ? (size_t)(t->size - b->len) : 1 << 20;
 
-		r = zip_inflate_read(z, buf_reserve(b, n), n, o->e);
-		b->len += r == 0 ? n : 0;
+		rc = zip_inflate_read(z, buf_reserve(b, n), n, o->err);
+		b->len += rc == 0 ? n : 0;
 	}
 	zip_inflate_free(z);
-	return r;
+	return rc;
 }
 
 /*
@@ -355,7 +355,7 @@ short_name(struct str root, struct str name)
 }
 
 static int
-unpacked_crc(struct source *src, const struct zip_entry *t, uint32_t *crc, struct err *e)
+unpacked_crc(struct source *src, const struct zip_entry *t, uint32_t *crc, struct err *err)
 {
 	struct zip_inflate *z = zip_inflate_new(src, t->data, t->packed, t->size, t->name);
 	char piece[16 * 1024];
@@ -364,7 +364,7 @@ unpacked_crc(struct source *src, const struct zip_entry *t, uint32_t *crc, struc
 	*crc = 0;
 	for (uint64_t left = t->size, n; rc == 0 && left > 0; left -= n) {
 		n = left < sizeof(piece) ? left : sizeof(piece);
-		rc = zip_inflate_read(z, piece, (size_t)n, e);
+		rc = zip_inflate_read(z, piece, (size_t)n, err);
 		*crc = rc == 0 ? crc32_add(*crc, piece, (size_t)n) : 0;
 	}
 	zip_inflate_free(z);
@@ -382,9 +382,9 @@ check_record(struct opening *o, const struct zip_entry *t)
 	if (t->crc == 0 && t->listed == 0)
 		return 0;
 	if (t->method == ZIP_STORED)
-		rc = range_crc(o->c->src, t->data, t->size, &crc, o->e);
+		rc = range_crc(o->c->src, t->data, t->size, &crc, o->err);
 	else
-		rc = unpacked_crc(o->c->src, t, &crc, o->e);
+		rc = unpacked_crc(o->c->src, t, &crc, o->err);
 	if (rc == 0 && !is_stated(crc, t->crc, t->listed))
 		ckpt_damaged(o->c, short_name(z->root, t->name));
 	return rc;
@@ -392,11 +392,11 @@ check_record(struct opening *o, const struct zip_entry *t)
 
 /* Keeps the contents of record .data/lnn. */
 static int
-keep_own(struct ckpt *c, uint64_t at, uint64_t size, struct err *e)
+keep_own(struct ckpt *c, uint64_t at, uint64_t size, struct err *err)
 {
 	char *buffer = arena_alloc(&c->arena, (size_t)size + 1);
 
-	if (source_read(c->src, at, buffer, (size_t)size, e) < 0)
+	if (source_read(c->src, at, buffer, (size_t)size, err) < 0)
 		return -1;
 	c->note = str_n(buffer, (size_t)size);
 	(void)str_split(&c->note, '\n', &c->tables);
@@ -414,15 +414,15 @@ read_marks(struct opening *o)
 	if (version == NULL)
 		version = find_c(o, "version");
 	if (version == NULL && o->c->salvage == SALVAGE_NOT)
-		return err_input(o->e, o->c->file, "it has no record 'version', so torch refuses it");
+		return err_input(o->err, o->c->file, "it has no record 'version', so torch refuses it");
 	if (o->c->salvage == SALVAGE_NOT &&
-	    (check_record(o, version) < 0 || read_small(o, version, buffer, &text) < 0 || check_version(o->c, text, o->e) < 0))
+	    (check_record(o, version) < 0 || read_small(o, version, buffer, &text) < 0 || check_version(o->c, text, o->err) < 0))
 		return -1;
 	if (order != NULL && (check_record(o, order) < 0 || read_small(o, order, buffer, &text) < 0 ||
-			      check_byteorder(o->c, text, &o->c->big_endian, o->e) < 0))
+			      check_byteorder(o->c, text, &o->c->big_endian, o->err) < 0))
 		return -1;
 	if (tables != NULL && tables->method == ZIP_STORED && tables->size <= OWN_MAX &&
-	    (check_record(o, tables) < 0 || keep_own(o->c, tables->data, tables->size, o->e) < 0))
+	    (check_record(o, tables) < 0 || keep_own(o->c, tables->data, tables->size, o->err) < 0))
 		return -1;
 	o->version_at = version != NULL ? version->data : UINT64_MAX;
 	o->byteorder = order != NULL;
@@ -439,8 +439,8 @@ read_marks_left(struct opening *o)
 	if (read_marks(o) == 0 && o->c->ndamaged == damaged)
 		return 0;
 	if (o->c->salvage == SALVAGE_NOT)
-		return o->e->code == ERR_NONE ? 0 : -1;
-	err_clear(o->e);
+		return o->err->code == ERR_NONE ? 0 : -1;
+	err_clear(o->err);
 	o->c->tables = str_c("");
 	if (o->c->ndamaged == damaged)
 		ckpt_damaged(o->c, str_c("byteorder"));
@@ -449,7 +449,7 @@ read_marks_left(struct opening *o)
 
 /* Decodes the pickle from its unpacked bytes. */
 static int
-decode_unpacked(struct ckpt *c, struct rebuild *r, const struct buf *pickle, struct err *e)
+decode_unpacked(struct ckpt *c, struct rebuild *r, const struct buf *pickle, struct err *err)
 {
 	struct pickle_hooks hooks = rebuild_hooks(r);
 	struct buf name = BUF_INIT;
@@ -459,7 +459,7 @@ decode_unpacked(struct ckpt *c, struct rebuild *r, const struct buf *pickle, str
 	buf_addf(&name, "%s (its data.pkl, unpacked)", c->file);
 	r->where = name.p;
 	place.src = source_memory(pickle->p, pickle->len, name.p);
-	rc = pickle_decode(c->tree, &place, &hooks, &c->root, e);
+	rc = pickle_decode(c->tree, &place, &hooks, &c->root, err);
 	r->where = c->file;
 	source_close(place.src);
 	buf_release(&name);
@@ -476,19 +476,19 @@ decode(struct opening *o, struct rebuild *r)
 	int rc;
 
 	if (t == NULL)
-		return err_input(o->e, o->c->file, "it is a zip, but not torch's: it has no record 'data.pkl'");
+		return err_input(o->err, o->c->file, "it is a zip, but not torch's: it has no record 'data.pkl'");
 	if (check_record(o, t) < 0)
 		return -1;
 	if (t->method == ZIP_DEFLATED) {
 		rc = unpack(o, t, &b);
 		if (rc == 0)
-			rc = decode_unpacked(o->c, r, &b, o->e);
+			rc = decode_unpacked(o->c, r, &b, o->err);
 		buf_release(&b);
 		return rc;
 	}
 	place.off = t->data;
 	place.limit = t->data + t->size;
-	return pickle_decode(o->c->tree, &place, &hooks, &o->c->root, o->e);
+	return pickle_decode(o->c->tree, &place, &hooks, &o->c->root, o->err);
 }
 
 /* Returns the record of a storage. torch usually lists it after that of the previous storage. */
@@ -558,9 +558,9 @@ place_storages(struct opening *o)
 			continue;
 		}
 		if (t == NULL)
-			return missing(c, i, o->e);
+			return missing(c, i, o->err);
 		if (t->size != s->nbytes)
-			return err_at(o->e, c->file, t->data,
+			return err_at(o->err, c->file, t->data,
 				      "record 'data/%.*s' has %" PRIu64 " bytes, but its tensors say %" PRIu64, STR_ARG(s->key),
 				      t->size, s->nbytes);
 		place_storage(c, s, t);
@@ -614,7 +614,7 @@ read_tree(struct opening *o)
 		status = place_storages(o);
 	if (status == 0) {
 		place = file_order(c);
-		status = rebuild_finish(&r, place, o->e);
+		status = rebuild_finish(&r, place, o->err);
 		free(place);
 	}
 	rebuild_release(&r);
@@ -645,53 +645,53 @@ read_constants(struct opening *o)
 }
 
 static void
-advise_salvage(struct err *e)
+advise_salvage(struct err *err)
 {
-	const struct err why = *e;
+	const struct err why = *err;
 
-	err_clear(e);
-	(void)err_set(e, why.code, "%s" SALVAGE_HINT, why.msg);
+	err_clear(err);
+	(void)err_set(err, why.code, "%s" SALVAGE_HINT, why.msg);
 }
 
 static int
-open_directory(struct ckpt *c, struct err *e)
+open_directory(struct ckpt *c, struct err *err)
 {
-	struct opening o = { .c = c, .name = BUF_INIT, .e = e };
-	int r;
+	struct opening o = { .c = c, .name = BUF_INIT, .err = err };
+	int rc;
 
 	if (c->salvage == SALVAGE_NOT)
-		r = zip_open(&o.dir, c->src, ZIP_COMPARED, c->diag, e);
+		rc = zip_open(&o.dir, c->src, ZIP_COMPARED, c->diag, err);
 	else
-		r = c->salvage == SALVAGE_INDEX ? zip_open(&o.dir, c->src, ZIP_DAMAGED, NULL, e) : zip_scan(&o.dir, c->src, e);
-	if (r < 0 && o.dir.cut_off && c->salvage == SALVAGE_NOT)
-		advise_salvage(e);
-	if (r == 0)
-		r = find_root(&o);
-	if (r == 0)
-		r = check_purpose(&o);
-	if (r == 0 && find_c(&o, "constants.pkl") != NULL)
+		rc = c->salvage == SALVAGE_INDEX ? zip_open(&o.dir, c->src, ZIP_DAMAGED, NULL, err) : zip_scan(&o.dir, c->src, err);
+	if (rc < 0 && o.dir.cut_off && c->salvage == SALVAGE_NOT)
+		advise_salvage(err);
+	if (rc == 0)
+		rc = find_root(&o);
+	if (rc == 0)
+		rc = check_purpose(&o);
+	if (rc == 0 && find_c(&o, "constants.pkl") != NULL)
 		c->ops = &script_ops;
-	if (r == 0)
-		r = read_marks_left(&o);
-	if (r == 0)
-		r = read_tree(&o);
-	if (r == 0 && c->ops == &script_ops && c->ntensors == 0 && c->nstorages == 0)
-		r = read_constants(&o);
-	if (r == 0)
+	if (rc == 0)
+		rc = read_marks_left(&o);
+	if (rc == 0)
+		rc = read_tree(&o);
+	if (rc == 0 && c->ops == &script_ops && c->ntensors == 0 && c->nstorages == 0)
+		rc = read_constants(&o);
+	if (rc == 0)
 		c->writer = writer_of(o.format_version, o.byteorder, c->nstorages == 0 || o.version_at < c->storages[0].offset);
 	zip_release(&o.dir);
 	buf_release(&o.name);
-	return r;
+	return rc;
 }
 
 /* Checks the CRCs of records that are not checked otherwise. */
 static int
-check_records(struct ckpt *c, struct err *e)
+check_records(struct ckpt *c, struct err *err)
 {
 	const struct torch_zip *z = c->priv;
-	struct opening o = { .c = c, .name = BUF_INIT, .e = e };
+	struct opening o = { .c = c, .name = BUF_INIT, .err = err };
 	struct strmap keys = STRMAP_INIT;
-	int rc = zip_open(&o.dir, c->src, ZIP_COMPARED, NULL, e);
+	int rc = zip_open(&o.dir, c->src, ZIP_COMPARED, NULL, err);
 
 	for (uint32_t i = 0; i < c->nstorages; i++)
 		strmap_add(&keys, c->storages[i].key, i);
@@ -742,7 +742,7 @@ unsigned_descriptor(const struct seen *s, const uint8_t *p, size_t n)
 
 /* Reads the descriptor of the last record if that has not been done. */
 static int
-stream_descriptor(struct torch_stream *f, struct err *e)
+stream_descriptor(struct torch_stream *f, struct err *err)
 {
 	struct zip_descriptor d;
 	struct seen *s;
@@ -752,7 +752,7 @@ stream_descriptor(struct torch_stream *f, struct err *e)
 	if (!f->pending)
 		return 0;
 	s = &f->seen[f->n - 1];
-	if (source_look(f->c->src, f->at, 24, &p, &got, e) < 0)
+	if (source_look(f->c->src, f->at, 24, &p, &got, err) < 0)
 		return -1;
 	f->pending = false;
 	if (got < 4 || get_le32(p) != ZIP_SIG_DESCRIPTOR) { /* no signature, or no descriptor: what follows will tell */
@@ -764,7 +764,7 @@ stream_descriptor(struct torch_stream *f, struct err *e)
 		f->wide = true;
 	else if (got >= 16 && fits(s, get_le32(p + 8), get_le32(p + 12)))
 		f->wide = false;
-	if (zip_descriptor(f->c->src, f->at, f->wide, &d, e) < 0)
+	if (zip_descriptor(f->c->src, f->at, f->wide, &d, err) < 0)
 		return -1;
 	if ((s->crc != 0 && s->crc != d.crc) || !fits(s, d.packed, d.size))
 		f->differing++;
@@ -797,7 +797,7 @@ stream_add(struct torch_stream *f, uint64_t packed, uint64_t size, uint32_t stor
 	f->at = t->data + packed;
 	f->pending = (t->flags & ZIP_FLAG_DESCRIPTOR) != 0;
 	f->wide = f->local.wide;
-	f->doubtful = false;
+	f->sizes_differ = false;
 }
 
 /* ---- stream: records that are no storages */
@@ -807,13 +807,13 @@ stream_add(struct torch_stream *f, uint64_t packed, uint64_t size, uint32_t stor
  * damaged text is reported after the directory was read.
  */
 static int
-is_descriptor(struct torch_stream *f, uint64_t off, uint64_t size, uint32_t crc, bool *is, struct err *e)
+is_descriptor(struct torch_stream *f, uint64_t off, uint64_t size, uint32_t crc, bool *is, struct err *err)
 {
 	size_t n = f->local.wide ? 24 : 16, got;
 	const uint8_t *p;
 
 	*is = false;
-	if (source_look(f->c->src, off, n, &p, &got, e) < 0)
+	if (source_look(f->c->src, off, n, &p, &got, err) < 0)
 		return -1;
 	if (got < n || get_le32(p) != ZIP_SIG_DESCRIPTOR || (get_le32(p + 4) != crc && get_le32(p + 4) != 0 && size > TORCH_SMALL))
 		return 0;
@@ -823,7 +823,7 @@ is_descriptor(struct torch_stream *f, uint64_t off, uint64_t size, uint32_t crc,
 
 /* Finds the size of a stored record whose header does not state it: the record ends before a matching descriptor. */
 static int
-find_end(struct torch_stream *f, uint64_t *size, struct err *e)
+find_end(struct torch_stream *f, uint64_t *size, struct err *err)
 {
 	uint64_t start = f->local.entry.data, at = start;
 	uint32_t crc = 0;
@@ -832,7 +832,7 @@ find_end(struct torch_stream *f, uint64_t *size, struct err *e)
 	bool is;
 
 	for (;;) {
-		if (source_look(f->c->src, at, 4096, &p, &got, e) < 0)
+		if (source_look(f->c->src, at, 4096, &p, &got, err) < 0)
 			return -1;
 		for (i = 0; i + 4 <= got && get_le32(p + i) != ZIP_SIG_DESCRIPTOR; i++)
 			;
@@ -841,18 +841,18 @@ find_end(struct torch_stream *f, uint64_t *size, struct err *e)
 		if (i + 4 > got) {
 			if (got < 4096)
 				return err_at(
-					e, f->c->file, at,
+					err, f->c->file, at,
 					"cut off in record '%.*s' (or the descriptor that says its size is wrong: then give the "
 					"checkpoint as a file)",
 					STR_ARG(f->local.entry.name));
 			continue;
 		}
-		if (is_descriptor(f, at, at - start, crc, &is, e) < 0)
+		if (is_descriptor(f, at, at - start, crc, &is, err) < 0)
 			return -1;
 		if (is)
 			break;
 		/* source_look in is_descriptor may have moved the bytes at p. */
-		if (source_look(f->c->src, at, 1, &p, &got, e) < 0)
+		if (source_look(f->c->src, at, 1, &p, &got, err) < 0)
 			return -1;
 		crc = crc32_add(crc, p, 1);
 		at++;
@@ -863,7 +863,7 @@ find_end(struct torch_stream *f, uint64_t *size, struct err *e)
 
 /* Reads the record if it is one of the small records. what is its name below the root. */
 static int
-read_mark(struct torch_stream *f, struct str what, uint64_t size, struct err *e)
+read_mark(struct torch_stream *f, struct str what, uint64_t size, struct err *err)
 {
 	struct ckpt *c = f->c;
 	char buffer[TORCH_SMALL];
@@ -873,19 +873,19 @@ read_mark(struct torch_stream *f, struct str what, uint64_t size, struct err *e)
 	if (str_eqc(what, ".format_version") || str_eqc(what, ".storage_alignment"))
 		f->format_version = true;
 	if (str_eqc(what, CKPT_RECORD) && size <= OWN_MAX)
-		return keep_own(c, f->local.entry.data, size, e);
+		return keep_own(c, f->local.entry.data, size, err);
 	if (!version && !str_eqc(what, "byteorder"))
 		return 0;
-	if (source_read(c->src, f->local.entry.data, buffer, text.len, e) < 0)
+	if (source_read(c->src, f->local.entry.data, buffer, text.len, err) < 0)
 		return -1;
 	if (version) {
 		f->version = true;
-		return check_version(c, text, e);
+		return check_version(c, text, err);
 	}
-	if (check_byteorder(c, text, &big, e) < 0)
+	if (check_byteorder(c, text, &big, err) < 0)
 		return -1;
 	if (f->forgets && big != c->big_endian)
-		return err_at(e, c->file, f->local.entry.data,
+		return err_at(err, c->file, f->local.entry.data,
 			      "its record 'byteorder' comes after the data and says big: give it as a file, not through a pipe");
 	c->big_endian = big;
 	f->byteorder = true;
@@ -893,13 +893,13 @@ read_mark(struct torch_stream *f, struct str what, uint64_t size, struct err *e)
 }
 
 static int
-twice(const struct torch_stream *f, struct str other, struct err *e)
+twice(const struct torch_stream *f, struct str other, struct err *err)
 {
 	struct str name = f->local.entry.name;
 
 	if (str_eq(name, other))
-		return err_at(e, f->c->file, f->local.entry.header, "the zip has two records '%.*s'", STR_ARG(name));
-	return err_at(e, f->c->file, f->local.entry.header,
+		return err_at(err, f->c->file, f->local.entry.header, "the zip has two records '%.*s'", STR_ARG(name));
+	return err_at(err, f->c->file, f->local.entry.header,
 		      "the zip has records '%.*s' and '%.*s', which are the same name to torch", STR_ARG(other), STR_ARG(name));
 }
 
@@ -919,13 +919,13 @@ lower(struct torch_stream *f, struct str name)
 
 /* Notes the name of the last header. Fails if an equal name, ignoring case, has come before. */
 static int
-note_name(struct torch_stream *f, struct err *e)
+note_name(struct torch_stream *f, struct err *err)
 {
 	struct str key = lower(f, f->local.entry.name);
 	uint64_t i;
 
 	if (strmap_get(&f->folded, key, &i))
-		return twice(f, f->others[i], e);
+		return twice(f, f->others[i], err);
 	strmap_add(&f->folded, arena_str(&f->c->arena, key), f->nothers);
 	f->crcs = xgrow(f->crcs, f->nothers, &f->crcs_cap, sizeof(*f->crcs));
 	f->crcs[f->nothers] = 0;
@@ -948,7 +948,7 @@ storage_key(const struct torch_stream *f, struct str name)
 
 /* Fails if the name in lower case is that of a storage. */
 static int
-check_keys(struct torch_stream *f, struct err *e)
+check_keys(struct torch_stream *f, struct err *err)
 {
 	struct str key = storage_key(f, buf_str(&f->lower));
 	struct buf other = BUF_INIT;
@@ -956,30 +956,30 @@ check_keys(struct torch_stream *f, struct err *e)
 	if (key.p == NULL || !strmap_get(&f->keys, key, NULL))
 		return 0;
 	buf_addf(&other, "%.*s/data/%.*s", STR_ARG(*f->root), STR_ARG(key));
-	twice(f, buf_str(&other), e);
+	twice(f, buf_str(&other), err);
 	buf_release(&other);
 	return -1;
 }
 
 /* Notes the name of the last header, which is no storage. Refuses a name that has come before, or that is a storage's. */
 static int
-stream_note_other(struct torch_stream *f, struct err *e)
+stream_note_other(struct torch_stream *f, struct err *err)
 {
-	return note_name(f, e) < 0 || check_keys(f, e) < 0 ? -1 : 0;
+	return note_name(f, err) < 0 || check_keys(f, err) < 0 ? -1 : 0;
 }
 
 /* Like stream_note_other for a storage. Its name is only kept if it contains capitals; other names are found through the keys. */
 static int
-note_storage(struct torch_stream *f, struct err *e)
+note_storage(struct torch_stream *f, struct err *err)
 {
 	struct str name = f->local.entry.name, key = storage_key(f, name);
 	uint64_t i;
 
 	if (strmap_get(&f->folded, lower(f, name), &i))
-		return twice(f, f->others[i], e);
+		return twice(f, f->others[i], err);
 	if (str_eq(storage_key(f, buf_str(&f->lower)), key))
 		return 0;
-	return stream_note_other(f, e);
+	return stream_note_other(f, err);
 }
 
 /* Returns true if the record can be skipped. A deflated record whose size follows in a descriptor cannot. */
@@ -990,30 +990,30 @@ stream_can_pass(const struct torch_stream *f)
 }
 
 static int
-take_other(struct torch_stream *f, struct str what, struct err *e)
+take_other(struct torch_stream *f, struct str what, struct err *err)
 {
 	const struct zip_entry *t = &f->local.entry;
 	uint64_t packed = t->packed, size = t->method == ZIP_STORED ? t->packed : t->size;
 
 	f->outside += what.p == NULL;
 	if (!stream_can_pass(f))
-		return err_at(e, f->c->file, t->header,
+		return err_at(err, f->c->file, t->header,
 			      "record '%.*s' is deflated and of unknown size, which cannot be read "
 			      "from a pipe here: give the checkpoint as a file",
 			      STR_ARG(t->name));
-	if (stream_note_other(f, e) < 0)
+	if (stream_note_other(f, err) < 0)
 		return -1;
 	if (!f->local.sized) {
-		if (find_end(f, &size, e) < 0)
+		if (find_end(f, &size, err) < 0)
 			return -1;
 		packed = size;
 	} else if (t->size != size) {
 		f->differing++;
 	}
-	if (what.p != NULL && t->method == ZIP_STORED && read_mark(f, what, size, e) < 0)
+	if (what.p != NULL && t->method == ZIP_STORED && read_mark(f, what, size, err) < 0)
 		return -1;
 	if ((f->all_crcs || is_mark(what)) && t->method == ZIP_STORED &&
-	    range_crc(f->c->src, t->data, size, &f->crcs[f->nothers - 1], e) < 0)
+	    range_crc(f->c->src, t->data, size, &f->crcs[f->nothers - 1], err) < 0)
 		return -1;
 	stream_add(f, packed, size, STORAGE_NONE);
 	return 0;
@@ -1022,17 +1022,17 @@ take_other(struct torch_stream *f, struct str what, struct err *e)
 /* ---- stream: storages */
 
 static int
-take_storage(struct torch_stream *f, uint32_t i, struct err *e)
+take_storage(struct torch_stream *f, uint32_t i, struct err *err)
 {
 	struct storage *s = &f->c->storages[i];
 	const struct zip_entry *t = &f->local.entry;
 
 	if (f->record[i] != UINT32_MAX)
-		return twice(f, t->name, e);
-	if (note_storage(f, e) < 0)
+		return twice(f, t->name, err);
+	if (note_storage(f, err) < 0)
 		return -1;
 	if (!f->local.sized && t->method != ZIP_STORED)
-		return err_at(e, f->c->file, t->header,
+		return err_at(err, f->c->file, t->header,
 			      "record '%.*s' is deflated and of unknown size, which cannot be read "
 			      "from a pipe here: give the checkpoint as a file",
 			      STR_ARG(t->name));
@@ -1044,9 +1044,9 @@ take_storage(struct torch_stream *f, uint32_t i, struct err *e)
 	stream_add(f, s->packed, s->nbytes, i);
 	/* Whether the header or the tensors are right is decided at the end of the record. */
 	f->stated = t->size != s->nbytes ? t->size : t->packed;
-	f->doubtful = f->local.sized && (t->size != s->nbytes || t->packed != s->packed);
-	f->differing += f->doubtful;
-	f->pending |= f->doubtful;
+	f->sizes_differ = f->local.sized && (t->size != s->nbytes || t->packed != s->packed);
+	f->differing += f->sizes_differ;
+	f->pending |= f->sizes_differ;
 	return 0;
 }
 
@@ -1054,19 +1054,20 @@ take_storage(struct torch_stream *f, uint32_t i, struct err *e)
 
 /* Reports that there is no record where the next one should begin. */
 static int
-no_record(const struct torch_stream *f, struct err *e)
+no_record(const struct torch_stream *f, struct err *err)
 {
 	const struct seen *s = f->n > 0 ? &f->seen[f->n - 1] : NULL;
 	struct buf name = BUF_INIT;
 
 	if (s == NULL)
-		return err_at(e, f->c->file, f->at, "a record of the zip should begin here");
+		return err_at(err, f->c->file, f->at, "a record of the zip should begin here");
 	stream_name(f, f->n - 1, &name);
-	if (f->doubtful)
-		err_at(e, f->c->file, s->header, "record '%.*s' has %" PRIu64 " bytes by its header, but its tensors say %" PRIu64,
-		       STR_ARG(buf_str(&name)), f->stated, s->size);
+	if (f->sizes_differ)
+		err_at(err, f->c->file, s->header,
+		       "record '%.*s' has %" PRIu64 " bytes by its header, but its tensors say %" PRIu64, STR_ARG(buf_str(&name)),
+		       f->stated, s->size);
 	else
-		err_at(e, f->c->file, f->at,
+		err_at(err, f->c->file, f->at,
 		       "record '%.*s' does not end here (or there are other bytes between the records: then give the "
 		       "checkpoint as a file)",
 		       STR_ARG(buf_str(&name)));
@@ -1076,23 +1077,23 @@ no_record(const struct torch_stream *f, struct err *e)
 
 /* Reads the next header into f->local, or sets at_directory. */
 static int
-stream_header(struct torch_stream *f, struct err *e)
+stream_header(struct torch_stream *f, struct err *err)
 {
 	enum zip_sign sign;
 
-	if (stream_descriptor(f, e) < 0 || zip_sign(f->c->src, f->at, &sign, e) < 0)
+	if (stream_descriptor(f, err) < 0 || zip_sign(f->c->src, f->at, &sign, err) < 0)
 		return -1;
 	f->at_directory = sign == ZIP_SIGN_CENTRAL || sign == ZIP_SIGN_END;
 	if (f->at_directory)
 		return 0;
 	if (sign == ZIP_SIGN_OTHER)
-		return no_record(f, e);
-	return zip_local(f->c->src, f->at, &f->local, &f->name, e);
+		return no_record(f, err);
+	return zip_local(f->c->src, f->at, &f->local, &f->name, err);
 }
 
 /* Moves past the record of the last header. Small records are read. */
 static int
-stream_take(struct torch_stream *f, struct err *e)
+stream_take(struct torch_stream *f, struct err *err)
 {
 	struct str what = below_root(*f->root, f->local.entry.name);
 	uint64_t i;
@@ -1103,17 +1104,17 @@ stream_take(struct torch_stream *f, struct err *e)
 		return 0;
 	}
 	if (what.p != NULL && f->place != NULL && str_starts(what, str_c("data/")) && strmap_get(&f->keys, str_from(what, 5), &i))
-		return take_storage(f, f->place[i], e);
-	return take_other(f, what, e);
+		return take_storage(f, f->place[i], err);
+	return take_other(f, what, err);
 }
 
 /* Reads the next header and its record, or sets at_directory. */
 static int
-stream_next(struct torch_stream *f, struct err *e)
+stream_next(struct torch_stream *f, struct err *err)
 {
-	if (stream_header(f, e) < 0)
+	if (stream_header(f, err) < 0)
 		return -1;
-	if (!f->at_directory && stream_take(f, e) < 0)
+	if (!f->at_directory && stream_take(f, err) < 0)
 		return -1;
 	stream_forget(f);
 	return 0;
@@ -1128,27 +1129,27 @@ forward_of(const struct ckpt *c)
 }
 
 static int
-stream_locate(struct ckpt *c, uint32_t storage, struct err *e)
+stream_locate(struct ckpt *c, uint32_t storage, struct err *err)
 {
 	struct torch_stream *f = forward_of(c);
 
 	while (f->record[storage] == UINT32_MAX) {
 		if (f->at_directory)
-			return missing(c, storage, e);
-		if (stream_next(f, e) < 0)
+			return missing(c, storage, err);
+		if (stream_next(f, err) < 0)
 			return -1;
 	}
 	return 0;
 }
 
 static int
-stream_crc(struct ckpt *c, uint32_t storage, uint32_t *value, bool *known, struct err *e)
+stream_crc(struct ckpt *c, uint32_t storage, uint32_t *value, bool *known, struct err *err)
 {
 	struct torch_stream *f = forward_of(c);
 
-	if (stream_locate(c, storage, e) < 0)
+	if (stream_locate(c, storage, err) < 0)
 		return -1;
-	if (f->record[storage] == f->n - 1 && stream_descriptor(f, e) < 0)
+	if (f->record[storage] == f->n - 1 && stream_descriptor(f, err) < 0)
 		return -1;
 	*value = f->seen[f->record[storage]].crc;
 	*known = *value != 0 || c->storages[storage].nbytes == 0;
@@ -1156,7 +1157,7 @@ stream_crc(struct ckpt *c, uint32_t storage, uint32_t *value, bool *known, struc
 }
 
 static int
-stream_pass(struct ckpt *c, uint32_t from, uint32_t to, struct err *e)
+stream_pass(struct ckpt *c, uint32_t from, uint32_t to, struct err *err)
 {
 	struct torch_stream *f = forward_of(c);
 	bool last = false;
@@ -1166,7 +1167,7 @@ stream_pass(struct ckpt *c, uint32_t from, uint32_t to, struct err *e)
 		last = last || f->record[i] == f->n - 1;
 	}
 	stream_forget(f);
-	return last ? stream_descriptor(f, e) : 0;
+	return last ? stream_descriptor(f, err) : 0;
 }
 
 /* Records may come in another order than the storages have. Then bytes before the storage may still be needed. */
@@ -1208,7 +1209,7 @@ compare_crc(const struct torch_stream *f, const struct seen *s, uint32_t stated)
 }
 
 static int
-compare_entry(struct comparing *k, const struct zip_entry *t, uint64_t off, struct err *e)
+compare_entry(struct comparing *k, const struct zip_entry *t, uint64_t off, struct err *err)
 {
 	struct torch_stream *f = k->f;
 	const char *file = f->c->file;
@@ -1218,19 +1219,20 @@ compare_entry(struct comparing *k, const struct zip_entry *t, uint64_t off, stru
 	if ((s == NULL || s->header != t->header) && f->seen != NULL)
 		s = bsearch(&t->header, f->seen, f->n, sizeof(*f->seen), by_header);
 	if (s == NULL)
-		return err_at(e, file, off, "the zip's directory lists '%.*s' at byte %" PRIu64 ", where there is no record",
+		return err_at(err, file, off, "the zip's directory lists '%.*s' at byte %" PRIu64 ", where there is no record",
 			      STR_ARG(t->name), t->header);
 	i = (size_t)(s - f->seen);
 	buf_clear(&k->own);
 	stream_name(f, i, &k->own);
 	if (!str_eq(t->name, buf_str(&k->own)) || k->matched[i])
-		return err_at(e, file, off, "the zip's directory names record '%.*s' '%.*s': readers would see two archives",
+		return err_at(err, file, off, "the zip's directory names record '%.*s' '%.*s': readers would see two archives",
 			      STR_ARG(buf_str(&k->own)), STR_ARG(t->name));
 	if (t->size != s->size || t->packed != s->packed)
-		return err_at(e, file, off, "the zip's directory says that '%.*s' has %" PRIu64 " bytes, but it has %" PRIu64,
+		return err_at(err, file, off, "the zip's directory says that '%.*s' has %" PRIu64 " bytes, but it has %" PRIu64,
 			      STR_ARG(t->name), t->size, s->size);
 	if (t->method != s->method)
-		return err_at(e, file, off, "the zip's directory gives record '%.*s' another compression method", STR_ARG(t->name));
+		return err_at(err, file, off, "the zip's directory gives record '%.*s' another compression method",
+			      STR_ARG(t->name));
 	f->differing += t->crc != s->crc;
 	if (s->storage == STORAGE_NONE)
 		compare_crc(f, s, t->crc);
@@ -1241,7 +1243,7 @@ compare_entry(struct comparing *k, const struct zip_entry *t, uint64_t off, stru
 
 /* Handles records that the directory does not list. Those that do not matter are reported as gaps. */
 static int
-check_unlisted(const struct comparing *k, struct err *e)
+check_unlisted(const struct comparing *k, struct err *err)
 {
 	const struct torch_stream *f = k->f;
 	uint64_t first = 0;
@@ -1253,7 +1255,7 @@ check_unlisted(const struct comparing *k, struct err *e)
 		if (k->matched[i])
 			continue;
 		if (s->storage != STORAGE_NONE || is_index(below_root(*f->root, f->others[s->name])))
-			return err_at(e, f->c->file, f->at,
+			return err_at(err, f->c->file, f->at,
 				      "the zip's directory lacks a record that was read: readers would see two archives");
 		first = s->header;
 		n++;
@@ -1265,7 +1267,7 @@ check_unlisted(const struct comparing *k, struct err *e)
 }
 
 static int
-compare_directory(struct torch_stream *f, struct err *e)
+compare_directory(struct torch_stream *f, struct err *err)
 {
 	struct comparing k = { .f = f, .name = BUF_INIT, .own = BUF_INIT };
 	struct source *src = f->c->src;
@@ -1273,31 +1275,31 @@ compare_directory(struct torch_stream *f, struct err *e)
 	enum zip_sign sign;
 	uint64_t at = f->at, off;
 	size_t n;
-	int r = 0;
+	int rc = 0;
 
 	k.matched = xcalloc(f->n, 1);
-	for (n = 0; r == 0; n++) {
-		r = zip_sign(src, at, &sign, e);
-		if (r < 0 || sign != ZIP_SIGN_CENTRAL)
+	for (n = 0; rc == 0; n++) {
+		rc = zip_sign(src, at, &sign, err);
+		if (rc < 0 || sign != ZIP_SIGN_CENTRAL)
 			break;
 		off = at;
-		r = zip_central(src, off, &t, &k.name, &at, e);
-		if (r == 0)
-			r = compare_entry(&k, &t, off, e);
+		rc = zip_central(src, off, &t, &k.name, &at, err);
+		if (rc == 0)
+			rc = compare_entry(&k, &t, off, err);
 		source_forget(src, at);
 	}
-	if (r == 0)
-		r = check_unlisted(&k, e);
-	if (r == 0)
-		r = zip_tail(src, at, f->at, n, f->c->diag, e);
+	if (rc == 0)
+		rc = check_unlisted(&k, err);
+	if (rc == 0)
+		rc = zip_tail(src, at, f->at, n, f->c->diag, err);
 	free(k.matched);
 	buf_release(&k.name);
 	buf_release(&k.own);
-	return r;
+	return rc;
 }
 
 static int
-stream_finish(struct ckpt *c, struct err *e)
+stream_finish(struct ckpt *c, struct err *err)
 {
 	struct torch_stream *f = forward_of(c);
 	uint32_t i;
@@ -1305,14 +1307,14 @@ stream_finish(struct ckpt *c, struct err *e)
 	memset(f->done, 1, c->nstorages);
 	stream_forget(f);
 	while (!f->at_directory)
-		if (stream_next(f, e) < 0)
+		if (stream_next(f, err) < 0)
 			return -1;
 	for (i = 0; i < c->nstorages; i++)
 		if (f->record[i] == UINT32_MAX)
-			return missing(c, i, e);
+			return missing(c, i, err);
 	if (!f->version)
-		return err_input(e, c->file, "it has no record 'version', so torch refuses it");
-	if (compare_directory(f, e) < 0)
+		return err_input(err, c->file, "it has no record 'version', so torch refuses it");
+	if (compare_directory(f, err) < 0)
 		return -1;
 	if (f->outside > 0)
 		diag_warn(c->diag, "%s: %zu of its records are outside the folder '%.*s': torch.load refuses such a file", c->file,
@@ -1324,9 +1326,9 @@ stream_finish(struct ckpt *c, struct err *e)
 }
 
 static int
-stream_records(struct ckpt *c, struct err *e)
+stream_records(struct ckpt *c, struct err *err)
 {
-	(void)e;
+	(void)err;
 	forward_of(c)->all_crcs = true;
 	return 0;
 }
@@ -1419,7 +1421,7 @@ predict(const struct torch_stream *f, struct str first, uint32_t *sorted)
 }
 
 static int
-set_order(struct torch_stream *f, struct rebuild *r, struct str first, struct err *e)
+set_order(struct torch_stream *f, struct rebuild *r, struct str first, struct err *err)
 {
 	struct ckpt *c = f->c;
 	uint32_t *sorted = xreallocn(NULL, c->nstorages, sizeof(*sorted)), i;
@@ -1438,7 +1440,7 @@ set_order(struct torch_stream *f, struct rebuild *r, struct str first, struct er
 	free(sorted);
 	f->keys = r->keys;
 	strmap_init(&r->keys);
-	return rebuild_finish(r, f->place, e);
+	return rebuild_finish(r, f->place, err);
 }
 
 /* ---- stream: opening */
@@ -1457,26 +1459,26 @@ set_root(struct torch_stream *f)
 
 /* Handles an error while records are read: the directory may tell what they are. */
 static int
-give_up(const char **why, struct err *e)
+give_up(const char **why, struct err *err)
 {
-	if (e->code != ERR_INPUT)
+	if (err->code != ERR_INPUT)
 		return -1;
-	err_clear(e);
+	err_clear(err);
 	*why = "its records are not as torch writes them, so the directory at its end must be read first";
 	return 0;
 }
 
 /* Decodes the deflated pickle of the last header. The deflate stream tells where it ends. */
 static int
-stream_inflate(struct torch_stream *f, struct rebuild *r, struct err *e)
+stream_inflate(struct torch_stream *f, struct rebuild *r, struct err *err)
 {
 	const struct zip_entry t = f->local.entry;
 	struct buf pickle = BUF_INIT;
 	uint64_t packed = 0;
-	int rc = zip_unpack(f->c->src, &t, &pickle, &packed, e);
+	int rc = zip_unpack(f->c->src, &t, &pickle, &packed, err);
 
 	if (rc == 0)
-		rc = decode_unpacked(f->c, r, &pickle, e);
+		rc = decode_unpacked(f->c, r, &pickle, err);
 	if (rc == 0) {
 		f->crcs[f->nothers - 1] = crc32_add(0, pickle.p, pickle.len);
 		f->differing += f->local.sized && (t.packed != packed || t.size != pickle.len);
@@ -1491,14 +1493,14 @@ stream_inflate(struct torch_stream *f, struct rebuild *r, struct err *e)
  * unpacked size of a deflated pickle.
  */
 static int
-pass_padding(const struct torch_stream *f, uint64_t *end, struct err *e)
+pass_padding(const struct torch_stream *f, uint64_t *end, struct err *err)
 {
 	const uint64_t most = *end + UNPACK_FREE + UNPACK_RATIO * (*end - f->local.entry.data);
 	const uint8_t *p;
 	size_t got, n;
 
 	do {
-		if (source_look(f->c->src, *end, 4096, &p, &got, e) < 0)
+		if (source_look(f->c->src, *end, 4096, &p, &got, err) < 0)
 			return -1;
 		for (n = 0; n < got && p[n] == 0; n++)
 			;
@@ -1509,7 +1511,7 @@ pass_padding(const struct torch_stream *f, uint64_t *end, struct err *e)
 
 /* Decodes the pickle of the last header. Its end determines the size of the record. */
 static int
-stream_decode(struct torch_stream *f, struct rebuild *r, const char **why, struct err *e)
+stream_decode(struct torch_stream *f, struct rebuild *r, const char **why, struct err *err)
 {
 	struct ckpt *c = f->c;
 	const struct zip_entry t = f->local.entry;
@@ -1520,23 +1522,23 @@ stream_decode(struct torch_stream *f, struct rebuild *r, const char **why, struc
 	size_t got;
 
 	if (t.method == ZIP_DEFLATED)
-		return stream_inflate(f, r, e);
+		return stream_inflate(f, r, err);
 	place.limit = f->local.sized ? t.data + t.packed : UINT64_MAX;
-	if (pickle_decode(c->tree, &place, &hooks, &c->root, e) < 0)
-		return f->local.sized ? give_up(why, e) : -1; /* the directory may state another size */
+	if (pickle_decode(c->tree, &place, &hooks, &c->root, err) < 0)
+		return f->local.sized ? give_up(why, err) : -1; /* the directory may state another size */
 	if (f->local.sized) {
 		end = place.limit;
 		f->differing += t.size != t.packed;
 	} else {
 		end = place.end;
-		if (pass_padding(f, &end, e) < 0 || source_look(c->src, end, 4, &p, &got, e) < 0)
+		if (pass_padding(f, &end, err) < 0 || source_look(c->src, end, 4, &p, &got, err) < 0)
 			return -1;
 		if (got < 4 || memcmp(p, "PK\7\10", 4) != 0) {
 			*why = "its data.pkl goes on behind the pickle";
 			return 0;
 		}
 	}
-	if (range_crc(c->src, t.data, end - t.data, &f->crcs[f->nothers - 1], e) < 0)
+	if (range_crc(c->src, t.data, end - t.data, &f->crcs[f->nothers - 1], err) < 0)
 		return -1;
 	stream_add(f, end - t.data, end - t.data, STORAGE_NONE);
 	return 0;
@@ -1556,14 +1558,14 @@ deflated_in_the_way(const struct torch_stream *f, struct str what)
 
 /* Reads from the beginning to the first storage. Sets *why if the stream cannot be read forward. */
 static int
-read_head(struct torch_stream *f, struct rebuild *r, const char **why, struct err *e)
+read_head(struct torch_stream *f, struct rebuild *r, const char **why, struct err *err)
 {
 	struct str what;
 	bool decoded = false;
 
 	for (;;) {
-		if (stream_header(f, e) < 0)
-			return give_up(why, e);
+		if (stream_header(f, err) < 0)
+			return give_up(why, err);
 		if (f->at_directory)
 			break;
 		if (f->n == 0 && set_root(f) < 0)
@@ -1576,13 +1578,13 @@ read_head(struct torch_stream *f, struct rebuild *r, const char **why, struct er
 			return 0;
 		}
 		if (!decoded && str_eqc(what, "data.pkl")) {
-			if (stream_note_other(f, e) < 0 || stream_decode(f, r, why, e) < 0)
+			if (stream_note_other(f, err) < 0 || stream_decode(f, r, why, err) < 0)
 				return -1;
 			decoded = true;
 		} else if (!decoded && !is_mark(what)) {
 			break;
-		} else if (stream_take(f, e) < 0) {
-			return give_up(why, e);
+		} else if (stream_take(f, err) < 0) {
+			return give_up(why, err);
 		}
 		if (*why != NULL)
 			return 0;
@@ -1597,7 +1599,7 @@ read_head(struct torch_stream *f, struct rebuild *r, const char **why, struct er
  * is unchanged.
  */
 static int
-stream_open(struct ckpt *c, bool *took, const char **why, struct err *e)
+stream_open(struct ckpt *c, bool *took, const char **why, struct err *err)
 {
 	struct torch_zip *z = c->priv;
 	struct torch_stream *f = xcalloc(1, sizeof(*f));
@@ -1611,12 +1613,12 @@ stream_open(struct ckpt *c, bool *took, const char **why, struct err *e)
 	*why = NULL;
 	c->tree = vtree_new();
 	rebuild_init(&r, c, false);
-	status = read_head(f, &r, why, e);
+	status = read_head(f, &r, why, err);
 	*took = status == 0 && *why == NULL;
 	if (*took) {
 		if (!f->at_directory)
 			first = str_from(below_root(z->root, f->local.entry.name), sizeof("data/") - 1);
-		status = set_order(f, &r, first, e);
+		status = set_order(f, &r, first, err);
 		c->ops = &stream_ops;
 		c->writer = writer_of(f->format_version, f->byteorder, f->version);
 		f->forgets = true;
@@ -1636,7 +1638,7 @@ stream_open(struct ckpt *c, bool *took, const char **why, struct err *e)
 /* ---- opening */
 
 static int
-open_zip(struct ckpt *c, struct err *e)
+open_zip(struct ckpt *c, struct err *err)
 {
 	struct torch_zip *z = arena_calloc(&c->arena, 1, sizeof(*z));
 	const char *why = NULL;
@@ -1646,13 +1648,13 @@ open_zip(struct ckpt *c, struct err *e)
 	c->priv = z;
 	c->ops = &torch_ops;
 	if (source_is_stream(c->src)) {
-		if (stream_open(c, &took, &why, e) < 0)
+		if (stream_open(c, &took, &why, err) < 0)
 			return -1;
 		if (took)
 			return 0;
 		source_explain(c->src, why);
 	}
-	return open_directory(c, e);
+	return open_directory(c, err);
 }
 
 const struct format_reader format_torch_zip = { "torch", probe, open_zip };

@@ -67,13 +67,13 @@ sink_free(struct sink *s)
 }
 
 int
-sink_fd(struct sink **out, int fd, const char *name, struct err *e)
+sink_fd(struct sink **out, int fd, const char *name, struct err *err)
 {
 	struct stat st;
 
 	*out = NULL;
 	if (fstat(fd, &st) < 0)
-		return err_sys(e, name, "cannot write");
+		return err_sys(err, name, "cannot write");
 	*out = sink_new(SINK_FD, name);
 	(*out)->fd = fd;
 	(*out)->borrowed = true;
@@ -84,16 +84,16 @@ sink_fd(struct sink **out, int fd, const char *name, struct err *e)
 }
 
 int
-sink_file(struct sink **out, const char *path, struct err *e)
+sink_file(struct sink **out, const char *path, struct err *err)
 {
 	struct atomic *r = NULL;
 	int fd;
 
 	*out = NULL;
-	if (atomic_file(&r, &fd, path, e) < 0)
+	if (atomic_file(&r, &fd, path, err) < 0)
 		return -1;
 	if (r == NULL) {
-		if (sink_fd(out, fd, path, e) < 0) {
+		if (sink_fd(out, fd, path, err) < 0) {
 			close(fd);
 			return -1;
 		}
@@ -108,13 +108,13 @@ sink_file(struct sink **out, const char *path, struct err *e)
 }
 
 int
-sink_part(struct sink **out, const char *path, struct err *e)
+sink_part(struct sink **out, const char *path, struct err *err)
 {
 	int fd = fd_open(path, O_WRONLY | O_CREAT | O_EXCL);
 
 	*out = NULL;
 	if (fd < 0)
-		return err_sys(e, path, "cannot open for writing");
+		return err_sys(err, path, "cannot open for writing");
 	*out = sink_new(SINK_FILE, path);
 	(*out)->fd = fd;
 	(*out)->regular = true;
@@ -151,10 +151,10 @@ sink_hold(struct sink *s, uint64_t at)
 
 /* Sets "write error" with errno, and returns -1. */
 static int
-write_error(struct sink *s, struct err *e)
+write_error(struct sink *s, struct err *err)
 {
 	s->failed = true;
-	return err_sys(e, s->name, "write error");
+	return err_sys(err, s->name, "write error");
 }
 
 /*
@@ -193,40 +193,40 @@ write_all(int fd, const void *p, size_t n)
 
 /* Writes n bytes to fd. */
 static int
-pass(struct sink *s, const void *p, size_t n, struct err *e)
+pass(struct sink *s, const void *p, size_t n, struct err *err)
 {
 	if (write_all(s->fd, p, n) < 0)
-		return write_error(s, e);
+		return write_error(s, err);
 	count_passed(s, n);
 	return 0;
 }
 
 /* Sets the error for a write after a failed write. */
 static int
-failed_before(const struct sink *s, struct err *e)
+failed_before(const struct sink *s, struct err *err)
 {
-	return err_set(e, ERR_SYSTEM, "%s: an earlier write failed", s->name);
+	return err_set(err, ERR_SYSTEM, "%s: an earlier write failed", s->name);
 }
 
 int
-sink_flush(struct sink *s, struct err *e)
+sink_flush(struct sink *s, struct err *err)
 {
 	size_t n = s->len;
 
 	if (s->failed)
-		return failed_before(s, e);
+		return failed_before(s, err);
 	s->len = 0;
-	return n > 0 ? pass(s, s->buf, n, e) : 0;
+	return n > 0 ? pass(s, s->buf, n, err) : 0;
 }
 
 int
-sink_write(struct sink *s, const void *p, size_t n, struct err *e)
+sink_write(struct sink *s, const void *p, size_t n, struct err *err)
 {
 	const char *from = p;
 	size_t now = n, part;
 
 	if (s->failed)
-		return failed_before(s, e);
+		return failed_before(s, err);
 	if (s->at >= s->hold)
 		now = 0;
 	else if (now > s->hold - s->at)
@@ -246,7 +246,7 @@ sink_write(struct sink *s, const void *p, size_t n, struct err *e)
 		if (s->len == 0 && now >= SINK_BUFFER) {
 			size_t whole = now - now % SINK_BUFFER;
 
-			if (pass(s, from, whole, e) < 0)
+			if (pass(s, from, whole, err) < 0)
 				return -1;
 			from += whole;
 			now -= whole;
@@ -258,7 +258,7 @@ sink_write(struct sink *s, const void *p, size_t n, struct err *e)
 		s->len += part;
 		from += part;
 		now -= part;
-		if (s->len == SINK_BUFFER && sink_flush(s, e) < 0)
+		if (s->len == SINK_BUFFER && sink_flush(s, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -266,7 +266,7 @@ sink_write(struct sink *s, const void *p, size_t n, struct err *e)
 
 /* Writes the held bytes. */
 static int
-release(struct sink *s, struct err *e)
+release(struct sink *s, struct err *err)
 {
 	if (s->held.len == 0)
 		return 0;
@@ -275,25 +275,25 @@ release(struct sink *s, struct err *e)
 			buf_add(s->memory, s->held.p, s->held.len);
 		return 0;
 	}
-	return pass(s, s->held.p, s->held.len, e);
+	return pass(s, s->held.p, s->held.len, err);
 }
 
 int
-sink_commit(struct sink *s, struct err *e)
+sink_commit(struct sink *s, struct err *err)
 {
 	int fd = s->fd, status = 0;
 
-	if (sink_flush(s, e) < 0 || release(s, e) < 0)
+	if (sink_flush(s, err) < 0 || release(s, err) < 0)
 		status = -1;
 	if (status == 0 && s->atomic != NULL && fd_sync(s->fd) < 0)
-		status = write_error(s, e);
+		status = write_error(s, err);
 	/* A close that fails with EINTR has closed the descriptor nevertheless. */
 	s->fd = -1;
 	if (fd >= 0 && close(fd) < 0 && errno != EINTR && status == 0)
-		status = write_error(s, e);
+		status = write_error(s, err);
 	if (s->atomic != NULL) {
 		if (status == 0)
-			status = atomic_commit(s->atomic, e);
+			status = atomic_commit(s->atomic, err);
 		else
 			atomic_abort(s->atomic);
 	}
@@ -318,28 +318,28 @@ sink_abort(struct sink *s)
 enum { PAGE = 4096 };
 
 /* Ranges up to this size are copied with source_look, which reads nearby bytes too. */
-enum { FEW = 16 * 1024 };
+enum { SMALL_RANGE = 16 * 1024 };
 
 /* The most bytes of one copy by the kernel, so that count_passed is called often enough. */
 #define KERNEL_PIECE ((uint64_t)64 << 20)
 
 /* Copies a small range of n bytes. Other small ranges often follow nearby, so that one read of source_look serves many. */
 static int
-copy_few(struct sink *s, struct source *src, uint64_t off, size_t n, uint32_t *crc, struct err *e)
+copy_small(struct sink *s, struct source *src, uint64_t off, size_t n, uint32_t *crc, struct err *err)
 {
 	const uint8_t *p;
 	size_t got;
 
-	if (source_look(src, off, n, &p, &got, e) < 0)
+	if (source_look(src, off, n, &p, &got, err) < 0)
 		return -1;
 	if (got < n) {
-		char end[FEW];
+		char end[SMALL_RANGE];
 
-		return source_read(src, off, end, n, e); /* reports the error */
+		return source_read(src, off, end, n, err); /* reports the error */
 	}
 	if (crc != NULL)
 		*crc = crc32_add(*crc, p, n);
-	return sink_write(s, p, n, e);
+	return sink_write(s, p, n, err);
 }
 
 /* A copy of bytes off .. end - 1 of src to s. */
@@ -368,12 +368,12 @@ piece_at(const struct copying *c)
 
 /* Copies the next n bytes through memory. If take is true, the source forgets them. */
 static int
-copy_through(struct copying *c, uint64_t n, bool take, struct err *e)
+copy_through(struct copying *c, uint64_t n, bool take, struct err *err)
 {
 	int rc = 0;
 
-	if (n <= FEW) {
-		rc = n > 0 ? copy_few(c->s, c->src, c->off, (size_t)n, c->crc, e) : 0;
+	if (n <= SMALL_RANGE) {
+		rc = n > 0 ? copy_small(c->s, c->src, c->off, (size_t)n, c->crc, err) : 0;
 		c->off += n;
 		if (take && rc == 0)
 			source_forget(c->src, c->off);
@@ -385,11 +385,11 @@ copy_through(struct copying *c, uint64_t n, bool take, struct err *e)
 		char *p = piece_at(c);
 
 		some = n < some ? (size_t)n : some;
-		rc = (take ? source_take : source_read)(c->src, c->off, p, some, e);
+		rc = (take ? source_take : source_read)(c->src, c->off, p, some, err);
 		if (rc == 0) {
 			if (c->crc != NULL)
 				*c->crc = crc32_add(*c->crc, p, some);
-			rc = sink_write(c->s, p, some, e);
+			rc = sink_write(c->s, p, some, err);
 		}
 		c->off += some;
 		n -= some;
@@ -445,7 +445,7 @@ move_splice(const struct source_raw *raw, loff_t *pos, int to, size_t n)
  * does not work here; then *works is cleared, so that fn is not tried again.
  */
 static int
-move(struct copying *c, const struct source_raw *raw, move_fn fn, bool *works, uint64_t end, struct err *e)
+move(struct copying *c, const struct source_raw *raw, move_fn fn, bool *works, uint64_t end, struct err *err)
 {
 	loff_t pos = raw->base + (off_t)c->off;
 
@@ -463,7 +463,7 @@ move(struct copying *c, const struct source_raw *raw, move_fn fn, bool *works, u
 			/* EAGAIN does not tell which descriptor is not ready. */
 			*works = fd_retry(raw->fd, POLLIN) && (errno = EAGAIN, fd_retry(c->s->fd, POLLOUT));
 		} else if (sink_is_full(errno)) {
-			return write_error(c->s, e);
+			return write_error(c->s, err);
 		} else {
 			*works = errno == EINTR;
 		}
@@ -473,52 +473,52 @@ move(struct copying *c, const struct source_raw *raw, move_fn fn, bool *works, u
 
 /* Copies as many bytes below end as the kernel can move. */
 static int
-copy_kernel(struct copying *c, uint64_t end, struct err *e)
+copy_kernel(struct copying *c, uint64_t end, struct err *err)
 {
 	struct sink *s = c->s;
 	struct source_raw raw;
 	uint64_t from;
 
-	if (source_raw(c->src, c->off, end - c->off, &raw, e) < 0)
+	if (source_raw(c->src, c->off, end - c->off, &raw, err) < 0)
 		return -1;
 	if (raw.fd < 0)
 		return 0;
-	if (copy_through(c, raw.buffered, true, e) < 0 || sink_flush(s, e) < 0)
+	if (copy_through(c, raw.buffered, true, err) < 0 || sink_flush(s, err) < 0)
 		return -1;
 	if (!raw.regular) {
 		from = c->off;
-		if (move(c, &raw, move_splice, &s->splices, end, e) < 0)
+		if (move(c, &raw, move_splice, &s->splices, end, err) < 0)
 			return -1;
 		source_advance(c->src, c->off - from);
 		return 0;
 	}
 	if (s->regular && !pages_meet(s, &raw, c->off))
 		return 0;
-	if (s->regular && move(c, &raw, move_range, &s->ranges, end, e) < 0)
+	if (s->regular && move(c, &raw, move_range, &s->ranges, end, err) < 0)
 		return -1;
-	return move(c, &raw, move_sendfile, &s->sendfiles, end, e);
+	return move(c, &raw, move_sendfile, &s->sendfiles, end, err);
 }
 
 int
-sink_copy(struct sink *s, struct source *src, uint64_t off, uint64_t len, uint32_t *crc, struct err *e)
+sink_copy(struct sink *s, struct source *src, uint64_t off, uint64_t len, uint32_t *crc, struct err *err)
 {
 	struct copying c = { s, src, off, off + len, crc };
 	uint64_t free_until = c.end;
 	struct source_raw raw;
 
 	if (c.end < off)
-		return err_set(e, ERR_INPUT, "%s: a range ends beyond 2^64 bytes", source_name(src));
+		return err_set(err, ERR_INPUT, "%s: a range ends beyond 2^64 bytes", source_name(src));
 	/* Held bytes must stay in memory. */
 	if (s->at + len > s->hold)
 		free_until = s->at < s->hold ? off + (s->hold - s->at) : off;
 	if (s->kind == SINK_MEMORY || s->failed || crc != NULL)
 		free_until = off;
-	if (free_until - off >= SINK_BUFFER && copy_kernel(&c, free_until, e) < 0)
+	if (free_until - off >= SINK_BUFFER && copy_kernel(&c, free_until, err) < 0)
 		return -1;
 	if (c.off == c.end)
 		return 0;
 	/* If a stream does not need to keep these bytes for later readers, they are forgotten as they are copied. */
-	if (source_raw(src, c.off, c.end - c.off, &raw, e) < 0)
+	if (source_raw(src, c.off, c.end - c.off, &raw, err) < 0)
 		return -1;
-	return copy_through(&c, c.end - c.off, raw.passes, e);
+	return copy_through(&c, c.end - c.off, raw.passes, err);
 }

@@ -173,13 +173,13 @@ reserve(struct stream *s, size_t n)
 }
 
 static int
-spool_error(const struct stream *s, struct err *e)
+spool_error(const struct stream *s, struct err *err)
 {
-	return err_sys(e, s->name, "cannot keep the stream in a temporary file in %s (TMPDIR names the folder)", s->spool_dir);
+	return err_sys(err, s->name, "cannot keep the stream in a temporary file in %s (TMPDIR names the folder)", s->spool_dir);
 }
 
 static int
-spool_open(struct stream *s, struct err *e)
+spool_open(struct stream *s, struct err *err)
 {
 	char *path;
 	size_t size;
@@ -199,7 +199,7 @@ spool_open(struct stream *s, struct err *e)
 		free(path);
 	}
 	if (s->spool < 0)
-		return spool_error(s, e);
+		return spool_error(s, err);
 	diag_verbose(s->diag, "%s: more than %zu MiB must be kept for later: they go to an unlinked temporary file in %s", s->name,
 		     s->limit >> 20, s->spool_dir);
 	return 0;
@@ -207,12 +207,12 @@ spool_open(struct stream *s, struct err *e)
 
 /* Moves the window's contents to the end of the spool file. */
 static int
-spill(struct stream *s, struct err *e)
+spill(struct stream *s, struct err *err)
 {
-	if (s->spool < 0 && spool_open(s, e) < 0)
+	if (s->spool < 0 && spool_open(s, err) < 0)
 		return -1;
 	if (fd_pwrite(s->spool, s->win + s->start, s->len, (off_t)(s->spool_skip + s->spool_len)) < 0)
-		return spool_error(s, e);
+		return spool_error(s, err);
 	s->spool_len += s->len;
 	s->len = s->start = 0;
 	if (s->limit > SPOOL_PIECE) {
@@ -226,13 +226,13 @@ spill(struct stream *s, struct err *e)
 
 /* Reads up to n bytes from the descriptor to p. */
 static int
-fetch(struct stream *s, void *p, size_t n, size_t *got, struct err *e)
+fetch(struct stream *s, void *p, size_t n, size_t *got, struct err *err)
 {
 	ssize_t r = read_fd(s->fd, p, n);
 
 	*got = 0;
 	if (r < 0)
-		return err_sys(e, s->name, "read error");
+		return err_sys(err, s->name, "read error");
 	s->eof = r == 0;
 	s->pos += (uint64_t)r;
 	*got = (size_t)r;
@@ -241,7 +241,7 @@ fetch(struct stream *s, void *p, size_t n, size_t *got, struct err *e)
 
 /* Reads and discards the bytes before off that are not needed. */
 static int
-stream_skip(struct stream *s, uint64_t off, struct err *e)
+stream_skip(struct stream *s, uint64_t off, struct err *err)
 {
 	uint64_t to = off < s->forgotten ? off : s->forgotten;
 	size_t got;
@@ -255,7 +255,7 @@ stream_skip(struct stream *s, uint64_t off, struct err *e)
 		if (!s->pipe || s->null < 0) {
 			uint8_t *p = reserve(s, STREAM_AHEAD);
 
-			if (fetch(s, p, at_most(to - s->pos, STREAM_AHEAD), &got, e) < 0)
+			if (fetch(s, p, at_most(to - s->pos, STREAM_AHEAD), &got, err) < 0)
 				return -1;
 			continue;
 		}
@@ -272,20 +272,20 @@ stream_skip(struct stream *s, uint64_t off, struct err *e)
 
 /* Reads what is needed up to offset until into window and spool, and perhaps a little more. */
 static int
-fill(struct stream *s, uint64_t until, struct err *e)
+fill(struct stream *s, uint64_t until, struct err *err)
 {
-	if (stream_skip(s, until, e) < 0)
+	if (stream_skip(s, until, err) < 0)
 		return -1;
 	while (!s->eof && s->pos < until) {
 		size_t n, got;
 		uint8_t *p;
 
-		if (s->len >= s->limit && spill(s, e) < 0)
+		if (s->len >= s->limit && spill(s, err) < 0)
 			return -1;
 		n = at_most(until - s->pos, SOURCE_REQUEST);
 		n = at_most(n < STREAM_AHEAD ? STREAM_AHEAD : n, s->limit - s->len);
 		p = reserve(s, n);
-		if (fetch(s, p, n, &got, e) < 0)
+		if (fetch(s, p, n, &got, err) < 0)
 			return -1;
 		s->len += got;
 	}
@@ -294,7 +294,7 @@ fill(struct stream *s, uint64_t until, struct err *e)
 
 /* Copies up to n bytes at off, which is below pos, from spool or window. *got is their number. */
 static int
-from_memory(struct stream *s, uint64_t off, uint8_t *p, size_t n, size_t *got, struct err *e)
+from_memory(struct stream *s, uint64_t off, uint8_t *p, size_t n, size_t *got, struct err *err)
 {
 	if (off >= win_off(s)) {
 		*got = at_most(s->pos - off, n);
@@ -304,27 +304,27 @@ from_memory(struct stream *s, uint64_t off, uint8_t *p, size_t n, size_t *got, s
 	*got = at_most(win_off(s) - off, n);
 	ssize_t r = fd_pread(s->spool, p, *got, (off_t)(s->spool_skip + (off - spool_off(s))));
 	if (r < 0)
-		return err_sys(e, s->name, "cannot read back what was kept in %s", s->spool_dir);
+		return err_sys(err, s->name, "cannot read back what was kept in %s", s->spool_dir);
 	if ((size_t)r < *got)
-		return err_input(e, s->name, "the temporary file in %s was cut off", s->spool_dir);
+		return err_input(err, s->name, "the temporary file in %s was cut off", s->spool_dir);
 	return 0;
 }
 
 static int
-check_offset(const struct stream *s, uint64_t off, struct err *e)
+check_offset(const struct stream *s, uint64_t off, struct err *err)
 {
 	if (off >= s->forgotten)
 		return 0;
-	return err_at(e, s->name, off, "these bytes of the stream were not kept");
+	return err_at(err, s->name, off, "these bytes of the stream were not kept");
 }
 
 /* Reads up to n bytes at off; fewer only at the end of the stream. */
 static int
-stream_read(struct stream *s, struct request *r, struct err *e)
+stream_read(struct stream *s, struct request *r, struct err *err)
 {
 	size_t n = r->n < UINT64_MAX - r->off ? r->n : (size_t)(UINT64_MAX - r->off), some;
 
-	if (check_offset(s, r->off, e) < 0)
+	if (check_offset(s, r->off, err) < 0)
 		return -1;
 	for (; r->got < n; r->got += some) {
 		uint64_t at = r->off + r->got;
@@ -335,19 +335,19 @@ stream_read(struct stream *s, struct request *r, struct err *e)
 		if (r->take)
 			stream_forget(s, at);
 		if (at < s->pos) {
-			if (from_memory(s, at, to, left, &some, e) < 0)
+			if (from_memory(s, at, to, left, &some, err) < 0)
 				return -1;
 		} else if (r->take && left >= STREAM_AHEAD) {
-			if (stream_skip(s, at, e) < 0)
+			if (stream_skip(s, at, err) < 0)
 				return -1;
-			if (!s->eof && fetch(s, to, left, &some, e) < 0)
+			if (!s->eof && fetch(s, to, left, &some, err) < 0)
 				return -1;
 			stream_forget(s, s->pos);
 			if (s->eof)
 				break;
 		} else {
 			/* Reads in pieces, so that the window need not hold all n bytes at once. */
-			if (fill(s, at + at_most(left, 1 << 20), e) < 0)
+			if (fill(s, at + at_most(left, 1 << 20), err) < 0)
 				return -1;
 			if (at >= s->pos)
 				break;
@@ -359,16 +359,16 @@ stream_read(struct stream *s, struct request *r, struct err *e)
 }
 
 static int
-stream_look(struct stream *s, uint64_t off, size_t most, const uint8_t **p, size_t *got, struct err *e)
+stream_look(struct stream *s, uint64_t off, size_t most, const uint8_t **p, size_t *got, struct err *err)
 {
 	*got = 0;
 	*p = (const uint8_t *)"";
-	if (check_offset(s, off, e) < 0)
+	if (check_offset(s, off, err) < 0)
 		return -1;
 	if (most > UINT64_MAX - off)
 		most = (size_t)(UINT64_MAX - off);
 	trim(s);
-	if (off + most > s->pos && fill(s, off + most, e) < 0)
+	if (off + most > s->pos && fill(s, off + most, err) < 0)
 		return -1;
 	if (off >= s->pos)
 		return 0;
@@ -378,7 +378,7 @@ stream_look(struct stream *s, uint64_t off, size_t most, const uint8_t **p, size
 		if (s->shown == NULL)
 			s->shown = xmalloc(SOURCE_LOOK_MAX);
 		*p = r.p = s->shown;
-		if (stream_read(s, &r, e) < 0)
+		if (stream_read(s, &r, err) < 0)
 			return -1;
 		*got = r.got;
 		return 0;
@@ -389,9 +389,9 @@ stream_look(struct stream *s, uint64_t off, size_t most, const uint8_t **p, size
 }
 
 static int
-stream_size(struct stream *s, uint64_t *size, struct err *e)
+stream_size(struct stream *s, uint64_t *size, struct err *err)
 {
-	if (fill(s, UINT64_MAX, e) < 0)
+	if (fill(s, UINT64_MAX, err) < 0)
 		return -1;
 	*size = s->pos;
 	return 0;
@@ -470,20 +470,20 @@ measure(struct source *s, int fd)
 }
 
 int
-source_fd(struct source **out, int fd, const char *name, const struct source_opts *opts, struct err *e)
+source_fd(struct source **out, int fd, const char *name, const struct source_opts *opts, struct err *err)
 {
 	struct source *s;
 	struct stat st;
 
 	*out = NULL;
 	if (fstat(fd, &st) < 0) {
-		err_sys(e, name, "cannot read");
+		err_sys(err, name, "cannot read");
 		close(fd);
 		return -1;
 	}
 	if (S_ISDIR(st.st_mode)) {
 		close(fd);
-		return err_input(e, name, "is a directory");
+		return err_input(err, name, "is a directory");
 	}
 	s = source_new(REGULAR, name);
 	s->st = st;
@@ -503,17 +503,17 @@ source_fd(struct source **out, int fd, const char *name, const struct source_opt
 }
 
 int
-source_open(struct source **out, const char *path, const struct source_opts *opts, struct err *e)
+source_open(struct source **out, const char *path, const struct source_opts *opts, struct err *err)
 {
 	int fd;
 
 	*out = NULL;
-	if (undo_notice(path, false, opts != NULL ? opts->diag : NULL, e) < 0)
+	if (undo_notice(path, false, opts != NULL ? opts->diag : NULL, err) < 0)
 		return -1;
 	fd = fd_open(path, O_RDONLY | O_NOCTTY);
 	if (fd < 0)
-		return err_sys(e, path, "cannot open");
-	return source_fd(out, fd, path, opts, e);
+		return err_sys(err, path, "cannot open");
+	return source_fd(out, fd, path, opts, err);
 }
 
 struct source *
@@ -591,30 +591,30 @@ source_is_file(const struct source *s, dev_t dev, ino_t ino)
 }
 
 int
-source_size(struct source *s, uint64_t *size, struct err *e)
+source_size(struct source *s, uint64_t *size, struct err *err)
 {
 	if (s->kind == STREAM)
-		return stream_size(&s->stream, size, e);
+		return stream_size(&s->stream, size, err);
 	*size = s->size;
 	return 0;
 }
 
 int
-source_to_file(struct source *s, const char *dir, struct err *e)
+source_to_file(struct source *s, const char *dir, struct err *err)
 {
 	struct stream *st = &s->stream;
 
 	if (s->kind != STREAM)
 		return 0;
 	st->spool_dir = dir;
-	if (stream_size(st, &s->size, e) < 0 || spill(st, e) < 0)
+	if (stream_size(st, &s->size, err) < 0 || spill(st, err) < 0)
 		return -1;
 	s->kind = REGULAR;
 	s->fd = st->spool;
 	s->base = (off_t)st->spool_skip;
 	st->spool = -1;
 	stream_release(st);
-	return fstat(s->fd, &s->st) < 0 ? err_sys(e, s->name, "cannot read") : 0;
+	return fstat(s->fd, &s->st) < 0 ? err_sys(err, s->name, "cannot read") : 0;
 }
 
 /* Returns how many of n bytes at off are below the end. Not for streams. */
@@ -628,68 +628,68 @@ present(const struct source *s, uint64_t off, size_t n)
 
 /* Reads exactly n bytes of a regular file. They existed when it was opened. */
 static int
-read_regular(const struct source *s, uint64_t off, void *p, size_t n, struct err *e)
+read_regular(const struct source *s, uint64_t off, void *p, size_t n, struct err *err)
 {
 	ssize_t r = fd_pread(s->fd, p, n, s->base + (off_t)off);
 
 	if (r < 0)
-		return err_sys(e, s->name, "read error");
+		return err_sys(err, s->name, "read error");
 	if ((size_t)r < n)
-		return err_at(e, s->name, off + (uint64_t)r, "the file became shorter while it was read");
+		return err_at(err, s->name, off + (uint64_t)r, "the file became shorter while it was read");
 	return 0;
 }
 
 static int
-read_some(struct source *s, struct request *r, struct err *e)
+read_some(struct source *s, struct request *r, struct err *err)
 {
 	if (s->kind == STREAM)
-		return stream_read(&s->stream, r, e);
+		return stream_read(&s->stream, r, err);
 	r->got = present(s, r->off, r->n);
 	if (s->kind == REGULAR)
-		return read_regular(s, r->off, r->p, r->got, e);
+		return read_regular(s, r->off, r->p, r->got, err);
 	if (r->got > 0)
 		memcpy(r->p, s->bytes + r->off, r->got);
 	return 0;
 }
 
 static int
-read_all(struct source *s, struct request r, struct err *e)
+read_all(struct source *s, struct request r, struct err *err)
 {
 	uint64_t size;
 	size_t left;
 
-	if (read_some(s, &r, e) < 0)
+	if (read_some(s, &r, err) < 0)
 		return -1;
 	if (r.got == r.n)
 		return 0;
 	left = r.n - r.got;
-	if (source_size(s, &size, e) < 0)
+	if (source_size(s, &size, err) < 0)
 		return -1;
 	/* If off itself is beyond the end, the message names the end. */
 	if (r.got == 0 && size < r.off)
-		return err_input(e, s->name, "cut off: it ends at byte %" PRIu64 ", %" PRIu64 " bytes too early", size,
+		return err_input(err, s->name, "cut off: it ends at byte %" PRIu64 ", %" PRIu64 " bytes too early", size,
 				 r.off - size + left);
-	return err_input(e, s->name, "cut off: %zu more bytes expected at byte %" PRIu64, left, r.off + r.got);
+	return err_input(err, s->name, "cut off: %zu more bytes expected at byte %" PRIu64, left, r.off + r.got);
 }
 
 int
-source_read(struct source *s, uint64_t off, void *p, size_t n, struct err *e)
+source_read(struct source *s, uint64_t off, void *p, size_t n, struct err *err)
 {
-	return read_all(s, (struct request){ .off = off, .p = p, .n = n }, e);
+	return read_all(s, (struct request){ .off = off, .p = p, .n = n }, err);
 }
 
 int
-source_read_some(struct source *s, uint64_t off, void *p, size_t n, size_t *got, struct err *e)
+source_read_some(struct source *s, uint64_t off, void *p, size_t n, size_t *got, struct err *err)
 {
 	struct request r = { .off = off, .p = p, .n = n };
-	int rc = read_some(s, &r, e);
+	int rc = read_some(s, &r, err);
 
 	*got = r.got;
 	return rc;
 }
 
 int
-source_slurp(struct source *s, uint64_t most, struct buf *text, struct err *e)
+source_slurp(struct source *s, uint64_t most, struct buf *text, struct err *err)
 {
 	const size_t start = text->len;
 	size_t got;
@@ -697,7 +697,7 @@ source_slurp(struct source *s, uint64_t most, struct buf *text, struct err *e)
 	do {
 		char *p = buf_reserve(text, SOURCE_LOOK_MAX);
 
-		if (source_read_some(s, text->len - start, p, SOURCE_LOOK_MAX, &got, e) < 0)
+		if (source_read_some(s, text->len - start, p, SOURCE_LOOK_MAX, &got, err) < 0)
 			return -1;
 		text->len += got;
 		source_forget(s, text->len - start);
@@ -706,21 +706,21 @@ source_slurp(struct source *s, uint64_t most, struct buf *text, struct err *e)
 }
 
 int
-source_take(struct source *s, uint64_t off, void *p, size_t n, struct err *e)
+source_take(struct source *s, uint64_t off, void *p, size_t n, struct err *err)
 {
-	return read_all(s, (struct request){ .off = off, .p = p, .n = n, .take = true }, e);
+	return read_all(s, (struct request){ .off = off, .p = p, .n = n, .take = true }, err);
 }
 
 int
-source_next(struct source *s, uint64_t off, void *p, size_t n, struct err *e)
+source_next(struct source *s, uint64_t off, void *p, size_t n, struct err *err)
 {
 	bool take = s->kind == STREAM && s->stream.forgotten >= off && s->stream.keep <= off;
 
-	return read_all(s, (struct request){ .off = off, .p = p, .n = n, .take = take }, e);
+	return read_all(s, (struct request){ .off = off, .p = p, .n = n, .take = take }, err);
 }
 
 static int
-look_regular(struct source *s, uint64_t off, size_t most, const uint8_t **p, struct err *e)
+look_regular(struct source *s, uint64_t off, size_t most, const uint8_t **p, struct err *err)
 {
 	bool near = off >= s->look_off && off - s->look_off <= s->look_len + LOOK_GAP;
 	size_t n;
@@ -730,7 +730,7 @@ look_regular(struct source *s, uint64_t off, size_t most, const uint8_t **p, str
 			s->look = xmalloc(SOURCE_LOOK_MAX);
 		n = present(s, off, near ? SOURCE_LOOK_MAX : most < LOOK_MIN ? LOOK_MIN : most);
 		s->look_len = 0;
-		if (read_regular(s, off, s->look, n, e) < 0)
+		if (read_regular(s, off, s->look, n, err) < 0)
 			return -1;
 		s->look_off = off;
 		s->look_len = n;
@@ -740,7 +740,7 @@ look_regular(struct source *s, uint64_t off, size_t most, const uint8_t **p, str
 }
 
 int
-source_look(struct source *s, uint64_t off, size_t most, const uint8_t **p, size_t *got, struct err *e)
+source_look(struct source *s, uint64_t off, size_t most, const uint8_t **p, size_t *got, struct err *err)
 {
 	if (off >= s->look_off && off - s->look_off <= s->look_len && most <= s->look_len - (off - s->look_off)) {
 		*p = s->look + (off - s->look_off);
@@ -750,13 +750,13 @@ source_look(struct source *s, uint64_t off, size_t most, const uint8_t **p, size
 	if (most > SOURCE_LOOK_MAX)
 		most = SOURCE_LOOK_MAX;
 	if (s->kind == STREAM)
-		return stream_look(&s->stream, off, most, p, got, e);
+		return stream_look(&s->stream, off, most, p, got, err);
 	*got = most = present(s, off, most);
 	*p = (const uint8_t *)"";
 	if (most == 0)
 		return 0;
 	if (s->kind == REGULAR)
-		return look_regular(s, off, most, p, e);
+		return look_regular(s, off, most, p, err);
 	*p = s->bytes + off;
 	return 0;
 }
@@ -791,21 +791,21 @@ source_explain(const struct source *s, const char *why)
 }
 
 int
-source_verify(struct source *s, struct err *e)
+source_verify(struct source *s, struct err *err)
 {
 	struct stat st;
 
 	if (s->kind != REGULAR)
 		return 0;
 	if (fstat(s->fd, &st) < 0)
-		return err_sys(e, s->name, "cannot check that it did not change");
+		return err_sys(err, s->name, "cannot check that it did not change");
 	if (st.st_size != s->st.st_size || st.st_mtim.tv_sec != s->st.st_mtim.tv_sec || st.st_mtim.tv_nsec != s->st.st_mtim.tv_nsec)
-		return err_input(e, s->name, "changed while it was read");
+		return err_input(err, s->name, "changed while it was read");
 	return 0;
 }
 
 int
-source_raw(struct source *s, uint64_t off, uint64_t len, struct source_raw *raw, struct err *e)
+source_raw(struct source *s, uint64_t off, uint64_t len, struct source_raw *raw, struct err *err)
 {
 	*raw = (struct source_raw){ .fd = -1 };
 	if (s->kind == REGULAR && off <= s->size && len <= s->size - off) {
@@ -814,7 +814,7 @@ source_raw(struct source *s, uint64_t off, uint64_t len, struct source_raw *raw,
 		raw->base = s->base;
 	}
 	if (s->kind == STREAM && stream_passes(&s->stream, off, len)) {
-		if (stream_skip(&s->stream, off, e) < 0)
+		if (stream_skip(&s->stream, off, err) < 0)
 			return -1;
 		raw->passes = true;
 		raw->fd = s->stream.pipe ? s->stream.fd : -1;

@@ -38,13 +38,13 @@ struct source_opts {
  * Opens path for reading. A file whose edit in place was interrupted is refused (io/undo.h). opts may be NULL. The caller closes
  * the source.
  */
-int source_open(struct source **out, const char *path, const struct source_opts *opts, struct err *e);
+int source_open(struct source **out, const char *path, const struct source_opts *opts, struct err *err);
 
 /*
  * Takes over fd, which is closed with the source and also if this function fails. Messages use name. Offset 0 of a regular file is
  * the current position of fd; the position afterwards is unspecified.
  */
-int source_fd(struct source **out, int fd, const char *name, const struct source_opts *opts, struct err *e);
+int source_fd(struct source **out, int fd, const char *name, const struct source_opts *opts, struct err *err);
 
 /* A source of bytes in memory, which are borrowed. */
 struct source *source_memory(const void *p, size_t len, const char *name);
@@ -71,41 +71,41 @@ bool source_is_file(const struct source *s, dev_t dev, ino_t ino);
  * Reads a stream to its end into an unnamed temporary file in the folder dir. From then on s is that regular file. A source that is
  * no stream is left unchanged. No byte of the stream may have been forgotten.
  */
-int source_to_file(struct source *s, const char *dir, struct err *e);
+int source_to_file(struct source *s, const char *dir, struct err *err);
 
 /* Returns the total size. A stream is read to its end first, and what is not forgotten is kept. */
-int source_size(struct source *s, uint64_t *size, struct err *e);
+int source_size(struct source *s, uint64_t *size, struct err *err);
 
 /*
  * Reads n bytes at off. If there are fewer, fails with ERR_INPUT "cut off ...".
  * Reading forgotten bytes of a stream is a programming error, reported as
  * ERR_INPUT. Several threads may call this at once on a regular file.
  */
-int source_read(struct source *s, uint64_t off, void *p, size_t n, struct err *e);
+int source_read(struct source *s, uint64_t off, void *p, size_t n, struct err *err);
 
 /* Like source_read, but the end of the input is no error. *got is the number of bytes read. */
-int source_read_some(struct source *s, uint64_t off, void *p, size_t n, size_t *got, struct err *e);
+int source_read_some(struct source *s, uint64_t off, void *p, size_t n, size_t *got, struct err *err);
 
 /* Like source_read for single-pass reads in order: forgets the bytes below off + n. On a stream, large reads bypass the window. */
-int source_take(struct source *s, uint64_t off, void *p, size_t n, struct err *e);
+int source_take(struct source *s, uint64_t off, void *p, size_t n, struct err *err);
 
 /*
  * Sequential read of a part of the input. Forgets the bytes that it returns if everything before them is forgotten and source_keep
  * does not protect them; otherwise behaves like source_read.
  */
-int source_next(struct source *s, uint64_t off, void *p, size_t n, struct err *e);
+int source_next(struct source *s, uint64_t off, void *p, size_t n, struct err *err);
 
 /*
  * Shows up to most bytes at off; most is cut to SOURCE_LOOK_MAX. *got < most only at the end of the input. *p is borrowed until the
  * next call on s. Not thread-safe.
  */
-int source_look(struct source *s, uint64_t off, size_t most, const uint8_t **p, size_t *got, struct err *e);
+int source_look(struct source *s, uint64_t off, size_t most, const uint8_t **p, size_t *got, struct err *err);
 
 /*
  * Appends the whole input, which should be small, to text. Returns 1 after reading only a beginning if the input is longer than
  * most. A stream forgets these bytes.
  */
-int source_slurp(struct source *s, uint64_t most, struct buf *text, struct err *e);
+int source_slurp(struct source *s, uint64_t most, struct buf *text, struct err *err);
 
 /*
  * Returns how many bytes from off on are available without waiting: for a file all, for a stream those already read from its
@@ -126,7 +126,7 @@ void source_keep(struct source *s, uint64_t off);
 void source_explain(const struct source *s, const char *why);
 
 /* Fails with ERR_INPUT "changed while it was read" if a regular file's size or modification time is not that at its opening. */
-int source_verify(struct source *s, struct err *e);
+int source_verify(struct source *s, struct err *err);
 
 /* For sink_copy only: a descriptor from which the kernel can move the bytes. */
 struct source_raw {
@@ -138,7 +138,7 @@ struct source_raw {
 };
 
 /* Finds out how the len bytes at off can be had. */
-int source_raw(struct source *s, uint64_t off, uint64_t len, struct source_raw *raw, struct err *e);
+int source_raw(struct source *s, uint64_t off, uint64_t len, struct source_raw *raw, struct err *err);
 
 /* Informs a stream that n bytes were moved out of raw.fd. They count as forgotten. */
 void source_advance(struct source *s, uint64_t n);

@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "base/xalloc.h"
 
-#define PICKLE_OP(name, byte, run, width, kind, takes) static int run(struct pickle_machine *m, struct err *e);
+#define PICKLE_OP(name, byte, run, width, kind, takes) static int run(struct pickle_machine *m, struct err *err);
 PICKLE_OPS(PICKLE_OP)
 #undef PICKLE_OP
 
@@ -42,14 +42,14 @@ opcode_place(const struct pickle_reader *r)
 #define fail(r, e, ...) err_failed(err_place(e, opcode_place(r), __VA_ARGS__))
 
 static int
-cut_off(const struct pickle_reader *r, struct err *e)
+cut_off(const struct pickle_reader *r, struct err *err)
 {
-	return fail(r, e, "the %s ends within the pickle", r->limit == UINT64_MAX ? "input" : "record");
+	return fail(r, err, "the %s ends within the pickle", r->limit == UINT64_MAX ? "input" : "record");
 }
 
 /* Refills the window with the bytes at the current offset, up to SOURCE_LOOK_MAX and the limit. */
 static int
-look(struct pickle_reader *r, struct err *e)
+look(struct pickle_reader *r, struct err *err)
 {
 	uint64_t at = reader_at(r), left = r->limit > at ? r->limit - at : 0;
 	size_t most = left < SOURCE_LOOK_MAX ? (size_t)left : SOURCE_LOOK_MAX;
@@ -57,18 +57,18 @@ look(struct pickle_reader *r, struct err *e)
 	r->base = at;
 	r->at = r->len = 0;
 	r->p = (const uint8_t *)"";
-	return most == 0 ? 0 : source_look(r->src, at, most, &r->p, &r->len, e);
+	return most == 0 ? 0 : source_look(r->src, at, most, &r->p, &r->len, err);
 }
 
 /* Returns the next n bytes, which must be few; borrowed until the next read. Returns NULL with e set at the end of the input. */
 static const uint8_t *
-take(struct pickle_reader *r, size_t n, struct err *e)
+take(struct pickle_reader *r, size_t n, struct err *err)
 {
 	if (r->len - r->at < n) {
-		if (look(r, e) < 0)
+		if (look(r, err) < 0)
 			return NULL;
 		if (r->len < n) {
-			cut_off(r, e);
+			cut_off(r, err);
 			return NULL;
 		}
 	}
@@ -77,21 +77,21 @@ take(struct pickle_reader *r, size_t n, struct err *e)
 }
 
 static __attribute__((noinline)) int
-look_for_opcode(struct pickle_reader *r, struct err *e)
+look_for_opcode(struct pickle_reader *r, struct err *err)
 {
-	if (look(r, e) < 0)
+	if (look(r, err) < 0)
 		return -1;
 	if (r->len == 0)
-		return err_at(e, source_name(r->src), reader_at(r), "the %s ends within a pickle",
+		return err_at(err, source_name(r->src), reader_at(r), "the %s ends within a pickle",
 			      r->limit == UINT64_MAX ? "input" : "record");
 	return 0;
 }
 
 /* Reads the next opcode into op and op_off. */
 static inline int
-next_opcode(struct pickle_reader *r, struct err *e)
+next_opcode(struct pickle_reader *r, struct err *err)
 {
-	if (r->at == r->len && look_for_opcode(r, e) < 0)
+	if (r->at == r->len && look_for_opcode(r, err) < 0)
 		return -1;
 	r->op_off = reader_at(r);
 	r->op = r->p[r->at++];
@@ -100,7 +100,7 @@ next_opcode(struct pickle_reader *r, struct err *e)
 
 /* Reads n bytes that do not fit into the window. */
 static int
-long_bytes(struct pickle_reader *r, uint64_t n, struct arena *a, struct str *out, struct err *e)
+long_bytes(struct pickle_reader *r, uint64_t n, struct arena *a, struct str *out, struct err *err)
 {
 	uint64_t at = reader_at(r);
 	size_t have = 0, piece = PIECE, got;
@@ -108,15 +108,15 @@ long_bytes(struct pickle_reader *r, uint64_t n, struct arena *a, struct str *out
 	int rc;
 
 	if (n > SIZE_MAX / 2 || at > r->limit || n > r->limit - at)
-		return cut_off(r, e);
+		return cut_off(r, err);
 	while (have < n) {
 		if (piece > n - have)
 			piece = (size_t)n - have;
 		p = xreallocn(p, have + piece, 1);
-		rc = source_read_some(r->src, at + have, p + have, piece, &got, e);
+		rc = source_read_some(r->src, at + have, p + have, piece, &got, err);
 		have += got;
 		if (rc == 0 && got < piece)
-			rc = cut_off(r, e);
+			rc = cut_off(r, err);
 		if (rc < 0) {
 			free(p);
 			return -1;
@@ -132,15 +132,15 @@ long_bytes(struct pickle_reader *r, uint64_t n, struct arena *a, struct str *out
 
 /* Copies the next n bytes to a. Memory is allocated only as the bytes arrive. */
 static int
-take_bytes(struct pickle_reader *r, uint64_t n, struct arena *a, struct str *out, struct err *e)
+take_bytes(struct pickle_reader *r, uint64_t n, struct arena *a, struct str *out, struct err *err)
 {
 	char *p;
 
 	if (r->len - r->at < n) {
-		if (look(r, e) < 0)
+		if (look(r, err) < 0)
 			return -1;
 		if (r->len < n)
-			return long_bytes(r, n, a, out, e);
+			return long_bytes(r, n, a, out, err);
 	}
 	p = arena_bytes(a, (size_t)n);
 	memcpy(p, r->p + r->at, (size_t)n);
@@ -151,7 +151,7 @@ take_bytes(struct pickle_reader *r, uint64_t n, struct arena *a, struct str *out
 
 /* Reads a line. *out is the line without its newline, borrowed until the next read. */
 static int
-take_line(struct pickle_reader *r, struct str *out, struct err *e)
+take_line(struct pickle_reader *r, struct str *out, struct err *err)
 {
 	const uint8_t *from = r->p + r->at, *end = memchr(from, '\n', r->len - r->at);
 
@@ -159,10 +159,10 @@ take_line(struct pickle_reader *r, struct str *out, struct err *e)
 	while (end == NULL) {
 		buf_add(&r->line, from, r->len - r->at);
 		r->at = r->len;
-		if (look(r, e) < 0)
+		if (look(r, err) < 0)
 			return -1;
 		if (r->len == 0)
-			return cut_off(r, e);
+			return cut_off(r, err);
 		from = r->p;
 		end = memchr(from, '\n', r->len);
 	}
@@ -250,10 +250,10 @@ memo_get(const struct pickle_memo *m, uint32_t index)
 /* ---- the stack */
 
 static int
-stack_grow(struct pickle_machine *m, struct err *e)
+stack_grow(struct pickle_machine *m, struct err *err)
 {
 	if (m->depth >= PICKLE_STACK_MAX)
-		return fail(&m->in, e, "more than %d values on the stack", PICKLE_STACK_MAX);
+		return fail(&m->in, err, "more than %d values on the stack", PICKLE_STACK_MAX);
 	m->stack = xgrow(m->stack, m->depth, &m->stack_cap, sizeof(*m->stack));
 	if (m->stack_cap > PICKLE_STACK_MAX)
 		m->stack_cap = PICKLE_STACK_MAX;
@@ -261,26 +261,26 @@ stack_grow(struct pickle_machine *m, struct err *e)
 }
 
 static void
-underflow(const struct pickle_machine *m, struct err *e)
+underflow(const struct pickle_machine *m, struct err *err)
 {
-	fail(&m->in, e, m->depth == 0 ? "the stack is empty" : "there is a mark where a value is expected");
+	fail(&m->in, err, m->depth == 0 ? "the stack is empty" : "there is a mark where a value is expected");
 }
 
 static int
-push(struct pickle_machine *m, uint32_t h, struct err *e)
+push(struct pickle_machine *m, uint32_t h, struct err *err)
 {
-	if (m->depth == m->stack_cap && stack_grow(m, e) < 0)
+	if (m->depth == m->stack_cap && stack_grow(m, err) < 0)
 		return -1;
 	m->stack[m->depth++] = h;
 	return 0;
 }
 
 static int
-top_of(struct pickle_machine *m, uint32_t *top, struct err *e)
+top_of(struct pickle_machine *m, uint32_t *top, struct err *err)
 {
 	*top = VALUE_ABSENT;
 	if (m->depth == m->fence) {
-		underflow(m, e);
+		underflow(m, err);
 		return -1;
 	}
 	*top = m->stack[m->depth - 1];
@@ -289,12 +289,12 @@ top_of(struct pickle_machine *m, uint32_t *top, struct err *e)
 
 /* Takes the values above the last mark as operands, which are borrowed until the next push, and removes the mark. */
 static int
-pop_mark(struct pickle_machine *m, struct err *e)
+pop_mark(struct pickle_machine *m, struct err *err)
 {
 	size_t start;
 
 	if (m->marks_n == 0)
-		return fail(&m->in, e, "there is no mark on the stack");
+		return fail(&m->in, err, "there is no mark on the stack");
 	start = m->marks[--m->marks_n];
 	m->fence = m->marks_n > 0 ? m->marks[m->marks_n - 1] : 0;
 	m->items = m->stack + start;
@@ -305,13 +305,14 @@ pop_mark(struct pickle_machine *m, struct err *e)
 
 /* Takes the topmost n values as operands, which are borrowed until the next push. */
 static int
-pop(struct pickle_machine *m, size_t n, struct err *e)
+pop(struct pickle_machine *m, size_t n, struct err *err)
 {
 	if (m->depth - m->fence < n && opcodes[m->in.op].run == op_tuple)
-		return fail(&m->in, e, "fewer than %zu values are on the stack%s", n, m->marks_n > 0 ? " above the last mark" : "");
+		return fail(&m->in, err, "fewer than %zu values are on the stack%s", n,
+			    m->marks_n > 0 ? " above the last mark" : "");
 	if (m->depth - m->fence < n) {
 		m->depth = m->fence;
-		underflow(m, e);
+		underflow(m, err);
 		return -1;
 	}
 	m->depth -= n;
@@ -322,14 +323,14 @@ pop(struct pickle_machine *m, size_t n, struct err *e)
 
 /* Reports something that Python would refuse. Returns 0 in lenient mode; otherwise sets the message and returns -1. */
 __attribute__((format(printf, 3, 4))) static int
-refuse(struct pickle_machine *m, struct err *e, const char *fmt, ...)
+refuse(struct pickle_machine *m, struct err *err, const char *fmt, ...)
 {
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(m->passed_over, sizeof(m->passed_over), fmt, ap);
 	va_end(ap);
-	return m->hooks.lenient ? 0 : fail(&m->in, e, "%s", m->passed_over);
+	return m->hooks.lenient ? 0 : fail(&m->in, err, "%s", m->passed_over);
 }
 
 /* ---- calls that yield plain data. If a protocol has no opcode for a type, Python writes a call instead. It becomes data again. */
@@ -504,25 +505,25 @@ make_plain(struct pickle_machine *m, uint32_t callable, uint32_t args, uint32_t 
 /* ---- constants */
 
 static int
-op_none(struct pickle_machine *m, struct err *e)
+op_none(struct pickle_machine *m, struct err *err)
 {
-	return push(m, value_new_none(m->t), e);
+	return push(m, value_new_none(m->t), err);
 }
 
 static int
-op_bool(struct pickle_machine *m, struct err *e)
+op_bool(struct pickle_machine *m, struct err *err)
 {
-	return push(m, value_new_bool(m->t, m->kind), e);
+	return push(m, value_new_bool(m->t, m->kind), err);
 }
 
 /* ---- numbers */
 
 static int
-op_integer(struct pickle_machine *m, struct err *e)
+op_integer(struct pickle_machine *m, struct err *err)
 {
 	const uint8_t *p = m->arg;
 
-	return push(m, value_new_int(m->t, m->width == 1 ? p[0] : m->width == 2 ? get_le16(p) : (int32_t)get_le32(p)), e);
+	return push(m, value_new_int(m->t, m->width == 1 ? p[0] : m->width == 2 ? get_le16(p) : (int32_t)get_le32(p)), err);
 }
 
 /* Makes a VALUE_INT or VALUE_BIGINT from little-endian two's complement bytes. The bytes are copied if needed. */
@@ -580,38 +581,38 @@ shown(const struct pickle_machine *m)
  * differ about its meaning.
  */
 static int
-op_decimal(struct pickle_machine *m, struct err *e)
+op_decimal(struct pickle_machine *m, struct err *err)
 {
 	bool negative = m->line.len > 0 && m->line.p[0] == '-', good;
 	struct str digits = str_from(m->line, negative || (m->line.len > 0 && m->line.p[0] == '+') ? 1 : 0);
 	uint8_t bytes[PICKLE_DIGITS_MAX / 2 + 2];
 
 	if (m->kind == VALUE_INT && (str_eqc(m->line, "00") || str_eqc(m->line, "01")))
-		return push(m, value_new_bool(m->t, m->line.p[1] == '1'), e);
+		return push(m, value_new_bool(m->t, m->line.p[1] == '1'), err);
 	if (m->kind == VALUE_BIGINT && digits.len > 0 && digits.p[digits.len - 1] == 'L')
 		digits.len--;
 	good = digits.len > 0 && (digits.len == 1 || digits.p[0] != '0');
 	for (size_t i = 0; i < digits.len && good; i++)
 		good = digits.p[i] >= '0' && digits.p[i] <= '9';
 	if (!good)
-		return fail(&m->in, e, "\"%.*s\" is not a decimal number", shown(m), m->line.p);
+		return fail(&m->in, err, "\"%.*s\" is not a decimal number", shown(m), m->line.p);
 	if (digits.len > PICKLE_DIGITS_MAX)
-		return fail(&m->in, e, "a number of more than %d digits", PICKLE_DIGITS_MAX);
-	return push(m, new_long(m->t, bytes, binary(digits, negative, bytes)), e);
+		return fail(&m->in, err, "a number of more than %d digits", PICKLE_DIGITS_MAX);
+	return push(m, new_long(m->t, bytes, binary(digits, negative, bytes)), err);
 }
 
 static int
-op_float(struct pickle_machine *m, struct err *e)
+op_float(struct pickle_machine *m, struct err *err)
 {
 	double d;
 
 	if (!num_double(m->line, &d))
-		return fail(&m->in, e, "\"%.*s\" is not a number", shown(m), m->line.p);
-	return push(m, value_new_float(m->t, d), e);
+		return fail(&m->in, err, "\"%.*s\" is not a number", shown(m), m->line.p);
+	return push(m, value_new_float(m->t, d), err);
 }
 
 static int
-op_binfloat(struct pickle_machine *m, struct err *e)
+op_binfloat(struct pickle_machine *m, struct err *err)
 {
 	uint64_t bits = 0;
 	double d;
@@ -619,7 +620,7 @@ op_binfloat(struct pickle_machine *m, struct err *e)
 	for (int i = 0; i < 8; i++)
 		bits = bits << 8 | m->arg[i];
 	memcpy(&d, &bits, sizeof(d));
-	return push(m, value_new_float(m->t, d), e);
+	return push(m, value_new_float(m->t, d), err);
 }
 
 /* Returns true if s is UTF-8 as Python writes it, in which lone surrogates may occur. */
@@ -639,37 +640,37 @@ is_utf8(struct str s)
 
 /* Skips n bytes. The hook returns the value that represents them. */
 static int
-later(struct pickle_machine *m, enum value_kind kind, uint64_t n, struct err *e)
+later(struct pickle_machine *m, enum value_kind kind, uint64_t n, struct err *err)
 {
 	struct pickle_reader *in = &m->in;
 	uint64_t at = reader_at(in);
 
 	if (at > in->limit || n > in->limit - at)
-		return cut_off(in, e);
+		return cut_off(in, err);
 	in->base = at + n;
 	in->at = in->len = 0;
-	return push(m, m->hooks.later(m->hooks.arg, m->t, kind, at, n), e);
+	return push(m, m->hooks.later(m->hooks.arg, m->t, kind, at, n), err);
 }
 
 /* Handles strings, bytes and long integers whose length is in the first width bytes. BINSTRING and LONG4 have signed lengths. */
 static int
-op_counted(struct pickle_machine *m, struct err *e)
+op_counted(struct pickle_machine *m, struct err *err)
 {
 	uint64_t n = m->width == 1 ? m->arg[0] : m->width == 4 ? get_le32(m->arg) : get_le64(m->arg);
 	enum value_kind kind = m->kind;
 	struct str s;
 
 	if (m->width == 4 && (kind == VALUE_PYSTR || kind == VALUE_BIGINT) && n > INT32_MAX)
-		return fail(&m->in, e, "a negative length");
+		return fail(&m->in, err, "a negative length");
 	if (m->hooks.later != NULL && kind != VALUE_STR && kind != VALUE_BIGINT && n >= PICKLE_LATER)
-		return later(m, kind, n, e);
-	if (take_bytes(&m->in, n, vtree_arena(m->t), &s, e) < 0)
+		return later(m, kind, n, err);
+	if (take_bytes(&m->in, n, vtree_arena(m->t), &s, err) < 0)
 		return -1;
 	if (kind == VALUE_BIGINT)
-		return push(m, new_long(m->t, (const uint8_t *)s.p, s.len), e);
+		return push(m, new_long(m->t, (const uint8_t *)s.p, s.len), err);
 	if (kind == VALUE_STR && !is_utf8(s))
-		return fail(&m->in, e, "the text is not UTF-8");
-	return push(m, value_new_text(m->t, kind, s), e);
+		return fail(&m->in, err, "the text is not UTF-8");
+	return push(m, value_new_text(m->t, kind, s), err);
 }
 
 /*
@@ -700,26 +701,26 @@ unescape(struct str s, struct buf *out)
 
 /* Pushes and releases the decoded text out. If left is not empty, decoding stopped there at an invalid escape. */
 static int
-push_unescaped(struct pickle_machine *m, enum value_kind kind, struct buf *out, struct str left, struct err *e)
+push_unescaped(struct pickle_machine *m, enum value_kind kind, struct buf *out, struct str left, struct err *err)
 {
 	struct str s = left.len == 0 ? arena_str(vtree_arena(m->t), buf_str(out)) : left;
 
 	buf_release(out);
 	if (left.len > 0)
-		return fail(&m->in, e, "an escape in the text has no meaning");
-	return push(m, value_new_text(m->t, kind, s), e);
+		return fail(&m->in, err, "an escape in the text has no meaning");
+	return push(m, value_new_text(m->t, kind, s), err);
 }
 
 /* Handles a quoted string of protocol 0, as written by Python 2's repr. */
 static int
-op_string(struct pickle_machine *m, struct err *e)
+op_string(struct pickle_machine *m, struct err *err)
 {
 	struct buf out = BUF_INIT;
 	struct str s = m->line;
 	size_t n;
 
 	if (s.len < 2 || (s.p[0] != '\'' && s.p[0] != '"') || s.p[s.len - 1] != s.p[0])
-		return fail(&m->in, e, "the text is not in quotes");
+		return fail(&m->in, err, "the text is not in quotes");
 	s = str_n(s.p + 1, s.len - 2);
 	for (; s.len > 0; s = str_from(s, n)) {
 		n = s.p[0] == '\\' ? unescape(str_from(s, 1), &out) + 1 : 1;
@@ -728,7 +729,7 @@ op_string(struct pickle_machine *m, struct err *e)
 		else if (n == 1)
 			break;
 	}
-	return push_unescaped(m, VALUE_PYSTR, &out, s, e);
+	return push_unescaped(m, VALUE_PYSTR, &out, s, err);
 }
 
 static void
@@ -744,7 +745,7 @@ put_point(struct buf *b, uint32_t c)
 
 /* Decodes raw-unicode-escape: \uXXXX and \UXXXXXXXX; all other bytes are Latin-1. */
 static int
-op_unicode(struct pickle_machine *m, struct err *e)
+op_unicode(struct pickle_machine *m, struct err *err)
 {
 	struct buf out = BUF_INIT;
 	struct str s = m->line;
@@ -764,30 +765,30 @@ op_unicode(struct pickle_machine *m, struct err *e)
 			break;
 		put_point(&out, c);
 	}
-	return push_unescaped(m, VALUE_STR, &out, s, e);
+	return push_unescaped(m, VALUE_STR, &out, s, err);
 }
 
 /* ---- frame and end */
 
 static int
-op_proto(struct pickle_machine *m, struct err *e)
+op_proto(struct pickle_machine *m, struct err *err)
 {
-	return m->arg[0] > 5 ? refuse(m, e, "protocol %u is newer than 5, the newest known", m->arg[0]) : 0;
+	return m->arg[0] > 5 ? refuse(m, err, "protocol %u is newer than 5, the newest known", m->arg[0]) : 0;
 }
 
 /* Handles FRAME, which is only a hint for buffering, and POP_MARK, whose operands are discarded. */
 static int
-op_nothing(struct pickle_machine *m, struct err *e)
+op_nothing(struct pickle_machine *m, struct err *err)
 {
 	(void)m;
-	(void)e;
+	(void)err;
 	return 0;
 }
 
 static int
-op_stop(struct pickle_machine *m, struct err *e)
+op_stop(struct pickle_machine *m, struct err *err)
 {
-	(void)e;
+	(void)err;
 	m->stopped = true;
 	m->root = m->items[0];
 	return 0;
@@ -796,10 +797,10 @@ op_stop(struct pickle_machine *m, struct err *e)
 /* ---- stack */
 
 static int
-op_mark(struct pickle_machine *m, struct err *e)
+op_mark(struct pickle_machine *m, struct err *err)
 {
 	if (m->marks_n >= PICKLE_STACK_MAX)
-		return fail(&m->in, e, "more than %d marks", PICKLE_STACK_MAX);
+		return fail(&m->in, err, "more than %d marks", PICKLE_STACK_MAX);
 	*xpush(m->marks, m->marks_n, m->marks_cap) = (uint32_t)m->depth;
 	m->fence = m->depth;
 	return 0;
@@ -807,20 +808,20 @@ op_mark(struct pickle_machine *m, struct err *e)
 
 /* Pops a value, or the mark if it is on top. */
 static int
-op_pop(struct pickle_machine *m, struct err *e)
+op_pop(struct pickle_machine *m, struct err *err)
 {
-	return m->marks_n > 0 && m->depth == m->fence ? pop_mark(m, e) : pop(m, 1, e);
+	return m->marks_n > 0 && m->depth == m->fence ? pop_mark(m, err) : pop(m, 1, err);
 }
 
 static int
-op_dup(struct pickle_machine *m, struct err *e)
+op_dup(struct pickle_machine *m, struct err *err)
 {
 	uint32_t top;
 
-	if (top_of(m, &top, e) < 0)
+	if (top_of(m, &top, err) < 0)
 		return -1;
 	vtree_share(m->t, top);
-	return push(m, top, e);
+	return push(m, top, err);
 }
 
 /* ---- memo entries that are read again. Most are not, and need not be kept. */
@@ -848,9 +849,9 @@ note_recall(struct pickle_recall *r, uint32_t index)
 
 /* Skips an argument whose length is in its first width bytes. */
 static int
-skip_counted(struct pickle_reader *r, unsigned width, struct err *e)
+skip_counted(struct pickle_reader *r, unsigned width, struct err *err)
 {
-	const uint8_t *p = take(r, width, e);
+	const uint8_t *p = take(r, width, err);
 	uint64_t n = p == NULL ? 0 : width == 1 ? p[0] : width == 4 ? get_le32(p) : get_le64(p);
 
 	if (p == NULL || n > r->limit - reader_at(r))
@@ -866,7 +867,7 @@ skip_counted(struct pickle_reader *r, unsigned width, struct err *e)
 
 /* Notes what the opcode just read stores or recalls. Picklers number stored entries from 0; the scan gives up on other numbers. */
 static int
-scan_opcode(struct pickle_reader *r, struct pickle_recall *recall, struct err *e)
+scan_opcode(struct pickle_reader *r, struct pickle_recall *recall, struct err *err)
 {
 	const struct pickle_opcode *op = &opcodes[r->op];
 	uint32_t index = recall->stored;
@@ -874,10 +875,10 @@ scan_opcode(struct pickle_reader *r, struct pickle_recall *recall, struct err *e
 	const uint8_t *p;
 
 	if (op->run == op_counted)
-		return skip_counted(r, op->width, e);
+		return skip_counted(r, op->width, err);
 	if (op->width == LINE)
-		return op->run == op_global && take_line(r, &line, e) == 0 ? take_line(r, &line, e) : -1;
-	p = take(r, op->width, e);
+		return op->run == op_global && take_line(r, &line, err) == 0 ? take_line(r, &line, err) : -1;
+	p = take(r, op->width, err);
 	if (op->run == NULL || p == NULL)
 		return -1;
 	if (op->run != op_put && op->run != op_get)
@@ -936,7 +937,7 @@ scan_ahead(struct pickle_reader *r, struct pickle_recall *recall, const uint8_t 
 
 /* Scans the pickle ahead without executing it. Errors in the pickle are ignored here, since its execution reports them. */
 static int
-find_recalled(struct pickle_machine *m, struct err *e)
+find_recalled(struct pickle_machine *m, struct err *err)
 {
 	struct pickle_reader r = m->in;
 	struct err why = ERR_INIT;
@@ -954,7 +955,7 @@ find_recalled(struct pickle_machine *m, struct err *e)
 		vtree_share(m->t, VALUE_ABSENT);
 	if (why.code == ERR_NONE || why.code == ERR_INPUT)
 		return 0;
-	*e = why;
+	*err = why;
 	return -1;
 }
 
@@ -962,13 +963,13 @@ find_recalled(struct pickle_machine *m, struct err *e)
 
 /* Returns the memo index of an opcode: a line of digits, or width bytes. MEMOIZE uses the next index. */
 static int
-memo_index(struct pickle_machine *m, uint32_t *index, struct err *e)
+memo_index(struct pickle_machine *m, uint32_t *index, struct err *err)
 {
 	uint64_t v = 0;
 
 	if (m->width == LINE) {
 		if (!num_u64(m->line, &v) || v > UINT32_MAX)
-			return fail(&m->in, e, "\"%.*s\" is not a memo index", shown(m), m->line.p);
+			return fail(&m->in, err, "\"%.*s\" is not a memo index", shown(m), m->line.p);
 		*index = (uint32_t)v;
 	} else {
 		*index = m->width == 0 ? (uint32_t)m->memo.count : m->width == 1 ? m->arg[0] : get_le32(m->arg);
@@ -1114,7 +1115,7 @@ read_plain(struct glance *g, struct pickle_plain *c)
 
 /* Replaces the callable on top by its result if the call can be read at once. */
 static int
-plain_call(struct pickle_machine *m, uint32_t callable, struct err *e)
+plain_call(struct pickle_machine *m, uint32_t callable, struct err *err)
 {
 	const size_t left = m->in.len - m->in.at;
 	const uint8_t *from = m->in.p + m->in.at;
@@ -1130,7 +1131,7 @@ plain_call(struct pickle_machine *m, uint32_t callable, struct err *e)
 	c.callable = callable;
 	if (!read_plain(&g, &c) || (size_t)(g.p - from) > left)
 		return 0;
-	took = m->hooks.plain(m->hooks.arg, m->t, &c, &m->stack[m->depth - 1], e);
+	took = m->hooks.plain(m->hooks.arg, m->t, &c, &m->stack[m->depth - 1], err);
 	if (took > 0) {
 		m->in.at += (size_t)(g.p - from);
 		m->memo.count += g.puts;
@@ -1139,32 +1140,32 @@ plain_call(struct pickle_machine *m, uint32_t callable, struct err *e)
 }
 
 static int
-op_get(struct pickle_machine *m, struct err *e)
+op_get(struct pickle_machine *m, struct err *err)
 {
 	uint32_t index, h;
 
-	if (memo_index(m, &index, e) < 0)
+	if (memo_index(m, &index, err) < 0)
 		return -1;
 	h = memo_get(&m->memo, index);
 	if (h == VALUE_ABSENT) {
-		if (refuse(m, e, "memo entry %u was never stored", index) < 0)
+		if (refuse(m, err, "memo entry %u was never stored", index) < 0)
 			return -1;
 		h = value_new_none(m->t);
 	}
-	if (push(m, h, e) < 0)
+	if (push(m, h, err) < 0)
 		return -1;
-	return m->hooks.plain != NULL && value_kind(m->t, h) == VALUE_GLOBAL ? plain_call(m, h, e) : 0;
+	return m->hooks.plain != NULL && value_kind(m->t, h) == VALUE_GLOBAL ? plain_call(m, h, err) : 0;
 }
 
 static int
-op_put(struct pickle_machine *m, struct err *e)
+op_put(struct pickle_machine *m, struct err *err)
 {
 	uint32_t index, top;
 
-	if (memo_index(m, &index, e) < 0 || top_of(m, &top, e) < 0)
+	if (memo_index(m, &index, err) < 0 || top_of(m, &top, err) < 0)
 		return -1;
 	if (m->memo.nvalues == FAR_MAX)
-		return fail(&m->in, e, "more than %d memo entries whose numbers leave gaps, which no pickler makes", FAR_MAX);
+		return fail(&m->in, err, "more than %d memo entries whose numbers leave gaps, which no pickler makes", FAR_MAX);
 	if (!is_recalled(&m->recall, index)) {
 		m->memo.count++;
 		return 0;
@@ -1177,20 +1178,20 @@ op_put(struct pickle_machine *m, struct err *e)
 /* ---- containers */
 
 static int
-op_tuple(struct pickle_machine *m, struct err *e)
+op_tuple(struct pickle_machine *m, struct err *err)
 {
-	return push(m, value_new_tuple(m->t, m->items, m->n), e);
+	return push(m, value_new_tuple(m->t, m->items, m->n), err);
 }
 
 /* Pushes a new container with the operands as items. The opcodes for empty containers have no operands. */
 static int
-op_collect(struct pickle_machine *m, struct err *e)
+op_collect(struct pickle_machine *m, struct err *err)
 {
 	uint32_t h = value_new_seq(m->t, m->kind);
 
 	for (size_t i = 0; i < m->n; i++)
 		value_append(m->t, h, m->items[i]);
-	return push(m, h, e);
+	return push(m, h, err);
 }
 
 /*
@@ -1213,18 +1214,18 @@ target_of(struct pickle_machine *m, uint32_t top, enum value_kind kind)
 
 /* Appends the operands to the list, set or object on top. */
 static int
-op_extend(struct pickle_machine *m, struct err *e)
+op_extend(struct pickle_machine *m, struct err *err)
 {
 	enum value_kind kind = m->kind;
 	uint32_t top, target;
 
-	if (top_of(m, &top, e) < 0)
+	if (top_of(m, &top, err) < 0)
 		return -1;
 	target = target_of(m, top, kind);
 	if (target == VALUE_ABSENT)
-		return refuse(m, e, "its target is neither a %s nor an object", kind == VALUE_SET ? "set" : "list");
+		return refuse(m, err, "its target is neither a %s nor an object", kind == VALUE_SET ? "set" : "list");
 	if (value_len(m->t, target) + m->n > PICKLE_SLOTS_MAX)
-		return fail(&m->in, e, "a container of more than %zu items", PICKLE_SLOTS_MAX);
+		return fail(&m->in, err, "a container of more than %zu items", PICKLE_SLOTS_MAX);
 	for (size_t i = 0; i < m->n; i++)
 		value_append(m->t, target, m->items[i]);
 	return 0;
@@ -1241,14 +1242,14 @@ hashable(const struct vtree *t, uint32_t h)
 
 /* Adds the operands, which alternate between keys and values, to the dict d. */
 static int
-set_pairs(struct pickle_machine *m, uint32_t d, struct err *e)
+set_pairs(struct pickle_machine *m, uint32_t d, struct err *err)
 {
-	if (m->n % 2 != 0 && refuse(m, e, "a key without a value") < 0)
+	if (m->n % 2 != 0 && refuse(m, err, "a key without a value") < 0)
 		return -1;
 	if (2 * value_len(m->t, d) + m->n > PICKLE_SLOTS_MAX)
-		return fail(&m->in, e, "a dict of more than %zu pairs", PICKLE_SLOTS_MAX / 2);
+		return fail(&m->in, err, "a dict of more than %zu pairs", PICKLE_SLOTS_MAX / 2);
 	for (size_t i = 0; i + 1 < m->n; i += 2) {
-		if (!hashable(m->t, m->items[i]) && refuse(m, e, "a list, dict, set or bytearray as key of a dict") < 0)
+		if (!hashable(m->t, m->items[i]) && refuse(m, err, "a list, dict, set or bytearray as key of a dict") < 0)
 			return -1;
 		value_set(m->t, d, m->items[i], m->items[i + 1]);
 	}
@@ -1256,33 +1257,33 @@ set_pairs(struct pickle_machine *m, uint32_t d, struct err *e)
 }
 
 static int
-op_dict(struct pickle_machine *m, struct err *e)
+op_dict(struct pickle_machine *m, struct err *err)
 {
 	uint32_t h = value_new_seq(m->t, VALUE_DICT);
 
-	return set_pairs(m, h, e) < 0 ? -1 : push(m, h, e);
+	return set_pairs(m, h, err) < 0 ? -1 : push(m, h, err);
 }
 
 static int
-op_setitems(struct pickle_machine *m, struct err *e)
+op_setitems(struct pickle_machine *m, struct err *err)
 {
 	uint32_t top, target;
 
-	if (top_of(m, &top, e) < 0)
+	if (top_of(m, &top, err) < 0)
 		return -1;
 	target = target_of(m, top, VALUE_DICT);
 	if (target == VALUE_ABSENT)
-		return refuse(m, e, "its target is neither a dict nor an object");
-	return set_pairs(m, target, e);
+		return refuse(m, err, "its target is neither a dict nor an object");
+	return set_pairs(m, target, err);
 }
 
 /* ---- globals */
 
 /* Sets m->named to a new global. */
 static int
-name_global(struct pickle_machine *m, struct str module, struct str name, struct err *e)
+name_global(struct pickle_machine *m, struct str module, struct str name, struct err *err)
 {
-	if ((!is_utf8(module) || !is_utf8(name)) && refuse(m, e, "a name that is not UTF-8") < 0)
+	if ((!is_utf8(module) || !is_utf8(name)) && refuse(m, err, "a name that is not UTF-8") < 0)
 		return -1;
 	m->named = value_new_global(m->t, module, name);
 	return 0;
@@ -1290,169 +1291,169 @@ name_global(struct pickle_machine *m, struct str module, struct str name, struct
 
 /* Sets m->named to the global that two lines name. The first line has been read. */
 static int
-name_lines(struct pickle_machine *m, struct err *e)
+name_lines(struct pickle_machine *m, struct err *err)
 {
 	struct str module = arena_str(vtree_arena(m->t), m->line), name;
 
-	if (take_line(&m->in, &name, e) < 0)
+	if (take_line(&m->in, &name, err) < 0)
 		return -1;
-	return name_global(m, module, arena_str(vtree_arena(m->t), name), e);
+	return name_global(m, module, arena_str(vtree_arena(m->t), name), err);
 }
 
 static int
-op_global(struct pickle_machine *m, struct err *e)
+op_global(struct pickle_machine *m, struct err *err)
 {
-	return name_lines(m, e) < 0 ? -1 : push(m, m->named, e);
+	return name_lines(m, err) < 0 ? -1 : push(m, m->named, err);
 }
 
 static int
-op_stack_global(struct pickle_machine *m, struct err *e)
+op_stack_global(struct pickle_machine *m, struct err *err)
 {
 	uint32_t module = m->items[0], name = m->items[1];
 
-	if (!(value_is_text(m->t, module) && value_is_text(m->t, name)) && refuse(m, e, "the module or the name is not text") < 0)
+	if (!(value_is_text(m->t, module) && value_is_text(m->t, name)) && refuse(m, err, "the module or the name is not text") < 0)
 		return -1;
-	if (name_global(m, value_text(m->t, module), value_text(m->t, name), e) < 0)
+	if (name_global(m, value_text(m->t, module), value_text(m->t, name), err) < 0)
 		return -1;
-	return push(m, m->named, e);
+	return push(m, m->named, err);
 }
 
 /* Handles references outside the pickle: a number in the extension registry, or an out-of-band buffer. */
 static int
-op_foreign(struct pickle_machine *m, struct err *e)
+op_foreign(struct pickle_machine *m, struct err *err)
 {
-	if (refuse(m, e, "%s",
+	if (refuse(m, err, "%s",
 		   m->width > 0 ? "extension codes mean something only to the program that wrote them"
 				: "the pickle needs buffers that were kept apart from it") < 0)
 		return -1;
-	return m->kind ? push(m, value_new_none(m->t), e) : 0;
+	return m->kind ? push(m, value_new_none(m->t), err) : 0;
 }
 
 /* ---- objects */
 
 static int
-push_object(struct pickle_machine *m, enum value_how how, uint32_t callable, uint32_t args, uint32_t kwargs, struct err *e)
+push_object(struct pickle_machine *m, enum value_how how, uint32_t callable, uint32_t args, uint32_t kwargs, struct err *err)
 {
 	struct vobject o = { how, callable, args, kwargs, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT };
 
-	return push(m, value_new_object(m->t, &o), e);
+	return push(m, value_new_object(m->t, &o), err);
 }
 
 /* Executes callable(*args). The result is plain data, a value that the reduce hook makes, or an object. */
 static int
-call(struct pickle_machine *m, enum value_how how, uint32_t callable, uint32_t args, struct err *e)
+call(struct pickle_machine *m, enum value_how how, uint32_t callable, uint32_t args, struct err *err)
 {
 	uint32_t made;
 	int took;
 
-	if (value_kind(m->t, args) != VALUE_TUPLE && refuse(m, e, "the arguments are not a tuple") < 0)
+	if (value_kind(m->t, args) != VALUE_TUPLE && refuse(m, err, "the arguments are not a tuple") < 0)
 		return -1;
 	/* For these types, cls.__new__(cls, items) ignores the items. NEWOBJ is therefore plain data only without arguments. */
 	if (callable != m->other && (how == HOW_REDUCE || value_len(m->t, args) == 0) && make_plain(m, callable, args, &made))
-		return push(m, made, e);
+		return push(m, made, err);
 	if (value_kind(m->t, callable) == VALUE_GLOBAL && !is_plain_module(value_module(m->t, callable)))
 		m->other = callable;
 	if (m->hooks.reduce != NULL) {
-		took = m->hooks.reduce(m->hooks.arg, m->t, &(struct pickle_call){ callable, args, m->in.op_off }, &made, e);
+		took = m->hooks.reduce(m->hooks.arg, m->t, &(struct pickle_call){ callable, args, m->in.op_off }, &made, err);
 		if (took != 0)
-			return took < 0 ? -1 : push(m, made, e);
+			return took < 0 ? -1 : push(m, made, err);
 	}
-	return push_object(m, how, callable, args, VALUE_ABSENT, e);
+	return push_object(m, how, callable, args, VALUE_ABSENT, err);
 }
 
 static int
-op_call(struct pickle_machine *m, struct err *e)
+op_call(struct pickle_machine *m, struct err *err)
 {
-	return call(m, m->kind, m->items[0], m->items[1], e);
+	return call(m, m->kind, m->items[0], m->items[1], err);
 }
 
 static int
-op_newobj_ex(struct pickle_machine *m, struct err *e)
+op_newobj_ex(struct pickle_machine *m, struct err *err)
 {
 	uint32_t callable = m->items[0], args = m->items[1], kwargs = m->items[2];
 
 	if (value_kind(m->t, args) != VALUE_TUPLE || value_kind(m->t, kwargs) != VALUE_DICT) {
-		if (refuse(m, e, "the arguments are not a tuple and dict") < 0)
+		if (refuse(m, err, "the arguments are not a tuple and dict") < 0)
 			return -1;
 	} else if (value_len(m->t, kwargs) == 0) {
-		return call(m, HOW_NEWOBJ, callable, args, e);
+		return call(m, HOW_NEWOBJ, callable, args, err);
 	}
-	return push_object(m, HOW_NEWOBJ_EX, callable, args, kwargs, e);
+	return push_object(m, HOW_NEWOBJ_EX, callable, args, kwargs, err);
 }
 
 /* Handles OBJ and INST. With arguments they call the callable; without arguments, a class gets its __new__ called. */
 static int
-instance(struct pickle_machine *m, uint32_t callable, const uint32_t *items, size_t n, struct err *e)
+instance(struct pickle_machine *m, uint32_t callable, const uint32_t *items, size_t n, struct err *err)
 {
 	uint32_t args = value_new_tuple(m->t, items, n);
 
 	if (n > 0)
-		return call(m, HOW_REDUCE, callable, args, e);
-	return push_object(m, HOW_OBJ, callable, args, VALUE_ABSENT, e);
+		return call(m, HOW_REDUCE, callable, args, err);
+	return push_object(m, HOW_OBJ, callable, args, VALUE_ABSENT, err);
 }
 
 static int
-op_inst(struct pickle_machine *m, struct err *e)
+op_inst(struct pickle_machine *m, struct err *err)
 {
-	return name_lines(m, e) < 0 || pop_mark(m, e) < 0 ? -1 : instance(m, m->named, m->items, m->n, e);
+	return name_lines(m, err) < 0 || pop_mark(m, err) < 0 ? -1 : instance(m, m->named, m->items, m->n, err);
 }
 
 static int
-op_obj(struct pickle_machine *m, struct err *e)
+op_obj(struct pickle_machine *m, struct err *err)
 {
 	if (m->n == 0)
-		return fail(&m->in, e, "nothing is above the mark");
-	return instance(m, m->items[0], m->items + 1, m->n - 1, e);
+		return fail(&m->in, err, "nothing is above the mark");
+	return instance(m, m->items[0], m->items + 1, m->n - 1, err);
 }
 
 static int
-op_build(struct pickle_machine *m, struct err *e)
+op_build(struct pickle_machine *m, struct err *err)
 {
 	uint32_t state = m->items[0], top;
 	int took = 0;
 
-	if (top_of(m, &top, e) < 0)
+	if (top_of(m, &top, err) < 0)
 		return -1;
 	if (value_object(m->t, top) != NULL || value_ordered(m->t, top)) {
 		value_set_state(m->t, top, state);
 		return 0;
 	}
 	if (value_kind(m->t, top) == VALUE_LEAF && m->hooks.build != NULL)
-		took = m->hooks.build(m->hooks.arg, m->t, top, state, e);
+		took = m->hooks.build(m->hooks.arg, m->t, top, state, err);
 	if (took != 0)
 		return took < 0 ? -1 : 0;
-	return refuse(m, e, "its target cannot have a state");
+	return refuse(m, err, "its target cannot have a state");
 }
 
 /* ---- persistent ids */
 
 static int
-persistent(struct pickle_machine *m, uint32_t id, struct err *e)
+persistent(struct pickle_machine *m, uint32_t id, struct err *err)
 {
 	uint32_t made;
 	int took = 0;
 
 	if (m->hooks.persid != NULL)
-		took = m->hooks.persid(m->hooks.arg, m->t, id, &made, e);
+		took = m->hooks.persid(m->hooks.arg, m->t, id, &made, err);
 	if (took < 0)
 		return -1;
-	return push(m, took > 0 ? made : value_new_persid(m->t, id), e);
+	return push(m, took > 0 ? made : value_new_persid(m->t, id), err);
 }
 
 static int
-op_binpersid(struct pickle_machine *m, struct err *e)
+op_binpersid(struct pickle_machine *m, struct err *err)
 {
-	return persistent(m, m->items[0], e);
+	return persistent(m, m->items[0], err);
 }
 
 static int
-op_persid(struct pickle_machine *m, struct err *e)
+op_persid(struct pickle_machine *m, struct err *err)
 {
 	struct str line = arena_str(vtree_arena(m->t), m->line);
 
-	if (!is_utf8(line) && refuse(m, e, "the persistent id is not UTF-8") < 0)
+	if (!is_utf8(line) && refuse(m, err, "the persistent id is not UTF-8") < 0)
 		return -1;
-	return persistent(m, value_new_text(m->t, VALUE_STR, line), e);
+	return persistent(m, value_new_text(m->t, VALUE_STR, line), err);
 }
 
 /* ---- the machine */
@@ -1465,12 +1466,12 @@ enum { COUNT_EVERY = 256 };
 
 /* Reads the argument of the opcode, takes its operands and executes it. */
 static int
-execute(struct pickle_machine *m, struct err *e)
+execute(struct pickle_machine *m, struct err *err)
 {
 	const struct pickle_opcode *op = &opcodes[m->in.op];
 
 	if (op->run == NULL)
-		return fail(&m->in, e,
+		return fail(&m->in, err,
 			    m->in.op_off == m->in.start ? "a pickle cannot begin with byte 0x%02x"
 							: "byte 0x%02x is not a pickle opcode",
 			    m->in.op);
@@ -1478,40 +1479,40 @@ execute(struct pickle_machine *m, struct err *e)
 	m->kind = op->kind;
 	m->n = 0;
 	if (op->width == LINE) {
-		if (take_line(&m->in, &m->line, e) < 0)
+		if (take_line(&m->in, &m->line, err) < 0)
 			return -1;
-	} else if (op->width > 0 && (m->arg = take(&m->in, op->width, e)) == NULL) {
+	} else if (op->width > 0 && (m->arg = take(&m->in, op->width, err)) == NULL) {
 		return -1;
 	}
-	if (op->takes > 0 && (op->takes == ALL ? pop_mark(m, e) : pop(m, op->takes, e)) < 0)
+	if (op->takes > 0 && (op->takes == ALL ? pop_mark(m, err) : pop(m, op->takes, err)) < 0)
 		return -1;
-	if (op->run(m, e) < 0)
+	if (op->run(m, err) < 0)
 		return -1;
 	if (++m->steps % COUNT_EVERY == 0 && vtree_count(m->t) > PICKLE_NODES_MAX)
-		return fail(&m->in, e, "more than %d objects", PICKLE_NODES_MAX);
+		return fail(&m->in, err, "more than %d objects", PICKLE_NODES_MAX);
 	return 0;
 }
 
 /* Executes opcodes up to STOP. */
 static int
-run(struct pickle_machine *m, struct err *e)
+run(struct pickle_machine *m, struct err *err)
 {
 	const struct pickle_hooks *hooks = &m->hooks;
 
 	while (!m->stopped) {
-		if (next_opcode(&m->in, e) < 0)
+		if (next_opcode(&m->in, err) < 0)
 			return -1;
 		m->name = opcodes[m->in.op].name;
 		if (hooks->before != NULL)
 			hooks->before(hooks->arg, m);
-		if (execute(m, e) < 0 || (hooks->after != NULL && hooks->after(hooks->arg, m) < 0))
+		if (execute(m, err) < 0 || (hooks->after != NULL && hooks->after(hooks->arg, m) < 0))
 			return -1;
 	}
 	return 0;
 }
 
 int
-pickle_decode(struct vtree *t, struct pickle_place *place, const struct pickle_hooks *hooks, uint32_t *root, struct err *e)
+pickle_decode(struct vtree *t, struct pickle_place *place, const struct pickle_hooks *hooks, uint32_t *root, struct err *err)
 {
 	struct pickle_machine m = { .t = t, .root = VALUE_ABSENT, .other = VALUE_ABSENT, .stack_cap = STACK_FIRST };
 	int rc;
@@ -1527,8 +1528,8 @@ pickle_decode(struct vtree *t, struct pickle_place *place, const struct pickle_h
 		m.hooks = *hooks;
 	if (!m.hooks.consumes)
 		vtree_share(t, VALUE_ABSENT);
-	rc = m.hooks.consumes ? find_recalled(&m, e) : 0;
-	rc = rc == 0 ? run(&m, e) : rc;
+	rc = m.hooks.consumes ? find_recalled(&m, err) : 0;
+	rc = rc == 0 ? run(&m, err) : rc;
 	*root = m.root;
 	place->end = rc < 0 && m.hooks.lenient ? m.in.op_off : reader_at(&m.in);
 	free(m.stack);

@@ -63,17 +63,17 @@ struct pickle_plain {
  */
 struct pickle_hooks {
 	/* Handles a persistent id. id is the handle of its value. */
-	int (*persid)(void *arg, struct vtree *t, uint32_t id, uint32_t *out, struct err *e);
+	int (*persid)(void *arg, struct vtree *t, uint32_t id, uint32_t *out, struct err *err);
 	/*
 	 * Handles callable(*args) of REDUCE, and of NEWOBJ, which means the same for the classes that matter. Calls that yield
 	 * OrderedDict, bytes, bytearray, set or frozenset are handled before and not passed.
 	 */
-	int (*reduce)(void *arg, struct vtree *t, const struct pickle_call *call, uint32_t *out, struct err *e);
+	int (*reduce)(void *arg, struct vtree *t, const struct pickle_call *call, uint32_t *out, struct err *err);
 	/*
 	 * Handles BUILD with its state on a leaf made by another hook (old FloatTensor + BUILD). If it returns 0, the pickle is
 	 * refused.
 	 */
-	int (*build)(void *arg, struct vtree *t, uint32_t target, uint32_t state, struct err *e);
+	int (*build)(void *arg, struct vtree *t, uint32_t target, uint32_t state, struct err *err);
 	/*
 	 * Returns a value that represents a Python 2 str, bytes or a bytearray of n >= PICKLE_LATER bytes at off of the source. The
 	 * bytes are not read. The limit of the pickle must be known.
@@ -83,7 +83,7 @@ struct pickle_hooks {
 	 * Handles a whole call, of which no value was made and none is used elsewhere. If it returns 0, the opcodes of the call are
 	 * executed one by one.
 	 */
-	int (*plain)(void *arg, struct vtree *t, const struct pickle_plain *call, uint32_t *out, struct err *e);
+	int (*plain)(void *arg, struct vtree *t, const struct pickle_plain *call, uint32_t *out, struct err *err);
 	void *arg;
 	/* Called before and after each opcode m->in.op. If after() returns -1, decoding ends. */
 	void (*before)(void *arg, struct pickle_machine *m);
@@ -97,12 +97,12 @@ struct pickle_hooks {
  * Decodes one pickle up to its STOP. hooks may be NULL. On a stream, bytes after STOP are read ahead at most, but not consumed.
  * Errors name the file and the offset of the opcode.
  */
-int pickle_decode(struct vtree *t, struct pickle_place *place, const struct pickle_hooks *hooks, uint32_t *root, struct err *e);
+int pickle_decode(struct vtree *t, struct pickle_place *place, const struct pickle_hooks *hooks, uint32_t *root, struct err *err);
 
 /* An opcode; see PICKLE_OPS. */
 struct pickle_opcode {
 	const char *name; /* as in pickletools */
-	int (*run)(struct pickle_machine *m, struct err *e);
+	int (*run)(struct pickle_machine *m, struct err *err);
 	uint8_t width, kind, takes;
 };
 

@@ -1058,12 +1058,12 @@ value_copier_seed(struct value_copier *c, uint32_t h, uint32_t to)
 }
 
 uint32_t
-value_copy(struct value_copier *c, uint32_t h, struct err *e)
+value_copy(struct value_copier *c, uint32_t h, struct err *err)
 {
 	size_t first = c->nreached, end;
 	uint32_t to;
 
-	(void)e;
+	(void)err;
 	make_map(c);
 	list_node(c, &h);
 	for (size_t i = first; i < c->nreached; i++)

@@ -174,7 +174,7 @@ struct value_copier {
 	size_t nreached, cap_reached;
 };
 /* Copies any depth and currently never fails; a failure would be VALUE_ABSENT. leaf() is called in the order of the old handles. */
-uint32_t value_copy(struct value_copier *c, uint32_t h, struct err *e);
+uint32_t value_copy(struct value_copier *c, uint32_t h, struct err *err);
 /* Declares node to as the copy of node h of src. */
 void value_copier_seed(struct value_copier *c, uint32_t h, uint32_t to);
 uint32_t value_copied(const struct value_copier *c, uint32_t h); /* returns the copy of node h, or VALUE_ABSENT */

@@ -16,9 +16,9 @@
 struct pickle_out {
 	const struct vtree *t;
 	const struct pickle_leaves *leaves;
-	int (*write)(void *arg, const void *p, size_t n, struct err *e);
+	int (*write)(void *arg, const void *p, size_t n, struct err *err);
 	void *arg;
-	struct err *e;
+	struct err *err;
 	bool counting, failed;
 	uint32_t *state;     /* by node: 0 not reached, 1 reached once, 2 more often, else memo number + 3 (MEMO_BASE) */
 	uint32_t memo;       /* next memo number */
@@ -35,12 +35,12 @@ static void put_name(struct pickle_out *o, struct str module, struct str name);
 /* The number of bytes collected before they are written. */
 enum { OUT_BUFFER = 64 * 1024 };
 
-#define fail(o, ...) ((o)->failed = true, err_set((o)->e, ERR_INPUT, __VA_ARGS__))
+#define fail(o, ...) ((o)->failed = true, err_set((o)->err, ERR_INPUT, __VA_ARGS__))
 
 static void
 pass_on(struct pickle_out *o, const void *p, size_t n)
 {
-	if (n > 0 && !o->failed && o->write(o->arg, p, n, o->e) < 0)
+	if (n > 0 && !o->failed && o->write(o->arg, p, n, o->err) < 0)
 		o->failed = true;
 }
 
@@ -424,7 +424,7 @@ replaced(struct pickle_out *o, uint32_t h, size_t n)
 
 /* Writes the items, or pairs, of a container. */
 static int
-put_items(struct pickle_out *o, uint32_t h, struct err *e)
+put_items(struct pickle_out *o, uint32_t h, struct err *err)
 {
 	bool dict = value_kind(o->t, h) == VALUE_DICT;
 	size_t n = value_len(o->t, h), batch;
@@ -434,9 +434,9 @@ put_items(struct pickle_out *o, uint32_t h, struct err *e)
 		if (batch > 1)
 			put_op(o, OP_MARK);
 		for (size_t j = i; j < i + batch; j++) {
-			if (dict && pickle_value(o, value_key(o->t, h, j), e) < 0)
+			if (dict && pickle_value(o, value_key(o->t, h, j), err) < 0)
 				return -1;
-			if (pickle_value(o, dict ? value_val(o->t, h, j) : value_item(o->t, h, j), e) < 0)
+			if (pickle_value(o, dict ? value_val(o->t, h, j) : value_item(o->t, h, j), err) < 0)
 				return -1;
 		}
 		if (dict)
@@ -450,7 +450,7 @@ put_items(struct pickle_out *o, uint32_t h, struct err *e)
 /* ---- containers */
 
 static int
-put_tuple(struct pickle_out *o, uint32_t h, struct err *e)
+put_tuple(struct pickle_out *o, uint32_t h, struct err *err)
 {
 	static const unsigned char ops[] = { OP_EMPTY_TUPLE, OP_TUPLE1, OP_TUPLE2, OP_TUPLE3 };
 	size_t n = value_len(o->t, h);
@@ -458,7 +458,7 @@ put_tuple(struct pickle_out *o, uint32_t h, struct err *e)
 	if (n > 3)
 		put_op(o, OP_MARK);
 	for (size_t i = 0; i < n; i++)
-		if (pickle_value(o, value_item(o->t, h, i), e) < 0)
+		if (pickle_value(o, value_item(o->t, h, i), err) < 0)
 			return -1;
 	if (n > 3 && !o->counting && o->state[h] >= MEMO_BASE) {
 		put_op(o, OP_POP_MARK);
@@ -475,18 +475,18 @@ put_tuple(struct pickle_out *o, uint32_t h, struct err *e)
  * Fills the container or object on top of the stack. Its contents can refer to it, so they do not count as arguments of o->maker.
  */
 static int
-fill(struct pickle_out *o, uint32_t items, uint32_t pairs, uint32_t state, struct err *e)
+fill(struct pickle_out *o, uint32_t items, uint32_t pairs, uint32_t state, struct err *err)
 {
 	uint32_t maker = o->maker;
 	int rc = 0;
 
 	o->maker = VALUE_ABSENT;
 	if (items != VALUE_ABSENT)
-		rc = put_items(o, items, e);
+		rc = put_items(o, items, err);
 	if (rc == 0 && pairs != VALUE_ABSENT)
-		rc = put_items(o, pairs, e);
+		rc = put_items(o, pairs, err);
 	if (rc == 0 && state != VALUE_ABSENT) {
-		rc = pickle_value(o, state, e);
+		rc = pickle_value(o, state, err);
 		if (rc == 0)
 			put_op(o, OP_BUILD);
 	}
@@ -495,30 +495,30 @@ fill(struct pickle_out *o, uint32_t items, uint32_t pairs, uint32_t state, struc
 }
 
 static int
-put_list(struct pickle_out *o, uint32_t h, struct err *e)
+put_list(struct pickle_out *o, uint32_t h, struct err *err)
 {
 	put_op(o, OP_EMPTY_LIST);
 	put(o, h);
-	return fill(o, h, VALUE_ABSENT, VALUE_ABSENT, e);
+	return fill(o, h, VALUE_ABSENT, VALUE_ABSENT, err);
 }
 
 static int
-put_dict(struct pickle_out *o, uint32_t h, struct err *e)
+put_dict(struct pickle_out *o, uint32_t h, struct err *err)
 {
 	if (value_ordered(o->t, h))
 		pickle_put(o, "%g)R", "collections", "OrderedDict");
 	else
 		put_op(o, OP_EMPTY_DICT);
 	put(o, h);
-	return fill(o, VALUE_ABSENT, h, value_state(o->t, h), e);
+	return fill(o, VALUE_ABSENT, h, value_state(o->t, h), err);
 }
 
 /* Protocol 2 has no opcode for sets, so set(list) or frozenset(list) is written. */
 static int
-put_set(struct pickle_out *o, uint32_t h, struct err *e)
+put_set(struct pickle_out *o, uint32_t h, struct err *err)
 {
 	pickle_put(o, "%g]", "builtins", value_kind(o->t, h) == VALUE_SET ? "set" : "frozenset");
-	if (put_items(o, h, e) < 0)
+	if (put_items(o, h, err) < 0)
 		return -1;
 	if (replaced(o, h, 2))
 		return 0;
@@ -572,23 +572,23 @@ put_text(struct pickle_out *o, uint32_t h)
 
 /* Writes callable and arguments, up to the opcode that creates the object. Returns 1 if h was written meanwhile. */
 static int
-put_made(struct pickle_out *o, uint32_t h, const struct vobject *v, struct err *e)
+put_made(struct pickle_out *o, uint32_t h, const struct vobject *v, struct err *err)
 {
 	bool none = v->kwargs == VALUE_ABSENT || value_len(o->t, v->kwargs) == 0;
 
 	if (v->how == HOW_OBJ && value_len(o->t, v->args) == 0) {
 		put_op(o, OP_MARK);
-		if (pickle_value(o, v->callable, e) < 0)
+		if (pickle_value(o, v->callable, err) < 0)
 			return -1;
 		put_op(o, OP_OBJ);
 		return 0;
 	}
 	if (v->how == HOW_NEWOBJ_EX && !none)
 		pickle_put(o, "%g", "copyreg", "__newobj_ex__");
-	if (pickle_value(o, v->callable, e) < 0 || pickle_value(o, v->args, e) < 0)
+	if (pickle_value(o, v->callable, err) < 0 || pickle_value(o, v->args, err) < 0)
 		return -1;
 	if (v->how == HOW_NEWOBJ_EX && !none) {
-		if (pickle_value(o, v->kwargs, e) < 0)
+		if (pickle_value(o, v->kwargs, err) < 0)
 			return -1;
 		if (replaced(o, h, 4))
 			return 1;
@@ -602,19 +602,19 @@ put_made(struct pickle_out *o, uint32_t h, const struct vobject *v, struct err *
 }
 
 static int
-put_object(struct pickle_out *o, uint32_t h, struct err *e)
+put_object(struct pickle_out *o, uint32_t h, struct err *err)
 {
 	const struct vobject *v = value_object(o->t, h);
 	uint32_t maker = o->maker;
 	int made;
 
 	o->maker = h;
-	made = put_made(o, h, v, e);
+	made = put_made(o, h, v, err);
 	o->maker = maker;
 	if (made != 0)
 		return made < 0 ? -1 : 0;
 	put(o, h);
-	return fill(o, v->appended, v->items, v->state, e);
+	return fill(o, v->appended, v->items, v->state, err);
 }
 
 /* Plain names are memoised by content, dotted ones as objects. */
@@ -629,9 +629,9 @@ put_global(struct pickle_out *o, uint32_t h)
 }
 
 static int
-put_persid(struct pickle_out *o, uint32_t h, struct err *e)
+put_persid(struct pickle_out *o, uint32_t h, struct err *err)
 {
-	if (pickle_value(o, value_item(o->t, h, 0), e) < 0)
+	if (pickle_value(o, value_item(o->t, h, 0), err) < 0)
 		return -1;
 	if (replaced(o, h, 1))
 		return 0;
@@ -641,14 +641,14 @@ put_persid(struct pickle_out *o, uint32_t h, struct err *e)
 }
 
 static int
-put_leaf(struct pickle_out *o, uint32_t h, struct err *e)
+put_leaf(struct pickle_out *o, uint32_t h, struct err *err)
 {
 	uint32_t index = 0;
 	enum value_leaf kind = value_leaf(o->t, h, &index);
 
 	if (o->leaves == NULL || o->leaves->leaf == NULL)
 		return fail(o, "a tensor or storage where none is allowed");
-	if (o->leaves->leaf(o->leaves->arg, o, kind, index, e) < 0)
+	if (o->leaves->leaf(o->leaves->arg, o, kind, index, err) < 0)
 		return -1;
 	if (!replaced(o, h, 1))
 		put(o, h);
@@ -706,7 +706,7 @@ needs_whole(const struct pickle_out *o, uint32_t h)
 }
 
 static int
-put_node(struct pickle_out *o, uint32_t h, struct err *e)
+put_node(struct pickle_out *o, uint32_t h, struct err *err)
 {
 	switch (value_kind(o->t, h)) {
 	case VALUE_NONE: put_op(o, OP_NONE); return 0;
@@ -719,20 +719,20 @@ put_node(struct pickle_out *o, uint32_t h, struct err *e)
 	case VALUE_PYSTR:
 	case VALUE_BYTES:
 	case VALUE_BYTEARRAY: return put_text(o, h);
-	case VALUE_TUPLE: return put_tuple(o, h, e);
-	case VALUE_LIST: return put_list(o, h, e);
-	case VALUE_DICT: return put_dict(o, h, e);
+	case VALUE_TUPLE: return put_tuple(o, h, err);
+	case VALUE_LIST: return put_list(o, h, err);
+	case VALUE_DICT: return put_dict(o, h, err);
 	case VALUE_SET:
-	case VALUE_FROZENSET: return put_set(o, h, e);
-	case VALUE_OBJECT: return put_object(o, h, e);
-	case VALUE_PERSID: return put_persid(o, h, e);
-	case VALUE_LEAF: return put_leaf(o, h, e);
+	case VALUE_FROZENSET: return put_set(o, h, err);
+	case VALUE_OBJECT: return put_object(o, h, err);
+	case VALUE_PERSID: return put_persid(o, h, err);
+	case VALUE_LEAF: return put_leaf(o, h, err);
 	}
 	return -1;
 }
 
 int
-pickle_value(struct pickle_out *o, uint32_t h, struct err *e)
+pickle_value(struct pickle_out *o, uint32_t h, struct err *err)
 {
 	enum value_kind kind = value_kind(o->t, h);
 	bool fixed = h >= vtree_count(o->t) || kind == VALUE_NONE || kind == VALUE_BOOL ||
@@ -742,7 +742,7 @@ pickle_value(struct pickle_out *o, uint32_t h, struct err *e)
 	if (o->failed)
 		return -1;
 	if (fixed)
-		return put_node(o, h, e);
+		return put_node(o, h, err);
 	if (o->counting && !count(o, h))
 		return 0;
 	if (!o->counting && o->state[h] >= MEMO_BASE && !needs_whole(o, h)) {
@@ -752,14 +752,14 @@ pickle_value(struct pickle_out *o, uint32_t h, struct err *e)
 	if (o->depth == PICKLE_DEPTH_MAX)
 		return fail(o, "objects nested more than %d deep cannot be written", PICKLE_DEPTH_MAX);
 	o->path[o->depth++] = h;
-	status = put_node(o, h, e);
+	status = put_node(o, h, err);
 	o->depth--;
 	return status;
 }
 
 int
 pickle_encode(const struct vtree *t, uint32_t root, const struct pickle_leaves *leaves,
-	      int (*write)(void *arg, const void *p, size_t n, struct err *e), void *arg, struct err *e)
+	      int (*write)(void *arg, const void *p, size_t n, struct err *err), void *arg, struct err *err)
 {
 	static const uint8_t proto[] = { OP_PROTO, 2 };
 	struct pickle_out *o = xcalloc(1, sizeof(*o));
@@ -769,15 +769,15 @@ pickle_encode(const struct vtree *t, uint32_t root, const struct pickle_leaves *
 	o->leaves = leaves;
 	o->write = write;
 	o->arg = arg;
-	o->e = e;
+	o->err = err;
 	o->state = xcalloc(vtree_count(t), sizeof(*o->state));
 	o->counting = true;
 	o->maker = VALUE_ABSENT;
-	status = pickle_value(o, root, e);
+	status = pickle_value(o, root, err);
 	o->counting = false;
 	if (status == 0) {
 		put_raw(o, proto, sizeof(proto));
-		status = pickle_value(o, root, e);
+		status = pickle_value(o, root, err);
 		put_op(o, OP_STOP);
 		flush(o);
 	}

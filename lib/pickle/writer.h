@@ -24,11 +24,11 @@
  */
 struct pickle_out;
 struct pickle_leaves {
-	int (*leaf)(void *arg, struct pickle_out *o, enum value_leaf kind, uint32_t index, struct err *e);
+	int (*leaf)(void *arg, struct pickle_out *o, enum value_leaf kind, uint32_t index, struct err *err);
 	void *arg;
 };
 int pickle_encode(const struct vtree *t, uint32_t root, const struct pickle_leaves *leaves,
-		  int (*write)(void *arg, const void *p, size_t n, struct err *e), void *arg, struct err *e);
+		  int (*write)(void *arg, const void *p, size_t n, struct err *err), void *arg, struct err *err);
 
 /*
  * For leaf(): writes the opcodes in what (pickle/opcode.h). It may contain %g for a global (module and name), %t for a recurring
@@ -36,7 +36,7 @@ int pickle_encode(const struct vtree *t, uint32_t root, const struct pickle_leav
  * strings are memoised by content.
  */
 void pickle_put(struct pickle_out *o, const char *what, ...);
-int pickle_value(struct pickle_out *o, uint32_t h, struct err *e); /* writes a value of the tree being encoded */
+int pickle_value(struct pickle_out *o, uint32_t h, struct err *err); /* writes a value of the tree being encoded */
 
 /* Translates the name of a global from Python 2 to Python 3 (reads), or back (writes). */
 enum pickle_way { PICKLE_READS = 1, PICKLE_WRITES = 2, PICKLE_BOTH = 3 };

@@ -25,7 +25,7 @@ struct droppers {
 /* ---- compiling */
 
 static int
-compile(struct dropper *d, struct str regex, struct finder *finder, struct err *e)
+compile(struct dropper *d, struct str regex, struct finder *finder, struct err *err)
 {
 	struct pyre_error why;
 
@@ -33,12 +33,12 @@ compile(struct dropper *d, struct str regex, struct finder *finder, struct err *
 		finder_regex(finder, d->re);
 		return 0;
 	}
-	return err_set(e, ERR_USAGE, "%s %.*s: at byte %zu of the regular expression: %s", d->pattern->option,
+	return err_set(err, ERR_USAGE, "%s %.*s: at byte %zu of the regular expression: %s", d->pattern->option,
 		       STR_ARG(d->pattern->text), why.offset, why.reason);
 }
 
 static int
-prepare(struct plan *p, struct dropper *d, const struct drop_pattern *pattern, struct finder *finder, struct err *e)
+prepare(struct plan *p, struct dropper *d, const struct drop_pattern *pattern, struct finder *finder, struct err *err)
 {
 	struct str text = pattern->text;
 	struct buf b = BUF_INIT;
@@ -46,24 +46,24 @@ prepare(struct plan *p, struct dropper *d, const struct drop_pattern *pattern, s
 
 	*d = (struct dropper){ .pattern = pattern, .literal = text };
 	if (text.len == 0)
-		return err_set(e, ERR_USAGE, "%s: an empty pattern", pattern->option);
+		return err_set(err, ERR_USAGE, "%s: an empty pattern", pattern->option);
 	d->rule = plan_rule_new(p, text, "%s %.*s", pattern->option, STR_ARG(text));
 	d->rule->optional = pattern->optional;
 	if (pattern->syntax == DROP_COMPONENT && str_starts(text, str_c("re:"))) {
 		d->rule->literal = plan_regex_literal(p, str_from(text, 3));
-		rc = compile(d, str_from(text, 3), finder, e);
+		rc = compile(d, str_from(text, 3), finder, err);
 	} else if (pattern->syntax == DROP_LINNAEUS) {
 		buf_addstr(&b, text);
 		if (text.p[text.len - 1] != '.')
 			buf_adds(&b, "\\b");
-		rc = compile(d, buf_str(&b), finder, e);
+		rc = compile(d, buf_str(&b), finder, err);
 		buf_release(&b);
 	} else if (text.p[0] == '^' && pattern->syntax == DROP_COMPONENT) {
 		d->literal = str_from(text, 1);
 		d->rule->literal = d->literal;
 		finder_text(finder, d->literal, FINDER_FIRST);
 		if (d->literal.len == 0)
-			rc = err_set(e, ERR_USAGE, "%s ^: an empty pattern", pattern->option);
+			rc = err_set(err, ERR_USAGE, "%s ^: an empty pattern", pattern->option);
 	} else {
 		finder_text(finder, text, pattern->syntax == DROP_COMPONENT ? FINDER_COMPONENT : FINDER_ANYWHERE);
 	}
@@ -82,7 +82,7 @@ near_miss(const struct droppers *d)
 }
 
 static int
-drop_entry(struct plan *p, struct plan_entry *en, const struct droppers *d, struct err *e)
+drop_entry(struct plan *p, struct plan_entry *en, const struct droppers *d, struct err *err)
 {
 	const struct dropper *by = NULL, *near;
 	const bool stays = (make_traits(plan_makers(en)) & MAKE_ANY_STAYS) != 0;
@@ -90,7 +90,7 @@ drop_entry(struct plan *p, struct plan_entry *en, const struct droppers *d, stru
 	int hit;
 
 	finder_name(d->finder, en->name);
-	for (size_t at = 0; (hit = finder_first(d->finder, at, d->n - at, &i, e)) != 0; at = i + 1) {
+	for (size_t at = 0; (hit = finder_first(d->finder, at, d->n - at, &i, err)) != 0; at = i + 1) {
 		if (hit < 0)
 			return -1;
 		if (d->v[i].pattern->described && stays)
@@ -108,14 +108,14 @@ drop_entry(struct plan *p, struct plan_entry *en, const struct droppers *d, stru
 }
 
 int
-plan_drop_patterns(struct plan *p, const struct drop_pattern *patterns, size_t n, struct err *e)
+plan_drop_patterns(struct plan *p, const struct drop_pattern *patterns, size_t n, struct err *err)
 {
 	struct droppers d = { .v = xcalloc(n, sizeof(*d.v)), .finder = finder_new(), .near = xcalloc(n, sizeof(*d.near)) };
 	size_t first = p->nrules;
 	int rc = 0;
 
 	for (; rc == 0 && d.n < n; d.n++)
-		rc = prepare(p, &d.v[d.n], &patterns[d.n], d.finder, e);
+		rc = prepare(p, &d.v[d.n], &patterns[d.n], d.finder, err);
 	for (size_t i = 0; rc == 0 && i < n; i++) {
 		if (d.v[i].re != NULL)
 			continue;
@@ -123,7 +123,7 @@ plan_drop_patterns(struct plan *p, const struct drop_pattern *patterns, size_t n
 		d.near[d.nnear++] = i;
 	}
 	for (struct plan_entry *en = plan_next(p, NULL); rc == 0 && n > 0 && en != NULL; en = plan_next(p, en))
-		rc = drop_entry(p, en, &d, e);
+		rc = drop_entry(p, en, &d, err);
 	plan_find_nearest(p, first, false);
 	finder_free(d.finder);
 	for (size_t i = 0; i < d.n; i++)

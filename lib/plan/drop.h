@@ -25,6 +25,6 @@ struct drop_pattern {
  * Drops the entries that match any pattern. Records near misses in the plan: for DROP_COMPONENT, kept names that contain the
  * literal text. Fails with ERR_USAGE for a bad regular expression.
  */
-int plan_drop_patterns(struct plan *p, const struct drop_pattern *patterns, size_t n, struct err *e);
+int plan_drop_patterns(struct plan *p, const struct drop_pattern *patterns, size_t n, struct err *err);
 
 #endif

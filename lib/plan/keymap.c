@@ -185,7 +185,7 @@ add_term(struct km_expr *x, struct str s, bool negative)
 }
 
 static int
-expr_parse(struct km_expr *x, struct str s, const struct ynode *at, struct err *e)
+expr_parse(struct km_expr *x, struct str s, const struct ynode *at, struct err *err)
 {
 	size_t start = 0, i;
 	bool negative = false;
@@ -196,7 +196,7 @@ expr_parse(struct km_expr *x, struct str s, const struct ynode *at, struct err *
 		if (i < s.len && s.p[i] != '+' && s.p[i] != '-')
 			continue;
 		if (!add_term(x, str_n(s.p + start, i - start), negative))
-			return ynode_fail(at, e, "{%.*s}: a sum of numbers and variables was expected", STR_ARG(s));
+			return ynode_fail(at, err, "{%.*s}: a sum of numbers and variables was expected", STR_ARG(s));
 		negative = i < s.len && s.p[i] == '-';
 		start = i + 1;
 	}
@@ -204,7 +204,7 @@ expr_parse(struct km_expr *x, struct str s, const struct ynode *at, struct err *
 }
 
 static int
-text_parse(struct keymap *k, struct km_text *t, struct str s, const struct ynode *at, struct err *e)
+text_parse(struct keymap *k, struct km_text *t, struct str s, const struct ynode *at, struct err *err)
 {
 	struct km_piece *piece;
 	long open, close;
@@ -222,9 +222,9 @@ text_parse(struct keymap *k, struct km_text *t, struct str s, const struct ynode
 		}
 		close = str_find(s, str_c("}"), 0);
 		if (close < 0)
-			return ynode_fail(at, e, "%.*s: a closing brace is missing", STR_ARG(at->text));
+			return ynode_fail(at, err, "%.*s: a closing brace is missing", STR_ARG(at->text));
 		piece = &t->pieces[t->n++];
-		if (expr_parse(&piece->expr, str_n(s.p + 1, (size_t)close - 1), at, e) != 0)
+		if (expr_parse(&piece->expr, str_n(s.p + 1, (size_t)close - 1), at, err) != 0)
 			return -1;
 		s = str_from(s, (size_t)close + 1);
 	}
@@ -238,7 +238,7 @@ static const char *const rule_keys[] = { "input", "from", "contains", "starts", 
 
 /* Reads a scalar or a list of scalars. */
 static int
-texts(struct keymap *k, const struct ynode *n, const char *what, struct str **out, size_t *count, struct err *e)
+texts(struct keymap *k, const struct ynode *n, const char *what, struct str **out, size_t *count, struct err *err)
 {
 	if (n->kind == YN_SCALAR && !ynode_is_null(n)) {
 		*out = arena_calloc(&k->arena, 1, sizeof(**out));
@@ -246,71 +246,71 @@ texts(struct keymap *k, const struct ynode *n, const char *what, struct str **ou
 		*count = 1;
 		return 0;
 	}
-	if (ynode_strings(n, what, &k->arena, out, count, e) != 0)
+	if (ynode_strings(n, what, &k->arena, out, count, err) != 0)
 		return -1;
-	return *count > 0 ? 0 : ynode_fail(n, e, "%s: an empty list", what);
+	return *count > 0 ? 0 : ynode_fail(n, err, "%s: an empty list", what);
 }
 
 static int
-patterns(struct keymap *k, const struct ynode *n, const char *what, struct km_text **out, size_t *count, struct err *e)
+patterns(struct keymap *k, const struct ynode *n, const char *what, struct km_text **out, size_t *count, struct err *err)
 {
 	struct str *list;
 
-	if (texts(k, n, what, &list, count, e) != 0)
+	if (texts(k, n, what, &list, count, err) != 0)
 		return -1;
 	*out = arena_calloc(&k->arena, *count, sizeof(**out));
 	for (size_t i = 0; i < *count; i++)
-		if (text_parse(k, &(*out)[i], list[i], n->kind == YN_SEQ ? n->items[i] : n, e) != 0)
+		if (text_parse(k, &(*out)[i], list[i], n->kind == YN_SEQ ? n->items[i] : n, err) != 0)
 			return -1;
 	return 0;
 }
 
 static int
-flag(const struct ynode *map, const char *key, bool *out, struct err *e)
+flag(const struct ynode *map, const char *key, bool *out, struct err *err)
 {
 	const struct ynode *n = ymap_get(map, key);
 
 	*out = false;
 	if (n == NULL || ynode_bool(n, out))
 		return 0;
-	return ynode_fail(n, e, "%s: true or false was expected", key);
+	return ynode_fail(n, err, "%s: true or false was expected", key);
 }
 
 static int
-regex(struct keymap *k, struct km_rule *r, const struct ynode *n, const struct ynode *to, struct err *e)
+regex(struct keymap *k, struct km_rule *r, const struct ynode *n, const struct ynode *to, struct err *err)
 {
 	struct pyre_error why;
 	struct str *list;
 	size_t i;
 
 	if (n->kind != YN_SCALAR)
-		return ynode_fail(n, e, "regex: a scalar was expected, not %s", ynode_what(n));
+		return ynode_fail(n, err, "regex: a scalar was expected, not %s", ynode_what(n));
 	if (pyre_compile(n->text, &r->regex, &why) != 0)
-		return ynode_fail(n, e, "regex: at byte %zu: %s", why.offset, why.reason);
+		return ynode_fail(n, err, "regex: at byte %zu: %s", why.offset, why.reason);
 	if (to == NULL)
 		return 0;
-	if (texts(k, to, "to", &list, &r->nto, e) != 0)
+	if (texts(k, to, "to", &list, &r->nto, err) != 0)
 		return -1;
 	r->subs = arena_calloc(&k->arena, r->nto, sizeof(*r->subs));
 	for (i = 0; i < r->nto; i++)
 		if (pyre_sub_compile(r->regex, list[i], &r->subs[i], &why) != 0)
-			return ynode_fail(to, e, "to: at byte %zu: %s", why.offset, why.reason);
+			return ynode_fail(to, err, "to: at byte %zu: %s", why.offset, why.reason);
 	return 0;
 }
 
 static int
-bound(const struct ynode *range, size_t i, struct km_expr *x, struct err *e)
+bound(const struct ynode *range, size_t i, struct km_expr *x, struct err *err)
 {
 	const struct ynode *n = range->items[i];
 
 	if (n->kind != YN_SCALAR)
-		return ynode_fail(n, e, "a number or a sum of variables was expected, not %s", ynode_what(n));
-	return expr_parse(x, n->text, n, e);
+		return ynode_fail(n, err, "a number or a sum of variables was expected, not %s", ynode_what(n));
+	return expr_parse(x, n->text, n, err);
 }
 
 /* Reads an index with its range. Any key that a rule does not know is taken for an index. */
 static int
-index_of(struct km_rule *r, const struct ypair *pair, struct err *e)
+index_of(struct km_rule *r, const struct ypair *pair, struct err *err)
 {
 	struct km_index *x = &r->indexes[r->nindexes];
 
@@ -318,30 +318,30 @@ index_of(struct km_rule *r, const struct ypair *pair, struct err *e)
 		struct buf b = BUF_INIT;
 
 		keys_suggest(&b, pair->key->text, rule_keys);
-		ynode_fail(pair->key, e, "%.*s: unknown key in a rule of a key map%s (an index is one letter with [LOW, HIGH])",
+		ynode_fail(pair->key, err, "%.*s: unknown key in a rule of a key map%s (an index is one letter with [LOW, HIGH])",
 			   STR_ARG(pair->key->text), b.p == NULL ? "" : b.p);
 		buf_release(&b);
 		return -1;
 	}
 	if (r->nindexes == KEYMAP_INDEXES)
-		return ynode_fail(pair->key, e, "more than %d indexes in a rule", KEYMAP_INDEXES);
+		return ynode_fail(pair->key, err, "more than %d indexes in a rule", KEYMAP_INDEXES);
 	*x = (struct km_index){ .name = pair->key->text, .bounded = true };
 	r->nindexes++;
-	return bound(pair->value, 0, &x->low, e) != 0 || bound(pair->value, 1, &x->high, e) != 0 ? -1 : 0;
+	return bound(pair->value, 0, &x->low, err) != 0 || bound(pair->value, 1, &x->high, err) != 0 ? -1 : 0;
 }
 
 static int
-indexes(struct km_rule *r, const struct ynode *map, struct err *e)
+indexes(struct km_rule *r, const struct ynode *map, struct err *err)
 {
 	for (size_t i = 0; i < map->n; i++)
-		if (!keys_known(map->pairs[i].key->text, rule_keys) && index_of(r, &map->pairs[i], e) != 0)
+		if (!keys_known(map->pairs[i].key->text, rule_keys) && index_of(r, &map->pairs[i], err) != 0)
 			return -1;
 	return 0;
 }
 
 /* Declares the indexes in a pattern. An index without a range matches any number. */
 static int
-declare(struct km_rule *r, const struct km_text *from, const struct ynode *at, struct err *e)
+declare(struct km_rule *r, const struct km_text *from, const struct ynode *at, struct err *err)
 {
 	struct str name;
 
@@ -350,11 +350,11 @@ declare(struct km_rule *r, const struct km_text *from, const struct ynode *at, s
 			continue;
 		name = from->pieces[i].expr.terms[0].name;
 		if (from->pieces[i].expr.n != 1 || name.p == NULL)
-			return ynode_fail(at, e, "from: only an index is allowed in braces");
+			return ynode_fail(at, err, "from: only an index is allowed in braces");
 		if (index_named(r, name) >= 0)
 			continue;
 		if (r->nindexes == KEYMAP_INDEXES)
-			return ynode_fail(at, e, "more than %d indexes in a rule", KEYMAP_INDEXES);
+			return ynode_fail(at, err, "more than %d indexes in a rule", KEYMAP_INDEXES);
 		r->indexes[r->nindexes++] = (struct km_index){ .name = name };
 	}
 	return 0;
@@ -362,27 +362,27 @@ declare(struct km_rule *r, const struct km_text *from, const struct ynode *at, s
 
 /* Checks that every name in a sum is a variable, or with_indexes one of the rule's indexes. */
 static int
-check_sum(const struct keymap *k, const struct km_rule *r, const struct km_expr *x, bool with_indexes, struct err *e)
+check_sum(const struct keymap *k, const struct km_rule *r, const struct km_expr *x, bool with_indexes, struct err *err)
 {
 	for (unsigned n = 0; n < x->n; n++) {
 		const struct str name = x->terms[n].name;
 
 		if (name.p != NULL && !(with_indexes && index_named(r, name) >= 0) && variable(k, name) == NULL)
-			return ynode_fail(x->at, e, "%.*s: no such variable or index", STR_ARG(name));
+			return ynode_fail(x->at, err, "%.*s: no such variable or index", STR_ARG(name));
 	}
 	return 0;
 }
 
 static int
-check_sums(const struct keymap *k, const struct km_rule *r, struct err *e)
+check_sums(const struct keymap *k, const struct km_rule *r, struct err *err)
 {
 	for (size_t i = 0; i < r->nindexes; i++)
 		if (r->indexes[i].bounded &&
-		    (check_sum(k, r, &r->indexes[i].low, false, e) != 0 || check_sum(k, r, &r->indexes[i].high, false, e) != 0))
+		    (check_sum(k, r, &r->indexes[i].low, false, err) != 0 || check_sum(k, r, &r->indexes[i].high, false, err) != 0))
 			return -1;
 	for (size_t i = 0; r->to != NULL && i < r->nto; i++)
 		for (size_t j = 0; j < r->to[i].n; j++)
-			if (r->to[i].pieces[j].literal.p == NULL && check_sum(k, r, &r->to[i].pieces[j].expr, true, e) != 0)
+			if (r->to[i].pieces[j].literal.p == NULL && check_sum(k, r, &r->to[i].pieces[j].expr, true, err) != 0)
 				return -1;
 	return 0;
 }
@@ -409,60 +409,60 @@ mentions(const struct km_text *to, struct str index)
 
 /* Checks that all patterns of a join match whole names and have the same indexes. */
 static int
-check_join(const struct km_rule *r, struct err *e)
+check_join(const struct km_rule *r, struct err *err)
 {
 	const struct ynode *from = ymap_get(r->at, "from");
 
 	if (r->nfrom == 0)
-		return ynode_fail(r->at, e, "join: the names must be in from");
+		return ynode_fail(r->at, err, "join: the names must be in from");
 	for (size_t i = 0; i < r->nfrom; i++) {
 		if (r->from[i].open)
-			return ynode_fail(from, e, "join: from must have whole names, not %.*s", STR_ARG(r->from[i].source));
+			return ynode_fail(from, err, "join: from must have whole names, not %.*s", STR_ARG(r->from[i].source));
 		for (unsigned k = 0; k < r->nindexes; k++)
 			if (mentions(&r->from[i], r->indexes[k].name) != mentions(&r->from[0], r->indexes[k].name))
-				return ynode_fail(from, e, "join: all names must have the same indexes, not %.*s",
+				return ynode_fail(from, err, "join: all names must have the same indexes, not %.*s",
 						  STR_ARG(r->from[i].source));
 	}
 	return 0;
 }
 
 static int
-check_ops(const struct keymap *k, const struct km_rule *r, struct err *e)
+check_ops(const struct keymap *k, const struct km_rule *r, struct err *err)
 {
 	if (r->ops.n > 0 && r->what == KM_SKIP)
-		return ynode_fail(r->at, e, "a rule with skip cannot have ops");
+		return ynode_fail(r->at, err, "a rule with skip cannot have ops");
 	if (r->optional && !r->ops.joins)
-		return ynode_fail(r->at, e, "optional needs join");
+		return ynode_fail(r->at, err, "optional needs join");
 	if (r->ops.sums && k->head.ninputs < 2 && !k->head.any_input)
-		return ynode_fail(r->at, e, "sum: the map must have several inputs");
+		return ynode_fail(r->at, err, "sum: the map must have several inputs");
 	for (size_t i = 0; i < (r->ops.inputs == NULL ? 0 : r->ops.ninputs); i++)
 		if (!has_input(k, r->ops.inputs[i]))
-			return ynode_fail(r->at, e, "sum: %.*s: not one of the map's inputs", STR_ARG(r->ops.inputs[i]));
-	return r->ops.joins ? check_join(r, e) : 0;
+			return ynode_fail(r->at, err, "sum: %.*s: not one of the map's inputs", STR_ARG(r->ops.inputs[i]));
+	return r->ops.joins ? check_join(r, err) : 0;
 }
 
 static int
-check_rule(const struct keymap *k, const struct km_rule *r, struct err *e)
+check_rule(const struct keymap *k, const struct km_rule *r, struct err *err)
 {
 	int ways = (r->nfrom > 0) + (r->regex != NULL) + (r->ncontains > 0) + (r->starts.p != NULL);
 
 	if (ways != 1)
-		return ynode_fail(r->at, e, "a rule needs exactly one of from, regex, contains and starts");
+		return ynode_fail(r->at, err, "a rule needs exactly one of from, regex, contains and starts");
 	if (r->what == KM_MAP && r->nto == 0)
-		return ynode_fail(r->at, e, "a rule needs to, skip: true or keep: true");
+		return ynode_fail(r->at, err, "a rule needs to, skip: true or keep: true");
 	if (r->what != KM_MAP && r->nto > 0)
-		return ynode_fail(r->at, e, "a rule with to neither skips nor keeps");
+		return ynode_fail(r->at, err, "a rule with to neither skips nor keeps");
 	if (r->what == KM_MAP && (r->ncontains > 0 || r->starts.p != NULL))
-		return ynode_fail(r->at, e, "contains and starts only go with skip or keep");
+		return ynode_fail(r->at, err, "contains and starts only go with skip or keep");
 	if (r->input.p != NULL && !has_input(k, r->input))
-		return ynode_fail(ymap_get(r->at, "input"), e, "%.*s: not one of the map's inputs", STR_ARG(r->input));
+		return ynode_fail(ymap_get(r->at, "input"), err, "%.*s: not one of the map's inputs", STR_ARG(r->input));
 	if (r->when.p != NULL && variable(k, r->when) == NULL)
-		return ynode_fail(ymap_get(r->at, "when"), e, "%.*s: no such variable", STR_ARG(r->when));
-	return check_ops(k, r, e) != 0 ? -1 : check_sums(k, r, e);
+		return ynode_fail(ymap_get(r->at, "when"), err, "%.*s: no such variable", STR_ARG(r->when));
+	return check_ops(k, r, err) != 0 ? -1 : check_sums(k, r, err);
 }
 
 static int
-scalar(const struct ynode *map, const char *key, struct str *out, struct err *e)
+scalar(const struct ynode *map, const char *key, struct str *out, struct err *err)
 {
 	const struct ynode *n = ymap_get(map, key);
 
@@ -470,7 +470,7 @@ scalar(const struct ynode *map, const char *key, struct str *out, struct err *e)
 	if (n == NULL)
 		return 0;
 	if (n->kind != YN_SCALAR || ynode_is_null(n))
-		return ynode_fail(n, e, "%s: a scalar was expected, not %s", key, ynode_what(n));
+		return ynode_fail(n, err, "%s: a scalar was expected, not %s", key, ynode_what(n));
 	*out = n->text;
 	return 0;
 }
@@ -492,47 +492,47 @@ rule_text(struct keymap *k, const struct ynode *map)
 }
 
 static int
-read_rule(struct keymap *k, struct km_rule *r, const struct ynode *map, struct err *e)
+read_rule(struct keymap *k, struct km_rule *r, const struct ynode *map, struct err *err)
 {
 	const struct ynode *from, *contains, *re, *to, *ops = ymap_get(map, "ops");
 	bool skip, keep;
 	size_t i;
 
 	if (map->kind != YN_MAP)
-		return ynode_fail(map, e, "a rule is a map, not %s", ynode_what(map));
+		return ynode_fail(map, err, "a rule is a map, not %s", ynode_what(map));
 	*r = (struct km_rule){ .at = map, .text = rule_text(k, map) };
 	from = ymap_get(map, "from");
 	contains = ymap_get(map, "contains");
 	re = ymap_get(map, "regex");
 	to = ymap_get(map, "to");
-	if (ops != NULL && keyops_read(&r->ops, &k->arena, k->file, ops, e) != 0)
+	if (ops != NULL && keyops_read(&r->ops, &k->arena, k->file, ops, err) != 0)
 		return -1;
-	if (indexes(r, map, e) != 0 || flag(map, "skip", &skip, e) != 0 || flag(map, "keep", &keep, e) != 0 ||
-	    flag(map, "optional", &r->optional, e) != 0 || scalar(map, "input", &r->input, e) != 0 ||
-	    scalar(map, "when", &r->when, e) != 0 || scalar(map, "starts", &r->starts, e) != 0)
+	if (indexes(r, map, err) != 0 || flag(map, "skip", &skip, err) != 0 || flag(map, "keep", &keep, err) != 0 ||
+	    flag(map, "optional", &r->optional, err) != 0 || scalar(map, "input", &r->input, err) != 0 ||
+	    scalar(map, "when", &r->when, err) != 0 || scalar(map, "starts", &r->starts, err) != 0)
 		return -1;
 	r->what = skip ? KM_SKIP : keep ? KM_KEEP : KM_MAP;
-	if (from != NULL && patterns(k, from, "from", &r->from, &r->nfrom, e) != 0)
+	if (from != NULL && patterns(k, from, "from", &r->from, &r->nfrom, err) != 0)
 		return -1;
 	for (i = 0; i < r->nfrom; i++)
-		if (declare(r, &r->from[i], from, e) != 0)
+		if (declare(r, &r->from[i], from, err) != 0)
 			return -1;
 	if (contains != NULL) {
 		struct str *list;
 
-		if (texts(k, contains, "contains", &list, &r->ncontains, e) != 0)
+		if (texts(k, contains, "contains", &list, &r->ncontains, err) != 0)
 			return -1;
 		r->contains = list;
 	}
-	if (re != NULL ? regex(k, r, re, to, e) != 0 : to != NULL && patterns(k, to, "to", &r->to, &r->nto, e) != 0)
+	if (re != NULL ? regex(k, r, re, to, err) != 0 : to != NULL && patterns(k, to, "to", &r->to, &r->nto, err) != 0)
 		return -1;
-	return check_rule(k, r, e);
+	return check_rule(k, r, err);
 }
 
 /* ---- variables */
 
 static int
-read_variable(struct km_variable *v, const struct ypair *pair, struct err *e)
+read_variable(struct km_variable *v, const struct ypair *pair, struct err *err)
 {
 	static const char *const keys[] = { "config", "at", "blocks", "has", "default", NULL };
 	static const char *const texts_of[] = { "config", "blocks", "has", NULL };
@@ -541,13 +541,13 @@ read_variable(struct km_variable *v, const struct ypair *pair, struct err *e)
 
 	*v = (struct km_variable){ .name = pair->key->text, .at = pair->key };
 	if (!is_word(v->name))
-		return ynode_fail(pair->key, e, "%.*s: a variable's name has letters, digits and _ only", STR_ARG(v->name));
+		return ynode_fail(pair->key, err, "%.*s: a variable's name has letters, digits and _ only", STR_ARG(v->name));
 	if (m->kind != YN_MAP)
-		return ynode_fail(m, e, "a variable is a map, not %s", ynode_what(m));
-	if (keys_check(m, keys, "a variable of a key map", e) != 0)
+		return ynode_fail(m, err, "a variable is a map, not %s", ynode_what(m));
+	if (keys_check(m, keys, "a variable of a key map", err) != 0)
 		return -1;
 	for (size_t i = 0; texts_of[i] != NULL; i++)
-		if (scalar(m, texts_of[i], &text, e) != 0)
+		if (scalar(m, texts_of[i], &text, err) != 0)
 			return -1;
 	v->config = ymap_get(m, "config");
 	v->index = ymap_get(m, "at");
@@ -558,15 +558,15 @@ read_variable(struct km_variable *v, const struct ypair *pair, struct err *e)
 }
 
 static int
-read_variables(struct keymap *k, const struct ynode *map, struct err *e)
+read_variables(struct keymap *k, const struct ynode *map, struct err *err)
 {
 	if (map == NULL)
 		return 0;
 	if (map->kind != YN_MAP)
-		return ynode_fail(map, e, "variables: a map was expected, not %s", ynode_what(map));
+		return ynode_fail(map, err, "variables: a map was expected, not %s", ynode_what(map));
 	k->variables = arena_calloc(&k->arena, map->n, sizeof(*k->variables));
 	for (; k->nvariables < map->n; k->nvariables++)
-		if (read_variable(&k->variables[k->nvariables], &map->pairs[k->nvariables], e) != 0)
+		if (read_variable(&k->variables[k->nvariables], &map->pairs[k->nvariables], err) != 0)
 			return -1;
 	return 0;
 }
@@ -697,47 +697,47 @@ lookup_name(struct km_lookup *l, struct str name)
 /* ---- the whole map */
 
 static int
-read_default(struct keymap *k, const struct ynode *root, struct err *e)
+read_default(struct keymap *k, const struct ynode *root, struct err *err)
 {
 	const struct ynode *n = ymap_get(root, "default"), *target = ymap_get(root, "target");
 
 	if (n != NULL && !(n->kind == YN_SCALAR && (str_eqc(n->text, "keep") || str_eqc(n->text, "drop"))))
-		return ynode_fail(n, e, "default: keep or drop was expected");
+		return ynode_fail(n, err, "default: keep or drop was expected");
 	k->drop_unmapped = n != NULL && str_eqc(n->text, "drop");
 	if (target != NULL && !(target->kind == YN_SCALAR && str_eqc(target->text, "same_shape")))
-		return ynode_fail(target, e, "target: same_shape was expected");
+		return ynode_fail(target, err, "target: same_shape was expected");
 	k->same_shape = target != NULL;
-	return flag(root, "interpolates", &k->head.interpolates, e);
+	return flag(root, "interpolates", &k->head.interpolates, err);
 }
 
 static int
-read_root(struct keymap *k, const struct ynode *root, struct err *e)
+read_root(struct keymap *k, const struct ynode *root, struct err *err)
 {
 	static const char *const keys[] = { "name", "inputs", "target", "variables", "rules", "default", "interpolates", NULL };
 	const struct ynode *rules, *inputs;
 	struct str *list;
 
 	if (root->kind != YN_MAP)
-		return ynode_fail(root, e, "a key map is a map, not %s", ynode_what(root));
-	if (keys_check(root, keys, "a key map", e) != 0 || scalar(root, "name", &k->head.name, e) != 0)
+		return ynode_fail(root, err, "a key map is a map, not %s", ynode_what(root));
+	if (keys_check(root, keys, "a key map", err) != 0 || scalar(root, "name", &k->head.name, err) != 0)
 		return -1;
 	if (k->head.name.p == NULL)
 		k->head.name = str_c(k->file);
 	inputs = ymap_get(root, "inputs");
 	k->head.any_input = inputs != NULL && inputs->kind == YN_SCALAR && str_eqc(inputs->text, "any");
 	if (inputs != NULL && !k->head.any_input) {
-		if (texts(k, inputs, "inputs", &list, &k->head.ninputs, e) != 0)
+		if (texts(k, inputs, "inputs", &list, &k->head.ninputs, err) != 0)
 			return -1;
 		k->head.inputs = list;
 	}
-	if (read_variables(k, ymap_get(root, "variables"), e) != 0 || read_default(k, root, e) != 0)
+	if (read_variables(k, ymap_get(root, "variables"), err) != 0 || read_default(k, root, err) != 0)
 		return -1;
 	rules = ymap_get(root, "rules");
 	if (rules == NULL || rules->kind != YN_SEQ)
-		return ynode_fail(rules == NULL ? root : rules, e, "rules: a list was expected, not %s", ynode_what(rules));
+		return ynode_fail(rules == NULL ? root : rules, err, "rules: a list was expected, not %s", ynode_what(rules));
 	k->rules = arena_calloc(&k->arena, rules->n, sizeof(*k->rules));
 	for (; k->nrules < rules->n; k->nrules++)
-		if (read_rule(k, &k->rules[k->nrules], rules->items[k->nrules], e) != 0) {
+		if (read_rule(k, &k->rules[k->nrules], rules->items[k->nrules], err) != 0) {
 			k->nrules++; /* so that keymap_free also frees what this rule has allocated */
 			return -1;
 		}
@@ -745,14 +745,14 @@ read_root(struct keymap *k, const struct ynode *root, struct err *e)
 }
 
 int
-keymap_load(struct keymap **out, const char *file, struct str text, struct err *e)
+keymap_load(struct keymap **out, const char *file, struct str text, struct err *err)
 {
 	struct keymap *k = xcalloc(1, sizeof(*k));
 	const struct ynode *root;
 
 	arena_init(&k->arena);
 	k->file = arena_cstr(&k->arena, file);
-	if (yaml_parse(&k->arena, file, text, &root, e) != 0 || read_root(k, root, e) != 0) {
+	if (yaml_parse(&k->arena, file, text, &root, err) != 0 || read_root(k, root, err) != 0) {
 		keymap_free(k);
 		return -1;
 	}
@@ -778,13 +778,13 @@ keymap_free(struct keymap *k)
 /* ---- built-in maps */
 
 int
-keymap_builtin(struct keymap **out, const char *name, struct err *e)
+keymap_builtin(struct keymap **out, const char *name, struct err *err)
 {
 	const struct embedded *m = embedded_find(embedded_maps, embedded_maps_count, name);
 	struct buf names = BUF_INIT;
 
 	if (m != NULL) {
-		if (keymap_load(out, name, str_n(m->text, m->len), e) != 0)
+		if (keymap_load(out, name, str_n(m->text, m->len), err) != 0)
 			return -1;
 		(*out)->builtin = true;
 		(*out)->head.text = m->text;
@@ -792,8 +792,9 @@ keymap_builtin(struct keymap **out, const char *name, struct err *e)
 	}
 	for (size_t i = 0; i < embedded_maps_count; i++)
 		buf_addf(&names, "%s%s", i == 0 ? "" : ", ", embedded_maps[i].name);
-	err_set(e, ERR_USAGE, "%s: no such key map; there are %s (other maps are .yaml files; some are in share/lnn-tools/keymaps)",
-		name, names.p);
+	err_set(err, ERR_USAGE,
+		"%s: no such key map; there are %s (other maps are .yaml files; some are in share/lnn-tools/keymaps)", name,
+		names.p);
 	buf_release(&names);
 	return -1;
 }
@@ -841,7 +842,7 @@ count_blocks(const struct model *m, struct str prefix)
 }
 
 static int
-number(struct km_variable *v, const struct ynode *n, struct err *e)
+number(struct km_variable *v, const struct ynode *n, struct err *err)
 {
 	bool b;
 
@@ -851,16 +852,16 @@ number(struct km_variable *v, const struct ynode *n, struct err *e)
 		v->value = b;
 		v->known = true;
 	} else {
-		return ynode_fail(n, e, "%.*s: a number, or true or false, was expected, not %s", STR_ARG(v->name),
+		return ynode_fail(n, err, "%.*s: a number, or true or false, was expected, not %s", STR_ARG(v->name),
 				  n->kind == YN_SCALAR ? n->text.p : ynode_what(n));
 	}
 	if (v->value < 0 || v->value > INT32_MAX)
-		return ynode_fail(n, e, "%.*s: out of range", STR_ARG(v->name));
+		return ynode_fail(n, err, "%.*s: out of range", STR_ARG(v->name));
 	return 0;
 }
 
 static int
-from_config(struct km_variable *v, const struct config *c, struct err *e)
+from_config(struct km_variable *v, const struct config *c, struct err *err)
 {
 	const struct ynode *n = c == NULL || v->config == NULL ? NULL : config_get(c, v->config->text.p);
 	int64_t at;
@@ -868,21 +869,22 @@ from_config(struct km_variable *v, const struct config *c, struct err *e)
 	if (n == NULL)
 		return 0;
 	if (v->index == NULL)
-		return number(v, n, e);
+		return number(v, n, err);
 	if (!ynode_int(v->index, &at) || at < 0)
-		return ynode_fail(v->index, e, "at: a place in the list (from 0) was expected");
+		return ynode_fail(v->index, err, "at: a place in the list (from 0) was expected");
 	if (n->kind != YN_SEQ || (size_t)at >= n->n)
-		return ynode_fail(n, e, "%.*s: a list of at least %lld was expected", STR_ARG(v->config->text), (long long)at + 1);
-	return number(v, n->items[at], e);
+		return ynode_fail(n, err, "%.*s: a list of at least %lld was expected", STR_ARG(v->config->text),
+				  (long long)at + 1);
+	return number(v, n->items[at], err);
 }
 
 static int
-find_value(struct km_variable *v, const struct keymap_env *env, struct err *e)
+find_value(struct km_variable *v, const struct keymap_env *env, struct err *err)
 {
 	const struct model *m = env->model != NULL && env->model->has_state_dict ? env->model : NULL;
 
 	v->known = false;
-	if (from_config(v, env->config, e) != 0)
+	if (from_config(v, env->config, err) != 0)
 		return -1;
 	if (!v->known && m != NULL && v->blocks != NULL) {
 		v->value = count_blocks(m, v->blocks->text);
@@ -893,20 +895,20 @@ find_value(struct km_variable *v, const struct keymap_env *env, struct err *e)
 		v->known = true;
 	}
 	if (!v->known && v->fallback != NULL)
-		return number(v, v->fallback, e);
+		return number(v, v->fallback, err);
 	if (v->known)
 		return 0;
-	return err_set(e, ERR_USAGE,
+	return err_set(err, ERR_USAGE,
 		       "the key map's variable %.*s is not known: give a config (-c) or a description that lists the "
 		       "state dict (-m)",
 		       STR_ARG(v->name));
 }
 
 static int
-find_values(struct keymap *k, const struct keymap_env *env, struct err *e)
+find_values(struct keymap *k, const struct keymap_env *env, struct err *err)
 {
 	for (size_t i = 0; i < k->nvariables; i++)
-		if (find_value(&k->variables[i], env, e) != 0)
+		if (find_value(&k->variables[i], env, err) != 0)
 			return -1;
 	return 0;
 }
@@ -990,7 +992,7 @@ fits_text(struct trial *t, const struct km_text *from)
 }
 
 static int
-fits(struct trial *t, struct str input, struct err *e)
+fits(struct trial *t, struct str input, struct err *err)
 {
 	const struct km_rule *r = t->r;
 	const struct km_variable *when = r->when.p != NULL ? variable(t->k, r->when) : NULL;
@@ -1004,7 +1006,7 @@ fits(struct trial *t, struct str input, struct err *e)
 	if (when != NULL && when->value == 0)
 		return 0;
 	if (r->regex != NULL)
-		return pyre_search(r->regex, t->name, NULL, 0, e);
+		return pyre_search(r->regex, t->name, NULL, 0, err);
 	if (r->starts.p != NULL)
 		return str_starts(t->name, r->starts);
 	for (size_t i = 0; i < r->ncontains; i++)
@@ -1044,7 +1046,7 @@ give(struct outputs *o, struct str name, const char *by)
 }
 
 static int
-expand(struct trial *t, const struct km_text *to, struct outputs *o, struct err *e)
+expand(struct trial *t, const struct km_text *to, struct outputs *o, struct err *err)
 {
 	struct buf b = BUF_INIT;
 	int64_t v;
@@ -1057,7 +1059,7 @@ expand(struct trial *t, const struct km_text *to, struct outputs *o, struct err 
 		}
 		v = eval(t, &to->pieces[i].expr);
 		if (v < 0)
-			rc = ynode_fail(t->r->at, e, "an index of %.*s would be negative", STR_ARG(t->name));
+			rc = ynode_fail(t->r->at, err, "an index of %.*s would be negative", STR_ARG(t->name));
 		buf_addf(&b, "%lld", (long long)v);
 	}
 	buf_addstr(&b, t->rest);
@@ -1069,34 +1071,35 @@ expand(struct trial *t, const struct km_text *to, struct outputs *o, struct err 
 
 /* Gives a name for every combination of values of the indexes from i on that the template mentions and the name did not bind. */
 static int
-fan_out(struct trial *t, const struct km_text *to, unsigned i, struct outputs *o, struct err *e)
+fan_out(struct trial *t, const struct km_text *to, unsigned i, struct outputs *o, struct err *err)
 {
 	int64_t low, high;
 
 	while (i < t->r->nindexes && (t->bound[i] || !mentions(to, t->r->indexes[i].name)))
 		i++;
 	if (i == t->r->nindexes && o->made >= KEYMAP_FAN_OUT_MAX)
-		return ynode_fail(t->r->at, e, "more than %d names from one", KEYMAP_FAN_OUT_MAX);
+		return ynode_fail(t->r->at, err, "more than %d names from one", KEYMAP_FAN_OUT_MAX);
 	if (i == t->r->nindexes)
-		return expand(t, to, o, e);
+		return expand(t, to, o, err);
 	if (!t->r->indexes[i].bounded)
-		return ynode_fail(t->r->at, e, "%.*s: an index that is not in from needs a range", STR_ARG(t->r->indexes[i].name));
+		return ynode_fail(t->r->at, err, "%.*s: an index that is not in from needs a range",
+				  STR_ARG(t->r->indexes[i].name));
 	low = eval(t, &t->r->indexes[i].low);
 	high = eval(t, &t->r->indexes[i].high);
 	if (high - low > KEYMAP_FAN_OUT_MAX)
-		return ynode_fail(t->r->at, e, "more than %d names from one", KEYMAP_FAN_OUT_MAX);
+		return ynode_fail(t->r->at, err, "more than %d names from one", KEYMAP_FAN_OUT_MAX);
 	for (t->value[i] = low; t->value[i] < high; t->value[i]++) {
 		/* Nested ranges could take very long without giving any name. */
 		if (t->k->values++ >= KEYMAP_VALUES_MAX)
-			return ynode_fail(t->r->at, e, "the indexes take more than %d values", KEYMAP_VALUES_MAX);
-		if (fan_out(t, to, i + 1, o, e) != 0)
+			return ynode_fail(t->r->at, err, "the indexes take more than %d values", KEYMAP_VALUES_MAX);
+		if (fan_out(t, to, i + 1, o, err) != 0)
 			return -1;
 	}
 	return 0;
 }
 
 static int
-map_entry(struct trial *t, struct outputs *o, struct err *e)
+map_entry(struct trial *t, struct outputs *o, struct err *err)
 {
 	const struct km_rule *r = t->r;
 	struct buf b = BUF_INIT;
@@ -1104,11 +1107,11 @@ map_entry(struct trial *t, struct outputs *o, struct err *e)
 
 	for (size_t i = 0; rc == 0 && i < r->nto; i++) {
 		if (r->regex == NULL) {
-			rc = fan_out(t, &r->to[i], 0, o, e);
+			rc = fan_out(t, &r->to[i], 0, o, err);
 			continue;
 		}
 		buf_clear(&b);
-		rc = pyre_sub(r->subs[i], t->name, false, &b, NULL, e);
+		rc = pyre_sub(r->subs[i], t->name, false, &b, NULL, err);
 		if (rc == 0)
 			give(o, buf_str(&b), t->why);
 	}
@@ -1189,9 +1192,9 @@ label_of(const struct plan *p, const struct plan_entry *en)
 
 /* Like fits, but also determines the member for a sum over all inputs, which depends on the input and not on the rule. */
 static int
-fits_group(struct trial *t, const struct plan *p, const struct plan_entry *en, struct err *e)
+fits_group(struct trial *t, const struct plan *p, const struct plan_entry *en, struct err *err)
 {
-	int hit = fits(t, str_c(label_of(p, en)), e);
+	int hit = fits(t, str_c(label_of(p, en)), err);
 
 	if (t->r->ops.sums && t->r->ops.inputs == NULL)
 		t->member = p->origins[en->origin].input;
@@ -1206,14 +1209,14 @@ is_grouping(const struct km_rule *r)
 
 /* Adds an entry to the groups of the rules that it fits, up to the first rule that is no join or sum. */
 static int
-find_groups_of(struct keymap *k, const struct plan *p, const struct plan_entry *en, struct km_groups *g, struct err *e)
+find_groups_of(struct keymap *k, const struct plan *p, const struct plan_entry *en, struct km_groups *g, struct err *err)
 {
 	bool taken = false;
 
 	lookup_name(&k->lookup, en->name);
 	for (size_t n = 0; n < k->lookup.nfound && !taken; n++) {
 		struct trial t = { .k = k, .r = &k->rules[k->lookup.found[n]], .name = en->name };
-		int hit = n > 0 && t.r == &k->rules[k->lookup.found[n - 1]] ? 0 : fits_group(&t, p, en, e);
+		int hit = n > 0 && t.r == &k->rules[k->lookup.found[n - 1]] ? 0 : fits_group(&t, p, en, err);
 
 		if (hit < 0)
 			return -1;
@@ -1225,14 +1228,14 @@ find_groups_of(struct keymap *k, const struct plan *p, const struct plan_entry *
 }
 
 static int
-find_groups(struct keymap *k, const struct plan *p, struct km_groups *g, struct err *e)
+find_groups(struct keymap *k, const struct plan *p, struct km_groups *g, struct err *err)
 {
 	size_t n = 0;
 
 	while (n < k->nrules && !is_grouping(&k->rules[n]))
 		n++;
 	for (const struct plan_entry *en = plan_next(p, NULL); n < k->nrules && en != NULL; en = plan_next(p, en))
-		if (find_groups_of(k, p, en, g, e) < 0)
+		if (find_groups_of(k, p, en, g, err) < 0)
 			return -1;
 	return 0;
 }
@@ -1249,29 +1252,29 @@ input_of(const struct plan *p, const struct keyops *ops, size_t member)
 }
 
 static int
-incomplete(const struct km_group *group, const struct trial *t, const struct plan *p, struct err *e)
+incomplete(const struct km_group *group, const struct trial *t, const struct plan *p, struct err *err)
 {
 	size_t i = 0;
 
 	while (i + 1 < group->n && group->origins[i] != UINT32_MAX)
 		i++;
 	if (group->rule->ops.sums)
-		return ynode_fail(group->rule->at, e, "sum: %.*s: %s has no tensor of that name", STR_ARG(t->name),
+		return ynode_fail(group->rule->at, err, "sum: %.*s: %s has no tensor of that name", STR_ARG(t->name),
 				  input_of(p, &group->rule->ops, i)->sd->ckpt->file);
-	return ynode_fail(group->rule->at, e, "join: with %.*s there is no %.*s (optional: true passes the rule over)",
+	return ynode_fail(group->rule->at, err, "join: with %.*s there is no %.*s (optional: true passes the rule over)",
 			  STR_ARG(t->name), STR_ARG(group->rule->from[i].source));
 }
 
 /* Fails if a group has lost some of its members to an earlier rule. */
 static int
-check_groups(const struct km_groups *g, const struct plan *p, struct err *e)
+check_groups(const struct km_groups *g, const struct plan *p, struct err *err)
 {
 	const struct km_group *group;
 
 	for (size_t i = 0; i < g->n; i++) {
 		group = &g->v[i];
 		if (group->taken > 0 && group->taken < group->n)
-			return ynode_fail(group->rule->at, e, "%.*s: an earlier rule takes other tensors of its group",
+			return ynode_fail(group->rule->at, err, "%.*s: an earlier rule takes other tensors of its group",
 					  STR_ARG(p->origins[group->origins[0]].entry->name));
 	}
 	return 0;
@@ -1280,9 +1283,9 @@ check_groups(const struct km_groups *g, const struct plan *p, struct err *e)
 /* ---- ops */
 
 static int
-no_tensor(const struct trial *t, const struct plan *p, const struct plan_entry *en, struct err *e)
+no_tensor(const struct trial *t, const struct plan *p, const struct plan_entry *en, struct err *err)
 {
-	return ynode_fail(t->r->at, e, "%s: %.*s: ops are for plain tensors with data of their size", plan_file(p, en),
+	return ynode_fail(t->r->at, err, "%s: %.*s: ops are for plain tensors with data of their size", plan_file(p, en),
 			  STR_ARG(plan_source(p, en)->name));
 }
 
@@ -1312,18 +1315,18 @@ is_tensor(const struct plan *p, const struct plan_entry *en)
 
 /* Fails for a sum over several streams, which would have to wait for each other. */
 static int
-check_streams(const struct trial *t, const struct plan *p, struct err *e)
+check_streams(const struct trial *t, const struct plan *p, struct err *err)
 {
 	unsigned streams = 0;
 
 	for (uint32_t i = 0; t->r->ops.sums && i < p->ninputs; i++)
 		streams += source_is_stream(p->inputs[i].sd->ckpt->src);
-	return streams < 2 ? 0 : ynode_fail(t->r->at, e, "sum: all inputs but one must be files, not pipes");
+	return streams < 2 ? 0 : ynode_fail(t->r->at, err, "sum: all inputs but one must be files, not pipes");
 }
 
 /* Lists all tensors of a group except the first one as further inputs of the makers. */
 static int
-take_in(struct trial *t, struct plan *p, const struct km_group *group, struct keyops_tensor *x, struct err *e)
+take_in(struct trial *t, struct plan *p, const struct km_group *group, struct keyops_tensor *x, struct err *err)
 {
 	size_t n = group == NULL ? 0 : group->n - 1;
 	struct make_input *more = arena_calloc(&p->arena, n, sizeof(*more));
@@ -1333,25 +1336,25 @@ take_in(struct trial *t, struct plan *p, const struct km_group *group, struct ke
 		const struct plan_entry en = { .origin = group->origins[i + 1] };
 
 		if (!is_tensor(p, &en))
-			return no_tensor(t, p, &en, e);
+			return no_tensor(t, p, &en, err);
 		more[i] = (struct make_input){ p->origins[en.origin].input, plan_source(p, &en)->tensor };
 		make_form_of(&forms[i], plan_tensor(p, &en));
 	}
 	x->more = more;
 	x->forms = forms;
 	x->nmore = (unsigned)n;
-	return n == 0 ? 0 : check_streams(t, p, e);
+	return n == 0 ? 0 : check_streams(t, p, err);
 }
 
 static int
-change(struct trial *t, struct plan *p, struct plan_entry *en, const struct keyops_tensor *with, struct err *e)
+change(struct trial *t, struct plan *p, struct plan_entry *en, const struct keyops_tensor *with, struct err *err)
 {
 	struct keyops_tensor x = *with;
 	struct err why = ERR_INIT;
 
 	make_form_of(&x.form, plan_tensor(p, en));
 	if (keyops_apply(&t->r->ops, &x, &why) < 0)
-		return ynode_fail(t->r->at, e, "%s: %.*s: %s", plan_file(p, en), STR_ARG(plan_source(p, en)->name), why.msg);
+		return ynode_fail(t->r->at, err, "%s: %.*s: %s", plan_file(p, en), STR_ARG(plan_source(p, en)->name), why.msg);
 	for (unsigned i = 0; i < x.chain.n; i++)
 		plan_make(p, en, x.chain.v[i], t->why);
 	return 0;
@@ -1375,7 +1378,7 @@ plan_take_in(struct plan *p, struct plan_entry *en, const uint32_t *origins, uns
 
 /* Applies the rule's ops to entry i and to the entries after it, which have the same origin. */
 static int
-apply_ops(struct trial *t, struct plan *p, size_t i, const struct km_group *group, struct err *e)
+apply_ops(struct trial *t, struct plan *p, size_t i, const struct km_group *group, struct err *err)
 {
 	size_t n = group == NULL ? 0 : group->n - 1, parts = p->nentries - i;
 	struct keyops_tensor x = { .arena = &p->arena, .parts = parts };
@@ -1384,14 +1387,14 @@ apply_ops(struct trial *t, struct plan *p, size_t i, const struct km_group *grou
 	if (plan_source(p, &p->entries[i])->kind == SD_OTHER && t->r->ops.sums)
 		return 0; /* a sum keeps the value of the first input */
 	if (!is_tensor(p, &p->entries[i]))
-		return no_tensor(t, p, &p->entries[i], e);
-	if (take_in(t, p, group, &x, e) < 0)
+		return no_tensor(t, p, &p->entries[i], err);
+	if (take_in(t, p, group, &x, err) < 0)
 		return -1;
 	if (n > 0)
 		memcpy(also, group->origins + 1, n * sizeof(*also));
 	for (x.part = 0; x.part < parts; x.part++) {
 		plan_take_in(p, &p->entries[i + x.part], also, (unsigned)n);
-		if (change(t, p, &p->entries[i + x.part], &x, e) < 0)
+		if (change(t, p, &p->entries[i + x.part], &x, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -1410,7 +1413,7 @@ take_away(struct plan *p, struct plan_entry *en, const char *by)
 
 /* Counts the rules from number n of those found on that also fit the name, but were preceded by another rule. */
 static int
-count_forestalled(struct trial t, size_t n, struct str input, struct err *e)
+count_forestalled(struct trial t, size_t n, struct str input, struct err *err)
 {
 	int hit;
 
@@ -1418,7 +1421,7 @@ count_forestalled(struct trial t, size_t n, struct str input, struct err *e)
 		t.r = &t.k->rules[t.k->lookup.found[n]];
 		if (t.r->rule->matched > 0)
 			continue;
-		hit = fits(&t, input, e);
+		hit = fits(&t, input, err);
 		if (hit < 0)
 			return -1;
 		t.r->rule->matched += hit > 0;
@@ -1429,9 +1432,9 @@ count_forestalled(struct trial t, size_t n, struct str input, struct err *e)
 /* Does the rule of t apply to entry en? *group is set to the tensors that it takes together, or NULL. */
 static int
 applies(struct trial *t, const struct plan *p, const struct plan_entry *en, const struct km_groups *g, struct km_group **group,
-	struct err *e)
+	struct err *err)
 {
-	int hit = fits_group(t, p, en, e);
+	int hit = fits_group(t, p, en, err);
 
 	*group = NULL;
 	if (hit <= 0 || en->module || !is_grouping(t->r))
@@ -1439,12 +1442,12 @@ applies(struct trial *t, const struct plan *p, const struct plan_entry *en, cons
 	*group = find_group(g, t, en, p);
 	if (*group == NULL || (*group)->present == (*group)->n)
 		return *group != NULL;
-	return t->r->optional ? 0 : incomplete(*group, t, p, e);
+	return t->r->optional ? 0 : incomplete(*group, t, p, err);
 }
 
 /* Gives entry i its new names and its makers. Consumes it if it is a further member of a group. */
 static int
-map_names(struct trial *t, struct plan *p, size_t i, const struct km_group *group, struct err *e)
+map_names(struct trial *t, struct plan *p, size_t i, const struct km_group *group, struct err *err)
 {
 	struct outputs o = { p, i, 0 };
 
@@ -1452,16 +1455,16 @@ map_names(struct trial *t, struct plan *p, size_t i, const struct km_group *grou
 		plan_consume(p, &p->entries[i]);
 		return 0;
 	}
-	if (t->r->what == KM_MAP && map_entry(t, &o, e) != 0)
+	if (t->r->what == KM_MAP && map_entry(t, &o, err) != 0)
 		return -1;
 	if (t->r->ops.n == 0 || p->entries[i].module || !p->entries[i].alive)
 		return 0;
-	return apply_ops(t, p, i, group, e);
+	return apply_ops(t, p, i, group, err);
 }
 
 /* Maps entry i, which must be the last one. Additional outputs are appended. */
 static int
-apply_one(struct keymap *k, struct plan *p, size_t i, const struct km_groups *g, struct err *e)
+apply_one(struct keymap *k, struct plan *p, size_t i, const struct km_groups *g, struct err *err)
 {
 	struct trial t = { .k = k, .name = p->entries[i].name };
 	struct km_group *group = NULL;
@@ -1473,7 +1476,7 @@ apply_one(struct keymap *k, struct plan *p, size_t i, const struct km_groups *g,
 		t.r = &k->rules[k->lookup.found[n]];
 		t.rest = (struct str){ "", 0 };
 		t.why = t.r->text;
-		hit = applies(&t, p, &p->entries[i], g, &group, e);
+		hit = applies(&t, p, &p->entries[i], g, &group, err);
 	}
 	if (hit < 0)
 		return -1;
@@ -1487,17 +1490,17 @@ apply_one(struct keymap *k, struct plan *p, size_t i, const struct km_groups *g,
 		t.r->rule->touched++;
 		if (group != NULL)
 			group->taken++;
-		if (count_forestalled(t, n, str_c(label_of(p, &p->entries[i])), e) != 0)
+		if (count_forestalled(t, n, str_c(label_of(p, &p->entries[i])), err) != 0)
 			return -1;
 	}
 	if (t.r->what == KM_SKIP)
 		take_away(p, &p->entries[i], t.why);
-	return t.r->what == KM_SKIP ? 0 : map_names(&t, p, i, group, e);
+	return t.r->what == KM_SKIP ? 0 : map_names(&t, p, i, group, err);
 }
 
 /* Maps all entries. The new list has each entry followed by its additional outputs. */
 static int
-map_entries(struct keymap *k, struct plan *p, const struct km_groups *g, struct err *e)
+map_entries(struct keymap *k, struct plan *p, const struct km_groups *g, struct err *err)
 {
 	struct plan_entry *old = p->entries;
 	const size_t n = p->nentries;
@@ -1507,7 +1510,7 @@ map_entries(struct keymap *k, struct plan *p, const struct km_groups *g, struct 
 	p->nentries = p->cap_entries = 0;
 	for (size_t i = 0; rc == 0 && i < n; i++)
 		if (plan_append(p, old[i])->alive)
-			rc = apply_one(k, p, p->nentries - 1, g, e);
+			rc = apply_one(k, p, p->nentries - 1, g, err);
 	free(old);
 	return rc;
 }
@@ -1631,24 +1634,24 @@ order_as_model(struct plan *p, const struct model *m)
 }
 
 int
-keymap_apply(struct keymap *k, struct plan *p, const struct keymap_env *env, struct err *e)
+keymap_apply(struct keymap *k, struct plan *p, const struct keymap_env *env, struct err *err)
 {
 	struct km_groups groups = { .by_key = STRMAP_INIT };
 	size_t first = p->nrules;
 	int rc;
 
 	if (k->same_shape && (env->model == NULL || !env->model->has_state_dict))
-		return err_set(e, ERR_USAGE, "the key map %s needs a description that lists the state dict (-m)", keymap_name(k));
-	if (find_values(k, env, e) != 0)
+		return err_set(err, ERR_USAGE, "the key map %s needs a description that lists the state dict (-m)", keymap_name(k));
+	if (find_values(k, env, err) != 0)
 		return -1;
 	start_rules(k, p);
 	k->unmapped = arena_printf(&p->arena, "key map %s: no rule for it", keymap_name(k));
 	k->values = 0;
-	rc = find_groups(k, p, &groups, e);
+	rc = find_groups(k, p, &groups, err);
 	if (rc == 0)
-		rc = map_entries(k, p, &groups, e);
+		rc = map_entries(k, p, &groups, err);
 	if (rc == 0)
-		rc = check_groups(&groups, p, e);
+		rc = check_groups(&groups, p, err);
 	strmap_release(&groups.by_key);
 	free(groups.v);
 	if (rc != 0)

@@ -20,10 +20,10 @@ struct keymap_env {
 };
 
 /* Reads a map. Fails with ERR_INPUT "FILE:LINE:COLUMN: ...". The caller frees the result. */
-int keymap_load(struct keymap **out, const char *file, struct str text, struct err *e);
+int keymap_load(struct keymap **out, const char *file, struct str text, struct err *err);
 
 /* Loads a built-in map. An unknown name is ERR_USAGE, which lists the known names. */
-int keymap_builtin(struct keymap **out, const char *name, struct err *e);
+int keymap_builtin(struct keymap **out, const char *name, struct err *err);
 
 void keymap_free(struct keymap *k); /* may be NULL */
 
@@ -48,7 +48,7 @@ const struct keymap_head *keymap_head(const struct keymap *k);
  * entries are sorted into the model's order. A map can be applied only once, because its rules then refer to p. Fails with
  * ERR_USAGE if a required description or config is missing.
  */
-int keymap_apply(struct keymap *k, struct plan *p, const struct keymap_env *env, struct err *e);
+int keymap_apply(struct keymap *k, struct plan *p, const struct keymap_env *env, struct err *err);
 
 struct keymap_counts {
 	uint64_t zeros; /* number of rows of zeros that ops inserted */

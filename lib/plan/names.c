@@ -81,13 +81,14 @@ struct unmatched {
 };
 
 static int
-missing(const struct plan *p, const struct name_list *l, struct str name, struct err *e)
+missing(const struct plan *p, const struct name_list *l, struct str name, struct err *err)
 {
 	struct nearest near;
 	struct str owner;
 
 	if (owner_of(p, name, &owner))
-		return err_set(e, ERR_INPUT, "%s: no tensor %.*s; it is a part of %.*s", l->option, STR_ARG(name), STR_ARG(owner));
+		return err_set(err, ERR_INPUT, "%s: no tensor %.*s; it is a part of %.*s", l->option, STR_ARG(name),
+			       STR_ARG(owner));
 	nearest_init(&near, name);
 	for (size_t i = 0; i < p->nentries; i++) {
 		if (p->entries[i].module)
@@ -96,9 +97,9 @@ missing(const struct plan *p, const struct name_list *l, struct str name, struct
 		nearest_try(&near, p->entries[i].name);
 	}
 	if (nearest_found(&near))
-		return err_set(e, ERR_INPUT, "%s: no tensor %.*s; did you mean %.*s?", l->option, STR_ARG(name),
+		return err_set(err, ERR_INPUT, "%s: no tensor %.*s; did you mean %.*s?", l->option, STR_ARG(name),
 			       STR_ARG(near.best));
-	return err_set(e, ERR_INPUT, "%s: no tensor %.*s (--ignore-missing makes this a warning)", l->option, STR_ARG(name));
+	return err_set(err, ERR_INPUT, "%s: no tensor %.*s (--ignore-missing makes this a warning)", l->option, STR_ARG(name));
 }
 
 static void
@@ -219,7 +220,7 @@ warn_buffers(const struct plan *p, const struct chains *present, const struct na
 }
 
 int
-plan_name_list(struct plan *p, const struct name_list *l, struct err *e)
+plan_name_list(struct plan *p, const struct name_list *l, struct err *err)
 {
 	struct chains input, present;
 	bool *listed = xcalloc(p->nentries, sizeof(*listed));
@@ -236,7 +237,7 @@ plan_name_list(struct plan *p, const struct name_list *l, struct err *e)
 			if (l->elsewhere != NULL && strmap_get(l->elsewhere, l->names[i], NULL))
 				continue;
 			if (!l->ignore_missing)
-				rc = missing(p, l, l->names[i], e);
+				rc = missing(p, l, l->names[i], err);
 			else if (u.missing++ == 0)
 				u.first_missing = l->names[i];
 		} else if (alive == 0) {

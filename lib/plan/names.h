@@ -22,6 +22,6 @@ struct name_list {
  * name (last name, for dropped entries). Fails with ERR_INPUT, which suggests the nearest name, if there are none either. Names of
  * entries that were dropped before, and unknown names with ignore_missing, are counted in one warning each.
  */
-int plan_name_list(struct plan *p, const struct name_list *l, struct err *e);
+int plan_name_list(struct plan *p, const struct name_list *l, struct err *err);
 
 #endif

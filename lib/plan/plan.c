@@ -336,11 +336,11 @@ plan_act_name(const struct plan_act *act)
 /* ---- names */
 
 static int
-collision(const struct plan *p, const struct plan_entry *a, const struct plan_entry *b, struct err *e)
+collision(const struct plan *p, const struct plan_entry *a, const struct plan_entry *b, struct err *err)
 {
 	struct str na = plan_source(p, a)->name, nb = plan_source(p, b)->name;
 
-	return err_set(e, ERR_INPUT, "%s: %.*s and %s%s%.*s would both be written as %.*s", plan_file(p, a), STR_ARG(na),
+	return err_set(err, ERR_INPUT, "%s: %.*s and %s%s%.*s would both be written as %.*s", plan_file(p, a), STR_ARG(na),
 		       plan_input_of(p, a) == plan_input_of(p, b) ? "" : plan_file(p, b),
 		       plan_input_of(p, a) == plan_input_of(p, b) ? "" : ": ", STR_ARG(nb),
 		       STR_ARG(a->name.len > 0 ? a->name : str_c("'' (the empty name)")));
@@ -356,7 +356,7 @@ plan_next(const struct plan *p, const struct plan_entry *en)
 }
 
 int
-plan_map_names(const struct plan *p, struct strmap *names, struct err *e)
+plan_map_names(const struct plan *p, struct strmap *names, struct err *err)
 {
 	uint64_t other;
 
@@ -364,7 +364,7 @@ plan_map_names(const struct plan *p, struct strmap *names, struct err *e)
 		const struct plan_entry *en = &p->entries[i];
 
 		if (en->alive && !en->module && !strmap_add(names, en->name, i) && strmap_get(names, en->name, &other))
-			return collision(p, &p->entries[other], en, e);
+			return collision(p, &p->entries[other], en, err);
 	}
 	return 0;
 }

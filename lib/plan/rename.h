@@ -8,6 +8,6 @@
 #include "plan/plan.h"
 
 /* spec is the argument of --rename: s/REGEX/REPLACEMENT/[g]. Fails with ERR_USAGE if it is invalid. */
-int plan_rename_regex(struct plan *p, const char *spec, struct err *e);
+int plan_rename_regex(struct plan *p, const char *spec, struct err *err);
 
 #endif

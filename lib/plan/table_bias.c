@@ -46,11 +46,11 @@ find_index(const struct plan *p, const struct plan_entry *en)
 
 /* Adds file and tensor to an error that names neither. */
 static int
-with_name(const struct plan *p, const struct plan_entry *en, const struct err *inner, struct err *e)
+with_name(const struct plan *p, const struct plan_entry *en, const struct err *inner, struct err *err)
 {
-	if (e->code == ERR_NONE) {
-		err_set(e, inner->code, "%s: %.*s: %s", plan_file(p, en), STR_ARG(en->name), inner->msg);
-		e->sysno = inner->sysno;
+	if (err->code == ERR_NONE) {
+		err_set(err, inner->code, "%s: %.*s: %s", plan_file(p, en), STR_ARG(en->name), inner->msg);
+		err->sysno = inner->sysno;
 	}
 	return -1;
 }
@@ -198,7 +198,7 @@ grid_possible(uint64_t cells, uint64_t n)
  * not square may have the same number of rows. Only then must the buffer be read before the output can be laid out.
  */
 static bool
-doubtful(const struct ckpt *c, const struct tables_opts *o, const struct make_bias_table *t)
+needs_index(const struct ckpt *c, const struct tables_opts *o, const struct make_bias_table *t)
 {
 	uint64_t n = c->tensors[t->index.tensor].shape[0], rows = table_rows_in(&t->job);
 
@@ -218,15 +218,15 @@ enum telling {
 
 /* Handles a table whose layout cannot be determined. It can be copied, if nothing else is requested. */
 static int
-without_layout(const struct plan *p, const struct plan_entry *en, struct make_bias_table *t, enum telling telling, struct err *e)
+without_layout(const struct plan *p, const struct plan_entry *en, struct make_bias_table *t, enum telling telling, struct err *err)
 {
 	if (telling == STRANGE)
-		return bias_index_strange(plan_file(p, en), t, e);
+		return bias_index_strange(plan_file(p, en), t, err);
 	if (t->to_as_from && table_is_copy(&t->job)) {
 		t->unknown = true;
 		return 0;
 	}
-	return tables_refuse(p, en, e,
+	return tables_refuse(p, en, err,
 			     "its layout is unknown: it has no relative_position_index, and first, last and metaformer have the "
 			     "same number of rows; give it with --layout");
 }
@@ -237,16 +237,16 @@ without_layout(const struct plan *p, const struct plan_entry *en, struct make_bi
  */
 static int
 from_index(struct plan *p, const struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t,
-	   const struct err *why, struct err *e)
+	   const struct err *why, struct err *err)
 {
 	struct ckpt *c = plan_input_of(p, en)->sd->ckpt;
 	struct bias_index x = { .tensor = t->index.tensor, .rows = plan_result(p, en)->shape[0], .known = o->from_grid };
-	int found = bias_index_read(c, &x, e);
+	int found = bias_index_read(c, &x, err);
 
 	if (found < 0)
 		return -1;
 	if (found == 0 && why != NULL)
-		return with_name(p, en, why, e);
+		return with_name(p, en, why, err);
 	if (found == 0)
 		return STRANGE;
 	t->job.from = x.layout;
@@ -263,10 +263,10 @@ origin_of(const struct plan *p, const struct plan_entry *en, const struct sd_ent
 
 /* Uses what the checkpoint states about the table, if that does not contradict --from-grid. Returns like find_mark. */
 static int
-from_mark(struct plan *p, const struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t, struct err *e)
+from_mark(struct plan *p, const struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t, struct err *err)
 {
 	struct table_mark mark;
-	int found = o->layout.kind == LAYOUT_AUTO ? find_mark(p, en, &mark, e) : 0;
+	int found = o->layout.kind == LAYOUT_AUTO ? find_mark(p, en, &mark, err) : 0;
 
 	if (found <= 0)
 		return found;
@@ -290,7 +290,7 @@ bias_index_usable(const struct tensor *t)
 
 /* Determines layout and grid of the input. They are only a guess if make.waits is set. Returns an enum telling, or -1. */
 static int
-from_side(struct plan *p, struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t, struct err *e)
+from_side(struct plan *p, struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t, struct err *err)
 {
 	struct ckpt *c = plan_input_of(p, en)->sd->ckpt;
 	const struct sd_entry *index = o->layout.kind == LAYOUT_AUTO ? find_index(p, en) : NULL;
@@ -305,13 +305,13 @@ from_side(struct plan *p, struct plan_entry *en, const struct tables_opts *o, st
 	t->grid_given = o->from_grid != NULL;
 	usable = index != NULL && bias_index_usable(&c->tensors[index->tensor]);
 	fit = layout_fit(&t->job.from, rows, o->from_grid, &t->job.from_grid, "--from-grid", &inner) == 0;
-	marked = usable ? 0 : from_mark(p, en, o, t, e);
+	marked = usable ? 0 : from_mark(p, en, o, t, err);
 	if (marked != 0)
 		return marked < 0 ? -1 : TOLD;
 	if (!usable && !fit)
-		return with_name(p, en, &inner, e);
-	if (!fit || (usable && doubtful(c, o, t)))
-		return from_index(p, en, o, t, fit ? NULL : &inner, e);
+		return with_name(p, en, &inner, err);
+	if (!fit || (usable && needs_index(c, o, t)))
+		return from_index(p, en, o, t, fit ? NULL : &inner, err);
 	if (usable && t->job.from.kind != LAYOUT_GRID)
 		t->make.waits = &t->index;
 	return o->layout.kind == LAYOUT_AUTO && !usable && t->job.from.kind == LAYOUT_FIRST ? AMBIGUOUS : TOLD;
@@ -322,7 +322,7 @@ from_side(struct plan *p, struct plan_entry *en, const struct tables_opts *o, st
  * not be read if it has one token more than a square grid: all other grids with as many cells have more tokens.
  */
 static int
-resolve(struct plan *p, const struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t, struct err *e)
+resolve(struct plan *p, const struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t, struct err *err)
 {
 	const struct ckpt *c = plan_input_of(p, en)->sd->ckpt;
 
@@ -331,13 +331,13 @@ resolve(struct plan *p, const struct plan_entry *en, const struct tables_opts *o
 	if (t->to_as_from && c->tensors[t->index.tensor].shape[0] == (uint64_t)t->job.from_grid.h * t->job.from_grid.w + 1)
 		return TOLD;
 	t->make.waits = NULL;
-	return from_index(p, en, o, t, NULL, e);
+	return from_index(p, en, o, t, NULL, err);
 }
 
 /* Checks the extra rows against what the loader of --like expects. Returns an enum telling, or -1. */
 static int
 obey_like(struct plan *p, const struct plan_entry *en, const struct tables_opts *o, struct make_bias_table *t, int telling,
-	  struct err *e)
+	  struct err *err)
 {
 	const struct like_rule *rule = &o->like->kinds[POSITION_BIAS];
 	const bool described = !t->to_as_from && o->to.kind == LAYOUT_AUTO;
@@ -345,10 +345,11 @@ obey_like(struct plan *p, const struct plan_entry *en, const struct tables_opts 
 
 	layout_print(t->job.to, text);
 	if (described && t->job.to.kind != LAYOUT_GRID && t->job.to.kind != LAYOUT_LAST)
-		return tables_refuse(p, en, e, "the description's layout %s is not that of the loader of %s", text, o->like->name);
+		return tables_refuse(p, en, err, "the description's layout %s is not that of the loader of %s", text,
+				     o->like->name);
 	if (telling == TOLD && t->make.waits != NULL) {
 		t->make.waits = NULL;
-		telling = from_index(p, en, o, t, NULL, e);
+		telling = from_index(p, en, o, t, NULL, err);
 	}
 	if (telling == AMBIGUOUS && rule->least <= 1 && rule->most >= 1) {
 		t->job.from = (struct layout){ LAYOUT_LAST, 1 };
@@ -358,20 +359,21 @@ obey_like(struct plan *p, const struct plan_entry *en, const struct tables_opts 
 				(t->job.from.extra == 0 || t->job.from.kind == LAYOUT_LAST)))
 		return telling;
 	layout_print(t->job.from, text);
-	return tables_refuse(p, en, e, "layout %s is not what the loader of %s expects; --layout decides", text, o->like->name);
+	return tables_refuse(p, en, err, "layout %s is not what the loader of %s expects; --layout decides", text, o->like->name);
 }
 
 /* Determines the layout to write: that of the option, else that of the description. LAYOUT_AUTO stands for that of the input. */
 static int
-to_layout(const struct tables_opts *o, struct make_bias_table *t, struct err *e)
+to_layout(const struct tables_opts *o, struct make_bias_table *t, struct err *err)
 {
 	struct err inner = ERR_INIT;
 
 	t->job.to = o->to;
 	if (o->to.kind == LAYOUT_AUTO && o->model != NULL && o->model->handling.layout.p != NULL) {
 		if (layout_parse(o->model->handling.layout, &t->job.to, &inner) != 0)
-			return o->model->handling.layout_at == NULL ? err_set(e, ERR_INPUT, "%s", inner.msg)
-								    : ynode_fail(o->model->handling.layout_at, e, "%s", inner.msg);
+			return o->model->handling.layout_at == NULL
+				       ? err_set(err, ERR_INPUT, "%s", inner.msg)
+				       : ynode_fail(o->model->handling.layout_at, err, "%s", inner.msg);
 	}
 	t->to_as_from = t->job.to.kind == LAYOUT_AUTO;
 	return 0;
@@ -416,7 +418,7 @@ asked_grid(struct tables *t, const struct table_case *c, struct grid *grid)
 
 /* Determines the new grid. The description decides if it lists the table. */
 static int
-to_grid(struct tables *t, const struct table_case *c, struct make_bias_table *b, struct err *e)
+to_grid(struct tables *t, const struct table_case *c, struct make_bias_table *b, struct err *err)
 {
 	struct err inner = ERR_INIT;
 	struct layout layout = b->job.to;
@@ -429,25 +431,25 @@ to_grid(struct tables *t, const struct table_case *c, struct make_bias_table *b,
 	else if (c->target->shape[0] == table_rows_in(&b->job) && layout.extra == b->job.from.extra)
 		b->job.to_grid = b->job.from_grid;
 	else if (layout_fit(&layout, c->target->shape[0], NULL, &b->job.to_grid, "--grid", &inner) != 0)
-		return err_set(e, ERR_INPUT, "%.*s: the description's shape: %s", STR_ARG(c->en->name), inner.msg);
+		return err_set(err, ERR_INPUT, "%.*s: the description's shape: %s", STR_ARG(c->en->name), inner.msg);
 	return 0;
 }
 
 static int
-check_tensor(const struct plan *p, const struct plan_entry *en, struct err *e)
+check_tensor(const struct plan *p, const struct plan_entry *en, struct err *err)
 {
 	const struct tensor *t = plan_result(p, en);
 
 	if (t == NULL || boxes_count(t) == 0)
-		return tables_refuse(p, en, e, "a table was expected, and this is no plain tensor");
+		return tables_refuse(p, en, err, "a table was expected, and this is no plain tensor");
 	if (!dtype_is_float(t->dtype) || !convert_known(t->dtype))
-		return tables_refuse(p, en, e, "a floating table was expected, not %s", dtype_name(t->dtype));
+		return tables_refuse(p, en, err, "a floating table was expected, not %s", dtype_name(t->dtype));
 	if (t->ndim != 2)
-		return tables_refuse(p, en, e, "a table of shape [rows, heads] was expected");
+		return tables_refuse(p, en, err, "a table of shape [rows, heads] was expected");
 	if (t->shape[0] == 0 || t->shape[1] == 0)
-		return tables_refuse(p, en, e, "an empty table; [rows, heads] with some of both was expected");
+		return tables_refuse(p, en, err, "an empty table; [rows, heads] with some of both was expected");
 	if (tensor_count(t) > TABLE_MAX)
-		return tables_refuse(p, en, e, "the table is larger than any relative position bias table can be");
+		return tables_refuse(p, en, err, "the table is larger than any relative position bias table can be");
 	return 0;
 }
 
@@ -472,22 +474,22 @@ put(struct tables *t, const struct table_case *c, struct make_bias_table *b)
 
 /* Determines both sides of the job. Returns an enum telling, or -1. */
 static int
-both_sides(struct tables *t, const struct table_case *c, struct make_bias_table *b, bool same_size, struct err *e)
+both_sides(struct tables *t, const struct table_case *c, struct make_bias_table *b, bool same_size, struct err *err)
 {
 	struct plan_entry *en = c->en;
-	int telling = from_side(t->p, en, t->o, b, e);
+	int telling = from_side(t->p, en, t->o, b, err);
 
 	if (telling >= 0 && t->o->like != NULL && t->o->layout.kind == LAYOUT_AUTO)
-		telling = obey_like(t->p, en, t->o, b, telling, e);
+		telling = obey_like(t->p, en, t->o, b, telling, err);
 	if (telling < 0)
 		return -1;
 	if (b->to_as_from)
 		b->job.to = b->job.from;
 	b->job.to_grid = b->job.from_grid;
-	if (!same_size && to_grid(t, c, b, e) < 0)
+	if (!same_size && to_grid(t, c, b, err) < 0)
 		return -1;
 	if (telling == TOLD)
-		telling = resolve(t->p, en, t->o, b, e);
+		telling = resolve(t->p, en, t->o, b, err);
 	if (b->to_as_from)
 		b->job.to = b->job.from;
 	if (same_size)
@@ -496,7 +498,7 @@ both_sides(struct tables *t, const struct table_case *c, struct make_bias_table 
 }
 
 static int
-plan_one(struct tables *t, struct table_case *c, struct err *e)
+plan_one(struct tables *t, struct table_case *c, struct err *err)
 {
 	struct make_bias_table *b = make_bias_table(&t->p->arena);
 	struct err inner = ERR_INIT;
@@ -504,12 +506,12 @@ plan_one(struct tables *t, struct table_case *c, struct err *e)
 	bool same_size;
 	int telling;
 
-	if (check_tensor(t->p, c->en, e) != 0)
+	if (check_tensor(t->p, c->en, err) != 0)
 		return -1;
 	if (!tables_method(t, POSITION_BIAS, &rule))
 		return tables_leave(t, c, "--like has no tables of its kind");
 	same_size = keeps_size(t, c);
-	if (to_layout(t->o, b, e) < 0)
+	if (to_layout(t->o, b, err) < 0)
 		return -1;
 	if (same_size && (!t->o->anyway || b->to_as_from))
 		return 0;
@@ -518,11 +520,11 @@ plan_one(struct tables *t, struct table_case *c, struct err *e)
 	b->job.method = (enum resample_method)rule.method;
 	b->show = t->o->show;
 	b->show_arg = t->o->show_arg;
-	telling = both_sides(t, c, b, same_size, e);
-	if (telling < 0 || (telling != TOLD && without_layout(t->p, c->en, b, (enum telling)telling, e) < 0))
+	telling = both_sides(t, c, b, same_size, err);
+	if (telling < 0 || (telling != TOLD && without_layout(t->p, c->en, b, (enum telling)telling, err) < 0))
 		return -1;
 	if (table_check(&b->job, &inner) != 0)
-		return with_name(t->p, c->en, &inner, e);
+		return with_name(t->p, c->en, &inner, err);
 	put(t, c, b);
 	return 0;
 }

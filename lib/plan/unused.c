@@ -69,7 +69,7 @@ try_name(struct nearest *n, struct str name, size_t components, struct str *whol
 }
 
 /* The maximum number of rules that are treated one by one. */
-enum { FEW = 5 };
+enum { RULES_LISTED = 5 };
 
 static bool
 is_unused(const struct plan_rule *r)
@@ -104,7 +104,7 @@ plan_find_nearest(struct plan *p, size_t first, bool input)
 {
 	size_t unused = 0;
 
-	for (size_t i = 0; i < p->nrules && unused < FEW; i++) {
+	for (size_t i = 0; i < p->nrules && unused < RULES_LISTED; i++) {
 		if (!is_unused(p->rules[i]))
 			continue;
 		unused++;
@@ -135,7 +135,7 @@ warn_unused(const struct plan *p, const struct plan_rule *r, size_t n)
 {
 	struct buf b = BUF_INIT;
 
-	if (n > FEW)
+	if (n > RULES_LISTED)
 		buf_addf(&b, " and %zu other rules (--verbose lists them)", n - 1);
 	buf_adds(&b, ": matched nothing");
 	if (r->nnearest > 0)
@@ -157,7 +157,7 @@ plan_unused(struct plan *p)
 		if (r->matched > 0)
 			continue;
 		failures += !r->optional;
-		if (r->quiet || (n > FEW && told > 0))
+		if (r->quiet || (n > RULES_LISTED && told > 0))
 			diag_verbose(p->diag, "%s: matched nothing", r->text);
 		else
 			warn_unused(p, r, n);

@@ -109,14 +109,14 @@ read_rest(struct groups *g, struct err *err)
 static void
 note(const struct rules *rules, const struct ynode *at, const char *what, struct str name)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct shown shown;
 
-	ynode_fail(at, &e, "%s %s", keys_show(&shown, name), what);
+	ynode_fail(at, &err, "%s %s", keys_show(&shown, name), what);
 	if (rules->env.finding)
-		rules->env.finding(rules->env.arg, &e);
+		rules->env.finding(rules->env.arg, &err);
 	else
-		diag_warn(rules->env.diag, "%s", e.msg);
+		diag_warn(rules->env.diag, "%s", err.msg);
 }
 
 /* Reports an error to env.finding (--lint), so that the next group can be read. Without env.finding, fails with it. */

@@ -91,12 +91,12 @@ note_overlap(struct lint *l, struct str name)
 static bool
 try_root(struct lint *l, const struct rule *rule, size_t root, struct subject *s, const char *where)
 {
-	struct err e = ERR_INIT, told = ERR_INIT;
-	int got = rule_match(rule, s, NULL, &e);
+	struct err err = ERR_INIT, told = ERR_INIT;
+	int got = rule_match(rule, s, NULL, &err);
 
 	if (got < 0 && !l->root_told[root]) {
 		l->root_told[root] = true;
-		err_set(&told, ERR_INPUT, "%s: %s", where, e.msg);
+		err_set(&told, ERR_INPUT, "%s: %s", where, err.msg);
 		l->rules->env.finding(l->rules->env.arg, &told);
 	}
 	return got == 1;
@@ -124,14 +124,14 @@ static void
 try_rule(struct lint *l, const struct rule *r, struct subject *s)
 {
 	struct hits *hits = &l->rule_hits[r->number];
-	struct err e = ERR_INIT;
-	int got = rule_match(r, s, NULL, &e);
+	struct err err = ERR_INIT;
+	int got = rule_match(r, s, NULL, &err);
 
 	hits->count += got == 1;
 	hits->unknown = hits->unknown || got < 0;
 	for (size_t i = 0; i < r->nitems; i++) {
-		err_clear(&e);
-		got = r->type->holds(r, i, s, &e);
+		err_clear(&err);
+		got = r->type->holds(r, i, s, &err);
 		l->item_hits[r->number][i].count += got == 1;
 		l->item_hits[r->number][i].unknown = l->item_hits[r->number][i].unknown || got < 0;
 	}
@@ -333,12 +333,12 @@ unknown_keys(const struct rules *rules, const struct ynode *map, const char *con
 {
 	for (size_t i = 0; map && map->kind == YN_MAP && i < map->n; i++) {
 		struct ynode one = *map;
-		struct err e = ERR_INIT;
+		struct err err = ERR_INIT;
 
 		one.n = 1;
 		one.pairs = &map->pairs[i];
-		if (keys_check(&one, keys, where, &e) < 0)
-			rules->env.finding(rules->env.arg, &e);
+		if (keys_check(&one, keys, where, &err) < 0)
+			rules->env.finding(rules->env.arg, &err);
 	}
 }
 

@@ -414,14 +414,14 @@ join_parts(const struct figures_run *w, size_t i)
 
 /* Elements smaller than a byte, which safetensors allows, can only be hashed with their whole storage. */
 static int
-add_packed(struct figures_run *w, const struct tensor *t, size_t tag, struct err *e)
+add_packed(struct figures_run *w, const struct tensor *t, size_t tag, struct err *err)
 {
 	struct boxes_range all = boxes_whole(t);
 	uint64_t offset;
 	uint32_t storage;
 
 	if (!boxes_stored(w->c, &all, &storage, &offset) || offset != 0 || boxes_bytes(&all) != w->c->storages[storage].nbytes)
-		return err_input(e, w->c->file, "a tensor of %s that is a part of its storage cannot be hashed",
+		return err_input(err, w->c->file, "a tensor of %s that is a part of its storage cannot be hashed",
 				 dtype_name(t->dtype));
 	add_item(w, (struct item){ .storage = storage, .tag = tag, .pair = NONE, .gives = GIVES_DIGEST, .whole = true });
 	return 0;
@@ -429,12 +429,12 @@ add_packed(struct figures_run *w, const struct tensor *t, size_t tag, struct err
 
 /* Adds an item for the digest of t and for the results in more. Returns how many items the tensor must wait for: 0 or 1. */
 static int
-add_hashed(struct figures_run *w, const struct tensor *t, size_t tag, unsigned more, struct err *e)
+add_hashed(struct figures_run *w, const struct tensor *t, size_t tag, unsigned more, struct err *err)
 {
 	struct item *it;
 
 	if (dtype_size(t->dtype) == 0)
-		return add_packed(w, t, tag, e) < 0 ? -1 : tensor_count(t) > 0;
+		return add_packed(w, t, tag, err) < 0 ? -1 : tensor_count(t) > 0;
 	if (tensor_count(t) == 0)
 		w->f->digests[tag] = digest_of(NULL, 0);
 	it = add_tensor(w, t, tag);
@@ -444,7 +444,7 @@ add_hashed(struct figures_run *w, const struct tensor *t, size_t tag, unsigned m
 }
 
 static int
-add_parts(struct figures_run *w, size_t i, struct err *e)
+add_parts(struct figures_run *w, size_t i, struct err *err)
 {
 	const struct tensor_more *more = w->tensors[i]->more;
 	int n;
@@ -455,7 +455,7 @@ add_parts(struct figures_run *w, size_t i, struct err *e)
 		if (part == NULL || boxes_count(part) == 0)
 			continue;
 		w->owners[w->runs[i].parts + k - w->n] = i;
-		n = add_hashed(w, part, w->runs[i].parts + k, 0, e);
+		n = add_hashed(w, part, w->runs[i].parts + k, 0, err);
 		if (n < 0)
 			return -1;
 		w->runs[i].waiting += (size_t)n;
@@ -464,7 +464,7 @@ add_parts(struct figures_run *w, size_t i, struct err *e)
 }
 
 static int
-add_tensors(struct figures_run *w, struct err *e)
+add_tensors(struct figures_run *w, struct err *err)
 {
 	int n;
 
@@ -473,10 +473,10 @@ add_tensors(struct figures_run *w, struct err *e)
 		const bool has_data = boxes_count(t) > 0, parts = has_parts(t);
 		const unsigned moments = i < w->o->measured && has_data && moments_known(t->dtype) ? GIVES_MOMENTS : 0;
 
-		if (is_hashed(w, i) && parts && add_parts(w, i, e) < 0)
+		if (is_hashed(w, i) && parts && add_parts(w, i, err) < 0)
 			return -1;
 		if (is_hashed(w, i) && has_data && !parts) {
-			n = add_hashed(w, t, i, moments, e);
+			n = add_hashed(w, t, i, moments, err);
 			if (n < 0)
 				return -1;
 			w->runs[i].waiting += (size_t)n;
@@ -641,15 +641,15 @@ reserve(unsigned char **p, size_t *cap, size_t n)
 
 /* Reads the elements of u from a tensor of one of the checkpoints. */
 static int
-read_side(struct ckpt *c, const struct tensor *t, const struct unit *u, void *to, struct err *e)
+read_side(struct ckpt *c, const struct tensor *t, const struct unit *u, void *to, struct err *err)
 {
 	struct boxes_range r = { .tensor = t, .from = u->first, .to = u->first + u->n };
 
-	return boxes_fill(c, &r, to, e);
+	return boxes_fill(c, &r, to, err);
 }
 
 static int
-read_unit(const struct figures_run *w, struct slot *s, struct err *e)
+read_unit(const struct figures_run *w, struct slot *s, struct err *err)
 {
 	struct unit *u = &s->unit;
 	const struct item *it = u->item;
@@ -657,13 +657,13 @@ read_unit(const struct figures_run *w, struct slot *s, struct err *e)
 	u->p = reserve(&s->p, &s->cap, u->n * item_size(it));
 	u->stored = it->t == NULL || is_plain(w->c, it->t);
 	if (it->t == NULL)
-		return ckpt_read(w->c, it->storage, u->first, u->p, u->n, e);
-	if (read_side(w->c, it->t, u, u->p, e) < 0)
+		return ckpt_read(w->c, it->storage, u->first, u->p, u->n, err);
+	if (read_side(w->c, it->t, u, u->p, err) < 0)
 		return -1;
 	if (it->other == NULL)
 		return 0;
 	u->q = reserve(&s->q, &s->qcap, u->n * dtype_size(it->other->dtype));
-	return read_side(w->there, it->other, u, u->q, e);
+	return read_side(w->there, it->other, u, u->q, err);
 }
 
 /* Adds a unit's buffer to its moments. The buffer begins after the first done elements of the unit. */
@@ -756,7 +756,7 @@ join(struct figures_run *w, const struct slot *s, struct sha256_ctx *sha)
 
 /* Reads the unit at once if its elements are needed together, else piece by piece. done elements precede the present piece. */
 static int
-make_pieces(const struct figures_run *w, struct slot *s, struct err *e)
+make_pieces(const struct figures_run *w, struct slot *s, struct err *err)
 {
 	struct unit *u = &s->unit;
 	const struct unit whole = *u;
@@ -767,7 +767,7 @@ make_pieces(const struct figures_run *w, struct slot *s, struct err *e)
 	for (size_t done = 0; done < whole.n; done += u->n) {
 		u->first = whole.first + done;
 		u->n = whole.n - done < most ? whole.n - done : most;
-		if (read_unit(w, s, e) < 0)
+		if (read_unit(w, s, err) < 0)
 			return -1;
 		if (it->gives & GIVES_CRC)
 			s->crc = crc32_add(s->crc, u->p, u->n * item_size(it));
@@ -780,14 +780,14 @@ make_pieces(const struct figures_run *w, struct slot *s, struct err *e)
 }
 
 static int
-make_unit(struct figures_run *w, struct slot *s, struct err *e)
+make_unit(struct figures_run *w, struct slot *s, struct err *err)
 {
 	const struct item *it = s->unit.item;
 
 	s->crc = 0;
 	for (size_t i = 0; i * MOMENTS_UNIT < s->unit.n && it->gives & GIVES_MOMENTS; i++)
 		s->m[i] = (struct moments)MOMENTS_INIT;
-	if (make_pieces(w, s, e) < 0)
+	if (make_pieces(w, s, err) < 0)
 		return -1;
 	if (it->other != NULL)
 		find_differences(w, s);
@@ -798,7 +798,7 @@ make_unit(struct figures_run *w, struct slot *s, struct err *e)
 
 /* Does piece of work k, which is a unit, or all units of an item. */
 static int
-make(void *arg, uint64_t k, unsigned slot, struct err *e)
+make(void *arg, uint64_t k, unsigned slot, struct err *err)
 {
 	struct figures_run *w = arg;
 	struct slot *s = &w->slots[slot];
@@ -809,7 +809,7 @@ make(void *arg, uint64_t k, unsigned slot, struct err *e)
 		const uint64_t n = end - first < it->unit ? end - first : it->unit;
 
 		s->unit = (struct unit){ .item = it, .first = first, .n = (size_t)n, .last = first + n == it->count };
-		if (make_unit(w, s, e) < 0)
+		if (make_unit(w, s, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -818,16 +818,16 @@ make(void *arg, uint64_t k, unsigned slot, struct err *e)
 /* ---- streams: data that is finished may be forgotten */
 
 static int
-done_before(struct figures_run *w, uint32_t storage, struct err *e)
+done_before(struct figures_run *w, uint32_t storage, struct err *err)
 {
 	for (; w->stream && w->storage < storage; w->storage++)
-		if (ckpt_done(w->c, w->storage, e) < 0)
+		if (ckpt_done(w->c, w->storage, err) < 0)
 			return -1;
 	return 0;
 }
 
 static int
-forget(struct figures_run *w, const struct unit *u, struct err *e)
+forget(struct figures_run *w, const struct unit *u, struct err *err)
 {
 	const struct item *it = u->item, *end = w->items + w->nitems;
 	bool is_first = it == w->items || it[-1].storage != it->storage, is_last = it + 1 == end || it[1].storage != it->storage;
@@ -837,12 +837,12 @@ forget(struct figures_run *w, const struct unit *u, struct err *e)
 	if (!w->stream)
 		return 0;
 	if (u->last)
-		return is_last ? done_before(w, it->storage + 1, e) : 0;
+		return is_last ? done_before(w, it->storage + 1, err) : 0;
 	src = ckpt_range(w->c, it->storage, &offset);
 	/* Bytes can be forgotten before the end of the item only if no other item reads the storage. */
 	if (src == NULL || !u->stored || !is_first || !is_last)
 		return 0;
-	if (done_before(w, it->storage, e) < 0)
+	if (done_before(w, it->storage, err) < 0)
 		return -1;
 	source_forget(src, offset + (skip + u->first + u->n) * item_size(it));
 	return 0;
@@ -852,7 +852,7 @@ forget(struct figures_run *w, const struct unit *u, struct err *e)
 
 /* Calls known if the results of more tensors from the first on are complete. */
 static int
-tell(struct figures_run *w, struct err *e)
+tell(struct figures_run *w, struct err *err)
 {
 	size_t n = w->known;
 
@@ -863,11 +863,11 @@ tell(struct figures_run *w, struct err *e)
 	if (n == w->known)
 		return 0;
 	w->known = n;
-	return w->o->known(w->o->known_arg, n, e);
+	return w->o->known(w->o->known_arg, n, err);
 }
 
 static int
-take(void *arg, uint64_t k, unsigned slot, struct err *e)
+take(void *arg, uint64_t k, unsigned slot, struct err *err)
 {
 	struct figures_run *w = arg;
 	const struct slot *s = &w->slots[slot];
@@ -882,13 +882,13 @@ take(void *arg, uint64_t k, unsigned slot, struct err *e)
 		owner = owner < w->n ? owner : w->owners[owner - w->n];
 		w->runs[owner].waiting--;
 		join_parts(w, owner);
-		if (tell(w, e) < 0)
+		if (tell(w, err) < 0)
 			return -1;
 	}
 	w->done += (it->each > it->unit ? it->count : u->n) * item_size(it);
 	if (w->o->tick != NULL)
 		w->o->tick(NULL, w->done, w->total);
-	return forget(w, u, e);
+	return forget(w, u, err);
 }
 
 /* ---- running everything */
@@ -919,7 +919,7 @@ threads_can_read(const struct ckpt *c)
 }
 
 static int
-walk(struct figures_run *w, struct err *e)
+walk(struct figures_run *w, struct err *err)
 {
 	bool threads = threads_can_read(w->c) && (w->there == NULL || threads_can_read(w->there));
 	unsigned slots = threads ? pool_slots(w->o->pool) : 1;
@@ -938,18 +938,18 @@ walk(struct figures_run *w, struct err *e)
 		w->total += it->count * item_size(it);
 	}
 	w->slots = xcalloc(slots, sizeof(*w->slots));
-	rc = pool_run(threads ? w->o->pool : NULL, units, make, take, w, e);
+	rc = pool_run(threads ? w->o->pool : NULL, units, make, take, w, err);
 	for (unsigned i = 0; i < slots; i++) {
 		free(w->slots[i].p);
 		free(w->slots[i].q);
 	}
 	free(w->slots);
-	return rc == 0 ? done_before(w, w->c->nstorages, e) : -1;
+	return rc == 0 ? done_before(w, w->c->nstorages, err) : -1;
 }
 
 /* Adds elements that are equal in both checkpoints to the sums of a pair that differs in other elements. */
 static int
-add_skipped(struct figures_run *w, const struct skipped *s, unsigned char *bytes, struct err *e)
+add_skipped(struct figures_run *w, const struct skipped *s, unsigned char *bytes, struct err *err)
 {
 	struct difference *d = &w->f->differences[s->pair];
 	struct elements u = { s->other->dtype, s->other->dtype, bytes, bytes, 0 };
@@ -958,7 +958,7 @@ add_skipped(struct figures_run *w, const struct skipped *s, unsigned char *bytes
 		struct boxes_range r = { .tensor = s->other, .from = i, .to = s->to - i < MOMENTS_UNIT ? s->to : i + MOMENTS_UNIT };
 		struct difference same = { .comparable = true };
 
-		if (boxes_fill(w->there, &r, bytes, e) < 0)
+		if (boxes_fill(w->there, &r, bytes, err) < 0)
 			return -1;
 		u.n = (size_t)(r.to - r.from);
 		if (is_complex(u.ta))
@@ -975,13 +975,13 @@ add_skipped(struct figures_run *w, const struct skipped *s, unsigned char *bytes
  * everywhere, so these elements are read again only now.
  */
 static int
-add_all_skipped(struct figures_run *w, struct err *e)
+add_all_skipped(struct figures_run *w, struct err *err)
 {
 	unsigned char *bytes = w->nskipped > 0 ? xmalloc((size_t)MOMENTS_UNIT * ITEM_MAX) : NULL;
 	int rc = 0;
 
 	for (size_t i = 0; i < w->nskipped && rc == 0; i++)
-		rc = add_skipped(w, &w->skipped[i], bytes, e);
+		rc = add_skipped(w, &w->skipped[i], bytes, err);
 	free(bytes);
 	return rc;
 }
@@ -1010,7 +1010,7 @@ begin(struct figures_run *w)
 
 int
 figures_take(struct figures *f, struct ckpt *c, const struct tensor *const *tensors, size_t n, const struct figures_opts *o,
-	     struct err *e)
+	     struct err *err)
 {
 	struct figures_run w = { .f = f,
 				 .c = c,
@@ -1022,16 +1022,16 @@ figures_take(struct figures *f, struct ckpt *c, const struct tensor *const *tens
 	int rc;
 
 	begin(&w);
-	rc = add_tensors(&w, e);
+	rc = add_tensors(&w, err);
 	if (rc == 0) {
 		add_pairs(&w);
 		add_storages(&w);
-		rc = tell(&w, e);
+		rc = tell(&w, err);
 	}
 	if (rc == 0)
-		rc = walk(&w, e);
+		rc = walk(&w, err);
 	if (rc == 0)
-		rc = add_all_skipped(&w, e);
+		rc = add_all_skipped(&w, err);
 	free(w.skipped);
 	free(w.items);
 	free(w.owners);

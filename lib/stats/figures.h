@@ -70,7 +70,7 @@ struct figures {
  * f must be released even after an error. For streams, the caller must still call ckpt_finish on both checkpoints.
  */
 int figures_take(struct figures *f, struct ckpt *c, const struct tensor *const *tensors, size_t n, const struct figures_opts *o,
-		 struct err *e);
+		 struct err *err);
 void figures_release(struct figures *f);
 
 #endif

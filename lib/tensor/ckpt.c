@@ -46,10 +46,10 @@ ckpt_new(struct source *src, const struct diag *diag)
 }
 
 int
-ckpt_tables(struct ckpt *c, struct str *text, struct err *e)
+ckpt_tables(struct ckpt *c, struct str *text, struct err *err)
 {
 	*text = str_c("");
-	if (c->nstorages > 0 && c->tree != NULL && ckpt_locate(c, 0, e) < 0)
+	if (c->nstorages > 0 && c->tree != NULL && ckpt_locate(c, 0, err) < 0)
 		return -1;
 	if (c->tables.len > 0)
 		*text = c->tables;
@@ -110,18 +110,18 @@ ckpt_lose(struct ckpt *c, struct str name)
 }
 
 int
-ckpt_check_index(const struct ckpt *c, struct err *e)
+ckpt_check_index(const struct ckpt *c, struct err *err)
 {
 	if (c->ndamaged == 0)
-		return c->ops->check != NULL ? c->ops->check(c, e) : 0;
-	return err_input(e, c->file, "the CRC of its record '%.*s' does not match its bytes: the file is damaged",
+		return c->ops->check != NULL ? c->ops->check(c, err) : 0;
+	return err_input(err, c->file, "the CRC of its record '%.*s' does not match its bytes: the file is damaged",
 			 STR_ARG(c->damaged[0]));
 }
 
 int
-ckpt_check_records(struct ckpt *c, struct err *e)
+ckpt_check_records(struct ckpt *c, struct err *err)
 {
-	return c->ops->records != NULL ? c->ops->records(c, e) : 0;
+	return c->ops->records != NULL ? c->ops->records(c, err) : 0;
 }
 
 void
@@ -137,18 +137,18 @@ ckpt_warn_index(const struct ckpt *c)
 }
 
 int
-ckpt_fill(struct ckpt *c, struct str path, size_t levels, struct err *e)
+ckpt_fill(struct ckpt *c, struct str path, size_t levels, struct err *err)
 {
-	return c->nunread > 0 ? c->ops->fill(c, path, levels, e) : 0;
+	return c->nunread > 0 ? c->ops->fill(c, path, levels, err) : 0;
 }
 
 int
-ckpt_locate(struct ckpt *c, uint32_t storage, struct err *e)
+ckpt_locate(struct ckpt *c, uint32_t storage, struct err *err)
 {
 	/* Several threads may locate a storage; locate() must store the offset last. */
 	if (c->ops->locate == NULL || __atomic_load_n(&c->storages[storage].offset, __ATOMIC_ACQUIRE) != OFFSET_UNKNOWN)
 		return 0;
-	return c->ops->locate(c, storage, e);
+	return c->ops->locate(c, storage, err);
 }
 
 struct source *
@@ -163,12 +163,12 @@ ckpt_range(struct ckpt *c, uint32_t storage, uint64_t *offset)
 }
 
 int
-ckpt_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct err *e)
+ckpt_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct err *err)
 {
 	const struct storage *s = &c->storages[storage];
 
 	if (c->ops->crc != NULL)
-		return c->ops->crc(c, storage, crc, known, e);
+		return c->ops->crc(c, storage, crc, known, err);
 	*crc = s->crc;
 	*known = (s->flags & STORAGE_CRC) != 0;
 	return 0;
@@ -263,7 +263,7 @@ add_span(struct ckpt_spans *s, struct ckpt_span new, const void *p)
 }
 
 static int
-bad_crc(const struct ckpt *c, uint32_t storage, struct err *e)
+bad_crc(const struct ckpt *c, uint32_t storage, struct err *err)
 {
 	struct buf b = BUF_INIT;
 
@@ -271,7 +271,7 @@ bad_crc(const struct ckpt *c, uint32_t storage, struct err *e)
 		c->ops->describe(c, storage, &b);
 	else
 		buf_addf(&b, "storage '%.*s'", STR_ARG(c->storages[storage].key));
-	err_input(e, c->nshards > 0 ? c->shards[c->storages[storage].shard] : c->file,
+	err_input(err, c->nshards > 0 ? c->shards[c->storages[storage].shard] : c->file,
 		  "the CRC of %.*s does not match its bytes: the file is damaged", STR_ARG(buf_str(&b)));
 	buf_release(&b);
 	return -1;
@@ -279,15 +279,15 @@ bad_crc(const struct ckpt *c, uint32_t storage, struct err *e)
 
 /* Compares the CRC of a storage, all of whose bytes were read, with the stated one. */
 static int
-prove(struct ckpt *c, uint32_t storage, uint32_t crc, struct err *e)
+prove(struct ckpt *c, uint32_t storage, uint32_t crc, struct err *err)
 {
 	uint32_t stated;
 	bool known;
 
 	close_spans(&c->proof->spans[storage]);
-	if (ckpt_crc(c, storage, &stated, &known, e) < 0)
+	if (ckpt_crc(c, storage, &stated, &known, err) < 0)
 		return -1;
-	return !known || stated == crc ? 0 : bad_crc(c, storage, e);
+	return !known || stated == crc ? 0 : bad_crc(c, storage, err);
 }
 
 static bool
@@ -303,7 +303,7 @@ is_whole(const struct ckpt *c, uint32_t storage)
  * may have forgotten them; then the storage is not checked.
  */
 static int
-add_loose(struct ckpt *c, uint32_t storage, uint64_t n, struct err *e)
+add_loose(struct ckpt *c, uint32_t storage, uint64_t n, struct err *err)
 {
 	struct ckpt_spans *s = &c->proof->spans[storage];
 	uint32_t crc;
@@ -311,18 +311,18 @@ add_loose(struct ckpt *c, uint32_t storage, uint64_t n, struct err *e)
 	s->loose += n;
 	if (s->loose < c->storages[storage].nbytes)
 		return 0;
-	if (ckpt_read_crc(c, storage, &crc, e) == 0)
-		return prove(c, storage, crc, e);
+	if (ckpt_read_crc(c, storage, &crc, err) == 0)
+		return prove(c, storage, crc, err);
 	if (!source_is_stream(c->src))
 		return -1;
-	err_clear(e);
+	err_clear(err);
 	close_spans(s);
 	return 0;
 }
 
 /* Drops the spans of a storage, so that only the number of bytes read is counted. */
 static int
-loosen(struct ckpt *c, uint32_t storage, struct err *e)
+loosen(struct ckpt *c, uint32_t storage, struct err *err)
 {
 	struct ckpt_spans *s = &c->proof->spans[storage];
 	uint64_t sum = 0;
@@ -331,26 +331,26 @@ loosen(struct ckpt *c, uint32_t storage, struct err *e)
 		sum += s->v[i].end - s->v[i].start;
 	free(s->v);
 	*s = (struct ckpt_spans){ .loose = 0 };
-	return add_loose(c, storage, sum, e);
+	return add_loose(c, storage, sum, err);
 }
 
 /* Adds a span. If the CRC is known before the bytes or from a directory, checks it as soon as all bytes were read. */
 static int
-take_span(struct ckpt *c, uint32_t storage, struct ckpt_span span, const void *p, struct err *e)
+take_span(struct ckpt *c, uint32_t storage, struct ckpt_span span, const void *p, struct err *err)
 {
 	struct ckpt_spans *s = &c->proof->spans[storage];
 
 	add_span(s, span, p);
 	if (s->n > SPANS_MAX)
-		return loosen(c, storage, e);
+		return loosen(c, storage, err);
 	if ((c->storages[storage].flags & STORAGE_CRC) != 0 && is_whole(c, storage))
-		return prove(c, storage, s->v[0].crc, e);
+		return prove(c, storage, s->v[0].crc, err);
 	return 0;
 }
 
 /* Notes that n bytes at off of a storage were read and are at p. The CRCs of long pieces are computed without the lock. */
 static int
-note_read(struct ckpt *c, uint32_t storage, uint64_t off, const uint8_t *p, size_t n, struct err *e)
+note_read(struct ckpt *c, uint32_t storage, uint64_t off, const uint8_t *p, size_t n, struct err *err)
 {
 	const struct ckpt_spans *s;
 	int rc = 0;
@@ -365,7 +365,7 @@ note_read(struct ckpt *c, uint32_t storage, uint64_t off, const uint8_t *p, size
 		size_t some;
 
 		if (s->loose > 0) {
-			rc = add_loose(c, storage, n, e);
+			rc = add_loose(c, storage, n, err);
 			break;
 		}
 		some = (size_t)same_until(s, off, n, &known);
@@ -381,7 +381,7 @@ note_read(struct ckpt *c, uint32_t storage, uint64_t off, const uint8_t *p, size
 			span.crc = crc32_add(0, p, some);
 		}
 		if (!known)
-			rc = take_span(c, storage, span, some > SHORT ? NULL : p, e);
+			rc = take_span(c, storage, span, some > SHORT ? NULL : p, err);
 		off += some;
 		p += some;
 		n -= some;
@@ -391,7 +391,7 @@ note_read(struct ckpt *c, uint32_t storage, uint64_t off, const uint8_t *p, size
 }
 
 int
-ckpt_copied(struct ckpt *c, uint32_t storage, uint64_t off, uint64_t len, uint32_t crc, struct err *e)
+ckpt_copied(struct ckpt *c, uint32_t storage, uint64_t off, uint64_t len, uint32_t crc, struct err *err)
 {
 	const struct ckpt_spans *s;
 	bool known;
@@ -402,21 +402,21 @@ ckpt_copied(struct ckpt *c, uint32_t storage, uint64_t off, uint64_t len, uint32
 	s = &c->proof->spans[storage];
 	pthread_mutex_lock(&c->proof->lock);
 	if (!s->closed && s->loose > 0)
-		rc = add_loose(c, storage, len, e);
+		rc = add_loose(c, storage, len, err);
 	else if (!s->closed && same_until(s, off, len, &known) == len && !known)
-		rc = take_span(c, storage, (struct ckpt_span){ off, off + len, crc }, NULL, e);
+		rc = take_span(c, storage, (struct ckpt_span){ off, off + len, crc }, NULL, err);
 	pthread_mutex_unlock(&c->proof->lock);
 	return rc;
 }
 
 /* Checks storages [from, to), which will not be read again and whose records have ended. */
 static int
-prove_passed(struct ckpt *c, uint32_t from, uint32_t to, struct err *e)
+prove_passed(struct ckpt *c, uint32_t from, uint32_t to, struct err *err)
 {
 	for (uint32_t i = from; c->proof != NULL && i < to; i++) {
 		struct ckpt_spans *s = &c->proof->spans[i];
 
-		if (is_whole(c, i) && prove(c, i, s->v[0].crc, e) < 0)
+		if (is_whole(c, i) && prove(c, i, s->v[0].crc, err) < 0)
 			return -1;
 		if (s->v != NULL || s->loose > 0) /* else its memory was never touched */
 			close_spans(s);
@@ -428,41 +428,41 @@ prove_passed(struct ckpt *c, uint32_t from, uint32_t to, struct err *e)
 
 /* Locates a storage before a read of n bytes at off, and checks the range. */
 static int
-begin_read(struct ckpt *c, uint32_t storage, uint64_t off, size_t n, struct err *e)
+begin_read(struct ckpt *c, uint32_t storage, uint64_t off, size_t n, struct err *err)
 {
 	const struct storage *s = &c->storages[storage];
 
 	if (off > s->nbytes || n > s->nbytes - off)
-		return err_input(e, c->file, "a read beyond the end of storage %.*s", STR_ARG(s->key));
-	return n == 0 ? 0 : ckpt_locate(c, storage, e);
+		return err_input(err, c->file, "a read beyond the end of storage %.*s", STR_ARG(s->key));
+	return n == 0 ? 0 : ckpt_locate(c, storage, err);
 }
 
 static int
-read_located(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
+read_located(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *err)
 {
 	struct source *src;
 	uint64_t start;
 
 	src = ckpt_range(c, storage, &start);
 	if (c->ops->read != NULL)
-		return c->ops->read(c, storage, off, p, n, e);
+		return c->ops->read(c, storage, off, p, n, err);
 	if (src == NULL)
-		return err_input(e, c->file, "storage %.*s cannot be read", STR_ARG(c->storages[storage].key));
-	return source_read(src, start + off, p, n, e);
+		return err_input(err, c->file, "storage %.*s cannot be read", STR_ARG(c->storages[storage].key));
+	return source_read(src, start + off, p, n, err);
 }
 
 int
-ckpt_read_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, struct err *e)
+ckpt_read_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, struct err *err)
 {
 	const uint64_t nbytes = c->storages[storage].nbytes;
 	uint8_t *piece = xmalloc(AGAIN);
 	size_t n;
-	int rc = ckpt_locate(c, storage, e);
+	int rc = ckpt_locate(c, storage, err);
 
 	*crc = 0;
 	for (uint64_t at = 0; rc == 0 && at < nbytes; at += n) {
 		n = nbytes - at < AGAIN ? (size_t)(nbytes - at) : AGAIN;
-		rc = read_located(c, storage, at, piece, n, e);
+		rc = read_located(c, storage, at, piece, n, err);
 		*crc = rc == 0 ? crc32_add(*crc, piece, n) : 0;
 	}
 	free(piece);
@@ -470,44 +470,44 @@ ckpt_read_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, struct err *e)
 }
 
 int
-ckpt_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
+ckpt_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *err)
 {
-	if (begin_read(c, storage, off, n, e) < 0)
+	if (begin_read(c, storage, off, n, err) < 0)
 		return -1;
 	if (n == 0)
 		return 0;
-	return read_located(c, storage, off, p, n, e) < 0 ? -1 : note_read(c, storage, off, p, n, e);
+	return read_located(c, storage, off, p, n, err) < 0 ? -1 : note_read(c, storage, off, p, n, err);
 }
 
 int
-ckpt_next(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
+ckpt_next(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *err)
 {
 	struct source *src;
 	uint64_t start;
 
-	if (begin_read(c, storage, off, n, e) < 0)
+	if (begin_read(c, storage, off, n, err) < 0)
 		return -1;
 	src = n == 0 ? NULL : ckpt_range(c, storage, &start);
 	if (src == NULL || !source_is_stream(src))
-		return ckpt_read(c, storage, off, p, n, e);
-	return source_next(src, start + off, p, n, e) < 0 ? -1 : note_read(c, storage, off, p, n, e);
+		return ckpt_read(c, storage, off, p, n, err);
+	return source_next(src, start + off, p, n, err) < 0 ? -1 : note_read(c, storage, off, p, n, err);
 }
 
 static int
-pass_to(struct ckpt *c, uint32_t to, struct err *e)
+pass_to(struct ckpt *c, uint32_t to, struct err *err)
 {
 	uint32_t from = c->passed;
 
 	if (to <= from)
 		return 0;
 	c->passed = to;
-	if (c->ops->pass != NULL && c->ops->pass(c, from, to, e) < 0)
+	if (c->ops->pass != NULL && c->ops->pass(c, from, to, err) < 0)
 		return -1;
-	return prove_passed(c, from, to, e);
+	return prove_passed(c, from, to, err);
 }
 
 int
-ckpt_done(struct ckpt *c, uint32_t storage, struct err *e)
+ckpt_done(struct ckpt *c, uint32_t storage, struct err *err)
 {
 	uint32_t to = c->passed;
 
@@ -516,16 +516,16 @@ ckpt_done(struct ckpt *c, uint32_t storage, struct err *e)
 	c->done[storage] = 1;
 	while (to < c->nstorages && c->done[to])
 		to++;
-	return pass_to(c, to, e);
+	return pass_to(c, to, err);
 }
 
 int
-ckpt_pass(struct ckpt *c, uint32_t storage, uint64_t off, struct err *e)
+ckpt_pass(struct ckpt *c, uint32_t storage, uint64_t off, struct err *err)
 {
 	struct source *src;
 	uint64_t start;
 
-	if (pass_to(c, storage, e) < 0)
+	if (pass_to(c, storage, err) < 0)
 		return -1;
 	if (off == 0 || storage != c->passed || c->ops->unordered || (c->ops->leads != NULL && !c->ops->leads(c, storage)))
 		return 0;
@@ -536,7 +536,7 @@ ckpt_pass(struct ckpt *c, uint32_t storage, uint64_t off, struct err *e)
 }
 
 int
-ckpt_finish(struct ckpt *c, struct err *e)
+ckpt_finish(struct ckpt *c, struct err *err)
 {
-	return c->ops->finish != NULL ? c->ops->finish(c, e) : source_verify(c->src, e);
+	return c->ops->finish != NULL ? c->ops->finish(c, err) : source_verify(c->src, err);
 }

@@ -29,16 +29,16 @@ struct ckpt;
  */
 struct ckpt_ops {
 	const char *name; /* "torch", "torch-legacy", "torchscript", "safetensors", "sharded", "npz", "npy", "pickle", ... */
-	int (*locate)(struct ckpt *c, uint32_t storage, struct err *e);
-	int (*read)(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e);
-	int (*crc)(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct err *e);
-	int (*pass)(struct ckpt *c, uint32_t from, uint32_t to, struct err *e);
+	int (*locate)(struct ckpt *c, uint32_t storage, struct err *err);
+	int (*read)(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *err);
+	int (*crc)(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct err *err);
+	int (*pass)(struct ckpt *c, uint32_t from, uint32_t to, struct err *err);
 	/*
 	 * Returns true if no byte before the storage is needed any more, so that a stream may forget a part of it. NULL: always
 	 * true.
 	 */
 	bool (*leads)(struct ckpt *c, uint32_t storage);
-	int (*finish)(struct ckpt *c, struct err *e);
+	int (*finish)(struct ckpt *c, struct err *err);
 	void (*close)(struct ckpt *c);
 	struct source *(*range)(struct ckpt *c, uint32_t storage);               /* source of the storage; NULL: that of the ckpt */
 	void (*describe)(const struct ckpt *c, uint32_t storage, struct buf *b); /* appends what the storage is; NULL: its key */
@@ -46,9 +46,9 @@ struct ckpt_ops {
 	 * Returns the storage of which this one is an unused second copy. Returns the storage itself, or is NULL, if it is no copy.
 	 */
 	uint32_t (*original)(const struct ckpt *c, uint32_t storage);
-	int (*check)(const struct ckpt *c, struct err *e); /* fails if something that the index refers to is missing */
-	int (*records)(struct ckpt *c, struct err *e);     /* see ckpt_check_records */
-	int (*fill)(struct ckpt *c, struct str path, size_t levels, struct err *e); /* see ckpt_fill */
+	int (*check)(const struct ckpt *c, struct err *err); /* fails if something that the index refers to is missing */
+	int (*records)(struct ckpt *c, struct err *err);     /* see ckpt_check_records */
+	int (*fill)(struct ckpt *c, struct str path, size_t levels, struct err *err); /* see ckpt_fill */
 	bool unordered; /* storages may have any order, or overlap: nothing is forgotten before the end */
 	bool proves;    /* check copied storages against their CRC, even if the CRC is copied too */
 };
@@ -125,19 +125,19 @@ struct ckpt {
  * up to levels steps below path, and those that path leads into. It may add tensors and storages, so it must be called before
  * data is read. Tensors do not move. A value that cannot be read is an error, also of ckpt_check_index later.
  */
-int ckpt_fill(struct ckpt *c, struct str path, size_t levels, struct err *e);
+int ckpt_fill(struct ckpt *c, struct str path, size_t levels, struct err *err);
 
 /* Determines storages[storage].offset (and packed, flags). On a file they are always known; on a stream this may look ahead. */
-int ckpt_locate(struct ckpt *c, uint32_t storage, struct err *e);
+int ckpt_locate(struct ckpt *c, uint32_t storage, struct err *err);
 
 /* Reads n bytes at off of the unpacked contents of a storage. */
-int ckpt_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e);
+int ckpt_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *err);
 
 /*
  * Like ckpt_read for sequential, single-pass reads: on a stream, bytes are not buffered after they are returned, unless something
  * before them is still needed.
  */
-int ckpt_next(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e);
+int ckpt_next(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *err);
 
 /*
  * Returns the source in which the bytes of a located storage are a plain range, for sink_copy. Returns NULL if they must be read
@@ -149,10 +149,10 @@ struct source *ckpt_range(struct ckpt *c, uint32_t storage, uint64_t *offset);
  * Returns the CRC-32 that the source states for a storage. *known is false if it states none (0 counts as none). Call it after the
  * bytes were read.
  */
-int ckpt_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct err *e);
+int ckpt_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, bool *known, struct err *err);
 
 /* Reads all bytes of a storage and computes their CRC, whatever was read before. The CRC is not compared. */
-int ckpt_read_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, struct err *e);
+int ckpt_read_crc(struct ckpt *c, uint32_t storage, uint32_t *crc, struct err *err);
 
 /*
  * From now on, compares what is read with the CRCs that the source states, in whatever order and pieces it is read. If a storage
@@ -165,42 +165,42 @@ void ckpt_verify(struct ckpt *c);
 bool ckpt_verifies(const struct ckpt *c, uint32_t storage);
 
 /* Notes that len bytes at off of a storage were read without ckpt_read, and that crc is their CRC. */
-int ckpt_copied(struct ckpt *c, uint32_t storage, uint64_t off, uint64_t len, uint32_t crc, struct err *e);
+int ckpt_copied(struct ckpt *c, uint32_t storage, uint64_t off, uint64_t len, uint32_t crc, struct err *err);
 
 /*
  * Fails with ERR_INPUT if a record of the index is damaged, or a file that it refers to is missing or too short. On a stream this
  * is only known after ckpt_finish.
  */
-int ckpt_check_index(const struct ckpt *c, struct err *e);
+int ckpt_check_index(const struct ckpt *c, struct err *err);
 void ckpt_warn_index(const struct ckpt *c); /* reports the errors of ckpt_check_index as warnings */
 
 /*
  * Declares that the storage will not be read again. Storages may be finished in any order; a stream forgets those before the first
  * unfinished one.
  */
-int ckpt_done(struct ckpt *c, uint32_t storage, struct err *e);
+int ckpt_done(struct ckpt *c, uint32_t storage, struct err *err);
 
 /* Declares that nothing before byte off of storage will be read again. storage may be nstorages, with off 0. */
-int ckpt_pass(struct ckpt *c, uint32_t storage, uint64_t off, struct err *e);
+int ckpt_pass(struct ckpt *c, uint32_t storage, uint64_t off, struct err *err);
 
 /*
  * Reads to the end of the input and verifies it: sizes, the directory against the records that were seen, and that a file did not
  * change.
  */
-int ckpt_finish(struct ckpt *c, struct err *e);
+int ckpt_finish(struct ckpt *c, struct err *err);
 
 /*
  * Sets *text to what the checkpoint states of its bias tables (plan/tables.h), from record .data/lnn or from lnn.tables in
  * __metadata__; empty if there is nothing. For a sharded set, it is the different texts of the shards, separated by NUL. A stream
  * is read up to its first storage.
  */
-int ckpt_tables(struct ckpt *c, struct str *text, struct err *e);
+int ckpt_tables(struct ckpt *c, struct str *text, struct err *err);
 
 /*
  * Checks the CRCs of records that are neither storages nor part of the index. Those that fail are added to c->damaged, on a stream
  * only at its end. Call it before the data is read.
  */
-int ckpt_check_records(struct ckpt *c, struct err *e);
+int ckpt_check_records(struct ckpt *c, struct err *err);
 
 void ckpt_close(struct ckpt *c); /* frees c, which may be NULL, but not the source */
 
@@ -264,13 +264,13 @@ struct statedict {
  * dotted path. Fails with ERR_INPUT if place_find fails, if a name occurs twice, or if a dotted path equals another name. Reads no
  * values (ckpt_fill).
  */
-int statedict_open(struct statedict *sd, struct ckpt *c, const char *key, struct err *e);
+int statedict_open(struct statedict *sd, struct ckpt *c, const char *key, struct err *err);
 /*
  * Like statedict_open, but opens the place that ask names (tensor/place.h). First reads the values of this place that were not
  * read (ckpt_fill). It ignores errors of reading them, which ckpt_check_index reports.
  */
 struct place_ask;
-int statedict_open_place(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, struct err *e);
+int statedict_open_place(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, struct err *err);
 void statedict_release(struct statedict *sd);
 
 /* Returns the entry with that name, or NULL. */

@@ -629,7 +629,7 @@ is_optimizer(struct place_choice *c, struct str state, const char *what, struct 
 }
 
 /* The decision of the rule about one container. */
-enum verdict { STAY, GO, DOUBT, ALL_OPTIMIZER };
+enum verdict { LEVEL_CHOSEN, LEVEL_DESCEND, LEVEL_AMBIGUOUS, LEVEL_OPTIMIZER };
 
 static enum verdict
 judge(struct place_choice *c, struct level *l, bool root)
@@ -640,11 +640,11 @@ judge(struct place_choice *c, struct level *l, bool root)
 	if (value_kind(c->tree->t, l->container) != VALUE_DICT && l->optimizer == SIZE_MAX)
 		l->n = 0;
 	if (root && l->n + l->tensors + l->others + l->hidden == 0 && l->optimizer != SIZE_MAX)
-		return ALL_OPTIMIZER;
+		return LEVEL_OPTIMIZER;
 	if (!root && (l->tensors > 0 || !l->named))
-		return STAY;
+		return LEVEL_CHOSEN;
 	rc = step(c, l);
-	return rc < 0 ? DOUBT : rc > 0 ? GO : STAY;
+	return rc < 0 ? LEVEL_AMBIGUOUS : rc > 0 ? LEVEL_DESCEND : LEVEL_CHOSEN;
 }
 
 /* Applies the rule to the root and then, as long as it applies, to the chosen entry. */
@@ -655,13 +655,13 @@ descend(struct place_choice *c, struct err *err)
 	uint32_t container = value_kind(t, c->place.value) == VALUE_OBJECT ? dict_of(t, c->place.value)
 									   : tree_container(t, c->place.value),
 		 opened[PICKLE_DEPTH_MAX];
-	enum verdict verdict = GO;
+	enum verdict verdict = LEVEL_DESCEND;
 	struct level l = { .candidates = NULL };
 	struct buf state = BUF_INIT;
 	size_t n = 0;
 	int rc = 0;
 
-	while (verdict == GO && container != VALUE_ABSENT && n < PICKLE_DEPTH_MAX) {
+	while (verdict == LEVEL_DESCEND && container != VALUE_ABSENT && n < PICKLE_DEPTH_MAX) {
 		free(l.candidates);
 		/* A container must not be a candidate inside itself. */
 		c->tree->seen[container] = TREE_OPEN;
@@ -672,9 +672,9 @@ descend(struct place_choice *c, struct err *err)
 	}
 	while (n > 0)
 		c->tree->seen[opened[--n]] = TREE_WITH;
-	if (verdict == DOUBT)
+	if (verdict == LEVEL_AMBIGUOUS)
 		rc = is_ambiguous(c, &l, err);
-	if (verdict == ALL_OPTIMIZER) {
+	if (verdict == LEVEL_OPTIMIZER) {
 		put_path(&state, c->tree, &l, str_c(""), l.optimizer);
 		rc = is_optimizer(c, buf_str(&state), "its tensors are", err);
 	}

@@ -21,7 +21,7 @@ struct walk {
 	uint64_t text;   /* total length of generated names */
 	size_t misfits;  /* number of tensors that torch refuses */
 	struct str misfit;
-	struct err *e;
+	struct err *err;
 };
 
 /* ---- names */
@@ -55,7 +55,7 @@ add_entry(struct walk *w, struct str name, enum sd_kind kind, uint32_t tensor, u
 	sd->entries[sd->n] = (struct sd_entry){ .name = name, .kind = kind, .tensor = tensor, .value = value };
 	/* Many paths may lead to the same container, so the number and length of names are limited. */
 	if (sd->n >= 4 * (size_t)w->tree.nodes + 1024 || w->text > 64 * (uint64_t)w->tree.nodes + ((uint64_t)64 << 20))
-		return err_input(w->e, sd->ckpt->file, "shared containers expand to more names than the file has values");
+		return err_input(w->err, sd->ckpt->file, "shared containers expand to more names than the file has values");
 	if (w->at.parent != VALUE_ABSENT) {
 		*xpush(sd->insides, sd->ninsides, w->cap_insides) = w->at;
 		sd->entries[sd->n].inside = (uint32_t)sd->ninsides & 0x3fffffffu;
@@ -73,7 +73,7 @@ describe(struct walk *w, uint32_t call, const struct tensor *t)
 
 	sd->composites = xgrow(sd->composites, sd->ncomposites, &w->cap_made, sizeof(*sd->composites));
 	sd->composites[sd->ncomposites] = *t;
-	made = composite_read(&w->composites, call, &sd->composites[sd->ncomposites], w->e);
+	made = composite_read(&w->composites, call, &sd->composites[sd->ncomposites], w->err);
 	if (made == 2 && w->misfits++ == 0)
 		w->misfit = sd->entries[sd->n - 1].name;
 	if (made > 0)
@@ -133,17 +133,17 @@ walk_inner(struct walk *w, uint32_t inner, const struct spot *at, uint32_t h)
 			      .script = tree_is_script(w->tree.t, h),
 			      .nested = at->nested || !tree_is_module(w->tree.t, h) };
 	size_t len = w->path.len;
-	int r;
+	int rc;
 
 	tree_put_key(&w->path, w->tree.t, at->container, at->item);
 	buf_addc(&w->path, '.');
 	w->tree.seen[inner] = TREE_OPEN; /* ends cycles: an open container is not found again */
-	r = walk_container(w, &below);
+	rc = walk_container(w, &below);
 	w->tree.seen[inner] = TREE_WITH;
 	w->path.len = len;
 	if (!at->nested)
 		w->at.parent = VALUE_ABSENT;
-	return r;
+	return rc;
 }
 
 static int
@@ -177,7 +177,7 @@ walk_container(struct walk *w, struct spot *at)
 	size_t n = value_len(w->tree.t, at->container);
 
 	if (at->depth >= PICKLE_DEPTH_MAX)
-		return err_input(w->e, w->sd->ckpt->file, "containers are nested more than %d deep", PICKLE_DEPTH_MAX);
+		return err_input(w->err, w->sd->ckpt->file, "containers are nested more than %d deep", PICKLE_DEPTH_MAX);
 	for (at->item = 0; at->item < n; at->item++)
 		if (walk_value(w, tree_child(w->tree.t, at->container, at->item), at) < 0)
 			return -1;
@@ -192,7 +192,7 @@ open_tree(struct walk *w, const struct place_ask *ask)
 	struct place found;
 	struct spot at;
 
-	if (place_find(&w->tree, ask, &sd->arena, &found, w->e) < 0)
+	if (place_find(&w->tree, ask, &sd->arena, &found, w->err) < 0)
 		return -1;
 	place = found.value;
 	sd->key = found.key;
@@ -225,7 +225,7 @@ open_flat(struct walk *w, const char *key)
 
 	w->tree.nodes = c->ntensors;
 	if (key != NULL && key[0] != '\0')
-		return err_input(w->e, c->file, "it is one flat state dict: -k '%s' finds nothing in it", key);
+		return err_input(w->err, c->file, "it is one flat state dict: -k '%s' finds nothing in it", key);
 	w->sd->key = str_c("");
 	for (i = 0; i < c->ntensors; i++)
 		if (add_entry(w, c->names[i], SD_TENSOR, i, VALUE_ABSENT) < 0)
@@ -235,7 +235,7 @@ open_flat(struct walk *w, const char *key)
 
 /* Makes by_name, or takes over the map of the reader. Fails if a name occurs twice. */
 static int
-map_names(struct statedict *sd, struct err *e)
+map_names(struct statedict *sd, struct err *err)
 {
 	struct strmap *map = &sd->ckpt->by_name;
 	const bool made = sd->ckpt->tree == NULL && map->count == sd->n;
@@ -252,17 +252,17 @@ map_names(struct statedict *sd, struct err *e)
 	if (first == sd->n)
 		return 0;
 	text_show(&shown, sd->entries[first].name);
-	err_input(e, sd->ckpt->file, "the name '%.*s' occurs twice in the state dict", STR_ARG(buf_str(&shown)));
+	err_input(err, sd->ckpt->file, "the name '%.*s' occurs twice in the state dict", STR_ARG(buf_str(&shown)));
 	buf_release(&shown);
 	return -1;
 }
 
 /* Opens the state dict. Reads no further values. */
 static int
-open_read(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, struct err *e)
+open_read(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, struct err *err)
 {
-	struct walk w = { .sd = sd, .at = { .parent = VALUE_ABSENT }, .e = e };
-	int r;
+	struct walk w = { .sd = sd, .at = { .parent = VALUE_ABSENT }, .err = err };
+	int rc;
 
 	*sd = (struct statedict){ .ckpt = c, .place = VALUE_ABSENT, .metadata = VALUE_ABSENT };
 	arena_init(&sd->arena);
@@ -271,22 +271,22 @@ open_read(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, str
 	xfit(sd->entries, c->ntensors, w.cap);
 	buf_init(&w.path);
 	if (c->tree == NULL) {
-		r = open_flat(&w, ask->key);
+		rc = open_flat(&w, ask->key);
 	} else {
 		tree_init(&w.tree, c);
-		r = open_tree(&w, ask);
+		rc = open_tree(&w, ask);
 	}
-	if (r == 0)
-		r = map_names(sd, e);
+	if (rc == 0)
+		rc = map_names(sd, err);
 	if (w.misfits > 0)
 		diag_warn(ask->diag,
 			  "%s: %.*s%s: it has another number of scales or zero points than channels, so torch refuses it", c->file,
 			  STR_ARG(w.misfit), w.misfits > 1 ? " and others" : "");
 	tree_release(&w.tree);
 	buf_release(&w.path);
-	if (r < 0)
+	if (rc < 0)
 		statedict_release(sd);
-	return r;
+	return rc;
 }
 
 /*
@@ -314,19 +314,19 @@ read_place(struct ckpt *c, const struct place_ask *ask)
 }
 
 int
-statedict_open_place(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, struct err *e)
+statedict_open_place(struct statedict *sd, struct ckpt *c, const struct place_ask *ask, struct err *err)
 {
 	if (c->nunread > 0)
 		read_place(c, ask);
-	return open_read(sd, c, ask, e);
+	return open_read(sd, c, ask, err);
 }
 
 int
-statedict_open(struct statedict *sd, struct ckpt *c, const char *key, struct err *e)
+statedict_open(struct statedict *sd, struct ckpt *c, const char *key, struct err *err)
 {
 	struct place_ask ask = { .key = key, .diag = c->diag };
 
-	return open_read(sd, c, &ask, e);
+	return open_read(sd, c, &ask, err);
 }
 
 void

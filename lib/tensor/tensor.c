@@ -117,23 +117,23 @@ span_end(const struct tensor *t, uint64_t *end)
 }
 
 int
-tensor_check(const struct tensor *t, uint64_t nbytes, struct err *e)
+tensor_check(const struct tensor *t, uint64_t nbytes, struct err *err)
 {
 	uint64_t count, bytes, end;
 	const char *name = dtype_name((enum dtype)t->dtype);
 
 	if (t->ndim > TENSOR_NDIM_MAX)
-		return err_set(e, ERR_INPUT, "%u dimensions (at most %d are possible)", t->ndim, TENSOR_NDIM_MAX);
+		return err_set(err, ERR_INPUT, "%u dimensions (at most %d are possible)", t->ndim, TENSOR_NDIM_MAX);
 	if (!tensor_numel(t, &count) || count > INT64_MAX)
-		return err_set(e, ERR_INPUT, "its shape has more elements than can be counted");
+		return err_set(err, ERR_INPUT, "its shape has more elements than can be counted");
 	if (!dtype_bytes((enum dtype)t->dtype, count, &bytes) || bytes > INT64_MAX)
-		return err_set(e, ERR_INPUT, "%llu elements of %s do not fill whole bytes", (unsigned long long)count, name);
+		return err_set(err, ERR_INPUT, "%llu elements of %s do not fill whole bytes", (unsigned long long)count, name);
 	if (count == 0)
 		return 0;
 	if (!span_end(t, &end) || !dtype_bytes((enum dtype)t->dtype, end, &bytes))
-		return err_set(e, ERR_INPUT, "its offset and strides reach beyond 2^64 bytes");
+		return err_set(err, ERR_INPUT, "its offset and strides reach beyond 2^64 bytes");
 	if (bytes > nbytes)
-		return err_set(e, ERR_INPUT, "it reaches to byte %llu of a storage that has %llu", (unsigned long long)bytes,
+		return err_set(err, ERR_INPUT, "it reaches to byte %llu of a storage that has %llu", (unsigned long long)bytes,
 			       (unsigned long long)nbytes);
 	return 0;
 }

@@ -122,7 +122,7 @@ void tensor_span(const struct tensor *t, uint64_t *first, uint64_t *end);
  * Checks, without overflow, that every element is in a storage of nbytes, and that the number of elements and bytes fits. On
  * failure e says why; the caller adds the name. Returns 0 or -1.
  */
-int tensor_check(const struct tensor *t, uint64_t nbytes, struct err *e);
+int tensor_check(const struct tensor *t, uint64_t nbytes, struct err *err);
 
 /* Sets shape and row-major strides of t to copies allocated from a. */
 void tensor_set_shape(struct tensor *t, struct arena *a, const uint64_t *shape, unsigned ndim);

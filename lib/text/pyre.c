@@ -1028,23 +1028,23 @@ pyre_sub_compile(const struct pyre *re, struct str replacement, struct pyre_sub 
 	struct pyre_sub *sub = xcalloc(1, sizeof(*sub));
 	struct pyre_tokens t = { str_n(replacement.p ? replacement.p : "", replacement.len), 0, why };
 	struct str token;
-	int result = 0;
+	int rc = 0;
 
 	sub->re = re;
 	buf_adds(&sub->text, "");
-	while (result == 0 && (token = take(&t)).len > 0) {
+	while (rc == 0 && (token = take(&t)).len > 0) {
 		if (token.p[0] == '\\')
-			result = sub_escape(sub, &t, token);
+			rc = sub_escape(sub, &t, token);
 		else
 			buf_addstr(&sub->text, token);
 	}
-	if (result == 0)
-		result = add_piece(sub, PYRE_UNSET, 0, why);
-	if (result != 0)
+	if (rc == 0)
+		rc = add_piece(sub, PYRE_UNSET, 0, why);
+	if (rc != 0)
 		pyre_sub_free(sub);
 	else
 		*out = sub;
-	return result;
+	return rc;
 }
 
 void

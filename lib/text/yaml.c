@@ -414,17 +414,17 @@ static int
 build_children(struct builder *b, unsigned depth)
 {
 	yaml_event_t event;
-	int result;
+	int rc;
 	bool end;
 
 	do {
 		if (next_event(b, &event) != 0)
 			return -1;
 		end = event.type == YAML_SEQUENCE_END_EVENT || event.type == YAML_MAPPING_END_EVENT;
-		result = end ? 0 : build_node(b, &event, depth);
+		rc = end ? 0 : build_node(b, &event, depth);
 		yaml_event_delete(&event);
-	} while (!end && result == 0);
-	return result;
+	} while (!end && rc == 0);
+	return rc;
 }
 
 static int
@@ -467,30 +467,30 @@ static int
 build_document(struct builder *b)
 {
 	yaml_event_t event;
-	int result = 0;
+	int rc = 0;
 	bool end = false, document = false;
 
-	while (!end && result == 0) {
+	while (!end && rc == 0) {
 		if (next_event(b, &event) != 0)
 			return -1;
 		end = event.type == YAML_STREAM_END_EVENT;
 		if (event.type == YAML_DOCUMENT_START_EVENT) {
 			if (document)
-				result = fail(b, event.start_mark, "a second document starts here; only one is allowed");
+				rc = fail(b, event.start_mark, "a second document starts here; only one is allowed");
 			document = true;
 		} else if (!end && event.type != YAML_STREAM_START_EVENT && event.type != YAML_DOCUMENT_END_EVENT) {
-			result = build_node(b, &event, 0);
+			rc = build_node(b, &event, 0);
 		}
 		yaml_event_delete(&event);
 	}
-	return result;
+	return rc;
 }
 
 int
 yaml_parse(struct arena *a, const char *file, struct str text, const struct ynode **root, struct err *err)
 {
 	struct builder b = { .arena = a, .input = text, .err = err };
-	int result;
+	int rc;
 
 	if (text.len > YAML_MAX_BYTES)
 		return err_input(err, file, "YAML of more than %d MiB", YAML_MAX_BYTES >> 20);
@@ -498,14 +498,14 @@ yaml_parse(struct arena *a, const char *file, struct str text, const struct ynod
 	if (!yaml_parser_initialize(&b.parser))
 		return err_input(err, file, "not enough memory to parse YAML");
 	yaml_parser_set_input_string(&b.parser, (const unsigned char *)(text.p ? text.p : ""), text.len);
-	result = build_document(&b);
-	if (result == 0)
+	rc = build_document(&b);
+	if (rc == 0)
 		*root = b.n > 0 ? b.stack[0] : new_node(&b, YN_SCALAR, (yaml_mark_t){ 0, 0, 0 });
 	yaml_parser_delete(&b.parser);
 	strmap_release(&b.names);
 	free(b.anchors);
 	free(b.stack);
-	return result;
+	return rc;
 }
 
 /* ---- nodes */

@@ -13,7 +13,8 @@ struct pump_opts {
 	struct pool *pool;                       /* may be NULL */
 	void (*tick)(void *arg, uint64_t bytes); /* reports input bytes processed since its last call; may be NULL */
 	void *tick_arg;
-	int (*ready)(void *arg, struct err *e); /* called when all but the end of the output is written and verified; may be NULL */
+	int (*ready)(void *arg,
+		     struct err *err); /* called when all but the end of the output is written and verified; may be NULL */
 	void *ready_arg;
 };
 
@@ -21,6 +22,6 @@ struct pump_opts {
  * Writes a sealed file to out without committing it. Sets *lost to the number of values that overflowed. After a failure the output
  * does not load, and the caller aborts the sink.
  */
-int plan_pump(const struct sealed *s, struct sink *out, const struct pump_opts *o, uint64_t *lost, struct err *e);
+int plan_pump(const struct sealed *s, struct sink *out, const struct pump_opts *o, uint64_t *lost, struct err *err);
 
 #endif

@@ -370,7 +370,7 @@ container_of(const struct seal *l, size_t i)
  * close_containers.
  */
 static struct seal_containers *
-edit_containers(struct seal *l, struct err *e)
+edit_containers(struct seal *l, struct err *err)
 {
 	struct seal_containers *k;
 	struct plan *p = l->p;
@@ -385,7 +385,7 @@ edit_containers(struct seal *l, struct err *e)
 			continue;
 		if (k[c->input].tree == NULL)
 			open_containers(l, c->input, &k[c->input]);
-		(void)value_copy(&k[c->input].in, p->inputs[c->input].sd->containers[c->number].value, e);
+		(void)value_copy(&k[c->input].in, p->inputs[c->input].sd->containers[c->number].value, err);
 		for (size_t item = c->low; item < c->high; item++)
 			if (container_of(l, item) == c)
 				edit_item(l, &k[c->input], &p->entries[item]);
@@ -396,11 +396,11 @@ edit_containers(struct seal *l, struct err *e)
 }
 
 static uint32_t
-copy_container(struct seal *l, struct seal_containers *k, const struct plan_container *c, struct err *e)
+copy_container(struct seal *l, struct seal_containers *k, const struct plan_container *c, struct err *err)
 {
 	uint32_t h = l->p->inputs[c->input].sd->containers[c->number].value;
 
-	return value_copy(&k[c->input].out, value_copied(&k[c->input].in, h), e);
+	return value_copy(&k[c->input].out, value_copied(&k[c->input].in, h), err);
 }
 
 /* Gives one warning for all containers whose tensors become separate entries. */
@@ -425,7 +425,7 @@ warn_apart(const struct seal *l)
 /* ---- building a new state dict */
 
 static int
-add_entry(struct seal *l, uint32_t dict, struct plan_entry *en, struct err *e)
+add_entry(struct seal *l, uint32_t dict, struct plan_entry *en, struct err *err)
 {
 	struct vtree *t = l->s->tree;
 	const struct sd_entry *src = plan_source(l->p, en);
@@ -436,18 +436,18 @@ add_entry(struct seal *l, uint32_t dict, struct plan_entry *en, struct err *e)
 		val = value_new_leaf(t, LEAF_TENSOR,
 				     find_tensor(l, &(struct make_input){ input, src->tensor }, plan_makers(en), en));
 	else if (plan_makers(en)->n > 0)
-		val = value_copy(parts_copier(l, input, plan_makers(en)), src->value, e);
+		val = value_copy(parts_copier(l, input, plan_makers(en)), src->value, err);
 	else
-		val = value_copy(&l->copiers[input], src->value, e);
+		val = value_copy(&l->copiers[input], src->value, err);
 	if (val == VALUE_ABSENT)
-		return e->code == ERR_NONE ? 0 : -1;
+		return err->code == ERR_NONE ? 0 : -1;
 	value_set(t, dict, value_new_text(t, VALUE_STR, en->name), val);
 	return 0;
 }
 
 /* Writes _metadata with each module under its present path. If two modules now have one path, the later one is written. */
 static int
-add_modules(struct seal *l, uint32_t dict, struct err *e)
+add_modules(struct seal *l, uint32_t dict, struct err *err)
 {
 	struct vtree *t = l->s->tree;
 	const struct plan *p = l->p;
@@ -465,7 +465,7 @@ add_modules(struct seal *l, uint32_t dict, struct err *e)
 		en = &p->entries[l->entries[i]];
 		if (!en->module || en->meta_value == VALUE_ABSENT || !strmap_get(&last, en->name, &at) || at != i)
 			continue;
-		val = value_copy(&l->copiers[p->origins[en->origin].input], en->meta_value, e);
+		val = value_copy(&l->copiers[p->origins[en->origin].input], en->meta_value, err);
 		if (val == VALUE_ABSENT)
 			break;
 		if (modules == VALUE_ABSENT)
@@ -487,12 +487,12 @@ add_modules(struct seal *l, uint32_t dict, struct err *e)
 }
 
 static uint32_t
-state_dict(struct seal *l, struct err *e)
+state_dict(struct seal *l, struct err *err)
 {
 	const struct statedict *sd = l->p->inputs[0].sd;
 	bool ordered = sd->ordered || sd->ckpt->tree == NULL || sd->metadata != VALUE_ABSENT;
 	uint32_t dict = ordered ? value_new_ordered(l->s->tree) : value_new_seq(l->s->tree, VALUE_DICT);
-	struct seal_containers *k = edit_containers(l, e);
+	struct seal_containers *k = edit_containers(l, err);
 	struct plan *p = l->p;
 	int rc = 0;
 
@@ -505,15 +505,15 @@ state_dict(struct seal *l, struct err *e)
 		if (p->entries[entry].module || (c != NULL && c->first != entry))
 			continue;
 		if (c != NULL)
-			value_set(l->s->tree, dict, value_new_text(l->s->tree, VALUE_STR, c->key), copy_container(l, k, c, e));
+			value_set(l->s->tree, dict, value_new_text(l->s->tree, VALUE_STR, c->key), copy_container(l, k, c, err));
 		else
-			rc = add_entry(l, dict, &p->entries[entry], e);
+			rc = add_entry(l, dict, &p->entries[entry], err);
 	}
 	if (k != NULL)
 		close_containers(l, k);
 	if (rc != 0)
 		return VALUE_ABSENT;
-	return ordered && add_modules(l, dict, e) != 0 ? VALUE_ABSENT : dict;
+	return ordered && add_modules(l, dict, err) != 0 ? VALUE_ABSENT : dict;
 }
 
 /* ---- values that are carried along the state dict */
@@ -548,7 +548,7 @@ leads_on(struct str path, struct str key, struct str *rest)
  * of the state dict (an EMA that was never separated) is carried unchanged.
  */
 static int
-carry_entry(struct seal *l, uint32_t root, uint32_t key, uint32_t val, struct str path, struct err *e)
+carry_entry(struct seal *l, uint32_t root, uint32_t key, uint32_t val, struct str path, struct err *err)
 {
 	const struct statedict *sd = l->p->inputs[0].sd;
 	const struct vtree *src = sd->ckpt->tree;
@@ -568,23 +568,23 @@ carry_entry(struct seal *l, uint32_t root, uint32_t key, uint32_t val, struct st
 			 : value_ordered(src, val) ? value_new_ordered(t)
 						   : value_new_seq(t, VALUE_DICT);
 		for (i = 0; i < value_len(src, val); i++)
-			if (carry_entry(l, copied, value_key(src, val, i), value_val(src, val, i), rest, e) != 0)
+			if (carry_entry(l, copied, value_key(src, val, i), value_val(src, val, i), rest, err) != 0)
 				return -1;
 	} else {
-		copied = value_copy(&l->copiers[0], val, e);
+		copied = value_copy(&l->copiers[0], val, err);
 	}
 	if (copied == VALUE_ABSENT || there != VALUE_ABSENT)
-		return e->code == ERR_NONE ? 0 : -1;
-	key = text ? value_new_text(t, VALUE_STR, value_text(src, key)) : value_copy(&l->copiers[0], key, e);
+		return err->code == ERR_NONE ? 0 : -1;
+	key = text ? value_new_text(t, VALUE_STR, value_text(src, key)) : value_copy(&l->copiers[0], key, err);
 	if (key == VALUE_ABSENT)
-		return e->code == ERR_NONE ? 0 : -1;
+		return err->code == ERR_NONE ? 0 : -1;
 	value_set(t, root, key, copied);
 	return 0;
 }
 
 /* Reports that none of the n root entries of c is called key. */
 static int
-nothing_to_carry(const struct ckpt *c, struct str key, size_t n, struct err *e)
+nothing_to_carry(const struct ckpt *c, struct str key, size_t n, struct err *err)
 {
 	struct nearest near;
 
@@ -592,12 +592,12 @@ nothing_to_carry(const struct ckpt *c, struct str key, size_t n, struct err *e)
 	for (size_t i = 0; i < n; i++)
 		if (value_is_text(c->tree, value_key(c->tree, c->root, i)))
 			nearest_try(&near, value_text(c->tree, value_key(c->tree, c->root, i)));
-	return err_set(e, ERR_INPUT, "%s: nothing to carry: no %.*s at its root%s%.*s%s", c->file, STR_ARG(key),
+	return err_set(err, ERR_INPUT, "%s: nothing to carry: no %.*s at its root%s%.*s%s", c->file, STR_ARG(key),
 		       nearest_found(&near) ? "; did you mean " : "", STR_ARG(near.best), nearest_found(&near) ? "?" : "");
 }
 
 static int
-carry(struct seal *l, uint32_t root, struct err *e)
+carry(struct seal *l, uint32_t root, struct err *err)
 {
 	const struct statedict *sd = l->p->inputs[0].sd;
 	const struct vtree *src = sd->ckpt->tree;
@@ -614,25 +614,25 @@ carry(struct seal *l, uint32_t root, struct err *e)
 			continue;
 		if (text && o->nbelow == 0 && str_eq(value_text(src, key), o->under) &&
 		    tree_container(src, value_val(src, from, i)) != sd->place)
-			rc = err_set(e, ERR_USAGE,
+			rc = err_set(err, ERR_USAGE,
 				     "%s: cannot carry %.*s: the state dict is written there; name another place with "
 				     "--under",
 				     sd->ckpt->file, STR_ARG(o->under));
 		else
-			rc = carry_entry(l, root, key, value_val(src, from, i), sd->key, e);
+			rc = carry_entry(l, root, key, value_val(src, from, i), sd->key, err);
 	}
 	for (i = 0; rc == 0 && i < o->ncarry; i++)
 		if (!asked[i])
-			rc = nothing_to_carry(sd->ckpt, o->carry[i], n, e);
+			rc = nothing_to_carry(sd->ckpt, o->carry[i], n, err);
 	free(asked);
 	return rc;
 }
 
 static int
-build_tree(struct seal *l, struct err *e)
+build_tree(struct seal *l, struct err *err)
 {
 	struct vtree *t = l->s->tree;
-	uint32_t dict = state_dict(l, e), root;
+	uint32_t dict = state_dict(l, err), root;
 
 	if (dict == VALUE_ABSENT)
 		return -1;
@@ -646,7 +646,7 @@ build_tree(struct seal *l, struct err *e)
 	root = value_new_seq(t, VALUE_DICT);
 	value_set(t, root, value_new_text(t, VALUE_STR, l->o.under), dict);
 	l->s->m.root = root;
-	return carry(l, root, e);
+	return carry(l, root, err);
 }
 
 /* ---- the first input's object, edited in place */
@@ -672,7 +672,7 @@ put_below(struct seal *l, uint32_t from, struct str path, uint32_t inner)
 
 /* Fills edited. All names of a tensor must agree, since an edit in place changes the object that they share. */
 static int
-edit_tensors(struct seal *l, uint32_t *edited, struct err *e)
+edit_tensors(struct seal *l, uint32_t *edited, struct err *err)
 {
 	const struct ckpt *c = ckpt_of(l, 0);
 	struct plan_entry **owners = xcalloc(c->ntensors, sizeof(struct plan_entry *)), *en;
@@ -686,7 +686,7 @@ edit_tensors(struct seal *l, uint32_t *edited, struct err *e)
 		tensor = plan_source(l->p, en)->tensor;
 		if (owners[tensor] != NULL &&
 		    (owners[tensor]->alive != en->alive || !made_alike(plan_makers(owners[tensor]), plan_makers(en))))
-			rc = err_input(e, c->file, "'%.*s' and '%.*s' are one tensor, of which only one name is to change",
+			rc = err_input(err, c->file, "'%.*s' and '%.*s' are one tensor, of which only one name is to change",
 				       STR_ARG(owners[tensor]->name), STR_ARG(en->name));
 		owners[tensor] = en;
 		edited[tensor] = EDIT_DROP;
@@ -698,15 +698,15 @@ edit_tensors(struct seal *l, uint32_t *edited, struct err *e)
 }
 
 static int
-edit_tree(struct seal *l, struct err *e)
+edit_tree(struct seal *l, struct err *err)
 {
 	const struct statedict *sd = l->p->inputs[0].sd;
 	uint32_t *edited = xcalloc(sd->ckpt->ntensors, sizeof(*edited)), root = VALUE_ABSENT;
 	struct seal_leaves leaves = { .l = l, .edited = edited };
 	struct value_copier copier = { .leaf = take_leaf, .arg = &leaves, .dst = l->s->tree, .src = sd->ckpt->tree };
 
-	if (edit_tensors(l, edited, e) == 0)
-		root = value_copy(&copier, l->o.drop_rest ? sd->place : sd->ckpt->root, e);
+	if (edit_tensors(l, edited, err) == 0)
+		root = value_copy(&copier, l->o.drop_rest ? sd->place : sd->ckpt->root, err);
 	value_copier_release(&copier);
 	free(edited);
 	if (root == VALUE_ABSENT)
@@ -717,16 +717,16 @@ edit_tree(struct seal *l, struct err *e)
 
 /* A module whose state dict is edited is replaced by the state dict itself: a pickled module cannot express other names. */
 static int
-replace_module(struct seal *l, struct err *e)
+replace_module(struct seal *l, struct err *err)
 {
 	const struct statedict *sd = l->p->inputs[0].sd;
-	uint32_t dict = state_dict(l, e);
+	uint32_t dict = state_dict(l, err);
 
 	if (dict == VALUE_ABSENT)
 		return -1;
 	l->s->m.root = put_below(l, sd->ckpt->root, sd->key, dict);
 	l->o.carry_all = true;
-	return l->o.drop_rest || sd->key.len == 0 ? 0 : carry(l, l->s->m.root, e);
+	return l->o.drop_rest || sd->key.len == 0 ? 0 : carry(l, l->s->m.root, err);
 }
 
 /* Returns true if a tensor has another name than in the input, or is written under several names. */
@@ -744,37 +744,38 @@ has_new_names(const struct seal *l)
 
 /* Writes the whole object, with a new state dict in the place of the old one. */
 static int
-rename_tree(struct seal *l, struct err *e)
+rename_tree(struct seal *l, struct err *err)
 {
 	const struct statedict *sd = l->p->inputs[0].sd;
-	uint32_t dict = state_dict(l, e);
+	uint32_t dict = state_dict(l, err);
 
 	if (dict == VALUE_ABSENT)
 		return -1;
-	l->s->m.root = l->o.drop_rest ? put_below(l, sd->ckpt->root, sd->key, dict) : value_copy(&l->copiers[0], sd->ckpt->root, e);
+	l->s->m.root =
+		l->o.drop_rest ? put_below(l, sd->ckpt->root, sd->key, dict) : value_copy(&l->copiers[0], sd->ckpt->root, err);
 	return 0;
 }
 
 /* Builds the tree of the output, and adds the tensors and storages that it refers to. */
 static int
-make_tree(struct seal *l, struct err *e)
+make_tree(struct seal *l, struct err *err)
 {
 	l->s->m.tree = l->s->tree;
 	if (l->o.shape == SEAL_KEPT)
-		return rename_tree(l, e);
+		return rename_tree(l, err);
 	if (l->o.shape != SEAL_IN_PLACE || ckpt_of(l, 0)->tree == NULL)
-		return build_tree(l, e);
+		return build_tree(l, err);
 	if (l->p->inputs[0].sd->module)
-		return replace_module(l, e);
-	return has_new_names(l) ? rename_tree(l, e) : edit_tree(l, e);
+		return replace_module(l, err);
+	return has_new_names(l) ? rename_tree(l, err) : edit_tree(l, err);
 }
 
 /* ---- safetensors: names and metadata instead of a tree */
 
 static int
-composite(const struct plan *p, const struct plan_entry *en, struct err *e)
+composite(const struct plan *p, const struct plan_entry *en, struct err *err)
 {
-	return err_input(e, plan_file(p, en),
+	return err_input(err, plan_file(p, en),
 			 "%.*s: not a plain tensor (sparse, quantised, a DTensor or without data); safetensors cannot hold it; "
 			 "drop it or use --to torch%s",
 			 STR_ARG(en->name), composite_way(sd_tensor(plan_input_of(p, en)->sd, plan_source(p, en))));
@@ -782,7 +783,7 @@ composite(const struct plan *p, const struct plan_entry *en, struct err *e)
 
 /* Lists the tensors for a container without a tree. Each name gets a tensor of its own. */
 static int
-list_tensors(struct seal *l, struct err *e)
+list_tensors(struct seal *l, struct err *err)
 {
 	struct str example = STR_LIT("");
 	uint64_t others = 0;
@@ -798,7 +799,7 @@ list_tensors(struct seal *l, struct err *e)
 			continue;
 		}
 		if (plan_source(l->p, en)->kind != SD_TENSOR)
-			return composite(l->p, en, e);
+			return composite(l->p, en, err);
 		add_tensor(l, &(struct make_input){ l->p->origins[en->origin].input, plan_source(l->p, en)->tensor },
 			   plan_makers(en), en);
 	}
@@ -915,20 +916,20 @@ flat_metadata(struct seal *l)
 /* ---- checks on names */
 
 static int
-key_collision(const struct plan *p, const struct plan_entry *en, const struct plan_container *c, struct err *e)
+key_collision(const struct plan *p, const struct plan_entry *en, const struct plan_container *c, struct err *err)
 {
-	return err_set(e, ERR_INPUT, "%s: %.*s and the container %.*s would both be written as %.*s", plan_file(p, en),
+	return err_set(err, ERR_INPUT, "%s: %.*s and the container %.*s would both be written as %.*s", plan_file(p, en),
 		       STR_ARG(plan_source(p, en)->name), STR_ARG(p->inputs[c->input].sd->containers[c->number].name),
 		       STR_ARG(c->key));
 }
 
 static int
-check_names(const struct seal *l, struct err *e)
+check_names(const struct seal *l, struct err *err)
 {
 	const struct plan *p = l->p;
 	struct strmap seen = STRMAP_INIT;
 	uint64_t other, tensors = 0;
-	int rc = plan_map_names(p, &seen, e);
+	int rc = plan_map_names(p, &seen, err);
 
 	for (const struct plan_entry *en = plan_next(p, NULL); en != NULL; en = plan_next(p, en))
 		tensors += plan_source(p, en)->kind != SD_OTHER;
@@ -936,11 +937,11 @@ check_names(const struct seal *l, struct err *e)
 		const struct plan_container *c = &l->containers.v[i];
 
 		if (c->whole && c->first != SIZE_MAX && !strmap_add(&seen, c->key, c->first) && strmap_get(&seen, c->key, &other))
-			rc = key_collision(p, &p->entries[other], c, e);
+			rc = key_collision(p, &p->entries[other], c, err);
 	}
 	strmap_release(&seen);
 	if (rc == 0 && tensors == 0 && p->note.len == 0)
-		rc = err_set(e, ERR_ANSWER, "no tensor is left to write");
+		rc = err_set(err, ERR_ANSWER, "no tensor is left to write");
 	return rc;
 }
 
@@ -1441,7 +1442,7 @@ name_all(struct seal *l)
 
 /* Assigns storages to all tensors. Fills the manifest and the outputs. */
 static int
-place_all(struct seal *l, struct err *e)
+place_all(struct seal *l, struct err *err)
 {
 	struct seal_places pl = { .l = l };
 	size_t i, j, most = l->nout + l->nloose;
@@ -1458,7 +1459,7 @@ place_all(struct seal *l, struct err *e)
 	}
 	place_storages(l);
 	free(pl.all);
-	rc = l->o.writer->itemise == NULL ? 0 : l->o.writer->itemise(&l->s->m, &l->s->arena, e);
+	rc = l->o.writer->itemise == NULL ? 0 : l->o.writer->itemise(&l->s->m, &l->s->arena, err);
 	if (rc < 0)
 		return -1;
 	if (!is_ranked(l) || !is_aligned(l, NULL))
@@ -1798,7 +1799,7 @@ note_rest(const struct seal *l)
 }
 
 /* Makers that need this much memory at once are announced before they run. */
-enum { MUCH = 64 << 20 };
+enum { MEMORY_NOTED = 64 << 20 };
 
 static void
 say_memory(const struct seal *l)
@@ -1811,7 +1812,7 @@ say_memory(const struct seal *l)
 		n = make_memory(l->out[i].make, &form);
 		most = n > most ? n : most;
 	}
-	if (most >= MUCH)
+	if (most >= MEMORY_NOTED)
 		diag_verbose(l->p->diag, "the largest tensor takes %" PRIu64 " MiB of memory while it is made", most >> 20);
 }
 
@@ -1820,13 +1821,13 @@ say_memory(const struct seal *l)
  * whole of a split plan, and it is no news for a file edited in place.
  */
 static int
-check_output(const struct sealed *s, bool silent, struct err *e)
+check_output(const struct sealed *s, bool silent, struct err *err)
 {
 	struct buf say = BUF_INIT;
-	int rc = s->writer->check == NULL ? 0 : s->writer->check(&s->m, e);
+	int rc = s->writer->check == NULL ? 0 : s->writer->check(&s->m, err);
 
 	if (rc == 0 && s->writer->caveat != NULL && !silent)
-		rc = s->writer->caveat(&s->m, &say, e);
+		rc = s->writer->caveat(&s->m, &say, err);
 	if (rc == 0 && say.len > 0)
 		diag_warn(s->plan->diag, "%.*s", STR_ARG(buf_str(&say)));
 	buf_release(&say);
@@ -1848,20 +1849,20 @@ own_record(struct sealed *s, const struct plan *p)
 }
 
 int
-seal_file(struct seal *l, uint32_t k, struct sealed *s, struct err *e)
+seal_file(struct seal *l, uint32_t k, struct sealed *s, struct err *err)
 {
 	bool pickles = l->o.writer->pickles;
-	int rc = k <= 1 ? check_names(l, e) : 0;
+	int rc = k <= 1 ? check_names(l, err) : 0;
 
 	begin_file(l, k, s);
 	if (rc == 0 && k == 0 && (l->o.shape != SEAL_IN_PLACE || has_new_names(l)))
 		warn_apart(l);
 	if (rc == 0)
-		rc = pickles ? make_tree(l, e) : list_tensors(l, e);
+		rc = pickles ? make_tree(l, err) : list_tensors(l, err);
 	if (rc == 0 && l->wrap_err.code != ERR_NONE)
-		rc = err_set(e, l->wrap_err.code, "%s", l->wrap_err.msg);
+		rc = err_set(err, l->wrap_err.code, "%s", l->wrap_err.msg);
 	if (rc == 0)
-		rc = place_all(l, e);
+		rc = place_all(l, err);
 	if (rc == 0) {
 		order_steps(l);
 		say_memory(l);
@@ -1872,7 +1873,7 @@ seal_file(struct seal *l, uint32_t k, struct sealed *s, struct err *e)
 		s->m.record = own_record(s, l->p);
 	note_rest(l);
 	end_file(l);
-	return rc == 0 ? check_output(s, k > 0 || l->o.shape == SEAL_KEPT, e) : rc;
+	return rc == 0 ? check_output(s, k > 0 || l->o.shape == SEAL_KEPT, err) : rc;
 }
 
 void

@@ -111,7 +111,7 @@ struct seal *seal_new(struct plan *p, const struct seal_opts *o);
  * cannot hold an entry; with ERR_USAGE if an entry to carry would stand where the state dict is written; with ERR_ANSWER if no
  * tensor is left to write.
  */
-int seal_file(struct seal *l, uint32_t k, struct sealed *s, struct err *e);
+int seal_file(struct seal *l, uint32_t k, struct sealed *s, struct err *err);
 void seal_free(struct seal *l);
 void sealed_release(struct sealed *s);
 

@@ -20,34 +20,34 @@ struct zip_end {
 enum { SEARCH = ZIP_END + 65535 };
 
 static int
-damaged(struct source *src, uint64_t off, struct err *e)
+damaged(struct source *src, uint64_t off, struct err *err)
 {
-	return err_at(e, source_name(src), off, "the end records of the zip are damaged");
+	return err_at(err, source_name(src), off, "the end records of the zip are damaged");
 }
 
 /* Returns true if a record with signature sig begins at off. */
 static bool
-has_sig(struct source *src, uint64_t off, uint32_t sig, struct err *e)
+has_sig(struct source *src, uint64_t off, uint32_t sig, struct err *err)
 {
 	const uint8_t *p;
 	size_t got;
 
-	return source_look(src, off, 4, &p, &got, e) == 0 && got == 4 && get_le32(p) == sig;
+	return source_look(src, off, 4, &p, &got, err) == 0 && got == 4 && get_le32(p) == sig;
 }
 
 /* Returns true if a zip without a comment ends at off. */
 static bool
-zip_ends(struct source *src, uint64_t off, struct err *e)
+zip_ends(struct source *src, uint64_t off, struct err *err)
 {
-	return off >= ZIP_END && has_sig(src, off - ZIP_END, ZIP_SIG_END, e);
+	return off >= ZIP_END && has_sig(src, off - ZIP_END, ZIP_SIG_END, err);
 }
 
 static int
-two_saves(struct source *src, uint64_t second, struct err *e)
+two_saves(struct source *src, uint64_t second, struct err *err)
 {
 	if (str_ends(str_c(source_name(src)), str_c(".distcp")))
-		return err_input(e, source_name(src), "it is a file of a distributed checkpoint: give its folder");
-	return err_at(e, source_name(src), second,
+		return err_input(err, source_name(src), "it is a file of a distributed checkpoint: give its folder");
+	return err_at(err, source_name(src), second,
 		      "the file holds two saves, and the second begins here: 'head -c %" PRIu64
 		      "' extracts the first, 'tail -c +%" PRIu64 "' the second",
 		      second, second + 1);
@@ -58,18 +58,18 @@ two_saves(struct source *src, uint64_t second, struct err *e)
  * beginning, so that its end records are shift bytes after their expected place.
  */
 static bool
-is_second(struct source *src, uint64_t shift, struct err *e)
+is_second(struct source *src, uint64_t shift, struct err *err)
 {
-	return has_sig(src, shift, ZIP_SIG_LOCAL, e) && zip_ends(src, shift, e);
+	return has_sig(src, shift, ZIP_SIG_LOCAL, err) && zip_ends(src, shift, err);
 }
 
 /* Finds the last end record of the input. */
 static int
-find_end(struct source *src, uint64_t size, uint64_t *at, struct err *e)
+find_end(struct source *src, uint64_t size, uint64_t *at, struct err *err)
 {
 	size_t n = size < SEARCH ? (size_t)size : SEARCH, i;
 	uint8_t *tail = xmalloc(n);
-	int r = source_read(src, size - n, tail, n, e);
+	int r = source_read(src, size - n, tail, n, err);
 
 	for (i = n < ZIP_END ? 0 : n - ZIP_END + 1; r == 0 && i-- > 0;)
 		if (get_le32(tail + i) == ZIP_SIG_END)
@@ -78,7 +78,7 @@ find_end(struct source *src, uint64_t size, uint64_t *at, struct err *e)
 	if (r < 0)
 		return -1;
 	if (i == SIZE_MAX || n < ZIP_END)
-		return err_input(e, source_name(src), "cut off: the zip has no central directory at its end");
+		return err_input(err, source_name(src), "cut off: the zip has no central directory at its end");
 	*at = size - n + i;
 	return 0;
 }
@@ -95,41 +95,41 @@ tell_trailing(const struct source *src, const struct diag *diag, uint64_t end, u
 }
 
 static int
-exactly(struct source *src, uint64_t off, void *p, size_t n, struct err *e)
+exactly(struct source *src, uint64_t off, void *p, size_t n, struct err *err)
 {
 	size_t got;
 
-	if (source_read_some(src, off, p, n, &got, e) < 0)
+	if (source_read_some(src, off, p, n, &got, err) < 0)
 		return -1;
 	if (got < n)
-		return err_at(e, source_name(src), off, "cut off in the end records of the zip");
+		return err_at(err, source_name(src), off, "cut off in the end records of the zip");
 	return 0;
 }
 
 /* Reads the zip64 end record at off and the locator after it. *next is the offset after both. */
 static int
-read_end64(struct source *src, uint64_t off, struct zip_end *z, uint64_t *next, struct err *e)
+read_end64(struct source *src, uint64_t off, struct zip_end *z, uint64_t *next, struct err *err)
 {
 	uint8_t p[ZIP_END64], l[ZIP_LOCATOR];
 	uint64_t len;
 
-	if (exactly(src, off, p, sizeof(p), e) < 0)
+	if (exactly(src, off, p, sizeof(p), err) < 0)
 		return -1;
 	len = get_le64(p + 4);
 	if (get_le32(p) != ZIP_SIG_END64 || len < ZIP_END64 - 12 || len > 65536)
-		return damaged(src, off, e);
+		return damaged(src, off, err);
 	z->n = get_le64(p + 32);
 	z->size = get_le64(p + 40);
 	z->start = get_le64(p + 48);
 	if (get_le32(p + 16) != 0 || get_le32(p + 20) != 0 || get_le64(p + 24) != z->n)
-		return err_at(e, source_name(src), off, "split zips cannot be read");
+		return err_at(err, source_name(src), off, "split zips cannot be read");
 	*next = off + 12 + len;
-	if (exactly(src, *next, l, sizeof(l), e) < 0)
+	if (exactly(src, *next, l, sizeof(l), err) < 0)
 		return -1;
 	if (get_le32(l) != ZIP_SIG_LOCATOR || get_le64(l + 8) != off)
-		return damaged(src, *next, e);
+		return damaged(src, *next, err);
 	if (get_le32(l + 16) != 1)
-		return err_at(e, source_name(src), *next, "split zips cannot be read");
+		return err_at(err, source_name(src), *next, "split zips cannot be read");
 	*next += ZIP_LOCATOR;
 	return 0;
 }
@@ -146,16 +146,16 @@ agrees(uint64_t narrow, uint64_t limit, uint64_t wide)
  * contradict.
  */
 static int
-read_end(struct source *src, uint64_t off, bool zip64, struct zip_end *z, struct err *e)
+read_end(struct source *src, uint64_t off, bool zip64, struct zip_end *z, struct err *err)
 {
 	uint8_t p[ZIP_END];
 
-	if (exactly(src, off, p, sizeof(p), e) < 0)
+	if (exactly(src, off, p, sizeof(p), err) < 0)
 		return -1;
 	if (get_le32(p) != ZIP_SIG_END)
-		return damaged(src, off, e);
+		return damaged(src, off, err);
 	if (get_le16(p + 8) != get_le16(p + 10) || get_le16(p + 4) > 1 || get_le16(p + 6) != get_le16(p + 4))
-		return err_at(e, source_name(src), off, "split zips cannot be read");
+		return err_at(err, source_name(src), off, "split zips cannot be read");
 	z->record = off;
 	z->end = off + ZIP_END + get_le16(p + 20);
 	if (!zip64) {
@@ -164,7 +164,7 @@ read_end(struct source *src, uint64_t off, bool zip64, struct zip_end *z, struct
 		z->start = get_le32(p + 16);
 	} else if (!agrees(get_le16(p + 10), UINT16_MAX, z->n) || !agrees(get_le32(p + 12), UINT32_MAX, z->size) ||
 		   !agrees(get_le32(p + 16), UINT32_MAX, z->start)) {
-		return err_at(e, source_name(src), off,
+		return err_at(err, source_name(src), off,
 			      "the end record of the zip contradicts its zip64 record: readers would see two archives");
 	}
 	return 0;
@@ -172,49 +172,49 @@ read_end(struct source *src, uint64_t off, bool zip64, struct zip_end *z, struct
 
 /* Reads the end records that begin at off. */
 static int
-end_read(struct source *src, uint64_t off, struct zip_end *z, struct err *e)
+end_read(struct source *src, uint64_t off, struct zip_end *z, struct err *err)
 {
 	uint8_t sig[4];
 	uint64_t next = off;
 	bool zip64;
 
-	if (exactly(src, off, sig, sizeof(sig), e) < 0)
+	if (exactly(src, off, sig, sizeof(sig), err) < 0)
 		return -1;
 	*z = (struct zip_end){ .at = off };
 	zip64 = get_le32(sig) == ZIP_SIG_END64;
-	if (zip64 && read_end64(src, off, z, &next, e) < 0)
+	if (zip64 && read_end64(src, off, z, &next, err) < 0)
 		return -1;
-	return read_end(src, next, zip64, z, e);
+	return read_end(src, next, zip64, z, err);
 }
 
 /* Finds and reads the end records of an input of the given size. */
 static int
-end_find(struct source *src, uint64_t size, struct zip_end *z, struct err *e)
+end_find(struct source *src, uint64_t size, struct zip_end *z, struct err *err)
 {
 	uint8_t l[ZIP_LOCATOR];
 	uint64_t end = 0, at, next;
 
-	if (find_end(src, size, &end, e) < 0)
+	if (find_end(src, size, &end, err) < 0)
 		return -1;
 	*z = (struct zip_end){ .at = end };
 	if (end < ZIP_LOCATOR)
-		return read_end(src, end, false, z, e);
-	if (source_read(src, end - ZIP_LOCATOR, l, sizeof(l), e) < 0)
+		return read_end(src, end, false, z, err);
+	if (source_read(src, end - ZIP_LOCATOR, l, sizeof(l), err) < 0)
 		return -1;
 	if (get_le32(l) != ZIP_SIG_LOCATOR)
-		return read_end(src, end, false, z, e);
+		return read_end(src, end, false, z, err);
 	at = get_le64(l + 8);
 	if (at >= end - ZIP_LOCATOR)
-		return damaged(src, end - ZIP_LOCATOR, e);
+		return damaged(src, end - ZIP_LOCATOR, err);
 	next = end - ZIP_LOCATOR - at;
-	if (next > ZIP_END64 && is_second(src, next - ZIP_END64, e))
-		return two_saves(src, next - ZIP_END64, e);
+	if (next > ZIP_END64 && is_second(src, next - ZIP_END64, err))
+		return two_saves(src, next - ZIP_END64, err);
 	z->at = at;
-	if (read_end64(src, at, z, &next, e) < 0)
+	if (read_end64(src, at, z, &next, err) < 0)
 		return -1;
 	if (next != end)
-		return damaged(src, at, e);
-	return read_end(src, end, true, z, e);
+		return damaged(src, at, err);
+	return read_end(src, end, true, z, err);
 }
 
 /* Findings that are reported to diag once, as counts. */
@@ -233,7 +233,7 @@ struct dir_reading {
 	struct notes notes;
 	uint32_t *order; /* indices of entries by the offset of their headers; NULL if the directory has that order */
 	struct buf name;
-	struct err *e;
+	struct err *err;
 };
 
 /* Returns name in lower case (ASCII). A name that changes is copied to the arena. */
@@ -287,8 +287,8 @@ twice(const struct dir_reading *r, struct str name)
 	strmap_get(&d->by_name, folded(&a, name), &other);
 	arena_release(&a);
 	if (str_eq(d->entries[other].name, name))
-		return err_input(r->e, source_name(r->src), "the zip has two records '%.*s'", STR_ARG(name));
-	return err_input(r->e, source_name(r->src), "the zip has records '%.*s' and '%.*s', which are the same name to torch",
+		return err_input(r->err, source_name(r->src), "the zip has two records '%.*s'", STR_ARG(name));
+	return err_input(r->err, source_name(r->src), "the zip has records '%.*s' and '%.*s', which are the same name to torch",
 			 STR_ARG(d->entries[other].name), STR_ARG(name));
 }
 
@@ -303,15 +303,15 @@ read_entries(struct dir_reading *r, const struct zip_end *end)
 	while (at < d->end) {
 		struct zip_entry t;
 
-		if (zip_central(r->src, at, &t, &r->name, &at, r->e) < 0)
+		if (zip_central(r->src, at, &t, &r->name, &at, r->err) < 0)
 			return -1;
 		if (at > d->end)
-			return err_at(r->e, source_name(r->src), d->end, "the zip's directory ends within an entry");
+			return err_at(r->err, source_name(r->src), d->end, "the zip's directory ends within an entry");
 		if (!add_entry(d, &t, &cap) && r->trust != ZIP_DAMAGED)
 			return twice(r, t.name);
 	}
 	if (d->n != end->n && r->trust != ZIP_DAMAGED)
-		return err_at(r->e, source_name(r->src), d->start,
+		return err_at(r->err, source_name(r->src), d->start,
 			      "the zip's directory has %zu entries, but %" PRIu64 " are announced", d->n, end->n);
 	return 0;
 }
@@ -327,7 +327,7 @@ pass_free(struct dir_reading *r, uint64_t *from, uint64_t to)
 	enum zip_sign sign;
 
 	while (to - *from >= ZIP_LOCAL) {
-		if (zip_sign(r->src, *from, &sign, r->e) < 0)
+		if (zip_sign(r->src, *from, &sign, r->err) < 0)
 			return -1;
 		if (sign != ZIP_SIGN_LOCAL || zip_local(r->src, *from, &l, &r->name, &ignored) < 0 || !zip_is_free(&l) ||
 		    l.entry.data > to || l.entry.packed > to - l.entry.data)
@@ -352,10 +352,10 @@ gap(struct dir_reading *r, uint64_t from, uint64_t to)
 		r->notes.first_gap = from;
 	if (to - from < 4)
 		return 0;
-	if (zip_sign(r->src, from, &sign, r->e) < 0)
+	if (zip_sign(r->src, from, &sign, r->err) < 0)
 		return -1;
 	r->notes.hidden += sign != ZIP_SIGN_OTHER;
-	if (sign != ZIP_SIGN_OTHER && zip_ends(r->src, to, r->e))
+	if (sign != ZIP_SIGN_OTHER && zip_ends(r->src, to, r->err))
 		r->notes.before = to;
 	return 0;
 }
@@ -388,10 +388,10 @@ check_behind(struct dir_reading *r, struct zip_entry *t, struct behind b, uint64
 	if (b.announced && (left == 12 || left == 20)) /* the descriptor has no signature, as some tools write it */
 		return 0;
 	if (b.announced && left >= 16) {
-		if (source_look(r->src, at, 4, &p, &got, r->e) < 0)
+		if (source_look(r->src, at, 4, &p, &got, r->err) < 0)
 			return -1;
 		if (got == 4 && get_le32(p) == ZIP_SIG_DESCRIPTOR) {
-			if (zip_descriptor(r->src, at, left == 24 || (b.wide && left > 24), &d, r->e) < 0)
+			if (zip_descriptor(r->src, at, left == 24 || (b.wide && left > 24), &d, r->err) < 0)
 				return -1;
 			if (d.crc != t->crc || d.packed != t->packed || d.size != t->size)
 				differs(r, t);
@@ -408,13 +408,13 @@ check_local(struct dir_reading *r, struct zip_entry *t, struct behind *b)
 	const char *file = source_name(r->src);
 	struct zip_local l;
 
-	if (zip_local(r->src, t->header, &l, &r->name, r->e) < 0)
+	if (zip_local(r->src, t->header, &l, &r->name, r->err) < 0)
 		return -1;
 	if (!str_eq(l.entry.name, t->name))
-		return err_at(r->e, file, t->header, "record '%.*s' is named '%.*s' here: readers would see two archives",
+		return err_at(r->err, file, t->header, "record '%.*s' is named '%.*s' here: readers would see two archives",
 			      STR_ARG(t->name), STR_ARG(l.entry.name));
 	if (l.entry.method != t->method)
-		return err_at(r->e, file, t->header, "record '%.*s' has another compression method here than in the directory",
+		return err_at(r->err, file, t->header, "record '%.*s' has another compression method here than in the directory",
 			      STR_ARG(t->name));
 	t->data = l.entry.data;
 	b->announced = (l.entry.flags & ZIP_FLAG_DESCRIPTOR) != 0;
@@ -473,13 +473,13 @@ check_entries(struct dir_reading *r)
 		struct behind b = { false, false };
 
 		if (t->header > d->start)
-			return err_at(r->e, source_name(r->src), d->start, "record '%.*s' is outside the archive",
+			return err_at(r->err, source_name(r->src), d->start, "record '%.*s' is outside the archive",
 				      STR_ARG(t->name));
 		if (check_local(r, t, &b) < 0)
 			return -1;
 		limit = i + 1 < d->n ? in_order(r, i + 1)->header : d->start;
 		if (t->data > limit || t->packed > limit - t->data)
-			return err_at(r->e, source_name(r->src), t->header, "record '%.*s' reaches into what follows it",
+			return err_at(r->err, source_name(r->src), t->header, "record '%.*s' reaches into what follows it",
 				      STR_ARG(t->name));
 		if (check_behind(r, t, b, limit) < 0)
 			return -1;
@@ -525,7 +525,7 @@ read_damaged(struct dir_reading *r, const struct zip_end *end)
 		if (t->data <= d->start && t->packed <= d->start - t->data)
 			sum += t->packed;
 		if (sum / 2 > d->start)
-			return err_at(r->e, source_name(r->src), d->start, "records of the zip overlap");
+			return err_at(r->err, source_name(r->src), d->start, "records of the zip overlap");
 	}
 	return 0;
 }
@@ -561,12 +561,12 @@ read_directory(struct dir_reading *r, const struct diag *diag)
 	struct zip_end end = { .at = UINT64_MAX };
 	uint64_t size;
 
-	if (source_size(r->src, &size, r->e) < 0 || end_find(r->src, size, &end, r->e) < 0) {
+	if (source_size(r->src, &size, r->err) < 0 || end_find(r->src, size, &end, r->err) < 0) {
 		d->cut_off = end.at == UINT64_MAX;
 		return -1;
 	}
 	if (end.start > end.at || end.size > end.at - end.start || end.n > end.size / ZIP_CENTRAL)
-		return err_at(r->e, source_name(r->src), end.at,
+		return err_at(r->err, source_name(r->src), end.at,
 			      "the zip's directory is not at the place that its end record states");
 	d->start = end.start;
 	d->end = end.start + end.size;
@@ -574,8 +574,8 @@ read_directory(struct dir_reading *r, const struct diag *diag)
 		return read_entries(r, &end);
 	if (r->trust == ZIP_DAMAGED)
 		return read_damaged(r, &end);
-	if (is_second(r->src, end.at - d->end, r->e))
-		return two_saves(r->src, end.at - d->end, r->e);
+	if (is_second(r->src, end.at - d->end, r->err))
+		return two_saves(r->src, end.at - d->end, r->err);
 	if (gap(r, d->end, end.at) < 0 || read_entries(r, &end) < 0)
 		return -1;
 	make_order(r);
@@ -586,9 +586,9 @@ read_directory(struct dir_reading *r, const struct diag *diag)
 }
 
 int
-zip_open(struct zip_dir *d, struct source *src, enum zip_trust trust, const struct diag *diag, struct err *e)
+zip_open(struct zip_dir *d, struct source *src, enum zip_trust trust, const struct diag *diag, struct err *err)
 {
-	struct dir_reading r = { .d = d, .src = src, .trust = trust, .name = BUF_INIT, .e = e };
+	struct dir_reading r = { .d = d, .src = src, .trust = trust, .name = BUF_INIT, .err = err };
 	int rc;
 
 	begin(d);
@@ -623,18 +623,18 @@ zip_find(const struct zip_dir *d, struct str name)
  * Reads to the end of the input. Fails if there is another end record at or after from, because other readers would use that one.
  */
 static int
-scan_rest(struct source *src, uint64_t from, uint64_t *size, struct err *e)
+scan_rest(struct source *src, uint64_t from, uint64_t *size, struct err *err)
 {
 	const uint8_t *p;
 	size_t got, i;
 
 	for (*size = from;; *size += got - 3) {
 		source_forget(src, *size);
-		if (source_look(src, *size, SOURCE_LOOK_MAX, &p, &got, e) < 0)
+		if (source_look(src, *size, SOURCE_LOOK_MAX, &p, &got, err) < 0)
 			return -1;
 		for (i = 0; i + 4 <= got; i++)
 			if (get_le32(p + i) == ZIP_SIG_END)
-				return err_at(e, source_name(src), *size + i,
+				return err_at(err, source_name(src), *size + i,
 					      "another end record of a zip: readers would see two archives");
 		if (got < SOURCE_LOOK_MAX)
 			break;
@@ -644,21 +644,21 @@ scan_rest(struct source *src, uint64_t from, uint64_t *size, struct err *e)
 }
 
 int
-zip_tail(struct source *src, uint64_t off, uint64_t start, uint64_t n, const struct diag *diag, struct err *e)
+zip_tail(struct source *src, uint64_t off, uint64_t start, uint64_t n, const struct diag *diag, struct err *err)
 {
 	struct zip_end end;
 	uint64_t size;
 
-	if (end_read(src, off, &end, e) < 0)
+	if (end_read(src, off, &end, err) < 0)
 		return -1;
 	if (end.n != n || end.start != start || end.size != off - start)
-		return err_at(e, source_name(src), off, "the end record of the zip contradicts its directory");
-	if (has_sig(src, end.end, ZIP_SIG_LOCAL, e))
-		return two_saves(src, end.end, e);
-	if (scan_rest(src, end.record + 1, &size, e) < 0)
+		return err_at(err, source_name(src), off, "the end record of the zip contradicts its directory");
+	if (has_sig(src, end.end, ZIP_SIG_LOCAL, err))
+		return two_saves(src, end.end, err);
+	if (scan_rest(src, end.record + 1, &size, err) < 0)
 		return -1;
 	if (size - end.record > ZIP_END + UINT16_MAX)
-		return err_at(e, source_name(src), end.record,
+		return err_at(err, source_name(src), end.record,
 			      "the zip's end record is followed by more than 65535 bytes, so that no reader finds it");
 	tell_trailing(src, diag, end.end, size);
 	return 0;
@@ -699,7 +699,7 @@ is_sign(const uint8_t *p, size_t n, uint32_t *sig)
 
 /* Moves *at to the next place at or after it where a header or descriptor may begin, or to the end of the input. */
 static int
-next_sign(const struct scan *s, uint64_t *at, uint32_t *sig, struct err *e)
+next_sign(const struct scan *s, uint64_t *at, uint32_t *sig, struct err *err)
 {
 	const struct str begin = STR_LIT("PK");
 	const uint8_t *p, *end, *found;
@@ -707,7 +707,7 @@ next_sign(const struct scan *s, uint64_t *at, uint32_t *sig, struct err *e)
 	long hit;
 
 	for (; *at < s->size; *at += WINDOW - *at % WINDOW) {
-		if (source_look(s->src, *at - *at % WINDOW, SOURCE_LOOK_MAX, &p, &got, e) < 0)
+		if (source_look(s->src, *at - *at % WINDOW, SOURCE_LOOK_MAX, &p, &got, err) < 0)
 			return -1;
 		end = got > WINDOW + 3 ? p + WINDOW + 3 : p + got;
 		for (found = p + *at % WINDOW; found < p + WINDOW; found++) {
@@ -822,7 +822,7 @@ take_descriptor(struct scan *s, uint64_t at)
 }
 
 static int
-scan(struct scan *s, struct err *e)
+scan(struct scan *s, struct err *err)
 {
 	struct err ignored = ERR_INIT;
 	struct zip_entry t;
@@ -830,7 +830,7 @@ scan(struct scan *s, struct err *e)
 	uint32_t sig = 0;
 
 	for (;;) {
-		if (next_sign(s, &at, &sig, e) < 0)
+		if (next_sign(s, &at, &sig, err) < 0)
 			return -1;
 		if (at == s->size)
 			break;
@@ -850,17 +850,17 @@ scan(struct scan *s, struct err *e)
 }
 
 int
-zip_scan(struct zip_dir *d, struct source *src, struct err *e)
+zip_scan(struct zip_dir *d, struct source *src, struct err *err)
 {
 	struct scan s = { .d = d, .src = src, .name = BUF_INIT };
 	int rc;
 
 	begin(d);
-	rc = source_size(src, &s.size, e);
+	rc = source_size(src, &s.size, err);
 	if (rc == 0)
-		rc = scan(&s, e);
+		rc = scan(&s, err);
 	if (rc == 0 && d->n == 0)
-		rc = err_input(e, source_name(src), "no record of a zip is left in it");
+		rc = err_input(err, source_name(src), "no record of a zip is left in it");
 	buf_release(&s.name);
 	return rc;
 }

@@ -39,7 +39,7 @@ enum zip_trust {
 };
 
 /* Reads the directory at the end of src. A stream is read to its end first. diag may be NULL. */
-int zip_open(struct zip_dir *d, struct source *src, enum zip_trust trust, const struct diag *diag, struct err *e);
+int zip_open(struct zip_dir *d, struct source *src, enum zip_trust trust, const struct diag *diag, struct err *err);
 
 /*
  * Lists what is left of an archive that is cut off or whose directory is damaged. Searches the whole input for local headers and
@@ -47,7 +47,7 @@ int zip_open(struct zip_dir *d, struct source *src, enum zip_trust trust, const 
  * nor descriptor tells where a record ends, it extends to the next record or to the end of the input, and has no CRC. Fails with
  * ERR_INPUT if there is no record.
  */
-int zip_scan(struct zip_dir *d, struct source *src, struct err *e);
+int zip_scan(struct zip_dir *d, struct source *src, struct err *err);
 
 void zip_release(struct zip_dir *d); /* also needed after a failed zip_open or zip_scan */
 
@@ -58,6 +58,6 @@ const struct zip_entry *zip_find(const struct zip_dir *d, struct str name);
  * Checks the end records at off, after a directory of n entries from start to off, and reads on to the end of the input. Bytes
  * after the end records are reported to diag.
  */
-int zip_tail(struct source *src, uint64_t off, uint64_t start, uint64_t n, const struct diag *diag, struct err *e);
+int zip_tail(struct source *src, uint64_t off, uint64_t start, uint64_t n, const struct diag *diag, struct err *err);
 
 #endif

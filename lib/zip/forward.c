@@ -7,35 +7,35 @@ enum { FOLDER = 0x10 };
 
 /* Shows exactly n bytes (at most SOURCE_LOOK_MAX) at off. Messages call them what. */
 static int
-need(struct source *src, uint64_t off, size_t n, const uint8_t **p, const char *what, struct err *e)
+need(struct source *src, uint64_t off, size_t n, const uint8_t **p, const char *what, struct err *err)
 {
 	size_t got;
 
-	if (source_look(src, off, n, p, &got, e) < 0)
+	if (source_look(src, off, n, p, &got, err) < 0)
 		return -1;
 	if (got < n)
-		return err_at(e, source_name(src), off, "cut off in %s of the zip", what);
+		return err_at(err, source_name(src), off, "cut off in %s of the zip", what);
 	return 0;
 }
 
 /* Appends the n bytes at off to b. */
 static int
-copy(struct source *src, uint64_t off, size_t n, struct buf *b, const char *what, struct err *e)
+copy(struct source *src, uint64_t off, size_t n, struct buf *b, const char *what, struct err *err)
 {
 	const uint8_t *p;
 
-	if (need(src, off, n, &p, what, e) < 0)
+	if (need(src, off, n, &p, what, err) < 0)
 		return -1;
 	buf_add(b, p, n);
 	return 0;
 }
 
 int
-zip_sign(struct source *src, uint64_t off, enum zip_sign *sign, struct err *e)
+zip_sign(struct source *src, uint64_t off, enum zip_sign *sign, struct err *err)
 {
 	const uint8_t *p;
 
-	if (need(src, off, 4, &p, "the entries", e) < 0)
+	if (need(src, off, 4, &p, "the entries", err) < 0)
 		return -1;
 	switch (get_le32(p)) {
 	case ZIP_SIG_LOCAL: *sign = ZIP_SIGN_LOCAL; break;
@@ -49,16 +49,16 @@ zip_sign(struct source *src, uint64_t off, enum zip_sign *sign, struct err *e)
 
 /* Refuses encryption, patches and unknown compression methods. */
 static int
-check_kind(struct source *src, uint64_t off, const struct zip_entry *t, struct err *e)
+check_kind(struct source *src, uint64_t off, const struct zip_entry *t, struct err *err)
 {
 	const char *name = source_name(src);
 
 	if (t->flags & 0x2041)
-		return err_at(e, name, off, "record '%.*s' is encrypted", STR_ARG(t->name));
+		return err_at(err, name, off, "record '%.*s' is encrypted", STR_ARG(t->name));
 	if (t->flags & 0x0020)
-		return err_at(e, name, off, "record '%.*s' is a patch", STR_ARG(t->name));
+		return err_at(err, name, off, "record '%.*s' is a patch", STR_ARG(t->name));
 	if (t->method != ZIP_STORED && t->method != ZIP_DEFLATED)
-		return err_at(e, name, off,
+		return err_at(err, name, off,
 			      "record '%.*s' is packed by method %u; only stored and deflated ones can be read (pack again "
 			      "with zip -0)",
 			      STR_ARG(t->name), t->method);
@@ -94,17 +94,17 @@ zip_is_free(const struct zip_local *l)
 }
 
 int
-zip_local(struct source *src, uint64_t off, struct zip_local *l, struct buf *name, struct err *e)
+zip_local(struct source *src, uint64_t off, struct zip_local *l, struct buf *name, struct err *err)
 {
 	struct zip_entry *t = &l->entry;
 	struct cursor z;
 	const uint8_t *p;
 	size_t name_len, extra_len;
 
-	if (need(src, off, ZIP_LOCAL, &p, "a local header", e) < 0)
+	if (need(src, off, ZIP_LOCAL, &p, "a local header", err) < 0)
 		return -1;
 	if (get_le32(p) != ZIP_SIG_LOCAL)
-		return err_at(e, source_name(src), off, "a local header of the zip is expected here");
+		return err_at(err, source_name(src), off, "a local header of the zip is expected here");
 	*l = (struct zip_local){ .wide = false };
 	t->header = off;
 	t->flags = get_le16(p + 6);
@@ -116,8 +116,8 @@ zip_local(struct source *src, uint64_t off, struct zip_local *l, struct buf *nam
 	extra_len = get_le16(p + 28);
 	t->data = off + ZIP_LOCAL + name_len + extra_len;
 	buf_clear(name);
-	if (copy(src, off + ZIP_LOCAL, name_len, name, "a local header", e) < 0 ||
-	    need(src, off + ZIP_LOCAL + name_len, extra_len, &p, "a local header", e) < 0)
+	if (copy(src, off + ZIP_LOCAL, name_len, name, "a local header", err) < 0 ||
+	    need(src, off + ZIP_LOCAL + name_len, extra_len, &p, "a local header", err) < 0)
 		return -1;
 	t->name = buf_str(name);
 	z = find_zip64(p, extra_len);
@@ -127,19 +127,19 @@ zip_local(struct source *src, uint64_t off, struct zip_local *l, struct buf *nam
 	if (t->packed == UINT32_MAX && cursor_left(&z) >= 8)
 		t->packed = cursor_u64(&z);
 	l->sized = !(t->flags & ZIP_FLAG_DESCRIPTOR) || t->packed != 0 || t->size != 0;
-	return check_kind(src, off, t, e);
+	return check_kind(src, off, t, err);
 }
 
 int
-zip_descriptor(struct source *src, uint64_t off, bool wide, struct zip_descriptor *d, struct err *e)
+zip_descriptor(struct source *src, uint64_t off, bool wide, struct zip_descriptor *d, struct err *err)
 {
 	size_t n = wide ? 24 : 16;
 	const uint8_t *p;
 
-	if (need(src, off, n, &p, "a data descriptor", e) < 0)
+	if (need(src, off, n, &p, "a data descriptor", err) < 0)
 		return -1;
 	if (get_le32(p) != ZIP_SIG_DESCRIPTOR)
-		return err_at(e, source_name(src), off,
+		return err_at(err, source_name(src), off,
 			      "the data descriptor of a record is expected here: the record has another size");
 	d->crc = get_le32(p + 4);
 	d->packed = wide ? get_le64(p + 8) : get_le32(p + 8);
@@ -149,7 +149,7 @@ zip_descriptor(struct source *src, uint64_t off, bool wide, struct zip_descripto
 }
 
 int
-zip_central(struct source *src, uint64_t off, struct zip_entry *t, struct buf *name, uint64_t *next, struct err *e)
+zip_central(struct source *src, uint64_t off, struct zip_entry *t, struct buf *name, uint64_t *next, struct err *err)
 {
 	static const char part[] = "the central directory";
 	struct cursor z;
@@ -158,10 +158,10 @@ zip_central(struct source *src, uint64_t off, struct zip_entry *t, struct buf *n
 	unsigned disk;
 	uint32_t attributes;
 
-	if (need(src, off, ZIP_CENTRAL, &p, part, e) < 0)
+	if (need(src, off, ZIP_CENTRAL, &p, part, err) < 0)
 		return -1;
 	if (get_le32(p) != ZIP_SIG_CENTRAL)
-		return err_at(e, source_name(src), off, "an entry of the zip's central directory is expected here");
+		return err_at(err, source_name(src), off, "an entry of the zip's central directory is expected here");
 	*t = (struct zip_entry){ .header = get_le32(p + 42) };
 	t->flags = get_le16(p + 8);
 	t->method = get_le16(p + 10);
@@ -175,8 +175,8 @@ zip_central(struct source *src, uint64_t off, struct zip_entry *t, struct buf *n
 	attributes = get_le32(p + 38);
 	*next = off + ZIP_CENTRAL + name_len + extra_len + comment_len;
 	buf_clear(name);
-	if (copy(src, off + ZIP_CENTRAL, name_len, name, part, e) < 0 ||
-	    need(src, off + ZIP_CENTRAL + name_len, extra_len, &p, part, e) < 0)
+	if (copy(src, off + ZIP_CENTRAL, name_len, name, part, err) < 0 ||
+	    need(src, off + ZIP_CENTRAL + name_len, extra_len, &p, part, err) < 0)
 		return -1;
 	t->name = buf_str(name);
 	z = find_zip64(p, extra_len);
@@ -188,15 +188,16 @@ zip_central(struct source *src, uint64_t off, struct zip_entry *t, struct buf *n
 		if (t->header == UINT32_MAX)
 			t->header = cursor_u64(&z);
 		if (z.failed)
-			return err_at(e, source_name(src), off, "record '%.*s' has a zip64 block that is too short",
+			return err_at(err, source_name(src), off, "record '%.*s' has a zip64 block that is too short",
 				      STR_ARG(t->name));
 	}
 	if (disk > 1)
-		return err_at(e, source_name(src), off, "record '%.*s' is on another volume of a split zip", STR_ARG(t->name));
+		return err_at(err, source_name(src), off, "record '%.*s' is on another volume of a split zip", STR_ARG(t->name));
 	/* miniz, and so torch, reports success for such a record without writing any byte to the destination. */
 	if (t->size != 0 && ((attributes & FOLDER) != 0 || str_ends(t->name, str_c("/"))))
-		return err_at(e, source_name(src), off, "record '%.*s' is marked as a folder, but has contents", STR_ARG(t->name));
+		return err_at(err, source_name(src), off, "record '%.*s' is marked as a folder, but has contents",
+			      STR_ARG(t->name));
 	if (t->method == ZIP_STORED && t->packed != t->size)
-		return err_at(e, source_name(src), off, "record '%.*s' is stored, but its two sizes differ", STR_ARG(t->name));
-	return check_kind(src, off, t, e);
+		return err_at(err, source_name(src), off, "record '%.*s' is stored, but its two sizes differ", STR_ARG(t->name));
+	return check_kind(src, off, t, err);
 }

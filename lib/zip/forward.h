@@ -54,7 +54,7 @@ struct zip_local {
 bool zip_is_free(const struct zip_local *l);
 
 /* Reads the local header at off. */
-int zip_local(struct source *src, uint64_t off, struct zip_local *l, struct buf *name, struct err *e);
+int zip_local(struct source *src, uint64_t off, struct zip_local *l, struct buf *name, struct err *err);
 
 struct zip_descriptor {
 	uint32_t crc;
@@ -63,14 +63,14 @@ struct zip_descriptor {
 };
 
 /* Reads the data descriptor, which must have a signature, at off. */
-int zip_descriptor(struct source *src, uint64_t off, bool wide, struct zip_descriptor *d, struct err *e);
+int zip_descriptor(struct source *src, uint64_t off, bool wide, struct zip_descriptor *d, struct err *err);
 
 enum zip_sign { ZIP_SIGN_OTHER, ZIP_SIGN_LOCAL, ZIP_SIGN_CENTRAL, ZIP_SIGN_END };
 
 /* Tells which record begins at off. */
-int zip_sign(struct source *src, uint64_t off, enum zip_sign *sign, struct err *e);
+int zip_sign(struct source *src, uint64_t off, enum zip_sign *sign, struct err *err);
 
 /* Reads the directory entry at off; t->data is left 0. *next is the offset after the entry. name stores the name. */
-int zip_central(struct source *src, uint64_t off, struct zip_entry *t, struct buf *name, uint64_t *next, struct err *e);
+int zip_central(struct source *src, uint64_t off, struct zip_entry *t, struct buf *name, uint64_t *next, struct err *err);
 
 #endif

@@ -12,10 +12,10 @@
 #include "zip/forward.h"
 
 /* Refuses a deflated record that would unpack to more than UNPACK_RATIO times its packed size (base/limits.h). */
-int zip_check_unpacked(const struct source *src, const struct zip_entry *t, struct err *e);
+int zip_check_unpacked(const struct source *src, const struct zip_entry *t, struct err *err);
 
 /* Unpacks a record of unknown packed size into out, and sets *packed. Refuses more than UNPACK_RATIO times the packed size. */
-int zip_unpack(struct source *src, const struct zip_entry *t, struct buf *out, uint64_t *packed, struct err *e);
+int zip_unpack(struct source *src, const struct zip_entry *t, struct buf *out, uint64_t *packed, struct err *err);
 
 struct zip_inflate; /* unpacks one deflated record in order */
 
@@ -24,7 +24,7 @@ struct zip_inflate *zip_inflate_new(struct source *src, uint64_t off, uint64_t p
 void zip_inflate_free(struct zip_inflate *z); /* z may be NULL */
 
 /* Returns the next n bytes. Together with the last byte, checks that the packed stream ends there. */
-int zip_inflate_read(struct zip_inflate *z, void *p, size_t n, struct err *e);
+int zip_inflate_read(struct zip_inflate *z, void *p, size_t n, struct err *err);
 
 /*
  * Reads any range of records of a zip, from any thread. It keeps the unpacking state of one deflated record, so reading a record
@@ -39,6 +39,6 @@ struct zip_unpacker {
 
 void zip_unpacker_init(struct zip_unpacker *u, struct source *src);
 void zip_unpacker_release(struct zip_unpacker *u);
-int zip_unpacker_read(struct zip_unpacker *u, const struct zip_entry *t, uint64_t off, void *p, size_t n, struct err *e);
+int zip_unpacker_read(struct zip_unpacker *u, const struct zip_entry *t, uint64_t off, void *p, size_t n, struct err *err);
 
 #endif

@@ -95,12 +95,12 @@ put_zip64(struct buf *b, uint64_t header, uint64_t size, bool local)
 }
 
 int
-zip_record_begin(struct zip_writer *z, struct str name, uint64_t size, struct err *e)
+zip_record_begin(struct zip_writer *z, struct str name, uint64_t size, struct err *err)
 {
 	struct buf b = BUF_INIT;
 	uint64_t header = zip_writer_at(z);
 	size_t pad = (size_t)(before(header, name.len, size) - unpadded(header, name.len, size));
-	int r;
+	int rc;
 
 	z->written = xgrow(z->written, z->n, &z->cap, sizeof(*z->written));
 	z->written[z->n] = (struct zip_written){ header, size, 0 };
@@ -112,14 +112,14 @@ zip_record_begin(struct zip_writer *z, struct str name, uint64_t size, struct er
 	buf_add(&b, "FB", 2);
 	pack(&b, "2", (uint64_t[]){ pad });
 	buf_fill(&b, 'Z', pad);
-	r = sink_write(z->out, b.p, b.len, e);
+	rc = sink_write(z->out, b.p, b.len, err);
 	buf_release(&b);
 	z->data = zip_writer_at(z);
-	return r;
+	return rc;
 }
 
 int
-zip_record_end(struct zip_writer *z, uint32_t crc, struct err *e)
+zip_record_end(struct zip_writer *z, uint32_t crc, struct err *err)
 {
 	struct zip_written *w = &z->written[z->n];
 	uint64_t size = zip_writer_at(z) - z->data;
@@ -127,14 +127,15 @@ zip_record_end(struct zip_writer *z, uint32_t crc, struct err *e)
 	int rc;
 
 	if (w->size == ZIP_SIZE_LATER ? size == 0 || size >= WIDE : size != w->size)
-		return err_set(e, ERR_INPUT, "%s: a record came out with %llu bytes", sink_name(z->out), (unsigned long long)size);
+		return err_set(err, ERR_INPUT, "%s: a record came out with %llu bytes", sink_name(z->out),
+			       (unsigned long long)size);
 	w->size = size;
 	w->crc = crc;
 	z->n++;
 	if (size == 0)
 		return 0;
 	pack(&d, zip64_len(w->header, size) > 0 ? "4488" : "4444", (uint64_t[]){ ZIP_SIG_DESCRIPTOR, crc, size, size });
-	rc = sink_write(z->out, d.p, d.len, e);
+	rc = sink_write(z->out, d.p, d.len, err);
 	buf_release(&d);
 	return rc;
 }
@@ -172,27 +173,27 @@ put_tail(struct buf *b, uint64_t n, uint64_t start, uint64_t size)
 }
 
 int
-zip_directory(struct zip_writer *z, zip_namer *namer, void *arg, struct err *e)
+zip_directory(struct zip_writer *z, zip_namer *namer, void *arg, struct err *err)
 {
 	struct buf b = BUF_INIT, name = BUF_INIT;
 	uint64_t start = zip_writer_at(z);
 	size_t i;
-	int r = 0;
+	int rc = 0;
 
-	for (i = 0; i < z->n && r == 0; i++) {
+	for (i = 0; i < z->n && rc == 0; i++) {
 		buf_clear(&name);
 		namer(arg, i, &name);
 		put_central(&b, &z->written[i], buf_str(&name));
 		if (b.len >= 64 * 1024) {
-			r = sink_write(z->out, b.p, b.len, e);
+			rc = sink_write(z->out, b.p, b.len, err);
 			buf_clear(&b);
 		}
 	}
-	if (r == 0) {
+	if (rc == 0) {
 		put_tail(&b, z->n, start, zip_writer_at(z) + b.len - start);
-		r = sink_write(z->out, b.p, b.len, e);
+		rc = sink_write(z->out, b.p, b.len, err);
 	}
 	buf_release(&b);
 	buf_release(&name);
-	return r;
+	return rc;
 }

@@ -55,13 +55,13 @@ uint64_t zip_record_size(uint64_t header, size_t name_len, uint64_t size);
  * zip_record_begin writes what precedes the contents. The caller then writes the contents to out. zip_record_end writes what
  * follows.
  */
-int zip_record_begin(struct zip_writer *z, struct str name, uint64_t size, struct err *e);
-int zip_record_end(struct zip_writer *z, uint32_t crc, struct err *e);
+int zip_record_begin(struct zip_writer *z, struct str name, uint64_t size, struct err *err);
+int zip_record_end(struct zip_writer *z, uint32_t crc, struct err *err);
 
 /* Writes the name of record i to name, which is empty before. */
 typedef void zip_namer(void *arg, size_t i, struct buf *name);
 
 /* Writes the central directory and the end records. */
-int zip_directory(struct zip_writer *z, zip_namer *namer, void *arg, struct err *e);
+int zip_directory(struct zip_writer *z, zip_namer *namer, void *arg, struct err *err);
 
 #endif

@@ -37,12 +37,12 @@ static inline struct source *
 fuzz_pipe(const uint8_t *data, size_t size)
 {
 	struct source *src = NULL;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	int fds[2] = { -1, -1 };
 
 	promise(size <= FUZZ_PIPE && pipe(fds) == 0, "a pipe is made");
 	promise(write(fds[1], data, size) == (ssize_t)size && close(fds[1]) == 0, "the pipe accepts the input");
-	promise(source_fd(&src, fds[0], "pipe", NULL, &e) == 0, "the pipe can be read");
+	promise(source_fd(&src, fds[0], "pipe", NULL, &err) == 0, "the pipe can be read");
 	return src;
 }
 
@@ -58,10 +58,10 @@ fuzz_file(const uint8_t *data, size_t size)
 
 /* A failure has a message of one line, a success has none. */
 static inline void
-fuzz_judge(int rc, const struct err *e)
+fuzz_judge(int rc, const struct err *err)
 {
-	promise((rc < 0) == (e->code != ERR_NONE), "there is a message if and only if it failed");
-	promise(rc >= 0 || (e->msg[0] != '\0' && strlen(e->msg) < sizeof(e->msg)), "the message is not empty");
+	promise((rc < 0) == (err->code != ERR_NONE), "there is a message if and only if it failed");
+	promise(rc >= 0 || (err->msg[0] != '\0' && strlen(err->msg) < sizeof(err->msg)), "the message is not empty");
 }
 
 /* ---- checkpoints, for the targets of containers */
@@ -80,13 +80,13 @@ fuzz_contents(const struct ckpt *c)
 static inline void
 fuzz_geometry(struct ckpt *c)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
 	for (uint32_t i = 0; i < c->ntensors; i++) {
 		const struct tensor *t = &c->tensors[i];
 
 		promise(t->storage == STORAGE_NONE || t->storage < c->nstorages, "a tensor's storage exists");
-		promise(t->storage == STORAGE_NONE || tensor_check(t, c->storages[t->storage].nbytes, &e) == 0,
+		promise(t->storage == STORAGE_NONE || tensor_check(t, c->storages[t->storage].nbytes, &err) == 0,
 			"a tensor is inside its storage");
 	}
 }
@@ -94,10 +94,10 @@ fuzz_geometry(struct ckpt *c)
 static inline bool
 fuzz_statedict(struct ckpt *c, struct statedict *sd)
 {
-	struct err e = ERR_INIT;
-	int rc = statedict_open(sd, c, NULL, &e);
+	struct err err = ERR_INIT;
+	int rc = statedict_open(sd, c, NULL, &err);
 
-	fuzz_judge(rc, &e);
+	fuzz_judge(rc, &err);
 	for (size_t i = 0; rc == 0 && i < sd->n; i++)
 		promise(statedict_find(sd, sd->entries[i].name) == &sd->entries[i], "an entry is found by its name");
 	return rc == 0;
@@ -105,7 +105,7 @@ fuzz_statedict(struct ckpt *c, struct statedict *sd)
 
 /* Reads all storages and writes them with the writer of that name to out (borrowed). *crc gets the CRC of everything. */
 static inline int
-fuzz_copy(struct ckpt *c, const char *writer, struct sink *out, uint32_t *crc, struct err *e)
+fuzz_copy(struct ckpt *c, const char *writer, struct sink *out, uint32_t *crc, struct err *err)
 {
 	struct manifest m = { .tensors = c->tensors,
 			      .ntensors = c->ntensors,
@@ -122,26 +122,26 @@ fuzz_copy(struct ckpt *c, const char *writer, struct sink *out, uint32_t *crc, s
 	m.storages = xcalloc(c->nstorages, sizeof(*m.storages));
 	for (uint32_t i = 0; i < c->nstorages; i++)
 		m.storages[i] = (struct manifest_storage){ c->storages[i].nbytes, c->storages[i].dtype, c->storages[i].untyped };
-	rc = format_writer(writer)->check(&m, e);
+	rc = format_writer(writer)->check(&m, err);
 	if (rc == 0)
-		rc = writer_begin(&w, format_writer(writer), &m, out, e);
+		rc = writer_begin(&w, format_writer(writer), &m, out, err);
 	*crc = c->ntensors;
 	for (uint32_t i = 0; rc == 0 && i < c->nstorages; i++) {
 		size_t n = (size_t)c->storages[i].nbytes;
 		uint8_t *p = xmalloc(n);
 		uint32_t one;
 
-		rc = ckpt_read(c, i, 0, p, n, e);
+		rc = ckpt_read(c, i, 0, p, n, err);
 		one = rc == 0 ? crc32_add(0, p, n) : 0;
-		if (rc == 0 && (writer_storage(&w, i, e) < 0 || sink_write(out, p, n, e) < 0 || writer_stored(&w, i, one, e) < 0 ||
-				ckpt_done(c, i, e) < 0))
+		if (rc == 0 && (writer_storage(&w, i, err) < 0 || sink_write(out, p, n, err) < 0 ||
+				writer_stored(&w, i, one, err) < 0 || ckpt_done(c, i, err) < 0))
 			rc = -1;
 		/* The order of storages may differ between file and pipe. */
 		*crc ^= crc32_add(crc32_add(0, c->storages[i].key.p, c->storages[i].key.len), &one, sizeof(one));
 		free(p);
 	}
 	if (rc == 0)
-		rc = ckpt_finish(c, e) < 0 || writer_finish(&w, e) < 0 ? -1 : 0;
+		rc = ckpt_finish(c, err) < 0 || writer_finish(&w, err) < 0 ? -1 : 0;
 	if (w.format != NULL)
 		writer_release(&w);
 	free(m.storages);
@@ -163,14 +163,14 @@ fuzz_accept(struct source *src, const char *writer, struct buf *out, uint32_t *c
 {
 	struct diag diag = { warnings == NULL ? NULL : fuzz_say, warnings };
 	struct format_opts opts = { .diag = &diag };
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct statedict sd;
 	struct sink *sink = sink_memory(out, "copy");
 	struct ckpt *c = NULL;
 	enum fuzz_answer answer = FUZZ_REFUSED;
-	int rc = format_open(&c, src, &opts, &e);
+	int rc = format_open(&c, src, &opts, &err);
 
-	fuzz_judge(rc, &e);
+	fuzz_judge(rc, &err);
 	if (rc == 0) {
 		fuzz_geometry(c);
 		fuzz_statedict(c, &sd);
@@ -178,8 +178,8 @@ fuzz_accept(struct source *src, const char *writer, struct buf *out, uint32_t *c
 		if (fuzz_contents(c) > FUZZ_CONTENTS) {
 			answer = FUZZ_TOO_LARGE;
 		} else {
-			rc = fuzz_copy(c, writer, sink, crc, &e);
-			fuzz_judge(rc, &e);
+			rc = fuzz_copy(c, writer, sink, crc, &err);
+			fuzz_judge(rc, &err);
 			answer = rc == 0 ? FUZZ_ACCEPTED : FUZZ_REFUSED;
 		}
 		ckpt_close(c);
@@ -188,7 +188,7 @@ fuzz_accept(struct source *src, const char *writer, struct buf *out, uint32_t *c
 	if (answer != FUZZ_ACCEPTED)
 		sink_abort(sink);
 	else
-		promise(sink_commit(sink, &e) == 0, "a sink in memory accepts all bytes");
+		promise(sink_commit(sink, &err) == 0, "a sink in memory accepts all bytes");
 	return answer;
 }
 
@@ -201,20 +201,20 @@ fuzz_salvage(const uint8_t *data, size_t size, const char *writer)
 		struct source *src = source_memory(data, size, "damaged");
 		struct buf out = BUF_INIT;
 		struct sink *sink = sink_memory(&out, "copy");
-		struct err e = ERR_INIT;
+		struct err err = ERR_INIT;
 		struct salvage s;
 		struct ckpt *c = NULL;
 		uint32_t crc = 0;
-		int rc = format_open(&c, src, &opts, &e);
+		int rc = format_open(&c, src, &opts, &err);
 
-		fuzz_judge(rc, &e);
+		fuzz_judge(rc, &err);
 		if (rc == 0 && fuzz_contents(c) <= FUZZ_CONTENTS) {
 			salvage_read(&s, c);
 			salvage_take_out(&s, NULL);
 			for (uint32_t i = 0; i < c->nstorages; i++)
 				rc |= s.states[i] >= SALVAGE_DAMAGED;
 			if (rc == 0)
-				promise(fuzz_copy(c, writer, sink, &crc, &e) == 0 || e.code != ERR_NONE,
+				promise(fuzz_copy(c, writer, sink, &crc, &err) == 0 || err.code != ERR_NONE,
 					"a salvaged checkpoint is copied, or there is a message");
 			salvage_release(&s);
 		}

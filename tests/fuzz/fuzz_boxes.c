@@ -42,12 +42,12 @@ struct sample {
 };
 
 static int
-read_bytes(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
+read_bytes(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *err)
 {
 	const struct sample *s = c->priv;
 
 	(void)storage;
-	(void)e;
+	(void)err;
 	promise(off <= BYTES && n <= BYTES - off, "reads stay inside the storage");
 	memcpy(p, s->bytes + off, n);
 	return 0;
@@ -130,13 +130,13 @@ judge(const struct sample *s, struct ckpt *c, uint64_t elements, bool accepted)
 	struct boxes_range all = boxes_whole(&s->t);
 	const unsigned size = dtype_size(s->t.dtype);
 	uint8_t *p = xmalloc(elements * size + 1);
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	bool good = true;
 
 	for (size_t i = 0; i < s->n; i++)
 		good = good && is_inside(s, i);
 	if (accepted)
-		promise(boxes_fill(c, &all, p, &e) == 0, "the elements can be read");
+		promise(boxes_fill(c, &all, p, &err) == 0, "the elements can be read");
 	for (uint64_t n = 0; n < elements; n++) {
 		uint64_t index[DIMS] = { 0 }, left = n, byte = 0;
 
@@ -158,7 +158,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct source *src = source_memory(data, size, "boxes");
 	struct ckpt *c = ckpt_new(src, NULL);
 	struct sample s = { .n = 0 };
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	uint64_t elements = 1;
 	int rc;
 
@@ -169,8 +169,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	c->priv = &s;
 	c->storages = s.storages;
 	c->nstorages = (uint32_t)s.n;
-	rc = boxes_make(c, &s.t, str_c("t"), s.boxes, s.n, &e);
-	fuzz_judge(rc, &e);
+	rc = boxes_make(c, &s.t, str_c("t"), s.boxes, s.n, &err);
+	fuzz_judge(rc, &err);
 	for (unsigned d = 0; d < s.t.ndim; d++)
 		elements = s.t.shape[d] > ELEMENTS || elements > ELEMENTS ? ELEMENTS + 1 : elements * s.t.shape[d];
 	if (elements <= ELEMENTS)

@@ -7,10 +7,10 @@ static bool
 add(struct dcp_metadata *m, const uint8_t *data, size_t size)
 {
 	struct source *src = source_memory(data, size, "/nonexistent/.metadata");
-	struct err e = ERR_INIT;
-	int rc = dcp_metadata_add(m, src, &e);
+	struct err err = ERR_INIT;
+	int rc = dcp_metadata_add(m, src, &err);
 
-	fuzz_judge(rc, &e);
+	fuzz_judge(rc, &err);
 	source_close(src);
 	return rc == 0;
 }

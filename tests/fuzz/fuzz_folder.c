@@ -22,7 +22,7 @@ judge(struct ckpt *c)
 {
 	struct buf out = BUF_INIT;
 	struct sink *sink = sink_memory(&out, "copy");
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct statedict sd;
 	uint32_t unread = c->nunread, crc = 0;
 	int rc;
@@ -30,19 +30,19 @@ judge(struct ckpt *c)
 	if (fuzz_statedict(c, &sd))
 		statedict_release(&sd);
 	promise(c->nunread == unread, "opening a state dict reads no value");
-	rc = ckpt_fill(c, str_c(""), 1, &e);
-	fuzz_judge(rc, &e);
-	err_clear(&e);
-	rc = ckpt_fill(c, str_c(""), SIZE_MAX, &e);
-	fuzz_judge(rc, &e);
-	err_clear(&e);
+	rc = ckpt_fill(c, str_c(""), 1, &err);
+	fuzz_judge(rc, &err);
+	err_clear(&err);
+	rc = ckpt_fill(c, str_c(""), SIZE_MAX, &err);
+	fuzz_judge(rc, &err);
+	err_clear(&err);
 	promise(c->nunread == 0, "all values are read");
 	fuzz_geometry(c);
 	if (fuzz_statedict(c, &sd))
 		statedict_release(&sd);
 	if (fuzz_contents(c) <= FUZZ_CONTENTS) {
-		rc = fuzz_copy(c, "torch", sink, &crc, &e);
-		fuzz_judge(rc, &e);
+		rc = fuzz_copy(c, "torch", sink, &crc, &err);
+		fuzz_judge(rc, &err);
 	}
 	sink_abort(sink);
 	buf_release(&out);
@@ -53,7 +53,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct buf text = BUF_INIT;
 	struct ckpt *c = NULL;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct source *src;
 	size_t first;
 	int rc;
@@ -65,8 +65,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	put(data + 4 + first, size - 4 - first, ITEMS);
 	buf_addf(&text, DCP_FOLDER "%d\n", METADATA);
 	src = source_text(&text, "/proc/self/fd/set");
-	rc = format_open(&c, src, &(struct format_opts){ NULL, NULL, SALVAGE_NOT }, &e);
-	fuzz_judge(rc, &e);
+	rc = format_open(&c, src, &(struct format_opts){ NULL, NULL, SALVAGE_NOT }, &err);
+	fuzz_judge(rc, &err);
 	if (rc == 0)
 		judge(c);
 	ckpt_close(c);

@@ -7,10 +7,10 @@ static bool
 read_index(struct shard_index *x, const void *p, size_t n)
 {
 	struct source *src = source_memory(p, n, "/nonexistent/model.safetensors.index.json");
-	struct err e = ERR_INIT;
-	int rc = shard_index_read(x, src, &e);
+	struct err err = ERR_INIT;
+	int rc = shard_index_read(x, src, &err);
 
-	fuzz_judge(rc, &e);
+	fuzz_judge(rc, &err);
 	for (uint32_t i = 0; rc == 0 && i < x->nfiles; i++) {
 		promise(x->files[i][0] != '\0' && strchr(x->files[i], '/') == NULL && strcmp(x->files[i], ".") != 0 &&
 				strcmp(x->files[i], "..") != 0,

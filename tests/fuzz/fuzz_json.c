@@ -11,7 +11,7 @@ copy(const void *p, size_t n, struct buf *out, size_t *tokens)
 {
 	struct json_reader r;
 	struct json_writer w;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	enum json_token t;
 	size_t last = 0;
 	uint64_t number;
@@ -19,7 +19,7 @@ copy(const void *p, size_t n, struct buf *out, size_t *tokens)
 	json_begin(&r, "json", 0, p, n);
 	json_writer_init(&w, out, false);
 	*tokens = 0;
-	while ((t = json_next(&r, &e)) > JSON_END) {
+	while ((t = json_next(&r, &err)) > JSON_END) {
 		++*tokens;
 		promise(r.start >= last && r.start < n, "tokens follow each other");
 		last = r.start;
@@ -45,8 +45,8 @@ copy(const void *p, size_t n, struct buf *out, size_t *tokens)
 		default: json_put_null(&w); break;
 		}
 	}
-	fuzz_judge(t == JSON_ERROR ? -1 : 0, &e);
-	promise(json_next(&r, &e) == t, "the end of the document is reported again");
+	fuzz_judge(t == JSON_ERROR ? -1 : 0, &err);
+	promise(json_next(&r, &err) == t, "the end of the document is reported again");
 	json_release(&r);
 	return t == JSON_END;
 }
@@ -55,11 +55,11 @@ static bool
 skips(const void *p, size_t n)
 {
 	struct json_reader r;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	bool good;
 
 	json_begin(&r, "json", 0, p, n);
-	good = json_next(&r, &e) != JSON_ERROR && json_skip(&r, &e) == 0 && json_next(&r, &e) == JSON_END;
+	good = json_next(&r, &err) != JSON_ERROR && json_skip(&r, &err) == 0 && json_next(&r, &err) == JSON_END;
 	json_release(&r);
 	return good;
 }

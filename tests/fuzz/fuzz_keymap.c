@@ -34,13 +34,13 @@ static void
 once(void)
 {
 	struct source *src = source_memory(experiment, sizeof(experiment) - 1, "exp.yaml");
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
 	memcpy(bytes + 8, header, sizeof(header) - 1);
 	model_init(&model);
 	config_init(&config);
-	promise(model_load_yaml(&model, "m.yaml", str_c(description), &e) == 0, "the description loads");
-	promise(config_load(&config, src, NULL, &e) == 0, "the experiment loads");
+	promise(model_load_yaml(&model, "m.yaml", str_c(description), &err) == 0, "the description loads");
+	promise(config_load(&config, src, NULL, &err) == 0, "the experiment loads");
 	source_close(src);
 }
 
@@ -52,23 +52,23 @@ apply(const uint8_t *data, size_t size, bool both)
 	struct keymap_env env = { both ? &config : NULL, both ? &model : NULL };
 	struct ckpt *c = NULL;
 	struct statedict sd;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct plan p;
 	size_t n;
-	int rc = keymap_load(&k, "fuzz.yaml", str_n((const char *)data, size), &e);
+	int rc = keymap_load(&k, "fuzz.yaml", str_n((const char *)data, size), &err);
 
-	fuzz_judge(rc, &e);
+	fuzz_judge(rc, &err);
 	if (rc < 0) {
 		source_close(src);
 		return;
 	}
 	n = keymap_head(k)->ninputs;
-	promise(format_open(&c, src, NULL, &e) == 0 && statedict_open(&sd, c, NULL, &e) == 0, "the input opens");
+	promise(format_open(&c, src, NULL, &err) == 0 && statedict_open(&sd, c, NULL, &err) == 0, "the input opens");
 	plan_init(&p, NULL);
 	plan_add_input(&p, &sd, n > 0 ? "convnext" : NULL);
 	if (both)
 		plan_add_input(&p, &sd, n > 1 ? "ropevit" : NULL);
-	fuzz_judge(keymap_apply(k, &p, &env, &e), &e);
+	fuzz_judge(keymap_apply(k, &p, &env, &err), &err);
 	for (size_t i = 0; i < p.nentries; i++)
 		promise(p.entries[i].origin < p.norigins, "every entry has an origin");
 	keymap_free(k);

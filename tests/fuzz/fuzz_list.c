@@ -12,13 +12,13 @@ copy(struct source *src, bool null, struct buf *out)
 {
 	struct list_reader r;
 	struct list_line line;
-	struct err e = ERR_INIT, put = ERR_INIT;
+	struct err err = ERR_INIT, put = ERR_INIT;
 	uint64_t last = 0;
 	long n = 0;
 	int rc;
 
 	list_open(&r, src, null);
-	while ((rc = list_next(&r, &line, &e)) > 0) {
+	while ((rc = list_next(&r, &line, &err)) > 0) {
 		promise(line.number > last, "line numbers increase");
 		last = line.number;
 		n++;
@@ -29,7 +29,7 @@ copy(struct source *src, bool null, struct buf *out)
 			promise(memchr(line.entry.name.p, '\0', line.entry.name.len) != NULL, "only a NUL cannot be written");
 		(void)list_pending(&r);
 	}
-	fuzz_judge(rc, &e);
+	fuzz_judge(rc, &err);
 	list_release(&r);
 	source_close(src);
 	return rc < 0 ? -1 : n;

@@ -8,9 +8,9 @@
 #include "pickle/writer.h"
 
 static int
-add(void *arg, const void *p, size_t n, struct err *e)
+add(void *arg, const void *p, size_t n, struct err *err)
 {
-	(void)e;
+	(void)err;
 	buf_add(arg, p, n);
 	return 0;
 }
@@ -20,17 +20,17 @@ static int
 copy(struct source *src, struct buf *out, uint64_t *end)
 {
 	struct vtree *t = vtree_new();
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	uint32_t root = VALUE_ABSENT;
 	struct pickle_place place = { .src = src, .limit = UINT64_MAX };
-	int rc = pickle_decode(t, &place, NULL, &root, &e) < 0 ? 1 : 0;
+	int rc = pickle_decode(t, &place, NULL, &root, &err) < 0 ? 1 : 0;
 
 	*end = place.end;
-	fuzz_judge(-rc, &e);
+	fuzz_judge(-rc, &err);
 	if (rc == 0) {
 		promise(root != VALUE_ABSENT, "a decoded pickle has a value");
-		rc = pickle_encode(t, root, NULL, add, out, &e);
-		fuzz_judge(rc, &e);
+		rc = pickle_encode(t, root, NULL, add, out, &err);
+		fuzz_judge(rc, &err);
 	}
 	vtree_free(t);
 	source_close(src);

@@ -13,11 +13,11 @@ struct seen {
 };
 
 static int
-found(void *arg, const struct pickle_found *f, struct err *e)
+found(void *arg, const struct pickle_found *f, struct err *err)
 {
 	struct seen *s = arg;
 
-	(void)e;
+	(void)err;
 	promise(f->ref != REF_COMPUTED || f->verdict == GLOBAL_UNSAFE, "a computed global is unsafe");
 	s->sum = s->sum * 31 + f->off * 7 + (uint64_t)f->verdict + f->module.len + f->name.len;
 	s->count += f->pickle == 0;
@@ -28,10 +28,10 @@ static struct pickle_scan
 scan(struct source *src, struct seen *seen)
 {
 	struct pickle_scan s = { .found = found, .arg = seen, .rest = true };
-	struct err e = ERR_INIT;
-	int rc = pickle_scan(&s, src, 0, UINT64_MAX, &e);
+	struct err err = ERR_INIT;
+	int rc = pickle_scan(&s, src, 0, UINT64_MAX, &err);
 
-	promise(rc == 0 && e.code == ERR_NONE, "damage is reported and is not an error");
+	promise(rc == 0 && err.code == ERR_NONE, "damage is reported and is not an error");
 	promise(s.loads == (s.why[0] == '\0'), "a refusal has a reason");
 	promise(!s.broken || (!s.loads && s.damage[0] != '\0'), "a damaged pickle does not load");
 	source_close(src);
@@ -56,11 +56,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct pickle_scan s = scan(source_memory(data, size, "memory"), &one), p;
 	struct source *src = source_memory(data, size, "memory");
 	struct vtree *t = vtree_new();
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	uint32_t root;
 	struct pickle_place place = { .src = src, .limit = UINT64_MAX };
 
-	if (pickle_decode(t, &place, NULL, &root, &e) == 0) {
+	if (pickle_decode(t, &place, NULL, &root, &err) == 0) {
 		promise(!s.broken && s.end == place.end && s.extra == size - place.end, "scan and decoder end at the same place");
 		promise(one.count == globals(t), "every global is reported");
 	}

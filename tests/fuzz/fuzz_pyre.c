@@ -9,10 +9,10 @@ static void
 search(struct pyre *re, struct str subject)
 {
 	struct pyre_span spans[SPANS];
-	struct err e = ERR_INIT;
-	int found = pyre_search(re, subject, spans, SPANS, &e);
+	struct err err = ERR_INIT;
+	int found = pyre_search(re, subject, spans, SPANS, &err);
 
-	fuzz_judge(found, &e);
+	fuzz_judge(found, &err);
 	for (size_t i = 0; found > 0 && i < SPANS; i++) {
 		if (spans[i].start == PYRE_UNSET)
 			promise(i > 0 && spans[i].end == PYRE_UNSET, "a group that did not match has no place");
@@ -20,7 +20,7 @@ search(struct pyre *re, struct str subject)
 			promise(spans[i].start <= spans[i].end && spans[i].end <= subject.len, "a match is inside the subject");
 	}
 	if (found >= 0)
-		promise(pyre_search(re, subject, NULL, 0, &e) == found, "a search without spans has the same result");
+		promise(pyre_search(re, subject, NULL, 0, &err) == found, "a search without spans has the same result");
 }
 
 static void
@@ -29,7 +29,7 @@ replace(struct pyre *re, struct str replacement, struct str subject)
 	struct pyre_sub *sub;
 	struct pyre_error why = { 0, "" };
 	struct buf out = BUF_INIT;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	size_t count = 0;
 	int rc;
 
@@ -37,8 +37,8 @@ replace(struct pyre *re, struct str replacement, struct str subject)
 		promise(why.offset <= replacement.len && why.reason[0] != '\0', "the place is in the replacement");
 		return;
 	}
-	rc = pyre_sub(sub, subject, true, &out, &count, &e);
-	fuzz_judge(rc, &e);
+	rc = pyre_sub(sub, subject, true, &out, &count, &err);
+	fuzz_judge(rc, &err);
 	promise(rc < 0 || count > 0 || (out.len == subject.len && (out.len == 0 || memcmp(out.p, subject.p, out.len) == 0)),
 		"without a match nothing changes");
 	buf_release(&out);

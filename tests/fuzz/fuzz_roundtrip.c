@@ -98,27 +98,27 @@ gather(const struct side *s, const struct tensor *t, enum dtype to, struct buf *
 static bool
 open_side(struct side *s, struct source *src, const char *key)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
 	struct format_opts opts = { .diag = &s->diag };
 
 	*s = (struct side){ .src = src, .diag = { fuzz_say, &s->warnings } };
-	return format_open(&s->c, src, &opts, &e) == 0 && statedict_open(&s->sd, s->c, key, &e) == 0 &&
+	return format_open(&s->c, src, &opts, &err) == 0 && statedict_open(&s->sd, s->c, key, &err) == 0 &&
 	       fuzz_contents(s->c) <= FUZZ_CONTENTS;
 }
 
 static bool
 read_side(struct side *s)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	int rc = 0;
 
 	s->contents = xcalloc(s->c->nstorages, sizeof(*s->contents));
 	for (uint32_t i = 0; rc == 0 && i < s->c->nstorages; i++) {
 		s->contents[i] = xmalloc((size_t)s->c->storages[i].nbytes);
-		rc = ckpt_read(s->c, i, 0, s->contents[i], (size_t)s->c->storages[i].nbytes, &e);
+		rc = ckpt_read(s->c, i, 0, s->contents[i], (size_t)s->c->storages[i].nbytes, &err);
 	}
-	return rc == 0 && ckpt_finish(s->c, &e) == 0;
+	return rc == 0 && ckpt_finish(s->c, &err) == 0;
 }
 
 static void
@@ -137,7 +137,7 @@ close_side(struct side *s)
 
 /* The object is edited in place, as by lnn-interp-bias. Names stay. */
 static int
-edit(struct plan *p, const uint8_t *script, const struct statedict *sd, bool in_place, struct err *e)
+edit(struct plan *p, const uint8_t *script, const struct statedict *sd, bool in_place, struct err *err)
 {
 	static const char *const renames[] = { "s/^/m./", "s/\\d/#/", "s/\\.(weight|bias)$/\\/\\1/", "s/a/b/g", "s/$/x/" };
 	static const char *const patterns[] = { "head", "re:.*a", "^module", "weight", "0.", "b" };
@@ -154,23 +154,23 @@ edit(struct plan *p, const uint8_t *script, const struct statedict *sd, bool in_
 
 	if (in_place) {
 		free(names);
-		return tables.image.h > 0 ? plan_tables(p, &tables, &tally, e) : 0;
+		return tables.image.h > 0 ? plan_tables(p, &tables, &tally, err) : 0;
 	}
 	if (script[0] & 1)
 		plan_unwrap(p, NULL);
 	if (script[1] < 128)
-		rc = plan_drop_patterns(p, &drop, 1, e);
+		rc = plan_drop_patterns(p, &drop, 1, err);
 	for (size_t i = 0; script[3] >= 2 && i < sd->n && i < NAMES_MAX; i++)
 		if (sd->entries[i].kind == SD_TENSOR && (i * script[3]) % 5 == 0)
 			names[list.n++] = sd->entries[i].name;
 	if (rc == 0 && list.n > 0)
-		rc = plan_name_list(p, &list, e);
+		rc = plan_name_list(p, &list, err);
 	if (rc == 0 && script[2] < 5)
-		rc = plan_rename_regex(p, renames[script[2]], e);
+		rc = plan_rename_regex(p, renames[script[2]], err);
 	if (rc == 0 && tables.image.h > 0)
-		rc = plan_tables(p, &tables, &tally, e);
+		rc = plan_tables(p, &tables, &tally, err);
 	if (rc == 0 && script[5] < 4)
-		rc = plan_cast(p, &(struct cast_rule){ .by = "--dtype", .to = casts[script[5]] }, 1, e);
+		rc = plan_cast(p, &(struct cast_rule){ .by = "--dtype", .to = casts[script[5]] }, 1, err);
 	if (rc == 0 && script[0] & 2)
 		plan_add_prefix(p, str_c("module."), "--ddp");
 	free(names);
@@ -193,7 +193,7 @@ seal_of(const uint8_t *script, const struct ckpt *c, struct arena *a)
 
 /* Writes everything to out. expected (may be NULL) gets the expected tensors, whose names belong to p. */
 static int
-run(struct plan *p, struct side *s, const uint8_t *script, struct buf *out, struct expected **expected, size_t *n, struct err *e)
+run(struct plan *p, struct side *s, const uint8_t *script, struct buf *out, struct expected **expected, size_t *n, struct err *err)
 {
 	struct seal_opts o = seal_of(script, s->c, &p->arena);
 	struct pump_opts po = { .pool = NULL };
@@ -203,23 +203,23 @@ run(struct plan *p, struct side *s, const uint8_t *script, struct buf *out, stru
 	int rc;
 
 	plan_add_input(p, &s->sd, NULL);
-	rc = edit(p, script, &s->sd, o.shape == SEAL_IN_PLACE, e);
+	rc = edit(p, script, &s->sd, o.shape == SEAL_IN_PLACE, err);
 	if (rc == 0) {
 		struct seal *seal = seal_new(p, &o);
 
-		rc = seal_file(seal, 0, &sealed, e);
+		rc = seal_file(seal, 0, &sealed, err);
 		seal_free(seal);
 		if (rc == 0 && sealed.bytes > 4 * FUZZ_CONTENTS)
-			rc = err_set(e, ERR_INPUT, "too much");
+			rc = err_set(err, ERR_INPUT, "too much");
 		if (rc == 0)
-			rc = plan_pump(&sealed, sink, &po, &lost, e);
+			rc = plan_pump(&sealed, sink, &po, &lost, err);
 		sealed_release(&sealed);
 	}
-	fuzz_judge(rc, e);
+	fuzz_judge(rc, err);
 	if (rc < 0)
 		sink_abort(sink);
 	else
-		promise(sink_commit(sink, e) == 0, "a sink in memory accepts all bytes");
+		promise(sink_commit(sink, err) == 0, "a sink in memory accepts all bytes");
 	*n = 0;
 	*expected = xcalloc(p->nentries, sizeof(**expected));
 	for (size_t i = 0; rc == 0 && i < p->nentries; i++) {
@@ -287,11 +287,11 @@ from_pipe(const uint8_t *script, const uint8_t *data, size_t size, int rc_file, 
 	struct plan p;
 	struct buf out = BUF_INIT;
 	struct expected *x = NULL;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	size_t n;
 
 	plan_init(&p, &s.diag);
-	if (open_side(&s, fuzz_pipe(data, size), NULL) && small(s.c) && run(&p, &s, script, &out, &x, &n, &e) == 0)
+	if (open_side(&s, fuzz_pipe(data, size), NULL) && small(s.c) && run(&p, &s, script, &out, &x, &n, &err) == 0)
 		promise(warned || s.warnings > 0 || (rc_file == 0 && out.len == file->len && memcmp(out.p, file->p, out.len) == 0),
 			"a pipe gives the same bytes");
 	free(x);
@@ -308,7 +308,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct plan p;
 	struct buf out = BUF_INIT;
 	struct expected *x = NULL;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	size_t n;
 	int rc = -1;
 
@@ -318,7 +318,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size -= SCRIPT;
 	plan_init(&p, &s.diag);
 	if (open_side(&s, source_memory(data, size, "in"), NULL) && small(s.c)) {
-		rc = run(&p, &s, script, &out, &x, &n, &e);
+		rc = run(&p, &s, script, &out, &x, &n, &err);
 		/* The result of an unknown function on storages is not a tensor. There may be no other tensor. */
 		if (rc == 0 && n > 0) {
 			struct seal_opts o = seal_of(script, s.c, &p.arena);

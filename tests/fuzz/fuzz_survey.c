@@ -21,11 +21,11 @@ static bool
 open_side(struct side *s, struct source *src)
 {
 	struct format_opts opts = { .diag = &s->diag };
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	uint64_t n = 0;
 
 	*s = (struct side){ .src = src, .diag = { fuzz_say, &s->warnings } };
-	if (format_open(&s->c, src, &opts, &e) < 0 || statedict_open(&s->sd, s->c, NULL, &e) < 0 ||
+	if (format_open(&s->c, src, &opts, &err) < 0 || statedict_open(&s->sd, s->c, NULL, &err) < 0 ||
 	    fuzz_contents(s->c) > FUZZ_CONTENTS)
 		return false;
 	for (size_t i = 0; i < s->sd.n && n <= ELEMENTS_MAX; i++) {
@@ -48,7 +48,7 @@ close_side(struct side *s)
 
 /* The figures of all tensors. *n is their number. */
 static int
-take(struct side *s, struct pool *pool, struct figures *f, size_t *n, struct err *e)
+take(struct side *s, struct pool *pool, struct figures *f, size_t *n, struct err *err)
 {
 	struct figures_opts o = { .pool = pool, .crcs = true };
 	const struct tensor **list = xcalloc(s->sd.n + 1, sizeof(*list));
@@ -60,10 +60,10 @@ take(struct side *s, struct pool *pool, struct figures *f, size_t *n, struct err
 		*n += list[*n] != NULL;
 	}
 	o.measured = o.hashed = *n;
-	rc = figures_take(f, s->c, list, *n, &o, e);
+	rc = figures_take(f, s->c, list, *n, &o, err);
 	if (rc == 0)
-		rc = ckpt_finish(s->c, e);
-	fuzz_judge(rc, e);
+		rc = ckpt_finish(s->c, err);
+	fuzz_judge(rc, err);
 	free(list);
 	return rc;
 }
@@ -71,7 +71,7 @@ take(struct side *s, struct pool *pool, struct figures *f, size_t *n, struct err
 static void
 plausible(struct side *s, const struct figures *f)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	size_t k = 0;
 
 	for (size_t i = 0; i < s->sd.n; i++) {
@@ -94,9 +94,9 @@ plausible(struct side *s, const struct figures *f)
 		size_t n = (size_t)s->c->storages[i].nbytes;
 		uint8_t *p = xmalloc(n);
 
-		if (ckpt_read(s->c, i, 0, p, n, &e) == 0)
+		if (ckpt_read(s->c, i, 0, p, n, &err) == 0)
 			promise(!f->has_crc[i] || crc32_add(0, p, n) == f->crc[i], "the CRC matches the bytes");
-		err_clear(&e);
+		err_clear(&err);
 		free(p);
 	}
 }
@@ -112,16 +112,16 @@ figures(const uint8_t *data, size_t size)
 {
 	struct side s, pipe;
 	struct figures one = { .moments = NULL }, three = { .moments = NULL }, stream = { .moments = NULL };
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	size_t n = 0, m = 0;
 
-	if (open_side(&s, source_memory(data, size, "file")) && take(&s, NULL, &one, &n, &e) == 0) {
+	if (open_side(&s, source_memory(data, size, "file")) && take(&s, NULL, &one, &n, &err) == 0) {
 		struct pool *pool = pool_new(3);
 
 		plausible(&s, &one);
-		promise(take(&s, pool, &three, &m, &e) == 0 && same(&one, n, &three, m), "three threads give the same figures");
+		promise(take(&s, pool, &three, &m, &err) == 0 && same(&one, n, &three, m), "three threads give the same figures");
 		pool_free(pool);
-		if (open_side(&pipe, fuzz_pipe(data, size)) && take(&pipe, NULL, &stream, &m, &e) == 0)
+		if (open_side(&pipe, fuzz_pipe(data, size)) && take(&pipe, NULL, &stream, &m, &err) == 0)
 			promise(s.warnings > 0 || pipe.warnings > 0 || same(&one, n, &stream, m), "a pipe gives the same figures");
 		figures_release(&stream);
 		close_side(&pipe);
@@ -153,7 +153,7 @@ comparison(const uint8_t *one, size_t n, const uint8_t *two, size_t m, bool itse
 {
 	struct compare_opts o = { .nan_equal = true };
 	struct side a, b = { .src = NULL };
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	size_t k;
 
 	if (open_side(&a, source_memory(one, n, "here")) && open_side(&b, source_memory(two, m, "there"))) {
@@ -165,15 +165,15 @@ comparison(const uint8_t *one, size_t n, const uint8_t *two, size_t m, bool itse
 
 		o.here = a.c;
 		o.there = b.c;
-		rc = figures_take(&there, a.c, NULL, 0, &fo, &e);
+		rc = figures_take(&there, a.c, NULL, 0, &fo, &err);
 		d = there.differences;
-		fuzz_judge(rc, &e);
+		fuzz_judge(rc, &err);
 		for (size_t i = 0; i < k; i++)
 			pairs[i] = (struct compare_pair){ pairs[i].b, pairs[i].a };
 		o.here = b.c;
 		o.there = a.c;
 		if (rc == 0)
-			promise(figures_take(&back, b.c, NULL, 0, &fo, &e) == 0,
+			promise(figures_take(&back, b.c, NULL, 0, &fo, &err) == 0,
 				"the checkpoints can be compared in the other direction");
 		other = back.differences;
 		for (size_t i = 0; rc == 0 && i < k; i++) {

@@ -9,8 +9,8 @@ sound(const uint8_t *data, size_t size)
 {
 	struct source *src = source_memory(data, size, "zip");
 	struct zip_dir d;
-	struct err e = ERR_INIT;
-	bool good = zip_open(&d, src, ZIP_COMPARED, NULL, &e) == 0;
+	struct err err = ERR_INIT;
+	bool good = zip_open(&d, src, ZIP_COMPARED, NULL, &err) == 0;
 
 	for (size_t i = 0; good && i < d.n; i++)
 		good = d.entries[i].method != ZIP_STORED ||

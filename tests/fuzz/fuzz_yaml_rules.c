@@ -12,10 +12,10 @@
 static struct model model;
 
 static void
-found(void *arg, const struct err *e)
+found(void *arg, const struct err *err)
 {
 	++*(size_t *)arg;
-	promise(e->code != ERR_NONE, "a finding has a message");
+	promise(err->code != ERR_NONE, "a finding has a message");
 }
 
 static void
@@ -27,7 +27,7 @@ ask(struct rules *rules, const struct groups *g, const struct rule *rule, bool l
 	struct lint *l = linted ? lint_new(rules, g, rule, true, NULL) : NULL;
 	struct rule_trace trace = RULE_TRACE_INIT;
 	struct subject s;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct buf text = BUF_INIT;
 	unsigned char *in = xcalloc(g->n + 1, 1);
 	size_t count;
@@ -44,17 +44,17 @@ ask(struct rules *rules, const struct groups *g, const struct rule *rule, bool l
 		if (rule != NULL) {
 			int plain, traced;
 
-			err_clear(&e);
-			plain = rule_match(rule, &s, NULL, &e);
-			fuzz_judge(plain, &e);
-			err_clear(&e);
-			traced = rule_match(rule, &s, &trace, &e);
+			err_clear(&err);
+			plain = rule_match(rule, &s, NULL, &err);
+			fuzz_judge(plain, &err);
+			err_clear(&err);
+			traced = rule_match(rule, &s, &trace, &err);
 			promise(plain == traced, "tracing does not change a verdict");
 			for (size_t k = 0; k < trace.n; k++)
 				buf_addstr(&text, rule_explain(&trace, k, &s, 0));
 		}
-		err_clear(&e);
-		fuzz_judge(groups_assign(g, &s, false, in, &count, &e), &e);
+		err_clear(&err);
+		fuzz_judge(groups_assign(g, &s, false, in, &count, &err), &err);
 		if (linted)
 			lint_name(l, &s, "fuzz");
 	}
@@ -75,18 +75,18 @@ try(const struct ynode *node, bool all)
 	const struct ynode *at = NULL;
 	const struct rule *rule = NULL;
 	enum rule_form form;
-	struct err e = ERR_INIT;
-	int rc = rule_form(node, &form, &at, &e);
+	struct err err = ERR_INIT;
+	int rc = rule_form(node, &form, &at, &err);
 
-	fuzz_judge(rc, &e);
+	fuzz_judge(rc, &err);
 	if (rc == 0 && form == FORM_RULE) {
-		rule = rules_compile(rules, at, &e);
-		promise(rule != NULL || e.code != ERR_NONE || findings > 0, "a failure has a message");
+		rule = rules_compile(rules, at, &err);
+		promise(rule != NULL || err.code != ERR_NONE || findings > 0, "a failure has a message");
 		if (rule != NULL)
 			groups_single(&g, rules, str_c("one"), rule);
 	} else if (rc == 0) {
-		rc = groups_compile(&g, rules, at, &e);
-		promise(rc == 0 || e.code != ERR_NONE || findings > 0, "a failure has a message");
+		rc = groups_compile(&g, rules, at, &err);
+		promise(rc == 0 || err.code != ERR_NONE || findings > 0, "a failure has a message");
 	}
 	if (rc == 0 && (rule != NULL || form == FORM_GROUPS))
 		ask(rules, &g, rule, all);
@@ -108,17 +108,17 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct arena a = ARENA_INIT;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	const struct ynode *root;
 	unsigned left = 64;
 	int rc;
 
 	if (model.n == 0 && !model.has_groups) {
 		model_init(&model);
-		promise(model_load_builtin(&model, "mFormerV0", &e) == 0, "the built-in description loads");
+		promise(model_load_builtin(&model, "mFormerV0", &err) == 0, "the built-in description loads");
 	}
-	rc = yaml_parse(&a, "fuzz.yaml", str_n((const char *)data, size), &root, &e);
-	fuzz_judge(rc, &e);
+	rc = yaml_parse(&a, "fuzz.yaml", str_n((const char *)data, size), &root, &err);
+	fuzz_judge(rc, &err);
 	if (rc == 0)
 		walk(root, &left);
 	arena_release(&a);

@@ -12,7 +12,7 @@ static void
 contents(struct source *src, const struct zip_entry *en)
 {
 	struct zip_inflate *z;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	char piece[4096];
 	uint64_t left = en->size;
 	int rc = 0;
@@ -26,9 +26,9 @@ contents(struct source *src, const struct zip_entry *en)
 	while (rc == 0 && left > 0 && en->size - left < FUZZ_CONTENTS) {
 		size_t n = left < sizeof(piece) ? (size_t)left : sizeof(piece);
 
-		rc = zip_inflate_read(z, piece, n, &e);
+		rc = zip_inflate_read(z, piece, n, &err);
 		left -= n;
-		fuzz_judge(rc, &e);
+		fuzz_judge(rc, &err);
 	}
 	zip_inflate_free(z);
 }
@@ -45,11 +45,11 @@ static void
 directory(struct source *src, size_t size)
 {
 	struct zip_dir d;
-	struct err e = ERR_INIT;
-	int rc = zip_open(&d, src, ZIP_COMPARED, NULL, &e);
+	struct err err = ERR_INIT;
+	int rc = zip_open(&d, src, ZIP_COMPARED, NULL, &err);
 	uint64_t end = 0;
 
-	fuzz_judge(rc, &e);
+	fuzz_judge(rc, &err);
 	if (rc == 0) {
 		promise(d.start <= d.end && d.end <= size, "the directory is inside the input");
 		for (size_t i = 0; i < d.n; i++)
@@ -72,12 +72,12 @@ static void
 damaged(struct source *src, size_t size)
 {
 	struct zip_dir d;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
-	fuzz_judge(zip_open(&d, src, ZIP_DAMAGED, NULL, &e), &e);
+	fuzz_judge(zip_open(&d, src, ZIP_DAMAGED, NULL, &err), &err);
 	zip_release(&d);
-	err_clear(&e);
-	fuzz_judge(zip_scan(&d, src, &e), &e);
+	err_clear(&err);
+	fuzz_judge(zip_scan(&d, src, &err), &err);
 	for (size_t i = 0; i < d.n; i++) {
 		promise(zip_find(&d, d.entries[i].name) == &d.entries[i], "an entry is found by its name");
 		promise(d.entries[i].data <= size && d.entries[i].packed <= size - d.entries[i].data,
@@ -93,25 +93,25 @@ forward(struct source *src)
 	struct zip_descriptor d;
 	struct zip_entry en;
 	struct buf name = BUF_INIT;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	enum zip_sign sign = ZIP_SIGN_OTHER;
 	uint64_t at = 0, n = 0, start;
 
-	while (zip_sign(src, at, &sign, &e) == 0 && sign == ZIP_SIGN_LOCAL && zip_local(src, at, &l, &name, &e) == 0) {
+	while (zip_sign(src, at, &sign, &err) == 0 && sign == ZIP_SIGN_LOCAL && zip_local(src, at, &l, &name, &err) == 0) {
 		promise(l.entry.data >= at + ZIP_LOCAL, "a header has at least its fixed length");
 		at = l.entry.data;
 		if (!num_add(at, l.entry.packed, &at))
 			break;
-		if ((l.entry.flags & ZIP_FLAG_DESCRIPTOR) != 0 && zip_descriptor(src, at, l.wide, &d, &e) == 0)
+		if ((l.entry.flags & ZIP_FLAG_DESCRIPTOR) != 0 && zip_descriptor(src, at, l.wide, &d, &err) == 0)
 			at = d.end;
-		err_clear(&e);
+		err_clear(&err);
 	}
-	for (start = at; sign == ZIP_SIGN_CENTRAL && zip_central(src, at, &en, &name, &at, &e) == 0; n++) {
-		if (zip_sign(src, at, &sign, &e) < 0)
+	for (start = at; sign == ZIP_SIGN_CENTRAL && zip_central(src, at, &en, &name, &at, &err) == 0; n++) {
+		if (zip_sign(src, at, &sign, &err) < 0)
 			break;
 	}
-	if (e.code == ERR_NONE && n > 0)
-		fuzz_judge(zip_tail(src, at, start, n, NULL, &e), &e);
+	if (err.code == ERR_NONE && n > 0)
+		fuzz_judge(zip_tail(src, at, start, n, NULL, &err), &err);
 	buf_release(&name);
 }
 

@@ -29,17 +29,17 @@ static const struct diag diag = { say, NULL };
 static uint8_t **contents; /* by storage */
 
 static int
-read_storage(struct ckpt *c, uint32_t i, struct err *e)
+read_storage(struct ckpt *c, uint32_t i, struct err *err)
 {
 	uint64_t n = c->storages[i].nbytes, at, part;
 
 	contents[i] = xmalloc((size_t)n);
 	for (at = 0; at < n; at += part) {
 		part = n - at < 100000 ? n - at : 100000;
-		if (ckpt_read(c, i, at, contents[i] + at, (size_t)part, e) < 0)
+		if (ckpt_read(c, i, at, contents[i] + at, (size_t)part, err) < 0)
 			return -1;
 	}
-	return ckpt_done(c, i, e);
+	return ckpt_done(c, i, err);
 }
 
 static void
@@ -102,16 +102,16 @@ put_entry(const struct statedict *sd, const struct sd_entry *en)
 }
 
 static int
-dump(struct ckpt *c, const char *key, struct err *e)
+dump(struct ckpt *c, const char *key, struct err *err)
 {
 	struct statedict sd;
 
 	contents = xcalloc(c->nstorages, sizeof(*contents));
 	for (uint32_t i = 0; i < c->nstorages; i++) {
-		if (read_storage(c, i, e) < 0)
+		if (read_storage(c, i, err) < 0)
 			return -1;
 	}
-	if (ckpt_finish(c, e) < 0 || statedict_open(&sd, c, key, e) < 0)
+	if (ckpt_finish(c, err) < 0 || statedict_open(&sd, c, key, err) < 0)
 		return -1;
 	printf("format\t%s\t%u\t%u\t%s\n", c->ops->name, c->ntensors, c->nstorages, c->writer ? c->writer : "");
 	for (size_t i = 0; i < sd.n; i++)
@@ -123,7 +123,7 @@ dump(struct ckpt *c, const char *key, struct err *e)
 /* ---- copying */
 
 static int
-copy_storage(struct ckpt *c, uint32_t i, struct sink *out, uint32_t *crc, struct err *e)
+copy_storage(struct ckpt *c, uint32_t i, struct sink *out, uint32_t *crc, struct err *err)
 {
 	struct source *src;
 	uint64_t offset, at, part, n = c->storages[i].nbytes;
@@ -132,31 +132,31 @@ copy_storage(struct ckpt *c, uint32_t i, struct sink *out, uint32_t *crc, struct
 	bool known;
 
 	*crc = 0;
-	if (ckpt_locate(c, i, e) < 0)
+	if (ckpt_locate(c, i, err) < 0)
 		return -1;
 	src = ckpt_range(c, i, &offset);
-	if (src != NULL && sink_copy(out, src, offset, n, crc, e) < 0)
+	if (src != NULL && sink_copy(out, src, offset, n, crc, err) < 0)
 		return -1;
 	for (at = 0; src == NULL && at < n; at += part) {
 		struct source *piece_src;
 
 		part = n - at < sizeof(piece) ? n - at : sizeof(piece);
-		if (ckpt_read(c, i, at, piece, (size_t)part, e) < 0)
+		if (ckpt_read(c, i, at, piece, (size_t)part, err) < 0)
 			return -1;
 		piece_src = source_memory(piece, (size_t)part, "piece");
-		if (sink_copy(out, piece_src, 0, part, crc, e) < 0)
+		if (sink_copy(out, piece_src, 0, part, crc, err) < 0)
 			return -1;
 		source_close(piece_src);
 	}
-	if (ckpt_crc(c, i, &stated, &known, e) < 0)
+	if (ckpt_crc(c, i, &stated, &known, err) < 0)
 		return -1;
 	if (known && stated != *crc)
 		fprintf(stderr, "warning: the stated CRC of storage %u is wrong\n", i);
-	return ckpt_done(c, i, e);
+	return ckpt_done(c, i, err);
 }
 
 static int
-copy(struct ckpt *c, struct err *e)
+copy(struct ckpt *c, struct err *err)
 {
 	struct manifest m = {
 		.tensors = c->tensors, .ntensors = c->ntensors, .nstorages = c->nstorages, .tree = c->tree, .root = c->root
@@ -164,27 +164,27 @@ copy(struct ckpt *c, struct err *e)
 	struct writer w = { .priv = NULL };
 	struct sink *out;
 	uint32_t crc;
-	int r;
+	int rc;
 
-	if (sink_fd(&out, 1, "(standard output)", e) < 0)
+	if (sink_fd(&out, 1, "(standard output)", err) < 0)
 		return -1;
 	m.storages = xcalloc(c->nstorages, sizeof(*m.storages));
 	for (uint32_t i = 0; i < c->nstorages; i++)
 		m.storages[i] = (struct manifest_storage){ c->storages[i].nbytes, c->storages[i].dtype, c->storages[i].untyped };
-	r = writer_begin(&w, format_writer("torch"), &m, out, e);
-	for (uint32_t i = 0; r == 0 && i < c->nstorages; i++) {
-		if (writer_storage(&w, i, e) < 0 || copy_storage(c, i, out, &crc, e) < 0 || writer_stored(&w, i, crc, e) < 0)
-			r = -1;
+	rc = writer_begin(&w, format_writer("torch"), &m, out, err);
+	for (uint32_t i = 0; rc == 0 && i < c->nstorages; i++) {
+		if (writer_storage(&w, i, err) < 0 || copy_storage(c, i, out, &crc, err) < 0 || writer_stored(&w, i, crc, err) < 0)
+			rc = -1;
 	}
-	if (r == 0)
-		r = ckpt_finish(c, e);
-	if (r == 0)
-		r = writer_finish(&w, e);
+	if (rc == 0)
+		rc = ckpt_finish(c, err);
+	if (rc == 0)
+		rc = writer_finish(&w, err);
 	writer_release(&w);
 	free(m.storages);
-	if (r < 0)
+	if (rc < 0)
 		sink_abort(out);
-	return r < 0 ? -1 : sink_commit(out, e);
+	return rc < 0 ? -1 : sink_commit(out, err);
 }
 
 int
@@ -194,25 +194,25 @@ main(int argc, char **argv)
 	struct format_opts fo = { .diag = &diag, .source = &so };
 	struct source *src = NULL;
 	struct ckpt *c = NULL;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	const char *key = NULL;
-	int at = 2, r;
+	int at = 2, rc;
 
 	if (argc > at + 1 && strcmp(argv[at], "-k") == 0) {
 		key = argv[at + 1];
 		at += 2;
 	}
-	r = at < argc ? source_open(&src, argv[at], &so, &e) : source_fd(&src, dup(0), "(standard input)", &so, &e);
-	if (r == 0)
-		r = format_open(&c, src, &fo, &e);
-	if (r == 0)
-		r = strcmp(argv[1], "copy") == 0 ? copy(c, &e) : dump(c, key, &e);
-	if (r < 0)
-		fprintf(stderr, "error: %s\n", e.msg);
+	rc = at < argc ? source_open(&src, argv[at], &so, &err) : source_fd(&src, dup(0), "(standard input)", &so, &err);
+	if (rc == 0)
+		rc = format_open(&c, src, &fo, &err);
+	if (rc == 0)
+		rc = strcmp(argv[1], "copy") == 0 ? copy(c, &err) : dump(c, key, &err);
+	if (rc < 0)
+		fprintf(stderr, "error: %s\n", err.msg);
 	for (uint32_t i = 0; c != NULL && contents != NULL && i < c->nstorages; i++)
 		free(contents[i]);
 	free(contents);
 	ckpt_close(c);
 	source_close(src);
-	return r < 0 ? 2 : 0;
+	return rc < 0 ? 2 : 0;
 }

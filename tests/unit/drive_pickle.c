@@ -23,27 +23,27 @@
 #include "format/scan.h"
 
 static int
-add(void *arg, const void *p, size_t n, struct err *e)
+add(void *arg, const void *p, size_t n, struct err *err)
 {
-	(void)e;
+	(void)err;
 	buf_add(arg, p, n);
 	return 0;
 }
 
 static int
-copy(const void *p, size_t n, struct buf *out, struct err *e)
+copy(const void *p, size_t n, struct buf *out, struct err *err)
 {
 	struct source *src = source_memory(p, n, "pickle");
 	struct vtree *t = vtree_new(), *u = vtree_new();
 	struct value_copier c = { .dst = u, .src = t };
 	struct pickle_place place = { .src = src, .limit = n };
 	uint32_t root;
-	int status = pickle_decode(t, &place, NULL, &root, e);
+	int status = pickle_decode(t, &place, NULL, &root, err);
 
 	/* Encodes a copy of the tree. The copy uses the texts of the first tree. */
 	if (status == 0) {
-		root = value_copy(&c, root, e);
-		status = root == VALUE_ABSENT ? -1 : pickle_encode(u, root, NULL, add, out, e);
+		root = value_copy(&c, root, err);
+		status = root == VALUE_ABSENT ? -1 : pickle_encode(u, root, NULL, add, out, err);
 	}
 	value_copier_release(&c);
 	vtree_free(u);
@@ -53,11 +53,11 @@ copy(const void *p, size_t n, struct buf *out, struct err *e)
 }
 
 static int
-found(void *arg, const struct pickle_found *f, struct err *e)
+found(void *arg, const struct pickle_found *f, struct err *err)
 {
 	static const char *const how[] = { "GLOBAL", "STACK_GLOBAL", "COMPUTED", "INST" };
 
-	(void)e;
+	(void)err;
 	buf_addf(arg, "global\t%s\t%s\t%" PRIu64 "\t%u\t", pickle_verdict_text(f->verdict), how[f->ref], f->off, f->pickle);
 	buf_addstr(arg, f->module);
 	buf_addc(arg, '\t');
@@ -67,12 +67,12 @@ found(void *arg, const struct pickle_found *f, struct err *e)
 }
 
 static int
-scan(const void *p, size_t n, bool legacy, struct buf *out, struct err *e)
+scan(const void *p, size_t n, bool legacy, struct buf *out, struct err *err)
 {
 	struct source *src = source_memory(p, n, "pickle");
 	struct buf globals = BUF_INIT;
 	struct pickle_scan s = { .found = found, .arg = &globals, .rest = true, .legacy = legacy };
-	int status = pickle_scan(&s, src, 0, n, e);
+	int status = pickle_scan(&s, src, 0, n, err);
 
 	if (s.loads)
 		buf_adds(out, "loads\n");
@@ -122,18 +122,18 @@ main(int argc, char **argv)
 	if (strcmp(what, "copy") != 0 && strcmp(what, "scan") != 0 && !legacy)
 		return 2;
 	while (get(&in)) {
-		struct err e = ERR_INIT;
+		struct err err = ERR_INIT;
 		int status;
 
 		buf_clear(&out);
-		status = what[0] == 'c' ? copy(in.p, in.len, &out, &e) : scan(in.p, in.len, legacy, &out, &e);
+		status = what[0] == 'c' ? copy(in.p, in.len, &out, &err) : scan(in.p, in.len, legacy, &out, &err);
 		if (status == 0) {
 			put(out.p, out.len);
 			continue;
 		}
 		if (fwrite("\xff\xff\xff\xff", 1, 4, stdout) != 4)
 			return 2;
-		put(e.msg, strlen(e.msg));
+		put(err.msg, strlen(err.msg));
 	}
 	buf_release(&in);
 	buf_release(&out);

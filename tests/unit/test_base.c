@@ -16,35 +16,35 @@
 static void
 test_err(void)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	char long_name[4000];
 
-	ok(err_at(&e, "a.pth", 17, "%s", "broken") == -1);
-	is_str(e.msg, "a.pth: at byte 17: broken", "an error has the offset of a byte");
-	ok(e.code == ERR_INPUT);
-	ok(err_set(&e, ERR_USAGE, "later") == -1 && e.code == ERR_INPUT);
-	is_str(e.msg, "a.pth: at byte 17: broken", "the first error wins");
-	err_clear(&e);
-	err_line(&e, "c.yaml", 3, 4, "what");
-	is_str(e.msg, "c.yaml:3:4: what", "an error has line and column");
-	err_clear(&e);
+	ok(err_at(&err, "a.pth", 17, "%s", "broken") == -1);
+	is_str(err.msg, "a.pth: at byte 17: broken", "an error has the offset of a byte");
+	ok(err.code == ERR_INPUT);
+	ok(err_set(&err, ERR_USAGE, "later") == -1 && err.code == ERR_INPUT);
+	is_str(err.msg, "a.pth: at byte 17: broken", "the first error wins");
+	err_clear(&err);
+	err_line(&err, "c.yaml", 3, 4, "what");
+	is_str(err.msg, "c.yaml:3:4: what", "an error has line and column");
+	err_clear(&err);
 	errno = ENOENT;
-	err_sys(&e, "f", "cannot open");
-	is_str(e.msg, "f: cannot open: No such file or directory", "an error of the system has the text of errno");
-	ok(e.code == ERR_SYSTEM && e.sysno == ENOENT);
-	err_clear(&e);
-	ok(e.code == ERR_NONE && e.msg[0] == '\0');
+	err_sys(&err, "f", "cannot open");
+	is_str(err.msg, "f: cannot open: No such file or directory", "an error of the system has the text of errno");
+	ok(err.code == ERR_SYSTEM && err.sysno == ENOENT);
+	err_clear(&err);
+	ok(err.code == ERR_NONE && err.msg[0] == '\0');
 	memset(long_name, 'x', sizeof(long_name) - 1);
 	long_name[sizeof(long_name) - 1] = '\0';
-	err_set(&e, ERR_ANSWER, "%s", long_name);
-	is_uint(strlen(e.msg), sizeof(e.msg) - 1, "a message that is too long is cut");
-	is_str(e.msg + sizeof(e.msg) - 6, "xx...", "a message that is cut ends in dots");
-	err_clear(&e);
-	err_input(&e, long_name, "%s", long_name);
-	ok(strlen(e.msg) < sizeof(e.msg));
-	err_clear(&e);
-	err_at(&e, long_name, 5, "gone");
-	ok(strlen(e.msg) < sizeof(e.msg));
+	err_set(&err, ERR_ANSWER, "%s", long_name);
+	is_uint(strlen(err.msg), sizeof(err.msg) - 1, "a message that is too long is cut");
+	is_str(err.msg + sizeof(err.msg) - 6, "xx...", "a message that is cut ends in dots");
+	err_clear(&err);
+	err_input(&err, long_name, "%s", long_name);
+	ok(strlen(err.msg) < sizeof(err.msg));
+	err_clear(&err);
+	err_at(&err, long_name, 5, "gone");
+	ok(strlen(err.msg) < sizeof(err.msg));
 }
 
 static void

@@ -27,11 +27,11 @@ struct memory {
 };
 
 static int
-memory_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *e)
+memory_read(struct ckpt *c, uint32_t storage, uint64_t off, void *p, size_t n, struct err *err)
 {
 	struct memory *m = c->priv;
 
-	(void)e;
+	(void)err;
 	memcpy(p, m->p[storage] + off, n);
 	return 0;
 }
@@ -199,11 +199,11 @@ struct collected {
 };
 
 static int
-collect(void *arg, void *p, size_t n, struct err *e)
+collect(void *arg, void *p, size_t n, struct err *err)
 {
 	struct collected *c = arg;
 
-	(void)e;
+	(void)err;
 	memcpy(c->p + c->n, p, n);
 	c->n += n;
 	memset(p, 0xee, n); /* the consumer owns the bytes and may change them */
@@ -222,7 +222,7 @@ ranges(struct sample *s)
 	for (int i = 0; i < 12; i++) {
 		struct boxes_range r = boxes_whole(&s->t);
 		struct collected c = { q, 0 };
-		struct err e = ERR_INIT;
+		struct err err = ERR_INIT;
 		size_t n;
 
 		if (i > 0) {
@@ -230,7 +230,7 @@ ranges(struct sample *s)
 			r.to = r.from + below(count - r.from + 1);
 		}
 		n = (size_t)(r.to - r.from) * item;
-		good = good && boxes_fill(s->c, &r, p, &e) == 0 && boxes_read(s->c, &r, collect, &c, &e) == 0 &&
+		good = good && boxes_fill(s->c, &r, p, &err) == 0 && boxes_read(s->c, &r, collect, &c, &err) == 0 &&
 		       boxes_bytes(&r) == n && c.n == n && memcmp(p, s->expected + r.from * item, n) == 0 &&
 		       memcmp(q, s->expected + r.from * item, n) == 0;
 	}
@@ -240,11 +240,11 @@ ranges(struct sample *s)
 }
 
 static int
-check(struct ckpt *c, const struct tensor *t, struct err *e)
+check(struct ckpt *c, const struct tensor *t, struct err *err)
 {
 	struct tensor copy = *t;
 
-	return boxes_make(c, &copy, str_c(""), t->more->boxes, t->more->nboxes, e);
+	return boxes_make(c, &copy, str_c(""), t->more->boxes, t->more->nboxes, err);
 }
 
 static void
@@ -266,10 +266,10 @@ random_tilings(void)
 			unsigned wrong = 0, refused = 0;
 
 			for (int i = 0; i < 40; i++) {
-				struct err e = ERR_INIT;
+				struct err err = ERR_INIT;
 
 				make_sample(s, ndim, kinds[k].dtype, kinds[k].flags);
-				refused += check(s->c, &s->t, &e) != 0;
+				refused += check(s->c, &s->t, &err) != 0;
 				wrong += !ranges(s);
 				free_sample(s);
 			}
@@ -338,15 +338,15 @@ disturbed_tilings(void)
 	unsigned wrong = 0, refused = 0, quiet = 0, n = 3000;
 
 	for (unsigned i = 0; i < n; i++) {
-		struct err e = ERR_INIT;
+		struct err err = ERR_INIT;
 		int rc;
 
 		make_sample(s, 1 + (unsigned)below(DIMS), DTYPE_UINT8, 0);
 		disturb(s);
-		rc = check(s->c, &s->t, &e);
+		rc = check(s->c, &s->t, &err);
 		wrong += (rc == 0) != covered_once(s);
 		refused += rc < 0;
-		quiet += rc < 0 && strstr(e.msg, "box") == NULL;
+		quiet += rc < 0 && strstr(err.msg, "box") == NULL;
 		free_sample(s);
 	}
 	ok_msg(wrong == 0, "a tiling is refused if and only if an element is in no box or in two");
@@ -359,7 +359,7 @@ static void
 fixed_errors(void)
 {
 	struct sample *s = xmalloc(sizeof(*s));
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct boxes_range r;
 	unsigned char byte[16];
 
@@ -381,28 +381,28 @@ fixed_errors(void)
 	}
 	s->c->nstorages = 1;
 	s->storages[0].flags = 0;
-	ok_msg(check(s->c, &s->t, &e) == 0, "two halves");
+	ok_msg(check(s->c, &s->t, &err) == 0, "two halves");
 	s->low[1][0] = 1;
-	check(s->c, &s->t, &e);
-	is_str(e.msg, "memory: its box [2,4] at [1,0] overlaps the box [2,4] at [0,0]", "the error names the box");
-	err_clear(&e);
+	check(s->c, &s->t, &err);
+	is_str(err.msg, "memory: its box [2,4] at [1,0] overlaps the box [2,4] at [0,0]", "the error names the box");
+	err_clear(&err);
 	s->low[1][0] = 2;
 	s->size[1][0] = 1;
-	check(s->c, &s->t, &e);
-	is_str(e.msg, "memory: no box of it holds [1,4] at [3,0]", "the error names the box");
-	err_clear(&e);
+	check(s->c, &s->t, &err);
+	is_str(err.msg, "memory: no box of it holds [1,4] at [3,0]", "the error names the box");
+	err_clear(&err);
 	r = boxes_whole(&s->t);
-	boxes_fill(s->c, &r, byte, &e);
-	is_str(e.msg, "memory: a tensor has elements that no file holds", "the error names the box");
-	err_clear(&e);
+	boxes_fill(s->c, &r, byte, &err);
+	is_str(err.msg, "memory: a tensor has elements that no file holds", "the error names the box");
+	err_clear(&err);
 	s->size[1][0] = 3;
-	check(s->c, &s->t, &e);
-	is_str(e.msg, "memory: its box [3,4] at [2,0] is outside its shape", "the error names the box");
-	err_clear(&e);
+	check(s->c, &s->t, &err);
+	is_str(err.msg, "memory: its box [3,4] at [2,0] is outside its shape", "the error names the box");
+	err_clear(&err);
 	s->size[1][0] = 2;
 	s->step[1][0] = 1 << 20;
-	check(s->c, &s->t, &e);
-	is_str(e.msg, "memory: its box [2,4] at [2,0] reaches beyond the end of its storage", "the error names the box");
+	check(s->c, &s->t, &err);
+	is_str(err.msg, "memory: its box [2,4] at [2,0] reaches beyond the end of its storage", "the error names the box");
 	s->c->nstorages = BOXES;
 	free_sample(s);
 	free(s);
@@ -420,29 +420,29 @@ made(void)
 	struct ckpt *c = ckpt_new(src, NULL);
 	struct storage storages[3] = { { .nbytes = 12 }, { .nbytes = 12 }, { .nbytes = 0 } };
 	struct tensor t = { .dtype = DTYPE_UINT8 };
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
 	for (uint32_t i = 0; i < 3; i++)
 		boxes[i] = (struct box){ low[i], size[i], step, 0, i };
 	c->storages = storages;
 	c->nstorages = 3;
 	tensor_set_shape(&t, &c->arena, shape, 2);
-	ok_msg(boxes_make(c, &t, str_c("w"), boxes, 3, &e) == 0 && boxes_count(&t) == 2, "an empty box is left out");
+	ok_msg(boxes_make(c, &t, str_c("w"), boxes, 3, &err) == 0 && boxes_count(&t) == 2, "an empty box is left out");
 	ok_msg(boxes_get(&t, 1).storage == 1 && t.storage == STORAGE_NONE, "the other boxes stay");
-	boxes_make(c, &t, str_c("w"), boxes, 1, &e);
-	is_str(e.msg, "memory: tensor 'w': no box of it holds [2,4] at [1,0]", "the error names the box");
-	err_clear(&e);
+	boxes_make(c, &t, str_c("w"), boxes, 1, &err);
+	is_str(err.msg, "memory: tensor 'w': no box of it holds [2,4] at [1,0]", "the error names the box");
+	err_clear(&err);
 	boxes[0].size = shape;
-	ok_msg(boxes_make(c, &t, str_c("w"), boxes, 1, &e) == 0 && t.more == NULL && t.storage == 0,
+	ok_msg(boxes_make(c, &t, str_c("w"), boxes, 1, &err) == 0 && t.more == NULL && t.storage == 0,
 	       "a single box gives a plain tensor");
 	boxes[0].stride = turned;
-	ok_msg(boxes_make(c, &t, str_c("w"), boxes, 1, &e) == 0 && t.more != NULL,
+	ok_msg(boxes_make(c, &t, str_c("w"), boxes, 1, &err) == 0 && t.more != NULL,
 	       "a single box whose elements are in another order stays a box");
 	t.shape = size[2];
-	ok_msg(boxes_make(c, &t, str_c("w"), boxes + 2, 0, &e) == 0 && boxes_count(&t) == 0,
+	ok_msg(boxes_make(c, &t, str_c("w"), boxes + 2, 0, &err) == 0 && boxes_count(&t) == 0,
 	       "a tensor without elements needs no box");
 	boxes[2].low = low[0];
-	ok_msg(boxes_make(c, &t, str_c("w"), boxes + 2, 1, &e) == 0 && t.more == NULL && t.storage == 2, "empty, plain");
+	ok_msg(boxes_make(c, &t, str_c("w"), boxes + 2, 1, &err) == 0 && t.more == NULL && t.storage == 2, "empty, plain");
 	ckpt_close(c);
 	source_close(src);
 }
@@ -467,7 +467,7 @@ many_boxes(void)
 	struct storage storage = { .nbytes = (uint64_t)ROWS * ROW, .packed = (uint64_t)ROWS * ROW };
 	struct boxes_range all = boxes_whole(&t);
 	struct collected all_of_it = { out, 0 };
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	bool good = true;
 
 	for (size_t i = 0; i < (size_t)ROWS * ROW; i++)
@@ -481,8 +481,8 @@ many_boxes(void)
 	c->ops = &(struct ckpt_ops){ .name = "memory" };
 	c->storages = &storage;
 	c->nstorages = 1;
-	ok_msg(check(c, &t, &e) == 0, "a grid of %d boxes is accepted", N);
-	ok_msg(boxes_read(c, &all, collect, &all_of_it, &e) == 0 && all_of_it.n == (size_t)ROWS * ROW,
+	ok_msg(check(c, &t, &err) == 0, "a grid of %d boxes is accepted", N);
+	ok_msg(boxes_read(c, &all, collect, &all_of_it, &err) == 0 && all_of_it.n == (size_t)ROWS * ROW,
 	       "a large tensor is read completely");
 	for (size_t i = 0; good && i < (size_t)ROWS * ROW; i += 977) {
 		size_t row = i / ROW, column = i % ROW;
@@ -514,7 +514,7 @@ large_checks(void)
 	struct source *src = source_memory("", 0, "memory");
 	struct ckpt *c = ckpt_new(src, NULL);
 	struct storage storage = { .nbytes = 9 };
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
 	for (size_t i = 0; i < N; i++) {
 		size_t k = i * 48271 % N; /* in pseudo-random order */
@@ -526,9 +526,9 @@ large_checks(void)
 	more.boxes = boxes;
 	c->storages = &storage;
 	c->nstorages = 1;
-	ok_msg(check(c, &t, &e) == 0, "a grid of %d boxes is accepted", N);
+	ok_msg(check(c, &t, &err) == 0, "a grid of %d boxes is accepted", N);
 	low[N / 3][1]++;
-	ok_msg(check(c, &t, &e) < 0, "a box that is shifted by one element is refused");
+	ok_msg(check(c, &t, &err) < 0, "a box that is shifted by one element is refused");
 	ckpt_close(c);
 	source_close(src);
 	free(boxes);
@@ -547,17 +547,17 @@ plain(void)
 	unsigned char out[6];
 	uint32_t s = 9;
 	uint64_t offset = 0;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
 	c->ops = &(struct ckpt_ops){ .name = "memory" };
 	c->storages = &storage;
 	c->nstorages = 1;
 	ok_msg(boxes_count(&t) == 1 && boxes_get(&t, 0).offset == 1 && boxes_get(&t, 0).low[1] == 0, "one box");
 	ok_msg(boxes_stored(c, &r, &s, &offset) && s == 0 && offset == 6, "rows of a tensor are stored in one run");
-	ok_msg(boxes_fill(c, &r, out, &e) == 0 && memcmp(out, "6789ab", 6) == 0, "a range of rows is read");
+	ok_msg(boxes_fill(c, &r, out, &err) == 0 && memcmp(out, "6789ab", 6) == 0, "a range of rows is read");
 	t.stride = columns;
 	ok_msg(!boxes_stored(c, &r, &s, &offset), "columns are not stored in one run");
-	ok_msg(boxes_fill(c, &r, out, &e) == 0 && memcmp(out, "45ab67", 6) == 0, "a range of columns is read");
+	ok_msg(boxes_fill(c, &r, out, &err) == 0 && memcmp(out, "45ab67", 6) == 0, "a range of columns is read");
 	t.storage = STORAGE_NONE;
 	ok_msg(boxes_count(&t) == 0 && !boxes_stored(c, &r, &s, &offset), "a tensor without data has no box");
 	ckpt_close(c);

@@ -139,12 +139,12 @@ make(struct buf *b)
 static struct source *
 piped(const struct buf *b)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct source *s;
 	int fds[2];
 
 	if (pipe(fds) < 0 || write(fds[1], b->p, b->len) != (ssize_t)b->len || close(fds[1]) < 0 ||
-	    source_fd(&s, fds[0], "f", NULL, &e) < 0)
+	    source_fd(&s, fds[0], "f", NULL, &err) < 0)
 		tap_bail("no pipe");
 	return s;
 }
@@ -173,11 +173,11 @@ tensor_at(const struct ckpt *c, const char *name)
 static int
 first_byte(struct ckpt *c, const struct tensor *t)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	uint8_t byte;
 
-	if (ckpt_read(c, t->storage, t->offset * dtype_size((enum dtype)t->dtype), &byte, 1, &e) < 0) {
-		tap_note("%s", e.msg);
+	if (ckpt_read(c, t->storage, t->offset * dtype_size((enum dtype)t->dtype), &byte, 1, &err) < 0) {
+		tap_note("%s", err.msg);
 		return -1;
 	}
 	return byte;
@@ -189,7 +189,7 @@ check_made(struct ckpt *c)
 	static const char *const keys[] = { "100", "200", "900" };
 	static const uint64_t sizes[] = { 24, 0, 6 };
 	const struct tensor *t;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	uint32_t class = value_get(c->tree, c->root, str_c("class"));
 
 	is_str(c->ops->name, "torch-legacy", "the format is recognised");
@@ -206,20 +206,20 @@ check_made(struct ckpt *c)
 	ok(t != NULL && t->storage == 0 && t->offset == 3 && t->ndim == 1 && t->shape[0] == 2 && first_byte(c, t) == 10 + 12);
 	t = tensor_at(c, "slice");
 	ok(t != NULL && t->storage == 0 && t->offset == 4 && first_byte(c, t) == 10 + 16);
-	ok(ckpt_done(c, 0, &e) == 0 && ckpt_done(c, 1, &e) == 0);
+	ok(ckpt_done(c, 0, &err) == 0 && ckpt_done(c, 1, &err) == 0);
 	t = tensor_at(c, "none");
 	ok(t != NULL && t->dtype == DTYPE_INT64 && t->storage == 1 && tensor_count(t) == 0);
 	t = tensor_at(c, "bf");
 	ok(t != NULL && t->dtype == DTYPE_BFLOAT16 && t->storage == 2 && first_byte(c, t) == 90);
 	ok_msg(value_is_global(c->tree, class, "models.net", "Net"), "a class that is stored with its source is read as the class");
-	ok(ckpt_done(c, 2, &e) == 0);
-	ok_msg(ckpt_finish(c, &e) == 0, "the file is read to its end: %s", e.msg);
+	ok(ckpt_done(c, 2, &err) == 0);
+	ok_msg(ckpt_finish(c, &err) == 0, "the file is read to its end: %s", err.msg);
 }
 
 static void
 test_whole(void)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct buf b = BUF_INIT;
 
 	make(&b);
@@ -228,7 +228,7 @@ test_whole(void)
 		struct ckpt *c = NULL;
 
 		warned[0] = '\0';
-		if (ok_msg(format_open(&c, s, &opts, &e) == 0, "opened %s: %s", stream ? "from a pipe" : "from memory", e.msg))
+		if (ok_msg(format_open(&c, s, &opts, &err) == 0, "opened %s: %s", stream ? "from a pipe" : "from memory", err.msg))
 			check_made(c);
 		is_str(warned, "", "a valid file gives no warning");
 		ckpt_close(c);
@@ -239,27 +239,27 @@ test_whole(void)
 
 /* Opens the file, releases the storages from the last to the first, and reads to the end. */
 static int
-run(const struct buf *b, int stream, struct err *e)
+run(const struct buf *b, int stream, struct err *err)
 {
 	struct source *s = source_of(b, stream);
 	struct ckpt *c = NULL;
-	int r;
+	int rc;
 
 	warned[0] = '\0';
-	r = format_open(&c, s, &opts, e);
-	for (uint32_t i = c != NULL ? c->nstorages : 0; r == 0 && i-- > 0;)
-		r = ckpt_done(c, i, e);
-	if (r == 0)
-		r = ckpt_finish(c, e);
+	rc = format_open(&c, s, &opts, err);
+	for (uint32_t i = c != NULL ? c->nstorages : 0; rc == 0 && i-- > 0;)
+		rc = ckpt_done(c, i, err);
+	if (rc == 0)
+		rc = ckpt_finish(c, err);
 	ckpt_close(c);
 	source_close(s);
-	return r;
+	return rc;
 }
 
 static void
 test_cut(void)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct buf b = BUF_INIT;
 	size_t whole;
 
@@ -269,22 +269,22 @@ test_cut(void)
 		size_t taken = 0;
 
 		for (b.len = 20; b.len < whole; b.len++) {
-			err_clear(&e);
-			taken += run(&b, stream, &e) == 0;
+			err_clear(&err);
+			taken += run(&b, stream, &err) == 0;
 		}
 		is_uint(taken, 0,
 			stream ? "a pipe that is cut off anywhere is refused" : "a file that is cut off anywhere is refused");
-		ok_msg(strstr(e.msg, "cut off") != NULL, "the error says that the input is cut off: %s", e.msg);
+		ok_msg(strstr(err.msg, "cut off") != NULL, "the error says that the input is cut off: %s", err.msg);
 	}
-	err_clear(&e);
-	ok(run(&b, 1, &e) == 0);
+	err_clear(&err);
+	ok(run(&b, 1, &err) == 0);
 	buf_release(&b);
 }
 
 static void
 test_trailing(void)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct buf b = BUF_INIT;
 	char expected[200];
 	size_t one;
@@ -294,14 +294,14 @@ test_trailing(void)
 	buf_addc(&b, 'x');
 	snprintf(expected, sizeof(expected), "f: at byte %zu: bytes follow the last storage; they are ignored", one);
 	for (int stream = 0; stream < 2; stream++) {
-		is_int(run(&b, stream, &e), 0, "bytes after the end are accepted");
+		is_int(run(&b, stream, &err), 0, "bytes after the end are accepted");
 		is_str(warned, expected, "bytes after the end give a warning");
 	}
 	b.len = one;
 	make(&b);
 	snprintf(expected, sizeof(expected), "f: at byte %zu: another saved object follows; only the first is read", one);
 	for (int stream = 0; stream < 2; stream++) {
-		is_int(run(&b, stream, &e), 0, "a second object after the end is accepted");
+		is_int(run(&b, stream, &err), 0, "a second object after the end is accepted");
 		is_str(warned, expected, "a second object after the end gives a warning");
 	}
 	buf_release(&b);
@@ -336,7 +336,7 @@ static void
 test_broken(void)
 {
 	struct buf b = BUF_INIT;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
 	for (size_t i = 0; i < sizeof(broken) / sizeof(broken[0]); i++) {
 		const struct broken *t = &broken[i];
@@ -353,10 +353,11 @@ test_broken(void)
 		buf_le64(&b, t->counts[1]);
 		buf_fill(&b, 'd', strcmp(t->keys[0], "2") == 0 ? 16 : 1);
 		for (int stream = 0; stream < 2; stream++) {
-			err_clear(&e);
-			is_int(run(&b, stream, &e), t->expected ? -1 : 0, t->what);
+			err_clear(&err);
+			is_int(run(&b, stream, &err), t->expected ? -1 : 0, t->what);
 			if (t->expected != NULL)
-				ok_msg(strncmp(e.msg, "f: at byte ", 11) == 0 && strstr(e.msg, t->expected) != NULL, "%s", e.msg);
+				ok_msg(strncmp(err.msg, "f: at byte ", 11) == 0 && strstr(err.msg, t->expected) != NULL, "%s",
+				       err.msg);
 		}
 	}
 	buf_release(&b);
@@ -365,12 +366,12 @@ test_broken(void)
 static void
 refused(const char *text, size_t n, const char *expected)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct buf b = BUF_INIT;
 
 	buf_add(&b, text, n);
-	is_int(run(&b, 0, &e), -1, expected);
-	ok_msg(strstr(e.msg, expected) != NULL, "%s", e.msg);
+	is_int(run(&b, 0, &err), -1, expected);
+	ok_msg(strstr(err.msg, expected) != NULL, "%s", err.msg);
 	buf_release(&b);
 }
 
@@ -402,7 +403,7 @@ test_protocols(void)
 		{ "\x80\x05\x95\x0d\0\0\0\0\0\0\0" MAGIC, 24 },
 		{ "L119547037146038801333356L\n.", 28 },
 	};
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct buf b = BUF_INIT;
 
 	for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
@@ -416,7 +417,7 @@ test_protocols(void)
 		else
 			buf_add(&b, rest2, sizeof(rest2) - 1);
 		s = source_memory(b.p, b.len, "f");
-		ok_msg(format_open(&c, s, &opts, &e) == 0, "kind %zu of beginning: %s", i, e.msg);
+		ok_msg(format_open(&c, s, &opts, &err) == 0, "kind %zu of beginning: %s", i, err.msg);
 		if (c != NULL) {
 			is_str(c->ops->name, "torch-legacy", "the format is recognised");
 			ok(value_kind(c->tree, c->root) == VALUE_INT && value_int(c->tree, c->root) == 7);

@@ -7,7 +7,7 @@
 
 /* Reads text as a list and adds its names and line numbers to *names. Returns 0 at the end, -1 on an error. */
 static int
-read_names(const char *text, size_t len, bool null, struct buf *names, struct err *e)
+read_names(const char *text, size_t len, bool null, struct buf *names, struct err *err)
 {
 	struct source *src = source_memory(text, len, "list");
 	struct list_reader r;
@@ -15,7 +15,7 @@ read_names(const char *text, size_t len, bool null, struct buf *names, struct er
 	int rc;
 
 	list_open(&r, src, null);
-	while ((rc = list_next(&r, &line, e)) == 1) {
+	while ((rc = list_next(&r, &line, err)) == 1) {
 		buf_addstr(names, line.entry.name);
 		buf_addf(names, "|%u\n", (unsigned)line.number);
 	}
@@ -26,7 +26,7 @@ read_names(const char *text, size_t len, bool null, struct buf *names, struct er
 
 /* Reads the fields of line number 7 of the list f. The contents of entry are valid until list_release. */
 static int
-parse(struct list_reader *r, const char *line, struct entry *entry, struct err *e)
+parse(struct list_reader *r, const char *line, struct entry *entry, struct err *err)
 {
 	struct buf text = BUF_INIT;
 	struct source *src;
@@ -37,7 +37,7 @@ parse(struct list_reader *r, const char *line, struct entry *entry, struct err *
 	buf_adds(&text, line);
 	src = source_memory(text.p, text.len, "f");
 	list_open(r, src, false);
-	rc = list_next(r, &out, e) == 1 ? 0 : -1;
+	rc = list_next(r, &out, err) == 1 ? 0 : -1;
 	*entry = out.entry;
 	source_close(src);
 	buf_release(&text);
@@ -57,9 +57,9 @@ test_lines(void)
 				   "d\\te\\x1b\\\\\n"
 				   "last";
 	struct buf names = BUF_INIT;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
-	ok(read_names(text, sizeof(text) - 1, false, &names, &e) == 0);
+	ok(read_names(text, sizeof(text) - 1, false, &names, &err) == 0);
 	is_str(names.p, "a.weight|2\nb|5\n#c|6\n|7\nd\te\x1b\\|8\nlast|9\n", "names and line numbers are right");
 	buf_release(&names);
 }
@@ -69,9 +69,9 @@ test_null(void)
 {
 	static const char text[] = "#a\0b\tc\nd\0\\e\0end";
 	struct buf names = BUF_INIT;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
-	ok(read_names(text, sizeof(text) - 1, true, &names, &e) == 0);
+	ok(read_names(text, sizeof(text) - 1, true, &names, &err) == 0);
 	is_str(names.p, "#a|1\nb\tc\nd|2\n\\e|3\nend|4\n", "records that end in NUL have raw names");
 	buf_release(&names);
 }
@@ -80,20 +80,20 @@ static void
 test_fields(void)
 {
 	struct list_reader r;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct entry x;
 
-	ok(parse(&r, "n\tbfloat16\t[2,0,7]\tkind=buffer\tx=y\tlayer_type=A\\tB\trequires_grad=false", &x, &e) == 0);
+	ok(parse(&r, "n\tbfloat16\t[2,0,7]\tkind=buffer\tx=y\tlayer_type=A\\tB\trequires_grad=false", &x, &err) == 0);
 	is_int(x.dtype, DTYPE_BFLOAT16, "dtype");
 	ok(x.has_shape && x.ndim == 3 && x.shape[0] == 2 && x.shape[1] == 0 && x.shape[2] == 7);
 	is_int(x.kind, ENTRY_BUFFER, "kind");
 	is_int(x.requires_grad, GRAD_FALSE, "requires_grad");
 	ok(str_eqc(x.layer_type, "A\tB"));
 	list_release(&r);
-	ok(parse(&r, "n\tfuture16\t[]", &x, &e) == 0);
+	ok(parse(&r, "n\tfuture16\t[]", &x, &err) == 0);
 	ok_msg(x.dtype == DTYPE_UNKNOWN && x.has_shape && x.ndim == 0, "an unknown dtype is accepted, and a scalar has a shape");
 	list_release(&r);
-	ok(parse(&r, "n\tlayer_type=Linear", &x, &e) == 0);
+	ok(parse(&r, "n\tlayer_type=Linear", &x, &err) == 0);
 	ok_msg(!x.has_shape && str_eqc(x.layer_type, "Linear"), "keys may follow the name directly");
 	ok(x.kind == ENTRY_UNKNOWN && x.requires_grad == GRAD_UNKNOWN);
 	list_release(&r);
@@ -116,10 +116,10 @@ test_errors(void)
 	struct entry x;
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct err e = ERR_INIT;
+		struct err err = ERR_INIT;
 
-		ok(parse(&r, cases[i].line, &x, &e) == -1);
-		is_str(e.msg, cases[i].message, cases[i].line);
+		ok(parse(&r, cases[i].line, &x, &err) == -1);
+		is_str(err.msg, cases[i].message, cases[i].line);
 		list_release(&r);
 	}
 }
@@ -129,17 +129,17 @@ static void
 test_long(void)
 {
 	struct buf text = BUF_INIT, names = BUF_INIT;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
 	buf_adds(&text, "a\n");
 	buf_fill(&text, 'x', 1000000);
 	buf_adds(&text, "\nb\n");
-	ok(read_names(text.p, text.len, false, &names, &e) == 0);
+	ok(read_names(text.p, text.len, false, &names, &err) == 0);
 	is_uint(names.len, 4 + 1000003 + 4, "a line of a million bytes is read");
 	buf_clear(&text);
 	buf_fill(&text, 'x', (size_t)LIST_MAX_LINE + 1);
-	ok(read_names(text.p, text.len, false, &names, &e) == -1);
-	is_str(e.msg, "list:1: a line of more than 16777216 bytes cannot be part of a tensor list",
+	ok(read_names(text.p, text.len, false, &names, &err) == -1);
+	is_str(err.msg, "list:1: a line of more than 16777216 bytes cannot be part of a tensor list",
 	       "a line of more than 16 MiB is refused");
 	buf_release(&text);
 	buf_release(&names);
@@ -152,20 +152,20 @@ test_pipe(void)
 	struct source *src;
 	struct list_reader r;
 	struct list_line line;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	int fd[2];
 
 	if (pipe(fd) < 0)
 		tap_bail("no pipe");
-	ok(source_fd(&src, fd[0], "pipe", NULL, &e) == 0);
+	ok(source_fd(&src, fd[0], "pipe", NULL, &err) == 0);
 	list_open(&r, src, false);
 	ok(write(fd[1], "one\ntw", 6) == 6);
-	ok(list_next(&r, &line, &e) == 1 && str_eqc(line.raw, "one"));
+	ok(list_next(&r, &line, &err) == 1 && str_eqc(line.raw, "one"));
 	ok_msg(!list_pending(&r), "a line without its end is not pending");
 	ok(write(fd[1], "o\n", 2) == 2);
-	ok(list_next(&r, &line, &e) == 1 && str_eqc(line.raw, "two"));
+	ok(list_next(&r, &line, &err) == 1 && str_eqc(line.raw, "two"));
 	close(fd[1]);
-	ok(list_next(&r, &line, &e) == 0);
+	ok(list_next(&r, &line, &err) == 0);
 	list_release(&r);
 	source_close(src);
 }
@@ -176,9 +176,9 @@ test_put(void)
 	const uint64_t shape[] = { 1152, 384 };
 	struct entry x = entry_named(str_c("stage_3.0.attn.qkv.weight"));
 	struct buf b = BUF_INIT;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
-	ok(list_put(&b, &x, false, &e) == 0);
+	ok(list_put(&b, &x, false, &err) == 0);
 	is_str(b.p, "stage_3.0.attn.qkv.weight\n", "a name alone");
 	buf_clear(&b);
 	x.dtype = DTYPE_FLOAT32;
@@ -186,20 +186,20 @@ test_put(void)
 	x.ndim = 2;
 	x.shape = shape;
 	x.layer_type = str_c("Linear");
-	ok(list_put(&b, &x, false, &e) == 0);
+	ok(list_put(&b, &x, false, &err) == 0);
 	is_str(b.p, "stage_3.0.attn.qkv.weight\tfloat32\t[1152,384]\tlayer_type=Linear\n", "a line is written as in the manual");
 	buf_clear(&b);
 	x = entry_named(str_c("#\t\x01"));
 	x.kind = ENTRY_BUFFER;
 	x.requires_grad = GRAD_FALSE;
-	ok(list_put(&b, &x, false, &e) == 0);
+	ok(list_put(&b, &x, false, &err) == 0);
 	is_str(b.p, "\\#\\t\\x01\t\t\tkind=buffer\trequires_grad=false\n",
 	       "names are escaped, and unknown fields are written empty");
 	buf_clear(&b);
-	ok(list_put(&b, &x, true, &e) == 0 && b.len == 4 && b.p[3] == '\0');
+	ok(list_put(&b, &x, true, &err) == 0 && b.len == 4 && b.p[3] == '\0');
 	x.name = str_n("a\0b", 3);
-	ok(list_put(&b, &x, false, &e) == -1);
-	is_str(e.msg, "the name a\\x00b contains a NUL byte: only JSON can show it", "a NUL in a name is refused");
+	ok(list_put(&b, &x, false, &err) == -1);
+	is_str(err.msg, "the name a\\x00b contains a NUL byte: only JSON can show it", "a NUL in a name is refused");
 	buf_release(&b);
 }
 

@@ -178,17 +178,17 @@ build(struct checkpoint *x, const unsigned *counts, unsigned n)
 static void
 open_it(struct checkpoint *x, bool pipe_it)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	int fds[2];
 
 	if (!pipe_it)
 		x->src = source_memory(x->file.p, x->file.len, "in");
 	else if (pipe(fds) < 0 || write(fds[1], x->file.p, x->file.len) != (ssize_t)x->file.len || close(fds[1]) < 0 ||
-		 source_fd(&x->src, fds[0], "in", NULL, &e) < 0)
+		 source_fd(&x->src, fds[0], "in", NULL, &err) < 0)
 		tap_bail("no pipe");
 	x->c = NULL;
-	if (format_open(&x->c, x->src, NULL, &e) < 0 || statedict_open(&x->sd, x->c, NULL, &e) < 0)
-		tap_bail(e.msg);
+	if (format_open(&x->c, x->src, NULL, &err) < 0 || statedict_open(&x->sd, x->c, NULL, &err) < 0)
+		tap_bail(err.msg);
 }
 
 static void
@@ -215,12 +215,12 @@ make_it(struct checkpoint *x, const struct make_chain *chain, size_t each, struc
 {
 	struct make_task task = { &x->c, 0, &x->c->tensors[0], chain, each, collect, out };
 	struct make_work w;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	uint64_t lost = 0;
 
 	buf_clear(out);
 	make_work_init(&w, NULL);
-	ok_msg(make_all(&w, &task, &lost, &e) == 0, "the chain runs: %s", e.msg);
+	ok_msg(make_all(&w, &task, &lost, &err) == 0, "the chain runs: %s", err.msg);
 	is_uint(lost, 0, "no number is lost");
 	make_work_release(&w);
 }
@@ -297,7 +297,7 @@ put_file(struct buf *out, const struct buf *file)
 {
 	struct checkpoint x = { .file = *file };
 	const struct tensor *t;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	float v;
 
 	open_it(&x, false);
@@ -305,8 +305,8 @@ put_file(struct buf *out, const struct buf *file)
 		t = sd_tensor(&x.sd, &x.sd.entries[i]);
 		buf_addf(out, "%.*s:", STR_ARG(x.sd.entries[i].name));
 		for (uint64_t k = 0; k < tensor_count(t); k++) {
-			if (ckpt_read(x.c, t->storage, 4 * k, &v, 4, &e) < 0)
-				tap_bail(e.msg);
+			if (ckpt_read(x.c, t->storage, 4 * k, &v, 4, &err) < 0)
+				tap_bail(err.msg);
 			tap_le(&v, 1, 4);
 			buf_addf(out, " %g", (double)v);
 		}
@@ -347,7 +347,7 @@ write_plan(bool pipe_it, uint64_t most, struct buf *out)
 	struct split split;
 	struct seal *seal;
 	struct sealed sealed;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct buf file = BUF_INIT;
 	uint64_t lost;
 
@@ -364,9 +364,9 @@ write_plan(bool pipe_it, uint64_t most, struct buf *out)
 
 		buf_clear(&file);
 		sink = sink_memory(&file, "out");
-		ok_msg(seal_file(seal, k, &sealed, &e) == 0 && plan_pump(&sealed, sink, &po, &lost, &e) == 0 &&
-			       sink_commit(sink, &e) == 0,
-		       "file %u of %u: %s", k, split.n, e.msg);
+		ok_msg(seal_file(seal, k, &sealed, &err) == 0 && plan_pump(&sealed, sink, &po, &lost, &err) == 0 &&
+			       sink_commit(sink, &err) == 0,
+		       "file %u of %u: %s", k, split.n, err.msg);
 		sealed_release(&sealed);
 		put_file(out, &file);
 	}

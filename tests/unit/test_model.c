@@ -37,18 +37,18 @@ stage_of(const struct model *m, const char *name)
 		struct rules *rules = rules_new(&(struct rule_env){ .model = m });
 		struct entry x = entry_named(str_c(name));
 		struct arena a = ARENA_INIT;
-		struct err e = ERR_INIT;
+		struct err err = ERR_INIT;
 		const struct ynode *node;
 		const struct rule *rule = NULL;
 		struct subject s;
 
 		if (m->groups[i].key.p &&
 		    yaml_parse(&a, "stage", str_c(arena_printf(&a, "{TYPE: stage_based, STAGES: [%s]}", m->groups[i].key.p)), &node,
-			       &e) == 0)
-			rule = rules_compile(rules, node, &e);
+			       &err) == 0)
+			rule = rules_compile(rules, node, &err);
 		s = (struct subject){ .rules = rules };
 		subject_set(&s, &x);
-		if (rule && rule_match(rule, &s, NULL, &e) == 1)
+		if (rule && rule_match(rule, &s, NULL, &err) == 1)
 			found = m->groups[i].key.p;
 		rules_free(rules);
 		arena_release(&a);
@@ -60,12 +60,12 @@ static void
 test_sample(void)
 {
 	struct model m;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	const struct entry *x;
 	struct buf out = BUF_INIT;
 
 	model_init(&m);
-	ok_msg(model_load_yaml(&m, "m.yaml", str_c(sample), &e) == 0, "reads: %s", e.msg);
+	ok_msg(model_load_yaml(&m, "m.yaml", str_c(sample), &err) == 0, "reads: %s", err.msg);
 	ok(str_eqc(m.name, "mFormerV0_sm") && m.n == 4 && m.ngroups == 3);
 	x = model_find(&m, str_c("stage_0.0.weight"));
 	ok(x && x->dtype == DTYPE_FLOAT32 && x->ndim == 4 && x->shape[0] == 48 && str_eqc(x->layer_type, "Conv2d"));
@@ -83,10 +83,10 @@ test_sample(void)
 	is_str(stage_of(&m, "cls_token"), "none", "no stage");
 	ok(m.handling.given && m.handling.drop_params.n == 2 && m.handling.interpolate_rel_pos_bias == 1);
 	ok(m.handling.supports_module_prefix == 1 && m.handling.strict == 0 && str_eqc(m.handling.layout, "last"));
-	ok(model_write(m.entries, 1, &out, &e) == 0);
+	ok(model_write(m.entries, 1, &out, &err) == 0);
 	is_str(out.p, "state_dict:\n  - {name: stage_0.0.weight, shape: [48, 3, 3, 3], dtype: float32}\n", "a list is written");
 	buf_clear(&out);
-	ok(model_write(m.entries + 3, 1, &out, &e) == 0);
+	ok(model_write(m.entries + 3, 1, &out, &err) == 0);
 	is_str(out.p, "state_dict:\n  - {name: count, shape: [], dtype: int64, kind: buffer}\n",
 	       "the dtype tells that it is a buffer");
 	buf_release(&out);
@@ -124,11 +124,11 @@ test_errors(void)
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct model m;
-		struct err e = ERR_INIT;
+		struct err err = ERR_INIT;
 
 		model_init(&m);
-		ok(model_load_yaml(&m, "m", str_c(cases[i].text), &e) == -1);
-		is_str(e.msg, cases[i].message, cases[i].message);
+		ok(model_load_yaml(&m, "m", str_c(cases[i].text), &err) == -1);
+		is_str(err.msg, cases[i].message, cases[i].message);
 		model_release(&m);
 	}
 }
@@ -138,14 +138,15 @@ static void
 test_stacking(void)
 {
 	struct model m;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
 	model_init(&m);
-	ok(model_load_builtin(&m, "mFormerV1", &e) == 0);
-	ok_msg(model_load_yaml(&m, "live", str_c("parameters: [a, b]\nbuffers: [{name: c, shape: [2]}]"), &e) == 0, "%s", e.msg);
+	ok(model_load_builtin(&m, "mFormerV1", &err) == 0);
+	ok_msg(model_load_yaml(&m, "live", str_c("parameters: [a, b]\nbuffers: [{name: c, shape: [2]}]"), &err) == 0, "%s",
+	       err.msg);
 	ok(m.n == 3 && m.entries[0].kind == ENTRY_PARAMETER && m.entries[2].kind == ENTRY_BUFFER);
 	ok_msg(m.ngroups == 8 && m.handling.given, "sections that the later description lacks stay");
-	ok(model_load_yaml(&m, "later", str_c("pretrained_ckpt_handling_metadata: {strict: true}\nstate_dict: [z]"), &e) == 0);
+	ok(model_load_yaml(&m, "later", str_c("pretrained_ckpt_handling_metadata: {strict: true}\nstate_dict: [z]"), &err) == 0);
 	ok(m.n == 1 && model_find(&m, str_c("a")) == NULL && model_find(&m, str_c("z")));
 	ok_msg(m.handling.strict == 1 && !m.handling.drop_params.given, "a section is replaced as a whole");
 	model_release(&m);
@@ -170,17 +171,17 @@ static void
 test_builtin(void)
 {
 	struct model m;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
 	ok(model_is_builtin("mFormerV0") && model_is_builtin("mFormerV1") && !model_is_builtin("mFormerV2"));
 	model_init(&m);
-	ok(model_load_builtin(&m, "mFormerV0", &e) == 0);
+	ok(model_load_builtin(&m, "mFormerV0", &err) == 0);
 	ok(list_is(model_drop_params(&m, false), "head meta_") && list_is(model_drop_params(&m, true), "head meta_"));
 	ok(list_is(&m.handling.drop_buffers, "relative_position_index") && m.handling.interpolate_rel_pos_bias == 1);
 	ok(str_eqc(m.handling.layout, "last") && m.ngroups == 6);
 	model_release(&m);
 	model_init(&m);
-	ok(model_load_builtin(&m, "mFormerV1", &e) == 0);
+	ok(model_load_builtin(&m, "mFormerV1", &err) == 0);
 	ok(list_is(model_drop_params(&m, false), "head. meta_ pos_embed"));
 	ok(list_is(model_drop_params(&m, true), "head. meta_ pos_embed norm. downsample_layers."));
 	ok(m.handling.drop_buffers.given && m.handling.drop_buffers.n == 0 && m.handling.interpolate_rel_pos_bias == 0);
@@ -189,8 +190,8 @@ test_builtin(void)
 	ok(list_is(&m.groups[7].patterns, "cl_1_fc. aggregate. final_norm."));
 	model_release(&m);
 	model_init(&m);
-	ok(model_load_builtin(&m, "nope", &e) == -1 && e.code == ERR_USAGE);
-	is_str(e.msg, "nope: there is no such file, nor a built-in description; these are mFormerV0, mFormerV1",
+	ok(model_load_builtin(&m, "nope", &err) == -1 && err.code == ERR_USAGE);
+	is_str(err.msg, "nope: there is no such file, nor a built-in description; these are mFormerV0, mFormerV1",
 	       "an unknown name of a built-in description is refused");
 	model_release(&m);
 }
@@ -240,16 +241,16 @@ put_file(const char *name, const char *text)
 }
 
 static int
-load(struct config *c, const char *path, const char *dir, struct err *e)
+load(struct config *c, const char *path, const char *dir, struct err *err)
 {
 	struct config_opts opts = { dir, NULL };
 	struct source *src;
 	int rc;
 
 	config_init(c);
-	if (source_open(&src, path, NULL, e) < 0)
+	if (source_open(&src, path, NULL, err) < 0)
 		return -1;
-	rc = config_load(c, src, &opts, e);
+	rc = config_load(c, src, &opts, err);
 	source_close(src);
 	return rc;
 }
@@ -258,7 +259,7 @@ static void
 test_config(void)
 {
 	struct config c;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct str s;
 	uint64_t n;
 
@@ -270,20 +271,20 @@ test_config(void)
 		    put_file("e.yaml",
 			     "MODEL:\n  BASE: ['a.yaml', '', 'b.yaml']\n  PRETRAINED: None\n  SOURCE: ''\n  DEPTH: {D: 5}\n"
 			     "DATA: {IMG_SIZE: 384}\nLR: 5e-5\n"),
-		    NULL, &e) == 0,
-	       "reads: %s", e.msg);
-	ok(config_text(&c, "MODEL.TYPE", &s, &e) == 1 && str_eqc(s, "under"));
-	ok_msg(config_u64(&c, "DATA.IMG_SIZE", &n, &e) == 1 && n == 384, "the experiment file overrides its bases");
-	ok_msg(config_u64(&c, "MODEL.DEPTH.D", &n, &e) == 1 && n == 5, "the experiment file overrides single keys");
-	ok_msg(config_u64(&c, "MODEL.DEPTH.B", &n, &e) == 1 && n == 3, "the last base is used");
-	ok_msg(config_u64(&c, "MODEL.DEPTH.A", &n, &e) == 0, "other bases are not used");
-	ok_msg(config_u64(&c, "MODEL.DEPTH.C", &n, &e) == 0, "bases of bases are not followed");
+		    NULL, &err) == 0,
+	       "reads: %s", err.msg);
+	ok(config_text(&c, "MODEL.TYPE", &s, &err) == 1 && str_eqc(s, "under"));
+	ok_msg(config_u64(&c, "DATA.IMG_SIZE", &n, &err) == 1 && n == 384, "the experiment file overrides its bases");
+	ok_msg(config_u64(&c, "MODEL.DEPTH.D", &n, &err) == 1 && n == 5, "the experiment file overrides single keys");
+	ok_msg(config_u64(&c, "MODEL.DEPTH.B", &n, &err) == 1 && n == 3, "the last base is used");
+	ok_msg(config_u64(&c, "MODEL.DEPTH.A", &n, &err) == 0, "other bases are not used");
+	ok_msg(config_u64(&c, "MODEL.DEPTH.C", &n, &err) == 0, "bases of bases are not followed");
 	ok_msg(config_get(&c, "DATA.OTHER") == NULL && config_get(&c, "LOSS") == NULL, "only the section MODEL of a base is used");
-	ok_msg(config_text(&c, "MODEL.PRETRAINED", &s, &e) == 0, "None means null and overrides the base");
-	ok_msg(config_text(&c, "MODEL.SOURCE", &s, &e) == 0, "an empty text counts as missing");
-	ok(config_text(&c, "MODEL.ABSENT.TOO", &s, &e) == 0);
-	ok(config_u64(&c, "MODEL.TYPE", &n, &e) == -1);
-	ok_msg(strstr(e.msg, "/b.yaml:1:53: MODEL.TYPE: must be a whole number from 0 on, not under"), "%s", e.msg);
+	ok_msg(config_text(&c, "MODEL.PRETRAINED", &s, &err) == 0, "None means null and overrides the base");
+	ok_msg(config_text(&c, "MODEL.SOURCE", &s, &err) == 0, "an empty text counts as missing");
+	ok(config_text(&c, "MODEL.ABSENT.TOO", &s, &err) == 0);
+	ok(config_u64(&c, "MODEL.TYPE", &n, &err) == -1);
+	ok_msg(strstr(err.msg, "/b.yaml:1:53: MODEL.TYPE: must be a whole number from 0 on, not under"), "%s", err.msg);
 	config_release(&c);
 }
 
@@ -315,10 +316,10 @@ test_config_errors(void)
 	snprintf(many + at, sizeof(many) - (size_t)at, "]}\n");
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct config c;
-		struct err e = ERR_INIT;
+		struct err err = ERR_INIT;
 
-		ok(load(&c, put_file("self.yaml", cases[i].text), NULL, &e) == -1);
-		ok_msg(strstr(e.msg, cases[i].message) != NULL, "%s", e.msg);
+		ok(load(&c, put_file("self.yaml", cases[i].text), NULL, &err) == -1);
+		ok_msg(strstr(err.msg, cases[i].message) != NULL, "%s", err.msg);
 		config_release(&c);
 	}
 }
@@ -329,16 +330,16 @@ test_config_forms(void)
 {
 	static const char text[] = "A: {B: [1, x], T: true, N: null, L: [[1]], M: -1}\n";
 	struct config c;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct str s;
 	uint64_t n;
 
-	ok(load(&c, put_file("forms.yaml", text), NULL, &e) == 0);
-	ok(config_text(&c, "A.B", &s, &e) == -1 && strstr(e.msg, ":1:8: A.B: must be a text, not a list") != NULL);
-	err_clear(&e);
-	ok(config_u64(&c, "A.M", &n, &e) == -1 && strstr(e.msg, "A.M: must be a whole number from 0 on, not -1") != NULL);
-	err_clear(&e);
-	ok(config_u64(&c, "A.N", &n, &e) == 0 && config_text(&c, "A.X", &s, &e) == 0 && config_u64(&c, "X.Y", &n, &e) == 0);
+	ok(load(&c, put_file("forms.yaml", text), NULL, &err) == 0);
+	ok(config_text(&c, "A.B", &s, &err) == -1 && strstr(err.msg, ":1:8: A.B: must be a text, not a list") != NULL);
+	err_clear(&err);
+	ok(config_u64(&c, "A.M", &n, &err) == -1 && strstr(err.msg, "A.M: must be a whole number from 0 on, not -1") != NULL);
+	err_clear(&err);
+	ok(config_u64(&c, "A.N", &n, &err) == 0 && config_text(&c, "A.X", &s, &err) == 0 && config_u64(&c, "X.Y", &n, &err) == 0);
 	config_release(&c);
 }
 
@@ -347,15 +348,16 @@ static void
 test_config_bases(void)
 {
 	struct config c;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	char text[400];
 	uint64_t n;
 	FILE *f;
 	char path[300];
 
 	snprintf(text, sizeof(text), "MODEL: {BASE: [%s]}\n", put_file("abs.yaml", "IMG_SIZE: 7\n"));
-	ok_msg(load(&c, put_file("g.yaml", text), "/nowhere", &e) == 0 && config_u64(&c, "MODEL.IMG_SIZE", &n, &e) == 1 && n == 7,
-	       "an absolute path needs no folder; a base without MODEL is that section: %s", e.msg);
+	ok_msg(load(&c, put_file("g.yaml", text), "/nowhere", &err) == 0 && config_u64(&c, "MODEL.IMG_SIZE", &n, &err) == 1 &&
+		       n == 7,
+	       "an absolute path needs no folder; a base without MODEL is that section: %s", err.msg);
 	config_release(&c);
 	snprintf(path, sizeof(path), "%s", put_file("large.yaml", ""));
 	f = fopen(path, "w");
@@ -363,13 +365,13 @@ test_config_bases(void)
 		fputc('\n', f);
 	if (f == NULL || fclose(f) != 0)
 		tap_bail("cannot write a large file");
-	err_clear(&e);
-	ok(load(&c, path, NULL, &e) == -1);
-	ok_msg(strstr(e.msg, "more than 16 MiB are too much for a YAML file") != NULL, "%s", e.msg);
+	err_clear(&err);
+	ok(load(&c, path, NULL, &err) == -1);
+	ok_msg(strstr(err.msg, "more than 16 MiB are too much for a YAML file") != NULL, "%s", err.msg);
 	config_release(&c);
-	err_clear(&e);
+	err_clear(&err);
 	/* Nothing is mapped at address 0. */
-	ok_msg(load(&c, "/proc/self/mem", NULL, &e) == -1 && e.code == ERR_SYSTEM, "a read error is reported: %s", e.msg);
+	ok_msg(load(&c, "/proc/self/mem", NULL, &err) == -1 && err.code == ERR_SYSTEM, "a read error is reported: %s", err.msg);
 	config_release(&c);
 }
 
@@ -377,7 +379,7 @@ static void
 test_config_dir(void)
 {
 	struct config c;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	char dir[600], path[400], *real;
 	uint64_t n;
 
@@ -385,19 +387,21 @@ test_config_dir(void)
 	mkdir(dir, 0700);
 	put_file("sub/base.yaml", "MODEL: {IMG_SIZE: 5}\n");
 	snprintf(path, sizeof(path), "%s", put_file("d.yaml", "MODEL: {BASE: [base.yaml]}\n"));
-	ok_msg(load(&c, path, dir, &e) == 0 && config_u64(&c, "MODEL.IMG_SIZE", &n, &e) == 1 && n == 5, "--config-dir %s", e.msg);
+	ok_msg(load(&c, path, dir, &err) == 0 && config_u64(&c, "MODEL.IMG_SIZE", &n, &err) == 1 && n == 5, "--config-dir %s",
+	       err.msg);
 	config_release(&c);
-	ok(load(&c, path, NULL, &e) == -1);
-	ok_msg(strstr(e.msg, "; --config-dir or CONFIG_DIR names the folder that relative bases start from") != NULL, "%s", e.msg);
+	ok(load(&c, path, NULL, &err) == -1);
+	ok_msg(strstr(err.msg, "; --config-dir or CONFIG_DIR names the folder that relative bases start from") != NULL, "%s",
+	       err.msg);
 	config_release(&c);
 	/* base.yaml is in no folder above d.yaml. d.yaml is in a folder above sub/deep.yaml. */
-	err_clear(&e);
+	err_clear(&err);
 	snprintf(path, sizeof(path), "%s", put_file("sub/deep.yaml", "MODEL: {BASE: [d.yaml]}\n"));
-	ok(load(&c, path, NULL, &e) == -1);
+	ok(load(&c, path, NULL, &err) == -1);
 	real = realpath(folder, NULL);
 	snprintf(dir, sizeof(dir), "; it is below %s: give --config-dir %s, or set CONFIG_DIR", real, real);
 	free(real);
-	ok_msg(strstr(e.msg, dir) != NULL, "%s", e.msg);
+	ok_msg(strstr(err.msg, dir) != NULL, "%s", err.msg);
 	config_release(&c);
 }
 

@@ -121,13 +121,13 @@ static void
 decode(struct source *src, uint64_t limit, const struct pickle_hooks *hooks, struct buf *out)
 {
 	struct vtree *t = vtree_new();
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct pickle_place place = { .src = src, .limit = limit };
 	uint32_t root;
 
 	buf_clear(out);
-	if (pickle_decode(t, &place, hooks, &root, &e) < 0)
-		buf_adds(out, e.msg);
+	if (pickle_decode(t, &place, hooks, &root, &err) < 0)
+		buf_adds(out, err.msg);
 	else
 		show(out, t, root, 6);
 	vtree_free(t);
@@ -139,7 +139,7 @@ gives(const char *p, size_t n, const char *expected)
 {
 	struct source *src = source_memory(p, n, "mem");
 	struct buf out = BUF_INIT;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	int fds[2];
 
 	decode(src, UINT64_MAX, NULL, &out);
@@ -151,7 +151,7 @@ gives(const char *p, size_t n, const char *expected)
 	if (pipe(fds) < 0 || write(fds[1], p, n) != (ssize_t)n)
 		tap_bail("no pipe");
 	close(fds[1]);
-	ok(source_fd(&src, fds[0], "mem", NULL, &e) == 0);
+	ok(source_fd(&src, fds[0], "mem", NULL, &err) == 0);
 	decode(src, UINT64_MAX, NULL, &out);
 	ok_msg(strcmp(out.p, expected) == 0, "the result is the same from a pipe");
 	source_close(src);
@@ -328,7 +328,7 @@ copies(struct str callable, const struct buf *args, enum value_kind made, const 
 	struct buf b = BUF_INIT;
 	struct vtree *t = vtree_new();
 	struct source *src;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	uint32_t root;
 
 	buf_addc(&b, '(');
@@ -340,8 +340,8 @@ copies(struct str callable, const struct buf *args, enum value_kind made, const 
 		buf_add(&b, "h\0h\1R", 5);
 	buf_adds(&b, "t.");
 	src = source_memory(b.p, b.len, "mem");
-	ok_msg(pickle_decode(t, &(struct pickle_place){ .src = src, .limit = UINT64_MAX }, NULL, &root, &e) == 0,
-	       "%s, 2000 times: %s", what, e.msg);
+	ok_msg(pickle_decode(t, &(struct pickle_place){ .src = src, .limit = UINT64_MAX }, NULL, &root, &err) == 0,
+	       "%s, 2000 times: %s", what, err.msg);
 	ok_msg(value_kind(t, value_item(t, root, 2)) == made, "the first call gives a copy");
 	ok_msg(value_kind(t, value_item(t, root, 2001)) == VALUE_OBJECT, "the last call stays a call");
 	source_close(src);
@@ -382,14 +382,14 @@ full(void)
 		struct buf b = BUF_INIT;
 		struct vtree *t = vtree_new();
 		struct source *src;
-		struct err e = ERR_INIT;
+		struct err err = ERR_INIT;
 		uint32_t root;
 
 		buf_fill(&b, what[i][0], 16777217);
 		src = source_memory(b.p, b.len, "mem");
-		ok(pickle_decode(t, &(struct pickle_place){ .src = src, .limit = UINT64_MAX }, NULL, &root, &e) < 0);
+		ok(pickle_decode(t, &(struct pickle_place){ .src = src, .limit = UINT64_MAX }, NULL, &root, &err) < 0);
 		snprintf(expected, sizeof(expected), "mem: at byte 16777216: %s", why[i]);
-		is_str(e.msg, expected, why[i]);
+		is_str(err.msg, expected, why[i]);
 		source_close(src);
 		vtree_free(t);
 		buf_release(&b);
@@ -403,7 +403,7 @@ bombs(void)
 	struct buf b = BUF_INIT;
 	struct vtree *t = vtree_new();
 	struct source *src;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	uint32_t root;
 	char digits[5000];
 
@@ -417,7 +417,7 @@ bombs(void)
 		buf_add(&b, "h\0h\1R", 5);
 	buf_adds(&b, "t.");
 	src = source_memory(b.p, b.len, "mem");
-	ok(pickle_decode(t, &(struct pickle_place){ .src = src, .limit = UINT64_MAX }, NULL, &root, &e) == 0);
+	ok(pickle_decode(t, &(struct pickle_place){ .src = src, .limit = UINT64_MAX }, NULL, &root, &err) == 0);
 	is_uint(value_len(t, root), 10002, "all items are decoded");
 	ok(value_kind(t, value_item(t, root, 2)) == VALUE_SET);
 	ok_msg(value_kind(t, value_item(t, root, 10001)) == VALUE_OBJECT, "the last items stay calls");
@@ -429,8 +429,8 @@ bombs(void)
 	buf_add(&b, digits, sizeof(digits));
 	buf_adds(&b, "\n.");
 	src = source_memory(b.p, b.len, "mem");
-	ok(pickle_decode(t, &(struct pickle_place){ .src = src, .limit = UINT64_MAX }, NULL, &root, &e) < 0);
-	is_str(e.msg, "mem: at byte 0: LONG: a number of more than 4300 digits", "a number of too many digits is refused");
+	ok(pickle_decode(t, &(struct pickle_place){ .src = src, .limit = UINT64_MAX }, NULL, &root, &err) < 0);
+	is_str(err.msg, "mem: at byte 0: LONG: a number of more than 4300 digits", "a number of too many digits is refused");
 	source_close(src);
 	vtree_free(t);
 	buf_release(&b);
@@ -474,7 +474,7 @@ extent(void)
 	struct buf b = BUF_INIT;
 	struct vtree *t = vtree_new();
 	struct source *src;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	uint32_t root, index;
 	struct pickle_place place = { .limit = UINT64_MAX };
 	bool good = true;
@@ -498,7 +498,7 @@ extent(void)
 	buf_adds(&b, "\nt.rest");
 	src = source_memory(b.p, b.len, "mem");
 	place.src = src;
-	ok(pickle_decode(t, &place, NULL, &root, &e) == 0);
+	ok(pickle_decode(t, &place, NULL, &root, &err) == 0);
 	is_uint(place.end, b.len - 4, "the end is reported as the byte after STOP");
 	for (index = 0; index < 5000; index++)
 		good = good && value_item(t, root, index) == value_item(t, root, index + 5000);
@@ -511,10 +511,10 @@ extent(void)
 }
 
 static int
-take_persid(void *arg, struct vtree *t, uint32_t id, uint32_t *out, struct err *e)
+take_persid(void *arg, struct vtree *t, uint32_t id, uint32_t *out, struct err *err)
 {
 	if (value_kind(t, id) != VALUE_INT)
-		return err_set(e, ERR_INPUT, "not that");
+		return err_set(err, ERR_INPUT, "not that");
 	if (value_int(t, id) == 9)
 		return 0;
 	*out = value_new_leaf(t, LEAF_STORAGE, (*(uint32_t *)arg)++);
@@ -522,9 +522,9 @@ take_persid(void *arg, struct vtree *t, uint32_t id, uint32_t *out, struct err *
 }
 
 static int
-take_reduce(void *arg, struct vtree *t, const struct pickle_call *call, uint32_t *out, struct err *e)
+take_reduce(void *arg, struct vtree *t, const struct pickle_call *call, uint32_t *out, struct err *err)
 {
-	(void)e;
+	(void)err;
 	if (!value_is_global(t, call->callable, "m", "tensor") || value_len(t, call->args) != 1)
 		return 0;
 	*out = value_new_leaf(t, LEAF_TENSOR, (uint32_t)call->off + (*(uint32_t *)arg)++);
@@ -532,9 +532,9 @@ take_reduce(void *arg, struct vtree *t, const struct pickle_call *call, uint32_t
 }
 
 static int
-take_build(void *arg, struct vtree *t, uint32_t target, uint32_t state, struct err *e)
+take_build(void *arg, struct vtree *t, uint32_t target, uint32_t state, struct err *err)
 {
-	(void)arg, (void)e;
+	(void)arg, (void)err;
 	return value_leaf(t, target, NULL) == LEAF_TENSOR && value_kind(t, state) == VALUE_NONE;
 }
 
@@ -564,13 +564,13 @@ hooks(void)
 
 /* Returns the sum of the numbers in the first argument, and consumes the arguments. */
 static int
-take_sum(void *arg, struct vtree *t, const struct pickle_call *call, uint32_t *out, struct err *e)
+take_sum(void *arg, struct vtree *t, const struct pickle_call *call, uint32_t *out, struct err *err)
 {
 	const uint32_t items = value_item(t, call->args, 0);
 	int64_t sum = 0;
 
 	(void)arg;
-	(void)e;
+	(void)err;
 	for (size_t i = 0; i < value_len(t, items); i++)
 		sum += value_int(t, value_item(t, items, i));
 	value_consume(t, call->args);
@@ -612,17 +612,17 @@ consuming(void)
 		struct source *src = source_memory(cases[i].p, cases[i].n, "mem");
 		struct vtree *t = vtree_new();
 		struct buf out = BUF_INIT, plain = BUF_INIT;
-		struct err e = ERR_INIT;
+		struct err err = ERR_INIT;
 		uint32_t root;
 
-		if (pickle_decode(t, &(struct pickle_place){ .src = src, .limit = cases[i].n }, &h, &root, &e) == 0) {
+		if (pickle_decode(t, &(struct pickle_place){ .src = src, .limit = cases[i].n }, &h, &root, &err) == 0) {
 			show(&out, t, root, 6);
 			is_uint(vtree_count(t), 6 + cases[i].nodes, cases[i].what);
 		}
 		h.consumes = false;
 		decode(src, cases[i].n, &h, &plain);
 		h.consumes = true;
-		is_str(e.code == ERR_NONE ? out.p : e.msg, plain.p, cases[i].what);
+		is_str(err.code == ERR_NONE ? out.p : err.msg, plain.p, cases[i].what);
 		if (cases[i].expected != NULL)
 			is_str(out.p, cases[i].expected, cases[i].what);
 		vtree_free(t);

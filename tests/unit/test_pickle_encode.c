@@ -8,9 +8,9 @@
 #define BYTES(literal) literal, sizeof(literal) - 1
 
 static int
-add(void *arg, const void *p, size_t n, struct err *e)
+add(void *arg, const void *p, size_t n, struct err *err)
 {
-	(void)e;
+	(void)err;
 	buf_add(arg, p, n);
 	return 0;
 }
@@ -20,10 +20,10 @@ static void
 writes(const struct vtree *t, uint32_t root, const struct pickle_leaves *leaves, const char *expected, size_t n, const char *what)
 {
 	struct buf out = BUF_INIT;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
-	if (pickle_encode(t, root, leaves, add, &out, &e) < 0)
-		tap_note("%s", e.msg);
+	if (pickle_encode(t, root, leaves, add, &out, &err) < 0)
+		tap_note("%s", err.msg);
 	if (!ok_msg(out.len == n + 3 && memcmp(out.p, "\x80\2", 2) == 0 && memcmp(out.p + 2, expected, n) == 0 &&
 			    out.p[n + 2] == '.',
 		    "%s", what)) {
@@ -171,26 +171,26 @@ struct leaves {
 };
 
 static int
-write_leaf(void *arg, struct pickle_out *o, enum value_leaf kind, uint32_t index, struct err *e)
+write_leaf(void *arg, struct pickle_out *o, enum value_leaf kind, uint32_t index, struct err *err)
 {
 	struct leaves *l = arg;
 
 	l->calls++;
 	if (kind != LEAF_TENSOR)
-		return err_set(e, ERR_INPUT, "no tensor");
+		return err_set(err, ERR_INPUT, "no tensor");
 	pickle_put(o, "%g(%t%s%i", "m", "f", "cpu", str_c("x"), index == 9 ? UINT64_MAX : (uint64_t)index);
-	if (pickle_value(o, l->inner, e) < 0)
+	if (pickle_value(o, l->inner, err) < 0)
 		return -1;
 	pickle_put(o, "tR");
 	return 0;
 }
 
 static int
-fail(void *arg, const void *p, size_t n, struct err *e)
+fail(void *arg, const void *p, size_t n, struct err *err)
 {
 	(void)p, (void)n;
 	++*(int *)arg;
-	return err_set(e, ERR_SYSTEM, "full");
+	return err_set(err, ERR_SYSTEM, "full");
 }
 
 static void
@@ -200,7 +200,7 @@ leaves(struct vtree *t)
 	struct leaves l = { t, list, 0 };
 	struct pickle_leaves how = { write_leaf, &l };
 	struct buf out = BUF_INIT;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	int writes_tried = 0;
 
 	items[0] = items[2] = value_new_leaf(t, LEAF_TENSOR, 1);
@@ -212,19 +212,19 @@ leaves(struct vtree *t)
 		     "h\0(h\1X\1\0\0\0x\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\0h\2tRh\3h\2t"),
 	       "leaves share memo entries");
 	is_int(l.calls, 4, "each leaf is written twice: first to count references, then to write");
-	ok(pickle_encode(t, items[0], NULL, add, &out, &e) < 0 && e.code == ERR_INPUT);
-	err_clear(&e);
-	ok(pickle_encode(t, value_new_leaf(t, LEAF_STORAGE, 0), &how, add, &out, &e) < 0);
-	is_str(e.msg, "no tensor", "the error of a leaf is reported");
-	err_clear(&e);
-	ok(pickle_encode(t, h, &how, fail, &writes_tried, &e) < 0);
-	is_str(e.msg, "full", "an error of the output is reported");
+	ok(pickle_encode(t, items[0], NULL, add, &out, &err) < 0 && err.code == ERR_INPUT);
+	err_clear(&err);
+	ok(pickle_encode(t, value_new_leaf(t, LEAF_STORAGE, 0), &how, add, &out, &err) < 0);
+	is_str(err.msg, "no tensor", "the error of a leaf is reported");
+	err_clear(&err);
+	ok(pickle_encode(t, h, &how, fail, &writes_tried, &err) < 0);
+	is_str(err.msg, "full", "an error of the output is reported");
 	is_int(writes_tried, 1, "nothing is written after an error");
-	err_clear(&e);
+	err_clear(&err);
 	for (int i = 0; i < 300; i++)
 		h = value_new_tuple(t, &h, 1);
-	ok(pickle_encode(t, h, &how, add, &out, &e) < 0);
-	is_str(e.msg, "objects nested more than 200 deep cannot be written", "an object that is nested too deep is refused");
+	ok(pickle_encode(t, h, &how, add, &out, &err) < 0);
+	is_str(err.msg, "objects nested more than 200 deep cannot be written", "an object that is nested too deep is refused");
 	buf_release(&out);
 }
 
@@ -234,12 +234,12 @@ again(const char *p, size_t n, const char *expected, size_t expected_n, const ch
 {
 	struct vtree *t = vtree_new();
 	struct source *src = source_memory(p, n, "mem");
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct pickle_place place = { .src = src, .limit = UINT64_MAX };
 	uint32_t root;
 
-	if (pickle_decode(t, &place, NULL, &root, &e) < 0)
-		tap_bail(e.msg);
+	if (pickle_decode(t, &place, NULL, &root, &err) < 0)
+		tap_bail(err.msg);
 	writes(t, root, NULL, expected, expected_n, what);
 	source_close(src);
 	vtree_free(t);
@@ -285,7 +285,7 @@ deep(struct vtree *t)
 	for (unsigned kind = 0; kind < KINDS; kind++) {
 		uint32_t h = value_new_tuple(t, &none, 1), outer, four[4] = { none, none, none, none };
 		struct buf out = BUF_INIT;
-		struct err e = ERR_INIT;
+		struct err err = ERR_INIT;
 
 		for (int i = 0; i < 300; i++) {
 			o = (struct vobject){ HOW_NEWOBJ,   global,       empty,        VALUE_ABSENT,
@@ -324,8 +324,8 @@ deep(struct vtree *t)
 				value_set_state(t, outer, h);
 			h = outer;
 		}
-		ok_msg(pickle_encode(t, h, NULL, add, &out, &e) < 0, "nested too deep, kind %u", kind);
-		is_str(e.msg, "objects nested more than 200 deep cannot be written", "the error says why");
+		ok_msg(pickle_encode(t, h, NULL, add, &out, &err) < 0, "nested too deep, kind %u", kind);
+		is_str(err.msg, "objects nested more than 200 deep cannot be written", "the error says why");
 		buf_release(&out);
 	}
 }
@@ -336,7 +336,7 @@ large(struct vtree *t)
 {
 	static char much[200000], binary[300];
 	struct buf expected = BUF_INIT, out = BUF_INIT;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	uint32_t list = value_new_seq(t, VALUE_LIST);
 	int tried = 0;
 
@@ -360,7 +360,7 @@ large(struct vtree *t)
 	buf_addc(&expected, 0);
 	buf_addc(&expected, 'e');
 	writes(t, list, NULL, expected.p, expected.len, "large texts");
-	ok(pickle_encode(t, list, NULL, fail, &tried, &e) < 0 && e.code == ERR_SYSTEM);
+	ok(pickle_encode(t, list, NULL, fail, &tried, &err) < 0 && err.code == ERR_SYSTEM);
 	is_int(tried, 1, "after the first piece has failed, no other is written");
 	buf_release(&expected);
 	buf_release(&out);

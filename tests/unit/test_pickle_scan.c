@@ -7,11 +7,11 @@
 #define BYTES(literal) literal, sizeof(literal) - 1
 
 static int
-found(void *arg, const struct pickle_found *f, struct err *e)
+found(void *arg, const struct pickle_found *f, struct err *err)
 {
 	static const char *const how[] = { "", "stack ", "computed ", "inst " };
 
-	(void)e;
+	(void)err;
 	buf_addf(arg, "%s%s %u@%" PRIu64 " %.*s.%.*s\n", how[f->ref], pickle_verdict_text(f->verdict), f->pickle, f->off,
 		 STR_ARG(f->module), STR_ARG(f->name));
 	return 0;
@@ -22,12 +22,12 @@ scan(const char *p, size_t n, bool legacy, struct buf *globals)
 {
 	struct pickle_scan s = { .found = found, .arg = globals, .rest = true, .legacy = legacy };
 	struct source *src = source_memory(p, n, "mem");
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
 	buf_clear(globals);
 	buf_adds(globals, "");
-	if (pickle_scan(&s, src, 0, n, &e) < 0)
-		tap_bail(e.msg);
+	if (pickle_scan(&s, src, 0, n, &err) < 0)
+		tap_bail(err.msg);
 	source_close(src);
 	return s;
 }
@@ -121,10 +121,10 @@ behind(void)
 }
 
 static int
-stop(void *arg, const struct pickle_found *f, struct err *e)
+stop(void *arg, const struct pickle_found *f, struct err *err)
 {
 	(void)arg, (void)f;
-	return err_set(e, ERR_USAGE, "enough");
+	return err_set(err, ERR_USAGE, "enough");
 }
 
 static void
@@ -132,17 +132,17 @@ stopped(void)
 {
 	struct pickle_scan s = { .found = stop };
 	struct source *src = source_memory(BYTES("cos\nsystem\n."), "mem");
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
-	ok(pickle_scan(&s, src, 0, UINT64_MAX, &e) < 0);
-	is_str(e.msg, "enough", "an error of the callback ends the scan");
+	ok(pickle_scan(&s, src, 0, UINT64_MAX, &err) < 0);
+	is_str(err.msg, "enough", "an error of the callback ends the scan");
 	source_close(src);
 }
 
 static int
-note_verdict(void *arg, const struct pickle_found *f, struct err *e)
+note_verdict(void *arg, const struct pickle_found *f, struct err *err)
 {
-	(void)e;
+	(void)err;
 	*(enum pickle_verdict *)arg = f->verdict;
 	return 0;
 }
@@ -155,7 +155,7 @@ verdict_of(struct str module, struct str name)
 	struct pickle_scan s = { .found = note_verdict, .arg = &v };
 	struct buf b = BUF_INIT;
 	struct source *src;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
 	buf_addc(&b, 'c');
 	buf_addstr(&b, module);
@@ -163,7 +163,7 @@ verdict_of(struct str module, struct str name)
 	buf_addstr(&b, name);
 	buf_adds(&b, "\n.");
 	src = source_memory(b.p, b.len, "mem");
-	ok(pickle_scan(&s, src, 0, b.len, &e) == 0);
+	ok(pickle_scan(&s, src, 0, b.len, &err) == 0);
 	source_close(src);
 	buf_release(&b);
 	return v;

@@ -14,10 +14,10 @@ scan(struct str data, bool legacy)
 {
 	struct pickle_scan s = { .legacy = legacy };
 	struct source *src = source_memory(data.p, data.len, "mem");
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
-	if (pickle_scan(&s, src, 0, data.len, &e) < 0)
-		tap_bail(e.msg);
+	if (pickle_scan(&s, src, 0, data.len, &err) < 0)
+		tap_bail(err.msg);
 	source_close(src);
 	return s;
 }

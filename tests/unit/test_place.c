@@ -67,18 +67,18 @@ place(const char *text, const char *key, bool root)
 	struct arena arena = ARENA_INIT;
 	struct place found;
 	struct tensor_tree tree;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
 	c.root = read_value(&text);
 	tree_init(&tree, &c);
 	buf_clear(&b);
-	if (place_find(&tree, &ask, &arena, &found, &e) == 0)
+	if (place_find(&tree, &ask, &arena, &found, &err) == 0)
 		buf_addf(&b, "%.*s%s", STR_ARG(found.key),
 			 found.kind == PLACE_SURE        ? ""
 			 : found.kind == PLACE_AMBIGUOUS ? "(ambiguous)"
 							 : "(optimizer)");
 	else
-		buf_adds(&b, e.msg);
+		buf_adds(&b, err.msg);
 	buf_addstr(&b, buf_str(&notices));
 	buf_adds(&b, "");
 	tree_release(&tree);
@@ -212,7 +212,7 @@ test_shared(void)
 	struct arena arena = ARENA_INIT;
 	struct place found;
 	struct tensor_tree tree;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	uint32_t root = value_new_seq(t, VALUE_DICT), dict = value_new_seq(t, VALUE_DICT);
 
 	tensor.ndim = 1;
@@ -221,7 +221,7 @@ test_shared(void)
 	value_set(t, root, value_new_text(t, VALUE_STR, str_c("model")), root);
 	value_set(t, root, value_new_text(t, VALUE_STR, str_c("x")), dict);
 	tree_init(&tree, &c);
-	ok(place_find(&tree, &ask, &arena, &found, &e) == 0 && str_eqc(found.key, "x"));
+	ok(place_find(&tree, &ask, &arena, &found, &err) == 0 && str_eqc(found.key, "x"));
 	tree_release(&tree);
 
 	root = c.root = value_new_seq(t, VALUE_DICT);
@@ -231,7 +231,7 @@ test_shared(void)
 		value_set(t, root, value_new_int(t, i), dict);
 	}
 	tree_init(&tree, &c);
-	ok_msg(place_find(&tree, &ask, &arena, &found, &e) == 0 && str_eqc(found.key, "state_dict"),
+	ok_msg(place_find(&tree, &ask, &arena, &found, &err) == 0 && str_eqc(found.key, "state_dict"),
 	       "a dict under many keys does not take exponential time");
 	tree_release(&tree);
 	arena_release(&arena);

@@ -38,7 +38,7 @@ static void
 open_names(struct fixture *f, const struct diag *diag, const char *const *names, const unsigned *sizes, size_t n)
 {
 	struct format_opts opts = { .diag = diag };
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct buf header = BUF_INIT;
 	unsigned at = 0, i;
 
@@ -57,8 +57,8 @@ open_names(struct fixture *f, const struct diag *diag, const char *const *names,
 		buf_addc(&f->file, (char)i);
 	buf_release(&header);
 	f->src = source_memory(f->file.p, f->file.len, "in.safetensors");
-	ok_msg(format_open(&f->ckpt, f->src, &opts, &e) == 0, "the fixture is a checkpoint: %s", e.msg);
-	ok_msg(statedict_open(&f->sd, f->ckpt, NULL, &e) == 0, "the fixture has a state dict: %s", e.msg);
+	ok_msg(format_open(&f->ckpt, f->src, &opts, &err) == 0, "the fixture is a checkpoint: %s", err.msg);
+	ok_msg(statedict_open(&f->sd, f->ckpt, NULL, &err) == 0, "the fixture has a state dict: %s", err.msg);
 	plan_init(&f->plan, diag);
 	plan_add_input(&f->plan, &f->sd, NULL);
 }
@@ -119,10 +119,10 @@ test_component_patterns(void)
 		struct drop_pattern pattern = { str_c(cases[i].pattern), "--drop-params", DROP_COMPONENT, false, false };
 		struct fixture f = { .said = BUF_INIT };
 		struct diag diag = { hear, &f.said };
-		struct err e = ERR_INIT;
+		struct err err = ERR_INIT;
 
 		open_names(&f, &diag, &cases[i].name, &(unsigned){ 1 }, 1);
-		(void)plan_drop_patterns(&f.plan, &pattern, 1, &e);
+		(void)plan_drop_patterns(&f.plan, &pattern, 1, &err);
 		ok_msg(f.plan.entries[0].alive != cases[i].hit, "%s %s %s", cases[i].pattern, cases[i].hit ? "drops" : "leaves",
 		       cases[i].name);
 		close_names(&f);
@@ -176,11 +176,11 @@ test_drops(void)
 	struct fixture f = { .said = BUF_INIT };
 	struct diag diag = { hear, &f.said };
 	struct report_counts counts;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct buf b = BUF_INIT;
 
 	open_names(&f, &diag, names, sizes, 6);
-	ok(plan_drop_patterns(&f.plan, patterns, 4, &e) == 0);
+	ok(plan_drop_patterns(&f.plan, patterns, 4, &err) == 0);
 	is_str(alive(&f, &b), "headroom.w forehead.w x.norm ", "what patterns leave");
 	is_uint(f.plan.nmisses, 2, "two names contain a pattern");
 	is_str(f.plan.misses[0].pattern, "--drop-params head", "which");
@@ -229,13 +229,13 @@ test_rename_and_collide(void)
 	static const char *const bad[] = { "", "s", "s/a/b", "x/a/b/", "s/(/b/", "s/a/\\2/", "s/a/b/gg" };
 	struct fixture f = { .said = BUF_INIT };
 	struct diag diag = { hear, &f.said };
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct buf b = BUF_INIT;
 
 	open_names(&f, &diag, names, sizes, 2);
-	ok(plan_rename_regex(&f.plan, "s/\\./\\//", &e) == 0);
+	ok(plan_rename_regex(&f.plan, "s/\\./\\//", &err) == 0);
 	is_str(alive(&f, &b), "a/b.c a/d ", "the first only");
-	ok(plan_rename_regex(&f.plan, "s/^(\\w)(?P<r>.*)/\\g<r>&\\1/g", &e) == 0);
+	ok(plan_rename_regex(&f.plan, "s/^(\\w)(?P<r>.*)/\\g<r>&\\1/g", &err) == 0);
 	is_str(alive(&f, &b), "/b.c&a /d&a ", "groups; & is literal");
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		struct err why = ERR_INIT;
@@ -263,23 +263,23 @@ test_key_map(void)
 	struct fixture f = { .said = BUF_INIT };
 	struct diag diag = { hear, &f.said };
 	struct keymap *k = NULL;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct buf b = BUF_INIT;
 
 	open_names(&f, &diag, names, sizes, 7);
-	ok_msg(keymap_load(&k, "m.yaml", str_c(map), &e) == 0, "the map reads: %s", e.msg);
-	ok_msg(k != NULL && keymap_apply(k, &f.plan, &env, &e) == 0, "and applies: %s", e.msg);
+	ok_msg(keymap_load(&k, "m.yaml", str_c(map), &err) == 0, "the map reads: %s", err.msg);
+	ok_msg(k != NULL && keymap_apply(k, &f.plan, &env, &err) == 0, "and applies: %s", err.msg);
 	is_str(alive(&f, &b), "f.1.w g.2.w f.2.w g.1.w m.0.0 m.0.1 m.1.0 m.1.1 x.y ", "fan-out, sums, ranges, skips");
 	is_uint(f.plan.origins[0].outputs, 2, "one tensor under two names");
 	is_uint(f.plan.origins[4].outputs, 4, "and one under four");
 	keymap_free(k);
 	for (const char *const *m = (const char *const[]){ "metaformer", "stitched_convnext_ropevit", "timm_convnext", NULL };
 	     *m != NULL; m++) {
-		ok_msg(keymap_builtin(&k, *m, &e) == 0 && keymap_head(k)->text != NULL, "%s is built in", *m);
+		ok_msg(keymap_builtin(&k, *m, &err) == 0 && keymap_head(k)->text != NULL, "%s is built in", *m);
 		is_str(keymap_name(k), *m, "and says its name");
 		keymap_free(k);
 	}
-	ok(keymap_builtin(&k, "none", &e) != 0 && e.code == ERR_USAGE);
+	ok(keymap_builtin(&k, "none", &err) != 0 && err.code == ERR_USAGE);
 	buf_release(&b);
 	close_names(&f);
 }

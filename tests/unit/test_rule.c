@@ -312,18 +312,18 @@ test_verdicts(void)
 	};
 	struct model m;
 	struct rule_env env = { .model = &m };
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 
 	model_init(&m);
-	ok(model_load_builtin(&m, "mFormerV1", &e) == 0);
+	ok(model_load_builtin(&m, "mFormerV1", &err) == 0);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct entry x = make(cases[i].name, cases[i].ndim, cases[i].layer);
 		int got;
 
-		err_clear(&e);
-		got = ask(&env, cases[i].yaml, &x, &e);
+		err_clear(&err);
+		got = ask(&env, cases[i].yaml, &x, &err);
 		if (!ok_msg(got == cases[i].expected, "%s on %s: %d", cases[i].yaml, cases[i].name, cases[i].expected))
-			tap_note("got %d %s", got, e.msg);
+			tap_note("got %d %s", got, err.msg);
 	}
 	model_release(&m);
 }
@@ -335,27 +335,27 @@ test_reference(void)
 	static const char init[] = "{TYPE: initialization}";
 	struct model ref, m;
 	struct rule_env env = { .reference = &ref, .model = &m };
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct entry x;
 
 	model_init(&ref);
 	model_init(&m);
-	ok(model_load_yaml(&ref, "ref", str_c("state_dict: [{name: a, shape: [2, 3]}, {name: module.b, shape: [2]}]"), &e) == 0);
-	ok(model_load_yaml(&m, "m", str_c("state_dict: [{name: a, shape: [2, 3], layer_type: Linear}]"), &e) == 0);
+	ok(model_load_yaml(&ref, "ref", str_c("state_dict: [{name: a, shape: [2, 3]}, {name: module.b, shape: [2]}]"), &err) == 0);
+	ok(model_load_yaml(&m, "m", str_c("state_dict: [{name: a, shape: [2, 3], layer_type: Linear}]"), &err) == 0);
 	x = make("a", 2, NULL);
-	is_int(ask(&env, init, &x, &e), 0, "initialization does not match a name with the same shape");
+	is_int(ask(&env, init, &x, &err), 0, "initialization does not match a name with the same shape");
 	x = make("a", 1, NULL);
-	is_int(ask(&env, init, &x, &e), 1, "initialization matches a name with another shape");
+	is_int(ask(&env, init, &x, &err), 1, "initialization matches a name with another shape");
 	x = make("c", 1, NULL);
-	is_int(ask(&env, init, &x, &e), 1, "initialization matches a name that the checkpoint lacks");
+	is_int(ask(&env, init, &x, &err), 1, "initialization matches a name that the checkpoint lacks");
 	x = make("b", 1, NULL);
-	is_int(ask(&env, init, &x, &e), 0, "a prefix module. in the checkpoint is ignored");
+	is_int(ask(&env, init, &x, &err), 0, "a prefix module. in the checkpoint is ignored");
 	x = make("module.a", NO_SHAPE, NULL);
-	is_int(ask(&env, init, &x, &e), 0, "the shape comes from the description");
-	is_int(ask(&env, "{TYPE: layer_type, LAYER_TYPES: [Linear]}", &x, &e), 1, "the layer type comes from the description");
+	is_int(ask(&env, init, &x, &err), 0, "the shape comes from the description");
+	is_int(ask(&env, "{TYPE: layer_type, LAYER_TYPES: [Linear]}", &x, &err), 1, "the layer type comes from the description");
 	x = make("b", NO_SHAPE, NULL);
-	is_int(ask(&env, init, &x, &e), -1, "a name without a shape is an error");
-	is_str(e.msg,
+	is_int(ask(&env, init, &x, &err), -1, "a name without a shape is an error");
+	is_str(err.msg,
 	       "the initialization filter at r:1:1 needs the shape, which is not in the list; lists of lnn-ckpt-inspect have "
 	       "it, and -m gives that of a description",
 	       "the error says where a shape can come from");
@@ -384,14 +384,14 @@ test_trace(void)
 	const struct rule *rule;
 	const struct ynode *node;
 	struct subject s;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct buf b = BUF_INIT;
 
-	if (yaml_parse(&a, "r", str_c(yaml), &node, &e) < 0 || (rule = rules_compile(rules, node, &e)) == NULL)
-		tap_bail(e.msg);
+	if (yaml_parse(&a, "r", str_c(yaml), &node, &err) < 0 || (rule = rules_compile(rules, node, &err)) == NULL)
+		tap_bail(err.msg);
 	s = (struct subject){ .rules = rules };
 	subject_set(&s, &x);
-	ok(rule_match(rule, &s, &trace, &e) == 0);
+	ok(rule_match(rule, &s, &trace, &err) == 0);
 	is_uint(trace.n, 4, "steps");
 	for (size_t i = 0; i < trace.n && i < 4; i++) {
 		buf_clear(&b);
@@ -419,20 +419,20 @@ test_inspection(void)
 	struct groups g;
 	struct training x;
 	struct subject s;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct entry list[] = { make("a.w", 2, NULL), make("a.v", 1, NULL), make("ab", 4, NULL), make("c", 1, NULL),
 				make("frozen", 1, NULL) };
 
 	list[4].requires_grad = GRAD_FALSE;
-	if (yaml_parse(&a, "g", str_c(yaml), &node, &e) < 0 ||
-	    yaml_parse(&a, "x", str_c("{TYPE: name, PATTERNS: [a.]}"), &except, &e) < 0 ||
-	    groups_compile(&g, rules, node, &e) < 0 || (exclude = rules_compile(rules, except, &e)) == NULL)
-		tap_bail(e.msg);
+	if (yaml_parse(&a, "g", str_c(yaml), &node, &err) < 0 ||
+	    yaml_parse(&a, "x", str_c("{TYPE: name, PATTERNS: [a.]}"), &except, &err) < 0 ||
+	    groups_compile(&g, rules, node, &err) < 0 || (exclude = rules_compile(rules, except, &err)) == NULL)
+		tap_bail(err.msg);
 	training_init(&x, &g, exclude);
 	s = (struct subject){ .rules = rules };
 	for (size_t i = 0; i < 5; i++) {
 		subject_set(&s, &list[i]);
-		ok(training_add(&x, &s, false, &e) == 0);
+		ok(training_add(&x, &s, false, &err) == 0);
 	}
 	is_uint(x.shares[0].names.n, 2, "M has two names");
 	is_uint(x.shares[0].names.elements, 2 * 3 + 2 * 3 * 4 * 5, "M has the elements of its two names");

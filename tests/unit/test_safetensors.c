@@ -24,40 +24,40 @@ make(struct buf *b, const char *header, size_t header_len, size_t size)
 static struct source *
 piped(const struct buf *b)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct source *s;
 	int fds[2];
 
 	if (pipe(fds) < 0 || write(fds[1], b->p, b->len) != (ssize_t)b->len || close(fds[1]) < 0 ||
-	    source_fd(&s, fds[0], "f", NULL, &e) < 0)
+	    source_fd(&s, fds[0], "f", NULL, &err) < 0)
 		tap_bail("no pipe");
 	return s;
 }
 
 static int
-open_to_end(struct source *s, struct err *e)
+open_to_end(struct source *s, struct err *err)
 {
 	struct ckpt *c = NULL;
-	int r = format_open(&c, s, &no_opts, e);
+	int rc = format_open(&c, s, &no_opts, err);
 
-	if (r == 0)
-		r = ckpt_finish(c, e);
+	if (rc == 0)
+		rc = ckpt_finish(c, err);
 	ckpt_close(c);
 	source_close(s);
-	return r;
+	return rc;
 }
 
 static void
 refused(const char *header, size_t size, const char *message)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct buf b = BUF_INIT;
 
 	make(&b, header, strlen(header), size);
-	is_int(open_to_end(source_memory(b.p, b.len, "f"), &e), -1, header);
-	is_str(e.msg, message, "the message is right");
-	err_clear(&e);
-	is_int(open_to_end(piped(&b), &e), -1, "the file is also refused on a pipe");
+	is_int(open_to_end(source_memory(b.p, b.len, "f"), &err), -1, header);
+	is_str(err.msg, message, "the message is right");
+	err_clear(&err);
+	is_int(open_to_end(piped(&b), &err), -1, "the file is also refused on a pipe");
 	buf_release(&b);
 }
 
@@ -105,28 +105,28 @@ static void
 test_lengths(void)
 {
 	static const char small[] = "{\"a\":1}";
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct buf b = BUF_INIT;
 	struct rusage before, after;
 
 	buf_le64(&b, 100000001);
 	buf_adds(&b, small);
-	ok(open_to_end(source_memory(b.p, b.len, "f"), &e) < 0);
-	is_str(e.msg, "f: at byte 0: a safetensors header of 100000001 bytes; the limit is 100000000",
+	ok(open_to_end(source_memory(b.p, b.len, "f"), &err) < 0);
+	is_str(err.msg, "f: at byte 0: a safetensors header of 100000001 bytes; the limit is 100000000",
 	       "a header above the limit is refused");
-	err_clear(&e);
+	err_clear(&err);
 
 	buf_clear(&b);
 	buf_le64(&b, 90000000);
 	buf_adds(&b, small);
-	ok(open_to_end(source_memory(b.p, b.len, "f"), &e) < 0);
-	is_str(e.msg, "f: cut off: the safetensors header ends at byte 90000008, the file at byte 15",
+	ok(open_to_end(source_memory(b.p, b.len, "f"), &err) < 0);
+	is_str(err.msg, "f: cut off: the safetensors header ends at byte 90000008, the file at byte 15",
 	       "a header that is longer than the file is refused");
-	err_clear(&e);
+	err_clear(&err);
 	getrusage(RUSAGE_SELF, &before);
-	ok(open_to_end(piped(&b), &e) < 0);
+	ok(open_to_end(piped(&b), &err) < 0);
 	getrusage(RUSAGE_SELF, &after);
-	ok_msg(strstr(e.msg, "cut off") != NULL, "a header that is longer than the input is refused on a pipe: %s", e.msg);
+	ok_msg(strstr(err.msg, "cut off") != NULL, "a header that is longer than the input is refused on a pipe: %s", err.msg);
 	ok_msg(after.ru_maxrss - before.ru_maxrss < 20 * 1024, "the stated length of a header needs no memory (%ld KiB)",
 	       after.ru_maxrss - before.ru_maxrss);
 	buf_release(&b);
@@ -163,7 +163,7 @@ static void
 check_mixed(struct ckpt *c)
 {
 	uint64_t data = 8 + sizeof(mixed) - 1;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	uint8_t bytes[4];
 
 	is_str(c->ops->name, "safetensors", "recognised");
@@ -180,12 +180,12 @@ check_mixed(struct ckpt *c)
 		ok(s->offset == data + expected[i].begin && s->nbytes == expected[i].nbytes && s->packed == s->nbytes);
 		ok(s->dtype == expected[i].storage && s->untyped == (dtype_info(t->dtype)->storage == NULL));
 		is_uint(tensor_nbytes(t), s->nbytes, "a tensor fills its storage");
-		ok(ckpt_read(c, i, 0, bytes, s->nbytes < 4 ? (size_t)s->nbytes : 4, &e) == 0);
+		ok(ckpt_read(c, i, 0, bytes, s->nbytes < 4 ? (size_t)s->nbytes : 4, &err) == 0);
 		if (s->nbytes > 0)
 			is_uint(bytes[0], expected[i].begin, "the first byte of a tensor is right");
-		ok(ckpt_done(c, i, &e) == 0);
+		ok(ckpt_done(c, i, &err) == 0);
 	}
-	ok_msg(ckpt_finish(c, &e) == 0, "the file is read to its end: %s", e.msg);
+	ok_msg(ckpt_finish(c, &err) == 0, "the file is read to its end: %s", err.msg);
 	is_uint(c->nmeta, 2, "metadata");
 	ok(c->nmeta == 2 && str_eqc(c->meta_keys[0], "k") && str_eqc(c->meta_keys[1], "format"));
 	ok_msg(c->nmeta == 2 && str_eq(c->meta_values[0], str_n("new\0", 4)), "the last of equal keys in __metadata__ is used");
@@ -194,7 +194,7 @@ check_mixed(struct ckpt *c)
 static void
 test_mixed(void)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct buf b = BUF_INIT;
 	struct source *s;
 	struct ckpt *c;
@@ -203,7 +203,8 @@ test_mixed(void)
 	for (int stream = 0; stream < 2; stream++) {
 		s = stream ? piped(&b) : source_memory(b.p, b.len, "f");
 		c = NULL;
-		if (ok_msg(format_open(&c, s, &no_opts, &e) == 0, "opened %s: %s", stream ? "from a pipe" : "from memory", e.msg))
+		if (ok_msg(format_open(&c, s, &no_opts, &err) == 0, "opened %s: %s", stream ? "from a pipe" : "from memory",
+			   err.msg))
 			check_mixed(c);
 		ckpt_close(c);
 		source_close(s);
@@ -216,7 +217,7 @@ static void
 test_any_order(void)
 {
 	static const uint32_t order[] = { 6, 0, 4, 3, 1, 2 };
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct buf b = BUF_INIT;
 	struct ckpt *c = NULL;
 	struct source *s;
@@ -224,22 +225,22 @@ test_any_order(void)
 
 	make(&b, mixed, sizeof(mixed) - 1, 12);
 	s = piped(&b);
-	ok(format_open(&c, s, &no_opts, &e) == 0);
+	ok(format_open(&c, s, &no_opts, &err) == 0);
 	for (size_t i = 0; c != NULL && i < sizeof(order) / sizeof(order[0]); i++)
-		ok(ckpt_done(c, order[i], &e) == 0);
-	ok(c != NULL && ckpt_read(c, 5, 0, bytes, 3, &e) == 0 && bytes[0] == 8 && bytes[2] == 10);
-	ok(c != NULL && ckpt_done(c, 5, &e) == 0 && ckpt_finish(c, &e) == 0);
+		ok(ckpt_done(c, order[i], &err) == 0);
+	ok(c != NULL && ckpt_read(c, 5, 0, bytes, 3, &err) == 0 && bytes[0] == 8 && bytes[2] == 10);
+	ok(c != NULL && ckpt_done(c, 5, &err) == 0 && ckpt_finish(c, &err) == 0);
 	ckpt_close(c);
 	source_close(s);
 
 	make(&b, mixed, sizeof(mixed) - 1, 11);
 	s = piped(&b);
 	c = NULL;
-	ok(format_open(&c, s, &no_opts, &e) == 0);
+	ok(format_open(&c, s, &no_opts, &err) == 0);
 	for (uint32_t i = 0; c != NULL && i < EXPECTED; i++)
-		ok(ckpt_done(c, i, &e) == 0);
-	ok(c != NULL && ckpt_finish(c, &e) < 0);
-	ok_msg(strstr(e.msg, "f: cut off") == e.msg, "%s", e.msg);
+		ok(ckpt_done(c, i, &err) == 0);
+	ok(c != NULL && ckpt_finish(c, &err) < 0);
+	ok_msg(strstr(err.msg, "f: cut off") == err.msg, "%s", err.msg);
 	ckpt_close(c);
 	source_close(s);
 	buf_release(&b);
@@ -283,29 +284,29 @@ begin_made(struct made *d)
 
 /* Writes d with data that counts up from 0 over all storages. */
 static int
-write_made(const struct made *d, struct buf *out, struct err *e)
+write_made(const struct made *d, struct buf *out, struct err *err)
 {
 	const struct format_writer *f = format_writer("safetensors");
 	struct sink *sink = sink_memory(out, "out");
 	struct writer w;
 	uint8_t byte = 0;
-	int r;
+	int rc;
 
-	r = f->check(&d->m, e) < 0 ? -1 : writer_begin(&w, f, &d->m, sink, e);
-	if (r == 0) {
-		for (uint32_t i = 0; i < d->m.nstorages && r == 0; i++) {
-			r = writer_storage(&w, i, e);
-			for (uint64_t k = 0; k < d->storages[i].nbytes && r == 0; k++, byte++)
-				r = sink_write(sink, &byte, 1, e);
-			r = r < 0 ? r : writer_stored(&w, i, 0, e);
+	rc = f->check(&d->m, err) < 0 ? -1 : writer_begin(&w, f, &d->m, sink, err);
+	if (rc == 0) {
+		for (uint32_t i = 0; i < d->m.nstorages && rc == 0; i++) {
+			rc = writer_storage(&w, i, err);
+			for (uint64_t k = 0; k < d->storages[i].nbytes && rc == 0; k++, byte++)
+				rc = sink_write(sink, &byte, 1, err);
+			rc = rc < 0 ? rc : writer_stored(&w, i, 0, err);
 		}
-		r = r < 0 ? r : writer_finish(&w, e);
+		rc = rc < 0 ? rc : writer_finish(&w, err);
 		writer_release(&w);
 	}
-	if (r == 0)
-		return sink_commit(sink, e);
+	if (rc == 0)
+		return sink_commit(sink, err);
 	sink_abort(sink);
-	return r;
+	return rc;
 }
 
 static void
@@ -320,7 +321,7 @@ test_written(void)
 	struct str keys[] = { STR_LIT("format"), STR_LIT("a\"\\/") };
 	struct str values[] = { STR_LIT("pt"), STR_LIT("\001\n\t\b\f\r\037\177\303\251") };
 	struct buf out = BUF_INIT;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct made d;
 	size_t len = sizeof(header) - 1, padded = (len + 7) / 8 * 8;
 
@@ -331,7 +332,7 @@ test_written(void)
 	add(&d, "w", DTYPE_FLOAT32, 2, 1, 2);
 	add(&d, "", DTYPE_FLOAT4_E2M1FN_X2, 1, 2, 0);
 	add(&d, "n", DTYPE_BOOL, 0, 0, 0);
-	ok_msg(write_made(&d, &out, &e) == 0, "written: %s", e.msg);
+	ok_msg(write_made(&d, &out, &err) == 0, "written: %s", err.msg);
 	is_uint(out.len, 8 + padded + 11, "its size");
 	if (out.len == 8 + padded + 11) {
 		is_uint(get_le64((const uint8_t *)out.p), padded, "the stated length of the header includes its padding");
@@ -339,7 +340,7 @@ test_written(void)
 		ok(strspn(out.p + 8 + len, " ") >= padded - len);
 		ok(out.p[8 + padded] == 0 && out.p[out.len - 1] == 10);
 	}
-	is_int(open_to_end(source_memory(out.p, out.len, "f"), &e), 0, "the output is read again");
+	is_int(open_to_end(source_memory(out.p, out.len, "f"), &err), 0, "the output is read again");
 	buf_release(&out);
 	arena_release(&d.arena);
 }
@@ -348,11 +349,11 @@ static void
 test_empty(void)
 {
 	struct buf out = BUF_INIT;
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct made d;
 
 	begin_made(&d);
-	ok(write_made(&d, &out, &e) == 0);
+	ok(write_made(&d, &out, &err) == 0);
 	is_uint(out.len, 16, "a file without tensors has 16 bytes");
 	is_mem(out.p, "\10\0\0\0\0\0\0\0{}      ", 16, "a file without tensors equals the reference writer's");
 	buf_release(&out);
@@ -363,7 +364,7 @@ static void
 test_held(void)
 {
 	const struct format_writer *f = format_writer("safetensors");
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	int fds[2];
 	char got[512];
 
@@ -376,13 +377,13 @@ test_held(void)
 
 		begin_made(&d);
 		add(&d, "w", DTYPE_UINT8, 1, size, 0);
-		if (pipe(fds) < 0 || sink_fd(&sink, fds[1], "out", &e) < 0)
+		if (pipe(fds) < 0 || sink_fd(&sink, fds[1], "out", &err) < 0)
 			tap_bail("no pipe");
-		ok(writer_begin(&w, f, &d.m, sink, &e) == 0);
+		ok(writer_begin(&w, f, &d.m, sink, &err) == 0);
 		total = sink_at(sink) + size;
 		is_uint(f->hold(&w), total - 8, "bytes are held back from 8 before the end");
-		ok(writer_storage(&w, 0, &e) == 0 && sink_write(sink, "0123456789ab", (size_t)size, &e) == 0);
-		ok(writer_stored(&w, 0, 0, &e) == 0 && writer_finish(&w, &e) == 0 && sink_flush(sink, &e) == 0);
+		ok(writer_storage(&w, 0, &err) == 0 && sink_write(sink, "0123456789ab", (size_t)size, &err) == 0);
+		ok(writer_stored(&w, 0, 0, &err) == 0 && writer_finish(&w, &err) == 0 && sink_flush(sink, &err) == 0);
 		writer_release(&w);
 		n = read(fds[0], got, sizeof(got));
 		is_int(n, (int64_t)total - 8, "all other bytes are written before the end");
@@ -396,11 +397,11 @@ test_held(void)
 static void
 unwritable(struct made *d, const char *message)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct buf out = BUF_INIT;
 
-	ok(write_made(d, &out, &e) < 0);
-	is_str(e.msg, message, "the refusal has the right message");
+	ok(write_made(d, &out, &err) < 0);
+	is_str(err.msg, message, "the refusal has the right message");
 	is_uint(out.len, 0, "no byte is written before the refusal");
 	buf_release(&out);
 	arena_release(&d->arena);
@@ -450,7 +451,7 @@ test_names(void)
 				     "\"n.1\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[3,4]},"
 				     "\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}";
 	static const char *const names[] = { "a", "b", "n.1" };
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct buf b = BUF_INIT;
 	struct source *s;
 	struct statedict sd[2];
@@ -458,9 +459,9 @@ test_names(void)
 
 	make(&b, header, sizeof(header) - 1, 4);
 	s = source_memory(b.p, b.len, "f");
-	if (format_open(&c, s, &no_opts, &e) < 0 || statedict_open(&sd[0], c, NULL, &e) < 0 ||
-	    statedict_open(&sd[1], c, NULL, &e) < 0)
-		tap_bail(e.msg);
+	if (format_open(&c, s, &no_opts, &err) < 0 || statedict_open(&sd[0], c, NULL, &err) < 0 ||
+	    statedict_open(&sd[1], c, NULL, &err) < 0)
+		tap_bail(err.msg);
 	for (size_t k = 0; k < 2; k++) {
 		for (size_t i = 0; i < 3; i++)
 			ok_msg(statedict_find(&sd[k], str_c(names[i])) == &sd[k].entries[i], "%s is entry %zu", names[i], i);

@@ -61,32 +61,32 @@ put_shard(const char *name, const char *names, unsigned n)
 
 /* Opens the index of that name. *src must be closed after the checkpoint. */
 static struct ckpt *
-open_set(const char *path, struct source **src, struct err *e)
+open_set(const char *path, struct source **src, struct err *err)
 {
 	struct ckpt *c = NULL;
 
 	*src = NULL;
-	if (source_open(src, path, NULL, e) == 0)
-		format_open(&c, *src, &opts, e);
+	if (source_open(src, path, NULL, err) == 0)
+		format_open(&c, *src, &opts, err);
 	return c;
 }
 
 static char
 letter(struct ckpt *c, uint32_t tensor)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	char got;
 
-	if (ckpt_read(c, c->tensors[tensor].storage, 1, &got, 1, &e) == 0)
+	if (ckpt_read(c, c->tensors[tensor].storage, 1, &got, 1, &err) == 0)
 		return got;
-	tap_note("%s", e.msg);
+	tap_note("%s", err.msg);
 	return '?';
 }
 
 static void
 test_order(void)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct source *src, *range;
 	struct ckpt *c;
 	uint64_t offset;
@@ -95,8 +95,8 @@ test_order(void)
 	put_shard("two.safetensors", "bd", 3);
 	put_text("order.json", "{\"weight_map\": {\"d\": \"two.safetensors\", \"e\": \"one.safetensors\", \"b\": "
 			       "\"two.safetensors\", \"c\": \"one.safetensors\", \"a\": \"one.safetensors\"}, \"x\": [1]}");
-	c = open_set(path_of("order.json"), &src, &e);
-	ok_msg(c != NULL, "opened: %s", e.msg);
+	c = open_set(path_of("order.json"), &src, &err);
+	ok_msg(c != NULL, "opened: %s", err.msg);
 	if (c == NULL)
 		return;
 	is_str(c->ops->name, "sharded", "an index is recognised");
@@ -112,7 +112,7 @@ test_order(void)
 	range = ckpt_range(c, 0, &offset);
 	ok_msg(range != NULL && strstr(source_name(range), "two.safetensors") != NULL, "a storage is read from its shard");
 	ok(c->nmeta == 2 && str_eqc(c->meta_keys[0], "format") && str_eqc(c->meta_values[1], "two.safetensors"));
-	ok_msg(ckpt_finish(c, &e) == 0, "finished: %s", e.msg);
+	ok_msg(ckpt_finish(c, &err) == 0, "finished: %s", err.msg);
 	ckpt_close(c);
 	source_close(src);
 }
@@ -122,17 +122,17 @@ test_order(void)
 static void
 refused(const char *index, const char *expected)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct source *src;
 	struct ckpt *c;
 	char message[400];
 
 	put_text("bad.json", index);
-	c = open_set(path_of("bad.json"), &src, &e);
+	c = open_set(path_of("bad.json"), &src, &err);
 	ok_msg(c == NULL, "refused: %s", index);
 	snprintf(message, sizeof(message), "%s: %s", path_of("bad.json"), expected);
-	if (!ok_msg(strncmp(e.msg, message, strlen(message)) == 0, "the message is right"))
-		tap_note("got  %s\n# expected %s", e.msg, message);
+	if (!ok_msg(strncmp(err.msg, message, strlen(message)) == 0, "the message is right"))
+		tap_note("got  %s\n# expected %s", err.msg, message);
 	ckpt_close(c);
 	source_close(src);
 }
@@ -173,27 +173,27 @@ static void
 test_pipe(void)
 {
 	static const char text[] = "{\"metadata\":{},\"weight_map\":{\"a\":\"s1\",\"b\":\"s1\"}}";
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct source *src;
 	struct ckpt *c = NULL;
 	int fds[2];
 
 	if (pipe(fds) < 0 || write(fds[1], text, sizeof(text) - 1) < 0 || close(fds[1]) < 0 ||
-	    source_fd(&src, fds[0], "(standard input)", NULL, &e) < 0)
+	    source_fd(&src, fds[0], "(standard input)", NULL, &err) < 0)
 		tap_bail("no pipe");
-	ok(format_open(&c, src, &opts, &e) < 0 && c == NULL);
-	is_str(e.msg,
+	ok(format_open(&c, src, &opts, &err) < 0 && c == NULL);
+	is_str(err.msg,
 	       "(standard input): this is the index of a sharded checkpoint, whose files are in the same folder: give the index by "
 	       "its path",
 	       "an index on a pipe is refused");
 	source_close(src);
-	err_clear(&e);
+	err_clear(&err);
 
 	/* The index is a file of which only the descriptor is known. */
 	put_text("pipe.json", text);
-	if (source_fd(&src, open(path_of("pipe.json"), O_RDONLY), "(standard input)", NULL, &e) < 0)
+	if (source_fd(&src, open(path_of("pipe.json"), O_RDONLY), "(standard input)", NULL, &err) < 0)
 		tap_bail("no file");
-	ok(format_open(&c, src, &opts, &e) < 0 && strstr(e.msg, "give the index by its path") != NULL);
+	ok(format_open(&c, src, &opts, &err) < 0 && strstr(err.msg, "give the index by its path") != NULL);
 	source_close(src);
 }
 
@@ -227,18 +227,18 @@ put_many(void)
 }
 
 static bool
-is_number(struct ckpt *c, uint32_t i, struct err *e)
+is_number(struct ckpt *c, uint32_t i, struct err *err)
 {
 	uint8_t got[2];
 
-	return ckpt_read(c, i, 0, got, 2, e) == 0 && got[0] + 256 * got[1] == (int)i;
+	return ckpt_read(c, i, 0, got, 2, err) == 0 && got[0] + 256 * got[1] == (int)i;
 }
 
 static void
 test_many(void)
 {
 	struct rlimit old, few = { 48, 48 };
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct source *src;
 	struct ckpt *c;
 	unsigned good = 0;
@@ -247,23 +247,23 @@ test_many(void)
 	getrlimit(RLIMIT_NOFILE, &old);
 	few.rlim_max = old.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &few);
-	c = open_set(path_of("many.json"), &src, &e);
-	if (ok_msg(c != NULL && c->ntensors == MANY, "%d shards with 48 descriptors: %s", MANY, e.msg)) {
+	c = open_set(path_of("many.json"), &src, &err);
+	if (ok_msg(c != NULL && c->ntensors == MANY, "%d shards with 48 descriptors: %s", MANY, err.msg)) {
 		for (uint32_t i = 0; i < MANY; i++)
-			good += is_number(c, i, &e);
+			good += is_number(c, i, &err);
 		is_uint(good, MANY, "all shards are read in order");
 		for (uint32_t i = 0; i < MANY; i++)
-			good += is_number(c, i * 97 % MANY, &e);
+			good += is_number(c, i * 97 % MANY, &err);
 		is_uint(good, 2 * MANY, "all shards are read in another order");
-		ok(ckpt_finish(c, &e) == 0);
+		ok(ckpt_finish(c, &err) == 0);
 
 		/* The first shard is closed by now. It is replaced by another one of the same size. */
 		put_file("new", "\x36\0\0\0\0\0\0\0{\"t0\":{\"dtype\":\"U16\",\"shape\":[1],\"data_offsets\":[0,2]}} ", 60);
-		ok(is_number(c, MANY - 1, &e));
+		ok(is_number(c, MANY - 1, &err));
 		for (uint32_t i = 100; i < 200; i++)
-			good += is_number(c, i, &e);
+			good += is_number(c, i, &err);
 		is_int(rename(path_of("new"), path_of("many-000")), 0, "a shard is replaced");
-		ok_msg(!is_number(c, 0, &e) && strstr(e.msg, "many-000: changed while it was read") != NULL, "%s", e.msg);
+		ok_msg(!is_number(c, 0, &err) && strstr(err.msg, "many-000: changed while it was read") != NULL, "%s", err.msg);
 	}
 	ckpt_close(c);
 	source_close(src);
@@ -278,13 +278,13 @@ check_bin(struct ckpt *c)
 	static const char *const names[] = { "blocks.0.qkv.weight", "blocks.0.proj.weight", "blocks.0.norm.weight",
 					     "blocks.1.qkv.weight", "blocks.1.proj.weight", "blocks.1.norm.weight",
 					     "blocks.2.qkv.weight", "blocks.2.proj.weight", "blocks.2.norm.weight" };
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct statedict sd;
 	uint8_t bytes[48];
 
 	ok(c->tree != NULL && c->names == NULL && c->nshards == 3);
 	is_uint(c->ntensors, 9, "all tensors of the shards are found");
-	if (!ok_msg(statedict_open(&sd, c, NULL, &e) == 0, "a state dict: %s", e.msg))
+	if (!ok_msg(statedict_open(&sd, c, NULL, &err) == 0, "a state dict: %s", err.msg))
 		return;
 	is_uint(sd.n, 9, "all entries of the state dict are found");
 	ok_msg(sd.ordered && sd.key.len == 0, "the state dict is the root");
@@ -293,21 +293,21 @@ check_bin(struct ckpt *c)
 
 		ok_msg(str_eqc(sd.entries[i].name, names[i]), "%s is in the order of the weight_map", names[i]);
 		ok(t != NULL && sd.entries[i].tensor == i && t->dtype == DTYPE_FLOAT32 && t->ndim == 2 && t->shape[1] == 3);
-		ok_msg(t != NULL && ckpt_read(c, t->storage, t->offset * 4, bytes, 48, &e) == 0,
-		       "the bytes of a tensor are read: %s", e.msg);
+		ok_msg(t != NULL && ckpt_read(c, t->storage, t->offset * 4, bytes, 48, &err) == 0,
+		       "the bytes of a tensor are read: %s", err.msg);
 	}
-	ok_msg(ckpt_finish(c, &e) == 0, "finished: %s", e.msg);
+	ok_msg(ckpt_finish(c, &err) == 0, "finished: %s", err.msg);
 	statedict_release(&sd);
 }
 
 static void
 test_bin(void)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct source *src;
-	struct ckpt *c = open_set("tests/fixtures/sharded-bin/pytorch_model.bin.index.json", &src, &e);
+	struct ckpt *c = open_set("tests/fixtures/sharded-bin/pytorch_model.bin.index.json", &src, &err);
 
-	ok_msg(c != NULL, "a set of torch files is opened: %s", e.msg);
+	ok_msg(c != NULL, "a set of torch files is opened: %s", err.msg);
 	if (c != NULL)
 		check_bin(c);
 	ckpt_close(c);
@@ -320,20 +320,21 @@ static void
 test_write(void)
 {
 	static const char path[] = "tests/fixtures/sharded-safetensors/model.safetensors.index.json";
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct shard_index x;
 	struct source *src;
 	struct buf b = BUF_INIT, expected = BUF_INIT;
 	const char *files[9];
 	uint64_t size;
 
-	if (source_open(&src, path, NULL, &e) < 0)
-		tap_bail(e.msg);
-	ok(shard_index_read(&x, src, &e) == 0 && x.n == 9 && x.nfiles == 3);
+	if (source_open(&src, path, NULL, &err) < 0)
+		tap_bail(err.msg);
+	ok(shard_index_read(&x, src, &err) == 0 && x.n == 9 && x.nfiles == 3);
 	for (uint32_t i = 0; i < 9 && i < x.n; i++)
 		files[i] = x.files[x.shard[i]];
 	shard_index_write(&b, x.names, files, x.n, 432);
-	ok(source_size(src, &size, &e) == 0 && source_read(src, 0, buf_reserve(&expected, (size_t)size), (size_t)size, &e) == 0);
+	ok(source_size(src, &size, &err) == 0 &&
+	   source_read(src, 0, buf_reserve(&expected, (size_t)size), (size_t)size, &err) == 0);
 	expected.len = (size_t)size;
 	is_uint(b.len, expected.len, "our index has the length of Python's");
 	is_mem(b.p, expected.p, b.len < expected.len ? b.len : expected.len,

@@ -280,12 +280,12 @@ figures_are(const unsigned char *bytes, uint64_t size, const uint64_t *shape, co
 	struct tensor t = tensor_of(&k, DTYPE_FLOAT32, 0, shape, 2);
 	const struct tensor *list[] = { &t };
 	struct figures_opts o = { .measured = 1 };
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct figures f;
 	bool same;
 
 	t.stride = strides;
-	same = figures_take(&f, k.c, list, 1, &o, &e) == 0 && same_moments(&f.moments[0], m);
+	same = figures_take(&f, k.c, list, 1, &o, &err) == 0 && same_moments(&f.moments[0], m);
 	figures_release(&f);
 	fake_free(&k);
 	return same;
@@ -333,7 +333,7 @@ figures(void)
 	static const uint64_t none[] = { 0 }, three[] = { 3 }, strides[] = { 1, 700 };
 	const size_t len = 600 * 700 * 4 + 20;
 	unsigned char *bytes = xmalloc(len);
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct figures_opts o = { .crcs = true, .measured = 5, .hashed = 3 };
 	struct figures f, g;
 	struct tensor t[5];
@@ -356,7 +356,7 @@ figures(void)
 	for (size_t i = 0; i < 5; i++)
 		list[i] = &t[i];
 	k.c->storages[3].flags = 0;
-	ok_msg(figures_take(&f, k.c, list, 5, &o, &e) == 0, "figures of five tensors are taken");
+	ok_msg(figures_take(&f, k.c, list, 5, &o, &err) == 0, "figures of five tensors are taken");
 	ok_msg(f.has_crc[2] && !f.has_crc[3], "a CRC is computed if the storage states one");
 	ok_msg(moments_count(&f.moments[0]) == 3 && moments_count(&f.moments[1]) == 420000 && moments_count(&f.moments[2]) == 0 &&
 		       moments_count(&f.moments[3]) == 420000 && moments_count(&f.moments[4]) == 0,
@@ -372,7 +372,7 @@ figures(void)
 	}
 	ok_msg(f.crc[2] == ~crc && f.crc[1] == 0, "the CRC equals one that is computed bit by bit");
 	o.pool = pool_new(3);
-	ok_msg(figures_take(&g, k.c, list, 5, &o, &e) == 0 && memcmp(f.moments, g.moments, 5 * sizeof(*f.moments)) == 0 &&
+	ok_msg(figures_take(&g, k.c, list, 5, &o, &err) == 0 && memcmp(f.moments, g.moments, 5 * sizeof(*f.moments)) == 0 &&
 		       memcmp(f.crc, g.crc, 4 * sizeof(*f.crc)) == 0,
 	       "three threads give the same bits");
 	pool_free(o.pool);
@@ -392,12 +392,12 @@ compare(enum dtype ta, const void *a, enum dtype tb, const void *b, uint64_t n, 
 	struct compare_pair p = { &x, &y };
 	struct figures_opts fo = { .compare = &o, .pairs = &p, .npairs = 1 };
 	struct difference d = { 0 };
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	struct figures figures;
 
 	o.here = ka.c;
 	o.there = kb.c;
-	if (figures_take(&figures, ka.c, NULL, 0, &fo, &e) < 0)
+	if (figures_take(&figures, ka.c, NULL, 0, &fo, &err) < 0)
 		d.differing = UINT64_MAX;
 	else
 		d = figures.differences[0];

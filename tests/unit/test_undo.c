@@ -110,13 +110,13 @@ numbers_init(uint64_t *v)
 static bool
 refuses(const void *p, size_t n, const char *word)
 {
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	bool finished;
 
 	put("f", edited, SIZE);
 	put(journal, p, n);
-	return undo_recover("f", &finished, &e) < 0 && e.code == ERR_INPUT && strstr(e.msg, word) != NULL && get("f") == SIZE &&
-	       memcmp(back, edited, SIZE) == 0 && get(journal) == n && memcmp(back, p, n) == 0;
+	return undo_recover("f", &finished, &err) < 0 && err.code == ERR_INPUT && strstr(err.msg, word) != NULL &&
+	       get("f") == SIZE && memcmp(back, edited, SIZE) == 0 && get(journal) == n && memcmp(back, p, n) == 0;
 }
 
 static void
@@ -129,13 +129,13 @@ test_whole(void)
 
 	numbers_init(v);
 	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
-		struct err e = ERR_INIT;
+		struct err err = ERR_INIT;
 
 		put("f", edited, SIZE);
 		put(journal, p, make(p, v, marks[i]));
-		ok_msg(undo_notice("f", false, NULL, &e) < 0 && strstr(e.msg, "brings back") != NULL, "%s", e.msg);
-		err_clear(&e);
-		ok_msg(undo_recover("f", &finished, &e) == 0 && !finished, "mark '%s': %s", marks[i], e.msg);
+		ok_msg(undo_notice("f", false, NULL, &err) < 0 && strstr(err.msg, "brings back") != NULL, "%s", err.msg);
+		err_clear(&err);
+		ok_msg(undo_recover("f", &finished, &err) == 0 && !finished, "mark '%s': %s", marks[i], err.msg);
 		ok(get("f") == SIZE && memcmp(back, original, SIZE) == 0 && access(journal, F_OK) < 0);
 	}
 }

@@ -166,7 +166,7 @@ copies(void)
 {
 	struct vtree *t = vtree_new(), *u = vtree_new();
 	struct value_copier c = { .leaf = leaf_map, .dst = u, .src = t };
-	struct err e = ERR_INIT;
+	struct err err = ERR_INIT;
 	uint32_t d = value_new_ordered(t), list = value_new_seq(t, VALUE_LIST), items[3], h, n, index;
 	struct vobject o = { HOW_NEWOBJ, 0, 0, VALUE_ABSENT, d, VALUE_ABSENT, VALUE_ABSENT, VALUE_ABSENT };
 
@@ -186,8 +186,8 @@ copies(void)
 	value_set(t, d, text(t, "f"), value_new_float(t, 0.5));
 	value_set_state(t, d, list);
 
-	n = value_copy(&c, d, &e);
-	ok(e.code == ERR_NONE && value_ordered(u, n) && value_len(u, n) == 2);
+	n = value_copy(&c, d, &err);
+	ok(err.code == ERR_NONE && value_ordered(u, n) && value_len(u, n) == 2);
 	h = value_val(u, n, 0);
 	ok(value_kind(u, h) == VALUE_LIST && value_len(u, h) == 3 && value_state(u, n) == h);
 	ok(value_leaf(u, value_item(u, h, 1), &index) == LEAF_TENSOR && index == 101);
@@ -197,13 +197,13 @@ copies(void)
 	ok(value_object(u, value_item(u, h, 2))->state == n);
 	ok(value_object(u, value_item(u, h, 2))->how == HOW_NEWOBJ);
 	ok(value_is_global(u, value_object(u, value_item(u, h, 2))->callable, "m", "n"));
-	ok(value_copy(&c, d, &e) == n);
+	ok(value_copy(&c, d, &err) == n);
 	is_near(value_float(u, value_get(u, n, str_c("f"))), 0.5, 0, "a float");
 
 	h = value_new_tuple(t, items, 1);
 	for (int i = 0; i < 100000; i++)
 		h = value_new_tuple(t, &h, 1);
-	n = value_copy(&c, h, &e);
+	n = value_copy(&c, h, &err);
 	for (int i = 0; i < 100000; i++)
 		n = value_item(u, n, 0);
 	ok_msg(value_len(u, n) == 1 && value_len(u, value_item(u, n, 0)) == 3, "nested 100000 deep");

@@ -107,24 +107,24 @@ static int
 open_bytes(const void *p, size_t n)
 {
 	struct source *src = source_memory(p, n, "t.zip");
-	int r;
+	int rc;
 
 	err_clear(&e);
 	told[0] = '\0';
-	r = zip_open(&dir, src, ZIP_COMPARED, &diag, &e);
+	rc = zip_open(&dir, src, ZIP_COMPARED, &diag, &e);
 	source_close(src);
-	return r;
+	return rc;
 }
 
 /* Opens the archive and frees it. */
 static int
 open_made(struct made *m)
 {
-	int r = open_bytes(m->b.p, m->b.len);
+	int rc = open_bytes(m->b.p, m->b.len);
 
 	buf_release(&m->b);
 	buf_release(&m->dir);
-	return r;
+	return rc;
 }
 
 static void
@@ -343,14 +343,14 @@ inflate_all(const struct buf *packed, size_t packed_len, char *to, size_t size, 
 {
 	struct source *src = source_memory(packed->p, packed->len, "t.zip");
 	struct zip_inflate *z = zip_inflate_new(src, 0, packed_len, size, str_c("a/x"));
-	int r = 0;
+	int rc = 0;
 
 	err_clear(&e);
-	for (size_t at = 0; r == 0 && at < size; at += step)
-		r = zip_inflate_read(z, to + at, size - at < step ? size - at : step, &e);
+	for (size_t at = 0; rc == 0 && at < size; at += step)
+		rc = zip_inflate_read(z, to + at, size - at < step ? size - at : step, &e);
 	zip_inflate_free(z);
 	source_close(src);
-	return r;
+	return rc;
 }
 
 static void
