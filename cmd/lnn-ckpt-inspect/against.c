@@ -514,7 +514,7 @@ find_renames(struct against *a, struct err *err)
 	return rc;
 }
 
-/* ---- hints */
+/* ---- patterns in the deviations */
 
 static void
 put_quoted(struct buf *b, struct str s)
@@ -569,24 +569,68 @@ better_option(const struct against *a, struct buf *b)
 	return true;
 }
 
-/* Appends a hint if all deviations are in one module, such as a head or a stage. */
-static void
-one_place(const struct against *a, struct buf *b)
+/* Returns the longest prefix of whole components, each with its dot, that all names share. It may be empty. */
+static struct str
+common(const struct str *names, size_t n)
 {
-	struct str place = a->n > 1 && a->matched > 0 ? a->v[0].name : (struct str){ "", 0 };
+	size_t len = n > 0 ? names[0].len : 0;
 
-	for (size_t i = 1, n; i < a->n; i++) {
-		for (n = 0; n < place.len && n < a->v[i].name.len && place.p[n] == a->v[i].name.p[n];)
-			n++;
-		place.len = n;
+	for (size_t i = 1; i < n; i++) {
+		size_t k = 0;
+
+		while (k < len && k < names[i].len && names[i].p[k] == names[0].p[k])
+			k++;
+		len = k;
 	}
-	while (place.len > 0 && place.p[place.len - 1] != '.')
-		place.len--;
-	if (place.len > 0) {
-		buf_addf(b, "all %zu differences are in ", a->n);
-		put_quoted(b, place);
+	while (len > 0 && names[0].p[len - 1] != '.')
+		len--;
+	return str_n(n > 0 ? names[0].p : "", len);
+}
+
+/* Finds the first components of the names, such as "head." and "aux.", if there are at most PLACES different ones. */
+enum { PLACES = 3 };
+
+static size_t
+find_places(const struct str *names, size_t n, struct str *places)
+{
+	size_t nplaces = 0;
+
+	places[0] = common(names, n);
+	if (places[0].len > 0)
+		return 1;
+	for (size_t i = 0, k; i < n; i++) {
+		struct str rest = names[i], first;
+
+		(void)str_split(&rest, '.', &first);
+		first.len += rest.p != NULL;
+		for (k = 0; k < nplaces && !str_eq(places[k], first); k++) {}
+		if (k == PLACES)
+			return 0;
+		if (k == nplaces)
+			places[nplaces++] = first;
+	}
+	return nplaces;
+}
+
+static void
+few_places(const struct against *a, struct buf *b)
+{
+	struct str places[PLACES], *all = xcalloc(a->n + 1, sizeof(*all));
+	const size_t n = a->n;
+	size_t nplaces;
+
+	for (size_t i = 0; i < n; i++)
+		all[i] = a->v[i].name;
+	nplaces = a->matched > 0 ? find_places(all, n, places) : 0;
+	if (nplaces > 0) {
+		buf_addf(b, n == 1 ? "the difference is in " : "all %zu differences are in ", n);
+		for (size_t i = 0; i < nplaces; i++) {
+			buf_adds(b, i == 0 ? "" : i + 1 < nplaces ? ", " : " and ");
+			put_quoted(b, places[i]);
+		}
 		buf_addc(b, '\n');
 	}
+	free(all);
 }
 
 /* Is the deviation only that a position table has another grid? */
@@ -599,7 +643,7 @@ is_table(const struct deviation *d)
 	       position_can_resize(kind, d->ours->shape, d->theirs->shape, d->ours->ndim);
 }
 
-static void
+static size_t
 tables(const struct against *a, struct buf *b)
 {
 	size_t n = 0, all = 0;
@@ -611,6 +655,34 @@ tables(const struct against *a, struct buf *b)
 	if (n > 0)
 		buf_addf(b, "%zu of %zu mismatches %s (lnn-ckpt-adapt -m TARGET --fit)\n", n, all,
 			 n == 1 ? "is a position table of another size" : "are position tables of another size");
+	return n;
+}
+
+/* Appends a hint if all mismatches are in the first dimension, with the same two sizes. */
+static void
+one_size(const struct against *a, struct buf *b)
+{
+	uint64_t here = 0, there = 0;
+	size_t n = 0;
+
+	for (size_t i = 0; i < a->n; i++) {
+		const struct deviation *f = &a->v[i];
+
+		if (f->what != DIFF_MISMATCHED)
+			continue;
+		if (f->ours->ndim == 0 || f->ours->ndim != f->theirs->ndim ||
+		    !shape_eq(f->ours->shape + 1, f->ours->ndim - 1u, f->theirs->shape + 1, f->theirs->ndim - 1u))
+			return;
+		if (n++ > 0 && (here != f->ours->shape[0] || there != f->theirs->shape[0]))
+			return;
+		here = f->ours->shape[0];
+		there = f->theirs->shape[0];
+	}
+	if (n > 0)
+		buf_addf(b,
+			 "all mismatches are %" PRIu64 " here, %" PRIu64
+			 " there in the first dimension (another number of classes?)\n",
+			 here, there);
 }
 
 /* __metadata__ of safetensors has a missing name as a key if the tensor of its value is the same one. */
@@ -631,15 +703,18 @@ ties(const struct against *a, struct buf *b)
 			 a->counts[DIFF_MISSING], n == 1 ? "is" : "are", n == 1 ? "it" : "them");
 }
 
-/* Appends hints to b, one per line. */
+/* Appends the patterns in the deviations to b, one per line. */
 static void
 put_hints(const struct against *a, struct buf *b)
 {
+	if (a->n == 0)
+		return;
 	ties(a, b);
 	if (better_option(a, b))
 		return;
-	one_place(a, b);
-	tables(a, b);
+	few_places(a, b);
+	if (tables(a, b) == 0)
+		one_size(a, b);
 }
 
 /* ---- folding */
