@@ -131,7 +131,7 @@ no_new_grid(const struct embed_rows *r)
 	if (prefix_by_square(r->target, &prefix, &grid))
 		return "the description has another number of rows before its grid, for other tokens; a key map with slice "
 		       "removes rows";
-	return "its rows in the description minus its extra rows are not a square; --grid HxW sets the grid";
+	return "its rows in the description minus its extra rows are not a square; --grid HxW or --img-size HxW sets the grid";
 }
 
 /* Determines the new grid, from the description's rows if it lists the table. Returns like present_grid. */
