@@ -224,7 +224,10 @@ demo: all
 	@$(run_env) tests/demo
 
 # CHECKS chooses the tests, as in `make SAN=thread CHECKS=tests/bats/threads.bats check`.
-CHECKS ?= $(UNIT_BIN) $(REPLAY_BIN) $(VS_PYTHON) $(BATS)
+# Coverage is counted without the tests that kill programs, fill disks, let calls fail or try long lists of damages, which take longer
+# than all others.
+NO_COV := changes completion disk faults faults_wide hostile kill package terminal wheel
+CHECKS ?= $(UNIT_BIN) $(REPLAY_BIN) $(VS_PYTHON) $(filter-out $(if $(COV),$(NO_COV:%=tests/bats/%.bats)),$(BATS))
 
 check: all $(filter-out %.bats %.py,$(CHECKS)) $(if $(filter %.py,$(CHECKS)),$(DRIVER_BIN)) \
 		$(if $(SAN)$(COV),,$(if $(filter %/wheel.bats,$(CHECKS)),$(STATIC_PROGS)))
