@@ -690,14 +690,16 @@ static void
 ties(const struct against *a, struct buf *b)
 {
 	const struct ckpt *c = a->j->input.ckpt;
+	struct strmap missing = STRMAP_INIT;
 	size_t n = 0;
 
-	for (size_t i = 0; i < c->nmeta; i++) {
-		const struct str name = strip(a->j->in->o, c->meta_keys[i]);
-
-		n += statedict_find(&a->j->input.sd, c->meta_values[i]) != NULL && model_find(&a->model, name) != NULL &&
-		     !strmap_get(&a->ours, name, NULL);
-	}
+	for (size_t i = 0; i < a->n; i++)
+		if (a->v[i].what == DIFF_MISSING)
+			(void)strmap_add(&missing, a->v[i].name, i);
+	for (size_t i = 0; i < c->nmeta; i++)
+		n += statedict_find(&a->j->input.sd, c->meta_values[i]) != NULL &&
+		     strmap_get(&missing, strip(a->j->in->o, c->meta_keys[i]), NULL);
+	strmap_release(&missing);
 	if (n > 0)
 		buf_addf(b, "%zu of %zu missing %s tied to another name by __metadata__ (load_model of safetensors sets %s)\n", n,
 			 a->counts[DIFF_MISSING], n == 1 ? "is" : "are", n == 1 ? "it" : "them");

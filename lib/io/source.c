@@ -742,7 +742,7 @@ look_regular(struct source *s, uint64_t off, size_t most, const uint8_t **p, str
 int
 source_look(struct source *s, uint64_t off, size_t most, const uint8_t **p, size_t *got, struct err *err)
 {
-	if (off >= s->look_off && off - s->look_off <= s->look_len && most <= s->look_len - (off - s->look_off)) {
+	if (most > 0 && off >= s->look_off && off - s->look_off <= s->look_len && most <= s->look_len - (off - s->look_off)) {
 		*p = s->look + (off - s->look_off);
 		*got = most;
 		return 0;

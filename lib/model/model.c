@@ -501,7 +501,10 @@ put_entry(struct buf *out, const struct entry *e)
 		buf_adds(out, i ? ", " : "");
 		buf_u64(out, e->shape[i]);
 	}
-	buf_addf(out, "], dtype: %s%s}\n", dtype_name(e->dtype), entry_is_buffer(e) ? ", kind: buffer" : "");
+	buf_addc(out, ']');
+	if (e->dtype != DTYPE_UNKNOWN)
+		buf_addf(out, ", dtype: %s", dtype_name(e->dtype));
+	buf_adds(out, entry_is_buffer(e) ? ", kind: buffer}\n" : "}\n");
 }
 
 int

@@ -89,6 +89,9 @@ test_sample(void)
 	ok(model_write(m.entries + 3, 1, &out, &err) == 0);
 	is_str(out.p, "state_dict:\n  - {name: count, shape: [], dtype: int64, kind: buffer}\n",
 	       "the dtype tells that it is a buffer");
+	buf_clear(&out);
+	ok(model_write(&(struct entry){ .name = STR_LIT("int1") }, 1, &out, &err) == 0);
+	is_str(out.p, "state_dict:\n  - {name: int1, shape: []}\n", "a dtype without a name is left out");
 	buf_release(&out);
 	model_release(&m);
 }
