@@ -32,9 +32,12 @@ static struct arena_chunk *
 chunk_for(struct arena *a, size_t size)
 {
 	struct arena_chunk *c;
-	size_t capacity = a->chunks == NULL ? CHUNK_MIN : a->chunks->size * 2;
+	/* An eighth of what is used, so that little is left over. */
+	size_t capacity = a->total / 8;
 	bool own = size > CHUNK_MAX / 4;
 
+	if (capacity < CHUNK_MIN)
+		capacity = CHUNK_MIN;
 	if (capacity > CHUNK_MAX)
 		capacity = CHUNK_MAX;
 	if (own || capacity < size)
