@@ -312,7 +312,7 @@ sink_abort(struct sink *s)
 }
 
 /* The size of pieces copied through memory, a multiple of SINK_BUFFER. Larger pieces would not stay in the processor's cache. */
-#define PIECE ((size_t)256 << 10)
+#define PIECE ((size_t)1 << 20)
 
 /* The page size for copies by the kernel. */
 enum { PAGE = 4096 };
