@@ -62,14 +62,20 @@ struct pyre_tokens {
 	struct pyre_error *why;
 };
 
+/* The start of a lookbehind, as an offset in the translation and in the pattern. */
+struct pyre_behind {
+	size_t out, at;
+};
+
 struct pyre_parser {
 	struct pyre_tokens t;
 	struct pyre *re; /* receives the groups */
 	struct buf out;
 	uint32_t flags;                /* options of PCRE2 */
 	unsigned nesting, lookbehinds; /* number of open groups and of open lookbehinds */
-	size_t behind;                 /* offset of the last lookbehind in the pattern */
-	struct pyre_op *ops;           /* the program written so far */
+	struct pyre_behind *behinds;   /* all lookbehinds */
+	size_t nbehinds, capbehinds;
+	struct pyre_op *ops; /* the program written so far */
 	size_t nops, capops;
 	bool irregular; /* the pattern cannot be expressed as a program */
 	bool empty;     /* the item parsed last can match the empty text */
@@ -560,7 +566,8 @@ parse_lookaround(struct pyre_parser *p, size_t start, struct str token)
 		token = take(&p->t);
 	if (!str_eqc(token, "=") && !str_eqc(token, "!"))
 		return bad(p->t.why, start + 1, "unknown extension ?<%.*s", STR_ARG(token));
-	p->behind = behind ? start : p->behind;
+	if (behind)
+		*xpush(p->behinds, p->nbehinds, p->capbehinds) = (struct pyre_behind){ p->out.len, start };
 	buf_addf(&p->out, "(?%s%c(?:", behind ? "<" : "", token.p[0]);
 	p->irregular = true;
 	p->lookbehinds += behind;
@@ -837,8 +844,10 @@ compile_code(struct pyre *re, struct pyre_parser *p)
 #endif
 	re->code = pcre2_compile((PCRE2_SPTR)text.p, text.len, options, &error, &offset, context);
 	pcre2_compile_context_free(context);
-	if (re->code == NULL && error == PCRE2_ERROR_LOOKBEHIND_NOT_FIXED_LENGTH)
-		return bad(p->t.why, p->behind, "look-behind requires fixed-width pattern");
+	while (p->nbehinds > 1 && p->behinds[p->nbehinds - 1].out > offset)
+		p->nbehinds--;
+	if (re->code == NULL && error == PCRE2_ERROR_LOOKBEHIND_NOT_FIXED_LENGTH && p->nbehinds > 0)
+		return bad(p->t.why, p->behinds[p->nbehinds - 1].at, "look-behind requires fixed-width pattern");
 	if (re->code == NULL) {
 		pcre2_get_error_message(error, reason, sizeof(reason));
 		return bad(p->t.why, 0, "beyond what PCRE2 can do: %s", (const char *)reason);
@@ -879,6 +888,7 @@ pyre_compile(struct str pattern, struct pyre **out, struct pyre_error *why)
 	re->nops = p.irregular ? 0 : p.nops;
 	re->ops = xreallocn(p.ops, re->nops, sizeof(*p.ops));
 	buf_release(&p.out);
+	free(p.behinds);
 	if (rc < 0)
 		pyre_free(re);
 	else

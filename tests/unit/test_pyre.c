@@ -115,6 +115,7 @@ test_errors(void)
 		{ "(?<=a+)b", "look-behind requires fixed-width pattern", 0 },
 		{ "(?<=a|bc)d", "look-behind requires fixed-width pattern", 0 },
 		{ "^(?<!a)e(?<=c*)f", "look-behind requires fixed-width pattern", 8 },
+		{ "^(?<!a)(?<=b(?<=c*)d)e(?<=f)", "look-behind requires fixed-width pattern", 12 },
 		{ "(?#remark)a", "(?# is not supported", 0 },
 		{ "a\xff", "invalid UTF-8", 1 },
 		/* Constructs that Python has and pyre refuses. */
